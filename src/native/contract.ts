@@ -1,0 +1,294 @@
+/**
+ * The only typed boundary between TypeScript and the native addon.
+ *
+ * Rules: absent values are `T | null`, never optional properties, so `undefined` is always a bug. Every handle is
+ * tagged natively; a wrong or closed one throws ERR_HANDLE. Options are validated in TypeScript before they get here,
+ * and checked again natively where memory safety depends on them. Native errors arrive as `Error` with a stable
+ * `code` ("ERR_..."). Nothing here blocks the event loop for more than about a millisecond; whatever takes longer
+ * returns a promise and runs on threads that the engine owns (libuv's pool is not used).
+ */
+
+/** What the machine offers. */
+export interface HostInfo {
+  /** Kernel set in use: "generic", "avx2", "avx512" or "avx512bf16". */
+  isa: string;
+  /** Whether bf16 matmuls run at full speed, so that `precision: auto` means bf16. */
+  fastBf16: boolean;
+  /** "major.minor.patch" of the oneDNN library that the addon runs with. */
+  onednn: string;
+  /** Processors this process may run on. */
+  processors: number;
+}
+
+/** An MM-DiT (design: 2 streams, adaLN-zero, joint attention). hidden = 64 * heads. */
+export interface ModelSpec {
+  depth: number;
+  heads: number;
+  patch: number;
+  latentChannels: number;
+  contextDim: number;
+  pooledDim: number;
+  /** Side of the stored grid of positions, in patches. */
+  posEmbedMaxSize: number;
+  qkNorm: 'none' | 'rms';
+  /** Indices of blocks with a second, image-only attention. */
+  dualAttention: number[];
+}
+
+export interface TextSpec {
+  /** Tokens of CLIP-L and CLIP-G (same for both) and of T5; their sum is the context's length M. */
+  clipTokens: number;
+  t5Tokens: number;
+  clipLDim: number;
+  clipGDim: number;
+  t5Dim: number;
+  clipLPooledDim: number;
+  clipGPooledDim: number;
+}
+
+export interface EngineSpec {
+  model: ModelSpec;
+  /** Latent height and width (not patches). */
+  latentHeight: number;
+  latentWidth: number;
+  /** Context tokens M. */
+  contextTokens: number;
+  /** Samples of a slot. */
+  microBatch: number;
+  precision: 'fp32' | 'bf16';
+  /** Storage of the residual stream in bf16 mode. */
+  residual: 'fp32' | 'bf16';
+  /** Compute threads; each runs whole slots. */
+  threads: number;
+  /** Whether to hold gradients and optimizer state; false for inference. */
+  training: boolean;
+  ema: boolean;
+}
+
+/** A parameter's place in the flat fp32 arrays. Offsets and lengths are in elements; parameters are 16-element aligned. */
+export interface TensorInfo {
+  /** Official name, without prefix: "joint_blocks.0.x_block.attn.qkv.weight". */
+  name: string;
+  shape: number[];
+  offset: number;
+  length: number;
+}
+
+/** A contiguous range of the flat gradient that is complete together; in the order in which backward completes them. */
+export interface BucketInfo {
+  offset: number;
+  length: number;
+}
+
+export interface EngineLayout {
+  /** Elements of each flat array, padding included. */
+  length: number;
+  tensors: TensorInfo[];
+  buckets: BucketInfo[];
+  /** The position table, [P * P * hidden], not trained. */
+  posEmbed: { shape: number[] };
+  /** Trainable parameters, padding excluded. */
+  parameters: number;
+  /** Bytes of one slot's activation arena, with and without backward. */
+  arenaBytes: number;
+  /** Model FLOPs of a training step for one slot (3 x forward; no credit for recomputation). */
+  flopsPerSlot: number;
+}
+
+/** One flat array of the engine's state, as views on native memory; valid until close(). */
+export type StateName = 'master' | 'ema' | 'm' | 'v';
+
+/** Rows of one slot, and the random draws that belong to them. Arrays have microBatch entries. */
+export interface SlotBatch {
+  slot: number;
+  /** Row numbers in the dataset. */
+  rows: Float64Array;
+  /** 1 = synthetic caption, 0 = original. */
+  synthetic: Uint8Array;
+  /** Bit 0 drops CLIP-L, bit 1 CLIP-G, bit 2 T5: their features and pooled parts become zeros. */
+  dropped: Uint8Array;
+  /**
+   * Per sample, 6 floats: a, b (network input z = a x0 + b eps), p, q (target = p x0 + q eps), weight of the sample's
+   * mean squared error, and the timestep the model is told, in [0, 1000].
+   */
+  coefficients: Float32Array;
+  /** Sample identity for the noise counter; usually the row numbers. */
+  sampleIds: Float64Array;
+}
+
+export interface SlotResult {
+  slot: number;
+  /** Per sample: mean squared error before weighting. */
+  losses: Float32Array;
+}
+
+export interface AttentionStatistics {
+  /** Per attention, in model order ("block 3", "block 3 attn2"). */
+  names: string[];
+  maxAbsLogit: Float64Array;
+  /** Mean entropy of the rows' softmax, nats. */
+  meanEntropy: Float64Array;
+}
+
+export interface AccumulateOptions {
+  /** Slots to compute: contiguous, ascending numbers. */
+  slots: SlotBatch[];
+  /** Slots of the whole global batch, V: defines the summation tree. */
+  totalSlots: number;
+  /** Multiplies every sample's loss gradient; 1 / global batch for the mean. */
+  gradScale: number;
+  seed: bigint;
+  step: number;
+  statistics: boolean;
+  /**
+   * Called on the event loop when the local sums of a bucket are complete, in bucket order, while backward still runs.
+   */
+  onBucket: (bucket: number) => void;
+}
+
+export interface AccumulateResult {
+  slots: SlotResult[];
+  statistics: AttentionStatistics | null;
+  /** Seconds of compute threads spent gathering rows, and in forward and backward, summed over threads. */
+  gatherSeconds: number;
+  computeSeconds: number;
+}
+
+/**
+ * The local sums: maximal aligned subtrees [lo, hi) of the tree over slots. Each is a flat fp32 array with the
+ * gradient's layout. Valid from the moment a bucket is announced until the next accumulate.
+ */
+export interface GradientPart {
+  lo: number;
+  hi: number;
+  data: Float32Array;
+}
+
+export interface UpdateOptions {
+  step: number;
+  lr: number;
+  beta1: number;
+  beta2: number;
+  eps: number;
+  weightDecay: number;
+  /** Clipping factor min(1, maxNorm / norm), computed by the caller from gradientNorm(). */
+  gradScale: number;
+  /** 1 leaves the EMA as it is. */
+  emaDecay: number;
+}
+
+export interface EvaluateBatch {
+  rows: Float64Array;
+  synthetic: Uint8Array;
+  dropped: Uint8Array;
+  coefficients: Float32Array;
+  sampleIds: Float64Array;
+}
+
+/** One case with explicit inputs, for `model eval` and for sampling. All arrays fp32, row-major. */
+export interface RawBatch {
+  /** [B, C, H, W] */
+  z: Float32Array;
+  /** [B], in [0, 1000] */
+  timestep: Float32Array;
+  /** [B, M, contextDim] */
+  context: Float32Array;
+  /** [B, pooledDim] */
+  pooled: Float32Array;
+}
+
+export interface CaseResult {
+  velocity: Float32Array;
+  /** Mean over all elements of (velocity - target)^2. */
+  loss: number;
+  /** Gradients of that mean, keyed by official name and by "input.z_t", "input.context", "input.pooled". */
+  gradients: Map<string, Float32Array>;
+}
+
+export interface Engine {
+  layout(): EngineLayout;
+  /** Deterministic initialisation by counter from the seed (adaLN and final linear zero, Xavier elsewhere, N(0, 0.02) for the embedders' MLPs). */
+  initialize(seed: bigint): Promise<void>;
+  /** A live view of the state. After writing to master call parametersChanged(). */
+  state(name: StateName): Float32Array;
+  posEmbed(): Float32Array;
+  /** Refreshes the bf16 copies after master was written from JavaScript. */
+  parametersChanged(): Promise<void>;
+  /** Rows come from this dataset from now on. */
+  attach(dataset: Dataset, text: TextSpec): void;
+  accumulate(options: AccumulateOptions): Promise<AccumulateResult>;
+  gradientParts(): GradientPart[];
+  /** The array that the global sum is to be put into by the collective: the first part's (or the only one's) memory. */
+  gradient(): Float32Array;
+  /** Global L2 norm of gradient() (fixed order, double), NaN or infinite included; and the first non-finite element or -1. */
+  gradientNorm(): Promise<{ norm: number; firstNonFinite: number }>;
+  update(options: UpdateOptions): Promise<void>;
+  /** Copies master, ema, m, v into a snapshot beside the engine's work; the next update waits for it. */
+  snapshot(): Promise<Map<StateName, Float32Array>>;
+  /** Forward only. Per-sample mean squared error (unweighted). */
+  evaluate(batch: EvaluateBatch, options: { weights: 'master' | 'ema'; seed: bigint; step: number }): Promise<Float32Array>;
+  /** Forward only, any number of samples (run in chunks of microBatch over the threads). Velocity [B, C, H, W]. */
+  predict(batch: RawBatch, weights: 'master' | 'ema'): Promise<Float32Array>;
+  /** Forward, loss and gradients of an explicit case of exactly microBatch samples. */
+  evaluateCase(batch: RawBatch, target: Float32Array, gradients: boolean): Promise<CaseResult>;
+  /** Native bytes held now and at most. */
+  memory(): { current: number; peak: number };
+  close(): void;
+}
+
+/** dst += src, natively, on the event loop: at most 262,144 elements a call. */
+export type AddInto = (dst: Float32Array, src: Float32Array) => void;
+
+/** One role's values in one Arrow record batch: rows x width elements, contiguous, at byteOffset of the file. */
+export interface ColumnSegment {
+  file: number;
+  firstRow: number;
+  rows: number;
+  byteOffset: number;
+}
+
+export interface ColumnSpec {
+  /** "latent", "original.clip_l", "synthetic.t5_pooled", ... */
+  role: string;
+  type: 'float16' | 'float32';
+  /** Elements of a row. */
+  width: number;
+  segments: ColumnSegment[];
+}
+
+export interface DatasetSpec {
+  files: { path: string; bytes: number }[];
+  rows: number;
+  columns: ColumnSpec[];
+}
+
+export interface ColumnScan {
+  min: number;
+  max: number;
+  mean: number;
+  std: number;
+  nonFinite: number;
+  /** First row with a non-finite value, or -1. */
+  firstNonFiniteRow: number;
+  histogram: Float64Array;
+}
+
+export interface Dataset {
+  /** One row of a role as fp32 (for tools; training gathers natively). */
+  row(role: string, row: number): Float32Array;
+  /** Streams over rows [from, to) of a role. histogram: `bins` equal bins over [low, high]. */
+  scan(role: string, from: number, to: number, low: number, high: number, bins: number): Promise<ColumnScan>;
+  close(): void;
+}
+
+export interface NativeAddon {
+  host(): HostInfo;
+  createEngine(spec: EngineSpec): Engine;
+  /** Maps the files (read-only) and checks every segment against the files' real sizes. */
+  openDataset(spec: DatasetSpec): Dataset;
+  /** Whether the int32 (or int64) list offsets at byteOffset of a file are regular: width elements in each of rows lists, from the first. Returns the first offset, or -1 and the offending row. */
+  checkListOffsets(path: string, byteOffset: number, rows: number, width: number, wide: boolean): { first: number; badRow: number };
+  addInto: AddInto;
+  /** GFLOP/s of one m x n x k matmul on each of `threads` threads at once, for the peak in the benches and doctor. */
+  matmulPeak(precision: 'fp32' | 'bf16', m: number, n: number, k: number, threads: number, seconds: number): Promise<number>;
+}
