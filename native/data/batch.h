@@ -1,0 +1,69 @@
+// Rows of a dataset as the inputs of a training step (paper: "Text"; design/paper.md).
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "dataset.h"
+
+namespace orch {
+
+/// Bits of BatchRows::dropped.
+enum DroppedEncoder : uint8_t { kDropClipL = 1, kDropClipG = 2, kDropT5 = 4 };
+
+/// Mirror of TextSpec in src/native/contract.ts.
+struct TextSpec {
+  int64_t clip_tokens, t5_tokens;
+  int64_t clip_l_dim, clip_g_dim, t5_dim;
+  int64_t clip_l_pooled_dim, clip_g_pooled_dim;
+
+  int64_t context_tokens() const { return clip_tokens + t5_tokens; }
+  int64_t context_dim() const { return t5_dim; }
+  int64_t pooled_dim() const { return clip_l_pooled_dim + clip_g_pooled_dim; }
+};
+
+/// Which rows, which of their captions, and which encoders are left out. Arrays have `count` entries.
+struct BatchRows {
+  int64_t count;
+  const int64_t* rows;
+  const uint8_t* synthetic;  ///< 1: the synthetic caption's columns, 0: the original's
+  const uint8_t* dropped;    ///< DroppedEncoder bits
+};
+
+/// Gathers rows and assembles the text as the paper does: CLIP-L and CLIP-G concatenated by channel and
+/// zero-padded to T5's width, then concatenated along the sequence with T5 (CLIP tokens first); pooled =
+/// [CLIP-L, CLIP-G]. A dropped encoder's features and its pooled part are zeros. Const and thread-safe after
+/// construction; allocates nothing.
+class BatchAssembler {
+ public:
+  /// Throws ERR_DATA_COLUMN (a column is missing) or ERR_DATA_SHAPE (its width is not what `text` and
+  /// `latent_elements` = C*H*W say).
+  BatchAssembler(std::shared_ptr<const Dataset> dataset, const TextSpec& text, int64_t latent_elements);
+
+  const TextSpec& text() const { return text_; }
+  bool has_synthetic() const { return has_synthetic_; }
+
+  /// x0 [B, C*H*W], context [B, context_tokens, context_dim], pooled [B, pooled_dim]. T is float or bf16; P,
+  /// pooled's type, likewise. Throws ERR_DATA_ROW (row out of range) and ERR_DATA_COLUMN (a synthetic caption
+  /// where the dataset has none).
+  template <class T, class P>
+  void assemble(const BatchRows& rows, float* x0, T* context, P* pooled) const;
+
+ private:
+  struct TextColumns {
+    int clip_l, clip_l_pooled, clip_g, clip_g_pooled, t5;
+  };
+  TextColumns columns_of(const char* caption) const;
+
+  std::shared_ptr<const Dataset> dataset_;
+  TextSpec text_;
+  int64_t latent_elements_;
+  int latent_;
+  TextColumns original_{}, synthetic_{};
+  bool has_synthetic_ = false;
+};
+
+extern template void BatchAssembler::assemble(const BatchRows&, float*, float*, float*) const;
+extern template void BatchAssembler::assemble(const BatchRows&, float*, bf16*, bf16*) const;
+extern template void BatchAssembler::assemble(const BatchRows&, float*, bf16*, float*) const;
+
+}  // namespace orch
