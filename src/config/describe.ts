@@ -1,0 +1,130 @@
+/** Words for what the schema expects, made from its JSON Schema: used by errors and by the reference page. */
+import { z } from 'zod';
+import { configSchema } from './schema.js';
+
+/** The parts of JSON Schema that the configuration's schema uses. */
+export interface SchemaNode {
+  type?: string;
+  title?: string;
+  description?: string;
+  default?: unknown;
+  enum?: unknown[];
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: number;
+  exclusiveMaximum?: number;
+  multipleOf?: number;
+  pattern?: string;
+  minLength?: number;
+  minItems?: number;
+  properties?: Record<string, SchemaNode>;
+  required?: string[];
+  additionalProperties?: boolean;
+  items?: SchemaNode | false;
+  prefixItems?: SchemaNode[];
+  anyOf?: SchemaNode[];
+}
+
+export type Path = readonly (string | number)[];
+
+/** `a.b.c`; list positions as `a.b[0]`. */
+export function formatPath(path: Path): string {
+  let text = '';
+  for (const part of path) {
+    if (typeof part === 'number') text += `[${part}]`;
+    else text += text === '' ? part : `.${part}`;
+  }
+  return text;
+}
+
+let cached: SchemaNode | null = null;
+
+/** The JSON Schema of a configuration file (draft 2020-12). */
+export function jsonSchema(): SchemaNode {
+  cached ??= z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
+  return cached;
+}
+
+/** The node without its `null` alternative, and whether it had one. */
+export function unwrapNull(node: SchemaNode): { node: SchemaNode; nullable: boolean } {
+  if (node.anyOf === undefined) return { node, nullable: false };
+  const others = node.anyOf.filter((alternative) => alternative.type !== 'null');
+  if (others.length !== 1) return { node, nullable: others.length < node.anyOf.length };
+  return { node: others[0]!, nullable: true };
+}
+
+/** The schema of a key, or null where there is no such key. */
+export function schemaAt(path: Path): SchemaNode | null {
+  let current: SchemaNode = jsonSchema();
+  for (const part of path) {
+    const { node } = unwrapNull(current);
+    const next =
+      typeof part === 'number' ? (node.prefixItems?.[part] ?? node.items) : own(node.properties ?? {}, part);
+    if (next === undefined || next === false) return null;
+    current = next;
+  }
+  return current;
+}
+
+function own(properties: Record<string, SchemaNode>, key: string): SchemaNode | undefined {
+  return Object.hasOwn(properties, key) ? properties[key] : undefined;
+}
+
+/** Names that a mapping may have. Empty where the path is not a mapping. */
+export function namesAt(path: Path): string[] {
+  const found = schemaAt(path);
+  return found === null ? [] : Object.keys(unwrapNull(found).node.properties ?? {});
+}
+
+/** "an integer from 1 to 64", "one of fp32, bf16", "a list of 2 numbers ..., or null". */
+export function expectation(schema: SchemaNode): string {
+  const { node, nullable } = unwrapNull(schema);
+  return `${bare(node)}${nullable ? ', or null' : ''}`;
+}
+
+function bare(node: SchemaNode): string {
+  if (node.title !== undefined) return node.title;
+  if (node.enum !== undefined) return oneOf(node.enum);
+  switch (node.type) {
+    case 'object':
+      return `a mapping with ${Object.keys(node.properties ?? {}).join(', ')}`;
+    case 'array':
+      return list(node);
+    case 'integer':
+    case 'number':
+      return `${node.type === 'integer' ? 'an integer' : 'a number'}${multiple(node)}${range(node)}`;
+    case 'string':
+      return (node.minLength ?? 0) > 0 ? 'a non-empty string' : 'a string';
+    default:
+      return node.type ?? 'another value';
+  }
+}
+
+function oneOf(values: unknown[]): string {
+  return values.length === 1 ? String(values[0]) : `one of ${values.join(', ')}`;
+}
+
+function list(node: SchemaNode): string {
+  if (node.prefixItems !== undefined) {
+    const kinds = new Set(node.prefixItems.map(bare));
+    return `a list of ${node.prefixItems.length}, each ${[...kinds].join(' / ')}`;
+  }
+  const size = (node.minItems ?? 0) > 0 ? 'a non-empty list' : 'a list';
+  return node.items ? `${size}, each ${bare(node.items)}` : size;
+}
+
+function multiple(node: SchemaNode): string {
+  return node.multipleOf === undefined ? '' : `, a multiple of ${node.multipleOf},`;
+}
+
+function range(node: SchemaNode): string {
+  const high = node.maximum === Number.MAX_SAFE_INTEGER ? undefined : node.maximum;
+  const low = node.minimum === Number.MIN_SAFE_INTEGER ? undefined : node.minimum;
+  if (low !== undefined && high !== undefined) return ` from ${low} to ${high}`;
+  const parts: string[] = [];
+  if (low !== undefined) parts.push(` of at least ${low}`);
+  if (node.exclusiveMinimum !== undefined) parts.push(` greater than ${node.exclusiveMinimum}`);
+  if (high !== undefined) parts.push(` of at most ${high}`);
+  if (node.exclusiveMaximum !== undefined) parts.push(` less than ${node.exclusiveMaximum}`);
+  return parts.join(' and');
+}

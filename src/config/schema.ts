@@ -1,0 +1,233 @@
+/**
+ * The configuration of a run: every key, its type, range and default, described once. `configs/schema.json`,
+ * `docs/reference/config.md`, the errors' expectations and `type Config` all come from here.
+ */
+import { z } from 'zod';
+import { DENSITY_PATTERN } from './density.js';
+
+const integer = (low: number, high = Number.MAX_SAFE_INTEGER) => z.int().min(low).max(high);
+const fraction = () => z.number().min(0).max(1);
+const text = () => z.string().min(1);
+
+const captionColumns = z.strictObject({
+  clip_l: text().describe('Column of the CLIP-L token features, [tokens, width].'),
+  clip_l_pooled: text().describe('Column of the pooled CLIP-L vector.'),
+  clip_g: text().describe('Column of the CLIP-G token features, [tokens, width].'),
+  clip_g_pooled: text().describe('Column of the pooled CLIP-G vector.'),
+  t5: text().describe('Column of the T5 token features, [tokens, width].'),
+});
+
+const tokensAndWidth = () => z.tuple([integer(1), integer(1)]);
+
+const data = z.strictObject({
+  path: text().describe(
+    'Folder of the data set: one with a manifest.json of `orchestrator dataset`, or one that Hugging Face `save_to_disk` wrote. Relative to the working directory.',
+  ),
+  columns: z
+    .strictObject({
+      id: text()
+        .nullable()
+        .default(null)
+        .describe('Column of the sample identity, for reports; null = row number.'),
+      latent: text().describe('Column of the latents.'),
+      original: captionColumns.describe('Columns of the original caption.'),
+      synthetic: captionColumns
+        .nullable()
+        .default(null)
+        .describe('Columns of the synthetic caption; null where there is none.'),
+    })
+    .nullable()
+    .default(null)
+    .describe(
+      'Which column plays which role, for Hugging Face folders; null for folders with a manifest.json.',
+    ),
+  latent_shape: z
+    .tuple([integer(1), integer(1), integer(1)])
+    .nullable()
+    .default(null)
+    .describe('[channels, height, width] of a latent, where the columns are flat; null = from the data set.'),
+  text_shape: z
+    .strictObject({
+      clip_l: tokensAndWidth().describe('[tokens, width] of CLIP-L.'),
+      clip_g: tokensAndWidth().describe('[tokens, width] of CLIP-G; as many tokens as CLIP-L.'),
+      t5: tokensAndWidth().describe('[tokens, width] of T5.'),
+    })
+    .nullable()
+    .default(null)
+    .describe('Shapes of the token features, where the columns are flat; null = from the data set.'),
+  validation_rows: integer(0)
+    .default(256)
+    .describe('Rows held out from training for the validation loss; 0 = none.'),
+  synthetic_captions: fraction()
+    .default(0.5)
+    .describe('Probability that a sample is seen with its synthetic caption.'),
+  drop: z
+    .strictObject({
+      clip_l: fraction().default(0.463).describe('Probability of dropping CLIP-L.'),
+      clip_g: fraction().default(0.463).describe('Probability of dropping CLIP-G.'),
+      t5: fraction().default(0.463).describe('Probability of dropping T5.'),
+    })
+    .prefault({})
+    .describe(
+      "Probability with which each encoder's features, pooled part included, are zeroed for a sample.",
+    ),
+});
+
+const model = z.strictObject({
+  depth: integer(1, 1024).default(4).describe('Number of MM-DiT blocks.'),
+  hidden: z
+    .int()
+    .min(64)
+    .max(65536)
+    .multipleOf(64)
+    .default(192)
+    .describe('Width of both streams; hidden / 64 attention heads.'),
+  patch: integer(1, 64).default(2).describe('Side of a patch, in latent pixels.'),
+  latent_channels: integer(1, 4096).default(16).describe('Channels of the latents.'),
+  context_dim: integer(1)
+    .nullable()
+    .default(null)
+    .describe("Width of the context tokens; null = from the data set (T5's width)."),
+  pooled_dim: integer(1)
+    .nullable()
+    .default(null)
+    .describe('Width of the pooled text vector; null = from the data set (CLIP-L and CLIP-G together).'),
+  pos_embed_max_size: integer(1, 65536)
+    .default(16)
+    .describe('Side of the stored grid of positions, in patches; smaller latents use its centre.'),
+  qk_norm: z.enum(['none', 'rms']).default('rms').describe('Normalisation of queries and keys.'),
+  dual_attention: z
+    .array(integer(0))
+    .default([])
+    .describe('Indices of blocks with a second, image-only attention.'),
+});
+
+const objective = z.strictObject({
+  formulation: z.enum(['rf']).default('rf').describe('Path, target and weighting: rf = rectified flow.'),
+  density: z.string().regex(DENSITY_PATTERN).default('lognorm(0, 1)').meta({
+    title: 'uniform, lognorm(m, s), mode(s) or cosmap',
+    description: 'Density from which t is drawn: uniform, lognorm(m, s), mode(s) or cosmap.',
+  }),
+  shift: z
+    .number()
+    .positive()
+    .default(1)
+    .describe('Resolution shift alpha, in t_m = alpha t / (1 + (alpha - 1) t); 1 = none.'),
+});
+
+const batch = z.strictObject({
+  global: integer(1).default(64).describe('Samples of a step; a multiple of batch.micro.'),
+  micro: integer(1)
+    .default(32)
+    .describe('Samples of a slot, the unit that one thread computes; global / micro slots make a step.'),
+});
+
+const beta = () => z.number().min(0).lt(1);
+
+const optimizer = z.strictObject({
+  lr: z.number().min(0).default(1e-3).describe('Peak learning rate of AdamW.'),
+  betas: z
+    .tuple([beta(), beta()])
+    .default([0.9, 0.999])
+    .describe('Decay of the first and the second moment.'),
+  eps: z.number().positive().default(1e-8).describe('Added to the root of the second moment.'),
+  weight_decay: z.number().min(0).default(0.01).describe('Decoupled weight decay.'),
+  clip_norm: z.number().positive().default(1).describe('Largest global L2 norm of the gradient.'),
+});
+
+const schedule = z.strictObject({
+  steps: integer(1).default(1000).describe('Optimizer steps of the run.'),
+  warmup: integer(0).default(50).describe('Steps of linear warm-up from 0.'),
+  decay: z.enum(['constant', 'cosine']).default('cosine').describe('Learning rate after the warm-up.'),
+  final: fraction().default(0.1).describe('Learning rate at the end of a cosine, as a fraction of the peak.'),
+});
+
+const ema = z.strictObject({
+  decay: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0.999)
+    .describe('Share of the old average that is kept each time (the paper: 0.99 every 100 steps).'),
+  every: integer(1).default(1).describe('Steps between two updates of the average.'),
+});
+
+const precision = z.strictObject({
+  compute: z
+    .enum(['auto', 'fp32', 'bf16'])
+    .default('auto')
+    .describe('Arithmetic of matmuls; auto = bf16 where the processor has fast bf16, else fp32.'),
+  residual: z
+    .enum(['fp32', 'bf16'])
+    .default('bf16')
+    .describe('Storage of the residual stream when computing in bf16.'),
+});
+
+const validation = z.strictObject({
+  every: integer(0).default(200).describe('Steps between two validations; 0 = never.'),
+  bins: integer(1, 1000).default(8).describe('Losses are taken at t = (i + 0.5) / bins, for each i.'),
+  weights: z
+    .array(z.enum(['ema', 'master']))
+    .min(1)
+    .default(['ema'])
+    .describe('Which weights are validated.'),
+});
+
+const telemetry = z.strictObject({
+  attention_every: integer(0)
+    .default(10)
+    .describe('Steps between two reports of the attention logits and entropy; 0 = never.'),
+  metrics_port: integer(0, 65535)
+    .nullable()
+    .default(0)
+    .describe('Port of /metrics, /healthz and /readyz on the coordinator; 0 = any free port, null = off.'),
+  metrics_host: text().default('127.0.0.1').describe('Address that the metrics port listens on.'),
+});
+
+const checkpoint = z.strictObject({
+  every: integer(0)
+    .default(200)
+    .describe('Steps between two checkpoints; 0 = only at the end and when the run is stopped.'),
+  keep: integer(1)
+    .default(3)
+    .describe('Checkpoints to keep; an old one goes only after a newer one verified.'),
+});
+
+export const configSchema = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
+    .meta({
+      title: 'a name of letters, digits, ".", "_" and "-"',
+      description: 'Name of the run; its folder is runs/NAME unless --run-dir says otherwise.',
+    }),
+  seed: integer(0).default(0).describe('Everything random follows from it.'),
+  device: z.enum(['cpu']).default('cpu').describe('Where to compute.'),
+  data: data.describe('What to train on.'),
+  model: model.prefault({}).describe('The MM-DiT.'),
+  objective: objective.prefault({}).describe('What is learned.'),
+  batch: batch.prefault({}).describe('Samples of a step.'),
+  optimizer: optimizer.prefault({}).describe('AdamW.'),
+  schedule: schedule.prefault({}).describe('Length of the run, and the learning rate.'),
+  ema: ema.nullable().prefault({}).describe('Exponential moving average of the weights; null = none.'),
+  precision: precision.prefault({}).describe('Number formats.'),
+  threads: integer(1, 4096)
+    .nullable()
+    .default(null)
+    .describe('Compute threads of a worker; null = processors / nodes.'),
+  init: text()
+    .nullable()
+    .default(null)
+    .describe('Safetensors file with the weights to start from; null = initialise from the seed.'),
+  validation: validation.prefault({}).describe('Loss on held-out rows.'),
+  telemetry: telemetry.prefault({}).describe('What is measured, and where it is served.'),
+  checkpoint: checkpoint.prefault({}).describe('When the state is saved.'),
+});
+
+/** A validated configuration with every default filled in. */
+export type Config = z.output<typeof configSchema>;
+
+/** Slots of a step. */
+export function slotCount(config: Config): number {
+  return config.batch.global / config.batch.micro;
+}
