@@ -25,6 +25,13 @@ export const ERRORS = {
   ERR_DATA_HASH: 'A data file is not the one that the manifest describes.',
   ERR_DATA_NON_FINITE: 'A column holds NaN or infinite values.',
   ERR_PLAN: 'The sample plan belongs to another data set, seed or version.',
+  ERR_SAFETENSORS: 'A safetensors file is malformed, or lacks what is asked of it.',
+  ERR_CHECKPOINT_DAMAGED: 'A checkpoint is incomplete, or does not match the hashes in its manifest.',
+  ERR_CHECKPOINT_MISSING: 'There is no checkpoint at the path, or none that verifies.',
+  ERR_CHECKPOINT_MISMATCH: 'A checkpoint belongs to another model, data set or format version.',
+  ERR_CHECKPOINT_WRITE: 'A checkpoint could not be written; the ones before it are untouched.',
+  ERR_MODEL_TENSORS:
+    'Tensors of a weights file are missing, unexpected or of another shape than the model needs.',
   ERR_INTERNAL: 'A condition that should always hold does not; this is a bug in orchestrator.',
 } as const;
 
