@@ -1,0 +1,65 @@
+/** zod's issues in the words of design: `key: expected X, received Y; did you mean Z`. */
+import type { z } from 'zod';
+import {
+  expectation,
+  formatPath,
+  jsonSchema,
+  namesAt,
+  type Path,
+  type SchemaNode,
+  schemaAt,
+  unwrapNull,
+} from './describe.js';
+import { nearest } from './nearest.js';
+import type { Problem } from './problem.js';
+import type { Sources } from './sources.js';
+import { show, valueAt } from './value.js';
+
+type Issue = z.core.$ZodIssue;
+
+export function problemsOf(issues: readonly Issue[], sources: Sources): Problem[] {
+  return issues.flatMap((issue) => {
+    const path = issue.path as (string | number)[];
+    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key, sources));
+    return [wrongValue(path, sources)];
+  });
+}
+
+function unknownKey(parent: Path, key: string, sources: Sources): Problem {
+  const names = namesAt(parent);
+  const path = [...parent, key];
+  const near = nearest(key, names) ?? elsewhere(key);
+  const where = parent.length === 0 ? 'the configuration' : formatPath(parent);
+  const text = `unknown key; expected one of ${where}'s keys: ${names.join(', ')}`;
+  return { place: sources.placeFor(path, true), key: formatPath(path), text: text + suggestion(near) };
+}
+
+function wrongValue(path: Path, sources: Sources): Problem {
+  const schema = schemaAt(path);
+  const value = valueAt(sources.merged, path);
+  const expected = schema === null ? 'another value' : expectation(schema);
+  const text = `expected ${expected}, received ${show(value)}`;
+  const near = schema === null || typeof value !== 'string' ? null : nearest(value, choices(schema));
+  return { place: sources.placeFor(path), key: formatPath(path), text: text + suggestion(near) };
+}
+
+function choices(schema: SchemaNode): string[] {
+  return (unwrapNull(schema).node.enum ?? []).map(String);
+}
+
+function suggestion(name: string | null): string {
+  return name === null ? '' : `; did you mean ${name}`;
+}
+
+/** A key of this name in another mapping: `lr` at the top level means `optimizer.lr`. Null unless there is exactly one. */
+function elsewhere(key: string): string | null {
+  const found: string[] = [];
+  const visit = (node: SchemaNode, path: string[]): void => {
+    for (const [name, child] of Object.entries(unwrapNull(node).node.properties ?? {})) {
+      if (name === key) found.push(formatPath([...path, name]));
+      visit(child, [...path, name]);
+    }
+  };
+  visit(jsonSchema(), []);
+  return found.length === 1 ? found[0]! : null;
+}

@@ -1,0 +1,137 @@
+/**
+ * Reads a configuration. Precedence: --set flag > ORCHESTRATOR_ environment variable > YAML file > default.
+ * All problems are reported at once, each with its place, what was expected, what was received, and the nearest name.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { z } from 'zod';
+import { OrchestratorError } from '../errors.js';
+import { problemsOf } from './issues.js';
+import { nearest } from './nearest.js';
+import { formatProblem, type Problem } from './problem.js';
+import { RULES } from './rules.js';
+import { type Config, configSchema } from './schema.js';
+import { Sources } from './sources.js';
+import { deleteAt, isMapping, type Mapping } from './value.js';
+
+export interface LoadedConfig {
+  config: Config;
+  sources: Sources;
+}
+
+/**
+ * @param path YAML file.
+ * @param overrides "a.b=value" texts of --set, later ones winning; values are YAML.
+ * @throws ERR_CONFIG with one line per problem.
+ */
+export function loadConfig(
+  path: string,
+  overrides: readonly string[] = [],
+  environment: NodeJS.ProcessEnv = process.env,
+): Config {
+  return loadConfigWithSources(path, overrides, environment).config;
+}
+
+/** As loadConfig; also returns where every value came from, for `explain`. */
+export function loadConfigWithSources(
+  path: string,
+  overrides: readonly string[] = [],
+  environment: NodeJS.ProcessEnv = process.env,
+): LoadedConfig {
+  const sources = new Sources(path, readText(path), environment, overrides);
+  return { config: validate(sources), sources };
+}
+
+/**
+ * Validates a stored configuration: the canonical JSON of a checkpoint, or a run's config.yaml. No environment, no flags.
+ * @param name What to call it in errors.
+ */
+export function parseConfig(text: string, name: string): Config {
+  return validate(new Sources(name, text, {}, []));
+}
+
+function validate(sources: Sources): Config {
+  const parsed = configSchema.safeParse(sources.merged);
+  const problems = [...sources.problems];
+  if (parsed.success) {
+    problems.push(...brokenRules(parsed.data, [], sources));
+  } else if (sources.readable) {
+    const issues = parsed.error.issues;
+    problems.push(...problemsOf(issues, sources));
+    const rest = withoutInvalid(sources.merged, issues);
+    if (rest !== null) problems.push(...brokenRules(rest, issues.map(keyOf), sources));
+  }
+  if (parsed.success && problems.length === 0) return parsed.data;
+  throw configError(problems);
+}
+
+function configError(problems: readonly Problem[]): OrchestratorError {
+  const lines = problems.map(formatProblem);
+  const message = lines.length === 1 ? lines[0]! : `${lines.length} problems\n${lines.join('\n')}`;
+  return new OrchestratorError('ERR_CONFIG', message, {
+    hint: 'docs/reference/config.md lists every key; `orchestrator config show CONFIG` shows what is in effect.',
+  });
+}
+
+/** @param invalid Keys that are wrong by themselves. */
+function brokenRules(config: Config, invalid: readonly string[], sources: Sources): Problem[] {
+  return RULES.flatMap(({ key, reads, check }) => {
+    if ([key, ...reads].some((read) => invalid.some((bad) => overlaps(read, bad)))) return [];
+    const text = check(config);
+    return text === null ? [] : [{ place: sources.placeFor(key.split('.')), key, text }];
+  });
+}
+
+function overlaps(a: string, b: string): boolean {
+  return a === b || a.startsWith(`${b}.`) || b.startsWith(`${a}.`);
+}
+
+function keyOf(issue: z.core.$ZodIssue): string {
+  return keyPath(issue).join('.');
+}
+
+/** The path up to the first list position: what can be left out of a mapping. */
+function keyPath(issue: z.core.$ZodIssue): string[] {
+  const position = issue.path.findIndex((part) => typeof part !== 'string');
+  return (position < 0 ? issue.path : issue.path.slice(0, position)) as string[];
+}
+
+/** The configuration with defaults in place of what is invalid, so that rules between the other keys can be checked. */
+function withoutInvalid(merged: Mapping, issues: readonly z.core.$ZodIssue[]): Config | null {
+  const rest = structuredClone(merged);
+  for (const issue of issues) {
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys) deleteAt(rest, [...keyPath(issue), key]);
+    } else {
+      deleteAt(rest, keyPath(issue));
+    }
+  }
+  rest.name ??= 'unnamed';
+  rest.data = { path: '.', ...(isMapping(rest.data) ? rest.data : {}) };
+  const parsed = configSchema.safeParse(rest);
+  return parsed.success ? parsed.data : null;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    const reason = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'is a folder' : String(error);
+    const near = code === 'ENOENT' ? nearestFile(path) : null;
+    const message = `${path}: ${reason}${near === null ? '' : `; did you mean ${near}`}`;
+    throw new OrchestratorError('ERR_CONFIG', message, { cause: error });
+  }
+}
+
+function nearestFile(path: string): string | null {
+  try {
+    const name = nearest(
+      basename(path),
+      readdirSync(dirname(path)).filter((file) => /\.ya?ml$/.test(file)),
+    );
+    return name === null ? null : join(dirname(path), name);
+  } catch {
+    return null;
+  }
+}

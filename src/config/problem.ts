@@ -1,0 +1,13 @@
+/** One thing that is wrong with a configuration, and its line in the error. */
+export interface Problem {
+  /** "run.yaml:3:5", "--set batch.micro=x", "ORCHESTRATOR_BATCH__MICRO". */
+  place: string;
+  /** Dotted key; empty where the problem is with the file as a whole. */
+  key: string;
+  /** "expected X, received Y; did you mean Z". */
+  text: string;
+}
+
+export function formatProblem({ place, key, text }: Problem): string {
+  return key === '' ? `${place}: ${text}` : `${place}: ${key}: ${text}`;
+}

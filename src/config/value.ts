@@ -1,0 +1,71 @@
+/** Plain values as YAML and JSON have them: reading, writing and showing them by path. */
+import type { Path } from './describe.js';
+
+export type Mapping = Record<string, unknown>;
+
+export function isMapping(value: unknown): value is Mapping {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The value at a path, or undefined where there is none. */
+export function valueAt(root: unknown, path: Path): unknown {
+  let current = root;
+  for (const part of path) {
+    if (typeof part === 'number') current = Array.isArray(current) ? current[part] : undefined;
+    else current = isMapping(current) && Object.hasOwn(current, part) ? current[part] : undefined;
+  }
+  return current;
+}
+
+/** Sets a value, making mappings on the way where there is nothing (or null). Returns the prefix that is in the way, or null. */
+export function setAt(root: Mapping, path: readonly string[], value: unknown): string[] | null {
+  let current = root;
+  for (const [depth, part] of path.slice(0, -1).entries()) {
+    const next = Object.hasOwn(current, part) ? current[part] : undefined;
+    if (next === undefined || next === null) {
+      const made: Mapping = {};
+      current[part] = made;
+      current = made;
+    } else if (isMapping(next)) {
+      current = next;
+    } else {
+      return path.slice(0, depth + 1);
+    }
+  }
+  current[path.at(-1)!] = value;
+  return null;
+}
+
+export function deleteAt(root: Mapping, path: readonly string[]): void {
+  const parent = valueAt(root, path.slice(0, -1));
+  if (isMapping(parent)) delete parent[path.at(-1)!];
+}
+
+/** The paths of everything that is not a mapping, in order. */
+export function* leaves(value: unknown, path: string[] = []): Generator<{ path: string[]; value: unknown }> {
+  if (isMapping(value)) {
+    for (const [key, child] of Object.entries(value)) yield* leaves(child, [...path, key]);
+  } else {
+    yield { path, value };
+  }
+}
+
+/** A value as an error shows it: "nothing", "null", 3, "abc", a shortened list or mapping. */
+export function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (typeof value === 'number') return String(value);
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/** JSON with the keys of every mapping in order and no spaces: equal values give equal bytes. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (isMapping(value)) {
+    const entries = Object.keys(value)
+      .sort()
+      .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key])}`);
+    return `{${entries.join(',')}}`;
+  }
+  return JSON.stringify(value);
+}
