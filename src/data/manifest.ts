@@ -1,0 +1,121 @@
+/**
+ * The project's own data set format: Arrow IPC files ("shards") beside a manifest.json that says what is in them.
+ * Columns are named by role: "latent", "original.clip_l", ..., "synthetic.t5"; others (id, captions, anything a
+ * generator wants to keep) are carried along.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { OrchestratorError } from '../errors.js';
+
+export const MANIFEST_FILE = 'manifest.json';
+
+/** Encoders whose outputs a data set holds, and the columns of each caption, in the order of their use. */
+export const TEXT_COLUMNS = ['clip_l', 'clip_l_pooled', 'clip_g', 'clip_g_pooled', 't5'] as const;
+export type TextColumn = (typeof TEXT_COLUMNS)[number];
+export const CAPTION_KINDS = ['original', 'synthetic'] as const;
+export type CaptionKind = (typeof CAPTION_KINDS)[number];
+
+const dimension = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 31 - 1);
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+
+const columnSchema = z.strictObject({
+  name: z.string().min(1),
+  /** utf8 and int64 columns hold one value a row and have shape []. */
+  type: z.enum(['float16', 'float32', 'utf8', 'int64']),
+  /** Of one row, e.g. [16, 8, 8]. */
+  shape: z.array(dimension).max(8),
+});
+
+const encoderSchema = z.strictObject({
+  /** What computed the features, e.g. "openai/clip-vit-large-patch14". */
+  name: z.string(),
+  tokens: dimension,
+  dim: dimension,
+  /** Width of the pooled vector; null for an encoder without one (T5). */
+  pooled_dim: dimension.nullable(),
+});
+
+const manifestSchema = z.strictObject({
+  format: z.literal('orchestrator-dataset'),
+  version: z.literal(1),
+  rows: count,
+  columns: z.array(columnSchema).min(1).max(1024),
+  encoders: z.strictObject({ clip_l: encoderSchema, clip_g: encoderSchema, t5: encoderSchema }),
+  /** How pictures became latents, and what made the data set: free-form, for people and tools. */
+  latents: z.record(z.string(), z.unknown()),
+  generator: z.record(z.string(), z.unknown()),
+  shards: z.array(
+    z.strictObject({
+      file: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected a plain file name'),
+      rows: count,
+      bytes: count,
+      sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits'),
+    }),
+  ),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type ManifestColumn = Manifest['columns'][number];
+export type Encoders = Manifest['encoders'];
+
+/** Bytes that a metadata file of ours may have; a larger one is not one of ours. */
+const MAX_JSON_BYTES = 64 * 2 ** 20;
+
+/** Parses a JSON file. Throws ERR_FILE_OPEN and ERR_DATA_FORMAT, naming the file. */
+export function readJson(path: string): unknown {
+  let text: Buffer;
+  try {
+    text = readFileSync(path);
+  } catch (cause) {
+    throw new OrchestratorError('ERR_FILE_OPEN', `Cannot read ${path}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  if (text.length > MAX_JSON_BYTES) {
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} has ${text.length} bytes: not a metadata file`);
+  }
+  try {
+    return JSON.parse(text.toString('utf8'));
+  } catch (cause) {
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} is not valid JSON: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
+/** Validates parsed JSON. Throws ERR_DATA_FORMAT naming the file, and each key with what was expected there. */
+export function parseJson<T>(path: string, schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const problems = result.error.issues
+    .slice(0, 5)
+    .map((issue) => `${issue.path.length ? issue.path.join('.') : '(top level)'}: ${issue.message}`);
+  throw new OrchestratorError('ERR_DATA_FORMAT', `${path} is malformed: ${problems.join('; ')}`);
+}
+
+/** Reads and checks DIR/manifest.json. Throws ERR_FILE_OPEN, ERR_DATA_FORMAT. */
+export function readManifest(dir: string): Manifest {
+  const path = join(dir, MANIFEST_FILE);
+  const manifest = parseJson(path, manifestSchema, readJson(path));
+  const bad = (what: string) => new OrchestratorError('ERR_DATA_FORMAT', `${path}: ${what}`);
+  const names = new Set<string>();
+  for (const column of manifest.columns) {
+    if (names.has(column.name)) throw bad(`column "${column.name}" is listed twice`);
+    names.add(column.name);
+    if (column.shape.reduce((a, b) => a * b, 1) > 2 ** 31 - 1) {
+      throw bad(
+        `column "${column.name}" has a row shape of ${column.shape.join(' x ')}, too large for Arrow`,
+      );
+    }
+  }
+  const sum = manifest.shards.reduce((total, shard) => total + shard.rows, 0);
+  if (sum !== manifest.rows) throw bad(`"rows" is ${manifest.rows}, but the shards add up to ${sum}`);
+  const files = new Set(manifest.shards.map((shard) => shard.file));
+  if (files.size !== manifest.shards.length) throw bad('a shard is listed twice');
+  return manifest;
+}
