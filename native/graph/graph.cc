@@ -1,0 +1,143 @@
+#include "graph.h"
+
+#include <algorithm>
+
+#include "../core/error.h"
+
+namespace orch::graph {
+
+int64_t elements(const Shape& s) {
+  int64_t n = 1;
+  for (int64_t d : s) n *= d;
+  return n;
+}
+
+Ref Reverse::of(Ref value) const {
+  auto it = gradients_.find(value.index);
+  return it == gradients_.end() ? Ref{} : it->second;
+}
+void Reverse::set(Ref value, Ref gradient) { gradients_[value.index] = gradient; }
+bool Reverse::wanted(Ref value) const { return graph_[value].requires_grad; }
+Ref Reverse::shared(Ref value, DType dtype) {
+  if (Ref have = of(value)) return have;
+  std::string name = "d " + graph_[value].name;
+  Shape shape = graph_[value].shape;
+  Ref fresh = graph_.activation(std::move(name), dtype, std::move(shape));
+  set(value, fresh);
+  return fresh;
+}
+
+Ref Graph::push(Value v) {
+  values_.push_back(std::move(v));
+  return {static_cast<int32_t>(values_.size()) - 1};
+}
+Ref Graph::input(std::string name, DType dtype, Shape shape, int64_t index, bool requires_grad) {
+  return push({std::move(name), dtype, std::move(shape), Kind::Input, index, requires_grad, false, DType::F32});
+}
+Ref Graph::parameter(std::string name, DType dtype, Shape shape, int64_t offset) {
+  return push({std::move(name), dtype, std::move(shape), Kind::Parameter, offset, true, false, DType::F32});
+}
+Ref Graph::gradient(const Value& p) {
+  return push({"d " + p.name, DType::F32, p.shape, Kind::Gradient, p.offset, false, false, DType::F32});
+}
+Ref Graph::activation(std::string name, DType dtype, Shape shape) {
+  return push({std::move(name), dtype, std::move(shape), Kind::Activation, 0, false, false, dtype});
+}
+
+void Graph::append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs) {
+  if (forward_nodes_ == 0) {
+    bool any = false;
+    for (Ref r : inputs) any = any || (r && values_[r.index].requires_grad);
+    if (any)
+      for (Ref r : outputs)
+        if (r) values_[r.index].requires_grad = true;
+  }
+  nodes_.push_back({std::move(op), std::move(inputs), std::move(outputs)});
+}
+
+void Graph::differentiate() {
+  forward_nodes_ = nodes_.size();
+  for (auto rule = tape_.rbegin(); rule != tape_.rend(); ++rule) (*rule)(reverse_);
+  tape_.clear();
+}
+
+double Graph::forward_flops() const {
+  size_t end = forward_nodes_ ? forward_nodes_ : nodes_.size();
+  double sum = 0;
+  for (size_t i = 0; i < end; ++i) sum += nodes_[i].op->flops();
+  return sum;
+}
+
+size_t Graph::scratch_bytes() const {
+  size_t most = 0;
+  for (const Node& n : nodes_) most = std::max(most, n.op->scratch_bytes());
+  return most;
+}
+
+int64_t Graph::last_writer(int64_t offset, int64_t length) const {
+  for (int64_t i = static_cast<int64_t>(nodes_.size()) - 1; i >= 0; --i)
+    for (Ref r : nodes_[i].outputs) {
+      if (!r) continue;
+      const Value& v = values_[r.index];
+      if (v.kind == Kind::Gradient && v.offset >= offset && v.offset < offset + length) return i;
+    }
+  return -1;
+}
+
+size_t Graph::plan() {
+  // Lifetimes in node numbers: from the first write to the last use.
+  struct Life {
+    int32_t value;
+    int64_t first, last;
+    size_t bytes;
+  };
+  constexpr size_t kAlign = 64;
+  std::vector<int64_t> first(values_.size(), -1), last(values_.size(), -1);
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    for (Ref r : nodes_[i].outputs)
+      if (r) {
+        if (first[r.index] < 0) first[r.index] = static_cast<int64_t>(i);
+        last[r.index] = static_cast<int64_t>(i);
+      }
+    for (Ref r : nodes_[i].inputs)
+      if (r) {
+        const Value& v = values_[r.index];
+        if (v.kind == Kind::Activation && first[r.index] < 0)
+          throw Error("ERR_INTERNAL", std::string("Value read before it is written: ") + v.name);
+        last[r.index] = static_cast<int64_t>(i);
+      }
+  }
+  std::vector<Life> lives;
+  for (size_t i = 0; i < values_.size(); ++i) {
+    const Value& v = values_[i];
+    if (v.kind != Kind::Activation || first[i] < 0) continue;
+    size_t bytes = (static_cast<size_t>(elements(v.shape)) * size_of(v.dtype) + kAlign - 1) / kAlign * kAlign;
+    lives.push_back({static_cast<int32_t>(i), first[i], v.keep ? static_cast<int64_t>(nodes_.size()) : last[i], bytes});
+  }
+  // Greedy by size: the largest first, each at the lowest offset that is free during its whole life.
+  std::sort(lives.begin(), lives.end(), [](const Life& a, const Life& b) {
+    return a.bytes != b.bytes ? a.bytes > b.bytes : a.value < b.value;
+  });
+  struct Placed {
+    int64_t first, last;
+    size_t offset, end;
+  };
+  std::vector<Placed> placed;  // by offset
+  for (const Life& l : lives) {
+    size_t at = 0;
+    for (const Placed& p : placed) {
+      if (p.last < l.first || p.first > l.last) continue;
+      if (at + l.bytes <= p.offset) break;
+      at = std::max(at, p.end);
+    }
+    values_[l.value].offset = static_cast<int64_t>(at);
+    Placed mine{l.first, l.last, at, at + l.bytes};
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), mine,
+                                   [](const Placed& a, const Placed& b) { return a.offset < b.offset; }),
+                  mine);
+    arena_bytes_ = std::max(arena_bytes_, at + l.bytes);
+  }
+  return arena_bytes_;
+}
+
+}  // namespace orch::graph

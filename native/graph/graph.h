@@ -1,0 +1,157 @@
+// A static graph: built once for a batch shape by functions that append values and nodes (native/ops), differentiated
+// in reverse, planned into one arena, and executed as a flat list. It knows nothing of the model.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "../core/dtype.h"
+#include "../kernels/kernels.h"
+
+namespace orch::graph {
+
+using Shape = std::vector<int64_t>;
+int64_t elements(const Shape& s);
+
+/// Where a value's bytes live.
+enum class Kind : uint8_t {
+  Input,       ///< given by the caller for each execution, by index
+  Parameter,   ///< in the flat arrays of weights, at an element offset: fp32 master or its bf16 copy, by dtype
+  Gradient,    ///< in the flat fp32 gradient of a slot, at an element offset
+  Activation,  ///< in the arena
+};
+
+struct Value {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  Kind kind;
+  int64_t offset = 0;      ///< Input: index; Parameter, Gradient: elements; Activation: bytes in the arena, once planned
+  bool requires_grad = false;
+  bool keep = false;       ///< lives to the end of the execution (an output)
+  DType gradient_dtype = DType::F32;  ///< in which its gradient is gathered
+};
+
+/// Index of a value in its graph; default-constructed it is "none".
+struct Ref {
+  int32_t index = -1;
+  explicit operator bool() const { return index >= 0; }
+  bool operator==(const Ref&) const = default;
+};
+
+/// What an operation sees when it runs.
+struct Run {
+  void* const* pointers;  ///< by value index
+  const Ref* inputs;
+  const Ref* outputs;
+  void* scratch;                          ///< 64-byte aligned, as many bytes as the op asked for
+  kernels::AttentionStats* statistics;    ///< one entry per attention of the graph, or null
+
+  template <class T>
+  const T* in(int i) const {
+    return inputs[i] ? static_cast<const T*>(pointers[inputs[i].index]) : nullptr;
+  }
+  template <class T>
+  T* out(int i) const {
+    return outputs[i] ? static_cast<T*>(pointers[outputs[i].index]) : nullptr;
+  }
+};
+
+/// An operation with its dimensions fixed; stateless when run, so one instance serves all threads.
+class Op {
+ public:
+  virtual ~Op() = default;
+  virtual const char* name() const = 0;
+  virtual void run(const Run& r) const = 0;
+  virtual size_t scratch_bytes() const { return 0; }
+  /// Multiply-adds of matmuls, times two; what model FLOPs are counted from.
+  virtual double flops() const { return 0; }
+};
+
+/// An operation from a lambda, for those without matmuls.
+template <class F>
+class LambdaOp final : public Op {
+ public:
+  LambdaOp(const char* name, size_t scratch, F run) : name_(name), scratch_(scratch), run_(std::move(run)) {}
+  const char* name() const override { return name_; }
+  size_t scratch_bytes() const override { return scratch_; }
+  void run(const Run& r) const override { run_(r); }
+
+ private:
+  const char* name_;
+  size_t scratch_;
+  F run_;
+};
+
+struct Node {
+  std::unique_ptr<Op> op;
+  std::vector<Ref> inputs, outputs;
+};
+
+class Graph;
+
+/// Gradients of values while the reverse pass is appended.
+class Reverse {
+ public:
+  explicit Reverse(Graph& g) : graph_(g) {}
+  /// The gradient gathered so far, or none.
+  Ref of(Ref value) const;
+  /// Replaces it; the new one must contain the old one's contribution.
+  void set(Ref value, Ref gradient);
+  /// The gradient of a value that several operations write parts of; allocated at the first call.
+  Ref shared(Ref value, DType dtype);
+  bool wanted(Ref value) const;
+
+ private:
+  Graph& graph_;
+  std::unordered_map<int32_t, Ref> gradients_;
+};
+
+class Graph {
+ public:
+  Ref input(std::string name, DType dtype, Shape shape, int64_t index, bool requires_grad = false);
+  Ref parameter(std::string name, DType dtype, Shape shape, int64_t offset);
+  Ref gradient(const Value& parameter);
+  Ref activation(std::string name, DType dtype, Shape shape);
+
+  void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
+  template <class F>
+  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, size_t scratch = 0) {
+    append(std::make_unique<LambdaOp<F>>(name, scratch, std::move(run)), std::move(inputs), std::move(outputs));
+  }
+  /// Registers the backward rule of what was just appended.
+  void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
+  /// Appends the backward rules in reverse order. Rules append nodes, and register no rules.
+  void differentiate();
+
+  Value& operator[](Ref r) { return values_[r.index]; }
+  const Value& operator[](Ref r) const { return values_[r.index]; }
+  const std::vector<Value>& values() const { return values_; }
+  const std::vector<Node>& nodes() const { return nodes_; }
+  Reverse& reverse() { return reverse_; }
+  int next_attention() { return attentions_++; }
+  int attentions() const { return attentions_; }
+  /// Model FLOPs of the nodes appended before differentiate().
+  double forward_flops() const;
+
+  /// Places every activation in one arena by liveness. Returns the arena's bytes.
+  size_t plan();
+  size_t arena_bytes() const { return arena_bytes_; }
+  size_t scratch_bytes() const;
+  /// Index of the last node that writes a Gradient value in the element range [offset, offset + length); -1: none.
+  int64_t last_writer(int64_t offset, int64_t length) const;
+
+ private:
+  Ref push(Value v);
+  std::vector<Value> values_;
+  std::vector<Node> nodes_;
+  std::vector<std::function<void(Reverse&)>> tape_;
+  Reverse reverse_{*this};
+  size_t forward_nodes_ = 0;
+  size_t arena_bytes_ = 0;
+  int attentions_ = 0;
+};
+
+}  // namespace orch::graph

@@ -1,0 +1,153 @@
+// The forward pass, as it reads in the paper. The reverse pass follows from the operations' rules.
+#include "mmdit.h"
+
+#include "../core/error.h"
+#include "../ops/ops.h"
+
+namespace orch {
+namespace {
+
+using graph::Ref;
+using ops::Chunk;
+
+/// Builds the graph of one model and batch shape.
+class Builder {
+ public:
+  Builder(ModelGraph& out, const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
+          const GraphOptions& options)
+      : out_(out), g_(out.graph), spec_(spec), table_(table), shape_(shape), options_(options), t_(options.compute) {}
+
+  void build() {
+    const int64_t samples = shape_.samples, tokens = image_tokens();
+    const bool wanted = options_.input_gradients;
+    const graph::Shape picture{samples, spec_.latent_channels, shape_.height, shape_.width};
+    Ref z = g_.input("input.z_t", DType::F32, picture, kZ, wanted);
+    Ref timestep = g_.input("timestep", DType::F32, {samples}, kTimestep);
+    Ref context_in = g_.input("input.context", t_, {samples * shape_.context_tokens, spec_.context_dim}, kContext, wanted);
+    Ref pooled = g_.input("input.pooled", t_, {samples, spec_.pooled_dim}, kPooled, wanted);
+    Ref position = g_.input("position", DType::F32, {tokens, spec_.hidden()}, kPosition);
+
+    // Conditioning: one fp32 row per sample, from the timestep and the pooled text.
+    Ref c = ops::add(g_, embedder("t_embedder", ops::timestep_embedding(g_, timestep, t_)),
+                     embedder("y_embedder", pooled));
+    conditioning_ = ops::silu(g_, c, t_);
+
+    Ref x = ops::linear(g_, ops::patchify(g_, z, spec_.patch, t_), linear("x_embedder.proj"), t_);
+    x = ops::add_position(g_, x, position, samples, t_);
+    Ref context = ops::linear(g_, context_in, linear("context_embedder"), t_);
+
+    for (int64_t b = 0; b < spec_.depth; ++b) block(b, x, context);
+
+    Ref mod = modulation("final_layer");
+    x = ops::layer_norm_modulate(g_, x, {mod, 0}, {mod, 1}, samples, t_);
+    x = ops::linear(g_, x, linear("final_layer.linear"), DType::F32);
+    Ref v = ops::unpatchify(g_, x, samples, spec_.latent_channels, shape_.height, shape_.width, spec_.patch);
+    g_[v].keep = true;
+
+    Ref target = g_.input("target", DType::F32, picture, kTarget);
+    Ref grad_scale = g_.input("gradient scale", DType::F32, {samples}, kGradScale);
+    out_.velocity = v;
+    out_.loss = ops::mean_squared_error(g_, v, target, grad_scale);
+    out_.z = z;
+    out_.context = context_in;
+    out_.pooled = pooled;
+    out_.forward_flops = g_.forward_flops();
+    if (options_.backward) {
+      g_.differentiate();
+      if (wanted)
+        for (Ref input : {z, context_in, pooled}) g_[g_.reverse().of(input)].keep = true;
+    }
+    g_.plan();
+  }
+
+ private:
+  int64_t image_tokens() const { return (shape_.height / spec_.patch) * (shape_.width / spec_.patch); }
+
+  /// Weights of matmuls in the compute type, all else fp32 from the master copy.
+  Ref parameter(const std::string& name, DType type) {
+    const Parameter& p = table_[name];
+    return g_.parameter(p.name, type, p.shape, p.offset);
+  }
+  ops::Linear linear(const std::string& name) {
+    return {parameter(name + ".weight", t_), parameter(name + ".bias", DType::F32)};
+  }
+
+  /// Linear-SiLU-Linear, fp32 out.
+  Ref embedder(const std::string& name, Ref in) {
+    Ref y = ops::linear(g_, in, linear(name + ".mlp.0"), DType::F32);
+    return ops::linear(g_, ops::silu(g_, y, t_), linear(name + ".mlp.2"), DType::F32);
+  }
+  Ref modulation(const std::string& of) {
+    return ops::linear(g_, conditioning_, linear(of + ".adaLN_modulation.1"), DType::F32);
+  }
+  ops::AttentionStream stream(const std::string& attention, Ref x, int64_t tokens) {
+    ops::AttentionStream s{ops::linear(g_, x, linear(attention + ".qkv"), t_), tokens, {}, {}};
+    if (spec_.qk_norm) {
+      s.norm_q = parameter(attention + ".ln_q.weight", DType::F32);
+      s.norm_k = parameter(attention + ".ln_k.weight", DType::F32);
+    }
+    return s;
+  }
+  /// x + gate * proj(attention)
+  Ref attention_output(const std::string& attention, Ref x, Ref attended, const Chunk& gate) {
+    return ops::gate_residual(g_, x, ops::linear(g_, attended, linear(attention + ".proj"), t_), gate, shape_.samples);
+  }
+  /// x + gate * mlp(modulate(norm(x)))
+  Ref feed_forward(const std::string& of, Ref x, Ref mod) {
+    Ref y = ops::layer_norm_modulate(g_, x, {mod, 3}, {mod, 4}, shape_.samples, t_);
+    y = ops::gelu(g_, ops::linear(g_, y, linear(of + ".mlp.fc1"), t_));
+    y = ops::linear(g_, y, linear(of + ".mlp.fc2"), t_);
+    return ops::gate_residual(g_, x, y, {mod, 5}, shape_.samples);
+  }
+
+  void block(int64_t index, Ref& x, Ref& context) {
+    const std::string name = "joint_blocks." + std::to_string(index);
+    const std::string xb = name + ".x_block", cb = name + ".context_block";
+    const bool last = index == spec_.depth - 1, dual = spec_.dual(index);
+    const int64_t samples = shape_.samples;
+
+    Ref xm = modulation(xb), cm = modulation(cb);
+    Ref cn = ops::layer_norm_modulate(g_, context, {cm, 0}, {cm, 1}, samples, t_);
+    Ref xn = ops::layer_norm_modulate(g_, x, {xm, 0}, {xm, 1}, samples, t_);
+    Ref xn2 = dual ? ops::layer_norm_modulate(g_, x, {xm, 6}, {xm, 7}, samples, t_) : Ref{};
+
+    // The last block's text side gives keys and values only.
+    auto attended = ops::joint_attention(
+        g_, {stream(cb + ".attn", cn, shape_.context_tokens), stream(xb + ".attn", xn, image_tokens())}, samples,
+        spec_.heads, last);
+    out_.attentions.push_back("block " + std::to_string(index));
+    Ref attended2;
+    if (dual) {
+      attended2 =
+          ops::joint_attention(g_, {stream(xb + ".attn2", xn2, image_tokens())}, samples, spec_.heads, false)[0];
+      out_.attentions.push_back("block " + std::to_string(index) + " attn2");
+    }
+
+    x = attention_output(xb + ".attn", x, attended[1], {xm, 2});
+    if (dual) x = attention_output(xb + ".attn2", x, attended2, {xm, 8});
+    x = feed_forward(xb, x, xm);
+    if (last) return;
+    context = attention_output(cb + ".attn", context, attended[0], {cm, 2});
+    context = feed_forward(cb, context, cm);
+  }
+
+  ModelGraph& out_;
+  graph::Graph& g_;
+  const ModelSpec& spec_;
+  const ParameterTable& table_;
+  const BatchShape& shape_;
+  const GraphOptions& options_;
+  const DType t_;
+  Ref conditioning_;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
+                                        const GraphOptions& options) {
+  auto out = std::make_unique<ModelGraph>();
+  Builder(*out, spec, table, shape, options).build();
+  return out;
+}
+
+}  // namespace orch

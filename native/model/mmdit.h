@@ -1,0 +1,78 @@
+// The MM-DiT of SD3 and SD3.5 (paper section 4; docs/model.md): parameters by their official names, and the forward
+// pass as a graph.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "../graph/graph.h"
+
+namespace orch {
+
+struct ModelSpec {
+  int64_t depth, heads, patch, latent_channels, context_dim, pooled_dim, pos_embed_max_size;
+  bool qk_norm;
+  std::vector<int64_t> dual_attention;  ///< ascending block indices
+
+  int64_t hidden() const { return heads * kernels::kHeadDim; }
+  bool dual(int64_t block) const;
+  void check() const;  ///< throws Error(ERR_MODEL_SPEC)
+};
+
+/// A parameter's place in the flat arrays; offsets are multiples of 16 elements.
+struct Parameter {
+  std::string name;
+  graph::Shape shape;
+  int64_t offset, length;
+  enum class Init : uint8_t { Zero, One, Xavier, Normal } init;
+};
+
+/// A contiguous range of the flat arrays whose gradients are complete together.
+struct Bucket {
+  int64_t offset, length;
+};
+
+/// All parameters, grouped in buckets in the order in which the backward pass completes them: the final layer with the
+/// last block, then block by block, then the embedders.
+struct ParameterTable {
+  explicit ParameterTable(const ModelSpec& spec);
+  const Parameter& operator[](const std::string& name) const;
+
+  std::vector<Parameter> parameters;
+  std::vector<Bucket> buckets;
+  int64_t length = 0;  ///< elements of the flat arrays, padding included
+  int64_t count = 0;   ///< trainable parameters
+};
+
+/// Positions of the Input values of a graph.
+enum InputIndex : int64_t { kZ, kTimestep, kContext, kPooled, kPosition, kTarget, kGradScale, kInputs };
+
+struct BatchShape {
+  int64_t samples, height, width, context_tokens;
+};
+
+/// A model's graph for one batch shape, with what callers read from it.
+struct ModelGraph {
+  graph::Graph graph;
+  graph::Ref velocity, loss;
+  graph::Ref z, context, pooled;          ///< inputs, whose gradients may be asked for
+  std::vector<std::string> attentions;    ///< names, in the order of the statistics
+  double forward_flops = 0;
+};
+
+struct GraphOptions {
+  DType compute;              ///< F32 or BF16: matmul operands and stored activations
+  bool backward;
+  bool input_gradients = false;
+};
+
+/// Builds, differentiates and plans the graph.
+std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
+                                        const GraphOptions& options);
+
+/// The sin-cos table [P * P, hidden] (rows y * P + x): the first half of the channels encodes the column, the second
+/// the row; sine first; omega_j = 10000^(-j / (hidden / 4)).
+void position_table(const ModelSpec& spec, float* out);
+/// The centre of the table for a grid of height x width patches: [height * width, hidden].
+void crop_positions(const ModelSpec& spec, const float* table, int64_t height, int64_t width, float* out);
+
+}  // namespace orch

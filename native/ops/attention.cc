@@ -1,0 +1,140 @@
+// Joint attention over the tokens of one or two streams, with RMSNorm of q and k.
+#include "../core/error.h"
+#include "ops.h"
+#include "typed.h"
+
+namespace orch::ops {
+namespace {
+
+using kernels::AttentionDims;
+using kernels::HeadDims;
+using kernels::kHeadDim;
+
+/// Work with matmuls inside, so that its FLOPs count.
+template <class F>
+class AttentionOp final : public graph::Op {
+ public:
+  AttentionOp(const char* name, size_t scratch, double flops, F run)
+      : name_(name), scratch_(scratch), flops_(flops), run_(std::move(run)) {}
+  const char* name() const override { return name_; }
+  size_t scratch_bytes() const override { return scratch_; }
+  double flops() const override { return flops_; }
+  void run(const graph::Run& r) const override { run_(r); }
+
+ private:
+  const char* name_;
+  size_t scratch_;
+  double flops_;
+  F run_;
+};
+
+template <class F>
+std::unique_ptr<graph::Op> attention_op(const char* name, size_t scratch, double flops, F run) {
+  return std::make_unique<AttentionOp<F>>(name, scratch, flops, std::move(run));
+}
+
+struct Joint {
+  Ref q, k, v;
+};
+
+template <class T>
+void append_split(Graph& g, const AttentionStream& s, const Joint& j, Ref rstd_q, Ref rstd_k, const HeadDims& d) {
+  g.append("split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
+           [=](const graph::Run& r) {
+             kernels::cpu().typed<T>().split_heads(r.out<T>(0), r.out<T>(1), r.out<T>(2), r.out<float>(3),
+                                                   r.out<float>(4), r.in<T>(0), r.in<float>(1), r.in<float>(2), d);
+           });
+}
+
+template <class T>
+void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStream& s, const Joint& dj, Ref rstd_q,
+                           Ref rstd_k, const HeadDims& d) {
+  Ref dqkv = g.activation("d " + g[s.qkv].name, g[s.qkv].dtype, g[s.qkv].shape);
+  Ref dgamma_q = s.norm_q ? g.gradient(g[s.norm_q]) : Ref{};
+  Ref dgamma_k = s.norm_k ? g.gradient(g[s.norm_k]) : Ref{};
+  g.append("split heads, qk norm backward",
+           {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k}, {dqkv, dgamma_q, dgamma_k},
+           [=](const graph::Run& r) {
+             kernels::cpu().typed<T>().split_heads_backward(
+                 r.out<T>(0), r.out<float>(1), r.out<float>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2), r.in<T>(3),
+                 r.in<float>(4), r.in<float>(5), r.in<float>(6), r.in<float>(7), d);
+           });
+  reverse.set(s.qkv, dqkv);
+}
+
+}  // namespace
+
+std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& streams, int64_t samples, int64_t heads,
+                                 bool queries_of_last_only) {
+  const DType t = g[streams[0].qkv].dtype;
+  const int64_t width = heads * kHeadDim;
+  int64_t tokens = 0;
+  for (const auto& s : streams) {
+    if (g[s.qkv].shape != graph::Shape{samples * s.tokens, 3 * width} || g[s.qkv].dtype != t)
+      throw Error("ERR_INTERNAL", "joint_attention: qkv has another shape than its stream");
+    tokens += s.tokens;
+  }
+  const int64_t split = streams.size() == 2 ? streams[0].tokens : 0;
+  const AttentionDims d{samples, heads, tokens, queries_of_last_only ? split : 0, split};
+  const double flops = 4.0 * samples * heads * (tokens - d.first_query) * tokens * kHeadDim;
+  const graph::Shape joint_shape{samples, heads, tokens, kHeadDim};
+  const Joint j{g.activation("q", t, joint_shape), g.activation("k", t, joint_shape), g.activation("v", t, joint_shape)};
+
+  struct Split {
+    AttentionStream stream;
+    Ref rstd_q, rstd_k;
+    HeadDims dims;
+    bool queries;
+  };
+  std::vector<Split> splits;
+  int64_t offset = 0;
+  for (const auto& s : streams) {
+    const graph::Shape rows{samples * s.tokens, heads};
+    Split p{s, {}, {}, {samples, s.tokens, heads, tokens, offset}, offset >= d.first_query};
+    if (s.norm_q) {
+      p.rstd_q = g.activation("rstd q", DType::F32, rows);
+      p.rstd_k = g.activation("rstd k", DType::F32, rows);
+    }
+    typed(t, [&]<class T>(T) { append_split<T>(g, s, j, p.rstd_q, p.rstd_k, p.dims); });
+    splits.push_back(p);
+    offset += s.tokens;
+  }
+
+  Ref out0 = split && !queries_of_last_only ? g.activation("attention", t, {samples * split, width}) : Ref{};
+  Ref out1 = g.activation("attention", t, {samples * (tokens - split), width});
+  Ref lse = g.activation("log-sum-exp", DType::F32, {samples, heads, tokens});
+  const int index = g.next_attention();
+  typed(t, [&]<class T>(T) {
+    const size_t scratch = kernels::cpu().typed<T>().attention_scratch_bytes(d);
+    g.append(attention_op("attention", scratch, flops,
+                          [=](const graph::Run& r) {
+                            kernels::cpu().typed<T>().attention(
+                                r.out<T>(0), r.out<T>(1), r.out<float>(2), r.statistics ? r.statistics + index : nullptr,
+                                r.in<T>(0), r.in<T>(1), r.in<T>(2), d, r.scratch);
+                          }),
+             {j.q, j.k, j.v}, {out0, out1, lse});
+  });
+
+  g.on_reverse([=, &g](graph::Reverse& reverse) {
+    Ref dout0 = out0 ? reverse.of(out0) : Ref{}, dout1 = reverse.of(out1);
+    if (!dout1 || (out0 && !dout0)) throw Error("ERR_INTERNAL", "joint_attention: an output is not used");
+    Joint dj{g.activation("d q", t, joint_shape), g.activation("d k", t, joint_shape),
+             g.activation("d v", t, joint_shape)};
+    typed(t, [&]<class T>(T) {
+      const size_t scratch = kernels::cpu().typed<T>().attention_scratch_bytes(d);
+      g.append(attention_op("attention backward", scratch, 2.5 * flops,
+                            [=](const graph::Run& r) {
+                              kernels::cpu().typed<T>().attention_backward(
+                                  r.out<T>(0), r.out<T>(1), r.out<T>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2), r.in<T>(3),
+                                  r.in<float>(4), r.in<T>(5), r.in<T>(6), r.in<T>(7), d, r.scratch);
+                            }),
+               {dout0, dout1, out0, out1, lse, j.q, j.k, j.v}, {dj.q, dj.k, dj.v});
+      for (const Split& p : splits)
+        append_split_backward<T>(g, reverse, p.stream, {p.queries ? dj.q : Ref{}, dj.k, dj.v}, p.rstd_q, p.rstd_k,
+                                 p.dims);
+    });
+  });
+  return streams.size() == 2 ? std::vector<Ref>{out0, out1} : std::vector<Ref>{out1};
+}
+
+}  // namespace orch::ops

@@ -1,0 +1,82 @@
+#include "../core/error.h"
+#include "ops.h"
+#include "typed.h"
+
+namespace orch::ops {
+
+Ref convert(Graph& g, Ref x, DType out) {
+  if (g[x].dtype == out) return x;
+  Ref y = g.activation(g[x].name, out, g[x].shape);
+  const int64_t n = graph::elements(g[x].shape);
+  const bool up = out == DType::F32;
+  g.append("convert", {x}, {y}, [=](const graph::Run& r) {
+    const auto& k = kernels::cpu().typed<bf16>();
+    up ? k.to_f32(r.out<float>(0), r.in<bf16>(0), n) : k.from_f32(r.out<bf16>(0), r.in<float>(0), n);
+  });
+  return y;
+}
+
+Ref gelu(Graph& g, Ref x) {
+  const DType t = g[x].dtype;
+  const int64_t n = graph::elements(g[x].shape);
+  Ref y = g.activation("gelu", t, g[x].shape);
+  typed(t, [&]<class T>(T) {
+    g.append("gelu", {x}, {y},
+             [=](const graph::Run& r) { kernels::cpu().typed<T>().gelu(r.out<T>(0), r.in<T>(0), n); });
+  });
+  g.on_reverse([=, &g](graph::Reverse& reverse) {
+    Ref dy = reverse.of(y);
+    if (!dy) return;
+    Ref dx = g.activation("d " + g[x].name, t, g[x].shape);
+    typed(t, [&]<class T>(T) {
+      g.append("gelu backward", {dy, x}, {dx}, [=](const graph::Run& r) {
+        kernels::cpu().typed<T>().gelu_backward(r.out<T>(0), r.in<T>(0), r.in<T>(1), n);
+      });
+    });
+    reverse.set(x, dx);
+  });
+  return y;
+}
+
+Ref silu(Graph& g, Ref x, DType out) {
+  if (g[x].dtype != DType::F32) throw Error("ERR_INTERNAL", "silu: its input must be fp32");
+  const int64_t n = graph::elements(g[x].shape);
+  Ref y = g.activation("silu", out, g[x].shape);
+  g[y].gradient_dtype = DType::F32;  // rows of samples: many layers' gradients gather here
+  typed(out, [&]<class T>(T) {
+    g.append("silu", {x}, {y},
+             [=](const graph::Run& r) { kernels::cpu().typed<T>().silu(r.out<T>(0), r.in<float>(0), n); });
+  });
+  g.on_reverse([=, &g](graph::Reverse& reverse) {
+    Ref dy = reverse.of(y);
+    if (!dy) return;
+    Ref before = reverse.of(x);
+    Ref dx = g.activation("d " + g[x].name, DType::F32, g[x].shape);
+    g.append("silu backward", {dy, x, before}, {dx}, [=](const graph::Run& r) {
+      kernels::cpu().typed<float>().silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0), r.in<float>(1), n);
+    });
+    reverse.set(x, dx);
+  });
+  return y;
+}
+
+Ref add(Graph& g, Ref a, Ref b) {
+  const DType t = g[a].dtype;
+  const int64_t n = graph::elements(g[a].shape);
+  if (g[b].dtype != t || g[a].shape != g[b].shape) throw Error("ERR_INTERNAL", "add: shapes or types differ");
+  Ref y = g.activation("sum", t, g[a].shape);
+  typed(t, [&]<class T>(T) {
+    g.append("add", {a, b}, {y},
+             [=](const graph::Run& r) { kernels::cpu().typed<T>().add(r.out<T>(0), r.in<T>(0), r.in<T>(1), n); });
+  });
+  g.on_reverse([=](graph::Reverse& reverse) {
+    Ref dy = reverse.of(y);
+    if (!dy) return;
+    if (reverse.of(a) || reverse.of(b)) throw Error("ERR_INTERNAL", "add: a term has another use after it");
+    reverse.set(a, dy);
+    reverse.set(b, dy);
+  });
+  return y;
+}
+
+}  // namespace orch::ops

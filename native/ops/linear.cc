@@ -1,0 +1,64 @@
+#include "../core/error.h"
+#include "matmul.h"
+#include "ops.h"
+
+namespace orch::ops {
+namespace {
+
+class MatmulOp final : public graph::Op {
+ public:
+  MatmulOp(const char* name, const MatmulSpec& spec) : name_(name), matmul_(spec) {}
+  const char* name() const override { return name_; }
+  size_t scratch_bytes() const override { return matmul_.scratch_bytes(); }
+  double flops() const override { return matmul_.flops(); }
+  void run(const graph::Run& r) const override {
+    matmul_.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch);
+  }
+
+ private:
+  const char* name_;
+  Matmul matmul_;
+};
+
+void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
+  auto emit = [&]<class T>(T) {
+    g.append("bias gradient", {dy}, {db}, [=](const graph::Run& r) {
+      kernels::cpu().typed<T>().column_sum(r.out<float>(0), r.in<T>(0), rows, width);
+    });
+  };
+  g[dy].dtype == DType::F32 ? emit(float{}) : emit(bf16{});
+}
+
+}  // namespace
+
+Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
+  const int64_t rows = g[x].shape[0], in = g[x].shape[1], width = g[w.weight].shape[0];
+  const DType t = g[x].dtype;
+  if (graph::elements(g[w.weight].shape) != in * width || g[w.weight].dtype != t)
+    throw Error("ERR_INTERNAL", "linear: " + g[w.weight].name + " does not fit its input " + g[x].name);
+  Ref y = g.activation(g[w.weight].name + " y", out, {rows, width});
+  g.append(std::make_unique<MatmulOp>("linear",
+                                      MatmulSpec{rows, width, in, t, t, out, false, true, bool(w.bias), false}),
+           {x, w.weight, w.bias}, {y});
+  g.on_reverse([=, &g](graph::Reverse& d) {
+    Ref dy = d.of(y);
+    if (!dy) return;
+    if (w.bias) append_column_sum(g, dy, g.gradient(g[w.bias]), rows, width);
+    dy = convert(g, dy, t);  // for the matmuls; the bias's gradient comes from what was not rounded
+    g.append(std::make_unique<MatmulOp>("linear dW",
+                                        MatmulSpec{width, in, rows, t, t, DType::F32, true, false, false, false}),
+             {dy, x, {}}, {g.gradient(g[w.weight])});
+    if (!d.wanted(x)) return;
+    // Many layers read the conditioning vector: its gradient gathers in place.
+    Ref dx = d.of(x);
+    const bool accumulate = bool(dx);
+    if (!dx) dx = g.activation("d " + g[x].name, g[x].gradient_dtype, g[x].shape);
+    g.append(std::make_unique<MatmulOp>(
+                 "linear dX", MatmulSpec{rows, in, width, t, t, g[dx].dtype, false, false, false, accumulate}),
+             {dy, w.weight, {}, accumulate ? dx : Ref{}}, {dx});
+    d.set(x, dx);
+  });
+  return y;
+}
+
+}  // namespace orch::ops

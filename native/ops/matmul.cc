@@ -1,0 +1,87 @@
+#include "matmul.h"
+
+#include <dnnl.hpp>
+#include <string>
+
+#include "../core/error.h"
+
+namespace orch::ops {
+namespace {
+
+using dnnl::memory;
+
+dnnl::engine& cpu_engine() {
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+memory::data_type type_of(DType t) {
+  return t == DType::F32 ? memory::data_type::f32 : t == DType::BF16 ? memory::data_type::bf16 : memory::data_type::f16;
+}
+
+memory::desc matrix(int64_t rows, int64_t columns, DType t, bool transposed) {
+  return memory::desc({rows, columns}, type_of(t), transposed ? memory::dims{1, rows} : memory::dims{columns, 1});
+}
+
+}  // namespace
+
+struct Matmul::Impl {
+  memory::desc a, b, c, bias, scratch;
+  dnnl::matmul primitive;
+  std::string name;
+};
+
+Matmul::Matmul(const MatmulSpec& s) : spec_(s), impl_(std::make_unique<Impl>()) {
+  try {
+    impl_->a = matrix(s.m, s.k, s.a, s.transpose_a);
+    impl_->b = matrix(s.k, s.n, s.b, s.transpose_b);
+    impl_->c = matrix(s.m, s.n, s.c, false);
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // the library's own is shared between threads
+    if (s.accumulate) {
+      dnnl::post_ops post;
+      post.append_sum(1.0f);
+      attr.set_post_ops(post);
+    }
+    if (s.bias) impl_->bias = memory::desc({1, s.n}, memory::data_type::f32, memory::format_tag::ab);
+#if DNNL_VERSION_MAJOR >= 3
+    auto pd = s.bias ? dnnl::matmul::primitive_desc(cpu_engine(), impl_->a, impl_->b, impl_->bias, impl_->c, attr)
+                     : dnnl::matmul::primitive_desc(cpu_engine(), impl_->a, impl_->b, impl_->c, attr);
+#else
+    auto d = s.bias ? dnnl::matmul::desc(impl_->a, impl_->b, impl_->bias, impl_->c)
+                    : dnnl::matmul::desc(impl_->a, impl_->b, impl_->c);
+    auto pd = dnnl::matmul::primitive_desc(d, attr, cpu_engine());
+#endif
+    impl_->scratch = pd.scratchpad_desc();
+    impl_->name = pd.impl_info_str();
+    impl_->primitive = dnnl::matmul(pd);
+  } catch (const dnnl::error& e) {
+    throw Error("ERR_ONEDNN", "oneDNN cannot multiply " + std::to_string(s.m) + "x" + std::to_string(s.k) + " by " +
+                                  std::to_string(s.k) + "x" + std::to_string(s.n) + " in " + name_of(s.a) + ": " +
+                                  e.what());
+  }
+}
+Matmul::~Matmul() = default;
+
+size_t Matmul::scratch_bytes() const { return impl_->scratch.get_size(); }
+
+void Matmul::run(const void* a, const void* b, const float* bias, void* c, void* scratch) const {
+  thread_local dnnl::stream stream(cpu_engine());
+  auto& e = cpu_engine();
+  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, memory(impl_->a, e, const_cast<void*>(a))},
+                                       {DNNL_ARG_WEIGHTS, memory(impl_->b, e, const_cast<void*>(b))},
+                                       {DNNL_ARG_DST, memory(impl_->c, e, c)},
+                                       {DNNL_ARG_SCRATCHPAD, memory(impl_->scratch, e, scratch)}};
+  if (spec_.bias) args.emplace(DNNL_ARG_BIAS, memory(impl_->bias, e, const_cast<float*>(bias)));
+  impl_->primitive.execute(stream, args);
+}
+
+const char* onednn_version() {
+  static const std::string version = [] {
+    const dnnl_version_t* v = dnnl_version();
+    return std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch);
+  }();
+  return version.c_str();
+}
+
+}  // namespace orch::ops

@@ -1,0 +1,36 @@
+// C [m, n] = op(A) op(B) (+ bias over n) (+ C), through oneDNN, in the calling thread.
+#pragma once
+#include <memory>
+
+#include "../core/dtype.h"
+
+namespace orch::ops {
+
+struct MatmulSpec {
+  int64_t m, n, k;
+  DType a, b, c;
+  bool transpose_a;  ///< A is stored [k, m]
+  bool transpose_b;  ///< B is stored [n, k]
+  bool bias;         ///< fp32 [n]
+  bool accumulate;   ///< adds to C
+};
+
+class Matmul {
+ public:
+  explicit Matmul(const MatmulSpec& spec);
+  ~Matmul();
+  size_t scratch_bytes() const;
+  double flops() const { return 2.0 * spec_.m * spec_.n * spec_.k; }
+  /// Thread-safe; scratch is the calling thread's.
+  void run(const void* a, const void* b, const float* bias, void* c, void* scratch) const;
+
+ private:
+  struct Impl;
+  MatmulSpec spec_;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// "major.minor.patch" of the library in use.
+const char* onednn_version();
+
+}  // namespace orch::ops
