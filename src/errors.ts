@@ -32,6 +32,22 @@ export const ERRORS = {
   ERR_CHECKPOINT_WRITE: 'A checkpoint could not be written; the ones before it are untouched.',
   ERR_MODEL_TENSORS:
     'Tensors of a weights file are missing, unexpected or of another shape than the model needs.',
+  ERR_PROMPT: 'A prompt has a word that the text encoders do not know, or no words.',
+  ERR_PORT: 'An address cannot be listened on.',
+  ERR_RUN_DIR: 'The run folder cannot be used: not writable, or it belongs to another run.',
+  ERR_RUN_LOCKED: 'Another process is running in the same run folder.',
+  ERR_NODES: 'The number of nodes does not fit the batch.',
+  ERR_TOKEN: 'A worker did not present the token of the run.',
+  ERR_PROTOCOL:
+    'Two processes of a run do not speak the same version of the protocol, or one broke its order.',
+  ERR_JOIN_TIMEOUT: 'Not all workers joined or became ready in time.',
+  ERR_WORKER_LOST: 'A worker died or could not be reached.',
+  ERR_WORKER_FAILED: 'A worker reported an error.',
+  ERR_COORDINATOR_LOST: 'The coordinator died or could not be reached.',
+  ERR_STATE_MISMATCH: 'Workers that should hold the same state do not.',
+  ERR_NON_FINITE: 'A gradient holds NaN or infinite values; the step was refused.',
+  ERR_PROGRESS: 'A worker lives but made no progress for too long.',
+  ERR_EXCHANGE: 'Gradients could not be exchanged between two workers.',
   ERR_INTERNAL: 'A condition that should always hold does not; this is a bug in orchestrator.',
 } as const;
 

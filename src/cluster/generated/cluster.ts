@@ -1,0 +1,76 @@
+import type * as grpc from '@grpc/grpc-js';
+import type { MessageTypeDefinition } from '@grpc/proto-loader';
+
+import type { Applied as _orchestrator_v1_Applied, Applied__Output as _orchestrator_v1_Applied__Output } from './orchestrator/v1/Applied.js';
+import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from './orchestrator/v1/AttentionStatistic.js';
+import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from './orchestrator/v1/Chunk.js';
+import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from './orchestrator/v1/Commit.js';
+import type { CoordinatorClient as _orchestrator_v1_CoordinatorClient, CoordinatorDefinition as _orchestrator_v1_CoordinatorDefinition } from './orchestrator/v1/Coordinator.js';
+import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from './orchestrator/v1/Failure.js';
+import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orchestrator_v1_Finished__Output } from './orchestrator/v1/Finished.js';
+import type { Form as _orchestrator_v1_Form, Form__Output as _orchestrator_v1_Form__Output } from './orchestrator/v1/Form.js';
+import type { Formed as _orchestrator_v1_Formed, Formed__Output as _orchestrator_v1_Formed__Output } from './orchestrator/v1/Formed.js';
+import type { FromCoordinator as _orchestrator_v1_FromCoordinator, FromCoordinator__Output as _orchestrator_v1_FromCoordinator__Output } from './orchestrator/v1/FromCoordinator.js';
+import type { FromWorker as _orchestrator_v1_FromWorker, FromWorker__Output as _orchestrator_v1_FromWorker__Output } from './orchestrator/v1/FromWorker.js';
+import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from './orchestrator/v1/Heartbeat.js';
+import type { Join as _orchestrator_v1_Join, Join__Output as _orchestrator_v1_Join__Output } from './orchestrator/v1/Join.js';
+import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from './orchestrator/v1/Member.js';
+import type { PeerClient as _orchestrator_v1_PeerClient, PeerDefinition as _orchestrator_v1_PeerDefinition } from './orchestrator/v1/Peer.js';
+import type { Prepared as _orchestrator_v1_Prepared, Prepared__Output as _orchestrator_v1_Prepared__Output } from './orchestrator/v1/Prepared.js';
+import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from './orchestrator/v1/PullRequest.js';
+import type { Ready as _orchestrator_v1_Ready, Ready__Output as _orchestrator_v1_Ready__Output } from './orchestrator/v1/Ready.js';
+import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from './orchestrator/v1/Saved.js';
+import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './orchestrator/v1/SlotReport.js';
+import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from './orchestrator/v1/Start.js';
+import type { StepTimes as _orchestrator_v1_StepTimes, StepTimes__Output as _orchestrator_v1_StepTimes__Output } from './orchestrator/v1/StepTimes.js';
+import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from './orchestrator/v1/Stop.js';
+import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from './orchestrator/v1/StopRequest.js';
+import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from './orchestrator/v1/Sync.js';
+import type { Validated as _orchestrator_v1_Validated, Validated__Output as _orchestrator_v1_Validated__Output } from './orchestrator/v1/Validated.js';
+import type { ValidationLoss as _orchestrator_v1_ValidationLoss, ValidationLoss__Output as _orchestrator_v1_ValidationLoss__Output } from './orchestrator/v1/ValidationLoss.js';
+import type { Welcome as _orchestrator_v1_Welcome, Welcome__Output as _orchestrator_v1_Welcome__Output } from './orchestrator/v1/Welcome.js';
+
+type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
+  new(...args: ConstructorParameters<Constructor>): Subtype;
+};
+
+export interface ProtoGrpcType {
+  orchestrator: {
+    v1: {
+      Applied: MessageTypeDefinition<_orchestrator_v1_Applied, _orchestrator_v1_Applied__Output>
+      AttentionStatistic: MessageTypeDefinition<_orchestrator_v1_AttentionStatistic, _orchestrator_v1_AttentionStatistic__Output>
+      Chunk: MessageTypeDefinition<_orchestrator_v1_Chunk, _orchestrator_v1_Chunk__Output>
+      Commit: MessageTypeDefinition<_orchestrator_v1_Commit, _orchestrator_v1_Commit__Output>
+      Coordinator: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_CoordinatorClient> & { service: _orchestrator_v1_CoordinatorDefinition }
+      Failure: MessageTypeDefinition<_orchestrator_v1_Failure, _orchestrator_v1_Failure__Output>
+      Finished: MessageTypeDefinition<_orchestrator_v1_Finished, _orchestrator_v1_Finished__Output>
+      Form: MessageTypeDefinition<_orchestrator_v1_Form, _orchestrator_v1_Form__Output>
+      Formed: MessageTypeDefinition<_orchestrator_v1_Formed, _orchestrator_v1_Formed__Output>
+      FromCoordinator: MessageTypeDefinition<_orchestrator_v1_FromCoordinator, _orchestrator_v1_FromCoordinator__Output>
+      FromWorker: MessageTypeDefinition<_orchestrator_v1_FromWorker, _orchestrator_v1_FromWorker__Output>
+      Heartbeat: MessageTypeDefinition<_orchestrator_v1_Heartbeat, _orchestrator_v1_Heartbeat__Output>
+      Join: MessageTypeDefinition<_orchestrator_v1_Join, _orchestrator_v1_Join__Output>
+      Member: MessageTypeDefinition<_orchestrator_v1_Member, _orchestrator_v1_Member__Output>
+      /**
+       * Tensor bytes are pulled by the receiver (docs/distributed.md). One call moves one step of one kind from one peer: the
+       * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
+       * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
+       */
+      Peer: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_PeerClient> & { service: _orchestrator_v1_PeerDefinition }
+      Prepared: MessageTypeDefinition<_orchestrator_v1_Prepared, _orchestrator_v1_Prepared__Output>
+      PullRequest: MessageTypeDefinition<_orchestrator_v1_PullRequest, _orchestrator_v1_PullRequest__Output>
+      Ready: MessageTypeDefinition<_orchestrator_v1_Ready, _orchestrator_v1_Ready__Output>
+      Saved: MessageTypeDefinition<_orchestrator_v1_Saved, _orchestrator_v1_Saved__Output>
+      SlotReport: MessageTypeDefinition<_orchestrator_v1_SlotReport, _orchestrator_v1_SlotReport__Output>
+      Start: MessageTypeDefinition<_orchestrator_v1_Start, _orchestrator_v1_Start__Output>
+      StepTimes: MessageTypeDefinition<_orchestrator_v1_StepTimes, _orchestrator_v1_StepTimes__Output>
+      Stop: MessageTypeDefinition<_orchestrator_v1_Stop, _orchestrator_v1_Stop__Output>
+      StopRequest: MessageTypeDefinition<_orchestrator_v1_StopRequest, _orchestrator_v1_StopRequest__Output>
+      Sync: MessageTypeDefinition<_orchestrator_v1_Sync, _orchestrator_v1_Sync__Output>
+      Validated: MessageTypeDefinition<_orchestrator_v1_Validated, _orchestrator_v1_Validated__Output>
+      ValidationLoss: MessageTypeDefinition<_orchestrator_v1_ValidationLoss, _orchestrator_v1_ValidationLoss__Output>
+      Welcome: MessageTypeDefinition<_orchestrator_v1_Welcome, _orchestrator_v1_Welcome__Output>
+    }
+  }
+}
+

@@ -1,0 +1,18 @@
+// Original file: proto/cluster.proto
+
+
+export interface Member {
+  'rank'?: (number);
+  'workerId'?: (string);
+  'dataAddress'?: (string);
+  'firstSlot'?: (number);
+  'endSlot'?: (number);
+}
+
+export interface Member__Output {
+  'rank': (number);
+  'workerId': (string);
+  'dataAddress': (string);
+  'firstSlot': (number);
+  'endSlot': (number);
+}

@@ -1,0 +1,33 @@
+// Original file: proto/cluster.proto
+
+import type * as grpc from '@grpc/grpc-js'
+import type { MethodDefinition } from '@grpc/proto-loader'
+import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from '../../orchestrator/v1/Chunk.js';
+import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from '../../orchestrator/v1/PullRequest.js';
+
+/**
+ * Tensor bytes are pulled by the receiver (docs/distributed.md). One call moves one step of one kind from one peer: the
+ * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
+ * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
+ */
+export interface PeerClient extends grpc.Client {
+  Pull(argument: _orchestrator_v1_PullRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_orchestrator_v1_Chunk__Output>;
+  Pull(argument: _orchestrator_v1_PullRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_orchestrator_v1_Chunk__Output>;
+  pull(argument: _orchestrator_v1_PullRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_orchestrator_v1_Chunk__Output>;
+  pull(argument: _orchestrator_v1_PullRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_orchestrator_v1_Chunk__Output>;
+  
+}
+
+/**
+ * Tensor bytes are pulled by the receiver (docs/distributed.md). One call moves one step of one kind from one peer: the
+ * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
+ * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
+ */
+export interface PeerHandlers extends grpc.UntypedServiceImplementation {
+  Pull: grpc.handleServerStreamingCall<_orchestrator_v1_PullRequest__Output, _orchestrator_v1_Chunk>;
+  
+}
+
+export interface PeerDefinition extends grpc.ServiceDefinition {
+  Pull: MethodDefinition<_orchestrator_v1_PullRequest, _orchestrator_v1_Chunk, _orchestrator_v1_PullRequest__Output, _orchestrator_v1_Chunk__Output>
+}

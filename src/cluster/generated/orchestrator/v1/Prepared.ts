@@ -1,0 +1,36 @@
+// Original file: proto/cluster.proto
+
+import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from '../../orchestrator/v1/SlotReport.js';
+import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from '../../orchestrator/v1/AttentionStatistic.js';
+import type { StepTimes as _orchestrator_v1_StepTimes, StepTimes__Output as _orchestrator_v1_StepTimes__Output } from '../../orchestrator/v1/StepTimes.js';
+import type { Long } from '@grpc/proto-loader';
+
+export interface Prepared {
+  'step'?: (number | string | Long);
+  'slots'?: (_orchestrator_v1_SlotReport)[];
+  'gradientNorm'?: (number | string);
+  /**
+   * the first tensor with a NaN or an infinity; empty: none
+   */
+  'nonFiniteTensor'?: (string);
+  'attention'?: (_orchestrator_v1_AttentionStatistic)[];
+  'times'?: (_orchestrator_v1_StepTimes | null);
+  'nativeBytes'?: (number | string | Long);
+  'rssBytes'?: (number | string | Long);
+  'eventLoopP99Seconds'?: (number | string);
+}
+
+export interface Prepared__Output {
+  'step': (number);
+  'slots': (_orchestrator_v1_SlotReport__Output)[];
+  'gradientNorm': (number);
+  /**
+   * the first tensor with a NaN or an infinity; empty: none
+   */
+  'nonFiniteTensor': (string);
+  'attention': (_orchestrator_v1_AttentionStatistic__Output)[];
+  'times': (_orchestrator_v1_StepTimes__Output | null);
+  'nativeBytes': (number);
+  'rssBytes': (number);
+  'eventLoopP99Seconds': (number);
+}

@@ -1,0 +1,52 @@
+// Original file: proto/cluster.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+// Original file: proto/cluster.proto
+
+export const _orchestrator_v1_PullRequest_Kind = {
+  /**
+   * the peer's local sums over the slices that the receiver owns
+   */
+  PART: 'PART',
+  /**
+   * the global sums over the slices that the peer owns
+   */
+  RESULT: 'RESULT',
+} as const;
+
+export type _orchestrator_v1_PullRequest_Kind =
+  /**
+   * the peer's local sums over the slices that the receiver owns
+   */
+  | 'PART'
+  | 0
+  /**
+   * the global sums over the slices that the peer owns
+   */
+  | 'RESULT'
+  | 1
+
+export type _orchestrator_v1_PullRequest_Kind__Output = typeof _orchestrator_v1_PullRequest_Kind[keyof typeof _orchestrator_v1_PullRequest_Kind]
+
+export interface PullRequest {
+  'generation'?: (number | string | Long);
+  'step'?: (number | string | Long);
+  'kind'?: (_orchestrator_v1_PullRequest_Kind);
+  /**
+   * of the receiver
+   */
+  'rank'?: (number);
+  'token'?: (string);
+}
+
+export interface PullRequest__Output {
+  'generation': (number);
+  'step': (number);
+  'kind': (_orchestrator_v1_PullRequest_Kind__Output);
+  /**
+   * of the receiver
+   */
+  'rank': (number);
+  'token': (string);
+}

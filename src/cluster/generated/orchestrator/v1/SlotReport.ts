@@ -1,0 +1,35 @@
+// Original file: proto/cluster.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+export interface SlotReport {
+  'slot'?: (number);
+  /**
+   * weighted, per sample
+   */
+  'losses'?: (number | string)[];
+  /**
+   * t of the path, per sample
+   */
+  'times'?: (number | string)[];
+  /**
+   * row numbers
+   */
+  'samples'?: (number | string | Long)[];
+}
+
+export interface SlotReport__Output {
+  'slot': (number);
+  /**
+   * weighted, per sample
+   */
+  'losses': (number)[];
+  /**
+   * t of the path, per sample
+   */
+  'times': (number)[];
+  /**
+   * row numbers
+   */
+  'samples': (number)[];
+}
