@@ -29,8 +29,7 @@ function unknownKey(parent: Path, key: string, sources: Sources): Problem {
   const names = namesAt(parent);
   const path = [...parent, key];
   const near = nearest(key, names) ?? elsewhere(key);
-  const where = parent.length === 0 ? 'the configuration' : formatPath(parent);
-  const text = `unknown key; expected one of ${where}'s keys: ${names.join(', ')}`;
+  const text = `unknown key; expected one of ${names.join(', ')}`;
   return { place: sources.placeFor(path, true), key: formatPath(path), text: text + suggestion(near) };
 }
 
@@ -38,7 +37,9 @@ function wrongValue(path: Path, sources: Sources): Problem {
   const schema = schemaAt(path);
   const value = valueAt(sources.merged, path);
   const expected = schema === null ? 'another value' : expectation(schema);
-  const text = `expected ${expected}, received ${show(value)}`;
+  const tooLarge = typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER;
+  const limit = tooLarge ? `, and at most ${Number.MAX_SAFE_INTEGER}` : '';
+  const text = `expected ${expected}${limit}, received ${show(value)}`;
   const near = schema === null || typeof value !== 'string' ? null : nearest(value, choices(schema));
   return { place: sources.placeFor(path), key: formatPath(path), text: text + suggestion(near) };
 }

@@ -59,14 +59,18 @@ function validate(sources: Sources): Config {
     const issues = parsed.error.issues;
     problems.push(...problemsOf(issues, sources));
     const rest = withoutInvalid(sources.merged, issues);
-    if (rest !== null) problems.push(...brokenRules(rest, issues.map(keyOf), sources));
+    if (rest !== null) {
+      const wrong = issues.filter((issue) => issue.code !== 'unrecognized_keys');
+      problems.push(...brokenRules(rest, wrong.map(keyOf), sources));
+    }
   }
   if (parsed.success && problems.length === 0) return parsed.data;
   throw configError(problems);
 }
 
 function configError(problems: readonly Problem[]): OrchestratorError {
-  const lines = problems.map(formatProblem);
+  const lines = [...new Set(problems.map(formatProblem))];
+  lines.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
   const message = lines.length === 1 ? lines[0]! : `${lines.length} problems\n${lines.join('\n')}`;
   return new OrchestratorError('ERR_CONFIG', message, {
     hint: 'docs/reference/config.md lists every key; `orchestrator config show CONFIG` shows what is in effect.',

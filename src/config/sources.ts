@@ -70,6 +70,10 @@ export class Sources {
 
   /** Where to point a reader to: the value's place, or that of the mapping in which it is missing. */
   placeFor(path: Path, atKey = false): string {
+    if (atKey && valueAt(this.fileValue, path) === undefined) {
+      const override = this.overrides.findLast((candidate) => startsWith(candidate.path, path));
+      if (override !== undefined) return override.place;
+    }
     for (let length = path.length; length > 0; length--) {
       const origin = this.originOf(path.slice(0, length));
       if (origin.source === 'file')
@@ -84,22 +88,16 @@ export class Sources {
     try {
       value = this.document.toJS();
     } catch (error) {
-      this.problems.push({
-        place: `${this.file}:1:1`,
-        key: '',
-        text: `not readable as YAML: ${String(error)}`,
-      });
-      return {};
+      return this.unreadable(`not readable as YAML: ${String(error)}`);
     }
-    if (value !== null && !isMapping(value)) {
-      this.problems.push({
-        place: `${this.file}:1:1`,
-        key: '',
-        text: 'expected a mapping of keys to values',
-      });
-      return {};
-    }
-    return value ?? {};
+    if (value === null || isMapping(value)) return value ?? {};
+    return this.unreadable('expected a mapping of keys to values');
+  }
+
+  private unreadable(text: string): Mapping {
+    this.problems.push({ place: `${this.file}:1:1`, key: '', text });
+    this.readable = false;
+    return {};
   }
 
   private readVariable(name: string, value: string | undefined): void {

@@ -1,0 +1,18 @@
+/** What `precision.compute: auto` means on a machine. */
+import type { Config } from './schema.js';
+
+export interface ResolvedPrecision {
+  compute: 'fp32' | 'bf16';
+  /** "auto: avx512bf16 multiplies bf16 at full speed", for logs and `doctor`. */
+  reason: string;
+}
+
+export function resolvePrecision(
+  compute: Config['precision']['compute'],
+  host: { isa: string; fastBf16: boolean },
+): ResolvedPrecision {
+  if (compute !== 'auto') return { compute, reason: 'set by precision.compute' };
+  return host.fastBf16
+    ? { compute: 'bf16', reason: `auto: ${host.isa} multiplies bf16 at full speed` }
+    : { compute: 'fp32', reason: `auto: ${host.isa} has no fast bf16` };
+}

@@ -1,0 +1,174 @@
+import { describe, expect, it } from 'vitest';
+import { loadConfig } from '../../../src/config/load.js';
+import { MINIMAL, problems, yaml } from './helpers.js';
+
+describe('errors of a configuration', () => {
+  it('name the place, the key, the expectation and the value', () => {
+    expect(problems(`${MINIMAL}batch:\n  micro: eight\n`)).toEqual([
+      'FILE:4:10: batch.micro: expected an integer of at least 1, received "eight"',
+    ]);
+  });
+
+  it.each([
+    ['threads: 0', 'threads: expected an integer from 1 to 4096, or null, received 0'],
+    [
+      'model: {hidden: 100}',
+      'model.hidden: expected an integer, a multiple of 64, from 64 to 65536, received 100',
+    ],
+    ['model: {qk_norm: [rms]}', 'model.qk_norm: expected one of none, rms, received ["rms"]'],
+    ['model: {qk_norm: rmss}', 'model.qk_norm: expected one of none, rms, received "rmss"; did you mean rms'],
+    [
+      'optimizer: {betas: [0.9, 1]}',
+      'optimizer.betas[1]: expected a number of at least 0 and less than 1, received 1',
+    ],
+    [
+      'optimizer: {betas: 0.9}',
+      'optimizer.betas: expected a list of 2, each a number of at least 0 and less than 1, received 0.9',
+    ],
+    ['objective: {shift: 0}', 'objective.shift: expected a number greater than 0, received 0'],
+    [
+      'objective: {density: normal}',
+      'objective.density: expected uniform, lognorm(m, s), mode(s) or cosmap, received "normal"',
+    ],
+    ['ema: yes please', 'ema: expected a mapping with decay, every, or null, received "yes please"'],
+    ['seed: 1e22', 'seed: expected an integer of at least 0, and at most 9007199254740991, received 1e+22'],
+    [
+      'telemetry: {metrics_port: 70000}',
+      'telemetry.metrics_port: expected an integer from 0 to 65535, or null, received 70000',
+    ],
+    [
+      'validation: {weights: []}',
+      'validation.weights: expected a non-empty list, each one of ema, master, received []',
+    ],
+  ])('%s', (line, expected) => {
+    const [only, ...others] = problems(`${MINIMAL}${line}\n`);
+    expect(others).toEqual([]);
+    expect(only!.replace(/^FILE:3:\d+: /, '')).toBe(expected);
+  });
+
+  it('points an unknown key out at the key, with the nearest name', () => {
+    const [line] = problems(`${MINIMAL}model:\n  depth: 2\n  hiden: 64\n`);
+    expect(line).toMatch(
+      /^FILE:5:3: model\.hiden: unknown key; expected one of depth, hidden, .*; did you mean hidden$/,
+    );
+  });
+
+  it('finds the mapping of a key that stands in the wrong place', () => {
+    expect(problems(`${MINIMAL}lr: 0.1\n`)[0]).toMatch(
+      /^FILE:3:1: lr: unknown key; .*; did you mean optimizer\.lr$/,
+    );
+  });
+
+  it('suggests nothing where nothing is near', () => {
+    expect(problems(`${MINIMAL}zzzzzz: 0.1\n`)[0]).not.toContain('did you mean');
+  });
+
+  it('does not take a name from the prototype for a key', () => {
+    expect(problems(`${MINIMAL}constructor: 1\n__proto__: {seed: 3}\n`)).toEqual([
+      expect.stringMatching(/^FILE:3:1: constructor: unknown key/),
+      expect.stringMatching(/^FILE:4:1: __proto__: unknown key/),
+    ]);
+  });
+
+  it('reports a missing key at the mapping that lacks it', () => {
+    expect(problems('name: x\ndata:\n  validation_rows: 4\n')).toEqual([
+      'FILE:2:1: data.path: expected a non-empty string, received nothing',
+    ]);
+    expect(problems('')).toHaveLength(2);
+  });
+
+  it('reports keys given twice', () => {
+    expect(problems(`${MINIMAL}seed: 1\nseed: 2\n`)).toEqual(['FILE:4:1: this key is given twice']);
+  });
+
+  it('reports text that is not YAML, and not the keys that are missing because of it', () => {
+    expect(problems('name: [x\n')).toEqual([expect.stringMatching(/^FILE:\d+:\d+: not readable as YAML: /)]);
+    expect(problems('- name\n')).toEqual(['FILE:1:1: expected a mapping of keys to values']);
+    expect(problems('name: x\n---\nname: y\n')).toEqual([
+      expect.stringMatching(/expected one YAML document, received several/),
+    ]);
+  });
+
+  it('reports everything at once, in the order of the file', () => {
+    const lines = problems(
+      [
+        'name: a b',
+        'data: {path: 3}',
+        'batch: {global: 65, micro: 32}',
+        'model: {depth: 2, dual_attention: [2], hidden: 100}',
+        'schedule: {steps: 10, warmup: 11, wrmup: 1}',
+      ].join('\n'),
+    );
+    expect(lines.map((line) => line.split(': ').slice(0, 2).join(': '))).toEqual([
+      'FILE:1:7: name',
+      'FILE:2:14: data.path',
+      'FILE:3:17: batch.global',
+      'FILE:4:35: model.dual_attention',
+      'FILE:4:48: model.hidden',
+      'FILE:5:31: schedule.warmup',
+      'FILE:5:35: schedule.wrmup',
+    ]);
+  });
+
+  it('names the nearest file where there is none', () => {
+    const near = yaml(MINIMAL);
+    expect(() => loadConfig(near.replace(/\.yaml$/, '.yml'), [], {})).toThrow(
+      `no such file; did you mean ${near}`,
+    );
+  });
+});
+
+describe('rules between keys', () => {
+  it.each([
+    ['batch: {global: 65, micro: 32}', 'batch.global: expected a multiple of batch.micro (32), received 65'],
+    [
+      'schedule: {steps: 10, warmup: 11}',
+      'schedule.warmup: expected at most schedule.steps (10), received 11',
+    ],
+    [
+      'model: {depth: 2, dual_attention: [0, 2]}',
+      'model.dual_attention: expected indices below model.depth (2), received 2',
+    ],
+    [
+      'model: {depth: 2, dual_attention: [1, 1]}',
+      'model.dual_attention: expected each index once, received 1 twice',
+    ],
+    [
+      'objective: {density: "lognorm(0, 0)"}',
+      'objective.density: expected s of lognorm(m, s) to be greater than 0, received lognorm(0, 0)',
+    ],
+    [
+      'objective: {density: mode(1.76)}',
+      'objective.density: expected s of mode(s) to be from -1 to 1.7519, received mode(1.76)',
+    ],
+    [
+      'data: {path: d, latent_shape: [4, 8, 8]}',
+      'model.latent_channels: expected 4, the channels of data.latent_shape, received 16',
+    ],
+    [
+      'data: {path: d, latent_shape: [16, 8, 9]}',
+      'data.latent_shape: expected a height and width divisible by model.patch (2), received 8 x 9',
+    ],
+    [
+      'data: {path: d, latent_shape: [16, 8, 34]}',
+      'data.latent_shape: expected a height and width of at most 32 (model.pos_embed_max_size * model.patch), received 8 x 34',
+    ],
+    [
+      'data: {path: d, text_shape: {clip_l: [8, 48], clip_g: [9, 80], t5: [8, 160]}}',
+      'data.text_shape.clip_g: expected as many tokens as clip_l (8), received 9',
+    ],
+    [
+      'data: {path: d, text_shape: {clip_l: [8, 48], clip_g: [8, 80], t5: [8, 100]}}',
+      'data.text_shape.t5: expected a width of at least 128, those of clip_l and clip_g together, received 100',
+    ],
+    ['ema: null', 'validation.weights: expected [master], because ema is null, received ema'],
+    ['validation: {weights: [ema, ema]}', 'validation.weights: expected each once, received ema, ema'],
+  ])('%s', (line, expected) => {
+    const text = line.startsWith('data:') ? `name: x\n${line}\n` : `${MINIMAL}${line}\n`;
+    expect(problems(text).map((problem) => problem.replace(/^FILE:\d+:\d+: /, ''))).toEqual([expected]);
+  });
+
+  it('are not applied to values that are wrong by themselves', () => {
+    expect(problems(`${MINIMAL}batch: {global: 65, micro: 0}\n`)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,33 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect } from 'vitest';
+import { loadConfig } from '../../../src/config/load.js';
+import { OrchestratorError } from '../../../src/errors.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'config-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+let files = 0;
+
+/** Writes a configuration file of its own and returns its path. */
+export function yaml(text: string): string {
+  const path = join(folder, `${files++}.yaml`);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** The lines of the ERR_CONFIG that loading must throw, with the file's name shortened to FILE. */
+export function problems(text: string, flags: string[] = [], environment: NodeJS.ProcessEnv = {}): string[] {
+  const path = yaml(text);
+  try {
+    loadConfig(path, flags, environment);
+  } catch (error) {
+    expect(error).toBeInstanceOf(OrchestratorError);
+    expect((error as OrchestratorError).code).toBe('ERR_CONFIG');
+    const lines = (error as OrchestratorError).message.split('\n').map((line) => line.replace(path, 'FILE'));
+    return lines.length === 1 ? lines : lines.slice(1);
+  }
+  throw new Error('expected ERR_CONFIG');
+}
+
+export const MINIMAL = 'name: x\ndata: {path: d}\n';

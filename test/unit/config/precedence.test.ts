@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import { explain } from '../../../src/config/explain.js';
+import { loadConfig, loadConfigWithSources, parseConfig } from '../../../src/config/load.js';
+import { canonicalJson } from '../../../src/config/value.js';
+import { MINIMAL, problems, yaml } from './helpers.js';
+
+describe('precedence', () => {
+  const path = yaml(`${MINIMAL}batch: {global: 8, micro: 4}\n`);
+
+  it('is flag, environment, file, default', () => {
+    const environment = { ORCHESTRATOR_BATCH__GLOBAL: '16', ORCHESTRATOR_BATCH__MICRO: '2' };
+    expect(loadConfig(path, [], {}).batch).toEqual({ global: 8, micro: 4 });
+    expect(loadConfig(path, [], environment).batch).toEqual({ global: 16, micro: 2 });
+    expect(loadConfig(path, ['batch.global=32'], environment).batch).toEqual({ global: 32, micro: 2 });
+    expect(loadConfig(path, [], {}).seed).toBe(0);
+  });
+
+  it('lets the last of two flags win', () => {
+    expect(loadConfig(path, ['batch.global=32', 'batch.global=64'], {}).batch.global).toBe(64);
+    expect(loadConfig(path, ['batch.micro=1', 'batch={global: 64}'], {}).batch).toEqual({
+      global: 64,
+      micro: 32,
+    });
+  });
+
+  it('reads flags and variables as YAML', () => {
+    const { model, ema, init, objective } = loadConfig(
+      path,
+      ['model.dual_attention=[0, 1]', 'ema.decay=0.5', 'objective.density=lognorm(0.5, 1)'],
+      { ORCHESTRATOR_INIT: 'null' },
+    );
+    expect(model.dual_attention).toEqual([0, 1]);
+    expect(ema).toEqual({ decay: 0.5, every: 1 });
+    expect(init).toBeNull();
+    expect(objective.density).toBe('lognorm(0.5, 1)');
+  });
+
+  it('sets keys under a mapping that the file had switched off', () => {
+    const off = yaml(`${MINIMAL}ema: null\n`);
+    expect(loadConfig(off, ['ema.decay=0.5'], {}).ema).toEqual({ decay: 0.5, every: 1 });
+  });
+
+  it('names the flag or the variable in errors', () => {
+    expect(
+      problems(MINIMAL, ['batch.micro=0'], { ORCHESTRATOR_SEED: 'x', ORCHESTRATOR_MODEL__DEPHT: '3' }),
+    ).toEqual([
+      '--set batch.micro=0: batch.micro: expected an integer of at least 1, received 0',
+      expect.stringMatching(/^ORCHESTRATOR_MODEL__DEPHT: model\.depht: unknown key; .*; did you mean depth$/),
+      'ORCHESTRATOR_SEED: seed: expected an integer of at least 0, received "x"',
+    ]);
+    expect(problems(MINIMAL, ['bath.micro=3'])).toEqual([
+      expect.stringMatching(/^--set bath\.micro=3: bath: unknown key; .*; did you mean batch$/),
+    ]);
+    expect(problems(MINIMAL, ['batch.micro'])).toEqual([
+      '--set batch.micro: expected key=value, such as batch.micro=8',
+    ]);
+    expect(problems(MINIMAL, ['name.x=3'])).toEqual(['--set name.x=3: name.x: name is not a mapping']);
+    expect(problems(MINIMAL, ['ema=['])).toEqual([
+      expect.stringMatching(/^--set ema=\[: ema: not readable as YAML/),
+    ]);
+  });
+
+  it('points a broken rule out where its key was set', () => {
+    expect(problems(MINIMAL, ['schedule.warmup=2000'])).toEqual([
+      '--set schedule.warmup=2000: schedule.warmup: expected at most schedule.steps (1000), received 2000',
+    ]);
+  });
+
+  it('takes misspelt variables for errors, and leaves other variables of the program alone', () => {
+    expect(problems(MINIMAL, [], { ORCHESTRATOR_SEDE: '1' })).toHaveLength(1);
+    expect(loadConfig(path, [], { ORCHESTRATOR_JOIN_TOKEN: 'x' }).seed).toBe(0);
+  });
+});
+
+describe('explain', () => {
+  it('says which value came from where', () => {
+    const path = yaml(`${MINIMAL}batch:\n  global: 8\n  micro: 4\n`);
+    const loaded = loadConfigWithSources(path, ['schedule={steps: 90}'], { ORCHESTRATOR_SEED: '7' });
+    const rows = new Map(explain(loaded).map((row) => [row.key, row]));
+    expect(rows.get('batch.micro')).toEqual({
+      key: 'batch.micro',
+      value: 4,
+      source: 'file',
+      place: `${path}:5:10`,
+    });
+    expect(rows.get('seed')).toEqual({
+      key: 'seed',
+      value: 7,
+      source: 'environment',
+      place: 'ORCHESTRATOR_SEED',
+    });
+    expect(rows.get('schedule.steps')).toMatchObject({ source: 'flag', place: '--set schedule={steps: 90}' });
+    expect(rows.get('schedule.warmup')).toMatchObject({ value: 50, source: 'default', place: '' });
+    expect(rows.get('ema.decay')).toMatchObject({ value: 0.999, source: 'default' });
+  });
+});
+
+describe('the canonical JSON', () => {
+  it('is the same whatever the order of the file, and reads back to the same configuration', () => {
+    const a = loadConfig(yaml('name: x\ndata: {path: d}\nbatch: {micro: 4, global: 8}\n'), [], {});
+    const b = loadConfig(yaml('batch: {global: 8, micro: 4}\ndata: {path: d}\nname: x\n'), [], {});
+    expect(canonicalJson(a)).toBe(canonicalJson(b));
+    expect(parseConfig(canonicalJson(a), 'manifest.json')).toEqual(a);
+  });
+
+  it('is refused under the name of what stored it', () => {
+    expect(() => parseConfig('{"name":"x"}', 'manifest.json')).toThrow(/^manifest\.json:1:1: data: expected/);
+  });
+});
