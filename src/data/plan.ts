@@ -1,0 +1,172 @@
+/**
+ * Which rows are seen when: a function of the data set's hash, the seed and the step, without state. Every epoch is a
+ * permutation of the training rows; an epoch may end inside a batch, whose rest then belongs to the next one.
+ *
+ * Reads stay local: an epoch visits blocks of neighbouring rows in a keyed order, and mixes rows only within windows
+ * of WINDOW positions. So about WINDOW / BLOCK runs of BLOCK rows are being read at any time, however large the data
+ * set, and a data set of up to WINDOW rows is permuted completely.
+ */
+import { OrchestratorError } from '../errors.js';
+import { Permutation } from './permutation.js';
+
+export const PLAN_VERSION = 1;
+const BLOCK = 64;
+const WINDOW = 4096;
+
+/** Parts of the plan that have permutations of their own. */
+const PART = { split: 0, blocks: 1, window: 2 };
+
+/**
+ * Offset between the sample ids of two epochs (or validation bins) of one row, so that a row drawn twice in one step
+ * has noise of its own each time. Ids stay below 2^52.
+ */
+export const SAMPLE_ID_STRIDE = 2 ** 44;
+
+/** What a checkpoint keeps of the plan. */
+export interface PlanState {
+  version: number;
+  datasetHash: string;
+  seed: number;
+  rows: number;
+  validationRows: number;
+  /** Samples drawn since the start of the run. */
+  samples: number;
+}
+
+export interface PlannedSamples {
+  rows: Float64Array;
+  /** For the counters of random draws: the row, told apart between neighbouring epochs. */
+  sampleIds: Float64Array;
+}
+
+export class SamplePlan {
+  /** Rows for training: all but the held-out ones. */
+  readonly trainingRows: number;
+  /** Held-out rows, ascending. They depend on the data set alone, not on the seed. */
+  readonly validation: Float64Array;
+  private readonly key: bigint;
+  /** Permutations of the epoch and window that were used last. */
+  private blocks: { epoch: number; order: Permutation; partialAt: number } | null = null;
+  private window: { epoch: number; index: number; order: Permutation } | null = null;
+
+  /**
+   * datasetHash: 64 hexadecimal digits. seed: integer in [0, 2^53). Throws ERR_DATA_EMPTY when no row is left to
+   * train on.
+   */
+  constructor(
+    readonly datasetHash: string,
+    readonly rows: number,
+    readonly validationRows: number,
+    readonly seed: number,
+  ) {
+    this.trainingRows = rows - validationRows;
+    if (this.trainingRows < 1) {
+      throw new OrchestratorError(
+        'ERR_DATA_EMPTY',
+        `The data set has ${rows} rows and data.validation_rows is ${validationRows}: none is left to train on`,
+      );
+    }
+    const hashKey = BigInt(`0x${datasetHash.slice(0, 16)}`);
+    const split = new Permutation(rows, hashKey, 0, PART.split, 0);
+    this.validation = new Float64Array(validationRows);
+    for (let i = 0; i < validationRows; i++) this.validation[i] = split.apply(this.trainingRows + i);
+    this.validation.sort();
+    this.key = hashKey ^ BigInt(seed);
+  }
+
+  /** Throws ERR_DATA_EMPTY when an epoch is smaller than one batch. */
+  checkBatch(globalBatch: number): void {
+    if (globalBatch <= this.trainingRows) return;
+    throw new OrchestratorError(
+      'ERR_DATA_EMPTY',
+      `The data set has ${this.rows} rows, ${this.validationRows} of them held out: ` +
+        `${this.trainingRows} are left to train on, fewer than one batch (batch.global is ${globalBatch})`,
+      { hint: 'Set a smaller batch.global or data.validation_rows, or use more data.' },
+    );
+  }
+
+  /** Rows of a step (from 1 on), [globalBatch]. */
+  ids(step: number, globalBatch: number): Float64Array {
+    return this.samples(step, globalBatch, 0, globalBatch).rows;
+  }
+
+  /** Samples `first` ... `first + count - 1` of a step's batch. */
+  samples(step: number, globalBatch: number, first: number, count: number): PlannedSamples {
+    if (!Number.isSafeInteger(step) || step < 1) throw new RangeError(`step ${step}: steps count from 1`);
+    this.checkBatch(globalBatch);
+    const rows = new Float64Array(count);
+    const sampleIds = new Float64Array(count);
+    for (let i = 0; i < count; i++) {
+      const position = (step - 1) * globalBatch + first + i;
+      const epoch = Math.floor(position / this.trainingRows);
+      const row = this.rowAt(epoch, position % this.trainingRows);
+      rows[i] = row;
+      sampleIds[i] = row + (epoch % 2) * SAMPLE_ID_STRIDE;
+    }
+    return { rows, sampleIds };
+  }
+
+  /** After `step` steps. */
+  state(step: number, globalBatch: number): PlanState {
+    const { datasetHash, seed, rows, validationRows } = this;
+    return { version: PLAN_VERSION, datasetHash, seed, rows, validationRows, samples: step * globalBatch };
+  }
+
+  /** Throws ERR_PLAN unless `state` is this plan's after `step` steps, so that going on repeats and skips no sample. */
+  check(state: PlanState, step: number, globalBatch: number): void {
+    const own = this.state(step, globalBatch);
+    const names: Record<keyof PlanState, string> = {
+      version: 'plan version',
+      datasetHash: 'data set hash',
+      seed: 'seed',
+      rows: 'number of rows',
+      validationRows: 'data.validation_rows',
+      samples: 'number of samples drawn',
+    };
+    for (const key of Object.keys(names) as (keyof PlanState)[]) {
+      if (state[key] === own[key]) continue;
+      throw new OrchestratorError(
+        'ERR_PLAN',
+        `The checkpoint's sample plan has ${names[key]} ${state[key]}, this run has ${own[key]}`,
+        { hint: 'Resume with the data set and the configuration of the run that wrote the checkpoint.' },
+      );
+    }
+  }
+
+  private rowAt(epoch: number, position: number): number {
+    const index = Math.floor(position / WINDOW);
+    if (this.window?.epoch !== epoch || this.window.index !== index) {
+      const size = Math.min(WINDOW, this.trainingRows - index * WINDOW);
+      this.window = { epoch, index, order: new Permutation(size, this.key, epoch, PART.window, index) };
+    }
+    const mixed = index * WINDOW + this.window.order.apply(position - index * WINDOW);
+    return this.trainingRow(this.inBlockOrder(epoch, mixed));
+  }
+
+  /** Position in the epoch's order of blocks -> index among the training rows. */
+  private inBlockOrder(epoch: number, position: number): number {
+    const partial = this.trainingRows % BLOCK;
+    const count = Math.ceil(this.trainingRows / BLOCK);
+    if (this.blocks?.epoch !== epoch) {
+      const order = new Permutation(count, this.key, epoch, PART.blocks, 0);
+      // The last block has fewer rows: positions after its place in the order move up by what it lacks.
+      const partialAt = partial === 0 ? Number.POSITIVE_INFINITY : order.invert(count - 1) * BLOCK;
+      this.blocks = { epoch, order, partialAt };
+    }
+    const { order, partialAt } = this.blocks;
+    const slot = position < partialAt + partial ? position : position + BLOCK - partial;
+    return order.apply(Math.floor(slot / BLOCK)) * BLOCK + (slot % BLOCK);
+  }
+
+  /** Index among the training rows -> row, stepping over the held-out ones. */
+  private trainingRow(index: number): number {
+    let low = 0;
+    let high = this.validation.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.validation[middle]! - middle <= index) low = middle + 1;
+      else high = middle;
+    }
+    return index + low;
+  }
+}

@@ -1,0 +1,113 @@
+/** What one slot of a training step, or of a validation, is made of. Pure functions of the counters. */
+import { parseDensity } from '../config/density.js';
+import type { Config } from '../config/schema.js';
+import { SAMPLE_ID_STRIDE, type SamplePlan } from '../data/plan.js';
+import { OrchestratorError } from '../errors.js';
+import type { EvaluateBatch, SlotBatch } from '../native/contract.js';
+import { drawUniforms, STREAM } from '../random/philox.js';
+import { sampleTime, shiftTime } from './density.js';
+import { COEFFICIENTS, FORMULATIONS, writeCoefficients } from './formulations.js';
+
+/** The part of the configuration that a slot depends on. */
+export type SlotConfig = Pick<Config, 'seed' | 'data' | 'objective' | 'batch' | 'validation'>;
+
+/** Bits of SlotBatch.dropped. */
+export const DROP = { clip_l: 1, clip_g: 2, t5: 4 } as const;
+
+/** Step number of the counters of validation draws; training steps count from 1. */
+export const VALIDATION_STEP = 0;
+
+export interface TrainingSlot extends SlotBatch {
+  /** t of each sample on the path, shift included. */
+  times: Float64Array;
+}
+
+export interface ValidationSlot extends EvaluateBatch {
+  /** Bin number; all samples of a slot have the same. */
+  bin: number;
+  /** (bin + 0.5) / bins. */
+  time: number;
+  /** Samples that count; those after it fill the slot up and are to be ignored. */
+  count: number;
+}
+
+/** Slot `slot` of the training step `step` (from 1 on). hasSynthetic: whether the data set has synthetic captions. */
+export function slotBatch(
+  config: SlotConfig,
+  plan: SamplePlan,
+  step: number,
+  slot: number,
+  hasSynthetic: boolean,
+): TrainingSlot {
+  const { micro, global } = config.batch;
+  const density = parseDensity(config.objective.density);
+  if (!density) throw new OrchestratorError('ERR_CONFIG', `objective.density: "${config.objective.density}"`);
+  const { rows, sampleIds } = plan.samples(step, global, slot * micro, micro);
+  const batch = emptyBatch(rows, sampleIds);
+  const times = new Float64Array(micro);
+  const { drop } = config.data;
+  for (let i = 0; i < micro; i++) {
+    const draw = (stream: number) =>
+      drawUniforms({ seed: BigInt(config.seed), stream, step, sampleId: sampleIds[i]! });
+    const [u1, u2] = draw(STREAM.time);
+    const t = shiftTime(sampleTime(density, u1!, u2!), config.objective.shift);
+    times[i] = t;
+    writeCoefficients(batch.coefficients, i, FORMULATIONS[config.objective.formulation](t));
+    batch.synthetic[i] = drawCaption(config, step, sampleIds[i]!, hasSynthetic);
+    const [dropL, dropG, dropT5] = draw(STREAM.drop);
+    batch.dropped[i] =
+      (dropL! < drop.clip_l ? DROP.clip_l : 0) |
+      (dropG! < drop.clip_g ? DROP.clip_g : 0) |
+      (dropT5! < drop.t5 ? DROP.t5 : 0);
+  }
+  return { slot, ...batch, times };
+}
+
+/**
+ * The held-out rows, each at the middle of every bin of t, no encoder dropped; noise and captions are the same at
+ * every validation. Slots have batch.micro samples and are ordered by bin. Evaluate them at step VALIDATION_STEP.
+ */
+export function validationSlots(
+  config: SlotConfig,
+  plan: SamplePlan,
+  hasSynthetic: boolean,
+): ValidationSlot[] {
+  const { micro } = config.batch;
+  const { bins } = config.validation;
+  const slots: ValidationSlot[] = [];
+  for (let bin = 0; bin < bins; bin++) {
+    const time = (bin + 0.5) / bins;
+    for (let first = 0; first < plan.validation.length; first += micro) {
+      const count = Math.min(micro, plan.validation.length - first);
+      const rows = Float64Array.from({ length: micro }, (_, i) => plan.validation[first + (i % count)]!);
+      const batch = emptyBatch(
+        rows,
+        rows.map((row) => row + (bin % 256) * SAMPLE_ID_STRIDE),
+      );
+      for (let i = 0; i < micro; i++) {
+        writeCoefficients(batch.coefficients, i, FORMULATIONS[config.objective.formulation](time));
+        batch.synthetic[i] = drawCaption(config, VALIDATION_STEP, rows[i]!, hasSynthetic);
+      }
+      slots.push({ ...batch, bin, time, count });
+    }
+  }
+  return slots;
+}
+
+function emptyBatch(rows: Float64Array, sampleIds: Float64Array): EvaluateBatch {
+  const n = rows.length;
+  return {
+    rows,
+    synthetic: new Uint8Array(n),
+    dropped: new Uint8Array(n),
+    coefficients: new Float32Array(n * COEFFICIENTS),
+    sampleIds,
+  };
+}
+
+/** 1 = synthetic. */
+function drawCaption(config: SlotConfig, step: number, sampleId: number, hasSynthetic: boolean): number {
+  if (!hasSynthetic) return 0;
+  const key = { seed: BigInt(config.seed), stream: STREAM.caption, step, sampleId };
+  return drawUniforms(key)[0]! < config.data.synthetic_captions ? 1 : 0;
+}

@@ -1,0 +1,116 @@
+/**
+ * Random numbers by counter: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+ * A draw depends on (seed, stream, step, sample id) alone, so it is the same wherever and whenever it is made. The
+ * layout is that of `DrawKey` in native/kernels/kernels.h; noise itself is drawn natively.
+ */
+
+/** Stream numbers, < 256. Part of what a run's bits mean: never renumber. */
+export const STREAM = {
+  /** Noise of training and validation; drawn natively. */
+  noise: 0,
+  /** The density of t. */
+  time: 1,
+  /** Original or synthetic caption. */
+  caption: 2,
+  /** Encoder drop-out. */
+  drop: 3,
+  /** Initial weights; drawn natively. */
+  init: 4,
+  /** The sample plan's permutations. */
+  plan: 5,
+  /** Initial noise of sampling. */
+  sampling: 6,
+  /** Generated data sets. */
+  dataset: 7,
+} as const;
+export type StreamName = keyof typeof STREAM;
+
+/** What a draw is keyed by. Mirror of DrawKey. */
+export interface DrawKey {
+  /** In [0, 2^64). */
+  seed: bigint;
+  stream: number;
+  /** In [0, 2^32). */
+  step: number;
+  /** In [0, 2^53); the native side takes up to 2^56. */
+  sampleId: number;
+}
+
+const M0 = 0xd2511f53;
+const M1 = 0xcd9e8d57;
+const W0 = 0x9e3779b9;
+const W1 = 0xbb67ae85;
+
+/** Upper 32 bits of the unsigned product. */
+function mulHigh(a: number, b: number): number {
+  const aLow = a & 0xffff;
+  const aHigh = a >>> 16;
+  const bLow = b & 0xffff;
+  const bHigh = b >>> 16;
+  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
+  // Below 2^32 each; the sum of the parts is exact in a double.
+  const carry = aLow * bHigh + (middle % 0x10000);
+  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) >>> 0;
+}
+
+/** Ten rounds: 4 words of counter and 2 of key to 4 random words, written to `out`. */
+export function philox4x32(
+  out: Uint32Array,
+  c0: number,
+  c1: number,
+  c2: number,
+  c3: number,
+  k0: number,
+  k1: number,
+): void {
+  for (let round = 0; round < 10; round++) {
+    const high0 = mulHigh(M0, c0);
+    const low0 = Math.imul(M0, c0) >>> 0;
+    const high1 = mulHigh(M1, c2);
+    const low1 = Math.imul(M1, c2) >>> 0;
+    c0 = (high1 ^ c1 ^ k0) >>> 0;
+    c1 = low1;
+    c2 = (high0 ^ c3 ^ k1) >>> 0;
+    c3 = low0;
+    k0 = (k0 + W0) >>> 0;
+    k1 = (k1 + W1) >>> 0;
+  }
+  out[0] = c0;
+  out[1] = c1;
+  out[2] = c2;
+  out[3] = c3;
+}
+
+/** Words of one group of four of a key's sequence. */
+export function drawWords(key: DrawKey, group: number): Uint32Array {
+  const out = new Uint32Array(4);
+  const { seed, stream, step, sampleId } = key;
+  const sampleHigh = Math.floor(sampleId / 2 ** 32);
+  philox4x32(
+    out,
+    group >>> 0,
+    sampleId >>> 0,
+    step >>> 0,
+    ((stream << 24) | sampleHigh) >>> 0,
+    Number(seed & 0xffffffffn),
+    Number((seed >> 32n) & 0xffffffffn),
+  );
+  return out;
+}
+
+/** A word as a number in (0, 1): (x + 0.5) 2^-32, never 0 or 1. */
+export function uniformOf(word: number): number {
+  return (word + 0.5) * 2 ** -32;
+}
+
+/** Four uniforms in (0, 1) of one group. */
+export function drawUniforms(key: DrawKey, group = 0): Float64Array {
+  return Float64Array.from(drawWords(key, group), uniformOf);
+}
+
+/** Two independent standard normal numbers of two uniforms in (0, 1), by Box and Muller. */
+export function normalPair(u1: number, u2: number): [number, number] {
+  const radius = Math.sqrt(-2 * Math.log(u1));
+  const angle = 2 * Math.PI * u2;
+  return [radius * Math.cos(angle), radius * Math.sin(angle)];
+}
