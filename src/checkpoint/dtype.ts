@@ -1,0 +1,87 @@
+/** Element types of safetensors, and their conversion to fp32. */
+
+/** Bytes of one element, by the format's own names. */
+export const DTYPE_BYTES = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E5M2: 1,
+  F8_E4M3: 1,
+  I16: 2,
+  U16: 2,
+  F16: 2,
+  BF16: 2,
+  I32: 4,
+  U32: 4,
+  F32: 4,
+  I64: 8,
+  U64: 8,
+  F64: 8,
+} as const;
+
+export type Dtype = keyof typeof DTYPE_BYTES;
+
+/** Types that convert to fp32. */
+export type FloatDtype = 'F16' | 'BF16' | 'F32' | 'F64';
+
+export function isDtype(name: string): name is Dtype {
+  return Object.hasOwn(DTYPE_BYTES, name);
+}
+
+export function isFloat(dtype: Dtype): dtype is FloatDtype {
+  return dtype === 'F16' || dtype === 'BF16' || dtype === 'F32' || dtype === 'F64';
+}
+
+/** Bits of the fp32 number that equals a half-precision one; NaN keeps its payload. */
+function halfBits(half: number): number {
+  const sign = (half & 0x8000) << 16;
+  const exponent = (half >> 10) & 0x1f;
+  const mantissa = half & 0x3ff;
+  if (exponent === 0x1f) return sign | 0x7f800000 | (mantissa << 13);
+  if (exponent !== 0) return sign | ((exponent + 112) << 23) | (mantissa << 13);
+  if (mantissa === 0) return sign;
+  // Subnormal: mantissa * 2^-24, normalised by moving its leading bit into the implicit place.
+  const shift = Math.clz32(mantissa) - 21;
+  return sign | ((113 - shift) << 23) | (((mantissa << shift) & 0x3ff) << 13);
+}
+
+let halves: Uint32Array | null = null;
+
+function halfTable(): Uint32Array {
+  if (halves === null) {
+    halves = new Uint32Array(65536);
+    for (let half = 0; half < 65536; half++) halves[half] = halfBits(half);
+  }
+  return halves;
+}
+
+/**
+ * Converts out.length little-endian elements, from the beginning of `source`, to fp32 (F64 rounds to nearest even).
+ *
+ * @param source at an offset of its buffer that is a multiple of 8.
+ */
+export function convertToFloat32(dtype: FloatDtype, source: Uint8Array, out: Float32Array): void {
+  const { buffer, byteOffset } = source;
+  const count = out.length;
+  // Bits, not numbers, so that NaN payloads survive.
+  const bits = new Uint32Array(out.buffer, out.byteOffset, count);
+  switch (dtype) {
+    case 'F32':
+      bits.set(new Uint32Array(buffer, byteOffset, count));
+      return;
+    case 'F16': {
+      const table = halfTable();
+      const from = new Uint16Array(buffer, byteOffset, count);
+      for (let i = 0; i < count; i++) bits[i] = table[from[i]!]!;
+      return;
+    }
+    case 'BF16': {
+      const from = new Uint16Array(buffer, byteOffset, count);
+      for (let i = 0; i < count; i++) bits[i] = from[i]! << 16;
+      return;
+    }
+    case 'F64':
+      out.set(new Float64Array(buffer, byteOffset, count));
+      return;
+  }
+}

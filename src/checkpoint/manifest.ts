@@ -1,0 +1,183 @@
+/**
+ * manifest.json of a checkpoint: what it is of, and the size and SHA-256 of each file beside it. The text is canonical
+ * and carries a checksum of itself, so that any changed byte of the folder is noticed.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { OrchestratorError } from '../errors.js';
+import type { ModelSpec, TextSpec } from '../native/contract.js';
+import { openForReading, readFully } from './io.js';
+
+export const MANIFEST = 'manifest.json';
+export const MODEL_FILE = 'model.safetensors';
+export const EMA_FILE = 'ema.safetensors';
+export const OPTIMIZER_FILE = 'optimizer.safetensors';
+
+const FORMAT = 'orchestrator-checkpoint';
+const FORMAT_VERSION = 1;
+/** A manifest holds a config and a handful of hashes. */
+const MAX_BYTES = 16 << 20;
+
+const count = () => z.int().min(0);
+const positive = () => z.int().min(1);
+const sha256 = () => z.string().regex(/^[0-9a-f]{64}$/);
+
+const modelSchema = z.strictObject({
+  depth: positive(),
+  heads: positive(),
+  patch: positive(),
+  latentChannels: positive(),
+  contextDim: positive(),
+  pooledDim: positive(),
+  posEmbedMaxSize: positive(),
+  qkNorm: z.enum(['none', 'rms']),
+  dualAttention: z.array(count()),
+});
+
+const textSchema = z.strictObject({
+  clipTokens: positive(),
+  t5Tokens: positive(),
+  clipLDim: positive(),
+  clipGDim: positive(),
+  t5Dim: positive(),
+  clipLPooledDim: positive(),
+  clipGPooledDim: positive(),
+});
+
+const manifestSchema = z.strictObject({
+  format: z.literal(FORMAT),
+  formatVersion: z.literal(FORMAT_VERSION),
+  step: count(),
+  model: modelSchema,
+  parameters: count(),
+  latent: z.tuple([positive(), positive(), positive()]),
+  text: textSchema,
+  datasetHash: z.string(),
+  plan: z.record(z.string(), z.union([z.string(), z.number()])),
+  config: z.unknown(),
+  versions: z.record(z.string(), z.string()),
+  files: z.record(
+    z.enum([MODEL_FILE, EMA_FILE, OPTIMIZER_FILE]),
+    z.strictObject({ bytes: count(), sha256: sha256() }).optional(),
+  ),
+  checksum: sha256(),
+});
+
+export type CheckpointFile = typeof MODEL_FILE | typeof EMA_FILE | typeof OPTIMIZER_FILE;
+
+/** State of the sample plan: a few numbers and the names of what they belong to. */
+export type PlanState = Record<string, string | number>;
+
+/** What a checkpoint says about itself; the caller's part of the manifest. */
+export interface CheckpointMetadata {
+  /** Steps done. */
+  step: number;
+  planState: PlanState;
+  datasetHash: string;
+  /** The effective config, JSON. */
+  configJson: string;
+  modelSpec: ModelSpec;
+  /** [channels, height, width] of the latents that the run trains on. */
+  latent: [number, number, number];
+  text: TextSpec;
+  /** Versions of the programs that made it, by name. */
+  versions: Record<string, string>;
+}
+
+export interface FileRecord {
+  bytes: number;
+  sha256: string;
+}
+
+export interface CheckpointManifest extends CheckpointMetadata {
+  /** Trained parameters. */
+  parameters: number;
+  files: Partial<Record<CheckpointFile, FileRecord>>;
+}
+
+function checksummed(body: Record<string, unknown>): string {
+  const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
+  return `${JSON.stringify({ ...body, checksum }, null, 2)}\n`;
+}
+
+export function encodeManifest(manifest: CheckpointManifest): string {
+  return checksummed({
+    format: FORMAT,
+    formatVersion: FORMAT_VERSION,
+    step: manifest.step,
+    model: manifest.modelSpec,
+    parameters: manifest.parameters,
+    latent: manifest.latent,
+    text: manifest.text,
+    datasetHash: manifest.datasetHash,
+    plan: manifest.planState,
+    config: JSON.parse(manifest.configJson),
+    versions: manifest.versions,
+    files: manifest.files,
+  });
+}
+
+function damaged(path: string, what: string): OrchestratorError {
+  return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`);
+}
+
+/** @throws OrchestratorError ERR_CHECKPOINT_DAMAGED, or ERR_CHECKPOINT_MISMATCH for another version of the format. */
+export function decodeManifest(text: string, path: string): CheckpointManifest {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw damaged(path, `not JSON (${(error as Error).message})`);
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw damaged(path, 'not an object');
+  const { checksum, ...body } = json as Record<string, unknown>;
+  if (checksummed(body) !== text) {
+    throw damaged(path, `the contents do not match the checksum ${JSON.stringify(checksum)?.slice(0, 80)}`);
+  }
+  if (body.format !== FORMAT || body.formatVersion !== FORMAT_VERSION) {
+    throw new OrchestratorError(
+      'ERR_CHECKPOINT_MISMATCH',
+      `${path} is of format ${JSON.stringify(body.format)} version ${JSON.stringify(body.formatVersion)}; this program reads ${FORMAT} version ${FORMAT_VERSION}.`,
+    );
+  }
+  const parsed = manifestSchema.safeParse(json);
+  if (!parsed.success) throw damaged(path, z.prettifyError(parsed.error));
+  const { data } = parsed;
+  const files: CheckpointManifest['files'] = {};
+  for (const name of [MODEL_FILE, EMA_FILE, OPTIMIZER_FILE] as const) {
+    const record = data.files[name];
+    if (record !== undefined) files[name] = record;
+  }
+  if (files[MODEL_FILE] === undefined) throw damaged(path, `no ${MODEL_FILE} among its files`);
+  return {
+    step: data.step,
+    planState: data.plan,
+    datasetHash: data.datasetHash,
+    configJson: JSON.stringify(data.config),
+    modelSpec: data.model,
+    latent: data.latent,
+    text: data.text,
+    versions: data.versions,
+    parameters: data.parameters,
+    files,
+  };
+}
+
+/**
+ * Reads and checks the manifest of a checkpoint folder; the other files are not touched.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_CHECKPOINT_DAMAGED or ERR_CHECKPOINT_MISMATCH.
+ */
+export async function readManifest(folder: string): Promise<CheckpointManifest> {
+  const path = join(folder, MANIFEST);
+  const { handle, size } = await openForReading(path);
+  try {
+    if (size > MAX_BYTES) throw damaged(path, `${size} bytes are too many for a manifest`);
+    const bytes = new Uint8Array(size);
+    await readFully(handle, bytes, 0, path);
+    return decodeManifest(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), path);
+  } finally {
+    await handle.close();
+  }
+}

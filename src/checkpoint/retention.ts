@@ -1,0 +1,88 @@
+/** Which checkpoints stay. */
+import { readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { OrchestratorError } from '../errors.js';
+import { errnoOf, reasonOf, syncFolder, uniqueSuffix } from './io.js';
+import { PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
+
+export interface StoredCheckpoint {
+  step: number;
+  path: string;
+}
+
+/** Names in a run's `checkpoints` folder; none where there is no such folder. */
+async function entries(root: string): Promise<string[]> {
+  try {
+    return await readdir(root);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw new OrchestratorError('ERR_FILE_OPEN', `${root} cannot be listed: ${reasonOf(error)}.`, {
+      cause: error,
+    });
+  }
+}
+
+/** The checkpoints of a `checkpoints` folder, latest first; by name only, nothing is verified. */
+export async function listCheckpoints(root: string): Promise<StoredCheckpoint[]> {
+  return (await entries(root))
+    .flatMap((name) => {
+      const step = stepOfName(name);
+      return step === null ? [] : [{ step, path: join(root, name) }];
+    })
+    .sort((a, b) => b.step - a.step);
+}
+
+/**
+ * Removes the oldest checkpoints, once the new one verifies as read back from the disk. Checkpoints of later steps than
+ * the new one (a run resumed from an earlier step meets them) are left alone.
+ *
+ * @param keep how many stay, the new one included.
+ * @param newest folder of the checkpoint just written.
+ * @returns the folders removed.
+ * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED where the new one does not verify; then nothing is removed.
+ */
+export async function retainCheckpoints(root: string, keep: number, newest: string): Promise<string[]> {
+  const { step } = await verifyCheckpoint(newest);
+  const older = (await listCheckpoints(root)).filter((checkpoint) => checkpoint.step < step);
+  const removed: string[] = [];
+  for (const { path } of older.slice(Math.max(keep, 1) - 1)) {
+    await removeCheckpoint(root, path);
+    removed.push(path);
+  }
+  return removed;
+}
+
+/** Renames first, so that a folder under a final name is never half gone. */
+async function removeCheckpoint(root: string, path: string): Promise<void> {
+  const doomed = join(root, `${PARTIAL}${path.slice(root.length + 1)}-${uniqueSuffix()}`);
+  await rename(path, doomed);
+  await syncFolder(root);
+  await rm(doomed, { recursive: true, force: true });
+}
+
+/**
+ * Mends what a killed process left: half-written and half-removed folders go; a checkpoint that was put aside for its
+ * successor, which then did not come, is put back. To be called at the start of a run by the one process that owns it.
+ *
+ * @returns what was done, a line each.
+ */
+export async function recoverStore(root: string): Promise<string[]> {
+  const names = await entries(root);
+  const done: string[] = [];
+  for (const name of names) {
+    const path = join(root, name);
+    if (name.startsWith(REPLACED)) {
+      const original = /^(step-\d+)-/.exec(name.slice(REPLACED.length))?.[1];
+      if (original !== undefined && !names.includes(original)) {
+        await rename(path, join(root, original));
+        names.push(original);
+        done.push(`put back ${original}, whose replacement was not completed`);
+        continue;
+      }
+    } else if (!name.startsWith(PARTIAL)) continue;
+    await rm(path, { recursive: true, force: true });
+    done.push(`removed the leftover ${name}`);
+  }
+  if (done.length > 0) await syncFolder(root);
+  return done;
+}

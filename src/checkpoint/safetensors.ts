@@ -1,0 +1,210 @@
+/**
+ * Safetensors files, read on demand and written as a stream: neither ever holds more of a file in memory than a chunk,
+ * beyond the arrays that the caller owns. Little-endian machines only, as all that this project runs on.
+ *
+ * Format: 8 bytes header length, JSON header, tensor data (https://github.com/huggingface/safetensors).
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { OrchestratorError } from '../errors.js';
+import { convertToFloat32, DTYPE_BYTES, type Dtype, isFloat } from './dtype.js';
+import type { TensorEntry } from './header.js';
+import { elementsOf, encodeHeader, MAX_HEADER_BYTES, malformed, parseHeader, quoted } from './header.js';
+import { openForReading, readFully, writeFailure, writeFully } from './io.js';
+
+export type { TensorEntry } from './header.js';
+
+/** A chunk is hashed or converted in about half a millisecond, so that the event loop is never held for long. */
+const CHUNK_BYTES = 1 << 20;
+
+export class SafetensorsFile {
+  readonly #scratch = new Uint8Array(CHUNK_BYTES);
+
+  private constructor(
+    readonly path: string,
+    /** Size of the file. */
+    readonly bytes: number,
+    /** By name, in the order of the data. */
+    readonly tensors: ReadonlyMap<string, TensorEntry>,
+    readonly metadata: ReadonlyMap<string, string>,
+    private readonly handle: FileHandle,
+    private readonly header: Uint8Array,
+  ) {}
+
+  /**
+   * Opens a file and checks its whole header.
+   *
+   * @throws OrchestratorError ERR_FILE_OPEN, or ERR_SAFETENSORS naming the tensor at fault.
+   */
+  static async open(path: string): Promise<SafetensorsFile> {
+    const { handle, size } = await openForReading(path);
+    try {
+      if (size < 8) throw malformed(path, `${size} bytes are too short for a safetensors file`);
+      const prefix = new Uint8Array(8);
+      await readFully(handle, prefix, 0, path);
+      const length = new DataView(prefix.buffer).getBigUint64(0, true);
+      if (length > BigInt(MAX_HEADER_BYTES) || length > BigInt(size - 8)) {
+        throw malformed(
+          path,
+          `a header of ${length} bytes is announced, in a file of ${size} bytes (at most ${MAX_HEADER_BYTES} are allowed); not a safetensors file?`,
+        );
+      }
+      const header = new Uint8Array(8 + Number(length));
+      await readFully(handle, header, 0, path);
+      const { tensors, metadata } = parseHeader(header.subarray(8), size - header.length, path);
+      return new SafetensorsFile(path, size, tensors, metadata, handle, header);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  entry(name: string): TensorEntry {
+    const entry = this.tensors.get(name);
+    if (entry === undefined) throw malformed(this.path, `there is no tensor ${quoted(name)}`);
+    return entry;
+  }
+
+  /**
+   * Reads one tensor as fp32, converting from F16, BF16 and F64.
+   *
+   * @param into array of exactly the tensor's elements, or null to allocate it.
+   * @throws OrchestratorError ERR_SAFETENSORS where the tensor is missing, of another length, or not of a float type.
+   */
+  async read(name: string, into: Float32Array | null = null): Promise<Float32Array> {
+    const entry = this.entry(name);
+    const target = into ?? new Float32Array(entry.elements);
+    await this.#copy(entry, target, null);
+    return target;
+  }
+
+  /**
+   * Reads the whole file once, in order: fills the given arrays, passes over the other tensors, and hashes everything.
+   *
+   * @param targets arrays by tensor name, each of exactly its tensor's elements.
+   * @returns SHA-256 of the file, in hex.
+   */
+  async readAll(targets: ReadonlyMap<string, Float32Array>): Promise<string> {
+    for (const name of targets.keys()) this.entry(name);
+    const hash = createHash('sha256').update(this.header);
+    for (const entry of this.tensors.values()) await this.#copy(entry, targets.get(entry.name) ?? null, hash);
+    return hash.digest('hex');
+  }
+
+  async close(): Promise<void> {
+    await this.handle.close();
+  }
+
+  async #copy(entry: TensorEntry, target: Float32Array | null, hash: Hash | null): Promise<void> {
+    const { dtype } = entry;
+    if (target !== null && !isFloat(dtype)) {
+      throw malformed(
+        this.path,
+        `tensor ${quoted(entry.name)} is of type ${dtype}; expected F32, F16, BF16 or F64`,
+      );
+    }
+    if (target !== null && target.length !== entry.elements) {
+      throw malformed(
+        this.path,
+        `tensor ${quoted(entry.name)} has the shape [${entry.shape.join(', ')}]; expected ${target.length} elements`,
+      );
+    }
+    const start = this.header.length + entry.begin;
+    const length = entry.end - entry.begin;
+    const width = DTYPE_BYTES[dtype];
+    for (let at = 0; at < length; at += CHUNK_BYTES) {
+      const bytes = Math.min(CHUNK_BYTES, length - at);
+      // fp32 lands where it is wanted; anything else passes through the scratch chunk.
+      const direct = target !== null && dtype === 'F32';
+      const chunk = direct
+        ? new Uint8Array(target.buffer, target.byteOffset + at, bytes)
+        : this.#scratch.subarray(0, bytes);
+      await readFully(this.handle, chunk, start + at, this.path);
+      hash?.update(chunk);
+      if (target !== null && !direct && isFloat(dtype)) {
+        convertToFloat32(dtype, chunk, target.subarray(at / width, (at + bytes) / width));
+      }
+    }
+  }
+}
+
+/** A tensor to be written; `data` holds its elements, contiguous and little-endian. */
+export interface TensorSource {
+  name: string;
+  dtype: Dtype;
+  shape: readonly number[];
+  data: ArrayBufferView;
+}
+
+export interface WrittenFile {
+  bytes: number;
+  /** Of the whole file, in hex. */
+  sha256: string;
+}
+
+/**
+ * Writes a new file and makes it durable (fsync). Wider element types come first, so that every tensor is aligned to its
+ * elements; the order is otherwise the caller's.
+ *
+ * @param path must not exist.
+ * @throws OrchestratorError ERR_CHECKPOINT_WRITE naming the file and the system's reason; a partial file may be left.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorSource[],
+  metadata: Readonly<Record<string, string>>,
+): Promise<WrittenFile> {
+  for (const { name, dtype, shape, data } of tensors) {
+    const elements = elementsOf(shape);
+    if (elements === null || elements * DTYPE_BYTES[dtype] !== data.byteLength) {
+      throw new OrchestratorError(
+        'ERR_INTERNAL',
+        `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${data.byteLength} bytes.`,
+      );
+    }
+  }
+  const ordered = [...tensors].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype]);
+  const { header, dataBytes } = encodeHeader(ordered, metadata);
+  let handle: FileHandle | null = null;
+  try {
+    handle = await open(path, 'wx', 0o644);
+    const sha256 = await writeStream(handle, header, ordered);
+    await handle.sync();
+    return { bytes: header.length + dataBytes, sha256 };
+  } catch (error) {
+    throw writeFailure(path, error);
+  } finally {
+    await handle?.close().catch(() => {});
+  }
+}
+
+/** Header and data through one staging chunk, so that thousands of small tensors do not mean thousands of writes. */
+async function writeStream(
+  handle: FileHandle,
+  header: Uint8Array,
+  tensors: readonly TensorSource[],
+): Promise<string> {
+  const hash = createHash('sha256');
+  const staging = new Uint8Array(CHUNK_BYTES);
+  let used = 0;
+  let position = 0;
+  const flush = async () => {
+    const chunk = staging.subarray(0, used);
+    hash.update(chunk);
+    await writeFully(handle, chunk, position);
+    position += used;
+    used = 0;
+  };
+  const sources = [header, ...tensors.map((tensor) => tensor.data)];
+  for (const { buffer, byteOffset, byteLength } of sources) {
+    for (let at = 0; at < byteLength; ) {
+      const bytes = Math.min(CHUNK_BYTES - used, byteLength - at);
+      staging.set(new Uint8Array(buffer, byteOffset + at, bytes), used);
+      used += bytes;
+      at += bytes;
+      if (used === CHUNK_BYTES) await flush();
+    }
+  }
+  if (used > 0) await flush();
+  return hash.digest('hex');
+}
