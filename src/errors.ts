@@ -5,6 +5,7 @@
 export const ERRORS = {
   ERR_CONFIG: 'The configuration is invalid.',
   ERR_USAGE: 'The command line is invalid.',
+  ERR_SYSTEM: 'The operating system refused an operation.',
   ERR_NATIVE_MISSING: 'The native addon is not built, or cannot be loaded on this machine.',
   ERR_HANDLE: 'A native object was used after it was closed, or in place of another kind.',
   ERR_ISA: 'The requested instruction set is not available on this processor.',

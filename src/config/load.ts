@@ -77,12 +77,17 @@ function configError(problems: readonly Problem[]): OrchestratorError {
   });
 }
 
-/** @param invalid Keys that are wrong by themselves. */
+/**
+ * Points to where the rule's key is set, or, where that is a default, to the first key it collides with.
+ * @param invalid Keys that are wrong by themselves.
+ */
 function brokenRules(config: Config, invalid: readonly string[], sources: Sources): Problem[] {
   return RULES.flatMap(({ key, reads, check }) => {
     if ([key, ...reads].some((read) => invalid.some((bad) => overlaps(read, bad)))) return [];
     const text = check(config);
-    return text === null ? [] : [{ place: sources.placeFor(key.split('.')), key, text }];
+    if (text === null) return [];
+    const chosen = [key, ...reads].find((read) => sources.originOf(read.split('.')).source !== 'default');
+    return [{ place: sources.placeFor((chosen ?? key).split('.')), key, text }];
   });
 }
 

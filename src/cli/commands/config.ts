@@ -1,0 +1,45 @@
+/** `orchestrator config`: what a configuration comes to, and where each value came from. */
+import type { Command } from 'commander';
+import { stringify } from 'yaml';
+import { type Explanation, explain } from '../../config/explain.js';
+import { type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
+import { canonicalJson, show } from '../../config/value.js';
+import { setOption } from '../options.js';
+
+interface ShowOptions {
+  set: string[];
+  json?: true;
+  yaml?: true;
+}
+
+export function register(program: Command): void {
+  const config = program.command('config').description('look at a configuration');
+  config
+    .command('show')
+    .description('print the effective value of every key, and where it came from')
+    .argument('<config>', 'YAML file')
+    .addOption(setOption())
+    .option('--json', 'print the canonical JSON of the effective configuration instead')
+    .option('--yaml', 'print the effective configuration as YAML instead')
+    .action((path: string, options: ShowOptions) => {
+      process.stdout.write(render(loadConfigWithSources(path, options.set), options));
+    });
+}
+
+function render(loaded: LoadedConfig, options: ShowOptions): string {
+  if (options.json) return `${canonicalJson(loaded.config)}\n`;
+  if (options.yaml) return stringify(loaded.config);
+  return table(explain(loaded));
+}
+
+function table(rows: readonly Explanation[]): string {
+  const values = rows.map(({ value }) => (typeof value === 'string' ? value : show(value)));
+  const keyWidth = Math.max(...rows.map(({ key }) => key.length));
+  const valueWidth = Math.max(...values.map((value) => value.length));
+  return rows
+    .map(({ key, source, place }, i) => {
+      const origin = source === 'default' ? 'default' : place;
+      return `${key.padEnd(keyWidth)}  ${values[i]!.padEnd(valueWidth)}  ${origin}\n`;
+    })
+    .join('');
+}

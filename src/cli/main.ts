@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+import { EXIT } from '../errors.js';
+import { buildProgram } from './program.js';
+import { reportError } from './report.js';
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(EXIT.done); // the reader, such as `head`, has seen enough
+  throw error;
+});
+
+const program = buildProgram();
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  const { text, exitCode } = reportError(error, program.opts<{ debug?: boolean }>().debug === true);
+  process.stderr.write(text);
+  process.exitCode = exitCode;
+}

@@ -1,0 +1,63 @@
+/** The native addon: there, loadable, and what it says about the machine. Probed in a child process, which a bad binary may crash. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { resolvePrecision } from '../config/precision.js';
+import type { HostInfo } from '../native/contract.js';
+import { type Check, failed, ok, warning } from './check.js';
+
+export const ADDON_PATH = fileURLToPath(new URL('../../build/Release/orchestrator.node', import.meta.url));
+
+const PROBE = 'process.stdout.write(JSON.stringify(require(process.argv[1]).host()))';
+const PROBE_MS = 30_000;
+
+export function checkAddon(path = ADDON_PATH): Check[] {
+  if (!existsSync(path)) return [failed('addon', `not built: ${path} is missing`, 'npm run setup')];
+  const probe = spawnSync(process.execPath, ['-e', PROBE, path], { encoding: 'utf8', timeout: PROBE_MS });
+  const host = probe.status === 0 ? parseHost(probe.stdout) : null;
+  if (host === null) return [diagnose(probe)];
+  const precision = resolvePrecision('auto', host);
+  return [
+    ok('addon', 'builds and loads'),
+    ok('isa', host.isa),
+    ok('precision', `${precision.compute} (${precision.reason})`),
+    checkOneDnn(host.onednn),
+  ];
+}
+
+function parseHost(text: string): HostInfo | null {
+  try {
+    return JSON.parse(text) as HostInfo;
+  } catch {
+    return null;
+  }
+}
+
+function diagnose(probe: {
+  status: number | null;
+  signal: string | null;
+  stderr: string;
+  error?: Error;
+}): Check {
+  const rebuild = 'rm -rf build && npm run build:native';
+  if (probe.signal === 'SIGILL') {
+    return failed(
+      'addon',
+      'loading it ended with SIGILL: this processor lacks an instruction it uses',
+      rebuild,
+    );
+  }
+  if (probe.signal !== null) return failed('addon', `loading it ended with ${probe.signal}`, rebuild);
+  const reason =
+    /^(?:\w*Error): (.*)$/m.exec(probe.stderr)?.[1] ?? probe.error?.message ?? probe.stderr.trim();
+  const missing = /^(lib\S+\.so\S*): cannot open shared object file/.exec(reason);
+  if (missing !== null) return failed('addon', `cannot be loaded: ${missing[1]} is missing`, 'npm run setup');
+  return failed('addon', `cannot be loaded: ${reason}`, rebuild);
+}
+
+function checkOneDnn(version: string): Check {
+  const [major = 0, minor = 0, patch = 0] = version.split('.').map(Number);
+  const supported = major > 2 || (major === 2 && (minor > 6 || (minor === 6 && patch >= 3)));
+  if (supported) return ok('onednn', version);
+  return warning('onednn', `${version}; tested with 2.6.3 and newer`, 'install libdnnl-dev 2.6.3 or newer');
+}

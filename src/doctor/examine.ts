@@ -1,0 +1,22 @@
+/** Everything that `orchestrator doctor` looks at, in the order in which it is printed. */
+import { checkAddon } from './addon.js';
+import type { Check } from './check.js';
+import { checkCuda } from './cuda.js';
+import { checkCores, checkMemory, checkNode } from './machine.js';
+import { checkDisk, checkSharedMemory } from './storage.js';
+import { checkToolchain } from './toolchain.js';
+
+export function examine(): Check[] {
+  const addon = checkAddon();
+  const built = addon.every((check) => check.status !== 'failed');
+  return [
+    checkNode(),
+    checkCores(),
+    checkMemory(),
+    ...addon,
+    ...(built ? [] : [checkToolchain()]),
+    checkCuda(),
+    checkDisk(),
+    checkSharedMemory(),
+  ];
+}

@@ -1,0 +1,46 @@
+/** Node.js, processor and memory. */
+import { readFileSync } from 'node:fs';
+import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { bytes, type Check, failed, ok, warning } from './check.js';
+
+const NODE = { major: 20, minor: 17 };
+const LITTLE_MEMORY = 2 * 2 ** 30;
+
+export function checkNode(version = process.versions.node): Check {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const enough = major > NODE.major || (major === NODE.major && minor >= NODE.minor);
+  const wanted = `${NODE.major}.${NODE.minor}`;
+  if (enough) return ok('node', `v${version}`);
+  return failed('node', `v${version}; ${wanted} or newer is needed`, `install Node.js ${wanted} or newer`);
+}
+
+export function checkCores(quota = cgroupProcessors()): Check {
+  const usable = availableParallelism();
+  const model = cpus()[0]?.model ?? process.arch;
+  const detail = `${usable} usable of ${model}`;
+  if (quota === null || quota >= usable) return ok('cores', detail);
+  const fix = `set threads so that nodes x threads <= ${Math.max(1, Math.floor(quota))}, or raise the quota`;
+  return warning('cores', `${detail}, limited to ${quota} by the control group`, fix);
+}
+
+/** Processors that the control group grants, or null where it does not limit them. */
+function cgroupProcessors(): number | null {
+  try {
+    const [limit, period] = readFileSync('/sys/fs/cgroup/cpu.max', 'utf8').trim().split(' ');
+    return limit === 'max' ? null : Number(limit) / Number(period);
+  } catch {
+    return null;
+  }
+}
+
+export function checkMemory(
+  free = freemem(),
+  total = totalmem(),
+  limit = process.constrainedMemory(),
+): Check {
+  const bound = limit > 0 && limit < total ? limit : total;
+  const available = Math.min(free, bound);
+  const detail = `${bytes(available)} available of ${bytes(bound)}`;
+  if (available >= LITTLE_MEMORY) return ok('memory', detail);
+  return warning('memory', detail, 'close other programs, or use a smaller model or batch.micro');
+}

@@ -1,0 +1,40 @@
+/** Room for runs and checkpoints, and shared memory. */
+import { accessSync, constants, statfsSync } from 'node:fs';
+import { bytes, type Check, failed, ok, warning } from './check.js';
+
+const LITTLE_DISK = 2 * 2 ** 30;
+
+export function checkDisk(folder = process.cwd()): Check {
+  const free = freeBytes(folder);
+  if (free === null) return failed('disk', `${folder} cannot be read`, 'change to another folder');
+  if (!writable(folder)) {
+    return warning('disk', `${folder} is not writable`, 'change to another folder, or use --run-dir');
+  }
+  const detail = `${bytes(free)} free in ${folder}`;
+  if (free >= LITTLE_DISK) return ok('disk', detail);
+  return warning('disk', detail, 'make room, or use --run-dir on another disk');
+}
+
+export function checkSharedMemory(folder = '/dev/shm'): Check {
+  const free = freeBytes(folder);
+  if (free === null) return ok('shm', `no ${folder}; not needed by this build`);
+  return ok('shm', `${bytes(free)} free in ${folder}; not needed by this build`);
+}
+
+function freeBytes(folder: string): number | null {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
+}
+
+function writable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
