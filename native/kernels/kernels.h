@@ -1,14 +1,15 @@
-// The CPU kernels of a training step: plain functions on pointers, without knowledge of graphs, models or JavaScript.
+// The CPU kernels of a training step: plain functions on pointers, without knowledge of graphs, models or
+// JavaScript.
 //
-// Every function is single-threaded, allocates nothing, and reduces in an order that depends on its shapes alone, so
-// a result is the same bits from run to run and on any number of cores. Each is compiled once for every instruction
-// set (generic, avx2, avx512, avx512bf16) from the same source; cpu() picks the best one the processor has
-// (ORCHESTRATOR_ISA overrides).
+// Every function is single-threaded, allocates nothing, and reduces in an order that depends on its shapes
+// alone, so a result is the same bits from run to run and on any number of cores. Each is compiled once for
+// every instruction set (generic, avx2, avx512, avx512bf16) from the same source; cpu() picks the best one
+// the processor has (ORCHESTRATOR_ISA overrides).
 //
-// Shapes. B samples, N tokens in a stream, h = heads * 64 channels, S tokens of the joint sequence. `T` is the storage
-// type of activations: float or bf16. All arithmetic is fp32 inside; matmuls of bf16 operands accumulate in fp32.
-// Conditioning vectors (shift, scale, gate) are fp32, one row per sample, chunks of a wider row: element (b, i) lies at
-// p[b * mod_stride + i].
+// Shapes. B samples, N tokens in a stream, h = heads * 64 channels, S tokens of the joint sequence. `T` is
+// the storage type of activations: float or bf16. All arithmetic is fp32 inside; matmuls of bf16 operands
+// accumulate in fp32. Conditioning vectors (shift, scale, gate) are fp32, one row per sample, chunks of a
+// wider row: element (b, i) lies at p[b * mod_stride + i].
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -31,15 +32,16 @@ struct HeadDims {
   int64_t offset;        ///< first joint position of this stream
 };
 
-/// Joint attention. q, k, v: [samples, heads, tokens, 64]. Queries before `first_query` are not computed (the last
-/// block's text side is pre-only: its output would be thrown away). Output rows of joint positions < split go to
-/// out0 [samples * split, heads * 64], the others to out1 [samples * (tokens - split), heads * 64].
+/// Joint attention. q, k, v: [samples, heads, tokens, 64]. Queries before `first_query` are not computed (the
+/// last block's text side is pre-only: its output would be thrown away). Output rows of joint positions <
+/// split go to out0 [samples * split, heads * 64], the others to out1 [samples * (tokens - split), heads *
+/// 64].
 struct AttentionDims {
   int64_t samples, heads, tokens, first_query, split;
 };
 
-/// Of the logits s = scale * q.k over every computed query row: the largest |s|, and the sum over rows of the entropy
-/// (nats) of softmax(s).
+/// Of the logits s = scale * q.k over every computed query row: the largest |s|, and the sum over rows of the
+/// entropy (nats) of softmax(s).
 struct AttentionStats {
   float max_abs_logit;
   double entropy_sum;
@@ -61,51 +63,58 @@ struct DrawKey {
 };
 
 struct AdamW {
-  float lr, beta1, beta2, eps, weight_decay;
-  float correction1, correction2;  ///< 1 - beta1^step, 1 - beta2^step
-  float grad_scale;                ///< clipping factor, applied to the gradient
-  float ema_decay;                 ///< ema = decay * ema + (1 - decay) * w; 1 leaves the EMA as it is
+  double lr, beta1, beta2, eps, weight_decay;
+  double correction1, correction2;  ///< 1 - beta1^step, 1 - beta2^step
+  float grad_scale;                 ///< clipping factor, applied to the gradient
+  double ema_decay;                 ///< ema = decay * ema + (1 - decay) * w; 1 leaves the EMA as it is
 };
 
 template <class T>
 struct Typed {
-  // --- LayerNorm without affine parameters (eps 1e-6), then x_hat * (1 + scale) + shift (adaLN) -------------------
+  // --- LayerNorm without affine parameters (eps 1e-6), then x_hat * (1 + scale) + shift (adaLN)
+  // -------------------
   /// mean, rstd: [B*N] fp32, kept for the backward pass.
-  void (*layer_norm_modulate)(T* y, float* mean, float* rstd, const T* x, const float* shift, const float* scale,
-                              const StreamDims& d);
-  /// dx = (dx_add ? dx_add : 0) + gradient (dx may be dx_add). dshift, dscale: overwritten, row stride mod_stride.
-  void (*layer_norm_modulate_backward)(T* dx, const T* dx_add, float* dshift, float* dscale, const T* dy, const T* x,
-                                       const float* mean, const float* rstd, const float* scale, const StreamDims& d);
+  void (*layer_norm_modulate)(T* y, float* mean, float* rstd, const T* x, const float* shift,
+                              const float* scale, const StreamDims& d);
+  /// dx = (dx_add ? dx_add : 0) + gradient (dx may be dx_add). dshift, dscale: overwritten, row stride
+  /// mod_stride.
+  void (*layer_norm_modulate_backward)(T* dx, const T* dx_add, float* dshift, float* dscale, const T* dy,
+                                       const T* x, const float* mean, const float* rstd, const float* scale,
+                                       const StreamDims& d);
 
-  // --- out = x + gate * y ------------------------------------------------------------------------------------------
+  // --- out = x + gate * y
+  // ------------------------------------------------------------------------------------------
   void (*gate_residual)(T* out, const T* x, const T* y, const float* gate, const StreamDims& d);
   /// dy = gate * dout; dgate (overwritten) = sum over tokens of dout * y. (dx is dout itself.)
   void (*gate_residual_backward)(T* dy, float* dgate, const T* dout, const T* y, const float* gate,
                                  const StreamDims& d);
 
-  // --- qkv rows [B*N, 3*h] in the order (3, heads, 64) -> joint q, k, v [B, heads, S, 64] ---------------------------
-  /// q and k pass RMSNorm over the head (eps 1e-6) with weight gamma [64]; gamma null: no norm, rstd not written.
-  /// rstd: [B*N, heads] fp32.
+  // --- qkv rows [B*N, 3*h] in the order (3, heads, 64) -> joint q, k, v [B, heads, S, 64]
+  // ---------------------------
+  /// q and k pass RMSNorm over the head (eps 1e-6) with weight gamma [64]; gamma null: no norm, rstd not
+  /// written. rstd: [B*N, heads] fp32.
   void (*split_heads)(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
                       const float* gamma_k, const HeadDims& d);
-  /// Inverse: dqkv and the gammas' gradients (overwritten, [64]; null with the gammas). dq null: this stream's queries
-  /// were not used, their gradient is exactly zero.
-  void (*split_heads_backward)(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk, const T* dv,
-                               const T* qkv, const float* q_rstd, const float* k_rstd, const float* gamma_q,
-                               const float* gamma_k, const HeadDims& d);
+  /// Inverse: dqkv and the gammas' gradients (overwritten, [64]; null with the gammas). dq null: this
+  /// stream's queries were not used, their gradient is exactly zero.
+  void (*split_heads_backward)(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk,
+                               const T* dv, const T* qkv, const float* q_rstd, const float* k_rstd,
+                               const float* gamma_q, const float* gamma_k, const HeadDims& d);
 
-  // --- softmax(scale * q k^T) v, scale = 1/8 --------------------------------------------------------------------------
+  // --- softmax(scale * q k^T) v, scale = 1/8
+  // --------------------------------------------------------------------------
   size_t (*attention_scratch_bytes)(const AttentionDims& d);  ///< of forward and backward, the larger
   /// lse: [B, heads, S] fp32, log-sum-exp of every computed query row. stats: null, or overwritten.
   /// out0 may be null when first_query >= split. scratch: 64-byte aligned.
   void (*attention)(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
                     const AttentionDims& d, void* scratch);
   /// dq of rows before first_query is not written.
-  void (*attention_backward)(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, const T* out0, const T* out1,
-                             const float* lse, const T* q, const T* k, const T* v, const AttentionDims& d,
-                             void* scratch);
+  void (*attention_backward)(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, const T* out0,
+                             const T* out1, const float* lse, const T* q, const T* k, const T* v,
+                             const AttentionDims& d, void* scratch);
 
-  // --- elementwise ----------------------------------------------------------------------------------------------------
+  // --- elementwise
+  // ----------------------------------------------------------------------------------------------------
   void (*gelu)(T* y, const T* x, int64_t n);  ///< tanh form
   void (*gelu_backward)(T* dx, const T* dy, const T* x, int64_t n);
   void (*silu)(T* y, const float* x, int64_t n);
@@ -116,15 +125,18 @@ struct Typed {
   void (*to_f32)(float* y, const T* x, int64_t n);
   void (*from_f16)(T* y, const f16* x, int64_t n);
 
-  // --- shapes -----------------------------------------------------------------------------------------------------------
+  // --- shapes
+  // -----------------------------------------------------------------------------------------------------------
   /// out [B * (H/p) * (W/p), C * p * p], features in the order (c, ph, pw).
   void (*patchify)(T* out, const float* z, const PatchDims& d);
   void (*patchify_backward)(float* dz, const T* dout, const PatchDims& d);
   /// out [B*N, h] = x + position [N, h]
-  void (*add_position)(T* out, const T* x, const float* position, int64_t samples, int64_t tokens, int64_t width);
+  void (*add_position)(T* out, const T* x, const float* position, int64_t samples, int64_t tokens,
+                       int64_t width);
   /// db [width] = sum over rows of dy, overwritten.
   void (*column_sum)(float* db, const T* dy, int64_t rows, int64_t width);
-  /// [B, 256]: cos(t f_i), then sin(t f_i), f_i = exp(-ln(10000) i / 128), computed in fp32 at least. t = 1000 * t of the path.
+  /// [B, 256]: cos(t f_i), then sin(t f_i), f_i = exp(-ln(10000) i / 128), computed in fp32 at least. t =
+  /// 1000 * t of the path.
   void (*timestep_embedding)(T* out, const float* t, int64_t samples);
 };
 
@@ -132,26 +144,28 @@ struct Untyped {
   /// v [B, C, H, W] from x [B*N, p*p*C], features in the order (ph, pw, c): the channel is fastest.
   void (*unpatchify)(float* v, const float* x, const PatchDims& d);
   void (*unpatchify_backward)(float* dx, const float* dv, const PatchDims& d);
-  /// eps ~ N(0, 1) by counter (Box-Muller); z = a x0 + b eps; target = p x0 + q eps. n elements of one sample.
-  void (*mix_noise)(float* z, float* target, const float* x0, float a, float b, float p, float q, const DrawKey& key,
-                    int64_t n);
+  /// eps ~ N(0, 1) by counter (Box-Muller); z = a x0 + b eps; target = p x0 + q eps. n elements of one
+  /// sample.
+  void (*mix_noise)(float* z, float* target, const float* x0, float a, float b, float p, float q,
+                    const DrawKey& key, int64_t n);
   void (*normal)(float* out, const DrawKey& key, int64_t n);
-  /// loss [B] = mean over the sample of (v - target)^2 (unweighted, double sums); dv = grad_scale[b] * 2 (v - target) / n.
-  /// dv may be null (evaluation).
-  void (*mse)(float* loss, float* dv, const float* v, const float* target, const float* grad_scale, int64_t samples,
-              int64_t n);
-  void (*add_into)(float* dst, const float* src, int64_t n);                  ///< dst += src
-  void (*add_to)(float* dst, const float* a, const float* b, int64_t n);      ///< dst = a + b
+  /// loss [B] = mean over the sample of (v - target)^2 (unweighted, double sums); dv = grad_scale[b] * 2 (v -
+  /// target) / n. dv may be null (evaluation).
+  void (*mse)(float* loss, float* dv, const float* v, const float* target, const float* grad_scale,
+              int64_t samples, int64_t n);
+  void (*add_into)(float* dst, const float* src, int64_t n);              ///< dst += src
+  void (*add_to)(float* dst, const float* a, const float* b, int64_t n);  ///< dst = a + b
   void (*scale_into)(float* dst, float factor, int64_t n);
-  double (*sum_of_squares)(const float* x, int64_t n);                        ///< fixed order, double accumulation
-  int64_t (*first_non_finite)(const float* x, int64_t n);                     ///< index, or -1
+  double (*sum_of_squares)(const float* x, int64_t n);     ///< fixed order, double accumulation
+  int64_t (*first_non_finite)(const float* x, int64_t n);  ///< index, or -1
   /// One pass: m, v, w, EMA and the bf16 copy. w16 and ema may be null.
-  void (*adamw)(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n, const AdamW& o);
+  void (*adamw)(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
+                const AdamW& o);
 };
 
 struct Table {
-  const char* isa;      ///< "generic", "avx2", "avx512", "avx512bf16"
-  bool fast_bf16;       ///< matmuls of bf16 run at full speed (vdpbf16ps)
+  const char* isa;  ///< "generic", "avx2", "avx512", "avx512bf16"
+  bool fast_bf16;   ///< matmuls of bf16 run at full speed (vdpbf16ps)
   Typed<float> f32;
   Typed<bf16> b16;
   Untyped raw;
@@ -167,7 +181,8 @@ inline const Typed<bf16>& Table::typed<bf16>() const {
   return b16;
 }
 
-/// The kernels for this processor; chosen once. Throws orch::Error(ERR_ISA) if ORCHESTRATOR_ISA names one it lacks.
+/// The kernels for this processor; chosen once. Throws orch::Error(ERR_ISA) if ORCHESTRATOR_ISA names one it
+/// lacks.
 const Table& cpu();
 /// The kernels of a named instruction set, or null where the processor lacks it. For tests.
 const Table* cpu_named(const char* isa);

@@ -1,0 +1,144 @@
+// Activation functions, sums and conversions of storage types; and the sinusoidal embedding of the timestep.
+#include <cmath>
+
+#include "families.h"
+
+namespace orch::kernels::ORCH_ISA {
+namespace {
+
+// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
+
+ORCH_INLINE vf gelu_of(vf x) {
+  const vf x2 = x * x;
+  return x * sigmoid_of(x * (splat(kTwoU) + splat(kTwoUCubic) * x2));
+}
+ORCH_INLINE vf gelu_slope(vf x) {
+  const vf x2 = x * x;
+  const vf s = sigmoid_of(x * (splat(kTwoU) + splat(kTwoUCubic) * x2));
+  return s + x * s * (splat(1.0f) - s) * (splat(kTwoU) + splat(3 * kTwoUCubic) * x2);
+}
+
+template <class T>
+void gelu(T* y, const T* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, gelu_of(load(x + i)));
+  if (i < n) store_n(y + i, gelu_of(load_n(x + i, n - i)), n - i);
+}
+
+template <class T>
+void gelu_backward(T* dx, const T* dy, const T* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(dx + i, load(dy + i) * gelu_slope(load(x + i)));
+  if (i < n) store_n(dx + i, load_n(dy + i, n - i) * gelu_slope(load_n(x + i, n - i)), n - i);
+}
+
+template <class T>
+void silu(T* y, const float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const vf v = load(x + i);
+    store(y + i, v * sigmoid_of(v));
+  }
+  if (i < n) {
+    const vf v = load_n(x + i, n - i);
+    store_n(y + i, v * sigmoid_of(v), n - i);
+  }
+}
+
+ORCH_INLINE vf silu_slope(vf x) {
+  const vf s = sigmoid_of(x);
+  return s * (splat(1.0f) + x * (splat(1.0f) - s));
+}
+
+template <class T>
+void silu_backward(float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const vf g = load(dy + i) * silu_slope(load(x + i));
+    store(dx + i, dx_add ? load(dx_add + i) + g : g);
+  }
+  if (i < n) {
+    const vf g = load_n(dy + i, n - i) * silu_slope(load_n(x + i, n - i));
+    store_n(dx + i, dx_add ? load_n(dx_add + i, n - i) + g : g, n - i);
+  }
+}
+
+template <class T>
+void add(T* out, const T* a, const T* b, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, load(a + i) + load(b + i));
+  if (i < n) store_n(out + i, load_n(a + i, n - i) + load_n(b + i, n - i), n - i);
+}
+
+template <class T>
+void from_f32(T* y, const float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_exact(y + i, load(x + i));
+  if (i < n) store_exact_n(y + i, load_n(x + i, n - i), n - i);
+}
+
+template <class T>
+void to_f32(float* y, const T* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i));
+  if (i < n) store_n(y + i, load_n(x + i, n - i), n - i);
+}
+
+/// Half to single: the exponent is moved by a multiplication, which also makes denormals normal.
+ORCH_INLINE vf widen_half(vh h) {
+  const vu u = __builtin_convertvector(h, vu);
+  const vf magnitude = (vf)((u & 0x7fffu) << 13) * splat(0x1p112f);
+  const vu special = (u & 0x7c00u) == 0x7c00u ? (vu)(((u & 0x3ffu) << 13) | 0x7f800000u) : bits_of(magnitude);
+  return (vf)(special | ((u & 0x8000u) << 16));
+}
+
+template <class T>
+void from_f16(T* y, const f16* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    store_exact(y + i, widen_half(*reinterpret_cast<const vh_unaligned*>(x + i)));
+  }
+  if (i < n) {
+    vh h = {};
+    std::memcpy(&h, x + i, static_cast<size_t>(n - i) * 2);
+    store_exact_n(y + i, widen_half(h), n - i);
+  }
+}
+
+template <class T>
+void timestep_embedding(T* out, const float* t, int64_t samples) {
+  constexpr int kHalf = 128;
+  for (int j = 0; j < kHalf; ++j) {
+    const double frequency = ::exp(-9.210340371976184 * j / kHalf);  // ln(10000)
+    for (int64_t b = 0; b < samples; ++b) {
+      const double angle = static_cast<double>(t[b]) * frequency;
+      const vf value = splat(static_cast<float>(::cos(angle)));
+      const vf sine = splat(static_cast<float>(::sin(angle)));
+      store_n(out + b * 2 * kHalf + j, value, 1);
+      store_n(out + b * 2 * kHalf + kHalf + j, sine, 1);
+    }
+  }
+}
+
+template <class T>
+void fill(Typed<T>& t) {
+  t.gelu = gelu<T>;
+  t.gelu_backward = gelu_backward<T>;
+  t.silu = silu<T>;
+  t.silu_backward = silu_backward<T>;
+  t.add = add<T>;
+  t.from_f32 = from_f32<T>;
+  t.to_f32 = to_f32<T>;
+  t.from_f16 = from_f16<T>;
+  t.timestep_embedding = timestep_embedding<T>;
+}
+
+}  // namespace
+
+void fill_elementwise(Table& t) {
+  fill(t.f32);
+  fill(t.b16);
+}
+
+}  // namespace orch::kernels::ORCH_ISA

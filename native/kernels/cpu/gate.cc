@@ -1,0 +1,70 @@
+// The gated residual connection of adaLN-zero, and the position embedding's sum.
+#include "families.h"
+
+namespace orch::kernels::ORCH_ISA {
+namespace {
+
+template <class T>
+void gate_residual(T* out, const T* x, const T* y, const float* gate, const StreamDims& d) {
+  for (int64_t b = 0; b < d.samples; ++b) {
+    const float* g = gate + b * d.mod_stride;
+    for (int64_t n = 0; n < d.tokens; ++n) {
+      const int64_t at = (b * d.tokens + n) * d.width;
+      for (int64_t i = 0; i < d.width; i += kLanes) {
+        store(out + at + i, load(x + at + i) + load(g + i) * load(y + at + i));
+      }
+    }
+  }
+}
+
+template <class T>
+void gate_residual_backward(T* dy, float* dgate, const T* dout, const T* y, const float* gate,
+                            const StreamDims& d) {
+  constexpr int kVectors = 4;
+  for (int64_t b = 0; b < d.samples; ++b) {
+    const float* g = gate + b * d.mod_stride;
+    float* dg = dgate + b * d.mod_stride;
+    const int64_t base = b * d.tokens * d.width;
+    for (int64_t i = 0; i < d.width; i += kVectors * kLanes) {
+      vf sum[kVectors] = {}, gv[kVectors];
+      for (int v = 0; v < kVectors; ++v) gv[v] = load(g + i + v * kLanes);
+      for (int64_t n = 0; n < d.tokens; ++n) {
+        const int64_t at = base + n * d.width + i;
+        for (int v = 0; v < kVectors; ++v) {
+          const vf o = load(dout + at + v * kLanes);
+          sum[v] += o * load(y + at + v * kLanes);
+          store(dy + at + v * kLanes, gv[v] * o);
+        }
+      }
+      for (int v = 0; v < kVectors; ++v) store(dg + i + v * kLanes, sum[v]);
+    }
+  }
+}
+
+template <class T>
+void add_position(T* out, const T* x, const float* position, int64_t samples, int64_t tokens, int64_t width) {
+  const int64_t n = tokens * width;
+  for (int64_t b = 0; b < samples; ++b) {
+    const T* xb = x + b * n;
+    T* ob = out + b * n;
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) store(ob + i, load(xb + i) + load(position + i));
+    if (i < n) store_n(ob + i, load_n(xb + i, n - i) + load_n(position + i, n - i), n - i);
+  }
+}
+
+template <class T>
+void fill(Typed<T>& t) {
+  t.gate_residual = gate_residual<T>;
+  t.gate_residual_backward = gate_residual_backward<T>;
+  t.add_position = add_position<T>;
+}
+
+}  // namespace
+
+void fill_gate(Table& t) {
+  fill(t.f32);
+  fill(t.b16);
+}
+
+}  // namespace orch::kernels::ORCH_ISA

@@ -1,0 +1,148 @@
+// From rows of qkv to the joint sequence's heads, with RMSNorm of q and k on the way; and back.
+#include "families.h"
+
+namespace orch::kernels::ORCH_ISA {
+namespace {
+
+constexpr float kEps = 1e-6f;
+constexpr int kVectors = static_cast<int>(kHeadDim) / kLanes;
+
+template <class T>
+ORCH_INLINE void load_head(vf (&x)[kVectors], const T* p) {
+  for (int i = 0; i < kVectors; ++i) x[i] = load(p + i * kLanes);
+}
+template <class T>
+ORCH_INLINE void store_head(T* p, const vf (&x)[kVectors]) {
+  for (int i = 0; i < kVectors; ++i) store(p + i * kLanes, x[i]);
+}
+ORCH_INLINE float dot_head(const vf (&a)[kVectors], const vf (&b)[kVectors]) {
+  vf s = a[0] * b[0];
+  for (int i = 1; i < kVectors; ++i) s += a[i] * b[i];
+  return sum_lanes(s);
+}
+
+template <class T>
+ORCH_INLINE void norm_head(T* out, float* rstd, const T* in, const vf (&gamma)[kVectors]) {
+  vf x[kVectors];
+  load_head(x, in);
+  const float r = 1.0f / __builtin_sqrtf(dot_head(x, x) * (1.0f / kHeadDim) + kEps);
+  *rstd = r;
+  for (int i = 0; i < kVectors; ++i) x[i] = x[i] * splat(r) * gamma[i];
+  store_head(out, x);
+}
+
+template <class T>
+ORCH_INLINE void copy_head(T* out, const T* in) {
+  std::memcpy(out, in, kHeadDim * sizeof(T));
+}
+
+template <class T>
+void split_heads(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
+                 const float* gamma_k, const HeadDims& d) {
+  const int64_t width = d.heads * kHeadDim;
+  const bool norm = gamma_q != nullptr;
+  vf gq[kVectors] = {}, gk[kVectors] = {};
+  if (norm) {
+    load_head(gq, gamma_q);
+    load_head(gk, gamma_k);
+  }
+  for (int64_t b = 0; b < d.samples; ++b) {
+    for (int64_t n = 0; n < d.tokens; ++n) {
+      const int64_t row = b * d.tokens + n;
+      const T* in = qkv + row * 3 * width;
+      for (int64_t h = 0; h < d.heads; ++h) {
+        const int64_t to = ((b * d.heads + h) * d.joint_tokens + d.offset + n) * kHeadDim;
+        const T* from = in + h * kHeadDim;
+        if (norm) {
+          norm_head(q + to, q_rstd + row * d.heads + h, from, gq);
+          norm_head(k + to, k_rstd + row * d.heads + h, from + width, gk);
+        } else {
+          copy_head(q + to, from);
+          copy_head(k + to, from + width);
+        }
+        copy_head(v + to, from + 2 * width);
+      }
+    }
+  }
+}
+
+/// y = gamma * x * r, r = (mean(x^2) + eps)^-1/2; g = gamma * dy: dx = r * (g - x * r^2 * mean(g * x)).
+template <class T>
+ORCH_INLINE void norm_head_backward(T* out, vf (&dgamma)[kVectors], const T* dy, const T* in, float rstd,
+                                    const vf (&gamma)[kVectors]) {
+  vf x[kVectors], g[kVectors];
+  load_head(x, in);
+  load_head(g, dy);
+  const vf r = splat(rstd);
+  for (int i = 0; i < kVectors; ++i) {
+    x[i] *= r;
+    dgamma[i] += g[i] * x[i];
+    g[i] *= gamma[i];
+  }
+  const vf c = splat(dot_head(g, x) * (1.0f / kHeadDim));
+  for (int i = 0; i < kVectors; ++i) g[i] = r * (g[i] - x[i] * c);
+  store_head(out, g);
+}
+
+template <class T>
+void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk, const T* dv,
+                          const T* qkv, const float* q_rstd, const float* k_rstd, const float* gamma_q,
+                          const float* gamma_k, const HeadDims& d) {
+  const int64_t width = d.heads * kHeadDim;
+  const bool norm = gamma_q != nullptr;
+  vf gq[kVectors] = {}, gk[kVectors] = {}, total_q[kVectors] = {}, total_k[kVectors] = {};
+  if (norm) {
+    load_head(gq, gamma_q);
+    load_head(gk, gamma_k);
+  }
+  for (int64_t b = 0; b < d.samples; ++b) {
+    // Sums per sample first: shorter chains round less.
+    vf sum_q[kVectors] = {}, sum_k[kVectors] = {};
+    for (int64_t n = 0; n < d.tokens; ++n) {
+      const int64_t row = b * d.tokens + n;
+      const T* in = qkv + row * 3 * width;
+      T* out = dqkv + row * 3 * width;
+      for (int64_t h = 0; h < d.heads; ++h) {
+        const int64_t from = ((b * d.heads + h) * d.joint_tokens + d.offset + n) * kHeadDim;
+        const int64_t to = h * kHeadDim;
+        if (dq == nullptr) {
+          std::memset(out + to, 0, kHeadDim * sizeof(T));
+        } else if (norm) {
+          norm_head_backward(out + to, sum_q, dq + from, in + to, q_rstd[row * d.heads + h], gq);
+        } else {
+          copy_head(out + to, dq + from);
+        }
+        if (norm) {
+          norm_head_backward(out + width + to, sum_k, dk + from, in + width + to, k_rstd[row * d.heads + h],
+                             gk);
+        } else {
+          copy_head(out + width + to, dk + from);
+        }
+        copy_head(out + 2 * width + to, dv + from);
+      }
+    }
+    for (int i = 0; i < kVectors; ++i) {
+      total_q[i] += sum_q[i];
+      total_k[i] += sum_k[i];
+    }
+  }
+  if (norm) {
+    store_head(dgamma_q, total_q);
+    store_head(dgamma_k, total_k);
+  }
+}
+
+template <class T>
+void fill(Typed<T>& t) {
+  t.split_heads = split_heads<T>;
+  t.split_heads_backward = split_heads_backward<T>;
+}
+
+}  // namespace
+
+void fill_heads(Table& t) {
+  fill(t.f32);
+  fill(t.b16);
+}
+
+}  // namespace orch::kernels::ORCH_ISA

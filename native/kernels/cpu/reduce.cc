@@ -1,0 +1,118 @@
+// Sums: bias gradients, the loss, norms, and sums of gradients. Every order depends on the shapes alone.
+#include "families.h"
+
+namespace orch::kernels::ORCH_ISA {
+namespace {
+
+/// One strip of columns, as partial sums of kRun rows each (shorter chains round less).
+template <int Vectors, class T>
+ORCH_INLINE void column_strip(float* db, const T* dy, int64_t rows, int64_t width) {
+  constexpr int64_t kRun = 64;
+  vf total[Vectors] = {};
+  for (int64_t start = 0; start < rows; start += kRun) {
+    const int64_t end = min_of(start + kRun, rows);
+    vf sum[Vectors] = {};
+    for (int64_t r = start; r < end; ++r) {
+      for (int v = 0; v < Vectors; ++v) sum[v] += load(dy + r * width + v * kLanes);
+    }
+    for (int v = 0; v < Vectors; ++v) total[v] += sum[v];
+  }
+  for (int v = 0; v < Vectors; ++v) store(db + v * kLanes, total[v]);
+}
+
+template <class T>
+void column_sum(float* db, const T* dy, int64_t rows, int64_t width) {
+  int64_t i = 0;
+  for (; i + 8 * kLanes <= width; i += 8 * kLanes) column_strip<8>(db + i, dy + i, rows, width);
+  for (; i + kLanes <= width; i += kLanes) column_strip<1>(db + i, dy + i, rows, width);
+  if (i < width) {
+    vf sum = {};
+    for (int64_t r = 0; r < rows; ++r) sum += load_n(dy + r * width + i, width - i);
+    store_n(db + i, sum, width - i);
+  }
+}
+
+void mse(float* loss, float* dv, const float* v, const float* target, const float* grad_scale,
+         int64_t samples, int64_t n) {
+  for (int64_t b = 0; b < samples; ++b) {
+    const float* vb = v + b * n;
+    const float* tb = target + b * n;
+    vd low = {}, high = {};
+    int64_t i = 0;
+    const vf factor = splat(dv ? grad_scale[b] * 2.0f / static_cast<float>(n) : 0.0f);
+    for (; i + kLanes <= n; i += kLanes) {
+      const vf e = load(vb + i) - load(tb + i);
+      low += low_doubles(e) * low_doubles(e);
+      high += high_doubles(e) * high_doubles(e);
+      if (dv) store(dv + b * n + i, factor * e);
+    }
+    if (i < n) {
+      const vf e = load_n(vb + i, n - i) - load_n(tb + i, n - i);
+      low += low_doubles(e) * low_doubles(e);
+      high += high_doubles(e) * high_doubles(e);
+      if (dv) store_n(dv + b * n + i, factor * e, n - i);
+    }
+    loss[b] = static_cast<float>((sum_lanes(low) + sum_lanes(high)) / static_cast<double>(n));
+  }
+}
+
+void add_to(float* dst, const float* a, const float* b, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(dst + i, load(a + i) + load(b + i));
+  if (i < n) store_n(dst + i, load_n(a + i, n - i) + load_n(b + i, n - i), n - i);
+}
+void add_into(float* dst, const float* src, int64_t n) { add_to(dst, dst, src, n); }
+void scale_into(float* dst, float factor, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(dst + i, load(dst + i) * splat(factor));
+  if (i < n) store_n(dst + i, load_n(dst + i, n - i) * splat(factor), n - i);
+}
+
+double sum_of_squares(const float* x, int64_t n) {
+  vd s0 = {}, s1 = {}, s2 = {}, s3 = {};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    const vf a = load(x + i), b = load(x + i + kLanes);
+    s0 += low_doubles(a) * low_doubles(a);
+    s1 += high_doubles(a) * high_doubles(a);
+    s2 += low_doubles(b) * low_doubles(b);
+    s3 += high_doubles(b) * high_doubles(b);
+  }
+  double tail = 0;
+  for (; i < n; ++i) tail += static_cast<double>(x[i]) * x[i];
+  return sum_lanes((s0 + s1) + (s2 + s3)) + tail;
+}
+
+int64_t first_non_finite(const float* x, int64_t n) {
+  constexpr int64_t kStep = 8 * kLanes;
+  constexpr uint32_t kExponent = 0x7f800000u;
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    vi found = {};
+    for (int v = 0; v < 8; ++v) found |= (vi)((bits_of(load(x + i + v * kLanes)) & kExponent) == kExponent);
+    int any = 0;
+    for (int j = 0; j < kLanes; ++j) any |= found[j];
+    if (any) break;
+  }
+  for (; i < n; ++i) {
+    uint32_t u;
+    std::memcpy(&u, x + i, 4);
+    if ((u & kExponent) == kExponent) return i;
+  }
+  return -1;
+}
+
+}  // namespace
+
+void fill_reduce(Table& t) {
+  t.f32.column_sum = column_sum<float>;
+  t.b16.column_sum = column_sum<bf16>;
+  t.raw.mse = mse;
+  t.raw.add_into = add_into;
+  t.raw.add_to = add_to;
+  t.raw.scale_into = scale_into;
+  t.raw.sum_of_squares = sum_of_squares;
+  t.raw.first_non_finite = first_non_finite;
+}
+
+}  // namespace orch::kernels::ORCH_ISA

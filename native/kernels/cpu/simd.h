@@ -1,0 +1,274 @@
+// A small vector layer: fp32 vectors of the widest kind that the instruction set has, and the few functions
+// that the kernels need on them.
+//
+// Every source under cpu/ is compiled once per instruction set into a namespace of its own. Whatever is
+// inline here lives in that namespace and is static, so that the linker can never pick one instruction set's
+// copy for another; for the same reason the kernels use no inline function or template from outside (std::
+// included).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "../kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define ORCH_LANES 16
+#elif defined(__AVX2__)
+#define ORCH_LANES 8
+#else
+#define ORCH_LANES 4
+#endif
+
+#define ORCH_INLINE static inline __attribute__((always_inline))
+
+namespace orch::kernels::ORCH_ISA {
+
+constexpr int kLanes = ORCH_LANES;
+
+typedef float vf __attribute__((vector_size(4 * ORCH_LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * ORCH_LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * ORCH_LANES)));
+typedef uint16_t vh __attribute__((vector_size(2 * ORCH_LANES)));
+typedef double vd __attribute__((vector_size(4 * ORCH_LANES)));
+typedef float vf_half __attribute__((vector_size(2 * ORCH_LANES)));
+typedef vf vf_unaligned __attribute__((aligned(4), may_alias));
+typedef vh vh_unaligned __attribute__((aligned(2), may_alias));
+
+template <class T>
+constexpr bool is_bf16 = false;
+template <>
+inline constexpr bool is_bf16<bf16> = true;
+
+// --- scalars
+// ----------------------------------------------------------------------------------------------------------
+ORCH_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+ORCH_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+ORCH_INLINE float widen(float x) { return x; }
+ORCH_INLINE float widen(bf16 x) {
+  uint32_t u = static_cast<uint32_t>(x.bits) << 16;
+  float f;
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+
+// --- vectors
+// ----------------------------------------------------------------------------------------------------------
+ORCH_INLINE vf splat(float x) { return x - vf{}; }
+ORCH_INLINE vi splat_i(int32_t x) { return x - vi{}; }
+ORCH_INLINE vu bits_of(vf x) { return (vu)x; }
+ORCH_INLINE vf select(vi mask, vf a, vf b) { return mask ? a : b; }
+ORCH_INLINE vf abs_of(vf x) { return (vf)(bits_of(x) & (0x7fffffffu - vu{})); }
+
+/// a where a > b, else b (b also where either is NaN).
+ORCH_INLINE vf max_of(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+/// a where a < b, else b (b also where either is NaN).
+ORCH_INLINE vf min_of(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+ORCH_INLINE vf sqrt_of(vf x) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+  return (vf)_mm_sqrt_ps((__m128)x);
+#else
+  vf y;
+  for (int i = 0; i < kLanes; ++i) y[i] = __builtin_sqrtf(x[i]);
+  return y;
+#endif
+}
+
+/// Sum of the lanes as a balanced tree: lanes i and i + half, halving.
+ORCH_INLINE float sum_lanes(vf x) {
+#if ORCH_LANES == 16
+  typedef float v8 __attribute__((vector_size(32)));
+  const v8 y = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+               __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif ORCH_LANES == 8
+  const vf y = x;
+#endif
+  typedef float v4 __attribute__((vector_size(16)));
+#if ORCH_LANES >= 8
+  const v4 z = __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
+#else
+  const v4 z = x;
+#endif
+  return (z[0] + z[2]) + (z[1] + z[3]);
+}
+ORCH_INLINE float max_lanes(vf x) {
+  float m = x[0];
+  for (int i = 1; i < kLanes; ++i) m = m > x[i] ? m : x[i];
+  return m;
+}
+ORCH_INLINE vd low_doubles(vf x) {
+  vf_half h;
+  std::memcpy(&h, &x, sizeof h);
+  return __builtin_convertvector(h, vd);
+}
+ORCH_INLINE vd high_doubles(vf x) {
+  vf_half h;
+  std::memcpy(&h, reinterpret_cast<const char*>(&x) + sizeof h, sizeof h);
+  return __builtin_convertvector(h, vd);
+}
+ORCH_INLINE double sum_lanes(vd x) {
+  double s = 0;
+  for (int i = 0; i < kLanes / 2; ++i) s += x[i];
+  return s;
+}
+
+// --- memory
+// -----------------------------------------------------------------------------------------------------------
+ORCH_INLINE vf widen_bits(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
+/// Round to nearest even; NaN stays NaN.
+ORCH_INLINE vh narrow_bits_exact(vf x) {
+  const vu u = bits_of(x);
+  const vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const vu nan = (u >> 16) | 0x40u;
+  return __builtin_convertvector((vu)((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded), vh);
+}
+/// As narrow_bits_exact, except that hardware conversion takes denormals for zero.
+ORCH_INLINE vh narrow_bits(vf x) {
+#if defined(__AVX512BF16__)
+  return (vh)_mm512_cvtneps_pbh((__m512)x);
+#else
+  return narrow_bits_exact(x);
+#endif
+}
+
+ORCH_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+ORCH_INLINE vf load(const bf16* p) { return widen_bits(*reinterpret_cast<const vh_unaligned*>(p)); }
+ORCH_INLINE void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = x; }
+ORCH_INLINE void store(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = narrow_bits(x); }
+ORCH_INLINE void store_exact(float* p, vf x) { store(p, x); }
+ORCH_INLINE void store_exact(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = narrow_bits_exact(x); }
+
+/// The first n < kLanes elements; the others are zero.
+ORCH_INLINE vf load_n(const float* p, int64_t n) {
+  vf x = {};
+  std::memcpy(&x, p, static_cast<size_t>(n) * 4);
+  return x;
+}
+ORCH_INLINE vf load_n(const bf16* p, int64_t n) {
+  vh h = {};
+  std::memcpy(&h, p, static_cast<size_t>(n) * 2);
+  return widen_bits(h);
+}
+ORCH_INLINE void store_n(float* p, vf x, int64_t n) { std::memcpy(p, &x, static_cast<size_t>(n) * 4); }
+ORCH_INLINE void store_n(bf16* p, vf x, int64_t n) {
+  const vh h = narrow_bits(x);
+  std::memcpy(p, &h, static_cast<size_t>(n) * 2);
+}
+ORCH_INLINE void store_exact_n(float* p, vf x, int64_t n) { store_n(p, x, n); }
+ORCH_INLINE void store_exact_n(bf16* p, vf x, int64_t n) {
+  const vh h = narrow_bits_exact(x);
+  std::memcpy(p, &h, static_cast<size_t>(n) * 2);
+}
+
+// --- functions
+// --------------------------------------------------------------------------------------------------------
+/// 2^x, relative error below 1.2e-7; 0 below 2^-126, saturates at 2^127. NaN stays NaN. `Degree` 5 (7.5e-8
+/// before rounding) or 6 (1.9e-9): polynomials fitted here for the smallest relative error on [-1/2, 1/2].
+template <int Degree = 6>
+ORCH_INLINE vf exp2_of(vf x) {
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  x = max_of(splat(-127.0f), min_of(splat(127.0f), x));
+  const vf shifted = x + magic;
+  const vf f = x - (shifted - magic);
+  vf p;
+  if constexpr (Degree == 5) {
+    p = splat(0.0013276471f);
+    p = p * f + splat(0.009675541f);
+    p = p * f + splat(0.05550713f);
+    p = p * f + splat(0.2402212f);
+    p = p * f + splat(0.69314694f);
+    p = p * f + splat(1.0000001f);
+  } else {
+    p = splat(0.00015345811f);
+    p = p * f + splat(0.0013399931f);
+    p = p * f + splat(0.009618489f);
+    p = p * f + splat(0.055503286f);
+    p = p * f + splat(0.24022646f);
+    p = p * f + splat(0.6931472f);
+    p = p * f + splat(1.0f);
+  }
+#if defined(__AVX512F__)
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)(shifted - magic));
+#else
+  // 2^n by its exponent field; n = -127 gives the factor 0.
+  const vu n = bits_of(shifted) - bits_of(magic) + 127u;
+  return p * (vf)(n << 23);
+#endif
+}
+ORCH_INLINE vf exp_of(vf x) {
+  // The product's rounding error, recovered so that the result keeps its accuracy for large |x|.
+  const vf log2e = splat(1.44269504f), log2e_low = splat(1.925963033e-8f);
+  x = max_of(splat(-88.0f), min_of(splat(88.0f), x));
+  const vf y = x * log2e;
+#if defined(__FMA__)
+  const vf e = (x * log2e - y) + x * log2e_low;  // contracted to fused multiply-adds
+#else
+  const vf e = x * log2e_low;
+#endif
+  const vf p = exp2_of(y);
+  return p + p * (e * splat(0.69314718f));
+}
+/// Natural logarithm of normal positive numbers, from log m = 2 artanh((m - 1) / (m + 1)).
+ORCH_INLINE vf log_of(vf x) {
+  const vu u = bits_of(x) - 0x3f3504f3u;  // mantissa in [sqrt(1/2), sqrt(2))
+  const vi e = (vi)u >> 23;
+  const vf m = (vf)((u & 0x7fffffu) + 0x3f3504f3u);
+  const vf s = (m - splat(1.0f)) / (m + splat(1.0f));
+  const vf s2 = s * s;
+  vf p = splat(2.0f / 9);
+  p = p * s2 + splat(2.0f / 7);
+  p = p * s2 + splat(2.0f / 5);
+  p = p * s2 + splat(2.0f / 3);
+  const vf ef = __builtin_convertvector(e, vf);
+  return ef * splat(0.693147182f) + (s * splat(2.0f) + (s * s2 * p + ef * splat(-1.90465e-9f)));
+}
+/// sine and cosine of 2 pi u, 0 <= u <= 1.
+ORCH_INLINE void sincos_turns(vf u, vf& sine, vf& cosine) {
+  const vf magic = splat(12582912.0f);
+  const vf shifted = u * splat(4.0f) + magic;
+  const vf r = u - (shifted - magic) * splat(0.25f);
+  const vu quadrant = bits_of(shifted) - bits_of(magic);
+  const vf a = r * splat(6.28318531f), a2 = a * a;
+  vf s = splat(1.0f / 362880);
+  s = s * a2 - splat(1.0f / 5040);
+  s = s * a2 + splat(1.0f / 120);
+  s = s * a2 - splat(1.0f / 6);
+  s = a + a * a2 * s;
+  vf c = splat(1.0f / 40320);
+  c = c * a2 - splat(1.0f / 720);
+  c = c * a2 + splat(1.0f / 24);
+  c = c * a2 - splat(0.5f);
+  c = c * a2 + splat(1.0f);
+  const vi odd = (vi)(quadrant & 1u) != 0;
+  const vf swapped_s = select(odd, c, s), swapped_c = select(odd, s, c);
+  sine = (vf)(bits_of(swapped_s) ^ ((quadrant & 2u) << 30));
+  cosine = (vf)(bits_of(swapped_c) ^ (((quadrant + 1u) & 2u) << 30));
+}
+/// 1 / (1 + exp(-x))
+ORCH_INLINE vf sigmoid_of(vf x) { return splat(1.0f) / (splat(1.0f) + exp_of(-x)); }
+
+}  // namespace orch::kernels::ORCH_ISA
