@@ -15,6 +15,7 @@ import type { FromWorker as _orchestrator_v1_FromWorker, FromWorker__Output as _
 import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from './orchestrator/v1/Heartbeat.js';
 import type { Join as _orchestrator_v1_Join, Join__Output as _orchestrator_v1_Join__Output } from './orchestrator/v1/Join.js';
 import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from './orchestrator/v1/Member.js';
+import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from './orchestrator/v1/NonFinite.js';
 import type { PeerClient as _orchestrator_v1_PeerClient, PeerDefinition as _orchestrator_v1_PeerDefinition } from './orchestrator/v1/Peer.js';
 import type { Prepared as _orchestrator_v1_Prepared, Prepared__Output as _orchestrator_v1_Prepared__Output } from './orchestrator/v1/Prepared.js';
 import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from './orchestrator/v1/PullRequest.js';
@@ -51,6 +52,7 @@ export interface ProtoGrpcType {
       Heartbeat: MessageTypeDefinition<_orchestrator_v1_Heartbeat, _orchestrator_v1_Heartbeat__Output>
       Join: MessageTypeDefinition<_orchestrator_v1_Join, _orchestrator_v1_Join__Output>
       Member: MessageTypeDefinition<_orchestrator_v1_Member, _orchestrator_v1_Member__Output>
+      NonFinite: MessageTypeDefinition<_orchestrator_v1_NonFinite, _orchestrator_v1_NonFinite__Output>
       /**
        * Tensor bytes are pulled by the receiver (docs/distributed.md). One call moves one step of one kind from one peer: the
        * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items

@@ -1,6 +1,7 @@
 // Original file: proto/cluster.proto
 
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from '../../orchestrator/v1/SlotReport.js';
+import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from '../../orchestrator/v1/NonFinite.js';
 import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from '../../orchestrator/v1/AttentionStatistic.js';
 import type { StepTimes as _orchestrator_v1_StepTimes, StepTimes__Output as _orchestrator_v1_StepTimes__Output } from '../../orchestrator/v1/StepTimes.js';
 import type { Long } from '@grpc/proto-loader';
@@ -10,9 +11,9 @@ export interface Prepared {
   'slots'?: (_orchestrator_v1_SlotReport)[];
   'gradientNorm'?: (number | string);
   /**
-   * the first tensor with a NaN or an infinity; empty: none
+   * own slots whose gradient has a NaN or an infinity
    */
-  'nonFiniteTensor'?: (string);
+  'nonFinite'?: (_orchestrator_v1_NonFinite)[];
   'attention'?: (_orchestrator_v1_AttentionStatistic)[];
   'times'?: (_orchestrator_v1_StepTimes | null);
   'nativeBytes'?: (number | string | Long);
@@ -25,9 +26,9 @@ export interface Prepared__Output {
   'slots': (_orchestrator_v1_SlotReport__Output)[];
   'gradientNorm': (number);
   /**
-   * the first tensor with a NaN or an infinity; empty: none
+   * own slots whose gradient has a NaN or an infinity
    */
-  'nonFiniteTensor': (string);
+  'nonFinite': (_orchestrator_v1_NonFinite__Output)[];
   'attention': (_orchestrator_v1_AttentionStatistic__Output)[];
   'times': (_orchestrator_v1_StepTimes__Output | null);
   'nativeBytes': (number);

@@ -1,0 +1,91 @@
+/** Whether the workers' answers agree: the checks before a run starts and before a step counts. */
+import type { Prepared, Ready } from '../cluster/proto.js';
+import type { ErrorCode } from '../errors.js';
+
+export interface Fault {
+  code: ErrorCode;
+  message: string;
+}
+
+export interface Answer<T> {
+  /** "rank 1 (pid 4242 on host)" */
+  name: string;
+  rank: number;
+  answer: T;
+}
+
+/** All must hold the same state of the same run. */
+export function judgeReady(
+  answers: readonly Answer<Ready>[],
+  expected: { configHash: string; resumeStep: number },
+): Fault | null {
+  const first = answers[0] as Answer<Ready>;
+  const checks: { what: string; value: (ready: Ready) => string | number; expected?: string | number }[] = [
+    { what: 'config', value: (ready) => ready.configHash, expected: expected.configHash },
+    { what: 'step of the loaded state', value: (ready) => ready.step, expected: expected.resumeStep },
+    { what: 'data set', value: (ready) => ready.datasetHash },
+    { what: 'precision', value: (ready) => ready.precision },
+    { what: 'weights', value: (ready) => ready.stateHash },
+  ];
+  for (const { what, value, expected: wanted } of checks) {
+    const reference = wanted ?? value(first.answer);
+    for (const { name, answer } of answers) {
+      if (value(answer) === reference) continue;
+      const whose = wanted === undefined ? first.name : 'the coordinator';
+      return {
+        code: 'ERR_STATE_MISMATCH',
+        message: `The ${what} of ${name} is ${value(answer)}, that of ${whose} ${reference}`,
+      };
+    }
+  }
+  return null;
+}
+
+/** A step counts when every slot was computed once, the gradient is finite, and everybody got the same sum. */
+export function judgePrepared(answers: readonly Answer<Prepared>[], totalSlots: number): Fault | null {
+  return judgeSlots(answers, totalSlots) ?? judgeFinite(answers) ?? judgeNorms(answers);
+}
+
+function judgeSlots(answers: readonly Answer<Prepared>[], totalSlots: number): Fault | null {
+  const slots = answers.flatMap(({ answer }) => answer.slots.map(({ slot }) => slot));
+  if (slots.length === totalSlots && slots.every((slot, i) => slot === i)) return null;
+  return {
+    code: 'ERR_PROTOCOL',
+    message: `Slots 0 to ${totalSlots - 1} were expected once each, in order, but the workers reported ${slots.join(', ')}`,
+  };
+}
+
+function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
+  const bad = answers.filter(
+    ({ answer }) => answer.nonFinite.length > 0 || !Number.isFinite(answer.gradientNorm),
+  );
+  if (bad.length === 0) return null;
+  const step = (bad[0] as Answer<Prepared>).answer.step;
+  const culprits = bad.flatMap(({ name, answer }) =>
+    answer.nonFinite.map(({ slot, tensor }) => {
+      const report = answer.slots.find((candidate) => candidate.slot === slot);
+      const samples = report?.samples ?? [];
+      const suspects = samples.filter((_, i) => !Number.isFinite(report?.losses[i]));
+      const which = suspects.length > 0 ? suspects : samples;
+      return `${name}, slot ${slot}, samples ${which.join(' ')}, first in ${tensor}`;
+    }),
+  );
+  const sources = culprits.length > 0 ? culprits.join('; ') : 'the sum over finite slots, which overflows';
+  return {
+    code: 'ERR_NON_FINITE',
+    message: `Step ${step} was refused: NaN or infinity in the gradient of ${sources}`,
+  };
+}
+
+/** Equal sums have equal norms, bit for bit: the cheapest check that no worker strayed. */
+function judgeNorms(answers: readonly Answer<Prepared>[]): Fault | null {
+  const first = answers[0] as Answer<Prepared>;
+  const other = answers.find(({ answer }) => !Object.is(answer.gradientNorm, first.answer.gradientNorm));
+  if (other === undefined) return null;
+  return {
+    code: 'ERR_STATE_MISMATCH',
+    message:
+      `The gradient's norm at step ${first.answer.step} is ${first.answer.gradientNorm} on ${first.name} ` +
+      `but ${other.answer.gradientNorm} on ${other.name}`,
+  };
+}

@@ -1,0 +1,432 @@
+/**
+ * The rule of a run, apart from processes, sockets, files and clocks: events in, actions out. The caller carries the
+ * actions out in their order, and each completely before the next: what is recorded is on disk before it is announced.
+ */
+import type { FromCoordinator, Prepared, Ready, Saved, Validated } from '../cluster/proto.js';
+import type { ErrorCode } from '../errors.js';
+import { assignSlots } from '../worker/collective/tree.js';
+import { type Fault, judgePrepared, judgeReady } from './judge.js';
+
+export type Phase =
+  | 'INIT'
+  | 'JOINING'
+  | 'FORMING'
+  | 'SYNCING'
+  | 'RUNNING'
+  | 'DRAINING'
+  | 'CHECKPOINTING'
+  | 'DONE'
+  | 'FAILED';
+
+export interface Settings {
+  nodes: number;
+  /** V, slots of a step. */
+  totalSlots: number;
+  /** Steps of the whole run. */
+  steps: number;
+  /** Steps between two checkpoints, validations; 0 = never (a checkpoint is always made at the end). */
+  checkpointEvery: number;
+  validateEvery: number;
+  configHash: string;
+  /** Generation of the journal before this process. */
+  lastGeneration: number;
+  /** Folder of the checkpoint to start from and its step; '' and 0: initialise. */
+  resumePath: string;
+  resumeStep: number;
+}
+
+/** A worker that has joined. */
+export interface Worker {
+  id: string;
+  host: string;
+  pid: number;
+  dataAddress: string;
+  /** -1 before the generation is formed. */
+  rank: number;
+  /** Slots [firstSlot, endSlot). */
+  firstSlot: number;
+  endSlot: number;
+}
+
+export type Event =
+  | { type: 'listening' }
+  | { type: 'joined'; id: string; host: string; pid: number; dataAddress: string }
+  | { type: 'formed'; id: string }
+  | { type: 'ready'; id: string; ready: Ready }
+  | { type: 'prepared'; id: string; prepared: Prepared }
+  | { type: 'applied'; id: string; step: number; stateHash: string }
+  | { type: 'validated'; id: string; validated: Validated }
+  | { type: 'saved'; id: string; saved: Saved }
+  | { type: 'finished'; id: string }
+  | { type: 'heartbeat'; id: string }
+  /** The stream ended, or the worker told of an error. */
+  | { type: 'lost'; id: string; reason: string }
+  | { type: 'failure'; id: string; code: string; message: string }
+  /** A signal, or a worker that was told to end. */
+  | { type: 'stop'; exitCode: number; reason: string }
+  | { type: 'tick' };
+
+export type Action =
+  /** To one worker, or to all. */
+  | { type: 'send'; to: string | null; message: FromCoordinator }
+  /** End this worker's session: it does not belong here. */
+  | { type: 'refuse'; id: string; code: ErrorCode; message: string }
+  | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
+  /** Everybody holds the same state; the first step begins. */
+  | { type: 'started'; firstStep: number; ready: Ready }
+  /** Record the step; `durable`: on disk before anything else, because a checkpoint follows. */
+  | { type: 'commit'; step: number; prepared: readonly Prepared[]; durable: boolean }
+  | { type: 'validation'; step: number; parts: readonly Validated[] }
+  | { type: 'saved'; saved: Saved }
+  | { type: 'end'; phase: 'DONE' | 'FAILED'; exitCode: number; code: string | null; reason: string };
+
+const HEARTBEAT_DEAD_MS = 3_000;
+/** A gap between ticks longer than this means that this process was paused, not the workers. */
+const PAUSED_MS = 1_000;
+const JOIN_MS = 60_000;
+const PREPARE_STATE_MS = 1_800_000;
+/** Progress: the first step, and those after a validation, have this long; others a multiple of the longest so far. */
+const SLOW_STEP_MS = 1_800_000;
+const STEP_MS = 120_000;
+const STEP_MULTIPLE = 30;
+
+export class RunState {
+  #phase: Phase = 'INIT';
+  #generation: number;
+  readonly #settings: Settings;
+  readonly #workers = new Map<string, Worker>();
+  readonly #seen = new Map<string, number>();
+  /** Answers of the phase or step in progress, by worker. */
+  #formed = new Set<string>();
+  #ready = new Map<string, Ready>();
+  #prepared = new Map<string, Prepared>();
+  #applied = new Map<string, string>();
+  #validated = new Map<string, Validated>();
+  #finished = new Set<string>();
+  /** The step that is being computed. */
+  #step = 0;
+  #phaseSince = 0;
+  #stepSince = 0;
+  #longestStep = 0;
+  #slowStep = true;
+  #lastTick = 0;
+  #stop: { exitCode: number; reason: string } | null = null;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    this.#generation = settings.lastGeneration;
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** In the order of ranks once formed. */
+  get workers(): Worker[] {
+    return [...this.#workers.values()].sort((a, b) => a.rank - b.rank);
+  }
+
+  /** The step being computed; 0 before the run. */
+  get step(): number {
+    return this.#step;
+  }
+
+  /** `now`: milliseconds of any steady clock. */
+  handle(event: Event, now: number): Action[] {
+    if (this.#phase === 'DONE' || this.#phase === 'FAILED') return [];
+    if ('id' in event && event.type !== 'joined') {
+      if (!this.#workers.has(event.id)) return [];
+      this.#seen.set(event.id, now);
+    }
+    switch (event.type) {
+      case 'listening':
+        this.#enter('JOINING', now);
+        this.#lastTick = now;
+        return [];
+      case 'joined':
+        return this.#joined(event, now);
+      case 'formed':
+        return this.#onFormed(event.id, now);
+      case 'ready':
+        return this.#onReady(event.id, event.ready, now);
+      case 'prepared':
+        return this.#onPrepared(event.id, event.prepared, now);
+      case 'applied':
+        return this.#onApplied(event.id, event.step, event.stateHash);
+      case 'validated':
+        return this.#onValidated(event.id, event.validated);
+      case 'saved':
+        return [{ type: 'saved', saved: event.saved }];
+      case 'finished':
+        return this.#onFinished(event.id);
+      case 'heartbeat':
+        return [];
+      case 'lost':
+        return this.#lost(event.id, event.reason);
+      case 'failure':
+        return this.#fail(event.code, `${this.#name(event.id)}: ${event.message}`);
+      case 'stop':
+        return this.#onStop(event.exitCode, event.reason, now);
+      case 'tick':
+        return this.#tick(now);
+    }
+  }
+
+  #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
+    const { id, host, pid, dataAddress } = event;
+    const refuse = (message: string): Action[] => [{ type: 'refuse', id, code: 'ERR_PROTOCOL', message }];
+    if (this.#phase !== 'JOINING') return refuse(`worker ${id} came while the run is ${this.#phase}`);
+    if (this.#workers.has(id)) return refuse(`a worker with the id ${id} has joined already`);
+    this.#workers.set(id, { id, host, pid, dataAddress, rank: -1, firstSlot: 0, endSlot: 0 });
+    this.#seen.set(id, now);
+    return this.#workers.size === this.#settings.nodes ? this.#form(now) : [];
+  }
+
+  #form(now: number): Action[] {
+    this.#generation++;
+    this.#enter('FORMING', now);
+    const slots = assignSlots(this.#settings.totalSlots, this.#settings.nodes);
+    const byId = (a: Worker, b: Worker) => a.id.localeCompare(b.id, 'en', { numeric: true });
+    for (const [rank, worker] of [...this.#workers.values()].sort(byId).entries()) {
+      const { lo, hi } = slots[rank] as { lo: number; hi: number };
+      Object.assign(worker, { rank, firstSlot: lo, endSlot: hi });
+    }
+    const workers = this.workers;
+    const members = workers.map(({ rank, id, dataAddress, firstSlot, endSlot }) => ({
+      rank,
+      workerId: id,
+      dataAddress,
+      firstSlot,
+      endSlot,
+    }));
+    return [
+      { type: 'journal', generation: this.#generation, workers, step: this.#settings.resumeStep },
+      ...workers.map(({ id, rank }) => this.#send(id, { form: { members, rank } })),
+    ];
+  }
+
+  #onFormed(id: string, now: number): Action[] {
+    if (this.#phase !== 'FORMING') return this.#outOfOrder(id, 'Formed');
+    this.#formed.add(id);
+    if (this.#formed.size < this.#settings.nodes) return [];
+    this.#enter('SYNCING', now);
+    return [this.#send(null, { sync: { checkpoint: this.#settings.resumePath } })];
+  }
+
+  #onReady(id: string, ready: Ready, now: number): Action[] {
+    if (this.#phase !== 'SYNCING') return this.#outOfOrder(id, 'Ready');
+    this.#ready.set(id, ready);
+    if (this.#ready.size < this.#settings.nodes) return [];
+    const fault = judgeReady(this.#answers(this.#ready), this.#settings);
+    if (fault !== null) return this.#failBy(fault);
+    const { steps, resumeStep } = this.#settings;
+    const first = {
+      type: 'started',
+      firstStep: resumeStep + 1,
+      ready: [...this.#ready.values()][0] as Ready,
+    } as const;
+    if (resumeStep >= steps) return [first, ...this.#end(0, `All ${steps} steps are done`)];
+    this.#enter('RUNNING', now);
+    this.#step = resumeStep + 1;
+    this.#stepSince = now;
+    return [first, this.#send(null, { start: { firstStep: this.#step } })];
+  }
+
+  #onPrepared(id: string, prepared: Prepared, now: number): Action[] {
+    const computing = this.#phase === 'RUNNING' || this.#phase === 'DRAINING';
+    if (!computing || prepared.step !== this.#step || this.#prepared.has(id)) {
+      return this.#outOfOrder(id, `Prepared of step ${prepared.step}`);
+    }
+    this.#prepared.set(id, prepared);
+    if (this.#prepared.size < this.#settings.nodes) return [];
+    const answers = this.#answers(this.#prepared);
+    const fault = judgePrepared(answers, this.#settings.totalSlots);
+    if (fault !== null) return this.#failBy(fault);
+    return this.#commit(
+      answers.map(({ answer }) => answer),
+      now,
+    );
+  }
+
+  /** Everybody has computed the step, and the same: it counts. */
+  #commit(prepared: Prepared[], now: number): Action[] {
+    const step = this.#step;
+    const { steps, checkpointEvery, validateEvery } = this.#settings;
+    const last = step === steps;
+    const due = (every: number) => every > 0 && step % every === 0;
+    const stop = last || this.#phase === 'DRAINING';
+    const checkpoint = stop || due(checkpointEvery);
+    const validate = validateEvery > 0 && (last || due(validateEvery));
+    this.#longestStep = Math.max(this.#longestStep, this.#slowStep ? 0 : now - this.#stepSince);
+    this.#slowStep = validate;
+    this.#prepared.clear();
+    this.#applied.clear();
+    this.#validated.clear();
+    this.#stepSince = now;
+    if (stop) this.#enter('CHECKPOINTING', now);
+    else this.#step++;
+    return [
+      { type: 'commit', step, prepared, durable: checkpoint },
+      this.#send(null, { commit: { step, validate, checkpoint, hash: checkpoint, stop } }),
+    ];
+  }
+
+  #onApplied(id: string, step: number, stateHash: string): Action[] {
+    this.#applied.set(id, stateHash);
+    const [[firstId, first] = ['', '']] = this.#applied;
+    if (stateHash === first) return [];
+    return this.#fail(
+      'ERR_STATE_MISMATCH',
+      `The weights of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}; resume from a checkpoint before it`,
+    );
+  }
+
+  #onValidated(id: string, validated: Validated): Action[] {
+    this.#validated.set(id, validated);
+    if (this.#validated.size < this.#settings.nodes) return [];
+    const parts = this.#answers(this.#validated).map(({ answer }) => answer);
+    return [{ type: 'validation', step: validated.step, parts }];
+  }
+
+  #onFinished(id: string): Action[] {
+    if (this.#phase !== 'CHECKPOINTING') return this.#outOfOrder(id, 'Finished');
+    this.#finished.add(id);
+    if (this.#finished.size < this.#settings.nodes) return [];
+    const { exitCode, reason } = this.#stop ?? {
+      exitCode: 0,
+      reason: `All ${this.#settings.steps} steps are done`,
+    };
+    return this.#end(exitCode, reason);
+  }
+
+  #lost(id: string, reason: string): Action[] {
+    const name = this.#name(id);
+    const after = this.#finished.has(id);
+    this.#workers.delete(id);
+    if (after) return [];
+    return this.#fail('ERR_WORKER_LOST', `Lost ${name}${this.#where()}: ${reason}`);
+  }
+
+  #onStop(exitCode: number, reason: string, now: number): Action[] {
+    if (this.#phase === 'RUNNING') {
+      this.#stop = { exitCode, reason };
+      this.#enter('DRAINING', now);
+      return [];
+    }
+    // After the last commit the run ends by itself; before the first step there is nothing to save.
+    if (this.#phase === 'DRAINING' || this.#phase === 'CHECKPOINTING') return [];
+    return this.#end(exitCode, reason);
+  }
+
+  #tick(now: number): Action[] {
+    if (now - this.#lastTick > PAUSED_MS) {
+      const gap = now - this.#lastTick;
+      for (const [id, seen] of this.#seen) this.#seen.set(id, seen + gap);
+    }
+    this.#lastTick = now;
+    for (const [id] of this.#workers) {
+      const silent = now - (this.#seen.get(id) ?? now);
+      if (silent > HEARTBEAT_DEAD_MS)
+        return this.#lost(id, `no sign of life for ${(silent / 1000).toFixed(1)} s`);
+    }
+    return this.#checkProgress(now);
+  }
+
+  #checkProgress(now: number): Action[] {
+    const missing = (answered: { has(id: string): boolean }) =>
+      this.workers
+        .filter(({ id }) => !answered.has(id))
+        .map(({ id }) => this.#name(id))
+        .join(', ');
+    const inPhase = now - this.#phaseSince;
+    switch (this.#phase) {
+      case 'JOINING':
+        if (inPhase <= JOIN_MS) return [];
+        return this.#fail(
+          'ERR_JOIN_TIMEOUT',
+          `${this.#workers.size} of ${this.#settings.nodes} workers joined within ${JOIN_MS / 1000} s`,
+        );
+      case 'FORMING':
+        if (inPhase <= JOIN_MS) return [];
+        return this.#fail('ERR_JOIN_TIMEOUT', `No answer from the peers of ${missing(this.#formed)}`);
+      case 'SYNCING':
+        if (inPhase <= PREPARE_STATE_MS) return [];
+        return this.#fail('ERR_JOIN_TIMEOUT', `Not ready in time: ${missing(this.#ready)}`);
+      case 'RUNNING':
+      case 'DRAINING': {
+        const limit = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
+        const waited = now - this.#stepSince;
+        if (waited <= limit) return [];
+        const seconds = (waited / 1000).toFixed(0);
+        return this.#fail(
+          'ERR_PROGRESS',
+          `Step ${this.#step} after ${seconds} s: waiting for ${missing(this.#prepared)}`,
+        );
+      }
+      case 'CHECKPOINTING':
+        if (inPhase <= SLOW_STEP_MS) return [];
+        return this.#fail(
+          'ERR_PROGRESS',
+          `The last checkpoint was not finished by ${missing(this.#finished)}`,
+        );
+      default:
+        return [];
+    }
+  }
+
+  #outOfOrder(id: string, what: string): Action[] {
+    return this.#fail(
+      'ERR_PROTOCOL',
+      `${this.#name(id)} sent ${what} while the run is ${this.#phase}${this.#where()}`,
+    );
+  }
+
+  #failBy(fault: Fault): Action[] {
+    return this.#fail(fault.code, fault.message);
+  }
+
+  #fail(code: string, message: string): Action[] {
+    this.#phase = 'FAILED';
+    return [
+      this.#send(null, { stop: { reason: message, exitCode: 1 } }),
+      { type: 'end', phase: 'FAILED', exitCode: 1, code, reason: message },
+    ];
+  }
+
+  #end(exitCode: number, reason: string): Action[] {
+    this.#phase = 'DONE';
+    return [
+      this.#send(null, { stop: { reason, exitCode } }),
+      { type: 'end', phase: 'DONE', exitCode, code: null, reason },
+    ];
+  }
+
+  #enter(phase: Phase, now: number): void {
+    this.#phase = phase;
+    this.#phaseSince = now;
+  }
+
+  #send(to: string | null, message: FromCoordinator): Action {
+    return { type: 'send', to, message: { generation: this.#generation, ...message } };
+  }
+
+  /** Answers in the order of ranks, each with its worker's name. */
+  #answers<T>(answers: Map<string, T>): { name: string; rank: number; answer: T }[] {
+    return this.workers.map(({ id, rank }) => ({ name: this.#name(id), rank, answer: answers.get(id) as T }));
+  }
+
+  #name(id: string): string {
+    const worker = this.#workers.get(id);
+    if (worker === undefined) return `worker ${id}`;
+    const rank = worker.rank < 0 ? `worker ${id}` : `rank ${worker.rank}`;
+    return `${rank} (pid ${worker.pid} on ${worker.host})`;
+  }
+
+  #where(): string {
+    return this.#step === 0 ? '' : ` at step ${this.#step}`;
+  }
+}

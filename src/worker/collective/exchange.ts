@@ -1,0 +1,256 @@
+/**
+ * One step's exchange as one worker sees it, without the network: what it sends, what it expects, and the summing of the
+ * slices that it owns. Every chunk is summed along the tree as soon as all its parts are there.
+ */
+import { OrchestratorError } from '../../errors.js';
+import type { AddInto, BucketInfo } from '../../native/contract.js';
+import type { LocalGradient } from './collective.js';
+import { CHUNK_ELEMENTS, type Chunk, chunksOf } from './slices.js';
+import { localSubtrees, type Part, type Range, sumTree } from './tree.js';
+
+/** What does not change within a generation. */
+export interface ExchangePlan {
+  rank: number;
+  /** Slots of every rank. */
+  slots: readonly Range[];
+  totalSlots: number;
+  /** Nodes of the tree that every rank sums by itself, ascending. */
+  nodes: readonly (readonly Range[])[];
+  /** Chunks that every rank owns. */
+  chunks: readonly (readonly Chunk[])[];
+  /** Native addition, dst += src. */
+  addInto: AddInto;
+}
+
+export function planExchange(
+  rank: number,
+  slots: readonly Range[],
+  buckets: readonly BucketInfo[],
+  addInto: AddInto,
+): ExchangePlan {
+  const totalSlots = slots.at(-1)?.hi ?? 0;
+  return {
+    rank,
+    slots,
+    totalSlots,
+    nodes: slots.map(({ lo, hi }) => localSubtrees(lo, hi, totalSlots)),
+    chunks: slots.map((_, r) => chunksOf(buckets, r, slots.length)),
+    addInto,
+  };
+}
+
+/** Chunks whose received parts may wait for the local ones before the sender is asked to pause. */
+const MAX_WAITING_CHUNKS = 8;
+
+export class StepExchange {
+  readonly step: number;
+  readonly #plan: ExchangePlan;
+  readonly #local: () => LocalGradient;
+  #gradient: LocalGradient | null = null;
+  /** Buckets announced so far. */
+  #announced = 0;
+  /** Own chunks that are summed. */
+  #summed = 0;
+  /** Received parts of every own chunk, as bytes at any alignment. */
+  readonly #received: Map<number, { node: Range; bytes: Uint8Array }[]> = new Map();
+  /** Of every rank: messages of its PART stream, and chunks of its RESULT stream, received so far. */
+  readonly #partCursor: number[];
+  readonly #resultCursor: number[];
+  #wake: (() => void)[] = [];
+  #failure: Error | null = null;
+  #bytes = 0;
+
+  constructor(plan: ExchangePlan, step: number, local: () => LocalGradient) {
+    this.step = step;
+    this.#plan = plan;
+    this.#local = local;
+    this.#partCursor = plan.slots.map(() => 0);
+    this.#resultCursor = plan.slots.map(() => 0);
+  }
+
+  get bytesReceived(): number {
+    return this.#bytes;
+  }
+
+  announce(bucket: number): void {
+    if (bucket !== this.#announced) {
+      throw new OrchestratorError(
+        'ERR_INTERNAL',
+        `bucket ${bucket} was announced where ${this.#announced} was expected`,
+      );
+    }
+    this.#gradient ??= this.#checked(this.#local());
+    this.#announced++;
+    this.#sumReady();
+    this.#notify();
+  }
+
+  /** What peer `rank` pulls as PART: its chunks of all local sums. */
+  async *partsFor(rank: number): AsyncGenerator<Float32Array> {
+    for (const chunk of this.#plan.chunks[rank] as Chunk[]) {
+      while (this.#announced <= chunk.bucket) await this.#change();
+      for (const part of (this.#gradient as LocalGradient).parts) yield view(part.data, chunk);
+    }
+  }
+
+  /** What every peer pulls as RESULT: the own chunks, summed. */
+  async *results(): AsyncGenerator<Float32Array> {
+    const own = this.#plan.chunks[this.#plan.rank] as Chunk[];
+    for (const [index, chunk] of own.entries()) {
+      while (this.#summed <= index) await this.#change();
+      yield view((this.#gradient as LocalGradient).sum, chunk);
+    }
+  }
+
+  /** The next message of the PART stream of `rank`. Returns false where the sender is far ahead and should pause. */
+  receivePart(rank: number, bytes: Uint8Array): boolean {
+    const nodes = this.#plan.nodes[rank] as Range[];
+    const cursor = this.#partCursor[rank] as number;
+    const index = Math.floor(cursor / nodes.length);
+    const chunk = this.#ownChunks[index];
+    this.#expect(rank, bytes, chunk);
+    this.#partCursor[rank] = cursor + 1;
+    const waiting = this.#received.get(index) ?? [];
+    waiting.push({ node: nodes[cursor % nodes.length] as Range, bytes });
+    this.#received.set(index, waiting);
+    this.#sumReady();
+    return this.mayResume(rank);
+  }
+
+  /** Whether the PART stream of `rank` is not too far ahead of what could be summed. */
+  mayResume(rank: number): boolean {
+    const nodes = (this.#plan.nodes[rank] as Range[]).length;
+    return Math.floor((this.#partCursor[rank] as number) / nodes) - this.#summed < MAX_WAITING_CHUNKS;
+  }
+
+  /** The next message of the RESULT stream of `rank`. */
+  receiveResult(rank: number, bytes: Uint8Array): void {
+    const cursor = this.#resultCursor[rank] as number;
+    const chunk = this.#plan.chunks[rank]?.[cursor];
+    this.#expect(rank, bytes, chunk);
+    this.#resultCursor[rank] = cursor + 1;
+    const sum = (this.#gradient as LocalGradient).sum;
+    new Uint8Array(sum.buffer, sum.byteOffset + chunk.offset * 4, bytes.byteLength).set(bytes);
+    this.#notify();
+  }
+
+  /** Whether the peer's streams brought all they should. */
+  complete(rank: number, kind: 'PART' | 'RESULT'): boolean {
+    const { nodes, chunks } = this.#plan;
+    return kind === 'PART'
+      ? this.#partCursor[rank] === this.#ownChunks.length * (nodes[rank] as Range[]).length
+      : this.#resultCursor[rank] === chunks[rank]?.length;
+  }
+
+  /** Resolves when every chunk of the global sum is in its place. */
+  async finished(): Promise<void> {
+    while (!this.#done()) await this.#change();
+  }
+
+  /** Ends every wait with this error. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    this.#notify();
+  }
+
+  /** Resolves at the next change of the state. */
+  progress(): Promise<void> {
+    return this.#change();
+  }
+
+  get #ownChunks(): readonly Chunk[] {
+    return this.#plan.chunks[this.#plan.rank] as Chunk[];
+  }
+
+  #done(): boolean {
+    const { rank, chunks } = this.#plan;
+    return (
+      this.#summed === this.#ownChunks.length &&
+      this.#resultCursor.every((cursor, r) => r === rank || cursor === chunks[r]?.length)
+    );
+  }
+
+  #expect(rank: number, bytes: Uint8Array, chunk: Chunk | undefined): asserts chunk is Chunk {
+    this.#bytes += bytes.byteLength;
+    if (chunk !== undefined && bytes.byteLength === chunk.length * 4) return;
+    const expected = chunk === undefined ? 'the end of the stream' : `${chunk.length * 4} bytes`;
+    throw new OrchestratorError(
+      'ERR_EXCHANGE',
+      `Rank ${rank} sent ${bytes.byteLength} bytes at step ${this.step} where ${expected} was expected`,
+    );
+  }
+
+  /** Sums own chunks, in order, as far as their parts are there. */
+  #sumReady(): void {
+    const { rank, nodes } = this.#plan;
+    const remote = nodes.reduce((count, list, r) => (r === rank ? count : count + list.length), 0);
+    const before = this.#summed;
+    for (;;) {
+      const chunk = this.#ownChunks[this.#summed];
+      if (chunk === undefined || chunk.bucket >= this.#announced) break;
+      const received = this.#received.get(this.#summed) ?? [];
+      if (received.length < remote) break;
+      this.#received.delete(this.#summed);
+      this.#sum(chunk, received);
+      this.#summed++;
+    }
+    if (this.#summed !== before) this.#notify();
+  }
+
+  #sum(chunk: Chunk, received: { node: Range; bytes: Uint8Array }[]): void {
+    const { addInto, totalSlots } = this.#plan;
+    const { parts, sum } = this.#gradient as LocalGradient;
+    const target = view(sum, chunk);
+    const own: Part<Float32Array>[] = parts.map(({ lo, hi, data }) => ({ lo, hi, data: view(data, chunk) }));
+    const remote = received.map(({ node, bytes }, i) => ({ ...node, data: aligned(bytes, i) }));
+    const result = sumTree([...own, ...remote], totalSlots, (a, b) => {
+      // Either order gives the same bits; adding into the target saves a copy at the end.
+      const [into, from] = b.buffer === target.buffer && b.byteOffset === target.byteOffset ? [b, a] : [a, b];
+      addInto(into, from);
+      return into;
+    });
+    if (result.byteOffset !== target.byteOffset || result.buffer !== target.buffer) target.set(result);
+  }
+
+  #checked(local: LocalGradient): LocalGradient {
+    const nodes = this.#plan.nodes[this.#plan.rank] as Range[];
+    const same =
+      local.parts.length === nodes.length &&
+      local.parts.every((part, i) => part.lo === nodes[i]?.lo && part.hi === nodes[i]?.hi);
+    if (same) return local;
+    const text = (ranges: readonly Range[]) => ranges.map(({ lo, hi }) => `[${lo}, ${hi})`).join(' ');
+    throw new OrchestratorError(
+      'ERR_INTERNAL',
+      `the engine holds sums over slots ${text(local.parts)} where the tree has ${text(nodes)}`,
+    );
+  }
+
+  #change(): Promise<void> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#wake.push(() => (this.#failure === null ? resolve() : reject(this.#failure)));
+    });
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = [];
+    for (const resume of wake) resume();
+  }
+}
+
+function view(data: Float32Array, chunk: Chunk): Float32Array {
+  return data.subarray(chunk.offset, chunk.offset + chunk.length);
+}
+
+/** Scratch for received parts of one chunk; grpc-js delivers bytes five past an aligned address. */
+const scratch: Float32Array[] = [];
+
+function aligned(bytes: Uint8Array, index: number): Float32Array {
+  if (bytes.byteOffset % 4 === 0)
+    return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  scratch[index] ??= new Float32Array(CHUNK_ELEMENTS);
+  const copy = (scratch[index] as Float32Array).subarray(0, bytes.byteLength / 4);
+  new Uint8Array(copy.buffer, 0, bytes.byteLength).set(bytes);
+  return copy;
+}

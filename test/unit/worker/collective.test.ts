@@ -1,0 +1,171 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from 'vitest';
+import { bind, createServer, dataOptions } from '../../../src/cluster/transport.js';
+import type { BucketInfo } from '../../../src/native/contract.js';
+import { planExchange, StepExchange } from '../../../src/worker/collective/exchange.js';
+import { GrpcCollective, PeerServer } from '../../../src/worker/collective/grpc.js';
+import { chunksOf, sliceOf } from '../../../src/worker/collective/slices.js';
+import { assignSlots, localSubtrees, sumTree } from '../../../src/worker/collective/tree.js';
+
+const LENGTH = 700_000;
+/** One bucket longer than a chunk for every rank, a tiny one, and a middling one, in backward's order. */
+const BUCKETS: BucketInfo[] = [
+  { offset: 100_000, length: 600_000 },
+  { offset: 99_968, length: 32 },
+  { offset: 0, length: 99_968 },
+];
+
+function addInto(dst: Float32Array, src: Float32Array): void {
+  for (let i = 0; i < dst.length; i++) dst[i] = (dst[i] as number) + (src[i] as number);
+}
+
+function slotGradient(slot: number, step: number): Float32Array {
+  const data = new Float32Array(LENGTH);
+  for (let i = 0; i < LENGTH; i++)
+    data[i] = (((i * 2654435761 + slot * 40503 + step * 97) % 65521) - 32760) / 977;
+  return data;
+}
+
+function nodeSum(lo: number, hi: number, step: number): Float32Array {
+  const leaves = Array.from({ length: hi - lo }, (_, i) => ({
+    lo: i,
+    hi: i + 1,
+    data: slotGradient(lo + i, step),
+  }));
+  return sumTree(leaves, hi - lo, (a, b) => {
+    addInto(a, b);
+    return a;
+  });
+}
+
+function localGradient(slots: { lo: number; hi: number }, totalSlots: number, step: number) {
+  const parts = localSubtrees(slots.lo, slots.hi, totalSlots).map(({ lo, hi }) => ({
+    lo,
+    hi,
+    data: nodeSum(lo, hi, step),
+  }));
+  return { parts, sum: (parts[0] as { data: Float32Array }).data };
+}
+
+const closers: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closers.splice(0)) close();
+});
+
+async function connectAll(slots: number, ranks: number, tokens?: string[]): Promise<GrpcCollective[]> {
+  const servers = await Promise.all(
+    Array.from({ length: ranks }, async () => {
+      const server = createServer(dataOptions);
+      const peer = new PeerServer(server);
+      const address = await bind(server, '127.0.0.1:0');
+      closers.push(() => server.forceShutdown());
+      return { peer, address };
+    }),
+  );
+  return await Promise.all(
+    servers.map(async ({ peer }, rank) => {
+      const collective = await GrpcCollective.connect({
+        plan: planExchange(rank, assignSlots(slots, ranks), BUCKETS, addInto),
+        generation: 1,
+        token: tokens?.[rank] ?? 'secret',
+        server: peer,
+        addresses: servers.map(({ address }) => address),
+      });
+      closers.push(() => collective.close());
+      return collective;
+    }),
+  );
+}
+
+describe('slices', () => {
+  test('cover every bucket once, in order', () => {
+    for (const ranks of [1, 2, 3, 7]) {
+      for (const bucket of BUCKETS) {
+        let end = bucket.offset;
+        for (let rank = 0; rank < ranks; rank++) {
+          const slice = sliceOf(bucket, rank, ranks);
+          expect(slice.offset).toBe(end);
+          end += slice.length;
+        }
+        expect(end).toBe(bucket.offset + bucket.length);
+      }
+    }
+    expect(chunksOf(BUCKETS, 0, 1, 262_144).map(({ length }) => length)).toEqual([
+      262_144, 262_144, 75_712, 32, 99_968,
+    ]);
+  });
+});
+
+describe('exchange over loopback', () => {
+  test.each([
+    [2, 2],
+    [5, 2],
+    [4, 3],
+    [7, 4],
+  ])('%i slots on %i workers: the bits of one worker, in two steps', async (slots, ranks) => {
+    const collectives = await connectAll(slots, ranks);
+    const ranges = assignSlots(slots, ranks);
+    for (const step of [1, 2]) {
+      const expected = nodeSum(0, slots, step);
+      const sums = await Promise.all(
+        collectives.map(async (collective, rank) => {
+          const local = localGradient(ranges[rank] as { lo: number; hi: number }, slots, step);
+          await sleep(rank * 20); // one worker is always ahead
+          collective.begin(step, () => local);
+          for (let bucket = 0; bucket < BUCKETS.length; bucket++) {
+            await sleep(10);
+            collective.announce(bucket);
+          }
+          const { bytes } = await collective.finish();
+          expect(bytes).toBeGreaterThan(0);
+          return local.sum;
+        }),
+      );
+      for (const sum of sums)
+        expect(Buffer.compare(Buffer.from(sum.buffer), Buffer.from(expected.buffer))).toBe(0);
+    }
+  });
+
+  test('a peer with another token gets nothing', async () => {
+    const collectives = await connectAll(2, 2, ['secret', 'guess']);
+    const waits = collectives.map((collective, rank) => {
+      collective.begin(1, () => localGradient({ lo: rank, hi: rank + 1 }, 2, 1));
+      for (let bucket = 0; bucket < BUCKETS.length; bucket++) collective.announce(bucket);
+      return collective.finish();
+    });
+    await expect(waits[1]).rejects.toThrow(/exchange with rank 0 broke at step 1: .*wrong data token/);
+    await expect(waits[0]).rejects.toThrow(/exchange with rank 1 broke/);
+  });
+
+  test('a peer that goes away ends the wait with its rank', async () => {
+    const [first, second] = (await connectAll(2, 2)) as [GrpcCollective, GrpcCollective];
+    first.begin(1, () => localGradient({ lo: 0, hi: 1 }, 2, 1));
+    first.announce(0);
+    const wait = first.finish();
+    second.begin(1, () => localGradient({ lo: 1, hi: 2 }, 2, 1));
+    setTimeout(() => {
+      second.close();
+      closers[1]?.(); // its server
+    }, 50);
+    await expect(wait).rejects.toThrow(/exchange with rank 1 broke at step 1/);
+  });
+});
+
+describe('a step without the network', () => {
+  const plan = planExchange(0, assignSlots(2, 2), BUCKETS, addInto);
+  const local = () => localGradient({ lo: 0, hi: 1 }, 2, 1);
+
+  test('a message of the wrong size is refused with rank, step and sizes', () => {
+    const exchange = new StepExchange(plan, 9, local);
+    expect(() => exchange.receivePart(1, new Uint8Array(12))).toThrow(
+      'Rank 1 sent 12 bytes at step 9 where 1048576 bytes was expected',
+    );
+  });
+
+  test('buckets out of order and foreign parts are refused', () => {
+    const exchange = new StepExchange(plan, 1, local);
+    expect(() => exchange.announce(1)).toThrow('bucket 1 was announced where 0 was expected');
+    const wrong = new StepExchange(plan, 1, () => localGradient({ lo: 0, hi: 2 }, 2, 1));
+    expect(() => wrong.announce(0)).toThrow('sums over slots [0, 2) where the tree has [0, 1)');
+  });
+});
