@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest';
+import { describeSkipped, modelSpecFromTensors, modelTensors } from '../../../src/model/spec.js';
+import {
+  elementCount,
+  expectedParameters,
+  expectedTensors,
+  OFFICIAL_PREFIX,
+} from '../../../src/model/tensors.js';
+import type { ModelSpec } from '../../../src/native/contract.js';
+
+const MEDIUM: ModelSpec = {
+  depth: 24,
+  heads: 24,
+  patch: 2,
+  latentChannels: 16,
+  contextDim: 4096,
+  pooledDim: 2048,
+  posEmbedMaxSize: 192,
+  qkNorm: 'none',
+  dualAttention: [],
+};
+const MEDIUM_35: ModelSpec = {
+  ...MEDIUM,
+  posEmbedMaxSize: 384,
+  qkNorm: 'rms',
+  dualAttention: Array.from({ length: 13 }, (_, i) => i),
+};
+const LARGE_35: ModelSpec = { ...MEDIUM, depth: 38, heads: 38, qkNorm: 'rms' };
+
+const shapesOf = (spec: ModelSpec) => new Map(expectedTensors(spec).map(({ name, shape }) => [name, shape]));
+
+describe('the released models', () => {
+  // Tensors, parameters and elements with pos_embed of the released files.
+  it.each([
+    ['SD3-medium', MEDIUM, 491, 2_028_328_000, 2_084_951_104],
+    ['SD3.5-medium', MEDIUM_35, 665, 2_243_171_520, 2_469_663_936],
+    ['SD3.5-large', LARGE_35, 923, 8_056_627_520, 8_146_280_768],
+  ])('%s has the official tensors', (_, spec, tensors, parameters, withPositions) => {
+    expect(expectedTensors(spec)).toHaveLength(tensors);
+    expect(new Set(expectedTensors(spec).map(({ name }) => name)).size).toBe(tensors);
+    expect(elementCount(expectedParameters(spec))).toBe(parameters);
+    expect(elementCount(expectedTensors(spec))).toBe(withPositions);
+  });
+
+  it.each([
+    ['SD3-medium', MEDIUM],
+    ['SD3.5-medium', MEDIUM_35],
+    ['SD3.5-large', LARGE_35],
+    [
+      'an odd one',
+      { ...MEDIUM, depth: 3, heads: 5, patch: 4, latentChannels: 8, posEmbedMaxSize: 7, dualAttention: [1] },
+    ],
+  ] as [string, ModelSpec][])('%s is read off its names and shapes', (_, spec) => {
+    expect(modelSpecFromTensors(shapesOf(spec), 'x')).toEqual(spec);
+  });
+});
+
+describe('files that do not fit', () => {
+  it('lists missing, misshapen and unexpected tensors with the expected shape', () => {
+    const shapes = new Map<string, readonly number[]>(shapesOf(MEDIUM_35));
+    shapes.delete('joint_blocks.3.x_block.mlp.fc1.bias');
+    shapes.set('joint_blocks.4.x_block.attn2.proj.weight', [1536, 1535]);
+    shapes.set('joint_blocks.23.context_block.mlp.fc1.bias', [6144]);
+    expect(() => modelSpecFromTensors(shapes, 'w.safetensors')).toThrow(
+      expect.objectContaining({ code: 'ERR_MODEL_TENSORS' }),
+    );
+    try {
+      modelSpecFromTensors(shapes, 'w.safetensors');
+    } catch (error) {
+      const lines = (error as Error).message.split('\n');
+      expect(lines[0]).toMatch(/^w\.safetensors: .*depth 24, hidden 1536/);
+      expect(lines).toContain('1 missing:');
+      expect(lines).toContain('  joint_blocks.3.x_block.mlp.fc1.bias [6144]');
+      expect(lines).toContain('1 misshapen:');
+      expect(lines).toContain(
+        '  joint_blocks.4.x_block.attn2.proj.weight [1536, 1535], expected [1536, 1536]',
+      );
+      expect(lines).toContain('1 unexpected:');
+      expect(lines).toContain('  "joint_blocks.23.context_block.mlp.fc1.bias" [6144]');
+    }
+  });
+
+  it('is not led to a huge list by a huge block number', () => {
+    const shapes = new Map<string, readonly number[]>(shapesOf({ ...MEDIUM, depth: 2, heads: 2 }));
+    shapes.set('joint_blocks.999999999.x_block.attn.qkv.bias', [3]);
+    const started = performance.now();
+    expect(() => modelSpecFromTensors(shapes, 'w')).toThrow(/joint_blocks\.999999999/);
+    expect(performance.now() - started).toBeLessThan(1000);
+  });
+
+  it.each([
+    ['pos_embed', [1, 10, 1536], /not the square/],
+    ['pos_embed', [100], /3 sides/],
+    ['x_embedder.proj.weight', [1500, 16, 2, 2], /multiple/],
+    ['context_embedder.weight', [1536, 0], /context_embedder/],
+  ])('refuses %s of shape %j', (name, shape, message) => {
+    const shapes = new Map<string, readonly number[]>(shapesOf(MEDIUM));
+    shapes.set(name, shape);
+    expect(() => modelSpecFromTensors(shapes, 'w')).toThrow(message);
+  });
+});
+
+describe('what else a file holds', () => {
+  const entry = (shape: number[]) => ({ shape });
+  const file = (names: string[]) => new Map(names.map((name) => [name, entry([1])]));
+
+  it('strips the prefix, and skips VAE and text encoders aloud', () => {
+    const tensors = modelTensors(
+      file([
+        `${OFFICIAL_PREFIX}x_embedder.proj.weight`,
+        'first_stage_model.decoder.conv_in.weight',
+        'text_encoders.clip_l.transformer.x',
+        'text_encoders.t5xxl.transformer.x',
+      ]),
+      'w',
+    );
+    expect([...tensors.names]).toEqual([
+      ['x_embedder.proj.weight', 'model.diffusion_model.x_embedder.proj.weight'],
+    ]);
+    expect(describeSkipped(tensors.skipped)).toBe(
+      'Skipped 1 tensors of the VAE (first_stage_model.*) and 2 tensors of the text encoders (text_encoders.*).',
+    );
+  });
+
+  it('accepts names without the prefix, but not both', () => {
+    expect(modelTensors(file(['x_embedder.proj.weight']), 'w').names.size).toBe(1);
+    const both = file(['x_embedder.proj.weight', `${OFFICIAL_PREFIX}x_embedder.proj.weight`]);
+    expect(() => modelTensors(both, 'w')).toThrow(/same tensor/);
+  });
+
+  it("names diffusers' layout", () => {
+    expect(() => modelTensors(file(['transformer_blocks.0.attn.to_q.weight']), 'w')).toThrow(
+      expect.objectContaining({ code: 'ERR_MODEL_TENSORS', hint: expect.stringContaining('diffusers') }),
+    );
+  });
+});
