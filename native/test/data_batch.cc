@@ -1,0 +1,155 @@
+// Batch assembly against the paper's description, element by element, for all combinations of dropped
+// encoders.
+#include <cstring>
+
+#include "../data/batch.h"
+#include "data_files.h"
+
+using namespace orch;
+using namespace orch::test;
+
+namespace {
+
+constexpr int64_t kRows = 6, kLatent = 8;
+const TextSpec kText{2, 3, 4, 5, 12, 6, 7};
+
+/// Small integers, exact in every type, different for each (column, row, element).
+float value_of(int column, int64_t row, int64_t i) {
+  return static_cast<float>((column * 37 + row * 11 + i * 3) % 251 + 1);
+}
+
+/// binary16 of an integer 1 ... 2047.
+uint16_t half_of(float x) {
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  return static_cast<uint16_t>((u - 0x38000000u) >> 13);
+}
+
+struct Set {
+  std::vector<std::string> roles{"latent"};
+  std::vector<int64_t> widths{kLatent};
+  std::unique_ptr<TemporaryFile> file;
+  DatasetSpec spec;
+
+  /// Columns alternate between float16 and float32.
+  explicit Set(bool synthetic) {
+    for (const char* caption : {"original", "synthetic"}) {
+      if (!synthetic && caption[0] == 's') continue;
+      for (const char* name : {"clip_l", "clip_l_pooled", "clip_g", "clip_g_pooled", "t5"}) {
+        roles.push_back(std::string(caption) + "." + name);
+      }
+      for (int64_t width : {2 * 4, 6, 2 * 5, 7, 3 * 12}) widths.push_back(width);
+    }
+    std::vector<uint8_t> bytes;
+    spec.rows = kRows;
+    for (size_t c = 0; c < roles.size(); c++) {
+      const bool half = c % 2 == 0;
+      bytes.resize((bytes.size() + 7) / 8 * 8);
+      spec.columns.push_back({roles[c],
+                              half ? DType::F16 : DType::F32,
+                              widths[c],
+                              {{0, 0, kRows, static_cast<int64_t>(bytes.size())}}});
+      for (int64_t r = 0; r < kRows; r++) {
+        for (int64_t i = 0; i < widths[c]; i++) {
+          const float x = value_of(static_cast<int>(c), r, i);
+          const uint16_t h = half_of(x);
+          const auto* from =
+              half ? reinterpret_cast<const uint8_t*>(&h) : reinterpret_cast<const uint8_t*>(&x);
+          bytes.insert(bytes.end(), from, from + (half ? 2 : 4));
+        }
+      }
+    }
+    file = std::make_unique<TemporaryFile>(bytes);
+    spec.files.push_back({file->path(), static_cast<int64_t>(bytes.size())});
+  }
+};
+
+/// What the paper says, one element at a time.
+float wanted_context(int first, int64_t row, uint8_t dropped, int64_t token, int64_t channel) {
+  if (token >= 2) return dropped & kDropT5 ? 0 : value_of(first + 4, row, (token - 2) * 12 + channel);
+  if (channel < 4) return dropped & kDropClipL ? 0 : value_of(first, row, token * 4 + channel);
+  if (channel < 9) return dropped & kDropClipG ? 0 : value_of(first + 2, row, token * 5 + channel - 4);
+  return 0;
+}
+float wanted_pooled(int first, int64_t row, uint8_t dropped, int64_t i) {
+  if (i < 6) return dropped & kDropClipL ? 0 : value_of(first + 1, row, i);
+  return dropped & kDropClipG ? 0 : value_of(first + 3, row, i - 6);
+}
+
+template <class T, class P>
+void check_assembly() {
+  const Set set(true);
+  const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent);
+  CHECK(assembler.has_synthetic() && kText.context_tokens() == 5 && kText.pooled_dim() == 13);
+  constexpr int64_t kBatch = 16;
+  int64_t rows[kBatch];
+  uint8_t synthetic[kBatch], dropped[kBatch];
+  for (int64_t b = 0; b < kBatch; b++) {
+    rows[b] = b * 5 % kRows;
+    synthetic[b] = b / 8 == 1;
+    dropped[b] = static_cast<uint8_t>(b % 8);
+  }
+  // Filled with rubbish first: every element has to be written.
+  std::vector<float> x0(kBatch * kLatent, -7);
+  std::vector<T> context(kBatch * 5 * 12);
+  std::vector<P> pooled(kBatch * 13);
+  std::memset(context.data(), 0x7b, context.size() * sizeof(T));
+  std::memset(pooled.data(), 0x7b, pooled.size() * sizeof(P));
+  assembler.assemble(BatchRows{kBatch, rows, synthetic, dropped}, x0.data(), context.data(), pooled.data());
+  for (int64_t b = 0; b < kBatch; b++) {
+    const int first = synthetic[b] ? 6 : 1;
+    for (int64_t i = 0; i < kLatent; i++)
+      CHECK(x0[b * kLatent + i] == value_of(0, rows[b], i), "latent of ", b);
+    for (int64_t i = 0; i < 60; i++) {
+      const float want = wanted_context(first, rows[b], dropped[b], i / 12, i % 12);
+      const float got = to_float(context[static_cast<size_t>(b * 60 + i)]);
+      CHECK(got == want, "sample ", b, " token ", i / 12, " channel ", i % 12, ": ", got, ", not ", want);
+    }
+    for (int64_t i = 0; i < 13; i++) {
+      const float got = to_float(pooled[static_cast<size_t>(b * 13 + i)]);
+      CHECK(got == wanted_pooled(first, rows[b], dropped[b], i), "sample ", b, " pooled ", i);
+    }
+  }
+}
+
+}  // namespace
+
+TEST("data: batches are assembled as the paper says, fp32") { check_assembly<float, float>(); }
+TEST("data: batches are assembled as the paper says, bf16") { check_assembly<bf16, bf16>(); }
+TEST("data: batches are assembled as the paper says, bf16 with fp32 pooled") {
+  check_assembly<bf16, float>();
+}
+
+TEST("data: shapes that do not fit the text or the model are refused") {
+  const Set set(true);
+  const auto data = std::make_shared<Dataset>(set.spec);
+  check_throws("ERR_DATA_SHAPE", "the model needs 9", [&] { BatchAssembler(data, kText, 9); });
+  TextSpec text = kText;
+  text.t5_dim = 8;
+  check_throws("ERR_DATA_SHAPE", "padded", [&] { BatchAssembler(data, text, kLatent); });
+  text = kText;
+  text.clip_g_dim = 6;
+  check_throws("ERR_DATA_SHAPE", "original.clip_g has 10", [&] { BatchAssembler(data, text, kLatent); });
+  text = kText;
+  text.t5_tokens = INT64_MAX / 4;
+  check_throws("ERR_DATA_SHAPE", "original.t5", [&] { BatchAssembler(data, text, kLatent); });
+  text = kText;
+  text.clip_l_pooled_dim = -6;
+  check_throws("ERR_DATA_SHAPE", "clip_l_pooled", [&] { BatchAssembler(data, text, kLatent); });
+}
+
+TEST("data: a synthetic caption is refused where there is none") {
+  const Set set(false);
+  const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent);
+  CHECK(!assembler.has_synthetic());
+  std::vector<float> x0(kLatent), context(60), pooled(13);
+  const int64_t row = 4, beyond = kRows;
+  const uint8_t zero = 0, one = 1;
+  assembler.assemble(BatchRows{1, &row, &zero, &zero}, x0.data(), context.data(), pooled.data());
+  check_throws("ERR_DATA_COLUMN", "Row 4", [&] {
+    assembler.assemble(BatchRows{1, &row, &one, &zero}, x0.data(), context.data(), pooled.data());
+  });
+  check_throws("ERR_DATA_ROW", "Row 6", [&] {
+    assembler.assemble(BatchRows{1, &beyond, &zero, &zero}, x0.data(), context.data(), pooled.data());
+  });
+}

@@ -1,0 +1,160 @@
+// Mapped data sets: every place that TypeScript names is checked, and statistics match a plain computation.
+#include <cmath>
+#include <limits>
+
+#include "../data/dataset.h"
+#include "data_files.h"
+
+using namespace orch;
+using namespace orch::test;
+
+namespace {
+
+constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+
+/// 5 rows x 3 floats in two segments, in reverse order in the file: rows 3, 4 at byte 0 and rows 0, 1, 2 at
+/// byte 24.
+struct TwoSegments {
+  TemporaryFile file{std::vector<float>{9, 10, 11, 12, 13, 14, 0, 1, 2, 3, 4, 5, 6, 7, 8}};
+  DatasetSpec spec{{{file.path(), 60}}, 5, {{"latent", DType::F32, 3, {{0, 0, 3, 24}, {0, 3, 2, 0}}}}};
+};
+
+}  // namespace
+
+TEST("data: rows come from the segments that hold them") {
+  TwoSegments two;
+  const Dataset data(two.spec);
+  CHECK(data.rows() == 5 && data.columns() == 1 && data.width(0) == 3);
+  for (int64_t r = 0; r < 5; r++) {
+    const auto* row = static_cast<const float*>(data.row(0, r));
+    float copy[3];
+    data.row_f32(0, r, copy);
+    for (int i = 0; i < 3; i++) {
+      CHECK(row[i] == static_cast<float>(3 * r + i), "row ", r);
+      CHECK(copy[i] == row[i]);
+    }
+  }
+  check_throws("ERR_DATA_ROW", "Row 5 ", [&] { data.row(0, 5); });
+  check_throws("ERR_DATA_ROW", "Row -1 ", [&] { data.row(0, -1); });
+  check_throws("ERR_DATA_COLUMN", "original.t5", [&] { data.column("original.t5"); });
+  CHECK(data.find("original.t5") == -1 && data.find("latent") == 0);
+}
+
+TEST("data: float16 rows become fp32, subnormals and infinities included") {
+  const TemporaryFile file(
+      std::vector<uint16_t>{0x3c00, 0xc000, 0x0001, 0x8400, 0x7bff, 0x7c00, 0xfc00, 0x7e00});
+  const Dataset data({{{file.path(), 16}}, 1, {{"latent", DType::F16, 8, {{0, 0, 1, 0}}}}});
+  float row[8];
+  data.row_f32(0, 0, row);
+  const float want[7] = {1, -2, std::ldexp(1.0f, -24), -std::ldexp(1.0f, -14), 65504, INFINITY, -INFINITY};
+  for (int i = 0; i < 7; i++) CHECK(row[i] == want[i], i, ": ", row[i]);
+  CHECK(std::isnan(row[7]));
+}
+
+TEST("data: contradictory or overflowing places are refused") {
+  struct Case {
+    const char* code;
+    const char* part;
+    std::function<void(DatasetSpec&)> change;
+  };
+  auto segment = [](DatasetSpec& s) -> ColumnSegment& { return s.columns[0].segments[0]; };
+  const std::vector<Case> cases = {
+      {"ERR_FILE_OPEN", "No such file", [](DatasetSpec& s) { s.files[0].path += "-missing"; }},
+      {"ERR_FILE_OPEN", "not a regular file", [](DatasetSpec& s) { s.files[0].path = "/tmp"; }},
+      {"ERR_FILE_TRUNCATED", "has 60 bytes, expected 64", [](DatasetSpec& s) { s.files[0].bytes = 64; }},
+      {"ERR_DATA_SPEC", "bytes", [](DatasetSpec& s) { s.files[0].bytes = -5; }},
+      {"ERR_DATA_SPEC", "-1 rows", [](DatasetSpec& s) { s.rows = -1; }},
+      {"ERR_DATA_SPEC", "has 5 rows, expected 6", [](DatasetSpec& s) { s.rows = 6; }},
+      {"ERR_DATA_SPEC", "F16 or F32", [](DatasetSpec& s) { s.columns[0].type = DType::BF16; }},
+      {"ERR_DATA_SPEC", "0 elements", [](DatasetSpec& s) { s.columns[0].width = 0; }},
+      {"ERR_DATA_SPEC", "twice", [](DatasetSpec& s) { s.columns.push_back(s.columns[0]); }},
+      {"ERR_DATA_SPEC", "names file 1 of 1", [&](DatasetSpec& s) { segment(s).file = 1; }},
+      {"ERR_DATA_SPEC", "names file -1", [&](DatasetSpec& s) { segment(s).file = -1; }},
+      {"ERR_DATA_SPEC", "do not follow", [&](DatasetSpec& s) { segment(s).first_row = 1; }},
+      {"ERR_DATA_SPEC", "do not follow", [&](DatasetSpec& s) { segment(s).rows = 0; }},
+      {"ERR_DATA_SPEC", "do not follow", [&](DatasetSpec& s) { segment(s).rows = kMax; }},
+      {"ERR_DATA_SPEC", "not aligned", [&](DatasetSpec& s) { segment(s).byte_offset = 22; }},
+      {"ERR_DATA_SPEC", "overflows", [&](DatasetSpec& s) { s.columns[0].width = kMax / 2; }},
+      {"ERR_DATA_SPEC", "overflows", [&](DatasetSpec& s) { s.columns[0].width = kMax / 8; }},
+      {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { s.columns[0].width = 4; }},
+      {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { segment(s).byte_offset = 28; }},
+      {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { segment(s).byte_offset = -4; }},
+      {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { segment(s).byte_offset = kMax - 3; }},
+  };
+  for (const Case& c : cases) {
+    TwoSegments two;
+    c.change(two.spec);
+    check_throws(c.code, c.part, [&] { Dataset data(two.spec); });
+  }
+}
+
+TEST("data: a scan finds range, moments, histogram and non-finite values") {
+  constexpr int64_t kRows = 40, kWidth = 7;
+  std::vector<float> values(kRows * kWidth);
+  for (size_t i = 0; i < values.size(); i++) values[i] = 1000 + std::sin(static_cast<float>(i)) * 3;
+  values[11 * kWidth + 2] = NAN;
+  values[30 * kWidth] = -INFINITY;
+  const TemporaryFile file(values);
+  const Dataset data(
+      {{{file.path(), kRows * kWidth * 4}}, kRows, {{"latent", DType::F32, kWidth, {{0, 0, kRows, 0}}}}});
+  const int64_t from = 3, to = 38;
+  double sum = 0, min = INFINITY, max = -INFINITY;
+  int64_t count = 0;
+  std::vector<double> histogram(4);
+  for (int64_t i = from * kWidth; i < to * kWidth; i++) {
+    const double x = values[static_cast<size_t>(i)];
+    if (!std::isfinite(x)) continue;
+    sum += x;
+    count++;
+    min = std::min(min, x);
+    max = std::max(max, x);
+    if (x >= 999 && x <= 1001) histogram[static_cast<size_t>(std::min(3.0, (x - 999) / 0.5))] += 1;
+  }
+  double square = 0;
+  for (int64_t i = from * kWidth; i < to * kWidth; i++) {
+    const double x = values[static_cast<size_t>(i)];
+    if (std::isfinite(x))
+      square += (x - sum / static_cast<double>(count)) * (x - sum / static_cast<double>(count));
+  }
+  const ColumnScan scan = data.scan(0, from, to, 999, 1001, 4);
+  CHECK(scan.min == min && scan.max == max);
+  CHECK_CLOSE(std::fabs(scan.mean - sum / static_cast<double>(count)), 1e-9);
+  CHECK_CLOSE(std::fabs(scan.std - std::sqrt(square / static_cast<double>(count))), 1e-9);
+  CHECK(scan.non_finite == 2 && scan.first_non_finite_row == 11);
+  for (size_t i = 0; i < 4; i++) CHECK(scan.histogram[i] == histogram[i], "bin ", i);
+  const ColumnScan clean = data.scan(0, 0, 11, 0, 1, 0);
+  CHECK(clean.non_finite == 0 && clean.first_non_finite_row == -1 && clean.histogram.empty());
+  const ColumnScan none = data.scan(0, 5, 5, 0, 1, 2);
+  CHECK(std::isnan(none.mean) && std::isnan(none.min));
+  check_throws("ERR_DATA_ROW", "lie outside", [&] { data.scan(0, 0, kRows + 1, 0, 1, 1); });
+  check_throws("ERR_DATA_SPEC", "histogram", [&] { data.scan(0, 0, 1, 1, 1, 1); });
+}
+
+TEST("data: list offsets are regular, or the row is named") {
+  // More rows than one read takes, so that the boundary between reads is crossed.
+  constexpr int64_t kLists = 70000;
+  std::vector<int32_t> offsets{-1};
+  for (int64_t i = 0; i <= kLists; i++) offsets.push_back(static_cast<int32_t>(100 + 3 * i));
+  const TemporaryFile file(offsets);
+  const ListOffsets whole = check_list_offsets(file.path(), 4, kLists, 3, false);
+  CHECK(whole.first == 100 && whole.bad_row == -1);
+  CHECK(check_list_offsets(file.path(), 8, 10, 3, false).first == 103);
+  CHECK(check_list_offsets(file.path(), 4, 10, 4, false).bad_row == 0);
+  CHECK(check_list_offsets(file.path(), 0, 10, 3, false).bad_row == 0, "negative first offset");
+  offsets[65540] += 1;
+  const TemporaryFile broken(offsets);
+  const ListOffsets bad = check_list_offsets(broken.path(), 4, kLists, 3, false);
+  CHECK(bad.first == -1 && bad.bad_row == 65538, bad.bad_row);
+
+  const TemporaryFile wide(std::vector<int64_t>{int64_t{1} << 40, (int64_t{1} << 40) + 2, kMax});
+  CHECK(check_list_offsets(wide.path(), 0, 1, 2, true).first == int64_t{1} << 40);
+  CHECK(check_list_offsets(wide.path(), 0, 2, 2, true).bad_row == 1);
+  CHECK(check_list_offsets(wide.path(), 16, 0, 2, true).first == kMax);
+  check_throws("ERR_FILE_TRUNCATED", "lie outside", [&] { check_list_offsets(wide.path(), 0, 3, 2, true); });
+  check_throws("ERR_FILE_TRUNCATED", "lie outside",
+               [&] { check_list_offsets(wide.path(), kMax, 1, 2, true); });
+  check_throws("ERR_DATA_SPEC", "lists", [&] { check_list_offsets(wide.path(), 0, kMax, 2, true); });
+  check_throws("ERR_DATA_SPEC", "lists", [&] { check_list_offsets(wide.path(), 0, kMax / 4, 2, true); });
+  check_throws("ERR_FILE_OPEN", "No such file",
+               [&] { check_list_offsets(wide.path() + "-", 0, 1, 2, true); });
+}
