@@ -1,6 +1,6 @@
 /**
  * Errors as users meet them: a stable code, one sentence that names the thing and the value, and what to do about it.
- * `docs/errors.md` is generated from this table.
+ * `docs/reference/errors.md` is generated from this table.
  */
 export const ERRORS = {
   ERR_CONFIG: 'The configuration is invalid.',

@@ -1,0 +1,40 @@
+# Sourced: installs system packages where something they provide is missing. Debian and Ubuntu.
+#
+#   require_packages "what for" package:test ...   (each test is a command that succeeds where the package is there)
+#
+# Without root and without a usable sudo it prints the exact command to run and exits 2.
+
+require_packages() {
+  local purpose=$1 missing=()
+  shift
+  for entry in "$@"; do
+    bash -c "${entry#*:}" >/dev/null 2>&1 || missing+=("${entry%%:*}")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local install="apt-get install -y --no-install-recommends ${missing[*]}"
+  echo "Missing system packages ($purpose): ${missing[*]}"
+  if ! command -v apt-get >/dev/null; then
+    echo "There is no apt-get here. Install what these Debian packages hold, then run this again." >&2
+    exit 2
+  fi
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null || ! { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+      echo "Installing them needs root. Run this, then try again:" >&2
+      echo "  sudo apt-get update && sudo $install" >&2
+      exit 2
+    fi
+    as_root=(sudo)
+  fi
+  echo "Installing them: $install"
+  local log
+  log=$(mktemp)
+  if ! { "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 update &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 ${install#apt-get }; } \
+    >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    echo "apt-get failed; its whole output is in $log" >&2
+    exit 1
+  fi
+  rm -f "$log"
+}

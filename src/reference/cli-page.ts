@@ -1,0 +1,63 @@
+/** docs/reference/cli.md, from commander's definitions. */
+import type { Command } from 'commander';
+import { code, page, table } from './markdown.js';
+
+const INTRODUCTION = `Run it as \`npx orchestrator\` inside the repository. Errors read \`error ERR_CODE: message\` ([all codes](errors.md)).
+
+${table(
+  ['exit code', 'meaning'],
+  [
+    ['0', 'done'],
+    ['1', 'failed'],
+    ['2', 'wrong command line or configuration'],
+    ['130', 'interrupted by Ctrl-C, state saved'],
+    ['143', 'stopped by SIGTERM, state saved'],
+  ],
+)}`;
+
+export function cliPage(program: Command): string {
+  const sections = [...leafCommands(program, [])].map(({ command, path }) => section(command, path));
+  return page('Command line', 'src/cli/commands/', INTRODUCTION, ...sections);
+}
+
+interface Leaf {
+  command: Command;
+  /** Names from the program on: ["orchestrator", "config", "show"]. */
+  path: string[];
+}
+
+/** Commands that do something, in the order of --help. */
+export function* leafCommands(command: Command, parents: readonly string[]): Generator<Leaf> {
+  const path = [...parents, command.name()];
+  const children = command
+    .createHelp()
+    .visibleCommands(command)
+    .filter((child) => child.name() !== 'help');
+  if (children.length === 0) yield { command, path };
+  for (const child of children) yield* leafCommands(child, path);
+}
+
+function section(command: Command, path: readonly string[]): string {
+  const help = command.createHelp();
+  const parts = [
+    `## ${path.slice(1).join(' ')}`,
+    `${sentence(command.description())}`,
+    code(`${path.join(' ')} ${command.usage()}`),
+  ];
+  const parameters = [
+    ...help
+      .visibleArguments(command)
+      .map((argument) => [code(help.argumentTerm(argument)), help.argumentDescription(argument)]),
+    ...help
+      .visibleOptions(command)
+      .filter((option) => option.long !== '--help')
+      .map((option) => [code(help.optionTerm(option)), help.optionDescription(option)]),
+  ];
+  if (parameters.length > 0) parts.push(table(['argument or option', 'meaning'], parameters));
+  return parts.join('\n\n');
+}
+
+function sentence(text: string): string {
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return capital.endsWith('.') ? capital : `${capital}.`;
+}

@@ -1,0 +1,44 @@
+/** docs/reference/config.md and configs/schema.json, from the schema. */
+import { expectation, jsonSchema, type SchemaNode, unwrapNull } from '../config/describe.js';
+import { code, page, table } from './markdown.js';
+
+const INTRODUCTION = `A run is described by one YAML file. A value is taken from, in this order: the flag \`--set key=value\` (the value is YAML; repeatable),
+the environment variable \`ORCHESTRATOR_KEY\` (a dot becomes two underscores: \`ORCHESTRATOR_BATCH__MICRO=8\`), the file, the default.
+\`orchestrator config show CONFIG\` prints every effective value and where it came from. An unknown key is an error.
+
+With \`# yaml-language-server: $schema=schema.json\` as its first line a file under \`configs/\` is completed and checked by editors.`;
+
+export function configSchemaJson(): string {
+  const title = 'Configuration of an orchestrator run';
+  return `${JSON.stringify({ title, ...jsonSchema() }, null, 2)}\n`;
+}
+
+export function configPage(): string {
+  const rows: string[][] = [];
+  collect(jsonSchema(), '', rows);
+  const keys = table(['key', 'expects', 'default', 'meaning'], rows);
+  return page('Configuration', 'src/config/schema.ts', INTRODUCTION, keys);
+}
+
+function collect(node: SchemaNode, prefix: string, rows: string[][]): void {
+  const required = new Set(node.required ?? []);
+  for (const [name, child] of Object.entries(node.properties ?? {})) {
+    const key = `${prefix}${name}`;
+    const { node: inner, nullable } = unwrapNull(child);
+    const isMapping = inner.properties !== undefined;
+    const expects = isMapping ? `mapping${nullable ? ', or null' : ''}` : expectation(child);
+    rows.push([
+      code(key),
+      expects,
+      defaultText(child, required.has(name), isMapping),
+      child.description ?? '',
+    ]);
+    if (isMapping) collect(inner, `${key}.`, rows);
+  }
+}
+
+function defaultText(node: SchemaNode, required: boolean, isMapping: boolean): string {
+  if (required) return 'required';
+  if (isMapping && node.default !== null) return 'see below';
+  return code(JSON.stringify(node.default));
+}

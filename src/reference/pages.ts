@@ -1,0 +1,14 @@
+/** Every generated page and file, by its path in the repository. */
+import { buildProgram } from '../cli/program.js';
+import { cliPage } from './cli-page.js';
+import { configPage, configSchemaJson } from './config-page.js';
+import { errorsPage } from './errors-page.js';
+
+export function generatedFiles(): Map<string, string> {
+  return new Map([
+    ['configs/schema.json', configSchemaJson()],
+    ['docs/reference/cli.md', cliPage(buildProgram())],
+    ['docs/reference/config.md', configPage()],
+    ['docs/reference/errors.md', errorsPage()],
+  ]);
+}
