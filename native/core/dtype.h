@@ -9,9 +9,7 @@ namespace orch {
 enum class DType : uint8_t { F32, BF16, F16 };
 
 inline size_t size_of(DType t) { return t == DType::F32 ? 4 : 2; }
-inline const char* name_of(DType t) {
-  return t == DType::F32 ? "F32" : t == DType::BF16 ? "BF16" : "F16";
-}
+inline const char* name_of(DType t) { return t == DType::F32 ? "F32" : t == DType::BF16 ? "BF16" : "F16"; }
 
 /// bfloat16: the upper half of an IEEE binary32. A storage type; arithmetic happens in fp32.
 struct bf16 {

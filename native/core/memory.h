@@ -1,4 +1,5 @@
-// Aligned, counted memory. Everything large that the core owns comes from here, so that `memory()` tells the truth.
+// Aligned, counted memory. Everything large that the core owns comes from here, so that `memory()` tells the
+// truth.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -19,8 +19,8 @@ class Pool {
   /// Runs `job` on the driver thread after those posted before it. Jobs must not throw.
   void post(std::function<void()> job);
 
-  /// Calls piece(index, thread) for every index < count, spread over the threads; for jobs on the driver only.
-  /// The first exception is rethrown when all have ended.
+  /// Calls piece(index, thread) for every index < count, spread over the threads; for jobs on the driver
+  /// only. The first exception is rethrown when all have ended.
   void parallel(int64_t count, const std::function<void(int64_t index, int thread)>& piece);
 
   int threads() const { return static_cast<int>(helpers_.size()) + 1; }

@@ -13,7 +13,8 @@ class Executor {
 
   /// Values of Kind::Input, by their index.
   void bind_input(int64_t index, void* data);
-  /// Flat arrays: fp32 weights, their bf16 copy (null in fp32 mode), and the slot's gradient (null without backward).
+  /// Flat arrays: fp32 weights, their bf16 copy (null in fp32 mode), and the slot's gradient (null without
+  /// backward).
   void bind_flat(float* weights, bf16* weights16, float* gradient);
   /// Runs all nodes; after(i) is called when node i has ended.
   void run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after);

@@ -32,7 +32,8 @@ Ref Graph::push(Value v) {
   return {static_cast<int32_t>(values_.size()) - 1};
 }
 Ref Graph::input(std::string name, DType dtype, Shape shape, int64_t index, bool requires_grad) {
-  return push({std::move(name), dtype, std::move(shape), Kind::Input, index, requires_grad, false, DType::F32});
+  return push(
+      {std::move(name), dtype, std::move(shape), Kind::Input, index, requires_grad, false, DType::F32});
 }
 Ref Graph::parameter(std::string name, DType dtype, Shape shape, int64_t offset) {
   return push({std::move(name), dtype, std::move(shape), Kind::Parameter, offset, true, false, DType::F32});
@@ -112,7 +113,8 @@ size_t Graph::plan() {
     const Value& v = values_[i];
     if (v.kind != Kind::Activation || first[i] < 0) continue;
     size_t bytes = (static_cast<size_t>(elements(v.shape)) * size_of(v.dtype) + kAlign - 1) / kAlign * kAlign;
-    lives.push_back({static_cast<int32_t>(i), first[i], v.keep ? static_cast<int64_t>(nodes_.size()) : last[i], bytes});
+    lives.push_back(
+        {static_cast<int32_t>(i), first[i], v.keep ? static_cast<int64_t>(nodes_.size()) : last[i], bytes});
   }
   // Greedy by size: the largest first, each at the lowest offset that is free during its whole life.
   std::sort(lives.begin(), lives.end(), [](const Life& a, const Life& b) {

@@ -1,5 +1,6 @@
-// A static graph: built once for a batch shape by functions that append values and nodes (native/ops), differentiated
-// in reverse, planned into one arena, and executed as a flat list. It knows nothing of the model.
+// A static graph: built once for a batch shape by functions that append values and nodes (native/ops),
+// differentiated in reverse, planned into one arena, and executed as a flat list. It knows nothing of the
+// model.
 #pragma once
 #include <functional>
 #include <memory>
@@ -17,9 +18,9 @@ int64_t elements(const Shape& s);
 
 /// Where a value's bytes live.
 enum class Kind : uint8_t {
-  Input,       ///< given by the caller for each execution, by index
-  Parameter,   ///< in the flat arrays of weights, at an element offset: fp32 master or its bf16 copy, by dtype
-  Gradient,    ///< in the flat fp32 gradient of a slot, at an element offset
+  Input,      ///< given by the caller for each execution, by index
+  Parameter,  ///< in the flat arrays of weights, at an element offset: fp32 master or its bf16 copy, by dtype
+  Gradient,   ///< in the flat fp32 gradient of a slot, at an element offset
   Activation,  ///< in the arena
 };
 
@@ -28,9 +29,10 @@ struct Value {
   DType dtype;
   Shape shape;
   Kind kind;
-  int64_t offset = 0;      ///< Input: index; Parameter, Gradient: elements; Activation: bytes in the arena, once planned
+  int64_t offset =
+      0;  ///< Input: index; Parameter, Gradient: elements; Activation: bytes in the arena, once planned
   bool requires_grad = false;
-  bool keep = false;       ///< lives to the end of the execution (an output)
+  bool keep = false;                  ///< lives to the end of the execution (an output)
   DType gradient_dtype = DType::F32;  ///< in which its gradient is gathered
 };
 
@@ -46,8 +48,8 @@ struct Run {
   void* const* pointers;  ///< by value index
   const Ref* inputs;
   const Ref* outputs;
-  void* scratch;                          ///< 64-byte aligned, as many bytes as the op asked for
-  kernels::AttentionStats* statistics;    ///< one entry per attention of the graph, or null
+  void* scratch;                        ///< 64-byte aligned, as many bytes as the op asked for
+  kernels::AttentionStats* statistics;  ///< one entry per attention of the graph, or null
 
   template <class T>
   const T* in(int i) const {
@@ -118,8 +120,10 @@ class Graph {
 
   void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
   template <class F>
-  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, size_t scratch = 0) {
-    append(std::make_unique<LambdaOp<F>>(name, scratch, std::move(run)), std::move(inputs), std::move(outputs));
+  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run,
+              size_t scratch = 0) {
+    append(std::make_unique<LambdaOp<F>>(name, scratch, std::move(run)), std::move(inputs),
+           std::move(outputs));
   }
   /// Registers the backward rule of what was just appended.
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
@@ -140,7 +144,8 @@ class Graph {
   size_t plan();
   size_t arena_bytes() const { return arena_bytes_; }
   size_t scratch_bytes() const;
-  /// Index of the last node that writes a Gradient value in the element range [offset, offset + length); -1: none.
+  /// Index of the last node that writes a Gradient value in the element range [offset, offset + length); -1:
+  /// none.
   int64_t last_writer(int64_t offset, int64_t length) const;
 
  private:

@@ -15,7 +15,13 @@ class Builder {
  public:
   Builder(ModelGraph& out, const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
           const GraphOptions& options)
-      : out_(out), g_(out.graph), spec_(spec), table_(table), shape_(shape), options_(options), t_(options.compute) {}
+      : out_(out),
+        g_(out.graph),
+        spec_(spec),
+        table_(table),
+        shape_(shape),
+        options_(options),
+        t_(options.compute) {}
 
   void build() {
     const int64_t samples = shape_.samples, tokens = image_tokens();
@@ -23,7 +29,8 @@ class Builder {
     const graph::Shape picture{samples, spec_.latent_channels, shape_.height, shape_.width};
     Ref z = g_.input("input.z_t", DType::F32, picture, kZ, wanted);
     Ref timestep = g_.input("timestep", DType::F32, {samples}, kTimestep);
-    Ref context_in = g_.input("input.context", t_, {samples * shape_.context_tokens, spec_.context_dim}, kContext, wanted);
+    Ref context_in =
+        g_.input("input.context", t_, {samples * shape_.context_tokens, spec_.context_dim}, kContext, wanted);
     Ref pooled = g_.input("input.pooled", t_, {samples, spec_.pooled_dim}, kPooled, wanted);
     Ref position = g_.input("position", DType::F32, {tokens, spec_.hidden()}, kPosition);
 
@@ -90,7 +97,8 @@ class Builder {
   }
   /// x + gate * proj(attention)
   Ref attention_output(const std::string& attention, Ref x, Ref attended, const Chunk& gate) {
-    return ops::gate_residual(g_, x, ops::linear(g_, attended, linear(attention + ".proj"), t_), gate, shape_.samples);
+    return ops::gate_residual(g_, x, ops::linear(g_, attended, linear(attention + ".proj"), t_), gate,
+                              shape_.samples);
   }
   /// x + gate * mlp(modulate(norm(x)))
   Ref feed_forward(const std::string& of, Ref x, Ref mod) {
@@ -113,13 +121,13 @@ class Builder {
 
     // The last block's text side gives keys and values only.
     auto attended = ops::joint_attention(
-        g_, {stream(cb + ".attn", cn, shape_.context_tokens), stream(xb + ".attn", xn, image_tokens())}, samples,
-        spec_.heads, last);
+        g_, {stream(cb + ".attn", cn, shape_.context_tokens), stream(xb + ".attn", xn, image_tokens())},
+        samples, spec_.heads, last);
     out_.attentions.push_back("block " + std::to_string(index));
     Ref attended2;
     if (dual) {
-      attended2 =
-          ops::joint_attention(g_, {stream(xb + ".attn2", xn2, image_tokens())}, samples, spec_.heads, false)[0];
+      attended2 = ops::joint_attention(g_, {stream(xb + ".attn2", xn2, image_tokens())}, samples, spec_.heads,
+                                       false)[0];
       out_.attentions.push_back("block " + std::to_string(index) + " attn2");
     }
 
@@ -143,8 +151,8 @@ class Builder {
 
 }  // namespace
 
-std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
-                                        const GraphOptions& options) {
+std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table,
+                                        const BatchShape& shape, const GraphOptions& options) {
   auto out = std::make_unique<ModelGraph>();
   Builder(*out, spec, table, shape, options).build();
   return out;

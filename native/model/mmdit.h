@@ -1,5 +1,5 @@
-// The MM-DiT of SD3 and SD3.5 (paper section 4; docs/model.md): parameters by their official names, and the forward
-// pass as a graph.
+// The MM-DiT of SD3 and SD3.5 (paper section 4; docs/model.md): parameters by their official names, and the
+// forward pass as a graph.
 #pragma once
 #include <string>
 #include <vector>
@@ -31,8 +31,8 @@ struct Bucket {
   int64_t offset, length;
 };
 
-/// All parameters, grouped in buckets in the order in which the backward pass completes them: the final layer with the
-/// last block, then block by block, then the embedders.
+/// All parameters, grouped in buckets in the order in which the backward pass completes them: the final layer
+/// with the last block, then block by block, then the embedders.
 struct ParameterTable {
   explicit ParameterTable(const ModelSpec& spec);
   const Parameter& operator[](const std::string& name) const;
@@ -54,23 +54,23 @@ struct BatchShape {
 struct ModelGraph {
   graph::Graph graph;
   graph::Ref velocity, loss;
-  graph::Ref z, context, pooled;          ///< inputs, whose gradients may be asked for
-  std::vector<std::string> attentions;    ///< names, in the order of the statistics
+  graph::Ref z, context, pooled;        ///< inputs, whose gradients may be asked for
+  std::vector<std::string> attentions;  ///< names, in the order of the statistics
   double forward_flops = 0;
 };
 
 struct GraphOptions {
-  DType compute;              ///< F32 or BF16: matmul operands and stored activations
+  DType compute;  ///< F32 or BF16: matmul operands and stored activations
   bool backward;
   bool input_gradients = false;
 };
 
 /// Builds, differentiates and plans the graph.
-std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
-                                        const GraphOptions& options);
+std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table,
+                                        const BatchShape& shape, const GraphOptions& options);
 
-/// The sin-cos table [P * P, hidden] (rows y * P + x): the first half of the channels encodes the column, the second
-/// the row; sine first; omega_j = 10000^(-j / (hidden / 4)).
+/// The sin-cos table [P * P, hidden] (rows y * P + x): the first half of the channels encodes the column, the
+/// second the row; sine first; omega_j = 10000^(-j / (hidden / 4)).
 void position_table(const ModelSpec& spec, float* out);
 /// The centre of the table for a grid of height x width patches: [height * width, hidden].
 void crop_positions(const ModelSpec& spec, const float* table, int64_t height, int64_t width, float* out);

@@ -25,8 +25,8 @@ void ModelSpec::check() const {
   positive(pos_embed_max_size, 4096, "pos_embed_max_size");
   for (int64_t b : dual_attention)
     if (b < 0 || b >= depth)
-      throw Error("ERR_MODEL_SPEC", "dual_attention names block " + std::to_string(b) + " of a model of depth " +
-                                        std::to_string(depth));
+      throw Error("ERR_MODEL_SPEC", "dual_attention names block " + std::to_string(b) +
+                                        " of a model of depth " + std::to_string(depth));
 }
 
 ParameterTable::ParameterTable(const ModelSpec& spec) {

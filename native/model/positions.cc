@@ -10,7 +10,8 @@ void position_table(const ModelSpec& spec, float* out) {
   const int64_t side = spec.pos_embed_max_size, h = spec.hidden(), quarter = h / 4;
   auto encode = [&](double position, float* to) {
     for (int64_t j = 0; j < quarter; ++j) {
-      const double angle = position * std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(quarter));
+      const double angle =
+          position * std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(quarter));
       to[j] = static_cast<float>(std::sin(angle));
       to[quarter + j] = static_cast<float>(std::cos(angle));
     }

@@ -38,34 +38,35 @@ struct Joint {
 };
 
 template <class T>
-void append_split(Graph& g, const AttentionStream& s, const Joint& j, Ref rstd_q, Ref rstd_k, const HeadDims& d) {
+void append_split(Graph& g, const AttentionStream& s, const Joint& j, Ref rstd_q, Ref rstd_k,
+                  const HeadDims& d) {
   g.append("split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
            [=](const graph::Run& r) {
              kernels::cpu().typed<T>().split_heads(r.out<T>(0), r.out<T>(1), r.out<T>(2), r.out<float>(3),
-                                                   r.out<float>(4), r.in<T>(0), r.in<float>(1), r.in<float>(2), d);
+                                                   r.out<float>(4), r.in<T>(0), r.in<float>(1),
+                                                   r.in<float>(2), d);
            });
 }
 
 template <class T>
-void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStream& s, const Joint& dj, Ref rstd_q,
-                           Ref rstd_k, const HeadDims& d) {
+void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStream& s, const Joint& dj,
+                           Ref rstd_q, Ref rstd_k, const HeadDims& d) {
   Ref dqkv = g.activation("d " + g[s.qkv].name, g[s.qkv].dtype, g[s.qkv].shape);
   Ref dgamma_q = s.norm_q ? g.gradient(g[s.norm_q]) : Ref{};
   Ref dgamma_k = s.norm_k ? g.gradient(g[s.norm_k]) : Ref{};
-  g.append("split heads, qk norm backward",
-           {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k}, {dqkv, dgamma_q, dgamma_k},
-           [=](const graph::Run& r) {
+  g.append("split heads, qk norm backward", {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k},
+           {dqkv, dgamma_q, dgamma_k}, [=](const graph::Run& r) {
              kernels::cpu().typed<T>().split_heads_backward(
-                 r.out<T>(0), r.out<float>(1), r.out<float>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2), r.in<T>(3),
-                 r.in<float>(4), r.in<float>(5), r.in<float>(6), r.in<float>(7), d);
+                 r.out<T>(0), r.out<float>(1), r.out<float>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2),
+                 r.in<T>(3), r.in<float>(4), r.in<float>(5), r.in<float>(6), r.in<float>(7), d);
            });
   reverse.set(s.qkv, dqkv);
 }
 
 }  // namespace
 
-std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& streams, int64_t samples, int64_t heads,
-                                 bool queries_of_last_only) {
+std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& streams, int64_t samples,
+                                 int64_t heads, bool queries_of_last_only) {
   const DType t = g[streams[0].qkv].dtype;
   const int64_t width = heads * kHeadDim;
   int64_t tokens = 0;
@@ -78,7 +79,8 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   const AttentionDims d{samples, heads, tokens, queries_of_last_only ? split : 0, split};
   const double flops = 4.0 * samples * heads * (tokens - d.first_query) * tokens * kHeadDim;
   const graph::Shape joint_shape{samples, heads, tokens, kHeadDim};
-  const Joint j{g.activation("q", t, joint_shape), g.activation("k", t, joint_shape), g.activation("v", t, joint_shape)};
+  const Joint j{g.activation("q", t, joint_shape), g.activation("k", t, joint_shape),
+                g.activation("v", t, joint_shape)};
 
   struct Split {
     AttentionStream stream;
@@ -108,9 +110,10 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
     const size_t scratch = kernels::cpu().typed<T>().attention_scratch_bytes(d);
     g.append(attention_op("attention", scratch, flops,
                           [=](const graph::Run& r) {
-                            kernels::cpu().typed<T>().attention(
-                                r.out<T>(0), r.out<T>(1), r.out<float>(2), r.statistics ? r.statistics + index : nullptr,
-                                r.in<T>(0), r.in<T>(1), r.in<T>(2), d, r.scratch);
+                            kernels::cpu().typed<T>().attention(r.out<T>(0), r.out<T>(1), r.out<float>(2),
+                                                                r.statistics ? r.statistics + index : nullptr,
+                                                                r.in<T>(0), r.in<T>(1), r.in<T>(2), d,
+                                                                r.scratch);
                           }),
              {j.q, j.k, j.v}, {out0, out1, lse});
   });
@@ -125,13 +128,14 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
       g.append(attention_op("attention backward", scratch, 2.5 * flops,
                             [=](const graph::Run& r) {
                               kernels::cpu().typed<T>().attention_backward(
-                                  r.out<T>(0), r.out<T>(1), r.out<T>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2), r.in<T>(3),
-                                  r.in<float>(4), r.in<T>(5), r.in<T>(6), r.in<T>(7), d, r.scratch);
+                                  r.out<T>(0), r.out<T>(1), r.out<T>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2),
+                                  r.in<T>(3), r.in<float>(4), r.in<T>(5), r.in<T>(6), r.in<T>(7), d,
+                                  r.scratch);
                             }),
                {dout0, dout1, out0, out1, lse, j.q, j.k, j.v}, {dj.q, dj.k, dj.v});
       for (const Split& p : splits)
-        append_split_backward<T>(g, reverse, p.stream, {p.queries ? dj.q : Ref{}, dj.k, dj.v}, p.rstd_q, p.rstd_k,
-                                 p.dims);
+        append_split_backward<T>(g, reverse, p.stream, {p.queries ? dj.q : Ref{}, dj.k, dj.v}, p.rstd_q,
+                                 p.rstd_k, p.dims);
     });
   });
   return streams.size() == 2 ? std::vector<Ref>{out0, out1} : std::vector<Ref>{out1};

@@ -53,7 +53,8 @@ Ref silu(Graph& g, Ref x, DType out) {
     Ref before = reverse.of(x);
     Ref dx = g.activation("d " + g[x].name, DType::F32, g[x].shape);
     g.append("silu backward", {dy, x, before}, {dx}, [=](const graph::Run& r) {
-      kernels::cpu().typed<float>().silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0), r.in<float>(1), n);
+      kernels::cpu().typed<float>().silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0),
+                                                  r.in<float>(1), n);
     });
     reverse.set(x, dx);
   });
@@ -66,8 +67,9 @@ Ref add(Graph& g, Ref a, Ref b) {
   if (g[b].dtype != t || g[a].shape != g[b].shape) throw Error("ERR_INTERNAL", "add: shapes or types differ");
   Ref y = g.activation("sum", t, g[a].shape);
   typed(t, [&]<class T>(T) {
-    g.append("add", {a, b}, {y},
-             [=](const graph::Run& r) { kernels::cpu().typed<T>().add(r.out<T>(0), r.in<T>(0), r.in<T>(1), n); });
+    g.append("add", {a, b}, {y}, [=](const graph::Run& r) {
+      kernels::cpu().typed<T>().add(r.out<T>(0), r.in<T>(0), r.in<T>(1), n);
+    });
   });
   g.on_reverse([=](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);

@@ -19,11 +19,13 @@ Ref timestep_embedding(Graph& g, Ref timesteps, DType out) {
 Ref patchify(Graph& g, Ref z, int64_t patch, DType out) {
   const auto s = g[z].shape;
   const kernels::PatchDims d{s[0], s[1], s[2], s[3], patch};
-  if (s[2] % patch || s[3] % patch) throw Error("ERR_TENSOR_SHAPE", "Latent height and width must be multiples of patch");
+  if (s[2] % patch || s[3] % patch)
+    throw Error("ERR_TENSOR_SHAPE", "Latent height and width must be multiples of patch");
   Ref y = g.activation("patches", out, {s[0] * (s[2] / patch) * (s[3] / patch), s[1] * patch * patch});
   typed(out, [&]<class T>(T) {
-    g.append("patchify", {z}, {y},
-             [=](const graph::Run& r) { kernels::cpu().typed<T>().patchify(r.out<T>(0), r.in<float>(0), d); });
+    g.append("patchify", {z}, {y}, [=](const graph::Run& r) {
+      kernels::cpu().typed<T>().patchify(r.out<T>(0), r.in<float>(0), d);
+    });
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
@@ -39,7 +41,8 @@ Ref patchify(Graph& g, Ref z, int64_t patch, DType out) {
   return y;
 }
 
-Ref unpatchify(Graph& g, Ref x, int64_t samples, int64_t channels, int64_t height, int64_t width, int64_t patch) {
+Ref unpatchify(Graph& g, Ref x, int64_t samples, int64_t channels, int64_t height, int64_t width,
+               int64_t patch) {
   const kernels::PatchDims d{samples, channels, height, width, patch};
   Ref v = g.activation("velocity", DType::F32, {samples, channels, height, width});
   g.append("unpatchify", {x}, {v},
@@ -48,8 +51,9 @@ Ref unpatchify(Graph& g, Ref x, int64_t samples, int64_t channels, int64_t heigh
     Ref dv = reverse.of(v);
     if (!dv) return;
     Ref dx = g.activation("d " + g[x].name, DType::F32, g[x].shape);
-    g.append("unpatchify backward", {dv}, {dx},
-             [=](const graph::Run& r) { kernels::cpu().raw.unpatchify_backward(r.out<float>(0), r.in<float>(0), d); });
+    g.append("unpatchify backward", {dv}, {dx}, [=](const graph::Run& r) {
+      kernels::cpu().raw.unpatchify_backward(r.out<float>(0), r.in<float>(0), d);
+    });
     reverse.set(x, dx);
   });
   return v;
@@ -81,8 +85,8 @@ Ref mean_squared_error(Graph& g, Ref v, Ref target, Ref grad_scale) {
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dv = g.activation("d velocity", DType::F32, g[v].shape);
     g.append("mean squared error backward", {v, target, grad_scale}, {loss, dv}, [=](const graph::Run& r) {
-      kernels::cpu().raw.mse(r.out<float>(0), r.out<float>(1), r.in<float>(0), r.in<float>(1), r.in<float>(2), samples,
-                             n);
+      kernels::cpu().raw.mse(r.out<float>(0), r.out<float>(1), r.in<float>(0), r.in<float>(1), r.in<float>(2),
+                             samples, n);
     });
     reverse.set(v, dv);
   });

@@ -37,24 +37,24 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
   if (graph::elements(g[w.weight].shape) != in * width || g[w.weight].dtype != t)
     throw Error("ERR_INTERNAL", "linear: " + g[w.weight].name + " does not fit its input " + g[x].name);
   Ref y = g.activation(g[w.weight].name + " y", out, {rows, width});
-  g.append(std::make_unique<MatmulOp>("linear",
-                                      MatmulSpec{rows, width, in, t, t, out, false, true, bool(w.bias), false}),
+  g.append(std::make_unique<MatmulOp>(
+               "linear", MatmulSpec{rows, width, in, t, t, out, false, true, bool(w.bias), false}),
            {x, w.weight, w.bias}, {y});
   g.on_reverse([=, &g](graph::Reverse& d) {
     Ref dy = d.of(y);
     if (!dy) return;
     if (w.bias) append_column_sum(g, dy, g.gradient(g[w.bias]), rows, width);
     dy = convert(g, dy, t);  // for the matmuls; the bias's gradient comes from what was not rounded
-    g.append(std::make_unique<MatmulOp>("linear dW",
-                                        MatmulSpec{width, in, rows, t, t, DType::F32, true, false, false, false}),
+    g.append(std::make_unique<MatmulOp>(
+                 "linear dW", MatmulSpec{width, in, rows, t, t, DType::F32, true, false, false, false}),
              {dy, x, {}}, {g.gradient(g[w.weight])});
     if (!d.wanted(x)) return;
     // Many layers read the conditioning vector: its gradient gathers in place.
     Ref dx = d.of(x);
     const bool accumulate = bool(dx);
     if (!dx) dx = g.activation("d " + g[x].name, g[x].gradient_dtype, g[x].shape);
-    g.append(std::make_unique<MatmulOp>(
-                 "linear dX", MatmulSpec{rows, in, width, t, t, g[dx].dtype, false, false, false, accumulate}),
+    g.append(std::make_unique<MatmulOp>("linear dX", MatmulSpec{rows, in, width, t, t, g[dx].dtype, false,
+                                                                false, false, accumulate}),
              {dy, w.weight, {}, accumulate ? dx : Ref{}}, {dx});
     d.set(x, dx);
   });

@@ -16,11 +16,14 @@ dnnl::engine& cpu_engine() {
 }
 
 memory::data_type type_of(DType t) {
-  return t == DType::F32 ? memory::data_type::f32 : t == DType::BF16 ? memory::data_type::bf16 : memory::data_type::f16;
+  return t == DType::F32    ? memory::data_type::f32
+         : t == DType::BF16 ? memory::data_type::bf16
+                            : memory::data_type::f16;
 }
 
 memory::desc matrix(int64_t rows, int64_t columns, DType t, bool transposed) {
-  return memory::desc({rows, columns}, type_of(t), transposed ? memory::dims{1, rows} : memory::dims{columns, 1});
+  return memory::desc({rows, columns}, type_of(t),
+                      transposed ? memory::dims{1, rows} : memory::dims{columns, 1});
 }
 
 }  // namespace
@@ -45,8 +48,9 @@ Matmul::Matmul(const MatmulSpec& s) : spec_(s), impl_(std::make_unique<Impl>()) 
     }
     if (s.bias) impl_->bias = memory::desc({1, s.n}, memory::data_type::f32, memory::format_tag::ab);
 #if DNNL_VERSION_MAJOR >= 3
-    auto pd = s.bias ? dnnl::matmul::primitive_desc(cpu_engine(), impl_->a, impl_->b, impl_->bias, impl_->c, attr)
-                     : dnnl::matmul::primitive_desc(cpu_engine(), impl_->a, impl_->b, impl_->c, attr);
+    auto pd =
+        s.bias ? dnnl::matmul::primitive_desc(cpu_engine(), impl_->a, impl_->b, impl_->bias, impl_->c, attr)
+               : dnnl::matmul::primitive_desc(cpu_engine(), impl_->a, impl_->b, impl_->c, attr);
 #else
     auto d = s.bias ? dnnl::matmul::desc(impl_->a, impl_->b, impl_->bias, impl_->c)
                     : dnnl::matmul::desc(impl_->a, impl_->b, impl_->c);
@@ -56,9 +60,9 @@ Matmul::Matmul(const MatmulSpec& s) : spec_(s), impl_(std::make_unique<Impl>()) 
     impl_->name = pd.impl_info_str();
     impl_->primitive = dnnl::matmul(pd);
   } catch (const dnnl::error& e) {
-    throw Error("ERR_ONEDNN", "oneDNN cannot multiply " + std::to_string(s.m) + "x" + std::to_string(s.k) + " by " +
-                                  std::to_string(s.k) + "x" + std::to_string(s.n) + " in " + name_of(s.a) + ": " +
-                                  e.what());
+    throw Error("ERR_ONEDNN", "oneDNN cannot multiply " + std::to_string(s.m) + "x" + std::to_string(s.k) +
+                                  " by " + std::to_string(s.k) + "x" + std::to_string(s.n) + " in " +
+                                  name_of(s.a) + ": " + e.what());
   }
 }
 Matmul::~Matmul() = default;

@@ -40,8 +40,8 @@ Ref layer_norm_modulate(Graph& g, Ref x, const Chunk& shift, const Chunk& scale,
                [=](const graph::Run& r) {
                  float* dm = r.out<float>(1);
                  kernels::cpu().typed<T>().layer_norm_modulate_backward(
-                     r.out<T>(0), r.in<T>(5), dm + at_shift, dm + at_scale, r.in<T>(0), r.in<T>(1), r.in<float>(2),
-                     r.in<float>(3), r.in<float>(4) + at_scale, d);
+                     r.out<T>(0), r.in<T>(5), dm + at_shift, dm + at_scale, r.in<T>(0), r.in<T>(1),
+                     r.in<float>(2), r.in<float>(3), r.in<float>(4) + at_scale, d);
                });
     });
     reverse.set(x, dx);
@@ -68,8 +68,8 @@ Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples) {
     Ref dmod = reverse.shared(mod, DType::F32);
     typed(t, [&]<class T>(T) {
       g.append("gate, residual backward", {dout, y, mod}, {dy, dmod}, [=](const graph::Run& r) {
-        kernels::cpu().typed<T>().gate_residual_backward(r.out<T>(0), r.out<float>(1) + at, r.in<T>(0), r.in<T>(1),
-                                                         r.in<float>(2) + at, d);
+        kernels::cpu().typed<T>().gate_residual_backward(r.out<T>(0), r.out<float>(1) + at, r.in<T>(0),
+                                                         r.in<T>(1), r.in<float>(2) + at, d);
       });
     });
     reverse.set(y, dy);

@@ -1,0 +1,59 @@
+// Registration, and the functions that need no handle.
+#include <omp.h>
+
+#include <thread>
+
+#include "../kernels/kernels.h"
+#include "../ops/matmul.h"
+#include "../ops/peak.h"
+#include "convert.h"
+#include "objects.h"
+
+namespace orch::addon {
+namespace {
+
+Napi::Value host(const Napi::CallbackInfo& info) {
+  auto o = Napi::Object::New(info.Env());
+  o.Set("isa", kernels::cpu().isa);
+  o.Set("fastBf16", kernels::cpu().fast_bf16);
+  o.Set("onednn", ops::onednn_version());
+  o.Set("processors", static_cast<double>(omp_get_num_procs()));
+  return o;
+}
+
+Napi::Value add_into(const Napi::CallbackInfo& info) {
+  auto dst = typed_array<float>(info[0], "dst"), src = typed_array<float>(info[1], "src");
+  if (dst.ElementLength() != src.ElementLength() || dst.ElementLength() > 262144)
+    wrong(info.Env(), "dst and src", "arrays of equal length, at most 262144 elements,");
+  kernels::cpu().raw.add_into(dst.Data(), src.Data(), static_cast<int64_t>(dst.ElementLength()));
+  return info.Env().Undefined();
+}
+
+Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
+  const std::string precision = info[0].ToString();
+  const DType t = precision == "bf16" ? DType::BF16 : DType::F32;
+  const auto at = [&](int i) { return info[i].ToNumber().DoubleValue(); };
+  const int64_t m = at(1), n = at(2), k = at(3);
+  const int threads = at(4);
+  const double seconds = at(5);
+  return promise<double>(
+      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr,
+      [=] { return ops::matmul_peak(t, m, n, k, threads, seconds); },
+      [](Napi::Env env, double& v) { return Napi::Number::New(env, v); });
+}
+
+Napi::Object initialize(Napi::Env, Napi::Object exports) {
+  method(exports, "host", host);
+  method(exports, "createEngine", create_engine);
+  method(exports, "openDataset", open_dataset);
+  method(exports, "checkListOffsets", check_list_offsets);
+  method(exports, "addInto", add_into);
+  method(exports, "matmulPeak", matmul_peak);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(orchestrator, initialize)
+
+}  // namespace orch::addon

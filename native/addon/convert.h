@@ -1,0 +1,109 @@
+// JavaScript values to C++ and back. Types are checked here: a wrong one is ERR_NATIVE_ARGUMENT and names the
+// property.
+#pragma once
+#include <napi.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "promise.h"
+
+namespace orch::addon {
+
+[[noreturn]] inline void wrong(Napi::Env env, const std::string& what, const char* expected) {
+  throw to_js(env, "ERR_NATIVE_ARGUMENT", "Expected " + std::string(expected) + " for " + what);
+}
+
+inline Napi::Value property(const Napi::Object& o, const char* name) { return o.Get(name); }
+
+inline double number(const Napi::Object& o, const char* name) {
+  Napi::Value v = o.Get(name);
+  if (!v.IsNumber()) wrong(o.Env(), name, "a number");
+  return v.As<Napi::Number>().DoubleValue();
+}
+/// An integer that a double holds exactly.
+inline int64_t integer(const Napi::Object& o, const char* name) {
+  const double v = number(o, name);
+  if (!(std::abs(v) <= 9007199254740991.0) || v != std::floor(v)) wrong(o.Env(), name, "an integer");
+  return static_cast<int64_t>(v);
+}
+inline bool boolean(const Napi::Object& o, const char* name) {
+  Napi::Value v = o.Get(name);
+  if (!v.IsBoolean()) wrong(o.Env(), name, "a boolean");
+  return v.As<Napi::Boolean>().Value();
+}
+inline std::string string(const Napi::Object& o, const char* name) {
+  Napi::Value v = o.Get(name);
+  if (!v.IsString()) wrong(o.Env(), name, "a string");
+  return v.As<Napi::String>().Utf8Value();
+}
+inline Napi::Object object(const Napi::Value& v, const char* name) {
+  if (!v.IsObject()) wrong(v.Env(), name, "an object");
+  return v.As<Napi::Object>();
+}
+inline Napi::Array array(const Napi::Object& o, const char* name) {
+  Napi::Value v = o.Get(name);
+  if (!v.IsArray()) wrong(o.Env(), name, "an array");
+  return v.As<Napi::Array>();
+}
+inline uint64_t bigint(const Napi::Value& v, const char* name) {
+  if (!v.IsBigInt()) wrong(v.Env(), name, "a bigint");
+  bool lossless = false;
+  const uint64_t out = v.As<Napi::BigInt>().Uint64Value(&lossless);
+  if (!lossless) wrong(v.Env(), name, "a bigint of 64 bits without sign");
+  return out;
+}
+
+template <class T>
+constexpr napi_typedarray_type typed_array_type();
+template <>
+constexpr napi_typedarray_type typed_array_type<float>() {
+  return napi_float32_array;
+}
+template <>
+constexpr napi_typedarray_type typed_array_type<double>() {
+  return napi_float64_array;
+}
+template <>
+constexpr napi_typedarray_type typed_array_type<uint8_t>() {
+  return napi_uint8_array;
+}
+
+template <class T>
+Napi::TypedArrayOf<T> typed_array(const Napi::Value& v, const char* name) {
+  if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != typed_array_type<T>())
+    wrong(v.Env(), name, "a typed array of another element type");
+  return v.As<Napi::TypedArrayOf<T>>();
+}
+template <class T>
+std::vector<T> copy(const Napi::Object& o, const char* name) {
+  auto a = typed_array<T>(o.Get(name), name);
+  return {a.Data(), a.Data() + a.ElementLength()};
+}
+/// Float64Array of whole numbers.
+template <class T>
+std::vector<T> copy_integers(const Napi::Object& o, const char* name) {
+  auto a = typed_array<double>(o.Get(name), name);
+  std::vector<T> out(a.ElementLength());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double v = a[i];
+    if (!(v >= 0 && v <= 9007199254740991.0) || v != std::floor(v)) wrong(o.Env(), name, "whole numbers");
+    out[i] = static_cast<T>(v);
+  }
+  return out;
+}
+
+template <class T>
+Napi::TypedArrayOf<T> to_typed_array(Napi::Env env, const std::vector<T>& v) {
+  auto a = Napi::TypedArrayOf<T>::New(env, v.size());
+  std::copy(v.begin(), v.end(), a.Data());
+  return a;
+}
+inline Napi::Array to_array(Napi::Env env, const std::vector<int64_t>& v) {
+  auto a = Napi::Array::New(env, v.size());
+  for (size_t i = 0; i < v.size(); ++i) a[i] = Napi::Number::New(env, static_cast<double>(v[i]));
+  return a;
+}
+
+}  // namespace orch::addon

@@ -1,0 +1,115 @@
+// A dataset as a JavaScript object.
+#include <thread>
+
+#include "convert.h"
+#include "objects.h"
+
+namespace orch::addon {
+namespace {
+
+constexpr napi_type_tag kTag{0x6f7263682d646174ull, 0x61736574f1c59b02ull};
+
+struct Handle {
+  std::shared_ptr<const Dataset> dataset;
+};
+
+const std::shared_ptr<const Dataset>& open(const std::shared_ptr<Handle>& h) {
+  if (!h->dataset) throw Error("ERR_HANDLE", "The dataset is closed");
+  return h->dataset;
+}
+
+DatasetSpec spec_of(const Napi::Object& o) {
+  DatasetSpec spec;
+  auto files = array(o, "files");
+  for (uint32_t i = 0; i < files.Length(); ++i) {
+    auto f = object(files.Get(i), "files");
+    spec.files.push_back({string(f, "path"), integer(f, "bytes")});
+  }
+  spec.rows = integer(o, "rows");
+  auto columns = array(o, "columns");
+  for (uint32_t i = 0; i < columns.Length(); ++i) {
+    auto c = object(columns.Get(i), "columns");
+    ColumnSpec column{
+        string(c, "role"), string(c, "type") == "float16" ? DType::F16 : DType::F32, integer(c, "width"), {}};
+    auto segments = array(c, "segments");
+    for (uint32_t j = 0; j < segments.Length(); ++j) {
+      auto s = object(segments.Get(j), "segments");
+      column.segments.push_back(
+          {integer(s, "file"), integer(s, "firstRow"), integer(s, "rows"), integer(s, "byteOffset")});
+    }
+    spec.columns.push_back(std::move(column));
+  }
+  return spec;
+}
+
+Napi::Value scan(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& info) {
+  auto dataset = open(h);
+  const int column = dataset->column(info[0].ToString().Utf8Value());
+  const auto at = [&](int i) { return info[i].ToNumber().DoubleValue(); };
+  const int64_t from = at(1), to = at(2);
+  const double low = at(3), high = at(4);
+  const int bins = at(5);
+  return promise<ColumnScan>(
+      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr,
+      [=] { return dataset->scan(column, from, to, low, high, bins); },
+      [](Napi::Env env, ColumnScan& s) {
+        auto o = Napi::Object::New(env);
+        o.Set("min", s.min);
+        o.Set("max", s.max);
+        o.Set("mean", s.mean);
+        o.Set("std", s.std);
+        o.Set("nonFinite", static_cast<double>(s.non_finite));
+        o.Set("firstNonFiniteRow", static_cast<double>(s.first_non_finite_row));
+        o.Set("histogram", to_typed_array(env, s.histogram));
+        return o;
+      });
+}
+
+}  // namespace
+
+Napi::Value open_dataset(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto h =
+      std::make_shared<Handle>(Handle{std::make_shared<Dataset>(spec_of(object(info[0], "the dataset")))});
+  auto o = Napi::Object::New(env);
+  auto handle = Napi::External<std::shared_ptr<Handle>>::New(
+      env, new std::shared_ptr<Handle>(h), [](Napi::Env, std::shared_ptr<Handle>* p) { delete p; });
+  handle.TypeTag(&kTag);
+  o.Set("handle", handle);
+  method(o, "row", [h](const Napi::CallbackInfo& info) -> Napi::Value {
+    const auto& d = open(h);
+    const int column = d->column(info[0].ToString().Utf8Value());
+    auto out = Napi::Float32Array::New(info.Env(), d->width(column));
+    d->row_f32(column, info[1].ToNumber().Int64Value(), out.Data());
+    return out;
+  });
+  method(o, "scan", [h](const Napi::CallbackInfo& info) { return scan(h, info); });
+  method(o, "close", [h](const Napi::CallbackInfo& info) -> Napi::Value {
+    h->dataset.reset();
+    return info.Env().Undefined();
+  });
+  return o;
+}
+
+std::shared_ptr<const Dataset> dataset_of(const Napi::Value& v) {
+  if (v.IsObject()) {
+    Napi::Value handle = v.As<Napi::Object>().Get("handle");
+    if (handle.IsExternal()) {
+      auto external = handle.As<Napi::External<std::shared_ptr<Handle>>>();
+      if (external.CheckTypeTag(&kTag)) return open(*external.Data());
+    }
+  }
+  throw Error("ERR_HANDLE", "Expected a dataset");
+}
+
+Napi::Value check_list_offsets(const Napi::CallbackInfo& info) {
+  const auto at = [&](int i) { return info[i].ToNumber().Int64Value(); };
+  const ListOffsets r =
+      orch::check_list_offsets(info[0].ToString(), at(1), at(2), at(3), info[4].ToBoolean().Value());
+  auto o = Napi::Object::New(info.Env());
+  o.Set("first", static_cast<double>(r.first));
+  o.Set("badRow", static_cast<double>(r.bad_row));
+  return o;
+}
+
+}  // namespace orch::addon

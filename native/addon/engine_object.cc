@@ -1,0 +1,356 @@
+// An engine as a JavaScript object.
+#include <map>
+
+#include "../engine/engine.h"
+#include "convert.h"
+#include "objects.h"
+
+namespace orch::addon {
+namespace {
+
+/// The native side of one engine object, kept alive by its functions, its views and its pending promises.
+struct Box {
+  std::unique_ptr<Engine> engine;
+  bool closed = false;
+  /// One ArrayBuffer per native array: V8 wants no two over the same memory.
+  std::map<void*, Napi::Reference<Napi::ArrayBuffer>> views;
+};
+using Handle = std::shared_ptr<Box>;
+
+Engine& engine_of(const Handle& h) {
+  if (h->closed) throw Error("ERR_HANDLE", "The engine is closed");
+  return *h->engine;
+}
+
+template <class R>
+Napi::Promise run(const Napi::CallbackInfo& info, const Handle& h, std::function<R(Engine&)> work,
+                  std::function<Napi::Value(Napi::Env, R&)> finish) {
+  Engine* e = &engine_of(h);
+  return promise<R>(
+      info.Env(), [e](Job job) { e->pool().post(std::move(job)); }, h,
+      [e, work = std::move(work)] { return work(*e); }, std::move(finish));
+}
+
+struct Nothing {};
+Napi::Promise run(const Napi::CallbackInfo& info, const Handle& h, std::function<void(Engine&)> work) {
+  return run<Nothing>(
+      info, h,
+      [work = std::move(work)](Engine& e) {
+        work(e);
+        return Nothing{};
+      },
+      [](Napi::Env env, Nothing&) { return env.Undefined(); });
+}
+
+Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, int64_t elements) {
+  auto& slot = h->views[data];
+  if (slot.IsEmpty() || slot.Value().IsEmpty()) {
+    auto* keep = new Handle(h);
+    slot = Napi::Weak(Napi::ArrayBuffer::New(env, data, static_cast<size_t>(elements) * sizeof(float),
+                                             [keep](Napi::Env, void*) { delete keep; }));
+  }
+  return Napi::Float32Array::New(env, static_cast<size_t>(elements), slot.Value(), 0);
+}
+
+State state_of(Napi::Env env, const std::string& name) {
+  if (name == "master") return State::Master;
+  if (name == "ema") return State::Ema;
+  if (name == "m") return State::M;
+  if (name == "v") return State::V;
+  wrong(env, "the state's name", "one of master, ema, m, v");
+}
+const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
+
+EngineSpec spec_of(const Napi::Object& o) {
+  auto m = object(o.Get("model"), "model");
+  EngineSpec s{};
+  s.model = {integer(m, "depth"),           integer(m, "heads"),          integer(m, "patch"),
+             integer(m, "latentChannels"),  integer(m, "contextDim"),     integer(m, "pooledDim"),
+             integer(m, "posEmbedMaxSize"), string(m, "qkNorm") == "rms", {}};
+  auto dual = array(m, "dualAttention");
+  for (uint32_t i = 0; i < dual.Length(); ++i)
+    s.model.dual_attention.push_back(dual.Get(i).ToNumber().Int64Value());
+  s.shape = {integer(o, "microBatch"), integer(o, "latentHeight"), integer(o, "latentWidth"),
+             integer(o, "contextTokens")};
+  s.compute = string(o, "precision") == "bf16" ? DType::BF16 : DType::F32;
+  s.threads = static_cast<int>(integer(o, "threads"));
+  s.training = boolean(o, "training");
+  s.ema = boolean(o, "ema");
+  const auto& b = s.shape;
+  if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
+      b.height > 1 << 14 || b.width > 1 << 14 || b.context_tokens > 1 << 20 || s.threads < 1 ||
+      s.threads > 1024)
+    throw Error("ERR_MODEL_SPEC", "The batch's shape or the number of threads is out of range");
+  return s;
+}
+
+SampleBatch samples_of(const Napi::Object& o) {
+  return {copy_integers<int64_t>(o, "rows"), copy<uint8_t>(o, "synthetic"), copy<uint8_t>(o, "dropped"),
+          copy<float>(o, "coefficients"), copy_integers<uint64_t>(o, "sampleIds")};
+}
+RawBatch raw_of(const Napi::Object& o) {
+  return {copy<float>(o, "z"), copy<float>(o, "timestep"), copy<float>(o, "context"),
+          copy<float>(o, "pooled")};
+}
+
+Napi::Value layout(const Handle& h, Napi::Env env) {
+  Engine& e = engine_of(h);
+  const auto& table = e.table();
+  auto o = Napi::Object::New(env);
+  auto tensors = Napi::Array::New(env, table.parameters.size());
+  for (size_t i = 0; i < table.parameters.size(); ++i) {
+    const auto& p = table.parameters[i];
+    auto t = Napi::Object::New(env);
+    t.Set("name", p.name);
+    t.Set("shape", to_array(env, p.shape));
+    t.Set("offset", static_cast<double>(p.offset));
+    t.Set("length", static_cast<double>(p.length));
+    tensors[i] = t;
+  }
+  auto buckets = Napi::Array::New(env, table.buckets.size());
+  for (size_t i = 0; i < table.buckets.size(); ++i) {
+    auto b = Napi::Object::New(env);
+    b.Set("offset", static_cast<double>(table.buckets[i].offset));
+    b.Set("length", static_cast<double>(table.buckets[i].length));
+    buckets[i] = b;
+  }
+  const int64_t side = e.spec().model.pos_embed_max_size;
+  auto position = Napi::Object::New(env);
+  position.Set("shape", to_array(env, {1, side * side, e.spec().model.hidden()}));
+  o.Set("length", static_cast<double>(table.length));
+  o.Set("tensors", tensors);
+  o.Set("buckets", buckets);
+  o.Set("posEmbed", position);
+  o.Set("parameters", static_cast<double>(table.count));
+  o.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
+  o.Set("flopsPerSlot", e.flops_per_slot());
+  return o;
+}
+
+Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
+  auto t = object(info[1], "the text's shape");
+  engine_of(h).attach(
+      dataset_of(info[0]),
+      {integer(t, "clipTokens"), integer(t, "t5Tokens"), integer(t, "clipLDim"), integer(t, "clipGDim"),
+       integer(t, "t5Dim"), integer(t, "clipLPooledDim"), integer(t, "clipGPooledDim")});
+  return info.Env().Undefined();
+}
+
+Napi::Value accumulate_result(Napi::Env env, const Handle& h, int64_t first_slot, const AccumulateResult& r) {
+  auto o = Napi::Object::New(env);
+  auto slots = Napi::Array::New(env, r.losses.size());
+  for (size_t i = 0; i < r.losses.size(); ++i) {
+    auto s = Napi::Object::New(env);
+    s.Set("slot", static_cast<double>(first_slot + static_cast<int64_t>(i)));
+    s.Set("losses", to_typed_array(env, r.losses[i]));
+    slots[i] = s;
+  }
+  o.Set("slots", slots);
+  o.Set("statistics", env.Null());
+  if (!r.attention.empty()) {
+    auto statistics = Napi::Object::New(env);
+    const auto& names = engine_of(h).training_graph().attentions;
+    auto list = Napi::Array::New(env, names.size());
+    auto logits = Napi::Float64Array::New(env, names.size()),
+         entropy = Napi::Float64Array::New(env, names.size());
+    for (size_t i = 0; i < names.size(); ++i) {
+      list[i] = Napi::String::New(env, names[i]);
+      logits[i] = r.attention[i].max_abs_logit;
+      entropy[i] = r.attention[i].mean_entropy;
+    }
+    statistics.Set("names", list);
+    statistics.Set("maxAbsLogit", logits);
+    statistics.Set("meanEntropy", entropy);
+    o.Set("statistics", statistics);
+  }
+  o.Set("gatherSeconds", r.gather_seconds);
+  o.Set("computeSeconds", r.compute_seconds);
+  return o;
+}
+
+Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto o = object(info[0], "the options");
+  auto request = std::make_shared<AccumulateRequest>();
+  auto slots = array(o, "slots");
+  for (uint32_t i = 0; i < slots.Length(); ++i) {
+    auto s = object(slots.Get(i), "slots");
+    request->slots.push_back({integer(s, "slot"), samples_of(s)});
+  }
+  request->total_slots = integer(o, "totalSlots");
+  request->grad_scale = static_cast<float>(number(o, "gradScale"));
+  request->seed = bigint(o.Get("seed"), "seed");
+  request->step = static_cast<uint32_t>(integer(o, "step"));
+  request->statistics = boolean(o, "statistics");
+  if (!o.Get("onBucket").IsFunction()) wrong(env, "onBucket", "a function");
+  auto bucket = Napi::ThreadSafeFunction::New(env, o.Get("onBucket").As<Napi::Function>(), "onBucket", 0, 1);
+  const int64_t first = request->slots.empty() ? 0 : request->slots[0].slot;
+  return run<AccumulateResult>(
+      info, h,
+      [request, bucket](Engine& e) mutable {
+        struct Release {
+          Napi::ThreadSafeFunction& f;
+          ~Release() { f.Release(); }
+        } release{bucket};
+        return e.accumulate(*request, [&bucket](int index) {
+          bucket.NonBlockingCall(
+              [index](Napi::Env env, Napi::Function f) { f.Call({Napi::Number::New(env, index)}); });
+        });
+      },
+      [h, first](Napi::Env env, AccumulateResult& r) { return accumulate_result(env, h, first, r); });
+}
+
+Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
+  Engine& e = engine_of(h);
+  const auto& parts = e.parts();
+  auto list = Napi::Array::New(env, parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (!parts[i].data) throw Error("ERR_INTERNAL", "gradientParts: no bucket has been announced yet");
+    auto p = Napi::Object::New(env);
+    p.Set("lo", static_cast<double>(parts[i].lo));
+    p.Set("hi", static_cast<double>(parts[i].hi));
+    p.Set("data", view(env, h, parts[i].data, e.table().length));
+    list[i] = p;
+  }
+  return list;
+}
+
+Napi::Value update(const Handle& h, const Napi::CallbackInfo& info) {
+  auto o = object(info[0], "the options");
+  const UpdateRequest u{integer(o, "step"),
+                        static_cast<float>(number(o, "lr")),
+                        static_cast<float>(number(o, "beta1")),
+                        static_cast<float>(number(o, "beta2")),
+                        static_cast<float>(number(o, "eps")),
+                        static_cast<float>(number(o, "weightDecay")),
+                        static_cast<float>(number(o, "gradScale")),
+                        static_cast<float>(number(o, "emaDecay"))};
+  return run(info, h, [u](Engine& e) { e.update(u); });
+}
+
+Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
+  Engine* e = &engine_of(h);
+  return promise<Nothing>(
+      info.Env(), [e](Job job) { e->snapshot(std::move(job)); }, h, [] { return Nothing{}; },
+      [h](Napi::Env env, Nothing&) {
+        Engine& e = engine_of(h);
+        auto map = env.Global().Get("Map").As<Napi::Function>().New({});
+        auto set = map.Get("set").As<Napi::Function>();
+        for (int s = 0; s < 4; ++s)
+          if (e.has(static_cast<State>(s)))
+            set.Call(map, {Napi::String::New(env, kStateNames[s]),
+                           view(env, h, e.snapshot_data(static_cast<State>(s)), e.table().length)});
+        return map;
+      });
+}
+
+Napi::Value evaluate(const Handle& h, const Napi::CallbackInfo& info) {
+  auto batch = std::make_shared<SampleBatch>(samples_of(object(info[0], "the batch")));
+  auto o = object(info[1], "the options");
+  const State weights = state_of(info.Env(), string(o, "weights"));
+  const uint64_t seed = bigint(o.Get("seed"), "seed");
+  const uint32_t step = static_cast<uint32_t>(integer(o, "step"));
+  return run<std::vector<float>>(
+      info, h, [=](Engine& e) { return e.evaluate(*batch, weights, seed, step); },
+      [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
+}
+
+Napi::Value predict(const Handle& h, const Napi::CallbackInfo& info) {
+  auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
+  const State weights = state_of(info.Env(), info[1].ToString());
+  return run<std::vector<float>>(
+      info, h, [=](Engine& e) { return e.predict(*batch, weights); },
+      [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
+}
+
+Napi::Value evaluate_case(const Handle& h, const Napi::CallbackInfo& info) {
+  auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the case")));
+  auto values = typed_array<float>(info[1], "target");
+  auto target = std::make_shared<std::vector<float>>(values.Data(), values.Data() + values.ElementLength());
+  const bool gradients = info[2].ToBoolean();
+  return run<CaseResult>(
+      info, h, [=](Engine& e) { return e.evaluate_case(*batch, *target, gradients); },
+      [](Napi::Env env, CaseResult& r) {
+        auto o = Napi::Object::New(env);
+        auto map = env.Global().Get("Map").As<Napi::Function>().New({});
+        auto set = map.Get("set").As<Napi::Function>();
+        for (const auto& [name, g] : r.gradients)
+          set.Call(map, {Napi::String::New(env, name), to_typed_array(env, g)});
+        o.Set("velocity", to_typed_array(env, r.velocity));
+        o.Set("loss", r.loss);
+        o.Set("gradients", map);
+        return o;
+      });
+}
+
+Napi::Value gradient_norm(const Handle& h, const Napi::CallbackInfo& info) {
+  return run<Engine::Norm>(
+      info, h, [](Engine& e) { return e.gradient_norm(); },
+      [](Napi::Env env, Engine::Norm& n) {
+        auto o = Napi::Object::New(env);
+        o.Set("norm", n.norm);
+        o.Set("firstNonFinite", static_cast<double>(n.first_non_finite));
+        return o;
+      });
+}
+
+Napi::Value memory(Napi::Env env) {
+  const MemoryUse use = memory_use();
+  auto o = Napi::Object::New(env);
+  o.Set("current", static_cast<double>(use.current));
+  o.Set("peak", static_cast<double>(use.peak));
+  return o;
+}
+
+}  // namespace
+
+Napi::Value create_engine(const Napi::CallbackInfo& info) {
+  auto h = std::make_shared<Box>();
+  h->engine = std::make_unique<Engine>(spec_of(object(info[0], "the engine's options")));
+  using Info = const Napi::CallbackInfo&;
+  auto o = Napi::Object::New(info.Env());
+  method(o, "layout", [h](Info i) { return layout(h, i.Env()); });
+  method(o, "initialize", [h](Info i) -> Napi::Value {
+    const uint64_t seed = bigint(i[0], "seed");
+    return run(i, h, [seed](Engine& e) { e.initialize(seed); });
+  });
+  method(o, "state", [h](Info i) -> Napi::Value {
+    Engine& e = engine_of(h);
+    const std::string name = i[0].ToString();
+    const State s = state_of(i.Env(), name);
+    if (!e.has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
+    return view(i.Env(), h, e.state(s), e.table().length);
+  });
+  method(o, "posEmbed", [h](Info i) -> Napi::Value {
+    Engine& e = engine_of(h);
+    return view(i.Env(), h, e.positions(), e.position_elements());
+  });
+  method(o, "parametersChanged",
+         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.parameters_changed(); }); });
+  method(o, "attach", [h](Info i) { return attach(h, i); });
+  method(o, "accumulate", [h](Info i) { return accumulate(h, i); });
+  method(o, "gradientParts", [h](Info i) { return gradient_parts(h, i.Env()); });
+  method(o, "gradient", [h](Info i) -> Napi::Value {
+    Engine& e = engine_of(h);
+    if (e.parts().empty() || !e.parts()[0].data)
+      throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet");
+    return view(i.Env(), h, e.parts()[0].data, e.table().length);
+  });
+  method(o, "gradientNorm", [h](Info i) { return gradient_norm(h, i); });
+  method(o, "update", [h](Info i) { return update(h, i); });
+  method(o, "snapshot", [h](Info i) { return snapshot(h, i); });
+  method(o, "evaluate", [h](Info i) { return evaluate(h, i); });
+  method(o, "predict", [h](Info i) { return predict(h, i); });
+  method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
+  method(o, "memory", [h](Info i) {
+    engine_of(h);
+    return memory(i.Env());
+  });
+  method(o, "close", [h](Info i) -> Napi::Value {
+    h->closed = true;  // the memory goes with the last view and promise that JavaScript holds
+    return i.Env().Undefined();
+  });
+  return o;
+}
+
+}  // namespace orch::addon

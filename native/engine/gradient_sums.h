@@ -1,0 +1,67 @@
+// Local sums of slot gradients along the fixed balanced tree over slot numbers.
+//
+// The tree over V slots: node (level, index) covers [index << level, (index + 1) << level) clipped to V; a
+// node is the sum of its two children, or its left child where the right one is empty. Whoever computes which
+// slots, and in which order, the additions are the same, so the bits of the root are the same.
+#pragma once
+#include <functional>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "../core/memory.h"
+#include "../model/mmdit.h"
+
+namespace orch {
+
+class GradientSums {
+ public:
+  /// A maximal subtree [lo, hi) within the local slots.
+  struct Part {
+    int64_t lo, hi;
+    float* data;
+  };
+
+  GradientSums(int64_t length, std::vector<Bucket> buckets) : length_(length), buckets_(std::move(buckets)) {}
+
+  /// Starts the sums of slots [first, end) of `total`. Parts of the round before become invalid. `announce`
+  /// is called with each bucket in order, once all parts hold it, from the thread that completed it.
+  void begin(int64_t first, int64_t end, int64_t total, std::function<void(int)> announce);
+  /// A buffer for one slot's gradient.
+  float* acquire();
+  /// The slot's gradient of a bucket lies complete in its buffer. Thread-safe.
+  void complete(int64_t slot, float* buffer, int bucket);
+  /// Ascending; after all slots have completed.
+  const std::vector<Part>& parts() const { return parts_; }
+
+ private:
+  struct Node {
+    int level;
+    int64_t index;
+    auto operator<=>(const Node&) const = default;
+  };
+  struct Waiting {
+    float* buffer;
+    bool left;
+  };
+  bool local(const Node& n) const;
+  int64_t low(const Node& n) const { return n.index << n.level; }
+  int64_t high(const Node& n) const { return std::min((n.index + 1) << n.level, total_); }
+  void part_done(const Node& n, float* buffer, int bucket);
+  void collect_parts(const Node& n);
+
+  const int64_t length_;
+  const std::vector<Bucket> buckets_;
+  std::mutex mutex_, announcing_;
+  int64_t first_ = 0, end_ = 0, total_ = 0;
+  std::function<void(int)> announce_;
+  std::vector<Buffer> memory_;
+  std::vector<float*> free_;
+  std::map<float*, size_t> released_;                // buckets of a buffer that were added into another
+  std::map<std::pair<Node, int>, Waiting> waiting_;  // by parent and bucket: the child that came first
+  std::vector<Part> parts_;
+  std::vector<size_t> parts_done_;  // by bucket
+  size_t announced_ = 0;
+};
+
+}  // namespace orch

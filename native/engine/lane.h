@@ -1,0 +1,33 @@
+// What one compute thread needs to run a slot: an executor with its arena, and the buffers of its inputs.
+#pragma once
+#include "engine.h"
+
+namespace orch {
+
+struct Engine::Lane {
+  Lane(const ModelGraph& g, const EngineSpec& spec, float* positions) : executor(g.graph) {
+    const auto& m = spec.model;
+    const auto& s = spec.shape;
+    const size_t type = size_of(spec.compute);
+    const size_t latent = sizeof(float) * s.samples * m.latent_channels * s.height * s.width;
+    x0 = Buffer(latent);
+    z = Buffer(latent);
+    target = Buffer(latent);
+    timestep = Buffer(sizeof(float) * s.samples);
+    grad_scale = Buffer(sizeof(float) * s.samples);
+    context = Buffer(type * s.samples * s.context_tokens * m.context_dim);
+    pooled = Buffer(type * s.samples * m.pooled_dim);
+    executor.bind_input(kZ, z.data());
+    executor.bind_input(kTimestep, timestep.data());
+    executor.bind_input(kContext, context.data());
+    executor.bind_input(kPooled, pooled.data());
+    executor.bind_input(kPosition, positions);
+    executor.bind_input(kTarget, target.data());
+    executor.bind_input(kGradScale, grad_scale.data());
+  }
+
+  graph::Executor executor;
+  Buffer x0, z, target, timestep, grad_scale, context, pooled;
+};
+
+}  // namespace orch

@@ -1,0 +1,13 @@
+// The machine's matmul peak, for the benches and the doctor.
+#pragma once
+#include <cstdint>
+
+#include "../core/dtype.h"
+
+namespace orch::ops {
+
+/// FLOP/s of m x n x k matmuls running on each of `threads` threads at once for about `seconds`; operands are
+/// zeros of type t, the product fp32. The best repetition counts.
+double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds);
+
+}  // namespace orch::ops
