@@ -1,0 +1,119 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { buildProgram } from '../../src/cli/program.js';
+import { leafCommands } from '../../src/reference/cli-page.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const config = join(folder, 'run.yaml');
+writeFileSync(config, 'name: x\ndata: {path: d}\n');
+
+function orchestrator(...argv: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, ['dist/cli/main.js', ...argv], { encoding: 'utf8' });
+}
+
+describe('exit codes and output', () => {
+  it('0 and the version', () => {
+    expect(orchestrator('--version')).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+    });
+  });
+
+  it.each([...leafCommands(buildProgram(), [])].map(({ path }) => path.slice(1)))(
+    '0 and the help of %s %s',
+    (...names) => {
+      const { status, stdout } = orchestrator(...names.filter((name) => name !== undefined), '--help');
+      expect(status).toBe(0);
+      expect(stdout).toMatch(/^Usage: orchestrator /);
+    },
+  );
+
+  it('2 for what the command line does not know', () => {
+    expect(orchestrator('conifg')).toMatchObject({
+      status: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^error ERR_USAGE: unknown command 'conifg'\n\(Did you mean config\?\)/),
+    });
+    expect(orchestrator('doctor', '--jsn')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('--json'),
+    });
+    expect(orchestrator('config', 'show')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining("error ERR_USAGE: missing required argument 'config'"),
+    });
+  });
+
+  it('2 for a wrong configuration, without a stack', () => {
+    const { status, stdout, stderr } = orchestrator('config', 'show', config, '--set', 'batch.micro=0');
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(
+      /^error ERR_CONFIG: --set batch\.micro=0: batch\.micro: expected an integer of at least 1, received 0\nhint: /,
+    );
+    expect(stderr).not.toContain('    at ');
+  });
+
+  it('a stack with --debug, before or after the command', () => {
+    expect(orchestrator('--debug', 'config', 'show', 'none.yaml').stderr).toContain('    at ');
+    expect(orchestrator('config', 'show', 'none.yaml', '--debug').stderr).toContain('    at ');
+  });
+
+  it('ends quietly when the reader has seen enough', () => {
+    const script = `for i in 1 2 3; do node dist/cli/main.js config show '${config}' | head -n 1; done`;
+    const { status, stdout, stderr } = spawnSync('bash', ['-o', 'pipefail', '-c', script], {
+      encoding: 'utf8',
+    });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout.trim().split('\n')).toHaveLength(3);
+  });
+});
+
+describe('config show', () => {
+  it('prints every value with its origin', () => {
+    const { stdout } = orchestrator('config', 'show', config, '--set', 'seed=7');
+    expect(stdout).toMatch(/^seed +7 +--set seed=7$/m);
+    expect(stdout).toContain(`${config}:1:7`);
+    expect(stdout).toMatch(/^schedule\.steps +1000 +default$/m);
+  });
+
+  it('prints YAML that loads to the same configuration', () => {
+    const effective = join(folder, 'effective.yaml');
+    writeFileSync(
+      effective,
+      orchestrator(
+        'config',
+        'show',
+        config,
+        '--set',
+        'ema=null',
+        '--set',
+        'validation.weights=[master]',
+        '--yaml',
+      ).stdout,
+    );
+    const again = orchestrator('config', 'show', effective, '--json').stdout;
+    expect(JSON.parse(again)).toMatchObject({ name: 'x', ema: null, validation: { weights: ['master'] } });
+  });
+});
+
+describe('doctor', () => {
+  it('exits with 0 only where nothing failed', () => {
+    const { status, stdout } = orchestrator('doctor', '--json');
+    const checks = JSON.parse(stdout) as {
+      name: string;
+      status: string;
+      detail: string;
+      fix: string | null;
+    }[];
+    const failed = checks.filter((check) => check.status === 'failed');
+    expect(status).toBe(failed.length === 0 ? 0 : 1);
+    expect(failed.every(({ fix }) => fix !== null)).toBe(true);
+    expect(checks.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['node', 'cores', 'memory', 'addon', 'cuda', 'disk', 'shm']),
+    );
+  });
+});

@@ -1,0 +1,24 @@
+import { describe, expect, it } from 'vitest';
+import { buildProgram } from '../../../src/cli/program.js';
+import { leafCommands } from '../../../src/reference/cli-page.js';
+
+const leaves = [...leafCommands(buildProgram(), [])].map(({ command, path }) => ({
+  command,
+  name: path.slice(1).join(' '),
+}));
+
+describe('the command line', () => {
+  it('names every command once', () => {
+    const names = leaves.map(({ name }) => name);
+    expect(names.length).toBeGreaterThan(1);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  it.each(leaves)('$name explains itself, its arguments and its options', ({ command }) => {
+    expect(command.description()).not.toBe('');
+    for (const argument of command.registeredArguments)
+      expect(argument.description, argument.name()).not.toBe('');
+    for (const option of command.options) expect(option.description, option.flags).not.toBe('');
+    expect(command.helpInformation()).toContain('Usage: orchestrator');
+  });
+});

@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { resolvePrecision } from '../../../src/config/precision.js';
+import { checkAddon } from '../../../src/doctor/addon.js';
+import { bytes } from '../../../src/doctor/check.js';
+import { checkCores, checkMemory, checkNode } from '../../../src/doctor/machine.js';
+import { checkDisk } from '../../../src/doctor/storage.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A file that `require` loads as the addon would be; Node.js takes .cjs for JavaScript. */
+function addon(name: string, source: string): string {
+  const path = join(folder, `${name}.cjs`);
+  writeFileSync(path, source);
+  return path;
+}
+
+describe('checks of doctor', () => {
+  it('want Node.js 20.17', () => {
+    expect(checkNode('20.17.0').status).toBe('ok');
+    expect(checkNode('22.1.0').status).toBe('ok');
+    expect(checkNode('20.16.1')).toMatchObject({ status: 'failed', fix: 'install Node.js 20.17 or newer' });
+    expect(checkNode('18.20.0').status).toBe('failed');
+  });
+
+  it('warn of a quota of processors', () => {
+    expect(checkCores(null).status).toBe('ok');
+    expect(checkCores(0.5)).toMatchObject({ status: 'warning', fix: expect.stringContaining('<= 1') });
+  });
+
+  it('warn of little memory, and heed the limit of the container', () => {
+    const gib = 2 ** 30;
+    expect(checkMemory(8 * gib, 16 * gib, 0)).toMatchObject({
+      status: 'ok',
+      detail: '8.0 GiB available of 16.0 GiB',
+    });
+    expect(checkMemory(8 * gib, 16 * gib, gib)).toMatchObject({
+      status: 'warning',
+      detail: '1.0 GiB available of 1.0 GiB',
+    });
+  });
+
+  it('fail for a folder that is not there', () => {
+    expect(checkDisk(folder).detail).toContain(folder);
+    expect(checkDisk(join(folder, 'none')).status).toBe('failed');
+  });
+
+  it('show bytes in binary units', () => {
+    expect([0, 1023, 1536, 2 ** 31].map(bytes)).toEqual(['0 B', '1023 B', '1.5 KiB', '2.0 GiB']);
+  });
+});
+
+describe('the probe of the addon', () => {
+  it('says how to build one that is missing', () => {
+    expect(checkAddon(join(folder, 'none.node'))).toMatchObject([{ status: 'failed', fix: 'npm run setup' }]);
+  });
+
+  it('survives one that kills its process', () => {
+    const path = addon('crash', "process.kill(process.pid, 'SIGILL');");
+    expect(checkAddon(path)).toMatchObject([{ status: 'failed', detail: expect.stringContaining('SIGILL') }]);
+  });
+
+  it('names a missing library', () => {
+    const path = addon(
+      'library',
+      "throw new Error('libdnnl.so.2: cannot open shared object file: No such file');",
+    );
+    expect(checkAddon(path)).toMatchObject([
+      { status: 'failed', detail: 'cannot be loaded: libdnnl.so.2 is missing', fix: 'npm run setup' },
+    ]);
+  });
+
+  it('refuses a file that is not an addon', () => {
+    const path = join(folder, 'garbage.node');
+    writeFileSync(path, 'not an ELF file');
+    expect(checkAddon(path)).toMatchObject([
+      { status: 'failed', detail: expect.stringContaining('cannot be loaded') },
+    ]);
+  });
+
+  it('reports what the addon says of the machine', () => {
+    const host = { isa: 'avx2', fastBf16: false, onednn: '2.5.0', processors: 2 };
+    const path = addon('host', `exports.host = () => (${JSON.stringify(host)});`);
+    expect(checkAddon(path)).toMatchObject([
+      { name: 'addon', status: 'ok' },
+      { name: 'isa', detail: 'avx2' },
+      { name: 'precision', detail: 'fp32 (auto: avx2 has no fast bf16)' },
+      { name: 'onednn', status: 'warning' },
+    ]);
+  });
+});
+
+describe('precision', () => {
+  it('auto follows the machine, other values do not', () => {
+    expect(resolvePrecision('auto', { isa: 'avx512bf16', fastBf16: true }).compute).toBe('bf16');
+    expect(resolvePrecision('fp32', { isa: 'avx512bf16', fastBf16: true }).compute).toBe('fp32');
+    expect(resolvePrecision('bf16', { isa: 'avx2', fastBf16: false }).compute).toBe('bf16');
+  });
+});
