@@ -1,17 +1,15 @@
 /** The native addon: there, loadable, and what it says about the machine. Probed in a child process, which a bad binary may crash. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { resolvePrecision } from '../config/precision.js';
 import type { HostInfo } from '../native/contract.js';
+import { addonPath } from '../native/load.js';
 import { type Check, failed, ok, warning } from './check.js';
-
-export const ADDON_PATH = fileURLToPath(new URL('../../build/Release/orchestrator.node', import.meta.url));
 
 const PROBE = 'process.stdout.write(JSON.stringify(require(process.argv[1]).host()))';
 const PROBE_MS = 30_000;
 
-export function checkAddon(path = ADDON_PATH): Check[] {
+export function checkAddon(path = addonPath()): Check[] {
   if (!existsSync(path)) return [failed('addon', `not built: ${path} is missing`, 'npm run setup')];
   const probe = spawnSync(process.execPath, ['-e', PROBE, path], { encoding: 'utf8', timeout: PROBE_MS });
   const host = probe.status === 0 ? parseHost(probe.stdout) : null;
