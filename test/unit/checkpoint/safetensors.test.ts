@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { convertToFloat32 } from '../../../src/checkpoint/dtype.js';
 import { MAX_HEADER_BYTES } from '../../../src/checkpoint/header.js';
 import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../../src/checkpoint/safetensors.js';
-import { generator, temporaryFolders } from './helpers.js';
+import { generator, sameBytes, temporaryFolders } from './helpers.js';
 
 const folder = temporaryFolders();
 
@@ -18,11 +18,6 @@ async function fileOf(header: string | Uint8Array, data: Uint8Array): Promise<st
   length.writeBigUInt64LE(BigInt(text.length));
   await writeFile(path, Buffer.concat([length, text, data]));
   return path;
-}
-
-function sameBytes(a: Float32Array, b: Float32Array): boolean {
-  const bytes = (array: Float32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
-  return bytes(a).equals(bytes(b));
 }
 
 async function refusal(path: string): Promise<string> {

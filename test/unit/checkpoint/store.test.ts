@@ -1,0 +1,291 @@
+import { existsSync } from 'node:fs';
+import { appendFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import {
+  checkCompatible,
+  findLatest,
+  resolveCheckpoint,
+  resolveResume,
+} from '../../../src/checkpoint/resume.js';
+import { listCheckpoints, recoverStore, retainCheckpoints } from '../../../src/checkpoint/retention.js';
+import { SafetensorsFile } from '../../../src/checkpoint/safetensors.js';
+import {
+  type CheckpointContent,
+  loadCheckpoint,
+  saveCheckpoint,
+  verifyCheckpoint,
+} from '../../../src/checkpoint/store.js';
+import { describeWeights } from '../../../src/model/weights.js';
+import type { StateName } from '../../../src/native/contract.js';
+import { contentOf, generator, SMALL, sameBytes, temporaryFolders } from './helpers.js';
+
+const folder = temporaryFolders();
+/** A run's folder and its folder of checkpoints. */
+async function run(): Promise<{ dir: string; root: string }> {
+  const dir = await folder();
+  return { dir, root: join(dir, 'checkpoints') };
+}
+
+function emptyTargets(content: CheckpointContent, names: StateName[] = ['master', 'ema', 'm', 'v']) {
+  return {
+    layout: content.layout,
+    state: new Map(names.map((name) => [name, new Float32Array(content.layout.length)])),
+    posEmbed: new Float32Array(content.posEmbed.length),
+  };
+}
+
+function expectState(found: CheckpointContent['state'], expected: CheckpointContent['state']): void {
+  expect([...found.keys()]).toEqual([...expected.keys()]);
+  for (const [name, flat] of expected) expect(sameBytes(found.get(name)!, flat), name).toBe(true);
+}
+
+describe('saving and loading', () => {
+  it('gives back every array and every word', async () => {
+    const { root } = await run();
+    const content = contentOf(1000, 1);
+    const saved = await saveCheckpoint(root, content);
+    expect(saved.path).toBe(join(root, 'step-00001000'));
+    const targets = emptyTargets(content);
+    const manifest = await loadCheckpoint(saved.path, targets);
+    expectState(targets.state, content.state);
+    expect(sameBytes(targets.posEmbed, content.posEmbed)).toBe(true);
+    expect(manifest).toEqual(saved.manifest);
+    expect(manifest).toMatchObject(content.metadata);
+    expect(await verifyCheckpoint(saved.path)).toEqual(manifest);
+    expect(await readdir(root)).toEqual(['step-00001000']);
+  });
+
+  it('writes weights and EMA as files of the official names', async () => {
+    const { root } = await run();
+    const { path } = await saveCheckpoint(root, contentOf(3, 1));
+    for (const name of ['model.safetensors', 'ema.safetensors']) {
+      const file = await SafetensorsFile.open(join(path, name));
+      expect(describeWeights(file).spec).toEqual(SMALL);
+      expect([...file.tensors.keys()][0]).toBe('model.diffusion_model.pos_embed');
+      await file.close();
+    }
+  });
+
+  it('writes the same bytes for the same state', async () => {
+    const one = await saveCheckpoint((await run()).root, contentOf(5, 9));
+    const two = await saveCheckpoint((await run()).root, contentOf(5, 9));
+    for (const name of await readdir(one.path)) {
+      expect((await readFile(join(one.path, name))).equals(await readFile(join(two.path, name)))).toBe(true);
+    }
+  });
+
+  it('has no ema.safetensors for a run without EMA, and says so when one is asked for', async () => {
+    const { root } = await run();
+    const content = contentOf(1, 1);
+    const state = new Map([...content.state].filter(([name]) => name !== 'ema'));
+    const { path } = await saveCheckpoint(root, { ...content, state });
+    expect(existsSync(join(path, 'ema.safetensors'))).toBe(false);
+    await loadCheckpoint(path, emptyTargets(content, ['master', 'm', 'v']));
+    await expect(loadCheckpoint(path, emptyTargets(content))).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISMATCH',
+      message: expect.stringContaining('kept no EMA'),
+    });
+  });
+
+  it('replaces a checkpoint of the same step', async () => {
+    const { root } = await run();
+    await saveCheckpoint(root, contentOf(7, 1));
+    const second = contentOf(7, 2);
+    const { path } = await saveCheckpoint(root, second);
+    const targets = emptyTargets(second);
+    await loadCheckpoint(path, targets);
+    expectState(targets.state, second.state);
+    expect(await readdir(root)).toEqual(['step-00000007']);
+  });
+
+  it('refuses a layout of another model', async () => {
+    const { root } = await run();
+    const { path } = await saveCheckpoint(root, contentOf(1, 1));
+    const other = contentOf(1, 1, { ...SMALL, depth: 3 });
+    await expect(loadCheckpoint(path, emptyTargets(other))).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISMATCH',
+      message: expect.stringMatching(/another model \(depth 2.*joint_blocks/),
+    });
+  });
+
+  it('leaves nothing behind where the state is not the layout', async () => {
+    const { root } = await run();
+    const content = contentOf(1, 1);
+    const state = new Map([...content.state, ['v', new Float32Array(3)] as const]);
+    await expect(saveCheckpoint(root, { ...content, state })).rejects.toMatchObject({ code: 'ERR_INTERNAL' });
+    expect(existsSync(root)).toBe(false);
+  });
+});
+
+describe('damage', () => {
+  it('notices any flipped bit, and names the file', async () => {
+    const { root } = await run();
+    const content = contentOf(20, 4);
+    const { path } = await saveCheckpoint(root, content);
+    const targets = emptyTargets(content);
+    const random = generator(5);
+    for (const name of ['manifest.json', 'model.safetensors', 'ema.safetensors', 'optimizer.safetensors']) {
+      const file = join(path, name);
+      const good = await readFile(file);
+      const headerBytes = name === 'manifest.json' ? good.length : 8 + good.readUInt32LE(0);
+      // Every bit of the first and the last bytes, and a sample of header and data.
+      const places = [0, 1, 7, good.length - 1, headerBytes - 1];
+      for (let i = 0; i < 40; i++) places.push(Math.floor(random() * headerBytes));
+      for (let i = 0; i < 15; i++) places.push(Math.floor(random() * good.length));
+      for (const at of places) {
+        const bad = Buffer.from(good);
+        bad[at]! ^= 1 << Math.floor(random() * 8);
+        await writeFile(file, bad);
+        const refusal = { code: 'ERR_CHECKPOINT_DAMAGED', message: expect.stringContaining(file) };
+        await expect(verifyCheckpoint(path), `${name} byte ${at}`).rejects.toMatchObject(refusal);
+        await expect(loadCheckpoint(path, targets), `${name} byte ${at}`).rejects.toMatchObject(refusal);
+      }
+      await writeFile(file, good);
+    }
+    await verifyCheckpoint(path);
+  });
+
+  it('notices missing, truncated and longer files, and a folder under another name', async () => {
+    const { root } = await run();
+    const { path } = await saveCheckpoint(root, contentOf(20, 4));
+    const file = join(path, 'ema.safetensors');
+    const good = await readFile(file);
+    await truncate(file, good.length - 1);
+    await expect(verifyCheckpoint(path)).rejects.toThrow(
+      /ema\.safetensors: holds \d+ bytes; the manifest says/,
+    );
+    await writeFile(file, good);
+    await appendFile(file, 'x');
+    await expect(verifyCheckpoint(path)).rejects.toThrow(/ema\.safetensors: holds/);
+    await rm(file);
+    await expect(verifyCheckpoint(path)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_DAMAGED' });
+    await writeFile(file, good);
+    await rename(path, join(root, 'step-00000030'));
+    await expect(verifyCheckpoint(join(root, 'step-00000030'))).rejects.toThrow(/of step 20.*says 30/);
+    await rm(join(root, 'step-00000030', 'manifest.json'));
+    await expect(verifyCheckpoint(join(root, 'step-00000030'))).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISSING',
+    });
+  });
+
+  it('reports a damaged checkpoint and uses the one before it', async () => {
+    const { dir, root } = await run();
+    await saveCheckpoint(root, contentOf(10, 1));
+    const newer = await saveCheckpoint(root, contentOf(20, 2));
+    expect((await findLatest(dir))?.path).toBe(newer.path);
+    await truncate(join(newer.path, 'model.safetensors'), 100);
+    const found = await findLatest(dir);
+    expect(found?.path).toBe(join(root, 'step-00000010'));
+    expect(found?.manifest.step).toBe(10);
+    expect(found?.damaged).toEqual([
+      { path: newer.path, reason: expect.stringContaining('model.safetensors: holds 100 bytes') },
+    ]);
+  });
+
+  it('does not take a run whose checkpoints are all damaged for a new one', async () => {
+    const { dir, root } = await run();
+    const { path } = await saveCheckpoint(root, contentOf(10, 1));
+    await truncate(join(path, 'manifest.json'), 10);
+    await expect(findLatest(dir)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_DAMAGED',
+      hint: expect.stringContaining('--resume never'),
+    });
+    expect(await resolveResume('never', dir)).toBeNull();
+  });
+});
+
+describe('resuming', () => {
+  it('finds nothing in a new run, and what a path means', async () => {
+    const { dir, root } = await run();
+    expect(await findLatest(dir)).toBeNull();
+    expect(await resolveResume('auto', dir)).toBeNull();
+    await expect(resolveCheckpoint(dir)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
+    const { path } = await saveCheckpoint(root, contentOf(10, 1));
+    await saveCheckpoint(root, contentOf(12, 1));
+    expect((await resolveCheckpoint(dir)).manifest.step).toBe(12);
+    expect((await resolveCheckpoint(root)).manifest.step).toBe(12);
+    expect((await resolveResume(path, dir))?.manifest.step).toBe(10);
+    expect((await resolveResume('auto', dir))?.manifest.step).toBe(12);
+    await rm(join(path, 'manifest.json'));
+    await expect(resolveCheckpoint(path)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
+  });
+
+  it('refuses another model or data set, naming both', async () => {
+    const { dir, root } = await run();
+    await saveCheckpoint(root, contentOf(10, 1));
+    const found = (await findLatest(dir))!;
+    checkCompatible(found, { model: SMALL, datasetHash: 'a'.repeat(64) });
+    expect(() =>
+      checkCompatible(found, { model: { ...SMALL, qkNorm: 'none' }, datasetHash: 'a'.repeat(64) }),
+    ).toThrow(/qk_norm rms.*; the config says .*qk_norm none/);
+    expect(() => checkCompatible(found, { model: SMALL, datasetHash: 'b'.repeat(64) })).toThrow(
+      /another data set: its hash is aaaa.*bbbb/,
+    );
+  });
+
+  it('refuses a format of another version', async () => {
+    const { root } = await run();
+    const { path } = await saveCheckpoint(root, contentOf(10, 1));
+    const manifest = join(path, 'manifest.json');
+    const { createHash } = await import('node:crypto');
+    const { checksum: _, ...body } = JSON.parse(await readFile(manifest, 'utf8'));
+    body.formatVersion = 2;
+    const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
+    await writeFile(manifest, `${JSON.stringify({ ...body, checksum }, null, 2)}\n`);
+    await expect(verifyCheckpoint(path)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISMATCH',
+      message: expect.stringContaining('version 2'),
+    });
+  });
+});
+
+describe('retention', () => {
+  it('keeps the latest, and removes the rest only once the newest verifies', async () => {
+    const { root } = await run();
+    const steps = async () => (await listCheckpoints(root)).map(({ step }) => step);
+    for (const step of [10, 20, 30, 40]) await saveCheckpoint(root, contentOf(step, step));
+    const newest = join(root, 'step-00000040');
+    const good = await readFile(join(newest, 'model.safetensors'));
+    await truncate(join(newest, 'model.safetensors'), 100);
+    await expect(retainCheckpoints(root, 2, newest)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_DAMAGED',
+    });
+    expect(await steps()).toEqual([40, 30, 20, 10]);
+    await writeFile(join(newest, 'model.safetensors'), good);
+    const removed = await retainCheckpoints(root, 2, newest);
+    expect(removed).toEqual([join(root, 'step-00000020'), join(root, 'step-00000010')]);
+    expect(await readdir(root)).toEqual(['step-00000030', 'step-00000040']);
+  });
+
+  it('leaves checkpoints of later steps alone', async () => {
+    const { root } = await run();
+    for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
+    await retainCheckpoints(root, 1, join(root, 'step-00000020'));
+    expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([30, 20]);
+  });
+
+  it('orders steps by number beyond eight digits', async () => {
+    const { root } = await run();
+    for (const step of [99_999_999, 100_000_000]) await saveCheckpoint(root, contentOf(step, step));
+    expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([100_000_000, 99_999_999]);
+  });
+
+  it('mends what a killed process left, and nothing else', async () => {
+    const { dir, root } = await run();
+    await saveCheckpoint(root, contentOf(10, 1));
+    await saveCheckpoint(root, contentOf(20, 1));
+    // Killed while writing, while removing, and between the two renames of a replacement.
+    await mkdir(join(root, '.partial-step-00000030-1-aa'));
+    await writeFile(join(root, '.partial-step-00000030-1-aa', 'model.safetensors'), 'x');
+    await rename(join(root, 'step-00000020'), join(root, '.replaced-step-00000020-1-bb'));
+    await mkdir(join(root, '.replaced-step-00000010-1-cc'));
+    await writeFile(join(root, 'notes.txt'), 'mine');
+    const done = await recoverStore(root);
+    expect(done).toHaveLength(3);
+    expect((await readdir(root)).sort()).toEqual(['notes.txt', 'step-00000010', 'step-00000020']);
+    expect((await findLatest(dir))?.manifest.step).toBe(20);
+    expect(await recoverStore(root)).toEqual([]);
+    expect(await recoverStore(join(dir, 'nowhere'))).toEqual([]);
+  });
+});
