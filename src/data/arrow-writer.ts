@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { crc32 } from 'node:zlib';
 import {
   type Data,
   type DataType,
@@ -24,7 +25,13 @@ import {
 } from 'apache-arrow';
 import { OrchestratorError } from '../errors.js';
 import { toFloat16Bits } from './float16.js';
-import { type Encoders, MANIFEST_FILE, type Manifest, type ManifestColumn } from './manifest.js';
+import {
+  CHECKSUM_ROWS,
+  type Encoders,
+  MANIFEST_FILE,
+  type Manifest,
+  type ManifestColumn,
+} from './manifest.js';
 
 /** What a data set holds, apart from its rows. */
 export interface ShardSchema {
@@ -83,6 +90,23 @@ class ShardBuffer {
       }
     });
     this.rows += 1;
+  }
+
+  /** CRC-32 of each CHECKSUM_ROWS rows of each float column. */
+  checksums(): Record<string, number[]> {
+    const sums: Record<string, number[]> = {};
+    this.columns.forEach((column, i) => {
+      const values = this.values[i]!;
+      if (Array.isArray(values)) return;
+      const rowBytes = width(column) * values.BYTES_PER_ELEMENT;
+      const bytes = new Uint8Array(values.buffer, 0, this.rows * rowBytes);
+      const list: number[] = [];
+      for (let at = 0; at < bytes.length; at += CHECKSUM_ROWS * rowBytes) {
+        list.push(crc32(bytes.subarray(at, at + CHECKSUM_ROWS * rowBytes)));
+      }
+      sums[column.name] = list;
+    });
+    return sums;
   }
 
   /** The rows so far as the bytes of an Arrow IPC file; empties the buffer. */
@@ -202,11 +226,12 @@ async function writeInto(
   const buffer = new ShardBuffer(schema.columns, rowsPerShard);
   const flush = async () => {
     const shardRows = buffer.rows;
+    const checksums = buffer.checksums();
     const bytes = buffer.takeFile();
     const file = `shard-${String(manifest.shards.length).padStart(5, '0')}.arrow`;
     await writeSynced(join(dir, file), bytes);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
-    manifest.shards.push({ file, rows: shardRows, bytes: bytes.length, sha256 });
+    manifest.shards.push({ file, rows: shardRows, bytes: bytes.length, sha256, crc32: checksums });
     manifest.rows += shardRows;
     progress?.(manifest.rows);
   };

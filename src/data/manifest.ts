@@ -10,6 +10,9 @@ import { OrchestratorError } from '../errors.js';
 
 export const MANIFEST_FILE = 'manifest.json';
 
+/** Rows that share a checksum, so that damage can be placed. */
+export const CHECKSUM_ROWS = 64;
+
 /** Encoders whose outputs a data set holds, and the columns of each caption, in the order of their use. */
 export const TEXT_COLUMNS = ['clip_l', 'clip_l_pooled', 'clip_g', 'clip_g_pooled', 't5'] as const;
 export type TextColumn = (typeof TEXT_COLUMNS)[number];
@@ -55,6 +58,8 @@ const manifestSchema = z.strictObject({
       rows: count,
       bytes: count,
       sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits'),
+      /** CRC-32 of each CHECKSUM_ROWS rows of each float column: says where in a damaged shard the damage is. */
+      crc32: z.record(z.string(), z.array(z.number().int().nonnegative())),
     }),
   ),
 });

@@ -1,0 +1,216 @@
+/**
+ * The metadata of Arrow IPC files and streams: schema, and where each record batch's body lies. Bodies are never read
+ * here; they are mapped natively. Every length is checked against the file's size before it is used.
+ */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { OrchestratorError } from '../errors.js';
+import { type ArrowBatchHeader, type ArrowField, decodeBatch, decodeSchema } from './arrow-schema.js';
+import { FlatTable } from './flatbuffer.js';
+
+export interface ArrowBatch extends ArrowBatchHeader {
+  /** Number among the file's record batches, for messages. */
+  index: number;
+  /** First of its rows, counted from the start of the file. */
+  firstRow: number;
+  /** Byte offset of the body in the file. */
+  body: number;
+  bodyBytes: number;
+}
+
+export interface ArrowFile {
+  path: string;
+  bytes: number;
+  fields: ArrowField[];
+  batches: ArrowBatch[];
+  rows: number;
+}
+
+/** Header types of Message.fbs. */
+const SCHEMA = 1;
+const RECORD_BATCH = 3;
+
+const CONTINUATION = 0xffffffff;
+const MAGIC = 'ARROW1';
+/** Headers are kilobytes; a schema with the largest of descriptions is still far below this. */
+const MAX_METADATA_BYTES = 64 * 2 ** 20;
+
+/** Reads from an open file at positions; nothing outside the file's size at opening is asked for. */
+export class FileReader {
+  readonly bytes: number;
+  private readonly fd: number;
+
+  /** Throws ERR_FILE_OPEN. */
+  constructor(readonly path: string) {
+    try {
+      this.fd = openSync(path, 'r');
+    } catch (cause) {
+      throw new OrchestratorError('ERR_FILE_OPEN', `Cannot open ${path}: ${(cause as Error).message}`, {
+        cause,
+      });
+    }
+    const status = fstatSync(this.fd);
+    this.bytes = status.size;
+    if (!status.isFile()) {
+      this.close();
+      throw new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
+    }
+  }
+
+  /** Throws ERR_FILE_TRUNCATED when [position, position + length) is not within the file. */
+  read(position: number, length: number, what: string): Buffer {
+    if (position < 0 || length < 0 || position + length > this.bytes) {
+      throw truncated(this.path, `${what} (${length} bytes at ${position})`, this.bytes);
+    }
+    const buffer = Buffer.allocUnsafe(length);
+    let done = 0;
+    while (done < length) {
+      const n = readSync(this.fd, buffer, done, length - done, position + done);
+      if (n === 0) throw truncated(this.path, `${what} (${length} bytes at ${position})`, this.bytes);
+      done += n;
+    }
+    return buffer;
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}
+
+/**
+ * Reads the metadata of an Arrow IPC file, or stream if it does not begin with Arrow's magic. Throws ERR_FILE_OPEN,
+ * ERR_FILE_TRUNCATED, ERR_DATA_FORMAT.
+ */
+export function readArrow(path: string): ArrowFile {
+  const reader = new FileReader(path);
+  try {
+    if (reader.bytes === 0) throw truncated(path, 'the first message', 0);
+    const isFile = reader.bytes >= 8 && reader.read(0, 6, 'the magic').toString('latin1') === MAGIC;
+    return isFile ? readFileFormat(reader) : readStreamFormat(reader);
+  } finally {
+    reader.close();
+  }
+}
+
+interface Message {
+  type: number;
+  header: FlatTable | null;
+  body: number;
+  bodyBytes: number;
+  /** Position after the body; null at the end-of-stream marker. */
+  next: number | null;
+}
+
+/** The message at `position`; its metadata and body lie within the file. */
+function readMessage(reader: FileReader, position: number, what: string): Message {
+  const { path, bytes } = reader;
+  let prefix = 4;
+  let length = reader.read(position, 4, what).readUInt32LE(0);
+  if (length === CONTINUATION) {
+    length = reader.read(position + 4, 4, what).readUInt32LE(0);
+    prefix = 8;
+  }
+  // Without the continuation marker it is the format before Arrow 0.15.
+  if (length === 0) return { type: 0, header: null, body: 0, bodyBytes: 0, next: null };
+  const where = `${path}, ${what}`;
+  const body = position + prefix + length;
+  if (length > MAX_METADATA_BYTES) {
+    throw new OrchestratorError(
+      'ERR_DATA_FORMAT',
+      `${where}: metadata of ${length} bytes; not an Arrow IPC stream?`,
+    );
+  }
+  const table = FlatTable.root(reader.read(position + prefix, length, `${what}'s metadata`), where);
+  const bodyBytes = table.size64(3);
+  if (bodyBytes > bytes - body)
+    throw truncated(path, `${what}'s body (${bodyBytes} bytes at ${body})`, bytes);
+  return { type: table.uint8(1), header: table.table(2), body, bodyBytes, next: body + bodyBytes };
+}
+
+function readStreamFormat(reader: FileReader): ArrowFile {
+  const { path } = reader;
+  const file: ArrowFile = { path, bytes: reader.bytes, fields: [], batches: [], rows: 0 };
+  let position = 0;
+  for (let number = 0; ; number++) {
+    if (position === reader.bytes) throw truncated(path, 'the end-of-stream marker', reader.bytes);
+    const message = readMessage(reader, position, number === 0 ? 'the schema' : `message ${number}`);
+    if (number === 0) file.fields = schemaOf(message, path);
+    else if (message.type === RECORD_BATCH) addBatch(file, message);
+    if (message.next === null) return file;
+    position = message.next;
+  }
+}
+
+function readFileFormat(reader: FileReader): ArrowFile {
+  const { path, bytes } = reader;
+  const file: ArrowFile = { path, bytes, fields: [], batches: [], rows: 0 };
+  if (bytes < 22) throw truncated(path, 'the footer', bytes);
+  const tail = reader.read(bytes - 10, 10, 'the footer');
+  if (tail.toString('latin1', 4) !== MAGIC) throw truncated(path, `the closing "${MAGIC}"`, bytes);
+  const length = tail.readUInt32LE(0);
+  if (length > MAX_METADATA_BYTES || length > bytes - 18) {
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path}: the footer is said to have ${length} bytes`);
+  }
+  const footer = FlatTable.root(reader.read(bytes - 10 - length, length, 'the footer'), `${path}, footer`);
+  const schema = footer.table(1);
+  if (!schema) throw new OrchestratorError('ERR_DATA_FORMAT', `${path}: the footer has no schema`);
+  file.fields = decodeSchema(schema, path);
+  const blocks = footer.structs(3, 24, (size64) => size64(0));
+  let end = 8;
+  for (const [i, offset] of blocks.entries()) {
+    // Also keeps a footer from naming one large batch a million times.
+    if (offset < end) {
+      throw new OrchestratorError(
+        'ERR_DATA_FORMAT',
+        `${path}, footer: record batch ${i} overlaps what precedes it`,
+      );
+    }
+    const message = readMessage(reader, offset, `record batch ${i}`);
+    if (message.type !== RECORD_BATCH) {
+      throw new OrchestratorError(
+        'ERR_DATA_FORMAT',
+        `${path}: no record batch at ${offset}, where the footer says`,
+      );
+    }
+    addBatch(file, message);
+    end = message.body + message.bodyBytes;
+  }
+  return file;
+}
+
+function schemaOf(message: Message, path: string): ArrowField[] {
+  if (message.type !== SCHEMA || !message.header) {
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} does not begin with an Arrow schema`, {
+      hint: 'Expected an Arrow IPC file or stream, as Hugging Face save_to_disk and orchestrator write them.',
+    });
+  }
+  return decodeSchema(message.header, path);
+}
+
+/** Appends a record batch after checking that its buffers lie within its body. Batches without rows are left out. */
+function addBatch(file: ArrowFile, message: Message): void {
+  const index = file.batches.length;
+  const where = `${file.path}, record batch ${index} (from row ${file.rows})`;
+  if (!message.header) throw new OrchestratorError('ERR_DATA_FORMAT', `${where}: no header`);
+  const header = decodeBatch(message.header);
+  for (const buffer of header.buffers) {
+    if (buffer.offset > message.bodyBytes || buffer.length > message.bodyBytes - buffer.offset) {
+      throw new OrchestratorError(
+        'ERR_DATA_FORMAT',
+        `${where}: a buffer of ${buffer.length} bytes at ${buffer.offset} lies outside the body's ${message.bodyBytes}`,
+      );
+    }
+  }
+  if (header.rows === 0) return;
+  const { body, bodyBytes } = message;
+  file.batches.push({ ...header, index, firstRow: file.rows, body, bodyBytes });
+  file.rows += header.rows;
+  if (!Number.isSafeInteger(file.rows))
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${where}: too many rows`);
+}
+
+function truncated(path: string, missing: string, bytes: number): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_FILE_TRUNCATED',
+    `${path} is truncated: it has ${bytes} bytes and lacks ${missing}`,
+  );
+}
