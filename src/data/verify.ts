@@ -1,0 +1,96 @@
+/** Comparing a data set's files with its manifest, down to the column and the rows that are damaged. */
+import { crc32 } from 'node:zlib';
+import { OrchestratorError } from '../errors.js';
+import { type ArrowFile, FileReader, readArrow } from './arrow.js';
+import { numericColumn } from './arrow-columns.js';
+import { hashFile } from './hash.js';
+import { CHECKSUM_ROWS, type Manifest } from './manifest.js';
+import type { DataSource } from './source.js';
+
+/** About two seconds of hashing; larger data sets are checked by `orchestrator dataset verify`. */
+const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
+
+type Shard = Manifest['shards'][number];
+
+/** Whether the shards were verified: they are where their manifest has hashes and they are small. */
+export async function verifyIfSmall(source: DataSource): Promise<boolean> {
+  const bytes = source.files.reduce((sum, file) => sum + file.bytes, 0);
+  if (!source.manifest || bytes > VERIFY_AT_OPENING_BYTES) return false;
+  await verifyShards(source, source.manifest, null);
+  return true;
+}
+
+/**
+ * Compares every shard with its SHA-256. Throws ERR_DATA_HASH naming the file and, from the block checksums, the
+ * column and the rows. `progress` gets the bytes read.
+ */
+export async function verifyShards(
+  source: DataSource,
+  manifest: Manifest,
+  progress: ((bytes: number) => void) | null,
+): Promise<void> {
+  let firstRow = 0;
+  for (const [i, shard] of manifest.shards.entries()) {
+    const { path } = source.files[i]!;
+    const actual = await hashFile(path, progress);
+    if (actual !== shard.sha256) {
+      throw new OrchestratorError(
+        'ERR_DATA_HASH',
+        `${path} is damaged: ${placeOfDamage(path, shard, manifest, firstRow)}. Its SHA-256 is ${actual}, the manifest says ${shard.sha256}`,
+        { hint: 'Restore the file, or generate the data set again.' },
+      );
+    }
+    firstRow += shard.rows;
+  }
+}
+
+/** "column "latent", rows 128 to 191 differ", or what else can be said. */
+function placeOfDamage(path: string, shard: Shard, manifest: Manifest, firstRow: number): string {
+  let file: ArrowFile;
+  try {
+    file = readArrow(path);
+  } catch (error) {
+    return `its Arrow metadata cannot be read (${(error as Error).message})`;
+  }
+  const places: string[] = [];
+  for (const { name, type } of manifest.columns) {
+    const expected = shard.crc32[name];
+    if (!expected || (type !== 'float16' && type !== 'float32')) continue;
+    let found: { block: number } | null;
+    try {
+      found = firstDamagedBlock(file, name, expected);
+    } catch (error) {
+      places.push(`column "${name}" cannot be read (${(error as Error).message})`);
+      continue;
+    }
+    if (!found) continue;
+    const first = found.block * CHECKSUM_ROWS;
+    const last = Math.min(first + CHECKSUM_ROWS, shard.rows) - 1;
+    places.push(`column "${name}" differs first within rows ${firstRow + first} to ${firstRow + last}`);
+  }
+  if (places.length === 0) return 'the difference lies outside the numeric columns, in captions or metadata';
+  return places.slice(0, 3).join('; ') + (places.length > 3 ? `; and ${places.length - 3} more columns` : '');
+}
+
+function firstDamagedBlock(file: ArrowFile, name: string, expected: number[]): { block: number } | null {
+  // Own shards have fixed-size lists in one batch, so no list offsets are ever asked for.
+  const column = numericColumn(file, name, () => {
+    throw new OrchestratorError('ERR_DATA_TYPE', `${file.path}, column "${name}": expected fixed-size lists`);
+  });
+  const segment = column.segments[0];
+  if (column.segments.length !== 1 || !segment) {
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${file.path}: expected one record batch`);
+  }
+  const rowBytes = column.shape.reduce((a, b) => a * b, column.type === 'float16' ? 2 : 4);
+  const reader = new FileReader(file.path);
+  try {
+    for (const [block, sum] of expected.entries()) {
+      const rows = Math.min(CHECKSUM_ROWS, segment.rows - block * CHECKSUM_ROWS);
+      const position = segment.byteOffset + block * CHECKSUM_ROWS * rowBytes;
+      if (crc32(reader.read(position, rows * rowBytes, `rows of "${name}"`)) !== sum) return { block };
+    }
+  } finally {
+    reader.close();
+  }
+  return null;
+}
