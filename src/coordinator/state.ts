@@ -69,6 +69,8 @@ export type Event =
 export type Action =
   /** To one worker, or to all. */
   | { type: 'send'; to: string | null; message: FromCoordinator }
+  /** The worker belongs to the run: tell it the config and the tokens. */
+  | { type: 'welcome'; id: string }
   /** End this worker's session: it does not belong here. */
   | { type: 'refuse'; id: string; code: ErrorCode; message: string }
   | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
@@ -183,7 +185,8 @@ export class RunState {
     if (this.#workers.has(id)) return refuse(`a worker with the id ${id} has joined already`);
     this.#workers.set(id, { id, host, pid, dataAddress, rank: -1, firstSlot: 0, endSlot: 0 });
     this.#seen.set(id, now);
-    return this.#workers.size === this.#settings.nodes ? this.#form(now) : [];
+    const welcome: Action = { type: 'welcome', id };
+    return this.#workers.size === this.#settings.nodes ? [welcome, ...this.#form(now)] : [welcome];
   }
 
   #form(now: number): Action[] {

@@ -1,0 +1,72 @@
+/** Numbers of the whole step from those of the slots, in an order that does not depend on who computed what. */
+import type { Prepared, Validated } from '../cluster/proto.js';
+
+/** Mean weighted loss of the step: slots ascending, samples as drawn, in float64. */
+export function stepLoss(prepared: readonly Prepared[]): number {
+  const slots = prepared.flatMap((answer) => answer.slots).sort((a, b) => a.slot - b.slot);
+  const losses = slots.flatMap((slot) => slot.losses);
+  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+}
+
+/** Row numbers of every slot, slots ascending. */
+export function slotSamples(prepared: readonly Prepared[]): number[][] {
+  return prepared
+    .flatMap((answer) => answer.slots)
+    .sort((a, b) => a.slot - b.slot)
+    .map((slot) => slot.samples);
+}
+
+export interface AttentionSummary {
+  name: string;
+  maxAbsLogit: number;
+  /** Nats; mean over workers, weighted by their slots. */
+  meanEntropy: number;
+}
+
+/** Largest logit and mean entropy of every attention over all workers; null where this step did not sample them. */
+export function attentionSummary(prepared: readonly Prepared[]): AttentionSummary[] | null {
+  const sampled = prepared.filter((answer) => answer.attention.length > 0);
+  if (sampled.length === 0) return null;
+  const slots = sampled.reduce((sum, answer) => sum + answer.slots.length, 0);
+  return (sampled[0] as Prepared).attention.map(({ name }, i) => {
+    const of = (answer: Prepared) => answer.attention[i] as Prepared['attention'][number];
+    return {
+      name,
+      maxAbsLogit: Math.max(...sampled.map((answer) => of(answer).maxAbsLogit)),
+      meanEntropy:
+        sampled.reduce((sum, answer) => sum + of(answer).meanEntropy * answer.slots.length, 0) / slots,
+    };
+  });
+}
+
+export interface ValidationSummary {
+  weights: string;
+  mean: number;
+  /** In the order of the bins. */
+  bins: { name: string; loss: number }[];
+}
+
+/**
+ * Mean loss of every bin of t and of all bins, for each kind of weights. Slots are summed in the order of their numbers.
+ * @param names Bin of each validation slot, in slot order.
+ */
+export function validationSummary(
+  parts: readonly Validated[],
+  names: readonly string[],
+): ValidationSummary[] {
+  const losses = parts.flatMap((part) => part.losses).sort((a, b) => a.slot - b.slot);
+  const kinds = [...new Set(losses.map(({ weights }) => weights))].sort();
+  return kinds.map((weights) => {
+    const bins = new Map<string, { sum: number; count: number }>();
+    for (const loss of losses) {
+      if (loss.weights !== weights) continue;
+      const name = names[loss.slot] as string;
+      const bin = bins.get(name) ?? { sum: 0, count: 0 };
+      for (const value of loss.losses) bin.sum += value;
+      bin.count += loss.losses.length;
+      bins.set(name, bin);
+    }
+    const means = [...bins].map(([name, { sum, count }]) => ({ name, loss: sum / count }));
+    return { weights, mean: means.reduce((sum, { loss }) => sum + loss, 0) / means.length, bins: means };
+  });
+}

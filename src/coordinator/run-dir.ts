@@ -1,0 +1,125 @@
+/** The run's folder: what is in it, and how it is put in order before a run begins or goes on. */
+import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { CHECKPOINTS, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
+import { listCheckpoints, recoverStore } from '../checkpoint/retention.js';
+import { parseConfig } from '../config/load.js';
+import type { Config } from '../config/schema.js';
+import { leaves } from '../config/value.js';
+import { OrchestratorError } from '../errors.js';
+import { JsonlFile } from './jsonl.js';
+import { lockFile } from './lock.js';
+
+export interface RunDir {
+  path: string;
+  checkpoints: string;
+  /** Committed step -> row numbers of every slot. */
+  ledger: JsonlFile;
+  metrics: JsonlFile;
+  /** Generations and durable steps. */
+  journal: JsonlFile;
+  lastGeneration: number;
+  /** What the run goes on from; null: from the start. */
+  resume: FoundCheckpoint | null;
+  /** What was found and done, for the reader of the terminal. */
+  notes: string[];
+  unlock: () => void;
+}
+
+/**
+ * Takes the folder, mends what killed processes left, finds the checkpoint to go on from, and cuts ledger and metrics
+ * back to its step, so that every step stands there once.
+ * @param resume "auto", "never" or a path.
+ */
+export async function openRunDir(path: string, resume: string, config: Config): Promise<RunDir> {
+  makeWritable(path);
+  const unlock = lockFile(join(path, 'lock'));
+  try {
+    return { ...(await arrange(path, resume, config)), unlock };
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+async function arrange(path: string, resume: string, config: Config): Promise<Omit<RunDir, 'unlock'>> {
+  const checkpoints = join(path, CHECKPOINTS);
+  const notes = await recoverStore(checkpoints);
+  const found = await resolveResume(resume, path);
+  if (found === null) await refuseToOverwrite(path, checkpoints);
+  for (const { reason } of found?.damaged ?? []) notes.push(`damaged checkpoint, not used: ${reason}`);
+  const step = found?.manifest.step ?? 0;
+  if (found !== null) {
+    notes.push(
+      `resuming from ${found.path} (step ${step})`,
+      ...changedKeys(found.manifest.configJson, config),
+    );
+  }
+  const ledger = new JsonlFile(join(path, 'ledger.jsonl'));
+  const metrics = new JsonlFile(join(path, 'metrics.jsonl'));
+  const journal = new JsonlFile(join(path, 'journal.jsonl'));
+  const upTo = (line: Record<string, unknown>) => typeof line.step === 'number' && line.step <= step;
+  ledger.cutBack(upTo);
+  metrics.cutBack(upTo);
+  let lastGeneration = 0;
+  journal.cutBack(({ generation }) => {
+    lastGeneration = Math.max(lastGeneration, typeof generation === 'number' ? generation : 0);
+    return true;
+  });
+  writeConfig(path, config);
+  return { path, checkpoints, ledger, metrics, journal, lastGeneration, resume: found, notes };
+}
+
+function makeWritable(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+    accessSync(path, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new OrchestratorError(
+      'ERR_RUN_DIR',
+      `Cannot write in the run folder ${path}: ${(error as Error).message}`,
+      {
+        hint: 'Choose another with --run-dir.',
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Starting anew where checkpoints lie would sooner or later remove them. */
+async function refuseToOverwrite(path: string, checkpoints: string): Promise<void> {
+  const [latest] = await listCheckpoints(checkpoints);
+  if (latest === undefined) return;
+  throw new OrchestratorError(
+    'ERR_RUN_DIR',
+    `${path} holds checkpoints up to step ${latest.step} of another run`,
+    {
+      hint: 'Go on from them with --resume auto, start anew in another --run-dir, or remove the folder.',
+    },
+  );
+}
+
+function writeConfig(path: string, config: Config): void {
+  const file = join(path, 'config.yaml');
+  try {
+    writeFileSync(file, stringify(config));
+  } catch (error) {
+    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${file}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Keys that differ from the run that wrote the checkpoint: allowed where model and data agree, but never silent. */
+function changedKeys(before: string, config: Config): string[] {
+  const flat = (of: Config) =>
+    new Map([...leaves(of)].map(({ path, value }) => [path.join('.'), JSON.stringify(value)]));
+  const [old, now] = [flat(parseConfig(before, 'the config in the checkpoint')), flat(config)];
+  return [...new Set([...old.keys(), ...now.keys()])]
+    .filter((key) => old.get(key) !== now.get(key))
+    .map(
+      (key) =>
+        `${key} was ${old.get(key) ?? 'absent'} in the checkpoint and is ${now.get(key) ?? 'absent'} now`,
+    );
+}

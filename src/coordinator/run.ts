@@ -1,0 +1,328 @@
+/** The coordinator's process: carries out what the rule of the run (state.ts) decides. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { canonicalHash } from '../cluster/hash.js';
+import type { FromCoordinator, Prepared, Ready } from '../cluster/proto.js';
+import { type Config, slotCount } from '../config/schema.js';
+import { canonicalJson } from '../config/value.js';
+import { EXIT, OrchestratorError } from '../errors.js';
+import { plainConsole, wantsColour } from '../telemetry/console.js';
+import { logFile } from '../telemetry/log.js';
+import { metricsFile } from '../telemetry/metrics-file.js';
+import { serveMetrics } from '../telemetry/prometheus.js';
+import { Recorder, type RunHeader, type Sink } from '../telemetry/record.js';
+import { LiveTable } from '../telemetry/table.js';
+import { learningRate } from '../worker/schedule.js';
+import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
+import { openRunDir, type RunDir } from './run-dir.js';
+import { Sessions } from './sessions.js';
+import { type Action, type Event, RunState } from './state.js';
+
+const TICK_MS = 250;
+/** How long workers may take to end their sessions, after success and after a failure. */
+const PARTING_MS = { done: 10_000, failed: 1_000 };
+/** Weight of the newest step in the pace that the remaining time is told from. */
+const PACE_WEIGHT = 0.1;
+
+export interface CoordinatorOptions {
+  config: Config;
+  nodes: number;
+  runDir: string;
+  /** "auto", "never" or a path. */
+  resume: string;
+  /** host:port to listen on; port 0 takes any free one. */
+  listen: string;
+  /** What workers must present. */
+  token: string;
+  /** Told once the workers may come. */
+  onListening: (address: string) => void;
+}
+
+export interface CoordinatorRun {
+  /** Ends the run in order: finish the step, write a checkpoint. */
+  stop(exitCode: number, reason: string): void;
+  /** Resolves with the exit code when everything is closed. */
+  done: Promise<number>;
+}
+
+/** Throws where the run cannot begin; everything later is told through `done` and the terminal. */
+export async function startCoordinator(options: CoordinatorOptions): Promise<CoordinatorRun> {
+  checkNodes(options.config, options.nodes);
+  const dir = await openRunDir(options.runDir, options.resume, options.config);
+  try {
+    const recorder = await openRecorder(options, dir);
+    const run = new Run(options, dir, recorder);
+    await run.listen();
+    return run;
+  } catch (error) {
+    dir.unlock();
+    throw error;
+  }
+}
+
+/** A worker without a slot would only wait. */
+export function checkNodes(config: Config, nodes: number): void {
+  const slots = slotCount(config);
+  if (nodes <= slots) return;
+  const { global, micro } = config.batch;
+  throw new OrchestratorError(
+    'ERR_NODES',
+    `${nodes} nodes cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro})`,
+    { hint: `Use at most ${slots} nodes, or a smaller batch.micro.` },
+  );
+}
+
+function headerOf({ config, nodes, runDir }: CoordinatorOptions): RunHeader {
+  return {
+    name: config.name,
+    runDir,
+    steps: config.schedule.steps,
+    nodes,
+    slots: slotCount(config),
+    samplesPerStep: config.batch.global,
+  };
+}
+
+async function openRecorder(options: CoordinatorOptions, dir: RunDir): Promise<Recorder> {
+  const header = headerOf(options);
+  const { metrics_port: port, metrics_host: host } = options.config.telemetry;
+  const sinks: Sink[] = [metricsFile(dir.metrics), logFile(join(dir.path, 'run.log'))];
+  const prometheus = port === null ? null : await serveMetrics(host, port, header);
+  if (prometheus !== null) sinks.push(prometheus);
+  const { stdout } = process;
+  const write = (text: string) => void stdout.write(text);
+  sinks.push(
+    stdout.isTTY && process.env.TERM !== 'dumb'
+      ? new LiveTable({
+          header,
+          colour: wantsColour(stdout, process.env),
+          columns: () => stdout.columns ?? 80,
+          write,
+        })
+      : plainConsole({ write }),
+  );
+  const recorder = new Recorder(sinks);
+  if (prometheus !== null) recorder.note('info', `metrics at ${prometheus.address}/metrics`);
+  return recorder;
+}
+
+class Run implements CoordinatorRun {
+  readonly done: Promise<number>;
+  readonly #options: CoordinatorOptions;
+  readonly #dir: RunDir;
+  readonly #recorder: Recorder;
+  readonly #state: RunState;
+  readonly #sessions: Sessions;
+  readonly #dataToken = randomBytes(24).toString('hex');
+  readonly #runId = randomBytes(8).toString('hex');
+  readonly #ticker: NodeJS.Timeout;
+  #finish: (exitCode: number) => void = () => {};
+  #phase = '';
+  #ready: Ready | null = null;
+  #lastCommit = 0;
+  /** Seconds of a step, averaged. */
+  #pace: number | null = null;
+
+  constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
+    const { config, nodes } = options;
+    this.#options = options;
+    this.#dir = dir;
+    this.#recorder = recorder;
+    this.done = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+    this.#state = new RunState({
+      nodes,
+      totalSlots: slotCount(config),
+      steps: config.schedule.steps,
+      checkpointEvery: config.checkpoint.every,
+      validateEvery: config.data.validation_rows > 0 ? config.validation.every : 0,
+      configHash: canonicalHash(config),
+      lastGeneration: dir.lastGeneration,
+      resumePath: dir.resume?.path ?? '',
+      resumeStep: dir.resume?.manifest.step ?? 0,
+    });
+    this.#sessions = new Sessions({
+      token: options.token,
+      generation: () => this.#state.generation,
+      onEvent: (event) => this.#handle(event),
+      onRefused: (message) => recorder.note('warn', `refused ${message}`),
+    });
+    this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
+  }
+
+  async listen(): Promise<void> {
+    try {
+      const address = await this.#sessions.listen(this.#options.listen);
+      for (const note of this.#dir.notes) this.#recorder.note('info', note);
+      this.#handle({ type: 'listening' });
+      this.#options.onListening(address);
+    } catch (error) {
+      clearInterval(this.#ticker);
+      await this.#recorder.close();
+      throw error;
+    }
+  }
+
+  stop(exitCode: number, reason: string): void {
+    const running = this.#state.phase === 'RUNNING';
+    this.#recorder.note('info', running ? `${reason}: finishing the step and writing a checkpoint` : reason);
+    this.#handle({ type: 'stop', exitCode, reason });
+  }
+
+  #handle(event: Event): void {
+    const actions = this.#state.handle(event, performance.now());
+    if (this.#state.phase !== this.#phase) {
+      this.#phase = this.#state.phase;
+      this.#recorder.phase(this.#phase);
+    }
+    for (const action of actions) {
+      try {
+        this.#act(action);
+      } catch (error) {
+        // What could not be recorded does not count: the step is not announced, and the run ends here.
+        this.#end(EXIT.failed, (error as OrchestratorError).code ?? 'ERR_INTERNAL', (error as Error).message);
+        return;
+      }
+    }
+  }
+
+  #act(action: Action): void {
+    switch (action.type) {
+      case 'welcome':
+        return this.#welcome(action.id);
+      case 'send':
+        return this.#sessions.send(action.to, action.message);
+      case 'refuse':
+        this.#recorder.note('warn', `refused worker ${action.id}: ${action.message}`);
+        return this.#sessions.refuse(action.id, action.message);
+      case 'journal':
+        this.#dir.journal.append({
+          generation: action.generation,
+          step: action.step,
+          checkpoint: this.#dir.resume?.path ?? null,
+          workers: action.workers,
+          unix_seconds: Date.now() / 1000,
+        });
+        return this.#dir.journal.sync();
+      case 'started':
+        return this.#started(action.firstStep, action.ready);
+      case 'commit':
+        return this.#commit(action.step, action.prepared, action.durable);
+      case 'validation': {
+        const results = validationSummary(action.parts, this.#ready?.validation ?? []);
+        return this.#recorder.validation({ step: action.step, results });
+      }
+      case 'saved': {
+        const { step, path, seconds, stallSeconds } = action.saved;
+        return this.#recorder.checkpoint({ step, path, seconds, stallSeconds });
+      }
+      case 'end':
+        return this.#end(action.exitCode, action.code, action.reason);
+    }
+  }
+
+  #welcome(id: string): void {
+    const { config, nodes } = this.#options;
+    const welcome = {
+      runId: this.#runId,
+      configJson: canonicalJson(config),
+      nodes,
+      dataToken: this.#dataToken,
+      runDir: this.#dir.path,
+    };
+    this.#sessions.send(id, { generation: this.#state.generation, welcome } satisfies FromCoordinator);
+  }
+
+  #started(firstStep: number, ready: Ready): void {
+    this.#ready = ready;
+    this.#lastCommit = performance.now();
+    const { config } = this.#options;
+    const workers = this.#state.workers
+      .map(
+        ({ rank, pid, firstSlot, endSlot }) => `rank ${rank} (pid ${pid}): slots ${firstSlot}-${endSlot - 1}`,
+      )
+      .join(', ');
+    this.#recorder.note(
+      'info',
+      `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
+        `${slotCount(config)} slots x ${config.batch.micro}; ${workers}`,
+    );
+    this.#recorder.note(
+      'info',
+      `steps ${firstStep} to ${config.schedule.steps}, run folder ${this.#dir.path}`,
+    );
+  }
+
+  /** Records the step; it counts once this returns. */
+  #commit(step: number, prepared: readonly Prepared[], durable: boolean): void {
+    const now = performance.now();
+    const seconds = (now - this.#lastCommit) / 1000;
+    this.#lastCommit = now;
+    const { config } = this.#options;
+    const { steps } = config.schedule;
+    this.#dir.ledger.append({ step, slots: slotSamples(prepared) });
+    this.#recorder.step({
+      step,
+      steps,
+      loss: stepLoss(prepared),
+      gradientNorm: (prepared[0] as Prepared).gradientNorm,
+      learningRate: learningRate(config, step),
+      seconds,
+      samples: config.batch.global,
+      flops: (this.#ready?.flopsPerSlot ?? 0) * slotCount(config),
+      attention: attentionSummary(prepared),
+      workers: this.#state.workers.map((worker, rank) => report(worker, prepared[rank] as Prepared)),
+      etaSeconds: this.#pace === null ? null : this.#pace * (steps - step),
+    });
+    this.#pace = this.#pace === null ? seconds : this.#pace + PACE_WEIGHT * (seconds - this.#pace);
+    if (!durable) return;
+    this.#dir.ledger.sync();
+    this.#dir.metrics.sync();
+    this.#dir.journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
+    this.#dir.journal.sync();
+  }
+
+  #end(exitCode: number, code: string | null, reason: string): void {
+    clearInterval(this.#ticker);
+    const failed = exitCode === EXIT.failed;
+    this.#recorder.note(failed ? 'error' : 'info', code === null ? reason : `${code}: ${reason}`);
+    const close = async () => {
+      await this.#sessions.close(failed ? PARTING_MS.failed : PARTING_MS.done);
+      await this.#recorder.close();
+      this.#dir.ledger.close();
+      this.#dir.journal.close();
+      this.#dir.unlock();
+    };
+    close().then(
+      () => this.#finish(exitCode),
+      (error: Error) => {
+        process.stderr.write(`error ${error.message}\n`);
+        this.#finish(EXIT.failed);
+      },
+    );
+  }
+}
+
+function report(
+  worker: { rank: number; pid: number; firstSlot: number; endSlot: number },
+  prepared: Prepared,
+) {
+  const { rank, pid, firstSlot, endSlot } = worker;
+  const { times, nativeBytes, rssBytes, eventLoopP99Seconds } = prepared;
+  return {
+    rank,
+    pid,
+    firstSlot,
+    endSlot,
+    totalSeconds: times?.totalSeconds ?? 0,
+    gatherSeconds: times?.gatherSeconds ?? 0,
+    computeSeconds: times?.computeSeconds ?? 0,
+    exchangeSeconds: times?.exchangeSeconds ?? 0,
+    updateSeconds: times?.updateSeconds ?? 0,
+    exchangeBytes: times?.exchangeBytes ?? 0,
+    nativeBytes,
+    rssBytes,
+    eventLoopP99Seconds,
+  };
+}

@@ -1,0 +1,171 @@
+/** The coordinator's gRPC server: turns workers' messages into events of the run's state, and sends them its messages. */
+import { timingSafeEqual } from 'node:crypto';
+import { type Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import {
+  Coordinator,
+  type FromCoordinator,
+  type Join,
+  PROTOCOL,
+  type WorkerMessage,
+} from '../cluster/proto.js';
+import { bind, controlOptions, createServer } from '../cluster/transport.js';
+import type { Event } from './state.js';
+
+type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
+
+/** Time for the first message of a connection. */
+const JOIN_MS = 10_000;
+const MAX_SESSIONS = 4_096;
+const MAX_TEXT = 256;
+
+export interface SessionsOptions {
+  token: string;
+  /** Of the messages that are accepted now. */
+  generation: () => number;
+  /** Everything that happens. */
+  onEvent: (event: Event) => void;
+  /** What was turned away, for the log. */
+  onRefused: (message: string) => void;
+}
+
+export class Sessions {
+  readonly #options: SessionsOptions;
+  readonly #server: Server;
+  readonly #sessions = new Map<string, Session>();
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.#server = createServer({ ...controlOptions, 'grpc.max_concurrent_streams': MAX_SESSIONS });
+    this.#server.addService(Coordinator.service, { Session: (session: Session) => this.#open(session) });
+  }
+
+  /** Resolves with the bound address. */
+  listen(address: string): Promise<string> {
+    return bind(this.#server, address);
+  }
+
+  /** To one worker, or to all. */
+  send(to: string | null, message: FromCoordinator): void {
+    for (const [id, session] of this.#sessions) if (to === null || to === id) session.write(message);
+  }
+
+  refuse(id: string, message: string): void {
+    const session = this.#sessions.get(id);
+    this.#sessions.delete(id);
+    if (session !== undefined) refuse(session, status.FAILED_PRECONDITION, message);
+  }
+
+  /** Ends all sessions; those that are still open after `patienceMs` are cut. */
+  async close(patienceMs: number): Promise<void> {
+    for (const session of this.#sessions.values()) session.end();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#server.forceShutdown();
+        resolve();
+      }, patienceMs);
+      this.#server.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  #open(session: Session): void {
+    let id: string | null = null;
+    const timer = setTimeout(() => {
+      this.#options.onRefused(`a connection from ${session.getPeer()} that did not join`);
+      refuse(session, status.DEADLINE_EXCEEDED, 'the first message did not come in time');
+    }, JOIN_MS);
+    const lost = (reason: string) => {
+      clearTimeout(timer);
+      if (id === null || this.#sessions.get(id) !== session) return;
+      this.#sessions.delete(id);
+      this.#options.onEvent({ type: 'lost', id, reason });
+    };
+    session.on('data', (message: WorkerMessage) => {
+      if (id !== null) return this.#receive(id, message);
+      clearTimeout(timer);
+      id = this.#join(session, message);
+    });
+    session.on('error', (error: Error) => lost(error.message));
+    session.on('cancelled', () => lost('its connection was reset'));
+    session.on('end', () => {
+      lost('it ended its session');
+      session.end();
+    });
+  }
+
+  /** The worker's id, or null where it was turned away. */
+  #join(session: Session, message: WorkerMessage): string | null {
+    const fault = joinFault(message, this.#options.token, this.#sessions);
+    if (fault !== null) {
+      this.#options.onRefused(`a connection from ${session.getPeer()}: ${fault.details}`);
+      refuse(session, fault.code, fault.details);
+      return null;
+    }
+    const { workerId: id, host, pid, dataAddress } = message.join as Join;
+    this.#sessions.set(id, session);
+    this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress });
+    return id;
+  }
+
+  #receive(id: string, message: WorkerMessage): void {
+    // What a worker may say before it knows its generation.
+    const early = message.heartbeat ?? message.failure ?? message.stopRequest;
+    const current = early || message.generation === this.#options.generation();
+    const event = eventOf(id, message);
+    if (current && event !== null) this.#options.onEvent(event);
+    else this.#options.onRefused(`${message.message} of generation ${message.generation} from worker ${id}`);
+  }
+}
+
+function joinFault(
+  message: WorkerMessage,
+  token: string,
+  sessions: ReadonlyMap<string, unknown>,
+): { code: status; details: string } | null {
+  const { join } = message;
+  if (!join) return { code: status.FAILED_PRECONDITION, details: 'the first message was not Join' };
+  if (!sameSecret(join.token, token)) return { code: status.UNAUTHENTICATED, details: 'wrong join token' };
+  if (join.protocol !== PROTOCOL) {
+    const details = `protocol ${join.protocol}, the coordinator speaks ${PROTOCOL}: mixed versions of orchestrator`;
+    return { code: status.FAILED_PRECONDITION, details };
+  }
+  const texts = [join.workerId, join.host, join.dataAddress];
+  if (join.workerId === '' || texts.some((text) => text.length > MAX_TEXT)) {
+    return { code: status.INVALID_ARGUMENT, details: 'malformed Join' };
+  }
+  if (sessions.has(join.workerId)) {
+    return {
+      code: status.ALREADY_EXISTS,
+      details: `a worker with the id ${join.workerId} has joined already`,
+    };
+  }
+  return null;
+}
+
+function sameSecret(given: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function eventOf(id: string, message: WorkerMessage): Event | null {
+  if (message.heartbeat) return { type: 'heartbeat', id };
+  if (message.prepared) return { type: 'prepared', id, prepared: message.prepared };
+  if (message.formed) return { type: 'formed', id };
+  if (message.ready) return { type: 'ready', id, ready: message.ready };
+  if (message.applied) return { type: 'applied', id, ...message.applied };
+  if (message.validated) return { type: 'validated', id, validated: message.validated };
+  if (message.saved) return { type: 'saved', id, saved: message.saved };
+  if (message.finished) return { type: 'finished', id };
+  if (message.failure) return { type: 'failure', id, ...message.failure };
+  if (message.stopRequest) {
+    const { exitCode } = message.stopRequest;
+    return { type: 'stop', exitCode, reason: `worker ${id} was told to end` };
+  }
+  return null;
+}
+
+function refuse(session: Session, code: status, details: string): void {
+  session.emit('error', { code, details });
+}

@@ -1,0 +1,24 @@
+/** run.log: what happened, as pino writes it. Metrics go to metrics.jsonl. */
+import { pino } from 'pino';
+import { quantity } from './format.js';
+import type { Sink } from './record.js';
+
+export function logFile(path: string): Sink {
+  const destination = pino.destination({ dest: path, sync: true, append: true });
+  // A full disk must not end a run that could still save its state elsewhere; metrics and ledger report it.
+  destination.on('error', () => {});
+  const log = pino({ level: 'debug', base: { pid: process.pid } }, destination);
+  return {
+    phase: (phase) => log.info({ phase }, `the run is ${phase}`),
+    note: (level, message) => log[level](message),
+    step: (record) =>
+      log.debug({ step: record.step, loss: record.loss, seconds: record.seconds }, 'step committed'),
+    validation: ({ step, results }) => {
+      for (const { weights, mean } of results) {
+        log.info({ step, weights, mean }, `validation ${quantity(mean)} with ${weights} weights`);
+      }
+    },
+    checkpoint: (record) => log.info(record, 'checkpoint written'),
+    close: () => destination.end(),
+  };
+}

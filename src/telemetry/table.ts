@@ -1,0 +1,157 @@
+/** The live table on a terminal: redrawn in place, while events scroll by above it. */
+import { painter, plainConsole } from './console.js';
+import { bytes, duration, eta, flopRate, maxLogit, quantity } from './format.js';
+import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
+
+const REDRAW_MS = 100;
+const BAR_WIDTH = 24;
+
+export interface TableOptions {
+  header: RunHeader;
+  colour: boolean;
+  /** Columns of the terminal, asked for at every redraw. */
+  columns: () => number;
+  write: (text: string) => void;
+}
+
+export class LiveTable implements Sink {
+  readonly #options: TableOptions;
+  #phase = 'INIT';
+  #record: StepRecord | null = null;
+  #validation: ValidationRecord | null = null;
+  /** Lines on the screen that the next redraw replaces. */
+  #drawn = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: TableOptions) {
+    this.#options = options;
+  }
+
+  step(record: StepRecord): void {
+    this.#record = record;
+    this.#later();
+  }
+
+  validation(record: ValidationRecord): void {
+    this.#validation = record;
+    this.#scroll((sink) => sink.validation?.(record));
+  }
+
+  checkpoint(record: Parameters<NonNullable<Sink['checkpoint']>>[0]): void {
+    this.#scroll((sink) => sink.checkpoint?.(record));
+  }
+
+  note(level: 'info' | 'warn' | 'error', message: string): void {
+    this.#scroll((sink) => sink.note?.(level, message));
+  }
+
+  phase(phase: string): void {
+    this.#phase = phase;
+    this.#later();
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#draw('');
+    // What was drawn stays on the screen.
+    this.#drawn = 0;
+  }
+
+  /** An event above the table. */
+  #scroll(emit: (sink: Sink) => void): void {
+    let text = '';
+    emit(
+      plainConsole({
+        write: (line) => {
+          text += line;
+        },
+      }),
+    );
+    this.#draw(text);
+  }
+
+  #later(): void {
+    this.#timer ??= setTimeout(() => this.#draw(''), REDRAW_MS);
+  }
+
+  #draw(above: string): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const width = this.#options.columns();
+    const lines = tableLines(this.#options, this.#phase, this.#record, this.#validation).map((line) =>
+      clip(line, width),
+    );
+    const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A\r\u001b[J` : '';
+    this.#drawn = lines.length;
+    this.#options.write(`${up}${above}${lines.map((line) => `${line}\n`).join('')}`);
+  }
+}
+
+function tableLines(
+  { header, colour }: TableOptions,
+  phase: string,
+  record: StepRecord | null,
+  validation: ValidationRecord | null,
+): string[] {
+  const paint = painter(colour);
+  const step = record?.step ?? 0;
+  const filled = Math.round((BAR_WIDTH * step) / header.steps);
+  const bar = `${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}`;
+  const remaining = record === null || record.etaSeconds === null ? '' : `  eta ${eta(record.etaSeconds)}`;
+  const title = `${paint('bold', header.name)}  ${phase}  ${paint('cyan', bar)}  step ${step}/${header.steps}${remaining}`;
+  if (record === null) return [title];
+  const logit = maxLogit(record);
+  const numbers = [
+    `loss ${paint('bold', quantity(record.loss))}`,
+    `norm ${record.gradientNorm.toPrecision(2)}`,
+    `lr ${record.learningRate.toExponential(1)}`,
+    duration(record.seconds),
+    `${(record.samples / record.seconds).toFixed(0)} img/s`,
+    flopRate(record.flops / record.seconds),
+    ...(logit === null ? [] : [`logit ${logit.toFixed(1)}`]),
+    ...(validation?.results ?? []).map(
+      ({ weights, mean }) => `${weights}@${validation?.step} ${quantity(mean)}`,
+    ),
+  ].join(' | ');
+  const rows = record.workers.map((worker) => [
+    String(worker.rank),
+    String(worker.pid),
+    `${worker.firstSlot}-${worker.endSlot - 1}`,
+    duration(worker.totalSeconds),
+    duration(worker.computeSeconds),
+    duration(worker.exchangeSeconds),
+    duration(worker.gatherSeconds),
+    duration(worker.updateSeconds),
+    bytes(worker.rssBytes),
+    duration(worker.eventLoopP99Seconds),
+  ]);
+  const heads = [
+    'rank',
+    'pid',
+    'slots',
+    'step',
+    'compute',
+    'exchange',
+    'gather',
+    'update',
+    'memory',
+    'loop p99',
+  ];
+  const widths = heads.map((head, i) =>
+    Math.max(head.length, ...rows.map((row) => (row[i] as string).length)),
+  );
+  const line = (cells: string[]) => cells.map((cell, i) => cell.padStart(widths[i] as number)).join('  ');
+  return [title, numbers, paint('dim', line(heads)), ...rows.map(line)];
+}
+
+/** Cuts to the terminal's width, so that no line wraps and the count of drawn lines stays right. */
+function clip(line: string, width: number): string {
+  let visible = 0;
+  let out = '';
+  // Escape sequences take no room.
+  for (const piece of line.match(/\p{Cc}\[[0-9;]*m|./gu) ?? []) {
+    if (!piece.startsWith('\u001b') && ++visible > width) continue;
+    out += piece;
+  }
+  return out;
+}
