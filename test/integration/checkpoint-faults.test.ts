@@ -1,0 +1,190 @@
+/** Checkpoints under kill -9, full disks and read-only folders. */
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, readdirSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { findLatest } from '../../src/checkpoint/resume.js';
+import { recoverStore } from '../../src/checkpoint/retention.js';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+
+const WRITER = new URL('checkpoint-writer.mjs', import.meta.url).pathname;
+const KILLS = Number(process.env.CHECKPOINT_KILLS ?? 100);
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'checkpoint-faults-'));
+});
+afterEach(async () => {
+  await rm(dir, { recursive: true, force: true });
+});
+
+/** Runs the writer and kills it `delay` milliseconds after its first line. Returns the last step it announced. */
+async function writeUntilKilled(delay: number): Promise<number | null> {
+  const child = spawn(process.execPath, [WRITER, dir, '1000000'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let last: number | null = null;
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line === 'ready') setTimeout(() => child.kill('SIGKILL'), delay);
+    else if (line.startsWith('saved ')) last = Number(line.slice(6));
+    else throw new Error(`the writer failed: ${line}`);
+  }
+  return last;
+}
+
+async function constantOf(path: string, prefix: string): Promise<number> {
+  const file = await SafetensorsFile.open(path);
+  const values = new Set<number>();
+  for (const name of file.tensors.keys()) {
+    if (!name.startsWith(prefix) || name.endsWith('pos_embed')) continue;
+    for (const value of await file.read(name)) values.add(value);
+  }
+  await file.close();
+  expect(values.size).toBe(1);
+  return [...values][0]!;
+}
+
+/** The latest checkpoint verifies, and all of it is of one moment. Returns its step. */
+async function checkLatest(): Promise<number> {
+  const found = (await findLatest(dir))!;
+  expect(found.damaged).toEqual([]);
+  const { step, planState } = found.manifest;
+  const base = step * 64 + Number(planState.variant) * 8;
+  expect(await constantOf(join(found.path, 'model.safetensors'), '')).toBe(base);
+  expect(await constantOf(join(found.path, 'ema.safetensors'), '')).toBe(base + 1);
+  expect(await constantOf(join(found.path, 'optimizer.safetensors'), 'm.')).toBe(base + 2);
+  expect(await constantOf(join(found.path, 'optimizer.safetensors'), 'v.')).toBe(base + 3);
+  return step;
+}
+
+function once(limits = ':'): { code: string; message: string; hint: string | null } | null {
+  const command = `${limits}; exec "$0" "$@"`;
+  try {
+    execFileSync('bash', ['-c', command, process.execPath, WRITER, dir, '1'], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    });
+    return null;
+  } catch (error) {
+    const { stdout } = error as { stdout: string };
+    return JSON.parse(stdout.trim().split('\n').at(-1)!);
+  }
+}
+
+const names = () => readdirSync(join(dir, 'checkpoints')).sort();
+
+it(`leaves a loadable checkpoint when killed at any of ${KILLS} moments`, async () => {
+  let announced = 0;
+  let leftovers = 0;
+  for (let kill = 0; kill < KILLS; kill++) {
+    const last = await writeUntilKilled(Math.random() * 150);
+    const root = join(dir, 'checkpoints');
+    if (!existsSync(root)) continue;
+    leftovers += (await recoverStore(root)).length;
+    announced = Math.max(announced, last ?? 0);
+    if (announced === 0 && names().length === 0) continue;
+    const step = await checkLatest();
+    expect(step).toBeGreaterThanOrEqual(announced);
+    announced = step;
+  }
+  // The kills did fall within writes, and the writer did get on between them.
+  expect(leftovers).toBeGreaterThan(KILLS / 4);
+  expect(announced).toBeGreaterThan(KILLS / 4);
+}, 900_000);
+
+describe('a write that fails', () => {
+  it('at a limit of the file size leaves the checkpoint before and nothing else', async () => {
+    expect(once()).toBeNull();
+    const failure = once('ulimit -f 700')!;
+    expect(failure).toMatchObject({ code: 'ERR_CHECKPOINT_WRITE', hint: expect.stringContaining('ulimit') });
+    expect(failure.message).toMatch(
+      /checkpoint of step 2 was not written: .*model\.safetensors.*EFBIG.*untouched/,
+    );
+    expect(names()).toEqual(['step-00000001']);
+    expect(await checkLatest()).toBe(1);
+    expect(once()).toBeNull();
+    expect(await checkLatest()).toBe(2);
+  });
+
+  it('because a file is where the folder should be says so', () => {
+    writeFileSync(join(dir, 'checkpoints'), 'mine');
+    expect(once()).toMatchObject({
+      code: expect.stringMatching(/^ERR_/),
+      message: expect.stringMatching(/checkpoints/),
+    });
+  });
+
+  it.skipIf(process.getuid?.() === 0)('because the folder may not be written says so (not as root)', () => {
+    execFileSync('chmod', ['555', dir]);
+    expect(once()).toMatchObject({
+      code: 'ERR_CHECKPOINT_WRITE',
+      message: expect.stringContaining('EACCES'),
+    });
+    execFileSync('chmod', ['755', dir]);
+  });
+});
+
+/** Whether this process may mount a tmpfs: root, outside of a locked container. */
+const mountable = (() => {
+  if (process.getuid?.() !== 0) return false;
+  try {
+    const probe = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', probe], { stdio: 'pipe' });
+    execFileSync('umount', [probe]);
+    execFileSync('rmdir', [probe]);
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+describe.skipIf(!mountable)('a small file system of its own (needs root, and mount)', () => {
+  beforeEach(() => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', dir]);
+  });
+  afterEach(() => {
+    execFileSync('umount', ['-l', dir]);
+  });
+
+  it('that is too small is noticed before anything is written', async () => {
+    expect(once()).toBeNull();
+    const { bavail, bsize } = statfsSync(dir);
+    writeFileSync(join(dir, 'filler'), new Uint8Array(bavail * bsize - (1 << 20)));
+    const failure = once()!;
+    expect(failure).toMatchObject({
+      code: 'ERR_CHECKPOINT_WRITE',
+      hint: expect.stringContaining('Free some space'),
+    });
+    expect(failure.message).toMatch(
+      /step 2 was not written: .*needs \d+\.\d MB, and 1\.\d MB are free \(ENOSPC\)/,
+    );
+    expect(names()).toEqual(['step-00000001']);
+    expect(await checkLatest()).toBe(1);
+  });
+
+  it('that fills up while a checkpoint is written leaves the one before', async () => {
+    expect(once()).toBeNull();
+    // Room for the folder and two of its files: there is space enough, and yet the third file cannot be made.
+    const { files, ffree } = statfsSync(dir);
+    execFileSync('mount', ['-o', `remount,size=16m,nr_inodes=${files - ffree + 3}`, dir]);
+    const failure = once()!;
+    expect(failure.code).toBe('ERR_CHECKPOINT_WRITE');
+    expect(failure.message).toMatch(
+      /step 2 was not written: .*optimizer\.safetensors.*no space is left on the device \(ENOSPC\)/,
+    );
+    expect(names()).toEqual(['step-00000001']);
+    expect(await checkLatest()).toBe(1);
+  });
+
+  it('that is read-only says so', async () => {
+    expect(once()).toBeNull();
+    execFileSync('mount', ['-o', 'remount,ro', dir]);
+    expect(once()).toMatchObject({
+      code: 'ERR_CHECKPOINT_WRITE',
+      message: expect.stringMatching(/read-only \(EROFS\)/),
+      hint: expect.stringContaining('--run-dir'),
+    });
+    expect(await checkLatest()).toBe(1);
+  });
+});
