@@ -176,26 +176,27 @@ class Run implements CoordinatorRun {
       this.#phase = this.#state.phase;
       this.#recorder.phase(this.#phase);
     }
-    for (const action of actions) {
-      try {
-        this.#act(action);
-      } catch (error) {
-        // What could not be recorded does not count: the step is not announced, and the run ends here.
-        this.#end(EXIT.failed, (error as OrchestratorError).code ?? 'ERR_INTERNAL', (error as Error).message);
-        return;
-      }
+    try {
+      for (const action of actions) this.#act(action);
+    } catch (error) {
+      // What could not be recorded does not count: the step is not announced, and the run ends here.
+      const { code, message } = error as OrchestratorError;
+      this.#handle({ type: 'broken', code: code ?? 'ERR_INTERNAL', message });
     }
   }
 
   #act(action: Action): void {
     switch (action.type) {
       case 'welcome':
-        return this.#welcome(action.id);
+        this.#welcome(action.id);
+        break;
       case 'send':
-        return this.#sessions.send(action.to, action.message);
+        this.#sessions.send(action.to, action.message);
+        break;
       case 'refuse':
         this.#recorder.note('warn', `refused worker ${action.id}: ${action.message}`);
-        return this.#sessions.refuse(action.id, action.message);
+        this.#sessions.refuse(action.id, action.message);
+        break;
       case 'journal':
         this.#dir.journal.append({
           generation: action.generation,
@@ -204,21 +205,27 @@ class Run implements CoordinatorRun {
           workers: action.workers,
           unix_seconds: Date.now() / 1000,
         });
-        return this.#dir.journal.sync();
+        this.#dir.journal.sync();
+        break;
       case 'started':
-        return this.#started(action.firstStep, action.ready);
+        this.#started(action.firstStep, action.ready);
+        break;
       case 'commit':
-        return this.#commit(action.step, action.prepared, action.durable);
+        this.#commit(action.step, action.prepared, action.durable);
+        break;
       case 'validation': {
         const results = validationSummary(action.parts, this.#ready?.validation ?? []);
-        return this.#recorder.validation({ step: action.step, results });
+        this.#recorder.validation({ step: action.step, results });
+        break;
       }
       case 'saved': {
         const { step, path, seconds, stallSeconds } = action.saved;
-        return this.#recorder.checkpoint({ step, path, seconds, stallSeconds });
+        this.#recorder.checkpoint({ step, path, seconds, stallSeconds });
+        break;
       }
       case 'end':
-        return this.#end(action.exitCode, action.code, action.reason);
+        this.#end(action.exitCode, action.code, action.reason);
+        break;
     }
   }
 

@@ -64,6 +64,8 @@ export type Event =
   | { type: 'failure'; id: string; code: string; message: string }
   /** A signal, or a worker that was told to end. */
   | { type: 'stop'; exitCode: number; reason: string }
+  /** An action could not be carried out. */
+  | { type: 'broken'; code: string; message: string }
   | { type: 'tick' };
 
 export type Action =
@@ -173,6 +175,8 @@ export class RunState {
         return this.#fail(event.code, `${this.#name(event.id)}: ${event.message}`);
       case 'stop':
         return this.#onStop(event.exitCode, event.reason, now);
+      case 'broken':
+        return this.#fail(event.code, event.message);
       case 'tick':
         return this.#tick(now);
     }
