@@ -1,9 +1,10 @@
 // Prints "N passed, N failed" over all test runners as the last line; exits 1 where something failed or a runner said nothing.
-//   node scripts/test-summary.mjs FOLDER   with native.txt (orch_test's output) and vitest.json
+//   node scripts/test-summary.mjs FOLDER NATIVE_STATUS VITEST_STATUS
+// FOLDER holds native.txt (orch_test's output) and vitest.json; the statuses are the runners' exit codes.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const folder = process.argv[2];
+const [folder, nativeStatus, vitestStatus] = process.argv.slice(2);
 
 function read(name) {
   const path = join(folder, name);
@@ -32,7 +33,15 @@ function vitest(text) {
   };
 }
 
-const parts = [native(read('native.txt')), vitest(read('vitest.json'))];
+/** A runner can fail without a failed test: by an unhandled rejection, or by crashing after its summary. */
+function withStatus(counts, status) {
+  return counts.failed === 0 && status !== '0' ? { ...counts, failed: 1 } : counts;
+}
+
+const parts = [
+  withStatus(native(read('native.txt')), nativeStatus),
+  withStatus(vitest(read('vitest.json')), vitestStatus),
+];
 const sum = (key) => parts.reduce((total, part) => total + part[key], 0);
 const skipped = sum('skipped');
 console.log(

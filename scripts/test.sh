@@ -6,12 +6,12 @@ cd "$(dirname "$0")/.."
 bash scripts/setup.sh || exit $?
 if [ $# -gt 0 ]; then exec node_modules/.bin/vitest run "$@"; fi
 
-failed=0
 bash scripts/build-native.sh --tests || exit $?
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
-build/orch_test 2>&1 | tee "$results/native.txt" || failed=1
-node_modules/.bin/vitest run --reporter=default --reporter=json --outputFile.json="$results/vitest.json" || failed=1
-node scripts/test-summary.mjs "$results" || failed=1
-exit $failed
+build/orch_test 2>&1 | tee "$results/native.txt"
+native=${PIPESTATUS[0]}
+node_modules/.bin/vitest run --reporter=default --reporter=json --outputFile.json="$results/vitest.json"
+vitest=$?
+node scripts/test-summary.mjs "$results" "$native" "$vitest"

@@ -1,0 +1,98 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+/** Runs require_packages with a PATH that holds only what a test puts there, so that nothing real is installed. */
+describe('require_packages', () => {
+  let bin: string;
+  let calls: string;
+
+  beforeEach(() => {
+    bin = mkdtempSync(join(tmpdir(), 'packages-'));
+    calls = join(bin, 'calls');
+    for (const tool of ['bash', 'mktemp', 'tail', 'rm', 'env']) {
+      const path = [`/usr/bin/${tool}`, `/bin/${tool}`].find((candidate) => existsSync(candidate))!;
+      symlinkSync(path, join(bin, tool));
+    }
+  });
+  afterEach(() => rmSync(bin, { recursive: true }));
+
+  function command(name: string, body: string): void {
+    writeFileSync(join(bin, name), `#!${bin}/bash\n${body}\n`, { mode: 0o755 });
+  }
+
+  function requirePackages(...entries: string[]): { status: number | null; stdout: string; stderr: string } {
+    const script = '. scripts/packages.sh; require_packages "to build" "$@"; echo done';
+    return spawnSync(join(bin, 'bash'), ['-c', script, 'bash', ...entries], {
+      encoding: 'utf8',
+      env: { PATH: bin, TMPDIR: bin },
+      input: '',
+    });
+  }
+
+  const log = (): string[] => (existsSync(calls) ? readFileSync(calls, 'utf8').trim().split('\n') : []);
+
+  it('does nothing where everything is there', () => {
+    command('apt-get', `echo "$@" >>${calls}`);
+    expect(requirePackages('cmake:true', 'g++:true')).toMatchObject({ status: 0, stdout: 'done\n' });
+    expect(log()).toEqual([]);
+  });
+
+  it('installs what is missing as root, and says which', () => {
+    command('id', 'echo 0');
+    command('apt-get', `echo "$@" >>${calls}`);
+    const { status, stdout } = requirePackages('cmake:true', 'g++:false', 'libdnnl-dev:false');
+    expect(status).toBe(0);
+    expect(stdout).toContain('Missing system packages (to build): g++ libdnnl-dev\n');
+    expect(log()).toEqual([
+      '-o DPkg::Lock::Timeout=300 update',
+      '-o DPkg::Lock::Timeout=300 install -y --no-install-recommends g++ libdnnl-dev',
+    ]);
+  });
+
+  it('uses sudo where it asks for no password', () => {
+    command('id', 'echo 1000');
+    command('sudo', `if [ "$1" = -n ]; then exit 0; fi; echo "sudo $1" >>${calls}; "$@"`);
+    command('apt-get', `echo "$@" >>${calls}`);
+    expect(requirePackages('make:false').status).toBe(0);
+    expect(log()).toEqual([
+      'sudo apt-get',
+      '-o DPkg::Lock::Timeout=300 update',
+      'sudo env',
+      '-o DPkg::Lock::Timeout=300 install -y --no-install-recommends make',
+    ]);
+  });
+
+  it.each([
+    ['without sudo', null],
+    ['with a sudo that wants a password and nobody to ask', 'exit 1'],
+  ])('prints the exact command and exits 2 without root, %s', (_, sudo) => {
+    command('id', 'echo 1000');
+    if (sudo !== null) command('sudo', sudo);
+    command('apt-get', `echo "$@" >>${calls}`);
+    const { status, stdout, stderr } = requirePackages('make:false', 'cmake:false');
+    expect(status).toBe(2);
+    expect(stdout).not.toContain('done');
+    expect(stderr).toContain(
+      '  sudo apt-get update && sudo apt-get install -y --no-install-recommends make cmake\n',
+    );
+    expect(log()).toEqual([]);
+  });
+
+  it('shows the end of what apt-get said where it fails', () => {
+    command('id', 'echo 0');
+    command('apt-get', 'echo "E: Unable to locate package"; exit 100');
+    const { status, stderr } = requirePackages('make:false');
+    expect(status).toBe(1);
+    expect(stderr).toContain('E: Unable to locate package');
+  });
+
+  it('exits 2 where there is no apt-get', () => {
+    expect(requirePackages('make:false')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('no apt-get'),
+    });
+  });
+});
