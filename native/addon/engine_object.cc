@@ -73,6 +73,7 @@ EngineSpec spec_of(const Napi::Object& o) {
   s.shape = {integer(o, "microBatch"), integer(o, "latentHeight"), integer(o, "latentWidth"),
              integer(o, "contextTokens")};
   s.compute = string(o, "precision") == "bf16" ? DType::BF16 : DType::F32;
+  s.residual = string(o, "residual") == "bf16" ? s.compute : DType::F32;
   s.threads = static_cast<int>(integer(o, "threads"));
   s.training = boolean(o, "training");
   s.ema = boolean(o, "ema");

@@ -21,6 +21,7 @@ struct EngineSpec {
   ModelSpec model;
   BatchShape shape;  ///< of one slot
   DType compute;     ///< F32 or BF16
+  DType residual;    ///< F32, or as compute
   int threads;
   bool training, ema;
 };

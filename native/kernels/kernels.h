@@ -13,6 +13,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "../core/dtype.h"
 
@@ -69,26 +70,33 @@ struct AdamW {
   double ema_decay;                 ///< ema = decay * ema + (1 - decay) * w; 1 leaves the EMA as it is
 };
 
-template <class T>
-struct Typed {
+/// What reads and writes the residual stream: stored as R, beside activations of type T.
+template <class R, class T>
+struct Residual {
   // --- LayerNorm without affine parameters (eps 1e-6), then x_hat * (1 + scale) + shift (adaLN)
   // -------------------
   /// mean, rstd: [B*N] fp32, kept for the backward pass.
-  void (*layer_norm_modulate)(T* y, float* mean, float* rstd, const T* x, const float* shift,
+  void (*layer_norm_modulate)(T* y, float* mean, float* rstd, const R* x, const float* shift,
                               const float* scale, const StreamDims& d);
   /// dx = (dx_add ? dx_add : 0) + gradient (dx may be dx_add). dshift, dscale: overwritten, row stride
   /// mod_stride.
-  void (*layer_norm_modulate_backward)(T* dx, const T* dx_add, float* dshift, float* dscale, const T* dy,
-                                       const T* x, const float* mean, const float* rstd, const float* scale,
+  void (*layer_norm_modulate_backward)(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
+                                       const R* x, const float* mean, const float* rstd, const float* scale,
                                        const StreamDims& d);
 
   // --- out = x + gate * y
   // ------------------------------------------------------------------------------------------
-  void (*gate_residual)(T* out, const T* x, const T* y, const float* gate, const StreamDims& d);
+  void (*gate_residual)(R* out, const R* x, const T* y, const float* gate, const StreamDims& d);
   /// dy = gate * dout; dgate (overwritten) = sum over tokens of dout * y. (dx is dout itself.)
-  void (*gate_residual_backward)(T* dy, float* dgate, const T* dout, const T* y, const float* gate,
+  void (*gate_residual_backward)(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
                                  const StreamDims& d);
+  /// out [B*N, h] = x + position [N, h]
+  void (*add_position)(R* out, const T* x, const float* position, int64_t samples, int64_t tokens,
+                       int64_t width);
+};
 
+template <class T>
+struct Typed : Residual<T, T> {
   // --- qkv rows [B*N, 3*h] in the order (3, heads, 64) -> joint q, k, v [B, heads, S, 64]
   // ---------------------------
   /// q and k pass RMSNorm over the head (eps 1e-6) with weight gamma [64]; gamma null: no norm, rstd not
@@ -130,9 +138,6 @@ struct Typed {
   /// out [B * (H/p) * (W/p), C * p * p], features in the order (c, ph, pw).
   void (*patchify)(T* out, const float* z, const PatchDims& d);
   void (*patchify_backward)(float* dz, const T* dout, const PatchDims& d);
-  /// out [B*N, h] = x + position [N, h]
-  void (*add_position)(T* out, const T* x, const float* position, int64_t samples, int64_t tokens,
-                       int64_t width);
   /// db [width] = sum over rows of dy, overwritten.
   void (*column_sum)(float* db, const T* dy, int64_t rows, int64_t width);
   /// [B, 256]: cos(t f_i), then sin(t f_i), f_i = exp(-ln(10000) i / 128), computed in fp32 at least. t =
@@ -168,9 +173,17 @@ struct Table {
   bool fast_bf16;   ///< matmuls of bf16 run at full speed (vdpbf16ps)
   Typed<float> f32;
   Typed<bf16> b16;
+  Residual<float, bf16> mixed;  ///< an fp32 residual stream beside bf16 activations
   Untyped raw;
   template <class T>
   const Typed<T>& typed() const;
+  template <class R, class T>
+  const Residual<R, T>& residual() const {
+    if constexpr (std::is_same_v<R, T>)
+      return typed<T>();
+    else
+      return mixed;
+  }
 };
 template <>
 inline const Typed<float>& Table::typed<float>() const {

@@ -40,8 +40,8 @@ class Builder {
     conditioning_ = ops::silu(g_, c, t_);
 
     Ref x = ops::linear(g_, ops::patchify(g_, z, spec_.patch, t_), linear("x_embedder.proj"), t_);
-    x = ops::add_position(g_, x, position, samples, t_);
-    Ref context = ops::linear(g_, context_in, linear("context_embedder"), t_);
+    x = ops::add_position(g_, x, position, samples, options_.residual);
+    Ref context = ops::linear(g_, context_in, linear("context_embedder"), options_.residual);
 
     for (int64_t b = 0; b < spec_.depth; ++b) block(b, x, context);
 

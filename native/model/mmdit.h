@@ -60,7 +60,8 @@ struct ModelGraph {
 };
 
 struct GraphOptions {
-  DType compute;  ///< F32 or BF16: matmul operands and stored activations
+  DType compute;   ///< F32 or BF16: matmul operands and stored activations
+  DType residual;  ///< F32, or as compute: the residual stream
   bool backward;
   bool input_gradients = false;
 };

@@ -61,16 +61,18 @@ Ref unpatchify(Graph& g, Ref x, int64_t samples, int64_t channels, int64_t heigh
 
 Ref add_position(Graph& g, Ref x, Ref position, int64_t samples, DType out) {
   const int64_t tokens = g[position].shape[0], width = g[position].shape[1];
-  if (g[x].dtype != out || g[x].shape != graph::Shape{samples * tokens, width})
-    throw Error("ERR_INTERNAL", "add_position: shapes or types differ");
+  const DType t = g[x].dtype;
+  if (g[x].shape != graph::Shape{samples * tokens, width})
+    throw Error("ERR_INTERNAL", "add_position: the tokens are not those of the positions");
   Ref y = g.activation("image tokens", out, g[x].shape);
-  typed(out, [&]<class T>(T) {
+  typed(out, t, [&]<class R, class T>(R, T) {
     g.append("add position", {x, position}, {y}, [=](const graph::Run& r) {
-      kernels::cpu().typed<T>().add_position(r.out<T>(0), r.in<T>(0), r.in<float>(1), samples, tokens, width);
+      kernels::cpu().residual<R, T>().add_position(r.out<R>(0), r.in<T>(0), r.in<float>(1), samples, tokens,
+                                                   width);
     });
   });
   g.on_reverse([=](graph::Reverse& reverse) {
-    if (Ref dy = reverse.of(y)) reverse.set(x, dy);
+    if (Ref dy = reverse.of(y)) reverse.set(x, dy);  // in the residual's type: the layer below converts
   });
   return y;
 }

@@ -18,15 +18,16 @@ Ref layer_norm_modulate(Graph& g, Ref x, const Chunk& shift, const Chunk& scale,
   const auto d = dims_of(g, x, shift.mod, samples);
   const Ref mod = shift.mod;
   const int64_t at_shift = shift.index * d.width, at_scale = scale.index * d.width;
-  if (g[x].dtype != out || mod != scale.mod) throw Error("ERR_INTERNAL", "layer_norm_modulate: types differ");
+  const DType residual = g[x].dtype;
+  if (mod != scale.mod) throw Error("ERR_INTERNAL", "layer_norm_modulate: shift and scale of two rows");
   Ref y = g.activation("modulated", out, g[x].shape);
   Ref mean = g.activation("mean", DType::F32, {g[x].shape[0]});
   Ref rstd = g.activation("rstd", DType::F32, {g[x].shape[0]});
-  typed(out, [&]<class T>(T) {
+  typed(residual, out, [&]<class R, class T>(R, T) {
     g.append("layer norm, modulate", {x, mod}, {y, mean, rstd}, [=](const graph::Run& r) {
       const float* m = r.in<float>(1);
-      kernels::cpu().typed<T>().layer_norm_modulate(r.out<T>(0), r.out<float>(1), r.out<float>(2), r.in<T>(0),
-                                                    m + at_shift, m + at_scale, d);
+      kernels::cpu().residual<R, T>().layer_norm_modulate(r.out<T>(0), r.out<float>(1), r.out<float>(2),
+                                                          r.in<R>(0), m + at_shift, m + at_scale, d);
     });
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
@@ -35,12 +36,12 @@ Ref layer_norm_modulate(Graph& g, Ref x, const Chunk& shift, const Chunk& scale,
     Ref before = reverse.of(x);
     Ref dx = g.activation("d " + g[x].name, g[x].dtype, g[x].shape);
     Ref dmod = reverse.shared(mod, DType::F32);
-    typed(out, [&]<class T>(T) {
+    typed(residual, out, [&]<class R, class T>(R, T) {
       g.append("layer norm, modulate backward", {dy, x, mean, rstd, mod, before}, {dx, dmod},
                [=](const graph::Run& r) {
                  float* dm = r.out<float>(1);
-                 kernels::cpu().typed<T>().layer_norm_modulate_backward(
-                     r.out<T>(0), r.in<T>(5), dm + at_shift, dm + at_scale, r.in<T>(0), r.in<T>(1),
+                 kernels::cpu().residual<R, T>().layer_norm_modulate_backward(
+                     r.out<R>(0), r.in<R>(5), dm + at_shift, dm + at_scale, r.in<T>(0), r.in<R>(1),
                      r.in<float>(2), r.in<float>(3), r.in<float>(4) + at_scale, d);
                });
     });
@@ -53,12 +54,12 @@ Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples) {
   const auto d = dims_of(g, x, gate.mod, samples);
   const Ref mod = gate.mod;
   const int64_t at = gate.index * d.width;
-  const DType t = g[x].dtype;
-  if (g[y].dtype != t) throw Error("ERR_INTERNAL", "gate_residual: types differ");
-  Ref out = g.activation("residual", t, g[x].shape);
-  typed(t, [&]<class T>(T) {
+  const DType residual = g[x].dtype, t = g[y].dtype;
+  Ref out = g.activation("residual", residual, g[x].shape);
+  typed(residual, t, [&]<class R, class T>(R, T) {
     g.append("gate, residual", {x, y, mod}, {out}, [=](const graph::Run& r) {
-      kernels::cpu().typed<T>().gate_residual(r.out<T>(0), r.in<T>(0), r.in<T>(1), r.in<float>(2) + at, d);
+      kernels::cpu().residual<R, T>().gate_residual(r.out<R>(0), r.in<R>(0), r.in<T>(1), r.in<float>(2) + at,
+                                                    d);
     });
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
@@ -66,10 +67,10 @@ Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples) {
     if (!dout) return;
     Ref dy = g.activation("d " + g[y].name, t, g[y].shape);
     Ref dmod = reverse.shared(mod, DType::F32);
-    typed(t, [&]<class T>(T) {
+    typed(residual, t, [&]<class R, class T>(R, T) {
       g.append("gate, residual backward", {dout, y, mod}, {dy, dmod}, [=](const graph::Run& r) {
-        kernels::cpu().typed<T>().gate_residual_backward(r.out<T>(0), r.out<float>(1) + at, r.in<T>(0),
-                                                         r.in<T>(1), r.in<float>(2) + at, d);
+        kernels::cpu().residual<R, T>().gate_residual_backward(r.out<T>(0), r.out<float>(1) + at, r.in<R>(0),
+                                                               r.in<T>(1), r.in<float>(2) + at, d);
       });
     });
     reverse.set(y, dy);

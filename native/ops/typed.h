@@ -12,4 +12,16 @@ void typed(DType t, F f) {
     f(bf16{});
 }
 
+/// Likewise with two: the residual stream's type and the activations'. An fp32 residual may stand beside bf16
+/// activations, and not the other way round.
+template <class F>
+void typed(DType residual, DType activation, F f) {
+  if (activation == DType::F32)
+    f(float{}, float{});
+  else if (residual == DType::F32)
+    f(float{}, bf16{});
+  else
+    f(bf16{}, bf16{});
+}
+
 }  // namespace orch::ops

@@ -4,8 +4,8 @@
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
-template <class T>
-void gate_residual(T* out, const T* x, const T* y, const float* gate, const StreamDims& d) {
+template <class R, class T>
+void gate_residual(R* out, const R* x, const T* y, const float* gate, const StreamDims& d) {
   for (int64_t b = 0; b < d.samples; ++b) {
     const float* g = gate + b * d.mod_stride;
     for (int64_t n = 0; n < d.tokens; ++n) {
@@ -17,8 +17,8 @@ void gate_residual(T* out, const T* x, const T* y, const float* gate, const Stre
   }
 }
 
-template <class T>
-void gate_residual_backward(T* dy, float* dgate, const T* dout, const T* y, const float* gate,
+template <class R, class T>
+void gate_residual_backward(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
                             const StreamDims& d) {
   constexpr int kVectors = 4;
   for (int64_t b = 0; b < d.samples; ++b) {
@@ -41,30 +41,31 @@ void gate_residual_backward(T* dy, float* dgate, const T* dout, const T* y, cons
   }
 }
 
-template <class T>
-void add_position(T* out, const T* x, const float* position, int64_t samples, int64_t tokens, int64_t width) {
+template <class R, class T>
+void add_position(R* out, const T* x, const float* position, int64_t samples, int64_t tokens, int64_t width) {
   const int64_t n = tokens * width;
   for (int64_t b = 0; b < samples; ++b) {
     const T* xb = x + b * n;
-    T* ob = out + b * n;
+    R* ob = out + b * n;
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) store(ob + i, load(xb + i) + load(position + i));
     if (i < n) store_n(ob + i, load_n(xb + i, n - i) + load_n(position + i, n - i), n - i);
   }
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.gate_residual = gate_residual<T>;
-  t.gate_residual_backward = gate_residual_backward<T>;
-  t.add_position = add_position<T>;
+template <class R, class T>
+void fill(Residual<R, T>& t) {
+  t.gate_residual = gate_residual<R, T>;
+  t.gate_residual_backward = gate_residual_backward<R, T>;
+  t.add_position = add_position<R, T>;
 }
 
 }  // namespace
 
 void fill_gate(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  fill<float, float>(t.f32);
+  fill<bf16, bf16>(t.b16);
+  fill<float, bf16>(t.mixed);
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -7,8 +7,8 @@ namespace {
 
 constexpr float kEps = 1e-6f;
 
-template <class T>
-void layer_norm_modulate(T* y, float* mean, float* rstd, const T* x, const float* shift, const float* scale,
+template <class R, class T>
+void layer_norm_modulate(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
                          const StreamDims& d) {
   const int64_t width = d.width;
   const float inverse = 1.0f / static_cast<float>(width);
@@ -17,7 +17,7 @@ void layer_norm_modulate(T* y, float* mean, float* rstd, const T* x, const float
     const float* sc = scale + b * d.mod_stride;
     for (int64_t n = 0; n < d.tokens; ++n) {
       const int64_t row = b * d.tokens + n;
-      const T* xr = x + row * width;
+      const R* xr = x + row * width;
       T* yr = y + row * width;
       vf s0 = {}, s1 = {}, s2 = {}, s3 = {};
       for (int64_t i = 0; i < width; i += 4 * kLanes) {
@@ -48,9 +48,9 @@ void layer_norm_modulate(T* y, float* mean, float* rstd, const T* x, const float
   }
 }
 
-template <class T>
-void layer_norm_modulate_backward(T* dx, const T* dx_add, float* dshift, float* dscale, const T* dy,
-                                  const T* x, const float* mean, const float* rstd, const float* scale,
+template <class R, class T>
+void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
+                                  const R* x, const float* mean, const float* rstd, const float* scale,
                                   const StreamDims& d) {
   const int64_t width = d.width;
   const float inverse = 1.0f / static_cast<float>(width);
@@ -62,7 +62,7 @@ void layer_norm_modulate_backward(T* dx, const T* dx_add, float* dshift, float* 
     std::memset(dsc, 0, static_cast<size_t>(width) * 4);
     for (int64_t n = 0; n < d.tokens; ++n) {
       const int64_t row = b * d.tokens + n;
-      const T* xr = x + row * width;
+      const R* xr = x + row * width;
       const T* dyr = dy + row * width;
       const vf vmu = splat(mean[row]), vr = splat(rstd[row]), one = splat(1.0f);
       vf sum = {}, dot = {};
@@ -75,8 +75,8 @@ void layer_norm_modulate_backward(T* dx, const T* dx_add, float* dshift, float* 
         dot += gs * xhat;
       }
       const vf c0 = splat(sum_lanes(sum) * inverse), c1 = splat(sum_lanes(dot) * inverse);
-      T* dxr = dx + row * width;
-      const T* add = dx_add ? dx_add + row * width : nullptr;
+      R* dxr = dx + row * width;
+      const R* add = dx_add ? dx_add + row * width : nullptr;
       for (int64_t i = 0; i < width; i += kLanes) {
         const vf xhat = (load(xr + i) - vmu) * vr;
         vf g = vr * (load(dyr + i) * (one + load(sc + i)) - c0 - xhat * c1);
@@ -87,17 +87,18 @@ void layer_norm_modulate_backward(T* dx, const T* dx_add, float* dshift, float* 
   }
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.layer_norm_modulate = layer_norm_modulate<T>;
-  t.layer_norm_modulate_backward = layer_norm_modulate_backward<T>;
+template <class R, class T>
+void fill(Residual<R, T>& t) {
+  t.layer_norm_modulate = layer_norm_modulate<R, T>;
+  t.layer_norm_modulate_backward = layer_norm_modulate_backward<R, T>;
 }
 
 }  // namespace
 
 void fill_layer_norm(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  fill<float, float>(t.f32);
+  fill<bf16, bf16>(t.b16);
+  fill<float, bf16>(t.mixed);
 }
 
 }  // namespace orch::kernels::ORCH_ISA
