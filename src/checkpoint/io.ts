@@ -45,7 +45,7 @@ export function reasonOf(error: unknown): string {
 export function writeFailure(path: string, error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
   const hint = HINTS[errnoOf(error) ?? ''];
-  return new OrchestratorError('ERR_CHECKPOINT_WRITE', `${path} cannot be written: ${reasonOf(error)}.`, {
+  return new OrchestratorError('ERR_FILE_WRITE', `${path} cannot be written: ${reasonOf(error)}.`, {
     cause: error,
     ...(hint === undefined ? {} : { hint }),
   });
@@ -133,7 +133,7 @@ export function uniqueSuffix(): string {
 /**
  * Lets `write` make a file beside `path`, and puts it in the place of `path` when it is complete.
  *
- * @throws OrchestratorError ERR_CHECKPOINT_WRITE; then `path` is as it was, and nothing is left beside it.
+ * @throws OrchestratorError ERR_FILE_WRITE; then `path` is as it was, and nothing is left beside it.
  */
 export async function replaceFile<T>(path: string, write: (temporary: string) => Promise<T>): Promise<T> {
   const temporary = `${path}.tmp-${uniqueSuffix()}`;

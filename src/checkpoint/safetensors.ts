@@ -147,7 +147,7 @@ export interface WrittenFile {
  * elements; the order is otherwise the caller's.
  *
  * @param path must not exist.
- * @throws OrchestratorError ERR_CHECKPOINT_WRITE naming the file and the system's reason; a partial file may be left.
+ * @throws OrchestratorError ERR_FILE_WRITE naming the file and the system's reason; a partial file may be left.
  */
 export async function writeSafetensors(
   path: string,

@@ -143,8 +143,8 @@ export async function saveCheckpoint(root: string, content: CheckpointContent): 
     return { path: final, manifest, bytes, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
     await rm(partial, { recursive: true, force: true }).catch(() => {});
-    if (error instanceof OrchestratorError && error.code !== 'ERR_CHECKPOINT_WRITE') throw error;
-    const { message, hint } = writeFailure(final, error);
+    const { code, message, hint } = writeFailure(final, error);
+    if (code !== 'ERR_FILE_WRITE') throw error;
     throw new OrchestratorError(
       'ERR_CHECKPOINT_WRITE',
       `The checkpoint of step ${content.metadata.step} was not written: ${message} Earlier checkpoints are untouched.`,
@@ -176,7 +176,7 @@ async function checkSpace(
   if (stat.blocks === 0 || needed <= free) return;
   const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new OrchestratorError(
-    'ERR_CHECKPOINT_WRITE',
+    'ERR_FILE_WRITE',
     `${final} needs ${mega(needed)}, and ${mega(free)} are free (ENOSPC).`,
     { hint: 'Free some space, or lower checkpoint.keep, and resume the run.' },
   );
@@ -228,10 +228,14 @@ function damaged(path: string, what: string, cause?: unknown): OrchestratorError
 /**
  * Reads a checkpoint's manifest and hashes every file that it names.
  *
+ * @param onFile told of each file that is as it should be.
  * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED naming the file, ERR_CHECKPOINT_MISSING where there is no manifest,
  *   ERR_CHECKPOINT_MISMATCH for a format of another version.
  */
-export async function verifyCheckpoint(path: string): Promise<CheckpointManifest> {
+export async function verifyCheckpoint(
+  path: string,
+  onFile: (name: string, record: FileRecord) => void = () => {},
+): Promise<CheckpointManifest> {
   const manifest = await openCheckpoint(path);
   for (const [name, record] of Object.entries(manifest.files)) {
     const file = join(path, name);
@@ -242,6 +246,7 @@ export async function verifyCheckpoint(path: string): Promise<CheckpointManifest
       throw damaged(file, `cannot be read: ${reasonOf(error)}`, error);
     }
     checkRecord(file, record, found);
+    onFile(name, record);
   }
   return manifest;
 }

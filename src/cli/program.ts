@@ -1,7 +1,10 @@
 /** The command line's table of contents: one file per command. */
 import { Command } from 'commander';
+import * as checkpoint from './commands/checkpoint.js';
 import * as config from './commands/config.js';
+import * as dataset from './commands/dataset.js';
 import * as doctor from './commands/doctor.js';
+import * as model from './commands/model.js';
 import { version } from './version.js';
 
 export function buildProgram(): Command {
@@ -16,7 +19,10 @@ export function buildProgram(): Command {
     })
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false });
   config.register(program);
+  dataset.register(program);
   doctor.register(program);
+  checkpoint.register(program);
+  model.register(program);
   useThrowingExits(program);
   return program;
 }

@@ -110,7 +110,7 @@ describe('writing and reading', () => {
   it('does not overwrite, and refuses repeated names and data of another size', async () => {
     const path = join(await folder(), 'w.safetensors');
     await writeSafetensors(path, tensors, {});
-    await expect(writeSafetensors(path, tensors, {})).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_WRITE' });
+    await expect(writeSafetensors(path, tensors, {})).rejects.toMatchObject({ code: 'ERR_FILE_WRITE' });
     const one: TensorSource = { name: 'a', dtype: 'F32', shape: [1], data: new Float32Array(1) };
     await expect(writeSafetensors(`${path}2`, [one, one], {})).rejects.toMatchObject({
       code: 'ERR_INTERNAL',

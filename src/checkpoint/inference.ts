@@ -1,0 +1,131 @@
+/** An engine for inference from a checkpoint, or from a file of weights alone. */
+import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { OrchestratorError } from '../errors.js';
+import { describeWeights, loadWeights } from '../model/weights.js';
+import type { Engine, EngineSpec, TextSpec } from '../native/contract.js';
+import { native } from '../native/load.js';
+import { type CheckpointManifest, EMA_FILE, MODEL_FILE } from './manifest.js';
+import { resolveCheckpoint } from './resume.js';
+import { SafetensorsFile } from './safetensors.js';
+
+export interface InferenceOptions {
+  /** Which weights of a checkpoint; a file of weights has but one kind. */
+  weights: 'ema' | 'master';
+  /** Latent [height, width] to run at; null = as the checkpoint was trained. */
+  latentSize: [number, number] | null;
+  /** Context tokens M; null = as the checkpoint was trained. */
+  contextTokens: number | null;
+  /** Samples that a thread computes at once. */
+  microBatch: number;
+  /** Compute threads; null = one for each processor. */
+  threads: number | null;
+  precision: 'auto' | 'fp32' | 'bf16';
+}
+
+export interface InferenceModel {
+  /** Its weights are its master weights: `predict(batch, 'master')`. */
+  engine: Engine;
+  spec: EngineSpec;
+  /** The checkpoint's, or null for a file of weights. */
+  manifest: CheckpointManifest | null;
+  text: TextSpec | null;
+  /** The file that the weights came from. */
+  path: string;
+  /** Sentences for the user: skipped tensors, damaged checkpoints that were passed over. */
+  notes: string[];
+  close(): void;
+}
+
+/** fp32 or bf16: `auto` means bf16 where the processor is fast at it. */
+export function choosePrecision(precision: 'auto' | 'fp32' | 'bf16'): 'fp32' | 'bf16' {
+  if (precision !== 'auto') return precision;
+  return native().host().fastBf16 ? 'bf16' : 'fp32';
+}
+
+interface WeightsSource {
+  path: string;
+  manifest: CheckpointManifest | null;
+  notes: string[];
+}
+
+async function locate(path: string, weights: 'ema' | 'master'): Promise<WeightsSource> {
+  const isFile = await stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  if (isFile) return { path, manifest: null, notes: [] };
+  const { path: folder, manifest, damaged } = await resolveCheckpoint(path);
+  const name = weights === 'ema' ? EMA_FILE : MODEL_FILE;
+  if (manifest.files[name] === undefined) {
+    throw new OrchestratorError(
+      'ERR_CHECKPOINT_MISMATCH',
+      `${folder} holds no ${name}: its run kept no EMA.`,
+      {
+        hint: 'Use the master weights.',
+      },
+    );
+  }
+  const notes = damaged.map(
+    ({ path: other, reason }) => `Passed over the damaged checkpoint ${other}: ${reason}`,
+  );
+  return { path: join(folder, name), manifest, notes };
+}
+
+function required<T>(value: T | null | undefined, what: string, path: string): T {
+  if (value !== null && value !== undefined) return value;
+  throw new OrchestratorError(
+    'ERR_USAGE',
+    `${path} is a file of weights, which does not say the ${what}; it must be given.`,
+  );
+}
+
+/**
+ * Opens weights for inference; a checkpoint is verified first.
+ *
+ * @param path a checkpoint's folder, a run's folder (its latest checkpoint that verifies), or a safetensors file under
+ *   the official names.
+ * @throws OrchestratorError of resolveCheckpoint, describeWeights or the engine.
+ */
+export async function openForInference(path: string, options: InferenceOptions): Promise<InferenceModel> {
+  const source = await locate(path, options.weights);
+  const { manifest } = source;
+  const file = await SafetensorsFile.open(source.path);
+  let model: EngineSpec['model'];
+  try {
+    model = describeWeights(file).spec;
+  } finally {
+    await file.close();
+  }
+  const trained = manifest === null ? null : ([manifest.latent[1], manifest.latent[2]] as const);
+  const [latentHeight, latentWidth] = required(
+    options.latentSize ?? trained,
+    'size of the latents',
+    source.path,
+  );
+  const tokens = manifest === null ? null : manifest.text.clipTokens + manifest.text.t5Tokens;
+  const precision = choosePrecision(options.precision);
+  const spec: EngineSpec = {
+    model,
+    latentHeight,
+    latentWidth,
+    contextTokens: required(options.contextTokens ?? tokens, 'number of context tokens', source.path),
+    microBatch: options.microBatch,
+    precision,
+    residual: precision,
+    threads: options.threads ?? availableParallelism(),
+    training: false,
+    ema: false,
+  };
+  const engine = native().createEngine(spec);
+  try {
+    const note = await loadWeights(engine, model, source.path);
+    const notes = note === null ? source.notes : [...source.notes, note];
+    const close = () => engine.close();
+    return { engine, spec, manifest, text: manifest?.text ?? null, path: source.path, notes, close };
+  } catch (error) {
+    engine.close();
+    throw error;
+  }
+}

@@ -1,0 +1,135 @@
+/** `orchestrator checkpoint`: what a checkpoint holds, and whether it is whole. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import {
+  type CheckpointManifest,
+  type FileRecord,
+  MANIFEST,
+  readManifest,
+} from '../../checkpoint/manifest.js';
+import { CHECKPOINTS, resolveCheckpoint } from '../../checkpoint/resume.js';
+import { listCheckpoints } from '../../checkpoint/retention.js';
+import { SafetensorsFile } from '../../checkpoint/safetensors.js';
+import { verifyCheckpoint } from '../../checkpoint/store.js';
+import { EXIT, OrchestratorError } from '../../errors.js';
+import { describeModel } from '../../model/tensors.js';
+import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
+
+export function register(program: Command): void {
+  const checkpoint = program.command('checkpoint').description('look at checkpoints');
+  checkpoint
+    .command('inspect')
+    .description('print step, plan state, model, tensors and hashes of a checkpoint')
+    .argument('<path>', "a checkpoint's folder, or a run's folder for its latest that verifies")
+    .option('--json', 'print JSON')
+    .action(async (path: string, options: { json?: true }) => {
+      const description = await describe(path);
+      process.stdout.write(options.json ? `${JSON.stringify(description, null, 2)}\n` : render(description));
+    });
+  checkpoint
+    .command('verify')
+    .description('hash every file of a checkpoint, or of all checkpoints of a run')
+    .argument('<path>', "a checkpoint's folder, or a run's folder")
+    .option('--json', 'print JSON')
+    .action(async (path: string, options: { json?: true }) => {
+      const results = await verifyAll(path, options.json === true ? null : process.stdout);
+      if (options.json) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
+      if (results.some(({ ok }) => !ok)) process.exitCode = EXIT.failed;
+    });
+}
+
+interface Description {
+  path: string;
+  manifest: Omit<CheckpointManifest, 'configJson'> & { config: unknown };
+  tensors: Record<string, TensorLine[]>;
+}
+
+async function describe(path: string): Promise<Description> {
+  const folder = (await isCheckpoint(path)) ? path : (await resolveCheckpoint(path)).path;
+  const { configJson, ...manifest } = await readManifest(folder);
+  const tensors: Description['tensors'] = {};
+  for (const name of Object.keys(manifest.files)) {
+    const file = await SafetensorsFile.open(join(folder, name));
+    tensors[name] = tensorsOf(file);
+    await file.close();
+  }
+  return { path: folder, manifest: { ...manifest, config: JSON.parse(configJson) }, tensors };
+}
+
+/** Whether a folder has a manifest, be it a good one or not. */
+async function isCheckpoint(path: string): Promise<boolean> {
+  return readManifest(path).then(
+    () => true,
+    (error) => !(error instanceof OrchestratorError && error.code === 'ERR_FILE_OPEN'),
+  );
+}
+
+function pairs(record: Readonly<Record<string, string | number>>): string {
+  return Object.entries(record)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(', ');
+}
+
+function size(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function render({ path, manifest, tensors }: Description): string {
+  const rows: [string, string][] = [
+    ['checkpoint', path],
+    ['step', String(manifest.step)],
+    ['plan', pairs(manifest.planState)],
+    ['data set', manifest.datasetHash],
+    ['model', describeModel(manifest.modelSpec)],
+    ['parameters', manifest.parameters.toLocaleString('en-US')],
+    ['latent', manifest.latent.join(' x ')],
+    ['text', pairs({ ...manifest.text })],
+    ['versions', pairs(manifest.versions)],
+  ];
+  const lines = rows.map(([key, value]) => `${key.padEnd(11)} ${value}`);
+  for (const [name, record] of Object.entries(manifest.files)) {
+    lines.push('', `${name}  ${size(record.bytes)}  sha256 ${record.sha256}`);
+    lines.push(...tensorLines(tensors[name] ?? []));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+interface Verification {
+  path: string;
+  ok: boolean;
+  step: number | null;
+  files: Record<string, FileRecord>;
+  error: { code: string; message: string } | null;
+}
+
+async function verifyOne(path: string, out: NodeJS.WritableStream | null): Promise<Verification> {
+  const files: Verification['files'] = {};
+  try {
+    const { step } = await verifyCheckpoint(path, (name, record) => {
+      files[name] = record;
+      out?.write(`ok  ${join(path, name)}  ${size(record.bytes)}  sha256 ${record.sha256}\n`);
+    });
+    out?.write(`ok  ${path}  step ${step}\n`);
+    return { path, ok: true, step, files, error: null };
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    const { code, message } = error;
+    out?.write(`bad ${path}  ${code}: ${message}\n`);
+    return { path, ok: false, step: null, files, error: { code, message } };
+  }
+}
+
+async function verifyAll(path: string, out: NodeJS.WritableStream | null): Promise<Verification[]> {
+  if (await isCheckpoint(path)) return [await verifyOne(path, out)];
+  const inRun = await listCheckpoints(join(path, CHECKPOINTS));
+  const found = inRun.length > 0 ? inRun : await listCheckpoints(path);
+  if (found.length === 0) {
+    throw new OrchestratorError(
+      'ERR_CHECKPOINT_MISSING',
+      `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints.`,
+    );
+  }
+  const results: Verification[] = [];
+  for (const checkpoint of found) results.push(await verifyOne(checkpoint.path, out));
+  return results;
+}

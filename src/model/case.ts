@@ -1,0 +1,105 @@
+/** A case file: one batch with explicit inputs, and what the model makes of it. */
+import { SafetensorsFile, type TensorSource } from '../checkpoint/safetensors.js';
+import { OrchestratorError } from '../errors.js';
+import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
+import { officialName } from './weights.js';
+
+export interface Case {
+  samples: number;
+  contextTokens: number;
+  latentHeight: number;
+  latentWidth: number;
+  batch: RawBatch;
+  /** The velocity that a perfect model would predict, eps - x0. [B, C, H, W] */
+  target: Float32Array;
+}
+
+function shapeError(
+  path: string,
+  name: string,
+  found: readonly number[],
+  expected: string,
+): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_TENSOR_SHAPE',
+    `${path}: the tensor "${name}" has the shape [${found.join(', ')}]; expected ${expected}.`,
+  );
+}
+
+async function readShaped(
+  file: SafetensorsFile,
+  name: string,
+  shape: readonly number[],
+): Promise<Float32Array> {
+  const found = file.entry(name).shape;
+  if (found.join() !== shape.join()) throw shapeError(file.path, name, found, `[${shape.join(', ')}]`);
+  return file.read(name);
+}
+
+/**
+ * Reads `x0`, `eps` [B, C, H, W], `context` [B, M, contextDim], `pooled` [B, pooledDim] and `t` [B] in [0, 1]; and `z_t`
+ * [B, C, H, W], or makes it as (1 - t) x0 + t eps where the file has none. The model is told 1000 t.
+ *
+ * @throws OrchestratorError ERR_SAFETENSORS or ERR_TENSOR_SHAPE, naming file and tensor.
+ */
+export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
+  const file = await SafetensorsFile.open(path);
+  try {
+    const shape = file.entry('x0').shape;
+    const [samples = 0, channels, latentHeight = 0, latentWidth = 0] = shape;
+    const latents = `[samples, ${spec.latentChannels}, height, width], with sides that are multiples of ${spec.patch}`;
+    const whole = (side: number) => side > 0 && side % spec.patch === 0;
+    const fits = shape.length === 4 && channels === spec.latentChannels && samples > 0;
+    if (!fits || !whole(latentHeight) || !whole(latentWidth)) throw shapeError(path, 'x0', shape, latents);
+    const contextShape = file.entry('context').shape;
+    const contextTokens = contextShape[1] ?? 0;
+    if (contextTokens < 1)
+      throw shapeError(path, 'context', contextShape, `[${samples}, tokens, ${spec.contextDim}]`);
+
+    const x0 = await file.read('x0');
+    const eps = await readShaped(file, 'eps', shape);
+    const context = await readShaped(file, 'context', [samples, contextTokens, spec.contextDim]);
+    const pooled = await readShaped(file, 'pooled', [samples, spec.pooledDim]);
+    const t = await readShaped(file, 't', [samples]);
+    const z = file.tensors.has('z_t') ? await readShaped(file, 'z_t', shape) : noised(x0, eps, t);
+    const target = eps.map((value, i) => value - x0[i]!);
+    const batch = { z, timestep: t.map((value) => 1000 * value), context, pooled };
+    return { samples, contextTokens, latentHeight, latentWidth, batch, target };
+  } finally {
+    await file.close();
+  }
+}
+
+function noised(x0: Float32Array, eps: Float32Array, t: Float32Array): Float32Array {
+  const perSample = x0.length / t.length;
+  return x0.map((value, i) => {
+    const time = t[Math.floor(i / perSample)]!;
+    return (1 - time) * value + time * eps[i]!;
+  });
+}
+
+/** The result as tensors: `velocity`, `loss`, and gradients under the official names and `input.*`. */
+export function resultTensors(layout: EngineLayout, input: Case, result: CaseResult): TensorSource[] {
+  const latents = [input.samples, -1, input.latentHeight, input.latentWidth];
+  latents[1] = input.batch.z.length / (input.samples * input.latentHeight * input.latentWidth);
+  const shapes = new Map<string, readonly number[]>([
+    ['input.z_t', latents],
+    [
+      'input.context',
+      [input.samples, input.contextTokens, input.batch.context.length / input.samples / input.contextTokens],
+    ],
+    ['input.pooled', [input.samples, input.batch.pooled.length / input.samples]],
+    ...layout.tensors.map(({ name, shape }) => [name, shape] as const),
+  ]);
+  const gradients = [...result.gradients].map(([name, data]): TensorSource => {
+    const shape = shapes.get(name);
+    if (shape === undefined)
+      throw new OrchestratorError('ERR_INTERNAL', `There is a gradient of the unknown "${name}".`);
+    return { name: name.startsWith('input.') ? name : officialName(name), dtype: 'F32', shape, data };
+  });
+  return [
+    { name: 'velocity', dtype: 'F32', shape: latents, data: result.velocity },
+    { name: 'loss', dtype: 'F64', shape: [], data: Float64Array.of(result.loss) },
+    ...gradients,
+  ];
+}
