@@ -5,9 +5,9 @@
 
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
-import type { ColumnSpec, DatasetSpec, TextSpec } from '../native/contract.js';
-import { native } from '../native/load.js';
-import { type CheckListOffsets, LabelColumn, numericColumn } from './arrow-columns.js';
+import type { DatasetSpec, TextSpec } from '../native/contract.js';
+import { LabelColumn } from './arrow-columns.js';
+import { joinColumn, type TableColumn } from './column.js';
 import { datasetHash } from './hash.js';
 import { CAPTION_KINDS, type CaptionKind, TEXT_COLUMNS, type TextColumn } from './manifest.js';
 import { type DataSource, openSource } from './source.js';
@@ -101,84 +101,21 @@ function columnsOf(source: DataSource, config: DataConfig): Columns {
   };
 }
 
-interface TableColumn {
-  spec: ColumnSpec;
-  /** Of a row. */
-  shape: number[];
-}
-
 /** The latent first, then the text columns of each caption. */
 function columnTable(source: DataSource, columns: Columns, config: DataConfig): TableColumn[] {
   const text = config.text_shape;
   const shapeOf = (column: TextColumn) =>
     column in (text ?? {}) ? text![column as keyof typeof text] : null;
-  const table = [numeric(source, 'latent', columns.latent, 3, config.latent_shape)];
+  const table = [joinColumn(source, 'latent', columns.latent, 3, config.latent_shape)];
   for (const kind of CAPTION_KINDS) {
     const names = columns[kind];
     if (!names) continue;
     for (const column of TEXT_COLUMNS) {
       const rank = column.endsWith('_pooled') ? 1 : 2;
-      table.push(numeric(source, `${kind}.${column}`, names[column], rank, shapeOf(column)));
+      table.push(joinColumn(source, `${kind}.${column}`, names[column], rank, shapeOf(column)));
     }
   }
   return table;
-}
-
-/** One column over all files, with rows of `rank` dimensions: configured, stated by the folder, or as nested. */
-function numeric(
-  source: DataSource,
-  role: string,
-  name: string,
-  rank: 1 | 2 | 3,
-  configured: readonly number[] | null,
-): TableColumn {
-  const check: CheckListOffsets = (...parameters) => native().checkListOffsets(...parameters);
-  const stated = source.shapes.get(name) ?? null;
-  let first: { type: ColumnSpec['type']; shape: number[] } | null = null;
-  const spec: ColumnSpec = { role, type: 'float16', width: 0, segments: [] };
-  let row = 0;
-  for (const [number, file] of source.files.entries()) {
-    const column = numericColumn(file, name, check);
-    if (column.segments.length === 0) continue;
-    const where = `${file.path}, column "${name}", row ${row}`;
-    for (const wanted of [configured, stated]) if (wanted) requireShape(where, column.shape, wanted);
-    first ??= { type: column.type, shape: column.shape };
-    if (column.type !== first.type) {
-      throw new OrchestratorError(
-        'ERR_DATA_TYPE',
-        `${where}: expected ${first.type} as in the files before, received ${column.type}`,
-      );
-    }
-    requireShape(where, column.shape, first.shape);
-    for (const segment of column.segments) {
-      spec.segments.push({ ...segment, file: number, firstRow: row + segment.firstRow });
-    }
-    row += file.rows;
-  }
-  const candidates = [configured, stated, first?.shape ?? null];
-  const shape = candidates.find((candidate) => candidate?.length === rank);
-  if (!first || !shape) {
-    const key = rank === 3 ? 'data.latent_shape' : 'data.text_shape';
-    throw new OrchestratorError(
-      'ERR_DATA_SHAPE',
-      `${source.files[0]!.path}, column "${name}" (${role}), row 0: expected a shape of ${rank} dimensions, received ${first?.shape.join(' x ')}`,
-      rank === 1 ? {} : { hint: `Flat lists carry no shape: set ${key} in the configuration.` },
-    );
-  }
-  spec.type = first.type;
-  spec.width = product(shape);
-  return { spec, shape: [...shape] };
-}
-
-/** A flat list may stand for any shape of as many elements; a nested one says its shape itself. */
-function requireShape(where: string, actual: readonly number[], wanted: readonly number[]): void {
-  if (product(actual) === product(wanted)) {
-    if (actual.length === 1 || wanted.length === 1 || actual.join() === wanted.join()) return;
-  }
-  throw new OrchestratorError(
-    'ERR_DATA_SHAPE',
-    `${where}: expected ${wanted.join(' x ')} elements, received ${actual.join(' x ')}`,
-  );
 }
 
 function textShapes(table: TableColumn[], kind: CaptionKind): Shapes {
@@ -240,8 +177,4 @@ function caption(source: DataSource, kind: CaptionKind, row: number): string | n
   const name = `${kind}.caption`;
   if (!source.manifest?.columns.some((column) => column.name === name)) return null;
   return readLabels(source, name, [row])[0]!;
-}
-
-function product(shape: readonly number[]): number {
-  return shape.reduce((a, b) => a * b, 1);
 }

@@ -1,0 +1,149 @@
+/** `orchestrator dataset`: looking at data sets, checking them, and making one. */
+import type { Command } from 'commander';
+import { type DatasetReport, inspectDataset, numericColumns } from '../../data/inspect.js';
+import { type DataSource, openSource } from '../../data/source.js';
+import { scanColumn } from '../../data/statistics.js';
+import { verifyShards } from '../../data/verify.js';
+import { OrchestratorError } from '../../errors.js';
+import { native } from '../../native/load.js';
+import { Progress } from '../progress.js';
+
+export function register(program: Command): void {
+  const dataset = program.command('dataset').description('look at, check and make data sets');
+  dataset
+    .command('inspect')
+    .description('print rows, columns, shapes, ranges, non-finite counts and a histogram of the latents')
+    .argument('<path>', 'folder of a data set')
+    .option('--json', 'print JSON')
+    .option('--column <name>', 'column of the histogram', 'latent')
+    .action(async (path: string, options: { json?: true; column: string }) => {
+      const progress = new Progress('scanning', 'rows');
+      const source = openSource(path);
+      const report = await inspectDataset(source, options.column, (done, total) =>
+        progress.update(done, total),
+      );
+      progress.end();
+      process.stdout.write(
+        options.json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, options.column),
+      );
+    });
+  dataset
+    .command('verify')
+    .description('compare the files with their hashes, and look for wrong shapes and non-finite values')
+    .argument('<path>', 'folder of a data set')
+    .action(async (path: string) => {
+      const source = openSource(path);
+      process.stdout.write(await verify(source));
+    });
+}
+
+/** Throws at the first thing that is wrong; returns what was checked. */
+async function verify(source: DataSource): Promise<string> {
+  const { manifest, files, rows } = source;
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  if (manifest) {
+    const hashing = new Progress('hashing', 'bytes');
+    let done = 0;
+    await verifyShards(source, manifest, (n) => {
+      done += n;
+      hashing.update(done, bytes);
+    });
+    hashing.end();
+  }
+  const { columns, problems } = numericColumns(source);
+  // A column that is no list of numbers is a label; every other problem is one.
+  for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
+  const specs = columns.map(({ spec }) => spec);
+  const dataset = native().openDataset({
+    files: files.map(({ path, bytes }) => ({ path, bytes })),
+    rows,
+    columns: specs,
+  });
+  try {
+    const scanning = new Progress('scanning', 'rows');
+    let done = 0;
+    for (const spec of specs) {
+      const { nonFinite, firstNonFiniteRow } = await scanColumn(dataset, spec, rows, (n) => {
+        done += n;
+        scanning.update(done, rows * specs.length);
+      });
+      if (nonFinite === 0) continue;
+      const { file, row } = placeOf(source, firstNonFiniteRow);
+      throw new OrchestratorError(
+        'ERR_DATA_NON_FINITE',
+        `${file}, column "${spec.role}", row ${firstNonFiniteRow} (row ${row} of the file): the first of ${nonFinite} values that are not finite`,
+      );
+    }
+    scanning.end();
+  } finally {
+    dataset.close();
+  }
+  const hashes = manifest ? 'every SHA-256 matches' : 'no hashes to compare with (foreign folder)';
+  return `${source.path}: ${rows} rows in ${files.length} files, ${formatBytes(bytes)}; ${hashes}; ${specs.length} numeric columns, all finite\n`;
+}
+
+function placeOf(source: DataSource, row: number): { file: string; row: number } {
+  let local = row;
+  for (const { path, rows } of source.files) {
+    if (local < rows) return { file: path, row: local };
+    local -= rows;
+  }
+  throw new OrchestratorError('ERR_INTERNAL', `row ${row} of ${source.rows}`);
+}
+
+function renderReport(report: DatasetReport, histogramColumn: string): string {
+  const bytes = report.files.reduce((sum, file) => sum + file.bytes, 0);
+  const format = report.format === 'huggingface' ? 'Hugging Face' : 'orchestrator';
+  const lines = [
+    `${report.path}: ${report.rows} rows in ${report.files.length} files, ${formatBytes(bytes)} (${format} format)`,
+    '',
+  ];
+  const header = ['column', 'type', 'shape', 'min', 'max', 'mean', 'std', 'non-finite'];
+  const cells = report.columns.map(({ name, type, shape, statistics, example, problem }) => {
+    const start = [name, type, shape?.join(' x ') ?? ''];
+    if (!statistics) return [...start, problem ?? `e.g. ${JSON.stringify(clip(example ?? '', 60))}`];
+    const { min, max, mean, std, nonFinite, firstNonFiniteRow } = statistics;
+    const numbers = [min, max, mean, std].map((x) => x.toPrecision(4));
+    return [...start, ...numbers, nonFinite === 0 ? '0' : `${nonFinite}, first in row ${firstNonFiniteRow}`];
+  });
+  lines.push(...align([header, ...cells]));
+  if (report.histogram) {
+    const { low, high, counts } = report.histogram;
+    const step = (high - low) / counts.length;
+    const most = Math.max(...counts);
+    lines.push('', `histogram of ${histogramColumn}, linear scale`);
+    counts.forEach((n, i) => {
+      const bar = '#'.repeat(Math.round((50 * n) / most));
+      lines.push(`${(low + i * step).toFixed(3).padStart(9)}  ${bar.padEnd(50)} ${n}`);
+    });
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** Pads all but the last cell of each row; a row with fewer cells lets its last one run on. */
+function align(rows: string[][]): string[] {
+  const widths = rows[0]!.map((_, i) =>
+    Math.max(...rows.map((row) => (i < row.length - 1 ? row[i]!.length : 0))),
+  );
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (i < row.length - 1 ? cell.padEnd(widths[i]!) : cell))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+function clip(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 3)}...` : text;
+}
+
+function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}

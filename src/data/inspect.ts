@@ -1,0 +1,112 @@
+/** What is in a data set, for people: columns, shapes, statistics. Needs no configuration. */
+import { OrchestratorError } from '../errors.js';
+import type { ColumnSpec } from '../native/contract.js';
+import { native } from '../native/load.js';
+import { LabelColumn } from './arrow-columns.js';
+import { typeName } from './arrow-schema.js';
+import { joinColumn, type TableColumn } from './column.js';
+import type { DataSource } from './source.js';
+import { type ColumnStatistics, type Histogram, histogramOf, scanColumn } from './statistics.js';
+
+export interface ColumnReport {
+  name: string;
+  /** Arrow's type. */
+  type: string;
+  /** Of a row; null for columns that are not lists of numbers. */
+  shape: number[] | null;
+  statistics: ColumnStatistics | null;
+  /** The first row's value, of strings and integers. */
+  example: string | null;
+  /** Why training could not read the column, or null. */
+  problem: string | null;
+}
+
+export interface DatasetReport {
+  path: string;
+  format: DataSource['format'];
+  rows: number;
+  files: { path: string; bytes: number; rows: number }[];
+  columns: ColumnReport[];
+  /** Of `histogramColumn`; null where that is not a usable column. */
+  histogram: Histogram | null;
+}
+
+const HISTOGRAM_BINS = 24;
+
+/** Numeric columns of a source, by column name, and why others are none. */
+export function numericColumns(source: DataSource): {
+  columns: TableColumn[];
+  problems: Map<string, OrchestratorError>;
+} {
+  const columns: TableColumn[] = [];
+  const problems = new Map<string, OrchestratorError>();
+  for (const { name } of source.files[0]!.fields) {
+    try {
+      columns.push(joinColumn(source, name, name, null, null));
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      problems.set(name, error);
+    }
+  }
+  return { columns, problems };
+}
+
+/** Scans every numeric column. `progress` gets (rows scanned, of how many in all). */
+export async function inspectDataset(
+  source: DataSource,
+  histogramColumn: string,
+  progress: ((done: number, total: number) => void) | null,
+): Promise<DatasetReport> {
+  const { columns, problems } = numericColumns(source);
+  const specs: ColumnSpec[] = columns.map(({ spec }) => spec);
+  const files = source.files.map(({ path, bytes, rows }) => ({ path, bytes, rows }));
+  const dataset = native().openDataset({ files, rows: source.rows, columns: specs });
+  try {
+    let done = 0;
+    const reports: ColumnReport[] = [];
+    let histogram: Histogram | null = null;
+    for (const field of source.files[0]!.fields) {
+      const { name } = field;
+      const report: ColumnReport = {
+        name,
+        type: typeName(field),
+        shape: null,
+        statistics: null,
+        example: null,
+        problem: null,
+      };
+      reports.push(report);
+      const column = columns.find(({ spec }) => spec.role === name);
+      if (!column) {
+        report.example = exampleOf(source, name);
+        if (report.example === null) report.problem = problems.get(name)!.message;
+        continue;
+      }
+      report.shape = column.shape;
+      report.statistics = await scanColumn(dataset, column.spec, source.rows, (rows) => {
+        done += rows;
+        progress?.(done, source.rows * columns.length);
+      });
+      const { min, max } = report.statistics;
+      if (name === histogramColumn && max > min) {
+        const range = { low: min, high: max };
+        histogram = await histogramOf(dataset, column.spec, source.rows, range, HISTOGRAM_BINS);
+      }
+    }
+    const { path, format, rows } = source;
+    return { path, format, rows, files, columns: reports, histogram };
+  } finally {
+    dataset.close();
+  }
+}
+
+/** The first row of a label column, or null where it is not one. */
+function exampleOf(source: DataSource, name: string): string | null {
+  const file = source.files.find(({ rows }) => rows > 0)!;
+  try {
+    return new LabelColumn(file, name).read([0])[0]!;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,89 @@
+/** Statistics of columns, computed natively a stretch of rows at a time. */
+import type { ColumnScan, ColumnSpec, Dataset } from '../native/contract.js';
+
+/** Values between two reports of progress: some tens of milliseconds of scanning. */
+const VALUES_PER_SCAN = 2 ** 24;
+
+export interface Histogram {
+  low: number;
+  high: number;
+  /** Values in each of equal bins. */
+  counts: number[];
+}
+
+export interface ColumnStatistics {
+  /** Over finite values; NaN where there are none. */
+  min: number;
+  max: number;
+  mean: number;
+  /** Of the population. */
+  std: number;
+  nonFinite: number;
+  /** First row with a non-finite value, or -1. */
+  firstNonFiniteRow: number;
+}
+
+/** Scans a whole column. `progress` gets the rows of each stretch. */
+export async function scanColumn(
+  dataset: Dataset,
+  column: ColumnSpec,
+  rows: number,
+  progress: ((rows: number) => void) | null,
+): Promise<ColumnStatistics> {
+  const total = { min: Number.NaN, max: Number.NaN, mean: 0, std: 0, nonFinite: 0, firstNonFiniteRow: -1 };
+  let count = 0;
+  let deviations = 0;
+  for await (const { scan, values } of stretches(dataset, column, rows, 0, 1, 0, progress)) {
+    const finite = values - scan.nonFinite;
+    total.nonFinite += scan.nonFinite;
+    if (total.firstNonFiniteRow < 0) total.firstNonFiniteRow = scan.firstNonFiniteRow;
+    if (finite === 0) continue;
+    total.min = count === 0 ? scan.min : Math.min(total.min, scan.min);
+    total.max = count === 0 ? scan.max : Math.max(total.max, scan.max);
+    const delta = scan.mean - total.mean;
+    const all = count + finite;
+    deviations += scan.std ** 2 * finite + (delta ** 2 * count * finite) / all;
+    total.mean += (delta * finite) / all;
+    count = all;
+  }
+  total.mean = count === 0 ? Number.NaN : total.mean;
+  total.std = count === 0 ? Number.NaN : Math.sqrt(deviations / count);
+  return total;
+}
+
+/** Counts of a column's values in `bins` equal bins over [low, high]. */
+export async function histogramOf(
+  dataset: Dataset,
+  column: ColumnSpec,
+  rows: number,
+  range: { low: number; high: number },
+  bins: number,
+): Promise<Histogram> {
+  const counts = new Array<number>(bins).fill(0);
+  for await (const { scan } of stretches(dataset, column, rows, range.low, range.high, bins, null)) {
+    scan.histogram.forEach((n, i) => {
+      counts[i]! += n;
+    });
+  }
+  return { ...range, counts };
+}
+
+async function* stretches(
+  dataset: Dataset,
+  column: ColumnSpec,
+  rows: number,
+  low: number,
+  high: number,
+  bins: number,
+  progress: ((rows: number) => void) | null,
+): AsyncGenerator<{ scan: ColumnScan; values: number }> {
+  const step = Math.max(1, Math.floor(VALUES_PER_SCAN / column.width));
+  for (let from = 0; from < rows; from += step) {
+    const to = Math.min(rows, from + step);
+    yield {
+      scan: await dataset.scan(column.role, from, to, low, high, bins),
+      values: (to - from) * column.width,
+    };
+    progress?.(to - from);
+  }
+}
