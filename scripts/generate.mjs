@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { generatedFiles } from '../dist/reference/pages.js';
 
 const check = process.argv.includes('--check');
-const stale = [...generatedFiles()].filter(
+const stale = [...(await generatedFiles())].filter(
   ([path, text]) => !existsSync(path) || readFileSync(path, 'utf8') !== text,
 );
 for (const [path, text] of stale) {

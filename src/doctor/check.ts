@@ -20,16 +20,3 @@ export function warning(name: string, detail: string, fix: string): Check {
 export function failed(name: string, detail: string, fix: string): Check {
   return { name, status: 'failed', detail, fix };
 }
-
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
-
-/** 1536 -> "1.5 KiB". */
-export function bytes(count: number): string {
-  let value = count;
-  let unit = 0;
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit]}`;
-}

@@ -1,7 +1,8 @@
 /** Node.js, processor and memory. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
-import { bytes, type Check, failed, ok, warning } from './check.js';
+import { bytes } from '../telemetry/format.js';
+import { type Check, failed, ok, warning } from './check.js';
 
 const NODE = { major: 20, minor: 17 };
 const LITTLE_MEMORY = 2 * 2 ** 30;

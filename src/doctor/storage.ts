@@ -1,6 +1,7 @@
 /** Room for runs and checkpoints, and shared memory. */
 import { accessSync, constants, statfsSync } from 'node:fs';
-import { bytes, type Check, failed, ok, warning } from './check.js';
+import { bytes } from '../telemetry/format.js';
+import { type Check, failed, ok, warning } from './check.js';
 
 const LITTLE_DISK = 2 * 2 ** 30;
 

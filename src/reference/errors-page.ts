@@ -7,7 +7,7 @@ value seen and what was expected. \`--debug\` adds stacks. \`ERR_CONFIG\` and \`
 
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, description]) => [code(name), description]);
   return page('Errors', 'src/errors.ts', INTRODUCTION, table(['code', 'meaning'], rows));
 }

@@ -3,12 +3,14 @@ import { buildProgram } from '../cli/program.js';
 import { cliPage } from './cli-page.js';
 import { configPage, configSchemaJson } from './config-page.js';
 import { errorsPage } from './errors-page.js';
+import { metricsPage } from './metrics-page.js';
 
-export function generatedFiles(): Map<string, string> {
+export async function generatedFiles(): Promise<Map<string, string>> {
   return new Map([
     ['configs/schema.json', configSchemaJson()],
     ['docs/reference/cli.md', cliPage(buildProgram())],
     ['docs/reference/config.md', configPage()],
     ['docs/reference/errors.md', errorsPage()],
+    ['docs/reference/metrics.md', await metricsPage()],
   ]);
 }

@@ -64,7 +64,8 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function instruments(registry: Registry, header: RunHeader): { sink: Sink; phase: () => string } {
+/** Also what docs/reference/metrics.md is generated from. */
+export function instruments(registry: Registry, header: RunHeader): { sink: Sink; phase: () => string } {
   const registers = [registry];
   const gauge = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Gauge({ name: PREFIX + name, help, labelNames, registers });

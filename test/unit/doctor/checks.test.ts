@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { resolvePrecision } from '../../../src/config/precision.js';
 import { checkAddon } from '../../../src/doctor/addon.js';
-import { bytes } from '../../../src/doctor/check.js';
 import { checkCores, checkMemory, checkNode } from '../../../src/doctor/machine.js';
 import { checkDisk } from '../../../src/doctor/storage.js';
 
@@ -46,10 +45,6 @@ describe('checks of doctor', () => {
   it('fail for a folder that is not there', () => {
     expect(checkDisk(folder).detail).toContain(folder);
     expect(checkDisk(join(folder, 'none')).status).toBe('failed');
-  });
-
-  it('show bytes in binary units', () => {
-    expect([0, 1023, 1536, 2 ** 31].map(bytes)).toEqual(['0 B', '1023 B', '1.5 KiB', '2.0 GiB']);
   });
 });
 
