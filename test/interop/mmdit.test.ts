@@ -1,0 +1,173 @@
+/**
+ * `orchestrator model eval` against velocity, loss and gradients that the original SD3.5 implementation computed in fp64
+ * (test/fixtures/mmdit/README.md): three models, in fp32 and in bf16.
+ */
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+import { buildProgram } from '../../src/cli/program.js';
+import { describeWeights } from '../../src/model/weights.js';
+
+const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
+const CASES: Record<string, { loss: number }> = JSON.parse(readFileSync(`${FIXTURES}manifest.json`, 'utf8'));
+/** Fixtures whose gradients are kept whole; of the others every 37th element is (see the fixtures' README). */
+const WHOLE = new Set(['sd35-medium-like']);
+
+type Tensors = Map<string, { shape: number[]; values: Float32Array }>;
+
+async function readTensors(
+  path: string,
+): Promise<{ tensors: Tensors; metadata: ReadonlyMap<string, string> }> {
+  const file = await SafetensorsFile.open(path);
+  const tensors: Tensors = new Map();
+  for (const { name, shape } of file.tensors.values())
+    tensors.set(name, { shape, values: await file.read(name) });
+  await file.close();
+  return { tensors, metadata: file.metadata };
+}
+
+function norm(values: Float32Array): number {
+  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+}
+
+function relativeError(found: Float32Array, expected: Float32Array): number {
+  expect(found.length).toBe(expected.length);
+  return norm(found.map((value, i) => value - expected[i]!)) / norm(expected);
+}
+
+/** The elements of a whole gradient that the sampled fixture has. */
+function sampled(values: Float32Array, stride: number): Float32Array {
+  return values.length <= 2048 ? values : values.filter((_, i) => i % stride === 0);
+}
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'mmdit-test-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function evaluate(name: string, precision: string): Promise<Tensors> {
+  const out = join(folder, `${name}.${precision}.safetensors`);
+  const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  try {
+    const files = [
+      '--weights',
+      `${FIXTURES}${name}.weights.safetensors`,
+      '--case',
+      `${FIXTURES}${name}.case.safetensors`,
+    ];
+    const argv = ['model', 'eval', ...files, '--out', out, '--grads', '--precision', precision];
+    await buildProgram().parseAsync(argv, { from: 'user' });
+  } finally {
+    write.mockRestore();
+  }
+  return (await readTensors(out)).tensors;
+}
+
+interface Errors {
+  velocity: number;
+  loss: number;
+  /** By name: tensors whose gradient is not zero everywhere. */
+  gradients: Map<string, number>;
+}
+
+/** Compares shapes and names exactly, and everything else by relative L2. */
+async function compare(name: string, found: Tensors): Promise<Errors> {
+  const { tensors: input } = await readTensors(`${FIXTURES}${name}.case.safetensors`);
+  const file = `${FIXTURES}${name}.${WHOLE.has(name) ? 'grads' : 'grads-sampled'}.safetensors`;
+  const { tensors: expected, metadata } = await readTensors(file);
+  expect(new Set(found.keys())).toEqual(new Set([...expected.keys(), 'velocity', 'loss']));
+  const norms: Record<string, number> = JSON.parse(metadata.get('norms') ?? '{}');
+  const stride = Number(metadata.get('stride') ?? 1);
+  const gradients = new Map<string, number>();
+  for (const [tensor, { values, shape }] of expected) {
+    const gradient = found.get(tensor)!;
+    if (WHOLE.has(name)) expect(gradient.shape).toEqual(shape);
+    const whole = norms[tensor] ?? norm(values);
+    if (whole === 0) {
+      expect(norm(gradient.values), tensor).toBe(0);
+      continue;
+    }
+    const ofElements = relativeError(
+      WHOLE.has(name) ? gradient.values : sampled(gradient.values, stride),
+      values,
+    );
+    const ofNorm = Math.abs(norm(gradient.values) / whole - 1);
+    gradients.set(tensor, Math.max(ofElements, ofNorm));
+  }
+  const loss = found.get('loss')!.values[0]!;
+  return {
+    velocity: relativeError(found.get('velocity')!.values, input.get('velocity')!.values),
+    loss: Math.abs(loss / CASES[name]!.loss - 1),
+    gradients,
+  };
+}
+
+describe.each(Object.keys(CASES))('%s', (name) => {
+  it('in fp32', async () => {
+    const errors = await compare(name, await evaluate(name, 'fp32'));
+    expect(errors.velocity).toBeLessThan(2e-5);
+    expect(errors.loss).toBeLessThan(2e-5);
+    for (const [tensor, error] of errors.gradients) {
+      expect(error, tensor).toBeLessThan(/\.ln_[qk]\.weight$/.test(tensor) ? 1e-4 : 5e-5);
+    }
+  });
+
+  it('in bf16', async () => {
+    const errors = await compare(name, await evaluate(name, 'bf16'));
+    expect(errors.velocity).toBeLessThan(0.013);
+    const sorted = [...errors.gradients.values()].sort((a, b) => a - b);
+    expect(sorted[sorted.length >> 1]).toBeLessThan(0.023);
+    expect(sorted.at(-1)).toBeLessThan(0.07);
+  });
+
+  it.each(['fp32', 'bf16'])(
+    'gives the unused queries of the last context block a gradient of zeros, in %s',
+    async (precision) => {
+      const found = await evaluate(name, precision);
+      const file = await SafetensorsFile.open(`${FIXTURES}${name}.weights.safetensors`);
+      const { depth, heads, qkNorm } = describeWeights(file).spec;
+      await file.close();
+      const attention = `model.diffusion_model.joint_blocks.${depth - 1}.context_block.attn`;
+      const hidden = heads * 64;
+      for (const [tensor, columns] of [
+        [`${attention}.qkv.weight`, hidden],
+        [`${attention}.qkv.bias`, 1],
+      ] as const) {
+        const { values } = found.get(tensor)!;
+        expect(norm(values.subarray(0, hidden * columns)), tensor).toBe(0);
+        expect(norm(values.subarray(hidden * columns)), tensor).toBeGreaterThan(0);
+      }
+      if (qkNorm === 'rms') {
+        expect(found.get(`${attention}.ln_q.weight`)!.values).toEqual(new Float32Array(64));
+        expect(norm(found.get(`${attention}.ln_k.weight`)!.values)).toBeGreaterThan(0);
+      }
+    },
+  );
+});
+
+describe('without --grads', () => {
+  it('writes velocity and loss alone, equal to those with gradients', async () => {
+    const name = 'sd35-medium-like';
+    const whole = await evaluate(name, 'fp32');
+    const out = join(folder, 'forward.safetensors');
+    const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+    const files = [
+      '--weights',
+      `${FIXTURES}${name}.weights.safetensors`,
+      '--case',
+      `${FIXTURES}${name}.case.safetensors`,
+    ];
+    await buildProgram().parseAsync(['model', 'eval', ...files, '--out', out], { from: 'user' });
+    write.mockRestore();
+    const { tensors } = await readTensors(out);
+    expect([...tensors.keys()].sort()).toEqual(['loss', 'velocity']);
+    expect(tensors.get('velocity')!.shape).toEqual([2, 16, 8, 8]);
+    expect(relativeError(tensors.get('velocity')!.values, whole.get('velocity')!.values)).toBeLessThan(1e-6);
+  });
+});
