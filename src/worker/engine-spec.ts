@@ -1,0 +1,74 @@
+/** The engine that a configuration and a data set ask for. */
+import { type ResolvedPrecision, resolvePrecision } from '../config/precision.js';
+import type { Config } from '../config/schema.js';
+import type { OpenDataset } from '../data/dataset.js';
+import { OrchestratorError } from '../errors.js';
+import type { EngineSpec, HostInfo, ModelSpec, TextSpec } from '../native/contract.js';
+
+export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
+
+/** The MM-DiT; widths that the config leaves open come from the data set. Throws ERR_CONFIG where they contradict. */
+export function modelSpec(config: Config, { latent, text }: DatasetShapes): ModelSpec {
+  const { model } = config;
+  const pooled = text.clipLPooledDim + text.clipGPooledDim;
+  agree('model.latent_channels', model.latent_channels, latent[0], 'channels of the latents');
+  agree('model.context_dim', model.context_dim, text.t5Dim, 'width of the T5 features');
+  agree('model.pooled_dim', model.pooled_dim, pooled, 'width of both pooled vectors together');
+  return {
+    depth: model.depth,
+    heads: model.hidden / 64,
+    patch: model.patch,
+    latentChannels: model.latent_channels,
+    contextDim: text.t5Dim,
+    pooledDim: pooled,
+    posEmbedMaxSize: model.pos_embed_max_size,
+    qkNorm: model.qk_norm,
+    dualAttention: model.dual_attention,
+  };
+}
+
+function agree(key: string, configured: number | null, found: number, what: string): void {
+  if (configured === null || configured === found) return;
+  throw new OrchestratorError(
+    'ERR_CONFIG',
+    `${key}: expected ${found}, the data set's ${what}, received ${configured}`,
+  );
+}
+
+/** Context tokens of a sample: CLIP and T5 one after the other. */
+export function contextTokens(text: TextSpec): number {
+  return text.clipTokens + text.t5Tokens;
+}
+
+/** Compute threads of a worker that shares the machine with `nodes - 1` others. */
+export function threadsOf(config: Config, host: HostInfo, nodes: number): number {
+  return config.threads ?? Math.max(1, Math.floor(host.processors / nodes));
+}
+
+export interface TrainingEngine {
+  spec: EngineSpec;
+  precision: ResolvedPrecision;
+}
+
+export function trainingEngine(
+  config: Config,
+  dataset: DatasetShapes,
+  host: HostInfo,
+  nodes: number,
+): TrainingEngine {
+  const precision = resolvePrecision(config.precision.compute, host);
+  const [, latentHeight, latentWidth] = dataset.latent;
+  const spec: EngineSpec = {
+    model: modelSpec(config, dataset),
+    latentHeight,
+    latentWidth,
+    contextTokens: contextTokens(dataset.text),
+    microBatch: config.batch.micro,
+    precision: precision.compute,
+    residual: config.precision.residual,
+    threads: threadsOf(config, host, nodes),
+    training: true,
+    ema: config.ema !== null,
+  };
+  return { spec, precision };
+}

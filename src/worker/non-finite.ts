@@ -1,0 +1,33 @@
+/** Where a NaN or an infinity came from. Only called for a step that is refused anyway, so time does not matter. */
+import type { EngineLayout } from '../native/contract.js';
+import type { TrainingSlot } from '../objective/slot.js';
+import type { Trainer } from './trainer.js';
+
+/** Computes the own slots again, one at a time, and names those whose gradient is not finite, with the first tensor. */
+export async function findNonFinite(
+  { engine, config }: Trainer,
+  slots: readonly TrainingSlot[],
+  step: number,
+): Promise<{ slot: number; tensor: string }[]> {
+  const found: { slot: number; tensor: string }[] = [];
+  const layout = engine.layout();
+  for (const slot of slots) {
+    await engine.accumulate({
+      slots: [{ ...slot, slot: 0 }],
+      totalSlots: 1,
+      gradScale: 1 / config.batch.global,
+      seed: BigInt(config.seed),
+      step,
+      statistics: false,
+      onBucket: () => {},
+    });
+    const { firstNonFinite } = await engine.gradientNorm();
+    if (firstNonFinite >= 0) found.push({ slot: slot.slot, tensor: tensorAt(layout, firstNonFinite) });
+  }
+  return found;
+}
+
+function tensorAt(layout: EngineLayout, element: number): string {
+  const tensor = layout.tensors.find(({ offset, length }) => element >= offset && element < offset + length);
+  return tensor?.name ?? `element ${element}`;
+}

@@ -1,0 +1,110 @@
+/** A worker's process: join, form, load, train, finish. */
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PROTOCOL } from '../cluster/proto.js';
+import { bind, createServer, dataOptions } from '../cluster/transport.js';
+import { EXIT, type OrchestratorError } from '../errors.js';
+import { native } from '../native/load.js';
+import { Alone, type Collective } from './collective/collective.js';
+import { planExchange } from './collective/exchange.js';
+import { GrpcCollective, PeerServer } from './collective/grpc.js';
+import { CoordinatorSession, Stopped } from './session.js';
+import { train } from './train-loop.js';
+import { buildWorkshop, joinGeneration, loadState, readiness, type Workshop } from './trainer.js';
+
+/** How long a worker whose peer vanished waits for the coordinator to say who died. */
+const VERDICT_MS = 2_000;
+
+export interface WorkerOptions {
+  /** host:port of the coordinator. */
+  coordinator: string;
+  token: string;
+  workerId: string;
+}
+
+/** Returns the exit code. Throws what is not the coordinator's decision. */
+export async function runWorker(options: WorkerOptions): Promise<number> {
+  const host = native().host();
+  const server = createServer(dataOptions);
+  const peers = new PeerServer(server);
+  const dataAddress = await bind(server, '127.0.0.1:0');
+  const session = new CoordinatorSession(options.coordinator);
+  stopOnSignals(session);
+  try {
+    const welcome = await session.join({
+      token: options.token,
+      protocol: PROTOCOL,
+      workerId: options.workerId,
+      host: hostname(),
+      pid: process.pid,
+      dataAddress,
+      isa: host.isa,
+    });
+    return await Promise.race([session.over, work()]);
+
+    async function work(): Promise<never> {
+      const workshop = await buildWorkshop(welcome);
+      const form = await session.next('form');
+      const collective = await openCollective(workshop, session, form, peers);
+      session.send({ formed: {} });
+      const { checkpoint } = await session.next('sync');
+      session.send({ ready: await readiness(workshop, await loadState(workshop, checkpoint)) });
+      const { firstStep } = await session.next('start');
+      const trainer = joinGeneration(workshop, session, form, collective);
+      const step = await train(trainer, firstStep);
+      await trainer.saver.settled();
+      session.send({ finished: { step } });
+      return await session.over;
+    }
+  } catch (error) {
+    if (error instanceof Stopped) return error.exitCode;
+    return await report(session, error as Error);
+  } finally {
+    session.close();
+    server.forceShutdown();
+  }
+}
+
+async function openCollective(
+  { engine, welcome }: Workshop,
+  session: CoordinatorSession,
+  form: Awaited<ReturnType<typeof session.next<'form'>>>,
+  server: PeerServer,
+): Promise<Collective> {
+  if (form.members.length === 1) return new Alone();
+  const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
+  return await GrpcCollective.connect({
+    plan: planExchange(form.rank, slots, engine.layout().buckets, native().addInto),
+    generation: session.generation,
+    token: welcome.dataToken,
+    server,
+    addresses: form.members.map(({ dataAddress }) => dataAddress),
+  });
+}
+
+/** Tells the coordinator what went wrong; it prints it and ends the run. */
+async function report(session: CoordinatorSession, error: Error): Promise<number> {
+  const code = (error as OrchestratorError).code ?? 'ERR_INTERNAL';
+  if (code === 'ERR_COORDINATOR_LOST' || code === 'ERR_TOKEN' || code === 'ERR_PROTOCOL') throw error;
+  try {
+    // A broken exchange is most often the death of the peer, which the coordinator names better.
+    if (code === 'ERR_EXCHANGE') await Promise.race([session.over, sleep(VERDICT_MS)]);
+    session.fail(error);
+    return await Promise.race([session.over, sleep(VERDICT_MS, EXIT.failed)]);
+  } catch (verdict) {
+    return verdict instanceof Stopped ? verdict.exitCode : EXIT.failed;
+  }
+}
+
+/** SIGTERM and SIGINT to a worker mean the run: it asks for an orderly stop. The second one ends it at once. */
+function stopOnSignals(session: CoordinatorSession): void {
+  const codes = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
+  let asked = false;
+  for (const [signal, exitCode] of Object.entries(codes)) {
+    process.on(signal, () => {
+      if (asked) process.exit(exitCode);
+      asked = true;
+      session.send({ stopRequest: { exitCode } });
+    });
+  }
+}

@@ -1,0 +1,59 @@
+/** Checkpoints beside training: the state is copied natively, and written while the next steps go on. */
+import { retainCheckpoints } from '../checkpoint/retention.js';
+import { type CheckpointMetadata, saveCheckpoint } from '../checkpoint/store.js';
+import type { Engine } from '../native/contract.js';
+
+export interface SavedReport {
+  step: number;
+  path: string;
+  seconds: number;
+  stallSeconds: number;
+}
+
+export interface SaverOptions {
+  engine: Engine;
+  /** The run's folder of checkpoints. */
+  root: string;
+  keep: number;
+  metadata: (step: number) => CheckpointMetadata;
+  onSaved: (report: SavedReport) => void;
+  /** The checkpoint could not be written; those before it are untouched. */
+  onFailed: (error: Error) => void;
+}
+
+export class CheckpointSaver {
+  readonly #options: SaverOptions;
+  #pending: Promise<void> = Promise.resolve();
+
+  constructor(options: SaverOptions) {
+    this.#options = options;
+  }
+
+  /** Returns when the next update may be asked for; waits where the checkpoint before is still being written. */
+  async save(step: number): Promise<void> {
+    const { engine, onFailed } = this.#options;
+    const started = performance.now();
+    await this.#pending;
+    const snapshot = engine.snapshot();
+    const stallSeconds = (performance.now() - started) / 1000;
+    this.#pending = this.#write(step, snapshot, stallSeconds).catch(onFailed);
+  }
+
+  /** Resolves when nothing is being written. */
+  settled(): Promise<void> {
+    return this.#pending;
+  }
+
+  async #write(step: number, snapshot: ReturnType<Engine['snapshot']>, stallSeconds: number): Promise<void> {
+    const { engine, root, keep, metadata, onSaved } = this.#options;
+    const content = {
+      layout: engine.layout(),
+      state: await snapshot,
+      posEmbed: engine.posEmbed(),
+      metadata: metadata(step),
+    };
+    const { path, seconds } = await saveCheckpoint(root, content);
+    onSaved({ step, path, seconds, stallSeconds });
+    await retainCheckpoints(root, keep, path);
+  }
+}

@@ -1,0 +1,160 @@
+/** A worker's session with the coordinator: messages in the order of the protocol, and its end. */
+import { type ClientDuplexStream, type ServiceError, status } from '@grpc/grpc-js';
+import {
+  type Commit,
+  Coordinator,
+  type CoordinatorClient,
+  type CoordinatorMessage,
+  type Form,
+  type FromWorker,
+  type Welcome,
+} from '../cluster/proto.js';
+import { clientCredentials, controlOptions, requireLoopback } from '../cluster/transport.js';
+import { OrchestratorError } from '../errors.js';
+
+const HEARTBEAT_MS = 250;
+const CONNECT_MS = 30_000;
+
+interface Messages {
+  welcome: Welcome;
+  form: Form;
+  sync: { checkpoint: string };
+  start: { firstStep: number };
+  commit: Commit;
+}
+
+/** The coordinator ended the run; the reason has been printed by it. */
+export class Stopped extends Error {
+  constructor(
+    readonly exitCode: number,
+    reason: string,
+  ) {
+    super(reason);
+  }
+}
+
+export class CoordinatorSession {
+  /** Rejects, with Stopped or an error, when the session is over. */
+  readonly over: Promise<never>;
+  readonly #address: string;
+  readonly #client: CoordinatorClient;
+  readonly #stream: ClientDuplexStream<FromWorker, CoordinatorMessage>;
+  readonly #inbox: CoordinatorMessage[] = [];
+  #wake: (() => void) | null = null;
+  #end: (error: Error) => void = () => {};
+  #generation = 0;
+  #heartbeat: NodeJS.Timeout | null = null;
+
+  constructor(address: string) {
+    requireLoopback(address);
+    this.#address = address;
+    this.#client = new Coordinator(address, clientCredentials(), controlOptions);
+    this.over = new Promise((_, reject) => {
+      this.#end = reject;
+    });
+    // Whoever waits for a message hears of the end; without anybody it is no unhandled rejection.
+    this.over.catch(() => {});
+    this.#stream = this.#client.Session();
+    this.#stream.on('data', (message: CoordinatorMessage) => this.#receive(message));
+    this.#stream.on('error', (error: ServiceError) => this.#close(this.#lost(error)));
+    this.#stream.on('end', () => this.#close(this.#lost(null)));
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
+    await new Promise<void>((resolve, reject) => {
+      this.#client.waitForReady(Date.now() + CONNECT_MS, (error) => {
+        if (error)
+          reject(
+            new OrchestratorError(
+              'ERR_COORDINATOR_LOST',
+              `No coordinator at ${this.#address}: ${error.message}`,
+            ),
+          );
+        else resolve();
+      });
+    });
+    this.send({ join });
+    this.#heartbeat = setInterval(
+      () => this.send({ heartbeat: { unixSeconds: Date.now() / 1000 } }),
+      HEARTBEAT_MS,
+    );
+    return await this.next('welcome');
+  }
+
+  send(message: FromWorker): void {
+    if (this.#stream.writable) this.#stream.write({ generation: this.#generation, ...message });
+  }
+
+  /** Reports an error, which ends the run. */
+  fail(error: Error): void {
+    const code = (error as OrchestratorError).code ?? 'ERR_INTERNAL';
+    this.send({ failure: { code, message: error.message } });
+  }
+
+  /** The next message, which must be of this kind. Rejects with Stopped, or where the session ended. */
+  async next<K extends keyof Messages>(kind: K): Promise<Messages[K]> {
+    while (this.#inbox.length === 0) {
+      const message = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      await Promise.race([message, this.over]);
+    }
+    const message = this.#inbox.shift() as CoordinatorMessage;
+    const body = message[kind];
+    if (body) return body as unknown as Messages[K];
+    throw new OrchestratorError(
+      'ERR_PROTOCOL',
+      `The coordinator sent ${message.message} where ${kind} was expected`,
+    );
+  }
+
+  close(): void {
+    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    this.#stream.end();
+    this.#client.close();
+  }
+
+  #receive(message: CoordinatorMessage): void {
+    if (message.stop) {
+      this.#close(new Stopped(message.stop.exitCode, message.stop.reason));
+      return;
+    }
+    // A generation only ever rises; what is older was meant for a formation that is gone.
+    if (message.generation < this.#generation) return;
+    this.#generation = message.generation;
+    this.#inbox.push(message);
+    this.#wake?.();
+  }
+
+  #close(error: Error): void {
+    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    this.#end(error);
+  }
+
+  #lost(error: ServiceError | null): OrchestratorError {
+    if (error?.code === status.UNAUTHENTICATED) {
+      return new OrchestratorError(
+        'ERR_TOKEN',
+        `The coordinator at ${this.#address} refused the join token`,
+        {
+          hint: 'ORCHESTRATOR_TOKEN must hold the token of this very run.',
+        },
+      );
+    }
+    if (error?.code === status.FAILED_PRECONDITION || error?.code === status.ALREADY_EXISTS) {
+      return new OrchestratorError(
+        'ERR_PROTOCOL',
+        `The coordinator at ${this.#address} refused: ${error.details}`,
+      );
+    }
+    const details = error === null ? 'it ended the session' : error.details;
+    return new OrchestratorError(
+      'ERR_COORDINATOR_LOST',
+      `Lost the coordinator at ${this.#address}: ${details}`,
+    );
+  }
+}

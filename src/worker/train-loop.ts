@@ -1,0 +1,128 @@
+/** The training loop of one worker. It reads from top to bottom: one turn is one step. */
+import { hashArray } from '../cluster/hash.js';
+import type { FromWorker } from '../cluster/proto.js';
+import type { AccumulateResult } from '../native/contract.js';
+import { COEFFICIENTS } from '../objective/formulations.js';
+import { slotBatch, type TrainingSlot } from '../objective/slot.js';
+import { findNonFinite } from './non-finite.js';
+import { emaDecay, learningRate } from './schedule.js';
+import type { Trainer } from './trainer.js';
+import { validate } from './validation.js';
+
+/** Trains from `firstStep` until the coordinator says stop. Returns the last step. */
+export async function train(trainer: Trainer, firstStep: number): Promise<number> {
+  const { config, engine, plan, session, collective, saver, vitals } = trainer;
+  const seed = BigInt(config.seed);
+  let updateSeconds = 0;
+
+  for (let step = firstStep; ; step++) {
+    const started = performance.now();
+
+    // Prepare: rows and random draws of the own slots, functions of the step alone.
+    const slots = trainer.slots.map((slot) =>
+      slotBatch(config, plan, step, slot, trainer.dataset.hasSynthetic),
+    );
+
+    // Accumulate: forward and backward of every slot. Buckets of the gradient leave while backward still runs.
+    collective.begin(step, () => ({ parts: engine.gradientParts(), sum: engine.gradient() }));
+    const computed = await engine.accumulate({
+      slots,
+      totalSlots: trainer.totalSlots,
+      gradScale: 1 / config.batch.global,
+      seed,
+      step,
+      statistics: sampled(config.telemetry.attention_every, step),
+      onBucket: (bucket) => collective.announce(bucket),
+    });
+
+    // Exchange: what is still on its way when backward is done.
+    const exchangeStarted = performance.now();
+    const { bytes } = await collective.finish();
+    const { norm, firstNonFinite } = await engine.gradientNorm();
+    const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
+
+    // Prepared: nothing has changed yet. The step counts if all workers got here with the same finite gradient.
+    const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(trainer, slots, step);
+    session.send({
+      prepared: {
+        step,
+        slots: slotReports(slots, computed),
+        gradientNorm: norm,
+        nonFinite,
+        attention: attentionReport(computed),
+        times: {
+          totalSeconds: (performance.now() - started) / 1000,
+          gatherSeconds: computed.gatherSeconds,
+          computeSeconds: computed.computeSeconds,
+          exchangeSeconds,
+          updateSeconds,
+          exchangeBytes: bytes,
+        },
+        ...vitals.read(engine),
+      },
+    });
+    const commit = await session.next('commit');
+
+    // Update: AdamW and EMA, the same on every worker.
+    const updateStarted = performance.now();
+    const { optimizer } = config;
+    await engine.update({
+      step,
+      lr: learningRate(config, step),
+      beta1: optimizer.betas[0],
+      beta2: optimizer.betas[1],
+      eps: optimizer.eps,
+      weightDecay: optimizer.weight_decay,
+      gradScale: norm > optimizer.clip_norm ? optimizer.clip_norm / norm : 1,
+      emaDecay: emaDecay(config, step),
+    });
+    updateSeconds = (performance.now() - updateStarted) / 1000;
+
+    // What the coordinator asked for: the weights' hash, a validation, a checkpoint.
+    if (commit.hash) session.send({ applied: { step, stateHash: await hashArray(engine.state('master')) } });
+    if (commit.validate)
+      session.send({ validated: { step, losses: await validate(validationOptions(trainer)) } });
+    if (commit.checkpoint && trainer.rank === 0) await saver.save(step);
+    if (commit.stop) return step;
+  }
+}
+
+function sampled(every: number, step: number): boolean {
+  return every > 0 && step % every === 0;
+}
+
+function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
+  return slots.map(({ slot, rows, times, coefficients }, i) => {
+    const losses = computed.slots[i]?.losses as Float32Array;
+    const weight = (sample: number) => coefficients[sample * COEFFICIENTS + 4] as number;
+    return {
+      slot,
+      losses: Array.from(losses, (loss, sample) => loss * weight(sample)),
+      times: [...times],
+      samples: [...rows],
+    };
+  });
+}
+
+function attentionReport({
+  statistics,
+}: AccumulateResult): NonNullable<NonNullable<FromWorker['prepared']>['attention']> {
+  if (statistics === null) return [];
+  return statistics.names.map((name, i) => ({
+    name,
+    maxAbsLogit: statistics.maxAbsLogit[i] as number,
+    meanEntropy: statistics.meanEntropy[i] as number,
+  }));
+}
+
+function validationOptions({ engine, validation, config, rank, ranks, training }: Trainer) {
+  return {
+    engine,
+    slots: validation,
+    weights: config.validation.weights,
+    seed: BigInt(config.seed),
+    rank,
+    ranks,
+    group: 2 * training.spec.threads,
+  };
+}

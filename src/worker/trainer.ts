@@ -1,0 +1,142 @@
+/** Everything a worker trains with: built once when it has joined. */
+import { join } from 'node:path';
+import { CHECKPOINTS, checkCompatible } from '../checkpoint/resume.js';
+import { loadInto, openCheckpoint } from '../checkpoint/store.js';
+import { version } from '../cli/version.js';
+import { canonicalHash, hashArray } from '../cluster/hash.js';
+import type { Form, Member, Welcome } from '../cluster/proto.js';
+import { parseConfig } from '../config/load.js';
+import type { Config } from '../config/schema.js';
+import { type OpenDataset, openDataset } from '../data/dataset.js';
+import { type PlanState, SamplePlan } from '../data/plan.js';
+import { loadWeights } from '../model/weights.js';
+import type { Dataset, Engine } from '../native/contract.js';
+import { native } from '../native/load.js';
+import { type ValidationSlot, validationSlots } from '../objective/slot.js';
+import type { Collective } from './collective/collective.js';
+import { type TrainingEngine, trainingEngine } from './engine-spec.js';
+import { CheckpointSaver } from './saver.js';
+import type { CoordinatorSession } from './session.js';
+import { binName } from './validation.js';
+import { Vitals } from './vitals.js';
+
+/** What does not depend on the generation. */
+export interface Workshop {
+  config: Config;
+  welcome: Welcome;
+  dataset: OpenDataset;
+  rows: Dataset;
+  plan: SamplePlan;
+  engine: Engine;
+  training: TrainingEngine;
+  validation: ValidationSlot[];
+}
+
+/** A workshop with its place in a generation. */
+export interface Trainer extends Workshop {
+  session: CoordinatorSession;
+  rank: number;
+  ranks: number;
+  /** Numbers of the own slots, ascending. */
+  slots: number[];
+  totalSlots: number;
+  collective: Collective;
+  saver: CheckpointSaver;
+  vitals: Vitals;
+}
+
+/** Opens the data set and builds the engine; the state is loaded later. */
+export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
+  const config = parseConfig(welcome.configJson, "the coordinator's config");
+  const dataset = await openDataset(config.data);
+  const { validation_rows } = config.data;
+  const plan = new SamplePlan(dataset.hash, dataset.rows, validation_rows, config.seed);
+  plan.checkBatch(config.batch.global);
+  const training = trainingEngine(config, dataset, native().host(), welcome.nodes);
+  const engine = native().createEngine(training.spec);
+  const rows = native().openDataset(dataset.spec);
+  engine.attach(rows, dataset.text);
+  const validation = config.validation.every > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];
+  return { config, welcome, dataset, rows, plan, engine, training, validation };
+}
+
+export function joinGeneration(
+  workshop: Workshop,
+  session: CoordinatorSession,
+  form: Form,
+  collective: Collective,
+): Trainer {
+  const { config, welcome, engine } = workshop;
+  const own = form.members[form.rank] as Member;
+  const slots = Array.from({ length: own.endSlot - own.firstSlot }, (_, i) => own.firstSlot + i);
+  const saver = new CheckpointSaver({
+    engine,
+    root: join(welcome.runDir, CHECKPOINTS),
+    keep: config.checkpoint.keep,
+    metadata: (step) => checkpointMetadata(workshop, step),
+    onSaved: (saved) => session.send({ saved }),
+    onFailed: (error) => session.fail(error),
+  });
+  return {
+    ...workshop,
+    session,
+    rank: form.rank,
+    ranks: form.members.length,
+    slots,
+    totalSlots: (form.members.at(-1) as Member).endSlot,
+    collective,
+    saver,
+    vitals: new Vitals(),
+  };
+}
+
+/** Fills the engine's state: from a checkpoint, from given weights, or by counter from the seed. Returns the steps done. */
+export async function loadState(workshop: Workshop, checkpoint: string): Promise<number> {
+  const { config, engine, plan, dataset, training } = workshop;
+  if (checkpoint !== '') {
+    const manifest = await openCheckpoint(checkpoint);
+    checkCompatible(
+      { path: checkpoint, manifest },
+      { model: training.spec.model, datasetHash: dataset.hash },
+    );
+    plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
+    await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
+    return manifest.step;
+  }
+  await engine.initialize(BigInt(config.seed));
+  if (config.init !== null) {
+    await loadWeights(engine, training.spec.model, config.init);
+    if (config.ema !== null) engine.state('ema').set(engine.state('master'));
+  }
+  return 0;
+}
+
+/** What the coordinator compares between workers before the first step. */
+export async function readiness(workshop: Workshop, step: number) {
+  const { config, dataset, engine, training, validation } = workshop;
+  const layout = engine.layout();
+  return {
+    step,
+    configHash: canonicalHash(config),
+    datasetHash: dataset.hash,
+    stateHash: await hashArray(engine.state('master')),
+    parameters: layout.parameters,
+    flopsPerSlot: layout.flopsPerSlot,
+    precision: `${training.precision.compute} (${training.precision.reason})`,
+    validation: validation.map(binName),
+  };
+}
+
+function checkpointMetadata({ config, dataset, plan, training }: Workshop, step: number) {
+  const { onednn, isa } = native().host();
+  return {
+    step,
+    planState: { ...plan.state(step, config.batch.global) },
+    datasetHash: dataset.hash,
+    configJson: JSON.stringify(config),
+    modelSpec: training.spec.model,
+    latent: dataset.latent,
+    text: dataset.text,
+    versions: { orchestrator: version(), node: process.version, onednn, isa },
+  };
+}

@@ -1,0 +1,62 @@
+/** The loss on held-out rows, shared out among the workers. */
+import type { ValidationLoss } from '../cluster/generated/orchestrator/v1/ValidationLoss.js';
+import type { Engine, EvaluateBatch } from '../native/contract.js';
+import { COEFFICIENTS } from '../objective/formulations.js';
+import { VALIDATION_STEP, type ValidationSlot } from '../objective/slot.js';
+
+export interface ValidationOptions {
+  engine: Engine;
+  slots: readonly ValidationSlot[];
+  weights: readonly ('ema' | 'master')[];
+  seed: bigint;
+  /** This worker's part of the slots. */
+  rank: number;
+  ranks: number;
+  /** Slots that are handed to the engine at once. */
+  group: number;
+}
+
+/** Name of a slot's bin, for reports: "t=0.0625". */
+export function binName(slot: ValidationSlot): string {
+  return `t=${slot.time.toFixed(4)}`;
+}
+
+/** Unweighted losses of this worker's slots, one per sample that counts. */
+export async function validate(options: ValidationOptions): Promise<ValidationLoss[]> {
+  const { engine, slots, rank, ranks, group, seed } = options;
+  const losses: ValidationLoss[] = [];
+  const end = Math.floor(((rank + 1) * slots.length) / ranks);
+  for (const weights of options.weights) {
+    for (let first = Math.floor((rank * slots.length) / ranks); first < end; first += group) {
+      const some = slots.slice(first, Math.min(first + group, end));
+      const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });
+      let at = 0;
+      for (const [i, slot] of some.entries()) {
+        losses.push({ weights, slot: first + i, losses: [...values.subarray(at, at + slot.count)] });
+        at += slot.rows.length;
+      }
+    }
+  }
+  return losses;
+}
+
+function concatenate(slots: readonly ValidationSlot[]): EvaluateBatch {
+  const samples = slots.reduce((sum, { rows }) => sum + rows.length, 0);
+  const batch: EvaluateBatch = {
+    rows: new Float64Array(samples),
+    synthetic: new Uint8Array(samples),
+    dropped: new Uint8Array(samples),
+    coefficients: new Float32Array(samples * COEFFICIENTS),
+    sampleIds: new Float64Array(samples),
+  };
+  let at = 0;
+  for (const slot of slots) {
+    batch.rows.set(slot.rows, at);
+    batch.synthetic.set(slot.synthetic, at);
+    batch.dropped.set(slot.dropped, at);
+    batch.coefficients.set(slot.coefficients, at * COEFFICIENTS);
+    batch.sampleIds.set(slot.sampleIds, at);
+    at += slot.rows.length;
+  }
+  return batch;
+}
