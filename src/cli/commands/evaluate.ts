@@ -1,0 +1,64 @@
+/** `orchestrator evaluate`: how well a trained model of the shapes world draws what it is asked for. */
+import type { Command } from 'commander';
+import { type EvaluationResult, evaluateModel } from '../../evaluation/evaluate.js';
+import { GENEVAL_CATEGORIES } from '../../evaluation/prompts.js';
+import { openShapesModel } from '../../sampling/shapes-model.js';
+import { Progress } from '../progress.js';
+import {
+  inferenceOptions,
+  parseSeed,
+  positiveInteger,
+  type SamplerOptions,
+  samplerOptions,
+} from '../sampler-options.js';
+
+interface Options extends SamplerOptions {
+  count: number;
+  json?: true;
+  grid?: string;
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('evaluate')
+    .description(
+      "score a trained model of the shapes world by GenEval's categories, beside the level of chance",
+    )
+    .option('--count <n>', 'pictures of each category', positiveInteger, 64)
+    .option('--seed <n>', 'seed of the prompts and of the initial noise', parseSeed, 0n)
+    .option('--grid <png>', 'also write the first eight pictures of each category')
+    .option('--json', 'print JSON');
+  samplerOptions(command).action(evaluate);
+}
+
+async function evaluate(options: Options): Promise<void> {
+  const model = await openShapesModel(options.checkpoint, inferenceOptions(options));
+  try {
+    for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
+    const progress = new Progress('sampling', 'steps');
+    const result = await evaluateModel(model, {
+      ...options,
+      shift: options.shift ?? model.shift,
+      grid: options.grid ?? null,
+      onProgress: (done, total) => progress.update(done, total),
+    });
+    process.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : render(result));
+  } finally {
+    model.close();
+  }
+}
+
+function render({ checkpoint, step, score }: EvaluationResult): string {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`.padStart(8);
+  const line = (name: string, count: string, value: string, chance: string) =>
+    `${name.padEnd(18)} ${count.padStart(8)} ${value} ${chance}\n`;
+  const { color, shape, place } = score.oneObject;
+  return [
+    `${checkpoint}, step ${step}\n`,
+    line('category', 'pictures', 'score'.padStart(8), 'chance'.padStart(8)),
+    ...score.categories.map((c) => line(c.category, String(c.count), percent(c.score), percent(c.chance))),
+    line(`mean of ${GENEVAL_CATEGORIES.length}`, '', percent(score.overall), percent(score.overallChance)),
+    `one object at a place: color ${percent(color).trim()}, place ${percent(place).trim()}, shape ${percent(shape).trim()}\n`,
+    'chance: each picture scored against the prompts of the other pictures of its category\n',
+  ].join('');
+}

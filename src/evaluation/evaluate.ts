@@ -1,0 +1,49 @@
+import { writeGrid } from '../sampling/pictures.js';
+import type { SampleOptions } from '../sampling/sampler.js';
+import type { ShapesModel } from '../sampling/shapes-model.js';
+import { detect } from './detector.js';
+import { CATEGORIES, drawCases } from './prompts.js';
+import { type Score, score } from './score.js';
+
+export interface EvaluateOptions extends Omit<SampleOptions, 'latent' | 'batch'> {
+  /** Pictures of each category. */
+  count: number;
+  /** Where to write the first pictures of each category, or null. */
+  grid: string | null;
+}
+
+export interface EvaluationResult {
+  checkpoint: string;
+  /** Training steps of the checkpoint. */
+  step: number;
+  settings: { steps: number; guidance: number; shift: number; schedule: string; seed: string };
+  score: Score;
+}
+
+const GRID_COLUMNS = 8;
+
+/** Draws the pictures of every category's prompts and scores what the detector finds in them. */
+export async function evaluateModel(
+  model: Pick<ShapesModel, 'path' | 'step' | 'sample'>,
+  options: EvaluateOptions,
+): Promise<EvaluationResult> {
+  const cases = CATEGORIES.flatMap((category) => drawCases(category, options.count, options.seed));
+  const pictures = await model.sample(
+    cases.map(({ prompt }) => prompt),
+    options,
+  );
+  const judged = cases.map((wanted, i) => ({ wanted, objects: detect(pictures[i]!) }));
+  if (options.grid !== null) {
+    const shown = cases.flatMap(({ prompt }, i) =>
+      i % options.count < GRID_COLUMNS ? [{ label: prompt, pixels: pictures[i]! }] : [],
+    );
+    await writeGrid(shown, options.grid, Math.min(GRID_COLUMNS, options.count));
+  }
+  const { steps, guidance, shift, schedule, seed } = options;
+  return {
+    checkpoint: model.path,
+    step: model.step,
+    settings: { steps, guidance, shift, schedule, seed: String(seed) },
+    score: score(judged),
+  };
+}

@@ -1,0 +1,36 @@
+import { placeOf, relates } from '../shapes/vocabulary.js';
+import type { DetectedObject } from './detector.js';
+import type { Case } from './prompts.js';
+
+/** Least difference of centres, in pixels, for "left of" and the like. */
+const RELATION_MARGIN = 6;
+
+/**
+ * Whether a picture shows exactly what a case asks for: the wanted objects, nothing else, and in the wanted relation
+ * or place. (GenEval itself tolerates further objects, except when counting.)
+ */
+export function satisfies(objects: DetectedObject[], wanted: Case): boolean {
+  const total = wanted.wanted.reduce((sum, { count }) => sum + count, 0);
+  if (objects.length !== total) return false;
+  const groups = wanted.wanted.map(({ shape, color }) =>
+    objects.filter((o) => o.shape === shape && (color === null || o.color === color)),
+  );
+  if (groups.some((group, i) => group.length !== wanted.wanted[i]!.count)) return false;
+  const [first, second] = groups.map((group) => group[0]!) as [DetectedObject, DetectedObject?];
+  if (wanted.place !== null && placeOf(first.x, first.y) !== wanted.place) return false;
+  return wanted.relation === null || relates(wanted.relation, first, second!, RELATION_MARGIN);
+}
+
+/** What of a one-object case a picture gets right; all false if it does not show one object. */
+export function attributes(
+  objects: DetectedObject[],
+  wanted: Case,
+): { color: boolean; shape: boolean; place: boolean } {
+  const only = objects.length === 1 ? objects[0]! : null;
+  const asked = wanted.wanted[0]!;
+  return {
+    color: only !== null && only.color === asked.color,
+    shape: only !== null && only.shape === asked.shape,
+    place: only !== null && placeOf(only.x, only.y) === wanted.place,
+  };
+}

@@ -1,0 +1,93 @@
+import { plural } from '../shapes/captions.js';
+import { Draws, PURPOSE } from '../shapes/draws.js';
+import {
+  COLOR_NAMES,
+  COUNT_WORDS,
+  type Color,
+  type CountWord,
+  PLACES,
+  type Place,
+  RELATIONS,
+  type Relation,
+  SHAPES,
+  type Shape,
+} from '../shapes/vocabulary.js';
+
+/** The categories of GenEval (Ghosh et al., NeurIPS 2023). */
+export const GENEVAL_CATEGORIES = [
+  'single object',
+  'two objects',
+  'counting',
+  'colors',
+  'position',
+  'color attribution',
+] as const;
+
+/** GenEval's, and `place`, which asks for one object at one of nine places. */
+export const CATEGORIES = [...GENEVAL_CATEGORIES, 'place'] as const;
+export type Category = (typeof CATEGORIES)[number];
+
+/** Objects asked for: `count` of one shape; null where the prompt leaves the colour open. */
+export interface Wanted {
+  shape: Shape;
+  color: Color | null;
+  count: number;
+}
+
+/** A prompt and what its picture must show. */
+export interface Case {
+  category: Category;
+  prompt: string;
+  wanted: Wanted[];
+  /** How the first object lies to the second, or null. */
+  relation: Relation | null;
+  /** Where the only object is, or null. */
+  place: Place | null;
+}
+
+/** The first `count` cases of a category: a function of (category, seed) alone. */
+export function drawCases(category: Category, count: number, seed: bigint): Case[] {
+  const purpose = PURPOSE.prompts + CATEGORIES.indexOf(category);
+  return Array.from({ length: count }, (_, i) => drawCase(category, new Draws(seed, purpose, i)));
+}
+
+function drawCase(category: Category, draws: Draws): Case {
+  const shape = draws.pick(SHAPES);
+  const color = draws.pick(COLOR_NAMES);
+  const other = draws.pick(SHAPES.filter((s) => s !== shape));
+  const otherColor = draws.pick(COLOR_NAMES.filter((c) => c !== color));
+  const one = (s: Shape, c: Color | null): Wanted => ({ shape: s, color: c, count: 1 });
+  const asked = (prompt: string, wanted: Wanted[], rest: Partial<Case> = {}): Case => ({
+    category,
+    prompt,
+    wanted,
+    relation: null,
+    place: null,
+    ...rest,
+  });
+  switch (category) {
+    case 'single object':
+      return asked(shape, [one(shape, null)]);
+    case 'two objects':
+      return asked(`${shape} and ${other}`, [one(shape, null), one(other, null)]);
+    case 'counting': {
+      const word = draws.pick(Object.keys(COUNT_WORDS) as CountWord[]);
+      return asked(`${word} ${plural(shape)}`, [{ shape, color: null, count: COUNT_WORDS[word] }]);
+    }
+    case 'colors':
+      return asked(`${color} ${shape}`, [one(shape, color)]);
+    case 'position': {
+      const relation = draws.pick(RELATIONS);
+      return asked(`${shape} ${relation} ${other}`, [one(shape, null), one(other, null)], { relation });
+    }
+    case 'color attribution':
+      return asked(`${color} ${shape} and ${otherColor} ${other}`, [
+        one(shape, color),
+        one(other, otherColor),
+      ]);
+    case 'place': {
+      const place = draws.pick(PLACES);
+      return asked(`${color} ${shape} at the ${place}`, [one(shape, color)], { place });
+    }
+  }
+}

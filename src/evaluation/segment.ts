@@ -1,0 +1,109 @@
+import { PICTURE_SIZE, type Rgb } from '../shapes/vocabulary.js';
+
+/** Pixels of a picture, and how far each lies from the background in luma. */
+export interface Contrast {
+  /** Median of each channel: the background's colour as long as objects cover less than half. */
+  background: Rgb;
+  /** [64 * 64] luma minus the background's luma. */
+  signed: Float32Array;
+}
+
+/** Indices of the pixels of one object. */
+export type Region = number[];
+
+const AREA = PICTURE_SIZE * PICTURE_SIZE;
+/** Luma difference below which a pixel is background; objects differ by 45 at least. */
+const FLOOR = 20;
+/** Fewer pixels are ringing, not an object (the smallest object covers about 120). */
+const LEAST_AREA = 40;
+
+export function contrast(pixels: Uint8Array): Contrast {
+  const background = [0, 1, 2].map((channel) => {
+    const values = Uint8Array.from({ length: AREA }, (_, i) => pixels[3 * i + channel]!).sort();
+    return values[AREA / 2]!;
+  }) as unknown as Rgb;
+  const signed = Float32Array.from(
+    { length: AREA },
+    (_, i) =>
+      0.299 * (pixels[3 * i]! - background[0]) +
+      0.587 * (pixels[3 * i + 1]! - background[1]) +
+      0.114 * (pixels[3 * i + 2]! - background[2]),
+  );
+  return { background, signed };
+}
+
+/**
+ * Finds the objects. Pixels that differ from the background form components; an object is what lies above half of its
+ * component's typical contrast. What remains beyond two pixels of it is searched again, so that a faint object beside
+ * a bright one is not lost, whereas blurred edges and ringing are.
+ */
+export function segment({ signed }: Contrast): Region[] {
+  const objects: Region[] = [];
+  const taken = new Uint8Array(AREA);
+  const search = (region: Region): void => {
+    if (region.length < LEAST_AREA) return;
+    const level = Math.max(FLOOR, percentile(region, signed, 0.8) / 2);
+    const found = components(region.filter((i) => Math.abs(signed[i]!) >= level)).filter(
+      (part) => part.length >= LEAST_AREA,
+    );
+    if (found.length === 0) return;
+    for (const part of found) {
+      objects.push(part);
+      for (const i of dilate(part, 2)) taken[i] = 1;
+    }
+    for (const rest of components(region.filter((i) => taken[i] === 0))) search(rest);
+  };
+  const all: Region = [];
+  for (let i = 0; i < AREA; i++) if (Math.abs(signed[i]!) >= FLOOR) all.push(i);
+  for (const region of components(all)) search(region);
+  return objects;
+}
+
+/** The value of |contrast| that this share of a region's pixels stays below. */
+export function percentile(region: Region, signed: Float32Array, share: number): number {
+  const values = region.map((i) => Math.abs(signed[i]!)).sort((a, b) => a - b);
+  return values[Math.min(values.length - 1, Math.floor(share * values.length))] ?? 0;
+}
+
+/** 4-connected components. */
+function components(region: Region): Region[] {
+  const open = new Set(region);
+  const parts: Region[] = [];
+  for (const start of region) {
+    if (!open.delete(start)) continue;
+    const part = [start];
+    for (let k = 0; k < part.length; k++) {
+      for (const next of neighbours(part[k]!)) if (open.delete(next)) part.push(next);
+    }
+    parts.push(part);
+  }
+  return parts;
+}
+
+function neighbours(i: number): number[] {
+  const column = i % PICTURE_SIZE;
+  const near: number[] = [];
+  if (column > 0) near.push(i - 1);
+  if (column < PICTURE_SIZE - 1) near.push(i + 1);
+  if (i >= PICTURE_SIZE) near.push(i - PICTURE_SIZE);
+  if (i < AREA - PICTURE_SIZE) near.push(i + PICTURE_SIZE);
+  return near;
+}
+
+/** All pixels within a number of 4-connected steps of a region. */
+export function dilate(region: Region, steps: number): Region {
+  const grown = new Set(region);
+  let front = region;
+  for (let step = 0; step < steps; step++) {
+    const next: Region = [];
+    for (const i of front) {
+      for (const j of neighbours(i)) {
+        if (grown.has(j)) continue;
+        grown.add(j);
+        next.push(j);
+      }
+    }
+    front = next;
+  }
+  return [...grown];
+}

@@ -1,0 +1,94 @@
+import { type InferenceModel, openForInference } from '../checkpoint/inference.js';
+import { OrchestratorError } from '../errors.js';
+import type { TextSpec } from '../native/contract.js';
+import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from '../shapes/autoencoder.js';
+import { TextEncoders } from '../shapes/text-encoders.js';
+import { assemble } from './conditioning.js';
+import { type SampleOptions, sampleLatents } from './sampler.js';
+
+export interface OpenOptions {
+  weights: 'ema' | 'master';
+  /** null = one for each processor. */
+  threads: number | null;
+  precision: 'auto' | 'fp32' | 'bf16';
+}
+
+/** A trained model of the shapes world, with its text encoders and its decoder. */
+export interface ShapesModel {
+  /** The file that the weights came from. */
+  path: string;
+  notes: string[];
+  /** Steps it was trained for. */
+  step: number;
+  /** Resolution shift that it was trained with. */
+  shift: number;
+  /** One picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before it computes anything. */
+  sample(prompts: string[], options: Omit<SampleOptions, 'latent' | 'batch'>): Promise<Uint8Array[]>;
+  close(): void;
+}
+
+const LATENT = [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE] as const;
+/** Samples that a thread computes at once, and pictures of a batch (each predicted with and without its prompt). */
+const MICRO_BATCH = 16;
+const BATCH = 32;
+
+/** Opens a checkpoint of the shapes world. Throws ERR_CHECKPOINT_MISMATCH for one that was trained on something else. */
+export async function openShapesModel(path: string, options: OpenOptions): Promise<ShapesModel> {
+  const model = await openForInference(path, {
+    ...options,
+    latentSize: null,
+    contextTokens: null,
+    microBatch: MICRO_BATCH,
+  });
+  try {
+    return withEncoders(model);
+  } catch (error) {
+    model.close();
+    throw error;
+  }
+}
+
+function withEncoders(model: InferenceModel): ShapesModel {
+  const { engine, manifest, path, spec } = model;
+  if (manifest === null)
+    throw foreign(path, 'it is a file of weights, which does not say what it was trained on');
+  const { latent, text } = manifest;
+  if (latent.some((n, i) => n !== LATENT[i])) {
+    throw foreign(path, `its latents are ${latent.join(' x ')} instead of ${LATENT.join(' x ')}`);
+  }
+  const encoders = new TextEncoders(encoderOptions(path, text));
+  const { objective } = JSON.parse(manifest.configJson) as { objective: { shift: number } };
+  return {
+    path,
+    notes: model.notes,
+    step: manifest.step,
+    shift: objective.shift,
+    close: model.close,
+    async sample(prompts, options) {
+      const features = prompts.map((prompt) => encoders.encode(prompt));
+      const conditioning = assemble(features, text, spec.model.contextDim);
+      const predict: Parameters<typeof sampleLatents>[0] = (batch) => engine.predict(batch, 'master');
+      const latents = await sampleLatents(predict, conditioning, {
+        ...options,
+        latent: LATENT,
+        batch: BATCH,
+      });
+      const size = latents.length / prompts.length;
+      return prompts.map((_, i) => decodeLatent(latents, i * size));
+    },
+  };
+}
+
+function encoderOptions(path: string, text: TextSpec) {
+  if (text.clipLPooledDim !== text.clipLDim || text.clipGPooledDim !== text.clipGDim) {
+    throw foreign(path, 'its pooled vectors have other widths than its token features');
+  }
+  const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = text;
+  return { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim };
+}
+
+function foreign(path: string, why: string): OrchestratorError {
+  return new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} is no model of the shapes world: ${why}`, {
+    hint: 'Prompts can be turned into features only for models trained on a data set of `orchestrator dataset shapes`.',
+  });
+}

@@ -1,0 +1,141 @@
+import { PICTURE_SIZE } from './vocabulary.js';
+
+/**
+ * A fixed autoencoder without weights: each 8 x 8 block's lowest DCT coefficients in YCbCr (BT.601, full range), so
+ * 16 channels at a downsampling of 8. Channels 0..9 are the coefficients (u, v) of luma with u + v <= 3, channels
+ * 10..12 of Cb and 13..15 of Cr with u + v <= 1, each in order of u + v, then of v (the vertical frequency). The DCT
+ * is orthonormal, samples are scaled to [-0.5, 0.5], and each channel is standardised by LATENT_MEAN and LATENT_STD.
+ */
+export const LATENT_CHANNELS = 16;
+export const LATENT_SIDE = PICTURE_SIZE / 8;
+const BLOCK = 8;
+const BLOCKS = LATENT_SIDE * LATENT_SIDE;
+
+/** Mean and standard deviation of each channel over the pictures 0..19,999 of seed 0; see the test that measures them. */
+export const LATENT_MEAN: readonly number[] = [-0.166, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.165, 0, 0, -0.0044, 0, 0];
+export const LATENT_STD: readonly number[] = [
+  3.144, 0.3563, 0.3506, 0.1676, 0.1689, 0.1673, 0.0926, 0.1018, 0.0908, 0.0985, 0.5796, 0.1804, 0.1771,
+  0.4998, 0.1765, 0.1739,
+];
+
+/** DCT-II basis: COSINES[u * 8 + x]. */
+const COSINES = Float64Array.from({ length: 4 * BLOCK }, (_, i) => {
+  const u = Math.floor(i / BLOCK);
+  const x = i % BLOCK;
+  return Math.sqrt((u === 0 ? 1 : 2) / BLOCK) * Math.cos(((2 * x + 1) * u * Math.PI) / (2 * BLOCK));
+});
+
+/** Horizontal and vertical frequency of every latent channel, and its plane (0 Y, 1 Cb, 2 Cr). */
+const CHANNELS: readonly { plane: number; u: number; v: number }[] = [
+  ...triangle(3).map((f) => ({ plane: 0, ...f })),
+  ...triangle(1).map((f) => ({ plane: 1, ...f })),
+  ...triangle(1).map((f) => ({ plane: 2, ...f })),
+];
+
+function triangle(order: number): { u: number; v: number }[] {
+  const frequencies: { u: number; v: number }[] = [];
+  for (let sum = 0; sum <= order; sum++) {
+    for (let v = 0; v <= sum; v++) frequencies.push({ u: sum - v, v });
+  }
+  return frequencies;
+}
+
+/** [64, 64, 3] bytes to a latent [16, 8, 8], standardised. */
+export function encodePicture(pixels: Uint8Array): Float32Array {
+  const latent = new Float32Array(LATENT_CHANNELS * BLOCKS);
+  const planes = toPlanes(pixels);
+  for (let by = 0; by < LATENT_SIDE; by++) {
+    for (let bx = 0; bx < LATENT_SIDE; bx++) encodeBlock(planes, bx, by, latent);
+  }
+  return latent;
+}
+
+/** Frequencies across of the rows of a block, for one plane. */
+const rowFrequencies = new Float64Array(BLOCK * 4);
+
+function encodeBlock(planes: Float64Array[], bx: number, by: number, latent: Float32Array): void {
+  let transformed = -1;
+  for (let c = 0; c < LATENT_CHANNELS; c++) {
+    const { plane, u, v } = CHANNELS[c]!;
+    if (plane !== transformed) {
+      transformRows(planes[plane]!, bx, by, plane === 0 ? 4 : 2);
+      transformed = plane;
+    }
+    let sum = 0;
+    for (let y = 0; y < BLOCK; y++) sum += rowFrequencies[y * 4 + u]! * COSINES[v * BLOCK + y]!;
+    latent[c * BLOCKS + by * LATENT_SIDE + bx] = (sum - LATENT_MEAN[c]!) / LATENT_STD[c]!;
+  }
+}
+
+function transformRows(plane: Float64Array, bx: number, by: number, frequencies: number): void {
+  for (let y = 0; y < BLOCK; y++) {
+    const row = (by * BLOCK + y) * PICTURE_SIZE + bx * BLOCK;
+    for (let u = 0; u < frequencies; u++) {
+      let sum = 0;
+      for (let x = 0; x < BLOCK; x++) sum += plane[row + x]! * COSINES[u * BLOCK + x]!;
+      rowFrequencies[y * 4 + u] = sum;
+    }
+  }
+}
+
+function toPlanes(pixels: Uint8Array): Float64Array[] {
+  const area = PICTURE_SIZE * PICTURE_SIZE;
+  const planes = [new Float64Array(area), new Float64Array(area), new Float64Array(area)] as const;
+  for (let i = 0; i < area; i++) {
+    const r = pixels[3 * i]! / 255;
+    const g = pixels[3 * i + 1]! / 255;
+    const b = pixels[3 * i + 2]! / 255;
+    const y = 0.299 * r + 0.587 * g + 0.114 * b;
+    planes[0][i] = y - 0.5;
+    planes[1][i] = (b - y) / 1.772;
+    planes[2][i] = (r - y) / 1.402;
+  }
+  return [...planes];
+}
+
+/** A latent [16, 8, 8] to [64, 64, 3] bytes. `offset` is the latent's first element in `latents`. */
+export function decodeLatent(latents: Float32Array, offset = 0): Uint8Array {
+  const area = PICTURE_SIZE * PICTURE_SIZE;
+  const planes = [new Float64Array(area), new Float64Array(area), new Float64Array(area)];
+  for (let by = 0; by < LATENT_SIDE; by++) {
+    for (let bx = 0; bx < LATENT_SIDE; bx++) decodeBlock(latents, offset, bx, by, planes);
+  }
+  const [luma, cb, cr] = planes as [Float64Array, Float64Array, Float64Array];
+  const pixels = new Uint8Array(3 * area);
+  for (let i = 0; i < area; i++) {
+    const y = luma[i]! + 0.5;
+    const r = y + 1.402 * cr[i]!;
+    const b = y + 1.772 * cb[i]!;
+    pixels[3 * i] = toByte(r);
+    pixels[3 * i + 1] = toByte((y - 0.299 * r - 0.114 * b) / 0.587);
+    pixels[3 * i + 2] = toByte(b);
+  }
+  return pixels;
+}
+
+function decodeBlock(
+  latents: Float32Array,
+  offset: number,
+  bx: number,
+  by: number,
+  planes: Float64Array[],
+): void {
+  const corner = by * BLOCK * PICTURE_SIZE + bx * BLOCK;
+  for (let c = 0; c < LATENT_CHANNELS; c++) {
+    const { plane, u, v } = CHANNELS[c]!;
+    const value = latents[offset + c * BLOCKS + by * LATENT_SIDE + bx]! * LATENT_STD[c]! + LATENT_MEAN[c]!;
+    const target = planes[plane]!;
+    for (let y = 0; y < BLOCK; y++) {
+      const row = value * COSINES[v * BLOCK + y]!;
+      for (let x = 0; x < BLOCK; x++) {
+        const at = corner + y * PICTURE_SIZE + x;
+        target[at] = target[at]! + row * COSINES[u * BLOCK + x]!;
+      }
+    }
+  }
+}
+
+function toByte(value: number): number {
+  // NaN becomes 0, like everything below the range.
+  return value > 0 ? Math.min(255, Math.round(255 * value)) : 0;
+}

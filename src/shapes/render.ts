@@ -1,0 +1,70 @@
+import type { Scene, SceneObject } from './scene.js';
+import { BACKGROUNDS, COLORS, PICTURE_SIZE, type Shape } from './vocabulary.js';
+
+const SIDE = PICTURE_SIZE;
+
+/**
+ * Draws a scene, anti-aliased: a pixel's coverage is 0.5 minus the signed distance of its centre from the outline,
+ * clamped to [0, 1]. Returns [64, 64, 3] bytes, row by row, sRGB.
+ */
+export function render(scene: Scene): Uint8Array {
+  const pixels = new Uint8Array(SIDE * SIDE * 3);
+  const [r, g, b] = BACKGROUNDS[scene.background];
+  for (let i = 0; i < pixels.length; i += 3) {
+    pixels[i] = r;
+    pixels[i + 1] = g;
+    pixels[i + 2] = b;
+  }
+  for (const object of scene.objects) draw(pixels, object);
+  return pixels;
+}
+
+function draw(pixels: Uint8Array, object: SceneObject): void {
+  const color = COLORS[object.color];
+  const reach = object.radius + 1;
+  const top = Math.max(0, Math.floor(object.y - reach));
+  const bottom = Math.min(SIDE - 1, Math.ceil(object.y + reach));
+  const left = Math.max(0, Math.floor(object.x - reach));
+  const right = Math.min(SIDE - 1, Math.ceil(object.x + reach));
+  for (let row = top; row <= bottom; row++) {
+    for (let column = left; column <= right; column++) {
+      const alpha = coverage(object.shape, object.radius, column + 0.5 - object.x, row + 0.5 - object.y);
+      if (alpha <= 0) continue;
+      const at = (row * SIDE + column) * 3;
+      for (let c = 0; c < 3; c++) {
+        pixels[at + c] = Math.round(pixels[at + c]! * (1 - alpha) + color[c]! * alpha);
+      }
+    }
+  }
+}
+
+/** Share of a pixel at offset (dx, dy) from the centre that a shape of this radius covers. y points down. */
+export function coverage(shape: Shape, radius: number, dx: number, dy: number): number {
+  return Math.min(Math.max(0.5 - signedDistance(shape, radius, dx, dy), 0), 1);
+}
+
+const ROOT_5 = Math.sqrt(5);
+
+/** Distance from the outline, negative inside; exact near the edges (not beyond corners, where it is a lower bound). */
+function signedDistance(shape: Shape, radius: number, dx: number, dy: number): number {
+  switch (shape) {
+    case 'circle':
+      return Math.sqrt(dx * dx + dy * dy) - radius;
+    case 'square': {
+      // A little smaller than its circle's box, so that the shapes of one size look equally large.
+      const half = 0.9 * radius;
+      return Math.max(Math.abs(dx), Math.abs(dy)) - half;
+    }
+    case 'triangle': {
+      // Apex up, as wide as high: the sides fall 2 for 1.
+      const slope = (2 * Math.abs(dx) - (dy + radius)) / ROOT_5;
+      return Math.max(slope, dy - radius);
+    }
+    case 'cross': {
+      const arm = 0.34 * radius;
+      const upright = Math.max(Math.abs(dx) - arm, Math.abs(dy) - radius);
+      const level = Math.max(Math.abs(dx) - radius, Math.abs(dy) - arm);
+      return Math.min(upright, level);
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import { Draws, PURPOSE } from './draws.js';
+import { type Phrase, phrases, VOCABULARY } from './tokenizer.js';
+
+/** Tokens and widths of the three stand-in encoders; CLIP-L and CLIP-G have the same number of tokens. */
+export interface TextEncoderOptions {
+  clipTokens: number;
+  t5Tokens: number;
+  clipLDim: number;
+  clipGDim: number;
+  t5Dim: number;
+}
+
+export const DEFAULT_TEXT_ENCODERS: TextEncoderOptions = {
+  clipTokens: 4,
+  t5Tokens: 4,
+  clipLDim: 48,
+  clipGDim: 80,
+  t5Dim: 160,
+};
+
+/** What the three encoders make of a caption, row-major. */
+export interface TextFeatures {
+  /** [clipTokens, clipLDim] */
+  clipL: Float32Array;
+  /** [clipLDim] */
+  clipLPooled: Float32Array;
+  /** [clipTokens, clipGDim] */
+  clipG: Float32Array;
+  /** [clipGDim] */
+  clipGPooled: Float32Array;
+  /** [t5Tokens, t5Dim] */
+  t5: Float32Array;
+}
+
+/**
+ * Three frozen text encoders that play CLIP-L, CLIP-G and T5, made of random numbers instead of weights.
+ *
+ * Each has a Gaussian vector for every word. A token stands for a phrase, and its vector is the sum of its words'
+ * vectors (so, as in a real encoder's output, a noun's token knows its adjectives), plus a share of the phrases before
+ * and after it, rotated by different amounts so that the three do not mix. Tokens past the last phrase hold the padding
+ * word. The pooled vector is the sum of the tokens, each rotated by its position, so that order matters.
+ */
+export class TextEncoders {
+  private readonly clipL: WordTable;
+  private readonly clipG: WordTable;
+  private readonly t5: WordTable;
+
+  constructor(readonly options: TextEncoderOptions = DEFAULT_TEXT_ENCODERS) {
+    this.clipL = new WordTable(PURPOSE.words[0], options.clipLDim);
+    this.clipG = new WordTable(PURPOSE.words[1], options.clipGDim);
+    this.t5 = new WordTable(PURPOSE.words[2], options.t5Dim);
+  }
+
+  /**
+   * Throws ERR_PROMPT for a word outside the vocabulary, and for a caption without words. Phrases beyond an encoder's
+   * tokens are cut off, as real encoders cut off long captions.
+   */
+  encode(caption: string): TextFeatures {
+    const words = phrases(caption);
+    const { clipTokens, t5Tokens } = this.options;
+    const clipL = this.clipL.tokens(words, clipTokens);
+    const clipG = this.clipG.tokens(words, clipTokens);
+    return {
+      clipL,
+      clipLPooled: this.clipL.pool(clipL),
+      clipG,
+      clipGPooled: this.clipG.pool(clipG),
+      t5: this.t5.tokens(words, t5Tokens),
+    };
+  }
+}
+
+/** Of a word in its own token, and in its neighbours. */
+const WORD_SCALE = 0.5;
+const NEIGHBOUR_SCALE = 0.15;
+/** Of a token in the pooled vector. */
+const POOL_SCALE = 0.5;
+/** Places by which a vector is rotated once. */
+const ROTATION = 7;
+
+/** One encoder: a vector of `width` for every word. */
+class WordTable {
+  private readonly vectors = new Map<string, Float32Array>();
+
+  constructor(
+    purpose: number,
+    private readonly width: number,
+  ) {
+    VOCABULARY.forEach((word, index) => {
+      const draws = new Draws(0n, purpose, index);
+      this.vectors.set(
+        word,
+        Float32Array.from({ length: width }, () => draws.normal()),
+      );
+    });
+  }
+
+  tokens(words: Phrase[], count: number): Float32Array {
+    const features = new Float32Array(count * this.width);
+    const kept = words.slice(0, count);
+    for (let token = 0; token < count; token++) {
+      const row = features.subarray(token * this.width, (token + 1) * this.width);
+      this.add(row, kept[token] ?? ['<pad>'], WORD_SCALE, 0);
+      this.add(row, kept[token - 1] ?? [], NEIGHBOUR_SCALE, 1);
+      this.add(row, kept[token + 1] ?? [], NEIGHBOUR_SCALE, 2);
+    }
+    return features;
+  }
+
+  pool(features: Float32Array): Float32Array {
+    const pooled = new Float32Array(this.width);
+    for (let token = 0; token * this.width < features.length; token++) {
+      const row = features.subarray(token * this.width, (token + 1) * this.width);
+      addRotated(pooled, row, POOL_SCALE, token);
+    }
+    return pooled;
+  }
+
+  private add(row: Float32Array, words: Phrase, scale: number, rotations: number): void {
+    for (const word of words) addRotated(row, this.vectors.get(word)!, scale, rotations);
+  }
+}
+
+function addRotated(target: Float32Array, source: Float32Array, scale: number, rotations: number): void {
+  const width = target.length;
+  let at = (rotations * ROTATION) % width;
+  for (let i = 0; i < width; i++) {
+    target[at] = target[at]! + scale * source[i]!;
+    at = at + 1 === width ? 0 : at + 1;
+  }
+}

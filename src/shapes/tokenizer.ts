@@ -1,0 +1,79 @@
+import { OrchestratorError } from '../errors.js';
+import { BACKGROUND_NAMES, COLOR_NAMES, COUNT_WORDS, RELATIONS, SHAPES, SIZE_NAMES } from './vocabulary.js';
+
+/** The pieces of one phrase; a phrase fills a token. */
+export type Phrase = string[];
+
+/** Words that say nothing here. */
+const SILENT: ReadonlySet<string> = new Set(['a', 'an', 'the', 'at', 'in', 'of', 'background']);
+/** Words that begin a new phrase and say no more than that. */
+const SEPARATORS: ReadonlySet<string> = new Set(['and', 'on']);
+const RELATION_PIECES: ReadonlySet<string> = new Set(RELATIONS.map((relation) => relation.replace(' ', '-')));
+const PLURAL = '-s';
+
+/** Every piece that has a vector, in a fixed order, which is part of the encoders' definition. */
+export const VOCABULARY: readonly string[] = [
+  '<pad>',
+  PLURAL,
+  ...SHAPES,
+  ...COLOR_NAMES,
+  ...BACKGROUND_NAMES,
+  ...SIZE_NAMES,
+  'top',
+  'bottom',
+  'left',
+  'right',
+  'center',
+  ...RELATION_PIECES,
+  ...Object.keys(COUNT_WORDS),
+];
+const PIECES: ReadonlySet<string> = new Set(VOCABULARY.slice(1));
+
+/**
+ * Splits a caption into phrases: "two red circles left of a square" -> [[two, red, circle, -s], [left-of, square]].
+ * A comma, "and", "on" and a relation begin a phrase. Throws ERR_PROMPT for a word that is not known, and where there
+ * are none.
+ */
+export function phrases(caption: string): Phrase[] {
+  const words =
+    caption
+      .toLowerCase()
+      .replaceAll(',', ' and ')
+      .match(/[^\s.]+/g) ?? [];
+  const found: Phrase[] = [[]];
+  words.forEach((word, i) => {
+    const relation = words[i + 1] === 'of' ? `${word}-of` : word;
+    if (SEPARATORS.has(word)) {
+      found.push([]);
+    } else if (RELATION_PIECES.has(relation)) {
+      found.push([relation]);
+    } else if (!SILENT.has(word)) {
+      found.at(-1)!.push(...pieces(word, caption));
+    }
+  });
+  const filled = found.filter((phrase) => phrase.length > 0);
+  if (filled.length === 0) {
+    throw new OrchestratorError('ERR_PROMPT', `The prompt "${caption}" has no words to go by`, hint());
+  }
+  return filled;
+}
+
+function pieces(word: string, caption: string): string[] {
+  if (PIECES.has(word)) return [word];
+  for (const ending of ['es', 's']) {
+    const stem = word.slice(0, -ending.length);
+    if (word.endsWith(ending) && (SHAPES as readonly string[]).includes(stem)) return [stem, PLURAL];
+  }
+  throw new OrchestratorError(
+    'ERR_PROMPT',
+    `The prompt "${caption}" has the word "${word}", which the shapes world does not know`,
+    hint(),
+  );
+}
+
+function hint(): { hint: string } {
+  const words = VOCABULARY.filter((piece) => !piece.includes('-') && !piece.startsWith('<'));
+  return {
+    hint: `It knows: ${[...words, ...RELATIONS].join(', ')}; plurals; ${[...SEPARATORS, ...SILENT].join(', ')}.`,
+  };
+}
