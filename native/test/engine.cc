@@ -1,0 +1,172 @@
+// The tree of sums, the memory plan, and what makes a step independent of threads.
+#include "../engine/engine.h"
+
+#include <cstring>
+#include <random>
+
+#include "../engine/gradient_sums.h"
+#include "../kernels/kernels.h"
+#include "harness.h"
+
+namespace {
+
+using namespace orch;
+
+/// The tree's sum over [lo, hi) of `total` leaves, by its definition.
+std::vector<float> tree_sum(const std::vector<std::vector<float>>& leaves, int level, int64_t index) {
+  const int64_t total = static_cast<int64_t>(leaves.size());
+  if (level == 0) return leaves[index];
+  auto left = tree_sum(leaves, level - 1, 2 * index);
+  if (((2 * index + 1) << (level - 1)) >= total) return left;
+  const auto right = tree_sum(leaves, level - 1, 2 * index + 1);
+  for (size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+  return left;
+}
+
+TEST("gradient sums: any run of slots holds the tree's own subtrees") {
+  const int64_t length = 64;
+  const std::vector<Bucket> buckets{{0, 16}, {16, 48}};
+  std::mt19937 random(5);
+  for (int64_t total = 1; total <= 9; ++total) {
+    std::vector<std::vector<float>> leaves;
+    for (int64_t s = 0; s < total; ++s) {
+      std::vector<float> v(length);
+      for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
+      leaves.push_back(v);
+    }
+    for (int64_t first = 0; first < total; ++first)
+      for (int64_t end = first + 1; end <= total; ++end) {
+        GradientSums sums(length, buckets);
+        std::vector<int> announced;
+        sums.begin(first, end, total, [&](int b) { announced.push_back(b); });
+        // Slots in a shuffled order, as threads would end them; buckets of one slot in order.
+        std::vector<int64_t> order;
+        for (int64_t s = first; s < end; ++s) order.push_back(s);
+        std::shuffle(order.begin(), order.end(), random);
+        for (int64_t s : order) {
+          float* buffer = sums.acquire();
+          for (int b = 0; b < 2; ++b) {
+            std::memcpy(buffer + buckets[b].offset, &leaves[s][buckets[b].offset],
+                        sizeof(float) * buckets[b].length);
+            sums.complete(s, buffer, b);
+          }
+        }
+        CHECK((announced == std::vector<int>{0, 1}), "announced out of order");
+        int64_t at = first;
+        for (const auto& part : sums.parts()) {
+          CHECK(part.lo == at, "parts must be contiguous");
+          at = part.hi;
+          int level = 0;
+          while (((part.lo >> level) << level) == part.lo &&
+                 std::min(total, ((part.lo >> level) + 1) << level) < part.hi)
+            ++level;
+          const auto want = tree_sum(leaves, level, part.lo >> level);
+          CHECK(std::memcmp(want.data(), part.data, sizeof(float) * length) == 0, "total ", total, " slots ",
+                first, " to ", end, ": part ", part.lo, " to ", part.hi);
+        }
+        CHECK(at == end, "parts must cover the slots");
+      }
+  }
+}
+
+ModelSpec small_model(bool dual) {
+  return {3, 2, 2, 4, 48, 32, 8, true, dual ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{}};
+}
+
+TEST("memory plan: values that live at the same time do not overlap") {
+  for (bool backward : {false, true})
+    for (DType t : {DType::F32, DType::BF16}) {
+      const ModelSpec spec = small_model(true);
+      const ParameterTable parameters(spec);
+      auto built = build_mmdit(spec, parameters, {2, 8, 6, 5}, {t, DType::F32, backward, backward});
+      const auto& g = built->graph;
+      const size_t n = g.values().size();
+      std::vector<int64_t> first(n, -1), last(n, -1);
+      for (size_t i = 0; i < g.nodes().size(); ++i) {
+        const auto use = [&](graph::Ref r) {
+          if (!r) return;
+          if (first[r.index] < 0) first[r.index] = static_cast<int64_t>(i);
+          last[r.index] = static_cast<int64_t>(i);
+        };
+        for (auto r : g.nodes()[i].inputs) use(r);
+        for (auto r : g.nodes()[i].outputs) use(r);
+      }
+      int64_t pairs = 0, sum = 0;
+      for (size_t a = 0; a < n; ++a) {
+        const auto& va = g.values()[a];
+        if (va.kind != graph::Kind::Activation || first[a] < 0) continue;
+        const int64_t bytes = graph::elements(va.shape) * static_cast<int64_t>(size_of(va.dtype));
+        sum += bytes;
+        CHECK(va.offset >= 0 && va.offset + bytes <= static_cast<int64_t>(g.arena_bytes()), va.name);
+        const int64_t end = va.keep ? INT64_MAX : last[a];
+        for (size_t b = a + 1; b < n; ++b) {
+          const auto& vb = g.values()[b];
+          if (vb.kind != graph::Kind::Activation || first[b] < 0) continue;
+          const int64_t other = graph::elements(vb.shape) * static_cast<int64_t>(size_of(vb.dtype));
+          const bool together = first[a] <= (vb.keep ? INT64_MAX : last[b]) && first[b] <= end;
+          const bool apart = va.offset + bytes <= vb.offset || vb.offset + other <= va.offset;
+          if (together) ++pairs;
+          CHECK(!together || apart, va.name, " and ", vb.name);
+        }
+      }
+      CHECK(pairs > 100, "the graph is too small to say anything");
+      CHECK(static_cast<int64_t>(g.arena_bytes()) < sum, "memory is reused");
+    }
+}
+
+/// Weights away from their initial zeros, so that every path carries a gradient.
+void fill_weights(Engine& e) {
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal(0, 0.1f);
+  for (const Parameter& p : e.table().parameters)
+    for (int64_t i = 0; i < p.length; ++i) e.state(State::Master)[p.offset + i] = normal(random);
+}
+
+template <class F>
+auto on_driver(Engine& e, F f) {
+  decltype(f()) result;
+  std::mutex m;
+  std::condition_variable c;
+  bool done = false;
+  e.pool().post([&] {
+    result = f();
+    std::lock_guard lock(m);
+    done = true;
+    c.notify_one();
+  });
+  std::unique_lock lock(m);
+  c.wait(lock, [&] { return done; });
+  return result;
+}
+
+TEST("a case has the same bits with any number of threads, and one slot's gradient is its case's") {
+  for (DType t : {DType::F32, DType::BF16}) {
+    std::vector<std::vector<float>> velocities;
+    for (int threads : {1, 2, 3}) {
+      EngineSpec spec{small_model(true), {2, 8, 6, 5}, t, t, threads, false, false};
+      Engine e(spec);
+      fill_weights(e);
+      std::mt19937 random(3);
+      std::normal_distribution<float> normal;
+      RawBatch batch;
+      const int64_t count = 7;  // not a multiple of the micro batch
+      auto fill = [&](std::vector<float>& v, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) v.push_back(normal(random));
+      };
+      fill(batch.z, count * e.latent_elements());
+      for (int64_t i = 0; i < count; ++i) batch.timestep.push_back(140.0f * static_cast<float>(i));
+      fill(batch.context, count * e.context_elements());
+      fill(batch.pooled, count * 32);
+      velocities.push_back(on_driver(e, [&] {
+        e.parameters_changed();
+        return e.predict(batch, State::Master);
+      }));
+    }
+    CHECK(velocities[0] == velocities[1] && velocities[0] == velocities[2], name_of(t));
+    double norm = 0;
+    for (float v : velocities[0]) norm += v * v;
+    CHECK(norm > 1, "the velocity is not trivial");
+  }
+}
+
+}  // namespace
