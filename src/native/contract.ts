@@ -226,7 +226,10 @@ export interface Engine {
   /** Copies master, ema, m, v into a snapshot beside the engine's work; the next update waits for it. */
   snapshot(): Promise<Map<StateName, Float32Array>>;
   /** Forward only. Per-sample mean squared error (unweighted). */
-  evaluate(batch: EvaluateBatch, options: { weights: 'master' | 'ema'; seed: bigint; step: number }): Promise<Float32Array>;
+  evaluate(
+    batch: EvaluateBatch,
+    options: { weights: 'master' | 'ema'; seed: bigint; step: number },
+  ): Promise<Float32Array>;
   /** Forward only, any number of samples (run in chunks of microBatch over the threads). Velocity [B, C, H, W]. */
   predict(batch: RawBatch, weights: 'master' | 'ema'): Promise<Float32Array>;
   /** Forward, loss and gradients of an explicit case of exactly microBatch samples. */
@@ -287,8 +290,21 @@ export interface NativeAddon {
   /** Maps the files (read-only) and checks every segment against the files' real sizes. */
   openDataset(spec: DatasetSpec): Dataset;
   /** Whether the int32 (or int64) list offsets at byteOffset of a file are regular: width elements in each of rows lists, from the first. Returns the first offset, or -1 and the offending row. */
-  checkListOffsets(path: string, byteOffset: number, rows: number, width: number, wide: boolean): { first: number; badRow: number };
+  checkListOffsets(
+    path: string,
+    byteOffset: number,
+    rows: number,
+    width: number,
+    wide: boolean,
+  ): { first: number; badRow: number };
   addInto: AddInto;
   /** GFLOP/s of one m x n x k matmul on each of `threads` threads at once, for the peak in the benches and doctor. */
-  matmulPeak(precision: 'fp32' | 'bf16', m: number, n: number, k: number, threads: number, seconds: number): Promise<number>;
+  matmulPeak(
+    precision: 'fp32' | 'bf16',
+    m: number,
+    n: number,
+    k: number,
+    threads: number,
+    seconds: number,
+  ): Promise<number>;
 }

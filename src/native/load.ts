@@ -20,10 +20,14 @@ export function native(): NativeAddon {
   try {
     loaded = createRequire(import.meta.url)(file) as NativeAddon;
   } catch (cause) {
-    throw new OrchestratorError('ERR_NATIVE_MISSING', `Cannot load the native addon ${file}: ${(cause as Error).message}`, {
-      hint: 'Run `npm run setup` to build it, or `orchestrator doctor` to see what is missing.',
-      cause,
-    });
+    throw new OrchestratorError(
+      'ERR_NATIVE_MISSING',
+      `Cannot load the native addon ${file}: ${(cause as Error).message}`,
+      {
+        hint: 'Run `npm run setup` to build it, or `orchestrator doctor` to see what is missing.',
+        cause,
+      },
+    );
   }
   return loaded;
 }
