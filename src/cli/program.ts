@@ -2,9 +2,12 @@
 import { Command } from 'commander';
 import * as checkpoint from './commands/checkpoint.js';
 import * as config from './commands/config.js';
+import * as coordinator from './commands/coordinator.js';
 import * as dataset from './commands/dataset.js';
 import * as doctor from './commands/doctor.js';
+import * as launch from './commands/launch.js';
 import * as model from './commands/model.js';
+import * as worker from './commands/worker.js';
 import { version } from './version.js';
 
 export function buildProgram(): Command {
@@ -23,6 +26,9 @@ export function buildProgram(): Command {
   doctor.register(program);
   checkpoint.register(program);
   model.register(program);
+  launch.register(program);
+  coordinator.register(program);
+  worker.register(program);
   useThrowingExits(program);
   return program;
 }

@@ -41,6 +41,8 @@ export interface CoordinatorOptions {
 export interface CoordinatorRun {
   /** Ends the run in order: finish the step, write a checkpoint. */
   stop(exitCode: number, reason: string): void;
+  /** The launcher saw this worker's process end. */
+  workerGone(id: string, how: string): void;
   /** Resolves with the exit code when everything is closed. */
   done: Promise<number>;
 }
@@ -168,6 +170,10 @@ class Run implements CoordinatorRun {
     const running = this.#state.phase === 'RUNNING';
     this.#recorder.note('info', running ? `${reason}: finishing the step and writing a checkpoint` : reason);
     this.#handle({ type: 'stop', exitCode, reason });
+  }
+
+  workerGone(id: string, how: string): void {
+    this.#handle({ type: 'gone', id, how });
   }
 
   #handle(event: Event): void {

@@ -61,6 +61,8 @@ export type Event =
   | { type: 'heartbeat'; id: string }
   /** The stream ended, or the worker told of an error. */
   | { type: 'lost'; id: string; reason: string }
+  /** The launcher saw the worker's process end, perhaps before it joined. */
+  | { type: 'gone'; id: string; how: string }
   | { type: 'failure'; id: string; code: string; message: string }
   /** A signal, or a worker that was told to end. */
   | { type: 'stop'; exitCode: number; reason: string }
@@ -142,6 +144,7 @@ export class RunState {
   /** `now`: milliseconds of any steady clock. */
   handle(event: Event, now: number): Action[] {
     if (this.#phase === 'DONE' || this.#phase === 'FAILED') return [];
+    if (event.type === 'gone') return this.#gone(event.id, event.how);
     if ('id' in event && event.type !== 'joined') {
       if (!this.#workers.has(event.id)) return [];
       this.#seen.set(event.id, now);
@@ -316,6 +319,12 @@ export class RunState {
     this.#workers.delete(id);
     if (after) return [];
     return this.#fail('ERR_WORKER_LOST', `Lost ${name}${this.#where()}: ${reason}`);
+  }
+
+  #gone(id: string, how: string): Action[] {
+    if (this.#workers.has(id)) return this.#lost(id, `its process ${how}`);
+    if (this.#phase !== 'JOINING') return [];
+    return this.#fail('ERR_WORKER_LOST', `Worker ${id} ${how} before it joined`);
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {

@@ -1,0 +1,71 @@
+/** `orchestrator coordinator`: the process that decides. `launch` starts it. */
+import { type Command, Option } from 'commander';
+import { loadConfig } from '../../config/load.js';
+import { startCoordinator } from '../../coordinator/run.js';
+import { EXIT, OrchestratorError } from '../../errors.js';
+import { ENVIRONMENT, LOOPBACK } from '../../launch/commands.js';
+import type { CoordinatorNotice, LauncherNotice } from '../../launch/local.js';
+import { setOption } from '../options.js';
+import { nodeCount } from './launch.js';
+
+interface CoordinatorCommandOptions {
+  nodes: number;
+  runDir: string;
+  resume: string;
+  listen: string;
+  set: string[];
+}
+
+export function register(program: Command): void {
+  program
+    .command('coordinator', { hidden: true })
+    .description('the coordinator of a run; started by launch')
+    .argument('<config>', 'YAML file')
+    .addOption(new Option('--nodes <n>', 'number of workers').argParser(nodeCount).makeOptionMandatory())
+    .requiredOption('--run-dir <dir>', 'folder of the run')
+    .option('--resume <auto|never|path>', 'checkpoint to go on from', 'auto')
+    .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
+    .addOption(setOption())
+    .action(async (configPath: string, options: CoordinatorCommandOptions) => {
+      outliveReaders();
+      const run = await startCoordinator({
+        config: loadConfig(configPath, options.set),
+        nodes: options.nodes,
+        runDir: options.runDir,
+        resume: options.resume,
+        listen: options.listen,
+        token: requireVariable(ENVIRONMENT.token),
+        onListening: (address) => {
+          if (process.send) process.send({ listening: address } satisfies CoordinatorNotice);
+          else process.stdout.write(`listening on ${address}\n`);
+        },
+      });
+      let asked = false;
+      const stop = (exitCode: number, reason: string) => {
+        if (asked) process.exit(exitCode);
+        asked = true;
+        run.stop(exitCode, reason);
+      };
+      process.on('SIGINT', () => stop(EXIT.interrupted, 'interrupted'));
+      process.on('SIGTERM', () => stop(EXIT.preempted, 'told to end (SIGTERM)'));
+      process.on('message', ({ gone }: LauncherNotice) => run.workerGone(gone.workerId, gone.how));
+      process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher is gone'));
+      process.exit(await run.done);
+    });
+}
+
+/** A closed terminal or pipe must not cost the run its checkpoint. */
+function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.removeAllListeners('error');
+    stream.on('error', () => {});
+  }
+}
+
+export function requireVariable(name: string): string {
+  const value = process.env[name];
+  if (value !== undefined && value !== '') return value;
+  throw new OrchestratorError('ERR_USAGE', `The environment variable ${name} is not set`, {
+    hint: 'This command is started by `orchestrator launch`; --dry-run prints how.',
+  });
+}

@@ -1,0 +1,49 @@
+/** `orchestrator launch`: a training run on this machine. */
+import { join } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { loadConfig } from '../../config/load.js';
+import { checkNodes } from '../../coordinator/run.js';
+import { dryRun } from '../../launch/dry-run.js';
+import { launchLocal } from '../../launch/local.js';
+import { setOption } from '../options.js';
+
+interface LaunchOptions {
+  nodes: number;
+  resume: string;
+  runDir?: string;
+  set: string[];
+  dryRun?: true;
+}
+
+export function register(program: Command): void {
+  program
+    .command('launch')
+    .description('train on this machine: a coordinator and N worker processes')
+    .argument('<config>', 'YAML file')
+    .option('--nodes <n>', 'number of workers', nodeCount, 1)
+    .option('--resume <auto|never|path>', 'checkpoint to go on from; auto = the latest that verifies', 'auto')
+    .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
+    .addOption(setOption())
+    .option('--dry-run', 'print ranks, slots, memory and commands, and start nothing')
+    .action(async (configPath: string, options: LaunchOptions) => {
+      const config = loadConfig(configPath, options.set);
+      checkNodes(config, options.nodes);
+      const plan = {
+        nodes: options.nodes,
+        configPath,
+        runDir: options.runDir ?? join('runs', config.name),
+        resume: options.resume,
+        overrides: options.set,
+      };
+      if (options.dryRun) process.stdout.write(await dryRun(plan, config));
+      else process.exitCode = await launchLocal(plan);
+    });
+}
+
+export function nodeCount(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 4096) {
+    throw new InvalidArgumentError('Expected a number of workers from 1 to 4096.');
+  }
+  return value;
+}

@@ -1,0 +1,22 @@
+/** `orchestrator worker`: the process that computes. `launch` starts it. */
+import { hostname } from 'node:os';
+import type { Command } from 'commander';
+import { ENVIRONMENT } from '../../launch/commands.js';
+import { runWorker } from '../../worker/run.js';
+import { requireVariable } from './coordinator.js';
+
+export function register(program: Command): void {
+  program
+    .command('worker', { hidden: true })
+    .description('a worker of a run; started by launch')
+    .action(async () => {
+      // The launcher may die before its workers; what they would print then goes nowhere.
+      for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+      const exitCode = await runWorker({
+        coordinator: requireVariable(ENVIRONMENT.coordinator),
+        token: requireVariable(ENVIRONMENT.token),
+        workerId: process.env[ENVIRONMENT.workerId] ?? `${hostname()}-${process.pid}`,
+      });
+      process.exit(exitCode);
+    });
+}

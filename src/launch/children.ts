@@ -1,0 +1,67 @@
+/** Child processes that can always be ended, with whatever they started. */
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+
+export interface Exit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+export interface Child {
+  /** "coordinator", "worker 1" */
+  name: string;
+  pid: number;
+  process: ChildProcess;
+  /** Resolves when the process has ended and its output is drained. */
+  exited: Promise<Exit>;
+}
+
+/**
+ * Starts a command in a process group of its own: signals of the terminal reach the launcher alone, which decides, and
+ * ending the group leaves no grandchild.
+ */
+export async function start(
+  name: string,
+  command: readonly string[],
+  environment: Record<string, string>,
+  stdio: StdioOptions,
+): Promise<Child> {
+  const [file, ...parameters] = command as [string, ...string[]];
+  const child = spawn(file, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
+  await once(child, 'spawn');
+  const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }) as Exit);
+  return { name, pid: child.pid as number, process: child, exited };
+}
+
+export function isRunning({ process: child }: Child): boolean {
+  return child.exitCode === null && child.signalCode === null;
+}
+
+/** SIGKILL to the whole group; nothing where it is gone already. */
+export function killGroup(child: Child): void {
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // The group is gone.
+  }
+}
+
+export function describeExit({ code, signal }: Exit): string {
+  return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
+}
+
+/** Copies a child's output line by line, each with the child's name in front. */
+export function prefixLines(child: Child, write: (line: string) => void): void {
+  for (const stream of [child.process.stdout, child.process.stderr]) {
+    let rest = '';
+    stream?.setEncoding('utf8');
+    stream?.on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) write(`[${child.name}] ${line}\n`);
+    });
+    stream?.on('end', () => {
+      if (rest !== '') write(`[${child.name}] ${rest}\n`);
+    });
+  }
+}

@@ -1,0 +1,122 @@
+/** A run on this machine: one coordinator and N workers, started together and ended together. */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EXIT, OrchestratorError } from '../errors.js';
+import { type Child, describeExit, isRunning, killGroup, prefixLines, start } from './children.js';
+import { coordinatorCommand, ENVIRONMENT, type LaunchPlan, workerCommand, workerId } from './commands.js';
+
+/** How long workers may take to end after the coordinator has. */
+const PARTING_MS = 3_000;
+
+/** What the coordinator tells its launcher. */
+export interface CoordinatorNotice {
+  listening: string;
+}
+
+/** What the launcher tells the coordinator. */
+export interface LauncherNotice {
+  gone: { workerId: string; how: string };
+}
+
+/** Runs to the end. Returns the exit code. */
+export async function launchLocal(plan: LaunchPlan): Promise<number> {
+  const token = randomBytes(24).toString('hex');
+  const children: Child[] = [];
+  const killAll = () => {
+    for (const child of children) if (isRunning(child)) killGroup(child);
+  };
+  process.on('exit', killAll);
+  const signals = new Signals(() => children[0] ?? null, killAll);
+  try {
+    const coordinator = await start('coordinator', coordinatorCommand(plan), { [ENVIRONMENT.token]: token }, [
+      'ignore',
+      'inherit',
+      'inherit',
+      'ipc',
+    ]);
+    children.push(coordinator);
+    const address = await listening(coordinator);
+    if (address !== null) {
+      for (let index = 0; index < plan.nodes && isRunning(coordinator); index++) {
+        children.push(await startWorker(index, address, token, coordinator));
+      }
+    }
+    const outcome = await coordinator.exited;
+    await Promise.race([
+      Promise.all(children.map(({ exited }) => exited)),
+      sleep(PARTING_MS, null, { ref: false }),
+    ]);
+    if (outcome.code === null) {
+      throw new OrchestratorError(
+        'ERR_COORDINATOR_LOST',
+        `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
+        {
+          hint: 'Run the same command again: it goes on from the last checkpoint.',
+        },
+      );
+    }
+    return outcome.code;
+  } finally {
+    killAll();
+    process.off('exit', killAll);
+    signals.off();
+  }
+}
+
+/** The coordinator's address, or null where it ended before it had one (it has said why). */
+function listening(coordinator: Child): Promise<string | null> {
+  return new Promise((resolve) => {
+    coordinator.process.once('message', (notice: CoordinatorNotice) => resolve(notice.listening));
+    coordinator.process.once('exit', () => resolve(null));
+  });
+}
+
+async function startWorker(
+  index: number,
+  address: string,
+  token: string,
+  coordinator: Child,
+): Promise<Child> {
+  const id = workerId(index);
+  const worker = await start(
+    `worker ${index}`,
+    workerCommand(),
+    { [ENVIRONMENT.token]: token, [ENVIRONMENT.coordinator]: address, [ENVIRONMENT.workerId]: id },
+    ['ignore', 'pipe', 'pipe'],
+  );
+  prefixLines(worker, (line) => void process.stderr.write(line));
+  worker.process.once('exit', (code, signal) => {
+    // The coordinator names the rank, and knows whether the run was over.
+    const how = describeExit({ code, signal });
+    if (coordinator.process.connected)
+      coordinator.process.send({ gone: { workerId: id, how } } satisfies LauncherNotice);
+  });
+  return worker;
+}
+
+/** The first SIGINT or SIGTERM asks the coordinator for an orderly stop; the second one ends everything at once. */
+class Signals {
+  readonly #handlers = new Map<NodeJS.Signals, () => void>();
+  #asked = false;
+
+  constructor(coordinator: () => Child | null, killAll: () => void) {
+    const codes = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      const handler = () => {
+        const child = coordinator();
+        if (this.#asked || child === null || !isRunning(child)) {
+          killAll();
+          process.exit(codes[signal]);
+        }
+        this.#asked = true;
+        child.process.kill(signal);
+      };
+      this.#handlers.set(signal, handler);
+      process.on(signal, handler);
+    }
+  }
+
+  off(): void {
+    for (const [signal, handler] of this.#handlers) process.off(signal, handler);
+  }
+}
