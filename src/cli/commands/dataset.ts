@@ -22,7 +22,6 @@ export function register(program: Command): void {
       const report = await inspectDataset(source, options.column, (done, total) =>
         progress.update(done, total),
       );
-      progress.end();
       process.stdout.write(
         options.json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, options.column),
       );
@@ -48,7 +47,6 @@ async function verify(source: DataSource): Promise<string> {
       done += n;
       hashing.update(done, bytes);
     });
-    hashing.end();
   }
   const { columns, problems } = numericColumns(source);
   // A column that is no list of numbers is a label; every other problem is one.
@@ -74,7 +72,6 @@ async function verify(source: DataSource): Promise<string> {
         `${file}, column "${spec.role}", row ${firstNonFiniteRow} (row ${row} of the file): the first of ${nonFinite} values that are not finite`,
       );
     }
-    scanning.end();
   } finally {
     dataset.close();
   }
@@ -113,7 +110,7 @@ function renderReport(report: DatasetReport, histogramColumn: string): string {
     const most = Math.max(...counts);
     lines.push('', `histogram of ${histogramColumn}, linear scale`);
     counts.forEach((n, i) => {
-      const bar = '#'.repeat(Math.round((50 * n) / most));
+      const bar = '#'.repeat(Math.ceil((50 * n) / most));
       lines.push(`${(low + i * step).toFixed(3).padStart(9)}  ${bar.padEnd(50)} ${n}`);
     });
   }

@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import { SamplePlan } from '../../../src/data/plan.js';
+import { DROP, type SlotConfig, slotBatch, validationSlots } from '../../../src/objective/slot.js';
+
+const HASH = '7'.repeat(64);
+const plan = new SamplePlan(HASH, 5000, 50, 3);
+
+const config: SlotConfig = {
+  seed: 3,
+  data: {
+    path: 'unused',
+    columns: null,
+    latent_shape: null,
+    text_shape: null,
+    validation_rows: 50,
+    synthetic_captions: 0.5,
+    drop: { clip_l: 0.463, clip_g: 0.2, t5: 0.7 },
+  },
+  objective: { formulation: 'rf', density: 'lognorm(0, 1)', shift: 1 },
+  batch: { global: 64, micro: 16 },
+  validation: { every: 10, bins: 8, weights: ['ema'] },
+};
+
+const slots = (steps: number, hasSynthetic = true, c = config) =>
+  Array.from({ length: steps * 4 }, (_, i) => slotBatch(c, plan, 1 + Math.floor(i / 4), i % 4, hasSynthetic));
+
+describe('slotBatch', () => {
+  it('is a function of the counters: any order, any process, the same draws', () => {
+    const all = slots(3);
+    const again = slotBatch({ ...config }, new SamplePlan(HASH, 5000, 50, 3), 2, 3, true);
+    expect(again).toEqual(all[7]);
+    expect([...again.rows]).toEqual([...plan.ids(2, 64).slice(48)]);
+  });
+
+  it('draws anew for each step, sample and seed', () => {
+    const times = slots(50).flatMap(({ times }) => [...times]);
+    expect(new Set(times).size).toBe(times.length);
+    const other = slotBatch({ ...config, seed: 4 }, plan, 1, 0, true);
+    expect(other.rows).toEqual(slotBatch(config, plan, 1, 0, true).rows);
+    expect(other.times).not.toEqual(slotBatch(config, plan, 1, 0, true).times);
+  });
+
+  it('gives a row the same draws in whichever slot it stands', () => {
+    const wide = slotBatch({ ...config, batch: { global: 64, micro: 64 } }, plan, 5, 0, true);
+    const narrow = [0, 1, 2, 3].map((slot) => slotBatch(config, plan, 5, slot, true));
+    expect([...wide.times]).toEqual(narrow.flatMap(({ times }) => [...times]));
+    expect([...wide.dropped]).toEqual(narrow.flatMap(({ dropped }) => [...dropped]));
+    expect([...wide.synthetic]).toEqual(narrow.flatMap(({ synthetic }) => [...synthetic]));
+    expect([...wide.coefficients]).toEqual(narrow.flatMap(({ coefficients }) => [...coefficients]));
+  });
+
+  it('writes the coefficients of rectified flow, the timestep unrounded', () => {
+    const { times, coefficients } = slotBatch(config, plan, 9, 1, true);
+    times.forEach((t, i) => {
+      expect([...coefficients.slice(6 * i, 6 * i + 6)]).toEqual(
+        [1 - t, t, -1, 1, 1, 1000 * t].map(Math.fround),
+      );
+    });
+    expect([...coefficients].some((c, i) => i % 6 === 5 && c !== Math.round(c))).toBe(true);
+  });
+
+  it('shifts t', () => {
+    const plain = slotBatch(config, plan, 1, 0, true).times;
+    const shifted = slotBatch(
+      { ...config, objective: { ...config.objective, shift: 3 } },
+      plan,
+      1,
+      0,
+      true,
+    ).times;
+    plain.forEach((t, i) => {
+      expect(shifted[i]).toBeCloseTo((3 * t) / (1 + 2 * t), 12);
+    });
+  });
+
+  it('drops each encoder on its own, with its own probability', () => {
+    const dropped = slots(300).flatMap((slot) => [...slot.dropped]);
+    const n = dropped.length;
+    const share = (mask: number) => dropped.filter((d) => (d & mask) === mask).length / n;
+    const close = (measured: number, p: number) =>
+      expect(Math.abs(measured - p)).toBeLessThan(4 * Math.sqrt((p * (1 - p)) / n));
+    const { clip_l, clip_g, t5 } = config.data.drop;
+    close(share(DROP.clip_l), clip_l);
+    close(share(DROP.clip_g), clip_g);
+    close(share(DROP.t5), t5);
+    close(share(DROP.clip_l | DROP.clip_g), clip_l * clip_g);
+    close(share(DROP.clip_l | DROP.t5), clip_l * t5);
+    close(share(DROP.clip_l | DROP.clip_g | DROP.t5), clip_l * clip_g * t5);
+  });
+
+  it('drops never at 0 and always at 1', () => {
+    const data = { ...config.data, drop: { clip_l: 0, clip_g: 1, t5: 0 } };
+    const dropped = slots(20, true, { ...config, data }).flatMap((slot) => [...slot.dropped]);
+    expect(new Set(dropped)).toEqual(new Set([DROP.clip_g]));
+  });
+
+  it('mixes captions by probability, and only where there are synthetic ones', () => {
+    const share = (has: boolean, p: number) => {
+      const data = { ...config.data, synthetic_captions: p };
+      const all = slots(100, has, { ...config, data }).flatMap((slot) => [...slot.synthetic]);
+      return all.reduce((a, b) => a + b, 0) / all.length;
+    };
+    expect(Math.abs(share(true, 0.5) - 0.5)).toBeLessThan(4 * Math.sqrt(0.25 / 6400));
+    expect(Math.abs(share(true, 0.1) - 0.1)).toBeLessThan(4 * Math.sqrt(0.09 / 6400));
+    expect(share(true, 0)).toBe(0);
+    expect(share(true, 1)).toBe(1);
+    expect(share(false, 1)).toBe(0);
+  });
+
+  it('draws t, captions and drop-out independently', () => {
+    const all = slots(200);
+    const times = all.flatMap((s) => [...s.times]);
+    const synthetic = all.flatMap((s) => [...s.synthetic]);
+    const dropL = all.flatMap((s) => [...s.dropped].map((d) => d & 1));
+    const correlation = (a: number[], b: number[]) => {
+      const mean = (x: number[]) => x.reduce((p, q) => p + q, 0) / x.length;
+      const [ma, mb] = [mean(a), mean(b)];
+      const cov = (x: number[], mx: number, y: number[], my: number) =>
+        x.reduce((s, v, i) => s + (v - mx) * (y[i]! - my), 0);
+      return cov(a, ma, b, mb) / Math.sqrt(cov(a, ma, a, ma) * cov(b, mb, b, mb));
+    };
+    const bound = 4 / Math.sqrt(times.length);
+    expect(Math.abs(correlation(times, synthetic))).toBeLessThan(bound);
+    expect(Math.abs(correlation(times, dropL))).toBeLessThan(bound);
+    expect(Math.abs(correlation(synthetic, dropL))).toBeLessThan(bound);
+  });
+});
+
+describe('validationSlots', () => {
+  it('shows each held-out row once in each bin, with nothing dropped', () => {
+    const all = validationSlots(config, plan, true);
+    expect(all.length).toBe(8 * Math.ceil(50 / 16));
+    for (let bin = 0; bin < 8; bin++) {
+      const mine = all.filter((slot) => slot.bin === bin);
+      expect(mine.flatMap(({ rows, count }) => [...rows.slice(0, count)])).toEqual([...plan.validation]);
+      for (const { time, coefficients, dropped, rows } of mine) {
+        expect(time).toBe((bin + 0.5) / 8);
+        expect(coefficients[1]).toBe(Math.fround(time));
+        expect(coefficients[5]).toBe(Math.fround(1000 * time));
+        expect(new Set(dropped)).toEqual(new Set([0]));
+        expect(rows.length).toBe(16);
+      }
+    }
+    const ids = all.flatMap(({ sampleIds, count }) => [...sampleIds.slice(0, count)]);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  it('is the same at every time, and empty without held-out rows', () => {
+    expect(validationSlots(config, plan, true)).toEqual(validationSlots(config, plan, true));
+    expect(validationSlots(config, new SamplePlan(HASH, 100, 0, 3), true)).toEqual([]);
+  });
+});
