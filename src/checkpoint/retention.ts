@@ -3,7 +3,7 @@ import { readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, reasonOf, syncFolder, uniqueSuffix } from './io.js';
-import { PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
+import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
 
 export interface StoredCheckpoint {
   step: number;
@@ -58,6 +58,25 @@ async function removeCheckpoint(root: string, path: string): Promise<void> {
   await rename(path, doomed);
   await syncFolder(root);
   await rm(doomed, { recursive: true, force: true });
+}
+
+/**
+ * Puts aside the checkpoints of later steps than the one that a run goes on from (damaged ones, or those of a future that
+ * the user left with --resume PATH), so that they are not taken for the run's own later on. Nothing is deleted: each is
+ * renamed to `superseded-step-...`.
+ *
+ * @returns the new paths.
+ */
+export async function setAsideLater(root: string, step: number): Promise<string[]> {
+  const aside: string[] = [];
+  for (const checkpoint of await listCheckpoints(root)) {
+    if (checkpoint.step <= step) continue;
+    const path = join(root, `superseded-${checkpointName(checkpoint.step)}-${uniqueSuffix()}`);
+    await rename(checkpoint.path, path);
+    aside.push(path);
+  }
+  if (aside.length > 0) await syncFolder(root);
+  return aside;
 }
 
 /**

@@ -8,7 +8,12 @@ import {
   resolveCheckpoint,
   resolveResume,
 } from '../../../src/checkpoint/resume.js';
-import { listCheckpoints, recoverStore, retainCheckpoints } from '../../../src/checkpoint/retention.js';
+import {
+  listCheckpoints,
+  recoverStore,
+  retainCheckpoints,
+  setAsideLater,
+} from '../../../src/checkpoint/retention.js';
 import { SafetensorsFile } from '../../../src/checkpoint/safetensors.js';
 import {
   type CheckpointContent,
@@ -263,6 +268,17 @@ describe('retention', () => {
     for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
     await retainCheckpoints(root, 1, join(root, 'step-00000020'));
     expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([30, 20]);
+  });
+
+  it('puts later checkpoints aside for a run that goes on from an earlier one', async () => {
+    const { dir, root } = await run();
+    for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
+    const aside = await setAsideLater(root, 10);
+    expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([10]);
+    expect((await findLatest(dir))?.manifest.step).toBe(10);
+    // They can still be resumed from by their path.
+    expect((await resolveCheckpoint(aside[0]!)).manifest.step).toBe(30);
+    expect(await setAsideLater(root, 10)).toEqual([]);
   });
 
   it('orders steps by number beyond eight digits', async () => {

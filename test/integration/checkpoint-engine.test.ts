@@ -1,0 +1,272 @@
+/** Checkpoints of a real engine: saved, loaded into another, opened for inference, and looked at from the command line. */
+import { spawnSync } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { openForInference } from '../../src/checkpoint/inference.js';
+import { SafetensorsFile, writeSafetensors } from '../../src/checkpoint/safetensors.js';
+import { loadInto, saveCheckpoint } from '../../src/checkpoint/store.js';
+import { posEmbed } from '../../src/model/pos-embed.js';
+import { expectedParameters } from '../../src/model/tensors.js';
+import { loadWeights } from '../../src/model/weights.js';
+import type { Engine, EngineSpec, ModelSpec, StateName } from '../../src/native/contract.js';
+import { native } from '../../src/native/load.js';
+import { contentOf, generator, SMALL, sameBytes, temporaryFolders } from '../unit/checkpoint/helpers.js';
+
+const folder = temporaryFolders();
+const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
+const MAIN = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+const STATES: StateName[] = ['master', 'ema', 'm', 'v'];
+
+const opened: { close(): void }[] = [];
+afterEach(() => {
+  for (const engine of opened.splice(0)) engine.close();
+});
+
+function engineOf(model: ModelSpec, other: Partial<EngineSpec> = {}): Engine {
+  const engine = native().createEngine({
+    model,
+    latentHeight: 8,
+    latentWidth: 8,
+    contextTokens: 16,
+    microBatch: 2,
+    precision: 'fp32',
+    residual: 'fp32',
+    threads: 1,
+    training: true,
+    ema: true,
+    ...other,
+  });
+  opened.push(engine);
+  return engine;
+}
+
+/** An engine whose state is a function of the seed. */
+async function filled(seed: number): Promise<Engine> {
+  const engine = engineOf(SMALL);
+  await engine.initialize(BigInt(seed));
+  const random = generator(seed);
+  const { tensors } = engine.layout();
+  for (const name of STATES) {
+    const flat = engine.state(name);
+    for (const { offset, length } of tensors) {
+      for (let i = offset; i < offset + length; i++) flat[i] = (random() - 0.5) / 4;
+    }
+  }
+  await engine.parametersChanged();
+  return engine;
+}
+
+async function save(engine: Engine, root: string, step: number): Promise<string> {
+  const state = await engine.snapshot();
+  const { metadata } = contentOf(step, 0);
+  const content = { layout: engine.layout(), state, posEmbed: engine.posEmbed(), metadata };
+  return (await saveCheckpoint(root, content)).path;
+}
+
+function batch(samples: number) {
+  const random = generator(3);
+  const array = (length: number) => Float32Array.from({ length }, () => random() * 2 - 1);
+  return {
+    z: array(samples * 4 * 64),
+    timestep: Float32Array.from({ length: samples }, (_, i) => 100 + 200 * i),
+    context: array(samples * 16 * SMALL.contextDim),
+    pooled: array(samples * SMALL.pooledDim),
+  };
+}
+
+const inference = {
+  weights: 'ema' as const,
+  latentSize: null,
+  contextTokens: null,
+  microBatch: 2,
+  threads: 1,
+  precision: 'fp32' as const,
+};
+
+describe('an engine', () => {
+  it('lays out the official parameters', () => {
+    const layout = engineOf(SMALL).layout();
+    const official = expectedParameters(SMALL).map(({ name, shape }) => `${name} ${shape.join('x')}`);
+    expect(layout.tensors.map(({ name, shape }) => `${name} ${shape.join('x')}`).sort()).toEqual(
+      official.sort(),
+    );
+  });
+
+  it('computes the position table that the files store', async () => {
+    const engine = engineOf(SMALL);
+    await engine.initialize(1n);
+    const [found, expected] = [engine.posEmbed(), posEmbed(SMALL)];
+    expect(found.length).toBe(expected.length);
+    for (let i = 0; i < found.length; i++)
+      expect(Math.abs(found[i]! - expected[i]!)).toBeLessThanOrEqual(6e-8);
+  });
+
+  it('goes on with the same bits in another engine, of another batch and number of threads', async () => {
+    const first = await filled(1);
+    const path = await save(first, await folder(), 40);
+    const second = engineOf(SMALL, { threads: 2, microBatch: 3 });
+    const manifest = await loadInto(second, path, { ema: true, optimizer: true });
+    expect(manifest.step).toBe(40);
+    for (const name of STATES) expect(sameBytes(second.state(name), first.state(name)), name).toBe(true);
+    expect(sameBytes(second.posEmbed(), first.posEmbed())).toBe(true);
+    const [a, b] = [await first.predict(batch(2), 'master'), await second.predict(batch(2), 'master')];
+    expect(a.some((value) => value !== 0)).toBe(true);
+    expect(sameBytes(a, b)).toBe(true);
+  });
+
+  it('takes weights from a file in half precision, and refuses those of another model', async () => {
+    const path = `${FIXTURES}sd35-medium-like.weights.safetensors`;
+    const model: ModelSpec = {
+      depth: 2,
+      heads: 2,
+      patch: 2,
+      latentChannels: 16,
+      contextDim: 64,
+      pooledDim: 32,
+      posEmbedMaxSize: 16,
+      qkNorm: 'rms',
+      dualAttention: [0],
+    };
+    const engine = engineOf(model);
+    expect(await loadWeights(engine, model, path)).toBeNull();
+    const file = await SafetensorsFile.open(path);
+    for (const { name, offset, length } of engine.layout().tensors) {
+      const expected = await file.read(`model.diffusion_model.${name}`);
+      expect(sameBytes(engine.state('master').subarray(offset, offset + length), expected), name).toBe(true);
+    }
+    await file.close();
+    const other = { ...model, dualAttention: [] };
+    await expect(loadWeights(engineOf(other), other, path)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISMATCH',
+      message: expect.stringMatching(/dual attention in blocks 0; the run needs .*dual attention none/),
+    });
+  });
+});
+
+describe('inference', () => {
+  it.each(['ema', 'master'] as const)('predicts with the %s weights of a checkpoint', async (weights) => {
+    const engine = await filled(2);
+    const run = await folder();
+    await save(engine, join(run, 'checkpoints'), 7);
+    const model = await openForInference(run, { ...inference, weights });
+    opened.push(model);
+    expect(model.manifest?.step).toBe(7);
+    expect(model.spec).toMatchObject({ model: SMALL, latentHeight: 8, latentWidth: 8, contextTokens: 16 });
+    const [a, b] = [await engine.predict(batch(3), weights), await model.engine.predict(batch(3), 'master')];
+    expect(sameBytes(a, b)).toBe(true);
+    const other = weights === 'ema' ? 'master' : 'ema';
+    expect(sameBytes(a, await engine.predict(batch(3), other))).toBe(false);
+  });
+
+  it('passes over a damaged checkpoint, and says so', async () => {
+    const engine = await filled(2);
+    const run = await folder();
+    await save(engine, join(run, 'checkpoints'), 7);
+    const newer = await save(engine, join(run, 'checkpoints'), 8);
+    await writeFile(join(newer, 'optimizer.safetensors'), 'x');
+    const model = await openForInference(run, inference);
+    opened.push(model);
+    expect(model.manifest?.step).toBe(7);
+    expect(model.notes.join()).toContain('optimizer.safetensors');
+  });
+
+  it('opens a file of weights when told the sizes, and says which other parts it skips', async () => {
+    const engine = await filled(2);
+    const run = await folder();
+    const path = await save(engine, run, 7);
+    const file = await SafetensorsFile.open(join(path, 'model.safetensors'));
+    const tensors = await Promise.all(
+      [...file.tensors.values()].map(async ({ name, shape }) => ({
+        name,
+        shape,
+        dtype: 'F32' as const,
+        data: await file.read(name),
+      })),
+    );
+    await file.close();
+    const vae = { name: 'first_stage_model.x', shape: [1], dtype: 'F32' as const, data: new Float32Array(1) };
+    const whole = join(run, 'whole.safetensors');
+    await writeSafetensors(whole, [...tensors, vae], {});
+    await expect(openForInference(whole, inference)).rejects.toMatchObject({ code: 'ERR_USAGE' });
+    const model = await openForInference(whole, { ...inference, latentSize: [8, 8], contextTokens: 16 });
+    opened.push(model);
+    expect(model.notes).toEqual(['Skipped 1 tensors of the VAE (first_stage_model.*).']);
+    const [a, b] = [await engine.predict(batch(1), 'master'), await model.engine.predict(batch(1), 'master')];
+    expect(sameBytes(a, b)).toBe(true);
+  });
+});
+
+describe('the command line', () => {
+  const orchestrator = (...argv: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...argv], { encoding: 'utf8' });
+
+  it('inspects a checkpoint: step, plan, tensors and hashes', async () => {
+    const run = await folder();
+    const { path, manifest } = await saveCheckpoint(join(run, 'checkpoints'), contentOf(1000, 1));
+    const text = orchestrator('checkpoint', 'inspect', run);
+    expect(text.status).toBe(0);
+    expect(text.stdout).toMatch(/^step +1000$/m);
+    expect(text.stdout).toMatch(/^plan +version 1, seed 7, step 1000$/m);
+    expect(text.stdout).toMatch(/^model +depth 2, hidden 64,/m);
+    expect(text.stdout).toMatch(
+      /model\.diffusion_model\.joint_blocks\.0\.x_block\.attn\.qkv\.weight +F32 +\[192, 64\]/,
+    );
+    expect(text.stdout).toContain(`sha256 ${manifest.files['ema.safetensors']!.sha256}`);
+    const json = JSON.parse(orchestrator('checkpoint', 'inspect', path, '--json').stdout);
+    expect(json.manifest).toMatchObject({ step: 1000, config: { name: 'test' }, files: manifest.files });
+    expect(json.tensors['optimizer.safetensors']).toHaveLength(2 * expectedParameters(SMALL).length);
+  });
+
+  it('verifies one checkpoint, or all of a run, and exits with 1 on damage', async () => {
+    const run = await folder();
+    const root = join(run, 'checkpoints');
+    const { path } = await saveCheckpoint(root, contentOf(1, 1));
+    await saveCheckpoint(root, contentOf(2, 2));
+    expect(orchestrator('checkpoint', 'verify', run)).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^ok .*step-00000002 +step 2$(.|\n)*^ok .*step-00000001 +step 1$/m),
+    });
+    const file = join(path, 'model.safetensors');
+    const bytes = await readFile(file);
+    bytes[bytes.length >> 1]! ^= 4;
+    await writeFile(file, bytes);
+    const bad = orchestrator('checkpoint', 'verify', path);
+    expect(bad.status).toBe(1);
+    expect(bad.stdout).toMatch(/^bad .*ERR_CHECKPOINT_DAMAGED: .*model\.safetensors: has the SHA-256/m);
+    const all = orchestrator('checkpoint', 'verify', run, '--json');
+    expect(all.status).toBe(1);
+    expect(JSON.parse(all.stdout).map(({ ok }: { ok: boolean }) => ok)).toEqual([true, false]);
+    const nothing = orchestrator('checkpoint', 'verify', join(run, 'nothing'));
+    expect(nothing).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('error ERR_CHECKPOINT_MISSING'),
+    });
+  });
+
+  it('inspects a file of weights, and refuses one that is none', async () => {
+    const file = `${FIXTURES}sd3-medium-like.weights.safetensors`;
+    const text = orchestrator('model', 'inspect', file);
+    expect(text.status).toBe(0);
+    expect(text.stdout).toMatch(/^model +depth 2, hidden 128, .*qk_norm none/m);
+    expect(text.stdout).toMatch(/pos_embed +F32 +\[1, 256, 128\]/);
+    expect(JSON.parse(orchestrator('model', 'inspect', file, '--json').stdout).model.heads).toBe(2);
+    const wrong = orchestrator('model', 'inspect', `${FIXTURES}sd3-medium-like.case.safetensors`);
+    expect(wrong).toMatchObject({ status: 1, stderr: expect.stringContaining('error ERR_MODEL_TENSORS') });
+  });
+
+  it('refuses a case of other shapes than the model, naming file and tensor', async () => {
+    const out = join(await folder(), 'out.safetensors');
+    const weights = `${FIXTURES}sd3-medium-like.weights.safetensors`;
+    const wrongCase = join(await folder(), 'case.safetensors');
+    const data = new Float32Array(3);
+    await writeSafetensors(wrongCase, [{ name: 'x0', dtype: 'F32', shape: [1, 1, 1, 3], data }], {});
+    const wrong = orchestrator('model', 'eval', '--weights', weights, '--case', wrongCase, '--out', out);
+    expect(wrong.status).toBe(1);
+    expect(wrong.stderr).toMatch(
+      /^error ERR_TENSOR_SHAPE: .*case\.safetensors: .*"x0" .*\[1, 1, 1, 3\]; expected \[samples, 16/,
+    );
+    const swapped = orchestrator('model', 'eval', '--weights', wrongCase, '--case', weights, '--out', out);
+    expect(swapped).toMatchObject({ status: 1, stderr: expect.stringContaining('error ERR_MODEL_TENSORS') });
+  });
+});
