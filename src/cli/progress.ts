@@ -2,6 +2,7 @@
 export class Progress {
   private readonly started = performance.now();
   private lastLine = Number.NEGATIVE_INFINITY;
+  private open = false;
 
   /** @param what "sampling"; @param unit "steps". */
   constructor(
@@ -20,5 +21,12 @@ export class Progress {
     const line = `${this.what} | ${done}/${total} ${this.unit} | ${seconds.toFixed(1)} s${eta}`;
     if (!this.stream.isTTY) this.stream.write(`${line}\n`);
     else this.stream.write(`\r\x1b[K${line}${done === total ? '\n' : ''}`);
+    this.open = done < total;
+  }
+
+  /** Leaves the line, for work that may end early; what follows begins on a new one. */
+  end(): void {
+    if (this.open && this.stream.isTTY) this.stream.write('\n');
+    this.open = false;
   }
 }

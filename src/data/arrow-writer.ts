@@ -44,6 +44,8 @@ export interface ShardSchema {
 /** One row: for each column a Float32Array (float16, float32), a string (utf8) or a bigint (int64). */
 export type Row = Record<string, Float32Array | string | bigint>;
 
+const PROGRESS_ROWS = 64;
+
 type Values = Uint16Array | Float32Array | string[] | bigint[];
 
 /** Columns of one shard while its rows arrive. */
@@ -177,8 +179,8 @@ function received(value: unknown): string {
 
 /**
  * Writes a data set: shards of at most `rowsPerShard` rows and, last, the manifest. The folder appears under its name
- * only when it is complete and on disk; on an error nothing is left. `progress` is called after each shard with the
- * rows written so far.
+ * only when it is complete and on disk; on an error nothing is left. `progress` is called now and then with the
+ * rows so far.
  *
  * Throws ERR_FILE_WRITE (the folder exists and is not empty; disk full; no permission) and ERR_DATA_SHAPE (a row that
  * is not what the schema says).
@@ -238,6 +240,7 @@ async function writeInto(
   for await (const row of rows) {
     buffer.add(row, manifest.rows + buffer.rows);
     if (buffer.full) await flush();
+    else if (buffer.rows % PROGRESS_ROWS === 0) progress?.(manifest.rows + buffer.rows);
   }
   if (buffer.rows > 0) await flush();
   await writeSynced(join(dir, MANIFEST_FILE), Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`));

@@ -1,11 +1,12 @@
 /** `orchestrator dataset`: looking at data sets, checking them, and making one. */
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { type DatasetReport, inspectDataset, numericColumns } from '../../data/inspect.js';
 import { type DataSource, openSource } from '../../data/source.js';
 import { scanColumn } from '../../data/statistics.js';
 import { verifyShards } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
+import { generateShapes } from '../../shapes/generate.js';
 import { Progress } from '../progress.js';
 
 export function register(program: Command): void {
@@ -34,6 +35,35 @@ export function register(program: Command): void {
       const source = openSource(path);
       process.stdout.write(await verify(source));
     });
+  dataset
+    .command('shapes')
+    .description(
+      'make a data set of the shapes world: pictures of one to three objects, with two captions each',
+    )
+    .requiredOption('--out <dir>', 'folder to make')
+    .requiredOption('--count <n>', 'number of pictures', wholeNumber)
+    .option('--seed <n>', 'everything random follows from it', wholeNumber, 0)
+    .action(async ({ out, count, seed }: { out: string; count: number; seed: number }) => {
+      if (count < 1) throw new OrchestratorError('ERR_USAGE', '--count: expected at least 1, received 0');
+      const progress = new Progress('generating', 'pictures');
+      const manifest = await generateShapes({
+        out,
+        count,
+        seed: BigInt(seed),
+        encoders: null,
+        onProgress: (rows) => progress.update(rows, count),
+      });
+      const bytes = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0);
+      process.stdout.write(
+        `${out}: ${manifest.rows} rows in ${manifest.shards.length} files, ${formatBytes(bytes)}\n`,
+      );
+    });
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('expected a whole number from 0 to 2^53 - 1');
 }
 
 /** Throws at the first thing that is wrong; returns what was checked. */
@@ -43,10 +73,14 @@ async function verify(source: DataSource): Promise<string> {
   if (manifest) {
     const hashing = new Progress('hashing', 'bytes');
     let done = 0;
-    await verifyShards(source, manifest, (n) => {
-      done += n;
-      hashing.update(done, bytes);
-    });
+    try {
+      await verifyShards(source, manifest, (n) => {
+        done += n;
+        hashing.update(done, bytes);
+      });
+    } finally {
+      hashing.end();
+    }
   }
   const { columns, problems } = numericColumns(source);
   // A column that is no list of numbers is a label; every other problem is one.
@@ -57,8 +91,8 @@ async function verify(source: DataSource): Promise<string> {
     rows,
     columns: specs,
   });
+  const scanning = new Progress('scanning', 'rows');
   try {
-    const scanning = new Progress('scanning', 'rows');
     let done = 0;
     for (const spec of specs) {
       const { nonFinite, firstNonFiniteRow } = await scanColumn(dataset, spec, rows, (n) => {
@@ -73,6 +107,7 @@ async function verify(source: DataSource): Promise<string> {
       );
     }
   } finally {
+    scanning.end();
     dataset.close();
   }
   const hashes = manifest ? 'every SHA-256 matches' : 'no hashes to compare with (foreign folder)';

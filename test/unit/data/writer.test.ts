@@ -94,6 +94,12 @@ describe('writeShards', () => {
     expect(row).toBe(10);
   });
 
+  it('tells of its progress between shards', async () => {
+    const seen: number[] = [];
+    await writeShards(join(scratch(), 'set'), schema, rows(150), 100, (n) => seen.push(n));
+    expect(seen).toEqual([64, 100, 150]);
+  });
+
   it('writes the same bytes for the same rows', async () => {
     const a = await writeShards(join(scratch(), 'a'), schema, rows(7), 3);
     const b = await writeShards(join(scratch(), 'b'), schema, rows(7), 3);
