@@ -3,7 +3,7 @@ import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { CHECKPOINTS, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
-import { listCheckpoints, recoverStore } from '../checkpoint/retention.js';
+import { listCheckpoints, recoverStore, setAsideLater } from '../checkpoint/retention.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
@@ -55,6 +55,9 @@ async function arrange(path: string, resume: string, config: Config): Promise<Om
       `resuming from ${found.path} (step ${step})`,
       ...changedKeys(found.manifest.configJson, config),
     );
+    // The ledger is cut back to this step, so no later checkpoint may be taken for this run's from here on.
+    const aside = await setAsideLater(checkpoints, step);
+    notes.push(...aside.map((other) => `later checkpoint put aside: ${other}`));
   }
   const ledger = new JsonlFile(join(path, 'ledger.jsonl'));
   const metrics = new JsonlFile(join(path, 'metrics.jsonl'));
