@@ -74,7 +74,6 @@ struct AdamW {
 template <class R, class T>
 struct Residual {
   // --- LayerNorm without affine parameters (eps 1e-6), then x_hat * (1 + scale) + shift (adaLN)
-  // -------------------
   /// mean, rstd: [B*N] fp32, kept for the backward pass.
   void (*layer_norm_modulate)(T* y, float* mean, float* rstd, const R* x, const float* shift,
                               const float* scale, const StreamDims& d);
@@ -85,7 +84,6 @@ struct Residual {
                                        const StreamDims& d);
 
   // --- out = x + gate * y
-  // ------------------------------------------------------------------------------------------
   void (*gate_residual)(R* out, const R* x, const T* y, const float* gate, const StreamDims& d);
   /// dy = gate * dout; dgate (overwritten) = sum over tokens of dout * y. (dx is dout itself.)
   void (*gate_residual_backward)(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
@@ -98,7 +96,6 @@ struct Residual {
 template <class T>
 struct Typed : Residual<T, T> {
   // --- qkv rows [B*N, 3*h] in the order (3, heads, 64) -> joint q, k, v [B, heads, S, 64]
-  // ---------------------------
   /// q and k pass RMSNorm over the head (eps 1e-6) with weight gamma [64]; gamma null: no norm, rstd not
   /// written. rstd: [B*N, heads] fp32.
   void (*split_heads)(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
@@ -110,7 +107,6 @@ struct Typed : Residual<T, T> {
                                const float* gamma_q, const float* gamma_k, const HeadDims& d);
 
   // --- softmax(scale * q k^T) v, scale = 1/8
-  // --------------------------------------------------------------------------
   size_t (*attention_scratch_bytes)(const AttentionDims& d);  ///< of forward and backward, the larger
   /// lse: [B, heads, S] fp32, log-sum-exp of every computed query row. stats: null, or overwritten.
   /// out0 may be null when first_query >= split. scratch: 64-byte aligned.
@@ -122,7 +118,6 @@ struct Typed : Residual<T, T> {
                              const AttentionDims& d, void* scratch);
 
   // --- elementwise
-  // ----------------------------------------------------------------------------------------------------
   void (*gelu)(T* y, const T* x, int64_t n);  ///< tanh form
   void (*gelu_backward)(T* dx, const T* dy, const T* x, int64_t n);
   void (*silu)(T* y, const float* x, int64_t n);
@@ -134,7 +129,6 @@ struct Typed : Residual<T, T> {
   void (*from_f16)(T* y, const f16* x, int64_t n);
 
   // --- shapes
-  // -----------------------------------------------------------------------------------------------------------
   /// out [B * (H/p) * (W/p), C * p * p], features in the order (c, ph, pw).
   void (*patchify)(T* out, const float* z, const PatchDims& d);
   void (*patchify_backward)(float* dz, const T* dout, const PatchDims& d);

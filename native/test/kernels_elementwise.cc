@@ -1,0 +1,401 @@
+// Activation functions, conversions, patches, sums, noise and the optimizer.
+#include "kernels_support.h"
+
+namespace orch::test {
+namespace {
+
+using kernels::DrawKey;
+using kernels::PatchDims;
+using kernels::Table;
+
+const int64_t kLengths[] = {1, 3, 16, 31, 64, 257, 1000};
+
+/// The slopes and values near zero of a saturating function have no relative precision: errors are measured
+/// against the size of the inputs.
+template <class Got>
+double distance(const Got& got, const Vec& want) {
+  double sum = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double e = to_float(got[i]) - want[i];
+    sum += e * e;
+  }
+  return std::sqrt(sum);
+}
+template <class T>
+double norm(const std::vector<T>& x) {
+  return distance(x, Vec(x.size()));
+}
+
+template <class T>
+std::string label(const Table& t, int64_t n) {
+  return text(t.isa, is_single<T> ? " fp32" : " bf16", " n ", n);
+}
+
+TEST("kernels gelu and silu") {
+  for_each_kernel_set([]<class T>(const Table& t) {
+    for (const int64_t n : kLengths) {
+      const auto x = random<T>(n, 1, 3), dy = random<T>(n, 2);
+      const auto xs = random<float>(n, 3, 3), add = random<float>(n, 4);
+      const std::string at = label<T>(t, n);
+      std::vector<T> y(n), dx(n), ys(n);
+      std::vector<float> dxs(n);
+      Vec want(n);
+      run_twice("gelu", [&] { t.typed<T>().gelu(y.data(), x.data(), n); }, {bytes(y)});
+      for (int64_t i = 0; i < n; ++i) want[i] = reference::gelu(to_float(x[i]));
+      CHECK_CLOSE(distance(y, want) / norm(x), bound<T>(3e-7, 1.0 / 256), at);
+      run_twice("gelu_backward", [&] { t.typed<T>().gelu_backward(dx.data(), dy.data(), x.data(), n); },
+                {bytes(dx)});
+      for (int64_t i = 0; i < n; ++i) want[i] = to_float(dy[i]) * reference::gelu_slope(to_float(x[i]));
+      CHECK_CLOSE(distance(dx, want) / norm(dy), bound<T>(1e-6, 1.0 / 256), at);
+      run_twice("silu", [&] { t.typed<T>().silu(ys.data(), xs.data(), n); }, {bytes(ys)});
+      for (int64_t i = 0; i < n; ++i) want[i] = reference::silu(xs[i]);
+      CHECK_CLOSE(distance(ys, want) / norm(xs), bound<T>(3e-7, 1.0 / 256), at);
+      for (const bool with_add : {false, true}) {
+        run_twice("silu_backward",
+                  [&] {
+                    t.typed<T>().silu_backward(dxs.data(), with_add ? add.data() : nullptr, dy.data(),
+                                               xs.data(), n);
+                  },
+                  {bytes(dxs)});
+        for (int64_t i = 0; i < n; ++i)
+          want[i] = to_float(dy[i]) * reference::silu_slope(xs[i]) + (with_add ? add[i] : 0);
+        CHECK_CLOSE(distance(dxs, want) / norm(dy), 1e-6, at);
+      }
+    }
+  });
+}
+
+TEST("kernels gelu and silu far from zero, and of NaN") {
+  for_each_kernel_set([]<class T>(const Table& t) {
+    const float points[] = {-1e4f, -60.0f, -10.0f, -1e-3f, -0.0f, 0.0f, 1e-3f, 10.0f, 60.0f, 1e4f, NAN};
+    constexpr int64_t n = std::size(points);
+    std::vector<T> x(n), y(n), one(n, narrow<T>(1)), dx(n);
+    for (int64_t i = 0; i < n; ++i) x[i] = narrow<T>(points[i]);
+    t.typed<T>().gelu(y.data(), x.data(), n);
+    t.typed<T>().gelu_backward(dx.data(), one.data(), x.data(), n);
+    for (int64_t i = 0; i < n; ++i) {
+      const double in = to_float(x[i]), got = to_float(y[i]), slope = to_float(dx[i]);
+      if (std::isnan(in)) {
+        CHECK(std::isnan(got) && std::isnan(slope), t.isa);
+        continue;
+      }
+      CHECK_CLOSE(std::abs(got - reference::gelu(in)), 1e-6 + bound<T>(1e-6, 1.0 / 256) * std::abs(in), t.isa,
+                  " gelu ", in);
+      CHECK_CLOSE(std::abs(slope - reference::gelu_slope(in)), bound<T>(2e-6, 1.0 / 128), t.isa, " gelu' ",
+                  in);
+    }
+    std::vector<float> xs(points, points + n), ds(n);
+    t.typed<T>().silu(y.data(), xs.data(), n);
+    t.typed<T>().silu_backward(ds.data(), nullptr, one.data(), xs.data(), n);
+    for (int64_t i = 0; i + 1 < n; ++i) {
+      CHECK_CLOSE(std::abs(to_float(y[i]) - reference::silu(xs[i])),
+                  1e-6 + bound<T>(1e-6, 1.0 / 256) * std::abs(xs[i]), t.isa, " silu ", xs[i]);
+      CHECK_CLOSE(std::abs(ds[i] - reference::silu_slope(xs[i])), 2e-6, t.isa, " silu' ", xs[i]);
+    }
+    CHECK(std::isnan(to_float(y[n - 1])) && std::isnan(ds[n - 1]), t.isa);
+  });
+}
+
+TEST("kernels reference: gelu and silu against finite differences") {
+  for (double x = -6; x < 6; x += 0.37) {
+    constexpr double h = 1e-6;
+    CHECK_CLOSE(
+        std::abs((reference::gelu(x + h) - reference::gelu(x - h)) / (2 * h) - reference::gelu_slope(x)),
+        1e-8);
+    CHECK_CLOSE(
+        std::abs((reference::silu(x + h) - reference::silu(x - h)) / (2 * h) - reference::silu_slope(x)),
+        1e-8);
+  }
+}
+
+TEST("kernels add and conversions") {
+  for_each_kernel_set([]<class T>(const Table& t) {
+    for (const int64_t n : kLengths) {
+      const auto a = random<T>(n, 1), b = random<T>(n, 2);
+      std::vector<T> out(n);
+      run_twice("add", [&] { t.typed<T>().add(out.data(), a.data(), b.data(), n); }, {bytes(out)});
+      for (int64_t i = 0; i < n; ++i) {
+        CHECK(to_float(out[i]) == to_float(narrow<T>(static_cast<double>(to_float(a[i])) + to_float(b[i]))),
+              label<T>(t, n));
+      }
+    }
+    // Every upper half of a float, with the lower halves that decide the rounding: zero, just below, at and
+    // above half.
+    std::vector<float> x;
+    for (uint32_t high = 0; high < 65536; ++high) {
+      for (const uint32_t low : {0u, 0x7fffu, 0x8000u, 0x8001u}) {
+        const uint32_t u = high << 16 | low;
+        float f;
+        std::memcpy(&f, &u, 4);
+        x.push_back(f);
+      }
+    }
+    const int64_t n = static_cast<int64_t>(x.size());
+    std::vector<T> y(n);
+    std::vector<float> back(n);
+    run_twice("from_f32", [&] { t.typed<T>().from_f32(y.data(), x.data(), n); }, {bytes(y)});
+    run_twice("to_f32", [&] { t.typed<T>().to_f32(back.data(), y.data(), n); }, {bytes(back)});
+    for (int64_t i = 0; i < n; ++i) {
+      const float want = is_single<T> ? x[i] : to_float(to_bf16(x[i]));
+      CHECK(std::isnan(want) ? std::isnan(back[i]) : std::memcmp(&want, &back[i], 4) == 0, t.isa, " ", x[i]);
+    }
+    // Every half-precision number.
+    std::vector<f16> halves(65536);
+    for (uint32_t h = 0; h < 65536; ++h) halves[h].bits = static_cast<uint16_t>(h);
+    std::vector<T> from(65536);
+    run_twice("from_f16", [&] { t.typed<T>().from_f16(from.data(), halves.data(), 65536); }, {bytes(from)});
+    for (uint32_t h = 0; h < 65536; ++h) {
+      const int exponent = h >> 10 & 31, mantissa = h & 1023;
+      double want = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+      if (exponent == 31) want = mantissa ? NAN : INFINITY;
+      if (h >> 15) want = -want;
+      const float got = to_float(from[h]);
+      CHECK(std::isnan(want) ? std::isnan(got) : got == to_float(narrow<T>(want)), t.isa, " half ", h);
+    }
+    std::vector<T> tail(5);
+    t.typed<T>().from_f16(tail.data(), halves.data() + 15000, 5);
+    CHECK(std::memcmp(tail.data(), from.data() + 15000, 5 * sizeof(T)) == 0, t.isa, ": a tail");
+  });
+}
+
+TEST("kernels patchify, and the other way, against the formula") {
+  for_each_kernel_set([]<class T>(const Table& t) {
+    for (const PatchDims& d :
+         {PatchDims{1, 1, 2, 2, 2}, {2, 16, 8, 8, 2}, {2, 4, 6, 10, 2}, {1, 3, 5, 7, 1}}) {
+      const int64_t n = d.samples * d.channels * d.height * d.width, p = d.patch;
+      const auto z = random<float>(n, 1);
+      const auto rows = random<T>(n, 2);
+      std::vector<T> out(n);
+      std::vector<float> dz(n), v(n), dx(n);
+      run_twice("patchify", [&] { t.typed<T>().patchify(out.data(), z.data(), d); }, {bytes(out)});
+      run_twice("patchify_backward", [&] { t.typed<T>().patchify_backward(dz.data(), rows.data(), d); },
+                {bytes(dz)});
+      const auto x = random<float>(n, 3);
+      run_twice("unpatchify", [&] { t.raw.unpatchify(v.data(), x.data(), d); }, {bytes(v)});
+      run_twice("unpatchify_backward", [&] { t.raw.unpatchify_backward(dx.data(), x.data(), d); },
+                {bytes(dx)});
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t column = i % d.width, row = i / d.width % d.height,
+                      c = i / (d.width * d.height) % d.channels;
+        const int64_t b = i / (d.width * d.height * d.channels);
+        const int64_t token = (b * (d.height / p) + row / p) * (d.width / p) + column / p,
+                      at = token * d.channels * p * p;
+        const int64_t ph = row % p, pw = column % p;
+        CHECK(to_float(out[at + (c * p + ph) * p + pw]) == to_float(narrow<T>(z[i])), t.isa);
+        CHECK(dz[i] == to_float(rows[at + (c * p + ph) * p + pw]), t.isa);
+        CHECK(v[i] == x[at + (ph * p + pw) * d.channels + c], t.isa);
+        CHECK(dx[at + (ph * p + pw) * d.channels + c] == x[i], t.isa);
+      }
+    }
+  });
+}
+
+TEST("kernels column_sum") {
+  for_each_kernel_set([]<class T>(const Table& t) {
+    for (const auto& [rows, width] :
+         {std::array<int64_t, 2>{1, 64}, {7, 192}, {100, 384}, {1536, 576}, {130, 13}, {65, 141}}) {
+      const auto dy = random<T>(rows * width, 1, 1, 0.1);
+      std::vector<float> db(width);
+      run_twice("column_sum", [&] { t.typed<T>().column_sum(db.data(), dy.data(), rows, width); },
+                {bytes(db)});
+      Vec want(width);
+      for (int64_t i = 0; i < rows * width; ++i) want[i % width] += to_float(dy[i]);
+      CHECK_CLOSE(relative(db, want), 1e-6, t.isa, " ", rows, " x ", width);
+    }
+  });
+}
+
+TEST("kernels timestep_embedding") {
+  for_each_kernel_set([]<class T>(const Table& t) {
+    const std::vector<float> times = {0, 0.5f, 1, 123.456f, 1000};
+    const int64_t n = static_cast<int64_t>(times.size());
+    std::vector<T> out(n * 256);
+    run_twice("timestep_embedding", [&] { t.typed<T>().timestep_embedding(out.data(), times.data(), n); },
+              {bytes(out)});
+    Vec want(n * 256);
+    for (int64_t b = 0; b < n; ++b) {
+      for (int i = 0; i < 128; ++i) {
+        const double angle = times[b] * std::pow(10000.0, -i / 128.0);
+        want[b * 256 + i] = std::cos(angle);
+        want[b * 256 + 128 + i] = std::sin(angle);
+      }
+    }
+    CHECK_CLOSE(relative(out, want), bound<T>(1e-6, 1.0 / 256), t.isa);
+  });
+}
+
+TEST("kernels mse") {
+  for (const Table* t : tables()) {
+    for (const int64_t n : kLengths) {
+      constexpr int64_t samples = 3;
+      const auto v = random<float>(samples * n, 1), target = random<float>(samples * n, 2);
+      const std::vector<float> scale = {1, 0.25f, 3};
+      std::vector<float> loss(samples), dv(samples * n), alone(samples);
+      run_twice(
+          "mse",
+          [&] { t->raw.mse(loss.data(), dv.data(), v.data(), target.data(), scale.data(), samples, n); },
+          {bytes(loss), bytes(dv)});
+      t->raw.mse(alone.data(), nullptr, v.data(), target.data(), nullptr, samples, n);
+      CHECK(alone == loss, t->isa, ": loss without gradient");
+      Vec want(samples), want_dv(samples * n);
+      for (int64_t i = 0; i < samples * n; ++i) {
+        const double e = static_cast<double>(v[i]) - target[i];
+        want[i / n] += e * e / n;
+        want_dv[i] = scale[i / n] * 2 * e / n;
+      }
+      CHECK_CLOSE(relative(loss, want), 1e-6, t->isa, " n ", n);
+      CHECK_CLOSE(relative(dv, want_dv), 1e-6, t->isa, " n ", n);
+    }
+  }
+}
+
+TEST("kernels sums of gradients") {
+  for (const Table* t : tables()) {
+    for (const int64_t n : kLengths) {
+      const auto a = random<float>(n, 1), b = random<float>(n, 2);
+      std::vector<float> sum(n), into = a, scaled = a;
+      run_twice("add_to", [&] { t->raw.add_to(sum.data(), a.data(), b.data(), n); }, {bytes(sum)});
+      t->raw.add_into(into.data(), b.data(), n);
+      t->raw.scale_into(scaled.data(), 0.3f, n);
+      double squares = 0;
+      for (int64_t i = 0; i < n; ++i) {
+        CHECK(sum[i] == a[i] + b[i] && into[i] == a[i] + b[i] && scaled[i] == a[i] * 0.3f, t->isa);
+        squares += static_cast<double>(a[i]) * a[i];
+      }
+      const double got = t->raw.sum_of_squares(a.data(), n);
+      CHECK_CLOSE(std::abs(got / squares - 1), 1e-13, t->isa, " n ", n);
+      CHECK(got == t->raw.sum_of_squares(a.data(), n), t->isa);
+      CHECK(t->raw.first_non_finite(a.data(), n) == -1, t->isa);
+      for (const float bad :
+           {static_cast<float>(NAN), static_cast<float>(INFINITY), -static_cast<float>(INFINITY)}) {
+        for (const int64_t at : {int64_t{0}, n / 2, n - 1}) {
+          auto damaged = a;
+          damaged[at] = damaged[n - 1] = bad;
+          CHECK(t->raw.first_non_finite(damaged.data(), n) == at, t->isa, " n ", n, " at ", at);
+          CHECK(!std::isfinite(t->raw.sum_of_squares(damaged.data(), n)), t->isa, " n ", n, " at ", at);
+        }
+      }
+    }
+  }
+}
+
+TEST("kernels Philox4x32-10: the published known answers hold for the reference") {
+  const auto check = [](reference::Words counter, uint32_t k0, uint32_t k1, reference::Words want) {
+    const auto got = reference::philox(counter, k0, k1);
+    for (int i = 0; i < 4; ++i) CHECK(got.w[i] == want.w[i], "word ", i);
+  };
+  check({{0, 0, 0, 0}}, 0, 0, {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}});
+  check({{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}}, 0xffffffff, 0xffffffff,
+        {{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}});
+  check({{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}}, 0xa4093822, 0x299f31d0,
+        {{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}});
+}
+
+TEST("kernels normal and mix_noise") {
+  const DrawKey keys[] = {
+      {0, 0, 0, 0}, {0x123456789abcdef0, 7, 99, 0xabcdef12345678}, {1, 255, 0xffffffff, 3}};
+  for (const Table* t : tables()) {
+    for (const DrawKey& key : keys) {
+      for (const int64_t n : kLengths) {
+        const Vec noise = reference::normal(key, n);
+        std::vector<float> got(n), z(n), target(n);
+        run_twice("normal", [&] { t->raw.normal(got.data(), key, n); }, {bytes(got)});
+        CHECK_CLOSE(relative(got, noise), 1e-6, t->isa, " n ", n);
+        const auto x0 = random<float>(n, 1);
+        run_twice("mix_noise",
+                  [&] { t->raw.mix_noise(z.data(), target.data(), x0.data(), 0.7f, 0.3f, -1, 1, key, n); },
+                  {bytes(z), bytes(target)});
+        Vec want_z(n), want_target(n);
+        for (int64_t i = 0; i < n; ++i) {
+          want_z[i] = 0.7f * static_cast<double>(x0[i]) + 0.3f * noise[i];
+          want_target[i] = noise[i] - x0[i];
+        }
+        CHECK_CLOSE(relative(z, want_z), 1e-6, t->isa, " n ", n);
+        CHECK_CLOSE(relative(target, want_target), 1e-6, t->isa, " n ", n);
+      }
+    }
+    constexpr int64_t n = 1 << 20;
+    std::vector<float> many(n);
+    t->raw.normal(many.data(), {42, 1, 2, 3}, n);
+    CHECK_CLOSE(relative(many, reference::normal({42, 1, 2, 3}, n)), 1e-6, t->isa);
+    double mean = 0, square = 0, fourth = 0;
+    for (const float x : many) {
+      mean += x;
+      square += static_cast<double>(x) * x;
+      fourth += static_cast<double>(x) * x * x * x;
+    }
+    CHECK_CLOSE(std::abs(mean / n), 0.005, t->isa);
+    CHECK_CLOSE(std::abs(square / n - 1), 0.007, t->isa);
+    CHECK_CLOSE(std::abs(fourth / n - 3), 0.05, t->isa);
+  }
+}
+
+TEST("kernels adamw") {
+  for (const Table* t : tables()) {
+    for (const int64_t n : kLengths) {
+      for (const int variant : {0, 1, 2, 3}) {
+        const bool with_ema = variant & 1, with_copy = variant & 2;
+        auto w = random<float>(n, 1), m = random<float>(n, 2, 0.01), v = random<float>(n, 3, 0.01),
+             ema = random<float>(n, 4);
+        for (float& x : v) x *= x;
+        Vec ww = wide(w), mm = wide(m), vv = wide(v), ee = wide(ema);
+        const Vec w_before = ww, e_before = ee;
+        std::vector<bf16> copy(n, to_bf16(NAN));
+        for (int step = 5; step < 8; ++step) {
+          const auto g = random<float>(n, 10 + step, 0.02);
+          kernels::AdamW o;
+          o.lr = 0.03;
+          o.beta1 = 0.9;
+          o.beta2 = 0.999;
+          o.eps = 1e-8;
+          o.weight_decay = 0.1;
+          o.correction1 = 1 - std::pow(0.9, step);
+          o.correction2 = 1 - std::pow(0.999, step);
+          o.grad_scale = 0.5f;
+          o.ema_decay = 0.99;
+          t->raw.adamw(w.data(), m.data(), v.data(), with_ema ? ema.data() : nullptr,
+                       with_copy ? copy.data() : nullptr, g.data(), n, o);
+          for (int64_t i = 0; i < n; ++i) {
+            const double grad = g[i] * 0.5;
+            mm[i] = 0.9 * mm[i] + 0.1 * grad;
+            vv[i] = 0.999 * vv[i] + 0.001 * grad * grad;
+            ww[i] = ww[i] * (1 - 0.03 * 0.1) -
+                    0.03 * (mm[i] / o.correction1) / (std::sqrt(vv[i] / o.correction2) + 1e-8);
+            if (with_ema) ee[i] = 0.99 * ee[i] + 0.01 * ww[i];
+          }
+        }
+        // The change, not the weight, is what must be right.
+        const auto change = [](const Vec& now, const Vec& before) {
+          Vec d(now.size());
+          for (size_t i = 0; i < d.size(); ++i) d[i] = now[i] - before[i];
+          return d;
+        };
+        CHECK_CLOSE(relative(change(wide(w), w_before), change(ww, w_before)), 2e-5, t->isa, " n ", n);
+        CHECK_CLOSE(relative(w, ww), 3e-7, t->isa, " n ", n);
+        CHECK_CLOSE(relative(m, mm), 1e-6, t->isa, " n ", n);
+        CHECK_CLOSE(relative(v, vv), 1e-6, t->isa, " n ", n);
+        CHECK_CLOSE(relative(ema, ee), 3e-7, t->isa, " n ", n);
+        for (int64_t i = 0; i < n; ++i) {
+          CHECK(with_copy ? copy[i].bits == to_bf16(w[i]).bits : std::isnan(to_float(copy[i])), t->isa, " n ",
+                n);
+        }
+      }
+    }
+  }
+}
+
+TEST("kernels dispatch") {
+  CHECK(kernels::cpu_named("generic") != nullptr);
+  CHECK(kernels::cpu_named("no such set") == nullptr);
+  for (const Table* t : tables()) {
+    CHECK(kernels::cpu_named(t->isa) == t, t->isa);
+    const auto* entries = reinterpret_cast<void* const*>(&t->f32);  // every entry of the table is filled
+    for (size_t i = 0; i < (sizeof t->f32 + sizeof t->b16 + sizeof t->mixed + sizeof t->raw) / sizeof(void*);
+         ++i) {
+      CHECK(entries[i] != nullptr, t->isa, " entry ", i);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace orch::test
