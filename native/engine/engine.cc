@@ -13,7 +13,8 @@ namespace orch {
 Engine::Engine(const EngineSpec& spec)
     : spec_(spec),
       table_(spec.model),
-      graph_(build_mmdit(spec.model, table_, spec.shape, {spec.compute, spec.residual, spec.training})),
+      graph_(build_mmdit(spec.model, table_, spec.shape,
+                         {spec.compute, spec.residual, spec.training, false, spec.recompute})),
       pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
   state_[static_cast<int>(State::Master)] = Buffer(bytes);

@@ -24,6 +24,7 @@ struct EngineSpec {
   DType residual;    ///< F32, or as compute
   int threads;
   bool training, ema;
+  Recompute recompute = Recompute::Nothing;
 };
 
 /// Rows of a batch with the draws that belong to them; `count` entries each, coefficients six times as many

@@ -69,8 +69,8 @@ CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>
   if (batch.count() != samples || target.size() != batch.z.size())
     throw Error("ERR_TENSOR_SHAPE", "A case must have exactly " + std::to_string(samples) +
                                         " samples and a target of the latent's shape");
-  auto built =
-      build_mmdit(spec_.model, table_, spec_.shape, {spec_.compute, spec_.residual, gradients, gradients});
+  auto built = build_mmdit(spec_.model, table_, spec_.shape,
+                           {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute});
   Lane lane(*built, spec_, cropped_.as<float>());
   Buffer gradient(gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   bind(lane, State::Master, gradient.as<float>());

@@ -53,7 +53,7 @@ void Graph::append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<
       for (Ref r : outputs)
         if (r) values_[r.index].requires_grad = true;
   }
-  nodes_.push_back({std::move(op), std::move(inputs), std::move(outputs)});
+  nodes_.push_back({std::move(op), std::move(inputs), std::move(outputs), recompute_level_});
 }
 
 void Graph::differentiate() {

@@ -88,8 +88,11 @@ class LambdaOp final : public Op {
 };
 
 struct Node {
-  std::unique_ptr<Op> op;
+  std::shared_ptr<const Op> op;
   std::vector<Ref> inputs, outputs;
+  /// From which level of recomputation on this node's outputs are not kept for the backward pass; 0: always
+  /// kept.
+  int recompute_level = 0;
 };
 
 class Graph;
@@ -129,6 +132,13 @@ class Graph {
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
   /// Appends the backward rules in reverse order. Rules append nodes, and register no rules.
   void differentiate();
+  /// Activation checkpointing, after differentiate() and before plan(): what nodes with 0 < recompute_level
+  /// <= level wrote is computed again, once, just before the backward pass first reads it. The same kernels
+  /// on the same operands give the same bits, so nothing but time and memory changes.
+  void recompute(int level);
+  /// The recompute_level of the nodes appended from now on.
+  void set_recompute_level(int level) { recompute_level_ = level; }
+  int recompute_level() const { return recompute_level_; }
 
   Value& operator[](Ref r) { return values_[r.index]; }
   const Value& operator[](Ref r) const { return values_[r.index]; }
@@ -155,6 +165,7 @@ class Graph {
   std::vector<std::function<void(Reverse&)>> tape_;
   Reverse reverse_{*this};
   size_t forward_nodes_ = 0;
+  int recompute_level_ = 0;
   size_t arena_bytes_ = 0;
   int attentions_ = 0;
 };

@@ -61,6 +61,7 @@ class Builder {
     out_.forward_flops = g_.forward_flops();
     if (options_.backward) {
       g_.differentiate();
+      g_.recompute(static_cast<int>(options_.recompute));
       if (wanted)
         for (Ref input : {z, context_in, pooled}) g_[g_.reverse().of(input)].keep = true;
     }
@@ -79,6 +80,25 @@ class Builder {
     return {parameter(name + ".weight", t_), parameter(name + ".bias", DType::F32)};
   }
 
+  /// Within its life, appended nodes are recomputed from this level on.
+  class Level {
+   public:
+    Level(graph::Graph& g, Recompute level) : graph_(g), before_(g.recompute_level()) {
+      g.set_recompute_level(static_cast<int>(level));
+    }
+    ~Level() { graph_.set_recompute_level(before_); }
+    Level(const Level&) = delete;
+
+   private:
+    graph::Graph& graph_;
+    int before_;
+  };
+
+  /// LayerNorm with chunk `first` of the modulation as shift and the next one as scale.
+  Ref norm(Ref x, Ref mod, int64_t first) {
+    const Level level(g_, Recompute::Norms);
+    return ops::layer_norm_modulate(g_, x, {mod, first}, {mod, first + 1}, shape_.samples, t_);
+  }
   /// Linear-SiLU-Linear, fp32 out.
   Ref embedder(const std::string& name, Ref in) {
     Ref y = ops::linear(g_, in, linear(name + ".mlp.0"), DType::F32);
@@ -102,9 +122,17 @@ class Builder {
   }
   /// x + gate * mlp(modulate(norm(x)))
   Ref feed_forward(const std::string& of, Ref x, Ref mod) {
-    Ref y = ops::layer_norm_modulate(g_, x, {mod, 3}, {mod, 4}, shape_.samples, t_);
-    y = ops::gelu(g_, ops::linear(g_, y, linear(of + ".mlp.fc1"), t_));
+    Ref y = norm(x, mod, 3);
+    {
+      const Level level(g_, Recompute::Mlp);
+      y = ops::linear(g_, y, linear(of + ".mlp.fc1"), t_);
+    }
+    {
+      const Level level(g_, Recompute::Norms);
+      y = ops::gelu(g_, y);
+    }
     y = ops::linear(g_, y, linear(of + ".mlp.fc2"), t_);
+    const Level block_output(g_, Recompute::Nothing);
     return ops::gate_residual(g_, x, y, {mod, 5}, shape_.samples);
   }
 
@@ -115,9 +143,10 @@ class Builder {
     const int64_t samples = shape_.samples;
 
     Ref xm = modulation(xb), cm = modulation(cb);
-    Ref cn = ops::layer_norm_modulate(g_, context, {cm, 0}, {cm, 1}, samples, t_);
-    Ref xn = ops::layer_norm_modulate(g_, x, {xm, 0}, {xm, 1}, samples, t_);
-    Ref xn2 = dual ? ops::layer_norm_modulate(g_, x, {xm, 6}, {xm, 7}, samples, t_) : Ref{};
+    const Level inside(g_, Recompute::Block);
+    Ref cn = norm(context, cm, 0);
+    Ref xn = norm(x, xm, 0);
+    Ref xn2 = dual ? norm(x, xm, 6) : Ref{};
 
     // The last block's text side gives keys and values only.
     auto attended = ops::joint_attention(

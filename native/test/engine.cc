@@ -114,6 +114,62 @@ TEST("memory plan: values that live at the same time do not overlap") {
     }
 }
 
+/// Loss and flat gradient of one random case.
+std::vector<float> case_gradient(const ModelSpec& spec, const ParameterTable& table, DType t, Recompute level,
+                                 size_t* arena) {
+  auto built = build_mmdit(spec, table, {2, 8, 6, 5}, {t, t, true, false, level});
+  *arena = built->graph.arena_bytes();
+  graph::Executor e(built->graph);
+  std::mt19937 random(21);
+  std::normal_distribution<float> normal(0, 0.1f);
+  const auto floats = [&](int64_t n, float scale) {
+    std::vector<float> v(static_cast<size_t>(n));
+    for (float& x : v) x = scale * normal(random);
+    return v;
+  };
+  auto weights = floats(table.length, 1), z = floats(2 * 4 * 8 * 6, 10), target = floats(2 * 4 * 8 * 6, 10);
+  auto positions = floats(12 * spec.hidden(), 5), context = floats(2 * 5 * 48, 10),
+       pooled = floats(2 * 32, 10);
+  std::vector<float> timestep{100, 800}, scale{0.5f, 0.5f}, gradient(weights.size() + 2, 0.0f);
+  std::vector<bf16> weights16, context16, pooled16;
+  for (float w : weights) weights16.push_back(to_bf16(w));
+  for (float c : context) context16.push_back(to_bf16(c));
+  for (float p : pooled) pooled16.push_back(to_bf16(p));
+  const bool half = t == DType::BF16;
+  void* inputs[kInputs] = {z.data(),
+                           timestep.data(),
+                           half ? static_cast<void*>(context16.data()) : context.data(),
+                           half ? static_cast<void*>(pooled16.data()) : pooled.data(),
+                           positions.data(),
+                           target.data(),
+                           scale.data()};
+  for (int64_t i = 0; i < kInputs; ++i) e.bind_input(i, inputs[i]);
+  e.bind_flat(weights.data(), weights16.data(), gradient.data());
+  e.run(nullptr, nullptr);
+  std::memcpy(&gradient[weights.size()], e.data(built->loss), 2 * sizeof(float));
+  return gradient;
+}
+
+TEST("activation checkpointing changes memory and no bit") {
+  for (bool dual : {false, true})
+    for (DType t : {DType::F32, DType::BF16}) {
+      const ModelSpec spec = small_model(dual);
+      const ParameterTable table(spec);
+      size_t most = 0;
+      const auto want = case_gradient(spec, table, t, Recompute::Nothing, &most);
+      size_t before = most;
+      for (Recompute level : {Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
+        size_t arena = 0;
+        const auto got = case_gradient(spec, table, t, level, &arena);
+        CHECK(std::memcmp(want.data(), got.data(), want.size() * sizeof(float)) == 0, name_of(t), " level ",
+              static_cast<int>(level));
+        CHECK(arena < before, name_of(t), " level ", static_cast<int>(level), ": ", arena, " bytes, before ",
+              before);
+        before = arena;
+      }
+    }
+}
+
 /// Weights away from their initial zeros, so that every path carries a gradient.
 void fill_weights(Engine& e) {
   std::mt19937 random(11);

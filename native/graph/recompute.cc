@@ -1,0 +1,81 @@
+// Activation checkpointing as a rewriting of the node list.
+#include <set>
+#include <unordered_map>
+
+#include "graph.h"
+
+namespace orch::graph {
+namespace {
+
+/// Rewrites the backward half of a node list.
+class Rewriter {
+ public:
+  Rewriter(Graph& g, const std::vector<Node>& nodes, size_t forward_nodes, int level)
+      : graph_(g), nodes_(nodes) {
+    for (size_t i = 0; i < forward_nodes; ++i) {
+      const bool dropped = nodes[i].recompute_level > 0 && nodes[i].recompute_level <= level;
+      for (Ref r : nodes[i].outputs)
+        if (r && dropped && !g[r].keep) writers_[r.index].push_back(i);
+    }
+  }
+
+  std::vector<Node> run(size_t forward_nodes) {
+    std::vector<Node> out(nodes_.begin(), nodes_.begin() + static_cast<int64_t>(forward_nodes));
+    for (size_t i = forward_nodes; i < nodes_.size(); ++i) {
+      Node n = nodes_[i];
+      for (Ref& r : n.inputs) r = available(r, out);
+      out.push_back(std::move(n));
+    }
+    return out;
+  }
+
+ private:
+  /// The value itself if it was kept, or its second computation, appended to `out` where it is first asked
+  /// for.
+  Ref available(Ref r, std::vector<Node>& out) {
+    if (!r || !writers_.contains(r.index)) return r;
+    if (auto again = again_.find(r.index); again != again_.end()) return again->second;
+    for (size_t writer : together(r)) {
+      Node n = nodes_[writer];
+      for (Ref& in : n.inputs) in = available(in, out);
+      for (Ref& o : n.outputs)
+        if (o && writers_.contains(o.index)) o = twin(o);
+      out.push_back(std::move(n));
+    }
+    return again_.at(r.index);
+  }
+  /// The writers of a value, and those of everything that they write: two streams' heads share q, k and v,
+  /// and a value is whole again only when all its writers have run.
+  std::set<size_t> together(Ref r) const {
+    std::set<size_t> all;
+    std::vector<int32_t> values{r.index};
+    while (!values.empty()) {
+      const int32_t value = values.back();
+      values.pop_back();
+      for (size_t writer : writers_.at(value))
+        if (all.insert(writer).second)
+          for (Ref o : nodes_[writer].outputs)
+            if (o && writers_.contains(o.index)) values.push_back(o.index);
+    }
+    return all;
+  }
+  Ref twin(Ref r) {
+    auto [it, fresh] = again_.try_emplace(r.index, Ref{});
+    if (fresh) it->second = graph_.activation(graph_[r].name, graph_[r].dtype, Shape(graph_[r].shape));
+    return it->second;
+  }
+
+  Graph& graph_;
+  const std::vector<Node>& nodes_;
+  std::unordered_map<int32_t, std::vector<size_t>> writers_;  // of dropped values
+  std::unordered_map<int32_t, Ref> again_;
+};
+
+}  // namespace
+
+void Graph::recompute(int level) {
+  if (level <= 0) return;
+  nodes_ = Rewriter(*this, nodes_, forward_nodes_, level).run(forward_nodes_);
+}
+
+}  // namespace orch::graph
