@@ -8,7 +8,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-const program = buildProgram();
+const name = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? null;
+const program = await buildProgram(name);
 try {
   await program.parseAsync(process.argv);
 } catch (error) {

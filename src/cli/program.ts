@@ -1,16 +1,27 @@
-/** The command line's table of contents: one file per command. */
+/** The command line's table of contents: one file per command, loaded when it is asked for. */
 import { Command } from 'commander';
-import * as checkpoint from './commands/checkpoint.js';
-import * as config from './commands/config.js';
-import * as coordinator from './commands/coordinator.js';
-import * as dataset from './commands/dataset.js';
-import * as doctor from './commands/doctor.js';
-import * as launch from './commands/launch.js';
-import * as model from './commands/model.js';
-import * as worker from './commands/worker.js';
 import { version } from './version.js';
 
-export function buildProgram(): Command {
+interface CommandFile {
+  register(program: Command): void;
+}
+
+/** In the order of --help. */
+const COMMANDS: Record<string, () => Promise<CommandFile>> = {
+  doctor: () => import('./commands/doctor.js'),
+  config: () => import('./commands/config.js'),
+  dataset: () => import('./commands/dataset.js'),
+  launch: () => import('./commands/launch.js'),
+  sample: () => import('./commands/sample.js'),
+  evaluate: () => import('./commands/evaluate.js'),
+  checkpoint: () => import('./commands/checkpoint.js'),
+  model: () => import('./commands/model.js'),
+  coordinator: () => import('./commands/coordinator.js'),
+  worker: () => import('./commands/worker.js'),
+};
+
+/** @param name The only command that is needed, so that no other's modules are loaded; null or an unknown name loads all. */
+export async function buildProgram(name: string | null = null): Promise<Command> {
   const program = new Command('orchestrator')
     .description('Train Stable-Diffusion-3-class models, bit-reproducibly, on any number of nodes.')
     .version(version())
@@ -20,20 +31,14 @@ export function buildProgram(): Command {
     .configureOutput({
       outputError: (text, write) => write(text.replace(/^error: /, 'error ERR_USAGE: ')),
     })
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false });
-  config.register(program);
-  dataset.register(program);
-  doctor.register(program);
-  checkpoint.register(program);
-  model.register(program);
-  launch.register(program);
-  coordinator.register(program);
-  worker.register(program);
+    .configureHelp({ showGlobalOptions: true });
+  const known = name !== null && Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
+  for (const file of await Promise.all(known.map((load) => load()))) file.register(program);
   useThrowingExits(program);
   return program;
 }
 
-/** Commander ends the process by itself unless told to throw; subcommands made with command() copy this, added ones do not. */
+/** Commander ends the process by itself unless told to throw. */
 function useThrowingExits(command: Command): void {
   command.exitOverride();
   for (const child of command.commands) useThrowingExits(child);

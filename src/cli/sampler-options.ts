@@ -44,8 +44,12 @@ export function positiveInteger(text: string): number {
   return Number(text);
 }
 
-/** A seed in [0, 2^64). */
-export function parseSeed(text: string): bigint {
+/** `--seed`, a bigint in [0, 2^64). Its default has words of its own, because commander cannot print a bigint. */
+export function seedOption(description: string): Option {
+  return new Option('--seed <n>', description).argParser(parseSeed).default(0n, '0');
+}
+
+function parseSeed(text: string): bigint {
   if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 1n << 64n) {
     throw new InvalidArgumentError('Expected a whole number from 0 to 2^64 - 1.');
   }

@@ -8,7 +8,7 @@ import { metricsPage } from './metrics-page.js';
 export async function generatedFiles(): Promise<Map<string, string>> {
   return new Map([
     ['configs/schema.json', configSchemaJson()],
-    ['docs/reference/cli.md', cliPage(buildProgram())],
+    ['docs/reference/cli.md', cliPage(await buildProgram())],
     ['docs/reference/config.md', configPage()],
     ['docs/reference/errors.md', errorsPage()],
     ['docs/reference/metrics.md', await metricsPage()],

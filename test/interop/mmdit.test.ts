@@ -62,7 +62,7 @@ async function evaluate(name: string, precision: string): Promise<Tensors> {
       `${FIXTURES}${name}.case.safetensors`,
     ];
     const argv = ['model', 'eval', ...files, '--out', out, '--grads', '--precision', precision];
-    await buildProgram().parseAsync(argv, { from: 'user' });
+    await (await buildProgram()).parseAsync(argv, { from: 'user' });
   } finally {
     write.mockRestore();
   }
@@ -163,7 +163,7 @@ describe('without --grads', () => {
       '--case',
       `${FIXTURES}${name}.case.safetensors`,
     ];
-    await buildProgram().parseAsync(['model', 'eval', ...files, '--out', out], { from: 'user' });
+    await (await buildProgram()).parseAsync(['model', 'eval', ...files, '--out', out], { from: 'user' });
     write.mockRestore();
     const { tensors } = await readTensors(out);
     expect([...tensors.keys()].sort()).toEqual(['loss', 'velocity']);

@@ -6,10 +6,10 @@ import { openShapesModel } from '../../sampling/shapes-model.js';
 import { Progress } from '../progress.js';
 import {
   inferenceOptions,
-  parseSeed,
   positiveInteger,
   type SamplerOptions,
   samplerOptions,
+  seedOption,
 } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
@@ -25,7 +25,7 @@ export function register(program: Command): void {
       "score a trained model of the shapes world by GenEval's categories, beside the level of chance",
     )
     .option('--count <n>', 'pictures of each category', positiveInteger, 64)
-    .option('--seed <n>', 'seed of the prompts and of the initial noise', parseSeed, 0n)
+    .addOption(seedOption('seed of the prompts and of the initial noise'))
     .option('--grid <png>', 'also write the first eight pictures of each category')
     .option('--json', 'print JSON');
   samplerOptions(command).action(evaluate);

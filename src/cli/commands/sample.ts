@@ -7,10 +7,10 @@ import { openShapesModel } from '../../sampling/shapes-model.js';
 import { Progress } from '../progress.js';
 import {
   inferenceOptions,
-  parseSeed,
   positiveInteger,
   type SamplerOptions,
   samplerOptions,
+  seedOption,
 } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
@@ -29,7 +29,7 @@ export function register(program: Command): void {
     .option('--prompts <file>', 'text file with one prompt a line; empty lines and lines with # are skipped')
     .option('--repeat <n>', 'pictures of each prompt', positiveInteger, 1)
     .option('--columns <n>', 'pictures a row', positiveInteger)
-    .option('--seed <n>', 'seed of the initial noise', parseSeed, 0n)
+    .addOption(seedOption('seed of the initial noise'))
     .requiredOption('--out <png>', 'the picture to write');
   samplerOptions(command).action(sample);
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { buildProgram } from '../../../src/cli/program.js';
 import { leafCommands } from '../../../src/reference/cli-page.js';
 
-const leaves = [...leafCommands(buildProgram(), [])].map(({ command, path }) => ({
+const leaves = [...leafCommands(await buildProgram(), [])].map(({ command, path }) => ({
   command,
   name: path.slice(1).join(' '),
 }));
