@@ -37,7 +37,6 @@ export const ERRORS = {
   ERR_PORT: 'An address cannot be listened on.',
   ERR_RUN_DIR: 'The run folder cannot be used: not writable, or it belongs to another run.',
   ERR_RUN_LOCKED: 'Another process is running in the same run folder.',
-  ERR_NODES: 'The number of nodes does not fit the batch.',
   ERR_TOKEN: 'A worker did not present the token of the run.',
   ERR_PROTOCOL:
     'Two processes of a run do not speak the same version of the protocol, or one broke its order.',

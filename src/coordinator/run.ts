@@ -68,7 +68,7 @@ export function checkNodes(config: Config, nodes: number): void {
   if (nodes <= slots) return;
   const { global, micro } = config.batch;
   throw new OrchestratorError(
-    'ERR_NODES',
+    'ERR_USAGE',
     `${nodes} nodes cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro})`,
     { hint: `Use at most ${slots} nodes, or a smaller batch.micro.` },
   );

@@ -1,0 +1,114 @@
+/** A run of the compiled program, watched from outside. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const CONFIG = 'test/integration/training.yaml';
+
+export interface Outcome {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  output: string;
+}
+
+export class Launched {
+  readonly process: ChildProcess;
+  readonly outcome: Promise<Outcome>;
+  output = '';
+
+  constructor(
+    readonly runDir: string,
+    nodes: number,
+    ...more: string[]
+  ) {
+    const command = [
+      'dist/cli/main.js',
+      'launch',
+      CONFIG,
+      '--nodes',
+      String(nodes),
+      '--run-dir',
+      runDir,
+      ...more,
+    ];
+    this.process = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      stream?.setEncoding('utf8');
+      stream?.on('data', (text: string) => {
+        this.output += text;
+      });
+    }
+    this.outcome = new Promise((resolve) => {
+      this.process.once('close', (code, signal) => resolve({ code, signal, output: this.output }));
+    });
+  }
+
+  /** Resolves when the output has this text. */
+  async says(text: string): Promise<void> {
+    while (!this.output.includes(text)) {
+      if (this.process.exitCode !== null) throw new Error(`ended without saying "${text}":\n${this.output}`);
+      await sleep(5);
+    }
+  }
+
+  /** Workers by rank, from the journal's last generation. */
+  workers(): number[] {
+    const lines = readLines(join(this.runDir, 'journal.jsonl'));
+    const [formed] = lines.filter((line) => Array.isArray(line.workers)).slice(-1) as {
+      workers: { pid: number }[];
+    }[];
+    return (formed?.workers ?? []).map(({ pid }) => pid);
+  }
+
+  coordinator(): number {
+    return (JSON.parse(readFileSync(join(this.runDir, 'lock'), 'utf8')) as { pid: number }).pid;
+  }
+}
+
+/** Runs to the end. */
+export function launch(runDir: string, nodes: number, ...more: string[]): Promise<Outcome> {
+  return new Launched(runDir, nodes, ...more).outcome;
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  // A zombie whose parent has not looked yet is dead.
+  const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, 'utf8') : '';
+  return !/\) Z /.test(stat);
+}
+
+export async function allDead(pids: readonly number[], withinMs: number): Promise<boolean> {
+  const end = Date.now() + withinMs;
+  while (pids.some(isAlive) && Date.now() < end) await sleep(10);
+  return !pids.some(isAlive);
+}
+
+export function readLines(path: string): Record<string, unknown>[] {
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+/** What the promise is about: losses, validation and ledger of every step, and the bits of the final state. */
+export function fingerprint(runDir: string, step: number): Record<string, unknown> {
+  const metrics = readLines(join(runDir, 'metrics.jsonl'));
+  const checkpoint = join(runDir, 'checkpoints', `step-${String(step).padStart(8, '0')}`);
+  const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+  return {
+    losses: metrics
+      .filter(({ type }) => type === 'step')
+      .map(({ step, loss, gradient_norm }) => [step, loss, gradient_norm]),
+    validation: metrics.filter(({ type }) => type === 'validation'),
+    ledger: readLines(join(runDir, 'ledger.jsonl')),
+    model: sha256(join(checkpoint, 'model.safetensors')),
+    ema: sha256(join(checkpoint, 'ema.safetensors')),
+    optimizer: sha256(join(checkpoint, 'optimizer.safetensors')),
+  };
+}

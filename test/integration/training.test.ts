@@ -1,0 +1,252 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { allDead, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
+
+const STEPS = 24;
+const folder = mkdtempSync(join(tmpdir(), 'training-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let reference: Record<string, unknown>;
+
+beforeAll(async () => {
+  const runDir = join(folder, 'one');
+  expect(await launch(runDir, 1)).toMatchObject({ code: 0 });
+  reference = fingerprint(runDir, STEPS);
+  expect(reference.losses).toHaveLength(STEPS);
+  expect(reference.ledger).toHaveLength(STEPS);
+  expect(reference.validation).toHaveLength(3);
+});
+
+describe('the promise', () => {
+  test.each([2, 3, 4])('%i workers: the losses, the ledger and the weights of one', async (nodes) => {
+    const runDir = join(folder, `of-${nodes}`);
+    expect(await launch(runDir, nodes)).toMatchObject({ code: 0 });
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+  });
+
+  test('another seed is another run', async () => {
+    const runDir = join(folder, 'seed');
+    await launch(runDir, 2, '--set', 'seed=8');
+    const other = fingerprint(runDir, STEPS);
+    for (const key of ['losses', 'ledger', 'model']) expect(other[key]).not.toEqual(reference[key]);
+  });
+
+  test('stopped by SIGINT, by SIGTERM and by kill -9 of all, and resumed with other numbers of workers', async () => {
+    const runDir = join(folder, 'stopped');
+
+    const first = new Launched(runDir, 2);
+    await first.says(`step 3/${STEPS}`);
+    first.process.kill('SIGINT');
+    expect(await first.outcome).toMatchObject({ code: 130 });
+    expect(first.output).toContain('finishing the step and writing a checkpoint');
+
+    const second = new Launched(runDir, 3);
+    await second.says('resuming from');
+    await second.says('validation at step 8');
+    second.process.kill('SIGTERM');
+    expect(await second.outcome).toMatchObject({ code: 143 });
+
+    const third = new Launched(runDir, 4);
+    await third.says(`step 17/${STEPS}`);
+    const victims = [third.process.pid as number, third.coordinator(), ...third.workers()];
+    for (const pid of victims) process.kill(pid, 'SIGKILL');
+    await third.outcome;
+    expect(await allDead(victims, 2_000)).toBe(true);
+
+    const last = await launch(runDir, 1);
+    expect(last).toMatchObject({ code: 0 });
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+    expect(readdirSync(runDir).sort()).toEqual([
+      'checkpoints',
+      'config.yaml',
+      'journal.jsonl',
+      'ledger.jsonl',
+      'metrics.jsonl',
+      'run.log',
+    ]);
+    // The generation rises with every start.
+    const generations = readLines(join(runDir, 'journal.jsonl')).filter(({ workers }) => workers);
+    expect(generations.map(({ generation }) => generation)).toEqual([1, 2, 3, 4]);
+  });
+
+  test('a run that is done does nothing more', async () => {
+    expect(await launch(join(folder, 'one'), 2)).toMatchObject({
+      code: 0,
+      output: expect.stringContaining(`All ${STEPS} steps are done`),
+    });
+    expect(fingerprint(join(folder, 'one'), STEPS)).toEqual(reference);
+  });
+});
+
+describe('deaths', () => {
+  const long = [
+    '--set',
+    'schedule.steps=100000',
+    '--set',
+    'validation.every=0',
+    '--set',
+    'checkpoint.every=0',
+  ];
+
+  test('a killed worker ends the run within 5 s, with its rank and pid and without orphans', async () => {
+    const run = new Launched(join(folder, 'killed'), 3, ...long);
+    await run.says('step 5/');
+    const pids = [run.coordinator(), ...run.workers()];
+    const victim = pids[2] as number;
+    const started = Date.now();
+    process.kill(victim, 'SIGKILL');
+    const { code, output } = await run.outcome;
+    expect(Date.now() - started).toBeLessThan(5_000);
+    expect(code).toBe(1);
+    expect(output).toMatch(new RegExp(`ERR_WORKER_LOST: Lost rank 1 \\(pid ${victim} on .*\\) at step \\d+`));
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test('a frozen worker is found dead by its silence; a short pause is not death', async () => {
+    const run = new Launched(join(folder, 'frozen'), 2, ...long);
+    await run.says('step 5/');
+    const pids = [run.coordinator(), ...run.workers()];
+    const victim = pids[1] as number;
+    process.kill(victim, 'SIGSTOP');
+    await sleep(1_500);
+    process.kill(victim, 'SIGCONT');
+    const steps = (run.output.match(/^step /gm) ?? []).length;
+    await run.says(`step ${steps + 3}/`);
+    process.kill(victim, 'SIGSTOP');
+    const started = Date.now();
+    const { code, output } = await run.outcome;
+    expect(Date.now() - started).toBeLessThan(8_000);
+    expect(code).toBe(1);
+    expect(output).toMatch(/Lost rank 0 .*no sign of life for 3\.\d s/);
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test('a killed coordinator ends everything', async () => {
+    const run = new Launched(join(folder, 'headless'), 2, ...long);
+    await run.says('step 5/');
+    const pids = [run.coordinator(), ...run.workers()];
+    process.kill(pids[0] as number, 'SIGKILL');
+    const started = Date.now();
+    const { code, output } = await run.outcome;
+    expect(Date.now() - started).toBeLessThan(5_000);
+    expect(code).toBe(1);
+    expect(output).toContain('ERR_COORDINATOR_LOST');
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test('without its launcher the run saves its state and ends', async () => {
+    const runDir = join(folder, 'alone');
+    const run = new Launched(runDir, 2, ...long);
+    await run.says('step 5/');
+    const pids = [run.coordinator(), ...run.workers()];
+    run.process.kill('SIGKILL');
+    expect(await allDead(pids, 10_000)).toBe(true);
+    expect(readdirSync(join(runDir, 'checkpoints'))).toHaveLength(1);
+  });
+
+  test('a second signal ends the run at once', async () => {
+    const run = new Launched(join(folder, 'twice'), 2, ...long);
+    await run.says('step 5/');
+    const pids = [run.coordinator(), ...run.workers()];
+    process.kill(pids[0] as number, 'SIGSTOP'); // so that the orderly stop cannot be quicker
+    run.process.kill('SIGINT');
+    await sleep(200);
+    run.process.kill('SIGINT');
+    const started = Date.now();
+    expect(await run.outcome).toMatchObject({ code: 130 });
+    expect(Date.now() - started).toBeLessThan(1_000);
+    expect(await allDead(pids, 1_000)).toBe(true);
+  });
+});
+
+describe('refusals', () => {
+  test('a worker with a wrong token', async () => {
+    const run = new Launched(join(folder, 'token'), 2, '--set', 'schedule.steps=100000');
+    await run.says('step 2/');
+    const address = coordinatorOf(run.workers()[0] as number);
+    const { status, stderr } = spawnSync(process.execPath, ['dist/cli/main.js', 'worker'], {
+      encoding: 'utf8',
+      env: { ...process.env, ORCHESTRATOR_COORDINATOR: address, ORCHESTRATOR_TOKEN: 'guess' },
+    });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^error ERR_TOKEN: The coordinator at 127\.0\.0\.1:\d+ refused the join token/);
+    await run.says('wrong join token');
+    run.process.kill('SIGTERM');
+    expect(await run.outcome).toMatchObject({ code: 143 });
+  });
+
+  test('a second run in the same folder', async () => {
+    const runDir = join(folder, 'shared');
+    const run = new Launched(runDir, 1, '--set', 'schedule.steps=100000');
+    await run.says('step 2/');
+    expect(await launch(runDir, 1)).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('ERR_RUN_LOCKED'),
+    });
+    run.process.kill('SIGTERM');
+    expect(await run.outcome).toMatchObject({ code: 143 });
+  });
+
+  test('a new run where checkpoints lie', async () => {
+    const { code, output } = await launch(join(folder, 'one'), 1, '--resume', 'never');
+    expect(code).toBe(1);
+    expect(output).toMatch(/ERR_RUN_DIR: .* holds checkpoints up to step 24/);
+    expect(fingerprint(join(folder, 'one'), STEPS)).toEqual(reference);
+  });
+
+  test('a checkpoint of another model', async () => {
+    const { code, output } = await launch(
+      join(folder, 'other'),
+      2,
+      ...['--resume', join(folder, 'one'), '--set', 'model.depth=3'],
+    );
+    expect(code).toBe(1);
+    expect(output).toMatch(/ERR_CHECKPOINT_MISMATCH: .* is of another model/);
+  });
+
+  test('a gradient that is not finite', async () => {
+    const { code, output } = await launch(
+      join(folder, 'nan'),
+      2,
+      ...['--set', 'optimizer.lr=1.0e+30', '--set', 'schedule.warmup=0'],
+    );
+    expect(code).toBe(1);
+    expect(output).toMatch(
+      /ERR_NON_FINITE: Step 2 was refused: NaN or infinity in the gradient of rank 0 \(pid \d+ on .*\), slot 0, samples [\d ]+, first in \w+/,
+    );
+    expect(readLines(join(folder, 'nan', 'ledger.jsonl'))).toHaveLength(1);
+  });
+
+  test('more workers than slots, a port in use, a folder that is a file', async () => {
+    expect(await launch(join(folder, 'many'), 6)).toMatchObject({
+      code: 2,
+      output: expect.stringContaining('6 nodes cannot share 5 slots (batch.global 20 / batch.micro 4)'),
+    });
+
+    const server = createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => server.once('listening', resolve));
+    const { port } = server.address() as { port: number };
+    const taken = await launch(join(folder, 'port'), 1, '--set', `telemetry.metrics_port=${port}`);
+    server.close();
+    expect(taken.code).toBe(1);
+    expect(taken.output).toContain(`ERR_PORT: Cannot serve metrics on 127.0.0.1:${port}: the port is in use`);
+
+    writeFileSync(join(folder, 'file'), '');
+    expect(await launch(join(folder, 'file', 'run'), 1)).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('ERR_RUN_DIR'),
+    });
+  });
+});
+
+/** The coordinator's address, which a worker has in its environment. */
+function coordinatorOf(pid: number): string {
+  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  const name = 'ORCHESTRATOR_COORDINATOR=';
+  return environment.find((text) => text.startsWith(name))?.slice(name.length) ?? '';
+}
