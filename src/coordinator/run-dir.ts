@@ -1,6 +1,6 @@
 /** The run's folder: what is in it, and how it is put in order before a run begins or goes on. */
 import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { CHECKPOINTS, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
 import { listCheckpoints, recoverStore, setAsideLater } from '../checkpoint/retention.js';
@@ -47,7 +47,9 @@ async function arrange(path: string, resume: string, config: Config): Promise<Om
   const checkpoints = join(path, CHECKPOINTS);
   const notes = await recoverStore(checkpoints);
   const found = await resolveResume(resume, path);
-  if (found === null) await refuseToOverwrite(path, checkpoints);
+  // A checkpoint from elsewhere begins a run of its own, as none does.
+  const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
+  if (!own) await refuseToOverwrite(path, checkpoints);
   for (const { reason } of found?.damaged ?? []) notes.push(`damaged checkpoint, not used: ${reason}`);
   const step = found?.manifest.step ?? 0;
   if (found !== null) {
