@@ -5,7 +5,7 @@ import { canonicalHash } from '../cluster/hash.js';
 import type { FromCoordinator, Prepared, Ready } from '../cluster/proto.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { canonicalJson } from '../config/value.js';
-import { EXIT, OrchestratorError } from '../errors.js';
+import { EXIT, type OrchestratorError } from '../errors.js';
 import { plainConsole, wantsColour } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
@@ -14,6 +14,7 @@ import { Recorder, type RunHeader, type Sink } from '../telemetry/record.js';
 import { LiveTable } from '../telemetry/table.js';
 import { learningRate } from '../worker/schedule.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
+import { checkNodes } from './nodes.js';
 import { openRunDir, type RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { type Action, type Event, RunState } from './state.js';
@@ -60,18 +61,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     dir.unlock();
     throw error;
   }
-}
-
-/** A worker without a slot would only wait. */
-export function checkNodes(config: Config, nodes: number): void {
-  const slots = slotCount(config);
-  if (nodes <= slots) return;
-  const { global, micro } = config.batch;
-  throw new OrchestratorError(
-    'ERR_USAGE',
-    `${nodes} nodes cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro})`,
-    { hint: `Use at most ${slots} nodes, or a smaller batch.micro.` },
-  );
 }
 
 function headerOf({ config, nodes, runDir }: CoordinatorOptions): RunHeader {

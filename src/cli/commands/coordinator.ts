@@ -1,7 +1,6 @@
 /** `orchestrator coordinator`: the process that decides. `launch` starts it. */
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
-import { startCoordinator } from '../../coordinator/run.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/commands.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/local.js';
@@ -28,6 +27,7 @@ export function register(program: Command): void {
     .addOption(setOption())
     .action(async (configPath: string, options: CoordinatorCommandOptions) => {
       outliveReaders();
+      const { startCoordinator } = await import('../../coordinator/run.js');
       const run = await startCoordinator({
         config: loadConfig(configPath, options.set),
         nodes: options.nodes,

@@ -2,8 +2,7 @@
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config/load.js';
-import { checkNodes } from '../../coordinator/run.js';
-import { dryRun } from '../../launch/dry-run.js';
+import { checkNodes } from '../../coordinator/nodes.js';
 import { launchLocal } from '../../launch/local.js';
 import { setOption } from '../options.js';
 
@@ -35,8 +34,12 @@ export function register(program: Command): void {
         resume: options.resume,
         overrides: options.set,
       };
-      if (options.dryRun) process.stdout.write(await dryRun(plan, config));
-      else process.exitCode = await launchLocal(plan);
+      if (options.dryRun) {
+        const { dryRun } = await import('../../launch/dry-run.js');
+        process.stdout.write(await dryRun(plan, config));
+      } else {
+        process.exitCode = await launchLocal(plan);
+      }
     });
 }
 

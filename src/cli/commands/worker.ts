@@ -2,7 +2,6 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { ENVIRONMENT } from '../../launch/commands.js';
-import { runWorker } from '../../worker/run.js';
 import { requireVariable } from './coordinator.js';
 
 export function register(program: Command): void {
@@ -12,6 +11,7 @@ export function register(program: Command): void {
     .action(async () => {
       // The launcher may die before its workers; what they would print then goes nowhere.
       for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+      const { runWorker } = await import('../../worker/run.js');
       const exitCode = await runWorker({
         coordinator: requireVariable(ENVIRONMENT.coordinator),
         token: requireVariable(ENVIRONMENT.token),
