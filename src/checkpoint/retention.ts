@@ -1,6 +1,6 @@
 /** Which checkpoints stay. */
 import { readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, reasonOf, syncFolder, uniqueSuffix } from './io.js';
 import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
@@ -54,7 +54,7 @@ export async function retainCheckpoints(root: string, keep: number, newest: stri
 
 /** Renames first, so that a folder under a final name is never half gone. */
 async function removeCheckpoint(root: string, path: string): Promise<void> {
-  const doomed = join(root, `${PARTIAL}${path.slice(root.length + 1)}-${uniqueSuffix()}`);
+  const doomed = join(root, `${PARTIAL}${basename(path)}-${uniqueSuffix()}`);
   await rename(path, doomed);
   await syncFolder(root);
   await rm(doomed, { recursive: true, force: true });

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, statfs } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { describeModel, expectedTensors, OFFICIAL_PREFIX, POS_EMBED } from '../model/tensors.js';
 import { officialName, parameterViews } from '../model/weights.js';
@@ -189,10 +189,7 @@ async function publish(root: string, partial: string, final: string): Promise<vo
     await rename(partial, final);
   } catch (error) {
     if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
-    aside = join(
-      root,
-      `${REPLACED}${checkpointName(stepOfName(final.slice(root.length + 1)) ?? 0)}-${uniqueSuffix()}`,
-    );
+    aside = join(root, `${REPLACED}${basename(final)}-${uniqueSuffix()}`);
     await rename(final, aside);
     await rename(partial, final);
   }
@@ -273,7 +270,7 @@ export async function openCheckpoint(path: string): Promise<CheckpointManifest> 
     }
     throw error;
   }
-  const step = stepOfName(resolve(path).split('/').at(-1) ?? '');
+  const step = stepOfName(basename(resolve(path)));
   if (step !== null && step !== manifest.step) {
     throw damaged(join(path, MANIFEST), `is of step ${manifest.step}; the folder's name says ${step}`);
   }
