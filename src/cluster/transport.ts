@@ -3,10 +3,15 @@ import {
   type ChannelCredentials,
   type ChannelOptions,
   credentials,
+  logVerbosity,
   Server,
   ServerCredentials,
+  setLogVerbosity,
 } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
+
+// grpc-js writes its own lines to stderr; what matters arrives as errors.
+if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE);
 
 /** Largest message of the control plane. A Prepared of 4,096 samples takes about 100 KB. */
 const CONTROL_MESSAGE_BYTES = 16 * 1024 * 1024;

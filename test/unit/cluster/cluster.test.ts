@@ -1,0 +1,54 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { canonicalHash, hashArray } from '../../../src/cluster/hash.js';
+import {
+  bind,
+  controlOptions,
+  createServer,
+  isLoopback,
+  splitAddress,
+} from '../../../src/cluster/transport.js';
+
+describe('addresses', () => {
+  test('only loopback is plaintext', async () => {
+    expect(['127.0.0.1', '127.8.9.1', 'localhost', '::1', '[::1]'].map(isLoopback)).toEqual(
+      Array(5).fill(true),
+    );
+    expect(['0.0.0.0', '10.0.0.1', '127.0.0.1.example.org', '::'].map(isLoopback)).toEqual(
+      Array(4).fill(false),
+    );
+    await expect(bind(createServer(controlOptions), '0.0.0.0:0')).rejects.toThrow('not on loopback');
+  });
+
+  test('a port in use is named', async () => {
+    const server = createServer(controlOptions);
+    const address = await bind(server, '127.0.0.1:0');
+    await expect(bind(createServer(controlOptions), address)).rejects.toThrow(`Address ${address} is in use`);
+    server.forceShutdown();
+  });
+
+  test('host:port and nothing else', () => {
+    expect(splitAddress('[::1]:80')).toEqual({ host: '[::1]', port: 80 });
+    for (const bad of ['127.0.0.1', 'a:b', '::1', 'x:99999', ''])
+      expect(() => splitAddress(bad)).toThrow(/host:port/);
+  });
+});
+
+describe('hashes', () => {
+  test('of equal values are equal, whatever the order of keys', () => {
+    expect(canonicalHash({ a: 1, b: [{ d: 2, c: 3 }] })).toBe(canonicalHash({ b: [{ c: 3, d: 2 }], a: 1 }));
+    expect(canonicalHash({ a: 1 })).not.toBe(canonicalHash({ a: 2 }));
+    expect(canonicalHash(['b', 'a'])).not.toBe(canonicalHash(['a', 'b']));
+  });
+
+  test('of an array is that of its bytes', async () => {
+    const array = Float32Array.from({ length: 700_001 }, (_, i) => Math.sin(i)).subarray(1);
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    expect(await hashArray(array)).toBe(createHash('sha256').update(bytes).digest('hex'));
+  });
+});
+
+test('the generated types are those of proto/cluster.proto', () => {
+  execFileSync('bash', ['scripts/generate-proto.sh', '--check']);
+});

@@ -1,0 +1,157 @@
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import type { Prepared, Validated } from '../../../src/cluster/proto.js';
+import {
+  attentionSummary,
+  slotSamples,
+  stepLoss,
+  validationSummary,
+} from '../../../src/coordinator/combine.js';
+import { JsonlFile } from '../../../src/coordinator/jsonl.js';
+import { lockFile } from '../../../src/coordinator/lock.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'records-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe('lines', () => {
+  const upTo = (step: number) => (line: Record<string, unknown>) => (line.step as number) <= step;
+
+  test('are cut back to a step, and half a line goes', () => {
+    const path = join(folder, 'ledger.jsonl');
+    const file = new JsonlFile(path);
+    for (let step = 1; step <= 5; step++) file.append({ step, note: 'ä'.repeat(step) });
+    appendFileSync(path, '{"step": 6, "no');
+    expect(file.cutBack(upTo(9))).toBe(5);
+    expect(file.cutBack(upTo(3))).toBe(3);
+    file.append({ step: 4 });
+    file.sync();
+    file.close();
+    expect(readFileSync(path, 'utf8')).toBe(
+      '{"step":1,"note":"ä"}\n{"step":2,"note":"ää"}\n{"step":3,"note":"äää"}\n{"step":4}\n',
+    );
+  });
+
+  test('longer than a read are read whole', () => {
+    const path = join(folder, 'long.jsonl');
+    const file = new JsonlFile(path);
+    for (const step of [1, 2]) file.append({ step, note: 'x'.repeat(3_000_000) });
+    expect(file.cutBack(upTo(1))).toBe(1);
+    expect(readFileSync(path).length).toBeGreaterThan(3_000_000);
+    file.close();
+  });
+
+  test('what is no line at all is cut', () => {
+    const path = join(folder, 'garbage.jsonl');
+    writeFileSync(path, '{"step":1}\ngarbage\n{"step":2}\n');
+    const file = new JsonlFile(path);
+    expect(file.cutBack(upTo(9))).toBe(1);
+    expect(readFileSync(path, 'utf8')).toBe('{"step":1}\n');
+    file.close();
+  });
+
+  test('a full disk is an error that names the file', () => {
+    const file = new JsonlFile('/dev/full');
+    expect(() => file.append({ step: 1 })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_FILE_WRITE',
+        message: expect.stringContaining('Cannot write to /dev/full: ENOSPC'),
+      }),
+    );
+    file.close();
+  });
+});
+
+describe('the lock of a run folder', () => {
+  test('is held by one, and free again afterwards', () => {
+    const path = join(folder, 'lock');
+    const unlock = lockFile(path);
+    expect(() => lockFile(path)).toThrow(`${path} is held by process ${process.pid}`);
+    unlock();
+    lockFile(path)();
+  });
+
+  test('of a dead process, of a recycled pid and of a torn write is taken over', () => {
+    const path = join(folder, 'stale');
+    const stale = [
+      { pid: 2 ** 22 + 1, started: '1' },
+      { pid: process.pid, started: '1' },
+    ].map((owner) => JSON.stringify(owner));
+    for (const text of [...stale, '{"pid": 1']) {
+      writeFileSync(path, text);
+      lockFile(path)();
+    }
+  });
+});
+
+const answer = (slots: { slot: number; losses: number[] }[], attention: Prepared['attention'] = []) =>
+  ({
+    slots: slots.map((slot) => ({ ...slot, times: [], samples: [slot.slot] })),
+    attention,
+  }) as unknown as Prepared;
+
+describe('combining', () => {
+  test('the loss does not depend on who computed which slot', () => {
+    const slots = Array.from({ length: 7 }, (_, slot) => ({
+      slot,
+      losses: [0.1 * slot, 1e9 / (slot + 1), 1 / 3],
+    }));
+    const one = stepLoss([answer(slots)]);
+    for (let cut = 1; cut < 7; cut++) {
+      expect(stepLoss([answer(slots.slice(cut)), answer(slots.slice(0, cut))])).toBe(one);
+    }
+    expect(slotSamples([answer(slots.slice(3)), answer(slots.slice(0, 3))])).toEqual([
+      [0],
+      [1],
+      [2],
+      [3],
+      [4],
+      [5],
+      [6],
+    ]);
+  });
+
+  test('attention: the largest logit of all, the mean entropy by slots', () => {
+    const name = 'block 0';
+    const slot = (n: number) => ({ slot: n, losses: [] });
+    const one = answer([slot(0)], [{ name, maxAbsLogit: 3, meanEntropy: 1 }]);
+    const two = answer([slot(1), slot(2), slot(3)], [{ name, maxAbsLogit: 2, meanEntropy: 2 }]);
+    expect(attentionSummary([one, two])).toEqual([{ name, maxAbsLogit: 3, meanEntropy: 1.75 }]);
+    expect(attentionSummary([answer([slot(0)])])).toBe(null);
+  });
+
+  test('validation by bins, for each kind of weights', () => {
+    const loss = (weights: string, slot: number, losses: number[]) => ({ weights, slot, losses });
+    const parts = [
+      { step: 1, losses: [loss('master', 2, [4]), loss('ema', 2, [40])] },
+      {
+        step: 1,
+        losses: [
+          loss('ema', 0, [10, 20]),
+          loss('ema', 1, [30]),
+          loss('master', 0, [1, 2]),
+          loss('master', 1, [3]),
+        ],
+      },
+    ] as Validated[];
+    expect(validationSummary(parts, ['low', 'low', 'high'])).toEqual([
+      {
+        weights: 'ema',
+        mean: 30,
+        bins: [
+          { name: 'low', loss: 20 },
+          { name: 'high', loss: 40 },
+        ],
+      },
+      {
+        weights: 'master',
+        mean: 3,
+        bins: [
+          { name: 'low', loss: 2 },
+          { name: 'high', loss: 4 },
+        ],
+      },
+    ]);
+  });
+});

@@ -1,0 +1,196 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
+import { bytes, duration, eta, flopRate, quantity, stepLine } from '../../../src/telemetry/format.js';
+import { stepObject } from '../../../src/telemetry/metrics-file.js';
+import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
+import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
+import { LiveTable } from '../../../src/telemetry/table.js';
+
+const worker: WorkerReport = {
+  rank: 0,
+  pid: 4242,
+  firstSlot: 0,
+  endSlot: 2,
+  totalSeconds: 0.31,
+  gatherSeconds: 0.001,
+  computeSeconds: 0.29,
+  exchangeSeconds: 0.012,
+  updateSeconds: 0.0081,
+  exchangeBytes: 20e6,
+  nativeBytes: 2 ** 29,
+  rssBytes: 600 * 2 ** 20,
+  eventLoopP99Seconds: 0.002,
+};
+
+const record: StepRecord = {
+  step: 120,
+  steps: 50_000,
+  loss: 0.42134,
+  gradientNorm: 0.871,
+  learningRate: 1e-4,
+  seconds: 0.312,
+  samples: 256,
+  flops: 61e9,
+  attention: [
+    { name: 'block 0', maxAbsLogit: 4, meanEntropy: 2 },
+    { name: 'block 1', maxAbsLogit: 9.31, meanEntropy: 1 },
+  ],
+  workers: [worker, { ...worker, rank: 1, pid: 4243, firstSlot: 2, endSlot: 4 }],
+  etaSeconds: 15_000,
+};
+
+const header: RunHeader = {
+  name: 'x',
+  runDir: 'runs/x',
+  steps: 50_000,
+  nodes: 2,
+  slots: 4,
+  samplesPerStep: 256,
+};
+
+describe('numbers as people read them', () => {
+  test('the line of a step', () => {
+    expect(stepLine(record)).toBe(
+      'step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 821 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m',
+    );
+    expect(stepLine({ ...record, attention: null, etaSeconds: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
+  });
+
+  test('units', () => {
+    expect([0.0004, 0.0081, 0.312, 4.2, 42.34].map(duration)).toEqual([
+      '0.4 ms',
+      '8.1 ms',
+      '312 ms',
+      '4200 ms',
+      '42.3 s',
+    ]);
+    expect([12.4, 185, 15_000, 183_600].map(eta)).toEqual(['12s', '3m05s', '4h10m', '2d03h']);
+    expect([512, 1536, 61.2 * 2 ** 30, 300 * 2 ** 20].map(bytes)).toEqual([
+      '512 B',
+      '1.5 KiB',
+      '61.2 GiB',
+      '300 MiB',
+    ]);
+    expect([9.4e9, 196e9, 1.5e12, 312e12].map(flopRate)).toEqual([
+      '9.4 GF/s',
+      '196 GF/s',
+      '1.5 TF/s',
+      '312 TF/s',
+    ]);
+    expect([0.42134, 12.345, 123.45, 12_345, 0.00012, Number.NaN].map(quantity)).toEqual([
+      '0.4213',
+      '12.35',
+      '123.5',
+      '12345',
+      '1.20e-4',
+      'NaN',
+    ]);
+  });
+});
+
+describe('the terminal', () => {
+  test('plain lines for validations, checkpoints and notes', () => {
+    let text = '';
+    const sink = plainConsole({
+      write: (line) => {
+        text += line;
+      },
+    });
+    sink.validation?.({
+      step: 200,
+      results: [{ weights: 'ema', mean: 0.5, bins: [{ name: 't=0.25', loss: 0.4 }] }],
+    });
+    sink.checkpoint?.({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002 });
+    sink.note?.('warn', 'look');
+    expect(text.split('\n')).toEqual([
+      'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
+      'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
+      'warn: look',
+      '',
+    ]);
+  });
+
+  test('NO_COLOR, dumb terminals and pipes get no colours', () => {
+    expect(wantsColour({ isTTY: true }, {})).toBe(true);
+    expect(wantsColour({ isTTY: true }, { NO_COLOR: '1' })).toBe(false);
+    expect(wantsColour({ isTTY: true }, { TERM: 'dumb' })).toBe(false);
+    expect(wantsColour({}, {})).toBe(false);
+    expect(painter(false)('red', 'x')).toBe('x');
+  });
+
+  test('the table is redrawn in place, events scroll above it, nothing is wider than the terminal', () => {
+    const writes: string[] = [];
+    const table = new LiveTable({
+      header,
+      colour: false,
+      columns: () => 60,
+      write: (text) => writes.push(text),
+    });
+    table.phase('RUNNING');
+    table.note('info', 'hello');
+    table.step(record);
+    table.note('info', 'again');
+    expect(writes[0]).toMatch(/^hello\nx {2}RUNNING {2}\.{24} {2}step 0\/50000\n$/);
+    expect(writes[1]).toMatch(new RegExp(`^${'\u001b'}\\[1A\\r${'\u001b'}\\[Jagain\nx  RUNNING`));
+    const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
+    expect(lines).toHaveLength(5);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
+    expect(lines[3]).toMatch(/^ +0 +4242 +0-1 +310 ms +290 ms/);
+    table.close();
+    expect(writes[2]).toContain('\u001b[5A');
+  });
+});
+
+test('metrics.jsonl names units and keeps what was measured', () => {
+  expect(stepObject(record)).toMatchObject({
+    type: 'step',
+    step: 120,
+    loss: 0.42134,
+    samples_per_second: 256 / 0.312,
+    attention: { 'block 1': { max_abs_logit: 9.31, mean_entropy_nats: 1 } },
+    workers: [{ rank: 0, exchange_bytes: 20e6 }, { rank: 1 }],
+  });
+  expect(stepObject({ ...record, attention: null })).not.toHaveProperty('attention');
+});
+
+describe('the metrics server', () => {
+  let server: MetricsServer;
+  afterEach(() => server.close?.());
+
+  test('serves metrics in base units, health and readiness', async () => {
+    server = await serveMetrics('127.0.0.1', 0, header);
+    const get = async (path: string) => {
+      const response = await fetch(`${server.address}${path}`);
+      return { status: response.status, text: await response.text() };
+    };
+    server.phase?.('JOINING');
+    expect(await get('/readyz')).toEqual({ status: 503, text: 'JOINING\n' });
+    server.phase?.('RUNNING');
+    expect(await get('/readyz')).toEqual({ status: 200, text: 'RUNNING\n' });
+    server.step?.(record);
+    server.validation?.({
+      step: 120,
+      results: [{ weights: 'ema', mean: 1, bins: [{ name: 't=0.5', loss: 0.25 }] }],
+    });
+    const { text } = await get('/metrics');
+    expect(text).toContain('orchestrator_loss 0.42134\n');
+    expect(text).toContain('orchestrator_committed_steps 120\n');
+    expect(text).toContain('orchestrator_phase{phase="RUNNING"} 1\n');
+    expect(text).not.toContain('phase="JOINING"');
+    expect(text).toContain('orchestrator_worker_compute_seconds_total{rank="1"} 0.29\n');
+    expect(text).toContain('orchestrator_validation_loss{weights="ema",bin="t=0.5"} 0.25\n');
+    expect(text).not.toMatch(/[{,]step=/);
+    server.phase?.('FAILED');
+    expect((await get('/healthz')).status).toBe(503);
+    expect((await get('/nothing')).status).toBe(404);
+    expect((await fetch(`${server.address}/metrics`, { method: 'POST' })).status).toBe(405);
+  });
+
+  test('a port in use is named', async () => {
+    server = await serveMetrics('127.0.0.1', 0, header);
+    const port = Number(new URL(server.address).port);
+    await expect(serveMetrics('127.0.0.1', port, header)).rejects.toThrow(
+      `Cannot serve metrics on 127.0.0.1:${port}: the port is in use by another process`,
+    );
+  });
+});
