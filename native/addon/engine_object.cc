@@ -73,6 +73,11 @@ EngineSpec spec_of(const Napi::Object& o) {
   s.shape = {integer(o, "microBatch"), integer(o, "latentHeight"), integer(o, "latentWidth"),
              integer(o, "contextTokens")};
   s.compute = string(o, "precision") == "bf16" ? DType::BF16 : DType::F32;
+  const std::string recompute = string(o, "recompute");
+  s.recompute = recompute == "norms"   ? Recompute::Norms
+                : recompute == "mlp"   ? Recompute::Mlp
+                : recompute == "block" ? Recompute::Block
+                                       : Recompute::Nothing;
   s.residual = string(o, "residual") == "bf16" ? s.compute : DType::F32;
   s.threads = static_cast<int>(integer(o, "threads"));
   s.training = boolean(o, "training");
@@ -295,6 +300,26 @@ Napi::Value gradient_norm(const Handle& h, const Napi::CallbackInfo& info) {
       });
 }
 
+Napi::Value profile(const Handle& h, const Napi::CallbackInfo& info) {
+  const int repeats = info[0].ToNumber().Int32Value();
+  if (repeats < 1) wrong(info.Env(), "repeats", "a positive number");
+  return run<std::vector<ProfileRow>>(
+      info, h, [repeats](Engine& e) { return e.profile(repeats); },
+      [](Napi::Env env, std::vector<ProfileRow>& rows) {
+        auto list = Napi::Array::New(env, rows.size());
+        for (size_t i = 0; i < rows.size(); ++i) {
+          auto o = Napi::Object::New(env);
+          o.Set("name", rows[i].name);
+          o.Set("count", rows[i].count);
+          o.Set("seconds", rows[i].seconds);
+          o.Set("flops", rows[i].flops);
+          o.Set("bytes", rows[i].bytes);
+          list[i] = o;
+        }
+        return list;
+      });
+}
+
 Napi::Value memory(Napi::Env env) {
   const MemoryUse use = memory_use();
   auto o = Napi::Object::New(env);
@@ -304,6 +329,16 @@ Napi::Value memory(Napi::Env env) {
 }
 
 }  // namespace
+
+Napi::Value plan_figures(const Napi::CallbackInfo& info) {
+  const PlanFigures f = orch::plan_figures(spec_of(object(info[0], "the engine's options")));
+  auto o = Napi::Object::New(info.Env());
+  o.Set("parameters", static_cast<double>(f.parameters));
+  o.Set("length", static_cast<double>(f.length));
+  o.Set("flopsPerSlot", f.flops_per_slot);
+  o.Set("arenaBytes", to_array(info.Env(), {f.arena_bytes.begin(), f.arena_bytes.end()}));
+  return o;
+}
 
 Napi::Value create_engine(const Napi::CallbackInfo& info) {
   auto h = std::make_shared<Box>();
@@ -343,6 +378,7 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   method(o, "evaluate", [h](Info i) { return evaluate(h, i); });
   method(o, "predict", [h](Info i) { return predict(h, i); });
   method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
+  method(o, "profile", [h](Info i) { return profile(h, i); });
   method(o, "memory", [h](Info i) {
     engine_of(h);
     return memory(i.Env());

@@ -79,6 +79,21 @@ struct CaseResult {
   std::vector<std::pair<std::string, std::vector<float>>> gradients;
 };
 
+/// Times of one kind of operation in a slot's forward and backward pass.
+struct ProfileRow {
+  std::string name;
+  int count;
+  double seconds, flops, bytes;
+};
+
+/// What a plan needs, known before anything is allocated.
+struct PlanFigures {
+  int64_t parameters, length;
+  double flops_per_slot;
+  std::vector<size_t> arena_bytes;  ///< of one thread, by level of recomputation
+};
+PlanFigures plan_figures(const EngineSpec& spec);
+
 enum class State : uint8_t { Master, Ema, M, V };
 
 class Engine {
@@ -121,6 +136,9 @@ class Engine {
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step);
   std::vector<float> predict(const RawBatch& batch, State weights);
   CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients);
+
+  /// One slot's pass on one thread, by kind of operation, averaged over `repeats`.
+  std::vector<ProfileRow> profile(int repeats);
 
   /// Elements of one sample's latent, context and pooled vector.
   int64_t latent_elements() const;

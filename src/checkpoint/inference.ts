@@ -114,6 +114,7 @@ export async function openForInference(path: string, options: InferenceOptions):
     microBatch: options.microBatch,
     precision,
     residual: precision,
+    recompute: 'nothing',
     threads: options.threads ?? availableParallelism(),
     training: false,
     ema: false,

@@ -211,6 +211,12 @@ export const configSchema = z.strictObject({
   schedule: schedule.prefault({}).describe('Length of the run, and the learning rate.'),
   ema: ema.nullable().prefault({}).describe('Exponential moving average of the weights; null = none.'),
   precision: precision.prefault({}).describe('Number formats.'),
+  activation_checkpointing: z
+    .enum(['nothing', 'norms', 'mlp', 'block'])
+    .default('nothing')
+    .describe(
+      'What the backward pass computes again instead of keeping it: nothing; norms (normed inputs and GELUs); mlp (the first MLP layer too); block (all but the inputs of the blocks). Changes memory and time, and no bit of the result.',
+    ),
   threads: integer(1, 4096)
     .nullable()
     .default(null)

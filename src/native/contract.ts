@@ -58,6 +58,8 @@ export interface EngineSpec {
   precision: 'fp32' | 'bf16';
   /** Storage of the residual stream in bf16 mode. */
   residual: 'fp32' | 'bf16';
+  /** Activation checkpointing: what backward computes again instead of keeping it. Changes memory and time, no bit. */
+  recompute: 'nothing' | 'norms' | 'mlp' | 'block';
   /** Compute threads; each runs whole slots. */
   threads: number;
   /** Whether to hold gradients and optimizer state; false for inference. */
@@ -205,6 +207,28 @@ export interface CaseResult {
   gradients: Map<string, Float32Array>;
 }
 
+export interface ProfileRow {
+  name: string;
+  /** Operations of this kind in a pass. */
+  count: number;
+  /** Processor seconds of a pass, all of them together. */
+  seconds: number;
+  /** Multiply-adds times two; 0 for operations without matmuls. */
+  flops: number;
+  /** Bytes of all operands: what has to be read and written at least once. */
+  bytes: number;
+}
+
+/** What a plan needs, known without allocating it. */
+export interface PlanFigures {
+  parameters: number;
+  /** Elements of each flat array, padding included. */
+  length: number;
+  flopsPerSlot: number;
+  /** Bytes of one thread's activations and scratch for `recompute` nothing, norms, mlp, block. */
+  arenaBytes: number[];
+}
+
 export interface Engine {
   layout(): EngineLayout;
   /** Deterministic initialisation by counter from the seed (adaLN and final linear zero, Xavier elsewhere, N(0, 0.02) for the embedders' MLPs). */
@@ -234,6 +258,8 @@ export interface Engine {
   predict(batch: RawBatch, weights: 'master' | 'ema'): Promise<Float32Array>;
   /** Forward, loss and gradients of an explicit case of exactly microBatch samples. */
   evaluateCase(batch: RawBatch, target: Float32Array, gradients: boolean): Promise<CaseResult>;
+  /** Times of one slot's pass on one thread, by kind of operation, averaged over `repeats`. */
+  profile(repeats: number): Promise<ProfileRow[]>;
   /** Native bytes held now and at most. */
   memory(): { current: number; peak: number };
   close(): void;
@@ -287,6 +313,8 @@ export interface Dataset {
 export interface NativeAddon {
   host(): HostInfo;
   createEngine(spec: EngineSpec): Engine;
+  /** Builds the graph of a model of any size and plans its memory, allocating none of it. */
+  planFigures(spec: EngineSpec): PlanFigures;
   /** Maps the files (read-only) and checks every segment against the files' real sizes. */
   openDataset(spec: DatasetSpec): Dataset;
   /** Whether the int32 (or int64) list offsets at byteOffset of a file are regular: width elements in each of rows lists, from the first. Returns the first offset, or -1 and the offending row. */

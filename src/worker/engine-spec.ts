@@ -66,6 +66,7 @@ export function trainingEngine(
     microBatch: config.batch.micro,
     precision: precision.compute,
     residual: config.precision.residual,
+    recompute: config.activation_checkpointing,
     threads: threadsOf(config, host, nodes),
     training: true,
     ema: config.ema !== null,

@@ -32,6 +32,7 @@ function engineOf(model: ModelSpec, other: Partial<EngineSpec> = {}): Engine {
     microBatch: 2,
     precision: 'fp32',
     residual: 'fp32',
+    recompute: 'nothing',
     threads: 1,
     training: true,
     ema: true,

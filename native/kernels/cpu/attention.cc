@@ -16,6 +16,7 @@ namespace {
 constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
 constexpr int64_t kRows = 24;  // query rows of a block; even
+constexpr float kNever = -1e30f;  ///< the logit of places past the last key
 constexpr int64_t kHeadVectors = kHeadDim / kLanes;
 
 /// bf16 operands go in pairs where the processor multiplies them, and as fp32 elsewhere.
@@ -191,7 +192,7 @@ template <class T, class Op, bool Stats>
 ORCH_INLINE RowSums softmax_row(typename Op::Unit* p, float* x, int64_t tokens, const Sizes& z) {
   const int64_t whole = tokens / kLanes * kLanes;
   if (whole < tokens) {
-    for (int64_t j = tokens; j < z.columns; ++j) x[j] = -__builtin_inff();
+    for (int64_t j = tokens; j < z.columns; ++j) x[j] = kNever;
   }
   vf m = splat(-__builtin_inff()), low = splat(__builtin_inff());
   for (int64_t j = 0; j < z.columns; j += kLanes) m = max_of(load(x + j), m);
@@ -213,7 +214,7 @@ ORCH_INLINE RowSums softmax_row(typename Op::Unit* p, float* x, int64_t tokens, 
     const vf s = load(x + j);
     const vf e = exp2_of < is_bf16<T> ? 5 : 6 > (s * c - base);
     sum += e;
-    if constexpr (Stats) weighted += e * max_of(s, splat(-1e30f));
+    if constexpr (Stats) weighted += e * s;
     if constexpr (Op::kPerUnit == 1) {
       store(p + j, e);
     } else {

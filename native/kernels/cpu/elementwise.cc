@@ -6,31 +6,47 @@
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
-// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u) = x / (1 + 2^(-2u log2 e)), u = sqrt(2/pi) (x + 0.044715 x^3).
 constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
+constexpr float kLog2e = 1.44269504f;
 
-ORCH_INLINE vf gelu_of(vf x) {
-  const vf x2 = x * x;
-  return x * sigmoid_of(x * (splat(kTwoU) + splat(kTwoUCubic) * x2));
+template <class T>
+ORCH_INLINE vf gelu_sigmoid(vf x, vf x2) {
+  if constexpr (is_bf16<T>) {
+    return inverse_one_plus_exp2<T>(x * (splat(-kLog2e * kTwoU) + splat(-kLog2e * kTwoUCubic) * x2));
+  } else {
+    return sigmoid_of<T>(x * (splat(kTwoU) + splat(kTwoUCubic) * x2));
+  }
 }
+template <class T>
+ORCH_INLINE vf gelu_of(vf x) {
+  return x * gelu_sigmoid<T>(x, x * x);
+}
+template <class T>
 ORCH_INLINE vf gelu_slope(vf x) {
-  const vf x2 = x * x;
-  const vf s = sigmoid_of(x * (splat(kTwoU) + splat(kTwoUCubic) * x2));
+  const vf x2 = x * x, s = gelu_sigmoid<T>(x, x2);
   return s + x * s * (splat(1.0f) - s) * (splat(kTwoU) + splat(3 * kTwoUCubic) * x2);
 }
 
 template <class T>
 void gelu(T* y, const T* x, int64_t n) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, gelu_of(load(x + i)));
-  if (i < n) store_n(y + i, gelu_of(load_n(x + i, n - i)), n - i);
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    store2(y + i, gelu_of<T>(load(x + i)), gelu_of<T>(load(x + i + kLanes)));
+  }
+  for (; i + kLanes <= n; i += kLanes) store(y + i, gelu_of<T>(load(x + i)));
+  if (i < n) store_n(y + i, gelu_of<T>(load_n(x + i, n - i)), n - i);
 }
 
 template <class T>
 void gelu_backward(T* dx, const T* dy, const T* x, int64_t n) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(dx + i, load(dy + i) * gelu_slope(load(x + i)));
-  if (i < n) store_n(dx + i, load_n(dy + i, n - i) * gelu_slope(load_n(x + i, n - i)), n - i);
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    store2(dx + i, load(dy + i) * gelu_slope<T>(load(x + i)),
+           load(dy + i + kLanes) * gelu_slope<T>(load(x + i + kLanes)));
+  }
+  for (; i + kLanes <= n; i += kLanes) store(dx + i, load(dy + i) * gelu_slope<T>(load(x + i)));
+  if (i < n) store_n(dx + i, load_n(dy + i, n - i) * gelu_slope<T>(load_n(x + i, n - i)), n - i);
 }
 
 template <class T>
@@ -38,16 +54,16 @@ void silu(T* y, const float* x, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const vf v = load(x + i);
-    store(y + i, v * sigmoid_of(v));
+    store(y + i, v * sigmoid_of<T>(v));
   }
   if (i < n) {
     const vf v = load_n(x + i, n - i);
-    store_n(y + i, v * sigmoid_of(v), n - i);
+    store_n(y + i, v * sigmoid_of<T>(v), n - i);
   }
 }
 
 ORCH_INLINE vf silu_slope(vf x) {
-  const vf s = sigmoid_of(x);
+  const vf s = sigmoid_of<float>(x);
   return s * (splat(1.0f) + x * (splat(1.0f) - s));
 }
 
@@ -67,6 +83,9 @@ void silu_backward(float* dx, const float* dx_add, const T* dy, const float* x, 
 template <class T>
 void add(T* out, const T* a, const T* b, int64_t n) {
   int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    store2(out + i, load(a + i) + load(b + i), load(a + i + kLanes) + load(b + i + kLanes));
+  }
   for (; i + kLanes <= n; i += kLanes) store(out + i, load(a + i) + load(b + i));
   if (i < n) store_n(out + i, load_n(a + i, n - i) + load_n(b + i, n - i), n - i);
 }

@@ -162,6 +162,19 @@ ORCH_INLINE void store(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = na
 ORCH_INLINE void store_exact(float* p, vf x) { store(p, x); }
 ORCH_INLINE void store_exact(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = narrow_bits_exact(x); }
 
+/// Two neighbouring vectors at once: bf16 packs them into one store.
+template <class T>
+ORCH_INLINE void store2(T* p, vf a, vf b) {
+#if defined(__AVX512BF16__)
+  if constexpr (is_bf16<T>) {
+    _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a));
+    return;
+  }
+#endif
+  store(p, a);
+  store(p + kLanes, b);
+}
+
 /// The first n < kLanes elements; the others are zero.
 ORCH_INLINE vf load_n(const float* p, int64_t n) {
   vf x = {};
@@ -186,16 +199,28 @@ ORCH_INLINE void store_exact_n(bf16* p, vf x, int64_t n) {
 
 // --- functions
 // --------------------------------------------------------------------------------------------------------
-/// 2^x, relative error below 1.2e-7; 0 below 2^-126, saturates at 2^127. NaN stays NaN. `Degree` 5 (7.5e-8
-/// before rounding) or 6 (1.9e-9): polynomials fitted here for the smallest relative error on [-1/2, 1/2].
+/// 2^x. `Degree` of the polynomials, fitted here for the smallest relative error on [-1/2, 1/2]: 4 (2.6e-6), 5 (7.5e-8
+/// before rounding), 6 (1.9e-9). Below 2^-126 it is 0 or denormal, above 2^127 large or infinite; the result for infinite
+/// x is unspecified. NaN stays NaN.
 template <int Degree = 6>
 ORCH_INLINE vf exp2_of(vf x) {
+#if defined(__AVX512F__)
+  const vf whole = (vf)_mm512_roundscale_ps((__m512)x, 0);
+#else
   const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   x = max_of(splat(-127.0f), min_of(splat(127.0f), x));
   const vf shifted = x + magic;
-  const vf f = x - (shifted - magic);
+  const vf whole = shifted - magic;
+#endif
+  const vf f = x - whole;
   vf p;
-  if constexpr (Degree == 5) {
+  if constexpr (Degree == 4) {
+    p = splat(0.009570101f);
+    p = p * f + splat(0.05591786f);
+    p = p * f + splat(0.24024744f);
+    p = p * f + splat(0.6931218f);
+    p = p * f + splat(0.9999993f);
+  } else if constexpr (Degree == 5) {
     p = splat(0.0013276471f);
     p = p * f + splat(0.009675541f);
     p = p * f + splat(0.05550713f);
@@ -212,7 +237,7 @@ ORCH_INLINE vf exp2_of(vf x) {
     p = p * f + splat(1.0f);
   }
 #if defined(__AVX512F__)
-  return (vf)_mm512_scalef_ps((__m512)p, (__m512)(shifted - magic));
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)whole);
 #else
   // 2^n by its exponent field; n = -127 gives the factor 0.
   const vu n = bits_of(shifted) - bits_of(magic) + 127u;
@@ -268,7 +293,19 @@ ORCH_INLINE void sincos_turns(vf u, vf& sine, vf& cosine) {
   sine = (vf)(bits_of(swapped_s) ^ ((quadrant & 2u) << 30));
   cosine = (vf)(bits_of(swapped_c) ^ (((quadrant + 1u) & 2u) << 30));
 }
+/// 1 / (1 + 2^y), to what storage type T can show.
+template <class T>
+ORCH_INLINE vf inverse_one_plus_exp2(vf y) {
+#if defined(__AVX512F__)
+  if constexpr (is_bf16<T>) return (vf)_mm512_rcp14_ps((__m512)(splat(1.0f) + exp2_of<4>(y)));
+#endif
+  return splat(1.0f) / (splat(1.0f) + exp2_of<is_bf16<T> ? 4 : 6>(y));
+}
 /// 1 / (1 + exp(-x))
-ORCH_INLINE vf sigmoid_of(vf x) { return splat(1.0f) / (splat(1.0f) + exp_of(-x)); }
+template <class T>
+ORCH_INLINE vf sigmoid_of(vf x) {
+  if constexpr (is_bf16<T>) return inverse_one_plus_exp2<T>(x * splat(-1.44269504f));
+  return splat(1.0f) / (splat(1.0f) + exp_of(-x));
+}
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -57,6 +57,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
     microBatch: input.samples,
     precision: options.precision,
     residual: options.precision,
+    recompute: 'nothing',
     threads: 1,
     training,
     ema: false,
