@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findLatest } from '../../src/checkpoint/resume.js';
 import { recoverStore } from '../../src/checkpoint/retention.js';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+import { mountable } from './mountable.js';
 
 const WRITER = new URL('checkpoint-writer.mjs', import.meta.url).pathname;
 const KILLS = Number(process.env.CHECKPOINT_KILLS ?? 100);
@@ -124,20 +125,6 @@ describe('a write that fails', () => {
     execFileSync('chmod', ['755', dir]);
   });
 });
-
-/** Whether this process may mount a tmpfs: root, outside of a locked container. */
-const mountable = (() => {
-  if (process.getuid?.() !== 0) return false;
-  try {
-    const probe = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', probe], { stdio: 'pipe' });
-    execFileSync('umount', [probe]);
-    execFileSync('rmdir', [probe]);
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 describe.skipIf(!mountable)('a small file system of its own (needs root, and mount)', () => {
   beforeEach(() => {

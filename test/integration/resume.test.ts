@@ -1,0 +1,95 @@
+/** Runs that go on after damage, from an earlier checkpoint, from another run's, and after a disk that was full. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { fingerprint, launch } from './launched.js';
+import { mountable } from './mountable.js';
+
+const STEPS = 24;
+const folder = mkdtempSync(join(tmpdir(), 'resume-'));
+const one = join(folder, 'one');
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let reference: Record<string, unknown>;
+beforeAll(async () => {
+  expect(await launch(one, 1)).toMatchObject({ code: 0 });
+  reference = fingerprint(one, STEPS);
+});
+
+const checkpoints = (runDir: string) => readdirSync(join(runDir, 'checkpoints')).sort();
+
+test('a flipped bit in the latest checkpoint: told, and gone on from the one before, to the same end', async () => {
+  const runDir = join(folder, 'flipped');
+  execFileSync('cp', ['-r', one, runDir]);
+  expect(checkpoints(runDir)).toEqual(['step-00000021', 'step-00000024']);
+  const file = join(runDir, 'checkpoints', 'step-00000024', 'optimizer.safetensors');
+  const bytes = readFileSync(file);
+  bytes[bytes.length - 5]! ^= 32;
+  writeFileSync(file, bytes);
+  const verified = spawnSync(process.execPath, ['dist/cli/main.js', 'checkpoint', 'verify', runDir]);
+  expect(verified.status).toBe(1);
+  const { code, output } = await launch(runDir, 2);
+  expect(code).toBe(0);
+  expect(output).toMatch(
+    /damaged checkpoint, not used: .*step-00000024\/optimizer\.safetensors: has the SHA-256/,
+  );
+  expect(output).toMatch(/resuming from .*step-00000021 \(step 21\)/);
+  expect(fingerprint(runDir, STEPS)).toEqual(reference);
+  expect(checkpoints(runDir)).toEqual([
+    'step-00000021',
+    'step-00000024',
+    expect.stringMatching(/^superseded-step-00000024-/),
+  ]);
+});
+
+test('an earlier checkpoint by its path: the later ones are put aside, and the end is the same', async () => {
+  const runDir = join(folder, 'earlier');
+  execFileSync('cp', ['-r', one, runDir]);
+  const { code, output } = await launch(
+    runDir,
+    3,
+    ...['--resume', join(runDir, 'checkpoints', 'step-00000021')],
+  );
+  expect(code).toBe(0);
+  expect(output).toMatch(/later checkpoint put aside: .*superseded-step-00000024/);
+  expect(fingerprint(runDir, STEPS)).toEqual(reference);
+});
+
+test("another run's checkpoint begins a run of its own, and only where there is none", async () => {
+  const from = join(one, 'checkpoints', 'step-00000021');
+  const runDir = join(folder, 'fork');
+  expect(await launch(runDir, 2, '--resume', from)).toMatchObject({ code: 0 });
+  const fork = fingerprint(runDir, STEPS);
+  for (const part of ['model', 'ema', 'optimizer']) expect(fork[part]).toBe(reference[part]);
+  expect(fork.losses).toEqual((reference.losses as unknown[]).slice(21));
+  const again = await launch(runDir, 2, '--resume', from);
+  expect(again).toMatchObject({ code: 1, output: expect.stringContaining('ERR_RUN_DIR') });
+  expect(fingerprint(runDir, STEPS)).toEqual(fork);
+});
+
+test.skipIf(!mountable)(
+  'a disk that fills up: a clear end, nothing lost, and the same end with space (root)',
+  async () => {
+    const runDir = join(folder, 'full');
+    execFileSync('mkdir', [runDir]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', runDir]);
+    try {
+      const free = () => statfsSync(runDir).bavail * statfsSync(runDir).bsize;
+      // Room for one checkpoint of about 18 MB, and not for two.
+      writeFileSync(join(runDir, 'filler'), new Uint8Array(free() - 30e6));
+      const { code, output } = await launch(runDir, 2);
+      expect(code).toBe(1);
+      expect(output).toMatch(
+        /ERR_CHECKPOINT_WRITE: .*step 14 was not written: .*needs \d.* MB are free \(ENOSPC\)/,
+      );
+      expect(checkpoints(runDir)).toEqual(['step-00000007']);
+      rmSync(join(runDir, 'filler'));
+      expect(await launch(runDir, 1)).toMatchObject({ code: 0 });
+      expect(fingerprint(runDir, STEPS)).toEqual(reference);
+    } finally {
+      execFileSync('umount', ['-l', runDir]);
+    }
+  },
+);
