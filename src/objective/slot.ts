@@ -46,19 +46,19 @@ export function slotBatch(
   const batch = emptyBatch(rows, sampleIds);
   const times = new Float64Array(micro);
   const { drop } = config.data;
+  const seed = BigInt(config.seed);
   for (let i = 0; i < micro; i++) {
-    const draw = (stream: number) =>
-      drawUniforms({ seed: BigInt(config.seed), stream, step, sampleId: sampleIds[i]! });
-    const [u1, u2] = draw(STREAM.time);
-    const t = shiftTime(sampleTime(density, u1!, u2!), config.objective.shift);
+    const draw = (stream: number) => drawUniforms({ seed, stream, step, sampleId: sampleIds[i]! });
+    const time = draw(STREAM.time);
+    const t = shiftTime(sampleTime(density, time[0]!, time[1]!), config.objective.shift);
     times[i] = t;
     writeCoefficients(batch.coefficients, i, FORMULATIONS[config.objective.formulation](t));
-    batch.synthetic[i] = drawCaption(config, step, sampleIds[i]!, hasSynthetic);
-    const [dropL, dropG, dropT5] = draw(STREAM.drop);
+    batch.synthetic[i] = drawCaption(config, seed, step, sampleIds[i]!, hasSynthetic);
+    const u = draw(STREAM.drop);
     batch.dropped[i] =
-      (dropL! < drop.clip_l ? DROP.clip_l : 0) |
-      (dropG! < drop.clip_g ? DROP.clip_g : 0) |
-      (dropT5! < drop.t5 ? DROP.t5 : 0);
+      (u[0]! < drop.clip_l ? DROP.clip_l : 0) |
+      (u[1]! < drop.clip_g ? DROP.clip_g : 0) |
+      (u[2]! < drop.t5 ? DROP.t5 : 0);
   }
   return { slot, ...batch, times };
 }
@@ -74,6 +74,7 @@ export function validationSlots(
 ): ValidationSlot[] {
   const { micro } = config.batch;
   const { bins } = config.validation;
+  const seed = BigInt(config.seed);
   const slots: ValidationSlot[] = [];
   for (let bin = 0; bin < bins; bin++) {
     const time = (bin + 0.5) / bins;
@@ -86,7 +87,7 @@ export function validationSlots(
       );
       for (let i = 0; i < micro; i++) {
         writeCoefficients(batch.coefficients, i, FORMULATIONS[config.objective.formulation](time));
-        batch.synthetic[i] = drawCaption(config, VALIDATION_STEP, rows[i]!, hasSynthetic);
+        batch.synthetic[i] = drawCaption(config, seed, VALIDATION_STEP, rows[i]!, hasSynthetic);
       }
       slots.push({ ...batch, bin, time, count });
     }
@@ -106,8 +107,14 @@ function emptyBatch(rows: Float64Array, sampleIds: Float64Array): EvaluateBatch 
 }
 
 /** 1 = synthetic. */
-function drawCaption(config: SlotConfig, step: number, sampleId: number, hasSynthetic: boolean): number {
+function drawCaption(
+  config: SlotConfig,
+  seed: bigint,
+  step: number,
+  sampleId: number,
+  hasSynthetic: boolean,
+): number {
   if (!hasSynthetic) return 0;
-  const key = { seed: BigInt(config.seed), stream: STREAM.caption, step, sampleId };
+  const key = { seed, stream: STREAM.caption, step, sampleId };
   return drawUniforms(key)[0]! < config.data.synthetic_captions ? 1 : 0;
 }

@@ -47,10 +47,10 @@ function mulHigh(a: number, b: number): number {
   const aHigh = a >>> 16;
   const bLow = b & 0xffff;
   const bHigh = b >>> 16;
+  // Every sum stays below 2^32.
   const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  // Below 2^32 each; the sum of the parts is exact in a double.
-  const carry = aLow * bHigh + (middle % 0x10000);
-  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) >>> 0;
+  const carry = aLow * bHigh + (middle & 0xffff);
+  return (aHigh * bHigh + (middle >>> 16) + (carry >>> 16)) >>> 0;
 }
 
 /** Ten rounds: 4 words of counter and 2 of key to 4 random words, written to `out`. */
@@ -81,20 +81,19 @@ export function philox4x32(
   out[3] = c3;
 }
 
+/** The two words of the seed that was used last: taking a bigint apart costs more than the cipher. */
+let seedWords = { seed: 0n, low: 0, high: 0 };
+
 /** Words of one group of four of a key's sequence. */
 export function drawWords(key: DrawKey, group: number): Uint32Array {
   const out = new Uint32Array(4);
   const { seed, stream, step, sampleId } = key;
+  if (seed !== seedWords.seed) {
+    seedWords = { seed, low: Number(seed & 0xffffffffn), high: Number((seed >> 32n) & 0xffffffffn) };
+  }
   const sampleHigh = Math.floor(sampleId / 2 ** 32);
-  philox4x32(
-    out,
-    group >>> 0,
-    sampleId >>> 0,
-    step >>> 0,
-    ((stream << 24) | sampleHigh) >>> 0,
-    Number(seed & 0xffffffffn),
-    Number((seed >> 32n) & 0xffffffffn),
-  );
+  const counter3 = ((stream << 24) | sampleHigh) >>> 0;
+  philox4x32(out, group >>> 0, sampleId >>> 0, step >>> 0, counter3, seedWords.low, seedWords.high);
   return out;
 }
 
@@ -105,7 +104,10 @@ export function uniformOf(word: number): number {
 
 /** Four uniforms in (0, 1) of one group. */
 export function drawUniforms(key: DrawKey, group = 0): Float64Array {
-  return Float64Array.from(drawWords(key, group), uniformOf);
+  const words = drawWords(key, group);
+  const uniforms = new Float64Array(4);
+  for (let i = 0; i < 4; i++) uniforms[i] = uniformOf(words[i]!);
+  return uniforms;
 }
 
 /** Two independent standard normal numbers of two uniforms in (0, 1), by Box and Muller. */
