@@ -77,7 +77,7 @@ export function numericColumn(
   const type = elementType(file, field);
   const column: NumericColumn = { type, shape: [], segments: [] };
   for (const batch of file.batches) {
-    refuseCompressed(file, batch);
+    refuseCompressed(file, name, batch);
     const run = contiguousRun(file, batch, index, checkListOffsets);
     if (column.segments.length === 0) column.shape = run.shape;
     if (run.shape.join() !== column.shape.join()) {
@@ -106,12 +106,12 @@ function elementType(file: ArrowFile, field: ArrowField): 'float16' | 'float32' 
   );
 }
 
-function refuseCompressed(file: ArrowFile, batch: ArrowBatch): void {
+function refuseCompressed(file: ArrowFile, name: string, batch: ArrowBatch): void {
   if (batch.compression === null) return;
   throw new OrchestratorError(
     'ERR_DATA_COMPRESSED',
-    `${file.path}, record batch ${batch.index} (from row ${batch.firstRow}) is compressed with ${batch.compression}; ` +
-      'compressed files cannot be mapped',
+    `${file.path}, column "${name}", row ${batch.firstRow}: record batch ${batch.index} is compressed with ` +
+      `${batch.compression}; compressed files cannot be mapped`,
     { hint: 'Write the file again without compression: pyarrow.ipc.IpcWriteOptions(compression=None).' },
   );
 }
@@ -259,13 +259,14 @@ export class LabelColumn {
   ) {
     this.index = fieldOf(file, name);
     const field = file.fields[this.index]!;
-    if (field.dictionary || !['utf8', 'large_utf8', 'int'].includes(field.type)) {
+    const isInteger = field.type === 'int' && [8, 16, 32, 64].includes(field.bits);
+    if (field.dictionary || !(isInteger || field.type === 'utf8' || field.type === 'large_utf8')) {
       throw new OrchestratorError(
         'ERR_DATA_TYPE',
         `${file.path}, column "${name}": expected utf8, large_utf8 or an integer, received ${typeName(field)}`,
       );
     }
-    for (const batch of file.batches) refuseCompressed(file, batch);
+    for (const batch of file.batches) refuseCompressed(file, name, batch);
   }
 
   /** One value of each row of this file; null values of strings read as "". Throws ERR_DATA_FORMAT. */

@@ -198,9 +198,10 @@ export async function writeShards(
       hint: 'Choose another folder, or remove it first.',
     });
   }
-  const partial = join(dirname(target), `.${basename(target)}.partial-${process.pid}`);
+  const partial = join(dirname(target), `${partialPrefix(target)}${process.pid}`);
   try {
     mkdirSync(dirname(target), { recursive: true });
+    await removeLeftovers(target);
     await mkdir(partial);
     const manifest = await writeInto(partial, schema, rows, rowsPerShard, progress);
     await syncFolder(partial);
@@ -214,6 +215,30 @@ export async function writeShards(
     throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${dir}: ${(cause as Error).message}`, {
       cause,
     });
+  }
+}
+
+function partialPrefix(target: string): string {
+  return `.${basename(target)}.partial-`;
+}
+
+/** Removes what killed processes left when they were writing the same folder. */
+async function removeLeftovers(target: string): Promise<void> {
+  const prefix = partialPrefix(target);
+  for (const name of readdirSync(dirname(target))) {
+    if (!name.startsWith(prefix)) continue;
+    const pid = Number(name.slice(prefix.length));
+    if (!Number.isSafeInteger(pid) || pid <= 0 || isAlive(pid)) continue;
+    await rm(join(dirname(target), name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

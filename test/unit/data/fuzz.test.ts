@@ -22,7 +22,7 @@ import {
 /** Of each kind; set the variables for longer runs, or to repeat one. */
 const MUTANTS = Number(process.env.ORCHESTRATOR_FUZZ_MUTANTS ?? 600);
 const SEED = BigInt(process.env.ORCHESTRATOR_FUZZ_SEED ?? 1);
-const SLOWEST_MS = 3000;
+const SLOWEST_MS = 10_000;
 
 const INTERESTING = [
   0, 1, 3, 7, 8, 0x7f, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000, 0xfffffff8, 0xffffffff,

@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
@@ -115,6 +116,23 @@ describe('writeShards', () => {
         'Row 5, column "latent": expected a Float32Array of 2 x 2 x 2 = 8, received a Float32Array of 7',
     });
     expect(readdirSync(parent)).toEqual([]);
+  });
+
+  it('clears away what a killed process left, and nothing else', async () => {
+    const parent = scratch();
+    const dead = spawnSync('true').pid;
+    for (const name of [
+      `.set.partial-${dead}`,
+      `.set.partial-${process.ppid}`,
+      '.set.partial-notes',
+      '.other.partial-1',
+    ]) {
+      mkdirSync(join(parent, name));
+    }
+    await writeShards(join(parent, 'set'), schema, rows(1), 2);
+    expect(readdirSync(parent).sort()).toEqual(
+      ['.other.partial-1', `.set.partial-${process.ppid}`, '.set.partial-notes', 'set'].sort(),
+    );
   });
 
   it('does not write over an existing folder', async () => {

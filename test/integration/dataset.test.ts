@@ -1,0 +1,129 @@
+/** `orchestrator dataset` as users run it. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+
+const folder = mkdtempSync(join(tmpdir(), 'dataset-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const NESTED = fileURLToPath(new URL('../fixtures/huggingface/nested', import.meta.url));
+
+function orchestrator(...argv: string[]) {
+  return spawnSync(process.execPath, ['dist/cli/main.js', ...argv], { encoding: 'utf8' });
+}
+
+function shapes(name: string, count: number, seed: number): string {
+  const out = join(folder, name);
+  const made = orchestrator('dataset', 'shapes', '--out', out, '--count', `${count}`, '--seed', `${seed}`);
+  expect(made, made.stderr).toMatchObject({ status: 0, stdout: expect.stringContaining(`${count} rows`) });
+  return out;
+}
+
+const manifestOf = (dir: string) => JSON.parse(readFileSync(join(dir, 'manifest.json'), 'utf8'));
+
+describe('dataset shapes', () => {
+  it('writes the same bytes for the same seed, and others for another', () => {
+    const a = manifestOf(shapes('a', 70, 4));
+    const b = manifestOf(shapes('b', 70, 4));
+    const c = manifestOf(shapes('c', 70, 5));
+    expect(a).toEqual(b);
+    expect(a.shards[0].sha256).not.toBe(c.shards[0].sha256);
+    expect(a.rows).toBe(70);
+  });
+
+  it('refuses a folder that is in use, and numbers that are none', () => {
+    const out = shapes('used', 3, 0);
+    const before = readdirSync(out);
+    expect(orchestrator('dataset', 'shapes', '--out', out, '--count', '3')).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/error ERR_FILE_WRITE: .*used exists and is not empty\nhint: /),
+    });
+    expect(readdirSync(out)).toEqual(before);
+    for (const count of ['0', '-3', '1e3', 'many']) {
+      expect(
+        orchestrator('dataset', 'shapes', '--out', join(folder, 'x'), '--count', count).status,
+        count,
+      ).toBe(2);
+    }
+    expect(orchestrator('dataset', 'shapes', '--out', join('/proc', 'x'), '--count', '3')).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('error ERR_FILE_WRITE: Cannot write /proc/x'),
+    });
+  });
+});
+
+describe('dataset verify', () => {
+  it('passes what is whole', () => {
+    expect(orchestrator('dataset', 'verify', shapes('whole', 100, 1))).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(
+        /100 rows in 1 files, .*every SHA-256 matches; 11 numeric columns, all finite/,
+      ),
+    });
+    expect(orchestrator('dataset', 'verify', NESTED)).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('20 rows in 2 files'),
+    });
+  });
+
+  it('exits 1 on a flipped bit and says where it is', () => {
+    const dir = shapes('flipped', 100, 1);
+    const path = join(dir, 'shard-00000.arrow');
+    const bytes = readFileSync(path);
+    bytes[Math.floor(bytes.length / 2)]! ^= 1;
+    writeFileSync(path, bytes);
+    expect(orchestrator('dataset', 'verify', dir)).toMatchObject({
+      status: 1,
+      stdout: '',
+      stderr: expect.stringMatching(
+        /error ERR_DATA_HASH: .*shard-00000\.arrow is damaged: column "[a-z0-9_.]+" differs first within rows \d+ to \d+\. /,
+      ),
+    });
+    truncateSync(path, 5000);
+    expect(orchestrator('dataset', 'verify', dir)).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('is truncated: it has 5000 bytes'),
+    });
+  });
+
+  it('exits 1 on a value that is not finite', () => {
+    const dir = join(folder, 'infinite');
+    spawnSync('cp', ['-r', NESTED, dir]);
+    spawnSync('chmod', ['-R', 'u+w', dir]);
+    const report = JSON.parse(orchestrator('dataset', 'inspect', NESTED, '--json').stdout);
+    expect(report.columns.find((c: { name: string }) => c.name === 'latent').statistics.nonFinite).toBe(0);
+    const path = join(dir, 'data-00001-of-00002.arrow');
+    const bytes = readFileSync(path);
+    // The latents' values begin here (the column is the first of numbers); row 3 of this file is row 13.
+    bytes.writeUInt16LE(0x7c00, 9440 + 3 * 2048 + 10);
+    writeFileSync(path, bytes);
+    expect(orchestrator('dataset', 'verify', dir)).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(
+        /error ERR_DATA_NON_FINITE: .*data-00001-of-00002\.arrow, column "latent", row 13 \(row 3 of the file\): the first of 1 values/,
+      ),
+    });
+  });
+});
+
+describe('dataset inspect', () => {
+  it('prints columns, shapes, ranges and a histogram', () => {
+    const { status, stdout } = orchestrator('dataset', 'inspect', NESTED);
+    expect(status).toBe(0);
+    expect(stdout).toContain('20 rows in 2 files');
+    expect(stdout).toMatch(
+      /latent +list of list of list of float16 +16 x 8 x 8 +-6\.215 +6\.477 +0\.001709 +0\.8944 +0\n/,
+    );
+    expect(stdout).toMatch(/caption +utf8 +e\.g\. "currency exchange"\n/);
+    expect(stdout).toMatch(/histogram of latent, linear scale\n( +-?\d+\.\d{3} .*\n){24}/);
+  });
+
+  it('names what is not a data set', () => {
+    expect(orchestrator('dataset', 'inspect', join(folder, 'nowhere'))).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/error ERR_FILE_OPEN: There is no data set at .*nowhere/),
+    });
+  });
+});
