@@ -6,7 +6,8 @@
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
-// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u) = x / (1 + 2^(-2u log2 e)), u = sqrt(2/pi) (x + 0.044715 x^3).
+// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u) = x / (1 + 2^(-2u log2 e)), u = sqrt(2/pi) (x + 0.044715
+// x^3).
 constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
 constexpr float kLog2e = 1.44269504f;
 

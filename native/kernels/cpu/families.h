@@ -10,6 +10,7 @@ void fill_layer_norm(Table& t);
 void fill_gate(Table& t);
 void fill_heads(Table& t);
 void fill_attention(Table& t);
+void fill_attention_backward(Table& t);
 void fill_elementwise(Table& t);
 void fill_patch(Table& t);
 void fill_noise(Table& t);

@@ -115,11 +115,54 @@ ORCH_INLINE float sum_lanes(vf x) {
 #endif
   return (z[0] + z[2]) + (z[1] + z[3]);
 }
-ORCH_INLINE float max_lanes(vf x) {
-  float m = x[0];
-  for (int i = 1; i < kLanes; ++i) m = m > x[i] ? m : x[i];
-  return m;
+/// The largest lane, in every lane.
+ORCH_INLINE vf spread_max(vf x) {
+#if ORCH_LANES == 16
+  x = max_of(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  x = max_of(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+  x = max_of(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+  return max_of(x, __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+#elif ORCH_LANES == 8
+  x = max_of(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+  x = max_of(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5));
+  return max_of(x, __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6));
+#else
+  x = max_of(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
+  return max_of(x, __builtin_shufflevector(x, x, 1, 0, 3, 2));
+#endif
 }
+/// All ones in lanes below n.
+ORCH_INLINE vi first_lanes(int64_t n) {
+  vi lane;
+  for (int i = 0; i < kLanes; ++i) lane[i] = i;
+  return lane < splat_i(static_cast<int32_t>(n));
+}
+#if ORCH_LANES == 16
+/// Rows become columns.
+ORCH_INLINE void transpose(vu (&x)[16]) {
+  vu t[16];
+  for (int i = 0; i < 16; i += 2) {  // 2 x 2
+    t[i] = (vu)_mm512_unpacklo_epi32((__m512i)x[i], (__m512i)x[i + 1]);
+    t[i + 1] = (vu)_mm512_unpackhi_epi32((__m512i)x[i], (__m512i)x[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {  // 4 x 4 within each quarter
+    for (int j = 0; j < 2; ++j) {
+      x[i + 2 * j] = (vu)_mm512_unpacklo_epi64((__m512i)t[i + j], (__m512i)t[i + j + 2]);
+      x[i + 2 * j + 1] = (vu)_mm512_unpackhi_epi64((__m512i)t[i + j], (__m512i)t[i + j + 2]);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {  // quarters
+    const __m512i a = (__m512i)x[i], b = (__m512i)x[i + 4], c = (__m512i)x[i + 8], d = (__m512i)x[i + 12];
+    const __m512i ab0 = _mm512_shuffle_i32x4(a, b, 0x88), ab1 = _mm512_shuffle_i32x4(a, b, 0xdd);
+    const __m512i cd0 = _mm512_shuffle_i32x4(c, d, 0x88), cd1 = _mm512_shuffle_i32x4(c, d, 0xdd);
+    t[i] = (vu)_mm512_shuffle_i32x4(ab0, cd0, 0x88);
+    t[i + 8] = (vu)_mm512_shuffle_i32x4(ab0, cd0, 0xdd);
+    t[i + 4] = (vu)_mm512_shuffle_i32x4(ab1, cd1, 0x88);
+    t[i + 12] = (vu)_mm512_shuffle_i32x4(ab1, cd1, 0xdd);
+  }
+  for (int i = 0; i < 16; ++i) x[i] = t[i];
+}
+#endif
 ORCH_INLINE vd low_doubles(vf x) {
   vf_half h;
   std::memcpy(&h, &x, sizeof h);
@@ -199,9 +242,9 @@ ORCH_INLINE void store_exact_n(bf16* p, vf x, int64_t n) {
 
 // --- functions
 // --------------------------------------------------------------------------------------------------------
-/// 2^x. `Degree` of the polynomials, fitted here for the smallest relative error on [-1/2, 1/2]: 4 (2.6e-6), 5 (7.5e-8
-/// before rounding), 6 (1.9e-9). Below 2^-126 it is 0 or denormal, above 2^127 large or infinite; the result for infinite
-/// x is unspecified. NaN stays NaN.
+/// 2^x. `Degree` of the polynomials, fitted here for the smallest relative error on [-1/2, 1/2]: 3 (7.5e-5),
+/// 4 (2.6e-6), 5 (7.5e-8 before rounding), 6 (1.9e-9). Below 2^-126 it is 0 or denormal, above 2^127 large or
+/// infinite; the result for infinite x is unspecified. NaN stays NaN.
 template <int Degree = 6>
 ORCH_INLINE vf exp2_of(vf x) {
 #if defined(__AVX512F__)
@@ -214,7 +257,12 @@ ORCH_INLINE vf exp2_of(vf x) {
 #endif
   const vf f = x - whole;
   vf p;
-  if constexpr (Degree == 4) {
+  if constexpr (Degree == 3) {
+    p = splat(0.05517166f);
+    p = p * f + splat(0.24261113f);
+    p = p * f + splat(0.69326097f);
+    p = p * f + splat(0.99992806f);
+  } else if constexpr (Degree == 4) {
     p = splat(0.009570101f);
     p = p * f + splat(0.05591786f);
     p = p * f + splat(0.24024744f);
@@ -257,7 +305,8 @@ ORCH_INLINE vf exp_of(vf x) {
   const vf p = exp2_of(y);
   return p + p * (e * splat(0.69314718f));
 }
-/// Natural logarithm of normal positive numbers, from log m = 2 artanh((m - 1) / (m + 1)).
+/// Natural logarithm of normal positive numbers (of others: unspecified), from log m = 2 artanh((m - 1) / (m
+/// + 1)).
 ORCH_INLINE vf log_of(vf x) {
   const vu u = bits_of(x) - 0x3f3504f3u;  // mantissa in [sqrt(1/2), sqrt(2))
   const vi e = (vi)u >> 23;
@@ -297,9 +346,9 @@ ORCH_INLINE void sincos_turns(vf u, vf& sine, vf& cosine) {
 template <class T>
 ORCH_INLINE vf inverse_one_plus_exp2(vf y) {
 #if defined(__AVX512F__)
-  if constexpr (is_bf16<T>) return (vf)_mm512_rcp14_ps((__m512)(splat(1.0f) + exp2_of<4>(y)));
+  if constexpr (is_bf16<T>) return (vf)_mm512_rcp14_ps((__m512)(splat(1.0f) + exp2_of<3>(y)));
 #endif
-  return splat(1.0f) / (splat(1.0f) + exp2_of<is_bf16<T> ? 4 : 6>(y));
+  return splat(1.0f) / (splat(1.0f) + exp2_of < is_bf16<T> ? 3 : 6 > (y));
 }
 /// 1 / (1 + exp(-x))
 template <class T>

@@ -17,6 +17,7 @@ const Table* table() {
     fill_gate(t);
     fill_heads(t);
     fill_attention(t);
+    fill_attention_backward(t);
     fill_elementwise(t);
     fill_patch(t);
     fill_noise(t);

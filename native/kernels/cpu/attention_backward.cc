@@ -1,0 +1,206 @@
+// Joint attention for heads of 64 channels, backward.
+//
+// For each sample and head, blocks of query rows are taken against all keys: the probabilities are recomputed
+// from the log-sum-exp, and the gradients of k and v gather in fp32, block after block.
+#include "attention_parts.h"
+
+namespace orch::kernels::ORCH_ISA {
+namespace {
+
+template <class Unit>
+struct Buffers {
+  Unit *kt, *vt, *k, *q, *q_summed, *dout, *dout_summed, *p_pairs, *ds, *ds_pairs;
+  float *logits, *dp, *dq, *dk, *dv;
+  Buffers(Scratch& s, int64_t tokens, int64_t width) {
+    const Sizes z = sizes_of(tokens);
+    kt = s.take<Unit>(z.panels * width);
+    vt = s.take<Unit>(z.panels * width);
+    k = s.take<Unit>(z.columns * kHeadDim);
+    q = s.take<Unit>(kRows * kHeadDim);
+    q_summed = s.take<Unit>(kRows * kHeadDim);
+    dout = s.take<Unit>(kRows * kHeadDim);
+    dout_summed = s.take<Unit>(kRows * kHeadDim);
+    p_pairs = s.take<Unit>(kRows * z.columns);
+    ds = s.take<Unit>(kRows * z.columns);
+    ds_pairs = s.take<Unit>(kRows * z.columns);
+    logits = s.take<float>(kRows * z.columns);
+    dp = s.take<float>(kRows * z.columns);
+    dq = s.take<float>(kRows * kHeadDim);
+    dk = s.take<float>(tokens * kHeadDim);
+    dv = s.take<float>(tokens * kHeadDim);
+  }
+};
+
+template <class T>
+size_t scratch_bytes(int64_t tokens) {
+  using Op = typename OperandsOf<T>::Op;
+  Scratch s{nullptr};
+  Buffers<typename Op::Unit>(s, tokens, Pack<T, Op>::kWidth);
+  return s.used;
+}
+
+/// Probabilities and the logits' gradients of one row from its products: p = exp(scale * x - lse),
+/// ds = p * (dp - delta) * scale.
+struct RowBackward {
+  vf base, delta;
+};
+ORCH_INLINE RowBackward row_backward(float lse, float delta) {
+  return {splat(lse * 1.44269504f), splat(delta)};
+}
+template <class T>
+ORCH_INLINE void apply(const RowBackward& row, vf x, vf dp, vf& p, vf& ds) {
+  p = exp2_of < is_bf16<T> ? 5 : 6 > (x * splat(kScaleLog2e) - row.base);
+  ds = p * (dp - row.delta) * splat(kScale);
+}
+
+/// In place: x becomes p, y (dp) becomes ds. Columns past the last key become zero.
+template <class T>
+ORCH_INLINE void softmax_backward_row(float* x, float* y, const RowBackward& row, int64_t tokens,
+                                      const Sizes& z) {
+  const int64_t last = z.columns - kLanes;
+  const vi inside = first_lanes(tokens - last);
+  vf p, ds;
+  for (int64_t j = 0; j < last; j += kLanes) {
+    apply<T>(row, load(x + j), load(y + j), p, ds);
+    store(x + j, p);
+    store(y + j, ds);
+  }
+  apply<T>(row, load(x + last), load(y + last), p, ds);
+  store(x + last, select(inside, p, vf{}));
+  store(y + last, select(inside, ds, vf{}));
+}
+
+#if defined(__AVX512BF16__)
+/// Two neighbouring rows: p and ds with the rows paired in units, and ds row by row. Without a second row
+/// (both = false) its places become zero.
+ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf16* ds, const float* x,
+                                       const float* y, const RowBackward& first, const RowBackward& second,
+                                       bool both, int64_t tokens, const Sizes& z) {
+  const int64_t stride = z.columns;
+  alignas(64) static constexpr uint16_t kInterleave[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  const __m512i order = _mm512_load_si512(kInterleave);
+  const vi second_inside = both ? ~vi{} : vi{};
+  const float *x1 = both ? x + stride : x, *y1 = both ? y + stride : y;
+  const auto step = [&](int64_t j, vi inside) __attribute__((always_inline)) {
+    vf p0, s0, p1, s1;
+    apply<bf16>(first, load(x + j), load(y + j), p0, s0);
+    apply<bf16>(second, load(x1 + j), load(y1 + j), p1, s1);
+    const vi inside1 = inside & second_inside;
+    p0 = select(inside, p0, vf{});
+    s0 = select(inside, s0, vf{});
+    p1 = select(inside1, p1, vf{});
+    s1 = select(inside1, s1, vf{});
+    const __m512i p = (__m512i)_mm512_cvtne2ps_pbh((__m512)p1, (__m512)p0);
+    const __m512i s = (__m512i)_mm512_cvtne2ps_pbh((__m512)s1, (__m512)s0);
+    _mm512_storeu_si512(p_pairs + j, _mm512_permutexvar_epi16(order, p));
+    _mm512_storeu_si512(ds_pairs + j, _mm512_permutexvar_epi16(order, s));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + j), _mm512_castsi512_si256(s));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + stride + j), _mm512_extracti64x4_epi64(s, 1));
+  };
+  const int64_t last = z.columns - kLanes;
+  for (int64_t j = 0; j < last; j += kLanes) step(j, ~vi{});
+  step(last, first_lanes(tokens - last));
+}
+#endif
+
+template <class T>
+void attention_backward(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, const T* out0, const T* out1,
+                        const float* lse, const T* q, const T* k, const T* v, const AttentionDims& d,
+                        void* scratch) {
+  using Op = typename OperandsOf<T>::Op;
+  using P = Pack<T, Op>;
+  using Unit = typename Op::Unit;
+  Scratch space{static_cast<char*>(scratch)};
+  const Buffers<Unit> w(space, d.tokens, P::kWidth);
+  const Sizes z = sizes_of(d.tokens);
+  const int64_t summed = (d.tokens + Op::kPerUnit - 1) / Op::kPerUnit;  // units along the keys
+  for (int64_t bh = 0; bh < d.samples * d.heads; ++bh) {
+    const int64_t sample = bh / d.heads, head = bh % d.heads, at = bh * d.tokens * kHeadDim;
+    P::transposed(w.kt, k + at, d.tokens);
+    P::transposed(w.vt, v + at, d.tokens);
+    const Unit* kp = P::summed_rows(w.k, k + at, kHeadDim, d.tokens);
+    for (int64_t start = d.first_query; start < d.tokens; start += kRows) {
+      const int64_t rows = min_of(kRows, d.tokens - start), units = (rows + Op::kPerUnit - 1) / Op::kPerUnit;
+      const T* qh = q + at + start * kHeadDim;
+      const float* row_lse = lse + bh * d.tokens + start;
+
+      // The block's output gradients, gathered from their stream, and delta = rowsum(dout * out).
+      alignas(64) T dout[kRows * kHeadDim];
+      float delta[kRows];
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* g = joint_row(dout0, dout1, d, sample, head, start + r);
+        const T* o = joint_row(out0, out1, d, sample, head, start + r);
+        std::memcpy(dout + r * kHeadDim, g, kHeadDim * sizeof(T));
+        vf sum = {};
+        for (int64_t i = 0; i < kHeadDim; i += kLanes) sum += load(g + i) * load(o + i);
+        delta[r] = sum_lanes(sum);
+      }
+      const Unit* qp = P::rows(w.q, qh, kHeadDim, rows);
+      const Unit* gp = P::rows(w.dout, dout, kHeadDim, rows);
+      const Unit* qs = P::summed_rows(w.q_summed, qh, kHeadDim, rows);
+      const Unit* gs = P::summed_rows(w.dout_summed, dout, kHeadDim, rows);
+
+      gemm<Op, false>(w.logits, z.columns, qp, P::kWidth, 1, w.kt, kPanel, kPanel * P::kWidth, rows,
+                      z.vectors, P::kWidth);
+      gemm<Op, false>(w.dp, z.columns, gp, P::kWidth, 1, w.vt, kPanel, kPanel * P::kWidth, rows, z.vectors,
+                      P::kWidth);
+      const Unit *p_pairs, *ds, *ds_pairs;
+      int64_t ds_stride;
+      if constexpr (Op::kPerUnit == 1) {
+        for (int64_t r = 0; r < rows; ++r) {
+          softmax_backward_row<T>(w.logits + r * z.columns, w.dp + r * z.columns,
+                                  row_backward(row_lse[r], delta[r]), d.tokens, z);
+        }
+        p_pairs = w.logits;
+        ds = ds_pairs = w.dp;
+        ds_stride = z.columns;
+      } else {
+#if defined(__AVX512BF16__)
+        for (int64_t r = 0; r < rows; r += 2) {
+          const int64_t row = r * z.columns, pair = r / 2 * z.columns, next = min_of(r + 1, rows - 1);
+          softmax_backward_pair(w.p_pairs + pair, w.ds_pairs + pair, reinterpret_cast<bf16*>(w.ds) + row,
+                                w.logits + row, w.dp + row, row_backward(row_lse[r], delta[r]),
+                                row_backward(row_lse[next], delta[next]), next > r, d.tokens, z);
+        }
+#endif
+        p_pairs = w.p_pairs;
+        ds = w.ds;
+        ds_pairs = w.ds_pairs;
+        ds_stride = z.columns / 2;
+      }
+
+      gemm<Op, false>(w.dq, kHeadDim, ds, ds_stride, 1, kp, kHeadDim, kPanel, rows, kHeadVectors, summed);
+      for (int64_t i = 0; i < rows * kHeadDim; i += kLanes)
+        store(dq + at + start * kHeadDim + i, load(w.dq + i));
+      const auto gather = [&](float* sum, const Unit* left, const Unit* right) {
+        if (start == d.first_query) {
+          gemm<Op, false>(sum, kHeadDim, left, 1, z.columns, right, kHeadDim, kPanel, d.tokens, kHeadVectors,
+                          units);
+        } else {
+          gemm<Op, true>(sum, kHeadDim, left, 1, z.columns, right, kHeadDim, kPanel, d.tokens, kHeadVectors,
+                         units);
+        }
+      };
+      gather(w.dv, p_pairs, gs);
+      gather(w.dk, ds_pairs, qs);
+    }
+    for (int64_t i = 0; i < d.tokens * kHeadDim; i += kLanes) {
+      store(dk + at + i, load(w.dk + i));
+      store(dv + at + i, load(w.dv + i));
+    }
+  }
+}
+
+}  // namespace
+
+size_t backward_scratch_single(int64_t tokens) { return scratch_bytes<float>(tokens); }
+size_t backward_scratch_half(int64_t tokens) { return scratch_bytes<bf16>(tokens); }
+
+void fill_attention_backward(Table& t) {
+  t.f32.attention_backward = attention_backward<float>;
+  t.b16.attention_backward = attention_backward<bf16>;
+}
+
+}  // namespace orch::kernels::ORCH_ISA

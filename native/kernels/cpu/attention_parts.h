@@ -1,0 +1,164 @@
+// What attention's two passes share: how operands are packed, the scratch memory, and where rows lie.
+#pragma once
+#include "families.h"
+#include "gemm.h"
+
+namespace orch::kernels::ORCH_ISA {
+
+constexpr float kScale = 0.125f;  // 1 / sqrt(64)
+constexpr float kScaleLog2e = 0.125f * 1.44269504f;
+constexpr int64_t kRows = 24;  // query rows of a block; even
+constexpr int64_t kHeadVectors = kHeadDim / kLanes;
+
+/// bf16 operands go in pairs where the processor multiplies them, and as fp32 elsewhere.
+template <class T>
+struct OperandsOf {
+  using Op = SingleOp;
+};
+#if defined(__AVX512BF16__)
+template <>
+struct OperandsOf<bf16> {
+  using Op = PairOp;
+};
+#endif
+
+#if ORCH_LANES == 16
+/// Units get(row, unit .. unit + 15) of n rows, transposed into panels [units][kPanel].
+template <class Get>
+ORCH_INLINE void transpose_panels(uint32_t* to, int64_t n, int64_t units, Get get) {
+  for (int64_t row = 0; row < n; row += 16) {
+    uint32_t* column = to + row / kPanel * kPanel * units + row % kPanel;
+    const int64_t count = min_of(16, n - row);
+    for (int64_t unit = 0; unit < units; unit += 16) {
+      vu x[16];
+      if (count == 16) {
+        for (int i = 0; i < 16; ++i) x[i] = get(row + i, unit);
+      } else {
+        for (int i = 0; i < 16; ++i) x[i] = i < count ? get(row + i, unit) : vu{};
+      }
+      transpose(x);
+      for (int i = 0; i < 16; ++i) store(reinterpret_cast<float*>(column + (unit + i) * kPanel), (vf)x[i]);
+    }
+  }
+}
+#endif
+
+/// Packing of [n, 64] operands into units; row stride ldx.
+///   rows: as an A operand with the channels summed; returns where the units are (perhaps x itself).
+///   summed_rows: as a B operand with the rows summed; likewise.
+///   transposed: contiguous rows into panels, as a B operand with the channels summed. Columns past n are
+///   zero up to a whole vector.
+template <class T, class Op>
+struct Pack;
+
+template <class T>
+struct Pack<T, SingleOp> {
+  static constexpr int64_t kWidth = kHeadDim;  ///< units of a row of 64 channels
+
+  ORCH_INLINE const float* rows(float* to, const T* x, int64_t ldx, int64_t n) {
+    if constexpr (!is_bf16<T>) {
+      if (ldx == kHeadDim) return x;
+    }
+    for (int64_t r = 0; r < n; ++r) {
+      for (int64_t i = 0; i < kHeadDim; i += kLanes) store(to + r * kHeadDim + i, load(x + r * ldx + i));
+    }
+    return to;
+  }
+  ORCH_INLINE const float* summed_rows(float* to, const T* x, int64_t ldx, int64_t n) {
+    return rows(to, x, ldx, n);
+  }
+  ORCH_INLINE void transposed(float* to, const T* x, int64_t n) {
+#if ORCH_LANES == 16
+    transpose_panels(reinterpret_cast<uint32_t*>(to), n, kWidth,
+                     [=](int64_t row, int64_t unit) { return bits_of(load(x + row * kHeadDim + unit)); });
+#else
+    for (int64_t start = 0; start < n; start += kPanel, to += kPanel * kWidth) {
+      const int64_t count = min_of(kPanel, n - start), padded = round_up(count, kLanes);
+      for (int64_t i = 0; i < kHeadDim; ++i) {
+        for (int64_t j = 0; j < count; ++j) to[i * kPanel + j] = widen(x[(start + j) * kHeadDim + i]);
+        for (int64_t j = count; j < padded; ++j) to[i * kPanel + j] = 0;
+      }
+    }
+#endif
+  }
+};
+
+#if defined(__AVX512BF16__)
+template <>
+struct Pack<bf16, PairOp> {
+  static constexpr int64_t kWidth = kHeadDim / 2;
+
+  ORCH_INLINE const uint32_t* rows(uint32_t* to, const bf16* x, int64_t ldx, int64_t n) {
+    if (ldx == kHeadDim) return reinterpret_cast<const uint32_t*>(x);
+    for (int64_t r = 0; r < n; ++r) std::memcpy(to + r * kWidth, x + r * ldx, 2 * kHeadDim);
+    return to;
+  }
+  ORCH_INLINE const uint32_t* summed_rows(uint32_t* to, const bf16* x, int64_t ldx, int64_t n) {
+    const __m512i even = interleave_order(0), odd = interleave_order(16);
+    for (int64_t r = 0; r < n; r += 2) {
+      const bf16* a = x + r * ldx;
+      for (int64_t i = 0; i < kHeadDim; i += 32) {
+        const __m512i low = _mm512_loadu_si512(a + i);
+        const __m512i high = r + 1 < n ? _mm512_loadu_si512(a + ldx + i) : _mm512_setzero_si512();
+        _mm512_storeu_si512(to + r / 2 * kHeadDim + i, _mm512_permutex2var_epi16(low, even, high));
+        _mm512_storeu_si512(to + r / 2 * kHeadDim + i + 16, _mm512_permutex2var_epi16(low, odd, high));
+      }
+    }
+    return to;
+  }
+  ORCH_INLINE void transposed(uint32_t* to, const bf16* x, int64_t n) {
+    transpose_panels(to, n, kWidth, [=](int64_t row, int64_t unit) {
+      return bits_of(load(reinterpret_cast<const float*>(x + row * kHeadDim + 2 * unit)));
+    });
+  }
+
+ private:
+  /// Elements first .. first + 15 of one vector, each followed by that of a second.
+  ORCH_INLINE __m512i interleave_order(int first) {
+    uint16_t order[32];
+    for (int i = 0; i < 16; ++i) {
+      order[2 * i] = static_cast<uint16_t>(first + i);
+      order[2 * i + 1] = static_cast<uint16_t>(first + i + 32);
+    }
+    return _mm512_loadu_si512(order);
+  }
+};
+#endif
+
+/// Cuts the caller's scratch into 64-byte aligned pieces; with a null base it only counts.
+struct Scratch {
+  char* base;
+  size_t used = 0;
+  template <class U>
+  inline __attribute__((always_inline)) U* take(int64_t count) {
+    U* p = base ? reinterpret_cast<U*>(base + used) : nullptr;
+    used += static_cast<size_t>(round_up(count * static_cast<int64_t>(sizeof(U)), 64));
+    return p;
+  }
+};
+
+/// Sizes derived from the number of tokens S.
+struct Sizes {
+  int64_t vectors;  ///< of a row of logits
+  int64_t columns;  ///< vectors * kLanes
+  int64_t panels;   ///< columns rounded up to whole panels
+};
+ORCH_INLINE Sizes sizes_of(int64_t tokens) {
+  const int64_t vectors = (tokens + kLanes - 1) / kLanes;
+  return {vectors, vectors * kLanes, round_up(tokens, kPanel)};
+}
+
+/// Where row `position` of the joint sequence lies in one of the two streams' arrays.
+template <class T>
+ORCH_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, int64_t head,
+                         int64_t position) {
+  const int64_t width = d.heads * kHeadDim;
+  if (position < d.split) return a0 + (sample * d.split + position) * width + head * kHeadDim;
+  return a1 + (sample * (d.tokens - d.split) + position - d.split) * width + head * kHeadDim;
+}
+
+/// Scratch of the backward pass.
+size_t backward_scratch_single(int64_t tokens);
+size_t backward_scratch_half(int64_t tokens);
+
+}  // namespace orch::kernels::ORCH_ISA
