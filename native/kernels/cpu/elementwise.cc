@@ -107,7 +107,7 @@ void to_f32(float* y, const T* x, int64_t n) {
 
 /// Half to single: the exponent is moved by a multiplication, which also makes denormals normal.
 ORCH_INLINE vf widen_half(vh h) {
-  const vu u = __builtin_convertvector(h, vu);
+  const vu u = widen_integers(h);
   const vf magnitude = (vf)((u & 0x7fffu) << 13) * splat(0x1p112f);
   const vu special = (u & 0x7c00u) == 0x7c00u ? (vu)(((u & 0x3ffu) << 13) | 0x7f800000u) : bits_of(magnitude);
   return (vf)(special | ((u & 0x8000u) << 16));

@@ -181,13 +181,31 @@ ORCH_INLINE double sum_lanes(vd x) {
 
 // --- memory
 // -----------------------------------------------------------------------------------------------------------
-ORCH_INLINE vf widen_bits(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
+// gcc 12 lowers __builtin_convertvector between 16 and 32 bits to several instructions; the intrinsics are one.
+ORCH_INLINE vu widen_integers(vh h) {
+#if defined(__AVX512F__)
+  return (vu)_mm512_cvtepu16_epi32((__m256i)h);
+#elif defined(__AVX2__)
+  return (vu)_mm256_cvtepu16_epi32((__m128i)h);
+#else
+  return __builtin_convertvector(h, vu);
+#endif
+}
+/// The lower halves.
+ORCH_INLINE vh narrow_integers(vu x) {
+#if defined(__AVX512F__)
+  return (vh)_mm512_cvtepi32_epi16((__m512i)x);
+#else
+  return __builtin_convertvector(x, vh);
+#endif
+}
+ORCH_INLINE vf widen_bits(vh h) { return (vf)(widen_integers(h) << 16); }
 /// Round to nearest even; NaN stays NaN.
 ORCH_INLINE vh narrow_bits_exact(vf x) {
   const vu u = bits_of(x);
   const vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   const vu nan = (u >> 16) | 0x40u;
-  return __builtin_convertvector((vu)((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded), vh);
+  return narrow_integers((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 /// As narrow_bits_exact, except that hardware conversion takes denormals for zero.
 ORCH_INLINE vh narrow_bits(vf x) {
