@@ -1,0 +1,84 @@
+// Where the time of a step goes, operation by operation, and what a plan needs before anything is allocated.
+#include <cmath>
+#include <ctime>
+#include <map>
+
+#include "../kernels/kernels.h"
+#include "lane.h"
+
+namespace orch {
+namespace {
+
+/// Seconds of processor time of this thread: other processes on the machine do not count.
+double thread_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// Bytes of a node's operands: what it has to read and write at least once.
+double bytes_of(const graph::Graph& g, const graph::Node& n) {
+  double sum = 0;
+  for (const auto* list : {&n.inputs, &n.outputs})
+    for (graph::Ref r : *list)
+      if (r)
+        sum += static_cast<double>(graph::elements(g[r].shape)) * static_cast<double>(size_of(g[r].dtype));
+  return sum;
+}
+
+}  // namespace
+
+std::vector<ProfileRow> Engine::profile(int repeats) {
+  const auto& g = graph_->graph;
+  Lane& lane = training_lane(0);
+  Buffer gradient(spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  bind(lane, State::Master, gradient.as<float>());
+  // Inputs of a plausible size; times do not depend on the values, but denormals and NaN would be slow.
+  const int64_t n = spec_.shape.samples;
+  const kernels::DrawKey key{1, 0, 0, 0};
+  kernels::cpu().raw.normal(lane.z.as<float>(), key, n * latent_elements());
+  kernels::cpu().raw.normal(lane.target.as<float>(), key, n * latent_elements());
+  for (int64_t i = 0; i < n; ++i) {
+    lane.timestep.as<float>()[i] = 1000.0f * static_cast<float>(i + 1) / static_cast<float>(n);
+    lane.grad_scale.as<float>()[i] = 1.0f / static_cast<float>(n);
+  }
+
+  std::vector<ProfileRow> rows;
+  std::vector<size_t> row_of;
+  std::map<std::string, size_t> known;
+  for (const graph::Node& node : g.nodes()) {
+    auto [it, fresh] = known.try_emplace(node.op->name(), rows.size());
+    if (fresh) rows.push_back({node.op->name(), 0, 0, 0, 0});
+    ProfileRow& row = rows[it->second];
+    row.count += 1;
+    row.flops += node.op->flops();
+    row.bytes += bytes_of(g, node);
+    row_of.push_back(it->second);
+  }
+  lane.executor.run(nullptr, nullptr);  // touches every page
+  double last = 0;
+  const std::function<void(int64_t)> after = [&](int64_t node) {
+    rows[row_of[node]].seconds += thread_seconds() - last;
+    last = thread_seconds();
+  };
+  for (int i = 0; i < repeats; ++i) {
+    last = thread_seconds();
+    lane.executor.run(nullptr, &after);
+  }
+  for (ProfileRow& row : rows) row.seconds /= repeats;
+  return rows;
+}
+
+PlanFigures plan_figures(const EngineSpec& spec) {
+  const ParameterTable table(spec.model);
+  PlanFigures f{table.count, table.length, 0, {}};
+  for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
+    auto built = build_mmdit(spec.model, table, spec.shape,
+                             {spec.compute, spec.residual, spec.training, false, level});
+    f.flops_per_slot = (spec.training ? 3 : 1) * built->forward_flops;
+    f.arena_bytes.push_back(built->graph.arena_bytes() + built->graph.scratch_bytes());
+  }
+  return f;
+}
+
+}  // namespace orch
