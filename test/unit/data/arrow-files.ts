@@ -1,5 +1,5 @@
 /** Arrow files for tests, written by apache-arrow: every layout that the reader takes, and some that it refuses. */
-import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,12 +25,23 @@ import {
   Utf8,
   vectorFromArray,
 } from 'apache-arrow';
+import { afterAll } from 'vitest';
 import type { DataConfig } from '../../../src/data/dataset.js';
 import { toFloat16Bits } from '../../../src/data/float16.js';
 
 export const FIXTURES = fileURLToPath(new URL('../../fixtures/huggingface/', import.meta.url));
 
-export const scratch = (): string => mkdtempSync(join(tmpdir(), 'orch-data-'));
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A new folder that is gone after the test file. */
+export function scratch(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'orch-data-'));
+  folders.push(folder);
+  return folder;
+}
 
 /** A copy of a fixture that may be damaged. */
 export function copyFixture(name: 'fixed' | 'nested'): string {

@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/arrow-writer.js';
 import { fromFloat16Bits, toFloat16Bits } from '../../../src/data/float16.js';
 import { readManifest } from '../../../src/data/manifest.js';
+import { scratch } from './arrow-files.js';
 
 const schema: ShardSchema = {
   columns: [
@@ -35,8 +35,6 @@ function* rows(count: number): Generator<Row> {
     };
   }
 }
-
-const scratch = () => mkdtempSync(join(tmpdir(), 'orch-writer-'));
 
 describe('float16', () => {
   it('survives the round trip for all 65536 bit patterns', () => {
