@@ -15,13 +15,6 @@ if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE)
 
 /** Largest message of the control plane. A Prepared of 4,096 samples takes about 100 KB. */
 const CONTROL_MESSAGE_BYTES = 16 * 1024 * 1024;
-/** Largest message of the data plane: one chunk (see collective/grpc.ts) and its alignment. */
-const DATA_MESSAGE_BYTES = 2 * 1024 * 1024;
-/**
- * HTTP/2 window of the client, per stream and connection. A grpc-js server ignores this option, which is why bulk data is
- * pulled: with the default window of 64 KiB a stream falls to 4 MB/s at 10 ms of round trip.
- */
-const FLOW_CONTROL_WINDOW = 8 * 1024 * 1024;
 
 const shared: ChannelOptions = {
   // Loopback traffic must not wander into the proxy of the environment.
@@ -35,13 +28,6 @@ export const controlOptions: ChannelOptions = {
   ...shared,
   'grpc.max_receive_message_length': CONTROL_MESSAGE_BYTES,
   'grpc.max_send_message_length': CONTROL_MESSAGE_BYTES,
-};
-
-export const dataOptions: ChannelOptions = {
-  ...shared,
-  'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW,
-  'grpc.max_receive_message_length': DATA_MESSAGE_BYTES,
-  'grpc.max_send_message_length': DATA_MESSAGE_BYTES,
 };
 
 /** Plaintext; only ever used with loopback addresses (see requireLoopback). */
@@ -82,13 +68,14 @@ export async function bind(server: Server, address: string): Promise<string> {
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound);
-      else reject(portError(address, error));
+      else reject(listenFailure(address, error));
     });
   });
   return `${host}:${port}`;
 }
 
-function portError(address: string, error: Error): OrchestratorError {
+/** Why an address cannot be listened on, as users meet it. */
+export function listenFailure(address: string, error: Error): OrchestratorError {
   const taken = /EADDRINUSE/.test(error.message);
   return new OrchestratorError(
     'ERR_PORT',

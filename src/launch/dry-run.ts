@@ -38,8 +38,8 @@ export async function dryRun(plan: LaunchPlan, config: Config): Promise<string> 
     `compute  ${flopRate(layout.flopsPerSlot * slots).replace('/s', '')} of model FLOPs a step`,
     '',
     ...ranges.map(({ lo, hi }, rank) => {
-      const memory = bytes(workerBytes(spec, layout, localSubtrees(lo, hi, slots).length));
-      return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${spec.threads} threads, about ${memory}`;
+      const memory = bytes(workerBytes(spec, layout, localSubtrees(lo, hi, slots).length, rank === 0));
+      return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${spec.threads} threads, engine about ${memory}`;
     }),
     '',
     'commands (the token is drawn anew for each run; the coordinator prints its port)',
@@ -56,9 +56,13 @@ export async function dryRun(plan: LaunchPlan, config: Config): Promise<string> 
   return `${lines.join('\n')}\n`;
 }
 
-/** Weights, moments, EMA, their bf16 copies, the sums of gradients, and one arena per thread. */
-function workerBytes(spec: EngineSpec, layout: EngineLayout, parts: number): number {
-  const fp32 = 3 + (spec.ema ? 1 : 0) + parts + spec.threads;
+/**
+ * Weights, moments, EMA, their bf16 copies, the sums of gradients, and one arena per thread; for the one that writes
+ * checkpoints, a copy of the state.
+ */
+function workerBytes(spec: EngineSpec, layout: EngineLayout, parts: number, saves: boolean): number {
+  const state = 3 + (spec.ema ? 1 : 0);
+  const fp32 = (saves ? 2 : 1) * state + parts + spec.threads;
   const bf16 = spec.precision === 'bf16' ? (spec.ema ? 2 : 1) : 0;
   return layout.length * (4 * fp32 + 2 * bf16) + layout.arenaBytes * spec.threads;
 }

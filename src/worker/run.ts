@@ -2,8 +2,8 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PROTOCOL } from '../cluster/proto.js';
-import { bind, createServer, dataOptions } from '../cluster/transport.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
+import { LOOPBACK } from '../launch/commands.js';
 import { native } from '../native/load.js';
 import { Alone, type Collective } from './collective/collective.js';
 import { planExchange } from './collective/exchange.js';
@@ -25,9 +25,8 @@ export interface WorkerOptions {
 /** Returns the exit code. Throws what is not the coordinator's decision. */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const host = native().host();
-  const server = createServer(dataOptions);
-  const peers = new PeerServer(server);
-  const dataAddress = await bind(server, '127.0.0.1:0');
+  const peers = new PeerServer();
+  const dataAddress = await peers.listen(LOOPBACK);
   const session = new CoordinatorSession(options.coordinator);
   stopOnSignals(session);
   try {
@@ -61,7 +60,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     return await report(session, error as Error);
   } finally {
     session.close();
-    server.forceShutdown();
+    peers.close();
   }
 }
 

@@ -20,6 +20,8 @@ export interface ExchangePlan {
   chunks: readonly (readonly Chunk[])[];
   /** Native addition, dst += src. */
   addInto: AddInto;
+  /** Buffers of a chunk for received parts, used again and again. */
+  pool: Float32Array[];
 }
 
 export function planExchange(
@@ -36,6 +38,7 @@ export function planExchange(
     nodes: slots.map(({ lo, hi }) => localSubtrees(lo, hi, totalSlots)),
     chunks: slots.map((_, r) => chunksOf(buckets, r, slots.length)),
     addInto,
+    pool: [],
   };
 }
 
@@ -51,8 +54,10 @@ export class StepExchange {
   #announced = 0;
   /** Own chunks that are summed. */
   #summed = 0;
-  /** Received parts of every own chunk, as bytes at any alignment. */
-  readonly #received: Map<number, { node: Range; bytes: Uint8Array }[]> = new Map();
+  /** Received parts of the own chunks that are not summed yet. */
+  readonly #received = new Map<number, Part<Float32Array>[]>();
+  /** Of every rank: the part that is arriving. */
+  readonly #arriving: (Float32Array | null)[];
   /** Of every rank: messages of its PART stream, and chunks of its RESULT stream, received so far. */
   readonly #partCursor: number[];
   readonly #resultCursor: number[];
@@ -66,6 +71,7 @@ export class StepExchange {
     this.#local = local;
     this.#partCursor = plan.slots.map(() => 0);
     this.#resultCursor = plan.slots.map(() => 0);
+    this.#arriving = plan.slots.map(() => null);
   }
 
   get bytesReceived(): number {
@@ -102,17 +108,26 @@ export class StepExchange {
     }
   }
 
-  /** The next message of the PART stream of `rank`. Returns false where the sender is far ahead and should pause. */
-  receivePart(rank: number, bytes: Uint8Array): boolean {
+  /** Memory for the next message of the PART stream of `rank`. */
+  openPart(rank: number, bytes: number): Uint8Array {
+    const nodes = this.#plan.nodes[rank] as Range[];
+    const chunk = this.#ownChunks[Math.floor((this.#partCursor[rank] as number) / nodes.length)];
+    this.#expect(rank, bytes, chunk);
+    const buffer = this.#plan.pool.pop() ?? new Float32Array(CHUNK_ELEMENTS);
+    this.#arriving[rank] = buffer;
+    return new Uint8Array(buffer.buffer, 0, bytes);
+  }
+
+  /** That message is complete. Returns false where the sender is far ahead and should pause. */
+  closePart(rank: number): boolean {
     const nodes = this.#plan.nodes[rank] as Range[];
     const cursor = this.#partCursor[rank] as number;
     const index = Math.floor(cursor / nodes.length);
-    const chunk = this.#ownChunks[index];
-    this.#expect(rank, bytes, chunk);
-    this.#partCursor[rank] = cursor + 1;
     const waiting = this.#received.get(index) ?? [];
-    waiting.push({ node: nodes[cursor % nodes.length] as Range, bytes });
+    waiting.push({ ...(nodes[cursor % nodes.length] as Range), data: this.#arriving[rank] as Float32Array });
     this.#received.set(index, waiting);
+    this.#arriving[rank] = null;
+    this.#partCursor[rank] = cursor + 1;
     this.#sumReady();
     return this.mayResume(rank);
   }
@@ -123,14 +138,18 @@ export class StepExchange {
     return Math.floor((this.#partCursor[rank] as number) / nodes) - this.#summed < MAX_WAITING_CHUNKS;
   }
 
-  /** The next message of the RESULT stream of `rank`. */
-  receiveResult(rank: number, bytes: Uint8Array): void {
-    const cursor = this.#resultCursor[rank] as number;
-    const chunk = this.#plan.chunks[rank]?.[cursor];
+  /** Memory for the next message of the RESULT stream of `rank`: its place in the global sum. */
+  openResult(rank: number, bytes: number): Uint8Array {
+    const chunk = this.#plan.chunks[rank]?.[this.#resultCursor[rank] as number];
     this.#expect(rank, bytes, chunk);
-    this.#resultCursor[rank] = cursor + 1;
-    const sum = (this.#gradient as LocalGradient).sum;
-    new Uint8Array(sum.buffer, sum.byteOffset + chunk.offset * 4, bytes.byteLength).set(bytes);
+    if (this.#gradient === null)
+      throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum without our part`);
+    const { sum } = this.#gradient;
+    return new Uint8Array(sum.buffer, sum.byteOffset + chunk.offset * 4, bytes);
+  }
+
+  closeResult(rank: number): void {
+    this.#resultCursor[rank] = (this.#resultCursor[rank] as number) + 1;
     this.#notify();
   }
 
@@ -170,13 +189,13 @@ export class StepExchange {
     );
   }
 
-  #expect(rank: number, bytes: Uint8Array, chunk: Chunk | undefined): asserts chunk is Chunk {
-    this.#bytes += bytes.byteLength;
-    if (chunk !== undefined && bytes.byteLength === chunk.length * 4) return;
+  #expect(rank: number, bytes: number, chunk: Chunk | undefined): asserts chunk is Chunk {
+    this.#bytes += bytes;
+    if (chunk !== undefined && bytes === chunk.length * 4) return;
     const expected = chunk === undefined ? 'the end of the stream' : `${chunk.length * 4} bytes`;
     throw new OrchestratorError(
       'ERR_EXCHANGE',
-      `Rank ${rank} sent ${bytes.byteLength} bytes at step ${this.step} where ${expected} was expected`,
+      `Rank ${rank} sent ${bytes} bytes at step ${this.step} where ${expected} was expected`,
     );
   }
 
@@ -197,12 +216,12 @@ export class StepExchange {
     if (this.#summed !== before) this.#notify();
   }
 
-  #sum(chunk: Chunk, received: { node: Range; bytes: Uint8Array }[]): void {
-    const { addInto, totalSlots } = this.#plan;
+  #sum(chunk: Chunk, received: Part<Float32Array>[]): void {
+    const { addInto, totalSlots, pool } = this.#plan;
     const { parts, sum } = this.#gradient as LocalGradient;
     const target = view(sum, chunk);
-    const own: Part<Float32Array>[] = parts.map(({ lo, hi, data }) => ({ lo, hi, data: view(data, chunk) }));
-    const remote = received.map(({ node, bytes }, i) => ({ ...node, data: aligned(bytes, i) }));
+    const own = parts.map(({ lo, hi, data }) => ({ lo, hi, data: view(data, chunk) }));
+    const remote = received.map(({ lo, hi, data }) => ({ lo, hi, data: data.subarray(0, chunk.length) }));
     const result = sumTree([...own, ...remote], totalSlots, (a, b) => {
       // Either order gives the same bits; adding into the target saves a copy at the end.
       const [into, from] = b.buffer === target.buffer && b.byteOffset === target.byteOffset ? [b, a] : [a, b];
@@ -210,6 +229,7 @@ export class StepExchange {
       return into;
     });
     if (result.byteOffset !== target.byteOffset || result.buffer !== target.buffer) target.set(result);
+    for (const { data } of received) pool.push(data);
   }
 
   #checked(local: LocalGradient): LocalGradient {
@@ -241,16 +261,4 @@ export class StepExchange {
 
 function view(data: Float32Array, chunk: Chunk): Float32Array {
   return data.subarray(chunk.offset, chunk.offset + chunk.length);
-}
-
-/** Scratch for received parts of one chunk; grpc-js delivers bytes five past an aligned address. */
-const scratch: Float32Array[] = [];
-
-function aligned(bytes: Uint8Array, index: number): Float32Array {
-  if (bytes.byteOffset % 4 === 0)
-    return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  scratch[index] ??= new Float32Array(CHUNK_ELEMENTS);
-  const copy = (scratch[index] as Float32Array).subarray(0, bytes.byteLength / 4);
-  new Uint8Array(copy.buffer, 0, bytes.byteLength).set(bytes);
-  return copy;
 }

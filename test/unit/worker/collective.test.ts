@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import { bind, createServer, dataOptions } from '../../../src/cluster/transport.js';
 import type { BucketInfo } from '../../../src/native/contract.js';
 import { planExchange, StepExchange } from '../../../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../../../src/worker/collective/grpc.js';
@@ -55,10 +54,9 @@ afterEach(() => {
 async function connectAll(slots: number, ranks: number, tokens?: string[]): Promise<GrpcCollective[]> {
   const servers = await Promise.all(
     Array.from({ length: ranks }, async () => {
-      const server = createServer(dataOptions);
-      const peer = new PeerServer(server);
-      const address = await bind(server, '127.0.0.1:0');
-      closers.push(() => server.forceShutdown());
+      const peer = new PeerServer();
+      const address = await peer.listen('127.0.0.1:0');
+      closers.push(() => peer.close());
       return { peer, address };
     }),
   );
@@ -157,7 +155,7 @@ describe('a step without the network', () => {
 
   test('a message of the wrong size is refused with rank, step and sizes', () => {
     const exchange = new StepExchange(plan, 9, local);
-    expect(() => exchange.receivePart(1, new Uint8Array(12))).toThrow(
+    expect(() => exchange.openPart(1, 12)).toThrow(
       'Rank 1 sent 12 bytes at step 9 where 1048576 bytes was expected',
     );
   });

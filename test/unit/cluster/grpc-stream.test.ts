@@ -1,0 +1,184 @@
+import { Client, type ClientReadableStream, credentials, Server, ServerCredentials } from '@grpc/grpc-js';
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  type PulledCall,
+  type ServedCall,
+  StreamClient,
+  StreamServer,
+} from '../../../src/cluster/grpc-stream.js';
+
+const PATH = '/test.Bulk/Pull';
+const identity = (bytes: Buffer) => bytes;
+const method = {
+  path: PATH,
+  requestStream: false as const,
+  responseStream: true as const,
+  requestSerialize: identity,
+  requestDeserialize: identity,
+  responseSerialize: identity,
+  responseDeserialize: identity,
+};
+
+const closers: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closers.splice(0)) close();
+});
+
+function message(size: number): Buffer {
+  return Buffer.from(Uint8Array.from({ length: size }, (_, i) => (i * 31 + size) % 251));
+}
+
+/** Messages around every boundary: of frames, of socket reads, of the window. */
+const SIZES = [1, 0, 5, 16_383, 16_384, 16_385, 65_536, 1_048_576, 9_000_000, 3];
+
+async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<string> {
+  const server = new StreamServer(PATH, onCall);
+  closers.push(() => server.close());
+  return await server.listen('127.0.0.1:0');
+}
+
+async function sendAll(call: ServedCall): Promise<void> {
+  for (const size of SIZES) await call.write(message(size));
+  call.end();
+}
+
+interface Collected {
+  messages: Buffer[];
+  error: Error | null;
+}
+
+async function collect(
+  address: string,
+  request: string,
+  path = PATH,
+  onMessage?: (call: PulledCall) => boolean,
+) {
+  const client = await StreamClient.connect(address, path, 5_000);
+  closers.push(() => client.close());
+  return await new Promise<Collected>((resolve) => {
+    const messages: Buffer[] = [];
+    const call: PulledCall = client.pull(Buffer.from(request), {
+      open: (bytes) => {
+        const target = Buffer.alloc(bytes);
+        messages.push(target);
+        return target;
+      },
+      close: () => onMessage?.(call) ?? true,
+      ended: (error) => resolve({ messages, error }),
+    });
+  });
+}
+
+const expected = SIZES.map((size) => message(size).toString('base64'));
+const text = (messages: Buffer[]) => messages.map((bytes) => bytes.toString('base64'));
+
+describe('bulk gRPC', () => {
+  test('its client understands its server', async () => {
+    let received = '';
+    const address = await serve((request, call) => {
+      received = request.toString();
+      void sendAll(call);
+    });
+    const { messages, error } = await collect(address, 'all of it');
+    expect(error).toBe(null);
+    expect(received).toBe('all of it');
+    expect(text(messages)).toEqual(expected);
+  });
+
+  test('a grpc-js client understands its server, statuses included', async () => {
+    const address = await serve((request, call) => {
+      if (request.toString() === 'no') call.end(7, 'not für you');
+      else void sendAll(call);
+    });
+    const client = new Client(address, credentials.createInsecure(), {
+      'grpc.max_receive_message_length': -1,
+    });
+    closers.push(() => client.close());
+    const read = (request: string, path = PATH) => {
+      const call: ClientReadableStream<Buffer> = client.makeServerStreamRequest(
+        path,
+        identity,
+        identity,
+        Buffer.from(request),
+      );
+      return new Promise<{ messages: Buffer[]; status: { code: number; details: string } }>((resolve) => {
+        const messages: Buffer[] = [];
+        call.on('data', (bytes: Buffer) => messages.push(bytes));
+        call.on('error', () => {});
+        call.on('status', (status) => resolve({ messages, status }));
+      });
+    };
+    const all = await read('yes');
+    expect(all.status.code).toBe(0);
+    expect(text(all.messages)).toEqual(expected);
+    expect((await read('no')).status).toMatchObject({ code: 7, details: 'not für you' });
+    expect((await read('yes', '/test.Bulk/Other')).status).toMatchObject({ code: 12 });
+  });
+
+  test('its client understands a grpc-js server, statuses included', async () => {
+    const server = new Server();
+    server.addService(
+      { Pull: method },
+      {
+        Pull: (call: Parameters<import('@grpc/grpc-js').handleServerStreamingCall<Buffer, Buffer>>[0]) => {
+          if (call.request.toString() === 'no') {
+            call.emit('error', { code: 7, details: 'not für you' });
+            return;
+          }
+          for (const size of SIZES) call.write(message(size));
+          call.end();
+        },
+      },
+    );
+    const port = await new Promise<number>((resolve) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_, bound) => resolve(bound)),
+    );
+    closers.push(() => server.forceShutdown());
+    const { messages, error } = await collect(`127.0.0.1:${port}`, 'yes');
+    expect(error).toBe(null);
+    expect(text(messages)).toEqual(expected);
+    expect((await collect(`127.0.0.1:${port}`, 'no')).error?.message).toBe('not für you');
+  });
+
+  test('a paused call holds the sender back and goes on where it was', async () => {
+    let sent = 0;
+    const address = await serve(async (_, call) => {
+      for (; sent < 40; sent++) await call.write(message(1_048_576));
+      call.end();
+    });
+    let paused = false;
+    const { messages, error } = await collect(address, '', PATH, (call) => {
+      if (paused) return true;
+      paused = true;
+      setTimeout(() => {
+        expect(sent).toBeLessThan(30);
+        call.resume();
+      }, 300);
+      return false;
+    });
+    expect(error).toBe(null);
+    expect(messages).toHaveLength(40);
+  });
+
+  test('refusals of the receiver, lost connections and oversized requests are errors', async () => {
+    const address = await serve((_, call) => void sendAll(call));
+    const refusing = await StreamClient.connect(address, PATH, 5_000);
+    closers.push(() => refusing.close());
+    const refused = await new Promise<Error | null>((resolve) =>
+      refusing.pull(Buffer.alloc(0), {
+        open: () => {
+          throw new Error('nothing was expected');
+        },
+        close: () => true,
+        ended: resolve,
+      }),
+    );
+    expect(refused?.message).toBe('nothing was expected');
+
+    const dying = new StreamServer(PATH, (_, call) => void call.write(message(10)).then(() => dying.close()));
+    expect((await collect(await dying.listen('127.0.0.1:0'), '')).error).not.toBe(null);
+
+    expect((await collect(address, 'x'.repeat(5_000))).error?.message).toContain('more than 4096 bytes');
+    await expect(StreamClient.connect('127.0.0.1:1', PATH, 1_000)).rejects.toThrow('ECONNREFUSED');
+  });
+});
