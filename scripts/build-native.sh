@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fingerprint.sh
+. scripts/compiler.sh
 
 exec 8<CMakeLists.txt
 flock 8
@@ -38,6 +39,9 @@ quietly() {
   mkdir -p build
   "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; echo "failed: $*" >&2; exit 1; }
 }
+
+CXX=$(find_compiler) || { echo "GCC 12 or newer is needed to build the native addon; run: npm run setup" >&2; exit 1; }
+export CXX
 
 started=$SECONDS
 echo "Building ${stale[*]} with $jobs compilers"

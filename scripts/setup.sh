@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
+. scripts/compiler.sh
 
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   echo "Node.js 20.17 or newer and npm are needed: https://nodejs.org" >&2
@@ -17,11 +18,14 @@ fi
 exec 9<package.json
 flock --nonblock 9 || { echo "Another set-up is running in this folder; waiting for it."; flock 9; }
 
-require_packages "to build the native addon" \
-  "cmake:command -v cmake" \
-  "g++:command -v g++" \
-  "make:command -v make" \
-  "libdnnl-dev:echo '#include <dnnl.hpp>' | g++ -E -x c++ -"
+# Twice, because only an installed g++ shows for sure whether it is new enough.
+for _ in 1 2; do
+  require_packages "to build the native addon" \
+    "cmake:command -v cmake" \
+    "$(compiler_package):. scripts/compiler.sh; find_compiler" \
+    "make:command -v make" \
+    "libdnnl-dev:. scripts/compiler.sh; echo '#include <dnnl.hpp>' | \"\$(find_compiler)\" -E -x c++ -"
+done
 
 node scripts/packages-current.mjs || {
   echo "Installing npm packages"
