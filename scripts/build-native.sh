@@ -24,9 +24,14 @@ for i in "${!targets[@]}"; do
 done
 [ ${#stale[@]} -gt 0 ] || exit 0
 
-# A checkout that was moved or copied carries a cache that points to its old place.
-if [ -f build/CMakeCache.txt ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" build/CMakeCache.txt; then
-  rm -rf build
+compiler=$(find_compiler) || { echo "GCC 12 or newer is needed to build the native addon; run: npm run setup" >&2; exit 1; }
+
+# CMake cannot go on in a folder that was moved or copied, or with another compiler.
+cached() {
+  sed -n "s/^$1:[A-Z]*=//p" build/CMakeCache.txt
+}
+if [ -f build/CMakeCache.txt ]; then
+  [ "$(cached CMAKE_HOME_DIRECTORY)" = "$PWD" ] && [ "$(cached CMAKE_CXX_COMPILER)" = "$compiler" ] || rm -rf build
 fi
 
 # As many compilers as processors, and as memory allows (about 1 GiB each).
@@ -40,12 +45,9 @@ quietly() {
   "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; echo "failed: $*" >&2; exit 1; }
 }
 
-CXX=$(find_compiler) || { echo "GCC 12 or newer is needed to build the native addon; run: npm run setup" >&2; exit 1; }
-export CXX
-
 started=$SECONDS
 echo "Building ${stale[*]} with $jobs compilers"
-quietly node node_modules/cmake-js/bin/cmake-js configure --prefer-make --CDORCH_TESTS=ON
+quietly node node_modules/cmake-js/bin/cmake-js configure --prefer-make --cxx "$compiler" --CDORCH_TESTS=ON
 for target in "${stale[@]}"; do
   quietly cmake --build build --parallel "$jobs" --target "$target"
   echo "$current" >"build/.built-$target"

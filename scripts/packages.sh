@@ -8,7 +8,8 @@ require_packages() {
   local purpose=$1 missing=()
   shift
   for entry in "$@"; do
-    bash -c "${entry#*:}" >/dev/null 2>&1 || missing+=("${entry%%:*}")
+    bash -c "${entry#*:}" >/dev/null 2>&1 && continue
+    [[ " ${missing[*]} " == *" ${entry%%:*} "* ]] || missing+=("${entry%%:*}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   local install="apt-get install -y --no-install-recommends ${missing[*]}"
