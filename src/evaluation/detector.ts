@@ -31,7 +31,7 @@ const GEOMETRY: Record<Shape, { area: number; drop: number }> = {
 };
 
 /** Overlap below which an object is none of the shapes. */
-const LEAST_FIT = 0.65;
+const LEAST_FIT = 0.6;
 
 /**
  * Finds the objects of a picture [64, 64, 3]: segments them by contrast, names their colour by the nearest of the

@@ -1,4 +1,4 @@
-import { PICTURE_SIZE, type Rgb } from '../shapes/vocabulary.js';
+import { LEAST_CONTRAST, PICTURE_SIZE, type Rgb } from '../shapes/vocabulary.js';
 
 /** Pixels of a picture, and how far each lies from the background in luma. */
 export interface Contrast {
@@ -12,16 +12,14 @@ export interface Contrast {
 export type Region = number[];
 
 const AREA = PICTURE_SIZE * PICTURE_SIZE;
-/** Luma difference below which a pixel is background; objects differ by 45 at least. */
-const FLOOR = 20;
-/** Fewer pixels are ringing, not an object (the smallest object covers about 120). */
-const LEAST_AREA = 40;
+/** Luma difference below which a pixel is background, and below which a region is a smudge and no object. */
+const FLOOR = 0.5 * LEAST_CONTRAST;
+const LEAST_STRENGTH = 0.75 * LEAST_CONTRAST;
+/** Fewer pixels are ringing, not an object (the smallest object covers about 140). */
+const LEAST_AREA = 70;
 
 export function contrast(pixels: Uint8Array): Contrast {
-  const background = [0, 1, 2].map((channel) => {
-    const values = Uint8Array.from({ length: AREA }, (_, i) => pixels[3 * i + channel]!).sort();
-    return values[AREA / 2]!;
-  }) as unknown as Rgb;
+  const background = [0, 1, 2].map((channel) => median(pixels, channel)) as unknown as Rgb;
   const signed = Float32Array.from(
     { length: AREA },
     (_, i) =>
@@ -30,6 +28,14 @@ export function contrast(pixels: Uint8Array): Contrast {
       0.114 * (pixels[3 * i + 2]! - background[2]),
   );
   return { background, signed };
+}
+
+function median(pixels: Uint8Array, channel: number): number {
+  const histogram = new Uint32Array(256);
+  for (let i = channel; i < pixels.length; i += 3) histogram[pixels[i]!]!++;
+  let value = 0;
+  for (let below = histogram[0]!; below <= AREA / 2; below += histogram[value]!) value++;
+  return value;
 }
 
 /**
@@ -42,7 +48,9 @@ export function segment({ signed }: Contrast): Region[] {
   const taken = new Uint8Array(AREA);
   const search = (region: Region): void => {
     if (region.length < LEAST_AREA) return;
-    const level = Math.max(FLOOR, percentile(region, signed, 0.8) / 2);
+    const strength = percentile(region, signed, 0.8);
+    if (strength < LEAST_STRENGTH) return;
+    const level = Math.max(FLOOR, strength / 2);
     const found = components(region.filter((i) => Math.abs(signed[i]!) >= level)).filter(
       (part) => part.length >= LEAST_AREA,
     );
@@ -67,13 +75,19 @@ export function percentile(region: Region, signed: Float32Array, share: number):
 
 /** 4-connected components. */
 function components(region: Region): Region[] {
-  const open = new Set(region);
+  const open = new Uint8Array(AREA);
+  for (const i of region) open[i] = 1;
   const parts: Region[] = [];
   for (const start of region) {
-    if (!open.delete(start)) continue;
+    if (open[start] === 0) continue;
+    open[start] = 0;
     const part = [start];
     for (let k = 0; k < part.length; k++) {
-      for (const next of neighbours(part[k]!)) if (open.delete(next)) part.push(next);
+      for (const next of neighbours(part[k]!)) {
+        if (open[next] === 0) continue;
+        open[next] = 0;
+        part.push(next);
+      }
     }
     parts.push(part);
   }
@@ -92,18 +106,21 @@ function neighbours(i: number): number[] {
 
 /** All pixels within a number of 4-connected steps of a region. */
 export function dilate(region: Region, steps: number): Region {
-  const grown = new Set(region);
+  const inside = new Uint8Array(AREA);
+  for (const i of region) inside[i] = 1;
+  const grown = [...region];
   let front = region;
   for (let step = 0; step < steps; step++) {
     const next: Region = [];
     for (const i of front) {
       for (const j of neighbours(i)) {
-        if (grown.has(j)) continue;
-        grown.add(j);
+        if (inside[j] === 1) continue;
+        inside[j] = 1;
         next.push(j);
       }
     }
+    grown.push(...next);
     front = next;
   }
-  return [...grown];
+  return grown;
 }

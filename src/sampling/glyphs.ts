@@ -136,14 +136,23 @@ export function textPath(text: string, left: number, top: number, unit: number):
   return path;
 }
 
-/** Breaks a text into lines of at most `units` grid units, between words; a longer word stays whole. */
+/** Breaks a text into lines of at most `units` grid units, between words, and within those that are longer than a line. */
 export function wrapText(text: string, units: number): string[] {
   const lines: string[] = [];
-  for (const word of text.split(/\s+/).filter((w) => w !== '')) {
-    const last = lines.at(-1);
-    if (last !== undefined && textUnits(`${last} ${word}`) <= units)
-      lines[lines.length - 1] = `${last} ${word}`;
+  for (const word of text.split(/\s+/).flatMap((w) => splitWord(w, units))) {
+    const longer = `${lines.at(-1)} ${word}`;
+    if (lines.length > 0 && textUnits(longer) <= units) lines[lines.length - 1] = longer;
     else lines.push(word);
   }
   return lines;
+}
+
+function splitWord(word: string, units: number): string[] {
+  const parts: string[] = [];
+  for (const character of word) {
+    const longer = `${parts.at(-1)}${character}`;
+    if (parts.length > 0 && textUnits(longer) <= units) parts[parts.length - 1] = longer;
+    else parts.push(character);
+  }
+  return parts;
 }

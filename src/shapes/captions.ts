@@ -8,48 +8,49 @@ export interface Captions {
   synthetic: string;
 }
 
-/** Words the captions of a scene. The original one leaves out much; the synthetic one tells everything. */
+/**
+ * Words the captions of a scene. The original one is terse: it may leave out colours, always leaves out sizes and the
+ * background, and says where objects are only if that is not as usual. The synthetic one tells everything.
+ */
 export function caption(scene: Scene, draws: Draws): Captions {
   return { original: original(scene, draws), synthetic: synthetic(scene, draws) };
 }
 
-/** Share of originals that name the colours, that say where a single object is, and that state a pair's relation. */
+/** Share of originals that name the colours, and of a pair's captions that state the relation instead of the places. */
 const COLOR_SHARE = 0.75;
-const PLACE_SHARE = 0.3;
-const RELATION_SHARE = 0.6;
+const RELATION_SHARE = 0.5;
 
-function original(scene: Scene, draws: Draws): string {
-  const { kind, objects, relation } = scene;
-  const first = objects[0]!;
-  const sameShapes = kind !== 'count' && new Set(objects.map((o) => o.shape)).size < objects.length;
-  const colored = draws.uniform() < COLOR_SHARE || sameShapes;
+function original({ kind, objects, relation, usual }: Scene, draws: Draws): string {
+  const alike = kind !== 'count' && new Set(objects.map((o) => o.shape)).size < objects.length;
+  const colored = draws.uniform() < COLOR_SHARE || alike;
   const names = objects.map((o) => (colored ? `${o.color} ${o.shape}` : o.shape));
-  switch (kind) {
-    case 'single':
-      return draws.uniform() < PLACE_SHARE ? `${names[0]} at the ${placeOf(first.x, first.y)}` : names[0]!;
-    case 'count':
-      return `${countWord(objects.length)} ${plural(names[0]!)}`;
-    case 'pair':
-      return names.join(relation !== null && draws.uniform() < RELATION_SHARE ? ` ${relation} ` : ' and ');
-    case 'triple':
-      return `${names[0]}, ${names[1]} and ${names[2]}`;
-  }
+  if (kind === 'count') return `${countWord(objects.length)} ${plural(names[0]!)}`;
+  if (!usual) return list(names.map((name, i) => placed(name, objects[i]!)));
+  // Without a word about it, a pair stands in reading order.
+  if (relation === null || (relation === 'left of' && draws.uniform() >= RELATION_SHARE)) return list(names);
+  return names.join(` ${relation} `);
 }
 
-function synthetic(scene: Scene, draws: Draws): string {
-  const ground = `on a ${scene.background} background`;
-  const { kind, objects, relation } = scene;
-  const phrase = (o: SceneObject) => `a ${o.size} ${o.color} ${o.shape}`;
+function synthetic({ kind, objects, relation, background }: Scene, draws: Draws): string {
+  const ground = `on a ${background} background`;
+  const names = objects.map((o) => `a ${o.size} ${o.color} ${o.shape}`);
   if (kind === 'count') {
     const { size, color, shape } = objects[0]!;
     return `${countWord(objects.length)} ${size} ${color} ${plural(shape)} ${ground}`;
   }
-  if (kind === 'pair' && relation !== null && draws.uniform() < 0.5) {
-    return `${phrase(objects[0]!)} ${relation} ${phrase(objects[1]!)} ${ground}`;
-  }
-  const placed = objects.map((o) => `${phrase(o)} at the ${placeOf(o.x, o.y)}`);
-  const last = placed.pop()!;
-  return `${placed.length > 0 ? `${placed.join(', ')} and ` : ''}${last} ${ground}`;
+  if (relation !== null && draws.uniform() < RELATION_SHARE)
+    return `${names.join(` ${relation} `)} ${ground}`;
+  return `${list(names.map((name, i) => placed(name, objects[i]!)))} ${ground}`;
+}
+
+function placed(name: string, { x, y }: SceneObject): string {
+  return `${name} at the ${placeOf(x, y)}`;
+}
+
+/** "a", "a and b", "a, b and c". */
+function list(names: string[]): string {
+  const last = names.at(-1)!;
+  return names.length === 1 ? last : `${names.slice(0, -1).join(', ')} and ${last}`;
 }
 
 function countWord(number: number): string {

@@ -8,7 +8,6 @@ import {
   PLACE_CENTERS,
   RELATIONS,
   type Relation,
-  relates,
   SHAPES,
   type Shape,
   SIZES,
@@ -33,29 +32,66 @@ export interface Scene {
   kind: 'single' | 'pair' | 'triple' | 'count';
   background: Background;
   objects: SceneObject[];
-  /** For a pair: how the first lies to the second. */
+  /**
+   * Whether the objects stand where one expects them, so that a terse caption need not say where: one in the centre, more
+   * in a row through the middle in reading order, or a pair as its relation says.
+   */
+  usual: boolean;
+  /** For a pair that stands as usual: how the first lies to the second. */
   relation: Relation | null;
 }
 
-/** Shares of the kinds of scenes. */
-export const KIND_SHARES = { single: 0.45, pair: 0.33, count: 0.16, triple: 0.06 } as const;
+/** Shares of the kinds of scenes; of single objects in the centre; of pairs that stand as usual. */
+export const KIND_SHARES = { single: 0.42, pair: 0.36, count: 0.16, triple: 0.06 } as const;
+const CENTER_SHARE = 0.3;
+const USUAL_PAIR_SHARE = 0.7;
+/** Shares of large objects: single, of a pair, of two alike. Three are small. */
+const LARGE_SHARES = { single: 0.5, pair: 0.35, count: 0.35 } as const;
 
 /** Least free space between two objects, and between an object and the picture's edge, in pixels. */
 const GAP = 3;
 const EDGE = 1;
-/** Least difference of centres for a relation. */
-const RELATION_MARGIN = 12;
+/** How far an object may be off the centre of its place, across and down. */
 const JITTER = 1;
+
+/** A place by column and row, 0 to 2. */
+type Cell = readonly [column: number, row: number];
+const ROW: readonly Cell[] = [0, 1, 2].map((column) => [column, 1] as const);
+const CENTER: Cell = [1, 1];
+const CELLS: readonly Cell[] = [0, 1, 2].flatMap((row) => [0, 1, 2].map((column) => [column, row] as const));
+const OUTER_CELLS = CELLS.filter(([column, row]) => column !== 1 || row !== 1);
+/** Where the first and the second of a pair stand. */
+const STANDS: Record<Relation, readonly [Cell, Cell]> = {
+  'left of': [
+    [0, 1],
+    [2, 1],
+  ],
+  'right of': [
+    [2, 1],
+    [0, 1],
+  ],
+  above: [
+    [1, 0],
+    [1, 2],
+  ],
+  below: [
+    [1, 2],
+    [1, 0],
+  ],
+};
 
 /** Draws a scene. */
 export function drawScene(draws: Draws): Scene {
   const kind = drawKind(draws);
   const background = draws.pick(BACKGROUND_NAMES);
-  // A combination of sizes and places can be impossible to lay out; then everything but the kind is drawn again.
+  // Large objects in neighbouring places would touch; then everything but the kind is drawn again.
   for (;;) {
     const objects = drawLooks(draws, kind, background);
-    if (!layOut(draws, objects)) continue;
-    return { kind, background, objects, relation: kind === 'pair' ? drawRelation(draws, objects) : null };
+    const { cells, usual, relation } = drawCells(draws, kind, objects.length);
+    objects.forEach((object, i) => {
+      put(draws, object, cells[i]!);
+    });
+    if (apart(objects)) return { kind, background, objects, usual, relation };
   }
 }
 
@@ -68,51 +104,62 @@ function drawKind(draws: Draws): Scene['kind'] {
   return 'single';
 }
 
+/** The objects, not yet in place. */
 function drawLooks(draws: Draws, kind: Scene['kind'], background: Background): SceneObject[] {
   const colors = colorsOn(background);
-  const one = (size: Size): SceneObject => ({
+  const one = (shareOfLarge: number): SceneObject => ({
     shape: draws.pick(SHAPES),
     color: draws.pick(colors),
-    size,
+    size: draws.uniform() < shareOfLarge ? 'large' : 'small',
     x: 0,
     y: 0,
     radius: 0,
   });
-  if (kind === 'single') return [one(drawSize(draws, 0.5))];
+  if (kind === 'single') return [one(LARGE_SHARES.single)];
   if (kind === 'count') {
     const number = draws.uniform() < 0.5 ? 2 : 3;
-    const model = one(drawSize(draws, number === 2 ? 0.3 : 0));
+    const model = one(number === 2 ? LARGE_SHARES.count : 0);
     return Array.from({ length: number }, () => ({ ...model }));
   }
   const objects: SceneObject[] = [];
   while (objects.length < (kind === 'pair' ? 2 : 3)) {
-    const next = one(drawSize(draws, kind === 'pair' ? 0.35 : 0));
+    const next = one(kind === 'pair' ? LARGE_SHARES.pair : 0);
     if (!objects.some((o) => o.shape === next.shape && o.color === next.color)) objects.push(next);
   }
   return objects;
 }
 
-function drawSize(draws: Draws, shareOfLarge: number): Size {
-  return draws.uniform() < shareOfLarge ? 'large' : 'small';
-}
-
-/** Puts the objects into different cells of the 3 x 3 places, apart from each other; false if it found no way. */
-function layOut(draws: Draws, objects: SceneObject[]): boolean {
-  for (let attempt = 0; attempt < 20; attempt++) {
-    for (const object of objects) {
-      const [least, most] = SIZES[object.size];
-      object.radius = least + (most - least) * draws.uniform();
-      object.x = place(draws, object.radius);
-      object.y = place(draws, object.radius);
-    }
-    if (apart(objects)) return true;
+function drawCells(
+  draws: Draws,
+  kind: Scene['kind'],
+  count: number,
+): { cells: readonly Cell[]; usual: boolean; relation: Relation | null } {
+  if (kind === 'single') {
+    const usual = draws.uniform() < CENTER_SHARE;
+    return { cells: [usual ? CENTER : draws.pick(OUTER_CELLS)], usual, relation: null };
   }
-  return false;
+  if (kind === 'pair' && draws.uniform() < USUAL_PAIR_SHARE) {
+    const relation = draws.pick(RELATIONS);
+    return { cells: STANDS[relation], usual: true, relation };
+  }
+  if (kind === 'pair') {
+    const first = draws.pick(CELLS);
+    const second = draws.pick(CELLS.filter((cell) => cell !== first));
+    return { cells: [first, second], usual: false, relation: null };
+  }
+  return { cells: count === 2 ? STANDS['left of'] : ROW, usual: true, relation: null };
 }
 
-function place(draws: Draws, radius: number): number {
-  const wanted = draws.pick(PLACE_CENTERS) + (2 * draws.uniform() - 1) * JITTER;
-  return Math.min(Math.max(wanted, radius + EDGE), PICTURE_SIZE - radius - EDGE);
+function put(draws: Draws, object: SceneObject, [column, row]: Cell): void {
+  const [least, most] = SIZES[object.size];
+  object.radius = least + (most - least) * draws.uniform();
+  const coordinate = (index: number) => {
+    const wanted = PLACE_CENTERS[index]! + (2 * draws.uniform() - 1) * JITTER;
+    const margin = object.radius + EDGE;
+    return Math.min(Math.max(wanted, margin), PICTURE_SIZE - margin);
+  };
+  object.x = coordinate(column);
+  object.y = coordinate(row);
 }
 
 function apart(objects: SceneObject[]): boolean {
@@ -122,10 +169,4 @@ function apart(objects: SceneObject[]): boolean {
       return Math.abs(a.x - b.x) >= room || Math.abs(a.y - b.y) >= room;
     }),
   );
-}
-
-function drawRelation(draws: Draws, objects: SceneObject[]): Relation | null {
-  const [a, b] = objects as [SceneObject, SceneObject];
-  const holding = RELATIONS.filter((relation) => relates(relation, a, b, RELATION_MARGIN));
-  return holding.length > 0 ? draws.pick(holding) : null;
 }

@@ -35,10 +35,12 @@ export interface TextFeatures {
 /**
  * Three frozen text encoders that play CLIP-L, CLIP-G and T5, made of random numbers instead of weights.
  *
- * Each has a Gaussian vector for every word. A token stands for a phrase, and its vector is the sum of its words'
- * vectors (so, as in a real encoder's output, a noun's token knows its adjectives), plus a share of the phrases before
- * and after it, rotated by different amounts so that the three do not mix. Tokens past the last phrase hold the padding
- * word. The pooled vector is the sum of the tokens, each rotated by its position, so that order matters.
+ * Each has a Gaussian vector for every word; T5's begins with those of the two CLIPs, for encoders of one language
+ * agree about much, and then what is learnt from one serves where it is dropped. A token stands for a phrase, and its
+ * vector is the sum of its words' vectors (so, as in a real encoder's output, a noun's token knows its adjectives), plus
+ * a share of the phrases before and after it, rotated by different amounts so that the three do not mix. Tokens past the
+ * last phrase hold the padding word. The pooled vector is the sum of the tokens, each rotated by its position, so that
+ * order matters.
  */
 export class TextEncoders {
   private readonly clipL: WordTable;
@@ -46,9 +48,15 @@ export class TextEncoders {
   private readonly t5: WordTable;
 
   constructor(readonly options: TextEncoderOptions = DEFAULT_TEXT_ENCODERS) {
-    this.clipL = new WordTable(PURPOSE.words[0], options.clipLDim);
-    this.clipG = new WordTable(PURPOSE.words[1], options.clipGDim);
-    this.t5 = new WordTable(PURPOSE.words[2], options.t5Dim);
+    const clipL = (word: number) => gaussian(PURPOSE.words[0], word, options.clipLDim);
+    const clipG = (word: number) => gaussian(PURPOSE.words[1], word, options.clipGDim);
+    const own = (word: number) => gaussian(PURPOSE.words[2], word, options.t5Dim);
+    this.clipL = new WordTable(options.clipLDim, clipL);
+    this.clipG = new WordTable(options.clipGDim, clipG);
+    this.t5 = new WordTable(options.t5Dim, (word) => {
+      const clips = [...clipL(word), ...clipG(word)];
+      return own(word).map((value, i) => clips[i] ?? value);
+    });
   }
 
   /**
@@ -72,7 +80,7 @@ export class TextEncoders {
 
 /** Of a word in its own token, and in its neighbours. */
 const WORD_SCALE = 0.5;
-const NEIGHBOUR_SCALE = 0.15;
+const NEIGHBOUR_SCALE = 0.25;
 /** Of a token in the pooled vector. */
 const POOL_SCALE = 0.5;
 /** Places by which a vector is rotated once. */
@@ -82,17 +90,12 @@ const ROTATION = 7;
 class WordTable {
   private readonly vectors = new Map<string, Float32Array>();
 
+  /** @param vector Of a word, by its number in the vocabulary. */
   constructor(
-    purpose: number,
     private readonly width: number,
+    vector: (word: number) => Float32Array,
   ) {
-    VOCABULARY.forEach((word, index) => {
-      const draws = new Draws(0n, purpose, index);
-      this.vectors.set(
-        word,
-        Float32Array.from({ length: width }, () => draws.normal()),
-      );
-    });
+    for (const [number, word] of VOCABULARY.entries()) this.vectors.set(word, vector(number));
   }
 
   tokens(words: Phrase[], count: number): Float32Array {
@@ -119,6 +122,11 @@ class WordTable {
   private add(row: Float32Array, words: Phrase, scale: number, rotations: number): void {
     for (const word of words) addRotated(row, this.vectors.get(word)!, scale, rotations);
   }
+}
+
+function gaussian(purpose: number, word: number, width: number): Float32Array {
+  const draws = new Draws(0n, purpose, word);
+  return Float32Array.from({ length: width }, () => draws.normal());
 }
 
 function addRotated(target: Float32Array, source: Float32Array, scale: number, rotations: number): void {

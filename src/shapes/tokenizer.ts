@@ -10,6 +10,7 @@ const SILENT: ReadonlySet<string> = new Set(['a', 'an', 'the', 'at', 'in', 'of',
 const SEPARATORS: ReadonlySet<string> = new Set(['and', 'on']);
 const RELATION_PIECES: ReadonlySet<string> = new Set(RELATIONS.map((relation) => relation.replace(' ', '-')));
 const PLURAL = '-s';
+const ROWS = ['top', 'middle', 'bottom'];
 
 /** Every piece that has a vector, in a fixed order, which is part of the encoders' definition. */
 export const VOCABULARY: readonly string[] = [
@@ -19,11 +20,10 @@ export const VOCABULARY: readonly string[] = [
   ...COLOR_NAMES,
   ...BACKGROUND_NAMES,
   ...SIZE_NAMES,
-  'top',
-  'bottom',
+  ...ROWS,
   'left',
-  'right',
   'center',
+  'right',
   ...RELATION_PIECES,
   ...Object.keys(COUNT_WORDS),
 ];
@@ -51,11 +51,17 @@ export function phrases(caption: string): Phrase[] {
       found.at(-1)!.push(...pieces(word, caption));
     }
   });
-  const filled = found.filter((phrase) => phrase.length > 0);
+  const filled = found.filter((phrase) => phrase.length > 0).map(complete);
   if (filled.length === 0) {
     throw new OrchestratorError('ERR_PROMPT', `The prompt "${caption}" has no words to go by`, hint());
   }
   return filled;
+}
+
+/** "the center" alone means the middle row's. */
+function complete(phrase: Phrase): Phrase {
+  const rowless = phrase.includes('center') && !ROWS.some((row) => phrase.includes(row));
+  return rowless ? [...phrase, 'middle'] : phrase;
 }
 
 function pieces(word: string, caption: string): string[] {

@@ -39,13 +39,13 @@ export const SIZE_NAMES = Object.keys(SIZES) as Size[];
 /** Names of the nine places, row by row. */
 export const PLACES = [
   'top left',
-  'top',
+  'top center',
   'top right',
-  'left',
+  'middle left',
   'center',
-  'right',
+  'middle right',
   'bottom left',
-  'bottom',
+  'bottom center',
   'bottom right',
 ] as const;
 export type Place = (typeof PLACES)[number];
@@ -65,7 +65,7 @@ export function luma(color: Rgb): number {
 }
 
 /** Least difference of luma between an object and its background, so that a shape can be made out. */
-export const LEAST_CONTRAST = 45;
+export const LEAST_CONTRAST = 60;
 
 /** Colours that stand out against a background. */
 export function colorsOn(background: Background): Color[] {
