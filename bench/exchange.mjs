@@ -3,6 +3,7 @@
 // Every worker is a process; the data plane is the one of a run (dist/worker/collective). Needs `npm run build`.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { localAddress } from '../dist/cluster/grpc-stream.js';
 import { native } from '../dist/native/load.js';
 import { planExchange } from '../dist/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../dist/worker/collective/grpc.js';
@@ -44,7 +45,7 @@ async function orchestrate() {
 
 async function work() {
   const peers = new PeerServer();
-  const address = await peers.listen('127.0.0.1:0');
+  const address = await peers.listen(localAddress());
   const start = new Promise((resolve) => process.once('message', resolve));
   process.send(address);
   const { rank, addresses } = await start;

@@ -4,6 +4,7 @@
  * receiver puts every piece where it belongs as it arrives. That halves the processor time and, with no garbage of a
  * megabyte per message, keeps the event loop free of long collections (bench/exchange.mjs).
  */
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   type ClientHttp2Session,
@@ -15,7 +16,7 @@ import {
   type IncomingHttpHeaders,
   type ServerHttp2Stream,
 } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect as connectSocket, type NetConnectOpts } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { listenFailure, requireLoopback, splitAddress } from './transport.js';
 
@@ -101,24 +102,43 @@ export class StreamServer {
     });
   }
 
-  /** Binds to "host:port"; resolves with the address it got. */
+  /** Binds to "host:port" or "unix-abstract:name"; resolves with the address it got. */
   async listen(address: string): Promise<string> {
-    requireLoopback(address);
-    const { host, port } = splitAddress(address);
+    const options = socketOptions(address);
     const listening = once(this.#server, 'listening');
-    this.#server.listen(port, host);
+    this.#server.listen(options);
     try {
       await listening;
     } catch (error) {
       throw listenFailure(address, error as Error);
     }
-    return `${host}:${(this.#server.address() as AddressInfo).port}`;
+    const bound = this.#server.address();
+    return 'path' in options ? address : `${splitAddress(address).host}:${(bound as AddressInfo).port}`;
   }
 
   close(): void {
     this.#server.close();
     for (const session of this.#sessions) session.destroy();
   }
+}
+
+const ABSTRACT = 'unix-abstract:';
+
+/**
+ * A new address on this machine. On Linux a socket of the abstract namespace, which costs a third less processor time than
+ * TCP on loopback and leaves no file; the token of each request keeps other users out.
+ */
+export function localAddress(): string {
+  if (process.platform !== 'linux') return '127.0.0.1:0';
+  return `${ABSTRACT}orchestrator-${randomBytes(12).toString('hex')}`;
+}
+
+/** gRPC's names of addresses; what is not of this machine is refused. */
+function socketOptions(address: string): { path: string } | { host: string; port: number } {
+  if (address.startsWith(ABSTRACT)) return { path: `\0${address.slice(ABSTRACT.length)}` };
+  requireLoopback(address);
+  const { host, port } = splitAddress(address);
+  return { host: host.replace(/^\[|\]$/g, ''), port };
 }
 
 /** Reads to the end even where it refuses, so that the answer still has a stream to go on. */
@@ -242,7 +262,9 @@ export class StreamClient {
 
   /** Rejects where nothing answers within this time. */
   static async connect(address: string, path: string, timeoutMs: number): Promise<StreamClient> {
-    const session = connect(`http://${address}`, {
+    const options: NetConnectOpts = socketOptions(address);
+    const session = connect('http://localhost', {
+      createConnection: () => connectSocket(options),
       maxSessionMemory: SESSION_MEGABYTES,
       settings: { initialWindowSize: WINDOW, enablePush: false },
     });

@@ -1,9 +1,9 @@
 /** A worker's process: join, form, load, train, finish. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { localAddress } from '../cluster/grpc-stream.js';
 import { PROTOCOL } from '../cluster/proto.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
-import { LOOPBACK } from '../launch/commands.js';
 import { native } from '../native/load.js';
 import { Alone, type Collective } from './collective/collective.js';
 import { planExchange } from './collective/exchange.js';
@@ -26,7 +26,7 @@ export interface WorkerOptions {
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const host = native().host();
   const peers = new PeerServer();
-  const dataAddress = await peers.listen(LOOPBACK);
+  const dataAddress = await peers.listen(localAddress());
   const session = new CoordinatorSession(options.coordinator);
   stopOnSignals(session);
   try {

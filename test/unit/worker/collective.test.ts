@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
+import { localAddress } from '../../../src/cluster/grpc-stream.js';
 import type { BucketInfo } from '../../../src/native/contract.js';
 import { planExchange, StepExchange } from '../../../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../../../src/worker/collective/grpc.js';
@@ -55,7 +56,7 @@ async function connectAll(slots: number, ranks: number, tokens?: string[]): Prom
   const servers = await Promise.all(
     Array.from({ length: ranks }, async () => {
       const peer = new PeerServer();
-      const address = await peer.listen('127.0.0.1:0');
+      const address = await peer.listen(localAddress());
       closers.push(() => peer.close());
       return { peer, address };
     }),

@@ -14,7 +14,7 @@ export interface Join {
   'host'?: (string);
   'pid'?: (number);
   /**
-   * of the worker's Peer service: host:port or unix:path
+   * of the worker's Peer service: host:port or unix-abstract:name
    */
   'dataAddress'?: (string);
   'isa'?: (string);
@@ -33,7 +33,7 @@ export interface Join__Output {
   'host': (string);
   'pid': (number);
   /**
-   * of the worker's Peer service: host:port or unix:path
+   * of the worker's Peer service: host:port or unix-abstract:name
    */
   'dataAddress': (string);
   'isa': (string);
