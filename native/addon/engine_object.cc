@@ -337,6 +337,8 @@ Napi::Value plan_figures(const Napi::CallbackInfo& info) {
   o.Set("length", static_cast<double>(f.length));
   o.Set("flopsPerSlot", f.flops_per_slot);
   o.Set("arenaBytes", to_array(info.Env(), {f.arena_bytes.begin(), f.arena_bytes.end()}));
+  o.Set("executedFlops", to_array(info.Env(), {f.executed_flops.begin(), f.executed_flops.end()}));
+  o.Set("memoryBoundBytes", to_array(info.Env(), {f.memory_bound_bytes.begin(), f.memory_bound_bytes.end()}));
   return o;
 }
 

@@ -90,7 +90,10 @@ struct ProfileRow {
 struct PlanFigures {
   int64_t parameters, length;
   double flops_per_slot;
-  std::vector<size_t> arena_bytes;  ///< of one thread, by level of recomputation
+  // By level of recomputation:
+  std::vector<size_t> arena_bytes;         ///< of one thread
+  std::vector<double> executed_flops;      ///< of one slot, recomputation included
+  std::vector<double> memory_bound_bytes;  ///< operands of one slot's operations without matmuls
 };
 PlanFigures plan_figures(const EngineSpec& spec);
 

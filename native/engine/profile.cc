@@ -71,12 +71,19 @@ std::vector<ProfileRow> Engine::profile(int repeats) {
 
 PlanFigures plan_figures(const EngineSpec& spec) {
   const ParameterTable table(spec.model);
-  PlanFigures f{table.count, table.length, 0, {}};
+  PlanFigures f{table.count, table.length, 0, {}, {}, {}};
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
     auto built = build_mmdit(spec.model, table, spec.shape,
                              {spec.compute, spec.residual, spec.training, false, level});
     f.flops_per_slot = (spec.training ? 3 : 1) * built->forward_flops;
     f.arena_bytes.push_back(built->graph.arena_bytes() + built->graph.scratch_bytes());
+    double flops = 0, bytes = 0;
+    for (const graph::Node& n : built->graph.nodes()) {
+      flops += n.op->flops();
+      if (n.op->flops() == 0) bytes += bytes_of(built->graph, n);
+    }
+    f.executed_flops.push_back(flops);
+    f.memory_bound_bytes.push_back(bytes);
   }
   return f;
 }

@@ -1,4 +1,5 @@
-/** Element types of safetensors, and their conversion to fp32. */
+/** Element types of safetensors, and their conversion to and from fp32. */
+import { toFloat16Bits } from '../data/float16.js';
 
 /** Bytes of one element, by the format's own names. */
 export const DTYPE_BYTES = {
@@ -84,4 +85,37 @@ export function convertToFloat32(dtype: FloatDtype, source: Uint8Array, out: Flo
       out.set(new Float64Array(buffer, byteOffset, count));
       return;
   }
+}
+
+/** Types that fp32 can be written as. */
+export type OutputDtype = 'F32' | 'F16' | 'BF16';
+
+/**
+ * Converts fp32 to `dtype`, rounding to nearest even.
+ *
+ * @returns the number of finite values that became infinite.
+ */
+export function convertFromFloat32(dtype: OutputDtype, source: Float32Array, out: Uint8Array): number {
+  const count = source.length;
+  const bits = new Uint32Array(source.buffer, source.byteOffset, count);
+  if (dtype === 'F32') {
+    new Uint32Array(out.buffer, out.byteOffset, count).set(bits);
+    return 0;
+  }
+  const to = new Uint16Array(out.buffer, out.byteOffset, count);
+  // What is finite here and infinite there has overflowed.
+  const infinity = dtype === 'F16' ? 0x7c00 : 0x7f80;
+  let overflows = 0;
+  for (let i = 0; i < count; i++) {
+    const half = dtype === 'F16' ? toFloat16Bits(source[i]!) : brainBits(bits[i]!);
+    to[i] = half;
+    if ((half & 0x7fff) === infinity && (bits[i]! & 0x7fffffff) < 0x7f800000) overflows++;
+  }
+  return overflows;
+}
+
+/** The nearest bf16, ties to even; NaN stays NaN. */
+function brainBits(bits: number): number {
+  if ((bits & 0x7fffffff) > 0x7f800000) return ((bits >>> 16) | 0x40) & 0xffff;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }

@@ -1,14 +1,13 @@
 /** An engine for inference from a checkpoint, or from a file of weights alone. */
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { describeWeights, loadWeights } from '../model/weights.js';
+import { loadWeights, Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, TextSpec } from '../native/contract.js';
 import { native } from '../native/load.js';
-import { type CheckpointManifest, EMA_FILE, MODEL_FILE } from './manifest.js';
+import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from './manifest.js';
 import { resolveCheckpoint } from './resume.js';
-import { SafetensorsFile } from './safetensors.js';
 
 export interface InferenceOptions {
   /** Which weights of a checkpoint; a file of weights has but one kind. */
@@ -44,18 +43,36 @@ export function choosePrecision(precision: 'auto' | 'fp32' | 'bf16'): 'fp32' | '
   return native().host().fastBf16 ? 'bf16' : 'fp32';
 }
 
-interface WeightsSource {
+export interface WeightsSource {
+  /** To be opened by Weights.open. */
   path: string;
+  /** The checkpoint's, or null for weights alone. */
   manifest: CheckpointManifest | null;
   notes: string[];
 }
 
-async function locate(path: string, weights: 'ema' | 'master'): Promise<WeightsSource> {
-  const isFile = await stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  );
-  if (isFile) return { path, manifest: null, notes: [] };
+/** Whether a path leads to weights alone: a file, or a folder with some and no checkpoint's manifest. */
+async function isWeights(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).isFile()) return true;
+    const names = await readdir(path);
+    return (
+      !names.includes(MANIFEST) &&
+      names.some((name) => name === 'model_index.json' || /\.safetensors(\.index\.json)?$/.test(name))
+    );
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Finds the weights that a path means: a checkpoint's folder, a run's folder (its latest checkpoint that verifies), or
+ * weights alone (see openFiles). Checkpoints are verified.
+ *
+ * @throws OrchestratorError of resolveCheckpoint.
+ */
+export async function locateWeights(path: string, weights: 'ema' | 'master'): Promise<WeightsSource> {
+  if (await isWeights(path)) return { path, manifest: null, notes: [] };
   const { path: folder, manifest, damaged } = await resolveCheckpoint(path);
   const name = weights === 'ema' ? EMA_FILE : MODEL_FILE;
   if (manifest.files[name] === undefined) {
@@ -84,20 +101,16 @@ function required<T>(value: T | null | undefined, what: string, path: string): T
 /**
  * Opens weights for inference; a checkpoint is verified first.
  *
- * @param path a checkpoint's folder, a run's folder (its latest checkpoint that verifies), or a safetensors file under
- *   the official names.
+ * @param path a checkpoint's folder, a run's folder (its latest checkpoint that verifies), or weights alone, under
+ *   the official names or diffusers'.
  * @throws OrchestratorError of resolveCheckpoint, describeWeights or the engine.
  */
 export async function openForInference(path: string, options: InferenceOptions): Promise<InferenceModel> {
-  const source = await locate(path, options.weights);
+  const source = await locateWeights(path, options.weights);
   const { manifest } = source;
-  const file = await SafetensorsFile.open(source.path);
-  let model: EngineSpec['model'];
-  try {
-    model = describeWeights(file).spec;
-  } finally {
-    await file.close();
-  }
+  const weights = await Weights.open(source.path);
+  const model = weights.spec;
+  await weights.close();
   const trained = manifest === null ? null : ([manifest.latent[1], manifest.latent[2]] as const);
   const [latentHeight, latentWidth] = required(
     options.latentSize ?? trained,

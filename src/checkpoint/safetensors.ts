@@ -17,7 +17,24 @@ export type { TensorEntry } from './header.js';
 /** A chunk is hashed or converted in about half a millisecond, so that the event loop is never held for long. */
 const CHUNK_BYTES = 1 << 20;
 
-export class SafetensorsFile {
+/** Tensors of one file, or of several that belong together. */
+export interface TensorSet {
+  readonly path: string;
+  /** Names of the safetensors files. */
+  readonly files: readonly string[];
+  /** Bytes of all files. */
+  readonly bytes: number;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** One tensor as fp32, into an array of exactly its elements, or a new one. */
+  read(name: string, into?: Float32Array | null): Promise<Float32Array>;
+  /** As many elements as `into` has, from element `first` on, as fp32. */
+  readElements(name: string, first: number, into: Float32Array): Promise<void>;
+  /** As many bytes as `into` has, from the tensor's byte `first` on, as they are. */
+  readBytes(name: string, first: number, into: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+}
+
+export class SafetensorsFile implements TensorSet {
   readonly #scratch = new Uint8Array(CHUNK_BYTES);
 
   private constructor(
@@ -59,6 +76,10 @@ export class SafetensorsFile {
     }
   }
 
+  get files(): readonly string[] {
+    return [this.path];
+  }
+
   entry(name: string): TensorEntry {
     const entry = this.tensors.get(name);
     if (entry === undefined) throw malformed(this.path, `there is no tensor ${quoted(name)}`);
@@ -74,8 +95,31 @@ export class SafetensorsFile {
   async read(name: string, into: Float32Array | null = null): Promise<Float32Array> {
     const entry = this.entry(name);
     const target = into ?? new Float32Array(entry.elements);
-    await this.#copy(entry, target, null);
+    this.#checkLength(entry, target);
+    await this.#copy(entry, 0, target, null);
     return target;
+  }
+
+  /**
+   * Reads a range of a tensor's elements as fp32.
+   *
+   * @throws OrchestratorError ERR_SAFETENSORS where the tensor is missing, too short, or not of a float type.
+   */
+  async readElements(name: string, first: number, into: Float32Array): Promise<void> {
+    const entry = this.entry(name);
+    this.#checkRange(entry, first, into.length, entry.elements, 'elements');
+    await this.#copy(entry, first, into, null);
+  }
+
+  /**
+   * Reads a range of a tensor's bytes.
+   *
+   * @throws OrchestratorError ERR_SAFETENSORS where the tensor is missing or too short.
+   */
+  async readBytes(name: string, first: number, into: Uint8Array): Promise<void> {
+    const entry = this.entry(name);
+    this.#checkRange(entry, first, into.length, entry.end - entry.begin, 'bytes');
+    await readFully(this.handle, into, this.header.length + entry.begin + first, this.path);
   }
 
   /**
@@ -85,9 +129,11 @@ export class SafetensorsFile {
    * @returns SHA-256 of the file, in hex.
    */
   async readAll(targets: ReadonlyMap<string, Float32Array>): Promise<string> {
-    for (const name of targets.keys()) this.entry(name);
+    for (const [name, target] of targets) this.#checkLength(this.entry(name), target);
     const hash = createHash('sha256').update(this.header);
-    for (const entry of this.tensors.values()) await this.#copy(entry, targets.get(entry.name) ?? null, hash);
+    for (const entry of this.tensors.values()) {
+      await this.#copy(entry, 0, targets.get(entry.name) ?? null, hash);
+    }
     return hash.digest('hex');
   }
 
@@ -95,7 +141,29 @@ export class SafetensorsFile {
     await this.handle.close();
   }
 
-  async #copy(entry: TensorEntry, target: Float32Array | null, hash: Hash | null): Promise<void> {
+  #checkLength({ name, shape, elements }: TensorEntry, target: Float32Array): void {
+    if (target.length === elements) return;
+    throw malformed(
+      this.path,
+      `tensor ${quoted(name)} has the shape [${shape.join(', ')}]; expected ${target.length} elements`,
+    );
+  }
+
+  #checkRange({ name }: TensorEntry, first: number, count: number, all: number, unit: string): void {
+    if (Number.isInteger(first) && first >= 0 && first + count <= all) return;
+    throw malformed(
+      this.path,
+      `tensor ${quoted(name)} has ${all} ${unit}; expected those from ${first} to ${first + count}`,
+    );
+  }
+
+  /** @param target as many elements as wanted, from element `first` on; null passes over the whole tensor. */
+  async #copy(
+    entry: TensorEntry,
+    first: number,
+    target: Float32Array | null,
+    hash: Hash | null,
+  ): Promise<void> {
     const { dtype } = entry;
     if (target !== null && !isFloat(dtype)) {
       throw malformed(
@@ -103,15 +171,9 @@ export class SafetensorsFile {
         `tensor ${quoted(entry.name)} is of type ${dtype}; expected F32, F16, BF16 or F64`,
       );
     }
-    if (target !== null && target.length !== entry.elements) {
-      throw malformed(
-        this.path,
-        `tensor ${quoted(entry.name)} has the shape [${entry.shape.join(', ')}]; expected ${target.length} elements`,
-      );
-    }
-    const start = this.header.length + entry.begin;
-    const length = entry.end - entry.begin;
     const width = DTYPE_BYTES[dtype];
+    const start = this.header.length + entry.begin + first * width;
+    const length = target === null ? entry.end - entry.begin : target.length * width;
     for (let at = 0; at < length; at += CHUNK_BYTES) {
       const bytes = Math.min(CHUNK_BYTES, length - at);
       // fp32 lands where it is wanted; anything else passes through the scratch chunk.
@@ -128,12 +190,20 @@ export class SafetensorsFile {
   }
 }
 
-/** A tensor to be written; `data` holds its elements, contiguous and little-endian. */
+/** A tensor's bytes, piece by piece; a piece may be overwritten when the next one is asked for. */
+export type TensorStream = () => AsyncIterable<ArrayBufferView>;
+
+/** A tensor to be written; `data` holds its elements, contiguous and little-endian, or brings them in order. */
 export interface TensorSource {
   name: string;
   dtype: Dtype;
   shape: readonly number[];
-  data: ArrayBufferView;
+  data: ArrayBufferView | TensorStream;
+}
+
+/** Bytes that a tensor takes in a file. */
+export function sourceBytes({ shape, dtype }: Pick<TensorSource, 'shape' | 'dtype'>): number {
+  return (elementsOf(shape) ?? Number.NaN) * DTYPE_BYTES[dtype];
 }
 
 export interface WrittenFile {
@@ -154,14 +224,8 @@ export async function writeSafetensors(
   tensors: readonly TensorSource[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<WrittenFile> {
-  for (const { name, dtype, shape, data } of tensors) {
-    const elements = elementsOf(shape);
-    if (elements === null || elements * DTYPE_BYTES[dtype] !== data.byteLength) {
-      throw new OrchestratorError(
-        'ERR_INTERNAL',
-        `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${data.byteLength} bytes.`,
-      );
-    }
+  for (const tensor of tensors) {
+    if (typeof tensor.data !== 'function') checkBytes(tensor, tensor.data.byteLength);
   }
   const ordered = [...tensors].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype]);
   const { header, dataBytes } = encodeHeader(ordered, metadata);
@@ -195,8 +259,7 @@ async function writeStream(
     position += used;
     used = 0;
   };
-  const sources = [header, ...tensors.map((tensor) => tensor.data)];
-  for (const { buffer, byteOffset, byteLength } of sources) {
+  const put = async ({ buffer, byteOffset, byteLength }: ArrayBufferView) => {
     for (let at = 0; at < byteLength; ) {
       const bytes = Math.min(CHUNK_BYTES - used, byteLength - at);
       staging.set(new Uint8Array(buffer, byteOffset + at, bytes), used);
@@ -204,7 +267,29 @@ async function writeStream(
       at += bytes;
       if (used === CHUNK_BYTES) await flush();
     }
+  };
+  await put(header);
+  for (const tensor of tensors) {
+    if (typeof tensor.data !== 'function') {
+      await put(tensor.data);
+      continue;
+    }
+    let bytes = 0;
+    for await (const piece of tensor.data()) {
+      bytes += piece.byteLength;
+      await put(piece);
+    }
+    checkBytes(tensor, bytes);
   }
   if (used > 0) await flush();
   return hash.digest('hex');
+}
+
+function checkBytes(tensor: TensorSource, bytes: number): void {
+  if (sourceBytes(tensor) === bytes) return;
+  const { name, shape, dtype } = tensor;
+  throw new OrchestratorError(
+    'ERR_INTERNAL',
+    `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${bytes} bytes.`,
+  );
 }

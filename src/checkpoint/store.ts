@@ -32,7 +32,7 @@ import {
   OPTIMIZER_FILE,
   readManifest,
 } from './manifest.js';
-import { SafetensorsFile, type TensorSource, writeSafetensors } from './safetensors.js';
+import { SafetensorsFile, sourceBytes, type TensorSource, writeSafetensors } from './safetensors.js';
 
 export type { CheckpointManifest, CheckpointMetadata, PlanState } from './manifest.js';
 
@@ -172,7 +172,7 @@ async function checkSpace(
   const stat = await statfs(root);
   const free = stat.bavail * stat.bsize;
   let needed = 0;
-  for (const tensors of files.values()) for (const { data } of tensors) needed += data.byteLength;
+  for (const tensors of files.values()) for (const tensor of tensors) needed += sourceBytes(tensor);
   if (stat.blocks === 0 || needed <= free) return;
   const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new OrchestratorError(

@@ -1,5 +1,5 @@
 /** Lists of a file's tensors, for the commands that look into files. */
-import type { SafetensorsFile } from '../checkpoint/safetensors.js';
+import type { TensorSet } from '../checkpoint/safetensors.js';
 
 export interface TensorLine {
   name: string;
@@ -7,7 +7,7 @@ export interface TensorLine {
   shape: number[];
 }
 
-export function tensorsOf(file: SafetensorsFile): TensorLine[] {
+export function tensorsOf(file: Pick<TensorSet, 'tensors'>): TensorLine[] {
   return [...file.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
 }
 

@@ -2,7 +2,15 @@
 import { quoted } from '../checkpoint/header.js';
 import { OrchestratorError } from '../errors.js';
 import type { ModelSpec } from '../native/contract.js';
-import { describeModel, expectedTensors, HEAD_DIM, OFFICIAL_PREFIX, POS_EMBED } from './tensors.js';
+import { diffusersTensors } from './diffusers.js';
+import {
+  describeModel,
+  type ExpectedTensor,
+  expectedTensors,
+  HEAD_DIM,
+  OFFICIAL_PREFIX,
+  POS_EMBED,
+} from './tensors.js';
 
 /** Parts that released files carry beside the diffusion model. */
 const OTHER_PARTS: Record<string, string> = {
@@ -11,12 +19,51 @@ const OTHER_PARTS: Record<string, string> = {
 };
 const LISTED = 20;
 
+/** Under whose names a file keeps its tensors. */
+export type Format = 'official' | 'diffusers';
+
+/** The tensors of a format that tell which model it is. */
+interface Landmarks {
+  proj: string;
+  positions: string;
+  context: string;
+  pooled: string;
+  /** Matches a block's number and the rest of the name. */
+  block: RegExp;
+  /** There where queries and keys are normalised. */
+  norm: string;
+  /** Within a block: there where it has a second attention. */
+  dual: string;
+}
+
+const LANDMARKS: Record<Format, Landmarks> = {
+  official: {
+    proj: 'x_embedder.proj.weight',
+    positions: POS_EMBED,
+    context: 'context_embedder.weight',
+    pooled: 'y_embedder.mlp.0.weight',
+    block: /^joint_blocks\.(0|[1-9]\d{0,8})\.(.*)$/,
+    norm: 'joint_blocks.0.context_block.attn.ln_k.weight',
+    dual: 'x_block.attn2.qkv.weight',
+  },
+  diffusers: {
+    proj: 'pos_embed.proj.weight',
+    positions: 'pos_embed.pos_embed',
+    context: 'context_embedder.weight',
+    pooled: 'time_text_embed.text_embedder.linear_1.weight',
+    block: /^transformer_blocks\.(0|[1-9]\d{0,8})\.(.*)$/,
+    norm: 'transformer_blocks.0.attn.norm_added_k.weight',
+    dual: 'attn2.to_q.weight',
+  },
+};
+
 export type Shapes = ReadonlyMap<string, { shape: readonly number[] }>;
 
 export interface ModelTensors {
-  /** Name in the file, by official name without prefix. */
+  format: Format;
+  /** Name in the file, by the format's name without prefix. */
   names: Map<string, string>;
-  /** By official name without prefix. */
+  /** By the format's name without prefix. */
   shapes: Map<string, readonly number[]>;
   /** Other parts of the file, which are skipped: what they are, and how many tensors. */
   skipped: { part: string; prefix: string; tensors: number }[];
@@ -29,7 +76,7 @@ function failure(path: string, what: string, hint?: string): OrchestratorError {
 /**
  * Separates the diffusion model's tensors from what else a file holds, and strips the official prefix.
  *
- * @throws OrchestratorError ERR_MODEL_TENSORS where a name occurs with and without prefix, or nothing is an MM-DiT's.
+ * @throws OrchestratorError ERR_MODEL_TENSORS where a name occurs with and without prefix, or the names are no MM-DiT's.
  */
 export function modelTensors(tensors: Shapes, path: string): ModelTensors {
   const names = new Map<string, string>();
@@ -48,17 +95,19 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
     names.set(name, fileName);
     shapes.set(name, shape);
   }
-  if (!shapes.has('x_embedder.proj.weight')) {
-    const diffusers = [...names.keys()].some((name) => name.startsWith('transformer_blocks.'));
+  const formats = (['official', 'diffusers'] as const).filter((format) => shapes.has(LANDMARKS[format].proj));
+  const [format] = formats;
+  if (format === undefined || formats.length > 1) {
+    const [official, diffusers] = [LANDMARKS.official.proj, LANDMARKS.diffusers.proj];
     throw failure(
       path,
-      'no tensor "x_embedder.proj.weight", so this is no MM-DiT under the official names',
-      diffusers
-        ? "The names are those of diffusers' SD3Transformer2DModel, which cannot be read yet."
-        : undefined,
+      format === undefined
+        ? `neither a tensor "${official}" (official names) nor "${diffusers}" (diffusers' names), so this is no MM-DiT`
+        : `both a tensor "${official}" (official names) and "${diffusers}" (diffusers' names)`,
     );
   }
   return {
+    format,
     names,
     shapes,
     skipped: [...skipped].map(([prefix, count]) => ({ part: OTHER_PARTS[prefix]!, prefix, tensors: count })),
@@ -94,52 +143,54 @@ function side(
 /**
  * Reads depth, heads, dims, QK norm and dual blocks off the tensors, then holds every tensor against that model.
  *
- * @param shapes by official name without prefix (see modelTensors).
+ * @param shapes by the format's names without prefix (see modelTensors).
  * @throws OrchestratorError ERR_MODEL_TENSORS, which lists missing, unexpected and misshapen tensors.
  */
 export function modelSpecFromTensors(
   shapes: ReadonlyMap<string, readonly number[]>,
   path: string,
+  format: Format = 'official',
 ): ModelSpec {
-  const proj = 'x_embedder.proj.weight';
+  const marks = LANDMARKS[format];
+  const { proj } = marks;
   const hidden = side(shapes, proj, 4, 0, path);
   if (hidden % HEAD_DIM !== 0) {
     throw failure(path, `${proj} has ${hidden} outputs; expected a multiple of the head's ${HEAD_DIM}`);
   }
-  const positions = side(shapes, POS_EMBED, 3, 1, path);
+  const positions = side(shapes, marks.positions, 3, 1, path);
   const posEmbedMaxSize = Math.round(Math.sqrt(positions));
   if (posEmbedMaxSize ** 2 !== positions) {
     throw failure(
       path,
-      `${POS_EMBED} holds ${positions} positions, which is not the square of a grid's side`,
+      `${marks.positions} holds ${positions} positions, which is not the square of a grid's side`,
     );
   }
   const blocks = new Set<number>();
   const dual = new Set<number>();
   for (const name of shapes.keys()) {
-    const match = /^joint_blocks\.(0|[1-9]\d{0,8})\.(.*)$/.exec(name);
+    const match = marks.block.exec(name);
     if (match === null) continue;
     blocks.add(Number(match[1]));
-    if (match[2] === 'x_block.attn2.qkv.weight') dual.add(Number(match[1]));
+    if (match[2] === marks.dual) dual.add(Number(match[1]));
   }
   // A stray high number must not make the list of what is expected larger than the file.
   const depth = Math.min(
     [...blocks].reduce((most, block) => Math.max(most, block + 1), 0),
     shapes.size,
   );
-  if (depth === 0) throw failure(path, 'there are no tensors "joint_blocks.*"');
+  if (depth === 0) throw failure(path, 'there are no tensors of blocks');
   const spec: ModelSpec = {
     depth,
     heads: hidden / HEAD_DIM,
     patch: side(shapes, proj, 4, 2, path),
     latentChannels: side(shapes, proj, 4, 1, path),
-    contextDim: side(shapes, 'context_embedder.weight', 2, 1, path),
-    pooledDim: side(shapes, 'y_embedder.mlp.0.weight', 2, 1, path),
+    contextDim: side(shapes, marks.context, 2, 1, path),
+    pooledDim: side(shapes, marks.pooled, 2, 1, path),
     posEmbedMaxSize,
-    qkNorm: shapes.has('joint_blocks.0.context_block.attn.ln_k.weight') ? 'rms' : 'none',
+    qkNorm: shapes.has(marks.norm) ? 'rms' : 'none',
     dualAttention: [...dual].filter((block) => block < depth).sort((a, b) => a - b),
   };
-  checkTensors(spec, shapes, path);
+  checkTensors(spec, shapes, path, format);
   return spec;
 }
 
@@ -149,16 +200,22 @@ function listed(title: string, lines: string[]): string[] {
   return [`${lines.length} ${title}:`, ...lines.slice(0, LISTED).map((line) => `  ${line}`), ...more];
 }
 
+/** Every tensor of a model's file, under the format's names without prefix. */
+export function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[] {
+  return format === 'official' ? expectedTensors(spec) : diffusersTensors(spec);
+}
+
 /**
- * @param shapes by official name without prefix.
+ * @param shapes by the format's names without prefix.
  * @throws OrchestratorError ERR_MODEL_TENSORS, which lists missing, unexpected and misshapen tensors by name.
  */
 export function checkTensors(
   spec: ModelSpec,
   shapes: ReadonlyMap<string, readonly number[]>,
   path: string,
+  format: Format = 'official',
 ): void {
-  const expected = new Map(expectedTensors(spec).map(({ name, shape }) => [name, shape]));
+  const expected = new Map(formatTensors(spec, format).map(({ name, shape }) => [name, shape]));
   const missing: string[] = [];
   const misshapen: string[] = [];
   for (const [name, shape] of expected) {

@@ -1,9 +1,13 @@
 /** Weights between an engine and a safetensors file under the official names. */
-import { SafetensorsFile } from '../checkpoint/safetensors.js';
+import { isFloat } from '../checkpoint/dtype.js';
+import type { TensorSet } from '../checkpoint/safetensors.js';
 import { OrchestratorError } from '../errors.js';
 import type { Engine, EngineLayout, ModelSpec } from '../native/contract.js';
+import { type Assembly, identity, invert, type Piece } from './assembly.js';
+import { checkConfig, diffusersTensors } from './diffusers.js';
+import { openFiles, type WeightsFiles } from './files.js';
 import { describeSkipped, type ModelTensors, modelSpecFromTensors, modelTensors } from './spec.js';
-import { describeModel, OFFICIAL_PREFIX, POS_EMBED, sameModel } from './tensors.js';
+import { describeModel, expectedTensors, OFFICIAL_PREFIX, POS_EMBED, sameModel } from './tensors.js';
 
 export interface WeightsDescription {
   spec: ModelSpec;
@@ -12,11 +16,101 @@ export interface WeightsDescription {
   note: string | null;
 }
 
-/** The model whose weights a file holds. */
-export function describeWeights(file: SafetensorsFile): WeightsDescription {
+/** The model whose weights a file holds, under whichever names. */
+export function describeWeights(file: Pick<TensorSet, 'tensors' | 'path'>): WeightsDescription {
   const tensors = modelTensors(file.tensors, file.path);
-  const spec = modelSpecFromTensors(tensors.shapes, file.path);
+  const spec = modelSpecFromTensors(tensors.shapes, file.path, tensors.format);
   return { spec, tensors, note: describeSkipped(tensors.skipped) };
+}
+
+/** Open weights, read under the official names whatever the file calls them. */
+export class Weights {
+  /** By official name without prefix; the pieces under the file's names. */
+  readonly #assemblies: ReadonlyMap<string, Assembly>;
+
+  private constructor(
+    readonly files: TensorSet,
+    readonly description: WeightsDescription,
+  ) {
+    const { spec, tensors } = description;
+    const official = expectedTensors(spec);
+    const assemblies =
+      tensors.format === 'official' ? identity(official) : invert(diffusersTensors(spec), official);
+    const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor) as string });
+    this.#assemblies = new Map(
+      assemblies.map((assembly) => [assembly.name, { ...assembly, pieces: assembly.pieces.map(inFile) }]),
+    );
+  }
+
+  /**
+   * Opens a file, an index of several, or diffusers' folder; see openFiles.
+   *
+   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS, ERR_MODEL_TENSORS.
+   */
+  static async open(path: string): Promise<Weights> {
+    return await Weights.of(await openFiles(path));
+  }
+
+  static async of({ tensors, config }: WeightsFiles): Promise<Weights> {
+    try {
+      const description = describeWeights(tensors);
+      if (config !== null && description.tensors.format === 'diffusers') {
+        checkConfig(config.value, description.spec, config.path);
+      }
+      return new Weights(tensors, description);
+    } catch (error) {
+      await tensors.close();
+      throw error;
+    }
+  }
+
+  get path(): string {
+    return this.files.path;
+  }
+
+  get spec(): ModelSpec {
+    return this.description.spec;
+  }
+
+  /** Where an official tensor's rows lie in the files. */
+  pieces(name: string): readonly Piece[] {
+    const assembly = this.#assemblies.get(name);
+    if (assembly !== undefined) return assembly.pieces;
+    throw new OrchestratorError('ERR_INTERNAL', `${this.path}: no model has a tensor ${name}.`);
+  }
+
+  /** Reads an official tensor as fp32 into an array of exactly its elements. */
+  async read(name: string, into: Float32Array): Promise<void> {
+    let at = 0;
+    for (const { tensor, firstRow, rows } of this.pieces(name)) {
+      const { shape, elements } = this.files.tensors.get(tensor)!;
+      const row = elements / (shape[0] as number);
+      await this.files.readElements(tensor, firstRow * row, into.subarray(at, at + rows * row));
+      at += rows * row;
+    }
+  }
+
+  /**
+   * Checks that every tensor can be converted, before anything is changed.
+   *
+   * @throws OrchestratorError ERR_SAFETENSORS naming the first that cannot.
+   */
+  requireFloats(): void {
+    for (const { pieces } of this.#assemblies.values()) {
+      for (const { tensor } of pieces) {
+        const { dtype } = this.files.tensors.get(tensor)!;
+        if (isFloat(dtype)) continue;
+        throw new OrchestratorError(
+          'ERR_SAFETENSORS',
+          `${this.path}: tensor "${tensor}" is of type ${dtype}; expected F32, F16, BF16 or F64`,
+        );
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.files.close();
+  }
 }
 
 /** The file's name of each of an engine's parameters, and of the position table. */
@@ -43,24 +137,24 @@ export function parameterViews(layout: EngineLayout, flat: Float32Array): Map<st
  * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH naming both models, or ERR_MODEL_TENSORS, ERR_SAFETENSORS.
  */
 export async function loadWeights(engine: Engine, spec: ModelSpec, path: string): Promise<string | null> {
-  const file = await SafetensorsFile.open(path);
+  const weights = await Weights.open(path);
   try {
-    const found = describeWeights(file);
-    if (!sameModel(found.spec, spec)) {
+    if (!sameModel(weights.spec, spec)) {
       throw new OrchestratorError(
         'ERR_CHECKPOINT_MISMATCH',
-        `${path} holds another model: ${describeModel(found.spec)}; the run needs ${describeModel(spec)}.`,
+        `${path} holds another model: ${describeModel(weights.spec)}; the run needs ${describeModel(spec)}.`,
       );
     }
+    weights.requireFloats();
     const layout = engine.layout();
     const master = engine.state('master');
     for (const { name, offset, length } of layout.tensors) {
-      await file.read(found.tensors.names.get(name) ?? name, master.subarray(offset, offset + length));
+      await weights.read(name, master.subarray(offset, offset + length));
     }
-    await file.read(found.tensors.names.get(POS_EMBED) ?? POS_EMBED, engine.posEmbed());
+    await weights.read(POS_EMBED, engine.posEmbed());
     await engine.parametersChanged();
-    return found.note;
+    return weights.description.note;
   } finally {
-    await file.close();
+    await weights.close();
   }
 }

@@ -227,6 +227,10 @@ export interface PlanFigures {
   flopsPerSlot: number;
   /** Bytes of one thread's activations and scratch for `recompute` nothing, norms, mlp, block. */
   arenaBytes: number[];
+  /** FLOPs of one slot as they are executed, recomputation included; by level, as arenaBytes. */
+  executedFlops: number[];
+  /** Bytes of the operands of one slot's operations without matmuls; by level, as arenaBytes. */
+  memoryBoundBytes: number[];
 }
 
 export interface Engine {

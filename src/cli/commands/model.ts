@@ -1,12 +1,19 @@
 /** `orchestrator model`: files of weights, and what they make of a given case. */
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { OutputDtype } from '../../checkpoint/dtype.js';
+import { locateWeights } from '../../checkpoint/inference.js';
 import { replaceFile } from '../../checkpoint/io.js';
-import { SafetensorsFile, writeSafetensors } from '../../checkpoint/safetensors.js';
+import { writeSafetensors } from '../../checkpoint/safetensors.js';
+import { OrchestratorError } from '../../errors.js';
 import { type Case, readCase, resultTensors } from '../../model/case.js';
+import { releasedName } from '../../model/released.js';
+import type { Format } from '../../model/spec.js';
 import { describeModel, elementCount, expectedParameters } from '../../model/tensors.js';
-import { describeWeights, loadWeights } from '../../model/weights.js';
+import { type TransferOptions, writeWeights } from '../../model/transfer.js';
+import { loadWeights, Weights } from '../../model/weights.js';
 import type { ModelSpec } from '../../native/contract.js';
 import { native } from '../../native/load.js';
+import { bytes } from '../../telemetry/format.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
 
 interface EvalOptions {
@@ -22,7 +29,10 @@ export function register(program: Command): void {
   model
     .command('eval')
     .description('compute velocity, loss and gradients of a model for a case with explicit inputs')
-    .requiredOption('--weights <file>', 'safetensors file under the official names')
+    .requiredOption(
+      '--weights <file>',
+      "safetensors file, index or folder, under the official names or diffusers'",
+    )
     .requiredOption('--case <file>', 'safetensors file with x0, eps, context, pooled, t, and z_t or none')
     .requiredOption('--out <file>', 'safetensors file to write: velocity, loss, and the gradients by name')
     .option('--grads', 'also compute the gradients of mean((velocity - (eps - x0))^2)')
@@ -31,18 +41,63 @@ export function register(program: Command): void {
   model
     .command('inspect')
     .description('print the model that a file of weights holds, and its tensors')
-    .argument('<file>', 'safetensors file under the official names')
+    .argument('<path>', PLACES)
     .option('--json', 'print JSON')
     .action(inspect);
+  model
+    .command('import')
+    .description(
+      'read the weights of others, and write them as one file under the official names, for `init`',
+    )
+    .argument(
+      '<path>',
+      "safetensors file (what else it holds is skipped), *.safetensors.index.json, or diffusers' folder",
+    )
+    .requiredOption('--out <file>', 'file to write')
+    .addOption(
+      new Option('--format <format>', 'names that the weights must have')
+        .choices(['auto', 'official', 'diffusers'])
+        .default('auto'),
+    )
+    .addOption(dtypeOption())
+    .action(importWeights);
+  model
+    .command('export')
+    .description("write weights for others: one file under the official names, or diffusers' folder")
+    .argument('<path>', PLACES)
+    .requiredOption('--out <path>', 'file (official) or new folder (diffusers) to write')
+    .addOption(
+      new Option('--format <format>', 'layout to write')
+        .choices(['official', 'diffusers'])
+        .default('official'),
+    )
+    .addOption(
+      new Option('--weights <weights>', 'which weights of a checkpoint')
+        .choices(['ema', 'master'])
+        .default('ema'),
+    )
+    .addOption(dtypeOption())
+    .addOption(
+      new Option('--shard-size <size>', "bytes per file of diffusers' folder at most; 0 = one file")
+        .argParser(shardSize)
+        .default(10e9, '10GB'),
+    )
+    .action(exportWeights);
+}
+
+const PLACES =
+  "a checkpoint's or run's folder, a safetensors file, *.safetensors.index.json, or diffusers' folder";
+
+function dtypeOption(): Option {
+  return new Option('--dtype <type>', 'element type to write; same = as they are, bit by bit')
+    .choices(['same', 'F32', 'F16', 'BF16'])
+    .default('same');
 }
 
 async function readSpec(path: string): Promise<ModelSpec> {
-  const file = await SafetensorsFile.open(path);
-  try {
-    return describeWeights(file).spec;
-  } finally {
-    await file.close();
-  }
+  const weights = await Weights.open(path);
+  await weights.close();
+  return weights.spec;
 }
 
 async function evaluate(options: EvalOptions): Promise<void> {
@@ -86,19 +141,121 @@ function report(spec: ModelSpec, input: Case, loss: number, tensors: number, opt
 }
 
 async function inspect(path: string, options: { json?: true }): Promise<void> {
-  const file = await SafetensorsFile.open(path);
+  const source = await locateWeights(path, 'master');
+  const weights = await Weights.open(source.path);
   try {
-    const { spec, note } = describeWeights(file);
+    const { spec, note, tensors } = weights.description;
     const parameters = elementCount(expectedParameters(spec));
-    const tensors = tensorsOf(file);
+    const found = tensorsOf(weights.files);
+    const { files, bytes: size } = weights.files;
     if (options.json) {
-      process.stdout.write(`${JSON.stringify({ path, model: spec, parameters, note, tensors }, null, 2)}\n`);
+      const description = {
+        path: source.path,
+        model: spec,
+        released: releasedName(spec),
+        format: tensors.format,
+      };
+      const rest = { parameters, files, bytes: size, skipped: tensors.skipped, note, tensors: found };
+      process.stdout.write(`${JSON.stringify({ ...description, ...rest }, null, 2)}\n`);
       return;
     }
-    const lines = [`model       ${describeModel(spec)}`, `parameters  ${parameters.toLocaleString('en-US')}`];
+    const name = releasedName(spec);
+    const lines = [
+      `model       ${describeModel(spec)}${name === null ? '' : ` (${name})`}`,
+      `parameters  ${parameters.toLocaleString('en-US')}`,
+      `names       ${tensors.format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
+      `files       ${files.length}, ${bytes(size)}`,
+    ];
     if (note !== null) lines.push(note);
-    process.stdout.write(`${[...lines, ...tensorLines(tensors)].join('\n')}\n`);
+    process.stdout.write(`${[...lines, ...tensorLines(found)].join('\n')}\n`);
   } finally {
-    await file.close();
+    await weights.close();
   }
+}
+
+/** "488 F16, 3 F32": the types of the model's own tensors. */
+function typesOf(weights: Weights): string {
+  const counts = new Map<string, number>();
+  for (const name of weights.description.tensors.names.values()) {
+    const { dtype } = weights.files.tensors.get(name)!;
+    counts.set(dtype, (counts.get(dtype) ?? 0) + 1);
+  }
+  return [...counts].map(([dtype, count]) => `${count} ${dtype}`).join(', ');
+}
+
+interface TransferFlags {
+  out: string;
+  format: Format | 'auto';
+  weights: 'ema' | 'master';
+  dtype: OutputDtype | 'same';
+  shardSize: number | null;
+}
+
+/** SD3's and SD3.5's config.json say 128 (1024 x 1024 pixels). */
+const RELEASED_SAMPLE_SIZE = 128;
+
+async function importWeights(
+  path: string,
+  flags: Pick<TransferFlags, 'out' | 'format' | 'dtype'>,
+): Promise<void> {
+  await transfer(await Weights.open(path), [], flags.out, flags.format, {
+    format: 'official',
+    dtype: outputType(flags.dtype),
+    shardBytes: null,
+    sampleSize: RELEASED_SAMPLE_SIZE,
+  });
+}
+
+async function exportWeights(path: string, flags: TransferFlags): Promise<void> {
+  const source = await locateWeights(path, flags.weights);
+  await transfer(await Weights.open(source.path), source.notes, flags.out, 'auto', {
+    format: flags.format === 'diffusers' ? 'diffusers' : 'official',
+    dtype: outputType(flags.dtype),
+    shardBytes: flags.shardSize,
+    sampleSize: source.manifest?.latent[1] ?? RELEASED_SAMPLE_SIZE,
+  });
+}
+
+function outputType(dtype: TransferFlags['dtype']): OutputDtype | null {
+  return dtype === 'same' ? null : dtype;
+}
+
+async function transfer(
+  weights: Weights,
+  notes: readonly string[],
+  out: string,
+  expected: Format | 'auto',
+  options: TransferOptions,
+): Promise<void> {
+  try {
+    const { spec, note, tensors } = weights.description;
+    if (expected !== 'auto' && expected !== tensors.format) {
+      throw new OrchestratorError(
+        'ERR_MODEL_TENSORS',
+        `${weights.path}: expected ${expected} names, found ${tensors.format} names.`,
+      );
+    }
+    for (const line of note === null ? notes : [...notes, note]) process.stderr.write(`${line}\n`);
+    const written = await writeWeights(weights, out, options);
+    const lines = [
+      `read     ${weights.path} (${tensors.format} names)`,
+      `model    ${describeModel(spec)}`,
+      `wrote    ${out} (${options.format} names): ${written.tensors} tensors, ${bytes(written.bytes)} in ${written.files} ${written.files === 1 ? 'file' : 'files'}`,
+      ...[...written.sha256].map(([file, hash]) => `sha256   ${hash}  ${file}`),
+    ];
+    process.stdout.write(`${lines.join('\n')}\n`);
+  } finally {
+    await weights.close();
+  }
+}
+
+/** "10GB", "500MB", "2GiB", "0" for no limit. */
+function shardSize(text: string): number | null {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?$/i.exec(text);
+  if (match === null)
+    throw new InvalidArgumentError('Expected a size such as 10GB, 500MB or 2GiB; 0 = one file.');
+  const unit = (match[2] ?? '').toUpperCase();
+  const power = unit === '' ? 0 : 'KMGT'.indexOf(unit[0] as string) + 1;
+  const size = Number(match[1]) * (unit.endsWith('I') ? 1024 : 1000) ** power;
+  return size === 0 ? null : size;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { RELEASED, releasedName } from '../../../src/model/released.js';
 import { describeSkipped, modelSpecFromTensors, modelTensors } from '../../../src/model/spec.js';
 import {
   elementCount,
@@ -8,24 +9,11 @@ import {
 } from '../../../src/model/tensors.js';
 import type { ModelSpec } from '../../../src/native/contract.js';
 
-const MEDIUM: ModelSpec = {
-  depth: 24,
-  heads: 24,
-  patch: 2,
-  latentChannels: 16,
-  contextDim: 4096,
-  pooledDim: 2048,
-  posEmbedMaxSize: 192,
-  qkNorm: 'none',
-  dualAttention: [],
-};
-const MEDIUM_35: ModelSpec = {
-  ...MEDIUM,
-  posEmbedMaxSize: 384,
-  qkNorm: 'rms',
-  dualAttention: Array.from({ length: 13 }, (_, i) => i),
-};
-const LARGE_35: ModelSpec = { ...MEDIUM, depth: 38, heads: 38, qkNorm: 'rms' };
+const {
+  'SD3-medium': MEDIUM,
+  'SD3.5-medium': MEDIUM_35,
+  'SD3.5-large': LARGE_35,
+} = RELEASED as Record<'SD3-medium' | 'SD3.5-medium' | 'SD3.5-large', ModelSpec>;
 
 const shapesOf = (spec: ModelSpec) => new Map(expectedTensors(spec).map(({ name, shape }) => [name, shape]));
 
@@ -35,11 +23,12 @@ describe('the released models', () => {
     ['SD3-medium', MEDIUM, 491, 2_028_328_000, 2_084_951_104],
     ['SD3.5-medium', MEDIUM_35, 665, 2_243_171_520, 2_469_663_936],
     ['SD3.5-large', LARGE_35, 923, 8_056_627_520, 8_146_280_768],
-  ])('%s has the official tensors', (_, spec, tensors, parameters, withPositions) => {
+  ])('%s has the official tensors', (name, spec, tensors, parameters, withPositions) => {
     expect(expectedTensors(spec)).toHaveLength(tensors);
     expect(new Set(expectedTensors(spec).map(({ name }) => name)).size).toBe(tensors);
     expect(elementCount(expectedParameters(spec))).toBe(parameters);
     expect(elementCount(expectedTensors(spec))).toBe(withPositions);
+    expect(releasedName(spec)).toBe(name);
   });
 
   it.each([
@@ -128,9 +117,13 @@ describe('what else a file holds', () => {
     expect(() => modelTensors(both, 'w')).toThrow(/same tensor/);
   });
 
-  it("names diffusers' layout", () => {
-    expect(() => modelTensors(file(['transformer_blocks.0.attn.to_q.weight']), 'w')).toThrow(
-      expect.objectContaining({ code: 'ERR_MODEL_TENSORS', hint: expect.stringContaining('diffusers') }),
-    );
+  it('tells whose names they are, and refuses what has neither or both', () => {
+    const official = 'x_embedder.proj.weight';
+    const diffusers = 'pos_embed.proj.weight';
+    expect(modelTensors(file([official]), 'w').format).toBe('official');
+    expect(modelTensors(file([diffusers]), 'w').format).toBe('diffusers');
+    const refused = expect.objectContaining({ code: 'ERR_MODEL_TENSORS' });
+    expect(() => modelTensors(file([official, diffusers]), 'w')).toThrow(refused);
+    expect(() => modelTensors(file(['vae.conv.weight']), 'w')).toThrow(refused);
   });
 });

@@ -1,0 +1,124 @@
+/**
+ * The layout of diffusers' `SD3Transformer2DModel`: names, qkv in three tensors, and (scale, shift) where the official
+ * files keep (shift, scale), in the last modulation of each stream.
+ */
+import { OrchestratorError } from '../errors.js';
+import type { ModelSpec } from '../native/contract.js';
+import type { Assembly } from './assembly.js';
+import { expectedTensors, HEAD_DIM, hiddenOf, POS_EMBED } from './tensors.js';
+
+export const CLASS_NAME = 'SD3Transformer2DModel';
+
+const EMBEDDERS: Record<string, string> = {
+  'x_embedder.proj': 'pos_embed.proj',
+  't_embedder.mlp.0': 'time_text_embed.timestep_embedder.linear_1',
+  't_embedder.mlp.2': 'time_text_embed.timestep_embedder.linear_2',
+  'y_embedder.mlp.0': 'time_text_embed.text_embedder.linear_1',
+  'y_embedder.mlp.2': 'time_text_embed.text_embedder.linear_2',
+  context_embedder: 'context_embedder',
+  'final_layer.linear': 'proj_out',
+  'final_layer.adaLN_modulation.1': 'norm_out.linear',
+};
+
+/** Names within a block; `qkv` is followed by the three projections that it is split into. */
+const BLOCK: Record<string, string[]> = {
+  'x_block.attn.qkv': ['attn.to_q', 'attn.to_k', 'attn.to_v'],
+  'x_block.attn.ln_q': ['attn.norm_q'],
+  'x_block.attn.ln_k': ['attn.norm_k'],
+  'x_block.attn.proj': ['attn.to_out.0'],
+  'x_block.attn2.qkv': ['attn2.to_q', 'attn2.to_k', 'attn2.to_v'],
+  'x_block.attn2.ln_q': ['attn2.norm_q'],
+  'x_block.attn2.ln_k': ['attn2.norm_k'],
+  'x_block.attn2.proj': ['attn2.to_out.0'],
+  'x_block.mlp.fc1': ['ff.net.0.proj'],
+  'x_block.mlp.fc2': ['ff.net.2'],
+  'x_block.adaLN_modulation.1': ['norm1.linear'],
+  'context_block.attn.qkv': ['attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj'],
+  'context_block.attn.ln_q': ['attn.norm_added_q'],
+  'context_block.attn.ln_k': ['attn.norm_added_k'],
+  'context_block.attn.proj': ['attn.to_add_out'],
+  'context_block.mlp.fc1': ['ff_context.net.0.proj'],
+  'context_block.mlp.fc2': ['ff_context.net.2'],
+  'context_block.adaLN_modulation.1': ['norm1_context.linear'],
+};
+
+/** diffusers' names of an official tensor: as many as it is split into. */
+function namesOf(official: string): string[] {
+  if (official === POS_EMBED) return ['pos_embed.pos_embed'];
+  const dot = official.lastIndexOf('.');
+  const kind = official.slice(dot);
+  const block = /^joint_blocks\.(\d+)\.(.*)$/.exec(official.slice(0, dot));
+  if (block !== null) {
+    const names = BLOCK[block[2] as string];
+    if (names !== undefined) return names.map((name) => `transformer_blocks.${block[1]}.${name}${kind}`);
+  } else {
+    const name = EMBEDDERS[official.slice(0, dot)];
+    if (name !== undefined) return [name + kind];
+  }
+  throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}.`);
+}
+
+/** diffusers' tensors of a model, as pieces of the official ones. */
+export function diffusersTensors(spec: ModelSpec): Assembly[] {
+  const last = `joint_blocks.${spec.depth - 1}.context_block.adaLN_modulation.1.`;
+  return expectedTensors(spec).flatMap(({ name, shape }) => {
+    const names = namesOf(name);
+    const [all = 0, ...rest] = shape;
+    const rows = all / names.length;
+    const piece = (firstRow: number, count: number) => ({ tensor: name, firstRow, rows: count });
+    if (name.startsWith('final_layer.adaLN_modulation.1.') || name.startsWith(last)) {
+      const half = all / 2;
+      return [{ name: names[0] as string, shape, pieces: [piece(half, half), piece(0, half)] }];
+    }
+    return names.map((part, i) => ({ name: part, shape: [rows, ...rest], pieces: [piece(i * rows, rows)] }));
+  });
+}
+
+/** The keys of `config.json` that say which model it is. */
+export function diffusersConfig(spec: ModelSpec, sampleSize: number): Record<string, unknown> {
+  return {
+    _class_name: CLASS_NAME,
+    attention_head_dim: HEAD_DIM,
+    caption_projection_dim: hiddenOf(spec),
+    dual_attention_layers: spec.dualAttention,
+    in_channels: spec.latentChannels,
+    joint_attention_dim: spec.contextDim,
+    num_attention_heads: spec.heads,
+    num_layers: spec.depth,
+    out_channels: spec.latentChannels,
+    patch_size: spec.patch,
+    pooled_projection_dim: spec.pooledDim,
+    pos_embed_max_size: spec.posEmbedMaxSize,
+    qk_norm: spec.qkNorm === 'rms' ? 'rms_norm' : null,
+    sample_size: sampleSize,
+  };
+}
+
+/** Keys that older files leave out, and what that means. */
+const ABSENT: Record<string, unknown> = { dual_attention_layers: [], qk_norm: null, out_channels: null };
+
+/**
+ * Holds a folder's config.json against the model that its tensors make.
+ *
+ * @throws OrchestratorError ERR_MODEL_TENSORS, which lists each key that says something else.
+ */
+export function checkConfig(value: unknown, spec: ModelSpec, path: string): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object.`);
+  }
+  const found = value as Record<string, unknown>;
+  const lines: string[] = [];
+  for (const [key, expected] of Object.entries(diffusersConfig(spec, 0))) {
+    if (key === 'sample_size') continue;
+    const seen = key in found ? found[key] : ABSENT[key];
+    // Without out_channels it is in_channels.
+    if (key === 'out_channels' && seen === null) continue;
+    const text = JSON.stringify(seen) ?? 'nothing';
+    if (text !== JSON.stringify(expected)) {
+      lines.push(`  ${key} is ${text.slice(0, 200)}; the tensors say ${JSON.stringify(expected)}`);
+    }
+  }
+  if (lines.length === 0) return;
+  const what = `the configuration is not that of the tensors beside it\n${lines.join('\n')}`;
+  throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
+}

@@ -1,0 +1,87 @@
+/** Where weights lie: a file, an index of several, or a folder as diffusers writes it. */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { reasonOf } from '../checkpoint/io.js';
+import { SafetensorsFile, type TensorSet } from '../checkpoint/safetensors.js';
+import { ShardedSafetensors } from '../checkpoint/sharded.js';
+import { OrchestratorError } from '../errors.js';
+
+export const INDEX_SUFFIX = '.safetensors.index.json';
+/** What diffusers calls the weights of a model's folder. */
+export const DIFFUSERS_STEM = 'diffusion_pytorch_model';
+export const CONFIG_FILE = 'config.json';
+const LISTED = 10;
+
+export interface WeightsFiles {
+  tensors: TensorSet;
+  /** The folder's config.json as it was parsed, and its path; null for single files. */
+  config: { path: string; value: unknown } | null;
+}
+
+/**
+ * Opens the weights at a path: a safetensors file, a `*.safetensors.index.json`, or a folder with either. A folder of
+ * a whole diffusers pipeline leads to its `transformer`.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS.
+ */
+export async function openFiles(path: string): Promise<WeightsFiles> {
+  if (!(await isFolder(path))) return { tensors: await openSet(path), config: null };
+  const names = await namesIn(path);
+  if (names.includes('model_index.json') && names.includes('transformer')) {
+    return await openFolder(join(path, 'transformer'));
+  }
+  return await openFolder(path, names);
+}
+
+async function openFolder(path: string, names: readonly string[] | null = null): Promise<WeightsFiles> {
+  const found = names ?? (await namesIn(path));
+  const config = found.includes(CONFIG_FILE) ? await readConfig(join(path, CONFIG_FILE)) : null;
+  return { tensors: await openSet(weightsIn(path, found)), config };
+}
+
+function openSet(path: string): Promise<TensorSet> {
+  return path.endsWith(INDEX_SUFFIX) ? ShardedSafetensors.open(path) : SafetensorsFile.open(path);
+}
+
+/** The one file of a folder to open. */
+function weightsIn(folder: string, names: readonly string[]): string {
+  const indices = names.filter((name) => name.endsWith(INDEX_SUFFIX));
+  const files = names.filter((name) => name.endsWith('.safetensors'));
+  const usual = [DIFFUSERS_STEM + INDEX_SUFFIX, `${DIFFUSERS_STEM}.safetensors`];
+  for (const name of usual) if (names.includes(name)) return join(folder, name);
+  for (const choice of [indices, files]) if (choice.length === 1) return join(folder, choice[0] as string);
+  const seen = [...indices, ...files].slice(0, LISTED).join(', ');
+  throw new OrchestratorError(
+    'ERR_FILE_OPEN',
+    `${folder} holds ${indices.length + files.length} files of weights${seen === '' ? '' : ` (${seen})`}; expected ${usual.join(' or ')}, or a single other one.`,
+  );
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    throw unreadable(folder, error);
+  }
+}
+
+async function readConfig(path: string): Promise<{ path: string; value: unknown }> {
+  try {
+    return { path, value: JSON.parse(await readFile(path, 'utf8')) };
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+function unreadable(path: string, error: unknown): OrchestratorError {
+  return new OrchestratorError('ERR_FILE_OPEN', `${path} cannot be read: ${reasonOf(error)}.`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,211 @@
+/** Weights from one layout to another, tensor by tensor: files may be larger than memory. */
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { convertFromFloat32, DTYPE_BYTES, type Dtype, type OutputDtype } from '../checkpoint/dtype.js';
+import { errnoOf, replaceFile, syncFolder, uniqueSuffix, writeFailure } from '../checkpoint/io.js';
+import { sourceBytes, type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
+import { OrchestratorError } from '../errors.js';
+import { type Assembly, identity } from './assembly.js';
+import { diffusersConfig, diffusersTensors } from './diffusers.js';
+import { CONFIG_FILE, DIFFUSERS_STEM, INDEX_SUFFIX } from './files.js';
+import type { Format } from './spec.js';
+import { expectedTensors, OFFICIAL_PREFIX } from './tensors.js';
+import type { Weights } from './weights.js';
+
+export interface TransferOptions {
+  format: Format;
+  /** Of the written tensors; null = each as it is. */
+  dtype: OutputDtype | null;
+  /** Bytes of tensors per file at most; null = one file. Only for diffusers' folders. */
+  shardBytes: number | null;
+  /** Side of the latents that the model was trained on, for diffusers' config.json. */
+  sampleSize: number;
+}
+
+export interface Transferred {
+  tensors: number;
+  files: number;
+  bytes: number;
+  /** Of every file, by name. */
+  sha256: Map<string, string>;
+}
+
+/** What other loaders expect to find. */
+const METADATA = { format: 'pt' };
+/** Elements converted at a time. */
+const CHUNK = 1 << 18;
+
+/**
+ * Writes weights as `format` to `path`: an official file (names with prefix), or diffusers' folder with config.json.
+ * What exists is replaced only when the new file is complete; a folder must be new or empty.
+ *
+ * @throws OrchestratorError ERR_FILE_WRITE, ERR_SAFETENSORS, ERR_MODEL_TENSORS where a value does not fit the type.
+ */
+export async function writeWeights(
+  weights: Weights,
+  path: string,
+  options: TransferOptions,
+): Promise<Transferred> {
+  if (options.dtype !== null) weights.requireFloats();
+  const sources = tensorSources(weights, options);
+  if (options.format === 'diffusers') return await writeFolder(weights, path, sources, options);
+  const { bytes, sha256 } = await replaceFile(path, (file) => writeSafetensors(file, sources, METADATA));
+  return { tensors: sources.length, files: 1, bytes, sha256: new Map([[path, sha256]]) };
+}
+
+/** The tensors of the wanted layout, as streams from the weights' files. */
+function tensorSources(weights: Weights, { format, dtype }: TransferOptions): TensorSource[] {
+  const official = format === 'official';
+  const wanted = official ? identity(expectedTensors(weights.spec)) : diffusersTensors(weights.spec);
+  return wanted.map((assembly) => {
+    const parts = filePieces(weights, assembly);
+    const found = new Set(parts.map(({ type }) => type));
+    // Pieces of unlike types can only become one tensor as fp32.
+    const type = dtype ?? (found.size === 1 ? (parts[0] as FilePiece).type : 'F32');
+    return {
+      name: official ? OFFICIAL_PREFIX + assembly.name : assembly.name,
+      dtype: type,
+      shape: assembly.shape,
+      data: () => stream(weights, parts, type),
+    };
+  });
+}
+
+/** Elements of a tensor of a file. */
+interface FilePiece {
+  tensor: string;
+  first: number;
+  count: number;
+  type: Dtype;
+}
+
+/** An assembly's official rows, as elements of the files' tensors. */
+function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
+  return assembly.pieces.flatMap(({ tensor, firstRow, rows }) => {
+    const pieces: FilePiece[] = [];
+    let row = 0;
+    for (const part of weights.pieces(tensor)) {
+      const from = Math.max(firstRow, row);
+      const to = Math.min(firstRow + rows, row + part.rows);
+      if (from < to) {
+        const { shape, elements, dtype } = weights.files.tensors.get(part.tensor)!;
+        const size = elements / (shape[0] as number);
+        const first = (part.firstRow + from - row) * size;
+        pieces.push({ tensor: part.tensor, first, count: (to - from) * size, type: dtype });
+      }
+      row += part.rows;
+    }
+    return pieces;
+  });
+}
+
+async function* stream(
+  { files, path }: Weights,
+  pieces: readonly FilePiece[],
+  type: Dtype,
+): AsyncGenerator<Uint8Array> {
+  const values = new Float32Array(CHUNK);
+  const bytes = new Uint8Array(CHUNK * 8);
+  for (const piece of pieces) {
+    const width = DTYPE_BYTES[piece.type];
+    for (let at = 0; at < piece.count; at += CHUNK) {
+      const count = Math.min(CHUNK, piece.count - at);
+      const out = bytes.subarray(0, count * DTYPE_BYTES[type]);
+      if (piece.type === type) {
+        await files.readBytes(piece.tensor, (piece.first + at) * width, out);
+      } else {
+        const chunk = values.subarray(0, count);
+        await files.readElements(piece.tensor, piece.first + at, chunk);
+        const overflows = convertFromFloat32(type as OutputDtype, chunk, out);
+        if (overflows > 0) throw overflow(path, piece.tensor, type);
+      }
+      yield out;
+    }
+  }
+}
+
+function overflow(path: string, tensor: string, type: Dtype): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_MODEL_TENSORS',
+    `${path}: tensor "${tensor}" holds values too large for ${type}.`,
+    { hint: 'Choose --dtype BF16 or F32.' },
+  );
+}
+
+async function writeFolder(
+  weights: Weights,
+  path: string,
+  sources: readonly TensorSource[],
+  options: TransferOptions,
+): Promise<Transferred> {
+  await requireEmpty(path);
+  const temporary = `${path}.tmp-${uniqueSuffix()}`;
+  try {
+    await mkdir(temporary, { recursive: true });
+    const result = await writeShards(temporary, shardsOf(sources, options.shardBytes));
+    const config = diffusersConfig(weights.spec, options.sampleSize);
+    await writeFile(join(temporary, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
+    await syncFolder(temporary);
+    // Replaces an empty folder, and fails for one that has filled up since.
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+    return result;
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true }).catch(() => {});
+    throw writeFailure(path, error);
+  }
+}
+
+async function requireEmpty(path: string): Promise<void> {
+  try {
+    if ((await readdir(path)).length === 0) return;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw writeFailure(path, error);
+  }
+  throw new OrchestratorError(
+    'ERR_FILE_WRITE',
+    `${path} cannot be written: it is a folder with files in it.`,
+    {
+      hint: 'Give a new folder.',
+    },
+  );
+}
+
+/** Tensors in order, filled up to the limit; a tensor larger than it has a file of its own. */
+function shardsOf(sources: readonly TensorSource[], limit: number | null): TensorSource[][] {
+  const shards: TensorSource[][] = [[]];
+  let bytes = 0;
+  for (const source of sources) {
+    const size = sourceBytes(source);
+    if (limit !== null && bytes > 0 && bytes + size > limit) {
+      shards.push([]);
+      bytes = 0;
+    }
+    shards.at(-1)!.push(source);
+    bytes += size;
+  }
+  return shards;
+}
+
+async function writeShards(folder: string, shards: readonly TensorSource[][]): Promise<Transferred> {
+  const number = (n: number) => String(n).padStart(5, '0');
+  const sha256 = new Map<string, string>();
+  const weightMap: Record<string, string> = {};
+  let bytes = 0;
+  for (const [i, tensors] of shards.entries()) {
+    const suffix = shards.length === 1 ? '' : `-${number(i + 1)}-of-${number(shards.length)}`;
+    const file = `${DIFFUSERS_STEM}${suffix}.safetensors`;
+    const written = await writeSafetensors(join(folder, file), tensors, METADATA);
+    sha256.set(file, written.sha256);
+    bytes += written.bytes;
+    for (const { name } of tensors) weightMap[name] = file;
+  }
+  const all = shards.flat();
+  if (shards.length > 1) {
+    const total = all.reduce((sum, source) => sum + sourceBytes(source), 0);
+    const index = { metadata: { total_size: total }, weight_map: weightMap };
+    await writeFile(join(folder, DIFFUSERS_STEM + INDEX_SUFFIX), `${JSON.stringify(index, null, 2)}\n`);
+  }
+  return { tensors: all.length, files: shards.length, bytes, sha256 };
+}
