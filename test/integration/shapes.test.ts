@@ -1,0 +1,118 @@
+/** The shapes world end to end, in small: data set, training, pictures, score. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const folder = mkdtempSync(join(tmpdir(), 'shapes-'));
+const data = join(folder, 'data');
+const run = join(folder, 'run');
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function orchestrator(...args: string[]) {
+  return spawnSync(process.execPath, ['dist/cli/main.js', ...args], { encoding: 'utf8' });
+}
+
+beforeAll(() => {
+  expect(orchestrator('dataset', 'shapes', '--out', data, '--count', '512', '--seed', '3')).toMatchObject({
+    status: 0,
+  });
+  const launched = orchestrator(
+    ...['launch', 'configs/shapes-tiny.yaml', '--nodes', '2', '--run-dir', run, '--set', `data.path=${data}`],
+  );
+  expect(launched, launched.stderr).toMatchObject({ status: 0 });
+});
+
+describe('dataset shapes', () => {
+  test('writes the same bytes for the same seed, and passes dataset verify', () => {
+    const again = join(folder, 'again');
+    orchestrator('dataset', 'shapes', '--out', again, '--count', '512', '--seed', '3');
+    const manifest = readFileSync(join(data, 'manifest.json'), 'utf8');
+    expect(readFileSync(join(again, 'manifest.json'), 'utf8')).toBe(manifest);
+    const other = join(folder, 'other');
+    orchestrator('dataset', 'shapes', '--out', other, '--count', '512', '--seed', '4');
+    const hashes = (text: string) => JSON.parse(text).shards.map(({ sha256 }: { sha256: string }) => sha256);
+    expect(hashes(readFileSync(join(other, 'manifest.json'), 'utf8'))).not.toEqual(hashes(manifest));
+    expect(orchestrator('dataset', 'verify', data)).toMatchObject({ status: 0 });
+  });
+});
+
+describe('sample', () => {
+  const sample = (out: string, ...more: string[]) =>
+    orchestrator('sample', '--checkpoint', run, '--steps', '3', '--out', out, ...more);
+
+  test('draws a grid of labelled pictures, the same for the same seed', async () => {
+    const prompts = join(folder, 'prompts.txt');
+    writeFileSync(prompts, '# two\nred circle\n\nthree blue squares\n');
+    const [first, second, third] = ['a.png', 'b.png', 'c.png'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    const done = sample(first, '--prompts', prompts, '--prompt', 'green cross above yellow triangle');
+    expect(done, done.stderr).toMatchObject({ status: 0 });
+    expect(done.stdout).toContain('3 pictures');
+    expect(done.stderr).toContain('3/3 steps');
+    const { width, height } = await sharp(first).metadata();
+    expect([width, height]).toEqual([432, expect.any(Number)]);
+    sample(second, '--prompts', prompts, '--prompt', 'green cross above yellow triangle', '--threads', '1');
+    expect(readFileSync(second).equals(readFileSync(first))).toBe(true);
+    sample(third, '--prompts', prompts, '--prompt', 'green cross above yellow triangle', '--seed', '1');
+    expect(readFileSync(third).equals(readFileSync(first))).toBe(false);
+  });
+
+  test.each([
+    ['a word it does not know', ['--prompt', 'red hexagon'], 1, /ERR_PROMPT: .*"hexagon"/],
+    ['no prompts', [], 2, /ERR_USAGE: .*--prompt/],
+    ['a missing file of prompts', ['--prompts', 'no-such-file'], 1, /ERR_FILE_OPEN: .*no-such-file/],
+    ['a bad number of steps', ['--prompt', 'cross', '--steps', '0'], 2, /ERR_USAGE: .*--steps/],
+    ['a bad guidance scale', ['--prompt', 'cross', '--guidance', 'much'], 2, /ERR_USAGE: .*--guidance/],
+  ])('refuses %s', (_, more, status, message) => {
+    const out = join(folder, 'none.png');
+    const refused = sample(out, ...more);
+    expect(refused.stderr).toMatch(message);
+    expect(refused.status).toBe(status);
+    expect(existsSync(out)).toBe(false);
+  });
+
+  test('refuses a checkpoint that is not there', () => {
+    const refused = orchestrator(
+      'sample',
+      '--checkpoint',
+      join(folder, 'nothing'),
+      '--prompt',
+      'cross',
+      '--out',
+      'x',
+    );
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toMatch(/ERR_CHECKPOINT_MISSING/);
+  });
+});
+
+describe('evaluate', () => {
+  test('scores every category beside the level of chance', () => {
+    const grid = join(folder, 'evaluated.png');
+    const done = orchestrator(
+      'evaluate',
+      '--checkpoint',
+      run,
+      '--count',
+      '3',
+      '--steps',
+      '2',
+      '--grid',
+      grid,
+    );
+    expect(done, done.stderr).toMatchObject({ status: 0 });
+    for (const category of ['single object', 'counting', 'position', 'color attribution', 'mean of 6']) {
+      expect(done.stdout).toMatch(new RegExp(`^${category} .*%.*%$`, 'm'));
+    }
+    expect(existsSync(grid)).toBe(true);
+    const json = orchestrator('evaluate', '--checkpoint', run, '--count', '3', '--steps', '2', '--json');
+    const { score, step, settings } = JSON.parse(json.stdout);
+    expect([step, settings.steps, settings.guidance, score.categories.length]).toEqual([20, 2, 2.5, 7]);
+  });
+});
