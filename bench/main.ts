@@ -1,0 +1,158 @@
+/**
+ * npm run bench -- [--rounds N] [--seconds S] [--no-peers] [--no-nodes]
+ *
+ * Whole training steps at two shapes, as model FLOP/s against the matmul peak measured in the same rounds, interleaved
+ * with PyTorch's where it can be imported; then whole runs on one and on several workers.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import type { HostInfo } from '../src/native/contract.js';
+import { native } from '../src/native/load.js';
+import { NodesBench, type NodesRound } from './nodes.js';
+import { findPython, PEER_SCRIPT, Peer, type PeerRound } from './peer.js';
+import { gigaflops, mebibytes, median, milliseconds, percent, table } from './report.js';
+import { type BenchShape, type PeerMode, SHAPES } from './shapes.js';
+import { BenchTrainer, type Round } from './trainer.js';
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '4' },
+    'no-peers': { type: 'boolean', default: false },
+    'no-nodes': { type: 'boolean', default: false },
+  },
+});
+const rounds = Number(options.rounds);
+const seconds = Number(options.seconds);
+const threads = availableParallelism();
+const print = (line = '') => process.stdout.write(`${line}\n`);
+
+const host = native().host();
+print(
+  `${new Date().toISOString().slice(0, 10)}, ${cpus()[0]?.model.trim()}, ${threads} threads, ${mebibytes(totalmem())}`,
+);
+print(`instruction set ${host.isa}, oneDNN ${host.onednn}, Node.js ${process.versions.node}`);
+const peers = options['no-peers'] ? { python: null, note: 'PyTorch left out' } : findPython();
+print(peers.note);
+
+for (const shape of SHAPES) await benchShape(shape, host, peers.python);
+if (!options['no-nodes']) benchNodes();
+
+/** Rounds of: peak, own steps, each peer's steps. */
+async function benchShape(shape: BenchShape, machine: HostInfo, python: string | null): Promise<void> {
+  print(`\n## ${shape.name}\n`);
+  const folder = mkdtempSync(join(tmpdir(), 'orchestrator-bench-'));
+  const trainer = new BenchTrainer(shape, machine, threads, join(folder, 'data.bin'));
+  await trainer.initialize();
+  await trainer.run(0.5);
+  const opponents: Peer[] = [];
+  for (const mode of python === null ? [] : (['eager', 'compiled'] as PeerMode[])) {
+    const { peer } = await Peer.start(python as string, PEER_SCRIPT, shape, mode, threads);
+    opponents.push(peer);
+  }
+  const peaks: number[] = [];
+  const own: Round[] = [];
+  const theirs = new Map<Peer, PeerRound[]>(opponents.map((peer) => [peer, []]));
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  for (let i = 0; i < rounds; i++) {
+    peaks.push(await native().matmulPeak(trainer.precision, 1024, 1024, 1024, threads, 0.5));
+    delay.enable();
+    own.push(await trainer.run(seconds));
+    delay.disable();
+    for (const peer of opponents) theirs.get(peer)?.push(await peer.run(seconds));
+  }
+  for (const peer of opponents) peer.stop();
+
+  const flops = (round: { steps: number; seconds: number }) =>
+    (trainer.flopsPerStep * round.steps) / round.seconds;
+  const samples = (round: { steps: number; seconds: number }) =>
+    (shape.globalBatch * round.steps) / round.seconds;
+  const peak = median(peaks);
+  const rate = median(own.map(flops));
+  const row = (name: string, all: { steps: number; seconds: number }[], memory: number, ratio: string) => [
+    name,
+    gigaflops(median(all.map(flops))),
+    percent(median(all.map(flops)) / peak),
+    median(all.map(samples)).toFixed(1),
+    milliseconds(median(all.map((round) => round.seconds / round.steps))),
+    mebibytes(memory),
+    ratio,
+  ];
+  const ratios = new Map<PeerMode, number>();
+  for (const [peer, all] of theirs) {
+    ratios.set(peer.mode, median(all.map((round, i) => flops(own[i] as Round) / flops(round))));
+  }
+  const sum = (of: (round: Round) => number) => own.reduce((total, round) => total + of(round), 0);
+  print(`matmul peak ${gigaflops(peak)} (${trainer.precision}, 1024^3 on each thread, median of ${rounds})`);
+  print(`model: ${trainer.parameters} parameters, ${(trainer.flopsPerStep / 1e9).toFixed(1)} GFLOP a step\n`);
+  print(
+    table(
+      ['', 'model FLOP/s', 'of peak', 'samples/s', 'step', 'peak memory', 'orchestrator is'],
+      [
+        row('orchestrator', own, trainer.engine.memory().peak, ''),
+        ...[...theirs].map(([peer, all]) =>
+          row(
+            `PyTorch ${peer.mode}`,
+            all,
+            Math.max(...all.map((round) => round.peakBytes)),
+            `${ratios.get(peer.mode)?.toFixed(2)} x`,
+          ),
+        ),
+      ],
+    ),
+  );
+  print(
+    `\norchestrator: ${percent(rate / peak)} of peak; data loading ${percent(sum((r) => r.gatherSeconds) / sum((r) => r.gatherSeconds + r.computeSeconds))} ` +
+      `of the compute threads' time; norm and update ${percent(sum((r) => r.updateSeconds) / sum((r) => r.seconds))} of the step; ` +
+      `event-loop delay p99 ${milliseconds(delay.percentile(99) / 1e9)}; process ${mebibytes(process.resourceUsage().maxRSS * 1024)}`,
+  );
+  const { modes, factor } = shape.goal;
+  const against = modes.map((mode) => ratios.get(mode)).filter((ratio) => ratio !== undefined);
+  if (against.length > 0) {
+    const worst = Math.min(...against);
+    print(
+      `goal: ${factor} x of ${modes.join(' and ')}: ${worst >= factor ? 'reached' : 'MISSED'} (${worst.toFixed(2)} x)`,
+    );
+  }
+  trainer.engine.close();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** `launch --nodes 1` with all threads against `--nodes P` with one each, alternating. */
+function benchNodes(): void {
+  print(`\n## Whole runs: orchestrator launch, the demo's model, batch 64\n`);
+  const cli =
+    process.env.ORCHESTRATOR_CLI ?? fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
+  const bench = new NodesBench(cli, 120);
+  const one: NodesRound[] = [];
+  const many: NodesRound[] = [];
+  const nodes = 2;
+  for (let i = 0; i < Math.min(rounds, 3); i++) {
+    one.push(bench.run(1, nodes));
+    many.push(bench.run(nodes, 1));
+  }
+  bench.close();
+  const row = (name: string, all: NodesRound[]) => [
+    name,
+    median(all.map((r) => r.samplesPerSecond)).toFixed(0),
+    percent(median(all.map((r) => r.exchange))),
+    percent(median(all.map((r) => r.gather))),
+    milliseconds(Math.max(...all.map((r) => r.eventLoopP99Seconds))),
+  ];
+  print(
+    table(
+      ['', 'samples/s', 'exchange', 'data loading', 'event-loop p99'],
+      [row(`1 node, ${nodes} threads`, one), row(`${nodes} nodes, 1 thread each`, many)],
+    ),
+  );
+  const share = median(
+    many.map((round, i) => round.samplesPerSecond / (one[i] as NodesRound).samplesPerSecond),
+  );
+  print(
+    `\n${nodes} nodes reach ${percent(share)} of one node's samples/s; goal 95 %: ${share >= 0.95 ? 'reached' : 'MISSED'}`,
+  );
+}

@@ -1,0 +1,94 @@
+/** Whole runs by `orchestrator launch`: one worker with all threads against as many workers with one thread each. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export interface NodesRound {
+  samplesPerSecond: number;
+  /** Shares of a step's time: the exchange that compute did not hide, and gathering of rows per thread. */
+  exchange: number;
+  gather: number;
+  eventLoopP99Seconds: number;
+}
+
+interface StepLine {
+  type: string;
+  seconds: number;
+  workers: {
+    total_seconds: number;
+    gather_seconds: number;
+    compute_seconds: number;
+    exchange_seconds: number;
+    event_loop_p99_seconds: number;
+  }[];
+}
+
+/** Steps left out at the start of a run. */
+const WARM_UP = 5;
+
+export class NodesBench {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'orchestrator-bench-'));
+  #runs = 0;
+
+  constructor(
+    readonly cli: string,
+    readonly steps: number,
+  ) {
+    this.#command([
+      'dataset',
+      'shapes',
+      '--out',
+      join(this.#folder, 'data'),
+      '--count',
+      '2048',
+      '--seed',
+      '0',
+    ]);
+  }
+
+  /** The demo's model (configs/shapes-cpu.yaml), batch 64 in two slots. */
+  run(nodes: number, threads: number): NodesRound {
+    const runDir = join(this.#folder, `run-${this.#runs++}`);
+    const config = join(this.#folder, 'bench.yaml');
+    writeFileSync(
+      config,
+      [
+        'name: bench',
+        `data: {path: ${JSON.stringify(join(this.#folder, 'data'))}, validation_rows: 0}`,
+        'model: {depth: 4, hidden: 192}',
+        'batch: {global: 64, micro: 32}',
+        `schedule: {steps: ${this.steps}, warmup: 0}`,
+        `threads: ${threads}`,
+        'validation: {every: 0}',
+        'telemetry: {attention_every: 0, metrics_port: null}',
+        `checkpoint: {every: ${this.steps}, keep: 1}`,
+        '',
+      ].join('\n'),
+    );
+    this.#command(['launch', config, '--nodes', String(nodes), '--run-dir', runDir, '--resume', 'never']);
+    const lines = readFileSync(join(runDir, 'metrics.jsonl'), 'utf8').trim().split('\n');
+    const steps = lines.map((line) => JSON.parse(line) as StepLine).filter(({ type }) => type === 'step');
+    const timed = steps.slice(WARM_UP, -1); // the last one waits for the checkpoint
+    const workers = timed.flatMap((step) => step.workers);
+    const sum = (of: (worker: StepLine['workers'][number]) => number) =>
+      workers.reduce((total, worker) => total + of(worker), 0);
+    const seconds = timed.reduce((total, step) => total + step.seconds, 0);
+    return {
+      samplesPerSecond: (64 * timed.length) / seconds,
+      exchange: sum((w) => w.exchange_seconds) / sum((w) => w.total_seconds),
+      gather: sum((w) => w.gather_seconds) / sum((w) => w.gather_seconds + w.compute_seconds),
+      eventLoopP99Seconds: Math.max(...workers.map((w) => w.event_loop_p99_seconds)),
+    };
+  }
+
+  close(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #command(args: string[]): void {
+    const { status, stderr, stdout } = spawnSync(process.execPath, [this.cli, ...args], { encoding: 'utf8' });
+    if (status !== 0)
+      throw new Error(`orchestrator ${args.join(' ')} ended with ${status}:\n${stdout}${stderr}`);
+  }
+}

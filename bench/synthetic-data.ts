@@ -1,0 +1,40 @@
+/** A data set of one file of float16 numbers, laid out as the columns of a record batch are: what the engine gathers from. */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import type { ColumnSpec, DatasetSpec } from '../src/native/contract.js';
+import type { BenchShape } from './shapes.js';
+
+export const ROWS = 256;
+
+export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec {
+  const { text } = shape;
+  const widths: [string, number][] = [
+    ['latent', shape.model.latentChannels * shape.latentHeight * shape.latentWidth],
+    ['original.clip_l', text.clipTokens * text.clipLDim],
+    ['original.clip_l_pooled', text.clipLPooledDim],
+    ['original.clip_g', text.clipTokens * text.clipGDim],
+    ['original.clip_g_pooled', text.clipGPooledDim],
+    ['original.t5', text.t5Tokens * text.t5Dim],
+  ];
+  const file = openSync(path, 'w');
+  const columns: ColumnSpec[] = [];
+  let bytes = 0;
+  let state = 1;
+  for (const [role, width] of widths) {
+    const values = new Uint16Array(ROWS * width);
+    for (let i = 0; i < values.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      // Sign, an exponent of 2^-4 to 2^-1, ten random bits: float16 numbers between 1/16 and 1.
+      values[i] = ((state >>> 31) << 15) | ((11 + ((state >>> 20) & 3)) << 10) | ((state >>> 8) & 0x3ff);
+    }
+    writeSync(file, new Uint8Array(values.buffer));
+    columns.push({
+      role,
+      type: 'float16',
+      width,
+      segments: [{ file: 0, firstRow: 0, rows: ROWS, byteOffset: bytes }],
+    });
+    bytes += values.byteLength;
+  }
+  closeSync(file);
+  return { files: [{ path, bytes }], rows: ROWS, columns };
+}

@@ -1,0 +1,119 @@
+/** Training steps of the real engine, as a worker of a run does them, without the exchange. */
+import { SamplePlan } from '../src/data/plan.js';
+import type { Engine, EngineSpec, HostInfo } from '../src/native/contract.js';
+import { native } from '../src/native/load.js';
+import { type SlotConfig, slotBatch } from '../src/objective/slot.js';
+import type { BenchShape } from './shapes.js';
+import { ROWS, writeSyntheticData } from './synthetic-data.js';
+
+export interface Round {
+  steps: number;
+  seconds: number;
+  loss: number;
+  gatherSeconds: number;
+  computeSeconds: number;
+  updateSeconds: number;
+}
+
+export class BenchTrainer {
+  readonly engine: Engine;
+  readonly flopsPerStep: number;
+  readonly parameters: number;
+  readonly precision: EngineSpec['precision'];
+  readonly #config: SlotConfig;
+  readonly #plan: SamplePlan;
+  readonly #slots: number;
+  #step = 0;
+
+  constructor(shape: BenchShape, host: HostInfo, threads: number, dataFile: string) {
+    this.precision = host.fastBf16 ? 'bf16' : 'fp32';
+    this.engine = native().createEngine({
+      model: shape.model,
+      latentHeight: shape.latentHeight,
+      latentWidth: shape.latentWidth,
+      contextTokens: shape.text.clipTokens + shape.text.t5Tokens,
+      microBatch: shape.microBatch,
+      precision: this.precision,
+      residual: this.precision,
+      recompute: 'nothing',
+      threads,
+      training: true,
+      ema: false,
+    });
+    this.#slots = shape.globalBatch / shape.microBatch;
+    const layout = this.engine.layout();
+    this.flopsPerStep = layout.flopsPerSlot * this.#slots;
+    this.parameters = layout.parameters;
+    this.engine.attach(native().openDataset(writeSyntheticData(dataFile, shape)), shape.text);
+    this.#config = {
+      seed: 0,
+      data: {
+        path: dataFile,
+        columns: null,
+        latent_shape: null,
+        text_shape: null,
+        validation_rows: 0,
+        synthetic_captions: 0,
+        drop: { clip_l: 0.463, clip_g: 0.463, t5: 0.463 },
+      },
+      objective: { formulation: 'rf', density: 'lognorm(0, 1)', shift: 1 },
+      batch: { global: shape.globalBatch, micro: shape.microBatch },
+      validation: { every: 0, bins: 8, weights: [] },
+    };
+    this.#plan = new SamplePlan('0'.repeat(64), ROWS, 0, 0);
+  }
+
+  initialize(): Promise<void> {
+    return this.engine.initialize(0n);
+  }
+
+  /** Whole steps (accumulate, norm, clip, AdamW) for about `seconds`. */
+  async run(seconds: number): Promise<Round> {
+    const round: Round = {
+      steps: 0,
+      seconds: 0,
+      loss: 0,
+      gatherSeconds: 0,
+      computeSeconds: 0,
+      updateSeconds: 0,
+    };
+    const started = performance.now();
+    do {
+      this.#step++;
+      const slots = Array.from({ length: this.#slots }, (_, slot) =>
+        slotBatch(this.#config, this.#plan, this.#step, slot, false),
+      );
+      const computed = await this.engine.accumulate({
+        slots,
+        totalSlots: this.#slots,
+        gradScale: 1 / this.#config.batch.global,
+        seed: 0n,
+        step: this.#step,
+        statistics: false,
+        onBucket: () => {},
+      });
+      const updating = performance.now();
+      const { norm, firstNonFinite } = await this.engine.gradientNorm();
+      if (firstNonFinite >= 0)
+        throw new Error(`step ${this.#step}: gradient element ${firstNonFinite} is not finite`);
+      await this.engine.update({
+        step: this.#step,
+        lr: 1e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weightDecay: 0.01,
+        gradScale: Math.min(1, 1 / norm),
+        emaDecay: 1,
+      });
+      round.updateSeconds += (performance.now() - updating) / 1000;
+      round.gatherSeconds += computed.gatherSeconds;
+      round.computeSeconds += computed.computeSeconds;
+      const losses = computed.slots.flatMap((slot) => [...slot.losses]);
+      round.loss = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+      round.steps++;
+      round.seconds = (performance.now() - started) / 1000;
+    } while (round.seconds < seconds);
+    return round;
+  }
+}
