@@ -4,6 +4,7 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { localAddress } from '../dist/cluster/grpc-stream.js';
+import { WORKER_OPTIONS } from '../dist/launch/commands.js';
 import { native } from '../dist/native/load.js';
 import { planExchange } from '../dist/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../dist/worker/collective/grpc.js';
@@ -21,7 +22,7 @@ else await work();
 
 async function orchestrate() {
   const children = Array.from({ length: workers }, () =>
-    fork(fileURLToPath(import.meta.url), process.argv.slice(2), { execArgv: ['--max-semi-space-size=1'] }),
+    fork(fileURLToPath(import.meta.url), process.argv.slice(2), { execArgv: WORKER_OPTIONS }),
   );
   const next = () =>
     Promise.all(children.map((child) => new Promise((resolve) => child.once('message', resolve))));
