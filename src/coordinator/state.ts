@@ -86,7 +86,8 @@ export type Action =
   | { type: 'saved'; saved: Saved }
   | { type: 'end'; phase: 'DONE' | 'FAILED'; exitCode: number; code: string | null; reason: string };
 
-const HEARTBEAT_DEAD_MS = 3_000;
+/** Silence that is death: while training, and while a large model is being built, which may hold up a worker's event loop. */
+const SILENT_MS = { training: 3_000, building: 60_000 };
 /** A gap between ticks longer than this means that this process was paused, not the workers. */
 const PAUSED_MS = 1_000;
 const JOIN_MS = 60_000;
@@ -344,10 +345,10 @@ export class RunState {
       for (const [id, seen] of this.#seen) this.#seen.set(id, seen + gap);
     }
     this.#lastTick = now;
+    const limit = this.#step === 0 ? SILENT_MS.building : SILENT_MS.training;
     for (const [id] of this.#workers) {
       const silent = now - (this.#seen.get(id) ?? now);
-      if (silent > HEARTBEAT_DEAD_MS)
-        return this.#lost(id, `no sign of life for ${(silent / 1000).toFixed(1)} s`);
+      if (silent > limit) return this.#lost(id, `no sign of life for ${(silent / 1000).toFixed(1)} s`);
     }
     return this.#checkProgress(now);
   }
