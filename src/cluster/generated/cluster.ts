@@ -54,7 +54,7 @@ export interface ProtoGrpcType {
       Member: MessageTypeDefinition<_orchestrator_v1_Member, _orchestrator_v1_Member__Output>
       NonFinite: MessageTypeDefinition<_orchestrator_v1_NonFinite, _orchestrator_v1_NonFinite__Output>
       /**
-       * Tensor bytes are pulled by the receiver (docs/distributed.md). One call moves one step of one kind from one peer: the
+       * Tensor bytes are pulled by the receiver (docs/guide/distributed.md). One call moves one step of one kind from one peer: the
        * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
        * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
        */

@@ -6,7 +6,7 @@ import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1
 import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from '../../orchestrator/v1/PullRequest.js';
 
 /**
- * Tensor bytes are pulled by the receiver (docs/distributed.md). One call moves one step of one kind from one peer: the
+ * Tensor bytes are pulled by the receiver (docs/guide/distributed.md). One call moves one step of one kind from one peer: the
  * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
  * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
  */
@@ -19,7 +19,7 @@ export interface PeerClient extends grpc.Client {
 }
 
 /**
- * Tensor bytes are pulled by the receiver (docs/distributed.md). One call moves one step of one kind from one peer: the
+ * Tensor bytes are pulled by the receiver (docs/guide/distributed.md). One call moves one step of one kind from one peer: the
  * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
  * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
  */
