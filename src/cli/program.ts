@@ -10,6 +10,7 @@ interface CommandFile {
 const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   doctor: () => import('./commands/doctor.js'),
   config: () => import('./commands/config.js'),
+  estimate: () => import('./commands/estimate.js'),
   dataset: () => import('./commands/dataset.js'),
   launch: () => import('./commands/launch.js'),
   sample: () => import('./commands/sample.js'),

@@ -1,0 +1,126 @@
+/** A run before it is run: parameters, memory, arithmetic and time. */
+import { type Config, slotCount } from '../config/schema.js';
+import type { EngineSpec, NativeAddon } from '../native/contract.js';
+import { assignSlots, type Range } from '../worker/collective/tree.js';
+import { trainingEngine } from '../worker/engine-spec.js';
+import { LEVELS, type Level, type MemoryPart, totalBytes, type WorkerShape, workerMemory } from './memory.js';
+import { type FoundShapes, shapesOf } from './shapes.js';
+
+export interface Rates {
+  /** FLOP/s of a worker, matmuls and attention as they run. */
+  flops: number;
+  /** Bytes/s that a worker reads and writes. */
+  bandwidth: number;
+}
+
+export interface LevelEstimate {
+  level: Level;
+  activationBytes: number;
+  workerBytes: number;
+  /** FLOPs of a step of all workers, as they are executed. */
+  executedFlops: number;
+  /** Null where no rates were given. */
+  time: StepTime | null;
+}
+
+/** Seconds of a step, of the worker with the most slots. */
+export interface StepTime {
+  matmuls: number;
+  memoryBound: number;
+  update: number;
+  total: number;
+}
+
+export interface Estimate {
+  spec: EngineSpec;
+  precision: string;
+  shapes: FoundShapes;
+  nodes: number;
+  parameters: number;
+  /** Elements of the position table, which is stored and not trained. */
+  positions: number;
+  slots: number;
+  /** Model FLOPs of a step: 3 x forward, no credit for recomputation. */
+  flopsPerStep: number;
+  flopsOfRun: number;
+  level: Level;
+  /** Of rank 0, which also writes the checkpoints. */
+  memory: MemoryPart[];
+  /** Peak of every rank. */
+  rankBytes: number[];
+  levels: LevelEstimate[];
+}
+
+/**
+ * @param rates of one worker; null = no times.
+ * @throws OrchestratorError ERR_CONFIG where shapes are missing or contradict each other.
+ */
+export async function estimate(
+  addon: NativeAddon,
+  config: Config,
+  nodes: number,
+  rates: Rates | null,
+): Promise<Estimate> {
+  const shapes = await shapesOf(config);
+  const { spec, precision } = trainingEngine(config, shapes, addon.host(), nodes);
+  const training = addon.planFigures(spec);
+  const slots = slotCount(config);
+  const ranges = assignSlots(slots, nodes);
+  const worker: WorkerShape = {
+    spec,
+    training,
+    forward: addon.planFigures({ ...spec, training: false }),
+    slots: ranges[0] as Range,
+    totalSlots: slots,
+    peers: nodes - 1,
+    saves: true,
+    validated:
+      config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
+  };
+  const levels = LEVELS.map((level, i): LevelEstimate => {
+    const parts = workerMemory(worker, level);
+    const executed = training.executedFlops[i]!;
+    return {
+      level,
+      activationBytes: training.arenaBytes[i]!,
+      workerBytes: totalBytes(parts),
+      executedFlops: executed * slots,
+      time: rates === null ? null : stepTime(worker, i, Math.ceil(slots / nodes), rates),
+    };
+  });
+  const flopsPerStep = training.flopsPerSlot * slots;
+  return {
+    spec,
+    precision: `${precision.compute} (${precision.reason})`,
+    shapes,
+    nodes,
+    parameters: training.parameters,
+    positions: spec.model.posEmbedMaxSize ** 2 * spec.model.heads * 64,
+    slots,
+    flopsPerStep,
+    flopsOfRun: flopsPerStep * config.schedule.steps,
+    level: config.activation_checkpointing,
+    memory: workerMemory(worker, config.activation_checkpointing),
+    rankBytes: ranges.map((range, rank) =>
+      totalBytes(
+        workerMemory({ ...worker, slots: range, saves: rank === 0 }, config.activation_checkpointing),
+      ),
+    ),
+    levels,
+  };
+}
+
+/** Bytes that the update moves for a parameter: gradient; weights, m, v and EMA read and written; the bf16 copy. */
+function updateBytes(spec: EngineSpec): number {
+  return 4 + 8 * (3 + (spec.ema ? 1 : 0)) + (spec.precision === 'bf16' ? 2 : 0);
+}
+
+/** Matmuls at the rate given; all else at the bandwidth given. The exchange of gradients is not in it. */
+function stepTime({ spec, training }: WorkerShape, level: number, slots: number, rates: Rates): StepTime {
+  const matmuls = (slots * training.executedFlops[level]!) / rates.flops;
+  // Adding a slot's gradient to another's reads both and writes one.
+  const sums = (slots - 1) * 12 * training.length;
+  const memoryBound = (slots * training.memoryBoundBytes[level]! + sums) / rates.bandwidth;
+  const update = (updateBytes(spec) * training.length) / rates.bandwidth;
+  return { matmuls, memoryBound, update, total: matmuls + memoryBound + update };
+}

@@ -1,0 +1,126 @@
+/** What a worker holds in memory at its peak, part by part. */
+import type { EngineSpec, PlanFigures } from '../native/contract.js';
+import { localSubtrees, type Range } from '../worker/collective/tree.js';
+
+export const LEVELS = ['nothing', 'norms', 'mlp', 'block'] as const;
+export type Level = (typeof LEVELS)[number];
+
+export interface MemoryPart {
+  name: string;
+  bytes: number;
+}
+
+export interface WorkerShape {
+  spec: EngineSpec;
+  /** Of the training engine, and of a forward-only one of the same shape. */
+  training: PlanFigures;
+  forward: PlanFigures;
+  /** Own slots, of `totalSlots`. */
+  slots: Range;
+  totalSlots: number;
+  /** Other workers. */
+  peers: number;
+  /** Whether it writes checkpoints (rank 0), and thus holds a copy of the state while doing so. */
+  saves: boolean;
+  /** Kinds of weights that are validated; empty = no validation. */
+  validated: readonly ('ema' | 'master')[];
+}
+
+/**
+ * Node.js, the libraries and the compiled kernels: what single workers' peaks were beyond their arrays, at any size of
+ * model (87 to 97 MiB; Node.js 20, x86-64).
+ */
+const PROCESS_BYTES = 92 * 1024 ** 2;
+/** Received slices and sockets' buffers, for each other worker (20 to 35 MiB). */
+const PEER_BYTES = 30 * 1024 ** 2;
+
+/** The parts of a worker's peak, with the activations of `level`. */
+export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
+  const { spec, training, forward, slots, totalSlots } = worker;
+  const { length } = training;
+  const ema = spec.ema ? 1 : 0;
+  const bf16 = spec.precision === 'bf16';
+  const copies = bf16 ? 1 + (worker.validated.includes('ema') ? ema : 0) : 0;
+  const buffers = gradientBuffers(slots, totalSlots, spec.threads);
+  const lanes = Math.min(spec.threads, slots.hi - slots.lo);
+  const validating = worker.validated.length > 0 ? spec.threads : 0;
+  const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
+  const parts: MemoryPart[] = [
+    { name: 'weights, fp32', bytes: 4 * length },
+    { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
+    { name: `gradients, ${buffers} x fp32`, bytes: 4 * length * buffers },
+    { name: 'optimizer, m and v', bytes: 8 * length },
+    { name: 'EMA', bytes: 4 * length * ema },
+    { name: 'copy for checkpoints', bytes: worker.saves ? 4 * length * (3 + ema) : 0 },
+    { name: 'positions', bytes: positionBytes(spec) },
+    { name: `activations, ${lanes} x`, bytes: lanes * (arena + inputBytes(spec)) },
+    {
+      name: `validation, ${validating} x`,
+      bytes: validating * ((forward.arenaBytes[0] as number) + inputBytes(spec)),
+    },
+    { name: 'process', bytes: PROCESS_BYTES },
+    { name: 'exchange', bytes: PEER_BYTES * worker.peers },
+  ];
+  return parts.filter(({ bytes }) => bytes > 0);
+}
+
+export function totalBytes(parts: readonly MemoryPart[]): number {
+  return parts.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** The stored table, and its centre for the latents' size. */
+function positionBytes({ model, latentHeight, latentWidth }: EngineSpec): number {
+  const grid = (latentHeight / model.patch) * (latentWidth / model.patch);
+  return 4 * 64 * model.heads * (model.posEmbedMaxSize ** 2 + grid);
+}
+
+/** Latent, noised latent and target in fp32; text in the type of the matmuls. */
+function inputBytes({
+  model,
+  microBatch,
+  latentHeight,
+  latentWidth,
+  contextTokens,
+  precision,
+}: EngineSpec): number {
+  const text = contextTokens * model.contextDim + model.pooledDim;
+  const width = precision === 'bf16' ? 2 : 4;
+  return microBatch * (12 * model.latentChannels * latentHeight * latentWidth + width * text);
+}
+
+/**
+ * Gradients that are alive at once: those being computed, and left halves of the tree that wait for their right ones.
+ * Follows the slots one after the other, `threads` at a time.
+ */
+export function gradientBuffers({ lo, hi }: Range, totalSlots: number, threads: number): number {
+  const parts = localSubtrees(lo, hi, totalSlots);
+  const isPart = (from: number, to: number) => parts.some((part) => part.lo === from && part.hi === to);
+  const waiting = new Set<string>();
+  let live = 0;
+  let most = 0;
+  const start = () => {
+    live++;
+    most = Math.max(most, live);
+  };
+  const finish = (slot: number) => {
+    let size = 1;
+    for (let from = slot; !isPart(from, Math.min(from + size, totalSlots)); size *= 2) {
+      const left = Math.floor(from / (2 * size)) * 2 * size;
+      const sibling = from === left ? from + size : left;
+      if (sibling < totalSlots) {
+        if (!waiting.delete(`${sibling} ${size}`)) {
+          waiting.add(`${from} ${size}`);
+          return;
+        }
+        live--;
+      }
+      from = left;
+    }
+  };
+  for (let slot = lo; slot < Math.min(hi, lo + threads); slot++) start();
+  for (let slot = lo; slot < hi; slot++) {
+    finish(slot);
+    if (slot + threads < hi) start();
+  }
+  return most;
+}

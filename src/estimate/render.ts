@@ -1,0 +1,84 @@
+/** An estimate as a page of text. */
+import { releasedName } from '../model/released.js';
+import { describeModel } from '../model/tensors.js';
+import { bytes, duration, eta } from '../telemetry/format.js';
+import type { Estimate, Rates } from './estimate.js';
+import { type MemoryPart, totalBytes } from './memory.js';
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+const integer = (value: number) => value.toLocaleString('en-US');
+
+/** "52.3 TFLOP" */
+export function flopCount(flops: number): string {
+  const units = ['', 'K', 'M', 'G', 'T', 'P', 'E', 'Z', 'Y'];
+  let value = flops;
+  let unit = 0;
+  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
+  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[unit]}FLOP`;
+}
+
+/** Columns padded to their widest cell; all but the first to the right. */
+export function alignedRows(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+export function memoryLines(parts: readonly MemoryPart[]): string[] {
+  const total = { name: 'total', bytes: totalBytes(parts) };
+  return alignedRows([...parts, total].map(({ name, bytes: size }) => [`  ${name}`, bytes(size)]));
+}
+
+export function renderEstimate(estimate: Estimate, steps: number, rates: Rates | null): string {
+  const { spec, shapes, slots, nodes } = estimate;
+  const name = releasedName(spec.model);
+  const image = (spec.latentHeight * spec.latentWidth) / spec.model.patch ** 2;
+  const lines = [
+    `model       ${describeModel(spec.model)}${name === null ? '' : ` (${name})`}`,
+    `parameters  ${integer(estimate.parameters)}, and ${integer(estimate.positions)} of the position table`,
+    `data        latents ${shapes.latent.join(' x ')}, ${image} + ${spec.contextTokens} tokens (from the ${shapes.source})`,
+    `precision   ${estimate.precision}, residual stream ${spec.residual}`,
+    `batch       ${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}; ${nodes} ${nodes === 1 ? 'worker' : 'workers'} of ${spec.threads} threads`,
+    `work        ${flopCount(estimate.flopsPerStep)} of the model a step, ${flopCount(estimate.flopsOfRun)} for ${integer(steps)} steps`,
+    '',
+    `memory of a worker (rank 0) with activation_checkpointing: ${estimate.level}`,
+    ...memoryLines(estimate.memory),
+    ...(nodes === 1 ? [] : [`of all ${nodes} workers ${bytes(sum(estimate.rankBytes))}`]),
+    '',
+    'by activation_checkpointing (activations of one thread; work as it is executed)',
+    ...levelLines(estimate),
+  ];
+  if (rates !== null) lines.push('', ...timeLines(estimate, steps, rates));
+  return `${lines.join('\n')}\n`;
+}
+
+function levelLines({ levels }: Estimate): string[] {
+  const rows = levels.map(({ level, activationBytes, workerBytes, executedFlops }) => [
+    `  ${level}`,
+    bytes(activationBytes),
+    bytes(workerBytes),
+    flopCount(executedFlops),
+  ]);
+  return alignedRows([['', 'activations', 'worker', 'a step'], ...rows]);
+}
+
+/** Hours and days where seconds have too many digits. */
+function span(seconds: number): string {
+  return seconds < 100 ? duration(seconds) : eta(seconds);
+}
+
+function timeLines({ levels, nodes }: Estimate, steps: number, rates: Rates): string[] {
+  const rows = levels.map(({ level, time }) => {
+    const { matmuls, memoryBound, update, total } = time!;
+    return [`  ${level}`, span(matmuls), span(memoryBound), span(update), span(total), span(total * steps)];
+  });
+  const peers = nodes === 1 ? '' : ', the exchange of gradients not counted';
+  return [
+    `time at ${flopCount(rates.flops)}/s and ${(rates.bandwidth / 1e9).toPrecision(3)} GB/s a worker${peers}`,
+    ...alignedRows([['', 'matmuls', 'the rest', 'update', 'step', 'run'], ...rows]),
+  ];
+}

@@ -1,0 +1,45 @@
+/** Shapes of a run's data: from the configuration where it has them, else from the data set. */
+import type { Config } from '../config/schema.js';
+import { openDataset } from '../data/dataset.js';
+import { OrchestratorError } from '../errors.js';
+import type { TextSpec } from '../native/contract.js';
+import type { DatasetShapes } from '../worker/engine-spec.js';
+
+export interface FoundShapes extends DatasetShapes {
+  source: 'configuration' | 'data set';
+}
+
+/**
+ * `data.latent_shape` and `data.text_shape` suffice, so that nothing but the configuration need be there.
+ *
+ * @throws OrchestratorError ERR_CONFIG where the configuration lacks them and there is no data set, or of openDataset.
+ */
+export async function shapesOf(config: Config): Promise<FoundShapes> {
+  const configured = configuredShapes(config);
+  if (configured !== null) return { ...configured, source: 'configuration' };
+  try {
+    const { latent, text } = await openDataset(config.data);
+    return { latent, text, source: 'data set' };
+  } catch (error) {
+    if ((error as OrchestratorError).code !== 'ERR_FILE_OPEN') throw error;
+    throw new OrchestratorError(
+      'ERR_CONFIG',
+      `data.latent_shape, data.text_shape: expected the shapes of the data, because there is no data set: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Pooled vectors are as wide as their encoder's tokens, unless model.pooled_dim says otherwise. */
+function configuredShapes({ data, model }: Config): DatasetShapes | null {
+  const { latent_shape: latent, text_shape: shape } = data;
+  if (latent === null || shape === null) return null;
+  const [clipTokens, clipLDim] = shape.clip_l;
+  const clipGDim = shape.clip_g[1];
+  const [t5Tokens, t5Dim] = shape.t5;
+  const pooled = model.pooled_dim ?? clipLDim + clipGDim;
+  const clipLPooledDim = Math.min(clipLDim, pooled);
+  const clipGPooledDim = pooled - clipLPooledDim;
+  const text: TextSpec = { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim, clipLPooledDim, clipGPooledDim };
+  return { latent, text };
+}

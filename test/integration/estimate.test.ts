@@ -1,0 +1,59 @@
+/** The estimate of memory against the peak of a worker that trains. */
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+
+const CONFIG = 'test/integration/training.yaml';
+const FLAGS = [
+  'model.hidden=320',
+  'batch.micro=5',
+  'schedule.steps=2',
+  'schedule.warmup=0',
+  'validation.every=1',
+  'checkpoint.every=1',
+].flatMap((set) => ['--set', set]);
+
+/** The kernel's own record of a process's largest resident set, in bytes; null where the process is gone. */
+function peakOf(pid: string): number | null {
+  try {
+    const match = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    return match === null ? null : Number(match[1]) * 1024;
+  } catch {
+    return null;
+  }
+}
+
+/** Workers of a run: their command, and the run's coordinator in their environment. */
+function workersOf(runDir: string): string[] {
+  try {
+    const lines = readFileSync(join(runDir, 'journal.jsonl'), 'utf8').trim().split('\n');
+    const formed = lines.map((line) => JSON.parse(line)).filter((line) => Array.isArray(line.workers));
+    return formed.flatMap(({ workers }) => workers.map(({ pid }: { pid: number }) => String(pid)));
+  } catch {
+    return [];
+  }
+}
+
+it('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'estimate-'));
+  const main = 'dist/cli/main.js';
+  const page = execFileSync(process.execPath, [main, 'estimate', CONFIG, '--json', ...FLAGS]);
+  const { rankBytes } = JSON.parse(page.toString()) as { rankBytes: [number] };
+  const runDir = join(folder, 'run');
+  const run = spawn(process.execPath, [main, 'launch', CONFIG, '--run-dir', runDir, ...FLAGS], {
+    stdio: 'ignore',
+  });
+  let peak = 0;
+  const timer = setInterval(() => {
+    for (const pid of workersOf(runDir)) peak = Math.max(peak, peakOf(pid) ?? 0);
+  }, 20);
+  const code = await new Promise((resolve) => run.once('close', resolve));
+  clearInterval(timer);
+  expect(code).toBe(0);
+  expect(readdirSync(join(runDir, 'checkpoints')).length).toBeGreaterThan(0);
+  expect(rankBytes[0] / peak, `estimated ${rankBytes[0]}, measured ${peak}`).toBeGreaterThan(0.9);
+  expect(rankBytes[0] / peak, `estimated ${rankBytes[0]}, measured ${peak}`).toBeLessThan(1.1);
+  rmSync(folder, { recursive: true });
+});

@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest';
+import { loadConfig } from '../../../src/config/load.js';
+import { estimate } from '../../../src/estimate/estimate.js';
+import { gradientBuffers } from '../../../src/estimate/memory.js';
+import { renderEstimate } from '../../../src/estimate/render.js';
+import { RELEASED } from '../../../src/model/released.js';
+import { elementCount, expectedTensors } from '../../../src/model/tensors.js';
+import { native } from '../../../src/native/load.js';
+import { assignSlots } from '../../../src/worker/collective/tree.js';
+import { yaml } from '../config/helpers.js';
+
+describe('the configurations of released models', () => {
+  // No array of these sizes is allocated: the largest would take hundreds of gigabytes.
+  it.each([
+    ['sd3-medium', 'SD3-medium', 491, 2_028_328_000, 2_084_951_104],
+    ['sd3.5-medium', 'SD3.5-medium', 665, 2_243_171_520, 2_469_663_936],
+    ['sd3.5-large', 'SD3.5-large', 923, 8_056_627_520, 8_146_280_768],
+  ])('%s builds exactly the official tensors', async (file, name, tensors, parameters, withPositions) => {
+    const config = loadConfig(`configs/${file}.yaml`, [], {});
+    const result = await estimate(native(), config, 1, null);
+    expect(result.spec.model).toEqual(RELEASED[name]);
+    expect(expectedTensors(result.spec.model)).toHaveLength(tensors);
+    expect(elementCount(expectedTensors(result.spec.model))).toBe(withPositions);
+    // As the engine itself counts them.
+    expect(result.parameters).toBe(parameters);
+    expect(result.positions).toBe(withPositions - parameters);
+    expect(process.memoryUsage.rss()).toBeLessThan(2e9);
+  });
+});
+
+describe('gradients that are alive at once', () => {
+  // One thread holds a left half for each level of the tree, and the slot at work.
+  it.each([
+    [1, 1, 1],
+    [2, 1, 2],
+    [8, 1, 4],
+    [1024, 1, 11],
+    [8, 8, 8],
+    [5, 1, 3],
+  ])('%i slots and %i threads: %i', (slots, threads, expected) => {
+    expect(gradientBuffers({ lo: 0, hi: slots }, slots, threads)).toBe(expected);
+  });
+
+  it('are never fewer than the parts that a worker exchanges, nor more than its slots', () => {
+    for (const ranges of [assignSlots(13, 4), assignSlots(64, 3), assignSlots(7, 7)]) {
+      const total = ranges.at(-1)!.hi;
+      for (const range of ranges) {
+        const buffers = gradientBuffers(range, total, 2);
+        expect(buffers).toBeGreaterThanOrEqual(1);
+        expect(buffers).toBeLessThanOrEqual(range.hi - range.lo);
+      }
+    }
+  });
+});
+
+const SHAPES = `
+name: x
+data:
+  path: nowhere/to/be/found
+  latent_shape: [16, 32, 32]
+  text_shape: {clip_l: [77, 64], clip_g: [77, 96], t5: [77, 256]}
+model: {depth: 4, hidden: 256, pos_embed_max_size: 32}
+batch: {global: 8, micro: 2}
+`;
+
+describe('an estimate', () => {
+  it('follows the formula of the work, and the levels their order', async () => {
+    const { flopsPerStep, levels, spec } = await estimate(native(), loadConfig(yaml(SHAPES)), 1, null);
+    // d (24 h^2 S + 4 h S^2 + 24 h^2), S = N + M, without the last block's text side, which has neither projection nor
+    // MLP (18 h^2 M) nor queries (4 h S M); embedders aside.
+    const [d, h, n, m] = [4, 256, 256, 154];
+    const s = n + m;
+    const forward = d * (24 * h * h * s + 4 * h * s * s + 24 * h * h) - 18 * h * h * m - 4 * h * s * m;
+    expect(spec.contextTokens).toBe(m);
+    expect(flopsPerStep / (3 * 8 * forward)).toBeGreaterThan(1);
+    expect(flopsPerStep / (3 * 8 * forward)).toBeLessThan(1.03);
+    const descending = levels.map(({ activationBytes }) => activationBytes);
+    expect([...descending].sort((a, b) => b - a)).toEqual(descending);
+    expect(levels[3]!.executedFlops / levels[0]!.executedFlops).toBeGreaterThan(1.2);
+    expect(levels[3]!.executedFlops / levels[0]!.executedFlops).toBeLessThan(1.34);
+  });
+
+  it('gives times that shrink with the rates, and a page', async () => {
+    const config = loadConfig(yaml(SHAPES));
+    const rates = { flops: 4e11, bandwidth: 4e10 };
+    const one = await estimate(native(), config, 1, rates);
+    const fast = await estimate(native(), config, 1, { flops: 8e11, bandwidth: 8e10 });
+    const two = await estimate(native(), config, 2, rates);
+    const total = ({ levels }: typeof one) => levels[0]!.time!.total;
+    expect(total(one) / total(fast)).toBeCloseTo(2, 10);
+    expect(total(one) / total(two)).toBeGreaterThan(1.4);
+    expect(total(one)).toBeGreaterThan(one.flopsPerStep / rates.flops);
+    const page = renderEstimate(one, config.schedule.steps, rates);
+    expect(page).toContain('latents 16 x 32 x 32, 256 + 154 tokens (from the configuration)');
+    expect(page).toContain('time at 400 GFLOP/s and 40.0 GB/s a worker');
+  });
+
+  it('needs shapes from somewhere', async () => {
+    const config = loadConfig(yaml('name: x\ndata: {path: nowhere/to/be/found}\n'));
+    await expect(estimate(native(), config, 1, null)).rejects.toMatchObject({
+      code: 'ERR_CONFIG',
+      message: expect.stringMatching(/data\.latent_shape, data\.text_shape: .*nowhere\/to\/be\/found/),
+    });
+  });
+});
