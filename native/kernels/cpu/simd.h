@@ -181,7 +181,8 @@ ORCH_INLINE double sum_lanes(vd x) {
 
 // --- memory
 // -----------------------------------------------------------------------------------------------------------
-// gcc 12 lowers __builtin_convertvector between 16 and 32 bits to several instructions; the intrinsics are one.
+// gcc 12 lowers __builtin_convertvector between 16 and 32 bits to several instructions; the intrinsics are
+// one.
 ORCH_INLINE vu widen_integers(vh h) {
 #if defined(__AVX512F__)
   return (vu)_mm512_cvtepu16_epi32((__m256i)h);
