@@ -1,5 +1,5 @@
 /** One run at a time in a run folder. */
-import { closeSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
 
 interface Owner {
@@ -12,12 +12,13 @@ interface Owner {
 export function lockFile(path: string): () => void {
   for (let attempt = 0; attempt < 3; attempt++) {
     try {
-      const fd = openSync(path, 'wx');
-      writeSync(fd, JSON.stringify({ pid: process.pid, started: startOf(process.pid) } satisfies Owner));
-      closeSync(fd);
+      const owner: Owner = { pid: process.pid, started: startOf(process.pid) };
+      writeFileSync(path, JSON.stringify(owner), { flag: 'wx' });
       return () => unlinkSync(path);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw cannotLock(path, error as Error);
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOSPC') rmSync(path, { force: true });
+      if (code !== 'EEXIST') throw cannotLock(path, error as Error);
     }
     const owner = readOwner(path);
     if (owner !== null && isAlive(owner)) {

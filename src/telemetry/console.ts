@@ -18,7 +18,8 @@ export function plainConsole(output: Output): Sink {
       output.write(
         `checkpoint of step ${step} in ${path} | ${duration(seconds)}, of which training waited ${duration(stallSeconds)}\n`,
       ),
-    note: (level, message) => output.write(`${level === 'info' ? '' : `${level}: `}${message}\n`),
+    // As the command line prints errors: "error ERR_CODE: what".
+    note: (level, message) => output.write(`${level === 'info' ? '' : `${level} `}${message}\n`),
   };
 }
 

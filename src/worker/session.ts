@@ -91,8 +91,9 @@ export class CoordinatorSession {
 
   /** Reports an error, which ends the run. */
   fail(error: Error): void {
-    const code = (error as OrchestratorError).code ?? 'ERR_INTERNAL';
-    this.send({ failure: { code, message: error.message } });
+    const { code, hint } = error as Partial<OrchestratorError>;
+    const message = hint ? `${error.message}\nhint: ${hint}` : error.message;
+    this.send({ failure: { code: code ?? 'ERR_INTERNAL', message } });
   }
 
   /** The next message, which must be of this kind. Rejects with Stopped, or where the session ended. */

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -72,6 +72,15 @@ describe('the promise', () => {
     // The generation rises with every start.
     const generations = readLines(join(runDir, 'journal.jsonl')).filter(({ workers }) => workers);
     expect(generations.map(({ generation }) => generation)).toEqual([1, 2, 3, 4]);
+  });
+
+  test('a checkpoint of another run folder is gone on from in a new one', async () => {
+    const runDir = join(folder, 'branch');
+    const checkpoint = join(folder, 'of-2', 'checkpoints', 'step-00000021');
+    expect(await launch(runDir, 3, '--resume', checkpoint)).toMatchObject({ code: 0 });
+    const branch = fingerprint(runDir, STEPS);
+    expect(branch.losses).toEqual((reference.losses as unknown[]).slice(21));
+    for (const file of ['model', 'ema', 'optimizer']) expect(branch[file]).toBe(reference[file]);
   });
 
   test('a run that is done does nothing more', async () => {
@@ -162,6 +171,18 @@ describe('deaths', () => {
     expect(Date.now() - started).toBeLessThan(1_000);
     expect(await allDead(pids, 1_000)).toBe(true);
   });
+});
+
+test('a dry run prints who gets what, and starts nothing', async () => {
+  const runDir = join(folder, 'dry');
+  const { code, output } = await launch(runDir, 2, '--dry-run');
+  expect(code).toBe(0);
+  expect(output).toContain('batch    20 samples = 5 slots x 4\n');
+  expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 threads, engine about \d+\.\d MiB$/m);
+  expect(output).toMatch(
+    /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --nodes 2 /m,
+  );
+  expect(existsSync(runDir)).toBe(false);
 });
 
 describe('refusals', () => {

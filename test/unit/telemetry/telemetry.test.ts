@@ -105,7 +105,7 @@ describe('the terminal', () => {
     expect(text.split('\n')).toEqual([
       'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
       'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
-      'warn: look',
+      'warn look',
       '',
     ]);
   });
