@@ -14,10 +14,11 @@ import { Recorder, type RunHeader, type Sink } from '../telemetry/record.js';
 import { LiveTable } from '../telemetry/table.js';
 import { learningRate } from '../worker/schedule.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
+import type { Action, Event } from './events.js';
 import { checkNodes } from './nodes.js';
 import { openRunDir, type RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
-import { type Action, type Event, RunState } from './state.js';
+import { RunState } from './state.js';
 
 const TICK_MS = 250;
 /** How long workers may take to end their sessions, after success and after a failure. */

@@ -9,7 +9,7 @@ import {
   type WorkerMessage,
 } from '../cluster/proto.js';
 import { bind, controlOptions, createServer } from '../cluster/transport.js';
-import type { Event } from './state.js';
+import type { Event } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 
