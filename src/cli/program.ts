@@ -11,6 +11,7 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   doctor: () => import('./commands/doctor.js'),
   config: () => import('./commands/config.js'),
   estimate: () => import('./commands/estimate.js'),
+  profile: () => import('./commands/profile.js'),
   dataset: () => import('./commands/dataset.js'),
   launch: () => import('./commands/launch.js'),
   sample: () => import('./commands/sample.js'),

@@ -330,7 +330,7 @@ export interface NativeAddon {
     wide: boolean,
   ): { first: number; badRow: number };
   addInto: AddInto;
-  /** GFLOP/s of one m x n x k matmul on each of `threads` threads at once, for the peak in the benches and doctor. */
+  /** FLOP/s of one m x n x k matmul on each of `threads` threads at once, for the peak in the benches and doctor. */
   matmulPeak(
     precision: 'fp32' | 'bf16',
     m: number,

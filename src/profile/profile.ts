@@ -1,0 +1,117 @@
+/** Where the time of a slot's forward and backward pass goes, held against what the machine can do at most. */
+import type { Config } from '../config/schema.js';
+import { shapesOf } from '../estimate/shapes.js';
+import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
+import { trainingEngine } from '../worker/engine-spec.js';
+
+export interface Roofline {
+  /** FLOP/s of a large matmul on one thread. */
+  flops: number;
+  /** Bytes/s read and written by a large copy on one thread. */
+  bandwidth: number;
+}
+
+export interface OpProfile extends ProfileRow {
+  /** Of the pass. */
+  share: number;
+  /** The least time that the roofline allows, over the time taken; above 1 where operands stay in caches. */
+  ofRoofline: number;
+  bound: 'matmul' | 'memory';
+}
+
+export interface Profile {
+  spec: EngineSpec;
+  precision: string;
+  roofline: Roofline;
+  repeats: number;
+  /** Slowest first. */
+  ops: OpProfile[];
+  /** Processor seconds of a slot's pass on one thread. */
+  seconds: number;
+  /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
+  modelFlops: number;
+  /** Model FLOP/s over the matmul peak. */
+  utilization: number;
+}
+
+const PEAK_SIDE = 1024;
+const PEAK_SECONDS = 0.4;
+const COPY_BYTES = 128 * 1024 ** 2;
+const COPIES = 12;
+/** Without a given number, passes are repeated for about this long. */
+const PROFILE_SECONDS = 3;
+const MOST_REPEATS = 100;
+
+/**
+ * Builds the engine of a configuration on one thread, runs passes of one slot, and measures matmul peak and copy
+ * bandwidth around them.
+ *
+ * @param repeats passes to average; null = as many as take about three seconds.
+ * @throws OrchestratorError of shapesOf and the engine.
+ */
+export async function profile(addon: NativeAddon, config: Config, repeats: number | null): Promise<Profile> {
+  const { spec: trained, precision } = trainingEngine(config, await shapesOf(config), addon.host(), 1);
+  const spec: EngineSpec = { ...trained, threads: 1, ema: false };
+  const engine = addon.createEngine(spec);
+  try {
+    await engine.initialize(BigInt(config.seed));
+    const before = await measureRoofline(addon, spec.precision);
+    let rows = await engine.profile(1);
+    const times = repeats ?? Math.ceil(PROFILE_SECONDS / secondsOf(rows));
+    const count = Math.max(1, Math.min(times, MOST_REPEATS));
+    rows = await engine.profile(count);
+    // Machines change their clock: the better of two measurements is what they can do.
+    const after = await measureRoofline(addon, spec.precision);
+    const roofline = {
+      flops: Math.max(before.flops, after.flops),
+      bandwidth: Math.max(before.bandwidth, after.bandwidth),
+    };
+    const seconds = secondsOf(rows);
+    const modelFlops = engine.layout().flopsPerSlot;
+    return {
+      spec,
+      precision: `${precision.compute} (${precision.reason})`,
+      roofline,
+      repeats: count,
+      ops: rows.map((row) => againstRoofline(row, roofline, seconds)).sort((a, b) => b.seconds - a.seconds),
+      seconds,
+      modelFlops,
+      utilization: modelFlops / seconds / roofline.flops,
+    };
+  } finally {
+    engine.close();
+  }
+}
+
+function secondsOf(rows: readonly ProfileRow[]): number {
+  return rows.reduce((sum, { seconds }) => sum + seconds, 0);
+}
+
+export function againstRoofline(row: ProfileRow, roofline: Roofline, total: number): OpProfile {
+  const matmul = row.flops / roofline.flops;
+  const memory = row.bytes / roofline.bandwidth;
+  return {
+    ...row,
+    share: row.seconds / total,
+    ofRoofline: Math.max(matmul, memory) / row.seconds,
+    bound: matmul > memory ? 'matmul' : 'memory',
+  };
+}
+
+async function measureRoofline(addon: NativeAddon, precision: 'fp32' | 'bf16'): Promise<Roofline> {
+  const flops = await addon.matmulPeak(precision, PEAK_SIDE, PEAK_SIDE, PEAK_SIDE, 1, PEAK_SECONDS);
+  return { flops, bandwidth: copyBandwidth() };
+}
+
+/** The best of a few copies that no cache holds; what is read and what is written both count. */
+function copyBandwidth(): number {
+  const from = new Uint8Array(COPY_BYTES).fill(1);
+  const to = new Uint8Array(COPY_BYTES).fill(2);
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < COPIES; i++) {
+    const started = performance.now();
+    to.set(from);
+    best = Math.min(best, performance.now() - started);
+  }
+  return (2 * COPY_BYTES) / (best / 1000);
+}

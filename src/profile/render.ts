@@ -1,0 +1,39 @@
+/** A profile as a page of text. */
+import { alignedRows } from '../estimate/render.js';
+import { describeModel } from '../model/tensors.js';
+import { duration, flopRate } from '../telemetry/format.js';
+import type { OpProfile, Profile } from './profile.js';
+
+const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
+const byteRate = (perSecond: number) => `${(perSecond / 1e9).toFixed(1)} GB/s`;
+
+export function renderProfile(profile: Profile): string {
+  const { spec, roofline, seconds, modelFlops } = profile;
+  const image = (spec.latentHeight * spec.latentWidth) / spec.model.patch ** 2;
+  return `${[
+    `model       ${describeModel(spec.model)}`,
+    `slot        ${spec.microBatch} samples of ${image} + ${spec.contextTokens} tokens, forward and backward, one thread`,
+    `precision   ${profile.precision}, residual stream ${spec.residual}, activation_checkpointing ${spec.recompute}`,
+    `roofline    matmuls ${flopRate(roofline.flops)}, copies ${byteRate(roofline.bandwidth)} (read and written), measured in this run`,
+    `pass        ${duration(seconds)} of processor time (${profile.repeats} averaged), ${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`,
+    '',
+    ...alignedRows([
+      ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'],
+      ...profile.ops.map(line),
+    ]),
+    'more than 100 %: operands that were still in caches',
+  ].join('\n')}\n`;
+}
+
+function line(op: OpProfile): string[] {
+  return [
+    op.name,
+    String(op.count),
+    op.seconds < 1e-4 ? `${(op.seconds * 1e6).toFixed(0)} us` : duration(op.seconds),
+    percent(op.share),
+    op.flops === 0 ? '-' : flopRate(op.flops / op.seconds),
+    byteRate(op.bytes / op.seconds),
+    percent(op.ofRoofline),
+    op.bound,
+  ];
+}
