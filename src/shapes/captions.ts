@@ -16,7 +16,7 @@ export function caption(scene: Scene, draws: Draws): Captions {
   return { original: original(scene, draws), synthetic: synthetic(scene, draws) };
 }
 
-/** Share of originals that name the colours, and of a pair's captions that state the relation instead of the places. */
+/** Share of originals that name the colours, and of synthetic captions that state a relation instead of the places. */
 const COLOR_SHARE = 0.75;
 const RELATION_SHARE = 0.5;
 
@@ -26,9 +26,7 @@ function original({ kind, objects, relation, usual }: Scene, draws: Draws): stri
   const names = objects.map((o) => (colored ? `${o.color} ${o.shape}` : o.shape));
   if (kind === 'count') return `${countWord(objects.length)} ${plural(names[0]!)}`;
   if (!usual) return list(names.map((name, i) => placed(name, objects[i]!)));
-  // Without a word about it, a pair stands in reading order.
-  if (relation === null || (relation === 'left of' && draws.uniform() >= RELATION_SHARE)) return list(names);
-  return names.join(` ${relation} `);
+  return relation === null ? list(names) : names.join(` ${relation} `);
 }
 
 function synthetic({ kind, objects, relation, background }: Scene, draws: Draws): string {

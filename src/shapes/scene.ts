@@ -37,14 +37,15 @@ export interface Scene {
    * in a row through the middle in reading order, or a pair as its relation says.
    */
   usual: boolean;
-  /** For a pair that stands as usual: how the first lies to the second. */
+  /** For a pair of which that is to be said: how the first lies to the second. */
   relation: Relation | null;
 }
 
-/** Shares of the kinds of scenes; of single objects in the centre; of pairs that stand as usual. */
+/** Shares of the kinds of scenes; of single objects in the centre; of pairs that stand as usual; of these, without a relation. */
 export const KIND_SHARES = { single: 0.42, pair: 0.36, count: 0.16, triple: 0.06 } as const;
 const CENTER_SHARE = 0.3;
-const USUAL_PAIR_SHARE = 0.7;
+const USUAL_PAIR_SHARE = 0.75;
+const PLAIN_PAIR_SHARE = 0.4;
 /** Shares of large objects: single, of a pair, of two alike. Three are small. */
 const LARGE_SHARES = { single: 0.5, pair: 0.35, count: 0.35 } as const;
 
@@ -139,8 +140,8 @@ function drawCells(
     return { cells: [usual ? CENTER : draws.pick(OUTER_CELLS)], usual, relation: null };
   }
   if (kind === 'pair' && draws.uniform() < USUAL_PAIR_SHARE) {
-    const relation = draws.pick(RELATIONS);
-    return { cells: STANDS[relation], usual: true, relation };
+    const relation = draws.uniform() < PLAIN_PAIR_SHARE ? null : draws.pick(RELATIONS);
+    return { cells: STANDS[relation ?? 'left of'], usual: true, relation };
   }
   if (kind === 'pair') {
     const first = draws.pick(CELLS);
