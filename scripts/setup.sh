@@ -32,7 +32,5 @@ node scripts/packages-current.mjs || {
   echo "Installing npm packages"
   npm ci --ignore-scripts --no-fund --no-audit --loglevel=error </dev/null
 }
-# So that `npx orchestrator` runs this checkout.
-ln -sfn ../../dist/cli/main.js node_modules/.bin/orchestrator
 bash scripts/build-native.sh
 bash scripts/build-ts.sh

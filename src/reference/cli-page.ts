@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { code, page, table } from './markdown.js';
 
-const INTRODUCTION = `Run it as \`npx orchestrator\` inside the repository. Errors read \`error ERR_CODE: message\` ([all codes](errors.md)).
+const INTRODUCTION = `\`./orchestrator\` in the repository runs it; a link to that file does so from anywhere. Errors read \`error ERR_CODE: message\` ([all codes](errors.md)).
 
 ${table(
   ['exit code', 'meaning'],

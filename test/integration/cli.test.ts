@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { leafCommands } from '../../src/reference/cli-page.js';
@@ -29,6 +29,17 @@ describe('exit codes and output', () => {
     const { status, stdout } = orchestrator(...names.filter((name) => name !== undefined), '--help');
     expect(status).toBe(0);
     expect(stdout).toMatch(/^Usage: orchestrator /);
+  });
+
+  it('runs from any folder, and through a link', () => {
+    const link = join(folder, 'link');
+    symlinkSync(resolve('orchestrator'), link);
+    const { status, stdout } = spawnSync(link, ['config', 'show', 'run.yaml'], {
+      encoding: 'utf8',
+      cwd: folder,
+    });
+    expect(status).toBe(0);
+    expect(stdout).toContain('run.yaml:1:7');
   });
 
   it('2 for what the command line does not know', () => {
