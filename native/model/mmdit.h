@@ -1,5 +1,5 @@
-// The MM-DiT of SD3 and SD3.5 (paper section 4; docs/guide/model.md): parameters by their official names, and the
-// forward pass as a graph.
+// The MM-DiT of SD3 and SD3.5 (paper section 4; docs/guide/model.md): parameters by their official names, and
+// the forward pass as a graph.
 #pragma once
 #include <string>
 #include <vector>
