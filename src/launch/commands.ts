@@ -44,7 +44,7 @@ export function coordinatorCommand(plan: LaunchPlan): string[] {
  * 13 exchanges of 64 MB between 4 workers, 334 collections of the whole heap became 5, and the processor time a third
  * (bench/exchange.mjs). Nothing is reserved by either.
  */
-export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-size=1024'];
+export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-size=128'];
 
 export function workerCommand(): string[] {
   return [...program(WORKER_OPTIONS), 'worker'];
