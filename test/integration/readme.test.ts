@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
@@ -29,26 +29,4 @@ it('the run on a Hugging Face folder works as the README has it', () => {
   expect(orchestrator(...launch, '--dry-run')).toContain('rank 1');
   expect(orchestrator(...launch)).toContain('step 3/3');
   expect(orchestrator('checkpoint', 'inspect', run)).toMatch(/^step +3$/m);
-});
-
-it('every file that the documentation links to is there', () => {
-  const docs = readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) =>
-    name.endsWith('.md'),
-  );
-  const pages = ['README.md', 'CONTRIBUTING.md', ...docs.map((name) => join('docs', name))];
-  const missing = pages.flatMap((page) =>
-    [...readFileSync(page, 'utf8').matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)]
-      .map(([, target]) => target!)
-      .filter((target) => !/^https?:/.test(target))
-      .filter((target) => {
-        try {
-          readFileSync(join(page, '..', target));
-          return false;
-        } catch {
-          return true;
-        }
-      })
-      .map((target) => `${page}: ${target}`),
-  );
-  expect(missing).toEqual([]);
 });
