@@ -1,6 +1,6 @@
 import type { Draws } from './draws.js';
 import type { Scene, SceneObject } from './scene.js';
-import { placeOf } from './vocabulary.js';
+import { placeOf, USUAL_BACKGROUND } from './vocabulary.js';
 
 /** The two captions of a picture: `original` as people tag pictures, `synthetic` as a captioning model describes them. */
 export interface Captions {
@@ -9,8 +9,8 @@ export interface Captions {
 }
 
 /**
- * Words the captions of a scene. The original one is terse: it may leave out colours, always leaves out sizes and the
- * background, and says where objects are only if that is not as usual. The synthetic one tells everything.
+ * Words the captions of a scene. The original one is terse: it may leave out colours, always leaves out sizes, and says
+ * what the background is and where objects are only if that is not as usual. The synthetic one tells everything.
  */
 export function caption(scene: Scene, draws: Draws): Captions {
   return { original: original(scene, draws), synthetic: synthetic(scene, draws) };
@@ -20,7 +20,12 @@ export function caption(scene: Scene, draws: Draws): Captions {
 const COLOR_SHARE = 0.75;
 const RELATION_SHARE = 0.5;
 
-function original({ kind, objects, relation, usual }: Scene, draws: Draws): string {
+function original(scene: Scene, draws: Draws): string {
+  const { background } = scene;
+  return `${originalObjects(scene, draws)}${background === USUAL_BACKGROUND ? '' : ` on ${background}`}`;
+}
+
+function originalObjects({ kind, objects, relation, usual }: Scene, draws: Draws): string {
   const alike = kind !== 'count' && new Set(objects.map((o) => o.shape)).size < objects.length;
   const colored = draws.uniform() < COLOR_SHARE || alike;
   const names = objects.map((o) => (colored ? `${o.color} ${o.shape}` : o.shape));

@@ -12,6 +12,7 @@ import {
   type Shape,
   SIZES,
   type Size,
+  USUAL_BACKGROUND,
 } from './vocabulary.js';
 
 /** One object; x, y is the centre of its bounding box and radius half its larger side, in pixels. */
@@ -41,11 +42,15 @@ export interface Scene {
   relation: Relation | null;
 }
 
-/** Shares of the kinds of scenes; of single objects in the centre; of pairs that stand as usual; of these, without a relation. */
+/**
+ * Shares of the kinds of scenes; of single objects in the centre; of pairs that stand as usual; of these, without a
+ * relation; of pictures on the usual background.
+ */
 export const KIND_SHARES = { single: 0.42, pair: 0.36, count: 0.16, triple: 0.06 } as const;
 const CENTER_SHARE = 0.3;
 const USUAL_PAIR_SHARE = 0.75;
 const PLAIN_PAIR_SHARE = 0.4;
+const USUAL_BACKGROUND_SHARE = 0.4;
 /** Shares of large objects: single, of a pair, of two alike. Three are small. */
 const LARGE_SHARES = { single: 0.5, pair: 0.35, count: 0.35 } as const;
 
@@ -54,6 +59,8 @@ const GAP = 3;
 const EDGE = 1;
 /** How far an object may be off the centre of its place, across and down. */
 const JITTER = 1;
+
+const OTHER_BACKGROUNDS = BACKGROUND_NAMES.filter((name) => name !== USUAL_BACKGROUND);
 
 /** A place by column and row, 0 to 2. */
 type Cell = readonly [column: number, row: number];
@@ -84,7 +91,8 @@ const STANDS: Record<Relation, readonly [Cell, Cell]> = {
 /** Draws a scene. */
 export function drawScene(draws: Draws): Scene {
   const kind = drawKind(draws);
-  const background = draws.pick(BACKGROUND_NAMES);
+  const background =
+    draws.uniform() < USUAL_BACKGROUND_SHARE ? USUAL_BACKGROUND : draws.pick(OTHER_BACKGROUNDS);
   // Large objects in neighbouring places would touch; then everything but the kind is drawn again.
   for (;;) {
     const objects = drawLooks(draws, kind, background);

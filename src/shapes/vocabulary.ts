@@ -31,6 +31,9 @@ export const BACKGROUNDS = {
 export type Background = keyof typeof BACKGROUNDS;
 export const BACKGROUND_NAMES = Object.keys(BACKGROUNDS) as Background[];
 
+/** The background of which terse captions say nothing. */
+export const USUAL_BACKGROUND: Background = 'black';
+
 /** Half extent of an object in pixels, [least, most]. */
 export const SIZES = { small: [8, 8.5], large: [13, 13.5] } as const;
 export type Size = keyof typeof SIZES;
