@@ -269,6 +269,32 @@ Napi::Value predict(const Handle& h, const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
 }
 
+Napi::Value query_key_rms(const Handle& h, const Napi::CallbackInfo& info) {
+  auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
+  const State weights = state_of(info.Env(), info[1].ToString());
+  return run<std::vector<Engine::QueryKeyRms>>(
+      info, h, [=](Engine& e) { return e.query_key_rms(*batch, weights); },
+      [](Napi::Env env, std::vector<Engine::QueryKeyRms>& list) {
+        auto array = Napi::Array::New(env, list.size());
+        for (size_t i = 0; i < list.size(); ++i) {
+          auto o = Napi::Object::New(env);
+          o.Set("attention", list[i].attention);
+          o.Set("query", list[i].query);
+          o.Set("key", list[i].key);
+          array[i] = o;
+        }
+        return array;
+      });
+}
+
+Napi::Value freeze(const Handle& h, const Napi::CallbackInfo& info) {
+  const auto bounds = copy_integers<int64_t>(object(info[0], "the options"), "bounds");
+  if (bounds.size() % 2 != 0) wrong(info.Env(), "bounds", "pairs");
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  for (size_t i = 0; i < bounds.size(); i += 2) ranges.emplace_back(bounds[i], bounds[i + 1]);
+  return run(info, h, [ranges](Engine& e) { e.freeze(ranges); });
+}
+
 Napi::Value evaluate_case(const Handle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the case")));
   auto values = typed_array<float>(info[1], "target");
@@ -379,6 +405,8 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   method(o, "snapshot", [h](Info i) { return snapshot(h, i); });
   method(o, "evaluate", [h](Info i) { return evaluate(h, i); });
   method(o, "predict", [h](Info i) { return predict(h, i); });
+  method(o, "queryKeyRms", [h](Info i) { return query_key_rms(h, i); });
+  method(o, "freeze", [h](Info i) { return freeze(h, i); });
   method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
   method(o, "profile", [h](Info i) { return profile(h, i); });
   method(o, "memory", [h](Info i) {

@@ -32,6 +32,7 @@ Engine::Engine(const EngineSpec& spec)
   cropped_ = Buffer(static_cast<size_t>(grid * spec.model.hidden()) * sizeof(float));
   position_table(spec.model, positions());
   crop();
+  freeze({});
   lanes_.resize(pool_.threads());
 }
 
@@ -199,19 +200,39 @@ constexpr int64_t kChunk = 1 << 16;  // elements; fixed, so that sums do not dep
 int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
 }  // namespace
 
+void Engine::freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges) {
+  trained_.clear();
+  int64_t at = 0;
+  const auto train_until = [&](int64_t end) {
+    for (; at < end; at += kChunk) trained_.emplace_back(at, std::min(at + kChunk, end));
+  };
+  for (const auto& [from, to] : ranges) {
+    if (from < at || to < from || to > table_.length)
+      throw Error("ERR_NATIVE_ARGUMENT",
+                  "freeze: ranges must be ascending, disjoint and within the parameters");
+    train_until(from);
+    at = to;
+  }
+  train_until(table_.length);
+}
+
 Engine::Norm Engine::gradient_norm() {
   const float* g = sums_->parts().at(0).data;
-  const int64_t n = chunks(table_.length);
-  std::vector<double> squares(n);
-  pool_.parallel(n, [&](int64_t i, int) {
-    const int64_t at = i * kChunk;
-    squares[i] = kernels::cpu().raw.sum_of_squares(g + at, std::min(kChunk, table_.length - at));
+  std::vector<double> squares(trained_.size());
+  pool_.parallel(static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
+    const auto [from, to] = trained_[i];
+    squares[i] = kernels::cpu().raw.sum_of_squares(g + from, to - from);
   });
   double sum = 0;
   for (double s : squares) sum += s;
   Norm result{std::sqrt(sum), -1};
-  if (!std::isfinite(result.norm))
-    result.first_non_finite = kernels::cpu().raw.first_non_finite(g, table_.length);
+  if (std::isfinite(result.norm)) return result;
+  for (const auto& [from, to] : trained_) {
+    const int64_t found = kernels::cpu().raw.first_non_finite(g + from, to - from);
+    if (found < 0) continue;
+    result.first_non_finite = from + found;
+    break;
+  }
   return result;
 }
 
@@ -232,11 +253,11 @@ void Engine::update(const UpdateRequest& u) {
                          u.ema_decay};
   const float* g = sums_->parts().at(0).data;
   float* ema = has(State::Ema) && u.ema_decay != 1 ? state(State::Ema) : nullptr;
-  pool_.parallel(chunks(table_.length), [&](int64_t i, int) {
-    const int64_t at = i * kChunk;
+  pool_.parallel(static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
+    const auto [at, end] = trained_[i];
     kernels::cpu().raw.adamw(state(State::Master) + at, state(State::M) + at, state(State::V) + at,
                              ema ? ema + at : nullptr, weights16_ ? weights16_.as<bf16>() + at : nullptr,
-                             g + at, std::min(kChunk, table_.length - at), o);
+                             g + at, end - at, o);
   });
   if (ema) ema16_stale_ = true;
 }

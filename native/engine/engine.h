@@ -130,6 +130,9 @@ class Engine {
     int64_t first_non_finite;
   };
   Norm gradient_norm();
+  /// Parameters in the element ranges [from, to) stay as they are: updates pass over them, and their
+  /// gradients count as zero. Ascending and disjoint.
+  void freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges);
   void update(const UpdateRequest& request);
   /// Starts copying the state beside the driver's work (call from any thread); `done` is called from another
   /// thread. The next update waits for the copy.
@@ -139,6 +142,13 @@ class Engine {
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step);
   std::vector<float> predict(const RawBatch& batch, State weights);
   CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients);
+
+  /// Root mean squares of queries and keys before their normalisation, over samples, tokens and heads.
+  struct QueryKeyRms {
+    std::string attention;  ///< "joint_blocks.0.x_block.attn"
+    double query, key;
+  };
+  std::vector<QueryKeyRms> query_key_rms(const RawBatch& batch, State weights);
 
   /// One slot's pass on one thread, by kind of operation, averaged over `repeats`.
   std::vector<ProfileRow> profile(int repeats);
@@ -174,7 +184,8 @@ class Engine {
   std::vector<std::unique_ptr<Lane>> lanes_;
   Lanes forward_;
   std::unique_ptr<GradientSums> sums_;
-  std::vector<int64_t> bucket_ready_;  // by bucket: the node after which it is complete
+  std::vector<std::pair<int64_t, int64_t>> trained_;  // what is not frozen, in pieces for the threads
+  std::vector<int64_t> bucket_ready_;                 // by bucket: the node after which it is complete
   std::unique_ptr<BatchAssembler> assembler_;
 
   std::mutex snapshot_mutex_;

@@ -1,4 +1,5 @@
 // Forward only: validation, sampling, and single cases with their gradients.
+#include <cmath>
 #include <cstring>
 
 #include "../core/error.h"
@@ -61,6 +62,68 @@ std::vector<float> Engine::predict(const RawBatch& batch, State weights) {
                 sizeof(float) * elements * std::min(size, count - i * size));
   });
   return velocity;
+}
+
+namespace {
+
+/// Sums of squares of queries and keys in rows [rows, 3 * width] of (q, k, v).
+template <class T>
+std::pair<double, double> sum_squares(const T* qkv, int64_t rows, int64_t width) {
+  std::pair<double, double> sums{0, 0};
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < width; ++i) {
+      const double q = to_float(qkv[r * 3 * width + i]), k = to_float(qkv[r * 3 * width + width + i]);
+      sums.first += q * q;
+      sums.second += k * k;
+    }
+  return sums;
+}
+
+}  // namespace
+
+std::vector<Engine::QueryKeyRms> Engine::query_key_rms(const RawBatch& batch, State weights) {
+  check(batch);
+  prepare_forward(weights);
+  const int64_t size = spec_.shape.samples, count = batch.count(), width = spec_.model.hidden();
+  const auto& g = forward_.graph->graph;
+  // In the order in which the model splits its queries and keys.
+  std::vector<QueryKeyRms> result;
+  for (int64_t b = 0; b < spec_.model.depth; ++b) {
+    const std::string block = "joint_blocks." + std::to_string(b);
+    result.push_back({block + ".context_block.attn", 0, 0});
+    result.push_back({block + ".x_block.attn", 0, 0});
+    if (spec_.model.dual(b)) result.push_back({block + ".x_block.attn2", 0, 0});
+  }
+  const int64_t calls = (count + size - 1) / size;
+  // By call, then added in order, so that the sums do not depend on the threads.
+  std::vector<std::vector<std::pair<double, double>>> sums(calls);
+  std::vector<int64_t> rows(result.size());
+  pool_.parallel(calls, [&](int64_t call, int thread) {
+    Lane& lane = forward_lane(thread, weights);
+    fill(lane, batch, call * size);
+    const std::function<void(int64_t)> after = [&](int64_t index) {
+      const graph::Node& node = g.nodes()[index];
+      if (std::strcmp(node.op->name(), "split heads, qk norm") != 0) return;
+      // The operands are still in place: nothing ran since that could have taken their memory.
+      const graph::Value& qkv = g[node.inputs[0]];
+      const int64_t tokens = qkv.shape[0] / size, n = tokens * std::min(size, count - call * size);
+      const void* data = lane.executor.data(node.inputs[0]);
+      sums[call].push_back(qkv.dtype == DType::BF16 ? sum_squares(static_cast<const bf16*>(data), n, width)
+                                                    : sum_squares(static_cast<const float*>(data), n, width));
+      if (call == 0) rows[sums[0].size() - 1] = tokens * count;
+    };
+    lane.executor.run(nullptr, &after);
+  });
+  for (size_t i = 0; i < result.size(); ++i) {
+    for (const auto& call : sums) {
+      result[i].query += call.at(i).first;
+      result[i].key += call.at(i).second;
+    }
+    const double n = static_cast<double>(rows[i] * width);
+    result[i].query = std::sqrt(result[i].query / n);
+    result[i].key = std::sqrt(result[i].key / n);
+  }
+  return result;
 }
 
 CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients) {

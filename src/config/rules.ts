@@ -1,4 +1,7 @@
 /** What must hold between keys. Each rule names the keys it reads, so that it is skipped where one of them is invalid by itself. */
+
+import { freezeProblem } from '../model/freeze.js';
+import { expectedParameters } from '../model/tensors.js';
 import { densityProblem, parseDensity } from './density.js';
 import type { Config } from './schema.js';
 
@@ -39,6 +42,11 @@ export const RULES: readonly Rule[] = [
       const repeated = model.dual_attention.find((block, i) => model.dual_attention.indexOf(block) !== i);
       return repeated === undefined ? null : `expected each index once, received ${repeated} twice`;
     },
+  },
+  {
+    key: 'freeze',
+    reads: ['model.depth', 'model.hidden', 'model.qk_norm', 'model.dual_attention'],
+    check: ({ freeze, model }) => (freeze.length === 0 ? null : freezeProblem(parameterNames(model), freeze)),
   },
   {
     key: 'objective.density',
@@ -111,3 +119,19 @@ export const RULES: readonly Rule[] = [
       new Set(weights).size === weights.length ? null : `expected each once, received ${weights.join(', ')}`,
   },
 ];
+
+/** Official names of a model's parameters; they do not depend on the data. */
+function parameterNames(model: Config['model']): string[] {
+  const spec = {
+    depth: model.depth,
+    heads: model.hidden / 64,
+    patch: model.patch,
+    latentChannels: model.latent_channels,
+    contextDim: 1,
+    pooledDim: 1,
+    posEmbedMaxSize: model.pos_embed_max_size,
+    qkNorm: model.qk_norm,
+    dualAttention: model.dual_attention,
+  };
+  return expectedParameters(spec).map(({ name }) => name);
+}

@@ -224,7 +224,15 @@ export const configSchema = z.strictObject({
   init: text()
     .nullable()
     .default(null)
-    .describe('Safetensors file with the weights to start from; null = initialise from the seed.'),
+    .describe(
+      "Weights to start from: a safetensors file, *.safetensors.index.json, or diffusers' folder; null = initialise from the seed. QK-norm may be missing in it, and the grid of positions smaller.",
+    ),
+  freeze: z
+    .array(text())
+    .default([])
+    .describe(
+      'Patterns of official parameter names (`*` = any characters) that stay as they are: no update, no weight decay, and no share in the gradient norm.',
+    ),
   validation: validation.prefault({}).describe('Loss on held-out rows.'),
   telemetry: telemetry.prefault({}).describe('What is measured, and where it is served.'),
   checkpoint: checkpoint.prefault({}).describe('When the state is saved.'),

@@ -72,6 +72,11 @@ export class Weights {
     return this.description.spec;
   }
 
+  /** Whether the model has an official tensor. */
+  has(name: string): boolean {
+    return this.#assemblies.has(name);
+  }
+
   /** Where an official tensor's rows lie in the files. */
   pieces(name: string): readonly Piece[] {
     const assembly = this.#assemblies.get(name);

@@ -207,6 +207,13 @@ export interface CaseResult {
   gradients: Map<string, Float32Array>;
 }
 
+export interface QueryKeyRms {
+  /** "joint_blocks.0.x_block.attn" */
+  attention: string;
+  query: number;
+  key: number;
+}
+
 export interface ProfileRow {
   name: string;
   /** Operations of this kind in a pass. */
@@ -260,6 +267,12 @@ export interface Engine {
   ): Promise<Float32Array>;
   /** Forward only, any number of samples (run in chunks of microBatch over the threads). Velocity [B, C, H, W]. */
   predict(batch: RawBatch, weights: 'master' | 'ema'): Promise<Float32Array>;
+  /** Root mean squares of queries and keys before any normalisation, over samples, tokens and heads. */
+  queryKeyRms(batch: RawBatch, weights: 'master' | 'ema'): Promise<QueryKeyRms[]>;
+  /**
+   * Parameters in these ranges of elements stay as they are: update() and gradientNorm() pass over them. `bounds`: from, to, from, to, ..., ascending and disjoint.
+   */
+  freeze(options: { bounds: Float64Array }): Promise<void>;
   /** Forward, loss and gradients of an explicit case of exactly microBatch samples. */
   evaluateCase(batch: RawBatch, target: Float32Array, gradients: boolean): Promise<CaseResult>;
   /** Times of one slot's pass on one thread, by kind of operation, averaged over `repeats`. */

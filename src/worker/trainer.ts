@@ -9,10 +9,12 @@ import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { type OpenDataset, openDataset } from '../data/dataset.js';
 import { type PlanState, SamplePlan } from '../data/plan.js';
-import { loadWeights } from '../model/weights.js';
+import { frozenBounds } from '../model/freeze.js';
+import { startFrom } from '../model/start.js';
 import type { Dataset, Engine } from '../native/contract.js';
 import { native } from '../native/load.js';
 import { type ValidationSlot, validationSlots } from '../objective/slot.js';
+import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
 import { type TrainingEngine, trainingEngine } from './engine-spec.js';
 import { CheckpointSaver } from './saver.js';
@@ -56,6 +58,7 @@ export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
   const engine = native().createEngine(training.spec);
   const rows = native().openDataset(dataset.spec);
   engine.attach(rows, dataset.text);
+  if (config.freeze.length > 0) await engine.freeze({ bounds: frozenBounds(engine.layout(), config.freeze) });
   const validation = config.validation.every > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];
   return { config, welcome, dataset, rows, plan, engine, training, validation };
 }
@@ -92,7 +95,7 @@ export function joinGeneration(
 
 /** Fills the engine's state: from a checkpoint, from given weights, or by counter from the seed. Returns the steps done. */
 export async function loadState(workshop: Workshop, checkpoint: string): Promise<number> {
-  const { config, engine, plan, dataset, training } = workshop;
+  const { config, engine, plan, dataset, rows, training } = workshop;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
@@ -105,7 +108,10 @@ export async function loadState(workshop: Workshop, checkpoint: string): Promise
   }
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
-    await loadWeights(engine, training.spec.model, config.init);
+    const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
+      calibrationBatch(config, plan, dataset, rows),
+    );
+    for (const note of notes) process.stderr.write(`${note}\n`);
     if (config.ema !== null) engine.state('ema').set(engine.state('master'));
   }
   return 0;

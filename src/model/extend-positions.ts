@@ -1,0 +1,135 @@
+/** A larger grid of positions for a model that was trained on a smaller one. */
+
+/** Largest difference at which a stored table still counts as sines and cosines: half of bf16's spacing at 1, doubled. */
+const TOLERANCE = 5e-3;
+
+export interface ExtendedPositions {
+  /** [to * to * hidden] */
+  table: Float32Array;
+  /** computed: the table was sines and cosines of evenly spaced coordinates, which go on; else interpolated. */
+  how: 'computed' | 'interpolated';
+}
+
+/** Coordinate of position p: first + step * p. */
+interface Axis {
+  first: number;
+  step: number;
+}
+
+/**
+ * Makes a grid of `to` x `to` from one of `from` x `from`, to >= from.
+ *
+ * Where the table is the usual function of a coordinate, at whatever scale and origin, the old grid lies in the middle
+ * of the new one, bit by bit, and the same coordinates go on around it: as smaller latents use the centre, they see what
+ * they saw (exactly so where to - from is even). A table that is no such function is stretched bilinearly.
+ *
+ * @param table [from * from * hidden], hidden a multiple of 4.
+ */
+export function extendPositions(
+  table: Float32Array,
+  hidden: number,
+  from: number,
+  to: number,
+): ExtendedPositions {
+  const quarter = hidden / 4;
+  const columns = axisOf(from, quarter, (p) => table.subarray(p * hidden, p * hidden + hidden / 2));
+  const rows = axisOf(from, quarter, (p) =>
+    table.subarray(p * from * hidden + hidden / 2, (p * from + 1) * hidden),
+  );
+  if (columns === null || rows === null || !isFunction(table, hidden, from, columns, rows)) {
+    return { table: stretch(table, hidden, from, to), how: 'interpolated' };
+  }
+  const shift = Math.floor((to - from) / 2);
+  const shifted = ({ first, step }: Axis) => ({ first: first - step * shift, step });
+  const extended = compute(hidden, to, shifted(columns), shifted(rows));
+  for (let row = 0; row < from; row++) {
+    const line = table.subarray(row * from * hidden, (row + 1) * from * hidden);
+    extended.set(line, ((row + shift) * to + shift) * hidden);
+  }
+  return { table: extended, how: 'computed' };
+}
+
+function frequency(j: number, quarter: number): number {
+  return 10000 ** (-j / quarter);
+}
+
+/**
+ * The evenly spaced coordinates of an axis, or null. The slowest wave tells a coordinate without ambiguity, and each
+ * faster one tells it more precisely.
+ */
+function axisOf(size: number, quarter: number, channels: (p: number) => Float32Array): Axis | null {
+  const coordinates: number[] = [];
+  for (let p = 0; p < size; p++) {
+    const values = channels(p);
+    let x = 0;
+    for (let j = quarter - 1; j >= 0; j--) {
+      const omega = frequency(j, quarter);
+      const angle = Math.atan2(values[j]!, values[quarter + j]!) - x * omega;
+      x += (angle - 2 * Math.PI * Math.round(angle / (2 * Math.PI))) / omega;
+    }
+    coordinates.push(x);
+  }
+  const first = coordinates[0]!;
+  const step = size === 1 ? 1 : (coordinates[size - 1]! - first) / (size - 1);
+  return Number.isFinite(first) && Number.isFinite(step) ? { first, step } : null;
+}
+
+function encode(x: number, quarter: number, out: Float32Array): void {
+  for (let j = 0; j < quarter; j++) {
+    const angle = x * frequency(j, quarter);
+    out[j] = Math.sin(angle);
+    out[quarter + j] = Math.cos(angle);
+  }
+}
+
+function compute(hidden: number, size: number, columns: Axis, rows: Axis): Float32Array {
+  const half = hidden / 2;
+  const axis = ({ first, step }: Axis) => {
+    const out = new Float32Array(size * half);
+    for (let p = 0; p < size; p++)
+      encode(first + step * p, hidden / 4, out.subarray(p * half, (p + 1) * half));
+    return out;
+  };
+  const [x, y] = [axis(columns), axis(rows)];
+  const table = new Float32Array(size * size * hidden);
+  for (let row = 0; row < size; row++) {
+    for (let column = 0; column < size; column++) {
+      const at = (row * size + column) * hidden;
+      table.set(x.subarray(column * half, (column + 1) * half), at);
+      table.set(y.subarray(row * half, (row + 1) * half), at + half);
+    }
+  }
+  return table;
+}
+
+function isFunction(table: Float32Array, hidden: number, size: number, columns: Axis, rows: Axis): boolean {
+  const expected = compute(hidden, size, columns, rows);
+  return table.every((value, i) => Math.abs(value - expected[i]!) <= TOLERANCE);
+}
+
+function stretch(table: Float32Array, hidden: number, from: number, to: number): Float32Array {
+  const out = new Float32Array(to * to * hidden);
+  const place = (p: number) => {
+    const x = Math.min(Math.max(((p + 0.5) * from) / to - 0.5, 0), from - 1);
+    const low = Math.min(Math.floor(x), Math.max(from - 2, 0));
+    return { low, high: Math.min(low + 1, from - 1), part: x - low };
+  };
+  for (let row = 0; row < to; row++) {
+    const y = place(row);
+    for (let column = 0; column < to; column++) {
+      const x = place(column);
+      const at = (row * to + column) * hidden;
+      const corner = (r: number, c: number, channel: number) => table[(r * from + c) * hidden + channel]!;
+      for (let channel = 0; channel < hidden; channel++) {
+        const top = mix(corner(y.low, x.low, channel), corner(y.low, x.high, channel), x.part);
+        const bottom = mix(corner(y.high, x.low, channel), corner(y.high, x.high, channel), x.part);
+        out[at + channel] = mix(top, bottom, y.part);
+      }
+    }
+  }
+  return out;
+}
+
+function mix(a: number, b: number, part: number): number {
+  return a + (b - a) * part;
+}

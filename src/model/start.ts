@@ -1,0 +1,151 @@
+/** Training that begins with given weights, also those of a model without QK-norm or with a smaller grid of positions. */
+import { OrchestratorError } from '../errors.js';
+import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
+import { extendPositions } from './extend-positions.js';
+import { describeModel, HEAD_DIM, hiddenOf, POS_EMBED, sameModel } from './tensors.js';
+import { Weights } from './weights.js';
+
+/** How a model's velocity on the calibration batch differs from that of the weights it began with. */
+export interface AddedNorms {
+  /** Relative L2 distance with gammas from the measured RMS, and with gammas of 1. */
+  calibrated: number;
+  ones: number;
+  /** Smallest and largest gamma. */
+  gammas: [number, number];
+}
+
+export interface Start {
+  /** Sentences for the user. */
+  notes: string[];
+  added: AddedNorms | null;
+}
+
+/**
+ * Fills master weights and positions from weights that may lack QK-norm where the engine's model has it, and may have a
+ * smaller grid of positions.
+ *
+ * A missing gamma becomes the root mean square of its queries or keys on the calibration batch, so that what leaves the
+ * norm is about as large as what enters it: the function changes only as far as single tokens and heads are off the mean.
+ *
+ * @param spec of `engine`, whose state is overwritten.
+ * @param calibration called only where norms are added.
+ * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH where the models differ in anything else; of Weights.open.
+ */
+export async function startFrom(
+  addon: NativeAddon,
+  engine: Engine,
+  spec: EngineSpec,
+  path: string,
+  calibration: () => RawBatch,
+): Promise<Start> {
+  const weights = await Weights.open(path);
+  try {
+    weights.requireFloats();
+    requireReachable(weights.spec, spec.model, path);
+    const notes = weights.description.note === null ? [] : [weights.description.note];
+    notes.push(...(await readPositions(weights, spec.model, engine)));
+    await readParameters(weights, engine);
+    await engine.parametersChanged();
+    if (weights.spec.qkNorm === spec.model.qkNorm) return { notes, added: null };
+    const added = await addNorms(addon, engine, spec, calibration());
+    const percent = (value: number) => `${(100 * value).toPrecision(3)} %`;
+    notes.push(
+      `Added QK-norm with gammas of ${added.gammas.map((gamma) => gamma.toPrecision(3)).join(' to ')}: the velocity changes by ${percent(added.calibrated)} (with gammas of 1 by ${percent(added.ones)}).`,
+    );
+    return { notes, added };
+  } finally {
+    await weights.close();
+  }
+}
+
+function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): void {
+  const qkNorm = found.qkNorm === 'none' ? wanted.qkNorm : found.qkNorm;
+  const posEmbedMaxSize = Math.max(found.posEmbedMaxSize, wanted.posEmbedMaxSize);
+  if (sameModel({ ...found, qkNorm, posEmbedMaxSize }, wanted)) return;
+  throw new OrchestratorError(
+    'ERR_CHECKPOINT_MISMATCH',
+    `${path} holds another model: ${describeModel(found)}; the run needs ${describeModel(wanted)}.`,
+    { hint: 'Only QK-norm can be added, and only the grid of positions can grow.' },
+  );
+}
+
+/** Parameters that the weights lack are left as they are. */
+async function readParameters(weights: Weights, engine: Engine): Promise<void> {
+  const master = engine.state('master');
+  for (const { name, offset, length } of engine.layout().tensors) {
+    if (weights.has(name)) await weights.read(name, master.subarray(offset, offset + length));
+  }
+}
+
+async function readPositions(weights: Weights, wanted: ModelSpec, engine: Engine): Promise<string[]> {
+  const [from, to] = [weights.spec.posEmbedMaxSize, wanted.posEmbedMaxSize];
+  if (from === to) {
+    await weights.read(POS_EMBED, engine.posEmbed());
+    return [];
+  }
+  const stored = new Float32Array(from * from * hiddenOf(wanted));
+  await weights.read(POS_EMBED, stored);
+  const { table, how } = extendPositions(stored, hiddenOf(wanted), from, to);
+  engine.posEmbed().set(table);
+  return [`Extended the positions from ${from} x ${from} to ${to} x ${to} (${how}).`];
+}
+
+async function addNorms(
+  addon: NativeAddon,
+  engine: Engine,
+  spec: EngineSpec,
+  batch: RawBatch,
+): Promise<AddedNorms> {
+  const model: ModelSpec = { ...spec.model, qkNorm: 'none' };
+  const plain = addon.createEngine({ ...spec, model, training: false, ema: false });
+  try {
+    copyParameters(engine, plain);
+    await plain.parametersChanged();
+    const reference = await plain.predict(batch, 'master');
+    const measured = new Map<string, number>();
+    for (const { attention, query, key } of await plain.queryKeyRms(batch, 'master')) {
+      measured.set(`${attention}.ln_q.weight`, query);
+      measured.set(`${attention}.ln_k.weight`, key);
+    }
+    const change = async (gamma: (name: string) => number) => {
+      setGammas(engine, gamma);
+      await engine.parametersChanged();
+      return relativeDistance(await engine.predict(batch, 'master'), reference);
+    };
+    const ones = await change(() => 1);
+    const calibrated = await change((name) => measured.get(name) as number);
+    const gammas = [...measured.values()];
+    return { ones, calibrated, gammas: [Math.min(...gammas), Math.max(...gammas)] };
+  } finally {
+    plain.close();
+  }
+}
+
+function copyParameters(from: Engine, to: Engine): void {
+  const source = from.state('master');
+  const places = new Map(from.layout().tensors.map((tensor) => [tensor.name, tensor]));
+  const target = to.state('master');
+  for (const { name, offset, length } of to.layout().tensors) {
+    const at = places.get(name)!.offset;
+    target.set(source.subarray(at, at + length), offset);
+  }
+  to.posEmbed().set(from.posEmbed());
+}
+
+function setGammas(engine: Engine, gamma: (name: string) => number): void {
+  const master = engine.state('master');
+  for (const { name, offset } of engine.layout().tensors) {
+    if (/\.ln_[qk]\.weight$/.test(name)) master.fill(gamma(name), offset, offset + HEAD_DIM);
+  }
+}
+
+/** |a - b| / |b|, in the L2 norm. */
+function relativeDistance(a: Float32Array, b: Float32Array): number {
+  let difference = 0;
+  let size = 0;
+  for (let i = 0; i < b.length; i++) {
+    difference += (a[i]! - b[i]!) ** 2;
+    size += b[i]! ** 2;
+  }
+  return Math.sqrt(difference / size);
+}

@@ -1,0 +1,46 @@
+/** A batch on which weights are looked at before training begins. */
+import type { Config } from '../config/schema.js';
+import type { OpenDataset } from '../data/dataset.js';
+import type { SamplePlan } from '../data/plan.js';
+import type { Dataset, RawBatch } from '../native/contract.js';
+import { shiftTime } from '../objective/density.js';
+import { FORMULATIONS } from '../objective/formulations.js';
+import { assemble } from '../sampling/conditioning.js';
+import { initialNoise } from '../sampling/noise.js';
+
+const SAMPLES = 32;
+
+/**
+ * The first rows of the plan with their original captions, nothing dropped, at times spread evenly over the path.
+ * The same on every worker.
+ */
+export function calibrationBatch(
+  config: Config,
+  plan: SamplePlan,
+  dataset: OpenDataset,
+  rows: Dataset,
+): RawBatch {
+  const count = Math.min(SAMPLES, config.batch.global);
+  const chosen = plan.samples(1, config.batch.global, 0, count).rows;
+  const [channels, height, width] = dataset.latent;
+  const size = channels * height * width;
+  const z = new Float32Array(count * size);
+  const timestep = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    const t = shiftTime((i + 0.5) / count, config.objective.shift);
+    const { a, b, timestep: told } = FORMULATIONS[config.objective.formulation](t);
+    const x0 = rows.row('latent', chosen[i]!);
+    const eps = initialNoise(BigInt(config.seed), i, size);
+    for (let j = 0; j < size; j++) z[i * size + j] = a * x0[j]! + b * eps[j]!;
+    timestep[i] = told;
+  }
+  const features = Array.from(chosen, (row) => ({
+    clipL: rows.row('original.clip_l', row),
+    clipLPooled: rows.row('original.clip_l_pooled', row),
+    clipG: rows.row('original.clip_g', row),
+    clipGPooled: rows.row('original.clip_g_pooled', row),
+    t5: rows.row('original.t5', row),
+  }));
+  const { context, pooled } = assemble(features, dataset.text, dataset.text.t5Dim);
+  return { z, timestep, context, pooled };
+}

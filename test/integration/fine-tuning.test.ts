@@ -1,0 +1,285 @@
+/** Weights to start from: with QK-norm added, a larger grid of positions, and parameters that stay as they are. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+import { loadConfig } from '../../src/config/load.js';
+import { openDataset } from '../../src/data/dataset.js';
+import { SamplePlan } from '../../src/data/plan.js';
+import { type Case, readCase } from '../../src/model/case.js';
+import { frozenBounds, frozenNames } from '../../src/model/freeze.js';
+import { startFrom } from '../../src/model/start.js';
+import { OFFICIAL_PREFIX } from '../../src/model/tensors.js';
+import { loadWeights, Weights } from '../../src/model/weights.js';
+import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../../src/native/contract.js';
+import { native } from '../../src/native/load.js';
+import { slotBatch } from '../../src/objective/slot.js';
+import { calibrationBatch } from '../../src/worker/calibration.js';
+import { trainingEngine } from '../../src/worker/engine-spec.js';
+import { fingerprint, launch } from './launched.js';
+
+const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
+/** Without QK-norm. */
+const WEIGHTS = join(FIXTURES, 'sd3-medium-like.weights.safetensors');
+const folder = mkdtempSync(join(tmpdir(), 'fine-tuning-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function fixture(): Promise<{ model: ModelSpec; input: Case }> {
+  const weights = await Weights.open(WEIGHTS);
+  const model = weights.spec;
+  await weights.close();
+  return { model, input: await readCase(join(FIXTURES, 'sd3-medium-like.case.safetensors'), model) };
+}
+
+function specOf(model: ModelSpec, input: Case): EngineSpec {
+  return {
+    model,
+    latentHeight: input.latentHeight,
+    latentWidth: input.latentWidth,
+    contextTokens: input.contextTokens,
+    microBatch: 1,
+    precision: 'fp32',
+    residual: 'fp32',
+    recompute: 'nothing',
+    threads: 2,
+    training: false,
+    ema: false,
+  };
+}
+
+async function withEngine<T>(spec: EngineSpec, use: (engine: Engine) => Promise<T>): Promise<T> {
+  const engine = native().createEngine(spec);
+  try {
+    return await use(engine);
+  } finally {
+    engine.close();
+  }
+}
+
+const never = (): RawBatch => {
+  throw new Error('no calibration was needed');
+};
+
+describe('QK-norm that the weights lack', () => {
+  it('is added with the measured RMS, so that the function changes far less than with gammas of 1', async () => {
+    const { model, input } = await fixture();
+    const spec = specOf({ ...model, qkNorm: 'rms' }, input);
+    const { added, notes } = await withEngine(spec, async (engine) => {
+      const started = await startFrom(native(), engine, spec, WEIGHTS, () => input.batch);
+      // The reported change is the change.
+      const plain = { ...spec, model };
+      const reference = await withEngine(plain, async (other) => {
+        await loadWeights(other, model, WEIGHTS);
+        return await other.predict(input.batch, 'master');
+      });
+      const found = await engine.predict(input.batch, 'master');
+      const norm = (values: Float32Array) => Math.hypot(...values);
+      const change = norm(found.map((value, i) => value - reference[i]!)) / norm(reference);
+      expect(started.added?.calibrated).toBeCloseTo(change, 6);
+      return started;
+    });
+    expect(notes.join()).toMatch(/Added QK-norm with gammas of .* the velocity changes by .* %/);
+    expect(added!.calibrated).toBeGreaterThan(0);
+    expect(added!.calibrated).toBeLessThan(added!.ones / 2);
+  });
+
+  it.each([1, 3])('measures the RMS of queries and keys (%i samples at a time)', async (microBatch) => {
+    const { model, input } = await fixture();
+    await withEngine({ ...specOf(model, input), microBatch }, async (engine) => {
+      await loadWeights(engine, model, WEIGHTS);
+      // Without weights, queries and keys are their biases.
+      const master = engine.state('master');
+      const attention = 'joint_blocks.1.context_block.attn';
+      const layout = engine.layout();
+      const place = (name: string) => layout.tensors.find((tensor) => tensor.name === name)!;
+      const weight = place(`${attention}.qkv.weight`);
+      master.fill(0, weight.offset, weight.offset + weight.length);
+      const bias = place(`${attention}.qkv.bias`);
+      const third = bias.length / 3;
+      for (let i = 0; i < bias.length; i++) master[bias.offset + i] = Math.floor(i / third) + 1 + (i % 2);
+      await engine.parametersChanged();
+      const all = await engine.queryKeyRms(input.batch, 'master');
+      expect(all).toHaveLength(2 * model.depth);
+      const found = all.find((entry) => entry.attention === attention)!;
+      // Queries are 1 and 2 in turn, keys 2 and 3.
+      expect(found.query).toBeCloseTo(Math.sqrt((1 + 4) / 2), 5);
+      expect(found.key).toBeCloseTo(Math.sqrt((4 + 9) / 2), 5);
+    });
+  });
+
+  it('is not taken away, and nothing else may differ', async () => {
+    const { model, input } = await fixture();
+    const refused = { code: 'ERR_CHECKPOINT_MISMATCH' };
+    const other = join(FIXTURES, 'sd35-large-like.weights.safetensors');
+    const weights = await Weights.open(other);
+    await weights.close();
+    const plain = { ...weights.spec, qkNorm: 'none' as const };
+    await withEngine(specOf(plain, input), async (engine) => {
+      await expect(startFrom(native(), engine, specOf(plain, input), other, never)).rejects.toMatchObject(
+        refused,
+      );
+    });
+    const deeper = specOf({ ...model, qkNorm: 'rms', depth: model.depth + 1 }, input);
+    await withEngine(deeper, async (engine) => {
+      await expect(startFrom(native(), engine, deeper, WEIGHTS, never)).rejects.toMatchObject(refused);
+    });
+  });
+});
+
+describe('a larger grid of positions', () => {
+  it('gives the same velocity, bit by bit, at the old sizes', async () => {
+    const { model, input } = await fixture();
+    const run = (size: number) => {
+      const spec = specOf({ ...model, posEmbedMaxSize: size }, input);
+      return withEngine(spec, async (engine) => {
+        const { notes } = await startFrom(native(), engine, spec, WEIGHTS, never);
+        const velocity = await engine.predict(input.batch, 'master');
+        return { notes, velocity: Buffer.from(velocity.buffer) };
+      });
+    };
+    const before = await run(model.posEmbedMaxSize);
+    const after = await run(model.posEmbedMaxSize + 6);
+    expect(before.notes).toEqual([]);
+    expect(after.notes[0]).toMatch(/^Extended the positions from .* \(computed\)\.$/);
+    expect(after.velocity.equals(before.velocity)).toBe(true);
+  });
+});
+
+describe('frozen parameters', () => {
+  it('stay bit by bit, and do not count in the norm', async () => {
+    const config = loadConfig('test/integration/training.yaml', [], {});
+    const dataset = await openDataset(config.data);
+    const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
+    const rows = native().openDataset(dataset.spec);
+    const { spec } = trainingEngine(config, dataset, native().host(), 1);
+    const patterns = ['*.attn.*', 'x_embedder.proj.bias'];
+    const update = {
+      step: 1,
+      lr: 1e-3,
+      beta1: 0.9,
+      beta2: 0.999,
+      eps: 1e-8,
+      weightDecay: 0.1,
+      gradScale: 1,
+      emaDecay: 0.9,
+    };
+    const step = (frozen: boolean) =>
+      withEngine(spec, async (engine) => {
+        engine.attach(rows, dataset.text);
+        await engine.initialize(1n);
+        // Initial gates are zero, and with them most gradients.
+        const master = engine.state('master');
+        for (let i = 0; i < master.length; i++) master[i] = master[i]! + 0.02 * Math.sin(i);
+        await engine.parametersChanged();
+        const before = master.slice();
+        const layout = engine.layout();
+        if (frozen) await engine.freeze({ bounds: frozenBounds(layout, patterns) });
+        const options = {
+          totalSlots: 1,
+          gradScale: 0.25,
+          seed: 1n,
+          step: 1,
+          statistics: false,
+          onBucket: () => {},
+        };
+        const slots = [slotBatch(config, plan, 1, 0, dataset.hasSynthetic)];
+        await engine.accumulate({ slots, ...options });
+        const gradient = engine.gradient().slice();
+        const { norm } = await engine.gradientNorm();
+        await engine.update(update);
+        return { before, after: master.slice(), gradient, norm, layout };
+      });
+    const free = await step(false);
+    const { before, after, gradient, norm, layout } = await step(true);
+    const names = frozenNames(
+      layout.tensors.map(({ name }) => name),
+      patterns,
+    );
+    expect(names.size).toBeGreaterThan(10);
+    let squares = 0;
+    for (const { name, offset, length } of layout.tensors) {
+      const range = (array: Float32Array) => Buffer.from(array.slice(offset, offset + length).buffer);
+      if (names.has(name)) {
+        expect(range(after).equals(range(before)), name).toBe(true);
+        expect(range(free.after).equals(range(before)), name).toBe(false);
+      } else {
+        // Adam's first step does not depend on the others' gradients.
+        expect(range(after).equals(range(free.after)), name).toBe(true);
+        for (let i = offset; i < offset + length; i++) squares += gradient[i]! ** 2;
+      }
+    }
+    expect(norm / Math.sqrt(squares)).toBeCloseTo(1, 6);
+    expect(norm).toBeLessThan(free.norm);
+  });
+
+  it('are refused where the ranges are no ranges', async () => {
+    const { model, input } = await fixture();
+    await withEngine(specOf(model, input), async (engine) => {
+      for (const bounds of [[5, 4], [0, 10, 5, 20], [0, 1e9], [1]]) {
+        await expect(async () => engine.freeze({ bounds: Float64Array.from(bounds) })).rejects.toThrow();
+      }
+    });
+  });
+});
+
+describe('a run', () => {
+  it('starts from weights without QK-norm, freezes, and is the same on two nodes', {
+    timeout: 120_000,
+  }, async () => {
+    const short = ['--set', 'schedule.steps=3', '--set', 'schedule.warmup=0', '--set', 'checkpoint.every=0'];
+    const first = join(folder, 'first');
+    expect(await launch(first, 1, ...short, '--set', 'model.qk_norm=none')).toMatchObject({ code: 0 });
+    const init = join(first, 'checkpoints', 'step-00000003', 'model.safetensors');
+    const tuned = (name: string, nodes: number) =>
+      launch(
+        join(folder, name),
+        nodes,
+        ...short,
+        ...[
+          '--set',
+          `init=${init}`,
+          '--set',
+          'model.pos_embed_max_size=20',
+          '--set',
+          'freeze=["joint_blocks.0.*"]',
+        ],
+      );
+    const one = await tuned('one', 1);
+    expect(one.output).toMatch(/Added QK-norm .* the velocity changes by/);
+    expect(one.output).toMatch(/Extended the positions from 16 x 16 to 20 x 20 \(computed\)/);
+    expect(one.code).toBe(0);
+    expect(await tuned('two', 2)).toMatchObject({ code: 0 });
+    expect(fingerprint(join(folder, 'two'), 3)).toEqual(fingerprint(join(folder, 'one'), 3));
+
+    const before = await SafetensorsFile.open(init);
+    const after = await SafetensorsFile.open(
+      join(folder, 'one', 'checkpoints', 'step-00000003', 'model.safetensors'),
+    );
+    const same = async (name: string) => {
+      const [a, b] = [await before.read(OFFICIAL_PREFIX + name), await after.read(OFFICIAL_PREFIX + name)];
+      return Buffer.from(a.buffer).equals(Buffer.from(b.buffer));
+    };
+    expect(await same('joint_blocks.0.x_block.attn.qkv.weight')).toBe(true);
+    expect(await same('joint_blocks.1.x_block.attn.qkv.weight')).toBe(false);
+    await before.close();
+    await after.close();
+  });
+});
+
+describe('the calibration batch', () => {
+  it('is a function of the configuration', async () => {
+    const config = loadConfig('test/integration/training.yaml', [], {});
+    const dataset = await openDataset(config.data);
+    const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
+    const rows = native().openDataset(dataset.spec);
+    const batch = calibrationBatch(config, plan, dataset, rows);
+    expect(batch).toEqual(calibrationBatch(config, plan, dataset, rows));
+    expect(batch.timestep).toHaveLength(20);
+    expect(batch.timestep[0]).toBeCloseTo(25, 3);
+    expect(batch.z).toHaveLength(20 * 16 * 8 * 8);
+    expect(batch.context).toHaveLength(20 * 16 * 160);
+    expect(batch.pooled).toHaveLength(20 * 128);
+    rows.close();
+  });
+});

@@ -1,0 +1,49 @@
+/** `orchestrator model` on the command line: weights of others in and out. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+
+const WEIGHTS = 'test/fixtures/mmdit/sd35-medium-like.weights.safetensors';
+const folder = mkdtempSync(join(tmpdir(), 'model-cli-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function model(...words: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/cli/main.js', 'model', ...words], {
+    encoding: 'utf8',
+  });
+  return { status, stdout, stderr };
+}
+
+it('exports to diffusers, inspects that, and imports it again to the same bytes', { timeout: 60_000 }, () => {
+  const theirs = join(folder, 'theirs');
+  const first = join(folder, 'first.safetensors');
+  const second = join(folder, 'second.safetensors');
+  expect(model('import', WEIGHTS, '--out', first)).toMatchObject({ status: 0 });
+  const exported = model('export', first, '--format', 'diffusers', '--out', theirs, '--shard-size', '1MB');
+  expect(exported).toMatchObject({ status: 0, stderr: '' });
+  expect(exported.stdout).toMatch(/wrote {4}.*theirs \(diffusers names\): \d+ tensors, .* in \d+ files/);
+
+  const inspected = model('inspect', theirs);
+  expect(inspected.stdout).toMatch(/names {7}diffusers, \d+ tensors: 1 F32, \d+ F16/);
+  expect(inspected.stdout).toMatch(/transformer_blocks\.0\.attn2\.to_q\.weight +F16/);
+  const json = JSON.parse(model('inspect', theirs, '--json').stdout);
+  expect(json).toMatchObject({ format: 'diffusers', released: null, note: null, model: { qkNorm: 'rms' } });
+
+  expect(model('import', theirs, '--out', second)).toMatchObject({ status: 0 });
+  expect(readFileSync(second).equals(readFileSync(first))).toBe(true);
+});
+
+it('says what is wrong', { timeout: 60_000 }, () => {
+  const official = model('import', WEIGHTS, '--format', 'diffusers', '--out', join(folder, 'x'));
+  expect(official.status).toBe(1);
+  expect(official.stderr).toMatch(
+    /error ERR_MODEL_TENSORS: .*expected diffusers names, found official names/,
+  );
+  const nowhere = model('inspect', join(folder, 'nowhere.safetensors'));
+  expect(nowhere.status).toBe(1);
+  expect(nowhere.stderr).toMatch(/^error ERR_/);
+  const size = model('export', WEIGHTS, '--out', join(folder, 'x'), '--shard-size', 'big');
+  expect(size.status).toBe(2);
+});
