@@ -2,6 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { resolvePrecision } from '../config/precision.js';
 import { OrchestratorError } from '../errors.js';
 import { loadWeights, Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, TextSpec } from '../native/contract.js';
@@ -39,8 +40,7 @@ export interface InferenceModel {
 
 /** fp32 or bf16: `auto` means bf16 where the processor is fast at it. */
 export function choosePrecision(precision: 'auto' | 'fp32' | 'bf16'): 'fp32' | 'bf16' {
-  if (precision !== 'auto') return precision;
-  return native().host().fastBf16 ? 'bf16' : 'fp32';
+  return resolvePrecision(precision, native().host()).compute;
 }
 
 export interface WeightsSource {
