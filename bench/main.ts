@@ -5,7 +5,7 @@
  * with PyTorch's where it can be imported; then whole runs on one and on several workers.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
+import { availableParallelism, cpus, loadavg, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
@@ -38,6 +38,11 @@ print(
 print(`instruction set ${host.isa}, oneDNN ${host.onednn}, Node.js ${process.versions.node}`);
 const peers = options['no-peers'] ? { python: null, note: 'PyTorch left out' } : findPython();
 print(peers.note);
+const load = loadavg()[0] as number;
+if (load > threads / 4)
+  print(
+    `Other work is running here (load average ${load.toFixed(1)}): the figures will be too low, and PyTorch's lower still.`,
+  );
 
 for (const shape of SHAPES) await benchShape(shape, host, peers.python);
 if (!options['no-nodes']) benchNodes();
