@@ -132,6 +132,44 @@ TEST("kernels attention") {
   });
 }
 
+TEST("kernels attention: instruction sets agree at many tokens") {
+  // Too large for the fp64 reference; the generic fp32 kernel, tested against it above, stands in.
+  const AttentionDims d{1, 1, 1178, 77, 154};
+  const int64_t n = d.tokens * 64;
+  const auto run = [&]<class T>(const Table& t, T) {
+    const auto q = random<bf16>(n, 1), k = random<bf16>(n, 2), v = random<bf16>(n, 3), g = random<bf16>(n, 4);
+    const auto as = [](const std::vector<bf16>& x) {
+      std::vector<T> y;
+      for (const bf16 e : x) y.push_back(narrow<T>(to_float(e)));
+      return y;
+    };
+    const auto qt = as(q), kt = as(k), vt = as(v), gt = as(g);
+    std::vector<T> out0(d.split * 64), out1((d.tokens - d.split) * 64), dout0, dout1, dq(n), dk(n), dv(n);
+    to_streams(gt, dout0, dout1, d);
+    std::vector<float> lse(d.tokens);
+    const Scratch scratch(t.typed<T>().attention_scratch_bytes(d));
+    t.typed<T>().attention(out0.data(), out1.data(), lse.data(), nullptr, qt.data(), kt.data(), vt.data(), d,
+                           scratch.memory);
+    t.typed<T>().attention_backward(dq.data(), dk.data(), dv.data(), dout0.data(), dout1.data(), out0.data(),
+                                    out1.data(), lse.data(), qt.data(), kt.data(), vt.data(), d,
+                                    scratch.memory);
+    std::vector<Vec> results;
+    for (const auto* x : {&out1, &dk, &dv}) results.push_back(wide(*x));
+    Vec queries = wide(dq);
+    queries.erase(queries.begin(), queries.begin() + d.first_query * 64);
+    results.push_back(std::move(queries));
+    return results;
+  };
+  const auto want = run(*kernels::cpu_named("generic"), float{});
+  for_each_kernel_set([&]<class T>(const Table& t) {
+    const auto got = run(t, T{});
+    for (size_t i = 0; i < got.size(); ++i) {
+      CHECK_CLOSE(relative(got[i], want[i]), bound<T>(3e-6, 1.0 / 100), t.isa,
+                  is_single<T> ? " fp32" : " bf16", " result ", i);
+    }
+  });
+}
+
 TEST("kernels attention: logits of any size stay finite") {
   for_each_kernel_set([]<class T>(const Table& t) {
     const AttentionDims d{1, 1, 19, 0, 5};
