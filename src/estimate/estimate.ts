@@ -61,7 +61,17 @@ export async function estimate(
   nodes: number,
   rates: Rates | null,
 ): Promise<Estimate> {
-  const shapes = await shapesOf(config);
+  return estimateFor(addon, config, await shapesOf(config), nodes, rates);
+}
+
+/** The same for shapes that are known. */
+export function estimateFor(
+  addon: NativeAddon,
+  config: Config,
+  shapes: FoundShapes,
+  nodes: number,
+  rates: Rates | null,
+): Estimate {
   const { spec, precision } = trainingEngine(config, shapes, addon.host(), nodes);
   const training = addon.planFigures(spec);
   const slots = slotCount(config);
