@@ -47,7 +47,9 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const collective = await openCollective(workshop, session, form, peers);
       session.send({ formed: {} });
       const { checkpoint } = await session.next('sync');
-      session.send({ ready: await readiness(workshop, await loadState(workshop, checkpoint)) });
+      session.send({
+        ready: await readiness(workshop, await loadState(workshop, checkpoint, form.rank === 0)),
+      });
       const { firstStep } = await session.next('start');
       const trainer = joinGeneration(workshop, session, form, collective);
       const step = await train(trainer, firstStep);

@@ -93,8 +93,11 @@ export function joinGeneration(
   };
 }
 
-/** Fills the engine's state: from a checkpoint, from given weights, or by counter from the seed. Returns the steps done. */
-export async function loadState(workshop: Workshop, checkpoint: string): Promise<number> {
+/**
+ * Fills the engine's state: from a checkpoint, from given weights, or by counter from the seed. Returns the steps done.
+ * @param tells Whether to print what was made of the weights; one worker is enough.
+ */
+export async function loadState(workshop: Workshop, checkpoint: string, tells: boolean): Promise<number> {
   const { config, engine, plan, dataset, rows, training } = workshop;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
@@ -111,7 +114,7 @@ export async function loadState(workshop: Workshop, checkpoint: string): Promise
     const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
       calibrationBatch(config, plan, dataset, rows),
     );
-    for (const note of notes) process.stderr.write(`${note}\n`);
+    for (const note of tells ? notes : []) process.stderr.write(`${note}\n`);
     if (config.ema !== null) engine.state('ema').set(engine.state('master'));
   }
   return 0;
