@@ -3,6 +3,7 @@
 
 #include "../engine/engine.h"
 #include "convert.h"
+#include "engine_values.h"
 #include "objects.h"
 
 namespace orch::addon {
@@ -16,6 +17,8 @@ struct Box {
   std::map<void*, Napi::Reference<Napi::ArrayBuffer>> views;
 };
 using Handle = std::shared_ptr<Box>;
+
+const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
 
 Engine& engine_of(const Handle& h) {
   if (h->closed) throw Error("ERR_HANDLE", "The engine is closed");
@@ -52,87 +55,6 @@ Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, int64_t ele
   return Napi::Float32Array::New(env, static_cast<size_t>(elements), slot.Value(), 0);
 }
 
-State state_of(Napi::Env env, const std::string& name) {
-  if (name == "master") return State::Master;
-  if (name == "ema") return State::Ema;
-  if (name == "m") return State::M;
-  if (name == "v") return State::V;
-  wrong(env, "the state's name", "one of master, ema, m, v");
-}
-const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
-
-EngineSpec spec_of(const Napi::Object& o) {
-  auto m = object(o.Get("model"), "model");
-  EngineSpec s{};
-  s.model = {integer(m, "depth"),           integer(m, "heads"),          integer(m, "patch"),
-             integer(m, "latentChannels"),  integer(m, "contextDim"),     integer(m, "pooledDim"),
-             integer(m, "posEmbedMaxSize"), string(m, "qkNorm") == "rms", {}};
-  auto dual = array(m, "dualAttention");
-  for (uint32_t i = 0; i < dual.Length(); ++i)
-    s.model.dual_attention.push_back(dual.Get(i).ToNumber().Int64Value());
-  s.shape = {integer(o, "microBatch"), integer(o, "latentHeight"), integer(o, "latentWidth"),
-             integer(o, "contextTokens")};
-  s.compute = string(o, "precision") == "bf16" ? DType::BF16 : DType::F32;
-  const std::string recompute = string(o, "recompute");
-  s.recompute = recompute == "norms"   ? Recompute::Norms
-                : recompute == "mlp"   ? Recompute::Mlp
-                : recompute == "block" ? Recompute::Block
-                                       : Recompute::Nothing;
-  s.residual = string(o, "residual") == "bf16" ? s.compute : DType::F32;
-  s.threads = static_cast<int>(integer(o, "threads"));
-  s.training = boolean(o, "training");
-  s.ema = boolean(o, "ema");
-  const auto& b = s.shape;
-  if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
-      b.height > 1 << 14 || b.width > 1 << 14 || b.context_tokens > 1 << 20 || s.threads < 1 ||
-      s.threads > 1024)
-    throw Error("ERR_MODEL_SPEC", "The batch's shape or the number of threads is out of range");
-  return s;
-}
-
-SampleBatch samples_of(const Napi::Object& o) {
-  return {copy_integers<int64_t>(o, "rows"), copy<uint8_t>(o, "synthetic"), copy<uint8_t>(o, "dropped"),
-          copy<float>(o, "coefficients"), copy_integers<uint64_t>(o, "sampleIds")};
-}
-RawBatch raw_of(const Napi::Object& o) {
-  return {copy<float>(o, "z"), copy<float>(o, "timestep"), copy<float>(o, "context"),
-          copy<float>(o, "pooled")};
-}
-
-Napi::Value layout(const Handle& h, Napi::Env env) {
-  Engine& e = engine_of(h);
-  const auto& table = e.table();
-  auto o = Napi::Object::New(env);
-  auto tensors = Napi::Array::New(env, table.parameters.size());
-  for (size_t i = 0; i < table.parameters.size(); ++i) {
-    const auto& p = table.parameters[i];
-    auto t = Napi::Object::New(env);
-    t.Set("name", p.name);
-    t.Set("shape", to_array(env, p.shape));
-    t.Set("offset", static_cast<double>(p.offset));
-    t.Set("length", static_cast<double>(p.length));
-    tensors[i] = t;
-  }
-  auto buckets = Napi::Array::New(env, table.buckets.size());
-  for (size_t i = 0; i < table.buckets.size(); ++i) {
-    auto b = Napi::Object::New(env);
-    b.Set("offset", static_cast<double>(table.buckets[i].offset));
-    b.Set("length", static_cast<double>(table.buckets[i].length));
-    buckets[i] = b;
-  }
-  const int64_t side = e.spec().model.pos_embed_max_size;
-  auto position = Napi::Object::New(env);
-  position.Set("shape", to_array(env, {1, side * side, e.spec().model.hidden()}));
-  o.Set("length", static_cast<double>(table.length));
-  o.Set("tensors", tensors);
-  o.Set("buckets", buckets);
-  o.Set("posEmbed", position);
-  o.Set("parameters", static_cast<double>(table.count));
-  o.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
-  o.Set("flopsPerSlot", e.flops_per_slot());
-  return o;
-}
-
 Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
   auto t = object(info[1], "the text's shape");
   engine_of(h).attach(
@@ -140,38 +62,6 @@ Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
       {integer(t, "clipTokens"), integer(t, "t5Tokens"), integer(t, "clipLDim"), integer(t, "clipGDim"),
        integer(t, "t5Dim"), integer(t, "clipLPooledDim"), integer(t, "clipGPooledDim")});
   return info.Env().Undefined();
-}
-
-Napi::Value accumulate_result(Napi::Env env, const Handle& h, int64_t first_slot, const AccumulateResult& r) {
-  auto o = Napi::Object::New(env);
-  auto slots = Napi::Array::New(env, r.losses.size());
-  for (size_t i = 0; i < r.losses.size(); ++i) {
-    auto s = Napi::Object::New(env);
-    s.Set("slot", static_cast<double>(first_slot + static_cast<int64_t>(i)));
-    s.Set("losses", to_typed_array(env, r.losses[i]));
-    slots[i] = s;
-  }
-  o.Set("slots", slots);
-  o.Set("statistics", env.Null());
-  if (!r.attention.empty()) {
-    auto statistics = Napi::Object::New(env);
-    const auto& names = engine_of(h).training_graph().attentions;
-    auto list = Napi::Array::New(env, names.size());
-    auto logits = Napi::Float64Array::New(env, names.size()),
-         entropy = Napi::Float64Array::New(env, names.size());
-    for (size_t i = 0; i < names.size(); ++i) {
-      list[i] = Napi::String::New(env, names[i]);
-      logits[i] = r.attention[i].max_abs_logit;
-      entropy[i] = r.attention[i].mean_entropy;
-    }
-    statistics.Set("names", list);
-    statistics.Set("maxAbsLogit", logits);
-    statistics.Set("meanEntropy", entropy);
-    o.Set("statistics", statistics);
-  }
-  o.Set("gatherSeconds", r.gather_seconds);
-  o.Set("computeSeconds", r.compute_seconds);
-  return o;
 }
 
 Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
@@ -203,7 +93,9 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
               [index](Napi::Env env, Napi::Function f) { f.Call({Napi::Number::New(env, index)}); });
         });
       },
-      [h, first](Napi::Env env, AccumulateResult& r) { return accumulate_result(env, h, first, r); });
+      [h, first](Napi::Env env, AccumulateResult& r) {
+        return to_value(env, r, first, engine_of(h).training_graph().attentions);
+      });
 }
 
 Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
@@ -302,17 +194,7 @@ Napi::Value evaluate_case(const Handle& h, const Napi::CallbackInfo& info) {
   const bool gradients = info[2].ToBoolean();
   return run<CaseResult>(
       info, h, [=](Engine& e) { return e.evaluate_case(*batch, *target, gradients); },
-      [](Napi::Env env, CaseResult& r) {
-        auto o = Napi::Object::New(env);
-        auto map = env.Global().Get("Map").As<Napi::Function>().New({});
-        auto set = map.Get("set").As<Napi::Function>();
-        for (const auto& [name, g] : r.gradients)
-          set.Call(map, {Napi::String::New(env, name), to_typed_array(env, g)});
-        o.Set("velocity", to_typed_array(env, r.velocity));
-        o.Set("loss", r.loss);
-        o.Set("gradients", map);
-        return o;
-      });
+      [](Napi::Env env, CaseResult& r) { return to_value(env, r); });
 }
 
 Napi::Value gradient_norm(const Handle& h, const Napi::CallbackInfo& info) {
@@ -331,19 +213,7 @@ Napi::Value profile(const Handle& h, const Napi::CallbackInfo& info) {
   if (repeats < 1) wrong(info.Env(), "repeats", "a positive number");
   return run<std::vector<ProfileRow>>(
       info, h, [repeats](Engine& e) { return e.profile(repeats); },
-      [](Napi::Env env, std::vector<ProfileRow>& rows) {
-        auto list = Napi::Array::New(env, rows.size());
-        for (size_t i = 0; i < rows.size(); ++i) {
-          auto o = Napi::Object::New(env);
-          o.Set("name", rows[i].name);
-          o.Set("count", rows[i].count);
-          o.Set("seconds", rows[i].seconds);
-          o.Set("flops", rows[i].flops);
-          o.Set("bytes", rows[i].bytes);
-          list[i] = o;
-        }
-        return list;
-      });
+      [](Napi::Env env, std::vector<ProfileRow>& rows) { return to_value(env, rows); });
 }
 
 Napi::Value memory(Napi::Env env) {
@@ -373,7 +243,7 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   h->engine = std::make_unique<Engine>(spec_of(object(info[0], "the engine's options")));
   using Info = const Napi::CallbackInfo&;
   auto o = Napi::Object::New(info.Env());
-  method(o, "layout", [h](Info i) { return layout(h, i.Env()); });
+  method(o, "layout", [h](Info i) { return to_value(i.Env(), engine_of(h)); });
   method(o, "initialize", [h](Info i) -> Napi::Value {
     const uint64_t seed = bigint(i[0], "seed");
     return run(i, h, [seed](Engine& e) { e.initialize(seed); });

@@ -1,0 +1,22 @@
+// What an engine takes and gives, between JavaScript's objects and C++'s; src/native/contract.ts describes
+// both.
+#pragma once
+#include <napi.h>
+
+#include "../engine/engine.h"
+
+namespace orch::addon {
+
+State state_of(Napi::Env env, const std::string& name);
+EngineSpec spec_of(const Napi::Object& o);
+SampleBatch samples_of(const Napi::Object& o);
+RawBatch raw_of(const Napi::Object& o);
+
+/// EngineLayout
+Napi::Value to_value(Napi::Env env, const Engine& e);
+Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slot,
+                  const std::vector<std::string>& attentions);
+Napi::Value to_value(Napi::Env env, const CaseResult& r);
+Napi::Value to_value(Napi::Env env, const std::vector<ProfileRow>& rows);
+
+}  // namespace orch::addon
