@@ -15,7 +15,7 @@ RawBatch raw_of(const Napi::Object& o);
 /// EngineLayout
 Napi::Value to_value(Napi::Env env, const Engine& e);
 Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slot,
-                  const std::vector<std::string>& attentions);
+                     const std::vector<std::string>& attentions);
 Napi::Value to_value(Napi::Env env, const CaseResult& r);
 Napi::Value to_value(Napi::Env env, const std::vector<ProfileRow>& rows);
 
