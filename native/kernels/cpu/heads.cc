@@ -13,21 +13,21 @@ ORCH_INLINE void load_head(vf (&x)[kVectors], const T* p) {
 }
 template <class T>
 ORCH_INLINE void store_head(T* p, const vf (&x)[kVectors]) {
-  for (int i = 0; i < kVectors; ++i) store(p + i * kLanes, x[i]);
+  for (int i = 0; i < kVectors; i += 2) store2(p + i * kLanes, x[i], x[i + 1]);
 }
-ORCH_INLINE float dot_head(const vf (&a)[kVectors], const vf (&b)[kVectors]) {
+ORCH_INLINE vf dot_head(const vf (&a)[kVectors], const vf (&b)[kVectors]) {
   vf s = a[0] * b[0];
   for (int i = 1; i < kVectors; ++i) s += a[i] * b[i];
-  return sum_lanes(s);
+  return spread_sum(s);
 }
 
 template <class T>
 ORCH_INLINE void norm_head(T* out, float* rstd, const T* in, const vf (&gamma)[kVectors]) {
   vf x[kVectors];
   load_head(x, in);
-  const float r = 1.0f / __builtin_sqrtf(dot_head(x, x) * (1.0f / kHeadDim) + kEps);
-  *rstd = r;
-  for (int i = 0; i < kVectors; ++i) x[i] = x[i] * splat(r) * gamma[i];
+  const vf r = inverse_sqrt(dot_head(x, x) * splat(1.0f / kHeadDim) + splat(kEps));
+  *rstd = r[0];
+  for (int i = 0; i < kVectors; ++i) x[i] = x[i] * r * gamma[i];
   store_head(out, x);
 }
 
@@ -79,7 +79,7 @@ ORCH_INLINE void norm_head_backward(T* out, vf (&dgamma)[kVectors], const T* dy,
     dgamma[i] += g[i] * x[i];
     g[i] *= gamma[i];
   }
-  const vf c = splat(dot_head(g, x) * (1.0f / kHeadDim));
+  const vf c = dot_head(g, x) * splat(1.0f / kHeadDim);
   for (int i = 0; i < kVectors; ++i) g[i] = r * (g[i] - x[i] * c);
   store_head(out, g);
 }

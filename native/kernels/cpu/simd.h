@@ -115,6 +115,27 @@ ORCH_INLINE float sum_lanes(vf x) {
 #endif
   return (z[0] + z[2]) + (z[1] + z[3]);
 }
+/// The same sum in every lane.
+ORCH_INLINE vf spread_sum(vf x) {
+#if ORCH_LANES == 16
+  x += __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  x += __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  return x + __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#else
+  return splat(sum_lanes(x));
+#endif
+}
+/// 1 / sqrt(x) for normal positive x.
+ORCH_INLINE vf inverse_sqrt(vf x) {
+#if defined(__AVX512F__)
+  const vf r = (vf)_mm512_rsqrt14_ps((__m512)x);
+  const vf e = splat(1.0f) - x * r * r;  // Newton and half of the next term
+  return r + r * e * (splat(0.5f) + splat(0.375f) * e);
+#else
+  return splat(1.0f) / sqrt_of(x);
+#endif
+}
 /// The largest lane, in every lane.
 ORCH_INLINE vf spread_max(vf x) {
 #if ORCH_LANES == 16
