@@ -24,6 +24,13 @@ def embedder(inputs, hidden):
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
 
 
+class HeadNorm(nn.RMSNorm):
+    """RMSNorm in the input's type: under autocast, an fp32 weight would keep PyTorch from its fused kernel."""
+
+    def forward(self, x):
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class Stream(nn.Module):
     """One side (image or text) of a block."""
 
@@ -33,8 +40,8 @@ class Stream(nn.Module):
         self.chunks = 2 if pre_only else 6
         self.norm1 = nn.LayerNorm(hidden, elementwise_affine=False, eps=1e-6)
         self.qkv = nn.Linear(hidden, 3 * hidden)
-        self.ln_q = nn.RMSNorm(64, eps=1e-6)
-        self.ln_k = nn.RMSNorm(64, eps=1e-6)
+        self.ln_q = HeadNorm(64, eps=1e-6)
+        self.ln_k = HeadNorm(64, eps=1e-6)
         self.ada = nn.Sequential(nn.SiLU(), nn.Linear(hidden, self.chunks * hidden))
         if not pre_only:
             self.proj = nn.Linear(hidden, hidden)

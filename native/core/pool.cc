@@ -1,10 +1,25 @@
 #include "pool.h"
 
 #include <omp.h>
+#include <sys/resource.h>
 
 #include <utility>
 
 namespace orch {
+namespace {
+
+constexpr int kNiceness = 5;
+
+/// What every compute thread does first.
+void begin_compute_thread() {
+  omp_set_num_threads(1);  // oneDNN must not open a parallel region of its own in any of our threads
+  // Compute threads keep their cores busy for as long as they may. A little less priority lets the event loop
+  // of the same process, which is nearly always asleep, run as soon as it has something to do. Linux: of this
+  // thread.
+  setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kNiceness);
+}
+
+}  // namespace
 
 Pool::Pool(int threads) {
   for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
@@ -31,7 +46,7 @@ void Pool::post(std::function<void()> job) {
 }
 
 void Pool::drive() {
-  omp_set_num_threads(1);  // oneDNN must not open a parallel region of its own in any of our threads
+  begin_compute_thread();
   for (;;) {
     std::function<void()> job;
     {
@@ -46,7 +61,7 @@ void Pool::drive() {
 }
 
 void Pool::help(int thread) {
-  omp_set_num_threads(1);
+  begin_compute_thread();
   uint64_t seen = 0;
   for (;;) {
     {
