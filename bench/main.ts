@@ -5,9 +5,10 @@
  * with PyTorch's where it can be imported; then whole runs on one and on several workers.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, tmpdir, totalmem } from 'node:os';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { HostInfo } from '../src/native/contract.js';
@@ -38,11 +39,12 @@ print(
 print(`instruction set ${host.isa}, oneDNN ${host.onednn}, Node.js ${process.versions.node}`);
 const peers = options['no-peers'] ? { python: null, note: 'PyTorch left out' } : findPython();
 print(peers.note);
-const load = loadavg()[0] as number;
-if (load > threads / 4)
+const busy = await busyShare(2000);
+if (busy > 0.05) {
   print(
-    `Other work is running here (load average ${load.toFixed(1)}): the figures will be too low, and PyTorch's lower still.`,
+    `Other work keeps ${percent(busy)} of the processors busy: the figures will be too low, and PyTorch's lower still.`,
   );
+}
 
 for (const shape of SHAPES) await benchShape(shape, host, peers.python);
 if (!options['no-nodes']) benchNodes();
@@ -160,4 +162,20 @@ function benchNodes(): void {
   print(
     `\n${nodes} nodes reach ${percent(share)} of one node's samples/s; goal 95 %: ${share >= 0.95 ? 'reached' : 'MISSED'}`,
   );
+}
+
+/** Share of all processors' time in which they are not idle, while this process sleeps. */
+async function busyShare(forMilliseconds: number): Promise<number> {
+  const read = () =>
+    cpus().reduce(
+      ({ idle, all }, { times }) => ({
+        idle: idle + times.idle,
+        all: all + times.user + times.nice + times.sys + times.irq + times.idle,
+      }),
+      { idle: 0, all: 0 },
+    );
+  const before = read();
+  await sleep(forMilliseconds);
+  const after = read();
+  return 1 - (after.idle - before.idle) / Math.max(1, after.all - before.all);
 }
