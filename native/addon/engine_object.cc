@@ -115,14 +115,9 @@ Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
 
 Napi::Value update(const Handle& h, const Napi::CallbackInfo& info) {
   auto o = object(info[0], "the options");
-  const UpdateRequest u{integer(o, "step"),
-                        static_cast<float>(number(o, "lr")),
-                        static_cast<float>(number(o, "beta1")),
-                        static_cast<float>(number(o, "beta2")),
-                        static_cast<float>(number(o, "eps")),
-                        static_cast<float>(number(o, "weightDecay")),
-                        static_cast<float>(number(o, "gradScale")),
-                        static_cast<float>(number(o, "emaDecay"))};
+  const UpdateRequest u{integer(o, "step"),     number(o, "lr"),      number(o, "beta1"),
+                        number(o, "beta2"),     number(o, "eps"),     number(o, "weightDecay"),
+                        number(o, "gradScale"), number(o, "emaDecay")};
   return run(info, h, [u](Engine& e) { e.update(u); });
 }
 

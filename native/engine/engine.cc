@@ -247,9 +247,9 @@ void Engine::update(const UpdateRequest& u) {
                          u.beta2,
                          u.eps,
                          u.weight_decay,
-                         static_cast<float>(1 - std::pow(static_cast<double>(u.beta1), step)),
-                         static_cast<float>(1 - std::pow(static_cast<double>(u.beta2), step)),
-                         u.grad_scale,
+                         1 - std::pow(u.beta1, step),
+                         1 - std::pow(u.beta2, step),
+                         static_cast<float>(u.grad_scale),
                          u.ema_decay};
   const float* g = sums_->parts().at(0).data;
   float* ema = has(State::Ema) && u.ema_decay != 1 ? state(State::Ema) : nullptr;

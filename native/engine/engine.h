@@ -64,7 +64,7 @@ struct AccumulateResult {
 
 struct UpdateRequest {
   int64_t step;  ///< 1 for the first update
-  float lr, beta1, beta2, eps, weight_decay, grad_scale, ema_decay;
+  double lr, beta1, beta2, eps, weight_decay, grad_scale, ema_decay;
 };
 
 /// Explicit inputs; see RawBatch in src/native/contract.ts.
