@@ -37,6 +37,11 @@ export function isRunning({ process: child }: Child): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
+/** Sends a message; nothing where the child is gone, even if that has not been heard of yet (EPIPE). */
+export function tell({ process: child }: Child, message: object): void {
+  child.send(message, () => {});
+}
+
 /** SIGKILL to the whole group; nothing where it is gone already. */
 export function killGroup(child: Child): void {
   try {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, OrchestratorError } from '../errors.js';
-import { type Child, describeExit, isRunning, killGroup, prefixLines, start } from './children.js';
+import { type Child, describeExit, isRunning, killGroup, prefixLines, start, tell } from './children.js';
 import { coordinatorCommand, ENVIRONMENT, type LaunchPlan, workerCommand, workerId } from './commands.js';
 
 /** How long workers may take to end after the coordinator has. */
@@ -87,9 +87,9 @@ async function startWorker(
   prefixLines(worker, (line) => void process.stderr.write(line));
   worker.process.once('exit', (code, signal) => {
     // The coordinator names the rank, and knows whether the run was over.
-    const how = describeExit({ code, signal });
-    if (coordinator.process.connected)
-      coordinator.process.send({ gone: { workerId: id, how } } satisfies LauncherNotice);
+    tell(coordinator, {
+      gone: { workerId: id, how: describeExit({ code, signal }) },
+    } satisfies LauncherNotice);
   });
   return worker;
 }

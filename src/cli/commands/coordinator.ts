@@ -36,7 +36,8 @@ export function register(program: Command): void {
         listen: options.listen,
         token: requireVariable(ENVIRONMENT.token),
         onListening: (address) => {
-          if (process.send) process.send({ listening: address } satisfies CoordinatorNotice);
+          // A launcher that is gone meanwhile is no error here: "disconnect" follows.
+          if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
           else process.stdout.write(`listening on ${address}\n`);
         },
       });
