@@ -15,10 +15,11 @@ bash scripts/setup.sh
 orchestrator=(node dist/cli/main.js)
 
 say "Data set: $data"
-if [ -f "$data/manifest.json" ]; then
-  echo "there already"
-else
-  "${orchestrator[@]}" dataset shapes --out "$data" --count 16000 --seed 0
+"${orchestrator[@]}" dataset shapes --out "$data" --count 16000 --seed 0 --refresh
+if [ -d "$run" ] && [ "$data/manifest.json" -nt "$run/config.yaml" ]; then
+  aside="$run.$(date +%Y%m%d-%H%M%S)"
+  mv "$run" "$aside"
+  echo "$run was trained on another data set, and is $aside now"
 fi
 
 say "Training on $nodes nodes: configs/shapes-cpu.yaml (remove $run to train again from the start)"

@@ -162,6 +162,15 @@ class ShardBuffer {
   }
 }
 
+/** CRC-32 of each CHECKSUM_ROWS rows of each float column, as a manifest holds them of a shard with these rows. */
+export function checksumsOf(columns: ManifestColumn[], rows: readonly Row[]): Record<string, number[]> {
+  const buffer = new ShardBuffer(columns, rows.length);
+  rows.forEach((row, i) => {
+    buffer.add(row, i);
+  });
+  return buffer.checksums();
+}
+
 function width(column: ManifestColumn): number {
   return column.shape.reduce((product, n) => product * n, 1);
 }

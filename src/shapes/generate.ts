@@ -1,5 +1,17 @@
-import { type Row, type ShardSchema, writeShards } from '../data/arrow-writer.js';
-import type { Encoders, Manifest, ManifestColumn } from '../data/manifest.js';
+import { readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { checksumsOf, type Row, type ShardSchema, writeShards } from '../data/arrow-writer.js';
+import {
+  CHECKSUM_ROWS,
+  type Encoders,
+  MANIFEST_FILE,
+  type Manifest,
+  type ManifestColumn,
+  readManifest,
+} from '../data/manifest.js';
+import { OrchestratorError } from '../errors.js';
 import { encodePicture, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { caption } from './captions.js';
 import { Draws, PURPOSE } from './draws.js';
@@ -28,14 +40,62 @@ const ROWS_PER_SHARD = 4096;
  * with the smaller one. Throws ERR_FILE_WRITE.
  */
 export async function generateShapes(options: ShapesOptions): Promise<Manifest> {
+  return writeShards(
+    options.out,
+    schemaOf(options),
+    rows(options, options.count),
+    ROWS_PER_SHARD,
+    options.onProgress,
+  );
+}
+
+/**
+ * Why the data set in `options.out` is not the one that these options make now, or null where it is: other numbers, or
+ * another generator, which shows in the first rows whether or not it has another version. Throws as readManifest.
+ */
+export function whyStale(options: ShapesOptions): string | null {
+  const manifest = readManifest(options.out);
+  const schema = schemaOf(options);
+  if (manifest.generator.name !== schema.generator.name) {
+    throw new OrchestratorError('ERR_FILE_WRITE', `${options.out} holds a data set of another kind`, {
+      hint: 'Choose another folder, or remove it first.',
+    });
+  }
+  if (manifest.rows !== options.count) return `it has ${manifest.rows} rows`;
+  for (const key of ['generator', 'encoders', 'latents', 'columns'] as const) {
+    if (!isDeepStrictEqual(manifest[key], schema[key])) return `other ${key}`;
+  }
+  const first = checksumsOf(schema.columns, [...rows(options, Math.min(options.count, CHECKSUM_ROWS))]);
+  const changed = Object.keys(first).find(
+    (name) => manifest.shards[0]?.crc32[name]?.[0] !== first[name]?.[0],
+  );
+  return changed === undefined ? null : `other contents of "${changed}"`;
+}
+
+/** Removes a data set of the shapes world. Throws ERR_FILE_WRITE where the folder holds anything else, too. */
+export async function removeShapes(dir: string): Promise<void> {
+  const own = new Set([MANIFEST_FILE, ...readManifest(dir).shards.map(({ file }) => file)]);
+  const other = readdirSync(dir).find((name) => !own.has(name));
+  if (other !== undefined) {
+    throw new OrchestratorError(
+      'ERR_FILE_WRITE',
+      `${join(dir, other)} is no part of the data set in ${dir}`,
+      {
+        hint: 'Move it elsewhere, or choose another folder.',
+      },
+    );
+  }
+  await rm(dir, { recursive: true });
+}
+
+function schemaOf(options: ShapesOptions): ShardSchema {
   const encoders = options.encoders ?? DEFAULT_TEXT_ENCODERS;
-  const schema: ShardSchema = {
+  return {
     columns: columns(encoders),
     encoders: describeEncoders(encoders),
     latents: { autoencoder: 'dct', channels: LATENT_CHANNELS, downsampling: 8 },
     generator: { name: 'shapes', version: 1, seed: String(options.seed) },
   };
-  return writeShards(options.out, schema, rows(options, encoders), ROWS_PER_SHARD, options.onProgress);
 }
 
 function describeEncoders(options: TextEncoderOptions): Encoders {
@@ -67,10 +127,10 @@ function columns(options: TextEncoderOptions): ManifestColumn[] {
   ];
 }
 
-function* rows(options: ShapesOptions, encoderOptions: TextEncoderOptions): Generator<Row> {
-  const encoders = new TextEncoders(encoderOptions);
-  for (let id = 0; id < options.count; id++) {
-    const draws = new Draws(options.seed, PURPOSE.scene, id);
+function* rows({ seed, encoders: options }: ShapesOptions, count: number): Generator<Row> {
+  const encoders = new TextEncoders(options ?? DEFAULT_TEXT_ENCODERS);
+  for (let id = 0; id < count; id++) {
+    const draws = new Draws(seed, PURPOSE.scene, id);
     const scene = drawScene(draws);
     const captions = caption(scene, draws);
     yield {

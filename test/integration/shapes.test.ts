@@ -39,6 +39,34 @@ describe('dataset shapes', () => {
   });
 });
 
+describe('dataset shapes --refresh', () => {
+  const dir = join(folder, 'refreshed');
+  const path = join(dir, 'manifest.json');
+  const refresh = (count = '96') =>
+    orchestrator('dataset', 'shapes', '--out', dir, '--count', count, '--seed', '3', '--refresh');
+
+  test('keeps what is the same, and makes anew what other numbers or another generator made', () => {
+    expect(refresh()).toMatchObject({ status: 0, stdout: expect.stringContaining('96 rows') });
+    expect(refresh()).toMatchObject({ status: 0, stdout: `${dir}: there already\n` });
+    expect(refresh('80').stdout).toContain('(it has 96 rows), so it is made anew');
+    const manifest = JSON.parse(readFileSync(path, 'utf8'));
+    expect(manifest.rows).toBe(80);
+    manifest.shards[0].crc32.latent[0] += 1; // as a generator that draws otherwise would have left it
+    writeFileSync(path, JSON.stringify(manifest));
+    expect(refresh('80').stdout).toContain('(other contents of "latent"), so it is made anew');
+    expect(refresh('80').stdout).toBe(`${dir}: there already\n`);
+  });
+
+  test('removes nothing else', () => {
+    writeFileSync(join(dir, 'notes.txt'), '');
+    expect(refresh('64')).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('notes.txt is no part'),
+    });
+    expect(existsSync(path)).toBe(true);
+  });
+});
+
 describe('sample', () => {
   const sample = (out: string, ...more: string[]) =>
     orchestrator('sample', '--checkpoint', run, '--steps', '3', '--out', out, ...more);

@@ -1,12 +1,15 @@
 /** `orchestrator dataset`: looking at data sets, checking them, and making one. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type DatasetReport, inspectDataset, numericColumns } from '../../data/inspect.js';
+import { MANIFEST_FILE } from '../../data/manifest.js';
 import { type DataSource, openSource } from '../../data/source.js';
 import { scanColumn } from '../../data/statistics.js';
 import { verifyShards } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
-import { generateShapes } from '../../shapes/generate.js';
+import { generateShapes, removeShapes, type ShapesOptions, whyStale } from '../../shapes/generate.js';
 import { Progress } from '../progress.js';
 
 export function register(program: Command): void {
@@ -43,21 +46,38 @@ export function register(program: Command): void {
     .requiredOption('--out <dir>', 'folder to make')
     .requiredOption('--count <n>', 'number of pictures', wholeNumber)
     .option('--seed <n>', 'everything random follows from it', wholeNumber, 0)
-    .action(async ({ out, count, seed }: { out: string; count: number; seed: number }) => {
-      if (count < 1) throw new OrchestratorError('ERR_USAGE', '--count: expected at least 1, received 0');
-      const progress = new Progress('generating', 'pictures');
-      const manifest = await generateShapes({
-        out,
-        count,
-        seed: BigInt(seed),
-        encoders: null,
-        onProgress: (rows) => progress.update(rows, count),
-      });
-      const bytes = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0);
-      process.stdout.write(
-        `${out}: ${manifest.rows} rows in ${manifest.shards.length} files, ${formatBytes(bytes)}\n`,
-      );
-    });
+    .option(
+      '--refresh',
+      'keep a folder that holds just this data set; make another one of the shapes world anew',
+    )
+    .action(shapes);
+}
+
+async function shapes(options: { out: string; count: number; seed: number; refresh?: true }): Promise<void> {
+  const { out, count } = options;
+  if (count < 1) throw new OrchestratorError('ERR_USAGE', '--count: expected at least 1, received 0');
+  const progress = new Progress('generating', 'pictures');
+  const wanted: ShapesOptions = {
+    out,
+    count,
+    seed: BigInt(options.seed),
+    encoders: null,
+    onProgress: (rows) => progress.update(rows, count),
+  };
+  if (options.refresh && existsSync(join(out, MANIFEST_FILE))) {
+    const reason = whyStale(wanted);
+    if (reason === null) {
+      process.stdout.write(`${out}: there already\n`);
+      return;
+    }
+    process.stdout.write(
+      `${out}: made by another version or with other numbers (${reason}), so it is made anew\n`,
+    );
+    await removeShapes(out);
+  }
+  const { rows, shards } = await generateShapes(wanted);
+  const bytes = shards.reduce((sum, shard) => sum + shard.bytes, 0);
+  process.stdout.write(`${out}: ${rows} rows in ${shards.length} files, ${formatBytes(bytes)}\n`);
 }
 
 function wholeNumber(text: string): number {
