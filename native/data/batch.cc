@@ -115,6 +115,7 @@ void BatchAssembler::assemble(const BatchRows& rows, float* x0, T* context, P* p
       convert(t5, data.row(c.t5, row), data.type(c.t5), t.t5_tokens * dim);
     }
   }
+  data.require_whole();
 }
 
 template void BatchAssembler::assemble(const BatchRows&, float*, float*, float*) const;

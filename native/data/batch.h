@@ -43,8 +43,8 @@ class BatchAssembler {
   bool has_synthetic() const { return has_synthetic_; }
 
   /// x0 [B, C*H*W], context [B, context_tokens, context_dim], pooled [B, pooled_dim]. T is float or bf16; P,
-  /// pooled's type, likewise. Throws ERR_DATA_ROW (row out of range) and ERR_DATA_COLUMN (a synthetic caption
-  /// where the dataset has none).
+  /// pooled's type, likewise. Throws ERR_DATA_ROW (row out of range), ERR_DATA_COLUMN (a synthetic caption
+  /// where the dataset has none) and ERR_FILE_TRUNCATED (a file was truncated meanwhile).
   template <class T, class P>
   void assemble(const BatchRows& rows, float* x0, T* context, P* pooled) const;
 

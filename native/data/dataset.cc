@@ -113,8 +113,14 @@ const void* Dataset::row(int column, int64_t row) const {
   return segment.data + (row - segment.first_row) * from.width * static_cast<int64_t>(size_of(from.type));
 }
 
+void Dataset::require_whole() const {
+  if (!any_failed()) return;
+  for (const auto& file : files_) file->require_whole();
+}
+
 void Dataset::row_f32(int column, int64_t row, float* out) const {
   to_f32(out, this->row(column, row), type(column), width(column));
+  require_whole();
 }
 
 ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, double high, int bins) const {

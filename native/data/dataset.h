@@ -62,9 +62,12 @@ class Dataset {
   const std::string& role(int column) const { return columns_[column].role; }
   DType type(int column) const { return columns_[column].type; }
   int64_t width(int column) const { return columns_[column].width; }
-  /// The `width` elements of one row, in mapped memory. Throws ERR_DATA_ROW if the row is out of range.
+  /// The `width` elements of one row, in mapped memory. Throws ERR_DATA_ROW if the row is out of range. After
+  /// reading, and before using what was read: require_whole().
   const void* row(int column, int64_t row) const;
-  /// One row as fp32, `width` elements.
+  /// Throws ERR_FILE_TRUNCATED if a file was truncated while it was read from. One load where none was.
+  void require_whole() const;
+  /// One row as fp32, `width` elements. Throws as row() and require_whole().
   void row_f32(int column, int64_t row, float* out) const;
   /// Statistics of the rows [from, to). histogram: `bins` equal bins over [low, high]; values outside it, and
   /// non-finite ones, are not counted in it.

@@ -35,12 +35,22 @@ MappedFile::MappedFile(const std::string& path, int64_t expected_bytes) : path_(
                   "Cannot map " + path + " (" + std::to_string(size_) + " bytes): " + std::strerror(error));
     }
     data_ = static_cast<const uint8_t*>(address);
+    guard_ = guard(address, size_);
   }
   close(fd);
 }
 
 MappedFile::~MappedFile() {
-  if (data_) munmap(const_cast<uint8_t*>(data_), size_);
+  if (!data_) return;
+  unguard(guard_);
+  munmap(const_cast<uint8_t*>(data_), size_);
+}
+
+void MappedFile::require_whole() const {
+  if (!guard_ || !failed(guard_)) return;
+  throw Error("ERR_FILE_TRUNCATED", path_ +
+                                        " was truncated, or could not be read, while it was in use: it had " +
+                                        std::to_string(size_) + " bytes when it was opened");
 }
 
 }  // namespace orch

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "bus_guard.h"
+
 namespace orch {
 
 class MappedFile {
@@ -17,11 +19,15 @@ class MappedFile {
   const std::string& path() const { return path_; }
   const uint8_t* data() const { return data_; }
   uint64_t size() const { return size_; }
+  /// Throws ERR_FILE_TRUNCATED if bytes that were read meanwhile were not there. They read as zeros: to be
+  /// called after reading, and before what was read is used.
+  void require_whole() const;
 
  private:
   std::string path_;
   const uint8_t* data_ = nullptr;
   uint64_t size_ = 0;
+  GuardedRange* guard_ = nullptr;
 };
 
 }  // namespace orch

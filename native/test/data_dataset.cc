@@ -40,6 +40,29 @@ TEST("data: rows come from the segments that hold them") {
   CHECK(data.find("original.t5") == -1 && data.find("latent") == 0);
 }
 
+TEST("data: a file that is truncated while it is in use is named") {
+  constexpr int64_t kRows = 8, kWidth = 4096;
+  const TemporaryFile file(std::vector<float>(kRows * kWidth, 1.0f)), other(std::vector<float>(kWidth, 2.0f));
+  const auto spec = [](const std::string& path, int64_t rows) {
+    return DatasetSpec{
+        {{path, rows * kWidth * 4}}, rows, {{"latent", DType::F32, kWidth, {{0, 0, rows, 0}}}}};
+  };
+  std::vector<float> row(kWidth);
+  {
+    const Dataset data(spec(file.path(), kRows)), whole(spec(other.path(), 1));
+    CHECK(truncate(file.path().c_str(), 2 * kWidth * 4) == 0);
+    data.row_f32(0, 1, row.data());
+    CHECK(row[0] == 1.0f && row[kWidth - 1] == 1.0f);
+    check_throws("ERR_FILE_TRUNCATED", file.path().c_str(), [&] { data.row_f32(0, 5, row.data()); });
+    check_throws("ERR_FILE_TRUNCATED", "131072 bytes", [&] { data.scan(0, 6, 8, 0, 1, 4); });
+    whole.row_f32(0, 0, row.data());
+    CHECK(row[kWidth - 1] == 2.0f);
+  }
+  const Dataset again(spec(file.path(), 2));
+  again.row_f32(0, 1, row.data());
+  CHECK(row[0] == 1.0f);
+}
+
 TEST("data: float16 rows become fp32, subnormals and infinities included") {
   const TemporaryFile file(
       std::vector<uint16_t>{0x3c00, 0xc000, 0x0001, 0x8400, 0x7bff, 0x7c00, 0xfc00, 0x7e00});

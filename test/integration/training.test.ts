@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -241,6 +250,23 @@ describe('refusals', () => {
       /ERR_NON_FINITE: Step 2 was refused: NaN or infinity in the gradient of rank 0 \(pid \d+ on .*\), slot 0, samples [\d ]+, first in \w+/,
     );
     expect(readLines(join(folder, 'nan', 'ledger.jsonl'))).toHaveLength(1);
+  });
+
+  test('a data file that is truncated under the run', async () => {
+    const data = join(folder, 'data');
+    cpSync('test/fixtures/huggingface/fixed', data, { recursive: true });
+    const run = new Launched(
+      join(folder, 'truncated'),
+      2,
+      ...['--set', 'schedule.steps=100000', '--set', `data.path=${data}`],
+    );
+    await run.says('step 2/');
+    const file = join(data, readdirSync(data).find((name) => name.endsWith('.arrow')) as string);
+    truncateSync(file);
+    const { code, output } = await run.outcome;
+    expect(code, output).toBe(1);
+    expect(output).toContain(`${file} was truncated, or could not be read, while it was in use`);
+    expect(output).toContain('error ERR_FILE_TRUNCATED: rank ');
   });
 
   test('more workers than slots, a port in use, a folder that is a file', async () => {
