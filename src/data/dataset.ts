@@ -25,7 +25,7 @@ export interface OpenDataset {
   latent: [number, number, number];
   text: TextSpec;
   hasSynthetic: boolean;
-  /** Whether every byte was compared with the manifest's hashes at opening. */
+  /** Whether every byte was compared with recorded hashes at opening. */
   verified: boolean;
   /** Identity of rows for reports: the id column's value, or the row number. */
   ids(rows: number[]): string[];
@@ -37,8 +37,8 @@ type Columns = NonNullable<DataConfig['columns']>;
 type Shapes = Record<TextColumn, number[]>;
 
 /**
- * Opens a folder of the project's own format or of Hugging Face's. Own data sets of up to 2 GiB are compared with
- * their hashes. Throws ERR_FILE_* and ERR_DATA_*; messages name file, column and row.
+ * Opens a folder of the project's own format or of Hugging Face's. Up to 2 GiB are compared with their hashes, where
+ * such are recorded. Throws ERR_FILE_* and ERR_DATA_*; messages name file, column and row.
  */
 export async function openDataset(config: DataConfig): Promise<OpenDataset> {
   const source = openSource(config.path);

@@ -6,6 +6,8 @@ import { parseJson, readJson } from './manifest.js';
 
 export const HUGGING_FACE_FILE = 'state.json';
 const INFO_FILE = 'dataset_info.json';
+/** What a folder holds beside the data files. */
+export const HUGGING_FACE_FILES = [HUGGING_FACE_FILE, INFO_FILE];
 
 const stateSchema = z.object({
   _data_files: z

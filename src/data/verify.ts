@@ -1,4 +1,7 @@
-/** Comparing a data set's files with its manifest, down to the column and the rows that are damaged. */
+/**
+ * Comparing a data set's files with their hashes: the manifest's, down to the column and the rows that are damaged, or
+ * those recorded of a foreign folder.
+ */
 import { crc32 } from 'node:zlib';
 import { OrchestratorError } from '../errors.js';
 import { type ArrowFile, FileReader, readArrow } from './arrow.js';
@@ -6,42 +9,65 @@ import { numericColumn } from './arrow-columns.js';
 import { hashFile } from './hash.js';
 import { CHECKSUM_ROWS, type Manifest } from './manifest.js';
 import type { DataSource } from './source.js';
+import { readSums, SUMS_FILE } from './sums.js';
 
 /** About two seconds of hashing; larger data sets are checked by `orchestrator dataset verify`. */
 const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 
 type Shard = Manifest['shards'][number];
 
-/** Whether the shards were verified: they are where their manifest has hashes and they are small. */
+/** Whether the files were verified: they are where hashes are recorded and they are small. */
 export async function verifyIfSmall(source: DataSource): Promise<boolean> {
   const bytes = source.files.reduce((sum, file) => sum + file.bytes, 0);
-  if (!source.manifest || bytes > VERIFY_AT_OPENING_BYTES) return false;
-  await verifyShards(source, source.manifest, null);
-  return true;
+  return bytes <= VERIFY_AT_OPENING_BYTES && (await verifyFiles(source, null));
 }
 
 /**
- * Compares every shard with its SHA-256. Throws ERR_DATA_HASH naming the file and, from the block checksums, the
- * column and the rows. `progress` gets the bytes read.
+ * Compares every file with its SHA-256, where such are recorded; false where none are. Throws ERR_DATA_HASH naming the
+ * file and, from the manifest's block checksums, the column and the rows. `progress` gets the bytes read.
  */
-export async function verifyShards(
+export async function verifyFiles(
   source: DataSource,
-  manifest: Manifest,
   progress: ((bytes: number) => void) | null,
-): Promise<void> {
+): Promise<boolean> {
+  const { manifest } = source;
+  if (!manifest) return verifySums(source, progress);
   let firstRow = 0;
   for (const [i, shard] of manifest.shards.entries()) {
     const { path } = source.files[i]!;
-    const actual = await hashFile(path, progress);
-    if (actual !== shard.sha256) {
-      throw new OrchestratorError(
-        'ERR_DATA_HASH',
-        `${path} is damaged: ${placeOfDamage(path, shard, manifest, firstRow)}. Its SHA-256 is ${actual}, the manifest says ${shard.sha256}`,
-        { hint: 'Restore the file, or generate the data set again.' },
-      );
-    }
+    await compare(
+      path,
+      shard.sha256,
+      'the manifest',
+      progress,
+      () => `: ${placeOfDamage(path, shard, manifest, firstRow)}`,
+    );
     firstRow += shard.rows;
   }
+  return true;
+}
+
+async function verifySums(source: DataSource, progress: ((bytes: number) => void) | null): Promise<boolean> {
+  const sums = readSums(source);
+  for (const [path, sha256] of sums ?? [])
+    await compare(path, sha256, SUMS_FILE, progress, () => ' or changed');
+  return sums !== null;
+}
+
+async function compare(
+  path: string,
+  expected: string,
+  where: string,
+  progress: ((bytes: number) => void) | null,
+  place: () => string,
+): Promise<void> {
+  const actual = await hashFile(path, progress);
+  if (actual === expected) return;
+  throw new OrchestratorError(
+    'ERR_DATA_HASH',
+    `${path} is damaged${place()}. Its SHA-256 is ${actual}, ${where} says ${expected}`,
+    { hint: 'Restore the file, or make the data set again.' },
+  );
 }
 
 /** "column "latent", rows 128 to 191 differ", or what else can be said. */

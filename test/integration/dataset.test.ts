@@ -1,6 +1,6 @@
 /** `orchestrator dataset` as users run it. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 
 const folder = mkdtempSync(join(tmpdir(), 'dataset-'));
 afterAll(() => rmSync(folder, { recursive: true }));
+const FIXED = fileURLToPath(new URL('../fixtures/huggingface/fixed', import.meta.url));
 const NESTED = fileURLToPath(new URL('../fixtures/huggingface/nested', import.meta.url));
 
 function orchestrator(...argv: string[]) {
@@ -86,6 +87,40 @@ describe('dataset verify', () => {
       status: 1,
       stderr: expect.stringContaining('is truncated: it has 5000 bytes'),
     });
+  });
+
+  it('records the hashes of a foreign folder, and then finds a flipped bit there, too, before training as well', () => {
+    const dir = join(folder, 'recorded');
+    cpSync(FIXED, dir, { recursive: true });
+    const verify = (...more: string[]) => orchestrator('dataset', 'verify', dir, ...more);
+    expect(verify().stdout).toContain('no hashes to compare with (--record makes them)');
+    expect(verify('--record').stdout).toContain('hashes recorded in SHA256SUMS');
+    expect(verify().stdout).toContain('every SHA-256 matches');
+    expect(spawnSync('sha256sum', ['--check', 'SHA256SUMS'], { cwd: dir }).status).toBe(0);
+
+    const path = join(dir, 'data-00001-of-00002.arrow');
+    const bytes = readFileSync(path);
+    bytes[9000]! ^= 1;
+    writeFileSync(path, bytes);
+    const damaged =
+      /error ERR_DATA_HASH: .*data-00001-of-00002\.arrow is damaged or changed\. Its SHA-256 is/;
+    expect(verify('--record')).toMatchObject({ status: 1, stderr: expect.stringMatching(damaged) });
+    const run = orchestrator(
+      ...['launch', 'test/integration/training.yaml', '--run-dir', join(folder, 'run')],
+      ...['--set', `data.path=${dir}`],
+    );
+    expect(run).toMatchObject({
+      status: 1,
+      stdout: expect.stringMatching(/ERR_DATA_HASH: .* is damaged or changed/),
+    });
+
+    rmSync(path);
+    const sums = join(dir, 'SHA256SUMS');
+    writeFileSync(sums, readFileSync(sums, 'utf8').replace(/.*data-00000.*\n/, ''));
+    cpSync(join(FIXED, 'data-00001-of-00002.arrow'), path);
+    expect(verify().stderr).toMatch(/ERR_DATA_HASH: .*SHA256SUMS has no hash of .*data-00000/);
+    writeFileSync(sums, `${'0'.repeat(64)}  ../elsewhere\n`);
+    expect(verify().stderr).toMatch(/ERR_DATA_FORMAT: .*SHA256SUMS:1: expected a SHA-256/);
   });
 
   it('exits 1 on a value that is not finite', () => {

@@ -6,7 +6,8 @@ import { type DatasetReport, inspectDataset, numericColumns } from '../../data/i
 import { MANIFEST_FILE } from '../../data/manifest.js';
 import { type DataSource, openSource } from '../../data/source.js';
 import { scanColumn } from '../../data/statistics.js';
-import { verifyShards } from '../../data/verify.js';
+import { SUMS_FILE, writeSums } from '../../data/sums.js';
+import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
 import { generateShapes, removeShapes, type ShapesOptions, whyStale } from '../../shapes/generate.js';
@@ -34,9 +35,9 @@ export function register(program: Command): void {
     .command('verify')
     .description('compare the files with their hashes, and look for wrong shapes and non-finite values')
     .argument('<path>', 'folder of a data set')
-    .action(async (path: string) => {
-      const source = openSource(path);
-      process.stdout.write(await verify(source));
+    .option('--record', `record the hashes of a foreign folder in its ${SUMS_FILE}, for later checks`)
+    .action(async (path: string, { record }: { record?: true }) => {
+      process.stdout.write(await verify(openSource(path), record === true));
     });
   dataset
     .command('shapes')
@@ -86,22 +87,11 @@ function wholeNumber(text: string): number {
   throw new InvalidArgumentError('expected a whole number from 0 to 2^53 - 1');
 }
 
-/** Throws at the first thing that is wrong; returns what was checked. */
-async function verify(source: DataSource): Promise<string> {
-  const { manifest, files, rows } = source;
+/** Throws at the first thing that is wrong; returns what was checked. Hashes are recorded last, of what is right. */
+async function verify(source: DataSource, record: boolean): Promise<string> {
+  const { files, rows } = source;
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-  if (manifest) {
-    const hashing = new Progress('hashing', 'bytes');
-    let done = 0;
-    try {
-      await verifyShards(source, manifest, (n) => {
-        done += n;
-        hashing.update(done, bytes);
-      });
-    } finally {
-      hashing.end();
-    }
-  }
+  const hashed = await hashing(bytes, (progress) => verifyFiles(source, progress));
   const { columns, problems } = numericColumns(source);
   // A column that is no list of numbers is a label; every other problem is one.
   for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
@@ -130,8 +120,27 @@ async function verify(source: DataSource): Promise<string> {
     scanning.end();
     dataset.close();
   }
-  const hashes = manifest ? 'every SHA-256 matches' : 'no hashes to compare with (foreign folder)';
+  if (record && !hashed) await hashing(bytes, (progress) => writeSums(source, progress));
+  const hashes = hashed
+    ? 'every SHA-256 matches'
+    : record
+      ? `hashes recorded in ${SUMS_FILE}`
+      : 'no hashes to compare with (--record makes them)';
   return `${source.path}: ${rows} rows in ${files.length} files, ${formatBytes(bytes)}; ${hashes}; ${specs.length} numeric columns, all finite\n`;
+}
+
+/** Shows the progress of work that reads `bytes`. */
+async function hashing<T>(bytes: number, work: (progress: (n: number) => void) => Promise<T>): Promise<T> {
+  const shown = new Progress('hashing', 'bytes');
+  let done = 0;
+  try {
+    return await work((n) => {
+      done += n;
+      if (done <= bytes) shown.update(done, bytes);
+    });
+  } finally {
+    shown.end();
+  }
 }
 
 function placeOf(source: DataSource, row: number): { file: string; row: number } {
