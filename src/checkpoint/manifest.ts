@@ -54,6 +54,10 @@ const manifestSchema = z.strictObject({
   latent: z.tuple([positive(), positive(), positive()]),
   text: textSchema,
   datasetHash: z.string(),
+  encoders: z
+    .strictObject({ clip_l: z.string(), clip_g: z.string(), t5: z.string() })
+    .nullable()
+    .default(null),
   plan: z.record(z.string(), z.union([z.string(), z.number()])),
   config: z.unknown(),
   versions: z.record(z.string(), z.string()),
@@ -69,6 +73,9 @@ export type CheckpointFile = typeof MODEL_FILE | typeof EMA_FILE | typeof OPTIMI
 /** State of the sample plan: a few numbers and the names of what they belong to. */
 export type PlanState = Record<string, string | number>;
 
+/** Names of what computed the text features. */
+export type EncoderNames = Record<'clip_l' | 'clip_g' | 't5', string>;
+
 /** What a checkpoint says about itself; the caller's part of the manifest. */
 export interface CheckpointMetadata {
   /** Steps done. */
@@ -81,7 +88,9 @@ export interface CheckpointMetadata {
   /** [channels, height, width] of the latents that the run trains on. */
   latent: [number, number, number];
   text: TextSpec;
-  /** Versions of the programs that made it, by name. */
+  /** Null where the data set does not say. */
+  encoders: EncoderNames | null;
+  /** What made it, by name: versions of programs, instruction set, precision. */
   versions: Record<string, string>;
 }
 
@@ -111,6 +120,7 @@ export function encodeManifest(manifest: CheckpointManifest): string {
     latent: manifest.latent,
     text: manifest.text,
     datasetHash: manifest.datasetHash,
+    encoders: manifest.encoders,
     plan: manifest.planState,
     config: JSON.parse(manifest.configJson),
     versions: manifest.versions,
@@ -158,6 +168,7 @@ export function decodeManifest(text: string, path: string): CheckpointManifest {
     modelSpec: data.model,
     latent: data.latent,
     text: data.text,
+    encoders: data.encoders,
     versions: data.versions,
     parameters: data.parameters,
     files,

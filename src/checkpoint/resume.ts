@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { describeModel, sameModel } from '../model/tensors.js';
 import type { ModelSpec } from '../native/contract.js';
-import { type CheckpointManifest, MANIFEST } from './manifest.js';
+import { type CheckpointManifest, type EncoderNames, MANIFEST } from './manifest.js';
 import { listCheckpoints } from './retention.js';
 import { verifyCheckpoint } from './store.js';
 
@@ -82,28 +82,63 @@ export async function resolveResume(resume: string, runDir: string): Promise<Fou
   return resume === 'auto' ? findLatest(runDir) : resolveCheckpoint(resume);
 }
 
+/** What a run is, as far as a checkpoint must agree with it. */
+export interface RunIdentity {
+  model: ModelSpec;
+  datasetHash: string;
+  encoders: EncoderNames | null;
+}
+
 /**
- * Refuses a checkpoint of another model or data set.
+ * Refuses a checkpoint of another model, data set or text encoders. What one of the two does not name is not compared.
  *
  * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH naming both.
  */
 export function checkCompatible(
-  found: Pick<FoundCheckpoint, 'path' | 'manifest'>,
-  run: { model: ModelSpec; datasetHash: string },
+  { path, manifest }: Pick<FoundCheckpoint, 'path' | 'manifest'>,
+  run: RunIdentity,
 ): void {
-  const { path, manifest } = found;
+  const refuse = (what: string, hint: string) =>
+    new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} is of ${what}`, {
+      hint: `${hint}, or use another --run-dir.`,
+    });
   if (!sameModel(manifest.modelSpec, run.model)) {
-    throw new OrchestratorError(
-      'ERR_CHECKPOINT_MISMATCH',
-      `${path} is of another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.model)}.`,
-      { hint: 'Use the config of the run that wrote it, or another --run-dir.' },
+    throw refuse(
+      `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.model)}.`,
+      'Use the config of the run that wrote it',
     );
   }
+  const data = 'Point data.path at the data set of the run that wrote it';
   if (manifest.datasetHash !== run.datasetHash) {
-    throw new OrchestratorError(
-      'ERR_CHECKPOINT_MISMATCH',
-      `${path} is of another data set: its hash is ${manifest.datasetHash}; the data set of the config has ${run.datasetHash}.`,
-      { hint: 'Point data.path at the data set of the run that wrote it, or use another --run-dir.' },
+    throw refuse(
+      `another data set: its hash is ${manifest.datasetHash}; the data set of the config has ${run.datasetHash}.`,
+      data,
     );
   }
+  for (const encoder of ['clip_l', 'clip_g', 't5'] as const) {
+    const [then, now] = [manifest.encoders?.[encoder], run.encoders?.[encoder]];
+    if (then === undefined || now === undefined || then === now) continue;
+    throw refuse(
+      `another text encoder: its ${encoder} is ${then}; that of the config's data set is ${now}.`,
+      data,
+    );
+  }
+}
+
+/** What the bits of a run depend on beside its config; a part of a manifest's `versions`. */
+export type Arithmetic = Record<'isa' | 'onednn' | 'precision', string>;
+
+/**
+ * What of the arithmetic is not as it was where a checkpoint was written: then a run goes on rightly, but with other
+ * bits than it would have had there. Null: nothing.
+ */
+export function otherArithmetic(
+  { versions }: Pick<CheckpointManifest, 'versions'>,
+  here: Arithmetic,
+): string | null {
+  const changes = (Object.keys(here) as (keyof Arithmetic)[])
+    .filter((key) => versions[key] !== undefined && versions[key] !== here[key])
+    .map((key) => `${key} ${versions[key]} there, ${here[key]} here`);
+  if (changes.length === 0) return null;
+  return `the checkpoint was written with other arithmetic (${changes.join('; ')}): the run goes on, but not to the same bits`;
 }

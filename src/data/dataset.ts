@@ -9,7 +9,7 @@ import type { DatasetSpec, TextSpec } from '../native/contract.js';
 import { LabelColumn } from './arrow-columns.js';
 import { joinColumn, type TableColumn } from './column.js';
 import { datasetHash } from './hash.js';
-import { CAPTION_KINDS, type CaptionKind, TEXT_COLUMNS, type TextColumn } from './manifest.js';
+import { CAPTION_KINDS, type CaptionKind, type Encoders, TEXT_COLUMNS, type TextColumn } from './manifest.js';
 import { type DataSource, openSource } from './source.js';
 import { verifyIfSmall } from './verify.js';
 
@@ -24,6 +24,8 @@ export interface OpenDataset {
   /** [channels, height, width]. */
   latent: [number, number, number];
   text: TextSpec;
+  /** Names of the text encoders; null where the data set does not say. */
+  encoders: Record<'clip_l' | 'clip_g' | 't5', string> | null;
   hasSynthetic: boolean;
   /** Whether every byte was compared with recorded hashes at opening. */
   verified: boolean;
@@ -59,6 +61,7 @@ export async function openDataset(config: DataConfig): Promise<OpenDataset> {
     rows: source.rows,
     latent: table[0]!.shape as [number, number, number],
     text: textSpec(source, shapes),
+    encoders: source.manifest && encoderNames(source.manifest.encoders),
     hasSynthetic: columns.synthetic !== null,
     verified,
     ids: (rows) => (columns.id ? readLabels(source, columns.id, rows) : rows.map(String)),
@@ -67,6 +70,10 @@ export async function openDataset(config: DataConfig): Promise<OpenDataset> {
       synthetic: caption(source, 'synthetic', row),
     }),
   };
+}
+
+function encoderNames({ clip_l, clip_g, t5 }: Encoders): NonNullable<OpenDataset['encoders']> {
+  return { clip_l: clip_l.name, clip_g: clip_g.name, t5: t5.name };
 }
 
 /** Column names by role: the configuration's for foreign folders, the format's own otherwise. */

@@ -2,7 +2,7 @@ import { type InferenceModel, openForInference } from '../checkpoint/inference.j
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from '../shapes/autoencoder.js';
-import { TextEncoders } from '../shapes/text-encoders.js';
+import { ENCODER_NAMES, TextEncoders } from '../shapes/text-encoders.js';
 import { assemble } from './conditioning.js';
 import { type SampleOptions, sampleLatents } from './sampler.js';
 
@@ -32,6 +32,9 @@ const LATENT = [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE] as const;
 const MICRO_BATCH = 16;
 const BATCH = 32;
 
+const UNNAMED_ENCODERS =
+  "the checkpoint does not name its text encoders; prompts are encoded by the shapes world's";
+
 /** Opens a checkpoint of the shapes world. Throws ERR_CHECKPOINT_MISMATCH for one that was trained on something else. */
 export async function openShapesModel(path: string, options: OpenOptions): Promise<ShapesModel> {
   const model = await openForInference(path, {
@@ -52,15 +55,17 @@ function withEncoders(model: InferenceModel): ShapesModel {
   const { engine, manifest, path, spec } = model;
   if (manifest === null)
     throw foreign(path, 'it is a file of weights, which does not say what it was trained on');
-  const { latent, text } = manifest;
+  const { latent, text, encoders: names } = manifest;
   if (latent.some((n, i) => n !== LATENT[i])) {
     throw foreign(path, `its latents are ${latent.join(' x ')} instead of ${LATENT.join(' x ')}`);
   }
+  const other = names && Object.values(names).find((name, i) => name !== Object.values(ENCODER_NAMES)[i]);
+  if (other) throw foreign(path, `its texts were encoded by ${other}`);
   const encoders = new TextEncoders(encoderOptions(path, text));
   const { objective } = JSON.parse(manifest.configJson) as { objective: { shift: number } };
   return {
     path,
-    notes: model.notes,
+    notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
     step: manifest.step,
     shift: objective.shift,
     close: model.close,

@@ -17,7 +17,12 @@ import { caption } from './captions.js';
 import { Draws, PURPOSE } from './draws.js';
 import { render } from './render.js';
 import { drawScene } from './scene.js';
-import { DEFAULT_TEXT_ENCODERS, type TextEncoderOptions, TextEncoders } from './text-encoders.js';
+import {
+  DEFAULT_TEXT_ENCODERS,
+  ENCODER_NAMES,
+  type TextEncoderOptions,
+  TextEncoders,
+} from './text-encoders.js';
 
 export interface ShapesOptions {
   /** Folder to make; it may exist only if it is empty. */
@@ -102,9 +107,9 @@ function describeEncoders(options: TextEncoderOptions): Encoders {
   const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = options;
   const clip = (name: string, dim: number) => ({ name, tokens: clipTokens, dim, pooled_dim: dim });
   return {
-    clip_l: clip('shapes/clip-l', clipLDim),
-    clip_g: clip('shapes/clip-g', clipGDim),
-    t5: { name: 'shapes/t5', tokens: t5Tokens, dim: t5Dim, pooled_dim: null },
+    clip_l: clip(ENCODER_NAMES.clip_l, clipLDim),
+    clip_g: clip(ENCODER_NAMES.clip_g, clipGDim),
+    t5: { name: ENCODER_NAMES.t5, tokens: t5Tokens, dim: t5Dim, pooled_dim: null },
   };
 }
 

@@ -18,6 +18,9 @@ export const DEFAULT_TEXT_ENCODERS: TextEncoderOptions = {
   t5Dim: 160,
 };
 
+/** What data sets and checkpoints call them. Other features need other names, or models meet texts they cannot read. */
+export const ENCODER_NAMES = { clip_l: 'shapes/clip-l', clip_g: 'shapes/clip-g', t5: 'shapes/t5' } as const;
+
 /** What the three encoders make of a caption, row-major. */
 export interface TextFeatures {
   /** [clipTokens, clipLDim] */

@@ -1,6 +1,6 @@
 /** Everything a worker trains with: built once when it has joined. */
 import { join } from 'node:path';
-import { CHECKPOINTS, checkCompatible } from '../checkpoint/resume.js';
+import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { loadInto, openCheckpoint } from '../checkpoint/store.js';
 import { version } from '../cli/version.js';
 import { canonicalHash, hashArray } from '../cluster/hash.js';
@@ -103,8 +103,10 @@ export async function loadState(workshop: Workshop, checkpoint: string, tells: b
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
       { path: checkpoint, manifest },
-      { model: training.spec.model, datasetHash: dataset.hash },
+      { model: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
     );
+    const other = otherArithmetic(manifest, arithmetic(training));
+    if (tells && other !== null) process.stderr.write(`warn ${other}\n`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
     await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
     return manifest.step;
@@ -136,8 +138,12 @@ export async function readiness(workshop: Workshop, step: number) {
   };
 }
 
+function arithmetic({ precision }: TrainingEngine): Arithmetic {
+  const { isa, onednn } = native().host();
+  return { isa, onednn, precision: precision.compute };
+}
+
 function checkpointMetadata({ config, dataset, plan, training }: Workshop, step: number) {
-  const { onednn, isa } = native().host();
   return {
     step,
     planState: { ...plan.state(step, config.batch.global) },
@@ -146,6 +152,7 @@ function checkpointMetadata({ config, dataset, plan, training }: Workshop, step:
     modelSpec: training.spec.model,
     latent: dataset.latent,
     text: dataset.text,
-    versions: { orchestrator: version(), node: process.version, onednn, isa },
+    encoders: dataset.encoders,
+    versions: { orchestrator: version(), node: process.version, ...arithmetic(training) },
   };
 }

@@ -53,6 +53,7 @@ function content(step, variant) {
       modelSpec,
       latent: [4, 8, 8],
       text,
+      encoders: null,
       versions: { orchestrator: 'test' },
     },
   };

@@ -57,6 +57,20 @@ test('an earlier checkpoint by its path: the later ones are put aside, and the e
   expect(fingerprint(runDir, STEPS)).toEqual(reference);
 });
 
+test('on another instruction set: told', async () => {
+  const runDir = join(folder, 'isa');
+  execFileSync('cp', ['-r', one, runDir]);
+  process.env.ORCHESTRATOR_ISA = 'generic';
+  try {
+    const { code, output } = await launch(runDir, 2, '--set', 'precision.compute=fp32');
+    expect(code).toBe(0);
+    const warnings = output.match(/^\[worker 0\] warn the checkpoint was written with other arithmetic .*/gm);
+    expect(warnings).toEqual([expect.stringMatching(/\(isa \w+ there, generic here.*not to the same bits/)]);
+  } finally {
+    delete process.env.ORCHESTRATOR_ISA;
+  }
+});
+
 test("another run's checkpoint begins a run of its own, and only where there is none", async () => {
   const from = join(one, 'checkpoints', 'step-00000021');
   const runDir = join(folder, 'fork');

@@ -1,10 +1,12 @@
 /** The shapes world end to end, in small: data set, training, pictures, score. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type EncoderNames, encodeManifest, readManifest } from '../../src/checkpoint/manifest.js';
+import { listCheckpoints, type StoredCheckpoint } from '../../src/checkpoint/retention.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'shapes-'));
 const data = join(folder, 'data');
@@ -103,6 +105,29 @@ describe('sample', () => {
     expect(refused.stderr).toMatch(message);
     expect(refused.status).toBe(status);
     expect(existsSync(out)).toBe(false);
+  });
+
+  test('refuses texts of other encoders, and tells where they are not named', async () => {
+    const other = join(folder, 'encoders');
+    cpSync(run, other, { recursive: true });
+    const [{ path }] = (await listCheckpoints(join(other, 'checkpoints'))) as [StoredCheckpoint];
+    const manifest = await readManifest(path);
+    expect(manifest.encoders).toEqual({ clip_l: 'shapes/clip-l', clip_g: 'shapes/clip-g', t5: 'shapes/t5' });
+    const withEncoders = (encoders: EncoderNames | null) => {
+      writeFileSync(join(path, 'manifest.json'), encodeManifest({ ...manifest, encoders }));
+      const to = join(folder, 'other.png');
+      return orchestrator('sample', '--checkpoint', path, '--steps', '1', '--prompt', 'cross', '--out', to);
+    };
+    expect(withEncoders({ clip_l: 'shapes/clip-l', clip_g: 'shapes/clip-g', t5: 'google/t5' })).toMatchObject(
+      {
+        status: 1,
+        stderr: expect.stringMatching(/ERR_CHECKPOINT_MISMATCH: .*its texts were encoded by google\/t5/),
+      },
+    );
+    expect(withEncoders(null)).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining('note: the checkpoint does not name its text encoders'),
+    });
   });
 
   test('refuses a checkpoint that is not there', () => {

@@ -84,6 +84,7 @@ function render({ path, manifest, tensors }: Description): string {
     ['parameters', manifest.parameters.toLocaleString('en-US')],
     ['latent', manifest.latent.join(' x ')],
     ['text', pairs({ ...manifest.text })],
+    ['encoders', manifest.encoders === null ? 'not named' : pairs(manifest.encoders)],
     ['versions', pairs(manifest.versions)],
   ];
   const lines = rows.map(([key, value]) => `${key.padEnd(11)} ${value}`);

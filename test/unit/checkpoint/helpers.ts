@@ -93,6 +93,7 @@ export function contentOf(step: number, seed: number, spec: ModelSpec = SMALL): 
         clipLPooledDim: 4,
         clipGPooledDim: 8,
       },
+      encoders: null,
       versions: { orchestrator: '0.1.0' },
     },
   };

@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest';
 import {
   checkCompatible,
   findLatest,
+  otherArithmetic,
+  type RunIdentity,
   resolveCheckpoint,
   resolveResume,
 } from '../../../src/checkpoint/resume.js';
@@ -217,16 +219,31 @@ describe('resuming', () => {
     await expect(resolveCheckpoint(path)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
   });
 
-  it('refuses another model or data set, naming both', async () => {
+  it('refuses another model, data set or text encoder, naming both', async () => {
     const { dir, root } = await run();
-    await saveCheckpoint(root, contentOf(10, 1));
+    const names = { clip_l: 'openai/clip-l', clip_g: 'laion/clip-g', t5: 'google/t5' };
+    const content = contentOf(10, 1);
+    await saveCheckpoint(root, { ...content, metadata: { ...content.metadata, encoders: names } });
     const found = (await findLatest(dir))!;
-    checkCompatible(found, { model: SMALL, datasetHash: 'a'.repeat(64) });
-    expect(() =>
-      checkCompatible(found, { model: { ...SMALL, qkNorm: 'none' }, datasetHash: 'a'.repeat(64) }),
-    ).toThrow(/qk_norm rms.*; the config says .*qk_norm none/);
-    expect(() => checkCompatible(found, { model: SMALL, datasetHash: 'b'.repeat(64) })).toThrow(
-      /another data set: its hash is aaaa.*bbbb/,
+    const own = { model: SMALL, datasetHash: 'a'.repeat(64), encoders: names };
+    const check = (other: Partial<RunIdentity>) => () => checkCompatible(found, { ...own, ...other });
+    check({})();
+    check({ encoders: null })();
+    expect(check({ model: { ...SMALL, qkNorm: 'none' } })).toThrow(
+      /qk_norm rms.*; the config says .*qk_norm none/,
+    );
+    expect(check({ datasetHash: 'b'.repeat(64) })).toThrow(/another data set: its hash is aaaa.*bbbb/);
+    expect(check({ encoders: { ...names, t5: 'google/umt5' } })).toThrow(
+      "another text encoder: its t5 is google/t5; that of the config's data set is google/umt5.",
+    );
+  });
+
+  it('says which arithmetic differs', () => {
+    const here = { isa: 'avx2', onednn: '3.0', precision: 'fp32' };
+    expect(otherArithmetic({ versions: { ...here, node: 'v20' } }, here)).toBeNull();
+    expect(otherArithmetic({ versions: {} }, here)).toBeNull();
+    expect(otherArithmetic({ versions: { ...here, isa: 'avx512' } }, here)).toContain(
+      '(isa avx512 there, avx2 here)',
     );
   });
 
