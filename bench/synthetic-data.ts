@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import type { ColumnSpec, DatasetSpec } from '../src/native/contract.js';
 import type { BenchShape } from './shapes.js';
 
-export const ROWS = 256;
+export const ROWS = 64;
 
 export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec {
   const { text } = shape;
