@@ -70,6 +70,24 @@ struct AdamW {
   double ema_decay;                 ///< ema = decay * ema + (1 - decay) * w; 1 leaves the EMA as it is
 };
 
+/// C [m, n] = op(A) op(B) (+ bias [n]) (+ C).
+struct MatmulDims {
+  int64_t m, n, k;
+  bool transpose_a;  ///< A is stored [k, m]
+  bool transpose_b;  ///< B is stored [n, k]
+  bool single;       ///< C is fp32, not bf16
+  bool accumulate;   ///< adds to C, which must be fp32
+};
+
+/// Matrix products of bf16 operands, summed in fp32. Null where the processor does not multiply them in
+/// pairs, or has a tile unit (AMX): there a library is better.
+struct Matmul {
+  bool (*fits)(const MatmulDims& d);  ///< whether the shape is one that the kernel is written for
+  size_t (*scratch_bytes)(const MatmulDims& d);
+  /// bias may be null. scratch: 64-byte aligned.
+  void (*run)(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, void* scratch);
+};
+
 /// What reads and writes the residual stream: stored as R, beside activations of type T.
 template <class R, class T>
 struct Residual {
@@ -169,6 +187,7 @@ struct Table {
   Typed<bf16> b16;
   Residual<float, bf16> mixed;  ///< an fp32 residual stream beside bf16 activations
   Untyped raw;
+  Matmul matmul;
   template <class T>
   const Typed<T>& typed() const;
   template <class R, class T>

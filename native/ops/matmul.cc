@@ -3,10 +3,33 @@
 #include <dnnl.hpp>
 #include <string>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "../core/error.h"
+#include "../kernels/kernels.h"
 
 namespace orch::ops {
 namespace {
+
+/// Whether the processor multiplies whole tiles of bf16 (AMX), which oneDNN makes use of.
+bool has_tiles() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
+#else
+  return false;
+#endif
+}
+
+/// Whether the kernel of this project serves, which is faster than oneDNN's for processors with vdpbf16ps.
+bool own_kernel(const MatmulSpec& s, const kernels::MatmulDims& d) {
+  static const bool tiles = has_tiles();
+  const auto& own = kernels::cpu().matmul;
+  return own.run != nullptr && !tiles && s.a == DType::BF16 && s.b == DType::BF16 && s.c != DType::F16 &&
+         (!s.accumulate || d.single) && own.fits(d);
+}
 
 using dnnl::memory;
 
@@ -31,10 +54,14 @@ memory::desc matrix(int64_t rows, int64_t columns, DType t, bool transposed) {
 struct Matmul::Impl {
   memory::desc a, b, c, bias, scratch;
   dnnl::matmul primitive;
-  std::string name;
+  kernels::MatmulDims own;
+  bool is_own;
 };
 
 Matmul::Matmul(const MatmulSpec& s) : spec_(s), impl_(std::make_unique<Impl>()) {
+  impl_->own = {s.m, s.n, s.k, s.transpose_a, s.transpose_b, s.c == DType::F32, s.accumulate};
+  impl_->is_own = own_kernel(s, impl_->own);
+  if (impl_->is_own) return;
   try {
     impl_->a = matrix(s.m, s.k, s.a, s.transpose_a);
     impl_->b = matrix(s.k, s.n, s.b, s.transpose_b);
@@ -57,7 +84,6 @@ Matmul::Matmul(const MatmulSpec& s) : spec_(s), impl_(std::make_unique<Impl>()) 
     auto pd = dnnl::matmul::primitive_desc(d, attr, cpu_engine());
 #endif
     impl_->scratch = pd.scratchpad_desc();
-    impl_->name = pd.impl_info_str();
     impl_->primitive = dnnl::matmul(pd);
   } catch (const dnnl::error& e) {
     throw Error("ERR_ONEDNN", "oneDNN cannot multiply " + std::to_string(s.m) + "x" + std::to_string(s.k) +
@@ -67,9 +93,15 @@ Matmul::Matmul(const MatmulSpec& s) : spec_(s), impl_(std::make_unique<Impl>()) 
 }
 Matmul::~Matmul() = default;
 
-size_t Matmul::scratch_bytes() const { return impl_->scratch.get_size(); }
+size_t Matmul::scratch_bytes() const {
+  return impl_->is_own ? kernels::cpu().matmul.scratch_bytes(impl_->own) : impl_->scratch.get_size();
+}
 
 void Matmul::run(const void* a, const void* b, const float* bias, void* c, void* scratch) const {
+  if (impl_->is_own) {
+    return kernels::cpu().matmul.run(c, static_cast<const bf16*>(a), static_cast<const bf16*>(b), bias,
+                                     impl_->own, scratch);
+  }
   thread_local dnnl::stream stream(cpu_engine());
   auto& e = cpu_engine();
   std::unordered_map<int, memory> args{{DNNL_ARG_SRC, memory(impl_->a, e, const_cast<void*>(a))},

@@ -1,4 +1,5 @@
-// C [m, n] = op(A) op(B) (+ bias over n) (+ C), through oneDNN, in the calling thread.
+// C [m, n] = op(A) op(B) (+ bias over n) (+ C) in the calling thread: by an own kernel where it is the
+// fastest, else through oneDNN.
 #pragma once
 #include <memory>
 

@@ -16,5 +16,6 @@ void fill_patch(Table& t);
 void fill_noise(Table& t);
 void fill_reduce(Table& t);
 void fill_adamw(Table& t);
+void fill_matmul(Table& t);
 
 }  // namespace orch::kernels::ORCH_ISA

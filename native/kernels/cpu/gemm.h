@@ -125,4 +125,37 @@ static void gemm(float* c, int64_t ldc, const typename Op::Unit* a, int64_t a_ro
   }
 }
 
+#if ORCH_LANES == 16
+/// Units get(row, unit .. unit + 15) of n rows, transposed into panels [units][kPanel].
+template <class Get>
+ORCH_INLINE void transpose_panels(uint32_t* to, int64_t n, int64_t units, Get get) {
+  for (int64_t row = 0; row < n; row += 16) {
+    uint32_t* column = to + row / kPanel * kPanel * units + row % kPanel;
+    const int64_t count = min_of(16, n - row);
+    for (int64_t unit = 0; unit < units; unit += 16) {
+      vu x[16];
+      if (count == 16) {
+        for (int i = 0; i < 16; ++i) x[i] = get(row + i, unit);
+      } else {
+        for (int i = 0; i < 16; ++i) x[i] = i < count ? get(row + i, unit) : vu{};
+      }
+      transpose(x);
+      for (int i = 0; i < 16; ++i) store(reinterpret_cast<float*>(column + (unit + i) * kPanel), (vf)x[i]);
+    }
+  }
+}
+#endif
+
+#if defined(__AVX512BF16__)
+/// Elements first .. first + 15 of one vector of bf16, each followed by that of a second (vpermt2w).
+ORCH_INLINE __m512i interleave_order(int first) {
+  uint16_t order[32];
+  for (int i = 0; i < 16; ++i) {
+    order[2 * i] = static_cast<uint16_t>(first + i);
+    order[2 * i + 1] = static_cast<uint16_t>(first + i + 32);
+  }
+  return _mm512_loadu_si512(order);
+}
+#endif
+
 }  // namespace orch::kernels::ORCH_ISA

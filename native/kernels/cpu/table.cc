@@ -23,6 +23,7 @@ const Table* table() {
     fill_noise(t);
     fill_reduce(t);
     fill_adamw(t);
+    fill_matmul(t);
     return t;
   }();
   return &filled;
