@@ -1,7 +1,13 @@
-/** Options that `sample` and `evaluate` share. */
+/** What `sample` and `evaluate` share: options, and a model that is open while they work. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SCHEDULES, type ScheduleKind } from '../sampling/schedule.js';
-import type { OpenOptions } from '../sampling/shapes-model.js';
+import {
+  type OpenOptions,
+  openShapesModel,
+  type ShapesModel,
+  type ShapesSettings,
+} from '../sampling/shapes-model.js';
+import { Progress } from './progress.js';
 
 export interface SamplerOptions {
   checkpoint: string;
@@ -15,8 +21,10 @@ export interface SamplerOptions {
   threads?: number;
 }
 
-export function samplerOptions(command: Command): Command {
+/** @param seed what the seed is of. */
+export function samplerOptions(command: Command, seed: string): Command {
   return command
+    .addOption(seedOption(seed))
     .requiredOption('--checkpoint <path>', "a checkpoint's folder, or a run's (its latest checkpoint)")
     .option('--steps <n>', 'Euler steps', positiveInteger, 20)
     .option('--guidance <w>', 'guidance scale; 1 = none', finite, 2.5)
@@ -35,8 +43,22 @@ export function samplerOptions(command: Command): Command {
     .option('--threads <n>', 'compute threads (default: one for each processor)', positiveInteger);
 }
 
-export function inferenceOptions({ weights, precision, threads }: SamplerOptions): OpenOptions {
-  return { weights, precision, threads: threads ?? null };
+/** Opens the model, tells what is to be noted of it, and closes it after `work`, which gets the settings of sampling. */
+export async function withShapesModel(
+  options: SamplerOptions,
+  work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
+): Promise<void> {
+  const { checkpoint, weights, precision, threads, steps, guidance, schedule, seed } = options;
+  const model = await openShapesModel(checkpoint, { weights, precision, threads: threads ?? null });
+  try {
+    for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
+    const progress = new Progress('sampling', 'steps');
+    const shift = options.shift ?? model.shift;
+    const onProgress = (done: number, total: number) => progress.update(done, total);
+    await work(model, { steps, guidance, schedule, seed, shift, onProgress });
+  } finally {
+    model.close();
+  }
 }
 
 export function positiveInteger(text: string): number {
@@ -45,7 +67,7 @@ export function positiveInteger(text: string): number {
 }
 
 /** `--seed`, a bigint in [0, 2^64). Its default has words of its own, because commander cannot print a bigint. */
-export function seedOption(description: string): Option {
+function seedOption(description: string): Option {
   return new Option('--seed <n>', description).argParser(parseSeed).default(0n, '0');
 }
 

@@ -1,11 +1,10 @@
 import { writeGrid } from '../sampling/pictures.js';
-import type { SampleOptions } from '../sampling/sampler.js';
-import type { ShapesModel } from '../sampling/shapes-model.js';
+import type { ShapesModel, ShapesSettings } from '../sampling/shapes-model.js';
 import { detect } from './detector.js';
 import { CATEGORIES, drawCases } from './prompts.js';
 import { type Score, score } from './score.js';
 
-export interface EvaluateOptions extends Omit<SampleOptions, 'latent' | 'batch'> {
+export interface EvaluateOptions extends ShapesSettings {
   /** Pictures of each category. */
   count: number;
   /** Where to write the first pictures of each category, or null. */

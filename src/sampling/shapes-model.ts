@@ -13,6 +13,9 @@ export interface OpenOptions {
   precision: 'auto' | 'fp32' | 'bf16';
 }
 
+/** What the model does not know by itself. */
+export type ShapesSettings = Omit<SampleOptions, 'latent' | 'batch'>;
+
 /** A trained model of the shapes world, with its text encoders and its decoder. */
 export interface ShapesModel {
   /** The file that the weights came from. */
@@ -23,7 +26,7 @@ export interface ShapesModel {
   /** Resolution shift that it was trained with. */
   shift: number;
   /** One picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before it computes anything. */
-  sample(prompts: string[], options: Omit<SampleOptions, 'latent' | 'batch'>): Promise<Uint8Array[]>;
+  sample(prompts: string[], settings: ShapesSettings): Promise<Uint8Array[]>;
   close(): void;
 }
 
@@ -69,12 +72,12 @@ function withEncoders(model: InferenceModel): ShapesModel {
     step: manifest.step,
     shift: objective.shift,
     close: model.close,
-    async sample(prompts, options) {
+    async sample(prompts, settings) {
       const features = prompts.map((prompt) => encoders.encode(prompt));
       const conditioning = assemble(features, text, spec.model.contextDim);
       const predict: Parameters<typeof sampleLatents>[0] = (batch) => engine.predict(batch, 'master');
       const latents = await sampleLatents(predict, conditioning, {
-        ...options,
+        ...settings,
         latent: LATENT,
         batch: BATCH,
       });

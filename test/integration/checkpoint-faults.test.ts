@@ -9,9 +9,18 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findLatest } from '../../src/checkpoint/resume.js';
 import { recoverStore } from '../../src/checkpoint/retention.js';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+import { contentOf } from '../unit/checkpoint/helpers.js';
 import { mountable } from './mountable.js';
 
 const WRITER = new URL('checkpoint-writer.mjs', import.meta.url).pathname;
+const { layout, metadata } = contentOf(0, 0);
+/** The command that writes `count` checkpoints below a folder. */
+const writer = (runDir: string, count: number) => [
+  WRITER,
+  runDir,
+  `${count}`,
+  JSON.stringify({ layout, metadata }),
+];
 const KILLS = Number(process.env.CHECKPOINT_KILLS ?? 100);
 
 let dir: string;
@@ -24,7 +33,7 @@ afterEach(async () => {
 
 /** Runs the writer and kills it `delay` milliseconds after its first line. Returns the last step it announced. */
 async function writeUntilKilled(delay: number): Promise<number | null> {
-  const child = spawn(process.execPath, [WRITER, dir, '1000000'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, writer(dir, 1_000_000), { stdio: ['ignore', 'pipe', 'inherit'] });
   let last: number | null = null;
   for await (const line of createInterface({ input: child.stdout })) {
     if (line === 'ready') setTimeout(() => child.kill('SIGKILL'), delay);
@@ -62,7 +71,7 @@ async function checkLatest(): Promise<number> {
 function once(limits = ':'): { code: string; message: string; hint: string | null } | null {
   const command = `${limits}; exec "$0" "$@"`;
   try {
-    execFileSync('bash', ['-c', command, process.execPath, WRITER, dir, '1'], {
+    execFileSync('bash', ['-c', command, process.execPath, ...writer(dir, 1)], {
       encoding: 'utf8',
       stdio: 'pipe',
     });

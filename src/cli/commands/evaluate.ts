@@ -2,15 +2,7 @@
 import type { Command } from 'commander';
 import { type EvaluationResult, evaluateModel } from '../../evaluation/evaluate.js';
 import { GENEVAL_CATEGORIES } from '../../evaluation/prompts.js';
-import { openShapesModel } from '../../sampling/shapes-model.js';
-import { Progress } from '../progress.js';
-import {
-  inferenceOptions,
-  positiveInteger,
-  type SamplerOptions,
-  samplerOptions,
-  seedOption,
-} from '../sampler-options.js';
+import { positiveInteger, type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
   count: number;
@@ -25,27 +17,17 @@ export function register(program: Command): void {
       "score a trained model of the shapes world by GenEval's categories, beside the level of chance",
     )
     .option('--count <n>', 'pictures of each category', positiveInteger, 64)
-    .addOption(seedOption('seed of the prompts and of the initial noise'))
     .option('--grid <png>', 'also write the first eight pictures of each category')
     .option('--json', 'print JSON');
-  samplerOptions(command).action(evaluate);
+  samplerOptions(command, 'seed of the prompts and of the initial noise').action(evaluate);
 }
 
 async function evaluate(options: Options): Promise<void> {
-  const model = await openShapesModel(options.checkpoint, inferenceOptions(options));
-  try {
-    for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
-    const progress = new Progress('sampling', 'steps');
-    const result = await evaluateModel(model, {
-      ...options,
-      shift: options.shift ?? model.shift,
-      grid: options.grid ?? null,
-      onProgress: (done, total) => progress.update(done, total),
-    });
+  const { count, grid = null } = options;
+  await withShapesModel(options, async (model, settings) => {
+    const result = await evaluateModel(model, { ...settings, count, grid });
     process.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : render(result));
-  } finally {
-    model.close();
-  }
+  });
 }
 
 function render({ checkpoint, step, score }: EvaluationResult): string {

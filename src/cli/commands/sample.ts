@@ -3,15 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { OrchestratorError } from '../../errors.js';
 import { writeGrid } from '../../sampling/pictures.js';
-import { openShapesModel } from '../../sampling/shapes-model.js';
-import { Progress } from '../progress.js';
-import {
-  inferenceOptions,
-  positiveInteger,
-  type SamplerOptions,
-  samplerOptions,
-  seedOption,
-} from '../sampler-options.js';
+import { positiveInteger, type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
   prompt: string[];
@@ -29,9 +21,8 @@ export function register(program: Command): void {
     .option('--prompts <file>', 'text file with one prompt a line; empty lines and lines with # are skipped')
     .option('--repeat <n>', 'pictures of each prompt', positiveInteger, 1)
     .option('--columns <n>', 'pictures a row', positiveInteger)
-    .addOption(seedOption('seed of the initial noise'))
     .requiredOption('--out <png>', 'the picture to write');
-  samplerOptions(command).action(sample);
+  samplerOptions(command, 'seed of the initial noise').action(sample);
 }
 
 async function sample(options: Options): Promise<void> {
@@ -40,22 +31,13 @@ async function sample(options: Options): Promise<void> {
     throw new OrchestratorError('ERR_USAGE', 'Nothing to draw: give --prompt TEXT or --prompts FILE');
   }
   const repeated = prompts.flatMap((prompt) => Array.from({ length: options.repeat }, () => prompt));
-  const model = await openShapesModel(options.checkpoint, inferenceOptions(options));
-  try {
-    for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
-    process.stderr.write(`${model.path} | step ${model.step} | shift ${options.shift ?? model.shift}\n`);
-    const progress = new Progress('sampling', 'steps');
-    const pixels = await model.sample(repeated, {
-      ...options,
-      shift: options.shift ?? model.shift,
-      onProgress: (done, total) => progress.update(done, total),
-    });
+  await withShapesModel(options, async (model, settings) => {
+    process.stderr.write(`${model.path} | step ${model.step} | shift ${settings.shift}\n`);
+    const pixels = await model.sample(repeated, settings);
     const pictures = repeated.map((label, i) => ({ label, pixels: pixels[i]! }));
     const { width, height } = await writeGrid(pictures, options.out, options.columns ?? null);
     process.stdout.write(`${options.out} | ${pictures.length} pictures | ${width} x ${height}\n`);
-  } finally {
-    model.close();
-  }
+  });
 }
 
 function readPrompts(path: string): string[] {
