@@ -47,6 +47,7 @@ export const ERRORS = {
   ERR_STATE_MISMATCH: 'Workers that should hold the same state do not.',
   ERR_NON_FINITE: 'A gradient holds NaN or infinite values; the step was refused.',
   ERR_PROGRESS: 'A worker lives but made no progress for too long.',
+  ERR_SHARED_MEMORY: 'Workers of one machine cannot share memory.',
   ERR_EXCHANGE: 'Gradients could not be exchanged between two workers.',
   ERR_INTERNAL: 'A condition that should always hold does not; this is a bug in orchestrator.',
 } as const;

@@ -45,6 +45,7 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
 Napi::Object initialize(Napi::Env, Napi::Object exports) {
   method(exports, "host", host);
   method(exports, "createEngine", create_engine);
+  method(exports, "createGroup", create_group);
   method(exports, "planFigures", plan_figures);
   method(exports, "openDataset", open_dataset);
   method(exports, "checkListOffsets", check_list_offsets);

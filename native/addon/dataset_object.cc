@@ -72,10 +72,7 @@ Napi::Value open_dataset(const Napi::CallbackInfo& info) {
   auto h =
       std::make_shared<Handle>(Handle{std::make_shared<Dataset>(spec_of(object(info[0], "the dataset")))});
   auto o = Napi::Object::New(env);
-  auto handle = Napi::External<std::shared_ptr<Handle>>::New(
-      env, new std::shared_ptr<Handle>(h), [](Napi::Env, std::shared_ptr<Handle>* p) { delete p; });
-  handle.TypeTag(&kTag);
-  o.Set("handle", handle);
+  o.Set("native", tagged(env, kTag, h));
   method(o, "row", [h](const Napi::CallbackInfo& info) -> Napi::Value {
     const auto& d = open(h);
     const int column = d->column(info[0].ToString().Utf8Value());
@@ -92,14 +89,7 @@ Napi::Value open_dataset(const Napi::CallbackInfo& info) {
 }
 
 std::shared_ptr<const Dataset> dataset_of(const Napi::Value& v) {
-  if (v.IsObject()) {
-    Napi::Value handle = v.As<Napi::Object>().Get("handle");
-    if (handle.IsExternal()) {
-      auto external = handle.As<Napi::External<std::shared_ptr<Handle>>>();
-      if (external.CheckTypeTag(&kTag)) return open(*external.Data());
-    }
-  }
-  throw Error("ERR_HANDLE", "Expected a dataset");
+  return open(untagged<Handle>(v, kTag, "a dataset"));
 }
 
 Napi::Value check_list_offsets(const Napi::CallbackInfo& info) {

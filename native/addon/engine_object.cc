@@ -78,18 +78,23 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
   request->seed = bigint(o.Get("seed"), "seed");
   request->step = static_cast<uint32_t>(integer(o, "step"));
   request->statistics = boolean(o, "statistics");
-  if (!o.Get("onBucket").IsFunction()) wrong(env, "onBucket", "a function");
-  auto bucket = Napi::ThreadSafeFunction::New(env, o.Get("onBucket").As<Napi::Function>(), "onBucket", 0, 1);
+  // Every call to the event loop costs both sides; where nobody listens there are none.
+  const Napi::Value listener = o.Get("onBucket");
+  if (!listener.IsNull() && !listener.IsFunction()) wrong(env, "onBucket", "a function, or null");
+  std::optional<Napi::ThreadSafeFunction> bucket;
+  if (listener.IsFunction())
+    bucket = Napi::ThreadSafeFunction::New(env, listener.As<Napi::Function>(), "onBucket", 0, 1);
   const int64_t first = request->slots.empty() ? 0 : request->slots[0].slot;
   return run<AccumulateResult>(
       info, h,
       [request, bucket](Engine& e) mutable {
+        if (!bucket) return e.accumulate(*request, [](int) {});
         struct Release {
           Napi::ThreadSafeFunction& f;
           ~Release() { f.Release(); }
-        } release{bucket};
+        } release{*bucket};
         return e.accumulate(*request, [&bucket](int index) {
-          bucket.NonBlockingCall(
+          bucket->NonBlockingCall(
               [index](Napi::Env env, Napi::Function f) { f.Call({Napi::Number::New(env, index)}); });
         });
       },
@@ -192,15 +197,20 @@ Napi::Value evaluate_case(const Handle& h, const Napi::CallbackInfo& info) {
       [](Napi::Env env, CaseResult& r) { return to_value(env, r); });
 }
 
-Napi::Value gradient_norm(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (Engine::*take)()) {
   return run<Engine::Norm>(
-      info, h, [](Engine& e) { return e.gradient_norm(); },
+      info, h, [take](Engine& e) { return (e.*take)(); },
       [](Napi::Env env, Engine::Norm& n) {
         auto o = Napi::Object::New(env);
         o.Set("norm", n.norm);
         o.Set("firstNonFinite", static_cast<double>(n.first_non_finite));
         return o;
       });
+}
+
+Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
+  auto group = group_of(info[0]);
+  return run(info, h, [group](Engine& e) { e.join(group); });
 }
 
 Napi::Value profile(const Handle& h, const Napi::CallbackInfo& info) {
@@ -265,7 +275,11 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
       throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet");
     return view(i.Env(), h, e.parts()[0].data, e.table().length);
   });
-  method(o, "gradientNorm", [h](Info i) { return gradient_norm(h, i); });
+  method(o, "gradientNorm", [h](Info i) { return norm(h, i, &Engine::gradient_norm); });
+  method(o, "join", [h](Info i) { return join(h, i); });
+  method(o, "stateLoaded",
+         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.state_loaded(); }); });
+  method(o, "reduce", [h](Info i) { return norm(h, i, &Engine::reduce); });
   method(o, "update", [h](Info i) { return update(h, i); });
   method(o, "snapshot", [h](Info i) { return snapshot(h, i); });
   method(o, "evaluate", [h](Info i) { return evaluate(h, i); });

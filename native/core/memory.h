@@ -18,10 +18,14 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t bytes);
-  Buffer(Buffer&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  /// Takes over a mapping. `counted`: whether this process is the one that answers for its memory.
+  Buffer(void* mapping, size_t bytes, bool counted);
+  Buffer(Buffer&& o) noexcept
+      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)), counted_(o.counted_) {}
   Buffer& operator=(Buffer&& o) noexcept {
     std::swap(data_, o.data_);
     std::swap(bytes_, o.bytes_);
+    std::swap(counted_, o.counted_);
     return *this;
   }
   ~Buffer();
@@ -37,6 +41,7 @@ class Buffer {
  private:
   void* data_ = nullptr;
   size_t bytes_ = 0;
+  bool counted_ = true;
 };
 
 }  // namespace orch

@@ -216,31 +216,12 @@ void Engine::freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges) {
   train_until(table_.length);
 }
 
-Engine::Norm Engine::gradient_norm() {
-  const float* g = sums_->parts().at(0).data;
-  std::vector<double> squares(trained_.size());
-  pool_.parallel(static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
-    const auto [from, to] = trained_[i];
-    squares[i] = kernels::cpu().raw.sum_of_squares(g + from, to - from);
-  });
-  double sum = 0;
-  for (double s : squares) sum += s;
-  Norm result{std::sqrt(sum), -1};
-  if (std::isfinite(result.norm)) return result;
-  for (const auto& [from, to] : trained_) {
-    const int64_t found = kernels::cpu().raw.first_non_finite(g + from, to - from);
-    if (found < 0) continue;
-    result.first_non_finite = from + found;
-    break;
-  }
-  return result;
-}
-
 void Engine::update(const UpdateRequest& u) {
   {
     std::unique_lock lock(snapshot_mutex_);
     snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
   }
+  if (group_) group_->wait_released();
   const double step = static_cast<double>(u.step);
   const kernels::AdamW o{u.lr,
                          u.beta1,
@@ -251,9 +232,9 @@ void Engine::update(const UpdateRequest& u) {
                          1 - std::pow(u.beta2, step),
                          static_cast<float>(u.grad_scale),
                          u.ema_decay};
-  const float* g = sums_->parts().at(0).data;
+  const float* g = group_ ? group_->sum() : sums_->parts().at(0).data;
   float* ema = has(State::Ema) && u.ema_decay != 1 ? state(State::Ema) : nullptr;
-  pool_.parallel(static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
+  share_out(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [at, end] = trained_[i];
     kernels::cpu().raw.adamw(state(State::Master) + at, state(State::M) + at, state(State::V) + at,
                              ema ? ema + at : nullptr, weights16_ ? weights16_.as<bf16>() + at : nullptr,
@@ -279,6 +260,7 @@ void Engine::snapshot(std::function<void()> done) {
     snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
     snapshot_running_ = true;
   }
+  if (group_) group_->hold();
   if (snapshot_thread_.joinable()) snapshot_thread_.join();
   snapshot_thread_ = std::thread([this, done = std::move(done)] {
     for (int s = 0; s < 4; ++s) {
@@ -291,6 +273,7 @@ void Engine::snapshot(std::function<void()> done) {
       snapshot_running_ = false;
     }
     snapshot_done_.notify_all();
+    if (group_) group_->release();
     done();
   });
 }

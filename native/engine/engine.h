@@ -14,6 +14,7 @@
 #include "../graph/executor.h"
 #include "../model/mmdit.h"
 #include "gradient_sums.h"
+#include "group.h"
 
 namespace orch {
 
@@ -129,7 +130,15 @@ class Engine {
     double norm;
     int64_t first_non_finite;
   };
+  /// Of the local sums, which must be one part.
   Norm gradient_norm();
+  /// From now on this engine's state is its group's, and reduce() and update() are collective. Collective
+  /// itself; before the first accumulate, and before anything is written into the state.
+  void join(std::shared_ptr<Group> group);
+  /// Collective. After the leader wrote the state from outside: all members see it.
+  void state_loaded();
+  /// Collective. Sums the gradients of the group's members, and takes the norm of the sum.
+  Norm reduce();
   /// Parameters in the element ranges [from, to) stay as they are: updates pass over them, and their
   /// gradients count as zero. Ascending and disjoint.
   void freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges);
@@ -173,6 +182,8 @@ class Engine {
   void check(const SampleBatch& batch) const;
   void check(const RawBatch& batch) const;
   void crop();
+  void share_out(int64_t count, const std::function<void(int64_t)>& piece);
+  Norm norm(const float* gradient, const double* squares) const;
 
   const EngineSpec spec_;
   const ParameterTable table_;
@@ -184,6 +195,8 @@ class Engine {
   std::vector<std::unique_ptr<Lane>> lanes_;
   Lanes forward_;
   std::unique_ptr<GradientSums> sums_;
+  std::shared_ptr<Group> group_;                      // null: alone
+  Buffer squares_;                                    // of the group: sums of squares by piece of trained_
   std::vector<std::pair<int64_t, int64_t>> trained_;  // what is not frozen, in pieces for the threads
   std::vector<int64_t> bucket_ready_;                 // by bucket: the node after which it is complete
   std::unique_ptr<BatchAssembler> assembler_;

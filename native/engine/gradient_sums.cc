@@ -41,7 +41,7 @@ void GradientSums::begin(int64_t first, int64_t end, int64_t total, std::functio
 float* GradientSums::acquire() {
   std::lock_guard lock(mutex_);
   if (free_.empty()) {
-    memory_.emplace_back(static_cast<size_t>(length_) * sizeof(float));
+    memory_.push_back(allocate_(static_cast<size_t>(length_) * sizeof(float)));
     return memory_.back().as<float>();
   }
   float* buffer = free_.back();

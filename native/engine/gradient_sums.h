@@ -24,6 +24,8 @@ class GradientSums {
 
   GradientSums(int64_t length, std::vector<Bucket> buckets) : length_(length), buckets_(std::move(buckets)) {}
 
+  /// Where buffers come from; for memory that other processes may read. Before the first acquire().
+  void allocate_with(std::function<Buffer(size_t)> allocate) { allocate_ = std::move(allocate); }
   /// Starts the sums of slots [first, end) of `total`. Parts of the round before become invalid. `announce`
   /// is called with each bucket in order, once all parts hold it, from the thread that completed it.
   void begin(int64_t first, int64_t end, int64_t total, std::function<void(int)> announce);
@@ -33,6 +35,7 @@ class GradientSums {
   void complete(int64_t slot, float* buffer, int bucket);
   /// Ascending; after all slots have completed.
   const std::vector<Part>& parts() const { return parts_; }
+  int64_t total_slots() const { return total_; }
 
  private:
   struct Node {
@@ -55,6 +58,7 @@ class GradientSums {
   std::mutex mutex_, announcing_;
   int64_t first_ = 0, end_ = 0, total_ = 0;
   std::function<void(int)> announce_;
+  std::function<Buffer(size_t)> allocate_ = [](size_t bytes) { return Buffer(bytes); };
   std::vector<Buffer> memory_;
   std::vector<float*> free_;
   std::map<float*, size_t> released_;                // buckets of a buffer that were added into another

@@ -7,21 +7,11 @@
 #include "../engine/gradient_sums.h"
 #include "../kernels/kernels.h"
 #include "harness.h"
+#include "tree.h"
 
 namespace {
 
 using namespace orch;
-
-/// The tree's sum over [lo, hi) of `total` leaves, by its definition.
-std::vector<float> tree_sum(const std::vector<std::vector<float>>& leaves, int level, int64_t index) {
-  const int64_t total = static_cast<int64_t>(leaves.size());
-  if (level == 0) return leaves[index];
-  auto left = tree_sum(leaves, level - 1, 2 * index);
-  if (((2 * index + 1) << (level - 1)) >= total) return left;
-  const auto right = tree_sum(leaves, level - 1, 2 * index + 1);
-  for (size_t i = 0; i < left.size(); ++i) left[i] += right[i];
-  return left;
-}
 
 TEST("gradient sums: any run of slots holds the tree's own subtrees") {
   const int64_t length = 64;
@@ -60,7 +50,7 @@ TEST("gradient sums: any run of slots holds the tree's own subtrees") {
           while (((part.lo >> level) << level) == part.lo &&
                  std::min(total, ((part.lo >> level) + 1) << level) < part.hi)
             ++level;
-          const auto want = tree_sum(leaves, level, part.lo >> level);
+          const auto want = test::tree_sum(leaves, level, part.lo >> level);
           CHECK(std::memcmp(want.data(), part.data, sizeof(float) * length) == 0, "total ", total, " slots ",
                 first, " to ", end, ": part ", part.lo, " to ", part.hi);
         }

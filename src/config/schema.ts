@@ -221,6 +221,12 @@ export const configSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('Compute threads of a worker; null = processors / nodes.'),
+  exchange: z
+    .enum(['auto', 'shared', 'grpc'])
+    .default('auto')
+    .describe(
+      'How workers sum their gradients: shared = where they lie, in memory that all workers map (one machine only; they hold one copy of the weights and share the update); grpc = over the network; auto = shared where it is possible. Changes time and memory, and no bit of the result.',
+    ),
   init: text()
     .nullable()
     .default(null)

@@ -36,6 +36,8 @@ export interface Worker {
   host: string;
   pid: number;
   dataAddress: string;
+  /** Where others of its machine find its memory; '' where they cannot. */
+  sharedMemory: string;
   /** -1 before the generation is formed. */
   rank: number;
   /** Slots [firstSlot, endSlot). */
@@ -45,7 +47,7 @@ export interface Worker {
 
 export type Event =
   | { type: 'listening' }
-  | { type: 'joined'; id: string; host: string; pid: number; dataAddress: string }
+  | ({ type: 'joined' } & Omit<Worker, 'rank' | 'firstSlot' | 'endSlot'>)
   | { type: 'formed'; id: string }
   | { type: 'ready'; id: string; ready: Ready }
   | { type: 'prepared'; id: string; prepared: Prepared }

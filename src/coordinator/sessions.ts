@@ -103,9 +103,9 @@ export class Sessions {
       refuse(session, fault.code, fault.details);
       return null;
     }
-    const { workerId: id, host, pid, dataAddress } = message.join as Join;
+    const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join as Join;
     this.#sessions.set(id, session);
-    this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress });
+    this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress, sharedMemory });
     return id;
   }
 
@@ -131,7 +131,7 @@ function joinFault(
     const details = `protocol ${join.protocol}, the coordinator speaks ${PROTOCOL}: mixed versions of orchestrator`;
     return { code: status.FAILED_PRECONDITION, details };
   }
-  const texts = [join.workerId, join.host, join.dataAddress];
+  const texts = [join.workerId, join.host, join.dataAddress, join.sharedMemory];
   if (join.workerId === '' || texts.some((text) => text.length > MAX_TEXT)) {
     return { code: status.INVALID_ARGUMENT, details: 'malformed Join' };
   }

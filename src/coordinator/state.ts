@@ -108,11 +108,12 @@ export class RunState {
   }
 
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
-    const { id, host, pid, dataAddress } = event;
+    const { type: _, ...worker } = event;
+    const { id } = worker;
     const refuse = (message: string): Action[] => [{ type: 'refuse', id, code: 'ERR_PROTOCOL', message }];
     if (this.#phase !== 'JOINING') return refuse(`worker ${id} came while the run is ${this.#phase}`);
     if (this.#workers.has(id)) return refuse(`a worker with the id ${id} has joined already`);
-    this.#workers.set(id, { id, host, pid, dataAddress, rank: -1, firstSlot: 0, endSlot: 0 });
+    this.#workers.set(id, { ...worker, rank: -1, firstSlot: 0, endSlot: 0 });
     this.#seen.set(id, now);
     const welcome: Action = { type: 'welcome', id };
     return this.#workers.size === this.#settings.nodes ? [welcome, ...this.#form(now)] : [welcome];
@@ -128,10 +129,11 @@ export class RunState {
       Object.assign(worker, { rank, firstSlot: lo, endSlot: hi });
     }
     const workers = this.workers;
-    const members = workers.map(({ rank, id, dataAddress, firstSlot, endSlot }) => ({
+    const members = workers.map(({ rank, id, dataAddress, sharedMemory, firstSlot, endSlot }) => ({
       rank,
       workerId: id,
       dataAddress,
+      sharedMemory,
       firstSlot,
       endSlot,
     }));

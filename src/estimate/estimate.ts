@@ -76,13 +76,15 @@ export function estimateFor(
   const training = addon.planFigures(spec);
   const slots = slotCount(config);
   const ranges = assignSlots(slots, nodes);
+  const shares = nodes > 1 && config.exchange !== 'grpc';
   const worker: WorkerShape = {
     spec,
     training,
     forward: addon.planFigures({ ...spec, training: false }),
     slots: ranges[0] as Range,
     totalSlots: slots,
-    peers: nodes - 1,
+    peers: shares ? 0 : nodes - 1,
+    holdsState: true,
     saves: true,
     validated:
       config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
@@ -95,7 +97,7 @@ export function estimateFor(
       activationBytes: training.arenaBytes[i]!,
       workerBytes: totalBytes(parts),
       executedFlops: executed * slots,
-      time: rates === null ? null : stepTime(worker, i, Math.ceil(slots / nodes), rates),
+      time: rates === null ? null : stepTime(worker, i, Math.ceil(slots / nodes), shares ? nodes : 1, rates),
     };
   });
   const flopsPerStep = training.flopsPerSlot * slots;
@@ -113,7 +115,10 @@ export function estimateFor(
     memory: workerMemory(worker, config.activation_checkpointing),
     rankBytes: ranges.map((range, rank) =>
       totalBytes(
-        workerMemory({ ...worker, slots: range, saves: rank === 0 }, config.activation_checkpointing),
+        workerMemory(
+          { ...worker, slots: range, holdsState: rank === 0 || !shares, saves: rank === 0 },
+          config.activation_checkpointing,
+        ),
       ),
     ),
     levels,
@@ -125,12 +130,21 @@ function updateBytes(spec: EngineSpec): number {
   return 4 + 8 * (3 + (spec.ema ? 1 : 0)) + (spec.precision === 'bf16' ? 2 : 0);
 }
 
-/** Matmuls at the rate given; all else at the bandwidth given. The exchange of gradients is not in it. */
-function stepTime({ spec, training }: WorkerShape, level: number, slots: number, rates: Rates): StepTime {
+/**
+ * Matmuls at the rate given; all else at the bandwidth given. The exchange of gradients is not in it.
+ * @param sharing workers that share the update
+ */
+function stepTime(
+  { spec, training }: WorkerShape,
+  level: number,
+  slots: number,
+  sharing: number,
+  rates: Rates,
+): StepTime {
   const matmuls = (slots * training.executedFlops[level]!) / rates.flops;
   // Adding a slot's gradient to another's reads both and writes one.
   const sums = (slots - 1) * 12 * training.length;
   const memoryBound = (slots * training.memoryBoundBytes[level]! + sums) / rates.bandwidth;
-  const update = (updateBytes(spec) * training.length) / rates.bandwidth;
+  const update = (updateBytes(spec) * training.length) / sharing / rates.bandwidth;
   return { matmuls, memoryBound, update, total: matmuls + memoryBound + update };
 }

@@ -18,8 +18,10 @@ export interface WorkerShape {
   /** Own slots, of `totalSlots`. */
   slots: Range;
   totalSlots: number;
-  /** Other workers. */
+  /** Other workers, to exchange gradients with over the network; those that share memory need nothing for it. */
   peers: number;
+  /** Whether it holds the state: each worker does, but for those that share one machine's. */
+  holdsState: boolean;
   /** Whether it writes checkpoints (rank 0), and thus holds a copy of the state while doing so. */
   saves: boolean;
   /** Kinds of weights that are validated; empty = no validation. */
@@ -40,17 +42,19 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   const { length } = training;
   const ema = spec.ema ? 1 : 0;
   const bf16 = spec.precision === 'bf16';
-  const copies = bf16 ? 1 + (worker.validated.includes('ema') ? ema : 0) : 0;
+  const ownCopies = (worker.holdsState ? 1 : 0) + (worker.validated.includes('ema') ? ema : 0);
+  const copies = bf16 ? ownCopies : 0;
   const buffers = gradientBuffers(slots, totalSlots, spec.threads);
   const lanes = Math.min(spec.threads, slots.hi - slots.lo);
   const validating = worker.validated.length > 0 ? spec.threads : 0;
   const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
+  const held = worker.holdsState ? length : 0;
   const parts: MemoryPart[] = [
-    { name: 'weights, fp32', bytes: 4 * length },
+    { name: 'weights, fp32', bytes: 4 * held },
     { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
     { name: `gradients, ${buffers} x fp32`, bytes: 4 * length * buffers },
-    { name: 'optimizer, m and v', bytes: 8 * length },
-    { name: 'EMA', bytes: 4 * length * ema },
+    { name: 'optimizer, m and v', bytes: 8 * held },
+    { name: 'EMA', bytes: 4 * held * ema },
     { name: 'copy for checkpoints', bytes: worker.saves ? 4 * length * (3 + ema) : 0 },
     { name: 'positions', bytes: positionBytes(spec) },
     { name: `activations, ${lanes} x`, bytes: lanes * (arena + inputBytes(spec)) },

@@ -143,9 +143,10 @@ export interface AccumulateOptions {
   step: number;
   statistics: boolean;
   /**
-   * Called on the event loop when the local sums of a bucket are complete, in bucket order, while backward still runs.
+   * Called on the event loop when the local sums of a bucket are complete, in bucket order, while backward still runs;
+   * null where nobody needs to know.
    */
-  onBucket: (bucket: number) => void;
+  onBucket: ((bucket: number) => void) | null;
 }
 
 export interface AccumulateResult {
@@ -177,6 +178,23 @@ export interface UpdateOptions {
   gradScale: number;
   /** 1 leaves the EMA as it is. */
   emaDecay: number;
+}
+
+/** L2 norm of a gradient over all that is trained (fixed order, double), NaN or infinite included. */
+export interface GradientNorm {
+  norm: number;
+  /** The first element that is not finite, or -1. */
+  firstNonFinite: number;
+}
+
+/** Workers of one machine that share memory. Made before joining a run; the coordinator tells everyone the addresses. */
+export interface Group {
+  /** Where other processes of this machine find this one's memory: machine/pid/descriptor/key. */
+  readonly address: string;
+  /** Takes place `rank` among the members at these addresses. Throws ERR_SHARED_MEMORY. */
+  form(addresses: string[], rank: number): void;
+  /** Ends every wait for other members with ERR_EXCHANGE. */
+  abort(): void;
 }
 
 export interface EvaluateBatch {
@@ -255,8 +273,17 @@ export interface Engine {
   gradientParts(): GradientPart[];
   /** The array that the global sum is to be put into by the collective: the first part's (or the only one's) memory. */
   gradient(): Float32Array;
-  /** Global L2 norm of gradient() (fixed order, double), NaN or infinite included; and the first non-finite element or -1. */
-  gradientNorm(): Promise<{ norm: number; firstNonFinite: number }>;
+  /** Norm of gradient(), which must hold the whole sum. */
+  gradientNorm(): Promise<GradientNorm>;
+  /**
+   * From now on the state is the group's, one copy for all, and reduce() and update() are done together: every member
+   * calls them in the same order. Itself called by all; before the state is written or viewed. The leader (rank 0) writes it.
+   */
+  join(group: Group): Promise<void>;
+  /** Called by all members of the group after the leader has written the state. */
+  stateLoaded(): Promise<void>;
+  /** Sums the gradients of all members of the group where they lie. Rejects with ERR_EXCHANGE when the group is given up. */
+  reduce(): Promise<GradientNorm>;
   update(options: UpdateOptions): Promise<void>;
   /** Copies master, ema, m, v into a snapshot beside the engine's work; the next update waits for it. */
   snapshot(): Promise<Map<StateName, Float32Array>>;
@@ -330,6 +357,7 @@ export interface Dataset {
 export interface NativeAddon {
   host(): HostInfo;
   createEngine(spec: EngineSpec): Engine;
+  createGroup(): Group;
   /** Builds the graph of a model of any size and plans its memory, allocating none of it. */
   planFigures(spec: EngineSpec): PlanFigures;
   /** Maps the files (read-only) and checks every segment against the files' real sizes. */

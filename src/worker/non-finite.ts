@@ -19,7 +19,7 @@ export async function findNonFinite(
       seed: BigInt(config.seed),
       step,
       statistics: false,
-      onBucket: () => {},
+      onBucket: null,
     });
     const { firstNonFinite } = await engine.gradientNorm();
     if (firstNonFinite >= 0) found.push({ slot: slot.slot, tensor: tensorAt(layout, firstNonFinite) });

@@ -2,12 +2,14 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localAddress } from '../cluster/grpc-stream.js';
-import { PROTOCOL } from '../cluster/proto.js';
+import { type Form, PROTOCOL } from '../cluster/proto.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
+import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
-import { Alone, type Collective } from './collective/collective.js';
+import { type Collective, InPlace } from './collective/collective.js';
 import { planExchange } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
+import { offerSharedMemory, sharesMemory } from './collective/shared.js';
 import { CoordinatorSession, Stopped } from './session.js';
 import { train } from './train-loop.js';
 import { buildWorkshop, joinGeneration, loadState, readiness, type Workshop } from './trainer.js';
@@ -27,6 +29,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const host = native().host();
   const peers = new PeerServer();
   const dataAddress = await peers.listen(localAddress());
+  const group = offerSharedMemory();
   const session = new CoordinatorSession(options.coordinator);
   stopOnSignals(session);
   try {
@@ -37,6 +40,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       host: hostname(),
       pid: process.pid,
       dataAddress,
+      sharedMemory: group?.address ?? '',
       isa: host.isa,
     });
     return await Promise.race([session.over, work()]);
@@ -44,23 +48,28 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     async function work(): Promise<never> {
       const workshop = await buildWorkshop(welcome);
       const form = await session.next('form');
-      const collective = await openCollective(workshop, session, form, peers);
+      const shares = sharesMemory(workshop.config.exchange, form.members);
+      const collective = shares
+        ? await shareMemory(workshop, group as Group, form)
+        : await openCollective(workshop, session, form, peers);
       session.send({ formed: {} });
       const { checkpoint } = await session.next('sync');
-      session.send({
-        ready: await readiness(workshop, await loadState(workshop, checkpoint, form.rank === 0)),
-      });
+      const leads = form.rank === 0;
+      const step = await loadState(workshop, checkpoint, { tells: leads, fills: leads || !shares });
+      await workshop.engine.stateLoaded();
+      session.send({ ready: await readiness(workshop, step) });
       const { firstStep } = await session.next('start');
       const trainer = joinGeneration(workshop, session, form, collective);
-      const step = await train(trainer, firstStep);
+      const last = await train(trainer, firstStep);
       await trainer.saver.settled();
-      session.send({ finished: { step } });
+      session.send({ finished: { step: last } });
       return await session.over;
     }
   } catch (error) {
     if (error instanceof Stopped) return error.exitCode;
     return await report(session, error as Error);
   } finally {
+    group?.abort();
     session.close();
     peers.close();
   }
@@ -69,10 +78,10 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 async function openCollective(
   { engine, welcome }: Workshop,
   session: CoordinatorSession,
-  form: Awaited<ReturnType<typeof session.next<'form'>>>,
+  form: Form,
   server: PeerServer,
 ): Promise<Collective> {
-  if (form.members.length === 1) return new Alone();
+  if (form.members.length === 1) return new InPlace();
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
   return await GrpcCollective.connect({
     plan: planExchange(form.rank, slots, engine.layout().buckets, native().addInto),
@@ -81,6 +90,16 @@ async function openCollective(
     server,
     addresses: form.members.map(({ dataAddress }) => dataAddress),
   });
+}
+
+/** Joins the workers of this machine. Their state is one from then on, and rank 0 fills it. */
+async function shareMemory({ engine }: Workshop, group: Group, { rank, members }: Form): Promise<Collective> {
+  group.form(
+    members.map(({ sharedMemory }) => sharedMemory),
+    rank,
+  );
+  await engine.join(group);
+  return new InPlace();
 }
 
 /** Tells the coordinator what went wrong; it prints it and ends the run. */

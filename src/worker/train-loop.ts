@@ -32,13 +32,13 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
       seed,
       step,
       statistics: sampled(config.telemetry.attention_every, step),
-      onBucket: (bucket) => collective.announce(bucket),
+      onBucket: collective.announce,
     });
 
-    // Exchange: what is still on its way when backward is done.
+    // Exchange: what is still on its way when backward is done; or, in shared memory, all of it.
     const exchangeStarted = performance.now();
     const { bytes } = await collective.finish();
-    const { norm, firstNonFinite } = await engine.gradientNorm();
+    const { norm, firstNonFinite } = await engine.reduce();
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
     // Prepared: nothing has changed yet. The step counts if all workers got here with the same finite gradient.
@@ -63,7 +63,7 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
     });
     const commit = await session.next('commit');
 
-    // Update: AdamW and EMA, the same on every worker.
+    // Update: AdamW and EMA, the same on every worker; those that share memory share the work.
     const updateStarted = performance.now();
     const { optimizer } = config;
     await engine.update({

@@ -95,9 +95,14 @@ export function joinGeneration(
 
 /**
  * Fills the engine's state: from a checkpoint, from given weights, or by counter from the seed. Returns the steps done.
- * @param tells Whether to print what was made of the weights; one worker is enough.
+ * @param role Whether this worker tells what was made of the weights, and whether it writes the state at all: where
+ *   workers share it, one does.
  */
-export async function loadState(workshop: Workshop, checkpoint: string, tells: boolean): Promise<number> {
+export async function loadState(
+  workshop: Workshop,
+  checkpoint: string,
+  role: { tells: boolean; fills: boolean },
+): Promise<number> {
   const { config, engine, plan, dataset, rows, training } = workshop;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
@@ -106,17 +111,18 @@ export async function loadState(workshop: Workshop, checkpoint: string, tells: b
       { model: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
     );
     const other = otherArithmetic(manifest, arithmetic(training));
-    if (tells && other !== null) process.stderr.write(`warn ${other}\n`);
+    if (role.tells && other !== null) process.stderr.write(`warn ${other}\n`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
-    await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
+    if (role.fills) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
     return manifest.step;
   }
+  if (!role.fills) return 0;
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
     const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
       calibrationBatch(config, plan, dataset, rows),
     );
-    for (const note of tells ? notes : []) process.stderr.write(`${note}\n`);
+    for (const note of role.tells ? notes : []) process.stderr.write(`${note}\n`);
     if (config.ema !== null) engine.state('ema').set(engine.state('master'));
   }
   return 0;

@@ -32,9 +32,16 @@ beforeAll(async () => {
 });
 
 describe('the promise', () => {
-  test.each([2, 3, 4])('%i workers: the losses, the ledger and the weights of one', async (nodes) => {
-    const runDir = join(folder, `of-${nodes}`);
-    expect(await launch(runDir, nodes)).toMatchObject({ code: 0 });
+  test.each([
+    [2, 'auto'],
+    [3, 'shared'],
+    [4, 'shared'],
+    [2, 'grpc'],
+    [3, 'grpc'],
+    [4, 'grpc'],
+  ])('%i workers, exchange: %s: the losses, the ledger and the weights of one', async (nodes, exchange) => {
+    const runDir = join(folder, `of-${nodes}${exchange}`);
+    expect(await launch(runDir, nodes, '--set', `exchange=${exchange}`)).toMatchObject({ code: 0 });
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });
 
@@ -54,7 +61,7 @@ describe('the promise', () => {
     expect(await first.outcome).toMatchObject({ code: 130 });
     expect(first.output).toContain('finishing the step and writing a checkpoint');
 
-    const second = new Launched(runDir, 3);
+    const second = new Launched(runDir, 3, '--set', 'exchange=grpc');
     await second.says('resuming from');
     await second.says('validation at step 8');
     second.process.kill('SIGTERM');
@@ -85,7 +92,7 @@ describe('the promise', () => {
 
   test('a checkpoint of another run folder is gone on from in a new one', async () => {
     const runDir = join(folder, 'branch');
-    const checkpoint = join(folder, 'of-2', 'checkpoints', 'step-00000021');
+    const checkpoint = join(folder, 'of-2auto', 'checkpoints', 'step-00000021');
     expect(await launch(runDir, 3, '--resume', checkpoint)).toMatchObject({ code: 0 });
     const branch = fingerprint(runDir, STEPS);
     expect(branch.losses).toEqual((reference.losses as unknown[]).slice(21));
@@ -111,19 +118,30 @@ describe('deaths', () => {
     'checkpoint.every=0',
   ];
 
-  test('a killed worker ends the run within 5 s, with its rank and pid and without orphans', async () => {
-    const run = new Launched(join(folder, 'killed'), 3, ...long);
-    await run.says('step 5/');
-    const pids = [run.coordinator(), ...run.workers()];
-    const victim = pids[2] as number;
-    const started = Date.now();
-    process.kill(victim, 'SIGKILL');
-    const { code, output } = await run.outcome;
-    expect(Date.now() - started).toBeLessThan(5_000);
-    expect(code).toBe(1);
-    expect(output).toMatch(new RegExp(`ERR_WORKER_LOST: Lost rank 1 \\(pid ${victim} on .*\\) at step \\d+`));
-    expect(pids.filter(isAlive)).toEqual([]);
-  });
+  test.each(['shared', 'grpc'])(
+    'a killed worker ends the run within 5 s, with its rank and pid and without orphans: %s',
+    async (exchange) => {
+      const run = new Launched(
+        join(folder, `killed-${exchange}`),
+        3,
+        ...long,
+        '--set',
+        `exchange=${exchange}`,
+      );
+      await run.says('step 5/');
+      const pids = [run.coordinator(), ...run.workers()];
+      const victim = pids[2] as number;
+      const started = Date.now();
+      process.kill(victim, 'SIGKILL');
+      const { code, output } = await run.outcome;
+      expect(Date.now() - started).toBeLessThan(5_000);
+      expect(code).toBe(1);
+      expect(output).toMatch(
+        new RegExp(`ERR_WORKER_LOST: Lost rank 1 \\(pid ${victim} on .*\\) at step \\d+`),
+      );
+      expect(pids.filter(isAlive)).toEqual([]);
+    },
+  );
 
   test('a frozen worker is found dead by its silence; a short pause is not death', async () => {
     const run = new Launched(join(folder, 'frozen'), 2, ...long);

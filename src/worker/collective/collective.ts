@@ -12,17 +12,17 @@ export interface LocalGradient {
 /** Sums the workers' gradients. One step at a time: begin, announce every bucket in order, finish. */
 export interface Collective {
   begin(step: number, local: () => LocalGradient): void;
-  /** The local sums of this bucket are complete. */
-  announce(bucket: number): void;
-  /** Resolves when the global sum is complete in the memory of `sum`, with the bytes received. */
+  /** The local sums of this bucket are complete; null where nothing travels. */
+  readonly announce: ((bucket: number) => void) | null;
+  /** Resolves when all that travels has come, with the bytes received: the engine can reduce. */
   finish(): Promise<{ bytes: number }>;
   close(): void;
 }
 
-/** A run of one worker: its local sum is the global one. */
-export class Alone implements Collective {
+/** A run of one worker, or of workers that share memory: no gradient travels. */
+export class InPlace implements Collective {
+  readonly announce = null;
   begin(): void {}
-  announce(): void {}
   finish(): Promise<{ bytes: number }> {
     return Promise.resolve({ bytes: 0 });
   }

@@ -5,7 +5,13 @@
  * a copy on the way; see cluster/grpc-stream.ts.
  */
 import { status } from '@grpc/grpc-js';
-import { type PulledCall, type ServedCall, StreamClient, StreamServer } from '../../cluster/grpc-stream.js';
+import {
+  type PulledCall,
+  type Receiver,
+  type ServedCall,
+  StreamClient,
+  StreamServer,
+} from '../../cluster/grpc-stream.js';
 import { Peer, type PullRequest } from '../../cluster/proto.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Collective, LocalGradient } from './collective.js';
@@ -102,9 +108,7 @@ export class GrpcCollective implements Collective {
     for (const waiting of ready) waiting.resolve(exchange);
   }
 
-  announce(bucket: number): void {
-    this.#exchange().announce(bucket);
-  }
+  readonly announce = (bucket: number): void => this.#exchange().announce(bucket);
 
   async finish(): Promise<{ bytes: number }> {
     const exchange = this.#exchange();
@@ -137,12 +141,17 @@ export class GrpcCollective implements Collective {
     }
   }
 
-  /** Receives one stream of one peer. */
+  /** Receives one stream of one peer. Throws where the connection is gone already. */
   #pull(client: StreamClient, rank: number, kind: Kind, exchange: StepExchange): PulledCall {
     const { generation, token, plan } = this.#options;
     const { step } = exchange;
     const request = requestSerialize({ generation, step, kind, rank: plan.rank, token });
-    const call: PulledCall = client.pull(request, {
+    const broke = (cause: Error | null) => {
+      const details = cause === null ? 'the stream ended early' : cause.message;
+      const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
+      return new OrchestratorError('ERR_EXCHANGE', message, cause === null ? {} : { cause });
+    };
+    const receiver: Receiver = {
       open: (bytes) => (kind === 'PART' ? exchange.openPart(rank, bytes) : exchange.openResult(rank, bytes)),
       close: () => {
         if (kind === 'RESULT') {
@@ -154,12 +163,15 @@ export class GrpcCollective implements Collective {
         return goOn;
       },
       ended: (cause) => {
-        if (exchange.complete(rank, kind)) return;
-        const details = cause === null ? 'the stream ended early' : cause.message;
-        const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
-        exchange.fail(new OrchestratorError('ERR_EXCHANGE', message, cause === null ? {} : { cause }));
+        if (!exchange.complete(rank, kind)) exchange.fail(broke(cause));
       },
-    });
+    };
+    let call: PulledCall;
+    try {
+      call = client.pull(request, receiver);
+    } catch (error) {
+      throw broke(error as Error);
+    }
     return call;
   }
 

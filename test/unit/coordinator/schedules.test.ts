@@ -114,7 +114,8 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
 
   happen({ type: 'listening' });
   for (const actor of actors) {
-    later(below(500), () => happen({ type: 'joined', id: actor.id, host: 'h', pid: 1, dataAddress: 'a' }));
+    const addresses = { dataAddress: 'a', sharedMemory: '' };
+    later(below(500), () => happen({ type: 'joined', id: actor.id, host: 'h', pid: 1, ...addresses }));
     for (let at = 250; at < 60_000; at += 250) {
       later(500 + at, () => {
         if (!dead(actor)) happen({ type: 'heartbeat', id: actor.id });

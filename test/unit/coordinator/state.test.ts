@@ -62,7 +62,8 @@ class Script {
   }
 
   join(id: string): Action[] {
-    return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, dataAddress: `${id}:1` });
+    const addresses = { dataAddress: `${id}:1`, sharedMemory: `m/${id}` };
+    return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses });
   }
 
   /** Joined, formed and ready: b joins before a, and yet a has rank 0. */

@@ -150,6 +150,15 @@ describe('exchange over loopback', () => {
   });
 });
 
+test('a peer that was gone before the step is named, too', async () => {
+  const [first, second] = (await connectAll(2, 2)) as [GrpcCollective, GrpcCollective];
+  second.close();
+  closers[1]?.(); // its server
+  await sleep(100);
+  const begin = () => first.begin(1, () => localGradient({ lo: 0, hi: 1 }, 2, 1));
+  expect(begin).toThrow(/exchange with rank 1 broke at step 1/);
+});
+
 describe('a step without the network', () => {
   const plan = planExchange(0, assignSlots(2, 2), BUCKETS, addInto);
   const local = () => localGradient({ lo: 0, hi: 1 }, 2, 1);

@@ -18,6 +18,10 @@ export interface Join {
    */
   'dataAddress'?: (string);
   'isa'?: (string);
+  /**
+   * address of its shared memory on its machine; empty: none
+   */
+  'sharedMemory'?: (string);
 }
 
 export interface Join__Output {
@@ -37,4 +41,8 @@ export interface Join__Output {
    */
   'dataAddress': (string);
   'isa': (string);
+  /**
+   * address of its shared memory on its machine; empty: none
+   */
+  'sharedMemory': (string);
 }

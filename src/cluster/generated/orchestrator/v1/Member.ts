@@ -7,6 +7,7 @@ export interface Member {
   'dataAddress'?: (string);
   'firstSlot'?: (number);
   'endSlot'?: (number);
+  'sharedMemory'?: (string);
 }
 
 export interface Member__Output {
@@ -15,4 +16,5 @@ export interface Member__Output {
   'dataAddress': (string);
   'firstSlot': (number);
   'endSlot': (number);
+  'sharedMemory': (string);
 }

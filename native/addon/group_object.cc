@@ -1,0 +1,32 @@
+// A group of workers as a JavaScript object.
+#include "../engine/group.h"
+#include "convert.h"
+#include "objects.h"
+
+namespace orch::addon {
+namespace {
+constexpr napi_type_tag kTag{0x6f7263682d67726full, 0x75702d7b93d5ae41ull};
+}
+
+Napi::Value create_group(const Napi::CallbackInfo& info) {
+  auto group = std::make_shared<Group>();
+  auto o = Napi::Object::New(info.Env());
+  o.Set("native", tagged(info.Env(), kTag, group));
+  o.Set("address", group->address());
+  method(o, "form", [group](const Napi::CallbackInfo& info) -> Napi::Value {
+    auto list = info[0].As<Napi::Array>();
+    std::vector<std::string> addresses;
+    for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
+    group->form(addresses, info[1].ToNumber().Int32Value());
+    return info.Env().Undefined();
+  });
+  method(o, "abort", [group](const Napi::CallbackInfo& info) -> Napi::Value {
+    group->abort();
+    return info.Env().Undefined();
+  });
+  return o;
+}
+
+std::shared_ptr<Group> group_of(const Napi::Value& v) { return untagged<Group>(v, kTag, "a group"); }
+
+}  // namespace orch::addon

@@ -1,0 +1,81 @@
+#include "shared_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "error.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  // Linux 5.14
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1
+#endif
+
+namespace orch {
+namespace {
+[[noreturn]] void fail(const std::string& what) {
+  throw Error("ERR_SHARED_MEMORY", what + ": " + std::strerror(errno));
+}
+}  // namespace
+
+SharedFile SharedFile::create() {
+  const int fd = memfd_create("orchestrator", MFD_CLOEXEC);
+  if (fd < 0) fail("Cannot make shared memory");
+  return {fd, true};
+}
+
+SharedFile SharedFile::open(int pid, int descriptor) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) fail("Cannot open the shared memory of process " + std::to_string(pid));
+  return {fd, false};
+}
+
+SharedFile::SharedFile(SharedFile&& o) noexcept : fd_(std::exchange(o.fd_, -1)), own_(o.own_) {}
+
+SharedFile& SharedFile::operator=(SharedFile&& o) noexcept {
+  std::swap(fd_, o.fd_);
+  std::swap(own_, o.own_);
+  return *this;
+}
+
+SharedFile::~SharedFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+Buffer SharedFile::map(size_t offset, size_t bytes) const {
+  struct stat info;
+  if (fstat(fd_, &info) != 0) fail("Cannot look at shared memory");
+  const auto size = static_cast<size_t>(info.st_size);
+  if (size < offset + bytes) {
+    if (!own_) throw Error("ERR_SHARED_MEMORY", "Shared memory is shorter than its owner said");
+    if (ftruncate(fd_, static_cast<off_t>(offset + bytes)) != 0) fail("Cannot let shared memory grow");
+  }
+  // Huge pages need an address that is a multiple of theirs: reserve more, and map over the part that is.
+  void* reserved = mmap(nullptr, bytes + kAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (reserved == MAP_FAILED)
+    throw Error("ERR_OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes >> 20) + " MiB");
+  auto* start = static_cast<char*>(reserved);
+  char* at = start + (kAlignment - reinterpret_cast<uintptr_t>(start) % kAlignment) % kAlignment;
+  if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_, static_cast<off_t>(offset)) ==
+      MAP_FAILED) {
+    munmap(reserved, bytes + kAlignment);
+    fail("Cannot map shared memory");
+  }
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  char* end = at + (bytes + page - 1) / page * page;
+  if (at > start) munmap(start, static_cast<size_t>(at - start));
+  munmap(end, static_cast<size_t>(start + bytes + kAlignment - end));
+  // Systems seldom give shared memory huge pages by themselves; older kernels say no, and then it goes
+  // without.
+  if (own_ && madvise(at, bytes, MADV_POPULATE_WRITE) == 0) madvise(at, bytes, MADV_COLLAPSE);
+  return {at, bytes, own_};
+}
+
+}  // namespace orch
