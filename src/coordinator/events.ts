@@ -77,8 +77,12 @@ export type Action =
   | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
   /** Everybody holds the same state; the first step begins. */
   | { type: 'started'; firstStep: number; ready: Ready }
-  /** Record the step; `durable`: on disk before anything else, because a checkpoint follows. */
-  | { type: 'commit'; step: number; prepared: readonly Prepared[]; durable: boolean }
+  /** The step counts from here on: into the ledger with it. */
+  | { type: 'commit'; step: number; prepared: readonly Prepared[] }
+  /** What people want to see of the step. */
+  | { type: 'record'; step: number; prepared: readonly Prepared[] }
+  /** Everything up to the step on disk, because a checkpoint follows. */
+  | { type: 'harden'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   | { type: 'saved'; saved: Saved }
   | { type: 'end'; phase: 'DONE' | 'FAILED'; exitCode: number; code: string | null; reason: string };

@@ -207,7 +207,13 @@ class Run implements CoordinatorRun {
         this.#started(action.firstStep, action.ready);
         break;
       case 'commit':
-        this.#commit(action.step, action.prepared, action.durable);
+        this.#dir.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
+        break;
+      case 'record':
+        this.#record(action.step, action.prepared);
+        break;
+      case 'harden':
+        this.#harden(action.step);
         break;
       case 'validation': {
         const results = validationSummary(action.parts, this.#ready?.validation ?? []);
@@ -257,14 +263,12 @@ class Run implements CoordinatorRun {
     );
   }
 
-  /** Records the step; it counts once this returns. */
-  #commit(step: number, prepared: readonly Prepared[], durable: boolean): void {
+  #record(step: number, prepared: readonly Prepared[]): void {
     const now = performance.now();
     const seconds = (now - this.#lastCommit) / 1000;
     this.#lastCommit = now;
     const { config } = this.#options;
     const { steps } = config.schedule;
-    this.#dir.ledger.append({ step, slots: slotSamples(prepared) });
     this.#recorder.step({
       step,
       steps,
@@ -279,7 +283,9 @@ class Run implements CoordinatorRun {
       etaSeconds: this.#pace === null ? null : this.#pace * (steps - step),
     });
     this.#pace = this.#pace === null ? seconds : this.#pace + PACE_WEIGHT * (seconds - this.#pace);
-    if (!durable) return;
+  }
+
+  #harden(step: number): void {
     this.#dir.ledger.sync();
     this.#dir.metrics.sync();
     this.#dir.journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });

@@ -203,10 +203,11 @@ export class RunState {
     this.#stepSince = now;
     if (stop) this.#enter('CHECKPOINTING', now);
     else this.#step++;
-    return [
-      { type: 'commit', step, prepared, durable: checkpoint },
-      this.#send(null, { commit: { step, validate, checkpoint, hash: checkpoint, stop } }),
-    ];
+    const commit: Action = { type: 'commit', step, prepared };
+    const record: Action = { type: 'record', step, prepared };
+    const send = this.#send(null, { commit: { step, validate, checkpoint, hash: checkpoint, stop } });
+    // The workers wait for the message; the record can be made while they update.
+    return checkpoint ? [commit, record, { type: 'harden', step }, send] : [commit, send, record];
   }
 
   #onApplied(id: string, step: number, stateHash: string): Action[] {

@@ -168,10 +168,15 @@ describe('from joining to running', () => {
 });
 
 describe('the step rule', () => {
-  test('a step is recorded before its commit is sent, and only when all have prepared', () => {
+  test('everything is on disk before a checkpoint is asked for', () => {
+    const actions = new Script({ checkpointEvery: 1 }).running().step(1);
+    expect(actions.map(({ type }) => type)).toEqual(['commit', 'record', 'harden', 'send']);
+  });
+
+  test('a step is in the ledger before its commit is sent, and only when all have prepared', () => {
     const actions = new Script().running().step(1);
-    expect(actions.map(({ type }) => type)).toEqual(['commit', 'send']);
-    expect(actions[0]).toMatchObject({ step: 1, durable: false });
+    expect(actions.map(({ type }) => type)).toEqual(['commit', 'send', 'record']);
+    expect(actions[0]).toMatchObject({ step: 1 });
     expect(sent(actions)[0]?.message.commit).toEqual({
       step: 1,
       validate: false,
