@@ -45,6 +45,8 @@ export interface CoordinatorRun {
   stop(exitCode: number, reason: string): void;
   /** The launcher saw this worker's process end. */
   workerGone(id: string, how: string): void;
+  /** A worker printed this line. */
+  workerSaid(line: string): void;
   /** Resolves with the exit code when everything is closed. */
   done: Promise<number>;
 }
@@ -110,8 +112,12 @@ class Run implements CoordinatorRun {
   readonly #ticker: NodeJS.Timeout;
   #finish: (exitCode: number) => void = () => {};
   #phase = '';
+  /** The last word has been recorded. */
+  #over = false;
   #ready: Ready | null = null;
   #lastCommit = 0;
+  /** The last that was committed. */
+  #step = 0;
   /** Seconds of a step, averaged. */
   #pace: number | null = null;
 
@@ -164,6 +170,11 @@ class Run implements CoordinatorRun {
 
   workerGone(id: string, how: string): void {
     this.#handle({ type: 'gone', id, how });
+  }
+
+  workerSaid(line: string): void {
+    if (this.#over) process.stderr.write(`${line}\n`);
+    else this.#recorder.note('info', line);
   }
 
   #handle(event: Event): void {
@@ -267,6 +278,7 @@ class Run implements CoordinatorRun {
     const now = performance.now();
     const seconds = (now - this.#lastCommit) / 1000;
     this.#lastCommit = now;
+    this.#step = step;
     const { config } = this.#options;
     const { steps } = config.schedule;
     this.#recorder.step({
@@ -295,7 +307,11 @@ class Run implements CoordinatorRun {
   #end(exitCode: number, code: string | null, reason: string): void {
     clearInterval(this.#ticker);
     const failed = exitCode === EXIT.failed;
-    this.#recorder.note(failed ? 'error' : 'info', code === null ? reason : `${code}: ${reason}`);
+    const saved = exitCode !== EXIT.done && this.#step > 0;
+    const stopped = `${reason}: stopped after step ${this.#step}, the same command goes on`;
+    const told = code !== null ? `${code}: ${reason}` : saved ? stopped : reason;
+    this.#recorder.note(failed ? 'error' : 'info', told);
+    this.#over = true;
     const close = async () => {
       await this.#sessions.close(failed ? PARTING_MS.failed : PARTING_MS.done);
       await this.#recorder.close();

@@ -37,9 +37,11 @@ export function isRunning({ process: child }: Child): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
-/** Sends a message; nothing where the child is gone, even if that has not been heard of yet (EPIPE). */
-export function tell({ process: child }: Child, message: object): void {
-  child.send(message, () => {});
+/** Sends a message; `otherwise` where the child is gone, even if that has not been heard of yet (EPIPE). */
+export function tell({ process: child }: Child, message: object, otherwise = () => {}): void {
+  child.send(message, (error) => {
+    if (error !== null) otherwise();
+  });
 }
 
 /** SIGKILL to the whole group; nothing where it is gone already. */
@@ -55,7 +57,7 @@ export function describeExit({ code, signal }: Exit): string {
   return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
 }
 
-/** Copies a child's output line by line, each with the child's name in front. */
+/** Hands on a child's output line by line, each with the child's name in front. */
 export function prefixLines(child: Child, write: (line: string) => void): void {
   for (const stream of [child.process.stdout, child.process.stderr]) {
     let rest = '';
@@ -63,10 +65,10 @@ export function prefixLines(child: Child, write: (line: string) => void): void {
     stream?.on('data', (text: string) => {
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
-      for (const line of lines) write(`[${child.name}] ${line}\n`);
+      for (const line of lines) write(`[${child.name}] ${line}`);
     });
     stream?.on('end', () => {
-      if (rest !== '') write(`[${child.name}] ${rest}\n`);
+      if (rest !== '') write(`[${child.name}] ${rest}`);
     });
   }
 }

@@ -15,7 +15,10 @@ export interface CoordinatorNotice {
 
 /** What the launcher tells the coordinator. */
 export interface LauncherNotice {
-  gone: { workerId: string; how: string };
+  /** A worker's process ended. */
+  gone?: { workerId: string; how: string };
+  /** A line that a worker printed: the terminal, where a table may stand, is the coordinator's. */
+  said?: string;
 }
 
 /** Runs to the end. Returns the exit code. */
@@ -84,7 +87,10 @@ async function startWorker(
     { [ENVIRONMENT.token]: token, [ENVIRONMENT.coordinator]: address, [ENVIRONMENT.workerId]: id },
     ['ignore', 'pipe', 'pipe'],
   );
-  prefixLines(worker, (line) => void process.stderr.write(line));
+  prefixLines(worker, (said) => {
+    const notice: LauncherNotice = { said };
+    tell(coordinator, notice, () => process.stderr.write(`${said}\n`));
+  });
   worker.process.once('exit', (code, signal) => {
     // The coordinator names the rank, and knows whether the run was over.
     tell(coordinator, {

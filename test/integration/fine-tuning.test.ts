@@ -17,7 +17,7 @@ import { native } from '../../src/native/load.js';
 import { slotBatch } from '../../src/objective/slot.js';
 import { calibrationBatch } from '../../src/worker/calibration.js';
 import { trainingEngine } from '../../src/worker/engine-spec.js';
-import { fingerprint, launch } from './launched.js';
+import { ends, fingerprint, launch } from './launched.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 /** Without QK-norm. */
@@ -229,7 +229,7 @@ describe('a run', () => {
   }, async () => {
     const short = ['--set', 'schedule.steps=3', '--set', 'schedule.warmup=0', '--set', 'checkpoint.every=0'];
     const first = join(folder, 'first');
-    expect(await launch(first, 1, ...short, '--set', 'model.qk_norm=none')).toMatchObject({ code: 0 });
+    await ends(launch(first, 1, ...short, '--set', 'model.qk_norm=none'), 0);
     const init = join(first, 'checkpoints', 'step-00000003', 'model.safetensors');
     const tuned = (name: string, nodes: number) =>
       launch(

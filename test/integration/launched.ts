@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
 
 const CONFIG = 'test/integration/training.yaml';
 
@@ -65,6 +66,13 @@ export class Launched {
   coordinator(): number {
     return (JSON.parse(readFileSync(join(this.runDir, 'lock'), 'utf8')) as { pid: number }).pid;
   }
+}
+
+/** Waits for the end, which must have this exit code; what the run printed is in the failure. */
+export async function ends(outcome: Promise<Outcome>, code: number): Promise<Outcome> {
+  const ended = await outcome;
+  expect(ended.code, ended.output).toBe(code);
+  return ended;
 }
 
 /** Runs to the end. */

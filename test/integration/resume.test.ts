@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { fingerprint, launch } from './launched.js';
+import { ends, fingerprint, launch } from './launched.js';
 import { mountable } from './mountable.js';
 
 const STEPS = 24;
@@ -14,7 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 let reference: Record<string, unknown>;
 beforeAll(async () => {
-  expect(await launch(one, 1)).toMatchObject({ code: 0 });
+  await ends(launch(one, 1), 0);
   reference = fingerprint(one, STEPS);
 });
 
@@ -66,6 +66,8 @@ test('on another instruction set: told', async () => {
     expect(code).toBe(0);
     const warnings = output.match(/^\[worker 0\] warn the checkpoint was written with other arithmetic .*/gm);
     expect(warnings).toEqual([expect.stringMatching(/\(isa \w+ there, generic here.*not to the same bits/)]);
+    // What workers say stands in the log, too.
+    expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(JSON.stringify(warnings?.[0]));
   } finally {
     delete process.env.ORCHESTRATOR_ISA;
   }
@@ -74,7 +76,7 @@ test('on another instruction set: told', async () => {
 test("another run's checkpoint begins a run of its own, and only where there is none", async () => {
   const from = join(one, 'checkpoints', 'step-00000021');
   const runDir = join(folder, 'fork');
-  expect(await launch(runDir, 2, '--resume', from)).toMatchObject({ code: 0 });
+  await ends(launch(runDir, 2, '--resume', from), 0);
   const fork = fingerprint(runDir, STEPS);
   for (const part of ['model', 'ema', 'optimizer']) expect(fork[part]).toBe(reference[part]);
   expect(fork.losses).toEqual((reference.losses as unknown[]).slice(21));
@@ -100,7 +102,7 @@ test.skipIf(!mountable)(
       );
       expect(checkpoints(runDir)).toEqual(['step-00000007']);
       rmSync(join(runDir, 'filler'));
-      expect(await launch(runDir, 1)).toMatchObject({ code: 0 });
+      await ends(launch(runDir, 1), 0);
       expect(fingerprint(runDir, STEPS)).toEqual(reference);
     } finally {
       execFileSync('umount', ['-l', runDir]);

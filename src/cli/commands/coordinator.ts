@@ -49,7 +49,10 @@ export function register(program: Command): void {
       };
       process.on('SIGINT', () => stop(EXIT.interrupted, 'interrupted'));
       process.on('SIGTERM', () => stop(EXIT.preempted, 'told to end (SIGTERM)'));
-      process.on('message', ({ gone }: LauncherNotice) => run.workerGone(gone.workerId, gone.how));
+      process.on('message', ({ gone, said }: LauncherNotice) => {
+        if (gone) run.workerGone(gone.workerId, gone.how);
+        if (said !== undefined) run.workerSaid(said);
+      });
       process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher is gone'));
       process.exit(await run.done);
     });
