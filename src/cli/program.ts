@@ -1,5 +1,5 @@
 /** The command line's table of contents: one file per command, loaded when it is asked for. */
-import { Command } from 'commander';
+import { Command, Help, type Option } from 'commander';
 import { version } from './version.js';
 
 interface CommandFile {
@@ -33,11 +33,17 @@ export async function buildProgram(name: string | null = null): Promise<Command>
     .configureOutput({
       outputError: (text, write) => write(text.replace(/^error: /, 'error ERR_USAGE: ')),
     })
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp({ showGlobalOptions: true, optionDescription });
   const known = name !== null && Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
   for (const file of await Promise.all(known.map((load) => load()))) file.register(program);
   useThrowingExits(program);
   return program;
+}
+
+/** As commander has it, and whether the option must be given. */
+function optionDescription(this: Help, option: Option): string {
+  const description = Help.prototype.optionDescription.call(this, option);
+  return option.mandatory ? `${description} (required)` : description;
 }
 
 /** Commander ends the process by itself unless told to throw. */

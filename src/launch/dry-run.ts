@@ -24,6 +24,7 @@ export async function dryRun(plan: LaunchPlan, config: Config): Promise<string> 
   const ranges = assignSlots(slots, plan.nodes);
   const trained = dataset.rows - config.data.validation_rows;
   const epochs = (schedule.steps * batch.global) / trained;
+  const threads = figures.spec.threads === 1 ? '1 thread' : `${figures.spec.threads} threads`;
   const lines = [
     `run      ${config.name} in ${plan.runDir}, resume ${plan.resume}`,
     `machine  ${host.processors} processors, ${host.isa}, oneDNN ${host.onednn}`,
@@ -35,7 +36,7 @@ export async function dryRun(plan: LaunchPlan, config: Config): Promise<string> 
     '',
     ...ranges.map(({ lo, hi }, rank) => {
       const memory = bytes(figures.rankBytes[rank] as number);
-      return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${figures.spec.threads} threads, memory about ${memory}`;
+      return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${threads}, memory about ${memory}`;
     }),
     '',
     'commands (the token is drawn anew for each run; the coordinator prints its port)',

@@ -5,6 +5,7 @@ import { OrchestratorError } from '../errors.js';
 import type { RunHeader, Sink } from './record.js';
 
 const PREFIX = 'orchestrator_';
+const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
 const STEP_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
 export interface MetricsServer extends Sink {
@@ -24,16 +25,16 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
     } else if (path === '/metrics') {
       registry.metrics().then(
         (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
-        (error: Error) => response.writeHead(500).end(`${error.message}\n`),
+        (error: Error) => response.writeHead(500, TEXT).end(`${error.message}\n`),
       );
     } else if (path === '/healthz') {
       const healthy = phase() !== 'FAILED';
-      response.writeHead(healthy ? 200 : 503).end(`${phase()}\n`);
+      response.writeHead(healthy ? 200 : 503, TEXT).end(`${phase()}\n`);
     } else if (path === '/readyz') {
       const ready = ['RUNNING', 'DRAINING', 'CHECKPOINTING'].includes(phase());
-      response.writeHead(ready ? 200 : 503).end(`${phase()}\n`);
+      response.writeHead(ready ? 200 : 503, TEXT).end(`${phase()}\n`);
     } else {
-      response.writeHead(404).end('metrics, healthz, readyz\n');
+      response.writeHead(404, TEXT).end('metrics, healthz, readyz\n');
     }
   });
   await listen(server, host, port);

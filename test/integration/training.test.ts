@@ -206,7 +206,7 @@ test('a dry run prints who gets what, and starts nothing', async () => {
   const { code, output } = await launch(runDir, 2, '--dry-run');
   expect(code).toBe(0);
   expect(output).toContain('batch    20 samples = 5 slots x 4\n');
-  expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 threads, memory about \d+ MiB$/m);
+  expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 thread, memory about \d+ MiB$/m);
   expect(output).toMatch(
     /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --nodes 2 /m,
   );

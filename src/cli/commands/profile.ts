@@ -10,7 +10,7 @@ import { setOption } from '../options.js';
 
 interface ProfileOptions {
   set: string[];
-  repeats: number | null;
+  repeats?: number;
   json?: true;
 }
 
@@ -22,7 +22,7 @@ export function register(program: Command): void {
     )
     .argument('<config>', 'YAML file')
     .addOption(setOption())
-    .option('--repeats <n>', 'passes to average (default: about three seconds of them)', repeatCount, null)
+    .option('--repeats <n>', 'passes to average (default: about three seconds of them)', repeatCount)
     .option('--json', 'print JSON')
     .action(run);
 }
@@ -31,7 +31,7 @@ async function run(path: string, options: ProfileOptions): Promise<void> {
   const config = loadConfig(path, options.set);
   const addon = native();
   const { memory, level, levels } = await estimate(addon, config, 1, null);
-  const result = await profile(addon, config, options.repeats);
+  const result = await profile(addon, config, options.repeats ?? null);
   if (options.json) {
     process.stdout.write(`${JSON.stringify({ ...result, memory, levels }, null, 2)}\n`);
     return;

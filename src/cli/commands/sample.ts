@@ -17,7 +17,7 @@ export function register(program: Command): void {
   const command = program
     .command('sample')
     .description('draw pictures of prompts with a trained model of the shapes world')
-    .addOption(new Option('--prompt <text...>', 'what to draw; several allowed').default([]))
+    .addOption(new Option('--prompt <text...>', 'what to draw; several allowed').default([], 'none'))
     .option('--prompts <file>', 'text file with one prompt a line; empty lines and lines with # are skipped')
     .option('--repeat <n>', 'pictures of each prompt', positiveInteger, 1)
     .option('--columns <n>', 'pictures a row', positiveInteger)
