@@ -50,6 +50,9 @@ export async function launchLocal(plan: LaunchPlan): Promise<number> {
       sleep(PARTING_MS, null, { ref: false }),
     ]);
     if (outcome.code === null) {
+      // A signal that came before the coordinator could listen to it ends it; nothing had begun then.
+      const { asked } = signals;
+      if (asked !== null && outcome.signal === asked) return SIGNAL_CODES[asked];
       throw new OrchestratorError(
         'ERR_COORDINATOR_LOST',
         `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
@@ -100,21 +103,23 @@ async function startWorker(
   return worker;
 }
 
+const SIGNAL_CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
+
 /** The first SIGINT or SIGTERM asks the coordinator for an orderly stop; the second one ends everything at once. */
 class Signals {
   readonly #handlers = new Map<NodeJS.Signals, () => void>();
-  #asked = false;
+  /** The first signal that came. */
+  asked: keyof typeof SIGNAL_CODES | null = null;
 
   constructor(coordinator: () => Child | null, killAll: () => void) {
-    const codes = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       const handler = () => {
         const child = coordinator();
-        if (this.#asked || child === null || !isRunning(child)) {
+        if (this.asked !== null || child === null || !isRunning(child)) {
           killAll();
-          process.exit(codes[signal]);
+          process.exit(SIGNAL_CODES[signal]);
         }
-        this.#asked = true;
+        this.asked = signal;
         child.process.kill(signal);
       };
       this.#handlers.set(signal, handler);

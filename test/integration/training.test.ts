@@ -186,6 +186,14 @@ describe('deaths', () => {
     expect(readdirSync(join(runDir, 'checkpoints'))).toHaveLength(1);
   });
 
+  test('a signal that comes before the coordinator can listen', async () => {
+    const run = new Launched(join(folder, 'early'), 2, ...long);
+    const { pid } = run.process;
+    while (readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8') === '') await sleep(2);
+    run.process.kill('SIGTERM');
+    expect(await run.outcome).toMatchObject({ code: 143 });
+  });
+
   test('a second signal ends the run at once', async () => {
     const run = new Launched(join(folder, 'twice'), 2, ...long);
     await run.says('step 5/');
