@@ -85,8 +85,8 @@ std::vector<Kernel> list(const Shape& s) {
   add("gelu", 8 * e * n, 0, [=, &t] { t.gelu(wide2, wide, 4 * n); });
   add("gelu_backward", 12 * e * n, 0, [=, &t] { t.gelu_backward(wide2, wide3, wide, 4 * n); });
   add("add", 3 * e * n, 0, [=, &t] { t.add(z, x, y, n); });
-  add("column_sum, 4h", 4 * e * n, 0, [=, &t] { t.column_sum(bias, wide, rows, 4 * width); });
-  add("column_sum, h", e * n, 0, [=, &t] { t.column_sum(bias, x, rows, width); });
+  add("column_sum, 4h", 4 * e * n, 0, [=, &t] { t.column_sum(bias, wide, rows, 4 * width, 4 * width); });
+  add("column_sum, h", e * n, 0, [=, &t] { t.column_sum(bias, x, rows, width, width); });
 
   const int64_t parameters = 12 * width * width;
   float *w = memory<float>(keep, parameters), *m = memory<float>(keep, parameters),

@@ -1,13 +1,31 @@
 #include "executor.h"
 
 namespace orch::graph {
+namespace {
 
-Executor::Executor(const Graph& g)
-    : graph_(g), arena_(g.arena_bytes()), scratch_(g.scratch_bytes()), pointers_(g.values().size(), nullptr) {
+constexpr int kSpins = 1 << 14;  // some 100 us: longer than what lies between two shared nodes, mostly
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+Executor::Executor(const Graph& g, int threads)
+    : graph_(g), threads_(threads), arena_(g.arena_bytes()), pointers_(g.values().size(), nullptr) {
   for (size_t i = 0; i < pointers_.size(); ++i) {
     const Value& v = g.values()[i];
     if (v.kind == Kind::Activation) pointers_[i] = arena_.as<char>() + v.offset;
   }
+  for (int i = 0; i < threads; ++i) scratch_.emplace_back(g.scratch_bytes());
+  for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
+}
+
+Executor::~Executor() {
+  call(nullptr);
+  for (auto& t : helpers_) t.join();
 }
 
 void Executor::bind_input(int64_t index, void* data) {
@@ -27,11 +45,47 @@ void Executor::bind_flat(float* weights, bf16* weights16, float* gradient) {
   }
 }
 
+void Executor::run_parts(const Node& n, int thread, int64_t from, int64_t to) {
+  if (from < to)
+    n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_[thread].data(), statistics_,
+               from, to});
+}
+
+void Executor::run_share(int thread) {
+  const int64_t parts = node_->op->parts();
+  run_parts(*node_, thread, parts * thread / threads_, parts * (thread + 1) / threads_);
+}
+
+void Executor::call(const Node* n) {
+  node_ = n;
+  finished_.store(0, std::memory_order_relaxed);
+  calls_.fetch_add(1, std::memory_order_release);
+  calls_.notify_all();
+}
+
+void Executor::help(int thread) {
+  for (int seen = 0;; ++seen) {
+    for (int i = 0; i < kSpins && calls_.load(std::memory_order_acquire) == seen; ++i) pause();
+    calls_.wait(seen, std::memory_order_acquire);
+    if (node_ == nullptr) return;
+    run_share(thread);
+    finished_.fetch_add(1, std::memory_order_release);
+  }
+}
+
 void Executor::run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after) {
+  statistics_ = statistics;
   const auto& nodes = graph_.nodes();
   for (size_t i = 0; i < nodes.size(); ++i) {
-    const Node& n = nodes[i];
-    n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_.data(), statistics});
+    const int64_t parts = nodes[i].op->parts();
+    if (threads_ == 1 || parts == 1) {
+      run_parts(nodes[i], 0, 0, parts);
+    } else {
+      call(&nodes[i]);
+      run_share(0);
+      for (int spins = 0; finished_.load(std::memory_order_acquire) < threads_ - 1; ++spins)
+        spins < kSpins ? pause() : std::this_thread::yield();
+    }
     if (after) (*after)(static_cast<int64_t>(i));
   }
 }

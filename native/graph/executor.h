@@ -1,6 +1,8 @@
-// Executes a planned graph in one thread, with an arena of its own.
+// Executes a planned graph with an arena of its own, in one thread or several.
 #pragma once
+#include <atomic>
 #include <functional>
+#include <thread>
 
 #include "../core/memory.h"
 #include "graph.h"
@@ -9,7 +11,10 @@ namespace orch::graph {
 
 class Executor {
  public:
-  explicit Executor(const Graph& g);
+  /// With more than one thread, run() has helpers: operations that can be cut into parts are shared, each
+  /// thread doing its share of the parts, and the others are done by the caller. The bits are the same.
+  explicit Executor(const Graph& g, int threads = 1);
+  ~Executor();
 
   /// Values of Kind::Input, by their index.
   void bind_input(int64_t index, void* data);
@@ -23,9 +28,21 @@ class Executor {
   void* data(Ref r) const { return pointers_[r.index]; }
 
  private:
+  void run_parts(const Node& n, int thread, int64_t from, int64_t to);
+  void run_share(int thread);
+  void call(const Node* n);
+  void help(int thread);
+
   const Graph& graph_;
-  Buffer arena_, scratch_;
+  const int threads_;
+  Buffer arena_;
+  std::vector<Buffer> scratch_;  // by thread
   std::vector<void*> pointers_;
+  kernels::AttentionStats* statistics_ = nullptr;
+  const Node* node_ = nullptr;    // the one that is shared, or null: the end
+  std::atomic<int> calls_{0};     // of the helpers to a node
+  std::atomic<int> finished_{0};  // helpers that have done their share of it
+  std::vector<std::thread> helpers_;
 };
 
 }  // namespace orch::graph

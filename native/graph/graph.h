@@ -50,6 +50,7 @@ struct Run {
   const Ref* outputs;
   void* scratch;                        ///< 64-byte aligned, as many bytes as the op asked for
   kernels::AttentionStats* statistics;  ///< one entry per attention of the graph, or null
+  int64_t from, to;                     ///< the parts to do, of Op::parts()
 
   template <class T>
   const T* in(int i) const {
@@ -68,6 +69,9 @@ class Op {
   virtual const char* name() const = 0;
   virtual void run(const Run& r) const = 0;
   virtual size_t scratch_bytes() const { return 0; }
+  /// Into how many parts, by its shapes alone, the work may be cut: each writes outputs of its own, with the
+  /// bits that they have in the whole, so that any threads may do any of them.
+  virtual int64_t parts() const { return 1; }
   /// Multiply-adds of matmuls, times two; what model FLOPs are counted from.
   virtual double flops() const { return 0; }
 };
@@ -76,14 +80,14 @@ class Op {
 template <class F>
 class LambdaOp final : public Op {
  public:
-  LambdaOp(const char* name, size_t scratch, F run) : name_(name), scratch_(scratch), run_(std::move(run)) {}
+  LambdaOp(const char* name, int64_t parts, F run) : name_(name), parts_(parts), run_(std::move(run)) {}
   const char* name() const override { return name_; }
-  size_t scratch_bytes() const override { return scratch_; }
+  int64_t parts() const override { return parts_; }
   void run(const Run& r) const override { run_(r); }
 
  private:
   const char* name_;
-  size_t scratch_;
+  int64_t parts_;
   F run_;
 };
 
@@ -123,10 +127,8 @@ class Graph {
 
   void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
   template <class F>
-  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run,
-              size_t scratch = 0) {
-    append(std::make_unique<LambdaOp<F>>(name, scratch, std::move(run)), std::move(inputs),
-           std::move(outputs));
+  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, int64_t parts = 1) {
+    append(std::make_unique<LambdaOp<F>>(name, parts, std::move(run)), std::move(inputs), std::move(outputs));
   }
   /// Registers the backward rule of what was just appended.
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }

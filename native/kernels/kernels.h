@@ -39,6 +39,7 @@ struct HeadDims {
 /// 64].
 struct AttentionDims {
   int64_t samples, heads, tokens, first_query, split;
+  int64_t from = 0, to = samples * heads;  ///< the (sample, head) pairs to compute; statistics need all
 };
 
 /// Of the logits s = scale * q.k over every computed query row: the largest |s|, and the sum over rows of the
@@ -84,8 +85,10 @@ struct MatmulDims {
 struct Matmul {
   bool (*fits)(const MatmulDims& d);  ///< whether the shape is one that the kernel is written for
   size_t (*scratch_bytes)(const MatmulDims& d);
-  /// bias may be null. scratch: 64-byte aligned.
-  void (*run)(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, void* scratch);
+  int64_t (*parts)(const MatmulDims& d);  ///< into which C may be cut, each computed by itself
+  /// Parts [from, to). bias may be null. scratch: 64-byte aligned.
+  void (*run)(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
+              int64_t to, void* scratch);
 };
 
 /// What reads and writes the residual stream: stored as R, beside activations of type T.
@@ -150,8 +153,8 @@ struct Typed : Residual<T, T> {
   /// out [B * (H/p) * (W/p), C * p * p], features in the order (c, ph, pw).
   void (*patchify)(T* out, const float* z, const PatchDims& d);
   void (*patchify_backward)(float* dz, const T* dout, const PatchDims& d);
-  /// db [width] = sum over rows of dy, overwritten.
-  void (*column_sum)(float* db, const T* dy, int64_t rows, int64_t width);
+  /// db [width] = sum over rows (stride elements apart) of dy, overwritten.
+  void (*column_sum)(float* db, const T* dy, int64_t rows, int64_t width, int64_t stride);
   /// [B, 256]: cos(t f_i), then sin(t f_i), f_i = exp(-ln(10000) i / 128), computed in fp32 at least. t =
   /// 1000 * t of the path.
   void (*timestep_embedding)(T* out, const float* t, int64_t samples);

@@ -1,6 +1,7 @@
 // Joint attention over the tokens of one or two streams, with RMSNorm of q and k.
 #include "../core/error.h"
 #include "ops.h"
+#include "pieces.h"
 #include "typed.h"
 
 namespace orch::ops {
@@ -14,23 +15,35 @@ using kernels::kHeadDim;
 template <class F>
 class AttentionOp final : public graph::Op {
  public:
-  AttentionOp(const char* name, size_t scratch, double flops, F run)
-      : name_(name), scratch_(scratch), flops_(flops), run_(std::move(run)) {}
+  AttentionOp(const char* name, size_t scratch, double flops, const AttentionDims& d, F run)
+      : name_(name), scratch_(scratch), flops_(flops), dims_(d), run_(std::move(run)) {}
   const char* name() const override { return name_; }
   size_t scratch_bytes() const override { return scratch_; }
   double flops() const override { return flops_; }
-  void run(const graph::Run& r) const override { run_(r); }
+  int64_t parts() const override { return dims_.to; }
+  void run(const graph::Run& r) const override {
+    AttentionDims d = dims_;
+    d.from = r.from;
+    d.to = r.to;
+    if (r.statistics) {  // sums over all pairs, in order
+      if (r.from > 0) return;
+      d.to = dims_.to;
+    }
+    run_(r, d);
+  }
 
  private:
   const char* name_;
   size_t scratch_;
   double flops_;
+  AttentionDims dims_;
   F run_;
 };
 
 template <class F>
-std::unique_ptr<graph::Op> attention_op(const char* name, size_t scratch, double flops, F run) {
-  return std::make_unique<AttentionOp<F>>(name, scratch, flops, std::move(run));
+std::unique_ptr<graph::Op> attention_op(const char* name, size_t scratch, double flops,
+                                        const AttentionDims& d, F run) {
+  return std::make_unique<AttentionOp<F>>(name, scratch, flops, d, std::move(run));
 }
 
 struct Joint {
@@ -40,26 +53,54 @@ struct Joint {
 template <class T>
 void append_split(Graph& g, const AttentionStream& s, const Joint& j, Ref rstd_q, Ref rstd_k,
                   const HeadDims& d) {
-  g.append("split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
-           [=](const graph::Run& r) {
-             kernels::cpu().typed<T>().split_heads(r.out<T>(0), r.out<T>(1), r.out<T>(2), r.out<float>(3),
-                                                   r.out<float>(4), r.in<T>(0), r.in<float>(1),
-                                                   r.in<float>(2), d);
-           });
+  const TokenBlocks blocks{d.samples, d.tokens};
+  g.append(
+      "split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
+      [=](const graph::Run& r) {
+        blocks.each(r, [&](int64_t sample, int64_t first, int64_t n) {
+          const int64_t row = (sample * d.tokens + first) * d.heads;
+          const int64_t to = sample * d.heads * d.joint_tokens * kHeadDim;
+          kernels::cpu().typed<T>().split_heads(
+              r.out<T>(0) + to, r.out<T>(1) + to, r.out<T>(2) + to, rstd_q ? r.out<float>(3) + row : nullptr,
+              rstd_q ? r.out<float>(4) + row : nullptr, r.in<T>(0) + row * 3 * kHeadDim, r.in<float>(1),
+              r.in<float>(2), {1, n, d.heads, d.joint_tokens, d.offset + first});
+        });
+      },
+      blocks.parts());
 }
 
 template <class T>
 void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStream& s, const Joint& dj,
                            Ref rstd_q, Ref rstd_k, const HeadDims& d) {
   Ref dqkv = g.activation("d " + g[s.qkv].name, g[s.qkv].dtype, g[s.qkv].shape);
-  Ref dgamma_q = s.norm_q ? g.gradient(g[s.norm_q]) : Ref{};
-  Ref dgamma_k = s.norm_k ? g.gradient(g[s.norm_k]) : Ref{};
-  g.append("split heads, qk norm backward", {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k},
-           {dqkv, dgamma_q, dgamma_k}, [=](const graph::Run& r) {
-             kernels::cpu().typed<T>().split_heads_backward(
-                 r.out<T>(0), r.out<float>(1), r.out<float>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2),
-                 r.in<T>(3), r.in<float>(4), r.in<float>(5), r.in<float>(6), r.in<float>(7), d);
-           });
+  const bool norm(s.norm_q);
+  // By sample, so that samples may be computed apart; then added in their order.
+  const graph::Shape by_sample{d.samples, kHeadDim};
+  Ref dgamma_q = norm ? g.activation("d gamma q", DType::F32, by_sample) : Ref{};
+  Ref dgamma_k = norm ? g.activation("d gamma k", DType::F32, by_sample) : Ref{};
+  g.append(
+      "split heads, qk norm backward", {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k},
+      {dqkv, dgamma_q, dgamma_k},
+      [=](const graph::Run& r) {
+        for (int64_t sample = r.from; sample < r.to; ++sample) {
+          const int64_t row = sample * d.tokens * d.heads, at = row * 3 * kHeadDim;
+          const int64_t from = sample * d.heads * d.joint_tokens * kHeadDim;
+          const auto gradient = [&](int i) { return norm ? r.out<float>(i) + sample * kHeadDim : nullptr; };
+          const auto rstd = [&](int i) { return norm ? r.in<float>(i) + row : nullptr; };
+          kernels::cpu().typed<T>().split_heads_backward(
+              r.out<T>(0) + at, gradient(1), gradient(2), dj.q ? r.in<T>(0) + from : nullptr,
+              r.in<T>(1) + from, r.in<T>(2) + from, r.in<T>(3) + at, rstd(4), rstd(5), r.in<float>(6),
+              r.in<float>(7), {1, d.tokens, d.heads, d.joint_tokens, d.offset});
+        }
+      },
+      d.samples);
+  if (norm)
+    g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
+             [=](const graph::Run& r) {
+               for (int i : {0, 1})
+                 kernels::cpu().f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim,
+                                               kHeadDim);
+             });
   reverse.set(s.qkv, dqkv);
 }
 
@@ -108,8 +149,8 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   const int index = g.next_attention();
   typed(t, [&]<class T>(T) {
     const size_t scratch = kernels::cpu().typed<T>().attention_scratch_bytes(d);
-    g.append(attention_op("attention", scratch, flops,
-                          [=](const graph::Run& r) {
+    g.append(attention_op("attention", scratch, flops, d,
+                          [=](const graph::Run& r, const AttentionDims& d) {
                             kernels::cpu().typed<T>().attention(r.out<T>(0), r.out<T>(1), r.out<float>(2),
                                                                 r.statistics ? r.statistics + index : nullptr,
                                                                 r.in<T>(0), r.in<T>(1), r.in<T>(2), d,
@@ -125,8 +166,8 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
              g.activation("d v", t, joint_shape)};
     typed(t, [&]<class T>(T) {
       const size_t scratch = kernels::cpu().typed<T>().attention_scratch_bytes(d);
-      g.append(attention_op("attention backward", scratch, 2.5 * flops,
-                            [=](const graph::Run& r) {
+      g.append(attention_op("attention backward", scratch, 2.5 * flops, d,
+                            [=](const graph::Run& r, const AttentionDims& d) {
                               kernels::cpu().typed<T>().attention_backward(
                                   r.out<T>(0), r.out<T>(1), r.out<T>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2),
                                   r.in<T>(3), r.in<float>(4), r.in<T>(5), r.in<T>(6), r.in<T>(7), d,

@@ -1,5 +1,6 @@
 #include "../core/error.h"
 #include "ops.h"
+#include "pieces.h"
 #include "typed.h"
 
 namespace orch::ops {
@@ -19,19 +20,30 @@ Ref convert(Graph& g, Ref x, DType out) {
 Ref gelu(Graph& g, Ref x) {
   const DType t = g[x].dtype;
   const int64_t n = graph::elements(g[x].shape);
+  const Pieces pieces{n};
   Ref y = g.activation("gelu", t, g[x].shape);
   typed(t, [&]<class T>(T) {
-    g.append("gelu", {x}, {y},
-             [=](const graph::Run& r) { kernels::cpu().typed<T>().gelu(r.out<T>(0), r.in<T>(0), n); });
+    g.append(
+        "gelu", {x}, {y},
+        [=](const graph::Run& r) {
+          const int64_t at = pieces.begin(r);
+          kernels::cpu().typed<T>().gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
+        },
+        pieces.parts());
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
     if (!dy) return;
     Ref dx = g.activation("d " + g[x].name, t, g[x].shape);
     typed(t, [&]<class T>(T) {
-      g.append("gelu backward", {dy, x}, {dx}, [=](const graph::Run& r) {
-        kernels::cpu().typed<T>().gelu_backward(r.out<T>(0), r.in<T>(0), r.in<T>(1), n);
-      });
+      g.append(
+          "gelu backward", {dy, x}, {dx},
+          [=](const graph::Run& r) {
+            const int64_t at = pieces.begin(r);
+            kernels::cpu().typed<T>().gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at,
+                                                    pieces.end(r) - at);
+          },
+          pieces.parts());
     });
     reverse.set(x, dx);
   });

@@ -1,6 +1,7 @@
 #include "../core/error.h"
 #include "matmul.h"
 #include "ops.h"
+#include "pieces.h"
 
 namespace orch::ops {
 namespace {
@@ -11,8 +12,9 @@ class MatmulOp final : public graph::Op {
   const char* name() const override { return name_; }
   size_t scratch_bytes() const override { return matmul_.scratch_bytes(); }
   double flops() const override { return matmul_.flops(); }
+  int64_t parts() const override { return matmul_.parts(); }
   void run(const graph::Run& r) const override {
-    matmul_.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch);
+    matmul_.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch, r.from, r.to);
   }
 
  private:
@@ -21,10 +23,15 @@ class MatmulOp final : public graph::Op {
 };
 
 void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
+  const Pieces columns{width, rows < 64 ? width : 128};
   auto emit = [&]<class T>(T) {
-    g.append("bias gradient", {dy}, {db}, [=](const graph::Run& r) {
-      kernels::cpu().typed<T>().column_sum(r.out<float>(0), r.in<T>(0), rows, width);
-    });
+    g.append(
+        "bias gradient", {dy}, {db},
+        [=](const graph::Run& r) {
+          const int64_t at = columns.begin(r), n = columns.end(r) - at;
+          kernels::cpu().typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
+        },
+        columns.parts());
   };
   g[dy].dtype == DType::F32 ? emit(float{}) : emit(bf16{});
 }

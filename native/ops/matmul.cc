@@ -97,10 +97,13 @@ size_t Matmul::scratch_bytes() const {
   return impl_->is_own ? kernels::cpu().matmul.scratch_bytes(impl_->own) : impl_->scratch.get_size();
 }
 
-void Matmul::run(const void* a, const void* b, const float* bias, void* c, void* scratch) const {
+int64_t Matmul::parts() const { return impl_->is_own ? kernels::cpu().matmul.parts(impl_->own) : 1; }
+
+void Matmul::run(const void* a, const void* b, const float* bias, void* c, void* scratch, int64_t from,
+                 int64_t to) const {
   if (impl_->is_own) {
     return kernels::cpu().matmul.run(c, static_cast<const bf16*>(a), static_cast<const bf16*>(b), bias,
-                                     impl_->own, scratch);
+                                     impl_->own, from, to, scratch);
   }
   thread_local dnnl::stream stream(cpu_engine());
   auto& e = cpu_engine();

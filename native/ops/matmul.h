@@ -22,8 +22,14 @@ class Matmul {
   ~Matmul();
   size_t scratch_bytes() const;
   double flops() const { return 2.0 * spec_.m * spec_.n * spec_.k; }
-  /// Thread-safe; scratch is the calling thread's.
-  void run(const void* a, const void* b, const float* bias, void* c, void* scratch) const;
+  /// Into how many parts C may be cut; each has the bits that it has in the whole.
+  int64_t parts() const;
+  /// Parts [from, to). Thread-safe; scratch is the calling thread's.
+  void run(const void* a, const void* b, const float* bias, void* c, void* scratch, int64_t from,
+           int64_t to) const;
+  void run(const void* a, const void* b, const float* bias, void* c, void* scratch) const {
+    run(a, b, bias, c, scratch, 0, parts());
+  }
 
  private:
   struct Impl;

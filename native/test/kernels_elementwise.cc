@@ -196,7 +196,7 @@ TEST("kernels column_sum") {
          {std::array<int64_t, 2>{1, 64}, {7, 192}, {100, 384}, {1536, 576}, {130, 13}, {65, 141}}) {
       const auto dy = random<T>(rows * width, 1, 1, 0.1);
       std::vector<float> db(width);
-      run_twice("column_sum", [&] { t.typed<T>().column_sum(db.data(), dy.data(), rows, width); },
+      run_twice("column_sum", [&] { t.typed<T>().column_sum(db.data(), dy.data(), rows, width, width); },
                 {bytes(db)});
       Vec want(width);
       for (int64_t i = 0; i < rows * width; ++i) want[i % width] += to_float(dy[i]);

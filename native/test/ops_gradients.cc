@@ -95,10 +95,10 @@ double loss_at(const OpCase& c, const Point& p, const std::vector<std::vector<fl
   return sum;
 }
 
-Point gradient_at(const OpCase& c, const Point& p, std::vector<std::vector<float>>& seeds) {
+Point gradient_at(const OpCase& c, const Point& p, std::vector<std::vector<float>>& seeds, int threads) {
   Built b;
   build(c, b, true);
-  graph::Executor e(b.graph);
+  graph::Executor e(b.graph, threads);
   Point copy = p, gradient;
   gradient.weights.assign(p.weights.size(), NAN);
   for (size_t i = 0; i < copy.inputs.size(); ++i)
@@ -127,8 +127,13 @@ void check_case(const OpCase& c) {
   std::vector<std::vector<float>> seeds;
   for (Ref y : shape.outputs) seeds.push_back(random_values(graph::elements(shape.graph[y].shape), ++seed));
 
-  const Point g = gradient_at(c, p, seeds), again = gradient_at(c, p, seeds);
-  CHECK(g.inputs == again.inputs, c.name, ": two runs differ");
+  const Point g = gradient_at(c, p, seeds, 1);
+  for (int threads : {1, 3}) {
+    const Point again = gradient_at(c, p, seeds, threads);
+    CHECK(g.inputs == again.inputs &&
+              std::memcmp(g.weights.data(), again.weights.data(), g.weights.size() * sizeof(float)) == 0,
+          c.name, ": a second run, with ", threads, " threads, differs");
+  }
 
   // Each operand on its own, along two directions.
   const double step = 5e-3;
@@ -176,7 +181,8 @@ std::vector<OpCase> table() {
                  return std::vector{linear(g, o.inputs[0], {o.weights[0], o.weights[1]}, DType::F32),
                                     linear(g, o.inputs[0], {o.weights[2], o.weights[3]}, DType::F32)};
                }});
-  for (auto [samples, tokens, width] : {std::array<int64_t, 3>{1, 1, 64}, {2, 7, 128}, {3, 24, 192}}) {
+  for (auto [samples, tokens, width] :
+       {std::array<int64_t, 3>{1, 1, 64}, {2, 7, 128}, {3, 24, 192}, {1, 150, 64}}) {
     const std::string dims =
         std::to_string(samples) + "x" + std::to_string(tokens) + "x" + std::to_string(width);
     t.push_back({"layer_norm_modulate " + dims,
@@ -203,7 +209,7 @@ std::vector<OpCase> table() {
                    return std::vector{gate_residual(g, x, gelu(g, b), {m, 5}, samples)};
                  }});
   }
-  for (int64_t n : {1, 63, 1000}) {
+  for (int64_t n : {1, 63, 1000, 30000}) {
     const Shape s{n, 3};
     t.push_back({"gelu " + std::to_string(n), {s}, {}, [](Graph& g, const Operands& o) {
                    return std::vector{gelu(g, o.inputs[0])};

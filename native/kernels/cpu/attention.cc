@@ -91,7 +91,7 @@ void forward(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, co
   RowSums sums = {};
   float largest = 0;
   double entropy = 0;
-  for (int64_t bh = 0; bh < d.samples * d.heads; ++bh) {
+  for (int64_t bh = d.from; bh < d.to; ++bh) {
     const int64_t sample = bh / d.heads, head = bh % d.heads, at = bh * d.tokens * kHeadDim;
     P::transposed(w.k, k + at, d.tokens);
     const Unit* vp = P::summed_rows(w.v, v + at, kHeadDim, d.tokens);

@@ -116,7 +116,7 @@ void attention_backward(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, con
   const Buffers<Unit> w(space, d.tokens, P::kWidth);
   const Sizes z = sizes_of(d.tokens);
   const int64_t summed = (d.tokens + Op::kPerUnit - 1) / Op::kPerUnit;  // units along the keys
-  for (int64_t bh = 0; bh < d.samples * d.heads; ++bh) {
+  for (int64_t bh = d.from; bh < d.to; ++bh) {
     const int64_t sample = bh / d.heads, head = bh % d.heads, at = bh * d.tokens * kHeadDim;
     P::transposed(w.kt, k + at, d.tokens);
     P::transposed(w.vt, v + at, d.tokens);

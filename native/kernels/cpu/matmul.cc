@@ -162,15 +162,21 @@ size_t scratch_bytes(const MatmulDims& d) {
   return 4 * static_cast<size_t>(panel_units(d) + d.transpose_a * min_of(d.m, kBlock) * turned_units(d));
 }
 
+/// Cut where a part packs what no other does: columns of B, or of a transposed A.
+int64_t parts(const MatmulDims& d) { return d.transpose_a ? d.m / 32 : d.n / kPanel; }
+
 template <Store S, class C>
-void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, void* scratch) {
+void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
+              int64_t to, void* scratch) {
   uint32_t* panel = static_cast<uint32_t*>(scratch);
   uint32_t* turned = panel + panel_units(d);
   const int64_t units = (d.k + 1) / 2, lda = d.transpose_a ? turned_units(d) : units;
   const int64_t block = d.transpose_a ? kBlock : d.m;
-  for (int64_t i = 0; i < d.m; i += block) {
-    const int64_t rows = min_of(block, d.m - i), count = (rows + kTileRows - 1) / kTileRows;
-    for (int64_t j = 0; j < d.n; j += kPanel) {
+  const int64_t first_row = d.transpose_a ? 32 * from : 0, last_row = d.transpose_a ? 32 * to : d.m;
+  const int64_t first_column = d.transpose_a ? 0 : kPanel * from, end = d.transpose_a ? d.n : kPanel * to;
+  for (int64_t i = first_row; i < last_row; i += block) {
+    const int64_t rows = min_of(block, last_row - i), count = (rows + kTileRows - 1) / kTileRows;
+    for (int64_t j = first_column; j < end; j += kPanel) {
       const bf16* here = b + j * (d.transpose_b ? d.k : 1);
       if (d.transpose_b) {
         pack_panel_transposed(panel, here, d.k);
@@ -179,19 +185,19 @@ void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const Matmu
       }
       const bf16* then = here + kPanel * (d.transpose_b ? d.k : 1);
       Ahead next(then, d.n, d.transpose_b ? kPanel * d.k : kPanel, d.transpose_b ? 1 : d.k, count);
-      if (j + kPanel >= d.n) next.rows = 0;
-      C* to = c + i * d.n + j;
+      if (j + kPanel >= end) next.rows = 0;
+      C* out = c + i * d.n + j;
       const float* const start = bias ? bias + j : nullptr;
       if (!d.transpose_a) {
-        tiles<S>(to, d.n, reinterpret_cast<const uint32_t*>(a), lda, panel, units, start, rows, next);
+        tiles<S>(out, d.n, reinterpret_cast<const uint32_t*>(a), lda, panel, units, start, rows, next);
       } else if (j > 0) {
-        tiles<S>(to, d.n, turned, lda, panel, units, start, rows, next);
+        tiles<S>(out, d.n, turned, lda, panel, units, start, rows, next);
       } else {
         for (int64_t r = 0; r < rows; r += kTurned) {
           const int64_t n = min_of(kTurned, rows - r), at = i + r + n;
           turn(turned + r * lda, a + i + r, d.m, d.k, n, lda);
-          Ahead columns(a + at, d.m, min_of(kTurned, d.m - at), at < d.m ? d.k : 0, n / kTileRows);
-          tiles<S>(to + r * d.n, d.n, turned + r * lda, lda, panel, units, start, n, columns);
+          Ahead columns(a + at, d.m, min_of(kTurned, last_row - at), at < last_row ? d.k : 0, n / kTileRows);
+          tiles<S>(out + r * d.n, d.n, turned + r * lda, lda, panel, units, start, n, columns);
         }
       }
     }
@@ -199,20 +205,21 @@ void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const Matmu
   if constexpr (S == Store::Stream) _mm_sfence();
 }
 
-void matmul(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, void* scratch) {
-  if (!d.single) return multiply<Store::Plain>(static_cast<bf16*>(c), a, b, bias, d, scratch);
-  float* to = static_cast<float*>(c);
-  if (d.accumulate) return multiply<Store::Add>(to, a, b, bias, d, scratch);
+void matmul(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
+            int64_t to, void* scratch) {
+  if (!d.single) return multiply<Store::Plain>(static_cast<bf16*>(c), a, b, bias, d, from, to, scratch);
+  float* single = static_cast<float*>(c);
+  if (d.accumulate) return multiply<Store::Add>(single, a, b, bias, d, from, to, scratch);
   // A weight's gradient is read much later: it need not pass the caches.
   if (d.transpose_a && reinterpret_cast<uintptr_t>(c) % 64 == 0) {
-    return multiply<Store::Stream>(to, a, b, bias, d, scratch);
+    return multiply<Store::Stream>(single, a, b, bias, d, from, to, scratch);
   }
-  multiply<Store::Plain>(to, a, b, bias, d, scratch);
+  multiply<Store::Plain>(single, a, b, bias, d, from, to, scratch);
 }
 
 }  // namespace
 
-void fill_matmul(Table& t) { t.matmul = {fits, scratch_bytes, matmul}; }
+void fill_matmul(Table& t) { t.matmul = {fits, scratch_bytes, parts, matmul}; }
 
 #else
 void fill_matmul(Table&) {}

@@ -6,14 +6,14 @@ namespace {
 
 /// One strip of columns, as partial sums of kRun rows each (shorter chains round less).
 template <int Vectors, class T>
-ORCH_INLINE void column_strip(float* db, const T* dy, int64_t rows, int64_t width) {
+ORCH_INLINE void column_strip(float* db, const T* dy, int64_t rows, int64_t stride) {
   constexpr int64_t kRun = 64;
   vf total[Vectors] = {};
   for (int64_t start = 0; start < rows; start += kRun) {
     const int64_t end = min_of(start + kRun, rows);
     vf sum[Vectors] = {};
     for (int64_t r = start; r < end; ++r) {
-      for (int v = 0; v < Vectors; ++v) sum[v] += load(dy + r * width + v * kLanes);
+      for (int v = 0; v < Vectors; ++v) sum[v] += load(dy + r * stride + v * kLanes);
     }
     for (int v = 0; v < Vectors; ++v) total[v] += sum[v];
   }
@@ -21,13 +21,13 @@ ORCH_INLINE void column_strip(float* db, const T* dy, int64_t rows, int64_t widt
 }
 
 template <class T>
-void column_sum(float* db, const T* dy, int64_t rows, int64_t width) {
+void column_sum(float* db, const T* dy, int64_t rows, int64_t width, int64_t stride) {
   int64_t i = 0;
-  for (; i + 8 * kLanes <= width; i += 8 * kLanes) column_strip<8>(db + i, dy + i, rows, width);
-  for (; i + kLanes <= width; i += kLanes) column_strip<1>(db + i, dy + i, rows, width);
+  for (; i + 8 * kLanes <= width; i += 8 * kLanes) column_strip<8>(db + i, dy + i, rows, stride);
+  for (; i + kLanes <= width; i += kLanes) column_strip<1>(db + i, dy + i, rows, stride);
   if (i < width) {
     vf sum = {};
-    for (int64_t r = 0; r < rows; ++r) sum += load_n(dy + r * width + i, width - i);
+    for (int64_t r = 0; r < rows; ++r) sum += load_n(dy + r * stride + i, width - i);
     store_n(db + i, sum, width - i);
   }
 }
