@@ -72,10 +72,16 @@ Buffer SharedFile::map(size_t offset, size_t bytes) const {
   char* end = at + (bytes + page - 1) / page * page;
   if (at > start) munmap(start, static_cast<size_t>(at - start));
   munmap(end, static_cast<size_t>(start + bytes + kAlignment - end));
-  // Systems seldom give shared memory huge pages by themselves; older kernels say no, and then it goes
-  // without.
-  if (own_ && madvise(at, bytes, MADV_POPULATE_WRITE) == 0) madvise(at, bytes, MADV_COLLAPSE);
-  return {at, bytes, own_};
+  Buffer buffer(at, bytes, own_);
+  if (!own_) return buffer;
+  // Pages now: where memory is short that is an error here, and a deadly signal later. Then huge pages, which
+  // systems seldom give shared memory by themselves. Older kernels know neither.
+  if (madvise(at, bytes, MADV_POPULATE_WRITE) == 0)
+    madvise(at, bytes, MADV_COLLAPSE);
+  else if (errno != EINVAL)
+    throw Error("ERR_OUT_OF_MEMORY",
+                "Cannot allocate " + std::to_string(bytes >> 20) + " MiB of shared memory");
+  return buffer;
 }
 
 }  // namespace orch
