@@ -47,9 +47,22 @@ export class Launched {
   }
 
   /** Resolves when the output has this text. */
-  async says(text: string): Promise<void> {
-    while (!this.output.includes(text)) {
-      if (this.process.exitCode !== null) throw new Error(`ended without saying "${text}":\n${this.output}`);
+  says(text: string): Promise<void> {
+    return this.#comes(`the text "${text}"`, () => this.output.includes(text));
+  }
+
+  /** Resolves when this many steps have been committed. */
+  steps(count: number): Promise<void> {
+    return this.#comes(`${count} steps`, () => this.stepsDone() >= count);
+  }
+
+  stepsDone(): number {
+    return (this.output.match(/^step /gm) ?? []).length;
+  }
+
+  async #comes(what: string, isThere: () => boolean): Promise<void> {
+    while (!isThere()) {
+      if (this.process.exitCode !== null) throw new Error(`ended without ${what}:\n${this.output}`);
       await sleep(5);
     }
   }

@@ -54,30 +54,33 @@ describe('the promise', () => {
 
   test('stopped by SIGINT, by SIGTERM and by kill -9 of all, and resumed with other numbers of workers', async () => {
     const runDir = join(folder, 'stopped');
+    // Enough steps that a signal comes before the last one on a busy machine, too.
+    const steps = 80;
+    const long = ['--set', `schedule.steps=${steps}`];
+    await ends(launch(join(folder, 'unstopped'), 1, ...long), 0);
 
-    const first = new Launched(runDir, 2);
-    await first.says(`step 3/${STEPS}`);
+    const first = new Launched(runDir, 2, ...long);
+    await first.steps(3);
     first.process.kill('SIGINT');
     await ends(first.outcome, 130);
     expect(first.output).toContain('interrupted: finishing the step and writing a checkpoint');
     expect(first.output).toMatch(/interrupted: stopped after step \d+, the same command goes on\n$/);
 
-    const second = new Launched(runDir, 3, '--set', 'exchange=grpc');
+    const second = new Launched(runDir, 3, '--set', 'exchange=grpc', ...long);
     await second.says('resuming from');
-    await second.says('validation at step 8');
+    await second.steps(6);
     second.process.kill('SIGTERM');
     await ends(second.outcome, 143);
 
-    const third = new Launched(runDir, 4);
-    await third.says(`step 17/${STEPS}`);
+    const third = new Launched(runDir, 4, ...long);
+    await third.steps(8);
     const victims = [third.process.pid as number, third.coordinator(), ...third.workers()];
     for (const pid of victims) process.kill(pid, 'SIGKILL');
     await third.outcome;
     expect(await allDead(victims, 2_000)).toBe(true);
 
-    const last = await launch(runDir, 1);
-    expect(last).toMatchObject({ code: 0 });
-    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+    await ends(launch(runDir, 1, ...long), 0);
+    expect(fingerprint(runDir, steps)).toEqual(fingerprint(join(folder, 'unstopped'), steps));
     expect(readdirSync(runDir).sort()).toEqual([
       'checkpoints',
       'config.yaml',
@@ -152,14 +155,13 @@ describe('deaths', () => {
     process.kill(victim, 'SIGSTOP');
     await sleep(1_500);
     process.kill(victim, 'SIGCONT');
-    const steps = (run.output.match(/^step /gm) ?? []).length;
-    await run.says(`step ${steps + 3}/`);
+    await run.steps(run.stepsDone() + 3);
     process.kill(victim, 'SIGSTOP');
     const started = Date.now();
     const { code, output } = await run.outcome;
     expect(Date.now() - started).toBeLessThan(8_000);
     expect(code).toBe(1);
-    expect(output).toMatch(/Lost rank 0 .*no sign of life for 3\.\d s/);
+    expect(output).toMatch(/Lost rank 0 .*no sign of life for \d\.\d s/);
     expect(pids.filter(isAlive)).toEqual([]);
   });
 
