@@ -1,0 +1,73 @@
+// One slot on several threads: the bits of one.
+#include "../graph/executor.h"
+
+#include <cstring>
+#include <random>
+
+#include "../model/mmdit.h"
+#include "harness.h"
+
+namespace {
+
+using namespace orch;
+
+/// Loss, then the flat gradient, of one random case.
+std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& built, DType t, int threads) {
+  const graph::Graph& g = built.graph;
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  Buffer weights(table.length * sizeof(float)), copy(table.length * sizeof(bf16)),
+      gradient(table.length * sizeof(float));
+  for (int64_t i = 0; i < table.length; ++i) {
+    weights.as<float>()[i] = 0.1f * normal(random);
+    copy.as<bf16>()[i] = to_bf16(weights.as<float>()[i]);
+  }
+  graph::Executor executor(g, threads);
+  std::vector<Buffer> inputs;
+  for (const graph::Value& v : g.values()) {
+    if (v.kind != graph::Kind::Input) continue;
+    const int64_t n = graph::elements(v.shape);
+    inputs.emplace_back(n * sizeof(float));
+    for (int64_t i = 0; i < n; ++i) {
+      const float x = normal(random);
+      if (v.dtype == DType::F32)
+        inputs.back().as<float>()[i] = x;
+      else
+        inputs.back().as<bf16>()[i] = to_bf16(x);
+    }
+    executor.bind_input(v.offset, inputs.back().data());
+  }
+  executor.bind_flat(weights.as<float>(), t == DType::BF16 ? copy.as<bf16>() : nullptr, gradient.as<float>());
+  std::vector<kernels::AttentionStats> statistics(g.attentions());
+  std::vector<float> out;
+  for (const bool with_statistics : {false, true}) {
+    std::memset(gradient.data(), 0, gradient.bytes());
+    executor.run(with_statistics ? statistics.data() : nullptr, nullptr);
+    const float* loss = static_cast<const float*>(executor.data(built.loss));
+    out.insert(out.end(), loss, loss + g[built.loss].shape[0]);
+    out.insert(out.end(), gradient.as<float>(), gradient.as<float>() + table.length);
+  }
+  for (const auto& s : statistics)
+    out.insert(out.end(), {s.max_abs_logit, static_cast<float>(s.entropy_sum)});
+  return out;
+}
+
+TEST("executor: threads that share a slot change no bit") {
+  const ModelSpec spec{3, 2, 2, 4, 64, 32, 16, true, {0}};
+  const ParameterTable table(spec);
+  for (DType t : {DType::F32, DType::BF16})
+    for (int64_t samples : {1, 3}) {
+      const auto built = build_mmdit(spec, table, {samples, 20, 18, 70}, {t, t, true});
+      int64_t shared = 0;
+      for (const auto& n : built->graph.nodes()) shared += n.op->parts() > 1;
+      CHECK(shared > 50, "too little is shared to say anything: ", shared);
+      const auto alone = gradient_of(table, *built, t, 1);
+      for (int threads : {2, 3, 5}) {
+        const auto together = gradient_of(table, *built, t, threads);
+        CHECK(std::memcmp(alone.data(), together.data(), alone.size() * sizeof(float)) == 0, name_of(t), ", ",
+              samples, " samples, ", threads, " threads");
+      }
+    }
+}
+
+}  // namespace
