@@ -135,11 +135,11 @@ void pack_panel_transposed(uint32_t* to, const bf16* b, int64_t k) {
   });
 }
 
-/// `columns` (a multiple of 32) columns of A [k, lda] as rows of `units` pairs, zero beyond k.
-void turn(uint32_t* to, const bf16* a, int64_t lda, int64_t k, int64_t columns, int64_t units) {
+/// `columns` (a multiple of 32) columns of A [k, lda] as rows of pairs, zero beyond k.
+void turn(uint32_t* to, int64_t stride, const bf16* a, int64_t lda, int64_t k, int64_t columns) {
   for (int64_t c = 0; c < columns; c += 16) {
     const __m512i order = interleave_order(static_cast<int>(c % 32));
-    for (int64_t unit = 0; unit < units; unit += 16) {
+    for (int64_t unit = 0; 2 * unit < k; unit += 16) {
       vu x[16];
       for (int i = 0; i < 16; ++i) {
         const int64_t row = 2 * (unit + i);
@@ -147,7 +147,7 @@ void turn(uint32_t* to, const bf16* a, int64_t lda, int64_t k, int64_t columns, 
                                              row_or_zero(a + c / 32 * 32, lda, row + 1, k));
       }
       transpose(x);
-      for (int i = 0; i < 16; ++i) store(reinterpret_cast<float*>(to + (c + i) * units + unit), (vf)x[i]);
+      for (int i = 0; i < 16; ++i) store(reinterpret_cast<float*>(to + (c + i) * stride + unit), (vf)x[i]);
     }
   }
 }
@@ -157,23 +157,28 @@ bool fits(const MatmulDims& d) {
 }
 
 int64_t panel_units(const MatmulDims& d) { return (d.k + 1) / 2 * kPanel; }
-int64_t turned_units(const MatmulDims& d) { return round_up(d.k, 32) / 2; }
+/// From one turned row to the next: a line more than its pairs, or rows of many powers of two would share few
+/// places of the first-level cache.
+int64_t turned_stride(const MatmulDims& d) { return round_up(d.k, 32) / 2 + 16; }
 size_t scratch_bytes(const MatmulDims& d) {
-  return 4 * static_cast<size_t>(panel_units(d) + d.transpose_a * min_of(d.m, kBlock) * turned_units(d));
+  return 4 * static_cast<size_t>(panel_units(d) + d.transpose_a * min_of(d.m, kBlock) * turned_stride(d));
 }
 
-/// Cut where a part packs what no other does: columns of B, or of a transposed A.
-int64_t parts(const MatmulDims& d) { return d.transpose_a ? d.m / 32 : d.n / kPanel; }
+/// Whether parts are rows of C, not columns. Each part packs the other operand for itself: that should be the
+/// smaller one. (An A that is not transposed is not packed at all.)
+bool by_rows(const MatmulDims& d) { return d.transpose_a && d.m > d.n; }
+int64_t parts(const MatmulDims& d) { return by_rows(d) ? d.m / 32 : d.n / kPanel; }
 
 template <Store S, class C>
 void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
               int64_t to, void* scratch) {
   uint32_t* panel = static_cast<uint32_t*>(scratch);
   uint32_t* turned = panel + panel_units(d);
-  const int64_t units = (d.k + 1) / 2, lda = d.transpose_a ? turned_units(d) : units;
+  const int64_t units = (d.k + 1) / 2, lda = d.transpose_a ? turned_stride(d) : units;
   const int64_t block = d.transpose_a ? kBlock : d.m;
-  const int64_t first_row = d.transpose_a ? 32 * from : 0, last_row = d.transpose_a ? 32 * to : d.m;
-  const int64_t first_column = d.transpose_a ? 0 : kPanel * from, end = d.transpose_a ? d.n : kPanel * to;
+  const bool rows_only = by_rows(d);
+  const int64_t first_row = rows_only ? 32 * from : 0, last_row = rows_only ? 32 * to : d.m;
+  const int64_t first_column = rows_only ? 0 : kPanel * from, end = rows_only ? d.n : kPanel * to;
   for (int64_t i = first_row; i < last_row; i += block) {
     const int64_t rows = min_of(block, last_row - i), count = (rows + kTileRows - 1) / kTileRows;
     for (int64_t j = first_column; j < end; j += kPanel) {
@@ -190,12 +195,12 @@ void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const Matmu
       const float* const start = bias ? bias + j : nullptr;
       if (!d.transpose_a) {
         tiles<S>(out, d.n, reinterpret_cast<const uint32_t*>(a), lda, panel, units, start, rows, next);
-      } else if (j > 0) {
+      } else if (j > first_column) {
         tiles<S>(out, d.n, turned, lda, panel, units, start, rows, next);
       } else {
         for (int64_t r = 0; r < rows; r += kTurned) {
           const int64_t n = min_of(kTurned, rows - r), at = i + r + n;
-          turn(turned + r * lda, a + i + r, d.m, d.k, n, lda);
+          turn(turned + r * lda, lda, a + i + r, d.m, d.k, n);
           Ahead columns(a + at, d.m, min_of(kTurned, last_row - at), at < last_row ? d.k : 0, n / kTileRows);
           tiles<S>(out + r * d.n, d.n, turned + r * lda, lda, panel, units, start, n, columns);
         }
