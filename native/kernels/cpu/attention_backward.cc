@@ -1,7 +1,8 @@
 // Joint attention for heads of 64 channels, backward.
 //
-// For each sample and head, blocks of query rows are taken against all keys: the probabilities are recomputed
-// from the log-sum-exp, and the gradients of k and v gather in fp32, block after block.
+// For each sample and head, blocks of query rows are taken against panels of keys: the probabilities are
+// recomputed from the log-sum-exp, in the first-level cache, and the gradients of k and v gather in fp32,
+// block after block. The gradient of q follows once for a block, from all its keys.
 #include "attention_parts.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -20,11 +21,11 @@ struct Buffers {
     q_summed = s.take<Unit>(kRows * kHeadDim);
     dout = s.take<Unit>(kRows * kHeadDim);
     dout_summed = s.take<Unit>(kRows * kHeadDim);
-    p_pairs = s.take<Unit>(kRows * z.columns);
+    p_pairs = s.take<Unit>(kRows * kPanel);
     ds = s.take<Unit>(kRows * z.columns);
-    ds_pairs = s.take<Unit>(kRows * z.columns);
-    logits = s.take<float>(kRows * z.columns);
-    dp = s.take<float>(kRows * z.columns);
+    ds_pairs = s.take<Unit>(kRows * kPanel);
+    logits = s.take<float>(kRows * kPanel);
+    dp = s.take<float>(kRows * kPanel);
     dq = s.take<float>(kRows * kHeadDim);
     dk = s.take<float>(tokens * kHeadDim);
     dv = s.take<float>(tokens * kHeadDim);
@@ -53,36 +54,35 @@ ORCH_INLINE void apply(const RowBackward& row, vf x, vf dp, vf& p, vf& ds) {
   ds = p * (dp - row.delta) * splat(kScale);
 }
 
-/// In place: x becomes p, y (dp) becomes ds. Columns past the last key become zero.
+/// One row of a panel: x becomes p, and ds comes from y (dp). Columns past the last key become zero.
 template <class T>
-ORCH_INLINE void softmax_backward_row(float* x, float* y, const RowBackward& row, int64_t tokens,
-                                      const Sizes& z) {
-  const int64_t last = z.columns - kLanes;
+ORCH_INLINE void softmax_backward_row(float* x, float* ds_row, const float* y, const RowBackward& row,
+                                      int64_t tokens) {
+  const int64_t last = round_up(tokens, kLanes) - kLanes;
   const vi inside = first_lanes(tokens - last);
   vf p, ds;
   for (int64_t j = 0; j < last; j += kLanes) {
     apply<T>(row, load(x + j), load(y + j), p, ds);
     store(x + j, p);
-    store(y + j, ds);
+    store(ds_row + j, ds);
   }
   apply<T>(row, load(x + last), load(y + last), p, ds);
   store(x + last, select(inside, p, vf{}));
-  store(y + last, select(inside, ds, vf{}));
+  store(ds_row + last, select(inside, ds, vf{}));
 }
 
 #if defined(__AVX512BF16__)
-/// Two neighbouring rows: p and ds with the rows paired in units, and ds row by row. Without a second row
-/// (both = false) its places become zero.
-ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf16* ds, const float* x,
-                                       const float* y, const RowBackward& first, const RowBackward& second,
-                                       bool both, int64_t tokens, const Sizes& z) {
-  const int64_t stride = z.columns;
+/// Two neighbouring rows of a panel: p and ds with the rows paired in units, and ds row by row. Without a
+/// second row (both = false) its places become zero.
+ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf16* ds, int64_t ds_stride,
+                                       const float* x, const float* y, const RowBackward& first,
+                                       const RowBackward& second, bool both, int64_t tokens) {
   alignas(64) static constexpr uint16_t kInterleave[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                                            21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                                            11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   const __m512i order = _mm512_load_si512(kInterleave);
   const vi second_inside = both ? ~vi{} : vi{};
-  const float *x1 = both ? x + stride : x, *y1 = both ? y + stride : y;
+  const float *x1 = both ? x + kPanel : x, *y1 = both ? y + kPanel : y;
   const auto step = [&](int64_t j, vi inside) __attribute__((always_inline)) {
     vf p0, s0, p1, s1;
     apply<bf16>(first, load(x + j), load(y + j), p0, s0);
@@ -97,9 +97,9 @@ ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf
     _mm512_storeu_si512(p_pairs + j, _mm512_permutexvar_epi16(order, p));
     _mm512_storeu_si512(ds_pairs + j, _mm512_permutexvar_epi16(order, s));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + j), _mm512_castsi512_si256(s));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + stride + j), _mm512_extracti64x4_epi64(s, 1));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + ds_stride + j), _mm512_extracti64x4_epi64(s, 1));
   };
-  const int64_t last = z.columns - kLanes;
+  const int64_t last = round_up(tokens, kLanes) - kLanes;
   for (int64_t j = 0; j < last; j += kLanes) step(j, ~vi{});
   step(last, first_lanes(tokens - last));
 }
@@ -142,49 +142,50 @@ void attention_backward(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, con
       const Unit* qs = P::summed_rows(w.q_summed, qh, kHeadDim, rows);
       const Unit* gs = P::summed_rows(w.dout_summed, dout, kHeadDim, rows);
 
-      gemm<Op, false>(w.logits, z.columns, qp, P::kWidth, 1, w.kt, kPanel, kPanel * P::kWidth, rows,
-                      z.vectors, P::kWidth);
-      gemm<Op, false>(w.dp, z.columns, gp, P::kWidth, 1, w.vt, kPanel, kPanel * P::kWidth, rows, z.vectors,
-                      P::kWidth);
-      const Unit *p_pairs, *ds, *ds_pairs;
-      int64_t ds_stride;
-      if constexpr (Op::kPerUnit == 1) {
-        for (int64_t r = 0; r < rows; ++r) {
-          softmax_backward_row<T>(w.logits + r * z.columns, w.dp + r * z.columns,
-                                  row_backward(row_lse[r], delta[r]), d.tokens, z);
-        }
-        p_pairs = w.logits;
-        ds = ds_pairs = w.dp;
-        ds_stride = z.columns;
-      } else {
+      const int64_t ds_stride = z.columns / Op::kPerUnit;
+      for (int64_t key = 0; key < d.tokens; key += kPanel) {
+        const int64_t keys = min_of(kPanel, d.tokens - key), vectors = (keys + kLanes - 1) / kLanes;
+        gemm<Op, false>(w.logits, kPanel, qp, P::kWidth, 1, w.kt + key * P::kWidth, kPanel, 0, rows, vectors,
+                        P::kWidth);
+        gemm<Op, false>(w.dp, kPanel, gp, P::kWidth, 1, w.vt + key * P::kWidth, kPanel, 0, rows, vectors,
+                        P::kWidth);
+        const Unit *p_pairs = w.p_pairs, *ds_pairs = w.ds_pairs;
+        int64_t pairs_stride = kPanel;
+        if constexpr (Op::kPerUnit == 1) {
+          for (int64_t r = 0; r < rows; ++r) {
+            softmax_backward_row<T>(w.logits + r * kPanel, w.ds + r * ds_stride + key, w.dp + r * kPanel,
+                                    row_backward(row_lse[r], delta[r]), keys);
+          }
+          p_pairs = w.logits;
+          ds_pairs = w.ds + key;
+          pairs_stride = ds_stride;
+        } else {
 #if defined(__AVX512BF16__)
-        for (int64_t r = 0; r < rows; r += 2) {
-          const int64_t row = r * z.columns, pair = r / 2 * z.columns, next = min_of(r + 1, rows - 1);
-          softmax_backward_pair(w.p_pairs + pair, w.ds_pairs + pair, reinterpret_cast<bf16*>(w.ds) + row,
-                                w.logits + row, w.dp + row, row_backward(row_lse[r], delta[r]),
-                                row_backward(row_lse[next], delta[next]), next > r, d.tokens, z);
-        }
+          for (int64_t r = 0; r < rows; r += 2) {
+            const int64_t pair = r / 2 * kPanel, next = min_of(r + 1, rows - 1);
+            softmax_backward_pair(
+                w.p_pairs + pair, w.ds_pairs + pair, reinterpret_cast<bf16*>(w.ds) + r * z.columns + key,
+                z.columns, w.logits + r * kPanel, w.dp + r * kPanel, row_backward(row_lse[r], delta[r]),
+                row_backward(row_lse[next], delta[next]), next > r, keys);
+          }
 #endif
-        p_pairs = w.p_pairs;
-        ds = w.ds;
-        ds_pairs = w.ds_pairs;
-        ds_stride = z.columns / 2;
+        }
+        const auto gather = [&](float* sum, const Unit* left, int64_t stride, const Unit* right) {
+          sum += key * kHeadDim;
+          if (start == d.first_query) {
+            gemm<Op, false>(sum, kHeadDim, left, 1, stride, right, kHeadDim, kPanel, keys, kHeadVectors,
+                            units);
+          } else {
+            gemm<Op, true>(sum, kHeadDim, left, 1, stride, right, kHeadDim, kPanel, keys, kHeadVectors,
+                           units);
+          }
+        };
+        gather(w.dv, p_pairs, kPanel, gs);
+        gather(w.dk, ds_pairs, pairs_stride, qs);
       }
-
-      gemm<Op, false>(w.dq, kHeadDim, ds, ds_stride, 1, kp, kHeadDim, kPanel, rows, kHeadVectors, summed);
+      gemm<Op, false>(w.dq, kHeadDim, w.ds, ds_stride, 1, kp, kHeadDim, kPanel, rows, kHeadVectors, summed);
       for (int64_t i = 0; i < rows * kHeadDim; i += kLanes)
         store(dq + at + start * kHeadDim + i, load(w.dq + i));
-      const auto gather = [&](float* sum, const Unit* left, const Unit* right) {
-        if (start == d.first_query) {
-          gemm<Op, false>(sum, kHeadDim, left, 1, z.columns, right, kHeadDim, kPanel, d.tokens, kHeadVectors,
-                          units);
-        } else {
-          gemm<Op, true>(sum, kHeadDim, left, 1, z.columns, right, kHeadDim, kPanel, d.tokens, kHeadVectors,
-                         units);
-        }
-      };
-      gather(w.dv, p_pairs, gs);
-      gather(w.dk, ds_pairs, qs);
     }
     for (int64_t i = 0; i < d.tokens * kHeadDim; i += kLanes) {
       store(dk + at + i, load(w.dk + i));
