@@ -37,6 +37,7 @@ export class BenchTrainer {
       residual: this.precision,
       recompute: 'nothing',
       threads,
+      threadsPerSlot: Math.max(1, Math.floor((threads * shape.microBatch) / shape.globalBatch)),
       training: true,
       ema: false,
     });

@@ -6,11 +6,11 @@
 #include <utility>
 
 namespace orch {
+
 namespace {
-
 constexpr int kNiceness = 5;
+}
 
-/// What every compute thread does first.
 void begin_compute_thread() {
   omp_set_num_threads(1);  // oneDNN must not open a parallel region of its own in any of our threads
   // Compute threads keep their cores busy for as long as they may. A little less priority lets the event loop
@@ -18,8 +18,6 @@ void begin_compute_thread() {
   // thread.
   setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kNiceness);
 }
-
-}  // namespace
 
 Pool::Pool(int threads) {
   for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });

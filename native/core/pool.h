@@ -10,6 +10,10 @@
 
 namespace orch {
 
+/// What every thread that computes calls first: one thread for the libraries below it, and a little less
+/// priority than the event loop's.
+void begin_compute_thread();
+
 class Pool {
  public:
   /// @param threads compute threads in all, the driver among them

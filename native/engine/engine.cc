@@ -33,7 +33,7 @@ Engine::Engine(const EngineSpec& spec)
   position_table(spec.model, positions());
   crop();
   freeze({});
-  lanes_.resize(pool_.threads());
+  lanes_.resize(lanes());
 }
 
 Engine::~Engine() {
@@ -126,9 +126,18 @@ void Engine::fill(Lane& lane, const RawBatch& batch, int64_t from) {
   }
 }
 
-Engine::Lane& Engine::training_lane(int thread) {
-  auto& lane = lanes_[thread];
-  if (!lane) lane = std::make_unique<Lane>(*graph_, spec_, cropped_.as<float>());
+void Engine::each_slot(int64_t count, const std::function<void(int64_t, int)>& piece) {
+  // With a thread for each lane, a thread stays with its lane, which is in its cache.
+  if (spec_.threads_per_slot == 1) return pool_.parallel(count, piece);
+  std::atomic<int64_t> next{0};
+  pool_.parallel(std::min<int64_t>(lanes(), count), [&](int64_t lane, int) {
+    for (int64_t i = next++; i < count; i = next++) piece(i, static_cast<int>(lane));
+  });
+}
+
+Engine::Lane& Engine::training_lane(int i) {
+  auto& lane = lanes_[i];
+  if (!lane) lane = std::make_unique<Lane>(*graph_, spec_, cropped_.as<float>(), spec_.threads_per_slot);
   return *lane;
 }
 
@@ -154,9 +163,9 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   const int attentions = graph_->graph.attentions();
   std::vector<std::vector<kernels::AttentionStats>> statistics(count);
   std::vector<double> gather(count), compute(count);
-  pool_.parallel(count, [&](int64_t i, int thread) {
+  each_slot(count, [&](int64_t i, int at) {
     const SlotBatch& slot = request.slots[i];
-    Lane& lane = training_lane(thread);
+    Lane& lane = training_lane(at);
     const double start = seconds_now();
     fill(lane, slot.samples, 0, request.grad_scale, request.seed, request.step);
     const double gathered = seconds_now();

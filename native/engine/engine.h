@@ -26,6 +26,8 @@ struct EngineSpec {
   int threads;
   bool training, ema;
   Recompute recompute = Recompute::Nothing;
+  /// Of the `threads`; more than one where there are fewer slots than threads. Changes no bit.
+  int threads_per_slot = 1;
 };
 
 /// Rows of a batch with the draws that belong to them; `count` entries each, coefficients six times as many
@@ -167,13 +169,16 @@ class Engine {
   int64_t context_elements() const { return spec_.shape.context_tokens * spec_.model.context_dim; }
 
  private:
-  struct Lane;  // one thread's executor and inputs
+  struct Lane;  // executor and inputs of one slot at a time
   struct Lanes {
     std::unique_ptr<ModelGraph> graph;
     std::vector<std::unique_ptr<Lane>> lanes;
   };
-  Lane& training_lane(int thread);
-  Lane& forward_lane(int thread, State weights);
+  int lanes() const { return std::max(1, pool_.threads() / spec_.threads_per_slot); }
+  /// Calls piece(index, lane) for every index < count, as many at a time as there are lanes.
+  void each_slot(int64_t count, const std::function<void(int64_t index, int lane)>& piece);
+  Lane& training_lane(int lane);
+  Lane& forward_lane(int lane, State weights);
   void prepare_forward(State weights);
   void bind(Lane& lane, State weights, float* gradient);
   void fill(Lane& lane, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,

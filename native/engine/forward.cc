@@ -23,13 +23,14 @@ void Engine::prepare_forward(State weights) {
   }
   if (!forward_.graph) {
     forward_.graph = build_mmdit(spec_.model, table_, spec_.shape, {spec_.compute, spec_.residual, false});
-    forward_.lanes.resize(pool_.threads());
+    forward_.lanes.resize(lanes());
   }
 }
 
-Engine::Lane& Engine::forward_lane(int thread, State weights) {
-  auto& lane = forward_.lanes[thread];
-  if (!lane) lane = std::make_unique<Lane>(*forward_.graph, spec_, cropped_.as<float>());
+Engine::Lane& Engine::forward_lane(int i, State weights) {
+  auto& lane = forward_.lanes[i];
+  if (!lane)
+    lane = std::make_unique<Lane>(*forward_.graph, spec_, cropped_.as<float>(), spec_.threads_per_slot);
   bind(*lane, weights, nullptr);
   return *lane;
 }
@@ -39,8 +40,8 @@ std::vector<float> Engine::evaluate(const SampleBatch& batch, State weights, uin
   prepare_forward(weights);
   const int64_t size = spec_.shape.samples, count = batch.count();
   std::vector<float> losses(count);
-  pool_.parallel((count + size - 1) / size, [&](int64_t i, int thread) {
-    Lane& lane = forward_lane(thread, weights);
+  each_slot((count + size - 1) / size, [&](int64_t i, int at) {
+    Lane& lane = forward_lane(at, weights);
     fill(lane, batch, i * size, 0, seed, step);
     lane.executor.run(nullptr, nullptr);
     std::memcpy(&losses[i * size], lane.executor.data(forward_.graph->loss),
@@ -54,8 +55,8 @@ std::vector<float> Engine::predict(const RawBatch& batch, State weights) {
   prepare_forward(weights);
   const int64_t size = spec_.shape.samples, count = batch.count(), elements = latent_elements();
   std::vector<float> velocity(count * elements);
-  pool_.parallel((count + size - 1) / size, [&](int64_t i, int thread) {
-    Lane& lane = forward_lane(thread, weights);
+  each_slot((count + size - 1) / size, [&](int64_t i, int at) {
+    Lane& lane = forward_lane(at, weights);
     fill(lane, batch, i * size);
     lane.executor.run(nullptr, nullptr);
     std::memcpy(&velocity[i * size * elements], lane.executor.data(forward_.graph->velocity),
@@ -98,8 +99,8 @@ std::vector<Engine::QueryKeyRms> Engine::query_key_rms(const RawBatch& batch, St
   // By call, then added in order, so that the sums do not depend on the threads.
   std::vector<std::vector<std::pair<double, double>>> sums(calls);
   std::vector<int64_t> rows(result.size());
-  pool_.parallel(calls, [&](int64_t call, int thread) {
-    Lane& lane = forward_lane(thread, weights);
+  each_slot(calls, [&](int64_t call, int at) {
+    Lane& lane = forward_lane(at, weights);
     fill(lane, batch, call * size);
     const std::function<void(int64_t)> after = [&](int64_t index) {
       const graph::Node& node = g.nodes()[index];
@@ -134,7 +135,7 @@ CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>
                                         " samples and a target of the latent's shape");
   auto built = build_mmdit(spec_.model, table_, spec_.shape,
                            {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute});
-  Lane lane(*built, spec_, cropped_.as<float>());
+  Lane lane(*built, spec_, cropped_.as<float>(), spec_.threads_per_slot);
   Buffer gradient(gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   bind(lane, State::Master, gradient.as<float>());
   fill(lane, batch, 0);

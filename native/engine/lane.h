@@ -1,11 +1,13 @@
-// What one compute thread needs to run a slot: an executor with its arena, and the buffers of its inputs.
+// What is needed to run a slot: an executor with its arena, and the buffers of its inputs.
 #pragma once
 #include "engine.h"
 
 namespace orch {
 
 struct Engine::Lane {
-  Lane(const ModelGraph& g, const EngineSpec& spec, float* positions) : executor(g.graph) {
+  /// @param threads that share the slot
+  Lane(const ModelGraph& g, const EngineSpec& spec, float* positions, int threads)
+      : executor(g.graph, threads) {
     const auto& m = spec.model;
     const auto& s = spec.shape;
     const size_t type = size_of(spec.compute);

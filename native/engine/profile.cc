@@ -30,7 +30,7 @@ double bytes_of(const graph::Graph& g, const graph::Node& n) {
 
 std::vector<ProfileRow> Engine::profile(int repeats) {
   const auto& g = graph_->graph;
-  Lane& lane = training_lane(0);
+  Lane lane(*graph_, spec_, cropped_.as<float>(), 1);
   Buffer gradient(spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   bind(lane, State::Master, gradient.as<float>());
   // Inputs of a plausible size; times do not depend on the values, but denormals and NaN would be slow.

@@ -1,5 +1,7 @@
 #include "executor.h"
 
+#include "../core/pool.h"
+
 namespace orch::graph {
 namespace {
 
@@ -64,6 +66,7 @@ void Executor::call(const Node* n) {
 }
 
 void Executor::help(int thread) {
+  begin_compute_thread();
   for (int seen = 0;; ++seen) {
     for (int i = 0; i < kSpins && calls_.load(std::memory_order_acquire) == seen; ++i) pause();
     calls_.wait(seen, std::memory_order_acquire);

@@ -129,6 +129,7 @@ export async function openForInference(path: string, options: InferenceOptions):
     residual: precision,
     recompute: 'nothing',
     threads: options.threads ?? availableParallelism(),
+    threadsPerSlot: 1,
     training: false,
     ema: false,
   };

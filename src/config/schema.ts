@@ -221,6 +221,12 @@ export const configSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('Compute threads of a worker; null = processors / nodes.'),
+  threads_per_slot: integer(1, 4096)
+    .nullable()
+    .default(null)
+    .describe(
+      'Threads of a worker that share a slot; null = one, or more where a worker has more threads than slots. Changes no bit of the result.',
+    ),
   exchange: z
     .enum(['auto', 'shared', 'grpc'])
     .default('auto')

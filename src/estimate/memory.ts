@@ -44,9 +44,10 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   const bf16 = spec.precision === 'bf16';
   const ownCopies = (worker.holdsState ? 1 : 0) + (worker.validated.includes('ema') ? ema : 0);
   const copies = bf16 ? ownCopies : 0;
-  const buffers = gradientBuffers(slots, totalSlots, spec.threads);
-  const lanes = Math.min(spec.threads, slots.hi - slots.lo);
-  const validating = worker.validated.length > 0 ? spec.threads : 0;
+  const atOnce = Math.floor(spec.threads / spec.threadsPerSlot);
+  const buffers = gradientBuffers(slots, totalSlots, atOnce);
+  const lanes = Math.min(atOnce, slots.hi - slots.lo);
+  const validating = worker.validated.length > 0 ? atOnce : 0;
   const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
   const held = worker.holdsState ? length : 0;
   const parts: MemoryPart[] = [

@@ -60,8 +60,10 @@ export interface EngineSpec {
   residual: 'fp32' | 'bf16';
   /** Activation checkpointing: what backward computes again instead of keeping it. Changes memory and time, no bit. */
   recompute: 'nothing' | 'norms' | 'mlp' | 'block';
-  /** Compute threads; each runs whole slots. */
+  /** Compute threads. */
   threads: number;
+  /** How many of them share a slot: more than 1 where there are fewer slots than threads. Changes no bit. */
+  threadsPerSlot: number;
   /** Whether to hold gradients and optimizer state; false for inference. */
   training: boolean;
   ema: boolean;

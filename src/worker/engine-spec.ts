@@ -1,6 +1,6 @@
 /** The engine that a configuration and a data set ask for. */
 import { type ResolvedPrecision, resolvePrecision } from '../config/precision.js';
-import type { Config } from '../config/schema.js';
+import { type Config, slotCount } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
 import type { EngineSpec, HostInfo, ModelSpec, TextSpec } from '../native/contract.js';
@@ -45,6 +45,12 @@ export function threadsOf(config: Config, host: HostInfo, nodes: number): number
   return config.threads ?? Math.max(1, Math.floor(host.processors / nodes));
 }
 
+/** Threads that share a slot: one, unless a worker has more threads than slots. */
+export function threadsPerSlot(config: Config, threads: number, nodes: number): number {
+  const slots = Math.ceil(slotCount(config) / nodes);
+  return Math.min(threads, config.threads_per_slot ?? Math.max(1, Math.floor(threads / slots)));
+}
+
 export interface TrainingEngine {
   spec: EngineSpec;
   precision: ResolvedPrecision;
@@ -58,6 +64,7 @@ export function trainingEngine(
 ): TrainingEngine {
   const precision = resolvePrecision(config.precision.compute, host);
   const [, latentHeight, latentWidth] = dataset.latent;
+  const threads = threadsOf(config, host, nodes);
   const spec: EngineSpec = {
     model: modelSpec(config, dataset),
     latentHeight,
@@ -67,7 +74,8 @@ export function trainingEngine(
     precision: precision.compute,
     residual: config.precision.residual,
     recompute: config.activation_checkpointing,
-    threads: threadsOf(config, host, nodes),
+    threads,
+    threadsPerSlot: threadsPerSlot(config, threads, nodes),
     training: true,
     ema: config.ema !== null,
   };

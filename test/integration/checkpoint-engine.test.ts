@@ -34,6 +34,7 @@ function engineOf(model: ModelSpec, other: Partial<EngineSpec> = {}): Engine {
     residual: 'fp32',
     recompute: 'nothing',
     threads: 1,
+    threadsPerSlot: 1,
     training: true,
     ema: true,
     ...other,

@@ -43,6 +43,7 @@ function specOf(model: ModelSpec, input: Case): EngineSpec {
     residual: 'fp32',
     recompute: 'nothing',
     threads: 2,
+    threadsPerSlot: 1,
     training: false,
     ema: false,
   };

@@ -45,6 +45,16 @@ describe('the promise', () => {
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });
 
+  test.each([
+    [1, 3],
+    [2, 2],
+  ])('%i workers whose slots have %i threads each: the same', async (nodes, threads) => {
+    const runDir = join(folder, `threads-${nodes}`);
+    const sets = [`threads=${threads}`, `threads_per_slot=${threads}`].flatMap((set) => ['--set', set]);
+    expect(await launch(runDir, nodes, ...sets)).toMatchObject({ code: 0 });
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+  });
+
   test('another seed is another run', async () => {
     const runDir = join(folder, 'seed');
     await launch(runDir, 2, '--set', 'seed=8');

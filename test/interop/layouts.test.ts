@@ -100,6 +100,7 @@ describe.each(MODELS)('%s', (name) => {
         residual: 'fp32',
         recompute: 'nothing',
         threads: 1,
+        threadsPerSlot: 1,
         training: false,
         ema: false,
       });

@@ -1,4 +1,5 @@
 /** `orchestrator model`: files of weights, and what they make of a given case. */
+import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { OutputDtype } from '../../checkpoint/dtype.js';
 import { locateWeights } from '../../checkpoint/inference.js';
@@ -113,7 +114,8 @@ async function evaluate(options: EvalOptions): Promise<void> {
     precision: options.precision,
     residual: options.precision,
     recompute: 'nothing',
-    threads: 1,
+    threads: availableParallelism(),
+    threadsPerSlot: availableParallelism(),
     training,
     ema: false,
   });
