@@ -7,7 +7,7 @@ namespace orch::kernels::ORCH_ISA {
 
 constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kScaleLog2e = 0.125f * 1.44269504f;
-constexpr int64_t kRows = 48;  // query rows of a block; even
+constexpr int64_t kRows = 72;  // query rows of a block; even
 constexpr int64_t kHeadVectors = kHeadDim / kLanes;
 
 /// bf16 operands go in pairs where the processor multiplies them, and as fp32 elsewhere.
