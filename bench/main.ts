@@ -11,6 +11,8 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { HostInfo } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { NodesBench, type NodesRound } from './nodes.js';
@@ -28,6 +30,8 @@ const { values: options } = parseArgs({
     'no-nodes': { type: 'boolean', default: false },
   },
 });
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 const rounds = Number(options.rounds);
 const seconds = Number(options.seconds);
 const threads = availableParallelism();
@@ -54,7 +58,10 @@ if (!options['no-nodes']) benchNodes();
 /** Rounds of: peak, own steps, each peer's steps. */
 async function benchShape(shape: BenchShape, machine: HostInfo, python: string | null): Promise<void> {
   print(`\n## ${shape.name}\n`);
-  writeFileSync('/proc/self/clear_refs', '5'); // the peak of resident memory starts anew
+  // The engine of the shape before goes with the last that refers to it; then the peak of memory starts anew.
+  collectGarbage();
+  await sleep(200);
+  writeFileSync('/proc/self/clear_refs', '5');
   const folder = mkdtempSync(join(tmpdir(), 'orchestrator-bench-'));
   const trainer = new BenchTrainer(shape, machine, threads, join(folder, 'data.bin'));
   await trainer.initialize();

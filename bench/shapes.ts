@@ -38,7 +38,7 @@ export const SHAPES: BenchShape[] = [
     latentWidth: 32,
     text: text(38, 39, CLIP_T5, [768, 1280]),
     globalBatch: 8,
-    microBatch: 4,
+    microBatch: 8,
     ofPeak: 0.75,
   },
   {
@@ -48,7 +48,7 @@ export const SHAPES: BenchShape[] = [
     latentWidth: 32,
     text: text(77, 77, CLIP_T5, [768, 1280]),
     globalBatch: 4,
-    microBatch: 2,
+    microBatch: 4,
     ofPeak: 0.75,
   },
   {
@@ -58,7 +58,7 @@ export const SHAPES: BenchShape[] = [
     latentWidth: 64,
     text: text(77, 77, CLIP_T5, [768, 1280]),
     globalBatch: 2,
-    microBatch: 1,
+    microBatch: 2,
     ofPeak: 0.75,
   },
 ];
