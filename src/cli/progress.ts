@@ -2,6 +2,7 @@
 export class Progress {
   private readonly started = performance.now();
   private lastLine = Number.NEGATIVE_INFINITY;
+  private lastDone = -1;
   private open = false;
 
   /** @param what "sampling"; @param unit "steps". */
@@ -12,6 +13,8 @@ export class Progress {
   ) {}
 
   update(done: number, total: number): void {
+    if (done === this.lastDone) return;
+    this.lastDone = done;
     const now = performance.now();
     const interval = this.stream.isTTY ? 100 : 5000;
     if (done < total && now - this.lastLine < interval) return;
