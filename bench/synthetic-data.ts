@@ -3,10 +3,12 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import type { ColumnSpec, DatasetSpec } from '../src/native/contract.js';
 import type { BenchShape } from './shapes.js';
 
-export const ROWS = 64;
+/** Two batches, as PyTorch's side has. */
+export const rowsOf = (shape: BenchShape) => 2 * shape.globalBatch;
 
 export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec {
   const { text } = shape;
+  const rows = rowsOf(shape);
   const widths: [string, number][] = [
     ['latent', shape.model.latentChannels * shape.latentHeight * shape.latentWidth],
     ['original.clip_l', text.clipTokens * text.clipLDim],
@@ -20,7 +22,7 @@ export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec
   let bytes = 0;
   let state = 1;
   for (const [role, width] of widths) {
-    const values = new Uint16Array(ROWS * width);
+    const values = new Uint16Array(rows * width);
     for (let i = 0; i < values.length; i++) {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
       // Sign, an exponent of 2^-4 to 2^-1, ten random bits: float16 numbers between 1/16 and 1.
@@ -31,10 +33,10 @@ export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec
       role,
       type: 'float16',
       width,
-      segments: [{ file: 0, firstRow: 0, rows: ROWS, byteOffset: bytes }],
+      segments: [{ file: 0, firstRow: 0, rows, byteOffset: bytes }],
     });
     bytes += values.byteLength;
   }
   closeSync(file);
-  return { files: [{ path, bytes }], rows: ROWS, columns };
+  return { files: [{ path, bytes }], rows, columns };
 }

@@ -4,7 +4,7 @@ import type { Engine, EngineSpec, HostInfo } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { type SlotConfig, slotBatch } from '../src/objective/slot.js';
 import type { BenchShape } from './shapes.js';
-import { ROWS, writeSyntheticData } from './synthetic-data.js';
+import { rowsOf, writeSyntheticData } from './synthetic-data.js';
 
 export interface Round {
   steps: number;
@@ -61,7 +61,7 @@ export class BenchTrainer {
       batch: { global: shape.globalBatch, micro: shape.microBatch },
       validation: { every: 0, bins: 8, weights: [] },
     };
-    this.#plan = new SamplePlan('0'.repeat(64), ROWS, 0, 0);
+    this.#plan = new SamplePlan('0'.repeat(64), rowsOf(shape), 0, 0);
   }
 
   initialize(): Promise<void> {

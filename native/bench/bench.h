@@ -45,7 +45,7 @@ struct Shape {
 
 /// Every kernel of a training step at a shape, storage type bf16 or fp32. Buffers live as long as the result.
 std::vector<Kernel> kernels_of(const Shape& shape, bool bf16);
-/// oneDNN's matmuls of a block at a shape.
+/// The matmuls of a block at a shape.
 std::vector<Kernel> matmuls_of(const Shape& shape, bool bf16);
 
 }  // namespace orch::bench
