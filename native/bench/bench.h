@@ -48,4 +48,7 @@ std::vector<Kernel> kernels_of(const Shape& shape, bool bf16);
 /// The matmuls of a block at a shape.
 std::vector<Kernel> matmuls_of(const Shape& shape, bool bf16);
 
+/// The benches of a GPU: what follows --cuda on the command line.
+int cuda_main(int argc, char** argv);
+
 }  // namespace orch::bench

@@ -46,7 +46,7 @@ std::vector<Kernel> list(const Shape& s) {
   T *wide = memory<T>(keep, 4 * n), *wide2 = memory<T>(keep, 4 * n), *wide3 = memory<T>(keep, 4 * n);
   float *mod = memory<float>(keep, s.samples * 6 * width), *dmod = memory<float>(keep, s.samples * 6 * width);
   float *mean = memory<float>(keep, rows), *rstd = memory<float>(keep, rows);
-  float *gamma = memory<float>(keep, 64), *dgamma = memory<float>(keep, 64);
+  float *gamma = memory<float>(keep, 64), *dgamma = memory<float>(keep, s.samples * 64);
   float *q_rstd = memory<float>(keep, rows * s.heads), *k_rstd = memory<float>(keep, rows * s.heads);
   T *q = memory<T>(keep, heads_n), *k = memory<T>(keep, heads_n), *v = memory<T>(keep, heads_n);
   T *dq = memory<T>(keep, heads_n), *dk = memory<T>(keep, heads_n), *dv = memory<T>(keep, heads_n);

@@ -38,6 +38,7 @@ double copy_bandwidth(double bytes, double seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::strcmp(argv[1], "--cuda") == 0) return cuda_main(argc - 2, argv + 2);
   omp_set_num_threads(1);
   double seconds = 0.1;
   bool half = kernels::cpu().fast_bf16;

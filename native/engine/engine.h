@@ -100,6 +100,11 @@ struct PlanFigures {
 };
 PlanFigures plan_figures(const EngineSpec& spec);
 
+/// A parameter's initial values, by counter from the seed and its name.
+void initial_values(const Parameter& p, float* w, uint64_t seed);
+/// Bytes of a node's operands: what it has to read and write at least once.
+double bytes_of(const graph::Graph& g, const graph::Node& n);
+
 enum class State : uint8_t { Master, Ema, M, V };
 
 class Engine {

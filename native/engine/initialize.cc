@@ -18,36 +18,38 @@ double uniform(uint32_t word) { return (word + 0.5) * 0x1p-32; }
 
 }  // namespace
 
-void Engine::initialize(uint64_t seed) {
+void initial_values(const Parameter& p, float* w, uint64_t seed) {
   const std::array<uint32_t, 2> key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  const int64_t out = p.shape[0], in = p.length / out;
+  const uint64_t id = hash_name(p.name);
+  const double bound = std::sqrt(6.0 / static_cast<double>(in + out));  // Xavier uniform
+  for (int64_t at = 0; at < p.length; at += 4) {
+    if (p.init == Parameter::Init::Zero || p.init == Parameter::Init::One) {
+      for (int64_t j = at; j < std::min(at + 4, p.length); ++j)
+        w[j] = p.init == Parameter::Init::One ? 1.0f : 0.0f;
+      continue;
+    }
+    const auto r = philox(key, {static_cast<uint32_t>(at / 4), static_cast<uint32_t>(id),
+                                static_cast<uint32_t>(id >> 32), kInitStream << 24});
+    double v[4];
+    if (p.init == Parameter::Init::Xavier) {
+      for (int j = 0; j < 4; ++j) v[j] = bound * (2 * uniform(r[j]) - 1);
+    } else {  // N(0, 0.02), as in DiT
+      for (int j = 0; j < 4; j += 2) {
+        const double radius = 0.02 * std::sqrt(-2 * std::log(uniform(r[j]))),
+                     angle = 2 * M_PI * uniform(r[j + 1]);
+        v[j] = radius * std::cos(angle);
+        v[j + 1] = radius * std::sin(angle);
+      }
+    }
+    for (int64_t j = at; j < std::min(at + 4, p.length); ++j) w[j] = static_cast<float>(v[j - at]);
+  }
+}
+
+void Engine::initialize(uint64_t seed) {
   const auto& list = table_.parameters;
   pool_.parallel(static_cast<int64_t>(list.size()), [&](int64_t i, int) {
-    const Parameter& p = list[i];
-    float* w = state(State::Master) + p.offset;
-    const int64_t out = p.shape[0], in = p.length / out;
-    const uint64_t id = hash_name(p.name);
-    const double bound = std::sqrt(6.0 / static_cast<double>(in + out));  // Xavier uniform
-    for (int64_t at = 0; at < p.length; at += 4) {
-      if (p.init == Parameter::Init::Zero || p.init == Parameter::Init::One) {
-        for (int64_t j = at; j < std::min(at + 4, p.length); ++j)
-          w[j] = p.init == Parameter::Init::One ? 1.0f : 0.0f;
-        continue;
-      }
-      const auto r = philox(key, {static_cast<uint32_t>(at / 4), static_cast<uint32_t>(id),
-                                  static_cast<uint32_t>(id >> 32), kInitStream << 24});
-      double v[4];
-      if (p.init == Parameter::Init::Xavier) {
-        for (int j = 0; j < 4; ++j) v[j] = bound * (2 * uniform(r[j]) - 1);
-      } else {  // N(0, 0.02), as in DiT
-        for (int j = 0; j < 4; j += 2) {
-          const double radius = 0.02 * std::sqrt(-2 * std::log(uniform(r[j]))),
-                       angle = 2 * M_PI * uniform(r[j + 1]);
-          v[j] = radius * std::cos(angle);
-          v[j + 1] = radius * std::sin(angle);
-        }
-      }
-      for (int64_t j = at; j < std::min(at + 4, p.length); ++j) w[j] = static_cast<float>(v[j - at]);
-    }
+    initial_values(list[i], state(State::Master) + list[i].offset, seed);
   });
   if (has(State::Ema))
     std::copy(state(State::Master), state(State::Master) + table_.length, state(State::Ema));

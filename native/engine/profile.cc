@@ -16,7 +16,8 @@ double thread_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-/// Bytes of a node's operands: what it has to read and write at least once.
+}  // namespace
+
 double bytes_of(const graph::Graph& g, const graph::Node& n) {
   double sum = 0;
   for (const auto* list : {&n.inputs, &n.outputs})
@@ -25,8 +26,6 @@ double bytes_of(const graph::Graph& g, const graph::Node& n) {
         sum += static_cast<double>(graph::elements(g[r].shape)) * static_cast<double>(size_of(g[r].dtype));
   return sum;
 }
-
-}  // namespace
 
 std::vector<ProfileRow> Engine::profile(int repeats) {
   const auto& g = graph_->graph;

@@ -15,14 +15,23 @@ void pause() {
 
 }  // namespace
 
-Executor::Executor(const Graph& g, int threads)
-    : graph_(g), threads_(threads), arena_(g.arena_bytes()), pointers_(g.values().size(), nullptr) {
-  for (size_t i = 0; i < pointers_.size(); ++i) {
-    const Value& v = g.values()[i];
-    if (v.kind == Kind::Activation) pointers_[i] = arena_.as<char>() + v.offset;
+Executor::Executor(const Graph& g, int threads) : graph_(g), threads_(threads) {
+  own_.emplace_back(g.arena_bytes());
+  place(own_[0].data());
+  for (int i = 0; i < threads; ++i) {
+    own_.emplace_back(g.scratch_bytes());
+    scratch_.push_back(own_.back().data());
   }
-  for (int i = 0; i < threads; ++i) scratch_.emplace_back(g.scratch_bytes());
   for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
+}
+
+Executor::Executor(const Graph& g, void* arena, void* scratch) : graph_(g), threads_(1), scratch_{scratch} {
+  place(arena);
+}
+
+void Executor::place(void* arena) {
+  for (const Value& v : graph_.values())
+    pointers_.push_back(v.kind == Kind::Activation ? static_cast<char*>(arena) + v.offset : nullptr);
 }
 
 Executor::~Executor() {
@@ -49,8 +58,8 @@ void Executor::bind_flat(float* weights, bf16* weights16, float* gradient) {
 
 void Executor::run_parts(const Node& n, int thread, int64_t from, int64_t to) {
   if (from < to)
-    n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_[thread].data(), statistics_,
-               from, to});
+    n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_[thread], statistics_, from, to,
+               graph_.backend().kernels()});
 }
 
 void Executor::run_share(int thread) {
@@ -74,6 +83,12 @@ void Executor::help(int thread) {
     run_share(thread);
     finished_.fetch_add(1, std::memory_order_release);
   }
+}
+
+void Executor::run_node(size_t index, kernels::AttentionStats* statistics) {
+  statistics_ = statistics;
+  const Node& n = graph_.nodes()[index];
+  run_parts(n, 0, 0, n.op->parts());
 }
 
 void Executor::run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after) {

@@ -14,6 +14,8 @@ class Executor {
   /// With more than one thread, run() has helpers: operations that can be cut into parts are shared, each
   /// thread doing its share of the parts, and the others are done by the caller. The bits are the same.
   explicit Executor(const Graph& g, int threads = 1);
+  /// In memory of the graph's backend, which outlives this: an arena and scratch of the graph's sizes.
+  Executor(const Graph& g, void* arena, void* scratch);
   ~Executor();
 
   /// Values of Kind::Input, by their index.
@@ -24,10 +26,14 @@ class Executor {
   /// Runs all nodes; after(i) is called when node i has ended.
   void run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after);
 
+  /// One node, by the caller alone.
+  void run_node(size_t index, kernels::AttentionStats* statistics);
+
   /// The bytes of a value marked `keep`, after run().
   void* data(Ref r) const { return pointers_[r.index]; }
 
  private:
+  void place(void* arena);
   void run_parts(const Node& n, int thread, int64_t from, int64_t to);
   void run_share(int thread);
   void call(const Node* n);
@@ -35,8 +41,8 @@ class Executor {
 
   const Graph& graph_;
   const int threads_;
-  Buffer arena_;
-  std::vector<Buffer> scratch_;  // by thread
+  std::vector<Buffer> own_;     // the arena and scratch, where they are not the caller's
+  std::vector<void*> scratch_;  // by thread
   std::vector<void*> pointers_;
   kernels::AttentionStats* statistics_ = nullptr;
   const Node* node_ = nullptr;    // the one that is shared, or null: the end

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "../core/dtype.h"
-#include "../kernels/kernels.h"
+#include "backend.h"
 
 namespace orch::graph {
 
@@ -51,6 +51,7 @@ struct Run {
   void* scratch;                        ///< 64-byte aligned, as many bytes as the op asked for
   kernels::AttentionStats* statistics;  ///< one entry per attention of the graph, or null
   int64_t from, to;                     ///< the parts to do, of Op::parts()
+  const kernels::Table& table;          ///< the kernels of the graph's backend
 
   template <class T>
   const T* in(int i) const {
@@ -120,6 +121,9 @@ class Reverse {
 
 class Graph {
  public:
+  explicit Graph(const Backend& backend = cpu_backend()) : backend_(&backend) {}
+  const Backend& backend() const { return *backend_; }
+
   Ref input(std::string name, DType dtype, Shape shape, int64_t index, bool requires_grad = false);
   Ref parameter(std::string name, DType dtype, Shape shape, int64_t offset);
   Ref gradient(const Value& parameter);
@@ -162,6 +166,7 @@ class Graph {
 
  private:
   Ref push(Value v);
+  const Backend* backend_;
   std::vector<Value> values_;
   std::vector<Node> nodes_;
   std::vector<std::function<void(Reverse&)>> tape_;

@@ -121,8 +121,8 @@ struct Typed : Residual<T, T> {
   /// written. rstd: [B*N, heads] fp32.
   void (*split_heads)(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
                       const float* gamma_k, const HeadDims& d);
-  /// Inverse: dqkv and the gammas' gradients (overwritten, [64]; null with the gammas). dq null: this
-  /// stream's queries were not used, their gradient is exactly zero.
+  /// Inverse: dqkv and the gammas' gradients (overwritten, [samples, 64]; null with the gammas). dq null:
+  /// this stream's queries were not used, their gradient is exactly zero.
   void (*split_heads_backward)(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk,
                                const T* dv, const T* qkv, const float* q_rstd, const float* k_rstd,
                                const float* gamma_q, const float* gamma_k, const HeadDims& d);

@@ -182,7 +182,7 @@ class Builder {
 
 std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table,
                                         const BatchShape& shape, const GraphOptions& options) {
-  auto out = std::make_unique<ModelGraph>();
+  auto out = std::make_unique<ModelGraph>(options.backend);
   Builder(*out, spec, table, shape, options).build();
   return out;
 }

@@ -52,6 +52,8 @@ struct BatchShape {
 
 /// A model's graph for one batch shape, with what callers read from it.
 struct ModelGraph {
+  explicit ModelGraph(const graph::Backend& backend) : graph(backend) {}
+
   graph::Graph graph;
   graph::Ref velocity, loss;
   graph::Ref z, context, pooled;        ///< inputs, whose gradients may be asked for
@@ -69,6 +71,7 @@ struct GraphOptions {
   bool backward;
   bool input_gradients = false;
   Recompute recompute = Recompute::Nothing;
+  const graph::Backend& backend = graph::cpu_backend();
 };
 
 /// Builds, differentiates and plans the graph.

@@ -57,13 +57,13 @@ void append_split(Graph& g, const AttentionStream& s, const Joint& j, Ref rstd_q
   g.append(
       "split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
       [=](const graph::Run& r) {
-        blocks.each(r, [&](int64_t sample, int64_t first, int64_t n) {
+        blocks.each(r, [&](int64_t sample, int64_t samples, int64_t first, int64_t n) {
           const int64_t row = (sample * d.tokens + first) * d.heads;
           const int64_t to = sample * d.heads * d.joint_tokens * kHeadDim;
-          kernels::cpu().typed<T>().split_heads(
+          r.table.typed<T>().split_heads(
               r.out<T>(0) + to, r.out<T>(1) + to, r.out<T>(2) + to, rstd_q ? r.out<float>(3) + row : nullptr,
               rstd_q ? r.out<float>(4) + row : nullptr, r.in<T>(0) + row * 3 * kHeadDim, r.in<float>(1),
-              r.in<float>(2), {1, n, d.heads, d.joint_tokens, d.offset + first});
+              r.in<float>(2), {samples, n, d.heads, d.joint_tokens, d.offset + first});
         });
       },
       blocks.parts());
@@ -82,24 +82,21 @@ void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStr
       "split heads, qk norm backward", {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k},
       {dqkv, dgamma_q, dgamma_k},
       [=](const graph::Run& r) {
-        for (int64_t sample = r.from; sample < r.to; ++sample) {
-          const int64_t row = sample * d.tokens * d.heads, at = row * 3 * kHeadDim;
-          const int64_t from = sample * d.heads * d.joint_tokens * kHeadDim;
-          const auto gradient = [&](int i) { return norm ? r.out<float>(i) + sample * kHeadDim : nullptr; };
-          const auto rstd = [&](int i) { return norm ? r.in<float>(i) + row : nullptr; };
-          kernels::cpu().typed<T>().split_heads_backward(
-              r.out<T>(0) + at, gradient(1), gradient(2), dj.q ? r.in<T>(0) + from : nullptr,
-              r.in<T>(1) + from, r.in<T>(2) + from, r.in<T>(3) + at, rstd(4), rstd(5), r.in<float>(6),
-              r.in<float>(7), {1, d.tokens, d.heads, d.joint_tokens, d.offset});
-        }
+        const int64_t row = r.from * d.tokens * d.heads, at = row * 3 * kHeadDim;
+        const int64_t from = r.from * d.heads * d.joint_tokens * kHeadDim;
+        const auto gradient = [&](int i) { return norm ? r.out<float>(i) + r.from * kHeadDim : nullptr; };
+        const auto rstd = [&](int i) { return norm ? r.in<float>(i) + row : nullptr; };
+        r.table.typed<T>().split_heads_backward(
+            r.out<T>(0) + at, gradient(1), gradient(2), dj.q ? r.in<T>(0) + from : nullptr, r.in<T>(1) + from,
+            r.in<T>(2) + from, r.in<T>(3) + at, rstd(4), rstd(5), r.in<float>(6), r.in<float>(7),
+            {r.to - r.from, d.tokens, d.heads, d.joint_tokens, d.offset});
       },
       d.samples);
   if (norm)
     g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
              [=](const graph::Run& r) {
                for (int i : {0, 1})
-                 kernels::cpu().f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim,
-                                               kHeadDim);
+                 r.table.f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim, kHeadDim);
              });
   reverse.set(s.qkv, dqkv);
 }
@@ -148,13 +145,12 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   Ref lse = g.activation("log-sum-exp", DType::F32, {samples, heads, tokens});
   const int index = g.next_attention();
   typed(t, [&]<class T>(T) {
-    const size_t scratch = kernels::cpu().typed<T>().attention_scratch_bytes(d);
+    const size_t scratch = g.backend().kernels().typed<T>().attention_scratch_bytes(d);
     g.append(attention_op("attention", scratch, flops, d,
                           [=](const graph::Run& r, const AttentionDims& d) {
-                            kernels::cpu().typed<T>().attention(r.out<T>(0), r.out<T>(1), r.out<float>(2),
-                                                                r.statistics ? r.statistics + index : nullptr,
-                                                                r.in<T>(0), r.in<T>(1), r.in<T>(2), d,
-                                                                r.scratch);
+                            r.table.typed<T>().attention(r.out<T>(0), r.out<T>(1), r.out<float>(2),
+                                                         r.statistics ? r.statistics + index : nullptr,
+                                                         r.in<T>(0), r.in<T>(1), r.in<T>(2), d, r.scratch);
                           }),
              {j.q, j.k, j.v}, {out0, out1, lse});
   });
@@ -165,13 +161,13 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
     Joint dj{g.activation("d q", t, joint_shape), g.activation("d k", t, joint_shape),
              g.activation("d v", t, joint_shape)};
     typed(t, [&]<class T>(T) {
-      const size_t scratch = kernels::cpu().typed<T>().attention_scratch_bytes(d);
+      const size_t scratch = g.backend().kernels().typed<T>().attention_scratch_bytes(d);
       g.append(attention_op("attention backward", scratch, 2.5 * flops, d,
                             [=](const graph::Run& r, const AttentionDims& d) {
-                              kernels::cpu().typed<T>().attention_backward(
-                                  r.out<T>(0), r.out<T>(1), r.out<T>(2), r.in<T>(0), r.in<T>(1), r.in<T>(2),
-                                  r.in<T>(3), r.in<float>(4), r.in<T>(5), r.in<T>(6), r.in<T>(7), d,
-                                  r.scratch);
+                              r.table.typed<T>().attention_backward(r.out<T>(0), r.out<T>(1), r.out<T>(2),
+                                                                    r.in<T>(0), r.in<T>(1), r.in<T>(2),
+                                                                    r.in<T>(3), r.in<float>(4), r.in<T>(5),
+                                                                    r.in<T>(6), r.in<T>(7), d, r.scratch);
                             }),
                {dout0, dout1, out0, out1, lse, j.q, j.k, j.v}, {dj.q, dj.k, dj.v});
       for (const Split& p : splits)

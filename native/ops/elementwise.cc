@@ -11,7 +11,7 @@ Ref convert(Graph& g, Ref x, DType out) {
   const int64_t n = graph::elements(g[x].shape);
   const bool up = out == DType::F32;
   g.append("convert", {x}, {y}, [=](const graph::Run& r) {
-    const auto& k = kernels::cpu().typed<bf16>();
+    const auto& k = r.table.typed<bf16>();
     up ? k.to_f32(r.out<float>(0), r.in<bf16>(0), n) : k.from_f32(r.out<bf16>(0), r.in<float>(0), n);
   });
   return y;
@@ -27,7 +27,7 @@ Ref gelu(Graph& g, Ref x) {
         "gelu", {x}, {y},
         [=](const graph::Run& r) {
           const int64_t at = pieces.begin(r);
-          kernels::cpu().typed<T>().gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
+          r.table.typed<T>().gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
         },
         pieces.parts());
   });
@@ -40,8 +40,8 @@ Ref gelu(Graph& g, Ref x) {
           "gelu backward", {dy, x}, {dx},
           [=](const graph::Run& r) {
             const int64_t at = pieces.begin(r);
-            kernels::cpu().typed<T>().gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at,
-                                                    pieces.end(r) - at);
+            r.table.typed<T>().gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at,
+                                             pieces.end(r) - at);
           },
           pieces.parts());
     });
@@ -57,7 +57,7 @@ Ref silu(Graph& g, Ref x, DType out) {
   g[y].gradient_dtype = DType::F32;  // rows of samples: many layers' gradients gather here
   typed(out, [&]<class T>(T) {
     g.append("silu", {x}, {y},
-             [=](const graph::Run& r) { kernels::cpu().typed<T>().silu(r.out<T>(0), r.in<float>(0), n); });
+             [=](const graph::Run& r) { r.table.typed<T>().silu(r.out<T>(0), r.in<float>(0), n); });
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
@@ -65,8 +65,8 @@ Ref silu(Graph& g, Ref x, DType out) {
     Ref before = reverse.of(x);
     Ref dx = g.activation("d " + g[x].name, DType::F32, g[x].shape);
     g.append("silu backward", {dy, x, before}, {dx}, [=](const graph::Run& r) {
-      kernels::cpu().typed<float>().silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0),
-                                                  r.in<float>(1), n);
+      r.table.typed<float>().silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0), r.in<float>(1),
+                                           n);
     });
     reverse.set(x, dx);
   });
@@ -79,9 +79,8 @@ Ref add(Graph& g, Ref a, Ref b) {
   if (g[b].dtype != t || g[a].shape != g[b].shape) throw Error("ERR_INTERNAL", "add: shapes or types differ");
   Ref y = g.activation("sum", t, g[a].shape);
   typed(t, [&]<class T>(T) {
-    g.append("add", {a, b}, {y}, [=](const graph::Run& r) {
-      kernels::cpu().typed<T>().add(r.out<T>(0), r.in<T>(0), r.in<T>(1), n);
-    });
+    g.append("add", {a, b}, {y},
+             [=](const graph::Run& r) { r.table.typed<T>().add(r.out<T>(0), r.in<T>(0), r.in<T>(1), n); });
   });
   g.on_reverse([=](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);

@@ -10,7 +10,7 @@ Ref timestep_embedding(Graph& g, Ref timesteps, DType out) {
   Ref y = g.activation("timestep embedding", out, {samples, 256});
   typed(out, [&]<class T>(T) {
     g.append("timestep embedding", {timesteps}, {y}, [=](const graph::Run& r) {
-      kernels::cpu().typed<T>().timestep_embedding(r.out<T>(0), r.in<float>(0), samples);
+      r.table.typed<T>().timestep_embedding(r.out<T>(0), r.in<float>(0), samples);
     });
   });
   return y;
@@ -23,9 +23,8 @@ Ref patchify(Graph& g, Ref z, int64_t patch, DType out) {
     throw Error("ERR_TENSOR_SHAPE", "Latent height and width must be multiples of patch");
   Ref y = g.activation("patches", out, {s[0] * (s[2] / patch) * (s[3] / patch), s[1] * patch * patch});
   typed(out, [&]<class T>(T) {
-    g.append("patchify", {z}, {y}, [=](const graph::Run& r) {
-      kernels::cpu().typed<T>().patchify(r.out<T>(0), r.in<float>(0), d);
-    });
+    g.append("patchify", {z}, {y},
+             [=](const graph::Run& r) { r.table.typed<T>().patchify(r.out<T>(0), r.in<float>(0), d); });
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
@@ -33,7 +32,7 @@ Ref patchify(Graph& g, Ref z, int64_t patch, DType out) {
     Ref dz = g.activation("d z", DType::F32, s);
     typed(out, [&]<class T>(T) {
       g.append("patchify backward", {dy}, {dz}, [=](const graph::Run& r) {
-        kernels::cpu().typed<T>().patchify_backward(r.out<float>(0), r.in<T>(0), d);
+        r.table.typed<T>().patchify_backward(r.out<float>(0), r.in<T>(0), d);
       });
     });
     reverse.set(z, dz);
@@ -46,13 +45,13 @@ Ref unpatchify(Graph& g, Ref x, int64_t samples, int64_t channels, int64_t heigh
   const kernels::PatchDims d{samples, channels, height, width, patch};
   Ref v = g.activation("velocity", DType::F32, {samples, channels, height, width});
   g.append("unpatchify", {x}, {v},
-           [=](const graph::Run& r) { kernels::cpu().raw.unpatchify(r.out<float>(0), r.in<float>(0), d); });
+           [=](const graph::Run& r) { r.table.raw.unpatchify(r.out<float>(0), r.in<float>(0), d); });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dv = reverse.of(v);
     if (!dv) return;
     Ref dx = g.activation("d " + g[x].name, DType::F32, g[x].shape);
     g.append("unpatchify backward", {dv}, {dx}, [=](const graph::Run& r) {
-      kernels::cpu().raw.unpatchify_backward(r.out<float>(0), r.in<float>(0), d);
+      r.table.raw.unpatchify_backward(r.out<float>(0), r.in<float>(0), d);
     });
     reverse.set(x, dx);
   });
@@ -67,8 +66,7 @@ Ref add_position(Graph& g, Ref x, Ref position, int64_t samples, DType out) {
   Ref y = g.activation("image tokens", out, g[x].shape);
   typed(out, t, [&]<class R, class T>(R, T) {
     g.append("add position", {x, position}, {y}, [=](const graph::Run& r) {
-      kernels::cpu().residual<R, T>().add_position(r.out<R>(0), r.in<T>(0), r.in<float>(1), samples, tokens,
-                                                   width);
+      r.table.residual<R, T>().add_position(r.out<R>(0), r.in<T>(0), r.in<float>(1), samples, tokens, width);
     });
   });
   g.on_reverse([=](graph::Reverse& reverse) {
@@ -82,13 +80,13 @@ Ref mean_squared_error(Graph& g, Ref v, Ref target, Ref grad_scale) {
   Ref loss = g.activation("loss", DType::F32, {samples});
   g[loss].keep = true;
   g.append("mean squared error", {v, target}, {loss}, [=](const graph::Run& r) {
-    kernels::cpu().raw.mse(r.out<float>(0), nullptr, r.in<float>(0), r.in<float>(1), nullptr, samples, n);
+    r.table.raw.mse(r.out<float>(0), nullptr, r.in<float>(0), r.in<float>(1), nullptr, samples, n);
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dv = g.activation("d velocity", DType::F32, g[v].shape);
     g.append("mean squared error backward", {v, target, grad_scale}, {loss, dv}, [=](const graph::Run& r) {
-      kernels::cpu().raw.mse(r.out<float>(0), r.out<float>(1), r.in<float>(0), r.in<float>(1), r.in<float>(2),
-                             samples, n);
+      r.table.raw.mse(r.out<float>(0), r.out<float>(1), r.in<float>(0), r.in<float>(1), r.in<float>(2),
+                      samples, n);
     });
     reverse.set(v, dv);
   });

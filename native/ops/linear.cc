@@ -22,6 +22,14 @@ class MatmulOp final : public graph::Op {
   Matmul matmul_;
 };
 
+class CpuBackend final : public graph::Backend {
+ public:
+  const kernels::Table& kernels() const override { return kernels::cpu(); }
+  std::unique_ptr<graph::Op> matmul(const char* name, const MatmulSpec& spec) const override {
+    return std::make_unique<MatmulOp>(name, spec);
+  }
+};
+
 void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
   const Pieces columns{width, rows < 64 ? width : 128};
   auto emit = [&]<class T>(T) {
@@ -29,7 +37,7 @@ void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
         "bias gradient", {dy}, {db},
         [=](const graph::Run& r) {
           const int64_t at = columns.begin(r), n = columns.end(r) - at;
-          kernels::cpu().typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
+          r.table.typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
         },
         columns.parts());
   };
@@ -44,24 +52,25 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
   if (graph::elements(g[w.weight].shape) != in * width || g[w.weight].dtype != t)
     throw Error("ERR_INTERNAL", "linear: " + g[w.weight].name + " does not fit its input " + g[x].name);
   Ref y = g.activation(g[w.weight].name + " y", out, {rows, width});
-  g.append(std::make_unique<MatmulOp>(
-               "linear", MatmulSpec{rows, width, in, t, t, out, false, true, bool(w.bias), false}),
+  g.append(g.backend().matmul("linear", {rows, width, in, t, t, out, false, true, bool(w.bias), false}),
            {x, w.weight, w.bias}, {y});
   g.on_reverse([=, &g](graph::Reverse& d) {
     Ref dy = d.of(y);
     if (!dy) return;
-    if (w.bias) append_column_sum(g, dy, g.gradient(g[w.bias]), rows, width);
-    dy = convert(g, dy, t);  // for the matmuls; the bias's gradient comes from what was not rounded
-    g.append(std::make_unique<MatmulOp>(
-                 "linear dW", MatmulSpec{width, in, rows, t, t, DType::F32, true, false, false, false}),
-             {dy, x, {}}, {g.gradient(g[w.weight])});
+    MatmulSpec gradient{width, in, rows, t, t, DType::F32, true, false, false, false};
+    gradient.sums = w.bias && g[dy].dtype == t;  // else the bias's gradient comes from what was not rounded
+    gradient.sums = gradient.sums && g.backend().sums_with(gradient);
+    if (w.bias && !gradient.sums) append_column_sum(g, dy, g.gradient(g[w.bias]), rows, width);
+    dy = convert(g, dy, t);  // for the matmuls
+    g.append(g.backend().matmul("linear dW", gradient), {dy, x, {}},
+             {g.gradient(g[w.weight]), gradient.sums ? g.gradient(g[w.bias]) : Ref{}});
     if (!d.wanted(x)) return;
     // Many layers read the conditioning vector: its gradient gathers in place.
     Ref dx = d.of(x);
     const bool accumulate = bool(dx);
     if (!dx) dx = g.activation("d " + g[x].name, g[x].gradient_dtype, g[x].shape);
-    g.append(std::make_unique<MatmulOp>("linear dX", MatmulSpec{rows, in, width, t, t, g[dx].dtype, false,
-                                                                false, false, accumulate}),
+    g.append(g.backend().matmul("linear dX",
+                                {rows, in, width, t, t, g[dx].dtype, false, false, false, accumulate}),
              {dy, w.weight, {}, accumulate ? dx : Ref{}}, {dx});
     d.set(x, dx);
   });
@@ -69,3 +78,12 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
 }
 
 }  // namespace orch::ops
+
+namespace orch::graph {
+
+const Backend& cpu_backend() {
+  static const ops::CpuBackend backend;
+  return backend;
+}
+
+}  // namespace orch::graph

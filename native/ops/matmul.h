@@ -3,18 +3,11 @@
 #pragma once
 #include <memory>
 
-#include "../core/dtype.h"
+#include "../graph/backend.h"
 
 namespace orch::ops {
 
-struct MatmulSpec {
-  int64_t m, n, k;
-  DType a, b, c;
-  bool transpose_a;  ///< A is stored [k, m]
-  bool transpose_b;  ///< B is stored [n, k]
-  bool bias;         ///< fp32 [n]
-  bool accumulate;   ///< adds to C
-};
+using graph::MatmulSpec;
 
 class Matmul {
  public:

@@ -29,12 +29,12 @@ Ref layer_norm_modulate(Graph& g, Ref x, const Chunk& shift, const Chunk& scale,
     g.append(
         "layer norm, modulate", {x, mod}, {y, mean, rstd},
         [=](const graph::Run& r) {
-          blocks.each(r, [&](int64_t sample, int64_t first, int64_t n) {
+          blocks.each(r, [&](int64_t sample, int64_t samples, int64_t first, int64_t n) {
             const int64_t row = sample * d.tokens + first, at = row * d.width;
             const float* m = r.in<float>(1) + sample * d.mod_stride;
-            kernels::cpu().residual<R, T>().layer_norm_modulate(
-                r.out<T>(0) + at, r.out<float>(1) + row, r.out<float>(2) + row, r.in<R>(0) + at, m + at_shift,
-                m + at_scale, {1, n, d.width, d.mod_stride});
+            r.table.residual<R, T>().layer_norm_modulate(r.out<T>(0) + at, r.out<float>(1) + row,
+                                                         r.out<float>(2) + row, r.in<R>(0) + at, m + at_shift,
+                                                         m + at_scale, {samples, n, d.width, d.mod_stride});
           });
         },
         blocks.parts());
@@ -51,7 +51,7 @@ Ref layer_norm_modulate(Graph& g, Ref x, const Chunk& shift, const Chunk& scale,
           [=](const graph::Run& r) {
             const int64_t row = r.from * d.tokens, at = row * d.width, m = r.from * d.mod_stride;
             float* dm = r.out<float>(1) + m;
-            kernels::cpu().residual<R, T>().layer_norm_modulate_backward(
+            r.table.residual<R, T>().layer_norm_modulate_backward(
                 r.out<R>(0) + at, before ? r.in<R>(5) + at : nullptr, dm + at_shift, dm + at_scale,
                 r.in<T>(0) + at, r.in<R>(1) + at, r.in<float>(2) + row, r.in<float>(3) + row,
                 r.in<float>(4) + m + at_scale, {r.to - r.from, d.tokens, d.width, d.mod_stride});
@@ -74,11 +74,11 @@ Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples) {
     g.append(
         "gate, residual", {x, y, mod}, {out},
         [=](const graph::Run& r) {
-          blocks.each(r, [&](int64_t sample, int64_t first, int64_t n) {
+          blocks.each(r, [&](int64_t sample, int64_t samples, int64_t first, int64_t n) {
             const int64_t from = (sample * d.tokens + first) * d.width;
-            kernels::cpu().residual<R, T>().gate_residual(
-                r.out<R>(0) + from, r.in<R>(0) + from, r.in<T>(1) + from,
-                r.in<float>(2) + sample * d.mod_stride + at, {1, n, d.width, d.mod_stride});
+            r.table.residual<R, T>().gate_residual(r.out<R>(0) + from, r.in<R>(0) + from, r.in<T>(1) + from,
+                                                   r.in<float>(2) + sample * d.mod_stride + at,
+                                                   {samples, n, d.width, d.mod_stride});
           });
         },
         blocks.parts());
@@ -93,7 +93,7 @@ Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples) {
           "gate, residual backward", {dout, y, mod}, {dy, dmod},
           [=](const graph::Run& r) {
             const int64_t from = r.from * d.tokens * d.width, m = r.from * d.mod_stride + at;
-            kernels::cpu().residual<R, T>().gate_residual_backward(
+            r.table.residual<R, T>().gate_residual_backward(
                 r.out<T>(0) + from, r.out<float>(1) + m, r.in<R>(0) + from, r.in<T>(1) + from,
                 r.in<float>(2) + m, {r.to - r.from, d.tokens, d.width, d.mod_stride});
           },

@@ -19,12 +19,13 @@ struct TokenBlocks {
   int64_t samples, tokens, size = 64;
   int64_t of_sample() const { return (tokens + size - 1) / size; }
   int64_t parts() const { return samples * of_sample(); }
-  /// f(sample, first token, tokens) for every block of r's parts.
+  /// f(first sample, samples, first token, tokens) for every block of r's parts, or once for all of them.
   template <class F>
   void each(const graph::Run& r, F f) const {
+    if (r.from == 0 && r.to == parts()) return f(0, samples, 0, tokens);
     for (int64_t part = r.from; part < r.to; ++part) {
       const int64_t first = part % of_sample() * size;
-      f(part / of_sample(), first, std::min(size, tokens - first));
+      f(part / of_sample(), 1, first, std::min(size, tokens - first));
     }
   }
 };

@@ -388,7 +388,7 @@ TEST("kernels dispatch") {
   CHECK(kernels::cpu_named("generic") != nullptr);
   CHECK(kernels::cpu_named("no such set") == nullptr);
   for (const Table* t : tables()) {
-    CHECK(kernels::cpu_named(t->isa) == t, t->isa);
+    CHECK(kernels::cpu_named(t->isa) == (t == &kernels::cuda::table() ? nullptr : t), t->isa);
     const auto* entries = reinterpret_cast<void* const*>(&t->f32);  // every entry of the table is filled
     for (size_t i = 0; i < (sizeof t->f32 + sizeof t->b16 + sizeof t->mixed + sizeof t->raw) / sizeof(void*);
          ++i) {

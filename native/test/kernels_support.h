@@ -7,6 +7,7 @@
 
 #include "core/dtype.h"
 #include "harness.h"
+#include "kernels/cuda/emulated/emulated_device.h"
 #include "kernels/kernels.h"
 #include "reference.h"
 
@@ -19,6 +20,7 @@ inline std::vector<const kernels::Table*> tables() {
   for (const char* isa : {"generic", "avx2", "avx512", "avx512bf16"}) {
     if (const kernels::Table* t = kernels::cpu_named(isa)) all.push_back(t);
   }
+  all.push_back(&kernels::cuda::table());  // run thread by thread on the CPU
   return all;
 }
 

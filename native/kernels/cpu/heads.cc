@@ -90,13 +90,12 @@ void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq
                           const float* gamma_k, const HeadDims& d) {
   const int64_t width = d.heads * kHeadDim;
   const bool norm = gamma_q != nullptr;
-  vf gq[kVectors] = {}, gk[kVectors] = {}, total_q[kVectors] = {}, total_k[kVectors] = {};
+  vf gq[kVectors] = {}, gk[kVectors] = {};
   if (norm) {
     load_head(gq, gamma_q);
     load_head(gk, gamma_k);
   }
   for (int64_t b = 0; b < d.samples; ++b) {
-    // Sums per sample first: shorter chains round less.
     vf sum_q[kVectors] = {}, sum_k[kVectors] = {};
     for (int64_t n = 0; n < d.tokens; ++n) {
       const int64_t row = b * d.tokens + n;
@@ -121,14 +120,10 @@ void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq
         copy_head(out + 2 * width + to, dv + from);
       }
     }
-    for (int i = 0; i < kVectors; ++i) {
-      total_q[i] += sum_q[i];
-      total_k[i] += sum_k[i];
+    if (norm) {
+      store_head(dgamma_q + b * kHeadDim, sum_q);
+      store_head(dgamma_k + b * kHeadDim, sum_k);
     }
-  }
-  if (norm) {
-    store_head(dgamma_q, total_q);
-    store_head(dgamma_k, total_k);
   }
 }
 

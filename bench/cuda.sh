@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Tests and measures the CUDA backend on a machine with a Hopper GPU; Node.js is not needed.
+#   bench/cuda.sh test|sanitize|bench|tune|compare|compare-large|all [RESULTS]
+# With ORCHESTRATOR_CUDA_ATTENTION=cudnn, compare runs cuDNN's attention in our steps too; with ORCHESTRATOR_CUDA_ALGORITHMS=FILE,
+# cuBLASLt's algorithms that `tune` wrote (RESULTS/algorithms.txt).
+# RESULTS is a folder (bench/results): a dated file with the hardware goes there, and a log. BUILD names the build folder
+# (build-cuda); it is built where it has no programs that run here: CMAKE_ARGS may say where libraries are.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+what=${1:-all}
+results=${2:-bench/results}
+build=${BUILD:-build-cuda}
+python=${PYTHON:-python3}
+mkdir -p "$results"
+name="$results/$(date -u +%Y-%m-%d)-cuda-$what"
+exec > >(tee "$name.txt") 2>&1
+
+# The libraries of the Python packages, where there is no whole toolkit.
+site=$($python -c 'import importlib.util as u; s = u.find_spec("nvidia"); print(list(s.submodule_search_locations)[0] if s else "")' 2>/dev/null)
+export LD_LIBRARY_PATH="$build/lib:${LD_LIBRARY_PATH:-}:$site/cu13/lib:$site/cudnn/lib"
+
+if ! "$build/orch_test" --list >/dev/null 2>&1; then
+  echo "--- building in $build"
+  # shellcheck disable=SC2086
+  cmake -S . -B "$build" -DORCH_TESTS=ON "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn" ${CMAKE_ARGS:-} >"$name.build.log" &&
+    cmake --build "$build" -j --target orch_test orch_bench orchestrator_cuda >>"$name.build.log" 2>&1 ||
+    { tail -50 "$name.build.log"; exit 1; }
+fi
+
+echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $(git rev-parse --short HEAD 2>/dev/null)"
+nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.max.sm,power.limit --format=csv,noheader
+failed=0
+part() {
+  echo "--- $*"
+  local started=$SECONDS
+  "$@" || { failed=1; echo "FAILED ($?): $*"; }
+  echo "($((SECONDS - started)) s)"
+}
+export ORCHESTRATOR_TEST_CUDA=1
+
+tests() {
+  ORCHESTRATOR_TEST_VERBOSE=1 part "$build/orch_test" device:
+  ORCHESTRATOR_CUDA_ATTENTION=cudnn part "$build/orch_test" "device: operations"
+}
+sanitize() {
+  # Small shapes: every access is followed.
+  export ORCHESTRATOR_TEST_SMALL=1
+  for tool in memcheck racecheck synccheck initcheck; do
+    part timeout 150 compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 5 "$build/orch_test" "device: operations"
+  done
+  part timeout 150 compute-sanitizer --tool memcheck --error-exitcode 9 --print-limit 5 "$build/orch_test" "device: MM-DiT"
+  unset ORCHESTRATOR_TEST_SMALL
+}
+bench() {
+  part "$build/orch_bench" --cuda ceilings
+  for shape in 24,256,32 24,512,8 24,1024,2; do part "$build/orch_bench" --cuda profile $shape; done
+  for shape in 24,512,8 24,1024,2; do ORCHESTRATOR_CUDA_ATTENTION=cudnn part "$build/orch_bench" --cuda profile $shape; done
+}
+tune() {
+  rm -f "$results/algorithms.txt"
+  for shape in 24,256,32 24,512,8 24,1024,2 38,512,4; do part "$build/orch_bench" --cuda tune $shape "$results/algorithms.txt"; done
+}
+compare() {
+  part $python bench/cuda_compare.py "$build/orch_bench" "${SECONDS_EACH:-3}" "$@"
+}
+
+case $what in
+  test) tests ;;
+  sanitize) sanitize ;;
+  bench) bench ;;
+  tune) tune ;;
+  compare) compare 24,256,32 24,512,8 24,1024,2 ;;
+  compare-large) compare 38,512,1,block ;;
+  all) tests; sanitize; bench; compare 24,256,32 24,512,8 24,1024,2 ;;
+  *) echo "usage: bench/cuda.sh test|sanitize|bench|tune|compare|compare-large|all [RESULTS]"; exit 2 ;;
+esac
+[ $failed -eq 0 ] && echo "--- everything passed" || echo "--- something failed"
+exit $failed

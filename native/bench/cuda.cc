@@ -1,0 +1,198 @@
+// orch_bench --cuda ...: what the GPU reaches, and whole training steps on it.
+//   --cuda ceilings                 copies and a large matmul
+//   --cuda profile SHAPE            a slot's operations by kind, each against its ceiling
+//   --cuda tune SHAPE FILE          cuBLASLt's algorithms for the shape's matmuls; appends the fastest to
+//   FILE
+//   --cuda steps SHAPE              for every line "SECONDS" on standard input: trains for about that long,
+//   and prints JSON
+// SHAPE: depth,pixels,samples[,nothing|norms|mlp|block], such as 24,512,16
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <map>
+
+#include "bench.h"
+#include "core/error.h"
+#include "engine/device_engine.h"
+
+namespace orch::bench {
+namespace {
+
+constexpr int64_t kTextTokens = 154;
+constexpr double kDatasheetPeak = 989e12;  ///< FLOP/s, dense bf16, H100 and H200 SXM
+
+EngineSpec parse_shape(const char* text) {
+  long long depth = 0, pixels = 0, samples = 0;
+  char level[16] = "nothing";
+  if (std::sscanf(text, "%lld,%lld,%lld,%15s", &depth, &pixels, &samples, level) < 3 || depth < 1 ||
+      pixels < 16 || pixels % 16 || samples < 1)
+    throw Error("ERR_NATIVE_ARGUMENT",
+                std::string("A shape is depth,pixels,samples[,recompute], not ") + text);
+  const std::string l = level;
+  const Recompute recompute = l == "norms"   ? Recompute::Norms
+                              : l == "mlp"   ? Recompute::Mlp
+                              : l == "block" ? Recompute::Block
+                                             : Recompute::Nothing;
+  return {{depth, depth, 2, 16, 4096, 2048, 192, true, {}},
+          {samples, pixels / 8, pixels / 8, kTextTokens},
+          DType::BF16,
+          DType::BF16,
+          1,
+          true,
+          false,
+          recompute};
+}
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+struct Ceilings {
+  double copy, matmul;  ///< bytes and FLOP per second
+};
+Ceilings ceilings(graph::Device& d) {
+  const size_t bytes = size_t{4} << 30;
+  graph::DeviceMemory a(d, bytes), b(d, bytes);
+  d.kernels().raw.normal(a.as<float>(), {1, 0, 0, 1}, static_cast<int64_t>(bytes / 4));
+  std::vector<double> copies;
+  for (int i = 0; i < 12; ++i) copies.push_back(d.time([&] { d.copy(b.data(), a.data(), bytes); }));
+  const auto times =
+      d.matmul_times({8192, 8192, 8192, DType::BF16, DType::BF16, DType::BF16, false, true, false, false});
+  return {2.0 * static_cast<double>(bytes) / median(copies),
+          2.0 * 8192 * 8192 * 8192 / *std::min_element(times.begin(), times.end())};
+}
+
+void print_profile(DeviceEngine& e, const Ceilings& c) {
+  double whole = 0;
+  auto rows = e.profile(5);
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
+  for (const auto& r : rows) whole += r.seconds;
+  std::printf("%-36s %6s %9s %6s %10s %8s\n", "operation", "count", "ms", "share", "TFLOP/s", "TB/s");
+  for (const auto& r : rows) {
+    const double rate = r.flops > 0 ? r.flops / r.seconds : r.bytes / r.seconds;
+    std::printf("%-36s %6d %9.3f %5.1f%% %10.1f %8.2f  %3.0f %% of %s\n", r.name.c_str(), r.count,
+                r.seconds * 1e3, 100 * r.seconds / whole, r.flops / r.seconds * 1e-12,
+                r.bytes / r.seconds * 1e-12, 100 * rate / (r.flops > 0 ? c.matmul : c.copy),
+                r.flops > 0 ? "the matmul's" : "the copy's");
+  }
+  std::printf("%-36s %6s %9.3f (one after the other, with gaps)\n", "all", "", whole * 1e3);
+}
+
+/// One training step: slot, norm, AdamW.
+void step(DeviceEngine& e, int64_t number) {
+  e.run_random_slot(false);
+  const double norm = e.gradient_norm().norm;
+  e.update({number, 1e-6, 0.9, 0.999, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 1});
+}
+
+void serve_steps(DeviceEngine& e) {
+  int64_t number = 0;
+  for (int i = 0; i < 3; ++i) step(e, ++number);
+  e.device().synchronize();
+  std::printf("{\"ready\": true, \"parameters\": %lld, \"flops\": %.6g, \"bytes\": %zu}\n",
+              static_cast<long long>(e.table().count), e.flops_per_slot(), e.device_bytes());
+  std::fflush(stdout);
+  for (std::string line; std::getline(std::cin, line);) {
+    const double limit = std::atof(line.c_str());
+    std::vector<double> slots, with_statistics;
+    int steps = 0;
+    const double start = now();
+    do {
+      step(e, ++number);
+      ++steps;
+      e.device().synchronize();
+    } while (now() - start < limit);
+    const double seconds = now() - start;
+    for (int i = 0; i < 7; ++i) {
+      with_statistics.push_back(e.device().time([&] { e.run_random_slot(true); }));
+      slots.push_back(e.device().time([&] { e.run_random_slot(false); }));
+    }
+    std::printf(
+        "{\"steps\": %d, \"seconds\": %.6f, \"slotSeconds\": %.6f, \"withStatistics\": %.6f, \"bytes\": "
+        "%zu}\n",
+        steps, seconds, median(slots), median(with_statistics), e.device_bytes());
+    std::fflush(stdout);
+  }
+}
+
+/// Notes the matmuls of a graph that is built for a device.
+class Noting final : public graph::Backend {
+ public:
+  explicit Noting(graph::Device& d) : device_(d) {}
+  const kernels::Table& kernels() const override { return device_.kernels(); }
+  std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
+    auto& row = seen[key_of(spec)];
+    row.first = spec;
+    row.second += 1;
+    return device_.matmul(name, spec);
+  }
+  bool sums_with(const graph::MatmulSpec& spec) const override { return device_.sums_with(spec); }
+  mutable std::map<std::string, std::pair<graph::MatmulSpec, int>> seen;
+
+ private:
+  graph::Device& device_;
+};
+
+void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
+  FILE* file = std::fopen(path, "a");
+  if (!file) throw Error("ERR_NATIVE_ARGUMENT", std::string("Cannot write ") + path);
+  double before = 0, after = 0;
+  const Noting noting(device);
+  build_mmdit(spec.model, ParameterTable(spec.model), spec.shape,
+              {spec.compute, spec.residual, true, false, spec.recompute, noting});
+  for (const auto& [name, row] : noting.seen) {
+    const auto& [product, count] = row;
+    const auto times = device.matmul_times(product);
+    const size_t best = static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin());
+    const double flops = 2.0 * static_cast<double>(product.m) * product.n * product.k;
+    std::printf("%-44s x%-4d first %7.1f TFLOP/s, best (%zu) %7.1f\n", name.c_str(), count,
+                flops / times[0] * 1e-12, best, flops / times[best] * 1e-12);
+    before += count * times[0];
+    after += count * times[best];
+    std::fprintf(file, "%s %zu\n", name.c_str(), best);
+  }
+  std::fclose(file);
+  std::printf("all matmuls of a slot: %.3f ms with the first, %.3f ms with the best\n", before * 1e3,
+              after * 1e3);
+}
+
+}  // namespace
+
+int cuda_main(int argc, char** argv) {
+  try {
+    graph::Device& d = graph::open_cuda(0);
+    const std::string what = argc > 0 ? argv[0] : "ceilings";
+    const auto about = d.describe();
+    if (what != "steps") std::printf("%s, %s\n", about.name.c_str(), about.libraries.c_str());
+    if (what == "ceilings") {
+      const Ceilings c = ceilings(d);
+      std::printf(
+          "copy %.2f TB/s (read and written), matmul 8192^3 bf16 %.0f TFLOP/s (%.0f %% of the datasheet's)\n",
+          c.copy * 1e-12, c.matmul * 1e-12, 100 * c.matmul / kDatasheetPeak);
+      return 0;
+    }
+    if (argc < 2) throw Error("ERR_NATIVE_ARGUMENT", "A shape is missing");
+    const EngineSpec spec = parse_shape(argv[1]);
+    if (what == "tune" && argc > 2) {
+      tune(d, spec, argv[2]);
+      return 0;
+    }
+    DeviceEngine e(spec, d);
+    e.random_weights();
+    if (what == "profile")
+      print_profile(e, ceilings(d));
+    else if (what == "steps")
+      serve_steps(e);
+    else
+      throw Error("ERR_NATIVE_ARGUMENT", "ceilings, profile SHAPE, tune SHAPE FILE or steps SHAPE");
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}
+
+}  // namespace orch::bench

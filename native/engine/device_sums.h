@@ -1,0 +1,48 @@
+// Sums of slot gradients on a device, along the same tree as GradientSums: slots come one after the other, in
+// ascending order, so that what waits for its right sibling is a stack.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "../graph/device.h"
+
+namespace orch {
+
+class DeviceSums {
+ public:
+  /// A maximal subtree [lo, hi) within the local slots.
+  struct Part {
+    int64_t lo, hi;
+    float* data;  ///< on the device
+  };
+
+  DeviceSums(graph::Device& device, int64_t length) : device_(device), length_(length) {}
+
+  /// Starts the sums of slots [first, end) of `total`.
+  void begin(int64_t first, int64_t end, int64_t total);
+  /// The buffer for the next slot's gradient.
+  float* acquire();
+  /// The next slot's gradient is complete in its buffer (as soon as the queue has come there).
+  void complete(float* buffer);
+  /// Ascending; after the last slot.
+  std::vector<Part> parts() const;
+  size_t bytes() const { return memory_.size() * length_ * sizeof(float); }
+
+ private:
+  struct Node {
+    int level;
+    int64_t index;
+    float* buffer;
+  };
+  int64_t low(const Node& n) const { return n.index << n.level; }
+  int64_t high(const Node& n) const { return std::min((n.index + 1) << n.level, total_); }
+
+  graph::Device& device_;
+  const int64_t length_;
+  int64_t first_ = 0, end_ = 0, total_ = 0, next_ = 0;
+  std::vector<graph::DeviceMemory> memory_;
+  std::vector<float*> free_;
+  std::vector<Node> stack_;
+};
+
+}  // namespace orch

@@ -1,0 +1,51 @@
+// Where a graph runs: the kernels of its nodes, and its matmuls. The CPU's is the default; a device's has the
+// same table of kernels, whose functions put work on the device's queue and return.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "../core/dtype.h"
+#include "../kernels/kernels.h"
+
+namespace orch::graph {
+
+class Op;
+
+/// C [m, n] = op(A) op(B) (+ bias over n) (+ C)
+struct MatmulSpec {
+  int64_t m, n, k;
+  DType a, b, c;
+  bool transpose_a;   ///< A is stored [k, m]
+  bool transpose_b;   ///< B is stored [n, k]
+  bool bias;          ///< fp32 [n]
+  bool accumulate;    ///< adds to C
+  bool sums = false;  ///< also the sums of op(A) over k, fp32 [m], as a second output
+};
+
+/// "18848x6144x1536,BF16,BF16,nt,bias": names a product in files.
+inline std::string key_of(const MatmulSpec& s) {
+  const auto letter = [](bool transposed) { return transposed ? 't' : 'n'; };
+  std::string key = std::to_string(s.m) + "x" + std::to_string(s.n) + "x" + std::to_string(s.k) + "," +
+                    name_of(s.a) + "," + name_of(s.c) + ",";
+  key += letter(s.transpose_a);
+  key += letter(s.transpose_b);
+  if (s.bias) key += ",bias";
+  if (s.accumulate) key += ",add";
+  if (s.sums) key += ",sums";
+  return key;
+}
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const kernels::Table& kernels() const = 0;
+  /// Whether matmul() serves a product with sums.
+  virtual bool sums_with(const MatmulSpec&) const { return false; }
+  /// An operation that reads A, B and the bias (or none), and writes C and the sums (where asked for).
+  virtual std::unique_ptr<Op> matmul(const char* name, const MatmulSpec& spec) const = 0;
+};
+
+/// oneDNN, and the kernels of this processor.
+const Backend& cpu_backend();
+
+}  // namespace orch::graph

@@ -1,0 +1,104 @@
+// A device with memory of its own and one queue of work. Kernels, matmuls and copies are put on the queue and
+// run in that order; nothing here waits unless it says so. One thread at a time.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "graph.h"
+
+namespace orch::graph {
+
+/// Work that was recorded once and can be queued again at the price of one launch.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() = 0;
+};
+
+class Device : public Backend {
+ public:
+  struct Description {
+    std::string name;       ///< "NVIDIA H200"
+    std::string libraries;  ///< "CUDA 13.0, cuBLASLt 13.1.1"
+    size_t memory_bytes;
+  };
+  virtual Description describe() const = 0;
+
+  /// 256-byte aligned. Throws Error(ERR_OUT_OF_MEMORY).
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* memory) = 0;
+  /// Host memory that copies reach without a detour.
+  virtual void* allocate_host(size_t bytes) = 0;
+  virtual void release_host(void* memory) = 0;
+
+  /// `from` must stay as it is until the queue has come there.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  virtual void fill(void* to, int byte, size_t bytes) = 0;
+  /// Waits for the queue. Errors of work on it show here.
+  virtual void synchronize() = 0;
+  /// A place on the queue, and waiting for the queue to come there.
+  virtual uint64_t mark() = 0;
+  virtual void await(uint64_t mark) = 0;
+
+  /// Runs `work` with the queue recording. Everything it queues must have run once before, so that no memory
+  /// has to be allocated for it.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work) = 0;
+  /// Seconds that the queue takes for `work`; waits.
+  virtual double time(const std::function<void()>& work) = 0;
+
+  /// Seconds of one product with each of the algorithms that the library offers, best guess first.
+  virtual std::vector<double> matmul_times(const MatmulSpec& spec) = 0;
+  /// Blocks, threads and bytes that launches since the last call asked for.
+  struct Launches {
+    int64_t count, most_blocks;
+    size_t most_shared, workspace;
+  };
+  virtual Launches take_launches() = 0;
+};
+
+/// Memory of a device, or its host memory; move-only.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  DeviceMemory(Device& device, size_t bytes, bool on_host = false)
+      : device_(&device),
+        data_(on_host ? device.allocate_host(bytes) : device.allocate(bytes)),
+        bytes_(bytes),
+        on_host_(on_host) {}
+  DeviceMemory(DeviceMemory&& o) noexcept { *this = std::move(o); }
+  DeviceMemory& operator=(DeviceMemory&& o) noexcept {
+    std::swap(device_, o.device_);
+    std::swap(data_, o.data_);
+    std::swap(bytes_, o.bytes_);
+    std::swap(on_host_, o.on_host_);
+    return *this;
+  }
+  ~DeviceMemory() {
+    if (data_) on_host_ ? device_->release_host(data_) : device_->release(data_);
+  }
+  void* data() const { return data_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  bool on_host_ = false;
+};
+
+/// Opens CUDA device `ordinal` through liborchestrator_cuda.so, which lies beside this program or library, or
+/// where ORCHESTRATOR_CUDA says; -1: a device that plans and launches nothing. Throws Error(ERR_CUDA) saying
+/// why not.
+Device& open_cuda(int ordinal);
+
+}  // namespace orch::graph

@@ -1,0 +1,204 @@
+// Joint attention forward in bf16 for heads of 64 channels (Dao, "FlashAttention-2", ICLR 2024): a block
+// takes 128 queries of a head against all keys, 64 at a time; each warp 32 queries. Products on the tensor
+// cores, softmax in fp32 registers. Statistics come from what the softmax holds anyway.
+#include "attention_parts.h"
+
+namespace orch::kernels::cuda {
+namespace {
+
+constexpr int kWarps = 4, kThreads = kWarps * kWarp;
+constexpr int kTiles = 2;                       ///< of 16 queries in a warp
+constexpr int kQueries = kWarps * kTiles * 16;  ///< of a block
+constexpr int kKeys = 64;                       ///< of a step
+constexpr int kQueryBytes = kQueries * kRowBytes, kKeyBytes = kKeys * kRowBytes;
+constexpr size_t kShared = kQueryBytes + 4 * kKeyBytes;  // queries; keys and values, twice
+constexpr float kScaleLog2e = kScale * kLog2e;
+
+template <bool Stats>
+__global__ void __launch_bounds__(kThreads, 2)
+    forward(bf16* out0, bf16* out1, float* lse, StatsPart* parts, const bf16* q, const bf16* k, const bf16* v,
+            AttentionDims d, unsigned blocks_of_head) {
+  GPU_SHARED(memory);
+  unsigned char* const queries = memory;
+  const auto keys = [&](int buffer) { return memory + kQueryBytes + buffer * 2 * kKeyBytes; };
+  const auto values = [&](int buffer) { return keys(buffer) + kKeyBytes; };
+
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
+  const int64_t bh = d.from + blockIdx.x / blocks_of_head, sample = bh / d.heads, head = bh % d.heads;
+  const int64_t first = d.first_query + static_cast<int64_t>(blockIdx.x % blocks_of_head) * kQueries;
+  const bf16 *qh = q + (bh * d.tokens + first) * kHeadDim, *kh = k + bh * d.tokens * kHeadDim,
+             *vh = v + bh * d.tokens * kHeadDim;
+  const auto load_keys = [&](int64_t start, int buffer) {
+    const int64_t valid = d.tokens - start;
+    copy_tile<kKeys, kThreads>(keys(buffer), valid, [&](int r) { return kh + (start + r) * kHeadDim; });
+    copy_tile<kKeys, kThreads>(values(buffer), valid, [&](int r) { return vh + (start + r) * kHeadDim; });
+    close_copies();
+  };
+  copy_tile<kQueries, kThreads>(queries, d.tokens - first, [&](int r) { return qh + r * kHeadDim; });
+  load_keys(0, 0);
+
+  uint32_t query[kTiles][4][4];
+  float out[kTiles][8][4] = {};
+  // Of rows g and g + 8 of each tile: the largest raw product so far, this thread's share of the sum of exp,
+  // and of the sum of exp times raw product; the smallest product.
+  float high[kTiles][2], sum[kTiles][2] = {}, weighted[kTiles][2] = {}, low[kTiles][2];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+    for (int r = 0; r < 2; ++r) {
+      high[i][r] = -INFINITY;
+      low[i][r] = INFINITY;
+    }
+
+  int buffer = 0;
+  for (int64_t start = 0; start < d.tokens; start += kKeys, buffer ^= 1) {
+    await_copies<0>();
+    __syncthreads();  // the tile is there, and nobody reads the other buffer any more
+    if (start == 0)
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+        for (int step = 0; step < 4; ++step)
+          left_operand(query[i][step], queries, (warp * kTiles + i) * 16, step);
+    if (start + kKeys < d.tokens) load_keys(start + kKeys, buffer ^ 1);
+
+    float s[kTiles][8][4] = {};
+#pragma unroll
+    for (int step = 0; step < 4; ++step)
+#pragma unroll
+      for (int pair = 0; pair < 4; ++pair) {
+        uint32_t b[4];
+        right_by_channels(b, keys(buffer), pair * 16, step);
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
+          multiply_add(s[i][2 * pair], query[i][step], b[0], b[1]);
+          multiply_add(s[i][2 * pair + 1], query[i][step], b[2], b[3]);
+        }
+      }
+    const int64_t left = d.tokens - start;
+    if (left < kKeys)
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          if (n * 8 + 2 * t + e % 2 >= left)
+#pragma unroll
+            for (int i = 0; i < kTiles; ++i) s[i][n][e] = -INFINITY;
+
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float most = high[i][r];
+#pragma unroll
+        for (int n = 0; n < 8; ++n) most = fmaxf(most, fmaxf(s[i][n][2 * r], s[i][n][2 * r + 1]));
+        most = max_lanes<4>(most);
+        const float base = most * kScaleLog2e, keep = fast_exp2(high[i][r] * kScaleLog2e - base);
+        high[i][r] = most;
+        sum[i][r] *= keep;
+        if constexpr (Stats) weighted[i][r] *= keep;
+#pragma unroll
+        for (int n = 0; n < 8; ++n) {
+          out[i][n][2 * r] *= keep;
+          out[i][n][2 * r + 1] *= keep;
+#pragma unroll
+          for (int e = 2 * r; e < 2 * r + 2; ++e) {
+            const float x = s[i][n][e], p = fast_exp2(x * kScaleLog2e - base);
+            sum[i][r] += p;
+            if constexpr (Stats)
+              if (x > -INFINITY) {  // not past the last key
+                weighted[i][r] += p * x;
+                low[i][r] = fminf(low[i][r], x);
+              }
+            s[i][n][e] = p;
+          }
+        }
+      }
+
+#pragma unroll
+    for (int step = 0; step < 4; ++step) {
+      uint32_t p[kTiles][4];
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        const float(&s0)[4] = s[i][2 * step], (&s1)[4] = s[i][2 * step + 1];
+        p[i][0] = pack2(s0[0], s0[1]);
+        p[i][1] = pack2(s0[2], s0[3]);
+        p[i][2] = pack2(s1[0], s1[1]);
+        p[i][3] = pack2(s1[2], s1[3]);
+      }
+#pragma unroll
+      for (int pair = 0; pair < 4; ++pair) {
+        uint32_t b[4];
+        right_by_rows(b, values(buffer), step * 16, pair);
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
+          multiply_add(out[i][2 * pair], p[i], b[0], b[1]);
+          multiply_add(out[i][2 * pair + 1], p[i], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  float largest = 0, entropy = 0;
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float total = sum_lanes<4>(sum[i][r]), inverse = 1.0f / total;
+      const int64_t row = first + (warp * kTiles + i) * 16 + r * 8 + g;
+      const float row_lse = high[i][r] * kScale + logf(total);
+      if constexpr (Stats) {
+        const float product = sum_lanes<4>(weighted[i][r]), least = -max_lanes<4>(-low[i][r]);
+        if (row < d.tokens && t == 0) {
+          const float size = kScale * fmaxf(high[i][r], -least);
+          largest = size > largest || size != size ? size : largest;
+          entropy += row_lse - kScale * product * inverse;
+        }
+      }
+      if (row >= d.tokens) continue;
+      if (t == 0) lse[bh * d.tokens + row] = row_lse;
+      bf16* to = joint_row(out0, out1, d, sample, head, row);
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+        *reinterpret_cast<uint32_t*>(to + n * 8 + 2 * t) =
+            pack2(out[i][n][2 * r] * inverse, out[i][n][2 * r + 1] * inverse);
+    }
+  if constexpr (Stats) {
+    const float warp_largest = max_lanes(largest), warp_entropy = sum_lanes(entropy);
+    const bool poisoned = sum_lanes(largest != largest ? 1.0f : 0.0f) > 0;  // fmaxf drops a NaN
+    __syncthreads();                                                        // the tiles are done with
+    float* const each = reinterpret_cast<float*>(memory);
+    if (lane == 0) {
+      each[2 * warp] = poisoned ? NAN : warp_largest;
+      each[2 * warp + 1] = warp_entropy;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      StatsPart part{0, 0};
+      for (int w = 0; w < kWarps; ++w) {
+        const float size = each[2 * w];
+        part.largest = size > part.largest || size != size ? size : part.largest;
+        part.entropy += static_cast<double>(each[2 * w + 1]);
+      }
+      parts[blockIdx.x] = part;
+    }
+  }
+}
+
+}  // namespace
+
+void attention_half(bf16* out0, bf16* out1, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
+                    const bf16* v, const AttentionDims& d, void*) {
+  // The library has no entropy; steps with statistics are few.
+  if (!stats && attention_by_library(out0, out1, lse, q, k, v, d)) return;
+  const unsigned of_head = blocks(d.tokens - d.first_query, kQueries);
+  const unsigned count = of_head * static_cast<unsigned>(d.to - d.from);
+  if (stats) {
+    StatsPart* parts = workspace<StatsPart>(count);
+    launch(forward<true>, count, kThreads, kShared, out0, out1, lse, parts, q, k, v, d, of_head);
+    sum_stats(stats, parts, count, d);
+  } else {
+    launch(forward<false>, count, kThreads, kShared, out0, out1, lse, nullptr, q, k, v, d, of_head);
+  }
+}
+
+}  // namespace orch::kernels::cuda

@@ -1,0 +1,53 @@
+// The device that this library drives: its queue of work, workspace, and the launch of kernels on it. One
+// device per process; calls come from one thread at a time.
+#pragma once
+#include <string>
+#include <type_traits>
+
+#include "gpu.h"
+
+namespace orch::kernels::cuda {
+
+/// Kernels return before their work is done; this waits. Throws Error(ERR_CUDA), as everything here does.
+void synchronize();
+
+/// At least `bytes` (256-byte aligned) for the operation being launched; the next operation may use the same.
+/// Grows outside of captures only.
+void* workspace_bytes(size_t bytes);
+template <class T>
+T* workspace(int64_t n) {
+  return static_cast<T*>(workspace_bytes(static_cast<size_t>(n) * sizeof(T)));
+}
+
+/// Copies from the device, after the work queued before it, and waits for it.
+void download(void* to, const void* from, size_t bytes);
+
+/// Checks a launch against the limits of sm_90 and counts it; false where nothing must be launched: an empty
+/// grid, or a device that only plans.
+bool may_launch(dim3 grid, dim3 block, size_t shared);
+
+#if defined(__CUDACC__)
+cudaStream_t queue();
+void check(cudaError_t status, const char* what);
+/// Lets a kernel have more than 48 KiB of shared memory.
+void raise_shared(const void* kernel, size_t shared);
+#endif
+
+template <class... P>
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+            std::type_identity_t<P>... arguments) {
+  if (!may_launch(grid, block, shared)) return;
+#if defined(__CUDACC__)
+  if (shared > 48 * 1024) raise_shared(reinterpret_cast<const void*>(kernel), shared);
+  kernel<<<grid, block, shared, queue()>>>(arguments...);
+  check(cudaGetLastError(), "launch");
+#else
+  emulate::run(grid, block, shared, [&] { kernel(arguments...); });
+#endif
+}
+
+/// A number of threads or rows as a 32-bit index. Throws where it is none.
+uint32_t index32(int64_t n);
+inline unsigned blocks(int64_t n, int64_t each) { return static_cast<unsigned>((n + each - 1) / each); }
+
+}  // namespace orch::kernels::cuda

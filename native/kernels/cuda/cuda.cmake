@@ -1,0 +1,94 @@
+# CUDA: a shared object of its own, opened at run time, where a toolkit (13) with cuBLASLt is found; and its kernels
+# compiled for the CPU, for the tests.
+#
+# The libraries may come with a toolkit or as Python packages (nvidia-cublas, nvidia-cudnn-cu13): ORCH_CUDA_ROOTS lists
+# folders with include/ and lib/, such as .../site-packages/nvidia/cu13.
+option(ORCH_CUDA "build the CUDA backend where a toolkit is found" ON)
+set(ORCH_CUDA_ROOTS "" CACHE STRING "folders with include/ and lib/ of CUDA's libraries, beside the toolkit's own")
+set(CUDA_SOURCES ${CMAKE_SOURCE_DIR}/native/kernels/cuda)
+file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.cu)
+file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.h native/core/*.h native/graph/*.h native/kernels/*.h)
+
+# Kernels on the CPU. nvcc's pragmas mean nothing to g++.
+set(CUDA_EMULATED_SOURCES)
+foreach(kernel ${CUDA_KERNELS})
+  get_filename_component(name ${kernel} NAME_WE)
+  set(copy ${CMAKE_BINARY_DIR}/cuda-emulated/${name}.cc)
+  file(GENERATE OUTPUT ${copy} CONTENT "#include \"${kernel}\"\n")
+  list(APPEND CUDA_EMULATED_SOURCES ${copy})
+endforeach()
+file(GLOB CUDA_EMULATOR CONFIGURE_DEPENDS ${CUDA_SOURCES}/emulated/*.cc)
+add_library(orch_cuda_emulated STATIC EXCLUDE_FROM_ALL ${CUDA_EMULATED_SOURCES} ${CUDA_EMULATOR}
+            ${CUDA_SOURCES}/limits.cc)
+target_include_directories(orch_cuda_emulated PRIVATE native)
+target_compile_options(orch_cuda_emulated PRIVATE -Wno-unknown-pragmas -Wno-unused-parameter)
+
+set(ORCH_CUDA_MISSING "")
+if(NOT ORCH_CUDA)
+  set(ORCH_CUDA_MISSING "it was turned off (ORCH_CUDA)")
+else()
+  find_program(CUDA_COMPILER nvcc HINTS ENV CUDACXX ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin)
+  if(NOT CUDA_COMPILER)
+    set(ORCH_CUDA_MISSING "no nvcc was found when it was built")
+  else()
+    execute_process(COMMAND ${CUDA_COMPILER} --version OUTPUT_VARIABLE version)
+    string(REGEX MATCH "release ([0-9]+)" version "${version}")
+    if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 LESS 13)
+      set(ORCH_CUDA_MISSING "nvcc was of CUDA ${CMAKE_MATCH_1} when it was built; 13 is needed")
+    endif()
+  endif()
+endif()
+
+# The kernels, which need nvcc alone: by hand, because CMake's own support for CUDA 13 is younger than the CMake that is
+# asked for.
+if(ORCH_CUDA_MISSING STREQUAL "")
+  get_filename_component(toolkit ${CUDA_COMPILER} DIRECTORY)
+  get_filename_component(toolkit ${toolkit} DIRECTORY)
+  set(CUDA_OBJECTS)
+  foreach(kernel ${CUDA_KERNELS})
+    get_filename_component(name ${kernel} NAME_WE)
+    set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
+    add_custom_command(
+      OUTPUT ${object}
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
+      COMMAND ${CUDA_COMPILER} -ccbin ${CMAKE_CXX_COMPILER} -std=c++20 -O3 -lineinfo
+              -gencode=arch=compute_90a,code=sm_90a -Xcompiler=-fPIC,-fvisibility=hidden
+              -I${CMAKE_SOURCE_DIR}/native -c ${kernel} -o ${object}
+      DEPENDS ${kernel} ${CUDA_HEADERS}
+      COMMENT "nvcc ${name}.cu" VERBATIM)
+    list(APPEND CUDA_OBJECTS ${object})
+  endforeach()
+  set_source_files_properties(${CUDA_OBJECTS} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+  add_custom_target(cuda_kernels DEPENDS ${CUDA_OBJECTS})
+
+  set(roots ${toolkit} ${ORCH_CUDA_ROOTS})
+  find_path(CUBLASLT_INCLUDE cublasLt.h HINTS ${roots} PATH_SUFFIXES include)
+  find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 HINTS ${roots} PATH_SUFFIXES lib64 lib)
+  find_library(CUDART_LIBRARY NAMES cudart_static HINTS ${roots} PATH_SUFFIXES lib64 lib)
+  find_path(CUDNN_INCLUDE cudnn_graph.h HINTS ${roots} PATH_SUFFIXES include)
+  if(NOT CUBLASLT_INCLUDE OR NOT CUBLASLT_LIBRARY OR NOT CUDART_LIBRARY)
+    set(ORCH_CUDA_MISSING "cuBLASLt or the CUDA runtime was not found when it was built (ORCH_CUDA_ROOTS)")
+  endif()
+endif()
+
+if(ORCH_CUDA_MISSING STREQUAL "")
+  message(STATUS "CUDA is on: ${CUDA_COMPILER}, ${CUBLASLT_LIBRARY}")
+  add_library(orchestrator_cuda SHARED ${CUDA_OBJECTS} ${CUDA_SOURCES}/device.cc ${CUDA_SOURCES}/matmul.cc
+              ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc)
+  add_dependencies(orchestrator_cuda cuda_kernels)
+  target_include_directories(orchestrator_cuda PRIVATE native)
+  target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${toolkit}/include ${CUBLASLT_INCLUDE})
+  if(CUDNN_INCLUDE)  # opened at run time; without its header, our own attention serves
+    target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${CUDNN_INCLUDE})
+  endif()
+  target_link_libraries(orchestrator_cuda PRIVATE ${CUBLASLT_LIBRARY} ${CUDART_LIBRARY} Threads::Threads
+                        ${CMAKE_DL_LIBS} rt)
+  target_link_options(orchestrator_cuda PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
+  get_filename_component(folder ${CUBLASLT_LIBRARY} DIRECTORY)
+  set_target_properties(orchestrator_cuda PROPERTIES BUILD_RPATH ${folder}
+                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} LIBRARY_OUTPUT_DIRECTORY_RELEASE ${CMAKE_BINARY_DIR})
+else()
+  message(STATUS "CUDA is off: ${ORCH_CUDA_MISSING}")
+endif()
+set_source_files_properties(native/graph/open_cuda.cc PROPERTIES
+                            COMPILE_DEFINITIONS "ORCH_CUDA_MISSING=\"${ORCH_CUDA_MISSING}\"")

@@ -1,0 +1,295 @@
+// The CUDA device: queue, memory, recordings.
+#include "device.h"
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <map>
+
+#include "../../core/error.h"
+#include "matmul.h"
+#include "queue.h"
+
+namespace orch::kernels::cuda {
+namespace {
+
+struct Context {
+  bool plan_only = false, recording = false;
+  int ordinal = 0;
+  cudaStream_t queue = nullptr;
+  void* workspace = nullptr;
+  size_t workspace_bytes = 0;
+  Largest* largest = nullptr;
+};
+Context context;
+
+constexpr size_t kAlign = 256;
+size_t rounded(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+/// Addresses of a device that only plans: aligned, never read.
+char* planned_address(size_t bytes) {
+  static char* next = reinterpret_cast<char*>(uintptr_t{1} << 40);
+  char* p = next;
+  next += rounded(bytes ? bytes : 1);
+  return p;
+}
+
+}  // namespace
+
+cudaStream_t queue() { return context.queue; }
+bool plans_only() { return context.plan_only; }
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  throw Error(status == cudaErrorMemoryAllocation ? "ERR_OUT_OF_MEMORY" : "ERR_CUDA",
+              std::string(what) + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")");
+}
+
+void synchronize() {
+  if (!context.plan_only) check(cudaStreamSynchronize(context.queue), "cudaStreamSynchronize");
+}
+
+void* workspace_bytes(size_t bytes) {
+  context.largest->workspace = std::max(context.largest->workspace, bytes);
+  if (bytes <= context.workspace_bytes) return context.workspace;
+  if (context.plan_only) {
+    context.workspace = planned_address(bytes);
+  } else {
+    if (context.recording) throw Error("ERR_CUDA", "Work that was never run before cannot be recorded");
+    // The one before stays: recordings hold its address.
+    check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
+  }
+  context.workspace_bytes = rounded(bytes);
+  return context.workspace;
+}
+
+void download(void* to, const void* from, size_t bytes) {
+  if (context.plan_only) return;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context.queue),
+        "cudaMemcpyAsync from the device");
+  synchronize();
+}
+
+bool may_launch(dim3 grid, dim3 block, size_t shared) {
+  return count_launch(*context.largest, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared) &&
+         !context.plan_only;
+}
+
+void raise_shared(const void* kernel, size_t shared) {
+  static std::map<const void*, size_t> raised;
+  size_t& most = raised[kernel];
+  if (shared <= most) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+        "cudaFuncSetAttribute");
+  most = shared;
+}
+
+namespace {
+
+class CudaRecording final : public graph::Recording {
+ public:
+  explicit CudaRecording(cudaGraph_t graph) {
+    const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
+    cudaGraphDestroy(graph);
+    check(status, "cudaGraphInstantiate");
+  }
+  ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
+  void replay() override { check(cudaGraphLaunch(executable_, context.queue), "cudaGraphLaunch"); }
+
+ private:
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+class NoRecording final : public graph::Recording {
+ public:
+  void replay() override {}
+};
+
+class CudaDevice final : public TableDevice {
+ public:
+  explicit CudaDevice(int ordinal) {
+    context.plan_only = ordinal < 0;
+    context.largest = &largest_;
+    if (context.plan_only) return;
+    int count = 0;
+    check(cudaGetDeviceCount(&count), "No CUDA device");
+    if (ordinal >= count)
+      throw Error("ERR_CUDA", "There is no CUDA device " + std::to_string(ordinal) + "; there are " +
+                                  std::to_string(count));
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+    if (properties.major != 9)
+      throw Error("ERR_CUDA", std::string(properties.name) + " has compute capability " +
+                                  std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                                  "; the kernels are built for 9.0 (Hopper)");
+    context.ordinal = ordinal;
+    check(cudaSetDevice(ordinal), "cudaSetDevice");
+    check(cudaStreamCreateWithFlags(&context.queue, cudaStreamNonBlocking), "cudaStreamCreate");
+    for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
+  }
+
+  Description describe() const override {
+    int runtime = 0;
+    cudaRuntimeGetVersion(&runtime);
+    Description d{"a device that only plans", "", 0};
+    if (!context.plan_only) {
+      cudaDeviceProp properties;
+      check(cudaGetDeviceProperties(&properties, context.ordinal), "cudaGetDeviceProperties");
+      d.name = properties.name;
+      d.memory_bytes = properties.totalGlobalMem;
+    }
+    d.libraries = "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) +
+                  ", cuBLASLt " + matmul_version();
+    return d;
+  }
+
+  bool sums_with(const graph::MatmulSpec& spec) const override { return cuda::sums_with(spec); }
+  std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
+    return make_matmul(name, spec);
+  }
+  std::vector<double> matmul_times(const graph::MatmulSpec& spec) override {
+    return time_algorithms(spec, [this](const std::function<void()>& work) { return time(work); });
+  }
+
+  void* allocate(size_t bytes) override {
+    enter();
+    if (context.plan_only) return planned_address(bytes);
+    void* p = nullptr;
+    const cudaError_t status = cudaMalloc(&p, rounded(bytes ? bytes : 1));
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      throw Error("ERR_OUT_OF_MEMORY", "The device has no " + std::to_string(bytes >> 20) + " MiB left");
+    }
+    check(status, "cudaMalloc");
+    return p;
+  }
+  void release(void* memory) override {
+    if (!context.plan_only) cudaFree(memory);
+  }
+  void* allocate_host(size_t bytes) override {
+    enter();
+    if (context.plan_only) return new char[bytes ? bytes : 1];
+    void* p = nullptr;
+    check(cudaMallocHost(&p, bytes ? bytes : 1), "cudaMallocHost");
+    return p;
+  }
+  void release_host(void* memory) override {
+    if (context.plan_only)
+      delete[] static_cast<char*>(memory);
+    else
+      cudaFreeHost(memory);
+  }
+
+  void upload(void* to, const void* from, size_t bytes) override {
+    enter();
+    if (!context.plan_only)
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.queue),
+            "cudaMemcpyAsync to the device");
+  }
+  void download(void* to, const void* from, size_t bytes) override {
+    enter();
+    cuda::download(to, from, bytes);
+  }
+  void copy(void* to, const void* from, size_t bytes) override {
+    enter();
+    if (!context.plan_only)
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.queue),
+            "cudaMemcpyAsync within the device");
+  }
+  void fill(void* to, int byte, size_t bytes) override {
+    enter();
+    if (!context.plan_only) check(cudaMemsetAsync(to, byte, bytes, context.queue), "cudaMemsetAsync");
+  }
+  void synchronize() override {
+    enter();
+    cuda::synchronize();
+  }
+
+  uint64_t mark() override {
+    if (context.plan_only) return 0;
+    cudaEvent_t event;
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+    check(cudaEventRecord(event, context.queue), "cudaEventRecord");
+    marks_.push_back(event);
+    return first_mark_ + marks_.size();
+  }
+  void await(uint64_t mark) override {
+    for (; !marks_.empty() && first_mark_ < mark; ++first_mark_) {
+      check(cudaEventSynchronize(marks_.front()), "cudaEventSynchronize");
+      cudaEventDestroy(marks_.front());
+      marks_.pop_front();
+    }
+  }
+
+  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
+    enter();
+    if (context.plan_only) {
+      work();
+      return std::make_unique<NoRecording>();
+    }
+    check(cudaStreamBeginCapture(context.queue, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    context.recording = true;
+    std::exception_ptr failure;
+    try {
+      work();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    context.recording = false;
+    cudaGraph_t graph = nullptr;
+    const cudaError_t status = cudaStreamEndCapture(context.queue, &graph);
+    if (failure) std::rethrow_exception(failure);
+    check(status, "cudaStreamEndCapture");
+    return std::make_unique<CudaRecording>(graph);
+  }
+
+  double time(const std::function<void()>& work) override {
+    enter();
+    if (context.plan_only) {
+      work();
+      return 0;
+    }
+    check(cudaEventRecord(begin_, context.queue), "cudaEventRecord");
+    work();
+    check(cudaEventRecord(end_, context.queue), "cudaEventRecord");
+    check(cudaEventSynchronize(end_), "cudaEventSynchronize");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
+    return 1e-3 * milliseconds;
+  }
+
+ private:
+  /// The runtime's current device belongs to the thread.
+  static void enter() {
+    thread_local bool entered = false;
+    if (entered || context.plan_only) return;
+    check(cudaSetDevice(context.ordinal), "cudaSetDevice");
+    entered = true;
+  }
+
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  std::deque<cudaEvent_t> marks_;
+  uint64_t first_mark_ = 0;
+};
+
+}  // namespace
+}  // namespace orch::kernels::cuda
+
+/// Opens the device; null with a message where that fails. It lives as long as the process.
+extern "C" __attribute__((visibility("default"))) orch::graph::Device* orchestrator_cuda_open(int ordinal,
+                                                                                              char* message,
+                                                                                              size_t size) {
+  static orch::graph::Device* device = nullptr;
+  static int opened = 0;
+  try {
+    if (device && ordinal != opened)
+      throw orch::Error("ERR_CUDA", "This process already drives device " + std::to_string(opened));
+    if (!device) device = new orch::kernels::cuda::CudaDevice(opened = ordinal);
+    return device;
+  } catch (const std::exception& e) {
+    std::strncpy(message, e.what(), size - 1);
+    message[size - 1] = '\0';
+    return nullptr;
+  }
+}

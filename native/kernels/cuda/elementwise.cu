@@ -1,0 +1,156 @@
+// Activation functions, sums and conversions of storage types; and the sinusoidal embedding of the timestep.
+// Eight elements a thread.
+#include "families.h"
+
+namespace orch::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+/// y[i] = f(a[i], b[i], c[i]); pointers may be null and then count as zeros.
+template <class F, class Y, class A, class B, class C>
+__global__ void __launch_bounds__(kThreads) map(Y* y, const A* a, const B* b, const C* c, int64_t n, F f) {
+  const int64_t i = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  if (i + 8 <= n) {
+    float x[3][8] = {}, out[8];
+    if (a) load8(x[0], a + i);
+    if (b) load8(x[1], b + i);
+    if (c) load8(x[2], c + i);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) out[j] = f(x[0][j], x[1][j], x[2][j]);
+    store8(y + i, out);
+  } else {
+    for (int64_t j = i; j < n; ++j)
+      y[j] = narrow<Y>(f(a ? widen(a[j]) : 0.0f, b ? widen(b[j]) : 0.0f, c ? widen(c[j]) : 0.0f));
+  }
+}
+template <class F, class Y, class A, class B = float, class C = float>
+void run(int64_t n, F f, Y* y, const A* a, const B* b = nullptr, const C* c = nullptr) {
+  launch(map<F, Y, A, B, C>, blocks(n, 8 * kThreads), kThreads, 0, y, a, b, c, n, f);
+}
+
+// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
+
+template <class T>
+struct Gelu {
+  GPU_INLINE float operator()(float x, float, float) const {
+    return x * Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
+  }
+};
+template <class T>
+struct GeluBackward {
+  GPU_INLINE float operator()(float dy, float x, float) const {
+    const float s = Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
+    return dy * (s + x * s * (1.0f - s) * (kTwoU + 3 * kTwoUCubic * x * x));
+  }
+};
+struct Silu {
+  GPU_INLINE float operator()(float x, float, float) const { return x * Math<float>::sigmoid(x); }
+};
+struct SiluBackward {
+  GPU_INLINE float operator()(float dy, float x, float add) const {
+    const float s = Math<float>::sigmoid(x);
+    return add + dy * (s * (1.0f + x * (1.0f - s)));
+  }
+};
+struct Add {
+  GPU_INLINE float operator()(float a, float b, float) const { return a + b; }
+};
+struct Same {
+  GPU_INLINE float operator()(float a, float, float) const { return a; }
+};
+struct Scale {
+  float factor;
+  GPU_INLINE float operator()(float a, float, float) const { return a * factor; }
+};
+
+template <class T>
+void gelu(T* y, const T* x, int64_t n) {
+  run(n, Gelu<T>{}, y, x);
+}
+template <class T>
+void gelu_backward(T* dx, const T* dy, const T* x, int64_t n) {
+  run(n, GeluBackward<T>{}, dx, dy, x);
+}
+template <class T>
+void silu(T* y, const float* x, int64_t n) {
+  run(n, Silu{}, y, x);
+}
+template <class T>
+void silu_backward(float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
+  run(n, SiluBackward{}, dx, dy, x, dx_add);
+}
+template <class T>
+void add(T* out, const T* a, const T* b, int64_t n) {
+  run(n, Add{}, out, a, b);
+}
+template <class T>
+void from_f32(T* y, const float* x, int64_t n) {
+  run(n, Same{}, y, x);
+}
+template <class T>
+void to_f32(float* y, const T* x, int64_t n) {
+  run(n, Same{}, y, x);
+}
+void add_to(float* dst, const float* a, const float* b, int64_t n) { run(n, Add{}, dst, a, b); }
+void add_into(float* dst, const float* src, int64_t n) { add_to(dst, dst, src, n); }
+void scale_into(float* dst, float factor, int64_t n) {
+  run(n, Scale{factor}, dst, static_cast<const float*>(dst));
+}
+
+/// Half to single: the exponent is moved by a multiplication, which also makes denormals normal.
+GPU_INLINE float widen_half(uint32_t h) {
+  const uint32_t rest = h & 0x7fffu, sign = (h & 0x8000u) << 16;
+  if ((h & 0x7c00u) == 0x7c00u) return as_float((h & 0x3ffu) << 13 | 0x7f800000u | sign);
+  const float magnitude = as_float(rest << 13) * as_float(0x77800000u);  // 2^112
+  return sign ? -magnitude : magnitude;
+}
+template <class T>
+__global__ void __launch_bounds__(kThreads) half_to(T* y, const f16* x, int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n) y[i] = narrow<T>(widen_half(x[i].bits));
+}
+template <class T>
+void from_f16(T* y, const f16* x, int64_t n) {
+  launch(half_to<T>, blocks(n, kThreads), kThreads, 0, y, x, n);
+}
+
+constexpr int kHalf = 128;
+template <class T>
+__global__ void __launch_bounds__(kHalf) embed_timestep(T* out, const float* t) {
+  const int j = threadIdx.x;
+  const double angle = static_cast<double>(t[blockIdx.x]) * exp(-9.210340371976184 * j / kHalf);  // ln(10000)
+  T* row = out + static_cast<int64_t>(blockIdx.x) * 2 * kHalf;
+  row[j] = narrow<T>(static_cast<float>(cos(angle)));
+  row[kHalf + j] = narrow<T>(static_cast<float>(sin(angle)));
+}
+template <class T>
+void timestep_embedding(T* out, const float* t, int64_t samples) {
+  launch(embed_timestep<T>, static_cast<unsigned>(samples), kHalf, 0, out, t);
+}
+
+template <class T>
+void fill(Typed<T>& t) {
+  t.gelu = gelu<T>;
+  t.gelu_backward = gelu_backward<T>;
+  t.silu = silu<T>;
+  t.silu_backward = silu_backward<T>;
+  t.add = add<T>;
+  t.from_f32 = from_f32<T>;
+  t.to_f32 = to_f32<T>;
+  t.from_f16 = from_f16<T>;
+  t.timestep_embedding = timestep_embedding<T>;
+}
+
+}  // namespace
+
+void fill_elementwise(Table& t) {
+  fill(t.f32);
+  fill(t.b16);
+  t.raw.add_to = add_to;
+  t.raw.add_into = add_into;
+  t.raw.scale_into = scale_into;
+}
+
+}  // namespace orch::kernels::cuda

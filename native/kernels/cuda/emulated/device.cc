@@ -1,0 +1,135 @@
+// The emulated device: kernels run on the CPU through emulate.h, matmuls are plain sums.
+#include "../device.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "../../../core/error.h"
+#include "../attention_cudnn.h"
+#include "../context.h"
+#include "emulated_device.h"
+
+namespace orch::kernels::cuda {
+namespace {
+
+Largest* largest = nullptr;
+void* workspace_memory = nullptr;
+
+class PlainMatmul final : public graph::Op {
+ public:
+  PlainMatmul(const char* name, const graph::MatmulSpec& s) : name_(name), s_(s) {}
+  const char* name() const override { return name_; }
+  double flops() const override { return 2.0 * s_.m * s_.n * s_.k; }
+  void run(const graph::Run& r) const override {
+    const auto a = widen(r.in<void>(0), s_.a, s_.m * s_.k), b = widen(r.in<void>(1), s_.b, s_.k * s_.n);
+    const float* bias = r.in<float>(2);
+    std::vector<float> row(s_.n);
+    for (int64_t i = 0; s_.sums && i < s_.m; ++i) {
+      r.out<float>(1)[i] = 0;
+      for (int64_t p = 0; p < s_.k; ++p)
+        r.out<float>(1)[i] += a[s_.transpose_a ? p * s_.m + i : i * s_.k + p];
+    }
+    for (int64_t i = 0; i < s_.m; ++i) {
+      std::fill(row.begin(), row.end(), 0.0f);
+      for (int64_t p = 0; p < s_.k; ++p) {
+        const float x = a[s_.transpose_a ? p * s_.m + i : i * s_.k + p];
+        if (s_.transpose_b)
+          for (int64_t j = 0; j < s_.n; ++j) row[j] += x * b[j * s_.k + p];
+        else
+          for (int64_t j = 0; j < s_.n; ++j) row[j] += x * b[p * s_.n + j];
+      }
+      for (int64_t j = 0; j < s_.n; ++j) {
+        const float y = row[j] + (s_.bias ? bias[j] : 0.0f);
+        if (s_.c == DType::BF16) {
+          bf16& to = r.out<bf16>(0)[i * s_.n + j];
+          to = to_bf16(s_.accumulate ? to_float(to) + y : y);
+        } else {
+          float& to = r.out<float>(0)[i * s_.n + j];
+          to = s_.accumulate ? to + y : y;
+        }
+      }
+    }
+  }
+
+ private:
+  static std::vector<float> widen(const void* from, DType t, int64_t n) {
+    std::vector<float> x(n);
+    for (int64_t i = 0; i < n; ++i)
+      x[i] =
+          t == DType::F32 ? static_cast<const float*>(from)[i] : to_float(static_cast<const bf16*>(from)[i]);
+    return x;
+  }
+
+  const char* name_;
+  graph::MatmulSpec s_;
+};
+
+/// Does the work again.
+class Again final : public graph::Recording {
+ public:
+  explicit Again(std::function<void()> work) : work_(std::move(work)) {}
+  void replay() override { work_(); }
+
+ private:
+  std::function<void()> work_;
+};
+
+class EmulatedDevice final : public TableDevice {
+ public:
+  EmulatedDevice() { largest = &largest_; }
+  Description describe() const override { return {"an emulated device", "", size_t{1} << 32}; }
+  bool sums_with(const graph::MatmulSpec&) const override { return true; }
+  std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
+    return std::make_unique<PlainMatmul>(name, spec);
+  }
+  std::vector<double> matmul_times(const graph::MatmulSpec&) override { return {}; }
+
+  void* allocate(size_t bytes) override {
+    void* p = std::aligned_alloc(256, (bytes + 256) / 256 * 256);
+    std::memset(p, 0xff, bytes);
+    return p;
+  }
+  void release(void* memory) override { std::free(memory); }
+  void* allocate_host(size_t bytes) override { return allocate(bytes); }
+  void release_host(void* memory) override { std::free(memory); }
+  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void fill(void* to, int byte, size_t bytes) override { std::memset(to, byte, bytes); }
+  void synchronize() override {}
+  uint64_t mark() override { return 0; }
+  void await(uint64_t) override {}
+  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
+    return std::make_unique<Again>(work);
+  }
+  double time(const std::function<void()>& work) override {
+    work();
+    return 0;
+  }
+};
+
+}  // namespace
+
+const LibraryAttention* library_attention() { return nullptr; }
+void synchronize() {}
+void download(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+/// Fresh and full of NaN for every operation.
+void* workspace_bytes(size_t bytes) {
+  std::free(workspace_memory);
+  workspace_memory = std::aligned_alloc(256, (bytes + 256) / 256 * 256);
+  std::memset(workspace_memory, 0xff, bytes);
+  if (largest) largest->workspace = std::max(largest->workspace, bytes);
+  return workspace_memory;
+}
+bool may_launch(dim3 grid, dim3 block, size_t shared) {
+  static Largest nobody{};
+  return count_launch(largest ? *largest : nobody, {grid.x, grid.y, grid.z}, block.x * block.y * block.z,
+                      shared);
+}
+
+graph::Device& emulated_device() {
+  static EmulatedDevice device;
+  return device;
+}
+
+}  // namespace orch::kernels::cuda

@@ -1,0 +1,200 @@
+// The gated residual connection of adaLN-zero, the position embedding's sum, and sums over columns.
+#include "families.h"
+
+namespace orch::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kColumns = 8 * kWarp, kRowLanes = 8;  ///< of a block that sums columns
+
+/// A vector of eight channels a thread; 32-bit indices, whose divisions are cheap.
+template <class R, class T>
+__global__ void __launch_bounds__(kThreads)
+    gate(R* out, const R* x, const T* y, const float* gates, StreamDims d, uint32_t n) {
+  const uint32_t v = blockIdx.x * kThreads + threadIdx.x, vectors = static_cast<uint32_t>(d.width) / 8;
+  if (v >= n) return;
+  const uint32_t row = v / vectors, sample = row / static_cast<uint32_t>(d.tokens);
+  const int64_t i = 8 * static_cast<int64_t>(v);
+  float a[8], b[8], g[8];
+  load8(a, x + i);
+  load8(b, y + i);
+  load8(g, gates + sample * d.mod_stride + 8 * (v - row * vectors));
+#pragma unroll
+  for (int j = 0; j < 8; ++j) a[j] += g[j] * b[j];
+  store8(out + i, a);
+}
+
+/// Sum over the block's row lanes, in order; the first lane's threads get it.
+GPU_INLINE void sum_row_lanes(float (&sum)[8]) {
+  GPU_SHARED(memory);
+  float* const all = reinterpret_cast<float*>(memory);
+  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp;
+  store8(all + row * kColumns + 8 * lane, sum);
+  __syncthreads();
+  if (row > 0) return;
+  for (int r = 1; r < kRowLanes; ++r) {
+    float other[8];
+    load8(other, all + r * kColumns + 8 * lane);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum[j] += other[j];
+  }
+}
+constexpr size_t kSumShared = sizeof(float) * kRowLanes * kColumns;
+
+/// Rows [blockIdx.y * rows, ...) of sample blockIdx.z, columns [blockIdx.x * kColumns, ...).
+template <class R, class T>
+__global__ void __launch_bounds__(kThreads) gate_backward(T* dy, float* partial, const R* dout, const T* y,
+                                                          const float* gates, StreamDims d, int64_t rows) {
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + 8 * (threadIdx.x % kWarp),
+                sample = blockIdx.z;
+  const bool inside = column < d.width;
+  float sum[8] = {};
+  if (inside) {
+    float g[8];
+    load8(g, gates + sample * d.mod_stride + column);
+    const int64_t start = blockIdx.y * rows, end = start + rows < d.tokens ? start + rows : d.tokens;
+#pragma unroll 4
+    for (int64_t n = start + threadIdx.x / kWarp; n < end; n += kRowLanes) {
+      const int64_t at = (sample * d.tokens + n) * d.width + column;
+      float o[8], e[8];
+      load8(o, dout + at);
+      load8(e, y + at);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        sum[j] += o[j] * e[j];
+        o[j] *= g[j];
+      }
+      store8(dy + at, o);
+    }
+  }
+  sum_row_lanes(sum);
+  if (inside && threadIdx.x < kWarp)
+    store8(partial + (sample * gridDim.y + blockIdx.y) * d.width + column, sum);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    sum_columns(float* partial, const T* x, int64_t total, int64_t width, int64_t stride, int64_t rows) {
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + 8 * (threadIdx.x % kWarp);
+  const bool whole = column + 8 <= width && stride % 8 == 0;
+  const int64_t start = blockIdx.y * rows, end = start + rows < total ? start + rows : total;
+  float sum[8] = {};
+#pragma unroll 4
+  for (int64_t n = start + threadIdx.x / kWarp; n < end; n += kRowLanes) {
+    const T* at = x + n * stride + column;
+    float e[8] = {};
+    if (whole)
+      load8(e, at);
+    else
+      for (int j = 0; j < 8 && column + j < width; ++j) e[j] = widen(at[j]);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum[j] += e[j];
+  }
+  sum_row_lanes(sum);
+  if (threadIdx.x < kWarp)
+    for (int j = 0; j < 8 && column + j < width; ++j) partial[blockIdx.y * width + column + j] = sum[j];
+}
+
+/// One column a thread; kRowLanes chunks at a time.
+__global__ void __launch_bounds__(kThreads)
+    finish_chunks(float* out0, float* out1, const float* partial, int64_t chunks, int64_t width,
+                  int64_t columns, int64_t stride) {
+  GPU_SHARED(memory);
+  float* const all = reinterpret_cast<float*>(memory);
+  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp;
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * kWarp + lane, sample = blockIdx.y;
+  float sum = 0;
+  if (column < columns)
+#pragma unroll 4
+    for (int64_t c = row; c < chunks; c += kRowLanes)
+      sum += partial[(sample * chunks + c) * columns + column];
+  all[row * kWarp + lane] = sum;
+  __syncthreads();
+  if (row > 0 || column >= columns) return;
+  for (int r = 1; r < kRowLanes; ++r) sum += all[r * kWarp + lane];
+  if (column < width)
+    out0[sample * stride + column] = sum;
+  else
+    out1[sample * stride + column - width] = sum;
+}
+
+/// Rows of a chunk: enough blocks to fill the device, and few enough partial sums. Depends on shapes alone.
+int64_t chunk_rows(int64_t rows) {
+  const int64_t least = 64, most_chunks = 256;
+  const int64_t n = (rows + most_chunks - 1) / most_chunks;
+  return n < least ? least : (n + kRowLanes - 1) / kRowLanes * kRowLanes;
+}
+
+template <class R, class T>
+void gate_residual(R* out, const R* x, const T* y, const float* gates, const StreamDims& d) {
+  const int64_t n = d.samples * d.tokens * d.width / 8;
+  launch(gate<R, T>, blocks(n, kThreads), kThreads, 0, out, x, y, gates, d, index32(n));
+}
+
+template <class R, class T>
+void gate_residual_backward(T* dy, float* dgate, const R* dout, const T* y, const float* gates,
+                            const StreamDims& d) {
+  const int64_t rows = chunk_rows(d.tokens), chunks = (d.tokens + rows - 1) / rows;
+  float* partial = workspace<float>(d.samples * chunks * d.width);
+  launch(gate_backward<R, T>,
+         dim3(blocks(d.width, kColumns), static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)),
+         kThreads, kSumShared, dy, partial, dout, y, gates, d, rows);
+  sum_chunks(dgate, nullptr, partial, d.samples, chunks, d.width, d.mod_stride);
+}
+
+template <class T>
+void column_sum(float* db, const T* dy, int64_t total, int64_t width, int64_t stride) {
+  const int64_t rows = chunk_rows(total), chunks = (total + rows - 1) / rows;
+  float* partial = workspace<float>(chunks * width);
+  launch(sum_columns<T>, dim3(blocks(width, kColumns), static_cast<unsigned>(chunks)), kThreads, kSumShared,
+         partial, dy, total, width, stride, rows);
+  sum_chunks(db, nullptr, partial, 1, chunks, width, width);
+}
+
+template <class R, class T>
+__global__ void __launch_bounds__(kThreads)
+    positions(R* out, const T* x, const float* position, int64_t n, int64_t all) {
+  const int64_t i = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  if (i >= all) return;
+  if (n % 8 == 0) {
+    float a[8], p[8];
+    load8(a, x + i);
+    load8(p, position + i % n);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) a[j] += p[j];
+    store8(out + i, a);
+  } else {
+    for (int64_t j = i; j < i + 8 && j < all; ++j) out[j] = narrow<R>(widen(x[j]) + position[j % n]);
+  }
+}
+template <class R, class T>
+void add_position(R* out, const T* x, const float* position, int64_t samples, int64_t tokens, int64_t width) {
+  const int64_t n = tokens * width;
+  launch(positions<R, T>, blocks(samples * n, 8 * kThreads), kThreads, 0, out, x, position, n, samples * n);
+}
+
+template <class R, class T>
+void fill(Residual<R, T>& t) {
+  t.gate_residual = gate_residual<R, T>;
+  t.gate_residual_backward = gate_residual_backward<R, T>;
+  t.add_position = add_position<R, T>;
+}
+
+}  // namespace
+
+void sum_chunks(float* out0, float* out1, const float* partial, int64_t samples, int64_t chunks,
+                int64_t width, int64_t stride) {
+  const int64_t columns = out1 ? 2 * width : width;
+  launch(finish_chunks, dim3(blocks(columns, kWarp), static_cast<unsigned>(samples)), kThreads,
+         sizeof(float) * kRowLanes * kWarp, out0, out1, partial, chunks, width, columns, stride);
+}
+
+void fill_gate(Table& t) {
+  fill<float, float>(t.f32);
+  fill<bf16, bf16>(t.b16);
+  fill<float, bf16>(t.mixed);
+  t.f32.column_sum = column_sum<float>;
+  t.b16.column_sum = column_sum<bf16>;
+}
+
+}  // namespace orch::kernels::cuda

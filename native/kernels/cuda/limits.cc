@@ -1,0 +1,32 @@
+// What sm_90 can launch, checked before every launch.
+#include <algorithm>
+
+#include "../../core/error.h"
+#include "device.h"
+
+namespace orch::kernels::cuda {
+
+uint32_t index32(int64_t n);
+
+bool count_launch(Largest& largest, const unsigned (&grid)[3], unsigned threads, size_t shared) {
+  constexpr size_t kMostShared = 227 * 1024;
+  const int64_t blocks = static_cast<int64_t>(grid[0]) * grid[1] * grid[2];
+  if (blocks == 0) return false;
+  if (grid[0] > 0x7fffffffu || grid[1] > 65535 || grid[2] > 65535 || threads > 1024 || shared > kMostShared)
+    throw Error("ERR_CUDA", "A launch of " + std::to_string(grid[0]) + "x" + std::to_string(grid[1]) + "x" +
+                                std::to_string(grid[2]) + " blocks of " + std::to_string(threads) +
+                                " threads with " + std::to_string(shared) +
+                                " bytes of shared memory is beyond the device");
+  largest.launches += 1;
+  largest.blocks = std::max(largest.blocks, blocks);
+  largest.shared = std::max(largest.shared, shared);
+  return true;
+}
+
+uint32_t index32(int64_t n) {
+  if (n < 0 || n > 0xffffffff)
+    throw Error("ERR_CUDA", std::to_string(n) + " elements are too many for a kernel");
+  return static_cast<uint32_t>(n);
+}
+
+}  // namespace orch::kernels::cuda

@@ -1,0 +1,81 @@
+// Gaussian noise by counter (Philox4x32-10 and Box-Muller, as on the CPU), and its mixing with the data. Four
+// normals a thread.
+#include "families.h"
+
+namespace orch::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+GPU_INLINE void normal_pair(float& x, float& y, uint32_t radius, uint32_t angle) {
+  const float u1 = (static_cast<float>(radius) + 0.5f) * 0x1p-32f,
+              u2 = (static_cast<float>(angle) + 0.5f) * 0x1p-32f;
+  const float length = sqrtf(fmaxf(-2.0f * logf(u1), 0.0f));
+  float sine, cosine;
+  sincospif(2.0f * u2, &sine, &cosine);
+  x = length * cosine;
+  y = length * sine;
+}
+
+GPU_INLINE void normals(float (&out)[4], const DrawKey& key, int64_t group) {
+  uint32_t c0 = static_cast<uint32_t>(group), c1 = static_cast<uint32_t>(key.sample_id), c2 = key.step,
+           c3 = (key.stream << 24) | (static_cast<uint32_t>(key.sample_id >> 32) & 0xffffffu);
+  uint32_t k0 = static_cast<uint32_t>(key.seed), k1 = static_cast<uint32_t>(key.seed >> 32);
+#pragma unroll
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = 0xD2511F53ull * c0, p1 = 0xCD9E8D57ull * c2;
+    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
+    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    c1 = static_cast<uint32_t>(p1);
+    c3 = static_cast<uint32_t>(p0);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  normal_pair(out[0], out[1], c0, c1);
+  normal_pair(out[2], out[3], c2, c3);
+}
+
+struct Coefficients {
+  float a, b, p, q;
+};
+
+__global__ void __launch_bounds__(kThreads)
+    mix(float* z, float* target, const float* x0, Coefficients c, DrawKey key, int64_t n) {
+  const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (4 * group >= n) return;
+  float noise[4];
+  normals(noise, key, group);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const int64_t i = 4 * group + j;
+    if (i >= n) continue;
+    z[i] = c.a * x0[i] + c.b * noise[j];
+    target[i] = c.p * x0[i] + c.q * noise[j];
+  }
+}
+void mix_noise(float* z, float* target, const float* x0, float a, float b, float p, float q,
+               const DrawKey& key, int64_t n) {
+  launch(mix, blocks(n, 4 * kThreads), kThreads, 0, z, target, x0, {a, b, p, q}, key, n);
+}
+
+__global__ void __launch_bounds__(kThreads) draw(float* out, DrawKey key, int64_t n) {
+  const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (4 * group >= n) return;
+  float noise[4];
+  normals(noise, key, group);
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+    if (4 * group + j < n) out[4 * group + j] = noise[j];
+}
+void normal(float* out, const DrawKey& key, int64_t n) {
+  launch(draw, blocks(n, 4 * kThreads), kThreads, 0, out, key, n);
+}
+
+}  // namespace
+
+void fill_noise(Table& t) {
+  t.raw.normal = normal;
+  t.raw.mix_noise = mix_noise;
+}
+
+}  // namespace orch::kernels::cuda
