@@ -69,6 +69,7 @@ class DeviceEngine {
   std::vector<ProfileRow> profile(int repeats);
 
  private:
+  struct Inputs;
   struct Lane;
   Lane& training_lane();
   Lane& forward_lane();

@@ -1,0 +1,82 @@
+// Forward only on a device: validation, sampling, and single cases with their gradients.
+#include "../core/error.h"
+#include "device_lane.h"
+
+namespace orch {
+
+using graph::DeviceMemory;
+
+// --------------------------------------------------------------------------------------------------
+
+std::vector<float> DeviceEngine::evaluate(const SampleBatch& batch, State weights, uint64_t seed,
+                                          uint32_t step) {
+  Lane& lane = forward_lane();
+  const int64_t size = spec_.shape.samples, count = batch.count();
+  std::vector<float> losses(count);
+  for (int64_t at = 0; at < count; at += size) {
+    fill(lane, batch, at, 0, seed, step);
+    run(lane, weights, nullptr, false);
+    device_.download(&losses[at], lane.executor.data(forward_graph_->loss),
+                     sizeof(float) * std::min(size, count - at));
+  }
+  return losses;
+}
+
+std::vector<float> DeviceEngine::predict(const RawBatch& batch, State weights) {
+  Lane& lane = forward_lane();
+  const int64_t size = spec_.shape.samples, count = batch.count(), elements = latent_elements();
+  device_.fill(lane.inputs.target.data(), 0, lane.inputs.target.bytes());  // of the loss, which is not read
+  std::vector<float> velocity(count * elements);
+  for (int64_t at = 0; at < count; at += size) {
+    fill(lane, batch, at);
+    run(lane, weights, nullptr, false);
+    device_.download(&velocity[at * elements], lane.executor.data(forward_graph_->velocity),
+                     sizeof(float) * elements * std::min(size, count - at));
+  }
+  return velocity;
+}
+
+CaseResult DeviceEngine::evaluate_case(const RawBatch& batch, const std::vector<float>& target,
+                                       bool gradients) {
+  const int64_t samples = spec_.shape.samples;
+  if (batch.count() != samples || target.size() != batch.z.size())
+    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly " + std::to_string(samples) +
+                                        " samples and a target of the latent's shape");
+  auto built = build_mmdit(spec_.model, table_, spec_.shape,
+                           {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
+  Lane lane(device_, *built, spec_, cropped_.as<float>());
+  device_.fill(lane.arena.data(), 0xff,
+               lane.arena.bytes());  // what is read before it is written shows as NaN
+  DeviceMemory gradient;
+  if (gradients) {
+    gradient = DeviceMemory(device_, static_cast<size_t>(table_.length) * sizeof(float));
+    device_.fill(gradient.data(), 0xff, gradient.bytes());
+  }
+  fill(lane, batch, 0);
+  const std::vector<float> scale(samples, 1.0f / static_cast<float>(samples));
+  device_.upload(lane.inputs.target.data(), target.data(), sizeof(float) * target.size());
+  device_.upload(lane.inputs.grad_scale.data(), scale.data(), sizeof(float) * samples);
+  run(lane, State::Master, gradient.as<float>(), false);
+
+  CaseResult result;
+  const auto read = [&](const void* from, int64_t n) {
+    std::vector<float> values(n);
+    device_.download(values.data(), from, sizeof(float) * n);
+    return values;
+  };
+  result.velocity = read(lane.executor.data(built->velocity), static_cast<int64_t>(target.size()));
+  result.loss = 0;
+  for (float l : read(lane.executor.data(built->loss), samples))
+    result.loss += l / static_cast<double>(samples);
+  if (!gradients) return result;
+  for (const Parameter& p : table_.parameters)
+    result.gradients.emplace_back(p.name, read(gradient.as<float>() + p.offset, p.length));
+  for (graph::Ref input : {built->z, built->context, built->pooled}) {
+    const auto& value = built->graph[input];
+    result.gradients.emplace_back(
+        value.name, read(lane.executor.data(built->graph.reverse().of(input)), graph::elements(value.shape)));
+  }
+  return result;
+}
+
+}  // namespace orch

@@ -1,0 +1,87 @@
+// Where the time and the memory of a step on a device go.
+#include "device_lane.h"
+
+namespace orch {
+
+using graph::DeviceMemory;
+
+// -----------------------------------------------------------------------------------------------------
+
+size_t DeviceEngine::device_bytes() const {
+  size_t sum = weights16_.bytes() + ema16_.bytes() + cropped_.bytes();
+  for (const auto& s : state_) sum += s.bytes();
+  if (sums_) sum += sums_->bytes();
+  for (const auto* lane : {training_lane_.get(), forward_lane_.get()})
+    if (lane) sum += lane->arena.bytes() + lane->scratch.bytes();
+  return sum;
+}
+
+void DeviceEngine::random_inputs(Lane& lane) {
+  const auto& in = lane.inputs;
+  const auto draw = [&](const DeviceMemory& to, DType type, uint64_t id) {
+    const int64_t n = static_cast<int64_t>(to.bytes() / size_of(type));
+    if (type == DType::F32) return kernels().raw.normal(to.as<float>(), {1, 0, 0, id}, n);
+    DeviceMemory numbers(device_, sizeof(float) * n);
+    kernels().raw.normal(numbers.as<float>(), {1, 0, 0, id}, n);
+    kernels().b16.from_f32(to.as<bf16>(), numbers.as<float>(), n);
+    device_.synchronize();
+  };
+  draw(in.z, DType::F32, 1);
+  draw(in.target, DType::F32, 2);
+  draw(in.context, spec_.compute, 3);
+  draw(in.pooled, spec_.compute, 4);
+  const int64_t n = spec_.shape.samples;
+  std::vector<float> timestep(n), scale(n, 1.0f / static_cast<float>(n));
+  for (int64_t i = 0; i < n; ++i) timestep[i] = 1000.0f * static_cast<float>(i + 1) / static_cast<float>(n);
+  device_.upload(in.timestep.data(), timestep.data(), in.timestep.bytes());
+  device_.upload(in.grad_scale.data(), scale.data(), in.grad_scale.bytes());
+  device_.synchronize();
+}
+
+void DeviceEngine::random_weights() {
+  const int64_t n = table_.length;
+  kernels().raw.normal(on_device(State::Master), {1, 0, 0, 5}, n);
+  kernels().raw.scale_into(on_device(State::Master), 0.02f, n);
+  if (weights16_) kernels().b16.from_f32(weights16_.as<bf16>(), on_device(State::Master), n);
+  const Buffer zeros(cropped_.bytes());
+  device_.upload(cropped_.data(), zeros.data(), zeros.bytes());
+  device_.synchronize();
+}
+
+void DeviceEngine::run_random_slot(bool statistics) {
+  Lane& lane = training_lane();
+  if (!std::exchange(lane.random, true)) random_inputs(lane);
+  parts_.clear();
+  sums_->begin(0, 1, 1);
+  float* gradient = sums_->acquire();
+  run(lane, State::Master, gradient, statistics);
+  sums_->complete(gradient);
+}
+
+std::vector<ProfileRow> DeviceEngine::profile(int repeats) {
+  const auto& g = graph_->graph;
+  Lane& lane = training_lane();
+  if (!std::exchange(lane.random, true)) random_inputs(lane);
+  DeviceMemory gradient(device_, spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  lane.executor.bind_flat(on_device(State::Master), weights16_.as<bf16>(), gradient.as<float>());
+  std::vector<ProfileRow> rows;
+  std::vector<size_t> row_of;
+  std::map<std::string, size_t> known;
+  for (const graph::Node& node : g.nodes()) {
+    auto [it, fresh] = known.try_emplace(node.op->name(), rows.size());
+    if (fresh) rows.push_back({node.op->name(), 0, 0, 0, 0});
+    ProfileRow& row = rows[it->second];
+    row.count += 1;
+    row.flops += node.op->flops();
+    row.bytes += bytes_of(g, node);
+    row_of.push_back(it->second);
+  }
+  lane.executor.run(nullptr, nullptr);
+  device_.synchronize();
+  for (int i = 0; i < repeats; ++i)
+    for (size_t n = 0; n < g.nodes().size(); ++n)
+      rows[row_of[n]].seconds += device_.time([&] { lane.executor.run_node(n, nullptr); }) / repeats;
+  return rows;
+}
+
+}  // namespace orch
