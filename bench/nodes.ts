@@ -9,6 +9,7 @@ export interface NodesRound {
   /** Shares of a step's time: the exchange that compute did not hide, and gathering of rows per thread. */
   exchange: number;
   gather: number;
+  /** The worst worker's, over the last whole window of five seconds. */
   eventLoopP99Seconds: number;
 }
 
@@ -78,7 +79,7 @@ export class NodesBench {
       samplesPerSecond: (64 * timed.length) / seconds,
       exchange: sum((w) => w.exchange_seconds) / sum((w) => w.total_seconds),
       gather: sum((w) => w.gather_seconds) / sum((w) => w.gather_seconds + w.compute_seconds),
-      eventLoopP99Seconds: Math.max(...workers.map((w) => w.event_loop_p99_seconds)),
+      eventLoopP99Seconds: Math.max(...(timed.at(-1)?.workers ?? []).map((w) => w.event_loop_p99_seconds)),
     };
   }
 
