@@ -209,18 +209,10 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   if (request.statistics) {
     std::vector<kernels::AttentionStats> stats(count * std::max(1, attentions));
     device_.download(stats.data(), statistics_.data(), lane.statistics.bytes() * count);
-    for (int a = 0; a < attentions; ++a) {
-      AttentionSummary summary{0, 0};
-      int64_t rows = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        const auto& s = stats[i * attentions + a];
-        summary.max_abs_logit = std::max(summary.max_abs_logit, s.max_abs_logit);
-        summary.mean_entropy += s.entropy_sum;
-        rows += s.rows;
-      }
-      summary.mean_entropy /= static_cast<double>(rows);
-      result.attention.push_back(summary);
-    }
+    std::vector<std::vector<kernels::AttentionStats>> by_slot;
+    for (int64_t i = 0; i < count; ++i)
+      by_slot.emplace_back(stats.begin() + i * attentions, stats.begin() + (i + 1) * attentions);
+    result.attention = summarize(by_slot);
   }
 
   const auto sums = sums_->parts();
@@ -242,18 +234,7 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   return result;
 }
 
-void DeviceEngine::freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges) {
-  trained_.clear();
-  int64_t at = 0;
-  for (const auto& [from, to] : ranges) {
-    if (from < at || to < from || to > table_.length)
-      throw Error("ERR_NATIVE_ARGUMENT",
-                  "freeze: ranges must be ascending, disjoint and within the parameters");
-    if (from > at) trained_.emplace_back(at, from);
-    at = to;
-  }
-  if (at < table_.length) trained_.emplace_back(at, table_.length);
-}
+void DeviceEngine::freeze(const Ranges& frozen) { trained_ = outside(frozen, table_.length); }
 
 Engine::Norm DeviceEngine::gradient_norm() {
   float* const gradient = sums_->parts().at(0).data;
@@ -274,16 +255,7 @@ Engine::Norm DeviceEngine::gradient_norm() {
 }
 
 void DeviceEngine::update(const UpdateRequest& u) {
-  const double step = static_cast<double>(u.step);
-  const kernels::AdamW o{u.lr,
-                         u.beta1,
-                         u.beta2,
-                         u.eps,
-                         u.weight_decay,
-                         1 - std::pow(u.beta1, step),
-                         1 - std::pow(u.beta2, step),
-                         static_cast<float>(u.grad_scale),
-                         u.ema_decay};
+  const kernels::AdamW o = u.constants();
   const float* gradient = sums_->parts().at(0).data;
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   for (const auto& [from, to] : trained_)

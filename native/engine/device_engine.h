@@ -48,7 +48,7 @@ class DeviceEngine {
   };
   const std::vector<Part>& parts() const { return parts_; }
   Engine::Norm gradient_norm();
-  void freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges);
+  void freeze(const Ranges& frozen);
   void update(const UpdateRequest& request);
 
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step);
@@ -94,7 +94,7 @@ class DeviceEngine {
   std::unique_ptr<DeviceSums> sums_;
   std::vector<Buffer> host_parts_;
   std::vector<Part> parts_;
-  std::vector<std::pair<int64_t, int64_t>> trained_;
+  Ranges trained_;
   std::unique_ptr<BatchAssembler> assembler_;
   Pool pool_;
 };

@@ -64,18 +64,8 @@ std::vector<ProfileRow> DeviceEngine::profile(int repeats) {
   if (!std::exchange(lane.random, true)) random_inputs(lane);
   DeviceMemory gradient(device_, spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   lane.executor.bind_flat(on_device(State::Master), weights16_.as<bf16>(), gradient.as<float>());
-  std::vector<ProfileRow> rows;
   std::vector<size_t> row_of;
-  std::map<std::string, size_t> known;
-  for (const graph::Node& node : g.nodes()) {
-    auto [it, fresh] = known.try_emplace(node.op->name(), rows.size());
-    if (fresh) rows.push_back({node.op->name(), 0, 0, 0, 0});
-    ProfileRow& row = rows[it->second];
-    row.count += 1;
-    row.flops += node.op->flops();
-    row.bytes += bytes_of(g, node);
-    row_of.push_back(it->second);
-  }
+  std::vector<ProfileRow> rows = profile_rows(g, row_of);
   lane.executor.run(nullptr, nullptr);
   device_.synchronize();
   for (int i = 0; i < repeats; ++i)

@@ -189,18 +189,7 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
     result.gather_seconds += gather[i];
     result.compute_seconds += compute[i];
   }
-  if (request.statistics)
-    for (int a = 0; a < attentions; ++a) {
-      AttentionSummary summary{0, 0};
-      int64_t rows = 0;
-      for (const auto& s : statistics) {
-        summary.max_abs_logit = std::max(summary.max_abs_logit, s[a].max_abs_logit);
-        summary.mean_entropy += s[a].entropy_sum;
-        rows += s[a].rows;
-      }
-      summary.mean_entropy /= static_cast<double>(rows);
-      result.attention.push_back(summary);
-    }
+  if (request.statistics) result.attention = summarize(statistics);
   return result;
 }
 
@@ -209,20 +198,10 @@ constexpr int64_t kChunk = 1 << 16;  // elements; fixed, so that sums do not dep
 int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
 }  // namespace
 
-void Engine::freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges) {
+void Engine::freeze(const Ranges& frozen) {
   trained_.clear();
-  int64_t at = 0;
-  const auto train_until = [&](int64_t end) {
-    for (; at < end; at += kChunk) trained_.emplace_back(at, std::min(at + kChunk, end));
-  };
-  for (const auto& [from, to] : ranges) {
-    if (from < at || to < from || to > table_.length)
-      throw Error("ERR_NATIVE_ARGUMENT",
-                  "freeze: ranges must be ascending, disjoint and within the parameters");
-    train_until(from);
-    at = to;
-  }
-  train_until(table_.length);
+  for (const auto& [from, to] : outside(frozen, table_.length))
+    for (int64_t at = from; at < to; at += kChunk) trained_.emplace_back(at, std::min(at + kChunk, to));
 }
 
 void Engine::update(const UpdateRequest& u) {
@@ -231,16 +210,7 @@ void Engine::update(const UpdateRequest& u) {
     snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
   }
   if (group_) group_->wait_released();
-  const double step = static_cast<double>(u.step);
-  const kernels::AdamW o{u.lr,
-                         u.beta1,
-                         u.beta2,
-                         u.eps,
-                         u.weight_decay,
-                         1 - std::pow(u.beta1, step),
-                         1 - std::pow(u.beta2, step),
-                         static_cast<float>(u.grad_scale),
-                         u.ema_decay};
+  const kernels::AdamW o = u.constants();
   const float* g = group_ ? group_->sum() : sums_->parts().at(0).data;
   float* ema = has(State::Ema) && u.ema_decay != 1 ? state(State::Ema) : nullptr;
   share_out(static_cast<int64_t>(trained_.size()), [&](int64_t i) {

@@ -15,6 +15,7 @@
 #include "../model/mmdit.h"
 #include "gradient_sums.h"
 #include "group.h"
+#include "requests.h"
 
 namespace orch {
 
@@ -54,20 +55,10 @@ struct AccumulateRequest {
   bool statistics;
 };
 
-struct AttentionSummary {
-  float max_abs_logit;
-  double mean_entropy;
-};
-
 struct AccumulateResult {
   std::vector<std::vector<float>> losses;  ///< by slot, by sample: mean squared error, unweighted
   std::vector<AttentionSummary> attention;
   double gather_seconds = 0, compute_seconds = 0;
-};
-
-struct UpdateRequest {
-  int64_t step;  ///< 1 for the first update
-  double lr, beta1, beta2, eps, weight_decay, grad_scale, ema_decay;
 };
 
 /// Explicit inputs; see RawBatch in src/native/contract.ts.
@@ -102,8 +93,8 @@ PlanFigures plan_figures(const EngineSpec& spec);
 
 /// A parameter's initial values, by counter from the seed and its name.
 void initial_values(const Parameter& p, float* w, uint64_t seed);
-/// Bytes of a node's operands: what it has to read and write at least once.
-double bytes_of(const graph::Graph& g, const graph::Node& n);
+/// A row for every kind of operation, without times; `row_of` gets the row of every node.
+std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>& row_of);
 
 enum class State : uint8_t { Master, Ema, M, V };
 
@@ -148,7 +139,7 @@ class Engine {
   Norm reduce();
   /// Parameters in the element ranges [from, to) stay as they are: updates pass over them, and their
   /// gradients count as zero. Ascending and disjoint.
-  void freeze(const std::vector<std::pair<int64_t, int64_t>>& ranges);
+  void freeze(const Ranges& frozen);
   void update(const UpdateRequest& request);
   /// Starts copying the state beside the driver's work (call from any thread); `done` is called from another
   /// thread. The next update waits for the copy.
@@ -205,10 +196,10 @@ class Engine {
   std::vector<std::unique_ptr<Lane>> lanes_;
   Lanes forward_;
   std::unique_ptr<GradientSums> sums_;
-  std::shared_ptr<Group> group_;                      // null: alone
-  Buffer squares_;                                    // of the group: sums of squares by piece of trained_
-  std::vector<std::pair<int64_t, int64_t>> trained_;  // what is not frozen, in pieces for the threads
-  std::vector<int64_t> bucket_ready_;                 // by bucket: the node after which it is complete
+  std::shared_ptr<Group> group_;       // null: alone
+  Buffer squares_;                     // of the group: sums of squares by piece of trained_
+  Ranges trained_;                     // what is not frozen, in pieces for the threads
+  std::vector<int64_t> bucket_ready_;  // by bucket: the node after which it is complete
   std::unique_ptr<BatchAssembler> assembler_;
 
   std::mutex snapshot_mutex_;

@@ -16,8 +16,7 @@ double thread_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-}  // namespace
-
+/// Bytes of a node's operands: what it has to read and write at least once.
 double bytes_of(const graph::Graph& g, const graph::Node& n) {
   double sum = 0;
   for (const auto* list : {&n.inputs, &n.outputs})
@@ -25,6 +24,23 @@ double bytes_of(const graph::Graph& g, const graph::Node& n) {
       if (r)
         sum += static_cast<double>(graph::elements(g[r].shape)) * static_cast<double>(size_of(g[r].dtype));
   return sum;
+}
+
+}  // namespace
+
+std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>& row_of) {
+  std::vector<ProfileRow> rows;
+  std::map<std::string, size_t> known;
+  for (const graph::Node& node : g.nodes()) {
+    auto [it, fresh] = known.try_emplace(node.op->name(), rows.size());
+    if (fresh) rows.push_back({node.op->name(), 0, 0, 0, 0});
+    ProfileRow& row = rows[it->second];
+    row.count += 1;
+    row.flops += node.op->flops();
+    row.bytes += bytes_of(g, node);
+    row_of.push_back(it->second);
+  }
+  return rows;
 }
 
 std::vector<ProfileRow> Engine::profile(int repeats) {
@@ -42,18 +58,8 @@ std::vector<ProfileRow> Engine::profile(int repeats) {
     lane.grad_scale.as<float>()[i] = 1.0f / static_cast<float>(n);
   }
 
-  std::vector<ProfileRow> rows;
   std::vector<size_t> row_of;
-  std::map<std::string, size_t> known;
-  for (const graph::Node& node : g.nodes()) {
-    auto [it, fresh] = known.try_emplace(node.op->name(), rows.size());
-    if (fresh) rows.push_back({node.op->name(), 0, 0, 0, 0});
-    ProfileRow& row = rows[it->second];
-    row.count += 1;
-    row.flops += node.op->flops();
-    row.bytes += bytes_of(g, node);
-    row_of.push_back(it->second);
-  }
+  std::vector<ProfileRow> rows = profile_rows(g, row_of);
   lane.executor.run(nullptr, nullptr);  // touches every page
   double last = 0;
   const std::function<void(int64_t)> after = [&](int64_t node) {

@@ -1,27 +1,16 @@
 // An engine on a device: its tree of sums, and its steps against the CPU's engine.
 #include "engine/device_engine.h"
 
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 #include <random>
 
 #include "data_files.h"
 #include "devices.h"
+#include "driver.h"
+#include "tree.h"
 
 namespace orch::test {
 namespace {
-
-/// The tree's sum over its leaves, by its definition.
-std::vector<float> tree_sum(const std::vector<std::vector<float>>& leaves, int level, int64_t index) {
-  const int64_t total = static_cast<int64_t>(leaves.size());
-  if (level == 0) return leaves[index];
-  auto left = tree_sum(leaves, level - 1, 2 * index);
-  if (((2 * index + 1) << (level - 1)) >= total) return left;
-  const auto right = tree_sum(leaves, level - 1, 2 * index + 1);
-  for (size_t i = 0; i < left.size(); ++i) left[i] += right[i];
-  return left;
-}
 
 TEST("device: sums of gradients follow the tree over slots") {
   const int64_t length = 64;
@@ -45,11 +34,7 @@ TEST("device: sums of gradients follow the tree over slots") {
           for (const auto& part : sums.parts()) {
             CHECK(part.lo == at, "parts must be contiguous");
             at = part.hi;
-            int level = 0;
-            while (((part.lo >> level) << level) == part.lo &&
-                   std::min(total, ((part.lo >> level) + 1) << level) < part.hi)
-              ++level;
-            const auto want = tree_sum(leaves, level, part.lo >> level);
+            const auto want = part_sum(leaves, part.lo, part.hi);
             std::vector<float> got(length);
             d.device.download(got.data(), part.data, sizeof(float) * length);
             CHECK(want == got, d.name, " total ", total, " slots ", first, " to ", end, ": part ", part.lo,
@@ -90,29 +75,6 @@ struct Set {
     data = std::make_shared<Dataset>(spec);
   }
 };
-
-template <class E, class F>
-auto on_driver(E& e, F f) {
-  decltype(f()) result;
-  std::mutex m;
-  std::condition_variable c;
-  bool done = false;
-  std::exception_ptr failure;
-  e.pool().post([&] {
-    try {
-      result = f();
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    std::lock_guard lock(m);
-    done = true;
-    c.notify_one();
-  });
-  std::unique_lock lock(m);
-  c.wait(lock, [&] { return done; });
-  if (failure) std::rethrow_exception(failure);
-  return result;
-}
 
 struct Series {
   std::vector<float> losses, weights, ema, evaluated;

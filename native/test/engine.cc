@@ -6,6 +6,7 @@
 
 #include "../engine/gradient_sums.h"
 #include "../kernels/kernels.h"
+#include "driver.h"
 #include "harness.h"
 #include "tree.h"
 
@@ -46,11 +47,7 @@ TEST("gradient sums: any run of slots holds the tree's own subtrees") {
         for (const auto& part : sums.parts()) {
           CHECK(part.lo == at, "parts must be contiguous");
           at = part.hi;
-          int level = 0;
-          while (((part.lo >> level) << level) == part.lo &&
-                 std::min(total, ((part.lo >> level) + 1) << level) < part.hi)
-            ++level;
-          const auto want = test::tree_sum(leaves, level, part.lo >> level);
+          const auto want = test::part_sum(leaves, part.lo, part.hi);
           CHECK(std::memcmp(want.data(), part.data, sizeof(float) * length) == 0, "total ", total, " slots ",
                 first, " to ", end, ": part ", part.lo, " to ", part.hi);
         }
@@ -168,23 +165,6 @@ void fill_weights(Engine& e) {
     for (int64_t i = 0; i < p.length; ++i) e.state(State::Master)[p.offset + i] = normal(random);
 }
 
-template <class F>
-auto on_driver(Engine& e, F f) {
-  decltype(f()) result;
-  std::mutex m;
-  std::condition_variable c;
-  bool done = false;
-  e.pool().post([&] {
-    result = f();
-    std::lock_guard lock(m);
-    done = true;
-    c.notify_one();
-  });
-  std::unique_lock lock(m);
-  c.wait(lock, [&] { return done; });
-  return result;
-}
-
 TEST("a case has the same bits with any number of threads, and one slot's gradient is its case's") {
   for (DType t : {DType::F32, DType::BF16}) {
     std::vector<std::vector<float>> velocities;
@@ -203,7 +183,7 @@ TEST("a case has the same bits with any number of threads, and one slot's gradie
       for (int64_t i = 0; i < count; ++i) batch.timestep.push_back(140.0f * static_cast<float>(i));
       fill(batch.context, count * e.context_elements());
       fill(batch.pooled, count * 32);
-      velocities.push_back(on_driver(e, [&] {
+      velocities.push_back(test::on_driver(e, [&] {
         e.parameters_changed();
         return e.predict(batch, State::Master);
       }));

@@ -47,7 +47,7 @@ TEST("a group sums along the tree, does every piece once, and shares what it hol
       for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
       leaves.push_back(v);
     }
-    const auto want = test::tree_sum(leaves, test::root_level(total), 0);
+    const auto want = test::part_sum(leaves, 0, total);
     const auto groups = make_groups(members);
     std::vector<int> wrong(members), mine(members);
     each_member(members, [&](int r) {

@@ -4,13 +4,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstring>
 #include <fstream>
 #include <map>
-#include <mutex>
 
 #include "devices.h"
+#include "driver.h"
 #include "engine/device_engine.h"
 
 namespace orch::test {
@@ -87,32 +86,16 @@ double norm(const std::vector<float>& v) {
 
 template <class E>
 CaseResult result_of(E& e, const Tensors& weights, const RawBatch& batch, const std::vector<float>& target) {
-  CaseResult result;
-  std::exception_ptr failure;
-  std::mutex m;
-  std::condition_variable c;
-  bool done = false;
-  e.pool().post([&] {
-    try {
-      for (const Parameter& p : e.table().parameters) {
-        const auto& v = weights.values.at("model.diffusion_model." + p.name);
-        std::copy(v.begin(), v.end(), e.state(State::Master) + p.offset);
-      }
-      const auto& positions = weights.values.at("model.diffusion_model.pos_embed");
-      std::copy(positions.begin(), positions.end(), e.positions());
-      e.parameters_changed();
-      result = e.evaluate_case(batch, target, true);
-    } catch (...) {
-      failure = std::current_exception();
+  return on_driver(e, [&] {
+    for (const Parameter& p : e.table().parameters) {
+      const auto& v = weights.values.at("model.diffusion_model." + p.name);
+      std::copy(v.begin(), v.end(), e.state(State::Master) + p.offset);
     }
-    std::lock_guard lock(m);
-    done = true;
-    c.notify_one();
+    const auto& positions = weights.values.at("model.diffusion_model.pos_embed");
+    std::copy(positions.begin(), positions.end(), e.positions());
+    e.parameters_changed();
+    return e.evaluate_case(batch, target, true);
   });
-  std::unique_lock lock(m);
-  c.wait(lock, [&] { return done; });
-  if (failure) std::rethrow_exception(failure);
-  return result;
 }
 
 void check_result(const CaseResult& r, const FixtureCase& c, const Tensors& input, const Tensors& want,

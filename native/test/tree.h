@@ -1,5 +1,6 @@
-// The sum of slots as design and documents define it, for whatever claims to compute it.
+// The sum of slots as docs/guide/distributed.md defines it, for whatever claims to compute it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -16,11 +17,12 @@ inline std::vector<float> tree_sum(const std::vector<std::vector<float>>& leaves
   return left;
 }
 
-/// The root's level of a tree over `total` slots.
-inline int root_level(int64_t total) {
+/// The sum of the node that covers slots [lo, hi).
+inline std::vector<float> part_sum(const std::vector<std::vector<float>>& leaves, int64_t lo, int64_t hi) {
+  const int64_t total = static_cast<int64_t>(leaves.size());
   int level = 0;
-  while ((int64_t{1} << level) < total) ++level;
-  return level;
+  while (((lo >> level) << level) == lo && std::min(total, ((lo >> level) + 1) << level) < hi) ++level;
+  return tree_sum(leaves, level, lo >> level);
 }
 
 }  // namespace orch::test

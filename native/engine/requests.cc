@@ -1,0 +1,53 @@
+#include "requests.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "../core/error.h"
+
+namespace orch {
+
+std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::AttentionStats>>& by_slot) {
+  std::vector<AttentionSummary> all;
+  for (size_t a = 0; a < by_slot.at(0).size(); ++a) {
+    AttentionSummary summary{0, 0};
+    int64_t rows = 0;
+    for (const auto& slot : by_slot) {
+      summary.max_abs_logit = std::max(summary.max_abs_logit, slot[a].max_abs_logit);
+      summary.mean_entropy += slot[a].entropy_sum;
+      rows += slot[a].rows;
+    }
+    summary.mean_entropy /= static_cast<double>(rows);
+    all.push_back(summary);
+  }
+  return all;
+}
+
+kernels::AdamW UpdateRequest::constants() const {
+  const double n = static_cast<double>(step);
+  return {lr,
+          beta1,
+          beta2,
+          eps,
+          weight_decay,
+          1 - std::pow(beta1, n),
+          1 - std::pow(beta2, n),
+          static_cast<float>(grad_scale),
+          ema_decay};
+}
+
+Ranges outside(const Ranges& frozen, int64_t length) {
+  Ranges rest;
+  int64_t at = 0;
+  for (const auto& [from, to] : frozen) {
+    if (from < at || to < from || to > length)
+      throw Error("ERR_NATIVE_ARGUMENT",
+                  "freeze: ranges must be ascending, disjoint and within the parameters");
+    if (from > at) rest.emplace_back(at, from);
+    at = to;
+  }
+  if (at < length) rest.emplace_back(at, length);
+  return rest;
+}
+
+}  // namespace orch

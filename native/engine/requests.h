@@ -1,0 +1,29 @@
+// What is asked of an engine, and what it answers, where it computes on the CPU and on a device alike.
+#pragma once
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "../kernels/kernels.h"
+
+namespace orch {
+
+struct AttentionSummary {
+  float max_abs_logit;
+  double mean_entropy;
+};
+/// Of every attention over the slots of a step; `by_slot` has one entry per attention for each slot.
+std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::AttentionStats>>& by_slot);
+
+struct UpdateRequest {
+  int64_t step;  ///< 1 for the first update
+  double lr, beta1, beta2, eps, weight_decay, grad_scale, ema_decay;
+  kernels::AdamW constants() const;
+};
+
+using Ranges = std::vector<std::pair<int64_t, int64_t>>;
+/// Elements of [0, length) outside the frozen ranges, which must be ascending and disjoint. Throws
+/// Error(ERR_NATIVE_ARGUMENT).
+Ranges outside(const Ranges& frozen, int64_t length);
+
+}  // namespace orch
