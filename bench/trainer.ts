@@ -38,6 +38,7 @@ export class BenchTrainer {
       recompute: 'nothing',
       threads,
       threadsPerSlot: Math.max(1, Math.floor((threads * shape.microBatch) / shape.globalBatch)),
+      device: null,
       training: true,
       ema: false,
     });

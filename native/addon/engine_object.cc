@@ -108,7 +108,8 @@ Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
   const auto& parts = e.parts();
   auto list = Napi::Array::New(env, parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (!parts[i].data) throw Error("ERR_INTERNAL", "gradientParts: no bucket has been announced yet");
+    if (!parts[i].data)
+      throw Error("ERR_INTERNAL", "gradientParts: no bucket has been announced yet, or none needs to be");
     auto p = Napi::Object::New(env);
     p.Set("lo", static_cast<double>(parts[i].lo));
     p.Set("hi", static_cast<double>(parts[i].hi));
@@ -128,8 +129,20 @@ Napi::Value update(const Handle& h, const Napi::CallbackInfo& info) {
 
 Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
   Engine* e = &engine_of(h);
+  auto failure = std::make_shared<std::exception_ptr>();
   return promise<Nothing>(
-      info.Env(), [e](Job job) { e->snapshot(std::move(job)); }, h, [] { return Nothing{}; },
+      info.Env(),
+      [e, failure](Job job) {
+        e->snapshot([failure, job = std::move(job)](std::exception_ptr why) {
+          *failure = why;
+          job();
+        });
+      },
+      h,
+      [failure] {
+        if (*failure) std::rethrow_exception(*failure);
+        return Nothing{};
+      },
       [h](Napi::Env env, Nothing&) {
         Engine& e = engine_of(h);
         auto map = env.Global().Get("Map").As<Napi::Function>().New({});
@@ -245,7 +258,7 @@ Napi::Value plan_figures(const Napi::CallbackInfo& info) {
 
 Napi::Value create_engine(const Napi::CallbackInfo& info) {
   auto h = std::make_shared<Box>();
-  h->engine = std::make_unique<Engine>(spec_of(object(info[0], "the engine's options")));
+  h->engine = make_engine(spec_of(object(info[0], "the engine's options")));
   using Info = const Napi::CallbackInfo&;
   auto o = Napi::Object::New(info.Env());
   method(o, "layout", [h](Info i) { return to_value(i.Env(), engine_of(h)); });
@@ -258,7 +271,9 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
     const std::string name = i[0].ToString();
     const State s = state_of(i.Env(), name);
     if (!e.has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
-    return view(i.Env(), h, e.state(s), e.table().length);
+    return run<float*>(
+        i, h, [s](Engine& e) { return e.state(s); },
+        [h](Napi::Env env, float*& data) { return view(env, h, data, engine_of(h).table().length); });
   });
   method(o, "posEmbed", [h](Info i) -> Napi::Value {
     Engine& e = engine_of(h);
@@ -272,7 +287,7 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   method(o, "gradient", [h](Info i) -> Napi::Value {
     Engine& e = engine_of(h);
     if (e.parts().empty() || !e.parts()[0].data)
-      throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet");
+      throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet that has to be exchanged");
     return view(i.Env(), h, e.parts()[0].data, e.table().length);
   });
   method(o, "gradientNorm", [h](Info i) { return norm(h, i, &Engine::gradient_norm); });

@@ -34,11 +34,13 @@ EngineSpec spec_of(const Napi::Object& o) {
   s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot"));
   s.training = boolean(o, "training");
   s.ema = boolean(o, "ema");
+  if (!o.Get("device").IsNull()) s.device = static_cast<int>(integer(o, "device"));
   const auto& b = s.shape;
   if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
       b.height > 1 << 14 || b.width > 1 << 14 || b.context_tokens > 1 << 20 || s.threads < 1 ||
-      s.threads > 1024 || s.threads_per_slot < 1 || s.threads_per_slot > s.threads)
-    throw Error("ERR_MODEL_SPEC", "The batch's shape or the number of threads is out of range");
+      s.threads > 1024 || s.threads_per_slot < 1 || s.threads_per_slot > s.threads ||
+      s.device.value_or(0) < 0)
+    throw Error("ERR_MODEL_SPEC", "The batch's shape, the number of threads or the device's is out of range");
   return s;
 }
 

@@ -1,7 +1,6 @@
 #include "device_engine.h"
 
-#include <cmath>
-#include <cstring>
+#include <algorithm>
 
 #include "../core/error.h"
 #include "clock.h"
@@ -12,74 +11,55 @@ namespace orch {
 using graph::DeviceMemory;
 
 DeviceEngine::DeviceEngine(const EngineSpec& spec, graph::Device& device)
-    : spec_(spec),
-      device_(device),
-      table_(spec.model),
-      graph_(build_mmdit(spec.model, table_, spec.shape,
-                         {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
-      pool_(std::max(1, spec.threads)) {
+    : Engine(spec, device), device_(device), pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
-  const auto allocate = [&](State s) {
+  for (State s : {State::Master, State::Ema, State::M, State::V}) {
+    if (!has(s)) continue;
     auto& memory = state_[static_cast<int>(s)];
     memory = DeviceMemory(device_, bytes);
     device_.fill(memory.data(), 0, bytes);
-  };
-  allocate(State::Master);
-  if (spec.ema) allocate(State::Ema);
-  if (spec.training) {
-    allocate(State::M);
-    allocate(State::V);
-    sums_ = std::make_unique<DeviceSums>(device_, table_.length);
   }
+  if (spec.training) sums_ = std::make_unique<DeviceSums>(device_, table_.length);
   if (spec.compute == DType::BF16) weights16_ = DeviceMemory(device_, bytes / 2);
-  positions_ = Buffer(static_cast<size_t>(position_elements()) * sizeof(float));
-  position_table(spec.model, positions());
-  const int64_t grid = (spec.shape.height / spec.model.patch) * (spec.shape.width / spec.model.patch);
-  cropped_ = DeviceMemory(device_, static_cast<size_t>(grid * spec.model.hidden()) * sizeof(float));
-  freeze({});
+  cropped_ = DeviceMemory(device_, static_cast<size_t>(cropped_elements()) * sizeof(float));
 }
 
 DeviceEngine::~DeviceEngine() = default;
 
-int64_t DeviceEngine::position_elements() const {
-  return spec_.model.pos_embed_max_size * spec_.model.pos_embed_max_size * spec_.model.hidden();
-}
-
 float* DeviceEngine::state(State s) {
-  Buffer& host = host_state_[static_cast<int>(s)];
-  if (!host) host = Buffer(state_[static_cast<int>(s)].bytes());
-  return host.as<float>();
-}
-
-void DeviceEngine::fetch() {
-  for (int s = 0; s < 4; ++s)
-    if (state_[s]) device_.download(state(static_cast<State>(s)), state_[s].data(), state_[s].bytes());
-}
-
-void DeviceEngine::initialize(uint64_t seed) {
-  pool_.parallel(static_cast<int64_t>(table_.parameters.size()), [&](int64_t i, int) {
-    const Parameter& p = table_.parameters[i];
-    initial_values(p, state(State::Master) + p.offset, seed);
-  });
-  if (has(State::Ema))
-    std::copy(state(State::Master), state(State::Master) + table_.length, state(State::Ema));
-  parameters_changed();
+  const int i = static_cast<int>(s);
+  if (!copies_[i]) copies_[i] = Buffer(state_[i].bytes());
+  if (!std::exchange(current_[i], true))
+    device_.download(copies_[i].data(), state_[i].data(), state_[i].bytes());
+  return copies_[i].as<float>();
 }
 
 void DeviceEngine::parameters_changed() {
   for (int s = 0; s < 4; ++s)
-    if (host_state_[s]) device_.upload(state_[s].data(), host_state_[s].data(), state_[s].bytes());
-  Buffer cropped(cropped_.bytes());
-  crop_positions(spec_.model, positions(), spec_.shape.height / spec_.model.patch,
-                 spec_.shape.width / spec_.model.patch, cropped.as<float>());
+    if (current_[s]) device_.upload(state_[s].data(), copies_[s].data(), state_[s].bytes());
+  const Buffer cropped(cropped_.bytes());
+  crop(cropped.as<float>());
   device_.upload(cropped_.data(), cropped.data(), cropped.bytes());
   if (weights16_) kernels().b16.from_f32(weights16_.as<bf16>(), on_device(State::Master), table_.length);
   ema16_stale_ = true;
   device_.synchronize();
 }
 
-void DeviceEngine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text) {
-  assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements());
+void DeviceEngine::snapshot(std::function<void(std::exception_ptr)> done) {
+  // The device has one queue: the copy takes its turn there, and nothing is computed meanwhile.
+  pool_.post([this, done = std::move(done)] {
+    std::exception_ptr failure;
+    try {
+      for (int s = 0; s < 4; ++s) {
+        if (!state_[s]) continue;
+        if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
+        device_.download(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
+      }
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    done(failure);
+  });
 }
 
 // --- a slot
@@ -99,67 +79,34 @@ DeviceEngine::Lane& DeviceEngine::forward_lane() {
   return *forward_lane_;
 }
 
-void DeviceEngine::run(Lane& lane, State weights, float* gradient, bool statistics) {
-  if (weights == State::Ema) {
-    if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine holds no EMA weights");
-    if (spec_.compute == DType::BF16 && ema16_stale_) {
-      if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
-      kernels().b16.from_f32(ema16_.as<bf16>(), on_device(State::Ema), table_.length);
-      ema16_stale_ = false;
-    }
+bf16* DeviceEngine::prepare(State weights) {
+  if (weights != State::Ema) return weights16_.as<bf16>();
+  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine holds no EMA weights");
+  if (spec_.compute == DType::BF16 && std::exchange(ema16_stale_, false)) {
+    if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
+    kernels().b16.from_f32(ema16_.as<bf16>(), on_device(State::Ema), table_.length);
   }
-  lane.run(on_device(weights), (weights == State::Ema ? ema16_ : weights16_).as<bf16>(), gradient,
-           statistics);
+  return ema16_.as<bf16>();
+}
+
+void DeviceEngine::run(Lane& lane, State weights, float* gradient, bool statistics) {
+  bf16* const copy = prepare(weights);
+  lane.run(on_device(weights), copy, gradient, statistics);
 }
 
 void DeviceEngine::fill(Lane& lane, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
                         uint32_t step) {
-  if (!assembler_) throw Error("ERR_INTERNAL", "No dataset is attached to the engine");
-  // The last chunk of an evaluation may be short; its free places repeat the last sample and are not read.
-  const int64_t n = spec_.shape.samples, elements = latent_elements(), last = batch.count() - 1;
-  std::vector<int64_t> rows(n);
-  std::vector<uint8_t> synthetic(n), dropped(n);
   Inputs& host = lane.next_staging();
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t s = std::min(from + i, last);
-    rows[i] = batch.rows[s];
-    synthetic[i] = batch.synthetic[s];
-    dropped[i] = batch.dropped[s];
-    host.grad_scale.as<float>()[i] = batch.coefficients[6 * s + 4] * grad_scale;
-    host.timestep.as<float>()[i] = batch.coefficients[6 * s + 5];
-  }
-  const BatchRows r{n, rows.data(), synthetic.data(), dropped.data()};
-  if (spec_.compute == DType::BF16)
-    assembler_->assemble(r, host.x0.as<float>(), host.context.as<bf16>(), host.pooled.as<bf16>());
-  else
-    assembler_->assemble(r, host.x0.as<float>(), host.context.as<float>(), host.pooled.as<float>());
+  gather(host.pointers(), batch, from, grad_scale);
   for (auto member : {&Inputs::x0, &Inputs::context, &Inputs::pooled, &Inputs::timestep, &Inputs::grad_scale})
     lane.upload(lane.inputs.*member, host.*member);
   lane.staged();
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t s = std::min(from + i, last);
-    const float* c = &batch.coefficients[6 * s];
-    kernels().raw.mix_noise(lane.inputs.z.as<float>() + i * elements,
-                            lane.inputs.target.as<float>() + i * elements,
-                            lane.inputs.x0.as<float>() + i * elements, c[0], c[1], c[2], c[3],
-                            {seed, 0, step, batch.sample_ids[s]}, elements);
-  }
+  mix(kernels(), lane.inputs.pointers(), batch, from, seed, step);
 }
 
 void DeviceEngine::fill(Lane& lane, const RawBatch& batch, int64_t from) {
-  const int64_t n = std::min(spec_.shape.samples, batch.count() - from);
-  const int64_t z = latent_elements(), c = context_elements(), p = spec_.model.pooled_dim;
   Inputs& host = lane.next_staging();
-  std::memcpy(host.z.data(), &batch.z[from * z], sizeof(float) * n * z);
-  std::memcpy(host.timestep.data(), &batch.timestep[from], sizeof(float) * n);
-  const auto text = [&](const DeviceMemory& to, const float* values, int64_t count) {
-    if (spec_.compute == DType::BF16)
-      kernels::cpu().b16.from_f32(to.as<bf16>(), values, count);
-    else
-      std::memcpy(to.data(), values, sizeof(float) * count);
-  };
-  text(host.context, &batch.context[from * c], n * c);
-  text(host.pooled, &batch.pooled[from * p], n * p);
+  gather(host.pointers(), batch, from);
   for (auto member : {&Inputs::z, &Inputs::context, &Inputs::pooled, &Inputs::timestep})
     lane.upload(lane.inputs.*member, host.*member);
   lane.staged();
@@ -169,13 +116,9 @@ void DeviceEngine::fill(Lane& lane, const RawBatch& batch, int64_t from) {
 // ------------------------------------------------------------------------------------------------------
 
 AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
-                                          const std::function<void(int)>& on_bucket) {
-  if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was made for inference");
+                                          std::function<void(int)> on_bucket) {
+  check(request);
   const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
-  if (count == 0) throw Error("ERR_INTERNAL", "accumulate: no slots");
-  for (int64_t i = 0; i < count; ++i)
-    if (request.slots[i].samples.count() != samples || request.slots[i].slot != request.slots[0].slot + i)
-      throw Error("ERR_TENSOR_SHAPE", "Slots must be contiguous, of " + std::to_string(samples) + " samples");
   sums_->begin(request.slots[0].slot, request.slots[0].slot + count, request.total_slots);
 
   Lane& lane = training_lane();
@@ -234,8 +177,6 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   return result;
 }
 
-void DeviceEngine::freeze(const Ranges& frozen) { trained_ = outside(frozen, table_.length); }
-
 Engine::Norm DeviceEngine::gradient_norm() {
   float* const gradient = sums_->parts().at(0).data;
   // The sum over workers was put into the first part's host memory.
@@ -243,15 +184,7 @@ Engine::Norm DeviceEngine::gradient_norm() {
     device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
   double sum = 0;
   for (const auto& [from, to] : trained_) sum += kernels().raw.sum_of_squares(gradient + from, to - from);
-  Engine::Norm result{std::sqrt(sum), -1};
-  if (std::isfinite(result.norm)) return result;
-  for (const auto& [from, to] : trained_) {
-    const int64_t found = kernels().raw.first_non_finite(gradient + from, to - from);
-    if (found < 0) continue;
-    result.first_non_finite = from + found;
-    break;
-  }
-  return result;
+  return norm(kernels(), gradient, sum);
 }
 
 void DeviceEngine::update(const UpdateRequest& u) {
@@ -263,6 +196,7 @@ void DeviceEngine::update(const UpdateRequest& u) {
                         on_device(State::V) + from, ema ? on_device(State::Ema) + from : nullptr,
                         weights16_ ? weights16_.as<bf16>() + from : nullptr, gradient + from, to - from, o);
   if (ema) ema16_stale_ = true;
+  std::fill(std::begin(current_), std::end(current_), false);
 }
 
 }  // namespace orch

@@ -10,6 +10,7 @@ using graph::DeviceMemory;
 
 std::vector<float> DeviceEngine::evaluate(const SampleBatch& batch, State weights, uint64_t seed,
                                           uint32_t step) {
+  check(batch);
   Lane& lane = forward_lane();
   const int64_t size = spec_.shape.samples, count = batch.count();
   std::vector<float> losses(count);
@@ -23,6 +24,7 @@ std::vector<float> DeviceEngine::evaluate(const SampleBatch& batch, State weight
 }
 
 std::vector<float> DeviceEngine::predict(const RawBatch& batch, State weights) {
+  check(batch);
   Lane& lane = forward_lane();
   const int64_t size = spec_.shape.samples, count = batch.count(), elements = latent_elements();
   device_.fill(lane.inputs.target.data(), 0, lane.inputs.target.bytes());  // of the loss, which is not read
@@ -36,12 +38,30 @@ std::vector<float> DeviceEngine::predict(const RawBatch& batch, State weights) {
   return velocity;
 }
 
+void DeviceEngine::observe(const RawBatch& batch, State weights, const Seen& seen) {
+  Lane& lane = forward_lane();
+  const graph::Graph& g = forward_graph_->graph;
+  std::vector<char> bytes;
+  const Operand operand = [&](graph::Ref r) {
+    bytes.resize(static_cast<size_t>(graph::elements(g[r].shape)) * size_of(g[r].dtype));
+    device_.download(bytes.data(), lane.executor.data(r), bytes.size());
+    return bytes.data();
+  };
+  bf16* const copy = prepare(weights);
+  lane.executor.bind_flat(on_device(weights), copy, nullptr);
+  for (int64_t call = 0; call * spec_.shape.samples < batch.count(); ++call) {
+    fill(lane, batch, call * spec_.shape.samples);
+    const std::function<void(int64_t)> after = [&](int64_t index) {
+      seen(call, g, g.nodes()[index], operand);
+    };
+    lane.executor.run(nullptr, &after);
+  }
+}
+
 CaseResult DeviceEngine::evaluate_case(const RawBatch& batch, const std::vector<float>& target,
                                        bool gradients) {
+  check_case(batch, target);
   const int64_t samples = spec_.shape.samples;
-  if (batch.count() != samples || target.size() != batch.z.size())
-    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly " + std::to_string(samples) +
-                                        " samples and a target of the latent's shape");
   auto built = build_mmdit(spec_.model, table_, spec_.shape,
                            {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
   Lane lane(device_, *built, spec_, cropped_.as<float>());

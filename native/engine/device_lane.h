@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "../graph/executor.h"
 #include "device_engine.h"
 
 namespace orch {
@@ -21,6 +22,10 @@ struct DeviceEngine::Inputs {
     context = graph::DeviceMemory(
         device, size_of(spec.compute) * s.samples * s.context_tokens * m.context_dim, on_host);
     pooled = graph::DeviceMemory(device, size_of(spec.compute) * s.samples * m.pooled_dim, on_host);
+  }
+  SlotInputs pointers() const {
+    return {x0.as<float>(),         z.as<float>(),  target.as<float>(), timestep.as<float>(),
+            grad_scale.as<float>(), context.data(), pooled.data()};
   }
 };
 

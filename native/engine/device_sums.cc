@@ -48,8 +48,8 @@ void DeviceSums::complete(float* buffer) {
   stack_.push_back(node);
 }
 
-std::vector<DeviceSums::Part> DeviceSums::parts() const {
-  std::vector<Part> parts;
+std::vector<GradientPart> DeviceSums::parts() const {
+  std::vector<GradientPart> parts;
   for (const Node& n : stack_) parts.push_back({low(n), high(n), n.buffer});
   return parts;
 }

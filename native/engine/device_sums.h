@@ -5,17 +5,12 @@
 #include <vector>
 
 #include "../graph/device.h"
+#include "gradient_sums.h"
 
 namespace orch {
 
 class DeviceSums {
  public:
-  /// A maximal subtree [lo, hi) within the local slots.
-  struct Part {
-    int64_t lo, hi;
-    float* data;  ///< on the device
-  };
-
   DeviceSums(graph::Device& device, int64_t length) : device_(device), length_(length) {}
 
   /// Starts the sums of slots [first, end) of `total`.
@@ -24,8 +19,8 @@ class DeviceSums {
   float* acquire();
   /// The next slot's gradient is complete in its buffer (as soon as the queue has come there).
   void complete(float* buffer);
-  /// Ascending; after the last slot.
-  std::vector<Part> parts() const;
+  /// On the device, ascending; after the last slot.
+  std::vector<GradientPart> parts() const;
   size_t bytes() const { return memory_.size() * length_ * sizeof(float); }
 
  private:

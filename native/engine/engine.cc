@@ -1,56 +1,56 @@
+// What the engines of all places do alike.
 #include "engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "../core/error.h"
-#include "../kernels/kernels.h"
-#include "clock.h"
-#include "lane.h"
+#include "device_engine.h"
+#include "host_engine.h"
 
 namespace orch {
 
-Engine::Engine(const EngineSpec& spec)
+Engine::Engine(const EngineSpec& spec, const graph::Backend& backend)
     : spec_(spec),
       table_(spec.model),
       graph_(build_mmdit(spec.model, table_, spec.shape,
-                         {spec.compute, spec.residual, spec.training, false, spec.recompute})),
-      pool_(std::max(1, spec.threads)) {
-  const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
-  state_[static_cast<int>(State::Master)] = Buffer(bytes);
-  if (spec.ema) state_[static_cast<int>(State::Ema)] = Buffer(bytes);
-  if (spec.training) {
-    state_[static_cast<int>(State::M)] = Buffer(bytes);
-    state_[static_cast<int>(State::V)] = Buffer(bytes);
-    sums_ = std::make_unique<GradientSums>(table_.length, table_.buckets);
-    for (const Bucket& b : table_.buckets)
-      bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
-  }
-  if (spec.compute == DType::BF16) weights16_ = Buffer(static_cast<size_t>(table_.length) * sizeof(bf16));
-  positions_ = Buffer(static_cast<size_t>(position_elements()) * sizeof(float));
-  const int64_t grid = (spec.shape.height / spec.model.patch) * (spec.shape.width / spec.model.patch);
-  cropped_ = Buffer(static_cast<size_t>(grid * spec.model.hidden()) * sizeof(float));
+                         {spec.compute, spec.residual, spec.training, false, spec.recompute, backend})),
+      positions_(static_cast<size_t>(position_elements()) * sizeof(float)) {
   position_table(spec.model, positions());
-  crop();
-  freeze({});
-  lanes_.resize(lanes());
+  Engine::freeze({});
 }
 
-Engine::~Engine() {
-  if (snapshot_thread_.joinable()) snapshot_thread_.join();
-}
-
-int64_t Engine::position_elements() const {
-  return spec_.model.pos_embed_max_size * spec_.model.pos_embed_max_size * spec_.model.hidden();
+std::unique_ptr<Engine> make_engine(const EngineSpec& spec) {
+  if (!spec.device) return std::make_unique<HostEngine>(spec);
+  return std::make_unique<DeviceEngine>(spec, graph::open_cuda(*spec.device));
 }
 
 int64_t Engine::latent_elements() const {
   return spec_.model.latent_channels * spec_.shape.height * spec_.shape.width;
 }
 
-void Engine::crop() {
+int64_t Engine::position_elements() const {
+  return spec_.model.pos_embed_max_size * spec_.model.pos_embed_max_size * spec_.model.hidden();
+}
+
+int64_t Engine::cropped_elements() const {
+  return (spec_.shape.height / spec_.model.patch) * (spec_.shape.width / spec_.model.patch) *
+         spec_.model.hidden();
+}
+
+void Engine::crop(float* to) const {
   crop_positions(spec_.model, positions(), spec_.shape.height / spec_.model.patch,
-                 spec_.shape.width / spec_.model.patch, cropped_.as<float>());
+                 spec_.shape.width / spec_.model.patch, to);
+}
+
+void Engine::initialize(uint64_t seed) {
+  float* const master = state(State::Master);
+  const auto& list = table_.parameters;
+  pool().parallel(static_cast<int64_t>(list.size()),
+                  [&](int64_t i, int) { initial_values(list[i], master + list[i].offset, seed); });
+  if (has(State::Ema)) std::copy(master, master + table_.length, state(State::Ema));
+  parameters_changed();
 }
 
 void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text) {
@@ -65,8 +65,20 @@ void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text
   assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements());
 }
 
-// --- inputs of a lane
-// --------------------------------------------------------------------------------------------------
+// --- checks
+// ------------------------------------------------------------------------------------------------------------
+
+void Engine::check(const AccumulateRequest& request) const {
+  if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was made for inference");
+  if (request.slots.empty()) throw Error("ERR_INTERNAL", "accumulate: no slots");
+  for (size_t i = 0; i < request.slots.size(); ++i) {
+    check(request.slots[i].samples);
+    if (request.slots[i].samples.count() != spec_.shape.samples ||
+        request.slots[i].slot != request.slots[0].slot + static_cast<int64_t>(i))
+      throw Error("ERR_TENSOR_SHAPE",
+                  "Slots must be contiguous, of " + std::to_string(spec_.shape.samples) + " samples");
+  }
+}
 
 void Engine::check(const SampleBatch& b) const {
   const size_t n = b.rows.size();
@@ -84,10 +96,18 @@ void Engine::check(const RawBatch& b) const {
                 "The inputs of a batch of " + std::to_string(n) + " have other shapes than the model");
 }
 
-void Engine::fill(Lane& lane, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
-                  uint32_t step) {
-  // The last chunk of an evaluation may be short; its free places repeat the last sample and are not read.
-  const int64_t n = spec_.shape.samples, elements = latent_elements(), last = batch.count() - 1;
+void Engine::check_case(const RawBatch& batch, const std::vector<float>& target) const {
+  check(batch);
+  if (batch.count() != spec_.shape.samples || target.size() != batch.z.size())
+    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly " + std::to_string(spec_.shape.samples) +
+                                        " samples and a target of the latent's shape");
+}
+
+// --- a slot's inputs
+// ------------------------------------------------------------------------------------------------------------
+
+void Engine::gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale) const {
+  const int64_t n = spec_.shape.samples, last = batch.count() - 1;
   std::vector<int64_t> rows(n);
   std::vector<uint8_t> synthetic(n), dropped(n);
   for (int64_t i = 0; i < n; ++i) {
@@ -95,166 +115,117 @@ void Engine::fill(Lane& lane, const SampleBatch& batch, int64_t from, float grad
     rows[i] = batch.rows[s];
     synthetic[i] = batch.synthetic[s];
     dropped[i] = batch.dropped[s];
+    to.grad_scale[i] = batch.coefficients[6 * s + 4] * grad_scale;
+    to.timestep[i] = batch.coefficients[6 * s + 5];
   }
   const BatchRows r{n, rows.data(), synthetic.data(), dropped.data()};
   if (spec_.compute == DType::BF16)
-    assembler_->assemble(r, lane.x0.as<float>(), lane.context.as<bf16>(), lane.pooled.as<bf16>());
+    assembler_->assemble(r, to.x0, static_cast<bf16*>(to.context), static_cast<bf16*>(to.pooled));
   else
-    assembler_->assemble(r, lane.x0.as<float>(), lane.context.as<float>(), lane.pooled.as<float>());
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t s = std::min(from + i, last);
-    const float* c = &batch.coefficients[6 * s];
-    kernels::cpu().raw.mix_noise(lane.z.as<float>() + i * elements, lane.target.as<float>() + i * elements,
-                                 lane.x0.as<float>() + i * elements, c[0], c[1], c[2], c[3],
-                                 {seed, 0, step, batch.sample_ids[s]}, elements);
-    lane.grad_scale.as<float>()[i] = c[4] * grad_scale;
-    lane.timestep.as<float>()[i] = c[5];
-  }
+    assembler_->assemble(r, to.x0, static_cast<float*>(to.context), static_cast<float*>(to.pooled));
 }
 
-void Engine::fill(Lane& lane, const RawBatch& batch, int64_t from) {
+void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const {
   const int64_t n = std::min(spec_.shape.samples, batch.count() - from);
-  const int64_t z = latent_elements(), c = context_elements(), p = spec_.model.pooled_dim;
-  std::memcpy(lane.z.data(), &batch.z[from * z], sizeof(float) * n * z);
-  std::memcpy(lane.timestep.data(), &batch.timestep[from], sizeof(float) * n);
-  if (spec_.compute == DType::BF16) {
-    kernels::cpu().b16.from_f32(lane.context.as<bf16>(), &batch.context[from * c], n * c);
-    kernels::cpu().b16.from_f32(lane.pooled.as<bf16>(), &batch.pooled[from * p], n * p);
-  } else {
-    std::memcpy(lane.context.data(), &batch.context[from * c], sizeof(float) * n * c);
-    std::memcpy(lane.pooled.data(), &batch.pooled[from * p], sizeof(float) * n * p);
+  const auto put = [&](void* at, const std::vector<float>& values, int64_t width, DType type) {
+    if (type == DType::BF16)
+      kernels::cpu().b16.from_f32(static_cast<bf16*>(at), &values[from * width], n * width);
+    else
+      std::memcpy(at, &values[from * width], sizeof(float) * n * width);
+  };
+  put(to.z, batch.z, latent_elements(), DType::F32);
+  put(to.timestep, batch.timestep, 1, DType::F32);
+  put(to.context, batch.context, context_elements(), spec_.compute);
+  put(to.pooled, batch.pooled, spec_.model.pooled_dim, spec_.compute);
+}
+
+void Engine::mix(const kernels::Table& kernels, const SlotInputs& at, const SampleBatch& batch, int64_t from,
+                 uint64_t seed, uint32_t step) const {
+  const int64_t elements = latent_elements(), last = batch.count() - 1;
+  for (int64_t i = 0; i < spec_.shape.samples; ++i) {
+    const int64_t s = std::min(from + i, last), to = i * elements;
+    const float* c = &batch.coefficients[6 * s];
+    kernels.raw.mix_noise(at.z + to, at.target + to, at.x0 + to, c[0], c[1], c[2], c[3],
+                          {seed, 0, step, batch.sample_ids[s]}, elements);
   }
 }
 
-void Engine::each_slot(int64_t count, const std::function<void(int64_t, int)>& piece) {
-  // With a thread for each lane, a thread stays with its lane, which is in its cache.
-  if (spec_.threads_per_slot == 1) return pool_.parallel(count, piece);
-  std::atomic<int64_t> next{0};
-  pool_.parallel(std::min<int64_t>(lanes(), count), [&](int64_t lane, int) {
-    for (int64_t i = next++; i < count; i = next++) piece(i, static_cast<int>(lane));
-  });
-}
-
-Engine::Lane& Engine::training_lane(int i) {
-  auto& lane = lanes_[i];
-  if (!lane) lane = std::make_unique<Lane>(*graph_, spec_, cropped_.as<float>(), spec_.threads_per_slot);
-  return *lane;
-}
-
-// --- training
+// --- gradients and groups
 // ------------------------------------------------------------------------------------------------------------
 
-AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) {
-  if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was made for inference");
-  const int64_t count = static_cast<int64_t>(request.slots.size());
-  for (int64_t i = 0; i < count; ++i) {
-    check(request.slots[i].samples);
-    if (request.slots[i].samples.count() != spec_.shape.samples ||
-        request.slots[i].slot != request.slots[0].slot + i)
-      throw Error("ERR_TENSOR_SHAPE",
-                  "Slots must be contiguous, of " + std::to_string(spec_.shape.samples) + " samples");
+Engine::Norm Engine::norm(const kernels::Table& kernels, const float* gradient, double sum_of_squares) const {
+  Norm result{std::sqrt(sum_of_squares), -1};
+  if (std::isfinite(result.norm)) return result;
+  for (const auto& [from, to] : trained_) {
+    const int64_t found = kernels.raw.first_non_finite(gradient + from, to - from);
+    if (found < 0) continue;
+    result.first_non_finite = from + found;
+    break;
   }
-  if (count == 0) throw Error("ERR_INTERNAL", "accumulate: no slots");
-  sums_->begin(request.slots[0].slot, request.slots[0].slot + count, request.total_slots,
-               std::move(on_bucket));
-
-  AccumulateResult result;
-  result.losses.resize(count);
-  const int attentions = graph_->graph.attentions();
-  std::vector<std::vector<kernels::AttentionStats>> statistics(count);
-  std::vector<double> gather(count), compute(count);
-  each_slot(count, [&](int64_t i, int at) {
-    const SlotBatch& slot = request.slots[i];
-    Lane& lane = training_lane(at);
-    const double start = seconds_now();
-    fill(lane, slot.samples, 0, request.grad_scale, request.seed, request.step);
-    const double gathered = seconds_now();
-    if (request.statistics) statistics[i].resize(attentions);
-    float* gradient = sums_->acquire();
-    bind(lane, State::Master, gradient);
-    size_t next = 0;
-    const std::function<void(int64_t)> after = [&](int64_t node) {
-      // Buckets complete in the order in which the table lists them.
-      while (next < bucket_ready_.size() && bucket_ready_[next] <= node)
-        sums_->complete(slot.slot, gradient, static_cast<int>(next++));
-    };
-    lane.executor.run(request.statistics ? statistics[i].data() : nullptr, &after);
-    const float* loss = static_cast<const float*>(lane.executor.data(graph_->loss));
-    result.losses[i].assign(loss, loss + spec_.shape.samples);
-    gather[i] = gathered - start;
-    compute[i] = seconds_now() - gathered;
-  });
-
-  for (int64_t i = 0; i < count; ++i) {
-    result.gather_seconds += gather[i];
-    result.compute_seconds += compute[i];
-  }
-  if (request.statistics) result.attention = summarize(statistics);
   return result;
 }
 
+void Engine::join(std::shared_ptr<Group>) {
+  throw Error("ERR_SHARED_MEMORY", "Workers on devices have no memory to share; they exchange over gRPC");
+}
+
+// --- queries and keys
+// ------------------------------------------------------------------------------------------------------------
+
 namespace {
-constexpr int64_t kChunk = 1 << 16;  // elements; fixed, so that sums do not depend on the number of threads
-int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
+
+/// Sums of squares of queries and keys in rows [rows, 3 * width] of (q, k, v).
+template <class T>
+std::pair<double, double> sum_squares(const T* qkv, int64_t rows, int64_t width) {
+  std::pair<double, double> sums{0, 0};
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < width; ++i) {
+      const double q = to_float(qkv[r * 3 * width + i]), k = to_float(qkv[r * 3 * width + width + i]);
+      sums.first += q * q;
+      sums.second += k * k;
+    }
+  return sums;
+}
+
 }  // namespace
 
-void Engine::freeze(const Ranges& frozen) {
-  trained_.clear();
-  for (const auto& [from, to] : outside(frozen, table_.length))
-    for (int64_t at = from; at < to; at += kChunk) trained_.emplace_back(at, std::min(at + kChunk, to));
-}
-
-void Engine::update(const UpdateRequest& u) {
-  {
-    std::unique_lock lock(snapshot_mutex_);
-    snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
+std::vector<Engine::QueryKeyRms> Engine::query_key_rms(const RawBatch& batch, State weights) {
+  check(batch);
+  const int64_t size = spec_.shape.samples, count = batch.count(), width = spec_.model.hidden();
+  // In the order in which the model splits its queries and keys.
+  std::vector<QueryKeyRms> result;
+  for (int64_t b = 0; b < spec_.model.depth; ++b) {
+    const std::string block = "joint_blocks." + std::to_string(b);
+    result.push_back({block + ".context_block.attn", 0, 0});
+    result.push_back({block + ".x_block.attn", 0, 0});
+    if (spec_.model.dual(b)) result.push_back({block + ".x_block.attn2", 0, 0});
   }
-  if (group_) group_->wait_released();
-  const kernels::AdamW o = u.constants();
-  const float* g = group_ ? group_->sum() : sums_->parts().at(0).data;
-  float* ema = has(State::Ema) && u.ema_decay != 1 ? state(State::Ema) : nullptr;
-  share_out(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
-    const auto [at, end] = trained_[i];
-    kernels::cpu().raw.adamw(state(State::Master) + at, state(State::M) + at, state(State::V) + at,
-                             ema ? ema + at : nullptr, weights16_ ? weights16_.as<bf16>() + at : nullptr,
-                             g + at, end - at, o);
-  });
-  if (ema) ema16_stale_ = true;
-}
-
-void Engine::parameters_changed() {
-  crop();
-  ema16_stale_ = true;
-  if (!weights16_) return;
-  pool_.parallel(chunks(table_.length), [&](int64_t i, int) {
-    const int64_t at = i * kChunk;
-    kernels::cpu().b16.from_f32(weights16_.as<bf16>() + at, state(State::Master) + at,
-                                std::min(kChunk, table_.length - at));
-  });
-}
-
-void Engine::snapshot(std::function<void()> done) {
-  {
-    std::unique_lock lock(snapshot_mutex_);
-    snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
-    snapshot_running_ = true;
+  const int64_t calls = (count + size - 1) / size;
+  // By call, then added in order, so that the sums do not depend on the threads.
+  std::vector<std::vector<std::pair<double, double>>> sums(calls);
+  std::vector<int64_t> rows(result.size());
+  observe(batch, weights,
+          [&](int64_t call, const graph::Graph& g, const graph::Node& node, const Operand& operand) {
+            if (std::strcmp(node.op->name(), "split heads, qk norm") != 0) return;
+            // The operands are still in place: nothing ran since that could have taken their memory.
+            const graph::Value& qkv = g[node.inputs[0]];
+            const int64_t tokens = qkv.shape[0] / size, n = tokens * std::min(size, count - call * size);
+            const void* data = operand(node.inputs[0]);
+            sums[call].push_back(qkv.dtype == DType::BF16
+                                     ? sum_squares(static_cast<const bf16*>(data), n, width)
+                                     : sum_squares(static_cast<const float*>(data), n, width));
+            if (call == 0) rows[sums[0].size() - 1] = tokens * count;
+          });
+  for (size_t i = 0; i < result.size(); ++i) {
+    for (const auto& call : sums) {
+      result[i].query += call.at(i).first;
+      result[i].key += call.at(i).second;
+    }
+    const double n = static_cast<double>(rows[i] * width);
+    result[i].query = std::sqrt(result[i].query / n);
+    result[i].key = std::sqrt(result[i].key / n);
   }
-  if (group_) group_->hold();
-  if (snapshot_thread_.joinable()) snapshot_thread_.join();
-  snapshot_thread_ = std::thread([this, done = std::move(done)] {
-    for (int s = 0; s < 4; ++s) {
-      if (!state_[s]) continue;
-      if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
-      std::memcpy(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
-    }
-    {
-      std::lock_guard lock(snapshot_mutex_);
-      snapshot_running_ = false;
-    }
-    snapshot_done_.notify_all();
-    if (group_) group_->release();
-    done();
-  });
+  return result;
 }
 
 }  // namespace orch

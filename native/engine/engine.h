@@ -1,19 +1,16 @@
-// One model on one device: its weights, optimizer state and executors. Functions block and belong on the
-// pool's driver thread (pool().post), except where said otherwise; the addon makes promises of them.
+// One model where it is computed, on the CPU (HostEngine) or on a device (DeviceEngine): its weights,
+// optimizer state and executors. Functions block and belong on the pool's driver thread (pool().post), except
+// where said otherwise; the addon makes promises of them.
 #pragma once
-#include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "../core/pool.h"
 #include "../data/batch.h"
-#include "../graph/executor.h"
 #include "../model/mmdit.h"
-#include "gradient_sums.h"
 #include "group.h"
 #include "requests.h"
 
@@ -29,6 +26,8 @@ struct EngineSpec {
   Recompute recompute = Recompute::Nothing;
   /// Of the `threads`; more than one where there are fewer slots than threads. Changes no bit.
   int threads_per_slot = 1;
+  /// The CUDA device, by its number among those that the process sees; none: the CPU.
+  std::optional<int> device = std::nullopt;
 };
 
 /// Rows of a batch with the draws that belong to them; `count` entries each, coefficients six times as many
@@ -100,55 +99,71 @@ enum class State : uint8_t { Master, Ema, M, V };
 
 class Engine {
  public:
-  explicit Engine(const EngineSpec& spec);
-  ~Engine();
+  explicit Engine(const EngineSpec& spec, const graph::Backend& backend);
+  virtual ~Engine() = default;
 
-  Pool& pool() { return pool_; }
+  virtual Pool& pool() = 0;
   const EngineSpec& spec() const { return spec_; }
   const ParameterTable& table() const { return table_; }
   const ModelGraph& training_graph() const { return *graph_; }
   double flops_per_slot() const { return 3 * graph_->forward_flops; }
   size_t arena_bytes() const { return graph_->graph.arena_bytes(); }
-  bool has(State s) const { return bool(state_[static_cast<int>(s)]); }
-  float* state(State s) const { return state_[static_cast<int>(s)].as<float>(); }
-  float* positions() const { return positions_.as<float>(); }
+  /// Elements of one sample's latent and context, and of the table of positions.
+  int64_t latent_elements() const;
+  int64_t context_elements() const { return spec_.shape.context_tokens * spec_.model.context_dim; }
   int64_t position_elements() const;
+  /// Of the device, held by this engine; 0 on the CPU.
+  virtual size_t device_bytes() const { return 0; }
+
+  bool has(State s) const { return s == State::Master || (s == State::Ema ? spec_.ema : spec_.training); }
+  /// As it is now. On the CPU the state itself; of a device a copy, which the next update makes old and the
+  /// next call renews. The memory stays where it is.
+  virtual float* state(State s) = 0;
+  float* positions() const { return positions_.as<float>(); }
 
   void initialize(uint64_t seed);
-  /// After master or the positions were written from outside.
-  void parameters_changed();
-  /// Not on the driver; before the first accumulate or evaluate.
+  /// After what state() gave, or the positions, were written from outside.
+  virtual void parameters_changed() = 0;
+  /// Not on the driver; before the first accumulate or evaluate. Throws Error(ERR_DATA_SHAPE).
   void attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text);
 
-  /// `on_bucket` is called from compute threads, one call at a time, in bucket order.
-  AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket);
-  const std::vector<GradientSums::Part>& parts() const { return sums_->parts(); }
+  /// `on_bucket` is called one call at a time, in bucket order, from whichever thread completed the bucket.
+  virtual AccumulateResult accumulate(const AccumulateRequest& request,
+                                      std::function<void(int)> on_bucket) = 0;
+  /// The local sums, in the host's memory. On a device that has all slots of the step nothing needs to be
+  /// exchanged, and their data is null.
+  virtual const std::vector<GradientPart>& parts() const = 0;
 
   struct Norm {
     double norm;
     int64_t first_non_finite;
   };
-  /// Of the local sums, which must be one part.
-  Norm gradient_norm();
+  /// Of the gradient, which must be one part: all slots are local, or the sum was written into the first
+  /// part.
+  virtual Norm gradient_norm() = 0;
   /// From now on this engine's state is its group's, and reduce() and update() are collective. Collective
-  /// itself; before the first accumulate, and before anything is written into the state.
-  void join(std::shared_ptr<Group> group);
+  /// itself; before the first accumulate, and before anything is written into the state. Throws
+  /// Error(ERR_SHARED_MEMORY) on a device.
+  virtual void join(std::shared_ptr<Group> group);
   /// Collective. After the leader wrote the state from outside: all members see it.
-  void state_loaded();
+  virtual void state_loaded() {}
   /// Collective. Sums the gradients of the group's members, and takes the norm of the sum.
-  Norm reduce();
+  virtual Norm reduce() { return gradient_norm(); }
   /// Parameters in the element ranges [from, to) stay as they are: updates pass over them, and their
   /// gradients count as zero. Ascending and disjoint.
-  void freeze(const Ranges& frozen);
-  void update(const UpdateRequest& request);
+  virtual void freeze(const Ranges& frozen) { trained_ = outside(frozen, table_.length); }
+  virtual void update(const UpdateRequest& request) = 0;
   /// Starts copying the state beside the driver's work (call from any thread); `done` is called from another
-  /// thread. The next update waits for the copy.
-  void snapshot(std::function<void()> done);
+  /// thread, with what went wrong or null. The next update waits for the copy.
+  virtual void snapshot(std::function<void(std::exception_ptr)> done) = 0;
   float* snapshot_data(State s) const { return snapshot_[static_cast<int>(s)].as<float>(); }
 
-  std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step);
-  std::vector<float> predict(const RawBatch& batch, State weights);
-  CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients);
+  /// Mean squared errors by sample, unweighted.
+  virtual std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed,
+                                      uint32_t step) = 0;
+  virtual std::vector<float> predict(const RawBatch& batch, State weights) = 0;
+  virtual CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target,
+                                   bool gradients) = 0;
 
   /// Root mean squares of queries and keys before their normalisation, over samples, tokens and heads.
   struct QueryKeyRms {
@@ -157,57 +172,51 @@ class Engine {
   };
   std::vector<QueryKeyRms> query_key_rms(const RawBatch& batch, State weights);
 
-  /// One slot's pass on one thread, by kind of operation, averaged over `repeats`.
-  std::vector<ProfileRow> profile(int repeats);
+  /// One slot's pass by kind of operation, averaged over `repeats`: seconds of one thread, or of the device's
+  /// clock with one operation after the other.
+  virtual std::vector<ProfileRow> profile(int repeats) = 0;
 
-  /// Elements of one sample's latent, context and pooled vector.
-  int64_t latent_elements() const;
-  int64_t context_elements() const { return spec_.shape.context_tokens * spec_.model.context_dim; }
-
- private:
-  struct Lane;  // executor and inputs of one slot at a time
-  struct Lanes {
-    std::unique_ptr<ModelGraph> graph;
-    std::vector<std::unique_ptr<Lane>> lanes;
+ protected:
+  /// A slot's inputs, in the memory of the host or of a device; context and pooled in the compute type.
+  struct SlotInputs {
+    float *x0, *z, *target, *timestep, *grad_scale;
+    void *context, *pooled;
   };
-  int lanes() const { return std::max(1, pool_.threads() / spec_.threads_per_slot); }
-  /// Calls piece(index, lane) for every index < count, as many at a time as there are lanes.
-  void each_slot(int64_t count, const std::function<void(int64_t index, int lane)>& piece);
-  Lane& training_lane(int lane);
-  Lane& forward_lane(int lane, State weights);
-  void prepare_forward(State weights);
-  void bind(Lane& lane, State weights, float* gradient);
-  void fill(Lane& lane, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
-            uint32_t step);
-  void fill(Lane& lane, const RawBatch& batch, int64_t from);
+  /// Gathers samples [from, from + a slot's) of a batch, in the host's memory: all but z and target. A short
+  /// batch's last sample is repeated in the free places, whose results are not read.
+  void gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale) const;
+  /// Gathers z, context, pooled and timestep.
+  void gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const;
+  /// Makes z and target of x0 and noise, with the kernels of where they lie.
+  void mix(const kernels::Table& kernels, const SlotInputs& at, const SampleBatch& batch, int64_t from,
+           uint64_t seed, uint32_t step) const;
+
+  /// Runs forward passes over the batch in calls of a slot's samples. `seen` is called after each node, with
+  /// a function that gives its operands in the host's memory; for one call by one thread.
+  using Operand = std::function<const void*(graph::Ref)>;
+  using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
+                                  const Operand& operand)>;
+  virtual void observe(const RawBatch& batch, State weights, const Seen& seen) = 0;
+
+  /// Throw Error(ERR_TENSOR_SHAPE) where arrays do not fit the model or each other.
+  void check(const AccumulateRequest& request) const;
   void check(const SampleBatch& batch) const;
   void check(const RawBatch& batch) const;
-  void crop();
-  void share_out(int64_t count, const std::function<void(int64_t)>& piece);
-  Norm norm(const float* gradient, const double* squares) const;
+  void check_case(const RawBatch& batch, const std::vector<float>& target) const;
+  /// The part of the table of positions that the slot's shape takes, to cropped_elements().
+  void crop(float* to) const;
+  int64_t cropped_elements() const;
+  Norm norm(const kernels::Table& kernels, const float* gradient, double sum_of_squares) const;
 
   const EngineSpec spec_;
   const ParameterTable table_;
   std::unique_ptr<ModelGraph> graph_;  // of training, or forward only
-  Buffer state_[4], snapshot_[4];
-  Buffer weights16_, ema16_;  // bf16 copies of the matmuls' weights
-  bool ema16_stale_ = true;
-  Buffer positions_, cropped_;
-  std::vector<std::unique_ptr<Lane>> lanes_;
-  Lanes forward_;
-  std::unique_ptr<GradientSums> sums_;
-  std::shared_ptr<Group> group_;       // null: alone
-  Buffer squares_;                     // of the group: sums of squares by piece of trained_
-  Ranges trained_;                     // what is not frozen, in pieces for the threads
-  std::vector<int64_t> bucket_ready_;  // by bucket: the node after which it is complete
+  Buffer positions_, snapshot_[4];
+  Ranges trained_;  // what is not frozen
   std::unique_ptr<BatchAssembler> assembler_;
-
-  std::mutex snapshot_mutex_;
-  std::condition_variable snapshot_done_;
-  bool snapshot_running_ = false;
-  std::thread snapshot_thread_;
-
-  Pool pool_;  // last: its threads end before what they use
 };
+
+/// On the CPU, or on the device that the spec names. Throws Error(ERR_CUDA) where there is none.
+std::unique_ptr<Engine> make_engine(const EngineSpec& spec);
 
 }  // namespace orch

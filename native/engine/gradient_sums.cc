@@ -83,7 +83,7 @@ void GradientSums::complete(int64_t slot, float* buffer, int bucket) {
 
 void GradientSums::part_done(const Node& n, float* buffer, int bucket) {
   std::lock_guard order(announcing_);
-  for (Part& p : parts_)
+  for (GradientPart& p : parts_)
     if (p.lo == low(n)) p.data = buffer;
   ++parts_done_[bucket];
   while (announced_ < buckets_.size() && parts_done_[announced_] == parts_.size())

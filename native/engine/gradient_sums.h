@@ -14,14 +14,14 @@
 
 namespace orch {
 
+/// The sum over a maximal subtree [lo, hi) within the local slots.
+struct GradientPart {
+  int64_t lo, hi;
+  float* data;
+};
+
 class GradientSums {
  public:
-  /// A maximal subtree [lo, hi) within the local slots.
-  struct Part {
-    int64_t lo, hi;
-    float* data;
-  };
-
   GradientSums(int64_t length, std::vector<Bucket> buckets) : length_(length), buckets_(std::move(buckets)) {}
 
   /// Where buffers come from; for memory that other processes may read. Before the first acquire().
@@ -34,7 +34,7 @@ class GradientSums {
   /// The slot's gradient of a bucket lies complete in its buffer. Thread-safe.
   void complete(int64_t slot, float* buffer, int bucket);
   /// Ascending; after all slots have completed.
-  const std::vector<Part>& parts() const { return parts_; }
+  const std::vector<GradientPart>& parts() const { return parts_; }
   int64_t total_slots() const { return total_; }
 
  private:
@@ -63,7 +63,7 @@ class GradientSums {
   std::vector<float*> free_;
   std::map<float*, size_t> released_;                // buckets of a buffer that were added into another
   std::map<std::pair<Node, int>, Waiting> waiting_;  // by parent and bucket: the child that came first
-  std::vector<Part> parts_;
+  std::vector<GradientPart> parts_;
   std::vector<size_t> parts_done_;  // by bucket
   size_t announced_ = 0;
 };

@@ -174,8 +174,8 @@ namespace {
 
 /// Lists the additions of the node [lo, lo + size) of the tree over `total` slots; `at` is the part that
 /// starts at lo. Returns the part that holds the node's sum, and moves `at` beyond the node's parts.
-size_t add_node(const std::vector<GradientSums::Part>& parts, int64_t lo, int64_t size, int64_t total,
-                size_t& at, std::vector<std::pair<size_t, size_t>>& additions) {
+size_t add_node(const std::vector<GradientPart>& parts, int64_t lo, int64_t size, int64_t total, size_t& at,
+                std::vector<std::pair<size_t, size_t>>& additions) {
   const int64_t hi = std::min(lo + size, total);
   if (at >= parts.size() || parts[at].lo != lo || size == 0)
     throw Error("ERR_EXCHANGE", "The workers' parts leave out slot " + std::to_string(lo));
@@ -188,7 +188,7 @@ size_t add_node(const std::vector<GradientSums::Part>& parts, int64_t lo, int64_
 
 }  // namespace
 
-void Group::exchange(const std::vector<GradientSums::Part>& own, int64_t total_slots, size_t bytes) {
+void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, size_t bytes) {
   const uint64_t exchange = ++exchanges_;
   Member& me = control().members[rank_];
   if (own.size() > kMaxParts) throw Error("ERR_INTERNAL", "Too many parts for the control page");
@@ -197,7 +197,7 @@ void Group::exchange(const std::vector<GradientSums::Part>& own, int64_t total_s
   me.exchanges.store(exchange);
   announce();
 
-  std::vector<GradientSums::Part> parts;
+  std::vector<GradientPart> parts;
   for (int r = 0; r < static_cast<int>(files_.size()); ++r) {
     const Member& member = control().members[r];
     wait([&] { return member.exchanges.load() >= exchange; });

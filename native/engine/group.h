@@ -44,7 +44,7 @@ class Group {
   Buffer allocate(size_t bytes);
 
   /// Collective. Tells the others where the local sums, of `bytes` each, lie, and waits for theirs.
-  void exchange(const std::vector<GradientSums::Part>& own, int64_t total_slots, size_t bytes);
+  void exchange(const std::vector<GradientPart>& own, int64_t total_slots, size_t bytes);
   /// Sums elements [from, to) of all members' parts along the tree, into sum(). Of each element once.
   void add_up(int64_t from, int64_t to);
   /// The sum over all members: memory of the leader's first part.

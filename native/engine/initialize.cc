@@ -46,14 +46,4 @@ void initial_values(const Parameter& p, float* w, uint64_t seed) {
   }
 }
 
-void Engine::initialize(uint64_t seed) {
-  const auto& list = table_.parameters;
-  pool_.parallel(static_cast<int64_t>(list.size()), [&](int64_t i, int) {
-    initial_values(list[i], state(State::Master) + list[i].offset, seed);
-  });
-  if (has(State::Ema))
-    std::copy(state(State::Master), state(State::Master) + table_.length, state(State::Ema));
-  parameters_changed();
-}
-
 }  // namespace orch

@@ -5,7 +5,7 @@
 
 #include "../kernels/kernels.h"
 #include "clock.h"
-#include "lane.h"
+#include "host_lane.h"
 
 namespace orch {
 namespace {
@@ -44,7 +44,7 @@ std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>&
   return rows;
 }
 
-std::vector<ProfileRow> Engine::profile(int repeats) {
+std::vector<ProfileRow> HostEngine::profile(int repeats) {
   const auto& g = graph_->graph;
   const int threads = spec_.threads_per_slot;
   Lane lane(*graph_, spec_, cropped_.as<float>(), threads);

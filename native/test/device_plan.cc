@@ -3,6 +3,7 @@
 // takes.
 #include "devices.h"
 #include "engine/device_engine.h"
+#include "graph/executor.h"
 
 namespace orch::test {
 namespace {

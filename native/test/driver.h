@@ -4,11 +4,13 @@
 #include <exception>
 #include <mutex>
 
+#include "engine/engine.h"
+
 namespace orch::test {
 
-/// f() on the driver of an Engine or a DeviceEngine; its result, or what it threw.
-template <class E, class F>
-auto on_driver(E& e, F f) {
+/// f() on the driver of an engine; its result, or what it threw.
+template <class F>
+auto on_driver(Engine& e, F f) {
   decltype(f()) result;
   std::exception_ptr failure;
   std::mutex m;

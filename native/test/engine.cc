@@ -1,10 +1,9 @@
 // The tree of sums, the memory plan, and what makes a step independent of threads.
-#include "../engine/engine.h"
-
 #include <cstring>
 #include <random>
 
 #include "../engine/gradient_sums.h"
+#include "../engine/host_engine.h"
 #include "../kernels/kernels.h"
 #include "driver.h"
 #include "harness.h"
@@ -170,7 +169,7 @@ TEST("a case has the same bits with any number of threads, and one slot's gradie
     std::vector<std::vector<float>> velocities;
     for (int threads : {1, 2, 3}) {
       EngineSpec spec{small_model(true), {2, 8, 6, 5}, t, t, threads, false, false};
-      Engine e(spec);
+      HostEngine e(spec);
       fill_weights(e);
       std::mt19937 random(3);
       std::normal_distribution<float> normal;

@@ -11,6 +11,7 @@
 #include "devices.h"
 #include "driver.h"
 #include "engine/device_engine.h"
+#include "engine/host_engine.h"
 
 namespace orch::test {
 namespace {
@@ -84,8 +85,8 @@ double norm(const std::vector<float>& v) {
   return std::sqrt(sum);
 }
 
-template <class E>
-CaseResult result_of(E& e, const Tensors& weights, const RawBatch& batch, const std::vector<float>& target) {
+CaseResult result_of(Engine& e, const Tensors& weights, const RawBatch& batch,
+                     const std::vector<float>& target) {
   return on_driver(e, [&] {
     for (const Parameter& p : e.table().parameters) {
       const auto& v = weights.values.at("model.diffusion_model." + p.name);
@@ -160,7 +161,7 @@ TEST("device: MM-DiT cases of the original implementation") {
                               recompute};
         const std::string at = text(c.name, ", ", name_of(t), ", recompute ", static_cast<int>(recompute));
         {
-          Engine e(spec);
+          HostEngine e(spec);
           check_result(result_of(e, weights, batch, target), c, input, want, t, "cpu, " + at);
         }
         for (const TestedDevice& d : devices()) {

@@ -130,6 +130,7 @@ export async function openForInference(path: string, options: InferenceOptions):
     recompute: 'nothing',
     threads: options.threads ?? availableParallelism(),
     threadsPerSlot: 1,
+    device: null,
     training: false,
     ema: false,
   };

@@ -364,7 +364,8 @@ export async function loadInto(
 ): Promise<CheckpointManifest> {
   const names: StateName[] = ['master', ...(parts.ema ? ['ema' as const] : [])];
   if (parts.optimizer) names.push('m', 'v');
-  const state = new Map(names.map((name) => [name, engine.state(name)]));
+  const state = new Map<StateName, Float32Array>();
+  for (const name of names) state.set(name, await engine.state(name));
   const manifest = await loadCheckpoint(path, {
     layout: engine.layout(),
     state,

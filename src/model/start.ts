@@ -71,7 +71,7 @@ function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): vo
 
 /** Parameters that the weights lack are left as they are. */
 async function readParameters(weights: Weights, engine: Engine): Promise<void> {
-  const master = engine.state('master');
+  const master = await engine.state('master');
   for (const { name, offset, length } of engine.layout().tensors) {
     if (weights.has(name)) await weights.read(name, master.subarray(offset, offset + length));
   }
@@ -99,7 +99,7 @@ async function addNorms(
   const model: ModelSpec = { ...spec.model, qkNorm: 'none' };
   const plain = addon.createEngine({ ...spec, model, training: false, ema: false });
   try {
-    copyParameters(engine, plain);
+    await copyParameters(engine, plain);
     await plain.parametersChanged();
     const reference = await plain.predict(batch, 'master');
     const measured = new Map<string, number>();
@@ -108,7 +108,7 @@ async function addNorms(
       measured.set(`${attention}.ln_k.weight`, key);
     }
     const change = async (gamma: (name: string) => number) => {
-      setGammas(engine, gamma);
+      await setGammas(engine, gamma);
       await engine.parametersChanged();
       return relativeDistance(await engine.predict(batch, 'master'), reference);
     };
@@ -121,10 +121,10 @@ async function addNorms(
   }
 }
 
-function copyParameters(from: Engine, to: Engine): void {
-  const source = from.state('master');
+async function copyParameters(from: Engine, to: Engine): Promise<void> {
+  const source = await from.state('master');
   const places = new Map(from.layout().tensors.map((tensor) => [tensor.name, tensor]));
-  const target = to.state('master');
+  const target = await to.state('master');
   for (const { name, offset, length } of to.layout().tensors) {
     const at = places.get(name)!.offset;
     target.set(source.subarray(at, at + length), offset);
@@ -132,8 +132,8 @@ function copyParameters(from: Engine, to: Engine): void {
   to.posEmbed().set(from.posEmbed());
 }
 
-function setGammas(engine: Engine, gamma: (name: string) => number): void {
-  const master = engine.state('master');
+async function setGammas(engine: Engine, gamma: (name: string) => number): Promise<void> {
+  const master = await engine.state('master');
   for (const { name, offset } of engine.layout().tensors) {
     if (/\.ln_[qk]\.weight$/.test(name)) master.fill(gamma(name), offset, offset + HEAD_DIM);
   }

@@ -152,7 +152,7 @@ export async function loadWeights(engine: Engine, spec: ModelSpec, path: string)
     }
     weights.requireFloats();
     const layout = engine.layout();
-    const master = engine.state('master');
+    const master = await engine.state('master');
     for (const { name, offset, length } of layout.tensors) {
       await weights.read(name, master.subarray(offset, offset + length));
     }

@@ -64,6 +64,8 @@ export interface EngineSpec {
   threads: number;
   /** How many of them share a slot: more than 1 where there are fewer slots than threads. Changes no bit. */
   threadsPerSlot: number;
+  /** The CUDA device to compute on, by its number among those that the process sees; null: the CPU. Throws ERR_CUDA. */
+  device: number | null;
   /** Whether to hold gradients and optimizer state; false for inference. */
   training: boolean;
   ema: boolean;
@@ -99,7 +101,7 @@ export interface EngineLayout {
   flopsPerSlot: number;
 }
 
-/** One flat array of the engine's state, as views on native memory; valid until close(). */
+/** One flat array of the engine's state. */
 export type StateName = 'master' | 'ema' | 'm' | 'v';
 
 /** Rows of one slot, and the random draws that belong to them. Arrays have microBatch entries. */
@@ -264,14 +266,18 @@ export interface Engine {
   layout(): EngineLayout;
   /** Deterministic initialisation by counter from the seed (adaLN and final linear zero, Xavier elsewhere, N(0, 0.02) for the embedders' MLPs). */
   initialize(seed: bigint): Promise<void>;
-  /** A live view of the state. After writing to master call parametersChanged(). */
-  state(name: StateName): Float32Array;
+  /**
+   * The state as it is now, a view on native memory, valid until close(): on the CPU a live one, of a device a copy that
+   * stands until the next update. After writing to it call parametersChanged().
+   */
+  state(name: StateName): Promise<Float32Array>;
   posEmbed(): Float32Array;
-  /** Refreshes the bf16 copies after master was written from JavaScript. */
+  /** After state() or posEmbed() was written to: refreshes bf16 copies, and what a device holds. */
   parametersChanged(): Promise<void>;
   /** Rows come from this dataset from now on. */
   attach(dataset: Dataset, text: TextSpec): void;
   accumulate(options: AccumulateOptions): Promise<AccumulateResult>;
+  /** Throws where a device has all slots: its only sum stays there, and nothing has to be exchanged. */
   gradientParts(): GradientPart[];
   /** The array that the global sum is to be put into by the collective: the first part's (or the only one's) memory. */
   gradient(): Float32Array;
@@ -280,6 +286,7 @@ export interface Engine {
   /**
    * From now on the state is the group's, one copy for all, and reduce() and update() are done together: every member
    * calls them in the same order. Itself called by all; before the state is written or viewed. The leader (rank 0) writes it.
+   * Rejects with ERR_SHARED_MEMORY on a device.
    */
   join(group: Group): Promise<void>;
   /** Called by all members of the group after the leader has written the state. */

@@ -76,6 +76,7 @@ export function trainingEngine(
     recompute: config.activation_checkpointing,
     threads,
     threadsPerSlot: threadsPerSlot(config, threads, nodes),
+    device: null,
     training: true,
     ema: config.ema !== null,
   };

@@ -79,7 +79,9 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
     updateSeconds = (performance.now() - updateStarted) / 1000;
 
     // What the coordinator asked for: the weights' hash, a validation, a checkpoint.
-    if (commit.hash) session.send({ applied: { step, stateHash: await hashArray(engine.state('master')) } });
+    if (commit.hash) {
+      session.send({ applied: { step, stateHash: await hashArray(await engine.state('master')) } });
+    }
     if (commit.validate)
       session.send({ validated: { step, losses: await validate(validationOptions(trainer)) } });
     if (commit.checkpoint && trainer.rank === 0) await saver.save(step);

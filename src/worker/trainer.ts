@@ -123,7 +123,10 @@ export async function loadState(
       calibrationBatch(config, plan, dataset, rows),
     );
     for (const note of role.tells ? notes : []) process.stderr.write(`${note}\n`);
-    if (config.ema !== null) engine.state('ema').set(engine.state('master'));
+    if (config.ema !== null) {
+      (await engine.state('ema')).set(await engine.state('master'));
+      await engine.parametersChanged();
+    }
   }
   return 0;
 }
@@ -136,7 +139,7 @@ export async function readiness(workshop: Workshop, step: number) {
     step,
     configHash: canonicalHash(config),
     datasetHash: dataset.hash,
-    stateHash: await hashArray(engine.state('master')),
+    stateHash: await hashArray(await engine.state('master')),
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
     precision: `${training.precision.compute} (${training.precision.reason})`,

@@ -35,6 +35,7 @@ function engineOf(model: ModelSpec, other: Partial<EngineSpec> = {}): Engine {
     recompute: 'nothing',
     threads: 1,
     threadsPerSlot: 1,
+    device: null,
     training: true,
     ema: true,
     ...other,
@@ -50,7 +51,7 @@ async function filled(seed: number): Promise<Engine> {
   const random = generator(seed);
   const { tensors } = engine.layout();
   for (const name of STATES) {
-    const flat = engine.state(name);
+    const flat = await engine.state(name);
     for (const { offset, length } of tensors) {
       for (let i = offset; i < offset + length; i++) flat[i] = (random() - 0.5) / 4;
     }
@@ -110,7 +111,9 @@ describe('an engine', () => {
     const second = engineOf(SMALL, { threads: 2, microBatch: 3 });
     const manifest = await loadInto(second, path, { ema: true, optimizer: true });
     expect(manifest.step).toBe(40);
-    for (const name of STATES) expect(sameBytes(second.state(name), first.state(name)), name).toBe(true);
+    for (const name of STATES) {
+      expect(sameBytes(await second.state(name), await first.state(name)), name).toBe(true);
+    }
     expect(sameBytes(second.posEmbed(), first.posEmbed())).toBe(true);
     const [a, b] = [await first.predict(batch(2), 'master'), await second.predict(batch(2), 'master')];
     expect(a.some((value) => value !== 0)).toBe(true);
@@ -135,7 +138,10 @@ describe('an engine', () => {
     const file = await SafetensorsFile.open(path);
     for (const { name, offset, length } of engine.layout().tensors) {
       const expected = await file.read(`model.diffusion_model.${name}`);
-      expect(sameBytes(engine.state('master').subarray(offset, offset + length), expected), name).toBe(true);
+      expect(
+        sameBytes((await engine.state('master')).subarray(offset, offset + length), expected),
+        name,
+      ).toBe(true);
     }
     await file.close();
     const other = { ...model, dualAttention: [] };

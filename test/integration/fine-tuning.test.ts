@@ -44,6 +44,7 @@ function specOf(model: ModelSpec, input: Case): EngineSpec {
     recompute: 'nothing',
     threads: 2,
     threadsPerSlot: 1,
+    device: null,
     training: false,
     ema: false,
   };
@@ -90,7 +91,7 @@ describe('QK-norm that the weights lack', () => {
     await withEngine({ ...specOf(model, input), microBatch }, async (engine) => {
       await loadWeights(engine, model, WEIGHTS);
       // Without weights, queries and keys are their biases.
-      const master = engine.state('master');
+      const master = await engine.state('master');
       const attention = 'joint_blocks.1.context_block.attn';
       const layout = engine.layout();
       const place = (name: string) => layout.tensors.find((tensor) => tensor.name === name)!;
@@ -170,7 +171,7 @@ describe('frozen parameters', () => {
         engine.attach(rows, dataset.text);
         await engine.initialize(1n);
         // Initial gates are zero, and with them most gradients.
-        const master = engine.state('master');
+        const master = await engine.state('master');
         for (let i = 0; i < master.length; i++) master[i] = master[i]! + 0.02 * Math.sin(i);
         await engine.parametersChanged();
         const before = master.slice();

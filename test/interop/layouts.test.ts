@@ -101,6 +101,7 @@ describe.each(MODELS)('%s', (name) => {
         recompute: 'nothing',
         threads: 1,
         threadsPerSlot: 1,
+        device: null,
         training: false,
         ema: false,
       });

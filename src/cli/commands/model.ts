@@ -116,6 +116,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
     recompute: 'nothing',
     threads: availableParallelism(),
     threadsPerSlot: availableParallelism(),
+    device: null,
     training,
     ema: false,
   });

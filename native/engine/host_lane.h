@@ -1,10 +1,10 @@
 // What is needed to run a slot: an executor with its arena, and the buffers of its inputs.
 #pragma once
-#include "engine.h"
+#include "host_engine.h"
 
 namespace orch {
 
-struct Engine::Lane {
+struct HostEngine::Lane {
   /// @param threads that share the slot
   Lane(const ModelGraph& g, const EngineSpec& spec, float* positions, int threads)
       : executor(g.graph, threads) {
@@ -26,6 +26,11 @@ struct Engine::Lane {
     executor.bind_input(kPosition, positions);
     executor.bind_input(kTarget, target.data());
     executor.bind_input(kGradScale, grad_scale.data());
+  }
+
+  SlotInputs pointers() const {
+    return {x0.as<float>(),         z.as<float>(),  target.as<float>(), timestep.as<float>(),
+            grad_scale.as<float>(), context.data(), pooled.data()};
   }
 
   graph::Executor executor;

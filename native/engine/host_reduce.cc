@@ -1,36 +1,28 @@
 // The gradient of the whole batch and its norm, of a lone engine and of a group's; and what a group shares.
 #include <cmath>
+#include <numeric>
 
 #include "../kernels/kernels.h"
-#include "engine.h"
+#include "host_engine.h"
 
 namespace orch {
 
-Engine::Norm Engine::norm(const float* gradient, const double* squares) const {
-  double sum = 0;
-  for (size_t i = 0; i < trained_.size(); ++i) sum += squares[i];
-  Norm result{std::sqrt(sum), -1};
-  if (std::isfinite(result.norm)) return result;
-  for (const auto& [from, to] : trained_) {
-    const int64_t found = kernels::cpu().raw.first_non_finite(gradient + from, to - from);
-    if (found < 0) continue;
-    result.first_non_finite = from + found;
-    break;
-  }
-  return result;
-}
+namespace {
+/// In order, so that the sum does not depend on who computed what.
+double sum(const double* values, size_t count) { return std::accumulate(values, values + count, 0.0); }
+}  // namespace
 
-Engine::Norm Engine::gradient_norm() {
+Engine::Norm HostEngine::gradient_norm() {
   const float* g = sums_->parts().at(0).data;
   std::vector<double> squares(trained_.size());
   pool_.parallel(static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
     const auto [from, to] = trained_[i];
     squares[i] = kernels::cpu().raw.sum_of_squares(g + from, to - from);
   });
-  return norm(g, squares.data());
+  return norm(kernels::cpu(), g, sum(squares.data(), squares.size()));
 }
 
-void Engine::join(std::shared_ptr<Group> group) {
+void HostEngine::join(std::shared_ptr<Group> group) {
   // What was allocated for a lone engine was never touched, and goes.
   for (Buffer& s : state_)
     if (s) s = group->shared(s.bytes());
@@ -43,21 +35,21 @@ void Engine::join(std::shared_ptr<Group> group) {
   state_loaded();
 }
 
-void Engine::state_loaded() {
+void HostEngine::state_loaded() {
   if (group_) group_->meet();
-  crop();
+  crop(cropped_.as<float>());
   ema16_stale_ = true;
   if (group_) group_->meet();
 }
 
-void Engine::share_out(int64_t count, const std::function<void(int64_t)>& piece) {
+void HostEngine::share_out(int64_t count, const std::function<void(int64_t)>& piece) {
   if (group_)
     group_->share_out(pool_, count, piece);
   else
     pool_.parallel(count, [&](int64_t i, int) { piece(i); });
 }
 
-Engine::Norm Engine::reduce() {
+Engine::Norm HostEngine::reduce() {
   if (!group_) return gradient_norm();
   group_->exchange(sums_->parts(), sums_->total_slots(), static_cast<size_t>(table_.length) * sizeof(float));
   double* squares = squares_.as<double>();
@@ -66,7 +58,7 @@ Engine::Norm Engine::reduce() {
     group_->add_up(from, to);
     squares[i] = kernels::cpu().raw.sum_of_squares(group_->sum() + from, to - from);
   });
-  const Norm result = norm(group_->sum(), squares);
+  const Norm result = norm(kernels::cpu(), group_->sum(), sum(squares, trained_.size()));
   // The caller will look for the cause, which overwrites the leader's sum.
   if (!std::isfinite(result.norm)) group_->meet();
   return result;

@@ -1,0 +1,71 @@
+// The engine on the CPU: slots side by side on threads, alone or as one of a group of workers.
+#pragma once
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "../graph/executor.h"
+#include "engine.h"
+#include "gradient_sums.h"
+
+namespace orch {
+
+class HostEngine final : public Engine {
+ public:
+  explicit HostEngine(const EngineSpec& spec);
+  ~HostEngine() override;
+
+  Pool& pool() override { return pool_; }
+  float* state(State s) override { return state_[static_cast<int>(s)].as<float>(); }
+  void parameters_changed() override;
+  AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) override;
+  const std::vector<GradientPart>& parts() const override { return sums_->parts(); }
+  Norm gradient_norm() override;
+  void join(std::shared_ptr<Group> group) override;
+  void state_loaded() override;
+  Norm reduce() override;
+  void freeze(const Ranges& frozen) override;
+  void update(const UpdateRequest& request) override;
+  void snapshot(std::function<void(std::exception_ptr)> done) override;
+  std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step) override;
+  std::vector<float> predict(const RawBatch& batch, State weights) override;
+  CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients) override;
+  std::vector<ProfileRow> profile(int repeats) override;
+
+ private:
+  struct Lane;  // executor and inputs of one slot at a time
+  struct Lanes {
+    std::unique_ptr<ModelGraph> graph;
+    std::vector<std::unique_ptr<Lane>> lanes;
+  };
+  int lanes() const { return std::max(1, pool_.threads() / spec_.threads_per_slot); }
+  /// Calls piece(index, lane) for every index < count, as many at a time as there are lanes.
+  void each_slot(int64_t count, const std::function<void(int64_t index, int lane)>& piece);
+  Lane& training_lane(int lane);
+  Lane& forward_lane(int lane, State weights);
+  void prepare_forward(State weights);
+  void bind(Lane& lane, State weights, float* gradient);
+  void share_out(int64_t count, const std::function<void(int64_t)>& piece);
+
+  void observe(const RawBatch& batch, State weights, const Seen& seen) override;
+
+  Buffer state_[4];
+  Buffer weights16_, ema16_;  // bf16 copies of the matmuls' weights
+  bool ema16_stale_ = true;
+  Buffer cropped_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  Lanes forward_;
+  std::unique_ptr<GradientSums> sums_;
+  std::shared_ptr<Group> group_;       // null: alone
+  Buffer squares_;                     // of the group: sums of squares by piece of trained_
+  std::vector<int64_t> bucket_ready_;  // by bucket: the node after which it is complete
+
+  std::mutex snapshot_mutex_;
+  std::condition_variable snapshot_done_;
+  bool snapshot_running_ = false;
+  std::thread snapshot_thread_;
+
+  Pool pool_;  // last: its threads end before what they use
+};
+
+}  // namespace orch
