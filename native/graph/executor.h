@@ -12,7 +12,7 @@ namespace orch::graph {
 class Executor {
  public:
   /// With more than one thread, run() has helpers: operations that can be cut into parts are shared, each
-  /// thread doing its share of the parts, and the others are done by the caller. The bits are the same.
+  /// thread taking parts as it has time, and the others are done by the caller. The bits are the same.
   explicit Executor(const Graph& g, int threads = 1);
   /// In memory of the graph's backend, which outlives this: an arena and scratch of the graph's sizes.
   Executor(const Graph& g, void* arena, void* scratch);
@@ -47,7 +47,8 @@ class Executor {
   kernels::AttentionStats* statistics_ = nullptr;
   const Node* node_ = nullptr;    // the one that is shared, or null: the end
   std::atomic<int> calls_{0};     // of the helpers to a node
-  std::atomic<int> finished_{0};  // helpers that have done their share of it
+  std::atomic<int64_t> next_{0};  // of its parts: the first that nobody has taken
+  std::atomic<int> finished_{0};  // helpers that have no part of it left to do
   std::vector<std::thread> helpers_;
 };
 

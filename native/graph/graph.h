@@ -73,6 +73,8 @@ class Op {
   /// Into how many parts, by its shapes alone, the work may be cut: each writes outputs of its own, with the
   /// bits that they have in the whole, so that any threads may do any of them.
   virtual int64_t parts() const { return 1; }
+  /// So many parts at once, or more, are done at the price of their share of the whole.
+  virtual int64_t grain() const { return 1; }
   /// Multiply-adds of matmuls, times two; what model FLOPs are counted from.
   virtual double flops() const { return 0; }
 };

@@ -86,6 +86,7 @@ struct Matmul {
   bool (*fits)(const MatmulDims& d);  ///< whether the shape is one that the kernel is written for
   size_t (*scratch_bytes)(const MatmulDims& d);
   int64_t (*parts)(const MatmulDims& d);  ///< into which C may be cut, each computed by itself
+  int64_t (*grain)(const MatmulDims& d);  ///< parts to compute at once at least, where speed matters
   /// Parts [from, to). bias may be null. scratch: 64-byte aligned.
   void (*run)(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
               int64_t to, void* scratch);

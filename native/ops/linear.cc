@@ -13,6 +13,7 @@ class MatmulOp final : public graph::Op {
   size_t scratch_bytes() const override { return matmul_.scratch_bytes(); }
   double flops() const override { return matmul_.flops(); }
   int64_t parts() const override { return matmul_.parts(); }
+  int64_t grain() const override { return matmul_.grain(); }
   void run(const graph::Run& r) const override {
     matmul_.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch, r.from, r.to);
   }

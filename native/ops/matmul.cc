@@ -98,6 +98,7 @@ size_t Matmul::scratch_bytes() const {
 }
 
 int64_t Matmul::parts() const { return impl_->is_own ? kernels::cpu().matmul.parts(impl_->own) : 1; }
+int64_t Matmul::grain() const { return impl_->is_own ? kernels::cpu().matmul.grain(impl_->own) : 1; }
 
 void Matmul::run(const void* a, const void* b, const float* bias, void* c, void* scratch, int64_t from,
                  int64_t to) const {

@@ -17,6 +17,7 @@ class Matmul {
   double flops() const { return 2.0 * spec_.m * spec_.n * spec_.k; }
   /// Into how many parts C may be cut; each has the bits that it has in the whole.
   int64_t parts() const;
+  int64_t grain() const;
   /// Parts [from, to). Thread-safe; scratch is the calling thread's.
   void run(const void* a, const void* b, const float* bias, void* c, void* scratch, int64_t from,
            int64_t to) const;

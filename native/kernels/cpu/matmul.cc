@@ -168,6 +168,8 @@ size_t scratch_bytes(const MatmulDims& d) {
 /// smaller one. (An A that is not transposed is not packed at all.)
 bool by_rows(const MatmulDims& d) { return d.transpose_a && d.m > d.n; }
 int64_t parts(const MatmulDims& d) { return by_rows(d) ? d.m / 32 : d.n / kPanel; }
+/// Every call packs B, or turns A, anew: worth 16 rows, or a sixth of a panel.
+int64_t grain(const MatmulDims& d) { return by_rows(d) ? 12 : d.transpose_a ? 8 : 1; }
 
 template <Store S, class C>
 void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
@@ -224,7 +226,7 @@ void matmul(void* c, const bf16* a, const bf16* b, const float* bias, const Matm
 
 }  // namespace
 
-void fill_matmul(Table& t) { t.matmul = {fits, scratch_bytes, parts, matmul}; }
+void fill_matmul(Table& t) { t.matmul = {fits, scratch_bytes, parts, grain, matmul}; }
 
 #else
 void fill_matmul(Table&) {}
