@@ -9,9 +9,22 @@
 
 #include "../core/error.h"
 #include "../core/memory.h"
+#include "../kernels/kernels.h"
 #include "matmul.h"
 
 namespace orch::ops {
+namespace {
+
+void fill(Buffer& b, DType t, int64_t n, uint64_t stream) {
+  std::vector<float> normal(n);
+  kernels::cpu().raw.normal(normal.data(), {1, 0, 0, stream}, n);
+  if (t == DType::BF16)
+    kernels::cpu().b16.from_f32(b.as<bf16>(), normal.data(), n);
+  else
+    std::copy(normal.begin(), normal.end(), b.as<float>());
+}
+
+}  // namespace
 
 double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds) {
   if (m < 1 || n < 1 || k < 1 || threads < 1)
@@ -20,22 +33,27 @@ double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double
   auto now = [] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
   };
-  std::vector<double> best(threads, 1e30);
+  std::vector<double> median(threads);
   std::vector<std::thread> all;
   for (int i = 0; i < threads; ++i)
     all.emplace_back([&, i] {
       omp_set_num_threads(1);
       Buffer a(m * k * size_of(t)), b(k * n * size_of(t)), c(m * n * 4), scratch(matmul.scratch_bytes());
+      fill(a, t, m * k, 2 * i);
+      fill(b, t, k * n, 2 * i + 1);
+      std::vector<double> times;
       const double end = now() + seconds;
       do {
         const double start = now();
         matmul.run(a.data(), b.data(), nullptr, c.data(), scratch.data());
-        best[i] = std::min(best[i], now() - start);
+        times.push_back(now() - start);
       } while (now() < end);
+      std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+      median[i] = times[times.size() / 2];
     });
   for (auto& thread : all) thread.join();
   double sum = 0;
-  for (double s : best) sum += matmul.flops() / s;
+  for (double s : median) sum += matmul.flops() / s;
   return sum;
 }
 
