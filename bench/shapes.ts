@@ -1,5 +1,5 @@
 /** The shapes at which training steps are measured: the demo's, and three with the tokens of 256 x 256 and 512 x 512 pixels. */
-import type { ModelSpec, TextSpec } from '../src/native/contract.js';
+import type { EngineSpec, ModelSpec, TextSpec } from '../src/native/contract.js';
 
 export interface BenchShape {
   name: string;
@@ -9,6 +9,7 @@ export interface BenchShape {
   text: TextSpec;
   globalBatch: number;
   microBatch: number;
+  recompute: EngineSpec['recompute'];
   /** Share of the matmul peak that a whole step is to reach; null: too small to ask for one. */
   ofPeak: number | null;
 }
@@ -29,6 +30,7 @@ export const SHAPES: BenchShape[] = [
     text: text(4, 4, [48, 80, 160], [48, 80]),
     globalBatch: 64,
     microBatch: 32,
+    recompute: 'nothing',
     ofPeak: null,
   },
   {
@@ -39,6 +41,7 @@ export const SHAPES: BenchShape[] = [
     text: text(38, 39, CLIP_T5, [768, 1280]),
     globalBatch: 8,
     microBatch: 8,
+    recompute: 'nothing',
     ofPeak: 0.75,
   },
   {
@@ -49,6 +52,7 @@ export const SHAPES: BenchShape[] = [
     text: text(77, 77, CLIP_T5, [768, 1280]),
     globalBatch: 4,
     microBatch: 4,
+    recompute: 'norms',
     ofPeak: 0.75,
   },
   {
@@ -59,6 +63,7 @@ export const SHAPES: BenchShape[] = [
     text: text(77, 77, CLIP_T5, [768, 1280]),
     globalBatch: 2,
     microBatch: 2,
+    recompute: 'norms',
     ofPeak: 0.75,
   },
 ];

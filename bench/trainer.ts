@@ -35,7 +35,7 @@ export class BenchTrainer {
       microBatch: shape.microBatch,
       precision: this.precision,
       residual: this.precision,
-      recompute: 'nothing',
+      recompute: shape.recompute,
       threads,
       threadsPerSlot: Math.max(1, Math.floor((threads * shape.microBatch) / shape.globalBatch)),
       device: null,

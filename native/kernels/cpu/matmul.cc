@@ -14,7 +14,8 @@ namespace {
 enum class Store { Plain, Add, Stream };
 
 constexpr int64_t kTurned = 96;  // columns of a transposed A that are turned at once: tiles and vectors
-constexpr int64_t kBlock = 8 * kTurned;  // and that are kept
+constexpr int64_t kBlock = 8 * kTurned;  // and that are kept, or twice as many if they are short
+constexpr int64_t kShort = 2048;         // rows of a transposed A
 
 /// Bytes to come, line by line.
 struct Ahead {
@@ -160,8 +161,10 @@ int64_t panel_units(const MatmulDims& d) { return (d.k + 1) / 2 * kPanel; }
 /// From one turned row to the next: a line more than its pairs, or rows of many powers of two would share few
 /// places of the first-level cache.
 int64_t turned_stride(const MatmulDims& d) { return round_up(d.k, 32) / 2 + 16; }
+/// Columns of a transposed A that are kept: B is packed anew for each block of them.
+int64_t block_of(const MatmulDims& d) { return min_of(d.m, d.k > kShort ? kBlock : 2 * kBlock); }
 size_t scratch_bytes(const MatmulDims& d) {
-  return 4 * static_cast<size_t>(panel_units(d) + d.transpose_a * min_of(d.m, kBlock) * turned_stride(d));
+  return 4 * static_cast<size_t>(panel_units(d) + d.transpose_a * block_of(d) * turned_stride(d));
 }
 
 /// Whether parts are rows of C, not columns. Each part packs the other operand for itself: that should be the
@@ -177,7 +180,7 @@ void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const Matmu
   uint32_t* panel = static_cast<uint32_t*>(scratch);
   uint32_t* turned = panel + panel_units(d);
   const int64_t units = (d.k + 1) / 2, lda = d.transpose_a ? turned_stride(d) : units;
-  const int64_t block = d.transpose_a ? kBlock : d.m;
+  const int64_t block = d.transpose_a ? block_of(d) : d.m;
   const bool rows_only = by_rows(d);
   const int64_t first_row = rows_only ? 32 * from : 0, last_row = rows_only ? 32 * to : d.m;
   const int64_t first_column = rows_only ? 0 : kPanel * from, end = rows_only ? d.n : kPanel * to;
