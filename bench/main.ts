@@ -83,12 +83,17 @@ async function benchShape(shape: BenchShape, machine: HostInfo, python: string |
   // Each of its timers interrupts a compute thread, and the others wait for it: at 1 ms, for 5 % of a step.
   const delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
   for (let i = 0; i < rounds; i++) {
+    // One step beforehand: what lay idle while others ran may have to be fetched back into memory.
+    await trainer.run(0);
     const before = await probe();
     delay.enable();
     own.push(await trainer.run(seconds));
     delay.disable();
     peaks.push((before + (await probe())) / 2);
-    for (const peer of opponents) theirs.get(peer)?.push(await peer.run(seconds));
+    for (const peer of opponents) {
+      await peer.run(0);
+      theirs.get(peer)?.push(await peer.run(seconds));
+    }
   }
   for (const peer of opponents) peer.stop();
 
