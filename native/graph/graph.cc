@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "../core/error.h"
-
 namespace orch::graph {
 
 int64_t elements(const Shape& s) {
@@ -83,63 +81,6 @@ int64_t Graph::last_writer(int64_t offset, int64_t length) const {
       if (v.kind == Kind::Gradient && v.offset >= offset && v.offset < offset + length) return i;
     }
   return -1;
-}
-
-size_t Graph::plan() {
-  // Lifetimes in node numbers: from the first write to the last use.
-  struct Life {
-    int32_t value;
-    int64_t first, last;
-    size_t bytes;
-  };
-  constexpr size_t kAlign = 64;
-  std::vector<int64_t> first(values_.size(), -1), last(values_.size(), -1);
-  for (size_t i = 0; i < nodes_.size(); ++i) {
-    for (Ref r : nodes_[i].outputs)
-      if (r) {
-        if (first[r.index] < 0) first[r.index] = static_cast<int64_t>(i);
-        last[r.index] = static_cast<int64_t>(i);
-      }
-    for (Ref r : nodes_[i].inputs)
-      if (r) {
-        const Value& v = values_[r.index];
-        if (v.kind == Kind::Activation && first[r.index] < 0)
-          throw Error("ERR_INTERNAL", std::string("Value read before it is written: ") + v.name);
-        last[r.index] = static_cast<int64_t>(i);
-      }
-  }
-  std::vector<Life> lives;
-  for (size_t i = 0; i < values_.size(); ++i) {
-    const Value& v = values_[i];
-    if (v.kind != Kind::Activation || first[i] < 0) continue;
-    size_t bytes = (static_cast<size_t>(elements(v.shape)) * size_of(v.dtype) + kAlign - 1) / kAlign * kAlign;
-    lives.push_back(
-        {static_cast<int32_t>(i), first[i], v.keep ? static_cast<int64_t>(nodes_.size()) : last[i], bytes});
-  }
-  // Greedy by size: the largest first, each at the lowest offset that is free during its whole life.
-  std::sort(lives.begin(), lives.end(), [](const Life& a, const Life& b) {
-    return a.bytes != b.bytes ? a.bytes > b.bytes : a.value < b.value;
-  });
-  struct Placed {
-    int64_t first, last;
-    size_t offset, end;
-  };
-  std::vector<Placed> placed;  // by offset
-  for (const Life& l : lives) {
-    size_t at = 0;
-    for (const Placed& p : placed) {
-      if (p.last < l.first || p.first > l.last) continue;
-      if (at + l.bytes <= p.offset) break;
-      at = std::max(at, p.end);
-    }
-    values_[l.value].offset = static_cast<int64_t>(at);
-    Placed mine{l.first, l.last, at, at + l.bytes};
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), mine,
-                                   [](const Placed& a, const Placed& b) { return a.offset < b.offset; }),
-                  mine);
-    arena_bytes_ = std::max(arena_bytes_, at + l.bytes);
-  }
-  return arena_bytes_;
 }
 
 }  // namespace orch::graph

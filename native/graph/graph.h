@@ -77,20 +77,29 @@ class Op {
   virtual int64_t grain() const { return 1; }
   /// Multiply-adds of matmuls, times two; what model FLOPs are counted from.
   virtual double flops() const { return 0; }
+  /// The input whose memory an output may take, if that input is not used afterwards; -1: none.
+  virtual int in_place(int) const { return -1; }
+  /// One operation for this one and `next`, whose first input is this one's first output: its inputs and
+  /// outputs are this one's and then the next one's, without that input. With the bits of the two. Null:
+  /// none.
+  virtual std::unique_ptr<Op> then(const Op&) const { return nullptr; }
 };
 
 /// An operation from a lambda, for those without matmuls.
 template <class F>
 class LambdaOp final : public Op {
  public:
-  LambdaOp(const char* name, int64_t parts, F run) : name_(name), parts_(parts), run_(std::move(run)) {}
+  LambdaOp(const char* name, int64_t parts, int in_place, F run)
+      : name_(name), parts_(parts), in_place_(in_place), run_(std::move(run)) {}
   const char* name() const override { return name_; }
   int64_t parts() const override { return parts_; }
+  int in_place(int output) const override { return output == 0 ? in_place_ : -1; }
   void run(const Run& r) const override { run_(r); }
 
  private:
   const char* name_;
   int64_t parts_;
+  int in_place_;
   F run_;
 };
 
@@ -133,8 +142,10 @@ class Graph {
 
   void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
   template <class F>
-  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, int64_t parts = 1) {
-    append(std::make_unique<LambdaOp<F>>(name, parts, std::move(run)), std::move(inputs), std::move(outputs));
+  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, int64_t parts = 1,
+              int in_place = -1) {
+    append(std::make_unique<LambdaOp<F>>(name, parts, in_place, std::move(run)), std::move(inputs),
+           std::move(outputs));
   }
   /// Registers the backward rule of what was just appended.
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
@@ -144,6 +155,9 @@ class Graph {
   /// <= level wrote is computed again, once, just before the backward pass first reads it. The same kernels
   /// on the same operands give the same bits, so nothing but time and memory changes.
   void recompute(int level);
+  /// Before plan(): pairs for which Op::then() has one operation are fused, at the place of the first or, if
+  /// that cannot be, of the second.
+  void fuse();
   /// The recompute_level of the nodes appended from now on.
   void set_recompute_level(int level) { recompute_level_ = level; }
   int recompute_level() const { return recompute_level_; }

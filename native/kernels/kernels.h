@@ -110,6 +110,19 @@ struct Residual {
   /// dy = gate * dout; dgate (overwritten) = sum over tokens of dout * y. (dx is dout itself.)
   void (*gate_residual_backward)(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
                                  const StreamDims& d);
+
+  // --- both, reading and writing each row once, with the bits of the two: d is of the modulation,
+  // gate_stride lies between two samples' gates
+  /// out = x + gate * y; normed = LayerNorm(out) * (1 + scale) + shift
+  void (*gate_norm)(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
+                    int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d);
+  /// From dnormed and dx_add (or null), the gradient of `out` by its other uses: dx, its whole gradient; dy =
+  /// gate * dx; the sums as above.
+  void (*gate_norm_backward)(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
+                             const T* dnormed, const R* out, const float* mean, const float* rstd,
+                             const float* scale, const T* y, const float* gate, int64_t gate_stride,
+                             const StreamDims& d);
+
   /// out [B*N, h] = x + position [N, h]
   void (*add_position)(R* out, const T* x, const float* position, int64_t samples, int64_t tokens,
                        int64_t width);

@@ -65,6 +65,7 @@ class Builder {
       if (wanted)
         for (Ref input : {z, context_in, pooled}) g_[g_.reverse().of(input)].keep = true;
     }
+    if (options_.fuse) g_.fuse();
     g_.plan();
   }
 

@@ -72,6 +72,7 @@ struct GraphOptions {
   bool input_gradients = false;
   Recompute recompute = Recompute::Nothing;
   const graph::Backend& backend = graph::cpu_backend();
+  bool fuse = true;  ///< changes no bit
 };
 
 /// Builds, differentiates and plans the graph.

@@ -29,7 +29,7 @@ Ref gelu(Graph& g, Ref x) {
           const int64_t at = pieces.begin(r);
           r.table.typed<T>().gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
         },
-        pieces.parts());
+        pieces.parts(), 0);
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
@@ -43,7 +43,7 @@ Ref gelu(Graph& g, Ref x) {
             r.table.typed<T>().gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at,
                                              pieces.end(r) - at);
           },
-          pieces.parts());
+          pieces.parts(), 0);
     });
     reverse.set(x, dx);
   });

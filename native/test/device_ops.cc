@@ -1,5 +1,6 @@
 // One table of operations and shapes: forward and backward on a device against the same graph on the CPU, in
-// every pair of storage types, from fresh random operands and memory full of NaN; twice, bit for bit.
+// every pair of storage types, from fresh random operands and memory full of NaN; twice, bit for bit, once
+// with and once without fused operations.
 #include <cstring>
 #include <functional>
 
@@ -81,7 +82,7 @@ struct Place {
 };
 
 /// Outputs, gradients of inputs and weights, and statistics.
-std::vector<Result> run(const OpCase& c, graph::Device* device) {
+std::vector<Result> run(const OpCase& c, graph::Device* device, bool fuse) {
   Graph g(device ? *static_cast<const graph::Backend*>(device) : graph::cpu_backend());
   std::vector<Ref> inputs, weights;
   for (size_t i = 0; i < c.inputs.size(); ++i)
@@ -100,6 +101,7 @@ std::vector<Result> run(const OpCase& c, graph::Device* device) {
                     g.input("seed", y.gradient_dtype, y.shape, kSeedInput + static_cast<int64_t>(i)));
   }
   g.differentiate();
+  if (fuse) g.fuse();
   for (Ref in : inputs)
     if (Ref d = g.reverse().of(in)) g[d].keep = true;
   g.plan();
@@ -196,6 +198,17 @@ std::vector<OpCase> table(DType residual, DType t, bool large) {
                      x = gate_residual(g, x, gelu(g, a), {m, 2}, samples);
                      return std::vector{gate_residual(g, x, gelu(g, b), {m, 5}, samples)};
                    }});
+    all.push_back(
+        {"gate_residual, layer_norm_modulate " + dims,  // from one block, with its modulation, to the next
+         {{{samples * tokens, width}, residual},
+          {{samples * tokens, width}, t},
+          {{samples, width}, single},
+          {{samples, 2 * width}, single}},
+         {},
+         [=](Graph& g, const auto& in, const auto&) {
+           Ref x = gate_residual(g, in[0], in[1], {in[2], 0}, samples);
+           return std::vector{layer_norm_modulate(g, x, {in[3], 0}, {in[3], 1}, samples, t), x};
+         }});
   }
   for (int64_t n : {1, 21, large ? 4000000 : 1000}) {
     const Shape s{n, 3};
@@ -271,16 +284,16 @@ TEST("device: operations against the CPU") {
          {std::pair{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::F32, DType::BF16}})
       for (const OpCase& c : table(residual, t, d.large)) {
         const std::string at = text(d.name, ", residual ", name_of(residual), ", ", name_of(t), ": ", c.name);
-        const auto want = run(c, nullptr), got = run(c, &d.device);
+        const auto want = run(c, nullptr, false), got = run(c, &d.device, true);
         emulate::backwards = true;  // what depends on the order of threads shows, where they are emulated
-        const auto again = run(c, &d.device);
+        const auto again = run(c, &d.device, false);
         emulate::backwards = false;
         CHECK(got.size() == want.size(), at);
         for (size_t i = 0; i < want.size() && i < got.size(); ++i) {
           const int64_t n = static_cast<int64_t>(want[i].values.size());
           CHECK(got[i].values.size() == want[i].values.size(), at);
           CHECK(std::memcmp(got[i].values.data(), again[i].values.data(), sizeof(float) * n) == 0, at, ", ",
-                want[i].name, ": two runs differ");
+                want[i].name, ": two runs differ, one of them with fused operations");
           // Both round to bf16 in the same places; where their sums differ in the last bits, a rounding may
           // too.
           CHECK_CLOSE(relative_error(got[i].values, want[i].values, n), t == DType::F32 ? 2e-5 : 6e-3, at,

@@ -118,6 +118,67 @@ TEST("kernels gate_residual") {
   });
 }
 
+TEST("kernels gate_norm: the bits of gate_residual and layer_norm_modulate") {
+  for_each_residual_set([]<class R, class T>(const Table& t) {
+    const auto& k = t.residual<R, T>();
+    for (const StreamDims& d : kStreams) {
+      StreamDims of_gate = d;  // a row of another block's, perhaps
+      of_gate.mod_stride += 64;
+      const int64_t rows = d.samples * d.tokens, n = rows * d.width, mods = d.samples * d.mod_stride,
+                    gates = d.samples * of_gate.mod_stride;
+      const auto x = random<R>(n, 1), dx_add = random<R>(n, 2);
+      const auto y = random<T>(n, 3), dnormed = random<T>(n, 4);
+      const auto gate = random<float>(gates, 5), shift = random<float>(mods, 6),
+                 scale = random<float>(mods, 7, 0.5);
+      const std::string at = label<R, T>(t, d);
+      std::vector<R> out(n), want_out(n), dx(n), want_dx(n);
+      std::vector<T> normed(n), want_normed(n), dy(n), want_dy(n);
+      std::vector<float> mean(rows), rstd(rows), want_mean(rows), want_rstd(rows), dshift(mods), dscale(mods),
+          dgate(gates), want_dshift(mods, NAN), want_dscale(mods, NAN), want_dgate(gates, NAN);
+      const auto same = [&]<class E>(const char* what, const std::vector<E>& got,
+                                     const std::vector<E>& want) {
+        // What lies between the chunks is touched by neither.
+        int64_t differing = 0;
+        for (size_t i = 0; i < got.size(); ++i)
+          differing += std::memcmp(&got[i], &want[i], sizeof(E)) != 0 &&
+                       !(std::isnan(to_float(got[i])) && std::isnan(to_float(want[i])));
+        CHECK(differing == 0, at, ": ", differing, " elements of ", what);
+      };
+      run_twice("gate_norm",
+                [&] {
+                  k.gate_norm(out.data(), normed.data(), mean.data(), rstd.data(), x.data(), y.data(),
+                              gate.data(), of_gate.mod_stride, shift.data(), scale.data(), d);
+                },
+                {bytes(out), bytes(normed), bytes(mean), bytes(rstd)});
+      k.gate_residual(want_out.data(), x.data(), y.data(), gate.data(), of_gate);
+      k.layer_norm_modulate(want_normed.data(), want_mean.data(), want_rstd.data(), want_out.data(),
+                            shift.data(), scale.data(), d);
+      same("out", out, want_out);
+      same("normed", normed, want_normed);
+      same("mean", mean, want_mean);
+      same("rstd", rstd, want_rstd);
+      for (const R* add : {static_cast<const R*>(nullptr), dx_add.data()}) {
+        run_twice("gate_norm_backward",
+                  [&] {
+                    k.gate_norm_backward(dx.data(), add, dshift.data(), dscale.data(), dy.data(),
+                                         dgate.data(), dnormed.data(), out.data(), mean.data(), rstd.data(),
+                                         scale.data(), y.data(), gate.data(), of_gate.mod_stride, d);
+                  },
+                  {bytes(dx), bytes(dshift), bytes(dscale), bytes(dy), bytes(dgate)});
+        k.layer_norm_modulate_backward(want_dx.data(), add, want_dshift.data(), want_dscale.data(),
+                                       dnormed.data(), out.data(), mean.data(), rstd.data(), scale.data(), d);
+        k.gate_residual_backward(want_dy.data(), want_dgate.data(), want_dx.data(), y.data(), gate.data(),
+                                 of_gate);
+        same("dx", dx, want_dx);
+        same("dshift", dshift, want_dshift);
+        same("dscale", dscale, want_dscale);
+        same("dy", dy, want_dy);
+        same("dgate", dgate, want_dgate);
+      }
+    }
+  });
+}
+
 TEST("kernels add_position") {
   for_each_residual_set([]<class R, class T>(const Table& t) {
     for (const auto& [samples, tokens, width] : {std::array<int64_t, 3>{1, 1, 64}, {3, 7, 192}, {2, 5, 13}}) {

@@ -18,4 +18,13 @@ void fill_reduce(Table& t);
 void fill_adamw(Table& t);
 void fill_matmul(Table& t);
 
+/// A row of the gated residual.
+template <class R, class T>
+ORCH_INLINE void gate_row(R* out, const R* x, const T* y, const float* gate, int64_t width) {
+  for (int64_t i = 0; i < width; i += 2 * kLanes) {
+    store2(out + i, load(x + i) + load(gate + i) * load(y + i),
+           load(x + i + kLanes) + load(gate + i + kLanes) * load(y + i + kLanes));
+  }
+}
+
 }  // namespace orch::kernels::ORCH_ISA

@@ -10,10 +10,7 @@ void gate_residual(R* out, const R* x, const T* y, const float* gate, const Stre
     const float* g = gate + b * d.mod_stride;
     for (int64_t n = 0; n < d.tokens; ++n) {
       const int64_t at = (b * d.tokens + n) * d.width;
-      for (int64_t i = 0; i < d.width; i += 2 * kLanes) {
-        store2(out + at + i, load(x + at + i) + load(g + i) * load(y + at + i),
-               load(x + at + i + kLanes) + load(g + i + kLanes) * load(y + at + i + kLanes));
-      }
+      gate_row(out + at, x + at, y + at, g, d.width);
     }
   }
 }

@@ -1,5 +1,5 @@
-// LayerNorm without affine parameters, followed by adaLN's modulation; forward and backward. Widths are
-// multiples of 64.
+// LayerNorm without affine parameters, followed by adaLN's modulation; forward and backward; also with the
+// gated residual before it. Widths are multiples of 64.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -47,9 +47,10 @@ ORCH_INLINE void normalize_rows(T* y, float* mean, float* rstd, const R* x, cons
   }
 }
 
-template <class R, class T>
-void layer_norm_modulate(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
-                         const StreamDims& d) {
+/// before(sample, first row, rows) comes before the rows are read.
+template <class R, class T, class Before>
+ORCH_INLINE void normalize(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
+                           const StreamDims& d, Before before) {
   constexpr int kTogether = 4;
   const int64_t width = d.width;
   for (int64_t b = 0; b < d.samples; ++b) {
@@ -58,12 +59,30 @@ void layer_norm_modulate(T* y, float* mean, float* rstd, const R* x, const float
     int64_t row = b * d.tokens;
     const int64_t end = row + d.tokens;
     for (; row + kTogether <= end; row += kTogether) {
+      before(b, row, kTogether);
       normalize_rows<kTogether>(y + row * width, mean + row, rstd + row, x + row * width, sh, sc, width);
     }
     for (; row < end; ++row) {
+      before(b, row, 1);
       normalize_rows<1>(y + row * width, mean + row, rstd + row, x + row * width, sh, sc, width);
     }
   }
+}
+
+template <class R, class T>
+void layer_norm_modulate(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
+                         const StreamDims& d) {
+  normalize(y, mean, rstd, x, shift, scale, d, [](int64_t, int64_t, int64_t) {});
+}
+
+template <class R, class T>
+void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
+               int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d) {
+  normalize(normed, mean, rstd, out, shift, scale, d, [&](int64_t sample, int64_t row, int64_t rows) {
+    const float* g = gate + sample * gate_stride;
+    for (int64_t at = row * d.width; at < (row + rows) * d.width; at += d.width)
+      gate_row(out + at, x + at, y + at, g, d.width);
+  });
 }
 
 /// One row; adds to dshift and dscale. (Several rows at once, as above, are slower here: measured in whole
@@ -91,10 +110,11 @@ ORCH_INLINE void backward_row(R* dx, const R* dx_add, float* dshift, float* dsca
   for (int64_t i = 0; i < width; i += 2 * kLanes) store2(dx + i, gradient(i), gradient(i + kLanes));
 }
 
-template <class R, class T>
-void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
-                                  const R* x, const float* mean, const float* rstd, const float* scale,
-                                  const StreamDims& d) {
+/// after(sample, row) comes when the row's dx is written.
+template <class R, class T, class After>
+ORCH_INLINE void backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy, const R* x,
+                          const float* mean, const float* rstd, const float* scale, const StreamDims& d,
+                          After after) {
   for (int64_t b = 0; b < d.samples; ++b) {
     float* dsh = dshift + b * d.mod_stride;
     float* dsc = dscale + b * d.mod_stride;
@@ -104,14 +124,43 @@ void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* 
       const int64_t at = row * d.width;
       backward_row(dx + at, dx_add ? dx_add + at : nullptr, dsh, dsc, dy + at, x + at, mean[row], rstd[row],
                    scale + b * d.mod_stride, d.width);
+      after(b, row);
     }
   }
+}
+
+template <class R, class T>
+void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
+                                  const R* x, const float* mean, const float* rstd, const float* scale,
+                                  const StreamDims& d) {
+  backward(dx, dx_add, dshift, dscale, dy, x, mean, rstd, scale, d, [](int64_t, int64_t) {});
+}
+
+template <class R, class T>
+void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
+                        const T* dnormed, const R* out, const float* mean, const float* rstd,
+                        const float* scale, const T* y, const float* gate, int64_t gate_stride,
+                        const StreamDims& d) {
+  for (int64_t b = 0; b < d.samples; ++b)
+    std::memset(dgate + b * gate_stride, 0, static_cast<size_t>(d.width) * 4);
+  backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d, [&](int64_t sample, int64_t row) {
+    const float* g = gate + sample * gate_stride;
+    float* dg = dgate + sample * gate_stride;
+    const int64_t at = row * d.width;
+    for (int64_t i = 0; i < d.width; i += kLanes) {
+      const vf o = load(dx + at + i);
+      store(dg + i, load(dg + i) + o * load(y + at + i));
+      store(dy + at + i, load(g + i) * o);
+    }
+  });
 }
 
 template <class R, class T>
 void fill(Residual<R, T>& t) {
   t.layer_norm_modulate = layer_norm_modulate<R, T>;
   t.layer_norm_modulate_backward = layer_norm_modulate_backward<R, T>;
+  t.gate_norm = gate_norm<R, T>;
+  t.gate_norm_backward = gate_norm_backward<R, T>;
 }
 
 }  // namespace

@@ -5,7 +5,8 @@ namespace orch::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kColumns = 8 * kWarp, kRowLanes = 8;  ///< of a block that sums columns
+constexpr int kColumns = 8 * kWarp;  ///< of a block that sums columns
+constexpr int kRowLanes = 8;         ///< of one that sums over all rows
 
 /// A vector of eight channels a thread; 32-bit indices, whose divisions are cheap.
 template <class R, class T>
@@ -25,6 +26,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// Sum over the block's row lanes, in order; the first lane's threads get it.
+template <int Lanes>
 GPU_INLINE void sum_row_lanes(float (&sum)[8]) {
   GPU_SHARED(memory);
   float* const all = reinterpret_cast<float*>(memory);
@@ -32,19 +34,19 @@ GPU_INLINE void sum_row_lanes(float (&sum)[8]) {
   store8(all + row * kColumns + 8 * lane, sum);
   __syncthreads();
   if (row > 0) return;
-  for (int r = 1; r < kRowLanes; ++r) {
+  for (int r = 1; r < Lanes; ++r) {
     float other[8];
     load8(other, all + r * kColumns + 8 * lane);
 #pragma unroll
     for (int j = 0; j < 8; ++j) sum[j] += other[j];
   }
 }
-constexpr size_t kSumShared = sizeof(float) * kRowLanes * kColumns;
+constexpr size_t shared_of_sums(int lanes) { return sizeof(float) * lanes * kColumns; }
 
-/// Rows [blockIdx.y * rows, ...) of sample blockIdx.z, columns [blockIdx.x * kColumns, ...).
+/// Rows [blockIdx.y * kGradientRows, ...) of sample blockIdx.z, columns [blockIdx.x * kColumns, ...).
 template <class R, class T>
-__global__ void __launch_bounds__(kThreads) gate_backward(T* dy, float* partial, const R* dout, const T* y,
-                                                          const float* gates, StreamDims d, int64_t rows) {
+__global__ void __launch_bounds__(kGradientLanes* kWarp)
+    gate_backward(T* dy, float* partial, const R* dout, const T* y, const float* gates, StreamDims d) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + 8 * (threadIdx.x % kWarp),
                 sample = blockIdx.z;
   const bool inside = column < d.width;
@@ -52,9 +54,10 @@ __global__ void __launch_bounds__(kThreads) gate_backward(T* dy, float* partial,
   if (inside) {
     float g[8];
     load8(g, gates + sample * d.mod_stride + column);
-    const int64_t start = blockIdx.y * rows, end = start + rows < d.tokens ? start + rows : d.tokens;
+    const int64_t start = blockIdx.y * kGradientRows, last = start + kGradientRows,
+                  end = last < d.tokens ? last : d.tokens;
 #pragma unroll 4
-    for (int64_t n = start + threadIdx.x / kWarp; n < end; n += kRowLanes) {
+    for (int64_t n = start + threadIdx.x / kWarp; n < end; n += kGradientLanes) {
       const int64_t at = (sample * d.tokens + n) * d.width + column;
       float o[8], e[8];
       load8(o, dout + at);
@@ -67,7 +70,7 @@ __global__ void __launch_bounds__(kThreads) gate_backward(T* dy, float* partial,
       store8(dy + at, o);
     }
   }
-  sum_row_lanes(sum);
+  sum_row_lanes<kGradientLanes>(sum);
   if (inside && threadIdx.x < kWarp)
     store8(partial + (sample * gridDim.y + blockIdx.y) * d.width + column, sum);
 }
@@ -90,7 +93,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int j = 0; j < 8; ++j) sum[j] += e[j];
   }
-  sum_row_lanes(sum);
+  sum_row_lanes<kRowLanes>(sum);
   if (threadIdx.x < kWarp)
     for (int j = 0; j < 8 && column + j < width; ++j) partial[blockIdx.y * width + column + j] = sum[j];
 }
@@ -134,11 +137,11 @@ void gate_residual(R* out, const R* x, const T* y, const float* gates, const Str
 template <class R, class T>
 void gate_residual_backward(T* dy, float* dgate, const R* dout, const T* y, const float* gates,
                             const StreamDims& d) {
-  const int64_t rows = chunk_rows(d.tokens), chunks = (d.tokens + rows - 1) / rows;
+  const int64_t chunks = (d.tokens + kGradientRows - 1) / kGradientRows;
   float* partial = workspace<float>(d.samples * chunks * d.width);
   launch(gate_backward<R, T>,
          dim3(blocks(d.width, kColumns), static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)),
-         kThreads, kSumShared, dy, partial, dout, y, gates, d, rows);
+         kGradientLanes * kWarp, shared_of_sums(kGradientLanes), dy, partial, dout, y, gates, d);
   sum_chunks(dgate, nullptr, partial, d.samples, chunks, d.width, d.mod_stride);
 }
 
@@ -146,8 +149,8 @@ template <class T>
 void column_sum(float* db, const T* dy, int64_t total, int64_t width, int64_t stride) {
   const int64_t rows = chunk_rows(total), chunks = (total + rows - 1) / rows;
   float* partial = workspace<float>(chunks * width);
-  launch(sum_columns<T>, dim3(blocks(width, kColumns), static_cast<unsigned>(chunks)), kThreads, kSumShared,
-         partial, dy, total, width, stride, rows);
+  launch(sum_columns<T>, dim3(blocks(width, kColumns), static_cast<unsigned>(chunks)), kThreads,
+         shared_of_sums(kRowLanes), partial, dy, total, width, stride, rows);
   sum_chunks(db, nullptr, partial, 1, chunks, width, width);
 }
 

@@ -102,6 +102,10 @@ struct Pack<bf16> {
       x[2 * i + 1] = high_half(w[i]);
     }
   }
+  GPU_INLINE void narrow(const float (&x)[8]) {
+    v = uint4{pack2(x[0], x[1]), pack2(x[2], x[3]), pack2(x[4], x[5]), pack2(x[6], x[7])};
+  }
+  GPU_INLINE void store(bf16* p) const { *reinterpret_cast<uint4*>(p) = v; }
 };
 template <>
 struct Pack<float> {
@@ -115,6 +119,14 @@ struct Pack<float> {
 #pragma unroll
     for (int i = 0; i < 8; ++i) x[i] = w[i];
   }
+  GPU_INLINE void narrow(const float (&x)[8]) {
+    a = float4{x[0], x[1], x[2], x[3]};
+    b = float4{x[4], x[5], x[6], x[7]};
+  }
+  GPU_INLINE void store(float* p) const {
+    reinterpret_cast<float4*>(p)[0] = a;
+    reinterpret_cast<float4*>(p)[1] = b;
+  }
 };
 template <class T>
 GPU_INLINE void load8(float (&x)[8], const T* p) {
@@ -122,13 +134,11 @@ GPU_INLINE void load8(float (&x)[8], const T* p) {
   pack.load(p);
   pack.widen(x);
 }
-GPU_INLINE void store8(float* p, const float (&x)[8]) {
-  reinterpret_cast<float4*>(p)[0] = float4{x[0], x[1], x[2], x[3]};
-  reinterpret_cast<float4*>(p)[1] = float4{x[4], x[5], x[6], x[7]};
-}
-GPU_INLINE void store8(bf16* p, const float (&x)[8]) {
-  *reinterpret_cast<uint4*>(p) =
-      uint4{pack2(x[0], x[1]), pack2(x[2], x[3]), pack2(x[4], x[5]), pack2(x[6], x[7])};
+template <class T>
+GPU_INLINE void store8(T* p, const float (&x)[8]) {
+  Pack<T> pack;
+  pack.narrow(x);
+  pack.store(p);
 }
 
 // --- within a warp: every lane takes part

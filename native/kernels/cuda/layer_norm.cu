@@ -1,12 +1,12 @@
-// LayerNorm without affine parameters, followed by adaLN's modulation; forward and backward. A warp takes a
-// row, which stays in registers up to 4096 channels.
+// LayerNorm without affine parameters, followed by adaLN's modulation; forward and backward; also with the
+// gated residual before it. A warp takes a row, which stays in registers up to 4096 channels.
 #include "families.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 4, kThreads = kWarps * kWarp;
-constexpr int64_t kForwardRows = 16, kBackwardRows = 32;  ///< of a block: neighbours share shift and scale
+constexpr int kWarps = kGradientLanes, kThreads = kWarps * kWarp;
+constexpr int64_t kForwardRows = 16;  ///< of a block: neighbours share shift and scale
 constexpr float kEps = 1e-6f;
 
 /// The lane's vectors of eight channels of a row: Vectors of them in registers, or (0) read anew each time.
@@ -28,6 +28,12 @@ struct Row {
     else
       load8(e, x + 8 * i);
   }
+  /// e, rounded, instead of the vector: in registers, and in memory.
+  GPU_INLINE void put(T* to, const float (&e)[8], int v, int i) {
+    Pack<T>& p = pack[Vectors ? v : 0];
+    p.narrow(e);
+    p.store(to + 8 * i);
+  }
 };
 /// f(v, i) for the lane's vectors: v of its own, i of the row's.
 template <int Vectors, class F>
@@ -42,13 +48,49 @@ GPU_INLINE void each(int count, F f) {
   }
 }
 
-template <int Vectors, class R, class T>
-__global__ void __launch_bounds__(kThreads) forward(T* y, float* mean, float* rstd, const R* x,
-                                                    const float* shift, const float* scale, StreamDims d) {
+/// The gated residual before the norm, forward (out = x + gate * y) and backward (dy, and partial sums of the
+/// gate's gradient).
+template <class R, class T>
+struct Gate {
+  R* out;
+  const T* y;
+  const float* values;
+  int64_t stride;
+};
+template <class T>
+struct GateGradient {
+  T* dy;
+  float* partial;
+  const T* y;
+  const float* values;
+  int64_t stride;
+};
+struct NoGate {};
+template <class G>
+constexpr bool gated = !std::is_same_v<G, NoGate>;
+
+template <int Vectors, class R, class T, class G>
+__global__ void __launch_bounds__(kThreads)
+    forward(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale, StreamDims d,
+            G gate) {
   const int width = static_cast<int>(d.width);
   const int64_t rows = d.samples * d.tokens, start = blockIdx.x * kForwardRows;
   for (int64_t row = start + threadIdx.x / kWarp; row < start + kForwardRows && row < rows; row += kWarps) {
-    const Row<Vectors, R> r(x + row * width, width);
+    Row<Vectors, R> r(x + row * width, width);
+    if constexpr (gated<G>) {
+      R* const out = gate.out + row * width;
+      const float* const values = gate.values + row / d.tokens * gate.stride;
+      each<Vectors>(r.count, [&](int v, int i) {
+        float a[8], b[8], g[8];
+        r.get(a, v, i);
+        load8(b, gate.y + row * width + 8 * i);
+        load8(g, values + 8 * i);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) a[j] += g[j] * b[j];
+        r.put(out, a, v, i);
+      });
+      r.x = out;
+    }
     float sum = 0, squares = 0;
     each<Vectors>(r.count, [&](int v, int i) {
       float e[8];
@@ -81,22 +123,22 @@ __global__ void __launch_bounds__(kThreads) forward(T* y, float* mean, float* rs
   }
 }
 
-/// Rows [blockIdx.x * kBackwardRows, ...) of sample blockIdx.y. Sums of columns gather in shared memory, a
-/// pair of rows (shift, scale) for each warp.
-template <int Vectors, class R, class T>
+/// Rows [blockIdx.x * kGradientRows, ...) of sample blockIdx.y. Sums of columns gather in shared memory, a row
+/// of shift, scale (and gate) for each warp.
+template <int Vectors, class R, class T, class G>
 __global__ void __launch_bounds__(kThreads)
     backward(R* dx, float* partial, const R* dx_add, const T* dy, const R* x, const float* mean,
-             const float* rstd, const float* scale, StreamDims d) {
+             const float* rstd, const float* scale, StreamDims d, G gate) {
   GPU_SHARED(memory);
   float* const sums = reinterpret_cast<float*>(memory);
-  const int width = static_cast<int>(d.width), warp = threadIdx.x / kWarp;
-  float* const mine = sums + static_cast<int64_t>(warp) * 2 * width;
-  for (int i = threadIdx.x; i < kWarps * 2 * width; i += kThreads) sums[i] = 0;
+  const int width = static_cast<int>(d.width), warp = threadIdx.x / kWarp, columns = (2 + gated<G>)*width;
+  float* const mine = sums + static_cast<int64_t>(warp) * columns;
+  for (int i = threadIdx.x; i < kWarps * columns; i += kThreads) sums[i] = 0;
   __syncthreads();
 
-  const int64_t sample = blockIdx.y, start = blockIdx.x * kBackwardRows;
+  const int64_t sample = blockIdx.y, start = blockIdx.x * kGradientRows;
   const float* const sc_row = scale + sample * d.mod_stride;
-  for (int64_t n = start + warp; n < start + kBackwardRows && n < d.tokens; n += kWarps) {
+  for (int64_t n = start + warp; n < start + kGradientRows && n < d.tokens; n += kWarps) {
     const int64_t row = sample * d.tokens + n;
     const Row<Vectors, R> rx(x + row * width, width);
     const Row<Vectors, T> rg(dy + row * width, width);
@@ -133,15 +175,37 @@ __global__ void __launch_bounds__(kThreads)
         const float xhat = (e[j] - mu) * factor;
         e[j] = factor * (g[j] * (1.0f + sc[j]) - sum - xhat * dot) + before[j];
       }
-      store8(dx + row * width + 8 * i, e);
+      Pack<R> rounded;
+      rounded.narrow(e);
+      rounded.store(dx + row * width + 8 * i);
+      if constexpr (gated<G>) {
+        float b[8], c[8];
+        rounded.widen(e);
+        load8(b, gate.y + row * width + 8 * i);
+        load8(c, mine + 2 * width + 8 * i);
+        load8(g, gate.values + sample * gate.stride + 8 * i);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          c[j] += e[j] * b[j];
+          e[j] *= g[j];
+        }
+        store8(mine + 2 * width + 8 * i, c);
+        store8(gate.dy + row * width + 8 * i, e);
+      }
     });
   }
   __syncthreads();
-  float* const to = partial + (sample * gridDim.x + blockIdx.x) * 2 * width;
-  for (int i = threadIdx.x; i < 2 * width; i += kThreads) {
+  const int64_t chunk = sample * gridDim.x + blockIdx.x;
+  for (int i = threadIdx.x; i < columns; i += kThreads) {
     float s = sums[i];
-    for (int w = 1; w < kWarps; ++w) s += sums[w * 2 * width + i];
-    to[i] = s;
+    for (int w = 1; w < kWarps; ++w) s += sums[w * columns + i];
+    if constexpr (gated<G>) {
+      if (i >= 2 * width) {
+        gate.partial[chunk * width + i - 2 * width] = s;
+        continue;
+      }
+    }
+    partial[chunk * 2 * width + i] = s;
   }
 }
 
@@ -161,33 +225,73 @@ void with_vectors(int64_t width, F f) {
     f(std::integral_constant<int, 0>{});
 }
 
+template <class R, class T, class G>
+void launch_forward(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
+                    const StreamDims& d, G gate) {
+  with_vectors(d.width, [&](auto vectors) {
+    launch(forward<decltype(vectors)::value, R, T, G>, blocks(d.samples * d.tokens, kForwardRows), kThreads,
+           0, y, mean, rstd, x, shift, scale, d, gate);
+  });
+}
+
+template <class R, class T, class G>
+void launch_backward(R* dx, float* partial, const R* dx_add, const T* dy, const R* x, const float* mean,
+                     const float* rstd, const float* scale, const StreamDims& d, G gate) {
+  with_vectors(d.width, [&](auto vectors) {
+    launch(backward<decltype(vectors)::value, R, T, G>,
+           dim3(blocks(d.tokens, kGradientRows), static_cast<unsigned>(d.samples)), kThreads,
+           sizeof(float) * kWarps * (2 + gated<G>)*d.width, dx, partial, dx_add, dy, x, mean, rstd, scale, d,
+           gate);
+  });
+}
+
 template <class R, class T>
 void layer_norm_modulate(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
                          const StreamDims& d) {
-  with_vectors(d.width, [&](auto vectors) {
-    launch(forward<decltype(vectors)::value, R, T>, blocks(d.samples * d.tokens, kForwardRows), kThreads, 0,
-           y, mean, rstd, x, shift, scale, d);
-  });
+  launch_forward(y, mean, rstd, x, shift, scale, d, NoGate{});
 }
 
 template <class R, class T>
 void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
                                   const R* x, const float* mean, const float* rstd, const float* scale,
                                   const StreamDims& d) {
-  const int64_t chunks = (d.tokens + kBackwardRows - 1) / kBackwardRows;
+  const int64_t chunks = blocks(d.tokens, kGradientRows);
   float* partial = workspace<float>(d.samples * chunks * 2 * d.width);
-  with_vectors(d.width, [&](auto vectors) {
-    launch(backward<decltype(vectors)::value, R, T>,
-           dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)), kThreads,
-           sizeof(float) * kWarps * 2 * d.width, dx, partial, dx_add, dy, x, mean, rstd, scale, d);
-  });
+  launch_backward(dx, partial, dx_add, dy, x, mean, rstd, scale, d, NoGate{});
   sum_chunks(dshift, dscale, partial, d.samples, chunks, d.width, d.mod_stride);
+}
+
+template <class R, class T>
+void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
+               int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d) {
+  launch_forward(normed, mean, rstd, x, shift, scale, d, Gate<R, T>{out, y, gate, gate_stride});
+}
+
+template <class R, class T>
+void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
+                        const T* dnormed, const R* out, const float* mean, const float* rstd,
+                        const float* scale, const T* y, const float* gate, int64_t gate_stride,
+                        const StreamDims& d) {
+  if (d.width > 4096) {  // three sums a warp would not fit in shared memory much beyond
+    layer_norm_modulate_backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d);
+    StreamDims of_gate = d;
+    of_gate.mod_stride = gate_stride;
+    return table().residual<R, T>().gate_residual_backward(dy, dgate, dx, y, gate, of_gate);
+  }
+  const int64_t chunks = blocks(d.tokens, kGradientRows), sums = d.samples * chunks * d.width;
+  float *partial = workspace<float>(3 * sums), *partial_gate = partial + 2 * sums;
+  launch_backward(dx, partial, dx_add, dnormed, out, mean, rstd, scale, d,
+                  GateGradient<T>{dy, partial_gate, y, gate, gate_stride});
+  sum_chunks(dshift, dscale, partial, d.samples, chunks, d.width, d.mod_stride);
+  sum_chunks(dgate, nullptr, partial_gate, d.samples, chunks, d.width, gate_stride);
 }
 
 template <class R, class T>
 void fill(Residual<R, T>& t) {
   t.layer_norm_modulate = layer_norm_modulate<R, T>;
   t.layer_norm_modulate_backward = layer_norm_modulate_backward<R, T>;
+  t.gate_norm = gate_norm<R, T>;
+  t.gate_norm_backward = gate_norm_backward<R, T>;
 }
 
 }  // namespace
