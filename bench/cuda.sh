@@ -14,7 +14,7 @@ if [ "$what" = pack ]; then
   set -e
   from=${2:?FROM} to=${3:?TO}
   mkdir -p "$to/lib"
-  cp "$from/orch_test" "$from/orch_bench" "$from/liborchestrator_cuda.so" "$to/"
+  cp "$from/orch_test" "$from/orch_bench" "$from/Release/liborchestrator_cuda.so" "$to/"
   strip "$to/orch_test" "$to/orch_bench"
   ldd "$from/orch_test" | awk '/dnnl|gomp|OpenCL|tbb/ { print $1, $3 }' | while read -r name path; do
     gzip -c "$path" >"$to/lib/$name.gz"

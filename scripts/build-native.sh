@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the native addon to build/Release/orchestrator.node; with --tests also the C++ tests, to build/orch_test.
+# Builds the native addon to build/Release/orchestrator.node, and beside it the library for GPUs where CUDA's toolkit and
+# libraries are found (native/kernels/cuda/cuda.cmake); with --tests also the C++ tests, to build/orch_test.
 # Does nothing where the sources are those of the last build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ targets=(orchestrator)
 [ "${1:-}" != --tests ] || targets+=(orch_test)
 
 current="$(fingerprint CMakeLists.txt native) node-api-headers $(node -p "require('node-api-headers/package.json').version")"
+current+=" cuda $(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) ${ORCH_CUDA_ROOTS:-}"
 up_to_date() {
   [ "$(cat "build/.built-$1" 2>/dev/null)" = "$current" ]
 }

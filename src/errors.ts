@@ -9,6 +9,8 @@ export const ERRORS = {
   ERR_NATIVE_MISSING: 'The native addon is not built, or cannot be loaded on this machine.',
   ERR_HANDLE: 'A native object was used after it was closed, or in place of another kind.',
   ERR_ISA: 'The requested instruction set is not available on this processor.',
+  ERR_CUDA: 'A GPU cannot be used, or failed.',
+  ERR_OUT_OF_MEMORY: 'The memory of the machine or of its GPU does not suffice.',
   ERR_TENSOR_SHAPE: 'A tensor has another shape than the model needs.',
   ERR_FILE_OPEN: 'A file is missing, not readable, or not a regular file.',
   ERR_FILE_TRUNCATED: 'A file is shorter than its contents say, or changed its size while in use.',

@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "../engine/device_engine.h"
 #include "../kernels/kernels.h"
 #include "../ops/matmul.h"
 #include "../ops/peak.h"
@@ -19,6 +20,39 @@ Napi::Value host(const Napi::CallbackInfo& info) {
   o.Set("onednn", ops::onednn_version());
   o.Set("processors", static_cast<double>(omp_get_num_procs()));
   return o;
+}
+
+Napi::Value cuda(const Napi::CallbackInfo& info) {
+  using Devices = std::vector<graph::Device::Description>;
+  return promise<Devices>(
+      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr, graph::cuda_devices,
+      [](Napi::Env env, Devices& devices) {
+        auto list = Napi::Array::New(env, devices.size());
+        for (size_t i = 0; i < devices.size(); ++i) {
+          const auto& d = devices[i];
+          auto o = Napi::Object::New(env);
+          o.Set("name", d.name);
+          o.Set("memoryBytes", static_cast<double>(d.memory_bytes));
+          o.Set("libraries", d.libraries);
+          o.Set("problem", d.problem.empty() ? env.Null() : Napi::String::New(env, d.problem));
+          list[i] = o;
+        }
+        return list;
+      });
+}
+
+Napi::Value device_ceilings(const Napi::CallbackInfo& info) {
+  const int ordinal = info[0].ToNumber().Int32Value();
+  const DType t = info[1].ToString().Utf8Value() == "bf16" ? DType::BF16 : DType::F32;
+  return promise<Ceilings>(
+      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr,
+      [=] { return orch::device_ceilings(graph::open_cuda(ordinal), t); },
+      [](Napi::Env env, Ceilings& c) {
+        auto o = Napi::Object::New(env);
+        o.Set("flops", c.matmul);
+        o.Set("bandwidth", c.copy);
+        return o;
+      });
 }
 
 Napi::Value add_into(const Napi::CallbackInfo& info) {
@@ -44,6 +78,8 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
 
 Napi::Object initialize(Napi::Env, Napi::Object exports) {
   method(exports, "host", host);
+  method(exports, "cudaDevices", cuda);
+  method(exports, "deviceCeilings", device_ceilings);
   method(exports, "createEngine", create_engine);
   method(exports, "createGroup", create_group);
   method(exports, "planFigures", plan_figures);

@@ -234,11 +234,12 @@ Napi::Value profile(const Handle& h, const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::vector<ProfileRow>& rows) { return to_value(env, rows); });
 }
 
-Napi::Value memory(Napi::Env env) {
+Napi::Value memory(Napi::Env env, const Engine& e) {
   const MemoryUse use = memory_use();
   auto o = Napi::Object::New(env);
   o.Set("current", static_cast<double>(use.current));
   o.Set("peak", static_cast<double>(use.peak));
+  o.Set("device", static_cast<double>(e.device_bytes()));
   return o;
 }
 
@@ -303,10 +304,7 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   method(o, "freeze", [h](Info i) { return freeze(h, i); });
   method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
   method(o, "profile", [h](Info i) { return profile(h, i); });
-  method(o, "memory", [h](Info i) {
-    engine_of(h);
-    return memory(i.Env());
-  });
+  method(o, "memory", [h](Info i) { return memory(i.Env(), engine_of(h)); });
   method(o, "close", [h](Info i) -> Napi::Value {
     h->closed = true;  // the memory goes with the last view and promise that JavaScript holds
     return i.Env().Undefined();

@@ -50,21 +50,6 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-struct Ceilings {
-  double copy, matmul;  ///< bytes and FLOP per second
-};
-Ceilings ceilings(graph::Device& d) {
-  const size_t bytes = size_t{4} << 30;
-  graph::DeviceMemory a(d, bytes), b(d, bytes);
-  d.kernels().raw.normal(a.as<float>(), {1, 0, 0, 1}, static_cast<int64_t>(bytes / 4));
-  std::vector<double> copies;
-  for (int i = 0; i < 12; ++i) copies.push_back(d.time([&] { d.copy(b.data(), a.data(), bytes); }));
-  const auto times =
-      d.matmul_times({8192, 8192, 8192, DType::BF16, DType::BF16, DType::BF16, false, true, false, false});
-  return {2.0 * static_cast<double>(bytes) / median(copies),
-          2.0 * 8192 * 8192 * 8192 / *std::min_element(times.begin(), times.end())};
-}
-
 void print_profile(DeviceEngine& e, const Ceilings& c) {
   double whole = 0;
   auto rows = e.profile(5);
@@ -168,7 +153,7 @@ int cuda_main(int argc, char** argv) {
     const auto about = d.describe();
     if (what != "steps") std::printf("%s, %s\n", about.name.c_str(), about.libraries.c_str());
     if (what == "ceilings") {
-      const Ceilings c = ceilings(d);
+      const Ceilings c = device_ceilings(d, DType::BF16);
       std::printf(
           "copy %.2f TB/s (read and written), matmul 8192^3 bf16 %.0f TFLOP/s (%.0f %% of the datasheet's)\n",
           c.copy * 1e-12, c.matmul * 1e-12, 100 * c.matmul / kDatasheetPeak);
@@ -183,7 +168,7 @@ int cuda_main(int argc, char** argv) {
     DeviceEngine e(spec, d);
     e.random_weights();
     if (what == "profile")
-      print_profile(e, ceilings(d));
+      print_profile(e, device_ceilings(d, DType::BF16));
     else if (what == "steps")
       serve_steps(e);
     else

@@ -15,7 +15,7 @@ class DeviceEngine final : public Engine {
   ~DeviceEngine() override;
 
   Pool& pool() override { return pool_; }
-  size_t device_bytes() const override;
+  size_t device_bytes() const override { return device_.held_bytes(); }
   float* state(State s) override;
   void parameters_changed() override;
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) override;
@@ -64,5 +64,11 @@ class DeviceEngine final : public Engine {
   std::vector<GradientPart> parts_;
   Pool pool_;  // last: its threads end before what they use
 };
+
+/// What a device reaches at most, measured: copies, read and written, and a large matmul.
+struct Ceilings {
+  double copy, matmul;  ///< bytes and FLOP per second
+};
+Ceilings device_ceilings(graph::Device& device, DType type);
 
 }  // namespace orch

@@ -1,4 +1,7 @@
-// Where the time and the memory of a step on a device go.
+// Where the time of a step on a device goes.
+#include <algorithm>
+#include <cmath>
+
 #include "device_lane.h"
 
 namespace orch {
@@ -6,15 +9,6 @@ namespace orch {
 using graph::DeviceMemory;
 
 // -----------------------------------------------------------------------------------------------------
-
-size_t DeviceEngine::device_bytes() const {
-  size_t sum = weights16_.bytes() + ema16_.bytes() + cropped_.bytes();
-  for (const auto& s : state_) sum += s.bytes();
-  if (sums_) sum += sums_->bytes();
-  for (const auto* lane : {training_lane_.get(), forward_lane_.get()})
-    if (lane) sum += lane->arena.bytes() + lane->scratch.bytes();
-  return sum;
-}
 
 void DeviceEngine::random_inputs(Lane& lane) {
   const auto& in = lane.inputs;
@@ -57,6 +51,20 @@ void DeviceEngine::run_random_slot(bool statistics) {
   float* gradient = sums_->acquire();
   run(lane, State::Master, gradient, statistics);
   sums_->complete(gradient);
+}
+
+Ceilings device_ceilings(graph::Device& device, DType type) {
+  // Larger than any cache; and a product that a small device, such as the emulated one, can do too.
+  const size_t memory = device.describe().memory_bytes, bytes = std::min(size_t{4} << 30, memory / 32);
+  const int64_t side = memory >= size_t{16} << 30 ? 8192 : 256;
+  const DeviceMemory a(device, bytes), b(device, bytes);
+  device.fill(a.data(), 0x3c, bytes);
+  std::vector<double> copies;
+  for (int i = 0; i < 12; ++i) copies.push_back(device.time([&] { device.copy(b.data(), a.data(), bytes); }));
+  std::sort(copies.begin(), copies.end());
+  const auto times = device.matmul_times({side, side, side, type, type, type, false, true, false, false});
+  return {2.0 * static_cast<double>(bytes) / copies[copies.size() / 2],
+          2.0 * std::pow(static_cast<double>(side), 3) / *std::min_element(times.begin(), times.end())};
 }
 
 std::vector<ProfileRow> DeviceEngine::profile(int repeats) {

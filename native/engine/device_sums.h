@@ -21,7 +21,6 @@ class DeviceSums {
   void complete(float* buffer);
   /// On the device, ascending; after the last slot.
   std::vector<GradientPart> parts() const;
-  size_t bytes() const { return memory_.size() * length_ * sizeof(float); }
 
  private:
   struct Node {

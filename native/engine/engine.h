@@ -112,7 +112,7 @@ class Engine {
   int64_t latent_elements() const;
   int64_t context_elements() const { return spec_.shape.context_tokens * spec_.model.context_dim; }
   int64_t position_elements() const;
-  /// Of the device, held by this engine; 0 on the CPU.
+  /// Of the device, held by this process; 0 on the CPU. From any thread.
   virtual size_t device_bytes() const { return 0; }
 
   bool has(State s) const { return s == State::Master || (s == State::Ema ? spec_.ema : spec_.training); }

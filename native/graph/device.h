@@ -24,12 +24,15 @@ class Device : public Backend {
     std::string name;       ///< "NVIDIA H200"
     std::string libraries;  ///< "CUDA 13.0, cuBLASLt 13.1.1"
     size_t memory_bytes;
+    std::string problem;  ///< why it cannot be used, or nothing
   };
   virtual Description describe() const = 0;
 
   /// 256-byte aligned. Throws Error(ERR_OUT_OF_MEMORY).
   virtual void* allocate(size_t bytes) = 0;
-  virtual void release(void* memory) = 0;
+  virtual void release(void* memory, size_t bytes) = 0;
+  /// Of the device, held by this process: what allocate() gave, and workspaces. From any thread.
+  virtual size_t held_bytes() const = 0;
   /// Host memory that copies reach without a detour.
   virtual void* allocate_host(size_t bytes) = 0;
   virtual void release_host(void* memory) = 0;
@@ -79,7 +82,7 @@ class DeviceMemory {
     return *this;
   }
   ~DeviceMemory() {
-    if (data_) on_host_ ? device_->release_host(data_) : device_->release(data_);
+    if (data_) on_host_ ? device_->release_host(data_) : device_->release(data_, bytes_);
   }
   void* data() const { return data_; }
   template <class T>
@@ -96,9 +99,12 @@ class DeviceMemory {
   bool on_host_ = false;
 };
 
-/// Opens CUDA device `ordinal` through liborchestrator_cuda.so, which lies beside this program or library, or
-/// where ORCHESTRATOR_CUDA says; -1: a device that plans and launches nothing. Throws Error(ERR_CUDA) saying
-/// why not.
+/// What open_cuda() can be asked for, by number. Throws Error(ERR_CUDA) saying why there is nothing.
+std::vector<Device::Description> cuda_devices();
+
+/// Opens CUDA device `ordinal` through liborchestrator_cuda.so, which lies beside this program or library or
+/// in its folder Release, or where ORCHESTRATOR_CUDA says; -1: a device that plans and launches nothing.
+/// Throws Error(ERR_CUDA) saying why not.
 Device& open_cuda(int ordinal);
 
 }  // namespace orch::graph

@@ -20,30 +20,48 @@ std::string own_folder() {
   return slash == std::string::npos ? "" : path.substr(0, slash + 1);
 }
 
-using Open = Device* (*)(int, char*, size_t);
+struct Library {
+  Device* (*open)(int, char*, size_t);
+  bool (*list)(std::vector<Device::Description>*, char*, size_t);
+};
 
-Open load() {
+Library load() {
   const char* given = std::getenv("ORCHESTRATOR_CUDA");
   const std::string missing = ORCH_CUDA_MISSING;
   if (given == nullptr && !missing.empty()) throw Error("ERR_CUDA", "CUDA is off: " + missing);
+  // The addon and the library lie in build/Release, the programs in build.
   std::string why;
-  // The addon lies in build/Release, the library in build.
-  for (const std::string& path : given ? std::vector<std::string>{given}
-                                       : std::vector{own_folder() + kName, own_folder() + "../" + kName}) {
+  for (const std::string& path : given
+                                     ? std::vector<std::string>{given}
+                                     : std::vector{own_folder() + kName, own_folder() + "Release/" + kName}) {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     void* open = library ? dlsym(library, "orchestrator_cuda_open") : nullptr;
-    if (open) return reinterpret_cast<Open>(open);
+    void* list = open ? dlsym(library, "orchestrator_cuda_list") : nullptr;
+    if (list)
+      return {reinterpret_cast<decltype(Library::open)>(open),
+              reinterpret_cast<decltype(Library::list)>(list)};
     why += (why.empty() ? "" : "; ") + std::string(dlerror());
   }
   throw Error("ERR_CUDA", "CUDA is off: " + why);
 }
 
+const Library& library() {
+  static const Library library = load();
+  return library;
+}
+
 }  // namespace
 
-Device& open_cuda(int ordinal) {
-  static const Open open = load();
+std::vector<Device::Description> cuda_devices() {
+  std::vector<Device::Description> devices;
   char message[512] = "";
-  if (Device* device = open(ordinal, message, sizeof message)) return *device;
+  if (library().list(&devices, message, sizeof message)) return devices;
+  throw Error("ERR_CUDA", std::string("CUDA is off: ") + message);
+}
+
+Device& open_cuda(int ordinal) {
+  char message[512] = "";
+  if (Device* device = library().open(ordinal, message, sizeof message)) return *device;
   throw Error("ERR_CUDA", std::string("CUDA is off: ") + message);
 }
 

@@ -2,6 +2,7 @@
 #include "engine/device_engine.h"
 
 #include <cstring>
+#include <future>
 #include <random>
 
 #include "data_files.h"
@@ -78,7 +79,7 @@ struct Set {
 };
 
 struct Series {
-  std::vector<float> losses, weights, ema, evaluated;
+  std::vector<float> losses, weights, ema, evaluated, saved, rms;
   std::vector<double> norms, entropy;
   std::vector<int> buckets;
 };
@@ -110,6 +111,12 @@ Series train(Engine& e, const Set& set) {
       }
       return b;
     };
+    RawBatch raw;  // one more than a slot has
+    for (int64_t i = 0; i < 3; ++i) raw.timestep.push_back(300.0f * static_cast<float>(i));
+    for (auto [values, n] : {std::pair{&raw.z, e.latent_elements()},
+                             {&raw.context, e.context_elements()},
+                             {&raw.pooled, e.spec().model.pooled_dim}})
+      for (int64_t i = 0; i < 3 * n; ++i) values->push_back(normal(random));
     for (int64_t step = 1; step <= 3; ++step) {
       AccumulateRequest r{{}, 3, 1.0f / 6, 99, static_cast<uint32_t>(step), true};
       for (int64_t slot = 0; slot < 3; ++slot) r.slots.push_back({slot, batch(step + 2 * slot)});
@@ -124,6 +131,10 @@ Series train(Engine& e, const Set& set) {
       e.update({step, 1e-3, 0.9, 0.99, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 0.9});
     }
     s.evaluated = e.evaluate(batch(5), State::Ema, 99, 50);
+    for (const auto& q : e.query_key_rms(raw, State::Master)) {
+      s.rms.push_back(static_cast<float>(q.query));
+      s.rms.push_back(static_cast<float>(q.key));
+    }
     const int64_t n = e.table().length;
     s.weights.assign(e.state(State::Master), e.state(State::Master) + n);
     s.ema.assign(e.state(State::Ema), e.state(State::Ema) + n);
@@ -159,11 +170,67 @@ TEST("device: an engine trains as the CPU's does, and twice with the same bits")
       compare(got.norms, want.norms, loose, "gradient norms");
       compare(got.entropy, want.entropy, loose, "attention statistics");
       compare(got.evaluated, want.evaluated, loose, "evaluation");
+      compare(got.rms, want.rms, loose, "queries and keys");
       // A step moves a weight by about its rate, whatever the gradient's size: signs of the smallest may
       // differ.
       compare(got.weights, want.weights, t == DType::F32 ? 2e-3 : 1e-2, "weights");
       compare(got.ema, want.ema, t == DType::F32 ? 2e-3 : 1e-2, "EMA");
     }
+}
+
+TEST("device: copies of the state are current, a snapshot stays, and what is written arrives") {
+  const Set set(4 * 8 * 6);
+  const EngineSpec spec{
+      {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, true};
+  for (const TestedDevice& d : devices()) {
+    DeviceEngine e(spec, d.device);
+    e.attach(set.data, kText);
+    const int64_t n = e.table().length;
+    const auto step = [&](int64_t number) {
+      SampleBatch b{{number}, {0}, {0}, {0.6f, 0.4f, -1, 1, 1, 400}, {1}};
+      e.accumulate({{{0, b}}, 1, 1, 99, static_cast<uint32_t>(number), false}, [](int) {});
+      CHECK(e.parts().size() == 1 && e.parts()[0].data == nullptr, "nothing has to be exchanged");
+      e.update({number, 1e-2, 0.9, 0.99, 1e-8, 0.01, 1, 0.9});
+    };
+    const auto values = [&](State s) { return std::vector<float>(e.state(s), e.state(s) + n); };
+    using States = std::vector<std::vector<float>>;
+    const States before = on_driver(e, [&] {
+      e.initialize(3);
+      States all{values(State::Master)};
+      step(1);
+      for (State s : {State::Master, State::Ema, State::M, State::V}) all.push_back(values(s));
+      return all;
+    });
+    CHECK(before[0] != before[1] && before[1] != before[2], "an update shows in the copies");
+    std::promise<std::exception_ptr> copied;
+    e.snapshot([&](std::exception_ptr why) { copied.set_value(why); });
+    CHECK(!copied.get_future().get(), "the snapshot fails");
+    on_driver(e, [&] {
+      step(2);
+      CHECK(values(State::Master) != before[1], "a second update");
+      for (int s = 0; s < 4; ++s)
+        CHECK(
+            std::memcmp(e.snapshot_data(static_cast<State>(s)), before[s + 1].data(), n * sizeof(float)) == 0,
+            "state ", s, " of the snapshot");
+      // Only what was written goes to the device: m, copied before, is not put back.
+      const auto m = values(State::M);
+      step(3);
+      std::copy(before[0].begin(), before[0].end(), e.state(State::Master));
+      e.parameters_changed();
+      CHECK(values(State::M) != m, "m is what the third step left");
+      step(4);
+      CHECK(values(State::Master) != before[0], "training goes on");
+      return 0;
+    });
+    CHECK(e.device_bytes() > static_cast<size_t>(5 * n) * sizeof(float), "weights, EMA, m, v, a gradient");
+    bool refused = false;
+    try {
+      e.join(nullptr);
+    } catch (const Error& error) {
+      refused = std::string(error.code()) == "ERR_SHARED_MEMORY";
+    }
+    CHECK(refused, "a device shares no memory");
+  }
 }
 
 TEST("device: what the benches run: random slots, steps, a profile") {

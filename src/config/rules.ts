@@ -44,6 +44,22 @@ export const RULES: readonly Rule[] = [
     },
   },
   {
+    key: 'threads_per_slot',
+    reads: ['device'],
+    check: ({ device, threads_per_slot }) =>
+      device === 'cpu' || threads_per_slot === null
+        ? null
+        : `expected null, because device is ${device} and computes a slot as a whole, received ${threads_per_slot}`,
+  },
+  {
+    key: 'exchange',
+    reads: ['device'],
+    check: ({ device, exchange }) =>
+      device === 'cpu' || exchange !== 'shared'
+        ? null
+        : `expected auto or grpc, because device is ${device} and GPUs have no memory to share, received shared`,
+  },
+  {
     key: 'freeze',
     reads: ['model.depth', 'model.hidden', 'model.qk_norm', 'model.dual_attention'],
     check: ({ freeze, model }) => (freeze.length === 0 ? null : freezeProblem(parameterNames(model), freeze)),

@@ -156,7 +156,7 @@ const precision = z.strictObject({
   compute: z
     .enum(['auto', 'fp32', 'bf16'])
     .default('auto')
-    .describe('Arithmetic of matmuls; auto = bf16 where the processor has fast bf16, else fp32.'),
+    .describe('Arithmetic of matmuls; auto = bf16 where the processor or GPU has fast bf16, else fp32.'),
   residual: z
     .enum(['fp32', 'bf16'])
     .default('bf16')
@@ -202,7 +202,12 @@ export const configSchema = z.strictObject({
       description: 'Name of the run; its folder is runs/NAME unless --run-dir says otherwise.',
     }),
   seed: integer(0).default(0).describe('Everything random follows from it.'),
-  device: z.enum(['cpu']).default('cpu').describe('Where to compute.'),
+  device: z
+    .enum(['cpu', 'cuda'])
+    .default('cpu')
+    .describe(
+      'Where workers compute; cuda = each on one NVIDIA GPU, that of its local rank (modulo the GPUs that it sees).',
+    ),
   data: data.describe('What to train on.'),
   model: model.prefault({}).describe('The MM-DiT.'),
   objective: objective.prefault({}).describe('What is learned.'),
@@ -225,13 +230,13 @@ export const configSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      'Threads of a worker that share a slot; null = one, or more where a worker has more threads than slots. Changes no bit of the result.',
+      'Threads of a worker that share a slot; null = one, or more where a worker has more threads than slots. Changes no bit of the result. On the CPU only.',
     ),
   exchange: z
     .enum(['auto', 'shared', 'grpc'])
     .default('auto')
     .describe(
-      'How workers sum their gradients: shared = where they lie, in memory that all workers map (one machine only; they hold one copy of the weights and share the update); grpc = over the network; auto = shared where it is possible. Changes time and memory, and no bit of the result.',
+      'How workers sum their gradients: shared = where they lie, in memory that all workers map (one machine and the CPU only; they hold one copy of the weights and share the update); grpc = over the network; auto = shared where it is possible. Changes time and memory, and no bit of the result.',
     ),
   init: text()
     .nullable()

@@ -76,7 +76,7 @@ export type Action =
   | { type: 'refuse'; id: string; code: ErrorCode; message: string }
   | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
   /** Everybody holds the same state; the first step begins. */
-  | { type: 'started'; firstStep: number; ready: Ready }
+  | { type: 'started'; firstStep: number; ready: readonly Ready[] }
   /** The step counts from here on: into the ledger with it. */
   | { type: 'commit'; step: number; prepared: readonly Prepared[] }
   /** What people want to see of the step. */

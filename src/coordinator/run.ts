@@ -114,7 +114,8 @@ class Run implements CoordinatorRun {
   #phase = '';
   /** The last word has been recorded. */
   #over = false;
-  #ready: Ready | null = null;
+  /** By rank; empty before the first step. */
+  #ready: readonly Ready[] = [];
   #lastCommit = 0;
   /** The last that was committed. */
   #step = 0;
@@ -227,7 +228,7 @@ class Run implements CoordinatorRun {
         this.#harden(action.step);
         break;
       case 'validation': {
-        const results = validationSummary(action.parts, this.#ready?.validation ?? []);
+        const results = validationSummary(action.parts, this.#ready[0]?.validation ?? []);
         this.#recorder.validation({ step: action.step, results });
         break;
       }
@@ -254,8 +255,9 @@ class Run implements CoordinatorRun {
     this.#sessions.send(id, { generation: this.#state.generation, welcome } satisfies FromCoordinator);
   }
 
-  #started(firstStep: number, ready: Ready): void {
-    this.#ready = ready;
+  #started(firstStep: number, all: readonly Ready[]): void {
+    this.#ready = all;
+    const ready = all[0] as Ready;
     this.#lastCommit = performance.now();
     const { config } = this.#options;
     const workers = this.#state.workers
@@ -268,6 +270,8 @@ class Run implements CoordinatorRun {
       `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
         `${slotCount(config)} slots x ${config.batch.micro}; ${workers}`,
     );
+    const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
+    if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
     this.#recorder.note(
       'info',
       `steps ${firstStep} to ${config.schedule.steps}, run folder ${this.#dir.path}`,
@@ -289,9 +293,11 @@ class Run implements CoordinatorRun {
       learningRate: learningRate(config, step),
       seconds,
       samples: config.batch.global,
-      flops: (this.#ready?.flopsPerSlot ?? 0) * slotCount(config),
+      flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
       attention: attentionSummary(prepared),
-      workers: this.#state.workers.map((worker, rank) => report(worker, prepared[rank] as Prepared)),
+      workers: this.#state.workers.map((worker, rank) =>
+        report(worker, prepared[rank] as Prepared, this.#ready[rank]?.device ?? ''),
+      ),
       etaSeconds: this.#pace === null ? null : this.#pace * (steps - step),
     });
     this.#pace = this.#pace === null ? seconds : this.#pace + PACE_WEIGHT * (seconds - this.#pace);
@@ -332,9 +338,10 @@ class Run implements CoordinatorRun {
 function report(
   worker: { rank: number; pid: number; firstSlot: number; endSlot: number },
   prepared: Prepared,
+  device: string,
 ) {
   const { rank, pid, firstSlot, endSlot } = worker;
-  const { times, nativeBytes, rssBytes, eventLoopP99Seconds } = prepared;
+  const { times, nativeBytes, rssBytes, deviceBytes, eventLoopP99Seconds } = prepared;
   return {
     rank,
     pid,
@@ -348,6 +355,8 @@ function report(
     exchangeBytes: times?.exchangeBytes ?? 0,
     nativeBytes,
     rssBytes,
+    device,
+    deviceBytes,
     eventLoopP99Seconds,
   };
 }

@@ -155,13 +155,14 @@ export class RunState {
     if (this.#phase !== 'SYNCING') return this.#outOfOrder(id, 'Ready');
     this.#ready.set(id, ready);
     if (this.#ready.size < this.#settings.nodes) return [];
-    const fault = judgeReady(this.#answers(this.#ready), this.#settings);
+    const answers = this.#answers(this.#ready);
+    const fault = judgeReady(answers, this.#settings);
     if (fault !== null) return this.#failBy(fault);
     const { steps, resumeStep } = this.#settings;
     const first = {
       type: 'started',
       firstStep: resumeStep + 1,
-      ready: [...this.#ready.values()][0] as Ready,
+      ready: answers.map(({ answer }) => answer),
     } as const;
     if (resumeStep >= steps) return [first, ...this.#end(0, `All ${steps} steps are done`)];
     this.#enter('RUNNING', now);

@@ -1,7 +1,10 @@
-/** What there is of CUDA. This build computes on CPUs only, so nothing here can fail. */
+/** What there is of CUDA. Asked in a child process: a driver or library at odds with the other may end it. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { type Check, ok } from './check.js';
+import type { CudaDevice } from '../native/contract.js';
+import { cudaFix, describeDevice } from '../native/cuda.js';
+import { addonPath } from '../native/load.js';
+import { type Check, ok, warning } from './check.js';
 
 const LIBRARY_FOLDERS = [
   '/usr/lib/x86_64-linux-gnu',
@@ -10,14 +13,41 @@ const LIBRARY_FOLDERS = [
   '/usr/lib/wsl/lib',
 ];
 
-export function checkCuda(): Check {
+const PROBE = `require(process.argv[1]).cudaDevices().then(
+  (devices) => process.stdout.write(JSON.stringify({ devices })),
+  (error) => process.stdout.write(JSON.stringify({ off: error.message })),
+)`;
+const PROBE_MS = 60_000;
+
+/** Never fails: `device: cpu` needs none of it. Where there is a GPU that cannot be used, it warns. */
+export function checkCuda(path = addonPath()): Check {
+  const found = probe(path);
+  if (Array.isArray(found)) {
+    const devices = found.map((device, i) => `GPU ${i}: ${describeDevice(device)}`).join('; ');
+    const detail = `on: ${devices}; ${found[0]?.libraries}`;
+    const problem = found.find(({ problem }) => problem !== null)?.problem ?? null;
+    return problem === null ? ok('cuda', detail) : warning('cuda', detail, cudaFix(problem));
+  }
   const devices = nvidiaSmi();
-  const driver = LIBRARY_FOLDERS.map((folder) => `${folder}/libcuda.so.1`).find((path) => existsSync(path));
-  const found = [
+  const driver = LIBRARY_FOLDERS.map((folder) => `${folder}/libcuda.so.1`).find((file) => existsSync(file));
+  const machine = [
     devices === null ? 'no nvidia-smi' : devices.length === 0 ? 'no device' : devices.join('; '),
     driver === undefined ? 'no libcuda.so.1' : driver,
   ];
-  return ok('cuda', `off: this build computes on CPUs only (found: ${found.join(', ')})`);
+  const detail = `${found.startsWith('CUDA is off') ? '' : 'CUDA is off: '}${found} (found: ${machine.join(', ')})`;
+  return devices === null || devices.length === 0
+    ? ok('cuda', detail)
+    : warning('cuda', detail, cudaFix(found));
+}
+
+/** The devices, or why there are none. */
+function probe(path: string): CudaDevice[] | string {
+  if (!existsSync(path)) return 'the addon is not built';
+  const child = spawnSync(process.execPath, ['-e', PROBE, path], { encoding: 'utf8', timeout: PROBE_MS });
+  if (child.status !== 0)
+    return `asking for devices ended with ${child.signal ?? `exit code ${child.status}`}`;
+  const answer = JSON.parse(child.stdout) as { devices: CudaDevice[] } | { off: string };
+  return 'devices' in answer ? answer.devices : answer.off;
 }
 
 /** Names, memory and driver of the devices, or null where nvidia-smi is not there or fails. */

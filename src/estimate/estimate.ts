@@ -3,7 +3,15 @@ import { type Config, slotCount } from '../config/schema.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots, type Range } from '../worker/collective/tree.js';
 import { trainingEngine } from '../worker/engine-spec.js';
-import { LEVELS, type Level, type MemoryPart, totalBytes, type WorkerShape, workerMemory } from './memory.js';
+import {
+  gpuMemory,
+  LEVELS,
+  type Level,
+  type MemoryPart,
+  totalBytes,
+  type WorkerShape,
+  workerMemory,
+} from './memory.js';
 import { type FoundShapes, shapesOf } from './shapes.js';
 
 export interface Rates {
@@ -16,6 +24,7 @@ export interface Rates {
 export interface LevelEstimate {
   level: Level;
   activationBytes: number;
+  /** Of the GPU, where there is one. */
   workerBytes: number;
   /** FLOPs of a step of all workers, as they are executed. */
   executedFlops: number;
@@ -46,6 +55,8 @@ export interface Estimate {
   level: Level;
   /** Of rank 0, which also writes the checkpoints. */
   memory: MemoryPart[];
+  /** Of its GPU; null on the CPU. */
+  gpuMemory: MemoryPart[] | null;
   /** Peak of every rank. */
   rankBytes: number[];
   levels: LevelEstimate[];
@@ -76,7 +87,8 @@ export function estimateFor(
   const training = addon.planFigures(spec);
   const slots = slotCount(config);
   const ranges = assignSlots(slots, nodes);
-  const shares = nodes > 1 && config.exchange !== 'grpc';
+  const onGpu = config.device === 'cuda';
+  const shares = nodes > 1 && config.exchange !== 'grpc' && !onGpu;
   const worker: WorkerShape = {
     spec,
     training,
@@ -86,11 +98,12 @@ export function estimateFor(
     peers: shares ? 0 : nodes - 1,
     holdsState: true,
     saves: true,
+    onGpu,
     validated:
       config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
   };
   const levels = LEVELS.map((level, i): LevelEstimate => {
-    const parts = workerMemory(worker, level);
+    const parts = (onGpu ? gpuMemory : workerMemory)(worker, level);
     const executed = training.executedFlops[i]!;
     return {
       level,
@@ -113,6 +126,7 @@ export function estimateFor(
     flopsOfRun: flopsPerStep * config.schedule.steps,
     level: config.activation_checkpointing,
     memory: workerMemory(worker, config.activation_checkpointing),
+    gpuMemory: onGpu ? gpuMemory(worker, config.activation_checkpointing) : null,
     rankBytes: ranges.map((range, rank) =>
       totalBytes(
         workerMemory(

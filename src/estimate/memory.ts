@@ -24,6 +24,8 @@ export interface WorkerShape {
   holdsState: boolean;
   /** Whether it writes checkpoints (rank 0), and thus holds a copy of the state while doing so. */
   saves: boolean;
+  /** Whether it computes on a GPU. */
+  onGpu: boolean;
   /** Kinds of weights that are validated; empty = no validation. */
   validated: readonly ('ema' | 'master')[];
 }
@@ -36,8 +38,50 @@ const PROCESS_BYTES = 92 * 1024 ** 2;
 /** Received slices and sockets' buffers, for each other worker (20 to 35 MiB). */
 const PEER_BYTES = 30 * 1024 ** 2;
 
-/** The parts of a worker's peak, with the activations of `level`. */
+/** Of cuBLASLt (native/kernels/cuda/matmul.cc). */
+const WORKSPACE_BYTES = 64 * 1024 ** 2;
+
+const present = (parts: MemoryPart[]) => parts.filter(({ bytes }) => bytes > 0);
+
+/** The parts of what a worker takes of its GPU's memory, beside the driver's own. */
+export function gpuMemory(worker: WorkerShape, level: Level): MemoryPart[] {
+  const { spec, training, forward, slots, totalSlots, validated } = worker;
+  const { length } = training;
+  const ema = spec.ema ? 1 : 0;
+  const copies = spec.precision === 'bf16' ? 1 + (validated.includes('ema') ? ema : 0) : 0;
+  const buffers = gradientBuffers(slots, totalSlots, 1);
+  const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
+  const validation = validated.length > 0 ? (forward.arenaBytes[0] as number) + inputBytes(spec) : 0;
+  return present([
+    { name: 'weights, fp32', bytes: 4 * length },
+    { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
+    { name: `gradients, ${buffers} x fp32`, bytes: 4 * length * buffers },
+    { name: 'optimizer, m and v', bytes: 8 * length },
+    { name: 'EMA', bytes: 4 * length * ema },
+    { name: 'activations', bytes: arena + inputBytes(spec) },
+    { name: 'validation', bytes: validation },
+    { name: 'workspace of the matmuls', bytes: WORKSPACE_BYTES },
+  ]);
+}
+
+/** Of the process of a worker that computes on a GPU: copies of the state for reading and writing it, and of gradients that travel. */
+function besideGpu({ spec, training, slots, totalSlots, peers, saves }: WorkerShape): MemoryPart[] {
+  const states = 3 + (spec.ema ? 1 : 0);
+  const parts = peers === 0 ? 0 : localSubtrees(slots.lo, slots.hi, totalSlots).length;
+  return present([
+    { name: 'copy of the state', bytes: 4 * training.length * states },
+    { name: 'copy for checkpoints', bytes: saves ? 4 * training.length * states : 0 },
+    { name: `gradients, ${parts} x fp32`, bytes: 4 * training.length * parts },
+    { name: 'positions', bytes: positionBytes(spec) },
+    { name: 'inputs, 2 x', bytes: 2 * inputBytes(spec) },
+    { name: "process, without CUDA's libraries", bytes: PROCESS_BYTES },
+    { name: 'exchange', bytes: PEER_BYTES * peers },
+  ]);
+}
+
+/** The parts of a worker's peak in the machine's memory, with the activations of `level`. */
 export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
+  if (worker.onGpu) return besideGpu(worker);
   const { spec, training, forward, slots, totalSlots } = worker;
   const { length } = training;
   const ema = spec.ema ? 1 : 0;
@@ -50,7 +94,7 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   const validating = worker.validated.length > 0 ? atOnce : 0;
   const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
   const held = worker.holdsState ? length : 0;
-  const parts: MemoryPart[] = [
+  return present([
     { name: 'weights, fp32', bytes: 4 * held },
     { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
     { name: `gradients, ${buffers} x fp32`, bytes: 4 * length * buffers },
@@ -65,8 +109,7 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
     },
     { name: 'process', bytes: PROCESS_BYTES },
     { name: 'exchange', bytes: PEER_BYTES * worker.peers },
-  ];
-  return parts.filter(({ bytes }) => bytes > 0);
+  ]);
 }
 
 export function totalBytes(parts: readonly MemoryPart[]): number {

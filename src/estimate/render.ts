@@ -33,6 +33,14 @@ export function memoryLines(parts: readonly MemoryPart[]): string[] {
   return alignedRows([...parts, total].map(({ name, bytes: size }) => [`  ${name}`, bytes(size)]));
 }
 
+/** The GPU's memory first, where there is one. */
+export function memoryTables({ level, memory, gpuMemory }: MemoryTables, whose: string): string[] {
+  const heading = `memory of ${whose} with activation_checkpointing: ${level}`;
+  if (gpuMemory === null) return [heading, ...memoryLines(memory)];
+  return [`GPU ${heading}`, ...memoryLines(gpuMemory), '', 'memory of its process', ...memoryLines(memory)];
+}
+type MemoryTables = Pick<Estimate, 'level' | 'memory' | 'gpuMemory'>;
+
 export function renderEstimate(estimate: Estimate, steps: number, rates: Rates | null): string {
   const { spec, shapes, slots, nodes } = estimate;
   const name = releasedName(spec.model);
@@ -42,14 +50,13 @@ export function renderEstimate(estimate: Estimate, steps: number, rates: Rates |
     `parameters  ${integer(estimate.parameters)}, and ${integer(estimate.positions)} of the position table`,
     `data        latents ${shapes.latent.join(' x ')}, ${image} + ${spec.contextTokens} tokens (from the ${shapes.source})`,
     `precision   ${estimate.precision}, residual stream ${spec.residual}`,
-    `batch       ${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}; ${nodes} ${nodes === 1 ? 'worker' : 'workers'} of ${spec.threads} threads`,
+    `batch       ${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}; ${nodes} ${nodes === 1 ? 'worker' : 'workers'} ${estimate.gpuMemory === null ? `of ${spec.threads} threads` : 'with a GPU each'}`,
     `work        ${flopCount(estimate.flopsPerStep)} of the model a step, ${flopCount(estimate.flopsOfRun)} for ${integer(steps)} steps`,
     '',
-    `memory of a worker (rank 0) with activation_checkpointing: ${estimate.level}`,
-    ...memoryLines(estimate.memory),
+    ...memoryTables(estimate, 'a worker (rank 0)'),
     ...(nodes === 1 ? [] : [`of all ${nodes} workers ${bytes(sum(estimate.rankBytes))}`]),
     '',
-    'by activation_checkpointing (activations of one thread; work as it is executed)',
+    'by activation_checkpointing (activations of one slot; work as it is executed)',
     ...levelLines(estimate),
   ];
   if (rates !== null) lines.push('', ...timeLines(estimate, steps, rates));

@@ -18,6 +18,8 @@ export const ENVIRONMENT = {
   token: 'ORCHESTRATOR_TOKEN',
   coordinator: 'ORCHESTRATOR_COORDINATOR',
   workerId: 'ORCHESTRATOR_WORKER_ID',
+  /** Rank among the workers of a machine: which GPU is a worker's. As torchrun names it. */
+  localRank: 'LOCAL_RANK',
 } as const;
 
 export function coordinatorCommand(plan: LaunchPlan): string[] {

@@ -87,7 +87,12 @@ async function startWorker(
   const worker = await start(
     `worker ${index}`,
     workerCommand(),
-    { [ENVIRONMENT.token]: token, [ENVIRONMENT.coordinator]: address, [ENVIRONMENT.workerId]: id },
+    {
+      [ENVIRONMENT.token]: token,
+      [ENVIRONMENT.coordinator]: address,
+      [ENVIRONMENT.workerId]: id,
+      [ENVIRONMENT.localRank]: String(index),
+    },
     ['ignore', 'pipe', 'pipe'],
   );
   prefixLines(worker, (said) => {

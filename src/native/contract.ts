@@ -20,6 +20,17 @@ export interface HostInfo {
   processors: number;
 }
 
+/** A GPU that this process sees. */
+export interface CudaDevice {
+  /** "NVIDIA H200" */
+  name: string;
+  memoryBytes: number;
+  /** "CUDA 13.0, cuBLASLt 13.1.1" */
+  libraries: string;
+  /** Why it cannot be used, or null. */
+  problem: string | null;
+}
+
 /** An MM-DiT (design: 2 streams, adaLN-zero, joint attention). hidden = 64 * heads. */
 export interface ModelSpec {
   depth: number;
@@ -311,10 +322,10 @@ export interface Engine {
   freeze(options: { bounds: Float64Array }): Promise<void>;
   /** Forward, loss and gradients of an explicit case of exactly microBatch samples. */
   evaluateCase(batch: RawBatch, target: Float32Array, gradients: boolean): Promise<CaseResult>;
-  /** Times of one slot's pass on one thread, by kind of operation, averaged over `repeats`. */
+  /** Times of one slot's pass by kind of operation, averaged over `repeats`: of one thread, or by the device's clock. */
   profile(repeats: number): Promise<ProfileRow[]>;
-  /** Native bytes held now and at most. */
-  memory(): { current: number; peak: number };
+  /** Native bytes held by the process now and at most, and bytes that it holds of its device (0 on the CPU). */
+  memory(): { current: number; peak: number; device: number };
   close(): void;
 }
 
@@ -365,6 +376,10 @@ export interface Dataset {
 
 export interface NativeAddon {
   host(): HostInfo;
+  /** Devices by the number that EngineSpec.device means. Rejects with ERR_CUDA saying why there is none. */
+  cudaDevices(): Promise<CudaDevice[]>;
+  /** FLOP/s of a large matmul, and bytes/s that a large copy reads and writes, by the device's clock. Not while an engine computes. */
+  deviceCeilings(device: number, precision: 'fp32' | 'bf16'): Promise<{ flops: number; bandwidth: number }>;
   createEngine(spec: EngineSpec): Engine;
   createGroup(): Group;
   /** Builds the graph of a model of any size and plans its memory, allocating none of it. */

@@ -2,12 +2,13 @@
 import type { Config } from '../config/schema.js';
 import { shapesOf } from '../estimate/shapes.js';
 import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
+import { findGpu } from '../native/cuda.js';
 import { trainingEngine } from '../worker/engine-spec.js';
 
 export interface Roofline {
-  /** FLOP/s of a large matmul on one thread. */
+  /** FLOP/s of a large matmul, on one thread or the GPU. */
   flops: number;
-  /** Bytes/s read and written by a large copy on one thread. */
+  /** Bytes/s read and written by a large copy, on one thread or the GPU. */
   bandwidth: number;
 }
 
@@ -26,7 +27,9 @@ export interface Profile {
   repeats: number;
   /** Slowest first. */
   ops: OpProfile[];
-  /** Processor seconds of a slot's pass on one thread. */
+  /** Name of the GPU; null on the CPU. */
+  gpu: string | null;
+  /** Of a slot's pass: processor seconds on one thread, or the GPU's with one operation after the other. */
   seconds: number;
   /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
   modelFlops: number;
@@ -43,25 +46,34 @@ const PROFILE_SECONDS = 3;
 const MOST_REPEATS = 100;
 
 /**
- * Builds the engine of a configuration on one thread, runs passes of one slot, and measures matmul peak and copy
+ * Builds the engine of a configuration on one thread or its GPU, runs passes of one slot, and measures matmul peak and copy
  * bandwidth around them.
  *
  * @param repeats passes to average; null = as many as take about three seconds.
  * @throws OrchestratorError of shapesOf and the engine.
  */
 export async function profile(addon: NativeAddon, config: Config, repeats: number | null): Promise<Profile> {
-  const { spec: trained, precision } = trainingEngine(config, await shapesOf(config), addon.host(), 1);
+  const gpu = config.device === 'cuda' ? await findGpu(addon) : null;
+  const device = gpu?.ordinal ?? null;
+  const { spec: trained, precision } = trainingEngine(
+    config,
+    await shapesOf(config),
+    addon.host(),
+    1,
+    device,
+  );
   const spec: EngineSpec = { ...trained, threads: 1, ema: false };
+  // Before the engine takes its memory: a GPU's copies are large.
+  const before = await measureRoofline(addon, spec);
   const engine = addon.createEngine(spec);
   try {
     await engine.initialize(BigInt(config.seed));
-    const before = await measureRoofline(addon, spec.precision);
     let rows = await engine.profile(1);
     const times = repeats ?? Math.ceil(PROFILE_SECONDS / secondsOf(rows));
     const count = Math.max(1, Math.min(times, MOST_REPEATS));
     rows = await engine.profile(count);
     // Machines change their clock: the better of two measurements is what they can do.
-    const after = await measureRoofline(addon, spec.precision);
+    const after = device === null ? await measureRoofline(addon, spec) : before;
     const roofline = {
       flops: Math.max(before.flops, after.flops),
       bandwidth: Math.max(before.bandwidth, after.bandwidth),
@@ -70,6 +82,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
     const modelFlops = engine.layout().flopsPerSlot;
     return {
       spec,
+      gpu: gpu?.name ?? null,
       precision: `${precision.compute} (${precision.reason})`,
       roofline,
       repeats: count,
@@ -98,7 +111,8 @@ export function againstRoofline(row: ProfileRow, roofline: Roofline, total: numb
   };
 }
 
-async function measureRoofline(addon: NativeAddon, precision: 'fp32' | 'bf16'): Promise<Roofline> {
+async function measureRoofline(addon: NativeAddon, { device, precision }: EngineSpec): Promise<Roofline> {
+  if (device !== null) return await addon.deviceCeilings(device, precision);
   const flops = await addon.matmulPeak(precision, PEAK_SIDE, PEAK_SIDE, PEAK_SIDE, 1, PEAK_SECONDS);
   return { flops, bandwidth: copyBandwidth() };
 }

@@ -8,14 +8,14 @@ const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 :
 const byteRate = (perSecond: number) => `${(perSecond / 1e9).toFixed(1)} GB/s`;
 
 export function renderProfile(profile: Profile): string {
-  const { spec, roofline, seconds, modelFlops } = profile;
+  const { spec, gpu, roofline, seconds, modelFlops } = profile;
   const image = (spec.latentHeight * spec.latentWidth) / spec.model.patch ** 2;
   return `${[
     `model       ${describeModel(spec.model)}`,
-    `slot        ${spec.microBatch} samples of ${image} + ${spec.contextTokens} tokens, forward and backward, one thread`,
+    `slot        ${spec.microBatch} samples of ${image} + ${spec.contextTokens} tokens, forward and backward, ${gpu ?? 'one thread'}`,
     `precision   ${profile.precision}, residual stream ${spec.residual}, activation_checkpointing ${spec.recompute}`,
     `roofline    matmuls ${flopRate(roofline.flops)}, copies ${byteRate(roofline.bandwidth)} (read and written), measured in this run`,
-    `pass        ${duration(seconds)} of processor time (${profile.repeats} averaged), ${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`,
+    `pass        ${duration(seconds)} of ${gpu === null ? 'processor' : 'GPU'} time (${profile.repeats} averaged), ${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`,
     '',
     ...alignedRows([
       ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'],

@@ -1,5 +1,5 @@
 /** Numbers as people read them. */
-import type { StepRecord, ValidationRecord } from './record.js';
+import type { StepRecord, ValidationRecord, WorkerReport } from './record.js';
 
 /** "312 ms", "4.2 s", "0.8 ms" */
 export function duration(seconds: number): string {
@@ -49,10 +49,15 @@ export function maxLogit(record: StepRecord): number | null {
     : Math.max(...record.attention.map(({ maxAbsLogit }) => maxAbsLogit));
 }
 
+/** Of the GPU where a worker computes on one, else of its process. */
+export function memoryOf({ device, deviceBytes, rssBytes }: WorkerReport): number {
+  return device === '' ? rssBytes : deviceBytes;
+}
+
 /** "step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 820 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m" */
 export function stepLine(record: StepRecord): string {
   const logit = maxLogit(record);
-  const rss = record.workers.reduce((sum, { rssBytes }) => sum + rssBytes, 0);
+  const held = record.workers.reduce((sum, worker) => sum + memoryOf(worker), 0);
   const perSecond = record.samples / record.seconds;
   const fields = [
     `step ${record.step}/${record.steps}`,
@@ -64,7 +69,7 @@ export function stepLine(record: StepRecord): string {
     flopRate(record.flops / record.seconds),
   ];
   if (logit !== null) fields.push(`logit ${logit.toFixed(1)}`);
-  fields.push(`mem ${bytes(rss)}`);
+  fields.push(`mem ${bytes(held)}`);
   if (record.etaSeconds !== null) fields.push(`eta ${eta(record.etaSeconds)}`);
   return fields.join(' | ');
 }

@@ -48,6 +48,7 @@ export function stepObject(record: StepRecord): object {
       exchange_bytes: worker.exchangeBytes,
       native_bytes: worker.nativeBytes,
       rss_bytes: worker.rssBytes,
+      ...(worker.device === '' ? {} : { device: worker.device, device_bytes: worker.deviceBytes }),
       event_loop_p99_seconds: worker.eventLoopP99Seconds,
     })),
     unix_seconds: Date.now() / 1000,

@@ -103,6 +103,7 @@ export function instruments(registry: Registry, header: RunHeader): { sink: Sink
   const received = counter('worker_exchange_received_bytes_total', 'Gradient bytes received.', ['rank']);
   const resident = gauge('worker_resident_memory_bytes', 'Resident memory.', ['rank']);
   const native = gauge('worker_native_memory_bytes', 'Memory of the engine.', ['rank']);
+  const device = gauge('worker_device_memory_bytes', 'GPU memory that the worker holds.', ['rank', 'device']);
   const loop = gauge('worker_event_loop_p99_seconds', '99th percentile of the event loop delay.', ['rank']);
   const saved = gauge('checkpoint_step', 'Step of the last checkpoint that was written.');
   const saving = gauge('checkpoint_write_seconds', 'Time that the last checkpoint took.');
@@ -136,6 +137,7 @@ export function instruments(registry: Registry, header: RunHeader): { sink: Sink
         received.inc(rank, worker.exchangeBytes);
         resident.set(rank, worker.rssBytes);
         native.set(rank, worker.nativeBytes);
+        if (worker.device !== '') device.set({ ...rank, device: worker.device }, worker.deviceBytes);
         loop.set(rank, worker.eventLoopP99Seconds);
       }
     },

@@ -17,6 +17,10 @@ export interface WorkerReport {
   exchangeBytes: number;
   nativeBytes: number;
   rssBytes: number;
+  /** Name and number of its GPU; empty on the CPU. */
+  device: string;
+  /** Of the GPU's memory. */
+  deviceBytes: number;
   eventLoopP99Seconds: number;
 }
 

@@ -1,6 +1,6 @@
 /** The live table on a terminal: redrawn in place, while events scroll by above it. */
 import { painter, plainConsole } from './console.js';
-import { bytes, duration, eta, flopRate, maxLogit, quantity } from './format.js';
+import { bytes, duration, eta, flopRate, maxLogit, memoryOf, quantity } from './format.js';
 import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
 
 const REDRAW_MS = 100;
@@ -124,7 +124,7 @@ function tableLines(
     duration(worker.exchangeSeconds),
     duration(worker.gatherSeconds),
     duration(worker.updateSeconds),
-    bytes(worker.rssBytes),
+    bytes(memoryOf(worker)),
     duration(worker.eventLoopP99Seconds),
   ]);
   const heads = [
@@ -136,7 +136,7 @@ function tableLines(
     'exchange',
     'gather',
     'update',
-    'memory',
+    record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory',
     'loop p99',
   ];
   const widths = heads.map((head, i) =>

@@ -56,13 +56,19 @@ export interface TrainingEngine {
   precision: ResolvedPrecision;
 }
 
+/** What `precision: auto` goes by on a GPU. */
+const GPU = { isa: 'cuda', fastBf16: true };
+
+/** @param device the number of the GPU; null on the CPU, and for plans, which need none. */
 export function trainingEngine(
   config: Config,
   dataset: DatasetShapes,
   host: HostInfo,
   nodes: number,
+  device: number | null = null,
 ): TrainingEngine {
-  const precision = resolvePrecision(config.precision.compute, host);
+  const gpu = config.device === 'cuda';
+  const precision = resolvePrecision(config.precision.compute, gpu ? GPU : host);
   const [, latentHeight, latentWidth] = dataset.latent;
   const threads = threadsOf(config, host, nodes);
   const spec: EngineSpec = {
@@ -75,8 +81,8 @@ export function trainingEngine(
     residual: config.precision.residual,
     recompute: config.activation_checkpointing,
     threads,
-    threadsPerSlot: threadsPerSlot(config, threads, nodes),
-    device: null,
+    threadsPerSlot: gpu ? 1 : threadsPerSlot(config, threads, nodes),
+    device,
     training: true,
     ema: config.ema !== null,
   };

@@ -48,7 +48,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     async function work(): Promise<never> {
       const workshop = await buildWorkshop(welcome);
       const form = await session.next('form');
-      const shares = sharesMemory(workshop.config.exchange, form.members);
+      const shares = sharesMemory(workshop.config, form.members);
       const collective = shares
         ? await shareMemory(workshop, group as Group, form)
         : await openCollective(workshop, session, form, peers);

@@ -15,6 +15,8 @@ export interface SaverOptions {
   /** The run's folder of checkpoints. */
   root: string;
   keep: number;
+  /** Whether nothing is computed while the state is copied: a GPU has one queue. */
+  copyStalls: boolean;
   metadata: (step: number) => CheckpointMetadata;
   onSaved: (report: SavedReport) => void;
   /** The checkpoint could not be written; those before it are untouched. */
@@ -31,10 +33,11 @@ export class CheckpointSaver {
 
   /** Returns when the next update may be asked for; waits where the checkpoint before is still being written. */
   async save(step: number): Promise<void> {
-    const { engine, onFailed } = this.#options;
+    const { engine, copyStalls, onFailed } = this.#options;
     const started = performance.now();
     await this.#pending;
     const snapshot = engine.snapshot();
+    if (copyStalls) await snapshot.catch(() => {});
     const stallSeconds = (performance.now() - started) / 1000;
     this.#pending = this.#write(step, snapshot, stallSeconds).catch(onFailed);
   }

@@ -12,6 +12,7 @@ import { type PlanState, SamplePlan } from '../data/plan.js';
 import { frozenBounds } from '../model/freeze.js';
 import { startFrom } from '../model/start.js';
 import type { Dataset, Engine } from '../native/contract.js';
+import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
 import { type ValidationSlot, validationSlots } from '../objective/slot.js';
 import { calibrationBatch } from './calibration.js';
@@ -30,6 +31,8 @@ export interface Workshop {
   rows: Dataset;
   plan: SamplePlan;
   engine: Engine;
+  /** Null on the CPU. */
+  gpu: Gpu | null;
   training: TrainingEngine;
   validation: ValidationSlot[];
 }
@@ -54,13 +57,14 @@ export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
   const { validation_rows } = config.data;
   const plan = new SamplePlan(dataset.hash, dataset.rows, validation_rows, config.seed);
   plan.checkBatch(config.batch.global);
-  const training = trainingEngine(config, dataset, native().host(), welcome.nodes);
+  const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
+  const training = trainingEngine(config, dataset, native().host(), welcome.nodes, gpu?.ordinal ?? null);
   const engine = native().createEngine(training.spec);
   const rows = native().openDataset(dataset.spec);
   engine.attach(rows, dataset.text);
   if (config.freeze.length > 0) await engine.freeze({ bounds: frozenBounds(engine.layout(), config.freeze) });
   const validation = config.validation.every > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];
-  return { config, welcome, dataset, rows, plan, engine, training, validation };
+  return { config, welcome, dataset, rows, plan, engine, gpu, training, validation };
 }
 
 export function joinGeneration(
@@ -76,6 +80,7 @@ export function joinGeneration(
     engine,
     root: join(welcome.runDir, CHECKPOINTS),
     keep: config.checkpoint.keep,
+    copyStalls: workshop.gpu !== null,
     metadata: (step) => checkpointMetadata(workshop, step),
     onSaved: (saved) => session.send({ saved }),
     onFailed: (error) => session.fail(error),
@@ -103,14 +108,14 @@ export async function loadState(
   checkpoint: string,
   role: { tells: boolean; fills: boolean },
 ): Promise<number> {
-  const { config, engine, plan, dataset, rows, training } = workshop;
+  const { config, engine, plan, dataset, rows, gpu, training } = workshop;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
       { path: checkpoint, manifest },
       { model: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
     );
-    const other = otherArithmetic(manifest, arithmetic(training));
+    const other = otherArithmetic(manifest, arithmetic(training, gpu));
     if (role.tells && other !== null) process.stderr.write(`warn ${other}\n`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
     if (role.fills) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
@@ -133,7 +138,7 @@ export async function loadState(
 
 /** What the coordinator compares between workers before the first step. */
 export async function readiness(workshop: Workshop, step: number) {
-  const { config, dataset, engine, training, validation } = workshop;
+  const { config, dataset, engine, gpu, training, validation } = workshop;
   const layout = engine.layout();
   return {
     step,
@@ -144,15 +149,18 @@ export async function readiness(workshop: Workshop, step: number) {
     flopsPerSlot: layout.flopsPerSlot,
     precision: `${training.precision.compute} (${training.precision.reason})`,
     validation: validation.map(binName),
+    device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
   };
 }
 
-function arithmetic({ precision }: TrainingEngine): Arithmetic {
+function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Arithmetic {
   const { isa, onednn } = native().host();
-  return { isa, onednn, precision: precision.compute };
+  const device =
+    gpu === null ? { device: 'cpu', isa, onednn } : { device: gpu.name, libraries: gpu.libraries };
+  return { ...device, precision: precision.compute };
 }
 
-function checkpointMetadata({ config, dataset, plan, training }: Workshop, step: number) {
+function checkpointMetadata({ config, dataset, plan, gpu, training }: Workshop, step: number) {
   return {
     step,
     planState: { ...plan.state(step, config.batch.global) },
@@ -162,6 +170,6 @@ function checkpointMetadata({ config, dataset, plan, training }: Workshop, step:
     latent: dataset.latent,
     text: dataset.text,
     encoders: dataset.encoders,
-    versions: { orchestrator: version(), node: process.version, ...arithmetic(training) },
+    versions: { orchestrator: version(), node: process.version, ...arithmetic(training, gpu) },
   };
 }

@@ -17,7 +17,7 @@ export class Vitals {
     this.#histogram.enable();
   }
 
-  read(engine: Engine): { nativeBytes: number; rssBytes: number; eventLoopP99Seconds: number } {
+  read(engine: Engine) {
     // The histogram holds the time between two timers, their distance included.
     const p99 = this.#histogram.count === 0 ? 0 : this.#histogram.percentile(99) / 1e9 - RESOLUTION_MS / 1000;
     const now = performance.now();
@@ -26,8 +26,10 @@ export class Vitals {
       this.#histogram.reset();
       this.#since = now;
     }
+    const { current, device } = engine.memory();
     return {
-      nativeBytes: engine.memory().current,
+      nativeBytes: current,
+      deviceBytes: device,
       rssBytes: process.memoryUsage.rss(),
       eventLoopP99Seconds: Math.max(0, this.#p99Seconds ?? p99),
     };

@@ -1,8 +1,9 @@
 # CUDA: a shared object of its own, opened at run time, where a toolkit (13) with cuBLASLt is found; and its kernels
 # compiled for the CPU, for the tests.
 #
-# The libraries may come with a toolkit or as Python packages (nvidia-cublas, nvidia-cudnn-cu13): ORCH_CUDA_ROOTS lists
-# folders with include/ and lib/, such as .../site-packages/nvidia/cu13.
+# The libraries may come with a toolkit or as Python packages (nvidia-cublas, nvidia-cudnn-cu13): folders with include/
+# and lib/, such as .../site-packages/nvidia/cu13, which ORCH_CUDA_ROOTS lists (here or in the environment, where colons
+# part them), or which the Python in PATH has.
 option(ORCH_CUDA "build the CUDA backend where a toolkit is found" ON)
 set(ORCH_CUDA_ROOTS "" CACHE STRING "folders with include/ and lib/ of CUDA's libraries, beside the toolkit's own")
 set(CUDA_SOURCES ${CMAKE_SOURCE_DIR}/native/kernels/cuda)
@@ -22,6 +23,10 @@ add_library(orch_cuda_emulated STATIC EXCLUDE_FROM_ALL ${CUDA_EMULATED_SOURCES} 
             ${CUDA_SOURCES}/limits.cc)
 target_include_directories(orch_cuda_emulated PRIVATE native)
 target_compile_options(orch_cuda_emulated PRIVATE -Wno-unknown-pragmas -Wno-unused-parameter)
+# The same entry points as CUDA's library, for tests of all that is above it; ORCHESTRATOR_CUDA names it.
+add_library(orchestrator_cuda_emulated SHARED EXCLUDE_FROM_ALL ${CUDA_SOURCES}/entry.cc)
+target_link_libraries(orchestrator_cuda_emulated PRIVATE orch_cuda_emulated)
+target_link_options(orchestrator_cuda_emulated PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
 
 set(ORCH_CUDA_MISSING "")
 if(NOT ORCH_CUDA)
@@ -61,7 +66,16 @@ if(ORCH_CUDA_MISSING STREQUAL "")
   set_source_files_properties(${CUDA_OBJECTS} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
   add_custom_target(cuda_kernels DEPENDS ${CUDA_OBJECTS})
 
-  set(roots ${toolkit} ${ORCH_CUDA_ROOTS})
+  string(REPLACE ":" ";" given "$ENV{ORCH_CUDA_ROOTS}")
+  find_program(PYTHON NAMES python3 python)
+  set(packages "")
+  if(PYTHON)
+    execute_process(
+      COMMAND ${PYTHON} -c "import importlib.util, glob; s = importlib.util.find_spec('nvidia'); \
+print(';'.join(f for p in s.submodule_search_locations for f in sorted(glob.glob(p + '/*'))) if s else '', end='')"
+      OUTPUT_VARIABLE packages ERROR_QUIET)
+  endif()
+  set(roots ${toolkit} ${ORCH_CUDA_ROOTS} ${given} ${packages})
   find_path(CUBLASLT_INCLUDE cublasLt.h HINTS ${roots} PATH_SUFFIXES include)
   find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 HINTS ${roots} PATH_SUFFIXES lib64 lib)
   find_library(CUDART_LIBRARY NAMES cudart_static HINTS ${roots} PATH_SUFFIXES lib64 lib)
@@ -73,8 +87,8 @@ endif()
 
 if(ORCH_CUDA_MISSING STREQUAL "")
   message(STATUS "CUDA is on: ${CUDA_COMPILER}, ${CUBLASLT_LIBRARY}")
-  add_library(orchestrator_cuda SHARED ${CUDA_OBJECTS} ${CUDA_SOURCES}/device.cc ${CUDA_SOURCES}/matmul.cc
-              ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc)
+  add_library(orchestrator_cuda SHARED ${CUDA_OBJECTS} ${CUDA_SOURCES}/entry.cc ${CUDA_SOURCES}/device.cc
+              ${CUDA_SOURCES}/matmul.cc ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc)
   add_dependencies(orchestrator_cuda cuda_kernels)
   target_include_directories(orchestrator_cuda PRIVATE native)
   target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${toolkit}/include ${CUBLASLT_INCLUDE})
@@ -85,8 +99,9 @@ if(ORCH_CUDA_MISSING STREQUAL "")
                         ${CMAKE_DL_LIBS} rt)
   target_link_options(orchestrator_cuda PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
   get_filename_component(folder ${CUBLASLT_LIBRARY} DIRECTORY)
+  # Beside the addon.
   set_target_properties(orchestrator_cuda PROPERTIES BUILD_RPATH ${folder}
-                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} LIBRARY_OUTPUT_DIRECTORY_RELEASE ${CMAKE_BINARY_DIR})
+                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/Release)
 else()
   message(STATUS "CUDA is off: ${ORCH_CUDA_MISSING}")
 endif()

@@ -22,16 +22,15 @@ struct Context {
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   Largest* largest = nullptr;
+  std::atomic<size_t>* held = nullptr;
 };
 Context context;
 
-constexpr size_t kAlign = 256;
-size_t rounded(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 /// Addresses of a device that only plans: aligned, never read.
 char* planned_address(size_t bytes) {
   static char* next = reinterpret_cast<char*>(uintptr_t{1} << 40);
   char* p = next;
-  next += rounded(bytes ? bytes : 1);
+  next += rounded(bytes);
   return p;
 }
 
@@ -61,8 +60,11 @@ void* workspace_bytes(size_t bytes) {
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
   }
   context.workspace_bytes = rounded(bytes);
+  *context.held += rounded(bytes);
   return context.workspace;
 }
+
+void count_held(size_t bytes) { *context.held += bytes; }
 
 void download(void* to, const void* from, size_t bytes) {
   if (context.plan_only) return;
@@ -106,23 +108,42 @@ class NoRecording final : public graph::Recording {
   void replay() override {}
 };
 
+std::string libraries() {
+  int runtime = 0;
+  cudaRuntimeGetVersion(&runtime);
+  return "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) +
+         ", cuBLASLt " + matmul_version();
+}
+
+int device_count() {
+  int count = 0;
+  check(cudaGetDeviceCount(&count), "No CUDA device");
+  return count;
+}
+
+graph::Device::Description describe_device(int ordinal) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+  std::string problem;
+  if (properties.major != 9)
+    problem = "compute capability " + std::to_string(properties.major) + "." +
+              std::to_string(properties.minor) + "; the kernels are built for 9.0 (Hopper)";
+  return {properties.name, libraries(), properties.totalGlobalMem, problem};
+}
+
 class CudaDevice final : public TableDevice {
  public:
   explicit CudaDevice(int ordinal) {
     context.plan_only = ordinal < 0;
     context.largest = &largest_;
+    context.held = &held_;
     if (context.plan_only) return;
-    int count = 0;
-    check(cudaGetDeviceCount(&count), "No CUDA device");
+    const int count = device_count();
     if (ordinal >= count)
       throw Error("ERR_CUDA", "There is no CUDA device " + std::to_string(ordinal) + "; there are " +
                                   std::to_string(count));
-    cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
-    if (properties.major != 9)
-      throw Error("ERR_CUDA", std::string(properties.name) + " has compute capability " +
-                                  std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-                                  "; the kernels are built for 9.0 (Hopper)");
+    const Description d = describe_device(ordinal);
+    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + " has " + d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
     check(cudaStreamCreateWithFlags(&context.queue, cudaStreamNonBlocking), "cudaStreamCreate");
@@ -130,18 +151,8 @@ class CudaDevice final : public TableDevice {
   }
 
   Description describe() const override {
-    int runtime = 0;
-    cudaRuntimeGetVersion(&runtime);
-    Description d{"a device that only plans", "", 0};
-    if (!context.plan_only) {
-      cudaDeviceProp properties;
-      check(cudaGetDeviceProperties(&properties, context.ordinal), "cudaGetDeviceProperties");
-      d.name = properties.name;
-      d.memory_bytes = properties.totalGlobalMem;
-    }
-    d.libraries = "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) +
-                  ", cuBLASLt " + matmul_version();
-    return d;
+    return context.plan_only ? Description{"a device that only plans", libraries(), 0, ""}
+                             : describe_device(context.ordinal);
   }
 
   bool sums_with(const graph::MatmulSpec& spec) const override { return cuda::sums_with(spec); }
@@ -156,16 +167,19 @@ class CudaDevice final : public TableDevice {
     enter();
     if (context.plan_only) return planned_address(bytes);
     void* p = nullptr;
-    const cudaError_t status = cudaMalloc(&p, rounded(bytes ? bytes : 1));
+    const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       throw Error("ERR_OUT_OF_MEMORY", "The device has no " + std::to_string(bytes >> 20) + " MiB left");
     }
     check(status, "cudaMalloc");
+    held_ += rounded(bytes);
     return p;
   }
-  void release(void* memory) override {
-    if (!context.plan_only) cudaFree(memory);
+  void release(void* memory, size_t bytes) override {
+    if (context.plan_only) return;
+    cudaFree(memory);
+    held_ -= rounded(bytes);
   }
   void* allocate_host(size_t bytes) override {
     enter();
@@ -274,22 +288,13 @@ class CudaDevice final : public TableDevice {
 };
 
 }  // namespace
-}  // namespace orch::kernels::cuda
 
-/// Opens the device; null with a message where that fails. It lives as long as the process.
-extern "C" __attribute__((visibility("default"))) orch::graph::Device* orchestrator_cuda_open(int ordinal,
-                                                                                              char* message,
-                                                                                              size_t size) {
-  static orch::graph::Device* device = nullptr;
-  static int opened = 0;
-  try {
-    if (device && ordinal != opened)
-      throw orch::Error("ERR_CUDA", "This process already drives device " + std::to_string(opened));
-    if (!device) device = new orch::kernels::cuda::CudaDevice(opened = ordinal);
-    return device;
-  } catch (const std::exception& e) {
-    std::strncpy(message, e.what(), size - 1);
-    message[size - 1] = '\0';
-    return nullptr;
-  }
+graph::Device* make_device(int ordinal) { return new CudaDevice(ordinal); }
+
+std::vector<graph::Device::Description> list_devices() {
+  std::vector<graph::Device::Description> devices;
+  for (int i = 0; i < device_count(); ++i) devices.push_back(describe_device(i));
+  return devices;
 }
+
+}  // namespace orch::kernels::cuda

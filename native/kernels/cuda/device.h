@@ -1,6 +1,8 @@
 // The device as the graph sees it: what is the same on CUDA and on the emulated device of the tests. For
 // sources that hold no kernels.
 #pragma once
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 #include "../../graph/device.h"
@@ -10,6 +12,10 @@ namespace orch::kernels::cuda {
 
 /// The device's kernels; families.h.
 const Table& table();
+
+constexpr size_t kAlign = 256;
+/// What an allocation takes.
+constexpr size_t rounded(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
 
 /// Most that launches asked for.
 struct Largest {
@@ -26,9 +32,15 @@ class TableDevice : public graph::Device {
     const Largest l = std::exchange(largest_, {});
     return {l.launches, l.blocks, l.shared, l.workspace};
   }
+  size_t held_bytes() const override { return held_; }
 
  protected:
   Largest largest_{};
+  std::atomic<size_t> held_{0};
 };
+
+/// Of the library that this is part of. make_device: once a process; the device lives as long as that.
+graph::Device* make_device(int ordinal);
+std::vector<graph::Device::Description> list_devices();
 
 }  // namespace orch::kernels::cuda

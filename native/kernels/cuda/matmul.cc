@@ -41,6 +41,7 @@ void* library_workspace() {
   static void* memory = [] {
     void* p = nullptr;
     check(cudaMalloc(&p, kWorkspace), "cudaMalloc of cuBLASLt's workspace");
+    count_held(kWorkspace);
     return p;
   }();
   return memory;

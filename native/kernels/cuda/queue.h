@@ -8,6 +8,8 @@ cudaStream_t queue();
 void check(cudaError_t status, const char* what);
 void synchronize();
 void* workspace_bytes(size_t bytes);
+/// Memory of the device that was allocated past it, for its account.
+void count_held(size_t bytes);
 void download(void* to, const void* from, size_t bytes);
 bool may_launch(dim3 grid, dim3 block, size_t shared);
 /// Lets a kernel have more than 48 KiB of shared memory.

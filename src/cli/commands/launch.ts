@@ -4,6 +4,8 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { checkNodes } from '../../coordinator/nodes.js';
 import { launchLocal } from '../../launch/local.js';
+import { findGpu } from '../../native/cuda.js';
+import { native } from '../../native/load.js';
 import { setOption } from '../options.js';
 
 interface LaunchOptions {
@@ -38,6 +40,7 @@ export function register(program: Command): void {
         const { dryRun } = await import('../../launch/dry-run.js');
         process.stdout.write(await dryRun(plan, config));
       } else {
+        if (config.device === 'cuda') await findGpu(native());
         process.exitCode = await launchLocal(plan);
       }
     });

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { estimate } from '../../estimate/estimate.js';
-import { memoryLines } from '../../estimate/render.js';
+import { memoryTables } from '../../estimate/render.js';
 import { native } from '../../native/load.js';
 import { profile } from '../../profile/profile.js';
 import { renderProfile } from '../../profile/render.js';
@@ -30,14 +30,15 @@ export function register(program: Command): void {
 async function run(path: string, options: ProfileOptions): Promise<void> {
   const config = loadConfig(path, options.set);
   const addon = native();
-  const { memory, level, levels } = await estimate(addon, config, 1, null);
+  const { levels, ...memory } = await estimate(addon, config, 1, null);
   const result = await profile(addon, config, options.repeats ?? null);
   if (options.json) {
-    process.stdout.write(`${JSON.stringify({ ...result, memory, levels }, null, 2)}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ ...result, memory: memory.memory, gpuMemory: memory.gpuMemory, levels }, null, 2)}\n`,
+    );
     return;
   }
-  const lines = [`memory of a worker with activation_checkpointing: ${level}`, ...memoryLines(memory)];
-  process.stdout.write(`${renderProfile(result)}\n${lines.join('\n')}\n`);
+  process.stdout.write(`${renderProfile(result)}\n${memoryTables(memory, 'a worker').join('\n')}\n`);
 }
 
 function repeatCount(text: string): number {

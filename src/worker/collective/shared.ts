@@ -21,8 +21,11 @@ export function offerSharedMemory(): Group | null {
 }
 
 /** Whether the workers of this formation share memory: every one of them comes to the same answer. */
-export function sharesMemory(exchange: Config['exchange'], members: NonNullable<Form['members']>): boolean {
-  if (exchange === 'grpc' || members.length === 1) return false;
+export function sharesMemory(
+  { device, exchange }: Pick<Config, 'device' | 'exchange'>,
+  members: NonNullable<Form['members']>,
+): boolean {
+  if (device === 'cuda' || exchange === 'grpc' || members.length === 1) return false;
   const machines = new Set(members.map(({ sharedMemory }) => sharedMemory.split('/')[0]));
   const can = machines.size === 1 && !machines.has('') && members.length <= MAX_MEMBERS;
   if (exchange === 'shared' && !can) {

@@ -24,6 +24,7 @@ const ready = (changes: Partial<Ready> = {}): Ready => ({
   flopsPerSlot: 1,
   precision: 'fp32',
   validation: [],
+  device: '',
   ...changes,
 });
 
@@ -43,6 +44,7 @@ function prepared(step: number, slots: number[], changes: Partial<Prepared> = {}
     nativeBytes: 0,
     rssBytes: 0,
     eventLoopP99Seconds: 0,
+    deviceBytes: 0,
     ...changes,
   };
 }

@@ -19,6 +19,8 @@ const worker: WorkerReport = {
   exchangeBytes: 20e6,
   nativeBytes: 2 ** 29,
   rssBytes: 600 * 2 ** 20,
+  device: '',
+  deviceBytes: 0,
   eventLoopP99Seconds: 0.002,
 };
 

@@ -1,6 +1,7 @@
 // The emulated device: kernels run on the CPU through emulate.h, matmuls are plain sums.
 #include "../device.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -77,20 +78,37 @@ class Again final : public graph::Recording {
 class EmulatedDevice final : public TableDevice {
  public:
   EmulatedDevice() { largest = &largest_; }
-  Description describe() const override { return {"an emulated device", "", size_t{1} << 32}; }
+  /// Nobody may take it for a GPU, wherever the name shows up.
+  Description describe() const override {
+    return {"emulated GPU (runs on the CPU, for tests)", "no CUDA, no cuBLASLt", size_t{4} << 30, ""};
+  }
   bool sums_with(const graph::MatmulSpec&) const override { return true; }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     return std::make_unique<PlainMatmul>(name, spec);
   }
-  std::vector<double> matmul_times(const graph::MatmulSpec&) override { return {}; }
+  std::vector<double> matmul_times(const graph::MatmulSpec& s) override {
+    const std::vector<float> a(s.m * s.k), b(s.k * s.n), bias(s.m + s.n);
+    std::vector<float> c(s.m * s.n), sums(s.m);
+    const void* pointers[] = {a.data(), b.data(), bias.data(), c.data(), sums.data()};
+    const graph::Ref inputs[] = {{0}, {1}, {2}}, outputs[] = {{3}, {4}};
+    const graph::Run run{
+        const_cast<void* const*>(pointers), inputs, outputs, nullptr, nullptr, 0, 1, table()};
+    return {time([&] { matmul("matmul", s)->run(run); })};
+  }
 
   void* allocate(size_t bytes) override {
-    void* p = std::aligned_alloc(256, (bytes + 256) / 256 * 256);
+    held_ += rounded(bytes);
+    return allocate_host(bytes);
+  }
+  void release(void* memory, size_t bytes) override {
+    held_ -= rounded(bytes);
+    std::free(memory);
+  }
+  void* allocate_host(size_t bytes) override {
+    void* p = std::aligned_alloc(kAlign, rounded(bytes));
     std::memset(p, 0xff, bytes);
     return p;
   }
-  void release(void* memory) override { std::free(memory); }
-  void* allocate_host(size_t bytes) override { return allocate(bytes); }
   void release_host(void* memory) override { std::free(memory); }
   void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
@@ -103,8 +121,9 @@ class EmulatedDevice final : public TableDevice {
     return std::make_unique<Again>(work);
   }
   double time(const std::function<void()>& work) override {
+    const auto start = std::chrono::steady_clock::now();
     work();
-    return 0;
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 };
 
@@ -116,7 +135,7 @@ void download(void* to, const void* from, size_t bytes) { std::memcpy(to, from, 
 /// Fresh and full of NaN for every operation.
 void* workspace_bytes(size_t bytes) {
   std::free(workspace_memory);
-  workspace_memory = std::aligned_alloc(256, (bytes + 256) / 256 * 256);
+  workspace_memory = std::aligned_alloc(kAlign, rounded(bytes));
   std::memset(workspace_memory, 0xff, bytes);
   if (largest) largest->workspace = std::max(largest->workspace, bytes);
   return workspace_memory;
@@ -131,5 +150,10 @@ graph::Device& emulated_device() {
   static EmulatedDevice device;
   return device;
 }
+graph::Device* make_device(int ordinal) {
+  if (ordinal != 0) throw Error("ERR_CUDA", "There is one emulated device, number 0");
+  return &emulated_device();
+}
+std::vector<graph::Device::Description> list_devices() { return {emulated_device().describe()}; }
 
 }  // namespace orch::kernels::cuda

@@ -19,6 +19,10 @@ export interface Prepared {
   'nativeBytes'?: (number | string | Long);
   'rssBytes'?: (number | string | Long);
   'eventLoopP99Seconds'?: (number | string);
+  /**
+   * of its GPU's memory
+   */
+  'deviceBytes'?: (number | string | Long);
 }
 
 export interface Prepared__Output {
@@ -34,4 +38,8 @@ export interface Prepared__Output {
   'nativeBytes': (number);
   'rssBytes': (number);
   'eventLoopP99Seconds': (number);
+  /**
+   * of its GPU's memory
+   */
+  'deviceBytes': (number);
 }

@@ -26,6 +26,10 @@ export interface Ready {
    * name of each validation slot's bin of t, in slot order
    */
   'validation'?: (string)[];
+  /**
+   * name and number of the GPU that it computes on; empty: the CPU
+   */
+  'device'?: (string);
 }
 
 export interface Ready__Output {
@@ -52,4 +56,8 @@ export interface Ready__Output {
    * name of each validation slot's bin of t, in slot order
    */
   'validation': (string)[];
+  /**
+   * name and number of the GPU that it computes on; empty: the CPU
+   */
+  'device': (string);
 }

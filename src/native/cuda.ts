@@ -1,0 +1,84 @@
+/** GPUs: which there are, which one is a worker's, and what to do where none can be used. */
+import { OrchestratorError } from '../errors.js';
+import { bytes } from '../telemetry/format.js';
+import type { CudaDevice, NativeAddon } from './contract.js';
+
+/** A worker's GPU. */
+export interface Gpu extends CudaDevice {
+  /** Among those that the process sees. */
+  ordinal: number;
+  /** How many it sees. */
+  count: number;
+}
+
+const LIBRARIES =
+  'pip install nvidia-cublas nvidia-cudnn-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
+const REBUILD = 'rm -rf build && npm run build:native';
+
+/** By what the reason says; the first that fits. */
+const FIXES: readonly [RegExp, string][] = [
+  [/was turned off/, 'build with -DORCH_CUDA=ON'],
+  [/nvcc/, `install the CUDA 13 toolkit (nvcc), ${LIBRARIES}, then ${REBUILD}`],
+  [/when it was built/, `${LIBRARIES}, then ${REBUILD}`],
+  [/liborchestrator_cuda\S*: cannot open/, REBUILD],
+  [/(lib\S+\.so\S*): cannot open/, 'put the folder of that library into LD_LIBRARY_PATH'],
+  [/insufficient/, 'install the NVIDIA driver, 580 or newer'],
+  [/compute capability/, 'use a GPU of the Hopper generation, or device: cpu'],
+  [/no CUDA-capable device|There is no CUDA device/, 'see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES'],
+];
+
+/** What mends it, given why CUDA is off. */
+export function cudaFix(reason: string): string {
+  return FIXES.find(([pattern]) => pattern.test(reason))?.[1] ?? 'see that nvidia-smi lists the GPU';
+}
+
+/** "NVIDIA H200, 139.8 GiB" */
+export function describeDevice({ name, memoryBytes, problem }: CudaDevice): string {
+  return `${name}, ${bytes(memoryBytes)}${problem === null ? '' : ` (cannot be used: ${problem})`}`;
+}
+
+/**
+ * Rank among the workers of this machine: as `launch` and torchrun tell it, or Slurm. Where each process sees a GPU of its
+ * own (CUDA_VISIBLE_DEVICES, --gpus-per-task) it does not matter.
+ */
+export function localRank(environment: NodeJS.ProcessEnv): number {
+  const given = environment.LOCAL_RANK ?? environment.SLURM_LOCALID ?? '0';
+  if (/^\d{1,6}$/.test(given)) return Number(given);
+  throw new OrchestratorError(
+    'ERR_USAGE',
+    `LOCAL_RANK or SLURM_LOCALID: expected a whole number, received ${given}`,
+  );
+}
+
+/** The GPU of the worker with this local rank: those that can be used are dealt out in turn. */
+export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
+  const usable = devices.flatMap((device, ordinal) =>
+    device.problem === null ? [{ ...device, ordinal }] : [],
+  );
+  const chosen = usable[rank % usable.length];
+  if (chosen !== undefined) return { ...chosen, count: devices.length };
+  const found = devices.map(({ name, problem }) => `${name} has ${problem}`).join('; ');
+  throw unusable(found === '' ? 'There is no CUDA device' : found);
+}
+
+/**
+ * The GPU of this process.
+ *
+ * @throws OrchestratorError ERR_CUDA saying why there is none, and what to do.
+ */
+export async function findGpu(
+  addon: Pick<NativeAddon, 'cudaDevices'>,
+  environment = process.env,
+): Promise<Gpu> {
+  const devices = await addon.cudaDevices().catch((error: Error) => {
+    throw unusable(error.message, error);
+  });
+  return gpuOf(devices, localRank(environment));
+}
+
+function unusable(reason: string, cause?: Error): OrchestratorError {
+  return new OrchestratorError('ERR_CUDA', `device: cuda needs a GPU. ${reason}`, {
+    hint: `${cudaFix(reason)}; \`orchestrator doctor\` tells what was found.`,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

@@ -1,0 +1,179 @@
+/**
+ * Runs with `device: cuda` on the emulated GPU, which has the entry points of the real one's library and runs the same
+ * kernels on the CPU: what is above the device is what runs on a GPU.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { MemoryPart } from '../../src/estimate/memory.js';
+import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
+
+const CONFIG = 'test/integration/training.yaml';
+const MAIN = 'dist/cli/main.js';
+const LIBRARY = resolve('build/Release/liborchestrator_cuda_emulated.so');
+const NAME = 'emulated GPU (runs on the CPU, for tests)';
+const STEPS = 4;
+/** Three slots, which two workers do not divide. The emulator is slow. */
+const TINY = [
+  'model.hidden=64',
+  'model.dual_attention=[]',
+  'batch.global=3',
+  'batch.micro=1',
+  `schedule.steps=${STEPS}`,
+  'schedule.warmup=1',
+  'data.validation_rows=2',
+  'validation.every=2',
+  'validation.bins=2',
+  'telemetry.attention_every=2',
+  'checkpoint.every=2',
+  'checkpoint.keep=3',
+].flatMap((set) => ['--set', set]);
+const FP32 = [...TINY, '--set', 'precision.compute=fp32'];
+const CUDA = ['--set', 'device=cuda'];
+/** Relative, of losses and of gradient norms in fp32; 1.5e-8 was seen. */
+const BOUND = 1e-6;
+
+const folder = mkdtempSync(join(tmpdir(), 'device-'));
+const [one, host] = [join(folder, 'one'), join(folder, 'host')];
+const step2 = (runDir: string) => join(runDir, 'checkpoints', 'step-00000002');
+
+beforeAll(async () => {
+  process.env.ORCHESTRATOR_CUDA = LIBRARY;
+  const { output } = await ends(launch(one, 1, ...FP32, ...CUDA), 0);
+  expect(output).toContain(`rank 0 on ${NAME}, GPU 0 of 1`);
+  await ends(launch(host, 1, ...FP32), 0);
+});
+afterAll(() => {
+  delete process.env.ORCHESTRATOR_CUDA;
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function orchestrator(...parameters: string[]): string {
+  return execFileSync(process.execPath, [MAIN, ...parameters], { encoding: 'utf8' });
+}
+
+/** [loss, gradient norm] of the steps from `first` on. */
+function series(runDir: string, first = 1): number[][] {
+  return readLines(join(runDir, 'metrics.jsonl'))
+    .filter(({ type, step }) => type === 'step' && (step as number) >= first)
+    .map(({ loss, gradient_norm }) => [loss as number, gradient_norm as number]);
+}
+
+/** Rank 0's part of the last step. */
+function lastWorker(runDir: string): Record<string, unknown> {
+  const steps = readLines(join(runDir, 'metrics.jsonl')).filter(({ type }) => type === 'step');
+  return (steps.at(-1) as { workers: Record<string, unknown>[] }).workers[0]!;
+}
+
+function expectClose(got: number[][], wanted: number[][]): void {
+  expect(got.length).toBe(wanted.length);
+  for (const [i, values] of wanted.entries())
+    for (const [j, value] of values.entries())
+      expect(Math.abs(got[i]![j]! / value - 1), `step ${i + 1}: ${got[i]} and ${values}`).toBeLessThan(BOUND);
+}
+
+test("losses, gradient norms and validation are the CPU's", () => {
+  expectClose(series(one), series(host));
+  const means = (runDir: string) =>
+    readLines(join(runDir, 'metrics.jsonl'))
+      .filter(({ type }) => type === 'validation')
+      .map(({ ema, master }) => [ema, master].map((weights) => (weights as { mean: number }).mean));
+  expect(means(one).length).toBe(2);
+  expectClose(means(one), means(host));
+});
+
+test('two workers share the device over gRPC, to the same bits', async () => {
+  const runDir = join(folder, 'two');
+  const { output } = await ends(launch(runDir, 2, ...FP32, ...CUDA), 0);
+  expect(output).toContain(`rank 0 on ${NAME}, GPU 0 of 1; rank 1 on ${NAME}, GPU 0 of 1`);
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
+});
+
+test('killed, and resumed with another number of workers: the same bits', async () => {
+  const runDir = join(folder, 'killed');
+  const run = new Launched(runDir, 1, ...FP32, ...CUDA);
+  await run.says('checkpoint of step 2 in');
+  const pids = [run.process.pid as number, run.coordinator(), ...run.workers()];
+  process.kill(run.workers()[0] as number, 'SIGKILL');
+  expect((await run.outcome).code).not.toBe(0);
+  expect(await allDead(pids, 5_000), pids.filter(isAlive).join(' ')).toBe(true);
+  const { output } = await ends(launch(runDir, 2, ...FP32, ...CUDA), 0);
+  expect(output).toMatch(/resuming from .*step-00000002/);
+  expect(output).not.toMatch(/other arithmetic/);
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
+});
+
+test('bf16: two runs, one and two workers, have the same bits', async () => {
+  const bf16 = [...TINY, ...CUDA, '--set', 'schedule.steps=2', '--set', 'precision.compute=auto'];
+  const runs = [1, 2].map((nodes) => ({ nodes, runDir: join(folder, `bf16-${nodes}`) }));
+  for (const { nodes, runDir } of runs) {
+    const { output } = await ends(launch(runDir, nodes, ...bf16), 0);
+    expect(output).toContain('in bf16 (auto: cuda multiplies bf16 at full speed)');
+  }
+  const [first, second] = runs.map(({ runDir }) => fingerprint(runDir, 2));
+  expect(first).toEqual(second);
+});
+
+test('checkpoints go on from the CPU to the device, and back', async () => {
+  for (const [from, to, there, here] of [
+    [host, CUDA, 'cpu', NAME],
+    [one, [], NAME, 'cpu'],
+  ] as const) {
+    const runDir = join(folder, `from-${from === host ? 'host' : 'device'}`);
+    const { output } = await ends(launch(runDir, 1, ...FP32, ...to, '--resume', step2(from)), 0);
+    expect(output).toContain(`other arithmetic (device ${there} there, ${here} here`);
+    expectClose(series(runDir), series(host, 3));
+  }
+});
+
+test('what a run records of its device: name and memory, as estimated', () => {
+  const worker = lastWorker(one);
+  expect(worker.device).toBe(`${NAME}, GPU 0 of 1`);
+  const estimate = JSON.parse(orchestrator('estimate', CONFIG, '--json', ...FP32, ...CUDA));
+  // The emulator multiplies without a workspace.
+  const parts = (estimate.gpuMemory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
+  const estimated = parts.reduce((sum, { bytes }) => sum + bytes, 0);
+  expect(estimated / (worker.device_bytes as number)).toBeGreaterThan(0.9);
+  expect(estimated / (worker.device_bytes as number)).toBeLessThan(1.1);
+  expect(lastWorker(host)).not.toHaveProperty('device');
+  const manifest = JSON.parse(readFileSync(join(step2(one), 'manifest.json'), 'utf8'));
+  expect(manifest.versions).toMatchObject({ device: NAME, precision: 'fp32' });
+});
+
+test('doctor, launch --dry-run, estimate and profile know the device', () => {
+  expect(orchestrator('doctor')).toContain(`on: GPU 0: ${NAME}, 4.0 GiB; no CUDA, no cuBLASLt`);
+  const plan = orchestrator('launch', CONFIG, '--nodes', '2', '--dry-run', ...FP32, ...CUDA);
+  expect(plan).toMatch(/^rank 1 +slots 1-2 \(2 samples\), GPU 0 \(emulated GPU/m);
+  expect(plan).toMatch(/LOCAL_RANK=1 .* worker$/m);
+  const page = orchestrator('estimate', CONFIG, ...FP32, ...CUDA);
+  expect(page).toMatch(/^GPU memory of a worker \(rank 0\) with activation_checkpointing: nothing\n/m);
+  expect(page).toContain('1 worker with a GPU each');
+  const profile = JSON.parse(orchestrator('profile', CONFIG, '--json', '--repeats', '1', ...FP32, ...CUDA));
+  expect(profile.gpu).toBe(NAME);
+  expect(profile.seconds).toBeGreaterThan(0);
+  expect(profile.roofline.flops).toBeGreaterThan(0);
+});
+
+test('what cannot be is refused before anything starts', () => {
+  const refused = (environment: Record<string, string>, ...sets: string[]) => {
+    const runDir = join(folder, 'refused');
+    const parameters = [MAIN, 'launch', CONFIG, '--run-dir', runDir, ...CUDA];
+    for (const set of sets) parameters.push('--set', set);
+    const env = { ...process.env, ...environment };
+    const { status, stderr } = spawnSync(process.execPath, parameters, { encoding: 'utf8', env });
+    expect(existsSync(runDir)).toBe(false);
+    return `${status} ${stderr}`;
+  };
+  expect(refused({}, 'exchange=shared')).toMatch(
+    /^2 error ERR_CONFIG: [\s\S]*exchange: expected auto or grpc, because device is cuda/,
+  );
+  expect(refused({}, 'threads_per_slot=2')).toMatch(/^2 [\s\S]*threads_per_slot: expected null/);
+  const missing = refused({ ORCHESTRATOR_CUDA: '/missing/liborchestrator_cuda.so' });
+  expect(missing).toMatch(
+    /^1 error ERR_CUDA: device: cuda needs a GPU\. CUDA is off: \/missing\/\S+: cannot open/,
+  );
+  expect(missing).toMatch(/^hint: rm -rf build && npm run build:native; `orchestrator doctor` tells/m);
+  expect(refused({ LOCAL_RANK: 'first' })).toMatch(/^2 error ERR_USAGE: LOCAL_RANK/);
+});
