@@ -2,10 +2,11 @@
 import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { resolvePrecision } from '../config/precision.js';
+import { GPU, resolvePrecision } from '../config/precision.js';
 import { OrchestratorError } from '../errors.js';
 import { loadWeights, Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, TextSpec } from '../native/contract.js';
+import { findGpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
 import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from './manifest.js';
 import { resolveCheckpoint } from './resume.js';
@@ -22,6 +23,7 @@ export interface InferenceOptions {
   /** Compute threads; null = one for each processor. */
   threads: number | null;
   precision: 'auto' | 'fp32' | 'bf16';
+  device: 'cpu' | 'cuda';
 }
 
 export interface InferenceModel {
@@ -36,11 +38,6 @@ export interface InferenceModel {
   /** Sentences for the user: skipped tensors, damaged checkpoints that were passed over. */
   notes: string[];
   close(): void;
-}
-
-/** fp32 or bf16: `auto` means bf16 where the processor is fast at it. */
-export function choosePrecision(precision: 'auto' | 'fp32' | 'bf16'): 'fp32' | 'bf16' {
-  return resolvePrecision(precision, native().host()).compute;
 }
 
 export interface WeightsSource {
@@ -118,7 +115,8 @@ export async function openForInference(path: string, options: InferenceOptions):
     source.path,
   );
   const tokens = manifest === null ? null : manifest.text.clipTokens + manifest.text.t5Tokens;
-  const precision = choosePrecision(options.precision);
+  const device = options.device === 'cuda' ? (await findGpu(native())).ordinal : null;
+  const precision = resolvePrecision(options.precision, device === null ? native().host() : GPU).compute;
   const spec: EngineSpec = {
     model,
     latentHeight,
@@ -130,7 +128,7 @@ export async function openForInference(path: string, options: InferenceOptions):
     recompute: 'nothing',
     threads: options.threads ?? availableParallelism(),
     threadsPerSlot: 1,
-    device: null,
+    device,
     training: false,
     ema: false,
   };

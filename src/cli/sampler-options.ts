@@ -18,6 +18,7 @@ export interface SamplerOptions {
   seed: bigint;
   weights: 'ema' | 'master';
   precision: OpenOptions['precision'];
+  device: OpenOptions['device'];
   threads?: number;
 }
 
@@ -40,6 +41,9 @@ export function samplerOptions(command: Command, seed: string): Command {
         .choices(['auto', 'fp32', 'bf16'])
         .default('auto'),
     )
+    .addOption(
+      new Option('--device <device>', 'where the model computes').choices(['cpu', 'cuda']).default('cpu'),
+    )
     .option('--threads <n>', 'compute threads (default: one for each processor)', positiveInteger);
 }
 
@@ -48,8 +52,9 @@ export async function withShapesModel(
   options: SamplerOptions,
   work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
 ): Promise<void> {
-  const { checkpoint, weights, precision, threads, steps, guidance, schedule, seed } = options;
-  const model = await openShapesModel(checkpoint, { weights, precision, threads: threads ?? null });
+  const { checkpoint, weights, precision, device, threads, steps, guidance, schedule, seed } = options;
+  const opening = { weights, precision, device, threads: threads ?? null };
+  const model = await openShapesModel(checkpoint, opening);
   try {
     for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
     const progress = new Progress('sampling', 'steps');

@@ -7,6 +7,9 @@ export interface ResolvedPrecision {
   reason: string;
 }
 
+/** A GPU, as resolvePrecision asks for it. */
+export const GPU = { isa: 'cuda', fastBf16: true };
+
 export function resolvePrecision(
   compute: Config['precision']['compute'],
   host: { isa: string; fastBf16: boolean },

@@ -11,6 +11,7 @@ export interface OpenOptions {
   /** null = one for each processor. */
   threads: number | null;
   precision: 'auto' | 'fp32' | 'bf16';
+  device: 'cpu' | 'cuda';
 }
 
 /** What the model does not know by itself. */

@@ -1,5 +1,5 @@
 /** The engine that a configuration and a data set ask for. */
-import { type ResolvedPrecision, resolvePrecision } from '../config/precision.js';
+import { GPU, type ResolvedPrecision, resolvePrecision } from '../config/precision.js';
 import { type Config, slotCount } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
@@ -55,9 +55,6 @@ export interface TrainingEngine {
   spec: EngineSpec;
   precision: ResolvedPrecision;
 }
-
-/** What `precision: auto` goes by on a GPU. */
-const GPU = { isa: 'cuda', fastBf16: true };
 
 /** @param device the number of the GPU; null on the CPU, and for plans, which need none. */
 export function trainingEngine(

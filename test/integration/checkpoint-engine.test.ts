@@ -85,6 +85,7 @@ const inference = {
   microBatch: 2,
   threads: 1,
   precision: 'fp32' as const,
+  device: 'cpu' as const,
 };
 
 describe('an engine', () => {

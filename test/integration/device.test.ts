@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openForInference } from '../../src/checkpoint/inference.js';
 import type { MemoryPart } from '../../src/estimate/memory.js';
 import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
 
@@ -154,6 +155,26 @@ test('doctor, launch --dry-run, estimate and profile know the device', () => {
   expect(profile.gpu).toBe(NAME);
   expect(profile.seconds).toBeGreaterThan(0);
   expect(profile.roofline.flops).toBeGreaterThan(0);
+});
+
+test('a checkpoint samples on the device as on the CPU', async () => {
+  const velocity = async (device: 'cpu' | 'cuda') => {
+    const options = { weights: 'ema', latentSize: null, contextTokens: null, microBatch: 2 } as const;
+    const model = await openForInference(one, { ...options, threads: 1, precision: 'fp32', device });
+    try {
+      const { latentHeight: height, latentWidth: width, contextTokens, model: m } = model.spec;
+      const values = (n: number) => Float32Array.from({ length: n }, (_, i) => Math.sin(i));
+      const z = values(3 * m.latentChannels * height * width);
+      const [context, pooled] = [values(3 * contextTokens * m.contextDim), values(3 * m.pooledDim)];
+      return await model.engine.predict({ z, timestep: values(3).map(Math.abs), context, pooled }, 'master');
+    } finally {
+      model.close();
+    }
+  };
+  const [got, wanted] = [await velocity('cuda'), await velocity('cpu')];
+  const norm = (values: Float32Array) => Math.hypot(...values);
+  expect(norm(wanted)).toBeGreaterThan(1e-3);
+  expect(norm(got.map((value, i) => value - wanted[i]!))).toBeLessThan(1e-5 * norm(wanted));
 });
 
 test('what cannot be is refused before anything starts', () => {
