@@ -31,13 +31,13 @@ exec > >(tee "$name.txt") 2>&1
 
 # The libraries of the Python packages, where there is no whole toolkit.
 site=$($python -c 'import importlib.util as u; s = u.find_spec("nvidia"); print(list(s.submodule_search_locations)[0] if s else "")' 2>/dev/null)
-export LD_LIBRARY_PATH="$build/lib:${LD_LIBRARY_PATH:-}:$site/cu13/lib:$site/cudnn/lib"
+export LD_LIBRARY_PATH="$build/lib:${LD_LIBRARY_PATH:-}:$site/cu13/lib:$site/cudnn/lib:$site/nccl/lib"
 
 for library in "$build"/lib/*.gz; do [ -e "$library" ] && gunzip -kf "$library"; done
 if ! "$build/orch_test" --list >/dev/null 2>&1; then
   echo "--- building in $build"
   # shellcheck disable=SC2086
-  cmake -S . -B "$build" -DORCH_TESTS=ON "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn" ${CMAKE_ARGS:-} >"$name.build.log" &&
+  cmake -S . -B "$build" -DORCH_TESTS=ON "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn;$site/nccl" ${CMAKE_ARGS:-} >"$name.build.log" &&
     cmake --build "$build" -j --target orch_test orch_bench orchestrator_cuda >>"$name.build.log" 2>&1 ||
     { tail -50 "$name.build.log"; exit 1; }
 fi

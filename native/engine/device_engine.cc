@@ -159,7 +159,8 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   }
 
   const auto sums = sums_->parts();
-  const bool exchange = sums.size() > 1 || sums[0].lo != 0 || sums[0].hi != request.total_slots;
+  const bool exchange =
+      !connected() && (sums.size() > 1 || sums[0].lo != 0 || sums[0].hi != request.total_slots);
   parts_.clear();
   for (size_t i = 0; i < sums.size(); ++i) {
     if (exchange && host_parts_.size() <= i)
@@ -185,6 +186,31 @@ Engine::Norm DeviceEngine::gradient_norm() {
   double sum = 0;
   for (const auto& [from, to] : trained_) sum += kernels().raw.sum_of_squares(gradient + from, to - from);
   return norm(kernels(), gradient, sum);
+}
+
+std::string DeviceEngine::offer_device(int rank, const std::vector<SlotRange>& slots) {
+  auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
+  std::string offer = exchange->offer();
+  std::lock_guard lock(exchange_mutex_);
+  exchange_ = std::move(exchange);
+  return offer;
+}
+
+void DeviceEngine::connect_devices(const std::string& leader) {
+  if (!exchange_) throw Error("ERR_INTERNAL", "Nothing was offered");
+  exchange_->connect(leader);
+}
+
+void DeviceEngine::abandon_devices() {
+  std::lock_guard lock(exchange_mutex_);
+  if (exchange_) exchange_->abort();
+}
+
+Engine::Norm DeviceEngine::reduce() {
+  const int64_t received = connected() ? exchange_->sum(sums_->parts()) : 0;
+  Norm result = gradient_norm();
+  result.received = received;
+  return result;
 }
 
 void DeviceEngine::update(const UpdateRequest& u) {

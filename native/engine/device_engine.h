@@ -2,8 +2,10 @@
 // gradients.
 #pragma once
 #include <map>
+#include <mutex>
 
 #include "../graph/device.h"
+#include "device_exchange.h"
 #include "device_sums.h"
 #include "engine.h"
 
@@ -21,6 +23,10 @@ class DeviceEngine final : public Engine {
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) override;
   const std::vector<GradientPart>& parts() const override { return parts_; }
   Norm gradient_norm() override;
+  std::string offer_device(int rank, const std::vector<SlotRange>& slots) override;
+  void connect_devices(const std::string& leader) override;
+  void abandon_devices() override;
+  Norm reduce() override;
   void update(const UpdateRequest& request) override;
   void snapshot(std::function<void(std::exception_ptr)> done) override;
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step) override;
@@ -48,6 +54,7 @@ class DeviceEngine final : public Engine {
   bf16* prepare(State weights);
   void run(Lane& lane, State weights, float* gradient, bool statistics);
   void random_inputs(Lane& lane);
+  bool connected() const { return exchange_ && exchange_->connected(); }
   float* on_device(State s) const { return state_[static_cast<int>(s)].as<float>(); }
   const kernels::Table& kernels() const { return device_.kernels(); }
 
@@ -62,7 +69,9 @@ class DeviceEngine final : public Engine {
   std::unique_ptr<DeviceSums> sums_;
   std::vector<Buffer> host_parts_;
   std::vector<GradientPart> parts_;
-  Pool pool_;  // last: its threads end before what they use
+  std::mutex exchange_mutex_;                 ///< of the pointer
+  std::unique_ptr<DeviceExchange> exchange_;  ///< not connected: alone, or through the host's memory
+  Pool pool_;                                 // last: its threads end before what they use
 };
 
 /// What a device reaches at most, measured: copies, read and written, and a large matmul.

@@ -169,6 +169,13 @@ void Engine::join(std::shared_ptr<Group>) {
   throw Error("ERR_SHARED_MEMORY", "Workers on devices have no memory to share; they exchange over gRPC");
 }
 
+std::string Engine::offer_device(int, const std::vector<SlotRange>&) {
+  throw Error("ERR_CUDA", "A CPU cannot be connected to devices");
+}
+void Engine::connect_devices(const std::string&) {
+  throw Error("ERR_CUDA", "A CPU cannot be connected to devices");
+}
+
 // --- queries and keys
 // ------------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@
 #include "../model/mmdit.h"
 #include "group.h"
 #include "requests.h"
+#include "slot_tree.h"
 
 namespace orch {
 
@@ -130,13 +131,14 @@ class Engine {
   /// `on_bucket` is called one call at a time, in bucket order, from whichever thread completed the bucket.
   virtual AccumulateResult accumulate(const AccumulateRequest& request,
                                       std::function<void(int)> on_bucket) = 0;
-  /// The local sums, in the host's memory. On a device that has all slots of the step nothing needs to be
-  /// exchanged, and their data is null.
+  /// The local sums, in the host's memory. On a device that has all slots of the step, or is connected,
+  /// nothing needs to come there, and their data is null.
   virtual const std::vector<GradientPart>& parts() const = 0;
 
   struct Norm {
     double norm;
     int64_t first_non_finite;
+    int64_t received = 0;  ///< bytes that came from others' devices
   };
   /// Of the gradient, which must be one part: all slots are local, or the sum was written into the first
   /// part.
@@ -145,9 +147,17 @@ class Engine {
   /// itself; before the first accumulate, and before anything is written into the state. Throws
   /// Error(ERR_SHARED_MEMORY) on a device.
   virtual void join(std::shared_ptr<Group> group);
+  /// Makes ready to sum gradients with other devices, as `rank` of those with these slots; returns what they
+  /// must know (graph::Device::offer). Throws Error(ERR_CUDA) saying why not, and on the CPU.
+  virtual std::string offer_device(int rank, const std::vector<SlotRange>& slots);
+  /// From now on reduce() is collective. Collective itself; before the first accumulate.
+  /// @param leader what rank 0 offered
+  virtual void connect_devices(const std::string& leader);
+  /// From any thread: ends every wait for other devices, now and later, until the next offer.
+  virtual void abandon_devices() {}
   /// Collective. After the leader wrote the state from outside: all members see it.
   virtual void state_loaded() {}
-  /// Collective. Sums the gradients of the group's members, and takes the norm of the sum.
+  /// Collective. Sums the gradients of all that joined or connected, and takes the norm of the sum.
   virtual Norm reduce() { return gradient_norm(); }
   /// Parameters in the element ranges [from, to) stay as they are: updates pass over them, and their
   /// gradients count as zero. Ascending and disjoint.

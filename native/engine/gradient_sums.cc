@@ -7,17 +7,6 @@ namespace orch {
 
 bool GradientSums::local(const Node& n) const { return low(n) >= first_ && high(n) <= end_; }
 
-void GradientSums::collect_parts(const Node& n) {
-  if (low(n) >= end_ || high(n) <= first_) return;
-  if (local(n)) {
-    parts_.push_back({low(n), high(n), nullptr});
-    return;
-  }
-  const Node left{n.level - 1, n.index * 2}, right{n.level - 1, n.index * 2 + 1};
-  collect_parts(left);
-  if (low(right) < total_) collect_parts(right);
-}
-
 void GradientSums::begin(int64_t first, int64_t end, int64_t total, std::function<void(int)> announce) {
   if (first < 0 || first >= end || end > total)
     throw Error("ERR_INTERNAL", "Slots " + std::to_string(first) + " to " + std::to_string(end) + " of " +
@@ -33,9 +22,7 @@ void GradientSums::begin(int64_t first, int64_t end, int64_t total, std::functio
   parts_.clear();
   parts_done_.assign(buckets_.size(), 0);
   announced_ = 0;
-  int root = 0;
-  while ((int64_t{1} << root) < total) ++root;
-  collect_parts({root, 0});
+  for (const auto& [lo, hi] : local_subtrees(first, end, total)) parts_.push_back({lo, hi, nullptr});
 }
 
 float* GradientSums::acquire() {

@@ -1,8 +1,4 @@
-// Local sums of slot gradients along the fixed balanced tree over slot numbers.
-//
-// The tree over V slots: node (level, index) covers [index << level, (index + 1) << level) clipped to V; a
-// node is the sum of its two children, or its left child where the right one is empty. Whoever computes which
-// slots, and in which order, the additions are the same, so the bits of the root are the same.
+// Local sums of slot gradients along the tree over slots (slot_tree.h).
 #pragma once
 #include <functional>
 #include <map>
@@ -11,6 +7,7 @@
 
 #include "../core/memory.h"
 #include "../model/mmdit.h"
+#include "slot_tree.h"
 
 namespace orch {
 
@@ -51,7 +48,6 @@ class GradientSums {
   int64_t low(const Node& n) const { return n.index << n.level; }
   int64_t high(const Node& n) const { return std::min((n.index + 1) << n.level, total_); }
   void part_done(const Node& n, float* buffer, int bucket);
-  void collect_parts(const Node& n);
 
   const int64_t length_;
   const std::vector<Bucket> buckets_;

@@ -170,24 +170,6 @@ Buffer Group::allocate(size_t bytes) {
 // --- sums
 // ------------------------------------------------------------------------------------------------------------------
 
-namespace {
-
-/// Lists the additions of the node [lo, lo + size) of the tree over `total` slots; `at` is the part that
-/// starts at lo. Returns the part that holds the node's sum, and moves `at` beyond the node's parts.
-size_t add_node(const std::vector<GradientPart>& parts, int64_t lo, int64_t size, int64_t total, size_t& at,
-                std::vector<std::pair<size_t, size_t>>& additions) {
-  const int64_t hi = std::min(lo + size, total);
-  if (at >= parts.size() || parts[at].lo != lo || size == 0)
-    throw Error("ERR_EXCHANGE", "The workers' parts leave out slot " + std::to_string(lo));
-  if (parts[at].hi == hi) return at++;
-  const size_t left = add_node(parts, lo, size / 2, total, at, additions);
-  if (lo + size / 2 < total)
-    additions.emplace_back(left, add_node(parts, lo + size / 2, size / 2, total, at, additions));
-  return left;
-}
-
-}  // namespace
-
 void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, size_t bytes) {
   const uint64_t exchange = ++exchanges_;
   Member& me = control().members[rank_];
@@ -208,13 +190,12 @@ void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, 
   }
   std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.lo < b.lo; });
   data_.clear();
-  for (const auto& p : parts) data_.push_back(p.data);
-  additions_.clear();
-  int64_t root = 1;
-  while (root < total_slots) root *= 2;
-  size_t at = 0;
-  add_node(parts, 0, root, total_slots, at, additions_);
-  if (at != parts.size()) throw Error("ERR_EXCHANGE", "The workers' parts overlap");
+  std::vector<SlotRange> ranges;
+  for (const auto& p : parts) {
+    data_.push_back(p.data);
+    ranges.push_back({p.lo, p.hi});
+  }
+  additions_ = additions(ranges, total_slots);
 }
 
 float* Group::part_of(int rank, uint64_t offset, size_t bytes) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "graph.h"
+#include "transport.h"
 
 namespace orch::graph {
 
@@ -62,6 +63,13 @@ class Device : public Backend {
     size_t most_shared, workspace;
   };
   virtual Launches take_launches() = 0;
+
+  /// What ranks with a device each tell each other before they connect, printable: "GPU-UUID/library/", which
+  /// must be another and the same in all, and of the one that leads where the others find it, once.
+  /// Throws Error(ERR_CUDA) saying why this device can be connected to no other.
+  virtual std::string offer(bool leads) = 0;
+  /// Takes place `rank`, with what rank 0 offered. Waits for nobody: the transport's calls do.
+  virtual std::unique_ptr<Transport> connect(const std::string& leader, int rank, int ranks) = 0;
 };
 
 /// Memory of a device, or its host memory; move-only.

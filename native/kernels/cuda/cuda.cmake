@@ -80,6 +80,8 @@ print(';'.join(f for p in s.submodule_search_locations for f in sorted(glob.glob
   find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 HINTS ${roots} PATH_SUFFIXES lib64 lib)
   find_library(CUDART_LIBRARY NAMES cudart_static HINTS ${roots} PATH_SUFFIXES lib64 lib)
   find_path(CUDNN_INCLUDE cudnn_graph.h HINTS ${roots} PATH_SUFFIXES include)
+  find_path(NCCL_INCLUDE nccl.h HINTS ${roots} PATH_SUFFIXES include)
+  find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${roots} PATH_SUFFIXES lib64 lib)
   if(NOT CUBLASLT_INCLUDE OR NOT CUBLASLT_LIBRARY OR NOT CUDART_LIBRARY)
     set(ORCH_CUDA_MISSING "cuBLASLt or the CUDA runtime was not found when it was built (ORCH_CUDA_ROOTS)")
   endif()
@@ -88,19 +90,28 @@ endif()
 if(ORCH_CUDA_MISSING STREQUAL "")
   message(STATUS "CUDA is on: ${CUDA_COMPILER}, ${CUBLASLT_LIBRARY}")
   add_library(orchestrator_cuda SHARED ${CUDA_OBJECTS} ${CUDA_SOURCES}/entry.cc ${CUDA_SOURCES}/device.cc
-              ${CUDA_SOURCES}/matmul.cc ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc)
+              ${CUDA_SOURCES}/matmul.cc ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc
+              ${CUDA_SOURCES}/nccl.cc)
   add_dependencies(orchestrator_cuda cuda_kernels)
   target_include_directories(orchestrator_cuda PRIVATE native)
   target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${toolkit}/include ${CUBLASLT_INCLUDE})
-  if(CUDNN_INCLUDE)  # opened at run time; without its header, our own attention serves
-    target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${CUDNN_INCLUDE})
-  endif()
+  foreach(include CUDNN_INCLUDE NCCL_INCLUDE)  # opened at run time; what lacks its header is off and says so
+    if(${include})
+      target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${${include}})
+    endif()
+  endforeach()
   target_link_libraries(orchestrator_cuda PRIVATE ${CUBLASLT_LIBRARY} ${CUDART_LIBRARY} Threads::Threads
                         ${CMAKE_DL_LIBS} rt)
   target_link_options(orchestrator_cuda PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
-  get_filename_component(folder ${CUBLASLT_LIBRARY} DIRECTORY)
+  set(folders)
+  foreach(library ${CUBLASLT_LIBRARY} ${NCCL_LIBRARY})
+    if(library)
+      get_filename_component(folder ${library} DIRECTORY)
+      list(APPEND folders ${folder})
+    endif()
+  endforeach()
   # Beside the addon.
-  set_target_properties(orchestrator_cuda PROPERTIES BUILD_RPATH ${folder}
+  set_target_properties(orchestrator_cuda PROPERTIES BUILD_RPATH "${folders}"
                         LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/Release)
 else()
   message(STATUS "CUDA is off: ${ORCH_CUDA_MISSING}")

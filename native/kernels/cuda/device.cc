@@ -4,12 +4,14 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <deque>
 #include <map>
 
 #include "../../core/error.h"
 #include "matmul.h"
+#include "nccl.h"
 #include "queue.h"
 
 namespace orch::kernels::cuda {
@@ -271,6 +273,24 @@ class CudaDevice final : public TableDevice {
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
     return 1e-3 * milliseconds;
+  }
+
+  std::string offer(bool leads) override {
+    enter();
+    if (context.plan_only) throw Error("ERR_CUDA", "A device that only plans exchanges nothing");
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, context.ordinal), "cudaGetDeviceProperties");
+    std::string text = "GPU-";
+    for (const char c : properties.uuid.bytes) {
+      char digits[3];
+      std::snprintf(digits, sizeof digits, "%02x", static_cast<unsigned char>(c));
+      text += digits;
+    }
+    return text + "/" + nccl_offer(leads);
+  }
+  std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
+    enter();
+    return nccl_connect(leader, rank, ranks);
   }
 
  private:

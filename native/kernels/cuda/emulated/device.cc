@@ -9,6 +9,7 @@
 #include "../attention_cudnn.h"
 #include "../context.h"
 #include "emulated_device.h"
+#include "transport.h"
 
 namespace orch::kernels::cuda {
 namespace {
@@ -124,6 +125,11 @@ class EmulatedDevice final : public TableDevice {
     const auto start = std::chrono::steady_clock::now();
     work();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  std::string offer(bool leads) override { return emulated_offer(leads); }
+  std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
+    return emulated_connect(leader, rank, ranks);
   }
 };
 

@@ -1,0 +1,268 @@
+#include "nccl.h"
+
+#include "../../core/error.h"
+
+#if __has_include(<nccl.h>)
+#include <dlfcn.h>
+#include <nccl.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "queue.h"
+#endif
+
+namespace orch::kernels::cuda {
+
+#ifndef NCCL_VERSION_CODE
+
+namespace {
+constexpr const char* kOff =
+    "NCCL is off: its header was not found when CUDA's part was built (ORCH_CUDA_ROOTS)";
+}
+std::string nccl_version() { return kOff; }
+std::string nccl_offer(bool) { throw Error("ERR_CUDA", kOff); }
+std::unique_ptr<graph::Transport> nccl_connect(const std::string&, int, int) {
+  throw Error("ERR_CUDA", kOff);
+}
+
+#else
+namespace {
+
+constexpr int kOldest = NCCL_VERSION(2, 18, 1);  // communicators that do not block became whole there
+
+std::string version_text(int code) {
+  return std::to_string(code / 10000) + "." + std::to_string(code / 100 % 100) + "." +
+         std::to_string(code % 100);
+}
+
+/// The library's functions that are used.
+struct Library {
+  decltype(&ncclGetVersion) get_version;
+  decltype(&ncclGetUniqueId) get_unique_id;
+  decltype(&ncclCommInitRankConfig) init;
+  decltype(&ncclCommGetAsyncError) async_error;
+  decltype(&ncclCommAbort) abort;
+  decltype(&ncclGetErrorString) error_string;
+  decltype(&ncclGetLastError) last_error;
+  decltype(&ncclGroupStart) group_start;
+  decltype(&ncclGroupEnd) group_end;
+  decltype(&ncclSend) send;
+  decltype(&ncclRecv) receive;
+  decltype(&ncclAllGather) all_gather;
+  int version = 0;
+  std::string missing;  ///< why it cannot be used; empty: it can
+};
+
+Library open() {
+  Library l{};
+  void* so = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+  if (!so) {
+    l.missing = dlerror();
+    return l;
+  }
+  const auto find = [&](auto& f, const char* name) {
+    f = reinterpret_cast<std::remove_reference_t<decltype(f)> >(dlsym(so, name));
+    if (!f) l.missing = std::string(name) + " is missing in libnccl.so.2";
+  };
+  find(l.get_version, "ncclGetVersion");
+  find(l.get_unique_id, "ncclGetUniqueId");
+  find(l.init, "ncclCommInitRankConfig");
+  find(l.async_error, "ncclCommGetAsyncError");
+  find(l.abort, "ncclCommAbort");
+  find(l.error_string, "ncclGetErrorString");
+  find(l.last_error, "ncclGetLastError");
+  find(l.group_start, "ncclGroupStart");
+  find(l.group_end, "ncclGroupEnd");
+  find(l.send, "ncclSend");
+  find(l.receive, "ncclRecv");
+  find(l.all_gather, "ncclAllGather");
+  if (!l.missing.empty()) return l;
+  l.get_version(&l.version);
+  if (l.version < kOldest)
+    l.missing = "libnccl.so.2 is " + version_text(l.version) + "; " + version_text(kOldest) + " is needed";
+  return l;
+}
+
+const Library& library() {
+  static const Library opened = open();
+  return opened;
+}
+
+/// Throws where the library cannot be used.
+const Library& nccl() {
+  if (!library().missing.empty()) throw Error("ERR_CUDA", nccl_version());
+  return library();
+}
+
+std::string explain(ncclResult_t status, ncclComm_t comm) {
+  const char* details = library().last_error(comm);
+  return library().error_string(status) + std::string(details && *details ? ": " : "") +
+         (details ? details : "");
+}
+
+/// A communicator that does not block: calls return at once, and its state says when they are done. Only then
+/// may the next be made. All of the library's functions are called by the thread that drives the device;
+/// abort() leaves it a note, which it finds at its next look.
+class NcclTransport final : public graph::Transport {
+ public:
+  NcclTransport(int rank, int ranks) : rank_(rank), ranks_(ranks) {}
+
+  void begin(const ncclUniqueId& id) {
+    int least = 0, greatest = 0;
+    check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
+    check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, greatest), "cudaStreamCreate");
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate");
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    doing_ = "ncclCommInitRankConfig";
+    started(nccl().init(&comm_, ranks_, id, rank_, &config));
+  }
+
+  ~NcclTransport() override {
+    give_up();
+    if (event_) cudaEventDestroy(event_);
+    if (stream_) cudaStreamDestroy(stream_);
+  }
+
+  int rank() const override { return rank_; }
+  int ranks() const override { return ranks_; }
+
+  void trade(const std::vector<Transfer>& transfers) override {
+    settle();
+    doing_ = "sends and receives";
+    ncclResult_t status = nccl().group_start();
+    for (const Transfer& t : transfers) {
+      if (status != ncclSuccess) break;
+      const auto elements = static_cast<size_t>(t.elements);
+      status = t.direction == Transfer::Send
+                   ? nccl().send(t.data, elements, ncclFloat32, t.peer, comm_, stream_)
+                   : nccl().receive(t.data, elements, ncclFloat32, t.peer, comm_, stream_);
+      if (status == ncclInProgress) status = ncclSuccess;
+    }
+    const ncclResult_t end = nccl().group_end();
+    started(status == ncclSuccess ? end : status);
+  }
+
+  void all_gather(float* shares, int64_t elements) override {
+    settle();
+    doing_ = "an all-gather";
+    started(nccl().all_gather(shares + rank_ * elements, shares, static_cast<size_t>(elements), ncclFloat32,
+                              comm_, stream_));
+  }
+
+  void await_queue() override { follow(stream_, queue()); }
+  void hold_queue() override { follow(queue(), stream_); }
+
+  void wait() override {
+    settle();
+    check(cudaEventRecord(event_, stream_), "cudaEventRecord");
+    poll([this] {
+      const cudaError_t status = cudaEventQuery(event_);
+      if (status == cudaErrorNotReady) {
+        look();
+        return false;
+      }
+      check(status, "cudaEventQuery");
+      return true;
+    });
+  }
+
+  void abort() override { aborted_ = true; }
+
+ private:
+  /// Whatever has been put on `before` by now comes before what will be put on `after`. What the library was
+  /// given lies on its stream when its state says so.
+  void follow(cudaStream_t after, cudaStream_t before) {
+    settle();
+    check(cudaEventRecord(event_, before), "cudaEventRecord");
+    check(cudaStreamWaitEvent(after, event_), "cudaStreamWaitEvent");
+  }
+
+  void started(ncclResult_t status) {
+    if (status != ncclSuccess && status != ncclInProgress) fail(status);
+  }
+
+  /// The communicator's state; throws where it is broken.
+  ncclResult_t look() {
+    ncclResult_t state = ncclSuccess;
+    started(nccl().async_error(comm_, &state));
+    started(state);
+    return state;
+  }
+  /// Waits until the last call is done.
+  void settle() {
+    poll([this] { return look() == ncclSuccess; });
+  }
+  template <class Done>
+  void poll(const Done& done) {
+    for (int looks = 0;; ++looks) {
+      if (aborted_ || !comm_) {
+        give_up();
+        throw Error("ERR_EXCHANGE", "The exchange was closed");
+      }
+      if (done()) return;
+      if (looks < 1000)
+        std::this_thread::yield();
+      else
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+
+  [[noreturn]] void fail(ncclResult_t status) {
+    const std::string why = explain(status, comm_);
+    give_up();
+    throw Error("ERR_EXCHANGE", std::string("NCCL, ") + doing_ + ": " + why);
+  }
+  /// Ends the library's kernels, so that what waits for them on the device goes on.
+  void give_up() {
+    if (comm_) library().abort(std::exchange(comm_, nullptr));
+  }
+
+  const int rank_, ranks_;
+  ncclComm_t comm_ = nullptr;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t event_ = nullptr;
+  const char* doing_ = "";
+  std::atomic<bool> aborted_{false};
+};
+
+constexpr char kDigits[] = "0123456789abcdef";
+
+}  // namespace
+
+std::string nccl_version() {
+  const Library& l = library();
+  return l.missing.empty() ? "NCCL " + version_text(l.version) : "NCCL is off: " + l.missing;
+}
+
+// "NCCL 2.30.7/", and the library's unique id in hexadecimal digits.
+std::string nccl_offer(bool leads) {
+  nccl();
+  std::string text = nccl_version() + "/";
+  if (!leads) return text;
+  ncclUniqueId id;
+  const ncclResult_t status = nccl().get_unique_id(&id);
+  if (status != ncclSuccess) throw Error("ERR_CUDA", "NCCL is off: " + explain(status, nullptr));
+  for (const char c : id.internal) {
+    text += kDigits[static_cast<unsigned char>(c) >> 4];
+    text += kDigits[c & 15];
+  }
+  return text;
+}
+
+std::unique_ptr<graph::Transport> nccl_connect(const std::string& leader, int rank, int ranks) {
+  ncclUniqueId id;
+  const std::string digits = leader.substr(leader.rfind('/') + 1);
+  if (digits.size() != 2 * sizeof id.internal || digits.find_first_not_of(kDigits) != std::string::npos)
+    throw Error("ERR_EXCHANGE", "What rank 0 offers is no unique id of NCCL's");
+  for (size_t i = 0; i < sizeof id.internal; ++i)
+    id.internal[i] = static_cast<char>(std::stoi(digits.substr(2 * i, 2), nullptr, 16));
+  auto transport = std::make_unique<NcclTransport>(rank, ranks);
+  transport->begin(id);
+  return transport;
+}
+#endif
+
+}  // namespace orch::kernels::cuda

@@ -1,0 +1,247 @@
+// Gradients of several devices as one: the bits, the order of calls, and how it ends.
+#include "engine/device_exchange.h"
+
+#include <cstring>
+#include <random>
+
+#include "devices.h"
+#include "engine/device_sums.h"
+#include "fake_transport.h"
+#include "tree.h"
+
+namespace orch::test {
+namespace {
+
+/// One generation of ranks, each on a thread of its own.
+struct Generation {
+  Generation(const std::vector<SlotRange>& slots_, int64_t length_, size_t scratch_)
+      : slots(slots_),
+        length(length_),
+        ranks(static_cast<int>(slots.size())),
+        meeting(std::make_shared<Meeting>(ranks)),
+        faults(ranks),
+        errors(ranks),
+        sums(ranks),
+        bytes(ranks) {
+    for (int r = 0; r < ranks; ++r) {
+      devices.push_back(std::make_unique<FakeDevice>([this](FakeDevice& d, int rank) {
+        return std::make_unique<FakeTransport>(d, meeting, rank, faults[rank]);
+      }));
+      exchanges.push_back(std::make_unique<DeviceExchange>(*devices.back(), r, slots, length, scratch_));
+    }
+  }
+
+  /// Every rank adds up its slots, then all of them together, `rounds` times. The first that fails has the
+  /// others told to give up, as the coordinator does.
+  void run(const std::vector<std::vector<float>>& leaves, int rounds) {
+    std::vector<std::thread> threads;
+    for (int r = 0; r < ranks; ++r)
+      threads.emplace_back([&, r] {
+        std::lock_guard lock(one_rank());
+        try {
+          exchanges[r]->connect(exchanges[0]->offer());
+          for (int round = 0; round < rounds; ++round) step(r, leaves);
+        } catch (const Error& e) {
+          errors[r] = e.code() + " " + e.what();
+        } catch (const Killed&) {
+          errors[r] = "killed";
+        }
+        if (errors[r].empty()) return;
+        for (auto& e : exchanges) e->abort();
+      });
+    for (auto& t : threads) t.join();
+  }
+
+  void step(int r, const std::vector<std::vector<float>>& leaves) {
+    FakeDevice& device = *devices[r];
+    DeviceSums local(device, length);
+    local.begin(slots[r].lo, slots[r].hi, slots.back().hi);
+    for (int64_t s = slots[r].lo; s < slots[r].hi; ++s) {
+      float* buffer = local.acquire();
+      device.upload(buffer, leaves[s].data(), sizeof(float) * length);
+      local.complete(buffer);
+    }
+    bytes[r] = exchanges[r]->sum(local.parts());
+    sums[r].resize(length);
+    device.download(sums[r].data(), local.parts()[0].data, sizeof(float) * length);
+  }
+
+  const std::vector<SlotRange> slots;
+  const int64_t length;
+  const int ranks;
+  std::shared_ptr<Meeting> meeting;
+  std::vector<Fault> faults;
+  std::vector<std::string> errors;
+  std::vector<std::vector<float>> sums;
+  std::vector<int64_t> bytes;
+  std::vector<std::unique_ptr<FakeDevice>> devices;
+  std::vector<std::unique_ptr<DeviceExchange>> exchanges;
+};
+
+std::vector<SlotRange> shared_out(int64_t total, int64_t ranks) {
+  std::vector<SlotRange> slots;
+  for (int64_t r = 0; r < ranks; ++r) slots.push_back({r * total / ranks, (r + 1) * total / ranks});
+  return slots;
+}
+
+std::vector<std::vector<float>> random_leaves(int64_t total, int64_t length) {
+  std::mt19937 random(9);
+  std::vector<std::vector<float>> leaves(total, std::vector<float>(length));
+  for (auto& v : leaves)
+    for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
+  return leaves;
+}
+
+TEST("exchange: the bits of one worker at any number of ranks, slots, lengths and pieces") {
+  for (const int64_t ranks : {1, 2, 3, 4, 5, 7})
+    for (const int64_t total : {ranks, ranks + 1, 2 * ranks + 3, int64_t{16}})
+      for (const int64_t length : {16, 208, 1744, 13440})
+        for (const size_t scratch : {size_t{1}, size_t{40000}}) {
+          const std::string at =
+              text(ranks, " ranks, ", total, " slots, ", length, " elements, scratch ", scratch);
+          const auto leaves = random_leaves(total, length);
+          const auto want = part_sum(leaves, 0, total);
+          Generation g(shared_out(total, ranks), length, scratch);
+          g.run(leaves, 2);
+          CHECK(g.meeting->complaint().empty(), at, ": ", g.meeting->complaint());
+          for (int r = 0; r < ranks; ++r) {
+            CHECK(g.errors[r].empty(), at, ", rank ", r, ": ", g.errors[r]);
+            CHECK(g.sums[r] == want, at, ", rank ", r);
+            CHECK((g.bytes[r] > 0) == (ranks > 1), at, ": ", g.bytes[r], " bytes");
+          }
+        }
+}
+
+TEST("exchange: slots shared out as nobody would") {
+  const std::vector<SlotRange> shares[] = {{{0, 1}, {1, 11}}, {{0, 10}, {10, 11}}, {{0, 3}, {3, 4}, {4, 11}}};
+  for (const auto& slots : shares) {
+    const auto leaves = random_leaves(11, 400);
+    Generation g(slots, 400, 5000);
+    g.run(leaves, 1);
+    for (int r = 0; r < g.ranks; ++r)
+      CHECK(g.sums[r] == part_sum(leaves, 0, 11), g.ranks, " ranks, rank ", r, ": ", g.errors[r]);
+  }
+}
+
+TEST("exchange: scratch is bounded, and what is received is what must be") {
+  const int64_t length = 1 << 16;
+  Generation g(shared_out(8, 4), length, 50000);
+  g.run(random_leaves(8, length), 1);
+  for (int r = 0; r < g.ranks; ++r) {
+    CHECK(g.exchanges[r]->bytes() <= 50000 && g.exchanges[r]->bytes() > 40000, g.exchanges[r]->bytes());
+    // Three parts of a quarter, then three quarters of the sum; and what does not divide by 128 elements.
+    CHECK(g.bytes[r] == length * 6, g.bytes[r]);
+  }
+}
+
+TEST(
+    "exchange: a rank that fails or is killed at any call ends every other's, and the next generation "
+    "works") {
+  const int64_t ranks = 3, total = 7, length = 1000;
+  const auto leaves = random_leaves(total, length);
+  const auto want = part_sum(leaves, 0, total);
+  for (const bool kills : {false, true})
+    for (int call = 0;; ++call) {
+      bool reached = false;
+      for (int who = 0; who < ranks; ++who) {
+        const std::string at = text(kills ? "killed" : "failed", " at call ", call, " of rank ", who);
+        Generation g(shared_out(total, ranks), length, 3000);
+        g.faults[who] = {call, kills};
+        g.run(leaves, 1);
+        CHECK(g.meeting->complaint().empty(), at, ": ", g.meeting->complaint());
+        if (g.errors[who].empty()) continue;
+        const bool planted = g.errors[who].find(kills ? "killed" : "planted") != std::string::npos;
+        CHECK(planted, at, ": ", g.errors[who]);
+        reached |= planted;
+        for (int r = 0; r < ranks; ++r) {
+          if (r == who && kills) continue;
+          // Whoever had all it needed before is done, with the sum.
+          if (g.errors[r].empty())
+            CHECK(g.sums[r] == want, at, ", rank ", r);
+          else
+            CHECK(g.errors[r].starts_with("ERR_EXCHANGE"), at, ", rank ", r, ": ", g.errors[r]);
+          if (!g.errors[r].empty())
+            CHECK(g.errors[r].find(text("rank ", r, " of 3")) != std::string::npos, at, ": ", g.errors[r]);
+        }
+      }
+      if (!reached) {
+        CHECK(call > 10, "calls of a rank: ", call);
+        break;
+      }
+    }
+  Generation next(shared_out(total, ranks), length, 3000);
+  next.run(leaves, 1);
+  for (int r = 0; r < ranks; ++r) CHECK(next.sums[r] == want, next.errors[r]);
+}
+
+TEST("exchange: what was given up before it began does not wait") {
+  Generation g(shared_out(2, 2), 100, 1000);
+  g.exchanges[1]->abort();
+  g.run(random_leaves(2, 100), 1);
+  for (int r = 0; r < 2; ++r) CHECK(g.errors[r].starts_with("ERR_EXCHANGE"), "rank ", r, ": ", g.errors[r]);
+}
+
+TEST("exchange: sums over other slots than the rank's are refused, and so is a second connection") {
+  Generation g({{0, 2}}, 64, 1000);
+  const auto code = [](const auto& f) -> std::string {
+    try {
+      f();
+    } catch (const Error& e) {
+      return e.code();
+    }
+    return "";
+  };
+  std::lock_guard lock(one_rank());
+  DeviceExchange& e = *g.exchanges[0];
+  CHECK(code([&] { e.sum({}); }) == "ERR_INTERNAL", "before it is connected");
+  e.connect("");
+  CHECK(code([&] { e.connect(""); }) == "ERR_INTERNAL", "twice");
+  CHECK(code([&] { e.sum({{0, 1, nullptr}}); }) == "ERR_INTERNAL", "slots of another");
+  FakeDevice& d = *g.devices[0];
+  CHECK(code([&] { DeviceExchange(d, 1, {{0, 2}}, 64); }) == "ERR_EXCHANGE", "rank 1 of 1");
+  CHECK(code([&] { DeviceExchange(d, 0, {{0, 2}, {3, 4}}, 64); }) == "ERR_EXCHANGE", "slot 2 is nobody's");
+}
+
+TEST("device: NCCL, one rank: sends, gathers, gives up, and begins anew") {
+  graph::Device* device = nullptr;
+  for (const TestedDevice& d : devices())
+    if (d.real) device = &d.device;
+  if (!device) return skip("there is no GPU");
+  const std::string offer = device->offer(false);
+  CHECK(offer.starts_with("GPU-") && offer.find("/NCCL 2.") == 36 && offer.ends_with("/"), offer);
+  const int64_t n = 1 << 20;
+  const auto values = random_leaves(2, n);
+  graph::DeviceMemory a(*device, sizeof(float) * n), b(*device, sizeof(float) * n);
+  const auto read = [&](const graph::DeviceMemory& from) {
+    std::vector<float> v(n);
+    device->download(v.data(), from.data(), sizeof(float) * n);
+    return v;
+  };
+  for (int generation = 0; generation < 2; ++generation) {
+    const auto transport = device->connect(device->offer(true), 0, 1);
+    transport->wait();
+    device->upload(a.data(), values[generation].data(), sizeof(float) * n);
+    device->fill(b.data(), 0xff, sizeof(float) * n);
+    transport->await_queue();
+    transport->trade({{graph::Transport::Transfer::Send, 0, a.as<float>(), n},
+                      {graph::Transport::Transfer::Receive, 0, b.as<float>(), n}});
+    transport->all_gather(b.as<float>(), n);
+    transport->hold_queue();
+    device->kernels().raw.add_into(a.as<float>(), b.as<float>(), n);
+    transport->wait();
+    CHECK(read(b) == values[generation], "what was sent arrives");
+    std::vector<float> twice = values[generation];
+    for (float& x : twice) x += x;
+    CHECK(read(a) == twice, "the device waits for it");
+    transport->abort();
+    try {
+      transport->wait();
+      CHECK(false, "after abort()");
+    } catch (const Error& e) {
+      CHECK(e.code() == "ERR_EXCHANGE", e.code());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace orch::test

@@ -1,0 +1,153 @@
+// Ranks in one process: each has a device of its own (the emulator's kernels, memory of its own) and a
+// transport whose queue is a thread. What NCCL asks of its callers is checked: all ranks make the same calls
+// in the same order, and sends meet receives of the same size. What streams do not promise is not given: a
+// transport sees the device's memory as it was at await_queue(), the device sees what came at hold_queue()
+// and NaN before, and work takes random times.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "graph/device.h"
+#include "kernels/cuda/emulated/emulated_device.h"
+
+namespace orch::test {
+
+/// The emulator runs one rank at a time: a rank holds this but where it waits for others.
+std::mutex& one_rank();
+
+/// Where the ranks of a communicator meet.
+class Meeting {
+ public:
+  explicit Meeting(int ranks) : ranks_(ranks) {}
+
+  struct Call {
+    bool gathers;
+    std::vector<std::pair<int, std::vector<float>>> sends;  ///< to whom
+    std::vector<std::pair<int, int64_t>> receives;          ///< from whom, elements
+  };
+  /// Returns what was sent to this rank, in the order of its receives, when all ranks have made this call.
+  /// Throws Error(ERR_EXCHANGE) when `over`.
+  std::vector<std::vector<float>> meet(int rank, size_t number, Call call, const std::atomic<bool>& over);
+  void wake() { changed_.notify_all(); }
+
+  int ranks() const { return ranks_; }
+  /// What NCCL would hang at or take for another: empty where all was well.
+  std::string complaint();
+  void complain(const std::string& what);
+
+ private:
+  const int ranks_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<size_t, std::map<int, Call>> calls_;
+  std::string complaint_;
+};
+
+/// A rank that is killed: thrown by the transport, caught by nobody but the test.
+struct Killed {};
+/// At which call of a transport, counted from 0, and how it ends. -1: never.
+struct Fault {
+  int call = -1;
+  bool kills = false;
+};
+
+class FakeDevice;
+
+class FakeTransport final : public graph::Transport {
+ public:
+  FakeTransport(FakeDevice& device, std::shared_ptr<Meeting> meeting, int rank, Fault fault);
+  ~FakeTransport() override;
+  int rank() const override { return rank_; }
+  int ranks() const override { return meeting_->ranks(); }
+  void trade(const std::vector<Transfer>& transfers) override;
+  void all_gather(float* shares, int64_t elements) override;
+  void await_queue() override;
+  void hold_queue() override;
+  void wait() override;
+  void abort() override;
+
+ private:
+  using Bytes = std::vector<char>;
+  void count_call();
+  void queue(std::function<void()> work);
+  void meet(Meeting::Call call, const std::vector<float*>& to);
+  void drain();
+  void work();
+  char* seen(const void* address, size_t bytes);
+
+  FakeDevice& device_;
+  const std::shared_ptr<Meeting> meeting_;
+  const int rank_;
+  const Fault fault_;
+  int calls_ = 0;
+  size_t meetings_ = 0;
+  std::atomic<bool> over_{false};
+  // Of the thread that plays the queue:
+  std::map<char*, Bytes> memory_;                 ///< of the device, as this transport sees it
+  std::vector<std::pair<char*, Bytes>> arrived_;  ///< what the device does not see yet
+  std::mt19937 random_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> work_;
+  bool busy_ = false, ending_ = false;
+  std::string failure_;
+  std::thread thread_;
+};
+
+/// The emulated device with memory of its own.
+class FakeDevice final : public graph::Device {
+ public:
+  using Connect = std::function<std::unique_ptr<graph::Transport>(FakeDevice&, int rank)>;
+  explicit FakeDevice(Connect connect) : connect_(std::move(connect)) {}
+
+  std::map<char*, size_t> memory;
+
+  const kernels::Table& kernels() const override { return d_.kernels(); }
+  bool sums_with(const graph::MatmulSpec& s) const override { return d_.sums_with(s); }
+  std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& s) const override {
+    return d_.matmul(name, s);
+  }
+  Description describe() const override { return d_.describe(); }
+  void* allocate(size_t bytes) override {
+    void* p = d_.allocate(bytes);
+    memory[static_cast<char*>(p)] = bytes;
+    return p;
+  }
+  void release(void* p) override {
+    memory.erase(static_cast<char*>(p));
+    d_.release(p);
+  }
+  void* allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
+  void release_host(void* p) override { d_.release_host(p); }
+  void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { d_.download(to, from, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { d_.copy(to, from, bytes); }
+  void fill(void* to, int byte, size_t bytes) override { d_.fill(to, byte, bytes); }
+  void synchronize() override { d_.synchronize(); }
+  uint64_t mark() override { return d_.mark(); }
+  void await(uint64_t mark) override { d_.await(mark); }
+  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
+    return d_.record(work);
+  }
+  double time(const std::function<void()>& work) override { return d_.time(work); }
+  std::vector<double> matmul_times(const graph::MatmulSpec& s) override { return d_.matmul_times(s); }
+  Launches take_launches() override { return d_.take_launches(); }
+  std::string offer(bool) override { return "GPU-fake/fake/"; }
+  std::unique_ptr<graph::Transport> connect(const std::string&, int rank, int) override {
+    return connect_(*this, rank);
+  }
+
+ private:
+  graph::Device& d_ = kernels::cuda::emulated_device();
+  const Connect connect_;
+};
+
+}  // namespace orch::test
