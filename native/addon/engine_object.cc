@@ -217,6 +217,7 @@ Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (
         auto o = Napi::Object::New(env);
         o.Set("norm", n.norm);
         o.Set("firstNonFinite", static_cast<double>(n.first_non_finite));
+        o.Set("receivedBytes", static_cast<double>(n.received));
         return o;
       });
 }
@@ -224,6 +225,17 @@ Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (
 Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
   auto group = group_of(info[0]);
   return run(info, h, [group](Engine& e) { e.join(group); });
+}
+
+Napi::Value offer_device(const Handle& h, const Napi::CallbackInfo& info) {
+  const int rank = info[0].ToNumber().Int32Value();
+  const auto bounds = typed_array<double>(info[1], "bounds");
+  std::vector<SlotRange> slots;
+  for (size_t i = 0; i + 1 < bounds.ElementLength(); i += 2)
+    slots.push_back({static_cast<int64_t>(bounds[i]), static_cast<int64_t>(bounds[i + 1])});
+  return run<std::string>(
+      info, h, [=](Engine& e) { return e.offer_device(rank, slots); },
+      [](Napi::Env env, std::string& offer) { return Napi::String::New(env, offer); });
 }
 
 Napi::Value profile(const Handle& h, const Napi::CallbackInfo& info) {
@@ -293,6 +305,15 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   });
   method(o, "gradientNorm", [h](Info i) { return norm(h, i, &Engine::gradient_norm); });
   method(o, "join", [h](Info i) { return join(h, i); });
+  method(o, "offerDevice", [h](Info i) { return offer_device(h, i); });
+  method(o, "connectDevices", [h](Info i) -> Napi::Value {
+    const std::string leader = i[0].ToString();
+    return run(i, h, [leader](Engine& e) { e.connect_devices(leader); });
+  });
+  method(o, "abandonDevices", [h](Info i) -> Napi::Value {
+    engine_of(h).abandon_devices();
+    return i.Env().Undefined();
+  });
   method(o, "stateLoaded",
          [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.state_loaded(); }); });
   method(o, "reduce", [h](Info i) { return norm(h, i, &Engine::reduce); });

@@ -200,6 +200,8 @@ export interface GradientNorm {
   norm: number;
   /** The first element that is not finite, or -1. */
   firstNonFinite: number;
+  /** Bytes that came from other workers' devices for it. */
+  receivedBytes: number;
 }
 
 /** Workers of one machine that share memory. Made before joining a run; the coordinator tells everyone the addresses. */
@@ -300,9 +302,22 @@ export interface Engine {
    * Rejects with ERR_SHARED_MEMORY on a device.
    */
   join(group: Group): Promise<void>;
+  /**
+   * Makes ready to sum gradients with the devices of other workers: as `rank` of those whose slots `bounds` tells (of
+   * rank 0, from and to, of rank 1, ...). Resolves with what they must know: GPU/library/rendezvous, the last of rank 0
+   * only. Rejects with ERR_CUDA saying why devices cannot be connected.
+   */
+  offerDevice(rank: number, bounds: Float64Array): Promise<string>;
+  /**
+   * From now on reduce() is done together, from device to device; called by all ranks with what rank 0 offered. Before
+   * the first accumulate. Rejects with ERR_EXCHANGE when it is given up.
+   */
+  connectDevices(leader: string): Promise<void>;
+  /** Ends every wait for other devices, now and later, with ERR_EXCHANGE; until the next offer. */
+  abandonDevices(): void;
   /** Called by all members of the group after the leader has written the state. */
   stateLoaded(): Promise<void>;
-  /** Sums the gradients of all members of the group where they lie. Rejects with ERR_EXCHANGE when the group is given up. */
+  /** Sums the gradients of all that joined or connected. Rejects with ERR_EXCHANGE when that is given up. */
   reduce(): Promise<GradientNorm>;
   update(options: UpdateOptions): Promise<void>;
   /** Copies master, ema, m, v into a snapshot beside the engine's work; the next update waits for it. */

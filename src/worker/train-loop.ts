@@ -35,10 +35,10 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
       onBucket: collective.announce,
     });
 
-    // Exchange: what is still on its way when backward is done; or, in shared memory, all of it.
+    // Exchange: what is still on its way when backward is done; or, in shared memory and between devices, all of it.
     const exchangeStarted = performance.now();
     const { bytes } = await collective.finish();
-    const { norm, firstNonFinite } = await engine.reduce();
+    const { norm, firstNonFinite, receivedBytes } = await engine.reduce();
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
     // Prepared: nothing has changed yet. The step counts if all workers got here with the same finite gradient.
@@ -56,7 +56,7 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
           computeSeconds: computed.computeSeconds,
           exchangeSeconds,
           updateSeconds,
-          exchangeBytes: bytes,
+          exchangeBytes: bytes + receivedBytes,
         },
         ...vitals.read(engine),
       },

@@ -230,10 +230,9 @@ class EmulatedTransport final : public graph::Transport {
 
 std::string emulated_offer(bool leads) {
   static int offers = 0;
-  const std::string own = std::to_string(getpid());
   std::string name;
   if (leads) {
-    name = "orchestrator-emulated-" + own + "-" + std::to_string(offers++);
+    name = "orchestrator-emulated-" + std::to_string(getpid()) + "-" + std::to_string(offers++);
     Socket socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const auto [address, length] = address_of(name);
     if (bind(socket.fd(), reinterpret_cast<const sockaddr*>(&address), length) != 0 ||
@@ -241,7 +240,7 @@ std::string emulated_offer(bool leads) {
       throw Error("ERR_CUDA", "No socket for emulated devices: " + std::string(std::strerror(errno)));
     offered[name] = std::move(socket);
   }
-  return "GPU-emulated-" + own + "/no NCCL/" + name;
+  return "GPU-emulated/no NCCL/" + name;
 }
 
 std::unique_ptr<graph::Transport> emulated_connect(const std::string& leader, int rank, int ranks) {
