@@ -121,10 +121,11 @@ class FakeDevice final : public graph::Device {
     memory[static_cast<char*>(p)] = bytes;
     return p;
   }
-  void release(void* p) override {
+  void release(void* p, size_t bytes) override {
     memory.erase(static_cast<char*>(p));
-    d_.release(p);
+    d_.release(p, bytes);
   }
+  size_t held_bytes() const override { return d_.held_bytes(); }
   void* allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
   void release_host(void* p) override { d_.release_host(p); }
   void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }

@@ -54,10 +54,13 @@ export const RULES: readonly Rule[] = [
   {
     key: 'exchange',
     reads: ['device'],
-    check: ({ device, exchange }) =>
-      device === 'cpu' || exchange !== 'shared'
-        ? null
-        : `expected auto or grpc, because device is ${device} and GPUs have no memory to share, received shared`,
+    check({ device, exchange }) {
+      if (device === 'cuda' && exchange === 'shared')
+        return `expected auto, nccl or grpc, because device is cuda and GPUs have no memory to share, received shared`;
+      if (device === 'cpu' && exchange === 'nccl')
+        return `expected auto, shared or grpc, because device is cpu and NCCL connects GPUs, received nccl`;
+      return null;
+    },
   },
   {
     key: 'freeze',

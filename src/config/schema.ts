@@ -233,10 +233,10 @@ export const configSchema = z.strictObject({
       'Threads of a worker that share a slot; null = one, or more where a worker has more threads than slots. Changes no bit of the result. On the CPU only.',
     ),
   exchange: z
-    .enum(['auto', 'shared', 'grpc'])
+    .enum(['auto', 'shared', 'nccl', 'grpc'])
     .default('auto')
     .describe(
-      'How workers sum their gradients: shared = where they lie, in memory that all workers map (one machine and the CPU only; they hold one copy of the weights and share the update); grpc = over the network; auto = shared where it is possible. Changes time and memory, and no bit of the result.',
+      'How workers sum their gradients: shared = where they lie, in memory that all workers map (one machine and the CPU only; they hold one copy of the weights and share the update); nccl = from GPU to GPU, each worker on one of its own; grpc = over the network; auto = shared or nccl where it is possible. Changes time and memory, and no bit of the result.',
     ),
   init: text()
     .nullable()

@@ -48,7 +48,8 @@ export interface Worker {
 export type Event =
   | { type: 'listening' }
   | ({ type: 'joined' } & Omit<Worker, 'rank' | 'firstSlot' | 'endSlot'>)
-  | { type: 'formed'; id: string }
+  /** With what the others must know of its device (Formed in proto/cluster.proto). */
+  | { type: 'formed'; id: string; device: string }
   | { type: 'ready'; id: string; ready: Ready }
   | { type: 'prepared'; id: string; prepared: Prepared }
   | { type: 'applied'; id: string; step: number; stateHash: string }

@@ -17,6 +17,8 @@ type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 const JOIN_MS = 10_000;
 const MAX_SESSIONS = 4_096;
 const MAX_TEXT = 256;
+/** Of what a worker tells of its device: a rendezvous of NCCL has 256 digits. */
+const MAX_DEVICE = 1024;
 
 export interface SessionsOptions {
   token: string;
@@ -152,7 +154,7 @@ function sameSecret(given: string, expected: string): boolean {
 function eventOf(id: string, message: WorkerMessage): Event | null {
   if (message.heartbeat) return { type: 'heartbeat', id };
   if (message.prepared) return { type: 'prepared', id, prepared: message.prepared };
-  if (message.formed) return { type: 'formed', id };
+  if (message.formed) return { type: 'formed', id, device: message.formed.device.slice(0, MAX_DEVICE) };
   if (message.ready) return { type: 'ready', id, ready: message.ready };
   if (message.applied) return { type: 'applied', id, ...message.applied };
   if (message.validated) return { type: 'validated', id, validated: message.validated };

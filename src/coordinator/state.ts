@@ -25,7 +25,7 @@ export class RunState {
   readonly #workers = new Map<string, Worker>();
   readonly #seen = new Map<string, number>();
   /** Answers of the phase or step in progress, by worker. */
-  #formed = new Set<string>();
+  #formed = new Map<string, string>();
   #ready = new Map<string, Ready>();
   #prepared = new Map<string, Prepared>();
   #applied = new Map<string, string>();
@@ -79,7 +79,7 @@ export class RunState {
       case 'joined':
         return this.#joined(event, now);
       case 'formed':
-        return this.#onFormed(event.id, now);
+        return this.#onFormed(event.id, event.device, now);
       case 'ready':
         return this.#onReady(event.id, event.ready, now);
       case 'prepared':
@@ -143,12 +143,13 @@ export class RunState {
     ];
   }
 
-  #onFormed(id: string, now: number): Action[] {
+  #onFormed(id: string, device: string, now: number): Action[] {
     if (this.#phase !== 'FORMING') return this.#outOfOrder(id, 'Formed');
-    this.#formed.add(id);
+    this.#formed.set(id, device);
     if (this.#formed.size < this.#settings.nodes) return [];
     this.#enter('SYNCING', now);
-    return [this.#send(null, { sync: { checkpoint: this.#settings.resumePath } })];
+    const devices = this.#answers(this.#formed).map(({ answer }) => answer);
+    return [this.#send(null, { sync: { checkpoint: this.#settings.resumePath, devices } })];
   }
 
   #onReady(id: string, ready: Ready, now: number): Action[] {

@@ -12,7 +12,7 @@ export interface Gpu extends CudaDevice {
 }
 
 const LIBRARIES =
-  'pip install nvidia-cublas nvidia-cudnn-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
+  'pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-nccl-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
 const REBUILD = 'rm -rf build && npm run build:native';
 
 /** By what the reason says; the first that fits. */

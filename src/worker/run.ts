@@ -9,6 +9,7 @@ import { native } from '../native/load.js';
 import { type Collective, InPlace } from './collective/collective.js';
 import { planExchange } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
+import { connectDevices, connectsDevices, offerDevice } from './collective/nccl.js';
 import { offerSharedMemory, sharesMemory } from './collective/shared.js';
 import { CoordinatorSession, Stopped } from './session.js';
 import { train } from './train-loop.js';
@@ -31,6 +32,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
   const session = new CoordinatorSession(options.coordinator);
+  let abandonDevices = () => {};
   stopOnSignals(session);
   try {
     const welcome = await session.join({
@@ -47,16 +49,22 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 
     async function work(): Promise<never> {
       const workshop = await buildWorkshop(welcome);
+      const { config, engine } = workshop;
+      abandonDevices = () => engine.abandonDevices();
       const form = await session.next('form');
-      const shares = sharesMemory(workshop.config, form.members);
-      const collective = shares
+      const leads = form.rank === 0;
+      const shares = sharesMemory(config, form.members);
+      let collective = shares
         ? await shareMemory(workshop, group as Group, form)
         : await openCollective(workshop, session, form, peers);
-      session.send({ formed: {} });
-      const { checkpoint } = await session.next('sync');
-      const leads = form.rank === 0;
+      session.send({ formed: { device: await offerDevice(config, engine, form) } });
+      const { checkpoint, devices } = await session.next('sync');
+      if (connectsDevices(config, devices, leads ? tell : () => {})) {
+        collective.close();
+        collective = await connectDevices(engine, devices);
+      }
       const step = await loadState(workshop, checkpoint, { tells: leads, fills: leads || !shares });
-      await workshop.engine.stateLoaded();
+      await engine.stateLoaded();
       session.send({ ready: await readiness(workshop, step) });
       const { firstStep } = await session.next('start');
       const trainer = joinGeneration(workshop, session, form, collective);
@@ -70,9 +78,14 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     return await report(session, error as Error);
   } finally {
     group?.abort();
+    abandonDevices();
     session.close();
     peers.close();
   }
+}
+
+function tell(note: string): void {
+  process.stderr.write(`${note}\n`);
 }
 
 async function openCollective(

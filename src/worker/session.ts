@@ -18,7 +18,7 @@ const CONNECT_MS = 30_000;
 interface Messages {
   welcome: Welcome;
   form: Form;
-  sync: { checkpoint: string };
+  sync: { checkpoint: string; devices: string[] };
   start: { firstStep: number };
   commit: Commit;
 }

@@ -188,7 +188,7 @@ test('what cannot be is refused before anything starts', () => {
     return `${status} ${stderr}`;
   };
   expect(refused({}, 'exchange=shared')).toMatch(
-    /^2 error ERR_CONFIG: [\s\S]*exchange: expected auto or grpc, because device is cuda/,
+    /^2 error ERR_CONFIG: [\s\S]*exchange: expected auto, nccl or grpc, because device is cuda/,
   );
   expect(refused({}, 'threads_per_slot=2')).toMatch(/^2 [\s\S]*threads_per_slot: expected null/);
   const missing = refused({ ORCHESTRATOR_CUDA: '/missing/liborchestrator_cuda.so' });

@@ -21,7 +21,6 @@ namespace {
 constexpr const char* kOff =
     "NCCL is off: its header was not found when CUDA's part was built (ORCH_CUDA_ROOTS)";
 }
-std::string nccl_version() { return kOff; }
 std::string nccl_offer(bool) { throw Error("ERR_CUDA", kOff); }
 std::unique_ptr<graph::Transport> nccl_connect(const std::string&, int, int) {
   throw Error("ERR_CUDA", kOff);
@@ -92,7 +91,7 @@ const Library& library() {
 
 /// Throws where the library cannot be used.
 const Library& nccl() {
-  if (!library().missing.empty()) throw Error("ERR_CUDA", nccl_version());
+  if (!library().missing.empty()) throw Error("ERR_CUDA", "NCCL is off: " + library().missing);
   return library();
 }
 
@@ -232,15 +231,9 @@ constexpr char kDigits[] = "0123456789abcdef";
 
 }  // namespace
 
-std::string nccl_version() {
-  const Library& l = library();
-  return l.missing.empty() ? "NCCL " + version_text(l.version) : "NCCL is off: " + l.missing;
-}
-
 // "NCCL 2.30.7/", and the library's unique id in hexadecimal digits.
 std::string nccl_offer(bool leads) {
-  nccl();
-  std::string text = nccl_version() + "/";
+  std::string text = "NCCL " + version_text(nccl().version) + "/";
   if (!leads) return text;
   ncclUniqueId id;
   const ncclResult_t status = nccl().get_unique_id(&id);

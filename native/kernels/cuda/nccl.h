@@ -8,8 +8,6 @@
 
 namespace orch::kernels::cuda {
 
-/// "NCCL 2.30.7", or "NCCL is off: ..." with the reason.
-std::string nccl_version();
 /// See graph::Device; the offer without the device.
 std::string nccl_offer(bool leads);
 std::unique_ptr<graph::Transport> nccl_connect(const std::string& leader, int rank, int ranks);

@@ -19,7 +19,7 @@ export interface Collective {
   close(): void;
 }
 
-/** A run of one worker, or of workers that share memory: no gradient travels. */
+/** A run of one worker, or of workers whose engines do it all in reduce(): shared memory, or connected devices. */
 export class InPlace implements Collective {
   readonly announce = null;
   begin(): void {}

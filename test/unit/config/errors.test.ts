@@ -31,6 +31,10 @@ describe('errors of a configuration', () => {
       'objective.density: expected uniform, lognorm(m, s), mode(s) or cosmap, received "normal"',
     ],
     ['ema: yes please', 'ema: expected a mapping with decay, every, or null, received "yes please"'],
+    [
+      'exchange: nccl',
+      'exchange: expected auto, shared or grpc, because device is cpu and NCCL connects GPUs, received nccl',
+    ],
     ['seed: 1e22', 'seed: expected an integer of at least 0, and at most 9007199254740991, received 1e+22'],
     [
       'telemetry: {metrics_port: 70000}',

@@ -92,7 +92,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
       const { firstSlot = 0, endSlot = 0 } =
         message.form.members?.find(({ workerId }) => workerId === id) ?? {};
       actor.slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);
-      say(actor, { type: 'formed', id });
+      say(actor, { type: 'formed', id, device: '' });
     }
     if (message.sync) say(actor, { type: 'ready', id, ready: { step: 0, configHash: 'c' } as Ready });
     if (message.start) prepare(actor, 1);

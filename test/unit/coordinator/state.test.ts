@@ -72,7 +72,7 @@ class Script {
   running(): this {
     this.join('b');
     this.join('a');
-    for (const id of ['a', 'b']) this.event({ type: 'formed', id });
+    for (const id of ['a', 'b']) this.event({ type: 'formed', id, device: '' });
     for (const id of ['a', 'b']) this.event({ type: 'ready', id, ready: ready({ step: 0 }) });
     return this;
   }
@@ -107,9 +107,12 @@ describe('from joining to running', () => {
     const script = new Script();
     script.join('a');
     script.join('b');
-    expect(script.event({ type: 'formed', id: 'a' })).toEqual([]);
+    expect(script.event({ type: 'formed', id: 'a', device: 'of a' })).toEqual([]);
     expect(script.state.phase).toBe('FORMING');
-    expect(sent(script.event({ type: 'formed', id: 'b' }))[0]?.message.sync).toEqual({ checkpoint: '' });
+    expect(sent(script.event({ type: 'formed', id: 'b', device: 'of b' }))[0]?.message.sync).toEqual({
+      checkpoint: '',
+      devices: ['of a', 'of b'],
+    });
     expect(script.state.phase).toBe('SYNCING');
     expect(script.event({ type: 'ready', id: 'a', ready: ready() })).toEqual([]);
     const actions = script.event({ type: 'ready', id: 'b', ready: ready() });
@@ -138,7 +141,7 @@ describe('from joining to running', () => {
     const script = new Script();
     script.join('a');
     script.join('b');
-    for (const id of ['a', 'b']) script.event({ type: 'formed', id });
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, device: '' });
     script.event({ type: 'ready', id: 'a', ready: ready() });
     const actions = script.event({ type: 'ready', id: 'b', ready: ready(changes) });
     expect(reason(actions)).toContain(`ERR_STATE_MISMATCH: ${message}`);
@@ -150,7 +153,7 @@ describe('from joining to running', () => {
       const script = new Script({ resumePath: 'p', resumeStep });
       script.join('a');
       script.join('b');
-      for (const id of ['a', 'b']) script.event({ type: 'formed', id });
+      for (const id of ['a', 'b']) script.event({ type: 'formed', id, device: '' });
       script.event({ type: 'ready', id: 'a', ready: ready({ step: resumeStep }) });
       return script.event({ type: 'ready', id: 'b', ready: ready({ step: resumeStep }) });
     };

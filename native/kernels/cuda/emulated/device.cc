@@ -16,6 +16,11 @@ namespace {
 
 Largest* largest = nullptr;
 void* workspace_memory = nullptr;
+int ordinal = 0;
+int device_count() {
+  const char* given = std::getenv("ORCHESTRATOR_EMULATED_GPUS");
+  return given ? std::max(1, std::atoi(given)) : 1;
+}
 
 class PlainMatmul final : public graph::Op {
  public:
@@ -127,7 +132,7 @@ class EmulatedDevice final : public TableDevice {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  std::string offer(bool leads) override { return emulated_offer(leads); }
+  std::string offer(bool leads) override { return emulated_offer(ordinal, leads); }
   std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
     return emulated_connect(leader, rank, ranks);
   }
@@ -156,10 +161,14 @@ graph::Device& emulated_device() {
   static EmulatedDevice device;
   return device;
 }
-graph::Device* make_device(int ordinal) {
-  if (ordinal != 0) throw Error("ERR_CUDA", "There is one emulated device, number 0");
+graph::Device* make_device(int number) {
+  if (number < 0 || number >= device_count())
+    throw Error("ERR_CUDA", "There is no emulated device " + std::to_string(number));
+  ordinal = number;
   return &emulated_device();
 }
-std::vector<graph::Device::Description> list_devices() { return {emulated_device().describe()}; }
+std::vector<graph::Device::Description> list_devices() {
+  return std::vector(static_cast<size_t>(device_count()), emulated_device().describe());
+}
 
 }  // namespace orch::kernels::cuda

@@ -228,7 +228,7 @@ class EmulatedTransport final : public graph::Transport {
 
 }  // namespace
 
-std::string emulated_offer(bool leads) {
+std::string emulated_offer(int ordinal, bool leads) {
   static int offers = 0;
   std::string name;
   if (leads) {
@@ -240,7 +240,7 @@ std::string emulated_offer(bool leads) {
       throw Error("ERR_CUDA", "No socket for emulated devices: " + std::string(std::strerror(errno)));
     offered[name] = std::move(socket);
   }
-  return "GPU-emulated/no NCCL/" + name;
+  return "GPU-emulated-" + std::to_string(ordinal) + "/no NCCL/" + name;
 }
 
 std::unique_ptr<graph::Transport> emulated_connect(const std::string& leader, int rank, int ranks) {

@@ -9,6 +9,10 @@ export interface Sync {
    * folder; empty: initialise
    */
   'checkpoint'?: (string);
+  /**
+   * what the workers said in Formed, by rank
+   */
+  'devices'?: (string)[];
 }
 
 /**
@@ -19,4 +23,8 @@ export interface Sync__Output {
    * folder; empty: initialise
    */
   'checkpoint': (string);
+  /**
+   * what the workers said in Formed, by rank
+   */
+  'devices': (string)[];
 }

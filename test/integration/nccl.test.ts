@@ -1,0 +1,82 @@
+/**
+ * Workers on GPUs of their own whose gradients go from one to the other, on emulated GPUs: these have a transport between
+ * processes in the place of NCCL. What is above it, from the configuration to the order of calls, is what runs on GPUs.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
+
+const STEPS = 3;
+/** Five slots, which no number of workers but one divides. The emulator is slow. */
+const SETTINGS = [
+  'device=cuda',
+  'precision.compute=fp32',
+  'model.hidden=64',
+  'model.dual_attention=[]',
+  'batch.global=5',
+  'batch.micro=1',
+  `schedule.steps=${STEPS}`,
+  'schedule.warmup=1',
+  'data.validation_rows=2',
+  'validation.every=0',
+  'telemetry.attention_every=0',
+  'checkpoint.every=0',
+].flatMap((set) => ['--set', set]);
+const exchange = (value: string) => ['--set', `exchange=${value}`];
+
+const folder = mkdtempSync(join(tmpdir(), 'nccl-'));
+const one = join(folder, 'one');
+
+beforeAll(async () => {
+  process.env.ORCHESTRATOR_CUDA = resolve('build/Release/liborchestrator_cuda_emulated.so');
+  process.env.ORCHESTRATOR_EMULATED_GPUS = '3';
+  await ends(launch(one, 1, ...SETTINGS), 0);
+});
+afterAll(() => {
+  delete process.env.ORCHESTRATOR_CUDA;
+  delete process.env.ORCHESTRATOR_EMULATED_GPUS;
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Bytes that every worker received in the last step. */
+function received(runDir: string): number[] {
+  const step = readLines(join(runDir, 'metrics.jsonl')).findLast(({ type }) => type === 'step');
+  return (step as { workers: { exchange_bytes: number }[] }).workers.map((worker) => worker.exchange_bytes);
+}
+
+test.each([
+  [2, 'auto'],
+  [3, 'nccl'],
+])('%i workers, exchange: %s: the bits of one worker', async (nodes, value) => {
+  const runDir = join(folder, `${value}-${nodes}`);
+  const { output } = await ends(launch(runDir, nodes, ...SETTINGS, ...exchange(value)), 0);
+  expect(output).not.toContain('exchange over gRPC');
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
+  for (const bytes of received(runDir)) expect(bytes).toBeGreaterThan(0);
+});
+
+test('four workers on three GPUs: auto takes gRPC and says why, to the same bits; nccl is an error', async () => {
+  const runDir = join(folder, 'auto-4');
+  const { output } = await ends(launch(runDir, 4, ...SETTINGS), 0);
+  expect(output).toContain(
+    'exchange over gRPC, because GPUs cannot be connected: ranks 0 and 3 share GPU-emulated-0',
+  );
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
+  const refused = await ends(launch(join(folder, 'nccl-4'), 4, ...SETTINGS, ...exchange('nccl')), 1);
+  expect(refused.output).toContain('ranks 0 and 3 share GPU-emulated-0');
+});
+
+test('a worker that is killed ends the run within seconds', async () => {
+  const run = new Launched(join(folder, 'killed'), 3, ...SETTINGS, '--set', 'schedule.steps=1000');
+  await run.steps(2);
+  const pids = [run.process.pid as number, run.coordinator(), ...run.workers()];
+  process.kill(run.workers()[1] as number, 'SIGKILL');
+  const started = performance.now();
+  const { code, output } = await run.outcome;
+  expect(code).toBe(1);
+  expect(performance.now() - started).toBeLessThan(5_000);
+  expect(output).toMatch(/ERR_WORKER_LOST.*rank 1/);
+  expect(await allDead(pids, 5_000), pids.filter(isAlive).join(' ')).toBe(true);
+});

@@ -1,0 +1,102 @@
+import { describe, expect, test, vi } from 'vitest';
+import type { Form } from '../../../src/cluster/proto.js';
+import type { Engine } from '../../../src/native/contract.js';
+import {
+  connectDevices,
+  connectsDevices,
+  offerDevice,
+  whyNotConnected,
+} from '../../../src/worker/collective/nccl.js';
+
+const form = (ranks: number): Form => ({
+  rank: 0,
+  members: Array.from({ length: ranks }, (_, rank) => ({
+    rank,
+    workerId: `${rank}`,
+    dataAddress: '',
+    sharedMemory: '',
+    firstSlot: 3 * rank,
+    endSlot: 3 * rank + 3,
+  })),
+});
+
+/** Of the engine only what is asked for; anything else throws. */
+function engine(parts: Partial<Engine>): Engine {
+  return parts as Engine;
+}
+
+const A = 'GPU-a/NCCL 2.30.7/00ff';
+const B = 'GPU-b/NCCL 2.30.7/';
+
+describe('what workers tell of their devices', () => {
+  test('their slots, by rank, go with it; and nothing is asked where nobody would use it', async () => {
+    const offer = vi.fn(async (_rank: number, _bounds: Float64Array) => A);
+    const asked = engine({ offerDevice: offer });
+    expect(await offerDevice({ device: 'cuda', exchange: 'auto' }, asked, form(2))).toBe(A);
+    expect(offer).toHaveBeenCalledWith(0, Float64Array.of(0, 3, 3, 6));
+    for (const [device, exchange, ranks] of [
+      ['cpu', 'auto', 2],
+      ['cuda', 'grpc', 2],
+      ['cuda', 'nccl', 1],
+    ] as const) {
+      expect(await offerDevice({ device, exchange }, asked, form(ranks))).toBe('');
+    }
+    expect(offer).toHaveBeenCalledTimes(1);
+  });
+
+  test('why there is nothing to offer', async () => {
+    const asked = engine({ offerDevice: () => Promise.reject(new Error('NCCL is off: no library')) });
+    expect(await offerDevice({ device: 'cuda', exchange: 'nccl' }, asked, form(2))).toBe(
+      'NCCL is off: no library',
+    );
+  });
+});
+
+describe('whether devices are connected', () => {
+  test.each([
+    [[A, B], null],
+    [[A, B, 'GPU-a/NCCL 2.30.7/'], 'ranks 0 and 2 share GPU-a'],
+    [[A, 'GPU-b/NCCL 2.28.3/'], 'rank 0 has NCCL 2.30.7, rank 1 has NCCL 2.28.3'],
+    [[A, 'NCCL is off: no library'], 'rank 1: NCCL is off: no library'],
+  ])('%j', (offers, problem) => {
+    expect(whyNotConnected(offers)).toBe(problem);
+    const tell = vi.fn();
+    expect(connectsDevices({ device: 'cuda', exchange: 'auto' }, offers, tell)).toBe(problem === null);
+    expect(tell.mock.calls.flat().join()).toContain(problem ?? '');
+    const insist = () => connectsDevices({ device: 'cuda', exchange: 'nccl' }, offers, tell);
+    if (problem === null) expect(insist()).toBe(true);
+    else expect(insist).toThrow(`exchange: nccl cannot connect the GPUs. ${problem}`);
+    expect(connectsDevices({ device: 'cuda', exchange: 'grpc' }, offers, tell)).toBe(false);
+    expect(connectsDevices({ device: 'cpu', exchange: 'auto' }, offers, tell)).toBe(false);
+  });
+
+  test('a lone worker has nobody to be connected to', () => {
+    expect(connectsDevices({ device: 'cuda', exchange: 'nccl' }, [''], () => {})).toBe(false);
+  });
+});
+
+describe('connecting', () => {
+  test('goes by what rank 0 offered', async () => {
+    const connect = vi.fn(async (_leader: string) => {});
+    await connectDevices(engine({ connectDevices: connect }), [A, B]);
+    expect(connect).toHaveBeenCalledWith(A);
+  });
+
+  test('that takes too long is given up, with what to look at', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      let giveUp = () => {};
+      const connect = new Promise<void>((_, reject) => {
+        giveUp = () => reject(new Error('closed'));
+      });
+      const abandon = vi.fn(() => giveUp());
+      const wait = connectDevices(engine({ connectDevices: () => connect, abandonDevices: abandon }), [A, B]);
+      const outcome = expect(wait).rejects.toThrow('The GPUs were not connected after 120 s');
+      await vi.advanceTimersByTimeAsync(121_000);
+      await outcome;
+      expect(abandon).toHaveBeenCalledTimes(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
