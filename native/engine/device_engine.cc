@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "../core/clock.h"
 #include "../core/error.h"
-#include "clock.h"
 #include "device_lane.h"
 
 namespace orch {

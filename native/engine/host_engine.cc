@@ -2,9 +2,9 @@
 
 #include <cstring>
 
+#include "../core/clock.h"
 #include "../core/error.h"
 #include "../kernels/kernels.h"
-#include "clock.h"
 #include "host_lane.h"
 
 namespace orch {

@@ -1,21 +1,13 @@
 // Where the time of a step goes, operation by operation, and what a plan needs before anything is allocated.
 #include <cmath>
-#include <ctime>
 #include <map>
 
+#include "../core/clock.h"
 #include "../kernels/kernels.h"
-#include "clock.h"
 #include "host_lane.h"
 
 namespace orch {
 namespace {
-
-/// Seconds of processor time of this thread: other processes on the machine do not count.
-double thread_seconds() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
 
 /// Bytes of a node's operands: what it has to read and write at least once.
 double bytes_of(const graph::Graph& g, const graph::Node& n) {

@@ -3,10 +3,10 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <thread>
 #include <vector>
 
+#include "../core/clock.h"
 #include "../core/error.h"
 #include "../core/memory.h"
 #include "../kernels/kernels.h"
@@ -30,9 +30,6 @@ double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double
   if (m < 1 || n < 1 || k < 1 || threads < 1)
     throw Error("ERR_NATIVE_ARGUMENT", "matmul_peak: sizes must be positive");
   Matmul matmul({m, n, k, t, t, DType::F32, false, false, false, false});
-  auto now = [] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  };
   std::vector<double> median(threads);
   std::vector<std::thread> all;
   for (int i = 0; i < threads; ++i)
@@ -42,12 +39,12 @@ double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double
       fill(a, t, m * k, 2 * i);
       fill(b, t, k * n, 2 * i + 1);
       std::vector<double> times;
-      const double end = now() + seconds;
+      const double end = seconds_now() + seconds;
       do {
-        const double start = now();
+        const double start = thread_seconds();
         matmul.run(a.data(), b.data(), nullptr, c.data(), scratch.data());
-        times.push_back(now() - start);
-      } while (now() < end);
+        times.push_back(thread_seconds() - start);
+      } while (seconds_now() < end);
       std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
       median[i] = times[times.size() / 2];
     });

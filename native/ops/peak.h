@@ -7,8 +7,8 @@
 namespace orch::ops {
 
 /// FLOP/s of m x n x k matmuls running on each of `threads` threads at once for about `seconds`; operands are
-/// standard normal, of type t, the product fp32. The median repetition of each thread counts: what can be
-/// kept up, with the power that real numbers need.
+/// standard normal, of type t, the product fp32. The median repetition of each thread, in processor time:
+/// what can be kept up, with the power that real numbers need.
 double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds);
 
 }  // namespace orch::ops
