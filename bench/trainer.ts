@@ -92,6 +92,7 @@ export class BenchTrainer {
         seed: 0n,
         step: this.#step,
         statistics: false,
+        next: null,
         onBucket: () => {},
       });
       const updating = performance.now();

@@ -78,6 +78,8 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
   request->seed = bigint(o.Get("seed"), "seed");
   request->step = static_cast<uint32_t>(integer(o, "step"));
   request->statistics = boolean(o, "statistics");
+  if (const Napi::Value next = o.Get("next"); !next.IsNull())
+    request->next = samples_of(object(next, "next"));
   // Every call to the event loop costs both sides; where nobody listens there are none.
   const Napi::Value listener = o.Get("onBucket");
   if (!listener.IsNull() && !listener.IsFunction()) wrong(env, "onBucket", "a function, or null");

@@ -94,15 +94,18 @@ std::vector<Kernel> list(const Shape& s) {
   float *ema = memory<float>(keep, parameters), *grad = memory<float>(keep, parameters);
   bf16* w16 = memory<bf16>(keep, parameters);
   for (int64_t i = 0; i < parameters; ++i) vv[i] = std::abs(vv[i]);
-  const kernels::AdamW o{1e-9, 0.9, 0.999, 1e-8, 0.01, 0.5, 0.5, 1.0f, 0.999};
+  const kernels::AdamW o{0.9f, 0.1f, 0.999f, 0.001f, 1, 1, 1e-9f, 1, 1e-8f, 0.999f, 0.001f};
   add("adamw, ema, bf16 copy", 38.0 * parameters, 0,
-      [=, &table] { table.raw.adamw(w, m, vv, ema, w16, grad, parameters, o); });
-  add("sum_of_squares", 4.0 * parameters, 0, [=, &table] {
-    if (table.raw.sum_of_squares(grad, parameters) < 0) std::abort();
+      [=, &table] { table.raw.adamw(w, m, vv, ema, w16, grad, parameters, &o); });
+  add("add_squares", 4.0 * parameters, 0, [=, &table] {
+    double sum = 0;
+    table.raw.add_squares(&sum, grad, parameters);
+    if (sum < 0) std::abort();
   });
   add("add_into", 12.0 * parameters, 0, [=, &table] { table.raw.add_into(w, grad, parameters); });
   add("mix_noise", 12.0 * parameters, 0, [=, &table] {
-    table.raw.mix_noise(m, w, grad, 0.5f, 0.5f, -1, 1, {1, 2, 3, 4}, parameters);
+    const kernels::NoiseMix mix{0.5f, 0.5f, -1, 1, {1, 2, 3, 4}};
+    table.raw.mix_noise(m, w, grad, &mix, 1, parameters);
   });
   return all;
 }

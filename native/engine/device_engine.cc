@@ -19,7 +19,12 @@ DeviceEngine::DeviceEngine(const EngineSpec& spec, graph::Device& device)
     memory = DeviceMemory(device_, bytes);
     device_.fill(memory.data(), 0, bytes);
   }
-  if (spec.training) sums_ = std::make_unique<DeviceSums>(device_, table_.length);
+  if (spec.training) {
+    sums_ = std::make_unique<DeviceSums>(device_, table_.length);
+    squares_ = DeviceMemory(device_, sizeof(double));
+    adamw_ = DeviceMemory(device_, sizeof(kernels::AdamW));
+    adamw_host_ = DeviceMemory(device_, sizeof(kernels::AdamW), true);
+  }
   if (spec.compute == DType::BF16) weights16_ = DeviceMemory(device_, bytes / 2);
   cropped_ = DeviceMemory(device_, static_cast<size_t>(cropped_elements()) * sizeof(float));
 }
@@ -94,22 +99,20 @@ void DeviceEngine::run(Lane& lane, State weights, float* gradient, bool statisti
   lane.run(on_device(weights), copy, gradient, statistics);
 }
 
-void DeviceEngine::fill(Lane& lane, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
-                        uint32_t step) {
-  Inputs& host = lane.next_staging();
-  gather(host.pointers(), batch, from, grad_scale);
-  for (auto member : {&Inputs::x0, &Inputs::context, &Inputs::pooled, &Inputs::timestep, &Inputs::grad_scale})
-    lane.upload(lane.inputs.*member, host.*member);
-  lane.staged();
-  mix(kernels(), lane.inputs.pointers(), batch, from, seed, step);
+void DeviceEngine::stage(Lane& lane, const SlotSource& of, int64_t from) {
+  lane.stage([&](const SlotInputs& to) { gather(to, of.samples, from, of.grad_scale, of.seed, of.step); });
+}
+
+void DeviceEngine::take_mixed(Lane& lane) {
+  lane.take([&] {
+    const SlotInputs &to = lane.inputs.at, &from = lane.incoming.at;
+    kernels().raw.mix_noise(to.z, to.target, from.x0, from.mixes, spec_.shape.samples, latent_elements());
+  });
 }
 
 void DeviceEngine::fill(Lane& lane, const RawBatch& batch, int64_t from) {
-  Inputs& host = lane.next_staging();
-  gather(host.pointers(), batch, from);
-  for (auto member : {&Inputs::z, &Inputs::context, &Inputs::pooled, &Inputs::timestep})
-    lane.upload(lane.inputs.*member, host.*member);
-  lane.staged();
+  lane.stage([&](const SlotInputs& to) { gather(to, batch, from); });
+  lane.take([&] { device_.copy(lane.inputs.at.z, lane.incoming.at.z, lane.inputs.latent_bytes); });
 }
 
 // --- training
@@ -128,13 +131,20 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
     losses_ = DeviceMemory(device_, loss_bytes * count);
     statistics_ = DeviceMemory(device_, lane.statistics.bytes() * count);
   }
+  const auto source = [&](const SampleBatch& batch, uint32_t step) {
+    return SlotSource{batch, request.grad_scale, request.seed, step};
+  };
   AccumulateResult result;
   const double start = seconds_now();
-  // The next slot's rows are gathered while the device works on those before.
-  for (int64_t i = 0; i < count; ++i) {
+  const auto timed_stage = [&](const SlotSource& of) {
     const double began = seconds_now();
-    fill(lane, request.slots[i].samples, 0, request.grad_scale, request.seed, request.step);
+    stage(lane, of);
     result.gather_seconds += seconds_now() - began;
+  };
+  const SlotSource first = source(request.slots[0].samples, request.step);
+  if (!(std::exchange(lane.foreseen, std::nullopt) == first)) timed_stage(first);
+  for (int64_t i = 0; i < count; ++i) {
+    take_mixed(lane);
     float* gradient = sums_->acquire();
     run(lane, State::Master, gradient, request.statistics);
     device_.copy(losses_.as<char>() + i * loss_bytes, lane.executor.data(graph_->loss), loss_bytes);
@@ -142,7 +152,20 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
       device_.copy(statistics_.as<char>() + i * lane.statistics.bytes(), lane.statistics.data(),
                    lane.statistics.bytes());
     sums_->complete(gradient);
+    // The next slot's rows are gathered and uploaded while the device works on this one.
+    if (i + 1 < count) timed_stage(source(request.slots[i + 1].samples, request.step));
   }
+  const auto sums = sums_->parts();
+  const bool whole = sums.size() == 1 && sums[0].lo == 0 && sums[0].hi == request.total_slots,
+             exchange = !whole && !connected();
+  norm_queued_ = false;
+  if (whole) queue_norm();  // so that there is nothing to wait for twice
+  if (request.next) try {
+      SlotSource next = source(*request.next, request.step + 1);
+      timed_stage(next);
+      lane.foreseen = std::move(next);
+    } catch (const Error&) {  // shows again in that step, whose error it is
+    }
   std::vector<float> host_losses(count * samples);
   device_.download(host_losses.data(), losses_.data(), loss_bytes * count);
   result.compute_seconds = seconds_now() - start;
@@ -158,9 +181,6 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
     result.attention = summarize(by_slot);
   }
 
-  const auto sums = sums_->parts();
-  const bool exchange =
-      !connected() && (sums.size() > 1 || sums[0].lo != 0 || sums[0].hi != request.total_slots);
   parts_.clear();
   for (size_t i = 0; i < sums.size(); ++i) {
     if (exchange && host_parts_.size() <= i)
@@ -178,13 +198,25 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   return result;
 }
 
+void DeviceEngine::queue_norm() {
+  const float* gradient = sums_->parts().at(0).data;
+  norms_[gradient](device_, [this, gradient] {
+    device_.fill(squares_.data(), 0, sizeof(double));
+    for (const auto& [from, to] : trained_)
+      kernels().raw.add_squares(squares_.as<double>(), gradient + from, to - from);
+  });
+  norm_queued_ = true;
+}
+
 Engine::Norm DeviceEngine::gradient_norm() {
   float* const gradient = sums_->parts().at(0).data;
   // The sum over workers was put into the first part's host memory.
   if (!parts_.empty() && parts_[0].data)
     device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
+  if (!norm_queued_) queue_norm();
+  norm_queued_ = false;
   double sum = 0;
-  for (const auto& [from, to] : trained_) sum += kernels().raw.sum_of_squares(gradient + from, to - from);
+  device_.download(&sum, squares_.data(), sizeof sum);
   return norm(kernels(), gradient, sum);
 }
 
@@ -213,14 +245,26 @@ Engine::Norm DeviceEngine::reduce() {
   return result;
 }
 
+void DeviceEngine::freeze(const Ranges& frozen) {
+  Engine::freeze(frozen);
+  norms_.clear();
+  updates_.clear();
+}
+
 void DeviceEngine::update(const UpdateRequest& u) {
-  const kernels::AdamW o = u.constants();
+  device_.await(adamw_uploaded_);
+  *adamw_host_.as<kernels::AdamW>() = u.constants();
+  device_.upload(adamw_.data(), adamw_host_.data(), adamw_.bytes());
+  adamw_uploaded_ = device_.mark();
   const float* gradient = sums_->parts().at(0).data;
   const bool ema = has(State::Ema) && u.ema_decay != 1;
-  for (const auto& [from, to] : trained_)
-    kernels().raw.adamw(on_device(State::Master) + from, on_device(State::M) + from,
-                        on_device(State::V) + from, ema ? on_device(State::Ema) + from : nullptr,
-                        weights16_ ? weights16_.as<bf16>() + from : nullptr, gradient + from, to - from, o);
+  updates_[{gradient, ema}](device_, [this, gradient, ema] {
+    for (const auto& [from, to] : trained_)
+      kernels().raw.adamw(on_device(State::Master) + from, on_device(State::M) + from,
+                          on_device(State::V) + from, ema ? on_device(State::Ema) + from : nullptr,
+                          weights16_ ? weights16_.as<bf16>() + from : nullptr, gradient + from, to - from,
+                          adamw_.as<kernels::AdamW>());
+  });
   if (ema) ema16_stale_ = true;
   std::fill(std::begin(current_), std::end(current_), false);
 }

@@ -27,6 +27,7 @@ class DeviceEngine final : public Engine {
   void connect_devices(const std::string& leader) override;
   void abandon_devices() override;
   Norm reduce() override;
+  void freeze(const Ranges& frozen) override;
   void update(const UpdateRequest& request) override;
   void snapshot(std::function<void(std::exception_ptr)> done) override;
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step) override;
@@ -45,10 +46,22 @@ class DeviceEngine final : public Engine {
   struct Lane;
   Lane& training_lane();
   Lane& forward_lane();
-  /// Gathers, uploads and mixes rows [from, from + samples) of a batch.
-  void fill(Lane& lane, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
-            uint32_t step);
+  /// What a slot's inputs are made of.
+  struct SlotSource {
+    SampleBatch samples;
+    float grad_scale;
+    uint64_t seed;
+    uint32_t step;
+    bool operator==(const SlotSource&) const = default;
+  };
+  /// Gathers samples [from, from + a slot's) and uploads them beside the device's work.
+  void stage(Lane& lane, const SlotSource& of, int64_t from = 0);
+  /// Makes z and target of what was staged, and the rest the graph's inputs.
+  void take_mixed(Lane& lane);
+  /// Makes samples [from, from + a slot's) of a batch the graph's inputs.
   void fill(Lane& lane, const RawBatch& batch, int64_t from);
+  /// Queues the sum of squares of the gradient.
+  void queue_norm();
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   /// Brings the bf16 copy of these weights up to date, and returns it; null in fp32.
   bf16* prepare(State weights);
@@ -66,6 +79,14 @@ class DeviceEngine final : public Engine {
   bool ema16_stale_ = true;
   std::unique_ptr<Lane> training_lane_, forward_lane_;
   graph::DeviceMemory losses_, statistics_;  ///< of the slots of a step
+  graph::DeviceMemory squares_;              ///< the gradient's, a double
+  bool norm_queued_ = false;
+  /// Of the update: in the host's memory, and on the device.
+  graph::DeviceMemory adamw_host_, adamw_;
+  uint64_t adamw_uploaded_ = 0;
+  std::map<const float*, graph::Repeated> norms_;  ///< by gradient
+  std::map<std::pair<const float*, bool>, graph::Repeated>
+      updates_;  ///< by gradient, and whether the EMA follows
   std::unique_ptr<DeviceSums> sums_;
   std::vector<Buffer> host_parts_;
   std::vector<GradientPart> parts_;

@@ -15,7 +15,8 @@ std::vector<float> DeviceEngine::evaluate(const SampleBatch& batch, State weight
   const int64_t size = spec_.shape.samples, count = batch.count();
   std::vector<float> losses(count);
   for (int64_t at = 0; at < count; at += size) {
-    fill(lane, batch, at, 0, seed, step);
+    stage(lane, {batch, 0, seed, step}, at);
+    take_mixed(lane);
     run(lane, weights, nullptr, false);
     device_.download(&losses[at], lane.executor.data(forward_graph_->loss),
                      sizeof(float) * std::min(size, count - at));
@@ -27,7 +28,7 @@ std::vector<float> DeviceEngine::predict(const RawBatch& batch, State weights) {
   check(batch);
   Lane& lane = forward_lane();
   const int64_t size = spec_.shape.samples, count = batch.count(), elements = latent_elements();
-  device_.fill(lane.inputs.target.data(), 0, lane.inputs.target.bytes());  // of the loss, which is not read
+  device_.fill(lane.inputs.at.target, 0, lane.inputs.latent_bytes);  // of the loss, which is not read
   std::vector<float> velocity(count * elements);
   for (int64_t at = 0; at < count; at += size) {
     fill(lane, batch, at);
@@ -74,8 +75,8 @@ CaseResult DeviceEngine::evaluate_case(const RawBatch& batch, const std::vector<
   }
   fill(lane, batch, 0);
   const std::vector<float> scale(samples, 1.0f / static_cast<float>(samples));
-  device_.upload(lane.inputs.target.data(), target.data(), sizeof(float) * target.size());
-  device_.upload(lane.inputs.grad_scale.data(), scale.data(), sizeof(float) * samples);
+  device_.upload(lane.inputs.at.target, target.data(), sizeof(float) * target.size());
+  device_.upload(lane.inputs.at.grad_scale, scale.data(), sizeof(float) * samples);
   run(lane, State::Master, gradient.as<float>(), false);
 
   CaseResult result;

@@ -8,84 +8,110 @@
 
 namespace orch {
 
-/// One set of a slot's inputs.
+/// A slot's inputs in one piece of memory: as they are gathered (x0 and what to mix it with; or z in x0's
+/// place) or as the graph reads them (z and target). What follows is the same in both.
 struct DeviceEngine::Inputs {
-  graph::DeviceMemory x0, z, target, timestep, grad_scale, context, pooled;
-  Inputs(graph::Device& device, const EngineSpec& spec, bool on_host) {
+  enum class Kind { Gathered, OfGraph };
+  Inputs(graph::Device& device, const EngineSpec& spec, Kind kind, bool on_host) {
     const auto& m = spec.model;
     const auto& s = spec.shape;
-    const size_t latent = sizeof(float) * s.samples * m.latent_channels * s.height * s.width;
-    for (graph::DeviceMemory* memory : {&x0, &z, &target})
-      *memory = graph::DeviceMemory(device, latent, on_host);
-    for (graph::DeviceMemory* memory : {&timestep, &grad_scale})
-      *memory = graph::DeviceMemory(device, sizeof(float) * s.samples, on_host);
-    context = graph::DeviceMemory(
-        device, size_of(spec.compute) * s.samples * s.context_tokens * m.context_dim, on_host);
-    pooled = graph::DeviceMemory(device, size_of(spec.compute) * s.samples * m.pooled_dim, on_host);
+    const bool gathered = kind == Kind::Gathered;
+    size_t bytes = 0;
+    const auto take = [&](size_t n) { return std::exchange(bytes, bytes + (n + 255) / 256 * 256); };
+    latent_bytes = sizeof(float) * s.samples * m.latent_channels * s.height * s.width;
+    const size_t first = take(latent_bytes),
+                 second = take(gathered ? sizeof(kernels::NoiseMix) * s.samples : latent_bytes);
+    const size_t from = bytes,
+                 context = take(size_of(spec.compute) * s.samples * s.context_tokens * m.context_dim),
+                 pooled = take(size_of(spec.compute) * s.samples * m.pooled_dim),
+                 timestep = take(sizeof(float) * s.samples), grad_scale = take(sizeof(float) * s.samples);
+    memory = graph::DeviceMemory(device, bytes, on_host);
+    char* const p = memory.as<char>();
+    const auto floats = [p](size_t offset) { return reinterpret_cast<float*>(p + offset); };
+    at = {gathered ? floats(first) : nullptr,
+          floats(first),
+          gathered ? nullptr : floats(second),
+          floats(timestep),
+          floats(grad_scale),
+          p + context,
+          p + pooled,
+          gathered ? reinterpret_cast<kernels::NoiseMix*>(p + second) : nullptr};
+    common = p + from;
+    common_bytes = bytes - from;
   }
-  SlotInputs pointers() const {
-    return {x0.as<float>(),         z.as<float>(),  target.as<float>(), timestep.as<float>(),
-            grad_scale.as<float>(), context.data(), pooled.data()};
-  }
+  graph::DeviceMemory memory;
+  SlotInputs at;
+  char* common;
+  size_t latent_bytes, common_bytes;
 };
 
-/// An executor with its arena, its inputs, and two sets of host memory that uploads come from.
+/// An executor with its arena, its inputs, and those of the next slot on their way: gathered in one of two
+/// pieces of host memory, uploaded while the device works on the slot before.
 struct DeviceEngine::Lane {
+  using Kind = Inputs::Kind;
   Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions)
       : device(d),
         graph(model.graph),
         arena(d, graph.arena_bytes()),
         scratch(d, graph.scratch_bytes()),
         statistics(d, sizeof(kernels::AttentionStats) * std::max(1, graph.attentions())),
-        inputs(d, spec, false),
-        staging{{d, spec, true}, {d, spec, true}},
+        inputs(d, spec, Kind::OfGraph, false),
+        incoming(d, spec, Kind::Gathered, false),
+        staging{{d, spec, Kind::Gathered, true}, {d, spec, Kind::Gathered, true}},
         executor(graph, arena.data(), scratch.data()) {
-    executor.bind_input(kZ, inputs.z.data());
-    executor.bind_input(kTimestep, inputs.timestep.data());
-    executor.bind_input(kContext, inputs.context.data());
-    executor.bind_input(kPooled, inputs.pooled.data());
+    executor.bind_input(kZ, inputs.at.z);
+    executor.bind_input(kTimestep, inputs.at.timestep);
+    executor.bind_input(kContext, inputs.at.context);
+    executor.bind_input(kPooled, inputs.at.pooled);
     executor.bind_input(kPosition, positions);
-    executor.bind_input(kTarget, inputs.target.data());
-    executor.bind_input(kGradScale, inputs.grad_scale.data());
+    executor.bind_input(kTarget, inputs.at.target);
+    executor.bind_input(kGradScale, inputs.at.grad_scale);
   }
 
-  /// The set whose uploads are done.
-  Inputs& next_staging() {
+  /// Gathers and uploads a slot's inputs, which take() is to be called for. Waits until the device has taken
+  /// the inputs before the last ones.
+  template <class Gather>
+  void stage(Gather gather) {
+    if (staged) release();  // a slot that was foreseen and did not come
     turn ^= 1;
-    device.await(marks[turn]);
-    return staging[turn];
+    device.await(taken[turn]);
+    gather(staging[turn].at);
+    device.upload_beside(incoming.memory.data(), staging[turn].memory.data(), incoming.memory.bytes());
+    staged = true;
   }
-  void staged() { marks[turn] = device.mark(); }
-  void upload(const graph::DeviceMemory& to, const graph::DeviceMemory& from, size_t bytes = SIZE_MAX) {
-    device.upload(to.data(), from.data(), std::min(bytes, to.bytes()));
+  /// Makes the staged inputs the graph's. `latents` makes z (and the target) of what is at `incoming`.
+  template <class Latents>
+  void take(Latents latents) {
+    device.join_uploads();
+    device.copy(inputs.common, incoming.common, inputs.common_bytes);
+    latents();
+    device.hold_uploads();
+    taken[turn] = device.mark();
+    staged = false;
+  }
+  void release() {
+    device.join_uploads();
+    taken[turn] = device.mark();
   }
 
   /// Runs the graph; from the second time with the same operands on, as a recording.
   void run(float* weights, bf16* weights16, float* gradient, bool with_statistics) {
     auto* stats = with_statistics ? statistics.as<kernels::AttentionStats>() : nullptr;
-    Recorded& r = recorded[{weights, gradient, with_statistics}];
     executor.bind_flat(weights, weights16, gradient);
-    if (r.recording) return r.recording->replay();
-    const auto work = [this, stats] { executor.run(stats, nullptr); };
-    if (!std::exchange(r.ran, true)) return work();
-    r.recording = device.record(work);
-    r.recording->replay();
+    runs[{weights, gradient, with_statistics}](device, [this, stats] { executor.run(stats, nullptr); });
   }
 
   graph::Device& device;
   const graph::Graph& graph;
   graph::DeviceMemory arena, scratch, statistics;
-  Inputs inputs, staging[2];
-  uint64_t marks[2] = {0, 0};
+  Inputs inputs, incoming, staging[2];
+  uint64_t taken[2] = {0, 0};
   int turn = 0;
-  bool random = false;  ///< its inputs are random numbers already
+  bool staged = false;
+  std::optional<SlotSource> foreseen;  ///< what the staged inputs are, if they are of a slot to come
+  bool random = false;                 ///< its inputs are random numbers already
   graph::Executor executor;
-
-  struct Recorded {
-    bool ran = false;
-    std::unique_ptr<graph::Recording> recording;
-  };
-  std::map<std::tuple<float*, float*, bool>, Recorded> recorded;
+  std::map<std::tuple<float*, float*, bool>, graph::Repeated> runs;
 };
 
 }  // namespace orch

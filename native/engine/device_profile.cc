@@ -11,24 +11,25 @@ using graph::DeviceMemory;
 // -----------------------------------------------------------------------------------------------------
 
 void DeviceEngine::random_inputs(Lane& lane) {
-  const auto& in = lane.inputs;
-  const auto draw = [&](const DeviceMemory& to, DType type, uint64_t id) {
-    const int64_t n = static_cast<int64_t>(to.bytes() / size_of(type));
-    if (type == DType::F32) return kernels().raw.normal(to.as<float>(), {1, 0, 0, id}, n);
+  const SlotInputs& in = lane.inputs.at;
+  const int64_t samples = spec_.shape.samples;
+  const auto draw = [&](void* to, DType type, int64_t n, uint64_t id) {
+    if (type == DType::F32) return kernels().raw.normal(static_cast<float*>(to), {1, 0, 0, id}, n);
     DeviceMemory numbers(device_, sizeof(float) * n);
     kernels().raw.normal(numbers.as<float>(), {1, 0, 0, id}, n);
-    kernels().b16.from_f32(to.as<bf16>(), numbers.as<float>(), n);
+    kernels().b16.from_f32(static_cast<bf16*>(to), numbers.as<float>(), n);
     device_.synchronize();
   };
-  draw(in.z, DType::F32, 1);
-  draw(in.target, DType::F32, 2);
-  draw(in.context, spec_.compute, 3);
-  draw(in.pooled, spec_.compute, 4);
-  const int64_t n = spec_.shape.samples;
-  std::vector<float> timestep(n), scale(n, 1.0f / static_cast<float>(n));
-  for (int64_t i = 0; i < n; ++i) timestep[i] = 1000.0f * static_cast<float>(i + 1) / static_cast<float>(n);
-  device_.upload(in.timestep.data(), timestep.data(), in.timestep.bytes());
-  device_.upload(in.grad_scale.data(), scale.data(), in.grad_scale.bytes());
+  draw(in.z, DType::F32, samples * latent_elements(), 1);
+  draw(in.target, DType::F32, samples * latent_elements(), 2);
+  draw(in.context, spec_.compute, samples * context_elements(), 3);
+  draw(in.pooled, spec_.compute, samples * spec_.model.pooled_dim, 4);
+  const size_t bytes = sizeof(float) * samples;
+  std::vector<float> timestep(samples), scale(samples, 1.0f / static_cast<float>(samples));
+  for (int64_t i = 0; i < samples; ++i)
+    timestep[i] = 1000.0f * static_cast<float>(i + 1) / static_cast<float>(samples);
+  device_.upload(in.timestep, timestep.data(), bytes);
+  device_.upload(in.grad_scale, scale.data(), bytes);
   device_.synchronize();
 }
 
@@ -47,6 +48,7 @@ void DeviceEngine::run_random_slot(bool statistics) {
   Lane& lane = training_lane();
   if (!std::exchange(lane.random, true)) random_inputs(lane);
   parts_.clear();
+  norm_queued_ = false;
   sums_->begin(0, 1, 1);
   float* gradient = sums_->acquire();
   run(lane, State::Master, gradient, statistics);

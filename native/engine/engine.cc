@@ -71,6 +71,7 @@ void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text
 void Engine::check(const AccumulateRequest& request) const {
   if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was made for inference");
   if (request.slots.empty()) throw Error("ERR_INTERNAL", "accumulate: no slots");
+  if (request.next) check(*request.next);
   for (size_t i = 0; i < request.slots.size(); ++i) {
     check(request.slots[i].samples);
     if (request.slots[i].samples.count() != spec_.shape.samples ||
@@ -106,7 +107,8 @@ void Engine::check_case(const RawBatch& batch, const std::vector<float>& target)
 // --- a slot's inputs
 // ------------------------------------------------------------------------------------------------------------
 
-void Engine::gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale) const {
+void Engine::gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale,
+                    uint64_t seed, uint32_t step) const {
   const int64_t n = spec_.shape.samples, last = batch.count() - 1;
   std::vector<int64_t> rows(n);
   std::vector<uint8_t> synthetic(n), dropped(n);
@@ -115,8 +117,10 @@ void Engine::gather(const SlotInputs& to, const SampleBatch& batch, int64_t from
     rows[i] = batch.rows[s];
     synthetic[i] = batch.synthetic[s];
     dropped[i] = batch.dropped[s];
-    to.grad_scale[i] = batch.coefficients[6 * s + 4] * grad_scale;
-    to.timestep[i] = batch.coefficients[6 * s + 5];
+    const float* c = &batch.coefficients[6 * s];
+    to.mixes[i] = {c[0], c[1], c[2], c[3], {seed, 0, step, batch.sample_ids[s]}};
+    to.grad_scale[i] = c[4] * grad_scale;
+    to.timestep[i] = c[5];
   }
   const BatchRows r{n, rows.data(), synthetic.data(), dropped.data()};
   if (spec_.compute == DType::BF16)
@@ -137,17 +141,6 @@ void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) c
   put(to.timestep, batch.timestep, 1, DType::F32);
   put(to.context, batch.context, context_elements(), spec_.compute);
   put(to.pooled, batch.pooled, spec_.model.pooled_dim, spec_.compute);
-}
-
-void Engine::mix(const kernels::Table& kernels, const SlotInputs& at, const SampleBatch& batch, int64_t from,
-                 uint64_t seed, uint32_t step) const {
-  const int64_t elements = latent_elements(), last = batch.count() - 1;
-  for (int64_t i = 0; i < spec_.shape.samples; ++i) {
-    const int64_t s = std::min(from + i, last), to = i * elements;
-    const float* c = &batch.coefficients[6 * s];
-    kernels.raw.mix_noise(at.z + to, at.target + to, at.x0 + to, c[0], c[1], c[2], c[3],
-                          {seed, 0, step, batch.sample_ids[s]}, elements);
-  }
 }
 
 // --- gradients and groups

@@ -39,6 +39,7 @@ struct SampleBatch {
   std::vector<float> coefficients;
   std::vector<uint64_t> sample_ids;
   int64_t count() const { return static_cast<int64_t>(rows.size()); }
+  bool operator==(const SampleBatch&) const = default;
 };
 
 struct SlotBatch {
@@ -53,6 +54,8 @@ struct AccumulateRequest {
   uint64_t seed;
   uint32_t step;
   bool statistics;
+  /// The first slot of the next step, if it is known: its rows may be gathered while this step is computed.
+  std::optional<SampleBatch> next = std::nullopt;
 };
 
 struct AccumulateResult {
@@ -191,16 +194,14 @@ class Engine {
   struct SlotInputs {
     float *x0, *z, *target, *timestep, *grad_scale;
     void *context, *pooled;
+    kernels::NoiseMix* mixes;  ///< what makes z and target of x0
   };
   /// Gathers samples [from, from + a slot's) of a batch, in the host's memory: all but z and target. A short
   /// batch's last sample is repeated in the free places, whose results are not read.
-  void gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale) const;
+  void gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
+              uint32_t step) const;
   /// Gathers z, context, pooled and timestep.
   void gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const;
-  /// Makes z and target of x0 and noise, with the kernels of where they lie.
-  void mix(const kernels::Table& kernels, const SlotInputs& at, const SampleBatch& batch, int64_t from,
-           uint64_t seed, uint32_t step) const;
-
   /// Runs forward passes over the batch in calls of a slot's samples. `seen` is called after each node, with
   /// a function that gives its operands in the host's memory; for one call by one thread.
   using Operand = std::function<const void*(graph::Ref)>;

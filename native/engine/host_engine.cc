@@ -69,8 +69,8 @@ AccumulateResult HostEngine::accumulate(const AccumulateRequest& request,
     const SlotBatch& slot = request.slots[i];
     Lane& lane = training_lane(at);
     const double start = seconds_now();
-    gather(lane.pointers(), slot.samples, 0, request.grad_scale);
-    mix(kernels::cpu(), lane.pointers(), slot.samples, 0, request.seed, request.step);
+    gather(lane.pointers(), slot.samples, 0, request.grad_scale, request.seed, request.step);
+    lane.mix(latent_elements());
     const double gathered = seconds_now();
     if (request.statistics) statistics[i].resize(attentions);
     float* gradient = sums_->acquire();
@@ -120,7 +120,7 @@ void HostEngine::update(const UpdateRequest& u) {
     const auto [at, end] = trained_[i];
     kernels::cpu().raw.adamw(state(State::Master) + at, state(State::M) + at, state(State::V) + at,
                              ema ? ema + at : nullptr, weights16_ ? weights16_.as<bf16>() + at : nullptr,
-                             g + at, end - at, o);
+                             g + at, end - at, &o);
   });
   if (ema) ema16_stale_ = true;
 }

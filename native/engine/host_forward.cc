@@ -42,8 +42,8 @@ std::vector<float> HostEngine::evaluate(const SampleBatch& batch, State weights,
   std::vector<float> losses(count);
   each_slot((count + size - 1) / size, [&](int64_t i, int at) {
     Lane& lane = forward_lane(at, weights);
-    gather(lane.pointers(), batch, i * size, 0);
-    mix(kernels::cpu(), lane.pointers(), batch, i * size, seed, step);
+    gather(lane.pointers(), batch, i * size, 0, seed, step);
+    lane.mix(latent_elements());
     lane.executor.run(nullptr, nullptr);
     std::memcpy(&losses[i * size], lane.executor.data(forward_.graph->loss),
                 sizeof(float) * std::min(size, count - i * size));

@@ -19,6 +19,7 @@ struct HostEngine::Lane {
     grad_scale = Buffer(sizeof(float) * s.samples);
     context = Buffer(type * s.samples * s.context_tokens * m.context_dim);
     pooled = Buffer(type * s.samples * m.pooled_dim);
+    mixes.resize(s.samples);
     executor.bind_input(kZ, z.data());
     executor.bind_input(kTimestep, timestep.data());
     executor.bind_input(kContext, context.data());
@@ -28,13 +29,18 @@ struct HostEngine::Lane {
     executor.bind_input(kGradScale, grad_scale.data());
   }
 
-  SlotInputs pointers() const {
+  SlotInputs pointers() {
     return {x0.as<float>(),         z.as<float>(),  target.as<float>(), timestep.as<float>(),
-            grad_scale.as<float>(), context.data(), pooled.data()};
+            grad_scale.as<float>(), context.data(), pooled.data(),      mixes.data()};
+  }
+  void mix(int64_t latent_elements) {
+    kernels::cpu().raw.mix_noise(z.as<float>(), target.as<float>(), x0.as<float>(), mixes.data(),
+                                 static_cast<int64_t>(mixes.size()), latent_elements);
   }
 
   graph::Executor executor;
   Buffer x0, z, target, timestep, grad_scale, context, pooled;
+  std::vector<kernels::NoiseMix> mixes;
 };
 
 }  // namespace orch

@@ -17,7 +17,8 @@ Engine::Norm HostEngine::gradient_norm() {
   std::vector<double> squares(trained_.size());
   pool_.parallel(static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
     const auto [from, to] = trained_[i];
-    squares[i] = kernels::cpu().raw.sum_of_squares(g + from, to - from);
+    squares[i] = 0;
+    kernels::cpu().raw.add_squares(&squares[i], g + from, to - from);
   });
   return norm(kernels::cpu(), g, sum(squares.data(), squares.size()));
 }
@@ -56,7 +57,8 @@ Engine::Norm HostEngine::reduce() {
   group_->share_out(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [from, to] = trained_[i];
     group_->add_up(from, to);
-    squares[i] = kernels::cpu().raw.sum_of_squares(group_->sum() + from, to - from);
+    squares[i] = 0;
+    kernels::cpu().raw.add_squares(&squares[i], group_->sum() + from, to - from);
   });
   const Norm result = norm(kernels::cpu(), group_->sum(), sum(squares, trained_.size()));
   // The caller will look for the cause, which overwrites the leader's sum.

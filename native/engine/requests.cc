@@ -25,15 +25,18 @@ std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::A
 
 kernels::AdamW UpdateRequest::constants() const {
   const double n = static_cast<double>(step);
-  return {lr,
-          beta1,
-          beta2,
-          eps,
-          weight_decay,
-          1 - std::pow(beta1, n),
-          1 - std::pow(beta2, n),
-          static_cast<float>(grad_scale),
-          ema_decay};
+  const auto constant = [](double x) { return static_cast<float>(x); };
+  return {constant(beta1),
+          constant(1 - beta1),
+          constant(beta2),
+          constant(1 - beta2),
+          constant(grad_scale),
+          constant(1 - lr * weight_decay),
+          constant(lr / (1 - std::pow(beta1, n))),
+          constant(1 / std::sqrt(1 - std::pow(beta2, n))),
+          constant(eps),
+          constant(ema_decay),
+          constant(1 - ema_decay)};
 }
 
 Ranges outside(const Ranges& frozen, int64_t length) {

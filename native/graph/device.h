@@ -43,6 +43,14 @@ class Device : public Backend {
   virtual void download(void* to, const void* from, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, int byte, size_t bytes) = 0;
+
+  /// Uploads beside the queue, from the device's host memory: they land while the queue works, those queued
+  /// from now on not before the queue has come here ...
+  virtual void hold_uploads() = 0;
+  virtual void upload_beside(void* to, const void* from, size_t bytes) = 0;
+  /// ... and what is queued from now on finds those until now landed.
+  virtual void join_uploads() = 0;
+
   /// Waits for the queue. Errors of work on it show here.
   virtual void synchronize() = 0;
   /// A place on the queue, and waiting for the queue to come there.
@@ -57,10 +65,12 @@ class Device : public Backend {
 
   /// Seconds of one product with each of the algorithms that the library offers, best guess first.
   virtual std::vector<double> matmul_times(const MatmulSpec& spec) = 0;
-  /// Blocks, threads and bytes that launches since the last call asked for.
+  /// What was launched since the last call, recordings being one launch each; blocks and bytes that launches
+  /// asked for; and how often memory was.
   struct Launches {
     int64_t count, most_blocks;
     size_t most_shared, workspace;
+    int64_t replays, allocations;
   };
   virtual Launches take_launches() = 0;
 
@@ -70,6 +80,20 @@ class Device : public Backend {
   virtual std::string offer(bool leads) = 0;
   /// Takes place `rank`, with what rank 0 offered. Waits for nobody: the transport's calls do.
   virtual std::unique_ptr<Transport> connect(const std::string& leader, int rank, int ranks) = 0;
+};
+
+/// Work that is the same each time: done as it is the first time, and from then on as a recording.
+class Repeated {
+ public:
+  void operator()(Device& device, const std::function<void()>& work) {
+    if (!std::exchange(ran_, true)) return work();
+    if (!recording_) recording_ = device.record(work);
+    recording_->replay();
+  }
+
+ private:
+  bool ran_ = false;
+  std::unique_ptr<Recording> recording_;
 };
 
 /// Memory of a device, or its host memory; move-only.

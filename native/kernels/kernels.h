@@ -64,11 +64,21 @@ struct DrawKey {
   uint64_t sample_id;  ///< < 2^56
 };
 
+/// What the noise of one sample is drawn and mixed with.
+struct NoiseMix {
+  float a, b, p, q;  ///< z = a x0 + b eps; target = p x0 + q eps
+  DrawKey key;
+};
+
+/// What a step of AdamW multiplies by: computed in double (1 - 0.999f is 1.3e-5 away from 0.001), then
+/// rounded.
 struct AdamW {
-  double lr, beta1, beta2, eps, weight_decay;
-  double correction1, correction2;  ///< 1 - beta1^step, 1 - beta2^step
-  float grad_scale;                 ///< clipping factor, applied to the gradient
-  double ema_decay;                 ///< ema = decay * ema + (1 - decay) * w; 1 leaves the EMA as it is
+  float beta1, one_minus_beta1, beta2, one_minus_beta2;
+  float grad_scale;  ///< clipping factor, applied to the gradient
+  float keep;        ///< 1 - lr * weight_decay
+  float step, root;  ///< lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
+  float eps;
+  float ema, one_minus_ema;  ///< ema = decay * ema + (1 - decay) * w
 };
 
 /// C [m, n] = op(A) op(B) (+ bias [n]) (+ C).
@@ -178,10 +188,10 @@ struct Untyped {
   /// v [B, C, H, W] from x [B*N, p*p*C], features in the order (ph, pw, c): the channel is fastest.
   void (*unpatchify)(float* v, const float* x, const PatchDims& d);
   void (*unpatchify_backward)(float* dx, const float* dv, const PatchDims& d);
-  /// eps ~ N(0, 1) by counter (Box-Muller); z = a x0 + b eps; target = p x0 + q eps. n elements of one
-  /// sample.
-  void (*mix_noise)(float* z, float* target, const float* x0, float a, float b, float p, float q,
-                    const DrawKey& key, int64_t n);
+  /// eps ~ N(0, 1) by counter (Box-Muller), mixed with x0. n elements of each sample; `mixes` of every sample
+  /// lie where x0 does.
+  void (*mix_noise)(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples,
+                    int64_t n);
   void (*normal)(float* out, const DrawKey& key, int64_t n);
   /// loss [B] = mean over the sample of (v - target)^2 (unweighted, double sums); dv = grad_scale[b] * 2 (v -
   /// target) / n. dv may be null (evaluation).
@@ -190,11 +200,12 @@ struct Untyped {
   void (*add_into)(float* dst, const float* src, int64_t n);              ///< dst += src
   void (*add_to)(float* dst, const float* a, const float* b, int64_t n);  ///< dst = a + b
   void (*scale_into)(float* dst, float factor, int64_t n);
-  double (*sum_of_squares)(const float* x, int64_t n);     ///< fixed order, double accumulation
+  /// Adds the sum of squares (fixed order, in double) to a number that lies where x does.
+  void (*add_squares)(double* sum, const float* x, int64_t n);
   int64_t (*first_non_finite)(const float* x, int64_t n);  ///< index, or -1
-  /// One pass: m, v, w, EMA and the bf16 copy. w16 and ema may be null.
+  /// One pass: m, v, w, EMA and the bf16 copy. w16 and ema may be null. o lies where the others do.
   void (*adamw)(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
-                const AdamW& o);
+                const AdamW* o);
 };
 
 struct Table {

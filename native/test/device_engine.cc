@@ -86,60 +86,74 @@ struct Series {
   std::vector<int> buckets;
 };
 
-/// Three steps of three slots, and an evaluation.
+/// Two samples, from a number on.
+SampleBatch batch(int64_t from) {
+  SampleBatch b;
+  for (int64_t i = 0; i < 2; ++i) {
+    b.rows.push_back((from + i) % Set::kRows);
+    b.synthetic.push_back(0);
+    b.dropped.push_back(from == 2 ? kDropT5 : 0);
+    for (float c : {0.6f, 0.4f, -1.0f, 1.0f, 1.5f, 400.0f}) b.coefficients.push_back(c);
+    b.sample_ids.push_back(static_cast<uint64_t>(from + i));
+  }
+  return b;
+}
+
+/// Away from the initial zeros, so that every path carries a gradient.
+void random_start(Engine& e) {
+  e.initialize(7);
+  for (State state : {State::Master, State::Ema}) {
+    std::mt19937 random(11);
+    std::normal_distribution<float> normal(0, 0.1f);
+    float* const values = e.state(state);
+    for (const Parameter& p : e.table().parameters)
+      for (int64_t i = 0; i < p.length; ++i) values[p.offset + i] = normal(random);
+  }
+  e.parameters_changed();
+}
+
+/// One of three slots.
+void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBatch> next, Series& s) {
+  AccumulateRequest r{{}, 3, 1.0f / 6, 99, static_cast<uint32_t>(step), statistics, std::move(next)};
+  for (int64_t slot = 0; slot < 3; ++slot) r.slots.push_back({slot, batch(step + 2 * slot)});
+  const auto result = e.accumulate(r, [&](int b) { s.buckets.push_back(b); });
+  for (const auto& slot : result.losses) s.losses.insert(s.losses.end(), slot.begin(), slot.end());
+  for (const auto& a : result.attention) {
+    s.entropy.push_back(a.mean_entropy);
+    s.entropy.push_back(a.max_abs_logit);
+  }
+  const double norm = e.gradient_norm().norm;
+  s.norms.push_back(norm);
+  e.update({step, 1e-3, 0.9, 0.99, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 0.9});
+}
+
+std::vector<float> values_of(Engine& e, State state) {
+  const float* values = e.state(state);
+  return {values, values + e.table().length};
+}
+
+/// Three steps, and an evaluation.
 Series train(Engine& e, const Set& set) {
   e.attach(set.data, kText);
   return on_driver(e, [&] {
     Series s;
-    e.initialize(7);
-    // Away from the initial zeros, so that every path carries a gradient.
-    std::mt19937 random(11);
-    std::normal_distribution<float> normal(0, 0.1f);
-    for (State state : {State::Master, State::Ema}) {
-      random.seed(11);
-      float* const values = e.state(state);
-      for (const Parameter& p : e.table().parameters)
-        for (int64_t i = 0; i < p.length; ++i) values[p.offset + i] = normal(random);
-    }
-    e.parameters_changed();
-    const auto batch = [&](int64_t from) {
-      SampleBatch b;
-      for (int64_t i = 0; i < 2; ++i) {
-        b.rows.push_back((from + i) % Set::kRows);
-        b.synthetic.push_back(0);
-        b.dropped.push_back(from == 2 ? kDropT5 : 0);
-        for (float c : {0.6f, 0.4f, -1.0f, 1.0f, 1.5f, 400.0f}) b.coefficients.push_back(c);
-        b.sample_ids.push_back(static_cast<uint64_t>(from + i));
-      }
-      return b;
-    };
+    random_start(e);
+    for (int64_t step = 1; step <= 3; ++step) take_step(e, step, true, std::nullopt, s);
+    s.evaluated = e.evaluate(batch(5), State::Ema, 99, 50);
     RawBatch raw;  // one more than a slot has
+    std::mt19937 random(12);
+    std::normal_distribution<float> normal(0, 0.1f);
     for (int64_t i = 0; i < 3; ++i) raw.timestep.push_back(300.0f * static_cast<float>(i));
     for (auto [values, n] : {std::pair{&raw.z, e.latent_elements()},
                              {&raw.context, e.context_elements()},
                              {&raw.pooled, e.spec().model.pooled_dim}})
       for (int64_t i = 0; i < 3 * n; ++i) values->push_back(normal(random));
-    for (int64_t step = 1; step <= 3; ++step) {
-      AccumulateRequest r{{}, 3, 1.0f / 6, 99, static_cast<uint32_t>(step), true};
-      for (int64_t slot = 0; slot < 3; ++slot) r.slots.push_back({slot, batch(step + 2 * slot)});
-      const auto result = e.accumulate(r, [&](int b) { s.buckets.push_back(b); });
-      for (const auto& slot : result.losses) s.losses.insert(s.losses.end(), slot.begin(), slot.end());
-      for (const auto& a : result.attention) {
-        s.entropy.push_back(a.mean_entropy);
-        s.entropy.push_back(a.max_abs_logit);
-      }
-      const double norm = e.gradient_norm().norm;
-      s.norms.push_back(norm);
-      e.update({step, 1e-3, 0.9, 0.99, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 0.9});
-    }
-    s.evaluated = e.evaluate(batch(5), State::Ema, 99, 50);
     for (const auto& q : e.query_key_rms(raw, State::Master)) {
       s.rms.push_back(static_cast<float>(q.query));
       s.rms.push_back(static_cast<float>(q.key));
     }
-    const int64_t n = e.table().length;
-    s.weights.assign(e.state(State::Master), e.state(State::Master) + n);
-    s.ema.assign(e.state(State::Ema), e.state(State::Ema) + n);
+    s.weights = values_of(e, State::Master);
+    s.ema = values_of(e, State::Ema);
     return s;
   });
 }
@@ -232,6 +246,57 @@ TEST("device: copies of the state are current, a snapshot stays, and what is wri
       refused = std::string(error.code()) == "ERR_SHARED_MEMORY";
     }
     CHECK(refused, "a device shares no memory");
+  }
+}
+
+TEST("device: warm steps are recordings, allocate nothing, and have the bits of first ones") {
+  const Set set(4 * 8 * 6);
+  const EngineSpec spec{
+      {2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, true};
+  for (const TestedDevice& d : devices()) {
+    DeviceEngine warm(spec, d.device);
+    warm.attach(set.data, kText);
+    Series before;
+    on_driver(warm, [&] {
+      random_start(warm);
+      for (int64_t step = 1; step <= 3; ++step) take_step(warm, step, false, batch(step + 1), before);
+      return 0;
+    });
+    // The fourth step's first slot is there already; the fifth's is another one than was foreseen.
+    for (int64_t step : {4, 5}) {
+      const std::string at = text(d.name, ", step ", step);
+      std::vector<float> start[4];
+      Series got, want;
+      on_driver(warm, [&] {
+        for (int s = 0; s < 4; ++s) start[s] = values_of(warm, static_cast<State>(s));
+        d.device.take_launches();
+        take_step(warm, step, false, batch(7), got);
+        const auto l = d.device.take_launches();
+        CHECK(l.allocations == 0, at, ": ", l.allocations, " allocations");
+        // Three slots, the norm and the update; and by themselves the slots' noise and the two sums of
+        // gradients.
+        CHECK(l.replays == 3 + 1 + 1, at, ": ", l.replays, " recordings");
+        CHECK(l.count == 3 + 2, at, ": ", l.count, " other launches");
+        got.weights = values_of(warm, State::Master);
+        got.ema = values_of(warm, State::Ema);
+        return 0;
+      });
+      DeviceEngine fresh(spec, d.device);
+      fresh.attach(set.data, kText);
+      on_driver(fresh, [&] {
+        for (int s = 0; s < 4; ++s)
+          std::copy(start[s].begin(), start[s].end(), fresh.state(static_cast<State>(s)));
+        fresh.parameters_changed();
+        take_step(fresh, step, false, std::nullopt, want);
+        want.weights = values_of(fresh, State::Master);
+        want.ema = values_of(fresh, State::Ema);
+        return 0;
+      });
+      CHECK(got.weights == want.weights && got.ema == want.ema && got.losses == want.losses &&
+                got.norms == want.norms,
+            at, ": differs from a first one");
+      CHECK(got.weights != start[0], at, ": nothing was learned");
+    }
   }
 }
 

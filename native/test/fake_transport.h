@@ -129,6 +129,9 @@ class FakeDevice final : public graph::Device {
   void* allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
   void release_host(void* p) override { d_.release_host(p); }
   void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }
+  void hold_uploads() override { d_.hold_uploads(); }
+  void upload_beside(void* to, const void* from, size_t bytes) override { d_.upload_beside(to, from, bytes); }
+  void join_uploads() override { d_.join_uploads(); }
   void download(void* to, const void* from, size_t bytes) override { d_.download(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { d_.copy(to, from, bytes); }
   void fill(void* to, int byte, size_t bytes) override { d_.fill(to, byte, bytes); }

@@ -1,4 +1,5 @@
 // Activation functions, conversions, patches, sums, noise and the optimizer.
+#include "engine/requests.h"
 #include "kernels_support.h"
 
 namespace orch::test {
@@ -262,9 +263,17 @@ TEST("kernels sums of gradients") {
         CHECK(sum[i] == a[i] + b[i] && into[i] == a[i] + b[i] && scaled[i] == a[i] * 0.3f, t->isa);
         squares += static_cast<double>(a[i]) * a[i];
       }
-      const double got = t->raw.sum_of_squares(a.data(), n);
+      const auto sum_of_squares = [&](const std::vector<float>& x) {
+        double sum = 0;
+        t->raw.add_squares(&sum, x.data(), n);
+        return sum;
+      };
+      double got = sum_of_squares(a);
       CHECK_CLOSE(std::abs(got / squares - 1), 1e-13, t->isa, " n ", n);
-      CHECK(got == t->raw.sum_of_squares(a.data(), n), t->isa);
+      CHECK(got == sum_of_squares(a), t->isa);
+      const double once = got;
+      t->raw.add_squares(&got, a.data(), n);
+      CHECK(got == once + once, t->isa);
       CHECK(t->raw.first_non_finite(a.data(), n) == -1, t->isa);
       for (const float bad :
            {static_cast<float>(NAN), static_cast<float>(INFINITY), -static_cast<float>(INFINITY)}) {
@@ -272,7 +281,7 @@ TEST("kernels sums of gradients") {
           auto damaged = a;
           damaged[at] = damaged[n - 1] = bad;
           CHECK(t->raw.first_non_finite(damaged.data(), n) == at, t->isa, " n ", n, " at ", at);
-          CHECK(!std::isfinite(t->raw.sum_of_squares(damaged.data(), n)), t->isa, " n ", n, " at ", at);
+          CHECK(!std::isfinite(sum_of_squares(damaged)), t->isa, " n ", n, " at ", at);
         }
       }
     }
@@ -298,17 +307,25 @@ TEST("kernels normal and mix_noise") {
     for (const DrawKey& key : keys) {
       for (const int64_t n : kLengths) {
         const Vec noise = reference::normal(key, n);
-        std::vector<float> got(n), z(n), target(n);
+        std::vector<float> got(n);
         run_twice("normal", [&] { t->raw.normal(got.data(), key, n); }, {bytes(got)});
         CHECK_CLOSE(relative(got, noise), 1e-6, t->isa, " n ", n);
-        const auto x0 = random<float>(n, 1);
-        run_twice("mix_noise",
-                  [&] { t->raw.mix_noise(z.data(), target.data(), x0.data(), 0.7f, 0.3f, -1, 1, key, n); },
+      }
+      for (const int64_t n : kLengths) {  // of each of two samples
+        DrawKey second = key;
+        second.sample_id ^= 1;
+        const kernels::NoiseMix mixes[] = {{0.7f, 0.3f, -1, 1, key}, {0.2f, 0.8f, 1, -0.5f, second}};
+        const auto x0 = random<float>(2 * n, 1);
+        std::vector<float> z(2 * n), target(2 * n);
+        run_twice("mix_noise", [&] { t->raw.mix_noise(z.data(), target.data(), x0.data(), mixes, 2, n); },
                   {bytes(z), bytes(target)});
-        Vec want_z(n), want_target(n);
-        for (int64_t i = 0; i < n; ++i) {
-          want_z[i] = 0.7f * static_cast<double>(x0[i]) + 0.3f * noise[i];
-          want_target[i] = noise[i] - x0[i];
+        Vec want_z, want_target;
+        for (const kernels::NoiseMix& mix : mixes) {
+          for (const double noise : reference::normal(mix.key, n)) {
+            const double x = x0[want_z.size()];
+            want_z.push_back(mix.a * x + mix.b * noise);
+            want_target.push_back(mix.p * x + mix.q * noise);
+          }
         }
         CHECK_CLOSE(relative(z, want_z), 1e-6, t->isa, " n ", n);
         CHECK_CLOSE(relative(target, want_target), 1e-6, t->isa, " n ", n);
@@ -343,24 +360,16 @@ TEST("kernels adamw") {
         std::vector<bf16> copy(n, to_bf16(NAN));
         for (int step = 5; step < 8; ++step) {
           const auto g = random<float>(n, 10 + step, 0.02);
-          kernels::AdamW o;
-          o.lr = 0.03;
-          o.beta1 = 0.9;
-          o.beta2 = 0.999;
-          o.eps = 1e-8;
-          o.weight_decay = 0.1;
-          o.correction1 = 1 - std::pow(0.9, step);
-          o.correction2 = 1 - std::pow(0.999, step);
-          o.grad_scale = 0.5f;
-          o.ema_decay = 0.99;
+          const double correction1 = 1 - std::pow(0.9, step), correction2 = 1 - std::pow(0.999, step);
+          const kernels::AdamW o = UpdateRequest{step, 0.03, 0.9, 0.999, 1e-8, 0.1, 0.5, 0.99}.constants();
           t->raw.adamw(w.data(), m.data(), v.data(), with_ema ? ema.data() : nullptr,
-                       with_copy ? copy.data() : nullptr, g.data(), n, o);
+                       with_copy ? copy.data() : nullptr, g.data(), n, &o);
           for (int64_t i = 0; i < n; ++i) {
             const double grad = g[i] * 0.5;
             mm[i] = 0.9 * mm[i] + 0.1 * grad;
             vv[i] = 0.999 * vv[i] + 0.001 * grad * grad;
             ww[i] = ww[i] * (1 - 0.03 * 0.1) -
-                    0.03 * (mm[i] / o.correction1) / (std::sqrt(vv[i] / o.correction2) + 1e-8);
+                    0.03 * (mm[i] / correction1) / (std::sqrt(vv[i] / correction2) + 1e-8);
             if (with_ema) ee[i] = 0.99 * ee[i] + 0.01 * ww[i];
           }
         }

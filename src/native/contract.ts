@@ -157,6 +157,8 @@ export interface AccumulateOptions {
   seed: bigint;
   step: number;
   statistics: boolean;
+  /** The first slot of step + 1, if it is known: a device gets its rows while it still works on this step. */
+  next: SlotBatch | null;
   /**
    * Called on the event loop when the local sums of a bucket are complete, in bucket order, while backward still runs;
    * null where nobody needs to know.

@@ -19,6 +19,7 @@ export async function findNonFinite(
       seed: BigInt(config.seed),
       step,
       statistics: false,
+      next: null,
       onBucket: null,
     });
     const { firstNonFinite } = await engine.gradientNorm();

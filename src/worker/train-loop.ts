@@ -19,9 +19,9 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
     const started = performance.now();
 
     // Prepare: rows and random draws of the own slots, functions of the step alone.
-    const slots = trainer.slots.map((slot) =>
-      slotBatch(config, plan, step, slot, trainer.dataset.hasSynthetic),
-    );
+    const batch = (step: number, slot: number) =>
+      slotBatch(config, plan, step, slot, trainer.dataset.hasSynthetic);
+    const slots = trainer.slots.map((slot) => batch(step, slot));
 
     // Accumulate: forward and backward of every slot. Buckets of the gradient leave while backward still runs.
     collective.begin(step, () => ({ parts: engine.gradientParts(), sum: engine.gradient() }));
@@ -32,6 +32,7 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
       seed,
       step,
       statistics: sampled(config.telemetry.attention_every, step),
+      next: batch(step + 1, trainer.slots[0] as number),
       onBucket: collective.announce,
     });
 

@@ -183,6 +183,7 @@ describe('frozen parameters', () => {
           seed: 1n,
           step: 1,
           statistics: false,
+          next: null,
           onBucket: () => {},
         };
         const slots = [slotBatch(config, plan, 1, 0, dataset.hasSynthetic)];

@@ -43,22 +43,13 @@ void run(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad,
 }
 
 void adamw(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
-           const AdamW& o) {
-  Constants c;
-  // In double first: 1 - 0.999f is 1.3e-5 away from 0.001.
-  const auto constant = [](double x) { return splat(static_cast<float>(x)); };
-  c.beta1 = constant(o.beta1);
-  c.one_minus_beta1 = constant(1 - o.beta1);
-  c.beta2 = constant(o.beta2);
-  c.one_minus_beta2 = constant(1 - o.beta2);
-  c.grad_scale = splat(o.grad_scale);
-  c.keep = constant(1 - o.lr * o.weight_decay);
-  c.step = constant(o.lr / o.correction1);
-  c.root = constant(1 / __builtin_sqrt(o.correction2));
-  c.eps = constant(o.eps);
-  c.ema = constant(o.ema_decay);
-  c.one_minus_ema = constant(1 - o.ema_decay);
-  if (o.ema_decay == 1) ema = nullptr;
+           const AdamW* o) {
+  const Constants c{splat(o->beta1),        splat(o->one_minus_beta1),
+                    splat(o->beta2),        splat(o->one_minus_beta2),
+                    splat(o->grad_scale),   splat(o->keep),
+                    splat(o->step),         splat(o->root),
+                    splat(o->eps),          splat(o->ema),
+                    splat(o->one_minus_ema)};
   if (ema && w16) {
     run<true, true>(w, m, v, ema, w16, grad, n, c);
   } else if (ema) {

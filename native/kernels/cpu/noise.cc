@@ -67,12 +67,11 @@ void normal(float* out, const DrawKey& key, int64_t n) {
   }
 }
 
-void mix_noise(float* z, float* target, const float* x0, float a, float b, float p, float q,
-               const DrawKey& key, int64_t n) {
+void mix_sample(float* z, float* target, const float* x0, const NoiseMix& mix, int64_t n) {
   alignas(64) float noise[kBlock];
-  const vf va = splat(a), vb = splat(b), vp = splat(p), vq = splat(q);
+  const vf va = splat(mix.a), vb = splat(mix.b), vp = splat(mix.p), vq = splat(mix.q);
   for (int64_t start = 0; start < n; start += kBlock) {
-    normal_block(noise, key, start / 4);
+    normal_block(noise, mix.key, start / 4);
     const int64_t count = min_of(kBlock, n - start);
     int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) {
@@ -86,6 +85,9 @@ void mix_noise(float* z, float* target, const float* x0, float a, float b, float
       store_n(target + start + i, vp * x + vq * e, count - i);
     }
   }
+}
+void mix_noise(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples, int64_t n) {
+  for (int64_t b = 0; b < samples; ++b) mix_sample(z + b * n, target + b * n, x0 + b * n, mixes[b], n);
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ void scale_into(float* dst, float factor, int64_t n) {
   if (i < n) store_n(dst + i, load_n(dst + i, n - i) * splat(factor), n - i);
 }
 
-double sum_of_squares(const float* x, int64_t n) {
+void add_squares(double* sum, const float* x, int64_t n) {
   vd s0 = {}, s1 = {}, s2 = {}, s3 = {};
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
@@ -80,7 +80,7 @@ double sum_of_squares(const float* x, int64_t n) {
   }
   double tail = 0;
   for (; i < n; ++i) tail += static_cast<double>(x[i]) * x[i];
-  return sum_lanes((s0 + s1) + (s2 + s3)) + tail;
+  *sum += sum_lanes((s0 + s1) + (s2 + s3)) + tail;
 }
 
 int64_t first_non_finite(const float* x, int64_t n) {
@@ -111,7 +111,7 @@ void fill_reduce(Table& t) {
   t.raw.add_into = add_into;
   t.raw.add_to = add_to;
   t.raw.scale_into = scale_into;
-  t.raw.sum_of_squares = sum_of_squares;
+  t.raw.add_squares = add_squares;
   t.raw.first_non_finite = first_non_finite;
 }
 

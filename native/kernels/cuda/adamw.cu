@@ -1,7 +1,5 @@
 // AdamW with the gradient's clipping factor, the moving average of the weights and the bf16 copy, in one pass
 // over memory: 38 bytes for a parameter.
-#include <cmath>
-
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -9,14 +7,10 @@ namespace {
 
 constexpr int kThreads = 256;
 
-struct Constants {
-  float beta1, one_minus_beta1, beta2, one_minus_beta2, grad_scale, keep, step, root, eps, ema, one_minus_ema;
-};
-
 struct Weight {
   float w, m, v;
 };
-GPU_INLINE void update(Weight& s, float grad, const Constants& c) {
+GPU_INLINE void update(Weight& s, float grad, const AdamW& c) {
   const float g = grad * c.grad_scale;
   s.m = c.beta1 * s.m + c.one_minus_beta1 * g;
   s.v = c.beta2 * s.v + c.one_minus_beta2 * (g * g);
@@ -24,7 +18,8 @@ GPU_INLINE void update(Weight& s, float grad, const Constants& c) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    run(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n, Constants c) {
+    run(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n, const AdamW* o) {
+  const AdamW c = *o;
   const int64_t i = 4 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
   if (i + 4 <= n) {
     float4 wi = *reinterpret_cast<float4*>(w + i), mi = *reinterpret_cast<float4*>(m + i),
@@ -63,22 +58,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 void adamw(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
-           const AdamW& o) {
-  // In double first: 1 - 0.999f is 1.3e-5 away from 0.001.
-  const auto constant = [](double x) { return static_cast<float>(x); };
-  const Constants c{constant(o.beta1),
-                    constant(1 - o.beta1),
-                    constant(o.beta2),
-                    constant(1 - o.beta2),
-                    o.grad_scale,
-                    constant(1 - o.lr * o.weight_decay),
-                    constant(o.lr / o.correction1),
-                    constant(1 / std::sqrt(o.correction2)),
-                    constant(o.eps),
-                    constant(o.ema_decay),
-                    constant(1 - o.ema_decay)};
-  launch(run, blocks(n, 4 * kThreads), kThreads, 0, w, m, v, o.ema_decay == 1 ? nullptr : ema, w16, grad, n,
-         c);
+           const AdamW* o) {
+  launch(run, blocks(n, 4 * kThreads), kThreads, 0, w, m, v, ema, w16, grad, n, o);
 }
 
 }  // namespace

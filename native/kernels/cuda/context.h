@@ -31,6 +31,9 @@ cudaStream_t queue();
 void check(cudaError_t status, const char* what);
 /// Lets a kernel have more than 48 KiB of shared memory.
 void raise_shared(const void* kernel, size_t shared);
+#else
+/// Runs the work, or records it.
+void submit(std::function<void()> work);
 #endif
 
 template <class... P>
@@ -42,7 +45,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
   kernel<<<grid, block, shared, queue()>>>(arguments...);
   check(cudaGetLastError(), "launch");
 #else
-  emulate::run(grid, block, shared, [&] { kernel(arguments...); });
+  submit([=] { emulate::run(grid, block, shared, [&] { kernel(arguments...); }); });
 #endif
 }
 

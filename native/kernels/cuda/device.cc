@@ -20,7 +20,7 @@ namespace {
 struct Context {
   bool plan_only = false, recording = false;
   int ordinal = 0;
-  cudaStream_t queue = nullptr;
+  cudaStream_t queue = nullptr, uploads = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   Largest* largest = nullptr;
@@ -60,6 +60,7 @@ void* workspace_bytes(size_t bytes) {
     if (context.recording) throw Error("ERR_CUDA", "Work that was never run before cannot be recorded");
     // The one before stays: recordings hold its address.
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
+    context.largest->allocations += 1;
   }
   context.workspace_bytes = rounded(bytes);
   *context.held += rounded(bytes);
@@ -99,7 +100,10 @@ class CudaRecording final : public graph::Recording {
     check(status, "cudaGraphInstantiate");
   }
   ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
-  void replay() override { check(cudaGraphLaunch(executable_, context.queue), "cudaGraphLaunch"); }
+  void replay() override {
+    check(cudaGraphLaunch(executable_, context.queue), "cudaGraphLaunch");
+    context.largest->replays += 1;
+  }
 
  private:
   cudaGraphExec_t executable_ = nullptr;
@@ -148,8 +152,11 @@ class CudaDevice final : public TableDevice {
     if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + " has " + d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
-    check(cudaStreamCreateWithFlags(&context.queue, cudaStreamNonBlocking), "cudaStreamCreate");
+    for (cudaStream_t* s : {&context.queue, &context.uploads})
+      check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
+    for (cudaEvent_t* e : {&here_, &landed_})
+      check(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "cudaEventCreate");
   }
 
   Description describe() const override {
@@ -167,6 +174,7 @@ class CudaDevice final : public TableDevice {
 
   void* allocate(size_t bytes) override {
     enter();
+    largest_.allocations += 1;
     if (context.plan_only) return planned_address(bytes);
     void* p = nullptr;
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
@@ -185,6 +193,7 @@ class CudaDevice final : public TableDevice {
   }
   void* allocate_host(size_t bytes) override {
     enter();
+    largest_.allocations += 1;
     if (context.plan_only) return new char[bytes ? bytes : 1];
     void* p = nullptr;
     check(cudaMallocHost(&p, bytes ? bytes : 1), "cudaMallocHost");
@@ -203,6 +212,14 @@ class CudaDevice final : public TableDevice {
       check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.queue),
             "cudaMemcpyAsync to the device");
   }
+  void hold_uploads() override { follow(context.uploads, here_, context.queue); }
+  void upload_beside(void* to, const void* from, size_t bytes) override {
+    enter();
+    if (!context.plan_only)
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.uploads),
+            "cudaMemcpyAsync beside the queue");
+  }
+  void join_uploads() override { follow(context.queue, landed_, context.uploads); }
   void download(void* to, const void* from, size_t bytes) override {
     enter();
     cuda::download(to, from, bytes);
@@ -302,7 +319,16 @@ class CudaDevice final : public TableDevice {
     entered = true;
   }
 
-  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  /// One stream goes on when the other has come where it is now. The event may be used again at once: the
+  /// wait is for what it was when the wait was queued.
+  static void follow(cudaStream_t follower, cudaEvent_t event, cudaStream_t leader) {
+    enter();
+    if (context.plan_only) return;
+    check(cudaEventRecord(event, leader), "cudaEventRecord");
+    check(cudaStreamWaitEvent(follower, event, 0), "cudaStreamWaitEvent");
+  }
+
+  cudaEvent_t begin_ = nullptr, end_ = nullptr, here_ = nullptr, landed_ = nullptr;
   std::deque<cudaEvent_t> marks_;
   uint64_t first_mark_ = 0;
 };

@@ -21,6 +21,7 @@ constexpr size_t rounded(size_t bytes) { return (std::max<size_t>(bytes, 1) + kA
 struct Largest {
   int64_t launches, blocks;
   size_t shared, workspace;
+  int64_t replays, allocations;
 };
 /// Checks a launch against the limits of sm_90 and counts it; throws Error(ERR_CUDA). False: an empty grid.
 bool count_launch(Largest& largest, const unsigned (&grid)[3], unsigned threads, size_t shared);
@@ -30,7 +31,7 @@ class TableDevice : public graph::Device {
   const Table& kernels() const override { return table(); }
   Launches take_launches() override {
     const Largest l = std::exchange(largest_, {});
-    return {l.launches, l.blocks, l.shared, l.workspace};
+    return {l.launches, l.blocks, l.shared, l.workspace, l.replays, l.allocations};
   }
   size_t held_bytes() const override { return held_; }
 

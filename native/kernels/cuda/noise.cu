@@ -35,27 +35,25 @@ GPU_INLINE void normals(float (&out)[4], const DrawKey& key, int64_t group) {
   normal_pair(out[2], out[3], c2, c3);
 }
 
-struct Coefficients {
-  float a, b, p, q;
-};
-
+/// Samples in blockIdx.y.
 __global__ void __launch_bounds__(kThreads)
-    mix(float* z, float* target, const float* x0, Coefficients c, DrawKey key, int64_t n) {
-  const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    mix(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t n) {
+  const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, base = blockIdx.y * n;
   if (4 * group >= n) return;
+  const NoiseMix c = mixes[blockIdx.y];
   float noise[4];
-  normals(noise, key, group);
+  normals(noise, c.key, group);
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
     const int64_t i = 4 * group + j;
     if (i >= n) continue;
-    z[i] = c.a * x0[i] + c.b * noise[j];
-    target[i] = c.p * x0[i] + c.q * noise[j];
+    z[base + i] = c.a * x0[base + i] + c.b * noise[j];
+    target[base + i] = c.p * x0[base + i] + c.q * noise[j];
   }
 }
-void mix_noise(float* z, float* target, const float* x0, float a, float b, float p, float q,
-               const DrawKey& key, int64_t n) {
-  launch(mix, blocks(n, 4 * kThreads), kThreads, 0, z, target, x0, {a, b, p, q}, key, n);
+void mix_noise(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples, int64_t n) {
+  launch(mix, dim3(blocks(n, 4 * kThreads), static_cast<unsigned>(samples)), kThreads, 0, z, target, x0, mixes,
+         n);
 }
 
 __global__ void __launch_bounds__(kThreads) draw(float* out, DrawKey key, int64_t n) {

@@ -74,15 +74,17 @@ __global__ void __launch_bounds__(kThreads) squares(double* partial, const float
   sum = sum_block(sum);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
-double sum_of_squares(const float* x, int64_t n) {
+__global__ void __launch_bounds__(kThreads) add_partial(double* sum, const double* partial, int64_t n) {
+  double mine = 0;
+  for (int64_t i = threadIdx.x; i < n; i += kThreads) mine += partial[i];
+  mine = sum_block(mine);
+  if (threadIdx.x == 0) *sum += mine;
+}
+void add_squares(double* sum, const float* x, int64_t n) {
   const unsigned count = strided_blocks(n);
-  std::vector<double> partial(count);
-  double* on_device = workspace<double>(count);
-  launch(squares, count, kThreads, sizeof(double) * kThreads, on_device, x, n);
-  download(partial.data(), on_device, sizeof(double) * count);
-  double sum = 0;
-  for (double s : partial) sum += s;
-  return sum;
+  double* partial = workspace<double>(count);
+  launch(squares, count, kThreads, sizeof(double) * kThreads, partial, x, n);
+  launch(add_partial, 1, kThreads, sizeof(double) * kThreads, sum, partial, count);
 }
 
 __global__ void __launch_bounds__(kThreads) not_finite(int64_t* first, const float* x, int64_t n) {
@@ -114,7 +116,7 @@ int64_t first_non_finite(const float* x, int64_t n) {
 
 void fill_reduce(Table& t) {
   t.raw.mse = mse;
-  t.raw.sum_of_squares = sum_of_squares;
+  t.raw.add_squares = add_squares;
   t.raw.first_non_finite = first_non_finite;
 }
 

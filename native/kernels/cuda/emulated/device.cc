@@ -22,19 +22,50 @@ int device_count() {
   return given ? std::max(1, std::atoi(given)) : 1;
 }
 
+void* poisoned(size_t bytes) {
+  void* p = std::aligned_alloc(kAlign, rounded(bytes));
+  std::memset(p, 0xff, bytes);
+  return p;
+}
+
+/// Work with its arguments as they were when it was recorded, as on a GPU; and its workspaces, which are full
+/// of NaN each time.
+class Replayed final : public graph::Recording {
+ public:
+  ~Replayed() override {
+    for (void* p : workspaces) std::free(p);
+  }
+  void replay() override {
+    if (largest) largest->replays += 1;
+    for (const auto& w : work) w();
+  }
+  std::vector<std::function<void()>> work;
+  std::vector<void*> workspaces;
+};
+Replayed* recording = nullptr;
+
+/// What a stream refuses while it is captured.
+void not_recorded(const char* what) {
+  if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be recorded");
+}
+
 class PlainMatmul final : public graph::Op {
  public:
   PlainMatmul(const char* name, const graph::MatmulSpec& s) : name_(name), s_(s) {}
   const char* name() const override { return name_; }
   double flops() const override { return 2.0 * s_.m * s_.n * s_.k; }
   void run(const graph::Run& r) const override {
-    const auto a = widen(r.in<void>(0), s_.a, s_.m * s_.k), b = widen(r.in<void>(1), s_.b, s_.k * s_.n);
-    const float* bias = r.in<float>(2);
+    submit([this, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<float>(2), c = r.out<void>(0),
+            sums = s_.sums ? r.out<float>(1) : nullptr] { multiply(a, b, bias, c, sums); });
+  }
+
+ private:
+  void multiply(const void* a_, const void* b_, const float* bias, void* c, float* sums) const {
+    const auto a = widen(a_, s_.a, s_.m * s_.k), b = widen(b_, s_.b, s_.k * s_.n);
     std::vector<float> row(s_.n);
     for (int64_t i = 0; s_.sums && i < s_.m; ++i) {
-      r.out<float>(1)[i] = 0;
-      for (int64_t p = 0; p < s_.k; ++p)
-        r.out<float>(1)[i] += a[s_.transpose_a ? p * s_.m + i : i * s_.k + p];
+      sums[i] = 0;
+      for (int64_t p = 0; p < s_.k; ++p) sums[i] += a[s_.transpose_a ? p * s_.m + i : i * s_.k + p];
     }
     for (int64_t i = 0; i < s_.m; ++i) {
       std::fill(row.begin(), row.end(), 0.0f);
@@ -48,17 +79,15 @@ class PlainMatmul final : public graph::Op {
       for (int64_t j = 0; j < s_.n; ++j) {
         const float y = row[j] + (s_.bias ? bias[j] : 0.0f);
         if (s_.c == DType::BF16) {
-          bf16& to = r.out<bf16>(0)[i * s_.n + j];
+          bf16& to = static_cast<bf16*>(c)[i * s_.n + j];
           to = to_bf16(s_.accumulate ? to_float(to) + y : y);
         } else {
-          float& to = r.out<float>(0)[i * s_.n + j];
+          float& to = static_cast<float*>(c)[i * s_.n + j];
           to = s_.accumulate ? to + y : y;
         }
       }
     }
   }
-
- private:
   static std::vector<float> widen(const void* from, DType t, int64_t n) {
     std::vector<float> x(n);
     for (int64_t i = 0; i < n; ++i)
@@ -69,16 +98,6 @@ class PlainMatmul final : public graph::Op {
 
   const char* name_;
   graph::MatmulSpec s_;
-};
-
-/// Does the work again.
-class Again final : public graph::Recording {
- public:
-  explicit Again(std::function<void()> work) : work_(std::move(work)) {}
-  void replay() override { work_(); }
-
- private:
-  std::function<void()> work_;
 };
 
 class EmulatedDevice final : public TableDevice {
@@ -108,23 +127,56 @@ class EmulatedDevice final : public TableDevice {
   }
   void release(void* memory, size_t bytes) override {
     held_ -= rounded(bytes);
-    std::free(memory);
+    release_host(memory);
   }
   void* allocate_host(size_t bytes) override {
-    void* p = std::aligned_alloc(kAlign, rounded(bytes));
-    std::memset(p, 0xff, bytes);
-    return p;
+    not_recorded("An allocation");
+    largest_.allocations += 1;
+    return poisoned(bytes);
   }
-  void release_host(void* memory) override { std::free(memory); }
-  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void fill(void* to, int byte, size_t bytes) override { std::memset(to, byte, bytes); }
-  void synchronize() override {}
-  uint64_t mark() override { return 0; }
+  /// Not before the queues have come to their ends, as with CUDA's.
+  void release_host(void* memory) override {
+    land();
+    std::free(memory);
+  }
+  void upload(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override {
+    not_recorded("A download");
+    std::memcpy(to, from, bytes);
+  }
+  void copy(void* to, const void* from, size_t bytes) override {
+    submit([=] { std::memcpy(to, from, bytes); });
+  }
+  void fill(void* to, int byte, size_t bytes) override {
+    submit([=] { std::memset(to, byte, bytes); });
+  }
+  void hold_uploads() override { not_recorded("Waiting between queues"); }
+  /// As late as it may be; until then there is nothing that anyone could use.
+  void upload_beside(void* to, const void* from, size_t bytes) override {
+    std::memset(to, 0xff, bytes);
+    uploads_.push_back([=] { std::memcpy(to, from, bytes); });
+  }
+  void join_uploads() override {
+    not_recorded("Waiting between queues");
+    land();
+  }
+  void synchronize() override { not_recorded("Waiting"); }
+  uint64_t mark() override {
+    not_recorded("A mark");
+    return 0;
+  }
   void await(uint64_t) override {}
   std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
-    return std::make_unique<Again>(work);
+    auto made = std::make_unique<Replayed>();
+    recording = made.get();
+    try {
+      work();
+    } catch (...) {
+      recording = nullptr;
+      throw;
+    }
+    recording = nullptr;
+    return made;
   }
   double time(const std::function<void()>& work) override {
     const auto start = std::chrono::steady_clock::now();
@@ -136,20 +188,40 @@ class EmulatedDevice final : public TableDevice {
   std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
     return emulated_connect(leader, rank, ranks);
   }
+
+ private:
+  void land() {
+    for (const auto& u : uploads_) u();
+    uploads_.clear();
+  }
+  std::vector<std::function<void()>> uploads_;
 };
 
 }  // namespace
 
 const LibraryAttention* library_attention() { return nullptr; }
-void synchronize() {}
-void download(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void submit(std::function<void()> work) {
+  if (recording)
+    recording->work.push_back(std::move(work));
+  else
+    work();
+}
+void synchronize() { not_recorded("Waiting"); }
+void download(void* to, const void* from, size_t bytes) {
+  not_recorded("A download");
+  std::memcpy(to, from, bytes);
+}
 /// Fresh and full of NaN for every operation.
 void* workspace_bytes(size_t bytes) {
-  std::free(workspace_memory);
-  workspace_memory = std::aligned_alloc(kAlign, rounded(bytes));
-  std::memset(workspace_memory, 0xff, bytes);
   if (largest) largest->workspace = std::max(largest->workspace, bytes);
-  return workspace_memory;
+  void* const fresh = poisoned(bytes);
+  if (recording) {
+    recording->workspaces.push_back(fresh);
+    submit([=] { std::memset(fresh, 0xff, bytes); });
+  } else {
+    std::free(std::exchange(workspace_memory, fresh));
+  }
+  return fresh;
 }
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
   static Largest nobody{};
