@@ -71,6 +71,13 @@ std::vector<Kernel> list(const Shape& s) {
   add("gate_residual", 3 * e * n, 0, [=, &t] { t.gate_residual(z, x, y, mod, stream); });
   add("gate_residual_backward", 3 * e * n, 0,
       [=, &t] { t.gate_residual_backward(z, dmod, dy, y, mod, stream); });
+  add("gate_norm", 4 * e * n, 0, [=, &t] {
+    t.gate_norm(z, y, mean, rstd, x, dy, mod, stream.mod_stride, mod + width, mod + 2 * width, stream);
+  });
+  add("gate_norm_backward", 6 * e * n, 0, [=, &t] {
+    t.gate_norm_backward(y, z, dmod, dmod + width, out1, dmod + 2 * width, dy, x, mean, rstd, mod + width,
+                         dout1, mod, stream.mod_stride, stream);
+  });
   add("split_heads", 6 * e * n, 0,
       [=, &t] { t.split_heads(q, k, v, q_rstd, k_rstd, wide, gamma, gamma, heads); });
   add("split_heads_backward", 8 * e * n, 0, [=, &t] {

@@ -110,7 +110,7 @@ ORCH_INLINE void backward_row(R* dx, const R* dx_add, float* dshift, float* dsca
   for (int64_t i = 0; i < width; i += 2 * kLanes) store2(dx + i, gradient(i), gradient(i + kLanes));
 }
 
-/// after(sample, row) comes when the row's dx is written.
+/// after(sample, from, to) comes when the dx of these few rows is written.
 template <class R, class T, class After>
 ORCH_INLINE void backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy, const R* x,
                           const float* mean, const float* rstd, const float* scale, const StreamDims& d,
@@ -120,11 +120,15 @@ ORCH_INLINE void backward(R* dx, const R* dx_add, float* dshift, float* dscale, 
     float* dsc = dscale + b * d.mod_stride;
     std::memset(dsh, 0, static_cast<size_t>(d.width) * 4);
     std::memset(dsc, 0, static_cast<size_t>(d.width) * 4);
-    for (int64_t row = b * d.tokens; row < (b + 1) * d.tokens; ++row) {
-      const int64_t at = row * d.width;
-      backward_row(dx + at, dx_add ? dx_add + at : nullptr, dsh, dsc, dy + at, x + at, mean[row], rstd[row],
-                   scale + b * d.mod_stride, d.width);
-      after(b, row);
+    const int64_t end = (b + 1) * d.tokens;
+    for (int64_t from = b * d.tokens; from < end; from += 4) {
+      const int64_t to = min_of(from + 4, end);
+      for (int64_t row = from; row < to; ++row) {
+        const int64_t at = row * d.width;
+        backward_row(dx + at, dx_add ? dx_add + at : nullptr, dsh, dsc, dy + at, x + at, mean[row], rstd[row],
+                     scale + b * d.mod_stride, d.width);
+      }
+      after(b, from, to);
     }
   }
 }
@@ -133,7 +137,7 @@ template <class R, class T>
 void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
                                   const R* x, const float* mean, const float* rstd, const float* scale,
                                   const StreamDims& d) {
-  backward(dx, dx_add, dshift, dscale, dy, x, mean, rstd, scale, d, [](int64_t, int64_t) {});
+  backward(dx, dx_add, dshift, dscale, dy, x, mean, rstd, scale, d, [](int64_t, int64_t, int64_t) {});
 }
 
 template <class R, class T>
@@ -143,16 +147,21 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
                         const StreamDims& d) {
   for (int64_t b = 0; b < d.samples; ++b)
     std::memset(dgate + b * gate_stride, 0, static_cast<size_t>(d.width) * 4);
-  backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d, [&](int64_t sample, int64_t row) {
+  const auto gate_rows = [&](int64_t sample, int64_t from, int64_t to) {
     const float* g = gate + sample * gate_stride;
     float* dg = dgate + sample * gate_stride;
-    const int64_t at = row * d.width;
     for (int64_t i = 0; i < d.width; i += kLanes) {
-      const vf o = load(dx + at + i);
-      store(dg + i, load(dg + i) + o * load(y + at + i));
-      store(dy + at + i, load(g + i) * o);
+      const vf gv = load(g + i);
+      vf sum = load(dg + i);
+      for (int64_t at = from * d.width + i; at < to * d.width; at += d.width) {
+        const vf o = load(dx + at);
+        sum += o * load(y + at);
+        store(dy + at, gv * o);
+      }
+      store(dg + i, sum);
     }
-  });
+  };
+  backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d, gate_rows);
 }
 
 template <class R, class T>
