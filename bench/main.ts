@@ -23,7 +23,6 @@ import { BenchTrainer, type Round } from './trainer.js';
 
 /** Of a whole run: longer than the window over which a worker takes its event loop's percentile. */
 const NODES_STEPS = 240;
-/** As a worker's. */
 const DELAY_RESOLUTION_MS = 10;
 
 const { values: options } = parseArgs({

@@ -3,7 +3,7 @@ import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Engine } from '../native/contract.js';
 
 /** Each timer interrupts a compute thread for some 50 us. */
-const RESOLUTION_MS = 10;
+const RESOLUTION_MS = 5;
 /** The percentile is that of the last whole window of this length: of a few timers it would be their worst. */
 const WINDOW_MS = 5_000;
 
