@@ -23,7 +23,7 @@ class Device : public Backend {
  public:
   struct Description {
     std::string name;       ///< "NVIDIA H200"
-    std::string libraries;  ///< "CUDA 13.0, cuBLASLt 13.1.1"
+    std::string libraries;  ///< "CUDA 13.0, cuBLASLt 13.1.1, NCCL 2.30.7"
     size_t memory_bytes;
     std::string problem;  ///< why it cannot be used, or nothing
   };

@@ -25,7 +25,7 @@ export interface CudaDevice {
   /** "NVIDIA H200" */
   name: string;
   memoryBytes: number;
-  /** "CUDA 13.0, cuBLASLt 13.1.1" */
+  /** "CUDA 13.0, cuBLASLt 13.1.1, NCCL 2.30.7" */
   libraries: string;
   /** Why it cannot be used, or null. */
   problem: string | null;

@@ -114,11 +114,21 @@ class NoRecording final : public graph::Recording {
   void replay() override {}
 };
 
+/// "NCCL 2.30.7", or why there is none.
+std::string nccl_version() {
+  try {
+    const std::string offer = nccl_offer(false);
+    return offer.substr(0, offer.find('/'));
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
 std::string libraries() {
   int runtime = 0;
   cudaRuntimeGetVersion(&runtime);
   return "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) +
-         ", cuBLASLt " + matmul_version();
+         ", cuBLASLt " + matmul_version() + ", " + nccl_version();
 }
 
 int device_count() {
