@@ -32,7 +32,7 @@ constexpr int64_t kSeedInput = 1000;  // input indices of d loss / d output
 std::vector<char> storage(const std::vector<float>& x, DType t) {
   std::vector<char> bytes(x.size() * size_of(t));
   if (t == DType::F32) {
-    std::memcpy(bytes.data(), x.data(), bytes.size());
+    if (!x.empty()) std::memcpy(bytes.data(), x.data(), bytes.size());
   } else {
     for (size_t i = 0; i < x.size(); ++i) reinterpret_cast<bf16*>(bytes.data())[i] = to_bf16(x[i]);
   }
@@ -61,7 +61,7 @@ struct Place {
     if (!device) {
       // Kernels of the CPU read whole vectors; 64 bytes of alignment come with Buffer.
       buffers.emplace_back(bytes.size());
-      std::memcpy(buffers.back().data(), bytes.data(), bytes.size());
+      if (!bytes.empty()) std::memcpy(buffers.back().data(), bytes.data(), bytes.size());
       return buffers.back().data();
     }
     on_device.push_back(std::make_unique<graph::DeviceMemory>(*device, bytes.size()));
@@ -74,7 +74,7 @@ struct Place {
     std::vector<char> to(bytes);
     if (device)
       device->download(to.data(), from, bytes);
-    else
+    else if (bytes)
       std::memcpy(to.data(), from, bytes);
     return to;
   }

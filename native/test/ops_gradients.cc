@@ -130,9 +130,8 @@ void check_case(const OpCase& c) {
   const Point g = gradient_at(c, p, seeds, 1);
   for (int threads : {1, 3}) {
     const Point again = gradient_at(c, p, seeds, threads);
-    CHECK(g.inputs == again.inputs &&
-              std::memcmp(g.weights.data(), again.weights.data(), g.weights.size() * sizeof(float)) == 0,
-          c.name, ": a second run, with ", threads, " threads, differs");
+    CHECK(g.inputs == again.inputs && g.weights == again.weights, c.name, ": a second run, with ", threads,
+          " threads, differs");
   }
 
   // Each operand on its own, along two directions.

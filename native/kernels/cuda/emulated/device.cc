@@ -142,10 +142,12 @@ class EmulatedDevice final : public TableDevice {
   void upload(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override {
     not_recorded("A download");
-    std::memcpy(to, from, bytes);
+    if (bytes) std::memcpy(to, from, bytes);
   }
   void copy(void* to, const void* from, size_t bytes) override {
-    submit([=] { std::memcpy(to, from, bytes); });
+    submit([=] {
+      if (bytes) std::memcpy(to, from, bytes);
+    });
   }
   void fill(void* to, int byte, size_t bytes) override {
     submit([=] { std::memset(to, byte, bytes); });
