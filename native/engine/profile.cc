@@ -38,10 +38,7 @@ std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>&
 
 std::vector<ProfileRow> HostEngine::profile(int repeats) {
   const auto& g = graph_->graph;
-  const int threads = spec_.threads_per_slot;
-  Lane lane(*graph_, spec_, cropped_.as<float>(), threads);
-  // One thread's time is the processor's, which other processes do not stretch; of several, the clock's.
-  const auto now = [&] { return threads == 1 ? thread_seconds() : seconds_now(); };
+  Lane lane(*graph_, spec_, cropped_.as<float>(), 1);
   Buffer gradient(spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   bind(lane, State::Master, gradient.as<float>());
   // Inputs of a plausible size; times do not depend on the values, but denormals and NaN would be slow.
@@ -59,11 +56,11 @@ std::vector<ProfileRow> HostEngine::profile(int repeats) {
   lane.executor.run(nullptr, nullptr);  // touches every page
   double last = 0;
   const std::function<void(int64_t)> after = [&](int64_t node) {
-    rows[row_of[node]].seconds += now() - last;
-    last = now();
+    rows[row_of[node]].seconds += thread_seconds() - last;
+    last = thread_seconds();
   };
   for (int i = 0; i < repeats; ++i) {
-    last = now();
+    last = thread_seconds();
     lane.executor.run(nullptr, &after);
   }
   for (ProfileRow& row : rows) row.seconds /= repeats;

@@ -62,7 +62,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
     1,
     device,
   );
-  const spec: EngineSpec = { ...trained, threads: 1, ema: false };
+  const spec: EngineSpec = { ...trained, threads: 1, threadsPerSlot: 1, ema: false };
   // Before the engine takes its memory: a GPU's copies are large.
   const before = await measureRoofline(addon, spec);
   const engine = addon.createEngine(spec);

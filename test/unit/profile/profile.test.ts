@@ -29,6 +29,13 @@ describe('the roofline', () => {
 });
 
 describe('a profile', () => {
+  it('is of one thread where a run would share a slot', { timeout: 60_000 }, async () => {
+    const config = loadConfig(yaml(`${CONFIG}threads_per_slot: 2\n`));
+    const { seconds, ops } = await profile(native(), config, 1);
+    expect(seconds).toBeGreaterThan(0);
+    expect(ops.length).toBeGreaterThan(10);
+  });
+
   it('accounts for the work and the time of a slot', { timeout: 60_000 }, async () => {
     const config = loadConfig(yaml(CONFIG));
     const result = await profile(native(), config, 2);
