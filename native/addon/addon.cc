@@ -1,11 +1,11 @@
 // Registration, and the functions that need no handle.
-#include <omp.h>
+#include <sched.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "../engine/device_engine.h"
 #include "../kernels/kernels.h"
-#include "../ops/matmul.h"
 #include "../ops/peak.h"
 #include "convert.h"
 #include "objects.h"
@@ -13,12 +13,18 @@
 namespace orch::addon {
 namespace {
 
+/// Processors that this process may run on.
+double processors() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  return std::max(1u, std::thread::hardware_concurrency());  // more processors than the set has room for
+}
+
 Napi::Value host(const Napi::CallbackInfo& info) {
   auto o = Napi::Object::New(info.Env());
   o.Set("isa", kernels::cpu().isa);
   o.Set("fastBf16", kernels::cpu().fast_bf16);
-  o.Set("onednn", ops::onednn_version());
-  o.Set("processors", static_cast<double>(omp_get_num_procs()));
+  o.Set("processors", processors());
   return o;
 }
 

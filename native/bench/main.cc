@@ -1,7 +1,5 @@
 // orch_bench [--seconds S] [--fp32] [PART OF A NAME]...: every kernel of a training step on one thread, as a
 // share of what a copy of as many bytes, or a large matmul, reaches between its measurements.
-#include <omp.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -39,7 +37,6 @@ double copy_bandwidth(double bytes, double seconds) {
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--cuda") == 0) return cuda_main(argc - 2, argv + 2);
-  omp_set_num_threads(1);
   double seconds = 0.1;
   bool half = kernels::cpu().fast_bf16;
   std::vector<std::string> parts;

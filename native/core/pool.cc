@@ -1,6 +1,5 @@
 #include "pool.h"
 
-#include <omp.h>
 #include <sys/resource.h>
 
 #include <utility>
@@ -12,7 +11,6 @@ constexpr int kNiceness = 5;
 }
 
 void begin_compute_thread() {
-  omp_set_num_threads(1);  // oneDNN must not open a parallel region of its own in any of our threads
   // Compute threads keep their cores busy for as long as they may. A little less priority lets the event loop
   // of the same process, which is nearly always asleep, run as soon as it has something to do. Linux: of this
   // thread.

@@ -10,8 +10,7 @@
 
 namespace orch {
 
-/// What every thread that computes calls first: one thread for the libraries below it, and a little less
-/// priority than the event loop's.
+/// What every thread that computes calls first: a little less priority than the event loop's.
 void begin_compute_thread();
 
 class Pool {

@@ -45,7 +45,7 @@ class Backend {
   virtual std::unique_ptr<Op> matmul(const char* name, const MatmulSpec& spec) const = 0;
 };
 
-/// oneDNN, and the kernels of this processor.
+/// The kernels of this processor.
 const Backend& cpu_backend();
 
 }  // namespace orch::graph

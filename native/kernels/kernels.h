@@ -90,15 +90,13 @@ struct MatmulDims {
   bool accumulate;   ///< adds to C, which must be fp32
 };
 
-/// Matrix products of bf16 operands, summed in fp32. Null where the processor does not multiply them in
-/// pairs, or has a tile unit (AMX): there a library is better.
+/// Matrix products of operands of one type, summed in fp32.
 struct Matmul {
-  bool (*fits)(const MatmulDims& d);  ///< whether the shape is one that the kernel is written for
   size_t (*scratch_bytes)(const MatmulDims& d);
   int64_t (*parts)(const MatmulDims& d);  ///< into which C may be cut, each computed by itself
   int64_t (*grain)(const MatmulDims& d);  ///< parts to compute at once at least, where speed matters
   /// Parts [from, to). bias may be null. scratch: 64-byte aligned.
-  void (*run)(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
+  void (*run)(void* c, const void* a, const void* b, const float* bias, const MatmulDims& d, int64_t from,
               int64_t to, void* scratch);
 };
 
@@ -210,12 +208,13 @@ struct Untyped {
 
 struct Table {
   const char* isa;  ///< "generic", "avx2", "avx512", "avx512bf16"
-  bool fast_bf16;   ///< matmuls of bf16 run at full speed (vdpbf16ps)
+  bool fast_bf16;   ///< matmuls of bf16 are faster than those of fp32 (vdpbf16ps, BFDOT)
   Typed<float> f32;
   Typed<bf16> b16;
   Residual<float, bf16> mixed;  ///< an fp32 residual stream beside bf16 activations
   Untyped raw;
-  Matmul matmul;
+  Matmul matmul_f32,
+      matmul_b16;  ///< by the type of A and B; null in a device's table: its library multiplies
   template <class T>
   const Typed<T>& typed() const;
   template <class R, class T>

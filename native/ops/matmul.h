@@ -1,8 +1,6 @@
-// C [m, n] = op(A) op(B) (+ bias over n) (+ C) in the calling thread: by an own kernel where it is the
-// fastest, else through oneDNN.
+// C [m, n] = op(A) op(B) (+ bias over n) (+ C) in the calling thread, by the kernels of this processor.
 #pragma once
-#include <memory>
-
+#include "../core/error.h"
 #include "../graph/backend.h"
 
 namespace orch::ops {
@@ -11,27 +9,30 @@ using graph::MatmulSpec;
 
 class Matmul {
  public:
-  explicit Matmul(const MatmulSpec& spec);
-  ~Matmul();
-  size_t scratch_bytes() const;
-  double flops() const { return 2.0 * spec_.m * spec_.n * spec_.k; }
+  /// Throws ERR_INTERNAL for operands of two types, or for adding to a C that is not fp32.
+  explicit Matmul(const MatmulSpec& s)
+      : kernel_(s.a == DType::F32 ? kernels::cpu().matmul_f32 : kernels::cpu().matmul_b16),
+        dims_{s.m, s.n, s.k, s.transpose_a, s.transpose_b, s.c == DType::F32, s.accumulate} {
+    if (s.a != s.b || s.a == DType::F16 || s.c == DType::F16 || (s.accumulate && s.c != DType::F32))
+      throw Error("ERR_INTERNAL", "matmul: no kernel for " + graph::key_of(s));
+  }
+  size_t scratch_bytes() const { return kernel_.scratch_bytes(dims_); }
+  double flops() const { return 2.0 * static_cast<double>(dims_.m) * static_cast<double>(dims_.n * dims_.k); }
   /// Into how many parts C may be cut; each has the bits that it has in the whole.
-  int64_t parts() const;
-  int64_t grain() const;
+  int64_t parts() const { return kernel_.parts(dims_); }
+  int64_t grain() const { return kernel_.grain(dims_); }
   /// Parts [from, to). Thread-safe; scratch is the calling thread's.
   void run(const void* a, const void* b, const float* bias, void* c, void* scratch, int64_t from,
-           int64_t to) const;
+           int64_t to) const {
+    kernel_.run(c, a, b, bias, dims_, from, to, scratch);
+  }
   void run(const void* a, const void* b, const float* bias, void* c, void* scratch) const {
     run(a, b, bias, c, scratch, 0, parts());
   }
 
  private:
-  struct Impl;
-  MatmulSpec spec_;
-  std::unique_ptr<Impl> impl_;
+  const kernels::Matmul& kernel_;
+  kernels::MatmulDims dims_;
 };
-
-/// "major.minor.patch" of the library in use.
-const char* onednn_version();
 
 }  // namespace orch::ops

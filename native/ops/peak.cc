@@ -1,7 +1,5 @@
 #include "peak.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <thread>
 #include <vector>
@@ -34,7 +32,6 @@ double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double
   std::vector<std::thread> all;
   for (int i = 0; i < threads; ++i)
     all.emplace_back([&, i] {
-      omp_set_num_threads(1);
       Buffer a(m * k * size_of(t)), b(k * n * size_of(t)), c(m * n * 4), scratch(matmul.scratch_bytes());
       fill(a, t, m * k, 2 * i);
       fill(b, t, k * n, 2 * i + 1);

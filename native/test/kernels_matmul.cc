@@ -1,4 +1,4 @@
-// Matrix products of bf16 operands against the plain fp64 sum.
+// Matrix products against the plain fp64 sum.
 #include "core/memory.h"
 #include "kernels_support.h"
 
@@ -23,56 +23,84 @@ Vec product(const Vec& a, const Vec& b, const Vec& bias, const Vec& before, cons
 
 /// `offset` elements into the line: what is written past the caches needs whole lines, and must not be
 /// written so elsewhere.
-template <class C>
-void check(const Table& t, const MatmulDims& d, bool with_bias, int64_t offset) {
-  const std::string at = text(t.isa, " ", d.m, "x", d.n, "x", d.k, d.transpose_a ? " A^T" : "",
-                              d.transpose_b ? " B^T" : "", d.single ? " fp32" : " bf16",
-                              d.accumulate ? " accumulate" : "", with_bias ? " bias" : "", " +", offset);
-  CHECK(t.matmul.fits(d), at);
-  const auto a = random<bf16>(d.m * d.k, 1), b = random<bf16>(d.k * d.n, 2);
+template <class T, class C>
+void check(const Table& t, const MatmulDims& d, bool with_bias, int64_t offset = 0) {
+  const kernels::Matmul& matmul = is_single<T> ? t.matmul_f32 : t.matmul_b16;
+  const std::string at =
+      text(t.isa, is_single<T> ? " fp32 " : " bf16 ", d.m, "x", d.n, "x", d.k, d.transpose_a ? " A^T" : "",
+           d.transpose_b ? " B^T" : "", d.single ? " to fp32" : " to bf16", d.accumulate ? " accumulate" : "",
+           with_bias ? " bias" : "", " +", offset);
+  // Operands end where their memory does: reading past them is seen by AddressSanitizer.
+  const auto a = random<T>(d.m * d.k, 1), b = random<T>(d.k * d.n, 2);
   const auto bias = random<float>(with_bias ? d.n : 0, 3),
              before = random<float>(d.accumulate ? d.m * d.n : 0, 4);
   const int64_t n = d.m * d.n;
-  Buffer memory(static_cast<size_t>(offset + n + 64) * sizeof(C)), scratch(t.matmul.scratch_bytes(d));
+  Buffer memory(static_cast<size_t>(offset + n + 64) * sizeof(C)), scratch(matmul.scratch_bytes(d));
   C* c = memory.as<C>() + offset;
   std::vector<C> first;
-  for (int pass = 0; pass < 2; ++pass) {
+  for (int pass = 0; pass < 3; ++pass) {
     std::memset(memory.data(), 0xff, memory.bytes());
     std::memset(scratch.data(), 0xff, scratch.bytes());
     if (d.accumulate) std::memcpy(c, before.data(), before.size() * sizeof(float));
-    // Whole, then in two pieces.
-    const int64_t parts = t.matmul.parts(d), cut = pass == 0 ? parts : parts / 2;
+    // Whole; in two pieces; part by part, the last one first.
+    const int64_t parts = matmul.parts(d);
     const float* start = with_bias ? bias.data() : nullptr;
-    t.matmul.run(c, a.data(), b.data(), start, d, 0, cut, scratch.data());
-    t.matmul.run(c, a.data(), b.data(), start, d, cut, parts, scratch.data());
-    if (pass == 0) first.assign(c, c + n);
+    const auto run = [&](int64_t from, int64_t to) {
+      matmul.run(c, a.data(), b.data(), start, d, from, to, scratch.data());
+    };
+    if (pass == 0) {
+      run(0, parts);
+      first.assign(c, c + n);
+    } else if (pass == 1) {
+      run(0, parts / 2);
+      run(parts / 2, parts);
+    } else {
+      for (int64_t i = parts - 1; i >= 0; --i) run(i, i + 1);
+    }
+    CHECK(std::memcmp(first.data(), c, first.size() * sizeof(C)) == 0, at, ": pieces differ from the whole");
   }
-  CHECK(std::memcmp(first.data(), c, first.size() * sizeof(C)) == 0, at,
-        ": two pieces differ from the whole");
   for (int64_t i = 0; i < 64; ++i) CHECK(std::isnan(to_float(c[n + i])), at, ": written past the end");
   CHECK_CLOSE(relative(first, product(wide(a), wide(b), wide(bias), wide(before), d)),
               bound<C>(1e-6, 1.0 / 256), at);
 }
 
+/// All ways of storing the operands, and all uses of C.
+template <class T>
+void check_all(const Table& t, int64_t m, int64_t n, int64_t k) {
+  for (bool transpose_a : {false, true})
+    for (bool transpose_b : {false, true}) {
+      check<T, float>(t, {m, n, k, transpose_a, transpose_b, true, false}, m % 2 == 0);
+      check<T, float>(t, {m, n, k, transpose_a, transpose_b, true, true}, m % 2 == 1);
+      check<T, bf16>(t, {m, n, k, transpose_a, transpose_b, false, false}, m % 3 == 0);
+    }
+}
+
+template <class T>
+void check_shapes(const Table& t) {
+  for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 40, 97})
+    for (auto [n, k] : {std::array<int64_t, 2>{64, 32}, {192, 64}, {128, 416}}) check_all<T>(t, m, n, k);
+  // What no vector, panel, part or pair divides.
+  for (auto [m, n, k] : {std::array<int64_t, 3>{1, 1, 1},
+                         {5, 3, 2},
+                         {7, 17, 31},
+                         {33, 65, 33},
+                         {97, 127, 63},
+                         {2, 200, 47},
+                         {200, 2, 47},
+                         {13, 4, 4096}})
+    check_all<T>(t, m, n, k);
+  // More rows than are packed at once, more than are kept, more depth than one pass has.
+  for (int64_t m : {32, 96, 160, 832, 1601})
+    for (auto [n, k] : {std::array<int64_t, 2>{64, 1}, {64, 2}, {128, 33}, {192, 47}, {64, 330}})
+      for (int64_t offset : {0, 1}) check<T, float>(t, {m, n, k, true, false, true, false}, false, offset);
+  for (int64_t k : {512, 513, 1024, 1025, 2100}) check_all<T>(t, 8, 72, k);
+}
+
 TEST("kernels matmul") {
   for (const Table* t : tables()) {
-    if (t->matmul.run == nullptr) continue;
-    for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 40, 97})
-      for (auto [n, k] : {std::array<int64_t, 2>{64, 32}, {192, 64}, {128, 416}}) {
-        check<bf16>(*t, {m, n, k, false, true, false, false}, true, 0);
-        check<float>(*t, {m, n, k, false, true, true, false}, m % 2 == 0, 0);
-        check<bf16>(*t, {m, n, k, false, false, false, false}, false, 0);
-        check<float>(*t, {m, n, k, false, false, true, true}, false, 0);
-      }
-    // More rows than are turned at once, more than are kept, and depths that no vector divides.
-    for (int64_t m : {32, 64, 96, 160, 832})
-      for (auto [n, k] : {std::array<int64_t, 2>{64, 1}, {64, 2}, {128, 33}, {192, 47}, {64, 330}})
-        for (int64_t offset : {0, 1}) check<float>(*t, {m, n, k, true, false, true, false}, false, offset);
-    for (const MatmulDims& d : {MatmulDims{4, 65, 32, false, false, false, false},
-                                {4, 64, 48, false, true, false, false},
-                                {48, 64, 32, true, false, true, false},
-                                {64, 64, 32, true, true, true, false}})
-      CHECK(!t->matmul.fits(d), t->isa, ": takes a shape that it is not written for");
+    if (t->matmul_f32.run == nullptr) continue;  // a device's
+    check_shapes<float>(*t);
+    check_shapes<bf16>(*t);
   }
 }
 

@@ -15,11 +15,24 @@ namespace orch::test {
 
 using reference::Vec;
 
+}  // namespace orch::test
+
+#if defined(ORCH_HAS_avx512bf16_on_avx2)
+namespace orch::kernels::avx512bf16_on_avx2 {
+const Table* table();
+}
+#endif
+
+namespace orch::test {
+
 inline std::vector<const kernels::Table*> tables() {
   std::vector<const kernels::Table*> all;
   for (const char* isa : {"generic", "avx2", "avx512", "avx512bf16"}) {
     if (const kernels::Table* t = kernels::cpu_named(isa)) all.push_back(t);
   }
+#if defined(ORCH_HAS_avx512bf16_on_avx2)
+  if (kernels::cpu_named("avx2") != nullptr) all.push_back(kernels::avx512bf16_on_avx2::table());
+#endif
   all.push_back(&kernels::cuda::table());  // run thread by thread on the CPU
   return all;
 }

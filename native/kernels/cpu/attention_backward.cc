@@ -71,16 +71,34 @@ ORCH_INLINE void softmax_backward_row(float* x, float* ds_row, const float* y, c
   store(ds_row + last, select(inside, ds, vf{}));
 }
 
+#if defined(ORCH_PAIRS)
+/// Writes bf16(first) and bf16(second) in pairs, and each by itself to a row where there is one.
+ORCH_INLINE void store_pairs(uint32_t* pairs, bf16* first_row, bf16* second_row, vf first, vf second) {
 #if defined(__AVX512BF16__)
+  alignas(64) static constexpr uint16_t kInterleave[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+  _mm512_storeu_si512(pairs, _mm512_permutexvar_epi16(_mm512_load_si512(kInterleave), both));
+  if (first_row == nullptr) return;
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(first_row), _mm512_castsi512_si256(both));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(second_row), _mm512_extracti64x4_epi64(both, 1));
+#else
+  alignas(64) bf16 rows[2][kLanes];
+  store(rows[0], first);
+  store(rows[1], second);
+  store_units(pairs, pair_rows(rows[0], rows[1]));
+  if (first_row == nullptr) return;
+  std::memcpy(first_row, rows[0], sizeof rows[0]);
+  std::memcpy(second_row, rows[1], sizeof rows[1]);
+#endif
+}
+
 /// Two neighbouring rows of a panel: p and ds with the rows paired in units, and ds row by row. Without a
 /// second row (both = false) its places become zero.
 ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf16* ds, int64_t ds_stride,
                                        const float* x, const float* y, const RowBackward& first,
                                        const RowBackward& second, bool both, int64_t tokens) {
-  alignas(64) static constexpr uint16_t kInterleave[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  const __m512i order = _mm512_load_si512(kInterleave);
   const vi second_inside = both ? ~vi{} : vi{};
   const float *x1 = both ? x + kPanel : x, *y1 = both ? y + kPanel : y;
   const auto step = [&](int64_t j, vi inside) __attribute__((always_inline)) {
@@ -92,12 +110,8 @@ ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf
     s0 = select(inside, s0, vf{});
     p1 = select(inside1, p1, vf{});
     s1 = select(inside1, s1, vf{});
-    const __m512i p = (__m512i)_mm512_cvtne2ps_pbh((__m512)p1, (__m512)p0);
-    const __m512i s = (__m512i)_mm512_cvtne2ps_pbh((__m512)s1, (__m512)s0);
-    _mm512_storeu_si512(p_pairs + j, _mm512_permutexvar_epi16(order, p));
-    _mm512_storeu_si512(ds_pairs + j, _mm512_permutexvar_epi16(order, s));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + j), _mm512_castsi512_si256(s));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + ds_stride + j), _mm512_extracti64x4_epi64(s, 1));
+    store_pairs(p_pairs + j, nullptr, nullptr, p0, p1);
+    store_pairs(ds_pairs + j, ds + j, ds + ds_stride + j, s0, s1);
   };
   const int64_t last = round_up(tokens, kLanes) - kLanes;
   for (int64_t j = 0; j < last; j += kLanes) step(j, ~vi{});
@@ -160,7 +174,7 @@ void attention_backward(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, con
           ds_pairs = w.ds + key;
           pairs_stride = ds_stride;
         } else {
-#if defined(__AVX512BF16__)
+#if defined(ORCH_PAIRS)
           for (int64_t r = 0; r < rows; r += 2) {
             const int64_t pair = r / 2 * kPanel, next = min_of(r + 1, rows - 1);
             softmax_backward_pair(

@@ -10,18 +10,6 @@ constexpr float kScaleLog2e = 0.125f * 1.44269504f;
 constexpr int64_t kRows = 72;  // query rows of a block; even
 constexpr int64_t kHeadVectors = kHeadDim / kLanes;
 
-/// bf16 operands go in pairs where the processor multiplies them, and as fp32 elsewhere.
-template <class T>
-struct OperandsOf {
-  using Op = SingleOp;
-};
-#if defined(__AVX512BF16__)
-template <>
-struct OperandsOf<bf16> {
-  using Op = PairOp;
-};
-#endif
-
 /// Packing of [n, 64] operands into units; row stride ldx.
 ///   rows: as an A operand with the channels summed; returns where the units are (perhaps x itself).
 ///   summed_rows: as a B operand with the rows summed; likewise.
@@ -47,22 +35,12 @@ struct Pack<T, SingleOp> {
     return rows(to, x, ldx, n);
   }
   ORCH_INLINE void transposed(float* to, const T* x, int64_t n) {
-#if ORCH_LANES == 16
     transpose_panels(reinterpret_cast<uint32_t*>(to), n, kWidth,
                      [=](int64_t row, int64_t unit) { return bits_of(load(x + row * kHeadDim + unit)); });
-#else
-    for (int64_t start = 0; start < n; start += kPanel, to += kPanel * kWidth) {
-      const int64_t count = min_of(kPanel, n - start), padded = round_up(count, kLanes);
-      for (int64_t i = 0; i < kHeadDim; ++i) {
-        for (int64_t j = 0; j < count; ++j) to[i * kPanel + j] = widen(x[(start + j) * kHeadDim + i]);
-        for (int64_t j = count; j < padded; ++j) to[i * kPanel + j] = 0;
-      }
-    }
-#endif
   }
 };
 
-#if defined(__AVX512BF16__)
+#if defined(ORCH_PAIRS)
 template <>
 struct Pack<bf16, PairOp> {
   static constexpr int64_t kWidth = kHeadDim / 2;
@@ -73,15 +51,11 @@ struct Pack<bf16, PairOp> {
     return to;
   }
   ORCH_INLINE const uint32_t* summed_rows(uint32_t* to, const bf16* x, int64_t ldx, int64_t n) {
-    const __m512i even = interleave_order(0), odd = interleave_order(16);
+    const bf16 zeros[kHeadDim] = {};
     for (int64_t r = 0; r < n; r += 2) {
-      const bf16* a = x + r * ldx;
-      for (int64_t i = 0; i < kHeadDim; i += 32) {
-        const __m512i low = _mm512_loadu_si512(a + i);
-        const __m512i high = r + 1 < n ? _mm512_loadu_si512(a + ldx + i) : _mm512_setzero_si512();
-        _mm512_storeu_si512(to + r / 2 * kHeadDim + i, _mm512_permutex2var_epi16(low, even, high));
-        _mm512_storeu_si512(to + r / 2 * kHeadDim + i + 16, _mm512_permutex2var_epi16(low, odd, high));
-      }
+      const bf16 *first = x + r * ldx, *second = r + 1 < n ? first + ldx : zeros;
+      for (int64_t i = 0; i < kHeadDim; i += kLanes)
+        store_units(to + r / 2 * kHeadDim + i, pair_rows(first + i, second + i));
     }
     return to;
   }

@@ -15,28 +15,57 @@ struct SingleOp {
   ORCH_INLINE vf multiply_add(vf sum, Vector a, Vector b) { return sum + a * b; }
 };
 
-#if defined(__AVX512BF16__)
+#if defined(ORCH_PAIRS)
+/// Two products a lane: the second numbers' is added first, then the first numbers', each rounded by itself
+/// (vdpbf16ps; BFDOT rounds otherwise).
 struct PairOp {
   using Unit = uint32_t;
-  using Vector = __m512i;
+  using Vector = vu;
   static constexpr int kPerUnit = 2;
   ORCH_INLINE Vector broadcast(const Unit* p) {
-    int32_t u;
+    uint32_t u;
     std::memcpy(&u, p, 4);
-    return _mm512_set1_epi32(u);
+#if defined(__AVX512BF16__)
+    return (vu)_mm512_set1_epi32(static_cast<int32_t>(u));
+#else
+    return u - vu{};
+#endif
   }
-  ORCH_INLINE Vector load_units(const Unit* p) { return _mm512_loadu_si512(p); }
+  ORCH_INLINE Vector load_units(const Unit* p) { return bits_of(load(reinterpret_cast<const float*>(p))); }
   ORCH_INLINE vf multiply_add(vf sum, Vector a, Vector b) {
+#if defined(__AVX512BF16__)
     return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+    return (vf)vbfdotq_f32((float32x4_t)sum, (bfloat16x8_t)a, (bfloat16x8_t)b);
+#else
+    sum += (vf)(a & 0xffff0000u) * (vf)(b & 0xffff0000u);
+    return sum + (vf)(a << 16) * (vf)(b << 16);
+#endif
   }
 };
 #endif
 
+/// bf16 operands go in pairs where the processor multiplies them, and as fp32 elsewhere.
+template <class T>
+struct OperandsOf {
+  using Op = SingleOp;
+};
+#if defined(ORCH_PAIRS)
+template <>
+struct OperandsOf<bf16> {
+  using Op = PairOp;
+};
+#endif
+
 /// Vectors of columns in a register tile, and rows: chosen so that the sums and the operands fit the
-/// registers.
-constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
+/// registers (32 of AVX-512 and of ARM64, 16 elsewhere).
+#if defined(ORCH_AVX512) || defined(__aarch64__)
+constexpr int kTileVectors = 4;
+#else
+constexpr int kTileVectors = ORCH_LANES == 16 ? 4 : 2;
+#endif
 constexpr int kTileRows = 6;
-/// Columns of a panel of B.
+/// Columns of a register tile, and of a panel of B.
 constexpr int64_t kPanel = kTileVectors * kLanes;
 
 /// One register tile. a(row, k) at a[row * a_row + k * a_k]; b(k, column) at b[k * ldb + column].
@@ -125,36 +154,39 @@ static void gemm(float* c, int64_t ldc, const typename Op::Unit* a, int64_t a_ro
   }
 }
 
-#if ORCH_LANES == 16
-/// Units get(row, unit .. unit + 15) of n rows, transposed into panels [units][kPanel].
+/// Units get(row, unit .. unit + kLanes - 1) of n rows, transposed into panels [units][kPanel]. `units` is a
+/// multiple of kLanes.
 template <class Get>
 ORCH_INLINE void transpose_panels(uint32_t* to, int64_t n, int64_t units, Get get) {
-  for (int64_t row = 0; row < n; row += 16) {
+  for (int64_t row = 0; row < n; row += kLanes) {
     uint32_t* column = to + row / kPanel * kPanel * units + row % kPanel;
-    const int64_t count = min_of(16, n - row);
-    for (int64_t unit = 0; unit < units; unit += 16) {
-      vu x[16];
-      if (count == 16) {
-        for (int i = 0; i < 16; ++i) x[i] = get(row + i, unit);
+    const int64_t count = min_of(kLanes, n - row);
+    for (int64_t unit = 0; unit < units; unit += kLanes) {
+      vu x[kLanes];
+      if (count == kLanes) {
+        for (int i = 0; i < kLanes; ++i) x[i] = get(row + i, unit);
       } else {
-        for (int i = 0; i < 16; ++i) x[i] = i < count ? get(row + i, unit) : vu{};
+        for (int i = 0; i < kLanes; ++i) x[i] = i < count ? get(row + i, unit) : vu{};
       }
       transpose(x);
-      for (int i = 0; i < 16; ++i) store(reinterpret_cast<float*>(column + (unit + i) * kPanel), (vf)x[i]);
+      for (int i = 0; i < kLanes; ++i) store_units(column + (unit + i) * kPanel, x[i]);
     }
   }
 }
-#endif
 
-#if defined(__AVX512BF16__)
-/// Elements first .. first + 15 of one vector of bf16, each followed by that of a second (vpermt2w).
-ORCH_INLINE __m512i interleave_order(int first) {
-  uint16_t order[32];
-  for (int i = 0; i < 16; ++i) {
-    order[2 * i] = static_cast<uint16_t>(first + i);
-    order[2 * i + 1] = static_cast<uint16_t>(first + i + 32);
-  }
-  return _mm512_loadu_si512(order);
+#if defined(ORCH_PAIRS)
+/// Units of kLanes columns from two rows of bf16.
+ORCH_INLINE vu pair_rows(const bf16* first, const bf16* second) {
+#if defined(ORCH_AVX512)
+  alignas(64) static constexpr uint16_t kInterleave[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                                           37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                                           11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i low = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)));
+  const __m512i high = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(second)));
+  return (vu)_mm512_permutex2var_epi16(low, _mm512_load_si512(kInterleave), high);
+#else
+  return bits_of(load(first)) >> 16 | bits_of(load(second));
+#endif
 }
 #endif
 

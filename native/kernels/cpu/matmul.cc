@@ -1,21 +1,31 @@
-// Matrix products of bf16 operands, for processors that multiply them in pairs (vdpbf16ps).
+// Matrix products of fp32 or bf16 operands, summed in fp32.
 //
-// B is packed 64 columns at a time into a panel [k / 2][64] of pairs, which stays in the second-level cache
-// while A passes by, six rows at a time; the 6 x 64 sums stay in registers over the whole depth. A transposed
-// A is turned into rows of pairs first. In a training step the operands come from memory: what is needed next
-// is fetched meanwhile, some lines with every tile.
+// Operands are multiplied in "units" (gemm.h): fp32 numbers, or pairs of bf16 numbers where the processor
+// multiplies pairs; where it does not, bf16 is widened to fp32 as it is packed.
+//
+// B is packed 64 columns at a time, as panels [units][kPanel] side by side, which stay in the second-level
+// cache while A passes by, six rows at a time. The 6 x kPanel sums stay in registers over the whole depth, or
+// over kDepth of it. A is read where it lies if its rows are rows of units already; else it is turned
+// (transposed), or widened, into such rows first. In a training step the operands come from memory: what is
+// needed next is prefetched meanwhile, some lines with every tile.
+//
+// The order of each sum depends on the depth and the instruction set alone, so C may be cut anywhere.
 #include "families.h"
 #include "gemm.h"
 
 namespace orch::kernels::ORCH_ISA {
-#if defined(__AVX512BF16__)
 namespace {
 
 enum class Store { Plain, Add, Stream };
 
-constexpr int64_t kTurned = 96;  // columns of a transposed A that are turned at once: tiles and vectors
+constexpr int64_t kColumns = 64;   // of B that are packed at once
+constexpr int64_t kPartRows = 32;  // of a part that is cut along the rows of C
+constexpr int64_t kTurned = 96;    // rows of A that are packed at once: a multiple of tiles and of vectors
 constexpr int64_t kBlock = 8 * kTurned;  // and that are kept, or twice as many if they are short
-constexpr int64_t kShort = 2048;         // rows of a transposed A
+constexpr int64_t kShort = 2048;         // the depth of such a row
+/// Depth of a pass over fp32 operands into an fp32 C, which gathers the passes' sums.
+constexpr int64_t kDepth = ORCH_LANES == 16 ? 1024 : 512;
+static_assert(kColumns % kPanel == 0 && kTurned % kTileRows == 0 && kTurned % kLanes == 0);
 
 /// Bytes to come, line by line.
 struct Ahead {
@@ -24,8 +34,12 @@ struct Ahead {
   int64_t share;  ///< lines fetched with a tile
   int64_t at = 0;
 
-  Ahead(const bf16* from, int64_t ld, int64_t columns, int64_t n, int64_t tiles)
-      : row(reinterpret_cast<const char*>(from)), stride(2 * ld), width(2 * columns), rows(n) {
+  template <class T>
+  Ahead(const T* from, int64_t ld, int64_t columns, int64_t n, int64_t tiles)
+      : row(reinterpret_cast<const char*>(from)),
+        stride(static_cast<int64_t>(sizeof(T)) * ld),
+        width(static_cast<int64_t>(sizeof(T)) * columns),
+        rows(n) {
     share = (width + 63) / 64 * rows / tiles + 1;
   }
   inline __attribute__((always_inline)) void fetch() {
@@ -40,10 +54,128 @@ struct Ahead {
   }
 };
 
-/// C [Rows, 64] from rows of pairs and a panel.
-template <int Rows, Store S, class C>
-ORCH_INLINE void tile_rows(C* c, int64_t ldc, const uint32_t* a, int64_t lda, const uint32_t* panel,
-                           int64_t units, const float* bias) {
+// --- packing
+
+/// kLanes units that begin at an element of a row.
+template <class Op, class T>
+ORCH_INLINE vu units_at(const T* row) {
+  if constexpr (Op::kPerUnit == 1) {
+    return bits_of(load(row));
+  } else {
+    return bits_of(load(reinterpret_cast<const float*>(row)));
+  }
+}
+/// The same where only `left` elements are there, perhaps none; the others are zero.
+template <class Op, class T>
+ORCH_INLINE vu units_at(const T* row, int64_t left) {
+  T some[kLanes * Op::kPerUnit] = {};
+  if (left > 0) std::memcpy(some, row, static_cast<size_t>(min_of(left, kLanes * Op::kPerUnit)) * sizeof(T));
+  return units_at<Op>(some);
+}
+
+/// One unit of each of kLanes columns, from the row at x and, for pairs, the next one.
+template <class Op, class T>
+ORCH_INLINE vu units_across(const T* x, [[maybe_unused]] int64_t ld) {
+  if constexpr (Op::kPerUnit == 1) {
+    return bits_of(load(x));
+#if defined(ORCH_PAIRS)
+  } else {
+    return pair_rows(x, x + ld);
+#endif
+  }
+}
+/// The same where only `columns` columns and `rows` rows are there; the others are zero.
+template <class Op, class T>
+ORCH_INLINE vu units_across(const T* x, int64_t ld, int64_t columns, int64_t rows) {
+  T some[Op::kPerUnit][kLanes] = {};
+  for (int64_t r = 0; r < min_of(rows, Op::kPerUnit) && columns > 0; ++r)
+    std::memcpy(some[r], x + r * ld, static_cast<size_t>(min_of(columns, kLanes)) * sizeof(T));
+  return units_across<Op>(&some[0][0], kLanes);
+}
+
+/// Columns of B that a call packs: kLanes at a time, the last ones perhaps fewer. Rows of B [depth, ldb] are
+/// read in order.
+template <class Op, class T>
+void pack_columns(uint32_t* to, const T* b, int64_t ldb, int64_t depth, int64_t columns) {
+  const int64_t units = (depth + Op::kPerUnit - 1) / Op::kPerUnit, whole = depth / Op::kPerUnit;
+  const auto place = [&](int64_t column) { return to + column / kPanel * kPanel * units + column % kPanel; };
+  for (int64_t unit = 0; unit < units; ++unit, b += Op::kPerUnit * ldb) {
+    if (columns == kColumns && unit < whole) {
+      for (int64_t c = 0; c < kColumns; c += kLanes)
+        store_units(place(c) + unit * kPanel, units_across<Op>(b + c, ldb));
+    } else {
+      for (int64_t c = 0; c < round_up(columns, kPanel); c += kLanes)
+        store_units(place(c) + unit * kPanel,
+                    units_across<Op>(b + c, ldb, columns - c, depth - Op::kPerUnit * unit));
+    }
+  }
+}
+
+/// The same from a transposed B [columns, ldb].
+template <class Op, class T>
+void pack_columns_transposed(uint32_t* to, const T* b, int64_t ldb, int64_t depth, int64_t columns) {
+  const int64_t units = (depth + Op::kPerUnit - 1) / Op::kPerUnit;
+  for (int64_t c = 0; c < round_up(columns, kPanel); c += kLanes) {
+    uint32_t* const panel = to + c / kPanel * kPanel * units + c % kPanel;
+    for (int64_t unit = 0; unit < units; unit += kLanes) {
+      const int64_t left = depth - Op::kPerUnit * unit, count = min_of(kLanes, units - unit);
+      const T* from = b + c * ldb + Op::kPerUnit * unit;
+      vu x[kLanes];
+      if (columns - c >= kLanes && left >= kLanes * Op::kPerUnit) {
+        for (int i = 0; i < kLanes; ++i) x[i] = units_at<Op>(from + i * ldb);
+      } else {
+        for (int i = 0; i < kLanes; ++i) x[i] = c + i < columns ? units_at<Op>(from + i * ldb, left) : vu{};
+      }
+      transpose(x);
+      if (count == kLanes) {
+        for (int i = 0; i < kLanes; ++i) store_units(panel + (unit + i) * kPanel, x[i]);
+      } else {
+        for (int i = 0; i < count; ++i) store_units(panel + (unit + i) * kPanel, x[i]);
+      }
+    }
+  }
+}
+
+/// Rows of A [rows, lda] as rows of units, zero up to a whole vector.
+template <class Op, class T>
+void pack_rows(uint32_t* to, int64_t stride, const T* a, int64_t lda, int64_t depth, int64_t rows) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = 0; k < depth; k += kLanes * Op::kPerUnit)
+      store_units(to + r * stride + k / Op::kPerUnit, units_at<Op>(a + r * lda + k, depth - k));
+}
+
+/// The same from a transposed A [depth, lda].
+template <class Op, class T>
+void pack_rows_transposed(uint32_t* to, int64_t stride, const T* a, int64_t lda, int64_t depth,
+                          int64_t rows) {
+  const int64_t units = (depth + Op::kPerUnit - 1) / Op::kPerUnit;
+  for (int64_t r = 0; r < rows; r += kLanes)
+    for (int64_t unit = 0; unit < units; unit += kLanes) {
+      const int64_t left = depth - Op::kPerUnit * unit, count = min_of(kLanes, rows - r);
+      const T* from = a + r + Op::kPerUnit * unit * lda;
+      vu x[kLanes];
+      if (count == kLanes && left >= kLanes * Op::kPerUnit) {
+        for (int i = 0; i < kLanes; ++i) x[i] = units_across<Op>(from + i * Op::kPerUnit * lda, lda);
+      } else {
+        for (int i = 0; i < kLanes; ++i)
+          x[i] = units_across<Op>(from + i * Op::kPerUnit * lda, lda, count, left - i * Op::kPerUnit);
+      }
+      transpose(x);
+      uint32_t* out = to + r * stride + unit;
+      if (count == kLanes) {
+        for (int i = 0; i < kLanes; ++i) store_units(out + i * stride, x[i]);
+      } else {
+        for (int i = 0; i < count; ++i) store_units(out + i * stride, x[i]);
+      }
+    }
+}
+
+// --- tiles
+
+/// C [Rows, kPanel] from rows of units and a panel.
+template <class Op, int Rows, Store S, class C>
+ORCH_INLINE void tile_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda,
+                           const typename Op::Unit* panel, int64_t units, const float* bias) {
   constexpr int64_t kLine = 16;  // units
   vf sum[Rows][kTileVectors];
 #pragma GCC unroll 8
@@ -61,14 +193,14 @@ ORCH_INLINE void tile_rows(C* c, int64_t ldc, const uint32_t* a, int64_t lda, co
     for (int r = 0; r < Rows; ++r) __builtin_prefetch(a + (r + Rows) * lda + line);
     const int64_t end = min_of(line + kLine, units);
     for (int64_t k = line; k < end; ++k) {
-      PairOp::Vector b[kTileVectors];
+      typename Op::Vector b[kTileVectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; ++v) b[v] = PairOp::load_units(panel + k * kPanel + v * kLanes);
+      for (int v = 0; v < kTileVectors; ++v) b[v] = Op::load_units(panel + k * kPanel + v * kLanes);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
-        const PairOp::Vector x = PairOp::broadcast(a + r * lda + k);
+        const typename Op::Vector x = Op::broadcast(a + r * lda + k);
 #pragma GCC unroll 8
-        for (int v = 0; v < kTileVectors; ++v) sum[r][v] = PairOp::multiply_add(sum[r][v], x, b[v]);
+        for (int v = 0; v < kTileVectors; ++v) sum[r][v] = Op::multiply_add(sum[r][v], x, b[v]);
       }
     }
   }
@@ -78,8 +210,8 @@ ORCH_INLINE void tile_rows(C* c, int64_t ldc, const uint32_t* a, int64_t lda, co
     for (int v = 0; v < kTileVectors; v += 2) {
       C* to = c + r * ldc + v * kLanes;
       if constexpr (S == Store::Stream) {
-        _mm512_stream_ps(to, (__m512)sum[r][v]);
-        _mm512_stream_ps(to + kLanes, (__m512)sum[r][v + 1]);
+        store_streaming(to, sum[r][v]);
+        store_streaming(to + kLanes, sum[r][v + 1]);
       } else if constexpr (S == Store::Add) {
         store2(to, load(to) + sum[r][v], load(to + kLanes) + sum[r][v + 1]);
       } else {
@@ -89,150 +221,212 @@ ORCH_INLINE void tile_rows(C* c, int64_t ldc, const uint32_t* a, int64_t lda, co
   }
 }
 
-/// All m rows of a panel's columns.
-template <Store S, class C>
-void tiles(C* c, int64_t ldc, const uint32_t* a, int64_t lda, const uint32_t* panel, int64_t units,
-           const float* bias, int64_t m, Ahead& next) {
-  for (; m >= kTileRows; m -= kTileRows, c += kTileRows * ldc, a += kTileRows * lda) {
-    next.fetch();
-    tile_rows<kTileRows, S>(c, ldc, a, lda, panel, units, bias);
-  }
-  next.fetch();
-  switch (m) {
-    case 5:
-      return tile_rows<5, S>(c, ldc, a, lda, panel, units, bias);
-    case 4:
-      return tile_rows<4, S>(c, ldc, a, lda, panel, units, bias);
-    case 3:
-      return tile_rows<3, S>(c, ldc, a, lda, panel, units, bias);
-    case 2:
-      return tile_rows<2, S>(c, ldc, a, lda, panel, units, bias);
-    case 1:
-      return tile_rows<1, S>(c, ldc, a, lda, panel, units, bias);
-    default:
-      return;
-  }
-}
-
-ORCH_INLINE __m512i row_or_zero(const bf16* x, int64_t ld, int64_t row, int64_t rows) {
-  return row < rows ? _mm512_loadu_si512(x + row * ld) : _mm512_setzero_si512();
-}
-
-/// Columns of a panel from B [k, ldb].
-void pack_panel(uint32_t* to, const bf16* b, int64_t ldb, int64_t k) {
-  const __m512i even = interleave_order(0), odd = interleave_order(16);
-  for (int64_t r = 0; r < k; r += 2, to += kPanel) {
-    for (int64_t i = 0; i < kPanel; i += 32) {
-      const __m512i low = _mm512_loadu_si512(b + r * ldb + i), high = row_or_zero(b + i, ldb, r + 1, k);
-      _mm512_storeu_si512(to + i, _mm512_permutex2var_epi16(low, even, high));
-      _mm512_storeu_si512(to + i + 16, _mm512_permutex2var_epi16(low, odd, high));
-    }
-  }
-}
-/// The same from rows of a transposed B [64, k], k a multiple of 32.
-void pack_panel_transposed(uint32_t* to, const bf16* b, int64_t k) {
-  transpose_panels(to, kPanel, k / 2, [=](int64_t row, int64_t unit) {
-    return bits_of(load(reinterpret_cast<const float*>(b + row * k + 2 * unit)));
-  });
-}
-
-/// `columns` (a multiple of 32) columns of A [k, lda] as rows of pairs, zero beyond k.
-void turn(uint32_t* to, int64_t stride, const bf16* a, int64_t lda, int64_t k, int64_t columns) {
-  for (int64_t c = 0; c < columns; c += 16) {
-    const __m512i order = interleave_order(static_cast<int>(c % 32));
-    for (int64_t unit = 0; 2 * unit < k; unit += 16) {
-      vu x[16];
-      for (int i = 0; i < 16; ++i) {
-        const int64_t row = 2 * (unit + i);
-        x[i] = (vu)_mm512_permutex2var_epi16(row_or_zero(a + c / 32 * 32, lda, row, k), order,
-                                             row_or_zero(a + c / 32 * 32, lda, row + 1, k));
+/// The first `columns` < kPanel columns, row by row.
+template <class Op, Store S, class C>
+void narrow_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panel,
+                 int64_t units, const float* bias, int64_t rows, int64_t columns) {
+  alignas(64) float start[kPanel] = {}, sums[kPanel];
+  if (bias) std::memcpy(start, bias, static_cast<size_t>(columns) * sizeof(float));
+  for (int64_t r = 0; r < rows; ++r) {
+    tile_rows<Op, 1, Store::Plain>(sums, kPanel, a + r * lda, 0, panel, units, start);
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      const int64_t n = min_of(kLanes, columns - j);
+      C* to = c + r * ldc + j;
+      vf x = load(sums + j);
+      if constexpr (S == Store::Add) x += load_n(to, n);
+      if (n == kLanes) {
+        store(to, x);
+      } else {
+        store_n(to, x, n);
       }
-      transpose(x);
-      for (int i = 0; i < 16; ++i) store(reinterpret_cast<float*>(to + (c + i) * stride + unit), (vf)x[i]);
     }
   }
 }
 
-bool fits(const MatmulDims& d) {
-  return d.n % kPanel == 0 && (d.transpose_a ? d.m % 32 == 0 && !d.transpose_b : d.k % 32 == 0);
+template <class Op, Store S, class C>
+ORCH_INLINE void some_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda,
+                           const typename Op::Unit* panel, int64_t units, const float* bias, int64_t rows) {
+  switch (rows) {
+    case 6:
+      return tile_rows<Op, 6, S>(c, ldc, a, lda, panel, units, bias);
+    case 5:
+      return tile_rows<Op, 5, S>(c, ldc, a, lda, panel, units, bias);
+    case 4:
+      return tile_rows<Op, 4, S>(c, ldc, a, lda, panel, units, bias);
+    case 3:
+      return tile_rows<Op, 3, S>(c, ldc, a, lda, panel, units, bias);
+    case 2:
+      return tile_rows<Op, 2, S>(c, ldc, a, lda, panel, units, bias);
+    default:
+      return tile_rows<Op, 1, S>(c, ldc, a, lda, panel, units, bias);
+  }
 }
 
-int64_t panel_units(const MatmulDims& d) { return (d.k + 1) / 2 * kPanel; }
-/// From one turned row to the next: a line more than its pairs, or rows of many powers of two would share few
+/// `rows` rows of the columns that were packed.
+template <class Op, Store S, class C>
+void tiles(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panels,
+           int64_t units, const float* bias, int64_t rows, int64_t columns, Ahead& next) {
+  for (; rows > 0; rows -= kTileRows, c += kTileRows * ldc, a += kTileRows * lda) {
+    next.fetch();
+    const int64_t count = min_of(rows, kTileRows);
+    for (int64_t j = 0; j < columns; j += kPanel) {
+      const typename Op::Unit* panel = panels + j * units;
+      const float* start = bias ? bias + j : nullptr;
+      if (columns - j >= kPanel) {
+        some_rows<Op, S>(c + j, ldc, a, lda, panel, units, start, count);
+      } else {
+        narrow_rows<Op, S>(c + j, ldc, a, lda, panel, units, start, count, columns - j);
+      }
+    }
+  }
+}
+
+// --- the product
+
+template <class T>
+using OpOf = typename OperandsOf<T>::Op;
+
+template <class T>
+constexpr bool kUnitsAreElements = sizeof(T) == 4;
+
+/// Whether A's rows are rows of units where they lie.
+template <class T>
+bool direct(const MatmulDims& d) {
+  if (d.transpose_a) return false;
+  return kUnitsAreElements<T> || (OpOf<T>::kPerUnit == 2 && d.k % 2 == 0);
+}
+/// Depth of a pass: all of it where C cannot gather sums.
+template <class T>
+int64_t depth_of(const MatmulDims& d) {
+  return kUnitsAreElements<T> && d.single ? min_of(d.k, kDepth) : d.k;
+}
+template <class T>
+int64_t units_of(const MatmulDims& d) {
+  return (depth_of<T>(d) + OpOf<T>::kPerUnit - 1) / OpOf<T>::kPerUnit;
+}
+/// From one packed row to the next: a line more than its units, or rows of many powers of two would share few
 /// places of the first-level cache.
-int64_t turned_stride(const MatmulDims& d) { return round_up(d.k, 32) / 2 + 16; }
-/// Columns of a transposed A that are kept: B is packed anew for each block of them.
-int64_t block_of(const MatmulDims& d) { return min_of(d.m, d.k > kShort ? kBlock : 2 * kBlock); }
+template <class T>
+int64_t packed_stride(const MatmulDims& d) {
+  return round_up(units_of<T>(d), 16) + 16;
+}
+/// Packed rows that are kept: B is packed again for each block of them.
+template <class T>
+int64_t block_of(const MatmulDims& d) {
+  return min_of(d.m, depth_of<T>(d) > kShort ? kBlock : 2 * kBlock);
+}
+template <class T>
 size_t scratch_bytes(const MatmulDims& d) {
-  return 4 * static_cast<size_t>(panel_units(d) + d.transpose_a * block_of(d) * turned_stride(d));
+  return 4 * static_cast<size_t>(kColumns * units_of<T>(d) +
+                                 (direct<T>(d) ? 0 : block_of<T>(d) * packed_stride<T>(d)));
 }
 
 /// Whether parts are rows of C, not columns. Each part packs the other operand for itself: that should be the
-/// smaller one. (An A that is not transposed is not packed at all.)
-bool by_rows(const MatmulDims& d) { return d.transpose_a && d.m > d.n; }
-int64_t parts(const MatmulDims& d) { return by_rows(d) ? d.m / 32 : d.n / kPanel; }
-/// Every call packs B, or turns A, anew: worth 16 rows, or a sixth of a panel.
-int64_t grain(const MatmulDims& d) { return by_rows(d) ? 12 : d.transpose_a ? 8 : 1; }
+/// smaller one.
+template <class T>
+bool by_rows(const MatmulDims& d) {
+  return !direct<T>(d) && d.m > d.n;
+}
+template <class T>
+int64_t parts(const MatmulDims& d) {
+  return by_rows<T>(d) ? (d.m + kPartRows - 1) / kPartRows : (d.n + kColumns - 1) / kColumns;
+}
+/// Every call packs B, or A: worth 16 rows, or a sixth of the columns that are packed.
+template <class T>
+int64_t grain(const MatmulDims& d) {
+  return by_rows<T>(d) ? 12 : direct<T>(d) ? 1 : 8;
+}
 
-template <Store S, class C>
-void multiply(C* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
-              int64_t to, void* scratch) {
-  uint32_t* panel = static_cast<uint32_t*>(scratch);
-  uint32_t* turned = panel + panel_units(d);
-  const int64_t units = (d.k + 1) / 2, lda = d.transpose_a ? turned_stride(d) : units;
-  const int64_t block = d.transpose_a ? block_of(d) : d.m;
-  const bool rows_only = by_rows(d);
-  const int64_t first_row = rows_only ? 32 * from : 0, last_row = rows_only ? 32 * to : d.m;
-  const int64_t first_column = rows_only ? 0 : kPanel * from, end = rows_only ? d.n : kPanel * to;
+/// Adds the products of `depth` of the depth, from `k` on, to parts [from, to).
+template <class T, Store S, class C>
+void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims& d, int64_t k, int64_t depth,
+              int64_t from, int64_t to, uint32_t* scratch) {
+  using Op = OpOf<T>;
+  using Unit = typename Op::Unit;
+  const bool as_it_is = direct<T>(d), rows_only = by_rows<T>(d);
+  uint32_t* const packed = scratch + kColumns * units_of<T>(d);
+  const int64_t units = (depth + Op::kPerUnit - 1) / Op::kPerUnit;
+  const int64_t stride = as_it_is ? d.k / Op::kPerUnit : packed_stride<T>(d);
+  const int64_t lda = d.transpose_a ? d.m : d.k, ldb = d.transpose_b ? d.k : d.n;
+  a += k * (d.transpose_a ? lda : 1);
+  b += k * (d.transpose_b ? 1 : ldb);
+  const int64_t first_row = rows_only ? kPartRows * from : 0;
+  const int64_t last_row = rows_only ? min_of(kPartRows * to, d.m) : d.m;
+  const int64_t first_column = rows_only ? 0 : kColumns * from;
+  const int64_t end = rows_only ? d.n : min_of(kColumns * to, d.n);
+  const int64_t block = as_it_is ? d.m : block_of<T>(d);
   for (int64_t i = first_row; i < last_row; i += block) {
     const int64_t rows = min_of(block, last_row - i), count = (rows + kTileRows - 1) / kTileRows;
-    for (int64_t j = first_column; j < end; j += kPanel) {
-      const bf16* here = b + j * (d.transpose_b ? d.k : 1);
+    for (int64_t j = first_column; j < end; j += kColumns) {
+      const int64_t columns = min_of(kColumns, end - j), after = min_of(kColumns, end - j - columns);
+      const T* here = b + j * (d.transpose_b ? ldb : 1);
       if (d.transpose_b) {
-        pack_panel_transposed(panel, here, d.k);
+        pack_columns_transposed<Op>(scratch, here, ldb, depth, columns);
       } else {
-        pack_panel(panel, here, d.n, d.k);
+        pack_columns<Op>(scratch, here, ldb, depth, columns);
       }
-      const bf16* then = here + kPanel * (d.transpose_b ? d.k : 1);
-      Ahead next(then, d.n, d.transpose_b ? kPanel * d.k : kPanel, d.transpose_b ? 1 : d.k, count);
-      if (j + kPanel >= end) next.rows = 0;
+      const T* then = here + kColumns * (d.transpose_b ? ldb : 1);
+      Ahead next = d.transpose_b ? Ahead(then, ldb, depth, after, count)
+                                 : Ahead(then, ldb, after, after > 0 ? depth : 0, count);
       C* out = c + i * d.n + j;
       const float* const start = bias ? bias + j : nullptr;
-      if (!d.transpose_a) {
-        tiles<S>(out, d.n, reinterpret_cast<const uint32_t*>(a), lda, panel, units, start, rows, next);
+      const Unit* panels = reinterpret_cast<const Unit*>(scratch);
+      if (as_it_is) {
+        const Unit* in_place = reinterpret_cast<const Unit*>(a) + i * stride;
+        tiles<Op, S>(out, d.n, in_place, stride, panels, units, start, rows, columns, next);
       } else if (j > first_column) {
-        tiles<S>(out, d.n, turned, lda, panel, units, start, rows, next);
+        tiles<Op, S>(out, d.n, reinterpret_cast<const Unit*>(packed), stride, panels, units, start, rows,
+                     columns, next);
       } else {
         for (int64_t r = 0; r < rows; r += kTurned) {
-          const int64_t n = min_of(kTurned, rows - r), at = i + r + n;
-          turn(turned + r * lda, lda, a + i + r, d.m, d.k, n);
-          Ahead columns(a + at, d.m, min_of(kTurned, last_row - at), at < last_row ? d.k : 0, n / kTileRows);
-          tiles<S>(out + r * d.n, d.n, turned + r * lda, lda, panel, units, start, n, columns);
+          const int64_t n = min_of(kTurned, rows - r), at = i + r + n, more = min_of(kTurned, last_row - at);
+          if (d.transpose_a) {
+            pack_rows_transposed<Op>(packed + r * stride, stride, a + i + r, lda, depth, n);
+          } else {
+            pack_rows<Op>(packed + r * stride, stride, a + (i + r) * lda, lda, depth, n);
+          }
+          const int64_t tiles_here = (n + kTileRows - 1) / kTileRows;
+          Ahead rows_ahead = d.transpose_a ? Ahead(a + at, lda, more, more > 0 ? depth : 0, tiles_here)
+                                           : Ahead(a + at * lda, lda, depth, more, tiles_here);
+          tiles<Op, S>(out + r * d.n, d.n, reinterpret_cast<const Unit*>(packed + r * stride), stride, panels,
+                       units, start, n, columns, rows_ahead);
         }
       }
     }
   }
-  if constexpr (S == Store::Stream) _mm_sfence();
+  if constexpr (S == Store::Stream) end_streaming();
 }
 
-void matmul(void* c, const bf16* a, const bf16* b, const float* bias, const MatmulDims& d, int64_t from,
+template <class T>
+void matmul(void* c, const void* a, const void* b, const float* bias, const MatmulDims& d, int64_t from,
             int64_t to, void* scratch) {
-  if (!d.single) return multiply<Store::Plain>(static_cast<bf16*>(c), a, b, bias, d, from, to, scratch);
-  float* single = static_cast<float*>(c);
-  if (d.accumulate) return multiply<Store::Add>(single, a, b, bias, d, from, to, scratch);
-  // A weight's gradient is read much later: it need not pass the caches.
-  if (d.transpose_a && reinterpret_cast<uintptr_t>(c) % 64 == 0) {
-    return multiply<Store::Stream>(single, a, b, bias, d, from, to, scratch);
+  const T *left = static_cast<const T*>(a), *right = static_cast<const T*>(b);
+  uint32_t* space = static_cast<uint32_t*>(scratch);
+  if (!d.single) {
+    return multiply<T, Store::Plain>(static_cast<bf16*>(c), left, right, bias, d, 0, d.k, from, to, space);
   }
-  multiply<Store::Plain>(single, a, b, bias, d, from, to, scratch);
+  float* single = static_cast<float*>(c);
+  const int64_t pass = depth_of<T>(d);
+  for (int64_t k = 0; k < d.k; k += pass) {
+    const int64_t depth = min_of(pass, d.k - k);
+    // A weight's gradient is read much later: it need not pass the caches.
+    const bool much_later =
+        d.transpose_a && pass == d.k && d.n % 16 == 0 && reinterpret_cast<uintptr_t>(c) % 64 == 0;
+    if (d.accumulate || k > 0) {
+      multiply<T, Store::Add>(single, left, right, k == 0 ? bias : nullptr, d, k, depth, from, to, space);
+    } else if (much_later) {
+      multiply<T, Store::Stream>(single, left, right, bias, d, k, depth, from, to, space);
+    } else {
+      multiply<T, Store::Plain>(single, left, right, bias, d, k, depth, from, to, space);
+    }
+  }
 }
 
 }  // namespace
 
-void fill_matmul(Table& t) { t.matmul = {fits, scratch_bytes, parts, grain, matmul}; }
-
-#else
-void fill_matmul(Table&) {}
-#endif
+void fill_matmul(Table& t) {
+  t.matmul_f32 = {scratch_bytes<float>, parts<float>, grain<float>, matmul<float>};
+  t.matmul_b16 = {scratch_bytes<bf16>, parts<bf16>, grain<bf16>, matmul<bf16>};
+}
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -14,14 +14,35 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
+// The build may set the number of lanes: the tests compile the code for 16 lanes, and for pairs of bf16, for
+// processors with AVX2 alone (ORCH_EMULATED_PAIRS). Vectors wider than the registers are the compiler's work
+// then.
+#if !defined(ORCH_LANES)
 #if defined(__AVX512F__)
 #define ORCH_LANES 16
 #elif defined(__AVX2__)
 #define ORCH_LANES 8
 #else
 #define ORCH_LANES 4
+#endif
+#endif
+
+// Which intrinsics the vectors are as wide as.
+#if defined(__AVX512F__) && ORCH_LANES == 16
+#define ORCH_AVX512 1
+#elif defined(__AVX2__) && ORCH_LANES == 8
+#define ORCH_AVX2 1
+#elif defined(__SSE2__) && ORCH_LANES == 4
+#define ORCH_SSE 1
+#endif
+
+// Whether the processor multiplies pairs of bf16 numbers: vdpbf16ps, or BFDOT.
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC) || defined(ORCH_EMULATED_PAIRS)
+#define ORCH_PAIRS 1
 #endif
 
 #define ORCH_INLINE static inline __attribute__((always_inline))
@@ -66,9 +87,9 @@ ORCH_INLINE vf abs_of(vf x) { return (vf)(bits_of(x) & (0x7fffffffu - vu{})); }
 
 /// a where a > b, else b (b also where either is NaN).
 ORCH_INLINE vf max_of(vf a, vf b) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   return (vf)_mm512_max_ps((__m512)a, (__m512)b);
-#elif defined(__AVX2__)
+#elif defined(ORCH_AVX2)
   return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 #else
   return a > b ? a : b;
@@ -76,20 +97,20 @@ ORCH_INLINE vf max_of(vf a, vf b) {
 }
 /// a where a < b, else b (b also where either is NaN).
 ORCH_INLINE vf min_of(vf a, vf b) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   return (vf)_mm512_min_ps((__m512)a, (__m512)b);
-#elif defined(__AVX2__)
+#elif defined(ORCH_AVX2)
   return (vf)_mm256_min_ps((__m256)a, (__m256)b);
 #else
   return a < b ? a : b;
 #endif
 }
 ORCH_INLINE vf sqrt_of(vf x) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   return (vf)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__)
+#elif defined(ORCH_AVX2)
   return (vf)_mm256_sqrt_ps((__m256)x);
-#elif defined(__SSE2__)
+#elif defined(ORCH_SSE)
   return (vf)_mm_sqrt_ps((__m128)x);
 #else
   vf y;
@@ -128,7 +149,7 @@ ORCH_INLINE vf spread_sum(vf x) {
 }
 /// 1 / sqrt(x) for normal positive x.
 ORCH_INLINE vf inverse_sqrt(vf x) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   const vf r = (vf)_mm512_rsqrt14_ps((__m512)x);
   const vf e = splat(1.0f) - x * r * r;  // Newton and half of the next term
   return r + r * e * (splat(0.5f) + splat(0.375f) * e);
@@ -158,9 +179,9 @@ ORCH_INLINE vi first_lanes(int64_t n) {
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
   return lane < splat_i(static_cast<int32_t>(n));
 }
-#if ORCH_LANES == 16
 /// Rows become columns.
-ORCH_INLINE void transpose(vu (&x)[16]) {
+ORCH_INLINE void transpose(vu (&x)[kLanes]) {
+#if defined(ORCH_AVX512)
   vu t[16];
   for (int i = 0; i < 16; i += 2) {  // 2 x 2
     t[i] = (vu)_mm512_unpacklo_epi32((__m512i)x[i], (__m512i)x[i + 1]);
@@ -182,8 +203,40 @@ ORCH_INLINE void transpose(vu (&x)[16]) {
     t[i + 12] = (vu)_mm512_shuffle_i32x4(ab1, cd1, 0xdd);
   }
   for (int i = 0; i < 16; ++i) x[i] = t[i];
-}
+#elif ORCH_LANES == 8
+  vu t[8];
+  for (int i = 0; i < 8; i += 2) {  // 2 x 2
+    t[i] = __builtin_shufflevector(x[i], x[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    t[i + 1] = __builtin_shufflevector(x[i], x[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) {  // 4 x 4 within each half
+    for (int j = 0; j < 2; ++j) {
+      x[i + 2 * j] = __builtin_shufflevector(t[i + j], t[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      x[i + 2 * j + 1] = __builtin_shufflevector(t[i + j], t[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {  // halves
+    const vu a = x[i], b = x[i + 4];
+    x[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+    x[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+#elif ORCH_LANES == 4
+  const vu a = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5),
+           b = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7),
+           c = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5),
+           d = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+  x[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+  x[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+  x[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+  x[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+#else
+  uint32_t from[kLanes][kLanes], to[kLanes][kLanes];
+  std::memcpy(from, x, sizeof from);
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < kLanes; ++j) to[i][j] = from[j][i];
+  std::memcpy(x, to, sizeof to);
 #endif
+}
 ORCH_INLINE vd low_doubles(vf x) {
   vf_half h;
   std::memcpy(&h, &x, sizeof h);
@@ -205,9 +258,9 @@ ORCH_INLINE double sum_lanes(vd x) {
 // gcc 12 lowers __builtin_convertvector between 16 and 32 bits to several instructions; the intrinsics are
 // one.
 ORCH_INLINE vu widen_integers(vh h) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   return (vu)_mm512_cvtepu16_epi32((__m256i)h);
-#elif defined(__AVX2__)
+#elif defined(ORCH_AVX2)
   return (vu)_mm256_cvtepu16_epi32((__m128i)h);
 #else
   return __builtin_convertvector(h, vu);
@@ -215,7 +268,7 @@ ORCH_INLINE vu widen_integers(vh h) {
 }
 /// The lower halves.
 ORCH_INLINE vh narrow_integers(vu x) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   return (vh)_mm512_cvtepi32_epi16((__m512i)x);
 #else
   return __builtin_convertvector(x, vh);
@@ -242,6 +295,7 @@ ORCH_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_unaligne
 ORCH_INLINE vf load(const bf16* p) { return widen_bits(*reinterpret_cast<const vh_unaligned*>(p)); }
 ORCH_INLINE void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = x; }
 ORCH_INLINE void store(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = narrow_bits(x); }
+ORCH_INLINE void store_units(uint32_t* p, vu x) { store(reinterpret_cast<float*>(p), (vf)x); }
 ORCH_INLINE void store_exact(float* p, vf x) { store(p, x); }
 ORCH_INLINE void store_exact(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = narrow_bits_exact(x); }
 
@@ -256,6 +310,23 @@ ORCH_INLINE void store2(T* p, vf a, vf b) {
 #endif
   store(p, a);
   store(p + kLanes, b);
+}
+
+/// Past the caches, to an address that is a multiple of the vector's size.
+ORCH_INLINE void store_streaming(float* p, vf x) {
+#if defined(ORCH_AVX512)
+  _mm512_stream_ps(p, (__m512)x);
+#elif defined(ORCH_AVX2)
+  _mm256_stream_ps(p, (__m256)x);
+#else
+  store(p, x);
+#endif
+}
+/// After the last store_streaming, before other threads may read.
+ORCH_INLINE void end_streaming() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
 }
 
 /// The first n < kLanes elements; the others are zero.
@@ -287,7 +358,7 @@ ORCH_INLINE void store_exact_n(bf16* p, vf x, int64_t n) {
 /// infinite; the result for infinite x is unspecified. NaN stays NaN.
 template <int Degree = 6>
 ORCH_INLINE vf exp2_of(vf x) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   const vf whole = (vf)_mm512_roundscale_ps((__m512)x, 0);
 #else
   const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
@@ -324,7 +395,7 @@ ORCH_INLINE vf exp2_of(vf x) {
     p = p * f + splat(0.6931472f);
     p = p * f + splat(1.0f);
   }
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   return (vf)_mm512_scalef_ps((__m512)p, (__m512)whole);
 #else
   // 2^n by its exponent field; n = -127 gives the factor 0.
@@ -385,7 +456,7 @@ ORCH_INLINE void sincos_turns(vf u, vf& sine, vf& cosine) {
 /// 1 / (1 + 2^y), to what storage type T can show.
 template <class T>
 ORCH_INLINE vf inverse_one_plus_exp2(vf y) {
-#if defined(__AVX512F__)
+#if defined(ORCH_AVX512)
   if constexpr (is_bf16<T>) return (vf)_mm512_rcp14_ps((__m512)(splat(1.0f) + exp2_of<3>(y)));
 #endif
   return splat(1.0f) / (splat(1.0f) + exp2_of < is_bf16<T> ? 3 : 6 > (y));

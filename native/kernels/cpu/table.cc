@@ -8,7 +8,7 @@ const Table* table() {
     Table t;
     std::memset(&t, 0, sizeof t);
     t.isa = ORCH_ISA_NAME;
-#if defined(__AVX512BF16__)
+#if defined(ORCH_PAIRS)
     t.fast_bf16 = true;
 #else
     t.fast_bf16 = false;
