@@ -3,8 +3,8 @@
 //
 // Every function is single-threaded, allocates nothing, and reduces in an order that depends on its shapes
 // alone, so a result is the same bits from run to run and on any number of cores. Each is compiled once for
-// every instruction set (generic, avx2, avx512, avx512bf16) from the same source; cpu() picks the best one
-// the processor has (ORCHESTRATOR_ISA overrides).
+// every instruction set (avx512bf16, avx512, avx2, generic; neonbf16, neon) from the same source; cpu() picks
+// the best one the processor has (ORCHESTRATOR_ISA overrides).
 //
 // Shapes. B samples, N tokens in a stream, h = heads * 64 channels, S tokens of the joint sequence. `T` is
 // the storage type of activations: float or bf16. All arithmetic is fp32 inside; matmuls of bf16 operands
@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "../core/dtype.h"
 
@@ -207,7 +208,7 @@ struct Untyped {
 };
 
 struct Table {
-  const char* isa;  ///< "generic", "avx2", "avx512", "avx512bf16"
+  const char* isa;  ///< "avx2"
   bool fast_bf16;   ///< matmuls of bf16 are faster than those of fp32 (vdpbf16ps, BFDOT)
   Typed<float> f32;
   Typed<bf16> b16;
@@ -237,7 +238,9 @@ inline const Typed<bf16>& Table::typed<bf16>() const {
 /// The kernels for this processor; chosen once. Throws orch::Error(ERR_ISA) if ORCHESTRATOR_ISA names one it
 /// lacks.
 const Table& cpu();
-/// The kernels of a named instruction set, or null where the processor lacks it. For tests.
+/// The names of the instruction sets that this processor has, the best first.
+std::vector<const char*> cpu_names();
+/// The kernels of a named instruction set, or null where the processor lacks it.
 const Table* cpu_named(const char* isa);
 
 }  // namespace orch::kernels

@@ -394,7 +394,7 @@ TEST("kernels adamw") {
 }
 
 TEST("kernels dispatch") {
-  CHECK(kernels::cpu_named("generic") != nullptr);
+  CHECK(!kernels::cpu_names().empty());
   CHECK(kernels::cpu_named("no such set") == nullptr);
   for (const Table* t : tables()) {
     const bool chosen = kernels::cpu_named(t->isa) == t;

@@ -27,9 +27,7 @@ namespace orch::test {
 
 inline std::vector<const kernels::Table*> tables() {
   std::vector<const kernels::Table*> all;
-  for (const char* isa : {"generic", "avx2", "avx512", "avx512bf16"}) {
-    if (const kernels::Table* t = kernels::cpu_named(isa)) all.push_back(t);
-  }
+  for (const char* isa : kernels::cpu_names()) all.push_back(kernels::cpu_named(isa));
 #if defined(ORCH_HAS_avx512bf16_on_avx2)
   if (kernels::cpu_named("avx2") != nullptr) all.push_back(kernels::avx512bf16_on_avx2::table());
 #endif
