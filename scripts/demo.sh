@@ -20,8 +20,8 @@ part() {
 }
 began=0
 
-echo "Five parts: set-up, data set, training, picture, score. Most of the time is training: it tells how long it will take"
-echo "as soon as its first steps have been timed. Picture and score after it are short."
+echo "Five parts: set-up, data set, training, picture, score. Training takes most of the time, and says how much once its"
+echo "first steps have been timed; picture and score then take about a twentieth of that."
 
 part "set-up" "1 of 5, set-up: packages, native addon, command line"
 bash scripts/setup.sh
