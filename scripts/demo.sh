@@ -9,13 +9,25 @@ config=configs/shapes-cpu.yaml
 run=runs/shapes-cpu
 nodes=${DEMO_NODES:-2}
 
-say() { printf '\n== %s\n' "$1"; }
+# part NAME TEXT: the part before ends here, and one begins.
+parts=()
+name=
+part() {
+  local seconds=$((SECONDS - began))
+  [ -z "$name" ] || parts+=("$name $seconds s")
+  name=$1 began=$SECONDS
+  printf '\n== %s\n' "$2"
+}
+began=0
 
-say "Set-up"
+echo "Five parts: set-up, data set, training, picture, score. Training takes most of the time, and says how much once its"
+echo "first steps have been timed; picture and score then take about a twentieth of that."
+
+part "set-up" "1 of 5, set-up: packages, native addon, command line"
 bash scripts/setup.sh
 orchestrator=(node dist/cli/main.js)
 
-say "Data set: $data"
+part "data set" "2 of 5, data set: $data"
 "${orchestrator[@]}" dataset shapes --out "$data" --count 16000 --seed 0 --refresh
 if [ -d "$run" ] && { [ "$data/manifest.json" -nt "$run/config.yaml" ] || [ "$config" -nt "$run/config.yaml" ]; }; then
   aside="$run.$(date +%Y%m%d-%H%M%S)"
@@ -23,14 +35,17 @@ if [ -d "$run" ] && { [ "$data/manifest.json" -nt "$run/config.yaml" ] || [ "$co
   echo "$run is of an earlier data set or configuration, and is $aside now"
 fi
 
-say "Training on $nodes nodes: $config (remove $run to train again from the start)"
+part "training" "3 of 5, training on $nodes nodes: $config (remove $run to train again from the start)"
 "${orchestrator[@]}" launch --nodes "$nodes" "$config" --run-dir "$run" --resume auto
 
-say "Picture"
+part "picture" "4 of 5, picture of the prompts in configs/shapes-prompts.txt"
 "${orchestrator[@]}" sample --checkpoint "$run" --prompts configs/shapes-prompts.txt --columns 4 \
   --steps 20 --guidance 2 --seed 1 --out "$run/picture.png"
 
-say "Score"
+part "score" "5 of 5, score: other prompts, and what a detector finds in their pictures"
 "${orchestrator[@]}" evaluate --checkpoint "$run" --count 48 --steps 20 --guidance 2 --seed 1 | tee "$run/score.txt"
 
-say "Done in $SECONDS seconds: the picture is $PWD/$run/picture.png, the score $run/score.txt"
+part "" "Done in $SECONDS s"
+printf '%s\n' "${parts[@]}" | paste -sd, | sed 's/,/, /g'
+echo "picture: $PWD/$run/picture.png"
+echo "score:   $PWD/$run/score.txt"

@@ -89,6 +89,7 @@ Napi::Object initialize(Napi::Env, Napi::Object exports) {
   method(exports, "createEngine", create_engine);
   method(exports, "createGroup", create_group);
   method(exports, "planFigures", plan_figures);
+  method(exports, "planOperations", plan_operations);
   method(exports, "openDataset", open_dataset);
   method(exports, "checkListOffsets", check_list_offsets);
   method(exports, "addInto", add_into);

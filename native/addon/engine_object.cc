@@ -271,6 +271,20 @@ Napi::Value plan_figures(const Napi::CallbackInfo& info) {
   return o;
 }
 
+Napi::Value plan_operations(const Napi::CallbackInfo& info) {
+  const auto rows = orch::plan_operations(spec_of(object(info[0], "the engine's options")));
+  auto list = Napi::Array::New(info.Env(), rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    auto o = Napi::Object::New(info.Env());
+    o.Set("name", rows[i].name);
+    o.Set("count", rows[i].count);
+    o.Set("flops", rows[i].flops);
+    o.Set("bytes", rows[i].bytes);
+    list[i] = o;
+  }
+  return list;
+}
+
 Napi::Value create_engine(const Napi::CallbackInfo& info) {
   auto h = std::make_shared<Box>();
   h->engine = make_engine(spec_of(object(info[0], "the engine's options")));

@@ -12,6 +12,7 @@ namespace orch::addon {
 
 Napi::Value create_engine(const Napi::CallbackInfo& info);
 Napi::Value plan_figures(const Napi::CallbackInfo& info);
+Napi::Value plan_operations(const Napi::CallbackInfo& info);
 Napi::Value create_group(const Napi::CallbackInfo& info);
 Napi::Value open_dataset(const Napi::CallbackInfo& info);
 Napi::Value check_list_offsets(const Napi::CallbackInfo& info);

@@ -94,6 +94,10 @@ struct PlanFigures {
 };
 PlanFigures plan_figures(const EngineSpec& spec);
 
+/// A slot's forward and backward pass by kind of operation, in the order of the graph, without times; known
+/// before anything is allocated, and without a device.
+std::vector<ProfileRow> plan_operations(const EngineSpec& spec);
+
 /// A parameter's initial values, by counter from the seed and its name.
 void initial_values(const Parameter& p, float* w, uint64_t seed);
 /// A row for every kind of operation, without times; `row_of` gets the row of every node.

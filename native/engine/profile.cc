@@ -86,4 +86,12 @@ PlanFigures plan_figures(const EngineSpec& spec) {
   return f;
 }
 
+std::vector<ProfileRow> plan_operations(const EngineSpec& spec) {
+  const ParameterTable table(spec.model);
+  const auto built = build_mmdit(spec.model, table, spec.shape,
+                                 {spec.compute, spec.residual, spec.training, false, spec.recompute});
+  std::vector<size_t> row_of;
+  return profile_rows(built->graph, row_of);
+}
+
 }  // namespace orch

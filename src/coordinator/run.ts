@@ -7,6 +7,7 @@ import { type Config, slotCount } from '../config/schema.js';
 import { canonicalJson } from '../config/value.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
 import { plainConsole, wantsColour } from '../telemetry/console.js';
+import { timeSpan } from '../telemetry/format.js';
 import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
 import { serveMetrics } from '../telemetry/prometheus.js';
@@ -16,6 +17,7 @@ import { learningRate } from '../worker/schedule.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { checkNodes } from './nodes.js';
+import { Pace } from './pace.js';
 import { openRunDir, type RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { RunState } from './state.js';
@@ -23,8 +25,6 @@ import { RunState } from './state.js';
 const TICK_MS = 250;
 /** How long workers may take to end their sessions, after success and after a failure. */
 const PARTING_MS = { done: 10_000, failed: 1_000 };
-/** Weight of the newest step in the pace that the remaining time is told from. */
-const PACE_WEIGHT = 0.1;
 
 export interface CoordinatorOptions {
   config: Config;
@@ -64,6 +64,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     dir.unlock();
     throw error;
   }
+}
+
+/**
+ * What a validation takes, in steps, by the work in it: a training step computes forward and backward, which is twice
+ * as much again.
+ */
+function validationCost(config: Config, validationSlots: number): number {
+  return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
 }
 
 function headerOf({ config, nodes, runDir }: CoordinatorOptions): RunHeader {
@@ -119,8 +127,9 @@ class Run implements CoordinatorRun {
   #lastCommit = 0;
   /** The last that was committed. */
   #step = 0;
-  /** Seconds of a step, averaged. */
-  #pace: number | null = null;
+  /** Since the first step began; null before. */
+  #startedAt: number | null = null;
+  #pace: Pace | null = null;
 
   constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
     const { config, nodes } = options;
@@ -258,8 +267,15 @@ class Run implements CoordinatorRun {
   #started(firstStep: number, all: readonly Ready[]): void {
     this.#ready = all;
     const ready = all[0] as Ready;
-    this.#lastCommit = performance.now();
     const { config } = this.#options;
+    this.#startedAt = performance.now();
+    this.#lastCommit = this.#startedAt;
+    this.#pace = new Pace({
+      firstStep,
+      steps: config.schedule.steps,
+      validateEvery: config.data.validation_rows > 0 ? config.validation.every : 0,
+      validationCost: validationCost(config, ready.validation.length),
+    });
     const workers = this.#state.workers
       .map(
         ({ rank, pid, firstSlot, endSlot }) => `rank ${rank} (pid ${pid}): slots ${firstSlot}-${endSlot - 1}`,
@@ -283,6 +299,7 @@ class Run implements CoordinatorRun {
     const seconds = (now - this.#lastCommit) / 1000;
     this.#lastCommit = now;
     this.#step = step;
+    this.#pace?.add(step, seconds);
     const { config } = this.#options;
     const { steps } = config.schedule;
     this.#recorder.step({
@@ -298,9 +315,10 @@ class Run implements CoordinatorRun {
       workers: this.#state.workers.map((worker, rank) =>
         report(worker, prepared[rank] as Prepared, this.#ready[rank]?.device ?? ''),
       ),
-      etaSeconds: this.#pace === null ? null : this.#pace * (steps - step),
+      etaSeconds: this.#pace?.remaining(step) ?? null,
     });
-    this.#pace = this.#pace === null ? seconds : this.#pace + PACE_WEIGHT * (seconds - this.#pace);
+    const forecast = this.#pace?.forecast() ?? null;
+    if (forecast !== null) this.#recorder.note('info', forecast);
   }
 
   #harden(step: number): void {
@@ -315,7 +333,9 @@ class Run implements CoordinatorRun {
     const failed = exitCode === EXIT.failed;
     const saved = exitCode !== EXIT.done && this.#step > 0;
     const stopped = `${reason}: stopped after step ${this.#step}, the same command goes on`;
-    const told = code !== null ? `${code}: ${reason}` : saved ? stopped : reason;
+    const took = this.#startedAt === null ? 0 : (performance.now() - this.#startedAt) / 1000;
+    const done = this.#step > 0 ? `${reason}, in ${timeSpan(took)}` : reason;
+    const told = code !== null ? `${code}: ${reason}` : saved ? stopped : done;
     this.#recorder.note(failed ? 'error' : 'info', told);
     this.#over = true;
     const close = async () => {

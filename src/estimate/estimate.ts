@@ -140,7 +140,7 @@ export function estimateFor(
 }
 
 /** Bytes that the update moves for a parameter: gradient; weights, m, v and EMA read and written; the bf16 copy. */
-function updateBytes(spec: EngineSpec): number {
+export function updateBytes(spec: EngineSpec): number {
   return 4 + 8 * (3 + (spec.ema ? 1 : 0)) + (spec.precision === 'bf16' ? 2 : 0);
 }
 

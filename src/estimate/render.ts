@@ -10,11 +10,26 @@ const integer = (value: number) => value.toLocaleString('en-US');
 
 /** "52.3 TFLOP" */
 export function flopCount(flops: number): string {
+  return decimal(flops, 'FLOP');
+}
+
+/** "52.3 GB": decimal, as bandwidths are. */
+export function byteCount(bytes: number): string {
+  return decimal(bytes, 'B');
+}
+
+function decimal(count: number, of: string): string {
   const units = ['', 'K', 'M', 'G', 'T', 'P', 'E', 'Z', 'Y'];
-  let value = flops;
+  let value = count;
   let unit = 0;
   for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
-  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[unit]}FLOP`;
+  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[unit]}${of}`;
+}
+
+/** "87 us", "312 ms", "42.3 s", "4h10m": of an operation, a step or a run. */
+export function timeSpent(seconds: number): string {
+  if (seconds < 1e-4) return `${(seconds * 1e6).toFixed(0)} us`;
+  return seconds < 100 ? duration(seconds) : eta(seconds);
 }
 
 /** Columns padded to their widest cell; all but the first to the right. */
@@ -73,19 +88,21 @@ function levelLines({ levels }: Estimate): string[] {
   return alignedRows([['', 'activations', 'worker', 'a step'], ...rows]);
 }
 
-/** Hours and days where seconds have too many digits. */
-function span(seconds: number): string {
-  return seconds < 100 ? duration(seconds) : eta(seconds);
-}
-
 function timeLines({ levels, nodes }: Estimate, steps: number, rates: Rates): string[] {
   const rows = levels.map(({ level, time }) => {
     const { matmuls, memoryBound, update, total } = time!;
-    return [`  ${level}`, span(matmuls), span(memoryBound), span(update), span(total), span(total * steps)];
+    return [
+      `  ${level}`,
+      timeSpent(matmuls),
+      timeSpent(memoryBound),
+      timeSpent(update),
+      timeSpent(total),
+      timeSpent(total * steps),
+    ];
   });
   const peers = nodes === 1 ? '' : ', the exchange of gradients not counted';
   return [
-    `time at ${flopCount(rates.flops)}/s and ${(rates.bandwidth / 1e9).toPrecision(3)} GB/s a worker${peers}`,
+    `time at ${flopCount(rates.flops)}/s and ${byteCount(rates.bandwidth)}/s a worker${peers}`,
     ...alignedRows([['', 'matmuls', 'the rest', 'update', 'step', 'run'], ...rows]),
   ];
 }

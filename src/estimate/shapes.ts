@@ -30,8 +30,11 @@ export async function shapesOf(config: Config): Promise<FoundShapes> {
   }
 }
 
-/** Pooled vectors are as wide as their encoder's tokens, unless model.pooled_dim says otherwise. */
-function configuredShapes({ data, model }: Config): DatasetShapes | null {
+/**
+ * Of the configuration alone, or null where it leaves them to the data set. Pooled vectors are as wide as their encoder's
+ * tokens, unless model.pooled_dim says otherwise.
+ */
+export function configuredShapes({ data, model }: Config): DatasetShapes | null {
   const { latent_shape: latent, text_shape: shape } = data;
   if (latent === null || shape === null) return null;
   const [clipTokens, clipLDim] = shape.clip_l;

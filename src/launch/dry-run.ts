@@ -1,10 +1,13 @@
 /** What a run would be: arithmetic, ranks, memory and commands, without starting anything. */
 import { type Config, slotCount } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
+import type { OrchestratorError } from '../errors.js';
 import { estimateFor } from '../estimate/estimate.js';
+import { flopCount } from '../estimate/render.js';
+import { configuredShapes, type FoundShapes } from '../estimate/shapes.js';
 import { describeDevice, gpuOf } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import { bytes, flopRate } from '../telemetry/format.js';
+import { bytes } from '../telemetry/format.js';
 import { assignSlots } from '../worker/collective/tree.js';
 import {
   coordinatorCommand,
@@ -15,26 +18,30 @@ import {
   workerId,
 } from './commands.js';
 
+/**
+ * Without a data set the configuration's shapes serve, and without a GPU its plan is made all the same: a run may be
+ * planned on another machine than its own.
+ */
 export async function dryRun(plan: LaunchPlan, config: Config): Promise<string> {
-  const dataset = await openDataset(config.data);
+  const { shapes, data, rows } = await dataOf(config);
   const host = native().host();
-  const shapes = { latent: dataset.latent, text: dataset.text, source: 'data set' } as const;
   const figures = estimateFor(native(), config, shapes, plan.nodes, null);
   const slots = slotCount(config);
   const { batch, schedule } = config;
   const ranges = assignSlots(slots, plan.nodes);
-  const trained = dataset.rows - config.data.validation_rows;
-  const epochs = (schedule.steps * batch.global) / trained;
+  const samples = schedule.steps * batch.global;
+  const epochs =
+    rows === null ? '' : ` = ${(samples / (rows - config.data.validation_rows)).toFixed(2)} epochs`;
   const gpus = config.device === 'cuda' ? await gpusOf(plan.nodes) : null;
   const threads = figures.spec.threads === 1 ? '1 thread' : `${figures.spec.threads} threads`;
   const lines = [
     `run      ${config.name} in ${plan.runDir}, resume ${plan.resume}`,
     `machine  ${host.processors} processors, ${host.isa}, oneDNN ${host.onednn}`,
-    `data     ${config.data.path}: ${dataset.rows} rows, ${config.data.validation_rows} held out`,
+    `data     ${data}`,
     `model    ${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`,
     `batch    ${batch.global} samples = ${slots} slots x ${batch.micro}`,
-    `steps    ${schedule.steps} = ${schedule.steps * batch.global} samples = ${epochs.toFixed(2)} epochs`,
-    `compute  ${flopRate(figures.flopsPerStep).replace('/s', '')} of model FLOPs a step`,
+    `steps    ${schedule.steps} = ${samples} samples${epochs}`,
+    `work     ${flopCount(figures.flopsPerStep)} of the model a step`,
     '',
     ...ranges.map(({ lo, hi }, rank) => {
       const memory = bytes(figures.rankBytes[rank] as number);
@@ -57,7 +64,28 @@ export async function dryRun(plan: LaunchPlan, config: Config): Promise<string> 
   return `${lines.join('\n')}\n`;
 }
 
-/** By rank. A plan may be made where there are none. */
+interface Data {
+  shapes: FoundShapes;
+  /** For the reader. */
+  data: string;
+  rows: number | null;
+}
+
+async function dataOf(config: Config): Promise<Data> {
+  const { path, validation_rows: held } = config.data;
+  try {
+    const { latent, text, rows } = await openDataset(config.data);
+    const data = `${path}: ${rows} rows, ${held} held out`;
+    return { shapes: { latent, text, source: 'data set' }, data, rows };
+  } catch (error) {
+    const configured = configuredShapes(config);
+    if ((error as OrchestratorError).code !== 'ERR_FILE_OPEN' || configured === null) throw error;
+    const data = `not here (${(error as Error).message}): shapes from the configuration`;
+    return { shapes: { ...configured, source: 'configuration' }, data, rows: null };
+  }
+}
+
+/** By rank. */
 async function gpusOf(nodes: number): Promise<string[]> {
   try {
     const devices = await native().cudaDevices();

@@ -251,16 +251,20 @@ export interface QueryKeyRms {
   key: number;
 }
 
-export interface ProfileRow {
+/** All operations of one kind in a slot's pass. */
+export interface PlannedOperation {
   name: string;
-  /** Operations of this kind in a pass. */
+  /** How many there are. */
   count: number;
-  /** Processor seconds of a pass, all of them together. */
-  seconds: number;
   /** Multiply-adds times two; 0 for operations without matmuls. */
   flops: number;
   /** Bytes of all operands: what has to be read and written at least once. */
   bytes: number;
+}
+
+export interface ProfileRow extends PlannedOperation {
+  /** Processor seconds of a pass, all of them together. */
+  seconds: number;
 }
 
 /** What a plan needs, known without allocating it. */
@@ -401,6 +405,8 @@ export interface NativeAddon {
   createGroup(): Group;
   /** Builds the graph of a model of any size and plans its memory, allocating none of it. */
   planFigures(spec: EngineSpec): PlanFigures;
+  /** The operations of a slot's pass in the order of the graph, allocating and running nothing; of the CPU's graph, whatever `device` is. */
+  planOperations(spec: EngineSpec): PlannedOperation[];
   /** Maps the files (read-only) and checks every segment against the files' real sizes. */
   openDataset(spec: DatasetSpec): Dataset;
   /** Whether the int32 (or int64) list offsets at byteOffset of a file are regular: width elements in each of rows lists, from the first. Returns the first offset, or -1 and the offending row. */

@@ -1,10 +1,10 @@
 /** A profile as a page of text. */
-import { alignedRows } from '../estimate/render.js';
+import { alignedRows, timeSpent } from '../estimate/render.js';
 import { describeModel } from '../model/tensors.js';
 import { duration, flopRate } from '../telemetry/format.js';
 import type { OpProfile, Profile } from './profile.js';
 
-const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
+export const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
 const byteRate = (perSecond: number) => `${(perSecond / 1e9).toFixed(1)} GB/s`;
 
 export function renderProfile(profile: Profile): string {
@@ -29,7 +29,7 @@ function line(op: OpProfile): string[] {
   return [
     op.name,
     String(op.count),
-    op.seconds < 1e-4 ? `${(op.seconds * 1e6).toFixed(0)} us` : duration(op.seconds),
+    timeSpent(op.seconds),
     percent(op.share),
     op.flops === 0 ? '-' : flopRate(op.flops / op.seconds),
     byteRate(op.bytes / op.seconds),

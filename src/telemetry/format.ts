@@ -18,6 +18,19 @@ export function eta(seconds: number): string {
   return `${Math.floor(s / 86_400)}d${pad(Math.floor((s % 86_400) / 3600))}h`;
 }
 
+/** "42 s", "2 min 31 s", "4 h 10 min", "2 d 3 h" */
+export function timeSpan(seconds: number): string {
+  const s = Math.max(1, Math.round(seconds));
+  const two = (large: number, unit: string, small: number, part: string) =>
+    small === 0 ? `${large} ${unit}` : `${large} ${unit} ${small} ${part}`;
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return two(Math.floor(s / 60), 'min', s % 60, 's');
+  const minutes = Math.round(s / 60);
+  if (minutes < 1440) return two(Math.floor(minutes / 60), 'h', minutes % 60, 'min');
+  const hours = Math.round(s / 3600);
+  return two(Math.floor(hours / 24), 'd', hours % 24, 'h');
+}
+
 /** "61.2 GiB" */
 export function bytes(count: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

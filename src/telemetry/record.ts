@@ -37,7 +37,7 @@ export interface StepRecord {
   flops: number;
   attention: AttentionSummary[] | null;
   workers: WorkerReport[];
-  /** To the end of the run at the current pace; null at the first step. */
+  /** To the end of the run at the current pace; null at the first steps, which are slower than the others. */
   etaSeconds: number | null;
 }
 

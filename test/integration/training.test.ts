@@ -21,10 +21,11 @@ const folder = mkdtempSync(join(tmpdir(), 'training-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 let reference: Record<string, unknown>;
+let output: string;
 
 beforeAll(async () => {
   const runDir = join(folder, 'one');
-  await ends(launch(runDir, 1), 0);
+  ({ output } = await ends(launch(runDir, 1), 0));
   reference = fingerprint(runDir, STEPS);
   expect(reference.losses).toHaveLength(STEPS);
   expect(reference.ledger).toHaveLength(STEPS);
@@ -120,6 +121,23 @@ describe('the promise', () => {
     });
     expect(fingerprint(join(folder, 'one'), STEPS)).toEqual(reference);
   });
+});
+
+test('says once and early how long it will take, a resumed run how long the rest will, and both how long it took', async () => {
+  const forecasts = (text: string) => text.match(/^.* will take about .*$/gm);
+  expect(forecasts(output)).toEqual([
+    expect.stringMatching(/^Training will take about .+: 24 steps of [\d.]+ m?s and 3 validations$/),
+  ]);
+  expect(output).toMatch(/^step 5\/24 .*\nTraining will take/m);
+  expect(output).toMatch(/^All 24 steps are done, in .+ s$/m);
+  const checkpoint = join(folder, 'one', 'checkpoints', 'step-00000021');
+  const more = ['--resume', checkpoint, '--set', 'schedule.steps=60'];
+  const { output: resumed } = await ends(launch(join(folder, 'rest'), 2, ...more), 0);
+  expect(forecasts(resumed)).toEqual([
+    expect.stringMatching(
+      /^The rest of the training will take about .+: 39 steps of [\d.]+ m?s and 6 validations$/,
+    ),
+  ]);
 });
 
 describe('deaths', () => {

@@ -2,12 +2,11 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { checkNodes } from '../../coordinator/nodes.js';
-import { OrchestratorError } from '../../errors.js';
 import { estimate } from '../../estimate/estimate.js';
 import { renderEstimate } from '../../estimate/render.js';
 import { native } from '../../native/load.js';
 import { setOption } from '../options.js';
-import { rate } from '../rate.js';
+import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf } from '../rate.js';
 import { nodeCount } from './launch.js';
 
 interface EstimateOptions {
@@ -27,20 +26,14 @@ export function register(program: Command): void {
     .argument('<config>', 'YAML file')
     .option('--nodes <n>', 'number of workers', nodeCount, 1)
     .addOption(setOption())
-    .option('--flops <rate>', 'FLOP/s that a worker reaches in matmuls, such as 400G; with --bandwidth', rate)
-    .option('--bandwidth <rate>', 'bytes/s that a worker reads and writes, such as 40G; with --flops', rate)
+    .option(...FLOPS_OPTION)
+    .option(...BANDWIDTH_OPTION)
     .option('--json', 'print JSON')
     .action(run);
 }
 
 async function run(path: string, options: EstimateOptions): Promise<void> {
-  const { flops, bandwidth } = options;
-  if ((flops === undefined) !== (bandwidth === undefined)) {
-    throw new OrchestratorError('ERR_USAGE', 'Times need both --flops and --bandwidth.', {
-      hint: '`orchestrator profile CONFIG` measures both on this machine.',
-    });
-  }
-  const rates = flops === undefined || bandwidth === undefined ? null : { flops, bandwidth };
+  const rates = ratesOf(options);
   const config = loadConfig(path, options.set);
   checkNodes(config, options.nodes);
   const result = await estimate(native(), config, options.nodes, rates);

@@ -1,16 +1,24 @@
 /** `orchestrator profile`: where the time of a step goes, and its memory. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config/load.js';
+import type { Config } from '../../config/schema.js';
+import { OrchestratorError } from '../../errors.js';
 import { estimate } from '../../estimate/estimate.js';
 import { memoryTables } from '../../estimate/render.js';
 import { native } from '../../native/load.js';
+import { dryProfile } from '../../profile/dry.js';
 import { profile } from '../../profile/profile.js';
 import { renderProfile } from '../../profile/render.js';
+import { renderDryProfile } from '../../profile/render-dry.js';
 import { setOption } from '../options.js';
+import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf } from '../rate.js';
 
 interface ProfileOptions {
   set: string[];
   repeats?: number;
+  dry?: true;
+  flops?: number;
+  bandwidth?: number;
   json?: true;
 }
 
@@ -23,12 +31,22 @@ export function register(program: Command): void {
     .argument('<config>', 'YAML file')
     .addOption(setOption())
     .option('--repeats <n>', 'passes to average (default: about three seconds of them)', repeatCount)
+    .option(
+      '--dry',
+      'run nothing: operations of a step, their work and bytes, and the memory plan, of any machine',
+    )
+    .option(FLOPS_OPTION[0], `with --dry: ${FLOPS_OPTION[1]}`, FLOPS_OPTION[2])
+    .option(BANDWIDTH_OPTION[0], `with --dry: ${BANDWIDTH_OPTION[1]}`, BANDWIDTH_OPTION[2])
     .option('--json', 'print JSON')
     .action(run);
 }
 
 async function run(path: string, options: ProfileOptions): Promise<void> {
   const config = loadConfig(path, options.set);
+  if (options.dry) return dry(config, options);
+  if (options.flops !== undefined || options.bandwidth !== undefined) {
+    throw new OrchestratorError('ERR_USAGE', '--flops and --bandwidth need --dry: they are measured here.');
+  }
   const addon = native();
   const { levels, ...memory } = await estimate(addon, config, 1, null);
   const result = await profile(addon, config, options.repeats ?? null);
@@ -39,6 +57,18 @@ async function run(path: string, options: ProfileOptions): Promise<void> {
     return;
   }
   process.stdout.write(`${renderProfile(result)}\n${memoryTables(memory, 'a worker').join('\n')}\n`);
+}
+
+async function dry(config: Config, options: ProfileOptions): Promise<void> {
+  if (options.repeats !== undefined) {
+    throw new OrchestratorError('ERR_USAGE', '--repeats and --dry: nothing is run that could be repeated.');
+  }
+  const result = await dryProfile(native(), config, ratesOf(options));
+  process.stdout.write(
+    options.json
+      ? `${JSON.stringify(result, null, 2)}\n`
+      : `${renderDryProfile(result)}\n${memoryTables(result, 'a worker').join('\n')}\n`,
+  );
 }
 
 function repeatCount(text: string): number {

@@ -1,6 +1,14 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
-import { bytes, duration, eta, flopRate, quantity, stepLine } from '../../../src/telemetry/format.js';
+import {
+  bytes,
+  duration,
+  eta,
+  flopRate,
+  quantity,
+  stepLine,
+  timeSpan,
+} from '../../../src/telemetry/format.js';
 import { stepObject } from '../../../src/telemetry/metrics-file.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
@@ -67,6 +75,15 @@ describe('numbers as people read them', () => {
       '42.3 s',
     ]);
     expect([12.4, 185, 15_000, 183_600].map(eta)).toEqual(['12s', '3m05s', '4h10m', '2d03h']);
+    expect([0.2, 42.4, 151, 3599.7, 15_000, 86_399, 183_600].map(timeSpan)).toEqual([
+      '1 s',
+      '42 s',
+      '2 min 31 s',
+      '1 h',
+      '4 h 10 min',
+      '1 d',
+      '2 d 3 h',
+    ]);
     expect([512, 1536, 61.2 * 2 ** 30, 300 * 2 ** 20].map(bytes)).toEqual([
       '512 B',
       '1.5 KiB',

@@ -1,0 +1,92 @@
+/** How fast a run goes, and from that how long it takes. */
+import { duration, timeSpan } from '../telemetry/format.js';
+
+/** Weight of the newest step in the pace that the remaining time is told from. */
+const NEWEST = 0.1;
+/** Steps at the start of a process that say nothing: memory is touched and code compiled for the first time. */
+const WARM_UP = 2;
+/** What the forecast is made from: steps of so many seconds, or this share of all, and no fewer than so many. */
+const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
+
+export interface PaceOptions {
+  /** Of this process: later than 1 in a run that was resumed. */
+  firstStep: number;
+  steps: number;
+  /** Steps between two validations; 0 = never. One follows the last step, too. */
+  validateEvery: number;
+  /** What a validation takes at first, in steps; from the first one on it is measured. */
+  validationCost: number;
+}
+
+export class Pace {
+  readonly #options: PaceOptions;
+  /** Timed steps. */
+  #timed = 0;
+  #seconds = 0;
+  /** Of a step, averaged with the newest ones first; null before any was timed. */
+  #recent: number | null = null;
+  #validation: number | null = null;
+  #told = false;
+
+  constructor(options: PaceOptions) {
+    // Where every step has its validation, it is a part of the step.
+    this.#options = options.validateEvery === 1 ? { ...options, validateEvery: 0 } : options;
+  }
+
+  /** @param seconds from the commit before to this step's: a validation in between is in it. */
+  add(step: number, seconds: number): void {
+    const { firstStep } = this.#options;
+    if (step < firstStep + WARM_UP) return;
+    if (this.#validatedAt(step - 1)) {
+      if (this.#recent !== null) this.#validation = Math.max(0, seconds - this.#recent);
+      return;
+    }
+    this.#timed++;
+    this.#seconds += seconds;
+    const before = this.#recent ?? seconds;
+    this.#recent = before + Math.max(NEWEST, 1 / this.#timed) * (seconds - before);
+  }
+
+  /** Seconds from the commit of `step` to the end of the run; null before any step was timed. */
+  remaining(step: number): number | null {
+    return this.#recent === null ? null : this.#total(this.#recent, step);
+  }
+
+  /** How long the run takes, in a sentence; once, as soon as enough steps were timed, and null otherwise. */
+  forecast(): string | null {
+    const { firstStep, steps } = this.#options;
+    const count = steps - firstStep + 1;
+    const enough = this.#seconds >= FORECAST.seconds || this.#timed >= FORECAST.share * count;
+    if (this.#told || this.#timed < FORECAST.steps || !enough) return null;
+    this.#told = true;
+    const step = this.#seconds / this.#timed;
+    const validations = this.#validations(firstStep);
+    const parts = [
+      `${count} steps of ${duration(step)}`,
+      ...(validations === 0 ? [] : [validations === 1 ? '1 validation' : `${validations} validations`]),
+    ];
+    const what = firstStep === 1 ? 'Training' : 'The rest of the training';
+    return `${what} will take about ${timeSpan(this.#total(step, firstStep - 1))}: ${parts.join(' and ')}`;
+  }
+
+  /** Seconds from the commit of `after` to the end. */
+  #total(step: number, after: number): number {
+    const { steps, validationCost } = this.#options;
+    const validation = this.#validation ?? step * validationCost;
+    return step * (steps - after) + validation * this.#validations(after);
+  }
+
+  /** How many there are from the commit of this step on. */
+  #validations(from: number): number {
+    const { firstStep, steps, validateEvery } = this.#options;
+    if (validateEvery === 0) return 0;
+    const first = Math.max(from, firstStep);
+    const regular = Math.floor(steps / validateEvery) - Math.floor((first - 1) / validateEvery);
+    return regular + (steps % validateEvery === 0 ? 0 : 1);
+  }
+
+  #validatedAt(step: number): boolean {
+    const { validateEvery } = this.#options;
+    return validateEvery > 0 && step % validateEvery === 0;
+  }
+}

@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import { Pace, type PaceOptions } from '../../../src/coordinator/pace.js';
+
+const plain: PaceOptions = { firstStep: 1, steps: 2600, validateEvery: 0, validationCost: 0 };
+
+/** Adds steps and returns what was forecast, by step. */
+function run(pace: Pace, from: number, to: number, seconds: (step: number) => number): Map<number, string> {
+  const told = new Map<number, string>();
+  for (let step = from; step <= to; step++) {
+    pace.add(step, seconds(step));
+    const line = pace.forecast();
+    if (line !== null) told.set(step, line);
+  }
+  return told;
+}
+
+describe('the forecast of a run', () => {
+  it('comes once, after three seconds of timed steps, and passes over the slow first ones', () => {
+    const told = run(new Pace(plain), 1, 200, (step) => (step <= 2 ? 2 : 0.058));
+    expect([...told]).toEqual([[54, 'Training will take about 2 min 31 s: 2600 steps of 58 ms']]);
+  });
+
+  it('is the mean, which slow steps in between belong to', () => {
+    const told = run(new Pace(plain), 1, 200, (step) => (step % 2 === 0 ? 0.08 : 0.04));
+    expect([...told.values()]).toEqual(['Training will take about 2 min 36 s: 2600 steps of 60 ms']);
+  });
+
+  it('counts the remaining steps and validations of a resumed run', () => {
+    const pace = new Pace({ firstStep: 1301, steps: 2600, validateEvery: 650, validationCost: 10 });
+    const told = run(pace, 1301, 1400, () => 0.1);
+    expect([...told.values()]).toEqual([
+      'The rest of the training will take about 2 min 12 s: 1300 steps of 100 ms and 2 validations',
+    ]);
+  });
+
+  it('waits for three steps where they are slow, and comes early in a short run', () => {
+    expect([...run(new Pace(plain), 1, 9, () => 60).keys()]).toEqual([5]);
+    expect([...run(new Pace({ ...plain, steps: 100 }), 1, 100, () => 0.001).keys()]).toEqual([7]);
+    expect([...run(new Pace({ ...plain, steps: 4 }), 1, 4, () => 1)]).toEqual([]);
+  });
+
+  it('counts one validation after the last step, where that is not due anyway', () => {
+    const at = (steps: number) =>
+      [
+        ...run(new Pace({ ...plain, steps, validateEvery: 10, validationCost: 1 }), 1, 9, () => 1).values(),
+      ][0];
+    expect(at(30)).toMatch(/30 steps of 1000 ms and 3 validations$/);
+    expect(at(31)).toMatch(/31 steps of 1000 ms and 4 validations$/);
+    expect(at(9)).toMatch(/9 steps of 1000 ms and 1 validation$/);
+  });
+});
+
+describe('the remaining time', () => {
+  it('is unknown before a step was timed', () => {
+    const pace = new Pace(plain);
+    run(pace, 1, 2, () => 1);
+    expect(pace.remaining(2)).toBeNull();
+    pace.add(3, 0.5);
+    expect(pace.remaining(3)).toBeCloseTo(0.5 * 2597, 6);
+  });
+
+  it('measures the first validation, and does not take it for a slow step', () => {
+    const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationCost: 5 });
+    run(pace, 1, 10, () => 1);
+    // Ten validations are ahead, one of them of step 10.
+    expect(pace.remaining(10)).toBeCloseTo(90 + 10 * 5, 6);
+    pace.add(11, 3);
+    expect(pace.remaining(11)).toBeCloseTo(89 + 9 * 2, 6);
+  });
+
+  it('follows the newest steps', () => {
+    const pace = new Pace(plain);
+    run(pace, 1, 100, () => 1);
+    run(pace, 101, 150, () => 2);
+    expect(pace.remaining(150)! / (2600 - 150)).toBeGreaterThan(1.98);
+  });
+
+  it('takes validations that follow every step for a part of it', () => {
+    const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationCost: 5 });
+    run(pace, 1, 5, () => 2);
+    expect(pace.remaining(5)).toBeCloseTo(10, 6);
+  });
+});
