@@ -16,6 +16,8 @@ from torch._inductor import config, cpu_vec_isa
 
 N = 512
 SECONDS = 0.5
+# MKL is what PyTorch takes by itself; noise should not change that.
+CLEARLY = 1.25
 
 
 def rate(a, b):
@@ -41,7 +43,7 @@ def main():
         torch.set_float32_matmul_precision(setting)
         found = rate(a, b)
         error = ((a @ b).double() - exact).abs().max() / exact.abs().max()
-        if found > 1.05 * rates["fp32"] and error < 1e-5:
+        if found > CLEARLY * rates["fp32"] and error < 1e-5:
             rates["fp32"], chosen = found, setting
     facts = {
         "torch": torch.__version__,
