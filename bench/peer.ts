@@ -27,7 +27,7 @@ export interface Torch extends Probe {
 }
 
 /** At the smallest shape both precisions are tried, unless a step would take longer than this. */
-const TRIAL_SECONDS = 10;
+const TRIAL_SECONDS = 20;
 /** At the others, where their matmuls' rates are within this factor: else the faster matmul decides. */
 const CLOSE = 1.5;
 
