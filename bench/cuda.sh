@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Tests and measures the CUDA backend on a machine with a Hopper GPU; Node.js is not needed.
 #   bench/cuda.sh test|sanitize|bench|tune|compare|compare-large|all [RESULTS]
-#   bench/cuda.sh pack FROM TO    collects the programs of build folder FROM with the libraries they need, for a machine
-#                                 where nothing can be installed: TO is its build folder
+#   bench/cuda.sh pack FROM TO    collects the programs of build folder FROM for a machine where nothing can be installed:
+#                                 TO is its build folder
 # With ORCHESTRATOR_CUDA_ATTENTION=cudnn, compare runs cuDNN's attention in our steps too; with ORCHESTRATOR_CUDA_ALGORITHMS=FILE,
 # cuBLASLt's algorithms that `tune` wrote (RESULTS/algorithms.txt).
 # RESULTS is a folder (bench/results): a dated file with the hardware goes there, and a log. BUILD names the build folder
@@ -13,12 +13,9 @@ what=${1:-all}
 if [ "$what" = pack ]; then
   set -e
   from=${2:?FROM} to=${3:?TO}
-  mkdir -p "$to/lib"
+  mkdir -p "$to"
   cp "$from/orch_test" "$from/orch_bench" "$from/Release/liborchestrator_cuda.so" "$to/"
   strip "$to/orch_test" "$to/orch_bench"
-  ldd "$from/orch_test" | awk '/dnnl|gomp|OpenCL|tbb/ { print $1, $3 }' | while read -r name path; do
-    gzip -c "$path" >"$to/lib/$name.gz"
-  done
   du -sh "$to"
   exit 0
 fi
@@ -31,9 +28,8 @@ exec > >(tee "$name.txt") 2>&1
 
 # The libraries of the Python packages, where there is no whole toolkit.
 site=$($python -c 'import importlib.util as u; s = u.find_spec("nvidia"); print(list(s.submodule_search_locations)[0] if s else "")' 2>/dev/null)
-export LD_LIBRARY_PATH="$build/lib:${LD_LIBRARY_PATH:-}:$site/cu13/lib:$site/cudnn/lib:$site/nccl/lib"
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:$site/cu13/lib:$site/cudnn/lib:$site/nccl/lib"
 
-for library in "$build"/lib/*.gz; do [ -e "$library" ] && gunzip -kf "$library"; done
 if ! "$build/orch_test" --list >/dev/null 2>&1; then
   echo "--- building in $build"
   # shellcheck disable=SC2086

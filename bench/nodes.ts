@@ -3,8 +3,16 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Precision } from './engine.js';
+import { NODES_SHARE } from './goals.js';
+import { goal, median, milliseconds, percent, print, table } from './report.js';
 
-export interface NodesRound {
+/** Of a whole run: longer than the window over which a worker takes its event loop's percentile. */
+const STEPS = 240;
+const NODES = 2;
+
+interface NodesRound {
   samplesPerSecond: number;
   /** Shares of a step's time: the exchange that compute did not hide, and gathering of rows per thread. */
   exchange: number;
@@ -28,13 +36,46 @@ interface StepLine {
 /** Steps left out at the start of a run. */
 const WARM_UP = 5;
 
-export class NodesBench {
+/** One node with all threads against as many nodes of one thread, alternating. */
+export function benchNodes(rounds: number, precision: Precision | 'auto'): void {
+  print(`\n## Whole runs: orchestrator launch, the demo's model, batch 64\n`);
+  const cli =
+    process.env.ORCHESTRATOR_CLI ?? fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
+  const bench = new NodesBench(cli, precision);
+  const one: NodesRound[] = [];
+  const many: NodesRound[] = [];
+  for (let i = 0; i < rounds; i++) {
+    one.push(bench.run(1, NODES));
+    many.push(bench.run(NODES, 1));
+  }
+  bench.close();
+  const row = (name: string, all: NodesRound[]) => [
+    name,
+    median(all.map((r) => r.samplesPerSecond)).toFixed(0),
+    percent(median(all.map((r) => r.exchange))),
+    percent(median(all.map((r) => r.gather))),
+    milliseconds(Math.max(...all.map((r) => r.eventLoopP99Seconds))),
+  ];
+  print(
+    table(
+      ['', 'samples/s', 'exchange', 'data loading', 'event-loop p99'],
+      [row(`1 node, ${NODES} threads`, one), row(`${NODES} nodes, 1 thread each`, many)],
+    ),
+  );
+  const share = median(
+    many.map((round, i) => round.samplesPerSecond / (one[i] as NodesRound).samplesPerSecond),
+  );
+  print(`\n${NODES} nodes reach ${percent(share)} of one node's samples/s`);
+  goal(`at least ${percent(NODES_SHARE)} of one node's samples/s`, share >= NODES_SHARE);
+}
+
+class NodesBench {
   readonly #folder = mkdtempSync(join(tmpdir(), 'orchestrator-bench-'));
   #runs = 0;
 
   constructor(
     readonly cli: string,
-    readonly steps: number,
+    readonly precision: Precision | 'auto',
   ) {
     this.#command([
       'dataset',
@@ -59,11 +100,12 @@ export class NodesBench {
         `data: {path: ${JSON.stringify(join(this.#folder, 'data'))}, validation_rows: 0}`,
         'model: {depth: 4, hidden: 192}',
         'batch: {global: 64, micro: 32}',
-        `schedule: {steps: ${this.steps}, warmup: 0}`,
+        `schedule: {steps: ${STEPS}, warmup: 0}`,
         `threads: ${threads}`,
+        `precision: {compute: ${this.precision}}`,
         'validation: {every: 0}',
         'telemetry: {attention_every: 0, metrics_port: null}',
-        `checkpoint: {every: ${this.steps}, keep: 1}`,
+        `checkpoint: {every: ${STEPS}, keep: 1}`,
         '',
       ].join('\n'),
     );

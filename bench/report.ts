@@ -1,4 +1,9 @@
-/** Numbers as people read them. */
+/** Lines, tables, and numbers as people read them. */
+
+export const print = (line = '') => process.stdout.write(`${line}\n`);
+
+export const goal = (name: string, reached: boolean) =>
+  print(`goal: ${name}: ${reached ? 'reached' : 'MISSED'}`);
 
 export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b);

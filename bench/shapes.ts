@@ -10,14 +10,9 @@ export interface BenchShape {
   globalBatch: number;
   microBatch: number;
   recompute: EngineSpec['recompute'];
-  /** Share of the matmul peak that a whole step is to reach; null: too small to ask for one. */
-  ofPeak: number | null;
+  /** Which goals it has. */
+  size: 'smallest' | 'larger';
 }
-
-/** What the better of PyTorch's modes is to be beaten by, at every shape. */
-export const FACTOR = 1.5;
-
-export type PeerMode = 'eager' | 'compiled';
 
 const CLIP_T5: [number, number, number] = [768, 1280, 4096];
 
@@ -31,7 +26,7 @@ export const SHAPES: BenchShape[] = [
     globalBatch: 64,
     microBatch: 32,
     recompute: 'nothing',
-    ofPeak: null,
+    size: 'smallest',
   },
   {
     name: '256 + 77 tokens, batch 8, depth 6, hidden 384',
@@ -42,7 +37,7 @@ export const SHAPES: BenchShape[] = [
     globalBatch: 8,
     microBatch: 8,
     recompute: 'nothing',
-    ofPeak: 0.75,
+    size: 'larger',
   },
   {
     name: '256 + 154 tokens, batch 4, depth 12, hidden 768',
@@ -53,7 +48,7 @@ export const SHAPES: BenchShape[] = [
     globalBatch: 4,
     microBatch: 4,
     recompute: 'norms',
-    ofPeak: 0.75,
+    size: 'larger',
   },
   {
     name: '1024 + 154 tokens, batch 2, depth 8, hidden 1024',
@@ -64,9 +59,22 @@ export const SHAPES: BenchShape[] = [
     globalBatch: 2,
     microBatch: 2,
     recompute: 'norms',
-    ofPeak: 0.75,
+    size: 'larger',
   },
 ];
+
+/** One sample of many tokens: what threads can only share. */
+export const ONE_SAMPLE: BenchShape = {
+  name: '1024 + 154 tokens, batch 1, depth 4, hidden 384',
+  model: model(4, 6, 4096, 2048),
+  latentHeight: 64,
+  latentWidth: 64,
+  text: text(77, 77, CLIP_T5, [768, 1280]),
+  globalBatch: 1,
+  microBatch: 1,
+  recompute: 'nothing',
+  size: 'larger',
+};
 
 function model(depth: number, heads: number, contextDim: number, pooledDim: number): ModelSpec {
   return {

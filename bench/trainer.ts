@@ -1,12 +1,12 @@
 /** Training steps of the real engine, as a worker of a run does them, without the exchange. */
 import { SamplePlan } from '../src/data/plan.js';
-import type { Engine, EngineSpec, HostInfo } from '../src/native/contract.js';
+import type { Engine } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { type SlotConfig, slotBatch } from '../src/objective/slot.js';
-import type { BenchShape } from './shapes.js';
+import type { EngineChoice } from './engine.js';
 import { rowsOf, writeSyntheticData } from './synthetic-data.js';
 
-export interface Round {
+interface Round {
   steps: number;
   seconds: number;
   loss: number;
@@ -19,25 +19,23 @@ export class BenchTrainer {
   readonly engine: Engine;
   readonly flopsPerStep: number;
   readonly parameters: number;
-  readonly precision: EngineSpec['precision'];
   readonly #config: SlotConfig;
   readonly #plan: SamplePlan;
   readonly #slots: number;
   #step = 0;
 
-  constructor(shape: BenchShape, host: HostInfo, threads: number, dataFile: string) {
-    this.precision = host.fastBf16 ? 'bf16' : 'fp32';
+  constructor({ shape, precision, threads, threadsPerSlot }: EngineChoice, dataFile: string) {
     this.engine = native().createEngine({
       model: shape.model,
       latentHeight: shape.latentHeight,
       latentWidth: shape.latentWidth,
       contextTokens: shape.text.clipTokens + shape.text.t5Tokens,
       microBatch: shape.microBatch,
-      precision: this.precision,
-      residual: this.precision,
+      precision,
+      residual: precision,
       recompute: shape.recompute,
       threads,
-      threadsPerSlot: Math.max(1, Math.floor((threads * shape.microBatch) / shape.globalBatch)),
+      threadsPerSlot,
       device: null,
       training: true,
       ema: false,
@@ -69,8 +67,8 @@ export class BenchTrainer {
     return this.engine.initialize(0n);
   }
 
-  /** Whole steps (accumulate, norm, clip, AdamW) for about `seconds`. */
-  async run(seconds: number): Promise<Round> {
+  /** Whole steps (accumulate, norm, clip, AdamW) for about `seconds`, at least `steps` of them. */
+  async run(seconds: number, steps: number): Promise<Round> {
     const round: Round = {
       steps: 0,
       seconds: 0,
@@ -116,7 +114,7 @@ export class BenchTrainer {
       round.loss = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
       round.steps++;
       round.seconds = (performance.now() - started) / 1000;
-    } while (round.seconds < seconds);
+    } while (round.seconds < seconds || round.steps < steps);
     return round;
   }
 }

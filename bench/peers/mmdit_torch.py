@@ -1,15 +1,17 @@
-"""A plain PyTorch MM-DiT training step on the CPU, for comparison: bf16 autocast, AdamW, clipping, no EMA.
+"""A plain PyTorch MM-DiT training step on the CPU, for comparison: fp32 or bf16 autocast, AdamW, clipping, no EMA.
 
-Usage: mmdit_torch.py SPEC_JSON eager|compiled
-Prints a line of JSON when it is ready. Then for every line "SECONDS" on standard input it trains for about that long and
-prints {"steps", "seconds", "loss", "peakBytes"}.
+Usage: mmdit_torch.py SPEC_JSON eager|compiled fp32|bf16
+Prints a line of JSON when it is ready. Then for every line "SECONDS STEPS" on standard input it trains for about that long,
+at least that many steps, and prints {"steps", "seconds", "loss", "peakBytes"}.
 """
 
 import json
 import math
-import resource
 import sys
 import time
+import warnings
+
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 
 import torch
 import torch.nn.functional as F
@@ -112,12 +114,24 @@ class MMDiT(nn.Module):
         return out.permute(0, 5, 1, 3, 2, 4).reshape(z.shape)
 
 
+def peak_bytes():
+    """The most memory that this process had resident."""
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+
 def main():
-    spec, mode = json.loads(sys.argv[1]), sys.argv[2]
+    spec, mode, precision = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
     torch.manual_seed(0)
     torch.set_num_threads(spec["threads"])
+    torch.set_float32_matmul_precision(spec["fp32Matmul"])
     model = MMDiT(spec)
-    forward = torch.compile(model) if mode == "compiled" else model
+    forward = model
+    if mode == "compiled":
+        from torch._inductor import config
+
+        config.cpp.simdlen = spec["simdBits"]
+        forward = torch.compile(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     b = spec["batch"]
     latent = (b, spec["latentChannels"], spec["latentHeight"], spec["latentWidth"])
@@ -137,7 +151,7 @@ def main():
         mix = t.view(-1, 1, 1, 1)
         z = (1 - mix) * x0 + mix * noise
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             v = forward(z, 1000 * t, context, pooled)
         loss = F.mse_loss(v.float(), noise - x0)
         loss.backward()
@@ -145,26 +159,21 @@ def main():
         optimizer.step()
         return loss.item()
 
-    started = time.perf_counter()
-    for i in range(3):
+    for i in range(2):
         step(i)
-    ready = {
-        "torch": torch.__version__,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "warmUpSeconds": time.perf_counter() - started,
-    }
-    print(json.dumps(ready), flush=True)
+    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}), flush=True)
     for line in sys.stdin:
-        limit = float(line)
+        limit, at_least = map(float, line.split())
         started, steps = time.perf_counter(), 0
         while True:
             loss = step(steps)
             steps += 1
             seconds = time.perf_counter() - started
-            if seconds >= limit:
+            if seconds >= limit and steps >= at_least:
                 break
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"steps": steps, "seconds": seconds, "loss": loss, "peakBytes": peak}), flush=True)
+        print(
+            json.dumps({"steps": steps, "seconds": seconds, "loss": loss, "peakBytes": peak_bytes()}), flush=True
+        )
 
 
 if __name__ == "__main__":

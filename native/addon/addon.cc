@@ -24,6 +24,7 @@ Napi::Value host(const Napi::CallbackInfo& info) {
   auto o = Napi::Object::New(info.Env());
   o.Set("isa", kernels::cpu().isa);
   o.Set("fastBf16", kernels::cpu().fast_bf16);
+  o.Set("kernels", kernels::kVersion);
   o.Set("processors", processors());
   return o;
 }

@@ -22,6 +22,10 @@ namespace orch::kernels {
 
 constexpr int64_t kHeadDim = 64;
 
+/// Raised whenever a kernel's results change in any bit on any instruction set: checkpoints record it. ("1":
+/// with oneDNN's matmuls.)
+constexpr const char* kVersion = "2";
+
 /// A stream of activations [samples * tokens, width], modulated per sample.
 struct StreamDims {
   int64_t samples, tokens, width, mod_stride;

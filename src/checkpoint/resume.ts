@@ -128,6 +128,12 @@ export function checkCompatible(
 /** What the bits of a run depend on beside its config; a part of a manifest's `versions`. */
 export type Arithmetic = Record<string, string>;
 
+/** Kernels that had no version yet multiplied matrices by oneDNN, and checkpoints name its version. */
+function kernelsOf(versions: Arithmetic): string | undefined {
+  const { kernels, onednn } = versions;
+  return kernels ?? (onednn === undefined ? undefined : `with oneDNN ${onednn}`);
+}
+
 /**
  * What of the arithmetic is not as it was where a checkpoint was written: then a run goes on rightly, but with other
  * bits than it would have had there. Null: nothing.
@@ -136,9 +142,10 @@ export function otherArithmetic(
   { versions }: Pick<CheckpointManifest, 'versions'>,
   here: Arithmetic,
 ): string | null {
+  const there: Record<string, string | undefined> = { ...versions, kernels: kernelsOf(versions) };
   const changes = Object.keys(here)
-    .filter((key) => versions[key] !== undefined && versions[key] !== here[key])
-    .map((key) => `${key} ${versions[key]} there, ${here[key]} here`);
+    .filter((key) => there[key] !== undefined && there[key] !== here[key])
+    .map((key) => `${key} ${there[key]} there, ${here[key]} here`);
   if (changes.length === 0) return null;
   return `the checkpoint was written with other arithmetic (${changes.join('; ')}): the run goes on, but not to the same bits`;
 }

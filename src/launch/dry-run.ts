@@ -36,7 +36,7 @@ export async function dryRun(plan: LaunchPlan, config: Config): Promise<string> 
   const threads = figures.spec.threads === 1 ? '1 thread' : `${figures.spec.threads} threads`;
   const lines = [
     `run      ${config.name} in ${plan.runDir}, resume ${plan.resume}`,
-    `machine  ${host.processors} processors, ${host.isa}, oneDNN ${host.onednn}`,
+    `machine  ${host.processors} processors, ${host.isa}`,
     `data     ${data}`,
     `model    ${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`,
     `batch    ${batch.global} samples = ${slots} slots x ${batch.micro}`,

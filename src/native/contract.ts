@@ -10,12 +10,12 @@
 
 /** What the machine offers. */
 export interface HostInfo {
-  /** Kernel set in use: "generic", "avx2", "avx512" or "avx512bf16". */
+  /** Kernel set in use: "generic", "avx2", "avx512", "avx512bf16", "neon" or "neonbf16". */
   isa: string;
   /** Whether bf16 matmuls run at full speed, so that `precision: auto` means bf16. */
   fastBf16: boolean;
-  /** "major.minor.patch" of the oneDNN library that the addon runs with. */
-  onednn: string;
+  /** Raised whenever a kernel's result changes by a bit: how sums are ordered, functions approximated. */
+  kernels: string;
   /** Processors this process may run on. */
   processors: number;
 }

@@ -154,9 +154,9 @@ export async function readiness(workshop: Workshop, step: number) {
 }
 
 function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Arithmetic {
-  const { isa, onednn } = native().host();
+  const { isa, kernels } = native().host();
   const device =
-    gpu === null ? { device: 'cpu', isa, onednn } : { device: gpu.name, libraries: gpu.libraries };
+    gpu === null ? { device: 'cpu', isa, kernels } : { device: gpu.name, libraries: gpu.libraries };
   return { ...device, precision: precision.compute };
 }
 

@@ -239,12 +239,39 @@ describe('resuming', () => {
   });
 
   it('says which arithmetic differs', () => {
-    const here = { isa: 'avx2', onednn: '3.0', precision: 'fp32' };
+    const here = { isa: 'avx2', kernels: '2', precision: 'fp32' };
     expect(otherArithmetic({ versions: { ...here, node: 'v20' } }, here)).toBeNull();
     expect(otherArithmetic({ versions: {} }, here)).toBeNull();
     expect(otherArithmetic({ versions: { ...here, isa: 'avx512' } }, here)).toContain(
       '(isa avx512 there, avx2 here)',
     );
+    expect(otherArithmetic({ versions: { ...here, kernels: '1' } }, here)).toContain(
+      '(kernels 1 there, 2 here)',
+    );
+  });
+
+  it('goes on from a checkpoint of the time of oneDNN, and says that bits differ', async () => {
+    const { dir, root } = await run();
+    const content = contentOf(10, 1);
+    const versions = {
+      orchestrator: '0.1.0',
+      device: 'cpu',
+      isa: 'avx2',
+      onednn: '2.6.3',
+      precision: 'fp32',
+    };
+    await saveCheckpoint(root, { ...content, metadata: { ...content.metadata, versions } });
+    const found = (await findLatest(dir))!;
+    const targets = emptyTargets(content);
+    await loadCheckpoint(found.path, targets);
+    expectState(targets.state, content.state);
+    const here = { device: 'cpu', isa: 'avx2', kernels: '2', precision: 'fp32' };
+    expect(otherArithmetic(found.manifest, here)).toBe(
+      'the checkpoint was written with other arithmetic (kernels with oneDNN 2.6.3 there, 2 here): ' +
+        'the run goes on, but not to the same bits',
+    );
+    const gpu = { device: 'NVIDIA H200', libraries: 'CUDA 13.0', precision: 'fp32' };
+    expect(otherArithmetic(found.manifest, gpu)).toContain('(device cpu there, NVIDIA H200 here)');
   });
 
   it('refuses a format of another version', async () => {

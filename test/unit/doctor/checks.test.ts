@@ -61,10 +61,10 @@ describe('the probe of the addon', () => {
   it('names a missing library', () => {
     const path = addon(
       'library',
-      "throw new Error('libdnnl.so.2: cannot open shared object file: No such file');",
+      "throw new Error('libexample.so.2: cannot open shared object file: No such file');",
     );
     expect(checkAddon(path)).toMatchObject([
-      { status: 'failed', detail: 'cannot be loaded: libdnnl.so.2 is missing', fix: 'npm run setup' },
+      { status: 'failed', detail: 'cannot be loaded: libexample.so.2 is missing', fix: 'npm run setup' },
     ]);
   });
 
@@ -77,14 +77,25 @@ describe('the probe of the addon', () => {
   });
 
   it('reports what the addon says of the machine', () => {
-    const host = { isa: 'avx2', fastBf16: false, onednn: '2.1.0', processors: 2 };
+    const host = { isa: 'avx2', fastBf16: false, kernels: '2', processors: 2 };
     const path = addon('host', `exports.host = () => (${JSON.stringify(host)});`);
-    expect(checkAddon(path)).toMatchObject([
-      { name: 'addon', status: 'ok' },
-      { name: 'isa', detail: 'avx2' },
-      { name: 'precision', detail: 'fp32 (auto: avx2 has no fast bf16)' },
-      { name: 'onednn', status: 'warning' },
+    expect(checkAddon(path)).toEqual([
+      { name: 'addon', status: 'ok', detail: 'builds and loads', fix: null },
+      { name: 'isa', status: 'ok', detail: 'avx2', fix: null },
+      { name: 'precision', status: 'ok', detail: 'fp32 (auto: avx2 has no fast bf16)', fix: null },
     ]);
+  });
+
+  it('says which instruction sets were never run on a real machine', () => {
+    for (const isa of ['neon', 'neonbf16']) {
+      const path = addon(isa, `exports.host = () => ({ isa: '${isa}', fastBf16: false, processors: 2 });`);
+      expect(checkAddon(path)).toContainEqual({
+        name: 'isa',
+        status: 'ok',
+        detail: `${isa}, tested under emulation only`,
+        fix: null,
+      });
+    }
   });
 });
 

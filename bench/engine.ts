@@ -1,0 +1,48 @@
+/** Our engine in a process of its own, whose memory is then its own, too. */
+import { fileURLToPath } from 'node:url';
+import type { EngineSpec } from '../src/native/contract.js';
+import { RoundProcess, type Timed } from './round-process.js';
+import type { BenchShape } from './shapes.js';
+
+export type Precision = EngineSpec['precision'];
+
+export interface EngineChoice {
+  shape: BenchShape;
+  precision: Precision;
+  threads: number;
+  threadsPerSlot: number;
+}
+
+export interface EngineReady {
+  parameters: number;
+  flopsPerStep: number;
+}
+
+export interface EngineRound extends Timed {
+  gatherSeconds: number;
+  computeSeconds: number;
+  updateSeconds: number;
+  /** Since the process began. */
+  eventLoopP99Seconds: number;
+}
+
+const SCRIPT = fileURLToPath(new URL('./engine-process.js', import.meta.url));
+
+/** Threads share a slot where there are fewer slots than threads. */
+export function choice(shape: BenchShape, precision: Precision, threads: number): EngineChoice {
+  const slots = shape.globalBatch / shape.microBatch;
+  return { shape, precision, threads, threadsPerSlot: Math.max(1, Math.floor(threads / slots)) };
+}
+
+/** @param addon the file of another build's addon; null: this one's. */
+export function startEngine(
+  chosen: EngineChoice,
+  addon: string | null = null,
+): Promise<{ process: RoundProcess<EngineRound>; ready: EngineReady }> {
+  return RoundProcess.start(
+    addon ?? 'orchestrator',
+    process.execPath,
+    [SCRIPT, JSON.stringify(chosen)],
+    addon === null ? {} : { ORCHESTRATOR_ADDON: addon },
+  );
+}

@@ -1,0 +1,36 @@
+/** What the benches are to reach. A missed goal is printed as such; it is no error. */
+import type { EngineSpec } from '../src/native/contract.js';
+import type { BenchShape } from './shapes.js';
+
+export interface StepGoal {
+  /** Share of the matmul peak. */
+  ofPeak: number;
+  /** By how much the better of PyTorch's modes is to be beaten. */
+  factor: number;
+}
+
+const STEPS: Record<string, Record<BenchShape['size'], StepGoal>> = {
+  avx2: { smallest: { ofPeak: 0.75, factor: 1.35 }, larger: { ofPeak: 0.8, factor: 1.15 } },
+  avx512: { smallest: { ofPeak: 0.75, factor: 1.15 }, larger: { ofPeak: 0.75, factor: 1.15 } },
+  avx512bf16: { smallest: { ofPeak: 0.614, factor: 1.5 }, larger: { ofPeak: 0.75, factor: 1.5 } },
+};
+
+/** Whole runs on two nodes of one thread, against one node of two. */
+export const NODES_SHARE = 0.97;
+
+/** One sample on two threads that share its slot, against one thread, in fp32. */
+export const TWO_THREADS = 1.8;
+
+/** How much slower than another build a shape may be. */
+export const SLOWER = 0.01;
+
+/** Null where there is none: bf16 without instructions for it, other instruction sets. */
+export function stepGoal(
+  isa: string,
+  precision: EngineSpec['precision'],
+  shape: BenchShape,
+): StepGoal | null {
+  const fastBf16 = isa === 'avx512bf16';
+  if (precision === 'bf16' && !fastBf16) return null;
+  return STEPS[precision === 'fp32' && fastBf16 ? 'avx512' : isa]?.[shape.size] ?? null;
+}
