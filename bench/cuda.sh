@@ -37,7 +37,7 @@ for library in "$build"/lib/*.gz; do [ -e "$library" ] && gunzip -kf "$library";
 if ! "$build/orch_test" --list >/dev/null 2>&1; then
   echo "--- building in $build"
   # shellcheck disable=SC2086
-  cmake -S . -B "$build" -DORCH_TESTS=ON "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn;$site/nccl" ${CMAKE_ARGS:-} >"$name.build.log" &&
+  cmake -S . -B "$build" "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn;$site/nccl" ${CMAKE_ARGS:-} >"$name.build.log" &&
     cmake --build "$build" -j --target orch_test orch_bench orchestrator_cuda >>"$name.build.log" 2>&1 ||
     { tail -50 "$name.build.log"; exit 1; }
 fi
