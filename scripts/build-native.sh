@@ -24,6 +24,7 @@ done
 
 exec 8<CMakeLists.txt
 flock 8
+if [[ -e $cuda && " ${targets[*]} " != *" orchestrator_cuda "* ]]; then targets+=(orchestrator_cuda); fi
 
 compiler=$(find_compiler) || { echo "GCC 12 or newer is needed to build the native addon; run: npm run setup" >&2; exit 1; }
 
@@ -34,7 +35,6 @@ cached() {
 if [ -f build/CMakeCache.txt ]; then
   [ "$(cached CMAKE_HOME_DIRECTORY)" = "$PWD" ] && [ "$(cached CMAKE_CXX_COMPILER)" = "$compiler" ] || rm -rf build
 fi
-if [[ -e $cuda && " ${targets[*]} " != *" orchestrator_cuda "* ]]; then targets+=(orchestrator_cuda); fi
 
 # As many compilers as processors, and as memory allows (about 1 GiB each).
 jobs=$(nproc)
