@@ -1,7 +1,7 @@
 # Sourced: runs checks and tests, and notes in the folder $RESULTS what came of them, for scripts/test-summary.mjs.
 # NAME, which tells runs apart, is a word; each of these returns the exit code of what it ran.
 
-note() { # KIND NAME EXIT-CODE
+note() { # check|native|vitest|skip NAME EXIT-CODE
   printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$RESULTS/runs.tsv"
 }
 

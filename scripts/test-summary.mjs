@@ -63,6 +63,8 @@ const runs = read('runs.tsv')
   .map((line) => {
     const [kind, name, status] = line.split('\t');
     if (kind === 'check') return { label: `check: ${name}`, ...check(status) };
+    if (kind === 'skip')
+      return { label: 'check', passed: 0, failed: 0, tests: [{ state: 'skipped', name, seconds: 0 }] };
     const run = kind === 'native' ? native(read(`${name}.txt`)) : vitest(read(`${name}.json`));
     const label = `${kind === 'native' ? 'C++' : 'TypeScript'}${name === 'all' ? '' : `, ${name}`}`;
     // A runner can fail without a failed test: by an unhandled rejection, or by crashing after its summary.
@@ -81,7 +83,8 @@ const slowest = tests
 for (const { label, name, seconds } of slowest)
   console.log(`${seconds.toFixed(1).padStart(7)} s  ${label}: ${name}`);
 for (const { label, name } of of('failed')) console.log(`failed: ${label}: ${name}`);
-for (const { label, passed, failed } of runs) console.log(`${label}: ${passed} passed, ${failed} failed`);
+for (const { label, passed, failed } of runs)
+  if (passed + failed > 0) console.log(`${label}: ${passed} passed, ${failed} failed`);
 if (skipped.length > 0) console.log(`${skipped.length} skipped`);
 const sum = (key) => runs.reduce((total, run) => total + run[key], 0);
 const failed = runs.length === 0 ? 1 : sum('failed');

@@ -16,12 +16,14 @@ describe('the sum of test runs', () => {
     native?: string | null;
     vitest?: object | null;
     check?: true;
+    skip?: true;
     status?: number;
   }
 
   function lines(...runs: Run[]): { status: number | null; lines: string[] } {
-    const table = runs.map(({ name = 'all', native, vitest, status = 0 }) => {
-      const kind = native !== undefined ? 'native' : vitest !== undefined ? 'vitest' : 'check';
+    const table = runs.map(({ name = 'all', native, vitest, skip, status = 0 }) => {
+      const other = skip ? 'skip' : 'check';
+      const kind = native !== undefined ? 'native' : vitest !== undefined ? 'vitest' : other;
       if (native) writeFileSync(join(folder, `${name}.txt`), native);
       if (vitest) writeFileSync(join(folder, `${name}.json`), JSON.stringify(vitest));
       return `${kind}\t${name}\t${status}\n`;
@@ -104,11 +106,14 @@ describe('the sum of test runs', () => {
     const vitest = report(2, 0, [
       file('test/a.test.ts', ['passed', 'quick', 9], ['passed', 'long', 61_040], ['skipped', mount]),
     ]);
-    expect(lines({ native, status: 1 }, { name: 'avx2', vitest })).toEqual({
+    expect(
+      lines({ native, status: 1 }, { name: 'avx2', vitest }, { name: 'nvcc [needs it]', skip: true }),
+    ).toEqual({
       status: 1,
       lines: [
         'skipped: C++: a GPU [there is none]',
         `skipped: TypeScript, avx2: test/a.test.ts: ${mount}`,
+        'skipped: check: nvcc [needs it]',
         'the slowest tests:',
         '   61.0 s  TypeScript, avx2: test/a.test.ts: long',
         ...[8, 7, 6, 5, 4, 3, 2, 1, 0].map(
@@ -117,7 +122,7 @@ describe('the sum of test runs', () => {
         'failed: C++: a gate',
         'C++: 9 passed, 1 failed',
         'TypeScript, avx2: 2 passed, 0 failed',
-        '2 skipped',
+        '3 skipped',
         '11 passed, 1 failed',
       ],
     });
