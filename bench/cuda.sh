@@ -33,7 +33,7 @@ export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:$site/cu13/lib:$site/cudnn/lib:$sit
 if ! "$build/orch_test" --list >/dev/null 2>&1; then
   echo "--- building in $build"
   # shellcheck disable=SC2086
-  cmake -S . -B "$build" -DORCH_TESTS=ON "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn;$site/nccl" ${CMAKE_ARGS:-} >"$name.build.log" &&
+  cmake -S . -B "$build" "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn;$site/nccl" ${CMAKE_ARGS:-} >"$name.build.log" &&
     cmake --build "$build" -j --target orch_test orch_bench orchestrator_cuda >>"$name.build.log" 2>&1 ||
     { tail -50 "$name.build.log"; exit 1; }
 fi

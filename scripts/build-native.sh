@@ -1,30 +1,30 @@
 #!/usr/bin/env bash
-# Builds the native addon to build/Release/orchestrator.node, and beside it the library for GPUs where CUDA's toolkit and
-# libraries are found (native/kernels/cuda/cuda.cmake); with --tests also the C++ tests, to build/orch_test.
-# Does nothing where the sources are those of the last build.
+# Builds the native addon to build/Release/orchestrator.node, or brings it up to date. Also, where they are asked for:
+#   --tests   the C++ tests, build/orch_test, and the emulated GPU that the tests of src/ use
+#   --bench   the benches of kernels, build/orch_bench
+#   --cuda    the library for GPUs, build/Release/liborchestrator_cuda.so (native/kernels/cuda/cuda.cmake)
+#   --nvcc    its kernels alone, for which nvcc is enough
+# A library for GPUs that is there is kept up to date, too: the addon opens it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/fingerprint.sh
 . scripts/compiler.sh
+
+cuda=build/Release/liborchestrator_cuda.so
+targets=(orchestrator)
+asked=
+for option in "$@"; do
+  case $option in
+    --tests) targets+=(orch_test) ;;
+    --bench) targets+=(orch_bench) ;;
+    --cuda) targets+=(orchestrator_cuda) asked=yes ;;
+    --nvcc) targets+=(cuda_kernels) asked=yes ;;
+    *) echo "usage: scripts/build-native.sh [--tests] [--bench] [--cuda] [--nvcc]" >&2; exit 2 ;;
+  esac
+done
 
 exec 8<CMakeLists.txt
 flock 8
-
-targets=(orchestrator)
-[ "${1:-}" != --tests ] || targets+=(orch_test)
-
-current="$(fingerprint CMakeLists.txt native) node-api-headers $(node -p "require('node-api-headers/package.json').version")"
-current+=" cuda $(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) ${ORCH_CUDA_ROOTS:-}"
-up_to_date() {
-  [ "$(cat "build/.built-$1" 2>/dev/null)" = "$current" ]
-}
-built=(build/Release/orchestrator.node)
-[ "${#targets[@]}" -eq 1 ] || built+=(build/orch_test)
-stale=()
-for i in "${!targets[@]}"; do
-  if ! up_to_date "${targets[$i]}" || [ ! -e "${built[$i]}" ]; then stale+=("${targets[$i]}"); fi
-done
-[ ${#stale[@]} -gt 0 ] || exit 0
+if [[ -e $cuda && " ${targets[*]} " != *" orchestrator_cuda "* ]]; then targets+=(orchestrator_cuda); fi
 
 compiler=$(find_compiler) || { echo "GCC 12 or newer is needed to build the native addon; run: npm run setup" >&2; exit 1; }
 
@@ -41,17 +41,46 @@ jobs=$(nproc)
 memory=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo 2>/dev/null || echo "$jobs")
 [ "$memory" -ge "$jobs" ] || jobs=$((memory > 0 ? memory : 1))
 
-quietly() {
-  local log=build/last-command.log
-  mkdir -p build
-  "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; echo "failed: $*" >&2; exit 1; }
+log=build/last-command.log
+mkdir -p build
+gives_up() {
+  cat "$log" >&2
+  echo "failed: $*" >&2
+  exit 1
 }
 
+# CUDA, which may have come since, is looked for each time it is asked for.
+if [ ! -f build/Makefile ] || [ -n "$asked" ]; then
+  configure=(node node_modules/cmake-js/bin/cmake-js configure --prefer-make --cxx "$compiler")
+  "${configure[@]}" >"$log" 2>&1 </dev/null || gives_up "${configure[*]}"
+fi
+case " ${targets[*]} " in
+  *" orchestrator_cuda "*) missing=$(cached ORCH_CUDA_MISSING) ;;
+  *" cuda_kernels "*) missing=$(cached ORCH_NVCC_MISSING) ;;
+  *) missing= ;;
+esac
+if [ -n "$missing" ]; then
+  cat >&2 <<END
+The library for GPUs cannot be built: $missing.
+It needs nvcc of CUDA 13, in PATH or in CUDA_HOME, and cuBLASLt: of the toolkit, of the Python packages nvidia-cublas,
+nvidia-cudnn-cu13 and nvidia-nccl-cu13, or in a folder with include/ and lib/ that ORCH_CUDA_ROOTS names.
+END
+  [ -n "$asked" ] || echo "To go on without it: rm $cuda" >&2
+  exit 1
+fi
+
+# make knows what is out of date; where that is nothing, nothing is said.
 started=$SECONDS
-echo "Building ${stale[*]} with $jobs compilers"
-quietly node node_modules/cmake-js/bin/cmake-js configure --prefer-make --cxx "$compiler" --CDORCH_TESTS=ON
-for target in "${stale[@]}"; do
-  quietly cmake --build build --parallel "$jobs" --target "$target"
-  echo "$current" >"build/.built-$target"
-done
-echo "Built ${stale[*]} in $((SECONDS - started)) s"
+exec 3>"$log"
+build=(cmake --build build --parallel "$jobs" --target "${targets[@]}")
+"${build[@]}" 2>&1 </dev/null | {
+  said=
+  while IFS= read -r line; do
+    printf '%s\n' "$line" >&3
+    if [[ -z $said && $line =~ Building|Linking|nvcc ]]; then
+      said=yes
+      echo "Building ${targets[*]} with $jobs compilers"
+    fi
+  done
+  [ -z "$said" ] || echo "Built in $((SECONDS - started)) s"
+} || gives_up "${build[*]}"

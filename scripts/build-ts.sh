@@ -2,12 +2,11 @@
 # Compiles src/ to dist/. Does nothing where the sources are those of the last build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/fingerprint.sh
 
 exec 7<tsconfig.build.json
 flock 7
 
-current=$(fingerprint src tsconfig.json tsconfig.build.json package-lock.json)
+current=$(find src tsconfig.json tsconfig.build.json package-lock.json -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
 if [ "$(cat dist/.built 2>/dev/null)" = "$current" ]; then exit 0; fi
 rm -f dist/.built
 node_modules/.bin/tsc -p tsconfig.build.json

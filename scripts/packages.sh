@@ -3,6 +3,8 @@
 #   require_packages "what for" package:test ...   (each test is a command that succeeds where the package is there)
 #
 # Without root and without a usable sudo it prints the exact command to run and exits 2.
+#
+#   packages_of LIST   sets the array `packages` to the entries of such a call, from a list of packages
 
 require_packages() {
   local purpose=$1 missing=()
@@ -38,4 +40,22 @@ require_packages() {
     exit 1
   fi
   rm -f "$log"
+}
+
+packages_of() {
+  local names programs name program tests
+  packages=()
+  while read -r names programs; do
+    [[ -n $names && $names != '#'* ]] || continue
+    tests=
+    for program in ${programs//|/ }; do tests+="${tests:+ || }command -v $program"; done
+    if ! bash -c "$tests" >/dev/null 2>&1; then
+      for name in ${names//|/ }; do
+        ! apt-cache show "$name" >/dev/null 2>&1 || break
+      done
+    else
+      name=${names%%|*}
+    fi
+    packages+=("$name:$tests")
+  done <"$1"
 }

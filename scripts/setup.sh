@@ -18,14 +18,11 @@ fi
 exec 9<package.json
 flock --nonblock 9 || { echo "Another set-up is running in this folder; waiting for it."; flock 9; }
 
-# g++ itself is what cmake-js looks for, whichever compiler it is told to use. Twice, because only an installed g++ shows for sure whether it is new enough.
+# Twice, because only an installed g++ shows for sure whether it is new enough. (g++ itself is what cmake-js looks for,
+# whichever compiler it is told to use.)
+packages_of scripts/packages-setup.txt
 for _ in 1 2; do
-  require_packages "to build the native addon" \
-    "cmake:command -v cmake" \
-    "g++:command -v g++" \
-    "$(compiler_package):. scripts/compiler.sh; find_compiler" \
-    "make:command -v make" \
-    "libdnnl-dev:. scripts/compiler.sh; echo '#include <dnnl.hpp>' | \"\$(find_compiler)\" -E -x c++ -"
+  require_packages "to build the native addon" "${packages[@]}" "$(compiler_package):. scripts/compiler.sh; find_compiler"
 done
 
 node scripts/packages-current.mjs || {

@@ -3,15 +3,13 @@
 # With arguments (`npm test -- test/unit`): only vitest, with these arguments.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+. scripts/runs.sh
 bash scripts/setup.sh || exit $?
 if [ $# -gt 0 ]; then exec node_modules/.bin/vitest run "$@"; fi
 
 bash scripts/build-native.sh --tests || exit $?
-results=$(mktemp -d)
-trap 'rm -rf "$results"' EXIT
-
-build/orch_test 2>&1 | tee "$results/native.txt"
-native=${PIPESTATUS[0]}
-node_modules/.bin/vitest run --reporter=default --reporter=json --outputFile.json="$results/vitest.json"
-vitest=$?
-node scripts/test-summary.mjs "$results" "$native" "$vitest"
+RESULTS=$(mktemp -d)
+trap 'rm -rf "$RESULTS"' EXIT
+native_tests all
+typescript_tests all
+node scripts/test-summary.mjs "$RESULTS"

@@ -1,4 +1,5 @@
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <string>
@@ -27,13 +28,14 @@ struct Library {
 
 Library load() {
   const char* given = std::getenv("ORCHESTRATOR_CUDA");
-  const std::string missing = ORCH_CUDA_MISSING;
-  if (given == nullptr && !missing.empty()) throw Error("ERR_CUDA", "CUDA is off: " + missing);
   // The addon and the library lie in build/Release, the programs in build.
+  std::vector<std::string> paths{own_folder() + kName, own_folder() + "Release/" + kName};
+  if (given != nullptr) paths = {given};
+  std::erase_if(paths, [](const std::string& path) { return access(path.c_str(), F_OK) != 0; });
+  if (paths.empty())
+    throw Error("ERR_CUDA", std::string("CUDA is off: ") + (given ? given : kName) + " is not there");
   std::string why;
-  for (const std::string& path : given
-                                     ? std::vector<std::string>{given}
-                                     : std::vector{own_folder() + kName, own_folder() + "Release/" + kName}) {
+  for (const std::string& path : paths) {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     void* open = library ? dlsym(library, "orchestrator_cuda_open") : nullptr;
     void* list = open ? dlsym(library, "orchestrator_cuda_list") : nullptr;

@@ -1,10 +1,13 @@
 // orch_test [--list] [PART OF A NAME]...: runs every case whose name contains one of the parts, or all of
-// them.
+// them, and tells how long each took. orch_test --isas: the instruction sets that this machine has, best
+// first.
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 
 #include "harness.h"
+#include "kernels/kernels.h"
 
 namespace orch::test {
 
@@ -37,6 +40,9 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--list") == 0) {
       list = true;
+    } else if (std::strcmp(argv[i], "--isas") == 0) {
+      for (const char* name : orch::kernels::cpu_names()) std::printf("%s\n", name);
+      return 0;
     } else {
       parts.push_back(argv[i]);
     }
@@ -52,19 +58,23 @@ int main(int argc, char** argv) {
     }
     failures = 0;
     skipped.clear();
+    const auto started = std::chrono::steady_clock::now();
     try {
       c.body();
     } catch (const std::exception& e) {
       fail(c.name.c_str(), 0, std::string("threw: ") + e.what());
     }
+    // scripts/test-summary.mjs reads these lines.
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     if (failures > 0) {
       ++failed;
-      std::printf("FAIL %s (%d)\n", c.name.c_str(), failures);
+      std::printf("FAIL %s (%d failures, %.2f s)\n", c.name.c_str(), failures, seconds);
     } else if (!skipped.empty()) {
       ++without;
-      std::printf("skip %s: %s\n", c.name.c_str(), skipped.c_str());
+      std::printf("skip %s [%s]\n", c.name.c_str(), skipped.c_str());
     } else {
       ++passed;
+      std::printf("ok   %s (%.2f s)\n", c.name.c_str(), seconds);
     }
     std::fflush(stdout);
   }

@@ -13,14 +13,13 @@ export interface Gpu extends CudaDevice {
 
 const LIBRARIES =
   'pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-nccl-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
-const REBUILD = 'rm -rf build && npm run build:native';
 
 /** By what the reason says; the first that fits. */
 const FIXES: readonly [RegExp, string][] = [
-  [/was turned off/, 'build with -DORCH_CUDA=ON'],
-  [/nvcc/, `install the CUDA 13 toolkit (nvcc), ${LIBRARIES}, then ${REBUILD}`],
-  [/when it was built/, `${LIBRARIES}, then ${REBUILD}`],
-  [/liborchestrator_cuda\S*: cannot open/, REBUILD],
+  [
+    /liborchestrator_cuda\S* is not there/,
+    `npm run build:cuda, which needs nvcc of CUDA 13 and cuBLASLt: ${LIBRARIES}`,
+  ],
   [/(lib\S+\.so\S*): cannot open/, 'put the folder of that library into LD_LIBRARY_PATH'],
   [/insufficient/, 'install the NVIDIA driver, 580 or newer'],
   [/compute capability/, 'use a GPU of the Hopper generation, or device: cpu'],

@@ -9,8 +9,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findLatest } from '../../src/checkpoint/resume.js';
 import { recoverStore } from '../../src/checkpoint/retention.js';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+import { because } from '../needs.js';
 import { contentOf } from '../unit/checkpoint/helpers.js';
-import { mountable } from './mountable.js';
+import { unmountable } from './mountable.js';
 
 const WRITER = new URL('checkpoint-writer.mjs', import.meta.url).pathname;
 const { layout, metadata } = contentOf(0, 0);
@@ -125,7 +126,8 @@ describe('a write that fails', () => {
     });
   });
 
-  it.skipIf(process.getuid?.() === 0)('because the folder may not be written says so (not as root)', () => {
+  const root = process.getuid?.() === 0 ? 'needs a user other than root' : null;
+  it.skipIf(root)(because('because the folder may not be written says so', root), () => {
     execFileSync('chmod', ['555', dir]);
     expect(once()).toMatchObject({
       code: 'ERR_CHECKPOINT_WRITE',
@@ -135,7 +137,7 @@ describe('a write that fails', () => {
   });
 });
 
-describe.skipIf(!mountable)('a small file system of its own (needs root, and mount)', () => {
+describe.skipIf(unmountable)(because('a small file system of its own', unmountable), () => {
   beforeEach(() => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', dir]);
   });

@@ -1,18 +1,24 @@
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { needs } from '../needs.js';
 
-function probe(): boolean {
-  if (process.getuid?.() !== 0) return false;
-  const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
+function probe(): string | null {
+  const missing = needs('mount') ?? needs('umount');
+  if (missing !== null) return missing;
+  if (process.getuid?.() !== 0) return 'needs root';
+  const folder = mkdtempSync(join(tmpdir(), 'mountable-'));
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'pipe' });
     execFileSync('umount', [folder]);
-    return true;
+    return null;
   } catch {
-    return false;
+    return 'needs the right to mount, which this container has not';
   } finally {
-    execFileSync('rmdir', [folder]);
+    rmdirSync(folder);
   }
 }
 
-/** Whether this process may mount a tmpfs: root, outside of a locked container. */
-export const mountable = probe();
+/** Why this process cannot mount a tmpfs; null where it can. */
+export const unmountable = probe();

@@ -1,10 +1,11 @@
-# CUDA: a shared object of its own, opened at run time, where a toolkit (13) with cuBLASLt is found; and its kernels
-# compiled for the CPU, for the tests.
+# CUDA, built where it is asked for: a shared object of its own, opened at run time (orchestrator_cuda), where a toolkit
+# (13) with cuBLASLt is found; its kernels alone (cuda_kernels), where there is nvcc; and its kernels compiled for the CPU,
+# for the tests (orchestrator_cuda_emulated). In the cache, ORCH_CUDA_MISSING says why there is no orchestrator_cuda, and
+# ORCH_NVCC_MISSING why there are no cuda_kernels.
 #
 # The libraries may come with a toolkit or as Python packages (nvidia-cublas, nvidia-cudnn-cu13): folders with include/
 # and lib/, such as .../site-packages/nvidia/cu13, which ORCH_CUDA_ROOTS lists (here or in the environment, where colons
 # part them), or which the Python in PATH has.
-option(ORCH_CUDA "build the CUDA backend where a toolkit is found" ON)
 set(ORCH_CUDA_ROOTS "" CACHE STRING "folders with include/ and lib/ of CUDA's libraries, beside the toolkit's own")
 set(CUDA_SOURCES ${CMAKE_SOURCE_DIR}/native/kernels/cuda)
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.cu)
@@ -28,25 +29,23 @@ add_library(orchestrator_cuda_emulated SHARED EXCLUDE_FROM_ALL ${CUDA_SOURCES}/e
 target_link_libraries(orchestrator_cuda_emulated PRIVATE orch_cuda_emulated)
 target_link_options(orchestrator_cuda_emulated PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
 
-set(ORCH_CUDA_MISSING "")
-if(NOT ORCH_CUDA)
-  set(ORCH_CUDA_MISSING "it was turned off (ORCH_CUDA)")
+set(missing "")
+find_program(CUDA_COMPILER nvcc HINTS ENV CUDACXX ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin)
+if(NOT CUDA_COMPILER)
+  set(missing "there is no nvcc")
 else()
-  find_program(CUDA_COMPILER nvcc HINTS ENV CUDACXX ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin)
-  if(NOT CUDA_COMPILER)
-    set(ORCH_CUDA_MISSING "no nvcc was found when it was built")
-  else()
-    execute_process(COMMAND ${CUDA_COMPILER} --version OUTPUT_VARIABLE version)
-    string(REGEX MATCH "release ([0-9]+)" version "${version}")
-    if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 LESS 13)
-      set(ORCH_CUDA_MISSING "nvcc was of CUDA ${CMAKE_MATCH_1} when it was built; 13 is needed")
-    endif()
+  execute_process(COMMAND ${CUDA_COMPILER} --version OUTPUT_VARIABLE version ERROR_QUIET)
+  string(REGEX MATCH "release ([0-9]+)" version "${version}")
+  if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 LESS 13)
+    set(missing "${CUDA_COMPILER} is of CUDA ${CMAKE_MATCH_1}; 13 is needed")
   endif()
 endif()
 
+set(ORCH_NVCC_MISSING "${missing}" CACHE INTERNAL "why there are no cuda_kernels")
+
 # The kernels, which need nvcc alone: by hand, because CMake's own support for CUDA 13 is younger than the CMake that is
 # asked for.
-if(ORCH_CUDA_MISSING STREQUAL "")
+if(missing STREQUAL "")
   get_filename_component(toolkit ${CUDA_COMPILER} DIRECTORY)
   get_filename_component(toolkit ${toolkit} DIRECTORY)
   set(CUDA_OBJECTS)
@@ -83,13 +82,12 @@ print(';'.join(f for p in s.submodule_search_locations for f in sorted(glob.glob
   find_path(NCCL_INCLUDE nccl.h HINTS ${roots} PATH_SUFFIXES include)
   find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${roots} PATH_SUFFIXES lib64 lib)
   if(NOT CUBLASLT_INCLUDE OR NOT CUBLASLT_LIBRARY OR NOT CUDART_LIBRARY)
-    set(ORCH_CUDA_MISSING "cuBLASLt or the CUDA runtime was not found when it was built (ORCH_CUDA_ROOTS)")
+    set(missing "cuBLASLt or the CUDA runtime was not found (ORCH_CUDA_ROOTS)")
   endif()
 endif()
 
-if(ORCH_CUDA_MISSING STREQUAL "")
-  message(STATUS "CUDA is on: ${CUDA_COMPILER}, ${CUBLASLT_LIBRARY}")
-  add_library(orchestrator_cuda SHARED ${CUDA_OBJECTS} ${CUDA_SOURCES}/entry.cc ${CUDA_SOURCES}/device.cc
+if(missing STREQUAL "")
+  add_library(orchestrator_cuda SHARED EXCLUDE_FROM_ALL ${CUDA_OBJECTS} ${CUDA_SOURCES}/entry.cc ${CUDA_SOURCES}/device.cc
               ${CUDA_SOURCES}/matmul.cc ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc
               ${CUDA_SOURCES}/nccl.cc)
   add_dependencies(orchestrator_cuda cuda_kernels)
@@ -113,8 +111,5 @@ if(ORCH_CUDA_MISSING STREQUAL "")
   # Beside the addon.
   set_target_properties(orchestrator_cuda PROPERTIES BUILD_RPATH "${folders}"
                         LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/Release)
-else()
-  message(STATUS "CUDA is off: ${ORCH_CUDA_MISSING}")
 endif()
-set_source_files_properties(native/graph/open_cuda.cc PROPERTIES
-                            COMPILE_DEFINITIONS "ORCH_CUDA_MISSING=\"${ORCH_CUDA_MISSING}\"")
+set(ORCH_CUDA_MISSING "${missing}" CACHE INTERNAL "why there is no orchestrator_cuda")

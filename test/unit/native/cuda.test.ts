@@ -30,12 +30,12 @@ test('GPUs that can be used are dealt out in turn', () => {
 test('where none can be used: why, and what to do', async () => {
   expect(() => gpuOf([old], 0)).toThrow('device: cuda needs a GPU. NVIDIA T4 has compute capability 7.5');
   expect(() => gpuOf([], 0)).toThrow('There is no CUDA device');
-  const off = Object.assign(new Error('CUDA is off: no nvcc was found when it was built'), {
+  const off = Object.assign(new Error('CUDA is off: liborchestrator_cuda.so is not there'), {
     code: 'ERR_CUDA',
   });
   const failure = await findGpu({ cudaDevices: () => Promise.reject(off) }, {}).catch((error) => error);
   expect(failure).toMatchObject({ code: 'ERR_CUDA', message: expect.stringContaining(off.message) });
-  expect(failure.hint).toMatch(/^install the CUDA 13 toolkit .*npm run build:native; `orchestrator doctor`/);
+  expect(failure.hint).toMatch(/^npm run build:cuda, which needs nvcc .*; `orchestrator doctor`/);
   expect(cudaFix('libcublasLt.so.13: cannot open shared object file')).toMatch(/LD_LIBRARY_PATH/);
   expect(cudaFix('driver version is insufficient')).toMatch(/driver, 580/);
 });

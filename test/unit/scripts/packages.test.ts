@@ -43,12 +43,12 @@ describe('require_packages', () => {
   it('installs what is missing as root, and says which', () => {
     command('id', 'echo 0');
     command('apt-get', `echo "$@" >>${calls}`);
-    const { status, stdout } = requirePackages('cmake:true', 'g++:false', 'libdnnl-dev:false');
+    const { status, stdout } = requirePackages('cmake:true', 'g++:false', 'make:false');
     expect(status).toBe(0);
-    expect(stdout).toContain('Missing system packages (to build): g++ libdnnl-dev\n');
+    expect(stdout).toContain('Missing system packages (to build): g++ make\n');
     expect(log()).toEqual([
       '-o DPkg::Lock::Timeout=300 update',
-      '-o DPkg::Lock::Timeout=300 install -y --no-install-recommends g++ libdnnl-dev',
+      '-o DPkg::Lock::Timeout=300 install -y --no-install-recommends g++ make',
     ]);
   });
 
@@ -93,6 +93,47 @@ describe('require_packages', () => {
     expect(requirePackages('make:false')).toMatchObject({
       status: 2,
       stderr: expect.stringContaining('no apt-get'),
+    });
+  });
+
+  describe('lists of packages', () => {
+    function packagesOf(list: string): string[] {
+      const path = join(bin, 'list');
+      writeFileSync(path, list);
+      const script = `. scripts/packages.sh; packages_of "$1"; printf "%s\\n" "\${packages[@]}"`;
+      const { stdout } = spawnSync(join(bin, 'bash'), ['-c', script, 'bash', path], {
+        encoding: 'utf8',
+        env: { PATH: bin },
+      });
+      return stdout.trim().split('\n');
+    }
+
+    it('become entries, comments left out', () => {
+      command('apt-cache', 'exit 1');
+      expect(packagesOf('# PACKAGE PROGRAM\nqemu-user qemu-aarch64\n\nmount umount\n')).toEqual([
+        'qemu-user:command -v qemu-aarch64',
+        'mount:command -v umount',
+      ]);
+    });
+
+    it('name the first package that the system knows, where none of the programs is there', () => {
+      const list = 'tool-14|tool tool-14|tool\n';
+      const test = 'command -v tool-14 || command -v tool';
+      command('apt-cache', '[ "$2" = tool ]');
+      expect(packagesOf(list)).toEqual([`tool:${test}`]);
+      command('apt-cache', 'exit 0');
+      expect(packagesOf(list)).toEqual([`tool-14:${test}`]);
+      command('tool', 'exit 0');
+      expect(spawnSync(join(bin, 'bash'), ['-c', test], { env: { PATH: bin } }).status).toBe(0);
+    });
+
+    it('of set-up are a compiler and cmake', () => {
+      command('apt-cache', 'exit 0');
+      expect(packagesOf(readFileSync('scripts/packages-setup.txt', 'utf8'))).toEqual([
+        'cmake:command -v cmake',
+        'g++:command -v g++',
+        'make:command -v make',
+      ]);
     });
   });
 });

@@ -1,0 +1,38 @@
+/** What a test needs and a minimal machine may lack: such a test is skipped aloud, with what is missing. */
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+const LIST = 'scripts/packages-test.txt';
+
+/** Null where the program is in PATH, else "needs PROGRAM (Debian package NAME)". The program must be in the list of test packages. */
+export function needs(program: string): string | null {
+  const owner = packageOf(program);
+  if ((process.env.PATH ?? '').split(delimiter).some((folder) => executable(join(folder, program))))
+    return null;
+  return `needs ${program} (Debian package ${owner})`;
+}
+
+/** `test.skipIf(reason)(because(name, reason), ...)`: the name then tells the reason, which is printed, too. */
+export function because(name: string, reason: string | null): string {
+  if (reason === null) return name;
+  console.warn(`skipped: ${name}: ${reason}`);
+  return `${name} [${reason}]`;
+}
+
+function packageOf(program: string): string {
+  for (const line of readFileSync(LIST, 'utf8').split('\n')) {
+    const [names, programs] = line.split(' ');
+    if (!line.startsWith('#') && programs?.split('|').includes(program))
+      return names!.replaceAll('|', ' or ');
+  }
+  throw new Error(`${program} is not in ${LIST}: add it with its package`);
+}
+
+function executable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
