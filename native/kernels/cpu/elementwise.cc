@@ -13,11 +13,7 @@ constexpr float kLog2e = 1.44269504f;
 
 template <class T>
 ORCH_INLINE vf gelu_sigmoid(vf x, vf x2) {
-  if constexpr (is_bf16<T>) {
-    return inverse_one_plus_exp2<T>(x * (splat(-kLog2e * kTwoU) + splat(-kLog2e * kTwoUCubic) * x2));
-  } else {
-    return sigmoid_of<T>(x * (splat(kTwoU) + splat(kTwoUCubic) * x2));
-  }
+  return inverse_one_plus_exp2<T>(x * (splat(-kLog2e * kTwoU) + splat(-kLog2e * kTwoUCubic) * x2));
 }
 template <class T>
 ORCH_INLINE vf gelu_of(vf x) {

@@ -408,11 +408,16 @@ ORCH_INLINE vf exp_of(vf x) {
   const vf log2e = splat(1.44269504f), log2e_low = splat(1.925963033e-8f);
   x = max_of(splat(-88.0f), min_of(splat(88.0f), x));
   const vf y = x * log2e;
-#if defined(__FMA__)
-  const vf e = (x * log2e - y) + x * log2e_low;  // contracted to fused multiply-adds
+#if defined(ORCH_AVX512)
+  const vf error = (vf)_mm512_fmsub_ps((__m512)x, (__m512)log2e, (__m512)y);
+#elif defined(ORCH_AVX2)
+  const vf error = (vf)_mm256_fmsub_ps((__m256)x, (__m256)log2e, (__m256)y);
+#elif defined(__aarch64__) && ORCH_LANES == 4
+  const vf error = (vf)vfmaq_f32((float32x4_t)-y, (float32x4_t)x, (float32x4_t)log2e);
 #else
-  const vf e = x * log2e_low;
+  const vf error = {};
 #endif
+  const vf e = error + x * log2e_low;
   const vf p = exp2_of(y);
   return p + p * (e * splat(0.69314718f));
 }
