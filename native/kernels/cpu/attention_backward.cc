@@ -133,6 +133,9 @@ void attention_backward(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, con
   for (int64_t bh = d.from; bh < d.to; ++bh) {
     const int64_t sample = bh / d.heads, head = bh % d.heads, at = bh * d.tokens * kHeadDim;
     P::transposed(w.kt, k + at, d.tokens);
+    fetch_head(q, d, bh + 1);
+    fetch_head(k, d, bh + 1);
+    fetch_head(v, d, bh + 1);
     P::transposed(w.vt, v + at, d.tokens);
     const Unit* kp = P::summed_rows(w.k, k + at, kHeadDim, d.tokens);
     for (int64_t start = d.first_query; start < d.tokens; start += kRows) {

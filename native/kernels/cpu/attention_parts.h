@@ -99,6 +99,17 @@ ORCH_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, i
   return a1 + (sample * (d.tokens - d.split) + position - d.split) * width + head * kHeadDim;
 }
 
+/// The next head's rows are fetched while this one's are worked on: at few tokens they are too short for the
+/// processor to foresee.
+constexpr int64_t kFetched = 64;  ///< tokens
+template <class T>
+ORCH_INLINE void fetch_head(const T* x, const AttentionDims& d, int64_t bh) {
+  if (d.tokens > kFetched || bh >= d.to) return;
+  const char* at = reinterpret_cast<const char*>(x + bh * d.tokens * kHeadDim);
+  for (int64_t i = 0; i < d.tokens * kHeadDim * static_cast<int64_t>(sizeof(T)); i += 64)
+    __builtin_prefetch(at + i);
+}
+
 /// Scratch of the backward pass.
 size_t backward_scratch_single(int64_t tokens);
 size_t backward_scratch_half(int64_t tokens);
