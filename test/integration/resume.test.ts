@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { because } from '../needs.js';
 import { ends, fingerprint, launch } from './launched.js';
 import { unmountable } from './mountable.js';
@@ -61,7 +61,7 @@ test('an earlier checkpoint by its path: the later ones are put aside, and the e
 test('on another instruction set: told', async () => {
   const runDir = join(folder, 'isa');
   execFileSync('cp', ['-r', one, runDir]);
-  process.env.ORCHESTRATOR_ISA = 'generic';
+  vi.stubEnv('ORCHESTRATOR_ISA', 'generic');
   try {
     const { code, output } = await launch(runDir, 2, '--set', 'precision.compute=fp32');
     expect(code).toBe(0);
@@ -70,7 +70,7 @@ test('on another instruction set: told', async () => {
     // What workers say stands in the log, too.
     expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(JSON.stringify(warnings?.[0]));
   } finally {
-    delete process.env.ORCHESTRATOR_ISA;
+    vi.unstubAllEnvs(); // the tests may run under an instruction set of the environment
   }
 });
 
