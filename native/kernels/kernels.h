@@ -86,7 +86,7 @@ struct AdamW {
   float ema, one_minus_ema;  ///< ema = decay * ema + (1 - decay) * w
 };
 
-/// C [m, n] = op(A) op(B) (+ bias [n]) (+ C).
+/// C [m, n] = op(A) op(B) (+ bias [n]) (+ C). Sizes are at least 1.
 struct MatmulDims {
   int64_t m, n, k;
   bool transpose_a;  ///< A is stored [k, m]

@@ -405,6 +405,10 @@ TEST("kernels dispatch") {
          ++i) {
       CHECK(entries[i] != nullptr, t->isa, " entry ", i);
     }
+    for (const kernels::Matmul* m : {&t->matmul_f32, &t->matmul_b16}) {
+      const bool filled = m->scratch_bytes && m->parts && m->grain && m->run;
+      CHECK(filled == (t != &kernels::cuda::table()), t->isa, ": matmul");
+    }
   }
 }
 

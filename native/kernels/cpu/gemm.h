@@ -1,6 +1,6 @@
-// The small matrix products inside attention: C (+)= A B with C fp32, and A and B in "units" of 32 bits. A
-// unit is one fp32 number, or a pair of bf16 numbers that are consecutive along the summed dimension, so that
-// the same loops serve fused multiply-adds and vdpbf16ps.
+// What matmul.cc and the small products inside attention share: register tiles and panels of C (+)= A B with
+// C fp32, and A and B in "units" of 32 bits. A unit is one fp32 number, or a pair of bf16 numbers that are
+// consecutive along the summed dimension, so that the same loops serve fused multiply-adds and vdpbf16ps.
 #pragma once
 #include "simd.h"
 

@@ -62,7 +62,9 @@ ORCH_INLINE vu units_at(const T* row) {
   if constexpr (Op::kPerUnit == 1) {
     return bits_of(load(row));
   } else {
-    return bits_of(load(reinterpret_cast<const float*>(row)));
+    vu pairs;  // of rows of an odd length, which begin anywhere
+    std::memcpy(&pairs, row, sizeof pairs);
+    return pairs;
   }
 }
 /// The same where only `left` elements are there, perhaps none; the others are zero.

@@ -31,7 +31,7 @@
 #endif
 #endif
 
-// Which intrinsics the vectors are as wide as.
+// Which intrinsics fit these vectors.
 #if defined(__AVX512F__) && ORCH_LANES == 16
 #define ORCH_AVX512 1
 #elif defined(__AVX2__) && ORCH_LANES == 8
