@@ -35,7 +35,7 @@ if ! "$build/orch_test" --list >/dev/null 2>&1; then
   # shellcheck disable=SC2086
   cmake -S . -B "$build" "-DORCH_CUDA_ROOTS=$site/cu13;$site/cudnn;$site/nccl" ${CMAKE_ARGS:-} >"$name.build.log" &&
     cmake --build "$build" -j --target orch_test orch_bench orchestrator_cuda >>"$name.build.log" 2>&1 ||
-    { tail -50 "$name.build.log"; exit 1; }
+    { tail -50 "$name.build.log"; sed -n 's/^ORCH_CUDA_MISSING:[A-Z]*=/no library for GPUs: /p' "$build/CMakeCache.txt"; exit 1; }
 fi
 
 echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $(git rev-parse --short HEAD 2>/dev/null)"

@@ -33,7 +33,7 @@ export class BenchTrainer {
       microBatch: shape.microBatch,
       precision,
       residual: precision,
-      recompute: shape.recompute,
+      recompute: shape.recompute[precision],
       threads,
       threadsPerSlot,
       device: null,

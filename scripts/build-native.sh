@@ -4,9 +4,10 @@
 #   --bench   the benches of kernels, build/orch_bench
 #   --cuda    the library for GPUs, build/Release/liborchestrator_cuda.so (native/kernels/cuda/cuda.cmake)
 #   --nvcc    its kernels alone, for which nvcc is enough
-# A library for GPUs that is there is kept up to date, too: the addon opens it.
+# A library for GPUs that is there is kept up to date, too: the addon opens it. Exit code 3: CUDA was asked for, and what it
+# needs is not there.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."  # CMake remembers the folder without symbolic links
 . scripts/compiler.sh
 
 cuda=build/Release/liborchestrator_cuda.so
@@ -59,20 +60,22 @@ case " ${targets[*]} " in
   *" cuda_kernels "*) missing=$(cached ORCH_NVCC_MISSING) ;;
   *) missing= ;;
 esac
-if [ -n "$missing" ]; then
+if [ -n "$missing" ] && [ -z "$asked" ]; then
+  echo "$cuda is of an earlier build and stays as it is: $missing" >&2
+  targets=("${targets[@]/orchestrator_cuda/}")
+elif [ -n "$missing" ]; then
   cat >&2 <<END
 The library for GPUs cannot be built: $missing.
 It needs nvcc of CUDA 13, in PATH or in CUDA_HOME, and cuBLASLt: of the toolkit, of the Python packages nvidia-cublas,
 nvidia-cudnn-cu13 and nvidia-nccl-cu13, or in a folder with include/ and lib/ that ORCH_CUDA_ROOTS names.
 END
-  [ -n "$asked" ] || echo "To go on without it: rm $cuda" >&2
-  exit 1
+  exit 3
 fi
 
 # make knows what is out of date; where that is nothing, nothing is said.
 started=$SECONDS
 exec 3>"$log"
-build=(cmake --build build --parallel "$jobs" --target "${targets[@]}")
+build=(cmake --build build --parallel "$jobs" --target ${targets[*]})
 "${build[@]}" 2>&1 </dev/null | {
   said=
   while IFS= read -r line; do

@@ -50,6 +50,8 @@ packages_of() {
     tests=
     for program in ${programs//|/ }; do tests+="${tests:+ || }command -v $program"; done
     if ! bash -c "$tests" >/dev/null 2>&1; then
+      # A fresh container's lists are empty, and would know no name.
+      apt-cache show "${names%%|*}" >/dev/null 2>&1 || [[ $names != *'|'* || $(id -u) -ne 0 ]] || apt-get update >/dev/null 2>&1
       for name in ${names//|/ }; do
         ! apt-cache show "$name" >/dev/null 2>&1 || break
       done

@@ -30,7 +30,12 @@ function native(text) {
 
 function vitest(text) {
   if (text === '') return CRASHED;
-  const report = JSON.parse(text);
+  let report;
+  try {
+    report = JSON.parse(text);
+  } catch {
+    return CRASHED; // ended while it was written
+  }
   const tests = report.testResults.flatMap(({ name: path, assertionResults }) =>
     assertionResults.map(({ status, fullName, duration }) => ({
       state: status === 'passed' || status === 'failed' ? status : 'skipped',

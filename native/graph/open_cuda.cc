@@ -28,12 +28,15 @@ struct Library {
 
 Library load() {
   const char* given = std::getenv("ORCHESTRATOR_CUDA");
+  if (given != nullptr && *given == '\0') given = nullptr;
   // The addon and the library lie in build/Release, the programs in build.
   std::vector<std::string> paths{own_folder() + kName, own_folder() + "Release/" + kName};
   if (given != nullptr) paths = {given};
   std::erase_if(paths, [](const std::string& path) { return access(path.c_str(), F_OK) != 0; });
   if (paths.empty())
-    throw Error("ERR_CUDA", std::string("CUDA is off: ") + (given ? given : kName) + " is not there");
+    throw Error("ERR_CUDA",
+                given ? std::string("CUDA is off: ORCHESTRATOR_CUDA names ") + given + ", which is not there"
+                      : std::string("CUDA is off: ") + kName + " is not built");
   std::string why;
   for (const std::string& path : paths) {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);

@@ -67,8 +67,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
 }
 
 /**
- * What a validation takes, in steps, by the work in it: a training step computes forward and backward, which is twice
- * as much again.
+ * What a validation takes, in steps, by the work in it: a training step costs as much as three forward passes, a
+ * validation of as many samples as one.
  */
 function validationCost(config: Config, validationSlots: number): number {
   return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));

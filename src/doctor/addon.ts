@@ -41,7 +41,7 @@ function diagnose(probe: {
   stderr: string;
   error?: Error;
 }): Check {
-  const rebuild = 'rm -rf build && npm run build:native';
+  const rebuild = 'rm build/Release/orchestrator.node && npm run build:native';
   if (probe.signal === 'SIGILL') {
     return failed(
       'addon',

@@ -16,8 +16,9 @@ const LIBRARIES =
 
 /** By what the reason says; the first that fits. */
 const FIXES: readonly [RegExp, string][] = [
+  [/ORCHESTRATOR_CUDA names/, 'unset ORCHESTRATOR_CUDA, or let it name the library'],
   [
-    /liborchestrator_cuda\S* is not there/,
+    /liborchestrator_cuda\S* is not built/,
     `npm run build:cuda, which needs nvcc of CUDA 13 and cuBLASLt: ${LIBRARIES}`,
   ],
   [/(lib\S+\.so\S*): cannot open/, 'put the folder of that library into LD_LIBRARY_PATH'],

@@ -193,8 +193,10 @@ test('what cannot be is refused before anything starts', () => {
   expect(refused({}, 'threads_per_slot=2')).toMatch(/^2 [\s\S]*threads_per_slot: expected null/);
   const missing = refused({ ORCHESTRATOR_CUDA: '/missing/liborchestrator_cuda.so' });
   expect(missing).toMatch(
-    /^1 error ERR_CUDA: device: cuda needs a GPU\. CUDA is off: \/missing\/\S+ is not there/,
+    /^1 error ERR_CUDA: device: cuda needs a GPU\. CUDA is off: ORCHESTRATOR_CUDA names \/missing\/\S+, which is not there/,
   );
-  expect(missing).toMatch(/^hint: npm run build:cuda, which needs nvcc .*; `orchestrator doctor` tells/m);
+  expect(missing).toMatch(
+    /^hint: unset ORCHESTRATOR_CUDA, or let it name the library; `orchestrator doctor` tells/m,
+  );
   expect(refused({ LOCAL_RANK: 'first' })).toMatch(/^2 error ERR_USAGE: LOCAL_RANK/);
 });

@@ -1,6 +1,7 @@
 /** What plans a run for another machine: no GPU, no data set and no instruction of this processor is needed for it. */
 import { spawnSync } from 'node:child_process';
 import { expect, it } from 'vitest';
+import { PLAINEST_ISA } from '../plainest-isa.js';
 
 const CONFIGS = ['sd3-medium', 'sd3.5-medium', 'sd3.5-large'];
 const SETS = ['device=cuda', 'precision.compute=bf16', 'precision.compute=fp32'];
@@ -9,7 +10,7 @@ const SETS = ['device=cuda', 'precision.compute=bf16', 'precision.compute=fp32']
 function plan(...command: string[]): string {
   const env = {
     ...process.env,
-    ORCHESTRATOR_ISA: 'generic',
+    ORCHESTRATOR_ISA: PLAINEST_ISA,
     ORCHESTRATOR_CUDA: '/missing/liborchestrator_cuda.so',
   };
   const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/cli/main.js', ...command], {

@@ -38,6 +38,7 @@ else()
   string(REGEX MATCH "release ([0-9]+)" version "${version}")
   if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 LESS 13)
     set(missing "${CUDA_COMPILER} is of CUDA ${CMAKE_MATCH_1}; 13 is needed")
+    unset(CUDA_COMPILER CACHE)  # looked for again where CUDA is asked for again
   endif()
 endif()
 

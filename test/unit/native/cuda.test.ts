@@ -30,7 +30,7 @@ test('GPUs that can be used are dealt out in turn', () => {
 test('where none can be used: why, and what to do', async () => {
   expect(() => gpuOf([old], 0)).toThrow('device: cuda needs a GPU. NVIDIA T4 has compute capability 7.5');
   expect(() => gpuOf([], 0)).toThrow('There is no CUDA device');
-  const off = Object.assign(new Error('CUDA is off: liborchestrator_cuda.so is not there'), {
+  const off = Object.assign(new Error('CUDA is off: liborchestrator_cuda.so is not built'), {
     code: 'ERR_CUDA',
   });
   const failure = await findGpu({ cudaDevices: () => Promise.reject(off) }, {}).catch((error) => error);
