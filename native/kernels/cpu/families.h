@@ -1,6 +1,6 @@
 // What each source of this folder contributes to the table of its instruction set.
 #pragma once
-#include "simd.h"
+#include "functions.h"
 
 namespace orch::kernels::ORCH_ISA {
 
