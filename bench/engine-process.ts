@@ -9,7 +9,7 @@ import { BenchTrainer } from './trainer.js';
 
 /** Each of the monitor's timers interrupts a compute thread, and the others wait for it: at 1 ms, for 5 % of a step. */
 const DELAY_RESOLUTION_MS = 10;
-/** Of a round that only brings memory and clock back, nothing is to be learned about the event loop. */
+/** A round that is not timed says nothing about the event loop. */
 const MONITORED_SECONDS = 0.5;
 
 const chosen = JSON.parse(process.argv[2] as string) as EngineChoice;

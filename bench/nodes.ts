@@ -8,7 +8,7 @@ import type { Precision } from './engine.js';
 import { NODES_SHARE } from './goals.js';
 import { goal, median, milliseconds, percent, print, table } from './report.js';
 
-/** Of a whole run: longer than the window over which a worker takes its event loop's percentile. */
+/** Steps of a whole run: longer than the window over which a worker takes its event loop's percentile. */
 const STEPS = 240;
 const NODES = 2;
 

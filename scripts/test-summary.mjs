@@ -16,7 +16,7 @@ function read(name) {
 /** A run without a summary has crashed: that counts as one failure. */
 const CRASHED = { passed: 0, failed: 1, tests: [] };
 
-/** Of orch_test's lines: "ok   NAME (1.23 s)", "FAIL NAME (2 failures, 1.23 s)", "skip NAME [REASON]". */
+/** Reads orch_test's lines: "ok   NAME (1.23 s)", "FAIL NAME (2 failures, 1.23 s)", "skip NAME [REASON]". */
 function native(text) {
   const summary = /^(\d+) passed, (\d+) failed$/m.exec(text);
   if (summary === null) return CRASHED;

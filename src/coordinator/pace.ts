@@ -9,7 +9,7 @@ const WARM_UP = 2;
 const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
 
 export interface PaceOptions {
-  /** Of this process: later than 1 in a run that was resumed. */
+  /** The first step of this process: later than 1 in a run that was resumed. */
   firstStep: number;
   steps: number;
   /** Steps between two validations; 0 = never. One follows the last step, too. */
@@ -23,7 +23,7 @@ export class Pace {
   /** Timed steps. */
   #timed = 0;
   #seconds = 0;
-  /** Of a step, averaged with the newest ones first; null before any was timed. */
+  /** Seconds of a step, averaged with more weight on the newest ones; null before any was timed. */
   #recent: number | null = null;
   #validation: number | null = null;
   #told = false;

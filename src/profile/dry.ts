@@ -12,7 +12,7 @@ export interface DryOp extends PlannedOperation {
 export interface DryProfile extends Pick<Estimate, 'spec' | 'precision' | 'level' | 'memory' | 'gpuMemory'> {
   rates: Rates | null;
   slots: number;
-  /** Of one slot, forward and backward: in the order of the graph, or slowest first where there are rates. */
+  /** Operations of one slot, forward and backward: in the order of the graph, or slowest first where there are rates. */
   ops: DryOp[];
   /** What a step of one worker is made of; the first part is its slots. */
   step: DryOp[];

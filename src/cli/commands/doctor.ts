@@ -10,7 +10,9 @@ const COLOURS = { ok: 'green', warning: 'yellow', failed: 'red' } as const;
 export function register(program: Command): void {
   program
     .command('doctor')
-    .description('say what this machine has (instruction set, memory, CUDA, disk) and how to fix what is wrong')
+    .description(
+      'say what this machine has (instruction set, memory, CUDA, disk) and how to fix what is wrong',
+    )
     .option('--json', 'print JSON')
     .action((options: { json?: true }) => {
       const checks = examine();
