@@ -14,7 +14,7 @@ const MONITORED_SECONDS = 0.5;
 
 const chosen = JSON.parse(process.argv[2] as string) as EngineChoice;
 const folder = mkdtempSync(join(tmpdir(), 'orchestrator-bench-'));
-const trainer = new BenchTrainer(chosen, join(folder, 'data.bin'));
+const trainer = await BenchTrainer.open(chosen, join(folder, 'data.bin'));
 rmSync(folder, { recursive: true }); // it is mapped
 await trainer.initialize();
 const { parameters, flopsPerStep } = trainer;
@@ -29,7 +29,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const eventLoopP99Seconds = Math.max(0, delay.percentile(99) / 1e9 - DELAY_RESOLUTION_MS / 1000);
   print({ ...round, peakBytes: peakResident(), eventLoopP99Seconds });
 }
-trainer.engine.close();
+await trainer.engine.close();
 
 function print(line: EngineReady | EngineRound): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);

@@ -4,6 +4,7 @@ import type { Engine } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { type SlotConfig, slotBatch } from '../src/objective/slot.js';
 import type { EngineChoice } from './engine.js';
+import type { BenchShape } from './shapes.js';
 import { rowsOf, writeSyntheticData } from './synthetic-data.js';
 
 interface Round {
@@ -24,8 +25,9 @@ export class BenchTrainer {
   readonly #slots: number;
   #step = 0;
 
-  constructor({ shape, precision, threads, threadsPerSlot }: EngineChoice, dataFile: string) {
-    this.engine = native().createEngine({
+  static async open(choice: EngineChoice, dataFile: string): Promise<BenchTrainer> {
+    const { shape, precision, threads, threadsPerSlot } = choice;
+    const engine = await native().createEngine({
       model: shape.model,
       latentHeight: shape.latentHeight,
       latentWidth: shape.latentWidth,
@@ -40,6 +42,11 @@ export class BenchTrainer {
       training: true,
       ema: false,
     });
+    return new BenchTrainer(engine, shape, dataFile);
+  }
+
+  private constructor(engine: Engine, shape: BenchShape, dataFile: string) {
+    this.engine = engine;
     this.#slots = shape.globalBatch / shape.microBatch;
     const layout = this.engine.layout();
     this.flopsPerStep = layout.flopsPerSlot * this.#slots;

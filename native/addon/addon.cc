@@ -32,8 +32,7 @@ Napi::Value host(const Napi::CallbackInfo& info) {
 Napi::Value cuda(const Napi::CallbackInfo& info) {
   using Devices = std::vector<graph::Device::Description>;
   return promise<Devices>(
-      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr, graph::cuda_devices,
-      [](Napi::Env env, Devices& devices) {
+      info.Env(), on_own_thread, nullptr, graph::cuda_devices, [](Napi::Env env, Devices& devices) {
         auto list = Napi::Array::New(env, devices.size());
         for (size_t i = 0; i < devices.size(); ++i) {
           const auto& d = devices[i];
@@ -52,8 +51,7 @@ Napi::Value device_ceilings(const Napi::CallbackInfo& info) {
   const int ordinal = info[0].ToNumber().Int32Value();
   const DType t = info[1].ToString().Utf8Value() == "bf16" ? DType::BF16 : DType::F32;
   return promise<Ceilings>(
-      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr,
-      [=] { return orch::device_ceilings(graph::open_cuda(ordinal), t); },
+      info.Env(), on_own_thread, nullptr, [=] { return orch::device_ceilings(graph::open_cuda(ordinal), t); },
       [](Napi::Env env, Ceilings& c) {
         auto o = Napi::Object::New(env);
         o.Set("flops", c.matmul);
@@ -73,13 +71,11 @@ Napi::Value add_into(const Napi::CallbackInfo& info) {
 Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
   const std::string precision = info[0].ToString();
   const DType t = precision == "bf16" ? DType::BF16 : DType::F32;
-  const auto at = [&](int i) { return info[i].ToNumber().DoubleValue(); };
-  const int64_t m = at(1), n = at(2), k = at(3);
-  const int threads = at(4);
-  const double seconds = at(5);
+  const int64_t m = integer(info[1], "m"), n = integer(info[2], "n"), k = integer(info[3], "k");
+  const int threads = static_cast<int>(integer(info[4], "threads"));
+  const double seconds = info[5].ToNumber().DoubleValue();
   return promise<double>(
-      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr,
-      [=] { return ops::matmul_peak(t, m, n, k, threads, seconds); },
+      info.Env(), on_own_thread, nullptr, [=] { return ops::matmul_peak(t, m, n, k, threads, seconds); },
       [](Napi::Env env, double& v) { return Napi::Number::New(env, v); });
 }
 

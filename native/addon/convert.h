@@ -22,12 +22,13 @@ inline double number(const Napi::Object& o, const char* name) {
   if (!v.IsNumber()) wrong(o.Env(), name, "a number");
   return v.As<Napi::Number>().DoubleValue();
 }
-/// An integer that a double holds exactly.
-inline int64_t integer(const Napi::Object& o, const char* name) {
-  const double v = number(o, name);
-  if (!(std::abs(v) <= 9007199254740991.0) || v != std::floor(v)) wrong(o.Env(), name, "an integer");
+/// An integer that a double holds exactly; not NaN, whose conversion C++ leaves undefined.
+inline int64_t integer(const Napi::Value& value, const char* name) {
+  const double v = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
+  if (!(std::abs(v) <= 9007199254740991.0) || v != std::floor(v)) wrong(value.Env(), name, "an integer");
   return static_cast<int64_t>(v);
 }
+inline int64_t integer(const Napi::Object& o, const char* name) { return integer(o.Get(name), name); }
 inline bool boolean(const Napi::Object& o, const char* name) {
   Napi::Value v = o.Get(name);
   if (!v.IsBoolean()) wrong(o.Env(), name, "a boolean");

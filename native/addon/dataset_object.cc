@@ -45,13 +45,11 @@ DatasetSpec spec_of(const Napi::Object& o) {
 Napi::Value scan(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& info) {
   auto dataset = open(h);
   const int column = dataset->column(info[0].ToString().Utf8Value());
-  const auto at = [&](int i) { return info[i].ToNumber().DoubleValue(); };
-  const int64_t from = at(1), to = at(2);
-  const double low = at(3), high = at(4);
-  const int bins = at(5);
+  const int64_t from = integer(info[1], "from"), to = integer(info[2], "to");
+  const double low = info[3].ToNumber().DoubleValue(), high = info[4].ToNumber().DoubleValue();
+  const int bins = static_cast<int>(integer(info[5], "bins"));
   return promise<ColumnScan>(
-      info.Env(), [](Job job) { std::thread(std::move(job)).detach(); }, nullptr,
-      [=] { return dataset->scan(column, from, to, low, high, bins); },
+      info.Env(), on_own_thread, nullptr, [=] { return dataset->scan(column, from, to, low, high, bins); },
       [](Napi::Env env, ColumnScan& s) {
         auto o = Napi::Object::New(env);
         o.Set("min", s.min);
@@ -77,7 +75,7 @@ Napi::Value open_dataset(const Napi::CallbackInfo& info) {
     const auto& d = open(h);
     const int column = d->column(info[0].ToString().Utf8Value());
     auto out = Napi::Float32Array::New(info.Env(), d->width(column));
-    d->row_f32(column, info[1].ToNumber().Int64Value(), out.Data());
+    d->row_f32(column, integer(info[1], "row"), out.Data());
     return out;
   });
   method(o, "scan", [h](const Napi::CallbackInfo& info) { return scan(h, info); });
@@ -93,9 +91,9 @@ std::shared_ptr<const Dataset> dataset_of(const Napi::Value& v) {
 }
 
 Napi::Value check_list_offsets(const Napi::CallbackInfo& info) {
-  const auto at = [&](int i) { return info[i].ToNumber().Int64Value(); };
   const ListOffsets r =
-      orch::check_list_offsets(info[0].ToString(), at(1), at(2), at(3), info[4].ToBoolean().Value());
+      orch::check_list_offsets(info[0].ToString(), integer(info[1], "byteOffset"), integer(info[2], "rows"),
+                               integer(info[3], "width"), info[4].ToBoolean().Value());
   auto o = Napi::Object::New(info.Env());
   o.Set("first", static_cast<double>(r.first));
   o.Set("badRow", static_cast<double>(r.bad_row));

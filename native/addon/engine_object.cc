@@ -11,18 +11,31 @@ namespace {
 
 /// The native side of one engine object, kept alive by its functions, its views and its pending promises.
 struct Box {
-  std::unique_ptr<Engine> engine;
-  bool closed = false;
-  /// One ArrayBuffer per native array: V8 wants no two over the same memory.
+  explicit Box(std::unique_ptr<Engine> e) : engine(std::move(e)) {
+    const auto& list = engine->table().parameters;
+    for (size_t i = 0; i < list.size(); ++i) parameters.emplace(list[i].name, i);
+  }
+
+  std::unique_ptr<Engine> engine;  ///< null: closed
+  std::map<std::string, size_t> parameters;
+  /// By address, one ArrayBuffer for each stretch of memory that was ever looked at: V8 wants no two over the
+  /// same. Weak: what nobody holds may go.
   std::map<void*, Napi::Reference<Napi::ArrayBuffer>> views;
 };
 using Handle = std::shared_ptr<Box>;
 
+constexpr State kStates[] = {State::Master, State::Ema, State::M, State::V};
 const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
 
 Engine& engine_of(const Handle& h) {
-  if (h->closed) throw Error("ERR_HANDLE", "The engine is closed");
+  if (!h->engine) throw Error("ERR_HANDLE", "The engine is closed");
   return *h->engine;
+}
+
+size_t parameter_of(Napi::Env env, const Handle& h, const Napi::Value& name) {
+  const auto found = h->parameters.find(name.ToString());
+  if (found == h->parameters.end()) wrong(env, "the tensor's name", "a parameter of the model");
+  return found->second;
 }
 
 template <class R>
@@ -45,6 +58,8 @@ Napi::Promise run(const Napi::CallbackInfo& info, const Handle& h, std::function
       [](Napi::Env env, Nothing&) { return env.Undefined(); });
 }
 
+/// A parameter, or a bucket of a gradient: a view of the whole would be larger than Node.js 20 allows (4 GiB)
+/// of a model above 1,073,741,824 parameters.
 Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, int64_t elements) {
   auto& slot = h->views[data];
   if (slot.IsEmpty() || slot.Value().IsEmpty()) {
@@ -53,6 +68,24 @@ Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, int64_t ele
                                              [keep](Napi::Env, void*) { delete keep; }));
   }
   return Napi::Float32Array::New(env, static_cast<size_t>(elements), slot.Value(), 0);
+}
+
+Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, size_t parameter) {
+  return view(env, h, data, h->engine->table().parameters[parameter].length);
+}
+
+Napi::Value state(const Handle& h, const Napi::CallbackInfo& info) {
+  Engine& e = engine_of(h);
+  const std::string name = info[0].ToString();
+  const State s = state_of(info.Env(), name);
+  if (!e.has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
+  const size_t parameter = parameter_of(info.Env(), h, info[1]);
+  return run<float*>(
+      info, h, [=](Engine& e) { return e.state(s, parameter); },
+      [h, parameter](Napi::Env env, float*& data) {
+        engine_of(h);
+        return view(env, h, data, parameter);
+      });
 }
 
 Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
@@ -66,6 +99,7 @@ Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
 
 Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
+  engine_of(h);  // before there is a function on the event loop that a job would have to let go
   auto o = object(info[0], "the options");
   auto request = std::make_shared<AccumulateRequest>();
   auto slots = array(o, "slots");
@@ -105,9 +139,16 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
       });
 }
 
+Napi::Array bucket_views(Napi::Env env, const Handle& h, float* gradient) {
+  const auto& buckets = h->engine->table().buckets;
+  auto list = Napi::Array::New(env, buckets.size());
+  for (size_t i = 0; i < buckets.size(); ++i)
+    list[i] = view(env, h, gradient + buckets[i].offset, buckets[i].length);
+  return list;
+}
+
 Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
-  Engine& e = engine_of(h);
-  const auto& parts = e.parts();
+  const auto& parts = engine_of(h).parts();
   auto list = Napi::Array::New(env, parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     if (!parts[i].data)
@@ -115,7 +156,7 @@ Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
     auto p = Napi::Object::New(env);
     p.Set("lo", static_cast<double>(parts[i].lo));
     p.Set("hi", static_cast<double>(parts[i].hi));
-    p.Set("data", view(env, h, parts[i].data, e.table().length));
+    p.Set("buckets", bucket_views(env, h, parts[i].data));
     list[i] = p;
   }
   return list;
@@ -135,9 +176,11 @@ Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
   return promise<Nothing>(
       info.Env(),
       [e, failure](Job job) {
-        e->snapshot([failure, job = std::move(job)](std::exception_ptr why) {
-          *failure = why;
-          job();
+        e->pool().post([e, failure, job = std::move(job)] {
+          e->snapshot([failure, job](std::exception_ptr why) {
+            *failure = why;
+            job();
+          });
         });
       },
       h,
@@ -149,10 +192,16 @@ Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
         Engine& e = engine_of(h);
         auto map = env.Global().Get("Map").As<Napi::Function>().New({});
         auto set = map.Get("set").As<Napi::Function>();
-        for (int s = 0; s < 4; ++s)
-          if (e.has(static_cast<State>(s)))
-            set.Call(map, {Napi::String::New(env, kStateNames[s]),
-                           view(env, h, e.snapshot_data(static_cast<State>(s)), e.table().length)});
+        for (State s : kStates) {
+          if (!e.has(s)) continue;
+          const char* const name = kStateNames[static_cast<int>(s)];
+          auto tensor = function(env, name, [h, s](const Napi::CallbackInfo& info) -> Napi::Value {
+            Engine& e = engine_of(h);
+            const size_t parameter = parameter_of(info.Env(), h, info[0]);
+            return view(info.Env(), h, e.snapshot_of(s, parameter), parameter);
+          });
+          set.Call(map, {Napi::String::New(env, name), tensor});
+        }
         return map;
       });
 }
@@ -226,6 +275,9 @@ Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (
 
 Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
   auto group = group_of(info[0]);
+  engine_of(h);
+  // It lets go of the memory that they look at.
+  if (!h->views.empty()) throw Error("ERR_INTERNAL", "join: after the state was looked at");
   return run(info, h, [group](Engine& e) { e.join(group); });
 }
 
@@ -254,6 +306,78 @@ Napi::Value memory(Napi::Env env, const Engine& e) {
   o.Set("current", static_cast<double>(use.current));
   o.Set("peak", static_cast<double>(use.peak));
   o.Set("device", static_cast<double>(e.device_bytes()));
+  return o;
+}
+
+/// Lets go of all the engine's memory once what it was asked for is done. Views become empty at once.
+Napi::Value close(const Handle& h, Napi::Env env) {
+  for (auto& [data, view] : h->views)
+    if (!view.IsEmpty() && !view.Value().IsEmpty()) view.Value().Detach();
+  h->views.clear();
+  // On a thread of its own: the engine waits for its threads, and unmapping gigabytes takes its time.
+  auto engine = std::make_shared<std::unique_ptr<Engine>>(std::move(h->engine));
+  return promise<Nothing>(
+      env, on_own_thread, h,
+      [engine] {
+        engine->reset();
+        return Nothing{};
+      },
+      [](Napi::Env env, Nothing&) { return env.Undefined(); });
+}
+
+Napi::Object engine_object(Napi::Env env, const Handle& h) {
+  using Info = const Napi::CallbackInfo&;
+  auto o = Napi::Object::New(env);
+  method(o, "layout", [h](Info i) { return to_value(i.Env(), engine_of(h)); });
+  method(o, "initialize", [h](Info i) -> Napi::Value {
+    const uint64_t seed = bigint(i[0], "seed");
+    return run(i, h, [seed](Engine& e) { e.initialize(seed); });
+  });
+  method(o, "state", [h](Info i) { return state(h, i); });
+  method(o, "posEmbed", [h](Info i) -> Napi::Value {
+    Engine& e = engine_of(h);
+    return view(i.Env(), h, e.positions(), e.position_elements());
+  });
+  method(o, "parametersChanged",
+         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.parameters_changed(); }); });
+  method(o, "attach", [h](Info i) { return attach(h, i); });
+  method(o, "accumulate", [h](Info i) { return accumulate(h, i); });
+  method(o, "gradientParts", [h](Info i) { return gradient_parts(h, i.Env()); });
+  method(o, "gradient", [h](Info i) -> Napi::Value {
+    Engine& e = engine_of(h);
+    if (e.parts().empty() || !e.parts()[0].data)
+      throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet that has to be exchanged");
+    return bucket_views(i.Env(), h, e.parts()[0].data);
+  });
+  method(o, "gradientNorm", [h](Info i) { return norm(h, i, &Engine::gradient_norm); });
+  method(o, "join", [h](Info i) { return join(h, i); });
+  method(o, "offerDevice", [h](Info i) { return offer_device(h, i); });
+  method(o, "connectDevices", [h](Info i) -> Napi::Value {
+    const std::string leader = i[0].ToString();
+    return run(i, h, [leader](Engine& e) { e.connect_devices(leader); });
+  });
+  method(o, "abandonDevices", [h](Info i) -> Napi::Value {
+    engine_of(h).abandon_devices();
+    return i.Env().Undefined();
+  });
+  method(o, "stateLoaded",
+         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.state_loaded(); }); });
+  method(o, "reduce", [h](Info i) { return norm(h, i, &Engine::reduce); });
+  method(o, "update", [h](Info i) { return update(h, i); });
+  method(o, "snapshot", [h](Info i) { return snapshot(h, i); });
+  method(o, "evaluate", [h](Info i) { return evaluate(h, i); });
+  method(o, "predict", [h](Info i) { return predict(h, i); });
+  method(o, "queryKeyRms", [h](Info i) { return query_key_rms(h, i); });
+  method(o, "freeze", [h](Info i) { return freeze(h, i); });
+  method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
+  method(o, "profile", [h](Info i) { return profile(h, i); });
+  method(o, "memory", [h](Info i) { return memory(i.Env(), engine_of(h)); });
+  method(o, "digest", [h](Info i) -> Napi::Value {
+    return run<std::string>(
+        i, h, [](Engine& e) { return e.digest(); },
+        [](Napi::Env env, std::string& digest) { return Napi::String::New(env, digest); });
+  });
+  method(o, "close", [h](Info i) { return close(h, i.Env()); });
   return o;
 }
 
@@ -286,67 +410,12 @@ Napi::Value plan_operations(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value create_engine(const Napi::CallbackInfo& info) {
-  auto h = std::make_shared<Box>();
-  h->engine = make_engine(spec_of(object(info[0], "the engine's options")));
-  using Info = const Napi::CallbackInfo&;
-  auto o = Napi::Object::New(info.Env());
-  method(o, "layout", [h](Info i) { return to_value(i.Env(), engine_of(h)); });
-  method(o, "initialize", [h](Info i) -> Napi::Value {
-    const uint64_t seed = bigint(i[0], "seed");
-    return run(i, h, [seed](Engine& e) { e.initialize(seed); });
-  });
-  method(o, "state", [h](Info i) -> Napi::Value {
-    Engine& e = engine_of(h);
-    const std::string name = i[0].ToString();
-    const State s = state_of(i.Env(), name);
-    if (!e.has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
-    return run<float*>(
-        i, h, [s](Engine& e) { return e.state(s); },
-        [h](Napi::Env env, float*& data) { return view(env, h, data, engine_of(h).table().length); });
-  });
-  method(o, "posEmbed", [h](Info i) -> Napi::Value {
-    Engine& e = engine_of(h);
-    return view(i.Env(), h, e.positions(), e.position_elements());
-  });
-  method(o, "parametersChanged",
-         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.parameters_changed(); }); });
-  method(o, "attach", [h](Info i) { return attach(h, i); });
-  method(o, "accumulate", [h](Info i) { return accumulate(h, i); });
-  method(o, "gradientParts", [h](Info i) { return gradient_parts(h, i.Env()); });
-  method(o, "gradient", [h](Info i) -> Napi::Value {
-    Engine& e = engine_of(h);
-    if (e.parts().empty() || !e.parts()[0].data)
-      throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet that has to be exchanged");
-    return view(i.Env(), h, e.parts()[0].data, e.table().length);
-  });
-  method(o, "gradientNorm", [h](Info i) { return norm(h, i, &Engine::gradient_norm); });
-  method(o, "join", [h](Info i) { return join(h, i); });
-  method(o, "offerDevice", [h](Info i) { return offer_device(h, i); });
-  method(o, "connectDevices", [h](Info i) -> Napi::Value {
-    const std::string leader = i[0].ToString();
-    return run(i, h, [leader](Engine& e) { e.connect_devices(leader); });
-  });
-  method(o, "abandonDevices", [h](Info i) -> Napi::Value {
-    engine_of(h).abandon_devices();
-    return i.Env().Undefined();
-  });
-  method(o, "stateLoaded",
-         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.state_loaded(); }); });
-  method(o, "reduce", [h](Info i) { return norm(h, i, &Engine::reduce); });
-  method(o, "update", [h](Info i) { return update(h, i); });
-  method(o, "snapshot", [h](Info i) { return snapshot(h, i); });
-  method(o, "evaluate", [h](Info i) { return evaluate(h, i); });
-  method(o, "predict", [h](Info i) { return predict(h, i); });
-  method(o, "queryKeyRms", [h](Info i) { return query_key_rms(h, i); });
-  method(o, "freeze", [h](Info i) { return freeze(h, i); });
-  method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
-  method(o, "profile", [h](Info i) { return profile(h, i); });
-  method(o, "memory", [h](Info i) { return memory(i.Env(), engine_of(h)); });
-  method(o, "close", [h](Info i) -> Napi::Value {
-    h->closed = true;  // the memory goes with the last view and promise that JavaScript holds
-    return i.Env().Undefined();
-  });
-  return o;
+  // Weights' places, tables and, on a device, libraries and a context: longer than an event loop may be held.
+  const EngineSpec spec = spec_of(object(info[0], "the engine's options"));
+  return promise<std::unique_ptr<Engine>>(
+      info.Env(), on_own_thread, nullptr, [spec] { return make_engine(spec); },
+      [](Napi::Env env, std::unique_ptr<Engine>& engine) {
+        return engine_object(env, std::make_shared<Box>(std::move(engine)));
+      });
 }
-
 }  // namespace orch::addon

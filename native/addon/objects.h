@@ -31,8 +31,10 @@ Napi::Value tagged(Napi::Env env, const napi_type_tag& tag, std::shared_ptr<T> n
 template <class T>
 std::shared_ptr<T> untagged(const Napi::Value& object, const napi_type_tag& tag, const char* what);
 
-/// Defines object[name] as a function. F: Napi::Value(const Napi::CallbackInfo&). Native errors become
-/// JavaScript's.
+/// A function. F: Napi::Value(const Napi::CallbackInfo&). Native errors become JavaScript's.
+template <class F>
+Napi::Function function(Napi::Env env, const char* name, F f);
+/// Defines object[name] as one.
 template <class F>
 void method(Napi::Object object, const char* name, F f);
 
@@ -62,11 +64,16 @@ std::shared_ptr<T> orch::addon::untagged(const Napi::Value& object, const napi_t
 }
 
 template <class F>
+Napi::Function orch::addon::function(Napi::Env env, const char* name, F f) {
+  return Napi::Function::New(
+      env,
+      [f](const Napi::CallbackInfo& info) -> Napi::Value {
+        return guarded(info.Env(), [&] { return Napi::Value(f(info)); });
+      },
+      name);
+}
+
+template <class F>
 void orch::addon::method(Napi::Object object, const char* name, F f) {
-  object.Set(name, Napi::Function::New(
-                       object.Env(),
-                       [f](const Napi::CallbackInfo& info) -> Napi::Value {
-                         return guarded(info.Env(), [&] { return Napi::Value(f(info)); });
-                       },
-                       name));
+  object.Set(name, function(object.Env(), name, std::move(f)));
 }

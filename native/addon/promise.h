@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <system_error>
+#include <thread>
 
 #include "../core/error.h"
 
@@ -16,19 +18,45 @@ inline Napi::Error to_js(Napi::Env env, const std::string& code, const std::stri
   return e;
 }
 
-/// Runs f; whatever it throws becomes a JavaScript exception with a code.
+struct Failure {
+  std::string code, message;
+};
+
+/// What is being handled, as JavaScript is told of it. To be called where an exception was caught.
+inline Failure failure() {
+  try {
+    throw;
+  } catch (const Error& e) {
+    return {e.code(), e.what()};
+  } catch (const std::bad_alloc&) {
+    return {"ERR_OUT_OF_MEMORY", "Out of memory"};
+  } catch (const std::system_error& e) {
+    return {"ERR_SYSTEM",
+            std::string("No thread can be started (ulimit -u, or the container's limit of processes): ") +
+                e.what()};
+  } catch (const std::exception& e) {
+    return {"ERR_INTERNAL", e.what()};
+  }
+}
+
+/// Runs f; whatever it throws becomes a JavaScript exception with a code. (Another one would end the
+/// process.)
 template <class F>
 auto guarded(Napi::Env env, F f) {
   try {
     return f();
-  } catch (const Error& e) {
-    throw to_js(env, e.code(), e.what());
-  } catch (const std::bad_alloc&) {
-    throw to_js(env, "ERR_OUT_OF_MEMORY", "Out of memory");
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception&) {
+    const Failure why = failure();
+    throw to_js(env, why.code, why.message);
   }
 }
 
 using Job = std::function<void()>;
+
+/// Runs a job on a thread of its own.
+inline void on_own_thread(Job job) { std::thread(std::move(job)).detach(); }
 
 /// Posts `work` through `post` and resolves the promise with finish(env, result) on the event loop. `keep`
 /// lives until then.
@@ -41,31 +69,24 @@ Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::
     std::function<R()> work;
     std::function<Napi::Value(Napi::Env, R&)> finish;
     std::optional<R> result;
-    std::string code, message;
+    std::optional<Failure> failed;
   };
   auto deferred = Napi::Promise::Deferred::New(env);
   // Owned by the job, then by the event loop: what it keeps must not be let go on an engine's own thread.
-  auto* state = new State{deferred, std::move(keep), std::move(work), std::move(finish), {}, {}, {}};
+  auto* state = new State{deferred, std::move(keep), std::move(work), std::move(finish), {}, {}};
   auto settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
                                               "orchestrator", 0, 1);
-  post([state, settle]() mutable {
+  Job job = [state, settle]() mutable {
     try {
       state->result.emplace(state->work());
-    } catch (const Error& e) {
-      state->code = e.code();
-      state->message = e.what();
-    } catch (const std::bad_alloc&) {
-      state->code = "ERR_OUT_OF_MEMORY";
-      state->message = "Out of memory";
-    } catch (const std::exception& e) {
-      state->code = "ERR_INTERNAL";
-      state->message = e.what();
+    } catch (const std::exception&) {
+      state->failed = failure();
     }
     settle.BlockingCall([state](Napi::Env env, Napi::Function) {
       const std::unique_ptr<State> owner(state);
       Napi::HandleScope scope(env);
-      if (!state->code.empty())
-        return state->deferred.Reject(to_js(env, state->code, state->message).Value());
+      if (state->failed)
+        return state->deferred.Reject(to_js(env, state->failed->code, state->failed->message).Value());
       try {
         state->deferred.Resolve(guarded(env, [&] { return state->finish(env, *state->result); }));
       } catch (const Napi::Error& e) {
@@ -73,7 +94,15 @@ Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::
       }
     });
     settle.Release();
-  });
+  };
+  try {
+    post(std::move(job));
+  } catch (const std::exception&) {  // no thread to be had
+    const std::unique_ptr<State> owner(state);
+    const Failure why = failure();
+    settle.Release();
+    deferred.Reject(to_js(env, why.code, why.message).Value());
+  }
   return deferred.Promise();
 }
 

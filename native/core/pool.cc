@@ -18,19 +18,25 @@ void begin_compute_thread() {
 }
 
 Pool::Pool(int threads) {
-  for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
-  driver_ = std::thread([this] { drive(); });
+  try {
+    for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
+    driver_ = std::thread([this] { drive(); });
+  } catch (...) {  // no more threads are to be had
+    finish();
+    throw;
+  }
 }
 
-Pool::~Pool() {
+void Pool::finish() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   posted_.notify_all();
-  driver_.join();
+  if (driver_.joinable()) driver_.join();
   work_.notify_all();
-  for (auto& t : helpers_) t.join();
+  for (auto& t : helpers_)
+    if (t.joinable()) t.join();
 }
 
 void Pool::post(std::function<void()> job) {

@@ -17,7 +17,9 @@ class Pool {
  public:
   /// @param threads compute threads in all, the driver among them
   explicit Pool(int threads);
-  ~Pool();  ///< finishes the jobs already posted
+  ~Pool() { finish(); }
+  /// Does the jobs already posted, and ends the threads. Nothing may be posted any more.
+  void finish();
 
   /// Runs `job` on the driver thread after those posted before it. Jobs must not throw.
   void post(std::function<void()> job);

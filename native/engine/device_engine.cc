@@ -4,6 +4,7 @@
 
 #include "../core/clock.h"
 #include "../core/error.h"
+#include "../kernels/digest.h"
 #include "device_lane.h"
 
 namespace orch {
@@ -13,6 +14,7 @@ using graph::DeviceMemory;
 DeviceEngine::DeviceEngine(const EngineSpec& spec, graph::Device& device)
     : Engine(spec, device), device_(device), pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
+  outdate_copies();
   for (State s : {State::Master, State::Ema, State::M, State::V}) {
     if (!has(s)) continue;
     auto& memory = state_[static_cast<int>(s)];
@@ -31,17 +33,28 @@ DeviceEngine::DeviceEngine(const EngineSpec& spec, graph::Device& device)
 
 DeviceEngine::~DeviceEngine() = default;
 
-float* DeviceEngine::state(State s) {
+float* DeviceEngine::state(State s, size_t parameter) {
   const int i = static_cast<int>(s);
+  const Parameter& p = table_.parameters[parameter];
   if (!copies_[i]) copies_[i] = Buffer(state_[i].bytes());
-  if (!std::exchange(current_[i], true))
-    device_.download(copies_[i].data(), state_[i].data(), state_[i].bytes());
-  return copies_[i].as<float>();
+  float* const copy = copies_[i].as<float>() + p.offset;
+  if (!current_[i][parameter]) device_.download(copy, on_device(s) + p.offset, sizeof(float) * p.length);
+  current_[i][parameter] = true;
+  return copy;
+}
+
+void DeviceEngine::outdate_copies() {
+  for (auto& current : current_) current.assign(table_.parameters.size(), false);
 }
 
 void DeviceEngine::parameters_changed() {
-  for (int s = 0; s < 4; ++s)
-    if (current_[s]) device_.upload(state_[s].data(), copies_[s].data(), state_[s].bytes());
+  for (State s : {State::Master, State::Ema, State::M, State::V})
+    for (size_t i = 0; i < table_.parameters.size(); ++i) {
+      const Parameter& p = table_.parameters[i];
+      if (current_[static_cast<int>(s)][i])
+        device_.upload(on_device(s) + p.offset, copies_[static_cast<int>(s)].as<float>() + p.offset,
+                       sizeof(float) * p.length);
+    }
   const Buffer cropped(cropped_.bytes());
   crop(cropped.as<float>());
   device_.upload(cropped_.data(), cropped.data(), cropped.bytes());
@@ -52,19 +65,25 @@ void DeviceEngine::parameters_changed() {
 
 void DeviceEngine::snapshot(std::function<void(std::exception_ptr)> done) {
   // The device has one queue: the copy takes its turn there, and nothing is computed meanwhile.
-  pool_.post([this, done = std::move(done)] {
-    std::exception_ptr failure;
-    try {
-      for (int s = 0; s < 4; ++s) {
-        if (!state_[s]) continue;
-        if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
-        device_.download(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
-      }
-    } catch (...) {
-      failure = std::current_exception();
+  std::exception_ptr failure;
+  try {
+    for (int s = 0; s < 4; ++s) {
+      if (!state_[s]) continue;
+      if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
+      device_.download(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
     }
-    done(failure);
-  });
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  done(failure);
+}
+
+std::vector<uint64_t> DeviceEngine::piece_digests(State s) {
+  std::vector<uint64_t> lanes(kernels::digest_pieces(table_.length) * kernels::kDigestLanes);
+  const DeviceMemory on_device_lanes(device_, lanes.size() * sizeof(uint64_t));
+  kernels().raw.digest(on_device_lanes.as<uint64_t>(), on_device(s), table_.length);
+  device_.download(lanes.data(), on_device_lanes.data(), on_device_lanes.bytes());
+  return lanes;
 }
 
 // --- a slot
@@ -266,7 +285,7 @@ void DeviceEngine::update(const UpdateRequest& u) {
                           adamw_.as<kernels::AdamW>());
   });
   if (ema) ema16_stale_ = true;
-  std::fill(std::begin(current_), std::end(current_), false);
+  outdate_copies();
 }
 
 }  // namespace orch

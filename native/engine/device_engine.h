@@ -18,7 +18,8 @@ class DeviceEngine final : public Engine {
 
   Pool& pool() override { return pool_; }
   size_t device_bytes() const override { return device_.held_bytes(); }
-  float* state(State s) override;
+  using Engine::state;
+  float* state(State s, size_t parameter) override;
   void parameters_changed() override;
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) override;
   const std::vector<GradientPart>& parts() const override { return parts_; }
@@ -63,6 +64,9 @@ class DeviceEngine final : public Engine {
   /// Queues the sum of squares of the gradient.
   void queue_norm();
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
+  std::vector<uint64_t> piece_digests(State s) override;
+  /// The device's state changed.
+  void outdate_copies();
   /// Brings the bf16 copy of these weights up to date, and returns it; null in fp32.
   bf16* prepare(State weights);
   void run(Lane& lane, State weights, float* gradient, bool statistics);
@@ -74,8 +78,9 @@ class DeviceEngine final : public Engine {
   graph::Device& device_;
   std::unique_ptr<ModelGraph> forward_graph_;
   graph::DeviceMemory state_[4], weights16_, ema16_, cropped_;
-  Buffer copies_[4];      ///< of the state, in the host's memory
-  bool current_[4] = {};  ///< whether the copies are what the device holds, or what is to be uploaded
+  Buffer copies_[4];  ///< of the state, in the host's memory
+  /// By parameter: whether the copy is what the device holds, or what is to be uploaded.
+  std::vector<bool> current_[4];
   bool ema16_stale_ = true;
   std::unique_ptr<Lane> training_lane_, forward_lane_;
   graph::DeviceMemory losses_, statistics_;  ///< of the slots of a step

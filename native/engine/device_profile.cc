@@ -38,7 +38,7 @@ void DeviceEngine::random_weights() {
   kernels().raw.normal(on_device(State::Master), {1, 0, 0, 5}, n);
   kernels().raw.scale_into(on_device(State::Master), 0.02f, n);
   if (weights16_) kernels().b16.from_f32(weights16_.as<bf16>(), on_device(State::Master), n);
-  std::fill(std::begin(current_), std::end(current_), false);
+  outdate_copies();
   const Buffer zeros(cropped_.bytes());
   device_.upload(cropped_.data(), zeros.data(), zeros.bytes());
   device_.synchronize();

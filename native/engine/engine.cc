@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "../core/error.h"
+#include "../kernels/digest.h"
 #include "device_engine.h"
 #include "host_engine.h"
 
@@ -44,6 +46,11 @@ void Engine::crop(float* to) const {
                  spec_.shape.width / spec_.model.patch, to);
 }
 
+float* Engine::state(State s) {
+  for (size_t i = 0; i < table_.parameters.size(); ++i) state(s, i);
+  return state(s, 0) - table_.parameters[0].offset;
+}
+
 void Engine::initialize(uint64_t seed) {
   float* const master = state(State::Master);
   const auto& list = table_.parameters;
@@ -51,6 +58,35 @@ void Engine::initialize(uint64_t seed) {
                   [&](int64_t i, int) { initial_values(list[i], master + list[i].offset, seed); });
   if (has(State::Ema)) std::copy(master, master + table_.length, state(State::Ema));
   parameters_changed();
+}
+
+std::string Engine::digest() {
+  uint64_t sums[2] = {kernels::digest_start(0), kernels::digest_start(1)};
+  const auto add = [&](uint64_t word) {
+    sums[0] = kernels::digest_step(sums[0], word);
+    sums[1] = kernels::digest_step(sums[1], ~word);
+  };
+  const auto add_all = [&](const std::vector<uint64_t>& words, uint64_t label) {
+    add(label);
+    for (uint64_t word : words) add(word);
+  };
+  for (State s : {State::Master, State::Ema, State::M, State::V})
+    if (has(s)) add_all(piece_digests(s), static_cast<uint64_t>(s));
+  add_all(piece_digests(positions(), position_elements()), 4);
+  char text[33];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(sums[0]),
+                static_cast<unsigned long long>(sums[1]));
+  return text;
+}
+
+std::vector<uint64_t> Engine::piece_digests(const float* x, int64_t n) {
+  using namespace kernels;
+  std::vector<uint64_t> lanes(digest_pieces(n) * kDigestLanes);
+  pool().parallel(digest_pieces(n), [&](int64_t i, int) {
+    const int64_t at = i * kDigestPiece;
+    cpu().raw.digest(&lanes[i * kDigestLanes], x + at, std::min(kDigestPiece, n - at));
+  });
+  return lanes;
 }
 
 void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text) {

@@ -124,12 +124,16 @@ class Engine {
   virtual size_t device_bytes() const { return 0; }
 
   bool has(State s) const { return s == State::Master || (s == State::Ema ? spec_.ema : spec_.training); }
-  /// As it is now. On the CPU the state itself; of a device a copy, which the next update makes old and the
-  /// next call renews. The memory stays where it is.
-  virtual float* state(State s) = 0;
+  /// A parameter's values, by its place in table(), as they are now. On the CPU the state itself; of a device
+  /// a copy, which the next update makes old and the next call renews. The memory stays where it is.
+  virtual float* state(State s, size_t parameter) = 0;
+  /// All of it: the flat array.
+  float* state(State s);
   float* positions() const { return positions_.as<float>(); }
 
   void initialize(uint64_t seed);
+  /// Of the state and the positions: equal bits give equal digests on every machine and device.
+  std::string digest();
   /// After what state() gave, or the positions, were written from outside.
   virtual void parameters_changed() = 0;
   /// Not on the driver; before the first accumulate or evaluate. Throws Error(ERR_DATA_SHAPE).
@@ -170,10 +174,13 @@ class Engine {
   /// gradients count as zero. Ascending and disjoint.
   virtual void freeze(const Ranges& frozen) { trained_ = outside(frozen, table_.length); }
   virtual void update(const UpdateRequest& request) = 0;
-  /// Starts copying the state beside the driver's work (call from any thread); `done` is called from another
-  /// thread, with what went wrong or null. The next update waits for the copy.
+  /// Starts copying the state beside the driver's work; `done` is called, from another thread or this one,
+  /// with what went wrong or null. The next update waits for the copy.
   virtual void snapshot(std::function<void(std::exception_ptr)> done) = 0;
-  float* snapshot_data(State s) const { return snapshot_[static_cast<int>(s)].as<float>(); }
+  /// A parameter's values in the last snapshot, by its place in table().
+  float* snapshot_of(State s, size_t parameter) const {
+    return snapshot_[static_cast<int>(s)].as<float>() + table_.parameters[parameter].offset;
+  }
 
   /// Mean squared errors by sample, unweighted.
   virtual std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed,
@@ -212,6 +219,10 @@ class Engine {
   using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
                                   const Operand& operand)>;
   virtual void observe(const RawBatch& batch, State weights, const Seen& seen) = 0;
+
+  /// kernels::kDigestLanes numbers of every piece of a flat array of the state.
+  virtual std::vector<uint64_t> piece_digests(State s) = 0;
+  std::vector<uint64_t> piece_digests(const float* x, int64_t n);
 
   /// Throw Error(ERR_TENSOR_SHAPE) where arrays do not fit the model or each other.
   void check(const AccumulateRequest& request) const;

@@ -29,6 +29,7 @@ HostEngine::HostEngine(const EngineSpec& spec)
 }
 
 HostEngine::~HostEngine() {
+  pool_.finish();  // one of its jobs may start a snapshot
   if (snapshot_thread_.joinable()) snapshot_thread_.join();
 }
 
@@ -102,23 +103,22 @@ int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
 }  // namespace
 
 void HostEngine::freeze(const Ranges& frozen) {
+  // The group's table of squares has a place for each of the pieces there were when it was made.
+  if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
   trained_.clear();
   for (const auto& [from, to] : outside(frozen, table_.length))
     for (int64_t at = from; at < to; at += kChunk) trained_.emplace_back(at, std::min(at + kChunk, to));
 }
 
 void HostEngine::update(const UpdateRequest& u) {
-  {
-    std::unique_lock lock(snapshot_mutex_);
-    snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
-  }
+  await_snapshot();
   if (group_) group_->wait_released();
   const kernels::AdamW o = u.constants();
   const float* g = group_ ? group_->sum() : sums_->parts().at(0).data;
-  float* ema = has(State::Ema) && u.ema_decay != 1 ? state(State::Ema) : nullptr;
+  float* ema = has(State::Ema) && u.ema_decay != 1 ? flat(State::Ema) : nullptr;
   share_out(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [at, end] = trained_[i];
-    kernels::cpu().raw.adamw(state(State::Master) + at, state(State::M) + at, state(State::V) + at,
+    kernels::cpu().raw.adamw(flat(State::Master) + at, flat(State::M) + at, flat(State::V) + at,
                              ema ? ema + at : nullptr, weights16_ ? weights16_.as<bf16>() + at : nullptr,
                              g + at, end - at, &o);
   });
@@ -131,33 +131,54 @@ void HostEngine::parameters_changed() {
   if (!weights16_) return;
   pool_.parallel(chunks(table_.length), [&](int64_t i, int) {
     const int64_t at = i * kChunk;
-    kernels::cpu().b16.from_f32(weights16_.as<bf16>() + at, state(State::Master) + at,
+    kernels::cpu().b16.from_f32(weights16_.as<bf16>() + at, flat(State::Master) + at,
                                 std::min(kChunk, table_.length - at));
   });
 }
 
+void HostEngine::await_snapshot() {
+  std::unique_lock lock(snapshot_mutex_);
+  snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
+}
+
 void HostEngine::snapshot(std::function<void(std::exception_ptr)> done) {
+  await_snapshot();
+  if (snapshot_thread_.joinable()) snapshot_thread_.join();
+  if (group_) group_->hold();
   {
-    std::unique_lock lock(snapshot_mutex_);
-    snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
+    std::lock_guard lock(snapshot_mutex_);
     snapshot_running_ = true;
   }
-  if (group_) group_->hold();
-  if (snapshot_thread_.joinable()) snapshot_thread_.join();
-  snapshot_thread_ = std::thread([this, done = std::move(done)] {
-    for (int s = 0; s < 4; ++s) {
-      if (!state_[s]) continue;
-      if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
-      std::memcpy(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
-    }
+  const auto end = [this, done = std::move(done)](std::exception_ptr failure) {
     {
       std::lock_guard lock(snapshot_mutex_);
       snapshot_running_ = false;
     }
     snapshot_done_.notify_all();
     if (group_) group_->release();
-    done(nullptr);
-  });
+    done(failure);
+  };
+  try {
+    snapshot_thread_ = std::thread([this, end] {
+      std::exception_ptr failure;
+      try {
+        copy_state();
+      } catch (...) {  // most likely of memory: what is held grows here by all the state
+        failure = std::current_exception();
+      }
+      end(failure);
+    });
+  } catch (...) {  // no thread to be had
+    end(std::current_exception());
+  }
+}
+
+void HostEngine::copy_state() {
+  for (int s = 0; s < 4; ++s) {
+    if (!state_[s]) continue;
+    if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
+    std::memcpy(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
+  }
 }
 
 }  // namespace orch

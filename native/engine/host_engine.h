@@ -16,7 +16,8 @@ class HostEngine final : public Engine {
   ~HostEngine() override;
 
   Pool& pool() override { return pool_; }
-  float* state(State s) override { return state_[static_cast<int>(s)].as<float>(); }
+  using Engine::state;
+  float* state(State s, size_t parameter) override { return flat(s) + table_.parameters[parameter].offset; }
   void parameters_changed() override;
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) override;
   const std::vector<GradientPart>& parts() const override { return sums_->parts(); }
@@ -48,6 +49,12 @@ class HostEngine final : public Engine {
   void share_out(int64_t count, const std::function<void(int64_t)>& piece);
 
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
+  std::vector<uint64_t> piece_digests(State s) override {
+    return Engine::piece_digests(flat(s), table_.length);
+  }
+  float* flat(State s) const { return state_[static_cast<int>(s)].as<float>(); }
+  void copy_state();
+  void await_snapshot();
 
   Buffer state_[4];
   Buffer weights16_, ema16_;  // bf16 copies of the matmuls' weights

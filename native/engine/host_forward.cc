@@ -8,7 +8,7 @@ namespace orch {
 
 void HostEngine::bind(Lane& lane, State weights, float* gradient) {
   bf16* copy = weights == State::Ema ? ema16_.as<bf16>() : weights16_.as<bf16>();
-  lane.executor.bind_flat(state(weights), copy, gradient);
+  lane.executor.bind_flat(flat(weights), copy, gradient);
 }
 
 void HostEngine::prepare_forward(State weights) {
@@ -16,7 +16,7 @@ void HostEngine::prepare_forward(State weights) {
     if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine holds no EMA weights");
     if (spec_.compute == DType::BF16 && ema16_stale_) {
       if (!ema16_) ema16_ = Buffer(static_cast<size_t>(table_.length) * sizeof(bf16));
-      kernels::cpu().b16.from_f32(ema16_.as<bf16>(), state(State::Ema), table_.length);
+      kernels::cpu().b16.from_f32(ema16_.as<bf16>(), flat(State::Ema), table_.length);
       ema16_stale_ = false;
     }
   }

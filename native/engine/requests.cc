@@ -41,13 +41,16 @@ kernels::AdamW UpdateRequest::constants() const {
 
 Ranges outside(const Ranges& frozen, int64_t length) {
   Ranges rest;
-  int64_t at = 0;
+  int64_t at = 0, last = 0;
   for (const auto& [from, to] : frozen) {
-    if (from < at || to < from || to > length)
+    if (from < last || to < from || to > length)
       throw Error("ERR_NATIVE_ARGUMENT",
                   "freeze: ranges must be ascending, disjoint and within the parameters");
     if (from > at) rest.emplace_back(at, from);
-    at = to;
+    // A parameter begins at a multiple of 16 elements, as vectors of a device must; the padding before it is
+    // nobody's.
+    at = (to + 15) / 16 * 16;
+    last = to;
   }
   if (at < length) rest.emplace_back(at, length);
   return rest;

@@ -22,8 +22,8 @@ struct UpdateRequest {
 };
 
 using Ranges = std::vector<std::pair<int64_t, int64_t>>;
-/// Elements of [0, length) outside the frozen ranges, which must be ascending and disjoint. Throws
-/// Error(ERR_NATIVE_ARGUMENT).
+/// Elements of [0, length) outside the frozen ranges, which are of whole parameters, ascending and disjoint;
+/// each begins at a parameter. Throws Error(ERR_NATIVE_ARGUMENT).
 Ranges outside(const Ranges& frozen, int64_t length);
 
 }  // namespace orch

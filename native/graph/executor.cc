@@ -22,7 +22,12 @@ Executor::Executor(const Graph& g, int threads) : graph_(g), threads_(threads) {
     own_.emplace_back(g.scratch_bytes());
     scratch_.push_back(own_.back().data());
   }
-  for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
+  try {
+    for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
+  } catch (...) {  // no more threads are to be had
+    end();
+    throw;
+  }
 }
 
 Executor::Executor(const Graph& g, void* arena, void* scratch) : graph_(g), threads_(1), scratch_{scratch} {
@@ -34,7 +39,9 @@ void Executor::place(void* arena) {
     pointers_.push_back(v.kind == Kind::Activation ? static_cast<char*>(arena) + v.offset : nullptr);
 }
 
-Executor::~Executor() {
+Executor::~Executor() { end(); }
+
+void Executor::end() {
   call(nullptr);
   for (auto& t : helpers_) t.join();
 }
@@ -77,6 +84,15 @@ void Executor::run_share(int thread) {
   }
 }
 
+void Executor::try_share(int thread) {
+  try {
+    run_share(thread);
+  } catch (...) {
+    std::lock_guard lock(failure_mutex_);
+    if (!failure_) failure_ = std::current_exception();
+  }
+}
+
 void Executor::call(const Node* n) {
   node_ = n;
   next_.store(0, std::memory_order_relaxed);
@@ -91,7 +107,7 @@ void Executor::help(int thread) {
     for (int i = 0; i < kSpins && calls_.load(std::memory_order_acquire) == seen; ++i) pause();
     calls_.wait(seen, std::memory_order_acquire);
     if (node_ == nullptr) return;
-    run_share(thread);
+    try_share(thread);
     finished_.fetch_add(1, std::memory_order_release);
   }
 }
@@ -111,9 +127,10 @@ void Executor::run(kernels::AttentionStats* statistics, const std::function<void
       run_parts(nodes[i], 0, 0, parts);
     } else {
       call(&nodes[i]);
-      run_share(0);
+      try_share(0);
       for (int spins = 0; finished_.load(std::memory_order_acquire) < threads_ - 1; ++spins)
         spins < kSpins ? pause() : std::this_thread::yield();
+      if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
     if (after) (*after)(static_cast<int64_t>(i));
   }

@@ -36,8 +36,11 @@ class Executor {
   void place(void* arena);
   void run_parts(const Node& n, int thread, int64_t from, int64_t to);
   void run_share(int thread);
+  /// Keeps what is thrown for run(): a helper has nobody to throw to, and none may be left at work behind.
+  void try_share(int thread);
   void call(const Node* n);
   void help(int thread);
+  void end();
 
   const Graph& graph_;
   const int threads_;
@@ -49,6 +52,8 @@ class Executor {
   std::atomic<int> calls_{0};     // of the helpers to a node
   std::atomic<int64_t> next_{0};  // of its parts: the first that nobody has taken
   std::atomic<int> finished_{0};  // helpers that have no part of it left to do
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
   std::vector<std::thread> helpers_;
 };
 

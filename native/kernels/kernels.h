@@ -206,6 +206,8 @@ struct Untyped {
   /// Adds the sum of squares (fixed order, in double) to a number that lies where x does.
   void (*add_squares)(double* sum, const float* x, int64_t n);
   int64_t (*first_non_finite)(const float* x, int64_t n);  ///< index, or -1
+  /// kDigestLanes numbers of every piece of kDigestPiece elements (digest.h); n is even.
+  void (*digest)(uint64_t* lanes, const float* x, int64_t n);
   /// One pass: m, v, w, EMA and the bf16 copy. w16 and ema may be null. o lies where the others do.
   void (*adamw)(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
                 const AdamW* o);

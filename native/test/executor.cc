@@ -1,9 +1,11 @@
 // One slot on several threads: the bits of one.
 #include "../graph/executor.h"
 
+#include <atomic>
 #include <cstring>
 #include <random>
 
+#include "../core/error.h"
 #include "../model/mmdit.h"
 #include "harness.h"
 
@@ -68,6 +70,42 @@ TEST("executor: threads that share a slot change no bit") {
               samples, " samples, ", threads, " threads");
       }
     }
+}
+
+/// An operation of 64 parts, of which one fails.
+struct Failing final : graph::Op {
+  explicit Failing(int64_t part) : part(part) {}
+  const char* name() const override { return "failing"; }
+  int64_t parts() const override { return 64; }
+  void run(const graph::Run& run) const override {
+    for (int64_t i = run.from; i < run.to; ++i) {
+      if (i == part) throw Error("ERR_TEST", "part " + std::to_string(i));
+      ++done;
+    }
+  }
+  const int64_t part;
+  mutable std::atomic<int64_t> done{0};
+};
+
+TEST("executor: what one thread of several throws reaches the caller, and the threads go on") {
+  for (const int64_t part : {0, 31, 63, -1}) {
+    graph::Graph g(graph::cpu_backend());
+    auto op = std::make_unique<Failing>(part);
+    const Failing& seen = *op;
+    g.append(std::move(op), {}, {});
+    g.plan();
+    graph::Executor executor(g, 3);
+    for (int round = 0; round < 20; ++round) {
+      std::string code;
+      try {
+        executor.run(nullptr, nullptr);
+      } catch (const Error& e) {
+        code = e.code();
+      }
+      CHECK(code == (part < 0 ? "" : "ERR_TEST"), "part ", part, " round ", round, ": ", code);
+    }
+    CHECK(part >= 0 || seen.done == 20 * 64, seen.done.load());
+  }
 }
 
 }  // namespace

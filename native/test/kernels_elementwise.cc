@@ -1,11 +1,13 @@
 // Activation functions, conversions, patches, sums, noise and the optimizer.
 #include "engine/requests.h"
+#include "kernels/digest.h"
 #include "kernels_support.h"
 
 namespace orch::test {
 namespace {
 
 using kernels::DrawKey;
+using kernels::kDigestPiece;
 using kernels::PatchDims;
 using kernels::Table;
 
@@ -283,6 +285,45 @@ TEST("kernels sums of gradients") {
           CHECK(t->raw.first_non_finite(damaged.data(), n) == at, t->isa, " n ", n, " at ", at);
           CHECK(!std::isfinite(sum_of_squares(damaged)), t->isa, " n ", n, " at ", at);
         }
+      }
+    }
+  }
+}
+
+/// As digest.h says, word by word.
+std::vector<uint64_t> plain_digest(const std::vector<float>& x) {
+  std::vector<uint64_t> lanes;
+  for (size_t from = 0; from < x.size(); from += kDigestPiece) {
+    const size_t end = std::min(x.size(), from + kDigestPiece);
+    uint64_t s[4];
+    for (int lane = 0; lane < 4; ++lane) s[lane] = 0x9e3779b97f4a7c15ull * (lane + 1);
+    for (size_t i = from; i < end; i += 2) {
+      uint64_t word;
+      std::memcpy(&word, &x[i], sizeof word);
+      uint64_t& state = s[(i - from) / 2 % 4];
+      state = std::rotl(state ^ word, 29) * 0xd6e8feb86659fd93ull;
+    }
+    lanes.insert(lanes.end(), s, s + 4);
+  }
+  return lanes;
+}
+
+TEST("kernels digest: of any length, alike everywhere, and any bit shows") {
+  for (const Table* t : tables()) {
+    for (const int64_t n :
+         {int64_t{2}, int64_t{6}, int64_t{16}, kDigestPiece, kDigestPiece + 10, 3 * kDigestPiece - 2}) {
+      auto x = random<float>(n, 5);
+      const auto want = plain_digest(x);
+      std::vector<uint64_t> got(want.size());
+      const auto take = [&] { t->raw.digest(got.data(), x.data(), n); };
+      run_twice("digest", take, {bytes(got)});
+      CHECK(got == want, t->isa, " n ", n);
+      for (const int64_t at : {int64_t{0}, n / 2, n - 1}) {
+        const float before = x[at];
+        x[at] = -before;
+        take();
+        CHECK(got != want, t->isa, " n ", n, ": the sign of element ", at, " does not show");
+        x[at] = before;
       }
     }
   }

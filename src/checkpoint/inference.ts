@@ -37,7 +37,7 @@ export interface InferenceModel {
   path: string;
   /** Sentences for the user: skipped tensors, damaged checkpoints that were passed over. */
   notes: string[];
-  close(): void;
+  close(): Promise<void>;
 }
 
 export interface WeightsSource {
@@ -132,14 +132,14 @@ export async function openForInference(path: string, options: InferenceOptions):
     training: false,
     ema: false,
   };
-  const engine = native().createEngine(spec);
+  const engine = await native().createEngine(spec);
   try {
     const note = await loadWeights(engine, model, source.path);
     const notes = note === null ? source.notes : [...source.notes, note];
     const close = () => engine.close();
     return { engine, spec, manifest, text: manifest?.text ?? null, path: source.path, notes, close };
   } catch (error) {
-    engine.close();
+    await engine.close();
     throw error;
   }
 }

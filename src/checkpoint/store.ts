@@ -7,9 +7,9 @@ import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { describeModel, expectedTensors, OFFICIAL_PREFIX, POS_EMBED } from '../model/tensors.js';
-import { officialName, parameterViews } from '../model/weights.js';
-import type { Engine, EngineLayout, StateName } from '../native/contract.js';
+import { describeModel, expectedTensors, POS_EMBED } from '../model/tensors.js';
+import { officialName } from '../model/weights.js';
+import type { Engine, EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import {
   errnoOf,
   openForReading,
@@ -44,8 +44,8 @@ const CHUNK_BYTES = 1 << 20;
 
 export interface CheckpointContent {
   layout: EngineLayout;
-  /** Flat arrays in the layout: master, m and v, and ema where the run keeps one; they must not change meanwhile. */
-  state: ReadonlyMap<StateName, Float32Array>;
+  /** Of master, m and v, and of ema where the run keeps one; they must not change meanwhile. */
+  state: StateTensors;
   /** [P * P * hidden] */
   posEmbed: Float32Array;
   metadata: CheckpointMetadata;
@@ -68,44 +68,42 @@ export function stepOfName(name: string): number | null {
   return match === null ? null : Number(match[1]);
 }
 
-function weightTensors(content: CheckpointContent, flat: Float32Array): TensorSource[] {
-  const { layout, posEmbed, metadata } = content;
-  const [positions] = expectedTensors(metadata.modelSpec);
-  const views = parameterViews(layout, flat);
-  return [
-    { name: officialName(POS_EMBED), dtype: 'F32', shape: positions!.shape, data: posEmbed },
-    ...layout.tensors.map(({ name, shape }): TensorSource => {
-      return { name: officialName(name), dtype: 'F32', shape, data: views.get(officialName(name))! };
-    }),
-  ];
-}
-
-function momentTensors(layout: EngineLayout, moment: 'm' | 'v', flat: Float32Array): TensorSource[] {
-  return layout.tensors.map(({ name, shape, offset, length }) => {
-    return { name: `${moment}.${name}`, dtype: 'F32', shape, data: flat.subarray(offset, offset + length) };
-  });
-}
-
-function stateOf(content: CheckpointContent, name: StateName): Float32Array {
-  const flat = content.state.get(name);
-  if (flat === undefined || flat.length !== content.layout.length) {
-    throw new OrchestratorError(
-      'ERR_INTERNAL',
-      `A checkpoint was asked for with ${flat?.length ?? 'no'} elements of "${name}", of ${content.layout.length}.`,
-    );
+/** A parameter is asked for when its turn to be written comes. */
+function stateTensors(
+  { state, layout }: CheckpointContent,
+  name: StateName,
+  fileName: (tensor: string) => string,
+): TensorSource[] {
+  const read = state.get(name);
+  if (read === undefined) {
+    throw new OrchestratorError('ERR_INTERNAL', `A checkpoint was asked for without "${name}".`);
   }
-  return flat;
+  return layout.tensors.map(({ name: tensor, shape }) => ({
+    name: fileName(tensor),
+    dtype: 'F32',
+    shape,
+    data: async function* () {
+      yield await read(tensor);
+    },
+  }));
+}
+
+function weightTensors(content: CheckpointContent, name: 'master' | 'ema'): TensorSource[] {
+  const [positions] = expectedTensors(content.metadata.modelSpec);
+  return [
+    { name: officialName(POS_EMBED), dtype: 'F32', shape: positions!.shape, data: content.posEmbed },
+    ...stateTensors(content, name, officialName),
+  ];
 }
 
 /** The tensors of each file, in the order of writing. */
 function filesOf(content: CheckpointContent): Map<CheckpointFile, TensorSource[]> {
-  const { layout } = content;
   const files = new Map<CheckpointFile, TensorSource[]>();
-  files.set(MODEL_FILE, weightTensors(content, stateOf(content, 'master')));
-  if (content.state.has('ema')) files.set(EMA_FILE, weightTensors(content, stateOf(content, 'ema')));
+  files.set(MODEL_FILE, weightTensors(content, 'master'));
+  if (content.state.has('ema')) files.set(EMA_FILE, weightTensors(content, 'ema'));
   files.set(OPTIMIZER_FILE, [
-    ...momentTensors(layout, 'm', stateOf(content, 'm')),
-    ...momentTensors(layout, 'v', stateOf(content, 'v')),
+    ...stateTensors(content, 'm', (tensor) => `m.${tensor}`),
+    ...stateTensors(content, 'v', (tensor) => `v.${tensor}`),
   ]);
   return files;
 }
@@ -280,8 +278,8 @@ export async function openCheckpoint(path: string): Promise<CheckpointManifest> 
 /** Where a checkpoint's arrays go. */
 export interface CheckpointTargets {
   layout: EngineLayout;
-  /** Flat arrays in the layout. Those not given are not read. */
-  state: ReadonlyMap<StateName, Float32Array>;
+  /** Gives the memory that a parameter goes to. States not given are not read. */
+  state: StateTensors;
   posEmbed: Float32Array | null;
 }
 
@@ -294,7 +292,7 @@ export interface CheckpointTargets {
 export async function loadCheckpoint(path: string, targets: CheckpointTargets): Promise<CheckpointManifest> {
   const manifest = await openCheckpoint(path);
   checkLayout(path, manifest, targets.layout);
-  for (const [file, arrays] of targetsByFile(targets)) {
+  for (const [file, arrays] of await targetsByFile(targets)) {
     const record = manifest.files[file];
     if (record === undefined) {
       throw new OrchestratorError(
@@ -318,21 +316,21 @@ function checkLayout(path: string, manifest: CheckpointManifest, layout: EngineL
   );
 }
 
-function targetsByFile(targets: CheckpointTargets): Map<CheckpointFile, Map<string, Float32Array>> {
+async function targetsByFile(
+  targets: CheckpointTargets,
+): Promise<Map<CheckpointFile, Map<string, Float32Array>>> {
   const { layout, state, posEmbed } = targets;
   const files = new Map<CheckpointFile, Map<string, Float32Array>>();
-  const optimizer = new Map<string, Float32Array>();
-  for (const [name, flat] of state) {
-    const views = parameterViews(layout, flat);
-    if (name === 'master' || name === 'ema') {
-      if (posEmbed !== null) views.set(officialName(POS_EMBED), posEmbed);
-      files.set(name === 'master' ? MODEL_FILE : EMA_FILE, views);
-      continue;
+  for (const [name, tensorOf] of state) {
+    const weights = name === 'master' || name === 'ema';
+    const file = name === 'master' ? MODEL_FILE : name === 'ema' ? EMA_FILE : OPTIMIZER_FILE;
+    const arrays = files.get(file) ?? new Map<string, Float32Array>();
+    files.set(file, arrays);
+    for (const { name: tensor } of layout.tensors) {
+      arrays.set(weights ? officialName(tensor) : `${name}.${tensor}`, await tensorOf(tensor));
     }
-    for (const [official, view] of views)
-      optimizer.set(`${name}.${official.slice(OFFICIAL_PREFIX.length)}`, view);
+    if (weights && posEmbed !== null) arrays.set(officialName(POS_EMBED), posEmbed);
   }
-  if (optimizer.size > 0) files.set(OPTIMIZER_FILE, optimizer);
   return files;
 }
 
@@ -364,11 +362,9 @@ export async function loadInto(
 ): Promise<CheckpointManifest> {
   const names: StateName[] = ['master', ...(parts.ema ? ['ema' as const] : [])];
   if (parts.optimizer) names.push('m', 'v');
-  const state = new Map<StateName, Float32Array>();
-  for (const name of names) state.set(name, await engine.state(name));
   const manifest = await loadCheckpoint(path, {
     layout: engine.layout(),
-    state,
+    state: new Map(names.map((name) => [name, (tensor) => engine.state(name, tensor)])),
     posEmbed: engine.posEmbed(),
   });
   await engine.parametersChanged();

@@ -62,7 +62,7 @@ export async function withShapesModel(
     const onProgress = (done: number, total: number) => progress.update(done, total);
     await work(model, { steps, guidance, schedule, seed, shift, onProgress });
   } finally {
-    model.close();
+    await model.close();
   }
 }
 

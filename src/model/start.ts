@@ -2,7 +2,7 @@
 import { OrchestratorError } from '../errors.js';
 import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
 import { extendPositions } from './extend-positions.js';
-import { describeModel, HEAD_DIM, hiddenOf, POS_EMBED, sameModel } from './tensors.js';
+import { describeModel, hiddenOf, POS_EMBED, sameModel } from './tensors.js';
 import { Weights } from './weights.js';
 
 /** How a model's velocity on the calibration batch differs from that of the weights it began with. */
@@ -71,9 +71,8 @@ function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): vo
 
 /** Parameters that the weights lack are left as they are. */
 async function readParameters(weights: Weights, engine: Engine): Promise<void> {
-  const master = await engine.state('master');
-  for (const { name, offset, length } of engine.layout().tensors) {
-    if (weights.has(name)) await weights.read(name, master.subarray(offset, offset + length));
+  for (const { name } of engine.layout().tensors) {
+    if (weights.has(name)) await weights.read(name, await engine.state('master', name));
   }
 }
 
@@ -97,7 +96,7 @@ async function addNorms(
   batch: RawBatch,
 ): Promise<AddedNorms> {
   const model: ModelSpec = { ...spec.model, qkNorm: 'none' };
-  const plain = addon.createEngine({ ...spec, model, training: false, ema: false });
+  const plain = await addon.createEngine({ ...spec, model, training: false, ema: false });
   try {
     await copyParameters(engine, plain);
     await plain.parametersChanged();
@@ -117,25 +116,20 @@ async function addNorms(
     const gammas = [...measured.values()];
     return { ones, calibrated, gammas: [Math.min(...gammas), Math.max(...gammas)] };
   } finally {
-    plain.close();
+    await plain.close();
   }
 }
 
 async function copyParameters(from: Engine, to: Engine): Promise<void> {
-  const source = await from.state('master');
-  const places = new Map(from.layout().tensors.map((tensor) => [tensor.name, tensor]));
-  const target = await to.state('master');
-  for (const { name, offset, length } of to.layout().tensors) {
-    const at = places.get(name)!.offset;
-    target.set(source.subarray(at, at + length), offset);
+  for (const { name } of to.layout().tensors) {
+    (await to.state('master', name)).set(await from.state('master', name));
   }
   to.posEmbed().set(from.posEmbed());
 }
 
 async function setGammas(engine: Engine, gamma: (name: string) => number): Promise<void> {
-  const master = await engine.state('master');
-  for (const { name, offset } of engine.layout().tensors) {
-    if (/\.ln_[qk]\.weight$/.test(name)) master.fill(gamma(name), offset, offset + HEAD_DIM);
+  for (const { name } of engine.layout().tensors) {
+    if (/\.ln_[qk]\.weight$/.test(name)) (await engine.state('master', name)).fill(gamma(name));
   }
 }
 

@@ -2,7 +2,7 @@
 import { isFloat } from '../checkpoint/dtype.js';
 import type { TensorSet } from '../checkpoint/safetensors.js';
 import { OrchestratorError } from '../errors.js';
-import type { Engine, EngineLayout, ModelSpec } from '../native/contract.js';
+import type { Engine, ModelSpec } from '../native/contract.js';
 import { type Assembly, identity, invert, type Piece } from './assembly.js';
 import { checkConfig, diffusersTensors } from './diffusers.js';
 import { openFiles, type WeightsFiles } from './files.js';
@@ -123,16 +123,6 @@ export function officialName(name: string): string {
   return OFFICIAL_PREFIX + name;
 }
 
-/** Views of a flat array by official name, prefix included. */
-export function parameterViews(layout: EngineLayout, flat: Float32Array): Map<string, Float32Array> {
-  return new Map(
-    layout.tensors.map(({ name, offset, length }) => [
-      officialName(name),
-      flat.subarray(offset, offset + length),
-    ]),
-  );
-}
-
 /**
  * Fills an engine's master weights (and its position table) from a file; converts from F16, BF16 and F64. An EMA that
  * the engine keeps is left alone.
@@ -151,10 +141,8 @@ export async function loadWeights(engine: Engine, spec: ModelSpec, path: string)
       );
     }
     weights.requireFloats();
-    const layout = engine.layout();
-    const master = await engine.state('master');
-    for (const { name, offset, length } of layout.tensors) {
-      await weights.read(name, master.subarray(offset, offset + length));
+    for (const { name } of engine.layout().tensors) {
+      await weights.read(name, await engine.state('master', name));
     }
     await weights.read(POS_EMBED, engine.posEmbed());
     await engine.parametersChanged();

@@ -112,8 +112,14 @@ export interface EngineLayout {
   flopsPerSlot: number;
 }
 
-/** One flat array of the engine's state. */
+/** One array of the engine's state, in the layout's tensors. */
 export type StateName = 'master' | 'ema' | 'm' | 'v';
+
+/** Gives a parameter's values by its name in the layout. */
+export type TensorReader = (tensor: string) => Float32Array | Promise<Float32Array>;
+
+/** The state, a parameter at a time: a view of all of it could be above 4 GiB, more than Node.js 20 allows. */
+export type StateTensors = ReadonlyMap<StateName, TensorReader>;
 
 /** Rows of one slot, and the random draws that belong to them. Arrays have microBatch entries. */
 export interface SlotBatch {
@@ -175,13 +181,13 @@ export interface AccumulateResult {
 }
 
 /**
- * The local sums: maximal aligned subtrees [lo, hi) of the tree over slots. Each is a flat fp32 array with the
- * gradient's layout. Valid from the moment a bucket is announced until the next accumulate.
+ * The local sums: maximal aligned subtrees [lo, hi) of the tree over slots, each by bucket of the layout. Valid from the
+ * moment a bucket is announced until the next accumulate.
  */
 export interface GradientPart {
   lo: number;
   hi: number;
-  data: Float32Array;
+  buckets: Float32Array[];
 }
 
 export interface UpdateOptions {
@@ -286,10 +292,11 @@ export interface Engine {
   /** Deterministic initialisation by counter from the seed (adaLN and final linear zero, Xavier elsewhere, N(0, 0.02) for the embedders' MLPs). */
   initialize(seed: bigint): Promise<void>;
   /**
-   * The state as it is now, a view on native memory, valid until close(): on the CPU a live one, of a device a copy that
-   * stands until the next update. After writing to it call parametersChanged().
+   * A parameter's values as they are now, a view on native memory, which close() empties: on the CPU a live one, of a
+   * device a copy that stands until the next update. After writing to it call parametersChanged(). Rejects with
+   * ERR_NO_EMA where the engine holds no such state.
    */
-  state(name: StateName): Promise<Float32Array>;
+  state(name: StateName, tensor: string): Promise<Float32Array>;
   posEmbed(): Float32Array;
   /** After state() or posEmbed() was written to: refreshes bf16 copies, and what a device holds. */
   parametersChanged(): Promise<void>;
@@ -298,8 +305,8 @@ export interface Engine {
   accumulate(options: AccumulateOptions): Promise<AccumulateResult>;
   /** Throws where a device has all slots: its only sum stays there, and nothing has to be exchanged. */
   gradientParts(): GradientPart[];
-  /** The array that the global sum is to be put into by the collective: the first part's (or the only one's) memory. */
-  gradient(): Float32Array;
+  /** By bucket, where the global sum is to be put by the collective: the first part's (or the only one's) memory. */
+  gradient(): Float32Array[];
   /** Norm of gradient(), which must hold the whole sum. */
   gradientNorm(): Promise<GradientNorm>;
   /**
@@ -326,8 +333,16 @@ export interface Engine {
   /** Sums the gradients of all that joined or connected. Rejects with ERR_EXCHANGE when that is given up. */
   reduce(): Promise<GradientNorm>;
   update(options: UpdateOptions): Promise<void>;
-  /** Copies master, ema, m, v into a snapshot beside the engine's work; the next update waits for it. */
-  snapshot(): Promise<Map<StateName, Float32Array>>;
+  /**
+   * Copies the state beside the engine's work; the next update waits for it. The copy stands until the next snapshot.
+   * Rejects with ERR_OUT_OF_MEMORY where there is no room for it.
+   */
+  snapshot(): Promise<Map<StateName, (tensor: string) => Float32Array>>;
+  /**
+   * Of all the state and the positions, 32 hexadecimal digits: equal bits give equal digests on every machine and
+   * device. It finds accidents, not attackers.
+   */
+  digest(): Promise<string>;
   /** Forward only. Per-sample mean squared error (unweighted). */
   evaluate(
     batch: EvaluateBatch,
@@ -347,7 +362,11 @@ export interface Engine {
   profile(repeats: number): Promise<ProfileRow[]>;
   /** Native bytes held by the process now and at most, and bytes that it holds of its device (0 on the CPU). */
   memory(): { current: number; peak: number; device: number };
-  close(): void;
+  /**
+   * Views become empty at once: no read or write of one may be under way. Resolves when what was asked for before is
+   * done and all memory is given back. From now on every other call throws ERR_HANDLE.
+   */
+  close(): Promise<void>;
 }
 
 /** dst += src, natively, on the event loop: at most 262,144 elements a call. */
@@ -401,7 +420,8 @@ export interface NativeAddon {
   cudaDevices(): Promise<CudaDevice[]>;
   /** FLOP/s of a large matmul, and bytes/s that a large copy reads and writes, by the device's clock. Not while an engine computes. */
   deviceCeilings(device: number, precision: 'fp32' | 'bf16'): Promise<{ flops: number; bandwidth: number }>;
-  createEngine(spec: EngineSpec): Engine;
+  /** Rejects with ERR_MODEL_SPEC, ERR_OUT_OF_MEMORY, or ERR_CUDA where there is no such device. */
+  createEngine(spec: EngineSpec): Promise<Engine>;
   createGroup(): Group;
   /** Builds the graph of a model of any size and plans its memory, allocating none of it. */
   planFigures(spec: EngineSpec): PlanFigures;

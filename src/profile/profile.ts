@@ -65,7 +65,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
   const spec: EngineSpec = { ...trained, threads: 1, threadsPerSlot: 1, ema: false };
   // Before the engine takes its memory: a GPU's copies are large.
   const before = await measureRoofline(addon, spec);
-  const engine = addon.createEngine(spec);
+  const engine = await addon.createEngine(spec);
   try {
     await engine.initialize(BigInt(config.seed));
     let rows = await engine.profile(1);
@@ -92,7 +92,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
       utilization: modelFlops / seconds / roofline.flops,
     };
   } finally {
-    engine.close();
+    await engine.close();
   }
 }
 

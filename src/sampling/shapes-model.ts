@@ -28,7 +28,7 @@ export interface ShapesModel {
   shift: number;
   /** One picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before it computes anything. */
   sample(prompts: string[], settings: ShapesSettings): Promise<Uint8Array[]>;
-  close(): void;
+  close(): Promise<void>;
 }
 
 const LATENT = [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE] as const;
@@ -50,7 +50,7 @@ export async function openShapesModel(path: string, options: OpenOptions): Promi
   try {
     return withEncoders(model);
   } catch (error) {
-    model.close();
+    await model.close();
     throw error;
   }
 }

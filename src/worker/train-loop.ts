@@ -1,5 +1,4 @@
 /** The training loop of one worker. It reads from top to bottom: one turn is one step. */
-import { hashArray } from '../cluster/hash.js';
 import type { FromWorker } from '../cluster/proto.js';
 import type { AccumulateResult } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
@@ -79,9 +78,9 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
     });
     updateSeconds = (performance.now() - updateStarted) / 1000;
 
-    // What the coordinator asked for: the weights' hash, a validation, a checkpoint.
+    // What the coordinator asked for: the state's digest, a validation, a checkpoint.
     if (commit.hash) {
-      session.send({ applied: { step, stateHash: await hashArray(await engine.state('master')) } });
+      session.send({ applied: { step, stateHash: await engine.digest() } });
     }
     if (commit.validate)
       session.send({ validated: { step, losses: await validate(validationOptions(trainer)) } });

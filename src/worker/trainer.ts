@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { loadInto, openCheckpoint } from '../checkpoint/store.js';
 import { version } from '../cli/version.js';
-import { canonicalHash, hashArray } from '../cluster/hash.js';
+import { canonicalHash } from '../cluster/hash.js';
 import type { Form, Member, Welcome } from '../cluster/proto.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
@@ -59,7 +59,7 @@ export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
   plan.checkBatch(config.batch.global);
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
   const training = trainingEngine(config, dataset, native().host(), welcome.nodes, gpu?.ordinal ?? null);
-  const engine = native().createEngine(training.spec);
+  const engine = await native().createEngine(training.spec);
   const rows = native().openDataset(dataset.spec);
   engine.attach(rows, dataset.text);
   if (config.freeze.length > 0) await engine.freeze({ bounds: frozenBounds(engine.layout(), config.freeze) });
@@ -129,7 +129,9 @@ export async function loadState(
     );
     for (const note of role.tells ? notes : []) process.stderr.write(`${note}\n`);
     if (config.ema !== null) {
-      (await engine.state('ema')).set(await engine.state('master'));
+      for (const { name } of engine.layout().tensors) {
+        (await engine.state('ema', name)).set(await engine.state('master', name));
+      }
       await engine.parametersChanged();
     }
   }
@@ -144,7 +146,7 @@ export async function readiness(workshop: Workshop, step: number) {
     step,
     configHash: canonicalHash(config),
     datasetHash: dataset.hash,
-    stateHash: await hashArray(await engine.state('master')),
+    stateHash: await engine.digest(),
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
     precision: `${training.precision.compute} (${training.precision.reason})`,

@@ -168,7 +168,7 @@ test('a checkpoint samples on the device as on the CPU', async () => {
       const [context, pooled] = [values(3 * contextTokens * m.contextDim), values(3 * m.pooledDim)];
       return await model.engine.predict({ z, timestep: values(3).map(Math.abs), context, pooled }, 'master');
     } finally {
-      model.close();
+      await model.close();
     }
   };
   const [got, wanted] = [await velocity('cuda'), await velocity('cpu')];

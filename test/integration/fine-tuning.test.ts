@@ -51,12 +51,20 @@ function specOf(model: ModelSpec, input: Case): EngineSpec {
 }
 
 async function withEngine<T>(spec: EngineSpec, use: (engine: Engine) => Promise<T>): Promise<T> {
-  const engine = native().createEngine(spec);
+  const engine = await native().createEngine(spec);
   try {
     return await use(engine);
   } finally {
-    engine.close();
+    await engine.close();
   }
+}
+
+/** A copy of the master weights, in the layout. */
+async function flatMaster(engine: Engine): Promise<Float32Array> {
+  const { length, tensors } = engine.layout();
+  const flat = new Float32Array(length);
+  for (const { name, offset } of tensors) flat.set(await engine.state('master', name), offset);
+  return flat;
 }
 
 const never = (): RawBatch => {
@@ -91,15 +99,11 @@ describe('QK-norm that the weights lack', () => {
     await withEngine({ ...specOf(model, input), microBatch }, async (engine) => {
       await loadWeights(engine, model, WEIGHTS);
       // Without weights, queries and keys are their biases.
-      const master = await engine.state('master');
       const attention = 'joint_blocks.1.context_block.attn';
-      const layout = engine.layout();
-      const place = (name: string) => layout.tensors.find((tensor) => tensor.name === name)!;
-      const weight = place(`${attention}.qkv.weight`);
-      master.fill(0, weight.offset, weight.offset + weight.length);
-      const bias = place(`${attention}.qkv.bias`);
+      (await engine.state('master', `${attention}.qkv.weight`)).fill(0);
+      const bias = await engine.state('master', `${attention}.qkv.bias`);
       const third = bias.length / 3;
-      for (let i = 0; i < bias.length; i++) master[bias.offset + i] = Math.floor(i / third) + 1 + (i % 2);
+      for (let i = 0; i < bias.length; i++) bias[i] = Math.floor(i / third) + 1 + (i % 2);
       await engine.parametersChanged();
       const all = await engine.queryKeyRms(input.batch, 'master');
       expect(all).toHaveLength(2 * model.depth);
@@ -171,11 +175,13 @@ describe('frozen parameters', () => {
         engine.attach(rows, dataset.text);
         await engine.initialize(1n);
         // Initial gates are zero, and with them most gradients.
-        const master = await engine.state('master');
-        for (let i = 0; i < master.length; i++) master[i] = master[i]! + 0.02 * Math.sin(i);
-        await engine.parametersChanged();
-        const before = master.slice();
         const layout = engine.layout();
+        for (const { name } of layout.tensors) {
+          const values = await engine.state('master', name);
+          for (let i = 0; i < values.length; i++) values[i] = values[i]! + 0.02 * Math.sin(i);
+        }
+        await engine.parametersChanged();
+        const before = await flatMaster(engine);
         if (frozen) await engine.freeze({ bounds: frozenBounds(layout, patterns) });
         const options = {
           totalSlots: 1,
@@ -188,10 +194,12 @@ describe('frozen parameters', () => {
         };
         const slots = [slotBatch(config, plan, 1, 0, dataset.hasSynthetic)];
         await engine.accumulate({ slots, ...options });
-        const gradient = engine.gradient().slice();
+        const gradient = new Float32Array(layout.length);
+        for (const [i, values] of engine.gradient().entries())
+          gradient.set(values, layout.buckets[i]!.offset);
         const { norm } = await engine.gradientNorm();
         await engine.update(update);
-        return { before, after: master.slice(), gradient, norm, layout };
+        return { before, after: await flatMaster(engine), gradient, norm, layout };
       });
     const free = await step(false);
     const { before, after, gradient, norm, layout } = await step(true);

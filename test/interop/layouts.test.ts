@@ -90,7 +90,7 @@ describe.each(MODELS)('%s', (name) => {
     await weights.close();
     const input = await readCase(join(FIXTURES, `${name}.case.safetensors`), spec);
     const run = async (path: string) => {
-      const engine = native().createEngine({
+      const engine = await native().createEngine({
         model: spec,
         latentHeight: input.latentHeight,
         latentWidth: input.latentWidth,
@@ -107,7 +107,7 @@ describe.each(MODELS)('%s', (name) => {
       });
       await loadWeights(engine, spec, path);
       const { velocity } = await engine.evaluateCase(input.batch, input.target, false);
-      engine.close();
+      await engine.close();
       return Buffer.from(velocity.buffer, velocity.byteOffset, velocity.byteLength);
     };
     expect((await run(weightsOf(name))).equals(await run(join(folder, 'diffusers')))).toBe(true);

@@ -1,4 +1,5 @@
 // Sums: bias gradients, the loss, norms, and sums of gradients. Every order depends on the shapes alone.
+#include "../digest.h"
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -102,6 +103,24 @@ int64_t first_non_finite(const float* x, int64_t n) {
   return -1;
 }
 
+void digest(uint64_t* lanes, const float* x, int64_t n) {
+  for (int64_t piece = 0; piece < digest_pieces(n); ++piece, lanes += kDigestLanes) {
+    const int64_t from = piece * kDigestPiece, words = min_of(kDigestPiece, n - from) / 2;
+    uint64_t s[kDigestLanes];
+    for (int j = 0; j < kDigestLanes; ++j) s[j] = digest_start(j);
+    const auto word = [&](int64_t i) {
+      uint64_t w;
+      std::memcpy(&w, x + from + 2 * i, sizeof w);
+      return w;
+    };
+    int64_t i = 0;
+    for (; i + kDigestLanes <= words; i += kDigestLanes)
+      for (int j = 0; j < kDigestLanes; ++j) s[j] = digest_step(s[j], word(i + j));
+    for (int j = 0; i < words; ++i, ++j) s[j] = digest_step(s[j], word(i));
+    for (int j = 0; j < kDigestLanes; ++j) lanes[j] = s[j];
+  }
+}
+
 }  // namespace
 
 void fill_reduce(Table& t) {
@@ -113,6 +132,7 @@ void fill_reduce(Table& t) {
   t.raw.scale_into = scale_into;
   t.raw.add_squares = add_squares;
   t.raw.first_non_finite = first_non_finite;
+  t.raw.digest = digest;
 }
 
 }  // namespace orch::kernels::ORCH_ISA

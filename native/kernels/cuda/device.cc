@@ -174,8 +174,12 @@ class CudaDevice final : public TableDevice {
                              : describe_device(context.ordinal);
   }
 
-  bool sums_with(const graph::MatmulSpec& spec) const override { return cuda::sums_with(spec); }
+  bool sums_with(const graph::MatmulSpec& spec) const override {
+    enter();
+    return cuda::sums_with(spec);
+  }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
+    enter();
     return make_matmul(name, spec);
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& spec) override {
@@ -198,6 +202,8 @@ class CudaDevice final : public TableDevice {
   }
   void release(void* memory, size_t bytes) override {
     if (context.plan_only) return;
+    cudaSetDevice(
+        context.ordinal);  // whichever thread lets go of an engine; not enter(): nothing may be thrown
     cudaFree(memory);
     held_ -= rounded(bytes);
   }

@@ -1,6 +1,7 @@
 // What graph/open_cuda.cc finds in the library: functions that answer false or null with a message where they
 // fail.
 #include <cstring>
+#include <mutex>
 
 #include "../../core/error.h"
 #include "device.h"
@@ -23,8 +24,10 @@ auto guarded(char* message, size_t size, F f) -> decltype(f()) {
 #define ORCH_ENTRY extern "C" __attribute__((visibility("default")))
 
 ORCH_ENTRY orch::graph::Device* orchestrator_cuda_open(int ordinal, char* message, size_t size) {
+  static std::mutex opening;
   static orch::graph::Device* device = nullptr;
   static int opened = 0;
+  const std::lock_guard lock(opening);
   return guarded(message, size, [&] {
     if (device && ordinal != opened)
       throw orch::Error("ERR_CUDA", "This process already drives device " + std::to_string(opened));

@@ -2,6 +2,7 @@
 // alone.
 #include <vector>
 
+#include "../digest.h"
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -112,12 +113,28 @@ int64_t first_non_finite(const float* x, int64_t n) {
   return first < n ? first : -1;
 }
 
+/// A thread for each lane of each piece: the four of a piece read one sector together.
+__global__ void __launch_bounds__(kThreads) digest_lanes(uint64_t* lanes, const float* x, int64_t n) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, piece = at / kDigestLanes;
+  if (piece >= digest_pieces(n)) return;
+  const int lane = static_cast<int>(at % kDigestLanes);
+  const int64_t from = piece * kDigestPiece, words = (n - from < kDigestPiece ? n - from : kDigestPiece) / 2;
+  const uint64_t* const word = reinterpret_cast<const uint64_t*>(x + from);
+  uint64_t state = digest_start(lane);
+  for (int64_t i = lane; i < words; i += kDigestLanes) state = digest_step(state, word[i]);
+  lanes[at] = state;
+}
+void digest(uint64_t* lanes, const float* x, int64_t n) {
+  launch(digest_lanes, blocks(digest_pieces(n) * kDigestLanes, kThreads), kThreads, 0, lanes, x, n);
+}
+
 }  // namespace
 
 void fill_reduce(Table& t) {
   t.raw.mse = mse;
   t.raw.add_squares = add_squares;
   t.raw.first_non_finite = first_non_finite;
+  t.raw.digest = digest;
 }
 
 }  // namespace orch::kernels::cuda

@@ -105,7 +105,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
   const spec = await readSpec(options.weights);
   const input = await readCase(options.case, spec);
   const training = options.grads === true;
-  const engine = native().createEngine({
+  const engine = await native().createEngine({
     model: spec,
     latentHeight: input.latentHeight,
     latentWidth: input.latentWidth,
@@ -130,7 +130,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
     );
     process.stdout.write(`${report(spec, input, result.loss, tensors.length, options)}\n`);
   } finally {
-    engine.close();
+    await engine.close();
   }
 }
 

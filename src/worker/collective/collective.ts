@@ -5,8 +5,8 @@ import type { GradientPart } from '../../native/contract.js';
 export interface LocalGradient {
   /** Local sums, ascending; see Engine.gradientParts. */
   parts: GradientPart[];
-  /** Where the global sum is to be put: the memory of one of the parts. */
-  sum: Float32Array;
+  /** By bucket, where the global sum is to be put: the memory of one of the parts. */
+  sum: Float32Array[];
 }
 
 /** Sums the workers' gradients. One step at a time: begin, announce every bucket in order, finish. */

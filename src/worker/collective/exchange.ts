@@ -95,7 +95,7 @@ export class StepExchange {
   async *partsFor(rank: number): AsyncGenerator<Float32Array> {
     for (const chunk of this.#plan.chunks[rank] as Chunk[]) {
       while (this.#announced <= chunk.bucket) await this.#change();
-      for (const part of (this.#gradient as LocalGradient).parts) yield view(part.data, chunk);
+      for (const part of (this.#gradient as LocalGradient).parts) yield view(part.buckets, chunk);
     }
   }
 
@@ -145,7 +145,8 @@ export class StepExchange {
     if (this.#gradient === null)
       throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum without our part`);
     const { sum } = this.#gradient;
-    return new Uint8Array(sum.buffer, sum.byteOffset + chunk.offset * 4, bytes);
+    const target = view(sum, chunk);
+    return new Uint8Array(target.buffer, target.byteOffset, bytes);
   }
 
   closeResult(rank: number): void {
@@ -220,7 +221,7 @@ export class StepExchange {
     const { addInto, totalSlots, pool } = this.#plan;
     const { parts, sum } = this.#gradient as LocalGradient;
     const target = view(sum, chunk);
-    const own = parts.map(({ lo, hi, data }) => ({ lo, hi, data: view(data, chunk) }));
+    const own = parts.map(({ lo, hi, buckets }) => ({ lo, hi, data: view(buckets, chunk) }));
     const remote = received.map(({ lo, hi, data }) => ({ lo, hi, data: data.subarray(0, chunk.length) }));
     const result = sumTree([...own, ...remote], totalSlots, (a, b) => {
       // Either order gives the same bits; adding into the target saves a copy at the end.
@@ -259,6 +260,6 @@ export class StepExchange {
   }
 }
 
-function view(data: Float32Array, chunk: Chunk): Float32Array {
-  return data.subarray(chunk.offset, chunk.offset + chunk.length);
+function view(buckets: readonly Float32Array[], { bucket, offset, length }: Chunk): Float32Array {
+  return (buckets[bucket] as Float32Array).subarray(offset, offset + length);
 }

@@ -6,9 +6,10 @@ export const CHUNK_ELEMENTS = 262_144;
 /** Slices begin at multiples of this many elements of a bucket: whole cache lines. */
 const ALIGNMENT = 16;
 
-/** A stretch of the flat gradient, in elements, that belongs to one bucket. */
+/** A stretch of a bucket, in elements. */
 export interface Chunk {
   bucket: number;
+  /** From the bucket's beginning. */
   offset: number;
   length: number;
 }
@@ -18,7 +19,7 @@ export function sliceOf(bucket: BucketInfo, rank: number, ranks: number): { offs
   const bound = (r: number) =>
     r === ranks ? bucket.length : Math.floor((bucket.length * r) / ranks / ALIGNMENT) * ALIGNMENT;
   const from = bound(rank);
-  return { offset: bucket.offset + from, length: bound(rank + 1) - from };
+  return { offset: from, length: bound(rank + 1) - from };
 }
 
 /** All chunks that `rank` sums, in the order in which they travel: bucket by bucket, ascending. */

@@ -6,7 +6,7 @@ import { afterEach } from 'vitest';
 import type { CheckpointContent } from '../../../src/checkpoint/store.js';
 import { posEmbed } from '../../../src/model/pos-embed.js';
 import { expectedParameters } from '../../../src/model/tensors.js';
-import type { EngineLayout, ModelSpec, StateName } from '../../../src/native/contract.js';
+import type { EngineLayout, ModelSpec, StateName, StateTensors } from '../../../src/native/contract.js';
 
 /** mulberry32: a small seeded generator, so that a failing case can be run again. */
 export function generator(seed: number): () => number {
@@ -61,21 +61,36 @@ export function layoutOf(spec: ModelSpec): EngineLayout {
   };
 }
 
+/** Flat arrays as the state that a checkpoint is made of, or filled into. */
+export function stateOf(layout: EngineLayout, flat: ReadonlyMap<StateName, Float32Array>): StateTensors {
+  const places = new Map(layout.tensors.map((tensor) => [tensor.name, tensor]));
+  const readerOf = (array: Float32Array) => (tensor: string) => {
+    const { offset, length } = places.get(tensor)!;
+    return array.subarray(offset, offset + length);
+  };
+  return new Map([...flat].map(([name, array]) => [name, readerOf(array)]));
+}
+
 /** A checkpoint whose values are a function of the seed; padding between the tensors stays zero. */
-export function contentOf(step: number, seed: number, spec: ModelSpec = SMALL): CheckpointContent {
+export function contentOf(
+  step: number,
+  seed: number,
+  spec: ModelSpec = SMALL,
+): CheckpointContent & { flat: Map<StateName, Float32Array> } {
   const layout = layoutOf(spec);
   const random = generator(seed);
-  const state = new Map<StateName, Float32Array>();
+  const flats = new Map<StateName, Float32Array>();
   for (const name of ['master', 'ema', 'm', 'v'] as const) {
     const flat = new Float32Array(layout.length);
     for (const { offset, length } of layout.tensors) {
       for (let i = offset; i < offset + length; i++) flat[i] = random() - 0.5;
     }
-    state.set(name, flat);
+    flats.set(name, flat);
   }
   return {
     layout,
-    state,
+    flat: flats,
+    state: stateOf(layout, flats),
     posEmbed: posEmbed(spec),
     metadata: {
       step,

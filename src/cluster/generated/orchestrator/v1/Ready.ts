@@ -13,7 +13,7 @@ export interface Ready {
   'configHash'?: (string);
   'datasetHash'?: (string);
   /**
-   * SHA-256 of the master weights
+   * digest of weights, EMA, moments and positions
    */
   'stateHash'?: (string);
   'parameters'?: (number | string | Long);
@@ -43,7 +43,7 @@ export interface Ready__Output {
   'configHash': (string);
   'datasetHash': (string);
   /**
-   * SHA-256 of the master weights
+   * digest of weights, EMA, moments and positions
    */
   'stateHash': (string);
   'parameters': (number);

@@ -1,0 +1,31 @@
+// Digest of a piece of a flat array, alike on every instruction set and device: equal bits, equal digest. It
+// finds accidents (a flipped bit, a diverged worker), not attackers.
+//
+// The piece is read as 64-bit words, which go to four lanes in turn. Each step of a lane is a bijection of
+// its state and of the word, so that one word that differs always shows.
+#pragma once
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define ORCH_DIGEST_INLINE __host__ __device__ inline
+#else
+#define ORCH_DIGEST_INLINE inline
+#endif
+
+namespace orch::kernels {
+
+constexpr int64_t kDigestPiece = 1 << 16;  ///< elements
+constexpr int kDigestLanes = 4;
+
+/// Pieces of an array of n elements.
+ORCH_DIGEST_INLINE int64_t digest_pieces(int64_t n) { return (n + kDigestPiece - 1) / kDigestPiece; }
+
+ORCH_DIGEST_INLINE uint64_t digest_start(int lane) {
+  return 0x9e3779b97f4a7c15ull * static_cast<uint64_t>(lane + 1);
+}
+ORCH_DIGEST_INLINE uint64_t digest_step(uint64_t state, uint64_t word) {
+  const uint64_t x = state ^ word;
+  return ((x << 29) | (x >> 35)) * 0xd6e8feb86659fd93ull;
+}
+
+}  // namespace orch::kernels

@@ -1,0 +1,272 @@
+/** The addon's engine seen from JavaScript: its size, the event loop, what is given back, and what it refuses. */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Engine, EngineSpec } from '../../src/native/contract.js';
+import { native } from '../../src/native/load.js';
+import { SMALL, temporaryFolders } from '../unit/checkpoint/helpers.js';
+
+const ADDON = resolve('build/Release/orchestrator.node');
+const MIB = 2 ** 20;
+const folder = temporaryFolders();
+
+const opened: Engine[] = [];
+afterEach(async () => {
+  for (const engine of opened.splice(0)) await engine.close().catch(() => {});
+});
+
+function specOf(other: Partial<EngineSpec> = {}): EngineSpec {
+  return {
+    model: SMALL,
+    latentHeight: 8,
+    latentWidth: 8,
+    contextTokens: 16,
+    microBatch: 2,
+    precision: 'fp32',
+    residual: 'fp32',
+    recompute: 'nothing',
+    threads: 1,
+    threadsPerSlot: 1,
+    device: null,
+    training: true,
+    ema: false,
+    ...other,
+  };
+}
+
+async function open(other: Partial<EngineSpec> = {}): Promise<Engine> {
+  const engine = await native().createEngine(specOf(other));
+  opened.push(engine);
+  return engine;
+}
+
+const nothingToDo = {
+  slots: [],
+  totalSlots: 1,
+  gradScale: 1,
+  seed: 0n,
+  step: 1,
+  statistics: false,
+  next: null,
+  onBucket: () => {},
+};
+
+test('a model above 4 GiB is laid out, and looked at from end to end', async () => {
+  const model = { ...SMALL, heads: 24, depth: 16, contextDim: 4096, pooledDim: 2048, posEmbedMaxSize: 4 };
+  // Its pages are untouched: this takes addresses, not memory.
+  const engine = await open({ model, training: false });
+  const { length, tensors, parameters } = engine.layout();
+  expect(parameters).toBeGreaterThan(2 ** 30);
+  expect(4 * length).toBeGreaterThan(4 * 2 ** 30);
+  for (const { name, length } of [tensors[0]!, tensors.at(-1)!]) {
+    const values = await engine.state('master', name);
+    expect(values.length).toBe(length);
+    values[length - 1] = 5;
+    expect((await engine.state('master', name))[length - 1]).toBe(5);
+  }
+  await engine.close();
+});
+
+/** Threads of all processes of a user. */
+function threadsOf(uid: number): number {
+  let threads = 0;
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+      if (Number(/^Uid:\t(\d+)/m.exec(status)?.[1]) === uid) {
+        threads += Number(/^Threads:\t(\d+)/m.exec(status)?.[1]);
+      }
+    } catch {} // it ended meanwhile
+  }
+  return threads;
+}
+
+test('the event loop turns while an engine is made', async () => {
+  let turns = 0;
+  let made = false;
+  const turn = () => {
+    turns++;
+    if (!made) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const model = { ...SMALL, depth: 24, heads: 24, posEmbedMaxSize: 384 };
+  await open({ model, training: false });
+  made = true;
+  expect(turns).toBeGreaterThan(2);
+});
+
+describe('close()', () => {
+  test('gives all memory back at once, whoever still holds a view', async () => {
+    const other = await open();
+    const { current } = other.memory();
+    const engine = await open({ model: { ...SMALL, heads: 8 } });
+    await engine.initialize(1n);
+    const [first] = engine.layout().tensors;
+    const view = await engine.state('master', first!.name);
+    const positions = engine.posEmbed();
+    const copy = (await engine.snapshot()).get('master')!(first!.name);
+    expect(copy[0]).toBe(view[0]);
+    expect(other.memory().current).toBeGreaterThan(current + 10 * MIB);
+    await engine.close();
+    expect(other.memory().current).toBe(current);
+    for (const array of [view, positions, copy]) expect(array.length).toBe(0);
+  });
+
+  test('waits for what was asked for before', async () => {
+    const engine = await open();
+    const { current } = engine.memory();
+    const initialised = engine.initialize(1n);
+    const state = engine.state('master', engine.layout().tensors[0]!.name);
+    const digest = engine.digest();
+    const results = Promise.allSettled([initialised, state, digest]);
+    await engine.close();
+    expect((await results).map(({ status }) => status)).toContain('fulfilled');
+    await expect(state).rejects.toMatchObject({ code: 'ERR_HANDLE' });
+    expect(current).toBeGreaterThan(0);
+  });
+
+  test('is the end of every other call', async () => {
+    const engine = await open();
+    const [tensor] = engine.layout().tensors;
+    await engine.close();
+    const closed = { code: 'ERR_HANDLE' };
+    const refuses = (call: () => unknown) => expect(async () => await call()).rejects.toMatchObject(closed);
+    await refuses(() => engine.layout());
+    await refuses(() => engine.state('master', tensor!.name));
+    await refuses(() => engine.snapshot());
+    await refuses(() => engine.digest());
+    await refuses(() => engine.accumulate(nothingToDo));
+    await engine.close();
+  });
+
+  test('leaves nothing that keeps a process alive', () => {
+    const script = `
+      const { createRequire } = await import('node:module');
+      const addon = createRequire(process.cwd() + '/')(${JSON.stringify(ADDON)});
+      const engine = await addon.createEngine(${JSON.stringify(specOf())});
+      await engine.close();
+      try {
+        engine.accumulate({ slots: [], totalSlots: 1, gradScale: 1, seed: 0n, step: 1, statistics: false, next: null, onBucket() {} });
+      } catch (error) {
+        console.log(error.code);
+      }`;
+    const { stdout, status } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    expect(stdout).toBe('ERR_HANDLE\n');
+    expect(status).toBe(0);
+  });
+});
+
+test('a state and a copy of it are seen alike, and a digest is of all of it', async () => {
+  const engine = await open({ ema: true });
+  await engine.initialize(7n);
+  const same = await open({ ema: true, threads: 2 });
+  await same.initialize(7n);
+  const digest = await engine.digest();
+  expect(digest).toMatch(/^[0-9a-f]{32}$/);
+  expect(await same.digest()).toBe(digest);
+  const name = engine.layout().tensors.at(-1)!.name;
+  const state = await engine.snapshot();
+  expect([...state.keys()]).toEqual(['master', 'ema', 'm', 'v']);
+  for (const kind of ['master', 'ema', 'm', 'v'] as const) {
+    const values = await engine.state(kind, name);
+    expect(state.get(kind)!(name)).toEqual(values);
+    values[0] = values[0]! + 1;
+    expect(await engine.digest()).not.toBe(digest);
+    expect(state.get(kind)!(name)[0]).toBe(values[0]! - 1);
+    values[0] = values[0]! - 1;
+  }
+  expect(await engine.digest()).toBe(digest);
+});
+
+describe('what cannot be is refused', () => {
+  test('a state that is not held, a tensor that is none', async () => {
+    const engine = await open();
+    const { name } = engine.layout().tensors[0]!;
+    const wrong = { code: 'ERR_NATIVE_ARGUMENT' };
+    await expect(async () => await engine.state('ema', name)).rejects.toMatchObject({ code: 'ERR_NO_EMA' });
+    await expect(async () => await engine.state('master', 'x')).rejects.toMatchObject(wrong);
+    await expect(native().createEngine(specOf({ model: { ...SMALL, depth: 0 } }))).rejects.toMatchObject({
+      code: 'ERR_MODEL_SPEC',
+    });
+  });
+
+  test('numbers that are none', async () => {
+    const path = join(await folder(), 'data.bin');
+    writeFileSync(path, new Uint8Array(64));
+    const segments = [{ file: 0, firstRow: 0, rows: 4, byteOffset: 0 }];
+    const data = native().openDataset({
+      files: [{ path, bytes: 64 }],
+      rows: 4,
+      columns: [{ role: 'latent', type: 'float32', width: 4, segments }],
+    });
+    const wrong = { code: 'ERR_NATIVE_ARGUMENT' };
+    for (const row of [Number.NaN, Number.POSITIVE_INFINITY, 0.5]) {
+      expect(() => data.row('latent', row)).toThrowError(expect.objectContaining(wrong));
+      expect(() => data.scan('latent', 0, row, 0, 1, 2)).toThrowError(expect.objectContaining(wrong));
+    }
+    expect(data.row('latent', 3)).toEqual(new Float32Array(4));
+    data.close();
+  });
+
+  test('a group, once the state was looked at; frozen parameters, once there is a group', async () => {
+    const group = () => {
+      const made = native().createGroup();
+      made.form([made.address], 0);
+      return made;
+    };
+    const seen = await open();
+    seen.posEmbed();
+    await expect(async () => await seen.join(group())).rejects.toMatchObject({ code: 'ERR_INTERNAL' });
+    const member = await open();
+    await member.join(group());
+    await expect(member.freeze({ bounds: Float64Array.of(0, 16) })).rejects.toMatchObject({
+      code: 'ERR_INTERNAL',
+      message: expect.stringContaining('after join'),
+    });
+  });
+
+  test('more threads than there are to be had', () => {
+    // Limits of processes do not hold for root, who becomes somebody else here.
+    const root = process.getuid?.() === 0;
+    const uid = root ? 65534 : process.getuid!();
+    const path = mkdtempSync(join(tmpdir(), 'orchestrator-threads-'));
+    try {
+      chmodSync(path, 0o755);
+      copyFileSync(ADDON, join(path, 'orchestrator.node'));
+      writeFileSync(
+        join(path, 'main.mjs'),
+        `import { createRequire } from 'node:module';
+        const addon = createRequire(import.meta.url)('./orchestrator.node');
+        const spec = ${JSON.stringify(specOf())};
+        for (const threads of [1000, 1]) {
+          await addon.createEngine({ ...spec, threads }).then((e) => e.close()).then(() => console.log('made'), (e) => console.log(e.code, e.message));
+        }`,
+      );
+      const node = JSON.stringify(process.execPath);
+      const user = root ? `setpriv --reuid=${uid} --clear-groups ` : '';
+      const command = `cd ${JSON.stringify(path)} && ulimit -u ${threadsOf(uid) + 200} && exec ${user}${node} main.mjs`;
+      const { stdout, stderr, status } = spawnSync('bash', ['-c', command], {
+        encoding: 'utf8',
+        timeout: 60_000,
+      });
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(/^ERR_SYSTEM No thread can be started .*\nmade\n$/);
+      expect(status).toBe(0);
+    } finally {
+      rmSync(path, { recursive: true });
+    }
+  });
+});
