@@ -42,6 +42,7 @@ export class BenchTrainer {
       training: true,
       ema: false,
     });
+    engine.attach(await native().openDataset(writeSyntheticData(dataFile, shape)), shape.text);
     return new BenchTrainer(engine, shape, dataFile);
   }
 
@@ -51,7 +52,6 @@ export class BenchTrainer {
     const layout = this.engine.layout();
     this.flopsPerStep = layout.flopsPerSlot * this.#slots;
     this.parameters = layout.parameters;
-    this.engine.attach(native().openDataset(writeSyntheticData(dataFile, shape)), shape.text);
     this.#config = {
       seed: 0,
       data: {

@@ -63,12 +63,7 @@ Napi::Value scan(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& inf
       });
 }
 
-}  // namespace
-
-Napi::Value open_dataset(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  auto h =
-      std::make_shared<Handle>(Handle{std::make_shared<Dataset>(spec_of(object(info[0], "the dataset")))});
+Napi::Object dataset_object(Napi::Env env, const std::shared_ptr<Handle>& h) {
   auto o = Napi::Object::New(env);
   o.Set("native", tagged(env, kTag, h));
   method(o, "row", [h](const Napi::CallbackInfo& info) -> Napi::Value {
@@ -84,6 +79,18 @@ Napi::Value open_dataset(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
   });
   return o;
+}
+
+}  // namespace
+
+Napi::Value open_dataset(const Napi::CallbackInfo& info) {
+  const DatasetSpec spec = spec_of(object(info[0], "the dataset"));
+  using Opened = std::shared_ptr<const Dataset>;
+  return promise<Opened>(
+      info.Env(), on_own_thread, nullptr, [spec] { return std::make_shared<Dataset>(spec); },
+      [](Napi::Env env, Opened& dataset) {
+        return dataset_object(env, std::make_shared<Handle>(Handle{std::move(dataset)}));
+      });
 }
 
 std::shared_ptr<const Dataset> dataset_of(const Napi::Value& v) {

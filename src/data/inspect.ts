@@ -60,7 +60,7 @@ export async function inspectDataset(
   const { columns, problems } = numericColumns(source);
   const specs: ColumnSpec[] = columns.map(({ spec }) => spec);
   const files = source.files.map(({ path, bytes, rows }) => ({ path, bytes, rows }));
-  const dataset = native().openDataset({ files, rows: source.rows, columns: specs });
+  const dataset = await native().openDataset({ files, rows: source.rows, columns: specs });
   try {
     let done = 0;
     const reports: ColumnReport[] = [];

@@ -427,8 +427,8 @@ export interface NativeAddon {
   planFigures(spec: EngineSpec): PlanFigures;
   /** The operations of a slot's pass in the order of the graph, allocating and running nothing; of the CPU's graph, whatever `device` is. */
   planOperations(spec: EngineSpec): PlannedOperation[];
-  /** Maps the files (read-only) and checks every segment against the files' real sizes. */
-  openDataset(spec: DatasetSpec): Dataset;
+  /** Maps the files (read-only) and checks every segment against the files' real sizes. Rejects with ERR_FILE_... or ERR_DATA_SPEC. */
+  openDataset(spec: DatasetSpec): Promise<Dataset>;
   /** Whether the int32 (or int64) list offsets at byteOffset of a file are regular: width elements in each of rows lists, from the first. Returns the first offset, or -1 and the offending row. */
   checkListOffsets(
     path: string,

@@ -207,7 +207,7 @@ describe('what cannot be is refused', () => {
     const path = join(await folder(), 'data.bin');
     writeFileSync(path, new Uint8Array(64));
     const segments = [{ file: 0, firstRow: 0, rows: 4, byteOffset: 0 }];
-    const data = native().openDataset({
+    const data = await native().openDataset({
       files: [{ path, bytes: 64 }],
       rows: 4,
       columns: [{ role: 'latent', type: 'float32', width: 4, segments }],

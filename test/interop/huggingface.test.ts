@@ -60,7 +60,7 @@ describe.each([
 
   it('has the values that another reader of Arrow finds', async () => {
     const data = await openDataset(fixtureConfig(dir, flat));
-    const dataset = native().openDataset(data.spec);
+    const dataset = await native().openDataset(data.spec);
     for (const [column, role] of ROLES) {
       const expected = columnRows(dir, column);
       expect(expected.length).toBe(rows);

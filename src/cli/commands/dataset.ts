@@ -96,7 +96,7 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
   // A column that is no list of numbers is a label; every other problem is one.
   for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
   const specs = columns.map(({ spec }) => spec);
-  const dataset = native().openDataset({
+  const dataset = await native().openDataset({
     files: files.map(({ path, bytes }) => ({ path, bytes })),
     rows,
     columns: specs,

@@ -98,7 +98,7 @@ const LAYOUTS: [string, ColumnOptions][] = [
 ];
 
 describe.each(['file', 'stream'] as const)('the %s format', (format) => {
-  it.each(LAYOUTS)('finds the values of %s', (_, options) => {
+  it.each(LAYOUTS)('finds the values of %s', async (_, options) => {
     const batch = (first: number, rows: number) => ({
       before: stringData(Array.from({ length: rows }, (_, i) => `text ${first + i}`)),
       values: numericData(options, rows, first),
@@ -111,7 +111,11 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     expect(column.shape).toEqual(options.levels.map(({ size }) => size));
     const segments = column.segments.map((segment) => ({ file: 0, ...segment }));
     const spec = { role: 'values', type: column.type, width: 12, segments };
-    const dataset = native().openDataset({ files: [{ path, bytes: file.bytes }], rows: 13, columns: [spec] });
+    const dataset = await native().openDataset({
+      files: [{ path, bytes: file.bytes }],
+      rows: 13,
+      columns: [spec],
+    });
     for (let row = 0; row < 13; row++) {
       expect([...dataset.row('values', row)]).toEqual(
         Array.from({ length: 12 }, (_, i) => sampleValue(row, i)),

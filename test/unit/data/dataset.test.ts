@@ -242,7 +242,7 @@ describe("a folder of the project's own format", () => {
     expect(data).toMatchObject({ rows: 300, latent: [2, 4, 4], hasSynthetic: false, verified: true });
     expect(data.ids([0, 299])).toEqual(['1000', '1299']);
     expect(data.captions(131)).toEqual({ original: 'caption 131', synthetic: null });
-    const dataset = native().openDataset(data.spec);
+    const dataset = await native().openDataset(data.spec);
     for (const row of [0, 129, 130, 299]) {
       expect([...dataset.row('original.t5', row)]).toEqual(
         Array.from({ length: 24 }, (_, i) => ((row * 13 + i) % 64) / 4),

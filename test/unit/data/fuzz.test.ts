@@ -108,7 +108,7 @@ const inspect = (dir: string) => inspectDataset(openSource(dir), 'latent', null)
 
 async function train(dir: string, flat: boolean): Promise<void> {
   const data = await openDataset(fixtureConfig(dir, flat));
-  const dataset = native().openDataset(data.spec);
+  const dataset = await native().openDataset(data.spec);
   try {
     for (const { role } of data.spec.columns) {
       for (let row = 0; row < Math.min(data.rows, 100); row++) dataset.row(role, row);

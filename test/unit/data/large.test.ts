@@ -35,7 +35,7 @@ function hugeHeader(): { header: Buffer; bodyBytes: number } {
   return { header, bodyBytes: MANY * WIDTH * 4 };
 }
 
-it('reads rows beyond 4 GiB', () => {
+it('reads rows beyond 4 GiB', async () => {
   const path = join(scratch(), 'huge.arrow');
   const { header, bodyBytes } = hugeHeader();
   const fd = openSync(path, 'w');
@@ -52,7 +52,7 @@ it('reads rows beyond 4 GiB', () => {
     expect(file.rows).toBe(MANY);
     const column = numericColumn(file, 'latent', native().checkListOffsets);
     const segments = column.segments.map((segment) => ({ file: 0, ...segment }));
-    const dataset = native().openDataset({
+    const dataset = await native().openDataset({
       files: [{ path, bytes: file.bytes }],
       rows: MANY,
       columns: [{ role: 'latent', type: 'float32', width: WIDTH, segments }],
