@@ -1,13 +1,15 @@
 /**
  * npm run bench -- [--only steps,nodes,scaling] [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16] [--no-peers]
+ * npm run bench -- --only large [--folder FOLDER]
  * npm run bench -- --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
  *
  * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same rounds, interleaved
  * with PyTorch's where it can be imported. nodes: whole runs on one and on two workers. scaling: one sample on one and on two
- * threads. --against: whole steps beside those of another build.
+ * threads. large: a model of SD3-medium's size, without training; its files, 17 GB, lie in FOLDER meanwhile. --against:
+ * whole steps beside those of another build.
  */
 import { existsSync } from 'node:fs';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { resolvePrecision } from '../src/config/precision.js';
@@ -15,6 +17,7 @@ import { native } from '../src/native/load.js';
 import { addonOf, compareBuilds } from './compare.js';
 import type { Precision } from './engine.js';
 import { heldTo } from './instruction-set.js';
+import { benchLarge } from './large.js';
 import { benchNodes } from './nodes.js';
 import { findTorch } from './peer.js';
 import { mebibytes, percent, print } from './report.js';
@@ -22,11 +25,12 @@ import { benchScaling } from './scaling.js';
 import { SHAPES } from './shapes.js';
 import { benchSteps } from './steps.js';
 
-const PARTS = ['steps', 'nodes', 'scaling'];
+const PARTS = ['steps', 'nodes', 'scaling', 'large'];
 
 const { values: options } = parseArgs({
   options: {
-    only: { type: 'string', default: PARTS.join(',') },
+    only: { type: 'string', default: 'steps,nodes,scaling' },
+    folder: { type: 'string', default: tmpdir() },
     shapes: { type: 'string', default: '' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
@@ -72,6 +76,7 @@ if (options.against !== undefined) {
       await benchSteps(shape, { precision, peerPrecision, threads, rounds, seconds, torch });
   }
   if (parts.includes('nodes')) benchNodes(rounds, asked);
+  if (parts.includes('large')) await benchLarge(options.folder, threads);
   if (parts.includes('scaling')) await benchScaling(rounds, seconds, asked === 'auto' ? 'fp32' : asked);
 }
 

@@ -1,0 +1,65 @@
+/**
+ * What earlier versions wrote: a config, a data set, a run folder and an export of each. This version reads them, or
+ * refuses in a sentence that says what to do. See test/fixtures/runs/README.md.
+ */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const RUNS = 'test/fixtures/runs';
+const MAIN = resolve('dist/cli/main.js');
+const versions = readdirSync(RUNS, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name);
+
+describe.each(versions)('%s', (version) => {
+  const folder = mkdtempSync(join(tmpdir(), 'earlier-'));
+  beforeAll(() => cpSync(join(RUNS, version), folder, { recursive: true }));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  function run(...args: string[]): string {
+    const done = spawnSync(process.execPath, [MAIN, ...args], { cwd: folder, encoding: 'utf8' });
+    expect(done.stderr).not.toMatch(/^error/m);
+    expect(done.status, done.stderr).toBe(0);
+    return done.stdout;
+  }
+
+  test('its config, and the one that its run kept', () => {
+    for (const path of ['config.yaml', 'run/config.yaml']) {
+      const shown = run('config', 'show', path);
+      expect(shown).toMatch(/^name +written-before/m);
+      expect(shown).toMatch(/^schedule\.steps +4 /m);
+    }
+  });
+
+  test('its data set', () => {
+    expect(run('dataset', 'verify', 'data')).toContain('12 rows in 1 files');
+    expect(run('dataset', 'inspect', 'data')).toContain('latent');
+  });
+
+  test('its export, which is that of its checkpoint, bit by bit', () => {
+    expect(run('model', 'inspect', 'export')).toMatch(/depth 1, hidden 64.*\n.*155,712/);
+    run('model', 'export', 'run', '--format', 'diffusers', '--dtype', 'BF16', '--out', 'again');
+    const [before, now] = ['export', 'again'].map((name) =>
+      readFileSync(join(folder, name, 'diffusion_pytorch_model.safetensors')),
+    );
+    expect(now!.equals(before!)).toBe(true);
+  });
+
+  test('its run: the checkpoint verifies, and training is resumed from it', () => {
+    expect(run('checkpoint', 'verify', 'run')).toContain('step-00000004  step 4');
+    const resume = ['--run-dir', 'run', '--resume', 'auto', '--set', 'schedule.steps=6'];
+    const output = run('launch', 'config.yaml', '--nodes', '2', ...resume);
+    expect(output).toMatch(/^steps 5 to 6/m);
+    expect(run('checkpoint', 'verify', 'run')).toContain('step-00000006  step 6');
+    const steps = readFileSync(join(folder, 'run/metrics.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { type: string; step: number })
+      .filter(({ type }) => type === 'step')
+      .map(({ step }) => step);
+    expect(steps).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+});
