@@ -13,7 +13,9 @@ const root = join(runDir, 'checkpoints');
 const { layout, metadata } = JSON.parse(json);
 
 function content(step, variant) {
-  const fill = (part) => new Float32Array(layout.length).fill(step * 64 + variant * 8 + part);
+  const lengths = new Map(layout.tensors.map(({ name, length }) => [name, length]));
+  const fill = (part) => (tensor) =>
+    new Float32Array(lengths.get(tensor)).fill(step * 64 + variant * 8 + part);
   return {
     layout,
     state: new Map(['master', 'ema', 'm', 'v'].map((name, part) => [name, fill(part)])),
