@@ -21,8 +21,8 @@ export interface Saving {
 export interface Savings {
   /** By itself, largest first. */
   each: Saving[];
-  /** What the run needs with all of them. */
-  together: number;
+  /** The words of all changes that save something one after the other, and what the run needs with them. */
+  together: Saving;
 }
 
 /** Bytes that a run needs where memory is short. */
@@ -32,15 +32,24 @@ export type Measure = (run: Run) => number;
 export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: number): Savings {
   const now = measure(run);
   const each: Saving[] = [];
-  let together = run;
+  let together: Change = { ...run, words: [] };
+  let left = now;
   for (const propose of PROPOSALS) {
     const alone = leanest(propose(run, host), measure);
-    if (alone === null || now - alone.bytes < worth) continue;
-    each.push({ words: alone.change.words, bytes: now - alone.bytes });
+    if (alone !== null && now - alone.bytes >= worth) {
+      each.push({ words: alone.change.words, bytes: now - alone.bytes });
+    }
+    // Beside other changes another value may be the best, and little alone may be much: larger slots, once their
+    // activations are small.
     const added = leanest(propose(together, host), measure);
-    if (added !== null && added.bytes < measure(together)) together = added.change;
+    if (added === null || left - added.bytes < worth / 10) continue;
+    together = { ...added.change, words: [...together.words, ...added.change.words] };
+    left = added.bytes;
   }
-  return { each: each.sort((a, b) => b.bytes - a.bytes), together: measure(together) };
+  return {
+    each: each.sort((a, b) => b.bytes - a.bytes),
+    together: { words: together.words, bytes: left },
+  };
 }
 
 function leanest(changes: readonly Change[], measure: Measure): { change: Change; bytes: number } | null {

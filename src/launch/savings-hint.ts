@@ -25,14 +25,16 @@ export function savingsHint(
   const bytesOf = (other: Run) => measure(again(other));
   const { each, together } = findSavings(run, host, bytesOf, WORTH * (bytesOf(run) - has));
   const rows = each.map(({ words, bytes }) => [`  ${shellText(words)}`, gib(bytes)]);
-  const outcome =
-    together > has
-      ? `  with all of them ${gib(together - has, Math.ceil)} are missing still`
-      : `  with all of them it needs ${gib(together)}, and fits`;
+  const enough =
+    together.bytes > has ? `${gib(together.bytes - has, Math.ceil)} are missing still` : 'which fits';
   return [
-    ...(each.length === 0
+    ...(together.words.length === 0
       ? ['no key but those of the model saves much of it.']
-      : ['what each of these would save:', ...alignedRows(rows), outcome]),
+      : [
+          'what each of these would save by itself:',
+          ...alignedRows(rows),
+          `  ${shellText(together.words)} together need ${gib(together.bytes)}, ${enough}`,
+        ]),
     ...(run.config.device === 'cuda' ? [] : [onGpus(run, again)]),
     '  a smaller model.depth or model.hidden needs less of everything; --memory SIZE compares with another machine',
   ].join('\n');
