@@ -59,15 +59,24 @@ export type ErrorCode = keyof typeof ERRORS;
 /** Exit codes of the command line. */
 export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130, preempted: 143 } as const;
 
+interface ErrorOptions {
+  hint?: string;
+  cause?: unknown;
+  also?: readonly OrchestratorError[];
+}
+
 export class OrchestratorError extends Error {
   override readonly name = 'OrchestratorError';
   readonly code: ErrorCode;
   /** What the user can do about it, or null. */
   readonly hint: string | null;
+  /** What else stands in the way, so that it can be mended in one go. */
+  readonly also: readonly OrchestratorError[];
 
-  constructor(code: ErrorCode, message: string, options: { hint?: string; cause?: unknown } = {}) {
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.hint = options.hint ?? null;
+    this.also = options.also ?? [];
   }
 }

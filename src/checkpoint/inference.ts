@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { GPU, resolvePrecision } from '../config/precision.js';
 import { OrchestratorError } from '../errors.js';
+import { requireMemory } from '../estimate/forward.js';
 import { loadWeights, Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, TextSpec } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
@@ -132,6 +133,7 @@ export async function openForInference(path: string, options: InferenceOptions):
     training: false,
     ema: false,
   };
+  requireMemory(native(), spec);
   const engine = await native().createEngine(spec);
   try {
     const note = await loadWeights(engine, model, source.path);

@@ -16,11 +16,16 @@ export function reportError(error: unknown, debug: boolean): ErrorReport {
     // Commander has printed its message (or the help that was asked for).
     return { text: '', exitCode: error.exitCode === 0 ? EXIT.done : EXIT.usage };
   }
-  const { code, message, hint } = describeError(error);
-  const lines = [`error ${code}: ${message}`];
-  if (hint !== null) lines.push(`hint: ${hint}`);
+  const { code } = describeError(error);
+  const also = error instanceof OrchestratorError ? error.also : [];
+  const lines = [error, ...also].flatMap(describe);
   if (debug) lines.push(stacks(error));
   return { text: `${lines.join('\n')}\n`, exitCode: USAGE.has(code) ? EXIT.usage : EXIT.failed };
+}
+
+function describe(error: unknown): string[] {
+  const { code, message, hint } = describeError(error);
+  return [`error ${code}: ${message}`, ...(hint === null ? [] : [`hint: ${hint}`])];
 }
 
 function describeError(error: unknown): { code: string; message: string; hint: string | null } {

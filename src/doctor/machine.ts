@@ -1,6 +1,7 @@
 /** Node.js, processor and memory. */
 import { readFileSync } from 'node:fs';
-import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { availableParallelism, cpus } from 'node:os';
+import { machineMemory } from '../estimate/machine.js';
 import { bytes } from '../telemetry/format.js';
 import { type Check, failed, ok, warning } from './check.js';
 
@@ -34,14 +35,9 @@ function cgroupProcessors(): number | null {
   }
 }
 
-export function checkMemory(
-  free = freemem(),
-  total = totalmem(),
-  limit = process.constrainedMemory(),
-): Check {
-  const bound = limit > 0 && limit < total ? limit : total;
-  const available = Math.min(free, bound);
-  const detail = `${bytes(available)} available of ${bytes(bound)}`;
+export function checkMemory(machine = machineMemory()): Check {
+  const available = Math.min(machine.free, machine.bytes);
+  const detail = `${bytes(available)} available of ${bytes(machine.bytes)}`;
   if (available >= LITTLE_MEMORY) return ok('memory', detail);
   return warning('memory', detail, 'close other programs, or use a smaller model or batch.micro');
 }

@@ -1,5 +1,7 @@
 /** A run before it is run: parameters, memory, arithmetic and time. */
 import { type Config, slotCount } from '../config/schema.js';
+import { frozenNames } from '../model/freeze.js';
+import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots, type Range } from '../worker/collective/tree.js';
 import { trainingEngine } from '../worker/engine-spec.js';
@@ -8,6 +10,7 @@ import {
   LEVELS,
   type Level,
   type MemoryPart,
+  machineMemory,
   totalBytes,
   type WorkerShape,
   workerMemory,
@@ -59,6 +62,10 @@ export interface Estimate {
   gpuMemory: MemoryPart[] | null;
   /** Peak of every rank. */
   rankBytes: number[];
+  /** What all ranks, the coordinator and the launcher take of this machine's memory at least, whatever cannot be known beforehand. */
+  machine: MemoryPart[];
+  /** Of its GPU, by rank; null on the CPU. */
+  rankGpu: MemoryPart[][] | null;
   levels: LevelEstimate[];
 }
 
@@ -89,6 +96,7 @@ export function estimateFor(
   const ranges = assignSlots(slots, nodes);
   const onGpu = config.device === 'cuda';
   const shares = nodes > 1 && config.exchange !== 'grpc' && !onGpu;
+  const states = 3 + (spec.ema ? 1 : 0);
   const worker: WorkerShape = {
     spec,
     training,
@@ -101,6 +109,24 @@ export function estimateFor(
     onGpu,
     validated:
       config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
+    untouched: 0,
+    copied: states,
+  };
+  const { activation_checkpointing: level } = config;
+  const ranks = ranges.map(
+    (range, rank): WorkerShape => ({
+      ...worker,
+      slots: range,
+      holdsState: rank === 0 || !shares,
+      saves: rank === 0,
+    }),
+  );
+  // A new run copies fewer arrays than one that is resumed, and gradients of GPUs may go over NCCL; buffers of the
+  // exchange are small, and their number is not foreseen to the byte.
+  const least = {
+    untouched: shares ? 0 : frozenElements(spec, config.freeze),
+    copied: states - 2,
+    ...(onGpu && config.exchange === 'grpc' ? {} : { peers: 0 }),
   };
   const levels = LEVELS.map((level, i): LevelEstimate => {
     const parts = (onGpu ? gpuMemory : workerMemory)(worker, level);
@@ -124,19 +150,24 @@ export function estimateFor(
     slots,
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,
-    level: config.activation_checkpointing,
-    memory: workerMemory(worker, config.activation_checkpointing),
-    gpuMemory: onGpu ? gpuMemory(worker, config.activation_checkpointing) : null,
-    rankBytes: ranges.map((range, rank) =>
-      totalBytes(
-        workerMemory(
-          { ...worker, slots: range, holdsState: rank === 0 || !shares, saves: rank === 0 },
-          config.activation_checkpointing,
-        ),
-      ),
-    ),
+    level,
+    memory: workerMemory(worker, level),
+    gpuMemory: onGpu ? gpuMemory(worker, level) : null,
+    rankBytes: ranks.map((rank) => totalBytes(workerMemory(rank, level))),
+    machine: machineMemory(ranks.map((rank) => workerMemory({ ...rank, ...least }, level))),
+    rankGpu: onGpu ? ranks.map((rank) => gpuMemory(rank, level)) : null,
     levels,
   };
+}
+
+function frozenElements({ model }: EngineSpec, patterns: readonly string[]): number {
+  if (patterns.length === 0) return 0;
+  const parameters = expectedParameters(model);
+  const frozen = frozenNames(
+    parameters.map(({ name }) => name),
+    patterns,
+  );
+  return elementCount(parameters.filter(({ name }) => frozen.has(name)));
 }
 
 /** Bytes that the update moves for a parameter: gradient; weights, m, v and EMA read and written; the bf16 copy. */

@@ -6,6 +6,7 @@ export const LEVELS = ['nothing', 'norms', 'mlp', 'block'] as const;
 export type Level = (typeof LEVELS)[number];
 
 export interface MemoryPart {
+  /** What it is; after a comma how many, or in which type. */
   name: string;
   bytes: number;
 }
@@ -28,6 +29,10 @@ export interface WorkerShape {
   onGpu: boolean;
   /** Kinds of weights that are validated; empty = no validation. */
   validated: readonly ('ema' | 'master')[];
+  /** Elements whose moments are never written: of frozen parameters, until the run is resumed. */
+  untouched: number;
+  /** Arrays of the state that a GPU's worker has to copy into the machine's memory. */
+  copied: number;
 }
 
 /**
@@ -35,6 +40,13 @@ export interface WorkerShape {
  * model (87 to 97 MiB; Node.js 20, x86-64).
  */
 const PROCESS_BYTES = 92 * 1024 ** 2;
+/**
+ * Of these, pages of Node.js and of libraries: one copy serves all processes of a machine, and the system drops it when it
+ * needs the room.
+ */
+const PROGRAM_BYTES = 64 * 1024 ** 2;
+/** Coordinator and launcher, without such pages. */
+const COORDINATION_BYTES = 40 * 1024 ** 2;
 /** Received slices and sockets' buffers, for each other worker (20 to 35 MiB). */
 const PEER_BYTES = 30 * 1024 ** 2;
 
@@ -65,11 +77,11 @@ export function gpuMemory(worker: WorkerShape, level: Level): MemoryPart[] {
 }
 
 /** Of the process of a worker that computes on a GPU: copies of the state for reading and writing it, and of gradients that travel. */
-function besideGpu({ spec, training, slots, totalSlots, peers, saves }: WorkerShape): MemoryPart[] {
+function besideGpu({ spec, training, slots, totalSlots, peers, saves, copied }: WorkerShape): MemoryPart[] {
   const states = 3 + (spec.ema ? 1 : 0);
   const parts = peers === 0 ? 0 : localSubtrees(slots.lo, slots.hi, totalSlots).length;
   return present([
-    { name: 'copy of the state', bytes: 4 * training.length * states },
+    { name: 'copy of the state', bytes: 4 * training.length * copied },
     { name: 'copy for checkpoints', bytes: saves ? 4 * training.length * states : 0 },
     { name: `gradients, ${parts} x fp32`, bytes: 4 * training.length * parts },
     { name: 'positions', bytes: positionBytes(spec) },
@@ -98,7 +110,7 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
     { name: 'weights, fp32', bytes: 4 * held },
     { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
     { name: `gradients, ${buffers} x fp32`, bytes: 4 * length * buffers },
-    { name: 'optimizer, m and v', bytes: 8 * held },
+    { name: 'optimizer, m and v', bytes: 8 * Math.max(0, held - worker.untouched) },
     { name: 'EMA', bytes: 4 * held * ema },
     { name: 'copy for checkpoints', bytes: worker.saves ? 4 * length * (3 + ema) : 0 },
     { name: 'positions', bytes: positionBytes(spec) },
@@ -110,6 +122,22 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
     { name: 'process', bytes: PROCESS_BYTES },
     { name: 'exchange', bytes: PEER_BYTES * worker.peers },
   ]);
+}
+
+/** What all workers of a machine need together with coordinator and launcher. */
+export function machineMemory(workers: readonly (readonly MemoryPart[])[]): MemoryPart[] {
+  const others = COORDINATION_BYTES - PROGRAM_BYTES * workers.length;
+  return addUp([...workers.flat(), { name: 'process', bytes: others }]);
+}
+
+/** Parts of the same kind as one, largest first: "gradients, 10 x fp32" and "gradients, 9 x fp32" are "gradients". */
+export function addUp(parts: readonly MemoryPart[]): MemoryPart[] {
+  const sums = new Map<string, number>();
+  for (const { name, bytes } of parts) {
+    const kind = name.split(',')[0] as string;
+    sums.set(kind, (sums.get(kind) ?? 0) + bytes);
+  }
+  return [...sums].map(([name, bytes]) => ({ name, bytes })).sort((a, b) => b.bytes - a.bytes);
 }
 
 export function totalBytes(parts: readonly MemoryPart[]): number {

@@ -70,10 +70,24 @@ export async function findGpu(
   addon: Pick<NativeAddon, 'cudaDevices'>,
   environment = process.env,
 ): Promise<Gpu> {
-  const devices = await addon.cudaDevices().catch((error: Error) => {
+  return gpuOf(await devicesOf(addon), localRank(environment));
+}
+
+/** The GPUs of as many workers as `launch` starts, by rank. Throws as findGpu does. */
+export async function findGpus(
+  addon: Pick<NativeAddon, 'cudaDevices'>,
+  workers: number,
+  environment = process.env,
+): Promise<Gpu[]> {
+  const devices = await devicesOf(addon);
+  localRank(environment); // not used here, and wrong where it is no number
+  return Array.from({ length: workers }, (_, rank) => gpuOf(devices, rank));
+}
+
+async function devicesOf(addon: Pick<NativeAddon, 'cudaDevices'>): Promise<CudaDevice[]> {
+  return await addon.cudaDevices().catch((error: Error) => {
     throw unusable(error.message, error);
   });
-  return gpuOf(devices, localRank(environment));
 }
 
 function unusable(reason: string, cause?: Error): OrchestratorError {

@@ -40,7 +40,10 @@ it('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'estimate-'));
   const main = 'dist/cli/main.js';
   const page = execFileSync(process.execPath, [main, 'estimate', CONFIG, '--json', ...FLAGS]);
-  const { rankBytes } = JSON.parse(page.toString()) as { rankBytes: [number] };
+  const { rankBytes, machine } = JSON.parse(page.toString()) as {
+    rankBytes: [number];
+    machine: { bytes: number }[];
+  };
   const runDir = join(folder, 'run');
   const run = spawn(process.execPath, [main, 'launch', CONFIG, '--run-dir', runDir, ...FLAGS], {
     stdio: 'ignore',
@@ -55,5 +58,8 @@ it('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
   expect(readdirSync(join(runDir, 'checkpoints')).length).toBeGreaterThan(0);
   expect(rankBytes[0] / peak, `estimated ${rankBytes[0]}, measured ${peak}`).toBeGreaterThan(0.9);
   expect(rankBytes[0] / peak, `estimated ${rankBytes[0]}, measured ${peak}`).toBeLessThan(1.1);
+  // What `launch` refuses must not have fitted: it asks for no more than the worker alone was seen to take.
+  const needed = machine.reduce((sum, { bytes }) => sum + bytes, 0);
+  expect(needed / peak, `needed ${needed}, measured ${peak}`).toBeLessThan(1.02);
   rmSync(folder, { recursive: true });
 });

@@ -3,16 +3,18 @@ import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { checkNodes } from '../../coordinator/nodes.js';
+import { renderDryRun } from '../../launch/dry-run.js';
 import { launchLocal } from '../../launch/local.js';
-import { findGpu } from '../../native/cuda.js';
+import { preflight, refuse } from '../../launch/preflight.js';
 import { native } from '../../native/load.js';
-import { setOption } from '../options.js';
+import { memoryOption, setOption } from '../options.js';
 
 interface LaunchOptions {
   nodes: number;
   resume: string;
   runDir?: string;
   set: string[];
+  memory?: number;
   dryRun?: true;
 }
 
@@ -25,6 +27,7 @@ export function register(program: Command): void {
     .option('--resume <auto|never|path>', 'checkpoint to go on from; auto = the latest that verifies', 'auto')
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .addOption(setOption())
+    .addOption(memoryOption())
     .option('--dry-run', 'print ranks, slots, memory and commands, and start nothing')
     .action(async (configPath: string, options: LaunchOptions) => {
       const config = loadConfig(configPath, options.set);
@@ -36,13 +39,13 @@ export function register(program: Command): void {
         resume: options.resume,
         overrides: options.set,
       };
-      if (options.dryRun) {
-        const { dryRun } = await import('../../launch/dry-run.js');
-        process.stdout.write(await dryRun(plan, config));
-      } else {
-        if (config.device === 'cuda') await findGpu(native());
-        process.exitCode = await launchLocal(plan);
-      }
+      const { nodes, memory = null, dryRun: dry = false } = options;
+      const found = await preflight(native(), config, { nodes, memory, dry });
+      if (dry) process.stdout.write(renderDryRun(plan, config, found));
+      for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
+      const { shortages, noGpu, noData } = found;
+      refuse(dry ? shortages : [...shortages, noGpu, noData].filter((problem) => problem !== null));
+      if (!dry) process.exitCode = await launchLocal(plan);
     });
 }
 

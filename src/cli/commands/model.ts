@@ -6,13 +6,14 @@ import { locateWeights } from '../../checkpoint/inference.js';
 import { replaceFile } from '../../checkpoint/io.js';
 import { writeSafetensors } from '../../checkpoint/safetensors.js';
 import { OrchestratorError } from '../../errors.js';
+import { requireMemory } from '../../estimate/forward.js';
 import { type Case, readCase, resultTensors } from '../../model/case.js';
 import { releasedName } from '../../model/released.js';
 import type { Format } from '../../model/spec.js';
 import { describeModel, elementCount, expectedParameters } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { loadWeights, Weights } from '../../model/weights.js';
-import type { ModelSpec } from '../../native/contract.js';
+import type { EngineSpec, ModelSpec } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import { bytes } from '../../telemetry/format.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
@@ -105,7 +106,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
   const spec = await readSpec(options.weights);
   const input = await readCase(options.case, spec);
   const training = options.grads === true;
-  const engine = await native().createEngine({
+  const engineSpec: EngineSpec = {
     model: spec,
     latentHeight: input.latentHeight,
     latentWidth: input.latentWidth,
@@ -119,7 +120,9 @@ async function evaluate(options: EvalOptions): Promise<void> {
     device: null,
     training,
     ema: false,
-  });
+  };
+  requireMemory(native(), engineSpec);
+  const engine = await native().createEngine(engineSpec);
   try {
     const note = await loadWeights(engine, spec, options.weights);
     if (note !== null) process.stderr.write(`${note}\n`);

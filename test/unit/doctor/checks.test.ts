@@ -32,11 +32,12 @@ describe('checks of doctor', () => {
 
   it('warn of little memory, and heed the limit of the container', () => {
     const gib = 2 ** 30;
-    expect(checkMemory(8 * gib, 16 * gib, 0)).toMatchObject({
+    const machine = { bytes: 16 * gib, source: 'this machine has', free: 8 * gib };
+    expect(checkMemory(machine)).toMatchObject({
       status: 'ok',
       detail: '8.0 GiB available of 16.0 GiB',
     });
-    expect(checkMemory(8 * gib, 16 * gib, gib)).toMatchObject({
+    expect(checkMemory({ ...machine, bytes: gib })).toMatchObject({
       status: 'warning',
       detail: '1.0 GiB available of 1.0 GiB',
     });

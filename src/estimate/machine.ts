@@ -1,0 +1,82 @@
+/** The memory of this machine: what there is, what a control group grants of it, and what is free now. Swap does not count. */
+import { readFileSync } from 'node:fs';
+import { freemem, totalmem } from 'node:os';
+import { join } from 'node:path';
+
+export interface MachineMemory {
+  bytes: number;
+  /** Where the number comes from: "this machine has", "the control group /job_1 allows". */
+  source: string;
+  /** What is free now, with files in memory that can be dropped. */
+  free: number;
+}
+
+interface Limit {
+  group: string;
+  bytes: number;
+  free: number;
+}
+
+/** The smallest of the machine's memory and of what every control group above this process allows. */
+export function machineMemory(
+  limits = controlGroupLimits(),
+  total = totalmem(),
+  free = freemem(),
+): MachineMemory {
+  let found: MachineMemory = { bytes: total, source: 'this machine has', free };
+  for (const { group, bytes } of limits) {
+    if (bytes < found.bytes) found = { ...found, bytes, source: `the control group ${group} allows` };
+  }
+  return { ...found, free: Math.min(free, ...limits.map((limit) => limit.free)) };
+}
+
+/** Names of files in the two versions of control groups. */
+const V2 = { limit: 'memory.max', used: 'memory.current', cache: 'inactive_file' };
+const V1 = { limit: 'memory.limit_in_bytes', used: 'memory.usage_in_bytes', cache: 'total_inactive_file' };
+
+/**
+ * Of this process's group and of all above it: Slurm limits the job, and containers may not see their own path. Node.js
+ * itself (process.constrainedMemory) looks at the innermost group alone.
+ *
+ * @param root of the file system, for tests.
+ */
+export function controlGroupLimits(root = '/'): Limit[] {
+  const limits: Limit[] = [];
+  for (const line of (read(join(root, 'proc/self/cgroup')) ?? '').split('\n')) {
+    const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
+    if (controllers === undefined || path === undefined) continue;
+    const v2 = controllers === '';
+    if (!v2 && !controllers.split(',').includes('memory')) continue;
+    const mount = join(root, v2 ? 'sys/fs/cgroup' : 'sys/fs/cgroup/memory');
+    for (const group of withParents(path)) {
+      const limit = limitOf(join(mount, group), group, v2 ? V2 : V1);
+      if (limit !== null) limits.push(limit);
+    }
+  }
+  return limits;
+}
+
+/** "/a/b" -> "/a/b", "/a", "/" */
+function withParents(path: string): string[] {
+  const parts = path.split('/').filter((part) => part !== '' && part !== '..');
+  return Array.from({ length: parts.length + 1 }, (_, i) => `/${parts.slice(0, parts.length - i).join('/')}`);
+}
+
+function limitOf(folder: string, group: string, names: typeof V2): Limit | null {
+  const limit = read(join(folder, names.limit))?.trim() ?? '';
+  // "max" in version 2, a number near 2^63 in version 1: no limit.
+  const bytes = /^\d+$/.test(limit) ? Number(limit) : Number.POSITIVE_INFINITY;
+  if (bytes >= 2 ** 60) return null;
+  const used = Number(read(join(folder, names.used)) ?? 0);
+  const statistics = read(join(folder, 'memory.stat')) ?? '';
+  const cache = Number(new RegExp(`^${names.cache} (\\d+)$`, 'm').exec(statistics)?.[1] ?? 0);
+  return { group, bytes, free: Math.max(0, bytes - Math.max(0, used - cache)) };
+}
+
+function read(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}

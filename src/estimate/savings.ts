@@ -1,0 +1,113 @@
+/** What in a configuration lowers the memory of its run, each change measured by an estimate of its own. */
+import { type Config, slotCount } from '../config/schema.js';
+import type { HostInfo } from '../native/contract.js';
+import { threadsOf } from '../worker/engine-spec.js';
+
+export interface Run {
+  config: Config;
+  nodes: number;
+}
+
+export interface Change extends Run {
+  /** Words of the command line: ["--set", "ema=null"]. */
+  words: string[];
+}
+
+export interface Saving {
+  words: string[];
+  bytes: number;
+}
+
+export interface Savings {
+  /** By itself, largest first. */
+  each: Saving[];
+  /** The words of all changes that save something one after the other, and what the run needs with them. */
+  together: Saving;
+}
+
+/** Bytes that a run needs where memory is short. */
+export type Measure = (run: Run) => number;
+
+/** @param worth Changes that save less are left out. */
+export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: number): Savings {
+  const now = measure(run);
+  const each: Saving[] = [];
+  let together: Change = { ...run, words: [] };
+  let left = now;
+  for (const propose of PROPOSALS) {
+    const alone = leanest(propose(run, host), measure);
+    if (alone !== null && now - alone.bytes >= worth) {
+      each.push({ words: alone.change.words, bytes: now - alone.bytes });
+    }
+    // Beside other changes another value may be the best, and little alone may be much: larger slots, once their
+    // activations are small.
+    const added = leanest(propose(together, host), measure);
+    if (added === null || left - added.bytes < worth / 10) continue;
+    together = { ...added.change, words: [...together.words, ...added.change.words] };
+    left = added.bytes;
+  }
+  return {
+    each: each.sort((a, b) => b.bytes - a.bytes),
+    together: { words: together.words, bytes: left },
+  };
+}
+
+function leanest(changes: readonly Change[], measure: Measure): { change: Change; bytes: number } | null {
+  const measured = changes.map((change) => ({ change, bytes: measure(change) }));
+  return measured.sort((a, b) => a.bytes - b.bytes)[0] ?? null;
+}
+
+/** Each a key, with one or more values to try. */
+const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
+  ({ config, nodes }) => {
+    const leaner: Config = { ...config, activation_checkpointing: 'block' };
+    return [{ config: leaner, nodes, words: set('activation_checkpointing=block') }];
+  },
+  ({ config, nodes }) => {
+    if (nodes === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
+    return [{ config: { ...config, exchange: 'shared' }, nodes, words: set('exchange=shared') }];
+  },
+  ({ config }) => [{ config, nodes: 1, words: ['--nodes', '1'] }],
+  ({ config, nodes }, host) => {
+    const threads = threadsOf(config, host, nodes);
+    if (config.device === 'cuda') return [];
+    return [
+      { config: { ...config, threads_per_slot: threads }, nodes, words: set(`threads_per_slot=${threads}`) },
+    ];
+  },
+  microBatches,
+  ({ config, nodes }) => {
+    const { validation } = config;
+    const validated = validation.every > 0 && validation.weights.includes('ema');
+    const leaner: Config = {
+      ...config,
+      ema: null,
+      validation: validated ? { ...validation, weights: ['master'] } : validation,
+    };
+    const words = [...set('ema=null'), ...(validated ? set('validation.weights=[master]') : [])];
+    return [{ config: leaner, nodes, words }];
+  },
+  ({ config, nodes }) => {
+    const leaner: Config = { ...config, precision: { ...config.precision, compute: 'bf16' } };
+    return [{ config: leaner, nodes, words: set('precision.compute=bf16') }];
+  },
+];
+
+/** Larger slots are fewer, so that fewer sums wait for each other; smaller ones have less activations. */
+function microBatches({ config, nodes }: Run): Change[] {
+  const { global, micro } = config.batch;
+  const changes: Change[] = [];
+  for (let power = -10; power <= 10; power++) {
+    const other = micro * 2 ** power;
+    if (power === 0 || !Number.isInteger(other) || global % other !== 0) continue;
+    const leaner = { ...config, batch: { global, micro: other } };
+    if (slotCount(leaner) >= nodes) {
+      changes.push({ config: leaner, nodes, words: set(`batch.micro=${other}`) });
+    }
+  }
+  return changes;
+}
+
+function set(assignment: string): string[] {
+  return ['--set', assignment];
+}

@@ -1,0 +1,143 @@
+/** What a run is and needs, and whether this machine has it: found out before anything of the run is started or written. */
+import type { Config } from '../config/schema.js';
+import { openDataset } from '../data/dataset.js';
+import { OrchestratorError } from '../errors.js';
+import { type Estimate, estimateFor } from '../estimate/estimate.js';
+import { type Need, type Place, refusal, tightness } from '../estimate/fit.js';
+import { type MachineMemory, machineMemory } from '../estimate/machine.js';
+import { totalBytes } from '../estimate/memory.js';
+import type { Run } from '../estimate/savings.js';
+import { configuredShapes, type FoundShapes } from '../estimate/shapes.js';
+import type { NativeAddon } from '../native/contract.js';
+import { findGpus, type Gpu } from '../native/cuda.js';
+import { savingsHint } from './savings-hint.js';
+
+export interface Preflight {
+  figures: Estimate;
+  /** Null where it is not here, and the configuration's shapes serve. */
+  rows: number | null;
+  /** Why there is no data set. */
+  noData: OrchestratorError | null;
+  /** By rank; null on the CPU. */
+  gpus: Gpu[] | null;
+  /** Why there is no GPU. */
+  noGpu: OrchestratorError | null;
+  /** The machine's memory, or a GPU's, is too small. */
+  shortages: OrchestratorError[];
+  /** Sentences for the user: what fits, but not now. */
+  warnings: string[];
+}
+
+export interface PreflightOptions {
+  nodes: number;
+  /** Bytes to compare with in place of this machine's; null = this machine's. */
+  memory: number | null;
+  /** The run may be meant for another machine: what is free now on this one does not matter then. */
+  dry: boolean;
+}
+
+/** @throws OrchestratorError where nothing can be said: the data set is damaged, or there are no shapes at all. */
+export async function preflight(
+  addon: NativeAddon,
+  config: Config,
+  options: PreflightOptions,
+  machine = machineMemory(),
+): Promise<Preflight> {
+  const { nodes, memory, dry } = options;
+  const { shapes, rows, noData } = await dataOf(config);
+  const figures = estimateFor(addon, config, shapes, nodes, null);
+  const { gpus, noGpu } = config.device === 'cuda' ? await gpusOf(addon, nodes) : NO_GPUS;
+  const found = { figures, rows, noData, gpus, noGpu, shortages: [], warnings: [] };
+  // Without its GPU the run is of another machine, whose memory is known only where it was given.
+  if (noGpu !== null && memory === null) return found;
+  const again = (run: Run) => estimateFor(addon, run.config, shapes, run.nodes, null);
+  const places = placesOf(figures, gpus, limitOf(machine, memory));
+  const shortages = places.flatMap(({ need, place, measure }) => {
+    const hint = () => savingsHint({ config, nodes }, addon.host(), again, measure, place.bytes);
+    return refusal(need, place, hint) ?? [];
+  });
+  const warnings = places.flatMap(({ need, place }) => {
+    const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
+    return (dry && memory !== null ? null : tightness(need, now)) ?? [];
+  });
+  return { ...found, shortages, warnings: shortages.length > 0 ? [] : warnings };
+}
+
+/** Throws all that stands in the way of a run as one error. */
+export function refuse(problems: readonly OrchestratorError[]): void {
+  const [first, ...also] = problems;
+  if (first === undefined) return;
+  const { code, message, hint, cause } = first;
+  throw new OrchestratorError(code, message, { ...(hint === null ? {} : { hint }), cause, also });
+}
+
+interface Data {
+  shapes: FoundShapes;
+  rows: number | null;
+  noData: OrchestratorError | null;
+}
+
+async function dataOf(config: Config): Promise<Data> {
+  try {
+    const { latent, text, rows } = await openDataset(config.data, { verify: false }); // the workers do
+    return { shapes: { latent, text, source: 'data set' }, rows, noData: null };
+  } catch (error) {
+    const configured = configuredShapes(config);
+    if (!(error instanceof OrchestratorError) || error.code !== 'ERR_FILE_OPEN' || configured === null) {
+      throw error;
+    }
+    return { shapes: { ...configured, source: 'configuration' }, rows: null, noData: error };
+  }
+}
+
+const NO_GPUS = { gpus: null, noGpu: null };
+
+async function gpusOf(
+  addon: Pick<NativeAddon, 'cudaDevices'>,
+  nodes: number,
+): Promise<Pick<Preflight, 'gpus' | 'noGpu'>> {
+  try {
+    return { gpus: await findGpus(addon, nodes), noGpu: null };
+  } catch (error) {
+    if (error instanceof OrchestratorError) return { gpus: null, noGpu: error };
+    throw error;
+  }
+}
+
+function limitOf(machine: MachineMemory, memory: number | null): Place {
+  return memory === null ? machine : { ...machine, bytes: memory, source: '--memory says' };
+}
+
+interface Comparison {
+  need: Need;
+  place: Place;
+  measure: (figures: Estimate) => number;
+}
+
+/** The machine, and of the GPUs with their workers the one that lacks most: the others tell nothing new. */
+function placesOf(figures: Estimate, gpus: readonly Gpu[] | null, machine: Place): Comparison[] {
+  const host: Comparison = {
+    need: { who: 'The run needs', parts: figures.machine },
+    place: machine,
+    measure: (other) => totalBytes(other.machine),
+  };
+  if (gpus === null) return [host];
+  const ordinals = [...new Set(gpus.map(({ ordinal }) => ordinal))];
+  const missing = ({ need, place }: Comparison) => totalBytes(need.parts) - place.bytes;
+  const byLack = ordinals
+    .map((ordinal) => onGpu(figures, gpus, ordinal))
+    .sort((a, b) => missing(b) - missing(a));
+  return [host, ...byLack.slice(0, 1)];
+}
+
+function onGpu(figures: Estimate, gpus: readonly Gpu[], ordinal: number): Comparison {
+  const ranks = [...gpus.keys()].filter((rank) => gpus[rank]?.ordinal === ordinal);
+  const { name, memoryBytes } = gpus[ranks[0] as number] as Gpu;
+  const workers = ranks.length === 1 ? '1 worker needs' : `${ranks.length} workers need`;
+  const partsOf = ({ rankGpu }: Estimate) => ranks.flatMap((rank) => rankGpu?.[rank] ?? []);
+  return {
+    need: { who: `On GPU ${ordinal} ${workers}`, parts: partsOf(figures) },
+    place: { source: `${name} has`, bytes: memoryBytes, free: null },
+    measure: (other) => totalBytes(partsOf(other)),
+  };
+}

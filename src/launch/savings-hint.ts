@@ -1,0 +1,52 @@
+/** What a user can do about memory that is missing, in words of the command line. */
+import type { Estimate } from '../estimate/estimate.js';
+import { gib } from '../estimate/fit.js';
+import { totalBytes } from '../estimate/memory.js';
+import { alignedRows } from '../estimate/render.js';
+import { findSavings, type Run } from '../estimate/savings.js';
+import type { HostInfo } from '../native/contract.js';
+import { shellText } from './commands.js';
+
+/** Changes that save less than this share of what is missing are not worth a line. */
+const WORTH = 0.01;
+
+/**
+ * @param again Estimates a changed run.
+ * @param measure Bytes of an estimate where memory is short.
+ * @param has Bytes that there are.
+ */
+export function savingsHint(
+  run: Run,
+  host: HostInfo,
+  again: (run: Run) => Estimate,
+  measure: (figures: Estimate) => number,
+  has: number,
+): string {
+  const bytesOf = (other: Run) => measure(again(other));
+  const { each, together } = findSavings(run, host, bytesOf, WORTH * (bytesOf(run) - has));
+  const rows = each.map(({ words, bytes }) => [`  ${shellText(words)}`, gib(bytes)]);
+  const enough =
+    together.bytes > has ? `${gib(together.bytes - has, Math.ceil)} are missing still` : 'which fits';
+  return [
+    ...(together.words.length === 0
+      ? ['no key but those of the model saves much of it.']
+      : [
+          'what each of these would save by itself:',
+          ...alignedRows(rows),
+          `  ${shellText(together.words)} together need ${gib(together.bytes)}, ${enough}`,
+        ]),
+    ...(run.config.device === 'cuda' ? [] : [onGpus(run, again)]),
+    '  a smaller model.depth or model.hidden needs less of everything; --memory SIZE compares with another machine',
+  ].join('\n');
+}
+
+function onGpus({ config, nodes }: Run, again: (run: Run) => Estimate): string {
+  const exchange = config.exchange === 'shared' ? 'auto' : config.exchange;
+  const { rankGpu, machine } = again({
+    config: { ...config, device: 'cuda', threads_per_slot: null, exchange },
+    nodes,
+  });
+  const most = Math.max(...(rankGpu ?? []).map(totalBytes));
+  const gpu = nodes === 1 ? 'of a GPU' : 'of a GPU for each worker';
+  return `  ${shellText(['--set', 'device=cuda'])} takes ${gib(most)} ${gpu}, and ${gib(totalBytes(machine))} of the machine`;
+}

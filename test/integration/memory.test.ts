@@ -1,0 +1,132 @@
+/** Runs that the machine has no memory for: refused before a process is started or a folder made. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { loadConfig } from '../../src/config/load.js';
+import { estimate } from '../../src/estimate/estimate.js';
+import { machineMemory } from '../../src/estimate/machine.js';
+import { totalBytes } from '../../src/estimate/memory.js';
+import { native } from '../../src/native/load.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'memory-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Every process of Node.js that is started writes a line here, children and grandchildren too. */
+const started = join(folder, 'started');
+const witness = join(folder, 'witness.cjs');
+writeFileSync(
+  witness,
+  `require('node:fs').appendFileSync(${JSON.stringify(started)}, process.argv.slice(2).join(' ') + '\\n');`,
+);
+/** Where the runs would have their folders. */
+const work = join(folder, 'work');
+
+beforeEach(() => rmSync(started, { force: true }));
+
+function launch(config: string, ...more: string[]) {
+  const command = [resolve('dist/cli/main.js'), 'launch', resolve(config), ...more];
+  const { status, stdout, stderr } = spawnSync(process.execPath, command, {
+    encoding: 'utf8',
+    cwd: folder,
+    env: { ...process.env, NODE_OPTIONS: `--require ${witness}` },
+  });
+  return { status, stdout, stderr, processes: readFileSync(started, 'utf8').trim().split('\n') };
+}
+
+const RELEASED = ['sd3-medium', 'sd3.5-medium', 'sd3.5-large'];
+
+function expectRefusal(stderr: string, has: string): void {
+  const sentence =
+    /^error ERR_OUT_OF_MEMORY: The run needs at least (\S+) GiB of memory, and (.+) (\S+) GiB: (\S+) GiB are missing\. The largest parts: gradients /;
+  const [, needs, whose, there, missing] = sentence.exec(stderr) ?? [];
+  expect(whose, stderr).toBe(has);
+  expect(Math.abs(Number(needs) - Number(there) - Number(missing))).toBeLessThan(0.25);
+  expect(stderr).toMatch(/^hint: what each of these would save by itself:\n {2}--/m);
+}
+
+describe.each(RELEASED)('%s on a machine of 24 GiB', (name) => {
+  const config = `configs/${name}.yaml`;
+  const size = ['--nodes', '2', '--memory', '24GiB'];
+
+  test('launch is refused with what is missing, and with the data set that is missing too', () => {
+    const { status, stdout, stderr, processes } = launch(config, ...size);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expectRefusal(stderr, '--memory says');
+    expect(stderr).toMatch(/^error ERR_FILE_OPEN: There is no data set at data\/latents-1024$/m);
+    expect(processes).toHaveLength(1);
+    expect(readdirSync(folder).sort()).toEqual(['started', 'witness.cjs']);
+  });
+
+  test('launch --dry-run prints the plan, and is refused', () => {
+    const { status, stdout, stderr, processes } = launch(config, '--dry-run', ...size, '--run-dir', work);
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/^data +not here /m);
+    expect(stdout).toMatch(/^rank 1 .* memory about /m);
+    expectRefusal(stderr, '--memory says');
+    expect(processes).toHaveLength(1);
+    expect(existsSync(work)).toBe(false);
+  });
+
+  test('this machine is what counts where no other is named', async ({ skip }) => {
+    const { machine } = await estimate(native(), loadConfig(config, [], {}), 2, null);
+    const { bytes, source } = machineMemory();
+    skip(bytes >= totalBytes(machine), 'this machine has memory for the run');
+    for (const dry of [[], ['--dry-run']]) {
+      const { status, stderr } = launch(config, '--nodes', '2', ...dry);
+      expect(status).toBe(1);
+      expectRefusal(stderr, source);
+    }
+    expect(readdirSync(folder).sort()).toEqual(['started', 'witness.cjs']);
+  });
+});
+
+describe('a run that fits', () => {
+  const CONFIG = 'test/integration/training.yaml';
+
+  test('but is refused a smaller machine goes on from its checkpoint on a larger one', () => {
+    const sets = [
+      'schedule.steps=2',
+      'schedule.warmup=0',
+      `data.path=${resolve('test/fixtures/huggingface/fixed')}`,
+    ];
+    const flags = ['--nodes', '2', '--run-dir', work, ...sets.flatMap((set) => ['--set', set])];
+    const first = launch(CONFIG, ...flags);
+    expect(first.status, first.stderr).toBe(0);
+    expect(first.processes.length).toBe(4);
+    const before = readFileSync(join(work, 'metrics.jsonl'), 'utf8');
+    const longer = ['--set', 'schedule.steps=4'];
+    const refused = launch(CONFIG, ...flags, ...longer, '--memory', '100MiB');
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toMatch(
+      /^error ERR_OUT_OF_MEMORY: .* and --memory says 100 MiB: \d+ MiB are missing/,
+    );
+    // Nothing of the run's folder was touched.
+    expect(readFileSync(join(work, 'metrics.jsonl'), 'utf8')).toBe(before);
+    const resumed = launch(CONFIG, ...flags, ...longer, '--memory', '1GiB');
+    expect(resumed.status, resumed.stderr).toBe(0);
+    expect(resumed.stdout).toContain('(step 2)');
+  });
+
+  test('is told of a data set that is missing without a process of its own', () => {
+    const { status, stderr, processes } = launch(
+      CONFIG,
+      '--run-dir',
+      join(folder, 'other'),
+      '--set',
+      'data.path=nowhere',
+    );
+    expect(status).toBe(1);
+    expect(stderr).toBe('error ERR_FILE_OPEN: There is no data set at nowhere\n');
+    expect(processes).toHaveLength(1);
+    expect(existsSync(join(folder, 'other'))).toBe(false);
+  });
+});
+
+test('--memory wants a size', () => {
+  expect(launch('configs/sd3-medium.yaml', '--memory', '24')).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining('Expected a size in MiB, GiB or TiB, such as 24GiB.'),
+  });
+});

@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import { reportError } from '../../../src/cli/report.js';
+import { loadConfig } from '../../../src/config/load.js';
+import { OrchestratorError } from '../../../src/errors.js';
+import { estimate, estimateFor } from '../../../src/estimate/estimate.js';
+import { totalBytes } from '../../../src/estimate/memory.js';
+import { findSavings, type Run } from '../../../src/estimate/savings.js';
+import { preflight, refuse } from '../../../src/launch/preflight.js';
+import type { CudaDevice, NativeAddon } from '../../../src/native/contract.js';
+import { native } from '../../../src/native/load.js';
+import { yaml } from '../config/helpers.js';
+
+const GIB = 2 ** 30;
+const machine = (bytes: number, free = bytes) => ({ bytes, source: 'this machine has', free });
+/** One a worker, as two workers on two processors have. */
+const SETS = ['threads=1'];
+const released = (name: string, ...sets: string[]) =>
+  loadConfig(`configs/${name}.yaml`, [...SETS, ...sets], {});
+const REAL = { nodes: 2, memory: null, dry: false };
+
+/** The addon on a machine with these GPUs. */
+function withGpus(...gibs: number[]): NativeAddon {
+  const devices = gibs.map(
+    (gib, i): CudaDevice => ({
+      name: `GPU of ${gib} GiB`,
+      memoryBytes: gib * GIB,
+      libraries: '',
+      problem: gib === 0 ? `no memory, number ${i}` : null,
+    }),
+  );
+  return { ...native(), planFigures: native().planFigures, cudaDevices: async () => devices };
+}
+
+describe('before a run', () => {
+  it.each([
+    ['sd3-medium', '230.4', '206.4'],
+    ['sd3.5-medium', '257.7', '233.8'],
+    ['sd3.5-large', '903.2', '879.2'],
+  ])('%s is refused on 24 GiB, and the missing data set is told as well', async (name, need, missing) => {
+    const found = await preflight(native(), released(name), REAL, machine(24 * GIB));
+    const [shortage] = found.shortages;
+    expect(found.shortages).toHaveLength(1);
+    expect(shortage?.code).toBe('ERR_OUT_OF_MEMORY');
+    const words = /needs at least (\S+) GiB of memory, and this machine has 24\.0 GiB: (\S+) GiB are missing/;
+    const [, needed, missed] = words.exec(shortage?.message ?? '') ?? [];
+    // Scratch memory of the matmuls depends on the instruction set.
+    expect(Math.abs(Number(needed) - Number(need))).toBeLessThan(1);
+    expect(Math.abs(Number(missed) - Number(missing))).toBeLessThan(1);
+    expect(found.noData).toMatchObject({ code: 'ERR_FILE_OPEN' });
+    expect(found.warnings).toEqual([]);
+  });
+
+  it('hints name what is saved by each change, and what is missing even so', async () => {
+    const { shortages } = await preflight(native(), released('sd3-medium'), REAL, machine(24 * GIB));
+    const hint = shortages[0]?.hint ?? '';
+    expect(hint).toMatch(/^ {2}--nodes 1 +7\d\.\d GiB$/m);
+    expect(hint).toMatch(/^ {2}--set ema=null --set 'validation\.weights=\[master\]' +22\.7 GiB$/m);
+    expect(hint).toMatch(/^ {2}--set activation_checkpointing=block +5\.\d GiB$/m);
+    expect(hint).toMatch(
+      /^ {2}--set activation_checkpointing=block --nodes 1 --set batch\.micro=\d+ .* together need \d+\.\d GiB, \d+\.\d GiB are missing still$/m,
+    );
+    expect(hint).toMatch(
+      /^ {2}--set device=cuda takes 11\d\.\d GiB of a GPU for each worker, and 6\d\.\d GiB of the machine$/m,
+    );
+    // What changes nothing is not told: one thread a worker has one slot at a time already, and bf16 is set.
+    expect(hint).not.toContain('threads_per_slot');
+    expect(hint).not.toContain('precision.compute');
+    const enough = await preflight(native(), released('sd3-medium'), REAL, machine(200 * GIB));
+    expect(enough.shortages[0]?.hint).toMatch(/ together need 1\d\d\.\d GiB, which fits$/m);
+  });
+
+  it('a machine that is large enough is told nothing, a busy one is warned of', async () => {
+    const config = released('sd3-medium');
+    const large = await preflight(native(), config, REAL, machine(512 * GIB));
+    expect(large).toMatchObject({ shortages: [], warnings: [] });
+    const need = totalBytes(large.figures.machine);
+    const exact = await preflight(native(), config, REAL, machine(need));
+    expect(exact).toMatchObject({ shortages: [], warnings: [] });
+    const busy = await preflight(native(), config, REAL, machine(512 * GIB, 100 * GIB));
+    expect(busy.shortages).toEqual([]);
+    expect(busy.warnings).toEqual([
+      expect.stringMatching(
+        /^The run needs .* of the 512\.0 GiB that this machine has 100\.0 GiB are free now/,
+      ),
+    ]);
+  });
+
+  it('--memory takes the place of the machine, for a plan and for a run', async () => {
+    const config = released('sd3-medium');
+    const small = machine(24 * GIB);
+    const plan = await preflight(native(), config, { nodes: 2, memory: 512 * GIB, dry: true }, small);
+    expect(plan).toMatchObject({ shortages: [], warnings: [] });
+    // The user knows better than the machine, and hears of it all the same.
+    const run = await preflight(native(), config, { nodes: 2, memory: 512 * GIB, dry: false }, small);
+    expect(run.shortages).toEqual([]);
+    expect(run.warnings).toEqual([expect.stringContaining('of the 24.0 GiB that this machine has')]);
+    const less = await preflight(
+      native(),
+      config,
+      { nodes: 2, memory: 8 * GIB, dry: true },
+      machine(512 * GIB),
+    );
+    expect(less.shortages[0]?.message).toContain(', and --memory says 8.0 GiB: ');
+  });
+
+  it('a GPU is compared with the workers that are on it, the machine with their processes', async () => {
+    const config = released('sd3-medium', 'device=cuda');
+    const two = await preflight(withGpus(141, 141), config, REAL, machine(512 * GIB));
+    expect(two).toMatchObject({ shortages: [], noGpu: null });
+    expect(two.gpus?.map(({ ordinal }) => ordinal)).toEqual([0, 1]);
+    const one = await preflight(withGpus(141), config, REAL, machine(512 * GIB));
+    expect(one.shortages).toHaveLength(1);
+    expect(one.shortages[0]?.message).toMatch(
+      /^On GPU 0 2 workers need at least 23\d\.\d GiB of memory, and GPU of 141 GiB has 141\.0 GiB: 9\d\.\d GiB are missing\. The largest parts: gradients 151\.1 GiB/,
+    );
+    // Of several the one that lacks most, and one that cannot be used is passed over.
+    const mixed = await preflight(withGpus(141, 0, 80), config, REAL, machine(24 * GIB));
+    expect(mixed.shortages.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^The run needs at least 6\d\.\d GiB of memory, and this machine has 24\.0 GiB/),
+      expect.stringMatching(
+        /^On GPU 2 1 worker needs at least 11\d\.\d GiB of memory, and GPU of 80 GiB has/,
+      ),
+    ]);
+    expect(mixed.shortages[1]?.hint).not.toContain('device=cuda');
+  });
+
+  it('without a GPU the run is of another machine, whose memory may be given', async () => {
+    const config = released('sd3-medium', 'device=cuda');
+    const dry = await preflight(withGpus(0), config, { ...REAL, dry: true }, machine(24 * GIB));
+    expect(dry).toMatchObject({ shortages: [], warnings: [], gpus: null, noGpu: { code: 'ERR_CUDA' } });
+    const given = await preflight(
+      withGpus(),
+      config,
+      { nodes: 2, memory: 32 * GIB, dry: true },
+      machine(24 * GIB),
+    );
+    expect(given.shortages).toHaveLength(1);
+    expect(given.shortages[0]?.message).toContain('--memory says 32.0 GiB');
+  });
+
+  it('without shapes and data nothing can be said but that', async () => {
+    const config = loadConfig(yaml('name: x\ndata: {path: nowhere/to/be/found}\n'), [], {});
+    await expect(preflight(native(), config, REAL, machine(24 * GIB))).rejects.toMatchObject({
+      code: 'ERR_FILE_OPEN',
+      message: expect.stringContaining('nowhere/to/be/found'),
+    });
+  });
+});
+
+describe('savings', () => {
+  it('are those of the changes: each alone, and all together', async () => {
+    const run: Run = { config: released('sd3-medium', 'threads=8'), nodes: 1 };
+    const host = native().host();
+    const shapes = (await estimate(native(), run.config, 1, null)).shapes;
+    const measure = ({ config, nodes }: Run) =>
+      totalBytes(estimateFor(native(), config, shapes, nodes, null).machine);
+    const { each, together } = findSavings(run, host, measure, GIB);
+    const words = each.map((saving) => saving.words.join(' '));
+    expect(words).toContain('--set threads_per_slot=8');
+    expect(words).toContain('--set activation_checkpointing=block');
+    expect(words).not.toContain('--nodes 1');
+    for (const { words, bytes } of each) {
+      const sets = words.filter((word) => word !== '--set');
+      const changed = released('sd3-medium', 'threads=8', ...sets);
+      expect(measure(run) - measure({ config: changed, nodes: 1 })).toBe(bytes);
+      expect(together.bytes).toBeLessThan(measure(run) - bytes);
+    }
+    // What is said of all of them is of these very words.
+    const sets = together.words.filter((word) => word !== '--set');
+    const all = released('sd3-medium', 'threads=8', ...sets);
+    expect(measure({ config: all, nodes: 1 })).toBe(together.bytes);
+  });
+});
+
+describe('several problems', () => {
+  it('are reported at once, each with its hint; the first gives the exit code', () => {
+    const problems = [
+      new OrchestratorError('ERR_OUT_OF_MEMORY', 'Too large', { hint: 'make it smaller' }),
+      new OrchestratorError('ERR_FILE_OPEN', 'Not there'),
+    ];
+    refuse([]);
+    let thrown: unknown = null;
+    try {
+      refuse(problems);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(reportError(thrown, false)).toEqual({
+      text: 'error ERR_OUT_OF_MEMORY: Too large\nhint: make it smaller\nerror ERR_FILE_OPEN: Not there\n',
+      exitCode: 1,
+    });
+  });
+});
