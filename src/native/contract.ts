@@ -5,7 +5,8 @@
  * tagged natively; a wrong or closed one throws ERR_HANDLE. Options are validated in TypeScript before they get here,
  * and checked again natively where memory safety depends on them. Native errors arrive as `Error` with a stable
  * `code` ("ERR_..."). Nothing here blocks the event loop for more than about a millisecond; whatever takes longer
- * returns a promise and runs on threads that the engine owns (libuv's pool is not used).
+ * returns a promise and runs on native threads (libuv's pool is not used). Two exceptions, for commands that have nothing
+ * else to do: planFigures and planOperations take up to 0.2 s for the largest models.
  */
 
 /** What the machine offers. */
