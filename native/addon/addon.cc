@@ -79,7 +79,7 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
       [](Napi::Env env, double& v) { return Napi::Number::New(env, v); });
 }
 
-Napi::Object initialize(Napi::Env, Napi::Object exports) {
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "host", host);
   method(exports, "cudaDevices", cuda);
   method(exports, "deviceCeilings", device_ceilings);
@@ -91,6 +91,7 @@ Napi::Object initialize(Napi::Env, Napi::Object exports) {
   method(exports, "checkListOffsets", check_list_offsets);
   method(exports, "addInto", add_into);
   method(exports, "matmulPeak", matmul_peak);
+  exports.Set("elementary", elementary_functions(env));
   return exports;
 }
 

@@ -16,6 +16,7 @@ Napi::Value plan_operations(const Napi::CallbackInfo& info);
 Napi::Value create_group(const Napi::CallbackInfo& info);
 Napi::Value open_dataset(const Napi::CallbackInfo& info);
 Napi::Value check_list_offsets(const Napi::CallbackInfo& info);
+Napi::Object elementary_functions(Napi::Env env);
 
 /// The dataset behind a JavaScript object made by open_dataset; throws ERR_HANDLE for any other, or a closed
 /// one.

@@ -66,7 +66,7 @@ Ceilings device_ceilings(graph::Device& device, DType type) {
   std::sort(copies.begin(), copies.end());
   const auto times = device.matmul_times({side, side, side, type, type, type, false, true, false, false});
   return {2.0 * static_cast<double>(bytes) / copies[copies.size() / 2],
-          2.0 * std::pow(static_cast<double>(side), 3) / *std::min_element(times.begin(), times.end())};
+          2.0 * side * side * side / *std::min_element(times.begin(), times.end())};
 }
 
 std::vector<ProfileRow> DeviceEngine::profile(int repeats) {

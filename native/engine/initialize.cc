@@ -2,6 +2,7 @@
 // on order.
 #include <cmath>
 
+#include "../core/elementary.h"
 #include "../core/philox.h"
 #include "engine.h"
 
@@ -36,10 +37,9 @@ void initial_values(const Parameter& p, float* w, uint64_t seed) {
       for (int j = 0; j < 4; ++j) v[j] = bound * (2 * uniform(r[j]) - 1);
     } else {  // N(0, 0.02), as in DiT
       for (int j = 0; j < 4; j += 2) {
-        const double radius = 0.02 * std::sqrt(-2 * std::log(uniform(r[j]))),
-                     angle = 2 * M_PI * uniform(r[j + 1]);
-        v[j] = radius * std::cos(angle);
-        v[j + 1] = radius * std::sin(angle);
+        elementary::normal_pair(uniform(r[j]), uniform(r[j + 1]), v[j], v[j + 1]);
+        v[j] *= 0.02;
+        v[j + 1] *= 0.02;
       }
     }
     for (int64_t j = at; j < std::min(at + 4, p.length); ++j) w[j] = static_cast<float>(v[j - at]);

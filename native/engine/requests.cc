@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/elementary.h"
 #include "../core/error.h"
 
 namespace orch {
@@ -24,7 +25,6 @@ std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::A
 }
 
 kernels::AdamW UpdateRequest::constants() const {
-  const double n = static_cast<double>(step);
   const auto constant = [](double x) { return static_cast<float>(x); };
   return {constant(beta1),
           constant(1 - beta1),
@@ -32,8 +32,8 @@ kernels::AdamW UpdateRequest::constants() const {
           constant(1 - beta2),
           constant(grad_scale),
           constant(1 - lr * weight_decay),
-          constant(lr / (1 - std::pow(beta1, n))),
-          constant(1 / std::sqrt(1 - std::pow(beta2, n))),
+          constant(lr / elementary::one_minus_power(beta1, step)),
+          constant(1 / std::sqrt(elementary::one_minus_power(beta2, step))),
           constant(eps),
           constant(ema_decay),
           constant(1 - ema_decay)};

@@ -23,8 +23,9 @@ namespace orch::kernels {
 constexpr int64_t kHeadDim = 64;
 
 /// Raised whenever a kernel's results change in any bit on any instruction set: checkpoints record it. ("1":
-/// with oneDNN's matmuls.)
-constexpr const char* kVersion = "2";
+/// with oneDNN's matmuls; "2": with the C library's functions for timesteps, positions, initial weights and
+/// the optimizer's corrections.)
+constexpr const char* kVersion = "3";
 
 /// A stream of activations [samples * tokens, width], modulated per sample.
 struct StreamDims {
@@ -182,10 +183,14 @@ struct Typed : Residual<T, T> {
   void (*patchify_backward)(float* dz, const T* dout, const PatchDims& d);
   /// db [width] = sum over rows (stride elements apart) of dy, overwritten.
   void (*column_sum)(float* db, const T* dy, int64_t rows, int64_t width, int64_t stride);
-  /// [B, 256]: cos(t f_i), then sin(t f_i), f_i = exp(-ln(10000) i / 128), computed in fp32 at least. t =
-  /// 1000 * t of the path.
+  /// [B, 256]: timestep_waves of every sample.
   void (*timestep_embedding)(T* out, const float* t, int64_t samples);
 };
+
+/// [2 kWaves]: cos(t f_i), then sin(t f_i), f_i = 10000^(-i / kWaves), rounded to fp32. t = 1000 * t of the
+/// path. For every instruction set the same code.
+constexpr int kWaves = 128;
+void timestep_waves(float* out, float t);
 
 struct Untyped {
   /// v [B, C, H, W] from x [B*N, p*p*C], features in the order (ph, pw, c): the channel is fastest.

@@ -79,8 +79,12 @@ struct GraphOptions {
 std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table,
                                         const BatchShape& shape, const GraphOptions& options);
 
+/// omega_j = 10000^(-j / quarter).
+double position_frequency(int64_t j, int64_t quarter);
+/// [count, 2 quarter]: the sines of coordinate omega_j, then the cosines, j = 0 ... quarter - 1.
+void encode_positions(const double* coordinates, int64_t count, int64_t quarter, float* out);
 /// The sin-cos table [P * P, hidden] (rows y * P + x): the first half of the channels encodes the column, the
-/// second the row; sine first; omega_j = 10000^(-j / (hidden / 4)).
+/// second the row; quarter = hidden / 4.
 void position_table(const ModelSpec& spec, float* out);
 /// The centre of the table for a grid of height x width patches: [height * width, hidden].
 void crop_positions(const ModelSpec& spec, const float* table, int64_t height, int64_t width, float* out);

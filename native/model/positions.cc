@@ -1,26 +1,37 @@
-#include <cmath>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
+#include "../core/elementary.h"
 #include "../core/error.h"
 #include "mmdit.h"
 
 namespace orch {
 
-void position_table(const ModelSpec& spec, float* out) {
-  const int64_t side = spec.pos_embed_max_size, h = spec.hidden(), quarter = h / 4;
-  auto encode = [&](double position, float* to) {
-    for (int64_t j = 0; j < quarter; ++j) {
-      const double angle =
-          position * std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(quarter));
-      to[j] = static_cast<float>(std::sin(angle));
-      to[quarter + j] = static_cast<float>(std::cos(angle));
+double position_frequency(int64_t j, int64_t quarter) {
+  return elementary::power_of_10000(-static_cast<double>(j) / static_cast<double>(quarter));
+}
+
+void encode_positions(const double* coordinates, int64_t count, int64_t quarter, float* out) {
+  for (int64_t j = 0; j < quarter; ++j) {
+    const double frequency = position_frequency(j, quarter);
+    for (int64_t i = 0; i < count; ++i) {
+      float* to = out + i * 2 * quarter + j;
+      elementary::sine_cosine(coordinates[i] * frequency, to[0], to[quarter]);
     }
-  };
+  }
+}
+
+void position_table(const ModelSpec& spec, float* out) {
+  const int64_t side = spec.pos_embed_max_size, half = spec.hidden() / 2;
+  std::vector<double> coordinates(static_cast<size_t>(side));
+  std::iota(coordinates.begin(), coordinates.end(), 0.0);
+  std::vector<float> codes(static_cast<size_t>(side * half));
+  encode_positions(coordinates.data(), side, half / 2, codes.data());
   for (int64_t row = 0; row < side; ++row)
-    for (int64_t column = 0; column < side; ++column) {
-      float* at = out + (row * side + column) * h;
-      encode(static_cast<double>(column), at);
-      encode(static_cast<double>(row), at + h / 2);
+    for (int64_t column = 0; column < side; ++column, out += 2 * half) {
+      std::memcpy(out, &codes[column * half], sizeof(float) * half);
+      std::memcpy(out + half, &codes[row * half], sizeof(float) * half);
     }
 }
 

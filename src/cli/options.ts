@@ -16,10 +16,12 @@ export function memoryOption(): Option {
   ).argParser(memorySize);
 }
 
+const BINARY_UNITS: Record<string, number> = { M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
 /** Binary units, as Slurm and Kubernetes count them: "24GiB", "24Gi" and "24G" are the same. */
 export function memorySize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([MGT])(?:i?B?)$/i.exec(text.trim());
-  const value = match === null ? 0 : Number(match[1]) * 1024 ** ' KMGT'.indexOf(match[2]!.toUpperCase());
+  const value = match === null ? 0 : Number(match[1]) * BINARY_UNITS[match[2]!.toUpperCase()]!;
   if (Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Expected a size in MiB, GiB or TiB, such as 24GiB.');
 }

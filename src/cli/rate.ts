@@ -3,11 +3,12 @@ import { InvalidArgumentError } from 'commander';
 import { OrchestratorError } from '../errors.js';
 import type { Rates } from '../estimate/estimate.js';
 
+const PREFIXES: Record<string, number> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15 };
+
 /** "400G", "0.8P", "4e11": a positive number with a decimal prefix; an ending such as FLOP/s or B/s is allowed. */
 export function rate(text: string): number {
   const match = /^(\d+(?:\.\d+)?(?:e\d+)?)\s*([KMGTP]?)(?:FLOPS?|B|F)?(?:\/s)?$/i.exec(text);
-  const value =
-    match === null ? 0 : Number(match[1]) * 1000 ** ' KMGTP'.indexOf(match[2]?.toUpperCase() || ' ');
+  const value = match === null ? 0 : Number(match[1]) * PREFIXES[match[2]!.toUpperCase()]!;
   if (Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Expected a positive number with K, M, G, T or P, such as 400G.');
 }

@@ -31,5 +31,5 @@ export function fromFloat16Bits(bits: number): number {
   const fraction = bits & 0x3ff;
   const sign = bits & 0x8000 ? -1 : 1;
   if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** -25 * (1 << exponent));
 }

@@ -7,7 +7,8 @@ const ROUNDS = 6;
  * until it lands below `size`. Needs no table, so its cost does not depend on `size`, and it can be inverted.
  */
 export class Permutation {
-  private readonly half: number;
+  /** 2 to half the number of bits. */
+  private readonly base: number;
   private readonly words = new Uint32Array(4);
   private readonly k0: number;
   private readonly k1: number;
@@ -23,8 +24,8 @@ export class Permutation {
     private readonly part: number,
     private readonly index: number,
   ) {
-    this.half = 1;
-    while (2 ** (2 * this.half) < size) this.half += 1;
+    this.base = 2;
+    while (this.base * this.base < size) this.base *= 2;
     this.k0 = Number(key & 0xffffffffn);
     this.k1 = Number((key >> 32n) & 0xffffffffn);
   }
@@ -32,7 +33,7 @@ export class Permutation {
   apply(i: number): number {
     let x = i;
     do {
-      const base = 2 ** this.half;
+      const { base } = this;
       let left = Math.floor(x / base);
       let right = x % base;
       for (let round = 0; round < ROUNDS; round++) [left, right] = [right, left ^ this.mix(right, round)];
@@ -44,7 +45,7 @@ export class Permutation {
   invert(i: number): number {
     let x = i;
     do {
-      const base = 2 ** this.half;
+      const { base } = this;
       let left = Math.floor(x / base);
       let right = x % base;
       for (let round = ROUNDS - 1; round >= 0; round--) [left, right] = [right ^ this.mix(left, round), left];
@@ -56,6 +57,6 @@ export class Permutation {
   private mix(value: number, round: number): number {
     const counter3 = (STREAM.plan << 24) | this.part;
     philox4x32(this.words, value, this.index * 16 + round, this.epoch, counter3, this.k0, this.k1);
-    return this.words[0]! & (2 ** this.half - 1);
+    return this.words[0]! & (this.base - 1);
   }
 }

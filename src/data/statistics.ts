@@ -42,7 +42,7 @@ export async function scanColumn(
     total.max = count === 0 ? scan.max : Math.max(total.max, scan.max);
     const delta = scan.mean - total.mean;
     const all = count + finite;
-    deviations += scan.std ** 2 * finite + (delta ** 2 * count * finite) / all;
+    deviations += scan.std * scan.std * finite + (delta * delta * count * finite) / all;
     total.mean += (delta * finite) / all;
     count = all;
   }

@@ -146,7 +146,7 @@ export function estimateFor(
     shapes,
     nodes,
     parameters: training.parameters,
-    positions: spec.model.posEmbedMaxSize ** 2 * spec.model.heads * 64,
+    positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * spec.model.heads * 64,
     slots,
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,

@@ -147,7 +147,7 @@ export function totalBytes(parts: readonly MemoryPart[]): number {
 /** The stored table, and its centre for the latents' size. */
 function positionBytes({ model, latentHeight, latentWidth }: EngineSpec): number {
   const grid = (latentHeight / model.patch) * (latentWidth / model.patch);
-  return 4 * 64 * model.heads * (model.posEmbedMaxSize ** 2 + grid);
+  return 4 * 64 * model.heads * (model.posEmbedMaxSize * model.posEmbedMaxSize + grid);
 }
 
 /** Latent, noised latent and target in fp32; text in the type of the matmuls. */

@@ -59,7 +59,7 @@ type MemoryTables = Pick<Estimate, 'level' | 'memory' | 'gpuMemory'>;
 export function renderEstimate(estimate: Estimate, steps: number, rates: Rates | null): string {
   const { spec, shapes, slots, nodes } = estimate;
   const name = releasedName(spec.model);
-  const image = (spec.latentHeight * spec.latentWidth) / spec.model.patch ** 2;
+  const image = (spec.latentHeight * spec.latentWidth) / (spec.model.patch * spec.model.patch);
   const lines = [
     `model       ${describeModel(spec.model)}${name === null ? '' : ` (${name})`}`,
     `parameters  ${integer(estimate.parameters)}, and ${integer(estimate.positions)} of the position table`,

@@ -97,9 +97,8 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
 function microBatches({ config, nodes }: Run): Change[] {
   const { global, micro } = config.batch;
   const changes: Change[] = [];
-  for (let power = -10; power <= 10; power++) {
-    const other = micro * 2 ** power;
-    if (power === 0 || !Number.isInteger(other) || global % other !== 0) continue;
+  for (let other = micro / 1024; other <= micro * 1024; other *= 2) {
+    if (other === micro || !Number.isInteger(other) || global % other !== 0) continue;
     const leaner = { ...config, batch: { global, micro: other } };
     if (slotCount(leaner) >= nodes) {
       changes.push({ config: leaner, nodes, words: set(`batch.micro=${other}`) });

@@ -79,7 +79,8 @@ function nearestColor(
     for (let c = 0; c < 3; c++) sums[c] = sums[c]! + pixels[3 * i + c]! - background[c]!;
   }
   const color = sums.map((sum, c) => background[c]! + sum / covered);
-  const distance = (name: Color) => COLORS[name].reduce((sum, value, c) => sum + (value - color[c]!) ** 2, 0);
+  const distance = (name: Color) =>
+    COLORS[name].reduce((sum, value, c) => sum + (value - color[c]!) * (value - color[c]!), 0);
   return COLOR_NAMES.reduce((best, name) => (distance(name) < distance(best) ? name : best));
 }
 

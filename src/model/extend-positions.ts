@@ -1,4 +1,6 @@
 /** A larger grid of positions for a model that was trained on a smaller one. */
+import { elementary } from '../native/elementary.js';
+import { positionGrid } from './pos-embed.js';
 
 /** Largest difference at which a stored table still counts as sines and cosines: half of bf16's spacing at 1, doubled. */
 const TOLERANCE = 5e-3;
@@ -49,22 +51,19 @@ export function extendPositions(
   return { table: extended, how: 'computed' };
 }
 
-function frequency(j: number, quarter: number): number {
-  return 10000 ** (-j / quarter);
-}
-
 /**
  * The evenly spaced coordinates of an axis, or null. The slowest wave tells a coordinate without ambiguity, and each
  * faster one tells it more precisely.
  */
 function axisOf(size: number, quarter: number, channels: (p: number) => Float32Array): Axis | null {
+  const frequencies = Array.from({ length: quarter }, (_, j) => elementary().powerOf10000(-j / quarter));
   const coordinates: number[] = [];
   for (let p = 0; p < size; p++) {
     const values = channels(p);
     let x = 0;
     for (let j = quarter - 1; j >= 0; j--) {
-      const omega = frequency(j, quarter);
-      const angle = Math.atan2(values[j]!, values[quarter + j]!) - x * omega;
+      const omega = frequencies[j]!;
+      const angle = elementary().atan2(values[j]!, values[quarter + j]!) - x * omega;
       x += (angle - 2 * Math.PI * Math.round(angle / (2 * Math.PI))) / omega;
     }
     coordinates.push(x);
@@ -74,32 +73,13 @@ function axisOf(size: number, quarter: number, channels: (p: number) => Float32A
   return Number.isFinite(first) && Number.isFinite(step) ? { first, step } : null;
 }
 
-function encode(x: number, quarter: number, out: Float32Array): void {
-  for (let j = 0; j < quarter; j++) {
-    const angle = x * frequency(j, quarter);
-    out[j] = Math.sin(angle);
-    out[quarter + j] = Math.cos(angle);
-  }
-}
-
 function compute(hidden: number, size: number, columns: Axis, rows: Axis): Float32Array {
-  const half = hidden / 2;
-  const axis = ({ first, step }: Axis) => {
-    const out = new Float32Array(size * half);
-    for (let p = 0; p < size; p++)
-      encode(first + step * p, hidden / 4, out.subarray(p * half, (p + 1) * half));
-    return out;
-  };
-  const [x, y] = [axis(columns), axis(rows)];
-  const table = new Float32Array(size * size * hidden);
-  for (let row = 0; row < size; row++) {
-    for (let column = 0; column < size; column++) {
-      const at = (row * size + column) * hidden;
-      table.set(x.subarray(column * half, (column + 1) * half), at);
-      table.set(y.subarray(row * half, (row + 1) * half), at + half);
-    }
-  }
-  return table;
+  const axis = ({ first, step }: Axis) =>
+    elementary().encodePositions(
+      Float64Array.from({ length: size }, (_, p) => first + step * p),
+      hidden / 4,
+    );
+  return positionGrid(axis(columns), axis(rows), size, hidden);
 }
 
 function isFunction(table: Float32Array, hidden: number, size: number, columns: Axis, rows: Axis): boolean {

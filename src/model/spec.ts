@@ -159,7 +159,7 @@ export function modelSpecFromTensors(
   }
   const positions = side(shapes, marks.positions, 3, 1, path);
   const posEmbedMaxSize = Math.round(Math.sqrt(positions));
-  if (posEmbedMaxSize ** 2 !== positions) {
+  if (posEmbedMaxSize * posEmbedMaxSize !== positions) {
     throw failure(
       path,
       `${marks.positions} holds ${positions} positions, which is not the square of a grid's side`,

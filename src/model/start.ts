@@ -138,8 +138,9 @@ function relativeDistance(a: Float32Array, b: Float32Array): number {
   let difference = 0;
   let size = 0;
   for (let i = 0; i < b.length; i++) {
-    difference += (a[i]! - b[i]!) ** 2;
-    size += b[i]! ** 2;
+    const d = a[i]! - b[i]!;
+    difference += d * d;
+    size += b[i]! * b[i]!;
   }
   return Math.sqrt(difference / size);
 }

@@ -92,7 +92,10 @@ export function expectedParameters(spec: ModelSpec): ExpectedTensor[] {
 
 /** Every tensor of a model's file: `pos_embed`, then the parameters. */
 export function expectedTensors(spec: ModelSpec): ExpectedTensor[] {
-  const positions = { name: POS_EMBED, shape: [1, spec.posEmbedMaxSize ** 2, hiddenOf(spec)] };
+  const positions = {
+    name: POS_EMBED,
+    shape: [1, spec.posEmbedMaxSize * spec.posEmbedMaxSize, hiddenOf(spec)],
+  };
   return [positions, ...expectedParameters(spec)];
 }
 

@@ -415,7 +415,35 @@ export interface Dataset {
   close(): void;
 }
 
+/**
+ * Functions of double precision with the same bits on every machine (native/core/elementary.h): those of Math, and `**`
+ * of numbers that are not constants, differ between versions of Node.js. Correctly rounded but for about one result in
+ * ten million. Angles beyond a million are NaN.
+ */
+export interface Elementary {
+  exp(x: number): number;
+  log(x: number): number;
+  sin(x: number): number;
+  cos(x: number): number;
+  tan(x: number): number;
+  /** NaN for infinities. */
+  atan2(y: number, x: number): number;
+  /** 10000^x */
+  powerOf10000(x: number): number;
+  /** x^n, and 1 - x^n rounded once, of x in [0, 1] and a whole number n. */
+  power(x: number, n: number): number;
+  oneMinusPower(x: number, n: number): number;
+  /** Makes pairs of independent standard normal numbers of pairs of uniforms in (0, 1), in place; about 5 million a second. */
+  normalPairs(values: Float64Array): void;
+  /**
+   * [coordinates, 2 * quarter]: the sines of coordinate * 10000^(-j / quarter), then the cosines, j = 0 ... quarter - 1;
+   * about 30 million a second.
+   */
+  encodePositions(coordinates: Float64Array, quarter: number): Float32Array;
+}
+
 export interface NativeAddon {
+  elementary: Elementary;
   host(): HostInfo;
   /** Devices by the number that EngineSpec.device means. Rejects with ERR_CUDA saying why there is none. */
   cudaDevices(): Promise<CudaDevice[]>;

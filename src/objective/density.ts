@@ -1,5 +1,6 @@
 /** Densities of t (SD3 paper, section 3.1; design notes: t = 0 is data, t = 1 is noise). */
 import type { Density } from '../config/density.js';
+import { elementary } from '../native/elementary.js';
 import { normalPair } from '../random/philox.js';
 
 type Sampler<K extends Density['kind']> = (
@@ -12,9 +13,12 @@ type Sampler<K extends Density['kind']> = (
 const SAMPLERS: { [K in Density['kind']]: Sampler<K> } = {
   uniform: (_, u) => u,
   /** u ~ N(m, s^2), t = sigmoid(u): positive m leans to noise. */
-  lognorm: ({ m, s }, u1, u2) => 1 / (1 + Math.exp(-(m + s * normalPair(u1, u2)[0]))),
-  mode: ({ s }, u) => 1 - u - s * (Math.cos((Math.PI / 2) * u) ** 2 - 1 + u),
-  cosmap: (_, u) => 1 - 1 / (Math.tan((Math.PI / 2) * u) + 1),
+  lognorm: ({ m, s }, u1, u2) => 1 / (1 + elementary().exp(-(m + s * normalPair(u1, u2)[0]))),
+  mode: ({ s }, u) => {
+    const cosine = elementary().cos((Math.PI / 2) * u);
+    return 1 - u - s * (cosine * cosine - 1 + u);
+  },
+  cosmap: (_, u) => 1 - 1 / (elementary().tan((Math.PI / 2) * u) + 1),
 };
 
 /** t of two independent uniforms in (0, 1). */

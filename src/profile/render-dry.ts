@@ -7,7 +7,7 @@ import { percent } from './render.js';
 
 export function renderDryProfile(profile: DryProfile): string {
   const { spec, rates, ops, step, slots, modelFlops } = profile;
-  const image = (spec.latentHeight * spec.latentWidth) / spec.model.patch ** 2;
+  const image = (spec.latentHeight * spec.latentWidth) / (spec.model.patch * spec.model.patch);
   const count = slots === 1 ? 'its slot' : `its ${slots} slots`;
   const timed = rates !== null;
   return `${[

@@ -9,7 +9,7 @@ const byteRate = (perSecond: number) => `${(perSecond / 1e9).toFixed(1)} GB/s`;
 
 export function renderProfile(profile: Profile): string {
   const { spec, gpu, roofline, seconds, modelFlops } = profile;
-  const image = (spec.latentHeight * spec.latentWidth) / spec.model.patch ** 2;
+  const image = (spec.latentHeight * spec.latentWidth) / (spec.model.patch * spec.model.patch);
   return `${[
     `model       ${describeModel(spec.model)}`,
     `slot        ${spec.microBatch} samples of ${image} + ${spec.contextTokens} tokens, forward and backward, ${gpu ?? 'one thread'}`,

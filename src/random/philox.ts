@@ -3,6 +3,7 @@
  * A draw depends on (seed, stream, step, sample id) alone, so it is the same wherever and whenever it is made. The
  * layout is that of `DrawKey` in native/kernels/kernels.h; noise itself is drawn natively.
  */
+import { elementary } from '../native/elementary.js';
 
 /** Stream numbers, < 256. Part of what a run's bits mean: never renumber. */
 export const STREAM = {
@@ -110,9 +111,12 @@ export function drawUniforms(key: DrawKey, group = 0): Float64Array {
   return uniforms;
 }
 
+const pair = new Float64Array(2) as Float64Array & [number, number];
+
 /** Two independent standard normal numbers of two uniforms in (0, 1), by Box and Muller. */
 export function normalPair(u1: number, u2: number): [number, number] {
-  const radius = Math.sqrt(-2 * Math.log(u1));
-  const angle = 2 * Math.PI * u2;
-  return [radius * Math.cos(angle), radius * Math.sin(angle)];
+  pair[0] = u1;
+  pair[1] = u2;
+  elementary().normalPairs(pair);
+  return [pair[0], pair[1]];
 }

@@ -1,3 +1,4 @@
+import { elementary } from '../native/elementary.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
 /**
@@ -30,12 +31,18 @@ export const LATENT_GAIN: readonly number[] = LATENT_STD.map((_, c) =>
   c === 0 || c === 10 || c === 13 ? 1 : 0.5,
 );
 
-/** DCT-II basis: COSINES[u * 8 + x]. */
-const COSINES = Float64Array.from({ length: 4 * BLOCK }, (_, i) => {
-  const u = Math.floor(i / BLOCK);
-  const x = i % BLOCK;
-  return Math.sqrt((u === 0 ? 1 : 2) / BLOCK) * Math.cos(((2 * x + 1) * u * Math.PI) / (2 * BLOCK));
-});
+let basis: Float64Array | null = null;
+
+/** DCT-II basis: cosines()[u * 8 + x]. Computed when it is first needed, which is what the addon is loaded for. */
+function cosines(): Float64Array {
+  basis ??= Float64Array.from({ length: 4 * BLOCK }, (_, i) => {
+    const u = Math.floor(i / BLOCK);
+    const x = i % BLOCK;
+    const cosine = elementary().cos(((2 * x + 1) * u * Math.PI) / (2 * BLOCK));
+    return Math.sqrt((u === 0 ? 1 : 2) / BLOCK) * cosine;
+  });
+  return basis;
+}
 
 /** Horizontal and vertical frequency of every latent channel, and its plane (0 Y, 1 Cb, 2 Cr). */
 const CHANNELS: readonly { plane: number; u: number; v: number }[] = [
@@ -66,6 +73,7 @@ export function encodePicture(pixels: Uint8Array): Float32Array {
 const rowFrequencies = new Float64Array(BLOCK * 4);
 
 function encodeBlock(planes: Float64Array[], bx: number, by: number, latent: Float32Array): void {
+  const waves = cosines();
   let transformed = -1;
   for (let c = 0; c < LATENT_CHANNELS; c++) {
     const { plane, u, v } = CHANNELS[c]!;
@@ -74,17 +82,18 @@ function encodeBlock(planes: Float64Array[], bx: number, by: number, latent: Flo
       transformed = plane;
     }
     let sum = 0;
-    for (let y = 0; y < BLOCK; y++) sum += rowFrequencies[y * 4 + u]! * COSINES[v * BLOCK + y]!;
+    for (let y = 0; y < BLOCK; y++) sum += rowFrequencies[y * 4 + u]! * waves[v * BLOCK + y]!;
     latent[c * BLOCKS + by * LATENT_SIDE + bx] = ((sum - LATENT_MEAN[c]!) / LATENT_STD[c]!) * LATENT_GAIN[c]!;
   }
 }
 
 function transformRows(plane: Float64Array, bx: number, by: number, frequencies: number): void {
+  const waves = cosines();
   for (let y = 0; y < BLOCK; y++) {
     const row = (by * BLOCK + y) * PICTURE_SIZE + bx * BLOCK;
     for (let u = 0; u < frequencies; u++) {
       let sum = 0;
-      for (let x = 0; x < BLOCK; x++) sum += plane[row + x]! * COSINES[u * BLOCK + x]!;
+      for (let x = 0; x < BLOCK; x++) sum += plane[row + x]! * waves[u * BLOCK + x]!;
       rowFrequencies[y * 4 + u] = sum;
     }
   }
@@ -132,6 +141,7 @@ function decodeBlock(
   by: number,
   planes: Float64Array[],
 ): void {
+  const waves = cosines();
   const corner = by * BLOCK * PICTURE_SIZE + bx * BLOCK;
   for (let c = 0; c < LATENT_CHANNELS; c++) {
     const { plane, u, v } = CHANNELS[c]!;
@@ -139,10 +149,10 @@ function decodeBlock(
     const value = standard * LATENT_STD[c]! + LATENT_MEAN[c]!;
     const target = planes[plane]!;
     for (let y = 0; y < BLOCK; y++) {
-      const row = value * COSINES[v * BLOCK + y]!;
+      const row = value * waves[v * BLOCK + y]!;
       for (let x = 0; x < BLOCK; x++) {
         const at = corner + y * PICTURE_SIZE + x;
-        target[at] = target[at]! + row * COSINES[u * BLOCK + x]!;
+        target[at] = target[at]! + row * waves[u * BLOCK + x]!;
       }
     }
   }

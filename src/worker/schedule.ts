@@ -1,5 +1,6 @@
 /** Learning rate and EMA decay as functions of the step. */
 import type { Config } from '../config/schema.js';
+import { elementary } from '../native/elementary.js';
 
 /** Rate of step `step`, from 1 on: linear from 0 to the peak at the last warm-up step, then constant or half a cosine. */
 export function learningRate({ optimizer, schedule }: Config, step: number): number {
@@ -7,7 +8,7 @@ export function learningRate({ optimizer, schedule }: Config, step: number): num
   if (step < warmup) return (optimizer.lr * step) / warmup;
   if (decay === 'constant' || steps === warmup) return optimizer.lr;
   const progress = (step - warmup) / (steps - warmup);
-  return optimizer.lr * (final + (1 - final) * 0.5 * (1 + Math.cos(Math.PI * progress)));
+  return optimizer.lr * (final + (1 - final) * 0.5 * (1 + elementary().cos(Math.PI * progress)));
 }
 
 /** Share of the old average that step `step` keeps; 1 where the average stays as it is. */

@@ -1,6 +1,4 @@
 // Activation functions, sums and conversions of storage types; and the sinusoidal embedding of the timestep.
-#include <cmath>
-
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -124,16 +122,10 @@ void from_f16(T* y, const f16* x, int64_t n) {
 
 template <class T>
 void timestep_embedding(T* out, const float* t, int64_t samples) {
-  constexpr int kHalf = 128;
-  for (int j = 0; j < kHalf; ++j) {
-    const double frequency = ::exp(-9.210340371976184 * j / kHalf);  // ln(10000)
-    for (int64_t b = 0; b < samples; ++b) {
-      const double angle = static_cast<double>(t[b]) * frequency;
-      const vf value = splat(static_cast<float>(::cos(angle)));
-      const vf sine = splat(static_cast<float>(::sin(angle)));
-      store_n(out + b * 2 * kHalf + j, value, 1);
-      store_n(out + b * 2 * kHalf + kHalf + j, sine, 1);
-    }
+  float waves[2 * kWaves];
+  for (int64_t b = 0; b < samples; ++b) {
+    timestep_waves(waves, t[b]);
+    from_f32(out + b * 2 * kWaves, waves, 2 * kWaves);
   }
 }
 

@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int r = 0; r < 2; ++r) {
       const float total = sum_lanes<4>(sum[i][r]), inverse = 1.0f / total;
       const int64_t row = first + (warp * kTiles + i) * 16 + r * 8 + g;
-      const float row_lse = high[i][r] * kScale + logf(total);
+      const float row_lse = high[i][r] * kScale + log_of(total);
       if constexpr (Stats) {
         const float product = sum_lanes<4>(weighted[i][r]), least = -max_lanes<4>(-low[i][r]);
         if (row < d.tokens && t == 0) {

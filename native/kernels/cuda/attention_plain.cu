@@ -55,22 +55,22 @@ __global__ void __launch_bounds__(kThreads)
     const float s = kScale * dot_row(mine, kh + j * kHead);
     low = fminf(low, s);
     if (s > high) {
-      const float keep = expf(high - s);
+      const float keep = exp_of(high - s);
       sum *= keep;
       weighted *= keep;
 #pragma unroll
       for (int c = 0; c < kHead; ++c) out[c] *= keep;
       high = s;
     }
-    const float p = expf(s - high);
+    const float p = exp_of(s - high);
     sum += p;
     weighted += p * s;
     add_row(out, p, vh + j * kHead);
   }
-  const float most = max_lanes(high), keep = high > -INFINITY ? expf(high - most) : 0.0f;
+  const float most = max_lanes(high), keep = high > -INFINITY ? exp_of(high - most) : 0.0f;
 #pragma unroll
   for (int c = 0; c < kHead; ++c) out[c] *= keep;
-  const float total = sum_lanes(sum * keep), row_lse = most + logf(total);
+  const float total = sum_lanes(sum * keep), row_lse = most + log_of(total);
   store_sum(joint_row(out0, out1, d, bh / d.heads, bh % d.heads, row), out, 1.0f / total);
   const float product = sum_lanes(weighted * keep), least = -max_lanes(-low);
   if (lane > 0) return;
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum[kHead] = {};
   for (int64_t j = threadIdx.x % kWarp; j < d.tokens; j += kWarp) {
     const float* key = k + (bh * d.tokens + j) * kHead;
-    const float p = expf(kScale * dot_row(mine, key) - lse[here]);
+    const float p = exp_of(kScale * dot_row(mine, key) - lse[here]);
     add_row(sum, p * (dot_row(dout, v + (bh * d.tokens + j) * kHead) - delta[here]), key);
   }
   store_sum(dq + here * kHead, sum, kScale);
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t i = d.first_query + threadIdx.x % kWarp; i < d.tokens; i += kWarp) {
     const float *query = q + (bh * d.tokens + i) * kHead,
                 *dout = joint_row(dout0, dout1, d, bh / d.heads, bh % d.heads, i);
-    const float p = expf(kScale * dot_row(key, query) - lse[bh * d.tokens + i]);
+    const float p = exp_of(kScale * dot_row(key, query) - lse[bh * d.tokens + i]);
     add_row(sum_v, p, dout);
     add_row(sum_k, p * (dot_row(value, dout) - delta[bh * d.tokens + i]), query);
   }

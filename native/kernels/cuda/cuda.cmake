@@ -57,7 +57,7 @@ if(missing STREQUAL "")
       OUTPUT ${object}
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
       COMMAND ${CUDA_COMPILER} -ccbin ${CMAKE_CXX_COMPILER} -std=c++20 -O3 -lineinfo
-              -gencode=arch=compute_90a,code=sm_90a -Xcompiler=-fPIC,-fvisibility=hidden
+              -gencode=arch=compute_90a,code=sm_90a -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off
               -I${CMAKE_SOURCE_DIR}/native -c ${kernel} -o ${object}
       DEPENDS ${kernel} ${CUDA_HEADERS}
       COMMENT "nvcc ${name}.cu" VERBATIM)

@@ -1,5 +1,6 @@
 // Activation functions, sums and conversions of storage types; and the sinusoidal embedding of the timestep.
 // Eight elements a thread.
+#include "../../core/elementary.h"
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -116,18 +117,19 @@ void from_f16(T* y, const f16* x, int64_t n) {
   launch(half_to<T>, blocks(n, kThreads), kThreads, 0, y, x, n);
 }
 
-constexpr int kHalf = 128;
 template <class T>
-__global__ void __launch_bounds__(kHalf) embed_timestep(T* out, const float* t) {
-  const int j = threadIdx.x;
-  const double angle = static_cast<double>(t[blockIdx.x]) * exp(-9.210340371976184 * j / kHalf);  // ln(10000)
-  T* row = out + static_cast<int64_t>(blockIdx.x) * 2 * kHalf;
-  row[j] = narrow<T>(static_cast<float>(cos(angle)));
-  row[kHalf + j] = narrow<T>(static_cast<float>(sin(angle)));
+__global__ void __launch_bounds__(kWaves) embed_timestep(T* out, const float* t) {
+  const int i = threadIdx.x;
+  const double frequency = elementary::power_of_10000(-static_cast<double>(i) / kWaves);
+  float sine, cosine;
+  elementary::sine_cosine(static_cast<double>(t[blockIdx.x]) * frequency, sine, cosine);
+  T* row = out + static_cast<int64_t>(blockIdx.x) * 2 * kWaves;
+  row[i] = narrow<T>(cosine);
+  row[kWaves + i] = narrow<T>(sine);
 }
 template <class T>
 void timestep_embedding(T* out, const float* t, int64_t samples) {
-  launch(embed_timestep<T>, static_cast<unsigned>(samples), kHalf, 0, out, t);
+  launch(embed_timestep<T>, static_cast<unsigned>(samples), kWaves, 0, out, t);
 }
 
 template <class T>

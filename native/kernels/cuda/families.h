@@ -2,6 +2,7 @@
 #pragma once
 #include "../kernels.h"
 #include "context.h"
+#include "functions.h"
 
 namespace orch::kernels::cuda {
 

@@ -33,6 +33,15 @@ GPU_INLINE float as_float(uint32_t u) {
   return f;
 #endif
 }
+GPU_INLINE uint32_t as_bits(float f) {
+#if defined(__CUDACC__)
+  return __float_as_uint(f);
+#else
+  uint32_t u;
+  __builtin_memcpy(&u, &f, 4);
+  return u;
+#endif
+}
 /// Two floats rounded to nearest even; the first in the lower half.
 GPU_INLINE uint32_t pack2(float low, float high) {
 #if defined(__CUDACC__)
@@ -55,35 +64,6 @@ GPU_INLINE T narrow(float x) {
   else
     return {static_cast<uint16_t>(pack2(x, 0.0f))};
 }
-
-/// 2^x, to about 2 units in the last place.
-GPU_INLINE float fast_exp2(float x) {
-#if defined(__CUDACC__)
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#else
-  return exp2f(x);
-#endif
-}
-/// exp and quotients: exact to fp32 for T = float, and to a few units in the last place of fp32 for bf16,
-/// which rounds them away.
-template <class T>
-struct Math {
-  static GPU_INLINE float exp(float x) {
-    if constexpr (std::is_same_v<T, float>)
-      return expf(x);
-    else
-      return fast_exp2(x * 1.44269504f);
-  }
-  static GPU_INLINE float divide(float a, float b) {
-#if defined(__CUDACC__)
-    if constexpr (!std::is_same_v<T, float>) return __fdividef(a, b);
-#endif
-    return a / b;
-  }
-  static GPU_INLINE float sigmoid(float x) { return divide(1.0f, 1.0f + exp(-x)); }
-};
 
 // --- eight elements
 // ---------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// Gaussian noise by counter (Philox4x32-10 and Box-Muller, as on the CPU), and its mixing with the data. Four
-// normals a thread.
+// Gaussian noise by counter (Philox4x32-10 and Box-Muller, as on the CPU), and its mixing with the data: the bits
+// of the CPU's plainest kernels. Four normals a thread.
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -7,17 +7,17 @@ namespace {
 
 constexpr int kThreads = 256;
 
-GPU_INLINE void normal_pair(float& x, float& y, uint32_t radius, uint32_t angle) {
-  const float u1 = (static_cast<float>(radius) + 0.5f) * 0x1p-32f,
-              u2 = (static_cast<float>(angle) + 0.5f) * 0x1p-32f;
-  const float length = sqrtf(fmaxf(-2.0f * logf(u1), 0.0f));
-  float sine, cosine;
-  sincospif(2.0f * u2, &sine, &cosine);
+GPU_INLINE void normal_pair(Single& x, Single& y, uint32_t radius, uint32_t angle) {
+  const Single u1 = (Single(static_cast<float>(radius)) + 0.5f) * 0x1p-32f,
+               u2 = (Single(static_cast<float>(angle)) + 0.5f) * 0x1p-32f;
+  const Single square = Single(log_of(u1.value)) * -2.0f, length = sqrtf(square > 0.0f ? square.value : 0.0f);
+  Single sine, cosine;
+  sincos_turns(u2, sine, cosine);
   x = length * cosine;
   y = length * sine;
 }
 
-GPU_INLINE void normals(float (&out)[4], const DrawKey& key, int64_t group) {
+GPU_INLINE void normals(Single (&out)[4], const DrawKey& key, int64_t group) {
   uint32_t c0 = static_cast<uint32_t>(group), c1 = static_cast<uint32_t>(key.sample_id), c2 = key.step,
            c3 = (key.stream << 24) | (static_cast<uint32_t>(key.sample_id >> 32) & 0xffffffu);
   uint32_t k0 = static_cast<uint32_t>(key.seed), k1 = static_cast<uint32_t>(key.seed >> 32);
@@ -41,14 +41,15 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, base = blockIdx.y * n;
   if (4 * group >= n) return;
   const NoiseMix c = mixes[blockIdx.y];
-  float noise[4];
+  Single noise[4];
   normals(noise, c.key, group);
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
     const int64_t i = 4 * group + j;
     if (i >= n) continue;
-    z[base + i] = c.a * x0[base + i] + c.b * noise[j];
-    target[base + i] = c.p * x0[base + i] + c.q * noise[j];
+    const Single x = x0[base + i];
+    z[base + i] = (x * c.a + noise[j] * c.b).value;
+    target[base + i] = (x * c.p + noise[j] * c.q).value;
   }
 }
 void mix_noise(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples, int64_t n) {
@@ -59,11 +60,11 @@ void mix_noise(float* z, float* target, const float* x0, const NoiseMix* mixes, 
 __global__ void __launch_bounds__(kThreads) draw(float* out, DrawKey key, int64_t n) {
   const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (4 * group >= n) return;
-  float noise[4];
+  Single noise[4];
   normals(noise, key, group);
 #pragma unroll
   for (int j = 0; j < 4; ++j)
-    if (4 * group + j < n) out[4 * group + j] = noise[j];
+    if (4 * group + j < n) out[4 * group + j] = noise[j].value;
 }
 void normal(float* out, const DrawKey& key, int64_t n) {
   launch(draw, blocks(n, 4 * kThreads), kThreads, 0, out, key, n);

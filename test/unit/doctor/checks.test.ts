@@ -78,7 +78,7 @@ describe('the probe of the addon', () => {
   });
 
   it('reports what the addon says of the machine', () => {
-    const host = { isa: 'avx2', fastBf16: false, kernels: '2', processors: 2 };
+    const host = { isa: 'avx2', fastBf16: false, kernels: '3', processors: 2 };
     const path = addon('host', `exports.host = () => (${JSON.stringify(host)});`);
     expect(checkAddon(path)).toEqual([
       { name: 'addon', status: 'ok', detail: 'builds and loads', fix: null },

@@ -60,9 +60,3 @@ void await_copies(int open);
 #define blockDim (::orch::emulate::place.block_size)
 #define gridDim (::orch::emulate::place.grid_size)
 inline void __syncthreads() { ::orch::emulate::sync_block(); }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline void sincospif(float x, float* sine, float* cosine) {
-  const double angle = static_cast<double>(x) * 3.14159265358979323846;
-  *sine = static_cast<float>(sin(angle));
-  *cosine = static_cast<float>(cos(angle));
-}

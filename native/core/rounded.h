@@ -1,0 +1,48 @@
+// A floating-point number whose every operation is rounded for itself, on the CPU and in kernels for GPUs.
+//
+// Compilers turn a * b + c into one instruction that rounds once, where the processor has one: other bits on
+// another machine. nvcc does it unless operations are written as functions, which the operators here are; for
+// the CPU, CMakeLists.txt compiles everything but kernels/cpu with -ffp-contract=off.
+#pragma once
+
+#if defined(ORCH_ISA)
+#error "kernels/cpu is compiled with fused operations; what needs this header belongs outside of it"
+#endif
+#if defined(__CUDACC__)
+#define ORCH_ANYWHERE __host__ __device__ inline
+#else
+#define ORCH_ANYWHERE inline
+#endif
+
+namespace orch {
+
+template <class T>
+struct Rounded {
+  T value;
+
+  Rounded() = default;
+  ORCH_ANYWHERE constexpr Rounded(T v) : value(v) {}  // NOLINT: constants stand in formulas as they are
+
+#if defined(__CUDA_ARCH__)
+#define ORCH_ROUNDED(op, of_double, of_float)                      \
+  friend ORCH_ANYWHERE Rounded operator op(Rounded a, Rounded b) { \
+    if constexpr (sizeof(T) == 8)                                  \
+      return of_double(a.value, b.value);                          \
+    else                                                           \
+      return of_float(a.value, b.value);                           \
+  }
+#else
+#define ORCH_ROUNDED(op, of_double, of_float) \
+  friend ORCH_ANYWHERE Rounded operator op(Rounded a, Rounded b) { return a.value op b.value; }
+#endif
+  ORCH_ROUNDED(+, __dadd_rn, __fadd_rn)
+  ORCH_ROUNDED(-, __dsub_rn, __fsub_rn)
+  ORCH_ROUNDED(*, __dmul_rn, __fmul_rn)
+  ORCH_ROUNDED(/, __ddiv_rn, __fdiv_rn)
+#undef ORCH_ROUNDED
+  friend ORCH_ANYWHERE Rounded operator-(Rounded a) { return -a.value; }
+  friend ORCH_ANYWHERE bool operator<(Rounded a, Rounded b) { return a.value < b.value; }
+  friend ORCH_ANYWHERE bool operator>(Rounded a, Rounded b) { return a.value > b.value; }
+};
+
+}  // namespace orch
