@@ -4,13 +4,15 @@
 #   --bench   the benches of kernels, build/orch_bench
 #   --cuda    the library for GPUs, build/Release/liborchestrator_cuda.so (native/kernels/cuda/cuda.cmake)
 #   --nvcc    its kernels alone, for which nvcc is enough
-# A library for GPUs that is there is kept up to date, too: the addon opens it. Exit code 3: CUDA was asked for, and what it
-# needs is not there.
+#   --aarch64 build-aarch64/orch_test alone: the library and its tests for ARM64, cross-compiled
+# A library for GPUs that is there is kept up to date, too: the addon opens it. Exit code 3: CUDA or ARM64 was asked for, and
+# what it needs is not there.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."  # CMake remembers the folder without symbolic links
 . scripts/compiler.sh
 
 cuda=build/Release/liborchestrator_cuda.so
+build=build
 targets=(orchestrator)
 asked=
 for option in "$@"; do
@@ -19,22 +21,32 @@ for option in "$@"; do
     --bench) targets+=(orch_bench) ;;
     --cuda) targets+=(orchestrator_cuda) asked=yes ;;
     --nvcc) targets+=(cuda_kernels) asked=yes ;;
-    *) echo "usage: scripts/build-native.sh [--tests] [--bench] [--cuda] [--nvcc]" >&2; exit 2 ;;
+    --aarch64) build=build-aarch64 ;;
+    *) echo "usage: scripts/build-native.sh [--tests] [--bench] [--cuda] [--nvcc] | --aarch64" >&2; exit 2 ;;
   esac
 done
 
 exec 8<CMakeLists.txt
 flock 8
-if [[ -e $cuda && " ${targets[*]} " != *" orchestrator_cuda "* ]]; then targets+=(orchestrator_cuda); fi
+if [ $build = build-aarch64 ]; then
+  targets=(orch_test) asked=
+elif [[ -e $cuda && " ${targets[*]} " != *" orchestrator_cuda "* ]]; then targets+=(orchestrator_cuda); fi
 
-compiler=$(find_compiler) || { echo "GCC 12 or newer is needed to build the native addon; run: npm run setup" >&2; exit 1; }
+if [ $build = build-aarch64 ]; then
+  compiler=$(find_compiler aarch64-linux-gnu-) || {
+    echo "GCC 12 or newer for ARM64 is needed (Debian package g++-aarch64-linux-gnu)" >&2
+    exit 3
+  }
+else
+  compiler=$(find_compiler) || { echo "GCC 12 or newer is needed to build the native addon; run: npm run setup" >&2; exit 1; }
+fi
 
 # CMake cannot go on in a folder that was moved or copied, or with another compiler.
 cached() {
-  sed -n "s/^$1:[A-Z]*=//p" build/CMakeCache.txt
+  sed -n "s/^$1:[A-Z]*=//p" $build/CMakeCache.txt
 }
-if [ -f build/CMakeCache.txt ]; then
-  [ "$(cached CMAKE_HOME_DIRECTORY)" = "$PWD" ] && [ "$(cached CMAKE_CXX_COMPILER)" = "$compiler" ] || rm -rf build
+if [ -f $build/CMakeCache.txt ]; then
+  [ "$(cached CMAKE_HOME_DIRECTORY)" = "$PWD" ] && [ "$(cached CMAKE_CXX_COMPILER)" = "$compiler" ] || rm -rf $build
 fi
 
 # As many compilers as processors, and as memory allows (about 1 GiB each).
@@ -42,8 +54,8 @@ jobs=$(nproc)
 memory=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo 2>/dev/null || echo "$jobs")
 [ "$memory" -ge "$jobs" ] || jobs=$((memory > 0 ? memory : 1))
 
-log=build/last-command.log
-mkdir -p build
+log=$build/last-command.log
+mkdir -p $build
 gives_up() {
   cat "$log" >&2
   echo "failed: $*" >&2
@@ -51,8 +63,12 @@ gives_up() {
 }
 
 # CUDA, which may have come since, is looked for each time it is asked for.
-if [ ! -f build/Makefile ] || [ -n "$asked" ]; then
-  configure=(node node_modules/cmake-js/bin/cmake-js configure --prefer-make --cxx "$compiler")
+if [ ! -f $build/Makefile ] || [ -n "$asked" ]; then
+  if [ $build = build-aarch64 ]; then  # without the addon
+    configure=(cmake -S . -B $build -DCMAKE_TOOLCHAIN_FILE=scripts/aarch64-linux-gnu.cmake "-DCMAKE_CXX_COMPILER=$compiler")
+  else
+    configure=(node node_modules/cmake-js/bin/cmake-js configure --prefer-make --cxx "$compiler")
+  fi
   "${configure[@]}" >"$log" 2>&1 </dev/null || gives_up "${configure[*]}"
 fi
 case " ${targets[*]} " in
@@ -75,8 +91,8 @@ fi
 # make knows what is out of date; where that is nothing, nothing is said.
 started=$SECONDS
 exec 3>"$log"
-build=(cmake --build build --parallel "$jobs" --target ${targets[*]})
-"${build[@]}" 2>&1 </dev/null | {
+make=(cmake --build $build --parallel "$jobs" --target ${targets[*]})
+"${make[@]}" 2>&1 </dev/null | {
   said=
   while IFS= read -r line; do
     printf '%s\n' "$line" >&3
@@ -86,4 +102,4 @@ build=(cmake --build build --parallel "$jobs" --target ${targets[*]})
     fi
   done
   [ -z "$said" ] || echo "Built in $((SECONDS - started)) s"
-} || gives_up "${build[*]}"
+} || gives_up "${make[*]}"

@@ -1,9 +1,10 @@
 # Sourced: find_compiler prints a C++ compiler that is new enough (GCC 12: C++20 and __builtin_shufflevector), or fails.
 # CXX is taken where it is set and new enough; distributions with an older default have newer ones beside it.
 
-find_compiler() {
+find_compiler() { # [PREFIX of a cross compiler's name]
   local candidate major
-  for candidate in ${CXX:+"$CXX"} g++ g++-12 g++-13 g++-14 g++-15; do
+  [ -n "${1:-}" ] || set -- "" ${CXX:+"$CXX"}
+  for candidate in "${@:2}" "$1"g++ "$1"g++-12 "$1"g++-13 "$1"g++-14 "$1"g++-15; do
     major=$("$candidate" -dumpversion 2>/dev/null | cut -d. -f1) || continue
     if "$candidate" --version 2>/dev/null | grep -q clang; then continue; fi
     if [ -n "$major" ] && [ "$major" -ge 12 ] 2>/dev/null; then

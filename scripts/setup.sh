@@ -6,12 +6,18 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 . scripts/compiler.sh
 
+needed="Node.js 22 (22.12 or newer), 24, or 20 (20.19 or newer) and npm are needed: https://nodejs.org"
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-  echo "Node.js 20.17 or newer and npm are needed: https://nodejs.org" >&2
+  echo "$needed" >&2
   exit 2
 fi
-if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 17) ? 0 : 1)'; then
-  echo "Node.js 20.17 or newer is needed; this is $(node --version): https://nodejs.org" >&2
+# npm would refuse the others, too (.npmrc), after the system packages and with more words.
+if ! node -e '
+  const [a, b] = process.versions.node.split(".").map(Number);
+  const served = [...require("./package.json").engines.node.matchAll(/(\^|>=)(\d+)\.(\d+)/g)];
+  process.exit(served.some(([, sign, major, minor]) => (a == major && b >= minor) || (sign === ">=" && a > major)) ? 0 : 1);
+'; then
+  echo "$needed; this is $(node --version)" >&2
   exit 2
 fi
 

@@ -6,11 +6,11 @@
 #include <random>
 #include <thread>
 
-#include "data_files.h"
 #include "devices.h"
 #include "driver.h"
 #include "engine/host_engine.h"
 #include "fake_transport.h"
+#include "training_set.h"
 #include "tree.h"
 
 namespace orch::test {
@@ -49,68 +49,11 @@ TEST("device: sums of gradients follow the tree over slots") {
     }
 }
 
-const TextSpec kText{2, 3, 16, 24, 48, 16, 16};
-
-/// Random rows of latents and text in one file.
-struct Set {
-  static constexpr int64_t kRows = 8;
-  std::unique_ptr<TemporaryFile> file;
-  std::shared_ptr<const Dataset> data;
-
-  explicit Set(int64_t latent) {
-    std::mt19937 random(2);
-    std::normal_distribution<float> normal;
-    std::vector<float> values;
-    DatasetSpec spec;
-    spec.rows = kRows;
-    const auto column = [&](const char* role, int64_t width) {
-      spec.columns.push_back(
-          {role, DType::F32, width, {{0, 0, kRows, static_cast<int64_t>(values.size() * sizeof(float))}}});
-      for (int64_t i = 0; i < kRows * width; ++i) values.push_back(normal(random));
-    };
-    column("latent", latent);
-    column("original.clip_l", kText.clip_tokens * kText.clip_l_dim);
-    column("original.clip_l_pooled", kText.clip_l_pooled_dim);
-    column("original.clip_g", kText.clip_tokens * kText.clip_g_dim);
-    column("original.clip_g_pooled", kText.clip_g_pooled_dim);
-    column("original.t5", kText.t5_tokens * kText.t5_dim);
-    file = std::make_unique<TemporaryFile>(values);
-    spec.files.push_back({file->path(), static_cast<int64_t>(values.size() * sizeof(float))});
-    data = std::make_shared<Dataset>(spec);
-  }
-};
-
 struct Series {
   std::vector<float> losses, weights, ema, evaluated, saved, rms;
   std::vector<double> norms, entropy;
   std::vector<int> buckets;
 };
-
-/// Two samples, from a number on.
-SampleBatch batch(int64_t from) {
-  SampleBatch b;
-  for (int64_t i = 0; i < 2; ++i) {
-    b.rows.push_back((from + i) % Set::kRows);
-    b.synthetic.push_back(0);
-    b.dropped.push_back(from == 2 ? kDropT5 : 0);
-    for (float c : {0.6f, 0.4f, -1.0f, 1.0f, 1.5f, 400.0f}) b.coefficients.push_back(c);
-    b.sample_ids.push_back(static_cast<uint64_t>(from + i));
-  }
-  return b;
-}
-
-/// Away from the initial zeros, so that every path carries a gradient.
-void random_start(Engine& e) {
-  e.initialize(7);
-  for (State state : {State::Master, State::Ema}) {
-    std::mt19937 random(11);
-    std::normal_distribution<float> normal(0, 0.1f);
-    float* const values = e.state(state);
-    for (const Parameter& p : e.table().parameters)
-      for (int64_t i = 0; i < p.length; ++i) values[p.offset + i] = normal(random);
-  }
-  e.parameters_changed();
-}
 
 /// One of three slots.
 void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBatch> next, Series& s) {
@@ -133,7 +76,7 @@ std::vector<float> values_of(Engine& e, State state) {
 }
 
 /// Three steps, and an evaluation.
-Series train(Engine& e, const Set& set) {
+Series train(Engine& e, const TrainingSet& set) {
   e.attach(set.data, kText);
   return on_driver(e, [&] {
     Series s;
@@ -160,7 +103,7 @@ Series train(Engine& e, const Set& set) {
 
 TEST("device: an engine trains as the CPU's does, and twice with the same bits") {
   const ModelSpec model{2, 2, 2, 4, 48, 32, 8, true, {0}};
-  const Set set(4 * 8 * 6);
+  const TrainingSet set(4 * 8 * 6);
   for (const TestedDevice& d : devices())
     for (auto [residual, t] :
          {std::pair{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::F32, DType::BF16}}) {
@@ -195,7 +138,7 @@ TEST("device: an engine trains as the CPU's does, and twice with the same bits")
 }
 
 TEST("device: copies of the state are current, a snapshot stays, and what is written arrives") {
-  const Set set(4 * 8 * 6);
+  const TrainingSet set(4 * 8 * 6);
   const EngineSpec spec{
       {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, true};
   for (const TestedDevice& d : devices()) {
@@ -251,7 +194,7 @@ TEST("device: copies of the state are current, a snapshot stays, and what is wri
 }
 
 TEST("device: warm steps are recordings, allocate nothing, and have the bits of first ones") {
-  const Set set(4 * 8 * 6);
+  const TrainingSet set(4 * 8 * 6);
   const EngineSpec spec{
       {2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, true};
   for (const TestedDevice& d : devices()) {
@@ -329,7 +272,7 @@ TEST("device: engines that are connected train with the bits of one") {
   const EngineSpec spec{
       {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 4, 4, 5}, DType::BF16, DType::BF16, 1, true, true};
   const int64_t slots = 5;
-  const Set set(4 * 4 * 4);
+  const TrainingSet set(4 * 4 * 4);
   struct Rank {
     std::vector<float> weights;
     std::vector<double> norms;
@@ -360,7 +303,7 @@ TEST("device: engines that are connected train with the bits of one") {
             AccumulateRequest request{{}, slots, 1.0f / slots, 99, static_cast<uint32_t>(step), false};
             for (int64_t s = shares[r].lo; s < shares[r].hi; ++s)
               request.slots.push_back({s,
-                                       {{(step + s) % Set::kRows},
+                                       {{(step + s) % TrainingSet::kRows},
                                         {0},
                                         {0},
                                         {0.6f, 0.4f, -1.0f, 1.0f, 1.5f, 400.0f},

@@ -94,7 +94,13 @@ void check_shapes(const Table& t) {
     for (auto [n, k] : {std::array<int64_t, 2>{64, 1}, {64, 2}, {128, 33}, {192, 47}, {64, 330}})
       for (int64_t offset : {0, 1}) check<T, float>(t, {m, n, k, true, false, true, false}, false, offset);
   for (int64_t k : {512, 513, 1024, 1025, 2100}) check_all<T>(t, 8, 72, k);
-  for (auto [m, n, k] : {std::array<int64_t, 3>{800, 40, 2101}, {1537, 16, 1025}}) check_all<T>(t, m, n, k);
+  // Most of the work is here: where the processor is emulated, one way stands for all.
+  for (auto [m, n, k] : {std::array<int64_t, 3>{800, 40, 2101}, {1537, 16, 1025}}) {
+    if (std::getenv("ORCHESTRATOR_TEST_SMALL") != nullptr)
+      check<T, float>(t, {m, n, k, false, true, true, true}, true);
+    else
+      check_all<T>(t, m, n, k);
+  }
 }
 
 TEST("kernels matmul") {

@@ -280,7 +280,9 @@ export class StreamClient {
     return new StreamClient(session, path);
   }
 
+  /** Throws where the connection is gone already. (From Node.js 24 on request() itself tells it later, by an event.) */
   pull(request: Uint8Array, receiver: Receiver): PulledCall {
+    if (this.#session.closed || this.#session.destroyed) throw new Error('the connection was lost');
     const headers = { ':method': 'POST', ':path': this.#path, 'content-type': CONTENT_TYPE, te: 'trailers' };
     return new PulledCall(this.#session.request(headers), request, receiver);
   }

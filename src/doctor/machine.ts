@@ -1,19 +1,21 @@
 /** Node.js, processor and memory. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
+import { servedNodes } from '../cli/version.js';
 import { machineMemory } from '../estimate/machine.js';
 import { bytes } from '../telemetry/format.js';
 import { type Check, failed, ok, warning } from './check.js';
 
-const NODE = { major: 20, minor: 17 };
 const LITTLE_MEMORY = 2 * 2 ** 30;
 
 export function checkNode(version = process.versions.node): Check {
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  const enough = major > NODE.major || (major === NODE.major && minor >= NODE.minor);
-  const wanted = `${NODE.major}.${NODE.minor}`;
-  if (enough) return ok('node', `v${version}`);
-  return failed('node', `v${version}; ${wanted} or newer is needed`, `install Node.js ${wanted} or newer`);
+  const [a = 0, b = 0] = version.split('.').map(Number);
+  const served = servedNodes();
+  const known = served.map(({ major, minor }) => `${major} from ${major}.${minor}`).join(', ');
+  if (served.some(({ major, minor }) => a === major && b >= minor)) return ok('node', `v${version}`);
+  if (served.some(({ major, above }) => above && a > major))
+    return warning('node', `v${version}; tested are ${known}`, 'install Node.js 22 where something fails');
+  return failed('node', `v${version}; served are ${known}`, 'install Node.js 22');
 }
 
 export function checkCores(quota = cgroupProcessors()): Check {

@@ -18,11 +18,21 @@ function addon(name: string, source: string): string {
 }
 
 describe('checks of doctor', () => {
-  it('want Node.js 20.17', () => {
-    expect(checkNode('20.17.0').status).toBe('ok');
-    expect(checkNode('22.1.0').status).toBe('ok');
-    expect(checkNode('20.16.1')).toMatchObject({ status: 'failed', fix: 'install Node.js 20.17 or newer' });
-    expect(checkNode('18.20.0').status).toBe('failed');
+  it('want a Node.js that package.json serves, and warn of one that is not tested', () => {
+    const known = '20 from 20.19, 22 from 22.12, 24 from 24.0';
+    for (const version of ['20.19.0', '20.20.2', '22.12.0', '24.0.0', '24.21.0'])
+      expect(checkNode(version)).toMatchObject({ status: 'ok', detail: `v${version}` });
+    for (const version of ['25.0.0', '26.1.0'])
+      expect(checkNode(version)).toMatchObject({
+        status: 'warning',
+        detail: `v${version}; tested are ${known}`,
+      });
+    for (const version of ['18.20.0', '20.18.3', '21.7.0', '22.11.0', '23.0.0'])
+      expect(checkNode(version)).toMatchObject({
+        status: 'failed',
+        detail: `v${version}; served are ${known}`,
+        fix: 'install Node.js 22',
+      });
   });
 
   it('warn of a quota of processors', () => {
