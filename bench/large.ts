@@ -3,9 +3,10 @@
  * written, imported, loaded, and used for one step of sampling. Of each: seconds, memory, and for how long at most the
  * event loop was held.
  */
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { openForInference } from '../src/checkpoint/inference.js';
 import { type TensorSource, writeSafetensors } from '../src/checkpoint/safetensors.js';
 import { RELEASED } from '../src/model/released.js';
@@ -15,6 +16,7 @@ import type { Engine, EngineSpec } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { print } from './report.js';
 
+const execute = promisify(execFile);
 const NAME = 'SD3-medium';
 const CLI = resolve('dist/cli/main.js');
 const TICK_MS = 5;
@@ -28,14 +30,9 @@ export async function benchLarge(parent: string, threads: number): Promise<void>
   try {
     const [written, imported] = [join(folder, 'written.safetensors'), join(folder, 'imported.safetensors')];
     const digest = await write(written, threads);
-    await timed('import', async () => {
-      const { status, stderr } = spawnSync(
-        process.execPath,
-        [CLI, 'model', 'import', written, '--out', imported],
-        { encoding: 'utf8' },
-      );
-      if (status !== 0) throw new Error(stderr);
-    });
+    await timed('import, in a process', () =>
+      execute(process.execPath, [CLI, 'model', 'import', written, '--out', imported]),
+    );
     await use(imported, digest, threads);
   } finally {
     rmSync(folder, { recursive: true });
