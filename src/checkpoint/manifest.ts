@@ -6,8 +6,8 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { openForReading, readFully } from '../files/io.js';
 import type { ModelSpec, TextSpec } from '../native/contract.js';
-import { openForReading, readFully } from './io.js';
 
 export const MANIFEST = 'manifest.json';
 export const MODEL_FILE = 'model.safetensors';

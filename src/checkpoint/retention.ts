@@ -2,7 +2,7 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { errnoOf, reasonOf, syncFolder, uniqueSuffix } from './io.js';
+import { errnoOf, reasonOf, syncFolder, uniqueSuffix } from '../files/io.js';
 import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
 
 export interface StoredCheckpoint {

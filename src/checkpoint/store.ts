@@ -7,9 +7,6 @@ import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { describeModel, expectedTensors, POS_EMBED } from '../model/tensors.js';
-import { officialName } from '../model/weights.js';
-import type { Engine, EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import {
   errnoOf,
   openForReading,
@@ -19,7 +16,10 @@ import {
   uniqueSuffix,
   writeDurably,
   writeFailure,
-} from './io.js';
+} from '../files/io.js';
+import { describeModel, expectedTensors, POS_EMBED } from '../model/tensors.js';
+import { officialName } from '../model/weights.js';
+import type { Engine, EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import {
   type CheckpointFile,
   type CheckpointManifest,

@@ -1,6 +1,6 @@
 /** The command line's table of contents: one file per command, loaded when it is asked for. */
 import { Command, Help, type Option } from 'commander';
-import { version } from './version.js';
+import { version } from '../version.js';
 
 interface CommandFile {
   register(program: Command): void;

@@ -1,5 +1,6 @@
 /** zod's issues in the words of design: `key: expected X, received Y; did you mean Z`. */
 import type { z } from 'zod';
+import { nearest } from '../text/nearest.js';
 import {
   expectation,
   formatPath,
@@ -10,7 +11,6 @@ import {
   schemaAt,
   unwrapNull,
 } from './describe.js';
-import { nearest } from './nearest.js';
 import type { Problem } from './problem.js';
 import type { Sources } from './sources.js';
 import { show, valueAt } from './value.js';

@@ -8,8 +8,8 @@ import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
-import { JsonlFile } from './jsonl.js';
-import { lockFile } from './lock.js';
+import { JsonlFile } from '../files/jsonl.js';
+import { lockFile } from '../files/lock.js';
 
 export interface RunDir {
   path: string;

@@ -4,8 +4,8 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { replaceFile, writeDurably } from '../checkpoint/io.js';
 import { OrchestratorError } from '../errors.js';
+import { replaceFile, writeDurably } from '../files/io.js';
 import { hashFile } from './hash.js';
 import { HUGGING_FACE_FILES } from './huggingface.js';
 import type { DataSource } from './source.js';

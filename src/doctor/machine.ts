@@ -1,9 +1,9 @@
 /** Node.js, processor and memory. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { servedNodes } from '../cli/version.js';
 import { machineMemory } from '../estimate/machine.js';
 import { bytes } from '../telemetry/format.js';
+import { servedNodes } from '../version.js';
 import { type Check, failed, ok, warning } from './check.js';
 
 const LITTLE_MEMORY = 2 * 2 ** 30;

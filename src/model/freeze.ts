@@ -1,6 +1,7 @@
 /** Which parameters training leaves as they are. */
-import { nearest } from '../config/nearest.js';
+
 import type { EngineLayout } from '../native/contract.js';
+import { nearest } from '../text/nearest.js';
 
 function matching(names: readonly string[], pattern: string): string[] {
   const expression = new RegExp(`^${pattern.split('*').map(escaped).join('.*')}$`);

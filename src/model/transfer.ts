@@ -2,9 +2,9 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { convertFromFloat32, DTYPE_BYTES, type Dtype, type OutputDtype } from '../checkpoint/dtype.js';
-import { errnoOf, replaceFile, syncFolder, uniqueSuffix, writeFailure } from '../checkpoint/io.js';
 import { sourceBytes, type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { OrchestratorError } from '../errors.js';
+import { errnoOf, replaceFile, syncFolder, uniqueSuffix, writeFailure } from '../files/io.js';
 import { type Assembly, identity } from './assembly.js';
 import { diffusersConfig, diffusersTensors } from './diffusers.js';
 import { CONFIG_FILE, DIFFUSERS_STEM, INDEX_SUFFIX } from './files.js';

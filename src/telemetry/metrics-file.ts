@@ -1,5 +1,5 @@
 /** metrics.jsonl: one object per step, and one per validation and checkpoint. Names are snake_case, units are in the names. */
-import type { JsonlFile } from '../coordinator/jsonl.js';
+import type { JsonlFile } from '../files/jsonl.js';
 import type { Sink, StepRecord } from './record.js';
 
 export function metricsFile(file: JsonlFile): Sink {

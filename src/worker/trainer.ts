@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { loadInto, openCheckpoint } from '../checkpoint/store.js';
-import { version } from '../cli/version.js';
 import { canonicalHash } from '../cluster/hash.js';
 import type { Form, Member, Welcome } from '../cluster/proto.js';
 import { parseConfig } from '../config/load.js';
@@ -15,6 +14,7 @@ import type { Dataset, Engine } from '../native/contract.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
 import { type ValidationSlot, validationSlots } from '../objective/slot.js';
+import { version } from '../version.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
 import { type TrainingEngine, trainingEngine } from './engine-spec.js';

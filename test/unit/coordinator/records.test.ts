@@ -9,8 +9,8 @@ import {
   stepLoss,
   validationSummary,
 } from '../../../src/coordinator/combine.js';
-import { JsonlFile } from '../../../src/coordinator/jsonl.js';
-import { lockFile } from '../../../src/coordinator/lock.js';
+import { JsonlFile } from '../../../src/files/jsonl.js';
+import { lockFile } from '../../../src/files/lock.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'records-'));
 afterAll(() => rmSync(folder, { recursive: true }));

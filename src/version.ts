@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 
-/** package.json lies two folders above src/cli and dist/cli alike. */
+/** package.json lies beside src/ and dist/ alike. */
 function manifest(): { version: string; engines: { node: string } } {
-  return JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 }
 
 /** The version in package.json. */
