@@ -1,5 +1,5 @@
 /** How fast a run goes, and from that how long it takes. */
-import { duration, timeSpan } from '../telemetry/format.js';
+import { duration, timeSpan } from '../text/quantities.js';
 
 /** Weight of the newest step in the pace that the remaining time is told from. */
 const NEWEST = 0.1;

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { machineMemory } from '../estimate/machine.js';
-import { bytes } from '../telemetry/format.js';
+import { bytes } from '../text/quantities.js';
 import { servedNodes } from '../version.js';
 import { type Check, failed, ok, warning } from './check.js';
 

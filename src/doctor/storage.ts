@@ -1,6 +1,6 @@
 /** Room for runs and checkpoints, and shared memory. */
 import { accessSync, constants, statfsSync } from 'node:fs';
-import { bytes } from '../telemetry/format.js';
+import { bytes } from '../text/quantities.js';
 import { type Check, failed, ok, warning } from './check.js';
 
 const LITTLE_DISK = 2 * 2 ** 30;

@@ -1,47 +1,14 @@
 /** An estimate as a page of text. */
+
 import { releasedName } from '../model/released.js';
 import { describeModel } from '../model/tensors.js';
-import { bytes, duration, eta } from '../telemetry/format.js';
+import { alignedRows } from '../text/columns.js';
+import { byteCount, bytes, flopCount, timeSpent } from '../text/quantities.js';
 import type { Estimate, Rates } from './estimate.js';
 import { type MemoryPart, totalBytes } from './memory.js';
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const integer = (value: number) => value.toLocaleString('en-US');
-
-/** "52.3 TFLOP" */
-export function flopCount(flops: number): string {
-  return decimal(flops, 'FLOP');
-}
-
-/** "52.3 GB": decimal, as bandwidths are. */
-export function byteCount(bytes: number): string {
-  return decimal(bytes, 'B');
-}
-
-function decimal(count: number, of: string): string {
-  const units = ['', 'K', 'M', 'G', 'T', 'P', 'E', 'Z', 'Y'];
-  let value = count;
-  let unit = 0;
-  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
-  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[unit]}${of}`;
-}
-
-/** "87 us", "312 ms", "42.3 s", "4h10m": of an operation, a step or a run. */
-export function timeSpent(seconds: number): string {
-  if (seconds < 1e-4) return `${(seconds * 1e6).toFixed(0)} us`;
-  return seconds < 100 ? duration(seconds) : eta(seconds);
-}
-
-/** Columns padded to their widest cell; all but the first to the right. */
-export function alignedRows(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
-      .join('  ')
-      .trimEnd(),
-  );
-}
 
 export function memoryLines(parts: readonly MemoryPart[]): string[] {
   const total = { name: 'total', bytes: totalBytes(parts) };

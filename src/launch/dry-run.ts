@@ -1,9 +1,8 @@
 /** What a run would be: arithmetic, ranks, memory and commands, without starting anything. */
 import { type Config, slotCount } from '../config/schema.js';
-import { flopCount } from '../estimate/render.js';
 import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import { bytes } from '../telemetry/format.js';
+import { bytes, flopCount } from '../text/quantities.js';
 import { assignSlots } from '../worker/collective/tree.js';
 import {
   coordinatorCommand,

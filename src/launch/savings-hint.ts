@@ -2,9 +2,9 @@
 import type { Estimate } from '../estimate/estimate.js';
 import { gib } from '../estimate/fit.js';
 import { totalBytes } from '../estimate/memory.js';
-import { alignedRows } from '../estimate/render.js';
 import { findSavings, type Run } from '../estimate/savings.js';
 import type { HostInfo } from '../native/contract.js';
+import { alignedRows } from '../text/columns.js';
 import { shellText } from './commands.js';
 
 /** Changes that save less than this share of what is missing are not worth a line. */

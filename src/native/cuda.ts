@@ -1,6 +1,6 @@
 /** GPUs: which there are, which one is a worker's, and what to do where none can be used. */
 import { OrchestratorError } from '../errors.js';
-import { bytes } from '../telemetry/format.js';
+import { bytes } from '../text/quantities.js';
 import type { CudaDevice, NativeAddon } from './contract.js';
 
 /** A worker's GPU. */

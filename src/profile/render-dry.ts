@@ -1,7 +1,8 @@
 /** A dry profile as a page of text. */
-import { alignedRows, byteCount, flopCount, timeSpent } from '../estimate/render.js';
+
 import { describeModel } from '../model/tensors.js';
-import { flopRate } from '../telemetry/format.js';
+import { alignedRows } from '../text/columns.js';
+import { byteCount, flopCount, flopRate, timeSpent } from '../text/quantities.js';
 import { type DryOp, type DryProfile, total } from './dry.js';
 import { percent } from './render.js';
 

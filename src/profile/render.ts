@@ -1,7 +1,8 @@
 /** A profile as a page of text. */
-import { alignedRows, timeSpent } from '../estimate/render.js';
+
 import { describeModel } from '../model/tensors.js';
-import { duration, flopRate } from '../telemetry/format.js';
+import { alignedRows } from '../text/columns.js';
+import { duration, flopRate, timeSpent } from '../text/quantities.js';
 import type { OpProfile, Profile } from './profile.js';
 
 export const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;

@@ -1,6 +1,7 @@
 /** The terminal: a line per step where output is a file or a pipe, a live table below the events on a terminal. */
 import { styleText } from 'node:util';
-import { duration, stepLine, validationLines } from './format.js';
+import { duration } from '../text/quantities.js';
+import { stepLine, validationLines } from './lines.js';
 import type { Sink } from './record.js';
 
 export interface Output {

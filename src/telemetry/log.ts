@@ -1,6 +1,6 @@
 /** run.log: what happened, as pino writes it. Metrics go to metrics.jsonl. */
 import { pino } from 'pino';
-import { quantity } from './format.js';
+import { quantity } from '../text/quantities.js';
 import type { Sink } from './record.js';
 
 export function logFile(path: string): Sink {

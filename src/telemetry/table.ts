@@ -1,6 +1,8 @@
 /** The live table on a terminal: redrawn in place, while events scroll by above it. */
+
+import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
 import { painter, plainConsole } from './console.js';
-import { bytes, duration, eta, flopRate, maxLogit, memoryOf, quantity } from './format.js';
+import { maxLogit, memoryOf } from './lines.js';
 import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
 
 const REDRAW_MS = 100;

@@ -15,7 +15,7 @@ import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { loadWeights, Weights } from '../../model/weights.js';
 import type { EngineSpec, ModelSpec } from '../../native/contract.js';
 import { native } from '../../native/load.js';
-import { bytes } from '../../telemetry/format.js';
+import { bytes } from '../../text/quantities.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
 
 interface EvalOptions {

@@ -1,18 +1,11 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
-import {
-  bytes,
-  duration,
-  eta,
-  flopRate,
-  quantity,
-  stepLine,
-  timeSpan,
-} from '../../../src/telemetry/format.js';
+import { stepLine } from '../../../src/telemetry/lines.js';
 import { stepObject } from '../../../src/telemetry/metrics-file.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
 import { LiveTable } from '../../../src/telemetry/table.js';
+import { bytes, duration, eta, flopRate, quantity, timeSpan } from '../../../src/text/quantities.js';
 
 const worker: WorkerReport = {
   rank: 0,

@@ -1,5 +1,4 @@
 /** Numbers as people read them. */
-import type { StepRecord, ValidationRecord, WorkerReport } from './record.js';
 
 /** "312 ms", "4.2 s", "0.8 ms" */
 export function duration(seconds: number): string {
@@ -55,42 +54,26 @@ export function quantity(value: number): string {
   return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 4);
 }
 
-/** Largest attention logit of all blocks, or null where the step did not sample it. */
-export function maxLogit(record: StepRecord): number | null {
-  return record.attention === null
-    ? null
-    : Math.max(...record.attention.map(({ maxAbsLogit }) => maxAbsLogit));
+/** "52.3 TFLOP" */
+export function flopCount(flops: number): string {
+  return decimal(flops, 'FLOP');
 }
 
-/** Of the GPU where a worker computes on one, else of its process. */
-export function memoryOf({ device, deviceBytes, rssBytes }: WorkerReport): number {
-  return device === '' ? rssBytes : deviceBytes;
+/** "52.3 GB": decimal, as bandwidths are. */
+export function byteCount(bytes: number): string {
+  return decimal(bytes, 'B');
 }
 
-/** "step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 820 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m" */
-export function stepLine(record: StepRecord): string {
-  const logit = maxLogit(record);
-  const held = record.workers.reduce((sum, worker) => sum + memoryOf(worker), 0);
-  const perSecond = record.samples / record.seconds;
-  const fields = [
-    `step ${record.step}/${record.steps}`,
-    `loss ${quantity(record.loss)}`,
-    `norm ${record.gradientNorm.toPrecision(2)}`,
-    `lr ${record.learningRate.toExponential(1)}`,
-    duration(record.seconds),
-    `${perSecond >= 10 ? perSecond.toFixed(0) : perSecond.toFixed(1)} img/s`,
-    flopRate(record.flops / record.seconds),
-  ];
-  if (logit !== null) fields.push(`logit ${logit.toFixed(1)}`);
-  fields.push(`mem ${bytes(held)}`);
-  if (record.etaSeconds !== null) fields.push(`eta ${eta(record.etaSeconds)}`);
-  return fields.join(' | ');
+function decimal(count: number, of: string): string {
+  const units = ['', 'K', 'M', 'G', 'T', 'P', 'E', 'Z', 'Y'];
+  let value = count;
+  let unit = 0;
+  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
+  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[unit]}${of}`;
 }
 
-/** "validation at step 200 | ema 0.4312 | t 0.0625 0.91 | ..." One line for each kind of weights. */
-export function validationLines({ step, results }: ValidationRecord): string[] {
-  return results.map(({ weights, mean, bins }) => {
-    const each = bins.map(({ name, loss }) => `${name} ${quantity(loss)}`).join(' | ');
-    return `validation at step ${step} | ${weights} ${quantity(mean)} | ${each}`;
-  });
+/** "87 us", "312 ms", "42.3 s", "4h10m": of an operation, a step or a run. */
+export function timeSpent(seconds: number): string {
+  if (seconds < 1e-4) return `${(seconds * 1e6).toFixed(0)} us`;
+  return seconds < 100 ? duration(seconds) : eta(seconds);
 }
