@@ -2,10 +2,12 @@
  * manifest.json of a checkpoint: what it is of, and the size and SHA-256 of each file beside it. The text is canonical
  * and carries a checksum of itself, so that any changed byte of the folder is noticed.
  */
+
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import type { FileRecord } from '../files/hash.js';
 import { openForReading, readFully } from '../files/io.js';
 import type { ModelSpec, TextSpec } from '../native/contract.js';
 
@@ -92,11 +94,6 @@ export interface CheckpointMetadata {
   encoders: EncoderNames | null;
   /** What made it, by name: versions of programs, instruction set, precision. */
   versions: Record<string, string>;
-}
-
-export interface FileRecord {
-  bytes: number;
-  sha256: string;
 }
 
 export interface CheckpointManifest extends CheckpointMetadata {

@@ -3,20 +3,12 @@
  * safetensors, and a manifest. A folder appears under its final name only when everything in it is durable, and what is
  * current is what verifies, not what a pointer says. The layout does not depend on the number of workers.
  */
-import { createHash } from 'node:crypto';
+
 import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import {
-  errnoOf,
-  openForReading,
-  readFully,
-  reasonOf,
-  syncFolder,
-  uniqueSuffix,
-  writeDurably,
-  writeFailure,
-} from '../files/io.js';
+import { type FileRecord, hashFile } from '../files/hash.js';
+import { errnoOf, reasonOf, syncFolder, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
 import { describeModel, expectedTensors, POS_EMBED } from '../model/tensors.js';
 import { officialName } from '../model/weights.js';
 import type { Engine, EngineLayout, StateName, StateTensors } from '../native/contract.js';
@@ -26,7 +18,6 @@ import {
   type CheckpointMetadata,
   EMA_FILE,
   encodeManifest,
-  type FileRecord,
   MANIFEST,
   MODEL_FILE,
   OPTIMIZER_FILE,
@@ -39,8 +30,6 @@ export type { CheckpointManifest, CheckpointMetadata, PlanState } from './manife
 /** Prefixes of folders that a killed process may leave; see recoverStore. */
 export const PARTIAL = '.partial-';
 export const REPLACED = '.replaced-';
-
-const CHUNK_BYTES = 1 << 20;
 
 export interface CheckpointContent {
   layout: EngineLayout;
@@ -193,23 +182,6 @@ async function publish(root: string, partial: string, final: string): Promise<vo
   }
   await syncFolder(root);
   if (aside !== null) await rm(aside, { recursive: true, force: true });
-}
-
-/** SHA-256 and size of a file, read in chunks. */
-export async function hashFile(path: string): Promise<FileRecord> {
-  const { handle, size } = await openForReading(path);
-  try {
-    const hash = createHash('sha256');
-    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, size));
-    for (let at = 0; at < size; at += CHUNK_BYTES) {
-      const part = chunk.subarray(0, Math.min(CHUNK_BYTES, size - at));
-      await readFully(handle, part, at, path);
-      hash.update(part);
-    }
-    return { bytes: size, sha256: hash.digest('hex') };
-  } finally {
-    await handle.close();
-  }
 }
 
 function damaged(path: string, what: string, cause?: unknown): OrchestratorError {

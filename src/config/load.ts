@@ -6,13 +6,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
 import { problemsOf } from './issues.js';
 import { formatProblem, type Problem } from './problem.js';
 import { RULES } from './rules.js';
 import { type Config, configSchema } from './schema.js';
 import { Sources } from './sources.js';
-import { deleteAt, isMapping, type Mapping } from './value.js';
+import { deleteAt } from './value.js';
 
 export interface LoadedConfig {
   config: Config;

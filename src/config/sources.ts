@@ -3,10 +3,11 @@
  * (--set batch.micro=8), each overriding the one before. Remembers the place of every value for errors and `explain`.
  */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
+import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
 import { formatPath, namesAt, type Path, schemaAt } from './describe.js';
 import type { Problem } from './problem.js';
-import { isMapping, type Mapping, setAt, valueAt } from './value.js';
+import { setAt, valueAt } from './value.js';
 
 export type Source = 'flag' | 'environment' | 'file' | 'default';
 

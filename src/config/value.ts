@@ -1,11 +1,6 @@
 /** Plain values as YAML and JSON have them: reading, writing and showing them by path. */
+import { isMapping, type Mapping } from '../files/json.js';
 import type { Path } from './describe.js';
-
-export type Mapping = Record<string, unknown>;
-
-export function isMapping(value: unknown): value is Mapping {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 /** The value at a path, or undefined where there is none. */
 export function valueAt(root: unknown, path: Path): unknown {
@@ -56,16 +51,4 @@ export function show(value: unknown): string {
   if (typeof value === 'number') return String(value);
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
-
-/** JSON with the keys of every mapping in order and no spaces: equal values give equal bytes. */
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  if (isMapping(value)) {
-    const entries = Object.keys(value)
-      .sort()
-      .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key])}`);
-    return `{${entries.join(',')}}`;
-  }
-  return JSON.stringify(value);
 }

@@ -1,11 +1,11 @@
 /** The coordinator's process: carries out what the rule of the run (state.ts) decides. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { canonicalHash } from '../cluster/hash.js';
 import type { FromCoordinator, Prepared, Ready } from '../cluster/proto.js';
 import { type Config, slotCount } from '../config/schema.js';
-import { canonicalJson } from '../config/value.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
+import { canonicalHash } from '../files/hash.js';
+import { canonicalJson } from '../files/json.js';
 import { plainConsole, wantsColour } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';

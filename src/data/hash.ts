@@ -1,8 +1,8 @@
 /** Identity of data: SHA-256 of files and of what a data set consists of. */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { canonicalJson } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
+import { canonicalJson } from '../files/json.js';
 import type { DataSource } from './source.js';
 
 const CHUNK = 4 * 2 ** 20;

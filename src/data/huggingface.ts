@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { parseJson, readJson } from './manifest.js';
+import { parseJson, readJson } from '../files/json.js';
 
 export const HUGGING_FACE_FILE = 'state.json';
 const INFO_FILE = 'dataset_info.json';

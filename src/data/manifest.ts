@@ -3,10 +3,11 @@
  * Columns are named by role: "latent", "original.clip_l", ..., "synthetic.t5"; others (id, captions, anything a
  * generator wants to keep) are carried along.
  */
-import { readFileSync } from 'node:fs';
+
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { parseJson, readJson } from '../files/json.js';
 
 export const MANIFEST_FILE = 'manifest.json';
 
@@ -67,41 +68,6 @@ const manifestSchema = z.strictObject({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestColumn = Manifest['columns'][number];
 export type Encoders = Manifest['encoders'];
-
-/** Bytes that a metadata file of ours may have; a larger one is not one of ours. */
-const MAX_JSON_BYTES = 64 * 2 ** 20;
-
-/** Parses a JSON file. Throws ERR_FILE_OPEN and ERR_DATA_FORMAT, naming the file. */
-export function readJson(path: string): unknown {
-  let text: Buffer;
-  try {
-    text = readFileSync(path);
-  } catch (cause) {
-    throw new OrchestratorError('ERR_FILE_OPEN', `Cannot read ${path}: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-  if (text.length > MAX_JSON_BYTES) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} has ${text.length} bytes: not a metadata file`);
-  }
-  try {
-    return JSON.parse(text.toString('utf8'));
-  } catch (cause) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} is not valid JSON: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-}
-
-/** Validates parsed JSON. Throws ERR_DATA_FORMAT naming the file, and each key with what was expected there. */
-export function parseJson<T>(path: string, schema: z.ZodType<T>, value: unknown): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const problems = result.error.issues
-    .slice(0, 5)
-    .map((issue) => `${issue.path.length ? issue.path.join('.') : '(top level)'}: ${issue.message}`);
-  throw new OrchestratorError('ERR_DATA_FORMAT', `${path} is malformed: ${problems.join('; ')}`);
-}
 
 /** Reads and checks DIR/manifest.json. Throws ERR_FILE_OPEN, ERR_DATA_FORMAT. */
 export function readManifest(dir: string): Manifest {

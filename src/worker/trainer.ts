@@ -2,12 +2,12 @@
 import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { loadInto, openCheckpoint } from '../checkpoint/store.js';
-import { canonicalHash } from '../cluster/hash.js';
 import type { Form, Member, Welcome } from '../cluster/proto.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { type OpenDataset, openDataset } from '../data/dataset.js';
 import { type PlanState, SamplePlan } from '../data/plan.js';
+import { canonicalHash } from '../files/hash.js';
 import { frozenBounds } from '../model/freeze.js';
 import { startFrom } from '../model/start.js';
 import type { Dataset, Engine } from '../native/contract.js';

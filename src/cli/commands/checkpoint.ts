@@ -1,17 +1,13 @@
 /** `orchestrator checkpoint`: what a checkpoint holds, and whether it is whole. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import {
-  type CheckpointManifest,
-  type FileRecord,
-  MANIFEST,
-  readManifest,
-} from '../../checkpoint/manifest.js';
+import { type CheckpointManifest, MANIFEST, readManifest } from '../../checkpoint/manifest.js';
 import { CHECKPOINTS, resolveCheckpoint } from '../../checkpoint/resume.js';
 import { listCheckpoints } from '../../checkpoint/retention.js';
 import { SafetensorsFile } from '../../checkpoint/safetensors.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
+import { type FileRecord } from '../../files/hash.js';
 import { describeModel } from '../../model/tensors.js';
 import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
 

@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { type Explanation, explain } from '../../config/explain.js';
 import { type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
-import { canonicalJson, show } from '../../config/value.js';
+import { show } from '../../config/value.js';
+import { canonicalJson } from '../../files/json.js';
 import { setOption } from '../options.js';
 
 interface ShowOptions {

@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import { canonicalHash } from '../../../src/cluster/hash.js';
 import {
   bind,
   controlOptions,
@@ -8,6 +7,7 @@ import {
   isLoopback,
   splitAddress,
 } from '../../../src/cluster/transport.js';
+import { canonicalHash } from '../../../src/files/hash.js';
 
 describe('addresses', () => {
   test('only loopback is plaintext', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { explain } from '../../../src/config/explain.js';
 import { loadConfig, loadConfigWithSources, parseConfig } from '../../../src/config/load.js';
-import { canonicalJson } from '../../../src/config/value.js';
+import { canonicalJson } from '../../../src/files/json.js';
 import { MINIMAL, problems, yaml } from './helpers.js';
 
 describe('precedence', () => {

@@ -1,0 +1,33 @@
+/** SHA-256 of values and of files, in hexadecimal. */
+import { createHash } from 'node:crypto';
+import { openForReading, readFully } from './io.js';
+import { canonicalJson } from './json.js';
+
+/** SHA-256 of the canonical JSON, in hex: equal values give equal hashes in every process. */
+export function canonicalHash(value: unknown): string {
+  return createHash('sha256').update(canonicalJson(value)).digest('hex');
+}
+
+const CHUNK_BYTES = 1 << 20;
+
+export interface FileRecord {
+  bytes: number;
+  sha256: string;
+}
+
+/** SHA-256 and size of a file, read in chunks. */
+export async function hashFile(path: string): Promise<FileRecord> {
+  const { handle, size } = await openForReading(path);
+  try {
+    const hash = createHash('sha256');
+    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, size));
+    for (let at = 0; at < size; at += CHUNK_BYTES) {
+      const part = chunk.subarray(0, Math.min(CHUNK_BYTES, size - at));
+      await readFully(handle, part, at, path);
+      hash.update(part);
+    }
+    return { bytes: size, sha256: hash.digest('hex') };
+  } finally {
+    await handle.close();
+  }
+}

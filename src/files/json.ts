@@ -1,0 +1,57 @@
+/** JSON: small files of it, and one text for equal values. */
+import { readFileSync } from 'node:fs';
+import type { z } from 'zod';
+import { OrchestratorError } from '../errors.js';
+
+export type Mapping = Record<string, unknown>;
+
+export function isMapping(value: unknown): value is Mapping {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** JSON with the keys of every mapping in order and no spaces: equal values give equal bytes. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (isMapping(value)) {
+    const entries = Object.keys(value)
+      .sort()
+      .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key])}`);
+    return `{${entries.join(',')}}`;
+  }
+  return JSON.stringify(value);
+}
+
+/** Bytes that a metadata file of ours may have; a larger one is not one of ours. */
+const MAX_JSON_BYTES = 64 * 2 ** 20;
+
+/** Parses a JSON file. Throws ERR_FILE_OPEN and ERR_DATA_FORMAT, naming the file. */
+export function readJson(path: string): unknown {
+  let text: Buffer;
+  try {
+    text = readFileSync(path);
+  } catch (cause) {
+    throw new OrchestratorError('ERR_FILE_OPEN', `Cannot read ${path}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  if (text.length > MAX_JSON_BYTES) {
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} has ${text.length} bytes: not a metadata file`);
+  }
+  try {
+    return JSON.parse(text.toString('utf8'));
+  } catch (cause) {
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} is not valid JSON: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
+/** Validates parsed JSON. Throws ERR_DATA_FORMAT naming the file, and each key with what was expected there. */
+export function parseJson<T>(path: string, schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const problems = result.error.issues
+    .slice(0, 5)
+    .map((issue) => `${issue.path.length ? issue.path.join('.') : '(top level)'}: ${issue.message}`);
+  throw new OrchestratorError('ERR_DATA_FORMAT', `${path} is malformed: ${problems.join('; ')}`);
+}
