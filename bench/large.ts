@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { openForInference } from '../src/checkpoint/inference.js';
-import { type TensorSource, writeSafetensors } from '../src/checkpoint/safetensors.js';
+import { type TensorSource, writeSafetensors } from '../src/formats/safetensors/file.js';
 import { RELEASED } from '../src/model/released.js';
 import { POS_EMBED } from '../src/model/tensors.js';
 import { officialName } from '../src/model/weights.js';

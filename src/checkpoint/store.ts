@@ -9,6 +9,12 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { type FileRecord, hashFile } from '../files/hash.js';
 import { errnoOf, reasonOf, syncFolder, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
+import {
+  SafetensorsFile,
+  sourceBytes,
+  type TensorSource,
+  writeSafetensors,
+} from '../formats/safetensors/file.js';
 import { describeModel, expectedTensors, POS_EMBED } from '../model/tensors.js';
 import { officialName } from '../model/weights.js';
 import type { Engine, EngineLayout, StateName, StateTensors } from '../native/contract.js';
@@ -23,7 +29,6 @@ import {
   OPTIMIZER_FILE,
   readManifest,
 } from './manifest.js';
-import { SafetensorsFile, sourceBytes, type TensorSource, writeSafetensors } from './safetensors.js';
 
 export type { CheckpointManifest, CheckpointMetadata, PlanState } from './manifest.js';
 

@@ -1,5 +1,5 @@
 /** Lists of a file's tensors, for the commands that look into files. */
-import type { TensorSet } from '../checkpoint/safetensors.js';
+import type { TensorSet } from '../formats/safetensors/file.js';
 
 export interface TensorLine {
   name: string;

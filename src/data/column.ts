@@ -1,8 +1,8 @@
 /** A column over all the files of a data set. */
 import { OrchestratorError } from '../errors.js';
+import { type CheckListOffsets, numericColumn } from '../formats/arrow/columns.js';
 import type { ColumnSpec } from '../native/contract.js';
 import { native } from '../native/load.js';
-import { type CheckListOffsets, numericColumn } from './arrow-columns.js';
 import type { DataSource } from './source.js';
 
 export interface TableColumn {

@@ -5,10 +5,10 @@
 
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
+import { LabelColumn } from '../formats/arrow/columns.js';
 import type { DatasetSpec, TextSpec } from '../native/contract.js';
-import { LabelColumn } from './arrow-columns.js';
 import { joinColumn, type TableColumn } from './column.js';
-import { datasetHash } from './hash.js';
+import { datasetHash } from './identity.js';
 import { CAPTION_KINDS, type CaptionKind, type Encoders, TEXT_COLUMNS, type TextColumn } from './manifest.js';
 import { type DataSource, openSource } from './source.js';
 import { verifyIfSmall } from './verify.js';

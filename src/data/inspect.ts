@@ -1,9 +1,9 @@
 /** What is in a data set, for people: columns, shapes, statistics. Needs no configuration. */
 import { OrchestratorError } from '../errors.js';
+import { LabelColumn } from '../formats/arrow/columns.js';
+import { typeName } from '../formats/arrow/schema.js';
 import type { ColumnSpec } from '../native/contract.js';
 import { native } from '../native/load.js';
-import { LabelColumn } from './arrow-columns.js';
-import { typeName } from './arrow-schema.js';
 import { joinColumn, type TableColumn } from './column.js';
 import type { DataSource } from './source.js';
 import { type ColumnStatistics, type Histogram, histogramOf, scanColumn } from './statistics.js';

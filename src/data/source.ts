@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { type ArrowFile, readArrow } from './arrow.js';
+import { type ArrowFile, readArrow } from '../formats/arrow/file.js';
 import { HUGGING_FACE_FILE, readHuggingFace } from './huggingface.js';
 import { MANIFEST_FILE, type Manifest, readManifest } from './manifest.js';
 

@@ -6,8 +6,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { replaceFile, writeDurably } from '../files/io.js';
-import { hashFile } from './hash.js';
 import { HUGGING_FACE_FILES } from './huggingface.js';
+import { hashFile } from './identity.js';
 import type { DataSource } from './source.js';
 
 export const SUMS_FILE = 'SHA256SUMS';

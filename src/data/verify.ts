@@ -4,9 +4,9 @@
  */
 import { crc32 } from 'node:zlib';
 import { OrchestratorError } from '../errors.js';
-import { type ArrowFile, FileReader, readArrow } from './arrow.js';
-import { numericColumn } from './arrow-columns.js';
-import { hashFile } from './hash.js';
+import { numericColumn } from '../formats/arrow/columns.js';
+import { type ArrowFile, FileReader, readArrow } from '../formats/arrow/file.js';
+import { hashFile } from './identity.js';
 import { CHECKSUM_ROWS, type Manifest } from './manifest.js';
 import type { DataSource } from './source.js';
 import { readSums, SUMS_FILE } from './sums.js';

@@ -1,6 +1,7 @@
 /** A case file: one batch with explicit inputs, and what the model makes of it. */
-import { SafetensorsFile, type TensorSource } from '../checkpoint/safetensors.js';
+
 import { OrchestratorError } from '../errors.js';
+import { SafetensorsFile, type TensorSource } from '../formats/safetensors/file.js';
 import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
 import { officialName } from './weights.js';
 

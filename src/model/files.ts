@@ -1,10 +1,10 @@
 /** Where weights lie: a file, an index of several, or a folder as diffusers writes it. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SafetensorsFile, type TensorSet } from '../checkpoint/safetensors.js';
-import { ShardedSafetensors } from '../checkpoint/sharded.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
+import { SafetensorsFile, type TensorSet } from '../formats/safetensors/file.js';
+import { ShardedSafetensors } from '../formats/safetensors/sharded.js';
 
 export const INDEX_SUFFIX = '.safetensors.index.json';
 /** What diffusers calls the weights of a model's folder. */

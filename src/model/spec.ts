@@ -1,6 +1,7 @@
 /** A model read off the names and shapes of a file's tensors, and a file's tensors held against a model. */
-import { quoted } from '../checkpoint/header.js';
+
 import { OrchestratorError } from '../errors.js';
+import { quoted } from '../formats/safetensors/header.js';
 import type { ModelSpec } from '../native/contract.js';
 import { diffusersTensors } from './diffusers.js';
 import {

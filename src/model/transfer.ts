@@ -1,10 +1,15 @@
 /** Weights from one layout to another, tensor by tensor: files may be larger than memory. */
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { convertFromFloat32, DTYPE_BYTES, type Dtype, type OutputDtype } from '../checkpoint/dtype.js';
-import { sourceBytes, type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, replaceFile, syncFolder, uniqueSuffix, writeFailure } from '../files/io.js';
+import {
+  convertFromFloat32,
+  DTYPE_BYTES,
+  type Dtype,
+  type OutputDtype,
+} from '../formats/safetensors/dtype.js';
+import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/file.js';
 import { type Assembly, identity } from './assembly.js';
 import { diffusersConfig, diffusersTensors } from './diffusers.js';
 import { CONFIG_FILE, DIFFUSERS_STEM, INDEX_SUFFIX } from './files.js';

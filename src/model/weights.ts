@@ -1,7 +1,8 @@
 /** Weights between an engine and a safetensors file under the official names. */
-import { isFloat } from '../checkpoint/dtype.js';
-import type { TensorSet } from '../checkpoint/safetensors.js';
+
 import { OrchestratorError } from '../errors.js';
+import { isFloat } from '../formats/safetensors/dtype.js';
+import type { TensorSet } from '../formats/safetensors/file.js';
 import type { Engine, ModelSpec } from '../native/contract.js';
 import { type Assembly, identity, invert, type Piece } from './assembly.js';
 import { checkConfig, diffusersTensors } from './diffusers.js';

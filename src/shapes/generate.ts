@@ -2,7 +2,6 @@ import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { checksumsOf, type Row, type ShardSchema, writeShards } from '../data/arrow-writer.js';
 import {
   CHECKSUM_ROWS,
   type Encoders,
@@ -11,6 +10,7 @@ import {
   type ManifestColumn,
   readManifest,
 } from '../data/manifest.js';
+import { checksumsOf, type Row, type ShardSchema, writeShards } from '../data/writer.js';
 import { OrchestratorError } from '../errors.js';
 import { encodePicture, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { caption } from './captions.js';

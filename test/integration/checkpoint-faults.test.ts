@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findLatest } from '../../src/checkpoint/resume.js';
 import { recoverStore } from '../../src/checkpoint/retention.js';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
 import { because } from '../needs.js';
 import { contentOf } from '../unit/checkpoint/helpers.js';
 import { unmountable } from './mountable.js';

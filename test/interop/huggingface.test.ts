@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
 import { openDataset } from '../../src/data/dataset.js';
-import { fromFloat16Bits } from '../../src/data/float16.js';
 import { inspectDataset } from '../../src/data/inspect.js';
 import { openSource } from '../../src/data/source.js';
+import { fromFloat16Bits } from '../../src/formats/float16.js';
 import { native } from '../../src/native/load.js';
 import { FIXTURES, fixtureConfig } from '../unit/data/arrow-files.js';
 

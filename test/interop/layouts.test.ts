@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../src/checkpoint/safetensors.js';
+import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../src/formats/safetensors/file.js';
 import { readCase } from '../../src/model/case.js';
 import { openFiles } from '../../src/model/files.js';
 import { type TransferOptions, writeWeights } from '../../src/model/transfer.js';

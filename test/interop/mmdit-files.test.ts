@@ -1,7 +1,7 @@
 /** The tensors of weights that the original SD3.5 implementation wrote. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
+import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
 import { posEmbed } from '../../src/model/pos-embed.js';
 import { describeWeights } from '../../src/model/weights.js';
 

@@ -7,8 +7,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
 import { buildProgram } from '../../src/cli/program.js';
+import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../src/model/weights.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;

@@ -4,10 +4,10 @@ import type { Command } from 'commander';
 import { type CheckpointManifest, MANIFEST, readManifest } from '../../checkpoint/manifest.js';
 import { CHECKPOINTS, resolveCheckpoint } from '../../checkpoint/resume.js';
 import { listCheckpoints } from '../../checkpoint/retention.js';
-import { SafetensorsFile } from '../../checkpoint/safetensors.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
-import { type FileRecord } from '../../files/hash.js';
+import type { FileRecord } from '../../files/hash.js';
+import { SafetensorsFile } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
 import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
 

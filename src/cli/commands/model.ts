@@ -1,12 +1,12 @@
 /** `orchestrator model`: files of weights, and what they make of a given case. */
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { OutputDtype } from '../../checkpoint/dtype.js';
 import { locateWeights } from '../../checkpoint/inference.js';
-import { writeSafetensors } from '../../checkpoint/safetensors.js';
 import { OrchestratorError } from '../../errors.js';
 import { requireMemory } from '../../estimate/forward.js';
 import { replaceFile } from '../../files/io.js';
+import type { OutputDtype } from '../../formats/safetensors/dtype.js';
+import { writeSafetensors } from '../../formats/safetensors/file.js';
 import { type Case, readCase, resultTensors } from '../../model/case.js';
 import { releasedName } from '../../model/released.js';
 import type { Format } from '../../model/spec.js';

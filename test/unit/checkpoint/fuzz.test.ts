@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DTYPE_BYTES } from '../../../src/checkpoint/dtype.js';
-import { encodeHeader, parseHeader, type TensorEntry } from '../../../src/checkpoint/header.js';
-import { SafetensorsFile } from '../../../src/checkpoint/safetensors.js';
 import { OrchestratorError } from '../../../src/errors.js';
+import { DTYPE_BYTES } from '../../../src/formats/safetensors/dtype.js';
+import { SafetensorsFile } from '../../../src/formats/safetensors/file.js';
+import { encodeHeader, parseHeader, type TensorEntry } from '../../../src/formats/safetensors/header.js';
 import { modelSpecFromTensors, modelTensors } from '../../../src/model/spec.js';
 import { generator, temporaryFolders } from './helpers.js';
 

@@ -16,13 +16,13 @@ import {
   retainCheckpoints,
   setAsideLater,
 } from '../../../src/checkpoint/retention.js';
-import { SafetensorsFile } from '../../../src/checkpoint/safetensors.js';
 import {
   type CheckpointContent,
   loadCheckpoint,
   saveCheckpoint,
   verifyCheckpoint,
 } from '../../../src/checkpoint/store.js';
+import { SafetensorsFile } from '../../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../../src/model/weights.js';
 import type { StateName } from '../../../src/native/contract.js';
 import { contentOf, generator, SMALL, sameBytes, stateOf, temporaryFolders } from './helpers.js';

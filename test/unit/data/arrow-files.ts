@@ -27,7 +27,7 @@ import {
 } from 'apache-arrow';
 import { afterAll } from 'vitest';
 import type { DataConfig } from '../../../src/data/dataset.js';
-import { toFloat16Bits } from '../../../src/data/float16.js';
+import { toFloat16Bits } from '../../../src/formats/float16.js';
 
 export const FIXTURES = fileURLToPath(new URL('../../fixtures/huggingface/', import.meta.url));
 

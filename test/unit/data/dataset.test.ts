@@ -2,12 +2,12 @@
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Row, type ShardSchema, writeShards } from '../../../src/data/arrow-writer.js';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
 import { SamplePlan } from '../../../src/data/plan.js';
 import { openSource } from '../../../src/data/source.js';
 import { verifyFiles } from '../../../src/data/verify.js';
+import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
 import { native } from '../../../src/native/load.js';
 import {
   arrowBytes,

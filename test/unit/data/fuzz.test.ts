@@ -2,11 +2,11 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readArrow } from '../../../src/data/arrow.js';
 import { openDataset } from '../../../src/data/dataset.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
 import { openSource } from '../../../src/data/source.js';
 import { ERRORS } from '../../../src/errors.js';
+import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
 import { drawWords, STREAM } from '../../../src/random/philox.js';
 import {

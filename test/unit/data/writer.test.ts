@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
-import { type Row, type ShardSchema, writeShards } from '../../../src/data/arrow-writer.js';
-import { fromFloat16Bits, toFloat16Bits } from '../../../src/data/float16.js';
 import { readManifest } from '../../../src/data/manifest.js';
+import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
+import { fromFloat16Bits, toFloat16Bits } from '../../../src/formats/float16.js';
 import { scratch } from './arrow-files.js';
 
 const schema: ShardSchema = {

@@ -1,5 +1,5 @@
 /** Arrow's schema and record batch headers, decoded from their FlatBuffers (Schema.fbs and Message.fbs of Arrow). */
-import { OrchestratorError } from '../errors.js';
+import { OrchestratorError } from '../../errors.js';
 import type { FlatTable } from './flatbuffer.js';
 
 /** Values of the `Type` union, in the order of Schema.fbs. */

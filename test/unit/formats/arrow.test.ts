@@ -14,9 +14,9 @@ import {
   vectorFromArray,
 } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
-import { readArrow } from '../../../src/data/arrow.js';
-import { LabelColumn, numericColumn } from '../../../src/data/arrow-columns.js';
 import type { OrchestratorError } from '../../../src/errors.js';
+import { LabelColumn, numericColumn } from '../../../src/formats/arrow/columns.js';
+import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
 import {
   arrowBytes,
@@ -26,7 +26,7 @@ import {
   sampleValue,
   scratch,
   stringData,
-} from './arrow-files.js';
+} from '../data/arrow-files.js';
 
 const check = (...p: Parameters<ReturnType<typeof native>['checkListOffsets']>) =>
   native().checkListOffsets(...p);

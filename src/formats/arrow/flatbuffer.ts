@@ -2,7 +2,7 @@
  * A reader of FlatBuffers (tables, vectors, strings) that checks every offset and length against the bytes it has.
  * Arrow's metadata comes in this encoding, from files that nobody vouches for.
  */
-import { OrchestratorError } from '../errors.js';
+import { OrchestratorError } from '../../errors.js';
 
 /**
  * Offsets may make every entry of a vector point to the same table, so the size of the bytes does not bound the work

@@ -2,10 +2,10 @@
 import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { readArrow } from '../../../src/data/arrow.js';
-import { numericColumn } from '../../../src/data/arrow-columns.js';
+import { numericColumn } from '../../../src/formats/arrow/columns.js';
+import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
-import { arrowBytes, numericData, scratch } from './arrow-files.js';
+import { arrowBytes, numericData, scratch } from '../data/arrow-files.js';
 
 const WIDTH = 4096;
 const FEW = 1009;

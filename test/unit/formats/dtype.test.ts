@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { convertFromFloat32, convertToFloat32 } from '../../../src/checkpoint/dtype.js';
+import { convertFromFloat32, convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
 
 const isNaN16 = (bits: number, infinity: number) => (bits & 0x7fff) > infinity;
 

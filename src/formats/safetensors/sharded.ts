@@ -1,8 +1,8 @@
 /** Safetensors split over several files, with an index that says which tensor lies where. */
 import { dirname, join } from 'node:path';
-import { openForReading, readFully } from '../files/io.js';
+import { openForReading, readFully } from '../../files/io.js';
+import { SafetensorsFile, type TensorSet } from './file.js';
 import { malformed, quoted, type TensorEntry } from './header.js';
-import { SafetensorsFile, type TensorSet } from './safetensors.js';
 
 /** Bound on the index, as on a header. */
 const MAX_INDEX_BYTES = 100_000_000;

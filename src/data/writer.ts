@@ -24,7 +24,7 @@ import {
   vectorFromArray,
 } from 'apache-arrow';
 import { OrchestratorError } from '../errors.js';
-import { toFloat16Bits } from './float16.js';
+import { toFloat16Bits } from '../formats/float16.js';
 import {
   CHECKSUM_ROWS,
   type Encoders,

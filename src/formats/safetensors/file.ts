@@ -6,8 +6,8 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
-import { OrchestratorError } from '../errors.js';
-import { openForReading, readFully, writeFailure, writeFully } from '../files/io.js';
+import { OrchestratorError } from '../../errors.js';
+import { openForReading, readFully, writeFailure, writeFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, type Dtype, isFloat } from './dtype.js';
 import type { TensorEntry } from './header.js';
 import { elementsOf, encodeHeader, MAX_HEADER_BYTES, malformed, parseHeader, quoted } from './header.js';

@@ -3,7 +3,7 @@
  * parser that knows the one shape that it may have, refuses duplicate keys (JSON.parse keeps the last silently), and
  * believes no number before it has been checked against the file's size.
  */
-import { OrchestratorError } from '../errors.js';
+import { OrchestratorError } from '../../errors.js';
 import { DTYPE_BYTES, type Dtype, isDtype } from './dtype.js';
 
 /** The format's own bound on the header. */

@@ -3,9 +3,9 @@
  * here; they are mapped natively. Every length is checked against the file's size before it is used.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { OrchestratorError } from '../errors.js';
-import { type ArrowBatchHeader, type ArrowField, decodeBatch, decodeSchema } from './arrow-schema.js';
+import { OrchestratorError } from '../../errors.js';
 import { FlatTable } from './flatbuffer.js';
+import { type ArrowBatchHeader, type ArrowField, decodeBatch, decodeSchema } from './schema.js';
 
 export interface ArrowBatch extends ArrowBatchHeader {
   /** Number among the file's record batches, for messages. */

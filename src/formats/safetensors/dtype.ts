@@ -1,5 +1,5 @@
 /** Element types of safetensors, and their conversion to and from fp32. */
-import { toFloat16Bits } from '../data/float16.js';
+import { toFloat16Bits } from '../float16.js';
 
 /** Bytes of one element, by the format's own names. */
 export const DTYPE_BYTES = {

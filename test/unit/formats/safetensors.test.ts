@@ -3,10 +3,14 @@ import { createHash } from 'node:crypto';
 import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { convertToFloat32 } from '../../../src/checkpoint/dtype.js';
-import { MAX_HEADER_BYTES } from '../../../src/checkpoint/header.js';
-import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../../src/checkpoint/safetensors.js';
-import { generator, sameBytes, temporaryFolders } from './helpers.js';
+import { convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
+import {
+  SafetensorsFile,
+  type TensorSource,
+  writeSafetensors,
+} from '../../../src/formats/safetensors/file.js';
+import { MAX_HEADER_BYTES } from '../../../src/formats/safetensors/header.js';
+import { generator, sameBytes, temporaryFolders } from '../checkpoint/helpers.js';
 
 const folder = temporaryFolders();
 

@@ -1,8 +1,8 @@
 /** Where a column's values lie: contiguous runs of rows for numbers, and lazily read strings. */
-import { OrchestratorError } from '../errors.js';
-import type { NativeAddon } from '../native/contract.js';
-import { type ArrowBatch, type ArrowFile, FileReader } from './arrow.js';
-import { type ArrowField, type ArrowNode, extentOf, ownBuffers, typeName } from './arrow-schema.js';
+import { OrchestratorError } from '../../errors.js';
+import type { NativeAddon } from '../../native/contract.js';
+import { type ArrowBatch, type ArrowFile, FileReader } from './file.js';
+import { type ArrowField, type ArrowNode, extentOf, ownBuffers, typeName } from './schema.js';
 
 /** Runs over the offsets of lists natively. */
 export type CheckListOffsets = NativeAddon['checkListOffsets'];
