@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { localAddress } from '../dist/cluster/grpc-stream.js';
 import { WORKER_OPTIONS } from '../dist/launch/commands.js';
 import { native } from '../dist/native/load.js';
+import { assignSlots } from '../dist/step/tree.js';
 import { planExchange } from '../dist/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../dist/worker/collective/grpc.js';
-import { assignSlots } from '../dist/worker/collective/tree.js';
 
 const WARM_UP = 3;
 /** Buckets of a model of a few blocks. */

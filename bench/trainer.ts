@@ -1,8 +1,9 @@
 /** Training steps of the real engine, as a worker of a run does them, without the exchange. */
-import { SamplePlan } from '../src/data/plan.js';
+
 import type { Engine } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
-import { type SlotConfig, slotBatch } from '../src/objective/slot.js';
+import { SamplePlan } from '../src/step/plan.js';
+import { type SlotConfig, slotBatch } from '../src/step/slot.js';
 import type { EngineChoice } from './engine.js';
 import type { BenchShape } from './shapes.js';
 import { rowsOf, writeSyntheticData } from './synthetic-data.js';

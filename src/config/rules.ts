@@ -2,7 +2,7 @@
 
 import { freezeProblem } from '../model/freeze.js';
 import { expectedParameters } from '../model/tensors.js';
-import { densityProblem, parseDensity } from './density.js';
+import { densityProblem, parseDensity } from '../objective/density.js';
 import type { Config } from './schema.js';
 
 export interface Rule {

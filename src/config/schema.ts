@@ -3,7 +3,7 @@
  * `docs/reference/config.md`, the errors' expectations and `type Config` all come from here.
  */
 import { z } from 'zod';
-import { DENSITY_PATTERN } from './density.js';
+import { DENSITY_PATTERN } from '../objective/density.js';
 
 const integer = (low: number, high = Number.MAX_SAFE_INTEGER) => z.int().min(low).max(high);
 const fraction = () => z.number().min(0).max(1);

@@ -3,7 +3,7 @@
  * actions out in their order, and each completely before the next: what is recorded is on disk before it is announced.
  */
 import type { FromCoordinator, Prepared, Ready, Validated } from '../cluster/proto.js';
-import { assignSlots } from '../worker/collective/tree.js';
+import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
 import { type Fault, judgePrepared, judgeReady } from './judge.js';
 

@@ -3,7 +3,8 @@ import { type Config, slotCount } from '../config/schema.js';
 import { frozenNames } from '../model/freeze.js';
 import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
-import { assignSlots, type Range } from '../worker/collective/tree.js';
+import { assignSlots } from '../step/assignment.js';
+import type { Range } from '../step/tree.js';
 import { trainingEngine } from '../worker/engine-spec.js';
 import {
   gpuMemory,

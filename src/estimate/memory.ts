@@ -1,6 +1,6 @@
 /** What a worker holds in memory at its peak, part by part. */
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
-import { localSubtrees, type Range } from '../worker/collective/tree.js';
+import { localSubtrees, type Range } from '../step/tree.js';
 
 export const LEVELS = ['nothing', 'norms', 'mlp', 'block'] as const;
 export type Level = (typeof LEVELS)[number];

@@ -2,8 +2,8 @@
 import { type Config, slotCount } from '../config/schema.js';
 import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
+import { assignSlots } from '../step/assignment.js';
 import { bytes, flopCount } from '../text/quantities.js';
-import { assignSlots } from '../worker/collective/tree.js';
 import {
   coordinatorCommand,
   ENVIRONMENT,

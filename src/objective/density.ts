@@ -1,7 +1,44 @@
-/** Densities of t (SD3 paper, section 3.1; design notes: t = 0 is data, t = 1 is noise). */
-import type { Density } from '../config/density.js';
+/**
+ * Densities of t (SD3 paper, section 3.1; t = 0 is data, t = 1 is noise), as the configuration writes them: `uniform`,
+ * `lognorm(m, s)`, `mode(s)`, `cosmap`.
+ */
 import { elementary } from '../native/elementary.js';
 import { normalPair } from '../random/philox.js';
+
+export type Density =
+  | { kind: 'uniform' }
+  | { kind: 'lognorm'; m: number; s: number }
+  | { kind: 'mode'; s: number }
+  | { kind: 'cosmap' };
+
+const NUMBER = String.raw`[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?`;
+
+/** What `objective.density` must match. Ranges are checked by `densityProblem`. */
+export const DENSITY_PATTERN = new RegExp(
+  String.raw`^(?:uniform|cosmap|lognorm\(\s*(${NUMBER})\s*,\s*(${NUMBER})\s*\)|mode\(\s*(${NUMBER})\s*\))$`,
+);
+
+/** Largest s for which f(u) = 1 - u - s (cos^2(pi u / 2) - 1 + u) is monotonic. */
+export const MODE_LIMIT = 2 / (Math.PI - 2);
+
+/** Returns null where the text does not match `DENSITY_PATTERN`. */
+export function parseDensity(text: string): Density | null {
+  const match = DENSITY_PATTERN.exec(text);
+  if (match === null) return null;
+  if (text === 'uniform') return { kind: 'uniform' };
+  if (text === 'cosmap') return { kind: 'cosmap' };
+  if (match[3] !== undefined) return { kind: 'mode', s: Number(match[3]) };
+  return { kind: 'lognorm', m: Number(match[1]), s: Number(match[2]) };
+}
+
+/** What the density's parameters should have been, or null where they are in range. */
+export function densityProblem(density: Density): string | null {
+  if (density.kind === 'lognorm' && !(density.s > 0)) return 's of lognorm(m, s) to be greater than 0';
+  if (density.kind === 'mode' && !(density.s >= -1 && density.s <= MODE_LIMIT)) {
+    return `s of mode(s) to be from -1 to ${MODE_LIMIT.toFixed(4)}`;
+  }
+  return null;
+}
 
 type Sampler<K extends Density['kind']> = (
   density: Extract<Density, { kind: K }>,
@@ -34,3 +71,5 @@ export function sampleTime(density: Density, u1: number, u2: number): number {
 export function shiftTime(t: number, alpha: number): number {
   return (alpha * t) / (1 + (alpha - 1) * t);
 }
+
+/** Densities of t as the configuration writes them: `uniform`, `lognorm(m, s)`, `mode(s)`, `cosmap` (SD3 paper, section 3.1). */

@@ -1,12 +1,12 @@
 /** A batch on which weights are looked at before training begins. */
 import type { Config } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
-import type { SamplePlan } from '../data/plan.js';
 import type { Dataset, RawBatch } from '../native/contract.js';
 import { shiftTime } from '../objective/density.js';
 import { FORMULATIONS } from '../objective/formulations.js';
 import { assemble } from '../sampling/conditioning.js';
 import { initialNoise } from '../sampling/noise.js';
+import type { SamplePlan } from '../step/plan.js';
 
 const SAMPLES = 32;
 

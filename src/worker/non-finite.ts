@@ -1,6 +1,6 @@
 /** Where a NaN or an infinity came from. Only called for a step that is refused anyway, so time does not matter. */
 import type { EngineLayout } from '../native/contract.js';
-import type { TrainingSlot } from '../objective/slot.js';
+import type { TrainingSlot } from '../step/slot.js';
 import type { Trainer } from './trainer.js';
 
 /** Computes the own slots again, one at a time, and names those whose gradient is not finite, with the first tensor. */

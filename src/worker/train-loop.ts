@@ -2,9 +2,9 @@
 import type { FromWorker } from '../cluster/proto.js';
 import type { AccumulateResult } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
-import { slotBatch, type TrainingSlot } from '../objective/slot.js';
+import { emaDecay, learningRate } from '../step/learning-rate.js';
+import { slotBatch, type TrainingSlot } from '../step/slot.js';
 import { findNonFinite } from './non-finite.js';
-import { emaDecay, learningRate } from './schedule.js';
 import type { Trainer } from './trainer.js';
 import { validate } from './validation.js';
 

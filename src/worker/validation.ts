@@ -2,7 +2,7 @@
 import type { ValidationLoss } from '../cluster/generated/orchestrator/v1/ValidationLoss.js';
 import type { Engine, EvaluateBatch } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
-import { VALIDATION_STEP, type ValidationSlot } from '../objective/slot.js';
+import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
 
 export interface ValidationOptions {
   engine: Engine;

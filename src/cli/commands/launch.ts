@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config/load.js';
-import { checkNodes } from '../../coordinator/nodes.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { launchLocal } from '../../launch/local.js';
 import { preflight, refuse } from '../../launch/preflight.js';
 import { native } from '../../native/load.js';
+import { checkNodes } from '../../step/assignment.js';
 import { memoryOption, setOption } from '../options.js';
 
 interface LaunchOptions {

@@ -4,9 +4,9 @@
  */
 import { OrchestratorError } from '../../errors.js';
 import type { AddInto, BucketInfo } from '../../native/contract.js';
+import { localSubtrees, type Part, type Range, sumTree } from '../../step/tree.js';
 import type { LocalGradient } from './collective.js';
 import { CHUNK_ELEMENTS, type Chunk, chunksOf } from './slices.js';
-import { localSubtrees, type Part, type Range, sumTree } from './tree.js';
 
 /** What does not change within a generation. */
 export interface ExchangePlan {

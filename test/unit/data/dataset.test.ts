@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
-import { SamplePlan } from '../../../src/data/plan.js';
 import { openSource } from '../../../src/data/source.js';
 import { verifyFiles } from '../../../src/data/verify.js';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
 import { native } from '../../../src/native/load.js';
+import { SamplePlan } from '../../../src/step/plan.js';
 import {
   arrowBytes,
   copyFixture,

@@ -6,7 +6,7 @@ import { renderEstimate } from '../../../src/estimate/render.js';
 import { RELEASED } from '../../../src/model/released.js';
 import { elementCount, expectedTensors } from '../../../src/model/tensors.js';
 import { native } from '../../../src/native/load.js';
-import { assignSlots } from '../../../src/worker/collective/tree.js';
+import { assignSlots } from '../../../src/step/assignment.js';
 import { yaml } from '../config/helpers.js';
 
 describe('the configurations of released models', () => {

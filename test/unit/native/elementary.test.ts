@@ -1,15 +1,14 @@
 /** Bits by the table that mpmath made (test/fixtures/elementary/make.py); native/test/elementary.cc reads it, too. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
-import { parseDensity } from '../../../src/config/density.js';
 import { parseConfig } from '../../../src/config/load.js';
 import { posEmbed } from '../../../src/model/pos-embed.js';
 import type { Elementary } from '../../../src/native/contract.js';
 import { elementary } from '../../../src/native/elementary.js';
-import { sampleTime } from '../../../src/objective/density.js';
+import { parseDensity, sampleTime } from '../../../src/objective/density.js';
 import { drawUniforms, normalPair, STREAM } from '../../../src/random/philox.js';
 import { initialNoise } from '../../../src/sampling/noise.js';
-import { learningRate } from '../../../src/worker/schedule.js';
+import { learningRate } from '../../../src/step/learning-rate.js';
 
 const FILE = new URL('../../fixtures/elementary/table.txt', import.meta.url).pathname;
 const TABLE = readFileSync(FILE, 'utf8')

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MODE_LIMIT, parseDensity } from '../../../src/config/density.js';
-import { sampleTime, shiftTime } from '../../../src/objective/density.js';
+import { MODE_LIMIT, parseDensity, sampleTime, shiftTime } from '../../../src/objective/density.js';
 import { FORMULATIONS } from '../../../src/objective/formulations.js';
 import { drawUniforms, STREAM } from '../../../src/random/philox.js';
 

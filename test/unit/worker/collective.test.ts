@@ -2,10 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { localAddress } from '../../../src/cluster/grpc-stream.js';
 import type { BucketInfo } from '../../../src/native/contract.js';
+import { assignSlots } from '../../../src/step/assignment.js';
+import { localSubtrees, sumTree } from '../../../src/step/tree.js';
 import { planExchange, StepExchange } from '../../../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../../../src/worker/collective/grpc.js';
 import { chunksOf, sliceOf } from '../../../src/worker/collective/slices.js';
-import { assignSlots, localSubtrees, sumTree } from '../../../src/worker/collective/tree.js';
 
 const LENGTH = 700_000;
 /** One bucket longer than a chunk for every rank, a tiny one, and a middling one, in backward's order. */

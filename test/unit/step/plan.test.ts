@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Permutation } from '../../../src/data/permutation.js';
-import { SamplePlan } from '../../../src/data/plan.js';
+import { Permutation } from '../../../src/step/permutation.js';
+import { SamplePlan } from '../../../src/step/plan.js';
 
 const HASH = `${'c0ffee'.repeat(10)}abcd`;
 const OTHER_HASH = `1${HASH.slice(1)}`;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.js';
-import { emaDecay, learningRate } from '../../../src/worker/schedule.js';
+import { emaDecay, learningRate } from '../../../src/step/learning-rate.js';
 
 const config = (more: string) =>
   parseConfig(`{name: x, data: {path: d}, optimizer: {lr: 2.0}, ${more}}`, 'the test');

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { SamplePlan } from '../../../src/data/plan.js';
-import { DROP, type SlotConfig, slotBatch, validationSlots } from '../../../src/objective/slot.js';
+import { SamplePlan } from '../../../src/step/plan.js';
+import { DROP, type SlotConfig, slotBatch, validationSlots } from '../../../src/step/slot.js';
 
 const HASH = '7'.repeat(64);
 const plan = new SamplePlan(HASH, 5000, 50, 3);

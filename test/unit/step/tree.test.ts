@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { assignSlots, localSubtrees, type Part, sumTree } from '../../../src/worker/collective/tree.js';
+import { assignSlots } from '../../../src/step/assignment.js';
+import { localSubtrees, type Part, sumTree } from '../../../src/step/tree.js';
 
 /** Values whose sum depends on the order of additions. */
 function slotGradient(slot: number): Float32Array {

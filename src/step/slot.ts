@@ -1,12 +1,12 @@
 /** What one slot of a training step, or of a validation, is made of. Pure functions of the counters. */
-import { parseDensity } from '../config/density.js';
+
 import type { Config } from '../config/schema.js';
-import { SAMPLE_ID_STRIDE, type SamplePlan } from '../data/plan.js';
 import { OrchestratorError } from '../errors.js';
 import type { EvaluateBatch, SlotBatch } from '../native/contract.js';
+import { parseDensity, sampleTime, shiftTime } from '../objective/density.js';
+import { COEFFICIENTS, FORMULATIONS, writeCoefficients } from '../objective/formulations.js';
 import { drawUniforms, STREAM } from '../random/philox.js';
-import { sampleTime, shiftTime } from './density.js';
-import { COEFFICIENTS, FORMULATIONS, writeCoefficients } from './formulations.js';
+import { SAMPLE_ID_STRIDE, type SamplePlan } from './plan.js';
 
 /** The part of the configuration that a slot depends on. */
 export type SlotConfig = Pick<Config, 'seed' | 'data' | 'objective' | 'batch' | 'validation'>;

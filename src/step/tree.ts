@@ -11,14 +11,6 @@ export interface Range {
   hi: number;
 }
 
-/** Contiguous slots of every rank, as equal as can be: rank r has [floor(r V / P), floor((r + 1) V / P)). */
-export function assignSlots(totalSlots: number, ranks: number): Range[] {
-  return Array.from({ length: ranks }, (_, rank) => ({
-    lo: Math.floor((rank * totalSlots) / ranks),
-    hi: Math.floor(((rank + 1) * totalSlots) / ranks),
-  }));
-}
-
 /** Smallest power of two that is at least n. */
 export function powerOfTwo(n: number): number {
   let p = 1;
