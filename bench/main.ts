@@ -12,7 +12,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { resolvePrecision } from '../src/config/precision.js';
+import { resolvePrecision } from '../src/engine/precision.js';
 import { native } from '../src/native/load.js';
 import { addonOf, compareBuilds } from './compare.js';
 import type { Precision } from './engine.js';

@@ -15,9 +15,8 @@ import {
   type TensorSource,
   writeSafetensors,
 } from '../formats/safetensors/file.js';
-import { describeModel, expectedTensors, POS_EMBED } from '../model/tensors.js';
-import { officialName } from '../model/weights.js';
-import type { Engine, EngineLayout, StateName, StateTensors } from '../native/contract.js';
+import { describeModel, expectedTensors, officialName, POS_EMBED } from '../model/tensors.js';
+import type { EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import {
   type CheckpointFile,
   type CheckpointManifest,
@@ -325,25 +324,4 @@ async function readFile(path: string, record: FileRecord, arrays: Map<string, Fl
     throw damaged(path, `cannot be read: ${error.message}`, error);
   }
   checkRecord(path, record, found);
-}
-
-/**
- * Fills an engine's state from a checkpoint: weights, position table, and as asked the EMA and the optimizer's moments.
- *
- * @throws OrchestratorError as loadCheckpoint.
- */
-export async function loadInto(
-  engine: Engine,
-  path: string,
-  parts: { ema: boolean; optimizer: boolean },
-): Promise<CheckpointManifest> {
-  const names: StateName[] = ['master', ...(parts.ema ? ['ema' as const] : [])];
-  if (parts.optimizer) names.push('m', 'v');
-  const manifest = await loadCheckpoint(path, {
-    layout: engine.layout(),
-    state: new Map(names.map((name) => [name, (tensor) => engine.state(name, tensor)])),
-    posEmbed: engine.posEmbed(),
-  });
-  await engine.parametersChanged();
-  return manifest;
 }

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { DENSITY_PATTERN } from '../objective/density.js';
+import { FORMULATIONS, type FormulationName } from '../objective/formulations.js';
 
 const integer = (low: number, high = Number.MAX_SAFE_INTEGER) => z.int().min(low).max(high);
 const fraction = () => z.number().min(0).max(1);
@@ -102,8 +103,12 @@ const model = z.strictObject({
     .describe('Indices of blocks with a second, image-only attention.'),
 });
 
+const FORMULATION_NAMES = Object.keys(FORMULATIONS) as [FormulationName, ...FormulationName[]];
 const objective = z.strictObject({
-  formulation: z.enum(['rf']).default('rf').describe('Path, target and weighting: rf = rectified flow.'),
+  formulation: z
+    .enum(FORMULATION_NAMES)
+    .default('rf')
+    .describe('Path, target and weighting: rf = rectified flow.'),
   density: z.string().regex(DENSITY_PATTERN).default('lognorm(0, 1)').meta({
     title: 'uniform, lognorm(m, s), mode(s) or cosmap',
     description: 'Density from which t is drawn: uniform, lognorm(m, s), mode(s) or cosmap.',

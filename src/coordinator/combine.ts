@@ -1,5 +1,7 @@
 /** Numbers of the whole step from those of the slots, in an order that does not depend on who computed what. */
+
 import type { Prepared, Validated } from '../cluster/proto.js';
+import type { AttentionSummary, ValidationSummary } from '../telemetry/record.js';
 
 /** Mean weighted loss of the step: slots ascending, samples as drawn, in float64. */
 export function stepLoss(prepared: readonly Prepared[]): number {
@@ -16,13 +18,6 @@ export function slotSamples(prepared: readonly Prepared[]): number[][] {
     .map((slot) => slot.samples);
 }
 
-export interface AttentionSummary {
-  name: string;
-  maxAbsLogit: number;
-  /** Nats; mean over workers, weighted by their slots. */
-  meanEntropy: number;
-}
-
 /** Largest logit and mean entropy of every attention over all workers; null where this step did not sample them. */
 export function attentionSummary(prepared: readonly Prepared[]): AttentionSummary[] | null {
   const sampled = prepared.filter((answer) => answer.attention.length > 0);
@@ -37,13 +32,6 @@ export function attentionSummary(prepared: readonly Prepared[]): AttentionSummar
         sampled.reduce((sum, answer) => sum + of(answer).meanEntropy * answer.slots.length, 0) / slots,
     };
   });
-}
-
-export interface ValidationSummary {
-  weights: string;
-  mean: number;
-  /** In the order of the bins. */
-  bins: { name: string; loss: number }[];
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The native addon: there, loadable, and what it says about the machine. Probed in a child process, which a bad binary may crash. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { resolvePrecision } from '../config/precision.js';
+import { resolvePrecision } from '../engine/precision.js';
 import type { HostInfo } from '../native/contract.js';
 import { addonPath } from '../native/load.js';
 import { type Check, failed, ok } from './check.js';

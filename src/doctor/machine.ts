@@ -1,7 +1,7 @@
 /** Node.js, processor and memory. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { machineMemory } from '../estimate/machine.js';
+import { machineMemory } from '../memory/machine.js';
 import { bytes } from '../text/quantities.js';
 import { servedNodes } from '../version.js';
 import { type Check, failed, ok, warning } from './check.js';

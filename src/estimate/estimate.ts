@@ -1,21 +1,13 @@
 /** A run before it is run: parameters, memory, arithmetic and time. */
 import { type Config, slotCount } from '../config/schema.js';
+import { trainingEngine } from '../engine/spec.js';
+import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import { frozenNames } from '../model/freeze.js';
 import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Range } from '../step/tree.js';
-import { trainingEngine } from '../worker/engine-spec.js';
-import {
-  gpuMemory,
-  LEVELS,
-  type Level,
-  type MemoryPart,
-  machineMemory,
-  totalBytes,
-  type WorkerShape,
-  workerMemory,
-} from './memory.js';
+import { gpuMemory, LEVELS, type Level, machineMemory, type WorkerShape, workerMemory } from './memory.js';
 import { type FoundShapes, shapesOf } from './shapes.js';
 
 export interface Rates {

@@ -1,15 +1,10 @@
 /** What a worker holds in memory at its peak, part by part. */
+import { addUp, type MemoryPart } from '../memory/parts.js';
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
 import { localSubtrees, type Range } from '../step/tree.js';
 
 export const LEVELS = ['nothing', 'norms', 'mlp', 'block'] as const;
 export type Level = (typeof LEVELS)[number];
-
-export interface MemoryPart {
-  /** What it is; after a comma how many, or in which type. */
-  name: string;
-  bytes: number;
-}
 
 export interface WorkerShape {
   spec: EngineSpec;
@@ -128,20 +123,6 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
 export function machineMemory(workers: readonly (readonly MemoryPart[])[]): MemoryPart[] {
   const others = COORDINATION_BYTES - PROGRAM_BYTES * workers.length;
   return addUp([...workers.flat(), { name: 'process', bytes: others }]);
-}
-
-/** Parts of the same kind as one, largest first: "gradients, 10 x fp32" and "gradients, 9 x fp32" are "gradients". */
-export function addUp(parts: readonly MemoryPart[]): MemoryPart[] {
-  const sums = new Map<string, number>();
-  for (const { name, bytes } of parts) {
-    const kind = name.split(',')[0] as string;
-    sums.set(kind, (sums.get(kind) ?? 0) + bytes);
-  }
-  return [...sums].map(([name, bytes]) => ({ name, bytes })).sort((a, b) => b.bytes - a.bytes);
-}
-
-export function totalBytes(parts: readonly MemoryPart[]): number {
-  return parts.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** The stored table, and its centre for the latents' size. */

@@ -1,11 +1,11 @@
 /** An estimate as a page of text. */
 
+import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import { releasedName } from '../model/released.js';
 import { describeModel } from '../model/tensors.js';
 import { alignedRows } from '../text/columns.js';
 import { byteCount, bytes, flopCount, timeSpent } from '../text/quantities.js';
 import type { Estimate, Rates } from './estimate.js';
-import { type MemoryPart, totalBytes } from './memory.js';
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const integer = (value: number) => value.toLocaleString('en-US');

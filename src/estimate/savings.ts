@@ -1,7 +1,7 @@
 /** What in a configuration lowers the memory of its run, each change measured by an estimate of its own. */
 import { type Config, slotCount } from '../config/schema.js';
+import { threadsOf } from '../engine/spec.js';
 import type { HostInfo } from '../native/contract.js';
-import { threadsOf } from '../worker/engine-spec.js';
 
 export interface Run {
   config: Config;

@@ -1,9 +1,9 @@
 /** Shapes of a run's data: from the configuration where it has them, else from the data set. */
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
+import type { DatasetShapes } from '../engine/spec.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
-import type { DatasetShapes } from '../worker/engine-spec.js';
 
 export interface FoundShapes extends DatasetShapes {
   source: 'configuration' | 'data set';

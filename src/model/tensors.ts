@@ -121,3 +121,8 @@ export function describeModel(spec: ModelSpec): string {
 export function sameModel(a: ModelSpec, b: ModelSpec): boolean {
   return describeModel(a) === describeModel(b);
 }
+
+/** The file's name of each of an engine's parameters, and of the position table. */
+export function officialName(name: string): string {
+  return OFFICIAL_PREFIX + name;
+}

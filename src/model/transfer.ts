@@ -13,7 +13,7 @@ import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/saf
 import { type Assembly, identity } from './assembly.js';
 import { diffusersConfig, diffusersTensors } from './diffusers.js';
 import { CONFIG_FILE, DIFFUSERS_STEM, INDEX_SUFFIX } from './files.js';
-import type { Format } from './spec.js';
+import type { Format } from './recognise.js';
 import { expectedTensors, OFFICIAL_PREFIX } from './tensors.js';
 import type { Weights } from './weights.js';
 

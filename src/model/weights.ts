@@ -3,12 +3,12 @@
 import { OrchestratorError } from '../errors.js';
 import { isFloat } from '../formats/safetensors/dtype.js';
 import type { TensorSet } from '../formats/safetensors/file.js';
-import type { Engine, ModelSpec } from '../native/contract.js';
+import type { ModelSpec } from '../native/contract.js';
 import { type Assembly, identity, invert, type Piece } from './assembly.js';
 import { checkConfig, diffusersTensors } from './diffusers.js';
 import { openFiles, type WeightsFiles } from './files.js';
-import { describeSkipped, type ModelTensors, modelSpecFromTensors, modelTensors } from './spec.js';
-import { describeModel, expectedTensors, OFFICIAL_PREFIX, POS_EMBED, sameModel } from './tensors.js';
+import { describeSkipped, type ModelTensors, modelSpecFromTensors, modelTensors } from './recognise.js';
+import { expectedTensors } from './tensors.js';
 
 export interface WeightsDescription {
   spec: ModelSpec;
@@ -116,39 +116,5 @@ export class Weights {
 
   async close(): Promise<void> {
     await this.files.close();
-  }
-}
-
-/** The file's name of each of an engine's parameters, and of the position table. */
-export function officialName(name: string): string {
-  return OFFICIAL_PREFIX + name;
-}
-
-/**
- * Fills an engine's master weights (and its position table) from a file; converts from F16, BF16 and F64. An EMA that
- * the engine keeps is left alone.
- *
- * @param spec the engine's model, which the file must hold exactly.
- * @returns a sentence about what was skipped in the file, or null.
- * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH naming both models, or ERR_MODEL_TENSORS, ERR_SAFETENSORS.
- */
-export async function loadWeights(engine: Engine, spec: ModelSpec, path: string): Promise<string | null> {
-  const weights = await Weights.open(path);
-  try {
-    if (!sameModel(weights.spec, spec)) {
-      throw new OrchestratorError(
-        'ERR_CHECKPOINT_MISMATCH',
-        `${path} holds another model: ${describeModel(weights.spec)}; the run needs ${describeModel(spec)}.`,
-      );
-    }
-    weights.requireFloats();
-    for (const { name } of engine.layout().tensors) {
-      await weights.read(name, await engine.state('master', name));
-    }
-    await weights.read(POS_EMBED, engine.posEmbed());
-    await engine.parametersChanged();
-    return weights.description.note;
-  } finally {
-    await weights.close();
   }
 }

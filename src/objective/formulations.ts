@@ -1,8 +1,4 @@
 /** Formulations: what the network gets, what it is to predict, and how much its error counts, at each t. */
-import type { Config } from '../config/schema.js';
-
-export type FormulationName = Config['objective']['formulation'];
-
 /** z = a x0 + b eps is the network's input, p x0 + q eps its target. */
 export interface Coefficients {
   a: number;
@@ -16,10 +12,12 @@ export interface Coefficients {
 }
 
 /** One line per formulation. t = 0 is data, t = 1 is noise; t is drawn from `objective.density` and shifted. */
-export const FORMULATIONS: Record<FormulationName, (t: number) => Coefficients> = {
+export const FORMULATIONS = {
   // Straight path, velocity target, plain MSE: the density alone weights t (paper, equations 13 and 18).
-  rf: (t) => ({ a: 1 - t, b: t, p: -1, q: 1, weight: 1, timestep: 1000 * t }),
+  rf: (t: number): Coefficients => ({ a: 1 - t, b: t, p: -1, q: 1, weight: 1, timestep: 1000 * t }),
 };
+
+export type FormulationName = keyof typeof FORMULATIONS;
 
 /** Coefficients per sample in contract.ts. */
 export const COEFFICIENTS = 6;

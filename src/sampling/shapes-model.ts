@@ -1,4 +1,4 @@
-import { type InferenceModel, openForInference } from '../checkpoint/inference.js';
+import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from '../shapes/autoencoder.js';

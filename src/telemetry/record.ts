@@ -1,5 +1,4 @@
 /** What a run tells of itself. Every sink gets the same records. */
-import type { AttentionSummary, ValidationSummary } from '../coordinator/combine.js';
 
 /** One worker's part of a step. Seconds; `gather` and `compute` are summed over the worker's threads. */
 export interface WorkerReport {
@@ -106,4 +105,18 @@ export class Recorder implements Required<Sink> {
   async close(): Promise<void> {
     for (const sink of this.#sinks) await sink.close?.();
   }
+}
+
+export interface AttentionSummary {
+  name: string;
+  maxAbsLogit: number;
+  /** Nats; mean over workers, weighted by their slots. */
+  meanEntropy: number;
+}
+
+export interface ValidationSummary {
+  weights: string;
+  mean: number;
+  /** In the order of the bins. */
+  bins: { name: string; loss: number }[];
 }

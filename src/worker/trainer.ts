@@ -1,14 +1,16 @@
 /** Everything a worker trains with: built once when it has joined. */
 import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
-import { loadInto, openCheckpoint } from '../checkpoint/store.js';
+import { openCheckpoint } from '../checkpoint/store.js';
 import type { Form, Member, Welcome } from '../cluster/proto.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { type OpenDataset, openDataset } from '../data/dataset.js';
+import { loadInto } from '../engine/load.js';
+import { type TrainingEngine, trainingEngine } from '../engine/spec.js';
+import { startFrom } from '../engine/start.js';
 import { canonicalHash } from '../files/hash.js';
 import { frozenBounds } from '../model/freeze.js';
-import { startFrom } from '../model/start.js';
 import type { Dataset, Engine } from '../native/contract.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
@@ -17,7 +19,6 @@ import { type ValidationSlot, validationSlots } from '../step/slot.js';
 import { version } from '../version.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
-import { type TrainingEngine, trainingEngine } from './engine-spec.js';
 import { CheckpointSaver } from './saver.js';
 import type { CoordinatorSession } from './session.js';
 import { binName } from './validation.js';

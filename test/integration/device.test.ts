@@ -7,8 +7,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openForInference } from '../../src/checkpoint/inference.js';
-import type { MemoryPart } from '../../src/estimate/memory.js';
+import { openForInference } from '../../src/engine/inference.js';
+import type { MemoryPart } from '../../src/memory/parts.js';
 import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
 
 const CONFIG = 'test/integration/training.yaml';

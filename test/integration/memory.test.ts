@@ -6,8 +6,8 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { estimate } from '../../src/estimate/estimate.js';
-import { machineMemory } from '../../src/estimate/machine.js';
-import { totalBytes } from '../../src/estimate/memory.js';
+import { machineMemory } from '../../src/memory/machine.js';
+import { totalBytes } from '../../src/memory/parts.js';
 import { native } from '../../src/native/load.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'memory-'));

@@ -3,11 +3,12 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readCase } from '../../src/engine/case.js';
+import { loadWeights } from '../../src/engine/load.js';
 import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../src/formats/safetensors/file.js';
-import { readCase } from '../../src/model/case.js';
 import { openFiles } from '../../src/model/files.js';
 import { type TransferOptions, writeWeights } from '../../src/model/transfer.js';
-import { loadWeights, Weights } from '../../src/model/weights.js';
+import { Weights } from '../../src/model/weights.js';
 import { native } from '../../src/native/load.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;

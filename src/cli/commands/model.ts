@@ -1,18 +1,19 @@
 /** `orchestrator model`: files of weights, and what they make of a given case. */
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { locateWeights } from '../../checkpoint/inference.js';
+import { type Case, readCase, resultTensors } from '../../engine/case.js';
+import { locateWeights } from '../../engine/inference.js';
+import { loadWeights } from '../../engine/load.js';
+import { requireMemory } from '../../engine/memory.js';
 import { OrchestratorError } from '../../errors.js';
-import { requireMemory } from '../../estimate/forward.js';
 import { replaceFile } from '../../files/io.js';
 import type { OutputDtype } from '../../formats/safetensors/dtype.js';
 import { writeSafetensors } from '../../formats/safetensors/file.js';
-import { type Case, readCase, resultTensors } from '../../model/case.js';
+import type { Format } from '../../model/recognise.js';
 import { releasedName } from '../../model/released.js';
-import type { Format } from '../../model/spec.js';
 import { describeModel, elementCount, expectedParameters } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
-import { loadWeights, Weights } from '../../model/weights.js';
+import { Weights } from '../../model/weights.js';
 import type { EngineSpec, ModelSpec } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import { bytes } from '../../text/quantities.js';

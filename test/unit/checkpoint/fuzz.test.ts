@@ -7,7 +7,7 @@ import { OrchestratorError } from '../../../src/errors.js';
 import { DTYPE_BYTES } from '../../../src/formats/safetensors/dtype.js';
 import { SafetensorsFile } from '../../../src/formats/safetensors/file.js';
 import { encodeHeader, parseHeader, type TensorEntry } from '../../../src/formats/safetensors/header.js';
-import { modelSpecFromTensors, modelTensors } from '../../../src/model/spec.js';
+import { modelSpecFromTensors, modelTensors } from '../../../src/model/recognise.js';
 import { generator, temporaryFolders } from './helpers.js';
 
 const folder = temporaryFolders();

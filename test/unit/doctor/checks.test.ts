@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { resolvePrecision } from '../../../src/config/precision.js';
 import { checkAddon } from '../../../src/doctor/addon.js';
 import { checkCores, checkMemory, checkNode } from '../../../src/doctor/machine.js';
 import { checkDisk } from '../../../src/doctor/storage.js';
+import { resolvePrecision } from '../../../src/engine/precision.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
 afterAll(() => rmSync(folder, { recursive: true }));

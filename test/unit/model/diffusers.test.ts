@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { invert } from '../../../src/model/assembly.js';
 import { checkConfig, diffusersConfig, diffusersTensors } from '../../../src/model/diffusers.js';
+import { modelSpecFromTensors } from '../../../src/model/recognise.js';
 import { RELEASED } from '../../../src/model/released.js';
-import { modelSpecFromTensors } from '../../../src/model/spec.js';
 import { elementCount, expectedTensors } from '../../../src/model/tensors.js';
 import type { ModelSpec } from '../../../src/native/contract.js';
 

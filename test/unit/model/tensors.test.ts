@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { describeSkipped, modelSpecFromTensors, modelTensors } from '../../../src/model/recognise.js';
 import { RELEASED, releasedName } from '../../../src/model/released.js';
-import { describeSkipped, modelSpecFromTensors, modelTensors } from '../../../src/model/spec.js';
 import {
   elementCount,
   expectedParameters,

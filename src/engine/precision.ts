@@ -1,5 +1,5 @@
 /** What `precision.compute: auto` means on a machine. */
-import type { Config } from './schema.js';
+import type { Config } from '../config/schema.js';
 
 export interface ResolvedPrecision {
   compute: 'fp32' | 'bf16';

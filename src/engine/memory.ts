@@ -1,8 +1,9 @@
 /** Whether a model that only predicts, or is evaluated once, fits into this machine. */
+
+import { refusal } from '../memory/fit.js';
+import { machineMemory } from '../memory/machine.js';
+import type { MemoryPart } from '../memory/parts.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
-import { refusal } from './fit.js';
-import { machineMemory } from './machine.js';
-import type { MemoryPart } from './memory.js';
 
 /**
  * Asked before an engine is made: pages are given out as they are written, and a system without more ends the process

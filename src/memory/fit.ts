@@ -1,6 +1,6 @@
 /** Whether a run fits into the memory of a machine or a GPU. The figures are estimates without a margin: what is refused cannot run. */
 import { OrchestratorError } from '../errors.js';
-import { addUp, type MemoryPart, totalBytes } from './memory.js';
+import { addUp, type MemoryPart, totalBytes } from './parts.js';
 
 export interface Place {
   /** "this machine has", "GPU 0 (NVIDIA H200) has": what stands before the number of bytes. */

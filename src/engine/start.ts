@@ -1,9 +1,9 @@
 /** Training that begins with given weights, also those of a model without QK-norm or with a smaller grid of positions. */
 import { OrchestratorError } from '../errors.js';
+import { extendPositions } from '../model/extend-positions.js';
+import { describeModel, hiddenOf, POS_EMBED, sameModel } from '../model/tensors.js';
+import { Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
-import { extendPositions } from './extend-positions.js';
-import { describeModel, hiddenOf, POS_EMBED, sameModel } from './tensors.js';
-import { Weights } from './weights.js';
 
 /** How a model's velocity on the calibration batch differs from that of the weights it began with. */
 export interface AddedNorms {

@@ -2,8 +2,8 @@
 
 import { OrchestratorError } from '../errors.js';
 import { SafetensorsFile, type TensorSource } from '../formats/safetensors/file.js';
+import { officialName } from '../model/tensors.js';
 import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
-import { officialName } from './weights.js';
 
 export interface Case {
   samples: number;

@@ -2,15 +2,16 @@
 import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { GPU, resolvePrecision } from '../config/precision.js';
+import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../checkpoint/manifest.js';
+import { resolveCheckpoint } from '../checkpoint/resume.js';
 import { OrchestratorError } from '../errors.js';
-import { requireMemory } from '../estimate/forward.js';
-import { loadWeights, Weights } from '../model/weights.js';
+import { Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, TextSpec } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from './manifest.js';
-import { resolveCheckpoint } from './resume.js';
+import { loadWeights } from './load.js';
+import { requireMemory } from './memory.js';
+import { GPU, resolvePrecision } from './precision.js';
 
 export interface InferenceOptions {
   /** Which weights of a checkpoint; a file of weights has but one kind. */

@@ -1,9 +1,10 @@
 /** The engine that a configuration and a data set ask for. */
-import { GPU, type ResolvedPrecision, resolvePrecision } from '../config/precision.js';
+
 import { type Config, slotCount } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
 import type { EngineSpec, HostInfo, ModelSpec, TextSpec } from '../native/contract.js';
+import { GPU, type ResolvedPrecision, resolvePrecision } from './precision.js';
 
 export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
 

@@ -1,0 +1,57 @@
+/** Fills an engine from a checkpoint, or from a file of weights. */
+import type { CheckpointManifest } from '../checkpoint/manifest.js';
+import { loadCheckpoint } from '../checkpoint/store.js';
+import { OrchestratorError } from '../errors.js';
+import { describeModel, POS_EMBED, sameModel } from '../model/tensors.js';
+import { Weights } from '../model/weights.js';
+import type { Engine, ModelSpec, StateName } from '../native/contract.js';
+
+/**
+ * Fills an engine's state from a checkpoint: weights, position table, and as asked the EMA and the optimizer's moments.
+ *
+ * @throws OrchestratorError as loadCheckpoint.
+ */
+export async function loadInto(
+  engine: Engine,
+  path: string,
+  parts: { ema: boolean; optimizer: boolean },
+): Promise<CheckpointManifest> {
+  const names: StateName[] = ['master', ...(parts.ema ? ['ema' as const] : [])];
+  if (parts.optimizer) names.push('m', 'v');
+  const manifest = await loadCheckpoint(path, {
+    layout: engine.layout(),
+    state: new Map(names.map((name) => [name, (tensor) => engine.state(name, tensor)])),
+    posEmbed: engine.posEmbed(),
+  });
+  await engine.parametersChanged();
+  return manifest;
+}
+
+/**
+ * Fills an engine's master weights (and its position table) from a file; converts from F16, BF16 and F64. An EMA that
+ * the engine keeps is left alone.
+ *
+ * @param spec the engine's model, which the file must hold exactly.
+ * @returns a sentence about what was skipped in the file, or null.
+ * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH naming both models, or ERR_MODEL_TENSORS, ERR_SAFETENSORS.
+ */
+export async function loadWeights(engine: Engine, spec: ModelSpec, path: string): Promise<string | null> {
+  const weights = await Weights.open(path);
+  try {
+    if (!sameModel(weights.spec, spec)) {
+      throw new OrchestratorError(
+        'ERR_CHECKPOINT_MISMATCH',
+        `${path} holds another model: ${describeModel(weights.spec)}; the run needs ${describeModel(spec)}.`,
+      );
+    }
+    weights.requireFloats();
+    for (const { name } of engine.layout().tensors) {
+      await weights.read(name, await engine.state('master', name));
+    }
+    await weights.read(POS_EMBED, engine.posEmbed());
+    await engine.parametersChanged();
+    return weights.description.note;
+  } finally {
+    await weights.close();
+  }
+}
