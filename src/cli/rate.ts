@@ -1,7 +1,7 @@
 /** Rates on the command line. */
 import { InvalidArgumentError } from 'commander';
 import { OrchestratorError } from '../errors.js';
-import type { Rates } from '../estimate/estimate.js';
+import type { Rates } from '../planning/estimate.js';
 
 const PREFIXES: Record<string, number> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15 };
 

@@ -1,12 +1,7 @@
 /** What `sample` and `evaluate` share: options, and a model that is open while they work. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SCHEDULES, type ScheduleKind } from '../sampling/schedule.js';
-import {
-  type OpenOptions,
-  openShapesModel,
-  type ShapesModel,
-  type ShapesSettings,
-} from '../sampling/shapes-model.js';
+import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
 import { Progress } from './progress.js';
 
 export interface SamplerOptions {

@@ -2,14 +2,14 @@
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
-import { type Estimate, estimateFor } from '../estimate/estimate.js';
-import type { Run } from '../estimate/savings.js';
-import { configuredShapes, type FoundShapes } from '../estimate/shapes.js';
 import { type Need, type Place, refusal, tightness } from '../memory/fit.js';
 import { type MachineMemory, machineMemory } from '../memory/machine.js';
 import { totalBytes } from '../memory/parts.js';
 import type { NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
+import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
+import { type Estimate, estimateFor } from '../planning/estimate.js';
+import type { Run } from '../planning/savings.js';
 import { savingsHint } from './savings-hint.js';
 
 export interface Preflight {

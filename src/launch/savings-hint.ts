@@ -1,9 +1,10 @@
 /** What a user can do about memory that is missing, in words of the command line. */
-import type { Estimate } from '../estimate/estimate.js';
-import { findSavings, type Run } from '../estimate/savings.js';
+
 import { gib } from '../memory/fit.js';
 import { totalBytes } from '../memory/parts.js';
 import type { HostInfo } from '../native/contract.js';
+import type { Estimate } from '../planning/estimate.js';
+import { findSavings, type Run } from '../planning/savings.js';
 import { alignedRows } from '../text/columns.js';
 import { shellText } from './commands.js';
 

@@ -1,5 +1,4 @@
 import type { TextSpec } from '../native/contract.js';
-import type { TextFeatures } from '../shapes/text-encoders.js';
 
 /** What the model is told of a batch of prompts. */
 export interface Conditioning {
@@ -40,4 +39,18 @@ function copyTokens(
   for (let token = 0; token < tokens; token++) {
     target.set(source.subarray(token * width, (token + 1) * width), place(token));
   }
+}
+
+/** What the three encoders make of a caption, row-major. */
+export interface TextFeatures {
+  /** [clipTokens, clipLDim] */
+  clipL: Float32Array;
+  /** [clipLDim] */
+  clipLPooled: Float32Array;
+  /** [clipTokens, clipGDim] */
+  clipG: Float32Array;
+  /** [clipGDim] */
+  clipGPooled: Float32Array;
+  /** [t5Tokens, t5Dim] */
+  t5: Float32Array;
 }

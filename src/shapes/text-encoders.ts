@@ -1,3 +1,4 @@
+import type { TextFeatures } from '../sampling/conditioning.js';
 import { Draws, PURPOSE } from './draws.js';
 import { type Phrase, phrases, VOCABULARY } from './tokenizer.js';
 
@@ -20,20 +21,6 @@ export const DEFAULT_TEXT_ENCODERS: TextEncoderOptions = {
 
 /** What data sets and checkpoints call them. Other features need other names, or models meet texts they cannot read. */
 export const ENCODER_NAMES = { clip_l: 'shapes/clip-l', clip_g: 'shapes/clip-g', t5: 'shapes/t5' } as const;
-
-/** What the three encoders make of a caption, row-major. */
-export interface TextFeatures {
-  /** [clipTokens, clipLDim] */
-  clipL: Float32Array;
-  /** [clipLDim] */
-  clipLPooled: Float32Array;
-  /** [clipTokens, clipGDim] */
-  clipG: Float32Array;
-  /** [clipGDim] */
-  clipGPooled: Float32Array;
-  /** [t5Tokens, t5Dim] */
-  t5: Float32Array;
-}
 
 /**
  * Three frozen text encoders that play CLIP-L, CLIP-G and T5, made of random numbers instead of weights.

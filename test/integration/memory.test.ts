@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
-import { estimate } from '../../src/estimate/estimate.js';
 import { machineMemory } from '../../src/memory/machine.js';
 import { totalBytes } from '../../src/memory/parts.js';
 import { native } from '../../src/native/load.js';
+import { estimate } from '../../src/planning/estimate.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'memory-'));
 afterAll(() => rmSync(folder, { recursive: true }));

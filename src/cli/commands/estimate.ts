@@ -1,9 +1,9 @@
 /** `orchestrator estimate`: memory and time of a run before anything is bought or started. */
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
-import { estimate } from '../../estimate/estimate.js';
-import { renderEstimate } from '../../estimate/render.js';
 import { native } from '../../native/load.js';
+import { estimate } from '../../planning/estimate.js';
+import { renderEstimate } from '../../planning/estimate-page.js';
 import { checkNodes } from '../../step/assignment.js';
 import { setOption } from '../options.js';
 import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf } from '../rate.js';

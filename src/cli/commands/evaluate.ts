@@ -1,7 +1,7 @@
 /** `orchestrator evaluate`: how well a trained model of the shapes world draws what it is asked for. */
 import type { Command } from 'commander';
-import { type EvaluationResult, evaluateModel } from '../../evaluation/evaluate.js';
-import { GENEVAL_CATEGORIES } from '../../evaluation/prompts.js';
+import { type EvaluationResult, evaluateModel } from '../../shapes/evaluation/evaluate.js';
+import { GENEVAL_CATEGORIES } from '../../shapes/evaluation/prompts.js';
 import { positiveInteger, type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {

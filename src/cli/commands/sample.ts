@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { OrchestratorError } from '../../errors.js';
-import { writeGrid } from '../../sampling/pictures.js';
+import { writeGrid } from '../../shapes/pictures.js';
 import { positiveInteger, type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {

@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { reportError } from '../../../src/cli/report.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { OrchestratorError } from '../../../src/errors.js';
-import { estimate, estimateFor } from '../../../src/estimate/estimate.js';
-import { findSavings, type Run } from '../../../src/estimate/savings.js';
 import { preflight, refuse } from '../../../src/launch/preflight.js';
 import { totalBytes } from '../../../src/memory/parts.js';
 import type { CudaDevice, NativeAddon } from '../../../src/native/contract.js';
 import { native } from '../../../src/native/load.js';
+import { estimate, estimateFor } from '../../../src/planning/estimate.js';
+import { findSavings, type Run } from '../../../src/planning/savings.js';
 import { yaml } from '../config/helpers.js';
 
 const GIB = 2 ** 30;

@@ -5,11 +5,11 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { memorySize } from '../../../src/cli/options.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { requireMemory } from '../../../src/engine/memory.js';
-import { estimate } from '../../../src/estimate/estimate.js';
 import { gib, refusal, tightness } from '../../../src/memory/fit.js';
 import { controlGroupLimits, machineMemory } from '../../../src/memory/machine.js';
 import { totalBytes } from '../../../src/memory/parts.js';
 import { native } from '../../../src/native/load.js';
+import { estimate } from '../../../src/planning/estimate.js';
 import { yaml } from '../config/helpers.js';
 
 const GIB = 2 ** 30;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_TEXT_ENCODERS, TextEncoders, type TextFeatures } from '../../../src/shapes/text-encoders.js';
+import type { TextFeatures } from '../../../src/sampling/conditioning.js';
+import { DEFAULT_TEXT_ENCODERS, TextEncoders } from '../../../src/shapes/text-encoders.js';
 import { phrases, VOCABULARY } from '../../../src/shapes/tokenizer.js';
 
 const encoders = new TextEncoders();

@@ -1,5 +1,5 @@
-import { writeGrid } from '../sampling/pictures.js';
-import type { ShapesModel, ShapesSettings } from '../sampling/shapes-model.js';
+import type { ShapesModel, ShapesSettings } from '../model.js';
+import { writeGrid } from '../pictures.js';
 import { detect } from './detector.js';
 import { CATEGORIES, drawCases } from './prompts.js';
 import { type Score, score } from './score.js';

@@ -1,5 +1,5 @@
-import { plural } from '../shapes/captions.js';
-import { Draws, PURPOSE } from '../shapes/draws.js';
+import { plural } from '../captions.js';
+import { Draws, PURPOSE } from '../draws.js';
 import {
   COLOR_NAMES,
   COUNT_WORDS,
@@ -11,7 +11,7 @@ import {
   type Relation,
   SHAPES,
   type Shape,
-} from '../shapes/vocabulary.js';
+} from '../vocabulary.js';
 
 /** The categories of GenEval (Ghosh et al., NeurIPS 2023). */
 export const GENEVAL_CATEGORIES = [

@@ -1,9 +1,9 @@
 /** Where the time of a slot's forward and backward pass goes, held against what the machine can do at most. */
 import type { Config } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
-import { shapesOf } from '../estimate/shapes.js';
 import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
+import { shapesOf } from './data-shapes.js';
 
 export interface Roofline {
   /** FLOP/s of a large matmul, on one thread or the GPU. */

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
-import { estimate } from '../../../src/estimate/estimate.js';
 import { native } from '../../../src/native/load.js';
-import { againstRoofline, profile } from '../../../src/profile/profile.js';
-import { renderProfile } from '../../../src/profile/render.js';
+import { estimate } from '../../../src/planning/estimate.js';
+import { againstRoofline, profile } from '../../../src/planning/profile.js';
+import { renderProfile } from '../../../src/planning/profile-page.js';
 import { yaml } from '../config/helpers.js';
 
 const CONFIG = `

@@ -1,4 +1,4 @@
-import { placeOf, relates } from '../shapes/vocabulary.js';
+import { placeOf, relates } from '../vocabulary.js';
 import type { DetectedObject } from './detector.js';
 import type { Case } from './prompts.js';
 

@@ -7,8 +7,8 @@ import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Range } from '../step/tree.js';
+import { type FoundShapes, shapesOf } from './data-shapes.js';
 import { gpuMemory, LEVELS, type Level, machineMemory, type WorkerShape, workerMemory } from './memory.js';
-import { type FoundShapes, shapesOf } from './shapes.js';
 
 export interface Rates {
   /** FLOP/s of a worker, matmuls and attention as they run. */

@@ -1,4 +1,4 @@
-import { coverage } from '../shapes/render.js';
+import { coverage } from '../render.js';
 import {
   COLOR_NAMES,
   COLORS,
@@ -7,7 +7,7 @@ import {
   type Rgb,
   SHAPES,
   type Shape,
-} from '../shapes/vocabulary.js';
+} from '../vocabulary.js';
 import { type Contrast, contrast, dilate, percentile, type Region, segment } from './segment.js';
 
 /** An object found in a picture. x, y, radius as in the scene that a picture is drawn from. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { detect } from '../../../src/evaluation/detector.js';
 import { decodeLatent, encodePicture } from '../../../src/shapes/autoencoder.js';
 import { Draws, PURPOSE } from '../../../src/shapes/draws.js';
+import { detect } from '../../../src/shapes/evaluation/detector.js';
 import { render } from '../../../src/shapes/render.js';
 import { drawScene, type Scene } from '../../../src/shapes/scene.js';
 

@@ -1,7 +1,7 @@
 /** The operations of a training step and what they have to compute and to move, without running any. */
 import type { Config } from '../config/schema.js';
-import { type Estimate, estimate, type Rates, updateBytes } from '../estimate/estimate.js';
 import type { NativeAddon, PlannedOperation } from '../native/contract.js';
+import { type Estimate, estimate, type Rates, updateBytes } from './estimate.js';
 
 export interface DryOp extends PlannedOperation {
   /** The least time that the rates allow; null where none were given. */

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
-import { estimate } from '../../../src/estimate/estimate.js';
 import { native } from '../../../src/native/load.js';
-import { dryProfile } from '../../../src/profile/dry.js';
-import { profile } from '../../../src/profile/profile.js';
-import { renderDryProfile } from '../../../src/profile/render-dry.js';
+import { dryProfile } from '../../../src/planning/dry-profile.js';
+import { renderDryProfile } from '../../../src/planning/dry-profile-page.js';
+import { estimate } from '../../../src/planning/estimate.js';
+import { profile } from '../../../src/planning/profile.js';
 import { yaml } from '../config/helpers.js';
 
 const CONFIG = `

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
-import { estimate } from '../../../src/estimate/estimate.js';
-import { gradientBuffers } from '../../../src/estimate/memory.js';
-import { renderEstimate } from '../../../src/estimate/render.js';
 import { RELEASED } from '../../../src/model/released.js';
 import { elementCount, expectedTensors } from '../../../src/model/tensors.js';
 import { native } from '../../../src/native/load.js';
+import { estimate } from '../../../src/planning/estimate.js';
+import { renderEstimate } from '../../../src/planning/estimate-page.js';
+import { gradientBuffers } from '../../../src/planning/memory.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { yaml } from '../config/helpers.js';
 

@@ -1,4 +1,4 @@
-import { LEAST_CONTRAST, PICTURE_SIZE, type Rgb } from '../shapes/vocabulary.js';
+import { LEAST_CONTRAST, PICTURE_SIZE, type Rgb } from '../vocabulary.js';
 
 /** Pixels of a picture, and how far each lies from the background in luma. */
 export interface Contrast {

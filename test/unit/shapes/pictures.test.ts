@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { textUnits, wrapText } from '../../../src/sampling/glyphs.js';
-import { writeGrid } from '../../../src/sampling/pictures.js';
+import { textUnits, wrapText } from '../../../src/shapes/glyphs.js';
+import { writeGrid } from '../../../src/shapes/pictures.js';
 
 let dir: string;
 beforeAll(() => {

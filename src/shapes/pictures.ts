@@ -2,8 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import sharp from 'sharp';
 import { OrchestratorError } from '../errors.js';
-import { PICTURE_SIZE } from '../shapes/vocabulary.js';
 import { LINE_UNITS, textPath, textUnits, wrapText } from './glyphs.js';
+import { PICTURE_SIZE } from './vocabulary.js';
 
 /** A picture [64, 64, 3] and the text below it. */
 export interface LabelledPicture {

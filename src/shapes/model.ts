@@ -1,10 +1,10 @@
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
-import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from '../shapes/autoencoder.js';
-import { ENCODER_NAMES, TextEncoders } from '../shapes/text-encoders.js';
-import { assemble } from './conditioning.js';
-import { type SampleOptions, sampleLatents } from './sampler.js';
+import { assemble } from '../sampling/conditioning.js';
+import { type SampleOptions, sampleLatents } from '../sampling/sampler.js';
+import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
+import { ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
 export interface OpenOptions {
   weights: 'ema' | 'master';

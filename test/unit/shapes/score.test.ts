@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { DetectedObject } from '../../../src/evaluation/detector.js';
-import { attributes, satisfies } from '../../../src/evaluation/judge.js';
-import { CATEGORIES, type Case, drawCases } from '../../../src/evaluation/prompts.js';
-import { score } from '../../../src/evaluation/score.js';
+import type { DetectedObject } from '../../../src/shapes/evaluation/detector.js';
+import { attributes, satisfies } from '../../../src/shapes/evaluation/judge.js';
+import { CATEGORIES, type Case, drawCases } from '../../../src/shapes/evaluation/prompts.js';
+import { score } from '../../../src/shapes/evaluation/score.js';
 import { phrases } from '../../../src/shapes/tokenizer.js';
 import { PLACE_CENTERS, PLACES, type Shape } from '../../../src/shapes/vocabulary.js';
 

@@ -3,8 +3,8 @@
 import { describeModel } from '../model/tensors.js';
 import { alignedRows } from '../text/columns.js';
 import { byteCount, flopCount, flopRate, timeSpent } from '../text/quantities.js';
-import { type DryOp, type DryProfile, total } from './dry.js';
-import { percent } from './render.js';
+import { type DryOp, type DryProfile, total } from './dry-profile.js';
+import { percent } from './profile-page.js';
 
 export function renderDryProfile(profile: DryProfile): string {
   const { spec, rates, ops, step, slots, modelFlops } = profile;
