@@ -3,9 +3,9 @@
 // Every worker is a process; the data plane is the one of a run (dist/worker/collective). Needs `npm run build`.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { localAddress } from '../dist/cluster/grpc-stream.js';
 import { WORKER_OPTIONS } from '../dist/launch/commands.js';
 import { native } from '../dist/native/load.js';
+import { localAddress } from '../dist/rpc/grpc-stream.js';
 import { assignSlots } from '../dist/step/tree.js';
 import { planExchange } from '../dist/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../dist/worker/collective/grpc.js';

@@ -2,7 +2,7 @@
 # Types of the cluster's messages, from proto/cluster.proto. `--check` fails where the committed ones differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=src/cluster/generated
+target=src/rpc/generated
 out=$target
 if [ "${1:-}" = --check ]; then
   out=$(mktemp -d)

@@ -1,6 +1,6 @@
 /** Numbers of the whole step from those of the slots, in an order that does not depend on who computed what. */
 
-import type { Prepared, Validated } from '../cluster/proto.js';
+import type { Prepared, Validated } from '../rpc/proto.js';
 import type { AttentionSummary, ValidationSummary } from '../telemetry/record.js';
 
 /** Mean weighted loss of the step: slots ascending, samples as drawn, in float64. */

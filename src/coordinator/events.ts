@@ -1,6 +1,7 @@
 /** What happens to a run, and what it does about it: the vocabulary of state.ts. */
-import type { FromCoordinator, Prepared, Ready, Saved, Validated } from '../cluster/proto.js';
+
 import type { ErrorCode } from '../errors.js';
+import type { FromCoordinator, Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
 
 export type Phase =
   | 'INIT'

@@ -1,6 +1,7 @@
 /** Whether the workers' answers agree: the checks before a run starts and before a step counts. */
-import type { Prepared, Ready } from '../cluster/proto.js';
+
 import type { ErrorCode } from '../errors.js';
+import type { Prepared, Ready } from '../rpc/proto.js';
 
 export interface Fault {
   code: ErrorCode;

@@ -1,11 +1,11 @@
 /** The coordinator's process: carries out what the rule of the run (state.ts) decides. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import type { FromCoordinator, Prepared, Ready } from '../cluster/proto.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
+import type { FromCoordinator, Prepared, Ready } from '../rpc/proto.js';
 import { checkNodes } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { plainConsole, wantsColour } from '../telemetry/console.js';

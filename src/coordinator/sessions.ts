@@ -1,14 +1,8 @@
 /** The coordinator's gRPC server: turns workers' messages into events of the run's state, and sends them its messages. */
 import { timingSafeEqual } from 'node:crypto';
 import { type Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
-import {
-  Coordinator,
-  type FromCoordinator,
-  type Join,
-  PROTOCOL,
-  type WorkerMessage,
-} from '../cluster/proto.js';
-import { bind, controlOptions, createServer } from '../cluster/transport.js';
+import { Coordinator, type FromCoordinator, type Join, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
+import { bind, controlOptions, createServer } from '../rpc/transport.js';
 import type { Event } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;

@@ -2,7 +2,7 @@
  * The rule of a run, apart from processes, sockets, files and clocks: events in, actions out. The caller carries the
  * actions out in their order, and each completely before the next: what is recorded is on disk before it is announced.
  */
-import type { FromCoordinator, Prepared, Ready, Validated } from '../cluster/proto.js';
+import type { FromCoordinator, Prepared, Ready, Validated } from '../rpc/proto.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
 import { type Fault, judgePrepared, judgeReady } from './judge.js';

@@ -1,11 +1,11 @@
 /** A worker's process: join, form, load, train, finish. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localAddress } from '../cluster/grpc-stream.js';
-import { type Form, PROTOCOL } from '../cluster/proto.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
 import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
+import { localAddress } from '../rpc/grpc-stream.js';
+import { type Form, PROTOCOL } from '../rpc/proto.js';
 import { type Collective, InPlace } from './collective/collective.js';
 import { planExchange } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';

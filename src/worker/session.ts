@@ -1,5 +1,6 @@
 /** A worker's session with the coordinator: messages in the order of the protocol, and its end. */
 import { type ClientDuplexStream, type ServiceError, status } from '@grpc/grpc-js';
+import { OrchestratorError } from '../errors.js';
 import {
   type Commit,
   Coordinator,
@@ -8,9 +9,8 @@ import {
   type Form,
   type FromWorker,
   type Welcome,
-} from '../cluster/proto.js';
-import { clientCredentials, controlOptions, requireLoopback } from '../cluster/transport.js';
-import { OrchestratorError } from '../errors.js';
+} from '../rpc/proto.js';
+import { clientCredentials, controlOptions, requireLoopback } from '../rpc/transport.js';
 
 const HEARTBEAT_MS = 250;
 const CONNECT_MS = 30_000;

@@ -1,7 +1,8 @@
 /** The training loop of one worker. It reads from top to bottom: one turn is one step. */
-import type { FromWorker } from '../cluster/proto.js';
+
 import type { AccumulateResult } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
+import type { FromWorker } from '../rpc/proto.js';
 import { emaDecay, learningRate } from '../step/learning-rate.js';
 import { slotBatch, type TrainingSlot } from '../step/slot.js';
 import { findNonFinite } from './non-finite.js';

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
-import type { Form, Member, Welcome } from '../cluster/proto.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { type OpenDataset, openDataset } from '../data/dataset.js';
@@ -14,6 +13,7 @@ import { frozenBounds } from '../model/freeze.js';
 import type { Dataset, Engine } from '../native/contract.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
+import type { Form, Member, Welcome } from '../rpc/proto.js';
 import { type PlanState, SamplePlan } from '../step/plan.js';
 import { type ValidationSlot, validationSlots } from '../step/slot.js';
 import { version } from '../version.js';

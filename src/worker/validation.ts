@@ -1,7 +1,8 @@
 /** The loss on held-out rows, shared out among the workers. */
-import type { ValidationLoss } from '../cluster/generated/orchestrator/v1/ValidationLoss.js';
+
 import type { Engine, EvaluateBatch } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
+import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
 
 export interface ValidationOptions {

@@ -5,15 +5,15 @@
  * a copy on the way; see cluster/grpc-stream.ts.
  */
 import { status } from '@grpc/grpc-js';
+import { OrchestratorError } from '../../errors.js';
 import {
   type PulledCall,
   type Receiver,
   type ServedCall,
   StreamClient,
   StreamServer,
-} from '../../cluster/grpc-stream.js';
-import { Peer, type PullRequest } from '../../cluster/proto.js';
-import { OrchestratorError } from '../../errors.js';
+} from '../../rpc/grpc-stream.js';
+import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { Collective, LocalGradient } from './collective.js';
 import { type ExchangePlan, StepExchange } from './exchange.js';
 

@@ -2,10 +2,11 @@
  * Workers with a GPU each: gradients are summed from device to device, and do not come to the host's memory
  * (native/engine/device_exchange.h). Who takes part, and where they find each other, is agreed over gRPC.
  */
-import type { Form } from '../../cluster/proto.js';
+
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Engine } from '../../native/contract.js';
+import type { Form } from '../../rpc/proto.js';
 import { type Collective, InPlace } from './collective.js';
 
 /** How long workers that have all answered may take to connect their devices. */

@@ -2,11 +2,12 @@
  * Workers of one machine: gradients are summed where they lie, in memory that all of them map, and so are the weights
  * updated, each piece by whichever worker has time (native/engine/group.h). Who takes part is agreed over gRPC.
  */
-import type { Form } from '../../cluster/proto.js';
+
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Group } from '../../native/contract.js';
 import { native } from '../../native/load.js';
+import type { Form } from '../../rpc/proto.js';
 
 /** Most members of a group. */
 const MAX_MEMBERS = 64;

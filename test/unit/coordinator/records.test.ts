@@ -2,7 +2,6 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import type { Prepared, Validated } from '../../../src/cluster/proto.js';
 import {
   attentionSummary,
   slotSamples,
@@ -11,6 +10,7 @@ import {
 } from '../../../src/coordinator/combine.js';
 import { JsonlFile } from '../../../src/files/jsonl.js';
 import { lockFile } from '../../../src/files/lock.js';
+import type { Prepared, Validated } from '../../../src/rpc/proto.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'records-'));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -1,8 +1,8 @@
 /** The rule of a run under thousands of seeded schedules: workers of different speed that die, fall silent and are stopped. */
 import { expect, test } from 'vitest';
-import type { Prepared, Ready } from '../../../src/cluster/proto.js';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/state.js';
+import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 
 const SCHEDULES = 3_000;
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { Prepared, Ready } from '../../../src/cluster/proto.js';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/state.js';
+import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 
 const SETTINGS: Settings = {
   nodes: 2,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import { localAddress } from '../../../src/cluster/grpc-stream.js';
 import type { BucketInfo } from '../../../src/native/contract.js';
+import { localAddress } from '../../../src/rpc/grpc-stream.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { localSubtrees, sumTree } from '../../../src/step/tree.js';
 import { planExchange, StepExchange } from '../../../src/worker/collective/exchange.js';

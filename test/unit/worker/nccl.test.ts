@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest';
-import type { Form } from '../../../src/cluster/proto.js';
 import type { Engine } from '../../../src/native/contract.js';
+import type { Form } from '../../../src/rpc/proto.js';
 import {
   connectDevices,
   connectsDevices,

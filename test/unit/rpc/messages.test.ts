@@ -1,13 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import {
-  bind,
-  controlOptions,
-  createServer,
-  isLoopback,
-  splitAddress,
-} from '../../../src/cluster/transport.js';
 import { canonicalHash } from '../../../src/files/hash.js';
+import { bind, controlOptions, createServer, isLoopback, splitAddress } from '../../../src/rpc/transport.js';
 
 describe('addresses', () => {
   test('only loopback is plaintext', async () => {

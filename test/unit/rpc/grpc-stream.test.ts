@@ -5,7 +5,7 @@ import {
   type ServedCall,
   StreamClient,
   StreamServer,
-} from '../../../src/cluster/grpc-stream.js';
+} from '../../../src/rpc/grpc-stream.js';
 
 const PATH = '/test.Bulk/Pull';
 const identity = (bytes: Buffer) => bytes;
