@@ -1,6 +1,5 @@
 /** The coordinator's process: carries out what the rule of the run (state.ts) decides. */
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { type Config, slotCount } from '../config/schema.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
@@ -8,18 +7,14 @@ import { canonicalJson } from '../files/json.js';
 import type { FromCoordinator, Prepared, Ready } from '../rpc/proto.js';
 import { checkNodes } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
-import { plainConsole, wantsColour } from '../telemetry/console.js';
-import { logFile } from '../telemetry/log.js';
-import { metricsFile } from '../telemetry/metrics-file.js';
-import { serveMetrics } from '../telemetry/prometheus.js';
-import { Recorder, type RunHeader, type Sink } from '../telemetry/record.js';
-import { LiveTable } from '../telemetry/table.js';
+import type { Recorder, RunHeader } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { openRunDir, type RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
+import { openRecorder } from './sinks.js';
 import { RunState } from './state.js';
 
 const TICK_MS = 250;
@@ -56,7 +51,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   checkNodes(options.config, options.nodes);
   const dir = await openRunDir(options.runDir, options.resume, options.config);
   try {
-    const recorder = await openRecorder(options, dir);
+    const recorder = await openRecorder(headerOf(options), options.config.telemetry, dir);
     const run = new Run(options, dir, recorder);
     await run.listen();
     return run;
@@ -83,29 +78,6 @@ function headerOf({ config, nodes, runDir }: CoordinatorOptions): RunHeader {
     slots: slotCount(config),
     samplesPerStep: config.batch.global,
   };
-}
-
-async function openRecorder(options: CoordinatorOptions, dir: RunDir): Promise<Recorder> {
-  const header = headerOf(options);
-  const { metrics_port: port, metrics_host: host } = options.config.telemetry;
-  const sinks: Sink[] = [metricsFile(dir.metrics), logFile(join(dir.path, 'run.log'))];
-  const prometheus = port === null ? null : await serveMetrics(host, port, header);
-  if (prometheus !== null) sinks.push(prometheus);
-  const { stdout } = process;
-  const write = (text: string) => void stdout.write(text);
-  sinks.push(
-    stdout.isTTY && process.env.TERM !== 'dumb'
-      ? new LiveTable({
-          header,
-          colour: wantsColour(stdout, process.env),
-          columns: () => stdout.columns ?? 80,
-          write,
-        })
-      : plainConsole({ write }),
-  );
-  const recorder = new Recorder(sinks);
-  if (prometheus !== null) recorder.note('info', `metrics at ${prometheus.address}/metrics`);
-  return recorder;
 }
 
 class Run implements CoordinatorRun {

@@ -2,8 +2,8 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
-import type { FromCoordinator as _orchestrator_v1_FromCoordinator, FromCoordinator__Output as _orchestrator_v1_FromCoordinator__Output } from './FromCoordinator.js';
-import type { FromWorker as _orchestrator_v1_FromWorker, FromWorker__Output as _orchestrator_v1_FromWorker__Output } from './FromWorker.js';
+import type { FromCoordinator as _orchestrator_v1_FromCoordinator, FromCoordinator__Output as _orchestrator_v1_FromCoordinator__Output } from '../../orchestrator/v1/FromCoordinator.js';
+import type { FromWorker as _orchestrator_v1_FromWorker, FromWorker__Output as _orchestrator_v1_FromWorker__Output } from '../../orchestrator/v1/FromWorker.js';
 
 export interface CoordinatorClient extends grpc.Client {
   /**

@@ -1,6 +1,6 @@
 // Original file: proto/cluster.proto
 
-import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from './Member.js';
+import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from '../../orchestrator/v1/Member.js';
 
 /**
  * A generation: who takes part, and which slots are whose.

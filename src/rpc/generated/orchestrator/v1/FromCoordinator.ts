@@ -1,11 +1,11 @@
 // Original file: proto/cluster.proto
 
-import type { Welcome as _orchestrator_v1_Welcome, Welcome__Output as _orchestrator_v1_Welcome__Output } from './Welcome.js';
-import type { Form as _orchestrator_v1_Form, Form__Output as _orchestrator_v1_Form__Output } from './Form.js';
-import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from './Sync.js';
-import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from './Start.js';
-import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from './Commit.js';
-import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from './Stop.js';
+import type { Welcome as _orchestrator_v1_Welcome, Welcome__Output as _orchestrator_v1_Welcome__Output } from '../../orchestrator/v1/Welcome.js';
+import type { Form as _orchestrator_v1_Form, Form__Output as _orchestrator_v1_Form__Output } from '../../orchestrator/v1/Form.js';
+import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from '../../orchestrator/v1/Sync.js';
+import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from '../../orchestrator/v1/Start.js';
+import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from '../../orchestrator/v1/Commit.js';
+import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from '../../orchestrator/v1/Stop.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromCoordinator {

@@ -1,16 +1,16 @@
 // Original file: proto/cluster.proto
 
-import type { Join as _orchestrator_v1_Join, Join__Output as _orchestrator_v1_Join__Output } from './Join.js';
-import type { Formed as _orchestrator_v1_Formed, Formed__Output as _orchestrator_v1_Formed__Output } from './Formed.js';
-import type { Ready as _orchestrator_v1_Ready, Ready__Output as _orchestrator_v1_Ready__Output } from './Ready.js';
-import type { Prepared as _orchestrator_v1_Prepared, Prepared__Output as _orchestrator_v1_Prepared__Output } from './Prepared.js';
-import type { Applied as _orchestrator_v1_Applied, Applied__Output as _orchestrator_v1_Applied__Output } from './Applied.js';
-import type { Validated as _orchestrator_v1_Validated, Validated__Output as _orchestrator_v1_Validated__Output } from './Validated.js';
-import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from './Saved.js';
-import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orchestrator_v1_Finished__Output } from './Finished.js';
-import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from './Heartbeat.js';
-import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from './StopRequest.js';
-import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from './Failure.js';
+import type { Join as _orchestrator_v1_Join, Join__Output as _orchestrator_v1_Join__Output } from '../../orchestrator/v1/Join.js';
+import type { Formed as _orchestrator_v1_Formed, Formed__Output as _orchestrator_v1_Formed__Output } from '../../orchestrator/v1/Formed.js';
+import type { Ready as _orchestrator_v1_Ready, Ready__Output as _orchestrator_v1_Ready__Output } from '../../orchestrator/v1/Ready.js';
+import type { Prepared as _orchestrator_v1_Prepared, Prepared__Output as _orchestrator_v1_Prepared__Output } from '../../orchestrator/v1/Prepared.js';
+import type { Applied as _orchestrator_v1_Applied, Applied__Output as _orchestrator_v1_Applied__Output } from '../../orchestrator/v1/Applied.js';
+import type { Validated as _orchestrator_v1_Validated, Validated__Output as _orchestrator_v1_Validated__Output } from '../../orchestrator/v1/Validated.js';
+import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from '../../orchestrator/v1/Saved.js';
+import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orchestrator_v1_Finished__Output } from '../../orchestrator/v1/Finished.js';
+import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from '../../orchestrator/v1/Heartbeat.js';
+import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from '../../orchestrator/v1/StopRequest.js';
+import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from '../../orchestrator/v1/Failure.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromWorker {

@@ -2,8 +2,8 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
-import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from './Chunk.js';
-import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from './PullRequest.js';
+import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from '../../orchestrator/v1/Chunk.js';
+import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from '../../orchestrator/v1/PullRequest.js';
 
 /**
  * Tensor bytes are pulled by the receiver (docs/guide/distributed.md). One call moves one step of one kind from one peer: the

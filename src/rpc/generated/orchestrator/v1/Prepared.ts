@@ -1,9 +1,9 @@
 // Original file: proto/cluster.proto
 
-import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './SlotReport.js';
-import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from './NonFinite.js';
-import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from './AttentionStatistic.js';
-import type { StepTimes as _orchestrator_v1_StepTimes, StepTimes__Output as _orchestrator_v1_StepTimes__Output } from './StepTimes.js';
+import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from '../../orchestrator/v1/SlotReport.js';
+import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from '../../orchestrator/v1/NonFinite.js';
+import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from '../../orchestrator/v1/AttentionStatistic.js';
+import type { StepTimes as _orchestrator_v1_StepTimes, StepTimes__Output as _orchestrator_v1_StepTimes__Output } from '../../orchestrator/v1/StepTimes.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Prepared {

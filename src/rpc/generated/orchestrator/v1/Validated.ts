@@ -1,6 +1,6 @@
 // Original file: proto/cluster.proto
 
-import type { ValidationLoss as _orchestrator_v1_ValidationLoss, ValidationLoss__Output as _orchestrator_v1_ValidationLoss__Output } from './ValidationLoss.js';
+import type { ValidationLoss as _orchestrator_v1_ValidationLoss, ValidationLoss__Output as _orchestrator_v1_ValidationLoss__Output } from '../../orchestrator/v1/ValidationLoss.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Validated {
