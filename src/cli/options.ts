@@ -1,6 +1,9 @@
 /** Options that several commands share. */
-import { InvalidArgumentError, Option } from 'commander';
 
+import { Option } from 'commander';
+import { OrchestratorError } from '../errors.js';
+import type { Rates } from '../planning/estimate.js';
+import { memorySize, rate } from './arguments.js';
 /** `--set key=value`, any number of times; the value is a string[]. */
 export function setOption(): Option {
   return new Option('--set <key=value>', 'override a key of the configuration; the value is YAML; repeatable')
@@ -16,12 +19,23 @@ export function memoryOption(): Option {
   ).argParser(memorySize);
 }
 
-const BINARY_UNITS: Record<string, number> = { M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+export const FLOPS_OPTION = [
+  '--flops <rate>',
+  'FLOP/s that a worker reaches in matmuls, such as 400G; with --bandwidth',
+  rate,
+] as const;
 
-/** Binary units, as Slurm and Kubernetes count them: "24GiB", "24Gi" and "24G" are the same. */
-export function memorySize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([MGT])(?:i?B?)$/i.exec(text.trim());
-  const value = match === null ? 0 : Number(match[1]) * BINARY_UNITS[match[2]!.toUpperCase()]!;
-  if (Number.isFinite(value) && value > 0) return value;
-  throw new InvalidArgumentError('Expected a size in MiB, GiB or TiB, such as 24GiB.');
+export const BANDWIDTH_OPTION = [
+  '--bandwidth <rate>',
+  'bytes/s that a worker reads and writes, such as 40G; with --flops',
+  rate,
+] as const;
+
+/** Both rates of a machine, or null where neither was given. Throws ERR_USAGE for one alone. */
+export function ratesOf({ flops, bandwidth }: Partial<Rates>): Rates | null {
+  if (flops !== undefined && bandwidth !== undefined) return { flops, bandwidth };
+  if (flops === undefined && bandwidth === undefined) return null;
+  throw new OrchestratorError('ERR_USAGE', 'Times need both --flops and --bandwidth.', {
+    hint: '`orchestrator profile CONFIG` measures both on this machine.',
+  });
 }

@@ -1,7 +1,9 @@
 /** What `sample` and `evaluate` share: options, and a model that is open while they work. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
+
+import { type Command, Option } from 'commander';
 import { SCHEDULES, type ScheduleKind } from '../sampling/schedule.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
+import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
 import { Progress } from './progress.js';
 
 export interface SamplerOptions {
@@ -61,31 +63,7 @@ export async function withShapesModel(
   }
 }
 
-export function positiveInteger(text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('Expected a whole number from 1.');
-  return Number(text);
-}
-
 /** `--seed`, a bigint in [0, 2^64). Its default has words of its own, because commander cannot print a bigint. */
 function seedOption(description: string): Option {
   return new Option('--seed <n>', description).argParser(parseSeed).default(0n, '0');
-}
-
-function parseSeed(text: string): bigint {
-  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 1n << 64n) {
-    throw new InvalidArgumentError('Expected a whole number from 0 to 2^64 - 1.');
-  }
-  return BigInt(text);
-}
-
-function finite(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number.');
-  return value;
-}
-
-function positive(text: string): number {
-  const value = finite(text);
-  if (value <= 0) throw new InvalidArgumentError('Expected a number above 0.');
-  return value;
 }

@@ -1,11 +1,12 @@
 /** `orchestrator coordinator`: the process that decides. `launch` starts it. */
+
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
-import { EXIT, OrchestratorError } from '../../errors.js';
+import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/commands.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/local.js';
+import { nodeCount, requireVariable } from '../arguments.js';
 import { setOption } from '../options.js';
-import { nodeCount } from './launch.js';
 
 interface CoordinatorCommandOptions {
   nodes: number;
@@ -64,12 +65,4 @@ function outliveReaders(): void {
     stream.removeAllListeners('error');
     stream.on('error', () => {});
   }
-}
-
-export function requireVariable(name: string): string {
-  const value = process.env[name];
-  if (value !== undefined && value !== '') return value;
-  throw new OrchestratorError('ERR_USAGE', `The environment variable ${name} is not set`, {
-    hint: 'This command is started by `orchestrator launch`; --dry-run prints how.',
-  });
 }

@@ -1,7 +1,8 @@
 /** `orchestrator dataset`: looking at data sets, checking them, and making one. */
+
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { type DatasetReport, inspectDataset, numericColumns } from '../../data/inspect.js';
 import { MANIFEST_FILE } from '../../data/manifest.js';
 import { type DataSource, openSource } from '../../data/source.js';
@@ -11,6 +12,7 @@ import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
 import { generateShapes, removeShapes, type ShapesOptions, whyStale } from '../../shapes/generate.js';
+import { wholeNumber } from '../arguments.js';
 import { Progress } from '../progress.js';
 
 export function register(program: Command): void {
@@ -79,12 +81,6 @@ async function shapes(options: { out: string; count: number; seed: number; refre
   const { rows, shards } = await generateShapes(wanted);
   const bytes = shards.reduce((sum, shard) => sum + shard.bytes, 0);
   process.stdout.write(`${out}: ${rows} rows in ${shards.length} files, ${formatBytes(bytes)}\n`);
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw new InvalidArgumentError('expected a whole number from 0 to 2^53 - 1');
 }
 
 /** Throws at the first thing that is wrong; returns what was checked. Hashes are recorded last, of what is right. */

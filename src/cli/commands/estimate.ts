@@ -5,9 +5,8 @@ import { native } from '../../native/load.js';
 import { estimate } from '../../planning/estimate.js';
 import { renderEstimate } from '../../planning/estimate-page.js';
 import { checkNodes } from '../../step/assignment.js';
-import { setOption } from '../options.js';
-import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf } from '../rate.js';
-import { nodeCount } from './launch.js';
+import { nodeCount } from '../arguments.js';
+import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf, setOption } from '../options.js';
 
 interface EstimateOptions {
   nodes: number;

@@ -2,7 +2,8 @@
 import type { Command } from 'commander';
 import { type EvaluationResult, evaluateModel } from '../../shapes/evaluation/evaluate.js';
 import { GENEVAL_CATEGORIES } from '../../shapes/evaluation/prompts.js';
-import { positiveInteger, type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
+import { positiveInteger } from '../arguments.js';
+import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
   count: number;

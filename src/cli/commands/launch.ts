@@ -1,12 +1,14 @@
 /** `orchestrator launch`: a training run on this machine. */
+
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { launchLocal } from '../../launch/local.js';
 import { preflight, refuse } from '../../launch/preflight.js';
 import { native } from '../../native/load.js';
 import { checkNodes } from '../../step/assignment.js';
+import { nodeCount } from '../arguments.js';
 import { memoryOption, setOption } from '../options.js';
 
 interface LaunchOptions {
@@ -47,12 +49,4 @@ export function register(program: Command): void {
       refuse(dry ? shortages : [...shortages, noGpu, noData].filter((problem) => problem !== null));
       if (!dry) process.exitCode = await launchLocal(plan);
     });
-}
-
-export function nodeCount(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 4096) {
-    throw new InvalidArgumentError('Expected a number of workers from 1 to 4096.');
-  }
-  return value;
 }

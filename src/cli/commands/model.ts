@@ -1,6 +1,7 @@
 /** `orchestrator model`: files of weights, and what they make of a given case. */
+
 import { availableParallelism } from 'node:os';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Case, readCase, resultTensors } from '../../engine/case.js';
 import { locateWeights } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
@@ -17,6 +18,7 @@ import { Weights } from '../../model/weights.js';
 import type { EngineSpec, ModelSpec } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import { bytes } from '../../text/quantities.js';
+import { shardSize } from '../arguments.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
 
 interface EvalOptions {
@@ -254,16 +256,4 @@ async function transfer(
   } finally {
     await weights.close();
   }
-}
-
-/** "10GB", "500MB", "2GiB", "0" for no limit. */
-function shardSize(text: string): number | null {
-  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?$/i.exec(text);
-  if (match === null)
-    throw new InvalidArgumentError('Expected a size such as 10GB, 500MB or 2GiB; 0 = one file.');
-  const unit = (match[2] ?? '').toUpperCase();
-  const steps = unit === '' ? 0 : 'KMGT'.indexOf(unit[0] as string) + 1;
-  let size = Number(match[1]);
-  for (let i = 0; i < steps; i++) size *= unit.endsWith('I') ? 1024 : 1000;
-  return size === 0 ? null : size;
 }

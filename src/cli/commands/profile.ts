@@ -1,5 +1,6 @@
 /** `orchestrator profile`: where the time of a step goes, and its memory. */
-import { type Command, InvalidArgumentError } from 'commander';
+
+import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
@@ -10,8 +11,8 @@ import { estimate } from '../../planning/estimate.js';
 import { memoryTables } from '../../planning/estimate-page.js';
 import { profile } from '../../planning/profile.js';
 import { renderProfile } from '../../planning/profile-page.js';
-import { setOption } from '../options.js';
-import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf } from '../rate.js';
+import { repeatCount } from '../arguments.js';
+import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf, setOption } from '../options.js';
 
 interface ProfileOptions {
   set: string[];
@@ -69,10 +70,4 @@ async function dry(config: Config, options: ProfileOptions): Promise<void> {
       ? `${JSON.stringify(result, null, 2)}\n`
       : `${renderDryProfile(result)}\n${memoryTables(result, 'a worker').join('\n')}\n`,
   );
-}
-
-function repeatCount(text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= 10_000) return value;
-  throw new InvalidArgumentError('Expected a number from 1 to 10000.');
 }

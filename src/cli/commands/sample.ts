@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { OrchestratorError } from '../../errors.js';
 import { writeGrid } from '../../shapes/pictures.js';
-import { positiveInteger, type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
+import { positiveInteger } from '../arguments.js';
+import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
   prompt: string[];

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { ENVIRONMENT } from '../../launch/commands.js';
-import { requireVariable } from './coordinator.js';
+import { requireVariable } from '../arguments.js';
 
 export function register(program: Command): void {
   program

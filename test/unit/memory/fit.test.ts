@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { memorySize } from '../../../src/cli/options.js';
+import { memorySize } from '../../../src/cli/arguments.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { requireMemory } from '../../../src/engine/memory.js';
 import { gib, refusal, tightness } from '../../../src/memory/fit.js';
