@@ -46,10 +46,10 @@ export function positive(text: string): number {
   return value;
 }
 
-export function nodeCount(text: string): number {
+export function workerCount(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1 || value > 4096) {
-    throw new InvalidArgumentError('Expected a number of workers from 1 to 4096.');
+    throw new InvalidArgumentError('Expected a whole number from 1 to 4096.');
   }
   return value;
 }

@@ -230,7 +230,7 @@ export const configSchema = z.strictObject({
   threads: integer(1, 4096)
     .nullable()
     .default(null)
-    .describe('Compute threads of a worker; null = processors / nodes.'),
+    .describe('Compute threads of a worker; null = processors / workers of the machine.'),
   threads_per_slot: integer(1, 4096)
     .nullable()
     .default(null)

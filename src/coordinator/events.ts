@@ -15,7 +15,7 @@ export type Phase =
   | 'FAILED';
 
 export interface Settings {
-  nodes: number;
+  workers: number;
   /** V, slots of a step. */
   totalSlots: number;
   /** Steps of the whole run. */

@@ -5,7 +5,7 @@ import { EXIT, type OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import type { FromCoordinator, Prepared, Ready } from '../rpc/proto.js';
-import { checkNodes } from '../step/assignment.js';
+import { checkWorkers } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { Recorder, RunHeader } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
@@ -23,7 +23,7 @@ const PARTING_MS = { done: 10_000, failed: 1_000 };
 
 export interface CoordinatorOptions {
   config: Config;
-  nodes: number;
+  workers: number;
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
@@ -48,7 +48,7 @@ export interface CoordinatorRun {
 
 /** Throws where the run cannot begin; everything later is told through `done` and the terminal. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<CoordinatorRun> {
-  checkNodes(options.config, options.nodes);
+  checkWorkers(options.config, options.workers);
   const dir = await openRunDir(options.runDir, options.resume, options.config);
   try {
     const recorder = await openRecorder(headerOf(options), options.config.telemetry, dir);
@@ -69,12 +69,12 @@ function validationCost(config: Config, validationSlots: number): number {
   return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
 }
 
-function headerOf({ config, nodes, runDir }: CoordinatorOptions): RunHeader {
+function headerOf({ config, workers, runDir }: CoordinatorOptions): RunHeader {
   return {
     name: config.name,
     runDir,
     steps: config.schedule.steps,
-    nodes,
+    workers,
     slots: slotCount(config),
     samplesPerStep: config.batch.global,
   };
@@ -104,7 +104,7 @@ class Run implements CoordinatorRun {
   #pace: Pace | null = null;
 
   constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
-    const { config, nodes } = options;
+    const { config, workers } = options;
     this.#options = options;
     this.#dir = dir;
     this.#recorder = recorder;
@@ -112,7 +112,7 @@ class Run implements CoordinatorRun {
       this.#finish = resolve;
     });
     this.#state = new RunState({
-      nodes,
+      workers,
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
       checkpointEvery: config.checkpoint.every,
@@ -225,11 +225,11 @@ class Run implements CoordinatorRun {
   }
 
   #welcome(id: string): void {
-    const { config, nodes } = this.#options;
+    const { config, workers } = this.#options;
     const welcome = {
       runId: this.#runId,
       configJson: canonicalJson(config),
-      nodes,
+      workers,
       dataToken: this.#dataToken,
       runDir: this.#dir.path,
     };

@@ -116,13 +116,13 @@ export class RunState {
     this.#workers.set(id, { ...worker, rank: -1, firstSlot: 0, endSlot: 0 });
     this.#seen.set(id, now);
     const welcome: Action = { type: 'welcome', id };
-    return this.#workers.size === this.#settings.nodes ? [welcome, ...this.#form(now)] : [welcome];
+    return this.#workers.size === this.#settings.workers ? [welcome, ...this.#form(now)] : [welcome];
   }
 
   #form(now: number): Action[] {
     this.#generation++;
     this.#enter('FORMING', now);
-    const slots = assignSlots(this.#settings.totalSlots, this.#settings.nodes);
+    const slots = assignSlots(this.#settings.totalSlots, this.#settings.workers);
     const byId = (a: Worker, b: Worker) => a.id.localeCompare(b.id, 'en', { numeric: true });
     for (const [rank, worker] of [...this.#workers.values()].sort(byId).entries()) {
       const { lo, hi } = slots[rank] as { lo: number; hi: number };
@@ -146,7 +146,7 @@ export class RunState {
   #onFormed(id: string, device: string, now: number): Action[] {
     if (this.#phase !== 'FORMING') return this.#outOfOrder(id, 'Formed');
     this.#formed.set(id, device);
-    if (this.#formed.size < this.#settings.nodes) return [];
+    if (this.#formed.size < this.#settings.workers) return [];
     this.#enter('SYNCING', now);
     const devices = this.#answers(this.#formed).map(({ answer }) => answer);
     return [this.#send(null, { sync: { checkpoint: this.#settings.resumePath, devices } })];
@@ -155,7 +155,7 @@ export class RunState {
   #onReady(id: string, ready: Ready, now: number): Action[] {
     if (this.#phase !== 'SYNCING') return this.#outOfOrder(id, 'Ready');
     this.#ready.set(id, ready);
-    if (this.#ready.size < this.#settings.nodes) return [];
+    if (this.#ready.size < this.#settings.workers) return [];
     const answers = this.#answers(this.#ready);
     const fault = judgeReady(answers, this.#settings);
     if (fault !== null) return this.#failBy(fault);
@@ -178,7 +178,7 @@ export class RunState {
       return this.#outOfOrder(id, `Prepared of step ${prepared.step}`);
     }
     this.#prepared.set(id, prepared);
-    if (this.#prepared.size < this.#settings.nodes) return [];
+    if (this.#prepared.size < this.#settings.workers) return [];
     const answers = this.#answers(this.#prepared);
     const fault = judgePrepared(answers, this.#settings.totalSlots);
     if (fault !== null) return this.#failBy(fault);
@@ -224,7 +224,7 @@ export class RunState {
 
   #onValidated(id: string, validated: Validated): Action[] {
     this.#validated.set(id, validated);
-    if (this.#validated.size < this.#settings.nodes) return [];
+    if (this.#validated.size < this.#settings.workers) return [];
     const parts = this.#answers(this.#validated).map(({ answer }) => answer);
     return [{ type: 'validation', step: validated.step, parts }];
   }
@@ -232,7 +232,7 @@ export class RunState {
   #onFinished(id: string): Action[] {
     if (this.#phase !== 'CHECKPOINTING') return this.#outOfOrder(id, 'Finished');
     this.#finished.add(id);
-    if (this.#finished.size < this.#settings.nodes) return [];
+    if (this.#finished.size < this.#settings.workers) return [];
     const { exitCode, reason } = this.#stop ?? {
       exitCode: 0,
       reason: `All ${this.#settings.steps} steps are done`,
@@ -291,7 +291,7 @@ export class RunState {
         if (inPhase <= JOIN_MS) return [];
         return this.#fail(
           'ERR_JOIN_TIMEOUT',
-          `${this.#workers.size} of ${this.#settings.nodes} workers joined within ${JOIN_MS / 1000} s`,
+          `${this.#workers.size} of ${this.#settings.workers} workers joined within ${JOIN_MS / 1000} s`,
         );
       case 'FORMING':
         if (inPhase <= JOIN_MS) return [];

@@ -23,7 +23,7 @@ export function checkCores(quota = cgroupProcessors()): Check {
   const model = cpus()[0]?.model ?? process.arch;
   const detail = `${usable} usable of ${model}`;
   if (quota === null || quota >= usable) return ok('cores', detail);
-  const fix = `set threads so that nodes x threads <= ${Math.max(1, Math.floor(quota))}, or raise the quota`;
+  const fix = `set threads so that workers x threads <= ${Math.max(1, Math.floor(quota))}, or raise the quota`;
   return warning('cores', `${detail}, limited to ${quota} by the control group`, fix);
 }
 

@@ -41,14 +41,14 @@ export function contextTokens(text: TextSpec): number {
   return text.clipTokens + text.t5Tokens;
 }
 
-/** Compute threads of a worker that shares the machine with `nodes - 1` others. */
-export function threadsOf(config: Config, host: HostInfo, nodes: number): number {
-  return config.threads ?? Math.max(1, Math.floor(host.processors / nodes));
+/** Compute threads of a worker that shares the machine with `workers - 1` others. */
+export function threadsOf(config: Config, host: HostInfo, workers: number): number {
+  return config.threads ?? Math.max(1, Math.floor(host.processors / workers));
 }
 
 /** Threads that share a slot: one, unless a worker has more threads than slots. */
-export function threadsPerSlot(config: Config, threads: number, nodes: number): number {
-  const slots = Math.ceil(slotCount(config) / nodes);
+export function threadsPerSlot(config: Config, threads: number, workers: number): number {
+  const slots = Math.ceil(slotCount(config) / workers);
   return Math.min(threads, config.threads_per_slot ?? Math.max(1, Math.floor(threads / slots)));
 }
 
@@ -62,13 +62,13 @@ export function trainingEngine(
   config: Config,
   dataset: DatasetShapes,
   host: HostInfo,
-  nodes: number,
+  workers: number,
   device: number | null = null,
 ): TrainingEngine {
   const gpu = config.device === 'cuda';
   const precision = resolvePrecision(config.precision.compute, gpu ? GPU : host);
   const [, latentHeight, latentWidth] = dataset.latent;
-  const threads = threadsOf(config, host, nodes);
+  const threads = threadsOf(config, host, workers);
   const spec: EngineSpec = {
     model: modelSpec(config, dataset),
     latentHeight,
@@ -79,7 +79,7 @@ export function trainingEngine(
     residual: config.precision.residual,
     recompute: config.activation_checkpointing,
     threads,
-    threadsPerSlot: gpu ? 1 : threadsPerSlot(config, threads, nodes),
+    threadsPerSlot: gpu ? 1 : threadsPerSlot(config, threads, workers),
     device,
     training: true,
     ema: config.ema !== null,

@@ -4,7 +4,10 @@
 export const LOOPBACK = '127.0.0.1:0';
 
 export interface LaunchPlan {
+  /** All nodes of a local run are this machine. */
   nodes: number;
+  workersPerNode: number;
+  device: 'cpu' | 'cuda';
   configPath: string;
   runDir: string;
   /** "auto", "never" or a path. */
@@ -18,9 +21,29 @@ export const ENVIRONMENT = {
   token: 'ORCHESTRATOR_TOKEN',
   coordinator: 'ORCHESTRATOR_COORDINATOR',
   workerId: 'ORCHESTRATOR_WORKER_ID',
-  /** Rank among the workers of a machine: which GPU is a worker's. As torchrun names it. */
+  /** The worker's rank among those of its node, and how many they are; as torchrun names them. */
   localRank: 'LOCAL_RANK',
+  localWorldSize: 'LOCAL_WORLD_SIZE',
+  /** Where several nodes are one machine: the worker's place among all workers of the machine, which chooses its GPU. */
+  gpu: 'ORCHESTRATOR_GPU',
 } as const;
+
+export function workersOf({ nodes, workersPerNode }: LaunchPlan): number {
+  return nodes * workersPerNode;
+}
+
+/** What the environment of worker `index` of a local run adds to that of its launcher; secrets and addresses are not part of it. */
+export function workerEnvironment(
+  { nodes, workersPerNode, device }: LaunchPlan,
+  index: number,
+): Record<string, string> {
+  return {
+    [ENVIRONMENT.workerId]: workerId(index),
+    [ENVIRONMENT.localRank]: String(index % workersPerNode),
+    [ENVIRONMENT.localWorldSize]: String(workersPerNode),
+    ...(nodes === 1 || device === 'cpu' ? {} : { [ENVIRONMENT.gpu]: String(index) }),
+  };
+}
 
 export function coordinatorCommand(plan: LaunchPlan): string[] {
   const sets = plan.overrides.flatMap((override) => ['--set', override]);
@@ -28,8 +51,8 @@ export function coordinatorCommand(plan: LaunchPlan): string[] {
     ...program(),
     'coordinator',
     plan.configPath,
-    '--nodes',
-    String(plan.nodes),
+    '--workers',
+    String(workersOf(plan)),
     '--run-dir',
     plan.runDir,
     '--resume',
@@ -52,7 +75,7 @@ export function workerCommand(): string[] {
   return [...program(WORKER_OPTIONS), 'worker'];
 }
 
-export function workerId(index: number): string {
+function workerId(index: number): string {
   return `local-${index}`;
 }
 

@@ -10,7 +10,8 @@ import {
   type LaunchPlan,
   shellText,
   workerCommand,
-  workerId,
+  workerEnvironment,
+  workersOf,
 } from './commands.js';
 import type { Preflight } from './preflight.js';
 
@@ -23,7 +24,7 @@ export function renderDryRun(plan: LaunchPlan, config: Config, found: Preflight)
   const host = native().host();
   const slots = slotCount(config);
   const { batch, schedule } = config;
-  const ranges = assignSlots(slots, plan.nodes);
+  const ranges = assignSlots(slots, workersOf(plan));
   const samples = schedule.steps * batch.global;
   const epochs =
     rows === null ? '' : ` = ${(samples / (rows - config.data.validation_rows)).toFixed(2)} epochs`;
@@ -48,8 +49,7 @@ export function renderDryRun(plan: LaunchPlan, config: Config, found: Preflight)
       const variables = [
         `${ENVIRONMENT.token}=TOKEN`,
         `${ENVIRONMENT.coordinator}=127.0.0.1:PORT`,
-        `${ENVIRONMENT.workerId}=${workerId(index)}`,
-        `${ENVIRONMENT.localRank}=${index}`,
+        ...Object.entries(workerEnvironment(plan, index)).map(([name, value]) => `${name}=${value}`),
       ];
       return `  ${variables.join(' ')} ${shellText(workerCommand())}`;
     }),

@@ -3,7 +3,14 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, OrchestratorError } from '../errors.js';
 import { type Child, describeExit, isRunning, killGroup, prefixLines, start, tell } from './children.js';
-import { coordinatorCommand, ENVIRONMENT, type LaunchPlan, workerCommand, workerId } from './commands.js';
+import {
+  coordinatorCommand,
+  ENVIRONMENT,
+  type LaunchPlan,
+  workerCommand,
+  workerEnvironment,
+  workersOf,
+} from './commands.js';
 
 /** How long workers may take to end after the coordinator has. */
 const PARTING_MS = 3_000;
@@ -40,8 +47,8 @@ export async function launchLocal(plan: LaunchPlan): Promise<number> {
     children.push(coordinator);
     const address = await listening(coordinator);
     if (address !== null) {
-      for (let index = 0; index < plan.nodes && isRunning(coordinator); index++) {
-        children.push(await startWorker(index, address, token, coordinator));
+      for (let index = 0; index < workersOf(plan) && isRunning(coordinator); index++) {
+        children.push(await startWorker(plan, index, address, token, coordinator));
       }
     }
     const outcome = await coordinator.exited;
@@ -78,20 +85,20 @@ function listening(coordinator: Child): Promise<string | null> {
 }
 
 async function startWorker(
+  plan: LaunchPlan,
   index: number,
   address: string,
   token: string,
   coordinator: Child,
 ): Promise<Child> {
-  const id = workerId(index);
+  const own = workerEnvironment(plan, index);
   const worker = await start(
     `worker ${index}`,
     workerCommand(),
     {
       [ENVIRONMENT.token]: token,
       [ENVIRONMENT.coordinator]: address,
-      [ENVIRONMENT.workerId]: id,
-      [ENVIRONMENT.localRank]: String(index),
+      ...own,
     },
     ['ignore', 'pipe', 'pipe'],
   );
@@ -102,7 +109,7 @@ async function startWorker(
   worker.process.once('exit', (code, signal) => {
     // The coordinator names the rank, and knows whether the run was over.
     tell(coordinator, {
-      gone: { workerId: id, how: describeExit({ code, signal }) },
+      gone: { workerId: own[ENVIRONMENT.workerId] as string, how: describeExit({ code, signal }) },
     } satisfies LauncherNotice);
   });
   return worker;

@@ -29,7 +29,7 @@ export interface Preflight {
 }
 
 export interface PreflightOptions {
-  nodes: number;
+  workers: number;
   /** Bytes to compare with in place of this machine's; null = this machine's. */
   memory: number | null;
   /** The run may be meant for another machine: what is free now on this one does not matter then. */
@@ -43,17 +43,17 @@ export async function preflight(
   options: PreflightOptions,
   machine = machineMemory(),
 ): Promise<Preflight> {
-  const { nodes, memory, dry } = options;
+  const { workers, memory, dry } = options;
   const { shapes, rows, noData } = await dataOf(config);
-  const figures = estimateFor(addon, config, shapes, nodes, null);
-  const { gpus, noGpu } = config.device === 'cuda' ? await gpusOf(addon, nodes) : NO_GPUS;
+  const figures = estimateFor(addon, config, shapes, workers, null);
+  const { gpus, noGpu } = config.device === 'cuda' ? await gpusOf(addon, workers) : NO_GPUS;
   const found = { figures, rows, noData, gpus, noGpu, shortages: [], warnings: [] };
   // Without its GPU the run is of another machine, whose memory is known only where it was given.
   if (noGpu !== null && memory === null) return found;
-  const again = (run: Run) => estimateFor(addon, run.config, shapes, run.nodes, null);
+  const again = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
   const places = placesOf(figures, gpus, limitOf(machine, memory));
   const shortages = places.flatMap(({ need, place, measure }) => {
-    const hint = () => savingsHint({ config, nodes }, addon.host(), again, measure, place.bytes);
+    const hint = () => savingsHint({ config, workers }, addon.host(), again, measure, place.bytes);
     return refusal(need, place, hint) ?? [];
   });
   const warnings = places.flatMap(({ need, place }) => {
@@ -94,10 +94,10 @@ const NO_GPUS = { gpus: null, noGpu: null };
 
 async function gpusOf(
   addon: Pick<NativeAddon, 'cudaDevices'>,
-  nodes: number,
+  workers: number,
 ): Promise<Pick<Preflight, 'gpus' | 'noGpu'>> {
   try {
-    return { gpus: await findGpus(addon, nodes), noGpu: null };
+    return { gpus: await findGpus(addon, workers), noGpu: null };
   } catch (error) {
     if (error instanceof OrchestratorError) return { gpus: null, noGpu: error };
     throw error;

@@ -41,13 +41,13 @@ export function savingsHint(
   ].join('\n');
 }
 
-function onGpus({ config, nodes }: Run, again: (run: Run) => Estimate): string {
+function onGpus({ config, workers }: Run, again: (run: Run) => Estimate): string {
   const exchange = config.exchange === 'shared' ? 'auto' : config.exchange;
   const { rankGpu, machine } = again({
     config: { ...config, device: 'cuda', threads_per_slot: null, exchange },
-    nodes,
+    workers,
   });
   const most = Math.max(...(rankGpu ?? []).map(totalBytes));
-  const gpu = nodes === 1 ? 'of a GPU' : 'of a GPU for each worker';
+  const gpu = workers === 1 ? 'of a GPU' : 'of a GPU for each worker';
   return `  ${shellText(['--set', 'device=cuda'])} takes ${gib(most)} ${gpu}, and ${gib(totalBytes(machine))} of the machine`;
 }

@@ -38,15 +38,16 @@ export function describeDevice({ name, memoryBytes, problem }: CudaDevice): stri
 }
 
 /**
- * Rank among the workers of this machine: as `launch` and torchrun tell it, or Slurm. Where each process sees a GPU of its
- * own (CUDA_VISIBLE_DEVICES, --gpus-per-task) it does not matter.
+ * Rank among the workers of this machine, which chooses the GPU: as torchrun (LOCAL_RANK) or Slurm (SLURM_LOCALID) set it, or
+ * as `launch` does where several nodes are one machine (ORCHESTRATOR_GPU). Where each process sees one GPU alone
+ * (CUDA_VISIBLE_DEVICES, --gpus-per-task) it does not matter.
  */
 export function localRank(environment: NodeJS.ProcessEnv): number {
-  const given = environment.LOCAL_RANK ?? environment.SLURM_LOCALID ?? '0';
+  const given = environment.ORCHESTRATOR_GPU ?? environment.LOCAL_RANK ?? environment.SLURM_LOCALID ?? '0';
   if (/^\d{1,6}$/.test(given)) return Number(given);
   throw new OrchestratorError(
     'ERR_USAGE',
-    `LOCAL_RANK or SLURM_LOCALID: expected a whole number, received ${given}`,
+    `ORCHESTRATOR_GPU, LOCAL_RANK or SLURM_LOCALID: expected a whole number, received ${given}`,
   );
 }
 
@@ -71,6 +72,21 @@ export async function findGpu(
   environment = process.env,
 ): Promise<Gpu> {
   return gpuOf(await devicesOf(addon), localRank(environment));
+}
+
+/**
+ * Workers of each of `nodes` nodes that are this machine, where nothing says how many: one for each GPU that can be used,
+ * on the CPU one.
+ */
+export async function defaultWorkersPerNode(
+  addon: Pick<NativeAddon, 'cudaDevices'>,
+  device: 'cpu' | 'cuda',
+  nodes: number,
+): Promise<number> {
+  if (device === 'cpu') return 1;
+  const devices = await addon.cudaDevices().catch(() => []);
+  const usable = devices.filter(({ problem }) => problem === null).length;
+  return Math.max(1, Math.floor(usable / nodes));
 }
 
 /** The GPUs of as many workers as `launch` starts, by rank. Throws as findGpu does. */

@@ -24,7 +24,7 @@ export function memoryTables({ level, memory, gpuMemory }: MemoryTables, whose: 
 type MemoryTables = Pick<Estimate, 'level' | 'memory' | 'gpuMemory'>;
 
 export function renderEstimate(estimate: Estimate, steps: number, rates: Rates | null): string {
-  const { spec, shapes, slots, nodes } = estimate;
+  const { spec, shapes, slots, workers } = estimate;
   const name = releasedName(spec.model);
   const image = (spec.latentHeight * spec.latentWidth) / (spec.model.patch * spec.model.patch);
   const lines = [
@@ -32,11 +32,11 @@ export function renderEstimate(estimate: Estimate, steps: number, rates: Rates |
     `parameters  ${integer(estimate.parameters)}, and ${integer(estimate.positions)} of the position table`,
     `data        latents ${shapes.latent.join(' x ')}, ${image} + ${spec.contextTokens} tokens (from the ${shapes.source})`,
     `precision   ${estimate.precision}, residual stream ${spec.residual}`,
-    `batch       ${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}; ${nodes} ${nodes === 1 ? 'worker' : 'workers'} ${estimate.gpuMemory === null ? `of ${spec.threads} threads` : 'with a GPU each'}`,
+    `batch       ${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}; ${workers} ${workers === 1 ? 'worker' : 'workers'} ${estimate.gpuMemory === null ? `of ${spec.threads} threads` : 'with a GPU each'}`,
     `work        ${flopCount(estimate.flopsPerStep)} of the model a step, ${flopCount(estimate.flopsOfRun)} for ${integer(steps)} steps`,
     '',
     ...memoryTables(estimate, 'a worker (rank 0)'),
-    ...(nodes === 1 ? [] : [`of all ${nodes} workers ${bytes(sum(estimate.rankBytes))}`]),
+    ...(workers === 1 ? [] : [`of all ${workers} workers ${bytes(sum(estimate.rankBytes))}`]),
     '',
     'by activation_checkpointing (activations of one slot; work as it is executed)',
     ...levelLines(estimate),
@@ -55,7 +55,7 @@ function levelLines({ levels }: Estimate): string[] {
   return alignedRows([['', 'activations', 'worker', 'a step'], ...rows]);
 }
 
-function timeLines({ levels, nodes }: Estimate, steps: number, rates: Rates): string[] {
+function timeLines({ levels, workers }: Estimate, steps: number, rates: Rates): string[] {
   const rows = levels.map(({ level, time }) => {
     const { matmuls, memoryBound, update, total } = time!;
     return [
@@ -67,7 +67,7 @@ function timeLines({ levels, nodes }: Estimate, steps: number, rates: Rates): st
       timeSpent(total * steps),
     ];
   });
-  const peers = nodes === 1 ? '' : ', the exchange of gradients not counted';
+  const peers = workers === 1 ? '' : ', the exchange of gradients not counted';
   return [
     `time at ${flopCount(rates.flops)}/s and ${byteCount(rates.bandwidth)}/s a worker${peers}`,
     ...alignedRows([['', 'matmuls', 'the rest', 'update', 'step', 'run'], ...rows]),

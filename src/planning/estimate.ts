@@ -40,7 +40,7 @@ export interface Estimate {
   spec: EngineSpec;
   precision: string;
   shapes: FoundShapes;
-  nodes: number;
+  workers: number;
   parameters: number;
   /** Elements of the position table, which is stored and not trained. */
   positions: number;
@@ -69,10 +69,10 @@ export interface Estimate {
 export async function estimate(
   addon: NativeAddon,
   config: Config,
-  nodes: number,
+  workers: number,
   rates: Rates | null,
 ): Promise<Estimate> {
-  return estimateFor(addon, config, await shapesOf(config), nodes, rates);
+  return estimateFor(addon, config, await shapesOf(config), workers, rates);
 }
 
 /** The same for shapes that are known. */
@@ -80,15 +80,15 @@ export function estimateFor(
   addon: NativeAddon,
   config: Config,
   shapes: FoundShapes,
-  nodes: number,
+  workers: number,
   rates: Rates | null,
 ): Estimate {
-  const { spec, precision } = trainingEngine(config, shapes, addon.host(), nodes);
+  const { spec, precision } = trainingEngine(config, shapes, addon.host(), workers);
   const training = addon.planFigures(spec);
   const slots = slotCount(config);
-  const ranges = assignSlots(slots, nodes);
+  const ranges = assignSlots(slots, workers);
   const onGpu = config.device === 'cuda';
-  const shares = nodes > 1 && config.exchange !== 'grpc' && !onGpu;
+  const shares = workers > 1 && config.exchange !== 'grpc' && !onGpu;
   const states = 3 + (spec.ema ? 1 : 0);
   const worker: WorkerShape = {
     spec,
@@ -96,7 +96,7 @@ export function estimateFor(
     forward: addon.planFigures({ ...spec, training: false }),
     slots: ranges[0] as Range,
     totalSlots: slots,
-    peers: shares ? 0 : nodes - 1,
+    peers: shares ? 0 : workers - 1,
     holdsState: true,
     saves: true,
     onGpu,
@@ -129,7 +129,8 @@ export function estimateFor(
       activationBytes: training.arenaBytes[i]!,
       workerBytes: totalBytes(parts),
       executedFlops: executed * slots,
-      time: rates === null ? null : stepTime(worker, i, Math.ceil(slots / nodes), shares ? nodes : 1, rates),
+      time:
+        rates === null ? null : stepTime(worker, i, Math.ceil(slots / workers), shares ? workers : 1, rates),
     };
   });
   const flopsPerStep = training.flopsPerSlot * slots;
@@ -137,7 +138,7 @@ export function estimateFor(
     spec,
     precision: `${precision.compute} (${precision.reason})`,
     shapes,
-    nodes,
+    workers,
     parameters: training.parameters,
     positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * spec.model.heads * 64,
     slots,

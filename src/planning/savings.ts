@@ -5,7 +5,7 @@ import type { HostInfo } from '../native/contract.js';
 
 export interface Run {
   config: Config;
-  nodes: number;
+  workers: number;
 }
 
 export interface Change extends Run {
@@ -59,24 +59,28 @@ function leanest(changes: readonly Change[], measure: Measure): { change: Change
 
 /** Each a key, with one or more values to try. */
 const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
-  ({ config, nodes }) => {
+  ({ config, workers }) => {
     const leaner: Config = { ...config, activation_checkpointing: 'block' };
-    return [{ config: leaner, nodes, words: set('activation_checkpointing=block') }];
+    return [{ config: leaner, workers, words: set('activation_checkpointing=block') }];
   },
-  ({ config, nodes }) => {
-    if (nodes === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
-    return [{ config: { ...config, exchange: 'shared' }, nodes, words: set('exchange=shared') }];
+  ({ config, workers }) => {
+    if (workers === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
+    return [{ config: { ...config, exchange: 'shared' }, workers, words: set('exchange=shared') }];
   },
-  ({ config }) => [{ config, nodes: 1, words: ['--nodes', '1'] }],
-  ({ config, nodes }, host) => {
-    const threads = threadsOf(config, host, nodes);
+  ({ config }) => [{ config, workers: 1, words: ['--nodes', '1', '--nproc-per-node', '1'] }],
+  ({ config, workers }, host) => {
+    const threads = threadsOf(config, host, workers);
     if (config.device === 'cuda') return [];
     return [
-      { config: { ...config, threads_per_slot: threads }, nodes, words: set(`threads_per_slot=${threads}`) },
+      {
+        config: { ...config, threads_per_slot: threads },
+        workers,
+        words: set(`threads_per_slot=${threads}`),
+      },
     ];
   },
   microBatches,
-  ({ config, nodes }) => {
+  ({ config, workers }) => {
     const { validation } = config;
     const validated = validation.every > 0 && validation.weights.includes('ema');
     const leaner: Config = {
@@ -85,23 +89,23 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
       validation: validated ? { ...validation, weights: ['master'] } : validation,
     };
     const words = [...set('ema=null'), ...(validated ? set('validation.weights=[master]') : [])];
-    return [{ config: leaner, nodes, words }];
+    return [{ config: leaner, workers, words }];
   },
-  ({ config, nodes }) => {
+  ({ config, workers }) => {
     const leaner: Config = { ...config, precision: { ...config.precision, compute: 'bf16' } };
-    return [{ config: leaner, nodes, words: set('precision.compute=bf16') }];
+    return [{ config: leaner, workers, words: set('precision.compute=bf16') }];
   },
 ];
 
 /** Larger slots are fewer, so that fewer sums wait for each other; smaller ones have less activations. */
-function microBatches({ config, nodes }: Run): Change[] {
+function microBatches({ config, workers }: Run): Change[] {
   const { global, micro } = config.batch;
   const changes: Change[] = [];
   for (let other = micro / 1024; other <= micro * 1024; other *= 2) {
     if (other === micro || !Number.isInteger(other) || global % other !== 0) continue;
     const leaner = { ...config, batch: { global, micro: other } };
-    if (slotCount(leaner) >= nodes) {
-      changes.push({ config: leaner, nodes, words: set(`batch.micro=${other}`) });
+    if (slotCount(leaner) >= workers) {
+      changes.push({ config: leaner, workers, words: set(`batch.micro=${other}`) });
     }
   }
   return changes;

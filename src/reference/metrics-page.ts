@@ -9,7 +9,7 @@ under \`orchestrator_coordinator_\`.`;
 
 export async function metricsPage(): Promise<string> {
   const registry = new Registry();
-  instruments(registry, { name: '', runDir: '', steps: 0, nodes: 0, slots: 0, samplesPerStep: 0 });
+  instruments(registry, { name: '', runDir: '', steps: 0, workers: 0, slots: 0, samplesPerStep: 0 });
   const labels = new Map(
     registry
       .getMetricsAsArray()

@@ -4,14 +4,14 @@ import { OrchestratorError } from '../errors.js';
 import type { Range } from './tree.js';
 
 /** A worker without a slot would only wait. */
-export function checkNodes(config: Config, nodes: number): void {
+export function checkWorkers(config: Config, workers: number): void {
   const slots = slotCount(config);
-  if (nodes <= slots) return;
+  if (workers <= slots) return;
   const { global, micro } = config.batch;
   throw new OrchestratorError(
     'ERR_USAGE',
-    `${nodes} nodes cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro})`,
-    { hint: `Use at most ${slots} nodes, or a smaller batch.micro.` },
+    `${workers} workers cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro})`,
+    { hint: `Use at most ${slots} workers, or a smaller batch.micro.` },
   );
 }
 

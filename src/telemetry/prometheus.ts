@@ -75,10 +75,10 @@ export function instruments(registry: Registry, header: RunHeader): { sink: Sink
 
   const info = gauge('run_info', 'Always 1; names the run.', ['name']);
   const target = gauge('target_steps', 'Steps of the whole run.');
-  const nodes = gauge('nodes', 'Workers of the run.');
+  const workers = gauge('workers', 'Workers of the run.');
   info.set({ name: header.name }, 1);
   target.set(header.steps);
-  nodes.set(header.nodes);
+  workers.set(header.workers);
 
   const phases = gauge('phase', '1 for the state that the run is in.', ['phase']);
   const steps = gauge('committed_steps', 'Steps done, those before a resume included.');

@@ -57,7 +57,7 @@ export interface RunHeader {
   name: string;
   runDir: string;
   steps: number;
-  nodes: number;
+  workers: number;
   slots: number;
   samplesPerStep: number;
 }

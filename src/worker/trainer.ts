@@ -59,7 +59,7 @@ export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
   const plan = new SamplePlan(dataset.hash, dataset.rows, validation_rows, config.seed);
   plan.checkBatch(config.batch.global);
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
-  const training = trainingEngine(config, dataset, native().host(), welcome.nodes, gpu?.ordinal ?? null);
+  const training = trainingEngine(config, dataset, native().host(), welcome.workers, gpu?.ordinal ?? null);
   const engine = await native().createEngine(training.spec);
   const rows = await native().openDataset(dataset.spec);
   engine.attach(rows, dataset.text);

@@ -147,7 +147,7 @@ test('doctor, launch --dry-run, estimate and profile know the device', () => {
   expect(orchestrator('doctor')).toContain(`on: GPU 0: ${NAME}, 4.0 GiB; no CUDA, no cuBLASLt`);
   const plan = orchestrator('launch', CONFIG, '--nodes', '2', '--dry-run', ...FP32, ...CUDA);
   expect(plan).toMatch(/^rank 1 +slots 1-2 \(2 samples\), GPU 0 \(emulated GPU/m);
-  expect(plan).toMatch(/LOCAL_RANK=1 .* worker$/m);
+  expect(plan).toMatch(/LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 ORCHESTRATOR_GPU=1 .* worker$/m);
   const page = orchestrator('estimate', CONFIG, ...FP32, ...CUDA);
   expect(page).toMatch(/^GPU memory of a worker \(rank 0\) with activation_checkpointing: nothing\n/m);
   expect(page).toContain('1 worker with a GPU each');
@@ -198,5 +198,5 @@ test('what cannot be is refused before anything starts', () => {
   expect(missing).toMatch(
     /^hint: unset ORCHESTRATOR_CUDA, or let it name the library; `orchestrator doctor` tells/m,
   );
-  expect(refused({ LOCAL_RANK: 'first' })).toMatch(/^2 error ERR_USAGE: LOCAL_RANK/);
+  expect(refused({ LOCAL_RANK: 'first' })).toMatch(/^2 error ERR_USAGE: ORCHESTRATOR_GPU, LOCAL_RANK/);
 });

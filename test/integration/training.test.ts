@@ -56,6 +56,13 @@ describe('the promise', () => {
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });
 
+  test('two nodes with two workers each are four workers: the same', async () => {
+    const runDir = join(folder, 'nodes');
+    const { output } = await launch(runDir, 2, '--nproc-per-node', '2');
+    expect(output).toContain('rank 3 (pid');
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+  });
+
   test('another seed is another run', async () => {
     const runDir = join(folder, 'seed');
     await launch(runDir, 2, '--set', 'seed=8');
@@ -246,9 +253,24 @@ test('a dry run prints who gets what, and starts nothing', async () => {
   expect(output).toContain('batch    20 samples = 5 slots x 4\n');
   expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 thread, memory about \d+ MiB$/m);
   expect(output).toMatch(
-    /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --nodes 2 /m,
+    /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --workers 2 /m,
   );
   expect(existsSync(runDir)).toBe(false);
+});
+
+test('a dry run of several workers on each node prints their local ranks', async () => {
+  const { code, output } = await launch(join(folder, 'dry'), 2, '--nproc-per-node', '2', '--dry-run');
+  expect(code).toBe(0);
+  expect(output).toContain(' --workers 4 ');
+  const local = [...output.matchAll(/LOCAL_RANK=(\d) LOCAL_WORLD_SIZE=(\d)/g)].map(([, ...found]) =>
+    found.join('/'),
+  );
+  expect(local).toEqual(['0/2', '1/2', '0/2', '1/2']);
+  const refused = await launch(join(folder, 'dry'), 2, '--nproc-per-node', '3', '--dry-run');
+  expect(refused).toMatchObject({
+    code: 2,
+    output: expect.stringContaining('6 workers cannot share 5 slots'),
+  });
 });
 
 describe('refusals', () => {
@@ -329,7 +351,7 @@ describe('refusals', () => {
   test('more workers than slots, a port in use, a folder that is a file', async () => {
     expect(await launch(join(folder, 'many'), 6)).toMatchObject({
       code: 2,
-      output: expect.stringContaining('6 nodes cannot share 5 slots (batch.global 20 / batch.micro 4)'),
+      output: expect.stringContaining('6 workers cannot share 5 slots (batch.global 20 / batch.micro 4)'),
     });
 
     const server = createServer().listen(0, '127.0.0.1');

@@ -5,11 +5,11 @@ import { loadConfig } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/commands.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/local.js';
-import { nodeCount, requireVariable } from '../arguments.js';
+import { requireVariable, workerCount } from '../arguments.js';
 import { setOption } from '../options.js';
 
 interface CoordinatorCommandOptions {
-  nodes: number;
+  workers: number;
   runDir: string;
   resume: string;
   listen: string;
@@ -21,7 +21,7 @@ export function register(program: Command): void {
     .command('coordinator', { hidden: true })
     .description('the coordinator of a run; started by launch')
     .argument('<config>', 'YAML file')
-    .addOption(new Option('--nodes <n>', 'number of workers').argParser(nodeCount).makeOptionMandatory())
+    .addOption(new Option('--workers <n>', 'number of workers').argParser(workerCount).makeOptionMandatory())
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to go on from', 'auto')
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
@@ -31,7 +31,7 @@ export function register(program: Command): void {
       const { startCoordinator } = await import('../../coordinator/run.js');
       const run = await startCoordinator({
         config: loadConfig(configPath, options.set),
-        nodes: options.nodes,
+        workers: options.workers,
         runDir: options.runDir,
         resume: options.resume,
         listen: options.listen,

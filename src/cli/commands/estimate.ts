@@ -4,12 +4,18 @@ import { loadConfig } from '../../config/load.js';
 import { native } from '../../native/load.js';
 import { estimate } from '../../planning/estimate.js';
 import { renderEstimate } from '../../planning/estimate-page.js';
-import { checkNodes } from '../../step/assignment.js';
-import { nodeCount } from '../arguments.js';
-import { BANDWIDTH_OPTION, FLOPS_OPTION, ratesOf, setOption } from '../options.js';
+import { checkWorkers } from '../../step/assignment.js';
+import {
+  BANDWIDTH_OPTION,
+  FLOPS_OPTION,
+  ratesOf,
+  setOption,
+  type WorkersFlags,
+  workersOptions,
+  workersPerNode,
+} from '../options.js';
 
-interface EstimateOptions {
-  nodes: number;
+interface EstimateOptions extends WorkersFlags {
   set: string[];
   flops?: number;
   bandwidth?: number;
@@ -17,13 +23,15 @@ interface EstimateOptions {
 }
 
 export function register(program: Command): void {
+  const [nodes, nprocPerNode] = workersOptions();
   program
     .command('estimate')
     .description(
       'parameters, memory by part, FLOPs and time of a run; needs no data set where the config has its shapes',
     )
     .argument('<config>', 'YAML file')
-    .option('--nodes <n>', 'number of workers', nodeCount, 1)
+    .addOption(nodes)
+    .addOption(nprocPerNode)
     .addOption(setOption())
     .option(...FLOPS_OPTION)
     .option(...BANDWIDTH_OPTION)
@@ -34,8 +42,9 @@ export function register(program: Command): void {
 async function run(path: string, options: EstimateOptions): Promise<void> {
   const rates = ratesOf(options);
   const config = loadConfig(path, options.set);
-  checkNodes(config, options.nodes);
-  const result = await estimate(native(), config, options.nodes, rates);
+  const workers = options.nodes * (await workersPerNode(native(), config, options));
+  checkWorkers(config, workers);
+  const result = await estimate(native(), config, workers, rates);
   process.stdout.write(
     options.json
       ? `${JSON.stringify(result, null, 2)}\n`

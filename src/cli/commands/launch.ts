@@ -3,16 +3,15 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
+import { type LaunchPlan, workersOf } from '../../launch/commands.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { launchLocal } from '../../launch/local.js';
 import { preflight, refuse } from '../../launch/preflight.js';
 import { native } from '../../native/load.js';
-import { checkNodes } from '../../step/assignment.js';
-import { nodeCount } from '../arguments.js';
-import { memoryOption, setOption } from '../options.js';
+import { checkWorkers } from '../../step/assignment.js';
+import { memoryOption, setOption, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
 
-interface LaunchOptions {
-  nodes: number;
+interface LaunchOptions extends WorkersFlags {
   resume: string;
   runDir?: string;
   set: string[];
@@ -21,11 +20,13 @@ interface LaunchOptions {
 }
 
 export function register(program: Command): void {
+  const [nodes, nprocPerNode] = workersOptions();
   program
     .command('launch')
-    .description('train on this machine: a coordinator and N worker processes')
+    .description('train on this machine: a coordinator and its workers, each a process')
     .argument('<config>', 'YAML file')
-    .option('--nodes <n>', 'number of workers', nodeCount, 1)
+    .addOption(nodes)
+    .addOption(nprocPerNode)
     .option('--resume <auto|never|path>', 'checkpoint to go on from; auto = the latest that verifies', 'auto')
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .addOption(setOption())
@@ -33,16 +34,19 @@ export function register(program: Command): void {
     .option('--dry-run', 'print ranks, slots, memory and commands, and start nothing')
     .action(async (configPath: string, options: LaunchOptions) => {
       const config = loadConfig(configPath, options.set);
-      checkNodes(config, options.nodes);
-      const plan = {
+      const plan: LaunchPlan = {
         nodes: options.nodes,
+        workersPerNode: await workersPerNode(native(), config, options),
+        device: config.device,
         configPath,
         runDir: options.runDir ?? join('runs', config.name),
         resume: options.resume,
         overrides: options.set,
       };
-      const { nodes, memory = null, dryRun: dry = false } = options;
-      const found = await preflight(native(), config, { nodes, memory, dry });
+      const workers = workersOf(plan);
+      checkWorkers(config, workers);
+      const { memory = null, dryRun: dry = false } = options;
+      const found = await preflight(native(), config, { workers, memory, dry });
       if (dry) process.stdout.write(renderDryRun(plan, config, found));
       for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       const { shortages, noGpu, noData } = found;

@@ -38,10 +38,10 @@ interface Trace {
 function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate[]; stopped: boolean } {
   const random = generator(seed);
   const below = (n: number) => Math.floor(random() * n);
-  const nodes = 1 + below(5);
+  const workers = 1 + below(5);
   const settings: Settings = {
-    nodes,
-    totalSlots: nodes + below(4),
+    workers,
+    totalSlots: workers + below(4),
     steps: 1 + below(8),
     checkpointEvery: below(4),
     validateEvery: below(3),
@@ -50,7 +50,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     resumePath: '',
     resumeStep: 0,
   };
-  const actors: Actor[] = Array.from({ length: nodes }, (_, i) => ({
+  const actors: Actor[] = Array.from({ length: workers }, (_, i) => ({
     id: `w${i}`,
     fate: random() < 0.15 ? (random() < 0.5 ? 'dies' : 'silent') : 'well',
     doom: 200 + below(4_000),

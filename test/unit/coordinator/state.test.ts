@@ -4,7 +4,7 @@ import { RunState } from '../../../src/coordinator/state.js';
 import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 
 const SETTINGS: Settings = {
-  nodes: 2,
+  workers: 2,
   totalSlots: 3,
   steps: 6,
   checkpointEvery: 2,

@@ -16,7 +16,7 @@ const machine = (bytes: number, free = bytes) => ({ bytes, source: 'this machine
 const SETS = ['threads=1'];
 const released = (name: string, ...sets: string[]) =>
   loadConfig(`configs/${name}.yaml`, [...SETS, ...sets], {});
-const REAL = { nodes: 2, memory: null, dry: false };
+const REAL = { workers: 2, memory: null, dry: false };
 
 /** The addon on a machine with these GPUs. */
 function withGpus(...gibs: number[]): NativeAddon {
@@ -53,11 +53,11 @@ describe('before a run', () => {
   it('hints name what is saved by each change, and what is missing even so', async () => {
     const { shortages } = await preflight(native(), released('sd3-medium'), REAL, machine(24 * GIB));
     const hint = shortages[0]?.hint ?? '';
-    expect(hint).toMatch(/^ {2}--nodes 1 +7\d\.\d GiB$/m);
+    expect(hint).toMatch(/^ {2}--nodes 1 --nproc-per-node 1 +7\d\.\d GiB$/m);
     expect(hint).toMatch(/^ {2}--set ema=null --set 'validation\.weights=\[master\]' +22\.7 GiB$/m);
     expect(hint).toMatch(/^ {2}--set activation_checkpointing=block +5\.\d GiB$/m);
     expect(hint).toMatch(
-      /^ {2}--set activation_checkpointing=block --nodes 1 --set batch\.micro=\d+ .* together need \d+\.\d GiB, \d+\.\d GiB are missing still$/m,
+      /^ {2}--set activation_checkpointing=block --nodes 1 --nproc-per-node 1 --set batch\.micro=\d+ .* together need \d+\.\d GiB, \d+\.\d GiB are missing still$/m,
     );
     expect(hint).toMatch(
       /^ {2}--set device=cuda takes 11\d\.\d GiB of a GPU for each worker, and 6\d\.\d GiB of the machine$/m,
@@ -88,16 +88,16 @@ describe('before a run', () => {
   it('--memory takes the place of the machine, for a plan and for a run', async () => {
     const config = released('sd3-medium');
     const small = machine(24 * GIB);
-    const plan = await preflight(native(), config, { nodes: 2, memory: 512 * GIB, dry: true }, small);
+    const plan = await preflight(native(), config, { workers: 2, memory: 512 * GIB, dry: true }, small);
     expect(plan).toMatchObject({ shortages: [], warnings: [] });
     // The user knows better than the machine, and hears of it all the same.
-    const run = await preflight(native(), config, { nodes: 2, memory: 512 * GIB, dry: false }, small);
+    const run = await preflight(native(), config, { workers: 2, memory: 512 * GIB, dry: false }, small);
     expect(run.shortages).toEqual([]);
     expect(run.warnings).toEqual([expect.stringContaining('of the 24.0 GiB that this machine has')]);
     const less = await preflight(
       native(),
       config,
-      { nodes: 2, memory: 8 * GIB, dry: true },
+      { workers: 2, memory: 8 * GIB, dry: true },
       machine(512 * GIB),
     );
     expect(less.shortages[0]?.message).toContain(', and --memory says 8.0 GiB: ');
@@ -131,7 +131,7 @@ describe('before a run', () => {
     const given = await preflight(
       withGpus(),
       config,
-      { nodes: 2, memory: 32 * GIB, dry: true },
+      { workers: 2, memory: 32 * GIB, dry: true },
       machine(24 * GIB),
     );
     expect(given.shortages).toHaveLength(1);
@@ -149,26 +149,26 @@ describe('before a run', () => {
 
 describe('savings', () => {
   it('are those of the changes: each alone, and all together', async () => {
-    const run: Run = { config: released('sd3-medium', 'threads=8'), nodes: 1 };
+    const run: Run = { config: released('sd3-medium', 'threads=8'), workers: 1 };
     const host = native().host();
     const shapes = (await estimate(native(), run.config, 1, null)).shapes;
-    const measure = ({ config, nodes }: Run) =>
-      totalBytes(estimateFor(native(), config, shapes, nodes, null).machine);
+    const measure = ({ config, workers }: Run) =>
+      totalBytes(estimateFor(native(), config, shapes, workers, null).machine);
     const { each, together } = findSavings(run, host, measure, GIB);
     const words = each.map((saving) => saving.words.join(' '));
     expect(words).toContain('--set threads_per_slot=8');
     expect(words).toContain('--set activation_checkpointing=block');
-    expect(words).not.toContain('--nodes 1');
+    expect(words).not.toContain('--nodes 1 --nproc-per-node 1');
     for (const { words, bytes } of each) {
       const sets = words.filter((word) => word !== '--set');
       const changed = released('sd3-medium', 'threads=8', ...sets);
-      expect(measure(run) - measure({ config: changed, nodes: 1 })).toBe(bytes);
+      expect(measure(run) - measure({ config: changed, workers: 1 })).toBe(bytes);
       expect(together.bytes).toBeLessThan(measure(run) - bytes);
     }
     // What is said of all of them is of these very words.
     const sets = together.words.filter((word) => word !== '--set');
     const all = released('sd3-medium', 'threads=8', ...sets);
-    expect(measure({ config: all, nodes: 1 })).toBe(together.bytes);
+    expect(measure({ config: all, workers: 1 })).toBe(together.bytes);
   });
 });
 

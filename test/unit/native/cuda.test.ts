@@ -1,7 +1,14 @@
 /** Which GPU is a worker's, and what is said where there is none. */
 import { expect, test } from 'vitest';
 import type { CudaDevice } from '../../../src/native/contract.js';
-import { cudaFix, describeDevice, findGpu, gpuOf, localRank } from '../../../src/native/cuda.js';
+import {
+  cudaFix,
+  defaultWorkersPerNode,
+  describeDevice,
+  findGpu,
+  gpuOf,
+  localRank,
+} from '../../../src/native/cuda.js';
 
 const h200: CudaDevice = {
   name: 'NVIDIA H200',
@@ -12,6 +19,7 @@ const h200: CudaDevice = {
 const old: CudaDevice = { ...h200, name: 'NVIDIA T4', problem: 'compute capability 7.5' };
 
 test('the local rank is that of launch and torchrun, else of Slurm, else 0', () => {
+  expect(localRank({ ORCHESTRATOR_GPU: '5', LOCAL_RANK: '3', SLURM_LOCALID: '1' })).toBe(5);
   expect(localRank({ LOCAL_RANK: '3', SLURM_LOCALID: '1' })).toBe(3);
   expect(localRank({ SLURM_LOCALID: '1' })).toBe(1);
   expect(localRank({})).toBe(0);
@@ -43,4 +51,14 @@ test('where none can be used: why, and what to do', async () => {
 test('a device is named with its memory, and its problem', () => {
   expect(describeDevice(h200)).toBe('NVIDIA H200, 140 GiB');
   expect(describeDevice(old)).toContain('(cannot be used: compute capability 7.5)');
+});
+
+test('where nothing says how many workers a node has: one for each GPU, and one on the CPU', async () => {
+  const count = (devices: CudaDevice[], device: 'cpu' | 'cuda', nodes: number) =>
+    defaultWorkersPerNode({ cudaDevices: async () => devices }, device, nodes);
+  expect(await count([h200, old, h200, h200], 'cuda', 1)).toBe(3);
+  expect(await count([h200, h200, h200, h200], 'cuda', 2)).toBe(2);
+  expect(await count([h200], 'cuda', 2)).toBe(1);
+  expect(await count([], 'cuda', 1)).toBe(1);
+  expect(await count([h200, h200], 'cpu', 1)).toBe(1);
 });

@@ -46,7 +46,7 @@ const header: RunHeader = {
   name: 'x',
   runDir: 'runs/x',
   steps: 50_000,
-  nodes: 2,
+  workers: 2,
   slots: 4,
   samplesPerStep: 256,
 };

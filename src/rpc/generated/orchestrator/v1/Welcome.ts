@@ -7,7 +7,7 @@ export interface Welcome {
    * the effective config, canonical JSON
    */
   'configJson'?: (string);
-  'nodes'?: (number);
+  'workers'?: (number);
   /**
    * what peers must present to each other
    */
@@ -21,7 +21,7 @@ export interface Welcome__Output {
    * the effective config, canonical JSON
    */
   'configJson': (string);
-  'nodes': (number);
+  'workers': (number);
   /**
    * what peers must present to each other
    */
