@@ -43,7 +43,7 @@ export class BenchTrainer {
       training: true,
       ema: false,
     });
-    engine.attach(await native().openDataset(writeSyntheticData(dataFile, shape)), shape.text);
+    await engine.attach(await native().openDataset(writeSyntheticData(dataFile, shape)), shape.text);
     return new BenchTrainer(engine, shape, dataFile);
   }
 

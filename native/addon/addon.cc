@@ -1,5 +1,7 @@
 // Registration, and the functions that need no handle.
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
@@ -48,7 +50,7 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value device_ceilings(const Napi::CallbackInfo& info) {
-  const int ordinal = info[0].ToNumber().Int32Value();
+  const int ordinal = static_cast<int>(integer(info[0], "device", 0, 1024));
   const DType t = info[1].ToString().Utf8Value() == "bf16" ? DType::BF16 : DType::F32;
   return promise<Ceilings>(
       info.Env(), on_own_thread, nullptr, [=] { return orch::device_ceilings(graph::open_cuda(ordinal), t); },
@@ -72,7 +74,7 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
   const std::string precision = info[0].ToString();
   const DType t = precision == "bf16" ? DType::BF16 : DType::F32;
   const int64_t m = integer(info[1], "m"), n = integer(info[2], "n"), k = integer(info[3], "k");
-  const int threads = static_cast<int>(integer(info[4], "threads"));
+  const int threads = static_cast<int>(integer(info[4], "threads", 1, 1024));
   const double seconds = info[5].ToNumber().DoubleValue();
   return promise<double>(
       info.Env(), on_own_thread, nullptr, [=] { return ops::matmul_peak(t, m, n, k, threads, seconds); },
@@ -80,6 +82,11 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  // Engines' threads call back into the environment, whose end they would have to survive: a worker's may
+  // come at any time, the main one's comes with the process.
+  if (syscall(SYS_gettid) != getpid())
+    throw to_js(env, "ERR_NATIVE_MISSING",
+                "The addon works on the main thread alone, not in a worker of worker_threads");
   method(exports, "host", host);
   method(exports, "cudaDevices", cuda);
   method(exports, "deviceCeilings", device_ceilings);

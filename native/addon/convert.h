@@ -29,6 +29,18 @@ inline int64_t integer(const Napi::Value& value, const char* name) {
   return static_cast<int64_t>(v);
 }
 inline int64_t integer(const Napi::Object& o, const char* name) { return integer(o.Get(name), name); }
+/// One from `low` to `high`.
+inline int64_t integer(const Napi::Value& value, const char* name, int64_t low, int64_t high) {
+  const int64_t v = integer(value, name);
+  if (v < low || v > high)
+    throw to_js(
+        value.Env(), "ERR_NATIVE_ARGUMENT",
+        "Expected an integer from " + std::to_string(low) + " to " + std::to_string(high) + " for " + name);
+  return v;
+}
+inline int64_t integer(const Napi::Object& o, const char* name, int64_t low, int64_t high) {
+  return integer(o.Get(name), name, low, high);
+}
 inline bool boolean(const Napi::Object& o, const char* name) {
   Napi::Value v = o.Get(name);
   if (!v.IsBoolean()) wrong(o.Env(), name, "a boolean");
@@ -82,17 +94,20 @@ std::vector<T> copy(const Napi::Object& o, const char* name) {
   auto a = typed_array<T>(o.Get(name), name);
   return {a.Data(), a.Data() + a.ElementLength()};
 }
-/// Float64Array of whole numbers.
+/// Whole numbers in a Float64Array.
 template <class T>
-std::vector<T> copy_integers(const Napi::Object& o, const char* name) {
-  auto a = typed_array<double>(o.Get(name), name);
+std::vector<T> integers(const Napi::TypedArrayOf<double>& a, const char* name) {
   std::vector<T> out(a.ElementLength());
   for (size_t i = 0; i < out.size(); ++i) {
     const double v = a[i];
-    if (!(v >= 0 && v <= 9007199254740991.0) || v != std::floor(v)) wrong(o.Env(), name, "whole numbers");
+    if (!(v >= 0 && v <= 9007199254740991.0) || v != std::floor(v)) wrong(a.Env(), name, "whole numbers");
     out[i] = static_cast<T>(v);
   }
   return out;
+}
+template <class T>
+std::vector<T> copy_integers(const Napi::Object& o, const char* name) {
+  return integers<T>(typed_array<double>(o.Get(name), name), name);
 }
 
 template <class T>

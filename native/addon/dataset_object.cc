@@ -47,7 +47,7 @@ Napi::Value scan(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& inf
   const int column = dataset->column(info[0].ToString().Utf8Value());
   const int64_t from = integer(info[1], "from"), to = integer(info[2], "to");
   const double low = info[3].ToNumber().DoubleValue(), high = info[4].ToNumber().DoubleValue();
-  const int bins = static_cast<int>(integer(info[5], "bins"));
+  const int bins = static_cast<int>(integer(info[5], "bins", 0, 1 << 20));
   return promise<ColumnScan>(
       info.Env(), on_own_thread, nullptr, [=] { return dataset->scan(column, from, to, low, high, bins); },
       [](Napi::Env env, ColumnScan& s) {

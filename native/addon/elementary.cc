@@ -48,6 +48,8 @@ Napi::Value encode(const Napi::CallbackInfo& info) {
   if (!(quarter >= 1 && quarter <= 65536) || quarter != std::floor(quarter))
     wrong(info.Env(), "quarter", "a whole number from 1 to 65536");
   const size_t count = coordinates.ElementLength(), width = 2 * static_cast<size_t>(quarter);
+  if (count * width > size_t{1} << 28)
+    wrong(info.Env(), "coordinates", "fewer, so that there are at most 2^28 results,");
   auto codes = Napi::Float32Array::New(info.Env(), count * width);
   encode_positions(coordinates.Data(), static_cast<int64_t>(count), static_cast<int64_t>(quarter),
                    codes.Data());

@@ -21,6 +21,17 @@ struct Box {
   /// By address, one ArrayBuffer for each stretch of memory that was ever looked at: V8 wants no two over the
   /// same. Weak: what nobody holds may go.
   std::map<void*, Napi::Reference<Napi::ArrayBuffer>> views;
+  /// Memory that JavaScript may still reach: a buffer may have been transferred out of its view, where
+  /// close() does not find it.
+  int64_t reachable = 0;
+  bool viewed = false;   ///< a view was given, or asked for
+  bool joining = false;  ///< the state's memory is being exchanged for the group's
+  Job release;           ///< waits until nothing is reachable
+  Napi::Reference<Napi::Promise> closing;
+
+  void let_go() {
+    if (--reachable == 0 && release) on_own_thread(std::exchange(release, nullptr));
+  }
 };
 using Handle = std::shared_ptr<Box>;
 
@@ -30,6 +41,13 @@ const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
 Engine& engine_of(const Handle& h) {
   if (!h->engine) throw Error("ERR_HANDLE", "The engine is closed");
   return *h->engine;
+}
+
+/// Memory is about to be looked at. Throws ERR_INTERNAL while that is not safe.
+void look(const Handle& h) {
+  if (h->joining)
+    throw Error("ERR_INTERNAL", "The engine is joining a group: its state can be looked at afterwards");
+  h->viewed = true;
 }
 
 size_t parameter_of(Napi::Env env, const Handle& h, const Napi::Value& name) {
@@ -64,8 +82,12 @@ Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, int64_t ele
   auto& slot = h->views[data];
   if (slot.IsEmpty() || slot.Value().IsEmpty()) {
     auto* keep = new Handle(h);
+    ++h->reachable;
     slot = Napi::Weak(Napi::ArrayBuffer::New(env, data, static_cast<size_t>(elements) * sizeof(float),
-                                             [keep](Napi::Env, void*) { delete keep; }));
+                                             [keep](Napi::Env, void*) {
+                                               (*keep)->let_go();
+                                               delete keep;
+                                             }));
   }
   return Napi::Float32Array::New(env, static_cast<size_t>(elements), slot.Value(), 0);
 }
@@ -74,12 +96,14 @@ Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, size_t para
   return view(env, h, data, h->engine->table().parameters[parameter].length);
 }
 
+// Arguments are converted before the engine is taken: converting may run JavaScript, which may close it.
+
 Napi::Value state(const Handle& h, const Napi::CallbackInfo& info) {
-  Engine& e = engine_of(h);
   const std::string name = info[0].ToString();
   const State s = state_of(info.Env(), name);
-  if (!e.has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
   const size_t parameter = parameter_of(info.Env(), h, info[1]);
+  if (!engine_of(h).has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
+  look(h);
   return run<float*>(
       info, h, [=](Engine& e) { return e.state(s, parameter); },
       [h, parameter](Napi::Env env, float*& data) {
@@ -89,17 +113,16 @@ Napi::Value state(const Handle& h, const Napi::CallbackInfo& info) {
 }
 
 Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
+  auto dataset = dataset_of(info[0]);
   auto t = object(info[1], "the text's shape");
-  engine_of(h).attach(
-      dataset_of(info[0]),
-      {integer(t, "clipTokens"), integer(t, "t5Tokens"), integer(t, "clipLDim"), integer(t, "clipGDim"),
-       integer(t, "t5Dim"), integer(t, "clipLPooledDim"), integer(t, "clipGPooledDim")});
-  return info.Env().Undefined();
+  const TextSpec text{integer(t, "clipTokens"),    integer(t, "t5Tokens"), integer(t, "clipLDim"),
+                      integer(t, "clipGDim"),      integer(t, "t5Dim"),    integer(t, "clipLPooledDim"),
+                      integer(t, "clipGPooledDim")};
+  return run(info, h, [=](Engine& e) { e.attach(dataset, text); });
 }
 
 Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  engine_of(h);  // before there is a function on the event loop that a job would have to let go
   auto o = object(info[0], "the options");
   auto request = std::make_shared<AccumulateRequest>();
   auto slots = array(o, "slots");
@@ -110,13 +133,15 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
   request->total_slots = integer(o, "totalSlots");
   request->grad_scale = static_cast<float>(number(o, "gradScale"));
   request->seed = bigint(o.Get("seed"), "seed");
-  request->step = static_cast<uint32_t>(integer(o, "step"));
+  request->step = static_cast<uint32_t>(integer(o, "step", 0, UINT32_MAX));
   request->statistics = boolean(o, "statistics");
   if (const Napi::Value next = o.Get("next"); !next.IsNull())
     request->next = samples_of(object(next, "next"));
   // Every call to the event loop costs both sides; where nobody listens there are none.
   const Napi::Value listener = o.Get("onBucket");
   if (!listener.IsNull() && !listener.IsFunction()) wrong(env, "onBucket", "a function, or null");
+  // From here on no JavaScript runs: a function on the event loop is made for an engine that will let it go.
+  const std::vector<std::string> attentions = engine_of(h).training_graph().attentions;
   std::optional<Napi::ThreadSafeFunction> bucket;
   if (listener.IsFunction())
     bucket = Napi::ThreadSafeFunction::New(env, listener.As<Napi::Function>(), "onBucket", 0, 1);
@@ -134,8 +159,8 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
               [index](Napi::Env env, Napi::Function f) { f.Call({Napi::Number::New(env, index)}); });
         });
       },
-      [h, first](Napi::Env env, AccumulateResult& r) {
-        return to_value(env, r, first, engine_of(h).training_graph().attentions);
+      [first, attentions](Napi::Env env, AccumulateResult& r) {
+        return to_value(env, r, first, attentions);
       });
 }
 
@@ -148,7 +173,8 @@ Napi::Array bucket_views(Napi::Env env, const Handle& h, float* gradient) {
 }
 
 Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
-  const auto& parts = engine_of(h).parts();
+  const auto parts = engine_of(h).parts();
+  look(h);
   auto list = Napi::Array::New(env, parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     if (!parts[i].data)
@@ -164,9 +190,14 @@ Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
 
 Napi::Value update(const Handle& h, const Napi::CallbackInfo& info) {
   auto o = object(info[0], "the options");
-  const UpdateRequest u{integer(o, "step"),     number(o, "lr"),      number(o, "beta1"),
-                        number(o, "beta2"),     number(o, "eps"),     number(o, "weightDecay"),
-                        number(o, "gradScale"), number(o, "emaDecay")};
+  const UpdateRequest u{integer(o, "step", 1, INT64_MAX),
+                        number(o, "lr"),
+                        number(o, "beta1"),
+                        number(o, "beta2"),
+                        number(o, "eps"),
+                        number(o, "weightDecay"),
+                        number(o, "gradScale"),
+                        number(o, "emaDecay")};
   return run(info, h, [u](Engine& e) { e.update(u); });
 }
 
@@ -196,9 +227,8 @@ Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
           if (!e.has(s)) continue;
           const char* const name = kStateNames[static_cast<int>(s)];
           auto tensor = function(env, name, [h, s](const Napi::CallbackInfo& info) -> Napi::Value {
-            Engine& e = engine_of(h);
             const size_t parameter = parameter_of(info.Env(), h, info[0]);
-            return view(info.Env(), h, e.snapshot_of(s, parameter), parameter);
+            return view(info.Env(), h, engine_of(h).snapshot_of(s, parameter), parameter);
           });
           set.Call(map, {Napi::String::New(env, name), tensor});
         }
@@ -209,9 +239,9 @@ Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
 Napi::Value evaluate(const Handle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<SampleBatch>(samples_of(object(info[0], "the batch")));
   auto o = object(info[1], "the options");
-  const State weights = state_of(info.Env(), string(o, "weights"));
+  const State weights = weights_of(info.Env(), string(o, "weights"));
   const uint64_t seed = bigint(o.Get("seed"), "seed");
-  const uint32_t step = static_cast<uint32_t>(integer(o, "step"));
+  const uint32_t step = static_cast<uint32_t>(integer(o, "step", 0, UINT32_MAX));
   return run<std::vector<float>>(
       info, h, [=](Engine& e) { return e.evaluate(*batch, weights, seed, step); },
       [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
@@ -219,7 +249,7 @@ Napi::Value evaluate(const Handle& h, const Napi::CallbackInfo& info) {
 
 Napi::Value predict(const Handle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
-  const State weights = state_of(info.Env(), info[1].ToString());
+  const State weights = weights_of(info.Env(), info[1].ToString());
   return run<std::vector<float>>(
       info, h, [=](Engine& e) { return e.predict(*batch, weights); },
       [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
@@ -227,7 +257,7 @@ Napi::Value predict(const Handle& h, const Napi::CallbackInfo& info) {
 
 Napi::Value query_key_rms(const Handle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
-  const State weights = state_of(info.Env(), info[1].ToString());
+  const State weights = weights_of(info.Env(), info[1].ToString());
   return run<std::vector<Engine::QueryKeyRms>>(
       info, h, [=](Engine& e) { return e.query_key_rms(*batch, weights); },
       [](Napi::Env env, std::vector<Engine::QueryKeyRms>& list) {
@@ -276,25 +306,33 @@ Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (
 Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
   auto group = group_of(info[0]);
   engine_of(h);
-  // It lets go of the memory that they look at.
-  if (!h->views.empty()) throw Error("ERR_INTERNAL", "join: after the state was looked at");
-  return run(info, h, [group](Engine& e) { e.join(group); });
+  // It lets go of the memory that views look at.
+  if (h->viewed || h->joining) throw Error("ERR_INTERNAL", "join: after the state was looked at");
+  h->joining = true;
+  return run<Nothing>(
+      info, h,
+      [group](Engine& e) {
+        e.join(group);
+        return Nothing{};
+      },
+      [h](Napi::Env env, Nothing&) {
+        h->joining = false;
+        return env.Undefined();
+      });
 }
 
 Napi::Value offer_device(const Handle& h, const Napi::CallbackInfo& info) {
-  const int rank = info[0].ToNumber().Int32Value();
-  const auto bounds = typed_array<double>(info[1], "bounds");
+  const int rank = static_cast<int>(integer(info[0], "rank", 0, 1 << 20));
+  const auto bounds = integers<int64_t>(typed_array<double>(info[1], "bounds"), "bounds");
   std::vector<SlotRange> slots;
-  for (size_t i = 0; i + 1 < bounds.ElementLength(); i += 2)
-    slots.push_back({static_cast<int64_t>(bounds[i]), static_cast<int64_t>(bounds[i + 1])});
+  for (size_t i = 0; i + 1 < bounds.size(); i += 2) slots.push_back({bounds[i], bounds[i + 1]});
   return run<std::string>(
       info, h, [=](Engine& e) { return e.offer_device(rank, slots); },
       [](Napi::Env env, std::string& offer) { return Napi::String::New(env, offer); });
 }
 
 Napi::Value profile(const Handle& h, const Napi::CallbackInfo& info) {
-  const int repeats = info[0].ToNumber().Int32Value();
-  if (repeats < 1) wrong(info.Env(), "repeats", "a positive number");
+  const int repeats = static_cast<int>(integer(info[0], "repeats", 1, 1 << 20));
   return run<std::vector<ProfileRow>>(
       info, h, [repeats](Engine& e) { return e.profile(repeats); },
       [](Napi::Env env, std::vector<ProfileRow>& rows) { return to_value(env, rows); });
@@ -309,20 +347,30 @@ Napi::Value memory(Napi::Env env, const Engine& e) {
   return o;
 }
 
-/// Lets go of all the engine's memory once what it was asked for is done. Views become empty at once.
+/// Lets go of all the engine's memory once what it was asked for is done. Views become empty at once; a
+/// buffer that was transferred out of one keeps the memory until it is collected.
 Napi::Value close(const Handle& h, Napi::Env env) {
+  if (!h->engine) return h->closing.Value();
   for (auto& [data, view] : h->views)
     if (!view.IsEmpty() && !view.Value().IsEmpty()) view.Value().Detach();
   h->views.clear();
   // On a thread of its own: the engine waits for its threads, and unmapping gigabytes takes its time.
   auto engine = std::make_shared<std::unique_ptr<Engine>>(std::move(h->engine));
-  return promise<Nothing>(
-      env, on_own_thread, h,
+  const Napi::Promise closed = promise<Nothing>(
+      env,
+      [h](Job job) {
+        ++h->reachable;
+        h->release = std::move(job);
+        h->let_go();
+      },
+      h,
       [engine] {
         engine->reset();
         return Nothing{};
       },
       [](Napi::Env env, Nothing&) { return env.Undefined(); });
+  h->closing = Napi::Persistent(closed);
+  return closed;
 }
 
 Napi::Object engine_object(Napi::Env env, const Handle& h) {
@@ -336,6 +384,7 @@ Napi::Object engine_object(Napi::Env env, const Handle& h) {
   method(o, "state", [h](Info i) { return state(h, i); });
   method(o, "posEmbed", [h](Info i) -> Napi::Value {
     Engine& e = engine_of(h);
+    look(h);
     return view(i.Env(), h, e.positions(), e.position_elements());
   });
   method(o, "parametersChanged",
@@ -344,10 +393,11 @@ Napi::Object engine_object(Napi::Env env, const Handle& h) {
   method(o, "accumulate", [h](Info i) { return accumulate(h, i); });
   method(o, "gradientParts", [h](Info i) { return gradient_parts(h, i.Env()); });
   method(o, "gradient", [h](Info i) -> Napi::Value {
-    Engine& e = engine_of(h);
-    if (e.parts().empty() || !e.parts()[0].data)
+    const auto parts = engine_of(h).parts();
+    look(h);
+    if (parts.empty() || !parts[0].data)
       throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet that has to be exchanged");
-    return bucket_views(i.Env(), h, e.parts()[0].data);
+    return bucket_views(i.Env(), h, parts[0].data);
   });
   method(o, "gradientNorm", [h](Info i) { return norm(h, i, &Engine::gradient_norm); });
   method(o, "join", [h](Info i) { return join(h, i); });

@@ -12,6 +12,12 @@ State state_of(Napi::Env env, const std::string& name) {
   wrong(env, "the state's name", "one of master, ema, m, v");
 }
 
+State weights_of(Napi::Env env, const std::string& name) {
+  const State s = state_of(env, name);
+  if (s != State::Master && s != State::Ema) wrong(env, "the weights", "master or ema");
+  return s;
+}
+
 EngineSpec spec_of(const Napi::Object& o) {
   auto m = object(o.Get("model"), "model");
   EngineSpec s{};
@@ -20,7 +26,7 @@ EngineSpec spec_of(const Napi::Object& o) {
              integer(m, "posEmbedMaxSize"), string(m, "qkNorm") == "rms", {}};
   auto dual = array(m, "dualAttention");
   for (uint32_t i = 0; i < dual.Length(); ++i)
-    s.model.dual_attention.push_back(dual.Get(i).ToNumber().Int64Value());
+    s.model.dual_attention.push_back(integer(dual.Get(i), "dualAttention"));
   s.shape = {integer(o, "microBatch"), integer(o, "latentHeight"), integer(o, "latentWidth"),
              integer(o, "contextTokens")};
   s.compute = string(o, "precision") == "bf16" ? DType::BF16 : DType::F32;
@@ -30,11 +36,11 @@ EngineSpec spec_of(const Napi::Object& o) {
                 : recompute == "block" ? Recompute::Block
                                        : Recompute::Nothing;
   s.residual = string(o, "residual") == "bf16" ? s.compute : DType::F32;
-  s.threads = static_cast<int>(integer(o, "threads"));
-  s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot"));
+  s.threads = static_cast<int>(integer(o, "threads", 1, 1024));
+  s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, 1024));
   s.training = boolean(o, "training");
   s.ema = boolean(o, "ema");
-  if (!o.Get("device").IsNull()) s.device = static_cast<int>(integer(o, "device"));
+  if (!o.Get("device").IsNull()) s.device = static_cast<int>(integer(o, "device", 0, 1024));
   const auto& b = s.shape;
   if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
       b.height > 1 << 14 || b.width > 1 << 14 || b.context_tokens > 1 << 20 || s.threads < 1 ||

@@ -31,9 +31,11 @@ inline Failure failure() {
   } catch (const std::bad_alloc&) {
     return {"ERR_OUT_OF_MEMORY", "Out of memory"};
   } catch (const std::system_error& e) {
+    const bool thread = e.code() == std::errc::resource_unavailable_try_again;
     return {"ERR_SYSTEM",
-            std::string("No thread can be started (ulimit -u, or the container's limit of processes): ") +
-                e.what()};
+            (thread ? "No thread can be started (ulimit -u, or the container's limit of processes): "
+                    : "The operating system refused an operation: ") +
+                std::string(e.what())};
   } catch (const std::exception& e) {
     return {"ERR_INTERNAL", e.what()};
   }

@@ -141,6 +141,10 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
                                           std::function<void(int)> on_bucket) {
   check(request);
   const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
+  {
+    std::lock_guard lock(parts_mutex_);
+    parts_.clear();
+  }
   sums_->begin(request.slots[0].slot, request.slots[0].slot + count, request.total_slots);
 
   Lane& lane = training_lane();
@@ -162,17 +166,22 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   };
   const SlotSource first = source(request.slots[0].samples, request.step);
   if (!(std::exchange(lane.foreseen, std::nullopt) == first)) timed_stage(first);
-  for (int64_t i = 0; i < count; ++i) {
-    take_mixed(lane);
-    float* gradient = sums_->acquire();
-    run(lane, State::Master, gradient, request.statistics);
-    device_.copy(losses_.as<char>() + i * loss_bytes, lane.executor.data(graph_->loss), loss_bytes);
-    if (request.statistics)
-      device_.copy(statistics_.as<char>() + i * lane.statistics.bytes(), lane.statistics.data(),
-                   lane.statistics.bytes());
-    sums_->complete(gradient);
-    // The next slot's rows are gathered and uploaded while the device works on this one.
-    if (i + 1 < count) timed_stage(source(request.slots[i + 1].samples, request.step));
+  try {
+    for (int64_t i = 0; i < count; ++i) {
+      take_mixed(lane);
+      float* gradient = sums_->acquire();
+      run(lane, State::Master, gradient, request.statistics);
+      device_.copy(losses_.as<char>() + i * loss_bytes, lane.executor.data(graph_->loss), loss_bytes);
+      if (request.statistics)
+        device_.copy(statistics_.as<char>() + i * lane.statistics.bytes(), lane.statistics.data(),
+                     lane.statistics.bytes());
+      sums_->complete(gradient);
+      // The next slot's rows are gathered and uploaded while the device works on this one.
+      if (i + 1 < count) timed_stage(source(request.slots[i + 1].samples, request.step));
+    }
+  } catch (...) {
+    sums_->abandon();
+    throw;
   }
   const auto sums = sums_->parts();
   const bool whole = sums.size() == 1 && sums[0].lo == 0 && sums[0].hi == request.total_slots,
@@ -200,25 +209,36 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
     result.attention = summarize(by_slot);
   }
 
-  parts_.clear();
+  std::vector<GradientPart> parts;
   for (size_t i = 0; i < sums.size(); ++i) {
     if (exchange && host_parts_.size() <= i)
       host_parts_.emplace_back(static_cast<size_t>(table_.length) * sizeof(float));
-    parts_.push_back({sums[i].lo, sums[i].hi, exchange ? host_parts_[i].as<float>() : nullptr});
+    parts.push_back({sums[i].lo, sums[i].hi, exchange ? host_parts_[i].as<float>() : nullptr});
+  }
+  {
+    std::lock_guard lock(parts_mutex_);
+    parts_ = parts;
   }
   for (size_t b = 0; b < table_.buckets.size(); ++b) {
     const Bucket& bucket = table_.buckets[b];
     if (exchange)
       for (size_t i = 0; i < sums.size(); ++i)
-        device_.download(parts_[i].data + bucket.offset, sums[i].data + bucket.offset,
+        device_.download(parts[i].data + bucket.offset, sums[i].data + bucket.offset,
                          sizeof(float) * bucket.length);
     on_bucket(static_cast<int>(b));
   }
   return result;
 }
 
+float* DeviceEngine::gradient() const {
+  check_training();
+  const auto sums = sums_->parts();
+  if (sums.empty()) no_gradient();
+  return sums[0].data;
+}
+
 void DeviceEngine::queue_norm() {
-  const float* gradient = sums_->parts().at(0).data;
+  const float* gradient = this->gradient();
   norms_[gradient](device_, [this, gradient] {
     device_.fill(squares_.data(), 0, sizeof(double));
     for (const auto& [from, to] : trained_)
@@ -228,7 +248,7 @@ void DeviceEngine::queue_norm() {
 }
 
 Engine::Norm DeviceEngine::gradient_norm() {
-  float* const gradient = sums_->parts().at(0).data;
+  float* const gradient = this->gradient();
   // The sum over workers was put into the first part's host memory.
   if (!parts_.empty() && parts_[0].data)
     device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
@@ -275,7 +295,7 @@ void DeviceEngine::update(const UpdateRequest& u) {
   *adamw_host_.as<kernels::AdamW>() = u.constants();
   device_.upload(adamw_.data(), adamw_host_.data(), adamw_.bytes());
   adamw_uploaded_ = device_.mark();
-  const float* gradient = sums_->parts().at(0).data;
+  const float* gradient = this->gradient();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   updates_[{gradient, ema}](device_, [this, gradient, ema] {
     for (const auto& [from, to] : trained_)

@@ -22,7 +22,10 @@ class DeviceEngine final : public Engine {
   float* state(State s, size_t parameter) override;
   void parameters_changed() override;
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) override;
-  const std::vector<GradientPart>& parts() const override { return parts_; }
+  std::vector<GradientPart> parts() override {
+    std::lock_guard lock(parts_mutex_);
+    return parts_;
+  }
   Norm gradient_norm() override;
   std::string offer_device(int rank, const std::vector<SlotRange>& slots) override;
   void connect_devices(const std::string& leader) override;
@@ -65,6 +68,8 @@ class DeviceEngine final : public Engine {
   void queue_norm();
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<uint64_t> piece_digests(State s) override;
+  /// The first part's sum, on the device. Throws Error(ERR_INTERNAL) where there is none.
+  float* gradient() const;
   /// The device's state changed.
   void outdate_copies();
   /// Brings the bf16 copy of these weights up to date, and returns it; null in fp32.
@@ -94,6 +99,7 @@ class DeviceEngine final : public Engine {
       updates_;  ///< by gradient, and whether the EMA follows
   std::unique_ptr<DeviceSums> sums_;
   std::vector<Buffer> host_parts_;
+  std::mutex parts_mutex_;
   std::vector<GradientPart> parts_;
   std::mutex exchange_mutex_;                 ///< of the pointer
   std::unique_ptr<DeviceExchange> exchange_;  ///< not connected: alone, or through the host's memory

@@ -21,6 +21,8 @@ class DeviceSums {
   void complete(float* buffer);
   /// On the device, ascending; after the last slot.
   std::vector<GradientPart> parts() const;
+  /// The step failed: there are no sums.
+  void abandon() { stack_.clear(); }
 
  private:
   struct Node {

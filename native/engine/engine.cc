@@ -104,8 +104,12 @@ void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text
 // --- checks
 // ------------------------------------------------------------------------------------------------------------
 
-void Engine::check(const AccumulateRequest& request) const {
+void Engine::check_training() const {
   if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was made for inference");
+}
+
+void Engine::check(const AccumulateRequest& request) const {
+  check_training();
   if (request.slots.empty()) throw Error("ERR_INTERNAL", "accumulate: no slots");
   if (request.next) check(*request.next);
   for (size_t i = 0; i < request.slots.size(); ++i) {

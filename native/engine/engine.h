@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/error.h"
 #include "../core/pool.h"
 #include "../data/batch.h"
 #include "../model/mmdit.h"
@@ -105,6 +106,10 @@ std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>&
 
 enum class State : uint8_t { Master, Ema, M, V };
 
+[[noreturn]] inline void no_gradient() {
+  throw Error("ERR_INTERNAL", "There is no gradient: a whole accumulate comes first");
+}
+
 class Engine {
  public:
   explicit Engine(const EngineSpec& spec, const graph::Backend& backend);
@@ -142,9 +147,10 @@ class Engine {
   /// `on_bucket` is called one call at a time, in bucket order, from whichever thread completed the bucket.
   virtual AccumulateResult accumulate(const AccumulateRequest& request,
                                       std::function<void(int)> on_bucket) = 0;
-  /// The local sums, in the host's memory. On a device that has all slots of the step, or is connected,
-  /// nothing needs to come there, and their data is null.
-  virtual const std::vector<GradientPart>& parts() const = 0;
+  /// The local sums, in the host's memory; from any thread. Data is null before a part's first bucket is
+  /// complete; and on a device that has all slots of the step, or is connected, where nothing needs to come
+  /// to the host.
+  virtual std::vector<GradientPart> parts() = 0;
 
   struct Norm {
     double norm;
@@ -226,6 +232,8 @@ class Engine {
 
   /// Throw Error(ERR_TENSOR_SHAPE) where arrays do not fit the model or each other.
   void check(const AccumulateRequest& request) const;
+  /// Throws Error(ERR_INTERNAL) in an engine that was made for inference.
+  void check_training() const;
   void check(const SampleBatch& batch) const;
   void check(const RawBatch& batch) const;
   void check_case(const RawBatch& batch, const std::vector<float>& target) const;

@@ -11,6 +11,7 @@ void GradientSums::begin(int64_t first, int64_t end, int64_t total, std::functio
   if (first < 0 || first >= end || end > total)
     throw Error("ERR_INTERNAL", "Slots " + std::to_string(first) + " to " + std::to_string(end) + " of " +
                                     std::to_string(total));
+  std::lock_guard order(announcing_);
   first_ = first;
   end_ = end;
   total_ = total;
@@ -23,6 +24,16 @@ void GradientSums::begin(int64_t first, int64_t end, int64_t total, std::functio
   parts_done_.assign(buckets_.size(), 0);
   announced_ = 0;
   for (const auto& [lo, hi] : local_subtrees(first, end, total)) parts_.push_back({lo, hi, nullptr});
+}
+
+std::vector<GradientPart> GradientSums::parts_now() {
+  std::lock_guard order(announcing_);
+  return parts_;
+}
+
+void GradientSums::abandon() {
+  std::lock_guard order(announcing_);
+  parts_.clear();
 }
 
 float* GradientSums::acquire() {

@@ -30,8 +30,12 @@ class GradientSums {
   float* acquire();
   /// The slot's gradient of a bucket lies complete in its buffer. Thread-safe.
   void complete(int64_t slot, float* buffer, int bucket);
-  /// Ascending; after all slots have completed.
+  /// Ascending; after all slots have completed. On the driver.
   const std::vector<GradientPart>& parts() const { return parts_; }
+  /// The same from another thread, as they are now; data is null before a part's first bucket is complete.
+  std::vector<GradientPart> parts_now();
+  /// The step failed: there are no sums.
+  void abandon();
   int64_t total_slots() const { return total_; }
 
  private:

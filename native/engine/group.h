@@ -35,6 +35,7 @@ class Group {
   /// Ends every wait, now and later, with Error(ERR_EXCHANGE). From any thread.
   void abort();
 
+  bool formed() const { return control_ != nullptr; }
   bool leads() const { return rank_ == 0; }
   /// Collective. Returns when every member has called it.
   void meet();

@@ -66,7 +66,7 @@ AccumulateResult HostEngine::accumulate(const AccumulateRequest& request,
   const int attentions = graph_->graph.attentions();
   std::vector<std::vector<kernels::AttentionStats>> statistics(count);
   std::vector<double> gathering(count), computing(count);
-  each_slot(count, [&](int64_t i, int at) {
+  const auto compute = [&](int64_t i, int at) {
     const SlotBatch& slot = request.slots[i];
     Lane& lane = training_lane(at);
     const double start = seconds_now();
@@ -87,7 +87,13 @@ AccumulateResult HostEngine::accumulate(const AccumulateRequest& request,
     result.losses[i].assign(loss, loss + spec_.shape.samples);
     gathering[i] = gathered - start;
     computing[i] = seconds_now() - gathered;
-  });
+  };
+  try {
+    each_slot(count, compute);
+  } catch (...) {
+    sums_->abandon();
+    throw;
+  }
 
   for (int64_t i = 0; i < count; ++i) {
     result.gather_seconds += gathering[i];
@@ -105,16 +111,24 @@ int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
 void HostEngine::freeze(const Ranges& frozen) {
   // The group's table of squares has a place for each of the pieces there were when it was made.
   if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
-  trained_.clear();
+  Ranges pieces;
   for (const auto& [from, to] : outside(frozen, table_.length))
-    for (int64_t at = from; at < to; at += kChunk) trained_.emplace_back(at, std::min(at + kChunk, to));
+    for (int64_t at = from; at < to; at += kChunk) pieces.emplace_back(at, std::min(at + kChunk, to));
+  trained_ = std::move(pieces);
+}
+
+const float* HostEngine::gradient() const {
+  check_training();
+  if (sums_->parts().empty() || !sums_->parts()[0].data) no_gradient();
+  return sums_->parts()[0].data;
 }
 
 void HostEngine::update(const UpdateRequest& u) {
   await_snapshot();
   if (group_) group_->wait_released();
   const kernels::AdamW o = u.constants();
-  const float* g = group_ ? group_->sum() : sums_->parts().at(0).data;
+  const float* g = gradient();  // of this engine, so that there is one
+  if (group_) g = group_->sum();
   float* ema = has(State::Ema) && u.ema_decay != 1 ? flat(State::Ema) : nullptr;
   share_out(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [at, end] = trained_[i];

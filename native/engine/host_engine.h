@@ -20,7 +20,9 @@ class HostEngine final : public Engine {
   float* state(State s, size_t parameter) override { return flat(s) + table_.parameters[parameter].offset; }
   void parameters_changed() override;
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) override;
-  const std::vector<GradientPart>& parts() const override { return sums_->parts(); }
+  std::vector<GradientPart> parts() override {
+    return sums_ ? sums_->parts_now() : std::vector<GradientPart>{};
+  }
   Norm gradient_norm() override;
   void join(std::shared_ptr<Group> group) override;
   void state_loaded() override;
@@ -53,6 +55,8 @@ class HostEngine final : public Engine {
     return Engine::piece_digests(flat(s), table_.length);
   }
   float* flat(State s) const { return state_[static_cast<int>(s)].as<float>(); }
+  /// The first part's sum. Throws Error(ERR_INTERNAL) where there is none.
+  const float* gradient() const;
   void copy_state();
   void await_snapshot();
 

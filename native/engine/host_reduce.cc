@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "../core/error.h"
 #include "../kernels/kernels.h"
 #include "host_engine.h"
 
@@ -13,7 +14,7 @@ double sum(const double* values, size_t count) { return std::accumulate(values, 
 }  // namespace
 
 Engine::Norm HostEngine::gradient_norm() {
-  const float* g = sums_->parts().at(0).data;
+  const float* g = gradient();
   std::vector<double> squares(trained_.size());
   pool_.parallel(static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
     const auto [from, to] = trained_[i];
@@ -24,6 +25,9 @@ Engine::Norm HostEngine::gradient_norm() {
 }
 
 void HostEngine::join(std::shared_ptr<Group> group) {
+  if (group_) throw Error("ERR_INTERNAL", "join: this engine has joined a group already");
+  if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
+  if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
   // What was allocated for a lone engine was never touched, and goes.
   for (Buffer& s : state_)
     if (s) s = group->shared(s.bytes());
@@ -52,6 +56,7 @@ void HostEngine::share_out(int64_t count, const std::function<void(int64_t)>& pi
 
 Engine::Norm HostEngine::reduce() {
   if (!group_) return gradient_norm();
+  gradient();
   group_->exchange(sums_->parts(), sums_->total_slots(), static_cast<size_t>(table_.length) * sizeof(float));
   double* squares = squares_.as<double>();
   group_->share_out(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {

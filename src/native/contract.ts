@@ -168,7 +168,7 @@ export interface AccumulateOptions {
   next: SlotBatch | null;
   /**
    * Called on the event loop when the local sums of a bucket are complete, in bucket order, while backward still runs;
-   * null where nobody needs to know.
+   * null where nobody needs to know. Must not throw: nobody would hear of it.
    */
   onBucket: ((bucket: number) => void) | null;
 }
@@ -301,8 +301,8 @@ export interface Engine {
   posEmbed(): Float32Array;
   /** After state() or posEmbed() was written to: refreshes bf16 copies, and what a device holds. */
   parametersChanged(): Promise<void>;
-  /** Rows come from this dataset from now on. */
-  attach(dataset: Dataset, text: TextSpec): void;
+  /** Rows come from this dataset from now on; what was asked for before still has those of the one before. */
+  attach(dataset: Dataset, text: TextSpec): Promise<void>;
   accumulate(options: AccumulateOptions): Promise<AccumulateResult>;
   /** Throws where a device has all slots: its only sum stays there, and nothing has to be exchanged. */
   gradientParts(): GradientPart[];
@@ -365,7 +365,8 @@ export interface Engine {
   memory(): { current: number; peak: number; device: number };
   /**
    * Views become empty at once: no read or write of one may be under way. Resolves when what was asked for before is
-   * done and all memory is given back. From now on every other call throws ERR_HANDLE.
+   * done and all memory is given back (of a buffer that was transferred out of its view, when that is collected). From now
+   * on every other call throws ERR_HANDLE.
    */
   close(): Promise<void>;
 }

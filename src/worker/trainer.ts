@@ -62,7 +62,7 @@ export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
   const training = trainingEngine(config, dataset, native().host(), welcome.workers, gpu?.ordinal ?? null);
   const engine = await native().createEngine(training.spec);
   const rows = await native().openDataset(dataset.spec);
-  engine.attach(rows, dataset.text);
+  await engine.attach(rows, dataset.text);
   if (config.freeze.length > 0) await engine.freeze({ bounds: frozenBounds(engine.layout(), config.freeze) });
   const validation = config.validation.every > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];
   return { config, welcome, dataset, rows, plan, engine, gpu, training, validation };

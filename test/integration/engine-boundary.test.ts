@@ -1,5 +1,6 @@
 /** The addon's engine seen from JavaScript: its size, the event loop, what is given back, and what it refuses. */
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   copyFileSync,
@@ -11,10 +12,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Engine, EngineSpec } from '../../src/native/contract.js';
+import type { ColumnSpec, Engine, EngineSpec } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
-import { SMALL, temporaryFolders } from '../unit/checkpoint/helpers.js';
+import { generator, SMALL, temporaryFolders } from '../unit/checkpoint/helpers.js';
 
 const ADDON = resolve('build/Release/orchestrator.node');
 const MIB = 2 ** 20;
@@ -48,6 +50,55 @@ async function open(other: Partial<EngineSpec> = {}): Promise<Engine> {
   const engine = await native().createEngine(specOf(other));
   opened.push(engine);
   return engine;
+}
+
+/** Four rows of random numbers, and a slot of the first two. */
+async function samples() {
+  const {
+    data: values,
+    columns,
+    bytes,
+  } = columnsOf({
+    latent: 4 * 64,
+    'original.clip_l': 8 * 8,
+    'original.clip_l_pooled': 4,
+    'original.clip_g': 8 * 16,
+    'original.clip_g_pooled': SMALL.pooledDim - 4,
+    'original.t5': 8 * SMALL.contextDim,
+  });
+  const path = join(await folder(), 'data.bin');
+  writeFileSync(path, values);
+  const data = await native().openDataset({ files: [{ path, bytes }], rows: 4, columns });
+  const text = {
+    clipTokens: 8,
+    t5Tokens: 8,
+    clipLDim: 8,
+    clipGDim: 16,
+    t5Dim: SMALL.contextDim,
+    clipLPooledDim: 4,
+    clipGPooledDim: SMALL.pooledDim - 4,
+  };
+  const slot = {
+    slot: 0,
+    rows: Float64Array.of(0, 1),
+    synthetic: new Uint8Array(2),
+    dropped: new Uint8Array(2),
+    coefficients: Float32Array.of(0.6, 0.4, -1, 1, 1, 400, 0.5, 0.5, -1, 1, 1, 500),
+    sampleIds: Float64Array.of(0, 1),
+  };
+  return { data, text, slot };
+}
+
+function columnsOf(widths: Record<string, number>) {
+  const random = generator(4);
+  const values: number[] = [];
+  const columns = Object.entries(widths).map(([role, width]): ColumnSpec => {
+    const segments = [{ file: 0, firstRow: 0, rows: 4, byteOffset: 4 * values.length }];
+    for (let i = 0; i < 4 * width; i++) values.push(random() - 0.5);
+    return { role, type: 'float32', width, segments };
+  });
+  const data = Float32Array.from(values);
+  return { data, columns, bytes: data.byteLength };
 }
 
 const nothingToDo = {
@@ -91,6 +142,16 @@ function threadsOf(uid: number): number {
   return threads;
 }
 
+test('the addon is for the main thread', async () => {
+  const script = `require(${JSON.stringify(ADDON)})`;
+  const worker = new Worker(script, { eval: true });
+  const [error] = (await once(worker, 'error')) as [Error & { code: string }];
+  expect(error).toMatchObject({
+    code: 'ERR_NATIVE_MISSING',
+    message: expect.stringContaining('main thread'),
+  });
+});
+
 test('the event loop turns while an engine is made', async () => {
   let turns = 0;
   let made = false;
@@ -129,10 +190,37 @@ describe('close()', () => {
     const state = engine.state('master', engine.layout().tensors[0]!.name);
     const digest = engine.digest();
     const results = Promise.allSettled([initialised, state, digest]);
-    await engine.close();
-    expect((await results).map(({ status }) => status)).toContain('fulfilled');
+    const closing = [engine.close(), engine.close()];
+    const other = await open();
+    await Promise.all(closing);
+    expect(other.memory().current).toBeLessThanOrEqual(current);
+    expect((await results).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
     await expect(state).rejects.toMatchObject({ code: 'ERR_HANDLE' });
-    expect(current).toBeGreaterThan(0);
+  });
+
+  test('leaves the memory of a buffer that was transferred out of its view', async ({ skip }) => {
+    const engine = await open();
+    const positions = engine.posEmbed();
+    const first = positions[0];
+    const buffer = positions.buffer as ArrayBuffer & { transfer?: () => ArrayBuffer };
+    if (buffer.transfer === undefined) return skip('needs Node.js 22: ArrayBuffer.prototype.transfer');
+    const moved = buffer.transfer();
+    opened.splice(0);
+    let closed = false;
+    void engine.close().then(() => {
+      closed = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(new Float32Array(moved)[0]).toBe(first);
+    expect(closed).toBe(false);
+  });
+
+  test('may come while arguments are converted', async () => {
+    const engine = await open();
+    const name = engine.layout().tensors[0]!.name;
+    const snapshot = (await engine.snapshot()).get('master')!;
+    const closing = { toString: () => (void engine.close(), name) } as unknown as string;
+    expect(() => snapshot(closing)).toThrowError(expect.objectContaining({ code: 'ERR_HANDLE' }));
   });
 
   test('is the end of every other call', async () => {
@@ -192,6 +280,91 @@ test('a state and a copy of it are seen alike, and a digest is of all of it', as
 });
 
 describe('what cannot be is refused', () => {
+  const wrong = (code: string, message = '') => ({ code, message: expect.stringContaining(message) });
+
+  test('training with an engine for inference', async () => {
+    const engine = await open({ training: false });
+    const update = { step: 1, lr: 0, beta1: 0, beta2: 0, eps: 1, weightDecay: 0, gradScale: 1, emaDecay: 1 };
+    const inference = wrong('ERR_INTERNAL', 'made for inference');
+    expect(engine.gradientParts()).toEqual([]);
+    expect(() => engine.gradient()).toThrowError(expect.objectContaining(wrong('ERR_INTERNAL')));
+    await expect(engine.gradientNorm()).rejects.toMatchObject(inference);
+    await expect(engine.reduce()).rejects.toMatchObject(inference);
+    await expect(engine.update(update)).rejects.toMatchObject(inference);
+    const batch = { z: new Float32Array(256 * 2), timestep: new Float32Array(2) };
+    const text = {
+      context: new Float32Array(2 * 16 * SMALL.contextDim),
+      pooled: new Float32Array(2 * SMALL.pooledDim),
+    };
+    expect(await engine.predict({ ...batch, ...text }, 'master')).toHaveLength(512);
+    const moments = async () => await engine.predict({ ...batch, ...text }, 'm' as 'master');
+    await expect(moments).rejects.toMatchObject(wrong('ERR_NATIVE_ARGUMENT', 'master or ema'));
+  });
+
+  test('a gradient before there is one, and after a step that failed', async () => {
+    const engine = await open();
+    const update = { step: 1, lr: 1, beta1: 0, beta2: 0, eps: 1, weightDecay: 0, gradScale: 1, emaDecay: 1 };
+    const none = wrong('ERR_INTERNAL', 'There is no gradient');
+    await expect(engine.gradientNorm()).rejects.toMatchObject(none);
+    const { data, text, slot } = await samples();
+    await engine.attach(data, text);
+    const step = { ...nothingToDo, slots: [slot], gradScale: 0.5 };
+    await engine.accumulate(step);
+    expect((await engine.gradientNorm()).norm).toBeGreaterThanOrEqual(0);
+    expect(engine.gradientParts()).toHaveLength(1);
+    await expect(
+      engine.accumulate({ ...step, slots: [{ ...slot, rows: Float64Array.of(0, 99) }] }),
+    ).rejects.toMatchObject({ code: 'ERR_DATA_ROW' });
+    await expect(engine.gradientNorm()).rejects.toMatchObject(none);
+    await expect(engine.update(update)).rejects.toMatchObject(none);
+    expect(() => engine.gradient()).toThrowError(expect.objectContaining(wrong('ERR_INTERNAL')));
+    await engine.accumulate(step);
+    await engine.update(update);
+    for (const step of [-1, 2 ** 32, 0.5]) {
+      await expect(async () => await engine.accumulate({ ...nothingToDo, step })).rejects.toMatchObject({
+        code: 'ERR_NATIVE_ARGUMENT',
+      });
+    }
+  });
+
+  test('looking at the sums, or attaching other data, while they change: neither ends the process', async () => {
+    const engine = await open({ threads: 2 });
+    const { data, text, slot } = await samples();
+    await engine.attach(data, text);
+    const slots = Array.from({ length: 8 }, (_, i) => ({ ...slot, slot: i }));
+    for (let step = 1; step <= 20; step++) {
+      let done = false;
+      const computed = engine.accumulate({ ...nothingToDo, slots, totalSlots: 8, step }).finally(() => {
+        done = true;
+      });
+      while (!done) {
+        try {
+          expect(engine.gradientParts().length).toBeLessThanOrEqual(1);
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'ERR_INTERNAL' });
+        }
+        void engine.attach(data, text);
+        await new Promise(setImmediate);
+      }
+      await computed;
+    }
+    data.close();
+  });
+
+  test('freezing what is no range leaves all as it was', async () => {
+    const engine = await open();
+    const { data, text, slot } = await samples();
+    await engine.attach(data, text);
+    await engine.initialize(3n);
+    await engine.accumulate({ ...nothingToDo, slots: [slot], gradScale: 1 });
+    const { norm } = await engine.gradientNorm();
+    expect(norm).toBeGreaterThan(0);
+    await expect(engine.freeze({ bounds: Float64Array.of(0, 1e12) })).rejects.toMatchObject({
+      code: 'ERR_NATIVE_ARGUMENT',
+    });
+    expect((await engine.gradientNorm()).norm).toBe(norm);
+  });
+
   test('a state that is not held, a tensor that is none', async () => {
     const engine = await open();
     const { name } = engine.layout().tensors[0]!;
@@ -230,6 +403,18 @@ describe('what cannot be is refused', () => {
     const seen = await open();
     seen.posEmbed();
     await expect(async () => await seen.join(group())).rejects.toMatchObject({ code: 'ERR_INTERNAL' });
+    const asked = await open();
+    const [tensor] = asked.layout().tensors;
+    const view = asked.state('master', tensor!.name);
+    await expect(async () => await asked.join(group())).rejects.toMatchObject({ code: 'ERR_INTERNAL' });
+    expect(await view).toHaveLength(tensor!.length);
+    const alone = await open();
+    await expect(alone.join(native().createGroup())).rejects.toMatchObject({ code: 'ERR_SHARED_MEMORY' });
+    const busy = await open();
+    const joined = busy.join(group());
+    expect(() => busy.posEmbed()).toThrowError(expect.objectContaining({ code: 'ERR_INTERNAL' }));
+    await joined;
+    expect(busy.posEmbed().length).toBeGreaterThan(0);
     const member = await open();
     await member.join(group());
     await expect(member.freeze({ bounds: Float64Array.of(0, 16) })).rejects.toMatchObject({

@@ -173,7 +173,7 @@ describe('frozen parameters', () => {
     };
     const step = (frozen: boolean) =>
       withEngine(spec, async (engine) => {
-        engine.attach(rows, dataset.text);
+        await engine.attach(rows, dataset.text);
         await engine.initialize(1n);
         // Initial gates are zero, and with them most gradients.
         const layout = engine.layout();

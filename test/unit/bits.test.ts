@@ -18,7 +18,7 @@ const LIBM = [
 ];
 /** Called bare, through std:: or ::, as a builtin, or as CUDA's fast version; not as somebody's own: name::exp, x.exp. */
 const LIBM_CALL = new RegExp(
-  String.raw`(?<![\w.>:])(?:std::|::)?(?:__builtin_|__)?(?:${LIBM.join('|')})[fl]?\s*\(`,
+  String.raw`(?<![\w.]|->|\w::)(?:std::|::)?(?:__builtin_|__)?(?:${LIBM.join('|')})[fl]?\s*\(`,
   'g',
 );
 
@@ -98,6 +98,8 @@ describe('functions that differ between engines or libraries', () => {
       '__sinf(x)',
       '__builtin_cos(x)',
       '{tanhf(x)',
+      'x>exp(y)',
+      'c ? x :sin(y)',
     ];
     for (const text of cpp) expect(inCpp(code(text)), text).toHaveLength(1);
     const own = [

@@ -108,7 +108,15 @@ export class GrpcCollective implements Collective {
     for (const waiting of ready) waiting.resolve(exchange);
   }
 
-  readonly announce = (bucket: number): void => this.#exchange().announce(bucket);
+  /** Called by the engine, which has nobody to throw to: finish() rejects with what goes wrong here. */
+  readonly announce = (bucket: number): void => {
+    const exchange = this.#exchange();
+    try {
+      exchange.announce(bucket);
+    } catch (error) {
+      exchange.fail(error as Error);
+    }
+  };
 
   async finish(): Promise<{ bytes: number }> {
     const exchange = this.#exchange();
