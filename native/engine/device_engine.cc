@@ -64,7 +64,7 @@ void DeviceEngine::parameters_changed() {
 }
 
 void DeviceEngine::snapshot(std::function<void(std::exception_ptr)> done) {
-  // The device has one queue: the copy takes its turn there, and nothing is computed meanwhile.
+  // The device has one compute stream: the copy runs on it, and nothing is computed meanwhile.
   std::exception_ptr failure;
   try {
     for (int s = 0; s < 4; ++s) {
@@ -87,7 +87,6 @@ std::vector<uint64_t> DeviceEngine::piece_digests(State s) {
 }
 
 // --- a slot
-// ------------------------------------------------------------------------------------------------------
 
 DeviceEngine::Lane& DeviceEngine::training_lane() {
   if (!training_lane_) training_lane_ = std::make_unique<Lane>(device_, *graph_, spec_, cropped_.as<float>());
@@ -135,7 +134,6 @@ void DeviceEngine::fill(Lane& lane, const RawBatch& batch, int64_t from) {
 }
 
 // --- training
-// ------------------------------------------------------------------------------------------------------
 
 AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
                                           std::function<void(int)> on_bucket) {
@@ -171,19 +169,19 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
       device_.copy(statistics_.as<char>() + i * lane.statistics.bytes(), lane.statistics.data(),
                    lane.statistics.bytes());
     sums_->complete(gradient);
-    // The next slot's rows are gathered and uploaded while the device works on this one.
+    // The next slot's rows are gathered and uploaded while the device computes this one.
     if (i + 1 < count) timed_stage(source(request.slots[i + 1].samples, request.step));
   }
   const auto sums = sums_->parts();
   const bool whole = sums.size() == 1 && sums[0].lo == 0 && sums[0].hi == request.total_slots,
              exchange = !whole && !connected();
   norm_queued_ = false;
-  if (whole) queue_norm();  // so that there is nothing to wait for twice
+  if (whole) queue_norm();  // now, so that the host waits only once
   if (request.next) try {
       SlotSource next = source(*request.next, request.step + 1);
       timed_stage(next);
       lane.foreseen = std::move(next);
-    } catch (const Error&) {  // shows again in that step, whose error it is
+    } catch (const Error&) {  // the next step throws it again
     }
   std::vector<float> host_losses(count * samples);
   device_.download(host_losses.data(), losses_.data(), loss_bytes * count);
@@ -229,7 +227,7 @@ void DeviceEngine::queue_norm() {
 
 Engine::Norm DeviceEngine::gradient_norm() {
   float* const gradient = sums_->parts().at(0).data;
-  // The sum over workers was put into the first part's host memory.
+  // The sum over the workers was written to the host memory of the first part.
   if (!parts_.empty() && parts_[0].data)
     device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
   if (!norm_queued_) queue_norm();

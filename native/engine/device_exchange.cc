@@ -9,7 +9,7 @@ namespace orch {
 using graph::Transport;
 
 namespace {
-constexpr int64_t kLine = 32;  // elements of a cache line of the device: stretches begin at whole ones
+constexpr int64_t kLine = 32;  // elements of a cache line of the device: ranges are aligned to it
 }
 
 DeviceExchange::DeviceExchange(graph::Device& device, int rank, const std::vector<SlotRange>& slots,
@@ -27,7 +27,7 @@ DeviceExchange::DeviceExchange(graph::Device& device, int rank, const std::vecto
   additions_ = additions(parts_, slots.back().hi);
   if (ranks_ == 1) return;
 
-  // The same on every rank: as much as fits the rank that receives the most parts.
+  // The piece size is the same on every rank: what fits the rank that receives the most parts.
   const int64_t most_received = static_cast<int64_t>(parts_.size() - fewest);
   const int64_t fits = static_cast<int64_t>(scratch_bytes / (2 * sizeof(float))) / most_received;
   most_elements_ = std::max(std::min(fits, length / ranks_) / kLine, ranks_) * kLine;
@@ -92,7 +92,7 @@ void DeviceExchange::trade(size_t piece, const std::vector<GradientPart>& own) {
 void DeviceExchange::add(size_t piece, const std::vector<GradientPart>& own) {
   for (const auto& pair : additions_) {
     float* const left = part(pair.first, piece, own);
-    // The root's sum goes into the own first part, which is not needed any more by then.
+    // The root's sum overwrites this rank's first part, which is no longer needed then.
     float* const to = &pair == &additions_.back() ? own[0].data + start(piece) : left;
     device_.kernels().raw.add_to(to, left, part(pair.second, piece, own), pieces_[piece].elements);
   }

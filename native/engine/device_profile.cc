@@ -1,4 +1,4 @@
-// Where the time of a step on a device goes.
+// Profile of a step on a device.
 #include <algorithm>
 #include <cmath>
 
@@ -7,8 +7,6 @@
 namespace orch {
 
 using graph::DeviceMemory;
-
-// -----------------------------------------------------------------------------------------------------
 
 void DeviceEngine::random_inputs(Lane& lane) {
   const SlotInputs& in = lane.inputs.at;
@@ -56,7 +54,7 @@ void DeviceEngine::run_random_slot(bool statistics) {
 }
 
 Ceilings device_ceilings(graph::Device& device, DType type) {
-  // Larger than any cache; and a product that a small device, such as the emulated one, can do too.
+  // The copies exceed every cache. The product is small on a small device, such as the emulated one.
   const size_t memory = device.describe().memory_bytes, bytes = std::min(size_t{4} << 30, memory / 32);
   const int64_t side = memory >= size_t{16} << 30 ? 8192 : 256;
   const DeviceMemory a(device, bytes), b(device, bytes);

@@ -34,10 +34,9 @@ HostEngine::~HostEngine() {
 }
 
 // --- slots
-// ------------------------------------------------------------------------------------------------------------
 
 void HostEngine::each_slot(int64_t count, const std::function<void(int64_t, int)>& piece) {
-  // With a thread for each lane, a thread stays with its lane, which is in its cache.
+  // With one thread per lane, a thread always uses the same lane, whose memory is in its cache.
   if (spec_.threads_per_slot == 1) return pool_.parallel(count, piece);
   std::atomic<int64_t> next{0};
   pool_.parallel(std::min<int64_t>(lanes(), count), [&](int64_t lane, int) {
@@ -52,7 +51,6 @@ HostEngine::Lane& HostEngine::training_lane(int i) {
 }
 
 // --- training
-// ------------------------------------------------------------------------------------------------------------
 
 AccumulateResult HostEngine::accumulate(const AccumulateRequest& request,
                                         std::function<void(int)> on_bucket) {
@@ -103,7 +101,7 @@ int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
 }  // namespace
 
 void HostEngine::freeze(const Ranges& frozen) {
-  // The group's table of squares has a place for each of the pieces there were when it was made.
+  // The group's table of squares has one entry per piece at the time it was created.
   if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
   trained_.clear();
   for (const auto& [from, to] : outside(frozen, table_.length))
@@ -163,12 +161,12 @@ void HostEngine::snapshot(std::function<void(std::exception_ptr)> done) {
       std::exception_ptr failure;
       try {
         copy_state();
-      } catch (...) {  // most likely of memory: what is held grows here by all the state
+      } catch (...) {  // usually out of memory: a snapshot allocates a copy of the state
         failure = std::current_exception();
       }
       end(failure);
     });
-  } catch (...) {  // no thread to be had
+  } catch (...) {  // the system has no more threads
     end(std::current_exception());
   }
 }

@@ -1,4 +1,4 @@
-// Forward only on the CPU: validation, sampling, and single cases with their gradients.
+// Forward passes on the CPU: validation, sampling, and single cases with their gradients.
 #include <cstring>
 
 #include "../core/error.h"

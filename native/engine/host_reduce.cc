@@ -1,4 +1,4 @@
-// The gradient of the whole batch and its norm, of a lone engine and of a group's; and what a group shares.
+// The gradient of the whole batch and its norm, for a single engine and for a group; and what a group shares.
 #include <cmath>
 #include <numeric>
 
@@ -8,7 +8,7 @@
 namespace orch {
 
 namespace {
-/// In order, so that the sum does not depend on who computed what.
+/// Added in order, so that the sum does not depend on who computed what.
 double sum(const double* values, size_t count) { return std::accumulate(values, values + count, 0.0); }
 }  // namespace
 
@@ -24,7 +24,7 @@ Engine::Norm HostEngine::gradient_norm() {
 }
 
 void HostEngine::join(std::shared_ptr<Group> group) {
-  // What was allocated for a lone engine was never touched, and goes.
+  // The memory allocated before the engine joined was never touched, and is freed.
   for (Buffer& s : state_)
     if (s) s = group->shared(s.bytes());
   if (weights16_) weights16_ = group->shared(weights16_.bytes());

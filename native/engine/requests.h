@@ -1,4 +1,4 @@
-// What is asked of an engine, and what it answers, where it computes on the CPU and on a device alike.
+// Requests to an engine and their results, the same on the CPU and on a device.
 #pragma once
 #include <cstdint>
 #include <utility>
@@ -12,7 +12,7 @@ struct AttentionSummary {
   float max_abs_logit;
   double mean_entropy;
 };
-/// Of every attention over the slots of a step; `by_slot` has one entry per attention for each slot.
+/// Summary of every attention over the slots of a step; `by_slot` has one entry per attention for each slot.
 std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::AttentionStats>>& by_slot);
 
 struct UpdateRequest {
@@ -22,7 +22,7 @@ struct UpdateRequest {
 };
 
 using Ranges = std::vector<std::pair<int64_t, int64_t>>;
-/// Elements of [0, length) outside the frozen ranges, which are of whole parameters, ascending and disjoint;
+/// Elements of [0, length) outside the frozen ranges. These are whole parameters, ascending and disjoint;
 /// each begins at a parameter. Throws Error(ERR_NATIVE_ARGUMENT).
 Ranges outside(const Ranges& frozen, int64_t length);
 
