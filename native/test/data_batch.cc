@@ -13,12 +13,12 @@ namespace {
 constexpr int64_t kRows = 6, kLatent = 8;
 const TextSpec kText{2, 3, 4, 5, 12, 6, 7};
 
-/// Small integers, exact in every type, different for each (column, row, element).
+/// Small integers, exact in every type and different for each (column, row, element).
 float value_of(int column, int64_t row, int64_t i) {
   return static_cast<float>((column * 37 + row * 11 + i * 3) % 251 + 1);
 }
 
-/// binary16 of an integer 1 ... 2047.
+/// binary16 of an integer in 1 ... 2047.
 uint16_t half_of(float x) {
   uint32_t u;
   std::memcpy(&u, &x, 4);
@@ -64,7 +64,7 @@ struct Set {
   }
 };
 
-/// What the paper says, one element at a time.
+/// The paper's definition, one element at a time.
 float wanted_context(int first, int64_t row, uint8_t dropped, int64_t token, int64_t channel) {
   if (token >= 2) return dropped & kDropT5 ? 0 : value_of(first + 4, row, (token - 2) * 12 + channel);
   if (channel < 4) return dropped & kDropClipL ? 0 : value_of(first, row, token * 4 + channel);
@@ -89,7 +89,7 @@ void check_assembly() {
     synthetic[b] = b / 8 == 1;
     dropped[b] = static_cast<uint8_t>(b % 8);
   }
-  // Filled with rubbish first: every element has to be written.
+  // Filled with other values first: every element must be written.
   std::vector<float> x0(kBatch * kLatent, -7);
   std::vector<T> context(kBatch * 5 * 12);
   std::vector<P> pooled(kBatch * 13);

@@ -1,4 +1,5 @@
-// Mapped data sets: every place that TypeScript names is checked, and statistics match a plain computation.
+// Mapped datasets: every position that TypeScript passes is checked, and statistics match a plain
+// computation.
 #include <cmath>
 #include <limits>
 
@@ -154,7 +155,7 @@ TEST("data: a scan finds range, moments, histogram and non-finite values") {
 }
 
 TEST("data: list offsets are regular, or the row is named") {
-  // More rows than one read takes, so that the boundary between reads is crossed.
+  // More rows than one read takes, so that the boundary between reads is tested.
   constexpr int64_t kLists = 70000;
   std::vector<int32_t> offsets{-1};
   for (int64_t i = 0; i <= kLists; i++) offsets.push_back(static_cast<int32_t>(100 + 3 * i));

@@ -1,4 +1,4 @@
-// Gradients of several devices as one: the bits, the order of calls, and how it ends.
+// All-reduce of the gradients of several devices: the bits, the order of calls, and failures.
 #include "engine/device_exchange.h"
 
 #include <cstring>
@@ -12,7 +12,7 @@
 namespace orch::test {
 namespace {
 
-/// One generation of ranks, each on a thread of its own.
+/// One generation of ranks, each on its own thread.
 struct Generation {
   Generation(const std::vector<SlotRange>& slots_, int64_t length_, size_t scratch_)
       : slots(slots_),
@@ -31,8 +31,8 @@ struct Generation {
     }
   }
 
-  /// Every rank adds up its slots, then all of them together, `rounds` times. The first that fails has the
-  /// others told to give up, as the coordinator does.
+  /// Every rank sums its slots, then all ranks all-reduce, `rounds` times. When one fails, the others are
+  /// aborted, as the coordinator does.
   void run(const std::vector<std::vector<float>>& leaves, int rounds) {
     std::vector<std::thread> threads;
     for (int r = 0; r < ranks; ++r)
@@ -129,7 +129,8 @@ TEST("exchange: scratch is bounded, and what is received is what must be") {
   g.run(random_leaves(8, length), 1);
   for (int r = 0; r < g.ranks; ++r) {
     CHECK(g.exchanges[r]->bytes() <= 50000 && g.exchanges[r]->bytes() > 40000, g.exchanges[r]->bytes());
-    // Three parts of a quarter, then three quarters of the sum; and what does not divide by 128 elements.
+    // Three parts of a quarter, then three quarters of the sum, and the remainder that 128 elements do not
+    // divide.
     CHECK(g.bytes[r] == length * 6, g.bytes[r]);
   }
 }
@@ -155,7 +156,7 @@ TEST(
         reached |= planted;
         for (int r = 0; r < ranks; ++r) {
           if (r == who && kills) continue;
-          // Whoever had all it needed before is done, with the sum.
+          // A rank that had received all it needed before the failure has finished, with the sum.
           if (g.errors[r].empty())
             CHECK(g.sums[r] == want, at, ", rank ", r);
           else

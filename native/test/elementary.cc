@@ -1,5 +1,6 @@
-// The functions of core/elementary.h: their bits by the table that mpmath made (test/fixtures/elementary),
-// what a run makes of them likewise, and how far they are from long double's.
+// The functions of core/elementary.h: their bits against a table computed with mpmath
+// (test/fixtures/elementary), the values that a run derives from them likewise, and their distance from long
+// double results.
 #include "core/elementary.h"
 
 #include <sys/stat.h>
@@ -63,7 +64,7 @@ std::vector<Line> read_table() {
   return lines;
 }
 
-/// Checks the lines of a name; says how many there were.
+/// Checks the lines of a name and returns their number.
 int check(const std::vector<Line>& table, const std::string& name,
           const std::function<void(const Line&)>& one) {
   int count = 0;
@@ -76,7 +77,7 @@ int check(const std::vector<Line>& table, const std::string& name,
   return count;
 }
 void check_bits(const Line& line, double got) {
-  const bool neighbour = line.results.size() == 3;  // expected "nearest" correctly-rounded
+  const bool neighbour = line.results.size() == 3;  // expected, nearest neighbour, correctly rounded
   CHECK(to_bits(got) == line.bits(0), line.place(), " gives ", std::to_string(to_bits(got)));
   if (neighbour) CHECK(std::abs(static_cast<int64_t>(line.bits(0) - line.bits(2))) == 1, line.place());
 }
@@ -162,7 +163,7 @@ TEST("elementary: a table of positions is its rows' and columns' codes") {
     }
 }
 
-/// In units in the last place of the double next to `want`.
+/// Error in units in the last place of the double nearest to `want`.
 double error(double got, long double want) {
   int exponent;
   std::frexp(static_cast<double>(want), &exponent);
@@ -245,7 +246,7 @@ TEST("elementary: at the ends of their ranges") {
 }
 
 TEST("elementary: products and sums are not fused") {
-  // With one rounding instead of two, the product's own rounding error would be left.
+  // If this were rounded once instead of twice, the product's rounding error would remain.
   volatile double a = 1 + 0x1p-30, b = 1 - 0x1p-30, c = -1;
   const double x = a, y = b, z = c;
   CHECK(x * y + z == 0);

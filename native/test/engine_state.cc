@@ -1,4 +1,4 @@
-// What an engine holds: seen parameter by parameter, digested, copied, frozen, and let go of.
+// The state of an engine: viewed parameter by parameter, digested, copied, frozen, and freed.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -21,7 +21,7 @@ using test::on_driver;
 const ModelSpec kModel{2, 2, 2, 4, 48, 32, 8, true, {0}};
 const EngineSpec kSpec{kModel, {2, 8, 6, 5}, DType::F32, DType::F32, 2, true, true};
 
-/// Random numbers in all of the state, from outside.
+/// Writes random numbers into the whole state from outside.
 void fill_state(Engine& e) {
   for (State s : {State::Master, State::Ema, State::M, State::V}) {
     std::mt19937 random(static_cast<unsigned>(s) + 1);
@@ -125,7 +125,7 @@ TEST("engine state: a snapshot for which there is no memory fails, and training 
 }
 
 TEST("engine state: what is not frozen begins at a multiple of 16 elements") {
-  // The final layer's three channels take 3 of 16 elements; the next parameter begins behind the padding.
+  // The final layer's three channels take 3 of 16 elements; the next parameter begins after the padding.
   CHECK((outside({{16, 19}}, 64) == Ranges{{0, 16}, {32, 64}}));
   CHECK((outside({{16, 19}, {32, 40}}, 64) == Ranges{{0, 16}, {48, 64}}));
   CHECK((outside({{48, 61}}, 64) == Ranges{{0, 48}}));

@@ -1,4 +1,4 @@
-// One slot on several threads: the bits of one.
+// One slot on several threads gives the bits of one thread.
 #include "../graph/executor.h"
 
 #include <atomic>
@@ -13,7 +13,7 @@ namespace {
 
 using namespace orch;
 
-/// Loss, then the flat gradient, of one random case.
+/// The loss, then the flat gradient, of one random case.
 std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& built, DType t, int threads) {
   const graph::Graph& g = built.graph;
   std::mt19937 random(3);
@@ -72,7 +72,7 @@ TEST("executor: threads that share a slot change no bit") {
     }
 }
 
-/// An operation of 64 parts, of which one fails.
+/// An operation of 64 parts, one of which fails.
 struct Failing final : graph::Op {
   explicit Failing(int64_t part) : part(part) {}
   const char* name() const override { return "failing"; }

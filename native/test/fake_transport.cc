@@ -8,10 +8,10 @@
 
 namespace orch::test {
 namespace {
-/// From now until hold_queue() the device finds anything there.
+/// Until hold_queue() the device may find any value there, so NaN.
 void spoil(float* data, int64_t elements) { std::memset(data, 0xff, sizeof(float) * elements); }
-/// Waits until `done`, or for so long that nothing here would take longer; false then. Looks are counted, not
-/// time: the process may be stopped.
+/// Waits until `done`, or longer than any operation here takes, and returns false then. It counts polls
+/// instead of measuring time, because the process may be suspended.
 template <class Done>
 bool await_change(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, const Done& done) {
   for (int looks = 0; !done(); ++looks) {
@@ -27,7 +27,7 @@ std::mutex& one_rank() {
   return mutex;
 }
 
-// --- where ranks meet
+// --- the meeting point of ranks
 
 std::string Meeting::complaint() {
   std::lock_guard lock(mutex_);
@@ -76,7 +76,7 @@ std::vector<std::vector<float>> Meeting::meet(int rank, size_t number, Call call
   return received;
 }
 
-// --- the queue
+// --- the stream
 
 FakeTransport::FakeTransport(FakeDevice& device, std::shared_ptr<Meeting> meeting, int rank, Fault fault)
     : device_(device),
@@ -106,7 +106,7 @@ void FakeTransport::abort() {
 void FakeTransport::count_call() {
   if (over_) throw Error("ERR_EXCHANGE", "The exchange was closed");
   if (calls_++ != fault_.call) return;
-  over_ = true;  // what was queued before does not happen any more
+  over_ = true;  // work enqueued before is discarded
   meeting_->wake();
   if (fault_.kills) throw Killed{};
   throw Error("ERR_EXCHANGE", "planted");

@@ -1,7 +1,7 @@
-// Ranks in one process: each has a device of its own (the emulator's kernels, memory of its own) and a
-// transport whose queue is a thread. What NCCL asks of its callers is checked: all ranks make the same calls
-// in the same order, and sends meet receives of the same size. What streams do not promise is not given: a
-// transport sees the device's memory as it was at await_queue(), the device sees what came at hold_queue()
+// Ranks in one process: each has its own device (the emulator's kernels, separate memory) and a transport
+// whose stream is a thread. NCCL's rules are checked: all ranks make the same calls in the same order, and
+// sends match receives of the same size. Nothing beyond the guarantees of streams is provided: the transport
+// sees the device's memory as it was at await_queue(), the device sees the received data from hold_queue() on
 // and NaN before, and work takes random times.
 #pragma once
 #include <atomic>
@@ -19,26 +19,26 @@
 
 namespace orch::test {
 
-/// The emulator runs one rank at a time: a rank holds this but where it waits for others.
+/// The emulator runs one rank at a time: a rank holds this mutex except while it waits for others.
 std::mutex& one_rank();
 
-/// Where the ranks of a communicator meet.
+/// The meeting point of the ranks of a communicator.
 class Meeting {
  public:
   explicit Meeting(int ranks) : ranks_(ranks) {}
 
   struct Call {
     bool gathers;
-    std::vector<std::pair<int, std::vector<float>>> sends;  ///< to whom
-    std::vector<std::pair<int, int64_t>> receives;          ///< from whom, elements
+    std::vector<std::pair<int, std::vector<float>>> sends;  ///< (peer, data)
+    std::vector<std::pair<int, int64_t>> receives;          ///< (peer, elements)
   };
-  /// Returns what was sent to this rank, in the order of its receives, when all ranks have made this call.
-  /// Throws Error(ERR_EXCHANGE) when `over`.
+  /// Returns what was sent to this rank, in the order of its receives, once all ranks have made this call.
+  /// Throws Error(ERR_EXCHANGE) if `over`.
   std::vector<std::vector<float>> meet(int rank, size_t number, Call call, const std::atomic<bool>& over);
   void wake() { changed_.notify_all(); }
 
   int ranks() const { return ranks_; }
-  /// What NCCL would hang at or take for another: empty where all was well.
+  /// A call at which NCCL would hang, or which it would mistake for another; empty if there was none.
   std::string complaint();
   void complain(const std::string& what);
 
@@ -50,9 +50,9 @@ class Meeting {
   std::string complaint_;
 };
 
-/// A rank that is killed: thrown by the transport, caught by nobody but the test.
+/// A killed rank: thrown by the transport, caught only by the test.
 struct Killed {};
-/// At which call of a transport, counted from 0, and how it ends. -1: never.
+/// The call of a transport, counted from 0, at which it fails, and how. -1: never.
 struct Fault {
   int call = -1;
   bool kills = false;
@@ -89,9 +89,9 @@ class FakeTransport final : public graph::Transport {
   int calls_ = 0;
   size_t meetings_ = 0;
   std::atomic<bool> over_{false};
-  // Of the thread that plays the queue:
-  std::map<char*, Bytes> memory_;                 ///< of the device, as this transport sees it
-  std::vector<std::pair<char*, Bytes>> arrived_;  ///< what the device does not see yet
+  // Used by the thread that acts as the stream:
+  std::map<char*, Bytes> memory_;                 ///< the device's memory, as this transport sees it
+  std::vector<std::pair<char*, Bytes>> arrived_;  ///< data that the device does not see yet
   std::mt19937 random_;
 
   std::mutex mutex_;
@@ -102,7 +102,7 @@ class FakeTransport final : public graph::Transport {
   std::thread thread_;
 };
 
-/// The emulated device with memory of its own.
+/// The emulated device, with memory of its own.
 class FakeDevice final : public graph::Device {
  public:
   using Connect = std::function<std::unique_ptr<graph::Transport>(FakeDevice&, int rank)>;

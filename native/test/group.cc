@@ -1,4 +1,4 @@
-// Members of a group, each on a thread of its own with its own mappings: what they sum, share and survive.
+// Members of a group, each on its own thread with its own mappings: sums, shared work, and failures.
 #include "../engine/group.h"
 
 #include <cstring>

@@ -1,21 +1,21 @@
-// Joint attention backward in bf16 for heads of 64 channels. Probabilities are computed again from the
-// log-sum-exp, once for the gradients of keys and values (a block takes 128 keys against all queries) and
-// once for those of the queries (128 queries against all keys), so that nothing is added by several blocks: 7
-// products where 5 would do with additions in order of arrival.
+// Joint attention backward in bf16 for heads of 64 channels. Probabilities are recomputed from the
+// log-sum-exp, once for the gradients of keys and values (a block processes 128 keys against all queries) and
+// once for those of the queries (128 queries against all keys). No gradient is therefore added to by several
+// blocks, at the cost of 7 products instead of the 5 that atomic additions would need.
 #include "attention_parts.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp;
-constexpr int kOwn = kWarps * 16;  ///< rows of a block, 16 of each warp
-constexpr int kStep = 64;          ///< rows of the other side in a step
+constexpr int kOwn = kWarps * 16;  ///< rows per block, 16 per warp
+constexpr int kStep = 64;          ///< rows of the other side per step
 constexpr int kOwnBytes = kOwn * kRowBytes, kStepBytes = kStep * kRowBytes;
 constexpr size_t kTileShared = 2 * kOwnBytes + 4 * kStepBytes;
-constexpr size_t kRowShared = 4 * kStep * sizeof(float);  // of log-sum-exp and delta, twice
+constexpr size_t kRowShared = 4 * kStep * sizeof(float);  // log-sum-exp and delta, double-buffered
 constexpr float kScaleLog2e = kScale * kLog2e;
 
-/// s[n] += own rows times the step's rows, over the channels.
+/// s[n] += own rows times the step's rows, summed over the channels.
 GPU_INLINE void products(float (&s)[8][4], const uint32_t (&own)[4][4], unsigned char* tile) {
 #pragma unroll
   for (int step = 0; step < 4; ++step)
@@ -43,7 +43,7 @@ GPU_INLINE void gather(float (&sum)[8][4], const float (&weights)[8][4], unsigne
     }
   }
 }
-/// Rows [first, first + 16) of [.., 64], those below `end`, times `factor`.
+/// Stores rows [first, first + 16) of [.., 64] that are below `end`, multiplied by `factor`.
 GPU_INLINE void store_rows(bf16* to, const float (&x)[8][4], float factor, int64_t first, int64_t end) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
 #pragma unroll
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kThreads)
     close_copies();
     if (const int r = threadIdx.x; r < kStep) {
       const int64_t row = bh * d.tokens + start + r;
-      rows[buffer * 2 * kStep + r] = r < valid ? lse[row] * kLog2e : INFINITY;  // no probability
+      rows[buffer * 2 * kStep + r] = r < valid ? lse[row] * kLog2e : INFINITY;  // gives probability 0
       rows[buffer * 2 * kStep + kStep + r] = r < valid ? delta[row] : 0;
     }
   };

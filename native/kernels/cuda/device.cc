@@ -1,4 +1,4 @@
-// The CUDA device: queue, memory, recordings.
+// The CUDA device: streams, memory, recordings (CUDA graphs).
 #include "device.h"
 
 #include <cuda_runtime.h>
@@ -28,7 +28,7 @@ struct Context {
 };
 Context context;
 
-/// Addresses of a device that only plans: aligned, never read.
+/// Addresses for a device that only plans: aligned, never accessed.
 char* planned_address(size_t bytes) {
   static char* next = reinterpret_cast<char*>(uintptr_t{1} << 40);
   char* p = next;
@@ -58,7 +58,7 @@ void* workspace_bytes(size_t bytes) {
     context.workspace = planned_address(bytes);
   } else {
     if (context.recording) throw Error("ERR_CUDA", "Work that was never run before cannot be recorded");
-    // The one before stays: recordings hold its address.
+    // The previous workspace is not freed: recordings hold its address.
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
     context.largest->allocations += 1;
   }
@@ -114,7 +114,7 @@ class NoRecording final : public graph::Recording {
   void replay() override {}
 };
 
-/// "NCCL 2.30.7", or why there is none.
+/// "NCCL 2.30.7", or why NCCL is not available.
 std::string nccl_version() {
   try {
     const std::string offer = nccl_offer(false);
@@ -202,8 +202,7 @@ class CudaDevice final : public TableDevice {
   }
   void release(void* memory, size_t bytes) override {
     if (context.plan_only) return;
-    cudaSetDevice(
-        context.ordinal);  // whichever thread lets go of an engine; not enter(): nothing may be thrown
+    cudaSetDevice(context.ordinal);  // any thread may release; not enter(), which may throw
     cudaFree(memory);
     held_ -= rounded(bytes);
   }
@@ -327,7 +326,7 @@ class CudaDevice final : public TableDevice {
   }
 
  private:
-  /// The runtime's current device belongs to the thread.
+  /// Sets the CUDA runtime's current device, which is per thread.
   static void enter() {
     thread_local bool entered = false;
     if (entered || context.plan_only) return;
@@ -335,8 +334,8 @@ class CudaDevice final : public TableDevice {
     entered = true;
   }
 
-  /// One stream goes on when the other has come where it is now. The event may be used again at once: the
-  /// wait is for what it was when the wait was queued.
+  /// Stream wait: `follower` waits until `leader` has reached its current end. The event can be reused at
+  /// once, because a wait refers to the event as it was when the wait was enqueued.
   static void follow(cudaStream_t follower, cudaEvent_t event, cudaStream_t leader) {
     enter();
     if (context.plan_only) return;

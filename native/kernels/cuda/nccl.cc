@@ -29,14 +29,14 @@ std::unique_ptr<graph::Transport> nccl_connect(const std::string&, int, int) {
 #else
 namespace {
 
-constexpr int kOldest = NCCL_VERSION(2, 18, 1);  // communicators that do not block became whole there
+constexpr int kOldest = NCCL_VERSION(2, 18, 1);  // the first version with complete non-blocking communicators
 
 std::string version_text(int code) {
   return std::to_string(code / 10000) + "." + std::to_string(code / 100 % 100) + "." +
          std::to_string(code % 100);
 }
 
-/// The library's functions that are used.
+/// The functions of the library that are used.
 struct Library {
   decltype(&ncclGetVersion) get_version;
   decltype(&ncclGetUniqueId) get_unique_id;
@@ -51,7 +51,7 @@ struct Library {
   decltype(&ncclRecv) receive;
   decltype(&ncclAllGather) all_gather;
   int version = 0;
-  std::string missing;  ///< why it cannot be used; empty: it can
+  std::string missing;  ///< why the library cannot be used; empty if it can
 };
 
 Library open() {
@@ -89,7 +89,7 @@ const Library& library() {
   return opened;
 }
 
-/// Throws where the library cannot be used.
+/// Throws Error(ERR_CUDA) if the library cannot be used.
 const Library& nccl() {
   if (!library().missing.empty()) throw Error("ERR_CUDA", "NCCL is off: " + library().missing);
   return library();
@@ -101,9 +101,10 @@ std::string explain(ncclResult_t status, ncclComm_t comm) {
          (details ? details : "");
 }
 
-/// A communicator that does not block: calls return at once, and its state says when they are done. Only then
-/// may the next be made. All of the library's functions are called by the thread that drives the device;
-/// abort() leaves it a note, which it finds at its next look.
+/// A non-blocking communicator (ncclConfig_t::blocking = 0): calls return immediately, ncclCommGetAsyncError
+/// reports when they are done, and only then may the next call be made. All of the library's functions are
+/// called by the thread that drives the device; abort() only sets a flag, which that thread sees at its next
+/// poll.
 class NcclTransport final : public graph::Transport {
  public:
   NcclTransport(int rank, int ranks) : rank_(rank), ranks_(ranks) {}
@@ -171,8 +172,8 @@ class NcclTransport final : public graph::Transport {
   void abort() override { aborted_ = true; }
 
  private:
-  /// Whatever has been put on `before` by now comes before what will be put on `after`. What the library was
-  /// given lies on its stream when its state says so.
+  /// Stream wait: work enqueued on `after` from now on waits for the work that is on `before` now. The
+  /// library's work is on its stream once the communicator's state is ncclSuccess, so poll for that first.
   void follow(cudaStream_t after, cudaStream_t before) {
     settle();
     check(cudaEventRecord(event_, before), "cudaEventRecord");
@@ -183,14 +184,14 @@ class NcclTransport final : public graph::Transport {
     if (status != ncclSuccess && status != ncclInProgress) fail(status);
   }
 
-  /// The communicator's state; throws where it is broken.
+  /// Queries the communicator's state (ncclCommGetAsyncError). Throws if it is an error.
   ncclResult_t look() {
     ncclResult_t state = ncclSuccess;
     started(nccl().async_error(comm_, &state));
     started(state);
     return state;
   }
-  /// Waits until the last call is done.
+  /// Polls until the last call is done.
   void settle() {
     poll([this] { return look() == ncclSuccess; });
   }
@@ -214,7 +215,7 @@ class NcclTransport final : public graph::Transport {
     give_up();
     throw Error("ERR_EXCHANGE", std::string("NCCL, ") + doing_ + ": " + why);
   }
-  /// Ends the library's kernels, so that what waits for them on the device goes on.
+  /// Aborts the communicator (ncclCommAbort): its kernels end, so the streams that wait for them continue.
   void give_up() {
     if (comm_) library().abort(std::exchange(comm_, nullptr));
   }
@@ -231,7 +232,7 @@ constexpr char kDigits[] = "0123456789abcdef";
 
 }  // namespace
 
-// "NCCL 2.30.7/", and the library's unique id in hexadecimal digits.
+// "NCCL 2.30.7/", followed on the leader by the unique id (ncclGetUniqueId) in hexadecimal.
 std::string nccl_offer(bool leads) {
   std::string text = "NCCL " + version_text(nccl().version) + "/";
   if (!leads) return text;

@@ -1,4 +1,4 @@
-// The emulated device: kernels run on the CPU through emulate.h, matmuls are plain sums.
+// The emulated device: kernels run on the CPU through emulate.h; matmuls are plain sums.
 #include "../device.h"
 
 #include <chrono>
@@ -28,8 +28,8 @@ void* poisoned(size_t bytes) {
   return p;
 }
 
-/// Work with its arguments as they were when it was recorded, as on a GPU; and its workspaces, which are full
-/// of NaN each time.
+/// Replays work with the arguments of its capture, as a GPU does, and with its own workspaces, which are
+/// filled with NaN each time.
 class Replayed final : public graph::Recording {
  public:
   ~Replayed() override {
@@ -44,7 +44,7 @@ class Replayed final : public graph::Recording {
 };
 Replayed* recording = nullptr;
 
-/// What a stream refuses while it is captured.
+/// Rejects what a stream rejects during capture.
 void not_recorded(const char* what) {
   if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be recorded");
 }
@@ -103,7 +103,7 @@ class PlainMatmul final : public graph::Op {
 class EmulatedDevice final : public TableDevice {
  public:
   EmulatedDevice() { largest = &largest_; }
-  /// Nobody may take it for a GPU, wherever the name shows up.
+  /// The name makes clear, wherever it is shown, that this is not a GPU.
   Description describe() const override {
     return {"emulated GPU (runs on the CPU, for tests)", "no CUDA, no cuBLASLt", size_t{4} << 30, ""};
   }
@@ -134,7 +134,7 @@ class EmulatedDevice final : public TableDevice {
     largest_.allocations += 1;
     return poisoned(bytes);
   }
-  /// Not before the queues have come to their ends, as with CUDA's.
+  /// Not before the streams are idle, as in CUDA.
   void release_host(void* memory) override {
     land();
     std::free(memory);
@@ -153,7 +153,7 @@ class EmulatedDevice final : public TableDevice {
     submit([=] { std::memset(to, byte, bytes); });
   }
   void hold_uploads() override { not_recorded("Waiting between queues"); }
-  /// As late as it may be; until then there is nothing that anyone could use.
+  /// The copy happens as late as allowed; until then the memory has no usable values.
   void upload_beside(void* to, const void* from, size_t bytes) override {
     std::memset(to, 0xff, bytes);
     uploads_.push_back([=] { std::memcpy(to, from, bytes); });
@@ -213,7 +213,7 @@ void download(void* to, const void* from, size_t bytes) {
   not_recorded("A download");
   std::memcpy(to, from, bytes);
 }
-/// Fresh and full of NaN for every operation.
+/// Every operation gets a new workspace, filled with NaN.
 void* workspace_bytes(size_t bytes) {
   if (largest) largest->workspace = std::max(largest->workspace, bytes);
   void* const fresh = poisoned(bytes);

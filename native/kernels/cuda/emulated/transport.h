@@ -6,7 +6,7 @@
 
 namespace orch::kernels::cuda {
 
-/// See graph::Device. Between processes of one machine, for tests.
+/// As in graph::Device. Between processes of one machine, for tests.
 std::string emulated_offer(int ordinal, bool leads);
 std::unique_ptr<graph::Transport> emulated_connect(const std::string& leader, int rank, int ranks);
 
