@@ -20,7 +20,7 @@ class SharedFile {
 
   int descriptor() const { return fd_; }
   /// Maps bytes [offset, offset + bytes) of the file. In the process that created it, the file grows as
-  /// needed and the memory is counted (memory_use). Bytes nobody has written are zero. `offset` must be a
+  /// needed and the memory is counted (memory_use). Unwritten bytes are zero. `offset` must be a
   /// multiple of kAlignment. Throws Error(ERR_SHARED_MEMORY) or Error(ERR_OUT_OF_MEMORY).
   Buffer map(size_t offset, size_t bytes) const;
 
