@@ -159,7 +159,7 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
     result.gather_seconds += seconds_now() - began;
   };
   const SlotSource first = source(request.slots[0].samples, request.step);
-  if (!(std::exchange(lane.foreseen, std::nullopt) == first)) timed_stage(first);
+  if (!(std::exchange(lane.prefetched, std::nullopt) == first)) timed_stage(first);
   for (int64_t i = 0; i < count; ++i) {
     take_mixed(lane);
     float* gradient = sums_->acquire();
@@ -180,7 +180,7 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   if (request.next) try {
       SlotSource next = source(*request.next, request.step + 1);
       timed_stage(next);
-      lane.foreseen = std::move(next);
+      lane.prefetched = std::move(next);
     } catch (const Error&) {  // the next step throws it again
     }
   std::vector<float> host_losses(count * samples);
@@ -239,10 +239,10 @@ Engine::Norm DeviceEngine::gradient_norm() {
 
 std::string DeviceEngine::offer_device(int rank, const std::vector<SlotRange>& slots) {
   auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
-  std::string offer = exchange->offer();
+  std::string rendezvous = exchange->rendezvous();
   std::lock_guard lock(exchange_mutex_);
   exchange_ = std::move(exchange);
-  return offer;
+  return rendezvous;
 }
 
 void DeviceEngine::connect_devices(const std::string& leader) {
@@ -269,10 +269,10 @@ void DeviceEngine::freeze(const Ranges& frozen) {
 }
 
 void DeviceEngine::update(const UpdateRequest& u) {
-  device_.await(adamw_uploaded_);
+  device_.await_event(adamw_uploaded_);
   *adamw_host_.as<kernels::AdamW>() = u.constants();
   device_.upload(adamw_.data(), adamw_host_.data(), adamw_.bytes());
-  adamw_uploaded_ = device_.mark();
+  adamw_uploaded_ = device_.record_event();
   const float* gradient = sums_->parts().at(0).data;
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   updates_[{gradient, ema}](device_, [this, gradient, ema] {

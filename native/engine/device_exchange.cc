@@ -76,7 +76,7 @@ float* DeviceExchange::part(size_t index, size_t piece, const std::vector<Gradie
   return scratch_[piece % 2].as<float>() + static_cast<int64_t>(place) * most_elements_;
 }
 
-void DeviceExchange::trade(size_t piece, const std::vector<GradientPart>& own) {
+void DeviceExchange::send_receive(size_t piece, const std::vector<GradientPart>& own) {
   const Piece& p = pieces_[piece];
   std::vector<Transport::Transfer> transfers;
   for (int peer = 0; peer < ranks_; ++peer) {
@@ -86,7 +86,7 @@ void DeviceExchange::trade(size_t piece, const std::vector<GradientPart>& own) {
     for (size_t i = first_[peer]; i < first_[peer + 1]; ++i)
       transfers.push_back({Transport::Transfer::Receive, peer, part(i, piece, own), p.elements});
   }
-  transport_->trade(transfers);
+  transport_->send_receive(transfers);
 }
 
 void DeviceExchange::add(size_t piece, const std::vector<GradientPart>& own) {
@@ -107,17 +107,17 @@ int64_t DeviceExchange::sum(const std::vector<GradientPart>& own) {
     throw Error("ERR_INTERNAL", "The sums are not those over the slots of rank " + std::to_string(rank_));
 
   naming_rank([&] {
-    transport_->await_queue();
+    transport_->wait_for_compute_stream();
     for (size_t i = 0; i <= pieces_.size(); ++i) {
-      if (i > 0) transport_->hold_queue();
-      if (i < pieces_.size()) trade(i, own);
+      if (i > 0) transport_->make_compute_stream_wait();
+      if (i < pieces_.size()) send_receive(i, own);
       if (i == 0) continue;
       add(i - 1, own);
-      transport_->await_queue();
+      transport_->wait_for_compute_stream();
       const Piece& p = pieces_[i - 1];
       if (p.stride > 0) transport_->all_gather(own[0].data + p.at, p.elements);
     }
-    transport_->hold_queue();
+    transport_->make_compute_stream_wait();
     transport_->wait();
   });
   int64_t elements = 0;

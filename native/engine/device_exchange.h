@@ -29,7 +29,7 @@ class DeviceExchange {
                  size_t scratch_bytes = size_t{256} << 20);
 
   /// The rendezvous string that the other ranks need; see graph::Device. Throws Error(ERR_CUDA).
-  std::string offer() const { return device_.offer(rank_ == 0); }
+  std::string rendezvous() const { return device_.rendezvous(rank_ == 0); }
   /// Collective. Returns when all ranks are connected. Throws Error(ERR_EXCHANGE).
   /// @param leader rendezvous string of rank 0
   void connect(const std::string& leader);
@@ -52,7 +52,7 @@ class DeviceExchange {
   template <class F>
   void naming_rank(const F& f);  ///< adds the rank to what f throws
   size_t own_parts() const { return first_[rank_ + 1] - first_[rank_]; }
-  void trade(size_t piece, const std::vector<GradientPart>& own);
+  void send_receive(size_t piece, const std::vector<GradientPart>& own);
   void add(size_t piece, const std::vector<GradientPart>& own);
   /// A rank's part of this rank's own range, in this device's memory.
   float* part(size_t index, size_t piece, const std::vector<GradientPart>& own) const;

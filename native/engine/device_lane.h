@@ -74,24 +74,24 @@ struct DeviceEngine::Lane {
   void stage(Gather gather) {
     if (staged) release();  // a prefetched slot that was not used
     turn ^= 1;
-    device.await(taken[turn]);
+    device.await_event(taken[turn]);
     gather(staging[turn].at);
-    device.upload_beside(incoming.memory.data(), staging[turn].memory.data(), incoming.memory.bytes());
+    device.upload_async(incoming.memory.data(), staging[turn].memory.data(), incoming.memory.bytes());
     staged = true;
   }
   /// Makes the staged inputs the graph's. `latents` computes z (and the target) from `incoming`.
   template <class Latents>
   void take(Latents latents) {
-    device.join_uploads();
+    device.wait_for_copy_stream();
     device.copy(inputs.common, incoming.common, inputs.common_bytes);
     latents();
-    device.hold_uploads();
-    taken[turn] = device.mark();
+    device.make_copy_stream_wait();
+    taken[turn] = device.record_event();
     staged = false;
   }
   void release() {
-    device.join_uploads();
-    taken[turn] = device.mark();
+    device.wait_for_copy_stream();
+    taken[turn] = device.record_event();
   }
 
   /// Runs the graph; from the second run with the same operands on, as a recording.
@@ -109,7 +109,7 @@ struct DeviceEngine::Lane {
   int turn = 0;
   bool staged = false;
   /// what the staged inputs are, if they were prefetched for a later slot
-  std::optional<SlotSource> foreseen;
+  std::optional<SlotSource> prefetched;
   bool random = false;  ///< the inputs already are random numbers
   graph::Executor executor;
   std::map<std::tuple<float*, float*, bool>, graph::Repeated> runs;

@@ -165,8 +165,8 @@ class Engine {
   /// state. Throws Error(ERR_SHARED_MEMORY) on a device.
   virtual void join(std::shared_ptr<Group> group);
   /// Rendezvous: prepares to all-reduce gradients with other devices, as `rank` of the workers with these
-  /// slots. Returns the string that the other ranks need (graph::Device::offer). Throws Error(ERR_CUDA) if
-  /// that is impossible, saying why; always on the CPU.
+  /// slots. Returns the string that the other ranks need (graph::Device::rendezvous). Throws Error(ERR_CUDA)
+  /// if that is impossible, saying why; always on the CPU.
   virtual std::string offer_device(int rank, const std::vector<SlotRange>& slots);
   /// Connects; from now on reduce() is collective. Collective itself; before the first accumulate. Throws
   /// Error(ERR_EXCHANGE).

@@ -122,7 +122,7 @@ void Group::wait(Ready ready) {
 
 void Group::abort() { aborted_ = true; }
 
-void Group::meet() {
+void Group::barrier() {
   const uint64_t members = files_.size();
   const uint64_t arrival = control().arrivals.fetch_add(1) + 1;
   const uint64_t all = (arrival + members - 1) / members * members;
@@ -152,7 +152,7 @@ size_t aligned(size_t bytes) {
 Buffer Group::shared(size_t bytes) {
   Buffer own;
   if (leads()) own = allocate(bytes);
-  meet();  // the owner has extended its file
+  barrier();  // the owner has extended its file
   if (leads()) return own;
   Buffer theirs = files_[0].map(shared_next_, bytes);
   shared_next_ += aligned(bytes);
@@ -202,7 +202,7 @@ float* Group::part_of(int rank, uint64_t offset, size_t bytes) {
   return buffer.as<float>();
 }
 
-void Group::add_up(int64_t from, int64_t to) {
+void Group::sum_parts(int64_t from, int64_t to) {
   for (const auto& [into, other] : additions_)
     kernels::cpu().raw.add_into(data_[into] + from, data_[other] + from, to - from);
 }
@@ -222,7 +222,7 @@ bool Group::take(uint64_t phase, int64_t count, int64_t& index) {
   }
 }
 
-void Group::share_out(Pool& pool, int64_t count, const std::function<void(int64_t)>& piece) {
+void Group::parallel_for(Pool& pool, int64_t count, const std::function<void(int64_t)>& piece) {
   const uint64_t phase = ++phase_ << 32, all = phase + static_cast<uint64_t>(count);
   pool.parallel(pool.threads(), [&](int64_t, int) {
     for (int64_t index = 0; take(phase, count, index);) {

@@ -37,7 +37,7 @@ class Group {
 
   bool leads() const { return rank_ == 0; }
   /// Collective: a barrier. Returns when every member has called it.
-  void meet();
+  void barrier();
   /// Collective. Allocates zeroed memory that all members share.
   Buffer shared(size_t bytes);
   /// Allocates memory of this member that the others can read.
@@ -47,12 +47,12 @@ class Group {
   void exchange(const std::vector<GradientPart>& own, int64_t total_slots, size_t bytes);
   /// Sums elements [from, to) of all members' parts along the tree, into sum(). Call it once for each
   /// element.
-  void add_up(int64_t from, int64_t to);
+  void sum_parts(int64_t from, int64_t to);
   /// The sum over all members, in the memory of the leader's first part.
   float* sum() const { return data_.empty() ? nullptr : data_.front(); }
 
   /// Collective. Calls piece(i) once for every i in [0, count), each in one of the members.
-  void share_out(Pool& pool, int64_t count, const std::function<void(int64_t)>& piece);
+  void parallel_for(Pool& pool, int64_t count, const std::function<void(int64_t)>& piece);
 
   /// While the leader holds, which it does to copy the state, wait_released() blocks.
   void hold();

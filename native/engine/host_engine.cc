@@ -114,7 +114,7 @@ void HostEngine::update(const UpdateRequest& u) {
   const kernels::AdamW o = u.constants();
   const float* g = group_ ? group_->sum() : sums_->parts().at(0).data;
   float* ema = has(State::Ema) && u.ema_decay != 1 ? flat(State::Ema) : nullptr;
-  share_out(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+  parallel_for(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [at, end] = trained_[i];
     kernels::cpu().raw.adamw(flat(State::Master) + at, flat(State::M) + at, flat(State::V) + at,
                              ema ? ema + at : nullptr, weights16_ ? weights16_.as<bf16>() + at : nullptr,

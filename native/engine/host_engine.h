@@ -46,7 +46,7 @@ class HostEngine final : public Engine {
   Lane& forward_lane(int lane, State weights);
   void prepare_forward(State weights);
   void bind(Lane& lane, State weights, float* gradient);
-  void share_out(int64_t count, const std::function<void(int64_t)>& piece);
+  void parallel_for(int64_t count, const std::function<void(int64_t)>& piece);
 
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<uint64_t> piece_digests(State s) override {

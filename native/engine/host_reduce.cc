@@ -37,15 +37,15 @@ void HostEngine::join(std::shared_ptr<Group> group) {
 }
 
 void HostEngine::state_loaded() {
-  if (group_) group_->meet();
+  if (group_) group_->barrier();
   crop(cropped_.as<float>());
   ema16_stale_ = true;
-  if (group_) group_->meet();
+  if (group_) group_->barrier();
 }
 
-void HostEngine::share_out(int64_t count, const std::function<void(int64_t)>& piece) {
+void HostEngine::parallel_for(int64_t count, const std::function<void(int64_t)>& piece) {
   if (group_)
-    group_->share_out(pool_, count, piece);
+    group_->parallel_for(pool_, count, piece);
   else
     pool_.parallel(count, [&](int64_t i, int) { piece(i); });
 }
@@ -54,15 +54,15 @@ Engine::Norm HostEngine::reduce() {
   if (!group_) return gradient_norm();
   group_->exchange(sums_->parts(), sums_->total_slots(), static_cast<size_t>(table_.length) * sizeof(float));
   double* squares = squares_.as<double>();
-  group_->share_out(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+  group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [from, to] = trained_[i];
-    group_->add_up(from, to);
+    group_->sum_parts(from, to);
     squares[i] = 0;
     kernels::cpu().raw.add_squares(&squares[i], group_->sum() + from, to - from);
   });
   const Norm result = norm(kernels::cpu(), group_->sum(), sum(squares, trained_.size()));
   // The caller will look for the cause, which overwrites the leader's sum.
-  if (!std::isfinite(result.norm)) group_->meet();
+  if (!std::isfinite(result.norm)) group_->barrier();
   return result;
 }
 

@@ -50,17 +50,17 @@ class Device : public Backend {
   /// (cudaStreamWaitEvent) and copies; none blocks the host.
   ///
   /// The copies enqueued from now on wait until the main stream has executed what is on it now.
-  virtual void hold_uploads() = 0;
-  virtual void upload_beside(void* to, const void* from, size_t bytes) = 0;
+  virtual void make_copy_stream_wait() = 0;
+  virtual void upload_async(void* to, const void* from, size_t bytes) = 0;
   /// The work enqueued on the main stream from now on waits for the copies enqueued until now.
-  virtual void join_uploads() = 0;
+  virtual void wait_for_copy_stream() = 0;
 
   /// Blocks until the stream is idle (cudaStreamSynchronize). Errors of enqueued work are thrown here.
   virtual void synchronize() = 0;
   /// record_event() marks the current end of the stream (cudaEventRecord); await_event() blocks the host
   /// until the stream has reached that point (cudaEventSynchronize).
-  virtual uint64_t mark() = 0;
-  virtual void await(uint64_t mark) = 0;
+  virtual uint64_t record_event() = 0;
+  virtual void await_event(uint64_t event) = 0;
 
   /// Captures the work that `work` enqueues, without running it (stream capture). All of it must have run
   /// once before, because no memory can be allocated during capture.
@@ -83,7 +83,7 @@ class Device : public Backend {
   /// "GPU-UUID/library/...". The UUID must differ between ranks, the library must be the same. With `leads`
   /// it also contains the address at which the other ranks find the leader (NCCL's unique id), which is valid
   /// for one connect(). Throws Error(ERR_CUDA) if this device cannot be connected to others, saying why.
-  virtual std::string offer(bool leads) = 0;
+  virtual std::string rendezvous(bool leads) = 0;
   /// Joins as `rank` of `ranks`, given the rendezvous string of rank 0. Does not wait for the other ranks:
   /// the transport's calls do.
   virtual std::unique_ptr<Transport> connect(const std::string& leader, int rank, int ranks) = 0;

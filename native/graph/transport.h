@@ -24,17 +24,17 @@ class Transport {
 
   /// Grouped send/recv (ncclGroupStart, ncclSend, ncclRecv, ncclGroupEnd). Between two ranks, sends and
   /// receives must agree in number, order and size.
-  virtual void trade(const std::vector<Transfer>& transfers) = 0;
+  virtual void send_receive(const std::vector<Transfer>& transfers) = 0;
   /// All-gather (ncclAllGather), in place: each rank's share is in row `rank` of `shares` [ranks, elements],
   /// and afterwards every rank has all rows.
   virtual void all_gather(float* shares, int64_t elements) = 0;
 
   /// Stream wait (cudaEventRecord, cudaStreamWaitEvent): transfers enqueued from now on start after the work
   /// that is on the device's stream now.
-  virtual void await_queue() = 0;
+  virtual void wait_for_compute_stream() = 0;
   /// Stream wait in the other direction: work enqueued on the device's stream from now on starts after the
   /// transfers enqueued until now.
-  virtual void hold_queue() = 0;
+  virtual void make_compute_stream_wait() = 0;
   /// Blocks, by polling, until all enqueued transfers are done.
   virtual void wait() = 0;
   /// Makes calls in progress and all later ones throw. May be called from any thread.

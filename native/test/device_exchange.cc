@@ -39,7 +39,7 @@ struct Generation {
       threads.emplace_back([&, r] {
         std::lock_guard lock(one_rank());
         try {
-          exchanges[r]->connect(exchanges[0]->offer());
+          exchanges[r]->connect(exchanges[0]->rendezvous());
           for (int round = 0; round < rounds; ++round) step(r, leaves);
         } catch (const Error& e) {
           errors[r] = e.code() + " " + e.what();
@@ -208,13 +208,14 @@ TEST("device: NCCL, one rank: sends, gathers, gives up, and begins anew") {
   for (const TestedDevice& d : devices())
     if (d.real) device = &d.device;
   if (!device) return skip("there is no GPU");
-  std::string offer;
+  std::string rendezvous;
   try {
-    offer = device->offer(false);
+    rendezvous = device->rendezvous(false);
   } catch (const Error& e) {
     return skip(e.what());
   }
-  CHECK(offer.starts_with("GPU-") && offer.find("/NCCL 2.") == 36 && offer.ends_with("/"), offer);
+  CHECK(rendezvous.starts_with("GPU-") && rendezvous.find("/NCCL 2.") == 36 && rendezvous.ends_with("/"),
+        rendezvous);
   const int64_t n = 1 << 20;
   const auto values = random_leaves(2, n);
   graph::DeviceMemory a(*device, sizeof(float) * n), b(*device, sizeof(float) * n);
@@ -224,15 +225,15 @@ TEST("device: NCCL, one rank: sends, gathers, gives up, and begins anew") {
     return v;
   };
   for (int generation = 0; generation < 2; ++generation) {
-    const auto transport = device->connect(device->offer(true), 0, 1);
+    const auto transport = device->connect(device->rendezvous(true), 0, 1);
     transport->wait();
     device->upload(a.data(), values[generation].data(), sizeof(float) * n);
     device->fill(b.data(), 0xff, sizeof(float) * n);
-    transport->await_queue();
-    transport->trade({{graph::Transport::Transfer::Send, 0, a.as<float>(), n},
-                      {graph::Transport::Transfer::Receive, 0, b.as<float>(), n}});
+    transport->wait_for_compute_stream();
+    transport->send_receive({{graph::Transport::Transfer::Send, 0, a.as<float>(), n},
+                             {graph::Transport::Transfer::Receive, 0, b.as<float>(), n}});
     transport->all_gather(b.as<float>(), n);
-    transport->hold_queue();
+    transport->make_compute_stream_wait();
     device->kernels().raw.add_into(a.as<float>(), b.as<float>(), n);
     transport->wait();
     CHECK(read(b) == values[generation], "what was sent arrives");

@@ -8,7 +8,7 @@
 
 namespace orch::test {
 namespace {
-/// Until hold_queue() the device may find any value there, so NaN.
+/// Until make_compute_stream_wait() the device may find any value there, so NaN.
 void spoil(float* data, int64_t elements) { std::memset(data, 0xff, sizeof(float) * elements); }
 /// Waits until `done`, or longer than any operation here takes, and returns false then. It counts polls
 /// instead of measuring time, because the process may be suspended.
@@ -176,7 +176,7 @@ void FakeTransport::meet(Meeting::Call call, const std::vector<float*>& to) {
   }
 }
 
-void FakeTransport::trade(const std::vector<Transfer>& transfers) {
+void FakeTransport::send_receive(const std::vector<Transfer>& transfers) {
   count_call();
   for (const Transfer& t : transfers)
     if (t.direction == Transfer::Receive) spoil(t.data, t.elements);
@@ -215,7 +215,7 @@ void FakeTransport::all_gather(float* shares, int64_t elements) {
   });
 }
 
-void FakeTransport::await_queue() {
+void FakeTransport::wait_for_compute_stream() {
   count_call();
   std::map<char*, Bytes> now;
   for (const auto& [start, bytes] : device_.memory) now.emplace(start, Bytes(start, start + bytes));
@@ -225,7 +225,7 @@ void FakeTransport::await_queue() {
   });
 }
 
-void FakeTransport::hold_queue() {
+void FakeTransport::make_compute_stream_wait() {
   count_call();
   drain();
   for (const auto& [to, bytes] : arrived_) std::memcpy(to, bytes.data(), bytes.size());

@@ -1,8 +1,8 @@
 // Ranks in one process: each has its own device (the emulator's kernels, separate memory) and a transport
 // whose stream is a thread. NCCL's rules are checked: all ranks make the same calls in the same order, and
 // sends match receives of the same size. Nothing beyond the guarantees of streams is provided: the transport
-// sees the device's memory as it was at await_queue(), the device sees the received data from hold_queue() on
-// and NaN before, and work takes random times.
+// sees the device's memory as it was at wait_for_compute_stream(), the device sees the received data from
+// make_compute_stream_wait() on and NaN before, and work takes random times.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -66,10 +66,10 @@ class FakeTransport final : public graph::Transport {
   ~FakeTransport() override;
   int rank() const override { return rank_; }
   int ranks() const override { return meeting_->ranks(); }
-  void trade(const std::vector<Transfer>& transfers) override;
+  void send_receive(const std::vector<Transfer>& transfers) override;
   void all_gather(float* shares, int64_t elements) override;
-  void await_queue() override;
-  void hold_queue() override;
+  void wait_for_compute_stream() override;
+  void make_compute_stream_wait() override;
   void wait() override;
   void abort() override;
 
@@ -129,22 +129,22 @@ class FakeDevice final : public graph::Device {
   void* allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
   void release_host(void* p) override { d_.release_host(p); }
   void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }
-  void hold_uploads() override { d_.hold_uploads(); }
-  void upload_beside(void* to, const void* from, size_t bytes) override { d_.upload_beside(to, from, bytes); }
-  void join_uploads() override { d_.join_uploads(); }
+  void make_copy_stream_wait() override { d_.make_copy_stream_wait(); }
+  void upload_async(void* to, const void* from, size_t bytes) override { d_.upload_async(to, from, bytes); }
+  void wait_for_copy_stream() override { d_.wait_for_copy_stream(); }
   void download(void* to, const void* from, size_t bytes) override { d_.download(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { d_.copy(to, from, bytes); }
   void fill(void* to, int byte, size_t bytes) override { d_.fill(to, byte, bytes); }
   void synchronize() override { d_.synchronize(); }
-  uint64_t mark() override { return d_.mark(); }
-  void await(uint64_t mark) override { d_.await(mark); }
+  uint64_t record_event() override { return d_.record_event(); }
+  void await_event(uint64_t event) override { d_.await_event(event); }
   std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
     return d_.record(work);
   }
   double time(const std::function<void()>& work) override { return d_.time(work); }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override { return d_.matmul_times(s); }
   Launches take_launches() override { return d_.take_launches(); }
-  std::string offer(bool) override { return "GPU-fake/fake/"; }
+  std::string rendezvous(bool) override { return "GPU-fake/fake/"; }
   std::unique_ptr<graph::Transport> connect(const std::string&, int rank, int) override {
     return connect_(*this, rank);
   }

@@ -65,18 +65,18 @@ TEST("a group sums along the tree, does every piece once, and shares what it hol
           sums.complete(slot, buffer, 0);
         }
         group.exchange(sums.parts(), total, kLength * sizeof(float));
-        group.share_out(pool, kPieces, [&](int64_t i) {
-          group.add_up(i * kPiece, std::min(kLength, (i + 1) * kPiece));
+        group.parallel_for(pool, kPieces, [&](int64_t i) {
+          group.sum_parts(i * kPiece, std::min(kLength, (i + 1) * kPiece));
           ++counts.as<int>()[i];
           ++mine[r];
         });
         wrong[r] += std::memcmp(group.sum(), want.data(), kLength * sizeof(float)) != 0;
-        group.share_out(pool, kPieces, [&](int64_t i) {
+        group.parallel_for(pool, kPieces, [&](int64_t i) {
           for (int64_t j = i * kPiece; j < std::min(kLength, (i + 1) * kPiece); ++j)
             state.as<float>()[j] += group.sum()[j] * 0x1p-40f;
         });
         for (int64_t i = 0; i < kPieces; ++i) wrong[r] += counts.as<int>()[i] != round + 1;
-        group.meet();
+        group.barrier();
       }
       for (int64_t j = 0; j < kLength; ++j) {
         float x = 0;
@@ -93,7 +93,7 @@ TEST("a group that is given up ends every wait, and a stranger is not taken for 
   std::string code;
   std::thread waiting([&] {
     try {
-      groups[0]->meet();
+      groups[0]->barrier();
     } catch (const Error& e) {
       code = e.code();
     }

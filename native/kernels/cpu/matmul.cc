@@ -18,24 +18,24 @@ namespace {
 
 enum class Store { Plain, Add, Stream };
 
-constexpr int64_t kColumns = 64;         // columns of B packed at once
-constexpr int64_t kPartRows = 32;        // rows per part, if C is cut along its rows
-constexpr int64_t kTurned = 96;          // rows of A packed at once: a multiple of tiles and of vectors
-constexpr int64_t kBlock = 8 * kTurned;  // packed rows kept; twice as many if they are short
-constexpr int64_t kShort = 2048;         // depth up to which a row is short
+constexpr int64_t kColumns = 64;             // columns of B packed at once
+constexpr int64_t kPartRows = 32;            // rows per part, if C is cut along its rows
+constexpr int64_t kPackedRows = 96;          // rows of A packed at once: a multiple of tiles and of vectors
+constexpr int64_t kBlock = 8 * kPackedRows;  // packed rows kept; twice as many if they are short
+constexpr int64_t kShort = 2048;             // depth up to which a row is short
 /// Depth of a pass over fp32 operands with an fp32 C, which accumulates the sums of the passes.
 constexpr int64_t kDepth = ORCH_LANES == 16 ? 1024 : 512;
-static_assert(kColumns % kPanel == 0 && kTurned % kTileRows == 0 && kTurned % kLanes == 0);
+static_assert(kColumns % kPanel == 0 && kPackedRows % kTileRows == 0 && kPackedRows % kLanes == 0);
 
 /// Memory to prefetch, line by line.
-struct Ahead {
+struct Prefetch {
   const char* row;
   int64_t stride, width, rows;
   int64_t share;  ///< lines prefetched per tile
   int64_t at = 0;
 
   template <class T>
-  Ahead(const T* from, int64_t ld, int64_t columns, int64_t n, int64_t tiles)
+  Prefetch(const T* from, int64_t ld, int64_t columns, int64_t n, int64_t tiles)
       : row(reinterpret_cast<const char*>(from)),
         stride(static_cast<int64_t>(sizeof(T)) * ld),
         width(static_cast<int64_t>(sizeof(T)) * columns),
@@ -267,7 +267,7 @@ ORCH_INLINE void some_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_
 /// `rows` rows of the packed columns.
 template <class Op, Store S, class C>
 void tiles(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panels,
-           int64_t units, const float* bias, int64_t rows, int64_t columns, Ahead& next) {
+           int64_t units, const float* bias, int64_t rows, int64_t columns, Prefetch& next) {
   for (; rows > 0; rows -= kTileRows, c += kTileRows * ldc, a += kTileRows * lda) {
     next.fetch();
     const int64_t count = min_of(rows, kTileRows);
@@ -368,8 +368,8 @@ void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims&
         pack_columns<Op>(scratch, here, ldb, depth, columns);
       }
       const T* then = here + kColumns * (d.transpose_b ? ldb : 1);
-      Ahead next = d.transpose_b ? Ahead(then, ldb, depth, after, count)
-                                 : Ahead(then, ldb, after, after > 0 ? depth : 0, count);
+      Prefetch next = d.transpose_b ? Prefetch(then, ldb, depth, after, count)
+                                    : Prefetch(then, ldb, after, after > 0 ? depth : 0, count);
       C* out = c + i * d.n + j;
       const float* const start = bias ? bias + j : nullptr;
       const Unit* panels = reinterpret_cast<const Unit*>(scratch);
@@ -380,16 +380,17 @@ void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims&
         tiles<Op, S>(out, d.n, reinterpret_cast<const Unit*>(packed), stride, panels, units, start, rows,
                      columns, next);
       } else {
-        for (int64_t r = 0; r < rows; r += kTurned) {
-          const int64_t n = min_of(kTurned, rows - r), at = i + r + n, more = min_of(kTurned, last_row - at);
+        for (int64_t r = 0; r < rows; r += kPackedRows) {
+          const int64_t n = min_of(kPackedRows, rows - r), at = i + r + n,
+                        more = min_of(kPackedRows, last_row - at);
           if (d.transpose_a) {
             pack_rows_transposed<Op>(packed + r * stride, stride, a + i + r, lda, depth, n);
           } else {
             pack_rows<Op>(packed + r * stride, stride, a + (i + r) * lda, lda, depth, n);
           }
           const int64_t tiles_here = (n + kTileRows - 1) / kTileRows;
-          Ahead rows_ahead = d.transpose_a ? Ahead(a + at, lda, more, more > 0 ? depth : 0, tiles_here)
-                                           : Ahead(a + at * lda, lda, depth, more, tiles_here);
+          Prefetch rows_ahead = d.transpose_a ? Prefetch(a + at, lda, more, more > 0 ? depth : 0, tiles_here)
+                                              : Prefetch(a + at * lda, lda, depth, more, tiles_here);
           tiles<Op, S>(out + r * d.n, d.n, reinterpret_cast<const Unit*>(packed + r * stride), stride, panels,
                        units, start, n, columns, rows_ahead);
         }

@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int64_t valid = d.tokens - start;
     copy_tile<kKeys, kThreads>(keys(buffer), valid, [&](int r) { return kh + (start + r) * kHeadDim; });
     copy_tile<kKeys, kThreads>(values(buffer), valid, [&](int r) { return vh + (start + r) * kHeadDim; });
-    close_copies();
+    commit_copies();
   };
   copy_tile<kQueries, kThreads>(queries, d.tokens - first, [&](int r) { return qh + r * kHeadDim; });
   load_keys(0, 0);
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   int buffer = 0;
   for (int64_t start = 0; start < d.tokens; start += kKeys, buffer ^= 1) {
-    await_copies<0>();
+    wait_for_copies<0>();
     __syncthreads();  // the tile is complete, and no thread reads the other buffer any more
     if (start == 0)
 #pragma unroll

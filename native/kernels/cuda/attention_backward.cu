@@ -28,7 +28,7 @@ GPU_INLINE void products(float (&s)[8][4], const uint32_t (&own)[4][4], unsigned
     }
 }
 /// sum += weights (rounded to bf16) times the step's rows.
-GPU_INLINE void gather(float (&sum)[8][4], const float (&weights)[8][4], unsigned char* tile) {
+GPU_INLINE void accumulate(float (&sum)[8][4], const float (&weights)[8][4], unsigned char* tile) {
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
     const float(&w0)[4] = weights[2 * step], (&w1)[4] = weights[2 * step + 1];
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t valid = d.tokens - start;
     copy_tile<kStep, kThreads>(keys(buffer), valid, [&](int r) { return k + at + (start + r) * kHeadDim; });
     copy_tile<kStep, kThreads>(values(buffer), valid, [&](int r) { return v + at + (start + r) * kHeadDim; });
-    close_copies();
+    commit_copies();
   };
   copy_tile<kOwn, kThreads>(queries, d.tokens - first,
                             [&](int r) { return q + at + (first + r) * kHeadDim; });
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum[8][4] = {};
   int buffer = 0;
   for (int64_t start = 0; start < d.tokens; start += kStep, buffer ^= 1) {
-    await_copies<0>();
+    wait_for_copies<0>();
     __syncthreads();
     if (start == 0)
 #pragma unroll
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kThreads)
         const float p = fast_exp2(s[n][e] * kScaleLog2e - base[e / 2]);
         s[n][e] = left < kStep && n * 8 + 2 * t + e % 2 >= left ? 0 : p * (dp[n][e] - row_delta[e / 2]);
       }
-    gather(sum, s, keys(buffer));
+    accumulate(sum, s, keys(buffer));
   }
   store_rows(dq + at, sum, kScale, first + warp * 16, d.tokens);
 }
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(kThreads)
                                [&](int r) { return q + at + (start + r) * kHeadDim; });
     copy_tile<kStep, kThreads>(douts(buffer), valid,
                                [&](int r) { return joint_row(dout0, dout1, d, sample, head, start + r); });
-    close_copies();
+    commit_copies();
     if (const int r = threadIdx.x; r < kStep) {
       const int64_t row = bh * d.tokens + start + r;
       rows[buffer * 2 * kStep + r] = r < valid ? lse[row] * kLog2e : INFINITY;  // gives probability 0
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum_k[8][4] = {}, sum_v[8][4] = {};
   int buffer = 0;
   for (int64_t start = d.first_query; start < d.tokens; start += kStep, buffer ^= 1) {
-    await_copies<0>();
+    wait_for_copies<0>();
     __syncthreads();
     if (start == d.first_query)
 #pragma unroll
@@ -175,8 +175,8 @@ __global__ void __launch_bounds__(kThreads)
         s[n][e] = fast_exp2(s[n][e] * kScaleLog2e - of[column]);
         dp[n][e] = s[n][e] * (dp[n][e] - of[kStep + column]);
       }
-    gather(sum_v, s, douts(buffer));
-    gather(sum_k, dp, queries(buffer));
+    accumulate(sum_v, s, douts(buffer));
+    accumulate(sum_k, dp, queries(buffer));
   }
   store_rows(dk + at, sum_k, kScale, first + warp * 16, d.tokens);
   store_rows(dv + at, sum_v, 1.0f, first + warp * 16, d.tokens);

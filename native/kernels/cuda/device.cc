@@ -20,7 +20,7 @@ namespace {
 struct Context {
   bool plan_only = false, recording = false;
   int ordinal = 0;
-  cudaStream_t queue = nullptr, uploads = nullptr;
+  cudaStream_t queue = nullptr, copy_stream = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   Largest* largest = nullptr;
@@ -117,8 +117,8 @@ class NoRecording final : public graph::Recording {
 /// "NCCL 2.30.7", or why NCCL is not available.
 std::string nccl_version() {
   try {
-    const std::string offer = nccl_offer(false);
-    return offer.substr(0, offer.find('/'));
+    const std::string rendezvous = nccl_rendezvous(false);
+    return rendezvous.substr(0, rendezvous.find('/'));
   } catch (const Error& e) {
     return e.what();
   }
@@ -162,10 +162,10 @@ class CudaDevice final : public TableDevice {
     if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + " has " + d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
-    for (cudaStream_t* s : {&context.queue, &context.uploads})
+    for (cudaStream_t* s : {&context.queue, &context.copy_stream})
       check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
-    for (cudaEvent_t* e : {&here_, &landed_})
+    for (cudaEvent_t* e : {&compute_event_, &copy_event_})
       check(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "cudaEventCreate");
   }
 
@@ -227,14 +227,14 @@ class CudaDevice final : public TableDevice {
       check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.queue),
             "cudaMemcpyAsync to the device");
   }
-  void hold_uploads() override { follow(context.uploads, here_, context.queue); }
-  void upload_beside(void* to, const void* from, size_t bytes) override {
+  void make_copy_stream_wait() override { stream_wait(context.copy_stream, compute_event_, context.queue); }
+  void upload_async(void* to, const void* from, size_t bytes) override {
     enter();
     if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.uploads),
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.copy_stream),
             "cudaMemcpyAsync beside the queue");
   }
-  void join_uploads() override { follow(context.queue, landed_, context.uploads); }
+  void wait_for_copy_stream() override { stream_wait(context.queue, copy_event_, context.copy_stream); }
   void download(void* to, const void* from, size_t bytes) override {
     enter();
     cuda::download(to, from, bytes);
@@ -254,19 +254,19 @@ class CudaDevice final : public TableDevice {
     cuda::synchronize();
   }
 
-  uint64_t mark() override {
+  uint64_t record_event() override {
     if (context.plan_only) return 0;
     cudaEvent_t event;
     check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
     check(cudaEventRecord(event, context.queue), "cudaEventRecord");
-    marks_.push_back(event);
-    return first_mark_ + marks_.size();
+    events_.push_back(event);
+    return first_event_ + events_.size();
   }
-  void await(uint64_t mark) override {
-    for (; !marks_.empty() && first_mark_ < mark; ++first_mark_) {
-      check(cudaEventSynchronize(marks_.front()), "cudaEventSynchronize");
-      cudaEventDestroy(marks_.front());
-      marks_.pop_front();
+  void await_event(uint64_t event) override {
+    for (; !events_.empty() && first_event_ < event; ++first_event_) {
+      check(cudaEventSynchronize(events_.front()), "cudaEventSynchronize");
+      cudaEventDestroy(events_.front());
+      events_.pop_front();
     }
   }
 
@@ -307,7 +307,7 @@ class CudaDevice final : public TableDevice {
     return 1e-3 * milliseconds;
   }
 
-  std::string offer(bool leads) override {
+  std::string rendezvous(bool leads) override {
     enter();
     if (context.plan_only) throw Error("ERR_CUDA", "A device that only plans exchanges nothing");
     cudaDeviceProp properties;
@@ -318,7 +318,7 @@ class CudaDevice final : public TableDevice {
       std::snprintf(digits, sizeof digits, "%02x", static_cast<unsigned char>(c));
       text += digits;
     }
-    return text + "/" + nccl_offer(leads);
+    return text + "/" + nccl_rendezvous(leads);
   }
   std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
     enter();
@@ -336,16 +336,16 @@ class CudaDevice final : public TableDevice {
 
   /// Stream wait: `follower` waits until `leader` has reached its current end. The event can be reused at
   /// once, because a wait refers to the event as it was when the wait was enqueued.
-  static void follow(cudaStream_t follower, cudaEvent_t event, cudaStream_t leader) {
+  static void stream_wait(cudaStream_t follower, cudaEvent_t event, cudaStream_t leader) {
     enter();
     if (context.plan_only) return;
     check(cudaEventRecord(event, leader), "cudaEventRecord");
     check(cudaStreamWaitEvent(follower, event, 0), "cudaStreamWaitEvent");
   }
 
-  cudaEvent_t begin_ = nullptr, end_ = nullptr, here_ = nullptr, landed_ = nullptr;
-  std::deque<cudaEvent_t> marks_;
-  uint64_t first_mark_ = 0;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr, compute_event_ = nullptr, copy_event_ = nullptr;
+  std::deque<cudaEvent_t> events_;
+  uint64_t first_event_ = 0;
 };
 
 }  // namespace

@@ -199,20 +199,20 @@ GPU_INLINE void copy_async(void* to, const void* from, bool inside) {
   emulate::copy_async(to, from, inside);
 #endif
 }
-GPU_INLINE void close_copies() {
+GPU_INLINE void commit_copies() {
 #if defined(__CUDACC__)
   asm volatile("cp.async.commit_group;" : : : "memory");
 #else
-  emulate::close_copies();
+  emulate::commit_copies();
 #endif
 }
 /// Waits until at most `Open` of this thread's groups of copies are in flight.
 template <int Open>
-GPU_INLINE void await_copies() {
+GPU_INLINE void wait_for_copies() {
 #if defined(__CUDACC__)
   asm volatile("cp.async.wait_group %0;" : : "n"(Open) : "memory");
 #else
-  emulate::await_copies(Open);
+  emulate::wait_for_copies(Open);
 #endif
 }
 

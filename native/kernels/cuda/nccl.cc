@@ -21,7 +21,7 @@ namespace {
 constexpr const char* kOff =
     "NCCL is off: its header was not found when CUDA's part was built (ORCH_CUDA_ROOTS)";
 }
-std::string nccl_offer(bool) { throw Error("ERR_CUDA", kOff); }
+std::string nccl_rendezvous(bool) { throw Error("ERR_CUDA", kOff); }
 std::unique_ptr<graph::Transport> nccl_connect(const std::string&, int, int) {
   throw Error("ERR_CUDA", kOff);
 }
@@ -121,7 +121,7 @@ class NcclTransport final : public graph::Transport {
   }
 
   ~NcclTransport() override {
-    give_up();
+    abort_communicator();
     if (event_) cudaEventDestroy(event_);
     if (stream_) cudaStreamDestroy(stream_);
   }
@@ -129,8 +129,8 @@ class NcclTransport final : public graph::Transport {
   int rank() const override { return rank_; }
   int ranks() const override { return ranks_; }
 
-  void trade(const std::vector<Transfer>& transfers) override {
-    settle();
+  void send_receive(const std::vector<Transfer>& transfers) override {
+    await_last_call();
     doing_ = "sends and receives";
     ncclResult_t status = nccl().group_start();
     for (const Transfer& t : transfers) {
@@ -146,22 +146,22 @@ class NcclTransport final : public graph::Transport {
   }
 
   void all_gather(float* shares, int64_t elements) override {
-    settle();
+    await_last_call();
     doing_ = "an all-gather";
     started(nccl().all_gather(shares + rank_ * elements, shares, static_cast<size_t>(elements), ncclFloat32,
                               comm_, stream_));
   }
 
-  void await_queue() override { follow(stream_, queue()); }
-  void hold_queue() override { follow(queue(), stream_); }
+  void wait_for_compute_stream() override { stream_wait(stream_, queue()); }
+  void make_compute_stream_wait() override { stream_wait(queue(), stream_); }
 
   void wait() override {
-    settle();
+    await_last_call();
     check(cudaEventRecord(event_, stream_), "cudaEventRecord");
     poll([this] {
       const cudaError_t status = cudaEventQuery(event_);
       if (status == cudaErrorNotReady) {
-        look();
+        poll_state();
         return false;
       }
       check(status, "cudaEventQuery");
@@ -174,8 +174,8 @@ class NcclTransport final : public graph::Transport {
  private:
   /// Stream wait: work enqueued on `after` from now on waits for the work that is on `before` now. The
   /// library's work is on its stream once the communicator's state is ncclSuccess, so poll for that first.
-  void follow(cudaStream_t after, cudaStream_t before) {
-    settle();
+  void stream_wait(cudaStream_t after, cudaStream_t before) {
+    await_last_call();
     check(cudaEventRecord(event_, before), "cudaEventRecord");
     check(cudaStreamWaitEvent(after, event_), "cudaStreamWaitEvent");
   }
@@ -185,25 +185,25 @@ class NcclTransport final : public graph::Transport {
   }
 
   /// Queries the communicator's state (ncclCommGetAsyncError). Throws if it is an error.
-  ncclResult_t look() {
+  ncclResult_t poll_state() {
     ncclResult_t state = ncclSuccess;
     started(nccl().async_error(comm_, &state));
     started(state);
     return state;
   }
   /// Polls until the last call is done.
-  void settle() {
-    poll([this] { return look() == ncclSuccess; });
+  void await_last_call() {
+    poll([this] { return poll_state() == ncclSuccess; });
   }
   template <class Done>
   void poll(const Done& done) {
-    for (int looks = 0;; ++looks) {
+    for (int polls = 0;; ++polls) {
       if (aborted_ || !comm_) {
-        give_up();
+        abort_communicator();
         throw Error("ERR_EXCHANGE", "The exchange was closed");
       }
       if (done()) return;
-      if (looks < 1000)
+      if (polls < 1000)
         std::this_thread::yield();
       else
         std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -212,11 +212,11 @@ class NcclTransport final : public graph::Transport {
 
   [[noreturn]] void fail(ncclResult_t status) {
     const std::string why = explain(status, comm_);
-    give_up();
+    abort_communicator();
     throw Error("ERR_EXCHANGE", std::string("NCCL, ") + doing_ + ": " + why);
   }
   /// Aborts the communicator (ncclCommAbort): its kernels end, so the streams that wait for them continue.
-  void give_up() {
+  void abort_communicator() {
     if (comm_) library().abort(std::exchange(comm_, nullptr));
   }
 
@@ -233,7 +233,7 @@ constexpr char kDigits[] = "0123456789abcdef";
 }  // namespace
 
 // "NCCL 2.30.7/", followed on the leader by the unique id (ncclGetUniqueId) in hexadecimal.
-std::string nccl_offer(bool leads) {
+std::string nccl_rendezvous(bool leads) {
   std::string text = "NCCL " + version_text(nccl().version) + "/";
   if (!leads) return text;
   ncclUniqueId id;

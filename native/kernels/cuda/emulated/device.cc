@@ -152,22 +152,22 @@ class EmulatedDevice final : public TableDevice {
   void fill(void* to, int byte, size_t bytes) override {
     submit([=] { std::memset(to, byte, bytes); });
   }
-  void hold_uploads() override { not_recorded("Waiting between queues"); }
+  void make_copy_stream_wait() override { not_recorded("Waiting between queues"); }
   /// The copy happens as late as allowed; until then the memory has no usable values.
-  void upload_beside(void* to, const void* from, size_t bytes) override {
+  void upload_async(void* to, const void* from, size_t bytes) override {
     std::memset(to, 0xff, bytes);
     uploads_.push_back([=] { std::memcpy(to, from, bytes); });
   }
-  void join_uploads() override {
+  void wait_for_copy_stream() override {
     not_recorded("Waiting between queues");
     land();
   }
   void synchronize() override { not_recorded("Waiting"); }
-  uint64_t mark() override {
-    not_recorded("A mark");
+  uint64_t record_event() override {
+    not_recorded("An event");
     return 0;
   }
-  void await(uint64_t) override {}
+  void await_event(uint64_t) override {}
   std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
     auto made = std::make_unique<Replayed>();
     recording = made.get();
@@ -186,7 +186,7 @@ class EmulatedDevice final : public TableDevice {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  std::string offer(bool leads) override { return emulated_offer(ordinal, leads); }
+  std::string rendezvous(bool leads) override { return emulated_rendezvous(ordinal, leads); }
   std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
     return emulated_connect(leader, rank, ranks);
   }

@@ -122,7 +122,7 @@ void enter() {
   orch_emulate_switch(&current->stack_pointer, scheduler);
 }
 
-void give_way(decltype(Fiber::state) state) {
+void yield(decltype(Fiber::state) state) {
   Fiber* me = current;
   me->state = state;
   orch_emulate_switch(&me->stack_pointer, scheduler);
@@ -223,7 +223,7 @@ void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>
 }
 
 unsigned char* shared() { return shared_start; }
-void sync_block() { give_way(Fiber::AtBlock); }
+void sync_block() { yield(Fiber::AtBlock); }
 
 void sync_warp() {
   int nothing = 0;
@@ -296,11 +296,11 @@ void copy_async(void* to, const void* from, bool inside) {
     throw Error("ERR_EMULATED", "An asynchronous copy is not aligned");
   current->open.push_back({to, from, inside});
 }
-void close_copies() {
+void commit_copies() {
   current->closed.push_back(std::move(current->open));
   current->open.clear();
 }
-void await_copies(int open) {
+void wait_for_copies(int open) {
   auto& groups = current->closed;
   for (; groups.size() > static_cast<size_t>(open); groups.pop_front())
     for (const Copy& c : groups.front()) c.inside ? std::memcpy(c.to, c.from, 16) : std::memset(c.to, 0, 16);

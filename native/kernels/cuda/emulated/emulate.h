@@ -50,8 +50,8 @@ float shuffle_xor(float x, int mask);
 void load_matrices(uint32_t (&r)[4], const void* row, bool transposed);
 void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void copy_async(void* to, const void* from, bool inside);
-void close_copies();
-void await_copies(int open);
+void commit_copies();
+void wait_for_copies(int open);
 
 }  // namespace orch::emulate
 

@@ -73,7 +73,7 @@ class EmulatedTransport final : public graph::Transport {
   int rank() const override { return rank_; }
   int ranks() const override { return ranks_; }
 
-  void trade(const std::vector<Transfer>& transfers) override {
+  void send_receive(const std::vector<Transfer>& transfers) override {
     meet();
     Call own;
     for (const Transfer& t : transfers) {
@@ -119,11 +119,11 @@ class EmulatedTransport final : public graph::Transport {
       transfers.push_back({Transfer::Send, peer, shares + rank_ * elements, elements});
       transfers.push_back({Transfer::Receive, peer, shares + peer * elements, elements});
     }
-    trade(transfers);
+    send_receive(transfers);
   }
 
-  void await_queue() override { check(); }
-  void hold_queue() override { check(); }
+  void wait_for_compute_stream() override { check(); }
+  void make_compute_stream_wait() override { check(); }
   void wait() override { meet(); }
   void abort() override { aborted_ = true; }
 
@@ -229,7 +229,7 @@ class EmulatedTransport final : public graph::Transport {
 
 }  // namespace
 
-std::string emulated_offer(int ordinal, bool leads) {
+std::string emulated_rendezvous(int ordinal, bool leads) {
   static int offers = 0;
   std::string name;
   if (leads) {
