@@ -21,7 +21,7 @@ namespace orch {
 
 struct EngineSpec {
   ModelSpec model;
-  BatchShape shape;  ///< of one slot (micro-batch)
+  BatchShape shape;  ///< shape of one slot (micro-batch)
   DType compute;     ///< F32 or BF16
   DType residual;    ///< F32, or the same as compute
   int threads;
@@ -72,6 +72,8 @@ struct RawBatch {
   int64_t count() const { return static_cast<int64_t>(timestep.size()); }
 };
 
+/// Velocity [count, C, H, W], mean loss, and the gradients by name: those of the parameters and of the
+/// inputs.
 struct CaseResult {
   std::vector<float> velocity;
   double loss;
@@ -85,14 +87,15 @@ struct ProfileRow {
   double seconds, flops, bytes;
 };
 
-/// What a plan needs, known before anything is allocated. FLOPs are model FLOPs of one slot.
+/// What a plan needs, known before anything is allocated. `length` is that of a flat array in elements;
+/// `flops_per_slot` are model FLOPs, forward and backward.
 struct PlanFigures {
   int64_t parameters, length;
   double flops_per_slot;
   // By level of recomputation:
-  std::vector<size_t> arena_bytes;         ///< of one thread
-  std::vector<double> executed_flops;      ///< of one slot, recomputation included
-  std::vector<double> memory_bound_bytes;  ///< operands of one slot's operations that are not matmuls
+  std::vector<size_t> arena_bytes;         ///< for one thread
+  std::vector<double> executed_flops;      ///< per slot, recomputation included
+  std::vector<double> memory_bound_bytes;  ///< per slot, operands of operations that are not matmuls
 };
 PlanFigures plan_figures(const EngineSpec& spec);
 
@@ -135,6 +138,7 @@ class Engine {
   float* state(State s);
   float* positions() const { return positions_.as<float>(); }
 
+  /// Sets all weights, and the EMA, to their initial_values(). Does not touch the optimizer's moments.
   void initialize(uint64_t seed);
   /// Digest of the state and the positions: equal bits give equal digests on every machine and device.
   std::string digest();
@@ -183,6 +187,8 @@ class Engine {
   /// Freezes the parameters in the element ranges [from, to), ascending and disjoint: updates skip them, and
   /// their gradients count as zero.
   virtual void freeze(const Ranges& frozen) { trained_ = outside(frozen, table_.length); }
+  /// One step of AdamW with the gradient of reduce() or gradient_norm(), and of the EMA; see UpdateRequest.
+  /// Collective in a group.
   virtual void update(const UpdateRequest& request) = 0;
   /// Starts a copy of the state, concurrent with the driver's work. `done` is called with the exception that
   /// occurred, or null, from this or another thread. The next update waits for the copy.
@@ -192,10 +198,14 @@ class Engine {
     return snapshot_[static_cast<int>(s)].as<float>() + table_.parameters[parameter].offset;
   }
 
-  /// Mean squared error of every sample, unweighted.
+  /// Mean squared error of every sample, unweighted; a batch may have any number of samples. Throws
+  /// Error(ERR_NO_EMA) for State::Ema if the engine has none; so does predict().
   virtual std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed,
                                       uint32_t step) = 0;
+  /// Velocity [count, C, H, W] of explicit inputs.
   virtual std::vector<float> predict(const RawBatch& batch, State weights) = 0;
+  /// Loss and velocity of one slot of explicit inputs against a target [samples, C, H, W], and optionally all
+  /// gradients.
   virtual CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target,
                                    bool gradients) = 0;
 

@@ -17,6 +17,7 @@ namespace orch::graph {
 class Recording {
  public:
   virtual ~Recording() = default;
+  /// Enqueues the captured work.
   virtual void replay() = 0;
 };
 
@@ -35,24 +36,28 @@ class Device : public Backend {
   virtual void release(void* memory, size_t bytes) = 0;
   /// Bytes of the device that this process holds: allocations and workspaces. May be called from any thread.
   virtual size_t held_bytes() const = 0;
-  /// Page-locked (pinned) host memory, which copies access directly. Throws Error(ERR_CUDA).
+  /// Page-locked (pinned) host memory, which copies access directly. Throws Error(ERR_OUT_OF_MEMORY).
   virtual void* allocate_host(size_t bytes) = 0;
   virtual void release_host(void* memory) = 0;
 
-  /// Enqueues a copy from the host. `from` must not change until the stream has executed the copy. download()
-  /// is the reverse, and returns when the copy is complete.
+  /// Enqueues a copy from the host (cudaMemcpyAsync). `from` must not change until the stream has executed
+  /// it.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  /// Copies to the host, after the work enqueued before; blocks until the copy is complete.
   virtual void download(void* to, const void* from, size_t bytes) = 0;
+  /// Enqueue a copy within the device, or a fill with one byte (cudaMemsetAsync).
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, int byte, size_t bytes) = 0;
 
-  /// Prefetch on a second stream, the copy stream. The three functions below are stream waits
-  /// (cudaStreamWaitEvent) and copies; none blocks the host.
+  /// Prefetch on a second stream, the copy stream. None of these three functions blocks the host.
   ///
-  /// The copies enqueued from now on wait until the main stream has executed what is on it now.
+  /// Stream wait (cudaStreamWaitEvent): copies enqueued from now on start after the work that is on the
+  /// compute stream now.
   virtual void make_copy_stream_wait() = 0;
+  /// Enqueues a copy from pinned host memory on the copy stream.
   virtual void upload_async(void* to, const void* from, size_t bytes) = 0;
-  /// The work enqueued on the main stream from now on waits for the copies enqueued until now.
+  /// Stream wait in the other direction: work enqueued on the compute stream from now on starts after the
+  /// copies enqueued until now.
   virtual void wait_for_copy_stream() = 0;
 
   /// Blocks until the stream is idle (cudaStreamSynchronize). Errors of enqueued work are thrown here.

@@ -68,6 +68,7 @@ class Op {
  public:
   virtual ~Op() = default;
   virtual const char* name() const = 0;
+  /// Computes parts [r.from, r.to); a device's operation enqueues its work and returns.
   virtual void run(const Run& r) const = 0;
   virtual size_t scratch_bytes() const { return 0; }
   /// The number of parts into which the work can be split, a function of its shapes alone. Every part writes
@@ -122,6 +123,7 @@ class Reverse {
   void set(Ref value, Ref gradient);
   /// The gradient of a value of which several operations each write a part; allocated at the first call.
   Ref shared(Ref value, DType dtype);
+  /// Whether the gradient of this value is needed.
   bool wanted(Ref value) const;
 
  private:
@@ -134,11 +136,14 @@ class Graph {
   explicit Graph(const Backend& backend = cpu_backend()) : backend_(&backend) {}
   const Backend& backend() const { return *backend_; }
 
+  /// The four functions append a value and return its index. `index` is that of bind_input(); `offset` is in
+  /// elements of the flat arrays; gradient() is the place of a parameter's gradient.
   Ref input(std::string name, DType dtype, Shape shape, int64_t index, bool requires_grad = false);
   Ref parameter(std::string name, DType dtype, Shape shape, int64_t offset);
   Ref gradient(const Value& parameter);
   Ref activation(std::string name, DType dtype, Shape shape);
 
+  /// Appends a node. Every input must have been written by an earlier node, or be an input or parameter.
   void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
   template <class F>
   void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, int64_t parts = 1,

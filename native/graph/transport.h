@@ -22,8 +22,8 @@ class Transport {
   virtual int rank() const = 0;
   virtual int ranks() const = 0;
 
-  /// Grouped send/recv (ncclGroupStart, ncclSend, ncclRecv, ncclGroupEnd). Between two ranks, sends and
-  /// receives must agree in number, order and size.
+  /// Grouped send/recv of fp32 elements (ncclGroupStart, ncclSend, ncclRecv, ncclGroupEnd). Between two
+  /// ranks, sends and receives must agree in number, order and size.
   virtual void send_receive(const std::vector<Transfer>& transfers) = 0;
   /// All-gather (ncclAllGather), in place: each rank's share is in row `rank` of `shares` [ranks, elements],
   /// and afterwards every rank has all rows.

@@ -203,6 +203,7 @@ struct Untyped {
   /// in the same memory as x0 (host or device).
   void (*mix_noise)(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples,
                     int64_t n);
+  /// out [n] ~ N(0, 1) by counter.
   void (*normal)(float* out, const DrawKey& key, int64_t n);
   /// loss [B] = mean over the sample of (v - target)^2 (unweighted, summed in double); dv = grad_scale[b] * 2
   /// (v - target) / n. dv may be null (evaluation).

@@ -14,8 +14,8 @@ struct ModelSpec {
   std::vector<int64_t> dual_attention;  ///< ascending block indices
 
   int64_t hidden() const { return heads * kernels::kHeadDim; }
-  bool dual(int64_t block) const;
-  void check() const;  ///< throws Error(ERR_MODEL_SPEC)
+  bool dual(int64_t block) const;  ///< whether the block has a second, image-only attention (SD3.5-medium)
+  void check() const;              ///< throws Error(ERR_MODEL_SPEC)
 };
 
 /// A parameter's place in the flat arrays. Offsets are multiples of 16 elements.
@@ -46,6 +46,7 @@ struct ParameterTable {
 /// Indices of the graph's Input values.
 enum InputIndex : int64_t { kZ, kTimestep, kContext, kPooled, kPosition, kTarget, kGradScale, kInputs };
 
+/// Sizes of one slot; height and width are those of the latent.
 struct BatchShape {
   int64_t samples, height, width, context_tokens;
 };

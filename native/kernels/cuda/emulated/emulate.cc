@@ -95,13 +95,13 @@ struct Fiber {
   void* stack_pointer;
   dim3 thread;
   enum { Ready, AtBlock, AtWarp, Done } state;
-  void* argument;  ///< of the warp operation in which it waits
+  void* argument;  ///< argument of the warp operation in which it waits
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> closed;
 };
 
 std::mutex one_grid;
-void* scheduler;  // its stack pointer
+void* scheduler;  // stack pointer of the scheduler
 std::vector<Fiber> fibers;
 char* stacks = nullptr;
 size_t stacks_made = 0;
