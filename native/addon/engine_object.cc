@@ -78,7 +78,7 @@ Napi::Value state(const Handle& h, const Napi::CallbackInfo& info) {
   Engine& e = engine_of(h);
   const std::string name = info[0].ToString();
   const State s = state_of(info.Env(), name);
-  if (!e.has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
+  if (!e.has(s)) throw Error("ERR_NO_EMA", "This engine has no state named " + name);
   const size_t parameter = parameter_of(info.Env(), h, info[1]);
   return run<float*>(
       info, h, [=](Engine& e) { return e.state(s, parameter); },
@@ -277,7 +277,7 @@ Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
   auto group = group_of(info[0]);
   engine_of(h);
   // join() frees the memory that the views refer to.
-  if (!h->views.empty()) throw Error("ERR_INTERNAL", "join: after the state was looked at");
+  if (!h->views.empty()) throw Error("ERR_INTERNAL", "join: the state was viewed before");
   return run(info, h, [group](Engine& e) { e.join(group); });
 }
 

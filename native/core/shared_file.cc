@@ -26,7 +26,7 @@ namespace {
 
 SharedFile SharedFile::create() {
   const int fd = memfd_create("orchestrator", MFD_CLOEXEC);
-  if (fd < 0) fail("Cannot make shared memory");
+  if (fd < 0) fail("Cannot create shared memory");
   return {fd, true};
 }
 
@@ -51,11 +51,11 @@ SharedFile::~SharedFile() {
 
 Buffer SharedFile::map(size_t offset, size_t bytes) const {
   struct stat info;
-  if (fstat(fd_, &info) != 0) fail("Cannot look at shared memory");
+  if (fstat(fd_, &info) != 0) fail("Cannot examine shared memory");
   const auto size = static_cast<size_t>(info.st_size);
   if (size < offset + bytes) {
-    if (!own_) throw Error("ERR_SHARED_MEMORY", "Shared memory is shorter than its owner said");
-    if (ftruncate(fd_, static_cast<off_t>(offset + bytes)) != 0) fail("Cannot let shared memory grow");
+    if (!own_) throw Error("ERR_SHARED_MEMORY", "Shared memory is shorter than expected");
+    if (ftruncate(fd_, static_cast<off_t>(offset + bytes)) != 0) fail("Cannot extend shared memory");
   }
   // Huge pages need an aligned address: reserve more than needed, and map over the aligned part.
   void* reserved = mmap(nullptr, bytes + kAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -104,7 +104,7 @@ DeviceEngine::Lane& DeviceEngine::forward_lane() {
 
 bf16* DeviceEngine::prepare(State weights) {
   if (weights != State::Ema) return weights16_.as<bf16>();
-  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine holds no EMA weights");
+  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine has no EMA weights");
   if (spec_.compute == DType::BF16 && std::exchange(ema16_stale_, false)) {
     if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
     kernels().b16.from_f32(ema16_.as<bf16>(), on_device(State::Ema), table_.length);
@@ -246,7 +246,7 @@ std::string DeviceEngine::offer_device(int rank, const std::vector<SlotRange>& s
 }
 
 void DeviceEngine::connect_devices(const std::string& leader) {
-  if (!exchange_) throw Error("ERR_INTERNAL", "Nothing was offered");
+  if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: offer_device was not called");
   exchange_->connect(leader);
 }
 

@@ -104,7 +104,7 @@ void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text
 // --- checks
 
 void Engine::check(const AccumulateRequest& request) const {
-  if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was made for inference");
+  if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was created for inference only");
   if (request.slots.empty()) throw Error("ERR_INTERNAL", "accumulate: no slots");
   if (request.next) check(*request.next);
   for (size_t i = 0; i < request.slots.size(); ++i) {
@@ -192,14 +192,14 @@ Engine::Norm Engine::norm(const kernels::Table& kernels, const float* gradient, 
 }
 
 void Engine::join(std::shared_ptr<Group>) {
-  throw Error("ERR_SHARED_MEMORY", "Workers on devices have no memory to share; they exchange over gRPC");
+  throw Error("ERR_SHARED_MEMORY", "Workers on GPUs cannot share memory; they exchange over gRPC");
 }
 
 std::string Engine::offer_device(int, const std::vector<SlotRange>&) {
-  throw Error("ERR_CUDA", "A CPU cannot be connected to devices");
+  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
 }
 void Engine::connect_devices(const std::string&) {
-  throw Error("ERR_CUDA", "A CPU cannot be connected to devices");
+  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
 }
 
 // --- queries and keys

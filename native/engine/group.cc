@@ -89,7 +89,7 @@ void Group::form(const std::vector<std::string>& addresses, int rank) {
     // The process may have ended and its pid may belong to another one.
     if (page.as<Control>()->key != key)
       throw Error("ERR_SHARED_MEMORY",
-                  "The shared memory of rank " + std::to_string(r) + " is not what it was");
+                  "The shared memory of rank " + std::to_string(r) + " belongs to another process");
     if (r == 0) control_page_ = std::move(page);
   }
   rank_ = rank;

@@ -57,7 +57,7 @@ void* workspace_bytes(size_t bytes) {
   if (context.plan_only) {
     context.workspace = planned_address(bytes);
   } else {
-    if (context.recording) throw Error("ERR_CUDA", "Work that was never run before cannot be recorded");
+    if (context.recording) throw Error("ERR_CUDA", "Work must run once before it can be captured");
     // The previous workspace is not freed: recordings hold its address.
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
     context.largest->allocations += 1;
@@ -159,7 +159,7 @@ class CudaDevice final : public TableDevice {
       throw Error("ERR_CUDA", "There is no CUDA device " + std::to_string(ordinal) + "; there are " +
                                   std::to_string(count));
     const Description d = describe_device(ordinal);
-    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + " has " + d.problem);
+    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + ": " + d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
     for (cudaStream_t* s : {&context.queue, &context.copy_stream})
@@ -194,7 +194,7 @@ class CudaDevice final : public TableDevice {
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      throw Error("ERR_OUT_OF_MEMORY", "The device has no " + std::to_string(bytes >> 20) + " MiB left");
+      throw Error("ERR_OUT_OF_MEMORY", "The device cannot allocate " + std::to_string(bytes >> 20) + " MiB");
     }
     check(status, "cudaMalloc");
     held_ += rounded(bytes);
@@ -232,7 +232,7 @@ class CudaDevice final : public TableDevice {
     enter();
     if (!context.plan_only)
       check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.copy_stream),
-            "cudaMemcpyAsync beside the queue");
+            "cudaMemcpyAsync on the copy stream");
   }
   void wait_for_copy_stream() override { stream_wait(context.queue, copy_event_, context.copy_stream); }
   void download(void* to, const void* from, size_t bytes) override {
@@ -309,7 +309,7 @@ class CudaDevice final : public TableDevice {
 
   std::string rendezvous(bool leads) override {
     enter();
-    if (context.plan_only) throw Error("ERR_CUDA", "A device that only plans exchanges nothing");
+    if (context.plan_only) throw Error("ERR_CUDA", "A device that only plans cannot exchange gradients");
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, context.ordinal), "cudaGetDeviceProperties");
     std::string text = "GPU-";

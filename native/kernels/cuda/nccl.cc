@@ -19,7 +19,7 @@ namespace orch::kernels::cuda {
 
 namespace {
 constexpr const char* kOff =
-    "NCCL is off: its header was not found when CUDA's part was built (ORCH_CUDA_ROOTS)";
+    "NCCL is off: nccl.h was not found when the CUDA library was built (ORCH_CUDA_ROOTS)";
 }
 std::string nccl_rendezvous(bool) { throw Error("ERR_CUDA", kOff); }
 std::unique_ptr<graph::Transport> nccl_connect(const std::string&, int, int) {
@@ -131,7 +131,7 @@ class NcclTransport final : public graph::Transport {
 
   void send_receive(const std::vector<Transfer>& transfers) override {
     await_last_call();
-    doing_ = "sends and receives";
+    doing_ = "send/recv";
     ncclResult_t status = nccl().group_start();
     for (const Transfer& t : transfers) {
       if (status != ncclSuccess) break;
@@ -147,7 +147,7 @@ class NcclTransport final : public graph::Transport {
 
   void all_gather(float* shares, int64_t elements) override {
     await_last_call();
-    doing_ = "an all-gather";
+    doing_ = "all-gather";
     started(nccl().all_gather(shares + rank_ * elements, shares, static_cast<size_t>(elements), ncclFloat32,
                               comm_, stream_));
   }
@@ -250,7 +250,7 @@ std::unique_ptr<graph::Transport> nccl_connect(const std::string& leader, int ra
   ncclUniqueId id;
   const std::string digits = leader.substr(leader.rfind('/') + 1);
   if (digits.size() != 2 * sizeof id.internal || digits.find_first_not_of(kDigits) != std::string::npos)
-    throw Error("ERR_EXCHANGE", "What rank 0 offers is no unique id of NCCL's");
+    throw Error("ERR_EXCHANGE", "The rendezvous string of rank 0 contains no NCCL unique id");
   for (size_t i = 0; i < sizeof id.internal; ++i)
     id.internal[i] = static_cast<char>(std::stoi(digits.substr(2 * i, 2), nullptr, 16));
   auto transport = std::make_unique<NcclTransport>(rank, ranks);

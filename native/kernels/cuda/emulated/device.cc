@@ -46,7 +46,7 @@ Replayed* recording = nullptr;
 
 /// Rejects what a stream rejects during capture.
 void not_recorded(const char* what) {
-  if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be recorded");
+  if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be captured");
 }
 
 class PlainMatmul final : public graph::Op {
@@ -152,17 +152,17 @@ class EmulatedDevice final : public TableDevice {
   void fill(void* to, int byte, size_t bytes) override {
     submit([=] { std::memset(to, byte, bytes); });
   }
-  void make_copy_stream_wait() override { not_recorded("Waiting between queues"); }
+  void make_copy_stream_wait() override { not_recorded("A stream wait"); }
   /// The copy happens as late as allowed; until then the memory has no usable values.
   void upload_async(void* to, const void* from, size_t bytes) override {
     std::memset(to, 0xff, bytes);
     uploads_.push_back([=] { std::memcpy(to, from, bytes); });
   }
   void wait_for_copy_stream() override {
-    not_recorded("Waiting between queues");
+    not_recorded("A stream wait");
     land();
   }
-  void synchronize() override { not_recorded("Waiting"); }
+  void synchronize() override { not_recorded("A synchronization"); }
   uint64_t record_event() override {
     not_recorded("An event");
     return 0;
@@ -208,7 +208,7 @@ void submit(std::function<void()> work) {
   else
     work();
 }
-void synchronize() { not_recorded("Waiting"); }
+void synchronize() { not_recorded("A synchronization"); }
 void download(void* to, const void* from, size_t bytes) {
   not_recorded("A download");
   std::memcpy(to, from, bytes);
