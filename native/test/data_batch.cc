@@ -114,13 +114,11 @@ void check_assembly() {
 
 }  // namespace
 
-TEST("data: batches are assembled as the paper says, fp32") { check_assembly<float, float>(); }
-TEST("data: batches are assembled as the paper says, bf16") { check_assembly<bf16, bf16>(); }
-TEST("data: batches are assembled as the paper says, bf16 with fp32 pooled") {
-  check_assembly<bf16, float>();
-}
+TEST("data: batches are assembled as in the paper, fp32") { check_assembly<float, float>(); }
+TEST("data: batches are assembled as in the paper, bf16") { check_assembly<bf16, bf16>(); }
+TEST("data: batches are assembled as in the paper, bf16 with fp32 pooled") { check_assembly<bf16, float>(); }
 
-TEST("data: shapes that do not fit the text or the model are refused") {
+TEST("data: shapes that do not fit the text or the model are rejected") {
   const Set set(true);
   const auto data = std::make_shared<Dataset>(set.spec);
   check_throws("ERR_DATA_SHAPE", "the model needs 9", [&] { BatchAssembler(data, kText, 9); });
@@ -138,7 +136,7 @@ TEST("data: shapes that do not fit the text or the model are refused") {
   check_throws("ERR_DATA_SHAPE", "clip_l_pooled", [&] { BatchAssembler(data, text, kLatent); });
 }
 
-TEST("data: a synthetic caption is refused where there is none") {
+TEST("data: a synthetic caption is rejected if the dataset has none") {
   const Set set(false);
   const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent);
   CHECK(!assembler.has_synthetic());

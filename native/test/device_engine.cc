@@ -101,7 +101,7 @@ Series train(Engine& e, const TrainingSet& set) {
   });
 }
 
-TEST("device: an engine trains as the CPU's does, and twice with the same bits") {
+TEST("device: an engine trains like the CPU's, with the same bits twice") {
   const ModelSpec model{2, 2, 2, 4, 48, 32, 8, true, {0}};
   const TrainingSet set(4 * 8 * 6);
   for (const TestedDevice& d : devices())
@@ -137,7 +137,7 @@ TEST("device: an engine trains as the CPU's does, and twice with the same bits")
     }
 }
 
-TEST("device: copies of the state are current, a snapshot stays, and what is written arrives") {
+TEST("device: host copies of the state are current, snapshots are kept, and writes are uploaded") {
   const TrainingSet set(4 * 8 * 6);
   const EngineSpec spec{
       {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, true};
@@ -193,7 +193,7 @@ TEST("device: copies of the state are current, a snapshot stays, and what is wri
   }
 }
 
-TEST("device: warm steps are recordings, allocate nothing, and have the bits of first ones") {
+TEST("device: warm steps replay recordings, allocate nothing, and have the bits of the first") {
   const TrainingSet set(4 * 8 * 6);
   const EngineSpec spec{
       {2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, true};
@@ -244,7 +244,7 @@ TEST("device: warm steps are recordings, allocate nothing, and have the bits of 
   }
 }
 
-TEST("device: what the benches run: random slots, steps, a profile") {
+TEST("device: random slots, steps and a profile, as the benches run them") {
   for (const TestedDevice& d : devices()) {
     DeviceEngine e(
         {{2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, false},
@@ -268,7 +268,7 @@ TEST("device: what the benches run: random slots, steps, a profile") {
   }
 }
 
-TEST("device: engines that are connected train with the bits of one") {
+TEST("device: connected engines train with the bits of one") {
   const EngineSpec spec{
       {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 4, 4, 5}, DType::BF16, DType::BF16, 1, true, true};
   const int64_t slots = 5;

@@ -112,7 +112,7 @@ TEST("exchange: the bits of one worker at any number of ranks, slots, lengths an
         }
 }
 
-TEST("exchange: slots shared out as nobody would") {
+TEST("exchange: unusual distributions of slots") {
   const std::vector<SlotRange> shares[] = {{{0, 1}, {1, 11}}, {{0, 10}, {10, 11}}, {{0, 3}, {3, 4}, {4, 11}}};
   for (const auto& slots : shares) {
     const auto leaves = random_leaves(11, 400);
@@ -123,7 +123,7 @@ TEST("exchange: slots shared out as nobody would") {
   }
 }
 
-TEST("exchange: scratch is bounded, and what is received is what must be") {
+TEST("exchange: scratch is bounded, and no more is received than necessary") {
   const int64_t length = 1 << 16;
   Generation g(shared_out(8, 4), length, 50000);
   g.run(random_leaves(8, length), 1);
@@ -175,14 +175,14 @@ TEST(
   for (int r = 0; r < ranks; ++r) CHECK(next.sums[r] == want, next.errors[r]);
 }
 
-TEST("exchange: what was given up before it began does not wait") {
+TEST("exchange: abort before the start ends every wait") {
   Generation g(shared_out(2, 2), 100, 1000);
   g.exchanges[1]->abort();
   g.run(random_leaves(2, 100), 1);
   for (int r = 0; r < 2; ++r) CHECK(g.errors[r].starts_with("ERR_EXCHANGE"), "rank ", r, ": ", g.errors[r]);
 }
 
-TEST("exchange: sums over other slots than the rank's are refused, and so is a second connection") {
+TEST("exchange: sums over wrong slots and a second connection are rejected") {
   Generation g({{0, 2}}, 64, 1000);
   const auto code = [](const auto& f) -> std::string {
     try {
@@ -203,7 +203,7 @@ TEST("exchange: sums over other slots than the rank's are refused, and so is a s
   CHECK(code([&] { DeviceExchange(d, 0, {{0, 2}, {3, 4}}, 64); }) == "ERR_EXCHANGE", "slot 2 is nobody's");
 }
 
-TEST("device: NCCL, one rank: sends, gathers, gives up, and begins anew") {
+TEST("device: NCCL with one rank: send/recv, all-gather, abort, and a new communicator") {
   graph::Device* device = nullptr;
   for (const TestedDevice& d : devices())
     if (d.real) device = &d.device;

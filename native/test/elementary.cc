@@ -112,7 +112,7 @@ TEST("elementary: the table's bits") {
   });
 }
 
-TEST("elementary: bits of corrections, positions, timesteps and initial weights") {
+TEST("elementary: bits of bias corrections, positions, timesteps and initial weights") {
   const auto table = read_table();
   if (table.empty()) return skip("test/fixtures/elementary is neither here nor a folder up");
   check(table, "adamw", [](const Line& line) {
@@ -149,7 +149,7 @@ TEST("elementary: bits of corrections, positions, timesteps and initial weights"
   });
 }
 
-TEST("elementary: a table of positions is its rows' and columns' codes") {
+TEST("elementary: the position table consists of the encodings of its rows and columns") {
   const ModelSpec spec{1, 2, 2, 16, 64, 32, 5, false, {}};
   const int64_t h = spec.hidden();
   std::vector<float> table(25 * h), codes(5 * h / 2);
@@ -220,7 +220,7 @@ TEST("elementary: within 0.502 units in the last place of long double") {
   CHECK(wrong == 0, wrong, " of single precision");
 }
 
-TEST("elementary: at the ends of their ranges") {
+TEST("elementary: at the ends of the ranges") {
   using namespace elementary;
   const double inf = INFINITY;
   CHECK(elementary::exp(-inf) == 0 && elementary::exp(-746) == 0 && elementary::exp(710) == inf &&
@@ -254,7 +254,7 @@ TEST("elementary: products and sums are not fused") {
   CHECK((p * q + r).value == 0);
 }
 
-TEST("elementary: the noise of GPUs is that of the plainest kernels") {
+TEST("elementary: the noise of GPUs is that of the generic kernels") {
   const kernels::Table* plain = kernels::cpu_named("generic");
   if (plain == nullptr) return skip("there are no generic kernels here");
   const kernels::DrawKey key{0x123456789abcdef0, 7, 99, 0xabcdef12345678};

@@ -15,7 +15,7 @@ namespace {
 
 using namespace orch;
 
-TEST("gradient sums: any run of slots holds the tree's own subtrees") {
+TEST("gradient sums: any range of slots has the sums of the tree's subtrees") {
   const int64_t length = 64;
   const std::vector<Bucket> buckets{{0, 16}, {16, 48}};
   std::mt19937 random(5);
@@ -61,7 +61,7 @@ ModelSpec small_model(bool dual) {
   return {3, 2, 2, 4, 48, 32, 8, true, dual ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{}};
 }
 
-TEST("memory plan: values that live at the same time do not overlap") {
+TEST("memory plan: values that are alive at the same time do not overlap") {
   for (bool backward : {false, true})
     for (DType t : {DType::F32, DType::BF16}) {
       const ModelSpec spec = small_model(true);
@@ -152,7 +152,7 @@ std::vector<float> case_gradient(const ModelSpec& spec, const ParameterTable& ta
   return gradient;
 }
 
-TEST("activation checkpointing changes memory and no bit, and fused operations neither") {
+TEST("activation checkpointing and fusion change no bit") {
   for (bool dual : {false, true})
     for (DType t : {DType::F32, DType::BF16}) {
       const ModelSpec spec = small_model(dual);
@@ -175,7 +175,7 @@ TEST("activation checkpointing changes memory and no bit, and fused operations n
     }
 }
 
-TEST("fused operations: gates with the norms after them") {
+TEST("fusion: a gate with the norm after it") {
   const ModelSpec spec = small_model(true);  // three blocks, the first two dual
   const ParameterTable table(spec);
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {

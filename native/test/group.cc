@@ -36,7 +36,7 @@ void each_member(int members, F f) {
   for (auto& t : threads) t.join();
 }
 
-TEST("a group sums along the tree, does every piece once, and shares what it holds") {
+TEST("group: sums along the tree, runs every piece once, and shares memory") {
   std::mt19937 random(9);
   for (int members : {1, 2, 3, 5}) {
     const int64_t total = 7;
@@ -88,7 +88,7 @@ TEST("a group sums along the tree, does every piece once, and shares what it hol
   }
 }
 
-TEST("a group that is given up ends every wait, and a stranger is not taken for a member") {
+TEST("group: abort ends every wait, and an unrelated process is rejected") {
   const auto groups = make_groups(2);
   std::string code;
   std::thread waiting([&] {
@@ -121,7 +121,7 @@ TEST("a group that is given up ends every wait, and a stranger is not taken for 
   CHECK(refused(""), "no address");
 }
 
-TEST("nobody passes while the leader holds") {
+TEST("group: members wait while the leader holds") {
   const auto groups = make_groups(2);
   std::atomic<bool> passed{false};
   groups[0]->hold();

@@ -132,7 +132,7 @@ TEST("kernels attention") {
   });
 }
 
-TEST("kernels attention: instruction sets agree at many tokens") {
+TEST("kernels attention: instruction sets agree for many tokens") {
   if (std::getenv("ORCHESTRATOR_TEST_SMALL") != nullptr)
     return skip("ORCHESTRATOR_TEST_SMALL: a large shape");
   // Too large for the fp64 reference; the generic fp32 kernel, tested against it above, takes its place.
@@ -190,7 +190,7 @@ TEST("kernels attention: logits of any size stay finite") {
   });
 }
 
-TEST("kernels attention: a NaN in q, k or v is seen in the result") {
+TEST("kernels attention: a NaN in q, k or v reaches the result") {
   for_each_kernel_set([]<class T>(const Table& t) {
     const AttentionDims d{1, 1, 24, 0, 8};
     const int64_t n = d.tokens * 64;

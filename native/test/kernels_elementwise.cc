@@ -68,7 +68,7 @@ TEST("kernels gelu and silu") {
   });
 }
 
-TEST("kernels gelu and silu far from zero, and of NaN") {
+TEST("kernels gelu and silu far from zero and for NaN") {
   for_each_kernel_set([]<class T>(const Table& t) {
     const float points[] = {-1e4f, -60.0f, -10.0f, -1e-3f, -0.0f, 0.0f, 1e-3f, 10.0f, 60.0f, 1e4f, NAN};
     constexpr int64_t n = std::size(points);
@@ -161,7 +161,7 @@ TEST("kernels add and conversions") {
   });
 }
 
-TEST("kernels patchify, and the other way, against the formula") {
+TEST("kernels patchify and its inverse against the formula") {
   for_each_kernel_set([]<class T>(const Table& t) {
     for (const PatchDims& d :
          {PatchDims{1, 1, 2, 2, 2}, {2, 16, 8, 8, 2}, {2, 4, 6, 10, 2}, {1, 3, 5, 7, 1}}) {
@@ -308,7 +308,7 @@ std::vector<uint64_t> plain_digest(const std::vector<float>& x) {
   return lanes;
 }
 
-TEST("kernels digest: of any length, alike everywhere, and any bit shows") {
+TEST("kernels digest: any length, equal on every instruction set, and changed by any bit") {
   for (const Table* t : tables()) {
     for (const int64_t n :
          {int64_t{2}, int64_t{6}, int64_t{16}, kDigestPiece, kDigestPiece + 10, 3 * kDigestPiece - 2}) {
@@ -329,7 +329,7 @@ TEST("kernels digest: of any length, alike everywhere, and any bit shows") {
   }
 }
 
-TEST("kernels Philox4x32-10: the published known answers hold for the reference") {
+TEST("kernels Philox4x32-10: the reference reproduces the published known answers") {
   const auto check = [](reference::Words counter, uint32_t k0, uint32_t k1, reference::Words want) {
     const auto got = reference::philox(counter, k0, k1);
     for (int i = 0; i < 4; ++i) CHECK(got.w[i] == want.w[i], "word ", i);
