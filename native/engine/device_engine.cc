@@ -14,7 +14,7 @@ using graph::DeviceMemory;
 DeviceEngine::DeviceEngine(const EngineSpec& spec, graph::Device& device)
     : Engine(spec, device), device_(device), pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
-  outdate_copies();
+  mark_copies_stale();
   for (State s : {State::Master, State::Ema, State::M, State::V}) {
     if (!has(s)) continue;
     auto& memory = state_[static_cast<int>(s)];
@@ -43,7 +43,7 @@ float* DeviceEngine::state(State s, size_t parameter) {
   return copy;
 }
 
-void DeviceEngine::outdate_copies() {
+void DeviceEngine::mark_copies_stale() {
   for (auto& current : current_) current.assign(table_.parameters.size(), false);
 }
 
@@ -175,8 +175,8 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   const auto sums = sums_->parts();
   const bool whole = sums.size() == 1 && sums[0].lo == 0 && sums[0].hi == request.total_slots,
              exchange = !whole && !connected();
-  norm_queued_ = false;
-  if (whole) queue_norm();  // now, so that the host waits only once
+  norm_enqueued_ = false;
+  if (whole) enqueue_norm();  // now, so that the host waits only once
   if (request.next) try {
       SlotSource next = source(*request.next, request.step + 1);
       timed_stage(next);
@@ -215,14 +215,14 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   return result;
 }
 
-void DeviceEngine::queue_norm() {
+void DeviceEngine::enqueue_norm() {
   const float* gradient = sums_->parts().at(0).data;
   norms_[gradient](device_, [this, gradient] {
     device_.fill(squares_.data(), 0, sizeof(double));
     for (const auto& [from, to] : trained_)
       kernels().raw.add_squares(squares_.as<double>(), gradient + from, to - from);
   });
-  norm_queued_ = true;
+  norm_enqueued_ = true;
 }
 
 Engine::Norm DeviceEngine::gradient_norm() {
@@ -230,8 +230,8 @@ Engine::Norm DeviceEngine::gradient_norm() {
   // The sum over the workers was written to the host memory of the first part.
   if (!parts_.empty() && parts_[0].data)
     device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
-  if (!norm_queued_) queue_norm();
-  norm_queued_ = false;
+  if (!norm_enqueued_) enqueue_norm();
+  norm_enqueued_ = false;
   double sum = 0;
   device_.download(&sum, squares_.data(), sizeof sum);
   return norm(kernels(), gradient, sum);
@@ -283,7 +283,7 @@ void DeviceEngine::update(const UpdateRequest& u) {
                           adamw_.as<kernels::AdamW>());
   });
   if (ema) ema16_stale_ = true;
-  outdate_copies();
+  mark_copies_stale();
 }
 
 }  // namespace orch

@@ -62,11 +62,11 @@ class DeviceEngine final : public Engine {
   /// Makes samples [from, from + samples of a slot) of a batch the graph's inputs.
   void fill(Lane& lane, const RawBatch& batch, int64_t from);
   /// Enqueues the sum of squares of the gradient.
-  void queue_norm();
+  void enqueue_norm();
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<uint64_t> piece_digests(State s) override;
   /// Marks the host copies as stale: the device's state has changed.
-  void outdate_copies();
+  void mark_copies_stale();
   /// Updates the bf16 copy of these weights if it is stale, and returns it; null in fp32.
   bf16* prepare(State weights);
   void run(Lane& lane, State weights, float* gradient, bool statistics);
@@ -85,7 +85,7 @@ class DeviceEngine final : public Engine {
   std::unique_ptr<Lane> training_lane_, forward_lane_;
   graph::DeviceMemory losses_, statistics_;  ///< of all slots of a step
   graph::DeviceMemory squares_;              ///< the gradient's sum of squares, a double
-  bool norm_queued_ = false;
+  bool norm_enqueued_ = false;
   /// The AdamW factors, in host memory and on the device.
   graph::DeviceMemory adamw_host_, adamw_;
   uint64_t adamw_uploaded_ = 0;

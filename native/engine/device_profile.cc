@@ -36,7 +36,7 @@ void DeviceEngine::random_weights() {
   kernels().raw.normal(on_device(State::Master), {1, 0, 0, 5}, n);
   kernels().raw.scale_into(on_device(State::Master), 0.02f, n);
   if (weights16_) kernels().b16.from_f32(weights16_.as<bf16>(), on_device(State::Master), n);
-  outdate_copies();
+  mark_copies_stale();
   const Buffer zeros(cropped_.bytes());
   device_.upload(cropped_.data(), zeros.data(), zeros.bytes());
   device_.synchronize();
@@ -46,7 +46,7 @@ void DeviceEngine::run_random_slot(bool statistics) {
   Lane& lane = training_lane();
   if (!std::exchange(lane.random, true)) random_inputs(lane);
   parts_.clear();
-  norm_queued_ = false;
+  norm_enqueued_ = false;
   sums_->begin(0, 1, 1);
   float* gradient = sums_->acquire();
   run(lane, State::Master, gradient, statistics);

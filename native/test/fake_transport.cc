@@ -9,7 +9,7 @@
 namespace orch::test {
 namespace {
 /// Until make_compute_stream_wait() the device may find any value there, so NaN.
-void spoil(float* data, int64_t elements) { std::memset(data, 0xff, sizeof(float) * elements); }
+void fill_with_nan(float* data, int64_t elements) { std::memset(data, 0xff, sizeof(float) * elements); }
 /// Waits until `done`, or longer than any operation here takes, and returns false then. It counts polls
 /// instead of measuring time, because the process may be suspended.
 template <class Done>
@@ -179,7 +179,7 @@ void FakeTransport::meet(Meeting::Call call, const std::vector<float*>& to) {
 void FakeTransport::send_receive(const std::vector<Transfer>& transfers) {
   count_call();
   for (const Transfer& t : transfers)
-    if (t.direction == Transfer::Receive) spoil(t.data, t.elements);
+    if (t.direction == Transfer::Receive) fill_with_nan(t.data, t.elements);
   queue([this, transfers] {
     Meeting::Call call{false, {}, {}};
     std::vector<float*> to;
@@ -199,7 +199,7 @@ void FakeTransport::send_receive(const std::vector<Transfer>& transfers) {
 void FakeTransport::all_gather(float* shares, int64_t elements) {
   count_call();
   for (int peer = 0; peer < ranks(); ++peer)
-    if (peer != rank_) spoil(shares + peer * elements, elements);
+    if (peer != rank_) fill_with_nan(shares + peer * elements, elements);
   queue([this, shares, elements] {
     Meeting::Call call{true, {}, {}};
     std::vector<float*> to;

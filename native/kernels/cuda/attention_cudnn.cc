@@ -66,7 +66,7 @@ const Library* library() {
     find(l->finalize, "cudnnBackendFinalize");
     find(l->execute, "cudnnBackendExecute");
     if (!all || l->version() < 91700 || l->create(&l->handle) != CUDNN_STATUS_SUCCESS ||
-        l->set_stream(l->handle, queue()) != CUDNN_STATUS_SUCCESS)
+        l->set_stream(l->handle, compute_stream()) != CUDNN_STATUS_SUCCESS)
       return nullptr;
     return l;
   }();

@@ -28,7 +28,7 @@ void download(void* to, const void* from, size_t bytes);
 bool may_launch(dim3 grid, dim3 block, size_t shared);
 
 #if defined(__CUDACC__)
-cudaStream_t queue();
+cudaStream_t compute_stream();
 void check(cudaError_t status, const char* what);
 /// Allows a kernel more than 48 KiB of shared memory.
 void raise_shared(const void* kernel, size_t shared);
@@ -43,7 +43,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
   if (!may_launch(grid, block, shared)) return;
 #if defined(__CUDACC__)
   if (shared > 48 * 1024) raise_shared(reinterpret_cast<const void*>(kernel), shared);
-  kernel<<<grid, block, shared, queue()>>>(arguments...);
+  kernel<<<grid, block, shared, compute_stream()>>>(arguments...);
   check(cudaGetLastError(), "launch");
 #else
   submit([=] { emulate::run(grid, block, shared, [&] { kernel(arguments...); }); });

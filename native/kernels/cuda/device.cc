@@ -20,7 +20,7 @@ namespace {
 struct Context {
   bool plan_only = false, recording = false;
   int ordinal = 0;
-  cudaStream_t queue = nullptr, copy_stream = nullptr;
+  cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   Largest* largest = nullptr;
@@ -38,7 +38,7 @@ char* planned_address(size_t bytes) {
 
 }  // namespace
 
-cudaStream_t queue() { return context.queue; }
+cudaStream_t compute_stream() { return context.compute_stream; }
 bool plans_only() { return context.plan_only; }
 
 void check(cudaError_t status, const char* what) {
@@ -48,7 +48,7 @@ void check(cudaError_t status, const char* what) {
 }
 
 void synchronize() {
-  if (!context.plan_only) check(cudaStreamSynchronize(context.queue), "cudaStreamSynchronize");
+  if (!context.plan_only) check(cudaStreamSynchronize(context.compute_stream), "cudaStreamSynchronize");
 }
 
 void* workspace_bytes(size_t bytes) {
@@ -71,7 +71,7 @@ void count_held(size_t bytes) { *context.held += bytes; }
 
 void download(void* to, const void* from, size_t bytes) {
   if (context.plan_only) return;
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context.queue),
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context.compute_stream),
         "cudaMemcpyAsync from the device");
   synchronize();
 }
@@ -101,7 +101,7 @@ class CudaRecording final : public graph::Recording {
   }
   ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
   void replay() override {
-    check(cudaGraphLaunch(executable_, context.queue), "cudaGraphLaunch");
+    check(cudaGraphLaunch(executable_, context.compute_stream), "cudaGraphLaunch");
     context.largest->replays += 1;
   }
 
@@ -162,7 +162,7 @@ class CudaDevice final : public TableDevice {
     if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + ": " + d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
-    for (cudaStream_t* s : {&context.queue, &context.copy_stream})
+    for (cudaStream_t* s : {&context.compute_stream, &context.copy_stream})
       check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
     for (cudaEvent_t* e : {&compute_event_, &copy_event_})
@@ -224,17 +224,21 @@ class CudaDevice final : public TableDevice {
   void upload(void* to, const void* from, size_t bytes) override {
     enter();
     if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.queue),
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.compute_stream),
             "cudaMemcpyAsync to the device");
   }
-  void make_copy_stream_wait() override { stream_wait(context.copy_stream, compute_event_, context.queue); }
+  void make_copy_stream_wait() override {
+    stream_wait(context.copy_stream, compute_event_, context.compute_stream);
+  }
   void upload_async(void* to, const void* from, size_t bytes) override {
     enter();
     if (!context.plan_only)
       check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.copy_stream),
             "cudaMemcpyAsync on the copy stream");
   }
-  void wait_for_copy_stream() override { stream_wait(context.queue, copy_event_, context.copy_stream); }
+  void wait_for_copy_stream() override {
+    stream_wait(context.compute_stream, copy_event_, context.copy_stream);
+  }
   void download(void* to, const void* from, size_t bytes) override {
     enter();
     cuda::download(to, from, bytes);
@@ -242,12 +246,13 @@ class CudaDevice final : public TableDevice {
   void copy(void* to, const void* from, size_t bytes) override {
     enter();
     if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.queue),
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.compute_stream),
             "cudaMemcpyAsync within the device");
   }
   void fill(void* to, int byte, size_t bytes) override {
     enter();
-    if (!context.plan_only) check(cudaMemsetAsync(to, byte, bytes, context.queue), "cudaMemsetAsync");
+    if (!context.plan_only)
+      check(cudaMemsetAsync(to, byte, bytes, context.compute_stream), "cudaMemsetAsync");
   }
   void synchronize() override {
     enter();
@@ -258,7 +263,7 @@ class CudaDevice final : public TableDevice {
     if (context.plan_only) return 0;
     cudaEvent_t event;
     check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
-    check(cudaEventRecord(event, context.queue), "cudaEventRecord");
+    check(cudaEventRecord(event, context.compute_stream), "cudaEventRecord");
     events_.push_back(event);
     return first_event_ + events_.size();
   }
@@ -276,7 +281,8 @@ class CudaDevice final : public TableDevice {
       work();
       return std::make_unique<NoRecording>();
     }
-    check(cudaStreamBeginCapture(context.queue, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    check(cudaStreamBeginCapture(context.compute_stream, cudaStreamCaptureModeThreadLocal),
+          "cudaStreamBeginCapture");
     context.recording = true;
     std::exception_ptr failure;
     try {
@@ -286,7 +292,7 @@ class CudaDevice final : public TableDevice {
     }
     context.recording = false;
     cudaGraph_t graph = nullptr;
-    const cudaError_t status = cudaStreamEndCapture(context.queue, &graph);
+    const cudaError_t status = cudaStreamEndCapture(context.compute_stream, &graph);
     if (failure) std::rethrow_exception(failure);
     check(status, "cudaStreamEndCapture");
     return std::make_unique<CudaRecording>(graph);
@@ -298,9 +304,9 @@ class CudaDevice final : public TableDevice {
       work();
       return 0;
     }
-    check(cudaEventRecord(begin_, context.queue), "cudaEventRecord");
+    check(cudaEventRecord(begin_, context.compute_stream), "cudaEventRecord");
     work();
-    check(cudaEventRecord(end_, context.queue), "cudaEventRecord");
+    check(cudaEventRecord(end_, context.compute_stream), "cudaEventRecord");
     check(cudaEventSynchronize(end_), "cudaEventSynchronize");
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");

@@ -125,7 +125,7 @@ struct Plan {
     if (vector) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
     const float one = 1.0f;
     require(cublasLtMatmul(handle(), operation, &one, right, a, left, b, &beta, out, c, out, c,
-                           &algorithms[algorithm].algo, library_workspace(), kWorkspace, queue()),
+                           &algorithms[algorithm].algo, library_workspace(), kWorkspace, compute_stream()),
             "cublasLtMatmul");
   }
 };

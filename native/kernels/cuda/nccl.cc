@@ -152,8 +152,8 @@ class NcclTransport final : public graph::Transport {
                               comm_, stream_));
   }
 
-  void wait_for_compute_stream() override { stream_wait(stream_, queue()); }
-  void make_compute_stream_wait() override { stream_wait(queue(), stream_); }
+  void wait_for_compute_stream() override { stream_wait(stream_, compute_stream()); }
+  void make_compute_stream_wait() override { stream_wait(compute_stream(), stream_); }
 
   void wait() override {
     await_last_call();

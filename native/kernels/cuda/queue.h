@@ -4,7 +4,7 @@
 
 namespace orch::kernels::cuda {
 
-cudaStream_t queue();
+cudaStream_t compute_stream();
 void check(cudaError_t status, const char* what);
 void synchronize();
 void* workspace_bytes(size_t bytes);

@@ -45,7 +45,7 @@ class Replayed final : public graph::Recording {
 Replayed* recording = nullptr;
 
 /// Rejects what a stream rejects during capture.
-void not_recorded(const char* what) {
+void reject_during_capture(const char* what) {
   if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be captured");
 }
 
@@ -130,18 +130,18 @@ class EmulatedDevice final : public TableDevice {
     release_host(memory);
   }
   void* allocate_host(size_t bytes) override {
-    not_recorded("An allocation");
+    reject_during_capture("An allocation");
     largest_.allocations += 1;
     return poisoned(bytes);
   }
   /// Not before the streams are idle, as in CUDA.
   void release_host(void* memory) override {
-    land();
+    finish_copies();
     std::free(memory);
   }
   void upload(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override {
-    not_recorded("A download");
+    reject_during_capture("A download");
     if (bytes) std::memcpy(to, from, bytes);
   }
   void copy(void* to, const void* from, size_t bytes) override {
@@ -152,19 +152,19 @@ class EmulatedDevice final : public TableDevice {
   void fill(void* to, int byte, size_t bytes) override {
     submit([=] { std::memset(to, byte, bytes); });
   }
-  void make_copy_stream_wait() override { not_recorded("A stream wait"); }
+  void make_copy_stream_wait() override { reject_during_capture("A stream wait"); }
   /// The copy happens as late as allowed; until then the memory has no usable values.
   void upload_async(void* to, const void* from, size_t bytes) override {
     std::memset(to, 0xff, bytes);
     uploads_.push_back([=] { std::memcpy(to, from, bytes); });
   }
   void wait_for_copy_stream() override {
-    not_recorded("A stream wait");
-    land();
+    reject_during_capture("A stream wait");
+    finish_copies();
   }
-  void synchronize() override { not_recorded("A synchronization"); }
+  void synchronize() override { reject_during_capture("A synchronization"); }
   uint64_t record_event() override {
-    not_recorded("An event");
+    reject_during_capture("An event");
     return 0;
   }
   void await_event(uint64_t) override {}
@@ -192,7 +192,7 @@ class EmulatedDevice final : public TableDevice {
   }
 
  private:
-  void land() {
+  void finish_copies() {
     for (const auto& u : uploads_) u();
     uploads_.clear();
   }
@@ -208,9 +208,9 @@ void submit(std::function<void()> work) {
   else
     work();
 }
-void synchronize() { not_recorded("A synchronization"); }
+void synchronize() { reject_during_capture("A synchronization"); }
 void download(void* to, const void* from, size_t bytes) {
-  not_recorded("A download");
+  reject_during_capture("A download");
   std::memcpy(to, from, bytes);
 }
 /// Every operation gets a new workspace, filled with NaN.
