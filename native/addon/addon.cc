@@ -1,4 +1,4 @@
-// Registration, and the functions that need no handle.
+// Registration of the addon, and the functions that need no handle.
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,11 +15,11 @@
 namespace orch::addon {
 namespace {
 
-/// Processors that this process may run on.
+/// Number of processors on which this process may run.
 double processors() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-  return std::max(1u, std::thread::hardware_concurrency());  // more processors than the set has room for
+  return std::max(1u, std::thread::hardware_concurrency());  // the machine has more processors than the set
 }
 
 Napi::Value host(const Napi::CallbackInfo& info) {

@@ -1,5 +1,5 @@
-// JavaScript values to C++ and back. Types are checked here: a wrong one is ERR_NATIVE_ARGUMENT and names the
-// property.
+// Conversion between JavaScript and C++ values. Types are checked here: a wrong one throws
+// ERR_NATIVE_ARGUMENT, which names the property.
 #pragma once
 #include <napi.h>
 
@@ -22,7 +22,7 @@ inline double number(const Napi::Object& o, const char* name) {
   if (!v.IsNumber()) wrong(o.Env(), name, "a number");
   return v.As<Napi::Number>().DoubleValue();
 }
-/// An integer that a double holds exactly; not NaN, whose conversion C++ leaves undefined.
+/// An integer that a double represents exactly. NaN is rejected, because its conversion is undefined in C++.
 inline int64_t integer(const Napi::Value& value, const char* name) {
   const double v = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
   if (!(std::abs(v) <= 9007199254740991.0) || v != std::floor(v)) wrong(value.Env(), name, "an integer");
@@ -94,7 +94,7 @@ std::vector<T> copy(const Napi::Object& o, const char* name) {
   auto a = typed_array<T>(o.Get(name), name);
   return {a.Data(), a.Data() + a.ElementLength()};
 }
-/// Whole numbers in a Float64Array.
+/// Copies the integers of a Float64Array.
 template <class T>
 std::vector<T> integers(const Napi::TypedArrayOf<double>& a, const char* name) {
   std::vector<T> out(a.ElementLength());

@@ -1,4 +1,4 @@
-// Elementary functions for JavaScript, whose own differ from engine to engine.
+// Elementary functions for JavaScript, whose own differ between engines.
 #include "../core/elementary.h"
 
 #include "../model/mmdit.h"

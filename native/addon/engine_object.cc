@@ -9,7 +9,7 @@
 namespace orch::addon {
 namespace {
 
-/// The native side of one engine object, kept alive by its functions, its views and its pending promises.
+/// The native part of an engine object, kept alive by its functions, views and pending promises.
 struct Box {
   explicit Box(std::unique_ptr<Engine> e) : engine(std::move(e)) {
     const auto& list = engine->table().parameters;
@@ -18,8 +18,8 @@ struct Box {
 
   std::unique_ptr<Engine> engine;  ///< null: closed
   std::map<std::string, size_t> parameters;
-  /// By address, one ArrayBuffer for each stretch of memory that was ever looked at: V8 wants no two over the
-  /// same. Weak: what nobody holds may go.
+  /// By address: one ArrayBuffer for each range of memory that was ever viewed, because V8 allows only one
+  /// per address. The references are weak, so that unused ones can be collected.
   std::map<void*, Napi::Reference<Napi::ArrayBuffer>> views;
   /// Memory that JavaScript may still reach: a buffer may have been transferred out of its view, where
   /// close() does not find it.
@@ -76,8 +76,8 @@ Napi::Promise run(const Napi::CallbackInfo& info, const Handle& h, std::function
       [](Napi::Env env, Nothing&) { return env.Undefined(); });
 }
 
-/// A parameter, or a bucket of a gradient: a view of the whole would be larger than Node.js 20 allows (4 GiB)
-/// of a model above 1,073,741,824 parameters.
+/// A view of one parameter, or of one bucket of a gradient. A view of the whole array of a model above
+/// 1,073,741,824 parameters would exceed the limit of Node.js 20 (4 GiB).
 Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, int64_t elements) {
   auto& slot = h->views[data];
   if (slot.IsEmpty() || slot.Value().IsEmpty()) {
@@ -137,7 +137,7 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
   request->statistics = boolean(o, "statistics");
   if (const Napi::Value next = o.Get("next"); !next.IsNull())
     request->next = samples_of(object(next, "next"));
-  // Every call to the event loop costs both sides; where nobody listens there are none.
+  // Calls to the event loop cost time on both sides; without a listener there are none.
   const Napi::Value listener = o.Get("onBucket");
   if (!listener.IsNull() && !listener.IsFunction()) wrong(env, "onBucket", "a function, or null");
   // From here on no JavaScript runs: a function on the event loop is made for an engine that will let it go.
@@ -306,8 +306,8 @@ Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (
 Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
   auto group = group_of(info[0]);
   engine_of(h);
-  // It lets go of the memory that views look at.
-  if (h->viewed || h->joining) throw Error("ERR_INTERNAL", "join: after the state was looked at");
+  // join() frees the memory that the views refer to.
+  if (h->viewed || h->joining) throw Error("ERR_INTERNAL", "join: the state was viewed before");
   h->joining = true;
   return run<Nothing>(
       info, h,
@@ -347,14 +347,14 @@ Napi::Value memory(Napi::Env env, const Engine& e) {
   return o;
 }
 
-/// Lets go of all the engine's memory once what it was asked for is done. Views become empty at once; a
-/// buffer that was transferred out of one keeps the memory until it is collected.
+/// Frees all of the engine's memory when the requested work is done. Views become empty immediately; a buffer
+/// that was transferred out of its view keeps the memory until it is collected.
 Napi::Value close(const Handle& h, Napi::Env env) {
   if (!h->engine) return h->closing.Value();
   for (auto& [data, view] : h->views)
     if (!view.IsEmpty() && !view.Value().IsEmpty()) view.Value().Detach();
   h->views.clear();
-  // On a thread of its own: the engine waits for its threads, and unmapping gigabytes takes its time.
+  // On its own thread: the engine waits for its threads, and unmapping gigabytes takes time.
   auto engine = std::make_shared<std::unique_ptr<Engine>>(std::move(h->engine));
   const Napi::Promise closed = promise<Nothing>(
       env,
@@ -460,7 +460,8 @@ Napi::Value plan_operations(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value create_engine(const Napi::CallbackInfo& info) {
-  // Weights' places, tables and, on a device, libraries and a context: longer than an event loop may be held.
+  // Creating an engine computes the parameter table and, on a device, loads libraries and creates a context:
+  // too long for the event loop.
   const EngineSpec spec = spec_of(object(info[0], "the engine's options"));
   return promise<std::unique_ptr<Engine>>(
       info.Env(), on_own_thread, nullptr, [spec] { return make_engine(spec); },

@@ -46,7 +46,8 @@ EngineSpec spec_of(const Napi::Object& o) {
       b.height > 1 << 14 || b.width > 1 << 14 || b.context_tokens > 1 << 20 || s.threads < 1 ||
       s.threads > 1024 || s.threads_per_slot < 1 || s.threads_per_slot > s.threads ||
       s.device.value_or(0) < 0)
-    throw Error("ERR_MODEL_SPEC", "The batch's shape, the number of threads or the device's is out of range");
+    throw Error("ERR_MODEL_SPEC",
+                "The batch shape, the number of threads or the device ordinal is out of range");
   return s;
 }
 

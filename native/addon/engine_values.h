@@ -1,5 +1,5 @@
-// What an engine takes and gives, between JavaScript's objects and C++'s; src/native/contract.ts describes
-// both.
+// Arguments and results of an engine, converted between JavaScript and C++ objects; src/native/contract.ts
+// describes both.
 #pragma once
 #include <napi.h>
 

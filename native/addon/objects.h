@@ -1,5 +1,5 @@
-// What the addon exports: an engine and a dataset as plain objects whose functions hold their native side
-// themselves, so that no `this` can be mistaken; and a tagged handle for passing one to the other.
+// The objects that the addon exports. An engine and a dataset are plain objects whose functions hold the
+// native object themselves, so that a wrong `this` does no harm; a tagged handle passes one to the other.
 #pragma once
 #include <napi.h>
 
@@ -18,24 +18,24 @@ Napi::Value open_dataset(const Napi::CallbackInfo& info);
 Napi::Value check_list_offsets(const Napi::CallbackInfo& info);
 Napi::Object elementary_functions(Napi::Env env);
 
-/// The dataset behind a JavaScript object made by open_dataset; throws ERR_HANDLE for any other, or a closed
-/// one.
+/// The dataset of a JavaScript object made by open_dataset. Throws Error(ERR_HANDLE) for any other object, or
+/// if it is closed.
 std::shared_ptr<const Dataset> dataset_of(const Napi::Value& v);
 
-/// The group behind a JavaScript object made by create_group; throws ERR_HANDLE for any other.
+/// The group of a JavaScript object made by create_group. Throws Error(ERR_HANDLE) for any other object.
 std::shared_ptr<Group> group_of(const Napi::Value& v);
 
-/// A native object for the property "native" of a JavaScript object, and back. The tag keeps one kind from
-/// being taken for another.
+/// Wraps a native object for the property "native" of a JavaScript object, and unwraps it. The tag prevents
+/// an object of one kind from being taken for another.
 template <class T>
 Napi::Value tagged(Napi::Env env, const napi_type_tag& tag, std::shared_ptr<T> native);
 template <class T>
 std::shared_ptr<T> untagged(const Napi::Value& object, const napi_type_tag& tag, const char* what);
 
-/// A function. F: Napi::Value(const Napi::CallbackInfo&). Native errors become JavaScript's.
+/// Creates a function. F: Napi::Value(const Napi::CallbackInfo&). Native errors become JavaScript errors.
 template <class F>
 Napi::Function function(Napi::Env env, const char* name, F f);
-/// Defines object[name] as one.
+/// Defines object[name] as such a function.
 template <class F>
 void method(Napi::Object object, const char* name, F f);
 

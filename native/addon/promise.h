@@ -1,4 +1,4 @@
-// Work on the engine's threads as JavaScript promises, and native errors as JavaScript errors.
+// Runs work on the engine's threads as JavaScript promises, and converts native errors to JavaScript errors.
 #pragma once
 #include <napi.h>
 
@@ -22,7 +22,7 @@ struct Failure {
   std::string code, message;
 };
 
-/// What is being handled, as JavaScript is told of it. To be called where an exception was caught.
+/// The exception being handled, as it is passed to JavaScript. Call it in a catch block.
 inline Failure failure() {
   try {
     throw;
@@ -41,8 +41,8 @@ inline Failure failure() {
   }
 }
 
-/// Runs f; whatever it throws becomes a JavaScript exception with a code. (Another one would end the
-/// process.)
+/// Runs f; any exception becomes a JavaScript exception with a code. An exception that leaves a callback
+/// would end the process.
 template <class F>
 auto guarded(Napi::Env env, F f) {
   try {
@@ -57,11 +57,11 @@ auto guarded(Napi::Env env, F f) {
 
 using Job = std::function<void()>;
 
-/// Runs a job on a thread of its own.
+/// Runs a job on a new thread.
 inline void on_own_thread(Job job) { std::thread(std::move(job)).detach(); }
 
-/// Posts `work` through `post` and resolves the promise with finish(env, result) on the event loop. `keep`
-/// lives until then.
+/// Posts `work` through `post` and resolves the promise with finish(env, result) on the event loop. `keep` is
+/// kept alive until then.
 template <class R>
 Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::shared_ptr<void> keep,
                       std::function<R()> work, std::function<Napi::Value(Napi::Env, R&)> finish) {
@@ -74,7 +74,7 @@ Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::
     std::optional<Failure> failed;
   };
   auto deferred = Napi::Promise::Deferred::New(env);
-  // Owned by the job, then by the event loop: what it keeps must not be let go on an engine's own thread.
+  // Owned by the job, then by the event loop: `keep` must not be released on an engine's own thread.
   auto* state = new State{deferred, std::move(keep), std::move(work), std::move(finish), {}, {}};
   auto settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
                                               "orchestrator", 0, 1);
@@ -99,7 +99,7 @@ Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::
   };
   try {
     post(std::move(job));
-  } catch (const std::exception&) {  // no thread to be had
+  } catch (const std::exception&) {  // the system has no more threads
     const std::unique_ptr<State> owner(state);
     const Failure why = failure();
     settle.Release();

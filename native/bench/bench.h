@@ -1,5 +1,5 @@
-// Timing of single kernels: the best of many short repetitions, so that other work on the machine matters
-// little.
+// Timing of single kernels: the best of many short repetitions, which reduces the influence of other work on
+// the machine.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -15,7 +15,7 @@ inline double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Seconds of the fastest repetition in about `seconds` (at least five).
+/// Seconds of the fastest repetition within about `seconds` (at least five repetitions).
 template <class Run>
 double best_time(double seconds, Run run) {
   run();
@@ -30,11 +30,11 @@ double best_time(double seconds, Run run) {
   return best;
 }
 
-/// One line of the report: a kernel with what it moves or computes.
+/// One line of the report: a kernel and what it moves or computes.
 struct Kernel {
   std::string name;
-  double bytes;  ///< read and written, when memory is what limits it
-  double flops;  ///< of its matmuls, when they are
+  double bytes;  ///< bytes read and written, if memory is the limit
+  double flops;  ///< of its matmuls, if compute is the limit
   std::function<void()> run;
 };
 
@@ -43,12 +43,13 @@ struct Shape {
   int64_t samples, tokens, context, heads;  ///< of a slot
 };
 
-/// Every kernel of a training step at a shape, storage type bf16 or fp32. Buffers live as long as the result.
+/// Every kernel of a training step at a shape, with storage type bf16 or fp32. Buffers live as long as the
+/// result.
 std::vector<Kernel> kernels_of(const Shape& shape, bool bf16);
 /// The matmuls of a block at a shape.
 std::vector<Kernel> matmuls_of(const Shape& shape, bool bf16);
 
-/// The benches of a GPU: what follows --cuda on the command line.
+/// The GPU benches; the arguments are those after --cuda on the command line.
 int cuda_main(int argc, char** argv);
 
 }  // namespace orch::bench

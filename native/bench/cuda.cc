@@ -1,10 +1,8 @@
-// orch_bench --cuda ...: what the GPU reaches, and whole training steps on it.
-//   --cuda ceilings                 copies and a large matmul
-//   --cuda profile SHAPE            a slot's operations by kind, each against its ceiling
-//   --cuda tune SHAPE FILE          cuBLASLt's algorithms for the shape's matmuls; appends the fastest to
-//   FILE
-//   --cuda steps SHAPE              for every line "SECONDS" on standard input: trains for about that long,
-//   and prints JSON
+// orch_bench --cuda ...: ceilings of the GPU, and whole training steps on it.
+//   --cuda ceilings          copy bandwidth and a large matmul
+//   --cuda profile SHAPE     a slot's operations by kind, each against its ceiling
+//   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls; appends the fastest to FILE
+//   --cuda steps SHAPE       for every line "SECONDS" of standard input: trains that long, prints JSON
 // SHAPE: depth,pixels,samples[,nothing|norms|mlp|block], such as 24,512,16
 #include <algorithm>
 #include <cstdio>
@@ -103,7 +101,7 @@ void serve_steps(DeviceEngine& e) {
   }
 }
 
-/// Notes the matmuls of a graph that is built for a device.
+/// Records the matmuls of a graph that is built for a device.
 class Noting final : public graph::Backend {
  public:
   explicit Noting(graph::Device& d) : device_(d) {}

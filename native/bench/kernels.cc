@@ -11,7 +11,7 @@
 namespace orch::bench {
 namespace {
 
-/// Memory with harmless numbers in it (uniform in (-1, 1) of type T), kept alive by the closures that use it.
+/// Memory with ordinary values (uniform in (-1, 1), of type T), kept alive by the closures that use it.
 template <class T>
 T* memory(std::vector<std::shared_ptr<Buffer>>& keep, int64_t n) {
   keep.push_back(std::make_shared<Buffer>(static_cast<size_t>(n) * sizeof(T)));
@@ -134,7 +134,7 @@ std::vector<Kernel> matmuls_of(const Shape& s, bool half) {
     const int64_t sizes[] = {spec.m * spec.k, spec.k * spec.n, spec.m * spec.n, spec.n};
     float* p[4];
     for (int i = 0; i < 4; ++i)
-      p[i] = memory<float>(mine, sizes[i]);  // as bf16, twice as many numbers as needed
+      p[i] = memory<float>(mine, sizes[i]);  // as bf16, twice as many values as needed
     mine.push_back(std::make_shared<Buffer>(matmul->scratch_bytes() + 64));
     void* scratch = mine.back()->data();
     all.push_back(

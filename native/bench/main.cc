@@ -1,5 +1,5 @@
-// orch_bench [--seconds S] [--fp32] [PART OF A NAME]...: every kernel of a training step on one thread, as a
-// share of what a copy of as many bytes, or a large matmul, reaches between its measurements.
+// orch_bench [--seconds S] [--fp32] [PART OF A NAME]...: times every kernel of a training step on one thread,
+// relative to a copy of the same number of bytes or to a large matmul, measured in alternation.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +21,7 @@ constexpr Shape kShapes[] = {
     {"1 x (1024 + 154) tokens, hidden 384", 1, 1024, 154, 6},
 };
 
-/// Bytes per second of a copy that reads and writes `bytes` together.
+/// Bytes per second of a copy that reads and writes `bytes` in total.
 double copy_bandwidth(double bytes, double seconds) {
   const size_t half = static_cast<size_t>(bytes / 2);
   Buffer from(half), to(half);
@@ -63,7 +63,7 @@ int main(int argc, char** argv) {
       if (!wanted) continue;
       if (!titled) std::printf("\n%s\n", shape.name);
       titled = true;
-      // A, B, A, B: the machine's clock may change between.
+      // Alternating measurements (A, B, A, B), because the machine's clock may change.
       double time = 1e30, limit = 0;
       for (int round = 0; round < 3; ++round) {
         limit = std::max(limit, k.flops > 0 ? probe() : copy_bandwidth(k.bytes, seconds / 3));

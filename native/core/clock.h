@@ -4,12 +4,12 @@
 
 namespace orch {
 
-/// Monotonic seconds.
+/// Seconds of the monotonic clock.
 inline double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Seconds of processor time of this thread: other processes on the machine do not count.
+/// CPU time of the calling thread in seconds; other processes on the machine do not count.
 inline double thread_seconds() {
   timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);

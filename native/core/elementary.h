@@ -1,13 +1,14 @@
-// exp, log, sine, cosine, tangent, arc tangent and powers in double precision: the same bits on every
-// machine, from every compiler and C library. Only + - * / and comparisons are used, each rounded as IEEE 754
-// says; libm is not, for its functions differ from version to version, and so do those of JavaScript's
+// exp, log, sine, cosine, tangent, arc tangent and powers in double precision, with the same bits on every
+// machine, from every compiler and C library. They use only + - * / and comparisons, each rounded as IEEE 754
+// specifies. They do not use libm, because its functions differ between versions; so do those of JavaScript
 // engines.
 //
-// Whatever decides the last bit is computed in pairs of doubles, which hold about 106 bits. So nearly every
-// result is the correctly rounded one: of 2.4e8 random arguments (see native/test/elementary.cc for ranges)
-// all but 21 were, by quadruple precision, and those were off by 0.500002 units in the last place at most.
-// Results below 2^-1022 may be off by one unit. Coefficients are the Taylor series', which after the
-// reduction of the argument need few terms more than fitted ones would.
+// The parts of a computation that decide the last bit use pairs of doubles (double-double arithmetic), which
+// hold about 106 bits. Nearly every result is therefore correctly rounded: of 2.4e8 random arguments (ranges
+// in native/test/elementary.cc), checked in quadruple precision, all but 21 were, and those were off by
+// 0.500002 units in the last place at most. Results below 2^-1022 may be off by one unit. The coefficients
+// are those of the Taylor series, which after argument reduction need only a few more terms than a minimax
+// fit.
 #pragma once
 #include <cstdint>
 
@@ -17,7 +18,7 @@ namespace orch::elementary {
 
 using Real = Rounded<double>;
 
-/// The sum hi + lo, where hi is the double next to it.
+/// The sum hi + lo, where hi is the double nearest to it.
 struct Pair {
   Real hi, lo;
 };
@@ -37,7 +38,7 @@ ORCH_ANYWHERE double not_a_number() { return from_bits(0x7ff8000000000000u); }
 ORCH_ANYWHERE double magnitude(double x) { return x < 0 ? -x : x; }
 /// 2^k, -1022 <= k <= 1023.
 ORCH_ANYWHERE double power_of_two(int k) { return from_bits(static_cast<uint64_t>(k + 1023) << 52); }
-/// The nearest integer, |x| < 2^51: added to this number, nothing of a fraction has room.
+/// The nearest integer, |x| < 2^51: adding 1.5 * 2^52 leaves no bits for a fraction.
 ORCH_ANYWHERE Real nearest_integer(Real x) { return x + 0x1.8p52 - 0x1.8p52; }
 
 // --- pairs: the classical error-free sums and products (Dekker 1971, Knuth)
@@ -46,12 +47,12 @@ ORCH_ANYWHERE Pair sum(Real a, Real b) {
   const Real s = a + b, of_b = s - a;
   return {s, (a - (s - of_b)) + (b - of_b)};
 }
-/// |a| >= |b|, or a = 0.
+/// a + b, exact as a pair, if |a| >= |b| or a = 0.
 ORCH_ANYWHERE Pair ordered_sum(Real a, Real b) {
   const Real s = a + b;
   return {s, b - (s - a)};
 }
-/// The upper 26 bits, and the rest.
+/// Splits a into its upper 26 bits and the rest.
 ORCH_ANYWHERE Pair split(Real a) {
   const Real c = a * 0x1.0000002p27, hi = c - (c - a);
   return {hi, a - hi};
@@ -78,14 +79,14 @@ ORCH_ANYWHERE Pair operator/(Pair a, Pair b) {
   return ordered_sum(q, rest.hi / b.hi);
 }
 
-/// a + b where |a.hi| >= |b.hi|, or a = 0.
+/// a + b, if |a.hi| >= |b.hi| or a = 0.
 ORCH_ANYWHERE Pair ordered_sum(Pair a, Pair b) {
   const Pair s = ordered_sum(a.hi, b.hi);
   return ordered_sum(s.hi, s.lo + (a.lo + b.lo));
 }
 
-/// leading[0] + leading[1] x + ... + x^Leading (tail[0] + tail[1] x + ...): the tail, too small for its
-/// errors to matter, in doubles. Of falling terms.
+/// leading[0] + leading[1] x + ... + x^Leading (tail[0] + tail[1] x + ...). The tail is summed in plain
+/// doubles: it is too small for its errors to matter. The terms must decrease in magnitude.
 template <int Leading, int Tail>
 ORCH_ANYWHERE Pair polynomial(const Pair (&leading)[Leading], const double (&tail)[Tail], Pair x) {
   Real rest = tail[Tail - 1];
@@ -112,7 +113,7 @@ ORCH_ANYWHERE Pair exp_of(Pair x, int& k) {
                                     1.0 / 1307674368000, 1.0 / 20922789888000, 1.0 / 355687428096000};
   const Real whole = nearest_integer(x.hi * 0x1.71547652b82fep+0);  // 1 / ln 2
   k = static_cast<int>(whole.value);
-  // ln 2 in three parts; products with the first two are exact, and so is the difference.
+  // ln 2 in three parts: products with the first two are exact, and so is the difference.
   const Real rest = x.hi - whole * 0x1.62e42fefa2p-1;
   const Pair r = sum(rest, -(whole * 0x1.9ef35793c6p-41)) + sum(x.lo, -(whole * 0x1.673007e5ed5e8p-81));
   return polynomial(leading, tail, r);
@@ -122,12 +123,12 @@ ORCH_ANYWHERE double exp_rounded(Pair x) {
   if (x.hi > 710) return infinity();
   int k;
   const Real p = exp_of(x, k).hi;
-  const int half = k / 2;  // 2^k itself may be too small or too large
+  const int half = k / 2;  // 2^k itself may overflow or underflow
   return (p * power_of_two(half) * power_of_two(k - half)).value;
 }
 ORCH_ANYWHERE double exp(double x) { return exp_rounded({x, 0}); }
 
-/// 10000^x, the frequencies of positions and timesteps.
+/// 10000^x, for the frequencies of positions and timesteps.
 ORCH_ANYWHERE double power_of_10000(double x) {
   return exp_rounded(Pair{x, 0} * Pair{0x1.26bb1bbb55516p+3, -0x1.f48ad494ea3e9p-51});  // ln 10000
 }
@@ -157,7 +158,7 @@ ORCH_ANYWHERE double log(double x) {
   const Pair s = Pair{m - 1, 0} / sum(m, 1);
   const Pair twice{s.hi + s.hi, s.lo + s.lo};
   const Real e = exponent;
-  // ln 2 in three parts; products with the first two are exact.
+  // ln 2 in three parts: products with the first two are exact.
   const Pair whole = sum(e * 0x1.62e42fefa2p-1, e * 0x1.9ef35793c6p-41) + Pair{e * 0x1.673007e5ed5e8p-81, 0};
   return (whole + twice * polynomial(leading, tail, s * s)).hi.value;
 }
@@ -168,9 +169,9 @@ struct SineCosine {
   Pair sine, cosine;
 };
 
-/// |x| not much above pi / 4.
+/// Sine and cosine of x, |x| not much above pi / 4.
 ORCH_ANYWHERE SineCosine small_sine_cosine(Pair x) {
-  // (-1)^n / (2n + 1)!, and (-1)^n / (2n)!
+  // (-1)^n / (2n + 1)! and (-1)^n / (2n)!
   static constexpr Pair of_sine[] = {{1, 0},
                                      {-1.0 / 6, -0x1.5555555555555p-57},
                                      {1.0 / 120, 0x1.1111111111111p-63},
@@ -206,14 +207,15 @@ struct Angle {
 /// |x| <= kLargestAngle: x = rest + quarters pi / 2.
 ORCH_ANYWHERE Angle reduce(Real x) {
   const Real quarters = nearest_integer(x * 0x1.45f306dc9c883p-1);  // 2 / pi
-  // pi / 2 in parts of 33 bits, so that products with up to 2^20 are exact; the first difference is exact,
-  // too.
+  // pi / 2 in parts of 33 bits, so that products with integers up to 2^20 are exact. The first difference is
+  // exact, too.
   const Real rest = x - quarters * 0x1.921fb544p+0;
   return {sum(rest, -(quarters * 0x1.0b4611a6p-34)) +
               sum(-(quarters * 0x1.3198a2ep-69), -(quarters * 0x1.b839a252049c1p-104)),
           static_cast<int>(quarters.value)};
 }
-/// Of an angle from those of what reduce() left of it.
+/// Turns sine and cosine of the reduced angle into those of the original one, `quarters` quarter turns
+/// further.
 template <class T>
 ORCH_ANYWHERE void turn(int quarters, T& sine, T& cosine) {
   const T s = sine, c = cosine;
@@ -229,7 +231,7 @@ ORCH_ANYWHERE SineCosine sine_cosine_of(double x) {
   return of;
 }
 
-/// Both at once. NaN for infinities, and beyond kLargestAngle, where they would not be exact.
+/// Sine and cosine together. NaN for infinities and beyond kLargestAngle, where the reduction is not exact.
 ORCH_ANYWHERE void sine_cosine(double x, double& sine, double& cosine) {
   if (!(magnitude(x) <= kLargestAngle)) {
     sine = cosine = not_a_number();
@@ -239,7 +241,7 @@ ORCH_ANYWHERE void sine_cosine(double x, double& sine, double& cosine) {
   sine = magnitude(x) < 0x1p-27 ? x : of.sine.hi.value;  // keeps -0
   cosine = of.cosine.hi.value;
 }
-/// The same for results in single precision, ten times as fast: the series are summed in doubles.
+/// The same with results in single precision, ten times as fast, because the series are summed in doubles.
 ORCH_ANYWHERE void sine_cosine(double x, float& sine, float& cosine) {
   if (!(magnitude(x) <= kLargestAngle)) {
     sine = cosine = static_cast<float>(not_a_number());
@@ -282,15 +284,16 @@ ORCH_ANYWHERE double tan(double x) {
   return (of.sine / of.cosine).hi.value;
 }
 
-/// The angle of the point (x, y), from -pi to pi. Coordinates must be 0 or of a magnitude from 2^-400 to
-/// 2^400; NaN for infinities.
+/// The angle of the point (x, y), from -pi to pi. Each coordinate must be 0 or have a magnitude from 2^-400
+/// to 2^400. NaN for infinities.
 ORCH_ANYWHERE double atan2(double y, double x) {
   const double a = magnitude(y), b = magnitude(x);
   if (!(a < infinity() && b < infinity())) return not_a_number();
   const bool left = to_bits(x) >> 63, below = to_bits(y) >> 63, steep = a > b;
   Pair angle{0, 0};
   if (a > 0) {
-    // A guess, off by less than 3e-3, and what is missing, as the arc tangent of the rotated point.
+    // A first guess, off by less than 3e-3, plus the remaining angle, which is the arc tangent of the point
+    // rotated back by the guess.
     const Real low = steep ? b : a, high = steep ? a : b, q = low / high, square = q * q;
     const Pair guess{q * (square * (square * 0.0854 - 0.3) + 1), 0};
     const SineCosine of = small_sine_cosine(guess);
@@ -307,7 +310,7 @@ ORCH_ANYWHERE double atan2(double y, double x) {
 
 // --- normal numbers
 
-/// Two independent standard normal numbers of two uniforms in (0, 1), by Box and Muller.
+/// Two independent standard normal numbers from two uniform ones in (0, 1), by the Box-Muller transform.
 ORCH_ANYWHERE void normal_pair(double u1, double u2, double& x, double& y) {
   const double radius = __builtin_sqrt(-2 * log(u1));
   double sine, cosine;
@@ -324,8 +327,8 @@ ORCH_ANYWHERE Pair power_of(double x, int64_t n) {
     if (n & 1) result = result * square;
   return result;
 }
-/// x^n, 0 <= x <= 1, n >= 0. Repeated squaring doubles an error with each bit of n: for n = 10^7, 80 of the
-/// pair's bits are left.
+/// x^n for 0 <= x <= 1 and n >= 0. Repeated squaring doubles the error with each bit of n: for n = 10^7, 80
+/// of the pair's bits are correct.
 ORCH_ANYWHERE double power(double x, int64_t n) { return power_of(x, n).hi.value; }
 /// 1 - x^n, rounded once.
 ORCH_ANYWHERE double one_minus_power(double x, int64_t n) { return (Pair{1, 0} - power_of(x, n)).hi.value; }

@@ -1,5 +1,5 @@
-// Errors that cross the boundary: a stable code and one sentence. The addon turns them into JavaScript
-// errors.
+// Errors that cross the boundary to JavaScript: a stable code and one sentence. The addon turns them into
+// JavaScript errors.
 #pragma once
 #include <stdexcept>
 #include <string>

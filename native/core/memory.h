@@ -1,5 +1,4 @@
-// Aligned, counted memory. Everything large that the core owns comes from here, so that `memory()` tells the
-// truth.
+// Aligned, counted memory. Every large allocation of the core uses it, so that memory_use() is complete.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,15 +9,16 @@ namespace orch {
 struct MemoryUse {
   int64_t current, peak;
 };
-/// Bytes held in Buffers by this process now, and the most there ever were.
+/// Bytes that this process holds in Buffers: now, and at most so far.
 MemoryUse memory_use();
 
-/// 64-byte aligned, zeroed (fresh pages of the system), move-only. Throws Error(ERR_OUT_OF_MEMORY).
+/// Memory that is 64-byte aligned, zeroed (fresh pages from the system) and move-only. Throws
+/// Error(ERR_OUT_OF_MEMORY).
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t bytes);
-  /// Takes over a mapping. `counted`: whether this process is the one that answers for its memory.
+  /// Takes ownership of a mapping. `counted`: whether this process counts the memory as its own.
   Buffer(void* mapping, size_t bytes, bool counted);
   Buffer(Buffer&& o) noexcept
       : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)), counted_(o.counted_) {}

@@ -1,11 +1,12 @@
-// Philox4x32-10 (Salmon et al. 2011): a block of four 32-bit words for every (key, counter), without state.
+// Philox4x32-10 (Salmon et al. 2011), a counter-based generator: four 32-bit words for every (key, counter),
+// without state.
 #pragma once
 #include <array>
 #include <cstdint>
 
 namespace orch {
 
-/// Numbers of the streams of randomness; src/random/philox.ts has the same table.
+/// Numbers of the random streams; src/random/philox.ts has the same table. Never renumber them.
 enum RandomStream : uint32_t { kNoiseStream = 0, kInitStream = 4 };
 
 inline std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key, std::array<uint32_t, 4> c) {

@@ -11,9 +11,9 @@ constexpr int kNiceness = 5;
 }
 
 void begin_compute_thread() {
-  // Compute threads keep their cores busy for as long as they may. A little less priority lets the event loop
-  // of the same process, which is nearly always asleep, run as soon as it has something to do. Linux: of this
-  // thread.
+  // Compute threads keep their cores busy all the time. A slightly lower priority lets the event loop of the
+  // same process, which is idle most of the time, run as soon as it has work. On Linux this call affects the
+  // calling thread only.
   setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kNiceness);
 }
 
@@ -21,7 +21,7 @@ Pool::Pool(int threads) {
   try {
     for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
     driver_ = std::thread([this] { drive(); });
-  } catch (...) {  // no more threads are to be had
+  } catch (...) {  // the system has no more threads
     finish();
     throw;
   }

@@ -1,4 +1,4 @@
-// The engine's threads: one driver that takes jobs in order, and helpers that share a job's pieces with it.
+// The engine's threads: one driver, which runs jobs in order, and helpers, which share the pieces of a job.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -10,22 +10,23 @@
 
 namespace orch {
 
-/// What every thread that computes calls first: a little less priority than the event loop's.
+/// Every compute thread calls this first. It lowers the thread's priority a little below the event loop's.
 void begin_compute_thread();
 
 class Pool {
  public:
-  /// @param threads compute threads in all, the driver among them
+  /// @param threads number of compute threads, including the driver
   explicit Pool(int threads);
   ~Pool() { finish(); }
-  /// Does the jobs already posted, and ends the threads. Nothing may be posted any more.
+  /// Runs the jobs already posted, then ends the threads. No job may be posted afterwards.
   void finish();
 
-  /// Runs `job` on the driver thread after those posted before it. Jobs must not throw.
+  /// Runs `job` on the driver thread, after all jobs posted before. Jobs must not throw.
   void post(std::function<void()> job);
 
-  /// Calls piece(index, thread) for every index < count, spread over the threads; for jobs on the driver
-  /// only. The first exception is rethrown when all have ended.
+  /// Calls piece(index, thread) once for every index in [0, count), spread over the threads. Only jobs on the
+  /// driver may call it. After an exception no further piece is started; the first exception is rethrown when
+  /// all threads have finished.
   void parallel(int64_t count, const std::function<void(int64_t index, int thread)>& piece);
 
   int threads() const { return static_cast<int>(helpers_.size()) + 1; }

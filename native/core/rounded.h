@@ -1,8 +1,9 @@
-// A floating-point number whose every operation is rounded for itself, on the CPU and in kernels for GPUs.
+// A floating-point number each of whose operations is rounded separately, on the CPU and in GPU kernels.
 //
-// Compilers turn a * b + c into one instruction that rounds once, where the processor has one: other bits on
-// another machine. nvcc does it unless operations are written as functions, which the operators here are; for
-// the CPU, CMakeLists.txt compiles everything but kernels/cpu with -ffp-contract=off.
+// Where the processor has a fused multiply-add, compilers turn a * b + c into one instruction that rounds
+// once, which gives other bits than a machine without it. nvcc does so unless operations are written as
+// intrinsic functions, as the operators here are; for the CPU, CMakeLists.txt compiles everything except
+// kernels/cpu with -ffp-contract=off.
 #pragma once
 
 #if defined(ORCH_ISA)
@@ -21,7 +22,7 @@ struct Rounded {
   T value;
 
   Rounded() = default;
-  ORCH_ANYWHERE constexpr Rounded(T v) : value(v) {}  // NOLINT: constants stand in formulas as they are
+  ORCH_ANYWHERE constexpr Rounded(T v) : value(v) {}  // NOLINT: implicit, so that formulas can use constants
 
 #if defined(__CUDA_ARCH__)
 #define ORCH_ROUNDED(op, of_double, of_float)                      \

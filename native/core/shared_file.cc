@@ -26,7 +26,7 @@ namespace {
 
 SharedFile SharedFile::create() {
   const int fd = memfd_create("orchestrator", MFD_CLOEXEC);
-  if (fd < 0) fail("Cannot make shared memory");
+  if (fd < 0) fail("Cannot create shared memory");
   return {fd, true};
 }
 
@@ -51,13 +51,13 @@ SharedFile::~SharedFile() {
 
 Buffer SharedFile::map(size_t offset, size_t bytes) const {
   struct stat info;
-  if (fstat(fd_, &info) != 0) fail("Cannot look at shared memory");
+  if (fstat(fd_, &info) != 0) fail("Cannot examine shared memory");
   const auto size = static_cast<size_t>(info.st_size);
   if (size < offset + bytes) {
-    if (!own_) throw Error("ERR_SHARED_MEMORY", "Shared memory is shorter than its owner said");
-    if (ftruncate(fd_, static_cast<off_t>(offset + bytes)) != 0) fail("Cannot let shared memory grow");
+    if (!own_) throw Error("ERR_SHARED_MEMORY", "Shared memory is shorter than expected");
+    if (ftruncate(fd_, static_cast<off_t>(offset + bytes)) != 0) fail("Cannot extend shared memory");
   }
-  // Huge pages need an address that is a multiple of theirs: reserve more, and map over the part that is.
+  // Huge pages need an aligned address: reserve more than needed, and map over the aligned part.
   void* reserved = mmap(nullptr, bytes + kAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (reserved == MAP_FAILED)
     throw Error("ERR_OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes >> 20) + " MiB");
@@ -74,8 +74,8 @@ Buffer SharedFile::map(size_t offset, size_t bytes) const {
   munmap(end, static_cast<size_t>(start + bytes + kAlignment - end));
   Buffer buffer(at, bytes, own_);
   if (!own_) return buffer;
-  // Pages now: where memory is short that is an error here, and a deadly signal later. Then huge pages, which
-  // systems seldom give shared memory by themselves. Older kernels know neither.
+  // Allocate the pages now: if memory is short, that is an error here and would be a fatal signal later. Then
+  // ask for huge pages, which systems seldom give shared memory by default. Older kernels support neither.
   if (madvise(at, bytes, MADV_POPULATE_WRITE) == 0)
     madvise(at, bytes, MADV_COLLAPSE);
   else if (errno != EINVAL)

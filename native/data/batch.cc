@@ -10,7 +10,7 @@
 namespace orch {
 namespace {
 
-/// Bits of zero are 0.0 in every type used here.
+/// All-zero bytes are 0.0 in every type used here.
 template <class T>
 void zero(T* out, int64_t n) {
   std::memset(static_cast<void*>(out), 0, static_cast<size_t>(n) * sizeof(T));
@@ -26,7 +26,8 @@ void convert(T* out, const void* values, DType type, int64_t n) {
   }
 }
 
-/// One row of values [tokens, dim] into the channels [channel, channel + dim) of a context [tokens, stride].
+/// Copies one row of values [tokens, dim] into the channels [channel, channel + dim) of a context [tokens,
+/// stride].
 template <class T>
 void place(T* context, int64_t stride, int64_t channel, const void* values, DType type, int64_t tokens,
            int64_t dim) {

@@ -1,4 +1,4 @@
-// Rows of a dataset as the inputs of a training step (paper: "Text"; design/paper.md).
+// Rows of a dataset as the inputs of a training step (paper: "Text"; docs/guide/model.md).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -7,10 +7,10 @@
 
 namespace orch {
 
-/// Bits of BatchRows::dropped.
+/// Bits of BatchRows::dropped, one per text encoder.
 enum DroppedEncoder : uint8_t { kDropClipL = 1, kDropClipG = 2, kDropT5 = 4 };
 
-/// Mirror of TextSpec in src/native/contract.ts.
+/// Mirrors TextSpec in src/native/contract.ts.
 struct TextSpec {
   int64_t clip_tokens, t5_tokens;
   int64_t clip_l_dim, clip_g_dim, t5_dim;
@@ -21,30 +21,31 @@ struct TextSpec {
   int64_t pooled_dim() const { return clip_l_pooled_dim + clip_g_pooled_dim; }
 };
 
-/// Which rows, which of their captions, and which encoders are left out. Arrays have `count` entries.
+/// Row numbers, the choice of caption, and the dropped encoders. Arrays have `count` entries.
 struct BatchRows {
   int64_t count;
   const int64_t* rows;
-  const uint8_t* synthetic;  ///< 1: the synthetic caption's columns, 0: the original's
+  const uint8_t* synthetic;  ///< 1: the synthetic caption's columns; 0: the original's
   const uint8_t* dropped;    ///< DroppedEncoder bits
 };
 
-/// Gathers rows and assembles the text as the paper does: CLIP-L and CLIP-G concatenated by channel and
-/// zero-padded to T5's width, then concatenated along the sequence with T5 (CLIP tokens first); pooled =
-/// [CLIP-L, CLIP-G]. A dropped encoder's features and its pooled part are zeros. Const and thread-safe after
-/// construction; allocates nothing.
+/// Gathers rows and assembles the text as in the paper: CLIP-L and CLIP-G are concatenated by channel and
+/// zero-padded to T5's width, then concatenated with T5 along the sequence (CLIP tokens first); pooled =
+/// [CLIP-L, CLIP-G]. The features and the pooled part of a dropped encoder are zeros. Const and thread-safe
+/// after construction; allocates nothing.
 class BatchAssembler {
  public:
-  /// Throws ERR_DATA_COLUMN (a column is missing) or ERR_DATA_SHAPE (its width is not what `text` and
-  /// `latent_elements` = C*H*W say).
+  /// Throws Error(ERR_DATA_COLUMN) if a column is missing, Error(ERR_DATA_SHAPE) if its width does not match
+  /// `text` or `latent_elements` = C*H*W.
   BatchAssembler(std::shared_ptr<const Dataset> dataset, const TextSpec& text, int64_t latent_elements);
 
   const TextSpec& text() const { return text_; }
   bool has_synthetic() const { return has_synthetic_; }
 
-  /// x0 [B, C*H*W], context [B, context_tokens, context_dim], pooled [B, pooled_dim]. T is float or bf16; P,
-  /// pooled's type, likewise. Throws ERR_DATA_ROW (row out of range), ERR_DATA_COLUMN (a synthetic caption
-  /// where the dataset has none) and ERR_FILE_TRUNCATED (a file was truncated meanwhile).
+  /// x0 [B, C*H*W] fp32, context [B, context_tokens, context_dim] of type T, pooled [B, pooled_dim] of type
+  /// P; T and P are float or bf16. Throws Error(ERR_DATA_ROW) if a row is out of range,
+  /// Error(ERR_DATA_COLUMN) for a synthetic caption if the dataset has none, and Error(ERR_FILE_TRUNCATED) if
+  /// a file was truncated after it was opened.
   template <class T, class P>
   void assemble(const BatchRows& rows, float* x0, T* context, P* pooled) const;
 

@@ -10,9 +10,9 @@
 
 namespace orch {
 
-/// Never freed, because the handler may walk the list at any moment; used again for later mappings.
+/// Never freed, because the handler may traverse the list at any time; reused for later mappings.
 struct GuardedRange {
-  std::atomic<uintptr_t> begin{0}, end{0};  ///< both 0: not in use
+  std::atomic<uintptr_t> begin{0}, end{0};  ///< both 0: unused
   std::atomic<bool> failed{false};
   GuardedRange* next = nullptr;
 };
@@ -25,13 +25,13 @@ struct sigaction before;
 uintptr_t page_size;
 std::mutex changes;
 
-/// Calls only what is safe in a handler: loads, stores, and mmap, which on Linux is a plain system call.
+/// Uses only async-signal-safe operations: loads, stores, and mmap, which on Linux is a plain system call.
 void on_bus_error(int, siginfo_t* info, void*) {
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   for (GuardedRange* range = ranges.load(); range; range = range->next) {
     const uintptr_t end = range->end.load();
     if (address < range->begin.load() || address >= end) continue;
-    // Marked first: another thread that reads the zeros without a fault of its own must find the mark.
+    // The mark is set first: another thread that reads the zeros without faulting must find it.
     range->failed.store(true);
     any.store(true);
     const uintptr_t page = address & ~(page_size - 1);
@@ -40,7 +40,7 @@ void on_bus_error(int, siginfo_t* info, void*) {
     if (zeros == MAP_FAILED) break;
     return;
   }
-  // Not ours: the instruction runs again and meets what was there before this handler.
+  // Not a watched range: restore the previous handler; the instruction runs again and reaches it.
   sigaction(SIGBUS, &before, nullptr);
 }
 

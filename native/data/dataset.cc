@@ -17,7 +17,7 @@ namespace {
 
 [[noreturn]] void bad_spec(const std::string& what) { throw Error("ERR_DATA_SPEC", what); }
 
-/// a * b, or false where it overflows or a factor is negative.
+/// Stores a * b in *product; false if it overflows or a factor is negative.
 bool multiply(int64_t a, int64_t b, int64_t* product) {
   return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, product);
 }
@@ -138,7 +138,8 @@ ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, doubl
   std::vector<float> values(static_cast<size_t>(n));
   const double scale = bins > 0 ? bins / (high - low) : 0;
   int64_t count = 0;
-  // Welford's method over rows: each row's mean and sum of squared deviations are merged into the whole.
+  // Welford's method over rows: the mean and the sum of squared deviations of each row are merged into the
+  // total.
   double mean = 0, deviations = 0;
   for (int64_t r = from; r < to; r++) {
     row_f32(column, r, values.data());
@@ -152,7 +153,7 @@ ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, doubl
       }
       finite++;
       sum += x;
-      // Written so that the first value replaces NaN.
+      // The negated comparisons let the first value replace NaN.
       if (!(result.min <= x)) result.min = x;
       if (!(result.max >= x)) result.max = x;
       if (bins > 0 && x >= low && x <= high) {
@@ -183,7 +184,7 @@ ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, doubl
 
 namespace {
 
-/// A file descriptor that closes itself.
+/// A file descriptor that is closed on destruction.
 struct Descriptor {
   int fd;
   ~Descriptor() {

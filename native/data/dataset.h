@@ -1,5 +1,5 @@
-// Rows of Arrow columns in mapped files. TypeScript reads the files' metadata and says where the values lie;
-// every place is checked here against the file's real size before it is used.
+// Rows of Arrow columns in mapped files. TypeScript reads the files' metadata and passes where the values
+// are; every position is checked here against the real size of the file before it is used.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -12,7 +12,7 @@
 
 namespace orch {
 
-/// One role's values in one record batch: rows x width elements, contiguous, at byte_offset of the file.
+/// The values of one role in one record batch: rows x width elements, contiguous, at byte_offset of the file.
 struct ColumnSegment {
   int64_t file;  ///< index into DatasetSpec::files
   int64_t first_row;
@@ -23,7 +23,7 @@ struct ColumnSegment {
 struct ColumnSpec {
   std::string role;  ///< "latent", "original.clip_l", "synthetic.clip_g_pooled", ...
   DType type;        ///< F16 or F32
-  int64_t width;     ///< elements of a row
+  int64_t width;     ///< elements per row
   std::vector<ColumnSegment> segments;
 };
 
@@ -32,7 +32,7 @@ struct FileSpec {
   int64_t bytes;
 };
 
-/// Mirror of DatasetSpec in src/native/contract.ts.
+/// Mirrors DatasetSpec in src/native/contract.ts.
 struct DatasetSpec {
   std::vector<FileSpec> files;
   int64_t rows;
@@ -40,37 +40,38 @@ struct DatasetSpec {
 };
 
 struct ColumnScan {
-  double min, max, mean, std;  ///< over finite values; NaN when there are none. std: population.
+  double min, max, mean, std;  ///< over finite values; NaN if there are none. std: population
   int64_t non_finite;
-  int64_t first_non_finite_row;  ///< or -1
+  int64_t first_non_finite_row;  ///< its index, or -1
   std::vector<double> histogram;
 };
 
 /// Immutable after construction, so any number of threads may read it.
 class Dataset {
  public:
-  /// Maps the files and checks that every column's segments cover the rows [0, rows) in order, lie within
-  /// their files and are aligned. Throws ERR_FILE_*, ERR_DATA_SPEC.
+  /// Maps the files and checks that the segments of every column cover the rows [0, rows) in order, are
+  /// within their files and aligned. Throws ERR_FILE_* or Error(ERR_DATA_SPEC).
   explicit Dataset(const DatasetSpec& spec);
 
   int64_t rows() const { return rows_; }
   int columns() const { return static_cast<int>(columns_.size()); }
   /// Index of a role, or -1.
   int find(std::string_view role) const;
-  /// Index of a role. Throws ERR_DATA_COLUMN.
+  /// Index of a role. Throws Error(ERR_DATA_COLUMN).
   int column(std::string_view role) const;
   const std::string& role(int column) const { return columns_[column].role; }
   DType type(int column) const { return columns_[column].type; }
   int64_t width(int column) const { return columns_[column].width; }
-  /// The `width` elements of one row, in mapped memory. Throws ERR_DATA_ROW if the row is out of range. After
-  /// reading, and before using what was read: require_whole().
+  /// The `width` elements of one row, in mapped memory. Throws Error(ERR_DATA_ROW) if the row is out of
+  /// range. Call require_whole() after reading and before using the values.
   const void* row(int column, int64_t row) const;
-  /// Throws ERR_FILE_TRUNCATED if a file was truncated while it was read from. One load where none was.
+  /// Throws Error(ERR_FILE_TRUNCATED) if a file was truncated while it was read. Costs one load if no file
+  /// was.
   void require_whole() const;
-  /// One row as fp32, `width` elements. Throws as row() and require_whole().
+  /// One row as fp32, `width` elements. Throws the errors of row() and require_whole().
   void row_f32(int column, int64_t row, float* out) const;
-  /// Statistics of the rows [from, to). histogram: `bins` equal bins over [low, high]; values outside it, and
-  /// non-finite ones, are not counted in it.
+  /// Statistics of the rows [from, to). histogram: `bins` equal bins over [low, high], which do not count
+  /// non-finite values and values outside.
   ColumnScan scan(int column, int64_t from, int64_t to, double low, double high, int bins) const;
 
  private:
@@ -90,12 +91,12 @@ class Dataset {
 };
 
 struct ListOffsets {
-  int64_t first;    ///< first offset, in elements; -1 if irregular
-  int64_t bad_row;  ///< the first list that has not `width` elements; -1 if regular
+  int64_t first;    ///< first offset in elements; -1 if irregular
+  int64_t bad_row;  ///< first list that does not have `width` elements; -1 if regular
 };
 
-/// Whether the rows + 1 int32 (wide: int64) list offsets at byte_offset of a file rise by exactly `width`.
-/// Throws ERR_FILE_* or ERR_DATA_SPEC when they do not lie within the file.
+/// Checks whether the rows + 1 int32 (`wide`: int64) list offsets at byte_offset of a file increase by
+/// exactly `width`. Throws ERR_FILE_* or Error(ERR_DATA_SPEC) if they are not within the file.
 ListOffsets check_list_offsets(const std::string& path, int64_t byte_offset, int64_t rows, int64_t width,
                                bool wide);
 

@@ -9,8 +9,8 @@ namespace orch {
 
 class MappedFile {
  public:
-  /// Maps the whole file. Throws ERR_FILE_OPEN (missing, no permission, not a regular file),
-  /// ERR_FILE_TRUNCATED (its size is not `expected_bytes`; -1 accepts any) or ERR_FILE_MAP.
+  /// Maps the whole file. Throws Error(ERR_FILE_OPEN) if it is missing, not readable or not a regular file,
+  /// Error(ERR_FILE_TRUNCATED) if its size is not `expected_bytes` (-1 accepts any), or Error(ERR_FILE_MAP).
   explicit MappedFile(const std::string& path, int64_t expected_bytes = -1);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -19,8 +19,8 @@ class MappedFile {
   const std::string& path() const { return path_; }
   const uint8_t* data() const { return data_; }
   uint64_t size() const { return size_; }
-  /// Throws ERR_FILE_TRUNCATED if bytes that were read meanwhile were not there. They read as zeros: to be
-  /// called after reading, and before what was read is used.
+  /// Throws Error(ERR_FILE_TRUNCATED) if bytes that were read are no longer in the file; they read as zeros.
+  /// Call it after reading and before using the values.
   void require_whole() const;
 
  private:

@@ -14,7 +14,7 @@ using graph::DeviceMemory;
 DeviceEngine::DeviceEngine(const EngineSpec& spec, graph::Device& device)
     : Engine(spec, device), device_(device), pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
-  outdate_copies();
+  mark_copies_stale();
   for (State s : {State::Master, State::Ema, State::M, State::V}) {
     if (!has(s)) continue;
     auto& memory = state_[static_cast<int>(s)];
@@ -43,7 +43,7 @@ float* DeviceEngine::state(State s, size_t parameter) {
   return copy;
 }
 
-void DeviceEngine::outdate_copies() {
+void DeviceEngine::mark_copies_stale() {
   for (auto& current : current_) current.assign(table_.parameters.size(), false);
 }
 
@@ -64,7 +64,7 @@ void DeviceEngine::parameters_changed() {
 }
 
 void DeviceEngine::snapshot(std::function<void(std::exception_ptr)> done) {
-  // The device has one queue: the copy takes its turn there, and nothing is computed meanwhile.
+  // The device has one compute stream: the copy runs on it, and nothing is computed meanwhile.
   std::exception_ptr failure;
   try {
     for (int s = 0; s < 4; ++s) {
@@ -87,7 +87,6 @@ std::vector<uint64_t> DeviceEngine::piece_digests(State s) {
 }
 
 // --- a slot
-// ------------------------------------------------------------------------------------------------------
 
 DeviceEngine::Lane& DeviceEngine::training_lane() {
   if (!training_lane_) training_lane_ = std::make_unique<Lane>(device_, *graph_, spec_, cropped_.as<float>());
@@ -105,7 +104,7 @@ DeviceEngine::Lane& DeviceEngine::forward_lane() {
 
 bf16* DeviceEngine::prepare(State weights) {
   if (weights != State::Ema) return weights16_.as<bf16>();
-  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine holds no EMA weights");
+  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine has no EMA weights");
   if (spec_.compute == DType::BF16 && std::exchange(ema16_stale_, false)) {
     if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
     kernels().b16.from_f32(ema16_.as<bf16>(), on_device(State::Ema), table_.length);
@@ -135,7 +134,6 @@ void DeviceEngine::fill(Lane& lane, const RawBatch& batch, int64_t from) {
 }
 
 // --- training
-// ------------------------------------------------------------------------------------------------------
 
 AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
                                           std::function<void(int)> on_bucket) {
@@ -165,7 +163,7 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
     result.gather_seconds += seconds_now() - began;
   };
   const SlotSource first = source(request.slots[0].samples, request.step);
-  if (!(std::exchange(lane.foreseen, std::nullopt) == first)) timed_stage(first);
+  if (!(std::exchange(lane.prefetched, std::nullopt) == first)) timed_stage(first);
   try {
     for (int64_t i = 0; i < count; ++i) {
       take_mixed(lane);
@@ -176,7 +174,7 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
         device_.copy(statistics_.as<char>() + i * lane.statistics.bytes(), lane.statistics.data(),
                      lane.statistics.bytes());
       sums_->complete(gradient);
-      // The next slot's rows are gathered and uploaded while the device works on this one.
+      // The next slot's rows are gathered and uploaded while the device computes this one.
       if (i + 1 < count) timed_stage(source(request.slots[i + 1].samples, request.step));
     }
   } catch (...) {
@@ -186,13 +184,13 @@ AccumulateResult DeviceEngine::accumulate(const AccumulateRequest& request,
   const auto sums = sums_->parts();
   const bool whole = sums.size() == 1 && sums[0].lo == 0 && sums[0].hi == request.total_slots,
              exchange = !whole && !connected();
-  norm_queued_ = false;
-  if (whole) queue_norm();  // so that there is nothing to wait for twice
+  norm_enqueued_ = false;
+  if (whole) enqueue_norm();  // now, so that the host waits only once
   if (request.next) try {
       SlotSource next = source(*request.next, request.step + 1);
       timed_stage(next);
-      lane.foreseen = std::move(next);
-    } catch (const Error&) {  // shows again in that step, whose error it is
+      lane.prefetched = std::move(next);
+    } catch (const Error&) {  // the next step throws it again
     }
   std::vector<float> host_losses(count * samples);
   device_.download(host_losses.data(), losses_.data(), loss_bytes * count);
@@ -237,23 +235,23 @@ float* DeviceEngine::gradient() const {
   return sums[0].data;
 }
 
-void DeviceEngine::queue_norm() {
+void DeviceEngine::enqueue_norm() {
   const float* gradient = this->gradient();
   norms_[gradient](device_, [this, gradient] {
     device_.fill(squares_.data(), 0, sizeof(double));
     for (const auto& [from, to] : trained_)
       kernels().raw.add_squares(squares_.as<double>(), gradient + from, to - from);
   });
-  norm_queued_ = true;
+  norm_enqueued_ = true;
 }
 
 Engine::Norm DeviceEngine::gradient_norm() {
   float* const gradient = this->gradient();
-  // The sum over workers was put into the first part's host memory.
+  // The sum over the workers was written to the host memory of the first part.
   if (!parts_.empty() && parts_[0].data)
     device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
-  if (!norm_queued_) queue_norm();
-  norm_queued_ = false;
+  if (!norm_enqueued_) enqueue_norm();
+  norm_enqueued_ = false;
   double sum = 0;
   device_.download(&sum, squares_.data(), sizeof sum);
   return norm(kernels(), gradient, sum);
@@ -261,14 +259,14 @@ Engine::Norm DeviceEngine::gradient_norm() {
 
 std::string DeviceEngine::offer_device(int rank, const std::vector<SlotRange>& slots) {
   auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
-  std::string offer = exchange->offer();
+  std::string rendezvous = exchange->rendezvous();
   std::lock_guard lock(exchange_mutex_);
   exchange_ = std::move(exchange);
-  return offer;
+  return rendezvous;
 }
 
 void DeviceEngine::connect_devices(const std::string& leader) {
-  if (!exchange_) throw Error("ERR_INTERNAL", "Nothing was offered");
+  if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: offer_device was not called");
   exchange_->connect(leader);
 }
 
@@ -291,10 +289,10 @@ void DeviceEngine::freeze(const Ranges& frozen) {
 }
 
 void DeviceEngine::update(const UpdateRequest& u) {
-  device_.await(adamw_uploaded_);
+  device_.await_event(adamw_uploaded_);
   *adamw_host_.as<kernels::AdamW>() = u.constants();
   device_.upload(adamw_.data(), adamw_host_.data(), adamw_.bytes());
-  adamw_uploaded_ = device_.mark();
+  adamw_uploaded_ = device_.record_event();
   const float* gradient = this->gradient();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   updates_[{gradient, ema}](device_, [this, gradient, ema] {
@@ -305,7 +303,7 @@ void DeviceEngine::update(const UpdateRequest& u) {
                           adamw_.as<kernels::AdamW>());
   });
   if (ema) ema16_stale_ = true;
-  outdate_copies();
+  mark_copies_stale();
 }
 
 }  // namespace orch

@@ -1,4 +1,4 @@
-// The engine on a device with memory of its own, which holds weights, optimizer state, activations and
+// The engine on a device with its own memory, which holds weights, optimizer state, activations and
 // gradients.
 #pragma once
 #include <map>
@@ -39,8 +39,8 @@ class DeviceEngine final : public Engine {
   CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients) override;
   std::vector<ProfileRow> profile(int repeats) override;
 
-  /// For benches: weights of N(0, 0.02^2), drawn on the device (zeros would be faster than what training
-  /// has); and a training slot, queued, on inputs of random numbers.
+  /// For benches. random_weights() draws weights from N(0, 0.02^2) on the device, because zeros would be
+  /// faster than real weights. run_random_slot() enqueues a training slot with random inputs.
   void random_weights();
   void run_random_slot(bool statistics);
   graph::Device& device() { return device_; }
@@ -50,7 +50,7 @@ class DeviceEngine final : public Engine {
   struct Lane;
   Lane& training_lane();
   Lane& forward_lane();
-  /// What a slot's inputs are made of.
+  /// The source of a slot's inputs.
   struct SlotSource {
     SampleBatch samples;
     float grad_scale;
@@ -58,21 +58,21 @@ class DeviceEngine final : public Engine {
     uint32_t step;
     bool operator==(const SlotSource&) const = default;
   };
-  /// Gathers samples [from, from + a slot's) and uploads them beside the device's work.
+  /// Gathers samples [from, from + samples of a slot) and prefetches them to the device while it computes.
   void stage(Lane& lane, const SlotSource& of, int64_t from = 0);
-  /// Makes z and target of what was staged, and the rest the graph's inputs.
+  /// Mixes the staged latents with noise into z and target, and makes the other staged inputs the graph's.
   void take_mixed(Lane& lane);
-  /// Makes samples [from, from + a slot's) of a batch the graph's inputs.
+  /// Makes samples [from, from + samples of a slot) of a batch the graph's inputs.
   void fill(Lane& lane, const RawBatch& batch, int64_t from);
-  /// Queues the sum of squares of the gradient.
-  void queue_norm();
+  /// Enqueues the sum of squares of the gradient.
+  void enqueue_norm();
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<uint64_t> piece_digests(State s) override;
-  /// The first part's sum, on the device. Throws Error(ERR_INTERNAL) where there is none.
+  /// The sum of the first part, on the device. Throws Error(ERR_INTERNAL) if there is none.
   float* gradient() const;
-  /// The device's state changed.
-  void outdate_copies();
-  /// Brings the bf16 copy of these weights up to date, and returns it; null in fp32.
+  /// Marks the host copies as stale: the device's state has changed.
+  void mark_copies_stale();
+  /// Updates the bf16 copy of these weights if it is stale, and returns it; null in fp32.
   bf16* prepare(State weights);
   void run(Lane& lane, State weights, float* gradient, bool statistics);
   void random_inputs(Lane& lane);
@@ -83,30 +83,31 @@ class DeviceEngine final : public Engine {
   graph::Device& device_;
   std::unique_ptr<ModelGraph> forward_graph_;
   graph::DeviceMemory state_[4], weights16_, ema16_, cropped_;
-  Buffer copies_[4];  ///< of the state, in the host's memory
-  /// By parameter: whether the copy is what the device holds, or what is to be uploaded.
+  Buffer copies_[4];  ///< host copies of the state
+  /// By parameter: whether the host copy has the device's values, or values still to be uploaded.
   std::vector<bool> current_[4];
   bool ema16_stale_ = true;
   std::unique_ptr<Lane> training_lane_, forward_lane_;
-  graph::DeviceMemory losses_, statistics_;  ///< of the slots of a step
-  graph::DeviceMemory squares_;              ///< the gradient's, a double
-  bool norm_queued_ = false;
-  /// Of the update: in the host's memory, and on the device.
+  graph::DeviceMemory losses_, statistics_;  ///< of all slots of a step
+  graph::DeviceMemory squares_;              ///< the gradient's sum of squares, a double
+  bool norm_enqueued_ = false;
+  /// The AdamW factors, in host memory and on the device.
   graph::DeviceMemory adamw_host_, adamw_;
   uint64_t adamw_uploaded_ = 0;
-  std::map<const float*, graph::Repeated> norms_;  ///< by gradient
+  std::map<const float*, graph::Repeated> norms_;  ///< recordings, by gradient
   std::map<std::pair<const float*, bool>, graph::Repeated>
-      updates_;  ///< by gradient, and whether the EMA follows
+      updates_;  ///< recordings, by gradient and by whether the EMA is updated
   std::unique_ptr<DeviceSums> sums_;
   std::vector<Buffer> host_parts_;
   std::mutex parts_mutex_;
   std::vector<GradientPart> parts_;
-  std::mutex exchange_mutex_;                 ///< of the pointer
-  std::unique_ptr<DeviceExchange> exchange_;  ///< not connected: alone, or through the host's memory
-  Pool pool_;                                 // last: its threads end before what they use
+  std::mutex exchange_mutex_;  ///< guards the pointer
+  /// if not connected, the step is alone or exchanges through host memory
+  std::unique_ptr<DeviceExchange> exchange_;
+  Pool pool_;  // last: its threads end before the members they use
 };
 
-/// What a device reaches at most, measured: copies, read and written, and a large matmul.
+/// The measured limits of a device: copy bandwidth (bytes read plus written) and a large matmul.
 struct Ceilings {
   double copy, matmul;  ///< bytes and FLOP per second
 };

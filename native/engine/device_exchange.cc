@@ -9,7 +9,7 @@ namespace orch {
 using graph::Transport;
 
 namespace {
-constexpr int64_t kLine = 32;  // elements of a cache line of the device: stretches begin at whole ones
+constexpr int64_t kLine = 32;  // elements of a cache line of the device: ranges are aligned to it
 }
 
 DeviceExchange::DeviceExchange(graph::Device& device, int rank, const std::vector<SlotRange>& slots,
@@ -27,7 +27,7 @@ DeviceExchange::DeviceExchange(graph::Device& device, int rank, const std::vecto
   additions_ = additions(parts_, slots.back().hi);
   if (ranks_ == 1) return;
 
-  // The same on every rank: as much as fits the rank that receives the most parts.
+  // The piece size is the same on every rank: what fits the rank that receives the most parts.
   const int64_t most_received = static_cast<int64_t>(parts_.size() - fewest);
   const int64_t fits = static_cast<int64_t>(scratch_bytes / (2 * sizeof(float))) / most_received;
   most_elements_ = std::max(std::min(fits, length / ranks_) / kLine, ranks_) * kLine;
@@ -49,7 +49,7 @@ void DeviceExchange::naming_rank(const F& f) {
 }
 
 void DeviceExchange::connect(const std::string& leader) {
-  if (connected()) throw Error("ERR_INTERNAL", "An exchange is connected once");
+  if (connected()) throw Error("ERR_INTERNAL", "The exchange is already connected");
   const size_t received = (parts_.size() - own_parts()) * static_cast<size_t>(most_elements_);
   if (ranks_ > 1)
     for (auto& s : scratch_) s = graph::DeviceMemory(device_, received * sizeof(float));
@@ -76,7 +76,7 @@ float* DeviceExchange::part(size_t index, size_t piece, const std::vector<Gradie
   return scratch_[piece % 2].as<float>() + static_cast<int64_t>(place) * most_elements_;
 }
 
-void DeviceExchange::trade(size_t piece, const std::vector<GradientPart>& own) {
+void DeviceExchange::send_receive(size_t piece, const std::vector<GradientPart>& own) {
   const Piece& p = pieces_[piece];
   std::vector<Transport::Transfer> transfers;
   for (int peer = 0; peer < ranks_; ++peer) {
@@ -86,13 +86,13 @@ void DeviceExchange::trade(size_t piece, const std::vector<GradientPart>& own) {
     for (size_t i = first_[peer]; i < first_[peer + 1]; ++i)
       transfers.push_back({Transport::Transfer::Receive, peer, part(i, piece, own), p.elements});
   }
-  transport_->trade(transfers);
+  transport_->send_receive(transfers);
 }
 
 void DeviceExchange::add(size_t piece, const std::vector<GradientPart>& own) {
   for (const auto& pair : additions_) {
     float* const left = part(pair.first, piece, own);
-    // The root's sum goes into the own first part, which is not needed any more by then.
+    // The root's sum overwrites this rank's first part, which is no longer needed then.
     float* const to = &pair == &additions_.back() ? own[0].data + start(piece) : left;
     device_.kernels().raw.add_to(to, left, part(pair.second, piece, own), pieces_[piece].elements);
   }
@@ -107,17 +107,17 @@ int64_t DeviceExchange::sum(const std::vector<GradientPart>& own) {
     throw Error("ERR_INTERNAL", "The sums are not those over the slots of rank " + std::to_string(rank_));
 
   naming_rank([&] {
-    transport_->await_queue();
+    transport_->wait_for_compute_stream();
     for (size_t i = 0; i <= pieces_.size(); ++i) {
-      if (i > 0) transport_->hold_queue();
-      if (i < pieces_.size()) trade(i, own);
+      if (i > 0) transport_->make_compute_stream_wait();
+      if (i < pieces_.size()) send_receive(i, own);
       if (i == 0) continue;
       add(i - 1, own);
-      transport_->await_queue();
+      transport_->wait_for_compute_stream();
       const Piece& p = pieces_[i - 1];
       if (p.stride > 0) transport_->all_gather(own[0].data + p.at, p.elements);
     }
-    transport_->hold_queue();
+    transport_->make_compute_stream_wait();
     transport_->wait();
   });
   int64_t elements = 0;

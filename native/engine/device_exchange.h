@@ -1,10 +1,12 @@
-// The gradients of several workers' devices as one. Every rank owns a stretch of each piece of the flat
-// gradient: it receives the others' parts of it in one group of sends and receives, adds them along the tree
-// over slots with the device's own kernel, and an all-gather gives everybody the sum. Who adds is not in the
-// result, so the bits are those of one worker. (A library's all-reduce would add in an order of its own.)
+// All-reduce of gradients between the devices of several workers. Every rank owns a range of each piece of
+// the flat gradient: it receives the other ranks' parts of that range with one grouped send/recv, adds them
+// along the tree over slots with the device's own kernel (a reduce-scatter), and an all-gather distributes
+// the sums. The result does not depend on which rank adds, so its bits are those of one worker. (A library's
+// all-reduce would add in an order of its own.)
 //
-// Two pieces are under way at a time: while one is added, the next one's parts travel. Every worker makes an
-// exchange for a generation; what they offer each other travels with the coordinator's messages.
+// Two pieces are in flight at a time: while one is being added, the parts of the next one are received. Every
+// worker creates an exchange for each generation; the rendezvous strings travel in the coordinator's
+// messages.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -20,38 +22,39 @@ namespace orch {
 
 class DeviceExchange {
  public:
-  /// @param slots of every rank: contiguous and ascending
+  /// @param slots slots of every rank, contiguous and ascending
   /// @param length elements of a gradient
-  /// @param scratch_bytes about how much memory of the device may hold received parts
+  /// @param scratch_bytes approximate device memory for received parts
   DeviceExchange(graph::Device& device, int rank, const std::vector<SlotRange>& slots, int64_t length,
                  size_t scratch_bytes = size_t{256} << 20);
 
-  /// What the others must know; see graph::Device. Throws Error(ERR_CUDA).
-  std::string offer() const { return device_.offer(rank_ == 0); }
-  /// Collective. Returns when all ranks are connected.
-  /// @param leader what rank 0 offered
+  /// The rendezvous string that the other ranks need; see graph::Device. Throws Error(ERR_CUDA).
+  std::string rendezvous() const { return device_.rendezvous(rank_ == 0); }
+  /// Collective. Returns when all ranks are connected. Throws Error(ERR_EXCHANGE).
+  /// @param leader rendezvous string of rank 0
   void connect(const std::string& leader);
   bool connected() const { return transport_ != nullptr; }
-  /// Collective. Sums the parts of all ranks into the first of these; the others are overwritten. Returns the
-  /// bytes received, when the sum lies there.
+  /// Collective. Sums the parts of all ranks into the first of `own` and overwrites the others. Returns the
+  /// number of bytes received, when the sum is complete. Throws Error(ERR_EXCHANGE).
   int64_t sum(const std::vector<GradientPart>& own);
-  /// From any thread: ends connect() and sum(), now and later, with Error(ERR_EXCHANGE).
+  /// Makes connect() and sum(), in progress or later, throw Error(ERR_EXCHANGE). May be called from any
+  /// thread.
   void abort();
 
   size_t bytes() const { return scratch_[0].bytes() + scratch_[1].bytes(); }
 
  private:
-  /// Rank r's stretch is [at + r * stride, + elements). What does not divide is a last piece of stride 0:
-  /// everybody adds all of it, and there is nothing to gather.
+  /// Rank r's range is [at + r * stride, + elements). The remainder that does not divide evenly is a last
+  /// piece of stride 0: every rank adds all of it, and no all-gather is needed.
   struct Piece {
     int64_t at, stride, elements;
   };
   template <class F>
-  void naming_rank(const F& f);  ///< in what it throws
+  void naming_rank(const F& f);  ///< adds the rank to what f throws
   size_t own_parts() const { return first_[rank_ + 1] - first_[rank_]; }
-  void trade(size_t piece, const std::vector<GradientPart>& own);
+  void send_receive(size_t piece, const std::vector<GradientPart>& own);
   void add(size_t piece, const std::vector<GradientPart>& own);
-  /// A rank's part of the own stretch, where it lies here.
+  /// A rank's part of this rank's own range, in this device's memory.
   float* part(size_t index, size_t piece, const std::vector<GradientPart>& own) const;
   int64_t start(size_t piece) const { return pieces_[piece].at + pieces_[piece].stride * rank_; }
 
@@ -59,15 +62,16 @@ class DeviceExchange {
   const int rank_;
   const int64_t ranks_;
   std::vector<SlotRange> parts_;  ///< of all ranks, ascending
-  std::vector<size_t> first_;     ///< by rank: its first part; at the end, the number of parts
+  std::vector<size_t> first_;     ///< first part of each rank; at the end, the number of parts
   std::vector<std::pair<size_t, size_t>> additions_;
   std::vector<Piece> pieces_;
-  int64_t most_elements_ = 0;  ///< of a stretch
+  int64_t most_elements_ = 0;  ///< the largest range
   graph::DeviceMemory scratch_[2];
 
   std::mutex mutex_;
   bool aborted_ = false;
-  std::unique_ptr<graph::Transport> transport_;  // last: it ends before the memory that it writes goes
+  // last: it must end before the memory that it writes is freed
+  std::unique_ptr<graph::Transport> transport_;
 };
 
 }  // namespace orch

@@ -1,12 +1,10 @@
-// Forward only on a device: validation, sampling, and single cases with their gradients.
+// Forward passes on a device: validation, sampling, and single cases with their gradients.
 #include "../core/error.h"
 #include "device_lane.h"
 
 namespace orch {
 
 using graph::DeviceMemory;
-
-// --------------------------------------------------------------------------------------------------
 
 std::vector<float> DeviceEngine::evaluate(const SampleBatch& batch, State weights, uint64_t seed,
                                           uint32_t step) {
@@ -28,7 +26,7 @@ std::vector<float> DeviceEngine::predict(const RawBatch& batch, State weights) {
   check(batch);
   Lane& lane = forward_lane();
   const int64_t size = spec_.shape.samples, count = batch.count(), elements = latent_elements();
-  device_.fill(lane.inputs.at.target, 0, lane.inputs.latent_bytes);  // of the loss, which is not read
+  device_.fill(lane.inputs.at.target, 0, lane.inputs.latent_bytes);  // target of the loss, which is not read
   std::vector<float> velocity(count * elements);
   for (int64_t at = 0; at < count; at += size) {
     fill(lane, batch, at);
@@ -67,7 +65,7 @@ CaseResult DeviceEngine::evaluate_case(const RawBatch& batch, const std::vector<
                            {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
   Lane lane(device_, *built, spec_, cropped_.as<float>());
   device_.fill(lane.arena.data(), 0xff,
-               lane.arena.bytes());  // what is read before it is written shows as NaN
+               lane.arena.bytes());  // a read of memory that was not written shows as NaN
   DeviceMemory gradient;
   if (gradients) {
     gradient = DeviceMemory(device_, static_cast<size_t>(table_.length) * sizeof(float));

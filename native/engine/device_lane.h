@@ -1,4 +1,4 @@
-// What a device needs to run a slot: an executor with its arena, and the buffers of its inputs.
+// What a device needs to run a slot: an executor with its arena, and the input buffers.
 #pragma once
 #include <algorithm>
 #include <tuple>
@@ -8,8 +8,8 @@
 
 namespace orch {
 
-/// A slot's inputs in one piece of memory: as they are gathered (x0 and what to mix it with; or z in x0's
-/// place) or as the graph reads them (z and target). What follows is the same in both.
+/// A slot's inputs in one allocation: as gathered (x0 and its noise mix, or z in x0's place), or as the graph
+/// reads them (z and target). The remaining inputs are the same in both.
 struct DeviceEngine::Inputs {
   enum class Kind { Gathered, OfGraph };
   Inputs(graph::Device& device, const EngineSpec& spec, Kind kind, bool on_host) {
@@ -45,8 +45,8 @@ struct DeviceEngine::Inputs {
   size_t latent_bytes, common_bytes;
 };
 
-/// An executor with its arena, its inputs, and those of the next slot on their way: gathered in one of two
-/// pieces of host memory, uploaded while the device works on the slot before.
+/// An executor with its arena and inputs, and the prefetch of the next slot's inputs: they are gathered into
+/// one of two pinned host buffers and uploaded while the device computes the previous slot.
 struct DeviceEngine::Lane {
   using Kind = Inputs::Kind;
   Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions)
@@ -68,33 +68,33 @@ struct DeviceEngine::Lane {
     executor.bind_input(kGradScale, inputs.at.grad_scale);
   }
 
-  /// Gathers and uploads a slot's inputs, which take() is to be called for. Waits until the device has taken
-  /// the inputs before the last ones.
+  /// Gathers and prefetches a slot's inputs, for the next take(). Waits until the device has consumed the
+  /// previous contents of the staging buffer.
   template <class Gather>
   void stage(Gather gather) {
-    if (staged) release();  // a slot that was foreseen and did not come
+    if (staged) release();  // a prefetched slot that was not used
     turn ^= 1;
-    device.await(taken[turn]);
+    device.await_event(taken[turn]);
     gather(staging[turn].at);
-    device.upload_beside(incoming.memory.data(), staging[turn].memory.data(), incoming.memory.bytes());
+    device.upload_async(incoming.memory.data(), staging[turn].memory.data(), incoming.memory.bytes());
     staged = true;
   }
-  /// Makes the staged inputs the graph's. `latents` makes z (and the target) of what is at `incoming`.
+  /// Makes the staged inputs the graph's. `latents` computes z (and the target) from `incoming`.
   template <class Latents>
   void take(Latents latents) {
-    device.join_uploads();
+    device.wait_for_copy_stream();
     device.copy(inputs.common, incoming.common, inputs.common_bytes);
     latents();
-    device.hold_uploads();
-    taken[turn] = device.mark();
+    device.make_copy_stream_wait();
+    taken[turn] = device.record_event();
     staged = false;
   }
   void release() {
-    device.join_uploads();
-    taken[turn] = device.mark();
+    device.wait_for_copy_stream();
+    taken[turn] = device.record_event();
   }
 
-  /// Runs the graph; from the second time with the same operands on, as a recording.
+  /// Runs the graph; from the second run with the same operands on, as a recording.
   void run(float* weights, bf16* weights16, float* gradient, bool with_statistics) {
     auto* stats = with_statistics ? statistics.as<kernels::AttentionStats>() : nullptr;
     executor.bind_flat(weights, weights16, gradient);
@@ -108,8 +108,9 @@ struct DeviceEngine::Lane {
   uint64_t taken[2] = {0, 0};
   int turn = 0;
   bool staged = false;
-  std::optional<SlotSource> foreseen;  ///< what the staged inputs are, if they are of a slot to come
-  bool random = false;                 ///< its inputs are random numbers already
+  /// what the staged inputs are, if they were prefetched for a later slot
+  std::optional<SlotSource> prefetched;
+  bool random = false;  ///< the inputs already are random numbers
   graph::Executor executor;
   std::map<std::tuple<float*, float*, bool>, graph::Repeated> runs;
 };

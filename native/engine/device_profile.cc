@@ -1,4 +1,4 @@
-// Where the time of a step on a device goes.
+// Profile of a step on a device.
 #include <algorithm>
 #include <cmath>
 
@@ -7,8 +7,6 @@
 namespace orch {
 
 using graph::DeviceMemory;
-
-// -----------------------------------------------------------------------------------------------------
 
 void DeviceEngine::random_inputs(Lane& lane) {
   const SlotInputs& in = lane.inputs.at;
@@ -38,7 +36,7 @@ void DeviceEngine::random_weights() {
   kernels().raw.normal(on_device(State::Master), {1, 0, 0, 5}, n);
   kernels().raw.scale_into(on_device(State::Master), 0.02f, n);
   if (weights16_) kernels().b16.from_f32(weights16_.as<bf16>(), on_device(State::Master), n);
-  outdate_copies();
+  mark_copies_stale();
   const Buffer zeros(cropped_.bytes());
   device_.upload(cropped_.data(), zeros.data(), zeros.bytes());
   device_.synchronize();
@@ -48,7 +46,7 @@ void DeviceEngine::run_random_slot(bool statistics) {
   Lane& lane = training_lane();
   if (!std::exchange(lane.random, true)) random_inputs(lane);
   parts_.clear();
-  norm_queued_ = false;
+  norm_enqueued_ = false;
   sums_->begin(0, 1, 1);
   float* gradient = sums_->acquire();
   run(lane, State::Master, gradient, statistics);
@@ -56,7 +54,7 @@ void DeviceEngine::run_random_slot(bool statistics) {
 }
 
 Ceilings device_ceilings(graph::Device& device, DType type) {
-  // Larger than any cache; and a product that a small device, such as the emulated one, can do too.
+  // The copies exceed every cache. The product is small on a small device, such as the emulated one.
   const size_t memory = device.describe().memory_bytes, bytes = std::min(size_t{4} << 30, memory / 32);
   const int64_t side = memory >= size_t{16} << 30 ? 8192 : 256;
   const DeviceMemory a(device, bytes), b(device, bytes);

@@ -35,7 +35,7 @@ void DeviceSums::complete(float* buffer) {
     const bool local = low(parent) >= first_ && high(parent) <= end_;
     if (!local || (int64_t{1} << node.level) >= total_) break;
     if (node.index % 2 == 0) {
-      if (high(node) < total_) break;  // its right sibling is to come
+      if (high(node) < total_) break;  // its right sibling is still to come
       node = parent;
       continue;
     }

@@ -1,5 +1,5 @@
-// Sums of slot gradients on a device, along the same tree as GradientSums: slots come one after the other, in
-// ascending order, so that what waits for its right sibling is a stack.
+// Sums of slot gradients on a device, along the same tree as GradientSums. Slots arrive one after the other
+// in ascending order, so the nodes that wait for their right sibling form a stack.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -13,13 +13,13 @@ class DeviceSums {
  public:
   DeviceSums(graph::Device& device, int64_t length) : device_(device), length_(length) {}
 
-  /// Starts the sums of slots [first, end) of `total`.
+  /// Starts the sums of slots [first, end) out of `total`.
   void begin(int64_t first, int64_t end, int64_t total);
   /// The buffer for the next slot's gradient.
   float* acquire();
-  /// The next slot's gradient is complete in its buffer (as soon as the queue has come there).
+  /// The next slot's gradient is complete in its buffer, in the order of the stream.
   void complete(float* buffer);
-  /// On the device, ascending; after the last slot.
+  /// Parts on the device, ascending; valid after the last slot.
   std::vector<GradientPart> parts() const;
   /// The step failed: there are no sums.
   void abandon() { stack_.clear(); }

@@ -1,4 +1,4 @@
-// What the engines of all places do alike.
+// The common part of all engines.
 #include "engine.h"
 
 #include <algorithm>
@@ -102,10 +102,9 @@ void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text
 }
 
 // --- checks
-// ------------------------------------------------------------------------------------------------------------
 
 void Engine::check_training() const {
-  if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was made for inference");
+  if (!spec_.training) throw Error("ERR_INTERNAL", "This engine was created for inference only");
 }
 
 void Engine::check(const AccumulateRequest& request) const {
@@ -145,7 +144,6 @@ void Engine::check_case(const RawBatch& batch, const std::vector<float>& target)
 }
 
 // --- a slot's inputs
-// ------------------------------------------------------------------------------------------------------------
 
 void Engine::gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale,
                     uint64_t seed, uint32_t step) const {
@@ -184,7 +182,6 @@ void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) c
 }
 
 // --- gradients and groups
-// ------------------------------------------------------------------------------------------------------------
 
 Engine::Norm Engine::norm(const kernels::Table& kernels, const float* gradient, double sum_of_squares) const {
   Norm result{std::sqrt(sum_of_squares), -1};
@@ -199,22 +196,21 @@ Engine::Norm Engine::norm(const kernels::Table& kernels, const float* gradient, 
 }
 
 void Engine::join(std::shared_ptr<Group>) {
-  throw Error("ERR_SHARED_MEMORY", "Workers on devices have no memory to share; they exchange over gRPC");
+  throw Error("ERR_SHARED_MEMORY", "Workers on GPUs cannot share memory; they exchange over gRPC");
 }
 
 std::string Engine::offer_device(int, const std::vector<SlotRange>&) {
-  throw Error("ERR_CUDA", "A CPU cannot be connected to devices");
+  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
 }
 void Engine::connect_devices(const std::string&) {
-  throw Error("ERR_CUDA", "A CPU cannot be connected to devices");
+  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
 }
 
 // --- queries and keys
-// ------------------------------------------------------------------------------------------------------------
 
 namespace {
 
-/// Sums of squares of queries and keys in rows [rows, 3 * width] of (q, k, v).
+/// Sums of squares of queries and of keys in rows [rows, 3 * width] of (q, k, v).
 template <class T>
 std::pair<double, double> sum_squares(const T* qkv, int64_t rows, int64_t width) {
   std::pair<double, double> sums{0, 0};
@@ -232,7 +228,7 @@ std::pair<double, double> sum_squares(const T* qkv, int64_t rows, int64_t width)
 std::vector<Engine::QueryKeyRms> Engine::query_key_rms(const RawBatch& batch, State weights) {
   check(batch);
   const int64_t size = spec_.shape.samples, count = batch.count(), width = spec_.model.hidden();
-  // In the order in which the model splits its queries and keys.
+  // The order in which the model splits queries and keys.
   std::vector<QueryKeyRms> result;
   for (int64_t b = 0; b < spec_.model.depth; ++b) {
     const std::string block = "joint_blocks." + std::to_string(b);
@@ -241,13 +237,13 @@ std::vector<Engine::QueryKeyRms> Engine::query_key_rms(const RawBatch& batch, St
     if (spec_.model.dual(b)) result.push_back({block + ".x_block.attn2", 0, 0});
   }
   const int64_t calls = (count + size - 1) / size;
-  // By call, then added in order, so that the sums do not depend on the threads.
+  // By call, then added in order, so that the sums do not depend on the number of threads.
   std::vector<std::vector<std::pair<double, double>>> sums(calls);
   std::vector<int64_t> rows(result.size());
   observe(batch, weights,
           [&](int64_t call, const graph::Graph& g, const graph::Node& node, const Operand& operand) {
             if (std::strcmp(node.op->name(), "split heads, qk norm") != 0) return;
-            // The operands are still in place: nothing ran since that could have taken their memory.
+            // The operands are still valid: nothing that ran since could have reused their memory.
             const graph::Value& qkv = g[node.inputs[0]];
             const int64_t tokens = qkv.shape[0] / size, n = tokens * std::min(size, count - call * size);
             const void* data = operand(node.inputs[0]);

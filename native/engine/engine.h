@@ -1,6 +1,8 @@
-// One model where it is computed, on the CPU (HostEngine) or on a device (DeviceEngine): its weights,
-// optimizer state and executors. Functions block and belong on the pool's driver thread (pool().post), except
-// where said otherwise; the addon makes promises of them.
+// A model and the state of its training, on the CPU (HostEngine) or on a device (DeviceEngine): weights,
+// optimizer state and executors. Functions block and must run on the pool's driver thread (pool().post),
+// except where a comment says otherwise; the addon wraps them in promises.
+//
+// Sizes: a flat array (weights, state, gradient) has table().length elements, padding included.
 #pragma once
 #include <functional>
 #include <memory>
@@ -20,20 +22,20 @@ namespace orch {
 
 struct EngineSpec {
   ModelSpec model;
-  BatchShape shape;  ///< of one slot
+  BatchShape shape;  ///< shape of one slot (micro-batch)
   DType compute;     ///< F32 or BF16
-  DType residual;    ///< F32, or as compute
+  DType residual;    ///< F32, or the same as compute
   int threads;
   bool training, ema;
   Recompute recompute = Recompute::Nothing;
-  /// Of the `threads`; more than one where there are fewer slots than threads. Changes no bit.
+  /// Threads per slot, out of `threads`; more than one if there are fewer slots than threads. Changes no bit.
   int threads_per_slot = 1;
-  /// The CUDA device, by its number among those that the process sees; none: the CPU.
+  /// CUDA device ordinal, as visible to the process; none: the CPU.
   std::optional<int> device = std::nullopt;
 };
 
-/// Rows of a batch with the draws that belong to them; `count` entries each, coefficients six times as many
-/// (a, b, p, q, weight, timestep; see src/native/contract.ts).
+/// Rows of a batch with their random draws: `count` entries each, coefficients six times as many (a, b, p, q,
+/// weight, timestep; see src/native/contract.ts).
 struct SampleBatch {
   std::vector<int64_t> rows;
   std::vector<uint8_t> synthetic, dropped;
@@ -55,12 +57,12 @@ struct AccumulateRequest {
   uint64_t seed;
   uint32_t step;
   bool statistics;
-  /// The first slot of the next step, if it is known: its rows may be gathered while this step is computed.
+  /// The first slot of the next step, if known: its rows may be prefetched while this step is computed.
   std::optional<SampleBatch> next = std::nullopt;
 };
 
 struct AccumulateResult {
-  std::vector<std::vector<float>> losses;  ///< by slot, by sample: mean squared error, unweighted
+  std::vector<std::vector<float>> losses;  ///< by slot and sample: mean squared error, unweighted
   std::vector<AttentionSummary> attention;
   double gather_seconds = 0, compute_seconds = 0;
 };
@@ -71,37 +73,41 @@ struct RawBatch {
   int64_t count() const { return static_cast<int64_t>(timestep.size()); }
 };
 
+/// Velocity [count, C, H, W], mean loss, and the gradients by name: those of the parameters and of the
+/// inputs.
 struct CaseResult {
   std::vector<float> velocity;
   double loss;
   std::vector<std::pair<std::string, std::vector<float>>> gradients;
 };
 
-/// Times of one kind of operation in a slot's forward and backward pass.
+/// Times of one kind of operation in the forward and backward pass of a slot: seconds, FLOPs, bytes.
 struct ProfileRow {
   std::string name;
   int count;
   double seconds, flops, bytes;
 };
 
-/// What a plan needs, known before anything is allocated.
+/// What a plan needs, known before anything is allocated. `length` is that of a flat array in elements;
+/// `flops_per_slot` are model FLOPs, forward and backward.
 struct PlanFigures {
   int64_t parameters, length;
   double flops_per_slot;
   // By level of recomputation:
-  std::vector<size_t> arena_bytes;         ///< of one thread
-  std::vector<double> executed_flops;      ///< of one slot, recomputation included
-  std::vector<double> memory_bound_bytes;  ///< operands of one slot's operations without matmuls
+  std::vector<size_t> arena_bytes;         ///< for one thread
+  std::vector<double> executed_flops;      ///< per slot, recomputation included
+  std::vector<double> memory_bound_bytes;  ///< per slot, operands of operations that are not matmuls
 };
 PlanFigures plan_figures(const EngineSpec& spec);
 
-/// A slot's forward and backward pass by kind of operation, in the order of the graph, without times; known
-/// before anything is allocated, and without a device.
+/// The operations of a slot's forward and backward pass by kind, in the order of the graph, without times.
+/// Needs no allocation and no device.
 std::vector<ProfileRow> plan_operations(const EngineSpec& spec);
 
-/// A parameter's initial values, by counter from the seed and its name.
+/// A parameter's initial values: counter-based, from the seed and the parameter's name. `w` has p.length
+/// elements.
 void initial_values(const Parameter& p, float* w, uint64_t seed);
-/// A row for every kind of operation, without times; `row_of` gets the row of every node.
+/// One row for every kind of operation, without times; row_of[i] is the row of node i.
 std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>& row_of);
 
 enum class State : uint8_t { Master, Ema, M, V };
@@ -121,136 +127,152 @@ class Engine {
   const ModelGraph& training_graph() const { return *graph_; }
   double flops_per_slot() const { return 3 * graph_->forward_flops; }
   size_t arena_bytes() const { return graph_->graph.arena_bytes(); }
-  /// Elements of one sample's latent and context, and of the table of positions.
+  /// Numbers of elements of one sample's latent, of its context, and of the position table.
   int64_t latent_elements() const;
   int64_t context_elements() const { return spec_.shape.context_tokens * spec_.model.context_dim; }
   int64_t position_elements() const;
-  /// Of the device, held by this process; 0 on the CPU. From any thread.
+  /// Bytes of device memory held by this process; 0 on the CPU. May be called from any thread.
   virtual size_t device_bytes() const { return 0; }
 
   bool has(State s) const { return s == State::Master || (s == State::Ema ? spec_.ema : spec_.training); }
-  /// A parameter's values, by its place in table(), as they are now. On the CPU the state itself; of a device
-  /// a copy, which the next update makes old and the next call renews. The memory stays where it is.
+  /// The current values of a parameter, by its index in table(). On the CPU this is the state itself; on a
+  /// device it is a host copy, which becomes stale with the next update and is refreshed by the next call.
+  /// The address does not change.
   virtual float* state(State s, size_t parameter) = 0;
-  /// All of it: the flat array.
+  /// The whole flat array.
   float* state(State s);
   float* positions() const { return positions_.as<float>(); }
 
+  /// Sets all weights, and the EMA, to their initial_values(). Does not touch the optimizer's moments.
   void initialize(uint64_t seed);
-  /// Of the state and the positions: equal bits give equal digests on every machine and device.
+  /// Digest of the state and the positions: equal bits give equal digests on every machine and device.
   std::string digest();
-  /// After what state() gave, or the positions, were written from outside.
+  /// Must be called after the memory returned by state(), or the positions, were written.
   virtual void parameters_changed() = 0;
-  /// Not on the driver; before the first accumulate or evaluate. Throws Error(ERR_DATA_SHAPE).
+  /// Sets the dataset. Not on the driver thread, and before the first accumulate or evaluate. Throws
+  /// Error(ERR_DATA_SHAPE) or Error(ERR_DATA_COLUMN).
   void attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text);
 
-  /// `on_bucket` is called one call at a time, in bucket order, from whichever thread completed the bucket.
+  /// Computes and sums the gradients of the slots. `on_bucket` is called one call at a time, in bucket order,
+  /// by the thread that completed the bucket. Throws Error(ERR_TENSOR_SHAPE) and errors of reading data.
   virtual AccumulateResult accumulate(const AccumulateRequest& request,
                                       std::function<void(int)> on_bucket) = 0;
-  /// The local sums, in the host's memory; from any thread. Data is null before a part's first bucket is
-  /// complete; and on a device that has all slots of the step, or is connected, where nothing needs to come
-  /// to the host.
+  /// The local sums of gradients, in host memory; may be called from any thread. The data is null before the
+  /// first bucket of a part is complete. If a device has all slots of the step, or is connected, host memory
+  /// does not need the sums and their data is null.
   virtual std::vector<GradientPart> parts() = 0;
 
   struct Norm {
     double norm;
     int64_t first_non_finite;
-    int64_t received = 0;  ///< bytes that came from others' devices
+    int64_t received = 0;  ///< bytes received from other devices
   };
-  /// Of the gradient, which must be one part: all slots are local, or the sum was written into the first
-  /// part.
+  /// Norm of the gradient, which must be a single part: all slots are local, or the sum was written into the
+  /// first part.
   virtual Norm gradient_norm() = 0;
-  /// From now on this engine's state is its group's, and reduce() and update() are collective. Collective
-  /// itself; before the first accumulate, and before anything is written into the state. Throws
-  /// Error(ERR_SHARED_MEMORY) on a device.
+  /// Joins a group: from now on this engine's state is the group's, and reduce() and update() are collective.
+  /// join() is collective itself; call it before the first accumulate and before anything is written into the
+  /// state. Throws Error(ERR_SHARED_MEMORY) on a device.
   virtual void join(std::shared_ptr<Group> group);
-  /// Makes ready to sum gradients with other devices, as `rank` of those with these slots; returns what they
-  /// must know (graph::Device::offer). Throws Error(ERR_CUDA) saying why not, and on the CPU.
+  /// Rendezvous: prepares to all-reduce gradients with other devices, as `rank` of the workers with these
+  /// slots. Returns the string that the other ranks need (graph::Device::rendezvous). Throws Error(ERR_CUDA)
+  /// if that is impossible, saying why; always on the CPU.
   virtual std::string offer_device(int rank, const std::vector<SlotRange>& slots);
-  /// From now on reduce() is collective. Collective itself; before the first accumulate.
-  /// @param leader what rank 0 offered
+  /// Connects; from now on reduce() is collective. Collective itself; before the first accumulate. Throws
+  /// Error(ERR_EXCHANGE).
+  /// @param leader rendezvous string of rank 0
   virtual void connect_devices(const std::string& leader);
-  /// From any thread: ends every wait for other devices, now and later, until the next offer.
+  /// Aborts every wait for other devices, in progress or later, until the next offer_device(). May be called
+  /// from any thread.
   virtual void abandon_devices() {}
-  /// Collective. After the leader wrote the state from outside: all members see it.
+  /// Collective. Called after the leader wrote the state: makes it visible to all members.
   virtual void state_loaded() {}
-  /// Collective. Sums the gradients of all that joined or connected, and takes the norm of the sum.
+  /// Collective. All-reduces the gradients of all workers that joined or connected, and returns the norm of
+  /// the sum. Throws Error(ERR_EXCHANGE).
   virtual Norm reduce() { return gradient_norm(); }
-  /// Parameters in the element ranges [from, to) stay as they are: updates pass over them, and their
-  /// gradients count as zero. Ascending and disjoint.
+  /// Freezes the parameters in the element ranges [from, to), ascending and disjoint: updates skip them, and
+  /// their gradients count as zero.
   virtual void freeze(const Ranges& frozen) { trained_ = outside(frozen, table_.length); }
+  /// One step of AdamW with the gradient of reduce() or gradient_norm(), and of the EMA; see UpdateRequest.
+  /// Collective in a group.
   virtual void update(const UpdateRequest& request) = 0;
-  /// Starts copying the state beside the driver's work; `done` is called, from another thread or this one,
-  /// with what went wrong or null. The next update waits for the copy.
+  /// Starts a copy of the state, concurrent with the driver's work. `done` is called with the exception that
+  /// occurred, or null, from this or another thread. The next update waits for the copy.
   virtual void snapshot(std::function<void(std::exception_ptr)> done) = 0;
-  /// A parameter's values in the last snapshot, by its place in table().
+  /// A parameter's values in the last snapshot, by its index in table().
   float* snapshot_of(State s, size_t parameter) const {
     return snapshot_[static_cast<int>(s)].as<float>() + table_.parameters[parameter].offset;
   }
 
-  /// Mean squared errors by sample, unweighted.
+  /// Mean squared error of every sample, unweighted; a batch may have any number of samples. Throws
+  /// Error(ERR_NO_EMA) for State::Ema if the engine has none; so does predict().
   virtual std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed,
                                       uint32_t step) = 0;
+  /// Velocity [count, C, H, W] of explicit inputs.
   virtual std::vector<float> predict(const RawBatch& batch, State weights) = 0;
+  /// Loss and velocity of one slot of explicit inputs against a target [samples, C, H, W], and optionally all
+  /// gradients.
   virtual CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target,
                                    bool gradients) = 0;
 
-  /// Root mean squares of queries and keys before their normalisation, over samples, tokens and heads.
+  /// Root mean square of queries and keys before their normalisation, over samples, tokens and heads.
   struct QueryKeyRms {
     std::string attention;  ///< "joint_blocks.0.x_block.attn"
     double query, key;
   };
   std::vector<QueryKeyRms> query_key_rms(const RawBatch& batch, State weights);
 
-  /// One slot's pass by kind of operation, averaged over `repeats`: seconds of one thread, or of the device's
-  /// clock with one operation after the other.
+  /// The pass of one slot by kind of operation, averaged over `repeats`: seconds on one thread, or by the
+  /// device's clock with the operations run one by one.
   virtual std::vector<ProfileRow> profile(int repeats) = 0;
 
  protected:
-  /// A slot's inputs, in the memory of the host or of a device; context and pooled in the compute type.
+  /// A slot's inputs, in host or device memory; context and pooled in the compute type.
   struct SlotInputs {
     float *x0, *z, *target, *timestep, *grad_scale;
     void *context, *pooled;
-    kernels::NoiseMix* mixes;  ///< what makes z and target of x0
+    kernels::NoiseMix* mixes;  ///< coefficients and draws that make z and target from x0
   };
-  /// Gathers samples [from, from + a slot's) of a batch, in the host's memory: all but z and target. A short
-  /// batch's last sample is repeated in the free places, whose results are not read.
+  /// Gathers samples [from, from + samples of a slot) of a batch into host memory: everything but z and
+  /// target. If the batch ends earlier, its last sample fills the remaining places, whose results are not
+  /// read.
   void gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
               uint32_t step) const;
   /// Gathers z, context, pooled and timestep.
   void gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const;
-  /// Runs forward passes over the batch in calls of a slot's samples. `seen` is called after each node, with
-  /// a function that gives its operands in the host's memory; for one call by one thread.
+  /// Runs forward passes over the batch, in calls of one slot each. `seen` is called after each node, with a
+  /// function that returns its operands in host memory. The nodes of one call are run by one thread.
   using Operand = std::function<const void*(graph::Ref)>;
   using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
                                   const Operand& operand)>;
   virtual void observe(const RawBatch& batch, State weights, const Seen& seen) = 0;
 
-  /// kernels::kDigestLanes numbers of every piece of a flat array of the state.
+  /// kernels::kDigestLanes numbers for every piece of a flat array of the state.
   virtual std::vector<uint64_t> piece_digests(State s) = 0;
   std::vector<uint64_t> piece_digests(const float* x, int64_t n);
 
-  /// Throw Error(ERR_TENSOR_SHAPE) where arrays do not fit the model or each other.
+  /// Throw Error(ERR_TENSOR_SHAPE) if arrays do not fit the model or each other.
   void check(const AccumulateRequest& request) const;
   /// Throws Error(ERR_INTERNAL) in an engine that was made for inference.
   void check_training() const;
   void check(const SampleBatch& batch) const;
   void check(const RawBatch& batch) const;
   void check_case(const RawBatch& batch, const std::vector<float>& target) const;
-  /// The part of the table of positions that the slot's shape takes, to cropped_elements().
+  /// Copies the part of the position table that the slot's shape uses, cropped_elements() long.
   void crop(float* to) const;
   int64_t cropped_elements() const;
   Norm norm(const kernels::Table& kernels, const float* gradient, double sum_of_squares) const;
 
   const EngineSpec spec_;
   const ParameterTable table_;
-  std::unique_ptr<ModelGraph> graph_;  // of training, or forward only
+  std::unique_ptr<ModelGraph> graph_;  // for training, or forward only
   Buffer positions_, snapshot_[4];
   Ranges trained_;  // what is not frozen
   std::unique_ptr<BatchAssembler> assembler_;
 };
 
-/// On the CPU, or on the device that the spec names. Throws Error(ERR_CUDA) where there is none.
+/// Creates an engine on the CPU, or on the device that the spec names. Throws Error(ERR_MODEL_SPEC),
+/// Error(ERR_OUT_OF_MEMORY), and Error(ERR_CUDA) if there is no such device.
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec);
 
 }  // namespace orch

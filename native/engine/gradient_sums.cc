@@ -83,7 +83,7 @@ void GradientSums::part_done(const Node& n, float* buffer, int bucket) {
   std::lock_guard order(announcing_);
   for (GradientPart& p : parts_)
     if (p.lo == low(n) && !p.data)
-      p.data = buffer;  // once: the event loop reads it when a bucket is announced
+      p.data = buffer;  // written once: the event loop reads it when a bucket is announced
   ++parts_done_[bucket];
   while (announced_ < buckets_.size() && parts_done_[announced_] == parts_.size())
     announce_(static_cast<int>(announced_++));

@@ -11,7 +11,7 @@
 
 namespace orch {
 
-/// The sum over a maximal subtree [lo, hi) within the local slots.
+/// The sum over a maximal subtree, slots [lo, hi), of the local slots.
 struct GradientPart {
   int64_t lo, hi;
   float* data;
@@ -21,16 +21,18 @@ class GradientSums {
  public:
   GradientSums(int64_t length, std::vector<Bucket> buckets) : length_(length), buckets_(std::move(buckets)) {}
 
-  /// Where buffers come from; for memory that other processes may read. Before the first acquire().
+  /// Sets the allocator of buffers, for memory that other processes can read. Call it before the first
+  /// acquire().
   void allocate_with(std::function<Buffer(size_t)> allocate) { allocate_ = std::move(allocate); }
-  /// Starts the sums of slots [first, end) of `total`. Parts of the round before become invalid. `announce`
-  /// is called with each bucket in order, once all parts hold it, from the thread that completed it.
+  /// Starts the sums of slots [first, end) out of `total`. Parts of the previous round become invalid.
+  /// `announce` is called with each bucket, in order, once all parts are complete in it, by the thread that
+  /// completed it.
   void begin(int64_t first, int64_t end, int64_t total, std::function<void(int)> announce);
   /// A buffer for one slot's gradient.
   float* acquire();
-  /// The slot's gradient of a bucket lies complete in its buffer. Thread-safe.
+  /// Reports that the slot's gradient of a bucket is complete in its buffer. Thread-safe.
   void complete(int64_t slot, float* buffer, int bucket);
-  /// Ascending; after all slots have completed. On the driver.
+  /// The sums, ascending; valid after all slots are complete. On the driver thread.
   const std::vector<GradientPart>& parts() const { return parts_; }
   /// The same from another thread, as they are now; data is null before a part's first bucket is complete.
   std::vector<GradientPart> parts_now();
@@ -61,8 +63,9 @@ class GradientSums {
   std::function<Buffer(size_t)> allocate_ = [](size_t bytes) { return Buffer(bytes); };
   std::vector<Buffer> memory_;
   std::vector<float*> free_;
-  std::map<float*, size_t> released_;                // buckets of a buffer that were added into another
-  std::map<std::pair<Node, int>, Waiting> waiting_;  // by parent and bucket: the child that came first
+  // by buffer: number of its buckets that were added into another
+  std::map<float*, size_t> released_;
+  std::map<std::pair<Node, int>, Waiting> waiting_;  // by parent and bucket: the child that arrived first
   std::vector<GradientPart> parts_;
   std::vector<size_t> parts_done_;  // by bucket
   size_t announced_ = 0;

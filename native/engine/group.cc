@@ -17,11 +17,11 @@
 namespace orch {
 namespace {
 
-constexpr int kMaxParts = 128;                  // of one member: two for each level of the tree
-constexpr int kSpins = 2000;                    // some 20 us; a sleep and its end cost as much
-constexpr long kCheckNanoseconds = 50'000'000;  // between two looks at whether the group was given up
+constexpr int kMaxParts = 128;                  // per member: two for each level of the tree
+constexpr int kSpins = 2000;                    // about 20 us; a sleep and a wake-up cost as much
+constexpr long kCheckNanoseconds = 50'000'000;  // between two checks whether the group was aborted
 
-/// This boot of this machine, and the process numbers' namespace: only there does a pid mean anything.
+/// This boot of this machine and the pid namespace: a pid is meaningful only there.
 std::string machine() {
   std::string boot;
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
@@ -33,20 +33,21 @@ std::string machine() {
 }  // namespace
 
 struct Group::Member {
-  alignas(64) std::atomic<uint64_t> exchanges;  // for how many its parts are complete
+  alignas(64) std::atomic<uint64_t> exchanges;  // number of exchanges for which its parts are complete
   int32_t parts;
   struct {
     int64_t lo, hi;
-    uint64_t offset;  // in its file
+    uint64_t offset;  // within its file
   } part[kMaxParts];
 };
 
-// All of it starts as zeros, which is the state before anything has happened.
+// The initial state is all zeros.
 struct Group::Control {
   uint64_t key;
-  alignas(64) std::atomic<uint32_t> signal;    // rises with every event that somebody may wait for
-  alignas(64) std::atomic<uint64_t> arrivals;  // at meetings
-  // Phase in the upper half, pieces of it in the lower: taken, and done.
+  // futex word, incremented by every event that a member may wait for
+  alignas(64) std::atomic<uint32_t> signal;
+  alignas(64) std::atomic<uint64_t> arrivals;  // at barriers
+  // Upper half: phase. Lower half: number of its pieces taken, or done.
   alignas(64) std::atomic<uint64_t> taken;
   alignas(64) std::atomic<uint64_t> done;
   alignas(64) std::atomic<uint32_t> held;
@@ -85,10 +86,10 @@ void Group::form(const std::vector<std::string>& addresses, int rank) {
       throw Error("ERR_SHARED_MEMORY", "Rank " + std::to_string(r) + " is not a process of this machine");
     files_[r] = SharedFile::open(pid, descriptor);
     Buffer page = files_[r].map(0, sizeof(Control));
-    // The process may be gone, and its number another one's.
+    // The process may have ended and its pid may belong to another one.
     if (page.as<Control>()->key != key)
       throw Error("ERR_SHARED_MEMORY",
-                  "The shared memory of rank " + std::to_string(r) + " is not what it was");
+                  "The shared memory of rank " + std::to_string(r) + " belongs to another process");
     if (r == 0) control_page_ = std::move(page);
   }
   rank_ = rank;
@@ -96,7 +97,6 @@ void Group::form(const std::vector<std::string>& addresses, int rank) {
 }
 
 // --- waiting
-// ---------------------------------------------------------------------------------------------------------------
 
 void Group::announce() {
   control().signal.fetch_add(1);
@@ -122,7 +122,7 @@ void Group::wait(Ready ready) {
 
 void Group::abort() { aborted_ = true; }
 
-void Group::meet() {
+void Group::barrier() {
   const uint64_t members = files_.size();
   const uint64_t arrival = control().arrivals.fetch_add(1) + 1;
   const uint64_t all = (arrival + members - 1) / members * members;
@@ -142,7 +142,6 @@ void Group::wait_released() {
 }
 
 // --- memory
-// ----------------------------------------------------------------------------------------------------------------
 
 namespace {
 size_t aligned(size_t bytes) {
@@ -153,7 +152,7 @@ size_t aligned(size_t bytes) {
 Buffer Group::shared(size_t bytes) {
   Buffer own;
   if (leads()) own = allocate(bytes);
-  meet();  // the owner has let its file grow
+  barrier();  // the owner has extended its file
   if (leads()) return own;
   Buffer theirs = files_[0].map(shared_next_, bytes);
   shared_next_ += aligned(bytes);
@@ -168,7 +167,6 @@ Buffer Group::allocate(size_t bytes) {
 }
 
 // --- sums
-// ------------------------------------------------------------------------------------------------------------------
 
 void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, size_t bytes) {
   const uint64_t exchange = ++exchanges_;
@@ -204,19 +202,18 @@ float* Group::part_of(int rank, uint64_t offset, size_t bytes) {
   return buffer.as<float>();
 }
 
-void Group::add_up(int64_t from, int64_t to) {
+void Group::sum_parts(int64_t from, int64_t to) {
   for (const auto& [into, other] : additions_)
     kernels::cpu().raw.add_into(data_[into] + from, data_[other] + from, to - from);
 }
 
-// --- sharing out
-// ------------------------------------------------------------------------------------------------------------------
+// --- sharing work
 
 bool Group::take(uint64_t phase, int64_t count, int64_t& index) {
   uint64_t now = control().taken.load();
   for (;;) {
     if (now > phase + static_cast<uint64_t>(count) - 1)
-      return false;  // all taken, or a later phase has begun
+      return false;  // all pieces are taken, or a later phase has begun
     const uint64_t next = std::max(now, phase) + 1;
     if (control().taken.compare_exchange_weak(now, next)) {
       index = static_cast<int64_t>(next - phase) - 1;
@@ -225,7 +222,7 @@ bool Group::take(uint64_t phase, int64_t count, int64_t& index) {
   }
 }
 
-void Group::share_out(Pool& pool, int64_t count, const std::function<void(int64_t)>& piece) {
+void Group::parallel_for(Pool& pool, int64_t count, const std::function<void(int64_t)>& piece) {
   const uint64_t phase = ++phase_ << 32, all = phase + static_cast<uint64_t>(count);
   pool.parallel(pool.threads(), [&](int64_t, int) {
     for (int64_t index = 0; take(phase, count, index);) {

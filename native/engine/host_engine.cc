@@ -34,10 +34,9 @@ HostEngine::~HostEngine() {
 }
 
 // --- slots
-// ------------------------------------------------------------------------------------------------------------
 
 void HostEngine::each_slot(int64_t count, const std::function<void(int64_t, int)>& piece) {
-  // With a thread for each lane, a thread stays with its lane, which is in its cache.
+  // With one thread per lane, a thread always uses the same lane, whose memory is in its cache.
   if (spec_.threads_per_slot == 1) return pool_.parallel(count, piece);
   std::atomic<int64_t> next{0};
   pool_.parallel(std::min<int64_t>(lanes(), count), [&](int64_t lane, int) {
@@ -52,7 +51,6 @@ HostEngine::Lane& HostEngine::training_lane(int i) {
 }
 
 // --- training
-// ------------------------------------------------------------------------------------------------------------
 
 AccumulateResult HostEngine::accumulate(const AccumulateRequest& request,
                                         std::function<void(int)> on_bucket) {
@@ -109,7 +107,7 @@ int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
 }  // namespace
 
 void HostEngine::freeze(const Ranges& frozen) {
-  // The group's table of squares has a place for each of the pieces there were when it was made.
+  // The group's table of squares has one entry per piece at the time it was created.
   if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
   Ranges pieces;
   for (const auto& [from, to] : outside(frozen, table_.length))
@@ -130,7 +128,7 @@ void HostEngine::update(const UpdateRequest& u) {
   const float* g = gradient();  // of this engine, so that there is one
   if (group_) g = group_->sum();
   float* ema = has(State::Ema) && u.ema_decay != 1 ? flat(State::Ema) : nullptr;
-  share_out(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+  parallel_for(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [at, end] = trained_[i];
     kernels::cpu().raw.adamw(flat(State::Master) + at, flat(State::M) + at, flat(State::V) + at,
                              ema ? ema + at : nullptr, weights16_ ? weights16_.as<bf16>() + at : nullptr,
@@ -177,12 +175,12 @@ void HostEngine::snapshot(std::function<void(std::exception_ptr)> done) {
       std::exception_ptr failure;
       try {
         copy_state();
-      } catch (...) {  // most likely of memory: what is held grows here by all the state
+      } catch (...) {  // usually out of memory: a snapshot allocates a copy of the state
         failure = std::current_exception();
       }
       end(failure);
     });
-  } catch (...) {  // no thread to be had
+  } catch (...) {  // the system has no more threads
     end(std::current_exception());
   }
 }

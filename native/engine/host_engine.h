@@ -1,4 +1,4 @@
-// The engine on the CPU: slots side by side on threads, alone or as one of a group of workers.
+// The engine on the CPU: slots run concurrently on threads, in one worker or in a group of workers.
 #pragma once
 #include <condition_variable>
 #include <mutex>
@@ -36,19 +36,19 @@ class HostEngine final : public Engine {
   std::vector<ProfileRow> profile(int repeats) override;
 
  private:
-  struct Lane;  // executor and inputs of one slot at a time
+  struct Lane;  // executor and inputs for one slot at a time
   struct Lanes {
     std::unique_ptr<ModelGraph> graph;
     std::vector<std::unique_ptr<Lane>> lanes;
   };
   int lanes() const { return std::max(1, pool_.threads() / spec_.threads_per_slot); }
-  /// Calls piece(index, lane) for every index < count, as many at a time as there are lanes.
+  /// Calls piece(index, lane) for every index in [0, count), at most one per lane at a time.
   void each_slot(int64_t count, const std::function<void(int64_t index, int lane)>& piece);
   Lane& training_lane(int lane);
   Lane& forward_lane(int lane, State weights);
   void prepare_forward(State weights);
   void bind(Lane& lane, State weights, float* gradient);
-  void share_out(int64_t count, const std::function<void(int64_t)>& piece);
+  void parallel_for(int64_t count, const std::function<void(int64_t)>& piece);
 
   void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<uint64_t> piece_digests(State s) override {
@@ -61,14 +61,14 @@ class HostEngine final : public Engine {
   void await_snapshot();
 
   Buffer state_[4];
-  Buffer weights16_, ema16_;  // bf16 copies of the matmuls' weights
+  Buffer weights16_, ema16_;  // bf16 copies of the matmul weights
   bool ema16_stale_ = true;
   Buffer cropped_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   Lanes forward_;
   std::unique_ptr<GradientSums> sums_;
-  std::shared_ptr<Group> group_;       // null: alone
-  Buffer squares_;                     // of the group: sums of squares by piece of trained_
+  std::shared_ptr<Group> group_;       // null: not in a group
+  Buffer squares_;                     // the group's sums of squares, by piece of trained_
   std::vector<int64_t> bucket_ready_;  // by bucket: the node after which it is complete
 
   std::mutex snapshot_mutex_;
@@ -76,7 +76,7 @@ class HostEngine final : public Engine {
   bool snapshot_running_ = false;
   std::thread snapshot_thread_;
 
-  Pool pool_;  // last: its threads end before what they use
+  Pool pool_;  // last: its threads end before the members they use
 };
 
 }  // namespace orch

@@ -1,4 +1,4 @@
-// Forward only on the CPU: validation, sampling, and single cases with their gradients.
+// Forward passes on the CPU: validation, sampling, and single cases with their gradients.
 #include <cstring>
 
 #include "../core/error.h"
@@ -13,7 +13,7 @@ void HostEngine::bind(Lane& lane, State weights, float* gradient) {
 
 void HostEngine::prepare_forward(State weights) {
   if (weights == State::Ema) {
-    if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine holds no EMA weights");
+    if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine has no EMA weights");
     if (spec_.compute == DType::BF16 && ema16_stale_) {
       if (!ema16_) ema16_ = Buffer(static_cast<size_t>(table_.length) * sizeof(bf16));
       kernels::cpu().b16.from_f32(ema16_.as<bf16>(), flat(State::Ema), table_.length);

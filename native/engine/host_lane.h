@@ -1,11 +1,11 @@
-// What is needed to run a slot: an executor with its arena, and the buffers of its inputs.
+// What the CPU needs to run a slot: an executor with its arena, and the input buffers.
 #pragma once
 #include "host_engine.h"
 
 namespace orch {
 
 struct HostEngine::Lane {
-  /// @param threads that share the slot
+  /// @param threads number of threads that share the slot
   Lane(const ModelGraph& g, const EngineSpec& spec, float* positions, int threads)
       : executor(g.graph, threads) {
     const auto& m = spec.model;

@@ -1,4 +1,4 @@
-// The gradient of the whole batch and its norm, of a lone engine and of a group's; and what a group shares.
+// The gradient of the whole batch and its norm, for a single engine and for a group; and what a group shares.
 #include <cmath>
 #include <numeric>
 
@@ -9,7 +9,7 @@
 namespace orch {
 
 namespace {
-/// In order, so that the sum does not depend on who computed what.
+/// Added in order, so that the sum does not depend on who computed what.
 double sum(const double* values, size_t count) { return std::accumulate(values, values + count, 0.0); }
 }  // namespace
 
@@ -28,7 +28,7 @@ void HostEngine::join(std::shared_ptr<Group> group) {
   if (group_) throw Error("ERR_INTERNAL", "join: this engine has joined a group already");
   if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
   if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
-  // What was allocated for a lone engine was never touched, and goes.
+  // The memory allocated before the engine joined was never touched, and is freed.
   for (Buffer& s : state_)
     if (s) s = group->shared(s.bytes());
   if (weights16_) weights16_ = group->shared(weights16_.bytes());
@@ -41,15 +41,15 @@ void HostEngine::join(std::shared_ptr<Group> group) {
 }
 
 void HostEngine::state_loaded() {
-  if (group_) group_->meet();
+  if (group_) group_->barrier();
   crop(cropped_.as<float>());
   ema16_stale_ = true;
-  if (group_) group_->meet();
+  if (group_) group_->barrier();
 }
 
-void HostEngine::share_out(int64_t count, const std::function<void(int64_t)>& piece) {
+void HostEngine::parallel_for(int64_t count, const std::function<void(int64_t)>& piece) {
   if (group_)
-    group_->share_out(pool_, count, piece);
+    group_->parallel_for(pool_, count, piece);
   else
     pool_.parallel(count, [&](int64_t i, int) { piece(i); });
 }
@@ -59,15 +59,15 @@ Engine::Norm HostEngine::reduce() {
   gradient();
   group_->exchange(sums_->parts(), sums_->total_slots(), static_cast<size_t>(table_.length) * sizeof(float));
   double* squares = squares_.as<double>();
-  group_->share_out(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+  group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     const auto [from, to] = trained_[i];
-    group_->add_up(from, to);
+    group_->sum_parts(from, to);
     squares[i] = 0;
     kernels::cpu().raw.add_squares(&squares[i], group_->sum() + from, to - from);
   });
   const Norm result = norm(kernels::cpu(), group_->sum(), sum(squares, trained_.size()));
   // The caller will look for the cause, which overwrites the leader's sum.
-  if (!std::isfinite(result.norm)) group_->meet();
+  if (!std::isfinite(result.norm)) group_->barrier();
   return result;
 }
 

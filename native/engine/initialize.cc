@@ -1,5 +1,5 @@
-// Initial weights by counter: a parameter's values depend on the seed and its place in the official list, not
-// on order.
+// Initial weights, counter-based: a parameter's values depend on the seed and on its name, not on the order
+// of initialization.
 #include <cmath>
 
 #include "../core/elementary.h"
@@ -9,7 +9,8 @@
 namespace orch {
 namespace {
 
-uint64_t hash_name(const std::string& name) {  // FNV-1a: names, unlike positions, survive changes of the list
+// FNV-1a: unlike indices, names stay the same when the list changes
+uint64_t hash_name(const std::string& name) {
   uint64_t h = 0xcbf29ce484222325ull;
   for (unsigned char c : name) h = (h ^ c) * 0x100000001b3ull;
   return h;

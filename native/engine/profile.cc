@@ -1,4 +1,4 @@
-// Where the time of a step goes, operation by operation, and what a plan needs before anything is allocated.
+// Profile of a step, operation by operation, and what a plan needs before anything is allocated.
 #include <cmath>
 #include <map>
 
@@ -9,7 +9,7 @@
 namespace orch {
 namespace {
 
-/// Bytes of a node's operands: what it has to read and write at least once.
+/// Bytes of a node's operands: the least that it reads and writes.
 double bytes_of(const graph::Graph& g, const graph::Node& n) {
   double sum = 0;
   for (const auto* list : {&n.inputs, &n.outputs})
@@ -41,7 +41,7 @@ std::vector<ProfileRow> HostEngine::profile(int repeats) {
   Lane lane(*graph_, spec_, cropped_.as<float>(), 1);
   Buffer gradient(spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   bind(lane, State::Master, gradient.as<float>());
-  // Inputs of a plausible size; times do not depend on the values, but denormals and NaN would be slow.
+  // Inputs of a realistic magnitude: times do not depend on the values, but denormals and NaN would be slow.
   const int64_t n = spec_.shape.samples;
   const kernels::DrawKey key{1, 0, 0, 0};
   kernels::cpu().raw.normal(lane.z.as<float>(), key, n * latent_elements());

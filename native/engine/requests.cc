@@ -47,8 +47,8 @@ Ranges outside(const Ranges& frozen, int64_t length) {
       throw Error("ERR_NATIVE_ARGUMENT",
                   "freeze: ranges must be ascending, disjoint and within the parameters");
     if (from > at) rest.emplace_back(at, from);
-    // A parameter begins at a multiple of 16 elements, as vectors of a device must; the padding before it is
-    // nobody's.
+    // A parameter begins at a multiple of 16 elements, as a device's vector accesses require; the padding
+    // before it belongs to no parameter.
     at = (to + 15) / 16 * 16;
     last = to;
   }

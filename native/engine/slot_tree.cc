@@ -20,8 +20,8 @@ void collect(int64_t lo, int64_t size, int64_t first, int64_t end, int64_t total
   collect(lo + size / 2, size / 2, first, end, total, found);
 }
 
-/// Lists the additions of the node [lo, lo + size); `at` is the part that starts at lo. Returns the part that
-/// holds the node's sum, and moves `at` beyond the node's parts.
+/// Appends the additions of the node [lo, lo + size) to `list`. `at` is the index of the part that starts at
+/// lo; it is advanced past the node's parts. Returns the part that holds the node's sum.
 size_t add_node(const std::vector<SlotRange>& parts, int64_t lo, int64_t size, int64_t total, size_t& at,
                 std::vector<std::pair<size_t, size_t>>& list) {
   const int64_t hi = std::min(lo + size, total);

@@ -1,5 +1,5 @@
-// Where a graph runs: the kernels of its nodes, and its matmuls. The CPU's is the default; a device's has the
-// same table of kernels, whose functions put work on the device's queue and return.
+// Where a graph runs: the kernels of its nodes and its matmuls. The default is the CPU. A device has the same
+// table of kernels; its functions enqueue work on the device's stream and return.
 #pragma once
 #include <memory>
 #include <string>
@@ -18,11 +18,11 @@ struct MatmulSpec {
   bool transpose_a;   ///< A is stored [k, m]
   bool transpose_b;   ///< B is stored [n, k]
   bool bias;          ///< fp32 [n]
-  bool accumulate;    ///< adds to C
-  bool sums = false;  ///< also the sums of op(A) over k, fp32 [m], as a second output
+  bool accumulate;    ///< adds the product to C
+  bool sums = false;  ///< also writes the sums of op(A) over k, fp32 [m], as a second output
 };
 
-/// "18848x6144x1536,BF16,BF16,nt,bias": names a product in files.
+/// The name of a product in files, such as "18848x6144x1536,BF16,BF16,nt,bias".
 inline std::string key_of(const MatmulSpec& s) {
   const auto letter = [](bool transposed) { return transposed ? 't' : 'n'; };
   std::string key = std::to_string(s.m) + "x" + std::to_string(s.n) + "x" + std::to_string(s.k) + "," +
@@ -39,9 +39,10 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual const kernels::Table& kernels() const = 0;
-  /// Whether matmul() serves a product with sums.
+  /// Whether matmul() supports a product with sums.
   virtual bool sums_with(const MatmulSpec&) const { return false; }
-  /// An operation that reads A, B and the bias (or none), and writes C and the sums (where asked for).
+  /// An operation with inputs A, B and the bias (or none), and outputs C and the sums (if the spec asks for
+  /// them).
   virtual std::unique_ptr<Op> matmul(const char* name, const MatmulSpec& spec) const = 0;
 };
 

@@ -1,5 +1,6 @@
-// A device with memory of its own and one queue of work. Kernels, matmuls and copies are put on the queue and
-// run in that order; nothing here waits unless it says so. One thread at a time.
+// A device with its own memory and one stream of work. Kernels, matmuls and copies are enqueued on the stream
+// and run in that order; a function waits only if its comment says so. Calls must come from one thread at a
+// time.
 #pragma once
 #include <functional>
 #include <memory>
@@ -12,10 +13,11 @@
 
 namespace orch::graph {
 
-/// Work that was recorded once and can be queued again at the price of one launch.
+/// Work that was captured once and can be launched again at the cost of one launch (a CUDA graph).
 class Recording {
  public:
   virtual ~Recording() = default;
+  /// Enqueues the captured work.
   virtual void replay() = 0;
 };
 
@@ -25,48 +27,56 @@ class Device : public Backend {
     std::string name;       ///< "NVIDIA H200"
     std::string libraries;  ///< "CUDA 13.0, cuBLASLt 13.1.1, NCCL 2.30.7"
     size_t memory_bytes;
-    std::string problem;  ///< why it cannot be used, or nothing
+    std::string problem;  ///< why the device cannot be used, or empty
   };
   virtual Description describe() const = 0;
 
-  /// 256-byte aligned. Throws Error(ERR_OUT_OF_MEMORY).
+  /// Device memory, 256-byte aligned. Throws Error(ERR_OUT_OF_MEMORY).
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory, size_t bytes) = 0;
-  /// Of the device, held by this process: what allocate() gave, and workspaces. From any thread.
+  /// Bytes of the device that this process holds: allocations and workspaces. May be called from any thread.
   virtual size_t held_bytes() const = 0;
-  /// Host memory that copies reach without a detour.
+  /// Page-locked (pinned) host memory, which copies access directly. Throws Error(ERR_OUT_OF_MEMORY).
   virtual void* allocate_host(size_t bytes) = 0;
   virtual void release_host(void* memory) = 0;
 
-  /// `from` must stay as it is until the queue has come there.
+  /// Enqueues a copy from the host (cudaMemcpyAsync). `from` must not change until the stream has executed
+  /// it.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  /// Copies to the host, after the work enqueued before; blocks until the copy is complete.
   virtual void download(void* to, const void* from, size_t bytes) = 0;
+  /// Enqueue a copy within the device, or a fill with one byte (cudaMemsetAsync).
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, int byte, size_t bytes) = 0;
 
-  /// Uploads beside the queue, from the device's host memory: they land while the queue works, those queued
-  /// from now on not before the queue has come here ...
-  virtual void hold_uploads() = 0;
-  virtual void upload_beside(void* to, const void* from, size_t bytes) = 0;
-  /// ... and what is queued from now on finds those until now landed.
-  virtual void join_uploads() = 0;
+  /// Prefetch on a second stream, the copy stream. None of these three functions blocks the host.
+  ///
+  /// Stream wait (cudaStreamWaitEvent): copies enqueued from now on start after the work that is on the
+  /// compute stream now.
+  virtual void make_copy_stream_wait() = 0;
+  /// Enqueues a copy from pinned host memory on the copy stream.
+  virtual void upload_async(void* to, const void* from, size_t bytes) = 0;
+  /// Stream wait in the other direction: work enqueued on the compute stream from now on starts after the
+  /// copies enqueued until now.
+  virtual void wait_for_copy_stream() = 0;
 
-  /// Waits for the queue. Errors of work on it show here.
+  /// Blocks until the stream is idle (cudaStreamSynchronize). Errors of enqueued work are thrown here.
   virtual void synchronize() = 0;
-  /// A place on the queue, and waiting for the queue to come there.
-  virtual uint64_t mark() = 0;
-  virtual void await(uint64_t mark) = 0;
+  /// record_event() marks the current end of the stream (cudaEventRecord); await_event() blocks the host
+  /// until the stream has reached that point (cudaEventSynchronize).
+  virtual uint64_t record_event() = 0;
+  virtual void await_event(uint64_t event) = 0;
 
-  /// Runs `work` with the queue recording. Everything it queues must have run once before, so that no memory
-  /// has to be allocated for it.
+  /// Captures the work that `work` enqueues, without running it (stream capture). All of it must have run
+  /// once before, because no memory can be allocated during capture.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& work) = 0;
-  /// Seconds that the queue takes for `work`; waits.
+  /// Seconds that the stream takes for `work`, by the device's clock; blocks.
   virtual double time(const std::function<void()>& work) = 0;
 
-  /// Seconds of one product with each of the algorithms that the library offers, best guess first.
+  /// Seconds of one product with each algorithm that the library proposes, its best guess first.
   virtual std::vector<double> matmul_times(const MatmulSpec& spec) = 0;
-  /// What was launched since the last call, recordings being one launch each; blocks and bytes that launches
-  /// asked for; and how often memory was.
+  /// Launches since the last call (a recording counts as one), the most blocks and bytes that one of them
+  /// asked for, and the number of replays and allocations.
   struct Launches {
     int64_t count, most_blocks;
     size_t most_shared, workspace;
@@ -74,15 +84,18 @@ class Device : public Backend {
   };
   virtual Launches take_launches() = 0;
 
-  /// What ranks with a device each tell each other before they connect, printable: "GPU-UUID/library/", which
-  /// must be another and the same in all, and of the one that leads where the others find it, once.
-  /// Throws Error(ERR_CUDA) saying why this device can be connected to no other.
-  virtual std::string offer(bool leads) = 0;
-  /// Takes place `rank`, with what rank 0 offered. Waits for nobody: the transport's calls do.
+  /// Rendezvous: a printable string that every rank must know of the others before connect(),
+  /// "GPU-UUID/library/...". The UUID must differ between ranks, the library must be the same. With `leads`
+  /// it also contains the address at which the other ranks find the leader (NCCL's unique id), which is valid
+  /// for one connect(). Throws Error(ERR_CUDA) if this device cannot be connected to others, saying why.
+  virtual std::string rendezvous(bool leads) = 0;
+  /// Joins as `rank` of `ranks`, given the rendezvous string of rank 0. Does not wait for the other ranks:
+  /// the transport's calls do.
   virtual std::unique_ptr<Transport> connect(const std::string& leader, int rank, int ranks) = 0;
 };
 
-/// Work that is the same each time: done as it is the first time, and from then on as a recording.
+/// Work that is the same each time: the first call runs it directly, the second one captures it, and from
+/// then on the recording is replayed.
 class Repeated {
  public:
   void operator()(Device& device, const std::function<void()>& work) {
@@ -96,7 +109,7 @@ class Repeated {
   std::unique_ptr<Recording> recording_;
 };
 
-/// Memory of a device, or its host memory; move-only.
+/// Memory of a device, or its pinned host memory; move-only.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
@@ -131,12 +144,13 @@ class DeviceMemory {
   bool on_host_ = false;
 };
 
-/// What open_cuda() can be asked for, by number. Throws Error(ERR_CUDA) saying why there is nothing.
+/// The CUDA devices that open_cuda() can open, by ordinal. Throws Error(ERR_CUDA) if there is none, saying
+/// why.
 std::vector<Device::Description> cuda_devices();
 
-/// Opens CUDA device `ordinal` through liborchestrator_cuda.so, which lies beside this program or library or
-/// in its folder Release, or where ORCHESTRATOR_CUDA says; -1: a device that plans and launches nothing.
-/// Throws Error(ERR_CUDA) saying why not.
+/// Opens CUDA device `ordinal` through liborchestrator_cuda.so, which is next to this program or library, in
+/// its subfolder Release, or where ORCHESTRATOR_CUDA says. -1: a device that plans and launches nothing.
+/// Throws Error(ERR_CUDA) if the device cannot be opened, saying why.
 Device& open_cuda(int ordinal);
 
 }  // namespace orch::graph

@@ -5,7 +5,7 @@
 namespace orch::graph {
 namespace {
 
-constexpr int kSpins = 1 << 14;  // some 100 us: longer than what lies between two shared nodes, mostly
+constexpr int kSpins = 1 << 14;  // about 100 us: usually longer than the time between two shared nodes
 
 void pause() {
 #if defined(__x86_64__)
@@ -24,7 +24,7 @@ Executor::Executor(const Graph& g, int threads) : graph_(g), threads_(threads) {
   }
   try {
     for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
-  } catch (...) {  // no more threads are to be had
+  } catch (...) {  // the system has no more threads
     end();
     throw;
   }
@@ -70,8 +70,8 @@ void Executor::run_parts(const Node& n, int thread, int64_t from, int64_t to) {
 }
 
 void Executor::run_share(int thread) {
-  // Three quarters of its fair share for each thread, then small pieces for those who come first: cores are
-  // not equally fast for long, and all wait for the last one. Where small pieces are dear, fair shares.
+  // Each thread first takes three quarters of its fair share, then small pieces: cores differ in speed over
+  // time, and all threads wait for the slowest. If small pieces are expensive, each takes a fair share.
   const int64_t parts = node_->op->parts(), grain = node_->op->grain();
   const int64_t most = parts * 3 / (4 * threads_);
   const int64_t share = most < 2 * grain ? (parts + threads_ - 1) / threads_ : most;

@@ -1,4 +1,4 @@
-// Pairs of operations become one, where the second begins with what the first wrote.
+// Fusion: two operations become one if the second one's first input is an output of the first.
 #include <algorithm>
 
 #include "graph.h"
@@ -11,7 +11,7 @@ bool share(const std::vector<Ref>& a, const std::vector<Ref>& b) {
                      [&](Ref r) { return r && std::find(b.begin(), b.end(), r) != b.end(); });
 }
 
-/// Whether a and b give the same in either order.
+/// Whether a and b give the same results in either order.
 bool independent(const Node& a, const Node& b) {
   return !share(a.outputs, b.inputs) && !share(a.outputs, b.outputs) && !share(a.inputs, b.outputs);
 }

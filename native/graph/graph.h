@@ -1,6 +1,6 @@
 // A static graph: built once for a batch shape by functions that append values and nodes (native/ops),
-// differentiated in reverse, planned into one arena, and executed as a flat list. It knows nothing of the
-// model.
+// differentiated in reverse mode, planned into one arena, and executed as a flat list. It knows nothing about
+// the model.
 #pragma once
 #include <functional>
 #include <memory>
@@ -16,11 +16,11 @@ namespace orch::graph {
 using Shape = std::vector<int64_t>;
 int64_t elements(const Shape& s);
 
-/// Where a value's bytes live.
+/// Where a value's bytes are stored.
 enum class Kind : uint8_t {
-  Input,      ///< given by the caller for each execution, by index
-  Parameter,  ///< in the flat arrays of weights, at an element offset: fp32 master or its bf16 copy, by dtype
-  Gradient,   ///< in the flat fp32 gradient of a slot, at an element offset
+  Input,       ///< passed by the caller for each execution, by index
+  Parameter,   ///< in the flat arrays of weights, at an element offset: fp32 master or bf16 copy, by dtype
+  Gradient,    ///< in the flat fp32 gradient of a slot, at an element offset
   Activation,  ///< in the arena
 };
 
@@ -32,25 +32,25 @@ struct Value {
   int64_t offset =
       0;  ///< Input: index; Parameter, Gradient: elements; Activation: bytes in the arena, once planned
   bool requires_grad = false;
-  bool keep = false;                  ///< lives to the end of the execution (an output)
-  DType gradient_dtype = DType::F32;  ///< in which its gradient is gathered
+  bool keep = false;                  ///< an output: stays valid to the end of the execution
+  DType gradient_dtype = DType::F32;  ///< type in which its gradient is accumulated
 };
 
-/// Index of a value in its graph; default-constructed it is "none".
+/// Index of a value in its graph. A default-constructed Ref is "none".
 struct Ref {
   int32_t index = -1;
   explicit operator bool() const { return index >= 0; }
   bool operator==(const Ref&) const = default;
 };
 
-/// What an operation sees when it runs.
+/// What an operation receives when it runs.
 struct Run {
   void* const* pointers;  ///< by value index
   const Ref* inputs;
   const Ref* outputs;
-  void* scratch;                        ///< 64-byte aligned, as many bytes as the op asked for
+  void* scratch;                        ///< 64-byte aligned, scratch_bytes() of the op
   kernels::AttentionStats* statistics;  ///< one entry per attention of the graph, or null
-  int64_t from, to;                     ///< the parts to do, of Op::parts()
+  int64_t from, to;                     ///< the range of Op::parts() to compute
   const kernels::Table& table;          ///< the kernels of the graph's backend
 
   template <class T>
@@ -63,29 +63,30 @@ struct Run {
   }
 };
 
-/// An operation with its dimensions fixed; stateless when run, so one instance serves all threads.
+/// An operation with fixed dimensions. run() is stateless, so one instance serves all threads.
 class Op {
  public:
   virtual ~Op() = default;
   virtual const char* name() const = 0;
+  /// Computes parts [r.from, r.to); a device's operation enqueues its work and returns.
   virtual void run(const Run& r) const = 0;
   virtual size_t scratch_bytes() const { return 0; }
-  /// Into how many parts, by its shapes alone, the work may be cut: each writes outputs of its own, with the
-  /// bits that they have in the whole, so that any threads may do any of them.
+  /// The number of parts into which the work can be split, a function of its shapes alone. Every part writes
+  /// its own outputs, with the same bits as in the whole, so any thread may run any part.
   virtual int64_t parts() const { return 1; }
-  /// So many parts at once, or more, are done at the price of their share of the whole.
+  /// The smallest number of parts that, run together, cost no more than their share of the whole.
   virtual int64_t grain() const { return 1; }
-  /// Multiply-adds of matmuls, times two; what model FLOPs are counted from.
+  /// FLOPs of its matmuls (two per multiply-add), from which model FLOPs are counted.
   virtual double flops() const { return 0; }
-  /// The input whose memory an output may take, if that input is not used afterwards; -1: none.
+  /// The input whose memory this output may overwrite if the input is not used afterwards, or -1.
   virtual int in_place(int) const { return -1; }
-  /// One operation for this one and `next`, whose first input is this one's first output: its inputs and
-  /// outputs are this one's and then the next one's, without that input. With the bits of the two. Null:
-  /// none.
+  /// Fusion: one operation that replaces this one and `next`, whose first input is this one's first output.
+  /// Its inputs and outputs are this one's followed by those of `next`, without that input. The bits are the
+  /// same as those of the two. Null if there is none.
   virtual std::unique_ptr<Op> then(const Op&) const { return nullptr; }
 };
 
-/// An operation from a lambda, for those without matmuls.
+/// An operation made from a lambda, for operations without matmuls.
 template <class F>
 class LambdaOp final : public Op {
  public:
@@ -106,23 +107,23 @@ class LambdaOp final : public Op {
 struct Node {
   std::shared_ptr<const Op> op;
   std::vector<Ref> inputs, outputs;
-  /// From which level of recomputation on this node's outputs are not kept for the backward pass; 0: always
-  /// kept.
+  /// The outputs are recomputed in the backward pass from this level of recomputation on; 0: never.
   int recompute_level = 0;
 };
 
 class Graph;
 
-/// Gradients of values while the reverse pass is appended.
+/// Gradients of values while the backward pass is being appended.
 class Reverse {
  public:
   explicit Reverse(Graph& g) : graph_(g) {}
-  /// The gradient gathered so far, or none.
+  /// The gradient accumulated so far, or none.
   Ref of(Ref value) const;
-  /// Replaces it; the new one must contain the old one's contribution.
+  /// Replaces the gradient. The new one must contain the contribution of the old one.
   void set(Ref value, Ref gradient);
-  /// The gradient of a value that several operations write parts of; allocated at the first call.
+  /// The gradient of a value of which several operations each write a part; allocated at the first call.
   Ref shared(Ref value, DType dtype);
+  /// Whether the gradient of this value is needed.
   bool wanted(Ref value) const;
 
  private:
@@ -135,11 +136,14 @@ class Graph {
   explicit Graph(const Backend& backend = cpu_backend()) : backend_(&backend) {}
   const Backend& backend() const { return *backend_; }
 
+  /// The four functions append a value and return its index. `index` is that of bind_input(); `offset` is in
+  /// elements of the flat arrays; gradient() is the place of a parameter's gradient.
   Ref input(std::string name, DType dtype, Shape shape, int64_t index, bool requires_grad = false);
   Ref parameter(std::string name, DType dtype, Shape shape, int64_t offset);
   Ref gradient(const Value& parameter);
   Ref activation(std::string name, DType dtype, Shape shape);
 
+  /// Appends a node. Every input must have been written by an earlier node, or be an input or parameter.
   void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
   template <class F>
   void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, int64_t parts = 1,
@@ -147,18 +151,18 @@ class Graph {
     append(std::make_unique<LambdaOp<F>>(name, parts, in_place, std::move(run)), std::move(inputs),
            std::move(outputs));
   }
-  /// Registers the backward rule of what was just appended.
+  /// Registers the backward rule of the node just appended.
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
-  /// Appends the backward rules in reverse order. Rules append nodes, and register no rules.
+  /// Appends the backward rules in reverse order. Rules append nodes and register no rules.
   void differentiate();
-  /// Activation checkpointing, after differentiate() and before plan(): what nodes with 0 < recompute_level
-  /// <= level wrote is computed again, once, just before the backward pass first reads it. The same kernels
-  /// on the same operands give the same bits, so nothing but time and memory changes.
+  /// Activation checkpointing, after differentiate() and before plan(): the outputs of nodes with 0 <
+  /// recompute_level <= level are recomputed, once, just before the backward pass first reads them. The same
+  /// kernels on the same operands give the same bits, so only time and memory change.
   void recompute(int level);
-  /// Before plan(): pairs for which Op::then() has one operation are fused, at the place of the first or, if
-  /// that cannot be, of the second.
+  /// Fuses pairs for which Op::then() returns an operation. The result takes the place of the first or, if
+  /// that is impossible, of the second. Call it before plan().
   void fuse();
-  /// The recompute_level of the nodes appended from now on.
+  /// Sets the recompute_level of the nodes appended from now on.
   void set_recompute_level(int level) { recompute_level_ = level; }
   int recompute_level() const { return recompute_level_; }
 
@@ -169,15 +173,15 @@ class Graph {
   Reverse& reverse() { return reverse_; }
   int next_attention() { return attentions_++; }
   int attentions() const { return attentions_; }
-  /// Model FLOPs of the nodes appended before differentiate().
+  /// Model FLOPs of the nodes that were appended before differentiate().
   double forward_flops() const;
 
-  /// Places every activation in one arena by liveness. Returns the arena's bytes.
+  /// Places every activation in one arena, by liveness. Returns the arena's bytes.
   size_t plan();
   size_t arena_bytes() const { return arena_bytes_; }
   size_t scratch_bytes() const;
-  /// Index of the last node that writes a Gradient value in the element range [offset, offset + length); -1:
-  /// none.
+  /// Index of the last node that writes a Gradient value in the element range [offset, offset + length), or
+  /// -1.
   int64_t last_writer(int64_t offset, int64_t length) const;
 
  private:

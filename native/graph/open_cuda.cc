@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kName = "liborchestrator_cuda.so";
 
-/// The folder of the program or library that holds this function.
+/// The folder of the program or library that contains this function.
 std::string own_folder() {
   Dl_info info;
   if (dladdr(reinterpret_cast<const void*>(&own_folder), &info) == 0 || info.dli_fname == nullptr) return "";
@@ -29,7 +29,7 @@ struct Library {
 Library load() {
   const char* given = std::getenv("ORCHESTRATOR_CUDA");
   if (given != nullptr && *given == '\0') given = nullptr;
-  // The addon and the library lie in build/Release, the programs in build.
+  // The addon and the library are in build/Release, the programs in build.
   std::vector<std::string> paths{own_folder() + kName, own_folder() + "Release/" + kName};
   if (given != nullptr) paths = {given};
   std::erase_if(paths, [](const std::string& path) { return access(path.c_str(), F_OK) != 0; });

@@ -1,4 +1,5 @@
-// The memory plan: every activation at a place in one arena that is free during its whole life.
+// The memory plan: places every activation in one arena so that it overlaps no other one alive at the same
+// time.
 #include <algorithm>
 
 #include "../core/error.h"
@@ -9,7 +10,7 @@ namespace {
 
 constexpr size_t kAlign = 64;
 
-/// Of a value, in node numbers: from the first write to the last use.
+/// A value's lifetime in node numbers, from its first write to its last use.
 struct Life {
   int32_t value;
   int64_t first, last;
@@ -17,9 +18,9 @@ struct Life {
   size_t offset;
 };
 
-/// Greedy: each in turn at the lowest offset that is free. Returns the arena's bytes.
+/// Greedy first fit: places each value in turn at the lowest free offset. Returns the arena's bytes.
 size_t place(std::vector<Life>& lives) {
-  std::vector<const Life*> placed;  // by offset
+  std::vector<const Life*> placed;  // sorted by offset
   size_t arena = 0;
   for (Life& l : lives) {
     l.offset = 0;
@@ -57,7 +58,7 @@ size_t Graph::plan() {
       }
   }
   std::vector<Life> lives(n);
-  std::vector<int32_t> home(n);  // whose memory a value has
+  std::vector<int32_t> home(n);  // the value whose memory a value uses
   for (int32_t i = 0; i < n; ++i) {
     const Value& v = values_[i];
     home[i] = i;
@@ -66,7 +67,7 @@ size_t Graph::plan() {
     const size_t bytes = static_cast<size_t>(elements(v.shape)) * size_of(v.dtype);
     lives[i] = {i, first[i], last[i], (bytes + kAlign - 1) / kAlign * kAlign, 0};
   }
-  // What an operation may write in place takes over the life of what it reads for the last time.
+  // An output written in place extends the life of an input that is read for the last time.
   for (int64_t i = 0; i < end; ++i)
     for (size_t k = 0; k < nodes_[i].outputs.size(); ++k) {
       const int at = nodes_[i].op->in_place(static_cast<int>(k));
@@ -75,13 +76,13 @@ size_t Graph::plan() {
       Life &old = lives[home[from]], &fresh = lives[to];
       if (old.bytes != fresh.bytes || last[from] != i || first[from] == i || first[to] != i) continue;
       home[to] = home[from];
-      last[from] = -1;  // taken
+      last[from] = -1;  // merged into the output
       old.last = fresh.last;
       fresh.bytes = 0;
     }
   std::erase_if(lives, [](const Life& l) { return l.bytes == 0; });
 
-  // The largest first, or those that take up most over time: whichever ends up smaller.
+  // Tries two orders, largest first and largest (size * lifetime) first, and keeps the smaller arena.
   const auto in_order = [&](auto key) {
     std::vector<Life> sorted = lives;
     std::sort(sorted.begin(), sorted.end(), [&](const Life& a, const Life& b) {

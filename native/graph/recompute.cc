@@ -1,4 +1,4 @@
-// Activation checkpointing as a rewriting of the node list.
+// Activation checkpointing, as a rewriting of the node list.
 #include <set>
 #include <unordered_map>
 
@@ -30,8 +30,8 @@ class Rewriter {
   }
 
  private:
-  /// The value itself if it was kept, or its second computation, appended to `out` where it is first asked
-  /// for.
+  /// The value itself if it was kept; otherwise its recomputed copy, whose nodes are appended to `out` at the
+  /// first request.
   Ref available(Ref r, std::vector<Node>& out) {
     if (!r || !writers_.contains(r.index)) return r;
     if (auto again = again_.find(r.index); again != again_.end()) return again->second;
@@ -44,8 +44,8 @@ class Rewriter {
     }
     return again_.at(r.index);
   }
-  /// The writers of a value, and those of everything that they write: two streams' heads share q, k and v,
-  /// and a value is whole again only when all its writers have run.
+  /// The nodes that write a value, and all nodes that write the other outputs of these. The heads of two
+  /// streams share q, k and v, and a value is complete only when all its writers have run.
   std::set<size_t> together(Ref r) const {
     std::set<size_t> all;
     std::vector<int32_t> values{r.index};
@@ -67,7 +67,7 @@ class Rewriter {
 
   Graph& graph_;
   const std::vector<Node>& nodes_;
-  std::unordered_map<int32_t, std::vector<size_t>> writers_;  // of dropped values
+  std::unordered_map<int32_t, std::vector<size_t>> writers_;  // writers of dropped values
   std::unordered_map<int32_t, Ref> again_;
 };
 

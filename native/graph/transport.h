@@ -1,13 +1,13 @@
-// What moves numbers between the devices of several processes, the ranks. All of them make the same calls in
-// the same order; calls put work on a queue of the transport's own, beside the device's, and return.
+// Communication between the devices of several processes, the ranks. All ranks make the same calls in the
+// same order. Calls enqueue work on the transport's own stream, separate from the device's, and return.
 #pragma once
 #include <cstdint>
 #include <vector>
 
 namespace orch::graph {
 
-/// Functions throw Error(ERR_EXCHANGE), after which nothing but the destructor may be called. One thread at a
-/// time, but for abort().
+/// Functions throw Error(ERR_EXCHANGE); after that only the destructor may be called. Calls come from one
+/// thread at a time, except abort().
 class Transport {
  public:
   struct Transfer {
@@ -17,23 +17,27 @@ class Transport {
     int64_t elements;
   };
 
-  /// Ends what is on its way, and waits for nobody.
+  /// Aborts transfers in flight, without waiting for other ranks.
   virtual ~Transport() = default;
   virtual int rank() const = 0;
   virtual int ranks() const = 0;
 
-  /// All at once. From one rank to another, sends and receives must agree in number, order and size.
-  virtual void trade(const std::vector<Transfer>& transfers) = 0;
-  /// Every rank brings its share of `shares` [ranks, elements], in its place, and gets the others'.
+  /// Grouped send/recv of fp32 elements (ncclGroupStart, ncclSend, ncclRecv, ncclGroupEnd). Between two
+  /// ranks, sends and receives must agree in number, order and size.
+  virtual void send_receive(const std::vector<Transfer>& transfers) = 0;
+  /// All-gather (ncclAllGather), in place: each rank's share is in row `rank` of `shares` [ranks, elements],
+  /// and afterwards every rank has all rows.
   virtual void all_gather(float* shares, int64_t elements) = 0;
 
-  /// What is queued here from now on starts after what is on the device's queue now.
-  virtual void await_queue() = 0;
-  /// What is queued on the device from now on starts after what was queued here.
-  virtual void hold_queue() = 0;
-  /// Returns when all that was queued here is done.
+  /// Stream wait (cudaEventRecord, cudaStreamWaitEvent): transfers enqueued from now on start after the work
+  /// that is on the device's stream now.
+  virtual void wait_for_compute_stream() = 0;
+  /// Stream wait in the other direction: work enqueued on the device's stream from now on starts after the
+  /// transfers enqueued until now.
+  virtual void make_compute_stream_wait() = 0;
+  /// Blocks, by polling, until all enqueued transfers are done.
   virtual void wait() = 0;
-  /// From any thread: calls under way and those to come throw.
+  /// Makes calls in progress and all later ones throw. May be called from any thread.
   virtual void abort() = 0;
 };
 

@@ -1,8 +1,8 @@
-// Digest of a piece of a flat array, alike on every instruction set and device: equal bits, equal digest. It
-// finds accidents (a flipped bit, a diverged worker), not attackers.
+// Digest of a piece of a flat array, the same on every instruction set and device: equal bits give equal
+// digests. It detects accidents (a flipped bit, a diverged worker), not attacks.
 //
-// The piece is read as 64-bit words, which go to four lanes in turn. Each step of a lane is a bijection of
-// its state and of the word, so that one word that differs always shows.
+// The piece is read as 64-bit words, distributed round-robin over four lanes. Each step of a lane is a
+// bijection of its state and of the word, so a single differing word always changes the digest.
 #pragma once
 #include <cstdint>
 
@@ -17,7 +17,7 @@ namespace orch::kernels {
 constexpr int64_t kDigestPiece = 1 << 16;  ///< elements
 constexpr int kDigestLanes = 4;
 
-/// Pieces of an array of n elements.
+/// Number of pieces of an array of n elements.
 ORCH_DIGEST_INLINE int64_t digest_pieces(int64_t n) { return (n + kDigestPiece - 1) / kDigestPiece; }
 
 ORCH_DIGEST_INLINE uint64_t digest_start(int lane) {

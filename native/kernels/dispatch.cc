@@ -1,4 +1,4 @@
-// Chooses the kernels for the processor that the program finds itself on.
+// Chooses the kernels for the processor at run time.
 #include <cstdlib>
 #include <string>
 
@@ -32,11 +32,11 @@ namespace {
 
 struct InstructionSet {
   const char* name;
-  bool (*supported)();  ///< by this processor, and by its operating system
+  bool (*supported)();  ///< by this processor and its operating system
   const Table* (*table)();
 };
 
-/// The best first; the last one runs everywhere.
+/// Best first; the last one runs everywhere.
 constexpr InstructionSet kSets[] = {
 #if defined(__x86_64__)
     {"avx512bf16",

@@ -1,15 +1,15 @@
-// The CPU kernels of a training step: plain functions on pointers, without knowledge of graphs, models or
+// The CPU kernels of a training step: plain functions on pointers that know nothing about graphs, models or
 // JavaScript.
 //
 // Every function is single-threaded, allocates nothing, and reduces in an order that depends on its shapes
-// alone, so a result is the same bits from run to run and on any number of cores. Each is compiled once for
-// every instruction set (avx512bf16, avx512, avx2, generic; neonbf16, neon) from the same source; cpu() picks
-// the best one the processor has (ORCHESTRATOR_ISA overrides).
+// alone, so a result has the same bits in every run and on any number of cores. Each function is compiled
+// once per instruction set (avx512bf16, avx512, avx2, generic; neonbf16, neon) from the same source; cpu()
+// picks the best set the processor has (ORCHESTRATOR_ISA overrides it).
 //
-// Shapes. B samples, N tokens in a stream, h = heads * 64 channels, S tokens of the joint sequence. `T` is
-// the storage type of activations: float or bf16. All arithmetic is fp32 inside; matmuls of bf16 operands
-// accumulate in fp32. Conditioning vectors (shift, scale, gate) are fp32, one row per sample, chunks of a
-// wider row: element (b, i) lies at p[b * mod_stride + i].
+// Shapes: B samples, N tokens of a stream, h = heads * 64 channels, S tokens of the joint sequence. `T` is
+// the storage type of activations, float or bf16. All arithmetic is fp32; matmuls of bf16 operands accumulate
+// in fp32. Conditioning vectors (shift, scale, gate) are fp32, one row per sample, and are chunks of a wider
+// row: element (b, i) is at p[b * mod_stride + i].
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -22,9 +22,9 @@ namespace orch::kernels {
 
 constexpr int64_t kHeadDim = 64;
 
-/// Raised whenever a kernel's results change in any bit on any instruction set: checkpoints record it. ("1":
-/// with oneDNN's matmuls; "2": with the C library's functions for timesteps, positions, initial weights and
-/// the optimizer's corrections.)
+/// Increased whenever a kernel's results change in any bit on any instruction set; checkpoints record it.
+/// ("1": matmuls by oneDNN. "2": timesteps, positions, initial weights and the optimizer's bias corrections
+/// by the C library.)
 constexpr const char* kVersion = "3";
 
 /// A stream of activations [samples * tokens, width], modulated per sample.
@@ -32,7 +32,7 @@ struct StreamDims {
   int64_t samples, tokens, width, mod_stride;
 };
 
-/// Where the heads of one stream lie in the joint sequence.
+/// The place of one stream's heads in the joint sequence.
 struct HeadDims {
   int64_t samples, tokens, heads;
   int64_t joint_tokens;  ///< S
@@ -40,29 +40,29 @@ struct HeadDims {
 };
 
 /// Joint attention. q, k, v: [samples, heads, tokens, 64]. Queries before `first_query` are not computed (the
-/// last block's text side is pre-only: its output would be thrown away). Output rows of joint positions <
+/// text side of the last block is pre-only: its output would be discarded). Output rows of joint positions <
 /// split go to out0 [samples * split, heads * 64], the others to out1 [samples * (tokens - split), heads *
 /// 64].
 struct AttentionDims {
   int64_t samples, heads, tokens, first_query, split;
-  int64_t from = 0, to = samples * heads;  ///< the (sample, head) pairs to compute; statistics need all
+  int64_t from = 0, to = samples * heads;  ///< (sample, head) pairs to compute; statistics need all of them
 };
 
-/// Of the logits s = scale * q.k over every computed query row: the largest |s|, and the sum over rows of the
-/// entropy (nats) of softmax(s).
+/// Statistics of the logits s = scale * q.k over all computed query rows: the largest |s|, and the sum over
+/// rows of the entropy (in nats) of softmax(s).
 struct AttentionStats {
   float max_abs_logit;
   double entropy_sum;
   int64_t rows;
 };
 
-/// Latent pictures [samples, channels, height, width] cut into patch x patch squares.
+/// Latent images [samples, channels, height, width], cut into patches of patch x patch.
 struct PatchDims {
   int64_t samples, channels, height, width, patch;
 };
 
-/// Counter of a random draw. Philox4x32-10 with key (seed low, seed high) and counter
-/// (index of the group of four, sample id low, step, stream << 24 | sample id bits 32..55).
+/// Key and counter of a random draw: Philox4x32-10 with key (seed low, seed high) and counter (index of the
+/// group of four, sample id low, step, stream << 24 | sample id bits 32..55).
 struct DrawKey {
   uint64_t seed;
   uint32_t stream;  ///< < 256
@@ -70,14 +70,14 @@ struct DrawKey {
   uint64_t sample_id;  ///< < 2^56
 };
 
-/// What the noise of one sample is drawn and mixed with.
+/// The random draw of one sample's noise, and the coefficients with which it is mixed.
 struct NoiseMix {
   float a, b, p, q;  ///< z = a x0 + b eps; target = p x0 + q eps
   DrawKey key;
 };
 
-/// What a step of AdamW multiplies by: computed in double (1 - 0.999f is 1.3e-5 away from 0.001), then
-/// rounded.
+/// The factors of an AdamW step, computed in double (1 - 0.999f differs from 0.001 by a relative 1.3e-5),
+/// then rounded to fp32.
 struct AdamW {
   float beta1, one_minus_beta1, beta2, one_minus_beta2;
   float grad_scale;  ///< clipping factor, applied to the gradient
@@ -93,27 +93,29 @@ struct MatmulDims {
   bool transpose_a;  ///< A is stored [k, m]
   bool transpose_b;  ///< B is stored [n, k]
   bool single;       ///< C is fp32, not bf16
-  bool accumulate;   ///< adds to C, which must be fp32
+  bool accumulate;   ///< adds the product to C, which must be fp32
 };
 
-/// Matrix products of operands of one type, summed in fp32.
+/// Matrix products of two operands of one type, accumulated in fp32.
 struct Matmul {
   size_t (*scratch_bytes)(const MatmulDims& d);
-  int64_t (*parts)(const MatmulDims& d);  ///< into which C may be cut, each computed by itself
-  int64_t (*grain)(const MatmulDims& d);  ///< parts to compute at once at least, where speed matters
-  /// Parts [from, to). bias may be null. scratch: 64-byte aligned.
+  /// number of parts into which C can be cut; each is computed by itself
+  int64_t (*parts)(const MatmulDims& d);
+  /// the smallest number of parts that is efficient to compute at once
+  int64_t (*grain)(const MatmulDims& d);
+  /// Computes parts [from, to). bias may be null. scratch: 64-byte aligned.
   void (*run)(void* c, const void* a, const void* b, const float* bias, const MatmulDims& d, int64_t from,
               int64_t to, void* scratch);
 };
 
-/// What reads and writes the residual stream: stored as R, beside activations of type T.
+/// Kernels that read or write the residual stream, which is stored as R; other activations have type T.
 template <class R, class T>
 struct Residual {
-  // --- LayerNorm without affine parameters (eps 1e-6), then x_hat * (1 + scale) + shift (adaLN)
+  // --- adaLN: LayerNorm without affine parameters (eps 1e-6), then x_hat * (1 + scale) + shift
   /// mean, rstd: [B*N] fp32, kept for the backward pass.
   void (*layer_norm_modulate)(T* y, float* mean, float* rstd, const R* x, const float* shift,
                               const float* scale, const StreamDims& d);
-  /// dx = (dx_add ? dx_add : 0) + gradient (dx may be dx_add). dshift, dscale: overwritten, row stride
+  /// dx = (dx_add ? dx_add : 0) + gradient; dx may alias dx_add. dshift, dscale: overwritten, row stride
   /// mod_stride.
   void (*layer_norm_modulate_backward)(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
                                        const R* x, const float* mean, const float* rstd, const float* scale,
@@ -121,17 +123,17 @@ struct Residual {
 
   // --- out = x + gate * y
   void (*gate_residual)(R* out, const R* x, const T* y, const float* gate, const StreamDims& d);
-  /// dy = gate * dout; dgate (overwritten) = sum over tokens of dout * y. (dx is dout itself.)
+  /// dy = gate * dout; dgate (overwritten) = sum over tokens of dout * y. The gradient of x is dout itself.
   void (*gate_residual_backward)(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
                                  const StreamDims& d);
 
-  // --- both, reading and writing each row once, with the bits of the two: d is of the modulation,
-  // gate_stride lies between two samples' gates
+  // --- gated residual and adaLN fused: reads and writes each row once, with the bits of the two kernels. d
+  // describes the modulation; gate_stride is the distance between the gates of two samples.
   /// out = x + gate * y; normed = LayerNorm(out) * (1 + scale) + shift
   void (*gate_norm)(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
                     int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d);
-  /// From dnormed and dx_add (or null), the gradient of `out` by its other uses: dx, its whole gradient; dy =
-  /// gate * dx; the sums as above.
+  /// Inputs: dnormed, and dx_add, the gradient of `out` from its other uses (or null). Outputs: dx, the total
+  /// gradient of `out`; dy = gate * dx; and the sums dshift, dscale and dgate as above.
   void (*gate_norm_backward)(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
                              const T* dnormed, const R* out, const float* mean, const float* rstd,
                              const float* scale, const T* y, const float* gate, int64_t gate_stride,
@@ -145,35 +147,35 @@ struct Residual {
 template <class T>
 struct Typed : Residual<T, T> {
   // --- qkv rows [B*N, 3*h] in the order (3, heads, 64) -> joint q, k, v [B, heads, S, 64]
-  /// q and k pass RMSNorm over the head (eps 1e-6) with weight gamma [64]; gamma null: no norm, rstd not
-  /// written. rstd: [B*N, heads] fp32.
+  /// q and k pass through RMSNorm over the head (eps 1e-6) with weight gamma [64]. If gamma is null there is
+  /// no norm and rstd is not written. rstd: [B*N, heads] fp32.
   void (*split_heads)(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
                       const float* gamma_k, const HeadDims& d);
-  /// Inverse: dqkv and the gammas' gradients (overwritten, [samples, 64]; null with the gammas). dq null:
-  /// this stream's queries were not used, their gradient is exactly zero.
+  /// The inverse: dqkv and the gradients of the gammas (overwritten, [samples, 64]; null if the gammas are).
+  /// If dq is null, this stream's queries were not used and their gradient is exactly zero.
   void (*split_heads_backward)(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk,
                                const T* dv, const T* qkv, const float* q_rstd, const float* k_rstd,
                                const float* gamma_q, const float* gamma_k, const HeadDims& d);
 
   // --- softmax(scale * q k^T) v, scale = 1/8
-  size_t (*attention_scratch_bytes)(const AttentionDims& d);  ///< of forward and backward, the larger
-  /// lse: [B, heads, S] fp32, log-sum-exp of every computed query row. stats: null, or overwritten.
-  /// out0 may be null when first_query >= split. scratch: 64-byte aligned.
+  size_t (*attention_scratch_bytes)(const AttentionDims& d);  ///< the maximum of forward and backward
+  /// lse: [B, heads, S] fp32, the log-sum-exp of every computed query row. stats: null, or overwritten. out0
+  /// may be null if first_query >= split. scratch: 64-byte aligned.
   void (*attention)(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
                     const AttentionDims& d, void* scratch);
-  /// dq of rows before first_query is not written.
+  /// Rows of dq before first_query are not written.
   void (*attention_backward)(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, const T* out0,
                              const T* out1, const float* lse, const T* q, const T* k, const T* v,
                              const AttentionDims& d, void* scratch);
 
   // --- elementwise
-  void (*gelu)(T* y, const T* x, int64_t n);  ///< tanh form
+  void (*gelu)(T* y, const T* x, int64_t n);  ///< the tanh approximation
   void (*gelu_backward)(T* dx, const T* dy, const T* x, int64_t n);
   void (*silu)(T* y, const float* x, int64_t n);
   /// dx = (dx_add ? dx_add : 0) + dy * silu'(x)
   void (*silu_backward)(float* dx, const float* dx_add, const T* dy, const float* x, int64_t n);
   void (*add)(T* out, const T* a, const T* b, int64_t n);
-  void (*from_f32)(T* y, const float* x, int64_t n);  ///< round to nearest even
+  void (*from_f32)(T* y, const float* x, int64_t n);  ///< rounds to nearest even
   void (*to_f32)(float* y, const T* x, int64_t n);
   void (*from_f16)(T* y, const f16* x, int64_t n);
 
@@ -181,52 +183,55 @@ struct Typed : Residual<T, T> {
   /// out [B * (H/p) * (W/p), C * p * p], features in the order (c, ph, pw).
   void (*patchify)(T* out, const float* z, const PatchDims& d);
   void (*patchify_backward)(float* dz, const T* dout, const PatchDims& d);
-  /// db [width] = sum over rows (stride elements apart) of dy, overwritten.
+  /// db [width] = sum of dy over rows, which are `stride` elements apart; overwritten.
   void (*column_sum)(float* db, const T* dy, int64_t rows, int64_t width, int64_t stride);
-  /// [B, 256]: timestep_waves of every sample.
+  /// out [B, 256]: timestep_waves of every sample.
   void (*timestep_embedding)(T* out, const float* t, int64_t samples);
 };
 
-/// [2 kWaves]: cos(t f_i), then sin(t f_i), f_i = 10000^(-i / kWaves), rounded to fp32. t = 1000 * t of the
-/// path. For every instruction set the same code.
+/// out [2 kWaves]: cos(t f_i), then sin(t f_i), with f_i = 10000^(-i / kWaves), rounded to fp32. `t` is 1000
+/// times the path's t. All instruction sets share this code.
 constexpr int kWaves = 128;
 void timestep_waves(float* out, float t);
 
 struct Untyped {
-  /// v [B, C, H, W] from x [B*N, p*p*C], features in the order (ph, pw, c): the channel is fastest.
+  /// v [B, C, H, W] from x [B*N, p*p*C] with features in the order (ph, pw, c): the channel is the fastest
+  /// index.
   void (*unpatchify)(float* v, const float* x, const PatchDims& d);
   void (*unpatchify_backward)(float* dx, const float* dv, const PatchDims& d);
-  /// eps ~ N(0, 1) by counter (Box-Muller), mixed with x0. n elements of each sample; `mixes` of every sample
-  /// lie where x0 does.
+  /// eps ~ N(0, 1) by counter (Box-Muller), mixed with x0; n elements per sample. `mixes`, one per sample, is
+  /// in the same memory as x0 (host or device).
   void (*mix_noise)(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples,
                     int64_t n);
+  /// out [n] ~ N(0, 1) by counter.
   void (*normal)(float* out, const DrawKey& key, int64_t n);
-  /// loss [B] = mean over the sample of (v - target)^2 (unweighted, double sums); dv = grad_scale[b] * 2 (v -
-  /// target) / n. dv may be null (evaluation).
+  /// loss [B] = mean over the sample of (v - target)^2 (unweighted, summed in double); dv = grad_scale[b] * 2
+  /// (v - target) / n. dv may be null (evaluation).
   void (*mse)(float* loss, float* dv, const float* v, const float* target, const float* grad_scale,
               int64_t samples, int64_t n);
   void (*add_into)(float* dst, const float* src, int64_t n);              ///< dst += src
   void (*add_to)(float* dst, const float* a, const float* b, int64_t n);  ///< dst = a + b
   void (*scale_into)(float* dst, float factor, int64_t n);
-  /// Adds the sum of squares (fixed order, in double) to a number that lies where x does.
+  /// Adds the sum of squares of x (in a fixed order, in double) to `sum`, which is in the same memory as x.
   void (*add_squares)(double* sum, const float* x, int64_t n);
-  int64_t (*first_non_finite)(const float* x, int64_t n);  ///< index, or -1
-  /// kDigestLanes numbers of every piece of kDigestPiece elements (digest.h); n is even.
+  int64_t (*first_non_finite)(const float* x, int64_t n);  ///< its index, or -1
+  /// kDigestLanes numbers for every piece of kDigestPiece elements (digest.h); n is even.
   void (*digest)(uint64_t* lanes, const float* x, int64_t n);
-  /// One pass: m, v, w, EMA and the bf16 copy. w16 and ema may be null. o lies where the others do.
+  /// One pass over m, v, w, EMA and the bf16 copy. w16 and ema may be null. `o` is in the same memory as the
+  /// arrays.
   void (*adamw)(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
                 const AdamW* o);
 };
 
 struct Table {
   const char* isa;  ///< "avx2"
-  bool fast_bf16;   ///< matmuls of bf16 are faster than those of fp32 (vdpbf16ps, BFDOT)
+  bool fast_bf16;   ///< bf16 matmuls are faster than fp32 ones (vdpbf16ps, BFDOT)
   Typed<float> f32;
   Typed<bf16> b16;
-  Residual<float, bf16> mixed;  ///< an fp32 residual stream beside bf16 activations
+  Residual<float, bf16> mixed;  ///< an fp32 residual stream with bf16 activations
   Untyped raw;
   Matmul matmul_f32,
-      matmul_b16;  ///< by the type of A and B; null in a device's table: its library multiplies
+      matmul_b16;  ///< by the type of A and B; null in a device's table, which uses a library instead
   template <class T>
   const Typed<T>& typed() const;
   template <class R, class T>
@@ -246,12 +251,12 @@ inline const Typed<bf16>& Table::typed<bf16>() const {
   return b16;
 }
 
-/// The kernels for this processor; chosen once. Throws orch::Error(ERR_ISA) if ORCHESTRATOR_ISA names one it
-/// lacks.
+/// The kernels for this processor, chosen once. Throws Error(ERR_ISA) if ORCHESTRATOR_ISA names an
+/// instruction set that the processor lacks.
 const Table& cpu();
-/// The names of the instruction sets that this processor has, the best first.
+/// The names of the instruction sets that this processor has, best first.
 std::vector<const char*> cpu_names();
-/// The kernels of a named instruction set, or null where the processor lacks it.
+/// The kernels of a named instruction set, or null if the processor lacks it.
 const Table* cpu_named(const char* isa);
 
 }  // namespace orch::kernels

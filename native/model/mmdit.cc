@@ -1,4 +1,4 @@
-// The forward pass, as it reads in the paper. The reverse pass follows from the operations' rules.
+// The forward pass, written as in the paper. The backward pass follows from the rules of the operations.
 #include "mmdit.h"
 
 #include "../core/error.h"
@@ -34,7 +34,7 @@ class Builder {
     Ref pooled = g_.input("input.pooled", t_, {samples, spec_.pooled_dim}, kPooled, wanted);
     Ref position = g_.input("position", DType::F32, {tokens, spec_.hidden()}, kPosition);
 
-    // Conditioning: one fp32 row per sample, from the timestep and the pooled text.
+    // Conditioning: one fp32 row per sample, from the timestep and the pooled text embedding.
     Ref c = ops::add(g_, embedder("t_embedder", ops::timestep_embedding(g_, timestep, t_)),
                      embedder("y_embedder", pooled));
     conditioning_ = ops::silu(g_, c, t_);
@@ -72,7 +72,7 @@ class Builder {
  private:
   int64_t image_tokens() const { return (shape_.height / spec_.patch) * (shape_.width / spec_.patch); }
 
-  /// Weights of matmuls in the compute type, all else fp32 from the master copy.
+  /// Weights of matmuls have the compute type; all others are fp32, from the master copy.
   Ref parameter(const std::string& name, DType type) {
     const Parameter& p = table_[name];
     return g_.parameter(p.name, type, p.shape, p.offset);
@@ -81,7 +81,7 @@ class Builder {
     return {parameter(name + ".weight", t_), parameter(name + ".bias", DType::F32)};
   }
 
-  /// Within its life, appended nodes are recomputed from this level on.
+  /// While a Level exists, the nodes appended are recomputed from this level on.
   class Level {
    public:
     Level(graph::Graph& g, Recompute level) : graph_(g), before_(g.recompute_level()) {
@@ -95,12 +95,12 @@ class Builder {
     int before_;
   };
 
-  /// LayerNorm with chunk `first` of the modulation as shift and the next one as scale.
+  /// LayerNorm with chunk `first` of the modulation as shift and the next chunk as scale.
   Ref norm(Ref x, Ref mod, int64_t first) {
     const Level level(g_, Recompute::Norms);
     return ops::layer_norm_modulate(g_, x, {mod, first}, {mod, first + 1}, shape_.samples, t_);
   }
-  /// Linear-SiLU-Linear, fp32 out.
+  /// Linear, SiLU, linear; output in fp32.
   Ref embedder(const std::string& name, Ref in) {
     Ref y = ops::linear(g_, in, linear(name + ".mlp.0"), DType::F32);
     return ops::linear(g_, ops::silu(g_, y, t_), linear(name + ".mlp.2"), DType::F32);
@@ -149,7 +149,7 @@ class Builder {
     Ref xn = norm(x, xm, 0);
     Ref xn2 = dual ? norm(x, xm, 6) : Ref{};
 
-    // The last block's text side gives keys and values only.
+    // The text side of the last block provides keys and values only.
     auto attended = ops::joint_attention(
         g_, {stream(cb + ".attn", cn, shape_.context_tokens), stream(xb + ".attn", xn, image_tokens())},
         samples, spec_.heads, last);

@@ -11,7 +11,7 @@ using kernels::AttentionDims;
 using kernels::HeadDims;
 using kernels::kHeadDim;
 
-/// Work with matmuls inside, so that its FLOPs count.
+/// An operation that contains matmuls, so that its FLOPs count.
 template <class F>
 class AttentionOp final : public graph::Op {
  public:
@@ -25,7 +25,7 @@ class AttentionOp final : public graph::Op {
     AttentionDims d = dims_;
     d.from = r.from;
     d.to = r.to;
-    if (r.statistics) {  // sums over all pairs, in order
+    if (r.statistics) {  // statistics sum over all pairs, in order
       if (r.from > 0) return;
       d.to = dims_.to;
     }
@@ -74,7 +74,7 @@ void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStr
                            Ref rstd_q, Ref rstd_k, const HeadDims& d) {
   Ref dqkv = g.activation("d " + g[s.qkv].name, g[s.qkv].dtype, g[s.qkv].shape);
   const bool norm(s.norm_q);
-  // By sample, so that samples may be computed apart; then added in their order.
+  // The gradients are per sample, so that samples can be computed separately; they are then added in order.
   const graph::Shape by_sample{d.samples, kHeadDim};
   Ref dgamma_q = norm ? g.activation("d gamma q", DType::F32, by_sample) : Ref{};
   Ref dgamma_k = norm ? g.activation("d gamma k", DType::F32, by_sample) : Ref{};

@@ -54,7 +54,7 @@ Ref silu(Graph& g, Ref x, DType out) {
   if (g[x].dtype != DType::F32) throw Error("ERR_INTERNAL", "silu: its input must be fp32");
   const int64_t n = graph::elements(g[x].shape);
   Ref y = g.activation("silu", out, g[x].shape);
-  g[y].gradient_dtype = DType::F32;  // rows of samples: many layers' gradients gather here
+  g[y].gradient_dtype = DType::F32;  // one row per sample: the gradients of many layers accumulate here
   typed(out, [&]<class T>(T) {
     g.append("silu", {x}, {y},
              [=](const graph::Run& r) { r.table.typed<T>().silu(r.out<T>(0), r.in<float>(0), n); });

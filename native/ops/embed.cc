@@ -1,4 +1,4 @@
-// Between pictures, timesteps and tokens.
+// Operations between images, timesteps and tokens.
 #include "../core/error.h"
 #include "ops.h"
 #include "typed.h"
@@ -70,7 +70,7 @@ Ref add_position(Graph& g, Ref x, Ref position, int64_t samples, DType out) {
     });
   });
   g.on_reverse([=](graph::Reverse& reverse) {
-    if (Ref dy = reverse.of(y)) reverse.set(x, dy);  // in the residual's type: the layer below converts
+    if (Ref dy = reverse.of(y)) reverse.set(x, dy);  // in the residual's type; the layer below converts it
   });
   return y;
 }

@@ -59,14 +59,14 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
     Ref dy = d.of(y);
     if (!dy) return;
     MatmulSpec gradient{width, in, rows, t, t, DType::F32, true, false, false, false};
-    gradient.sums = w.bias && g[dy].dtype == t;  // else the bias's gradient comes from what was not rounded
+    gradient.sums = w.bias && g[dy].dtype == t;  // otherwise the bias gradient uses dy before rounding
     gradient.sums = gradient.sums && g.backend().sums_with(gradient);
     if (w.bias && !gradient.sums) append_column_sum(g, dy, g.gradient(g[w.bias]), rows, width);
     dy = convert(g, dy, t);  // for the matmuls
     g.append(g.backend().matmul("linear dW", gradient), {dy, x, {}},
              {g.gradient(g[w.weight]), gradient.sums ? g.gradient(g[w.bias]) : Ref{}});
     if (!d.wanted(x)) return;
-    // Many layers read the conditioning vector: its gradient gathers in place.
+    // Many layers read the conditioning vector: its gradient accumulates in place.
     Ref dx = d.of(x);
     const bool accumulate = bool(dx);
     if (!dx) dx = g.activation("d " + g[x].name, g[x].gradient_dtype, g[x].shape);

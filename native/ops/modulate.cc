@@ -1,6 +1,6 @@
-// adaLN: LayerNorm with a sample's shift and scale, and the gated residual; and, as Graph::fuse() makes them,
-// the gated residual with the LayerNorm after it, which is where every residual connection but the first of a
-// dual block leads to.
+// adaLN: LayerNorm with per-sample shift and scale, and the gated residual. Graph::fuse() combines a gated
+// residual with the LayerNorm that follows it, which is the case for every residual connection except the
+// first one of a dual block.
 #include "../core/error.h"
 #include "ops.h"
 #include "pieces.h"
@@ -13,7 +13,7 @@ using graph::Op;
 using graph::Run;
 using kernels::StreamDims;
 
-/// One of the stream's operations: R is the residual's type, T that of what lies beside it.
+/// An operation on the stream: R is the residual's type, T that of the other activations.
 template <class R, class T>
 struct StreamOp : Op {
   explicit StreamOp(const StreamDims& d_) : d(d_) {}
@@ -26,7 +26,7 @@ struct StreamOp : Op {
   }
 };
 
-/// What is cut by tokens: f(first row, its sample, the block's dims).
+/// Operations that are split by tokens: f(first row, its sample, the block's dims).
 template <class R, class T>
 struct Forward : StreamOp<R, T> {
   using StreamOp<R, T>::StreamOp;
@@ -40,7 +40,7 @@ struct Forward : StreamOp<R, T> {
   }
 };
 
-/// What sums over tokens, and is cut by samples.
+/// Operations that sum over tokens and are split by samples.
 template <class R, class T>
 struct Backward : StreamOp<R, T> {
   using StreamOp<R, T>::StreamOp;
@@ -51,7 +51,7 @@ struct Backward : StreamOp<R, T> {
   }
 };
 
-// Inputs x, mod; outputs y, mean, rstd.
+// Inputs: x, mod. Outputs: y, mean, rstd.
 template <class R, class T>
 struct Norm final : Forward<R, T> {
   Norm(const StreamDims& d_, int64_t shift_, int64_t scale_)
@@ -69,7 +69,7 @@ struct Norm final : Forward<R, T> {
   }
 };
 
-// Inputs x, y, mod, mod of the norm; outputs out, normed, mean, rstd.
+// Inputs: x, y, mod, mod of the norm. Outputs: out, normed, mean, rstd.
 template <class R, class T>
 struct GateNorm final : Forward<R, T> {
   GateNorm(const StreamDims& gate_, int64_t column_, const Norm<R, T>& norm)
@@ -94,7 +94,7 @@ struct GateNorm final : Forward<R, T> {
   }
 };
 
-// Inputs x, y, mod; output out.
+// Inputs: x, y, mod. Output: out.
 template <class R, class T>
 struct Gate final : Forward<R, T> {
   Gate(const StreamDims& d_, int64_t column_) : Forward<R, T>(d_), column(column_) {}
@@ -116,7 +116,7 @@ struct Gate final : Forward<R, T> {
   }
 };
 
-// Inputs d out, y, mod; outputs dy, dmod.
+// Inputs: d out, y, mod. Outputs: dy, dmod.
 template <class R, class T>
 struct GateBackward final : Backward<R, T> {
   GateBackward(const StreamDims& d_, int64_t column_) : Backward<R, T>(d_), column(column_) {}
@@ -131,8 +131,8 @@ struct GateBackward final : Backward<R, T> {
   }
 };
 
-// Inputs dy, x, mean, rstd, mod, the gradient of x by its later uses or none, y, mod of the gate; outputs dx,
-// dmod, dy, dmod of the gate.
+// Inputs: dy, x, mean, rstd, mod, the gradient of x from its later uses (or none), y, mod of the gate.
+// Outputs: dx, dmod, dy, dmod of the gate.
 template <class R, class T>
 struct GateNormBackward final : Backward<R, T> {
   GateNormBackward(const StreamDims& norm, int64_t shift_, int64_t scale_, const GateBackward<R, T>& gate)
@@ -158,7 +158,7 @@ struct GateNormBackward final : Backward<R, T> {
   }
 };
 
-// Inputs dy, x, mean, rstd, mod, the gradient of x by its later uses or none; outputs dx, dmod.
+// Inputs: dy, x, mean, rstd, mod, the gradient of x from its later uses (or none). Outputs: dx, dmod.
 template <class R, class T>
 struct NormBackward final : Backward<R, T> {
   NormBackward(const StreamDims& d_, int64_t shift_, int64_t scale_)
@@ -237,7 +237,7 @@ Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples) {
     });
     reverse.set(y, dy);
     if (reverse.of(x)) throw Error("ERR_INTERNAL", "gate_residual: the residual has another use after it");
-    reverse.set(x, dout);  // the residual path passes the gradient on as it is
+    reverse.set(x, dout);  // the residual connection passes the gradient through unchanged
   });
   return out;
 }

@@ -1,4 +1,4 @@
-// The machine's matmul peak, for the benches and the doctor.
+// The machine's matmul peak, for the benches and `doctor`.
 #pragma once
 #include <cstdint>
 
@@ -6,9 +6,9 @@
 
 namespace orch::ops {
 
-/// FLOP/s of m x n x k matmuls running on each of `threads` threads at once for about `seconds`; operands are
-/// standard normal, of type t, the product fp32. The median repetition of each thread, in processor time:
-/// what can be kept up, with the power that real numbers need.
+/// FLOP/s of m x n x k matmuls running on each of `threads` threads at once for about `seconds`. The operands
+/// are standard normal, of type t; the product is fp32. The result is from each thread's median repetition,
+/// in CPU time: the sustained rate, at the power that real numbers need.
 double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds);
 
 }  // namespace orch::ops

@@ -1,4 +1,4 @@
-// Calls f with a value of the storage type that a DType stands for.
+// Calls f with a value of the storage type that `t` names.
 #pragma once
 #include "../core/dtype.h"
 
@@ -12,8 +12,8 @@ void typed(DType t, F f) {
     f(bf16{});
 }
 
-/// Likewise with two: the residual stream's type and the activations'. An fp32 residual may stand beside bf16
-/// activations, and not the other way round.
+/// The same with two types: the residual stream's and the activations'. An fp32 residual may be combined with
+/// bf16 activations, but not the other way round.
 template <class F>
 void typed(DType residual, DType activation, F f) {
   if (activation == DType::F32)

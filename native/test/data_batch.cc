@@ -13,12 +13,12 @@ namespace {
 constexpr int64_t kRows = 6, kLatent = 8;
 const TextSpec kText{2, 3, 4, 5, 12, 6, 7};
 
-/// Small integers, exact in every type, different for each (column, row, element).
+/// Small integers, exact in every type and different for each (column, row, element).
 float value_of(int column, int64_t row, int64_t i) {
   return static_cast<float>((column * 37 + row * 11 + i * 3) % 251 + 1);
 }
 
-/// binary16 of an integer 1 ... 2047.
+/// binary16 of an integer in 1 ... 2047.
 uint16_t half_of(float x) {
   uint32_t u;
   std::memcpy(&u, &x, 4);
@@ -64,7 +64,7 @@ struct Set {
   }
 };
 
-/// What the paper says, one element at a time.
+/// The paper's definition, one element at a time.
 float wanted_context(int first, int64_t row, uint8_t dropped, int64_t token, int64_t channel) {
   if (token >= 2) return dropped & kDropT5 ? 0 : value_of(first + 4, row, (token - 2) * 12 + channel);
   if (channel < 4) return dropped & kDropClipL ? 0 : value_of(first, row, token * 4 + channel);
@@ -89,7 +89,7 @@ void check_assembly() {
     synthetic[b] = b / 8 == 1;
     dropped[b] = static_cast<uint8_t>(b % 8);
   }
-  // Filled with rubbish first: every element has to be written.
+  // Filled with other values first: every element must be written.
   std::vector<float> x0(kBatch * kLatent, -7);
   std::vector<T> context(kBatch * 5 * 12);
   std::vector<P> pooled(kBatch * 13);
@@ -114,13 +114,11 @@ void check_assembly() {
 
 }  // namespace
 
-TEST("data: batches are assembled as the paper says, fp32") { check_assembly<float, float>(); }
-TEST("data: batches are assembled as the paper says, bf16") { check_assembly<bf16, bf16>(); }
-TEST("data: batches are assembled as the paper says, bf16 with fp32 pooled") {
-  check_assembly<bf16, float>();
-}
+TEST("data: batches are assembled as in the paper, fp32") { check_assembly<float, float>(); }
+TEST("data: batches are assembled as in the paper, bf16") { check_assembly<bf16, bf16>(); }
+TEST("data: batches are assembled as in the paper, bf16 with fp32 pooled") { check_assembly<bf16, float>(); }
 
-TEST("data: shapes that do not fit the text or the model are refused") {
+TEST("data: shapes that do not fit the text or the model are rejected") {
   const Set set(true);
   const auto data = std::make_shared<Dataset>(set.spec);
   check_throws("ERR_DATA_SHAPE", "the model needs 9", [&] { BatchAssembler(data, kText, 9); });
@@ -138,7 +136,7 @@ TEST("data: shapes that do not fit the text or the model are refused") {
   check_throws("ERR_DATA_SHAPE", "clip_l_pooled", [&] { BatchAssembler(data, text, kLatent); });
 }
 
-TEST("data: a synthetic caption is refused where there is none") {
+TEST("data: a synthetic caption is rejected if the dataset has none") {
   const Set set(false);
   const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent);
   CHECK(!assembler.has_synthetic());

@@ -1,4 +1,5 @@
-// Mapped data sets: every place that TypeScript names is checked, and statistics match a plain computation.
+// Mapped datasets: every position that TypeScript passes is checked, and statistics match a plain
+// computation.
 #include <cmath>
 #include <limits>
 
@@ -21,7 +22,7 @@ struct TwoSegments {
 
 }  // namespace
 
-TEST("data: rows come from the segments that hold them") {
+TEST("data: rows are read from their segments") {
   TwoSegments two;
   const Dataset data(two.spec);
   CHECK(data.rows() == 5 && data.columns() == 1 && data.width(0) == 3);
@@ -40,7 +41,7 @@ TEST("data: rows come from the segments that hold them") {
   CHECK(data.find("original.t5") == -1 && data.find("latent") == 0);
 }
 
-TEST("data: a file that is truncated while it is in use is named") {
+TEST("data: a file truncated while in use is an error that names it") {
   constexpr int64_t kRows = 8, kWidth = 4096;
   const TemporaryFile file(std::vector<float>(kRows * kWidth, 1.0f)), other(std::vector<float>(kWidth, 2.0f));
   const auto spec = [](const std::string& path, int64_t rows) {
@@ -74,7 +75,7 @@ TEST("data: float16 rows become fp32, subnormals and infinities included") {
   CHECK(std::isnan(row[7]));
 }
 
-TEST("data: contradictory or overflowing places are refused") {
+TEST("data: contradictory or overflowing offsets are rejected") {
   struct Case {
     const char* code;
     const char* part;
@@ -153,8 +154,8 @@ TEST("data: a scan finds range, moments, histogram and non-finite values") {
   check_throws("ERR_DATA_SPEC", "histogram", [&] { data.scan(0, 0, 1, 1, 1, 1); });
 }
 
-TEST("data: list offsets are regular, or the row is named") {
-  // More rows than one read takes, so that the boundary between reads is crossed.
+TEST("data: irregular list offsets are reported with their row") {
+  // More rows than one read takes, so that the boundary between reads is tested.
   constexpr int64_t kLists = 70000;
   std::vector<int32_t> offsets{-1};
   for (int64_t i = 0; i <= kLists; i++) offsets.push_back(static_cast<int32_t>(100 + 3 * i));

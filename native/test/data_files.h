@@ -13,7 +13,7 @@
 
 namespace orch::test {
 
-/// A file with the given bytes that is gone when the object is.
+/// A file with the given bytes, removed on destruction.
 class TemporaryFile {
  public:
   template <class T>

@@ -1,4 +1,4 @@
-// An engine on a device: its tree of sums, and its steps against the CPU's engine.
+// An engine on a device: its tree of sums, and its steps compared with those of the CPU's engine.
 #include "engine/device_engine.h"
 
 #include <cstring>
@@ -55,7 +55,7 @@ struct Series {
   std::vector<int> buckets;
 };
 
-/// One of three slots.
+/// One step of three slots.
 void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBatch> next, Series& s) {
   AccumulateRequest r{{}, 3, 1.0f / 6, 99, static_cast<uint32_t>(step), statistics, std::move(next)};
   for (int64_t slot = 0; slot < 3; ++slot) r.slots.push_back({slot, batch(step + 2 * slot)});
@@ -75,7 +75,7 @@ std::vector<float> values_of(Engine& e, State state) {
   return {values, values + e.table().length};
 }
 
-/// Three steps, and an evaluation.
+/// Trains three steps and evaluates.
 Series train(Engine& e, const TrainingSet& set) {
   e.attach(set.data, kText);
   return on_driver(e, [&] {
@@ -83,7 +83,7 @@ Series train(Engine& e, const TrainingSet& set) {
     random_start(e);
     for (int64_t step = 1; step <= 3; ++step) take_step(e, step, true, std::nullopt, s);
     s.evaluated = e.evaluate(batch(5), State::Ema, 99, 50);
-    RawBatch raw;  // one more than a slot has
+    RawBatch raw;  // one sample more than a slot has
     std::mt19937 random(12);
     std::normal_distribution<float> normal(0, 0.1f);
     for (int64_t i = 0; i < 3; ++i) raw.timestep.push_back(300.0f * static_cast<float>(i));
@@ -101,7 +101,7 @@ Series train(Engine& e, const TrainingSet& set) {
   });
 }
 
-TEST("device: an engine trains as the CPU's does, and twice with the same bits") {
+TEST("device: an engine trains like the CPU's, with the same bits twice") {
   const ModelSpec model{2, 2, 2, 4, 48, 32, 8, true, {0}};
   const TrainingSet set(4 * 8 * 6);
   for (const TestedDevice& d : devices())
@@ -130,14 +130,14 @@ TEST("device: an engine trains as the CPU's does, and twice with the same bits")
       compare(got.entropy, want.entropy, loose, "attention statistics");
       compare(got.evaluated, want.evaluated, loose, "evaluation");
       compare(got.rms, want.rms, loose, "queries and keys");
-      // A step moves a weight by about its rate, whatever the gradient's size: signs of the smallest may
-      // differ.
+      // A step changes a weight by about the learning rate, whatever the gradient's magnitude, and the signs
+      // of the smallest gradients may differ.
       compare(got.weights, want.weights, t == DType::F32 ? 2e-3 : 1e-2, "weights");
       compare(got.ema, want.ema, t == DType::F32 ? 2e-3 : 1e-2, "EMA");
     }
 }
 
-TEST("device: copies of the state are current, a snapshot stays, and what is written arrives") {
+TEST("device: host copies of the state are current, snapshots are kept, and writes are uploaded") {
   const TrainingSet set(4 * 8 * 6);
   const EngineSpec spec{
       {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, true};
@@ -172,7 +172,7 @@ TEST("device: copies of the state are current, a snapshot stays, and what is wri
                           &before[s + 1][e.table().parameters[0].offset],
                           (n - e.table().parameters[0].offset) * sizeof(float)) == 0,
               "state ", s, " of the snapshot");
-      // Only what was written goes to the device: m, copied before, is not put back.
+      // Only what was written is uploaded: m, which was copied before, is not restored.
       const auto m = values(State::M);
       step(3);
       std::copy(before[0].begin(), before[0].end(), e.state(State::Master));
@@ -193,7 +193,7 @@ TEST("device: copies of the state are current, a snapshot stays, and what is wri
   }
 }
 
-TEST("device: warm steps are recordings, allocate nothing, and have the bits of first ones") {
+TEST("device: warm steps replay recordings, allocate nothing, and have the bits of the first") {
   const TrainingSet set(4 * 8 * 6);
   const EngineSpec spec{
       {2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, true};
@@ -206,7 +206,7 @@ TEST("device: warm steps are recordings, allocate nothing, and have the bits of 
       for (int64_t step = 1; step <= 3; ++step) take_step(warm, step, false, batch(step + 1), before);
       return 0;
     });
-    // The fourth step's first slot is there already; the fifth's is another one than was foreseen.
+    // The first slot of the fourth step was prefetched; that of the fifth differs from what was prefetched.
     for (int64_t step : {4, 5}) {
       const std::string at = text(d.name, ", step ", step);
       std::vector<float> start[4];
@@ -217,8 +217,8 @@ TEST("device: warm steps are recordings, allocate nothing, and have the bits of 
         take_step(warm, step, false, batch(7), got);
         const auto l = d.device.take_launches();
         CHECK(l.allocations == 0, at, ": ", l.allocations, " allocations");
-        // Three slots, the norm and the update; and by themselves the slots' noise and the two sums of
-        // gradients.
+        // Replays: three slots, the norm and the update. Other launches: the noise of each slot, and the two
+        // sums of gradients.
         CHECK(l.replays == 3 + 1 + 1, at, ": ", l.replays, " recordings");
         CHECK(l.count == 3 + 2, at, ": ", l.count, " other launches");
         got.weights = values_of(warm, State::Master);
@@ -244,7 +244,7 @@ TEST("device: warm steps are recordings, allocate nothing, and have the bits of 
   }
 }
 
-TEST("device: what the benches run: random slots, steps, a profile") {
+TEST("device: random slots, steps and a profile, as the benches run them") {
   for (const TestedDevice& d : devices()) {
     DeviceEngine e(
         {{2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, false},
@@ -268,7 +268,7 @@ TEST("device: what the benches run: random slots, steps, a profile") {
   }
 }
 
-TEST("device: engines that are connected train with the bits of one") {
+TEST("device: connected engines train with the bits of one") {
   const EngineSpec spec{
       {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 4, 4, 5}, DType::BF16, DType::BF16, 1, true, true};
   const int64_t slots = 5;

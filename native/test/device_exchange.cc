@@ -1,4 +1,4 @@
-// Gradients of several devices as one: the bits, the order of calls, and how it ends.
+// All-reduce of the gradients of several devices: the bits, the order of calls, and failures.
 #include "engine/device_exchange.h"
 
 #include <cstring>
@@ -12,7 +12,7 @@
 namespace orch::test {
 namespace {
 
-/// One generation of ranks, each on a thread of its own.
+/// One generation of ranks, each on its own thread.
 struct Generation {
   Generation(const std::vector<SlotRange>& slots_, int64_t length_, size_t scratch_)
       : slots(slots_),
@@ -31,15 +31,15 @@ struct Generation {
     }
   }
 
-  /// Every rank adds up its slots, then all of them together, `rounds` times. The first that fails has the
-  /// others told to give up, as the coordinator does.
+  /// Every rank sums its slots, then all ranks all-reduce, `rounds` times. When one fails, the others are
+  /// aborted, as the coordinator does.
   void run(const std::vector<std::vector<float>>& leaves, int rounds) {
     std::vector<std::thread> threads;
     for (int r = 0; r < ranks; ++r)
       threads.emplace_back([&, r] {
         std::lock_guard lock(one_rank());
         try {
-          exchanges[r]->connect(exchanges[0]->offer());
+          exchanges[r]->connect(exchanges[0]->rendezvous());
           for (int round = 0; round < rounds; ++round) step(r, leaves);
         } catch (const Error& e) {
           errors[r] = e.code() + " " + e.what();
@@ -112,7 +112,7 @@ TEST("exchange: the bits of one worker at any number of ranks, slots, lengths an
         }
 }
 
-TEST("exchange: slots shared out as nobody would") {
+TEST("exchange: unusual distributions of slots") {
   const std::vector<SlotRange> shares[] = {{{0, 1}, {1, 11}}, {{0, 10}, {10, 11}}, {{0, 3}, {3, 4}, {4, 11}}};
   for (const auto& slots : shares) {
     const auto leaves = random_leaves(11, 400);
@@ -123,13 +123,14 @@ TEST("exchange: slots shared out as nobody would") {
   }
 }
 
-TEST("exchange: scratch is bounded, and what is received is what must be") {
+TEST("exchange: scratch is bounded, and no more is received than necessary") {
   const int64_t length = 1 << 16;
   Generation g(shared_out(8, 4), length, 50000);
   g.run(random_leaves(8, length), 1);
   for (int r = 0; r < g.ranks; ++r) {
     CHECK(g.exchanges[r]->bytes() <= 50000 && g.exchanges[r]->bytes() > 40000, g.exchanges[r]->bytes());
-    // Three parts of a quarter, then three quarters of the sum; and what does not divide by 128 elements.
+    // Three parts of a quarter, then three quarters of the sum, and the remainder that 128 elements do not
+    // divide.
     CHECK(g.bytes[r] == length * 6, g.bytes[r]);
   }
 }
@@ -155,7 +156,7 @@ TEST(
         reached |= planted;
         for (int r = 0; r < ranks; ++r) {
           if (r == who && kills) continue;
-          // Whoever had all it needed before is done, with the sum.
+          // A rank that had received all it needed before the failure has finished, with the sum.
           if (g.errors[r].empty())
             CHECK(g.sums[r] == want, at, ", rank ", r);
           else
@@ -174,14 +175,14 @@ TEST(
   for (int r = 0; r < ranks; ++r) CHECK(next.sums[r] == want, next.errors[r]);
 }
 
-TEST("exchange: what was given up before it began does not wait") {
+TEST("exchange: abort before the start ends every wait") {
   Generation g(shared_out(2, 2), 100, 1000);
   g.exchanges[1]->abort();
   g.run(random_leaves(2, 100), 1);
   for (int r = 0; r < 2; ++r) CHECK(g.errors[r].starts_with("ERR_EXCHANGE"), "rank ", r, ": ", g.errors[r]);
 }
 
-TEST("exchange: sums over other slots than the rank's are refused, and so is a second connection") {
+TEST("exchange: sums over wrong slots and a second connection are rejected") {
   Generation g({{0, 2}}, 64, 1000);
   const auto code = [](const auto& f) -> std::string {
     try {
@@ -202,18 +203,19 @@ TEST("exchange: sums over other slots than the rank's are refused, and so is a s
   CHECK(code([&] { DeviceExchange(d, 0, {{0, 2}, {3, 4}}, 64); }) == "ERR_EXCHANGE", "slot 2 is nobody's");
 }
 
-TEST("device: NCCL, one rank: sends, gathers, gives up, and begins anew") {
+TEST("device: NCCL with one rank: send/recv, all-gather, abort, and a new communicator") {
   graph::Device* device = nullptr;
   for (const TestedDevice& d : devices())
     if (d.real) device = &d.device;
   if (!device) return skip("there is no GPU");
-  std::string offer;
+  std::string rendezvous;
   try {
-    offer = device->offer(false);
+    rendezvous = device->rendezvous(false);
   } catch (const Error& e) {
     return skip(e.what());
   }
-  CHECK(offer.starts_with("GPU-") && offer.find("/NCCL 2.") == 36 && offer.ends_with("/"), offer);
+  CHECK(rendezvous.starts_with("GPU-") && rendezvous.find("/NCCL 2.") == 36 && rendezvous.ends_with("/"),
+        rendezvous);
   const int64_t n = 1 << 20;
   const auto values = random_leaves(2, n);
   graph::DeviceMemory a(*device, sizeof(float) * n), b(*device, sizeof(float) * n);
@@ -223,15 +225,15 @@ TEST("device: NCCL, one rank: sends, gathers, gives up, and begins anew") {
     return v;
   };
   for (int generation = 0; generation < 2; ++generation) {
-    const auto transport = device->connect(device->offer(true), 0, 1);
+    const auto transport = device->connect(device->rendezvous(true), 0, 1);
     transport->wait();
     device->upload(a.data(), values[generation].data(), sizeof(float) * n);
     device->fill(b.data(), 0xff, sizeof(float) * n);
-    transport->await_queue();
-    transport->trade({{graph::Transport::Transfer::Send, 0, a.as<float>(), n},
-                      {graph::Transport::Transfer::Receive, 0, b.as<float>(), n}});
+    transport->wait_for_compute_stream();
+    transport->send_receive({{graph::Transport::Transfer::Send, 0, a.as<float>(), n},
+                             {graph::Transport::Transfer::Receive, 0, b.as<float>(), n}});
     transport->all_gather(b.as<float>(), n);
-    transport->hold_queue();
+    transport->make_compute_stream_wait();
     device->kernels().raw.add_into(a.as<float>(), b.as<float>(), n);
     transport->wait();
     CHECK(read(b) == values[generation], "what was sent arrives");

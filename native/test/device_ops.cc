@@ -1,6 +1,6 @@
-// One table of operations and shapes: forward and backward on a device against the same graph on the CPU, in
-// every pair of storage types, from fresh random operands and memory full of NaN; twice, bit for bit, once
-// with and once without fused operations.
+// One table of operations and shapes: forward and backward on a device against the same graph on the CPU, for
+// every pair of storage types, with random operands and memory filled with NaN; twice, with equal bits, with
+// and without fused operations.
 #include <cstring>
 #include <functional>
 
@@ -51,7 +51,7 @@ struct Result {
   std::vector<float> values;
 };
 
-/// Where a graph runs: memory with contents, and back.
+/// Where a graph runs: allocates memory with given contents, and reads it back.
 struct Place {
   graph::Device* device;  ///< null: the CPU
   std::vector<std::unique_ptr<graph::DeviceMemory>> on_device;
@@ -59,7 +59,7 @@ struct Place {
 
   void* put(const std::vector<char>& bytes) {
     if (!device) {
-      // Kernels of the CPU read whole vectors; 64 bytes of alignment come with Buffer.
+      // CPU kernels read whole vectors; Buffer provides the 64-byte alignment.
       buffers.emplace_back(bytes.size());
       if (!bytes.empty()) std::memcpy(buffers.back().data(), bytes.data(), bytes.size());
       return buffers.back().data();
@@ -168,7 +168,7 @@ std::vector<OpCase> table(DType residual, DType t, bool large) {
                  {{{6, 64}, single}},
                  {{{64, 64}, t}, {{64}, single}, {{128, 64}, t}, {{128}, single}},
                  [=](Graph& g, const auto& x, const auto& w) {
-                   Ref c = silu(g, x[0], t);  // its gradient gathers in fp32
+                   Ref c = silu(g, x[0], t);  // its gradient accumulates in fp32
                    return std::vector{linear(g, c, {w[0], w[1]}, single), linear(g, c, {w[2], w[3]}, single)};
                  }});
   const int64_t wide = large ? 1536 : 192;
@@ -285,7 +285,7 @@ TEST("device: operations against the CPU") {
       for (const OpCase& c : table(residual, t, d.large)) {
         const std::string at = text(d.name, ", residual ", name_of(residual), ", ", name_of(t), ": ", c.name);
         const auto want = run(c, nullptr, false), got = run(c, &d.device, true);
-        emulate::backwards = true;  // what depends on the order of threads shows, where they are emulated
+        emulate::backwards = true;  // exposes dependence on the order of threads, if emulated
         const auto again = run(c, &d.device, false);
         emulate::backwards = false;
         CHECK(got.size() == want.size(), at);
@@ -294,8 +294,7 @@ TEST("device: operations against the CPU") {
           CHECK(got[i].values.size() == want[i].values.size(), at);
           CHECK(std::memcmp(got[i].values.data(), again[i].values.data(), sizeof(float) * n) == 0, at, ", ",
                 want[i].name, ": two runs differ, one of them with fused operations");
-          // Both round to bf16 in the same places; where their sums differ in the last bits, a rounding may
-          // too.
+          // Both round to bf16 at the same places; if their sums differ in the last bits, so may a rounding.
           CHECK_CLOSE(relative_error(got[i].values, want[i].values, n), t == DType::F32 ? 2e-5 : 6e-3, at,
                       ", ", want[i].name);
         }

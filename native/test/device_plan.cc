@@ -1,6 +1,6 @@
-// The launches of a training step of every model and shape that is offered, on a device that plans and
-// launches nothing: grids, blocks, shared memory and alignment within what sm_90 can, and how much memory it
-// takes.
+// The launches of a training step of every supported model and shape, on a device that plans and launches
+// nothing: grids, blocks, shared memory and alignment are within the limits of sm_90, and the memory is as
+// expected.
 #include "devices.h"
 #include "engine/device_engine.h"
 #include "graph/executor.h"
@@ -13,7 +13,7 @@ struct Plan {
   ModelSpec model;
   BatchShape shape;
   Recompute recompute;
-  int64_t most_gib;  ///< of weights, states, one gradient and activations
+  int64_t most_gib;  ///< weights, states, one gradient and activations
 };
 
 std::vector<int64_t> first(int64_t n) {

@@ -1,4 +1,4 @@
-// The devices that tests run on: the emulated one, and CUDA's where there is one.
+// The devices on which tests run: the emulated one, and CUDA devices if there are any.
 #pragma once
 #include <cstdlib>
 #include <string>
@@ -15,7 +15,7 @@ struct TestedDevice {
   const char* name;
   graph::Device& device;
   bool real;
-  bool large;  ///< whether shapes of real training are tested too; ORCHESTRATOR_TEST_SMALL=1: not
+  bool large;  ///< whether real training shapes are tested, too; not with ORCHESTRATOR_TEST_SMALL=1
 };
 
 /// ORCHESTRATOR_TEST_CUDA=1: a missing GPU is a failure, and only the GPU is tested.

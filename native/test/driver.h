@@ -1,4 +1,4 @@
-// Work on an engine's driver thread, waited for.
+// Runs work on an engine's driver thread and waits for it.
 #pragma once
 #include <condition_variable>
 #include <exception>
@@ -8,7 +8,7 @@
 
 namespace orch::test {
 
-/// f() on the driver of an engine; its result, or what it threw.
+/// Runs f() on an engine's driver; returns its result or rethrows its exception.
 template <class F>
 auto on_driver(Engine& e, F f) {
   decltype(f()) result;

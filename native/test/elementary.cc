@@ -1,5 +1,6 @@
-// The functions of core/elementary.h: their bits by the table that mpmath made (test/fixtures/elementary),
-// what a run makes of them likewise, and how far they are from long double's.
+// The functions of core/elementary.h: their bits against a table computed with mpmath
+// (test/fixtures/elementary), the values that a run derives from them likewise, and their distance from long
+// double results.
 #include "core/elementary.h"
 
 #include <sys/stat.h>
@@ -63,7 +64,7 @@ std::vector<Line> read_table() {
   return lines;
 }
 
-/// Checks the lines of a name; says how many there were.
+/// Checks the lines of a name and returns their number.
 int check(const std::vector<Line>& table, const std::string& name,
           const std::function<void(const Line&)>& one) {
   int count = 0;
@@ -76,7 +77,7 @@ int check(const std::vector<Line>& table, const std::string& name,
   return count;
 }
 void check_bits(const Line& line, double got) {
-  const bool neighbour = line.results.size() == 3;  // expected "nearest" correctly-rounded
+  const bool neighbour = line.results.size() == 3;  // expected, nearest neighbour, correctly rounded
   CHECK(to_bits(got) == line.bits(0), line.place(), " gives ", std::to_string(to_bits(got)));
   if (neighbour) CHECK(std::abs(static_cast<int64_t>(line.bits(0) - line.bits(2))) == 1, line.place());
 }
@@ -111,7 +112,7 @@ TEST("elementary: the table's bits") {
   });
 }
 
-TEST("elementary: bits of corrections, positions, timesteps and initial weights") {
+TEST("elementary: bits of bias corrections, positions, timesteps and initial weights") {
   const auto table = read_table();
   if (table.empty()) return skip("test/fixtures/elementary is neither here nor a folder up");
   check(table, "adamw", [](const Line& line) {
@@ -148,7 +149,7 @@ TEST("elementary: bits of corrections, positions, timesteps and initial weights"
   });
 }
 
-TEST("elementary: a table of positions is its rows' and columns' codes") {
+TEST("elementary: the position table consists of the encodings of its rows and columns") {
   const ModelSpec spec{1, 2, 2, 16, 64, 32, 5, false, {}};
   const int64_t h = spec.hidden();
   std::vector<float> table(25 * h), codes(5 * h / 2);
@@ -162,7 +163,7 @@ TEST("elementary: a table of positions is its rows' and columns' codes") {
     }
 }
 
-/// In units in the last place of the double next to `want`.
+/// Error in units in the last place of the double nearest to `want`.
 double error(double got, long double want) {
   int exponent;
   std::frexp(static_cast<double>(want), &exponent);
@@ -219,7 +220,7 @@ TEST("elementary: within 0.502 units in the last place of long double") {
   CHECK(wrong == 0, wrong, " of single precision");
 }
 
-TEST("elementary: at the ends of their ranges") {
+TEST("elementary: at the ends of the ranges") {
   using namespace elementary;
   const double inf = INFINITY;
   CHECK(elementary::exp(-inf) == 0 && elementary::exp(-746) == 0 && elementary::exp(710) == inf &&
@@ -245,7 +246,7 @@ TEST("elementary: at the ends of their ranges") {
 }
 
 TEST("elementary: products and sums are not fused") {
-  // With one rounding instead of two, the product's own rounding error would be left.
+  // If this were rounded once instead of twice, the product's rounding error would remain.
   volatile double a = 1 + 0x1p-30, b = 1 - 0x1p-30, c = -1;
   const double x = a, y = b, z = c;
   CHECK(x * y + z == 0);
@@ -253,7 +254,7 @@ TEST("elementary: products and sums are not fused") {
   CHECK((p * q + r).value == 0);
 }
 
-TEST("elementary: the noise of GPUs is that of the plainest kernels") {
+TEST("elementary: the noise of GPUs is that of the generic kernels") {
   const kernels::Table* plain = kernels::cpu_named("generic");
   if (plain == nullptr) return skip("there are no generic kernels here");
   const kernels::DrawKey key{0x123456789abcdef0, 7, 99, 0xabcdef12345678};

@@ -1,4 +1,4 @@
-// The tree of sums, the memory plan, and what makes a step independent of threads.
+// The tree of sums, the memory plan, and the independence of a step from the number of threads.
 #include <cstring>
 #include <map>
 #include <random>
@@ -15,7 +15,7 @@ namespace {
 
 using namespace orch;
 
-TEST("gradient sums: any run of slots holds the tree's own subtrees") {
+TEST("gradient sums: any range of slots has the sums of the tree's subtrees") {
   const int64_t length = 64;
   const std::vector<Bucket> buckets{{0, 16}, {16, 48}};
   std::mt19937 random(5);
@@ -31,7 +31,7 @@ TEST("gradient sums: any run of slots holds the tree's own subtrees") {
         GradientSums sums(length, buckets);
         std::vector<int> announced;
         sums.begin(first, end, total, [&](int b) { announced.push_back(b); });
-        // Slots in a shuffled order, as threads would end them; buckets of one slot in order.
+        // Slots in random order, as threads would finish them; the buckets of one slot in order.
         std::vector<int64_t> order;
         for (int64_t s = first; s < end; ++s) order.push_back(s);
         std::shuffle(order.begin(), order.end(), random);
@@ -61,7 +61,7 @@ ModelSpec small_model(bool dual) {
   return {3, 2, 2, 4, 48, 32, 8, true, dual ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{}};
 }
 
-TEST("memory plan: values that live at the same time do not overlap") {
+TEST("memory plan: values that are alive at the same time do not overlap") {
   for (bool backward : {false, true})
     for (DType t : {DType::F32, DType::BF16}) {
       const ModelSpec spec = small_model(true);
@@ -80,7 +80,7 @@ TEST("memory plan: values that live at the same time do not overlap") {
         for (auto r : g.nodes()[i].inputs) use(r);
         for (auto r : g.nodes()[i].outputs) use(r);
       }
-      // An operation may write over what it reads for the last time, where it says so.
+      // An operation may overwrite an input that it reads for the last time, if it says so.
       for (size_t i = 0; i < g.nodes().size(); ++i) {
         const auto& node = g.nodes()[i];
         for (size_t k = 0; k < node.outputs.size(); ++k) {
@@ -152,7 +152,7 @@ std::vector<float> case_gradient(const ModelSpec& spec, const ParameterTable& ta
   return gradient;
 }
 
-TEST("activation checkpointing changes memory and no bit, and fused operations neither") {
+TEST("activation checkpointing and fusion change no bit") {
   for (bool dual : {false, true})
     for (DType t : {DType::F32, DType::BF16}) {
       const ModelSpec spec = small_model(dual);
@@ -168,22 +168,23 @@ TEST("activation checkpointing changes memory and no bit, and fused operations n
         CHECK(std::memcmp(want.data(), got.data(), want.size() * sizeof(float)) == 0, at);
         CHECK(std::memcmp(want.data(), apart.data(), want.size() * sizeof(float)) == 0, at, ", not fused");
         CHECK(arena < before, at, ": ", arena, " bytes, before ", before);
-        // (A fused operation's gradients of two modulations live together.)
+        // A fused operation keeps the gradients of two modulations alive at the same time.
         CHECK(arena <= unfused + unfused / 50, at, ": ", arena, " bytes, and ", unfused, " not fused");
         before = arena;
       }
     }
 }
 
-TEST("fused operations: gates with the norms after them") {
+TEST("fusion: a gate with the norm after it") {
   const ModelSpec spec = small_model(true);  // three blocks, the first two dual
   const ParameterTable table(spec);
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
     auto built = build_mmdit(spec, table, {2, 8, 6, 5}, {DType::F32, DType::F32, true, false, level});
     std::map<std::string, int> count;
     for (const auto& n : built->graph.nodes()) ++count[n.op->name()];
-    // Gates: 3 + 3 + 2 of the picture, 2 + 2 of the text. But for a dual block's first, each leads to a norm.
-    // With whole blocks recomputed, what a block's last gate multiplied comes too late for its backward pass.
+    // Gates: 3 + 3 + 2 of the image stream, 2 + 2 of the text stream. All are followed by a norm, except the
+    // first of a dual block. With whole blocks recomputed, the factor of a block's last gate is available too
+    // late for its backward pass.
     const bool blocks = level == Recompute::Block;
     const std::string at = test::text("level ", static_cast<int>(level));
     CHECK(count["gate, residual, layer norm, modulate"] >= 10, at);
@@ -194,7 +195,7 @@ TEST("fused operations: gates with the norms after them") {
   }
 }
 
-/// Weights away from their initial zeros, so that every path carries a gradient.
+/// Replaces the initial zeros, so that every path has a gradient.
 void fill_weights(Engine& e) {
   std::mt19937 random(11);
   std::normal_distribution<float> normal(0, 0.1f);
@@ -212,7 +213,7 @@ TEST("a case has the same bits with any number of threads, and one slot's gradie
       std::mt19937 random(3);
       std::normal_distribution<float> normal;
       RawBatch batch;
-      const int64_t count = 7;  // not a multiple of the micro batch
+      const int64_t count = 7;  // not a multiple of the micro-batch
       auto fill = [&](std::vector<float>& v, int64_t n) {
         for (int64_t i = 0; i < n; ++i) v.push_back(normal(random));
       };

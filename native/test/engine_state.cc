@@ -1,4 +1,4 @@
-// What an engine holds: seen parameter by parameter, digested, copied, frozen, and let go of.
+// The state of an engine: viewed parameter by parameter, digested, copied, frozen, and freed.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -21,7 +21,7 @@ using test::on_driver;
 const ModelSpec kModel{2, 2, 2, 4, 48, 32, 8, true, {0}};
 const EngineSpec kSpec{kModel, {2, 8, 6, 5}, DType::F32, DType::F32, 2, true, true};
 
-/// Random numbers in all of the state, from outside.
+/// Writes random numbers into the whole state from outside.
 void fill_state(Engine& e) {
   for (State s : {State::Master, State::Ema, State::M, State::V}) {
     std::mt19937 random(static_cast<unsigned>(s) + 1);
@@ -34,7 +34,7 @@ void fill_state(Engine& e) {
   e.parameters_changed();
 }
 
-TEST("engine state: digests are those of the host on every device, and any bit of any array shows") {
+TEST("engine state: digests are equal on host and devices, and changed by any bit") {
   HostEngine host(kSpec);
   const std::string want = on_driver(host, [&] {
     fill_state(host);
@@ -79,7 +79,7 @@ TEST("engine state: digests are those of the host on every device, and any bit o
   }
 }
 
-TEST("engine state: a device's parameters come one by one, and only what was looked at goes back") {
+TEST("engine state: a device's parameters are copied one by one, and only viewed ones are uploaded") {
   for (const test::TestedDevice& d : test::devices()) {
     DeviceEngine e(kSpec, d.device);
     on_driver(e, [&] {
@@ -98,7 +98,7 @@ TEST("engine state: a device's parameters come one by one, and only what was loo
   }
 }
 
-TEST("engine state: a snapshot for which there is no memory fails, and training can go on") {
+TEST("engine state: a snapshot without memory fails, and training continues") {
   HostEngine e({{2, 8, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, false});
   const auto snapshot = [&] {
     std::promise<std::exception_ptr> copied;
@@ -124,8 +124,8 @@ TEST("engine state: a snapshot for which there is no memory fails, and training 
   CHECK(e.snapshot_of(State::Master, 0)[0] == 5);
 }
 
-TEST("engine state: what is not frozen begins at a multiple of 16 elements") {
-  // The final layer's three channels take 3 of 16 elements; the next parameter begins behind the padding.
+TEST("engine state: trained ranges begin at a multiple of 16 elements") {
+  // The final layer's three channels take 3 of 16 elements; the next parameter begins after the padding.
   CHECK((outside({{16, 19}}, 64) == Ranges{{0, 16}, {32, 64}}));
   CHECK((outside({{16, 19}, {32, 40}}, 64) == Ranges{{0, 16}, {48, 64}}));
   CHECK((outside({{48, 61}}, 64) == Ranges{{0, 48}}));
@@ -141,7 +141,7 @@ TEST("engine state: what is not frozen begins at a multiple of 16 elements") {
   }
 }
 
-TEST("engine state: an engine lets go of all its memory, after what it was asked for") {
+TEST("engine state: an engine frees all its memory after the requested work") {
   const int64_t before = memory_use().current;
   bool initialised = false;
   {

@@ -1,4 +1,4 @@
-// One slot on several threads: the bits of one.
+// One slot on several threads gives the bits of one thread.
 #include "../graph/executor.h"
 
 #include <atomic>
@@ -13,7 +13,7 @@ namespace {
 
 using namespace orch;
 
-/// Loss, then the flat gradient, of one random case.
+/// The loss, then the flat gradient, of one random case.
 std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& built, DType t, int threads) {
   const graph::Graph& g = built.graph;
   std::mt19937 random(3);
@@ -54,7 +54,7 @@ std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& bu
   return out;
 }
 
-TEST("executor: threads that share a slot change no bit") {
+TEST("executor: sharing a slot between threads changes no bit") {
   const ModelSpec spec{3, 2, 2, 4, 64, 32, 16, true, {0}};
   const ParameterTable table(spec);
   for (DType t : {DType::F32, DType::BF16})
@@ -72,7 +72,7 @@ TEST("executor: threads that share a slot change no bit") {
     }
 }
 
-/// An operation of 64 parts, of which one fails.
+/// An operation of 64 parts, one of which fails.
 struct Failing final : graph::Op {
   explicit Failing(int64_t part) : part(part) {}
   const char* name() const override { return "failing"; }
@@ -87,7 +87,7 @@ struct Failing final : graph::Op {
   mutable std::atomic<int64_t> done{0};
 };
 
-TEST("executor: what one thread of several throws reaches the caller, and the threads go on") {
+TEST("executor: an exception in one of several threads reaches the caller, and the threads stay usable") {
   for (const int64_t part : {0, 31, 63, -1}) {
     graph::Graph g(graph::cpu_backend());
     auto op = std::make_unique<Failing>(part);

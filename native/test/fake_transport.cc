@@ -8,10 +8,10 @@
 
 namespace orch::test {
 namespace {
-/// From now until hold_queue() the device finds anything there.
-void spoil(float* data, int64_t elements) { std::memset(data, 0xff, sizeof(float) * elements); }
-/// Waits until `done`, or for so long that nothing here would take longer; false then. Looks are counted, not
-/// time: the process may be stopped.
+/// Until make_compute_stream_wait() the device may find any value there, so NaN.
+void fill_with_nan(float* data, int64_t elements) { std::memset(data, 0xff, sizeof(float) * elements); }
+/// Waits until `done`, or longer than any operation here takes, and returns false then. It counts polls
+/// instead of measuring time, because the process may be suspended.
 template <class Done>
 bool await_change(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, const Done& done) {
   for (int looks = 0; !done(); ++looks) {
@@ -27,7 +27,7 @@ std::mutex& one_rank() {
   return mutex;
 }
 
-// --- where ranks meet
+// --- the meeting point of ranks
 
 std::string Meeting::complaint() {
   std::lock_guard lock(mutex_);
@@ -76,7 +76,7 @@ std::vector<std::vector<float>> Meeting::meet(int rank, size_t number, Call call
   return received;
 }
 
-// --- the queue
+// --- the stream
 
 FakeTransport::FakeTransport(FakeDevice& device, std::shared_ptr<Meeting> meeting, int rank, Fault fault)
     : device_(device),
@@ -106,7 +106,7 @@ void FakeTransport::abort() {
 void FakeTransport::count_call() {
   if (over_) throw Error("ERR_EXCHANGE", "The exchange was closed");
   if (calls_++ != fault_.call) return;
-  over_ = true;  // what was queued before does not happen any more
+  over_ = true;  // work enqueued before is discarded
   meeting_->wake();
   if (fault_.kills) throw Killed{};
   throw Error("ERR_EXCHANGE", "planted");
@@ -176,10 +176,10 @@ void FakeTransport::meet(Meeting::Call call, const std::vector<float*>& to) {
   }
 }
 
-void FakeTransport::trade(const std::vector<Transfer>& transfers) {
+void FakeTransport::send_receive(const std::vector<Transfer>& transfers) {
   count_call();
   for (const Transfer& t : transfers)
-    if (t.direction == Transfer::Receive) spoil(t.data, t.elements);
+    if (t.direction == Transfer::Receive) fill_with_nan(t.data, t.elements);
   queue([this, transfers] {
     Meeting::Call call{false, {}, {}};
     std::vector<float*> to;
@@ -199,7 +199,7 @@ void FakeTransport::trade(const std::vector<Transfer>& transfers) {
 void FakeTransport::all_gather(float* shares, int64_t elements) {
   count_call();
   for (int peer = 0; peer < ranks(); ++peer)
-    if (peer != rank_) spoil(shares + peer * elements, elements);
+    if (peer != rank_) fill_with_nan(shares + peer * elements, elements);
   queue([this, shares, elements] {
     Meeting::Call call{true, {}, {}};
     std::vector<float*> to;
@@ -215,7 +215,7 @@ void FakeTransport::all_gather(float* shares, int64_t elements) {
   });
 }
 
-void FakeTransport::await_queue() {
+void FakeTransport::wait_for_compute_stream() {
   count_call();
   std::map<char*, Bytes> now;
   for (const auto& [start, bytes] : device_.memory) now.emplace(start, Bytes(start, start + bytes));
@@ -225,7 +225,7 @@ void FakeTransport::await_queue() {
   });
 }
 
-void FakeTransport::hold_queue() {
+void FakeTransport::make_compute_stream_wait() {
   count_call();
   drain();
   for (const auto& [to, bytes] : arrived_) std::memcpy(to, bytes.data(), bytes.size());

@@ -1,8 +1,8 @@
-// Ranks in one process: each has a device of its own (the emulator's kernels, memory of its own) and a
-// transport whose queue is a thread. What NCCL asks of its callers is checked: all ranks make the same calls
-// in the same order, and sends meet receives of the same size. What streams do not promise is not given: a
-// transport sees the device's memory as it was at await_queue(), the device sees what came at hold_queue()
-// and NaN before, and work takes random times.
+// Ranks in one process: each has its own device (the emulator's kernels, separate memory) and a transport
+// whose stream is a thread. NCCL's rules are checked: all ranks make the same calls in the same order, and
+// sends match receives of the same size. Nothing beyond the guarantees of streams is provided: the transport
+// sees the device's memory as it was at wait_for_compute_stream(), the device sees the received data from
+// make_compute_stream_wait() on and NaN before, and work takes random times.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -19,26 +19,26 @@
 
 namespace orch::test {
 
-/// The emulator runs one rank at a time: a rank holds this but where it waits for others.
+/// The emulator runs one rank at a time: a rank holds this mutex except while it waits for others.
 std::mutex& one_rank();
 
-/// Where the ranks of a communicator meet.
+/// The meeting point of the ranks of a communicator.
 class Meeting {
  public:
   explicit Meeting(int ranks) : ranks_(ranks) {}
 
   struct Call {
     bool gathers;
-    std::vector<std::pair<int, std::vector<float>>> sends;  ///< to whom
-    std::vector<std::pair<int, int64_t>> receives;          ///< from whom, elements
+    std::vector<std::pair<int, std::vector<float>>> sends;  ///< (peer, data)
+    std::vector<std::pair<int, int64_t>> receives;          ///< (peer, elements)
   };
-  /// Returns what was sent to this rank, in the order of its receives, when all ranks have made this call.
-  /// Throws Error(ERR_EXCHANGE) when `over`.
+  /// Returns what was sent to this rank, in the order of its receives, once all ranks have made this call.
+  /// Throws Error(ERR_EXCHANGE) if `over`.
   std::vector<std::vector<float>> meet(int rank, size_t number, Call call, const std::atomic<bool>& over);
   void wake() { changed_.notify_all(); }
 
   int ranks() const { return ranks_; }
-  /// What NCCL would hang at or take for another: empty where all was well.
+  /// A call at which NCCL would hang, or which it would mistake for another; empty if there was none.
   std::string complaint();
   void complain(const std::string& what);
 
@@ -50,9 +50,9 @@ class Meeting {
   std::string complaint_;
 };
 
-/// A rank that is killed: thrown by the transport, caught by nobody but the test.
+/// A killed rank: thrown by the transport, caught only by the test.
 struct Killed {};
-/// At which call of a transport, counted from 0, and how it ends. -1: never.
+/// The call of a transport, counted from 0, at which it fails, and how. -1: never.
 struct Fault {
   int call = -1;
   bool kills = false;
@@ -66,10 +66,10 @@ class FakeTransport final : public graph::Transport {
   ~FakeTransport() override;
   int rank() const override { return rank_; }
   int ranks() const override { return meeting_->ranks(); }
-  void trade(const std::vector<Transfer>& transfers) override;
+  void send_receive(const std::vector<Transfer>& transfers) override;
   void all_gather(float* shares, int64_t elements) override;
-  void await_queue() override;
-  void hold_queue() override;
+  void wait_for_compute_stream() override;
+  void make_compute_stream_wait() override;
   void wait() override;
   void abort() override;
 
@@ -89,9 +89,9 @@ class FakeTransport final : public graph::Transport {
   int calls_ = 0;
   size_t meetings_ = 0;
   std::atomic<bool> over_{false};
-  // Of the thread that plays the queue:
-  std::map<char*, Bytes> memory_;                 ///< of the device, as this transport sees it
-  std::vector<std::pair<char*, Bytes>> arrived_;  ///< what the device does not see yet
+  // Used by the thread that acts as the stream:
+  std::map<char*, Bytes> memory_;                 ///< the device's memory, as this transport sees it
+  std::vector<std::pair<char*, Bytes>> arrived_;  ///< data that the device does not see yet
   std::mt19937 random_;
 
   std::mutex mutex_;
@@ -102,7 +102,7 @@ class FakeTransport final : public graph::Transport {
   std::thread thread_;
 };
 
-/// The emulated device with memory of its own.
+/// The emulated device, with memory of its own.
 class FakeDevice final : public graph::Device {
  public:
   using Connect = std::function<std::unique_ptr<graph::Transport>(FakeDevice&, int rank)>;
@@ -129,22 +129,22 @@ class FakeDevice final : public graph::Device {
   void* allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
   void release_host(void* p) override { d_.release_host(p); }
   void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }
-  void hold_uploads() override { d_.hold_uploads(); }
-  void upload_beside(void* to, const void* from, size_t bytes) override { d_.upload_beside(to, from, bytes); }
-  void join_uploads() override { d_.join_uploads(); }
+  void make_copy_stream_wait() override { d_.make_copy_stream_wait(); }
+  void upload_async(void* to, const void* from, size_t bytes) override { d_.upload_async(to, from, bytes); }
+  void wait_for_copy_stream() override { d_.wait_for_copy_stream(); }
   void download(void* to, const void* from, size_t bytes) override { d_.download(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { d_.copy(to, from, bytes); }
   void fill(void* to, int byte, size_t bytes) override { d_.fill(to, byte, bytes); }
   void synchronize() override { d_.synchronize(); }
-  uint64_t mark() override { return d_.mark(); }
-  void await(uint64_t mark) override { d_.await(mark); }
+  uint64_t record_event() override { return d_.record_event(); }
+  void await_event(uint64_t event) override { d_.await_event(event); }
   std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
     return d_.record(work);
   }
   double time(const std::function<void()>& work) override { return d_.time(work); }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override { return d_.matmul_times(s); }
   Launches take_launches() override { return d_.take_launches(); }
-  std::string offer(bool) override { return "GPU-fake/fake/"; }
+  std::string rendezvous(bool) override { return "GPU-fake/fake/"; }
   std::unique_ptr<graph::Transport> connect(const std::string&, int rank, int) override {
     return connect_(*this, rank);
   }

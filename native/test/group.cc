@@ -1,4 +1,4 @@
-// Members of a group, each on a thread of its own with its own mappings: what they sum, share and survive.
+// Members of a group, each on its own thread with its own mappings: sums, shared work, and failures.
 #include "../engine/group.h"
 
 #include <cstring>
@@ -36,7 +36,7 @@ void each_member(int members, F f) {
   for (auto& t : threads) t.join();
 }
 
-TEST("a group sums along the tree, does every piece once, and shares what it holds") {
+TEST("group: sums along the tree, runs every piece once, and shares memory") {
   std::mt19937 random(9);
   for (int members : {1, 2, 3, 5}) {
     const int64_t total = 7;
@@ -65,18 +65,18 @@ TEST("a group sums along the tree, does every piece once, and shares what it hol
           sums.complete(slot, buffer, 0);
         }
         group.exchange(sums.parts(), total, kLength * sizeof(float));
-        group.share_out(pool, kPieces, [&](int64_t i) {
-          group.add_up(i * kPiece, std::min(kLength, (i + 1) * kPiece));
+        group.parallel_for(pool, kPieces, [&](int64_t i) {
+          group.sum_parts(i * kPiece, std::min(kLength, (i + 1) * kPiece));
           ++counts.as<int>()[i];
           ++mine[r];
         });
         wrong[r] += std::memcmp(group.sum(), want.data(), kLength * sizeof(float)) != 0;
-        group.share_out(pool, kPieces, [&](int64_t i) {
+        group.parallel_for(pool, kPieces, [&](int64_t i) {
           for (int64_t j = i * kPiece; j < std::min(kLength, (i + 1) * kPiece); ++j)
             state.as<float>()[j] += group.sum()[j] * 0x1p-40f;
         });
         for (int64_t i = 0; i < kPieces; ++i) wrong[r] += counts.as<int>()[i] != round + 1;
-        group.meet();
+        group.barrier();
       }
       for (int64_t j = 0; j < kLength; ++j) {
         float x = 0;
@@ -88,12 +88,12 @@ TEST("a group sums along the tree, does every piece once, and shares what it hol
   }
 }
 
-TEST("a group that is given up ends every wait, and a stranger is not taken for a member") {
+TEST("group: abort ends every wait, and an unrelated process is rejected") {
   const auto groups = make_groups(2);
   std::string code;
   std::thread waiting([&] {
     try {
-      groups[0]->meet();
+      groups[0]->barrier();
     } catch (const Error& e) {
       code = e.code();
     }
@@ -121,7 +121,7 @@ TEST("a group that is given up ends every wait, and a stranger is not taken for 
   CHECK(refused(""), "no address");
 }
 
-TEST("nobody passes while the leader holds") {
+TEST("group: members wait while the leader holds") {
   const auto groups = make_groups(2);
   std::atomic<bool> passed{false};
   groups[0]->hold();

@@ -1,5 +1,5 @@
-// A small test runner: TEST(name) { ... CHECK(...); } registers itself; main.cc runs what the command line
-// names.
+// A small test runner: TEST(name) { ... CHECK(...); } registers itself; main.cc runs the tests named on the
+// command line.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -17,9 +17,9 @@ struct Case {
 
 std::vector<Case>& cases();
 
-/// Records a failure of the running case and prints it with its place.
+/// Records a failure of the running test and prints it with its location.
 void fail(const char* file, int line, const std::string& message);
-/// Marks the running case as skipped, and says why.
+/// Marks the running test as skipped, with a reason.
 void skip(const std::string& reason);
 
 struct Registrar {
@@ -36,7 +36,7 @@ std::string text(const Parts&... parts) {
   return s.str();
 }
 
-/// ||got - want|| / ||want|| over n elements; infinite where `got` has a NaN. 0/0 is 0.
+/// ||got - want|| / ||want|| over n elements; infinity if `got` has a NaN. 0/0 is 0.
 template <class Got, class Want>
 double relative_error(const Got& got, const Want& want, int64_t n) {
   double difference = 0, norm = 0;

@@ -13,7 +13,7 @@ const AttentionDims kShapes[] = {{1, 1, 1, 0, 0},    {2, 1, 7, 0, 3},    {1, 2, 
                                  {2, 3, 24, 8, 8},   {1, 2, 33, 0, 33},  {1, 3, 33, 1, 16},  {1, 2, 64, 0, 0},
                                  {1, 1, 65, 64, 32}, {1, 1, 100, 0, 36}, {1, 1, 333, 77, 77}};
 
-/// Scratch of exactly the promised size, aligned as promised.
+/// Scratch of exactly the promised size and alignment.
 struct Scratch {
   explicit Scratch(size_t n) : size(n), memory(std::aligned_alloc(64, (n + 63) / 64 * 64)) {}
   ~Scratch() { std::free(memory); }
@@ -23,7 +23,7 @@ struct Scratch {
   void* memory;
 };
 
-/// Rows of the two streams' arrays <-> one joint array [samples, tokens, width].
+/// Converts rows between the arrays of the two streams and one joint array [samples, tokens, width].
 template <class T>
 void to_streams(const std::vector<T>& joint, std::vector<T>& a0, std::vector<T>& a1, const AttentionDims& d) {
   const int64_t width = d.heads * 64;
@@ -64,7 +64,7 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
        {&stats[0].entropy_sum, 16}},
       scratch_bytes);
 
-  // Joint rows that are computed, against the reference; the others must not have been written.
+  // Computed joint rows against the reference; the others must not have been written.
   Vec got, expected, got_lse, expected_lse;
   std::vector<double> got_joint(n);
   for (int64_t b = 0; b < d.samples; ++b) {
@@ -118,7 +118,7 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
       CHECK(std::isnan(to_float(dq[i])), at, ": wrote dq of an unused row");
     }
   }
-  if (d.tokens > 1) {  // one token: its probability is 1 whatever q and k are
+  if (d.tokens > 1) {  // with one token, its probability is 1 whatever q and k are
     CHECK_CLOSE(relative(got_dq, expected_dq), bound<T>(3e-6, 1.0 / 100), at);
     CHECK_CLOSE(relative(dk, grad.dk), bound<T>(3e-6, 1.0 / 100), at);
   }
@@ -128,14 +128,14 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
 TEST("kernels attention") {
   for_each_kernel_set([]<class T>(const Table& t) {
     for (const AttentionDims& d : kShapes) run_case<T>(t, d, 1.0);
-    run_case<T>(t, {1, 2, 41, 0, 9}, 12.0);  // logits far apart: softmax near one-hot
+    run_case<T>(t, {1, 2, 41, 0, 9}, 12.0);  // large differences between logits: softmax near one-hot
   });
 }
 
-TEST("kernels attention: instruction sets agree at many tokens") {
+TEST("kernels attention: instruction sets agree for many tokens") {
   if (std::getenv("ORCHESTRATOR_TEST_SMALL") != nullptr)
     return skip("ORCHESTRATOR_TEST_SMALL: a large shape");
-  // Too large for the fp64 reference; the plainest fp32 kernel, tested against it above, stands in.
+  // Too large for the fp64 reference; the generic fp32 kernel, tested against it above, takes its place.
   const AttentionDims d{1, 1, 1178, 77, 154};
   const int64_t n = d.tokens * 64;
   const auto run = [&]<class T>(const Table& t, T) {
@@ -190,7 +190,7 @@ TEST("kernels attention: logits of any size stay finite") {
   });
 }
 
-TEST("kernels attention: a NaN in q, k or v is seen in the result") {
+TEST("kernels attention: a NaN in q, k or v reaches the result") {
   for_each_kernel_set([]<class T>(const Table& t) {
     const AttentionDims d{1, 1, 24, 0, 8};
     const int64_t n = d.tokens * 64;

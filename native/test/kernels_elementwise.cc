@@ -13,8 +13,8 @@ using kernels::Table;
 
 const int64_t kLengths[] = {1, 3, 16, 31, 64, 257, 1000};
 
-/// The slopes and values near zero of a saturating function have no relative precision: errors are measured
-/// against the size of the inputs.
+/// The slopes and near-zero values of a saturating function have no relative precision: errors are relative
+/// to the magnitude of the inputs.
 template <class Got>
 double distance(const Got& got, const Vec& want) {
   double sum = 0;
@@ -68,7 +68,7 @@ TEST("kernels gelu and silu") {
   });
 }
 
-TEST("kernels gelu and silu far from zero, and of NaN") {
+TEST("kernels gelu and silu far from zero and for NaN") {
   for_each_kernel_set([]<class T>(const Table& t) {
     const float points[] = {-1e4f, -60.0f, -10.0f, -1e-3f, -0.0f, 0.0f, 1e-3f, 10.0f, 60.0f, 1e4f, NAN};
     constexpr int64_t n = std::size(points);
@@ -123,7 +123,7 @@ TEST("kernels add and conversions") {
       }
     }
     // Every upper half of a float, with the lower halves that decide the rounding: zero, just below, at and
-    // above half.
+    // above one half.
     std::vector<float> x;
     for (uint32_t high = 0; high < 65536; ++high) {
       for (const uint32_t low : {0u, 0x7fffu, 0x8000u, 0x8001u}) {
@@ -161,7 +161,7 @@ TEST("kernels add and conversions") {
   });
 }
 
-TEST("kernels patchify, and the other way, against the formula") {
+TEST("kernels patchify and its inverse against the formula") {
   for_each_kernel_set([]<class T>(const Table& t) {
     for (const PatchDims& d :
          {PatchDims{1, 1, 2, 2, 2}, {2, 16, 8, 8, 2}, {2, 4, 6, 10, 2}, {1, 3, 5, 7, 1}}) {
@@ -290,7 +290,7 @@ TEST("kernels sums of gradients") {
   }
 }
 
-/// As digest.h says, word by word.
+/// As digest.h defines it, word by word.
 std::vector<uint64_t> plain_digest(const std::vector<float>& x) {
   std::vector<uint64_t> lanes;
   for (size_t from = 0; from < x.size(); from += kDigestPiece) {
@@ -308,7 +308,7 @@ std::vector<uint64_t> plain_digest(const std::vector<float>& x) {
   return lanes;
 }
 
-TEST("kernels digest: of any length, alike everywhere, and any bit shows") {
+TEST("kernels digest: any length, equal on every instruction set, and changed by any bit") {
   for (const Table* t : tables()) {
     for (const int64_t n :
          {int64_t{2}, int64_t{6}, int64_t{16}, kDigestPiece, kDigestPiece + 10, 3 * kDigestPiece - 2}) {
@@ -329,7 +329,7 @@ TEST("kernels digest: of any length, alike everywhere, and any bit shows") {
   }
 }
 
-TEST("kernels Philox4x32-10: the published known answers hold for the reference") {
+TEST("kernels Philox4x32-10: the reference reproduces the published known answers") {
   const auto check = [](reference::Words counter, uint32_t k0, uint32_t k1, reference::Words want) {
     const auto got = reference::philox(counter, k0, k1);
     for (int i = 0; i < 4; ++i) CHECK(got.w[i] == want.w[i], "word ", i);
@@ -352,7 +352,7 @@ TEST("kernels normal and mix_noise") {
         run_twice("normal", [&] { t->raw.normal(got.data(), key, n); }, {bytes(got)});
         CHECK_CLOSE(relative(got, noise), 1e-6, t->isa, " n ", n);
       }
-      for (const int64_t n : kLengths) {  // of each of two samples
+      for (const int64_t n : kLengths) {  // elements of each of two samples
         DrawKey second = key;
         second.sample_id ^= 1;
         const kernels::NoiseMix mixes[] = {{0.7f, 0.3f, -1, 1, key}, {0.2f, 0.8f, 1, -0.5f, second}};
@@ -414,7 +414,7 @@ TEST("kernels adamw") {
             if (with_ema) ee[i] = 0.99 * ee[i] + 0.01 * ww[i];
           }
         }
-        // The change, not the weight, is what must be right.
+        // The change of the weight is tested, not the weight.
         const auto change = [](const Vec& now, const Vec& before) {
           Vec d(now.size());
           for (size_t i = 0; i < d.size(); ++i) d[i] = now[i] - before[i];
@@ -441,7 +441,7 @@ TEST("kernels dispatch") {
     const bool chosen = kernels::cpu_named(t->isa) == t;
     CHECK(chosen != (t == &kernels::cuda::table() || std::string(t->isa).find("_on_") != std::string::npos),
           t->isa);
-    const auto* entries = reinterpret_cast<void* const*>(&t->f32);  // every entry of the table is filled
+    const auto* entries = reinterpret_cast<void* const*>(&t->f32);  // every entry of the table is set
     for (size_t i = 0; i < (sizeof t->f32 + sizeof t->b16 + sizeof t->mixed + sizeof t->raw) / sizeof(void*);
          ++i) {
       CHECK(entries[i] != nullptr, t->isa, " entry ", i);

@@ -8,7 +8,7 @@ namespace {
 using kernels::MatmulDims;
 using kernels::Table;
 
-/// Sums of products, with the bias and with what C held.
+/// Sums of products, plus the bias and the previous contents of C.
 Vec product(const Vec& a, const Vec& b, const Vec& bias, const Vec& before, const MatmulDims& d) {
   Vec c(d.m * d.n);
   for (int64_t i = 0; i < d.m; ++i)
@@ -21,8 +21,7 @@ Vec product(const Vec& a, const Vec& b, const Vec& bias, const Vec& before, cons
   return c;
 }
 
-/// `offset` elements into the line: what is written past the caches needs whole lines, and must not be
-/// written so elsewhere.
+/// `offset` elements into a cache line: non-temporal stores need whole lines and must not be used otherwise.
 template <class T, class C>
 void check(const Table& t, const MatmulDims& d, bool with_bias, int64_t offset = 0) {
   const kernels::Matmul& matmul = is_single<T> ? t.matmul_f32 : t.matmul_b16;
@@ -30,7 +29,7 @@ void check(const Table& t, const MatmulDims& d, bool with_bias, int64_t offset =
       text(t.isa, is_single<T> ? " fp32 " : " bf16 ", d.m, "x", d.n, "x", d.k, d.transpose_a ? " A^T" : "",
            d.transpose_b ? " B^T" : "", d.single ? " to fp32" : " to bf16", d.accumulate ? " accumulate" : "",
            with_bias ? " bias" : "", " +", offset);
-  // Operands end where their memory does: reading past them is seen by AddressSanitizer.
+  // Operands end at the end of their memory, so that AddressSanitizer finds reads past them.
   const auto a = random<T>(d.m * d.k, 1), b = random<T>(d.k * d.n, 2);
   const auto bias = random<float>(with_bias ? d.n : 0, 3),
              before = random<float>(d.accumulate ? d.m * d.n : 0, 4);
@@ -42,7 +41,7 @@ void check(const Table& t, const MatmulDims& d, bool with_bias, int64_t offset =
     std::memset(memory.data(), 0xff, memory.bytes());
     std::memset(scratch.data(), 0xff, scratch.bytes());
     if (d.accumulate) std::memcpy(c, before.data(), before.size() * sizeof(float));
-    // Whole; in two pieces; part by part, the last one first.
+    // As a whole; in two pieces; part by part, the last one first.
     const int64_t parts = matmul.parts(d);
     const float* start = with_bias ? bias.data() : nullptr;
     const auto run = [&](int64_t from, int64_t to) {
@@ -64,7 +63,7 @@ void check(const Table& t, const MatmulDims& d, bool with_bias, int64_t offset =
               bound<C>(1e-6, 1.0 / 256) * std::sqrt(std::max(1.0, d.k / 1024.0)), at);
 }
 
-/// All ways of storing the operands, and all uses of C.
+/// All storage orders of the operands, and all uses of C.
 template <class T>
 void check_all(const Table& t, int64_t m, int64_t n, int64_t k) {
   for (bool transpose_a : {false, true})
@@ -79,7 +78,7 @@ template <class T>
 void check_shapes(const Table& t) {
   for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 40, 97})
     for (auto [n, k] : {std::array<int64_t, 2>{64, 32}, {192, 64}, {128, 416}}) check_all<T>(t, m, n, k);
-  // What no vector, panel, part or pair divides.
+  // Sizes that no vector, panel, part or pair divides.
   for (auto [m, n, k] : {std::array<int64_t, 3>{1, 1, 1},
                          {5, 3, 2},
                          {7, 17, 31},
@@ -89,12 +88,12 @@ void check_shapes(const Table& t) {
                          {200, 2, 47},
                          {13, 4, 4096}})
     check_all<T>(t, m, n, k);
-  // More rows than are packed at once, more than are kept, more depth than one pass has.
+  // More rows than are packed at once, more than are kept, and more depth than one pass has.
   for (int64_t m : {32, 96, 160, 832, 1601})
     for (auto [n, k] : {std::array<int64_t, 2>{64, 1}, {64, 2}, {128, 33}, {192, 47}, {64, 330}})
       for (int64_t offset : {0, 1}) check<T, float>(t, {m, n, k, true, false, true, false}, false, offset);
   for (int64_t k : {512, 513, 1024, 1025, 2100}) check_all<T>(t, 8, 72, k);
-  // Most of the work is here: where the processor is emulated, one way stands for all.
+  // Most of the work is here: on an emulated processor, one variant stands for all.
   for (auto [m, n, k] : {std::array<int64_t, 3>{800, 40, 2101}, {1537, 16, 1025}}) {
     if (std::getenv("ORCHESTRATOR_TEST_SMALL") != nullptr)
       check<T, float>(t, {m, n, k, false, true, true, true}, true);
@@ -105,7 +104,7 @@ void check_shapes(const Table& t) {
 
 TEST("kernels matmul") {
   for (const Table* t : tables()) {
-    if (t->matmul_f32.run == nullptr) continue;  // a device's
+    if (t->matmul_f32.run == nullptr) continue;  // a device's table
     check_shapes<float>(*t);
     check_shapes<bf16>(*t);
   }

@@ -1,4 +1,4 @@
-// LayerNorm, gates, heads: kernels over a stream of tokens.
+// LayerNorm, gates, heads: kernels on a stream of tokens.
 #include "kernels_support.h"
 
 namespace orch::test {
@@ -69,7 +69,7 @@ TEST("kernels layer_norm_modulate_backward") {
           for (int64_t i = 0; i < n; ++i) expected[i] += to_float(add[i]);
         }
         CHECK_CLOSE(relative(dx, expected), bound<R>(2e-6, 1.0 / 256), at);
-        for (int64_t b = 0; b < d.samples; ++b) {  // what lies between the chunks is not touched
+        for (int64_t b = 0; b < d.samples; ++b) {  // memory between the chunks is not written
           const auto chunk = [&](const std::vector<float>& v) { return &v[b * d.mod_stride]; };
           CHECK_CLOSE(relative_error(chunk(dshift), &want.dshift[b * d.mod_stride], d.width), 2e-6, at);
           CHECK_CLOSE(relative_error(chunk(dscale), &want.dscale[b * d.mod_stride], d.width), 2e-6, at);
@@ -122,7 +122,7 @@ TEST("kernels gate_norm: the bits of gate_residual and layer_norm_modulate") {
   for_each_residual_set([]<class R, class T>(const Table& t) {
     const auto& k = t.residual<R, T>();
     for (const StreamDims& d : kStreams) {
-      StreamDims of_gate = d;  // a row of another block's, perhaps
+      StreamDims of_gate = d;  // possibly a row of another block
       of_gate.mod_stride += 64;
       const int64_t rows = d.samples * d.tokens, n = rows * d.width, mods = d.samples * d.mod_stride,
                     gates = d.samples * of_gate.mod_stride;
@@ -137,7 +137,7 @@ TEST("kernels gate_norm: the bits of gate_residual and layer_norm_modulate") {
           dgate(gates), want_dshift(mods, NAN), want_dscale(mods, NAN), want_dgate(gates, NAN);
       const auto same = [&]<class E>(const char* what, const std::vector<E>& got,
                                      const std::vector<E>& want) {
-        // What lies between the chunks is touched by neither.
+        // Neither writes the memory between the chunks.
         int64_t differing = 0;
         for (size_t i = 0; i < got.size(); ++i)
           differing += std::memcmp(&got[i], &want[i], sizeof(E)) != 0 &&
@@ -198,7 +198,7 @@ TEST("kernels add_position") {
   });
 }
 
-/// [samples, 64] added over the samples.
+/// [samples, 64] summed over the samples.
 Vec sum_rows(const std::vector<float>& x) {
   Vec sum(64);
   for (size_t i = 0; i < x.size(); ++i) sum[i % 64] += x[i];
@@ -229,7 +229,7 @@ TEST("kernels split_heads") {
                   {bytes(q), bytes(k), bytes(v), bytes(q_rstd), bytes(k_rstd)});
         const auto want = reference::split_heads(wide(qkv), norm ? &wq : nullptr, norm ? &wk : nullptr, d);
         const auto compare = [&](const std::vector<T>& got, const Vec& expected, double limit) {
-          Vec mine, theirs;  // this stream's positions; the others must be untouched
+          Vec mine, theirs;  // positions of this stream; the others must not be written
           for (int64_t i = 0; i < joint; ++i) {
             const int64_t position = i / 64 % d.joint_tokens - d.offset;
             if (position >= 0 && position < d.tokens) {

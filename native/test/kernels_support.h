@@ -1,5 +1,5 @@
-// What the kernel tests share: the instruction sets to test, random inputs that are exact in the storage
-// type, and running a kernel twice on poisoned memory.
+// Shared by the kernel tests: the instruction sets to test, random inputs that are exact in the storage type,
+// and running a kernel twice on memory filled with NaN.
 #pragma once
 #include <cstdlib>
 #include <cstring>
@@ -26,7 +26,7 @@ const Table* table();
 
 namespace orch::test {
 
-/// What kernel tests go through: all that this processor has, or the one that ORCHESTRATOR_ISA names.
+/// The tables to test: all that this processor supports, or the one that ORCHESTRATOR_ISA names.
 inline std::vector<const kernels::Table*> tables() {
   if (std::getenv("ORCHESTRATOR_ISA") != nullptr) return {&kernels::cpu()};
   std::vector<const kernels::Table*> all;
@@ -34,7 +34,7 @@ inline std::vector<const kernels::Table*> tables() {
 #if defined(ORCH_HAS_avx512bf16_on_avx2)
   if (kernels::cpu_named("avx2") != nullptr) all.push_back(kernels::avx512bf16_on_avx2::table());
 #endif
-  all.push_back(&kernels::cuda::table());  // run thread by thread on the CPU
+  all.push_back(&kernels::cuda::table());  // emulated on the CPU, thread by thread
   return all;
 }
 
@@ -59,7 +59,7 @@ void for_each_residual_set(Visit visit) {
 
 template <class T>
 constexpr bool is_single = sizeof(T) == 4;
-/// A bound for fp32, or for bf16.
+/// An error bound for fp32, or for bf16.
 template <class T>
 double bound(double single, double half) {
   return is_single<T> ? single : half;
@@ -82,7 +82,7 @@ T narrow(double x) {
   }
 }
 
-/// About N(mean, deviation^2) (a sum of four uniforms), rounded to T.
+/// Approximately N(mean, deviation^2) (a sum of four uniforms), rounded to T.
 template <class T>
 std::vector<T> random(int64_t n, uint64_t seed, double deviation = 1, double mean = 0) {
   std::vector<T> x(n);
@@ -112,8 +112,8 @@ Bytes bytes(std::vector<T>& x) {
   return {x.data(), x.size() * sizeof(T)};
 }
 
-/// Runs twice on outputs (and scratch) whose bytes are all ones (NaN in every type), and compares the
-/// outputs' bits.
+/// Runs twice, on outputs (and scratch) whose bytes are all ones (NaN in every type), and compares the bits
+/// of the outputs.
 template <class Run>
 void run_twice(const char* what, Run run, std::initializer_list<Bytes> outputs,
                Bytes scratch = {nullptr, 0}) {
@@ -144,7 +144,7 @@ double relative(const Got& got, const Want& want) {
   return relative_error(g, want, static_cast<int64_t>(want.size()));
 }
 
-/// Compares an analytic gradient with central differences of loss() over every element of x.
+/// Compares an analytic gradient with central differences of loss() for every element of x.
 template <class Loss>
 void check_differences(const char* what, Vec& x, const Vec& gradient, Loss loss, double bound = 1e-7) {
   Vec numeric(x.size());

@@ -1,6 +1,5 @@
-// orch_test [--list] [PART OF A NAME]...: runs every case whose name contains one of the parts, or all of
-// them, and tells how long each took. orch_test --isas: the instruction sets that this machine has, best
-// first.
+// orch_test [--list] [PART OF A NAME]...: runs every test whose name contains one of the parts, or all tests,
+// and prints the time of each. orch_test --isas: the instruction sets of this machine, best first.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -22,7 +21,7 @@ std::vector<Case>& cases() {
 }
 
 void fail(const char* file, int line, const std::string& message) {
-  // A kernel that is wrong is wrong everywhere: the first few places tell enough.
+  // A wrong kernel is usually wrong everywhere: the first few locations are enough.
   constexpr int kShown = 8;
   if (failures < kShown) std::printf("  %s:%d: %s\n", file, line, message.c_str());
   if (failures == kShown) std::printf("  ... more failures of this test are not shown\n");

@@ -1,6 +1,6 @@
 // Velocity, loss and every gradient of the cases that the original implementation computed in fp64
-// (test/fixtures/mmdit), on the CPU and on devices, in fp32 and bf16. ORCHESTRATOR_FIXTURES names their
-// folder.
+// (test/fixtures/mmdit), on the CPU and on devices, in fp32 and bf16. ORCHESTRATOR_FIXTURES names the folder
+// of the cases.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 namespace orch::test {
 namespace {
 
-/// A safetensors file, all of it as fp32; for files of our own, whose names hold no escapes.
+/// A safetensors file, all tensors as fp32; only for our own files, whose names contain no escapes.
 struct Tensors {
   std::map<std::string, std::vector<float>> values;
   std::string header;
@@ -47,7 +47,7 @@ struct Tensors {
         std::memcpy(v.data(), bytes.data() + from, static_cast<size_t>(to - from));
     }
   }
-  /// The number after "name": in the header.
+  /// The number that follows "name": in the header.
   double number(const std::string& name) const {
     const size_t at = header.find(name + "\\\":");
     return at == std::string::npos ? -1 : std::strtod(&header[at + name.size() + 3], nullptr);

@@ -1,6 +1,6 @@
 // One table of operations and shapes: the graph's gradient of each, for every input and weight, against
-// central differences of its forward pass along random directions; and two runs against each other, bit for
-// bit.
+// central differences of its forward pass along random directions; and two runs against each other, with
+// equal bits.
 #include <cstring>
 #include <functional>
 #include <random>
@@ -17,7 +17,7 @@ using graph::Graph;
 using graph::Ref;
 using graph::Shape;
 
-/// What a row of the table is built from: fp32 inputs (in order) and weights (flat, in order).
+/// The operands of a row of the table: fp32 inputs and weights (flat), in order.
 struct Operands {
   std::vector<Ref> inputs, weights;
 };
@@ -134,7 +134,7 @@ void check_case(const OpCase& c) {
           " threads, differs");
   }
 
-  // Each operand on its own, along two directions.
+  // Each operand separately, along two directions.
   const double step = 5e-3;
   const size_t operands = c.inputs.size() + c.weights.size();
   for (size_t operand = 0; operand < operands; ++operand)
@@ -157,7 +157,7 @@ void check_case(const OpCase& c) {
         got += static_cast<double>(grad[offset + i]) * d[i];
         norm += static_cast<double>(grad[offset + i]) * grad[offset + i];
       }
-      // The bound is relative to the gradient's length: a direction may be nearly orthogonal to it.
+      // The bound is relative to the gradient's norm, because a direction may be nearly orthogonal to it.
       CHECK_CLOSE(std::abs(got - expected), 2e-3 * std::sqrt(norm) + 1e-4, c.name, ", operand ", operand,
                   ": ", got, " against ", expected);
     }

@@ -1,5 +1,5 @@
-// Plain fp64 versions of the kernels, written for reading, not for speed: what the kernels are tested
-// against.
+// Plain fp64 versions of the kernels, written for readability, not speed: the kernels are tested against
+// them.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -19,7 +19,6 @@ using kernels::StreamDims;
 constexpr double kEps = 1e-6;
 
 // --- LayerNorm and modulation
-// ---------------------------------------------------------------------------------------
 struct LayerNorm {
   Vec y, mean, rstd;
 };
@@ -68,7 +67,6 @@ inline LayerNormGradient layer_norm_modulate_backward(const Vec& dy, const Vec& 
 }
 
 // --- gated residual
-// ---------------------------------------------------------------------------------------------------
 inline Vec gate_residual(const Vec& x, const Vec& y, const Vec& gate, const StreamDims& d) {
   Vec out(x.size());
   for (int64_t e = 0; e < static_cast<int64_t>(x.size()); ++e) {
@@ -91,9 +89,8 @@ inline GateGradient gate_residual_backward(const Vec& dout, const Vec& y, const 
 }
 
 // --- heads
-// ----------------------------------------------------------------------------------------------------------
 struct Heads {
-  Vec q, k, v, q_rstd, k_rstd;  ///< q, k, v of the whole joint sequence; positions of other streams stay zero
+  Vec q, k, v, q_rstd, k_rstd;  ///< q, k, v cover the joint sequence; positions of other streams stay zero
 };
 inline Heads split_heads(const Vec& qkv, const Vec* gamma_q, const Vec* gamma_k, const HeadDims& d) {
   const int64_t joint = d.samples * d.heads * d.joint_tokens * kHeadDim, rows = d.samples * d.tokens;
@@ -156,9 +153,8 @@ inline HeadsGradient split_heads_backward(const Vec* dq, const Vec& dk, const Ve
 }
 
 // --- attention
-// --------------------------------------------------------------------------------------------------------
 struct Attention {
-  Vec out;  ///< [samples, tokens, heads * 64], rows before first_query zero
+  Vec out;  ///< [samples, tokens, heads * 64]; rows before first_query are zero
   Vec lse, p;
   double max_abs_logit = 0, entropy_sum = 0;
 };
@@ -225,7 +221,6 @@ inline AttentionGradient attention_backward(const Vec& dout, const Vec& q, const
 }
 
 // --- elementwise
-// ------------------------------------------------------------------------------------------------------
 inline double gelu(double x) {
   return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
@@ -240,7 +235,6 @@ inline double silu_slope(double x) {
 }
 
 // --- Philox4x32-10 and Box-Muller
-// -------------------------------------------------------------------------------------
 struct Words {
   uint32_t w[4];
 };

@@ -1,4 +1,4 @@
-// Training on the CPU, step after step as a run has it: accumulate, reduce, update.
+// Training on the CPU, step after step as in a run: accumulate, reduce, update.
 #include <cstring>
 
 #include "driver.h"
@@ -15,7 +15,7 @@ struct Trained {
   std::vector<float> state;           ///< weights, EMA, and the optimizer's moments
 };
 
-/// The same six samples with the same noise in every step: what is learned must show in the loss.
+/// The same six samples with the same noise in every step, so that learning shows in the loss.
 Trained train(DType t, int threads) {
   const TrainingSet set(4 * 4 * 4);
   HostEngine e({{2, 1, 2, 4, 48, 32, 8, true, {0}}, {2, 4, 4, 5}, t, t, threads, true, true});
@@ -46,8 +46,8 @@ TEST("training: 20 steps lower the loss, with the same bits on 1 and 2 threads")
     CHECK(one.losses == two.losses && one.norms == two.norms, name_of(t));
     CHECK(std::memcmp(one.state.data(), two.state.data(), one.state.size() * sizeof(float)) == 0, name_of(t));
     for (double norm : one.norms) CHECK(std::isfinite(norm) && norm > 0, name_of(t), ": ", norm);
-    // Bits differ between instruction sets, which add up in different orders; what is learned does not. These
-    // are the losses of generic, in fp32.
+    // Bits differ between instruction sets, which add in different orders; what is learned does not. The
+    // values are the losses of the generic set in fp32.
     CHECK_CLOSE(std::abs(one.losses.front() / 2.85539 - 1), t == DType::F32 ? 1e-5 : 1e-2, name_of(t));
     CHECK_CLOSE(std::abs(one.losses.back() / 0.37953 - 1), t == DType::F32 ? 1e-3 : 5e-2, name_of(t));
   }

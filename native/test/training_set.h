@@ -1,4 +1,4 @@
-// What tests of training train on: random rows, batches of them, and weights to start from.
+// Data for training tests: random rows, batches of them, and initial weights.
 #pragma once
 #include <memory>
 #include <random>
@@ -40,7 +40,7 @@ struct TrainingSet {
   }
 };
 
-/// Two samples, from a number on.
+/// Two samples, numbered from `from`.
 inline SampleBatch batch(int64_t from) {
   SampleBatch b;
   for (int64_t i = 0; i < 2; ++i) {
@@ -53,7 +53,7 @@ inline SampleBatch batch(int64_t from) {
   return b;
 }
 
-/// Away from the initial zeros, so that every path carries a gradient.
+/// Replaces the initial zeros, so that every path has a gradient.
 inline void random_start(Engine& e) {
   e.initialize(7);
   for (State state : {State::Master, State::Ema}) {

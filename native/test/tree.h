@@ -1,4 +1,4 @@
-// The sum of slots as docs/guide/distributed.md defines it, for whatever claims to compute it.
+// The sum over slots as docs/guide/distributed.md defines it, to test implementations against.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 namespace orch::test {
 
-/// The tree's sum over [lo, hi) of `total` leaves, by its definition.
+/// The sum of the tree node (level, index), by definition.
 inline std::vector<float> tree_sum(const std::vector<std::vector<float>>& leaves, int level, int64_t index) {
   const int64_t total = static_cast<int64_t>(leaves.size());
   if (level == 0) return leaves[index];

@@ -285,7 +285,7 @@ describe('what cannot be is refused', () => {
   test('training with an engine for inference', async () => {
     const engine = await open({ training: false });
     const update = { step: 1, lr: 0, beta1: 0, beta2: 0, eps: 1, weightDecay: 0, gradScale: 1, emaDecay: 1 };
-    const inference = wrong('ERR_INTERNAL', 'made for inference');
+    const inference = wrong('ERR_INTERNAL', 'created for inference only');
     expect(engine.gradientParts()).toEqual([]);
     expect(() => engine.gradient()).toThrowError(expect.objectContaining(wrong('ERR_INTERNAL')));
     await expect(engine.gradientNorm()).rejects.toMatchObject(inference);

@@ -1,5 +1,5 @@
-// AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) with the gradient's
-// clipping factor, the moving average of the weights and the bf16 copy, in one pass over memory.
+// AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) with gradient clipping,
+// the exponential moving average of the weights and the bf16 copy, in one pass over memory.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {

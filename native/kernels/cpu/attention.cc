@@ -1,15 +1,15 @@
-// Joint attention for heads of 64 channels, forward (softmax by log-sum-exp as in Dao et al.,
+// Joint attention for heads of 64 channels, forward (softmax with log-sum-exp as in Dao et al.,
 // "FlashAttention", NeurIPS 2022).
 //
-// For each sample and head, k and v are packed once; then blocks of query rows are taken against all of them:
-// logits in fp32 (a block of rows fits the second-level cache), softmax in registers, and the product with v.
+// For each sample and head, k and v are packed once. Then each block of query rows is processed against all
+// keys: logits in fp32 (a block of rows fits the L2 cache), softmax in registers, and the product with v.
 #include "attention_parts.h"
 
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
 constexpr int64_t kPaddedRows = (kRows + 15) / 16 * 16;
-constexpr float kNever = -1e30f;  ///< the logit of places past the last key
+constexpr float kNever = -1e30f;  ///< the logit of columns past the last key
 
 template <class Unit>
 struct Buffers {
@@ -35,13 +35,13 @@ size_t attention_scratch_bytes(const AttentionDims& d) {
   return s.used > backward ? s.used : backward;
 }
 
-/// What a row's softmax leaves: the largest and smallest raw product, the sum of exp(scale * (x - maximum)),
-/// and the sum of that times x.
+/// Results of a row's softmax: the largest and smallest raw product, the sum of exp(scale * (x - maximum)),
+/// and that sum weighted by x.
 struct RowSums {
   alignas(64) float maximum[kPaddedRows], sum[kPaddedRows], minimum[kPaddedRows], weighted[kPaddedRows];
 };
 
-/// Turns row r of raw dot products into unnormalised probabilities exp(scale * (x - maximum)).
+/// Replaces row r of raw dot products by unnormalised probabilities exp(scale * (x - maximum)).
 template <class T, class Op, bool Stats>
 ORCH_INLINE void softmax_row(typename Op::Unit* p, const float* x, int64_t tokens, const Sizes& z,
                              RowSums& sums, int64_t r) {

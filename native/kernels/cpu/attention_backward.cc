@@ -1,8 +1,8 @@
 // Joint attention for heads of 64 channels, backward.
 //
-// For each sample and head, blocks of query rows are taken against panels of keys: the probabilities are
-// recomputed from the log-sum-exp, in the first-level cache, and the gradients of k and v gather in fp32,
-// block after block. The gradient of q follows once for a block, from all its keys.
+// For each sample and head, blocks of query rows are processed against panels of keys: the probabilities are
+// recomputed from the log-sum-exp, in the L1 cache, and the gradients of k and v accumulate in fp32, block
+// after block. The gradient of q is computed once per block, from all its keys.
 #include "attention_parts.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -40,8 +40,8 @@ size_t scratch_bytes(int64_t tokens) {
   return s.used;
 }
 
-/// Probabilities and the logits' gradients of one row from its products: p = exp(scale * x - lse),
-/// ds = p * (dp - delta) * scale.
+/// Probabilities and logit gradients of one row from its products: p = exp(scale * x - lse), ds = p * (dp -
+/// delta) * scale.
 struct RowBackward {
   vf base, delta;
 };
@@ -54,7 +54,7 @@ ORCH_INLINE void apply(const RowBackward& row, vf x, vf dp, vf& p, vf& ds) {
   ds = p * (dp - row.delta) * splat(kScale);
 }
 
-/// One row of a panel: x becomes p, and ds comes from y (dp). Columns past the last key become zero.
+/// One row of a panel: replaces x by p, and computes ds from y (dp). Columns past the last key become zero.
 template <class T>
 ORCH_INLINE void softmax_backward_row(float* x, float* ds_row, const float* y, const RowBackward& row,
                                       int64_t tokens) {
@@ -72,7 +72,7 @@ ORCH_INLINE void softmax_backward_row(float* x, float* ds_row, const float* y, c
 }
 
 #if defined(ORCH_PAIRS)
-/// Writes bf16(first) and bf16(second) in pairs, and each by itself to a row where there is one.
+/// Writes bf16(first) and bf16(second) as pairs, and also each to its own row if the row is not null.
 ORCH_INLINE void store_pairs(uint32_t* pairs, bf16* first_row, bf16* second_row, vf first, vf second) {
 #if defined(__AVX512BF16__)
   alignas(64) static constexpr uint16_t kInterleave[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
@@ -94,8 +94,8 @@ ORCH_INLINE void store_pairs(uint32_t* pairs, bf16* first_row, bf16* second_row,
 #endif
 }
 
-/// Two neighbouring rows of a panel: p and ds with the rows paired in units, and ds row by row. Without a
-/// second row (both = false) its places become zero.
+/// Two adjacent rows of a panel: p and ds with the rows paired in units, and ds row by row. Without a second
+/// row (both = false) its half of the pairs is zero.
 ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf16* ds, int64_t ds_stride,
                                        const float* x, const float* y, const RowBackward& first,
                                        const RowBackward& second, bool both, int64_t tokens) {

@@ -1,4 +1,5 @@
-// What attention's two passes share: how operands are packed, the scratch memory, and where rows lie.
+// What the forward and backward pass of attention share: packing of operands, scratch memory, and the
+// addresses of rows.
 #pragma once
 #include "families.h"
 #include "gemm.h"
@@ -7,14 +8,14 @@ namespace orch::kernels::ORCH_ISA {
 
 constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kScaleLog2e = 0.125f * 1.44269504f;
-constexpr int64_t kRows = 72;  // query rows of a block; even
+constexpr int64_t kRows = 72;  // query rows per block; even
 constexpr int64_t kHeadVectors = kHeadDim / kLanes;
 
 /// Packing of [n, 64] operands into units; row stride ldx.
-///   rows: as an A operand with the channels summed; returns where the units are (perhaps x itself).
-///   summed_rows: as a B operand with the rows summed; likewise.
-///   transposed: contiguous rows into panels, as a B operand with the channels summed. Columns past n are
-///   zero up to a whole vector.
+///   rows: as an A operand, summed over channels; returns where the units are (possibly x itself).
+///   summed_rows: as a B operand, summed over rows; likewise.
+///   transposed: contiguous rows into panels, as a B operand summed over channels. Columns past n are zero
+///   up to a whole vector.
 template <class T, class Op>
 struct Pack;
 
@@ -67,7 +68,7 @@ struct Pack<bf16, PairOp> {
 };
 #endif
 
-/// Cuts the caller's scratch into 64-byte aligned pieces; with a null base it only counts.
+/// Divides the caller's scratch into 64-byte aligned pieces; with a null base it only counts bytes.
 struct Scratch {
   char* base;
   size_t used = 0;
@@ -81,7 +82,7 @@ struct Scratch {
 
 /// Sizes derived from the number of tokens S.
 struct Sizes {
-  int64_t vectors;  ///< of a row of logits
+  int64_t vectors;  ///< per row of logits
   int64_t columns;  ///< vectors * kLanes
   int64_t panels;   ///< columns rounded up to whole panels
 };
@@ -90,7 +91,7 @@ ORCH_INLINE Sizes sizes_of(int64_t tokens) {
   return {vectors, vectors * kLanes, round_up(tokens, kPanel)};
 }
 
-/// Where row `position` of the joint sequence lies in one of the two streams' arrays.
+/// Address of row `position` of the joint sequence in the arrays of the two streams.
 template <class T>
 ORCH_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, int64_t head,
                          int64_t position) {
@@ -99,8 +100,8 @@ ORCH_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, i
   return a1 + (sample * (d.tokens - d.split) + position - d.split) * width + head * kHeadDim;
 }
 
-/// The next head's rows are fetched while this one's are worked on: at few tokens they are too short for the
-/// processor to foresee.
+/// Prefetches the rows of the next head while the current one is computed: with few tokens the rows are too
+/// short for the hardware prefetcher.
 constexpr int64_t kFetched = 64;  ///< tokens
 template <class T>
 ORCH_INLINE void fetch_head(const T* x, const AttentionDims& d, int64_t bh) {
@@ -110,7 +111,7 @@ ORCH_INLINE void fetch_head(const T* x, const AttentionDims& d, int64_t bh) {
     __builtin_prefetch(at + i);
 }
 
-/// Scratch of the backward pass.
+/// Scratch bytes of the backward pass.
 size_t backward_scratch_single(int64_t tokens);
 size_t backward_scratch_half(int64_t tokens);
 

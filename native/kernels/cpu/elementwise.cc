@@ -1,11 +1,11 @@
-// Activation functions, sums and conversions of storage types; and the sinusoidal embedding of the timestep.
+// Activation functions, sums, conversions of storage types, and the sinusoidal timestep embedding.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
-// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u) = x / (1 + 2^(-2u log2 e)), u = sqrt(2/pi) (x + 0.044715
-// x^3).
+// GELU, tanh approximation: x/2 (1 + tanh(u)) = x sigmoid(2u) = x / (1 + 2^(-2u log2 e)), u = sqrt(2/pi) (x +
+// 0.044715 x^3).
 constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
 constexpr float kLog2e = 1.44269504f;
 
@@ -99,7 +99,7 @@ void to_f32(float* y, const T* x, int64_t n) {
   if (i < n) store_n(y + i, load_n(x + i, n - i), n - i);
 }
 
-/// Half to single: the exponent is moved by a multiplication, which also makes denormals normal.
+/// Half to single precision: a multiplication rebiases the exponent, which also normalises denormals.
 ORCH_INLINE vf widen_half(vh h) {
   const vu u = widen_integers(h);
   const vf magnitude = (vf)((u & 0x7fffu) << 13) * splat(0x1p112f);

@@ -1,4 +1,4 @@
-// What each source of this folder contributes to the table of its instruction set.
+// What each source in this folder adds to the table of its instruction set.
 #pragma once
 #include "functions.h"
 
@@ -18,7 +18,7 @@ void fill_reduce(Table& t);
 void fill_adamw(Table& t);
 void fill_matmul(Table& t);
 
-/// A row of the gated residual.
+/// One row of the gated residual.
 template <class R, class T>
 ORCH_INLINE void gate_row(R* out, const R* x, const T* y, const float* gate, int64_t width) {
   for (int64_t i = 0; i < width; i += 2 * kLanes) {

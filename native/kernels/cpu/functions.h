@@ -1,12 +1,12 @@
-// The mathematical functions that the kernels need, on vectors: 2^x, exp, log, sine and cosine, sigmoid.
+// Mathematical functions of the kernels, on vectors: 2^x, exp, log, sine and cosine, sigmoid.
 #pragma once
 #include "simd.h"
 
 namespace orch::kernels::ORCH_ISA {
 
-/// 2^x. `Degree` of the polynomials, fitted here for the smallest relative error on [-1/2, 1/2]: 3 (7.5e-5),
-/// 4 (2.6e-6), 5 (7.5e-8 before rounding), 6 (1.9e-9). Below 2^-126 it is 0 or denormal, above 2^127 large or
-/// infinite; the result for infinite x is unspecified. NaN stays NaN.
+/// 2^x. `Degree` is that of the polynomial, a minimax fit of the relative error on [-1/2, 1/2], with errors:
+/// 3 (7.5e-5), 4 (2.6e-6), 5 (7.5e-8 before rounding), 6 (1.9e-9). The result is 0 or denormal below 2^-126,
+/// and large or infinite above 2^127; for infinite x it is unspecified. NaN stays NaN.
 template <int Degree = 6>
 ORCH_INLINE vf exp2_of(vf x) {
 #if defined(ORCH_AVX512)
@@ -49,13 +49,13 @@ ORCH_INLINE vf exp2_of(vf x) {
 #if defined(ORCH_AVX512)
   return (vf)_mm512_scalef_ps((__m512)p, (__m512)whole);
 #else
-  // 2^n by its exponent field; n = -127 gives the factor 0.
+  // 2^n through its exponent field; n = -127 gives the factor 0.
   const vu n = bits_of(shifted) - bits_of(magic) + 127u;
   return p * (vf)(n << 23);
 #endif
 }
 ORCH_INLINE vf exp_of(vf x) {
-  // The product's rounding error, recovered so that the result keeps its accuracy for large |x|.
+  // The rounding error of the product is recovered, so that the result stays accurate for large |x|.
   const vf log2e = splat(1.44269504f), log2e_low = splat(1.925963033e-8f);
   x = max_of(splat(-88.0f), min_of(splat(88.0f), x));
   const vf y = x * log2e;
@@ -72,7 +72,7 @@ ORCH_INLINE vf exp_of(vf x) {
   const vf p = exp2_of(y);
   return p + p * (e * splat(0.69314718f));
 }
-/// Natural logarithm of normal positive numbers (of others: unspecified), from log m = 2 artanh((m - 1) / (m
+/// Natural logarithm of normal positive numbers (unspecified for others), from log m = 2 artanh((m - 1) / (m
 /// + 1)).
 ORCH_INLINE vf log_of(vf x) {
   const vu u = bits_of(x) - 0x3f3504f3u;  // mantissa in [sqrt(1/2), sqrt(2))
@@ -87,7 +87,7 @@ ORCH_INLINE vf log_of(vf x) {
   const vf ef = __builtin_convertvector(e, vf);
   return ef * splat(0.693147182f) + (s * splat(2.0f) + (s * s2 * p + ef * splat(-1.90465e-9f)));
 }
-/// sine and cosine of 2 pi u, 0 <= u <= 1.
+/// Sine and cosine of 2 pi u, 0 <= u <= 1.
 ORCH_INLINE void sincos_turns(vf u, vf& sine, vf& cosine) {
   const vf magic = splat(12582912.0f);
   const vf shifted = u * splat(4.0f) + magic;
@@ -109,7 +109,7 @@ ORCH_INLINE void sincos_turns(vf u, vf& sine, vf& cosine) {
   sine = (vf)(bits_of(swapped_s) ^ ((quadrant & 2u) << 30));
   cosine = (vf)(bits_of(swapped_c) ^ (((quadrant + 1u) & 2u) << 30));
 }
-/// 1 / (1 + 2^y), to what storage type T can show.
+/// 1 / (1 + 2^y), to the precision of the storage type T.
 template <class T>
 ORCH_INLINE vf inverse_one_plus_exp2(vf y) {
 #if defined(ORCH_AVX512)

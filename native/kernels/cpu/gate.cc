@@ -1,4 +1,4 @@
-// The gated residual connection of adaLN-zero, and the position embedding's sum.
+// The gated residual connection of adaLN-zero, and the addition of the position embedding.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {

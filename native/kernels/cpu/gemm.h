@@ -1,6 +1,7 @@
-// What matmul.cc and the small products inside attention share: register tiles and panels of C (+)= A B with
-// C fp32, and A and B in "units" of 32 bits. A unit is one fp32 number, or a pair of bf16 numbers that are
-// consecutive along the summed dimension, so that the same loops serve fused multiply-adds and vdpbf16ps.
+// Register blocking shared by matmul.cc and the small products inside attention: register tiles and panels of
+// C (+)= A B, with C in fp32, and A and B in "units" of 32 bits. A unit is one fp32 number, or a pair of bf16
+// numbers that are consecutive along the summed dimension, so that the same loops serve fused multiply-adds
+// and vdpbf16ps.
 #pragma once
 #include "simd.h"
 
@@ -16,8 +17,8 @@ struct SingleOp {
 };
 
 #if defined(ORCH_PAIRS)
-/// Two products a lane: the second numbers' is added first, then the first numbers', each rounded by itself
-/// (vdpbf16ps; BFDOT rounds otherwise).
+/// Two products per lane: the product of the second numbers is added first, then that of the first numbers,
+/// each rounded separately (vdpbf16ps; BFDOT rounds differently).
 struct PairOp {
   using Unit = uint32_t;
   using Vector = vu;
@@ -45,7 +46,7 @@ struct PairOp {
 };
 #endif
 
-/// bf16 operands go in pairs where the processor multiplies them, and as fp32 elsewhere.
+/// bf16 operands are multiplied in pairs if the processor can, and as fp32 otherwise.
 template <class T>
 struct OperandsOf {
   using Op = SingleOp;
@@ -57,18 +58,18 @@ struct OperandsOf<bf16> {
 };
 #endif
 
-/// Vectors of columns in a register tile, and rows: chosen so that the sums and the operands fit the
-/// registers (32 of AVX-512 and of ARM64, 16 elsewhere).
+/// Size of a register tile, in vectors of columns and in rows, chosen so that accumulators and operands fit
+/// the registers (32 on AVX-512 and ARM64, 16 otherwise).
 #if defined(ORCH_AVX512) || defined(__aarch64__)
 constexpr int kTileVectors = 4;
 #else
 constexpr int kTileVectors = ORCH_LANES == 16 ? 4 : 2;
 #endif
 constexpr int kTileRows = 6;
-/// Columns of a register tile, and of a panel of B.
+/// Columns of a register tile and of a panel of B.
 constexpr int64_t kPanel = kTileVectors * kLanes;
 
-/// One register tile. a(row, k) at a[row * a_row + k * a_k]; b(k, column) at b[k * ldb + column].
+/// One register tile. a(row, k) is at a[row * a_row + k * a_k]; b(k, column) at b[k * ldb + column].
 template <class Op, int Rows, int Vectors, bool Accumulate>
 static inline __attribute__((always_inline)) void tile(float* c, int64_t ldc, const typename Op::Unit* a,
                                                        int64_t a_row, int64_t a_k, const typename Op::Unit* b,
@@ -97,7 +98,7 @@ static inline __attribute__((always_inline)) void tile(float* c, int64_t ldc, co
   }
 }
 
-/// All rows of a panel of `Vectors` vectors.
+/// All rows of a panel that is `Vectors` vectors wide.
 template <class Op, int Vectors, bool Accumulate>
 static void panel_rows(float* c, int64_t ldc, const typename Op::Unit* a, int64_t a_row, int64_t a_k,
                        const typename Op::Unit* b, int64_t ldb, int64_t rows, int64_t depth) {
@@ -154,8 +155,8 @@ static void gemm(float* c, int64_t ldc, const typename Op::Unit* a, int64_t a_ro
   }
 }
 
-/// Units get(row, unit .. unit + kLanes - 1) of n rows, transposed into panels [units][kPanel]. `units` is a
-/// multiple of kLanes.
+/// Transposes the units get(row, unit .. unit + kLanes - 1) of n rows into panels [units][kPanel]. `units` is
+/// a multiple of kLanes.
 template <class Get>
 ORCH_INLINE void transpose_panels(uint32_t* to, int64_t n, int64_t units, Get get) {
   for (int64_t row = 0; row < n; row += kLanes) {
@@ -175,7 +176,7 @@ ORCH_INLINE void transpose_panels(uint32_t* to, int64_t n, int64_t units, Get ge
 }
 
 #if defined(ORCH_PAIRS)
-/// Units of kLanes columns from two rows of bf16.
+/// The units of kLanes columns from two rows of bf16.
 ORCH_INLINE vu pair_rows(const bf16* first, const bf16* second) {
 #if defined(ORCH_AVX512)
   alignas(64) static constexpr uint16_t kInterleave[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,

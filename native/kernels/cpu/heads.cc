@@ -1,4 +1,4 @@
-// From rows of qkv to the joint sequence's heads, with RMSNorm of q and k on the way; and back.
+// Splits rows of qkv into the heads of the joint sequence, with RMSNorm of q and k; and the inverse.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {

@@ -1,5 +1,5 @@
-// LayerNorm without affine parameters, followed by adaLN's modulation; forward and backward; also with the
-// gated residual before it. Widths are multiples of 64.
+// LayerNorm without affine parameters, followed by the modulation of adaLN; forward and backward, also fused
+// with the gated residual before it. Widths are multiples of 64.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -47,7 +47,7 @@ ORCH_INLINE void normalize_rows(T* y, float* mean, float* rstd, const R* x, cons
   }
 }
 
-/// before(sample, first row, rows) comes before the rows are read.
+/// before(sample, first row, rows) is called before these rows are read.
 template <class R, class T, class Before>
 ORCH_INLINE void normalize(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
                            const StreamDims& d, Before before) {
@@ -85,7 +85,7 @@ void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T*
   });
 }
 
-/// One row; adds to dshift and dscale. (Several rows at once, as above, are slower here: measured in whole
+/// One row; adds to dshift and dscale. (Several rows at once, as above, are slower here, as measured in whole
 /// steps, where the operands come from memory.)
 template <class R, class T>
 ORCH_INLINE void backward_row(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy, const R* x,
@@ -110,7 +110,7 @@ ORCH_INLINE void backward_row(R* dx, const R* dx_add, float* dshift, float* dsca
   for (int64_t i = 0; i < width; i += 2 * kLanes) store2(dx + i, gradient(i), gradient(i + kLanes));
 }
 
-/// after(sample, from, to) comes when the dx of these few rows is written.
+/// after(sample, from, to) is called when the dx of these rows has been written.
 template <class R, class T, class After>
 ORCH_INLINE void backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy, const R* x,
                           const float* mean, const float* rstd, const float* scale, const StreamDims& d,

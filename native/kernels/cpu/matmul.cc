@@ -1,13 +1,13 @@
-// Matrix products of fp32 or bf16 operands, summed in fp32.
+// Matrix products of fp32 or bf16 operands, accumulated in fp32.
 //
-// Operands are multiplied in "units" (gemm.h): fp32 numbers, or pairs of bf16 numbers where the processor
-// multiplies pairs; where it does not, bf16 is widened to fp32 as it is packed.
+// Operands are multiplied in "units" (gemm.h): fp32 numbers, or pairs of bf16 numbers if the processor
+// multiplies pairs; if it does not, packing widens bf16 to fp32.
 //
-// B is packed 64 columns at a time, as panels [units][kPanel] side by side, which stay in the second-level
-// cache while A passes by, six rows at a time. The 6 x kPanel sums stay in registers over the whole depth, or
-// over kDepth of it. A is read where it lies if its rows are rows of units already; else it is turned
-// (transposed), or widened, into such rows first. In a training step the operands come from memory: what is
-// needed next is prefetched meanwhile, some lines with every tile.
+// Packing: B is packed 64 columns at a time into adjacent panels [units][kPanel], which stay in the L2 cache
+// while A is processed six rows at a time. Register blocking: the 6 x kPanel accumulators stay in registers
+// over the whole depth, or over kDepth of it. A is read in place if its rows are rows of units already;
+// otherwise it is first packed (transposed or widened) into such rows. In a training step the operands come
+// from memory, so each tile also prefetches some lines of what is needed next.
 //
 // The order of each sum depends on the depth and the instruction set alone, so C may be cut anywhere.
 #include "families.h"
@@ -18,24 +18,24 @@ namespace {
 
 enum class Store { Plain, Add, Stream };
 
-constexpr int64_t kColumns = 64;   // of B that are packed at once
-constexpr int64_t kPartRows = 32;  // of a part that is cut along the rows of C
-constexpr int64_t kTurned = 96;    // rows of A that are packed at once: a multiple of tiles and of vectors
-constexpr int64_t kBlock = 8 * kTurned;  // and that are kept, or twice as many if they are short
-constexpr int64_t kShort = 2048;         // the depth of such a row
-/// Depth of a pass over fp32 operands into an fp32 C, which gathers the passes' sums.
+constexpr int64_t kColumns = 64;             // columns of B packed at once
+constexpr int64_t kPartRows = 32;            // rows per part, if C is cut along its rows
+constexpr int64_t kPackedRows = 96;          // rows of A packed at once: a multiple of tiles and of vectors
+constexpr int64_t kBlock = 8 * kPackedRows;  // packed rows kept; twice as many if they are short
+constexpr int64_t kShort = 2048;             // depth up to which a row is short
+/// Depth of a pass over fp32 operands with an fp32 C, which accumulates the sums of the passes.
 constexpr int64_t kDepth = ORCH_LANES == 16 ? 1024 : 512;
-static_assert(kColumns % kPanel == 0 && kTurned % kTileRows == 0 && kTurned % kLanes == 0);
+static_assert(kColumns % kPanel == 0 && kPackedRows % kTileRows == 0 && kPackedRows % kLanes == 0);
 
-/// Bytes to come, line by line.
-struct Ahead {
+/// Memory to prefetch, line by line.
+struct Prefetch {
   const char* row;
   int64_t stride, width, rows;
-  int64_t share;  ///< lines fetched with a tile
+  int64_t share;  ///< lines prefetched per tile
   int64_t at = 0;
 
   template <class T>
-  Ahead(const T* from, int64_t ld, int64_t columns, int64_t n, int64_t tiles)
+  Prefetch(const T* from, int64_t ld, int64_t columns, int64_t n, int64_t tiles)
       : row(reinterpret_cast<const char*>(from)),
         stride(static_cast<int64_t>(sizeof(T)) * ld),
         width(static_cast<int64_t>(sizeof(T)) * columns),
@@ -56,18 +56,18 @@ struct Ahead {
 
 // --- packing
 
-/// kLanes units that begin at an element of a row.
+/// kLanes units, beginning at any element of a row.
 template <class Op, class T>
 ORCH_INLINE vu units_at(const T* row) {
   if constexpr (Op::kPerUnit == 1) {
     return bits_of(load(row));
   } else {
-    vu pairs;  // of rows of an odd length, which begin anywhere
+    vu pairs;  // rows of odd length begin at any alignment
     std::memcpy(&pairs, row, sizeof pairs);
     return pairs;
   }
 }
-/// The same where only `left` elements are there, perhaps none; the others are zero.
+/// Tail handling: the same if only `left` elements remain (possibly none); the others are zero.
 template <class Op, class T>
 ORCH_INLINE vu units_at(const T* row, int64_t left) {
   T some[kLanes * Op::kPerUnit] = {};
@@ -75,7 +75,7 @@ ORCH_INLINE vu units_at(const T* row, int64_t left) {
   return units_at<Op>(some);
 }
 
-/// One unit of each of kLanes columns, from the row at x and, for pairs, the next one.
+/// One unit of each of kLanes columns, from the row at x and, for pairs, the next row.
 template <class Op, class T>
 ORCH_INLINE vu units_across(const T* x, [[maybe_unused]] int64_t ld) {
   if constexpr (Op::kPerUnit == 1) {
@@ -86,7 +86,7 @@ ORCH_INLINE vu units_across(const T* x, [[maybe_unused]] int64_t ld) {
 #endif
   }
 }
-/// The same where only `columns` columns and `rows` rows are there; the others are zero.
+/// Tail handling: the same if only `columns` columns and `rows` rows remain; the others are zero.
 template <class Op, class T>
 ORCH_INLINE vu units_across(const T* x, int64_t ld, int64_t columns, int64_t rows) {
   T some[Op::kPerUnit][kLanes] = {};
@@ -95,8 +95,8 @@ ORCH_INLINE vu units_across(const T* x, int64_t ld, int64_t columns, int64_t row
   return units_across<Op>(&some[0][0], kLanes);
 }
 
-/// Columns of B that a call packs: kLanes at a time, the last ones perhaps fewer. Rows of B [depth, ldb] are
-/// read in order.
+/// Packs the columns of B that one call processes, kLanes at a time; the last vector may have fewer. Rows of
+/// B [depth, ldb] are read in order.
 template <class Op, class T>
 void pack_columns(uint32_t* to, const T* b, int64_t ldb, int64_t depth, int64_t columns) {
   const int64_t units = (depth + Op::kPerUnit - 1) / Op::kPerUnit, whole = depth / Op::kPerUnit;
@@ -138,7 +138,7 @@ void pack_columns_transposed(uint32_t* to, const T* b, int64_t ldb, int64_t dept
   }
 }
 
-/// Rows of A [rows, lda] as rows of units, zero up to a whole vector.
+/// Packs rows of A [rows, lda] as rows of units, padded with zeros to a whole vector.
 template <class Op, class T>
 void pack_rows(uint32_t* to, int64_t stride, const T* a, int64_t lda, int64_t depth, int64_t rows) {
   for (int64_t r = 0; r < rows; ++r)
@@ -223,7 +223,7 @@ ORCH_INLINE void tile_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_
   }
 }
 
-/// The first `columns` < kPanel columns, row by row.
+/// Tail handling: the first `columns` < kPanel columns, row by row.
 template <class Op, Store S, class C>
 void narrow_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panel,
                  int64_t units, const float* bias, int64_t rows, int64_t columns) {
@@ -264,10 +264,10 @@ ORCH_INLINE void some_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_
   }
 }
 
-/// `rows` rows of the columns that were packed.
+/// `rows` rows of the packed columns.
 template <class Op, Store S, class C>
 void tiles(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panels,
-           int64_t units, const float* bias, int64_t rows, int64_t columns, Ahead& next) {
+           int64_t units, const float* bias, int64_t rows, int64_t columns, Prefetch& next) {
   for (; rows > 0; rows -= kTileRows, c += kTileRows * ldc, a += kTileRows * lda) {
     next.fetch();
     const int64_t count = min_of(rows, kTileRows);
@@ -291,13 +291,13 @@ using OpOf = typename OperandsOf<T>::Op;
 template <class T>
 constexpr bool kUnitsAreElements = sizeof(T) == 4;
 
-/// Whether A's rows are rows of units where they lie.
+/// Whether the rows of A are rows of units in place.
 template <class T>
 bool direct(const MatmulDims& d) {
   if (d.transpose_a) return false;
   return kUnitsAreElements<T> || (OpOf<T>::kPerUnit == 2 && d.k % 2 == 0);
 }
-/// Depth of a pass: all of it where C cannot gather sums.
+/// Depth of a pass: the whole depth if C cannot accumulate sums.
 template <class T>
 int64_t depth_of(const MatmulDims& d) {
   return kUnitsAreElements<T> && d.single ? min_of(d.k, kDepth) : d.k;
@@ -306,13 +306,13 @@ template <class T>
 int64_t units_of(const MatmulDims& d) {
   return (depth_of<T>(d) + OpOf<T>::kPerUnit - 1) / OpOf<T>::kPerUnit;
 }
-/// From one packed row to the next: a line more than its units, or rows of many powers of two would share few
-/// places of the first-level cache.
+/// Distance of packed rows: one cache line more than the units, because rows at a multiple of a large power
+/// of two would share few sets of the L1 cache.
 template <class T>
 int64_t packed_stride(const MatmulDims& d) {
   return round_up(units_of<T>(d), 16) + 16;
 }
-/// Packed rows that are kept: B is packed again for each block of them.
+/// Packed rows that are kept; B is packed again for each block of them.
 template <class T>
 int64_t block_of(const MatmulDims& d) {
   return min_of(d.m, depth_of<T>(d) > kShort ? kBlock : 2 * kBlock);
@@ -323,8 +323,8 @@ size_t scratch_bytes(const MatmulDims& d) {
                                  (direct<T>(d) ? 0 : block_of<T>(d) * packed_stride<T>(d)));
 }
 
-/// Whether parts are rows of C, not columns. Each part packs the other operand for itself: that should be the
-/// smaller one.
+/// Whether parts are rows of C instead of columns. Each part packs the other operand for itself, which should
+/// be the smaller one.
 template <class T>
 bool by_rows(const MatmulDims& d) {
   return !direct<T>(d) && d.m > d.n;
@@ -333,13 +333,13 @@ template <class T>
 int64_t parts(const MatmulDims& d) {
   return by_rows<T>(d) ? (d.m + kPartRows - 1) / kPartRows : (d.n + kColumns - 1) / kColumns;
 }
-/// Every call packs B, or A: worth 16 rows, or a sixth of the columns that are packed.
+/// Every call packs B, or A, which costs as much as 16 rows, or a sixth of the columns packed.
 template <class T>
 int64_t grain(const MatmulDims& d) {
   return by_rows<T>(d) ? 12 : direct<T>(d) ? 1 : 8;
 }
 
-/// Adds the products of `depth` of the depth, from `k` on, to parts [from, to).
+/// Adds the products over depth [k, k + depth) to parts [from, to).
 template <class T, Store S, class C>
 void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims& d, int64_t k, int64_t depth,
               int64_t from, int64_t to, uint32_t* scratch) {
@@ -368,8 +368,8 @@ void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims&
         pack_columns<Op>(scratch, here, ldb, depth, columns);
       }
       const T* then = here + kColumns * (d.transpose_b ? ldb : 1);
-      Ahead next = d.transpose_b ? Ahead(then, ldb, depth, after, count)
-                                 : Ahead(then, ldb, after, after > 0 ? depth : 0, count);
+      Prefetch next = d.transpose_b ? Prefetch(then, ldb, depth, after, count)
+                                    : Prefetch(then, ldb, after, after > 0 ? depth : 0, count);
       C* out = c + i * d.n + j;
       const float* const start = bias ? bias + j : nullptr;
       const Unit* panels = reinterpret_cast<const Unit*>(scratch);
@@ -380,16 +380,17 @@ void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims&
         tiles<Op, S>(out, d.n, reinterpret_cast<const Unit*>(packed), stride, panels, units, start, rows,
                      columns, next);
       } else {
-        for (int64_t r = 0; r < rows; r += kTurned) {
-          const int64_t n = min_of(kTurned, rows - r), at = i + r + n, more = min_of(kTurned, last_row - at);
+        for (int64_t r = 0; r < rows; r += kPackedRows) {
+          const int64_t n = min_of(kPackedRows, rows - r), at = i + r + n,
+                        more = min_of(kPackedRows, last_row - at);
           if (d.transpose_a) {
             pack_rows_transposed<Op>(packed + r * stride, stride, a + i + r, lda, depth, n);
           } else {
             pack_rows<Op>(packed + r * stride, stride, a + (i + r) * lda, lda, depth, n);
           }
           const int64_t tiles_here = (n + kTileRows - 1) / kTileRows;
-          Ahead rows_ahead = d.transpose_a ? Ahead(a + at, lda, more, more > 0 ? depth : 0, tiles_here)
-                                           : Ahead(a + at * lda, lda, depth, more, tiles_here);
+          Prefetch rows_ahead = d.transpose_a ? Prefetch(a + at, lda, more, more > 0 ? depth : 0, tiles_here)
+                                              : Prefetch(a + at * lda, lda, depth, more, tiles_here);
           tiles<Op, S>(out + r * d.n, d.n, reinterpret_cast<const Unit*>(packed + r * stride), stride, panels,
                        units, start, n, columns, rows_ahead);
         }
@@ -411,7 +412,7 @@ void matmul(void* c, const void* a, const void* b, const float* bias, const Matm
   const int64_t pass = depth_of<T>(d);
   for (int64_t k = 0; k < d.k; k += pass) {
     const int64_t depth = min_of(pass, d.k - k);
-    // A weight's gradient is read much later: it need not pass the caches.
+    // A weight's gradient is read much later, so non-temporal stores keep it out of the caches.
     const bool much_later =
         d.transpose_a && pass == d.k && d.n % 16 == 0 && reinterpret_cast<uintptr_t>(c) % 64 == 0;
     if (d.accumulate || k > 0) {

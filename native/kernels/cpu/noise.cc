@@ -1,14 +1,14 @@
-// Gaussian noise by counter (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), and its
-// mixing with the data.
+// Gaussian noise by counter (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), mixed
+// with the data.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
-constexpr int kGroups = 64;  // of four normals, drawn together
+constexpr int kGroups = 64;  // groups of four normals, drawn together
 constexpr int kBlock = 4 * kGroups;
 
-/// Words of one group go to w0..w3.
+/// The four words of one group, in w0..w3.
 ORCH_INLINE void philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1,
                         uint32_t& w0, uint32_t& w1, uint32_t& w2, uint32_t& w3) {
   for (int round = 0; round < 10; ++round) {
@@ -30,7 +30,7 @@ ORCH_INLINE void philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint
 
 /// Normals [4 * group, 4 * group + kBlock) of a draw.
 ORCH_INLINE void normal_block(float* out, const DrawKey& key, int64_t group) {
-  // Pair i of the block: word 2i is the radius's, word 2i + 1 the angle's.
+  // Pair i of the block: word 2i gives the radius, word 2i + 1 the angle.
   alignas(64) uint32_t radius[2 * kGroups], angle[2 * kGroups];
   const uint32_t k0 = static_cast<uint32_t>(key.seed), k1 = static_cast<uint32_t>(key.seed >> 32);
   const uint32_t id = static_cast<uint32_t>(key.sample_id);

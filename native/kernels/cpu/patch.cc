@@ -1,12 +1,11 @@
-// Pictures to rows of patches and back. The two orders of features are not inverses of each other (see
-// kernels.h).
+// Images to rows of patches and back. The two feature orders are not inverses of each other (see kernels.h).
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
-/// Calls visit(index in the picture, index in the rows) for every element; `channel_fastest` selects (ph, pw,
-/// c).
+/// Calls visit(index in the image, index in the rows) for every element; `channel_fastest` selects the order
+/// (ph, pw, c).
 template <bool channel_fastest, class Visit>
 ORCH_INLINE void for_each_element(const PatchDims& d, Visit visit) {
   const int64_t p = d.patch, rows = d.height / p, columns = d.width / p, features = d.channels * p * p;

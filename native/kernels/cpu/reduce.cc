@@ -1,11 +1,12 @@
-// Sums: bias gradients, the loss, norms, and sums of gradients. Every order depends on the shapes alone.
+// Sums: bias gradients, the loss, norms, and sums of gradients. The order of each depends on the shapes
+// alone.
 #include "../digest.h"
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
 namespace {
 
-/// One strip of columns, as partial sums of kRun rows each (shorter chains round less).
+/// One strip of columns, in partial sums of kRun rows each (shorter chains round less).
 template <int Vectors, class T>
 ORCH_INLINE void column_strip(float* db, const T* dy, int64_t rows, int64_t stride) {
   constexpr int64_t kRun = 64;

@@ -1,9 +1,9 @@
-// A small vector layer: fp32 vectors of the widest kind that the instruction set has, and the few operations
-// that the kernels need on them.
+// A small vector layer: fp32 vectors of the largest width of the instruction set, and the operations on them
+// that the kernels need.
 //
-// Every source under cpu/ is compiled once per instruction set into a namespace of its own. Whatever is
-// inline here lives in that namespace and is static, so that the linker can never pick one instruction set's
-// copy for another; for the same reason the kernels use no inline function or template from outside (std::
+// Every source in cpu/ is compiled once per instruction set, into a namespace of its own. All inline
+// functions here are static and in that namespace, so that the linker cannot use the copy of one instruction
+// set for another. For the same reason the kernels use no inline function or template from elsewhere (std::
 // included).
 #pragma once
 #include <cstddef>
@@ -18,9 +18,9 @@
 #include <arm_neon.h>
 #endif
 
-// The build may set the number of lanes: the tests compile the code for 16 lanes, and for pairs of bf16, for
-// processors with AVX2 alone (ORCH_EMULATED_PAIRS). Vectors wider than the registers are the compiler's work
-// then.
+// The build may set the number of lanes: the tests compile the code for 16 lanes, and for pairs of bf16
+// (ORCH_EMULATED_PAIRS), on processors that have AVX2 only. The compiler then splits vectors that are wider
+// than the registers.
 #if !defined(ORCH_LANES)
 #if defined(__AVX512F__)
 #define ORCH_LANES 16
@@ -31,7 +31,7 @@
 #endif
 #endif
 
-// Which intrinsics fit these vectors.
+// The intrinsics that fit these vectors.
 #if defined(__AVX512F__) && ORCH_LANES == 16
 #define ORCH_AVX512 1
 #elif defined(__AVX2__) && ORCH_LANES == 8
@@ -40,7 +40,7 @@
 #define ORCH_SSE 1
 #endif
 
-// Whether the processor multiplies pairs of bf16 numbers: vdpbf16ps, or BFDOT.
+// Whether the processor multiplies pairs of bf16 numbers (vdpbf16ps, BFDOT).
 #if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC) || defined(ORCH_EMULATED_PAIRS)
 #define ORCH_PAIRS 1
 #endif
@@ -66,7 +66,6 @@ template <>
 inline constexpr bool is_bf16<bf16> = true;
 
 // --- scalars
-// ----------------------------------------------------------------------------------------------------------
 ORCH_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 ORCH_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 ORCH_INLINE float widen(float x) { return x; }
@@ -78,14 +77,13 @@ ORCH_INLINE float widen(bf16 x) {
 }
 
 // --- vectors
-// ----------------------------------------------------------------------------------------------------------
 ORCH_INLINE vf splat(float x) { return x - vf{}; }
 ORCH_INLINE vi splat_i(int32_t x) { return x - vi{}; }
 ORCH_INLINE vu bits_of(vf x) { return (vu)x; }
 ORCH_INLINE vf select(vi mask, vf a, vf b) { return mask ? a : b; }
 ORCH_INLINE vf abs_of(vf x) { return (vf)(bits_of(x) & (0x7fffffffu - vu{})); }
 
-/// a where a > b, else b (b also where either is NaN).
+/// a if a > b, else b (also b if either is NaN).
 ORCH_INLINE vf max_of(vf a, vf b) {
 #if defined(ORCH_AVX512)
   return (vf)_mm512_max_ps((__m512)a, (__m512)b);
@@ -95,7 +93,7 @@ ORCH_INLINE vf max_of(vf a, vf b) {
   return a > b ? a : b;
 #endif
 }
-/// a where a < b, else b (b also where either is NaN).
+/// a if a < b, else b (also b if either is NaN).
 ORCH_INLINE vf min_of(vf a, vf b) {
 #if defined(ORCH_AVX512)
   return (vf)_mm512_min_ps((__m512)a, (__m512)b);
@@ -119,7 +117,7 @@ ORCH_INLINE vf sqrt_of(vf x) {
 #endif
 }
 
-/// Sum of the lanes as a balanced tree: lanes i and i + half, halving.
+/// The sum of the lanes, as a balanced tree: lanes i and i + half are added, then halves again.
 ORCH_INLINE float sum_lanes(vf x) {
 #if ORCH_LANES == 16
   typedef float v8 __attribute__((vector_size(32)));
@@ -151,7 +149,7 @@ ORCH_INLINE vf spread_sum(vf x) {
 ORCH_INLINE vf inverse_sqrt(vf x) {
 #if defined(ORCH_AVX512)
   const vf r = (vf)_mm512_rsqrt14_ps((__m512)x);
-  const vf e = splat(1.0f) - x * r * r;  // Newton and half of the next term
+  const vf e = splat(1.0f) - x * r * r;  // Newton's step and half of the next term
   return r + r * e * (splat(0.5f) + splat(0.375f) * e);
 #else
   return splat(1.0f) / sqrt_of(x);
@@ -179,7 +177,7 @@ ORCH_INLINE vi first_lanes(int64_t n) {
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
   return lane < splat_i(static_cast<int32_t>(n));
 }
-/// Rows become columns.
+/// Transposes a kLanes x kLanes matrix of 32-bit values.
 ORCH_INLINE void transpose(vu (&x)[kLanes]) {
 #if defined(ORCH_AVX512)
   vu t[16];
@@ -254,8 +252,8 @@ ORCH_INLINE double sum_lanes(vd x) {
 }
 
 // --- memory
-// -----------------------------------------------------------------------------------------------------------
-// gcc 12 lowers __builtin_convertvector between 16 and 32 bits to several instructions; the intrinsics are
+//
+// gcc 12 compiles __builtin_convertvector between 16 and 32 bits to several instructions; the intrinsics are
 // one.
 ORCH_INLINE vu widen_integers(vh h) {
 #if defined(ORCH_AVX512)
@@ -266,7 +264,7 @@ ORCH_INLINE vu widen_integers(vh h) {
   return __builtin_convertvector(h, vu);
 #endif
 }
-/// The lower halves.
+/// The lower half of every lane.
 ORCH_INLINE vh narrow_integers(vu x) {
 #if defined(ORCH_AVX512)
   return (vh)_mm512_cvtepi32_epi16((__m512i)x);
@@ -275,14 +273,14 @@ ORCH_INLINE vh narrow_integers(vu x) {
 #endif
 }
 ORCH_INLINE vf widen_bits(vh h) { return (vf)(widen_integers(h) << 16); }
-/// Round to nearest even; NaN stays NaN.
+/// Rounds to nearest even; NaN stays NaN.
 ORCH_INLINE vh narrow_bits_exact(vf x) {
   const vu u = bits_of(x);
   const vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   const vu nan = (u >> 16) | 0x40u;
   return narrow_integers((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
-/// As narrow_bits_exact, except that hardware conversion takes denormals for zero.
+/// Like narrow_bits_exact, except that the hardware conversion flushes denormals to zero.
 ORCH_INLINE vh narrow_bits(vf x) {
 #if defined(__AVX512BF16__)
   return (vh)_mm512_cvtneps_pbh((__m512)x);
@@ -299,7 +297,7 @@ ORCH_INLINE void store_units(uint32_t* p, vu x) { store(reinterpret_cast<float*>
 ORCH_INLINE void store_exact(float* p, vf x) { store(p, x); }
 ORCH_INLINE void store_exact(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = narrow_bits_exact(x); }
 
-/// Two neighbouring vectors at once: bf16 packs them into one store.
+/// Stores two adjacent vectors; bf16 packs them into one store.
 template <class T>
 ORCH_INLINE void store2(T* p, vf a, vf b) {
 #if defined(__AVX512BF16__)
@@ -312,7 +310,7 @@ ORCH_INLINE void store2(T* p, vf a, vf b) {
   store(p + kLanes, b);
 }
 
-/// Past the caches, to an address that is a multiple of the vector's size.
+/// Non-temporal store (bypasses the caches), to an address that is a multiple of the vector's size.
 ORCH_INLINE void store_streaming(float* p, vf x) {
 #if defined(ORCH_AVX512)
   _mm512_stream_ps(p, (__m512)x);
@@ -322,14 +320,14 @@ ORCH_INLINE void store_streaming(float* p, vf x) {
   store(p, x);
 #endif
 }
-/// After the last store_streaming, before other threads may read.
+/// Fence after the last store_streaming, before other threads may read.
 ORCH_INLINE void end_streaming() {
 #if defined(__x86_64__)
   _mm_sfence();
 #endif
 }
 
-/// The first n < kLanes elements; the others are zero.
+/// Tail handling: loads the first n < kLanes elements; the others are zero.
 ORCH_INLINE vf load_n(const float* p, int64_t n) {
   vf x = {};
   std::memcpy(&x, p, static_cast<size_t>(n) * 4);

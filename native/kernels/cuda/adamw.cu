@@ -1,5 +1,5 @@
-// AdamW with the gradient's clipping factor, the moving average of the weights and the bf16 copy, in one pass
-// over memory: 38 bytes for a parameter.
+// AdamW with gradient clipping, the exponential moving average of the weights and the bf16 copy, in one pass
+// over memory: 38 bytes per parameter.
 #include "families.h"
 
 namespace orch::kernels::cuda {

@@ -1,17 +1,17 @@
-// Joint attention forward in bf16 for heads of 64 channels (Dao, "FlashAttention-2", ICLR 2024): a block
-// takes 128 queries of a head against all keys, 64 at a time; each warp 32 queries. Products on the tensor
-// cores, softmax in fp32 registers. Statistics come from what the softmax holds anyway.
+// Joint attention forward in bf16 for heads of 64 channels (Dao, "FlashAttention-2", ICLR 2024). A block
+// processes 128 queries of a head against all keys, 64 at a time; each warp has 32 queries. Products run on
+// tensor cores, the softmax in fp32 registers. Statistics use what the softmax computes anyway.
 #include "attention_parts.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
-constexpr int kTiles = 2;                       ///< of 16 queries in a warp
-constexpr int kQueries = kWarps * kTiles * 16;  ///< of a block
-constexpr int kKeys = 64;                       ///< of a step
+constexpr int kTiles = 2;                       ///< tiles of 16 queries per warp
+constexpr int kQueries = kWarps * kTiles * 16;  ///< queries per block
+constexpr int kKeys = 64;                       ///< keys per step
 constexpr int kQueryBytes = kQueries * kRowBytes, kKeyBytes = kKeys * kRowBytes;
-constexpr size_t kShared = kQueryBytes + 4 * kKeyBytes;  // queries; keys and values, twice
+constexpr size_t kShared = kQueryBytes + 4 * kKeyBytes;  // queries; keys and values, double-buffered
 constexpr float kScaleLog2e = kScale * kLog2e;
 
 template <bool Stats>
@@ -32,15 +32,15 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int64_t valid = d.tokens - start;
     copy_tile<kKeys, kThreads>(keys(buffer), valid, [&](int r) { return kh + (start + r) * kHeadDim; });
     copy_tile<kKeys, kThreads>(values(buffer), valid, [&](int r) { return vh + (start + r) * kHeadDim; });
-    close_copies();
+    commit_copies();
   };
   copy_tile<kQueries, kThreads>(queries, d.tokens - first, [&](int r) { return qh + r * kHeadDim; });
   load_keys(0, 0);
 
   uint32_t query[kTiles][4][4];
   float out[kTiles][8][4] = {};
-  // Of rows g and g + 8 of each tile: the largest raw product so far, this thread's share of the sum of exp,
-  // and of the sum of exp times raw product; the smallest product.
+  // For rows g and g + 8 of each tile: the largest raw product so far, this thread's part of the sum of exp
+  // and of the sum of exp times raw product, and the smallest product.
   float high[kTiles][2], sum[kTiles][2] = {}, weighted[kTiles][2] = {}, low[kTiles][2];
 #pragma unroll
   for (int i = 0; i < kTiles; ++i)
@@ -51,8 +51,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   int buffer = 0;
   for (int64_t start = 0; start < d.tokens; start += kKeys, buffer ^= 1) {
-    await_copies<0>();
-    __syncthreads();  // the tile is there, and nobody reads the other buffer any more
+    wait_for_copies<0>();
+    __syncthreads();  // the tile is complete, and no thread reads the other buffer any more
     if (start == 0)
 #pragma unroll
       for (int i = 0; i < kTiles; ++i)
@@ -164,8 +164,9 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
   if constexpr (Stats) {
     const float warp_largest = max_lanes(largest), warp_entropy = sum_lanes(entropy);
-    const bool poisoned = sum_lanes(largest != largest ? 1.0f : 0.0f) > 0;  // fmaxf drops a NaN
-    __syncthreads();                                                        // the tiles are done with
+    const bool poisoned = sum_lanes(largest != largest ? 1.0f : 0.0f) > 0;  // fmaxf ignores NaN
+    // no thread reads the tiles any more
+    __syncthreads();
     float* const each = reinterpret_cast<float*>(memory);
     if (lane == 0) {
       each[2 * warp] = poisoned ? NAN : warp_largest;
@@ -188,7 +189,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 void attention_half(bf16* out0, bf16* out1, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
                     const bf16* v, const AttentionDims& d, void*) {
-  // The library has no entropy; steps with statistics are few.
+  // The library does not compute the entropy; steps with statistics are rare.
   if (!stats && attention_by_library(out0, out1, lse, q, k, v, d)) return;
   const unsigned of_head = blocks(d.tokens - d.first_query, kQueries);
   const unsigned count = of_head * static_cast<unsigned>(d.to - d.from);

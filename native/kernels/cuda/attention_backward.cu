@@ -1,21 +1,21 @@
-// Joint attention backward in bf16 for heads of 64 channels. Probabilities are computed again from the
-// log-sum-exp, once for the gradients of keys and values (a block takes 128 keys against all queries) and
-// once for those of the queries (128 queries against all keys), so that nothing is added by several blocks: 7
-// products where 5 would do with additions in order of arrival.
+// Joint attention backward in bf16 for heads of 64 channels. Probabilities are recomputed from the
+// log-sum-exp, once for the gradients of keys and values (a block processes 128 keys against all queries) and
+// once for those of the queries (128 queries against all keys). No gradient is therefore added to by several
+// blocks, at the cost of 7 products instead of the 5 that atomic additions would need.
 #include "attention_parts.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp;
-constexpr int kOwn = kWarps * 16;  ///< rows of a block, 16 of each warp
-constexpr int kStep = 64;          ///< rows of the other side in a step
+constexpr int kOwn = kWarps * 16;  ///< rows per block, 16 per warp
+constexpr int kStep = 64;          ///< rows of the other side per step
 constexpr int kOwnBytes = kOwn * kRowBytes, kStepBytes = kStep * kRowBytes;
 constexpr size_t kTileShared = 2 * kOwnBytes + 4 * kStepBytes;
-constexpr size_t kRowShared = 4 * kStep * sizeof(float);  // of log-sum-exp and delta, twice
+constexpr size_t kRowShared = 4 * kStep * sizeof(float);  // log-sum-exp and delta, double-buffered
 constexpr float kScaleLog2e = kScale * kLog2e;
 
-/// s[n] += own rows times the step's rows, over the channels.
+/// s[n] += own rows times the step's rows, summed over the channels.
 GPU_INLINE void products(float (&s)[8][4], const uint32_t (&own)[4][4], unsigned char* tile) {
 #pragma unroll
   for (int step = 0; step < 4; ++step)
@@ -28,7 +28,7 @@ GPU_INLINE void products(float (&s)[8][4], const uint32_t (&own)[4][4], unsigned
     }
 }
 /// sum += weights (rounded to bf16) times the step's rows.
-GPU_INLINE void gather(float (&sum)[8][4], const float (&weights)[8][4], unsigned char* tile) {
+GPU_INLINE void accumulate(float (&sum)[8][4], const float (&weights)[8][4], unsigned char* tile) {
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
     const float(&w0)[4] = weights[2 * step], (&w1)[4] = weights[2 * step + 1];
@@ -43,7 +43,7 @@ GPU_INLINE void gather(float (&sum)[8][4], const float (&weights)[8][4], unsigne
     }
   }
 }
-/// Rows [first, first + 16) of [.., 64], those below `end`, times `factor`.
+/// Stores rows [first, first + 16) of [.., 64] that are below `end`, multiplied by `factor`.
 GPU_INLINE void store_rows(bf16* to, const float (&x)[8][4], float factor, int64_t first, int64_t end) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
 #pragma unroll
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t valid = d.tokens - start;
     copy_tile<kStep, kThreads>(keys(buffer), valid, [&](int r) { return k + at + (start + r) * kHeadDim; });
     copy_tile<kStep, kThreads>(values(buffer), valid, [&](int r) { return v + at + (start + r) * kHeadDim; });
-    close_copies();
+    commit_copies();
   };
   copy_tile<kOwn, kThreads>(queries, d.tokens - first,
                             [&](int r) { return q + at + (first + r) * kHeadDim; });
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum[8][4] = {};
   int buffer = 0;
   for (int64_t start = 0; start < d.tokens; start += kStep, buffer ^= 1) {
-    await_copies<0>();
+    wait_for_copies<0>();
     __syncthreads();
     if (start == 0)
 #pragma unroll
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kThreads)
         const float p = fast_exp2(s[n][e] * kScaleLog2e - base[e / 2]);
         s[n][e] = left < kStep && n * 8 + 2 * t + e % 2 >= left ? 0 : p * (dp[n][e] - row_delta[e / 2]);
       }
-    gather(sum, s, keys(buffer));
+    accumulate(sum, s, keys(buffer));
   }
   store_rows(dq + at, sum, kScale, first + warp * 16, d.tokens);
 }
@@ -137,10 +137,10 @@ __global__ void __launch_bounds__(kThreads)
                                [&](int r) { return q + at + (start + r) * kHeadDim; });
     copy_tile<kStep, kThreads>(douts(buffer), valid,
                                [&](int r) { return joint_row(dout0, dout1, d, sample, head, start + r); });
-    close_copies();
+    commit_copies();
     if (const int r = threadIdx.x; r < kStep) {
       const int64_t row = bh * d.tokens + start + r;
-      rows[buffer * 2 * kStep + r] = r < valid ? lse[row] * kLog2e : INFINITY;  // no probability
+      rows[buffer * 2 * kStep + r] = r < valid ? lse[row] * kLog2e : INFINITY;  // gives probability 0
       rows[buffer * 2 * kStep + kStep + r] = r < valid ? delta[row] : 0;
     }
   };
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum_k[8][4] = {}, sum_v[8][4] = {};
   int buffer = 0;
   for (int64_t start = d.first_query; start < d.tokens; start += kStep, buffer ^= 1) {
-    await_copies<0>();
+    wait_for_copies<0>();
     __syncthreads();
     if (start == d.first_query)
 #pragma unroll
@@ -175,8 +175,8 @@ __global__ void __launch_bounds__(kThreads)
         s[n][e] = fast_exp2(s[n][e] * kScaleLog2e - of[column]);
         dp[n][e] = s[n][e] * (dp[n][e] - of[kStep + column]);
       }
-    gather(sum_v, s, douts(buffer));
-    gather(sum_k, dp, queries(buffer));
+    accumulate(sum_v, s, douts(buffer));
+    accumulate(sum_k, dp, queries(buffer));
   }
   store_rows(dk + at, sum_k, kScale, first + warp * 16, d.tokens);
   store_rows(dv + at, sum_v, 1.0f, first + warp * 16, d.tokens);

@@ -1,5 +1,5 @@
-// cuDNN's one-node attention operations (forward since 9.13, backward since 9.17) through its backend
-// interface. The library is opened at run time.
+// cuDNN's single-node attention operations (forward since 9.13, backward since 9.17), through its backend
+// API. The library is opened at run time.
 #include "attention_cudnn.h"
 
 #include <dlfcn.h>
@@ -29,7 +29,7 @@ const LibraryAttention* library_attention() { return nullptr; }
 #else
 namespace {
 
-/// The library's functions that are used.
+/// The functions of the library that are used.
 struct Library {
   decltype(&cudnnCreate) create;
   decltype(&cudnnSetStream) set_stream;
@@ -44,7 +44,7 @@ struct Library {
   cudnnHandle_t handle = nullptr;
 };
 
-/// Null where it cannot be opened or is older than its backward operation.
+/// Null if the library cannot be opened or is too old to have the backward operation.
 const Library* library() {
   static const std::unique_ptr<Library> opened = []() -> std::unique_ptr<Library> {
     void* so = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
@@ -66,7 +66,7 @@ const Library* library() {
     find(l->finalize, "cudnnBackendFinalize");
     find(l->execute, "cudnnBackendExecute");
     if (!all || l->version() < 91700 || l->create(&l->handle) != CUDNN_STATUS_SUCCESS ||
-        l->set_stream(l->handle, queue()) != CUDNN_STATUS_SUCCESS)
+        l->set_stream(l->handle, compute_stream()) != CUDNN_STATUS_SUCCESS)
       return nullptr;
     return l;
   }();
@@ -125,7 +125,7 @@ struct Plan {
   int64_t bytes = -1;
 };
 
-/// The first of the heuristic's configurations that can be had, and repeats its bits unless any will do.
+/// The first configuration of the heuristic that is available; unless `any`, it must be deterministic.
 Plan plan_of(const Descriptor& operation, bool any) {
   const Library& l = *library();
   Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
@@ -174,7 +174,7 @@ Plan plan_of(const Descriptor& operation, bool any) {
   return {};
 }
 
-/// Descriptors of a shape's tensors.
+/// Tensor descriptors of a shape.
 struct Tensors {
   AttentionDims d;
   int64_t queries() const { return d.tokens - d.first_query; }

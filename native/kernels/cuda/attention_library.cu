@@ -1,4 +1,4 @@
-// Between the two streams' rows and the joint rows that cuDNN's attention works on.
+// Converts between the rows of the two streams and the joint rows that cuDNN's attention uses.
 #include "attention_cudnn.h"
 #include "attention_parts.h"
 
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// Eight channels a thread of the joint rows [samples, queries, width], to the streams or from them.
+/// Copies the joint rows [samples, queries, width] to or from the streams, eight channels per thread.
 template <bool ToStreams>
 __global__ void __launch_bounds__(kThreads)
     copy_rows(bf16* joint, bf16* a0, bf16* a1, AttentionDims d, uint32_t n) {
@@ -30,9 +30,9 @@ void copy_joint(bf16* joint, bf16* a0, bf16* a1, const AttentionDims& d) {
   launch(copy_rows<ToStreams>, blocks(n, kThreads), kThreads, 0, joint, a0, a1, d, index32(n));
 }
 
-/// The second stream's rows are all that is computed, one after the other.
+/// Whether the computed rows are exactly those of the second stream, which are contiguous.
 bool joint_already(const AttentionDims& d) { return d.first_query == d.split; }
-/// Of whole batches only.
+/// The library supports whole batches only.
 const LibraryAttention* library_for(const AttentionDims& d) {
   return d.to - d.from == d.samples * d.heads ? library_attention() : nullptr;
 }

@@ -1,4 +1,4 @@
-// What attention's kernels share.
+// What the kernels of attention share.
 #pragma once
 #include "families.h"
 
@@ -7,33 +7,34 @@ namespace orch::kernels::cuda {
 constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kLog2e = 1.44269504f;
 
-/// Where a joint row's head lies in the two streams' arrays; of outputs and of their gradients.
+/// Address of a head's row of the joint sequence in the arrays of the two streams, for outputs and their
+/// gradients.
 template <class T>
 GPU_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, int64_t head, int64_t row) {
   const int64_t at = row < d.split ? sample * d.split + row : sample * (d.tokens - d.split) + row - d.split;
   return (row < d.split ? a0 : a1) + (at * d.heads + head) * kHeadDim;
 }
 
-/// A block's share of the statistics.
+/// One block's part of the statistics.
 struct StatsPart {
   double entropy;
   float largest;
 };
-/// The parts, in their order, into *stats.
+/// Adds the parts, in order, into *stats.
 void sum_stats(AttentionStats* stats, const StatsPart* parts, int64_t count, const AttentionDims& d);
-/// delta [samples, heads, tokens] = rowsum(dout * out), of computed rows.
+/// delta [samples, heads, tokens] = rowsum(dout * out) of the computed rows.
 template <class T>
 void row_products(float* delta, const T* dout0, const T* dout1, const T* out0, const T* out1,
                   const AttentionDims& d);
 
-// attention.cu, attention_backward.cu: tensor cores
+// In attention.cu and attention_backward.cu, on tensor cores.
 void attention_half(bf16* out0, bf16* out1, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
                     const bf16* v, const AttentionDims& d, void* scratch);
 void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
                              const bf16* out0, const bf16* out1, const float* lse, const bf16* q,
                              const bf16* k, const bf16* v, const AttentionDims& d, void* scratch);
 
-// attention_library.cu: false where there is no library or no plan
+// In attention_library.cu; false if there is no library or no plan.
 bool attention_by_library(bf16* out0, bf16* out1, float* lse, const bf16* q, const bf16* k, const bf16* v,
                           const AttentionDims& d);
 bool attention_backward_by_library(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
@@ -41,13 +42,15 @@ bool attention_backward_by_library(bf16* dq, bf16* dk, bf16* dv, const bf16* dou
                                    const bf16* k, const bf16* v, const AttentionDims& d);
 
 // --- tiles of rows of 64 bf16 in shared memory
-// ------------------------------------------------------------------ Chunks of 16 bytes of a row change
-// places with the row's number, so that eight rows of one column lie in different banks.
+//
+// Swizzled: the 16-byte chunks of a row are permuted by the row's number, so that the same chunk of eight
+// rows lies in different banks.
 constexpr int kRowBytes = 128;
 GPU_INLINE unsigned char* chunk_at(unsigned char* tile, int row, int chunk) {
   return tile + row * kRowBytes + ((chunk ^ (row & 7)) << 4);
 }
-/// Starts copying rows [0, Rows) of a tile; row(i) gives row i's address, rows from `valid` on become zeros.
+/// Starts copying rows [0, Rows) of a tile; row(i) is the address of row i. Rows from `valid` on become
+/// zeros.
 template <int Rows, int Threads, class Address>
 GPU_INLINE void copy_tile(unsigned char* tile, int64_t valid, Address row) {
 #pragma unroll
@@ -62,14 +65,14 @@ GPU_INLINE void left_operand(uint32_t (&a)[4], unsigned char* tile, int first, i
   const int lane = threadIdx.x % kWarp;
   load_matrices<false>(a, chunk_at(tile, first + lane % 16, 2 * step + lane / 16));
 }
-/// Right operands of a product over the channels [16 step, 16 step + 16), a column for each of the rows
-/// [first, first + 16): b[0], b[1] of the first eight, b[2], b[3] of the others.
+/// Right operands of a product over the channels [16 step, 16 step + 16), with one column for each row in
+/// [first, first + 16): b[0], b[1] for the first eight rows, b[2], b[3] for the others.
 GPU_INLINE void right_by_channels(uint32_t (&b)[4], unsigned char* tile, int first, int step) {
   const int lane = threadIdx.x % kWarp;
   load_matrices<false>(b, chunk_at(tile, first + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
 }
-/// Right operands of a product over the rows [first, first + 16), a column for each of the channels [16 pair,
-/// 16 pair + 16): likewise.
+/// Right operands of a product over the rows [first, first + 16), with one column for each channel in [16
+/// pair, 16 pair + 16), in the same order.
 GPU_INLINE void right_by_rows(uint32_t (&b)[4], unsigned char* tile, int first, int pair) {
   const int lane = threadIdx.x % kWarp;
   load_matrices<true>(b, chunk_at(tile, first + lane % 16, 2 * pair + lane / 16));

@@ -1,5 +1,5 @@
-// Joint attention in fp32, as the reference mode runs it: a warp takes a query (backward: or a key), its
-// lanes every 32nd row of the other side. And what both precisions share.
+// Joint attention in fp32, for the reference mode: one warp per query (backward: or per key), whose lanes
+// process every 32nd row of the other side. Also what both precisions share.
 #include "attention_parts.h"
 
 namespace orch::kernels::cuda {
@@ -30,7 +30,7 @@ GPU_INLINE void add_row(float (&to)[kHead], float factor, const float* row) {
     to[c + 3] += factor * x.w;
   }
 }
-/// Over the lanes, times factor; lane i writes channels i and i + 32.
+/// Sums over the lanes and multiplies by factor; lane i writes channels i and i + 32.
 GPU_INLINE void store_sum(float* to, const float (&x)[kHead], float factor) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kThreads)
   store_sum(dv + here * kHead, sum_v, 1.0f);
 }
 
-/// Eight lanes take a row.
+/// Eight lanes per row.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     products(float* delta, const T* dout0, const T* dout1, const T* out0, const T* out1, AttentionDims d,

@@ -1,17 +1,18 @@
-# CUDA, built where it is asked for: a shared object of its own, opened at run time (orchestrator_cuda), where a toolkit
-# (13) with cuBLASLt is found; its kernels alone (cuda_kernels), where there is nvcc; and its kernels compiled for the CPU,
-# for the tests (orchestrator_cuda_emulated). In the cache, ORCH_CUDA_MISSING says why there is no orchestrator_cuda, and
-# ORCH_NVCC_MISSING why there are no cuda_kernels.
+# CUDA targets, built on request only:
+# - orchestrator_cuda: a shared library, opened at run time; needs a CUDA toolkit (13) with cuBLASLt.
+# - cuda_kernels: the kernels alone; needs nvcc.
+# - orchestrator_cuda_emulated: the kernels compiled for the CPU, for the tests.
+# The cache variables ORCH_CUDA_MISSING and ORCH_NVCC_MISSING say why the first or the second cannot be built.
 #
-# The libraries may come with a toolkit or as Python packages (nvidia-cublas, nvidia-cudnn-cu13): folders with include/
-# and lib/, such as .../site-packages/nvidia/cu13, which ORCH_CUDA_ROOTS lists (here or in the environment, where colons
-# part them), or which the Python in PATH has.
-set(ORCH_CUDA_ROOTS "" CACHE STRING "folders with include/ and lib/ of CUDA's libraries, beside the toolkit's own")
+# The libraries may be part of a toolkit or Python packages (nvidia-cublas, nvidia-cudnn-cu13): folders with
+# include/ and lib/, such as .../site-packages/nvidia/cu13. They are found in ORCH_CUDA_ROOTS (a CMake list
+# here, separated by colons in the environment) or in the packages of the Python in PATH.
+set(ORCH_CUDA_ROOTS "" CACHE STRING "folders with include/ and lib/ of CUDA libraries, in addition to the toolkit's own")
 set(CUDA_SOURCES ${CMAKE_SOURCE_DIR}/native/kernels/cuda)
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.cu)
 file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.h native/core/*.h native/graph/*.h native/kernels/*.h)
 
-# Kernels on the CPU. nvcc's pragmas mean nothing to g++.
+# The kernels for the CPU. g++ does not know nvcc's pragmas.
 set(CUDA_EMULATED_SOURCES)
 foreach(kernel ${CUDA_KERNELS})
   get_filename_component(name ${kernel} NAME_WE)
@@ -24,7 +25,7 @@ add_library(orch_cuda_emulated STATIC EXCLUDE_FROM_ALL ${CUDA_EMULATED_SOURCES} 
             ${CUDA_SOURCES}/limits.cc)
 target_include_directories(orch_cuda_emulated PRIVATE native)
 target_compile_options(orch_cuda_emulated PRIVATE -Wno-unknown-pragmas -Wno-unused-parameter)
-# The same entry points as CUDA's library, for tests of all that is above it; ORCHESTRATOR_CUDA names it.
+# The same entry points as orchestrator_cuda, for tests of the layers above; ORCHESTRATOR_CUDA names it.
 add_library(orchestrator_cuda_emulated SHARED EXCLUDE_FROM_ALL ${CUDA_SOURCES}/entry.cc)
 target_link_libraries(orchestrator_cuda_emulated PRIVATE orch_cuda_emulated)
 target_link_options(orchestrator_cuda_emulated PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
@@ -38,14 +39,14 @@ else()
   string(REGEX MATCH "release ([0-9]+)" version "${version}")
   if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 LESS 13)
     set(missing "${CUDA_COMPILER} is of CUDA ${CMAKE_MATCH_1}; 13 is needed")
-    unset(CUDA_COMPILER CACHE)  # looked for again where CUDA is asked for again
+    unset(CUDA_COMPILER CACHE)  # so that the next request for CUDA searches again
   endif()
 endif()
 
 set(ORCH_NVCC_MISSING "${missing}" CACHE INTERNAL "why there are no cuda_kernels")
 
-# The kernels, which need nvcc alone: by hand, because CMake's own support for CUDA 13 is younger than the CMake that is
-# asked for.
+# The kernels need nvcc alone. They use custom commands, because the required CMake version is older than
+# CMake's support for CUDA 13.
 if(missing STREQUAL "")
   get_filename_component(toolkit ${CUDA_COMPILER} DIRECTORY)
   get_filename_component(toolkit ${toolkit} DIRECTORY)
@@ -94,7 +95,7 @@ if(missing STREQUAL "")
   add_dependencies(orchestrator_cuda cuda_kernels)
   target_include_directories(orchestrator_cuda PRIVATE native)
   target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${toolkit}/include ${CUBLASLT_INCLUDE})
-  foreach(include CUDNN_INCLUDE NCCL_INCLUDE)  # opened at run time; what lacks its header is off and says so
+  foreach(include CUDNN_INCLUDE NCCL_INCLUDE)  # opened at run time; without its header a library is off
     if(${include})
       target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${${include}})
     endif()
@@ -109,7 +110,7 @@ if(missing STREQUAL "")
       list(APPEND folders ${folder})
     endif()
   endforeach()
-  # Beside the addon.
+  # In the addon's folder.
   set_target_properties(orchestrator_cuda PROPERTIES BUILD_RPATH "${folders}"
                         LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/Release)
 endif()

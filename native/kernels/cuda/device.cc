@@ -1,4 +1,4 @@
-// The CUDA device: queue, memory, recordings.
+// The CUDA device: streams, memory, recordings (CUDA graphs).
 #include "device.h"
 
 #include <cuda_runtime.h>
@@ -20,7 +20,7 @@ namespace {
 struct Context {
   bool plan_only = false, recording = false;
   int ordinal = 0;
-  cudaStream_t queue = nullptr, uploads = nullptr;
+  cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   Largest* largest = nullptr;
@@ -28,7 +28,7 @@ struct Context {
 };
 Context context;
 
-/// Addresses of a device that only plans: aligned, never read.
+/// Addresses for a device that only plans: aligned, never accessed.
 char* planned_address(size_t bytes) {
   static char* next = reinterpret_cast<char*>(uintptr_t{1} << 40);
   char* p = next;
@@ -38,7 +38,7 @@ char* planned_address(size_t bytes) {
 
 }  // namespace
 
-cudaStream_t queue() { return context.queue; }
+cudaStream_t compute_stream() { return context.compute_stream; }
 bool plans_only() { return context.plan_only; }
 
 void check(cudaError_t status, const char* what) {
@@ -48,7 +48,7 @@ void check(cudaError_t status, const char* what) {
 }
 
 void synchronize() {
-  if (!context.plan_only) check(cudaStreamSynchronize(context.queue), "cudaStreamSynchronize");
+  if (!context.plan_only) check(cudaStreamSynchronize(context.compute_stream), "cudaStreamSynchronize");
 }
 
 void* workspace_bytes(size_t bytes) {
@@ -57,8 +57,8 @@ void* workspace_bytes(size_t bytes) {
   if (context.plan_only) {
     context.workspace = planned_address(bytes);
   } else {
-    if (context.recording) throw Error("ERR_CUDA", "Work that was never run before cannot be recorded");
-    // The one before stays: recordings hold its address.
+    if (context.recording) throw Error("ERR_CUDA", "Work must run once before it can be captured");
+    // The previous workspace is not freed: recordings hold its address.
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
     context.largest->allocations += 1;
   }
@@ -71,7 +71,7 @@ void count_held(size_t bytes) { *context.held += bytes; }
 
 void download(void* to, const void* from, size_t bytes) {
   if (context.plan_only) return;
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context.queue),
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context.compute_stream),
         "cudaMemcpyAsync from the device");
   synchronize();
 }
@@ -101,7 +101,7 @@ class CudaRecording final : public graph::Recording {
   }
   ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
   void replay() override {
-    check(cudaGraphLaunch(executable_, context.queue), "cudaGraphLaunch");
+    check(cudaGraphLaunch(executable_, context.compute_stream), "cudaGraphLaunch");
     context.largest->replays += 1;
   }
 
@@ -114,11 +114,11 @@ class NoRecording final : public graph::Recording {
   void replay() override {}
 };
 
-/// "NCCL 2.30.7", or why there is none.
+/// "NCCL 2.30.7", or why NCCL is not available.
 std::string nccl_version() {
   try {
-    const std::string offer = nccl_offer(false);
-    return offer.substr(0, offer.find('/'));
+    const std::string rendezvous = nccl_rendezvous(false);
+    return rendezvous.substr(0, rendezvous.find('/'));
   } catch (const Error& e) {
     return e.what();
   }
@@ -159,13 +159,13 @@ class CudaDevice final : public TableDevice {
       throw Error("ERR_CUDA", "There is no CUDA device " + std::to_string(ordinal) + "; there are " +
                                   std::to_string(count));
     const Description d = describe_device(ordinal);
-    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + " has " + d.problem);
+    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + ": " + d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
-    for (cudaStream_t* s : {&context.queue, &context.uploads})
+    for (cudaStream_t* s : {&context.compute_stream, &context.copy_stream})
       check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
-    for (cudaEvent_t* e : {&here_, &landed_})
+    for (cudaEvent_t* e : {&compute_event_, &copy_event_})
       check(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "cudaEventCreate");
   }
 
@@ -194,7 +194,7 @@ class CudaDevice final : public TableDevice {
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      throw Error("ERR_OUT_OF_MEMORY", "The device has no " + std::to_string(bytes >> 20) + " MiB left");
+      throw Error("ERR_OUT_OF_MEMORY", "The device cannot allocate " + std::to_string(bytes >> 20) + " MiB");
     }
     check(status, "cudaMalloc");
     held_ += rounded(bytes);
@@ -202,8 +202,7 @@ class CudaDevice final : public TableDevice {
   }
   void release(void* memory, size_t bytes) override {
     if (context.plan_only) return;
-    cudaSetDevice(
-        context.ordinal);  // whichever thread lets go of an engine; not enter(): nothing may be thrown
+    cudaSetDevice(context.ordinal);  // any thread may release; not enter(), which may throw
     cudaFree(memory);
     held_ -= rounded(bytes);
   }
@@ -225,17 +224,21 @@ class CudaDevice final : public TableDevice {
   void upload(void* to, const void* from, size_t bytes) override {
     enter();
     if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.queue),
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.compute_stream),
             "cudaMemcpyAsync to the device");
   }
-  void hold_uploads() override { follow(context.uploads, here_, context.queue); }
-  void upload_beside(void* to, const void* from, size_t bytes) override {
+  void make_copy_stream_wait() override {
+    stream_wait(context.copy_stream, compute_event_, context.compute_stream);
+  }
+  void upload_async(void* to, const void* from, size_t bytes) override {
     enter();
     if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.uploads),
-            "cudaMemcpyAsync beside the queue");
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.copy_stream),
+            "cudaMemcpyAsync on the copy stream");
   }
-  void join_uploads() override { follow(context.queue, landed_, context.uploads); }
+  void wait_for_copy_stream() override {
+    stream_wait(context.compute_stream, copy_event_, context.copy_stream);
+  }
   void download(void* to, const void* from, size_t bytes) override {
     enter();
     cuda::download(to, from, bytes);
@@ -243,31 +246,32 @@ class CudaDevice final : public TableDevice {
   void copy(void* to, const void* from, size_t bytes) override {
     enter();
     if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.queue),
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.compute_stream),
             "cudaMemcpyAsync within the device");
   }
   void fill(void* to, int byte, size_t bytes) override {
     enter();
-    if (!context.plan_only) check(cudaMemsetAsync(to, byte, bytes, context.queue), "cudaMemsetAsync");
+    if (!context.plan_only)
+      check(cudaMemsetAsync(to, byte, bytes, context.compute_stream), "cudaMemsetAsync");
   }
   void synchronize() override {
     enter();
     cuda::synchronize();
   }
 
-  uint64_t mark() override {
+  uint64_t record_event() override {
     if (context.plan_only) return 0;
     cudaEvent_t event;
     check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
-    check(cudaEventRecord(event, context.queue), "cudaEventRecord");
-    marks_.push_back(event);
-    return first_mark_ + marks_.size();
+    check(cudaEventRecord(event, context.compute_stream), "cudaEventRecord");
+    events_.push_back(event);
+    return first_event_ + events_.size();
   }
-  void await(uint64_t mark) override {
-    for (; !marks_.empty() && first_mark_ < mark; ++first_mark_) {
-      check(cudaEventSynchronize(marks_.front()), "cudaEventSynchronize");
-      cudaEventDestroy(marks_.front());
-      marks_.pop_front();
+  void await_event(uint64_t event) override {
+    for (; !events_.empty() && first_event_ < event; ++first_event_) {
+      check(cudaEventSynchronize(events_.front()), "cudaEventSynchronize");
+      cudaEventDestroy(events_.front());
+      events_.pop_front();
     }
   }
 
@@ -277,7 +281,8 @@ class CudaDevice final : public TableDevice {
       work();
       return std::make_unique<NoRecording>();
     }
-    check(cudaStreamBeginCapture(context.queue, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    check(cudaStreamBeginCapture(context.compute_stream, cudaStreamCaptureModeThreadLocal),
+          "cudaStreamBeginCapture");
     context.recording = true;
     std::exception_ptr failure;
     try {
@@ -287,7 +292,7 @@ class CudaDevice final : public TableDevice {
     }
     context.recording = false;
     cudaGraph_t graph = nullptr;
-    const cudaError_t status = cudaStreamEndCapture(context.queue, &graph);
+    const cudaError_t status = cudaStreamEndCapture(context.compute_stream, &graph);
     if (failure) std::rethrow_exception(failure);
     check(status, "cudaStreamEndCapture");
     return std::make_unique<CudaRecording>(graph);
@@ -299,18 +304,18 @@ class CudaDevice final : public TableDevice {
       work();
       return 0;
     }
-    check(cudaEventRecord(begin_, context.queue), "cudaEventRecord");
+    check(cudaEventRecord(begin_, context.compute_stream), "cudaEventRecord");
     work();
-    check(cudaEventRecord(end_, context.queue), "cudaEventRecord");
+    check(cudaEventRecord(end_, context.compute_stream), "cudaEventRecord");
     check(cudaEventSynchronize(end_), "cudaEventSynchronize");
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
     return 1e-3 * milliseconds;
   }
 
-  std::string offer(bool leads) override {
+  std::string rendezvous(bool leads) override {
     enter();
-    if (context.plan_only) throw Error("ERR_CUDA", "A device that only plans exchanges nothing");
+    if (context.plan_only) throw Error("ERR_CUDA", "A device that only plans cannot exchange gradients");
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, context.ordinal), "cudaGetDeviceProperties");
     std::string text = "GPU-";
@@ -319,7 +324,7 @@ class CudaDevice final : public TableDevice {
       std::snprintf(digits, sizeof digits, "%02x", static_cast<unsigned char>(c));
       text += digits;
     }
-    return text + "/" + nccl_offer(leads);
+    return text + "/" + nccl_rendezvous(leads);
   }
   std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
     enter();
@@ -327,7 +332,7 @@ class CudaDevice final : public TableDevice {
   }
 
  private:
-  /// The runtime's current device belongs to the thread.
+  /// Sets the CUDA runtime's current device, which is per thread.
   static void enter() {
     thread_local bool entered = false;
     if (entered || context.plan_only) return;
@@ -335,18 +340,18 @@ class CudaDevice final : public TableDevice {
     entered = true;
   }
 
-  /// One stream goes on when the other has come where it is now. The event may be used again at once: the
-  /// wait is for what it was when the wait was queued.
-  static void follow(cudaStream_t follower, cudaEvent_t event, cudaStream_t leader) {
+  /// Stream wait: `follower` waits until `leader` has reached its current end. The event can be reused at
+  /// once, because a wait refers to the event as it was when the wait was enqueued.
+  static void stream_wait(cudaStream_t follower, cudaEvent_t event, cudaStream_t leader) {
     enter();
     if (context.plan_only) return;
     check(cudaEventRecord(event, leader), "cudaEventRecord");
     check(cudaStreamWaitEvent(follower, event, 0), "cudaStreamWaitEvent");
   }
 
-  cudaEvent_t begin_ = nullptr, end_ = nullptr, here_ = nullptr, landed_ = nullptr;
-  std::deque<cudaEvent_t> marks_;
-  uint64_t first_mark_ = 0;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr, compute_event_ = nullptr, copy_event_ = nullptr;
+  std::deque<cudaEvent_t> events_;
+  uint64_t first_event_ = 0;
 };
 
 }  // namespace

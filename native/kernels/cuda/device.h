@@ -1,5 +1,5 @@
-// The device as the graph sees it: what is the same on CUDA and on the emulated device of the tests. For
-// sources that hold no kernels.
+// The device as the graph sees it: the part that CUDA and the emulated device of the tests share. For sources
+// without kernels.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -10,20 +10,21 @@
 
 namespace orch::kernels::cuda {
 
-/// The device's kernels; families.h.
+/// The device's table of kernels (families.h).
 const Table& table();
 
 constexpr size_t kAlign = 256;
-/// What an allocation takes.
+/// The bytes that an allocation takes.
 constexpr size_t rounded(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
 
-/// Most that launches asked for.
+/// The largest values that launches asked for.
 struct Largest {
   int64_t launches, blocks;
   size_t shared, workspace;
   int64_t replays, allocations;
 };
-/// Checks a launch against the limits of sm_90 and counts it; throws Error(ERR_CUDA). False: an empty grid.
+/// Checks a launch against the limits of sm_90 and counts it. False if the grid is empty. Throws
+/// Error(ERR_CUDA).
 bool count_launch(Largest& largest, const unsigned (&grid)[3], unsigned threads, size_t shared);
 
 class TableDevice : public graph::Device {
@@ -40,7 +41,8 @@ class TableDevice : public graph::Device {
   std::atomic<size_t> held_{0};
 };
 
-/// Of the library that this is part of. make_device: once a process; the device lives as long as that.
+/// Implemented by the library that this file is compiled into. make_device is called once per process; the
+/// device lives until the process ends.
 graph::Device* make_device(int ordinal);
 std::vector<graph::Device::Description> list_devices();
 

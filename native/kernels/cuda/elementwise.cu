@@ -1,5 +1,5 @@
-// Activation functions, sums and conversions of storage types; and the sinusoidal embedding of the timestep.
-// Eight elements a thread.
+// Activation functions, sums, conversions of storage types, and the sinusoidal timestep embedding. Eight
+// elements per thread.
 #include "../../core/elementary.h"
 #include "families.h"
 
@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// y[i] = f(a[i], b[i], c[i]); pointers may be null and then count as zeros.
+/// y[i] = f(a[i], b[i], c[i]); a null pointer stands for zeros.
 template <class F, class Y, class A, class B, class C>
 __global__ void __launch_bounds__(kThreads) map(Y* y, const A* a, const B* b, const C* c, int64_t n, F f) {
   const int64_t i = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
@@ -30,7 +30,7 @@ void run(int64_t n, F f, Y* y, const A* a, const B* b = nullptr, const C* c = nu
   launch(map<F, Y, A, B, C>, blocks(n, 8 * kThreads), kThreads, 0, y, a, b, c, n, f);
 }
 
-// tanh-form GELU: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+// GELU, tanh approximation: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
 constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
 
 template <class T>
@@ -100,7 +100,7 @@ void scale_into(float* dst, float factor, int64_t n) {
   run(n, Scale{factor}, dst, static_cast<const float*>(dst));
 }
 
-/// Half to single: the exponent is moved by a multiplication, which also makes denormals normal.
+/// Half to single precision: a multiplication rebiases the exponent, which also normalises denormals.
 GPU_INLINE float widen_half(uint32_t h) {
   const uint32_t rest = h & 0x7fffu, sign = (h & 0x8000u) << 16;
   if ((h & 0x7c00u) == 0x7c00u) return as_float((h & 0x3ffu) << 13 | 0x7f800000u | sign);

@@ -1,5 +1,5 @@
-// What graph/open_cuda.cc finds in the library: functions that answer false or null with a message where they
-// fail.
+// The functions that graph/open_cuda.cc finds in the library. On failure they return false or null, with a
+// message.
 #include <cstring>
 #include <mutex>
 

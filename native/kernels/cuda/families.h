@@ -1,4 +1,4 @@
-// What each source of this folder contributes to the device's table of kernels.
+// What each source in this folder adds to the device's table of kernels.
 #pragma once
 #include "../kernels.h"
 #include "context.h"
@@ -6,8 +6,8 @@
 
 namespace orch::kernels::cuda {
 
-/// The same functions as the CPU's table has, on pointers of the device. They return when the work is queued,
-/// except where they return a number.
+/// The functions of the CPU's table, on device pointers. They return when the work is enqueued, except those
+/// that return a number.
 const Table& table();
 
 void fill_layer_norm(Table& t);
@@ -20,11 +20,11 @@ void fill_noise(Table& t);
 void fill_reduce(Table& t);
 void fill_adamw(Table& t);
 
-/// Rows of a chunk in which the backward pass sums a sample's tokens, and how many lanes sum them at a time:
-/// lane r adds up rows r, r + kGradientLanes, ..., then the lanes are added in order, then the chunks.
+/// The backward pass sums a sample's tokens in chunks of kGradientRows rows, with kGradientLanes lanes: lane
+/// r adds rows r, r + kGradientLanes, ...; then the lanes are added in order, then the chunks.
 constexpr int kGradientRows = 32, kGradientLanes = 4;
 
-/// out0[sample * stride + i], i < width, and out1 likewise with the next `width` columns (if not null), from
+/// out0[sample * stride + i], i < width, and out1 (if not null) likewise with the next `width` columns, from
 /// partial sums [samples, chunks, width or 2 width], added in the order of the chunks.
 void sum_chunks(float* out0, float* out1, const float* partial, int64_t samples, int64_t chunks,
                 int64_t width, int64_t stride);

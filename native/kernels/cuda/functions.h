@@ -1,6 +1,6 @@
-// The mathematical functions of the kernels in single precision: exp, log, sine and cosine of this project's
-// own, so that their bits change neither with CUDA's version nor with the C library that the emulated GPU
-// runs on. (2^x and quotients to the precision of bf16 are the processor's own.)
+// The mathematical functions of the kernels in single precision. exp, log, sine and cosine are this project's
+// own, so that their bits depend neither on CUDA's version nor on the C library under the emulated GPU. (2^x
+// and quotients to bf16 precision use the processor's instructions.)
 #pragma once
 #include "../../core/rounded.h"
 #include "gpu.h"
@@ -9,22 +9,22 @@ namespace orch::kernels::cuda {
 
 using Single = Rounded<float>;
 
-/// exp(r) 2^n, |r| <= 0.35, where n is `shifted` - kShift: a sum with kShift is rounded to an integer.
+/// exp(r) 2^n for |r| <= 0.35, where n = `shifted` - kShift: adding kShift rounds to an integer.
 constexpr float kShift = 12582912.0f;
 GPU_INLINE float scaled_exp(Single r, Single shifted) {
-  Single p = 1.0f / 5040;  // the Taylor series
+  Single p = 1.0f / 5040;  // Taylor series
   p = p * r + 1.0f / 720;
   p = p * r + 1.0f / 120;
   p = p * r + 1.0f / 24;
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
   p = r * r * p + r + 1.0f;
-  // 2^n itself may be too small or too large.
+  // 2^n itself may overflow or underflow.
   const int n = static_cast<int>(as_bits(shifted.value) - as_bits(kShift)), half = n / 2;
   const auto power = [](int k) { return Single(as_float(static_cast<uint32_t>(k + 127) << 23)); };
   return (p * power(half) * power(n - half)).value;
 }
-/// To about a unit in the last place. NaN stays NaN.
+/// exp(x), to about one unit in the last place. NaN stays NaN.
 GPU_INLINE float exp_of(float x) {
   x = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
   const Single shifted = Single(x) * 1.44269504f + kShift, whole = shifted - kShift;
@@ -36,7 +36,7 @@ GPU_INLINE float exp2_of(float x) {
   const Single shifted = Single(x) + kShift;
   return scaled_exp((Single(x) - (shifted - kShift)) * 0.693147181f, shifted);
 }
-/// Natural logarithm of normal numbers, as kernels/cpu/functions.h has it; infinity and NaN stay as they are.
+/// Natural logarithm of normal numbers, as in kernels/cpu/functions.h; infinity and NaN stay as they are.
 GPU_INLINE float log_of(float x) {
   if (!(x < INFINITY)) return x;
   const uint32_t u = as_bits(x) - 0x3f3504f3u;  // mantissa in [sqrt(1/2), sqrt(2))
@@ -49,7 +49,7 @@ GPU_INLINE float log_of(float x) {
   p = p * s2 + 2.0f / 3;
   return (e * 0.693147182f + (s * 2.0f + (s * s2 * p + e * -1.90465e-9f))).value;
 }
-/// Sine and cosine of 2 pi u, 0 <= u <= 1, as kernels/cpu/functions.h has them.
+/// Sine and cosine of 2 pi u, 0 <= u <= 1, as in kernels/cpu/functions.h.
 GPU_INLINE void sincos_turns(Single u, Single& sine, Single& cosine) {
   const Single shifted = u * 4.0f + kShift, r = u - (shifted - kShift) * 0.25f;
   const uint32_t quadrant = as_bits(shifted.value) - as_bits(kShift);
@@ -80,8 +80,8 @@ GPU_INLINE float fast_exp2(float x) {
   return exp2_of(x);
 #endif
 }
-/// exp and quotients: exact to fp32 for T = float, and to a few units in the last place of fp32 for bf16,
-/// which rounds them away.
+/// exp and quotients: to fp32 precision for T = float; to a few units in the last place of fp32 for bf16,
+/// whose rounding hides the difference.
 template <class T>
 struct Math {
   static GPU_INLINE float exponential(float x) {

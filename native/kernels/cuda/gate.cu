@@ -1,14 +1,14 @@
-// The gated residual connection of adaLN-zero, the position embedding's sum, and sums over columns.
+// The gated residual connection of adaLN-zero, the addition of the position embedding, and sums over columns.
 #include "families.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kColumns = 8 * kWarp;  ///< of a block that sums columns
-constexpr int kRowLanes = 8;         ///< of one that sums over all rows
+constexpr int kColumns = 8 * kWarp;  ///< columns per block in column sums
+constexpr int kRowLanes = 8;         ///< row lanes of a block that sums over all rows
 
-/// A vector of eight channels a thread; 32-bit indices, whose divisions are cheap.
+/// Eight channels per thread; 32-bit indices, because their divisions are cheap.
 template <class R, class T>
 __global__ void __launch_bounds__(kThreads)
     gate(R* out, const R* x, const T* y, const float* gates, StreamDims d, uint32_t n) {
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
   store8(out + i, a);
 }
 
-/// Sum over the block's row lanes, in order; the first lane's threads get it.
+/// Sums over the block's row lanes, in order; the threads of the first lane get the result.
 template <int Lanes>
 GPU_INLINE void sum_row_lanes(float (&sum)[8]) {
   GPU_SHARED(memory);
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int j = 0; j < 8 && column + j < width; ++j) partial[blockIdx.y * width + column + j] = sum[j];
 }
 
-/// One column a thread; kRowLanes chunks at a time.
+/// One column per thread; kRowLanes chunks at a time.
 __global__ void __launch_bounds__(kThreads)
     finish_chunks(float* out0, float* out1, const float* partial, int64_t chunks, int64_t width,
                   int64_t columns, int64_t stride) {
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kThreads)
     out1[sample * stride + column - width] = sum;
 }
 
-/// Rows of a chunk: enough blocks to fill the device, and few enough partial sums. Depends on shapes alone.
+/// Rows per chunk: enough blocks to fill the device, and few partial sums. Depends on the shapes alone.
 int64_t chunk_rows(int64_t rows) {
   const int64_t least = 64, most_chunks = 256;
   const int64_t n = (rows + most_chunks - 1) / most_chunks;

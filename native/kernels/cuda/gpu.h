@@ -1,7 +1,7 @@
-// What kernels of this folder are written with: vectors of eight elements, warp sums, tensor-core products,
-// asynchronous copies. Without nvcc the same sources are compiled against emulated/emulate.h, which runs a
-// grid on the CPU, thread by thread, so that indices, orders of sums and barriers are tested where there is
-// no GPU.
+// The primitives of the kernels in this folder: vectors of eight elements, warp reductions, tensor-core
+// products, asynchronous copies. Without nvcc the same sources are compiled against emulated/emulate.h, which
+// runs a grid on the CPU, thread by thread, so that indices, orders of sums and barriers can be tested
+// without a GPU.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,6 @@ namespace orch::kernels::cuda {
 constexpr int kWarp = 32;
 
 // --- numbers
-// ----------------------------------------------------------------------------------------------------
 GPU_INLINE float as_float(uint32_t u) {
 #if defined(__CUDACC__)
   return __uint_as_float(u);
@@ -42,7 +41,7 @@ GPU_INLINE uint32_t as_bits(float f) {
   return u;
 #endif
 }
-/// Two floats rounded to nearest even; the first in the lower half.
+/// Rounds two floats to nearest even; the first is in the lower half.
 GPU_INLINE uint32_t pack2(float low, float high) {
 #if defined(__CUDACC__)
   uint32_t r;
@@ -66,8 +65,7 @@ GPU_INLINE T narrow(float x) {
 }
 
 // --- eight elements
-// ---------------------------------------------------------------------------------------------
-/// In their storage form: one or two accesses of 16 bytes, which must be aligned.
+/// Eight elements in their storage type: one or two 16-byte accesses, which must be aligned.
 template <class T>
 struct Pack;
 template <>
@@ -121,8 +119,7 @@ GPU_INLINE void store8(T* p, const float (&x)[8]) {
   pack.store(p);
 }
 
-// --- within a warp: every lane takes part
-// -------------------------------------------------------------------------
+// --- warp operations: every lane takes part
 GPU_INLINE float shuffle_xor(float x, int mask) {
 #if defined(__CUDACC__)
   return __shfl_xor_sync(0xffffffffu, x, mask);
@@ -130,7 +127,8 @@ GPU_INLINE float shuffle_xor(float x, int mask) {
   return emulate::shuffle_xor(x, mask);
 #endif
 }
-/// Of groups of `Lanes` neighbouring lanes, in every lane; the tree of additions is the same for all of them.
+/// Sums groups of `Lanes` adjacent lanes, with the result in every lane; all lanes use the same tree of
+/// additions.
 template <int Lanes = kWarp>
 GPU_INLINE float sum_lanes(float x) {
 #pragma unroll
@@ -143,7 +141,7 @@ GPU_INLINE float max_lanes(float x) {
   for (int mask = 1; mask < Lanes; mask *= 2) x = fmaxf(x, shuffle_xor(x, mask));
   return x;
 }
-/// Makes the warp's writes to shared memory visible to its lanes.
+/// Makes the warp's writes to shared memory visible to all its lanes.
 GPU_INLINE void sync_warp() {
 #if defined(__CUDACC__)
   __syncwarp();
@@ -153,10 +151,9 @@ GPU_INLINE void sync_warp() {
 }
 
 // --- tensor cores
-// ---------------------------------------------------------------------------------------------------
-/// Four 8 x 8 matrices of bf16 from shared memory: lane i gives the address of row i % 8 of matrix i / 8.
-/// Lane i receives from each the elements (i / 4, 2 (i % 4)) and the one after it; transposed, (2 (i % 4), i
-/// / 4) and the one below it.
+/// ldmatrix: four 8 x 8 matrices of bf16 from shared memory. Lane i passes the address of row i % 8 of matrix
+/// i / 8. Lane i receives from each matrix the elements (i / 4, 2 (i % 4)) and the one to its right;
+/// transposed, (2 (i % 4), i / 4) and the one below it.
 template <bool Transposed>
 GPU_INLINE void load_matrices(uint32_t (&r)[4], const void* row) {
 #if defined(__CUDACC__)
@@ -175,9 +172,9 @@ GPU_INLINE void load_matrices(uint32_t (&r)[4], const void* row) {
   emulate::load_matrices(r, row, Transposed);
 #endif
 }
-/// c [16, 8] += a [16, 16] b [16, 8]. With g = lane / 4 and t = 2 (lane % 4): a holds (g, t), (g + 8, t), (g,
-/// t + 8), (g + 8, t + 8); b0 (t, g), b1 (t + 8, g), pairs going down the rows; c (g, t), (g, t + 1), (g + 8,
-/// t), (g + 8, t + 1).
+/// mma.m16n8k16: c [16, 8] += a [16, 16] b [16, 8]. With g = lane / 4 and t = 2 (lane % 4): a holds (g, t),
+/// (g + 8, t), (g, t + 8), (g + 8, t + 8); b0 (t, g), b1 (t + 8, g), pairs going down the rows; c (g, t), (g,
+/// t + 1), (g + 8, t), (g + 8, t + 1).
 GPU_INLINE void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
 #if defined(__CUDACC__)
   asm volatile(
@@ -191,8 +188,7 @@ GPU_INLINE void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
 }
 
 // --- asynchronous copies to shared memory
-// -----------------------------------------------------------------------------
-/// 16 bytes; zeros where not `inside` (the address must be valid all the same).
+/// cp.async: copies 16 bytes, or writes zeros if not `inside` (the address must be valid in any case).
 GPU_INLINE void copy_async(void* to, const void* from, bool inside) {
 #if defined(__CUDACC__)
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
@@ -203,20 +199,20 @@ GPU_INLINE void copy_async(void* to, const void* from, bool inside) {
   emulate::copy_async(to, from, inside);
 #endif
 }
-GPU_INLINE void close_copies() {
+GPU_INLINE void commit_copies() {
 #if defined(__CUDACC__)
   asm volatile("cp.async.commit_group;" : : : "memory");
 #else
-  emulate::close_copies();
+  emulate::commit_copies();
 #endif
 }
-/// Until at most `Open` of this thread's groups of copies have not landed.
+/// Waits until at most `Open` of this thread's groups of copies are in flight.
 template <int Open>
-GPU_INLINE void await_copies() {
+GPU_INLINE void wait_for_copies() {
 #if defined(__CUDACC__)
   asm volatile("cp.async.wait_group %0;" : : "n"(Open) : "memory");
 #else
-  emulate::await_copies(Open);
+  emulate::wait_for_copies(Open);
 #endif
 }
 

@@ -1,5 +1,5 @@
-// From rows of qkv to the joint sequence's heads, with RMSNorm of q and k on the way; and back. Eight threads
-// take a head of a token, eight channels each.
+// Splits rows of qkv into the heads of the joint sequence, with RMSNorm of q and k; and the inverse. Eight
+// threads process a head of a token, eight channels each.
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -7,9 +7,9 @@ namespace {
 
 constexpr int kThreads = 192, kHeadLanes = 8;
 constexpr float kEps = 1e-6f;
-constexpr int64_t kRows = 8;  ///< tokens of a block in the backward pass
+constexpr int64_t kRows = 8;  ///< tokens per block in the backward pass
 
-/// Vector `unit` of a token's row of qkv, and where it goes.
+/// Vector `unit` of a token's row of qkv, and its destination.
 struct Unit {
   int part, head;  ///< 0 to 2: q, k, v
   int64_t joint;   ///< element in the joint arrays
@@ -52,9 +52,9 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// y = gamma * x * r, r = (mean(x^2) + eps)^-1/2; g = gamma * dy: dx = r * (g - x * r^2 * mean(g * x)).
-/// Rows [blockIdx.x * kRows, ...) of sample blockIdx.y. partial: [samples, blocks, 2, 64], the gammas'
-/// gradients.
+/// y = gamma * x * r, r = (mean(x^2) + eps)^-1/2; g = gamma * dy: dx = r * (g - x * r^2 * mean(g * x)). Rows
+/// [blockIdx.x * kRows, ...) of sample blockIdx.y. partial: gradients of the gammas, [samples, blocks, 2,
+/// 64].
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     split_backward(T* dqkv, float* partial, const T* dq, const T* dk, const T* dv, const T* qkv,
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kThreads)
           if (u.part == 0)
             sum_q[j] += s;
           else
-            sum_k[j] += s;  // of v: x is zero
+            sum_k[j] += s;  // v: x is zero
           dot += s * gamma[j];
         }
         const float c = sum_lanes<kHeadLanes>(dot) * (1.0f / kHeadDim);

@@ -1,15 +1,15 @@
-// LayerNorm without affine parameters, followed by adaLN's modulation; forward and backward; also with the
-// gated residual before it. A warp takes a row, which stays in registers up to 4096 channels.
+// LayerNorm without affine parameters, followed by the modulation of adaLN; forward and backward, also fused
+// with the gated residual before it. One warp per row, which stays in registers up to 4096 channels.
 #include "families.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
 constexpr int kWarps = kGradientLanes, kThreads = kWarps * kWarp;
-constexpr int64_t kForwardRows = 16;  ///< of a block: neighbours share shift and scale
+constexpr int64_t kForwardRows = 16;  ///< rows per block: adjacent rows share shift and scale
 constexpr float kEps = 1e-6f;
 
-/// The lane's vectors of eight channels of a row: Vectors of them in registers, or (0) read anew each time.
+/// A lane's vectors of eight channels of a row: `Vectors` of them in registers; 0: read again each time.
 template <int Vectors, class T>
 struct Row {
   Pack<T> pack[Vectors ? Vectors : 1];
@@ -28,14 +28,14 @@ struct Row {
     else
       load8(e, x + 8 * i);
   }
-  /// e, rounded, instead of the vector: in registers, and in memory.
+  /// Replaces the vector by e, rounded, in registers and in memory.
   GPU_INLINE void put(T* to, const float (&e)[8], int v, int i) {
     Pack<T>& p = pack[Vectors ? v : 0];
     p.narrow(e);
     p.store(to + 8 * i);
   }
 };
-/// f(v, i) for the lane's vectors: v of its own, i of the row's.
+/// Calls f(v, i) for the lane's vectors: v is the index in the lane, i in the row.
 template <int Vectors, class F>
 GPU_INLINE void each(int count, F f) {
   const int lane = threadIdx.x % kWarp;
@@ -123,8 +123,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Rows [blockIdx.x * kGradientRows, ...) of sample blockIdx.y. Sums of columns gather in shared memory, a row
-/// of shift, scale (and gate) for each warp.
+/// Rows [blockIdx.x * kGradientRows, ...) of sample blockIdx.y. Column sums accumulate in shared memory, in
+/// one row of shift, scale (and gate) per warp.
 template <int Vectors, class R, class T, class G>
 __global__ void __launch_bounds__(kThreads)
     backward(R* dx, float* partial, const R* dx_add, const T* dy, const R* x, const float* mean,
@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Calls f with the number of vectors that a lane holds, as a constant.
+/// Calls f with the number of vectors per lane, as a constant.
 template <class F>
 void with_vectors(int64_t width, F f) {
   const int64_t n = (width + 8 * kWarp - 1) / (8 * kWarp);
@@ -272,7 +272,7 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
                         const StreamDims& d) {
-  if (d.width > 4096) {  // three sums a warp would not fit in shared memory much beyond
+  if (d.width > 4096) {  // three sums per warp would not fit shared memory far beyond this
     layer_norm_modulate_backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d);
     StreamDims of_gate = d;
     of_gate.mod_stride = gate_stride;

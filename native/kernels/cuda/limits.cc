@@ -1,4 +1,4 @@
-// What sm_90 can launch, checked before every launch.
+// The launch limits of sm_90, checked before every launch.
 #include <algorithm>
 
 #include "../../core/error.h"

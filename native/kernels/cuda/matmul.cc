@@ -1,9 +1,10 @@
-// Matmuls through cuBLASLt. The library sees columns where we have rows: it is asked for C^T = op(B)^T
+// Matmuls by cuBLASLt. The library is column-major, our arrays are row-major, so it computes C^T = op(B)^T
 // op(A)^T.
 //
-// The algorithm is the first that the library's heuristic lists, or the one that the file named by
-// ORCHESTRATOR_CUDA_ALGORITHMS gives for the shape (lines "key index", as orch_bench --cuda-tune writes
-// them): times measured in the process would make its bits differ from another process's.
+// The algorithm is the first one in the library's heuristic order, or the one that the file named by
+// ORCHESTRATOR_CUDA_ALGORITHMS gives for the shape (lines "key index", as `orch_bench --cuda tune` writes
+// them). It is not chosen by timing at run time, because two processes could then choose differently and get
+// different bits.
 #include "matmul.h"
 
 #include <cublasLt.h>
@@ -51,7 +52,7 @@ cudaDataType_t type_of(DType t) {
   return t == DType::F32 ? CUDA_R_32F : t == DType::BF16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
-/// A product as the library knows it, with its algorithms.
+/// A product as the library describes it, with its algorithms.
 struct Plan {
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
@@ -72,7 +73,7 @@ struct Plan {
     require(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDesc");
   }
 
-  /// The library's A is our B, its columns are our rows.
+  /// The library's A is our B; its columns are our rows.
   bool describe(const graph::MatmulSpec& s, DType bias_type) {
     bias = bias_type;
     require(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
@@ -102,7 +103,7 @@ struct Plan {
               "cublasLtMatmulPreference");
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspace);
-    // Split sums are added in fp32, in a second kernel.
+    // Split-K sums are added in fp32, by a second kernel.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
            static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     constexpr uint32_t kAligned = 16;
@@ -119,17 +120,17 @@ struct Plan {
     return !algorithms.empty();
   }
 
-  /// vector: the bias, or where the sums go.
+  /// vector: the bias, or the output of the sums.
   void run(size_t algorithm, const void* left, const void* right, const void* vector, void* out, float beta) {
     if (vector) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
     const float one = 1.0f;
     require(cublasLtMatmul(handle(), operation, &one, right, a, left, b, &beta, out, c, out, c,
-                           &algorithms[algorithm].algo, library_workspace(), kWorkspace, queue()),
+                           &algorithms[algorithm].algo, library_workspace(), kWorkspace, compute_stream()),
             "cublasLtMatmul");
   }
 };
 
-/// Indices by shape, from the file that ORCHESTRATOR_CUDA_ALGORITHMS names.
+/// Algorithm indices by shape, from the file that ORCHESTRATOR_CUDA_ALGORITHMS names.
 size_t tuned(const std::string& key) {
   static const std::map<std::string, size_t> table = [] {
     std::map<std::string, size_t> t;
@@ -146,7 +147,7 @@ size_t tuned(const std::string& key) {
   return it == table.end() ? 0 : it->second;
 }
 
-/// One plan for each shape, for good.
+/// One plan per shape, kept for the life of the process.
 Plan& plan_of(const graph::MatmulSpec& s) {
   static std::map<std::string, std::unique_ptr<Plan>> plans;
   const std::string key = key_of(s);
@@ -154,7 +155,7 @@ Plan& plan_of(const graph::MatmulSpec& s) {
   if (plan) return *plan;
   auto fresh = std::make_unique<Plan>();
   if (!fresh->describe(s, DType::F32) && s.bias && s.c == DType::BF16) {
-    fresh = std::make_unique<Plan>();  // a bf16 product may have to have a bf16 bias
+    fresh = std::make_unique<Plan>();  // a bf16 product may support only a bf16 bias
     fresh->describe(s, DType::BF16);
   }
   if (fresh->algorithms.empty()) {
@@ -174,7 +175,7 @@ class MatmulOp final : public graph::Op {
   }
   const char* name() const override { return name_; }
   double flops() const override { return 2.0 * spec_.m * spec_.n * spec_.k; }
-  /// For a bias in bf16.
+  /// Space for a bias converted to bf16.
   size_t scratch_bytes() const override { return spec_.bias ? sizeof(bf16) * spec_.n : 0; }
   void run(const graph::Run& r) const override {
     for (const void* p : {r.in<void>(0), r.in<void>(1), static_cast<const void*>(r.out<void>(0))})
@@ -221,7 +222,7 @@ std::vector<double> time_algorithms(const graph::MatmulSpec& s,
                                     const std::function<double(const std::function<void()>&)>& time) {
   if (plans_only()) return {};
   Plan& plan = plan_of(s);
-  // Operands of random numbers: zeros would be faster than what training has.
+  // Operands are random: zeros would be faster than real values.
   const auto memory = [](int64_t n, DType t, uint64_t id) {
     float* numbers = nullptr;
     check(cudaMalloc(&numbers, sizeof(float) * n), "cudaMalloc");

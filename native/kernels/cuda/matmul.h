@@ -1,4 +1,4 @@
-// Matmuls through cuBLASLt.
+// Matmuls by cuBLASLt.
 #pragma once
 #include <functional>
 #include <memory>
@@ -11,10 +11,10 @@ namespace orch::kernels::cuda {
 
 bool plans_only();
 std::string matmul_version();
-/// Whether the library has the product with its sums in one.
+/// Whether the library computes the product and its sums in one operation.
 bool sums_with(const graph::MatmulSpec& spec);
 std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec& spec);
-/// Seconds of one product with each algorithm in the library's order; 1e30 for one that fails.
+/// Seconds of one product with each algorithm, in the library's order; 1e30 for one that fails.
 std::vector<double> time_algorithms(const graph::MatmulSpec& spec,
                                     const std::function<double(const std::function<void()>&)>& time);
 

@@ -19,9 +19,9 @@ namespace orch::kernels::cuda {
 
 namespace {
 constexpr const char* kOff =
-    "NCCL is off: its header was not found when CUDA's part was built (ORCH_CUDA_ROOTS)";
+    "NCCL is off: nccl.h was not found when the CUDA library was built (ORCH_CUDA_ROOTS)";
 }
-std::string nccl_offer(bool) { throw Error("ERR_CUDA", kOff); }
+std::string nccl_rendezvous(bool) { throw Error("ERR_CUDA", kOff); }
 std::unique_ptr<graph::Transport> nccl_connect(const std::string&, int, int) {
   throw Error("ERR_CUDA", kOff);
 }
@@ -29,14 +29,14 @@ std::unique_ptr<graph::Transport> nccl_connect(const std::string&, int, int) {
 #else
 namespace {
 
-constexpr int kOldest = NCCL_VERSION(2, 18, 1);  // communicators that do not block became whole there
+constexpr int kOldest = NCCL_VERSION(2, 18, 1);  // the first version with complete non-blocking communicators
 
 std::string version_text(int code) {
   return std::to_string(code / 10000) + "." + std::to_string(code / 100 % 100) + "." +
          std::to_string(code % 100);
 }
 
-/// The library's functions that are used.
+/// The functions of the library that are used.
 struct Library {
   decltype(&ncclGetVersion) get_version;
   decltype(&ncclGetUniqueId) get_unique_id;
@@ -51,7 +51,7 @@ struct Library {
   decltype(&ncclRecv) receive;
   decltype(&ncclAllGather) all_gather;
   int version = 0;
-  std::string missing;  ///< why it cannot be used; empty: it can
+  std::string missing;  ///< why the library cannot be used; empty if it can
 };
 
 Library open() {
@@ -89,7 +89,7 @@ const Library& library() {
   return opened;
 }
 
-/// Throws where the library cannot be used.
+/// Throws Error(ERR_CUDA) if the library cannot be used.
 const Library& nccl() {
   if (!library().missing.empty()) throw Error("ERR_CUDA", "NCCL is off: " + library().missing);
   return library();
@@ -101,9 +101,10 @@ std::string explain(ncclResult_t status, ncclComm_t comm) {
          (details ? details : "");
 }
 
-/// A communicator that does not block: calls return at once, and its state says when they are done. Only then
-/// may the next be made. All of the library's functions are called by the thread that drives the device;
-/// abort() leaves it a note, which it finds at its next look.
+/// A non-blocking communicator (ncclConfig_t::blocking = 0): calls return immediately, ncclCommGetAsyncError
+/// reports when they are done, and only then may the next call be made. All of the library's functions are
+/// called by the thread that drives the device; abort() only sets a flag, which that thread sees at its next
+/// poll.
 class NcclTransport final : public graph::Transport {
  public:
   NcclTransport(int rank, int ranks) : rank_(rank), ranks_(ranks) {}
@@ -120,7 +121,7 @@ class NcclTransport final : public graph::Transport {
   }
 
   ~NcclTransport() override {
-    give_up();
+    abort_communicator();
     if (event_) cudaEventDestroy(event_);
     if (stream_) cudaStreamDestroy(stream_);
   }
@@ -128,9 +129,9 @@ class NcclTransport final : public graph::Transport {
   int rank() const override { return rank_; }
   int ranks() const override { return ranks_; }
 
-  void trade(const std::vector<Transfer>& transfers) override {
-    settle();
-    doing_ = "sends and receives";
+  void send_receive(const std::vector<Transfer>& transfers) override {
+    await_last_call();
+    doing_ = "send/recv";
     ncclResult_t status = nccl().group_start();
     for (const Transfer& t : transfers) {
       if (status != ncclSuccess) break;
@@ -145,22 +146,22 @@ class NcclTransport final : public graph::Transport {
   }
 
   void all_gather(float* shares, int64_t elements) override {
-    settle();
-    doing_ = "an all-gather";
+    await_last_call();
+    doing_ = "all-gather";
     started(nccl().all_gather(shares + rank_ * elements, shares, static_cast<size_t>(elements), ncclFloat32,
                               comm_, stream_));
   }
 
-  void await_queue() override { follow(stream_, queue()); }
-  void hold_queue() override { follow(queue(), stream_); }
+  void wait_for_compute_stream() override { stream_wait(stream_, compute_stream()); }
+  void make_compute_stream_wait() override { stream_wait(compute_stream(), stream_); }
 
   void wait() override {
-    settle();
+    await_last_call();
     check(cudaEventRecord(event_, stream_), "cudaEventRecord");
     poll([this] {
       const cudaError_t status = cudaEventQuery(event_);
       if (status == cudaErrorNotReady) {
-        look();
+        poll_state();
         return false;
       }
       check(status, "cudaEventQuery");
@@ -171,10 +172,10 @@ class NcclTransport final : public graph::Transport {
   void abort() override { aborted_ = true; }
 
  private:
-  /// Whatever has been put on `before` by now comes before what will be put on `after`. What the library was
-  /// given lies on its stream when its state says so.
-  void follow(cudaStream_t after, cudaStream_t before) {
-    settle();
+  /// Stream wait: work enqueued on `after` from now on waits for the work that is on `before` now. The
+  /// library's work is on its stream once the communicator's state is ncclSuccess, so poll for that first.
+  void stream_wait(cudaStream_t after, cudaStream_t before) {
+    await_last_call();
     check(cudaEventRecord(event_, before), "cudaEventRecord");
     check(cudaStreamWaitEvent(after, event_), "cudaStreamWaitEvent");
   }
@@ -183,26 +184,26 @@ class NcclTransport final : public graph::Transport {
     if (status != ncclSuccess && status != ncclInProgress) fail(status);
   }
 
-  /// The communicator's state; throws where it is broken.
-  ncclResult_t look() {
+  /// Queries the communicator's state (ncclCommGetAsyncError). Throws if it is an error.
+  ncclResult_t poll_state() {
     ncclResult_t state = ncclSuccess;
     started(nccl().async_error(comm_, &state));
     started(state);
     return state;
   }
-  /// Waits until the last call is done.
-  void settle() {
-    poll([this] { return look() == ncclSuccess; });
+  /// Polls until the last call is done.
+  void await_last_call() {
+    poll([this] { return poll_state() == ncclSuccess; });
   }
   template <class Done>
   void poll(const Done& done) {
-    for (int looks = 0;; ++looks) {
+    for (int polls = 0;; ++polls) {
       if (aborted_ || !comm_) {
-        give_up();
+        abort_communicator();
         throw Error("ERR_EXCHANGE", "The exchange was closed");
       }
       if (done()) return;
-      if (looks < 1000)
+      if (polls < 1000)
         std::this_thread::yield();
       else
         std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -211,11 +212,11 @@ class NcclTransport final : public graph::Transport {
 
   [[noreturn]] void fail(ncclResult_t status) {
     const std::string why = explain(status, comm_);
-    give_up();
+    abort_communicator();
     throw Error("ERR_EXCHANGE", std::string("NCCL, ") + doing_ + ": " + why);
   }
-  /// Ends the library's kernels, so that what waits for them on the device goes on.
-  void give_up() {
+  /// Aborts the communicator (ncclCommAbort): its kernels end, so the streams that wait for them continue.
+  void abort_communicator() {
     if (comm_) library().abort(std::exchange(comm_, nullptr));
   }
 
@@ -231,8 +232,8 @@ constexpr char kDigits[] = "0123456789abcdef";
 
 }  // namespace
 
-// "NCCL 2.30.7/", and the library's unique id in hexadecimal digits.
-std::string nccl_offer(bool leads) {
+// "NCCL 2.30.7/", followed on the leader by the unique id (ncclGetUniqueId) in hexadecimal.
+std::string nccl_rendezvous(bool leads) {
   std::string text = "NCCL " + version_text(nccl().version) + "/";
   if (!leads) return text;
   ncclUniqueId id;
@@ -249,7 +250,7 @@ std::unique_ptr<graph::Transport> nccl_connect(const std::string& leader, int ra
   ncclUniqueId id;
   const std::string digits = leader.substr(leader.rfind('/') + 1);
   if (digits.size() != 2 * sizeof id.internal || digits.find_first_not_of(kDigits) != std::string::npos)
-    throw Error("ERR_EXCHANGE", "What rank 0 offers is no unique id of NCCL's");
+    throw Error("ERR_EXCHANGE", "The rendezvous string of rank 0 contains no NCCL unique id");
   for (size_t i = 0; i < sizeof id.internal; ++i)
     id.internal[i] = static_cast<char>(std::stoi(digits.substr(2 * i, 2), nullptr, 16));
   auto transport = std::make_unique<NcclTransport>(rank, ranks);

@@ -1,5 +1,5 @@
-// Gaussian noise by counter (Philox4x32-10 and Box-Muller, as on the CPU), and its mixing with the data: the bits
-// of the CPU's plainest kernels. Four normals a thread.
+// Gaussian noise by counter (Philox4x32-10 and Box-Muller, as on the CPU), mixed with the data: the bits of
+// the CPU's generic kernels. Four normals per thread.
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -35,7 +35,7 @@ GPU_INLINE void normals(Single (&out)[4], const DrawKey& key, int64_t group) {
   normal_pair(out[2], out[3], c2, c3);
 }
 
-/// Samples in blockIdx.y.
+/// blockIdx.y is the sample.
 __global__ void __launch_bounds__(kThreads)
     mix(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t n) {
   const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, base = blockIdx.y * n;
@@ -53,8 +53,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 void mix_noise(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples, int64_t n) {
-  launch(mix, dim3(blocks(n, 4 * kThreads), static_cast<unsigned>(samples)), kThreads, 0, z, target, x0, mixes,
-         n);
+  launch(mix, dim3(blocks(n, 4 * kThreads), static_cast<unsigned>(samples)), kThreads, 0, z, target, x0,
+         mixes, n);
 }
 
 __global__ void __launch_bounds__(kThreads) draw(float* out, DrawKey key, int64_t n) {

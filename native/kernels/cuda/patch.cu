@@ -1,5 +1,5 @@
-// Pictures to rows of patches and back. The two orders of features are not inverses of each other (see
-// kernels.h). One element a thread, in the order of what is written.
+// Images to rows of patches and back. The two feature orders are not inverses of each other (see kernels.h).
+// One element per thread, in the order of the output.
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// Of element i of the picture [B, C, H, W], its place in the rows [B * N, features].
+/// The index in the rows [B * N, features] of element i of the image [B, C, H, W].
 GPU_INLINE int64_t row_place(int64_t i, const PatchDims& d, bool channel_fastest) {
   const int64_t p = d.patch, x = i % d.width, y = i / d.width % d.height,
                 c = i / (d.width * d.height) % d.channels, b = i / (d.width * d.height * d.channels);
@@ -16,7 +16,7 @@ GPU_INLINE int64_t row_place(int64_t i, const PatchDims& d, bool channel_fastest
       channel_fastest ? (y % p * p + x % p) * d.channels + c : (c * p + y % p) * p + x % p;
   return row * d.channels * p * p + feature;
 }
-/// The inverse.
+/// The inverse of row_place.
 GPU_INLINE int64_t picture_place(int64_t i, const PatchDims& d, bool channel_fastest) {
   const int64_t p = d.patch, features = d.channels * p * p, row = i / features, feature = i % features;
   const int64_t c = channel_fastest ? feature % d.channels : feature / (p * p);

@@ -1,5 +1,5 @@
-// The loss, norms, and the search for what is not finite: sums in double, in an order that depends on shapes
-// alone.
+// The loss, norms, and the search for non-finite values: sums in double, in an order that depends on the
+// shapes alone.
 #include <vector>
 
 #include "../digest.h"
@@ -12,7 +12,7 @@ constexpr int kThreads = 256;
 constexpr int64_t kLossChunk = 4096;
 constexpr unsigned kMostBlocks = 1024;
 
-/// Over the block, in the first thread.
+/// Sums over the block; the first thread gets the result.
 GPU_INLINE double sum_block(double x) {
   GPU_SHARED(memory);
   double* const all = reinterpret_cast<double*>(memory);
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kThreads) squares(double* partial, const float
   for (int64_t i = 4 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x); i < n; i += stride) {
     if (i + 4 <= n) {
       const float4 e = *reinterpret_cast<const float4*>(x + i);
-      // Exact products, and four at a time before the long sum.
+      // The products are exact; four are added before the long sum.
       sum += (static_cast<double>(e.x) * e.x + static_cast<double>(e.y) * e.y) +
              (static_cast<double>(e.z) * e.z + static_cast<double>(e.w) * e.w);
     } else {
@@ -113,7 +113,7 @@ int64_t first_non_finite(const float* x, int64_t n) {
   return first < n ? first : -1;
 }
 
-/// A thread for each lane of each piece: the four of a piece read one sector together.
+/// One thread per lane of each piece: the four lanes of a piece read one sector together.
 __global__ void __launch_bounds__(kThreads) digest_lanes(uint64_t* lanes, const float* x, int64_t n) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, piece = at / kDigestLanes;
   if (piece >= digest_pieces(n)) return;

@@ -54,9 +54,10 @@ export interface ProtoGrpcType {
       Member: MessageTypeDefinition<_orchestrator_v1_Member, _orchestrator_v1_Member__Output>
       NonFinite: MessageTypeDefinition<_orchestrator_v1_NonFinite, _orchestrator_v1_NonFinite__Output>
       /**
-       * Tensor bytes are pulled by the receiver (docs/guide/distributed.md). One call moves one step of one kind from one peer: the
-       * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
-       * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
+       * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
+       * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
+       * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers) without
+       * framing: both sides know the order and the sizes.
        */
       Peer: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_PeerClient> & { service: _orchestrator_v1_PeerDefinition }
       Prepared: MessageTypeDefinition<_orchestrator_v1_Prepared, _orchestrator_v1_Prepared__Output>

@@ -1,4 +1,4 @@
-// The emulated device: kernels run on the CPU through emulate.h, matmuls are plain sums.
+// The emulated device: kernels run on the CPU through emulate.h; matmuls are plain sums.
 #include "../device.h"
 
 #include <chrono>
@@ -28,8 +28,8 @@ void* poisoned(size_t bytes) {
   return p;
 }
 
-/// Work with its arguments as they were when it was recorded, as on a GPU; and its workspaces, which are full
-/// of NaN each time.
+/// Replays work with the arguments of its capture, as a GPU does, and with its own workspaces, which are
+/// filled with NaN each time.
 class Replayed final : public graph::Recording {
  public:
   ~Replayed() override {
@@ -44,9 +44,9 @@ class Replayed final : public graph::Recording {
 };
 Replayed* recording = nullptr;
 
-/// What a stream refuses while it is captured.
-void not_recorded(const char* what) {
-  if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be recorded");
+/// Rejects what a stream rejects during capture.
+void reject_during_capture(const char* what) {
+  if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be captured");
 }
 
 class PlainMatmul final : public graph::Op {
@@ -103,7 +103,7 @@ class PlainMatmul final : public graph::Op {
 class EmulatedDevice final : public TableDevice {
  public:
   EmulatedDevice() { largest = &largest_; }
-  /// Nobody may take it for a GPU, wherever the name shows up.
+  /// The name makes clear, wherever it is shown, that this is not a GPU.
   Description describe() const override {
     return {"emulated GPU (runs on the CPU, for tests)", "no CUDA, no cuBLASLt", size_t{4} << 30, ""};
   }
@@ -130,18 +130,18 @@ class EmulatedDevice final : public TableDevice {
     release_host(memory);
   }
   void* allocate_host(size_t bytes) override {
-    not_recorded("An allocation");
+    reject_during_capture("An allocation");
     largest_.allocations += 1;
     return poisoned(bytes);
   }
-  /// Not before the queues have come to their ends, as with CUDA's.
+  /// Not before the streams are idle, as in CUDA.
   void release_host(void* memory) override {
-    land();
+    finish_copies();
     std::free(memory);
   }
   void upload(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override {
-    not_recorded("A download");
+    reject_during_capture("A download");
     if (bytes) std::memcpy(to, from, bytes);
   }
   void copy(void* to, const void* from, size_t bytes) override {
@@ -152,22 +152,22 @@ class EmulatedDevice final : public TableDevice {
   void fill(void* to, int byte, size_t bytes) override {
     submit([=] { std::memset(to, byte, bytes); });
   }
-  void hold_uploads() override { not_recorded("Waiting between queues"); }
-  /// As late as it may be; until then there is nothing that anyone could use.
-  void upload_beside(void* to, const void* from, size_t bytes) override {
+  void make_copy_stream_wait() override { reject_during_capture("A stream wait"); }
+  /// The copy happens as late as allowed; until then the memory has no usable values.
+  void upload_async(void* to, const void* from, size_t bytes) override {
     std::memset(to, 0xff, bytes);
     uploads_.push_back([=] { std::memcpy(to, from, bytes); });
   }
-  void join_uploads() override {
-    not_recorded("Waiting between queues");
-    land();
+  void wait_for_copy_stream() override {
+    reject_during_capture("A stream wait");
+    finish_copies();
   }
-  void synchronize() override { not_recorded("Waiting"); }
-  uint64_t mark() override {
-    not_recorded("A mark");
+  void synchronize() override { reject_during_capture("A synchronization"); }
+  uint64_t record_event() override {
+    reject_during_capture("An event");
     return 0;
   }
-  void await(uint64_t) override {}
+  void await_event(uint64_t) override {}
   std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
     auto made = std::make_unique<Replayed>();
     recording = made.get();
@@ -186,13 +186,13 @@ class EmulatedDevice final : public TableDevice {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  std::string offer(bool leads) override { return emulated_offer(ordinal, leads); }
+  std::string rendezvous(bool leads) override { return emulated_rendezvous(ordinal, leads); }
   std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
     return emulated_connect(leader, rank, ranks);
   }
 
  private:
-  void land() {
+  void finish_copies() {
     for (const auto& u : uploads_) u();
     uploads_.clear();
   }
@@ -208,12 +208,12 @@ void submit(std::function<void()> work) {
   else
     work();
 }
-void synchronize() { not_recorded("Waiting"); }
+void synchronize() { reject_during_capture("A synchronization"); }
 void download(void* to, const void* from, size_t bytes) {
-  not_recorded("A download");
+  reject_during_capture("A download");
   std::memcpy(to, from, bytes);
 }
-/// Fresh and full of NaN for every operation.
+/// Every operation gets a new workspace, filled with NaN.
 void* workspace_bytes(size_t bytes) {
   if (largest) largest->workspace = std::max(largest->workspace, bytes);
   void* const fresh = poisoned(bytes);

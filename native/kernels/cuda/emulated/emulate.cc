@@ -23,10 +23,10 @@ namespace {
 constexpr size_t kStack = 128 << 10;
 constexpr int kLanes = 32;
 
-/// Keeps the registers that calls keep on the stack, whose pointer goes to *from, and goes on at `to`.
+/// Pushes the callee-saved registers, stores the stack pointer in *from, and continues at `to`.
 extern "C" void orch_emulate_switch(void** from, void* to);
 #if defined(__x86_64__)
-constexpr int kSwitchWords = 7, kEntryWord = 6;  ///< what it keeps, and which of them is where to go on
+constexpr int kSwitchWords = 7, kEntryWord = 6;  ///< words it saves, and the index of the resume address
 constexpr int kCallWords = 1;                    ///< above them, for the alignment of a call
 asm(R"(
   .text
@@ -95,13 +95,13 @@ struct Fiber {
   void* stack_pointer;
   dim3 thread;
   enum { Ready, AtBlock, AtWarp, Done } state;
-  void* argument;  ///< of the warp operation it waits in
+  void* argument;  ///< argument of the warp operation in which it waits
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> closed;
 };
 
 std::mutex one_grid;
-void* scheduler;  // its stack pointer
+void* scheduler;  // stack pointer of the scheduler
 std::vector<Fiber> fibers;
 char* stacks = nullptr;
 size_t stacks_made = 0;
@@ -122,7 +122,7 @@ void enter() {
   orch_emulate_switch(&current->stack_pointer, scheduler);
 }
 
-void give_way(decltype(Fiber::state) state) {
+void yield(decltype(Fiber::state) state) {
   Fiber* me = current;
   me->state = state;
   orch_emulate_switch(&me->stack_pointer, scheduler);
@@ -130,7 +130,7 @@ void give_way(decltype(Fiber::state) state) {
 
 size_t index_of(const Fiber* f) { return static_cast<size_t>(f - fibers.data()); }
 
-/// The last lane to arrive does the work for all.
+/// The last lane to arrive does the work for all lanes.
 template <class Argument>
 void together(Argument& mine, void (*work)(Argument* const* lanes)) {
   Fiber* me = current;
@@ -171,7 +171,7 @@ void run_block(dim3 size) {
     f.state = Fiber::Ready;
     f.open.clear();
     f.closed.clear();
-    // As orch_emulate_switch leaves it.
+    // The layout that orch_emulate_switch leaves.
     void** top = reinterpret_cast<void**>(stacks + (i + 1) * kStack) - kCallWords - kSwitchWords;
     top[kEntryWord] = reinterpret_cast<void*>(&enter);
     f.stack_pointer = top;
@@ -223,7 +223,7 @@ void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>
 }
 
 unsigned char* shared() { return shared_start; }
-void sync_block() { give_way(Fiber::AtBlock); }
+void sync_block() { yield(Fiber::AtBlock); }
 
 void sync_warp() {
   int nothing = 0;
@@ -296,11 +296,11 @@ void copy_async(void* to, const void* from, bool inside) {
     throw Error("ERR_EMULATED", "An asynchronous copy is not aligned");
   current->open.push_back({to, from, inside});
 }
-void close_copies() {
+void commit_copies() {
   current->closed.push_back(std::move(current->open));
   current->open.clear();
 }
-void await_copies(int open) {
+void wait_for_copies(int open) {
   auto& groups = current->closed;
   for (; groups.size() > static_cast<size_t>(open); groups.pop_front())
     for (const Copy& c : groups.front()) c.inside ? std::memcpy(c.to, c.from, 16) : std::memset(c.to, 0, 16);

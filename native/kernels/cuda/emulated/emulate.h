@@ -1,7 +1,7 @@
-// A GPU on the CPU, for tests: runs the blocks of a grid one after the other, each thread of a block as a
-// fiber that gives way at barriers and warp operations. Shared memory is filled with NaN before every block;
-// asynchronous copies land only when they are awaited; a warp operation or barrier that not all threads reach
-// is an error. Not emulated: races that a barrier in the wrong place leaves, and speed.
+// A GPU emulated on the CPU, for tests. The blocks of a grid run one after the other; each thread of a block
+// is a fiber that yields at barriers and warp operations. Shared memory is filled with NaN before every
+// block; asynchronous copies complete only when they are waited for; a warp operation or barrier that not all
+// threads reach is an error. Not emulated: data races from misplaced barriers, and speed.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -37,10 +37,10 @@ namespace orch::emulate {
 struct Place {
   dim3 thread, block, block_size, grid_size;
 };
-extern Place place;  ///< of the thread that runs now
+extern Place place;  ///< of the running thread
 
 void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body);
-/// Threads of a block take turns from the last to the first; finds what depends on their order.
+/// Runs the threads of a block from the last to the first, which exposes results that depend on their order.
 extern bool backwards;
 
 unsigned char* shared();
@@ -50,8 +50,8 @@ float shuffle_xor(float x, int mask);
 void load_matrices(uint32_t (&r)[4], const void* row, bool transposed);
 void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void copy_async(void* to, const void* from, bool inside);
-void close_copies();
-void await_copies(int open);
+void commit_copies();
+void wait_for_copies(int open);
 
 }  // namespace orch::emulate
 

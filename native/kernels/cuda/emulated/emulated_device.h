@@ -2,13 +2,13 @@
 #include "../../../graph/device.h"
 
 namespace orch::emulate {
-/// Threads of a block take turns from the last to the first.
+/// Runs the threads of a block from the last to the first.
 extern bool backwards;
 }  // namespace orch::emulate
 
 namespace orch::kernels::cuda {
 
-/// Runs CUDA's kernels on the CPU; for tests.
+/// The device that runs the CUDA kernels on the CPU, for tests.
 graph::Device& emulated_device();
 const Table& table();
 

@@ -1,5 +1,6 @@
-// A transport between emulated devices of several processes: everybody sends everything to rank 0, over a
-// socket in Linux's abstract namespace, and gets what it is to receive. Work is done when a call returns.
+// A transport between the emulated devices of several processes: every rank sends all its data to rank 0,
+// over a socket in Linux's abstract namespace, and receives its results from there. Work is done when a call
+// returns.
 #include "transport.h"
 
 #include <poll.h>
@@ -48,14 +49,14 @@ std::pair<sockaddr_un, socklen_t> address_of(const std::string& name) {
   return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length)};
 }
 
-/// Of rank 0, from its offer until it connects.
+/// Rank 0's listening sockets, from the rendezvous until it connects.
 std::map<std::string, Socket> offered;
 
 struct Header {
   int32_t direction, peer;
   int64_t elements;
 };
-/// What a rank brings to a call, and what it wants of it.
+/// What a rank passes to a call and what it expects from it.
 struct Call {
   std::vector<Header> transfers;
   std::map<int, std::vector<std::vector<float>>> sent;  ///< by receiver
@@ -72,7 +73,7 @@ class EmulatedTransport final : public graph::Transport {
   int rank() const override { return rank_; }
   int ranks() const override { return ranks_; }
 
-  void trade(const std::vector<Transfer>& transfers) override {
+  void send_receive(const std::vector<Transfer>& transfers) override {
     meet();
     Call own;
     for (const Transfer& t : transfers) {
@@ -118,11 +119,11 @@ class EmulatedTransport final : public graph::Transport {
       transfers.push_back({Transfer::Send, peer, shares + rank_ * elements, elements});
       transfers.push_back({Transfer::Receive, peer, shares + peer * elements, elements});
     }
-    trade(transfers);
+    send_receive(transfers);
   }
 
-  void await_queue() override { check(); }
-  void hold_queue() override { check(); }
+  void wait_for_compute_stream() override { check(); }
+  void make_compute_stream_wait() override { check(); }
   void wait() override { meet(); }
   void abort() override { aborted_ = true; }
 
@@ -130,7 +131,7 @@ class EmulatedTransport final : public graph::Transport {
   void check() const {
     if (aborted_) fail("The exchange was closed");
   }
-  /// Until the socket is ready.
+  /// Waits until the socket is ready.
   void await(int fd, short events) const {
     for (pollfd p{fd, events, 0};;) {
       check();
@@ -182,7 +183,7 @@ class EmulatedTransport final : public graph::Transport {
     return call;
   }
 
-  /// What a rank receives in a call, in the order in which it wants it.
+  /// What a rank receives in a call, in the order of its receives.
   static std::vector<float> due_to(int rank, std::map<int, Call>& calls) {
     std::vector<float> due;
     std::map<int, size_t> taken;
@@ -222,13 +223,13 @@ class EmulatedTransport final : public graph::Transport {
   const std::string name_;
   const int rank_, ranks_;
   Socket listening_;
-  std::map<int, Socket> peers_;  ///< rank 0 alone, or all others of rank 0
+  std::map<int, Socket> peers_;  ///< of rank 0: all others; of the others: rank 0
   std::atomic<bool> aborted_{false};
 };
 
 }  // namespace
 
-std::string emulated_offer(int ordinal, bool leads) {
+std::string emulated_rendezvous(int ordinal, bool leads) {
   static int offers = 0;
   std::string name;
   if (leads) {

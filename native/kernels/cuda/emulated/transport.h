@@ -6,8 +6,8 @@
 
 namespace orch::kernels::cuda {
 
-/// See graph::Device. Between processes of one machine, for tests.
-std::string emulated_offer(int ordinal, bool leads);
+/// As in graph::Device. Between processes of one machine, for tests.
+std::string emulated_rendezvous(int ordinal, bool leads);
 std::unique_ptr<graph::Transport> emulated_connect(const std::string& leader, int rank, int ranks);
 
 }  // namespace orch::kernels::cuda

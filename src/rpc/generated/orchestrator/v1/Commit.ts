@@ -3,7 +3,8 @@
 import type { Long } from '@grpc/proto-loader';
 
 /**
- * Step `step` counts: apply the update, then what is asked for, then go on with the next step unless told to stop.
+ * Step `step` is accepted: apply the update, do what the flags request, then continue with the next step
+ * unless `stop`.
  */
 export interface Commit {
   'step'?: (number | string | Long);
@@ -14,7 +15,8 @@ export interface Commit {
 }
 
 /**
- * Step `step` counts: apply the update, then what is asked for, then go on with the next step unless told to stop.
+ * Step `step` is accepted: apply the update, do what the flags request, then continue with the next step
+ * unless `stop`.
  */
 export interface Commit__Output {
   'step': (number);

@@ -7,12 +7,12 @@ import type { FromWorker as _orchestrator_v1_FromWorker, FromWorker__Output as _
 
 export interface CoordinatorClient extends grpc.Client {
   /**
-   * A worker joins with its first message, and lives as long as the stream.
+   * A worker joins with its first message, and is a member for as long as the stream is open.
    */
   Session(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_orchestrator_v1_FromWorker, _orchestrator_v1_FromCoordinator__Output>;
   Session(options?: grpc.CallOptions): grpc.ClientDuplexStream<_orchestrator_v1_FromWorker, _orchestrator_v1_FromCoordinator__Output>;
   /**
-   * A worker joins with its first message, and lives as long as the stream.
+   * A worker joins with its first message, and is a member for as long as the stream is open.
    */
   session(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_orchestrator_v1_FromWorker, _orchestrator_v1_FromCoordinator__Output>;
   session(options?: grpc.CallOptions): grpc.ClientDuplexStream<_orchestrator_v1_FromWorker, _orchestrator_v1_FromCoordinator__Output>;
@@ -21,7 +21,7 @@ export interface CoordinatorClient extends grpc.Client {
 
 export interface CoordinatorHandlers extends grpc.UntypedServiceImplementation {
   /**
-   * A worker joins with its first message, and lives as long as the stream.
+   * A worker joins with its first message, and is a member for as long as the stream is open.
    */
   Session: grpc.handleBidiStreamingCall<_orchestrator_v1_FromWorker__Output, _orchestrator_v1_FromCoordinator>;
   

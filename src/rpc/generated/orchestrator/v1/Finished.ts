@@ -3,14 +3,14 @@
 import type { Long } from '@grpc/proto-loader';
 
 /**
- * Everything that was asked for is done.
+ * The worker has done everything requested.
  */
 export interface Finished {
   'step'?: (number | string | Long);
 }
 
 /**
- * Everything that was asked for is done.
+ * The worker has done everything requested.
  */
 export interface Finished__Output {
   'step': (number);

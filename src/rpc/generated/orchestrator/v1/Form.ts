@@ -3,23 +3,23 @@
 import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from '../../orchestrator/v1/Member.js';
 
 /**
- * A generation: who takes part, and which slots are whose.
+ * A generation: its members and the slots of each.
  */
 export interface Form {
   'members'?: (_orchestrator_v1_Member)[];
   /**
-   * of the receiver
+   * rank of the receiver
    */
   'rank'?: (number);
 }
 
 /**
- * A generation: who takes part, and which slots are whose.
+ * A generation: its members and the slots of each.
  */
 export interface Form__Output {
   'members': (_orchestrator_v1_Member__Output)[];
   /**
-   * of the receiver
+   * rank of the receiver
    */
   'rank': (number);
 }

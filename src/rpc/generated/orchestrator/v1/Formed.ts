@@ -2,23 +2,23 @@
 
 
 /**
- * The peers' data addresses answer.
+ * The worker has reached the data addresses of all its peers.
  */
 export interface Formed {
   /**
-   * GPU/library/rendezvous of the worker's device, the last of rank 0 only; or why it can be connected to no other one.
-   * Empty: nobody asked.
+   * Rendezvous string of the worker's device, "GPU/library/unique id" (the id from rank 0 only), or why the
+   * device cannot be connected to others. Empty: not requested.
    */
   'device'?: (string);
 }
 
 /**
- * The peers' data addresses answer.
+ * The worker has reached the data addresses of all its peers.
  */
 export interface Formed__Output {
   /**
-   * GPU/library/rendezvous of the worker's device, the last of rank 0 only; or why it can be connected to no other one.
-   * Empty: nobody asked.
+   * Rendezvous string of the worker's device, "GPU/library/unique id" (the id from rank 0 only), or why the
+   * device cannot be connected to others. Empty: not requested.
    */
   'device': (string);
 }

@@ -4,22 +4,22 @@
 export interface Join {
   'token'?: (string);
   /**
-   * version of this file's meaning
+   * version of the protocol that this file defines
    */
   'protocol'?: (number);
   /**
-   * ranks follow the order of the ids
+   * ranks are assigned in the order of the ids
    */
   'workerId'?: (string);
   'host'?: (string);
   'pid'?: (number);
   /**
-   * of the worker's Peer service: host:port or unix-abstract:name
+   * address of the worker's Peer service: host:port or unix-abstract:name
    */
   'dataAddress'?: (string);
   'isa'?: (string);
   /**
-   * address of its shared memory on its machine; empty: none
+   * address of its shared memory, for workers of the same machine; empty: none
    */
   'sharedMemory'?: (string);
 }
@@ -27,22 +27,22 @@ export interface Join {
 export interface Join__Output {
   'token': (string);
   /**
-   * version of this file's meaning
+   * version of the protocol that this file defines
    */
   'protocol': (number);
   /**
-   * ranks follow the order of the ids
+   * ranks are assigned in the order of the ids
    */
   'workerId': (string);
   'host': (string);
   'pid': (number);
   /**
-   * of the worker's Peer service: host:port or unix-abstract:name
+   * address of the worker's Peer service: host:port or unix-abstract:name
    */
   'dataAddress': (string);
   'isa': (string);
   /**
-   * address of its shared memory on its machine; empty: none
+   * address of its shared memory, for workers of the same machine; empty: none
    */
   'sharedMemory': (string);
 }

@@ -4,7 +4,7 @@
 export interface NonFinite {
   'slot'?: (number);
   /**
-   * the first one
+   * first tensor affected
    */
   'tensor'?: (string);
 }
@@ -12,7 +12,7 @@ export interface NonFinite {
 export interface NonFinite__Output {
   'slot': (number);
   /**
-   * the first one
+   * first tensor affected
    */
   'tensor': (string);
 }

@@ -6,9 +6,10 @@ import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1
 import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from '../../orchestrator/v1/PullRequest.js';
 
 /**
- * Tensor bytes are pulled by the receiver (docs/guide/distributed.md). One call moves one step of one kind from one peer: the
- * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
- * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
+ * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
+ * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
+ * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers) without
+ * framing: both sides know the order and the sizes.
  */
 export interface PeerClient extends grpc.Client {
   Pull(argument: _orchestrator_v1_PullRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_orchestrator_v1_Chunk__Output>;
@@ -19,9 +20,10 @@ export interface PeerClient extends grpc.Client {
 }
 
 /**
- * Tensor bytes are pulled by the receiver (docs/guide/distributed.md). One call moves one step of one kind from one peer: the
- * slices of all buckets, in the order in which backward completes the buckets, each as soon as it is there. The items
- * of the stream are raw bytes through identity serializers, without framing: both sides know the order and the sizes.
+ * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
+ * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
+ * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers) without
+ * framing: both sides know the order and the sizes.
  */
 export interface PeerHandlers extends grpc.UntypedServiceImplementation {
   Pull: grpc.handleServerStreamingCall<_orchestrator_v1_PullRequest__Output, _orchestrator_v1_Chunk>;

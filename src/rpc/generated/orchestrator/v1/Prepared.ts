@@ -11,7 +11,7 @@ export interface Prepared {
   'slots'?: (_orchestrator_v1_SlotReport)[];
   'gradientNorm'?: (number | string);
   /**
-   * own slots whose gradient has a NaN or an infinity
+   * the worker's slots whose gradient has a NaN or an infinity
    */
   'nonFinite'?: (_orchestrator_v1_NonFinite)[];
   'attention'?: (_orchestrator_v1_AttentionStatistic)[];
@@ -20,7 +20,7 @@ export interface Prepared {
   'rssBytes'?: (number | string | Long);
   'eventLoopP99Seconds'?: (number | string);
   /**
-   * of its GPU's memory
+   * GPU memory held by the worker
    */
   'deviceBytes'?: (number | string | Long);
 }
@@ -30,7 +30,7 @@ export interface Prepared__Output {
   'slots': (_orchestrator_v1_SlotReport__Output)[];
   'gradientNorm': (number);
   /**
-   * own slots whose gradient has a NaN or an infinity
+   * the worker's slots whose gradient has a NaN or an infinity
    */
   'nonFinite': (_orchestrator_v1_NonFinite__Output)[];
   'attention': (_orchestrator_v1_AttentionStatistic__Output)[];
@@ -39,7 +39,7 @@ export interface Prepared__Output {
   'rssBytes': (number);
   'eventLoopP99Seconds': (number);
   /**
-   * of its GPU's memory
+   * GPU memory held by the worker
    */
   'deviceBytes': (number);
 }

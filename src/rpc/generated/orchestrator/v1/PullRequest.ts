@@ -34,7 +34,7 @@ export interface PullRequest {
   'step'?: (number | string | Long);
   'kind'?: (_orchestrator_v1_PullRequest_Kind);
   /**
-   * of the receiver
+   * rank of the receiver
    */
   'rank'?: (number);
   'token'?: (string);
@@ -45,7 +45,7 @@ export interface PullRequest__Output {
   'step': (number);
   'kind': (_orchestrator_v1_PullRequest_Kind__Output);
   /**
-   * of the receiver
+   * rank of the receiver
    */
   'rank': (number);
   'token': (string);

@@ -4,7 +4,7 @@ import type { Long } from '@grpc/proto-loader';
 
 export interface Ready {
   /**
-   * steps done in the state that is loaded
+   * number of steps in the loaded state
    */
   'step'?: (number | string | Long);
   /**
@@ -19,7 +19,7 @@ export interface Ready {
   'parameters'?: (number | string | Long);
   'flopsPerSlot'?: (number | string);
   /**
-   * what `precision: auto` came to
+   * the precision chosen for `precision: auto`
    */
   'precision'?: (string);
   /**
@@ -27,14 +27,14 @@ export interface Ready {
    */
   'validation'?: (string)[];
   /**
-   * name and number of the GPU that it computes on; empty: the CPU
+   * name and number of the worker's GPU; empty: the CPU
    */
   'device'?: (string);
 }
 
 export interface Ready__Output {
   /**
-   * steps done in the state that is loaded
+   * number of steps in the loaded state
    */
   'step': (number);
   /**
@@ -49,7 +49,7 @@ export interface Ready__Output {
   'parameters': (number);
   'flopsPerSlot': (number);
   /**
-   * what `precision: auto` came to
+   * the precision chosen for `precision: auto`
    */
   'precision': (string);
   /**
@@ -57,7 +57,7 @@ export interface Ready__Output {
    */
   'validation': (string)[];
   /**
-   * name and number of the GPU that it computes on; empty: the CPU
+   * name and number of the worker's GPU; empty: the CPU
    */
   'device': (string);
 }

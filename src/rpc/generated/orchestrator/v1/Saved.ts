@@ -7,7 +7,7 @@ export interface Saved {
   'path'?: (string);
   'seconds'?: (number | string);
   /**
-   * for which the train loop waited
+   * time for which the training loop waited
    */
   'stallSeconds'?: (number | string);
 }
@@ -17,7 +17,7 @@ export interface Saved__Output {
   'path': (string);
   'seconds': (number);
   /**
-   * for which the train loop waited
+   * time for which the training loop waited
    */
   'stallSeconds': (number);
 }

@@ -9,7 +9,7 @@ export interface SlotReport {
    */
   'losses'?: (number | string)[];
   /**
-   * t of the path, per sample
+   * t on the path from data to noise, per sample
    */
   'times'?: (number | string)[];
   /**
@@ -25,7 +25,7 @@ export interface SlotReport__Output {
    */
   'losses': (number)[];
   /**
-   * t of the path, per sample
+   * t on the path from data to noise, per sample
    */
   'times': (number)[];
   /**

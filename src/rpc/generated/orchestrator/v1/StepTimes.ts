@@ -4,54 +4,54 @@ import type { Long } from '@grpc/proto-loader';
 
 export interface StepTimes {
   /**
-   * from the start of the batch's preparation to Prepared
+   * from the start of preparing the batch to Prepared
    */
   'totalSeconds'?: (number | string);
   /**
-   * of compute threads, summed over them
+   * summed over the compute threads
    */
   'gatherSeconds'?: (number | string);
   /**
-   * of compute threads, summed over them
+   * summed over the compute threads
    */
   'computeSeconds'?: (number | string);
   /**
-   * not hidden behind compute
+   * not overlapped with compute
    */
   'exchangeSeconds'?: (number | string);
   /**
-   * of the step before
+   * of the previous step
    */
   'updateSeconds'?: (number | string);
   /**
-   * received
+   * bytes received
    */
   'exchangeBytes'?: (number | string | Long);
 }
 
 export interface StepTimes__Output {
   /**
-   * from the start of the batch's preparation to Prepared
+   * from the start of preparing the batch to Prepared
    */
   'totalSeconds': (number);
   /**
-   * of compute threads, summed over them
+   * summed over the compute threads
    */
   'gatherSeconds': (number);
   /**
-   * of compute threads, summed over them
+   * summed over the compute threads
    */
   'computeSeconds': (number);
   /**
-   * not hidden behind compute
+   * not overlapped with compute
    */
   'exchangeSeconds': (number);
   /**
-   * of the step before
+   * of the previous step
    */
   'updateSeconds': (number);
   /**
-   * received
+   * bytes received
    */
   'exchangeBytes': (number);
 }

@@ -2,14 +2,14 @@
 
 
 /**
- * The worker was told to end (SIGTERM or SIGINT) and asks for an orderly stop.
+ * The worker received SIGTERM or SIGINT and requests an orderly stop.
  */
 export interface StopRequest {
   'exitCode'?: (number);
 }
 
 /**
- * The worker was told to end (SIGTERM or SIGINT) and asks for an orderly stop.
+ * The worker received SIGTERM or SIGINT and requests an orderly stop.
  */
 export interface StopRequest__Output {
   'exitCode': (number);

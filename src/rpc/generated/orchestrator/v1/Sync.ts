@@ -2,29 +2,29 @@
 
 
 /**
- * Where the state comes from.
+ * The source of the state.
  */
 export interface Sync {
   /**
-   * folder; empty: initialise
+   * its folder; empty: initialise
    */
   'checkpoint'?: (string);
   /**
-   * what the workers said in Formed, by rank
+   * Formed.device of every worker, by rank
    */
   'devices'?: (string)[];
 }
 
 /**
- * Where the state comes from.
+ * The source of the state.
  */
 export interface Sync__Output {
   /**
-   * folder; empty: initialise
+   * its folder; empty: initialise
    */
   'checkpoint': (string);
   /**
-   * what the workers said in Formed, by rank
+   * Formed.device of every worker, by rank
    */
   'devices': (string)[];
 }

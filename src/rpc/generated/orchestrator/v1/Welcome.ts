@@ -9,7 +9,7 @@ export interface Welcome {
   'configJson'?: (string);
   'workers'?: (number);
   /**
-   * what peers must present to each other
+   * token that peers must present to each other
    */
   'dataToken'?: (string);
   'runDir'?: (string);
@@ -23,7 +23,7 @@ export interface Welcome__Output {
   'configJson': (string);
   'workers': (number);
   /**
-   * what peers must present to each other
+   * token that peers must present to each other
    */
   'dataToken': (string);
   'runDir': (string);
