@@ -51,13 +51,14 @@ type Values = Uint16Array | Float32Array | string[] | bigint[];
 /** Columns of one shard while its rows arrive. */
 class ShardBuffer {
   rows = 0;
-  private readonly values: Values[];
+  readonly #columns: ManifestColumn[];
+  readonly #capacity: number;
+  readonly #values: Values[];
 
-  constructor(
-    private readonly columns: ManifestColumn[],
-    private readonly capacity: number,
-  ) {
-    this.values = columns.map((column) => {
+  constructor(columns: ManifestColumn[], capacity: number) {
+    this.#columns = columns;
+    this.#capacity = capacity;
+    this.#values = columns.map((column) => {
       if (column.type === 'float16') return new Uint16Array(capacity * width(column));
       if (column.type === 'float32') return new Float32Array(capacity * width(column));
       return [];
@@ -65,13 +66,13 @@ class ShardBuffer {
   }
 
   get full(): boolean {
-    return this.rows === this.capacity;
+    return this.rows === this.#capacity;
   }
 
   add(row: Row, rowNumber: number): void {
-    this.columns.forEach((column, i) => {
+    this.#columns.forEach((column, i) => {
       const value = row[column.name];
-      const target = this.values[i]!;
+      const target = this.#values[i]!;
       const wrong = () =>
         new OrchestratorError(
           'ERR_DATA_SHAPE',
@@ -97,8 +98,8 @@ class ShardBuffer {
   /** CRC-32 of each CHECKSUM_ROWS rows of each float column. */
   checksums(): Record<string, number[]> {
     const sums: Record<string, number[]> = {};
-    this.columns.forEach((column, i) => {
-      const values = this.values[i]!;
+    this.#columns.forEach((column, i) => {
+      const values = this.#values[i]!;
       if (Array.isArray(values)) return;
       const rowBytes = width(column) * values.BYTES_PER_ELEMENT;
       const bytes = new Uint8Array(values.buffer, 0, this.rows * rowBytes);
@@ -113,9 +114,9 @@ class ShardBuffer {
 
   /** The rows so far as the bytes of an Arrow IPC file; empties the buffer. */
   takeFile(): Uint8Array {
-    const children = this.columns.map((column, i) => this.columnData(column, this.values[i]!));
+    const children = this.#columns.map((column, i) => this.#columnData(column, this.#values[i]!));
     const schema = new Schema(
-      this.columns.map((column, i) => {
+      this.#columns.map((column, i) => {
         const metadata = column.shape.length ? new Map([['shape', JSON.stringify(column.shape)]]) : null;
         return new Field(column.name, children[i]!.type, false, metadata);
       }),
@@ -130,13 +131,13 @@ class ShardBuffer {
     writer.write(new RecordBatch(schema, struct));
     writer.finish();
     this.rows = 0;
-    this.values.forEach((values) => {
+    this.#values.forEach((values) => {
       if (Array.isArray(values)) values.length = 0;
     });
     return writer.toUint8Array(true);
   }
 
-  private columnData(column: ManifestColumn, values: Values): Data<DataType> {
+  #columnData(column: ManifestColumn, values: Values): Data<DataType> {
     if (column.type === 'utf8') return vectorFromArray(values as string[], new Utf8()).data[0]!;
     if (column.type === 'int64') {
       return makeData({

@@ -22,7 +22,7 @@ export function requireMemory(
     { name: 'weights, fp32', bytes: 4 * length },
     { name: 'weights, bf16', bytes: spec.precision === 'bf16' ? 2 * length : 0 },
     { name: 'gradients', bytes: spec.training ? 4 * length : 0 },
-    { name: 'activations', bytes: arenaBytes[0] as number },
+    { name: 'activations', bytes: arenaBytes[0]! },
   ];
   const hint = () =>
     'Fewer samples at once need less for activations; --precision fp32 holds the weights once.';

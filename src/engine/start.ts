@@ -112,7 +112,7 @@ async function addNorms(
       return relativeDistance(await engine.predict(batch, 'master'), reference);
     };
     const ones = await change(() => 1);
-    const calibrated = await change((name) => measured.get(name) as number);
+    const calibrated = await change((name) => measured.get(name)!);
     const gammas = [...measured.values()];
     return { ones, calibrated, gammas: [Math.min(...gammas), Math.max(...gammas)] };
   } finally {

@@ -10,7 +10,7 @@ export interface MemoryPart {
 export function addUp(parts: readonly MemoryPart[]): MemoryPart[] {
   const sums = new Map<string, number>();
   for (const { name, bytes } of parts) {
-    const kind = name.split(',')[0] as string;
+    const kind = name.split(',')[0]!;
     sums.set(kind, (sums.get(kind) ?? 0) + bytes);
   }
   return [...sums].map(([name, bytes]) => ({ name, bytes })).sort((a, b) => b.bytes - a.bytes);

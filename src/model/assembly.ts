@@ -18,7 +18,7 @@ export function identity(tensors: readonly ExpectedTensor[]): Assembly[] {
   return tensors.map(({ name, shape }) => ({
     name,
     shape,
-    pieces: [{ tensor: name, firstRow: 0, rows: shape[0] as number }],
+    pieces: [{ tensor: name, firstRow: 0, rows: shape[0]! }],
   }));
 }
 

@@ -49,7 +49,7 @@ function namesOf(official: string): string[] {
   const kind = official.slice(dot);
   const block = /^joint_blocks\.(\d+)\.(.*)$/.exec(official.slice(0, dot));
   if (block !== null) {
-    const names = BLOCK[block[2] as string];
+    const names = BLOCK[block[2]!];
     if (names !== undefined) return names.map((name) => `transformer_blocks.${block[1]}.${name}${kind}`);
   } else {
     const name = EMBEDDERS[official.slice(0, dot)];
@@ -68,7 +68,7 @@ export function diffusersTensors(spec: ModelSpec): Assembly[] {
     const piece = (firstRow: number, count: number) => ({ tensor: name, firstRow, rows: count });
     if (name.startsWith('final_layer.adaLN_modulation.1.') || name.startsWith(last)) {
       const half = all / 2;
-      return [{ name: names[0] as string, shape, pieces: [piece(half, half), piece(0, half)] }];
+      return [{ name: names[0]!, shape, pieces: [piece(half, half), piece(0, half)] }];
     }
     return names.map((part, i) => ({ name: part, shape: [rows, ...rest], pieces: [piece(i * rows, rows)] }));
   });

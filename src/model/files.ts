@@ -49,7 +49,7 @@ function weightsIn(folder: string, names: readonly string[]): string {
   const files = names.filter((name) => name.endsWith('.safetensors'));
   const usual = [DIFFUSERS_STEM + INDEX_SUFFIX, `${DIFFUSERS_STEM}.safetensors`];
   for (const name of usual) if (names.includes(name)) return join(folder, name);
-  for (const choice of [indices, files]) if (choice.length === 1) return join(folder, choice[0] as string);
+  for (const choice of [indices, files]) if (choice.length === 1) return join(folder, choice[0]!);
   const seen = [...indices, ...files].slice(0, LISTED).join(', ');
   throw new OrchestratorError(
     'ERR_FILE_OPEN',

@@ -27,5 +27,5 @@ export const RELEASED: Readonly<Record<string, ModelSpec>> = {
 
 /** "SD3.5-large", or null where the model is none of the released ones. */
 export function releasedName(spec: ModelSpec): string | null {
-  return Object.keys(RELEASED).find((name) => sameModel(RELEASED[name] as ModelSpec, spec)) ?? null;
+  return Object.keys(RELEASED).find((name) => sameModel(RELEASED[name]!, spec)) ?? null;
 }

@@ -66,7 +66,7 @@ function tensorSources(weights: Weights, { format, dtype }: TransferOptions): Te
     const parts = filePieces(weights, assembly);
     const found = new Set(parts.map(({ type }) => type));
     // Pieces of unlike types can only become one tensor as fp32.
-    const type = dtype ?? (found.size === 1 ? (parts[0] as FilePiece).type : 'F32');
+    const type = dtype ?? (found.size === 1 ? parts[0]!.type : 'F32');
     return {
       name: official ? OFFICIAL_PREFIX + assembly.name : assembly.name,
       dtype: type,
@@ -94,7 +94,7 @@ function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
       const to = Math.min(firstRow + rows, row + part.rows);
       if (from < to) {
         const { shape, elements, dtype } = weights.files.tensors.get(part.tensor)!;
-        const size = elements / (shape[0] as number);
+        const size = elements / shape[0]!;
         const first = (part.firstRow + from - row) * size;
         pieces.push({ tensor: part.tensor, first, count: (to - from) * size, type: dtype });
       }

@@ -28,16 +28,17 @@ export function describeWeights(file: Pick<TensorSet, 'tensors' | 'path'>): Weig
 export class Weights {
   /** By official name without prefix; the pieces under the file's names. */
   readonly #assemblies: ReadonlyMap<string, Assembly>;
+  readonly files: TensorSet;
+  readonly description: WeightsDescription;
 
-  private constructor(
-    readonly files: TensorSet,
-    readonly description: WeightsDescription,
-  ) {
+  private constructor(files: TensorSet, description: WeightsDescription) {
+    this.files = files;
+    this.description = description;
     const { spec, tensors } = description;
     const official = expectedTensors(spec);
     const assemblies =
       tensors.format === 'official' ? identity(official) : invert(diffusersTensors(spec), official);
-    const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor) as string });
+    const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor)! });
     this.#assemblies = new Map(
       assemblies.map((assembly) => [assembly.name, { ...assembly, pieces: assembly.pieces.map(inFile) }]),
     );
@@ -90,7 +91,7 @@ export class Weights {
     let at = 0;
     for (const { tensor, firstRow, rows } of this.pieces(name)) {
       const { shape, elements } = this.files.tensors.get(tensor)!;
-      const row = elements / (shape[0] as number);
+      const row = elements / shape[0]!;
       await this.files.readElements(tensor, firstRow * row, into.subarray(at, at + rows * row));
       at += rows * row;
     }

@@ -12,25 +12,28 @@ export const PURPOSE = {
 
 /** A sequence of random draws: a function of (seed, purpose, id) alone. */
 export class Draws {
-  private words: Uint32Array = new Uint32Array(0);
-  private used = 0;
-  private group = 0;
+  readonly #seed: bigint;
+  readonly #purpose: number;
+  readonly #id: number;
+  #words: Uint32Array = new Uint32Array(0);
+  #used = 0;
+  #group = 0;
 
   /** @param seed In [0, 2^64). @param id In [0, 2^53): the picture, word or prompt that the draws belong to. */
-  constructor(
-    private readonly seed: bigint,
-    private readonly purpose: number,
-    private readonly id: number,
-  ) {}
+  constructor(seed: bigint, purpose: number, id: number) {
+    this.#seed = seed;
+    this.#purpose = purpose;
+    this.#id = id;
+  }
 
   /** Uniform in (0, 1), 32 bits. */
   uniform(): number {
-    if (this.used === this.words.length) {
-      const key = { seed: this.seed, stream: STREAM.dataset, step: this.purpose, sampleId: this.id };
-      this.words = drawWords(key, this.group++);
-      this.used = 0;
+    if (this.#used === this.#words.length) {
+      const key = { seed: this.#seed, stream: STREAM.dataset, step: this.#purpose, sampleId: this.#id };
+      this.#words = drawWords(key, this.#group++);
+      this.#used = 0;
     }
-    return uniformOf(this.words[this.used++]!);
+    return uniformOf(this.#words[this.#used++]!);
   }
 
   /** One of the values, all equally likely. */

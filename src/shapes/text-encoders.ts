@@ -33,17 +33,19 @@ export const ENCODER_NAMES = { clip_l: 'shapes/clip-l', clip_g: 'shapes/clip-g',
  * order matters.
  */
 export class TextEncoders {
-  private readonly clipL: WordTable;
-  private readonly clipG: WordTable;
-  private readonly t5: WordTable;
+  readonly #clipL: WordTable;
+  readonly #clipG: WordTable;
+  readonly #t5: WordTable;
+  readonly options: TextEncoderOptions;
 
-  constructor(readonly options: TextEncoderOptions = DEFAULT_TEXT_ENCODERS) {
+  constructor(options: TextEncoderOptions = DEFAULT_TEXT_ENCODERS) {
+    this.options = options;
     const clipL = (word: number) => gaussian(PURPOSE.words[0], word, options.clipLDim);
     const clipG = (word: number) => gaussian(PURPOSE.words[1], word, options.clipGDim);
     const own = (word: number) => gaussian(PURPOSE.words[2], word, options.t5Dim);
-    this.clipL = new WordTable(options.clipLDim, clipL);
-    this.clipG = new WordTable(options.clipGDim, clipG);
-    this.t5 = new WordTable(options.t5Dim, (word) => {
+    this.#clipL = new WordTable(options.clipLDim, clipL);
+    this.#clipG = new WordTable(options.clipGDim, clipG);
+    this.#t5 = new WordTable(options.t5Dim, (word) => {
       const clips = [...clipL(word), ...clipG(word)];
       return own(word).map((value, i) => clips[i] ?? value);
     });
@@ -56,14 +58,14 @@ export class TextEncoders {
   encode(caption: string): TextFeatures {
     const words = phrases(caption);
     const { clipTokens, t5Tokens } = this.options;
-    const clipL = this.clipL.tokens(words, clipTokens);
-    const clipG = this.clipG.tokens(words, clipTokens);
+    const clipL = this.#clipL.tokens(words, clipTokens);
+    const clipG = this.#clipG.tokens(words, clipTokens);
     return {
       clipL,
-      clipLPooled: this.clipL.pool(clipL),
+      clipLPooled: this.#clipL.pool(clipL),
       clipG,
-      clipGPooled: this.clipG.pool(clipG),
-      t5: this.t5.tokens(words, t5Tokens),
+      clipGPooled: this.#clipG.pool(clipG),
+      t5: this.#t5.tokens(words, t5Tokens),
     };
   }
 }
@@ -78,39 +80,38 @@ const ROTATION = 7;
 
 /** One encoder: a vector of `width` for every word. */
 class WordTable {
-  private readonly vectors = new Map<string, Float32Array>();
+  readonly #vectors = new Map<string, Float32Array>();
+  readonly #width: number;
 
   /** @param vector Of a word, by its number in the vocabulary. */
-  constructor(
-    private readonly width: number,
-    vector: (word: number) => Float32Array,
-  ) {
-    for (const [number, word] of VOCABULARY.entries()) this.vectors.set(word, vector(number));
+  constructor(width: number, vector: (word: number) => Float32Array) {
+    this.#width = width;
+    for (const [number, word] of VOCABULARY.entries()) this.#vectors.set(word, vector(number));
   }
 
   tokens(words: Phrase[], count: number): Float32Array {
-    const features = new Float32Array(count * this.width);
+    const features = new Float32Array(count * this.#width);
     const kept = words.slice(0, count);
     for (let token = 0; token < count; token++) {
-      const row = features.subarray(token * this.width, (token + 1) * this.width);
-      this.add(row, kept[token] ?? ['<pad>'], WORD_SCALE, 0);
-      this.add(row, kept[token - 1] ?? [], NEIGHBOUR_SCALE, 1);
-      this.add(row, kept[token + 1] ?? [], NEIGHBOUR_SCALE, 2);
+      const row = features.subarray(token * this.#width, (token + 1) * this.#width);
+      this.#add(row, kept[token] ?? ['<pad>'], WORD_SCALE, 0);
+      this.#add(row, kept[token - 1] ?? [], NEIGHBOUR_SCALE, 1);
+      this.#add(row, kept[token + 1] ?? [], NEIGHBOUR_SCALE, 2);
     }
     return features;
   }
 
   pool(features: Float32Array): Float32Array {
-    const pooled = new Float32Array(this.width);
-    for (let token = 0; token * this.width < features.length; token++) {
-      const row = features.subarray(token * this.width, (token + 1) * this.width);
+    const pooled = new Float32Array(this.#width);
+    for (let token = 0; token * this.#width < features.length; token++) {
+      const row = features.subarray(token * this.#width, (token + 1) * this.#width);
       addRotated(pooled, row, POOL_SCALE, token);
     }
     return pooled;
   }
 
-  private add(row: Float32Array, words: Phrase, scale: number, rotations: number): void {
-    for (const word of words) addRotated(row, this.vectors.get(word)!, scale, rotations);
+  #add(row: Float32Array, words: Phrase, scale: number, rotations: number): void {
+    for (const word of words) addRotated(row, this.#vectors.get(word)!, scale, rotations);
   }
 }
 

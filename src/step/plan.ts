@@ -44,21 +44,24 @@ export class SamplePlan {
   readonly trainingRows: number;
   /** Held-out rows, ascending. They depend on the data set alone, not on the seed. */
   readonly validation: Float64Array;
-  private readonly key: bigint;
+  readonly datasetHash: string;
+  readonly rows: number;
+  readonly validationRows: number;
+  readonly seed: number;
+  readonly #key: bigint;
   /** Permutations of the epoch and window that were used last. */
-  private blocks: { epoch: number; order: Permutation; partialAt: number } | null = null;
-  private window: { epoch: number; index: number; order: Permutation } | null = null;
+  #blocks: { epoch: number; order: Permutation; partialAt: number } | null = null;
+  #window: { epoch: number; index: number; order: Permutation } | null = null;
 
   /**
    * datasetHash: 64 hexadecimal digits. seed: integer in [0, 2^53). Throws ERR_DATA_EMPTY when no row is left to
    * train on.
    */
-  constructor(
-    readonly datasetHash: string,
-    readonly rows: number,
-    readonly validationRows: number,
-    readonly seed: number,
-  ) {
+  constructor(datasetHash: string, rows: number, validationRows: number, seed: number) {
+    this.datasetHash = datasetHash;
+    this.rows = rows;
+    this.validationRows = validationRows;
+    this.seed = seed;
     this.trainingRows = rows - validationRows;
     if (this.trainingRows < 1) {
       throw new OrchestratorError(
@@ -71,7 +74,7 @@ export class SamplePlan {
     this.validation = new Float64Array(validationRows);
     for (let i = 0; i < validationRows; i++) this.validation[i] = split.apply(this.trainingRows + i);
     this.validation.sort();
-    this.key = hashKey ^ BigInt(seed);
+    this.#key = hashKey ^ BigInt(seed);
   }
 
   /** Throws ERR_DATA_EMPTY when an epoch is smaller than one batch. */
@@ -99,7 +102,7 @@ export class SamplePlan {
     for (let i = 0; i < count; i++) {
       const position = (step - 1) * globalBatch + first + i;
       const epoch = Math.floor(position / this.trainingRows);
-      const row = this.rowAt(epoch, position % this.trainingRows);
+      const row = this.#rowAt(epoch, position % this.trainingRows);
       rows[i] = row;
       sampleIds[i] = row + (epoch % 2) * SAMPLE_ID_STRIDE;
     }
@@ -133,33 +136,33 @@ export class SamplePlan {
     }
   }
 
-  private rowAt(epoch: number, position: number): number {
+  #rowAt(epoch: number, position: number): number {
     const index = Math.floor(position / WINDOW);
-    if (this.window?.epoch !== epoch || this.window.index !== index) {
+    if (this.#window?.epoch !== epoch || this.#window.index !== index) {
       const size = Math.min(WINDOW, this.trainingRows - index * WINDOW);
-      this.window = { epoch, index, order: new Permutation(size, this.key, epoch, PART.window, index) };
+      this.#window = { epoch, index, order: new Permutation(size, this.#key, epoch, PART.window, index) };
     }
-    const mixed = index * WINDOW + this.window.order.apply(position - index * WINDOW);
-    return this.trainingRow(this.inBlockOrder(epoch, mixed));
+    const mixed = index * WINDOW + this.#window.order.apply(position - index * WINDOW);
+    return this.#trainingRow(this.#inBlockOrder(epoch, mixed));
   }
 
   /** Position in the epoch's order of blocks -> index among the training rows. */
-  private inBlockOrder(epoch: number, position: number): number {
+  #inBlockOrder(epoch: number, position: number): number {
     const partial = this.trainingRows % BLOCK;
     const count = Math.ceil(this.trainingRows / BLOCK);
-    if (this.blocks?.epoch !== epoch) {
-      const order = new Permutation(count, this.key, epoch, PART.blocks, 0);
+    if (this.#blocks?.epoch !== epoch) {
+      const order = new Permutation(count, this.#key, epoch, PART.blocks, 0);
       // The last block has fewer rows: positions after its place in the order move up by what it lacks.
       const partialAt = partial === 0 ? Number.POSITIVE_INFINITY : order.invert(count - 1) * BLOCK;
-      this.blocks = { epoch, order, partialAt };
+      this.#blocks = { epoch, order, partialAt };
     }
-    const { order, partialAt } = this.blocks;
+    const { order, partialAt } = this.#blocks;
     const slot = position < partialAt + partial ? position : position + BLOCK - partial;
     return order.apply(Math.floor(slot / BLOCK)) * BLOCK + (slot % BLOCK);
   }
 
   /** Index among the training rows -> row, stepping over the held-out ones. */
-  private trainingRow(index: number): number {
+  #trainingRow(index: number): number {
     let low = 0;
     let high = this.validation.length;
     while (low < high) {

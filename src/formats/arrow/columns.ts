@@ -250,15 +250,14 @@ const MAX_STRING_BYTES = 2 ** 24;
 
 /** Strings or integers of a column, read when asked for. */
 export class LabelColumn {
-  private readonly index: number;
+  readonly #file: ArrowFile;
+  readonly #index: number;
 
   /** Throws ERR_DATA_COLUMN, ERR_DATA_TYPE (neither utf8, large_utf8 nor an integer), ERR_DATA_COMPRESSED. */
-  constructor(
-    private readonly file: ArrowFile,
-    name: string,
-  ) {
-    this.index = fieldOf(file, name);
-    const field = file.fields[this.index]!;
+  constructor(file: ArrowFile, name: string) {
+    this.#file = file;
+    this.#index = fieldOf(file, name);
+    const field = file.fields[this.#index]!;
     const isInteger = field.type === 'int' && [8, 16, 32, 64].includes(field.bits);
     if (field.dictionary || !(isInteger || field.type === 'utf8' || field.type === 'large_utf8')) {
       throw new OrchestratorError(
@@ -271,26 +270,26 @@ export class LabelColumn {
 
   /** One value of each row of this file; null values of strings read as "". Throws ERR_DATA_FORMAT. */
   read(rows: Iterable<number>): string[] {
-    const reader = new FileReader(this.file.path);
+    const reader = new FileReader(this.#file.path);
     try {
-      return Array.from(rows, (row) => this.readOne(reader, row));
+      return Array.from(rows, (row) => this.#readOne(reader, row));
     } finally {
       reader.close();
     }
   }
 
-  private readOne(reader: FileReader, row: number): string {
-    const batch = this.batchOf(row);
-    const { field, buffers, node } = levelsOf(this.file, batch, this.index)[0]!;
+  #readOne(reader: FileReader, row: number): string {
+    const batch = this.#batchOf(row);
+    const { field, buffers, node } = levelsOf(this.#file, batch, this.#index)[0]!;
     const i = row - batch.firstRow;
     const size = field.type === 'utf8' ? 4 : field.type === 'large_utf8' ? 8 : field.bits / 8;
     const values = buffers[1]!;
     const entries = field.type === 'int' ? 1 : 2;
     if (node.length !== batch.rows || (i + entries) * size > values.length) {
       throw bad(
-        this.file,
+        this.#file,
         batch,
-        this.index,
+        this.#index,
         `${values.length} bytes where row ${row} needs ${(i + entries) * size}`,
       );
     }
@@ -303,17 +302,17 @@ export class LabelColumn {
     const text = buffers[2]!;
     if (start < 0 || end < start || end > text.length || end - start > MAX_STRING_BYTES) {
       throw bad(
-        this.file,
+        this.#file,
         batch,
-        this.index,
+        this.#index,
         `the string of row ${row} lies at ${start} to ${end} of ${text.length} bytes`,
       );
     }
     return reader.read(text.offset + start, end - start, `row ${row}`).toString('utf8');
   }
 
-  private batchOf(row: number): ArrowBatch {
-    const { batches } = this.file;
+  #batchOf(row: number): ArrowBatch {
+    const { batches } = this.#file;
     let low = 0;
     let high = batches.length;
     while (low < high) {
@@ -325,7 +324,7 @@ export class LabelColumn {
     if (!batch || !(row - batch.firstRow < batch.rows)) {
       throw new OrchestratorError(
         'ERR_DATA_ROW',
-        `${this.file.path} has no row ${row}; it has ${this.file.rows}`,
+        `${this.#file.path} has no row ${row}; it has ${this.#file.rows}`,
       );
     }
     return batch;

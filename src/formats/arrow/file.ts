@@ -36,19 +36,21 @@ const MAX_METADATA_BYTES = 64 * 2 ** 20;
 
 /** Reads from an open file at positions; nothing outside the file's size at opening is asked for. */
 export class FileReader {
+  readonly path: string;
   readonly bytes: number;
-  private readonly fd: number;
+  readonly #fd: number;
 
   /** Throws ERR_FILE_OPEN. */
-  constructor(readonly path: string) {
+  constructor(path: string) {
+    this.path = path;
     try {
-      this.fd = openSync(path, 'r');
+      this.#fd = openSync(path, 'r');
     } catch (cause) {
       throw new OrchestratorError('ERR_FILE_OPEN', `Cannot open ${path}: ${(cause as Error).message}`, {
         cause,
       });
     }
-    const status = fstatSync(this.fd);
+    const status = fstatSync(this.#fd);
     this.bytes = status.size;
     if (!status.isFile()) {
       this.close();
@@ -64,7 +66,7 @@ export class FileReader {
     const buffer = Buffer.allocUnsafe(length);
     let done = 0;
     while (done < length) {
-      const n = readSync(this.fd, buffer, done, length - done, position + done);
+      const n = readSync(this.#fd, buffer, done, length - done, position + done);
       if (n === 0) throw truncated(this.path, `${what} (${length} bytes at ${position})`, this.bytes);
       done += n;
     }
@@ -72,7 +74,7 @@ export class FileReader {
   }
 
   close(): void {
-    closeSync(this.fd);
+    closeSync(this.#fd);
   }
 }
 

@@ -9,7 +9,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { OrchestratorError } from '../../errors.js';
 import { openForReading, readFully, writeFailure, writeFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, type Dtype, isFloat } from './dtype.js';
-import type { TensorEntry } from './header.js';
+import type { SafetensorsHeader, TensorEntry } from './header.js';
 import { elementsOf, encodeHeader, MAX_HEADER_BYTES, malformed, parseHeader, quoted } from './header.js';
 
 export type { TensorEntry } from './header.js';
@@ -35,18 +35,31 @@ export interface TensorSet {
 }
 
 export class SafetensorsFile implements TensorSet {
+  readonly path: string;
+  /** Size of the file. */
+  readonly bytes: number;
+  /** By name, in the order of the data. */
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly #handle: FileHandle;
+  /** Everything before the data: length and JSON. */
+  readonly #header: Uint8Array;
   readonly #scratch = new Uint8Array(CHUNK_BYTES);
 
   private constructor(
-    readonly path: string,
-    /** Size of the file. */
-    readonly bytes: number,
-    /** By name, in the order of the data. */
-    readonly tensors: ReadonlyMap<string, TensorEntry>,
-    readonly metadata: ReadonlyMap<string, string>,
-    private readonly handle: FileHandle,
-    private readonly header: Uint8Array,
-  ) {}
+    path: string,
+    bytes: number,
+    { tensors, metadata }: SafetensorsHeader,
+    handle: FileHandle,
+    header: Uint8Array,
+  ) {
+    this.path = path;
+    this.bytes = bytes;
+    this.tensors = tensors;
+    this.metadata = metadata;
+    this.#handle = handle;
+    this.#header = header;
+  }
 
   /**
    * Opens a file and checks its whole header.
@@ -68,8 +81,8 @@ export class SafetensorsFile implements TensorSet {
       }
       const header = new Uint8Array(8 + Number(length));
       await readFully(handle, header, 0, path);
-      const { tensors, metadata } = parseHeader(header.subarray(8), size - header.length, path);
-      return new SafetensorsFile(path, size, tensors, metadata, handle, header);
+      const parsed = parseHeader(header.subarray(8), size - header.length, path);
+      return new SafetensorsFile(path, size, parsed, handle, header);
     } catch (error) {
       await handle.close();
       throw error;
@@ -119,7 +132,7 @@ export class SafetensorsFile implements TensorSet {
   async readBytes(name: string, first: number, into: Uint8Array): Promise<void> {
     const entry = this.entry(name);
     this.#checkRange(entry, first, into.length, entry.end - entry.begin, 'bytes');
-    await readFully(this.handle, into, this.header.length + entry.begin + first, this.path);
+    await readFully(this.#handle, into, this.#header.length + entry.begin + first, this.path);
   }
 
   /**
@@ -130,7 +143,7 @@ export class SafetensorsFile implements TensorSet {
    */
   async readAll(targets: ReadonlyMap<string, Float32Array>): Promise<string> {
     for (const [name, target] of targets) this.#checkLength(this.entry(name), target);
-    const hash = createHash('sha256').update(this.header);
+    const hash = createHash('sha256').update(this.#header);
     for (const entry of this.tensors.values()) {
       await this.#copy(entry, 0, targets.get(entry.name) ?? null, hash);
     }
@@ -138,7 +151,7 @@ export class SafetensorsFile implements TensorSet {
   }
 
   async close(): Promise<void> {
-    await this.handle.close();
+    await this.#handle.close();
   }
 
   #checkLength({ name, shape, elements }: TensorEntry, target: Float32Array): void {
@@ -172,7 +185,7 @@ export class SafetensorsFile implements TensorSet {
       );
     }
     const width = DTYPE_BYTES[dtype];
-    const start = this.header.length + entry.begin + first * width;
+    const start = this.#header.length + entry.begin + first * width;
     const length = target === null ? entry.end - entry.begin : target.length * width;
     for (let at = 0; at < length; at += CHUNK_BYTES) {
       const bytes = Math.min(CHUNK_BYTES, length - at);
@@ -181,7 +194,7 @@ export class SafetensorsFile implements TensorSet {
       const chunk = direct
         ? new Uint8Array(target.buffer, target.byteOffset + at, bytes)
         : this.#scratch.subarray(0, bytes);
-      await readFully(this.handle, chunk, start + at, this.path);
+      await readFully(this.#handle, chunk, start + at, this.path);
       hash?.update(chunk);
       if (target !== null && !direct && isFloat(dtype)) {
         convertToFloat32(dtype, chunk, target.subarray(at / width, (at + bytes) / width));

@@ -33,20 +33,22 @@ const BACKSLASH = 0x5c;
 
 /** A cursor over the header's text. */
 class Cursor {
+  readonly #text: string;
+  readonly #path: string;
   #at = 0;
 
-  constructor(
-    private readonly text: string,
-    private readonly path: string,
-  ) {}
+  constructor(text: string, path: string) {
+    this.#text = text;
+    this.#path = path;
+  }
 
   fail(what: string): never {
-    throw malformed(this.path, `${what} at character ${this.#at} of the header`);
+    throw malformed(this.#path, `${what} at character ${this.#at} of the header`);
   }
 
   #skipSpace(): void {
     for (;;) {
-      const code = this.text.charCodeAt(this.#at);
+      const code = this.#text.charCodeAt(this.#at);
       if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return;
       this.#at++;
     }
@@ -55,7 +57,7 @@ class Cursor {
   /** Whether the next token is this punctuation, which is then consumed. */
   take(token: string): boolean {
     this.#skipSpace();
-    if (this.text[this.#at] !== token) return false;
+    if (this.#text[this.#at] !== token) return false;
     this.#at++;
     return true;
   }
@@ -66,7 +68,7 @@ class Cursor {
 
   end(): void {
     this.#skipSpace();
-    if (this.#at !== this.text.length) this.fail('expected the end of the header');
+    if (this.#at !== this.#text.length) this.fail('expected the end of the header');
   }
 
   string(what: string, maxLength: number): string {
@@ -74,7 +76,7 @@ class Cursor {
     const start = this.#at;
     let escaped = false;
     for (;;) {
-      const code = this.text.charCodeAt(this.#at);
+      const code = this.#text.charCodeAt(this.#at);
       if (Number.isNaN(code)) this.fail(`the ${what} has no closing quote`);
       if (code < 0x20) this.fail(`the ${what} holds a control character`);
       if (code === QUOTE) break;
@@ -85,11 +87,11 @@ class Cursor {
       this.#at++;
     }
     if (this.#at - start > maxLength) this.fail(`the ${what} is longer than ${maxLength} characters`);
-    const raw = this.text.slice(start, this.#at);
+    const raw = this.#text.slice(start, this.#at);
     this.#at++;
     if (!escaped) return raw;
     try {
-      return JSON.parse(`"${raw}"`) as string;
+      return JSON.parse(`"${raw}"`);
     } catch {
       return this.fail(`the ${what} has a bad escape`);
     }
@@ -98,8 +100,8 @@ class Cursor {
   integer(what: string): number {
     this.#skipSpace();
     const start = this.#at;
-    while (this.text.charCodeAt(this.#at) >= 0x30 && this.text.charCodeAt(this.#at) <= 0x39) this.#at++;
-    const digits = this.text.slice(start, Math.min(this.#at, start + 17));
+    while (this.#text.charCodeAt(this.#at) >= 0x30 && this.#text.charCodeAt(this.#at) <= 0x39) this.#at++;
+    const digits = this.#text.slice(start, Math.min(this.#at, start + 17));
     const value = Number(digits);
     if (digits === '' || (digits.length > 1 && digits[0] === '0') || !Number.isSafeInteger(value)) {
       this.fail(`the ${what} is not an integer from 0 to 2^53 - 1`);

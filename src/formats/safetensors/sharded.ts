@@ -10,13 +10,23 @@ const MAX_FILES = 10_000;
 const LISTED = 20;
 
 export class ShardedSafetensors implements TensorSet {
+  /** The index. */
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly #shards: readonly SafetensorsFile[];
+  /** The file of each tensor. */
+  readonly #places: ReadonlyMap<string, SafetensorsFile>;
+
   private constructor(
-    /** The index. */
-    readonly path: string,
-    readonly tensors: ReadonlyMap<string, TensorEntry>,
-    private readonly shards: readonly SafetensorsFile[],
-    private readonly places: ReadonlyMap<string, SafetensorsFile>,
-  ) {}
+    path: string,
+    shards: readonly SafetensorsFile[],
+    places: ReadonlyMap<string, SafetensorsFile>,
+  ) {
+    this.path = path;
+    this.tensors = new Map([...places].map(([name, shard]) => [name, shard.entry(name)]));
+    this.#shards = shards;
+    this.#places = places;
+  }
 
   /**
    * Opens an index (`{"weight_map": {tensor: file}}`) and all its files, which lie beside it.
@@ -31,9 +41,8 @@ export class ShardedSafetensors implements TensorSet {
         shards.set(file, await SafetensorsFile.open(join(dirname(path), file)));
       }
       checkIndex(map, shards, path);
-      const places = new Map([...map].map(([name, file]) => [name, shards.get(file) as SafetensorsFile]));
-      const tensors = new Map([...places].map(([name, shard]) => [name, shard.entry(name)]));
-      return new ShardedSafetensors(path, tensors, [...shards.values()], places);
+      const places = new Map([...map].map(([name, file]) => [name, shards.get(file)!]));
+      return new ShardedSafetensors(path, [...shards.values()], places);
     } catch (error) {
       for (const shard of shards.values()) await shard.close();
       throw error;
@@ -41,11 +50,11 @@ export class ShardedSafetensors implements TensorSet {
   }
 
   get files(): readonly string[] {
-    return this.shards.map(({ path }) => path);
+    return this.#shards.map(({ path }) => path);
   }
 
   get bytes(): number {
-    return this.shards.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#shards.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   async read(name: string, into: Float32Array | null = null): Promise<Float32Array> {
@@ -61,11 +70,11 @@ export class ShardedSafetensors implements TensorSet {
   }
 
   async close(): Promise<void> {
-    for (const shard of this.shards) await shard.close();
+    for (const shard of this.#shards) await shard.close();
   }
 
   #shard(name: string): SafetensorsFile {
-    const shard = this.places.get(name);
+    const shard = this.#places.get(name);
     if (shard === undefined) throw malformed(this.path, `there is no tensor ${quoted(name)}`);
     return shard;
   }
