@@ -44,7 +44,6 @@ export const ERRORS = {
     'Two processes of a run do not speak the same version of the protocol, or one broke its order.',
   ERR_JOIN_TIMEOUT: 'Not all workers joined or became ready in time.',
   ERR_WORKER_LOST: 'A worker died or could not be reached.',
-  ERR_WORKER_FAILED: 'A worker reported an error.',
   ERR_COORDINATOR_LOST: 'The coordinator died or could not be reached.',
   ERR_STATE_MISMATCH: 'Workers that should hold the same state do not.',
   ERR_NON_FINITE: 'A gradient holds NaN or infinite values; the step was refused.',

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
 import type { FileRecord } from '../files/hash.js';
-import { openForReading, readFully } from '../files/io.js';
+import { readWhole } from '../files/io.js';
+import { isMapping } from '../files/json.js';
 import type { ModelSpec, TextSpec } from '../native/contract.js';
 
 export const MANIFEST = 'manifest.json';
@@ -125,20 +126,25 @@ export function encodeManifest(manifest: CheckpointManifest): string {
   });
 }
 
-function damaged(path: string, what: string): OrchestratorError {
-  return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`);
+/** The error for a checkpoint that is incomplete or changed. */
+export function damaged(path: string, what: string, cause?: unknown): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_CHECKPOINT_DAMAGED',
+    `${path}: ${what}`,
+    cause === undefined ? {} : { cause },
+  );
 }
 
 /** @throws OrchestratorError ERR_CHECKPOINT_DAMAGED, or ERR_CHECKPOINT_MISMATCH for another version of the format. */
-export function decodeManifest(text: string, path: string): CheckpointManifest {
+function decodeManifest(text: string, path: string): CheckpointManifest {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
     throw damaged(path, `not JSON (${(error as Error).message})`);
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw damaged(path, 'not an object');
-  const { checksum, ...body } = json as Record<string, unknown>;
+  if (!isMapping(json)) throw damaged(path, 'not an object');
+  const { checksum, ...body } = json;
   if (checksummed(body) !== text) {
     throw damaged(path, `the contents do not match the checksum ${JSON.stringify(checksum)?.slice(0, 80)}`);
   }
@@ -179,13 +185,7 @@ export function decodeManifest(text: string, path: string): CheckpointManifest {
  */
 export async function readManifest(folder: string): Promise<CheckpointManifest> {
   const path = join(folder, MANIFEST);
-  const { handle, size } = await openForReading(path);
-  try {
-    if (size > MAX_BYTES) throw damaged(path, `${size} bytes are too many for a manifest`);
-    const bytes = new Uint8Array(size);
-    await readFully(handle, bytes, 0, path);
-    return decodeManifest(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), path);
-  } finally {
-    await handle.close();
-  }
+  const tooLarge = (bytes: number) => damaged(path, `${bytes} bytes are too many for a manifest`);
+  const bytes = await readWhole(path, MAX_BYTES, tooLarge);
+  return decodeManifest(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), path);
 }

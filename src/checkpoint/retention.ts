@@ -1,8 +1,7 @@
 /** Which checkpoints stay. */
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { OrchestratorError } from '../errors.js';
-import { errnoOf, reasonOf, syncFolder, uniqueSuffix } from '../files/io.js';
+import { errnoOf, readFailure, syncFolder, uniqueSuffix } from '../files/io.js';
 import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
 
 export interface StoredCheckpoint {
@@ -16,9 +15,7 @@ async function entries(root: string): Promise<string[]> {
     return await readdir(root);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];
-    throw new OrchestratorError('ERR_FILE_OPEN', `${root} cannot be listed: ${reasonOf(error)}.`, {
-      cause: error,
-    });
+    throw readFailure('list', root, error);
   }
 }
 
@@ -61,26 +58,26 @@ async function removeCheckpoint(root: string, path: string): Promise<void> {
 }
 
 /**
- * Puts aside the checkpoints of later steps than the one that a run goes on from (damaged ones, or those of a future that
+ * Puts renamed the checkpoints of later steps than the one that a run goes on from (damaged ones, or those of a future that
  * the user left with --resume PATH), so that they are not taken for the run's own later on. Nothing is deleted: each is
  * renamed to `superseded-step-...`.
  *
  * @returns the new paths.
  */
 export async function setAsideLater(root: string, step: number): Promise<string[]> {
-  const aside: string[] = [];
+  const renamed: string[] = [];
   for (const checkpoint of await listCheckpoints(root)) {
     if (checkpoint.step <= step) continue;
     const path = join(root, `superseded-${checkpointName(checkpoint.step)}-${uniqueSuffix()}`);
     await rename(checkpoint.path, path);
-    aside.push(path);
+    renamed.push(path);
   }
-  if (aside.length > 0) await syncFolder(root);
-  return aside;
+  if (renamed.length > 0) await syncFolder(root);
+  return renamed;
 }
 
 /**
- * Mends what a killed process left: half-written and half-removed folders go; a checkpoint that was put aside for its
+ * Mends what a killed process left: half-written and half-removed folders go; a checkpoint that was put renamed for its
  * successor, which then did not come, is put back. To be called at the start of a run by the one process that owns it.
  *
  * @returns what was done, a line each.

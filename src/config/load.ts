@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { errnoOf, reasonOf } from '../files/io.js';
 import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
 import { problemsOf } from './issues.js';
@@ -126,10 +127,8 @@ function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    const reason = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'is a folder' : String(error);
-    const near = code === 'ENOENT' ? nearestFile(path) : null;
-    const message = `${path}: ${reason}${near === null ? '' : `; did you mean ${near}`}`;
+    const near = errnoOf(error) === 'ENOENT' ? nearestFile(path) : null;
+    const message = `Cannot read ${path}: ${reasonOf(error)}${near === null ? '' : `; did you mean ${near}`}`;
     throw new OrchestratorError('ERR_CONFIG', message, { cause: error });
   }
 }

@@ -33,7 +33,7 @@ export async function scanColumn(
   const total = { min: Number.NaN, max: Number.NaN, mean: 0, std: 0, nonFinite: 0, firstNonFiniteRow: -1 };
   let count = 0;
   let deviations = 0;
-  for await (const { scan, values } of stretches(dataset, column, rows, 0, 1, 0, progress)) {
+  for await (const { scan, values } of scanBatches(dataset, column, rows, 0, 1, 0, progress)) {
     const finite = values - scan.nonFinite;
     total.nonFinite += scan.nonFinite;
     if (total.firstNonFiniteRow < 0) total.firstNonFiniteRow = scan.firstNonFiniteRow;
@@ -60,7 +60,7 @@ export async function histogramOf(
   bins: number,
 ): Promise<Histogram> {
   const counts = new Array<number>(bins).fill(0);
-  for await (const { scan } of stretches(dataset, column, rows, range.low, range.high, bins, null)) {
+  for await (const { scan } of scanBatches(dataset, column, rows, range.low, range.high, bins, null)) {
     scan.histogram.forEach((n, i) => {
       counts[i]! += n;
     });
@@ -68,7 +68,7 @@ export async function histogramOf(
   return { ...range, counts };
 }
 
-async function* stretches(
+async function* scanBatches(
   dataset: Dataset,
   column: ColumnSpec,
   rows: number,

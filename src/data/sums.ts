@@ -5,9 +5,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { OrchestratorError } from '../errors.js';
+import { hashFile } from '../files/hash.js';
 import { replaceFile, writeDurably } from '../files/io.js';
 import { HUGGING_FACE_FILES } from './huggingface.js';
-import { hashFile } from './identity.js';
 import type { DataSource } from './source.js';
 
 export const SUMS_FILE = 'SHA256SUMS';
@@ -48,7 +48,8 @@ export async function writeSums(source: DataSource, progress: (bytes: number) =>
   );
   let text = '';
   for (const path of [...metadata, ...source.files.map((file) => file.path)]) {
-    text += `${await hashFile(path, progress)}  ${relative(source.path, path)}\n`;
+    const { sha256 } = await hashFile(path, progress);
+    text += `${sha256}  ${relative(source.path, path)}\n`;
   }
   await replaceFile(join(source.path, SUMS_FILE), (temporary) => writeDurably(temporary, text));
 }

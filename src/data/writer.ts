@@ -24,6 +24,8 @@ import {
   vectorFromArray,
 } from 'apache-arrow';
 import { OrchestratorError } from '../errors.js';
+import { errnoOf, reasonOf, syncFolder } from '../files/io.js';
+import { processExists } from '../files/lock.js';
 import { toFloat16Bits } from '../formats/float16.js';
 import {
   CHECKSUM_ROWS,
@@ -220,11 +222,8 @@ export async function writeShards(
     return manifest;
   } catch (cause) {
     await rm(partial, { recursive: true, force: true });
-    if (cause instanceof OrchestratorError || (cause as NodeJS.ErrnoException).code === undefined)
-      throw cause;
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${dir}: ${(cause as Error).message}`, {
-      cause,
-    });
+    if (errnoOf(cause) === null) throw cause;
+    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${dir}: ${reasonOf(cause)}`, { cause });
   }
 }
 
@@ -238,17 +237,8 @@ async function removeLeftovers(target: string): Promise<void> {
   for (const name of readdirSync(dirname(target))) {
     if (!name.startsWith(prefix)) continue;
     const pid = Number(name.slice(prefix.length));
-    if (!Number.isSafeInteger(pid) || pid <= 0 || isAlive(pid)) continue;
+    if (!Number.isSafeInteger(pid) || pid <= 0 || processExists(pid)) continue;
     await rm(join(dirname(target), name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
@@ -286,15 +276,6 @@ async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
   const handle = await open(path, 'wx');
   try {
     await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
     await handle.sync();
   } finally {
     await handle.close();

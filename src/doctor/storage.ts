@@ -16,12 +16,6 @@ export function checkDisk(folder = process.cwd()): Check {
   return warning('disk', detail, 'make room, or use --run-dir on another disk');
 }
 
-export function checkSharedMemory(folder = '/dev/shm'): Check {
-  const free = freeBytes(folder);
-  if (free === null) return ok('shm', `no ${folder}; not needed by this build`);
-  return ok('shm', `${bytes(free)} free in ${folder}; not needed by this build`);
-}
-
 function freeBytes(folder: string): number | null {
   try {
     const { bavail, bsize } = statfsSync(folder);

@@ -37,7 +37,7 @@ function agree(key: string, configured: number | null, found: number, what: stri
 }
 
 /** Context tokens of a sample: CLIP and T5 one after the other. */
-export function contextTokens(text: TextSpec): number {
+function contextTokens(text: TextSpec): number {
   return text.clipTokens + text.t5Tokens;
 }
 

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { readFailure } from './io.js';
 
 export type Mapping = Record<string, unknown>;
 
@@ -30,9 +31,7 @@ export function readJson(path: string): unknown {
   try {
     text = readFileSync(path);
   } catch (cause) {
-    throw new OrchestratorError('ERR_FILE_OPEN', `Cannot read ${path}: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw readFailure('read', path, cause);
   }
   if (text.length > MAX_JSON_BYTES) {
     throw new OrchestratorError('ERR_DATA_FORMAT', `${path} has ${text.length} bytes: not a metadata file`);

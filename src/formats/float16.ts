@@ -24,12 +24,3 @@ export function toFloat16Bits(value: number): number {
   const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
   return sign | ((rounded - 0x38000000) >>> 13);
 }
-
-/** Value of binary16 bits. */
-export function fromFloat16Bits(bits: number): number {
-  const exponent = (bits >>> 10) & 31;
-  const fraction = bits & 0x3ff;
-  const sign = bits & 0x8000 ? -1 : 1;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** -25 * (1 << exponent));
-}

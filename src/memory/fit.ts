@@ -39,8 +39,8 @@ export function tightness(need: Need, place: Place): string | null {
 
 function largest(parts: readonly MemoryPart[]): string {
   const named = addUp(parts).slice(0, NAMED_PARTS);
-  const told = named.filter(({ bytes }) => bytes >= 0.01 * totalBytes(parts));
-  return `The largest parts: ${told.map(({ name, bytes }) => `${name} ${gib(bytes)}`).join(', ')}.`;
+  const shown = named.filter(({ bytes }) => bytes >= 0.01 * totalBytes(parts));
+  return `The largest parts: ${shown.map(({ name, bytes }) => `${name} ${gib(bytes)}`).join(', ')}.`;
 }
 
 /** "153.2 GiB", "1200.0 GiB", "88 MiB": one unit for all that may be compared in a sentence, but for the smallest runs. */

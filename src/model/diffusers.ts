@@ -3,11 +3,12 @@
  * files keep (shift, scale), in the last modulation of each stream.
  */
 import { OrchestratorError } from '../errors.js';
+import { isMapping } from '../files/json.js';
 import type { ModelSpec } from '../native/contract.js';
 import type { Assembly } from './assembly.js';
 import { expectedTensors, HEAD_DIM, hiddenOf, POS_EMBED } from './tensors.js';
 
-export const CLASS_NAME = 'SD3Transformer2DModel';
+const CLASS_NAME = 'SD3Transformer2DModel';
 
 const EMBEDDERS: Record<string, string> = {
   'x_embedder.proj': 'pos_embed.proj',
@@ -103,14 +104,11 @@ const ABSENT: Record<string, unknown> = { dual_attention_layers: [], qk_norm: nu
  * @throws OrchestratorError ERR_MODEL_TENSORS, which lists each key that says something else.
  */
 export function checkConfig(value: unknown, spec: ModelSpec, path: string): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object.`);
-  }
-  const found = value as Record<string, unknown>;
+  if (!isMapping(value)) throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object`);
   const lines: string[] = [];
   for (const [key, expected] of Object.entries(diffusersConfig(spec, 0))) {
     if (key === 'sample_size') continue;
-    const seen = key in found ? found[key] : ABSENT[key];
+    const seen = key in value ? value[key] : ABSENT[key];
     // Without out_channels it is in_channels.
     if (key === 'out_channels' && seen === null) continue;
     const text = JSON.stringify(seen) ?? 'nothing';

@@ -1,6 +1,5 @@
 /** A larger grid of positions for a model that was trained on a smaller one. */
 import { elementary } from '../native/elementary.js';
-import { positionGrid } from './pos-embed.js';
 
 /** Largest difference at which a stored table still counts as sines and cosines: half of bf16's spacing at 1, doubled. */
 const TOLERANCE = 5e-3;
@@ -108,6 +107,29 @@ function stretch(table: Float32Array, hidden: number, from: number, to: number):
     }
   }
   return out;
+}
+
+/**
+ * The position table from a code for every column and every row, each [size, hidden / 2].
+ *
+ * @returns [size * size * hidden], in the order of the grid's rows.
+ */
+export function positionGrid(
+  columns: Float32Array,
+  rows: Float32Array,
+  size: number,
+  hidden: number,
+): Float32Array {
+  const half = hidden / 2;
+  const table = new Float32Array(size * size * hidden);
+  for (let row = 0; row < size; row++) {
+    for (let column = 0; column < size; column++) {
+      const at = (row * size + column) * hidden;
+      table.set(columns.subarray(column * half, (column + 1) * half), at);
+      table.set(rows.subarray(row * half, (row + 1) * half), at + half);
+    }
+  }
+  return table;
 }
 
 function mix(a: number, b: number, part: number): number {

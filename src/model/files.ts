@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { reasonOf } from '../files/io.js';
+import { readFailure } from '../files/io.js';
 import { SafetensorsFile, type TensorSet } from '../formats/safetensors/file.js';
 import { ShardedSafetensors } from '../formats/safetensors/sharded.js';
 
@@ -68,7 +68,7 @@ async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    throw unreadable(folder, error);
+    throw readFailure('list', folder, error);
   }
 }
 
@@ -76,12 +76,6 @@ async function readConfig(path: string): Promise<{ path: string; value: unknown 
   try {
     return { path, value: JSON.parse(await readFile(path, 'utf8')) };
   } catch (error) {
-    throw unreadable(path, error);
+    throw readFailure('read', path, error);
   }
-}
-
-function unreadable(path: string, error: unknown): OrchestratorError {
-  return new OrchestratorError('ERR_FILE_OPEN', `${path} cannot be read: ${reasonOf(error)}.`, {
-    cause: error,
-  });
 }

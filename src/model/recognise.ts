@@ -202,7 +202,7 @@ function listed(title: string, lines: string[]): string[] {
 }
 
 /** Every tensor of a model's file, under the format's names without prefix. */
-export function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[] {
+function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[] {
   return format === 'official' ? expectedTensors(spec) : diffusersTensors(spec);
 }
 
@@ -210,7 +210,7 @@ export function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[]
  * @param shapes by the format's names without prefix.
  * @throws OrchestratorError ERR_MODEL_TENSORS, which lists missing, unexpected and misshapen tensors by name.
  */
-export function checkTensors(
+function checkTensors(
   spec: ModelSpec,
   shapes: ReadonlyMap<string, readonly number[]>,
   path: string,

@@ -168,13 +168,9 @@ async function requireEmpty(path: string): Promise<void> {
     if (errnoOf(error) === 'ENOENT') return;
     throw writeFailure(path, error);
   }
-  throw new OrchestratorError(
-    'ERR_FILE_WRITE',
-    `${path} cannot be written: it is a folder with files in it.`,
-    {
-      hint: 'Give a new folder.',
-    },
-  );
+  throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: it is a folder with files in it`, {
+    hint: 'Choose a new folder',
+  });
 }
 
 /** Tensors in order, filled up to the limit; a tensor larger than it has a file of its own. */

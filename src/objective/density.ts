@@ -71,5 +71,3 @@ export function sampleTime(density: Density, u1: number, u2: number): number {
 export function shiftTime(t: number, alpha: number): number {
   return (alpha * t) / (1 + (alpha - 1) * t);
 }
-
-/** Densities of t as the configuration writes them: `uniform`, `lognorm(m, s)`, `mode(s)`, `cosmap` (SD3 paper, section 3.1). */

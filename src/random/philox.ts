@@ -24,7 +24,6 @@ export const STREAM = {
   /** Generated data sets. */
   dataset: 7,
 } as const;
-export type StreamName = keyof typeof STREAM;
 
 /** What a draw is keyed by. Mirror of DrawKey. */
 export interface DrawKey {

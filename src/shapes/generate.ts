@@ -58,7 +58,7 @@ export async function generateShapes(options: ShapesOptions): Promise<Manifest> 
  * Why the data set in `options.out` is not the one that these options make now, or null where it is: other numbers, or
  * another generator, which shows in the first rows whether or not it has another version. Throws as readManifest.
  */
-export function whyStale(options: ShapesOptions): string | null {
+export function staleReason(options: ShapesOptions): string | null {
   const manifest = readManifest(options.out);
   const schema = schemaOf(options);
   if (manifest.generator.name !== schema.generator.name) {

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import sharp from 'sharp';
 import { OrchestratorError } from '../errors.js';
+import { reasonOf } from '../files/io.js';
 import { LINE_UNITS, textPath, textUnits, wrapText } from './glyphs.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
@@ -61,9 +62,7 @@ export async function writeGrid(
       .png()
       .toFile(path);
   } catch (cause) {
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${reasonOf(cause)}`, { cause });
   }
   return { width, height };
 }

@@ -9,7 +9,7 @@
 import { OrchestratorError } from '../errors.js';
 import { Permutation } from './permutation.js';
 
-export const PLAN_VERSION = 1;
+const PLAN_VERSION = 1;
 const BLOCK = 64;
 const WINDOW = 4096;
 

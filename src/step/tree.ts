@@ -12,7 +12,7 @@ export interface Range {
 }
 
 /** Smallest power of two that is at least n. */
-export function powerOfTwo(n: number): number {
+function powerOfTwo(n: number): number {
   let p = 1;
   while (p < n) p *= 2;
   return p;

@@ -7,11 +7,11 @@ import { saveCheckpoint } from '../../src/checkpoint/store.js';
 import { openForInference } from '../../src/engine/inference.js';
 import { loadInto, loadWeights } from '../../src/engine/load.js';
 import { SafetensorsFile, writeSafetensors } from '../../src/formats/safetensors/file.js';
-import { posEmbed } from '../../src/model/pos-embed.js';
 import { expectedParameters } from '../../src/model/tensors.js';
 import type { Engine, EngineSpec, ModelSpec, StateName } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 import { contentOf, generator, SMALL, sameBytes, temporaryFolders } from '../unit/checkpoint/helpers.js';
+import { posEmbed } from '../unit/model/pos-embed.js';
 
 const folder = temporaryFolders();
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;

@@ -15,7 +15,7 @@ export interface NumericColumn {
 }
 
 /** The field of a name. Throws ERR_DATA_COLUMN, with the names that there are. */
-export function fieldOf(file: ArrowFile, name: string): number {
+function fieldOf(file: ArrowFile, name: string): number {
   const index = file.fields.findIndex((field) => field.name === name);
   if (index >= 0) return index;
   const names = file.fields.map((field) => `"${field.name}"`).join(', ');

@@ -4,6 +4,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { OrchestratorError } from '../../errors.js';
+import { notRegular, readFailure } from '../../files/io.js';
 import { FlatTable } from './flatbuffer.js';
 import { type ArrowBatchHeader, type ArrowField, decodeBatch, decodeSchema } from './schema.js';
 
@@ -46,15 +47,13 @@ export class FileReader {
     try {
       this.#fd = openSync(path, 'r');
     } catch (cause) {
-      throw new OrchestratorError('ERR_FILE_OPEN', `Cannot open ${path}: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw readFailure('open', path, cause);
     }
     const status = fstatSync(this.#fd);
     this.bytes = status.size;
     if (!status.isFile()) {
       this.close();
-      throw new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
+      throw notRegular(path);
     }
   }
 

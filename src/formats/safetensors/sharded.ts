@@ -1,6 +1,7 @@
 /** Safetensors split over several files, with an index that says which tensor lies where. */
 import { dirname, join } from 'node:path';
-import { openForReading, readFully } from '../../files/io.js';
+import { readWhole } from '../../files/io.js';
+import { isMapping } from '../../files/json.js';
 import { SafetensorsFile, type TensorSet } from './file.js';
 import { malformed, quoted, type TensorEntry } from './header.js';
 
@@ -81,19 +82,8 @@ export class ShardedSafetensors implements TensorSet {
 }
 
 async function readIndex(path: string): Promise<string> {
-  const { handle, size } = await openForReading(path);
-  try {
-    if (size > MAX_INDEX_BYTES) throw malformed(path, `an index of ${size} bytes is too large`);
-    const bytes = new Uint8Array(size);
-    await readFully(handle, bytes, 0, path);
-    return new TextDecoder().decode(bytes);
-  } finally {
-    await handle.close();
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  const tooLarge = (bytes: number) => malformed(path, `an index of ${bytes} bytes is too large`);
+  return new TextDecoder().decode(await readWhole(path, MAX_INDEX_BYTES, tooLarge));
 }
 
 /** File by tensor. The files are plain names: an index must not lead elsewhere. */
@@ -104,8 +94,8 @@ function parseIndex(text: string, path: string): Map<string, string> {
   } catch (error) {
     throw malformed(path, `the index is not JSON: ${(error as Error).message}`);
   }
-  const weightMap = isRecord(parsed) ? parsed.weight_map : undefined;
-  if (!isRecord(weightMap)) throw malformed(path, 'the index has no "weight_map" from tensors to files');
+  const weightMap = isMapping(parsed) ? parsed.weight_map : undefined;
+  if (!isMapping(weightMap)) throw malformed(path, 'the index has no "weight_map" from tensors to files');
   const map = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
     if (typeof file !== 'string' || !/^[^/\\\0]+\.safetensors$/.test(file)) {
