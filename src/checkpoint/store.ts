@@ -4,7 +4,6 @@
  * current checkpoint is the latest valid one; there is no pointer to it. The layout does not depend on the
  * number of workers.
  */
-
 import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';

@@ -1,6 +1,7 @@
 /**
- * Where values come from: the YAML file, then environment variables (ORCHESTRATOR_BATCH__MICRO=8), then flags
- * (--set batch.micro=8), each overriding the one before. Remembers the place of every value for errors and `explain`.
+ * The sources of values: the YAML file, then environment variables (ORCHESTRATOR_BATCH__MICRO=8), then flags
+ * (--set batch.micro=8), each overriding the previous one. Records the place of every value for errors and
+ * `explain`.
  */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import { isMapping, type Mapping } from '../files/json.js';
@@ -11,6 +12,7 @@ import { setAt, valueAt } from './value.js';
 
 export type Source = 'flag' | 'environment' | 'file' | 'default';
 
+/** Where a value was set. */
 export interface Origin {
   source: Source;
   /** "run.yaml:3:5", "--set batch.micro=8", "ORCHESTRATOR_BATCH__MICRO"; empty for defaults. */
@@ -26,6 +28,7 @@ interface Override {
 
 const PREFIX = 'ORCHESTRATOR_';
 
+/** All sources of one configuration, merged. */
 export class Sources {
   readonly problems: Problem[] = [];
   readonly #file: string;
@@ -33,9 +36,9 @@ export class Sources {
   readonly #document: Document;
   readonly #fileValue: unknown;
   readonly #overrides: Override[] = [];
-  /** Whether the file is YAML of a mapping at all, so that missing keys are worth reporting. */
+  /** Whether the file is a YAML mapping, so that missing keys are worth reporting. */
   readable: boolean;
-  /** All sources merged; what the schema gets to see. */
+  /** All sources merged: the input of the schema. */
   readonly merged: Mapping;
 
   constructor(file: string, text: string, environment: NodeJS.ProcessEnv, flags: readonly string[]) {
@@ -52,7 +55,7 @@ export class Sources {
     for (const override of this.#overrides) this.#apply(override);
   }
 
-  /** Where the value at a path was set; source "default" where nowhere. */
+  /** Where the value at a path was set; source "default" if nowhere. */
   originOf(path: Path): Origin {
     const override = this.#overrides.findLast(
       (candidate) => startsWith(path, candidate.path) || startsWith(candidate.path, path),
@@ -66,7 +69,7 @@ export class Sources {
     return { source: 'default', place: '' };
   }
 
-  /** Where to point a reader to: the value's place, or that of the mapping in which it is missing. */
+  /** The place to point the user to: that of the value, or of the mapping in which it is missing. */
   placeFor(path: Path, atKey = false): string {
     if (atKey && valueAt(this.#fileValue, path) === undefined) {
       const override = this.#overrides.findLast((candidate) => startsWith(candidate.path, path));
@@ -102,7 +105,8 @@ export class Sources {
     if (value === undefined || !name.startsWith(PREFIX)) return;
     const path = name.slice(PREFIX.length).toLowerCase().split('__');
     if (path.length === 1 && schemaAt(path) === null) {
-      // Other variables of this program share the prefix; only what looks like a misspelt key is an error.
+      // Other variables of this program have the same prefix; only what looks like a misspelt key is an
+      // error.
       const near = nearest(path[0]!, namesAt([]));
       if (near === null) return;
     }

@@ -1,18 +1,21 @@
-/** Identity of data: SHA-256 of files and of what a data set consists of. */
+/** The identity of a data set: a SHA-256 of what it consists of. */
 import { createHash } from 'node:crypto';
 import { canonicalHash, hashFile } from '../files/hash.js';
 import { openForReading, readFully } from '../files/io.js';
 import type { DataSource } from './source.js';
 
-/** Foreign files up to this size count wholly in the data set's hash; of larger ones, pieces do. */
+/**
+ * Up to this size, the hash covers a whole foreign file; of a larger file, it covers evenly spaced pieces.
+ */
 const WHOLE_FILE_BYTES = 256 * 2 ** 20;
 const PIECES = 64;
 const PIECE_BYTES = 4 * 2 ** 20;
 
 /**
- * What tells one data set from another, hexadecimal: of our own, the manifest's schema and hashes; of foreign folders,
- * names of the columns in use, sizes and contents of the files. Of foreign files above 256 MiB, 64 evenly spaced
- * pieces of 4 MiB stand for the whole: this is for refusing the wrong data set, not for finding damage.
+ * Distinguishes one data set from another, in hexadecimal: the manifest's schema and hashes for our own
+ * format; names of the columns in use, sizes and contents of the files for foreign folders. Of foreign files
+ * above 256 MiB, 64 evenly spaced pieces of 4 MiB are hashed: this is for refusing the wrong data set, not
+ * for detecting damage.
  */
 export async function datasetHash(source: DataSource, columns: unknown): Promise<string> {
   const { manifest } = source;

@@ -1,6 +1,6 @@
 /**
- * Writes data sets in the project's own format: Arrow IPC files with fixed-size lists, and the manifest last, so that
- * a folder with a manifest is complete.
+ * Writes data sets in the project's own format: Arrow IPC files with fixed-size lists, and finally the
+ * manifest, so that a folder with a manifest is complete.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
@@ -35,7 +35,7 @@ import {
   type ManifestColumn,
 } from './manifest.js';
 
-/** What a data set holds, apart from its rows. */
+/** Description of a data set, without its rows. */
 export interface ShardSchema {
   columns: ManifestColumn[];
   encoders: Encoders;
@@ -43,14 +43,15 @@ export interface ShardSchema {
   generator: Record<string, unknown>;
 }
 
-/** One row: for each column a Float32Array (float16, float32), a string (utf8) or a bigint (int64). */
+/** A row: for each column a Float32Array (float16, float32), a string (utf8) or a bigint (int64). */
 export type Row = Record<string, Float32Array | string | bigint>;
 
+/** Rows between two reports of progress. */
 const PROGRESS_ROWS = 64;
 
 type Values = Uint16Array | Float32Array | string[] | bigint[];
 
-/** Columns of one shard while its rows arrive. */
+/** Collects the rows of one shard by column. */
 class ShardBuffer {
   rows = 0;
   readonly #columns: ManifestColumn[];
@@ -114,7 +115,7 @@ class ShardBuffer {
     return sums;
   }
 
-  /** The rows so far as the bytes of an Arrow IPC file; empties the buffer. */
+  /** Empties the buffer, and returns its rows as the bytes of an Arrow IPC file. */
   takeFile(): Uint8Array {
     const children = this.#columns.map((column, i) => this.#columnData(column, this.#values[i]!));
     const schema = new Schema(
@@ -165,7 +166,7 @@ class ShardBuffer {
   }
 }
 
-/** CRC-32 of each CHECKSUM_ROWS rows of each float column, as a manifest holds them of a shard with these rows. */
+/** CRC-32 of each CHECKSUM_ROWS rows of each float column, as in the manifest of a shard with these rows. */
 export function checksumsOf(columns: ManifestColumn[], rows: readonly Row[]): Record<string, number[]> {
   const buffer = new ShardBuffer(columns, rows.length);
   rows.forEach((row, i) => {
@@ -190,12 +191,12 @@ function received(value: unknown): string {
 }
 
 /**
- * Writes a data set: shards of at most `rowsPerShard` rows and, last, the manifest. The folder appears under its name
- * only when it is complete and on disk; on an error nothing is left. `progress` is called now and then with the
- * rows so far.
+ * Writes a data set: shards of at most `rowsPerShard` rows and, last, the manifest. The folder gets its name
+ * only when it is complete and on disk; on an error nothing remains. `progress` is called regularly with the
+ * number of rows written.
  *
- * Throws ERR_FILE_WRITE (the folder exists and is not empty; disk full; no permission) and ERR_DATA_SHAPE (a row that
- * is not what the schema says).
+ * @throws OrchestratorError ERR_FILE_WRITE (the folder exists and is not empty; disk full; no permission),
+ *   ERR_DATA_SHAPE (a row does not match the schema).
  */
 export async function writeShards(
   dir: string,
@@ -207,7 +208,7 @@ export async function writeShards(
   const target = resolve(dir);
   if (existsSync(target) && readdirSync(target).length > 0) {
     throw new OrchestratorError('ERR_FILE_WRITE', `${dir} exists and is not empty`, {
-      hint: 'Choose another folder, or remove it first.',
+      hint: 'Choose another folder, or remove it first',
     });
   }
   const partial = join(dirname(target), `${partialPrefix(target)}${process.pid}`);
@@ -231,7 +232,7 @@ function partialPrefix(target: string): string {
   return `.${basename(target)}.partial-`;
 }
 
-/** Removes what killed processes left when they were writing the same folder. */
+/** Removes what killed processes left behind that were writing the same folder. */
 async function removeLeftovers(target: string): Promise<void> {
   const prefix = partialPrefix(target);
   for (const name of readdirSync(dirname(target))) {

@@ -1,4 +1,4 @@
-/** Room for runs and checkpoints, and shared memory. */
+/** Checks the disk space for runs and checkpoints. */
 import { accessSync, constants, statfsSync } from 'node:fs';
 import { bytes } from '../text/quantities.js';
 import { type Check, failed, ok, warning } from './check.js';
@@ -13,7 +13,7 @@ export function checkDisk(folder = process.cwd()): Check {
   }
   const detail = `${bytes(free)} free in ${folder}`;
   if (free >= LITTLE_DISK) return ok('disk', detail);
-  return warning('disk', detail, 'make room, or use --run-dir on another disk');
+  return warning('disk', detail, 'free some space, or use --run-dir on another disk');
 }
 
 function freeBytes(folder: string): number | null {

@@ -10,6 +10,7 @@ export function canonicalHash(value: unknown): string {
 
 const CHUNK_BYTES = 1 << 20;
 
+/** What identifies the contents of a file. */
 export interface FileRecord {
   bytes: number;
   sha256: string;

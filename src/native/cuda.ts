@@ -1,20 +1,20 @@
-/** GPUs: which there are, which one is a worker's, and what to do where none can be used. */
+/** GPUs: which there are, which one a worker uses, and what to do where none can be used. */
 import { OrchestratorError } from '../errors.js';
 import { bytes } from '../text/quantities.js';
 import type { CudaDevice, NativeAddon } from './contract.js';
 
 /** A worker's GPU. */
 export interface Gpu extends CudaDevice {
-  /** Among those that the process sees. */
+  /** Index among the GPUs that the process sees. */
   ordinal: number;
-  /** How many it sees. */
+  /** Number of GPUs that the process sees. */
   count: number;
 }
 
 const LIBRARIES =
   'pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-nccl-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
 
-/** By what the reason says; the first that fits. */
+/** Remedies by pattern of the reason; the first match wins. */
 const FIXES: readonly [RegExp, string][] = [
   [/ORCHESTRATOR_CUDA names/, 'unset ORCHESTRATOR_CUDA, or let it name the library'],
   [
@@ -27,7 +27,7 @@ const FIXES: readonly [RegExp, string][] = [
   [/no CUDA-capable device|There is no CUDA device/, 'see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES'],
 ];
 
-/** What mends it, given why CUDA is off. */
+/** The remedy, given the reason why CUDA is off. */
 export function cudaFix(reason: string): string {
   return FIXES.find(([pattern]) => pattern.test(reason))?.[1] ?? 'see that nvidia-smi lists the GPU';
 }
@@ -38,8 +38,8 @@ export function describeDevice({ name, memoryBytes, problem }: CudaDevice): stri
 }
 
 /**
- * Rank among the workers of this machine: as `launch` and torchrun tell it, or Slurm. Where each process sees a GPU of its
- * own (CUDA_VISIBLE_DEVICES, --gpus-per-task) it does not matter.
+ * Rank among the workers of this machine, from `launch`, torchrun or Slurm. It does not matter where each
+ * process sees only its own GPU (CUDA_VISIBLE_DEVICES, --gpus-per-task).
  */
 export function localRank(environment: NodeJS.ProcessEnv): number {
   const given = environment.LOCAL_RANK ?? environment.SLURM_LOCALID ?? '0';
@@ -50,7 +50,7 @@ export function localRank(environment: NodeJS.ProcessEnv): number {
   );
 }
 
-/** The GPU of the worker with this local rank: those that can be used are dealt out in turn. */
+/** The GPU of the worker with this local rank: usable GPUs are assigned round-robin. */
 export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
   const usable = devices.flatMap((device, ordinal) =>
     device.problem === null ? [{ ...device, ordinal }] : [],
@@ -64,7 +64,7 @@ export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
 /**
  * The GPU of this process.
  *
- * @throws OrchestratorError ERR_CUDA saying why there is none, and what to do.
+ * @throws OrchestratorError ERR_CUDA: says why there is none, and what to do.
  */
 export async function findGpu(
   addon: Pick<NativeAddon, 'cudaDevices'>,
@@ -73,14 +73,18 @@ export async function findGpu(
   return gpuOf(await devicesOf(addon), localRank(environment));
 }
 
-/** The GPUs of as many workers as `launch` starts, by rank. Throws as findGpu does. */
+/**
+ * The GPUs of the workers that `launch` starts, by rank.
+ *
+ * @throws OrchestratorError ERR_CUDA: says why there is none, and what to do.
+ */
 export async function findGpus(
   addon: Pick<NativeAddon, 'cudaDevices'>,
   workers: number,
   environment = process.env,
 ): Promise<Gpu[]> {
   const devices = await devicesOf(addon);
-  localRank(environment); // not used here, and wrong where it is no number
+  localRank(environment); // The value is not used here, but an invalid one is an error.
   return Array.from({ length: workers }, (_, rank) => gpuOf(devices, rank));
 }
 
@@ -92,7 +96,7 @@ async function devicesOf(addon: Pick<NativeAddon, 'cudaDevices'>): Promise<CudaD
 
 function unusable(reason: string, cause?: Error): OrchestratorError {
   return new OrchestratorError('ERR_CUDA', `device: cuda needs a GPU. ${reason}`, {
-    hint: `${cudaFix(reason)}; \`orchestrator doctor\` tells what was found.`,
+    hint: `${cudaFix(reason)}; \`orchestrator doctor\` shows what was found`,
     ...(cause === undefined ? {} : { cause }),
   });
 }

@@ -1,26 +1,25 @@
+/** Pseudorandom permutations without a table. */
 import { philox4x32, STREAM } from '../random/philox.js';
 
 const ROUNDS = 6;
 
 /**
- * A permutation of 0 ... size - 1 as a function of a key: a Feistel network on the next even number of bits, walked
- * until it lands below `size`. Needs no table, so its cost does not depend on `size`, and it can be inverted.
+ * A permutation of 0 ... size - 1 as a function of a key: a Feistel network on the next even number of bits,
+ * repeated until the result is below `size`. It needs no table, so its cost does not depend on `size`, and it
+ * can be inverted.
  */
 export class Permutation {
   readonly size: number;
   readonly #epoch: number;
   readonly #part: number;
   readonly #index: number;
-  /** 2 to half the number of bits. */
+  /** 2 to the power of half the number of bits. */
   readonly #base: number;
   readonly #words = new Uint32Array(4);
   readonly #k0: number;
   readonly #k1: number;
 
-  /**
-   * `key` < 2^64, `epoch` < 2^32, `part` < 2^24 and `index` < 2^28 name the permutation: the same four and the same
-   * size give the same one.
-   */
+  /** `key` < 2^64, `epoch` < 2^32, `part` < 2^24, `index` < 2^28 and the size determine the permutation. */
   constructor(size: number, key: bigint, epoch: number, part: number, index: number) {
     this.size = size;
     this.#epoch = epoch;

@@ -1,4 +1,4 @@
-/** Which of the valid names the user probably meant. */
+/** Finds the valid name that the user probably meant. */
 
 /** Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours cost 1. */
 function editDistance(a: string, b: string): number {
@@ -20,7 +20,10 @@ function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** The nearest name within about a third of the word's length, or null. The first wins among equals. */
+/**
+ * The nearest name within about a third of the word's length, or null. Among equally near names the first
+ * wins.
+ */
 export function nearest(word: string, names: readonly string[]): string | null {
   const limit = Math.max(1, Math.floor(word.length / 3));
   const wanted = word.toLowerCase();

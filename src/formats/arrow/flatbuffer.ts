@@ -1,22 +1,22 @@
 /**
- * A reader of FlatBuffers (tables, vectors, strings) that checks every offset and length against the bytes it has.
- * Arrow's metadata comes in this encoding, from files that nobody vouches for.
+ * A reader of FlatBuffers (tables, vectors, strings) that checks every offset and length against the bytes it
+ * has. Arrow's metadata has this encoding, and comes from untrusted files.
  */
 import { OrchestratorError } from '../../errors.js';
 
 /**
- * Offsets may make every entry of a vector point to the same table, so the size of the bytes does not bound the work
- * that they describe; this does.
+ * Largest number of tables in a vector. All entries may point to the same table, so the number of bytes alone
+ * does not bound the work.
  */
 const MAX_TABLES = 10_000;
 
-/** A table at an absolute position; fields are found by their number in the schema. */
+/** A table at an absolute position; a field is found by its number in the schema. */
 export class FlatTable {
   readonly #view: DataView;
   readonly #position: number;
   readonly #vtable: number;
   readonly #vtableBytes: number;
-  /** Names the file and message in errors. */
+  /** The file and message, for errors. */
   readonly #where: string;
 
   private constructor(view: DataView, position: number, vtable: number, vtableBytes: number, where: string) {
@@ -42,7 +42,7 @@ export class FlatTable {
     return new FlatTable(view, position, vtable, bytes, where);
   }
 
-  /** Absolute position of a field of `bytes` bytes, or 0 where the table lacks it. */
+  /** Absolute position of a field of `bytes` bytes, or 0 where the table does not have it. */
   #field(number: number, bytes: number): number {
     const slot = 4 + 2 * number;
     if (slot + 2 > this.#vtableBytes) return 0;
@@ -67,7 +67,9 @@ export class FlatTable {
     return at ? this.#view.getInt32(at, true) : absent;
   }
 
-  /** A 64-bit length or offset. Negative ones, and those beyond 2^53, are malformed wherever Arrow has them. */
+  /**
+   * A 64-bit length or offset. Negative values and those beyond 2^53 are malformed wherever Arrow has them.
+   */
   size64(number: number): number {
     const at = this.#field(number, 8);
     return at ? this.#safe(at) : 0;
@@ -95,7 +97,7 @@ export class FlatTable {
     );
   }
 
-  /** A vector of structs of `bytes` bytes; `read` gets a reader of the fields by their byte offsets. */
+  /** A vector of structs of `bytes` bytes; `read` receives functions that read a field at a byte offset. */
   structs<T>(
     number: number,
     bytes: number,

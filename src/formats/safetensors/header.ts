@@ -1,16 +1,17 @@
 /**
- * The header of a safetensors file: JSON that says where each tensor lies. It comes from outside, so it is read by a
- * parser that knows the one shape that it may have, refuses duplicate keys (JSON.parse keeps the last silently), and
- * believes no number before it has been checked against the file's size.
+ * The header of a safetensors file: JSON that says where each tensor is. It is untrusted input, so it is read
+ * by a parser that accepts only the one valid structure, refuses duplicate keys (JSON.parse silently keeps
+ * the last one), and checks every number against the file's size before using it.
  */
 import { OrchestratorError } from '../../errors.js';
 import { DTYPE_BYTES, type Dtype, isDtype } from './dtype.js';
 
-/** The format's own bound on the header. */
+/** The format's own limit for the header. */
 export const MAX_HEADER_BYTES = 100_000_000;
 const MAX_NAME_LENGTH = 4096;
 const MAX_RANK = 16;
 
+/** A tensor of a file. */
 export interface TensorEntry {
   name: string;
   dtype: Dtype;
@@ -23,7 +24,7 @@ export interface TensorEntry {
 }
 
 export interface SafetensorsHeader {
-  /** In the order of the data. */
+  /** The tensors by name, in the order of the data. */
   tensors: Map<string, TensorEntry>;
   metadata: Map<string, string>;
 }
@@ -121,7 +122,7 @@ class Cursor {
     return values;
   }
 
-  /** An object; `member` reads the value of each key. */
+  /** Reads an object; `member` reads the value of each key. */
   object(what: string, maxKeyLength: number, member: (key: string) => void): void {
     this.expect('{');
     if (this.take('}')) return;
@@ -138,7 +139,7 @@ export function malformed(path: string, what: string): OrchestratorError {
   return new OrchestratorError('ERR_SAFETENSORS', `${path}: ${what}`);
 }
 
-/** Names come from the file: shown in full only when short, and with control characters escaped. */
+/** A name from the file, quoted for messages: shortened if it is long, with control characters escaped. */
 export function quoted(name: string): string {
   return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}...` : name);
 }
@@ -200,9 +201,10 @@ function checkedEntry(
 /**
  * Parses and checks a header.
  *
- * @param text the header's bytes, padding included.
- * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order, without overlap.
- * @throws OrchestratorError ERR_SAFETENSORS, naming the file and the tensor.
+ * @param text bytes of the header, including padding.
+ * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order,
+ *   without overlap.
+ * @throws OrchestratorError ERR_SAFETENSORS: names the file and the tensor.
  */
 export function parseHeader(text: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
   let decoded: string;
@@ -212,7 +214,7 @@ export function parseHeader(text: Uint8Array, dataBytes: number, path: string): 
     throw malformed(path, 'the header is not UTF-8');
   }
   if (decoded[0] !== '{')
-    throw malformed(path, 'the header does not begin with "{"; not a safetensors file?');
+    throw malformed(path, 'the header does not begin with "{"; is it a safetensors file?');
   const cursor = new Cursor(decoded, path);
   const entries = new Map<string, TensorEntry>();
   const metadata = new Map<string, string>();
@@ -234,7 +236,7 @@ export function parseHeader(text: Uint8Array, dataBytes: number, path: string): 
   return { tensors: contiguous(entries, dataBytes, path), metadata };
 }
 
-/** The entries in the order of the data, which they must cover without overlap, hole or rest. */
+/** The entries in the order of the data, which they must cover without overlaps, gaps or trailing bytes. */
 function contiguous(
   entries: Map<string, TensorEntry>,
   dataBytes: number,
@@ -248,7 +250,7 @@ function contiguous(
     if (entry.end > dataBytes) {
       throw malformed(
         path,
-        `tensor ${label} ends at byte ${entry.end} of the data, of which there are ${dataBytes}`,
+        `tensor ${label} ends at byte ${entry.end} of the data, which has ${dataBytes} bytes`,
       );
     }
     if (entry.begin < at) throw malformed(path, `tensor ${label} overlaps tensor ${before}`);
@@ -267,7 +269,8 @@ function contiguous(
 }
 
 /**
- * The bytes before the data: length, JSON, and spaces so that the data begins at a multiple of 64.
+ * Encodes the bytes before the data: the length, the JSON, and spaces so that the data begins at a multiple
+ * of 64.
  *
  * @param tensors in the order in which the data will be written.
  */
@@ -275,7 +278,8 @@ export function encodeHeader(
   tensors: readonly { name: string; dtype: Dtype; shape: readonly number[] }[],
   metadata: Readonly<Record<string, string>>,
 ): { header: Uint8Array; dataBytes: number } {
-  // A list of members, not an object: an object would reorder names that look like integers, and lose "__proto__".
+  // The members are a list, because an object would reorder names that look like integers, and lose
+  // "__proto__".
   const members: string[] = [];
   if (Object.keys(metadata).length > 0) members.push(`"__metadata__":${JSON.stringify(metadata)}`);
   const names = new Set<string>(['__metadata__']);
@@ -285,7 +289,7 @@ export function encodeHeader(
     if (names.has(name) || elements === null) {
       throw new OrchestratorError(
         'ERR_INTERNAL',
-        `Tensor ${quoted(name)} [${shape.join(', ')}] cannot be written: its name is taken, or its shape overflows.`,
+        `Tensor ${quoted(name)} [${shape.join(', ')}] cannot be written: its name is already used, or its shape overflows`,
       );
     }
     names.add(name);

@@ -1,17 +1,19 @@
-/** Safetensors split over several files, with an index that says which tensor lies where. */
+/** Safetensors split into several files, with an index that says which tensor is in which file. */
 import { dirname, join } from 'node:path';
 import { readWhole } from '../../files/io.js';
 import { isMapping } from '../../files/json.js';
 import { SafetensorsFile, type TensorSet } from './file.js';
 import { malformed, quoted, type TensorEntry } from './header.js';
 
-/** Bound on the index, as on a header. */
+/** Limit for the index, the same as for a header. */
 const MAX_INDEX_BYTES = 100_000_000;
 const MAX_FILES = 10_000;
+/** Problems listed in an error. */
 const LISTED = 20;
 
+/** The open files of an index. */
 export class ShardedSafetensors implements TensorSet {
-  /** The index. */
+  /** Path of the index. */
   readonly path: string;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   readonly #shards: readonly SafetensorsFile[];
@@ -30,9 +32,10 @@ export class ShardedSafetensors implements TensorSet {
   }
 
   /**
-   * Opens an index (`{"weight_map": {tensor: file}}`) and all its files, which lie beside it.
+   * Opens an index (`{"weight_map": {tensor: file}}`) and all its files, which are in the same folder.
    *
-   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS naming what the index and the files disagree about.
+   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS: lists the differences between the index and the
+   *   files.
    */
   static async open(path: string): Promise<ShardedSafetensors> {
     const map = parseIndex(await readIndex(path), path);
@@ -86,7 +89,7 @@ async function readIndex(path: string): Promise<string> {
   return new TextDecoder().decode(await readWhole(path, MAX_INDEX_BYTES, tooLarge));
 }
 
-/** File by tensor. The files are plain names: an index must not lead elsewhere. */
+/** The file of each tensor. Files must be plain names, so that an index cannot lead outside its folder. */
 function parseIndex(text: string, path: string): Map<string, string> {
   let parsed: unknown;
   try {
@@ -102,7 +105,7 @@ function parseIndex(text: string, path: string): Map<string, string> {
       const found = JSON.stringify(file) ?? String(file);
       throw malformed(
         path,
-        `tensor ${quoted(name)} is said to lie in ${found.slice(0, 200)}; expected the name of a .safetensors file beside the index`,
+        `tensor ${quoted(name)} is listed in ${found.slice(0, 200)}; expected the name of a .safetensors file in the index's folder`,
       );
     }
     map.set(name, file);

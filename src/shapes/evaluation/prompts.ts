@@ -1,3 +1,4 @@
+/** Prompts for evaluation, in the categories of GenEval. */
 import { plural } from '../captions.js';
 import { Draws, PURPOSE } from '../draws.js';
 import {
@@ -23,25 +24,25 @@ export const GENEVAL_CATEGORIES = [
   'color attribution',
 ] as const;
 
-/** GenEval's, and `place`, which asks for one object at one of nine places. */
+/** The categories of GenEval, and `place`, which asks for one object at one of nine places. */
 export const CATEGORIES = [...GENEVAL_CATEGORIES, 'place'] as const;
 export type Category = (typeof CATEGORIES)[number];
 
-/** Objects asked for: `count` of one shape; null where the prompt leaves the colour open. */
+/** Wanted objects: `count` of one shape; the colour is null if the prompt leaves it open. */
 export interface Wanted {
   shape: Shape;
   color: Color | null;
   count: number;
 }
 
-/** A prompt and what its picture must show. */
+/** A prompt, and what its picture must show. */
 export interface Case {
   category: Category;
   prompt: string;
   wanted: Wanted[];
-  /** How the first object lies to the second, or null. */
+  /** The relation of the first object to the second, or null. */
   relation: Relation | null;
-  /** Where the only object is, or null. */
+  /** The place of the only object, or null. */
   place: Place | null;
 }
 
