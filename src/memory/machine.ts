@@ -67,7 +67,7 @@ function withParents(path: string): string[] {
 
 function limitOf(folder: string, group: string, names: typeof V2): Limit | null {
   const limit = read(join(folder, names.limit))?.trim() ?? '';
-  // No limit is "max" in version 2, and a number near 2^63 in version 1.
+  // Without a limit, version 2 says "max", and version 1 a number near 2^63.
   const bytes = /^\d+$/.test(limit) ? Number(limit) : Number.POSITIVE_INFINITY;
   if (bytes >= 2 ** 60) return null;
   const used = Number(read(join(folder, names.used)) ?? 0);

@@ -1,7 +1,7 @@
 /** Compares the objects that were found with those that a prompt asks for. */
 import { placeOf, relates } from '../vocabulary.js';
 import type { DetectedObject } from './detector.js';
-import type { Case } from './prompts.js';
+import type { PromptCase } from './prompts.js';
 
 /** Smallest difference of centres, in pixels, that counts as "left of" and the like. */
 const RELATION_MARGIN = 6;
@@ -10,7 +10,7 @@ const RELATION_MARGIN = 6;
  * Whether a picture shows exactly what a case asks for: the wanted objects and nothing else, in the wanted
  * relation or place. (GenEval itself tolerates additional objects, except when counting.)
  */
-export function satisfies(objects: DetectedObject[], wanted: Case): boolean {
+export function satisfies(objects: DetectedObject[], wanted: PromptCase): boolean {
   const total = wanted.wanted.reduce((sum, { count }) => sum + count, 0);
   if (objects.length !== total) return false;
   const groups = wanted.wanted.map(({ shape, color }) =>
@@ -27,7 +27,7 @@ export function satisfies(objects: DetectedObject[], wanted: Case): boolean {
  */
 export function attributes(
   objects: DetectedObject[],
-  wanted: Case,
+  wanted: PromptCase,
 ): { color: boolean; shape: boolean; place: boolean } {
   const only = objects.length === 1 ? objects[0]! : null;
   const asked = wanted.wanted[0]!;

@@ -36,7 +36,7 @@ export interface Wanted {
 }
 
 /** A prompt, and what its picture must show. */
-export interface Case {
+export interface PromptCase {
   category: Category;
   prompt: string;
   wanted: Wanted[];
@@ -47,18 +47,18 @@ export interface Case {
 }
 
 /** The first `count` cases of a category: a function of (category, seed) alone. */
-export function drawCases(category: Category, count: number, seed: bigint): Case[] {
+export function drawCases(category: Category, count: number, seed: bigint): PromptCase[] {
   const purpose = PURPOSE.prompts + CATEGORIES.indexOf(category);
   return Array.from({ length: count }, (_, i) => drawCase(category, new Draws(seed, purpose, i)));
 }
 
-function drawCase(category: Category, draws: Draws): Case {
+function drawCase(category: Category, draws: Draws): PromptCase {
   const shape = draws.pick(SHAPES);
   const color = draws.pick(COLOR_NAMES);
   const other = draws.pick(SHAPES.filter((s) => s !== shape));
   const otherColor = draws.pick(COLOR_NAMES.filter((c) => c !== color));
   const one = (s: Shape, c: Color | null): Wanted => ({ shape: s, color: c, count: 1 });
-  const asked = (prompt: string, wanted: Wanted[], rest: Partial<Case> = {}): Case => ({
+  const asked = (prompt: string, wanted: Wanted[], rest: Partial<PromptCase> = {}): PromptCase => ({
     category,
     prompt,
     wanted,

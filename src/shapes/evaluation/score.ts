@@ -1,7 +1,7 @@
 /** Scores by category, and the scores that chance would give. */
 import type { DetectedObject } from './detector.js';
 import { attributes, satisfies } from './judge.js';
-import { CATEGORIES, type Case, type Category, GENEVAL_CATEGORIES } from './prompts.js';
+import { CATEGORIES, type Category, GENEVAL_CATEGORIES, type PromptCase } from './prompts.js';
 
 export interface CategoryScore {
   category: Category;
@@ -29,7 +29,7 @@ export interface Score {
 
 /** A case, and the objects that were found in its picture. */
 export interface Judged {
-  wanted: Case;
+  wanted: PromptCase;
   objects: DetectedObject[];
 }
 
