@@ -1,6 +1,6 @@
 /**
- * Errors as users meet them: a stable code, one sentence that names the thing and the value, and what to do about it.
- * `docs/reference/errors.md` is generated from this table.
+ * The errors that users meet: a stable code, one sentence for what went wrong, and a hint what to do about
+ * it. `docs/reference/errors.md` is generated from this table.
  */
 export const ERRORS = {
   ERR_CONFIG: 'The configuration is invalid.',
@@ -10,45 +10,43 @@ export const ERRORS = {
   ERR_HANDLE: 'A native object was used after it was closed, or in place of another kind.',
   ERR_ISA: 'The requested instruction set is not available on this processor.',
   ERR_CUDA: 'A GPU cannot be used, or failed.',
-  ERR_OUT_OF_MEMORY: 'The memory of the machine or of its GPU does not suffice.',
-  ERR_TENSOR_SHAPE: 'A tensor has another shape than the model needs.',
+  ERR_OUT_OF_MEMORY: 'The memory of the machine or of its GPU is not sufficient.',
+  ERR_TENSOR_SHAPE: 'A tensor does not have the shape that the model needs.',
   ERR_FILE_OPEN: 'A file is missing, not readable, or not a regular file.',
-  ERR_FILE_TRUNCATED: 'A file is shorter than its contents say, or changed its size while in use.',
+  ERR_FILE_TRUNCATED: 'A file is shorter than its contents say, or its size changed while it was in use.',
   ERR_FILE_MAP: 'A file cannot be mapped into memory.',
   ERR_FILE_WRITE: 'A file or folder cannot be written.',
   ERR_DATA_FORMAT: 'A data file or its metadata is malformed.',
-  ERR_DATA_COLUMN: 'The data set lacks a column that is needed.',
-  ERR_DATA_TYPE: 'A column has another element type than is needed.',
-  ERR_DATA_SHAPE: 'A column has another shape than is needed.',
+  ERR_DATA_COLUMN: 'The data set lacks a required column.',
+  ERR_DATA_TYPE: 'A column does not have the required element type.',
+  ERR_DATA_SHAPE: 'A column does not have the required shape.',
   ERR_DATA_NULL: 'A column holds nulls.',
-  ERR_DATA_COMPRESSED: 'An Arrow file is compressed, so that it cannot be mapped.',
+  ERR_DATA_COMPRESSED: 'An Arrow file is compressed, so it cannot be mapped.',
   ERR_DATA_EMPTY: 'The data set has no rows, or fewer than the run needs.',
-  ERR_DATA_ROW: 'A row number lies outside the data set.',
-  ERR_DATA_SPEC: 'The places of a column in its files contradict each other or the file sizes.',
-  ERR_DATA_HASH: 'A data file is not the one that the manifest describes.',
+  ERR_DATA_ROW: 'A row number is outside the data set.',
+  ERR_DATA_SPEC: 'The positions of a column in its files contradict each other or the file sizes.',
+  ERR_DATA_HASH: 'A data file does not match the recorded hash or size.',
   ERR_DATA_NON_FINITE: 'A column holds NaN or infinite values.',
   ERR_PLAN: 'The sample plan belongs to another data set, seed or version.',
-  ERR_SAFETENSORS: 'A safetensors file is malformed, or lacks what is asked of it.',
+  ERR_SAFETENSORS: 'A safetensors file is malformed, or lacks a required tensor.',
   ERR_CHECKPOINT_DAMAGED: 'A checkpoint is incomplete, or does not match the hashes in its manifest.',
-  ERR_CHECKPOINT_MISSING: 'There is no checkpoint at the path, or none that verifies.',
+  ERR_CHECKPOINT_MISSING: 'There is no checkpoint at the path, or no valid one.',
   ERR_CHECKPOINT_MISMATCH: 'A checkpoint belongs to another model, data set or format version.',
-  ERR_CHECKPOINT_WRITE: 'A checkpoint could not be written; the ones before it are untouched.',
-  ERR_MODEL_TENSORS:
-    'Tensors of a weights file are missing, unexpected or of another shape than the model needs.',
-  ERR_PROMPT: 'A prompt has a word that the text encoders do not know, or no words.',
-  ERR_PORT: 'An address cannot be listened on.',
+  ERR_CHECKPOINT_WRITE: 'A checkpoint could not be written; earlier checkpoints are untouched.',
+  ERR_MODEL_TENSORS: 'Tensors of a weights file are missing, unexpected or of the wrong shape.',
+  ERR_PROMPT: 'A prompt has no words, or a word that the text encoders do not know.',
+  ERR_PORT: 'The address is in use or cannot be bound.',
   ERR_RUN_DIR: 'The run folder cannot be used: not writable, or it belongs to another run.',
   ERR_RUN_LOCKED: 'Another process is running in the same run folder.',
   ERR_TOKEN: 'A worker did not present the token of the run.',
   ERR_PROTOCOL:
-    'Two processes of a run do not speak the same version of the protocol, or one broke its order.',
+    'Two processes of a run use different versions of the protocol, or one sent an unexpected message.',
   ERR_JOIN_TIMEOUT: 'Not all workers joined or became ready in time.',
   ERR_WORKER_LOST: 'A worker died or could not be reached.',
-  ERR_WORKER_FAILED: 'A worker reported an error.',
   ERR_COORDINATOR_LOST: 'The coordinator died or could not be reached.',
-  ERR_STATE_MISMATCH: 'Workers that should hold the same state do not.',
-  ERR_NON_FINITE: 'A gradient holds NaN or infinite values; the step was refused.',
-  ERR_PROGRESS: 'A worker lives but made no progress for too long.',
+  ERR_STATE_MISMATCH: 'The workers do not hold the same state.',
+  ERR_NON_FINITE: 'A gradient holds NaN or infinite values; the step was not applied.',
+  ERR_PROGRESS: 'A worker is alive but has made no progress for too long.',
   ERR_SHARED_MEMORY: 'Workers of one machine cannot share memory.',
   ERR_EXCHANGE: 'Gradients could not be exchanged between two workers.',
   ERR_INTERNAL: 'A condition that should always hold does not; this is a bug in orchestrator.',
@@ -65,12 +63,13 @@ interface ErrorOptions {
   also?: readonly OrchestratorError[];
 }
 
+/** An error of this program; everything that it throws on purpose is one. */
 export class OrchestratorError extends Error {
   override readonly name = 'OrchestratorError';
   readonly code: ErrorCode;
   /** What the user can do about it, or null. */
   readonly hint: string | null;
-  /** What else stands in the way, so that it can be mended in one go. */
+  /** Further problems, so that all of them can be fixed at once. */
   readonly also: readonly OrchestratorError[];
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {

@@ -1,6 +1,7 @@
+/** The version of this program and the versions of Node.js that it supports, from package.json. */
 import { readFileSync } from 'node:fs';
 
-/** package.json lies beside src/ and dist/ alike. */
+/** Reads package.json, which is next to both src/ and dist/. */
 function manifest(): { version: string; engines: { node: string } } {
   return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 }
@@ -10,8 +11,11 @@ export function version(): string {
   return manifest().version;
 }
 
-/** Majors of Node.js with the oldest minor that package.json serves, ascending; `above`: later majors are let in, too. */
-export function servedNodes(): { major: number; minor: number; above: boolean }[] {
+/**
+ * The supported major versions of Node.js with their oldest minor version, ascending; `above` also admits
+ * later majors.
+ */
+export function supportedNodes(): { major: number; minor: number; above: boolean }[] {
   return [...manifest().engines.node.matchAll(/(\^|>=)(\d+)\.(\d+)/g)].map(([, sign, major, minor]) => ({
     major: Number(major),
     minor: Number(minor),

@@ -1,14 +1,14 @@
 /**
- * manifest.json of a checkpoint: what it is of, and the size and SHA-256 of each file beside it. The text is canonical
- * and carries a checksum of itself, so that any changed byte of the folder is noticed.
+ * The manifest.json of a checkpoint: what it is a checkpoint of, and the size and SHA-256 of each file. The
+ * text is canonical and contains its own checksum, so that any changed byte of the folder is detected.
  */
-
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
 import type { FileRecord } from '../files/hash.js';
-import { openForReading, readFully } from '../files/io.js';
+import { readWhole } from '../files/io.js';
+import { isMapping } from '../files/json.js';
 import type { ModelSpec, TextSpec } from '../native/contract.js';
 
 export const MANIFEST = 'manifest.json';
@@ -18,7 +18,7 @@ export const OPTIMIZER_FILE = 'optimizer.safetensors';
 
 const FORMAT = 'orchestrator-checkpoint';
 const FORMAT_VERSION = 1;
-/** A manifest holds a config and a handful of hashes. */
+/** Largest manifest that is read; it holds a config and a handful of hashes. */
 const MAX_BYTES = 16 << 20;
 
 const count = () => z.int().min(0);
@@ -72,32 +72,32 @@ const manifestSchema = z.strictObject({
 
 export type CheckpointFile = typeof MODEL_FILE | typeof EMA_FILE | typeof OPTIMIZER_FILE;
 
-/** State of the sample plan: a few numbers and the names of what they belong to. */
+/** State of the sample plan: a few numbers, and the names of what they belong to. */
 export type PlanState = Record<string, string | number>;
 
-/** Names of what computed the text features. */
+/** Names of the encoders that computed the text features. */
 export type EncoderNames = Record<'clip_l' | 'clip_g' | 't5', string>;
 
-/** What a checkpoint says about itself; the caller's part of the manifest. */
+/** The caller's part of the manifest. */
 export interface CheckpointMetadata {
-  /** Steps done. */
+  /** Completed training steps. */
   step: number;
   planState: PlanState;
   datasetHash: string;
-  /** The effective config, JSON. */
+  /** The effective config, as JSON. */
   configJson: string;
   modelSpec: ModelSpec;
   /** [channels, height, width] of the latents that the run trains on. */
   latent: [number, number, number];
   text: TextSpec;
-  /** Null where the data set does not say. */
+  /** Null if the data set does not name them. */
   encoders: EncoderNames | null;
-  /** What made it, by name: versions of programs, instruction set, precision. */
+  /** Versions of what wrote the checkpoint, by name: programs, instruction set, precision. */
   versions: Record<string, string>;
 }
 
 export interface CheckpointManifest extends CheckpointMetadata {
-  /** Trained parameters. */
+  /** Number of trained parameters. */
   parameters: number;
   files: Partial<Record<CheckpointFile, FileRecord>>;
 }
@@ -125,27 +125,32 @@ export function encodeManifest(manifest: CheckpointManifest): string {
   });
 }
 
-function damaged(path: string, what: string): OrchestratorError {
-  return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`);
+/** The error for a checkpoint that is incomplete or changed. */
+export function damaged(path: string, what: string, cause?: unknown): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_CHECKPOINT_DAMAGED',
+    `${path}: ${what}`,
+    cause === undefined ? {} : { cause },
+  );
 }
 
-/** @throws OrchestratorError ERR_CHECKPOINT_DAMAGED, or ERR_CHECKPOINT_MISMATCH for another version of the format. */
-export function decodeManifest(text: string, path: string): CheckpointManifest {
+/** Parses and checks the text of a manifest. */
+function decodeManifest(text: string, path: string): CheckpointManifest {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
     throw damaged(path, `not JSON (${(error as Error).message})`);
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw damaged(path, 'not an object');
-  const { checksum, ...body } = json as Record<string, unknown>;
+  if (!isMapping(json)) throw damaged(path, 'not an object');
+  const { checksum, ...body } = json;
   if (checksummed(body) !== text) {
     throw damaged(path, `the contents do not match the checksum ${JSON.stringify(checksum)?.slice(0, 80)}`);
   }
   if (body.format !== FORMAT || body.formatVersion !== FORMAT_VERSION) {
     throw new OrchestratorError(
       'ERR_CHECKPOINT_MISMATCH',
-      `${path} is of format ${JSON.stringify(body.format)} version ${JSON.stringify(body.formatVersion)}; this program reads ${FORMAT} version ${FORMAT_VERSION}.`,
+      `${path} has format ${JSON.stringify(body.format)} version ${JSON.stringify(body.formatVersion)}; this program reads ${FORMAT} version ${FORMAT_VERSION}`,
     );
   }
   const parsed = manifestSchema.safeParse(json);
@@ -173,19 +178,14 @@ export function decodeManifest(text: string, path: string): CheckpointManifest {
 }
 
 /**
- * Reads and checks the manifest of a checkpoint folder; the other files are not touched.
+ * Reads and checks the manifest of a checkpoint folder, without its other files.
  *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_CHECKPOINT_DAMAGED or ERR_CHECKPOINT_MISMATCH.
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_CHECKPOINT_DAMAGED, ERR_CHECKPOINT_MISMATCH: another version
+ *   of the format.
  */
 export async function readManifest(folder: string): Promise<CheckpointManifest> {
   const path = join(folder, MANIFEST);
-  const { handle, size } = await openForReading(path);
-  try {
-    if (size > MAX_BYTES) throw damaged(path, `${size} bytes are too many for a manifest`);
-    const bytes = new Uint8Array(size);
-    await readFully(handle, bytes, 0, path);
-    return decodeManifest(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), path);
-  } finally {
-    await handle.close();
-  }
+  const tooLarge = (bytes: number) => damaged(path, `${bytes} bytes are too many for a manifest`);
+  const bytes = await readWhole(path, MAX_BYTES, tooLarge);
+  return decodeManifest(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), path);
 }

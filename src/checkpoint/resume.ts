@@ -1,4 +1,4 @@
-/** Which checkpoint a run goes on from. */
+/** Finds the checkpoint from which a run resumes, and checks that it belongs to the run. */
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
@@ -8,17 +8,17 @@ import { type CheckpointManifest, type EncoderNames, MANIFEST } from './manifest
 import { listCheckpoints } from './retention.js';
 import { verifyCheckpoint } from './store.js';
 
-/** Folder of a run's checkpoints. */
+/** Name of the folder of a run's checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
 
 export interface FoundCheckpoint {
   path: string;
   manifest: CheckpointManifest;
-  /** Later ones that do not verify, and why: to be reported. */
+  /** Later checkpoints that are not valid, with the reason for each. */
   damaged: { path: string; reason: string }[];
 }
 
-/** The latest checkpoint of a `checkpoints` folder that verifies. */
+/** The latest valid checkpoint of a `checkpoints` folder, or null for an empty folder. */
 async function findIn(root: string): Promise<FoundCheckpoint | null> {
   const damaged: FoundCheckpoint['damaged'] = [];
   for (const { path } of await listCheckpoints(root)) {
@@ -32,16 +32,18 @@ async function findIn(root: string): Promise<FoundCheckpoint | null> {
   if (damaged.length === 0) return null;
   throw new OrchestratorError(
     'ERR_CHECKPOINT_DAMAGED',
-    `None of the ${damaged.length} checkpoints in ${root} verifies:\n${damaged.map(({ reason }) => `  ${reason}`).join('\n')}`,
-    { hint: 'Resume from another checkpoint with --resume PATH, or start anew with --resume never.' },
+    `None of the ${damaged.length} checkpoints in ${root} is valid:\n${damaged.map(({ reason }) => `  ${reason}`).join('\n')}`,
+    {
+      hint: 'Resume from another checkpoint with --resume PATH, or start from the beginning with --resume never',
+    },
   );
 }
 
 /**
- * The latest checkpoint of a run that verifies, or null where the run has none at all.
+ * The latest valid checkpoint of a run, or null if the run has no checkpoints.
  *
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED where there are some and none verifies: going on from nothing would
- *   hide the loss.
+ * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: there are checkpoints, but none is valid. Starting from
+ *   the beginning would hide the loss.
  */
 export async function findLatest(runDir: string): Promise<FoundCheckpoint | null> {
   return findIn(join(runDir, CHECKPOINTS));
@@ -55,10 +57,10 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /**
- * The checkpoint that a path means: a checkpoint's folder, a run's folder or its `checkpoints` folder (the latest that
- * verifies).
+ * The checkpoint at a path, which may be a checkpoint's folder, or a run's folder or its `checkpoints` folder
+ * (then the latest valid checkpoint).
  *
- * @throws OrchestratorError ERR_CHECKPOINT_MISSING or ERR_CHECKPOINT_DAMAGED.
+ * @throws OrchestratorError ERR_CHECKPOINT_MISSING, ERR_CHECKPOINT_DAMAGED.
  */
 export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> {
   if (await exists(join(path, MANIFEST)))
@@ -68,21 +70,21 @@ export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> 
   if (found !== null) return found;
   throw new OrchestratorError(
     'ERR_CHECKPOINT_MISSING',
-    `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints.`,
+    `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints`,
   );
 }
 
 /**
- * What `--resume auto|never|PATH` means for a run.
+ * The checkpoint that `--resume auto|never|PATH` means for a run.
  *
- * @returns null to begin from the start.
+ * @returns null to start from the beginning.
  */
 export async function resolveResume(resume: string, runDir: string): Promise<FoundCheckpoint | null> {
   if (resume === 'never') return null;
   return resume === 'auto' ? findLatest(runDir) : resolveCheckpoint(resume);
 }
 
-/** What a run is, as far as a checkpoint must agree with it. */
+/** The properties of a run that a checkpoint must share. */
 export interface RunIdentity {
   model: ModelSpec;
   datasetHash: string;
@@ -90,28 +92,29 @@ export interface RunIdentity {
 }
 
 /**
- * Refuses a checkpoint of another model, data set or text encoders. What one of the two does not name is not compared.
+ * Refuses a checkpoint of another model, data set or text encoders. Encoders that one of the two does not
+ * name are not compared.
  *
- * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH naming both.
+ * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: names both.
  */
 export function checkCompatible(
   { path, manifest }: Pick<FoundCheckpoint, 'path' | 'manifest'>,
   run: RunIdentity,
 ): void {
   const refuse = (what: string, hint: string) =>
-    new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} is of ${what}`, {
-      hint: `${hint}, or use another --run-dir.`,
+    new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} belongs to ${what}`, {
+      hint: `${hint}, or use another --run-dir`,
     });
   if (!sameModel(manifest.modelSpec, run.model)) {
     throw refuse(
-      `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.model)}.`,
+      `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.model)}`,
       'Use the config of the run that wrote it',
     );
   }
   const data = 'Point data.path at the data set of the run that wrote it';
   if (manifest.datasetHash !== run.datasetHash) {
     throw refuse(
-      `another data set: its hash is ${manifest.datasetHash}; the data set of the config has ${run.datasetHash}.`,
+      `another data set: its hash is ${manifest.datasetHash}; the data set of the config has ${run.datasetHash}`,
       data,
     );
   }
@@ -119,24 +122,27 @@ export function checkCompatible(
     const [then, now] = [manifest.encoders?.[encoder], run.encoders?.[encoder]];
     if (then === undefined || now === undefined || then === now) continue;
     throw refuse(
-      `another text encoder: its ${encoder} is ${then}; that of the config's data set is ${now}.`,
+      `another text encoder: its ${encoder} is ${then}; that of the config's data set is ${now}`,
       data,
     );
   }
 }
 
-/** What the bits of a run depend on beside its config; a part of a manifest's `versions`. */
+/** What the bits of a run depend on besides its config; a part of a manifest's `versions`. */
 export type Arithmetic = Record<string, string>;
 
-/** Kernels that had no version yet multiplied matrices by oneDNN, and checkpoints name its version. */
+/**
+ * Version of the kernels. Before kernels had versions, oneDNN multiplied matrices, and checkpoints name its
+ * version.
+ */
 function kernelsOf(versions: Arithmetic): string | undefined {
   const { kernels, onednn } = versions;
   return kernels ?? (onednn === undefined ? undefined : `with oneDNN ${onednn}`);
 }
 
 /**
- * What of the arithmetic is not as it was where a checkpoint was written: then a run goes on rightly, but with other
- * bits than it would have had there. Null: nothing.
+ * Differences in instruction set, libraries or precision from where a checkpoint was written, or null. With
+ * any, the run can be resumed, but not bit for bit.
  */
 export function otherArithmetic(
   { versions }: Pick<CheckpointManifest, 'versions'>,
@@ -147,5 +153,5 @@ export function otherArithmetic(
     .filter((key) => there[key] !== undefined && there[key] !== here[key])
     .map((key) => `${key} ${there[key]} there, ${here[key]} here`);
   if (changes.length === 0) return null;
-  return `the checkpoint was written with other arithmetic (${changes.join('; ')}): the run goes on, but not to the same bits`;
+  return `the checkpoint was written with other arithmetic (${changes.join('; ')}): the run can be resumed, but not bit for bit`;
 }

@@ -1,8 +1,7 @@
-/** Which checkpoints stay. */
+/** Keeps and removes the checkpoints of a run, and cleans up after a killed process. */
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { OrchestratorError } from '../errors.js';
-import { errnoOf, reasonOf, syncFolder, uniqueSuffix } from '../files/io.js';
+import { errnoOf, readFailure, syncFolder, uniqueSuffix } from '../files/io.js';
 import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
 
 export interface StoredCheckpoint {
@@ -10,19 +9,17 @@ export interface StoredCheckpoint {
   path: string;
 }
 
-/** Names in a run's `checkpoints` folder; none where there is no such folder. */
+/** Names in a run's `checkpoints` folder; none if there is no such folder. */
 async function entries(root: string): Promise<string[]> {
   try {
     return await readdir(root);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];
-    throw new OrchestratorError('ERR_FILE_OPEN', `${root} cannot be listed: ${reasonOf(error)}.`, {
-      cause: error,
-    });
+    throw readFailure('list', root, error);
   }
 }
 
-/** The checkpoints of a `checkpoints` folder, latest first; by name only, nothing is verified. */
+/** The checkpoints of a `checkpoints` folder by name, latest first, without verifying them. */
 export async function listCheckpoints(root: string): Promise<StoredCheckpoint[]> {
   return (await entries(root))
     .flatMap((name) => {
@@ -33,13 +30,13 @@ export async function listCheckpoints(root: string): Promise<StoredCheckpoint[]>
 }
 
 /**
- * Removes the oldest checkpoints, once the new one verifies as read back from the disk. Checkpoints of later steps than
- * the new one (a run resumed from an earlier step meets them) are left alone.
+ * Removes the oldest checkpoints, after verifying the new one as read back from the disk. Checkpoints of
+ * later steps, which a run meets that was resumed from an earlier step, are not touched.
  *
- * @param keep how many stay, the new one included.
+ * @param keep number of checkpoints to keep, including the new one.
  * @param newest folder of the checkpoint just written.
  * @returns the folders removed.
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED where the new one does not verify; then nothing is removed.
+ * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: the new checkpoint is not valid; nothing is removed.
  */
 export async function retainCheckpoints(root: string, keep: number, newest: string): Promise<string[]> {
   const { step } = await verifyCheckpoint(newest);
@@ -52,7 +49,7 @@ export async function retainCheckpoints(root: string, keep: number, newest: stri
   return removed;
 }
 
-/** Renames first, so that a folder under a final name is never half gone. */
+/** Renames the folder first, so that a folder with a final name is always complete. */
 async function removeCheckpoint(root: string, path: string): Promise<void> {
   const doomed = join(root, `${PARTIAL}${basename(path)}-${uniqueSuffix()}`);
   await rename(path, doomed);
@@ -61,29 +58,30 @@ async function removeCheckpoint(root: string, path: string): Promise<void> {
 }
 
 /**
- * Puts aside the checkpoints of later steps than the one that a run goes on from (damaged ones, or those of a future that
- * the user left with --resume PATH), so that they are not taken for the run's own later on. Nothing is deleted: each is
- * renamed to `superseded-step-...`.
+ * Renames checkpoints of later steps than the one from which a run resumes to `superseded-step-...`, so that
+ * they are not mistaken for the run's own. They are damaged, or belong to a future that the user abandoned
+ * with --resume PATH. Nothing is deleted.
  *
  * @returns the new paths.
  */
 export async function setAsideLater(root: string, step: number): Promise<string[]> {
-  const aside: string[] = [];
+  const renamed: string[] = [];
   for (const checkpoint of await listCheckpoints(root)) {
     if (checkpoint.step <= step) continue;
     const path = join(root, `superseded-${checkpointName(checkpoint.step)}-${uniqueSuffix()}`);
     await rename(checkpoint.path, path);
-    aside.push(path);
+    renamed.push(path);
   }
-  if (aside.length > 0) await syncFolder(root);
-  return aside;
+  if (renamed.length > 0) await syncFolder(root);
+  return renamed;
 }
 
 /**
- * Mends what a killed process left: half-written and half-removed folders go; a checkpoint that was put aside for its
- * successor, which then did not come, is put back. To be called at the start of a run by the one process that owns it.
+ * Cleans up after a killed process: removes partly written and partly removed folders, and restores a
+ * checkpoint whose replacement was not completed. Only the process that owns the run may call it, when the
+ * run starts.
  *
- * @returns what was done, a line each.
+ * @returns a line for each action.
  */
 export async function recoverStore(root: string): Promise<string[]> {
   const names = await entries(root);
@@ -95,7 +93,7 @@ export async function recoverStore(root: string): Promise<string[]> {
       if (original !== undefined && !names.includes(original)) {
         await rename(path, join(root, original));
         names.push(original);
-        done.push(`put back ${original}, whose replacement was not completed`);
+        done.push(`restored ${original}, because its replacement was not completed`);
         continue;
       }
     } else if (!name.startsWith(PARTIAL)) continue;

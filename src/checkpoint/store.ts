@@ -1,9 +1,9 @@
 /**
- * Checkpoints on disk: `checkpoints/step-00001000/` with the weights, their EMA and the optimizer's moments as
- * safetensors, and a manifest. A folder appears under its final name only when everything in it is durable, and what is
- * current is what verifies, not what a pointer says. The layout does not depend on the number of workers.
+ * Checkpoints on disk: `checkpoints/step-00001000/` with the weights, their EMA and the optimizer's moments
+ * as safetensors, and a manifest. A folder gets its final name only when everything in it is durable. The
+ * current checkpoint is the latest valid one; there is no pointer to it. The layout does not depend on the
+ * number of workers.
  */
-
 import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
@@ -21,6 +21,7 @@ import {
   type CheckpointFile,
   type CheckpointManifest,
   type CheckpointMetadata,
+  damaged,
   EMA_FILE,
   encodeManifest,
   MANIFEST,
@@ -31,13 +32,13 @@ import {
 
 export type { CheckpointManifest, CheckpointMetadata, PlanState } from './manifest.js';
 
-/** Prefixes of folders that a killed process may leave; see recoverStore. */
+/** Prefixes of folders that a killed process may leave behind; see recoverStore. */
 export const PARTIAL = '.partial-';
 export const REPLACED = '.replaced-';
 
 export interface CheckpointContent {
   layout: EngineLayout;
-  /** Of master, m and v, and of ema where the run keeps one; they must not change meanwhile. */
+  /** The states master, m and v, and ema if the run has one; they must not change during saving. */
   state: StateTensors;
   /** [P * P * hidden] */
   posEmbed: Float32Array;
@@ -61,7 +62,7 @@ export function stepOfName(name: string): number | null {
   return match === null ? null : Number(match[1]);
 }
 
-/** A parameter is asked for when its turn to be written comes. */
+/** The tensors of one state; a parameter is read when it is about to be written. */
 function stateTensors(
   { state, layout }: CheckpointContent,
   name: StateName,
@@ -69,7 +70,7 @@ function stateTensors(
 ): TensorSource[] {
   const read = state.get(name);
   if (read === undefined) {
-    throw new OrchestratorError('ERR_INTERNAL', `A checkpoint was asked for without "${name}".`);
+    throw new OrchestratorError('ERR_INTERNAL', `The checkpoint lacks the state "${name}"`);
   }
   return layout.tensors.map(({ name: tensor, shape }) => ({
     name: fileName(tensor),
@@ -89,7 +90,7 @@ function weightTensors(content: CheckpointContent, name: 'master' | 'ema'): Tens
   ];
 }
 
-/** The tensors of each file, in the order of writing. */
+/** The tensors of each file, in the order in which they are written. */
 function filesOf(content: CheckpointContent): Map<CheckpointFile, TensorSource[]> {
   const files = new Map<CheckpointFile, TensorSource[]>();
   files.set(MODEL_FILE, weightTensors(content, 'master'));
@@ -102,12 +103,12 @@ function filesOf(content: CheckpointContent): Map<CheckpointFile, TensorSource[]
 }
 
 /**
- * Writes a checkpoint. Files are written and hashed in chunks, so that the event loop goes on; everything is durable when
- * the promise resolves.
+ * Writes a checkpoint. Files are written and hashed in chunks, so that the event loop is not blocked;
+ * everything is durable when the promise resolves.
  *
- * @param root the run's `checkpoints` folder, made if missing.
- * @throws OrchestratorError ERR_CHECKPOINT_WRITE (full disk, read-only, ...): the checkpoints before are untouched, and
- *   nothing is left under the final name.
+ * @param root the run's `checkpoints` folder; it is created if it is missing.
+ * @throws OrchestratorError ERR_CHECKPOINT_WRITE (full disk, read-only, ...): earlier checkpoints are
+ *   untouched, and nothing remains under the final name.
  */
 export async function saveCheckpoint(root: string, content: CheckpointContent): Promise<SavedCheckpoint> {
   const started = performance.now();
@@ -138,13 +139,13 @@ export async function saveCheckpoint(root: string, content: CheckpointContent): 
     if (code !== 'ERR_FILE_WRITE') throw error;
     throw new OrchestratorError(
       'ERR_CHECKPOINT_WRITE',
-      `The checkpoint of step ${content.metadata.step} was not written: ${message} Earlier checkpoints are untouched.`,
+      `The checkpoint of step ${content.metadata.step} was not written: ${message}; earlier checkpoints are untouched`,
       { cause: error, ...(hint === null ? {} : { hint }) },
     );
   }
 }
 
-/** Makes a folder and those above it, and makes their entries durable. */
+/** Creates a folder and its missing parents, and makes their entries durable. */
 async function makeFolder(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true });
   if (first === undefined) return;
@@ -154,7 +155,7 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Refuses before writing what will not fit: a disk filled to the brim also stops the journal and the logs. */
+/** Refuses in advance to write what does not fit, because a full disk also stops the journal and the logs. */
 async function checkSpace(
   root: string,
   final: string,
@@ -168,40 +169,35 @@ async function checkSpace(
   const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new OrchestratorError(
     'ERR_FILE_WRITE',
-    `${final} needs ${mega(needed)}, and ${mega(free)} are free (ENOSPC).`,
-    { hint: 'Free some space, or lower checkpoint.keep, and resume the run.' },
-  );
-}
-
-/** Renames a complete folder to its final name. An older folder of that name is put aside first, and then removed. */
-async function publish(root: string, partial: string, final: string): Promise<void> {
-  let aside: string | null = null;
-  try {
-    await rename(partial, final);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
-    aside = join(root, `${REPLACED}${basename(final)}-${uniqueSuffix()}`);
-    await rename(final, aside);
-    await rename(partial, final);
-  }
-  await syncFolder(root);
-  if (aside !== null) await rm(aside, { recursive: true, force: true });
-}
-
-function damaged(path: string, what: string, cause?: unknown): OrchestratorError {
-  return new OrchestratorError(
-    'ERR_CHECKPOINT_DAMAGED',
-    `${path}: ${what}`,
-    cause === undefined ? {} : { cause },
+    `${final} needs ${mega(needed)}, and ${mega(free)} are free (ENOSPC)`,
+    { hint: 'Free some space, or lower checkpoint.keep, and resume the run' },
   );
 }
 
 /**
- * Reads a checkpoint's manifest and hashes every file that it names.
+ * Renames a complete folder to its final name. An existing folder of that name is renamed first, and removed
+ * afterwards.
+ */
+async function publish(root: string, partial: string, final: string): Promise<void> {
+  let replaced: string | null = null;
+  try {
+    await rename(partial, final);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
+    replaced = join(root, `${REPLACED}${basename(final)}-${uniqueSuffix()}`);
+    await rename(final, replaced);
+    await rename(partial, final);
+  }
+  await syncFolder(root);
+  if (replaced !== null) await rm(replaced, { recursive: true, force: true });
+}
+
+/**
+ * Reads a checkpoint's manifest and verifies the hash of every file that it names.
  *
- * @param onFile told of each file that is as it should be.
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED naming the file, ERR_CHECKPOINT_MISSING where there is no manifest,
- *   ERR_CHECKPOINT_MISMATCH for a format of another version.
+ * @param onFile is called for each valid file.
+ * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: names the file; ERR_CHECKPOINT_MISSING: there is no
+ *   manifest; ERR_CHECKPOINT_MISMATCH: another version of the format.
  */
 export async function verifyCheckpoint(
   path: string,
@@ -231,14 +227,14 @@ function checkRecord(path: string, expected: FileRecord, found: FileRecord): voi
   }
 }
 
-/** The checked manifest of a checkpoint folder, its place in the run included. */
+/** Reads the manifest of a checkpoint folder, and checks it against the folder's name. */
 export async function openCheckpoint(path: string): Promise<CheckpointManifest> {
   let manifest: CheckpointManifest;
   try {
     manifest = await readManifest(path);
   } catch (error) {
     if (error instanceof OrchestratorError && error.code === 'ERR_FILE_OPEN') {
-      throw new OrchestratorError('ERR_CHECKPOINT_MISSING', `${path} is no checkpoint: ${error.message}`, {
+      throw new OrchestratorError('ERR_CHECKPOINT_MISSING', `${path} is not a checkpoint: ${error.message}`, {
         cause: error,
       });
     }
@@ -246,24 +242,25 @@ export async function openCheckpoint(path: string): Promise<CheckpointManifest> 
   }
   const step = stepOfName(basename(resolve(path)));
   if (step !== null && step !== manifest.step) {
-    throw damaged(join(path, MANIFEST), `is of step ${manifest.step}; the folder's name says ${step}`);
+    throw damaged(join(path, MANIFEST), `belongs to step ${manifest.step}; the folder's name says ${step}`);
   }
   return manifest;
 }
 
-/** Where a checkpoint's arrays go. */
+/** The arrays that a checkpoint is loaded into. */
 export interface CheckpointTargets {
   layout: EngineLayout;
-  /** Gives the memory that a parameter goes to. States not given are not read. */
+  /** Returns the memory of a parameter. States that are not given are not read. */
   state: StateTensors;
   posEmbed: Float32Array | null;
 }
 
 /**
- * Fills arrays from a checkpoint, checking each file's hash as it is read.
+ * Fills arrays from a checkpoint, and checks each file's hash while it is read.
  *
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED naming the file (the arrays are then undefined: fill them from another
- *   checkpoint), ERR_CHECKPOINT_MISMATCH where the checkpoint lacks what is asked for or is of another model.
+ * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: names the file, and the arrays are undefined until they
+ *   are filled from another checkpoint; ERR_CHECKPOINT_MISMATCH: the checkpoint belongs to another model, or
+ *   lacks a file.
  */
 export async function loadCheckpoint(path: string, targets: CheckpointTargets): Promise<CheckpointManifest> {
   const manifest = await openCheckpoint(path);
@@ -273,7 +270,7 @@ export async function loadCheckpoint(path: string, targets: CheckpointTargets): 
     if (record === undefined) {
       throw new OrchestratorError(
         'ERR_CHECKPOINT_MISMATCH',
-        `${path} holds no ${file}${file === EMA_FILE ? '; the run that wrote it kept no EMA' : ''}.`,
+        `${path} holds no ${file}${file === EMA_FILE ? '; the run that wrote it kept no EMA' : ''}`,
       );
     }
     await readFile(join(path, file), record, arrays);
@@ -288,7 +285,7 @@ function checkLayout(path: string, manifest: CheckpointManifest, layout: EngineL
   const first = other === undefined ? 'fewer tensors' : `${other.name} [${other.shape.join(', ')}]`;
   throw new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
-    `${path} is of another model (${describeModel(manifest.modelSpec)}); the run's has ${first}.`,
+    `${path} belongs to another model (${describeModel(manifest.modelSpec)}); the run's has ${first}`,
   );
 }
 

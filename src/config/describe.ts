@@ -1,4 +1,6 @@
-/** Words for what the schema expects, made from its JSON Schema: used by errors and by the reference page. */
+/**
+ * Describes in words what the schema expects, from its JSON Schema, for errors and for the reference page.
+ */
 import { z } from 'zod';
 import { configSchema } from './schema.js';
 
@@ -25,9 +27,10 @@ export interface SchemaNode {
   anyOf?: SchemaNode[];
 }
 
+/** Keys and list positions from the top of a configuration. */
 export type Path = readonly (string | number)[];
 
-/** `a.b.c`; list positions as `a.b[0]`. */
+/** A path as text: `a.b.c`, with list positions as `a.b[0]`. */
 export function formatPath(path: Path): string {
   let text = '';
   for (const part of path) {
@@ -53,7 +56,7 @@ export function unwrapNull(node: SchemaNode): { node: SchemaNode; nullable: bool
   return { node: others[0]!, nullable: true };
 }
 
-/** The schema of a key, or null where there is no such key. */
+/** The schema of a key, or null if there is no such key. */
 export function schemaAt(path: Path): SchemaNode | null {
   let current: SchemaNode = jsonSchema();
   for (const part of path) {
@@ -70,7 +73,7 @@ function own(properties: Record<string, SchemaNode>, key: string): SchemaNode | 
   return Object.hasOwn(properties, key) ? properties[key] : undefined;
 }
 
-/** Names that a mapping may have. Empty where the path is not a mapping. */
+/** The names that a mapping may have; none if the path is not a mapping. */
 export function namesAt(path: Path): string[] {
   const found = schemaAt(path);
   return found === null ? [] : Object.keys(unwrapNull(found).node.properties ?? {});

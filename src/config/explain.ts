@@ -1,4 +1,4 @@
-/** Which value came from where. */
+/** Explains where each value of a configuration comes from. */
 import type { LoadedConfig } from './load.js';
 import type { Origin } from './sources.js';
 import { leaves } from './value.js';

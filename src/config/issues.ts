@@ -1,4 +1,4 @@
-/** zod's issues in the words of design: `key: expected X, received Y; did you mean Z`. */
+/** Turns zod's issues into problems: `key: expected X, received Y; did you mean Z`. */
 import type { z } from 'zod';
 import { nearest } from '../text/nearest.js';
 import {
@@ -52,7 +52,10 @@ function suggestion(name: string | null): string {
   return name === null ? '' : `; did you mean ${name}`;
 }
 
-/** A key of this name in another mapping: `lr` at the top level means `optimizer.lr`. Null unless there is exactly one. */
+/**
+ * A key of this name in another mapping (`lr` at the top level means `optimizer.lr`), or null unless there is
+ * exactly one.
+ */
 function elsewhere(key: string): string | null {
   const found: string[] = [];
   const visit = (node: SchemaNode, path: string[]): void => {

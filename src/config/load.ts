@@ -1,11 +1,13 @@
 /**
- * Reads a configuration. Precedence: --set flag > ORCHESTRATOR_ environment variable > YAML file > default.
- * All problems are reported at once, each with its place, what was expected, what was received, and the nearest name.
+ * Loads a configuration. Precedence: --set flag > ORCHESTRATOR_ environment variable > YAML file > default.
+ * All problems are reported at once, each with its place, what was expected, what was received, and the
+ * nearest name.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { errnoOf, reasonOf } from '../files/io.js';
 import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
 import { problemsOf } from './issues.js';
@@ -15,15 +17,18 @@ import { type Config, configSchema } from './schema.js';
 import { Sources } from './sources.js';
 import { deleteAt } from './value.js';
 
+/** A configuration, and where its values come from. */
 export interface LoadedConfig {
   config: Config;
   sources: Sources;
 }
 
 /**
+ * Loads and validates a configuration.
+ *
  * @param path YAML file.
- * @param overrides "a.b=value" texts of --set, later ones winning; values are YAML.
- * @throws ERR_CONFIG with one line per problem.
+ * @param overrides "a.b=value" texts of --set with YAML values; later ones win.
+ * @throws OrchestratorError ERR_CONFIG: one line per problem.
  */
 export function loadConfig(
   path: string,
@@ -33,7 +38,7 @@ export function loadConfig(
   return loadConfigWithSources(path, overrides, environment).config;
 }
 
-/** As loadConfig; also returns where every value came from, for `explain`. */
+/** Like loadConfig, but also returns where every value comes from, for `explain`. */
 export function loadConfigWithSources(
   path: string,
   overrides: readonly string[] = [],
@@ -44,8 +49,10 @@ export function loadConfigWithSources(
 }
 
 /**
- * Validates a stored configuration: the canonical JSON of a checkpoint, or a run's config.yaml. No environment, no flags.
- * @param name What to call it in errors.
+ * Validates a stored configuration, without environment variables or flags: the canonical JSON of a
+ * checkpoint, or a run's config.yaml.
+ *
+ * @param name names the text in errors.
  */
 export function parseConfig(text: string, name: string): Config {
   return validate(new Sources(name, text, {}, []));
@@ -74,13 +81,15 @@ function configError(problems: readonly Problem[]): OrchestratorError {
   lines.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
   const message = lines.length === 1 ? lines[0]! : `${lines.length} problems\n${lines.join('\n')}`;
   return new OrchestratorError('ERR_CONFIG', message, {
-    hint: 'docs/reference/config.md lists every key; `orchestrator config show CONFIG` shows what is in effect.',
+    hint: 'docs/reference/config.md lists every key; `orchestrator config show CONFIG` shows what is in effect',
   });
 }
 
 /**
- * Points to where the rule's key is set, or, where that is a default, to the first key it collides with.
- * @param invalid Keys that are wrong by themselves.
+ * The rules that are broken, each with the place where its key is set, or if that is a default, of the first
+ * key that it conflicts with.
+ *
+ * @param invalid keys that are invalid by themselves.
  */
 function brokenRules(config: Config, invalid: readonly string[], sources: Sources): Problem[] {
   return RULES.flatMap(({ key, reads, check }) => {
@@ -100,13 +109,16 @@ function keyOf(issue: z.core.$ZodIssue): string {
   return keyPath(issue).join('.');
 }
 
-/** The path up to the first list position: what can be left out of a mapping. */
+/** The path up to the first list position: what can be removed from a mapping. */
 function keyPath(issue: z.core.$ZodIssue): string[] {
   const position = issue.path.findIndex((part) => typeof part !== 'string');
   return (position < 0 ? issue.path : issue.path.slice(0, position)) as string[];
 }
 
-/** The configuration with defaults in place of what is invalid, so that rules between the other keys can be checked. */
+/**
+ * The configuration with defaults in place of invalid values, so that rules between the other keys can be
+ * checked.
+ */
 function withoutInvalid(merged: Mapping, issues: readonly z.core.$ZodIssue[]): Config | null {
   const rest = structuredClone(merged);
   for (const issue of issues) {
@@ -126,10 +138,8 @@ function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    const reason = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'is a folder' : String(error);
-    const near = code === 'ENOENT' ? nearestFile(path) : null;
-    const message = `${path}: ${reason}${near === null ? '' : `; did you mean ${near}`}`;
+    const near = errnoOf(error) === 'ENOENT' ? nearestFile(path) : null;
+    const message = `Cannot read ${path}: ${reasonOf(error)}${near === null ? '' : `; did you mean ${near}`}`;
     throw new OrchestratorError('ERR_CONFIG', message, { cause: error });
   }
 }

@@ -1,8 +1,9 @@
-/** One thing that is wrong with a configuration, and its line in the error. */
+/** One problem of a configuration, and its line in an error. */
+
 export interface Problem {
   /** "run.yaml:3:5", "--set batch.micro=x", "ORCHESTRATOR_BATCH__MICRO". */
   place: string;
-  /** Dotted key; empty where the problem is with the file as a whole. */
+  /** Dotted key; empty if the problem concerns the whole file. */
   key: string;
   /** "expected X, received Y; did you mean Z". */
   text: string;

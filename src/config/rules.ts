@@ -1,16 +1,18 @@
-/** What must hold between keys. Each rule names the keys it reads, so that it is skipped where one of them is invalid by itself. */
-
+/**
+ * Rules between keys. Each rule names the keys that it reads, and is skipped if one of them is invalid by
+ * itself.
+ */
 import { freezeProblem } from '../model/freeze.js';
 import { expectedParameters } from '../model/tensors.js';
 import { densityProblem, parseDensity } from '../objective/density.js';
 import type { Config } from './schema.js';
 
 export interface Rule {
-  /** The key that the error names: the one to change first. */
+  /** The key that the error names, because it is the first to change. */
   key: string;
   /** Other keys that the rule reads. */
   reads: string[];
-  /** "expected ..., received ...", or null where the rule holds. */
+  /** "expected ..., received ...", or null if the rule holds. */
   check(config: Config): string | null;
 }
 
@@ -49,14 +51,14 @@ export const RULES: readonly Rule[] = [
     check: ({ device, threads_per_slot }) =>
       device === 'cpu' || threads_per_slot === null
         ? null
-        : `expected null, because device is ${device} and computes a slot as a whole, received ${threads_per_slot}`,
+        : `expected null, because device is ${device} and computes whole slots, received ${threads_per_slot}`,
   },
   {
     key: 'exchange',
     reads: ['device'],
     check({ device, exchange }) {
       if (device === 'cuda' && exchange === 'shared')
-        return `expected auto, nccl or grpc, because device is cuda and GPUs have no memory to share, received shared`;
+        return `expected auto, nccl or grpc, because device is cuda and GPUs cannot share memory, received shared`;
       if (device === 'cpu' && exchange === 'nccl')
         return `expected auto, shared or grpc, because device is cpu and NCCL connects GPUs, received nccl`;
       return null;
@@ -139,7 +141,7 @@ export const RULES: readonly Rule[] = [
   },
 ];
 
-/** Official names of a model's parameters; they do not depend on the data. */
+/** Official names of a model's parameters, which do not depend on the data. */
 function parameterNames(model: Config['model']): string[] {
   const spec = {
     depth: model.depth,

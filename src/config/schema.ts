@@ -1,6 +1,6 @@
 /**
- * The configuration of a run: every key, its type, range and default, described once. `configs/schema.json`,
- * `docs/reference/config.md`, the errors' expectations and `type Config` all come from here.
+ * The configuration of a run: every key with its type, range, default and description. `configs/schema.json`,
+ * `docs/reference/config.md`, the expectations in errors and `type Config` are all derived from it.
  */
 import { z } from 'zod';
 import { DENSITY_PATTERN } from '../objective/density.js';
@@ -22,7 +22,7 @@ const tokensAndWidth = () => z.tuple([integer(1), integer(1)]);
 
 const data = z.strictObject({
   path: text().describe(
-    'Folder of the data set: one with a manifest.json of `orchestrator dataset`, or one that Hugging Face `save_to_disk` wrote. Relative to the working directory.',
+    'Folder of the data set, written by `orchestrator dataset` (with a manifest.json) or by Hugging Face `save_to_disk`. Relative to the working directory.',
   ),
   columns: z
     .strictObject({
@@ -35,18 +35,16 @@ const data = z.strictObject({
       synthetic: captionColumns
         .nullable()
         .default(null)
-        .describe('Columns of the synthetic caption; null where there is none.'),
+        .describe('Columns of the synthetic caption; null = there is none.'),
     })
     .nullable()
     .default(null)
-    .describe(
-      'Which column plays which role, for Hugging Face folders; null for folders with a manifest.json.',
-    ),
+    .describe('Role of each column, for Hugging Face folders; null for folders with a manifest.json.'),
   latent_shape: z
     .tuple([integer(1), integer(1), integer(1)])
     .nullable()
     .default(null)
-    .describe('[channels, height, width] of a latent, where the columns are flat; null = from the data set.'),
+    .describe('[channels, height, width] of a latent, if the columns are flat; null = from the data set.'),
   text_shape: z
     .strictObject({
       clip_l: tokensAndWidth().describe('[tokens, width] of CLIP-L.'),
@@ -55,13 +53,11 @@ const data = z.strictObject({
     })
     .nullable()
     .default(null)
-    .describe('Shapes of the token features, where the columns are flat; null = from the data set.'),
-  validation_rows: integer(0)
-    .default(256)
-    .describe('Rows held out from training for the validation loss; 0 = none.'),
+    .describe('Shapes of the token features, if the columns are flat; null = from the data set.'),
+  validation_rows: integer(0).default(256).describe('Rows held out for the validation loss; 0 = none.'),
   synthetic_captions: fraction()
     .default(0.5)
-    .describe('Probability that a sample is seen with its synthetic caption.'),
+    .describe('Probability that a sample is conditioned on its synthetic caption.'),
   drop: z
     .strictObject({
       clip_l: fraction().default(0.463).describe('Probability of dropping CLIP-L.'),
@@ -70,7 +66,7 @@ const data = z.strictObject({
     })
     .prefault({})
     .describe(
-      "Probability with which each encoder's features, pooled part included, are zeroed for a sample.",
+      "Probability that each encoder's features, including the pooled ones, are set to zero for a sample.",
     ),
 });
 
@@ -95,7 +91,7 @@ const model = z.strictObject({
     .describe('Width of the pooled text vector; null = from the data set (CLIP-L and CLIP-G together).'),
   pos_embed_max_size: integer(1, 65536)
     .default(16)
-    .describe('Side of the stored grid of positions, in patches; smaller latents use its centre.'),
+    .describe('Side of the stored position grid, in patches; smaller latents use its centre.'),
   qk_norm: z.enum(['none', 'rms']).default('rms').describe('Normalisation of queries and keys.'),
   dual_attention: z
     .array(integer(0))
@@ -121,10 +117,12 @@ const objective = z.strictObject({
 });
 
 const batch = z.strictObject({
-  global: integer(1).default(64).describe('Samples of a step; a multiple of batch.micro.'),
+  global: integer(1).default(64).describe('Samples in a step; a multiple of batch.micro.'),
   micro: integer(1)
     .default(32)
-    .describe('Samples of a slot, the unit that one thread computes; global / micro slots make a step.'),
+    .describe(
+      'Micro-batch: samples in a slot, the unit that one thread computes; a step has global / micro slots.',
+    ),
 });
 
 const beta = () => z.number().min(0).lt(1);
@@ -135,9 +133,13 @@ const optimizer = z.strictObject({
     .tuple([beta(), beta()])
     .default([0.9, 0.999])
     .describe('Decay of the first and the second moment.'),
-  eps: z.number().positive().default(1e-8).describe('Added to the root of the second moment.'),
+  eps: z.number().positive().default(1e-8).describe('Added to the square root of the second moment.'),
   weight_decay: z.number().min(0).default(0.01).describe('Decoupled weight decay.'),
-  clip_norm: z.number().positive().default(1).describe('Largest global L2 norm of the gradient.'),
+  clip_norm: z
+    .number()
+    .positive()
+    .default(1)
+    .describe('Global L2 norm to which larger gradients are clipped.'),
 });
 
 const schedule = z.strictObject({
@@ -153,7 +155,7 @@ const ema = z.strictObject({
     .min(0)
     .lt(1)
     .default(0.999)
-    .describe('Share of the old average that is kept each time (the paper: 0.99 every 100 steps).'),
+    .describe('Fraction of the old average that each update keeps (the paper: 0.99 every 100 steps).'),
   every: integer(1).default(1).describe('Steps between two updates of the average.'),
 });
 
@@ -161,16 +163,16 @@ const precision = z.strictObject({
   compute: z
     .enum(['auto', 'fp32', 'bf16'])
     .default('auto')
-    .describe('Arithmetic of matmuls; auto = bf16 where the processor or GPU has fast bf16, else fp32.'),
+    .describe('Precision of matmuls; auto = bf16 if the processor or GPU has fast bf16, otherwise fp32.'),
   residual: z
     .enum(['fp32', 'bf16'])
     .default('bf16')
-    .describe('Storage of the residual stream when computing in bf16.'),
+    .describe('Storage of the residual stream if compute is bf16.'),
 });
 
 const validation = z.strictObject({
   every: integer(0).default(200).describe('Steps between two validations; 0 = never.'),
-  bins: integer(1, 1000).default(8).describe('Losses are taken at t = (i + 0.5) / bins, for each i.'),
+  bins: integer(1, 1000).default(8).describe('The loss is measured at t = (i + 0.5) / bins, for each i.'),
   weights: z
     .array(z.enum(['ema', 'master']))
     .min(1)
@@ -192,10 +194,10 @@ const telemetry = z.strictObject({
 const checkpoint = z.strictObject({
   every: integer(0)
     .default(200)
-    .describe('Steps between two checkpoints; 0 = only at the end and when the run is stopped.'),
+    .describe('Steps between two checkpoints; 0 = only when the run ends or is stopped.'),
   keep: integer(1)
     .default(3)
-    .describe('Checkpoints to keep; an old one goes only after a newer one verified.'),
+    .describe('Number of checkpoints to keep; an old one is removed only after a newer one was verified.'),
 });
 
 export const configSchema = z.strictObject({
@@ -206,26 +208,26 @@ export const configSchema = z.strictObject({
       title: 'a name of letters, digits, ".", "_" and "-"',
       description: 'Name of the run; its folder is runs/NAME unless --run-dir says otherwise.',
     }),
-  seed: integer(0).default(0).describe('Everything random follows from it.'),
+  seed: integer(0).default(0).describe('Determines all random numbers.'),
   device: z
     .enum(['cpu', 'cuda'])
     .default('cpu')
     .describe(
-      'Where workers compute; cuda = each on one NVIDIA GPU, that of its local rank (modulo the GPUs that it sees).',
+      'Device on which workers compute; cuda = each on the NVIDIA GPU of its local rank (modulo the number of GPUs that it sees).',
     ),
   data: data.describe('What to train on.'),
   model: model.prefault({}).describe('The MM-DiT.'),
   objective: objective.prefault({}).describe('What is learned.'),
-  batch: batch.prefault({}).describe('Samples of a step.'),
+  batch: batch.prefault({}).describe('Samples in a step and in a slot.'),
   optimizer: optimizer.prefault({}).describe('AdamW.'),
-  schedule: schedule.prefault({}).describe('Length of the run, and the learning rate.'),
+  schedule: schedule.prefault({}).describe('Length of the run and learning rate.'),
   ema: ema.nullable().prefault({}).describe('Exponential moving average of the weights; null = none.'),
   precision: precision.prefault({}).describe('Number formats.'),
   activation_checkpointing: z
     .enum(['nothing', 'norms', 'mlp', 'block'])
     .default('nothing')
     .describe(
-      'What the backward pass computes again instead of keeping it: nothing; norms (normed inputs and GELUs); mlp (the first MLP layer too); block (all but the inputs of the blocks). Changes memory and time, and no bit of the result.',
+      'What the backward pass recomputes instead of keeping: nothing; norms (normed inputs and GELUs); mlp (also the first MLP layer); block (everything except the inputs of the blocks). Changes memory and time, but no bit of the result.',
     ),
   threads: integer(1, 4096)
     .nullable()
@@ -235,35 +237,35 @@ export const configSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      'Threads of a worker that share a slot; null = one, or more where a worker has more threads than slots. Changes no bit of the result. On the CPU only.',
+      'Threads of a worker that share a slot; null = one, or more if a worker has more threads than slots. Changes no bit of the result. Only on the CPU.',
     ),
   exchange: z
     .enum(['auto', 'shared', 'nccl', 'grpc'])
     .default('auto')
     .describe(
-      'How workers sum their gradients: shared = where they lie, in memory that all workers map (one machine and the CPU only; they hold one copy of the weights and share the update); nccl = from GPU to GPU, each worker on one of its own; grpc = over the network; auto = shared or nccl where it is possible. Changes time and memory, and no bit of the result.',
+      'How workers sum their gradients (all-reduce): shared = in memory that all workers map (only on one machine and on the CPU; workers hold one copy of the weights and share the update); nccl = from GPU to GPU (each worker needs its own); grpc = over the network; auto = shared or nccl where possible, otherwise grpc. Changes time and memory, but no bit of the result.',
     ),
   init: text()
     .nullable()
     .default(null)
     .describe(
-      "Weights to start from: a safetensors file, *.safetensors.index.json, or diffusers' folder; null = initialise from the seed. QK-norm may be missing in it, and the grid of positions smaller.",
+      "Weights to start from: a safetensors file, *.safetensors.index.json, or diffusers' folder; null = initialise from the seed. The weights may lack QK-norm and have a smaller position grid.",
     ),
   freeze: z
     .array(text())
     .default([])
     .describe(
-      'Patterns of official parameter names (`*` = any characters) that stay as they are: no update, no weight decay, and no share in the gradient norm.',
+      'Patterns of official names of parameters to freeze (`*` = any characters): no update, no weight decay, and not part of the gradient norm.',
     ),
-  validation: validation.prefault({}).describe('Loss on held-out rows.'),
-  telemetry: telemetry.prefault({}).describe('What is measured, and where it is served.'),
-  checkpoint: checkpoint.prefault({}).describe('When the state is saved.'),
+  validation: validation.prefault({}).describe('The loss on held-out rows.'),
+  telemetry: telemetry.prefault({}).describe('What is measured, and the metrics port.'),
+  checkpoint: checkpoint.prefault({}).describe('When checkpoints are written, and how many are kept.'),
 });
 
 /** A validated configuration with every default filled in. */
 export type Config = z.output<typeof configSchema>;
 
-/** Slots of a step. */
+/** Number of slots in a step. */
 export function slotCount(config: Config): number {
   return config.batch.global / config.batch.micro;
 }

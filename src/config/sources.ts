@@ -1,6 +1,7 @@
 /**
- * Where values come from: the YAML file, then environment variables (ORCHESTRATOR_BATCH__MICRO=8), then flags
- * (--set batch.micro=8), each overriding the one before. Remembers the place of every value for errors and `explain`.
+ * The sources of values: the YAML file, then environment variables (ORCHESTRATOR_BATCH__MICRO=8), then flags
+ * (--set batch.micro=8), each overriding the previous one. Records the place of every value for errors and
+ * `explain`.
  */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import { isMapping, type Mapping } from '../files/json.js';
@@ -11,6 +12,7 @@ import { setAt, valueAt } from './value.js';
 
 export type Source = 'flag' | 'environment' | 'file' | 'default';
 
+/** Where a value was set. */
 export interface Origin {
   source: Source;
   /** "run.yaml:3:5", "--set batch.micro=8", "ORCHESTRATOR_BATCH__MICRO"; empty for defaults. */
@@ -26,113 +28,112 @@ interface Override {
 
 const PREFIX = 'ORCHESTRATOR_';
 
+/** All sources of one configuration, merged. */
 export class Sources {
   readonly problems: Problem[] = [];
-  private readonly lines = new LineCounter();
-  private readonly document: Document;
-  private readonly fileValue: unknown;
-  private readonly overrides: Override[] = [];
-  /** Whether the file is YAML of a mapping at all, so that missing keys are worth reporting. */
+  readonly #file: string;
+  readonly #lines = new LineCounter();
+  readonly #document: Document;
+  readonly #fileValue: unknown;
+  readonly #overrides: Override[] = [];
+  /** Whether the file is a YAML mapping, so that missing keys are worth reporting. */
   readable: boolean;
-  /** All sources merged; what the schema gets to see. */
+  /** All sources merged: the input of the schema. */
   readonly merged: Mapping;
 
-  constructor(
-    private readonly file: string,
-    text: string,
-    environment: NodeJS.ProcessEnv,
-    flags: readonly string[],
-  ) {
-    this.document = parseDocument(text, { lineCounter: this.lines, prettyErrors: false, stringKeys: true });
-    for (const error of this.document.errors) {
-      this.problems.push({ place: this.placeOf(error.pos[0]), key: '', text: yamlMessage(error) });
+  constructor(file: string, text: string, environment: NodeJS.ProcessEnv, flags: readonly string[]) {
+    this.#file = file;
+    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false, stringKeys: true });
+    for (const error of this.#document.errors) {
+      this.problems.push({ place: this.#placeOf(error.pos[0]), key: '', text: yamlMessage(error) });
     }
-    this.readable = this.document.errors.every((error) => error.code === 'DUPLICATE_KEY');
-    this.fileValue = this.readable ? this.toValue() : {};
-    this.merged = isMapping(this.fileValue) ? structuredClone(this.fileValue) : {};
-    for (const [name, value] of Object.entries(environment)) this.readVariable(name, value);
-    for (const flag of flags) this.readFlag(flag);
-    for (const override of this.overrides) this.apply(override);
+    this.readable = this.#document.errors.every((error) => error.code === 'DUPLICATE_KEY');
+    this.#fileValue = this.readable ? this.#toValue() : {};
+    this.merged = isMapping(this.#fileValue) ? structuredClone(this.#fileValue) : {};
+    for (const [name, value] of Object.entries(environment)) this.#readVariable(name, value);
+    for (const flag of flags) this.#readFlag(flag);
+    for (const override of this.#overrides) this.#apply(override);
   }
 
-  /** Where the value at a path was set; source "default" where nowhere. */
+  /** Where the value at a path was set; source "default" if nowhere. */
   originOf(path: Path): Origin {
-    const override = this.overrides.findLast(
+    const override = this.#overrides.findLast(
       (candidate) => startsWith(path, candidate.path) || startsWith(candidate.path, path),
     );
     if (override !== undefined && startsWith(path, override.path)) {
       const set = valueAt(override.value, path.slice(override.path.length)) !== undefined;
       return set ? { source: override.source, place: override.place } : { source: 'default', place: '' };
     }
-    if (valueAt(this.fileValue, path) !== undefined)
-      return { source: 'file', place: this.filePlace(path, false) };
+    if (valueAt(this.#fileValue, path) !== undefined)
+      return { source: 'file', place: this.#filePlace(path, false) };
     return { source: 'default', place: '' };
   }
 
-  /** Where to point a reader to: the value's place, or that of the mapping in which it is missing. */
+  /** The place to point the user to: that of the value, or of the mapping in which it is missing. */
   placeFor(path: Path, atKey = false): string {
-    if (atKey && valueAt(this.fileValue, path) === undefined) {
-      const override = this.overrides.findLast((candidate) => startsWith(candidate.path, path));
+    if (atKey && valueAt(this.#fileValue, path) === undefined) {
+      const override = this.#overrides.findLast((candidate) => startsWith(candidate.path, path));
       if (override !== undefined) return override.place;
     }
     for (let length = path.length; length > 0; length--) {
       const origin = this.originOf(path.slice(0, length));
       if (origin.source === 'file')
-        return this.filePlace(path.slice(0, length), atKey || length < path.length);
+        return this.#filePlace(path.slice(0, length), atKey || length < path.length);
       if (origin.source !== 'default') return origin.place;
     }
-    return `${this.file}:1:1`;
+    return `${this.#file}:1:1`;
   }
 
-  private toValue(): unknown {
+  #toValue(): unknown {
     let value: unknown;
     try {
-      value = this.document.toJS();
+      value = this.#document.toJS();
     } catch (error) {
-      return this.unreadable(`not readable as YAML: ${String(error)}`);
+      return this.#unreadable(`not readable as YAML: ${String(error)}`);
     }
     if (value === null || isMapping(value)) return value ?? {};
-    return this.unreadable('expected a mapping of keys to values');
+    return this.#unreadable('expected a mapping of keys to values');
   }
 
-  private unreadable(text: string): Mapping {
-    this.problems.push({ place: `${this.file}:1:1`, key: '', text });
+  #unreadable(text: string): Mapping {
+    this.problems.push({ place: `${this.#file}:1:1`, key: '', text });
     this.readable = false;
     return {};
   }
 
-  private readVariable(name: string, value: string | undefined): void {
+  #readVariable(name: string, value: string | undefined): void {
     if (value === undefined || !name.startsWith(PREFIX)) return;
     const path = name.slice(PREFIX.length).toLowerCase().split('__');
     if (path.length === 1 && schemaAt(path) === null) {
-      // Other variables of this program share the prefix; only what looks like a misspelt key is an error.
+      // Other variables of this program have the same prefix; only what looks like a misspelt key is an
+      // error.
       const near = nearest(path[0]!, namesAt([]));
       if (near === null) return;
     }
-    this.add('environment', name, path, value);
+    this.#add('environment', name, path, value);
   }
 
-  private readFlag(flag: string): void {
+  #readFlag(flag: string): void {
     const place = `--set ${flag}`;
     const equals = flag.indexOf('=');
     if (equals <= 0) {
       this.problems.push({ place, key: '', text: 'expected key=value, such as batch.micro=8' });
       return;
     }
-    this.add('flag', place, flag.slice(0, equals).trim().split('.'), flag.slice(equals + 1));
+    this.#add('flag', place, flag.slice(0, equals).trim().split('.'), flag.slice(equals + 1));
   }
 
-  private add(source: Override['source'], place: string, path: string[], text: string): void {
+  #add(source: Override['source'], place: string, path: string[], text: string): void {
     try {
       const value: unknown = parse(text, { prettyErrors: false }) ?? null;
-      this.overrides.push({ source, place, path, value });
+      this.#overrides.push({ source, place, path, value });
     } catch (error) {
       const message = error instanceof Error ? error.message.split('\n')[0] : String(error);
       this.problems.push({ place, key: formatPath(path), text: `not readable as YAML: ${message}` });
     }
   }
 
-  private apply({ path, value, place }: Override): void {
+  #apply({ path, value, place }: Override): void {
     if (path.some((part) => part === '' || part === '__proto__')) {
       this.problems.push({ place, key: formatPath(path), text: 'expected a key such as batch.micro' });
       return;
@@ -143,11 +144,11 @@ export class Sources {
     }
   }
 
-  private filePlace(path: Path, atKey: boolean): string {
-    let node: unknown = this.document.contents;
+  #filePlace(path: Path, atKey: boolean): string {
+    let node: unknown = this.#document.contents;
     let offset: number | null = null;
     for (const [depth, part] of path.entries()) {
-      if (isAlias(node)) node = node.resolve(this.document);
+      if (isAlias(node)) node = node.resolve(this.#document);
       if (isMap(node)) {
         const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === part);
         const useKey = atKey && depth === path.length - 1;
@@ -158,12 +159,12 @@ export class Sources {
         offset = start(node) ?? offset;
       }
     }
-    return this.placeOf(offset ?? 0);
+    return this.#placeOf(offset ?? 0);
   }
 
-  private placeOf(offset: number): string {
-    const { line, col } = this.lines.linePos(offset);
-    return `${this.file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
+  #placeOf(offset: number): string {
+    const { line, col } = this.#lines.linePos(offset);
+    return `${this.#file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
   }
 }
 

@@ -1,8 +1,8 @@
-/** Plain values as YAML and JSON have them: reading, writing and showing them by path. */
+/** Reads, writes and shows plain values of YAML and JSON by path. */
 import { isMapping, type Mapping } from '../files/json.js';
 import type { Path } from './describe.js';
 
-/** The value at a path, or undefined where there is none. */
+/** The value at a path, or undefined if there is none. */
 export function valueAt(root: unknown, path: Path): unknown {
   let current = root;
   for (const part of path) {
@@ -12,7 +12,10 @@ export function valueAt(root: unknown, path: Path): unknown {
   return current;
 }
 
-/** Sets a value, making mappings on the way where there is nothing (or null). Returns the prefix that is in the way, or null. */
+/**
+ * Sets a value, creating missing (or null) mappings on the path. Returns the prefix that is not a mapping, or
+ * null.
+ */
 export function setAt(root: Mapping, path: readonly string[], value: unknown): string[] | null {
   let current = root;
   for (const [depth, part] of path.slice(0, -1).entries()) {
@@ -45,7 +48,7 @@ export function* leaves(value: unknown, path: string[] = []): Generator<{ path: 
   }
 }
 
-/** A value as an error shows it: "nothing", "null", 3, "abc", a shortened list or mapping. */
+/** A value for messages: "nothing", "null", 3, "abc", a shortened list or mapping. */
 export function show(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'number') return String(value);

@@ -1,19 +1,22 @@
-/** A column over all the files of a data set. */
+/** A column across all files of a data set. */
 import { OrchestratorError } from '../errors.js';
 import { type CheckListOffsets, numericColumn } from '../formats/arrow/columns.js';
 import type { ColumnSpec } from '../native/contract.js';
 import { native } from '../native/load.js';
 import type { DataSource } from './source.js';
 
+/** A column with the shape of its rows. */
 export interface TableColumn {
   spec: ColumnSpec;
-  /** Of a row. */
+  /** Shape of a row. */
   shape: number[];
 }
 
 /**
- * One column over all files, with rows of `rank` dimensions (null: any): configured, stated by the folder, or as nested
- * in the files. Throws ERR_DATA_* naming file, column and row.
+ * Joins a column across all files. The shape of its rows, which must have `rank` dimensions (null: any), is
+ * the configured one, or the one that the folder states, or the nesting in the files.
+ *
+ * @throws OrchestratorError ERR_DATA_*: names file, column and row.
  */
 export function joinColumn(
   source: DataSource,
@@ -36,7 +39,7 @@ export function joinColumn(
     if (column.type !== first.type) {
       throw new OrchestratorError(
         'ERR_DATA_TYPE',
-        `${where}: expected ${first.type} as in the files before, received ${column.type}`,
+        `${where}: expected ${first.type} as in the previous files, received ${column.type}`,
       );
     }
     requireShape(where, column.shape, first.shape);
@@ -52,7 +55,7 @@ export function joinColumn(
     throw new OrchestratorError(
       'ERR_DATA_SHAPE',
       `${source.files[0]!.path}, column "${name}" (${role}), row 0: expected a shape of ${rank} dimensions, received ${first?.shape.join(' x ')}`,
-      rank === 1 ? {} : { hint: `Flat lists carry no shape: set ${key} in the configuration.` },
+      rank === 1 ? {} : { hint: `Flat lists have no shape: set ${key} in the configuration` },
     );
   }
   spec.type = first.type;
@@ -60,7 +63,7 @@ export function joinColumn(
   return { spec, shape: [...shape] };
 }
 
-/** A flat list may stand for any shape of as many elements; a nested one says its shape itself. */
+/** A flat list may have any shape with as many elements; a nested one states its shape. */
 function requireShape(where: string, actual: readonly number[], wanted: readonly number[]): void {
   if (product(actual) === product(wanted)) {
     if (actual.length === 1 || wanted.length === 1 || actual.join() === wanted.join()) return;

@@ -1,8 +1,7 @@
 /**
- * A data set for training: which columns play which role, their shapes, where their rows lie, and what tells it from
- * others. Values are mapped and gathered natively; none of them passes through here.
+ * A data set for training: the roles of its columns, their shapes, the location of its rows, and its
+ * identity. Values are mapped and gathered natively; none of them passes through this file.
  */
-
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import { LabelColumn } from '../formats/arrow/columns.js';
@@ -13,25 +12,26 @@ import { CAPTION_KINDS, type CaptionKind, type Encoders, TEXT_COLUMNS, type Text
 import { type DataSource, openSource } from './source.js';
 import { verifyIfSmall } from './verify.js';
 
-/** The part of `config.data` that says where the data is and what it is. */
+/** The part of `config.data` that describes where the data is and what it is. */
 export type DataConfig = Pick<Config['data'], 'path' | 'columns' | 'latent_shape' | 'text_shape'>;
 
+/** A data set that was opened for training. */
 export interface OpenDataset {
   spec: DatasetSpec;
-  /** 64 hexadecimal digits; equal for equal data. */
+  /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
   hash: string;
   rows: number;
   /** [channels, height, width]. */
   latent: [number, number, number];
   text: TextSpec;
-  /** Names of the text encoders; null where the data set does not say. */
+  /** Names of the text encoders; null if the data set does not name them. */
   encoders: Record<'clip_l' | 'clip_g' | 't5', string> | null;
   hasSynthetic: boolean;
-  /** Whether every byte was compared with recorded hashes at opening. */
+  /** Whether all files were compared with recorded hashes when the data set was opened. */
   verified: boolean;
-  /** Identity of rows for reports: the id column's value, or the row number. */
+  /** Ids of rows for reports: values of the id column, or row numbers. */
   ids(rows: number[]): string[];
-  /** A row's captions, where the data set keeps them. */
+  /** A row's captions, if the data set has them. */
   captions(row: number): Record<CaptionKind, string | null>;
 }
 
@@ -39,8 +39,10 @@ type Columns = NonNullable<DataConfig['columns']>;
 type Shapes = Record<TextColumn, number[]>;
 
 /**
- * Opens a folder of the project's own format or of Hugging Face's. Up to 2 GiB are compared with their hashes, where
- * such are recorded, unless `verify` is false. Throws ERR_FILE_* and ERR_DATA_*; messages name file, column and row.
+ * Opens a folder in the project's own format or in Hugging Face's. If hashes are recorded, up to 2 GiB are
+ * compared with them, unless `verify` is false.
+ *
+ * @throws OrchestratorError ERR_FILE_*, ERR_DATA_*: messages name file, column and row.
  */
 export async function openDataset(config: DataConfig, { verify = true } = {}): Promise<OpenDataset> {
   const source = openSource(config.path);
@@ -76,17 +78,17 @@ function encoderNames({ clip_l, clip_g, t5 }: Encoders): NonNullable<OpenDataset
   return { clip_l: clip_l.name, clip_g: clip_g.name, t5: t5.name };
 }
 
-/** Column names by role: the configuration's for foreign folders, the format's own otherwise. */
+/**
+ * Column names by role: those of the configuration for Hugging Face folders, those of the format otherwise.
+ */
 function columnsOf(source: DataSource, config: DataConfig): Columns {
   if (source.format === 'huggingface') {
     if (config.columns) return config.columns;
     const names = source.files[0]?.fields.map((field) => field.name).join(', ');
     throw new OrchestratorError(
       'ERR_DATA_COLUMN',
-      `${source.path} is a Hugging Face folder: data.columns must say which column plays which role`,
-      {
-        hint: `Its columns: ${names}.`,
-      },
+      `${source.path} is a Hugging Face folder: data.columns must give the role of each column`,
+      { hint: `It has the columns ${names}` },
     );
   }
   if (config.columns) {
@@ -148,13 +150,13 @@ function textSpec(source: DataSource, shapes: Shapes): TextSpec {
   if (clipTokens !== clipGTokens) {
     throw new OrchestratorError(
       'ERR_DATA_SHAPE',
-      `${source.path}: CLIP-L has ${clipTokens} tokens and CLIP-G ${clipGTokens}; they are joined by channel, so the numbers must agree`,
+      `${source.path}: CLIP-L has ${clipTokens} tokens and CLIP-G ${clipGTokens}; they are concatenated by channel, so the numbers must be equal`,
     );
   }
   if (clipLDim + clipGDim > t5Dim) {
     throw new OrchestratorError(
       'ERR_DATA_SHAPE',
-      `${source.path}: CLIP-L and CLIP-G are ${clipLDim} + ${clipGDim} channels wide, more than T5's ${t5Dim} that they are padded to`,
+      `${source.path}: CLIP-L and CLIP-G are ${clipLDim} + ${clipGDim} channels wide, more than T5's ${t5Dim}, to which they are padded`,
     );
   }
   return {
@@ -168,7 +170,7 @@ function textSpec(source: DataSource, shapes: Shapes): TextSpec {
   };
 }
 
-/** Values of a label column at rows of the whole data set, in the order asked for. */
+/** The values of a label column at rows of the whole data set, in the given order. */
 function readLabels(source: DataSource, name: string, rows: number[]): string[] {
   return rows.map((row) => {
     let local = row;

@@ -1,4 +1,7 @@
-/** Folders that Hugging Face `datasets` wrote with `save_to_disk`: state.json, dataset_info.json and Arrow streams. */
+/**
+ * Reads folders that Hugging Face `datasets` wrote with `save_to_disk`: state.json, dataset_info.json and
+ * Arrow streams.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -6,7 +9,7 @@ import { parseJson, readJson } from '../files/json.js';
 
 export const HUGGING_FACE_FILE = 'state.json';
 const INFO_FILE = 'dataset_info.json';
-/** What a folder holds beside the data files. */
+/** The metadata files of a folder. */
 export const HUGGING_FACE_FILES = [HUGGING_FACE_FILE, INFO_FILE];
 
 const stateSchema = z.object({
@@ -40,20 +43,25 @@ const arraySchema = z.object({
 });
 const listSchema = z.object({ _type: z.enum(['List', 'LargeList', 'Sequence']), length: size });
 
+/** What the metadata of a folder states. */
 export interface HuggingFaceFolder {
   /** Paths of the Arrow files, in order. */
   files: string[];
-  /** Shapes of a row that dataset_info.json states: of ArrayND, and of lists of a fixed length. */
+  /** Shapes of rows that dataset_info.json states: those of ArrayND, and of lists of a fixed length. */
   shapes: Map<string, number[]>;
 }
 
-/** Throws ERR_FILE_OPEN, ERR_DATA_FORMAT. */
+/**
+ * Reads the metadata of a folder.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT.
+ */
 export function readHuggingFace(dir: string): HuggingFaceFolder {
   const statePath = join(dir, HUGGING_FACE_FILE);
   const state = parseJson(statePath, stateSchema, readJson(statePath));
   const shapes = new Map<string, number[]>();
   const infoPath = join(dir, INFO_FILE);
-  // The file is a description; without it the shapes are those of the columns themselves.
+  // The file is optional; without it, the shapes are those of the columns themselves.
   if (existsSync(infoPath)) {
     const info = parseJson(infoPath, infoSchema, readJson(infoPath));
     for (const [name, feature] of Object.entries(info.features ?? {})) {

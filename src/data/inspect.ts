@@ -1,4 +1,4 @@
-/** What is in a data set, for people: columns, shapes, statistics. Needs no configuration. */
+/** Reports the contents of a data set: columns, shapes, statistics. Needs no configuration. */
 import { OrchestratorError } from '../errors.js';
 import { LabelColumn } from '../formats/arrow/columns.js';
 import { typeName } from '../formats/arrow/schema.js';
@@ -10,14 +10,14 @@ import { type ColumnStatistics, type Histogram, histogramOf, scanColumn } from '
 
 export interface ColumnReport {
   name: string;
-  /** Arrow's type. */
+  /** The type in Arrow's terms. */
   type: string;
-  /** Of a row; null for columns that are not lists of numbers. */
+  /** Shape of a row; null for columns that are not lists of numbers. */
   shape: number[] | null;
   statistics: ColumnStatistics | null;
-  /** The first row's value, of strings and integers. */
+  /** Value of the first row, for strings and integers. */
   example: string | null;
-  /** Why training could not read the column, or null. */
+  /** Why training cannot read the column, or null. */
   problem: string | null;
 }
 
@@ -27,13 +27,13 @@ export interface DatasetReport {
   rows: number;
   files: { path: string; bytes: number; rows: number }[];
   columns: ColumnReport[];
-  /** Of `histogramColumn`; null where that is not a usable column. */
+  /** Histogram of `histogramColumn`; null if that is not a usable column. */
   histogram: Histogram | null;
 }
 
 const HISTOGRAM_BINS = 24;
 
-/** Numeric columns of a source, by column name, and why others are none. */
+/** The numeric columns of a source, and for the other columns why they are not numeric. */
 export function numericColumns(source: DataSource): {
   columns: TableColumn[];
   problems: Map<string, OrchestratorError>;
@@ -51,7 +51,7 @@ export function numericColumns(source: DataSource): {
   return { columns, problems };
 }
 
-/** Scans every numeric column. `progress` gets (rows scanned, of how many in all). */
+/** Scans every numeric column. `progress` receives the number of rows scanned and the total. */
 export async function inspectDataset(
   source: DataSource,
   histogramColumn: string,
@@ -100,7 +100,7 @@ export async function inspectDataset(
   }
 }
 
-/** The first row of a label column, or null where it is not one. */
+/** The first value of a label column, or null for other columns. */
 function exampleOf(source: DataSource, name: string): string | null {
   const file = source.files.find(({ rows }) => rows > 0)!;
   try {

@@ -1,9 +1,8 @@
 /**
- * The project's own data set format: Arrow IPC files ("shards") beside a manifest.json that says what is in them.
- * Columns are named by role: "latent", "original.clip_l", ..., "synthetic.t5"; others (id, captions, anything a
- * generator wants to keep) are carried along.
+ * The project's own data set format: Arrow IPC files ("shards") with a manifest.json that describes them.
+ * Columns are named by role: "latent", "original.clip_l", ..., "synthetic.t5"; other columns (id, captions,
+ * whatever a generator wants to keep) are allowed.
  */
-
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
@@ -11,10 +10,10 @@ import { parseJson, readJson } from '../files/json.js';
 
 export const MANIFEST_FILE = 'manifest.json';
 
-/** Rows that share a checksum, so that damage can be placed. */
+/** Number of rows that share a checksum, so that damage can be located. */
 export const CHECKSUM_ROWS = 64;
 
-/** Encoders whose outputs a data set holds, and the columns of each caption, in the order of their use. */
+/** The columns of each caption, in the order of their use. */
 export const TEXT_COLUMNS = ['clip_l', 'clip_l_pooled', 'clip_g', 'clip_g_pooled', 't5'] as const;
 export type TextColumn = (typeof TEXT_COLUMNS)[number];
 export const CAPTION_KINDS = ['original', 'synthetic'] as const;
@@ -29,14 +28,14 @@ const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
 const columnSchema = z.strictObject({
   name: z.string().min(1),
-  /** utf8 and int64 columns hold one value a row and have shape []. */
+  /** utf8 and int64 columns hold one value per row and have shape []. */
   type: z.enum(['float16', 'float32', 'utf8', 'int64']),
-  /** Of one row, e.g. [16, 8, 8]. */
+  /** Shape of one row, such as [16, 8, 8]. */
   shape: z.array(dimension).max(8),
 });
 
 const encoderSchema = z.strictObject({
-  /** What computed the features, e.g. "openai/clip-vit-large-patch14". */
+  /** The model that computed the features, such as "openai/clip-vit-large-patch14". */
   name: z.string(),
   tokens: dimension,
   dim: dimension,
@@ -50,7 +49,7 @@ const manifestSchema = z.strictObject({
   rows: count,
   columns: z.array(columnSchema).min(1).max(1024),
   encoders: z.strictObject({ clip_l: encoderSchema, clip_g: encoderSchema, t5: encoderSchema }),
-  /** How pictures became latents, and what made the data set: free-form, for people and tools. */
+  /** How pictures became latents, and what generated the data set: free-form, for people and tools. */
   latents: z.record(z.string(), z.unknown()),
   generator: z.record(z.string(), z.unknown()),
   shards: z.array(
@@ -59,7 +58,7 @@ const manifestSchema = z.strictObject({
       rows: count,
       bytes: count,
       sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits'),
-      /** CRC-32 of each CHECKSUM_ROWS rows of each float column: says where in a damaged shard the damage is. */
+      /** CRC-32 of each CHECKSUM_ROWS rows of each float column, which locates damage in a shard. */
       crc32: z.record(z.string(), z.array(z.number().int().nonnegative())),
     }),
   ),
@@ -69,7 +68,11 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestColumn = Manifest['columns'][number];
 export type Encoders = Manifest['encoders'];
 
-/** Reads and checks DIR/manifest.json. Throws ERR_FILE_OPEN, ERR_DATA_FORMAT. */
+/**
+ * Reads and checks DIR/manifest.json.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT.
+ */
 export function readManifest(dir: string): Manifest {
   const path = join(dir, MANIFEST_FILE);
   const manifest = parseJson(path, manifestSchema, readJson(path));

@@ -1,4 +1,4 @@
-/** A folder of Arrow files: which files, in what order, and what is said about their columns. */
+/** A folder of Arrow files: which files, in which order, and what its metadata states about their columns. */
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
@@ -6,8 +6,9 @@ import { type ArrowFile, readArrow } from '../formats/arrow/file.js';
 import { HUGGING_FACE_FILE, readHuggingFace } from './huggingface.js';
 import { MANIFEST_FILE, type Manifest, readManifest } from './manifest.js';
 
+/** The metadata of a data set's folder. */
 export interface DataSource {
-  /** The folder, as it was given. */
+  /** Path of the folder, as given. */
   path: string;
   format: 'orchestrator' | 'huggingface';
   files: ArrowFile[];
@@ -19,8 +20,9 @@ export interface DataSource {
 }
 
 /**
- * Reads the metadata of a data set's folder, without checking contents. Throws ERR_FILE_*, ERR_DATA_FORMAT,
- * ERR_DATA_EMPTY.
+ * Reads the metadata of a data set's folder, without checking the contents.
+ *
+ * @throws OrchestratorError ERR_FILE_*, ERR_DATA_FORMAT, ERR_DATA_EMPTY.
  */
 export function openSource(path: string): DataSource {
   if (!existsSync(path)) throw new OrchestratorError('ERR_FILE_OPEN', `There is no data set at ${path}`);
@@ -37,8 +39,8 @@ export function openSource(path: string): DataSource {
       `${path} is not a data set: it has neither ${MANIFEST_FILE} nor ${HUGGING_FACE_FILE}`,
       {
         hint: isSplits
-          ? 'It holds several splits; name the folder of one, such as its "train".'
-          : 'Expected a folder that `orchestrator dataset` or Hugging Face save_to_disk wrote.',
+          ? 'It holds several splits; give the folder of one of them, such as "train"'
+          : 'Expected a folder that `orchestrator dataset` or Hugging Face save_to_disk wrote',
       },
     );
   }
@@ -60,14 +62,14 @@ function fromManifest(path: string, manifest: Manifest): DataSource {
       const what = actual < shard.bytes ? 'is truncated' : 'has changed';
       throw new OrchestratorError(
         actual < shard.bytes ? 'ERR_FILE_TRUNCATED' : 'ERR_DATA_HASH',
-        `${file} ${what}: it has ${actual} bytes, its manifest says ${shard.bytes}`,
+        `${file} ${what}: it has ${actual} bytes; the manifest says ${shard.bytes}`,
       );
     }
     const arrow = readArrow(file);
     if (arrow.rows !== shard.rows) {
       throw new OrchestratorError(
         'ERR_DATA_HASH',
-        `${file} has ${arrow.rows} rows, its manifest says ${shard.rows}`,
+        `${file} has ${arrow.rows} rows; the manifest says ${shard.rows}`,
       );
     }
     return arrow;

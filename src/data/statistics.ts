@@ -1,29 +1,29 @@
-/** Statistics of columns, computed natively a stretch of rows at a time. */
+/** Statistics of columns, computed natively in batches of rows. */
 import type { ColumnScan, ColumnSpec, Dataset } from '../native/contract.js';
 
-/** Values between two reports of progress: some tens of milliseconds of scanning. */
+/** Values scanned between two reports of progress: some tens of milliseconds. */
 const VALUES_PER_SCAN = 2 ** 24;
 
 export interface Histogram {
   low: number;
   high: number;
-  /** Values in each of equal bins. */
+  /** Number of values in each of equally wide bins. */
   counts: number[];
 }
 
 export interface ColumnStatistics {
-  /** Over finite values; NaN where there are none. */
+  /** Smallest finite value; NaN if there is none, as for the next three. */
   min: number;
   max: number;
   mean: number;
-  /** Of the population. */
+  /** Standard deviation of the population. */
   std: number;
   nonFinite: number;
   /** First row with a non-finite value, or -1. */
   firstNonFiniteRow: number;
 }
 
-/** Scans a whole column. `progress` gets the rows of each stretch. */
+/** Scans a whole column. `progress` receives the number of rows of each batch. */
 export async function scanColumn(
   dataset: Dataset,
   column: ColumnSpec,
@@ -33,7 +33,7 @@ export async function scanColumn(
   const total = { min: Number.NaN, max: Number.NaN, mean: 0, std: 0, nonFinite: 0, firstNonFiniteRow: -1 };
   let count = 0;
   let deviations = 0;
-  for await (const { scan, values } of stretches(dataset, column, rows, 0, 1, 0, progress)) {
+  for await (const { scan, values } of scanBatches(dataset, column, rows, 0, 1, 0, progress)) {
     const finite = values - scan.nonFinite;
     total.nonFinite += scan.nonFinite;
     if (total.firstNonFiniteRow < 0) total.firstNonFiniteRow = scan.firstNonFiniteRow;
@@ -51,7 +51,7 @@ export async function scanColumn(
   return total;
 }
 
-/** Counts of a column's values in `bins` equal bins over [low, high]. */
+/** The histogram of a column's values in `bins` equal bins over [low, high]. */
 export async function histogramOf(
   dataset: Dataset,
   column: ColumnSpec,
@@ -60,7 +60,7 @@ export async function histogramOf(
   bins: number,
 ): Promise<Histogram> {
   const counts = new Array<number>(bins).fill(0);
-  for await (const { scan } of stretches(dataset, column, rows, range.low, range.high, bins, null)) {
+  for await (const { scan } of scanBatches(dataset, column, rows, range.low, range.high, bins, null)) {
     scan.histogram.forEach((n, i) => {
       counts[i]! += n;
     });
@@ -68,7 +68,7 @@ export async function histogramOf(
   return { ...range, counts };
 }
 
-async function* stretches(
+async function* scanBatches(
   dataset: Dataset,
   column: ColumnSpec,
   rows: number,

@@ -1,30 +1,36 @@
 /**
- * Comparing a data set's files with their hashes: the manifest's, down to the column and the rows that are damaged, or
- * those recorded of a foreign folder.
+ * Compares a data set's files with their hashes: those of the manifest, down to the damaged column and rows,
+ * or those recorded for a foreign folder.
  */
 import { crc32 } from 'node:zlib';
 import { OrchestratorError } from '../errors.js';
+import { hashFile } from '../files/hash.js';
 import { numericColumn } from '../formats/arrow/columns.js';
 import { type ArrowFile, FileReader, readArrow } from '../formats/arrow/file.js';
-import { hashFile } from './identity.js';
 import { CHECKSUM_ROWS, type Manifest } from './manifest.js';
 import type { DataSource } from './source.js';
 import { readSums, SUMS_FILE } from './sums.js';
 
-/** About two seconds of hashing; larger data sets are checked by `orchestrator dataset verify`. */
+/**
+ * Data sets up to this size are verified when they are opened, which takes about two seconds; larger ones by
+ * `orchestrator dataset verify`.
+ */
 const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 
 type Shard = Manifest['shards'][number];
 
-/** Whether the files were verified: they are where hashes are recorded and they are small. */
+/** Verifies a small data set that has recorded hashes, and returns whether it did. */
 export async function verifyIfSmall(source: DataSource): Promise<boolean> {
   const bytes = source.files.reduce((sum, file) => sum + file.bytes, 0);
   return bytes <= VERIFY_AT_OPENING_BYTES && (await verifyFiles(source, null));
 }
 
 /**
- * Compares every file with its SHA-256, where such are recorded; false where none are. Throws ERR_DATA_HASH naming the
- * file and, from the manifest's block checksums, the column and the rows. `progress` gets the bytes read.
+ * Compares every file with its recorded SHA-256; returns false if none are recorded. `progress` receives the
+ * number of bytes read.
+ *
+ * @throws OrchestratorError ERR_DATA_HASH: names the file and, from the manifest's block checksums, the
+ *   column and the rows.
  */
 export async function verifyFiles(
   source: DataSource,
@@ -61,16 +67,16 @@ async function compare(
   progress: ((bytes: number) => void) | null,
   place: () => string,
 ): Promise<void> {
-  const actual = await hashFile(path, progress);
-  if (actual === expected) return;
+  const { sha256 } = await hashFile(path, progress);
+  if (sha256 === expected) return;
   throw new OrchestratorError(
     'ERR_DATA_HASH',
-    `${path} is damaged${place()}. Its SHA-256 is ${actual}, ${where} says ${expected}`,
-    { hint: 'Restore the file, or make the data set again.' },
+    `${path} is damaged${place()}. Its SHA-256 is ${sha256}; ${where} says ${expected}.`,
+    { hint: 'Restore the file, or create the data set again' },
   );
 }
 
-/** "column "latent", rows 128 to 191 differ", or what else can be said. */
+/** Locates the damage: "column "latent" differs first within rows 128 to 191", or what else can be said. */
 function placeOfDamage(path: string, shard: Shard, manifest: Manifest, firstRow: number): string {
   let file: ArrowFile;
   try {
@@ -94,12 +100,12 @@ function placeOfDamage(path: string, shard: Shard, manifest: Manifest, firstRow:
     const last = Math.min(first + CHECKSUM_ROWS, shard.rows) - 1;
     places.push(`column "${name}" differs first within rows ${firstRow + first} to ${firstRow + last}`);
   }
-  if (places.length === 0) return 'the difference lies outside the numeric columns, in captions or metadata';
+  if (places.length === 0) return 'the difference is outside the numeric columns, in captions or metadata';
   return places.slice(0, 3).join('; ') + (places.length > 3 ? `; and ${places.length - 3} more columns` : '');
 }
 
 function firstDamagedBlock(file: ArrowFile, name: string, expected: number[]): { block: number } | null {
-  // Own shards have fixed-size lists in one batch, so no list offsets are ever asked for.
+  // Our own shards have fixed-size lists in one batch, so list offsets are never read.
   const column = numericColumn(file, name, () => {
     throw new OrchestratorError('ERR_DATA_TYPE', `${file.path}, column "${name}": expected fixed-size lists`);
   });

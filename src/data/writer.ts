@@ -1,6 +1,6 @@
 /**
- * Writes data sets in the project's own format: Arrow IPC files with fixed-size lists, and the manifest last, so that
- * a folder with a manifest is complete.
+ * Writes data sets in the project's own format: Arrow IPC files with fixed-size lists, and finally the
+ * manifest, so that a folder with a manifest is complete.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
@@ -24,6 +24,8 @@ import {
   vectorFromArray,
 } from 'apache-arrow';
 import { OrchestratorError } from '../errors.js';
+import { errnoOf, reasonOf, syncFolder } from '../files/io.js';
+import { processExists } from '../files/lock.js';
 import { toFloat16Bits } from '../formats/float16.js';
 import {
   CHECKSUM_ROWS,
@@ -33,7 +35,7 @@ import {
   type ManifestColumn,
 } from './manifest.js';
 
-/** What a data set holds, apart from its rows. */
+/** Description of a data set, without its rows. */
 export interface ShardSchema {
   columns: ManifestColumn[];
   encoders: Encoders;
@@ -41,23 +43,25 @@ export interface ShardSchema {
   generator: Record<string, unknown>;
 }
 
-/** One row: for each column a Float32Array (float16, float32), a string (utf8) or a bigint (int64). */
+/** A row: for each column a Float32Array (float16, float32), a string (utf8) or a bigint (int64). */
 export type Row = Record<string, Float32Array | string | bigint>;
 
+/** Rows between two reports of progress. */
 const PROGRESS_ROWS = 64;
 
 type Values = Uint16Array | Float32Array | string[] | bigint[];
 
-/** Columns of one shard while its rows arrive. */
+/** Collects the rows of one shard by column. */
 class ShardBuffer {
   rows = 0;
-  private readonly values: Values[];
+  readonly #columns: ManifestColumn[];
+  readonly #capacity: number;
+  readonly #values: Values[];
 
-  constructor(
-    private readonly columns: ManifestColumn[],
-    private readonly capacity: number,
-  ) {
-    this.values = columns.map((column) => {
+  constructor(columns: ManifestColumn[], capacity: number) {
+    this.#columns = columns;
+    this.#capacity = capacity;
+    this.#values = columns.map((column) => {
       if (column.type === 'float16') return new Uint16Array(capacity * width(column));
       if (column.type === 'float32') return new Float32Array(capacity * width(column));
       return [];
@@ -65,13 +69,13 @@ class ShardBuffer {
   }
 
   get full(): boolean {
-    return this.rows === this.capacity;
+    return this.rows === this.#capacity;
   }
 
   add(row: Row, rowNumber: number): void {
-    this.columns.forEach((column, i) => {
+    this.#columns.forEach((column, i) => {
       const value = row[column.name];
-      const target = this.values[i]!;
+      const target = this.#values[i]!;
       const wrong = () =>
         new OrchestratorError(
           'ERR_DATA_SHAPE',
@@ -97,8 +101,8 @@ class ShardBuffer {
   /** CRC-32 of each CHECKSUM_ROWS rows of each float column. */
   checksums(): Record<string, number[]> {
     const sums: Record<string, number[]> = {};
-    this.columns.forEach((column, i) => {
-      const values = this.values[i]!;
+    this.#columns.forEach((column, i) => {
+      const values = this.#values[i]!;
       if (Array.isArray(values)) return;
       const rowBytes = width(column) * values.BYTES_PER_ELEMENT;
       const bytes = new Uint8Array(values.buffer, 0, this.rows * rowBytes);
@@ -111,11 +115,11 @@ class ShardBuffer {
     return sums;
   }
 
-  /** The rows so far as the bytes of an Arrow IPC file; empties the buffer. */
+  /** Empties the buffer, and returns its rows as the bytes of an Arrow IPC file. */
   takeFile(): Uint8Array {
-    const children = this.columns.map((column, i) => this.columnData(column, this.values[i]!));
+    const children = this.#columns.map((column, i) => this.#columnData(column, this.#values[i]!));
     const schema = new Schema(
-      this.columns.map((column, i) => {
+      this.#columns.map((column, i) => {
         const metadata = column.shape.length ? new Map([['shape', JSON.stringify(column.shape)]]) : null;
         return new Field(column.name, children[i]!.type, false, metadata);
       }),
@@ -130,13 +134,13 @@ class ShardBuffer {
     writer.write(new RecordBatch(schema, struct));
     writer.finish();
     this.rows = 0;
-    this.values.forEach((values) => {
+    this.#values.forEach((values) => {
       if (Array.isArray(values)) values.length = 0;
     });
     return writer.toUint8Array(true);
   }
 
-  private columnData(column: ManifestColumn, values: Values): Data<DataType> {
+  #columnData(column: ManifestColumn, values: Values): Data<DataType> {
     if (column.type === 'utf8') return vectorFromArray(values as string[], new Utf8()).data[0]!;
     if (column.type === 'int64') {
       return makeData({
@@ -162,7 +166,7 @@ class ShardBuffer {
   }
 }
 
-/** CRC-32 of each CHECKSUM_ROWS rows of each float column, as a manifest holds them of a shard with these rows. */
+/** CRC-32 of each CHECKSUM_ROWS rows of each float column, as in the manifest of a shard with these rows. */
 export function checksumsOf(columns: ManifestColumn[], rows: readonly Row[]): Record<string, number[]> {
   const buffer = new ShardBuffer(columns, rows.length);
   rows.forEach((row, i) => {
@@ -187,12 +191,12 @@ function received(value: unknown): string {
 }
 
 /**
- * Writes a data set: shards of at most `rowsPerShard` rows and, last, the manifest. The folder appears under its name
- * only when it is complete and on disk; on an error nothing is left. `progress` is called now and then with the
- * rows so far.
+ * Writes a data set: shards of at most `rowsPerShard` rows and, last, the manifest. The folder gets its name
+ * only when it is complete and on disk; on an error nothing remains. `progress` is called regularly with the
+ * number of rows written.
  *
- * Throws ERR_FILE_WRITE (the folder exists and is not empty; disk full; no permission) and ERR_DATA_SHAPE (a row that
- * is not what the schema says).
+ * @throws OrchestratorError ERR_FILE_WRITE (the folder exists and is not empty; disk full; no permission),
+ *   ERR_DATA_SHAPE (a row does not match the schema).
  */
 export async function writeShards(
   dir: string,
@@ -204,7 +208,7 @@ export async function writeShards(
   const target = resolve(dir);
   if (existsSync(target) && readdirSync(target).length > 0) {
     throw new OrchestratorError('ERR_FILE_WRITE', `${dir} exists and is not empty`, {
-      hint: 'Choose another folder, or remove it first.',
+      hint: 'Choose another folder, or remove it first',
     });
   }
   const partial = join(dirname(target), `${partialPrefix(target)}${process.pid}`);
@@ -219,11 +223,8 @@ export async function writeShards(
     return manifest;
   } catch (cause) {
     await rm(partial, { recursive: true, force: true });
-    if (cause instanceof OrchestratorError || (cause as NodeJS.ErrnoException).code === undefined)
-      throw cause;
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${dir}: ${(cause as Error).message}`, {
-      cause,
-    });
+    if (errnoOf(cause) === null) throw cause;
+    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${dir}: ${reasonOf(cause)}`, { cause });
   }
 }
 
@@ -231,23 +232,14 @@ function partialPrefix(target: string): string {
   return `.${basename(target)}.partial-`;
 }
 
-/** Removes what killed processes left when they were writing the same folder. */
+/** Removes what killed processes left behind that were writing the same folder. */
 async function removeLeftovers(target: string): Promise<void> {
   const prefix = partialPrefix(target);
   for (const name of readdirSync(dirname(target))) {
     if (!name.startsWith(prefix)) continue;
     const pid = Number(name.slice(prefix.length));
-    if (!Number.isSafeInteger(pid) || pid <= 0 || isAlive(pid)) continue;
+    if (!Number.isSafeInteger(pid) || pid <= 0 || processExists(pid)) continue;
     await rm(join(dirname(target), name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
@@ -285,15 +277,6 @@ async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
   const handle = await open(path, 'wx');
   try {
     await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
     await handle.sync();
   } finally {
     await handle.close();

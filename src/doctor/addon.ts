@@ -1,4 +1,7 @@
-/** The native addon: there, loadable, and what it says about the machine. Probed in a child process, which a bad binary may crash. */
+/**
+ * Checks that the native addon exists and can be loaded, and what it reports about the machine. A child
+ * process loads it, because a bad binary may crash it.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { resolvePrecision } from '../engine/precision.js';
@@ -8,7 +11,7 @@ import { type Check, failed, ok } from './check.js';
 
 const PROBE = 'process.stdout.write(JSON.stringify(require(process.argv[1]).host()))';
 const PROBE_MS = 30_000;
-/** Instruction sets whose kernels were never run on a real processor. */
+/** Instruction sets with kernels that have never run on a real processor. */
 const UNTRIED: Partial<Record<string, string>> = {
   neon: 'tested under emulation only',
   neonbf16: 'tested under emulation only',
@@ -45,7 +48,7 @@ function diagnose(probe: {
   if (probe.signal === 'SIGILL') {
     return failed(
       'addon',
-      'loading it ended with SIGILL: this processor lacks an instruction it uses',
+      'loading it ended with SIGILL: this processor lacks an instruction that it uses',
       rebuild,
     );
   }

@@ -1,11 +1,13 @@
-/** One line of `orchestrator doctor`. */
+/** The result of one check of `orchestrator doctor`. */
+
+/** One line of the output. */
 export interface Check {
-  /** Stable name, such as "addon": keys of the JSON output. */
+  /** Stable name, such as "addon", which is a key of the JSON output. */
   name: string;
-  /** `failed` makes the exit code 1: training cannot run. */
+  /** `failed` means that training cannot run, and makes the exit code 1. */
   status: 'ok' | 'warning' | 'failed';
   detail: string;
-  /** What mends it, as a command or a sentence; null where nothing has to be done. */
+  /** The remedy, as a command or a sentence; null if nothing has to be done. */
   fix: string | null;
 }
 

@@ -1,4 +1,7 @@
-/** What there is of CUDA. Asked in a child process: a driver or library at odds with the other may end it. */
+/**
+ * Checks CUDA: devices, driver and libraries. A child process asks for them, because mismatched drivers and
+ * libraries may crash it.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { CudaDevice } from '../native/contract.js';
@@ -19,7 +22,7 @@ const PROBE = `require(process.argv[1]).cudaDevices().then(
 )`;
 const PROBE_MS = 60_000;
 
-/** Never fails: `device: cpu` needs none of it. Where there is a GPU that cannot be used, it warns. */
+/** Never fails, because `device: cpu` needs no GPU; warns about a GPU that cannot be used. */
 export function checkCuda(path = addonPath()): Check {
   const found = probe(path);
   if (Array.isArray(found)) {
@@ -50,7 +53,7 @@ function probe(path: string): CudaDevice[] | string {
   return 'devices' in answer ? answer.devices : answer.off;
 }
 
-/** Names, memory and driver of the devices, or null where nvidia-smi is not there or fails. */
+/** Names, memory and driver of the devices, or null if nvidia-smi is missing or fails. */
 function nvidiaSmi(): string[] | null {
   const query = ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader'];
   const result = spawnSync('nvidia-smi', query, { encoding: 'utf8', timeout: 10_000 });

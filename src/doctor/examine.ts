@@ -1,9 +1,9 @@
-/** Everything that `orchestrator doctor` looks at, in the order in which it is printed. */
+/** All checks of `orchestrator doctor`, in the order of the output. */
 import { checkAddon } from './addon.js';
 import type { Check } from './check.js';
 import { checkCuda } from './cuda.js';
 import { checkCores, checkMemory, checkNode } from './machine.js';
-import { checkDisk, checkSharedMemory } from './storage.js';
+import { checkDisk } from './storage.js';
 import { checkToolchain } from './toolchain.js';
 
 export function examine(): Check[] {
@@ -17,6 +17,5 @@ export function examine(): Check[] {
     ...(built ? [] : [checkToolchain()]),
     checkCuda(),
     checkDisk(),
-    checkSharedMemory(),
   ];
 }

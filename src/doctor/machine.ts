@@ -1,21 +1,21 @@
-/** Node.js, processor and memory. */
+/** Checks Node.js, processors and memory. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { machineMemory } from '../memory/machine.js';
 import { bytes } from '../text/quantities.js';
-import { servedNodes } from '../version.js';
+import { supportedNodes } from '../version.js';
 import { type Check, failed, ok, warning } from './check.js';
 
 const LITTLE_MEMORY = 2 * 2 ** 30;
 
 export function checkNode(version = process.versions.node): Check {
   const [a = 0, b = 0] = version.split('.').map(Number);
-  const served = servedNodes();
-  const known = served.map(({ major, minor }) => `${major} from ${major}.${minor}`).join(', ');
-  if (served.some(({ major, minor }) => a === major && b >= minor)) return ok('node', `v${version}`);
-  if (served.some(({ major, above }) => above && a > major))
-    return warning('node', `v${version}; tested are ${known}`, 'install Node.js 22 where something fails');
-  return failed('node', `v${version}; served are ${known}`, 'install Node.js 22');
+  const supported = supportedNodes();
+  const known = supported.map(({ major, minor }) => `${major} from ${major}.${minor}`).join(', ');
+  if (supported.some(({ major, minor }) => a === major && b >= minor)) return ok('node', `v${version}`);
+  if (supported.some(({ major, above }) => above && a > major))
+    return warning('node', `v${version}; tested versions: ${known}`, 'install Node.js 22 if something fails');
+  return failed('node', `v${version}; supported versions: ${known}`, 'install Node.js 22');
 }
 
 export function checkCores(quota = cgroupProcessors()): Check {
@@ -27,7 +27,7 @@ export function checkCores(quota = cgroupProcessors()): Check {
   return warning('cores', `${detail}, limited to ${quota} by the control group`, fix);
 }
 
-/** Processors that the control group grants, or null where it does not limit them. */
+/** The processors that the control group allows, or null if it has no limit. */
 function cgroupProcessors(): number | null {
   try {
     const [limit, period] = readFileSync('/sys/fs/cgroup/cpu.max', 'utf8').trim().split(' ');

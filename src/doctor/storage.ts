@@ -1,4 +1,4 @@
-/** Room for runs and checkpoints, and shared memory. */
+/** Checks the disk space for runs and checkpoints. */
 import { accessSync, constants, statfsSync } from 'node:fs';
 import { bytes } from '../text/quantities.js';
 import { type Check, failed, ok, warning } from './check.js';
@@ -13,13 +13,7 @@ export function checkDisk(folder = process.cwd()): Check {
   }
   const detail = `${bytes(free)} free in ${folder}`;
   if (free >= LITTLE_DISK) return ok('disk', detail);
-  return warning('disk', detail, 'make room, or use --run-dir on another disk');
-}
-
-export function checkSharedMemory(folder = '/dev/shm'): Check {
-  const free = freeBytes(folder);
-  if (free === null) return ok('shm', `no ${folder}; not needed by this build`);
-  return ok('shm', `${bytes(free)} free in ${folder}; not needed by this build`);
+  return warning('disk', detail, 'free some space, or use --run-dir on another disk');
 }
 
 function freeBytes(folder: string): number | null {

@@ -1,4 +1,4 @@
-/** What building the addon needs; only looked for while the addon is not there. */
+/** Checks the tools for building the addon; only used if the addon is missing. */
 import { spawnSync } from 'node:child_process';
 import { type Check, failed, ok } from './check.js';
 

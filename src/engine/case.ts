@@ -1,5 +1,4 @@
-/** A case file: one batch with explicit inputs, and what the model makes of it. */
-
+/** A case file: a batch with explicit inputs, and the model's results for it. */
 import { OrchestratorError } from '../errors.js';
 import { SafetensorsFile, type TensorSource } from '../formats/safetensors/file.js';
 import { officialName } from '../model/tensors.js';
@@ -11,7 +10,7 @@ export interface Case {
   latentHeight: number;
   latentWidth: number;
   batch: RawBatch;
-  /** The velocity that a perfect model would predict, eps - x0. [B, C, H, W] */
+  /** The velocity that a perfect model would predict: eps - x0, [B, C, H, W]. */
   target: Float32Array;
 }
 
@@ -23,7 +22,7 @@ function shapeError(
 ): OrchestratorError {
   return new OrchestratorError(
     'ERR_TENSOR_SHAPE',
-    `${path}: the tensor "${name}" has the shape [${found.join(', ')}]; expected ${expected}.`,
+    `${path}: the tensor "${name}" has the shape [${found.join(', ')}]; expected ${expected}`,
   );
 }
 
@@ -38,10 +37,11 @@ async function readShaped(
 }
 
 /**
- * Reads `x0`, `eps` [B, C, H, W], `context` [B, M, contextDim], `pooled` [B, pooledDim] and `t` [B] in [0, 1]; and `z_t`
- * [B, C, H, W], or makes it as (1 - t) x0 + t eps where the file has none. The model is told 1000 t.
+ * Reads `x0`, `eps` [B, C, H, W], `context` [B, M, contextDim], `pooled` [B, pooledDim] and `t` [B] in [0,
+ * 1]; and `z_t` [B, C, H, W], which is computed as (1 - t) x0 + t eps if the file lacks it. The conditioning
+ * timestep is 1000 t.
  *
- * @throws OrchestratorError ERR_SAFETENSORS or ERR_TENSOR_SHAPE, naming file and tensor.
+ * @throws OrchestratorError ERR_SAFETENSORS, ERR_TENSOR_SHAPE: names file and tensor.
  */
 export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
   const file = await SafetensorsFile.open(path);
@@ -79,7 +79,7 @@ function noised(x0: Float32Array, eps: Float32Array, t: Float32Array): Float32Ar
   });
 }
 
-/** The result as tensors: `velocity`, `loss`, and gradients under the official names and `input.*`. */
+/** The results as tensors: `velocity`, `loss`, and gradients under the official names and `input.*`. */
 export function resultTensors(layout: EngineLayout, input: Case, result: CaseResult): TensorSource[] {
   const latents = [input.samples, -1, input.latentHeight, input.latentWidth];
   latents[1] = input.batch.z.length / (input.samples * input.latentHeight * input.latentWidth);
@@ -95,7 +95,7 @@ export function resultTensors(layout: EngineLayout, input: Case, result: CaseRes
   const gradients = [...result.gradients].map(([name, data]): TensorSource => {
     const shape = shapes.get(name);
     if (shape === undefined)
-      throw new OrchestratorError('ERR_INTERNAL', `There is a gradient of the unknown "${name}".`);
+      throw new OrchestratorError('ERR_INTERNAL', `There is a gradient of the unknown "${name}"`);
     return { name: name.startsWith('input.') ? name : officialName(name), dtype: 'F32', shape, data };
   });
   return [

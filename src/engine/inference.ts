@@ -1,4 +1,4 @@
-/** An engine for inference from a checkpoint, or from a file of weights alone. */
+/** Opens an engine for inference from a checkpoint, or from weights alone. */
 import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -14,43 +14,46 @@ import { requireMemory } from './memory.js';
 import { GPU, resolvePrecision } from './precision.js';
 
 export interface InferenceOptions {
-  /** Which weights of a checkpoint; a file of weights has but one kind. */
+  /** Which weights of a checkpoint to use; a file of weights has only one kind. */
   weights: 'ema' | 'master';
-  /** Latent [height, width] to run at; null = as the checkpoint was trained. */
+  /** Latent [height, width] to run at; null = that of the training. */
   latentSize: [number, number] | null;
-  /** Context tokens M; null = as the checkpoint was trained. */
+  /** Context tokens M; null = those of the training. */
   contextTokens: number | null;
   /** Samples that a thread computes at once. */
   microBatch: number;
-  /** Compute threads; null = one for each processor. */
+  /** Compute threads; null = one per processor. */
   threads: number | null;
   precision: 'auto' | 'fp32' | 'bf16';
   device: 'cpu' | 'cuda';
 }
 
 export interface InferenceModel {
-  /** Its weights are its master weights: `predict(batch, 'master')`. */
+  /** Its weights are master weights: `predict(batch, 'master')`. */
   engine: Engine;
   spec: EngineSpec;
-  /** The checkpoint's, or null for a file of weights. */
+  /** The checkpoint's manifest, or null for weights alone. */
   manifest: CheckpointManifest | null;
   text: TextSpec | null;
-  /** The file that the weights came from. */
+  /** Path of the weights. */
   path: string;
-  /** Sentences for the user: skipped tensors, damaged checkpoints that were passed over. */
+  /** Sentences for the user: skipped tensors and damaged checkpoints. */
   notes: string[];
   close(): Promise<void>;
 }
 
 export interface WeightsSource {
-  /** To be opened by Weights.open. */
+  /** Path for Weights.open. */
   path: string;
-  /** The checkpoint's, or null for weights alone. */
+  /** The checkpoint's manifest, or null for weights alone. */
   manifest: CheckpointManifest | null;
   notes: string[];
 }
 
-/** Whether a path leads to weights alone: a file, or a folder with some and no checkpoint's manifest. */
+/**
+ * Whether a path leads to weights alone: a file, or a folder with weights and without a checkpoint's
+ * manifest.
+ */
 async function isWeights(path: string): Promise<boolean> {
   try {
     if ((await stat(path)).isFile()) return true;
@@ -65,10 +68,11 @@ async function isWeights(path: string): Promise<boolean> {
 }
 
 /**
- * Finds the weights that a path means: a checkpoint's folder, a run's folder (its latest checkpoint that verifies), or
+ * Finds the weights at a path: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
  * weights alone (see openFiles). Checkpoints are verified.
  *
- * @throws OrchestratorError of resolveCheckpoint.
+ * @throws OrchestratorError ERR_CHECKPOINT_MISSING, ERR_CHECKPOINT_DAMAGED, ERR_CHECKPOINT_MISMATCH: the
+ *   checkpoint has no EMA.
  */
 export async function locateWeights(path: string, weights: 'ema' | 'master'): Promise<WeightsSource> {
   if (await isWeights(path)) return { path, manifest: null, notes: [] };
@@ -77,14 +81,12 @@ export async function locateWeights(path: string, weights: 'ema' | 'master'): Pr
   if (manifest.files[name] === undefined) {
     throw new OrchestratorError(
       'ERR_CHECKPOINT_MISMATCH',
-      `${folder} holds no ${name}: its run kept no EMA.`,
-      {
-        hint: 'Use the master weights.',
-      },
+      `${folder} holds no ${name}: its run kept no EMA`,
+      { hint: 'Use the master weights' },
     );
   }
   const notes = damaged.map(
-    ({ path: other, reason }) => `Passed over the damaged checkpoint ${other}: ${reason}`,
+    ({ path: other, reason }) => `Skipped the damaged checkpoint ${other}: ${reason}`,
   );
   return { path: join(folder, name), manifest, notes };
 }
@@ -93,16 +95,16 @@ function required<T>(value: T | null | undefined, what: string, path: string): T
   if (value !== null && value !== undefined) return value;
   throw new OrchestratorError(
     'ERR_USAGE',
-    `${path} is a file of weights, which does not say the ${what}; it must be given.`,
+    `${path} is a file of weights, which does not state the ${what}; it must be given`,
   );
 }
 
 /**
  * Opens weights for inference; a checkpoint is verified first.
  *
- * @param path a checkpoint's folder, a run's folder (its latest checkpoint that verifies), or weights alone, under
+ * @param path a checkpoint's folder, a run's folder (its latest valid checkpoint), or weights alone, under
  *   the official names or diffusers'.
- * @throws OrchestratorError of resolveCheckpoint, describeWeights or the engine.
+ * @throws OrchestratorError like locateWeights and loadWeights; ERR_OUT_OF_MEMORY, ERR_CUDA.
  */
 export async function openForInference(path: string, options: InferenceOptions): Promise<InferenceModel> {
   const source = await locateWeights(path, options.weights);

@@ -1,4 +1,4 @@
-/** Fills an engine from a checkpoint, or from a file of weights. */
+/** Loads an engine's state from a checkpoint, or from weights alone. */
 import type { CheckpointManifest } from '../checkpoint/manifest.js';
 import { loadCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
@@ -7,9 +7,10 @@ import { Weights } from '../model/weights.js';
 import type { Engine, ModelSpec, StateName } from '../native/contract.js';
 
 /**
- * Fills an engine's state from a checkpoint: weights, position table, and as asked the EMA and the optimizer's moments.
+ * Loads an engine's state from a checkpoint: weights, position table and, if requested, the EMA and the
+ * optimizer's moments.
  *
- * @throws OrchestratorError as loadCheckpoint.
+ * @throws OrchestratorError like loadCheckpoint.
  */
 export async function loadInto(
   engine: Engine,
@@ -28,12 +29,12 @@ export async function loadInto(
 }
 
 /**
- * Fills an engine's master weights (and its position table) from a file; converts from F16, BF16 and F64. An EMA that
- * the engine keeps is left alone.
+ * Loads an engine's master weights and position table from a file, converting from F16, BF16 and F64. An EMA
+ * is not touched.
  *
- * @param spec the engine's model, which the file must hold exactly.
- * @returns a sentence about what was skipped in the file, or null.
- * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH naming both models, or ERR_MODEL_TENSORS, ERR_SAFETENSORS.
+ * @param spec the engine's model, which the file must match exactly.
+ * @returns a sentence about skipped parts of the file, or null.
+ * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: names both models; ERR_MODEL_TENSORS, ERR_SAFETENSORS.
  */
 export async function loadWeights(engine: Engine, spec: ModelSpec, path: string): Promise<string | null> {
   const weights = await Weights.open(path);
@@ -41,7 +42,7 @@ export async function loadWeights(engine: Engine, spec: ModelSpec, path: string)
     if (!sameModel(weights.spec, spec)) {
       throw new OrchestratorError(
         'ERR_CHECKPOINT_MISMATCH',
-        `${path} holds another model: ${describeModel(weights.spec)}; the run needs ${describeModel(spec)}.`,
+        `${path} holds another model: ${describeModel(weights.spec)}; the run needs ${describeModel(spec)}`,
       );
     }
     weights.requireFloats();

@@ -1,4 +1,4 @@
-/** What `precision.compute: auto` means on a machine. */
+/** The meaning of `precision.compute: auto` on a machine. */
 import type { Config } from '../config/schema.js';
 
 export interface ResolvedPrecision {
@@ -7,7 +7,7 @@ export interface ResolvedPrecision {
   reason: string;
 }
 
-/** A GPU, as resolvePrecision asks for it. */
+/** A GPU, in the form that resolvePrecision expects. */
 export const GPU = { isa: 'cuda', fastBf16: true };
 
 export function resolvePrecision(

@@ -1,5 +1,4 @@
-/** The engine that a configuration and a data set ask for. */
-
+/** The engine for a configuration and a data set. */
 import { type Config, slotCount } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
@@ -8,7 +7,11 @@ import { GPU, type ResolvedPrecision, resolvePrecision } from './precision.js';
 
 export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
 
-/** The MM-DiT; widths that the config leaves open come from the data set. Throws ERR_CONFIG where they contradict. */
+/**
+ * The MM-DiT. Widths that the config leaves open come from the data set.
+ *
+ * @throws OrchestratorError ERR_CONFIG: they contradict each other.
+ */
 export function modelSpec(config: Config, { latent, text }: DatasetShapes): ModelSpec {
   const { model } = config;
   const pooled = text.clipLPooledDim + text.clipGPooledDim;
@@ -36,8 +39,8 @@ function agree(key: string, configured: number | null, found: number, what: stri
   );
 }
 
-/** Context tokens of a sample: CLIP and T5 one after the other. */
-export function contextTokens(text: TextSpec): number {
+/** Context tokens of a sample: those of CLIP, then those of T5. */
+function contextTokens(text: TextSpec): number {
   return text.clipTokens + text.t5Tokens;
 }
 
@@ -57,7 +60,11 @@ export interface TrainingEngine {
   precision: ResolvedPrecision;
 }
 
-/** @param device the number of the GPU; null on the CPU, and for plans, which need none. */
+/**
+ * The engine for training.
+ *
+ * @param device ordinal of the GPU; null on the CPU, and for plans, which need no device.
+ */
 export function trainingEngine(
   config: Config,
   dataset: DatasetShapes,

@@ -1,11 +1,11 @@
-/** Training that begins with given weights, also those of a model without QK-norm or with a smaller grid of positions. */
+/** Starts training from given weights, also of a model without QK-norm or with a smaller position grid. */
 import { OrchestratorError } from '../errors.js';
 import { extendPositions } from '../model/extend-positions.js';
 import { describeModel, hiddenOf, POS_EMBED, sameModel } from '../model/tensors.js';
 import { Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
 
-/** How a model's velocity on the calibration batch differs from that of the weights it began with. */
+/** How much a model's velocity on the calibration batch differs from that of the original weights. */
 export interface AddedNorms {
   /** Relative L2 distance with gammas from the measured RMS, and with gammas of 1. */
   calibrated: number;
@@ -21,15 +21,16 @@ export interface Start {
 }
 
 /**
- * Fills master weights and positions from weights that may lack QK-norm where the engine's model has it, and may have a
- * smaller grid of positions.
+ * Loads master weights and positions from weights that may lack QK-norm and may have a smaller position grid.
  *
- * A missing gamma becomes the root mean square of its queries or keys on the calibration batch, so that what leaves the
- * norm is about as large as what enters it: the function changes only as far as single tokens and heads are off the mean.
+ * A missing gamma becomes the root mean square of its queries or keys on the calibration batch, so that the
+ * norm's output is about as large as its input: the function changes only as far as single tokens and heads
+ * deviate from the mean.
  *
- * @param spec of `engine`, whose state is overwritten.
- * @param calibration called only where norms are added.
- * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH where the models differ in anything else; of Weights.open.
+ * @param spec spec of `engine`, whose state is overwritten.
+ * @param calibration is called only if norms are added.
+ * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: the models differ in anything else; errors of
+ *   Weights.open.
  */
 export async function startFrom(
   addon: NativeAddon,
@@ -50,7 +51,7 @@ export async function startFrom(
     const added = await addNorms(addon, engine, spec, calibration());
     const percent = (value: number) => `${(100 * value).toPrecision(3)} %`;
     notes.push(
-      `Added QK-norm with gammas of ${added.gammas.map((gamma) => gamma.toPrecision(3)).join(' to ')}: the velocity changes by ${percent(added.calibrated)} (with gammas of 1 by ${percent(added.ones)}).`,
+      `Added QK-norm with gammas of ${added.gammas.map((gamma) => gamma.toPrecision(3)).join(' to ')}: the velocity changes by ${percent(added.calibrated)} (with gammas of 1 by ${percent(added.ones)})`,
     );
     return { notes, added };
   } finally {
@@ -64,12 +65,12 @@ function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): vo
   if (sameModel({ ...found, qkNorm, posEmbedMaxSize }, wanted)) return;
   throw new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
-    `${path} holds another model: ${describeModel(found)}; the run needs ${describeModel(wanted)}.`,
-    { hint: 'Only QK-norm can be added, and only the grid of positions can grow.' },
+    `${path} holds another model: ${describeModel(found)}; the run needs ${describeModel(wanted)}`,
+    { hint: 'Only QK-norm can be added, and only the position grid can grow' },
   );
 }
 
-/** Parameters that the weights lack are left as they are. */
+/** Parameters that the weights lack are not changed. */
 async function readParameters(weights: Weights, engine: Engine): Promise<void> {
   for (const { name } of engine.layout().tensors) {
     if (weights.has(name)) await weights.read(name, await engine.state('master', name));
@@ -86,7 +87,7 @@ async function readPositions(weights: Weights, wanted: ModelSpec, engine: Engine
   await weights.read(POS_EMBED, stored);
   const { table, how } = extendPositions(stored, hiddenOf(wanted), from, to);
   engine.posEmbed().set(table);
-  return [`Extended the positions from ${from} x ${from} to ${to} x ${to} (${how}).`];
+  return [`Extended the position grid from ${from} x ${from} to ${to} x ${to} (${how})`];
 }
 
 async function addNorms(
@@ -112,7 +113,7 @@ async function addNorms(
       return relativeDistance(await engine.predict(batch, 'master'), reference);
     };
     const ones = await change(() => 1);
-    const calibrated = await change((name) => measured.get(name) as number);
+    const calibrated = await change((name) => measured.get(name)!);
     const gammas = [...measured.values()];
     return { ones, calibrated, gammas: [Math.min(...gammas), Math.max(...gammas)] };
   } finally {

@@ -10,13 +10,22 @@ export function canonicalHash(value: unknown): string {
 
 const CHUNK_BYTES = 1 << 20;
 
+/** What identifies the contents of a file. */
 export interface FileRecord {
   bytes: number;
   sha256: string;
 }
 
-/** SHA-256 and size of a file, read in chunks. */
-export async function hashFile(path: string): Promise<FileRecord> {
+/**
+ * SHA-256 and size of a file, read in chunks.
+ *
+ * @param progress is called with the size of each chunk.
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_FILE_TRUNCATED.
+ */
+export async function hashFile(
+  path: string,
+  progress: ((bytes: number) => void) | null = null,
+): Promise<FileRecord> {
   const { handle, size } = await openForReading(path);
   try {
     const hash = createHash('sha256');
@@ -25,6 +34,7 @@ export async function hashFile(path: string): Promise<FileRecord> {
       const part = chunk.subarray(0, Math.min(CHUNK_BYTES, size - at));
       await readFully(handle, part, at, path);
       hash.update(part);
+      progress?.(part.length);
     }
     return { bytes: size, sha256: hash.digest('hex') };
   } finally {

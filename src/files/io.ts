@@ -1,4 +1,4 @@
-/** Files: whole reads and writes, durability, and the system's errors in words. */
+/** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
@@ -21,51 +21,91 @@ const REASONS: Record<string, string> = {
   EIO: 'the device reports an input/output error',
   EMFILE: 'too many files are open (ulimit -n)',
   ENOENT: 'it does not exist',
-  EEXIST: 'it exists already',
+  EEXIST: 'it already exists',
   EISDIR: 'it is a folder',
   ENOTDIR: 'a part of its path is not a folder',
 };
 
 const HINTS: Record<string, string> = {
-  ENOSPC: 'Free some space, or lower checkpoint.keep, and resume the run.',
-  EDQUOT: 'Free some space, or lower checkpoint.keep, and resume the run.',
-  EFBIG: 'Raise the limit (ulimit -f unlimited), and resume the run.',
-  EROFS: 'Choose another folder with --run-dir.',
-  EACCES: 'Give this user write access, or choose another folder with --run-dir.',
+  ENOSPC: 'Free some space, or lower checkpoint.keep, and resume the run',
+  EDQUOT: 'Free some space, or lower checkpoint.keep, and resume the run',
+  EFBIG: 'Raise the limit (ulimit -f unlimited), and resume the run',
+  EROFS: 'Choose another folder with --run-dir',
+  EACCES: 'Give this user write access, or choose another folder with --run-dir',
 };
 
-/** What the system said, in words. */
+/** The reason for a system error, in words: "it does not exist (ENOENT)". */
 export function reasonOf(error: unknown): string {
   const code = errnoOf(error);
   if (code !== null) return `${REASONS[code] ?? (error as Error).message} (${code})`;
   return error instanceof Error ? error.message : String(error);
 }
 
-/** An error of writing at `path`; one that is already in words passes through. */
+/** The error for a failed write at `path`; an OrchestratorError is passed through. */
 export function writeFailure(path: string, error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
   const hint = HINTS[errnoOf(error) ?? ''];
-  return new OrchestratorError('ERR_FILE_WRITE', `${path} cannot be written: ${reasonOf(error)}.`, {
+  return new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${reasonOf(error)}`, {
     cause: error,
     ...(hint === undefined ? {} : { hint }),
   });
 }
 
-/** @throws OrchestratorError ERR_FILE_OPEN, also where the path is not a regular file. */
+/** The error for a failed attempt to open, read or list `path`. */
+export function readFailure(
+  action: 'open' | 'read' | 'list',
+  path: string,
+  error: unknown,
+): OrchestratorError {
+  return new OrchestratorError('ERR_FILE_OPEN', `Cannot ${action} ${path}: ${reasonOf(error)}`, {
+    cause: error,
+  });
+}
+
+/** The error for a path that is a folder, a pipe or a device. */
+export function notRegular(path: string): OrchestratorError {
+  return new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
+}
+
+/**
+ * Opens a file and returns it with its size.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, also where the path is not a regular file.
+ */
 export async function openForReading(path: string): Promise<{ handle: FileHandle; size: number }> {
   let handle: FileHandle;
   try {
-    // Non-blocking, or a named pipe would hang here.
+    // The open is non-blocking, because a named pipe would hang here.
     handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    throw new OrchestratorError('ERR_FILE_OPEN', `${path} cannot be opened: ${reasonOf(error)}.`, {
-      cause: error,
-    });
+    throw readFailure('open', path, error);
   }
   const stat = await handle.stat();
   if (stat.isFile()) return { handle, size: stat.size };
   await handle.close();
-  throw new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file.`);
+  throw notRegular(path);
+}
+
+/**
+ * Reads a small file whole.
+ *
+ * @param tooLarge makes the error for a file of more than `maxBytes`.
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_FILE_TRUNCATED.
+ */
+export async function readWhole(
+  path: string,
+  maxBytes: number,
+  tooLarge: (bytes: number) => OrchestratorError,
+): Promise<Uint8Array> {
+  const { handle, size } = await openForReading(path);
+  try {
+    if (size > maxBytes) throw tooLarge(size);
+    const bytes = new Uint8Array(size);
+    await readFully(handle, bytes, 0, path);
+    return bytes;
+  } finally {
+    await handle.close();
+  }
 }
 
 /** Fills `into` from the file's bytes at `position`. */
@@ -82,21 +122,21 @@ export async function readFully(
     } catch (error) {
       throw new OrchestratorError(
         'ERR_FILE_TRUNCATED',
-        `${path} cannot be read at byte ${position + done}: ${reasonOf(error)}.`,
+        `Cannot read ${path} at byte ${position + done}: ${reasonOf(error)}`,
         { cause: error },
       );
     }
     if (bytesRead === 0) {
       throw new OrchestratorError(
         'ERR_FILE_TRUNCATED',
-        `${path} ended at byte ${position + done} while it was read.`,
+        `${path} ended at byte ${position + done} while it was being read`,
       );
     }
     done += bytesRead;
   }
 }
 
-/** Throws the system's error as it is. */
+/** Writes all of `from` at `position`. A failure is thrown as the system's own error. */
 export async function writeFully(handle: FileHandle, from: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < from.length; ) {
     const { bytesWritten } = await handle.write(from, done, from.length - done, position + done);
@@ -104,7 +144,7 @@ export async function writeFully(handle: FileHandle, from: Uint8Array, position:
   }
 }
 
-/** Makes a folder's entries durable. */
+/** Flushes a folder to disk, so that names created, renamed or removed in it survive a power cut. */
 export async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -114,7 +154,7 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes a new file durably. */
+/** Writes a new file and flushes it to disk. */
 export async function writeDurably(path: string, text: string): Promise<void> {
   const handle = await open(path, 'wx', 0o644);
   try {
@@ -125,15 +165,16 @@ export async function writeDurably(path: string, text: string): Promise<void> {
   }
 }
 
-/** A name that no other process has. */
+/** A suffix that makes a file name unique across processes. */
 export function uniqueSuffix(): string {
   return `${process.pid}-${randomBytes(4).toString('hex')}`;
 }
 
 /**
- * Lets `write` make a file beside `path`, and puts it in the place of `path` when it is complete.
+ * Calls `write` to make a temporary file next to `path`, then renames it to `path`, so that `path` is never
+ * incomplete.
  *
- * @throws OrchestratorError ERR_FILE_WRITE; then `path` is as it was, and nothing is left beside it.
+ * @throws OrchestratorError ERR_FILE_WRITE; `path` is then unchanged, and no temporary file remains.
  */
 export async function replaceFile<T>(path: string, write: (temporary: string) => Promise<T>): Promise<T> {
   const temporary = `${path}.tmp-${uniqueSuffix()}`;

@@ -1,7 +1,8 @@
-/** JSON: small files of it, and one text for equal values. */
+/** JSON: reading and validating small files, and a canonical text for equal values. */
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { readFailure } from './io.js';
 
 export type Mapping = Record<string, unknown>;
 
@@ -9,7 +10,7 @@ export function isMapping(value: unknown): value is Mapping {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** JSON with the keys of every mapping in order and no spaces: equal values give equal bytes. */
+/** JSON with the keys of every mapping sorted and without spaces, so that equal values give equal bytes. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
   if (isMapping(value)) {
@@ -21,18 +22,20 @@ export function canonicalJson(value: unknown): string {
   return JSON.stringify(value);
 }
 
-/** Bytes that a metadata file of ours may have; a larger one is not one of ours. */
+/** Largest metadata file that is read; the project's own are far smaller. */
 const MAX_JSON_BYTES = 64 * 2 ** 20;
 
-/** Parses a JSON file. Throws ERR_FILE_OPEN and ERR_DATA_FORMAT, naming the file. */
+/**
+ * Parses a JSON file.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT: both name the file.
+ */
 export function readJson(path: string): unknown {
   let text: Buffer;
   try {
     text = readFileSync(path);
   } catch (cause) {
-    throw new OrchestratorError('ERR_FILE_OPEN', `Cannot read ${path}: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw readFailure('read', path, cause);
   }
   if (text.length > MAX_JSON_BYTES) {
     throw new OrchestratorError('ERR_DATA_FORMAT', `${path} has ${text.length} bytes: not a metadata file`);
@@ -46,7 +49,11 @@ export function readJson(path: string): unknown {
   }
 }
 
-/** Validates parsed JSON. Throws ERR_DATA_FORMAT naming the file, and each key with what was expected there. */
+/**
+ * Validates parsed JSON.
+ *
+ * @throws OrchestratorError ERR_DATA_FORMAT: names the file, and for each wrong key what was expected.
+ */
 export function parseJson<T>(path: string, schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;

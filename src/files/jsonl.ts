@@ -1,6 +1,8 @@
-/** Files of one JSON object per line, appended to while a run goes on: ledger, metrics and journal. */
+/** Files of one JSON object per line that grow during a run: ledger, metrics and journal. */
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
+import { errnoOf, reasonOf } from './io.js';
+import { isMapping, type Mapping } from './json.js';
 
 const READ_BYTES = 1 << 20;
 
@@ -8,17 +10,17 @@ export class JsonlFile {
   readonly path: string;
   readonly #fd: number;
 
-  /** Opens for appending; makes the file where it is missing. */
+  /** Opens the file for appending, and creates it if it is missing. */
   constructor(path: string) {
     this.path = path;
     this.#fd = this.#guard('open', () => openSync(path, 'a+'));
   }
 
   /**
-   * Keeps lines as long as `keep` says so, and cuts the file at the first that it refuses, or that is not whole (a
-   * killed process may leave half a line). Returns the kept objects' number.
+   * Keeps the leading lines that `keep` accepts, and truncates the file at the first line that it refuses or
+   * that is incomplete (a killed process may leave half a line). Returns the number of lines kept.
    */
-  cutBack(keep: (line: Record<string, unknown>) => boolean): number {
+  cutBack(keep: (line: Mapping) => boolean): number {
     let end = 0;
     let kept = 0;
     for (const { line, next } of this.#lines()) {
@@ -33,7 +35,7 @@ export class JsonlFile {
     return kept;
   }
 
-  /** Returns when the line is with the operating system: it survives this process, not a power cut. */
+  /** Appends a line. It is then with the operating system: it survives this process, but not a power cut. */
   append(object: object): void {
     const bytes = Buffer.from(`${JSON.stringify(object)}\n`);
     this.#guard('write to', () => {
@@ -41,7 +43,7 @@ export class JsonlFile {
     });
   }
 
-  /** Returns when everything appended is on disk. */
+  /** Flushes everything appended to disk. */
   sync(): void {
     this.#guard('write to', () => fsyncSync(this.#fd));
   }
@@ -50,7 +52,7 @@ export class JsonlFile {
     closeSync(this.#fd);
   }
 
-  /** Whole lines, each with the offset after it. */
+  /** Complete lines, each with the file offset after it. */
   *#lines(): Generator<{ line: string; next: number }> {
     const chunk = Buffer.alloc(READ_BYTES);
     let rest = Buffer.alloc(0);
@@ -72,20 +74,20 @@ export class JsonlFile {
     try {
       return act();
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
+      const code = errnoOf(error);
       const full = code === 'ENOSPC' || code === 'EDQUOT';
-      throw new OrchestratorError('ERR_FILE_WRITE', `Cannot ${what} ${this.path}: ${message}`, {
+      throw new OrchestratorError('ERR_FILE_WRITE', `Cannot ${what} ${this.path}: ${reasonOf(error)}`, {
         cause: error,
-        ...(full ? { hint: 'Free some space and resume the run; nothing committed is lost.' } : {}),
+        ...(full ? { hint: 'Free some space and resume the run; nothing committed is lost' } : {}),
       });
     }
   }
 }
 
-function parse(line: string): Record<string, unknown> | null {
+function parse(line: string): Mapping | null {
   try {
     const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
+    return isMapping(value) ? value : null;
   } catch {
     return null;
   }

@@ -1,14 +1,19 @@
-/** One run at a time in a run folder. */
+/** A lock file, so that only one run at a time uses a run folder. */
 import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
+import { errnoOf, reasonOf } from './io.js';
 
 interface Owner {
   pid: number;
-  /** Start of the process in clock ticks since boot: a pid alone may be somebody else's by now. */
+  /** Start of the process in clock ticks since boot, because a process id is reused. */
   started: string | null;
 }
 
-/** Takes the lock, replacing that of a dead process. Returns the function that gives it back. */
+/**
+ * Takes the lock, replacing that of a dead process, and returns the function that releases it.
+ *
+ * @throws OrchestratorError ERR_RUN_LOCKED, ERR_RUN_DIR.
+ */
 export function lockFile(path: string): () => void {
   for (let attempt = 0; attempt < 3; attempt++) {
     try {
@@ -16,14 +21,13 @@ export function lockFile(path: string): () => void {
       writeFileSync(path, JSON.stringify(owner), { flag: 'wx' });
       return () => unlinkSync(path);
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENOSPC') rmSync(path, { force: true });
-      if (code !== 'EEXIST') throw cannotLock(path, error as Error);
+      if (errnoOf(error) === 'ENOSPC') rmSync(path, { force: true });
+      if (errnoOf(error) !== 'EEXIST') throw cannotLock(path, error);
     }
     const owner = readOwner(path);
     if (owner !== null && isAlive(owner)) {
       throw new OrchestratorError('ERR_RUN_LOCKED', `${path} is held by process ${owner.pid}`, {
-        hint: 'Wait for that run, stop it, or use another --run-dir.',
+        hint: 'Wait for that run, stop it, or use another --run-dir',
       });
     }
     unlinkSync(path);
@@ -31,7 +35,7 @@ export function lockFile(path: string): () => void {
   throw new OrchestratorError('ERR_RUN_LOCKED', `${path} is being taken by other processes`);
 }
 
-/** Null for a lock whose owner was killed while writing it. */
+/** The owner of a lock, or null if it was killed while writing the lock. */
 function readOwner(path: string): Owner | null {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Owner;
@@ -40,17 +44,26 @@ function readOwner(path: string): Owner | null {
   }
 }
 
-function isAlive(owner: Owner): boolean {
+/** Whether a process with this id exists, also another user's. */
+export function processExists(pid: number): boolean {
   try {
-    process.kill(owner.pid, 0);
+    process.kill(pid, 0);
+    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    return errnoOf(error) !== 'ESRCH';
   }
+}
+
+function isAlive(owner: Owner): boolean {
+  if (!processExists(owner.pid)) return false;
   const started = startOf(owner.pid);
   return started === null || owner.started === null || started === owner.started;
 }
 
-/** Field 22 of /proc/PID/stat, or null where there is no such file. A zombie holds nothing: '' differs from any start. */
+/**
+ * Field 22 of /proc/PID/stat, or null where there is no such file; '' for a zombie, which holds no lock,
+ * because it differs from every start time.
+ */
 function startOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -61,9 +74,9 @@ function startOf(pid: number): string | null {
   }
 }
 
-function cannotLock(path: string, error: Error): OrchestratorError {
-  return new OrchestratorError('ERR_RUN_DIR', `Cannot write ${path}: ${error.message}`, {
-    hint: 'Use a --run-dir on a disk that can be written to.',
+function cannotLock(path: string, error: unknown): OrchestratorError {
+  return new OrchestratorError('ERR_RUN_DIR', `Cannot write ${path}: ${reasonOf(error)}`, {
+    hint: 'Use a --run-dir on a disk that can be written to',
     cause: error,
   });
 }

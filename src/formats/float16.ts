@@ -1,6 +1,6 @@
 /**
- * IEEE binary16 in JavaScript (Node.js 20 has no Float16Array). Only tools and writers use it: training converts
- * natively.
+ * Conversion to IEEE binary16 in JavaScript (Node.js 20 has no Float16Array). Only tools and writers use it;
+ * training converts natively.
  */
 
 const f32 = new Float32Array(1);
@@ -14,7 +14,8 @@ export function toFloat16Bits(value: number): number {
   const magnitude = bits & 0x7fffffff;
   if (magnitude >= 0x47800000) return sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00);
   if (magnitude < 0x38800000) {
-    // Subnormal: the multiple of 2^-24 nearest to the value; the scaling is exact, so only this rounding happens.
+    // A subnormal is the multiple of 2^-24 nearest to the value; the scaling is exact, so this is the only
+    // rounding.
     const scaled = Math.abs(f32[0]!) * 2 ** 24;
     const floor = Math.floor(scaled);
     const rest = scaled - floor;
@@ -23,13 +24,4 @@ export function toFloat16Bits(value: number): number {
   }
   const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
   return sign | ((rounded - 0x38000000) >>> 13);
-}
-
-/** Value of binary16 bits. */
-export function fromFloat16Bits(bits: number): number {
-  const exponent = (bits >>> 10) & 31;
-  const fraction = bits & 0x3ff;
-  const sign = bits & 0x8000 ? -1 : 1;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** -25 * (1 << exponent));
 }

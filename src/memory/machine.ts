@@ -1,13 +1,16 @@
-/** The memory of this machine: what there is, what a control group grants of it, and what is free now. Swap does not count. */
+/**
+ * The memory of this machine: its total, the limits of control groups, and what is free now. Swap is not
+ * counted.
+ */
 import { readFileSync } from 'node:fs';
 import { freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
 
 export interface MachineMemory {
   bytes: number;
-  /** Where the number comes from: "this machine has", "the control group /job_1 allows". */
+  /** Words before the number of bytes: "this machine has", "the control group /job_1 allows". */
   source: string;
-  /** What is free now, with files in memory that can be dropped. */
+  /** Bytes that are free now, including cached files that can be dropped. */
   free: number;
 }
 
@@ -17,7 +20,7 @@ interface Limit {
   free: number;
 }
 
-/** The smallest of the machine's memory and of what every control group above this process allows. */
+/** The smallest of the machine's memory and the limits of all control groups above this process. */
 export function machineMemory(
   limits = controlGroupLimits(),
   total = totalmem(),
@@ -30,15 +33,15 @@ export function machineMemory(
   return { ...found, free: Math.min(free, ...limits.map((limit) => limit.free)) };
 }
 
-/** Names of files in the two versions of control groups. */
+/** Names of the files in both versions of control groups. */
 const V2 = { limit: 'memory.max', used: 'memory.current', cache: 'inactive_file' };
 const V1 = { limit: 'memory.limit_in_bytes', used: 'memory.usage_in_bytes', cache: 'total_inactive_file' };
 
 /**
- * Of this process's group and of all above it: Slurm limits the job, and containers may not see their own path. Node.js
- * itself (process.constrainedMemory) looks at the innermost group alone.
+ * The limits of this process's control group and of all its ancestors: Slurm limits the job, and containers
+ * may not see their own path. Node.js (process.constrainedMemory) looks at the innermost group alone.
  *
- * @param root of the file system, for tests.
+ * @param root root of the file system, for tests.
  */
 export function controlGroupLimits(root = '/'): Limit[] {
   const limits: Limit[] = [];
@@ -64,7 +67,7 @@ function withParents(path: string): string[] {
 
 function limitOf(folder: string, group: string, names: typeof V2): Limit | null {
   const limit = read(join(folder, names.limit))?.trim() ?? '';
-  // "max" in version 2, a number near 2^63 in version 1: no limit.
+  // Without a limit, version 2 says "max", and version 1 a number near 2^63.
   const bytes = /^\d+$/.test(limit) ? Number(limit) : Number.POSITIVE_INFINITY;
   if (bytes >= 2 ** 60) return null;
   const used = Number(read(join(folder, names.used)) ?? 0);

@@ -1,16 +1,19 @@
-/** Memory that a run or a model takes, part by part. */
+/** The memory of a run or a model, part by part. */
 
 export interface MemoryPart {
-  /** What it is; after a comma how many, or in which type. */
+  /** The kind of memory; after a comma, how many arrays or which type. */
   name: string;
   bytes: number;
 }
 
-/** Parts of the same kind as one, largest first: "gradients, 10 x fp32" and "gradients, 9 x fp32" are "gradients". */
+/**
+ * Sums the parts of each kind, largest first: "gradients, 10 x fp32" and "gradients, 9 x fp32" become
+ * "gradients".
+ */
 export function addUp(parts: readonly MemoryPart[]): MemoryPart[] {
   const sums = new Map<string, number>();
   for (const { name, bytes } of parts) {
-    const kind = name.split(',')[0] as string;
+    const kind = name.split(',')[0]!;
     sums.set(kind, (sums.get(kind) ?? 0) + bytes);
   }
   return [...sums].map(([name, bytes]) => ({ name, bytes })).sort((a, b) => b.bytes - a.bytes);

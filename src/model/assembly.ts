@@ -1,31 +1,32 @@
-/** Tensors of one layout as rows of another's: how weights change their names without changing a bit. */
+/** The tensors of one layout as rows of another's, so that weights can be renamed without changing a bit. */
 import type { ExpectedTensor } from './tensors.js';
 
-/** Rows (of the first dimension) of a tensor. */
+/** A range of rows (of the first dimension) of a tensor. */
 export interface Piece {
   tensor: string;
   firstRow: number;
   rows: number;
 }
 
-/** A tensor of the wanted layout, as the pieces that follow each other in it. */
+/** A tensor of the wanted layout, with the pieces that it consists of, in order. */
 export interface Assembly extends ExpectedTensor {
   pieces: Piece[];
 }
 
-/** Every tensor as itself. */
+/** The assemblies of an unchanged layout: every tensor consists of itself. */
 export function identity(tensors: readonly ExpectedTensor[]): Assembly[] {
   return tensors.map(({ name, shape }) => ({
     name,
     shape,
-    pieces: [{ tensor: name, firstRow: 0, rows: shape[0] as number }],
+    pieces: [{ tensor: name, firstRow: 0, rows: shape[0]! }],
   }));
 }
 
 /**
- * The other direction: `tensors` as pieces of the assemblies that are made of them.
+ * Inverts assemblies: returns `tensors` as pieces of the assemblies that consist of them.
  *
- * @param tensors what the assemblies' pieces refer to; every row of them occurs in exactly one piece.
+ * @param tensors the tensors that the assemblies' pieces refer to; every row of them occurs in exactly one
+ *   piece.
  */
 export function invert(assemblies: readonly Assembly[], tensors: readonly ExpectedTensor[]): Assembly[] {
   const pieces = new Map<string, (Piece & { at: number })[]>();

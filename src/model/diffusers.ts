@@ -1,13 +1,14 @@
 /**
- * The layout of diffusers' `SD3Transformer2DModel`: names, qkv in three tensors, and (scale, shift) where the official
- * files keep (shift, scale), in the last modulation of each stream.
+ * The layout of diffusers' `SD3Transformer2DModel`: its names, separate tensors for q, k and v, and (scale,
+ * shift) instead of the official (shift, scale) in the last modulation of each stream.
  */
 import { OrchestratorError } from '../errors.js';
+import { isMapping } from '../files/json.js';
 import type { ModelSpec } from '../native/contract.js';
 import type { Assembly } from './assembly.js';
 import { expectedTensors, HEAD_DIM, hiddenOf, POS_EMBED } from './tensors.js';
 
-export const CLASS_NAME = 'SD3Transformer2DModel';
+const CLASS_NAME = 'SD3Transformer2DModel';
 
 const EMBEDDERS: Record<string, string> = {
   'x_embedder.proj': 'pos_embed.proj',
@@ -20,7 +21,7 @@ const EMBEDDERS: Record<string, string> = {
   'final_layer.adaLN_modulation.1': 'norm_out.linear',
 };
 
-/** Names within a block; `qkv` is followed by the three projections that it is split into. */
+/** Names within a block; `qkv` is split into three projections. */
 const BLOCK: Record<string, string[]> = {
   'x_block.attn.qkv': ['attn.to_q', 'attn.to_k', 'attn.to_v'],
   'x_block.attn.ln_q': ['attn.norm_q'],
@@ -42,20 +43,20 @@ const BLOCK: Record<string, string[]> = {
   'context_block.adaLN_modulation.1': ['norm1_context.linear'],
 };
 
-/** diffusers' names of an official tensor: as many as it is split into. */
+/** diffusers' names of an official tensor: several if it is split. */
 function namesOf(official: string): string[] {
   if (official === POS_EMBED) return ['pos_embed.pos_embed'];
   const dot = official.lastIndexOf('.');
   const kind = official.slice(dot);
   const block = /^joint_blocks\.(\d+)\.(.*)$/.exec(official.slice(0, dot));
   if (block !== null) {
-    const names = BLOCK[block[2] as string];
+    const names = BLOCK[block[2]!];
     if (names !== undefined) return names.map((name) => `transformer_blocks.${block[1]}.${name}${kind}`);
   } else {
     const name = EMBEDDERS[official.slice(0, dot)];
     if (name !== undefined) return [name + kind];
   }
-  throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}.`);
+  throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}`);
 }
 
 /** diffusers' tensors of a model, as pieces of the official ones. */
@@ -68,13 +69,13 @@ export function diffusersTensors(spec: ModelSpec): Assembly[] {
     const piece = (firstRow: number, count: number) => ({ tensor: name, firstRow, rows: count });
     if (name.startsWith('final_layer.adaLN_modulation.1.') || name.startsWith(last)) {
       const half = all / 2;
-      return [{ name: names[0] as string, shape, pieces: [piece(half, half), piece(0, half)] }];
+      return [{ name: names[0]!, shape, pieces: [piece(half, half), piece(0, half)] }];
     }
     return names.map((part, i) => ({ name: part, shape: [rows, ...rest], pieces: [piece(i * rows, rows)] }));
   });
 }
 
-/** The keys of `config.json` that say which model it is. */
+/** The keys of `config.json` that describe the model. */
 export function diffusersConfig(spec: ModelSpec, sampleSize: number): Record<string, unknown> {
   return {
     _class_name: CLASS_NAME,
@@ -94,24 +95,21 @@ export function diffusersConfig(spec: ModelSpec, sampleSize: number): Record<str
   };
 }
 
-/** Keys that older files leave out, and what that means. */
+/** The meaning of keys that older files omit. */
 const ABSENT: Record<string, unknown> = { dual_attention_layers: [], qk_norm: null, out_channels: null };
 
 /**
- * Holds a folder's config.json against the model that its tensors make.
+ * Compares a folder's config.json with the model that its tensors describe.
  *
- * @throws OrchestratorError ERR_MODEL_TENSORS, which lists each key that says something else.
+ * @throws OrchestratorError ERR_MODEL_TENSORS: lists each key that differs.
  */
 export function checkConfig(value: unknown, spec: ModelSpec, path: string): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object.`);
-  }
-  const found = value as Record<string, unknown>;
+  if (!isMapping(value)) throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object`);
   const lines: string[] = [];
   for (const [key, expected] of Object.entries(diffusersConfig(spec, 0))) {
     if (key === 'sample_size') continue;
-    const seen = key in found ? found[key] : ABSENT[key];
-    // Without out_channels it is in_channels.
+    const seen = key in value ? value[key] : ABSENT[key];
+    // Without out_channels, in_channels applies.
     if (key === 'out_channels' && seen === null) continue;
     const text = JSON.stringify(seen) ?? 'nothing';
     if (text !== JSON.stringify(expected)) {
@@ -119,6 +117,6 @@ export function checkConfig(value: unknown, spec: ModelSpec, path: string): void
     }
   }
   if (lines.length === 0) return;
-  const what = `the configuration is not that of the tensors beside it\n${lines.join('\n')}`;
+  const what = `the configuration does not match the tensors in the folder\n${lines.join('\n')}`;
   throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
 }

@@ -1,18 +1,23 @@
-/** A larger grid of positions for a model that was trained on a smaller one. */
+/** Extends the position grid of a model that was trained on a smaller one. */
 import { elementary } from '../native/elementary.js';
-import { positionGrid } from './pos-embed.js';
 
-/** Largest difference at which a stored table still counts as sines and cosines: half of bf16's spacing at 1, doubled. */
+/**
+ * Largest deviation at which a stored table still counts as sines and cosines: twice half of bf16's spacing
+ * at 1.
+ */
 const TOLERANCE = 5e-3;
 
 export interface ExtendedPositions {
   /** [to * to * hidden] */
   table: Float32Array;
-  /** computed: the table was sines and cosines of evenly spaced coordinates, which go on; else interpolated. */
+  /**
+   * computed: the table was sines and cosines of evenly spaced coordinates, which were extended; otherwise
+   * interpolated.
+   */
   how: 'computed' | 'interpolated';
 }
 
-/** Coordinate of position p: first + step * p. */
+/** Evenly spaced coordinates: position p has first + step * p. */
 interface Axis {
   first: number;
   step: number;
@@ -21,9 +26,10 @@ interface Axis {
 /**
  * Makes a grid of `to` x `to` from one of `from` x `from`, to >= from.
  *
- * Where the table is the usual function of a coordinate, at whatever scale and origin, the old grid lies in the middle
- * of the new one, bit by bit, and the same coordinates go on around it: as smaller latents use the centre, they see what
- * they saw (exactly so where to - from is even). A table that is no such function is stretched bilinearly.
+ * If the table is the usual function of a coordinate, at any scale and origin, the old grid becomes the
+ * centre of the new one, bit by bit, and the same coordinates continue around it: smaller latents use the
+ * centre, so they see what they saw before (exactly so if to - from is even). Any other table is stretched
+ * bilinearly.
  *
  * @param table [from * from * hidden], hidden a multiple of 4.
  */
@@ -52,8 +58,8 @@ export function extendPositions(
 }
 
 /**
- * The evenly spaced coordinates of an axis, or null. The slowest wave tells a coordinate without ambiguity, and each
- * faster one tells it more precisely.
+ * The evenly spaced coordinates of an axis, or null. The slowest wave determines a coordinate without
+ * ambiguity, and each faster one refines it.
  */
 function axisOf(size: number, quarter: number, channels: (p: number) => Float32Array): Axis | null {
   const frequencies = Array.from({ length: quarter }, (_, j) => elementary().powerOf10000(-j / quarter));
@@ -108,6 +114,29 @@ function stretch(table: Float32Array, hidden: number, from: number, to: number):
     }
   }
   return out;
+}
+
+/**
+ * The position table from a code for every column and every row, each [size, hidden / 2].
+ *
+ * @returns [size * size * hidden], in the order of the grid's rows.
+ */
+export function positionGrid(
+  columns: Float32Array,
+  rows: Float32Array,
+  size: number,
+  hidden: number,
+): Float32Array {
+  const half = hidden / 2;
+  const table = new Float32Array(size * size * hidden);
+  for (let row = 0; row < size; row++) {
+    for (let column = 0; column < size; column++) {
+      const at = (row * size + column) * hidden;
+      table.set(columns.subarray(column * half, (column + 1) * half), at);
+      table.set(rows.subarray(row * half, (row + 1) * half), at + half);
+    }
+  }
+  return table;
 }
 
 function mix(a: number, b: number, part: number): number {

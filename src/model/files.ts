@@ -1,26 +1,27 @@
-/** Where weights lie: a file, an index of several, or a folder as diffusers writes it. */
+/** Finds and opens weights: a file, an index of several files, or a folder in diffusers' format. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { reasonOf } from '../files/io.js';
+import { readFailure } from '../files/io.js';
 import { SafetensorsFile, type TensorSet } from '../formats/safetensors/file.js';
 import { ShardedSafetensors } from '../formats/safetensors/sharded.js';
 
 export const INDEX_SUFFIX = '.safetensors.index.json';
-/** What diffusers calls the weights of a model's folder. */
+/** diffusers' name for the weights in a model's folder. */
 export const DIFFUSERS_STEM = 'diffusion_pytorch_model';
 export const CONFIG_FILE = 'config.json';
+/** Files listed in an error. */
 const LISTED = 10;
 
 export interface WeightsFiles {
   tensors: TensorSet;
-  /** The folder's config.json as it was parsed, and its path; null for single files. */
+  /** The folder's parsed config.json with its path; null for single files. */
   config: { path: string; value: unknown } | null;
 }
 
 /**
- * Opens the weights at a path: a safetensors file, a `*.safetensors.index.json`, or a folder with either. A folder of
- * a whole diffusers pipeline leads to its `transformer`.
+ * Opens the weights at a path: a safetensors file, a `*.safetensors.index.json`, or a folder with either. For
+ * the folder of a whole diffusers pipeline, its `transformer` is opened.
  *
  * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS.
  */
@@ -43,17 +44,17 @@ function openSet(path: string): Promise<TensorSet> {
   return path.endsWith(INDEX_SUFFIX) ? ShardedSafetensors.open(path) : SafetensorsFile.open(path);
 }
 
-/** The one file of a folder to open. */
+/** The file of a folder to open. */
 function weightsIn(folder: string, names: readonly string[]): string {
   const indices = names.filter((name) => name.endsWith(INDEX_SUFFIX));
   const files = names.filter((name) => name.endsWith('.safetensors'));
   const usual = [DIFFUSERS_STEM + INDEX_SUFFIX, `${DIFFUSERS_STEM}.safetensors`];
   for (const name of usual) if (names.includes(name)) return join(folder, name);
-  for (const choice of [indices, files]) if (choice.length === 1) return join(folder, choice[0] as string);
+  for (const choice of [indices, files]) if (choice.length === 1) return join(folder, choice[0]!);
   const seen = [...indices, ...files].slice(0, LISTED).join(', ');
   throw new OrchestratorError(
     'ERR_FILE_OPEN',
-    `${folder} holds ${indices.length + files.length} files of weights${seen === '' ? '' : ` (${seen})`}; expected ${usual.join(' or ')}, or a single other one.`,
+    `${folder} holds ${indices.length + files.length} files of weights${seen === '' ? '' : ` (${seen})`}; expected ${usual.join(' or ')}, or a single other one`,
   );
 }
 
@@ -68,7 +69,7 @@ async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    throw unreadable(folder, error);
+    throw readFailure('list', folder, error);
   }
 }
 
@@ -76,12 +77,6 @@ async function readConfig(path: string): Promise<{ path: string; value: unknown 
   try {
     return { path, value: JSON.parse(await readFile(path, 'utf8')) };
   } catch (error) {
-    throw unreadable(path, error);
+    throw readFailure('read', path, error);
   }
-}
-
-function unreadable(path: string, error: unknown): OrchestratorError {
-  return new OrchestratorError('ERR_FILE_OPEN', `${path} cannot be read: ${reasonOf(error)}.`, {
-    cause: error,
-  });
 }

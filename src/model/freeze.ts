@@ -1,5 +1,4 @@
-/** Which parameters training leaves as they are. */
-
+/** Patterns of parameters that training does not change. */
 import type { EngineLayout } from '../native/contract.js';
 import { nearest } from '../text/nearest.js';
 
@@ -8,7 +7,10 @@ function matching(names: readonly string[], pattern: string): string[] {
   return names.filter((name) => expression.test(name));
 }
 
-/** "expected ..., received ...", or null where every pattern names parameters and some are left to train. */
+/**
+ * "expected ..., received ...", or null if every pattern matches a parameter and some parameters remain to be
+ * trained.
+ */
 export function freezeProblem(names: readonly string[], patterns: readonly string[]): string | null {
   for (const pattern of patterns) {
     if (matching(names, pattern).length > 0) continue;
@@ -20,7 +22,7 @@ export function freezeProblem(names: readonly string[], patterns: readonly strin
   return all ? 'expected a parameter that is left to train, received patterns that match all' : null;
 }
 
-/** Names that match one of the patterns, in which `*` stands for any characters. */
+/** The names that match one of the patterns, in which `*` stands for any characters. */
 export function frozenNames(names: readonly string[], patterns: readonly string[]): Set<string> {
   return new Set(patterns.flatMap((pattern) => matching(names, pattern)));
 }
@@ -29,7 +31,7 @@ function escaped(text: string): string {
   return text.replace(/[.+?^${}()|[\]\\]/g, '\\$&');
 }
 
-/** The frozen parameters' ranges in the flat arrays, for Engine.freeze. */
+/** The ranges of the frozen parameters in the flat arrays, for Engine.freeze. */
 export function frozenBounds(layout: EngineLayout, patterns: readonly string[]): Float64Array {
   const frozen = frozenNames(
     layout.tensors.map(({ name }) => name),

@@ -1,5 +1,7 @@
-/** A model read off the names and shapes of a file's tensors, and a file's tensors held against a model. */
-
+/**
+ * Recognises the model in a file from the names and shapes of its tensors, and compares a file's tensors with
+ * a model.
+ */
 import { OrchestratorError } from '../errors.js';
 import { quoted } from '../formats/safetensors/header.js';
 import type { ModelSpec } from '../native/contract.js';
@@ -13,17 +15,18 @@ import {
   POS_EMBED,
 } from './tensors.js';
 
-/** Parts that released files carry beside the diffusion model. */
+/** Parts other than the diffusion model that released files contain. */
 const OTHER_PARTS: Record<string, string> = {
   'first_stage_model.': 'VAE',
   'text_encoders.': 'text encoders',
 };
+/** Tensors listed in an error. */
 const LISTED = 20;
 
-/** Under whose names a file keeps its tensors. */
+/** The naming scheme of a file's tensors. */
 export type Format = 'official' | 'diffusers';
 
-/** The tensors of a format that tell which model it is. */
+/** The tensors that identify a model in a format. */
 interface Landmarks {
   proj: string;
   positions: string;
@@ -31,9 +34,9 @@ interface Landmarks {
   pooled: string;
   /** Matches a block's number and the rest of the name. */
   block: RegExp;
-  /** There where queries and keys are normalised. */
+  /** A tensor that exists if queries and keys are normalised. */
   norm: string;
-  /** Within a block: there where it has a second attention. */
+  /** A tensor of a block that exists if the block has a second attention. */
   dual: string;
 }
 
@@ -62,11 +65,11 @@ export type Shapes = ReadonlyMap<string, { shape: readonly number[] }>;
 
 export interface ModelTensors {
   format: Format;
-  /** Name in the file, by the format's name without prefix. */
+  /** The name in the file for each name of the format without prefix. */
   names: Map<string, string>;
-  /** By the format's name without prefix. */
+  /** The shape for each name of the format without prefix. */
   shapes: Map<string, readonly number[]>;
-  /** Other parts of the file, which are skipped: what they are, and how many tensors. */
+  /** Other parts of the file, which are skipped, with their number of tensors. */
   skipped: { part: string; prefix: string; tensors: number }[];
 }
 
@@ -75,9 +78,10 @@ function failure(path: string, what: string, hint?: string): OrchestratorError {
 }
 
 /**
- * Separates the diffusion model's tensors from what else a file holds, and strips the official prefix.
+ * Separates the diffusion model's tensors from other parts of a file, and removes the official prefix.
  *
- * @throws OrchestratorError ERR_MODEL_TENSORS where a name occurs with and without prefix, or the names are no MM-DiT's.
+ * @throws OrchestratorError ERR_MODEL_TENSORS: a name occurs with and without prefix, or the names are not
+ *   those of an MM-DiT.
  */
 export function modelTensors(tensors: Shapes, path: string): ModelTensors {
   const names = new Map<string, string>();
@@ -103,8 +107,8 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
     throw failure(
       path,
       format === undefined
-        ? `neither a tensor "${official}" (official names) nor "${diffusers}" (diffusers' names), so this is no MM-DiT`
-        : `both a tensor "${official}" (official names) and "${diffusers}" (diffusers' names)`,
+        ? `there is neither a tensor "${official}" (official names) nor "${diffusers}" (diffusers' names), so this is not an MM-DiT`
+        : `there is both a tensor "${official}" (official names) and "${diffusers}" (diffusers' names)`,
     );
   }
   return {
@@ -115,11 +119,11 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
   };
 }
 
-/** "Skipped 244 tensors of the VAE (first_stage_model.)", or null where nothing was. */
+/** "Skipped 244 tensors of the VAE (first_stage_model.*)", or null if nothing was skipped. */
 export function describeSkipped(skipped: ModelTensors['skipped']): string | null {
   if (skipped.length === 0) return null;
   const parts = skipped.map(({ part, prefix, tensors }) => `${tensors} tensors of the ${part} (${prefix}*)`);
-  return `Skipped ${parts.join(' and ')}.`;
+  return `Skipped ${parts.join(' and ')}`;
 }
 
 function side(
@@ -142,10 +146,11 @@ function side(
 }
 
 /**
- * Reads depth, heads, dims, QK norm and dual blocks off the tensors, then holds every tensor against that model.
+ * Determines depth, heads, dimensions, QK norm and dual blocks from the tensors, then compares every tensor
+ * with that model.
  *
  * @param shapes by the format's names without prefix (see modelTensors).
- * @throws OrchestratorError ERR_MODEL_TENSORS, which lists missing, unexpected and misshapen tensors.
+ * @throws OrchestratorError ERR_MODEL_TENSORS: lists missing, unexpected and misshapen tensors.
  */
 export function modelSpecFromTensors(
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -156,7 +161,10 @@ export function modelSpecFromTensors(
   const { proj } = marks;
   const hidden = side(shapes, proj, 4, 0, path);
   if (hidden % HEAD_DIM !== 0) {
-    throw failure(path, `${proj} has ${hidden} outputs; expected a multiple of the head's ${HEAD_DIM}`);
+    throw failure(
+      path,
+      `${proj} has ${hidden} outputs; expected a multiple of the head dimension ${HEAD_DIM}`,
+    );
   }
   const positions = side(shapes, marks.positions, 3, 1, path);
   const posEmbedMaxSize = Math.round(Math.sqrt(positions));
@@ -174,7 +182,7 @@ export function modelSpecFromTensors(
     blocks.add(Number(match[1]));
     if (match[2] === marks.dual) dual.add(Number(match[1]));
   }
-  // A stray high number must not make the list of what is expected larger than the file.
+  // A stray high block number must not make the list of expected tensors larger than the file.
   const depth = Math.min(
     [...blocks].reduce((most, block) => Math.max(most, block + 1), 0),
     shapes.size,
@@ -201,16 +209,18 @@ function listed(title: string, lines: string[]): string[] {
   return [`${lines.length} ${title}:`, ...lines.slice(0, LISTED).map((line) => `  ${line}`), ...more];
 }
 
-/** Every tensor of a model's file, under the format's names without prefix. */
-export function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[] {
+/** All tensors of a model's file, under the format's names without prefix. */
+function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[] {
   return format === 'official' ? expectedTensors(spec) : diffusersTensors(spec);
 }
 
 /**
+ * Compares every tensor with those of a model.
+ *
  * @param shapes by the format's names without prefix.
- * @throws OrchestratorError ERR_MODEL_TENSORS, which lists missing, unexpected and misshapen tensors by name.
+ * @throws OrchestratorError ERR_MODEL_TENSORS: lists missing, unexpected and misshapen tensors by name.
  */
-export function checkTensors(
+function checkTensors(
   spec: ModelSpec,
   shapes: ReadonlyMap<string, readonly number[]>,
   path: string,

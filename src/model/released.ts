@@ -1,4 +1,4 @@
-/** The models that were released, by their names. */
+/** The released models, by name. */
 import type { ModelSpec } from '../native/contract.js';
 import { sameModel } from './tensors.js';
 
@@ -25,7 +25,7 @@ export const RELEASED: Readonly<Record<string, ModelSpec>> = {
   'SD3.5-large': { ...MEDIUM, depth: 38, heads: 38, qkNorm: 'rms' },
 };
 
-/** "SD3.5-large", or null where the model is none of the released ones. */
+/** "SD3.5-large", or null for a model that is not one of the released ones. */
 export function releasedName(spec: ModelSpec): string | null {
-  return Object.keys(RELEASED).find((name) => sameModel(RELEASED[name] as ModelSpec, spec)) ?? null;
+  return Object.keys(RELEASED).find((name) => sameModel(RELEASED[name]!, spec)) ?? null;
 }

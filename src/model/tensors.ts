@@ -1,29 +1,29 @@
 /**
- * The tensors of an MM-DiT under the official names and shapes (Esser et al. 2024; the reference code of SD3 and SD3.5).
- * The one place that knows them.
+ * The tensors of an MM-DiT with their official names and shapes (Esser et al. 2024; the reference code of SD3
+ * and SD3.5). Only this file knows them.
  */
 import type { ModelSpec } from '../native/contract.js';
 
-/** What released files put before every name of the diffusion model. */
+/** Prefix of all names of the diffusion model in released files. */
 export const OFFICIAL_PREFIX = 'model.diffusion_model.';
 export const HEAD_DIM = 64;
-/** Entries of the timestep's sinusoid. */
+/** Channels of the timestep's sinusoidal embedding. */
 const TIMESTEP_CHANNELS = 256;
 
 export interface ExpectedTensor {
-  /** Without prefix. */
+  /** Name without prefix. */
   name: string;
   shape: number[];
 }
 
-/** The buffer of positions, [1, P * P, hidden]: stored, not trained. */
+/** The position table, [1, P * P, hidden], which is stored but not trained. */
 export const POS_EMBED = 'pos_embed';
 
 export function hiddenOf(spec: Pick<ModelSpec, 'heads'>): number {
   return spec.heads * HEAD_DIM;
 }
 
-/** Values that the network predicts for a patch. */
+/** Number of values that the network predicts for a patch. */
 function patchValues(spec: ModelSpec): number {
   return spec.patch * spec.patch * spec.latentChannels;
 }
@@ -49,7 +49,10 @@ function attention(name: string, spec: ModelSpec, projected: boolean): ExpectedT
   ];
 }
 
-/** One stream's side of a block. The last context side only feeds the attention: no projection, no MLP. */
+/**
+ * One stream's side of a block. The last context side only feeds the attention, so it has no projection and
+ * no MLP.
+ */
 function stream(name: string, spec: ModelSpec, dual: boolean, preOnly: boolean): ExpectedTensor[] {
   const hidden = hiddenOf(spec);
   const modulations = preOnly ? 2 : dual ? 9 : 6;
@@ -63,7 +66,7 @@ function stream(name: string, spec: ModelSpec, dual: boolean, preOnly: boolean):
   ];
 }
 
-/** Every trained tensor of a model. Without `pos_embed`. */
+/** All trained tensors of a model, so without `pos_embed`. */
 export function expectedParameters(spec: ModelSpec): ExpectedTensor[] {
   const hidden = hiddenOf(spec);
   const { patch, latentChannels, depth } = spec;
@@ -90,7 +93,7 @@ export function expectedParameters(spec: ModelSpec): ExpectedTensor[] {
   ];
 }
 
-/** Every tensor of a model's file: `pos_embed`, then the parameters. */
+/** All tensors of a model's file: `pos_embed`, then the parameters. */
 export function expectedTensors(spec: ModelSpec): ExpectedTensor[] {
   const positions = {
     name: POS_EMBED,
@@ -103,7 +106,7 @@ export function elementCount(tensors: readonly ExpectedTensor[]): number {
   return tensors.reduce((sum, { shape }) => sum + shape.reduce((product, side) => product * side, 1), 0);
 }
 
-/** "depth 24, hidden 1536, ...": a model in a line, for messages. */
+/** "depth 24, hidden 1536, ...": a model described in a line, for messages. */
 export function describeModel(spec: ModelSpec): string {
   return [
     `depth ${spec.depth}`,
@@ -122,7 +125,7 @@ export function sameModel(a: ModelSpec, b: ModelSpec): boolean {
   return describeModel(a) === describeModel(b);
 }
 
-/** The file's name of each of an engine's parameters, and of the position table. */
+/** The name in a file of an engine's parameter, or of the position table. */
 export function officialName(name: string): string {
   return OFFICIAL_PREFIX + name;
 }

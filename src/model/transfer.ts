@@ -1,4 +1,4 @@
-/** Weights from one layout to another, tensor by tensor: files may be larger than memory. */
+/** Converts weights from one layout to another, tensor by tensor, because files may be larger than memory. */
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
@@ -19,9 +19,9 @@ import type { Weights } from './weights.js';
 
 export interface TransferOptions {
   format: Format;
-  /** Of the written tensors; null = each as it is. */
+  /** Element type of the written tensors; null keeps each tensor's type. */
   dtype: OutputDtype | null;
-  /** Bytes of tensors per file at most; null = one file. Only for diffusers' folders. */
+  /** Largest number of tensor bytes in a file; null = one file. Only for diffusers' folders. */
   shardBytes: number | null;
   /** Side of the latents that the model was trained on, for diffusers' config.json. */
   sampleSize: number;
@@ -31,20 +31,21 @@ export interface Transferred {
   tensors: number;
   files: number;
   bytes: number;
-  /** Of every file, by name. */
+  /** SHA-256 of every file, by name. */
   sha256: Map<string, string>;
 }
 
-/** What other loaders expect to find. */
+/** Metadata that other loaders expect. */
 const METADATA = { format: 'pt' };
-/** Elements converted at a time. */
+/** Number of elements converted at a time. */
 const CHUNK = 1 << 18;
 
 /**
- * Writes weights as `format` to `path`: an official file (names with prefix), or diffusers' folder with config.json.
- * What exists is replaced only when the new file is complete; a folder must be new or empty.
+ * Writes weights as `format` to `path`: an official file (names with prefix), or diffusers' folder with
+ * config.json. An existing file is replaced only when the new one is complete; a folder must be new or empty.
  *
- * @throws OrchestratorError ERR_FILE_WRITE, ERR_SAFETENSORS, ERR_MODEL_TENSORS where a value does not fit the type.
+ * @throws OrchestratorError ERR_FILE_WRITE, ERR_SAFETENSORS, ERR_MODEL_TENSORS: a value does not fit the
+ *   type.
  */
 export async function writeWeights(
   weights: Weights,
@@ -58,15 +59,15 @@ export async function writeWeights(
   return { tensors: sources.length, files: 1, bytes, sha256: new Map([[path, sha256]]) };
 }
 
-/** The tensors of the wanted layout, as streams from the weights' files. */
+/** The tensors of the wanted layout, as streams from the files of weights. */
 function tensorSources(weights: Weights, { format, dtype }: TransferOptions): TensorSource[] {
   const official = format === 'official';
   const wanted = official ? identity(expectedTensors(weights.spec)) : diffusersTensors(weights.spec);
   return wanted.map((assembly) => {
     const parts = filePieces(weights, assembly);
     const found = new Set(parts.map(({ type }) => type));
-    // Pieces of unlike types can only become one tensor as fp32.
-    const type = dtype ?? (found.size === 1 ? (parts[0] as FilePiece).type : 'F32');
+    // Pieces of different types can be joined only as fp32.
+    const type = dtype ?? (found.size === 1 ? parts[0]!.type : 'F32');
     return {
       name: official ? OFFICIAL_PREFIX + assembly.name : assembly.name,
       dtype: type,
@@ -76,7 +77,7 @@ function tensorSources(weights: Weights, { format, dtype }: TransferOptions): Te
   });
 }
 
-/** Elements of a tensor of a file. */
+/** A range of elements of a tensor in a file. */
 interface FilePiece {
   tensor: string;
   first: number;
@@ -84,7 +85,7 @@ interface FilePiece {
   type: Dtype;
 }
 
-/** An assembly's official rows, as elements of the files' tensors. */
+/** The official rows of an assembly, as elements of the files' tensors. */
 function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
   return assembly.pieces.flatMap(({ tensor, firstRow, rows }) => {
     const pieces: FilePiece[] = [];
@@ -94,7 +95,7 @@ function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
       const to = Math.min(firstRow + rows, row + part.rows);
       if (from < to) {
         const { shape, elements, dtype } = weights.files.tensors.get(part.tensor)!;
-        const size = elements / (shape[0] as number);
+        const size = elements / shape[0]!;
         const first = (part.firstRow + from - row) * size;
         pieces.push({ tensor: part.tensor, first, count: (to - from) * size, type: dtype });
       }
@@ -132,8 +133,8 @@ async function* stream(
 function overflow(path: string, tensor: string, type: Dtype): OrchestratorError {
   return new OrchestratorError(
     'ERR_MODEL_TENSORS',
-    `${path}: tensor "${tensor}" holds values too large for ${type}.`,
-    { hint: 'Choose --dtype BF16 or F32.' },
+    `${path}: tensor "${tensor}" holds values too large for ${type}`,
+    { hint: 'Choose --dtype BF16 or F32' },
   );
 }
 
@@ -151,7 +152,7 @@ async function writeFolder(
     const config = diffusersConfig(weights.spec, options.sampleSize);
     await writeFile(join(temporary, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
     await syncFolder(temporary);
-    // Replaces an empty folder, and fails for one that has filled up since.
+    // The rename replaces an empty folder, and fails if the folder is no longer empty.
     await rename(temporary, path);
     await syncFolder(dirname(path));
     return result;
@@ -168,16 +169,15 @@ async function requireEmpty(path: string): Promise<void> {
     if (errnoOf(error) === 'ENOENT') return;
     throw writeFailure(path, error);
   }
-  throw new OrchestratorError(
-    'ERR_FILE_WRITE',
-    `${path} cannot be written: it is a folder with files in it.`,
-    {
-      hint: 'Give a new folder.',
-    },
-  );
+  throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: it is a folder with files in it`, {
+    hint: 'Choose a new folder',
+  });
 }
 
-/** Tensors in order, filled up to the limit; a tensor larger than it has a file of its own. */
+/**
+ * Distributes the tensors in order over files of at most `limit` bytes; a larger tensor has a file of its
+ * own.
+ */
 function shardsOf(sources: readonly TensorSource[], limit: number | null): TensorSource[][] {
   const shards: TensorSource[][] = [[]];
   let bytes = 0;

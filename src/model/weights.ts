@@ -1,5 +1,4 @@
-/** Weights between an engine and a safetensors file under the official names. */
-
+/** Open weights of a model, read under the official names. */
 import { OrchestratorError } from '../errors.js';
 import { isFloat } from '../formats/safetensors/dtype.js';
 import type { TensorSet } from '../formats/safetensors/file.js';
@@ -13,38 +12,39 @@ import { expectedTensors } from './tensors.js';
 export interface WeightsDescription {
   spec: ModelSpec;
   tensors: ModelTensors;
-  /** A sentence about parts of the file that are skipped, or null. */
+  /** A sentence about skipped parts of the file, or null. */
   note: string | null;
 }
 
-/** The model whose weights a file holds, under whichever names. */
+/** Recognises the model whose weights a file holds, under official or diffusers' names. */
 export function describeWeights(file: Pick<TensorSet, 'tensors' | 'path'>): WeightsDescription {
   const tensors = modelTensors(file.tensors, file.path);
   const spec = modelSpecFromTensors(tensors.shapes, file.path, tensors.format);
   return { spec, tensors, note: describeSkipped(tensors.skipped) };
 }
 
-/** Open weights, read under the official names whatever the file calls them. */
+/** Open weights, read under the official names regardless of the names in the file. */
 export class Weights {
-  /** By official name without prefix; the pieces under the file's names. */
+  /** The pieces of each tensor, under the file's names; keys are official names without prefix. */
   readonly #assemblies: ReadonlyMap<string, Assembly>;
+  readonly files: TensorSet;
+  readonly description: WeightsDescription;
 
-  private constructor(
-    readonly files: TensorSet,
-    readonly description: WeightsDescription,
-  ) {
+  private constructor(files: TensorSet, description: WeightsDescription) {
+    this.files = files;
+    this.description = description;
     const { spec, tensors } = description;
     const official = expectedTensors(spec);
     const assemblies =
       tensors.format === 'official' ? identity(official) : invert(diffusersTensors(spec), official);
-    const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor) as string });
+    const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor)! });
     this.#assemblies = new Map(
       assemblies.map((assembly) => [assembly.name, { ...assembly, pieces: assembly.pieces.map(inFile) }]),
     );
   }
 
   /**
-   * Opens a file, an index of several, or diffusers' folder; see openFiles.
+   * Opens a file, an index of several files, or diffusers' folder; see openFiles.
    *
    * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS, ERR_MODEL_TENSORS.
    */
@@ -73,16 +73,16 @@ export class Weights {
     return this.description.spec;
   }
 
-  /** Whether the model has an official tensor. */
+  /** Whether the weights include an official tensor. */
   has(name: string): boolean {
     return this.#assemblies.has(name);
   }
 
-  /** Where an official tensor's rows lie in the files. */
+  /** The location of an official tensor's rows in the files. */
   pieces(name: string): readonly Piece[] {
     const assembly = this.#assemblies.get(name);
     if (assembly !== undefined) return assembly.pieces;
-    throw new OrchestratorError('ERR_INTERNAL', `${this.path}: no model has a tensor ${name}.`);
+    throw new OrchestratorError('ERR_INTERNAL', `${this.path}: no model has a tensor ${name}`);
   }
 
   /** Reads an official tensor as fp32 into an array of exactly its elements. */
@@ -90,7 +90,7 @@ export class Weights {
     let at = 0;
     for (const { tensor, firstRow, rows } of this.pieces(name)) {
       const { shape, elements } = this.files.tensors.get(tensor)!;
-      const row = elements / (shape[0] as number);
+      const row = elements / shape[0]!;
       await this.files.readElements(tensor, firstRow * row, into.subarray(at, at + rows * row));
       at += rows * row;
     }
@@ -99,7 +99,7 @@ export class Weights {
   /**
    * Checks that every tensor can be converted, before anything is changed.
    *
-   * @throws OrchestratorError ERR_SAFETENSORS naming the first that cannot.
+   * @throws OrchestratorError ERR_SAFETENSORS: names the first tensor that cannot.
    */
   requireFloats(): void {
     for (const { pieces } of this.#assemblies.values()) {

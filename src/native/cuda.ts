@@ -1,20 +1,20 @@
-/** GPUs: which there are, which one is a worker's, and what to do where none can be used. */
+/** GPUs: which there are, which one a worker uses, and what to do where none can be used. */
 import { OrchestratorError } from '../errors.js';
 import { bytes } from '../text/quantities.js';
 import type { CudaDevice, NativeAddon } from './contract.js';
 
 /** A worker's GPU. */
 export interface Gpu extends CudaDevice {
-  /** Among those that the process sees. */
+  /** Index among the GPUs that the process sees. */
   ordinal: number;
-  /** How many it sees. */
+  /** Number of GPUs that the process sees. */
   count: number;
 }
 
 const LIBRARIES =
   'pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-nccl-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
 
-/** By what the reason says; the first that fits. */
+/** Remedies by pattern of the reason; the first match wins. */
 const FIXES: readonly [RegExp, string][] = [
   [/ORCHESTRATOR_CUDA names/, 'unset ORCHESTRATOR_CUDA, or let it name the library'],
   [
@@ -27,7 +27,7 @@ const FIXES: readonly [RegExp, string][] = [
   [/no CUDA-capable device|There is no CUDA device/, 'see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES'],
 ];
 
-/** What mends it, given why CUDA is off. */
+/** The remedy, given the reason why CUDA is off. */
 export function cudaFix(reason: string): string {
   return FIXES.find(([pattern]) => pattern.test(reason))?.[1] ?? 'see that nvidia-smi lists the GPU';
 }
@@ -38,9 +38,9 @@ export function describeDevice({ name, memoryBytes, problem }: CudaDevice): stri
 }
 
 /**
- * Rank among the workers of this machine, which chooses the GPU: as torchrun (LOCAL_RANK) or Slurm (SLURM_LOCALID) set it, or
- * as `launch` does where several nodes are one machine (ORCHESTRATOR_GPU). Where each process sees one GPU alone
- * (CUDA_VISIBLE_DEVICES, --gpus-per-task) it does not matter.
+ * Rank among the workers of this machine, which chooses the GPU: from torchrun (LOCAL_RANK), Slurm
+ * (SLURM_LOCALID), or `launch` where several nodes are one machine (ORCHESTRATOR_GPU). It does not matter where
+ * each process sees only its own GPU (CUDA_VISIBLE_DEVICES, --gpus-per-task).
  */
 export function localRank(environment: NodeJS.ProcessEnv): number {
   const given = environment.ORCHESTRATOR_GPU ?? environment.LOCAL_RANK ?? environment.SLURM_LOCALID ?? '0';
@@ -51,7 +51,7 @@ export function localRank(environment: NodeJS.ProcessEnv): number {
   );
 }
 
-/** The GPU of the worker with this local rank: those that can be used are dealt out in turn. */
+/** The GPU of the worker with this local rank: usable GPUs are assigned round-robin. */
 export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
   const usable = devices.flatMap((device, ordinal) =>
     device.problem === null ? [{ ...device, ordinal }] : [],
@@ -65,7 +65,7 @@ export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
 /**
  * The GPU of this process.
  *
- * @throws OrchestratorError ERR_CUDA saying why there is none, and what to do.
+ * @throws OrchestratorError ERR_CUDA: says why there is none, and what to do.
  */
 export async function findGpu(
   addon: Pick<NativeAddon, 'cudaDevices'>,
@@ -75,8 +75,8 @@ export async function findGpu(
 }
 
 /**
- * Workers of each of `nodes` nodes that are this machine, where nothing says how many: one for each GPU that can be used,
- * on the CPU one.
+ * The default number of workers of a node, where `nodes` nodes are this machine: one for each usable GPU of the
+ * node, and one on the CPU.
  */
 export async function defaultWorkersPerNode(
   addon: Pick<NativeAddon, 'cudaDevices'>,
@@ -89,14 +89,18 @@ export async function defaultWorkersPerNode(
   return Math.max(1, Math.floor(usable / nodes));
 }
 
-/** The GPUs of as many workers as `launch` starts, by rank. Throws as findGpu does. */
+/**
+ * The GPUs of the workers that `launch` starts, by rank.
+ *
+ * @throws OrchestratorError ERR_CUDA: says why there is none, and what to do.
+ */
 export async function findGpus(
   addon: Pick<NativeAddon, 'cudaDevices'>,
   workers: number,
   environment = process.env,
 ): Promise<Gpu[]> {
   const devices = await devicesOf(addon);
-  localRank(environment); // not used here, and wrong where it is no number
+  localRank(environment); // The value is not used here, but an invalid one is an error.
   return Array.from({ length: workers }, (_, rank) => gpuOf(devices, rank));
 }
 
@@ -108,7 +112,7 @@ async function devicesOf(addon: Pick<NativeAddon, 'cudaDevices'>): Promise<CudaD
 
 function unusable(reason: string, cause?: Error): OrchestratorError {
   return new OrchestratorError('ERR_CUDA', `device: cuda needs a GPU. ${reason}`, {
-    hint: `${cudaFix(reason)}; \`orchestrator doctor\` tells what was found.`,
+    hint: `${cudaFix(reason)}; \`orchestrator doctor\` shows what was found`,
     ...(cause === undefined ? {} : { cause }),
   });
 }

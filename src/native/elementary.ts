@@ -1,7 +1,12 @@
+/** Functions that take the place of Math's, with the same bits on every machine. */
 import type { Elementary } from './contract.js';
 import { native } from './load.js';
 
-/** What takes the place of Math's functions wherever a result has to be the same bits everywhere. Throws ERR_NATIVE_MISSING. */
+/**
+ * Replaces the functions of Math wherever a result must have the same bits everywhere.
+ *
+ * @throws OrchestratorError ERR_NATIVE_MISSING.
+ */
 export function elementary(): Elementary {
   return native().elementary;
 }

@@ -13,7 +13,11 @@ export function addonPath(): string {
 
 let loaded: NativeAddon | null = null;
 
-/** @throws OrchestratorError ERR_NATIVE_MISSING */
+/**
+ * The addon, loaded at the first call.
+ *
+ * @throws OrchestratorError ERR_NATIVE_MISSING.
+ */
 export function native(): NativeAddon {
   if (loaded !== null) return loaded;
   const file = addonPath();
@@ -24,7 +28,7 @@ export function native(): NativeAddon {
       'ERR_NATIVE_MISSING',
       `Cannot load the native addon ${file}: ${(cause as Error).message}`,
       {
-        hint: 'Run `npm run setup` to build it, or `orchestrator doctor` to see what is missing.',
+        hint: 'Run `npm run setup` to build it, or `orchestrator doctor` to see what is missing',
         cause,
       },
     );

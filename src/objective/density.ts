@@ -1,6 +1,6 @@
 /**
- * Densities of t (SD3 paper, section 3.1; t = 0 is data, t = 1 is noise), as the configuration writes them: `uniform`,
- * `lognorm(m, s)`, `mode(s)`, `cosmap`.
+ * Densities of t and the resolution shift (SD3 paper, section 3.1; t = 0 is data, t = 1 is noise). The
+ * configuration writes a density as `uniform`, `lognorm(m, s)`, `mode(s)` or `cosmap`.
  */
 import { elementary } from '../native/elementary.js';
 import { normalPair } from '../random/philox.js';
@@ -13,7 +13,7 @@ export type Density =
 
 const NUMBER = String.raw`[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?`;
 
-/** What `objective.density` must match. Ranges are checked by `densityProblem`. */
+/** Pattern of `objective.density`; `densityProblem` checks the ranges. */
 export const DENSITY_PATTERN = new RegExp(
   String.raw`^(?:uniform|cosmap|lognorm\(\s*(${NUMBER})\s*,\s*(${NUMBER})\s*\)|mode\(\s*(${NUMBER})\s*\))$`,
 );
@@ -21,7 +21,7 @@ export const DENSITY_PATTERN = new RegExp(
 /** Largest s for which f(u) = 1 - u - s (cos^2(pi u / 2) - 1 + u) is monotonic. */
 export const MODE_LIMIT = 2 / (Math.PI - 2);
 
-/** Returns null where the text does not match `DENSITY_PATTERN`. */
+/** Parses a density; null if the text does not match `DENSITY_PATTERN`. */
 export function parseDensity(text: string): Density | null {
   const match = DENSITY_PATTERN.exec(text);
   if (match === null) return null;
@@ -31,7 +31,7 @@ export function parseDensity(text: string): Density | null {
   return { kind: 'lognorm', m: Number(match[1]), s: Number(match[2]) };
 }
 
-/** What the density's parameters should have been, or null where they are in range. */
+/** The expected range of a parameter that is out of range, or null. */
 export function densityProblem(density: Density): string | null {
   if (density.kind === 'lognorm' && !(density.s > 0)) return 's of lognorm(m, s) to be greater than 0';
   if (density.kind === 'mode' && !(density.s >= -1 && density.s <= MODE_LIMIT)) {
@@ -46,10 +46,10 @@ type Sampler<K extends Density['kind']> = (
   u2: number,
 ) => number;
 
-/** One line per density: t in [0, 1] of two independent uniforms in (0, 1). */
+/** One line per density: t in [0, 1] from two independent uniforms in (0, 1). */
 const SAMPLERS: { [K in Density['kind']]: Sampler<K> } = {
   uniform: (_, u) => u,
-  /** u ~ N(m, s^2), t = sigmoid(u): positive m leans to noise. */
+  /** u ~ N(m, s^2), t = sigmoid(u): a positive m favours noise. */
   lognorm: ({ m, s }, u1, u2) => 1 / (1 + elementary().exp(-(m + s * normalPair(u1, u2)[0]))),
   mode: ({ s }, u) => {
     const cosine = elementary().cos((Math.PI / 2) * u);
@@ -58,18 +58,16 @@ const SAMPLERS: { [K in Density['kind']]: Sampler<K> } = {
   cosmap: (_, u) => 1 - 1 / (elementary().tan((Math.PI / 2) * u) + 1),
 };
 
-/** t of two independent uniforms in (0, 1). */
+/** Draws t from two independent uniforms in (0, 1). */
 export function sampleTime(density: Density, u1: number, u2: number): number {
   const sampler = SAMPLERS[density.kind] as Sampler<Density['kind']>;
   return sampler(density as never, u1, u2);
 }
 
 /**
- * Resolution-dependent shift (SD3 paper, section 5.3.2): t_m = alpha t_n / (1 + (alpha - 1) t_n), the same in training
- * and in sampling. alpha = sqrt(m / n) in theory; 3 at 1024 x 1024.
+ * Resolution-dependent shift (SD3 paper, section 5.3.2): t_m = alpha t_n / (1 + (alpha - 1) t_n), the same in
+ * training and in sampling. In theory alpha = sqrt(m / n); it is 3 at 1024 x 1024.
  */
 export function shiftTime(t: number, alpha: number): number {
   return (alpha * t) / (1 + (alpha - 1) * t);
 }
-
-/** Densities of t as the configuration writes them: `uniform`, `lognorm(m, s)`, `mode(s)`, `cosmap` (SD3 paper, section 3.1). */

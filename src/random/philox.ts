@@ -1,11 +1,11 @@
 /**
- * Random numbers by counter: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
- * A draw depends on (seed, stream, step, sample id) alone, so it is the same wherever and whenever it is made. The
- * layout is that of `DrawKey` in native/kernels/kernels.h; noise itself is drawn natively.
+ * Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+ * SC 2011). A draw depends on (seed, stream, step, sample id) alone, so it is the same wherever and whenever
+ * it is made. The layout is that of `DrawKey` in native/kernels/kernels.h; noise is drawn natively.
  */
 import { elementary } from '../native/elementary.js';
 
-/** Stream numbers, < 256. Part of what a run's bits mean: never renumber. */
+/** Stream numbers, below 256. A run's bits depend on them, so they must never change. */
 export const STREAM = {
   /** Noise of training and validation; drawn natively. */
   noise: 0,
@@ -24,9 +24,8 @@ export const STREAM = {
   /** Generated data sets. */
   dataset: 7,
 } as const;
-export type StreamName = keyof typeof STREAM;
 
-/** What a draw is keyed by. Mirror of DrawKey. */
+/** The key of a draw; mirrors the native DrawKey. */
 export interface DrawKey {
   /** In [0, 2^64). */
   seed: bigint;
@@ -54,7 +53,7 @@ function mulHigh(a: number, b: number): number {
   return (aHigh * bHigh + (middle >>> 16) + (carry >>> 16)) >>> 0;
 }
 
-/** Ten rounds: 4 words of counter and 2 of key to 4 random words, written to `out`. */
+/** Ten rounds, from 4 words of counter and 2 words of key to 4 random words, which are written to `out`. */
 export function philox4x32(
   out: Uint32Array,
   c0: number,
@@ -82,10 +81,10 @@ export function philox4x32(
   out[3] = c3;
 }
 
-/** The two words of the seed that was used last: taking a bigint apart costs more than the cipher. */
+/** The two words of the last seed, because splitting a bigint costs more than the cipher. */
 let seedWords = { seed: 0n, low: 0, high: 0 };
 
-/** Words of one group of four of a key's sequence. */
+/** The four words of one group of a key's sequence. */
 export function drawWords(key: DrawKey, group: number): Uint32Array {
   const out = new Uint32Array(4);
   const { seed, stream, step, sampleId } = key;
@@ -98,12 +97,12 @@ export function drawWords(key: DrawKey, group: number): Uint32Array {
   return out;
 }
 
-/** A word as a number in (0, 1): (x + 0.5) 2^-32, never 0 or 1. */
+/** Maps a word to (x + 0.5) 2^-32, a number in (0, 1) that is never 0 or 1. */
 export function uniformOf(word: number): number {
   return (word + 0.5) * 2 ** -32;
 }
 
-/** Four uniforms in (0, 1) of one group. */
+/** Four uniform numbers in (0, 1), from one group. */
 export function drawUniforms(key: DrawKey, group = 0): Float64Array {
   const words = drawWords(key, group);
   const uniforms = new Float64Array(4);
@@ -113,7 +112,7 @@ export function drawUniforms(key: DrawKey, group = 0): Float64Array {
 
 const pair = new Float64Array(2) as Float64Array & [number, number];
 
-/** Two independent standard normal numbers of two uniforms in (0, 1), by Box and Muller. */
+/** Two independent standard normal numbers from two uniform ones in (0, 1), by the Box-Muller method. */
 export function normalPair(u1: number, u2: number): [number, number] {
   pair[0] = u1;
   pair[1] = u2;

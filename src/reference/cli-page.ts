@@ -1,8 +1,8 @@
-/** docs/reference/cli.md, from commander's definitions. */
+/** Generates docs/reference/cli.md from commander's definitions. */
 import type { Command } from 'commander';
 import { code, page, table } from './markdown.js';
 
-const INTRODUCTION = `\`./orchestrator\` in the repository runs it; a link to that file does so from anywhere. Errors read \`error ERR_CODE: message\` ([all codes](errors.md)).
+const INTRODUCTION = `\`./orchestrator\` in the repository runs it; a link to that file does so from anywhere. Errors have the form \`error ERR_CODE: message\` ([all codes](errors.md)).
 
 ${table(
   ['exit code', 'meaning'],
@@ -22,11 +22,11 @@ export function cliPage(program: Command): string {
 
 interface Leaf {
   command: Command;
-  /** Names from the program on: ["orchestrator", "config", "show"]. */
+  /** Names from the program's on: ["orchestrator", "config", "show"]. */
   path: string[];
 }
 
-/** Commands that do something, in the order of --help. */
+/** Commands without subcommands, in the order of --help. */
 export function* leafCommands(command: Command, parents: readonly string[]): Generator<Leaf> {
   const path = [...parents, command.name()];
   const children = command

@@ -1,12 +1,12 @@
-/** docs/reference/config.md and configs/schema.json, from the schema. */
+/** Generates docs/reference/config.md and configs/schema.json from the schema. */
 import { expectation, jsonSchema, type SchemaNode, unwrapNull } from '../config/describe.js';
 import { code, page, table } from './markdown.js';
 
-const INTRODUCTION = `A run is described by one YAML file. A value is taken from, in this order: the flag \`--set key=value\` (the value is YAML; repeatable),
+const INTRODUCTION = `A run is described by one YAML file. A value is taken from the first of these that sets it: the flag \`--set key=value\` (the value is YAML; repeatable),
 the environment variable \`ORCHESTRATOR_KEY\` (a dot becomes two underscores: \`ORCHESTRATOR_BATCH__MICRO=8\`), the file, the default.
 \`orchestrator config show CONFIG\` prints every effective value and where it came from. An unknown key is an error.
 
-With \`# yaml-language-server: $schema=schema.json\` as its first line a file under \`configs/\` is completed and checked by editors.`;
+With \`# yaml-language-server: $schema=schema.json\` as its first line, editors complete and check a file under \`configs/\`.`;
 
 export function configSchemaJson(): string {
   const title = 'Configuration of an orchestrator run';

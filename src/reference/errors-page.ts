@@ -1,9 +1,9 @@
-/** docs/reference/errors.md, from the table of errors. */
+/** Generates docs/reference/errors.md from the table of errors. */
 import { ERRORS } from '../errors.js';
 import { code, page, table } from './markdown.js';
 
-const INTRODUCTION = `Every error that a user can meet has a code, which does not change between versions; the message names the file, key, row or address concerned, the
-value seen and what was expected. \`--debug\` adds stacks. \`ERR_CONFIG\` and \`ERR_USAGE\` exit with 2, all others with 1.`;
+const INTRODUCTION = `Every error has a code that does not change between versions; the message names the file, key, row or address, the
+value and what was expected. \`--debug\` adds stacks. \`ERR_CONFIG\` and \`ERR_USAGE\` exit with 2, all others with 1.`;
 
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS)

@@ -1,10 +1,10 @@
-/** docs/reference/metrics.md, from the definitions of the Prometheus metrics and of the records of metrics.jsonl. */
+/** Generates docs/reference/metrics.md from the definitions of the Prometheus metrics. */
 import { Registry } from 'prom-client';
 import { instruments } from '../telemetry/prometheus.js';
 import { code, page, table } from './markdown.js';
 
 const INTRODUCTION = `The coordinator serves \`/metrics\` (Prometheus), \`/healthz\` and \`/readyz\` on \`telemetry.metrics_host\` and \`telemetry.metrics_port\`; the address is
-printed at the start. Units are base units: seconds, bytes. Beside these, prom-client's default metrics of the coordinator's process are there,
+printed at the start. Units are base units: seconds, bytes. In addition, prom-client's default metrics of the coordinator's process are served,
 under \`orchestrator_coordinator_\`.`;
 
 export async function metricsPage(): Promise<string> {

@@ -1,4 +1,4 @@
-/** Every generated page and file, by its path in the repository. */
+/** All generated pages and files, by path in the repository. */
 import { buildProgram } from '../cli/program.js';
 import { cliPage } from './cli-page.js';
 import { configPage, configSchemaJson } from './config-page.js';

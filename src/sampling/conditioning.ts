@@ -1,6 +1,7 @@
+/** Conditioning: what the model receives of a prompt. */
 import type { TextSpec } from '../native/contract.js';
 
-/** What the model is told of a batch of prompts. */
+/** The conditioning of a batch of prompts. */
 export interface Conditioning {
   count: number;
   /** [count, clipTokens + t5Tokens, contextDim] */
@@ -10,8 +11,8 @@ export interface Conditioning {
 }
 
 /**
- * Assembles encoder features as the paper does: CLIP-L and CLIP-G side by side, padded with zeros to the context's
- * width, then T5 after them along the sequence; the pooled vectors of the two CLIPs side by side.
+ * Assembles encoder features as in the paper: CLIP-L and CLIP-G concatenated by channel and padded with zeros
+ * to the context's width, then T5 along the sequence; the pooled vectors of both CLIPs concatenated.
  */
 export function assemble(features: TextFeatures[], text: TextSpec, contextDim: number): Conditioning {
   const tokens = text.clipTokens + text.t5Tokens;
@@ -41,7 +42,7 @@ function copyTokens(
   }
 }
 
-/** What the three encoders make of a caption, row-major. */
+/** The features of a caption from the three encoders, row-major. */
 export interface TextFeatures {
   /** [clipTokens, clipLDim] */
   clipL: Float32Array;

@@ -1,9 +1,11 @@
+/** Euler's method for the sampling ODE. */
+
 /** Velocity dz/dt of a batch at time t. */
 export type Velocity = (z: Float32Array, t: number) => Promise<Float32Array>;
 
 /**
- * Integrates dz/dt = v(z, t) along descending times by Euler's method. Returns a new array; `onStep` is called with the
- * number of steps done.
+ * Integrates dz/dt = v(z, t) along descending times by Euler's method, and returns a new array. `onStep` is
+ * called with the number of completed steps.
  */
 export async function integrateEuler(
   velocity: Velocity,

@@ -1,5 +1,7 @@
+/** Classifier-free guidance. */
+
 /**
- * Classifier-free guidance: v_uncond + w (v_cond - v_uncond). 1 is the conditional prediction, 0 the unconditional one.
+ * v_uncond + w (v_cond - v_uncond): w = 1 gives the conditional prediction, w = 0 the unconditional one.
  * (Some texts write (1 + w') v_cond - w' v_uncond; then w' = w - 1.)
  */
 export function guide(conditional: Float32Array, unconditional: Float32Array, scale: number): Float32Array {

@@ -1,9 +1,10 @@
+/** The initial noise of sampling. */
 import { elementary } from '../native/elementary.js';
 import { drawUniforms, STREAM } from '../random/philox.js';
 
 /**
- * Initial noise of picture number `picture`: standard normal, a function of (seed, picture) alone, so that a picture
- * does not depend on the others of its batch.
+ * Initial noise of picture number `picture`: standard normal, a function of (seed, picture) alone, so that a
+ * picture does not depend on the rest of its batch.
  */
 export function initialNoise(seed: bigint, picture: number, length: number): Float32Array {
   const draws = new Float64Array(4 * Math.ceil(length / 4));

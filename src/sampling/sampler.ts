@@ -1,3 +1,4 @@
+/** Sampling: draws latents for prompts. */
 import type { RawBatch } from '../native/contract.js';
 import type { Conditioning } from './conditioning.js';
 import { integrateEuler } from './euler.js';
@@ -5,26 +6,26 @@ import { guide } from './guidance.js';
 import { initialNoise } from './noise.js';
 import { type ScheduleKind, schedule } from './schedule.js';
 
-/** The model: velocity [B, C, H, W] of a batch. */
+/** The model: predicts the velocity [B, C, H, W] of a batch. */
 export type Predict = (batch: RawBatch) => Promise<Float32Array>;
 
 export interface SampleOptions {
-  /** [C, H, W] of a latent. */
+  /** Shape [C, H, W] of a latent. */
   latent: readonly [number, number, number];
   schedule: ScheduleKind;
   steps: number;
-  /** Guidance scale w; 1 needs one prediction a step instead of two. */
+  /** Guidance scale w; w = 1 needs one prediction per step instead of two. */
   guidance: number;
   /** Resolution shift alpha, as in training. */
   shift: number;
   seed: bigint;
-  /** Pictures computed together. */
+  /** Number of pictures computed together. */
   batch: number;
-  /** Called after every step with the steps done and the steps in all, over all batches. */
+  /** Called after every step with the completed and the total number of steps, over all batches. */
   onProgress: (done: number, total: number) => void;
 }
 
-/** Draws one latent for each prompt: [count, C, H, W]. Picture i's noise depends on (seed, i) alone. */
+/** Draws one latent for each prompt: [count, C, H, W]. The noise of picture i depends on (seed, i) alone. */
 export async function sampleLatents(
   predict: Predict,
   prompts: Conditioning,
@@ -53,7 +54,10 @@ function slice({ context, pooled, count }: Conditioning, from: number, to: numbe
   return { count: to - from, context: cut(context), pooled: cut(pooled) };
 }
 
-/** The unconditional case is every encoder dropped, that is, zeros; both go through the model as one batch. */
+/**
+ * The unconditional prediction has every encoder dropped, which means zeros; both predictions are computed as
+ * one batch.
+ */
 async function guidedVelocity(
   predict: Predict,
   z: Float32Array,

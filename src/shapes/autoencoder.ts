@@ -1,19 +1,23 @@
+/** The autoencoder of the shapes world, which has no weights. */
 import { elementary } from '../native/elementary.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
 /**
- * A fixed autoencoder without weights: each 8 x 8 block's lowest DCT coefficients in YCbCr (BT.601, full range), so
- * 16 channels at a downsampling of 8. Channels 0..9 are the coefficients (u, v) of luma with u + v <= 3, channels
- * 10..12 of Cb and 13..15 of Cr with u + v <= 1, each in order of u + v, then of v (the vertical frequency). The DCT
- * is orthonormal, samples are scaled to [-0.5, 0.5], and each channel is standardised by LATENT_MEAN and LATENT_STD and
- * multiplied by LATENT_GAIN.
+ * The latents are each 8 x 8 block's lowest DCT coefficients in YCbCr (BT.601, full range): 16 channels at a
+ * downsampling of 8. Channels 0..9 are the coefficients (u, v) of luma with u + v <= 3, channels 10..12 of Cb
+ * and 13..15 of Cr with u + v <= 1, each in order of u + v, then of v (the vertical frequency). The DCT is
+ * orthonormal, samples are scaled to [-0.5, 0.5], and each channel is standardised by LATENT_MEAN and
+ * LATENT_STD and multiplied by LATENT_GAIN.
  */
 export const LATENT_CHANNELS = 16;
 export const LATENT_SIDE = PICTURE_SIZE / 8;
 const BLOCK = 8;
 const BLOCKS = LATENT_SIDE * LATENT_SIDE;
 
-/** Mean and standard deviation of each channel over the pictures 0 to 19,999 of seed 0 (a test measures the first 2,000). */
+/**
+ * Mean and standard deviation of each channel over pictures 0 to 19,999 of seed 0 (a test measures the first
+ * 2,000).
+ */
 export const LATENT_MEAN: readonly number[] = [
   -0.8054, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.137, 0, 0, -0.0055, 0, 0,
 ];
@@ -23,9 +27,9 @@ export const LATENT_STD: readonly number[] = [
 ];
 
 /**
- * Deviation that a channel gets: 1 for the averages of a block, 1/2 for the other coefficients. Those are zero but at
- * edges; with a deviation of 1 their tails reach five times as far as the noise, and a model of the demo's size learns
- * edges before it learns where objects go.
+ * Standard deviation that a channel gets: 1 for the averages of a block, 1/2 for the other coefficients.
+ * Those are zero except at edges; with a deviation of 1 their tails reach five times as far as the noise, and
+ * a model of the demo's size learns edges before it learns where objects are.
  */
 export const LATENT_GAIN: readonly number[] = LATENT_STD.map((_, c) =>
   c === 0 || c === 10 || c === 13 ? 1 : 0.5,
@@ -33,7 +37,7 @@ export const LATENT_GAIN: readonly number[] = LATENT_STD.map((_, c) =>
 
 let basis: Float64Array | null = null;
 
-/** DCT-II basis: cosines()[u * 8 + x]. Computed when it is first needed, which is what the addon is loaded for. */
+/** DCT-II basis: cosines()[u * 8 + x]. It is computed on first use, because that needs the addon. */
 function cosines(): Float64Array {
   basis ??= Float64Array.from({ length: 4 * BLOCK }, (_, i) => {
     const u = Math.floor(i / BLOCK);
@@ -44,7 +48,7 @@ function cosines(): Float64Array {
   return basis;
 }
 
-/** Horizontal and vertical frequency of every latent channel, and its plane (0 Y, 1 Cb, 2 Cr). */
+/** The horizontal and vertical frequency of every latent channel, and its plane (0 Y, 1 Cb, 2 Cr). */
 const CHANNELS: readonly { plane: number; u: number; v: number }[] = [
   ...triangle(3).map((f) => ({ plane: 0, ...f })),
   ...triangle(1).map((f) => ({ plane: 1, ...f })),
@@ -59,7 +63,7 @@ function triangle(order: number): { u: number; v: number }[] {
   return frequencies;
 }
 
-/** [64, 64, 3] bytes to a latent [16, 8, 8], standardised. */
+/** Encodes [64, 64, 3] bytes as a standardised latent [16, 8, 8]. */
 export function encodePicture(pixels: Uint8Array): Float32Array {
   const latent = new Float32Array(LATENT_CHANNELS * BLOCKS);
   const planes = toPlanes(pixels);
@@ -69,7 +73,7 @@ export function encodePicture(pixels: Uint8Array): Float32Array {
   return latent;
 }
 
-/** Frequencies across of the rows of a block, for one plane. */
+/** The horizontal frequencies of a block's rows, for one plane. */
 const rowFrequencies = new Float64Array(BLOCK * 4);
 
 function encodeBlock(planes: Float64Array[], bx: number, by: number, latent: Float32Array): void {
@@ -114,7 +118,9 @@ function toPlanes(pixels: Uint8Array): Float64Array[] {
   return [...planes];
 }
 
-/** A latent [16, 8, 8] to [64, 64, 3] bytes. `offset` is the latent's first element in `latents`. */
+/**
+ * Decodes a latent [16, 8, 8] to [64, 64, 3] bytes. `offset` is the index of its first element in `latents`.
+ */
 export function decodeLatent(latents: Float32Array, offset = 0): Uint8Array {
   const area = PICTURE_SIZE * PICTURE_SIZE;
   const planes = [new Float64Array(area), new Float64Array(area), new Float64Array(area)];
@@ -159,6 +165,6 @@ function decodeBlock(
 }
 
 function toByte(value: number): number {
-  // NaN becomes 0, like everything below the range.
+  // NaN becomes 0, like all values below the range.
   return value > 0 ? Math.min(255, Math.round(255 * value)) : 0;
 }

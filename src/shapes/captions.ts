@@ -1,22 +1,30 @@
+/** The captions of a scene. */
 import type { Draws } from './draws.js';
 import type { Scene, SceneObject } from './scene.js';
 import { placeOf, USUAL_BACKGROUND } from './vocabulary.js';
 
-/** The two captions of a picture: `original` as people tag pictures, `synthetic` as a captioning model describes them. */
+/**
+ * The two captions of a picture: `original` in the style of people who tag pictures, `synthetic` in that of a
+ * captioning model.
+ */
 export interface Captions {
   original: string;
   synthetic: string;
 }
 
 /**
- * Words the captions of a scene. The original one is terse: it may leave out colours, always leaves out sizes, and says
- * what the background is and where objects are only if that is not as usual. The synthetic one tells everything.
+ * Writes the captions of a scene. The original one is terse: it may omit colours, always omits sizes, and
+ * mentions the background and the places of objects only if they are unusual. The synthetic one mentions
+ * everything.
  */
 export function caption(scene: Scene, draws: Draws): Captions {
   return { original: original(scene, draws), synthetic: synthetic(scene, draws) };
 }
 
-/** Share of originals that name the colours, and of synthetic captions that state a relation instead of the places. */
+/**
+ * Fraction of original captions that name the colours, and of synthetic captions that state a relation
+ * instead of the places.
+ */
 const COLOR_SHARE = 0.75;
 const RELATION_SHARE = 0.5;
 

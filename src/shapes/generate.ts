@@ -1,3 +1,4 @@
+/** Generates data sets of the shapes world. */
 import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,24 +26,26 @@ import {
 } from './text-encoders.js';
 
 export interface ShapesOptions {
-  /** Folder to make; it may exist only if it is empty. */
+  /** Folder to create; if it exists, it must be empty. */
   out: string;
-  /** Pictures. */
+  /** Number of pictures. */
   count: number;
   /** In [0, 2^64). */
   seed: bigint;
   /** Tokens and widths of the stand-in text encoders; null = DEFAULT_TEXT_ENCODERS. */
   encoders: TextEncoderOptions | null;
-  /** Called now and then with the number of rows written. */
+  /** Called regularly with the number of rows written. */
   onProgress: ((rows: number) => void) | null;
 }
 
 const ROWS_PER_SHARD = 4096;
 
 /**
- * Makes a data set of the shapes world: latents, both captions, and the features of the three encoders for each. Row i
- * is a function of (seed, i) and the options alone, so the same call writes the same bytes, and a larger data set begins
- * with the smaller one. Throws ERR_FILE_WRITE.
+ * Generates a data set of the shapes world: latents, both captions, and the features of the three encoders
+ * for each. Row i is a function of (seed, i) and the options alone, so the same call writes the same bytes,
+ * and a larger data set begins with the smaller one.
+ *
+ * @throws OrchestratorError ERR_FILE_WRITE.
  */
 export async function generateShapes(options: ShapesOptions): Promise<Manifest> {
   return writeShards(
@@ -55,15 +58,18 @@ export async function generateShapes(options: ShapesOptions): Promise<Manifest> 
 }
 
 /**
- * Why the data set in `options.out` is not the one that these options make now, or null where it is: other numbers, or
- * another generator, which shows in the first rows whether or not it has another version. Throws as readManifest.
+ * Why the data set in `options.out` differs from the one that these options generate now, or null if it does
+ * not: other numbers, or another generator, which the first rows reveal whether or not its version changed.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT, ERR_FILE_WRITE: the folder holds another kind of
+ *   data set.
  */
-export function whyStale(options: ShapesOptions): string | null {
+export function staleReason(options: ShapesOptions): string | null {
   const manifest = readManifest(options.out);
   const schema = schemaOf(options);
   if (manifest.generator.name !== schema.generator.name) {
     throw new OrchestratorError('ERR_FILE_WRITE', `${options.out} holds a data set of another kind`, {
-      hint: 'Choose another folder, or remove it first.',
+      hint: 'Choose another folder, or remove it first',
     });
   }
   if (manifest.rows !== options.count) return `it has ${manifest.rows} rows`;
@@ -77,17 +83,19 @@ export function whyStale(options: ShapesOptions): string | null {
   return changed === undefined ? null : `other contents of "${changed}"`;
 }
 
-/** Removes a data set of the shapes world. Throws ERR_FILE_WRITE where the folder holds anything else, too. */
+/**
+ * Removes a data set of the shapes world.
+ *
+ * @throws OrchestratorError ERR_FILE_WRITE: the folder also holds other files.
+ */
 export async function removeShapes(dir: string): Promise<void> {
   const own = new Set([MANIFEST_FILE, ...readManifest(dir).shards.map(({ file }) => file)]);
   const other = readdirSync(dir).find((name) => !own.has(name));
   if (other !== undefined) {
     throw new OrchestratorError(
       'ERR_FILE_WRITE',
-      `${join(dir, other)} is no part of the data set in ${dir}`,
-      {
-        hint: 'Move it elsewhere, or choose another folder.',
-      },
+      `${join(dir, other)} is not part of the data set in ${dir}`,
+      { hint: 'Move it elsewhere, or choose another folder' },
     );
   }
   await rm(dir, { recursive: true });

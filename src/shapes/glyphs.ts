@@ -1,7 +1,7 @@
 /**
- * A small stroke font, so that labels look the same on machines without any fonts. A glyph is polylines, separated by
- * "|", of points "xy" on a grid: x from 0, y from 0 (top of capitals) over 2 (top of small letters) and 6 (baseline) to
- * 8 (descenders).
+ * A small stroke font, so that labels look the same on machines without fonts. A glyph consists of polylines,
+ * separated by "|", of points "xy" on a grid: x from 0, y from 0 (top of capitals) over 2 (top of small
+ * letters) and 6 (baseline) to 8 (descenders).
  */
 const GLYPHS: Record<string, string> = {
   ' ': '',
@@ -84,10 +84,10 @@ const GLYPHS: Record<string, string> = {
   ')': '00 12 14 06',
   '%': '40 06|00 10 11 01 00|35 45 46 36 35',
 };
-/** For everything else: a box. */
+/** A box, for all other characters. */
 const UNKNOWN = '00 40 46 06 00';
 const SPACE_WIDTH = 2;
-/** Between glyphs. */
+/** Space between glyphs. */
 const GAP = 1.7;
 
 interface Glyph {
@@ -128,7 +128,7 @@ export function textPath(text: string, left: number, top: number, unit: number):
     const { lines, width } = glyph(character);
     for (const line of lines) {
       const points = line.map(([x, y]) => `${(pen + x * unit).toFixed(2)} ${(top + y * unit).toFixed(2)}`);
-      // A dot is a line of no length: round caps make it visible.
+      // A dot is a line of length zero, which round caps make visible.
       path += `M${points.join('L')}`;
     }
     pen += (width + GAP) * unit;
@@ -136,7 +136,10 @@ export function textPath(text: string, left: number, top: number, unit: number):
   return path;
 }
 
-/** Breaks a text into lines of at most `units` grid units, between words, and within those that are longer than a line. */
+/**
+ * Breaks a text into lines of at most `units` grid units, between words, and within words that are longer
+ * than a line.
+ */
 export function wrapText(text: string, units: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(/\s+/).flatMap((w) => splitWord(w, units))) {

@@ -1,3 +1,4 @@
+/** A trained model of the shapes world, ready to draw pictures. */
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
@@ -8,38 +9,46 @@ import { ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
 export interface OpenOptions {
   weights: 'ema' | 'master';
-  /** null = one for each processor. */
+  /** Compute threads; null = one per processor. */
   threads: number | null;
   precision: 'auto' | 'fp32' | 'bf16';
   device: 'cpu' | 'cuda';
 }
 
-/** What the model does not know by itself. */
+/** Settings for sampling that the caller chooses. */
 export type ShapesSettings = Omit<SampleOptions, 'latent' | 'batch'>;
 
 /** A trained model of the shapes world, with its text encoders and its decoder. */
 export interface ShapesModel {
-  /** The file that the weights came from. */
+  /** Path of the file with the weights. */
   path: string;
+  /** Sentences for the user. */
   notes: string[];
-  /** Steps it was trained for. */
+  /** Training steps of the checkpoint. */
   step: number;
-  /** Resolution shift that it was trained with. */
+  /** Resolution shift of the training. */
   shift: number;
-  /** One picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before it computes anything. */
+  /** Draws one picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before computing anything. */
   sample(prompts: string[], settings: ShapesSettings): Promise<Uint8Array[]>;
   close(): Promise<void>;
 }
 
 const LATENT = [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE] as const;
-/** Samples that a thread computes at once, and pictures of a batch (each predicted with and without its prompt). */
+/**
+ * Samples that a thread computes at once, and pictures in a batch (each is predicted with and without its
+ * prompt).
+ */
 const MICRO_BATCH = 16;
 const BATCH = 32;
 
 const UNNAMED_ENCODERS =
   "the checkpoint does not name its text encoders; prompts are encoded by the shapes world's";
 
-/** Opens a checkpoint of the shapes world. Throws ERR_CHECKPOINT_MISMATCH for one that was trained on something else. */
+/**
+ * Opens a checkpoint of the shapes world.
+ *
+ * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: the model was trained on something else.
+ */
 export async function openShapesModel(path: string, options: OpenOptions): Promise<ShapesModel> {
   const model = await openForInference(path, {
     ...options,
@@ -58,7 +67,7 @@ export async function openShapesModel(path: string, options: OpenOptions): Promi
 function withEncoders(model: InferenceModel): ShapesModel {
   const { engine, manifest, path, spec } = model;
   if (manifest === null)
-    throw foreign(path, 'it is a file of weights, which does not say what it was trained on');
+    throw foreign(path, 'it is a file of weights, which does not state what they were trained on');
   const { latent, text, encoders: names } = manifest;
   if (latent.some((n, i) => n !== LATENT[i])) {
     throw foreign(path, `its latents are ${latent.join(' x ')} instead of ${LATENT.join(' x ')}`);
@@ -97,7 +106,11 @@ function encoderOptions(path: string, text: TextSpec) {
 }
 
 function foreign(path: string, why: string): OrchestratorError {
-  return new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} is no model of the shapes world: ${why}`, {
-    hint: 'Prompts can be turned into features only for models trained on a data set of `orchestrator dataset shapes`.',
-  });
+  return new OrchestratorError(
+    'ERR_CHECKPOINT_MISMATCH',
+    `${path} is not a model of the shapes world: ${why}`,
+    {
+      hint: 'Prompts can be encoded only for models trained on a data set of `orchestrator dataset shapes`',
+    },
+  );
 }

@@ -1,11 +1,13 @@
+/** Grids of labelled pictures, as PNG. */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import sharp from 'sharp';
 import { OrchestratorError } from '../errors.js';
+import { reasonOf } from '../files/io.js';
 import { LINE_UNITS, textPath, textUnits, wrapText } from './glyphs.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
-/** A picture [64, 64, 3] and the text below it. */
+/** A picture [64, 64, 3], and the text below it. */
 export interface LabelledPicture {
   pixels: Uint8Array;
   label: string;
@@ -22,9 +24,10 @@ const INK = '#202428';
 const FRAME = '#c8ccd0';
 
 /**
- * Writes a grid of pictures, each three times enlarged with its label below, as PNG. Throws ERR_FILE_WRITE.
+ * Writes a grid of pictures as PNG, each enlarged three times and with its label below.
  *
- * @param columns Pictures a row; null chooses a grid about as wide as high.
+ * @param columns pictures per row; null chooses a grid that is about as wide as high.
+ * @throws OrchestratorError ERR_FILE_WRITE.
  */
 export async function writeGrid(
   pictures: LabelledPicture[],
@@ -61,9 +64,7 @@ export async function writeGrid(
       .png()
       .toFile(path);
   } catch (cause) {
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${reasonOf(cause)}`, { cause });
   }
   return { width, height };
 }
@@ -73,7 +74,7 @@ async function enlarge(pixels: Uint8Array): Promise<Buffer> {
   return sharp(pixels, { raw }).resize(TILE, TILE, { kernel: 'cubic' }).png().toBuffer();
 }
 
-/** A thin frame around the picture, and its label, centred line by line. */
+/** A thin frame around the picture, and its label, with each line centred. */
 function draw(lines: string[], left: number, top: number): string {
   const frame = `<rect x="${left - 0.5}" y="${top - 0.5}" width="${TILE + 1}" height="${TILE + 1}" fill="none" stroke="${FRAME}"/>`;
   const path = lines

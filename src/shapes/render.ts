@@ -1,11 +1,12 @@
+/** Renders a scene as pixels. */
 import type { Scene, SceneObject } from './scene.js';
 import { BACKGROUNDS, COLORS, PICTURE_SIZE, type Shape } from './vocabulary.js';
 
 const SIDE = PICTURE_SIZE;
 
 /**
- * Draws a scene, anti-aliased: a pixel's coverage is 0.5 minus the signed distance of its centre from the outline,
- * clamped to [0, 1]. Returns [64, 64, 3] bytes, row by row, sRGB.
+ * Draws a scene with anti-aliasing: a pixel's coverage is 0.5 minus the signed distance of its centre from
+ * the outline, clamped to [0, 1]. Returns [64, 64, 3] bytes, row by row, sRGB.
  */
 export function render(scene: Scene): Uint8Array {
   const pixels = new Uint8Array(SIDE * SIDE * 3);
@@ -38,25 +39,30 @@ function draw(pixels: Uint8Array, object: SceneObject): void {
   }
 }
 
-/** Share of a pixel at offset (dx, dy) from the centre that a shape of this radius covers. y points down. */
+/**
+ * Fraction of a pixel at offset (dx, dy) from the centre that a shape of this radius covers. y points down.
+ */
 export function coverage(shape: Shape, radius: number, dx: number, dy: number): number {
   return Math.min(Math.max(0.5 - signedDistance(shape, radius, dx, dy), 0), 1);
 }
 
 const ROOT_5 = Math.sqrt(5);
 
-/** Distance from the outline, negative inside; exact near the edges (not beyond corners, where it is a lower bound). */
+/**
+ * Distance from the outline, negative inside; exact near the edges, but only a lower bound beyond corners.
+ */
 function signedDistance(shape: Shape, radius: number, dx: number, dy: number): number {
   switch (shape) {
     case 'circle':
       return Math.sqrt(dx * dx + dy * dy) - radius;
     case 'square': {
-      // A little smaller than its circle's box, so that the shapes of one size look equally large.
+      // The square is a little smaller than its circle's box, so that all shapes of one size look equally
+      // large.
       const half = 0.9 * radius;
       return Math.max(Math.abs(dx), Math.abs(dy)) - half;
     }
     case 'triangle': {
-      // Apex up, as wide as high: the sides fall 2 for 1.
+      // The apex is at the top, and the triangle is as wide as high: the sides fall 2 for 1.
       const slope = (2 * Math.abs(dx) - (dy + radius)) / ROOT_5;
       return Math.max(slope, dy - radius);
     }

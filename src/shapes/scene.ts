@@ -1,3 +1,4 @@
+/** Scenes: what a picture shows. */
 import type { Draws } from './draws.js';
 import {
   BACKGROUND_NAMES,
@@ -15,7 +16,7 @@ import {
   USUAL_BACKGROUND,
 } from './vocabulary.js';
 
-/** One object; x, y is the centre of its bounding box and radius half its larger side, in pixels. */
+/** An object; x, y is the centre of its bounding box and radius half its larger side, in pixels. */
 export interface SceneObject {
   shape: Shape;
   color: Color;
@@ -26,38 +27,38 @@ export interface SceneObject {
 }
 
 /**
- * What a picture shows. `single`: one object; `pair` and `triple`: objects no two of which are alike in both shape and
- * colour; `count`: two or three objects of one shape, colour and size.
+ * A scene. `single`: one object; `pair` and `triple`: objects that differ in shape or colour; `count`: two or
+ * three objects of one shape, colour and size.
  */
 export interface Scene {
   kind: 'single' | 'pair' | 'triple' | 'count';
   background: Background;
   objects: SceneObject[];
   /**
-   * Whether the objects stand where one expects them, so that a terse caption need not say where: one in the centre, more
-   * in a row through the middle in reading order, or a pair as its relation says.
+   * Whether the objects are at their usual places, so that a terse caption need not name them: one in the
+   * centre, several in a row through the middle in reading order, or a pair in its relation.
    */
   usual: boolean;
-  /** For a pair of which that is to be said: how the first lies to the second. */
+  /** The relation of the first object of a pair to the second, if the caption names it; otherwise null. */
   relation: Relation | null;
 }
 
 /**
- * Shares of the kinds of scenes; of single objects in the centre; of pairs that stand as usual; of these, without a
- * relation; of pictures on the usual background.
+ * Fractions: the kinds of scenes; single objects in the centre; pairs at their usual places, and those among
+ * them without a relation; pictures on the usual background.
  */
 export const KIND_SHARES = { single: 0.42, pair: 0.36, count: 0.16, triple: 0.06 } as const;
 const CENTER_SHARE = 0.3;
 const USUAL_PAIR_SHARE = 0.75;
 const PLAIN_PAIR_SHARE = 0.4;
 const USUAL_BACKGROUND_SHARE = 0.4;
-/** Shares of large objects: single, of a pair, of two alike. Three are small. */
+/** Fractions of large objects: single, in a pair, of two alike. Three objects are always small. */
 const LARGE_SHARES = { single: 0.5, pair: 0.35, count: 0.35 } as const;
 
-/** Least free space between two objects, and between an object and the picture's edge, in pixels. */
+/** Smallest distance between two objects, and between an object and the picture's edge, in pixels. */
 const GAP = 3;
 const EDGE = 1;
-/** How far an object may be off the centre of its place, across and down. */
+/** Largest offset of an object from the centre of its place, horizontally and vertically. */
 const JITTER = 1;
 
 const OTHER_BACKGROUNDS = BACKGROUND_NAMES.filter((name) => name !== USUAL_BACKGROUND);
@@ -68,7 +69,7 @@ const ROW: readonly Cell[] = [0, 1, 2].map((column) => [column, 1] as const);
 const CENTER: Cell = [1, 1];
 const CELLS: readonly Cell[] = [0, 1, 2].flatMap((row) => [0, 1, 2].map((column) => [column, row] as const));
 const OUTER_CELLS = CELLS.filter(([column, row]) => column !== 1 || row !== 1);
-/** Where the first and the second of a pair stand. */
+/** The places of the first and the second object of a pair. */
 const STANDS: Record<Relation, readonly [Cell, Cell]> = {
   'left of': [
     [0, 1],
@@ -93,7 +94,7 @@ export function drawScene(draws: Draws): Scene {
   const kind = drawKind(draws);
   const background =
     draws.uniform() < USUAL_BACKGROUND_SHARE ? USUAL_BACKGROUND : draws.pick(OTHER_BACKGROUNDS);
-  // Large objects in neighbouring places would touch; then everything but the kind is drawn again.
+  // Large objects at neighbouring places would touch; then everything except the kind is drawn again.
   for (;;) {
     const objects = drawLooks(draws, kind, background);
     const { cells, usual, relation } = drawCells(draws, kind, objects.length);
@@ -113,7 +114,7 @@ function drawKind(draws: Draws): Scene['kind'] {
   return 'single';
 }
 
-/** The objects, not yet in place. */
+/** The objects without their positions. */
 function drawLooks(draws: Draws, kind: Scene['kind'], background: Background): SceneObject[] {
   const colors = colorsOn(background);
   const one = (shareOfLarge: number): SceneObject => ({

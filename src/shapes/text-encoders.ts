@@ -1,8 +1,9 @@
+/** The text encoders of the shapes world, which stand in for CLIP-L, CLIP-G and T5. */
 import type { TextFeatures } from '../sampling/conditioning.js';
 import { Draws, PURPOSE } from './draws.js';
 import { type Phrase, phrases, VOCABULARY } from './tokenizer.js';
 
-/** Tokens and widths of the three stand-in encoders; CLIP-L and CLIP-G have the same number of tokens. */
+/** Tokens and widths of the three encoders; CLIP-L and CLIP-G have the same number of tokens. */
 export interface TextEncoderOptions {
   clipTokens: number;
   t5Tokens: number;
@@ -19,98 +20,104 @@ export const DEFAULT_TEXT_ENCODERS: TextEncoderOptions = {
   t5Dim: 160,
 };
 
-/** What data sets and checkpoints call them. Other features need other names, or models meet texts they cannot read. */
+/**
+ * The encoders' names in data sets and checkpoints. Different features need different names, or models would
+ * receive texts that they cannot read.
+ */
 export const ENCODER_NAMES = { clip_l: 'shapes/clip-l', clip_g: 'shapes/clip-g', t5: 'shapes/t5' } as const;
 
 /**
- * Three frozen text encoders that play CLIP-L, CLIP-G and T5, made of random numbers instead of weights.
+ * Three frozen text encoders made of random numbers instead of weights, in the roles of CLIP-L, CLIP-G and
+ * T5.
  *
- * Each has a Gaussian vector for every word; T5's begins with those of the two CLIPs, for encoders of one language
- * agree about much, and then what is learnt from one serves where it is dropped. A token stands for a phrase, and its
- * vector is the sum of its words' vectors (so, as in a real encoder's output, a noun's token knows its adjectives), plus
- * a share of the phrases before and after it, rotated by different amounts so that the three do not mix. Tokens past the
- * last phrase hold the padding word. The pooled vector is the sum of the tokens, each rotated by its position, so that
- * order matters.
+ * Each has a Gaussian vector for every word. T5's vectors begin with those of both CLIPs: real text encoders
+ * are correlated, so features learned from one help when another is dropped. A token stands for a phrase. Its
+ * vector is the sum of its words' vectors (so, as in a real encoder's output, a noun's token knows its
+ * adjectives), plus a fraction of the phrases before and after it, rotated by different amounts to keep the
+ * three apart. Tokens after the last phrase hold the padding word. The pooled vector is the sum of the
+ * tokens, each rotated by its position, so that order matters.
  */
 export class TextEncoders {
-  private readonly clipL: WordTable;
-  private readonly clipG: WordTable;
-  private readonly t5: WordTable;
+  readonly #clipL: WordTable;
+  readonly #clipG: WordTable;
+  readonly #t5: WordTable;
+  readonly options: TextEncoderOptions;
 
-  constructor(readonly options: TextEncoderOptions = DEFAULT_TEXT_ENCODERS) {
+  constructor(options: TextEncoderOptions = DEFAULT_TEXT_ENCODERS) {
+    this.options = options;
     const clipL = (word: number) => gaussian(PURPOSE.words[0], word, options.clipLDim);
     const clipG = (word: number) => gaussian(PURPOSE.words[1], word, options.clipGDim);
     const own = (word: number) => gaussian(PURPOSE.words[2], word, options.t5Dim);
-    this.clipL = new WordTable(options.clipLDim, clipL);
-    this.clipG = new WordTable(options.clipGDim, clipG);
-    this.t5 = new WordTable(options.t5Dim, (word) => {
+    this.#clipL = new WordTable(options.clipLDim, clipL);
+    this.#clipG = new WordTable(options.clipGDim, clipG);
+    this.#t5 = new WordTable(options.t5Dim, (word) => {
       const clips = [...clipL(word), ...clipG(word)];
       return own(word).map((value, i) => clips[i] ?? value);
     });
   }
 
   /**
-   * Throws ERR_PROMPT for a word outside the vocabulary, and for a caption without words. Phrases beyond an encoder's
-   * tokens are cut off, as real encoders cut off long captions.
+   * Encodes a caption. Phrases beyond an encoder's tokens are cut off, as in real encoders.
+   *
+   * @throws OrchestratorError ERR_PROMPT: a word is not in the vocabulary, or there are no words.
    */
   encode(caption: string): TextFeatures {
     const words = phrases(caption);
     const { clipTokens, t5Tokens } = this.options;
-    const clipL = this.clipL.tokens(words, clipTokens);
-    const clipG = this.clipG.tokens(words, clipTokens);
+    const clipL = this.#clipL.tokens(words, clipTokens);
+    const clipG = this.#clipG.tokens(words, clipTokens);
     return {
       clipL,
-      clipLPooled: this.clipL.pool(clipL),
+      clipLPooled: this.#clipL.pool(clipL),
       clipG,
-      clipGPooled: this.clipG.pool(clipG),
-      t5: this.t5.tokens(words, t5Tokens),
+      clipGPooled: this.#clipG.pool(clipG),
+      t5: this.#t5.tokens(words, t5Tokens),
     };
   }
 }
 
-/** Of a word in its own token, and in its neighbours. */
+/** Scale of a word in its own token, and in the neighbouring tokens. */
 const WORD_SCALE = 0.5;
 const NEIGHBOUR_SCALE = 0.25;
-/** Of a token in the pooled vector. */
+/** Scale of a token in the pooled vector. */
 const POOL_SCALE = 0.5;
-/** Places by which a vector is rotated once. */
+/** Number of places by which one rotation moves a vector's elements. */
 const ROTATION = 7;
 
 /** One encoder: a vector of `width` for every word. */
 class WordTable {
-  private readonly vectors = new Map<string, Float32Array>();
+  readonly #vectors = new Map<string, Float32Array>();
+  readonly #width: number;
 
-  /** @param vector Of a word, by its number in the vocabulary. */
-  constructor(
-    private readonly width: number,
-    vector: (word: number) => Float32Array,
-  ) {
-    for (const [number, word] of VOCABULARY.entries()) this.vectors.set(word, vector(number));
+  /** @param vector returns the vector of a word, by its number in the vocabulary. */
+  constructor(width: number, vector: (word: number) => Float32Array) {
+    this.#width = width;
+    for (const [number, word] of VOCABULARY.entries()) this.#vectors.set(word, vector(number));
   }
 
   tokens(words: Phrase[], count: number): Float32Array {
-    const features = new Float32Array(count * this.width);
+    const features = new Float32Array(count * this.#width);
     const kept = words.slice(0, count);
     for (let token = 0; token < count; token++) {
-      const row = features.subarray(token * this.width, (token + 1) * this.width);
-      this.add(row, kept[token] ?? ['<pad>'], WORD_SCALE, 0);
-      this.add(row, kept[token - 1] ?? [], NEIGHBOUR_SCALE, 1);
-      this.add(row, kept[token + 1] ?? [], NEIGHBOUR_SCALE, 2);
+      const row = features.subarray(token * this.#width, (token + 1) * this.#width);
+      this.#add(row, kept[token] ?? ['<pad>'], WORD_SCALE, 0);
+      this.#add(row, kept[token - 1] ?? [], NEIGHBOUR_SCALE, 1);
+      this.#add(row, kept[token + 1] ?? [], NEIGHBOUR_SCALE, 2);
     }
     return features;
   }
 
   pool(features: Float32Array): Float32Array {
-    const pooled = new Float32Array(this.width);
-    for (let token = 0; token * this.width < features.length; token++) {
-      const row = features.subarray(token * this.width, (token + 1) * this.width);
+    const pooled = new Float32Array(this.#width);
+    for (let token = 0; token * this.#width < features.length; token++) {
+      const row = features.subarray(token * this.#width, (token + 1) * this.#width);
       addRotated(pooled, row, POOL_SCALE, token);
     }
     return pooled;
   }
 
-  private add(row: Float32Array, words: Phrase, scale: number, rotations: number): void {
-    for (const word of words) addRotated(row, this.vectors.get(word)!, scale, rotations);
+  #add(row: Float32Array, words: Phrase, scale: number, rotations: number): void {
+    for (const word of words) addRotated(row, this.#vectors.get(word)!, scale, rotations);
   }
 }
 

@@ -1,18 +1,19 @@
+/** Splits captions into phrases of known words. */
 import { OrchestratorError } from '../errors.js';
 import { BACKGROUND_NAMES, COLOR_NAMES, COUNT_WORDS, RELATIONS, SHAPES, SIZE_NAMES } from './vocabulary.js';
 
-/** The pieces of one phrase; a phrase fills a token. */
+/** The pieces of a phrase; each phrase becomes a token. */
 export type Phrase = string[];
 
-/** Words that say nothing here. */
+/** Words that are ignored. */
 const SILENT: ReadonlySet<string> = new Set(['a', 'an', 'the', 'at', 'in', 'of', 'background']);
-/** Words that begin a new phrase and say no more than that. */
+/** Words that only begin a new phrase. */
 const SEPARATORS: ReadonlySet<string> = new Set(['and', 'on']);
 const RELATION_PIECES: ReadonlySet<string> = new Set(RELATIONS.map((relation) => relation.replace(' ', '-')));
 const PLURAL = '-s';
 const ROWS = ['top', 'middle', 'bottom'];
 
-/** Every piece that has a vector, in a fixed order, which is part of the encoders' definition. */
+/** All pieces that have a vector. Their order is part of the encoders' definition. */
 export const VOCABULARY: readonly string[] = [
   '<pad>',
   PLURAL,
@@ -30,9 +31,10 @@ export const VOCABULARY: readonly string[] = [
 const PIECES: ReadonlySet<string> = new Set(VOCABULARY.slice(1));
 
 /**
- * Splits a caption into phrases: "two red circles left of a square" -> [[two, red, circle, -s], [left-of, square]].
- * A comma, "and", "on" and a relation begin a phrase. Throws ERR_PROMPT for a word that is not known, and where there
- * are none.
+ * Splits a caption into phrases: "two red circles left of a square" -> [[two, red, circle, -s], [left-of,
+ * square]]. A comma, "and", "on" and a relation begin a phrase.
+ *
+ * @throws OrchestratorError ERR_PROMPT: a word is unknown, or there are no words.
  */
 export function phrases(caption: string): Phrase[] {
   const words =
@@ -53,12 +55,12 @@ export function phrases(caption: string): Phrase[] {
   });
   const filled = found.filter((phrase) => phrase.length > 0).map(complete);
   if (filled.length === 0) {
-    throw new OrchestratorError('ERR_PROMPT', `The prompt "${caption}" has no words to go by`, hint());
+    throw new OrchestratorError('ERR_PROMPT', `The prompt "${caption}" has no meaningful words`, hint());
   }
   return filled;
 }
 
-/** "the center" alone means the middle row's. */
+/** "center" without a row means the middle row. */
 function complete(phrase: Phrase): Phrase {
   const rowless = phrase.includes('center') && !ROWS.some((row) => phrase.includes(row));
   return rowless ? [...phrase, 'middle'] : phrase;
@@ -80,6 +82,6 @@ function pieces(word: string, caption: string): string[] {
 function hint(): { hint: string } {
   const words = VOCABULARY.filter((piece) => !piece.includes('-') && !piece.startsWith('<'));
   return {
-    hint: `It knows: ${[...words, ...RELATIONS].join(', ')}; plurals; ${[...SEPARATORS, ...SILENT].join(', ')}.`,
+    hint: `It knows: ${[...words, ...RELATIONS].join(', ')}; plurals; ${[...SEPARATORS, ...SILENT].join(', ')}`,
   };
 }

@@ -31,10 +31,10 @@ export const BACKGROUNDS = {
 export type Background = keyof typeof BACKGROUNDS;
 export const BACKGROUND_NAMES = Object.keys(BACKGROUNDS) as Background[];
 
-/** The background of which terse captions say nothing. */
+/** The background that terse captions do not mention. */
 export const USUAL_BACKGROUND: Background = 'black';
 
-/** Half extent of an object in pixels, [least, most]. */
+/** Smallest and largest half extent of an object, in pixels. */
 export const SIZES = { small: [8, 8.5], large: [13, 13.5] } as const;
 export type Size = keyof typeof SIZES;
 export const SIZE_NAMES = Object.keys(SIZES) as Size[];
@@ -53,7 +53,7 @@ export const PLACES = [
 ] as const;
 export type Place = (typeof PLACES)[number];
 
-/** Centre coordinate of the three columns, and of the three rows. */
+/** Centre coordinates of the three columns, and of the three rows. */
 export const PLACE_CENTERS = [13, 32, 51] as const;
 
 export const RELATIONS = ['left of', 'right of', 'above', 'below'] as const;
@@ -67,16 +67,16 @@ export function luma(color: Rgb): number {
   return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2];
 }
 
-/** Least difference of luma between an object and its background, so that a shape can be made out. */
+/** Smallest difference of luma between an object and its background that makes the shape visible. */
 export const LEAST_CONTRAST = 60;
 
-/** Colours that stand out against a background. */
+/** Colours with enough contrast to a background. */
 export function colorsOn(background: Background): Color[] {
   const ground = luma(BACKGROUNDS[background]);
   return COLOR_NAMES.filter((name) => Math.abs(luma(COLORS[name]) - ground) >= LEAST_CONTRAST);
 }
 
-/** The place whose cell holds a point. */
+/** The place that contains a point. */
 export function placeOf(x: number, y: number): Place {
   return PLACES[3 * nearest(y) + nearest(x)]!;
 }
@@ -86,7 +86,7 @@ function nearest(value: number): number {
   return value < edge ? 0 : value < PICTURE_SIZE - edge ? 1 : 2;
 }
 
-/** Whether a at (ax, ay) stands in a relation to b, by a margin in pixels. */
+/** Whether a is in a relation to b, by at least a margin in pixels. */
 export function relates(
   relation: Relation,
   a: { x: number; y: number },

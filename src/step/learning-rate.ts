@@ -1,8 +1,11 @@
-/** Learning rate and EMA decay as functions of the step. */
+/** The learning rate and the EMA decay as functions of the step. */
 import type { Config } from '../config/schema.js';
 import { elementary } from '../native/elementary.js';
 
-/** Rate of step `step`, from 1 on: linear from 0 to the peak at the last warm-up step, then constant or half a cosine. */
+/**
+ * Learning rate of step `step` (counted from 1): linear from 0 to the peak at the last warm-up step, then
+ * constant or half a cosine.
+ */
 export function learningRate({ optimizer, schedule }: Config, step: number): number {
   const { steps, warmup, decay, final } = schedule;
   if (step < warmup) return (optimizer.lr * step) / warmup;
@@ -11,7 +14,7 @@ export function learningRate({ optimizer, schedule }: Config, step: number): num
   return optimizer.lr * (final + (1 - final) * 0.5 * (1 + elementary().cos(Math.PI * progress)));
 }
 
-/** Share of the old average that step `step` keeps; 1 where the average stays as it is. */
+/** Fraction of the old average that step `step` keeps; 1 if the average does not change. */
 export function emaDecay({ ema }: Config, step: number): number {
   return ema !== null && step % ema.every === 0 ? ema.decay : 1;
 }

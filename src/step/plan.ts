@@ -1,64 +1,70 @@
 /**
- * Which rows are seen when: a function of the data set's hash, the seed and the step, without state. Every epoch is a
- * permutation of the training rows; an epoch may end inside a batch, whose rest then belongs to the next one.
+ * The sample plan: which rows are used when, as a function of the data set's hash, the seed and the step,
+ * without state. Every epoch is a permutation of the training rows; an epoch may end inside a batch, and the
+ * next one fills the rest of it.
  *
- * Reads stay local: an epoch visits blocks of neighbouring rows in a keyed order, and mixes rows only within windows
- * of WINDOW positions. So about WINDOW / BLOCK runs of BLOCK rows are being read at any time, however large the data
- * set, and a data set of up to WINDOW rows is permuted completely.
+ * Reads stay local: an epoch visits blocks of neighbouring rows in a keyed order, and shuffles rows only
+ * within windows of WINDOW positions. So about WINDOW / BLOCK runs of BLOCK rows are being read at any time,
+ * however large the data set is, and a data set of up to WINDOW rows is permuted completely.
  */
 import { OrchestratorError } from '../errors.js';
 import { Permutation } from './permutation.js';
 
-export const PLAN_VERSION = 1;
+const PLAN_VERSION = 1;
 const BLOCK = 64;
 const WINDOW = 4096;
 
-/** Parts of the plan that have permutations of their own. */
+/** Parts of the plan with separate permutations. */
 const PART = { split: 0, blocks: 1, window: 2 };
 
 /**
- * Offset between the sample ids of two epochs (or validation bins) of one row, so that a row drawn twice in one step
- * has noise of its own each time. Ids stay below 2^52.
+ * Offset between the sample ids of one row in two epochs (or validation bins), so that a row that occurs
+ * twice in a step gets different noise. Ids stay below 2^52.
  */
 export const SAMPLE_ID_STRIDE = 2 ** 44;
 
-/** What a checkpoint keeps of the plan. */
+/** The state of the plan in a checkpoint. */
 export interface PlanState {
   version: number;
   datasetHash: string;
   seed: number;
   rows: number;
   validationRows: number;
-  /** Samples drawn since the start of the run. */
+  /** Samples used since the start of the run. */
   samples: number;
 }
 
 export interface PlannedSamples {
   rows: Float64Array;
-  /** For the counters of random draws: the row, told apart between neighbouring epochs. */
+  /** Ids for the counters of random draws: the row, distinguished between neighbouring epochs. */
   sampleIds: Float64Array;
 }
 
+/** The sample plan of a run. */
 export class SamplePlan {
-  /** Rows for training: all but the held-out ones. */
+  /** Number of training rows: all except the held-out ones. */
   readonly trainingRows: number;
   /** Held-out rows, ascending. They depend on the data set alone, not on the seed. */
   readonly validation: Float64Array;
-  private readonly key: bigint;
-  /** Permutations of the epoch and window that were used last. */
-  private blocks: { epoch: number; order: Permutation; partialAt: number } | null = null;
-  private window: { epoch: number; index: number; order: Permutation } | null = null;
+  readonly datasetHash: string;
+  readonly rows: number;
+  readonly validationRows: number;
+  readonly seed: number;
+  readonly #key: bigint;
+  /** Permutations of the last epoch and window. */
+  #blocks: { epoch: number; order: Permutation; partialAt: number } | null = null;
+  #window: { epoch: number; index: number; order: Permutation } | null = null;
 
   /**
-   * datasetHash: 64 hexadecimal digits. seed: integer in [0, 2^53). Throws ERR_DATA_EMPTY when no row is left to
-   * train on.
+   * @param datasetHash 64 hexadecimal digits.
+   * @param seed integer in [0, 2^53).
+   * @throws OrchestratorError ERR_DATA_EMPTY: no row is left to train on.
    */
-  constructor(
-    readonly datasetHash: string,
-    readonly rows: number,
-    readonly validationRows: number,
-    readonly seed: number,
-  ) {
+  constructor(datasetHash: string, rows: number, validationRows: number, seed: number) {
+    this.datasetHash = datasetHash;
+    this.rows = rows;
+    this.validationRows = validationRows;
+    this.seed = seed;
     this.trainingRows = rows - validationRows;
     if (this.trainingRows < 1) {
       throw new OrchestratorError(
@@ -71,21 +77,21 @@ export class SamplePlan {
     this.validation = new Float64Array(validationRows);
     for (let i = 0; i < validationRows; i++) this.validation[i] = split.apply(this.trainingRows + i);
     this.validation.sort();
-    this.key = hashKey ^ BigInt(seed);
+    this.#key = hashKey ^ BigInt(seed);
   }
 
-  /** Throws ERR_DATA_EMPTY when an epoch is smaller than one batch. */
+  /** @throws OrchestratorError ERR_DATA_EMPTY: an epoch is smaller than one batch. */
   checkBatch(globalBatch: number): void {
     if (globalBatch <= this.trainingRows) return;
     throw new OrchestratorError(
       'ERR_DATA_EMPTY',
       `The data set has ${this.rows} rows, ${this.validationRows} of them held out: ` +
         `${this.trainingRows} are left to train on, fewer than one batch (batch.global is ${globalBatch})`,
-      { hint: 'Set a smaller batch.global or data.validation_rows, or use more data.' },
+      { hint: 'Set a smaller batch.global or data.validation_rows, or use more data' },
     );
   }
 
-  /** Rows of a step (from 1 on), [globalBatch]. */
+  /** The rows of a step (counted from 1), [globalBatch]. */
   ids(step: number, globalBatch: number): Float64Array {
     return this.samples(step, globalBatch, 0, globalBatch).rows;
   }
@@ -99,20 +105,25 @@ export class SamplePlan {
     for (let i = 0; i < count; i++) {
       const position = (step - 1) * globalBatch + first + i;
       const epoch = Math.floor(position / this.trainingRows);
-      const row = this.rowAt(epoch, position % this.trainingRows);
+      const row = this.#rowAt(epoch, position % this.trainingRows);
       rows[i] = row;
       sampleIds[i] = row + (epoch % 2) * SAMPLE_ID_STRIDE;
     }
     return { rows, sampleIds };
   }
 
-  /** After `step` steps. */
+  /** The plan's state after `step` steps. */
   state(step: number, globalBatch: number): PlanState {
     const { datasetHash, seed, rows, validationRows } = this;
     return { version: PLAN_VERSION, datasetHash, seed, rows, validationRows, samples: step * globalBatch };
   }
 
-  /** Throws ERR_PLAN unless `state` is this plan's after `step` steps, so that going on repeats and skips no sample. */
+  /**
+   * Checks that `state` is this plan's after `step` steps, so that a resumed run neither repeats nor skips a
+   * sample.
+   *
+   * @throws OrchestratorError ERR_PLAN.
+   */
   check(state: PlanState, step: number, globalBatch: number): void {
     const own = this.state(step, globalBatch);
     const names: Record<keyof PlanState, string> = {
@@ -128,38 +139,38 @@ export class SamplePlan {
       throw new OrchestratorError(
         'ERR_PLAN',
         `The checkpoint's sample plan has ${names[key]} ${state[key]}, this run has ${own[key]}`,
-        { hint: 'Resume with the data set and the configuration of the run that wrote the checkpoint.' },
+        { hint: 'Resume with the data set and the configuration of the run that wrote the checkpoint' },
       );
     }
   }
 
-  private rowAt(epoch: number, position: number): number {
+  #rowAt(epoch: number, position: number): number {
     const index = Math.floor(position / WINDOW);
-    if (this.window?.epoch !== epoch || this.window.index !== index) {
+    if (this.#window?.epoch !== epoch || this.#window.index !== index) {
       const size = Math.min(WINDOW, this.trainingRows - index * WINDOW);
-      this.window = { epoch, index, order: new Permutation(size, this.key, epoch, PART.window, index) };
+      this.#window = { epoch, index, order: new Permutation(size, this.#key, epoch, PART.window, index) };
     }
-    const mixed = index * WINDOW + this.window.order.apply(position - index * WINDOW);
-    return this.trainingRow(this.inBlockOrder(epoch, mixed));
+    const mixed = index * WINDOW + this.#window.order.apply(position - index * WINDOW);
+    return this.#trainingRow(this.#inBlockOrder(epoch, mixed));
   }
 
-  /** Position in the epoch's order of blocks -> index among the training rows. */
-  private inBlockOrder(epoch: number, position: number): number {
+  /** Maps a position in the epoch's order of blocks to an index among the training rows. */
+  #inBlockOrder(epoch: number, position: number): number {
     const partial = this.trainingRows % BLOCK;
     const count = Math.ceil(this.trainingRows / BLOCK);
-    if (this.blocks?.epoch !== epoch) {
-      const order = new Permutation(count, this.key, epoch, PART.blocks, 0);
-      // The last block has fewer rows: positions after its place in the order move up by what it lacks.
+    if (this.#blocks?.epoch !== epoch) {
+      const order = new Permutation(count, this.#key, epoch, PART.blocks, 0);
+      // The last block has fewer rows, so positions after it in the order move up by the difference.
       const partialAt = partial === 0 ? Number.POSITIVE_INFINITY : order.invert(count - 1) * BLOCK;
-      this.blocks = { epoch, order, partialAt };
+      this.#blocks = { epoch, order, partialAt };
     }
-    const { order, partialAt } = this.blocks;
+    const { order, partialAt } = this.#blocks;
     const slot = position < partialAt + partial ? position : position + BLOCK - partial;
     return order.apply(Math.floor(slot / BLOCK)) * BLOCK + (slot % BLOCK);
   }
 
-  /** Index among the training rows -> row, stepping over the held-out ones. */
-  private trainingRow(index: number): number {
+  /** Maps an index among the training rows to a row, skipping the held-out ones. */
+  #trainingRow(index: number): number {
     let low = 0;
     let high = this.validation.length;
     while (low < high) {

@@ -1,5 +1,4 @@
-/** What one slot of a training step, or of a validation, is made of. Pure functions of the counters. */
-
+/** The batch of one slot in a training step or a validation, as a pure function of the counters. */
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import type { EvaluateBatch, SlotBatch } from '../native/contract.js';
@@ -14,24 +13,27 @@ export type SlotConfig = Pick<Config, 'seed' | 'data' | 'objective' | 'batch' | 
 /** Bits of SlotBatch.dropped. */
 export const DROP = { clip_l: 1, clip_g: 2, t5: 4 } as const;
 
-/** Step number of the counters of validation draws; training steps count from 1. */
+/** Step number in the counters of validation draws; training steps count from 1. */
 export const VALIDATION_STEP = 0;
 
 export interface TrainingSlot extends SlotBatch {
-  /** t of each sample on the path, shift included. */
+  /** t of each sample, after the resolution shift. */
   times: Float64Array;
 }
 
 export interface ValidationSlot extends EvaluateBatch {
-  /** Bin number; all samples of a slot have the same. */
+  /** Bin number, the same for all samples of a slot. */
   bin: number;
   /** (bin + 0.5) / bins. */
   time: number;
-  /** Samples that count; those after it fill the slot up and are to be ignored. */
+  /** Number of samples that count; the rest only fill the slot and are to be ignored. */
   count: number;
 }
 
-/** Slot `slot` of the training step `step` (from 1 on). hasSynthetic: whether the data set has synthetic captions. */
+/**
+ * The batch of a slot in a training step (counted from 1). `hasSynthetic`: whether the data set has synthetic
+ * captions.
+ */
 export function slotBatch(
   config: SlotConfig,
   plan: SamplePlan,
@@ -64,8 +66,9 @@ export function slotBatch(
 }
 
 /**
- * The held-out rows, each at the middle of every bin of t, no encoder dropped; noise and captions are the same at
- * every validation. Slots have batch.micro samples and are ordered by bin. Evaluate them at step VALIDATION_STEP.
+ * The slots of a validation: each held-out row at the middle of every bin of t, without dropping encoders;
+ * noise and captions are the same in every validation. Slots have batch.micro samples and are ordered by bin.
+ * They must be evaluated at step VALIDATION_STEP.
  */
 export function validationSlots(
   config: SlotConfig,
@@ -106,7 +109,7 @@ function emptyBatch(rows: Float64Array, sampleIds: Float64Array): EvaluateBatch 
   };
 }
 
-/** 1 = synthetic. */
+/** Draws the caption of a sample: 1 = synthetic, 0 = original. */
 function drawCaption(
   config: SlotConfig,
   seed: bigint,

@@ -1,25 +1,25 @@
 /**
- * The fixed balanced binary tree over the V slots of a step, along which gradients are summed. A node covers [lo, lo + 2^k)
- * with lo a multiple of 2^k, clipped to V; its sum is that of its left half plus that of its right half, or the left
- * half's alone where the right one lies beyond V. Floating-point addition is commutative but not associative: fixing the
- * tree fixes the bits, whoever computes which node.
+ * The fixed balanced binary tree over the V slots of a step, along which gradients are summed. A node covers
+ * [lo, lo + 2^k) with lo a multiple of 2^k, clipped to V; its sum is that of its left half plus that of its
+ * right half, or only the left half's if the right one is beyond V. Floating-point addition is commutative
+ * but not associative: fixing the tree fixes the bits, regardless of who computes which node.
  */
 
-/** Slots [lo, hi). */
+/** The slots [lo, hi). */
 export interface Range {
   lo: number;
   hi: number;
 }
 
 /** Smallest power of two that is at least n. */
-export function powerOfTwo(n: number): number {
+function powerOfTwo(n: number): number {
   let p = 1;
   while (p < n) p *= 2;
   return p;
 }
 
 /**
- * The maximal aligned subtrees that lie within [lo, hi), ascending: what a worker with these slots can sum by itself.
+ * The maximal aligned subtrees within [lo, hi), ascending: what a worker with these slots can sum by itself.
  */
 export function localSubtrees(lo: number, hi: number, totalSlots: number): Range[] {
   const nodes: Range[] = [];
@@ -38,14 +38,14 @@ export function localSubtrees(lo: number, hi: number, totalSlots: number): Range
   }
 }
 
-/** A sum over a node of the tree, and where it lies. */
+/** The sum of a node of the tree, and where its data is. */
 export interface Part<T> extends Range {
   data: T;
 }
 
 /**
- * Sums parts that cover [0, totalSlots) exactly, along the tree. `add(a, b)` returns a + b and may overwrite either.
- * Throws a RangeError where the parts are not nodes of the tree or leave slots out.
+ * Sums parts that cover [0, totalSlots) exactly, along the tree. `add(a, b)` returns a + b and may overwrite
+ * either. Throws a RangeError if the parts are not nodes of the tree or omit slots.
  */
 export function sumTree<T>(parts: readonly Part<T>[], totalSlots: number, add: (a: T, b: T) => T): T {
   const byLow = new Map(parts.map((part) => [part.lo, part]));

@@ -1,6 +1,6 @@
-/** Columns of text. */
+/** Text in aligned columns. */
 
-/** Columns padded to their widest cell; all but the first to the right. */
+/** Rows with each column padded to its widest cell; the first column is aligned left, the others right. */
 export function alignedRows(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows.map((row) =>

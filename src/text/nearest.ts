@@ -1,7 +1,7 @@
-/** Which of the valid names the user probably meant. */
+/** Finds the valid name that the user probably meant. */
 
 /** Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours cost 1. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
@@ -20,7 +20,10 @@ export function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** The nearest name within about a third of the word's length, or null. The first wins among equals. */
+/**
+ * The nearest name within about a third of the word's length, or null. Among equally near names the first
+ * wins.
+ */
 export function nearest(word: string, names: readonly string[]): string | null {
   const limit = Math.max(1, Math.floor(word.length / 3));
   const wanted = word.toLowerCase();

@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers formatted for people. */
 
 /** "312 ms", "4.2 s", "0.8 ms" */
 export function duration(seconds: number): string {
@@ -46,7 +46,7 @@ export function flopRate(perSecond: number): string {
   return `${(perSecond / 1e9).toFixed(perSecond >= 1e10 ? 0 : 1)} GF/s`;
 }
 
-/** Four significant digits without exponent where they fit, "0.4213", "12.31", "1.2e+5". */
+/** About four significant digits, without an exponent where they fit: "0.4213", "12.31", "1.2e+5". */
 export function quantity(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
@@ -59,7 +59,7 @@ export function flopCount(flops: number): string {
   return decimal(flops, 'FLOP');
 }
 
-/** "52.3 GB": decimal, as bandwidths are. */
+/** "52.3 GB", in decimal units, as is usual for bandwidths. */
 export function byteCount(bytes: number): string {
   return decimal(bytes, 'B');
 }
@@ -72,7 +72,7 @@ function decimal(count: number, of: string): string {
   return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[unit]}${of}`;
 }
 
-/** "87 us", "312 ms", "42.3 s", "4h10m": of an operation, a step or a run. */
+/** "87 us", "312 ms", "42.3 s", "4h10m": the duration of an operation, a step or a run. */
 export function timeSpent(seconds: number): string {
   if (seconds < 1e-4) return `${(seconds * 1e6).toFixed(0)} us`;
   return seconds < 100 ? duration(seconds) : eta(seconds);

@@ -7,11 +7,11 @@ import { saveCheckpoint } from '../../src/checkpoint/store.js';
 import { openForInference } from '../../src/engine/inference.js';
 import { loadInto, loadWeights } from '../../src/engine/load.js';
 import { SafetensorsFile, writeSafetensors } from '../../src/formats/safetensors/file.js';
-import { posEmbed } from '../../src/model/pos-embed.js';
 import { expectedParameters } from '../../src/model/tensors.js';
 import type { Engine, EngineSpec, ModelSpec, StateName } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 import { contentOf, generator, SMALL, sameBytes, temporaryFolders } from '../unit/checkpoint/helpers.js';
+import { posEmbed } from '../unit/model/pos-embed.js';
 
 const folder = temporaryFolders();
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
@@ -201,7 +201,7 @@ describe('inference', () => {
     await expect(openForInference(whole, inference)).rejects.toMatchObject({ code: 'ERR_USAGE' });
     const model = await openForInference(whole, { ...inference, latentSize: [8, 8], contextTokens: 16 });
     opened.push(model);
-    expect(model.notes).toEqual(['Skipped 1 tensors of the VAE (first_stage_model.*).']);
+    expect(model.notes).toEqual(['Skipped 1 tensors of the VAE (first_stage_model.*)']);
     const [a, b] = [await engine.predict(batch(1), 'master'), await model.engine.predict(batch(1), 'master')];
     expect(sameBytes(a, b)).toBe(true);
   });

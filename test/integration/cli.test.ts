@@ -123,7 +123,7 @@ describe('doctor', () => {
     expect(status).toBe(failed.length === 0 ? 0 : 1);
     expect(failed.every(({ fix }) => fix !== null)).toBe(true);
     expect(checks.map(({ name }) => name)).toEqual(
-      expect.arrayContaining(['node', 'cores', 'memory', 'addon', 'cuda', 'disk', 'shm']),
+      expect.arrayContaining(['node', 'cores', 'memory', 'addon', 'cuda', 'disk']),
     );
   });
 });

@@ -196,7 +196,7 @@ test('what cannot be is refused before anything starts', () => {
     /^1 error ERR_CUDA: device: cuda needs a GPU\. CUDA is off: ORCHESTRATOR_CUDA names \/missing\/\S+, which is not there/,
   );
   expect(missing).toMatch(
-    /^hint: unset ORCHESTRATOR_CUDA, or let it name the library; `orchestrator doctor` tells/m,
+    /^hint: unset ORCHESTRATOR_CUDA, or let it name the library; `orchestrator doctor` shows/m,
   );
   expect(refused({ LOCAL_RANK: 'first' })).toMatch(/^2 error ERR_USAGE: ORCHESTRATOR_GPU, LOCAL_RANK/);
 });

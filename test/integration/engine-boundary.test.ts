@@ -219,7 +219,11 @@ describe('close()', () => {
     const engine = await open();
     const name = engine.layout().tensors[0]!.name;
     const snapshot = (await engine.snapshot()).get('master')!;
-    const closing = { toString: () => (void engine.close(), name) } as unknown as string;
+    const closes = () => {
+      void engine.close();
+      return name;
+    };
+    const closing = { toString: closes } as unknown as string;
     expect(() => snapshot(closing)).toThrowError(expect.objectContaining({ code: 'ERR_HANDLE' }));
   });
 

@@ -148,7 +148,7 @@ describe('a larger grid of positions', () => {
     const before = await run(model.posEmbedMaxSize);
     const after = await run(model.posEmbedMaxSize + 6);
     expect(before.notes).toEqual([]);
-    expect(after.notes[0]).toMatch(/^Extended the positions from .* \(computed\)\.$/);
+    expect(after.notes[0]).toMatch(/^Extended the position grid from .* \(computed\)$/);
     expect(after.velocity.equals(before.velocity)).toBe(true);
   });
 });
@@ -259,7 +259,7 @@ describe('a run', () => {
       );
     const one = await tuned('one', 1);
     expect(one.output).toMatch(/Added QK-norm .* the velocity changes by/);
-    expect(one.output).toMatch(/Extended the positions from 16 x 16 to 20 x 20 \(computed\)/);
+    expect(one.output).toMatch(/Extended the position grid from 16 x 16 to 20 x 20 \(computed\)/);
     expect(one.code).toBe(0);
     expect(await tuned('two', 2)).toMatchObject({ code: 0 });
     expect(fingerprint(join(folder, 'two'), 3)).toEqual(fingerprint(join(folder, 'one'), 3));

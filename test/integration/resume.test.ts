@@ -69,7 +69,7 @@ test.skipIf(plain)(because('on another instruction set: told', plain), async () 
     const { code, output } = await launch(runDir, 2, '--set', 'precision.compute=fp32');
     expect(code).toBe(0);
     const warnings = output.match(/^\[worker 0\] warn the checkpoint was written with other arithmetic .*/gm);
-    const told = new RegExp(`\\(isa \\w+ there, ${PLAINEST_ISA} here.*not to the same bits`);
+    const told = new RegExp(`\\(isa \\w+ there, ${PLAINEST_ISA} here.*not bit for bit`);
     expect(warnings).toEqual([expect.stringMatching(told)]);
     // What workers say stands in the log, too.
     expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(JSON.stringify(warnings?.[0]));

@@ -63,7 +63,7 @@ describe('dataset shapes --refresh', () => {
     writeFileSync(join(dir, 'notes.txt'), '');
     expect(refresh('64')).toMatchObject({
       status: 1,
-      stderr: expect.stringContaining('notes.txt is no part'),
+      stderr: expect.stringContaining('notes.txt is not part'),
     });
     expect(existsSync(path)).toBe(true);
   });

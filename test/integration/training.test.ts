@@ -315,7 +315,7 @@ describe('refusals', () => {
       ...['--resume', join(folder, 'one'), '--set', 'model.depth=3'],
     );
     expect(code).toBe(1);
-    expect(output).toMatch(/ERR_CHECKPOINT_MISMATCH: .* is of another model/);
+    expect(output).toMatch(/ERR_CHECKPOINT_MISMATCH: .* belongs to another model/);
   });
 
   test('a gradient that is not finite', async () => {

@@ -5,9 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { openDataset } from '../../src/data/dataset.js';
 import { inspectDataset } from '../../src/data/inspect.js';
 import { openSource } from '../../src/data/source.js';
-import { fromFloat16Bits } from '../../src/formats/float16.js';
 import { native } from '../../src/native/load.js';
-import { FIXTURES, fixtureConfig } from '../unit/data/arrow-files.js';
+import { FIXTURES, fixtureConfig, fromFloat16Bits } from '../unit/data/arrow-files.js';
 
 const ROLES: [string, string][] = [
   ['latent', 'latent'],

@@ -228,7 +228,7 @@ describe('an index', () => {
 
   it.each([
     ['leads out of its folder', { a: '../a.safetensors' }, /expected the name of a \.safetensors file/],
-    ['names a missing file', { a: 'b.safetensors' }, /b\.safetensors cannot be opened/],
+    ['names a missing file', { a: 'b.safetensors' }, /Cannot open .*b\.safetensors/],
     [
       'names a tensor that is not there',
       { a: 'a.safetensors', c: 'a.safetensors' },

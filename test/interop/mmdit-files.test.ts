@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
-import { posEmbed } from '../../src/model/pos-embed.js';
 import { describeWeights } from '../../src/model/weights.js';
+import { posEmbed } from '../unit/model/pos-embed.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const CASES = JSON.parse(readFileSync(`${FIXTURES}manifest.json`, 'utf8'));

@@ -11,7 +11,7 @@ import { SUMS_FILE, writeSums } from '../../data/sums.js';
 import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
-import { generateShapes, removeShapes, type ShapesOptions, whyStale } from '../../shapes/generate.js';
+import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
 import { wholeNumber } from '../arguments.js';
 import { Progress } from '../progress.js';
 
@@ -68,7 +68,7 @@ async function shapes(options: { out: string; count: number; seed: number; refre
     onProgress: (rows) => progress.update(rows, count),
   };
   if (options.refresh && existsSync(join(out, MANIFEST_FILE))) {
-    const reason = whyStale(wanted);
+    const reason = staleReason(wanted);
     if (reason === null) {
       process.stdout.write(`${out}: there already\n`);
       return;

@@ -1,21 +1,22 @@
-/** Where a column's values lie: contiguous runs of rows for numbers, and lazily read strings. */
+/** Where a column's values are: contiguous runs of rows for numbers, and lazily read strings. */
 import { OrchestratorError } from '../../errors.js';
 import type { NativeAddon } from '../../native/contract.js';
 import { type ArrowBatch, type ArrowFile, FileReader } from './file.js';
 import { type ArrowField, type ArrowNode, extentOf, ownBuffers, typeName } from './schema.js';
 
-/** Runs over the offsets of lists natively. */
+/** The native check that the lists of a column have equal lengths. */
 export type CheckListOffsets = NativeAddon['checkListOffsets'];
 
+/** A column of numbers in one file. */
 export interface NumericColumn {
   type: 'float16' | 'float32';
-  /** Of one row, as the file nests it: [1024] for a flat list, [16, 8, 8] for Array3D. */
+  /** Shape of one row, as the file nests it: [1024] for a flat list, [16, 8, 8] for Array3D. */
   shape: number[];
   segments: { firstRow: number; rows: number; byteOffset: number }[];
 }
 
-/** The field of a name. Throws ERR_DATA_COLUMN, with the names that there are. */
-export function fieldOf(file: ArrowFile, name: string): number {
+/** The index of the field with this name; ERR_DATA_COLUMN lists the names that exist. */
+function fieldOf(file: ArrowFile, name: string): number {
   const index = file.fields.findIndex((field) => field.name === name);
   if (index >= 0) return index;
   const names = file.fields.map((field) => `"${field.name}"`).join(', ');
@@ -25,15 +26,15 @@ export function fieldOf(file: ArrowFile, name: string): number {
   );
 }
 
-/** One level of a nested column in one batch: its own node, and the positions of its own buffers. */
+/** One level of a nested column in one batch: its node, and the positions of its buffers. */
 interface Level {
   field: ArrowField;
   node: ArrowNode;
-  /** Byte offset in the file and length, of validity, offsets or values. */
+  /** Byte offset in the file and length of the validity, offsets or values. */
   buffers: { offset: number; length: number }[];
 }
 
-/** A column and, level by level, the only children below it. */
+/** The levels of a column, from the column itself to its innermost values. */
 function levelsOf(file: ArrowFile, batch: ArrowBatch, fieldIndex: number): Level[] {
   let variadic = 0;
   const takeVariadicCount = () => batch.variadicCounts[variadic++] ?? 0;
@@ -63,9 +64,10 @@ function levelsOf(file: ArrowFile, batch: ArrowBatch, fieldIndex: number): Level
 }
 
 /**
- * Runs of a column of float16 or float32 in (nested) lists of one size. Throws ERR_DATA_COLUMN, ERR_DATA_TYPE,
- * ERR_DATA_SHAPE (lists of unequal length), ERR_DATA_NULL, ERR_DATA_COMPRESSED, ERR_DATA_FORMAT; messages name file,
- * column and row.
+ * The runs of a column of float16 or float32 in (nested) lists of one size.
+ *
+ * @throws OrchestratorError ERR_DATA_COLUMN, ERR_DATA_TYPE, ERR_DATA_SHAPE (lists of unequal length),
+ *   ERR_DATA_NULL, ERR_DATA_COMPRESSED, ERR_DATA_FORMAT: messages name file, column and row.
  */
 export function numericColumn(
   file: ArrowFile,
@@ -112,11 +114,11 @@ function refuseCompressed(file: ArrowFile, name: string, batch: ArrowBatch): voi
     'ERR_DATA_COMPRESSED',
     `${file.path}, column "${name}", row ${batch.firstRow}: record batch ${batch.index} is compressed with ` +
       `${batch.compression}; compressed files cannot be mapped`,
-    { hint: 'Write the file again without compression: pyarrow.ipc.IpcWriteOptions(compression=None).' },
+    { hint: 'Write the file again without compression: pyarrow.ipc.IpcWriteOptions(compression=None)' },
   );
 }
 
-/** Shape of a row and the byte offset of the batch's first row. */
+/** The shape of a row, and the byte offset of the batch's first row. */
 function contiguousRun(
   file: ArrowFile,
   batch: ArrowBatch,
@@ -125,7 +127,7 @@ function contiguousRun(
 ): { shape: number[]; byteOffset: number } {
   const levels = levelsOf(file, batch, index);
   const shape: number[] = [];
-  /** Elements of the current level that the batch's rows take, and where they begin. */
+  /** The elements of the current level that the batch's rows take, and the first of them. */
   let count = batch.rows;
   let first = 0;
   for (const [depth, { field, node, buffers }] of levels.entries()) {
@@ -159,7 +161,7 @@ function contiguousRun(
         const row = batch.firstRow + Math.floor(found.badRow / elementsPerRow);
         throw new OrchestratorError(
           'ERR_DATA_SHAPE',
-          `${file.path}, column "${file.fields[index]!.name}", row ${row}: a list has not ${width} elements as those before it`,
+          `${file.path}, column "${file.fields[index]!.name}", row ${row}: expected a list of ${width} elements, like those before it`,
         );
       }
       first = found.first;
@@ -177,7 +179,10 @@ function contiguousRun(
   throw bad(file, batch, index, 'the column has no values');
 }
 
-/** Where the offsets of `count` lists from list `first` lie, and how long the first of these lists is. */
+/**
+ * The position of the offsets of `count` lists from list `first` on, and the length of the first of these
+ * lists.
+ */
 function listOffsets(
   file: ArrowFile,
   batch: ArrowBatch,
@@ -222,7 +227,8 @@ function nulls(
   const reader = new FileReader(file.path);
   let row = batch.firstRow;
   try {
-    // A bit per value; a megabyte of them finds the first null of any batch that is not made to be difficult.
+    // There is one bit per value: a megabyte of them contains the first null of any batch that was not made
+    // to be difficult.
     const bits = reader.read(validity.offset, Math.min(validity.length, 2 ** 20), 'the validity bitmap');
     for (let i = first; i < Math.min(bits.length * 8, node.length); i++) {
       if (bits[i >> 3]! & (1 << (i & 7))) continue;
@@ -245,20 +251,22 @@ function bad(file: ArrowFile, batch: ArrowBatch, index: number, what: string): O
   );
 }
 
-/** No caption is longer. */
+/** Longest string that is read; no caption is longer. */
 const MAX_STRING_BYTES = 2 ** 24;
 
-/** Strings or integers of a column, read when asked for. */
+/** The strings or integers of a column, read on demand. */
 export class LabelColumn {
-  private readonly index: number;
+  readonly #file: ArrowFile;
+  readonly #index: number;
 
-  /** Throws ERR_DATA_COLUMN, ERR_DATA_TYPE (neither utf8, large_utf8 nor an integer), ERR_DATA_COMPRESSED. */
-  constructor(
-    private readonly file: ArrowFile,
-    name: string,
-  ) {
-    this.index = fieldOf(file, name);
-    const field = file.fields[this.index]!;
+  /**
+   * @throws OrchestratorError ERR_DATA_COLUMN, ERR_DATA_TYPE (neither utf8, large_utf8 nor an integer),
+   *   ERR_DATA_COMPRESSED.
+   */
+  constructor(file: ArrowFile, name: string) {
+    this.#file = file;
+    this.#index = fieldOf(file, name);
+    const field = file.fields[this.#index]!;
     const isInteger = field.type === 'int' && [8, 16, 32, 64].includes(field.bits);
     if (field.dictionary || !(isInteger || field.type === 'utf8' || field.type === 'large_utf8')) {
       throw new OrchestratorError(
@@ -269,28 +277,32 @@ export class LabelColumn {
     for (const batch of file.batches) refuseCompressed(file, name, batch);
   }
 
-  /** One value of each row of this file; null values of strings read as "". Throws ERR_DATA_FORMAT. */
+  /**
+   * The values at rows of this file; a null string reads as "".
+   *
+   * @throws OrchestratorError ERR_DATA_FORMAT, ERR_DATA_ROW.
+   */
   read(rows: Iterable<number>): string[] {
-    const reader = new FileReader(this.file.path);
+    const reader = new FileReader(this.#file.path);
     try {
-      return Array.from(rows, (row) => this.readOne(reader, row));
+      return Array.from(rows, (row) => this.#readOne(reader, row));
     } finally {
       reader.close();
     }
   }
 
-  private readOne(reader: FileReader, row: number): string {
-    const batch = this.batchOf(row);
-    const { field, buffers, node } = levelsOf(this.file, batch, this.index)[0]!;
+  #readOne(reader: FileReader, row: number): string {
+    const batch = this.#batchOf(row);
+    const { field, buffers, node } = levelsOf(this.#file, batch, this.#index)[0]!;
     const i = row - batch.firstRow;
     const size = field.type === 'utf8' ? 4 : field.type === 'large_utf8' ? 8 : field.bits / 8;
     const values = buffers[1]!;
     const entries = field.type === 'int' ? 1 : 2;
     if (node.length !== batch.rows || (i + entries) * size > values.length) {
       throw bad(
-        this.file,
+        this.#file,
         batch,
-        this.index,
+        this.#index,
         `${values.length} bytes where row ${row} needs ${(i + entries) * size}`,
       );
     }
@@ -303,17 +315,17 @@ export class LabelColumn {
     const text = buffers[2]!;
     if (start < 0 || end < start || end > text.length || end - start > MAX_STRING_BYTES) {
       throw bad(
-        this.file,
+        this.#file,
         batch,
-        this.index,
+        this.#index,
         `the string of row ${row} lies at ${start} to ${end} of ${text.length} bytes`,
       );
     }
     return reader.read(text.offset + start, end - start, `row ${row}`).toString('utf8');
   }
 
-  private batchOf(row: number): ArrowBatch {
-    const { batches } = this.file;
+  #batchOf(row: number): ArrowBatch {
+    const { batches } = this.#file;
     let low = 0;
     let high = batches.length;
     while (low < high) {
@@ -325,7 +337,7 @@ export class LabelColumn {
     if (!batch || !(row - batch.firstRow < batch.rows)) {
       throw new OrchestratorError(
         'ERR_DATA_ROW',
-        `${this.file.path} has no row ${row}; it has ${this.file.rows}`,
+        `${this.#file.path} has no row ${row}; it has ${this.#file.rows}`,
       );
     }
     return batch;

@@ -1,16 +1,18 @@
 /**
- * The metadata of Arrow IPC files and streams: schema, and where each record batch's body lies. Bodies are never read
- * here; they are mapped natively. Every length is checked against the file's size before it is used.
+ * The metadata of Arrow IPC files and streams: the schema, and the position of each record batch's body.
+ * Bodies are never read here; they are mapped natively. Every length is checked against the file's size
+ * before it is used.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { OrchestratorError } from '../../errors.js';
+import { notRegular, readFailure } from '../../files/io.js';
 import { FlatTable } from './flatbuffer.js';
 import { type ArrowBatchHeader, type ArrowField, decodeBatch, decodeSchema } from './schema.js';
 
 export interface ArrowBatch extends ArrowBatchHeader {
-  /** Number among the file's record batches, for messages. */
+  /** Index among the file's record batches, for messages. */
   index: number;
-  /** First of its rows, counted from the start of the file. */
+  /** Its first row, counted from the start of the file. */
   firstRow: number;
   /** Byte offset of the body in the file. */
   body: number;
@@ -29,34 +31,35 @@ export interface ArrowFile {
 const SCHEMA = 1;
 const RECORD_BATCH = 3;
 
+/** Marks the start of a message; formats before Arrow 0.15 have no such marker. */
 const CONTINUATION = 0xffffffff;
 const MAGIC = 'ARROW1';
-/** Headers are kilobytes; a schema with the largest of descriptions is still far below this. */
+/** Largest metadata that is read. Headers take kilobytes, and even large descriptions are far below this. */
 const MAX_METADATA_BYTES = 64 * 2 ** 20;
 
-/** Reads from an open file at positions; nothing outside the file's size at opening is asked for. */
+/** Reads from an open file at given positions, never beyond the size that the file had when it was opened. */
 export class FileReader {
+  readonly path: string;
   readonly bytes: number;
-  private readonly fd: number;
+  readonly #fd: number;
 
-  /** Throws ERR_FILE_OPEN. */
-  constructor(readonly path: string) {
+  /** @throws OrchestratorError ERR_FILE_OPEN. */
+  constructor(path: string) {
+    this.path = path;
     try {
-      this.fd = openSync(path, 'r');
+      this.#fd = openSync(path, 'r');
     } catch (cause) {
-      throw new OrchestratorError('ERR_FILE_OPEN', `Cannot open ${path}: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw readFailure('open', path, cause);
     }
-    const status = fstatSync(this.fd);
+    const status = fstatSync(this.#fd);
     this.bytes = status.size;
     if (!status.isFile()) {
       this.close();
-      throw new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
+      throw notRegular(path);
     }
   }
 
-  /** Throws ERR_FILE_TRUNCATED when [position, position + length) is not within the file. */
+  /** @throws OrchestratorError ERR_FILE_TRUNCATED: [position, position + length) is not within the file. */
   read(position: number, length: number, what: string): Buffer {
     if (position < 0 || length < 0 || position + length > this.bytes) {
       throw truncated(this.path, `${what} (${length} bytes at ${position})`, this.bytes);
@@ -64,7 +67,7 @@ export class FileReader {
     const buffer = Buffer.allocUnsafe(length);
     let done = 0;
     while (done < length) {
-      const n = readSync(this.fd, buffer, done, length - done, position + done);
+      const n = readSync(this.#fd, buffer, done, length - done, position + done);
       if (n === 0) throw truncated(this.path, `${what} (${length} bytes at ${position})`, this.bytes);
       done += n;
     }
@@ -72,13 +75,14 @@ export class FileReader {
   }
 
   close(): void {
-    closeSync(this.fd);
+    closeSync(this.#fd);
   }
 }
 
 /**
- * Reads the metadata of an Arrow IPC file, or stream if it does not begin with Arrow's magic. Throws ERR_FILE_OPEN,
- * ERR_FILE_TRUNCATED, ERR_DATA_FORMAT.
+ * Reads the metadata of an Arrow IPC file, or of a stream if the file does not begin with Arrow's magic.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN, ERR_FILE_TRUNCATED, ERR_DATA_FORMAT.
  */
 export function readArrow(path: string): ArrowFile {
   const reader = new FileReader(path);
@@ -100,7 +104,7 @@ interface Message {
   next: number | null;
 }
 
-/** The message at `position`; its metadata and body lie within the file. */
+/** Reads the message at `position`, and checks that its metadata and its body are within the file. */
 function readMessage(reader: FileReader, position: number, what: string): Message {
   const { path, bytes } = reader;
   let prefix = 4;
@@ -109,14 +113,14 @@ function readMessage(reader: FileReader, position: number, what: string): Messag
     length = reader.read(position + 4, 4, what).readUInt32LE(0);
     prefix = 8;
   }
-  // Without the continuation marker it is the format before Arrow 0.15.
+  // The format before Arrow 0.15 has no continuation marker.
   if (length === 0) return { type: 0, header: null, body: 0, bodyBytes: 0, next: null };
   const where = `${path}, ${what}`;
   const body = position + prefix + length;
   if (length > MAX_METADATA_BYTES) {
     throw new OrchestratorError(
       'ERR_DATA_FORMAT',
-      `${where}: metadata of ${length} bytes; not an Arrow IPC stream?`,
+      `${where}: the metadata has ${length} bytes; is it an Arrow IPC stream?`,
     );
   }
   const table = FlatTable.root(reader.read(position + prefix, length, `${what}'s metadata`), where);
@@ -148,7 +152,7 @@ function readFileFormat(reader: FileReader): ArrowFile {
   if (tail.toString('latin1', 4) !== MAGIC) throw truncated(path, `the closing "${MAGIC}"`, bytes);
   const length = tail.readUInt32LE(0);
   if (length > MAX_METADATA_BYTES || length > bytes - 18) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${path}: the footer is said to have ${length} bytes`);
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path}: the footer claims to have ${length} bytes`);
   }
   const footer = FlatTable.root(reader.read(bytes - 10 - length, length, 'the footer'), `${path}, footer`);
   const schema = footer.table(1);
@@ -157,7 +161,7 @@ function readFileFormat(reader: FileReader): ArrowFile {
   const blocks = footer.structs(3, 24, (size64) => size64(0));
   let end = 8;
   for (const [i, offset] of blocks.entries()) {
-    // Also keeps a footer from naming one large batch a million times.
+    // This also prevents a footer that names one large batch a million times.
     if (offset < end) {
       throw new OrchestratorError(
         'ERR_DATA_FORMAT',
@@ -168,7 +172,7 @@ function readFileFormat(reader: FileReader): ArrowFile {
     if (message.type !== RECORD_BATCH) {
       throw new OrchestratorError(
         'ERR_DATA_FORMAT',
-        `${path}: no record batch at ${offset}, where the footer says`,
+        `${path}: the footer claims a record batch at ${offset}, but there is none`,
       );
     }
     addBatch(file, message);
@@ -180,13 +184,16 @@ function readFileFormat(reader: FileReader): ArrowFile {
 function schemaOf(message: Message, path: string): ArrowField[] {
   if (message.type !== SCHEMA || !message.header) {
     throw new OrchestratorError('ERR_DATA_FORMAT', `${path} does not begin with an Arrow schema`, {
-      hint: 'Expected an Arrow IPC file or stream, as Hugging Face save_to_disk and orchestrator write them.',
+      hint: 'Expected an Arrow IPC file or stream, as Hugging Face save_to_disk and orchestrator write it',
     });
   }
   return decodeSchema(message.header, path);
 }
 
-/** Appends a record batch after checking that its buffers lie within its body. Batches without rows are left out. */
+/**
+ * Appends a record batch after checking that its buffers are within its body. Batches without rows are
+ * skipped.
+ */
 function addBatch(file: ArrowFile, message: Message): void {
   const index = file.batches.length;
   const where = `${file.path}, record batch ${index} (from row ${file.rows})`;
@@ -196,7 +203,7 @@ function addBatch(file: ArrowFile, message: Message): void {
     if (buffer.offset > message.bodyBytes || buffer.length > message.bodyBytes - buffer.offset) {
       throw new OrchestratorError(
         'ERR_DATA_FORMAT',
-        `${where}: a buffer of ${buffer.length} bytes at ${buffer.offset} lies outside the body's ${message.bodyBytes}`,
+        `${where}: a buffer of ${buffer.length} bytes at ${buffer.offset} is outside the body of ${message.bodyBytes} bytes`,
       );
     }
   }

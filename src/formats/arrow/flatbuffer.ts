@@ -1,33 +1,39 @@
 /**
- * A reader of FlatBuffers (tables, vectors, strings) that checks every offset and length against the bytes it has.
- * Arrow's metadata comes in this encoding, from files that nobody vouches for.
+ * A reader of FlatBuffers (tables, vectors, strings) that checks every offset and length against the bytes it
+ * has. Arrow's metadata has this encoding, and comes from untrusted files.
  */
 import { OrchestratorError } from '../../errors.js';
 
 /**
- * Offsets may make every entry of a vector point to the same table, so the size of the bytes does not bound the work
- * that they describe; this does.
+ * Largest number of tables in a vector. All entries may point to the same table, so the number of bytes alone
+ * does not bound the work.
  */
 const MAX_TABLES = 10_000;
 
-/** A table at an absolute position; fields are found by their number in the schema. */
+/** A table at an absolute position; a field is found by its number in the schema. */
 export class FlatTable {
-  private constructor(
-    private readonly view: DataView,
-    private readonly position: number,
-    private readonly vtable: number,
-    private readonly vtableBytes: number,
-    /** Names the file and message in errors. */
-    private readonly where: string,
-  ) {}
+  readonly #view: DataView;
+  readonly #position: number;
+  readonly #vtable: number;
+  readonly #vtableBytes: number;
+  /** The file and message, for errors. */
+  readonly #where: string;
+
+  private constructor(view: DataView, position: number, vtable: number, vtableBytes: number, where: string) {
+    this.#view = view;
+    this.#position = position;
+    this.#vtable = vtable;
+    this.#vtableBytes = vtableBytes;
+    this.#where = where;
+  }
 
   static root(bytes: Uint8Array, where: string): FlatTable {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (view.byteLength < 4) throw malformed(where);
-    return FlatTable.at(view, view.getUint32(0, true), where);
+    return FlatTable.#at(view, view.getUint32(0, true), where);
   }
 
-  private static at(view: DataView, position: number, where: string): FlatTable {
+  static #at(view: DataView, position: number, where: string): FlatTable {
     if (position < 0 || position + 4 > view.byteLength) throw malformed(where);
     const vtable = position - view.getInt32(position, true);
     if (vtable < 0 || vtable + 4 > view.byteLength) throw malformed(where);
@@ -36,93 +42,95 @@ export class FlatTable {
     return new FlatTable(view, position, vtable, bytes, where);
   }
 
-  /** Absolute position of a field of `bytes` bytes, or 0 where the table lacks it. */
-  private field(number: number, bytes: number): number {
+  /** Absolute position of a field of `bytes` bytes, or 0 where the table does not have it. */
+  #field(number: number, bytes: number): number {
     const slot = 4 + 2 * number;
-    if (slot + 2 > this.vtableBytes) return 0;
-    const offset = this.view.getUint16(this.vtable + slot, true);
+    if (slot + 2 > this.#vtableBytes) return 0;
+    const offset = this.#view.getUint16(this.#vtable + slot, true);
     if (offset === 0) return 0;
-    if (this.position + offset + bytes > this.view.byteLength) throw malformed(this.where);
-    return this.position + offset;
+    if (this.#position + offset + bytes > this.#view.byteLength) throw malformed(this.#where);
+    return this.#position + offset;
   }
 
   uint8(number: number, absent = 0): number {
-    const at = this.field(number, 1);
-    return at ? this.view.getUint8(at) : absent;
+    const at = this.#field(number, 1);
+    return at ? this.#view.getUint8(at) : absent;
   }
 
   int16(number: number, absent = 0): number {
-    const at = this.field(number, 2);
-    return at ? this.view.getInt16(at, true) : absent;
+    const at = this.#field(number, 2);
+    return at ? this.#view.getInt16(at, true) : absent;
   }
 
   int32(number: number, absent = 0): number {
-    const at = this.field(number, 4);
-    return at ? this.view.getInt32(at, true) : absent;
+    const at = this.#field(number, 4);
+    return at ? this.#view.getInt32(at, true) : absent;
   }
 
-  /** A 64-bit length or offset. Negative ones, and those beyond 2^53, are malformed wherever Arrow has them. */
+  /**
+   * A 64-bit length or offset. Negative values and those beyond 2^53 are malformed wherever Arrow has them.
+   */
   size64(number: number): number {
-    const at = this.field(number, 8);
-    return at ? this.safe(at) : 0;
+    const at = this.#field(number, 8);
+    return at ? this.#safe(at) : 0;
   }
 
   table(number: number): FlatTable | null {
-    const at = this.field(number, 4);
-    return at ? FlatTable.at(this.view, this.follow(at), this.where) : null;
+    const at = this.#field(number, 4);
+    return at ? FlatTable.#at(this.#view, this.#follow(at), this.#where) : null;
   }
 
   string(number: number): string | null {
-    const vector = this.vector(number, 1);
+    const vector = this.#vector(number, 1);
     if (!vector) return null;
-    const bytes = new Uint8Array(this.view.buffer, this.view.byteOffset + vector.start, vector.length);
+    const bytes = new Uint8Array(this.#view.buffer, this.#view.byteOffset + vector.start, vector.length);
     return new TextDecoder().decode(bytes);
   }
 
   /** A vector of at most MAX_TABLES tables. */
   tables(number: number): FlatTable[] {
-    const vector = this.vector(number, 4);
+    const vector = this.#vector(number, 4);
     if (!vector) return [];
-    if (vector.length > MAX_TABLES) throw malformed(this.where);
+    if (vector.length > MAX_TABLES) throw malformed(this.#where);
     return Array.from({ length: vector.length }, (_, i) =>
-      FlatTable.at(this.view, this.follow(vector.start + 4 * i), this.where),
+      FlatTable.#at(this.#view, this.#follow(vector.start + 4 * i), this.#where),
     );
   }
 
-  /** A vector of structs of `bytes` bytes; `read` gets a reader of the fields by their byte offsets. */
+  /** A vector of structs of `bytes` bytes; `read` receives functions that read a field at a byte offset. */
   structs<T>(
     number: number,
     bytes: number,
     read: (size64: (offset: number) => number, int32: (offset: number) => number) => T,
   ): T[] {
-    const vector = this.vector(number, bytes);
+    const vector = this.#vector(number, bytes);
     if (!vector) return [];
     return Array.from({ length: vector.length }, (_, i) => {
       const start = vector.start + bytes * i;
       return read(
-        (offset) => this.safe(start + offset),
-        (offset) => this.view.getInt32(start + offset, true),
+        (offset) => this.#safe(start + offset),
+        (offset) => this.#view.getInt32(start + offset, true),
       );
     });
   }
 
-  private follow(at: number): number {
-    return at + this.view.getUint32(at, true);
+  #follow(at: number): number {
+    return at + this.#view.getUint32(at, true);
   }
 
-  private vector(number: number, elementBytes: number): { start: number; length: number } | null {
-    const at = this.field(number, 4);
+  #vector(number: number, elementBytes: number): { start: number; length: number } | null {
+    const at = this.#field(number, 4);
     if (!at) return null;
-    const header = this.follow(at);
-    if (header + 4 > this.view.byteLength) throw malformed(this.where);
-    const length = this.view.getUint32(header, true);
-    if (header + 4 + length * elementBytes > this.view.byteLength) throw malformed(this.where);
+    const header = this.#follow(at);
+    if (header + 4 > this.#view.byteLength) throw malformed(this.#where);
+    const length = this.#view.getUint32(header, true);
+    if (header + 4 + length * elementBytes > this.#view.byteLength) throw malformed(this.#where);
     return { start: header + 4, length };
   }
 
-  private safe(at: number): number {
-    const value = this.view.getBigInt64(at, true);
-    if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed(this.where);
+  #safe(at: number): number {
+    const value = this.#view.getBigInt64(at, true);
+    if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed(this.#where);
     return Number(value);
   }
 }

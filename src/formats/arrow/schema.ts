@@ -1,4 +1,6 @@
-/** Arrow's schema and record batch headers, decoded from their FlatBuffers (Schema.fbs and Message.fbs of Arrow). */
+/**
+ * Arrow's schema and record batch headers, decoded from FlatBuffers (Schema.fbs and Message.fbs of Arrow).
+ */
 import { OrchestratorError } from '../../errors.js';
 import type { FlatTable } from './flatbuffer.js';
 
@@ -20,7 +22,7 @@ export interface ArrowField {
   listSize: number;
   /** Whether the values are indices into a dictionary. */
   dictionary: boolean;
-  /** Of a union. */
+  /** Whether a union is dense. */
   dense: boolean;
   children: ArrowField[];
 }
@@ -31,7 +33,7 @@ export interface ArrowNode {
 }
 
 export interface ArrowBuffer {
-  /** From the start of the body. */
+  /** Offset from the start of the body. */
   offset: number;
   length: number;
 }
@@ -45,12 +47,12 @@ export interface ArrowBatchHeader {
   variadicCounts: number[];
 }
 
-/** Deeper nesting than this is not a data set. */
+/** A data set has no deeper nesting than this. */
 const MAX_DEPTH = 32;
-/** More fields than this is not a data set; bounds the work that a malformed file can ask for. */
+/** A data set has no more fields than this, which bounds the work that a malformed file can cause. */
 const MAX_FIELDS = 10_000;
 
-/** Throws ERR_DATA_FORMAT. */
+/** @throws OrchestratorError ERR_DATA_FORMAT. */
 export function decodeSchema(table: FlatTable, where: string): ArrowField[] {
   if (table.int16(0) !== 0) {
     throw new OrchestratorError('ERR_DATA_FORMAT', `${where}: big-endian values are not supported`);
@@ -97,13 +99,15 @@ export function decodeBatch(table: FlatTable): ArrowBatchHeader {
   };
 }
 
-/** How many nodes and buffers of a record batch belong to a field and all below it. */
+/** The number of nodes and buffers of a record batch that belong to a field and its descendants. */
 export interface Extent {
   nodes: number;
   buffers: number;
 }
 
-/** Buffers of a field itself, children excluded, as the columnar format (metadata version 5) lays them out. */
+/**
+ * The number of buffers of a field itself, without its children, by the columnar format (metadata version 5).
+ */
 export function ownBuffers(field: ArrowField, takeVariadicCount: () => number): number {
   if (field.dictionary) return 2;
   switch (field.type) {
@@ -131,7 +135,7 @@ export function ownBuffers(field: ArrowField, takeVariadicCount: () => number): 
   }
 }
 
-/** Nodes and buffers that a field and its descendants take. */
+/** The nodes and buffers of a field and its descendants. */
 export function extentOf(field: ArrowField, takeVariadicCount: () => number): Extent {
   const extent = { nodes: 1, buffers: ownBuffers(field, takeVariadicCount) };
   if (field.dictionary) return extent;
@@ -143,7 +147,7 @@ export function extentOf(field: ArrowField, takeVariadicCount: () => number): Ex
   return extent;
 }
 
-/** "float16", "fixed_size_list[1024] of float16", ... for messages. */
+/** A type's name for messages: "float16", "fixed_size_list[1024] of float16", ... */
 export function typeName(field: ArrowField): string {
   const inner = field.children[0];
   if (field.dictionary) return `dictionary-encoded ${field.type}`;

@@ -41,7 +41,7 @@ function halfBits(half: number): number {
   if (exponent === 0x1f) return sign | 0x7f800000 | (mantissa << 13);
   if (exponent !== 0) return sign | ((exponent + 112) << 23) | (mantissa << 13);
   if (mantissa === 0) return sign;
-  // Subnormal: mantissa * 2^-24, normalised by moving its leading bit into the implicit place.
+  // A subnormal is mantissa * 2^-24; it is normalised by moving its leading bit into the implicit place.
   const shift = Math.clz32(mantissa) - 21;
   return sign | ((113 - shift) << 23) | (((mantissa << shift) & 0x3ff) << 13);
 }
@@ -57,14 +57,15 @@ function halfTable(): Uint32Array {
 }
 
 /**
- * Converts out.length little-endian elements, from the beginning of `source`, to fp32 (F64 rounds to nearest even).
+ * Converts out.length little-endian elements from the beginning of `source` to fp32 (F64 is rounded to
+ * nearest even).
  *
- * @param source at an offset of its buffer that is a multiple of 8.
+ * @param source starts at a multiple of 8 bytes in its buffer.
  */
 export function convertToFloat32(dtype: FloatDtype, source: Uint8Array, out: Float32Array): void {
   const { buffer, byteOffset } = source;
   const count = out.length;
-  // Bits, not numbers, so that NaN payloads survive.
+  // Bits are copied instead of numbers, so that the payloads of NaN survive.
   const bits = new Uint32Array(out.buffer, out.byteOffset, count);
   switch (dtype) {
     case 'F32':
@@ -87,7 +88,7 @@ export function convertToFloat32(dtype: FloatDtype, source: Uint8Array, out: Flo
   }
 }
 
-/** Types that fp32 can be written as. */
+/** Types to which fp32 can be converted. */
 export type OutputDtype = 'F32' | 'F16' | 'BF16';
 
 /**
@@ -103,7 +104,7 @@ export function convertFromFloat32(dtype: OutputDtype, source: Float32Array, out
     return 0;
   }
   const to = new Uint16Array(out.buffer, out.byteOffset, count);
-  // What is finite here and infinite there has overflowed.
+  // A value that is finite in fp32 and infinite in the result has overflowed.
   const infinity = dtype === 'F16' ? 0x7c00 : 0x7f80;
   let overflows = 0;
   for (let i = 0; i < count; i++) {

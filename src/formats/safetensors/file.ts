@@ -1,6 +1,6 @@
 /**
- * Safetensors files, read on demand and written as a stream: neither ever holds more of a file in memory than a chunk,
- * beyond the arrays that the caller owns. Little-endian machines only, as all that this project runs on.
+ * Safetensors files, read on demand and written as a stream: apart from the caller's arrays, at most one
+ * chunk of a file is in memory. Little-endian machines only, like the whole project.
  *
  * Format: 8 bytes header length, JSON header, tensor data (https://github.com/huggingface/safetensors).
  */
@@ -9,49 +9,66 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { OrchestratorError } from '../../errors.js';
 import { openForReading, readFully, writeFailure, writeFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, type Dtype, isFloat } from './dtype.js';
-import type { TensorEntry } from './header.js';
+import type { SafetensorsHeader, TensorEntry } from './header.js';
 import { elementsOf, encodeHeader, MAX_HEADER_BYTES, malformed, parseHeader, quoted } from './header.js';
 
 export type { TensorEntry } from './header.js';
 
-/** A chunk is hashed or converted in about half a millisecond, so that the event loop is never held for long. */
+/**
+ * Bytes that are hashed or converted at once: about half a millisecond, so the event loop is never blocked
+ * for long.
+ */
 const CHUNK_BYTES = 1 << 20;
 
-/** Tensors of one file, or of several that belong together. */
+/** The tensors of one file, or of several files that belong together. */
 export interface TensorSet {
   readonly path: string;
   /** Names of the safetensors files. */
   readonly files: readonly string[];
-  /** Bytes of all files. */
+  /** Total bytes of the files. */
   readonly bytes: number;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
-  /** One tensor as fp32, into an array of exactly its elements, or a new one. */
+  /** Reads a tensor as fp32, into an array of exactly its elements or a new one. */
   read(name: string, into?: Float32Array | null): Promise<Float32Array>;
-  /** As many elements as `into` has, from element `first` on, as fp32. */
+  /** Fills `into` with elements as fp32, from element `first` on. */
   readElements(name: string, first: number, into: Float32Array): Promise<void>;
-  /** As many bytes as `into` has, from the tensor's byte `first` on, as they are. */
+  /** Fills `into` with the tensor's bytes unchanged, from byte `first` on. */
   readBytes(name: string, first: number, into: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
+/** One open safetensors file. */
 export class SafetensorsFile implements TensorSet {
+  readonly path: string;
+  /** Size of the file. */
+  readonly bytes: number;
+  /** The tensors by name, in the order of the data. */
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly #handle: FileHandle;
+  /** Everything before the data: the length and the JSON. */
+  readonly #header: Uint8Array;
   readonly #scratch = new Uint8Array(CHUNK_BYTES);
 
   private constructor(
-    readonly path: string,
-    /** Size of the file. */
-    readonly bytes: number,
-    /** By name, in the order of the data. */
-    readonly tensors: ReadonlyMap<string, TensorEntry>,
-    readonly metadata: ReadonlyMap<string, string>,
-    private readonly handle: FileHandle,
-    private readonly header: Uint8Array,
-  ) {}
+    path: string,
+    bytes: number,
+    { tensors, metadata }: SafetensorsHeader,
+    handle: FileHandle,
+    header: Uint8Array,
+  ) {
+    this.path = path;
+    this.bytes = bytes;
+    this.tensors = tensors;
+    this.metadata = metadata;
+    this.#handle = handle;
+    this.#header = header;
+  }
 
   /**
    * Opens a file and checks its whole header.
    *
-   * @throws OrchestratorError ERR_FILE_OPEN, or ERR_SAFETENSORS naming the tensor at fault.
+   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS: names the wrong tensor.
    */
   static async open(path: string): Promise<SafetensorsFile> {
     const { handle, size } = await openForReading(path);
@@ -63,13 +80,13 @@ export class SafetensorsFile implements TensorSet {
       if (length > BigInt(MAX_HEADER_BYTES) || length > BigInt(size - 8)) {
         throw malformed(
           path,
-          `a header of ${length} bytes is announced, in a file of ${size} bytes (at most ${MAX_HEADER_BYTES} are allowed); not a safetensors file?`,
+          `the file of ${size} bytes claims a header of ${length} bytes (at most ${MAX_HEADER_BYTES} are allowed); is it a safetensors file?`,
         );
       }
       const header = new Uint8Array(8 + Number(length));
       await readFully(handle, header, 0, path);
-      const { tensors, metadata } = parseHeader(header.subarray(8), size - header.length, path);
-      return new SafetensorsFile(path, size, tensors, metadata, handle, header);
+      const parsed = parseHeader(header.subarray(8), size - header.length, path);
+      return new SafetensorsFile(path, size, parsed, handle, header);
     } catch (error) {
       await handle.close();
       throw error;
@@ -87,10 +104,11 @@ export class SafetensorsFile implements TensorSet {
   }
 
   /**
-   * Reads one tensor as fp32, converting from F16, BF16 and F64.
+   * Reads a tensor as fp32, converting from F16, BF16 and F64.
    *
-   * @param into array of exactly the tensor's elements, or null to allocate it.
-   * @throws OrchestratorError ERR_SAFETENSORS where the tensor is missing, of another length, or not of a float type.
+   * @param into array of exactly the tensor's elements, or null to allocate one.
+   * @throws OrchestratorError ERR_SAFETENSORS: the tensor is missing, of another length, or not of a float
+   *   type.
    */
   async read(name: string, into: Float32Array | null = null): Promise<Float32Array> {
     const entry = this.entry(name);
@@ -103,7 +121,7 @@ export class SafetensorsFile implements TensorSet {
   /**
    * Reads a range of a tensor's elements as fp32.
    *
-   * @throws OrchestratorError ERR_SAFETENSORS where the tensor is missing, too short, or not of a float type.
+   * @throws OrchestratorError ERR_SAFETENSORS: the tensor is missing, too short, or not of a float type.
    */
   async readElements(name: string, first: number, into: Float32Array): Promise<void> {
     const entry = this.entry(name);
@@ -114,23 +132,24 @@ export class SafetensorsFile implements TensorSet {
   /**
    * Reads a range of a tensor's bytes.
    *
-   * @throws OrchestratorError ERR_SAFETENSORS where the tensor is missing or too short.
+   * @throws OrchestratorError ERR_SAFETENSORS: the tensor is missing or too short.
    */
   async readBytes(name: string, first: number, into: Uint8Array): Promise<void> {
     const entry = this.entry(name);
     this.#checkRange(entry, first, into.length, entry.end - entry.begin, 'bytes');
-    await readFully(this.handle, into, this.header.length + entry.begin + first, this.path);
+    await readFully(this.#handle, into, this.#header.length + entry.begin + first, this.path);
   }
 
   /**
-   * Reads the whole file once, in order: fills the given arrays, passes over the other tensors, and hashes everything.
+   * Reads the whole file once, in order: fills the given arrays, skips the other tensors, and hashes
+   * everything.
    *
    * @param targets arrays by tensor name, each of exactly its tensor's elements.
-   * @returns SHA-256 of the file, in hex.
+   * @returns the SHA-256 of the file, in hexadecimal.
    */
   async readAll(targets: ReadonlyMap<string, Float32Array>): Promise<string> {
     for (const [name, target] of targets) this.#checkLength(this.entry(name), target);
-    const hash = createHash('sha256').update(this.header);
+    const hash = createHash('sha256').update(this.#header);
     for (const entry of this.tensors.values()) {
       await this.#copy(entry, 0, targets.get(entry.name) ?? null, hash);
     }
@@ -138,7 +157,7 @@ export class SafetensorsFile implements TensorSet {
   }
 
   async close(): Promise<void> {
-    await this.handle.close();
+    await this.#handle.close();
   }
 
   #checkLength({ name, shape, elements }: TensorEntry, target: Float32Array): void {
@@ -157,7 +176,7 @@ export class SafetensorsFile implements TensorSet {
     );
   }
 
-  /** @param target as many elements as wanted, from element `first` on; null passes over the whole tensor. */
+  /** @param target receives the elements from element `first` on; null skips the whole tensor. */
   async #copy(
     entry: TensorEntry,
     first: number,
@@ -172,16 +191,16 @@ export class SafetensorsFile implements TensorSet {
       );
     }
     const width = DTYPE_BYTES[dtype];
-    const start = this.header.length + entry.begin + first * width;
+    const start = this.#header.length + entry.begin + first * width;
     const length = target === null ? entry.end - entry.begin : target.length * width;
     for (let at = 0; at < length; at += CHUNK_BYTES) {
       const bytes = Math.min(CHUNK_BYTES, length - at);
-      // fp32 lands where it is wanted; anything else passes through the scratch chunk.
+      // fp32 is read directly into the target; other types go through the scratch chunk.
       const direct = target !== null && dtype === 'F32';
       const chunk = direct
         ? new Uint8Array(target.buffer, target.byteOffset + at, bytes)
         : this.#scratch.subarray(0, bytes);
-      await readFully(this.handle, chunk, start + at, this.path);
+      await readFully(this.#handle, chunk, start + at, this.path);
       hash?.update(chunk);
       if (target !== null && !direct && isFloat(dtype)) {
         convertToFloat32(dtype, chunk, target.subarray(at / width, (at + bytes) / width));
@@ -190,10 +209,10 @@ export class SafetensorsFile implements TensorSet {
   }
 }
 
-/** A tensor's bytes, piece by piece; a piece may be overwritten when the next one is asked for. */
+/** A tensor's bytes, piece by piece; a piece may be overwritten when the next one is requested. */
 export type TensorStream = () => AsyncIterable<ArrayBufferView>;
 
-/** A tensor to be written; `data` holds its elements, contiguous and little-endian, or brings them in order. */
+/** A tensor to write; `data` holds its elements, contiguous and little-endian, or produces them in order. */
 export interface TensorSource {
   name: string;
   dtype: Dtype;
@@ -201,23 +220,24 @@ export interface TensorSource {
   data: ArrayBufferView | TensorStream;
 }
 
-/** Bytes that a tensor takes in a file. */
+/** Bytes of a tensor in a file. */
 export function sourceBytes({ shape, dtype }: Pick<TensorSource, 'shape' | 'dtype'>): number {
   return (elementsOf(shape) ?? Number.NaN) * DTYPE_BYTES[dtype];
 }
 
 export interface WrittenFile {
   bytes: number;
-  /** Of the whole file, in hex. */
+  /** SHA-256 of the whole file, in hexadecimal. */
   sha256: string;
 }
 
 /**
- * Writes a new file and makes it durable (fsync). Wider element types come first, so that every tensor is aligned to its
- * elements; the order is otherwise the caller's.
+ * Writes a new file and flushes it to disk. Wider element types come first, so that every tensor is aligned
+ * to its elements; otherwise the caller's order is kept.
  *
  * @param path must not exist.
- * @throws OrchestratorError ERR_FILE_WRITE naming the file and the system's reason; a partial file may be left.
+ * @throws OrchestratorError ERR_FILE_WRITE: names the file and the system's reason; a partial file may
+ *   remain.
  */
 export async function writeSafetensors(
   path: string,
@@ -242,7 +262,10 @@ export async function writeSafetensors(
   }
 }
 
-/** Header and data through one staging chunk, so that thousands of small tensors do not mean thousands of writes. */
+/**
+ * Writes header and data through one staging chunk, so that thousands of small tensors do not mean thousands
+ * of writes.
+ */
 async function writeStream(
   handle: FileHandle,
   header: Uint8Array,
@@ -290,6 +313,6 @@ function checkBytes(tensor: TensorSource, bytes: number): void {
   const { name, shape, dtype } = tensor;
   throw new OrchestratorError(
     'ERR_INTERNAL',
-    `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${bytes} bytes.`,
+    `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${bytes} bytes`,
   );
 }

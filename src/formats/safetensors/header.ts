@@ -1,16 +1,17 @@
 /**
- * The header of a safetensors file: JSON that says where each tensor lies. It comes from outside, so it is read by a
- * parser that knows the one shape that it may have, refuses duplicate keys (JSON.parse keeps the last silently), and
- * believes no number before it has been checked against the file's size.
+ * The header of a safetensors file: JSON that says where each tensor is. It is untrusted input, so it is read
+ * by a parser that accepts only the one valid structure, refuses duplicate keys (JSON.parse silently keeps
+ * the last one), and checks every number against the file's size before using it.
  */
 import { OrchestratorError } from '../../errors.js';
 import { DTYPE_BYTES, type Dtype, isDtype } from './dtype.js';
 
-/** The format's own bound on the header. */
+/** The format's own limit for the header. */
 export const MAX_HEADER_BYTES = 100_000_000;
 const MAX_NAME_LENGTH = 4096;
 const MAX_RANK = 16;
 
+/** A tensor of a file. */
 export interface TensorEntry {
   name: string;
   dtype: Dtype;
@@ -23,7 +24,7 @@ export interface TensorEntry {
 }
 
 export interface SafetensorsHeader {
-  /** In the order of the data. */
+  /** The tensors by name, in the order of the data. */
   tensors: Map<string, TensorEntry>;
   metadata: Map<string, string>;
 }
@@ -33,20 +34,22 @@ const BACKSLASH = 0x5c;
 
 /** A cursor over the header's text. */
 class Cursor {
+  readonly #text: string;
+  readonly #path: string;
   #at = 0;
 
-  constructor(
-    private readonly text: string,
-    private readonly path: string,
-  ) {}
+  constructor(text: string, path: string) {
+    this.#text = text;
+    this.#path = path;
+  }
 
   fail(what: string): never {
-    throw malformed(this.path, `${what} at character ${this.#at} of the header`);
+    throw malformed(this.#path, `${what} at character ${this.#at} of the header`);
   }
 
   #skipSpace(): void {
     for (;;) {
-      const code = this.text.charCodeAt(this.#at);
+      const code = this.#text.charCodeAt(this.#at);
       if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return;
       this.#at++;
     }
@@ -55,7 +58,7 @@ class Cursor {
   /** Whether the next token is this punctuation, which is then consumed. */
   take(token: string): boolean {
     this.#skipSpace();
-    if (this.text[this.#at] !== token) return false;
+    if (this.#text[this.#at] !== token) return false;
     this.#at++;
     return true;
   }
@@ -66,7 +69,7 @@ class Cursor {
 
   end(): void {
     this.#skipSpace();
-    if (this.#at !== this.text.length) this.fail('expected the end of the header');
+    if (this.#at !== this.#text.length) this.fail('expected the end of the header');
   }
 
   string(what: string, maxLength: number): string {
@@ -74,7 +77,7 @@ class Cursor {
     const start = this.#at;
     let escaped = false;
     for (;;) {
-      const code = this.text.charCodeAt(this.#at);
+      const code = this.#text.charCodeAt(this.#at);
       if (Number.isNaN(code)) this.fail(`the ${what} has no closing quote`);
       if (code < 0x20) this.fail(`the ${what} holds a control character`);
       if (code === QUOTE) break;
@@ -85,11 +88,11 @@ class Cursor {
       this.#at++;
     }
     if (this.#at - start > maxLength) this.fail(`the ${what} is longer than ${maxLength} characters`);
-    const raw = this.text.slice(start, this.#at);
+    const raw = this.#text.slice(start, this.#at);
     this.#at++;
     if (!escaped) return raw;
     try {
-      return JSON.parse(`"${raw}"`) as string;
+      return JSON.parse(`"${raw}"`);
     } catch {
       return this.fail(`the ${what} has a bad escape`);
     }
@@ -98,8 +101,8 @@ class Cursor {
   integer(what: string): number {
     this.#skipSpace();
     const start = this.#at;
-    while (this.text.charCodeAt(this.#at) >= 0x30 && this.text.charCodeAt(this.#at) <= 0x39) this.#at++;
-    const digits = this.text.slice(start, Math.min(this.#at, start + 17));
+    while (this.#text.charCodeAt(this.#at) >= 0x30 && this.#text.charCodeAt(this.#at) <= 0x39) this.#at++;
+    const digits = this.#text.slice(start, Math.min(this.#at, start + 17));
     const value = Number(digits);
     if (digits === '' || (digits.length > 1 && digits[0] === '0') || !Number.isSafeInteger(value)) {
       this.fail(`the ${what} is not an integer from 0 to 2^53 - 1`);
@@ -119,7 +122,7 @@ class Cursor {
     return values;
   }
 
-  /** An object; `member` reads the value of each key. */
+  /** Reads an object; `member` reads the value of each key. */
   object(what: string, maxKeyLength: number, member: (key: string) => void): void {
     this.expect('{');
     if (this.take('}')) return;
@@ -136,7 +139,7 @@ export function malformed(path: string, what: string): OrchestratorError {
   return new OrchestratorError('ERR_SAFETENSORS', `${path}: ${what}`);
 }
 
-/** Names come from the file: shown in full only when short, and with control characters escaped. */
+/** A name from the file, quoted for messages: shortened if it is long, with control characters escaped. */
 export function quoted(name: string): string {
   return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}...` : name);
 }
@@ -198,9 +201,10 @@ function checkedEntry(
 /**
  * Parses and checks a header.
  *
- * @param text the header's bytes, padding included.
- * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order, without overlap.
- * @throws OrchestratorError ERR_SAFETENSORS, naming the file and the tensor.
+ * @param text bytes of the header, including padding.
+ * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order,
+ *   without overlap.
+ * @throws OrchestratorError ERR_SAFETENSORS: names the file and the tensor.
  */
 export function parseHeader(text: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
   let decoded: string;
@@ -210,7 +214,7 @@ export function parseHeader(text: Uint8Array, dataBytes: number, path: string): 
     throw malformed(path, 'the header is not UTF-8');
   }
   if (decoded[0] !== '{')
-    throw malformed(path, 'the header does not begin with "{"; not a safetensors file?');
+    throw malformed(path, 'the header does not begin with "{"; is it a safetensors file?');
   const cursor = new Cursor(decoded, path);
   const entries = new Map<string, TensorEntry>();
   const metadata = new Map<string, string>();
@@ -232,7 +236,7 @@ export function parseHeader(text: Uint8Array, dataBytes: number, path: string): 
   return { tensors: contiguous(entries, dataBytes, path), metadata };
 }
 
-/** The entries in the order of the data, which they must cover without overlap, hole or rest. */
+/** The entries in the order of the data, which they must cover without overlaps, gaps or trailing bytes. */
 function contiguous(
   entries: Map<string, TensorEntry>,
   dataBytes: number,
@@ -246,7 +250,7 @@ function contiguous(
     if (entry.end > dataBytes) {
       throw malformed(
         path,
-        `tensor ${label} ends at byte ${entry.end} of the data, of which there are ${dataBytes}`,
+        `tensor ${label} ends at byte ${entry.end} of the data, which has ${dataBytes} bytes`,
       );
     }
     if (entry.begin < at) throw malformed(path, `tensor ${label} overlaps tensor ${before}`);
@@ -265,7 +269,8 @@ function contiguous(
 }
 
 /**
- * The bytes before the data: length, JSON, and spaces so that the data begins at a multiple of 64.
+ * Encodes the bytes before the data: the length, the JSON, and spaces so that the data begins at a multiple
+ * of 64.
  *
  * @param tensors in the order in which the data will be written.
  */
@@ -273,7 +278,8 @@ export function encodeHeader(
   tensors: readonly { name: string; dtype: Dtype; shape: readonly number[] }[],
   metadata: Readonly<Record<string, string>>,
 ): { header: Uint8Array; dataBytes: number } {
-  // A list of members, not an object: an object would reorder names that look like integers, and lose "__proto__".
+  // The members are a list, because an object would reorder names that look like integers, and lose
+  // "__proto__".
   const members: string[] = [];
   if (Object.keys(metadata).length > 0) members.push(`"__metadata__":${JSON.stringify(metadata)}`);
   const names = new Set<string>(['__metadata__']);
@@ -283,7 +289,7 @@ export function encodeHeader(
     if (names.has(name) || elements === null) {
       throw new OrchestratorError(
         'ERR_INTERNAL',
-        `Tensor ${quoted(name)} [${shape.join(', ')}] cannot be written: its name is taken, or its shape overflows.`,
+        `Tensor ${quoted(name)} [${shape.join(', ')}] cannot be written: its name is already used, or its shape overflows`,
       );
     }
     names.add(name);

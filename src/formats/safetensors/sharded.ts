@@ -1,27 +1,41 @@
-/** Safetensors split over several files, with an index that says which tensor lies where. */
+/** Safetensors split into several files, with an index that says which tensor is in which file. */
 import { dirname, join } from 'node:path';
-import { openForReading, readFully } from '../../files/io.js';
+import { readWhole } from '../../files/io.js';
+import { isMapping } from '../../files/json.js';
 import { SafetensorsFile, type TensorSet } from './file.js';
 import { malformed, quoted, type TensorEntry } from './header.js';
 
-/** Bound on the index, as on a header. */
+/** Limit for the index, the same as for a header. */
 const MAX_INDEX_BYTES = 100_000_000;
 const MAX_FILES = 10_000;
+/** Problems listed in an error. */
 const LISTED = 20;
 
+/** The open files of an index. */
 export class ShardedSafetensors implements TensorSet {
+  /** Path of the index. */
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly #shards: readonly SafetensorsFile[];
+  /** The file of each tensor. */
+  readonly #places: ReadonlyMap<string, SafetensorsFile>;
+
   private constructor(
-    /** The index. */
-    readonly path: string,
-    readonly tensors: ReadonlyMap<string, TensorEntry>,
-    private readonly shards: readonly SafetensorsFile[],
-    private readonly places: ReadonlyMap<string, SafetensorsFile>,
-  ) {}
+    path: string,
+    shards: readonly SafetensorsFile[],
+    places: ReadonlyMap<string, SafetensorsFile>,
+  ) {
+    this.path = path;
+    this.tensors = new Map([...places].map(([name, shard]) => [name, shard.entry(name)]));
+    this.#shards = shards;
+    this.#places = places;
+  }
 
   /**
-   * Opens an index (`{"weight_map": {tensor: file}}`) and all its files, which lie beside it.
+   * Opens an index (`{"weight_map": {tensor: file}}`) and all its files, which are in the same folder.
    *
-   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS naming what the index and the files disagree about.
+   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS: lists the differences between the index and the
+   *   files.
    */
   static async open(path: string): Promise<ShardedSafetensors> {
     const map = parseIndex(await readIndex(path), path);
@@ -31,9 +45,8 @@ export class ShardedSafetensors implements TensorSet {
         shards.set(file, await SafetensorsFile.open(join(dirname(path), file)));
       }
       checkIndex(map, shards, path);
-      const places = new Map([...map].map(([name, file]) => [name, shards.get(file) as SafetensorsFile]));
-      const tensors = new Map([...places].map(([name, shard]) => [name, shard.entry(name)]));
-      return new ShardedSafetensors(path, tensors, [...shards.values()], places);
+      const places = new Map([...map].map(([name, file]) => [name, shards.get(file)!]));
+      return new ShardedSafetensors(path, [...shards.values()], places);
     } catch (error) {
       for (const shard of shards.values()) await shard.close();
       throw error;
@@ -41,11 +54,11 @@ export class ShardedSafetensors implements TensorSet {
   }
 
   get files(): readonly string[] {
-    return this.shards.map(({ path }) => path);
+    return this.#shards.map(({ path }) => path);
   }
 
   get bytes(): number {
-    return this.shards.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#shards.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   async read(name: string, into: Float32Array | null = null): Promise<Float32Array> {
@@ -61,33 +74,22 @@ export class ShardedSafetensors implements TensorSet {
   }
 
   async close(): Promise<void> {
-    for (const shard of this.shards) await shard.close();
+    for (const shard of this.#shards) await shard.close();
   }
 
   #shard(name: string): SafetensorsFile {
-    const shard = this.places.get(name);
+    const shard = this.#places.get(name);
     if (shard === undefined) throw malformed(this.path, `there is no tensor ${quoted(name)}`);
     return shard;
   }
 }
 
 async function readIndex(path: string): Promise<string> {
-  const { handle, size } = await openForReading(path);
-  try {
-    if (size > MAX_INDEX_BYTES) throw malformed(path, `an index of ${size} bytes is too large`);
-    const bytes = new Uint8Array(size);
-    await readFully(handle, bytes, 0, path);
-    return new TextDecoder().decode(bytes);
-  } finally {
-    await handle.close();
-  }
+  const tooLarge = (bytes: number) => malformed(path, `an index of ${bytes} bytes is too large`);
+  return new TextDecoder().decode(await readWhole(path, MAX_INDEX_BYTES, tooLarge));
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** File by tensor. The files are plain names: an index must not lead elsewhere. */
+/** The file of each tensor. Files must be plain names, so that an index cannot lead outside its folder. */
 function parseIndex(text: string, path: string): Map<string, string> {
   let parsed: unknown;
   try {
@@ -95,15 +97,15 @@ function parseIndex(text: string, path: string): Map<string, string> {
   } catch (error) {
     throw malformed(path, `the index is not JSON: ${(error as Error).message}`);
   }
-  const weightMap = isRecord(parsed) ? parsed.weight_map : undefined;
-  if (!isRecord(weightMap)) throw malformed(path, 'the index has no "weight_map" from tensors to files');
+  const weightMap = isMapping(parsed) ? parsed.weight_map : undefined;
+  if (!isMapping(weightMap)) throw malformed(path, 'the index has no "weight_map" from tensors to files');
   const map = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
     if (typeof file !== 'string' || !/^[^/\\\0]+\.safetensors$/.test(file)) {
       const found = JSON.stringify(file) ?? String(file);
       throw malformed(
         path,
-        `tensor ${quoted(name)} is said to lie in ${found.slice(0, 200)}; expected the name of a .safetensors file beside the index`,
+        `tensor ${quoted(name)} is listed in ${found.slice(0, 200)}; expected the name of a .safetensors file in the index's folder`,
       );
     }
     map.set(name, file);

@@ -1,3 +1,4 @@
+/** The detector: finds and names the objects of a picture. */
 import { coverage } from '../render.js';
 import {
   COLOR_NAMES,
@@ -10,19 +11,19 @@ import {
 } from '../vocabulary.js';
 import { type Contrast, contrast, dilate, percentile, type Region, segment } from './segment.js';
 
-/** An object found in a picture. x, y, radius as in the scene that a picture is drawn from. */
+/** An object found in a picture; x, y and radius mean the same as in a scene. */
 export interface DetectedObject {
-  /** null if no shape fits. */
+  /** The best shape, or null if none fits. */
   shape: Shape | null;
   color: Color;
   x: number;
   y: number;
   radius: number;
-  /** Overlap (intersection over union) with the best shape. */
+  /** Intersection over union with the best shape. */
   fit: number;
 }
 
-/** Area of a shape of radius 1, and how far its centroid lies below its box's centre. */
+/** Area of a shape of radius 1, and the distance of its centroid below the centre of its bounding box. */
 const GEOMETRY: Record<Shape, { area: number; drop: number }> = {
   circle: { area: Math.PI, drop: 0 },
   square: { area: 1.8 * 1.8, drop: 0 },
@@ -30,12 +31,12 @@ const GEOMETRY: Record<Shape, { area: number; drop: number }> = {
   cross: { area: 8 * 0.34 - 4 * 0.34 * 0.34, drop: 0 },
 };
 
-/** Overlap below which an object is none of the shapes. */
+/** Smallest overlap with which an object counts as a shape. */
 const LEAST_FIT = 0.6;
 
 /**
- * Finds the objects of a picture [64, 64, 3]: segments them by contrast, names their colour by the nearest of the
- * palette and their shape by the best overlap with each shape drawn at the object's centroid and area.
+ * Finds the objects of a picture [64, 64, 3]: segments them by contrast, chooses the nearest colour of the
+ * palette, and the shape with the best overlap when drawn at the object's centroid with its area.
  */
 export function detect(pixels: Uint8Array): DetectedObject[] {
   const ground = contrast(pixels);
@@ -43,7 +44,9 @@ export function detect(pixels: Uint8Array): DetectedObject[] {
   return regions.map((region) => describe(pixels, ground, region, surroundings(region, regions)));
 }
 
-/** The pixels of an object and its blurred rim: within 3 pixels of it, and not another's. */
+/**
+ * The pixels of an object and its blurred rim: those within 3 pixels that do not belong to another object.
+ */
 function surroundings(region: Region, regions: Region[]): Region {
   const others = new Set(regions.filter((other) => other !== region).flatMap((other) => dilate(other, 1)));
   return dilate(region, 3).filter((i) => !others.has(i));
@@ -62,8 +65,8 @@ function describe(
 }
 
 /**
- * The sum of (pixel - background) over the sum of coverage. Blurring spreads a colour over the rim, where it is taken
- * in again.
+ * The colour nearest to the sum of (pixel - background) over the sum of coverage. Blurring spreads a colour
+ * over the rim; the sum includes it again.
  */
 function nearestColor(
   pixels: Uint8Array,
@@ -113,7 +116,10 @@ function bestShape(near: Region, mask: number[]): Omit<DetectedObject, 'color'> 
   return best.fit >= LEAST_FIT ? best : { ...best, shape: null };
 }
 
-/** Intersection over union of a soft mask and a shape; the shape's part outside of the mask's pixels counts too. */
+/**
+ * Intersection over union of a soft mask and a shape; the part of the shape outside the mask's pixels counts
+ * too.
+ */
 function overlap(near: Region, mask: number[], shape: Shape, x: number, y: number, radius: number): number {
   let both = 0;
   let masked = 0;

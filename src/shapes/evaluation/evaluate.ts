@@ -1,3 +1,4 @@
+/** Evaluates a model of the shapes world. */
 import type { ShapesModel, ShapesSettings } from '../model.js';
 import { writeGrid } from '../pictures.js';
 import { detect } from './detector.js';
@@ -5,9 +6,9 @@ import { CATEGORIES, drawCases } from './prompts.js';
 import { type Score, score } from './score.js';
 
 export interface EvaluateOptions extends ShapesSettings {
-  /** Pictures of each category. */
+  /** Number of pictures in each category. */
   count: number;
-  /** Where to write the first pictures of each category, or null. */
+  /** Path for a grid with the first pictures of each category, or null. */
   grid: string | null;
 }
 
@@ -21,7 +22,7 @@ export interface EvaluationResult {
 
 const GRID_COLUMNS = 8;
 
-/** Draws the pictures of every category's prompts and scores what the detector finds in them. */
+/** Samples pictures for the prompts of every category, and scores what the detector finds in them. */
 export async function evaluateModel(
   model: Pick<ShapesModel, 'path' | 'step' | 'sample'>,
   options: EvaluateOptions,

@@ -1,15 +1,16 @@
+/** Compares the objects that were found with those that a prompt asks for. */
 import { placeOf, relates } from '../vocabulary.js';
 import type { DetectedObject } from './detector.js';
-import type { Case } from './prompts.js';
+import type { PromptCase } from './prompts.js';
 
-/** Least difference of centres, in pixels, for "left of" and the like. */
+/** Smallest difference of centres, in pixels, that counts as "left of" and the like. */
 const RELATION_MARGIN = 6;
 
 /**
- * Whether a picture shows exactly what a case asks for: the wanted objects, nothing else, and in the wanted relation
- * or place. (GenEval itself tolerates further objects, except when counting.)
+ * Whether a picture shows exactly what a case asks for: the wanted objects and nothing else, in the wanted
+ * relation or place. (GenEval itself tolerates additional objects, except when counting.)
  */
-export function satisfies(objects: DetectedObject[], wanted: Case): boolean {
+export function satisfies(objects: DetectedObject[], wanted: PromptCase): boolean {
   const total = wanted.wanted.reduce((sum, { count }) => sum + count, 0);
   if (objects.length !== total) return false;
   const groups = wanted.wanted.map(({ shape, color }) =>
@@ -21,10 +22,12 @@ export function satisfies(objects: DetectedObject[], wanted: Case): boolean {
   return wanted.relation === null || relates(wanted.relation, first, second!, RELATION_MARGIN);
 }
 
-/** What of a one-object case a picture gets right; all false if it does not show one object. */
+/**
+ * Which attributes of a one-object case a picture gets right; none if it does not show exactly one object.
+ */
 export function attributes(
   objects: DetectedObject[],
-  wanted: Case,
+  wanted: PromptCase,
 ): { color: boolean; shape: boolean; place: boolean } {
   const only = objects.length === 1 ? objects[0]! : null;
   const asked = wanted.wanted[0]!;

@@ -1,3 +1,4 @@
+/** Prompts for evaluation, in the categories of GenEval. */
 import { plural } from '../captions.js';
 import { Draws, PURPOSE } from '../draws.js';
 import {
@@ -23,41 +24,41 @@ export const GENEVAL_CATEGORIES = [
   'color attribution',
 ] as const;
 
-/** GenEval's, and `place`, which asks for one object at one of nine places. */
+/** The categories of GenEval, and `place`, which asks for one object at one of nine places. */
 export const CATEGORIES = [...GENEVAL_CATEGORIES, 'place'] as const;
 export type Category = (typeof CATEGORIES)[number];
 
-/** Objects asked for: `count` of one shape; null where the prompt leaves the colour open. */
+/** Wanted objects: `count` of one shape; the colour is null if the prompt leaves it open. */
 export interface Wanted {
   shape: Shape;
   color: Color | null;
   count: number;
 }
 
-/** A prompt and what its picture must show. */
-export interface Case {
+/** A prompt, and what its picture must show. */
+export interface PromptCase {
   category: Category;
   prompt: string;
   wanted: Wanted[];
-  /** How the first object lies to the second, or null. */
+  /** The relation of the first object to the second, or null. */
   relation: Relation | null;
-  /** Where the only object is, or null. */
+  /** The place of the only object, or null. */
   place: Place | null;
 }
 
 /** The first `count` cases of a category: a function of (category, seed) alone. */
-export function drawCases(category: Category, count: number, seed: bigint): Case[] {
+export function drawCases(category: Category, count: number, seed: bigint): PromptCase[] {
   const purpose = PURPOSE.prompts + CATEGORIES.indexOf(category);
   return Array.from({ length: count }, (_, i) => drawCase(category, new Draws(seed, purpose, i)));
 }
 
-function drawCase(category: Category, draws: Draws): Case {
+function drawCase(category: Category, draws: Draws): PromptCase {
   const shape = draws.pick(SHAPES);
   const color = draws.pick(COLOR_NAMES);
   const other = draws.pick(SHAPES.filter((s) => s !== shape));
   const otherColor = draws.pick(COLOR_NAMES.filter((c) => c !== color));
   const one = (s: Shape, c: Color | null): Wanted => ({ shape: s, color: c, count: 1 });
-  const asked = (prompt: string, wanted: Wanted[], rest: Partial<Case> = {}): Case => ({
+  const asked = (prompt: string, wanted: Wanted[], rest: Partial<PromptCase> = {}): PromptCase => ({
     category,
     prompt,
     wanted,

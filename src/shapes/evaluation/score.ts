@@ -1,31 +1,35 @@
+/** Scores by category, and the scores that chance would give. */
 import type { DetectedObject } from './detector.js';
 import { attributes, satisfies } from './judge.js';
-import { CATEGORIES, type Case, type Category, GENEVAL_CATEGORIES } from './prompts.js';
+import { CATEGORIES, type Category, GENEVAL_CATEGORIES, type PromptCase } from './prompts.js';
 
 export interface CategoryScore {
   category: Category;
   count: number;
-  /** Share of pictures that show what their prompt asks for. */
+  /** Fraction of pictures that show what their prompt asks for. */
   score: number;
   /**
-   * The same for pictures that have nothing to do with their prompts: every picture of the category against the
-   * prompt of every other, averaged.
+   * The same for pictures that have nothing to do with their prompts: every picture of the category compared
+   * with the prompt of every other one, averaged.
    */
   chance: number;
 }
 
 export interface Score {
   categories: CategoryScore[];
-  /** Mean over GenEval's six categories, as GenEval reports it. */
+  /** Mean over GenEval's six categories, as in GenEval. */
   overall: number;
   overallChance: number;
-  /** Of the pictures of `place` (one object, its colour and place given): each attribute on its own. */
+  /**
+   * Fraction of the pictures of `place` (one object with a given colour and place) that get each attribute
+   * right.
+   */
   oneObject: { color: number; shape: number; place: number };
 }
 
-/** A case with what was found in its picture. */
+/** A case, and the objects that were found in its picture. */
 export interface Judged {
-  wanted: Case;
+  wanted: PromptCase;
   objects: DetectedObject[];
 }
 

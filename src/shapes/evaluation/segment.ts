@@ -1,10 +1,13 @@
+/** Segmentation: separates the objects of a picture from its background. */
 import { LEAST_CONTRAST, PICTURE_SIZE, type Rgb } from '../vocabulary.js';
 
-/** Pixels of a picture, and how far each lies from the background in luma. */
+/** The contrast of a picture's pixels with its background. */
 export interface Contrast {
-  /** Median of each channel: the background's colour as long as objects cover less than half. */
+  /**
+   * Median of each channel, which is the background's colour if objects cover less than half of the picture.
+   */
   background: Rgb;
-  /** [64 * 64] luma minus the background's luma. */
+  /** [64 * 64], luma minus the background's luma. */
   signed: Float32Array;
 }
 
@@ -12,10 +15,10 @@ export interface Contrast {
 export type Region = number[];
 
 const AREA = PICTURE_SIZE * PICTURE_SIZE;
-/** Luma difference below which a pixel is background, and below which a region is a smudge and no object. */
+/** Smallest luma difference of a pixel, and of a region, that does not count as background or as a smudge. */
 const FLOOR = 0.5 * LEAST_CONTRAST;
 const LEAST_STRENGTH = 0.75 * LEAST_CONTRAST;
-/** Fewer pixels are ringing, not an object (the smallest object covers about 140). */
+/** Smallest area of an object in pixels; less is ringing (the smallest object covers about 140). */
 const LEAST_AREA = 70;
 
 export function contrast(pixels: Uint8Array): Contrast {
@@ -39,9 +42,9 @@ function median(pixels: Uint8Array, channel: number): number {
 }
 
 /**
- * Finds the objects. Pixels that differ from the background form components; an object is what lies above half of its
- * component's typical contrast. What remains beyond two pixels of it is searched again, so that a faint object beside
- * a bright one is not lost, whereas blurred edges and ringing are.
+ * Finds the objects. Pixels that differ from the background form components; an object is the part of its
+ * component above half of the typical contrast. What remains beyond two pixels of it is searched again, so
+ * that a faint object next to a bright one is found, but blurred edges and ringing are not.
  */
 export function segment({ signed }: Contrast): Region[] {
   const objects: Region[] = [];
@@ -67,13 +70,13 @@ export function segment({ signed }: Contrast): Region[] {
   return objects;
 }
 
-/** The value of |contrast| that this share of a region's pixels stays below. */
+/** The value of |contrast| below which this fraction of a region's pixels is. */
 export function percentile(region: Region, signed: Float32Array, share: number): number {
   const values = region.map((i) => Math.abs(signed[i]!)).sort((a, b) => a - b);
   return values[Math.min(values.length - 1, Math.floor(share * values.length))] ?? 0;
 }
 
-/** 4-connected components. */
+/** The 4-connected components of a region. */
 function components(region: Region): Region[] {
   const open = new Uint8Array(AREA);
   for (const i of region) open[i] = 1;

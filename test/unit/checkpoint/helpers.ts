@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import type { CheckpointContent } from '../../../src/checkpoint/store.js';
-import { posEmbed } from '../../../src/model/pos-embed.js';
 import { expectedParameters } from '../../../src/model/tensors.js';
 import type { EngineLayout, ModelSpec, StateName, StateTensors } from '../../../src/native/contract.js';
+import { posEmbed } from '../model/pos-embed.js';
 
 /** mulberry32: a small seeded generator, so that a failing case can be run again. */
 export function generator(seed: number): () => number {

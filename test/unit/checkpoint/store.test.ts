@@ -178,7 +178,7 @@ describe('damage', () => {
     await expect(verifyCheckpoint(path)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_DAMAGED' });
     await writeFile(file, good);
     await rename(path, join(root, 'step-00000030'));
-    await expect(verifyCheckpoint(join(root, 'step-00000030'))).rejects.toThrow(/of step 20.*says 30/);
+    await expect(verifyCheckpoint(join(root, 'step-00000030'))).rejects.toThrow(/step 20.*says 30/);
     await rm(join(root, 'step-00000030', 'manifest.json'));
     await expect(verifyCheckpoint(join(root, 'step-00000030'))).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_MISSING',
@@ -242,7 +242,7 @@ describe('resuming', () => {
     );
     expect(check({ datasetHash: 'b'.repeat(64) })).toThrow(/another data set: its hash is aaaa.*bbbb/);
     expect(check({ encoders: { ...names, t5: 'google/umt5' } })).toThrow(
-      "another text encoder: its t5 is google/t5; that of the config's data set is google/umt5.",
+      "another text encoder: its t5 is google/t5; that of the config's data set is google/umt5",
     );
   });
 
@@ -276,7 +276,7 @@ describe('resuming', () => {
     const here = { device: 'cpu', isa: 'avx2', kernels: '3', precision: 'fp32' };
     expect(otherArithmetic(found.manifest, here)).toBe(
       'the checkpoint was written with other arithmetic (kernels with oneDNN 2.6.3 there, 3 here): ' +
-        'the run goes on, but not to the same bits',
+        'the run can be resumed, but not bit for bit',
     );
     const gpu = { device: 'NVIDIA H200', libraries: 'CUDA 13.0', precision: 'fp32' };
     expect(otherArithmetic(found.manifest, gpu)).toContain('(device cpu there, NVIDIA H200 here)');

@@ -117,7 +117,7 @@ describe('errors of a configuration', () => {
   it('names the nearest file where there is none', () => {
     const near = yaml(MINIMAL);
     expect(() => loadConfig(near.replace(/\.yaml$/, '.yml'), [], {})).toThrow(
-      `no such file; did you mean ${near}`,
+      `it does not exist (ENOENT); did you mean ${near}`,
     );
   });
 });

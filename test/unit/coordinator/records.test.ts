@@ -56,7 +56,9 @@ describe('lines', () => {
     expect(() => file.append({ step: 1 })).toThrow(
       expect.objectContaining({
         code: 'ERR_FILE_WRITE',
-        message: expect.stringContaining('Cannot write to /dev/full: ENOSPC'),
+        message: expect.stringContaining(
+          'Cannot write to /dev/full: no space is left on the device (ENOSPC)',
+        ),
       }),
     );
     file.close();

@@ -28,6 +28,7 @@ import {
 import { afterAll } from 'vitest';
 import type { DataConfig } from '../../../src/data/dataset.js';
 import { toFloat16Bits } from '../../../src/formats/float16.js';
+import { convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
 
 export const FIXTURES = fileURLToPath(new URL('../../fixtures/huggingface/', import.meta.url));
 
@@ -204,4 +205,11 @@ export function huggingFaceFolder(
   );
   if (features) writeFileSync(join(dir, 'dataset_info.json'), JSON.stringify({ features }));
   return dir;
+}
+
+/** Value of binary16 bits. */
+export function fromFloat16Bits(bits: number): number {
+  const value = new Float32Array(1);
+  convertToFloat32('F16', new Uint8Array(Uint16Array.of(bits).buffer), value);
+  return value[0]!;
 }

@@ -36,7 +36,7 @@ describe('a Hugging Face folder', () => {
     await expect(fixed({ columns: null })).rejects.toEqual(
       expect.objectContaining({
         code: 'ERR_DATA_COLUMN',
-        message: expect.stringContaining('data.columns must say which column plays which role'),
+        message: expect.stringContaining('data.columns must give the role of each column'),
         hint: expect.stringContaining('clip_g_pooled'),
       }),
     );

@@ -6,8 +6,8 @@ import { tableFromIPC } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
 import { readManifest } from '../../../src/data/manifest.js';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
-import { fromFloat16Bits, toFloat16Bits } from '../../../src/formats/float16.js';
-import { scratch } from './arrow-files.js';
+import { toFloat16Bits } from '../../../src/formats/float16.js';
+import { fromFloat16Bits, scratch } from './arrow-files.js';
 
 const schema: ShardSchema = {
   columns: [

@@ -25,12 +25,12 @@ describe('checks of doctor', () => {
     for (const version of ['25.0.0', '26.1.0'])
       expect(checkNode(version)).toMatchObject({
         status: 'warning',
-        detail: `v${version}; tested are ${known}`,
+        detail: `v${version}; tested versions: ${known}`,
       });
     for (const version of ['18.20.0', '20.18.3', '21.7.0', '22.11.0', '23.0.0'])
       expect(checkNode(version)).toMatchObject({
         status: 'failed',
-        detail: `v${version}; served are ${known}`,
+        detail: `v${version}; supported versions: ${known}`,
         fix: 'install Node.js 22',
       });
   });

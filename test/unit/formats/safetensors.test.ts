@@ -218,7 +218,7 @@ describe('malformed files', () => {
       'data beyond the file',
       `{"a":${entry('[2]', '[0,8]')}}`,
       four,
-      /ends at byte 8 of the data, of which there are 4/,
+      /ends at byte 8 of the data, which has 4 bytes/,
     ],
     [
       'an overlap',

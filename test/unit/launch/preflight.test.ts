@@ -80,7 +80,7 @@ describe('before a run', () => {
     expect(busy.shortages).toEqual([]);
     expect(busy.warnings).toEqual([
       expect.stringMatching(
-        /^The run needs .* of the 512\.0 GiB that this machine has 100\.0 GiB are free now/,
+        /^The run needs .* and this machine has 512\.0 GiB, of which 100\.0 GiB are free now/,
       ),
     ]);
   });
@@ -93,7 +93,7 @@ describe('before a run', () => {
     // The user knows better than the machine, and hears of it all the same.
     const run = await preflight(native(), config, { workers: 2, memory: 512 * GIB, dry: false }, small);
     expect(run.shortages).toEqual([]);
-    expect(run.warnings).toEqual([expect.stringContaining('of the 24.0 GiB that this machine has')]);
+    expect(run.warnings).toEqual([expect.stringContaining('this machine has 24.0 GiB, of which')]);
     const less = await preflight(
       native(),
       config,

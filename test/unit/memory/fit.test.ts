@@ -49,7 +49,7 @@ describe('a run and a machine', () => {
     expect(tightness(need, place(24 * GIB, total))).toBeNull();
     expect(tightness(need, { ...place(24 * GIB), free: null })).toBeNull();
     expect(tightness(need, place(24 * GIB, 10 * GIB))).toBe(
-      'The run needs at least 18.0 GiB of memory, and of the 24.0 GiB that this machine has 10.0 GiB are free now: unless 8.1 GiB become free, the system may end the run',
+      'The run needs at least 18.0 GiB of memory, and this machine has 24.0 GiB, of which 10.0 GiB are free now: unless 8.1 GiB become free, the system may kill the run',
     );
   });
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { convertFromFloat32, convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
 import { extendPositions } from '../../../src/model/extend-positions.js';
-import { posEmbed } from '../../../src/model/pos-embed.js';
 import { generator } from '../checkpoint/helpers.js';
+import { posEmbed } from './pos-embed.js';
 
 const HIDDEN = 128;
 

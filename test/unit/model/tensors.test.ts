@@ -107,7 +107,7 @@ describe('what else a file holds', () => {
       ['x_embedder.proj.weight', 'model.diffusion_model.x_embedder.proj.weight'],
     ]);
     expect(describeSkipped(tensors.skipped)).toBe(
-      'Skipped 1 tensors of the VAE (first_stage_model.*) and 2 tensors of the text encoders (text_encoders.*).',
+      'Skipped 1 tensors of the VAE (first_stage_model.*) and 2 tensors of the text encoders (text_encoders.*)',
     );
   });
 

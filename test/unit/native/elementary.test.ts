@@ -2,13 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.js';
-import { posEmbed } from '../../../src/model/pos-embed.js';
 import type { Elementary } from '../../../src/native/contract.js';
 import { elementary } from '../../../src/native/elementary.js';
 import { parseDensity, sampleTime } from '../../../src/objective/density.js';
 import { drawUniforms, normalPair, STREAM } from '../../../src/random/philox.js';
 import { initialNoise } from '../../../src/sampling/noise.js';
 import { learningRate } from '../../../src/step/learning-rate.js';
+import { posEmbed } from '../model/pos-embed.js';
 
 const FILE = new URL('../../fixtures/elementary/table.txt', import.meta.url).pathname;
 const TABLE = readFileSync(FILE, 'utf8')

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DetectedObject } from '../../../src/shapes/evaluation/detector.js';
 import { attributes, satisfies } from '../../../src/shapes/evaluation/judge.js';
-import { CATEGORIES, type Case, drawCases } from '../../../src/shapes/evaluation/prompts.js';
+import { CATEGORIES, drawCases, type PromptCase } from '../../../src/shapes/evaluation/prompts.js';
 import { score } from '../../../src/shapes/evaluation/score.js';
 import { phrases } from '../../../src/shapes/tokenizer.js';
 import { PLACE_CENTERS, PLACES, type Shape } from '../../../src/shapes/vocabulary.js';
@@ -10,7 +10,7 @@ function object(shape: Shape | null, color: DetectedObject['color'], x: number, 
   return { shape, color, x, y, radius: 8, fit: 0.9 };
 }
 
-const base: Case = { category: 'colors', prompt: '', wanted: [], relation: null, place: null };
+const base: PromptCase = { category: 'colors', prompt: '', wanted: [], relation: null, place: null };
 const redCircle = { shape: 'circle', color: 'red', count: 1 } as const;
 const blueSquare = { shape: 'square', color: 'blue', count: 1 } as const;
 
@@ -41,7 +41,11 @@ describe('satisfies', () => {
 
   it('looks at relations with y downwards, and at places', () => {
     const pair = [object('circle', 'red', 10, 12), object('square', 'blue', 50, 12)];
-    const related = (relation: Case['relation']) => ({ ...base, wanted: [redCircle, blueSquare], relation });
+    const related = (relation: PromptCase['relation']) => ({
+      ...base,
+      wanted: [redCircle, blueSquare],
+      relation,
+    });
     expect(satisfies(pair, related('left of'))).toBe(true);
     expect(satisfies(pair, related('right of'))).toBe(false);
     expect(satisfies(pair, related('above'))).toBe(false);
@@ -57,7 +61,7 @@ describe('satisfies', () => {
   });
 
   it('tells the attributes of one object apart', () => {
-    const wanted: Case = { ...base, wanted: [redCircle], place: 'center' };
+    const wanted: PromptCase = { ...base, wanted: [redCircle], place: 'center' };
     expect(attributes([object('square', 'red', 32, 32)], wanted)).toEqual({
       color: true,
       shape: false,
@@ -68,7 +72,7 @@ describe('satisfies', () => {
 });
 
 /** The picture of somebody who does exactly what is asked for. */
-function obey(wanted: Case): DetectedObject[] {
+function obey(wanted: PromptCase): DetectedObject[] {
   const objects = wanted.wanted.flatMap((w, i) =>
     Array.from({ length: w.count }, (_, k) => object(w.shape, w.color ?? 'green', 13 + 19 * (i + k), 32)),
   );
