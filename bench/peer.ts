@@ -37,7 +37,7 @@ const script = (name: string) => fileURLToPath(new URL(`../../../bench/peers/${n
 /**
  * The Python that ORCHESTRATOR_PYTHON names, or python3, with its torch >= 2. Null, and why, where there is none.
  *
- * @throws Error where it does not keep to the instruction set that it is held to.
+ * @throws Error when its libraries do not keep to the instruction set of ORCHESTRATOR_ISA.
  */
 export function findTorch(threads: number, held: Held): { torch: Torch | null; note: string } {
   const python = process.env.ORCHESTRATOR_PYTHON ?? 'python3';

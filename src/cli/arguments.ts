@@ -60,7 +60,7 @@ export function shardSize(text: string): number | null {
   if (match === null)
     throw new InvalidArgumentError('Expected a size such as 10GB, 500MB or 2GiB; 0 = one file.');
   const unit = (match[2] ?? '').toUpperCase();
-  const steps = unit === '' ? 0 : 'KMGT'.indexOf(unit[0] as string) + 1;
+  const steps = unit === '' ? 0 : 'KMGT'.indexOf(unit[0]!) + 1;
   let size = Number(match[1]);
   for (let i = 0; i < steps; i++) size *= unit.endsWith('I') ? 1024 : 1000;
   return size === 0 ? null : size;

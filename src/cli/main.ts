@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+/** The entry point of the command line: runs one command and turns an error into text and an exit code. */
 import { EXIT } from '../errors.js';
 import { buildProgram } from './program.js';
 import { reportError } from './report.js';

@@ -62,7 +62,11 @@ export const BANDWIDTH_OPTION = [
   rate,
 ] as const;
 
-/** Both rates of a machine, or null where neither was given. Throws ERR_USAGE for one alone. */
+/**
+ * Both rates of a machine, or null when neither was given.
+ *
+ * @throws OrchestratorError ERR_USAGE: when only one of them was given.
+ */
 export function ratesOf({ flops, bandwidth }: Partial<Rates>): Rates | null {
   if (flops !== undefined && bandwidth !== undefined) return { flops, bandwidth };
   if (flops === undefined && bandwidth === undefined) return null;

@@ -23,8 +23,8 @@ export function attentionSummary(prepared: readonly Prepared[]): AttentionSummar
   const sampled = prepared.filter((answer) => answer.attention.length > 0);
   if (sampled.length === 0) return null;
   const slots = sampled.reduce((sum, answer) => sum + answer.slots.length, 0);
-  return (sampled[0] as Prepared).attention.map(({ name }, i) => {
-    const of = (answer: Prepared) => answer.attention[i] as Prepared['attention'][number];
+  return sampled[0]!.attention.map(({ name }, i) => {
+    const of = (answer: Prepared) => answer.attention[i]!;
     return {
       name,
       maxAbsLogit: Math.max(...sampled.map((answer) => of(answer).maxAbsLogit)),
@@ -48,7 +48,7 @@ export function validationSummary(
     const bins = new Map<string, { sum: number; count: number }>();
     for (const loss of losses) {
       if (loss.weights !== weights) continue;
-      const name = names[loss.slot] as string;
+      const name = names[loss.slot]!;
       const bin = bins.get(name) ?? { sum: 0, count: 0 };
       for (const value of loss.losses) bin.sum += value;
       bin.count += loss.losses.length;

@@ -20,7 +20,7 @@ export function judgeReady(
   answers: readonly Answer<Ready>[],
   expected: { configHash: string; resumeStep: number },
 ): Fault | null {
-  const first = answers[0] as Answer<Ready>;
+  const first = answers[0]!;
   const checks: { what: string; value: (ready: Ready) => string | number; expected?: string | number }[] = [
     { what: 'config', value: (ready) => ready.configHash, expected: expected.configHash },
     { what: 'step of the loaded state', value: (ready) => ready.step, expected: expected.resumeStep },
@@ -61,7 +61,7 @@ function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
     ({ answer }) => answer.nonFinite.length > 0 || !Number.isFinite(answer.gradientNorm),
   );
   if (bad.length === 0) return null;
-  const step = (bad[0] as Answer<Prepared>).answer.step;
+  const step = bad[0]!.answer.step;
   const culprits = bad.flatMap(({ name, answer }) =>
     answer.nonFinite.map(({ slot, tensor }) => {
       const report = answer.slots.find((candidate) => candidate.slot === slot);
@@ -80,7 +80,7 @@ function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
 
 /** Equal sums have equal norms, bit for bit: the cheapest check that no worker strayed. */
 function judgeNorms(answers: readonly Answer<Prepared>[]): Fault | null {
-  const first = answers[0] as Answer<Prepared>;
+  const first = answers[0]!;
   const other = answers.find(({ answer }) => !Object.is(answer.gradientNorm, first.answer.gradientNorm));
   if (other === undefined) return null;
   return {

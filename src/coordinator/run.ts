@@ -46,7 +46,12 @@ export interface CoordinatorRun {
   done: Promise<number>;
 }
 
-/** Throws where the run cannot begin; everything later is told through `done` and the terminal. */
+/**
+ * Starts the run's coordinator. Errors after the start are reported on the terminal and through `done`.
+ *
+ * @throws OrchestratorError ERR_USAGE, ERR_RUN_DIR, ERR_RUN_LOCKED, ERR_CHECKPOINT_MISSING, ERR_PORT: when the run
+ *   cannot start.
+ */
 export async function startCoordinator(options: CoordinatorOptions): Promise<CoordinatorRun> {
   checkWorkers(options.config, options.workers);
   const dir = await openRunDir(options.runDir, options.resume, options.config);
@@ -238,7 +243,7 @@ class Run implements CoordinatorRun {
 
   #started(firstStep: number, all: readonly Ready[]): void {
     this.#ready = all;
-    const ready = all[0] as Ready;
+    const ready = all[0]!;
     const { config } = this.#options;
     this.#startedAt = performance.now();
     this.#lastCommit = this.#startedAt;
@@ -278,14 +283,14 @@ class Run implements CoordinatorRun {
       step,
       steps,
       loss: stepLoss(prepared),
-      gradientNorm: (prepared[0] as Prepared).gradientNorm,
+      gradientNorm: prepared[0]!.gradientNorm,
       learningRate: learningRate(config, step),
       seconds,
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
       attention: attentionSummary(prepared),
       workers: this.#state.workers.map((worker, rank) =>
-        report(worker, prepared[rank] as Prepared, this.#ready[rank]?.device ?? ''),
+        report(worker, prepared[rank]!, this.#ready[rank]?.device ?? ''),
       ),
       etaSeconds: this.#pace?.remaining(step) ?? null,
     });

@@ -1,7 +1,7 @@
 /** The coordinator's gRPC server: turns workers' messages into events of the run's state, and sends them its messages. */
 import { timingSafeEqual } from 'node:crypto';
 import { type Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
-import { Coordinator, type FromCoordinator, type Join, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
+import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
 import { bind, controlOptions, createServer } from '../rpc/transport.js';
 import type { Event } from './events.js';
 
@@ -99,7 +99,7 @@ export class Sessions {
       refuse(session, fault.code, fault.details);
       return null;
     }
-    const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join as Join;
+    const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join!;
     this.#sessions.set(id, session);
     this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress, sharedMemory });
     return id;

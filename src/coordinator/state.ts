@@ -125,7 +125,7 @@ export class RunState {
     const slots = assignSlots(this.#settings.totalSlots, this.#settings.workers);
     const byId = (a: Worker, b: Worker) => a.id.localeCompare(b.id, 'en', { numeric: true });
     for (const [rank, worker] of [...this.#workers.values()].sort(byId).entries()) {
-      const { lo, hi } = slots[rank] as { lo: number; hi: number };
+      const { lo, hi } = slots[rank]!;
       Object.assign(worker, { rank, firstSlot: lo, endSlot: hi });
     }
     const workers = this.workers;
@@ -359,7 +359,7 @@ export class RunState {
 
   /** Answers in the order of ranks, each with its worker's name. */
   #answers<T>(answers: Map<string, T>): { name: string; rank: number; answer: T }[] {
-    return this.workers.map(({ id, rank }) => ({ name: this.#name(id), rank, answer: answers.get(id) as T }));
+    return this.workers.map(({ id, rank }) => ({ name: this.#name(id), rank, answer: answers.get(id)! }));
   }
 
   #name(id: string): string {

@@ -30,7 +30,7 @@ export async function start(
   const child = spawn(file, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
   await once(child, 'spawn');
   const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }) as Exit);
-  return { name, pid: child.pid as number, process: child, exited };
+  return { name, pid: child.pid!, process: child, exited };
 }
 
 export function isRunning({ process: child }: Child): boolean {

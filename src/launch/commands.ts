@@ -81,7 +81,7 @@ function workerId(index: number): string {
 
 /** This very program: the same Node.js, options and entry file. */
 function program(options: readonly string[] = []): string[] {
-  return [process.execPath, ...process.execArgv, ...options, process.argv[1] as string];
+  return [process.execPath, ...process.execArgv, ...options, process.argv[1]!];
 }
 
 /** As one types it into a POSIX shell. */

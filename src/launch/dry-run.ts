@@ -39,7 +39,7 @@ export function renderDryRun(plan: LaunchPlan, config: Config, found: Preflight)
     `work     ${flopCount(figures.flopsPerStep)} of the model a step`,
     '',
     ...ranges.map(({ lo, hi }, rank) => {
-      const memory = bytes(figures.rankBytes[rank] as number);
+      const memory = bytes(figures.rankBytes[rank]!);
       return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${describeGpu(found, rank)}${threads}, memory about ${memory}`;
     }),
     '',

@@ -109,7 +109,7 @@ async function startWorker(
   worker.process.once('exit', (code, signal) => {
     // The coordinator names the rank, and knows whether the run was over.
     tell(coordinator, {
-      gone: { workerId: own[ENVIRONMENT.workerId] as string, how: describeExit({ code, signal }) },
+      gone: { workerId: own[ENVIRONMENT.workerId]!, how: describeExit({ code, signal }) },
     } satisfies LauncherNotice);
   });
   return worker;

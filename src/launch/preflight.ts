@@ -36,7 +36,11 @@ export interface PreflightOptions {
   dry: boolean;
 }
 
-/** @throws OrchestratorError where nothing can be said: the data set is damaged, or there are no shapes at all. */
+/**
+ * Collects what a run needs and what this machine has.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN: when neither the data set nor the configuration gives the shapes of the data.
+ */
 export async function preflight(
   addon: NativeAddon,
   config: Config,
@@ -63,7 +67,7 @@ export async function preflight(
   return { ...found, shortages, warnings: shortages.length > 0 ? [] : warnings };
 }
 
-/** Throws all that stands in the way of a run as one error. */
+/** Throws all problems of a run as one error, under the code of the first; returns when there are none. */
 export function refuse(problems: readonly OrchestratorError[]): void {
   const [first, ...also] = problems;
   if (first === undefined) return;
@@ -132,7 +136,7 @@ function placesOf(figures: Estimate, gpus: readonly Gpu[] | null, machine: Place
 
 function onGpu(figures: Estimate, gpus: readonly Gpu[], ordinal: number): Comparison {
   const ranks = [...gpus.keys()].filter((rank) => gpus[rank]?.ordinal === ordinal);
-  const { name, memoryBytes } = gpus[ranks[0] as number] as Gpu;
+  const { name, memoryBytes } = gpus[ranks[0]!]!;
   const workers = ranks.length === 1 ? '1 worker needs' : `${ranks.length} workers need`;
   const partsOf = ({ rankGpu }: Estimate) => ranks.flatMap((rank) => rankGpu?.[rank] ?? []);
   return {

@@ -10,9 +10,9 @@ export interface FoundShapes extends DatasetShapes {
 }
 
 /**
- * `data.latent_shape` and `data.text_shape` suffice, so that nothing but the configuration need be there.
+ * The shapes of a run's data. With `data.latent_shape` and `data.text_shape` no data set is needed.
  *
- * @throws OrchestratorError ERR_CONFIG where the configuration lacks them and there is no data set, or of openDataset.
+ * @throws OrchestratorError ERR_CONFIG: when the configuration has no shapes and there is no data set.
  */
 export async function shapesOf(config: Config): Promise<FoundShapes> {
   const configured = configuredShapes(config);

@@ -24,7 +24,7 @@ export interface DryProfile extends Pick<Estimate, 'spec' | 'precision' | 'level
  * Needs no GPU, no data set where the configuration has its shapes, and nothing of this processor.
  *
  * @param rates of a worker on the machine in question; null = no times.
- * @throws OrchestratorError of estimate.
+ * @throws OrchestratorError ERR_CONFIG: when shapes are missing or contradict each other.
  */
 export async function dryProfile(
   addon: NativeAddon,

@@ -6,7 +6,6 @@ import { frozenNames } from '../model/freeze.js';
 import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots } from '../step/assignment.js';
-import type { Range } from '../step/tree.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
 import { gpuMemory, LEVELS, type Level, machineMemory, type WorkerShape, workerMemory } from './memory.js';
 
@@ -63,8 +62,10 @@ export interface Estimate {
 }
 
 /**
- * @param rates of one worker; null = no times.
- * @throws OrchestratorError ERR_CONFIG where shapes are missing or contradict each other.
+ * Estimates a run on `workers` workers.
+ *
+ * @param rates Rates of one worker; null = no times.
+ * @throws OrchestratorError ERR_CONFIG: when shapes are missing or contradict each other.
  */
 export async function estimate(
   addon: NativeAddon,
@@ -94,7 +95,7 @@ export function estimateFor(
     spec,
     training,
     forward: addon.planFigures({ ...spec, training: false }),
-    slots: ranges[0] as Range,
+    slots: ranges[0]!,
     totalSlots: slots,
     peers: shares ? 0 : workers - 1,
     holdsState: true,

@@ -57,8 +57,8 @@ export function gpuMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   const ema = spec.ema ? 1 : 0;
   const copies = spec.precision === 'bf16' ? 1 + (validated.includes('ema') ? ema : 0) : 0;
   const buffers = gradientBuffers(slots, totalSlots, 1);
-  const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
-  const validation = validated.length > 0 ? (forward.arenaBytes[0] as number) + inputBytes(spec) : 0;
+  const arena = training.arenaBytes[LEVELS.indexOf(level)]!;
+  const validation = validated.length > 0 ? forward.arenaBytes[0]! + inputBytes(spec) : 0;
   return present([
     { name: 'weights, fp32', bytes: 4 * length },
     { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
@@ -99,7 +99,7 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   const buffers = gradientBuffers(slots, totalSlots, atOnce);
   const lanes = Math.min(atOnce, slots.hi - slots.lo);
   const validating = worker.validated.length > 0 ? atOnce : 0;
-  const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
+  const arena = training.arenaBytes[LEVELS.indexOf(level)]!;
   const held = worker.holdsState ? length : 0;
   return present([
     { name: 'weights, fp32', bytes: 4 * held },
@@ -112,7 +112,7 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
     { name: `activations, ${lanes} x`, bytes: lanes * (arena + inputBytes(spec)) },
     {
       name: `validation, ${validating} x`,
-      bytes: validating * ((forward.arenaBytes[0] as number) + inputBytes(spec)),
+      bytes: validating * (forward.arenaBytes[0]! + inputBytes(spec)),
     },
     { name: 'process', bytes: PROCESS_BYTES },
     { name: 'exchange', bytes: PEER_BYTES * worker.peers },

@@ -50,7 +50,7 @@ const MOST_REPEATS = 100;
  * bandwidth around them.
  *
  * @param repeats passes to average; null = as many as take about three seconds.
- * @throws OrchestratorError of shapesOf and the engine.
+ * @throws OrchestratorError ERR_CONFIG, ERR_CUDA: when shapes are missing, or there is no GPU for `device: cuda`.
  */
 export async function profile(addon: NativeAddon, config: Config, repeats: number | null): Promise<Profile> {
   const gpu = config.device === 'cuda' ? await findGpu(addon) : null;

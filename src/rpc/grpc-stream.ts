@@ -160,7 +160,7 @@ async function readRequest(stream: ServerHttp2Stream): Promise<Buffer> {
 
 /** Where the messages of a call go. */
 export interface Receiver {
-  /** Memory of exactly this many bytes for the next message; throws where none is expected. */
+  /** Memory of exactly this many bytes for the next message; throws when no message is expected. */
   open(bytes: number): Uint8Array;
   /** The message is complete. Returning false pauses the call until resume(). */
   close(): boolean;
@@ -280,7 +280,12 @@ export class StreamClient {
     return new StreamClient(session, path);
   }
 
-  /** Throws where the connection is gone already. (From Node.js 24 on request() itself tells it later, by an event.) */
+  /**
+   * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request() reports it only
+   * later, by an event.
+   *
+   * @throws Error when the connection is lost.
+   */
   pull(request: Uint8Array, receiver: Receiver): PulledCall {
     if (this.#session.closed || this.#session.destroyed) throw new Error('the connection was lost');
     const headers = { ':method': 'POST', ':path': this.#path, 'content-type': CONTENT_TYPE, te: 'trailers' };

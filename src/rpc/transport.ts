@@ -46,7 +46,7 @@ export function splitAddress(address: string): { host: string; port: number } {
   if (match === null || Number(match[2]) > 65535) {
     throw new OrchestratorError('ERR_USAGE', `Expected an address as host:port but received "${address}"`);
   }
-  return { host: match[1] as string, port: Number(match[2]) };
+  return { host: match[1]!, port: Number(match[2]) };
 }
 
 /** Without TLS the cluster's traffic stays on this machine. */

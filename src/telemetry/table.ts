@@ -141,10 +141,8 @@ function tableLines(
     record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory',
     'loop p99',
   ];
-  const widths = heads.map((head, i) =>
-    Math.max(head.length, ...rows.map((row) => (row[i] as string).length)),
-  );
-  const line = (cells: string[]) => cells.map((cell, i) => cell.padStart(widths[i] as number)).join('  ');
+  const widths = heads.map((head, i) => Math.max(head.length, ...rows.map((row) => row[i]!.length)));
+  const line = (cells: string[]) => cells.map((cell, i) => cell.padStart(widths[i]!)).join('  ');
   return [title, numbers, paint('dim', line(heads)), ...rows.map(line)];
 }
 

@@ -25,7 +25,11 @@ export interface WorkerOptions {
   workerId: string;
 }
 
-/** Returns the exit code. Throws what is not the coordinator's decision. */
+/**
+ * Runs a worker until the coordinator ends the run, and returns the exit code.
+ *
+ * @throws OrchestratorError ERR_COORDINATOR_LOST, ERR_TOKEN, ERR_PROTOCOL: when there is no coordinator to report to.
+ */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const host = native().host();
   const peers = new PeerServer();
@@ -55,7 +59,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const leads = form.rank === 0;
       const shares = sharesMemory(config, form.members);
       let collective = shares
-        ? await shareMemory(workshop, group as Group, form)
+        ? await shareMemory(workshop, group!, form)
         : await openCollective(workshop, session, form, peers);
       session.send({ formed: { device: await offerDevice(config, engine, form) } });
       const { checkpoint, devices } = await session.next('sync');

@@ -104,7 +104,7 @@ export class CoordinatorSession {
       });
       await Promise.race([message, this.over]);
     }
-    const message = this.#inbox.shift() as CoordinatorMessage;
+    const message = this.#inbox.shift()!;
     const body = message[kind];
     if (body) return body as unknown as Messages[K];
     throw new OrchestratorError(

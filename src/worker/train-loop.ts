@@ -32,7 +32,7 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
       seed,
       step,
       statistics: sampled(config.telemetry.attention_every, step),
-      next: batch(step + 1, trainer.slots[0] as number),
+      next: batch(step + 1, trainer.slots[0]!),
       onBucket: collective.announce,
     });
 
@@ -96,8 +96,8 @@ function sampled(every: number, step: number): boolean {
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
   return slots.map(({ slot, rows, times, coefficients }, i) => {
-    const losses = computed.slots[i]?.losses as Float32Array;
-    const weight = (sample: number) => coefficients[sample * COEFFICIENTS + 4] as number;
+    const losses = computed.slots[i]!.losses;
+    const weight = (sample: number) => coefficients[sample * COEFFICIENTS + 4]!;
     return {
       slot,
       losses: Array.from(losses, (loss, sample) => loss * weight(sample)),
@@ -113,8 +113,8 @@ function attentionReport({
   if (statistics === null) return [];
   return statistics.names.map((name, i) => ({
     name,
-    maxAbsLogit: statistics.maxAbsLogit[i] as number,
-    meanEntropy: statistics.meanEntropy[i] as number,
+    maxAbsLogit: statistics.maxAbsLogit[i]!,
+    meanEntropy: statistics.meanEntropy[i]!,
   }));
 }
 

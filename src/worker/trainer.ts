@@ -13,7 +13,7 @@ import { frozenBounds } from '../model/freeze.js';
 import type { Dataset, Engine } from '../native/contract.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import type { Form, Member, Welcome } from '../rpc/proto.js';
+import type { Form, Welcome } from '../rpc/proto.js';
 import { type PlanState, SamplePlan } from '../step/plan.js';
 import { type ValidationSlot, validationSlots } from '../step/slot.js';
 import { version } from '../version.js';
@@ -75,7 +75,7 @@ export function joinGeneration(
   collective: Collective,
 ): Trainer {
   const { config, welcome, engine } = workshop;
-  const own = form.members[form.rank] as Member;
+  const own = form.members[form.rank]!;
   const slots = Array.from({ length: own.endSlot - own.firstSlot }, (_, i) => own.firstSlot + i);
   const saver = new CheckpointSaver({
     engine,
@@ -92,7 +92,7 @@ export function joinGeneration(
     rank: form.rank,
     ranks: form.members.length,
     slots,
-    totalSlots: (form.members.at(-1) as Member).endSlot,
+    totalSlots: form.members.at(-1)!.endSlot,
     collective,
     saver,
     vitals: new Vitals(),

@@ -93,25 +93,25 @@ export class StepExchange {
 
   /** What peer `rank` pulls as PART: its chunks of all local sums. */
   async *partsFor(rank: number): AsyncGenerator<Float32Array> {
-    for (const chunk of this.#plan.chunks[rank] as Chunk[]) {
+    for (const chunk of this.#plan.chunks[rank]!) {
       while (this.#announced <= chunk.bucket) await this.#change();
-      for (const part of (this.#gradient as LocalGradient).parts) yield view(part.buckets, chunk);
+      for (const part of this.#gradient!.parts) yield view(part.buckets, chunk);
     }
   }
 
   /** What every peer pulls as RESULT: the own chunks, summed. */
   async *results(): AsyncGenerator<Float32Array> {
-    const own = this.#plan.chunks[this.#plan.rank] as Chunk[];
+    const own = this.#plan.chunks[this.#plan.rank]!;
     for (const [index, chunk] of own.entries()) {
       while (this.#summed <= index) await this.#change();
-      yield view((this.#gradient as LocalGradient).sum, chunk);
+      yield view(this.#gradient!.sum, chunk);
     }
   }
 
   /** Memory for the next message of the PART stream of `rank`. */
   openPart(rank: number, bytes: number): Uint8Array {
-    const nodes = this.#plan.nodes[rank] as Range[];
-    const chunk = this.#ownChunks[Math.floor((this.#partCursor[rank] as number) / nodes.length)];
+    const nodes = this.#plan.nodes[rank]!;
+    const chunk = this.#ownChunks[Math.floor(this.#partCursor[rank]! / nodes.length)];
     this.#expect(rank, bytes, chunk);
     const buffer = this.#plan.pool.pop() ?? new Float32Array(CHUNK_ELEMENTS);
     this.#arriving[rank] = buffer;
@@ -120,11 +120,11 @@ export class StepExchange {
 
   /** That message is complete. Returns false where the sender is far ahead and should pause. */
   closePart(rank: number): boolean {
-    const nodes = this.#plan.nodes[rank] as Range[];
-    const cursor = this.#partCursor[rank] as number;
+    const nodes = this.#plan.nodes[rank]!;
+    const cursor = this.#partCursor[rank]!;
     const index = Math.floor(cursor / nodes.length);
     const waiting = this.#received.get(index) ?? [];
-    waiting.push({ ...(nodes[cursor % nodes.length] as Range), data: this.#arriving[rank] as Float32Array });
+    waiting.push({ ...nodes[cursor % nodes.length]!, data: this.#arriving[rank]! });
     this.#received.set(index, waiting);
     this.#arriving[rank] = null;
     this.#partCursor[rank] = cursor + 1;
@@ -134,13 +134,13 @@ export class StepExchange {
 
   /** Whether the PART stream of `rank` is not too far ahead of what could be summed. */
   mayResume(rank: number): boolean {
-    const nodes = (this.#plan.nodes[rank] as Range[]).length;
-    return Math.floor((this.#partCursor[rank] as number) / nodes) - this.#summed < MAX_WAITING_CHUNKS;
+    const nodes = this.#plan.nodes[rank]!.length;
+    return Math.floor(this.#partCursor[rank]! / nodes) - this.#summed < MAX_WAITING_CHUNKS;
   }
 
   /** Memory for the next message of the RESULT stream of `rank`: its place in the global sum. */
   openResult(rank: number, bytes: number): Uint8Array {
-    const chunk = this.#plan.chunks[rank]?.[this.#resultCursor[rank] as number];
+    const chunk = this.#plan.chunks[rank]?.[this.#resultCursor[rank]!];
     this.#expect(rank, bytes, chunk);
     if (this.#gradient === null)
       throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum without our part`);
@@ -150,7 +150,7 @@ export class StepExchange {
   }
 
   closeResult(rank: number): void {
-    this.#resultCursor[rank] = (this.#resultCursor[rank] as number) + 1;
+    this.#resultCursor[rank] = this.#resultCursor[rank]! + 1;
     this.#notify();
   }
 
@@ -158,7 +158,7 @@ export class StepExchange {
   complete(rank: number, kind: 'PART' | 'RESULT'): boolean {
     const { nodes, chunks } = this.#plan;
     return kind === 'PART'
-      ? this.#partCursor[rank] === this.#ownChunks.length * (nodes[rank] as Range[]).length
+      ? this.#partCursor[rank] === this.#ownChunks.length * nodes[rank]!.length
       : this.#resultCursor[rank] === chunks[rank]?.length;
   }
 
@@ -179,7 +179,7 @@ export class StepExchange {
   }
 
   get #ownChunks(): readonly Chunk[] {
-    return this.#plan.chunks[this.#plan.rank] as Chunk[];
+    return this.#plan.chunks[this.#plan.rank]!;
   }
 
   #done(): boolean {
@@ -219,7 +219,7 @@ export class StepExchange {
 
   #sum(chunk: Chunk, received: Part<Float32Array>[]): void {
     const { addInto, totalSlots, pool } = this.#plan;
-    const { parts, sum } = this.#gradient as LocalGradient;
+    const { parts, sum } = this.#gradient!;
     const target = view(sum, chunk);
     const own = parts.map(({ lo, hi, buckets }) => ({ lo, hi, data: view(buckets, chunk) }));
     const remote = received.map(({ lo, hi, data }) => ({ lo, hi, data: data.subarray(0, chunk.length) }));
@@ -234,7 +234,7 @@ export class StepExchange {
   }
 
   #checked(local: LocalGradient): LocalGradient {
-    const nodes = this.#plan.nodes[this.#plan.rank] as Range[];
+    const nodes = this.#plan.nodes[this.#plan.rank]!;
     const same =
       local.parts.length === nodes.length &&
       local.parts.every((part, i) => part.lo === nodes[i]?.lo && part.hi === nodes[i]?.hi);
@@ -261,5 +261,5 @@ export class StepExchange {
 }
 
 function view(buckets: readonly Float32Array[], { bucket, offset, length }: Chunk): Float32Array {
-  return (buckets[bucket] as Float32Array).subarray(offset, offset + length);
+  return buckets[bucket]!.subarray(offset, offset + length);
 }

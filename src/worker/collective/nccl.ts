@@ -74,7 +74,7 @@ export async function connectDevices(engine: Engine, offers: readonly string[]):
     }, CONNECT_MS);
   });
   try {
-    await Promise.race([engine.connectDevices(offers[0] as string), tooLate]);
+    await Promise.race([engine.connectDevices(offers[0]!), tooLate]);
     return new InPlace();
   } finally {
     clearTimeout(timer);
