@@ -61,12 +61,12 @@ export type Event =
   /** The stream ended, or the worker told of an error. */
   | { type: 'lost'; id: string; reason: string }
   /** The launcher saw the worker's process end, perhaps before it joined. */
-  | { type: 'gone'; id: string; how: string }
+  | { type: 'exited'; id: string; exit: string }
   | { type: 'failure'; id: string; code: string; message: string }
   /** A signal, or a worker that was told to end. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** An action could not be carried out. */
-  | { type: 'broken'; code: string; message: string }
+  | { type: 'actionFailed'; code: string; message: string }
   | { type: 'tick' };
 
 export type Action =
@@ -84,7 +84,7 @@ export type Action =
   /** What people want to see of the step. */
   | { type: 'record'; step: number; prepared: readonly Prepared[] }
   /** Everything up to the step on disk, because a checkpoint follows. */
-  | { type: 'harden'; step: number }
+  | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   | { type: 'saved'; saved: Saved }
   | { type: 'end'; phase: 'DONE' | 'FAILED'; exitCode: number; code: string | null; reason: string };

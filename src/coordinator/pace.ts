@@ -26,7 +26,7 @@ export class Pace {
   /** Seconds of a step, averaged with more weight on the newest ones; null before any was timed. */
   #recent: number | null = null;
   #validation: number | null = null;
-  #told = false;
+  #reported = false;
 
   constructor(options: PaceOptions) {
     // Where every step has its validation, it is a part of the step.
@@ -57,8 +57,8 @@ export class Pace {
     const { firstStep, steps } = this.#options;
     const count = steps - firstStep + 1;
     const enough = this.#seconds >= FORECAST.seconds || this.#timed >= FORECAST.share * count;
-    if (this.#told || this.#timed < FORECAST.steps || !enough) return null;
-    this.#told = true;
+    if (this.#reported || this.#timed < FORECAST.steps || !enough) return null;
+    this.#reported = true;
     const step = this.#seconds / this.#timed;
     const validations = this.#validations(firstStep);
     const parts = [

@@ -19,7 +19,7 @@ import { RunState } from './state.js';
 
 const TICK_MS = 250;
 /** How long workers may take to end their sessions, after success and after a failure. */
-const PARTING_MS = { done: 10_000, failed: 1_000 };
+const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
 export interface CoordinatorOptions {
   config: Config;
@@ -39,9 +39,9 @@ export interface CoordinatorRun {
   /** Ends the run in order: finish the step, write a checkpoint. */
   stop(exitCode: number, reason: string): void;
   /** The launcher saw this worker's process end. */
-  workerGone(id: string, how: string): void;
+  workerExited(id: string, exit: string): void;
   /** A worker printed this line. */
-  workerSaid(line: string): void;
+  workerOutput(line: string): void;
   /** Resolves with the exit code when everything is closed. */
   done: Promise<number>;
 }
@@ -155,11 +155,11 @@ class Run implements CoordinatorRun {
     this.#handle({ type: 'stop', exitCode, reason });
   }
 
-  workerGone(id: string, how: string): void {
-    this.#handle({ type: 'gone', id, how });
+  workerExited(id: string, exit: string): void {
+    this.#handle({ type: 'exited', id, exit });
   }
 
-  workerSaid(line: string): void {
+  workerOutput(line: string): void {
     if (this.#over) process.stderr.write(`${line}\n`);
     else this.#recorder.note('info', line);
   }
@@ -175,7 +175,7 @@ class Run implements CoordinatorRun {
     } catch (error) {
       // What could not be recorded does not count: the step is not announced, and the run ends here.
       const { code, message } = error as OrchestratorError;
-      this.#handle({ type: 'broken', code: code ?? 'ERR_INTERNAL', message });
+      this.#handle({ type: 'actionFailed', code: code ?? 'ERR_INTERNAL', message });
     }
   }
 
@@ -210,8 +210,8 @@ class Run implements CoordinatorRun {
       case 'record':
         this.#record(action.step, action.prepared);
         break;
-      case 'harden':
-        this.#harden(action.step);
+      case 'syncRecords':
+        this.#syncRecords(action.step);
         break;
       case 'validation': {
         const results = validationSummary(action.parts, this.#ready[0]?.validation ?? []);
@@ -298,7 +298,7 @@ class Run implements CoordinatorRun {
     if (forecast !== null) this.#recorder.note('info', forecast);
   }
 
-  #harden(step: number): void {
+  #syncRecords(step: number): void {
     this.#dir.ledger.sync();
     this.#dir.metrics.sync();
     this.#dir.journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
@@ -316,7 +316,7 @@ class Run implements CoordinatorRun {
     this.#recorder.note(failed ? 'error' : 'info', told);
     this.#over = true;
     const close = async () => {
-      await this.#sessions.close(failed ? PARTING_MS.failed : PARTING_MS.done);
+      await this.#sessions.close(failed ? SHUTDOWN_MS.failed : SHUTDOWN_MS.done);
       await this.#recorder.close();
       this.#dir.ledger.close();
       this.#dir.journal.close();

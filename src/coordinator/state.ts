@@ -31,7 +31,7 @@ export class RunState {
   #applied = new Map<string, string>();
   #validated = new Map<string, Validated>();
   #finished = new Set<string>();
-  /** The step that is being computed. */
+  /** The step being computed; 0 before the run. */
   #step = 0;
   #phaseSince = 0;
   #stepSince = 0;
@@ -66,7 +66,7 @@ export class RunState {
   /** `now`: milliseconds of any steady clock. */
   handle(event: Event, now: number): Action[] {
     if (this.#phase === 'DONE' || this.#phase === 'FAILED') return [];
-    if (event.type === 'gone') return this.#gone(event.id, event.how);
+    if (event.type === 'exited') return this.#exited(event.id, event.exit);
     if ('id' in event && event.type !== 'joined') {
       if (!this.#workers.has(event.id)) return [];
       this.#seen.set(event.id, now);
@@ -100,7 +100,7 @@ export class RunState {
         return this.#fail(event.code, `${this.#name(event.id)}: ${event.message}`);
       case 'stop':
         return this.#onStop(event.exitCode, event.reason, now);
-      case 'broken':
+      case 'actionFailed':
         return this.#fail(event.code, event.message);
       case 'tick':
         return this.#tick(now);
@@ -209,7 +209,7 @@ export class RunState {
     const record: Action = { type: 'record', step, prepared };
     const send = this.#send(null, { commit: { step, validate, checkpoint, hash: checkpoint, stop } });
     // The workers wait for the message; the record can be made while they update.
-    return checkpoint ? [commit, record, { type: 'harden', step }, send] : [commit, send, record];
+    return checkpoint ? [commit, record, { type: 'syncRecords', step }, send] : [commit, send, record];
   }
 
   #onApplied(id: string, step: number, stateHash: string): Action[] {
@@ -248,10 +248,10 @@ export class RunState {
     return this.#fail('ERR_WORKER_LOST', `Lost ${name}${this.#where()}: ${reason}`);
   }
 
-  #gone(id: string, how: string): Action[] {
-    if (this.#workers.has(id)) return this.#lost(id, `its process ${how}`);
+  #exited(id: string, exit: string): Action[] {
+    if (this.#workers.has(id)) return this.#lost(id, `its process ${exit}`);
     if (this.#phase !== 'JOINING') return [];
-    return this.#fail('ERR_WORKER_LOST', `Worker ${id} ${how} before it joined`);
+    return this.#fail('ERR_WORKER_LOST', `Worker ${id} ${exit} before it joined`);
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {

@@ -38,7 +38,7 @@ export function isRunning({ process: child }: Child): boolean {
 }
 
 /** Sends a message; `otherwise` where the child is gone, even if that has not been heard of yet (EPIPE). */
-export function tell({ process: child }: Child, message: object, otherwise = () => {}): void {
+export function sendMessage({ process: child }: Child, message: object, otherwise = () => {}): void {
   child.send(message, (error) => {
     if (error !== null) otherwise();
   });

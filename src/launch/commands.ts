@@ -3,7 +3,7 @@
 /** Any free port of this machine alone. */
 export const LOOPBACK = '127.0.0.1:0';
 
-export interface LaunchPlan {
+export interface LaunchOptions {
   /** All nodes of a local run are this machine. */
   nodes: number;
   workersPerNode: number;
@@ -28,13 +28,13 @@ export const ENVIRONMENT = {
   gpu: 'ORCHESTRATOR_GPU',
 } as const;
 
-export function workersOf({ nodes, workersPerNode }: LaunchPlan): number {
+export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
   return nodes * workersPerNode;
 }
 
 /** What the environment of worker `index` of a local run adds to that of its launcher; secrets and addresses are not part of it. */
 export function workerEnvironment(
-  { nodes, workersPerNode, device }: LaunchPlan,
+  { nodes, workersPerNode, device }: LaunchOptions,
   index: number,
 ): Record<string, string> {
   return {
@@ -45,18 +45,18 @@ export function workerEnvironment(
   };
 }
 
-export function coordinatorCommand(plan: LaunchPlan): string[] {
-  const sets = plan.overrides.flatMap((override) => ['--set', override]);
+export function coordinatorCommand(options: LaunchOptions): string[] {
+  const sets = options.overrides.flatMap((override) => ['--set', override]);
   return [
     ...program(),
     'coordinator',
-    plan.configPath,
+    options.configPath,
     '--workers',
-    String(workersOf(plan)),
+    String(workersOf(options)),
     '--run-dir',
-    plan.runDir,
+    options.runDir,
     '--resume',
-    plan.resume,
+    options.resume,
     '--listen',
     LOOPBACK,
     ...sets,
@@ -80,8 +80,8 @@ function workerId(index: number): string {
 }
 
 /** This very program: the same Node.js, options and entry file. */
-function program(options: readonly string[] = []): string[] {
-  return [process.execPath, ...process.execArgv, ...options, process.argv[1]!];
+function program(nodeOptions: readonly string[] = []): string[] {
+  return [process.execPath, ...process.execArgv, ...nodeOptions, process.argv[1]!];
 }
 
 /** As one types it into a POSIX shell. */

@@ -7,7 +7,7 @@ import { bytes, flopCount } from '../text/quantities.js';
 import {
   coordinatorCommand,
   ENVIRONMENT,
-  type LaunchPlan,
+  type LaunchOptions,
   shellText,
   workerCommand,
   workerEnvironment,
@@ -19,18 +19,18 @@ import type { Preflight } from './preflight.js';
  * Without a data set the configuration's shapes serve, and without a GPU its plan is made all the same: a run may be
  * planned on another machine than its own.
  */
-export function renderDryRun(plan: LaunchPlan, config: Config, found: Preflight): string {
+export function renderDryRun(options: LaunchOptions, config: Config, found: Preflight): string {
   const { figures, rows } = found;
   const host = native().host();
   const slots = slotCount(config);
   const { batch, schedule } = config;
-  const ranges = assignSlots(slots, workersOf(plan));
+  const ranges = assignSlots(slots, workersOf(options));
   const samples = schedule.steps * batch.global;
   const epochs =
     rows === null ? '' : ` = ${(samples / (rows - config.data.validation_rows)).toFixed(2)} epochs`;
   const threads = figures.spec.threads === 1 ? '1 thread' : `${figures.spec.threads} threads`;
   const lines = [
-    `run      ${config.name} in ${plan.runDir}, resume ${plan.resume}`,
+    `run      ${config.name} in ${options.runDir}, resume ${options.resume}`,
     `machine  ${host.processors} processors, ${host.isa}`,
     `data     ${describeData(config, found)}`,
     `model    ${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`,
@@ -44,12 +44,12 @@ export function renderDryRun(plan: LaunchPlan, config: Config, found: Preflight)
     }),
     '',
     'commands (the token is drawn anew for each run; the coordinator prints its port)',
-    `  ${ENVIRONMENT.token}=TOKEN ${shellText(coordinatorCommand(plan))}`,
+    `  ${ENVIRONMENT.token}=TOKEN ${shellText(coordinatorCommand(options))}`,
     ...ranges.map((_, index) => {
       const variables = [
         `${ENVIRONMENT.token}=TOKEN`,
         `${ENVIRONMENT.coordinator}=127.0.0.1:PORT`,
-        ...Object.entries(workerEnvironment(plan, index)).map(([name, value]) => `${name}=${value}`),
+        ...Object.entries(workerEnvironment(options, index)).map(([name, value]) => `${name}=${value}`),
       ];
       return `  ${variables.join(' ')} ${shellText(workerCommand())}`;
     }),

@@ -2,18 +2,26 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, OrchestratorError } from '../errors.js';
-import { type Child, describeExit, isRunning, killGroup, prefixLines, start, tell } from './children.js';
+import {
+  type Child,
+  describeExit,
+  isRunning,
+  killGroup,
+  prefixLines,
+  sendMessage,
+  start,
+} from './children.js';
 import {
   coordinatorCommand,
   ENVIRONMENT,
-  type LaunchPlan,
+  type LaunchOptions,
   workerCommand,
   workerEnvironment,
   workersOf,
 } from './commands.js';
 
 /** How long workers may take to end after the coordinator has. */
-const PARTING_MS = 3_000;
+const SHUTDOWN_MS = 3_000;
 
 /** What the coordinator tells its launcher. */
 export interface CoordinatorNotice {
@@ -23,13 +31,13 @@ export interface CoordinatorNotice {
 /** What the launcher tells the coordinator. */
 export interface LauncherNotice {
   /** A worker's process ended. */
-  gone?: { workerId: string; how: string };
+  exited?: { workerId: string; exit: string };
   /** A line that a worker printed: the terminal, where a table may stand, is the coordinator's. */
-  said?: string;
+  output?: string;
 }
 
 /** Runs to the end. Returns the exit code. */
-export async function launchLocal(plan: LaunchPlan): Promise<number> {
+export async function launchLocal(options: LaunchOptions): Promise<number> {
   const token = randomBytes(24).toString('hex');
   const children: Child[] = [];
   const killAll = () => {
@@ -38,23 +46,23 @@ export async function launchLocal(plan: LaunchPlan): Promise<number> {
   process.on('exit', killAll);
   const signals = new Signals(() => children[0] ?? null, killAll);
   try {
-    const coordinator = await start('coordinator', coordinatorCommand(plan), { [ENVIRONMENT.token]: token }, [
-      'ignore',
-      'inherit',
-      'inherit',
-      'ipc',
-    ]);
+    const coordinator = await start(
+      'coordinator',
+      coordinatorCommand(options),
+      { [ENVIRONMENT.token]: token },
+      ['ignore', 'inherit', 'inherit', 'ipc'],
+    );
     children.push(coordinator);
     const address = await listening(coordinator);
     if (address !== null) {
-      for (let index = 0; index < workersOf(plan) && isRunning(coordinator); index++) {
-        children.push(await startWorker(plan, index, address, token, coordinator));
+      for (let index = 0; index < workersOf(options) && isRunning(coordinator); index++) {
+        children.push(await startWorker(options, index, address, token, coordinator));
       }
     }
     const outcome = await coordinator.exited;
     await Promise.race([
       Promise.all(children.map(({ exited }) => exited)),
-      sleep(PARTING_MS, null, { ref: false }),
+      sleep(SHUTDOWN_MS, null, { ref: false }),
     ]);
     if (outcome.code === null) {
       // A signal that came before the coordinator could listen to it ends it; nothing had begun then.
@@ -76,7 +84,7 @@ export async function launchLocal(plan: LaunchPlan): Promise<number> {
   }
 }
 
-/** The coordinator's address, or null where it ended before it had one (it has said why). */
+/** The coordinator's address, or null where it ended before it had one (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
     coordinator.process.once('message', (notice: CoordinatorNotice) => resolve(notice.listening));
@@ -85,13 +93,13 @@ function listening(coordinator: Child): Promise<string | null> {
 }
 
 async function startWorker(
-  plan: LaunchPlan,
+  options: LaunchOptions,
   index: number,
   address: string,
   token: string,
   coordinator: Child,
 ): Promise<Child> {
-  const own = workerEnvironment(plan, index);
+  const own = workerEnvironment(options, index);
   const worker = await start(
     `worker ${index}`,
     workerCommand(),
@@ -102,14 +110,14 @@ async function startWorker(
     },
     ['ignore', 'pipe', 'pipe'],
   );
-  prefixLines(worker, (said) => {
-    const notice: LauncherNotice = { said };
-    tell(coordinator, notice, () => process.stderr.write(`${said}\n`));
+  prefixLines(worker, (output) => {
+    const notice: LauncherNotice = { output };
+    sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));
   });
   worker.process.once('exit', (code, signal) => {
     // The coordinator names the rank, and knows whether the run was over.
-    tell(coordinator, {
-      gone: { workerId: own[ENVIRONMENT.workerId]!, how: describeExit({ code, signal }) },
+    sendMessage(coordinator, {
+      exited: { workerId: own[ENVIRONMENT.workerId]!, exit: describeExit({ code, signal }) },
     } satisfies LauncherNotice);
   });
   return worker;

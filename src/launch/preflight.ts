@@ -54,10 +54,10 @@ export async function preflight(
   const found = { figures, rows, noData, gpus, noGpu, shortages: [], warnings: [] };
   // Without its GPU the run is of another machine, whose memory is known only where it was given.
   if (noGpu !== null && memory === null) return found;
-  const again = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
+  const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
   const places = placesOf(figures, gpus, limitOf(machine, memory));
   const shortages = places.flatMap(({ need, place, measure }) => {
-    const hint = () => savingsHint({ config, workers }, addon.host(), again, measure, place.bytes);
+    const hint = () => savingsHint({ config, workers }, addon.host(), reestimate, measure, place.bytes);
     return refusal(need, place, hint) ?? [];
   });
   const warnings = places.flatMap(({ need, place }) => {

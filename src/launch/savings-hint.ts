@@ -12,18 +12,18 @@ import { shellText } from './commands.js';
 const WORTH = 0.01;
 
 /**
- * @param again Estimates a changed run.
+ * @param reestimate Estimates a changed run.
  * @param measure Bytes of an estimate where memory is short.
  * @param has Bytes that there are.
  */
 export function savingsHint(
   run: Run,
   host: HostInfo,
-  again: (run: Run) => Estimate,
+  reestimate: (run: Run) => Estimate,
   measure: (figures: Estimate) => number,
   has: number,
 ): string {
-  const bytesOf = (other: Run) => measure(again(other));
+  const bytesOf = (other: Run) => measure(reestimate(other));
   const { each, together } = findSavings(run, host, bytesOf, WORTH * (bytesOf(run) - has));
   const rows = each.map(({ words, bytes }) => [`  ${shellText(words)}`, gib(bytes)]);
   const enough =
@@ -36,14 +36,14 @@ export function savingsHint(
           ...alignedRows(rows),
           `  ${shellText(together.words)} together need ${gib(together.bytes)}, ${enough}`,
         ]),
-    ...(run.config.device === 'cuda' ? [] : [onGpus(run, again)]),
+    ...(run.config.device === 'cuda' ? [] : [onGpus(run, reestimate)]),
     '  a smaller model.depth or model.hidden needs less of everything; --memory SIZE compares with another machine',
   ].join('\n');
 }
 
-function onGpus({ config, workers }: Run, again: (run: Run) => Estimate): string {
+function onGpus({ config, workers }: Run, reestimate: (run: Run) => Estimate): string {
   const exchange = config.exchange === 'shared' ? 'auto' : config.exchange;
-  const { rankGpu, machine } = again({
+  const { rankGpu, machine } = reestimate({
     config: { ...config, device: 'cuda', threads_per_slot: null, exchange },
     workers,
   });

@@ -72,7 +72,15 @@ export function gpuMemory(worker: WorkerShape, level: Level): MemoryPart[] {
 }
 
 /** Of the process of a worker that computes on a GPU: copies of the state for reading and writing it, and of gradients that travel. */
-function besideGpu({ spec, training, slots, totalSlots, peers, saves, copied }: WorkerShape): MemoryPart[] {
+function hostMemoryOfGpuWorker({
+  spec,
+  training,
+  slots,
+  totalSlots,
+  peers,
+  saves,
+  copied,
+}: WorkerShape): MemoryPart[] {
   const states = 3 + (spec.ema ? 1 : 0);
   const parts = peers === 0 ? 0 : localSubtrees(slots.lo, slots.hi, totalSlots).length;
   return present([
@@ -88,7 +96,7 @@ function besideGpu({ spec, training, slots, totalSlots, peers, saves, copied }: 
 
 /** The parts of a worker's peak in the machine's memory, with the activations of `level`. */
 export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
-  if (worker.onGpu) return besideGpu(worker);
+  if (worker.onGpu) return hostMemoryOfGpuWorker(worker);
   const { spec, training, forward, slots, totalSlots } = worker;
   const { length } = training;
   const ema = spec.ema ? 1 : 0;

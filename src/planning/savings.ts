@@ -35,13 +35,13 @@ export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: n
   let together: Change = { ...run, words: [] };
   let left = now;
   for (const propose of PROPOSALS) {
-    const alone = leanest(propose(run, host), measure);
+    const alone = smallest(propose(run, host), measure);
     if (alone !== null && now - alone.bytes >= worth) {
       each.push({ words: alone.change.words, bytes: now - alone.bytes });
     }
     // Beside other changes another value may be the best, and little alone may be much: larger slots, once their
     // activations are small.
-    const added = leanest(propose(together, host), measure);
+    const added = smallest(propose(together, host), measure);
     if (added === null || left - added.bytes < worth / 10) continue;
     together = { ...added.change, words: [...together.words, ...added.change.words] };
     left = added.bytes;
@@ -52,7 +52,7 @@ export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: n
   };
 }
 
-function leanest(changes: readonly Change[], measure: Measure): { change: Change; bytes: number } | null {
+function smallest(changes: readonly Change[], measure: Measure): { change: Change; bytes: number } | null {
   const measured = changes.map((change) => ({ change, bytes: measure(change) }));
   return measured.sort((a, b) => a.bytes - b.bytes)[0] ?? null;
 }
@@ -60,8 +60,8 @@ function leanest(changes: readonly Change[], measure: Measure): { change: Change
 /** Each a key, with one or more values to try. */
 const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   ({ config, workers }) => {
-    const leaner: Config = { ...config, activation_checkpointing: 'block' };
-    return [{ config: leaner, workers, words: set('activation_checkpointing=block') }];
+    const changed: Config = { ...config, activation_checkpointing: 'block' };
+    return [{ config: changed, workers, words: set('activation_checkpointing=block') }];
   },
   ({ config, workers }) => {
     if (workers === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
@@ -83,17 +83,17 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   ({ config, workers }) => {
     const { validation } = config;
     const validated = validation.every > 0 && validation.weights.includes('ema');
-    const leaner: Config = {
+    const changed: Config = {
       ...config,
       ema: null,
       validation: validated ? { ...validation, weights: ['master'] } : validation,
     };
     const words = [...set('ema=null'), ...(validated ? set('validation.weights=[master]') : [])];
-    return [{ config: leaner, workers, words }];
+    return [{ config: changed, workers, words }];
   },
   ({ config, workers }) => {
-    const leaner: Config = { ...config, precision: { ...config.precision, compute: 'bf16' } };
-    return [{ config: leaner, workers, words: set('precision.compute=bf16') }];
+    const changed: Config = { ...config, precision: { ...config.precision, compute: 'bf16' } };
+    return [{ config: changed, workers, words: set('precision.compute=bf16') }];
   },
 ];
 
@@ -103,9 +103,9 @@ function microBatches({ config, workers }: Run): Change[] {
   const changes: Change[] = [];
   for (let other = micro / 1024; other <= micro * 1024; other *= 2) {
     if (other === micro || !Number.isInteger(other) || global % other !== 0) continue;
-    const leaner = { ...config, batch: { global, micro: other } };
-    if (slotCount(leaner) >= workers) {
-      changes.push({ config: leaner, workers, words: set(`batch.micro=${other}`) });
+    const changed = { ...config, batch: { global, micro: other } };
+    if (slotCount(changed) >= workers) {
+      changes.push({ config: changed, workers, words: set(`batch.micro=${other}`) });
     }
   }
   return changes;

@@ -6,12 +6,12 @@ import type { FromWorker } from '../rpc/proto.js';
 import { emaDecay, learningRate } from '../step/learning-rate.js';
 import { slotBatch, type TrainingSlot } from '../step/slot.js';
 import { findNonFinite } from './non-finite.js';
-import type { Trainer } from './trainer.js';
+import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
 /** Trains from `firstStep` until the coordinator says stop. Returns the last step. */
-export async function train(trainer: Trainer, firstStep: number): Promise<number> {
-  const { config, engine, plan, session, collective, saver, vitals } = trainer;
+export async function train(generation: Generation, firstStep: number): Promise<number> {
+  const { config, engine, plan, session, collective, saver, processMetrics } = generation;
   const seed = BigInt(config.seed);
   let updateSeconds = 0;
 
@@ -20,19 +20,19 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
 
     // Prepare: rows and random draws of the own slots, functions of the step alone.
     const batch = (step: number, slot: number) =>
-      slotBatch(config, plan, step, slot, trainer.dataset.hasSynthetic);
-    const slots = trainer.slots.map((slot) => batch(step, slot));
+      slotBatch(config, plan, step, slot, generation.dataset.hasSynthetic);
+    const slots = generation.slots.map((slot) => batch(step, slot));
 
     // Accumulate: forward and backward of every slot. Buckets of the gradient leave while backward still runs.
     collective.begin(step, () => ({ parts: engine.gradientParts(), sum: engine.gradient() }));
     const computed = await engine.accumulate({
       slots,
-      totalSlots: trainer.totalSlots,
+      totalSlots: generation.totalSlots,
       gradScale: 1 / config.batch.global,
       seed,
       step,
       statistics: sampled(config.telemetry.attention_every, step),
-      next: batch(step + 1, trainer.slots[0]!),
+      next: batch(step + 1, generation.slots[0]!),
       onBucket: collective.announce,
     });
 
@@ -43,7 +43,7 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
     // Prepared: nothing has changed yet. The step counts if all workers got here with the same finite gradient.
-    const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(trainer, slots, step);
+    const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(generation, slots, step);
     session.send({
       prepared: {
         step,
@@ -59,7 +59,7 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
           updateSeconds,
           exchangeBytes: bytes + receivedBytes,
         },
-        ...vitals.read(engine),
+        ...processMetrics.read(engine),
       },
     });
     const commit = await session.next('commit');
@@ -84,8 +84,8 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
       session.send({ applied: { step, stateHash: await engine.digest() } });
     }
     if (commit.validate)
-      session.send({ validated: { step, losses: await validate(validationOptions(trainer)) } });
-    if (commit.checkpoint && trainer.rank === 0) await saver.save(step);
+      session.send({ validated: { step, losses: await validate(validationOptions(generation)) } });
+    if (commit.checkpoint && generation.rank === 0) await saver.save(step);
     if (commit.stop) return step;
   }
 }
@@ -118,7 +118,7 @@ function attentionReport({
   }));
 }
 
-function validationOptions({ engine, validation, config, rank, ranks, training }: Trainer) {
+function validationOptions({ engine, validation, config, rank, ranks, training }: Generation) {
   return {
     engine,
     slots: validation,

@@ -27,7 +27,7 @@ export function register(program: Command): void {
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
     .addOption(setOption())
     .action(async (configPath: string, options: CoordinatorCommandOptions) => {
-      outliveReaders();
+      ignoreOutputErrors();
       const { startCoordinator } = await import('../../coordinator/run.js');
       const run = await startCoordinator({
         config: loadConfig(configPath, options.set),
@@ -50,9 +50,9 @@ export function register(program: Command): void {
       };
       process.on('SIGINT', () => stop(EXIT.interrupted, 'interrupted'));
       process.on('SIGTERM', () => stop(EXIT.preempted, 'told to end (SIGTERM)'));
-      process.on('message', ({ gone, said }: LauncherNotice) => {
-        if (gone) run.workerGone(gone.workerId, gone.how);
-        if (said !== undefined) run.workerSaid(said);
+      process.on('message', ({ exited, output }: LauncherNotice) => {
+        if (exited) run.workerExited(exited.workerId, exited.exit);
+        if (output !== undefined) run.workerOutput(output);
       });
       process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher is gone'));
       process.exit(await run.done);
@@ -60,7 +60,7 @@ export function register(program: Command): void {
 }
 
 /** A closed terminal or pipe must not cost the run its checkpoint. */
-function outliveReaders(): void {
+function ignoreOutputErrors(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.removeAllListeners('error');
     stream.on('error', () => {});

@@ -20,7 +20,7 @@ export interface Collective {
 }
 
 /** A run of one worker, or of workers whose engines do it all in reduce(): shared memory, or connected devices. */
-export class InPlace implements Collective {
+export class NoTransfer implements Collective {
   readonly announce = null;
   begin(): void {}
   finish(): Promise<{ bytes: number }> {

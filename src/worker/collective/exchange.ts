@@ -9,7 +9,7 @@ import type { LocalGradient } from './collective.js';
 import { CHUNK_ELEMENTS, type Chunk, chunksOf } from './slices.js';
 
 /** What does not change within a generation. */
-export interface ExchangePlan {
+export interface ExchangeLayout {
   rank: number;
   /** Slots of every rank. */
   slots: readonly Range[];
@@ -24,12 +24,12 @@ export interface ExchangePlan {
   pool: Float32Array[];
 }
 
-export function planExchange(
+export function exchangeLayout(
   rank: number,
   slots: readonly Range[],
   buckets: readonly BucketInfo[],
   addInto: AddInto,
-): ExchangePlan {
+): ExchangeLayout {
   const totalSlots = slots.at(-1)?.hi ?? 0;
   return {
     rank,
@@ -47,7 +47,7 @@ const MAX_WAITING_CHUNKS = 8;
 
 export class StepExchange {
   readonly step: number;
-  readonly #plan: ExchangePlan;
+  readonly #layout: ExchangeLayout;
   readonly #local: () => LocalGradient;
   #gradient: LocalGradient | null = null;
   /** Buckets announced so far. */
@@ -65,13 +65,13 @@ export class StepExchange {
   #failure: Error | null = null;
   #bytes = 0;
 
-  constructor(plan: ExchangePlan, step: number, local: () => LocalGradient) {
+  constructor(layout: ExchangeLayout, step: number, local: () => LocalGradient) {
     this.step = step;
-    this.#plan = plan;
+    this.#layout = layout;
     this.#local = local;
-    this.#partCursor = plan.slots.map(() => 0);
-    this.#resultCursor = plan.slots.map(() => 0);
-    this.#arriving = plan.slots.map(() => null);
+    this.#partCursor = layout.slots.map(() => 0);
+    this.#resultCursor = layout.slots.map(() => 0);
+    this.#arriving = layout.slots.map(() => null);
   }
 
   get bytesReceived(): number {
@@ -93,7 +93,7 @@ export class StepExchange {
 
   /** What peer `rank` pulls as PART: its chunks of all local sums. */
   async *partsFor(rank: number): AsyncGenerator<Float32Array> {
-    for (const chunk of this.#plan.chunks[rank]!) {
+    for (const chunk of this.#layout.chunks[rank]!) {
       while (this.#announced <= chunk.bucket) await this.#change();
       for (const part of this.#gradient!.parts) yield view(part.buckets, chunk);
     }
@@ -101,7 +101,7 @@ export class StepExchange {
 
   /** What every peer pulls as RESULT: the own chunks, summed. */
   async *results(): AsyncGenerator<Float32Array> {
-    const own = this.#plan.chunks[this.#plan.rank]!;
+    const own = this.#layout.chunks[this.#layout.rank]!;
     for (const [index, chunk] of own.entries()) {
       while (this.#summed <= index) await this.#change();
       yield view(this.#gradient!.sum, chunk);
@@ -110,17 +110,17 @@ export class StepExchange {
 
   /** Memory for the next message of the PART stream of `rank`. */
   openPart(rank: number, bytes: number): Uint8Array {
-    const nodes = this.#plan.nodes[rank]!;
+    const nodes = this.#layout.nodes[rank]!;
     const chunk = this.#ownChunks[Math.floor(this.#partCursor[rank]! / nodes.length)];
     this.#expect(rank, bytes, chunk);
-    const buffer = this.#plan.pool.pop() ?? new Float32Array(CHUNK_ELEMENTS);
+    const buffer = this.#layout.pool.pop() ?? new Float32Array(CHUNK_ELEMENTS);
     this.#arriving[rank] = buffer;
     return new Uint8Array(buffer.buffer, 0, bytes);
   }
 
   /** That message is complete. Returns false where the sender is far ahead and should pause. */
   closePart(rank: number): boolean {
-    const nodes = this.#plan.nodes[rank]!;
+    const nodes = this.#layout.nodes[rank]!;
     const cursor = this.#partCursor[rank]!;
     const index = Math.floor(cursor / nodes.length);
     const waiting = this.#received.get(index) ?? [];
@@ -134,13 +134,13 @@ export class StepExchange {
 
   /** Whether the PART stream of `rank` is not too far ahead of what could be summed. */
   mayResume(rank: number): boolean {
-    const nodes = this.#plan.nodes[rank]!.length;
+    const nodes = this.#layout.nodes[rank]!.length;
     return Math.floor(this.#partCursor[rank]! / nodes) - this.#summed < MAX_WAITING_CHUNKS;
   }
 
   /** Memory for the next message of the RESULT stream of `rank`: its place in the global sum. */
   openResult(rank: number, bytes: number): Uint8Array {
-    const chunk = this.#plan.chunks[rank]?.[this.#resultCursor[rank]!];
+    const chunk = this.#layout.chunks[rank]?.[this.#resultCursor[rank]!];
     this.#expect(rank, bytes, chunk);
     if (this.#gradient === null)
       throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum without our part`);
@@ -156,7 +156,7 @@ export class StepExchange {
 
   /** Whether the peer's streams brought all they should. */
   complete(rank: number, kind: 'PART' | 'RESULT'): boolean {
-    const { nodes, chunks } = this.#plan;
+    const { nodes, chunks } = this.#layout;
     return kind === 'PART'
       ? this.#partCursor[rank] === this.#ownChunks.length * nodes[rank]!.length
       : this.#resultCursor[rank] === chunks[rank]?.length;
@@ -179,11 +179,11 @@ export class StepExchange {
   }
 
   get #ownChunks(): readonly Chunk[] {
-    return this.#plan.chunks[this.#plan.rank]!;
+    return this.#layout.chunks[this.#layout.rank]!;
   }
 
   #done(): boolean {
-    const { rank, chunks } = this.#plan;
+    const { rank, chunks } = this.#layout;
     return (
       this.#summed === this.#ownChunks.length &&
       this.#resultCursor.every((cursor, r) => r === rank || cursor === chunks[r]?.length)
@@ -202,7 +202,7 @@ export class StepExchange {
 
   /** Sums own chunks, in order, as far as their parts are there. */
   #sumReady(): void {
-    const { rank, nodes } = this.#plan;
+    const { rank, nodes } = this.#layout;
     const remote = nodes.reduce((count, list, r) => (r === rank ? count : count + list.length), 0);
     const before = this.#summed;
     for (;;) {
@@ -218,7 +218,7 @@ export class StepExchange {
   }
 
   #sum(chunk: Chunk, received: Part<Float32Array>[]): void {
-    const { addInto, totalSlots, pool } = this.#plan;
+    const { addInto, totalSlots, pool } = this.#layout;
     const { parts, sum } = this.#gradient!;
     const target = view(sum, chunk);
     const own = parts.map(({ lo, hi, buckets }) => ({ lo, hi, data: view(buckets, chunk) }));
@@ -234,7 +234,7 @@ export class StepExchange {
   }
 
   #checked(local: LocalGradient): LocalGradient {
-    const nodes = this.#plan.nodes[this.#plan.rank]!;
+    const nodes = this.#layout.nodes[this.#layout.rank]!;
     const same =
       local.parts.length === nodes.length &&
       local.parts.every((part, i) => part.lo === nodes[i]?.lo && part.hi === nodes[i]?.hi);

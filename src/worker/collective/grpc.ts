@@ -15,7 +15,7 @@ import {
 } from '../../rpc/grpc-stream.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { Collective, LocalGradient } from './collective.js';
-import { type ExchangePlan, StepExchange } from './exchange.js';
+import { type ExchangeLayout, StepExchange } from './exchange.js';
 
 type Kind = 'PART' | 'RESULT';
 
@@ -55,7 +55,7 @@ export class PeerServer {
 }
 
 export interface GrpcCollectiveOptions {
-  plan: ExchangePlan;
+  layout: ExchangeLayout;
   generation: number;
   token: string;
   server: PeerServer;
@@ -87,7 +87,7 @@ export class GrpcCollective implements Collective {
     const peers = options.addresses.map((address, rank) => ({ address, rank }));
     try {
       await Promise.all(
-        peers.filter(({ rank }) => rank !== options.plan.rank).map((peer) => collective.#connect(peer)),
+        peers.filter(({ rank }) => rank !== options.layout.rank).map((peer) => collective.#connect(peer)),
       );
     } catch (error) {
       collective.close();
@@ -97,7 +97,7 @@ export class GrpcCollective implements Collective {
   }
 
   begin(step: number, local: () => LocalGradient): void {
-    const exchange = new StepExchange(this.#options.plan, step, local);
+    const exchange = new StepExchange(this.#options.layout, step, local);
     this.#current = exchange;
     this.#calls = this.#clients.flatMap(({ rank, client }) => [
       this.#pull(client, rank, 'PART', exchange),
@@ -143,9 +143,9 @@ export class GrpcCollective implements Collective {
 
   /** Receives one stream of one peer. Throws where the connection is gone already. */
   #pull(client: StreamClient, rank: number, kind: Kind, exchange: StepExchange): PulledCall {
-    const { generation, token, plan } = this.#options;
+    const { generation, token, layout } = this.#options;
     const { step } = exchange;
-    const request = requestSerialize({ generation, step, kind, rank: plan.rank, token });
+    const request = requestSerialize({ generation, step, kind, rank: layout.rank, token });
     const broke = (cause: Error | null) => {
       const details = cause === null ? 'the stream ended early' : cause.message;
       const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
@@ -177,12 +177,12 @@ export class GrpcCollective implements Collective {
 
   /** Answers one Pull of a peer. */
   async #serve(request: PullRequest, call: ServedCall): Promise<void> {
-    const { generation, token, plan } = this.#options;
+    const { generation, token, layout } = this.#options;
     if (request.token !== token) return call.end(status.UNAUTHENTICATED, 'wrong data token');
     if (request.generation !== generation) {
       return call.end(status.FAILED_PRECONDITION, `generation ${request.generation} is not ${generation}`);
     }
-    if (request.rank >= plan.slots.length || request.rank === plan.rank) {
+    if (request.rank >= layout.slots.length || request.rank === layout.rank) {
       return call.end(status.INVALID_ARGUMENT, `rank ${request.rank} is no peer`);
     }
     const exchange = await this.#at(request.step);

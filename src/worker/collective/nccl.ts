@@ -7,7 +7,7 @@ import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Engine } from '../../native/contract.js';
 import type { Form } from '../../rpc/proto.js';
-import { type Collective, InPlace } from './collective.js';
+import { type Collective, NoTransfer } from './collective.js';
 
 /** How long workers that have all answered may take to connect their devices. */
 const CONNECT_MS = 120_000;
@@ -29,7 +29,7 @@ export async function offerDevice(
  * Why the devices of these workers cannot be connected, or null where they can: every worker comes to the same answer.
  * @param offers of all ranks
  */
-export function whyNotConnected(offers: readonly string[]): string | null {
+export function connectionProblem(offers: readonly string[]): string | null {
   const off = offers.findIndex((offer) => !offer.startsWith(GPU));
   if (off >= 0) return `rank ${off}: ${offers[off]}`;
   const parts = offers.map((offer) => offer.split('/'));
@@ -42,21 +42,21 @@ export function whyNotConnected(offers: readonly string[]): string | null {
   return null;
 }
 
-/** Whether the workers connect their devices. `tell` hears why not, where they might have. */
+/** Whether the workers connect their devices. `log` hears why not, where they might have. */
 export function connectsDevices(
   { device, exchange }: Pick<Config, 'device' | 'exchange'>,
   offers: readonly string[],
-  tell: (note: string) => void,
+  log: (note: string) => void,
 ): boolean {
   if (device !== 'cuda' || exchange === 'grpc' || offers.length === 1) return false;
-  const problem = whyNotConnected(offers);
+  const problem = connectionProblem(offers);
   if (problem === null) return true;
   if (exchange === 'nccl') {
     throw new OrchestratorError('ERR_CUDA', `exchange: nccl cannot connect the GPUs. ${problem}`, {
       hint: 'exchange: auto takes gRPC where GPUs cannot be connected.',
     });
   }
-  tell(`exchange over gRPC, because GPUs cannot be connected: ${problem}`);
+  log(`exchange over gRPC, because GPUs cannot be connected: ${problem}`);
   return false;
 }
 
@@ -75,7 +75,7 @@ export async function connectDevices(engine: Engine, offers: readonly string[]):
   });
   try {
     await Promise.race([engine.connectDevices(offers[0]!), tooLate]);
-    return new InPlace();
+    return new NoTransfer();
   } finally {
     clearTimeout(timer);
   }

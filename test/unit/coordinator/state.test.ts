@@ -175,7 +175,7 @@ describe('from joining to running', () => {
 describe('the step rule', () => {
   test('everything is on disk before a checkpoint is asked for', () => {
     const actions = new Script({ checkpointEvery: 1 }).running().step(1);
-    expect(actions.map(({ type }) => type)).toEqual(['commit', 'record', 'harden', 'send']);
+    expect(actions.map(({ type }) => type)).toEqual(['commit', 'record', 'syncRecords', 'send']);
   });
 
   test('a step is in the ledger before its commit is sent, and only when all have prepared', () => {
@@ -338,12 +338,12 @@ describe('failures', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3, 4, 5, 6]) script.step(step);
     script.event({ type: 'finished', id: 'a' });
-    expect(script.event({ type: 'lost', id: 'a', reason: 'gone' })).toEqual([]);
+    expect(script.event({ type: 'lost', id: 'a', reason: 'exited' })).toEqual([]);
   });
 
   test('a process that ends before it joined', () => {
     const script = new Script();
-    expect(reason(script.event({ type: 'gone', id: 'a', how: 'ended with exit code 1' }))).toBe(
+    expect(reason(script.event({ type: 'exited', id: 'a', exit: 'ended with exit code 1' }))).toBe(
       'ERR_WORKER_LOST: Worker a ended with exit code 1 before it joined',
     );
   });
@@ -407,7 +407,7 @@ describe('failures', () => {
 
   test('a record that cannot be written ends the run without a commit', () => {
     const script = new Script().running();
-    expect(reason(script.event({ type: 'broken', code: 'ERR_FILE_WRITE', message: 'full' }))).toBe(
+    expect(reason(script.event({ type: 'actionFailed', code: 'ERR_FILE_WRITE', message: 'full' }))).toBe(
       'ERR_FILE_WRITE: full',
     );
   });

@@ -3,9 +3,9 @@ import type { Engine } from '../../../src/native/contract.js';
 import type { Form } from '../../../src/rpc/proto.js';
 import {
   connectDevices,
+  connectionProblem,
   connectsDevices,
   offerDevice,
-  whyNotConnected,
 } from '../../../src/worker/collective/nccl.js';
 
 const form = (ranks: number): Form => ({
@@ -59,7 +59,7 @@ describe('whether devices are connected', () => {
     [[A, 'GPU-b/NCCL 2.28.3/'], 'rank 0 has NCCL 2.30.7, rank 1 has NCCL 2.28.3'],
     [[A, 'NCCL is off: no library'], 'rank 1: NCCL is off: no library'],
   ])('%j', (offers, problem) => {
-    expect(whyNotConnected(offers)).toBe(problem);
+    expect(connectionProblem(offers)).toBe(problem);
     const tell = vi.fn();
     expect(connectsDevices({ device: 'cuda', exchange: 'auto' }, offers, tell)).toBe(problem === null);
     expect(tell.mock.calls.flat().join()).toContain(problem ?? '');

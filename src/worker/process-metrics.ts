@@ -7,7 +7,7 @@ const RESOLUTION_MS = 5;
 /** The percentile is that of the last whole window of this length: of a few timers it would be their worst. */
 const WINDOW_MS = 5_000;
 
-export class Vitals {
+export class ProcessMetrics {
   readonly #histogram: IntervalHistogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   #since = performance.now();
   /** Of the last whole window; null in the first one. */
