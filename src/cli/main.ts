@@ -5,7 +5,7 @@ import { buildProgram } from './program.js';
 import { reportError } from './report.js';
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT.done); // the reader, such as `head`, has seen enough
+  if (error.code === 'EPIPE') process.exit(EXIT.done); // the reader, such as `head`, has closed the pipe
   throw error;
 });
 

@@ -1,4 +1,4 @@
-/** Progress of long work on stderr: one rewritten line on a terminal, otherwise a plain line every few seconds. */
+/** Progress of long work on stderr: one rewritten line on a terminal, otherwise a plain line at times. */
 export class Progress {
   readonly #what: string;
   readonly #unit: string;

@@ -1,5 +1,4 @@
-/** Whether the workers' answers agree: the checks before a run starts and before a step counts. */
-
+/** Checks that the workers' answers agree, before a run starts and before a step is committed. */
 import type { ErrorCode } from '../errors.js';
 import type { Prepared, Ready } from '../rpc/proto.js';
 
@@ -15,7 +14,7 @@ export interface Answer<T> {
   answer: T;
 }
 
-/** All must hold the same state of the same run. */
+/** All workers must have the same state of the same run. */
 export function judgeReady(
   answers: readonly Answer<Ready>[],
   expected: { configHash: string; resumeStep: number },
@@ -42,7 +41,7 @@ export function judgeReady(
   return null;
 }
 
-/** A step counts when every slot was computed once, the gradient is finite, and everybody got the same sum. */
+/** A step is committed if every slot was computed once, and all workers have the same finite gradient. */
 export function judgePrepared(answers: readonly Answer<Prepared>[], totalSlots: number): Fault | null {
   return judgeSlots(answers, totalSlots) ?? judgeFinite(answers) ?? judgeNorms(answers);
 }
@@ -78,7 +77,7 @@ function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
   };
 }
 
-/** Equal sums have equal norms, bit for bit: the cheapest check that no worker strayed. */
+/** Equal sums have equal norms, bit for bit. This is the cheapest check that no worker has diverged. */
 function judgeNorms(answers: readonly Answer<Prepared>[]): Fault | null {
   const first = answers[0]!;
   const other = answers.find(({ answer }) => !Object.is(answer.gradientNorm, first.answer.gradientNorm));

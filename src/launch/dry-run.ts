@@ -1,4 +1,6 @@
-/** What a run would be: arithmetic, ranks, memory and commands, without starting anything. */
+/**
+ * The page of `launch --dry-run`: arithmetic, ranks, memory and commands of a run, without starting anything.
+ */
 import { type Config, slotCount } from '../config/schema.js';
 import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
@@ -16,8 +18,8 @@ import {
 import type { Preflight } from './preflight.js';
 
 /**
- * Without a data set the configuration's shapes serve, and without a GPU its plan is made all the same: a run may be
- * planned on another machine than its own.
+ * The page as text. A run may be planned on another machine, so neither the data set (if the configuration
+ * has its shapes) nor a GPU is needed.
  */
 export function renderDryRun(options: LaunchOptions, config: Config, found: Preflight): string {
   const { figures, rows } = found;
@@ -43,7 +45,7 @@ export function renderDryRun(options: LaunchOptions, config: Config, found: Pref
       return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${describeGpu(found, rank)}${threads}, memory about ${memory}`;
     }),
     '',
-    'commands (the token is drawn anew for each run; the coordinator prints its port)',
+    'commands (each run draws a new token; the coordinator prints its port)',
     `  ${ENVIRONMENT.token}=TOKEN ${shellText(coordinatorCommand(options))}`,
     ...ranges.map((_, index) => {
       const variables = [

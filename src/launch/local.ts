@@ -1,4 +1,4 @@
-/** A run on this machine: one coordinator and N workers, started together and ended together. */
+/** Runs a coordinator and its workers on this machine, and ends them together. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, OrchestratorError } from '../errors.js';
@@ -20,23 +20,29 @@ import {
   workersOf,
 } from './commands.js';
 
-/** How long workers may take to end after the coordinator has. */
+/** Time limit for the workers to exit after the coordinator has exited. */
 const SHUTDOWN_MS = 3_000;
 
-/** What the coordinator tells its launcher. */
+/** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice {
   listening: string;
 }
 
-/** What the launcher tells the coordinator. */
+/** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
-  /** A worker's process ended. */
+  /** A worker's process has ended. */
   exited?: { workerId: string; exit: string };
-  /** A line that a worker printed: the terminal, where a table may stand, is the coordinator's. */
+  /**
+   * A line that a worker printed. The coordinator prints it, because it owns the terminal and its live table.
+   */
   output?: string;
 }
 
-/** Runs to the end. Returns the exit code. */
+/**
+ * Runs to the end, and returns the exit code.
+ *
+ * @throws OrchestratorError ERR_COORDINATOR_LOST: when the coordinator was killed.
+ */
 export async function launchLocal(options: LaunchOptions): Promise<number> {
   const token = randomBytes(24).toString('hex');
   const children: Child[] = [];
@@ -65,14 +71,14 @@ export async function launchLocal(options: LaunchOptions): Promise<number> {
       sleep(SHUTDOWN_MS, null, { ref: false }),
     ]);
     if (outcome.code === null) {
-      // A signal that came before the coordinator could listen to it ends it; nothing had begun then.
+      // A signal ends a coordinator that does not handle it yet; no training had begun.
       const { asked } = signals;
       if (asked !== null && outcome.signal === asked) return SIGNAL_CODES[asked];
       throw new OrchestratorError(
         'ERR_COORDINATOR_LOST',
         `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
         {
-          hint: 'Run the same command again: it goes on from the last checkpoint.',
+          hint: 'Run the same command again to resume from the last checkpoint',
         },
       );
     }
@@ -84,7 +90,7 @@ export async function launchLocal(options: LaunchOptions): Promise<number> {
   }
 }
 
-/** The coordinator's address, or null where it ended before it had one (it has printed why). */
+/** The coordinator's address, or null if it ended first (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
     coordinator.process.once('message', (notice: CoordinatorNotice) => resolve(notice.listening));
@@ -115,7 +121,7 @@ async function startWorker(
     sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));
   });
   worker.process.once('exit', (code, signal) => {
-    // The coordinator names the rank, and knows whether the run was over.
+    // The coordinator knows the rank, and whether the run was over.
     sendMessage(coordinator, {
       exited: { workerId: own[ENVIRONMENT.workerId]!, exit: describeExit({ code, signal }) },
     } satisfies LauncherNotice);
@@ -125,7 +131,10 @@ async function startWorker(
 
 const SIGNAL_CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
 
-/** The first SIGINT or SIGTERM asks the coordinator for an orderly stop; the second one ends everything at once. */
+/**
+ * The first SIGINT or SIGTERM asks the coordinator for an orderly stop; the second one ends everything at
+ * once.
+ */
 class Signals {
   readonly #handlers = new Map<NodeJS.Signals, () => void>();
   /** The first signal that came. */

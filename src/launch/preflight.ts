@@ -1,4 +1,4 @@
-/** What a run is and needs, and whether this machine has it: found out before anything of the run is started or written. */
+/** The checks before a run starts or writes anything: what it needs, and whether this machine has it. */
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
@@ -14,32 +14,33 @@ import { savingsHint } from './savings-hint.js';
 
 export interface Preflight {
   figures: Estimate;
-  /** Null where it is not here, and the configuration's shapes serve. */
+  /** Rows of the data set; null if it is not here and the configuration gives the shapes. */
   rows: number | null;
-  /** Why there is no data set. */
+  /** Why there is no data set; null if there is one. */
   noData: OrchestratorError | null;
-  /** By rank; null on the CPU. */
+  /** The GPU of each rank; null on the CPU. */
   gpus: Gpu[] | null;
-  /** Why there is no GPU. */
+  /** Why there is no GPU; null if there is one, or on the CPU. */
   noGpu: OrchestratorError | null;
-  /** The machine's memory, or a GPU's, is too small. */
+  /** Errors for memory of the machine or of a GPU that is too small. */
   shortages: OrchestratorError[];
-  /** Sentences for the user: what fits, but not now. */
+  /** Warnings for memory that is large enough but not free now. */
   warnings: string[];
 }
 
 export interface PreflightOptions {
   workers: number;
-  /** Bytes to compare with in place of this machine's; null = this machine's. */
+  /** Bytes that replace this machine's memory in the check; null = this machine's. */
   memory: number | null;
-  /** The run may be meant for another machine: what is free now on this one does not matter then. */
+  /** Dry run, which may be for another machine: with `memory`, this machine's free memory does not matter. */
   dry: boolean;
 }
 
 /**
  * Collects what a run needs and what this machine has.
  *
- * @throws OrchestratorError ERR_FILE_OPEN: when neither the data set nor the configuration gives the shapes of the data.
+ * @throws OrchestratorError ERR_FILE_OPEN: when neither the data set nor the configuration gives the shapes
+ *   of the data.
  */
 export async function preflight(
   addon: NativeAddon,
@@ -52,7 +53,7 @@ export async function preflight(
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = config.device === 'cuda' ? await gpusOf(addon, workers) : NO_GPUS;
   const found = { figures, rows, noData, gpus, noGpu, shortages: [], warnings: [] };
-  // Without its GPU the run is of another machine, whose memory is known only where it was given.
+  // Without a GPU here, the run is for another machine, whose memory is known only if it was given.
   if (noGpu !== null && memory === null) return found;
   const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
   const places = placesOf(figures, gpus, limitOf(machine, memory));
@@ -83,7 +84,7 @@ interface Data {
 
 async function dataOf(config: Config): Promise<Data> {
   try {
-    const { latent, text, rows } = await openDataset(config.data, { verify: false }); // the workers do
+    const { latent, text, rows } = await openDataset(config.data, { verify: false }); // the workers verify it
     return { shapes: { latent, text, source: 'data set' }, rows, noData: null };
   } catch (error) {
     const configured = configuredShapes(config);
@@ -118,7 +119,7 @@ interface Comparison {
   measure: (figures: Estimate) => number;
 }
 
-/** The machine, and of the GPUs with their workers the one that lacks most: the others tell nothing new. */
+/** The machine, and the GPU that lacks the most memory for its workers; the others add nothing. */
 function placesOf(figures: Estimate, gpus: readonly Gpu[] | null, machine: Place): Comparison[] {
   const host: Comparison = {
     need: { who: 'The run needs', parts: figures.machine },

@@ -1,4 +1,4 @@
-/** Shapes of a run's data: from the configuration where it has them, else from the data set. */
+/** The shapes of a run's data, from the configuration or the data set. */
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import type { DatasetShapes } from '../engine/spec.js';
@@ -31,8 +31,8 @@ export async function shapesOf(config: Config): Promise<FoundShapes> {
 }
 
 /**
- * Of the configuration alone, or null where it leaves them to the data set. Pooled vectors are as wide as their encoder's
- * tokens, unless model.pooled_dim says otherwise.
+ * The shapes in the configuration, or null if it leaves them to the data set. Pooled vectors are as wide as
+ * their encoder's tokens, unless model.pooled_dim says otherwise.
  */
 export function configuredShapes({ data, model }: Config): DatasetShapes | null {
   const { latent_shape: latent, text_shape: shape } = data;

@@ -1,4 +1,4 @@
-/** What in a configuration lowers the memory of its run, each change measured by an estimate of its own. */
+/** Changes to a configuration that lower the memory of its run, each measured by an estimate. */
 import { type Config, slotCount } from '../config/schema.js';
 import { threadsOf } from '../engine/spec.js';
 import type { HostInfo } from '../native/contract.js';
@@ -9,7 +9,7 @@ export interface Run {
 }
 
 export interface Change extends Run {
-  /** Words of the command line: ["--set", "ema=null"]. */
+  /** Options of the command line: ["--set", "ema=null"]. */
   words: string[];
 }
 
@@ -19,16 +19,22 @@ export interface Saving {
 }
 
 export interface Savings {
-  /** By itself, largest first. */
+  /** What each change saves by itself, largest first. */
   each: Saving[];
-  /** The words of all changes that save something one after the other, and what the run needs with them. */
+  /**
+   * The options of all changes that save memory one after the other, and the bytes that the run then needs.
+   */
   together: Saving;
 }
 
-/** Bytes that a run needs where memory is short. */
+/** The bytes that a run needs in the place where memory is short. */
 export type Measure = (run: Run) => number;
 
-/** @param worth Changes that save less are left out. */
+/**
+ * Finds changes that save memory.
+ *
+ * @param worth Changes that save fewer bytes are left out.
+ */
 export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: number): Savings {
   const now = measure(run);
   const each: Saving[] = [];
@@ -39,8 +45,8 @@ export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: n
     if (alone !== null && now - alone.bytes >= worth) {
       each.push({ words: alone.change.words, bytes: now - alone.bytes });
     }
-    // Beside other changes another value may be the best, and little alone may be much: larger slots, once their
-    // activations are small.
+    // After other changes another value may be the best, and a change may save more than alone: larger slots,
+    // once their activations are small.
     const added = smallest(propose(together, host), measure);
     if (added === null || left - added.bytes < worth / 10) continue;
     together = { ...added.change, words: [...together.words, ...added.change.words] };
@@ -57,7 +63,7 @@ function smallest(changes: readonly Change[], measure: Measure): { change: Chang
   return measured.sort((a, b) => a.bytes - b.bytes)[0] ?? null;
 }
 
-/** Each a key, with one or more values to try. */
+/** Each proposal changes one key, to one or more values. */
 const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   ({ config, workers }) => {
     const changed: Config = { ...config, activation_checkpointing: 'block' };
@@ -97,7 +103,7 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   },
 ];
 
-/** Larger slots are fewer, so that fewer sums wait for each other; smaller ones have less activations. */
+/** Larger micro-batches leave fewer sums waiting in the tree; smaller ones need less for activations. */
 function microBatches({ config, workers }: Run): Change[] {
   const { global, micro } = config.batch;
   const changes: Change[] = [];

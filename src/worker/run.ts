@@ -1,4 +1,4 @@
-/** A worker's process: join, form, load, train, finish. */
+/** The worker process: join, form a generation, load the state, train, finish. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, type OrchestratorError } from '../errors.js';
@@ -15,7 +15,7 @@ import { CoordinatorSession, Stopped } from './session.js';
 import { buildSetup, joinGeneration, loadState, readiness, type WorkerSetup } from './setup.js';
 import { train } from './train-loop.js';
 
-/** How long a worker whose peer vanished waits for the coordinator to say who died. */
+/** After losing a peer, a worker waits this long for the coordinator to report which one failed. */
 const PEER_FAILURE_GRACE_MS = 2_000;
 
 export interface WorkerOptions {
@@ -28,7 +28,8 @@ export interface WorkerOptions {
 /**
  * Runs a worker until the coordinator ends the run, and returns the exit code.
  *
- * @throws OrchestratorError ERR_COORDINATOR_LOST, ERR_TOKEN, ERR_PROTOCOL: when there is no coordinator to report to.
+ * @throws OrchestratorError ERR_COORDINATOR_LOST, ERR_TOKEN, ERR_PROTOCOL: when there is no coordinator to
+ *   report to.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const host = native().host();
@@ -88,6 +89,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   }
 }
 
+/** Prints a note; the launcher forwards it to the coordinator. */
 function log(note: string): void {
   process.stderr.write(`${note}\n`);
 }
@@ -109,7 +111,7 @@ async function openCollective(
   });
 }
 
-/** Joins the workers of this machine. Their state is one from then on, and rank 0 fills it. */
+/** Joins the group of this machine's workers. From then on they share one state, which rank 0 writes. */
 async function shareMemory(
   { engine }: WorkerSetup,
   group: Group,
@@ -123,21 +125,23 @@ async function shareMemory(
   return new NoTransfer();
 }
 
-/** Tells the coordinator what went wrong; it prints it and ends the run. */
+/** Reports an error to the coordinator, which prints it and ends the run. */
 async function report(session: CoordinatorSession, error: Error): Promise<number> {
   const code = (error as OrchestratorError).code ?? 'ERR_INTERNAL';
   if (code === 'ERR_COORDINATOR_LOST' || code === 'ERR_TOKEN' || code === 'ERR_PROTOCOL') throw error;
   try {
-    // A broken exchange is most often the death of the peer, which the coordinator names better.
+    // A broken exchange usually means that a peer died, and the coordinator reports that better.
     if (code === 'ERR_EXCHANGE') await Promise.race([session.over, sleep(PEER_FAILURE_GRACE_MS)]);
     session.fail(error);
     return await Promise.race([session.over, sleep(PEER_FAILURE_GRACE_MS, EXIT.failed)]);
-  } catch (verdict) {
-    return verdict instanceof Stopped ? verdict.exitCode : EXIT.failed;
+  } catch (end) {
+    return end instanceof Stopped ? end.exitCode : EXIT.failed;
   }
 }
 
-/** SIGTERM and SIGINT to a worker mean the run: it asks for an orderly stop. The second one ends it at once. */
+/**
+ * SIGTERM and SIGINT to a worker mean the run: it asks for an orderly stop. The second one ends it at once.
+ */
 function stopOnSignals(session: CoordinatorSession): void {
   const codes = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
   let asked = false;

@@ -1,4 +1,4 @@
-/** Everything a worker trains with: built once when it has joined. */
+/** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
 import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
@@ -24,7 +24,7 @@ import { CheckpointSaver } from './saver.js';
 import type { CoordinatorSession } from './session.js';
 import { binName } from './validation.js';
 
-/** What does not depend on the generation. */
+/** What a worker builds once and keeps across generations: data set, sample plan, engine. */
 export interface WorkerSetup {
   config: Config;
   welcome: Welcome;
@@ -38,12 +38,12 @@ export interface WorkerSetup {
   validation: ValidationSlot[];
 }
 
-/** A setup with its place in a generation. */
+/** The setup of a worker with its rank and slots in a generation. */
 export interface Generation extends WorkerSetup {
   session: CoordinatorSession;
   rank: number;
   ranks: number;
-  /** Numbers of the own slots, ascending. */
+  /** Numbers of this worker's slots, ascending. */
   slots: number[];
   totalSlots: number;
   collective: Collective;
@@ -51,7 +51,7 @@ export interface Generation extends WorkerSetup {
   processMetrics: ProcessMetrics;
 }
 
-/** Opens the data set and builds the engine; the state is loaded later. */
+/** Opens the data set and builds the engine. The state is loaded later. */
 export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
   const config = parseConfig(welcome.configJson, "the coordinator's config");
   const dataset = await openDataset(config.data);
@@ -68,6 +68,7 @@ export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
   return { config, welcome, dataset, rows, plan, engine, gpu, training, validation };
 }
 
+/** Adds a worker's rank, slots and collective to its setup. */
 export function joinGeneration(
   setup: WorkerSetup,
   session: CoordinatorSession,
@@ -100,9 +101,10 @@ export function joinGeneration(
 }
 
 /**
- * Fills the engine's state: from a checkpoint, from given weights, or by counter from the seed. Returns the steps done.
- * @param role Whether this worker tells what was made of the weights, and whether it writes the state at all: where
- *   workers share it, one does.
+ * Loads the engine's state from a checkpoint, from `init`, or from the seed, and returns the number of
+ * completed steps.
+ *
+ * @param role `logs`: print notes. `writesState`: write the state; where workers share it, only rank 0 does.
  */
 export async function loadState(
   setup: WorkerSetup,
@@ -139,7 +141,7 @@ export async function loadState(
   return 0;
 }
 
-/** What the coordinator compares between workers before the first step. */
+/** The Ready message, which the coordinator compares between workers before the first step. */
 export async function readiness(setup: WorkerSetup, step: number) {
   const { config, dataset, engine, gpu, training, validation } = setup;
   const layout = engine.layout();

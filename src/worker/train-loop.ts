@@ -1,5 +1,4 @@
-/** The training loop of one worker. It reads from top to bottom: one turn is one step. */
-
+/** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
 import type { FromWorker } from '../rpc/proto.js';
@@ -9,7 +8,7 @@ import { findNonFinite } from './non-finite.js';
 import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
-/** Trains from `firstStep` until the coordinator says stop. Returns the last step. */
+/** Trains from `firstStep` until the coordinator stops the run, and returns the last step. */
 export async function train(generation: Generation, firstStep: number): Promise<number> {
   const { config, engine, plan, session, collective, saver, processMetrics } = generation;
   const seed = BigInt(config.seed);
@@ -18,12 +17,13 @@ export async function train(generation: Generation, firstStep: number): Promise<
   for (let step = firstStep; ; step++) {
     const started = performance.now();
 
-    // Prepare: rows and random draws of the own slots, functions of the step alone.
+    // Prepare: rows and random draws of this worker's slots, which depend on the step number alone.
     const batch = (step: number, slot: number) =>
       slotBatch(config, plan, step, slot, generation.dataset.hasSynthetic);
     const slots = generation.slots.map((slot) => batch(step, slot));
 
-    // Accumulate: forward and backward of every slot. Buckets of the gradient leave while backward still runs.
+    // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
+    // runs.
     collective.begin(step, () => ({ parts: engine.gradientParts(), sum: engine.gradient() }));
     const computed = await engine.accumulate({
       slots,
@@ -36,13 +36,14 @@ export async function train(generation: Generation, firstStep: number): Promise<
       onBucket: collective.announce,
     });
 
-    // Exchange: what is still on its way when backward is done; or, in shared memory and between devices, all of it.
+    // Exchange: wait for the rest of the all-reduce. In shared memory and between GPUs, reduce() does all of
+    // it.
     const exchangeStarted = performance.now();
     const { bytes } = await collective.finish();
     const { norm, firstNonFinite, receivedBytes } = await engine.reduce();
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
-    // Prepared: nothing has changed yet. The step counts if all workers got here with the same finite gradient.
+    // Prepared: nothing has changed yet. The step is committed if all workers have the same finite gradient.
     const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(generation, slots, step);
     session.send({
       prepared: {
@@ -64,7 +65,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
     });
     const commit = await session.next('commit');
 
-    // Update: AdamW and EMA, the same on every worker; those that share memory share the work.
+    // Update: AdamW and EMA, the same on every worker. Workers that share memory share the work.
     const updateStarted = performance.now();
     const { optimizer } = config;
     await engine.update({
@@ -79,7 +80,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
     });
     updateSeconds = (performance.now() - updateStarted) / 1000;
 
-    // What the coordinator asked for: the state's digest, a validation, a checkpoint.
+    // Whatever the coordinator requested: a digest of the state, a validation, a checkpoint.
     if (commit.hash) {
       session.send({ applied: { step, stateHash: await engine.digest() } });
     }

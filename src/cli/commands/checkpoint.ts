@@ -1,4 +1,4 @@
-/** `orchestrator checkpoint`: what a checkpoint holds, and whether it is whole. */
+/** `orchestrator checkpoint`: what a checkpoint contains, and whether it is complete. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type CheckpointManifest, MANIFEST, readManifest } from '../../checkpoint/manifest.js';
@@ -12,11 +12,11 @@ import { describeModel } from '../../model/tensors.js';
 import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
 
 export function register(program: Command): void {
-  const checkpoint = program.command('checkpoint').description('look at checkpoints');
+  const checkpoint = program.command('checkpoint').description('inspect and verify checkpoints');
   checkpoint
     .command('inspect')
-    .description('print step, plan state, model, tensors and hashes of a checkpoint')
-    .argument('<path>', "a checkpoint's folder, or a run's folder for its latest that verifies")
+    .description('print the step, plan state, model, tensors and hashes of a checkpoint')
+    .argument('<path>', "a checkpoint's folder, or a run's folder for its latest valid one")
     .option('--json', 'print JSON')
     .action(async (path: string, options: { json?: true }) => {
       const description = await describe(path);
@@ -52,7 +52,7 @@ async function describe(path: string): Promise<Description> {
   return { path: folder, manifest: { ...manifest, config: JSON.parse(configJson) }, tensors };
 }
 
-/** Whether a folder has a manifest, be it a good one or not. */
+/** Whether a folder has a manifest, even a damaged one. */
 async function isCheckpoint(path: string): Promise<boolean> {
   return readManifest(path).then(
     () => true,
@@ -123,7 +123,7 @@ async function verifyAll(path: string, out: NodeJS.WritableStream | null): Promi
   if (found.length === 0) {
     throw new OrchestratorError(
       'ERR_CHECKPOINT_MISSING',
-      `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints.`,
+      `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints`,
     );
   }
   const results: Verification[] = [];

@@ -1,4 +1,4 @@
-/** `orchestrator config`: what a configuration comes to, and where each value came from. */
+/** `orchestrator config`: the effective value of every key, and its origin. */
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { type Explanation, explain } from '../../config/explain.js';
@@ -14,10 +14,10 @@ interface ShowOptions {
 }
 
 export function register(program: Command): void {
-  const config = program.command('config').description('look at a configuration');
+  const config = program.command('config').description('inspect a configuration');
   config
     .command('show')
-    .description('print the effective value of every key, and where it came from')
+    .description('print the effective value of every key and its origin')
     .argument('<config>', 'YAML file')
     .addOption(setOption())
     .option('--json', 'print the canonical JSON of the effective configuration instead')

@@ -1,5 +1,4 @@
-/** `orchestrator coordinator`: the process that decides. `launch` starts it. */
-
+/** `orchestrator coordinator`: the process that coordinates a run, started by `launch`. */
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
@@ -23,7 +22,7 @@ export function register(program: Command): void {
     .argument('<config>', 'YAML file')
     .addOption(new Option('--workers <n>', 'number of workers').argParser(workerCount).makeOptionMandatory())
     .requiredOption('--run-dir <dir>', 'folder of the run')
-    .option('--resume <auto|never|path>', 'checkpoint to go on from', 'auto')
+    .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
     .addOption(setOption())
     .action(async (configPath: string, options: CoordinatorCommandOptions) => {
@@ -37,7 +36,7 @@ export function register(program: Command): void {
         listen: options.listen,
         token: requireVariable(ENVIRONMENT.token),
         onListening: (address) => {
-          // A launcher that is gone meanwhile is no error here: "disconnect" follows.
+          // If the launcher has ended, this is not an error, because "disconnect" follows.
           if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
           else process.stdout.write(`listening on ${address}\n`);
         },
@@ -49,12 +48,12 @@ export function register(program: Command): void {
         run.stop(exitCode, reason);
       };
       process.on('SIGINT', () => stop(EXIT.interrupted, 'interrupted'));
-      process.on('SIGTERM', () => stop(EXIT.preempted, 'told to end (SIGTERM)'));
+      process.on('SIGTERM', () => stop(EXIT.preempted, 'received SIGTERM'));
       process.on('message', ({ exited, output }: LauncherNotice) => {
         if (exited) run.workerExited(exited.workerId, exited.exit);
         if (output !== undefined) run.workerOutput(output);
       });
-      process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher is gone'));
+      process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher has ended'));
       process.exit(await run.done);
     });
 }

@@ -1,5 +1,4 @@
-/** `orchestrator launch`: a training run on this machine. */
-
+/** `orchestrator launch`: trains on this machine. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
@@ -23,15 +22,15 @@ export function register(program: Command): void {
   const [nodes, nprocPerNode] = workersOptions();
   program
     .command('launch')
-    .description('train on this machine: a coordinator and its workers, each a process')
+    .description('train on this machine: start a coordinator and its workers, one process each')
     .argument('<config>', 'YAML file')
     .addOption(nodes)
     .addOption(nprocPerNode)
-    .option('--resume <auto|never|path>', 'checkpoint to go on from; auto = the latest that verifies', 'auto')
+    .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .addOption(setOption())
     .addOption(memoryOption())
-    .option('--dry-run', 'print ranks, slots, memory and commands, and start nothing')
+    .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .action(async (configPath: string, flags: LaunchFlags) => {
       const config = loadConfig(configPath, flags.set);
       const options: LaunchOptions = {

@@ -1,4 +1,4 @@
-/** `orchestrator worker`: the process that computes. `launch` starts it. */
+/** `orchestrator worker`: the process that trains, started by `launch`. */
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { ENVIRONMENT } from '../../launch/commands.js';

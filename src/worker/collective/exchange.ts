@@ -1,6 +1,6 @@
 /**
- * One step's exchange as one worker sees it, without the network: what it sends, what it expects, and the summing of the
- * slices that it owns. Every chunk is summed along the tree as soon as all its parts are there.
+ * One worker's part of a step's all-reduce, without the network: what it sends, what it expects, and the
+ * summing of the slices that it owns. A chunk is summed along the tree as soon as all its parts have arrived.
  */
 import { OrchestratorError } from '../../errors.js';
 import type { AddInto, BucketInfo } from '../../native/contract.js';
@@ -8,19 +8,19 @@ import { localSubtrees, type Part, type Range, sumTree } from '../../step/tree.j
 import type { LocalGradient } from './collective.js';
 import { CHUNK_ELEMENTS, type Chunk, chunksOf } from './slices.js';
 
-/** What does not change within a generation. */
+/** Which rank sums and sends what; constant within a generation. */
 export interface ExchangeLayout {
   rank: number;
   /** Slots of every rank. */
   slots: readonly Range[];
   totalSlots: number;
-  /** Nodes of the tree that every rank sums by itself, ascending. */
+  /** By rank, the nodes of the summation tree that it sums alone, ascending. */
   nodes: readonly (readonly Range[])[];
-  /** Chunks that every rank owns. */
+  /** By rank, the chunks that it owns. */
   chunks: readonly (readonly Chunk[])[];
   /** Native addition, dst += src. */
   addInto: AddInto;
-  /** Buffers of a chunk for received parts, used again and again. */
+  /** Reused buffers for received parts, of one chunk each. */
   pool: Float32Array[];
 }
 
@@ -42,7 +42,7 @@ export function exchangeLayout(
   };
 }
 
-/** Chunks whose received parts may wait for the local ones before the sender is asked to pause. */
+/** Backpressure: chunks whose received parts may wait to be summed before the sender is paused. */
 const MAX_WAITING_CHUNKS = 8;
 
 export class StepExchange {
@@ -52,13 +52,13 @@ export class StepExchange {
   #gradient: LocalGradient | null = null;
   /** Buckets announced so far. */
   #announced = 0;
-  /** Own chunks that are summed. */
+  /** Number of this worker's chunks that have been summed. */
   #summed = 0;
-  /** Received parts of the own chunks that are not summed yet. */
+  /** Received parts of this worker's chunks that have not been summed yet. */
   readonly #received = new Map<number, Part<Float32Array>[]>();
-  /** Of every rank: the part that is arriving. */
+  /** By rank, the part that is arriving. */
   readonly #arriving: (Float32Array | null)[];
-  /** Of every rank: messages of its PART stream, and chunks of its RESULT stream, received so far. */
+  /** By rank, the messages received so far on its PART stream, and the chunks on its RESULT stream. */
   readonly #partCursor: number[];
   readonly #resultCursor: number[];
   #wake: (() => void)[] = [];
@@ -82,7 +82,7 @@ export class StepExchange {
     if (bucket !== this.#announced) {
       throw new OrchestratorError(
         'ERR_INTERNAL',
-        `bucket ${bucket} was announced where ${this.#announced} was expected`,
+        `bucket ${bucket} was announced, but ${this.#announced} was expected`,
       );
     }
     this.#gradient ??= this.#checked(this.#local());
@@ -91,7 +91,7 @@ export class StepExchange {
     this.#notify();
   }
 
-  /** What peer `rank` pulls as PART: its chunks of all local sums. */
+  /** The PART stream for peer `rank`: its chunks of all local sums. */
   async *partsFor(rank: number): AsyncGenerator<Float32Array> {
     for (const chunk of this.#layout.chunks[rank]!) {
       while (this.#announced <= chunk.bucket) await this.#change();
@@ -99,7 +99,7 @@ export class StepExchange {
     }
   }
 
-  /** What every peer pulls as RESULT: the own chunks, summed. */
+  /** The RESULT stream for every peer: this worker's chunks, summed. */
   async *results(): AsyncGenerator<Float32Array> {
     const own = this.#layout.chunks[this.#layout.rank]!;
     for (const [index, chunk] of own.entries()) {
@@ -118,7 +118,7 @@ export class StepExchange {
     return new Uint8Array(buffer.buffer, 0, bytes);
   }
 
-  /** That message is complete. Returns false where the sender is far ahead and should pause. */
+  /** That message is complete. Returns false if the sender is too far ahead and should pause. */
   closePart(rank: number): boolean {
     const nodes = this.#layout.nodes[rank]!;
     const cursor = this.#partCursor[rank]!;
@@ -132,7 +132,7 @@ export class StepExchange {
     return this.mayResume(rank);
   }
 
-  /** Whether the PART stream of `rank` is not too far ahead of what could be summed. */
+  /** Whether the PART stream of `rank` is close enough to the summing to continue. */
   mayResume(rank: number): boolean {
     const nodes = this.#layout.nodes[rank]!.length;
     return Math.floor(this.#partCursor[rank]! / nodes) - this.#summed < MAX_WAITING_CHUNKS;
@@ -143,7 +143,7 @@ export class StepExchange {
     const chunk = this.#layout.chunks[rank]?.[this.#resultCursor[rank]!];
     this.#expect(rank, bytes, chunk);
     if (this.#gradient === null)
-      throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum without our part`);
+      throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum before this worker sent its part`);
     const { sum } = this.#gradient;
     const target = view(sum, chunk);
     return new Uint8Array(target.buffer, target.byteOffset, bytes);
@@ -154,7 +154,7 @@ export class StepExchange {
     this.#notify();
   }
 
-  /** Whether the peer's streams brought all they should. */
+  /** Whether a peer's stream has delivered everything. */
   complete(rank: number, kind: 'PART' | 'RESULT'): boolean {
     const { nodes, chunks } = this.#layout;
     return kind === 'PART'
@@ -167,7 +167,7 @@ export class StepExchange {
     while (!this.#done()) await this.#change();
   }
 
-  /** Ends every wait with this error. */
+  /** Rejects every wait with this error. */
   fail(error: Error): void {
     this.#failure ??= error;
     this.#notify();
@@ -196,11 +196,11 @@ export class StepExchange {
     const expected = chunk === undefined ? 'the end of the stream' : `${chunk.length * 4} bytes`;
     throw new OrchestratorError(
       'ERR_EXCHANGE',
-      `Rank ${rank} sent ${bytes} bytes at step ${this.step} where ${expected} was expected`,
+      `Rank ${rank} sent ${bytes} bytes at step ${this.step}, expected ${expected}`,
     );
   }
 
-  /** Sums own chunks, in order, as far as their parts are there. */
+  /** Sums this worker's chunks in order, as far as their parts have arrived. */
   #sumReady(): void {
     const { rank, nodes } = this.#layout;
     const remote = nodes.reduce((count, list, r) => (r === rank ? count : count + list.length), 0);
@@ -242,7 +242,7 @@ export class StepExchange {
     const text = (ranges: readonly Range[]) => ranges.map(({ lo, hi }) => `[${lo}, ${hi})`).join(' ');
     throw new OrchestratorError(
       'ERR_INTERNAL',
-      `the engine holds sums over slots ${text(local.parts)} where the tree has ${text(nodes)}`,
+      `the engine holds sums over slots ${text(local.parts)}, but the tree has ${text(nodes)}`,
     );
   }
 

@@ -167,7 +167,7 @@ describe('from joining to running', () => {
     expect(script.join('a')).toMatchObject([{ type: 'refuse', code: 'ERR_PROTOCOL' }]);
     script.join('b');
     expect(script.join('c')).toMatchObject([
-      { type: 'refuse', message: 'worker c came while the run is FORMING' },
+      { type: 'refuse', message: 'worker c joined while the run is FORMING' },
     ]);
   });
 });
@@ -389,7 +389,7 @@ describe('failures', () => {
     script.event({ type: 'prepared', id: 'a', prepared: prepared(2, [0]) });
     expect(wait(119_000)).toEqual([]);
     expect(reason(wait(5_000))).toMatch(
-      /ERR_PROGRESS: Step 2 after 12\d s: waiting for rank 1 \(pid 101 on h\)$/,
+      /ERR_PROGRESS: Step 2 is still waiting for rank 1 \(pid 101 on h\) after 12\d s$/,
     );
   });
 

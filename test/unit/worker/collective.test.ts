@@ -174,15 +174,13 @@ describe('a step without the network', () => {
 
   test('a message of the wrong size is refused with rank, step and sizes', () => {
     const exchange = new StepExchange(layout, 9, local);
-    expect(() => exchange.openPart(1, 12)).toThrow(
-      'Rank 1 sent 12 bytes at step 9 where 1048576 bytes was expected',
-    );
+    expect(() => exchange.openPart(1, 12)).toThrow('Rank 1 sent 12 bytes at step 9, expected 1048576 bytes');
   });
 
   test('buckets out of order and foreign parts are refused', () => {
     const exchange = new StepExchange(layout, 1, local);
-    expect(() => exchange.announce(1)).toThrow('bucket 1 was announced where 0 was expected');
+    expect(() => exchange.announce(1)).toThrow('bucket 1 was announced, but 0 was expected');
     const wrong = new StepExchange(layout, 1, () => localGradient({ lo: 0, hi: 2 }, 2, 1));
-    expect(() => wrong.announce(0)).toThrow('sums over slots [0, 2) where the tree has [0, 1)');
+    expect(() => wrong.announce(0)).toThrow('sums over slots [0, 2), but the tree has [0, 1)');
   });
 });

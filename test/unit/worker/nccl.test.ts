@@ -91,7 +91,7 @@ describe('connecting', () => {
       });
       const abandon = vi.fn(() => giveUp());
       const wait = connectDevices(engine({ connectDevices: () => connect, abandonDevices: abandon }), [A, B]);
-      const outcome = expect(wait).rejects.toThrow('The GPUs were not connected after 120 s');
+      const outcome = expect(wait).rejects.toThrow('The GPUs were not connected within 120 s');
       await vi.advanceTimersByTimeAsync(121_000);
       await outcome;
       expect(abandon).toHaveBeenCalledTimes(1);
