@@ -34,7 +34,7 @@ const TRIAL_SECONDS = 20;
  */
 const CLOSE = 1.5;
 
-/** The root of the repository: modules run from build/bench/bench/. */
+/** The path of a peer's script. This module runs from build/bench/bench/. */
 const script = (name: string) => fileURLToPath(new URL(`../../../bench/peers/${name}`, import.meta.url));
 
 /**

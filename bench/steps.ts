@@ -37,7 +37,7 @@ export async function benchSteps(shape: BenchShape, options: StepsOptions): Prom
   const peaks: number[] = [];
   const own: EngineRound[] = [];
   for (let i = 0; i < rounds; i++) {
-    // One step is not timed: memory that was idle while others ran may have been swapped out or evicted.
+    // One step is not timed: data that was idle while others ran may have to be fetched back into memory.
     await engine.run(0);
     const before = await probe();
     own.push(await engine.run(seconds));

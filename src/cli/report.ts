@@ -2,7 +2,7 @@
 import { CommanderError } from 'commander';
 import { ERRORS, type ErrorCode, EXIT, OrchestratorError } from '../errors.js';
 
-export interface ErrorReport {
+interface ErrorReport {
   /** Lines for stderr; empty if everything has been printed already. */
   text: string;
   exitCode: number;

@@ -7,7 +7,7 @@ export interface Fault {
   message: string;
 }
 
-export interface Answer<T> {
+interface Answer<T> {
   /** "rank 1 (pid 4242 on host)" */
   name: string;
   rank: number;

@@ -21,7 +21,7 @@ const TICK_MS = 250;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
-export interface CoordinatorOptions {
+interface CoordinatorOptions {
   config: Config;
   workers: number;
   runDir: string;
@@ -35,7 +35,7 @@ export interface CoordinatorOptions {
   onListening: (address: string) => void;
 }
 
-export interface CoordinatorRun {
+interface CoordinatorRun {
   /** Stops the run: finishes the step and writes a checkpoint. */
   stop(exitCode: number, reason: string): void;
   /** The launcher reports that this worker's process has ended. */
@@ -66,7 +66,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   }
 }
 
-/** A validation in steps, by its work: a training step costs as much as three forward passes. */
+/** A validation's duration in steps: it is a forward pass, and a training step costs as much as three. */
 function validationCost(config: Config, validationSlots: number): number {
   return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
 }

@@ -16,7 +16,7 @@ const MAX_TEXT = 256;
 /** Longest description of a device; NCCL's unique id alone has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
 
-export interface SessionsOptions {
+interface SessionsOptions {
   token: string;
   /** The current generation; messages of others are refused. */
   generation: () => number;

@@ -1,7 +1,8 @@
 /** Runs a coordinator and its workers on this machine, and ends them together. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EXIT, OrchestratorError } from '../errors.js';
+import { OrchestratorError } from '../errors.js';
+import { onStopSignals, SIGNAL_EXIT, type StopSignal } from '../signals.js';
 import {
   type Child,
   describeExit,
@@ -50,7 +51,13 @@ export async function launchLocal(options: LaunchOptions): Promise<number> {
     for (const child of children) if (isRunning(child)) killGroup(child);
   };
   process.on('exit', killAll);
-  const signals = new Signals(() => children[0] ?? null, killAll);
+  let received: StopSignal | null = null;
+  const removeSignalHandlers = onStopSignals((signal) => {
+    const [coordinator] = children;
+    if (coordinator === undefined || !isRunning(coordinator)) process.exit(SIGNAL_EXIT[signal]);
+    received = signal;
+    coordinator.process.kill(signal);
+  });
   try {
     const coordinator = await start(
       'coordinator',
@@ -72,8 +79,7 @@ export async function launchLocal(options: LaunchOptions): Promise<number> {
     ]);
     if (outcome.code === null) {
       // A signal ends a coordinator that does not handle it yet; no training had begun.
-      const { asked } = signals;
-      if (asked !== null && outcome.signal === asked) return SIGNAL_CODES[asked];
+      if (received !== null && outcome.signal === received) return SIGNAL_EXIT[received];
       throw new OrchestratorError(
         'ERR_COORDINATOR_LOST',
         `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
@@ -86,7 +92,7 @@ export async function launchLocal(options: LaunchOptions): Promise<number> {
   } finally {
     killAll();
     process.off('exit', killAll);
-    signals.off();
+    removeSignalHandlers();
   }
 }
 
@@ -127,36 +133,4 @@ async function startWorker(
     } satisfies LauncherNotice);
   });
   return worker;
-}
-
-const SIGNAL_CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
-
-/**
- * The first SIGINT or SIGTERM asks the coordinator for an orderly stop; the second one ends everything at
- * once.
- */
-class Signals {
-  readonly #handlers = new Map<NodeJS.Signals, () => void>();
-  /** The first signal that came. */
-  asked: keyof typeof SIGNAL_CODES | null = null;
-
-  constructor(coordinator: () => Child | null, killAll: () => void) {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      const handler = () => {
-        const child = coordinator();
-        if (this.asked !== null || child === null || !isRunning(child)) {
-          killAll();
-          process.exit(SIGNAL_CODES[signal]);
-        }
-        this.asked = signal;
-        child.process.kill(signal);
-      };
-      this.#handlers.set(signal, handler);
-      process.on(signal, handler);
-    }
-  }
-
-  off(): void {
-    for (const [signal, handler] of this.#handlers) process.off(signal, handler);
-  }
 }

@@ -28,7 +28,7 @@ export interface Preflight {
   warnings: string[];
 }
 
-export interface PreflightOptions {
+interface PreflightOptions {
   workers: number;
   /** Bytes that replace this machine's memory in the check; null = this machine's. */
   memory: number | null;

@@ -9,7 +9,7 @@ import type { Estimate, Rates } from './estimate.js';
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const integer = (value: number) => value.toLocaleString('en-US');
 
-export function memoryLines(parts: readonly MemoryPart[]): string[] {
+function memoryLines(parts: readonly MemoryPart[]): string[] {
   const total = { name: 'total', bytes: totalBytes(parts) };
   return alignedRows([...parts, total].map(({ name, bytes: size }) => [`  ${name}`, bytes(size)]));
 }

@@ -16,7 +16,7 @@ export interface Rates {
   bandwidth: number;
 }
 
-export interface LevelEstimate {
+interface LevelEstimate {
   level: Level;
   activationBytes: number;
   /** Memory of rank 0: the GPU's on a GPU, otherwise the machine's. */
@@ -28,7 +28,7 @@ export interface LevelEstimate {
 }
 
 /** Seconds of a step for the worker with the most slots. */
-export interface StepTime {
+interface StepTime {
   matmuls: number;
   memoryBound: number;
   update: number;

@@ -5,7 +5,7 @@ import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js'
 import { findGpu } from '../native/cuda.js';
 import { shapesOf } from './data-shapes.js';
 
-export interface Roofline {
+interface Roofline {
   /** FLOP/s of a large matmul on one thread or the GPU. */
   flops: number;
   /** Bytes/s read and written by a large copy on one thread or the GPU. */

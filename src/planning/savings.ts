@@ -8,17 +8,17 @@ export interface Run {
   workers: number;
 }
 
-export interface Change extends Run {
+interface Change extends Run {
   /** Options of the command line: ["--set", "ema=null"]. */
   words: string[];
 }
 
-export interface Saving {
+interface Saving {
   words: string[];
   bytes: number;
 }
 
-export interface Savings {
+interface Savings {
   /** What each change saves by itself, largest first. */
   each: Saving[];
   /**
@@ -28,7 +28,7 @@ export interface Savings {
 }
 
 /** The bytes that a run needs in the place where memory is short. */
-export type Measure = (run: Run) => number;
+type Measure = (run: Run) => number;
 
 /**
  * Finds changes that save memory.

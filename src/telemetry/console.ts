@@ -4,7 +4,7 @@ import { duration } from '../text/quantities.js';
 import { stepLine, validationLines } from './lines.js';
 import type { Sink } from './record.js';
 
-export interface Output {
+interface Output {
   write(text: string): void;
 }
 

@@ -45,7 +45,7 @@ export interface ValidationRecord {
   results: ValidationSummary[];
 }
 
-export interface CheckpointRecord {
+interface CheckpointRecord {
   step: number;
   path: string;
   seconds: number;

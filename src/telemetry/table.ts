@@ -1,4 +1,5 @@
 /** The live table on a terminal: redrawn in place, with events scrolling above it. */
+import { alignedRows } from '../text/columns.js';
 import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
 import { painter, plainConsole } from './console.js';
 import { maxLogit, memoryOf } from './lines.js';
@@ -7,7 +8,7 @@ import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js'
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
 
-export interface TableOptions {
+interface TableOptions {
   header: RunHeader;
   colour: boolean;
   /** Columns of the terminal, read at every redraw. */
@@ -140,9 +141,8 @@ function tableLines(
     record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory',
     'loop p99',
   ];
-  const widths = heads.map((head, i) => Math.max(head.length, ...rows.map((row) => row[i]!.length)));
-  const line = (cells: string[]) => cells.map((cell, i) => cell.padStart(widths[i]!)).join('  ');
-  return [title, numbers, paint('dim', line(heads)), ...rows.map(line)];
+  const [head = '', ...body] = alignedRows([heads, ...rows]);
+  return [title, numbers, paint('dim', head), ...body];
 }
 
 /**

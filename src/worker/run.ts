@@ -6,6 +6,7 @@ import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
 import { localAddress } from '../rpc/grpc-stream.js';
 import { type Form, PROTOCOL } from '../rpc/proto.js';
+import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { type Collective, NoTransfer } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
@@ -18,7 +19,7 @@ import { train } from './train-loop.js';
 /** After losing a peer, a worker waits this long for the coordinator to report which one failed. */
 const PEER_FAILURE_GRACE_MS = 2_000;
 
-export interface WorkerOptions {
+interface WorkerOptions {
   /** host:port of the coordinator. */
   coordinator: string;
   token: string;
@@ -38,7 +39,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const group = offerSharedMemory();
   const session = new CoordinatorSession(options.coordinator);
   let abandonDevices = () => {};
-  stopOnSignals(session);
+  // A signal to a worker stops the whole run.
+  onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
   try {
     const welcome = await session.join({
       token: options.token,
@@ -136,20 +138,5 @@ async function report(session: CoordinatorSession, error: Error): Promise<number
     return await Promise.race([session.over, sleep(PEER_FAILURE_GRACE_MS, EXIT.failed)]);
   } catch (end) {
     return end instanceof Stopped ? end.exitCode : EXIT.failed;
-  }
-}
-
-/**
- * SIGTERM and SIGINT to a worker mean the run: it asks for an orderly stop. The second one ends it at once.
- */
-function stopOnSignals(session: CoordinatorSession): void {
-  const codes = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
-  let asked = false;
-  for (const [signal, exitCode] of Object.entries(codes)) {
-    process.on(signal, () => {
-      if (asked) process.exit(exitCode);
-      asked = true;
-      session.send({ stopRequest: { exitCode } });
-    });
   }
 }

@@ -3,14 +3,14 @@ import { retainCheckpoints } from '../checkpoint/retention.js';
 import { type CheckpointMetadata, saveCheckpoint } from '../checkpoint/store.js';
 import type { Engine } from '../native/contract.js';
 
-export interface SavedReport {
+interface SavedReport {
   step: number;
   path: string;
   seconds: number;
   stallSeconds: number;
 }
 
-export interface SaverOptions {
+interface SaverOptions {
   engine: Engine;
   /** The run's `checkpoints` folder. */
   root: string;

@@ -4,7 +4,7 @@ import { COEFFICIENTS } from '../objective/formulations.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
 
-export interface ValidationOptions {
+interface ValidationOptions {
   engine: Engine;
   slots: readonly ValidationSlot[];
   weights: readonly ('ema' | 'master')[];

@@ -9,6 +9,7 @@ import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { SafetensorsFile } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
+import { bytes } from '../../text/quantities.js';
 import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
 
 export function register(program: Command): void {
@@ -66,10 +67,6 @@ function pairs(record: Readonly<Record<string, string | number>>): string {
     .join(', ');
 }
 
-function size(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
-}
-
 function render({ path, manifest, tensors }: Description): string {
   const rows: [string, string][] = [
     ['checkpoint', path],
@@ -85,7 +82,7 @@ function render({ path, manifest, tensors }: Description): string {
   ];
   const lines = rows.map(([key, value]) => `${key.padEnd(11)} ${value}`);
   for (const [name, record] of Object.entries(manifest.files)) {
-    lines.push('', `${name}  ${size(record.bytes)}  sha256 ${record.sha256}`);
+    lines.push('', `${name}  ${bytes(record.bytes)}  sha256 ${record.sha256}`);
     lines.push(...tensorLines(tensors[name] ?? []));
   }
   return `${lines.join('\n')}\n`;
@@ -104,7 +101,7 @@ async function verifyOne(path: string, out: NodeJS.WritableStream | null): Promi
   try {
     const { step } = await verifyCheckpoint(path, (name, record) => {
       files[name] = record;
-      out?.write(`ok  ${join(path, name)}  ${size(record.bytes)}  sha256 ${record.sha256}\n`);
+      out?.write(`ok  ${join(path, name)}  ${bytes(record.bytes)}  sha256 ${record.sha256}\n`);
     });
     out?.write(`ok  ${path}  step ${step}\n`);
     return { path, ok: true, step, files, error: null };

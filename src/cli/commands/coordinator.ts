@@ -4,8 +4,10 @@ import { loadConfig } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/commands.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/local.js';
+import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { setOption } from '../options.js';
+import { ignoreOutputErrors } from '../output.js';
 
 interface CoordinatorCommandOptions {
   workers: number;
@@ -41,14 +43,9 @@ export function register(program: Command): void {
           else process.stdout.write(`listening on ${address}\n`);
         },
       });
-      let asked = false;
-      const stop = (exitCode: number, reason: string) => {
-        if (asked) process.exit(exitCode);
-        asked = true;
-        run.stop(exitCode, reason);
-      };
-      process.on('SIGINT', () => stop(EXIT.interrupted, 'interrupted'));
-      process.on('SIGTERM', () => stop(EXIT.preempted, 'received SIGTERM'));
+      onStopSignals((signal) =>
+        run.stop(SIGNAL_EXIT[signal], signal === 'SIGINT' ? 'interrupted' : `received ${signal}`),
+      );
       process.on('message', ({ exited, output }: LauncherNotice) => {
         if (exited) run.workerExited(exited.workerId, exited.exit);
         if (output !== undefined) run.workerOutput(output);
@@ -56,12 +53,4 @@ export function register(program: Command): void {
       process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher has ended'));
       process.exit(await run.done);
     });
-}
-
-/** A closed terminal or pipe must not cost the run its checkpoint. */
-function ignoreOutputErrors(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.removeAllListeners('error');
-    stream.on('error', () => {});
-  }
 }

@@ -11,6 +11,8 @@ import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
 import { generateShapes, removeShapes, type ShapesOptions, whyStale } from '../../shapes/generate.js';
+import { leftAlignedRows } from '../../text/columns.js';
+import { bytes } from '../../text/quantities.js';
 import { wholeNumber } from '../arguments.js';
 import { Progress } from '../progress.js';
 
@@ -78,8 +80,8 @@ async function shapes(options: { out: string; count: number; seed: number; refre
     await removeShapes(out);
   }
   const { rows, shards } = await generateShapes(wanted);
-  const bytes = shards.reduce((sum, shard) => sum + shard.bytes, 0);
-  process.stdout.write(`${out}: ${rows} rows in ${shards.length} files, ${formatBytes(bytes)}\n`);
+  const size = shards.reduce((sum, shard) => sum + shard.bytes, 0);
+  process.stdout.write(`${out}: ${rows} rows in ${shards.length} files, ${bytes(size)}\n`);
 }
 
 /**
@@ -87,14 +89,14 @@ async function shapes(options: { out: string; count: number; seed: number; refre
  */
 async function verify(source: DataSource, record: boolean): Promise<string> {
   const { files, rows } = source;
-  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-  const hashed = await hashing(bytes, (progress) => verifyFiles(source, progress));
+  const size = files.reduce((sum, file) => sum + file.bytes, 0);
+  const hashed = await hashing(size, (progress) => verifyFiles(source, progress));
   const { columns, problems } = numericColumns(source);
   // A column without lists of numbers is a label; any other problem is an error.
   for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
   const specs = columns.map(({ spec }) => spec);
   const dataset = await native().openDataset({
-    files: files.map(({ path, bytes }) => ({ path, bytes })),
+    files: files.map((file) => ({ path: file.path, bytes: file.bytes })),
     rows,
     columns: specs,
   });
@@ -117,23 +119,23 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
     scanning.end();
     dataset.close();
   }
-  if (record && !hashed) await hashing(bytes, (progress) => writeSums(source, progress));
+  if (record && !hashed) await hashing(size, (progress) => writeSums(source, progress));
   const hashes = hashed
     ? 'every SHA-256 matches'
     : record
       ? `hashes recorded in ${SUMS_FILE}`
       : 'no hashes to compare with (--record creates them)';
-  return `${source.path}: ${rows} rows in ${files.length} files, ${formatBytes(bytes)}; ${hashes}; ${specs.length} numeric columns, all finite\n`;
+  return `${source.path}: ${rows} rows in ${files.length} files, ${bytes(size)}; ${hashes}; ${specs.length} numeric columns, all finite\n`;
 }
 
-/** Shows the progress of work that reads `bytes`. */
-async function hashing<T>(bytes: number, work: (progress: (n: number) => void) => Promise<T>): Promise<T> {
+/** Shows the progress of work that reads `size` bytes. */
+async function hashing<T>(size: number, work: (progress: (n: number) => void) => Promise<T>): Promise<T> {
   const shown = new Progress('hashing', 'bytes');
   let done = 0;
   try {
     return await work((n) => {
       done += n;
-      if (done <= bytes) shown.update(done, bytes);
+      if (done <= size) shown.update(done, size);
     });
   } finally {
     shown.end();
@@ -150,10 +152,10 @@ function placeOf(source: DataSource, row: number): { file: string; row: number }
 }
 
 function renderReport(report: DatasetReport, histogramColumn: string): string {
-  const bytes = report.files.reduce((sum, file) => sum + file.bytes, 0);
+  const size = report.files.reduce((sum, file) => sum + file.bytes, 0);
   const format = report.format === 'huggingface' ? 'Hugging Face' : 'orchestrator';
   const lines = [
-    `${report.path}: ${report.rows} rows in ${report.files.length} files, ${formatBytes(bytes)} (${format} format)`,
+    `${report.path}: ${report.rows} rows in ${report.files.length} files, ${bytes(size)} (${format} format)`,
     '',
   ];
   const header = ['column', 'type', 'shape', 'min', 'max', 'mean', 'std', 'non-finite'];
@@ -164,7 +166,7 @@ function renderReport(report: DatasetReport, histogramColumn: string): string {
     const numbers = [min, max, mean, std].map((x) => x.toPrecision(4));
     return [...start, ...numbers, nonFinite === 0 ? '0' : `${nonFinite}, first in row ${firstNonFiniteRow}`];
   });
-  lines.push(...align([header, ...cells]));
+  lines.push(...leftAlignedRows([header, ...cells]));
   if (report.histogram) {
     const { low, high, counts } = report.histogram;
     const step = (high - low) / counts.length;
@@ -178,30 +180,6 @@ function renderReport(report: DatasetReport, histogramColumn: string): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Pads all but the last cell of each row; a row with fewer cells lets its last one run on. */
-function align(rows: string[][]): string[] {
-  const widths = rows[0]!.map((_, i) =>
-    Math.max(...rows.map((row) => (i < row.length - 1 ? row[i]!.length : 0))),
-  );
-  return rows.map((row) =>
-    row
-      .map((cell, i) => (i < row.length - 1 ? cell.padEnd(widths[i]!) : cell))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
 function clip(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length - 3)}...` : text;
-}
-
-function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }

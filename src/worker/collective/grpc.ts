@@ -55,7 +55,7 @@ export class PeerServer {
   }
 }
 
-export interface GrpcCollectiveOptions {
+interface GrpcCollectiveOptions {
   layout: ExchangeLayout;
   generation: number;
   token: string;
