@@ -31,7 +31,7 @@ export function savingsHint(
     together.bytes > has ? `${gib(together.bytes - has, Math.ceil)} are still missing` : 'which fits';
   return [
     ...(together.words.length === 0
-      ? ['only keys of the model save much of it.']
+      ? ['only keys of the model save much of it']
       : [
           'what each of these options saves by itself:',
           ...alignedRows(rows),

@@ -25,11 +25,11 @@ interface Messages {
 
 /** The coordinator ended the run, and has printed the reason. */
 export class Stopped extends Error {
-  constructor(
-    readonly exitCode: number,
-    reason: string,
-  ) {
+  readonly exitCode: number;
+
+  constructor(exitCode: number, reason: string) {
     super(reason);
+    this.exitCode = exitCode;
   }
 }
 
