@@ -1,4 +1,6 @@
-/** Whole steps of this build and of another one's addon, in turns: the same shape, precision and number of steps. */
+/**
+ * Compares whole steps of this build with those of another build's addon, in turns, with the same settings.
+ */
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { addonPath } from '../src/native/load.js';
@@ -8,7 +10,7 @@ import { goal, median, milliseconds, percent, print } from './report.js';
 import { stepSeconds } from './round-process.js';
 import type { BenchShape } from './shapes.js';
 
-/** The addon that a path means: its file, or the checkout that built it. */
+/** The addon's file for a path, which is the file itself or the checkout that built it. */
 export function addonOf(path: string): string {
   const folder = existsSync(path) && statSync(path).isDirectory();
   return resolve(folder ? join(path, 'build/Release/orchestrator.node') : path);
@@ -32,7 +34,7 @@ export async function compareBuilds(
     sides.push({ process, losses: [loss], steps: [] as number[], peakBytes: 0 });
   }
   const [ours, theirs] = sides as [(typeof sides)[number], (typeof sides)[number]];
-  // As many steps for both, so that their losses can be compared.
+  // Both train the same number of steps, so that their losses can be compared.
   const perRound = Math.max(1, Math.round(seconds / stepSeconds(await ours.process.run(0, 1))));
   await theirs.process.run(0, 1);
   for (let i = 0; i < rounds; i++) {

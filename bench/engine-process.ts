@@ -1,4 +1,6 @@
-/** engine-process.js CHOICE_JSON: trains for every line "SECONDS STEPS" on standard input; see RoundProcess. */
+/**
+ * engine-process.js CHOICE_JSON: trains for every line "SECONDS STEPS" on standard input; see RoundProcess.
+ */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,15 +9,17 @@ import { createInterface } from 'node:readline';
 import type { EngineChoice, EngineReady, EngineRound } from './engine.js';
 import { BenchTrainer } from './trainer.js';
 
-/** Each of the monitor's timers interrupts a compute thread, and the others wait for it: at 1 ms, for 5 % of a step. */
+/**
+ * Each timer of the monitor interrupts a compute thread while the others wait: at 1 ms, for 5 % of a step.
+ */
 const DELAY_RESOLUTION_MS = 10;
-/** A round that is not timed says nothing about the event loop. */
+/** A shorter round, which is not timed, does not measure the event loop. */
 const MONITORED_SECONDS = 0.5;
 
 const chosen = JSON.parse(process.argv[2] as string) as EngineChoice;
 const folder = mkdtempSync(join(tmpdir(), 'orchestrator-bench-'));
 const trainer = await BenchTrainer.open(chosen, join(folder, 'data.bin'));
-rmSync(folder, { recursive: true }); // it is mapped
+rmSync(folder, { recursive: true }); // the file stays mapped
 await trainer.initialize();
 const { parameters, flopsPerStep } = trainer;
 print({ parameters, flopsPerStep });

@@ -1,4 +1,4 @@
-/** Our engine in a process of its own, whose memory is then its own, too. */
+/** Starts our engine in a process of its own, so that its memory can be measured. */
 import { fileURLToPath } from 'node:url';
 import type { EngineSpec } from '../src/native/contract.js';
 import { RoundProcess, type Timed } from './round-process.js';
@@ -22,19 +22,19 @@ export interface EngineRound extends Timed {
   gatherSeconds: number;
   computeSeconds: number;
   updateSeconds: number;
-  /** Since the process began. */
+  /** Peak since the process started. */
   eventLoopP99Seconds: number;
 }
 
 const SCRIPT = fileURLToPath(new URL('./engine-process.js', import.meta.url));
 
-/** Threads share a slot where there are fewer slots than threads. */
+/** Threads share a slot if there are fewer slots than threads. */
 export function choice(shape: BenchShape, precision: Precision, threads: number): EngineChoice {
   const slots = shape.globalBatch / shape.microBatch;
   return { shape, precision, threads, threadsPerSlot: Math.max(1, Math.floor(threads / slots)) };
 }
 
-/** @param addon the file of another build's addon; null: this one's. */
+/** @param addon The file of another build's addon; null = this build's. */
 export function startEngine(
   chosen: EngineChoice,
   addon: string | null = null,

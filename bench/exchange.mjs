@@ -7,7 +7,7 @@ import { WORKER_OPTIONS } from '../dist/launch/commands.js';
 import { native } from '../dist/native/load.js';
 import { localAddress } from '../dist/rpc/grpc-stream.js';
 import { assignSlots } from '../dist/step/tree.js';
-import { planExchange } from '../dist/worker/collective/exchange.js';
+import { exchangeLayout } from '../dist/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../dist/worker/collective/grpc.js';
 
 const WARM_UP = 3;
@@ -55,9 +55,9 @@ async function work() {
     length: length / BUCKETS,
   }));
   const slots = assignSlots(workers, workers);
-  const plan = planExchange(rank, slots, buckets, native().addInto);
+  const layout = exchangeLayout(rank, slots, buckets, native().addInto);
   const collective = await GrpcCollective.connect({
-    plan,
+    layout,
     generation: 1,
     token: 't',
     server: peers,

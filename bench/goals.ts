@@ -1,11 +1,11 @@
-/** What the benches are to reach. A missed goal is printed as such; it is no error. */
+/** Goals of the benches. A missed goal is printed, and is not an error. */
 import type { EngineSpec } from '../src/native/contract.js';
 import type { BenchShape } from './shapes.js';
 
 export interface StepGoal {
   /** Share of the matmul peak. */
   ofPeak: number;
-  /** By how much the better of PyTorch's modes is to be beaten. */
+  /** Factor over the better of PyTorch's modes. */
   factor: number;
 }
 
@@ -24,7 +24,7 @@ export const TWO_THREADS = 1.8;
 /** How much slower than another build a shape may be. */
 export const SLOWER = 0.01;
 
-/** Null where there is none: bf16 without instructions for it, other instruction sets. */
+/** The goal of a shape; null for bf16 without instructions for it, and for other instruction sets. */
 export function stepGoal(
   isa: string,
   precision: EngineSpec['precision'],

@@ -1,11 +1,11 @@
-/** Holds a PyTorch process to the instruction set that ORCHESTRATOR_ISA names. */
+/** Limits a PyTorch process to the instruction set in ORCHESTRATOR_ISA. */
 
 export interface Held {
-  /** Variables of its environment: ATen's kernels, oneDNN's, MKL's, and what TorchInductor's C++ is compiled for. */
+  /** Environment variables for the kernels of ATen, oneDNN and MKL, and for TorchInductor's compiler. */
   environment: Record<string, string>;
-  /** Width of the vectors in TorchInductor's C++; null: it chooses. */
+  /** Width of the vectors in TorchInductor's C++; null = it chooses. */
   simdBits: number | null;
-  /** What torch.backends.cpu.get_cpu_capability() has to say then; null: whatever it says. */
+  /** The expected result of torch.backends.cpu.get_cpu_capability(); null = any. */
   capability: string | null;
 }
 
@@ -18,7 +18,7 @@ const HELD: Record<string, Held> = {
   avx512bf16: held('avx512', 'AVX512_CORE_BF16', 'AVX512_E3', 'cooperlake', 512),
 };
 
-/** @param isa ORCHESTRATOR_ISA. Without it PyTorch takes what the machine has. */
+/** @param isa ORCHESTRATOR_ISA; without it, PyTorch uses the best instruction set of the machine. */
 export function heldTo(isa: string | undefined): Held {
   return HELD[isa ?? ''] ?? FREE;
 }

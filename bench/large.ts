@@ -1,7 +1,7 @@
 /**
- * A model of SD3-medium's size (2.03 B parameters, 8.1 GB of fp32) through everything but training: initialised, digested,
- * written, imported, loaded, and used for one step of sampling. Of each: seconds, memory, and for how long at most the
- * event loop was held.
+ * Takes a model of SD3-medium's size (2.03 B parameters, 8.1 GB of fp32) through everything but training: it
+ * is initialised, digested, written, imported, loaded, and used for one step of sampling. For each it
+ * measures seconds, memory, and the longest time for which the event loop was blocked.
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -22,7 +22,7 @@ const TICK_MS = 5;
 /** 256 x 256 pixels, and the tokens of CLIP and T5. */
 const SHAPE = { latentHeight: 32, latentWidth: 32, contextTokens: 154 };
 
-/** @param parent folder for two files of 8.3 GB, which are removed at the end */
+/** @param parent Folder for two files of 8.3 GB, which are removed at the end. */
 export async function benchLarge(parent: string, threads: number): Promise<void> {
   print(`\n## ${NAME}'s size\n`);
   const folder = mkdtempSync(join(parent, 'orchestrator-large-'));
@@ -54,7 +54,7 @@ async function write(path: string, threads: number): Promise<string> {
   };
   const engine = await timed('create the engine', () => native().createEngine(spec));
   await timed('initialise', () => engine.initialize(1n));
-  // Zero at the start of training, it would make the velocity zero.
+  // The final layer is zero at the start of training, and would make the velocity zero.
   (await engine.state('master', 'final_layer.linear.weight')).forEach((_, i, values) => {
     values[i] = 0.02 * Math.sin(i);
   });

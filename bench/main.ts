@@ -1,12 +1,12 @@
 /**
- * npm run bench -- [--only steps,nodes,scaling] [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16] [--no-peers]
- * npm run bench -- --only large [--folder FOLDER]
- * npm run bench -- --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
+ * npm run bench -- [--only steps,nodes,scaling] [--shapes PART] [--rounds N] [--seconds S] [--precision
+ * fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench -- --against
+ * CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
  *
- * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same rounds, interleaved
- * with PyTorch's where it can be imported. nodes: whole runs on one and on two workers. scaling: one sample on one and on two
- * threads. large: a model of SD3-medium's size, without training; its files, 17 GB, lie in FOLDER meanwhile. --against:
- * whole steps beside those of another build.
+ * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same
+ * rounds, interleaved with PyTorch's if it can be imported. nodes: whole runs on one and on two workers.
+ * scaling: one sample on one and on two threads. large: a model of SD3-medium's size, without training, which
+ * needs 17 GB in FOLDER meanwhile. --against: whole steps compared with those of another build.
  */
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
@@ -96,7 +96,7 @@ function refuse(message: string): never {
   process.exit(2);
 }
 
-/** Share of all processors' time in which they are not idle, while this process sleeps. */
+/** The share of all processors' time in which they are busy while this process sleeps. */
 async function busyShare(forMilliseconds: number): Promise<number> {
   const read = () =>
     cpus().reduce(

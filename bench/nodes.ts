@@ -1,4 +1,4 @@
-/** Whole runs by `orchestrator launch`: one worker with all threads against as many workers with one thread each. */
+/** Whole runs of `orchestrator launch`: one worker with all threads against one worker per thread. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,16 +8,16 @@ import type { Precision } from './engine.js';
 import { NODES_SHARE } from './goals.js';
 import { goal, median, milliseconds, percent, print, table } from './report.js';
 
-/** Steps of a whole run: longer than the window over which a worker takes its event loop's percentile. */
+/** Steps of a run, which takes longer than the window of a worker's event-loop percentile. */
 const STEPS = 240;
 const NODES = 2;
 
 interface NodesRound {
   samplesPerSecond: number;
-  /** Shares of a step's time: the exchange that compute did not hide, and gathering of rows per thread. */
+  /** Shares of a step's time: the exchange not hidden behind compute, and gathering rows, per thread. */
   exchange: number;
   gather: number;
-  /** The worst worker's, over the last whole window of five seconds. */
+  /** The worst worker's percentile over its last complete window of five seconds. */
   eventLoopP99Seconds: number;
 }
 
@@ -33,10 +33,10 @@ interface StepLine {
   }[];
 }
 
-/** Steps left out at the start of a run. */
+/** Steps at the start of a run that are not counted. */
 const WARM_UP = 5;
 
-/** One node with all threads against as many nodes of one thread, alternating. */
+/** Measures one worker with all threads against one worker per thread, alternating. */
 export function benchNodes(rounds: number, precision: Precision | 'auto'): void {
   print(`\n## Whole runs: orchestrator launch, the demo's model, batch 64\n`);
   const cli =

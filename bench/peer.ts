@@ -26,18 +26,21 @@ export interface Torch extends Probe {
   held: Held;
 }
 
-/** At the smallest shape both precisions are tried, unless a step would take longer than this. */
+/** Both precisions are tried at the smallest shape, unless a step would take longer than this. */
 const TRIAL_SECONDS = 20;
-/** At the others, where their matmuls' rates are within this factor: else the faster matmul decides. */
+/**
+ * At other shapes both are tried if their matmul rates are within this factor; otherwise the faster matmul
+ * decides.
+ */
 const CLOSE = 1.5;
 
-/** Modules run from build/bench/bench/. */
+/** The path of a peer's script. This module runs from build/bench/bench/. */
 const script = (name: string) => fileURLToPath(new URL(`../../../bench/peers/${name}`, import.meta.url));
 
 /**
- * The Python that ORCHESTRATOR_PYTHON names, or python3, with its torch >= 2. Null, and why, where there is none.
+ * The Python in ORCHESTRATOR_PYTHON, or python3, with torch >= 2; null, and the reason, if there is none.
  *
- * @throws Error where it does not keep to the instruction set that it is held to.
+ * @throws Error when its libraries do not keep to the instruction set of ORCHESTRATOR_ISA.
  */
 export function findTorch(threads: number, held: Held): { torch: Torch | null; note: string } {
   const python = process.env.ORCHESTRATOR_PYTHON ?? 'python3';

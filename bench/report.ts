@@ -1,4 +1,4 @@
-/** Lines, tables, and numbers as people read them. */
+/** Lines, tables and numbers for people. */
 
 export const print = (line = '') => process.stdout.write(`${line}\n`);
 

@@ -1,14 +1,14 @@
-/** A process that trains a model when asked to: a line of JSON when it is ready, then one for each round. */
+/** A process that trains a model on request. It writes a line of JSON when it is ready, and one per round. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-/** What every such process says of a round; ours say more. */
+/** What every such process reports of a round; ours report more. */
 export interface Timed {
   steps: number;
   seconds: number;
   loss: number;
-  /** The most memory that the process had resident so far. */
+  /** Peak resident memory of the process so far. */
   peakBytes: number;
 }
 
@@ -44,7 +44,7 @@ export class RoundProcess<R extends Timed = Timed> {
     return (await this.#next()) as R;
   }
 
-  /** Resolves when it has ended and its memory is free again. */
+  /** Resolves when the process has ended and its memory is free again. */
   async stop(): Promise<void> {
     const ended = once(this.#child, 'exit');
     this.#child.stdin?.end();
@@ -56,7 +56,7 @@ export class RoundProcess<R extends Timed = Timed> {
       const { value, done } = await this.#lines.next();
       if (done) throw new Error(`${this.#name}: the process ended early`);
       if (value.startsWith('{')) return JSON.parse(value);
-      process.stderr.write(`${value}\n`); // libraries that were told to be verbose
+      process.stderr.write(`${value}\n`); // from libraries with verbose output
     }
   }
 }

@@ -1,4 +1,7 @@
-/** The shapes at which training steps are measured: the demo's, and three with the tokens of 256 x 256 and 512 x 512 pixels. */
+/**
+ * The shapes of measured training steps: the demo's, and three with the tokens of 256 x 256 or 512 x 512
+ * pixels.
+ */
 import type { EngineSpec, ModelSpec, TextSpec } from '../src/native/contract.js';
 
 export interface BenchShape {
@@ -9,9 +12,9 @@ export interface BenchShape {
   text: TextSpec;
   globalBatch: number;
   microBatch: number;
-  /** Activation checkpointing in fp32 and in bf16: what takes less memory than PyTorch at the least cost. */
+  /** Activation checkpointing in fp32 and bf16: the cheapest level with less memory than PyTorch. */
   recompute: Record<EngineSpec['precision'], EngineSpec['recompute']>;
-  /** Which goals it has. */
+  /** The goals that apply. */
   size: 'smallest' | 'larger';
 }
 
@@ -64,7 +67,7 @@ export const SHAPES: BenchShape[] = [
   },
 ];
 
-/** One sample of many tokens: what threads can only share. */
+/** One sample of many tokens, which threads must share. */
 export const ONE_SAMPLE: BenchShape = {
   name: '1024 + 154 tokens, batch 1, depth 4, hidden 384',
   model: model(4, 6, 4096, 2048),

@@ -1,4 +1,7 @@
-/** Whole training steps at a shape: model FLOP/s against the matmul peak of the same rounds, interleaved with PyTorch's. */
+/**
+ * Whole training steps at a shape: model FLOP/s against the matmul peak of the same rounds, interleaved with
+ * PyTorch's.
+ */
 import { native } from '../src/native/load.js';
 import { choice, type EngineRound, type Precision, startEngine } from './engine.js';
 import { stepGoal } from './goals.js';
@@ -9,7 +12,7 @@ import type { BenchShape } from './shapes.js';
 
 export interface StepsOptions {
   precision: Precision;
-  /** Null: the one in which it is faster, by shape and mode. */
+  /** Null = the faster one for the shape and mode. */
   peerPrecision: Precision | null;
   threads: number;
   rounds: number;
@@ -23,7 +26,7 @@ interface Opponent {
   rounds: Timed[];
 }
 
-/** Rounds of: peak, own steps, peak, each peer's steps. */
+/** Each round measures the peak, our steps, the peak again, and each peer's steps. */
 export async function benchSteps(shape: BenchShape, options: StepsOptions): Promise<void> {
   const { precision, threads, rounds, seconds } = options;
   print(`\n## ${shape.name}\n`);
@@ -34,7 +37,7 @@ export async function benchSteps(shape: BenchShape, options: StepsOptions): Prom
   const peaks: number[] = [];
   const own: EngineRound[] = [];
   for (let i = 0; i < rounds; i++) {
-    // One step beforehand: what lay idle while others ran may have to be fetched back into memory.
+    // One step is not timed: data that was idle while others ran may have to be fetched back into memory.
     await engine.run(0);
     const before = await probe();
     own.push(await engine.run(seconds));
@@ -47,7 +50,7 @@ export async function benchSteps(shape: BenchShape, options: StepsOptions): Prom
   for (const { process } of [...opponents, { process: engine }]) await process.stop();
 
   const flops = (round: Timed) => ready.flopsPerStep / stepSeconds(round);
-  // Machines change their clock: each round's rate against the peak around it.
+  // The clock frequency varies, so each round's rate is compared with the peak around it.
   const ofPeak = (all: Timed[]) => median(all.map((round, i) => flops(round) / (peaks[i] as number)));
   const factor = (all: Timed[]) => median(all.map((round, i) => flops(own[i] as Timed) / flops(round)));
   const memory = (all: Timed[]) => Math.max(...all.map((round) => round.peakBytes));

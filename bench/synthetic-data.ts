@@ -1,9 +1,11 @@
-/** A data set of one file of float16 numbers, laid out as the columns of a record batch are: what the engine gathers from. */
+/**
+ * A data set of one file of float16 numbers in the layout of a record batch, for the engine to gather from.
+ */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { ColumnSpec, DatasetSpec } from '../src/native/contract.js';
 import type { BenchShape } from './shapes.js';
 
-/** Two batches, as PyTorch's side has. */
+/** Rows of two batches, as in PyTorch's data. */
 export const rowsOf = (shape: BenchShape) => 2 * shape.globalBatch;
 
 export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec {
@@ -25,7 +27,7 @@ export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec
     const values = new Uint16Array(rows * width);
     for (let i = 0; i < values.length; i++) {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      // Sign, an exponent of 2^-4 to 2^-1, ten random bits: float16 numbers between 1/16 and 1.
+      // A sign, an exponent from 2^-4 to 2^-1 and ten random bits: float16 magnitudes between 1/16 and 1.
       values[i] = ((state >>> 31) << 15) | ((11 + ((state >>> 20) & 3)) << 10) | ((state >>> 8) & 0x3ff);
     }
     writeSync(file, new Uint8Array(values.buffer));

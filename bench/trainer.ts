@@ -1,5 +1,4 @@
-/** Training steps of the real engine, as a worker of a run does them, without the exchange. */
-
+/** Training steps of the real engine, as in a worker of a run, but without the exchange. */
 import type { Engine } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { SamplePlan } from '../src/step/plan.js';

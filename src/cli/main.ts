@@ -1,10 +1,11 @@
 #!/usr/bin/env node
+/** The entry point of the command line: runs one command and turns an error into text and an exit code. */
 import { EXIT } from '../errors.js';
 import { buildProgram } from './program.js';
 import { reportError } from './report.js';
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT.done); // the reader, such as `head`, has seen enough
+  if (error.code === 'EPIPE') process.exit(EXIT.done); // the reader, such as `head`, has closed the pipe
   throw error;
 });
 

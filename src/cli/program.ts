@@ -1,4 +1,4 @@
-/** The command line's table of contents: one file per command, loaded when it is asked for. */
+/** The command line's table of contents: one file per command, loaded when it is used. */
 import { Command, Help, type Option } from 'commander';
 import { version } from '../version.js';
 
@@ -22,7 +22,11 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   worker: () => import('./commands/worker.js'),
 };
 
-/** @param name The only command that is needed, so that no other's modules are loaded; null or an unknown name loads all. */
+/**
+ * Builds the command line.
+ *
+ * @param name The command to load, without the modules of the others; null or an unknown name loads all.
+ */
 export async function buildProgram(name: string | null = null): Promise<Command> {
   const program = new Command('orchestrator')
     .description('Train Stable-Diffusion-3-class models, bit-reproducibly, on any number of nodes.')
@@ -40,13 +44,13 @@ export async function buildProgram(name: string | null = null): Promise<Command>
   return program;
 }
 
-/** As commander has it, and whether the option must be given. */
+/** Commander's description of an option, with a note if it is required. */
 function optionDescription(this: Help, option: Option): string {
   const description = Help.prototype.optionDescription.call(this, option);
   return option.mandatory ? `${description} (required)` : description;
 }
 
-/** Commander ends the process by itself unless told to throw. */
+/** Makes a command and its subcommands throw instead of ending the process. */
 function useThrowingExits(command: Command): void {
   command.exitOverride();
   for (const child of command.commands) useThrowingExits(child);

@@ -1,19 +1,23 @@
-/** How errors leave the program: `error ERR_CODE: message`, a hint, and an exit code. */
+/** Errors as the user sees them: `error ERR_CODE: message`, a hint, and an exit code. */
 import { CommanderError } from 'commander';
 import { ERRORS, type ErrorCode, EXIT, OrchestratorError } from '../errors.js';
 
-export interface ErrorReport {
-  /** Lines for stderr; empty where everything was said already. */
+interface ErrorReport {
+  /** Lines for stderr; empty if everything has been printed already. */
   text: string;
   exitCode: number;
 }
 
 const USAGE: ReadonlySet<string> = new Set<ErrorCode>(['ERR_CONFIG', 'ERR_USAGE']);
 
-/** @param debug Adds the stack, and those of the causes. */
+/**
+ * The text and exit code of an error.
+ *
+ * @param debug Adds the stacks of the error and its causes.
+ */
 export function reportError(error: unknown, debug: boolean): ErrorReport {
   if (error instanceof CommanderError) {
-    // Commander has printed its message (or the help that was asked for).
+    // Commander has printed its message or the help.
     return { text: '', exitCode: error.exitCode === 0 ? EXIT.done : EXIT.usage };
   }
   const { code } = describeError(error);

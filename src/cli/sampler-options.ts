@@ -1,5 +1,4 @@
-/** What `sample` and `evaluate` share: options, and a model that is open while they work. */
-
+/** What `sample` and `evaluate` share: their options, and opening the model. */
 import { type Command, Option } from 'commander';
 import { SCHEDULES, type ScheduleKind } from '../sampling/schedule.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
@@ -19,7 +18,11 @@ export interface SamplerOptions {
   threads?: number;
 }
 
-/** @param seed what the seed is of. */
+/**
+ * Adds the options of sampling to a command.
+ *
+ * @param seed The description of --seed.
+ */
 export function samplerOptions(command: Command, seed: string): Command {
   return command
     .addOption(seedOption(seed))
@@ -44,7 +47,7 @@ export function samplerOptions(command: Command, seed: string): Command {
     .option('--threads <n>', 'compute threads (default: one for each processor)', positiveInteger);
 }
 
-/** Opens the model, tells what is to be noted of it, and closes it after `work`, which gets the settings of sampling. */
+/** Opens the model, prints its notes, calls `work` with it and the settings of sampling, and closes it. */
 export async function withShapesModel(
   options: SamplerOptions,
   work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
@@ -63,7 +66,9 @@ export async function withShapesModel(
   }
 }
 
-/** `--seed`, a bigint in [0, 2^64). Its default has words of its own, because commander cannot print a bigint. */
+/**
+ * `--seed`, a bigint in [0, 2^64). Its default is described as text, because commander cannot print a bigint.
+ */
 function seedOption(description: string): Option {
   return new Option('--seed <n>', description).argParser(parseSeed).default(0n, '0');
 }

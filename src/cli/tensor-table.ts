@@ -1,4 +1,4 @@
-/** Lists of a file's tensors, for the commands that look into files. */
+/** Lists of a file's tensors, for the commands that inspect files. */
 import type { TensorSet } from '../formats/safetensors/file.js';
 
 export interface TensorLine {
@@ -11,7 +11,7 @@ export function tensorsOf(file: Pick<TensorSet, 'tensors'>): TensorLine[] {
   return [...file.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
 }
 
-/** Names come from the file: control characters are escaped. */
+/** A name from a file, with control characters escaped. */
 function printable(name: string): string {
   return /^[\x20-\x7e]*$/.test(name) ? name : JSON.stringify(name);
 }

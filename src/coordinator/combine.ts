@@ -1,16 +1,15 @@
-/** Numbers of the whole step from those of the slots, in an order that does not depend on who computed what. */
-
+/** Numbers of a whole step from those of its slots, in an order that does not depend on the workers. */
 import type { Prepared, Validated } from '../rpc/proto.js';
 import type { AttentionSummary, ValidationSummary } from '../telemetry/record.js';
 
-/** Mean weighted loss of the step: slots ascending, samples as drawn, in float64. */
+/** Mean weighted loss of the step, summed in float64: slots ascending, samples as drawn. */
 export function stepLoss(prepared: readonly Prepared[]): number {
   const slots = prepared.flatMap((answer) => answer.slots).sort((a, b) => a.slot - b.slot);
   const losses = slots.flatMap((slot) => slot.losses);
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
 }
 
-/** Row numbers of every slot, slots ascending. */
+/** Row numbers of every slot, in ascending order of slots. */
 export function slotSamples(prepared: readonly Prepared[]): number[][] {
   return prepared
     .flatMap((answer) => answer.slots)
@@ -18,13 +17,13 @@ export function slotSamples(prepared: readonly Prepared[]): number[][] {
     .map((slot) => slot.samples);
 }
 
-/** Largest logit and mean entropy of every attention over all workers; null where this step did not sample them. */
+/** Largest logit and mean entropy of every attention over all workers; null if the step has no samples. */
 export function attentionSummary(prepared: readonly Prepared[]): AttentionSummary[] | null {
   const sampled = prepared.filter((answer) => answer.attention.length > 0);
   if (sampled.length === 0) return null;
   const slots = sampled.reduce((sum, answer) => sum + answer.slots.length, 0);
-  return (sampled[0] as Prepared).attention.map(({ name }, i) => {
-    const of = (answer: Prepared) => answer.attention[i] as Prepared['attention'][number];
+  return sampled[0]!.attention.map(({ name }, i) => {
+    const of = (answer: Prepared) => answer.attention[i]!;
     return {
       name,
       maxAbsLogit: Math.max(...sampled.map((answer) => of(answer).maxAbsLogit)),
@@ -35,7 +34,8 @@ export function attentionSummary(prepared: readonly Prepared[]): AttentionSummar
 }
 
 /**
- * Mean loss of every bin of t and of all bins, for each kind of weights. Slots are summed in the order of their numbers.
+ * Mean loss of every bin of t and of all bins, for each kind of weights. Slots are summed in ascending order.
+ *
  * @param names Bin of each validation slot, in slot order.
  */
 export function validationSummary(
@@ -48,7 +48,7 @@ export function validationSummary(
     const bins = new Map<string, { sum: number; count: number }>();
     for (const loss of losses) {
       if (loss.weights !== weights) continue;
-      const name = names[loss.slot] as string;
+      const name = names[loss.slot]!;
       const bin = bins.get(name) ?? { sum: 0, count: 0 };
       for (const value of loss.losses) bin.sum += value;
       bin.count += loss.losses.length;

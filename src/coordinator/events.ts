@@ -1,5 +1,4 @@
-/** What happens to a run, and what it does about it: the vocabulary of state.ts. */
-
+/** Events of a run and the actions that follow from them: the types of state.ts. */
 import type { ErrorCode } from '../errors.js';
 import type { FromCoordinator, Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
 
@@ -16,18 +15,20 @@ export type Phase =
 
 export interface Settings {
   workers: number;
-  /** V, slots of a step. */
+  /** Slots of a step. */
   totalSlots: number;
   /** Steps of the whole run. */
   steps: number;
-  /** Steps between two checkpoints, validations; 0 = never (a checkpoint is always made at the end). */
+  /** Steps between two checkpoints; 0 = only at the end. */
   checkpointEvery: number;
+  /** Steps between two validations; 0 = never. */
   validateEvery: number;
   configHash: string;
-  /** Generation of the journal before this process. */
+  /** The last generation in the journal when this process started. */
   lastGeneration: number;
-  /** Folder of the checkpoint to start from and its step; '' and 0: initialise. */
+  /** Folder of the checkpoint to resume from; '' = none. */
   resumePath: string;
+  /** Step of that checkpoint; 0 = none. */
   resumeStep: number;
 }
 
@@ -37,9 +38,9 @@ export interface Worker {
   host: string;
   pid: number;
   dataAddress: string;
-  /** Where others of its machine find its memory; '' where they cannot. */
+  /** Address of its shared memory for other workers of the same machine; '' = none. */
   sharedMemory: string;
-  /** -1 before the generation is formed. */
+  /** -1 until the generation is formed. */
   rank: number;
   /** Slots [firstSlot, endSlot). */
   firstSlot: number;
@@ -49,7 +50,7 @@ export interface Worker {
 export type Event =
   | { type: 'listening' }
   | ({ type: 'joined' } & Omit<Worker, 'rank' | 'firstSlot' | 'endSlot'>)
-  /** With what the others must know of its device (Formed in proto/cluster.proto). */
+  /** `device` is what the other workers must know about its device (Formed in proto/cluster.proto). */
   | { type: 'formed'; id: string; device: string }
   | { type: 'ready'; id: string; ready: Ready }
   | { type: 'prepared'; id: string; prepared: Prepared }
@@ -58,33 +59,34 @@ export type Event =
   | { type: 'saved'; id: string; saved: Saved }
   | { type: 'finished'; id: string }
   | { type: 'heartbeat'; id: string }
-  /** The stream ended, or the worker told of an error. */
+  /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
-  /** The launcher saw the worker's process end, perhaps before it joined. */
-  | { type: 'gone'; id: string; how: string }
+  /** The launcher reports that the worker's process has ended, perhaps before it joined. */
+  | { type: 'exited'; id: string; exit: string }
   | { type: 'failure'; id: string; code: string; message: string }
-  /** A signal, or a worker that was told to end. */
+  /** A signal reached the coordinator or a worker, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** An action could not be carried out. */
-  | { type: 'broken'; code: string; message: string }
+  | { type: 'actionFailed'; code: string; message: string }
   | { type: 'tick' };
 
 export type Action =
-  /** To one worker, or to all. */
+  /** Send to one worker, or to all (null). */
   | { type: 'send'; to: string | null; message: FromCoordinator }
-  /** The worker belongs to the run: tell it the config and the tokens. */
+  /** Accept the worker: send it the configuration and the data token. */
   | { type: 'welcome'; id: string }
-  /** End this worker's session: it does not belong here. */
+  /** Refuse the worker and end its session. */
   | { type: 'refuse'; id: string; code: ErrorCode; message: string }
+  /** Write the new generation to the journal. */
   | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
-  /** Everybody holds the same state; the first step begins. */
+  /** All workers have the same state; the first step begins. */
   | { type: 'started'; firstStep: number; ready: readonly Ready[] }
-  /** The step counts from here on: into the ledger with it. */
+  /** The step is committed: write it to the ledger. */
   | { type: 'commit'; step: number; prepared: readonly Prepared[] }
-  /** What people want to see of the step. */
+  /** Record the step's metrics. */
   | { type: 'record'; step: number; prepared: readonly Prepared[] }
-  /** Everything up to the step on disk, because a checkpoint follows. */
-  | { type: 'harden'; step: number }
+  /** Sync ledger, metrics and journal to disk, because a checkpoint follows. */
+  | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   | { type: 'saved'; saved: Saved }
   | { type: 'end'; phase: 'DONE' | 'FAILED'; exitCode: number; code: string | null; reason: string };

@@ -1,5 +1,4 @@
-/** Whether the workers' answers agree: the checks before a run starts and before a step counts. */
-
+/** Checks that the workers' answers agree, before a run starts and before a step is committed. */
 import type { ErrorCode } from '../errors.js';
 import type { Prepared, Ready } from '../rpc/proto.js';
 
@@ -8,19 +7,19 @@ export interface Fault {
   message: string;
 }
 
-export interface Answer<T> {
+interface Answer<T> {
   /** "rank 1 (pid 4242 on host)" */
   name: string;
   rank: number;
   answer: T;
 }
 
-/** All must hold the same state of the same run. */
+/** All workers must have the same state of the same run. */
 export function judgeReady(
   answers: readonly Answer<Ready>[],
   expected: { configHash: string; resumeStep: number },
 ): Fault | null {
-  const first = answers[0] as Answer<Ready>;
+  const first = answers[0]!;
   const checks: { what: string; value: (ready: Ready) => string | number; expected?: string | number }[] = [
     { what: 'config', value: (ready) => ready.configHash, expected: expected.configHash },
     { what: 'step of the loaded state', value: (ready) => ready.step, expected: expected.resumeStep },
@@ -42,7 +41,7 @@ export function judgeReady(
   return null;
 }
 
-/** A step counts when every slot was computed once, the gradient is finite, and everybody got the same sum. */
+/** A step is committed if every slot was computed once, and all workers have the same finite gradient. */
 export function judgePrepared(answers: readonly Answer<Prepared>[], totalSlots: number): Fault | null {
   return judgeSlots(answers, totalSlots) ?? judgeFinite(answers) ?? judgeNorms(answers);
 }
@@ -61,7 +60,7 @@ function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
     ({ answer }) => answer.nonFinite.length > 0 || !Number.isFinite(answer.gradientNorm),
   );
   if (bad.length === 0) return null;
-  const step = (bad[0] as Answer<Prepared>).answer.step;
+  const step = bad[0]!.answer.step;
   const culprits = bad.flatMap(({ name, answer }) =>
     answer.nonFinite.map(({ slot, tensor }) => {
       const report = answer.slots.find((candidate) => candidate.slot === slot);
@@ -78,9 +77,9 @@ function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
   };
 }
 
-/** Equal sums have equal norms, bit for bit: the cheapest check that no worker strayed. */
+/** Equal sums have equal norms, bit for bit. This is the cheapest check that no worker has diverged. */
 function judgeNorms(answers: readonly Answer<Prepared>[]): Fault | null {
-  const first = answers[0] as Answer<Prepared>;
+  const first = answers[0]!;
   const other = answers.find(({ answer }) => !Object.is(answer.gradientNorm, first.answer.gradientNorm));
   if (other === undefined) return null;
   return {

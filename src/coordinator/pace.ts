@@ -1,39 +1,41 @@
-/** How fast a run goes, and from that how long it takes. */
+/** The pace of a run, and the time that remains. */
 import { duration, timeSpan } from '../text/quantities.js';
 
-/** Weight of the newest step in the pace that the remaining time is told from. */
+/** Weight of the newest step in the moving average that estimates the remaining time. */
 const NEWEST = 0.1;
-/** Steps at the start of a process that say nothing: memory is touched and code compiled for the first time. */
+/**
+ * Steps at the start of a process that are not timed: memory is touched and code compiled for the first time.
+ */
 const WARM_UP = 2;
-/** What the forecast is made from: steps of so many seconds, or this share of all, and no fewer than so many. */
+/** The forecast needs timed steps of this many seconds or this share of all steps, and at least this many. */
 const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
 
 export interface PaceOptions {
-  /** The first step of this process: later than 1 in a run that was resumed. */
+  /** The first step of this process; larger than 1 in a resumed run. */
   firstStep: number;
   steps: number;
-  /** Steps between two validations; 0 = never. One follows the last step, too. */
+  /** Steps between two validations; 0 = never. The last step is always followed by one. */
   validateEvery: number;
-  /** What a validation takes at first, in steps; from the first one on it is measured. */
+  /** Estimated duration of a validation, in steps; the first validation replaces it by a measured one. */
   validationCost: number;
 }
 
 export class Pace {
   readonly #options: PaceOptions;
-  /** Timed steps. */
+  /** Number of timed steps. */
   #timed = 0;
   #seconds = 0;
-  /** Seconds of a step, averaged with more weight on the newest ones; null before any was timed. */
+  /** Moving average of the seconds of a step; null before any was timed. */
   #recent: number | null = null;
   #validation: number | null = null;
-  #told = false;
+  #reported = false;
 
   constructor(options: PaceOptions) {
-    // Where every step has its validation, it is a part of the step.
+    // If every step has a validation, it counts as part of the step.
     this.#options = options.validateEvery === 1 ? { ...options, validateEvery: 0 } : options;
   }
 
-  /** @param seconds from the commit before to this step's: a validation in between is in it. */
+  /** @param seconds Time from the previous commit to this one, including a validation in between. */
   add(step: number, seconds: number): void {
     const { firstStep } = this.#options;
     if (step < firstStep + WARM_UP) return;
@@ -52,13 +54,13 @@ export class Pace {
     return this.#recent === null ? null : this.#total(this.#recent, step);
   }
 
-  /** How long the run takes, in a sentence; once, as soon as enough steps were timed, and null otherwise. */
+  /** A sentence that says how long the run takes: once, when enough steps have been timed; otherwise null. */
   forecast(): string | null {
     const { firstStep, steps } = this.#options;
     const count = steps - firstStep + 1;
     const enough = this.#seconds >= FORECAST.seconds || this.#timed >= FORECAST.share * count;
-    if (this.#told || this.#timed < FORECAST.steps || !enough) return null;
-    this.#told = true;
+    if (this.#reported || this.#timed < FORECAST.steps || !enough) return null;
+    this.#reported = true;
     const step = this.#seconds / this.#timed;
     const validations = this.#validations(firstStep);
     const parts = [
@@ -69,14 +71,14 @@ export class Pace {
     return `${what} will take about ${timeSpan(this.#total(step, firstStep - 1))}: ${parts.join(' and ')}`;
   }
 
-  /** Seconds from the commit of `after` to the end. */
+  /** Seconds from the commit of step `after` to the end of the run. */
   #total(step: number, after: number): number {
     const { steps, validationCost } = this.#options;
     const validation = this.#validation ?? step * validationCost;
     return step * (steps - after) + validation * this.#validations(after);
   }
 
-  /** How many there are from the commit of this step on. */
+  /** Number of validations from the commit of step `from` on. */
   #validations(from: number): number {
     const { firstStep, steps, validateEvery } = this.#options;
     if (validateEvery === 0) return 0;

@@ -1,4 +1,4 @@
-/** The run's folder: what is in it, and how it is put in order before a run begins or goes on. */
+/** The run folder: its contents, and how it is prepared before a run starts or resumes. */
 import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
@@ -14,40 +14,41 @@ import { lockFile } from '../files/lock.js';
 export interface RunDir {
   path: string;
   checkpoints: string;
-  /** Committed step -> row numbers of every slot. */
+  /** The row numbers of every slot of each committed step. */
   ledger: JsonlFile;
   metrics: JsonlFile;
   /** Generations and durable steps. */
   journal: JsonlFile;
   lastGeneration: number;
-  /** What the run goes on from; null: from the start. */
+  /** The checkpoint to resume from; null = start at step 1. */
   resume: FoundCheckpoint | null;
-  /** What was found and done, for the reader of the terminal. */
+  /** Messages about what was found and done. */
   notes: string[];
   unlock: () => void;
 }
 
 /**
- * Takes the folder, mends what killed processes left, finds the checkpoint to go on from, and cuts ledger and metrics
- * back to its step, so that every step stands there once.
+ * Locks the run folder, cleans up after killed processes, finds the checkpoint to resume from, and cuts the
+ * ledger and the metrics back to its step, so that each step is recorded once.
+ *
  * @param resume "auto", "never" or a path.
  */
 export async function openRunDir(path: string, resume: string, config: Config): Promise<RunDir> {
   makeWritable(path);
   const unlock = lockFile(join(path, 'lock'));
   try {
-    return { ...(await arrange(path, resume, config)), unlock };
+    return { ...(await prepare(path, resume, config)), unlock };
   } catch (error) {
     unlock();
     throw error;
   }
 }
 
-async function arrange(path: string, resume: string, config: Config): Promise<Omit<RunDir, 'unlock'>> {
+async function prepare(path: string, resume: string, config: Config): Promise<Omit<RunDir, 'unlock'>> {
   const checkpoints = join(path, CHECKPOINTS);
   const notes = await recoverStore(checkpoints);
   const found = await resolveResume(resume, path);
-  // A checkpoint from elsewhere begins a run of its own, as none does.
+  // Without a checkpoint, or with one from another folder, this is a new run.
   const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
   if (!own) await refuseToOverwrite(path, checkpoints);
   for (const { reason } of found?.damaged ?? []) notes.push(`damaged checkpoint, not used: ${reason}`);
@@ -57,9 +58,9 @@ async function arrange(path: string, resume: string, config: Config): Promise<Om
       `resuming from ${found.path} (step ${step})`,
       ...changedKeys(found.manifest.configJson, config),
     );
-    // The ledger is cut back to this step, so no later checkpoint may be taken for this run's from here on.
-    const aside = await setAsideLater(checkpoints, step);
-    notes.push(...aside.map((other) => `later checkpoint put aside: ${other}`));
+    // The ledger is cut back to this step, so later checkpoints no longer belong to this run.
+    const renamed = await setAsideLater(checkpoints, step);
+    notes.push(...renamed.map((other) => `later checkpoint renamed: ${other}`));
   }
   const ledger = new JsonlFile(join(path, 'ledger.jsonl'));
   const metrics = new JsonlFile(join(path, 'metrics.jsonl'));
@@ -85,14 +86,16 @@ function makeWritable(path: string): void {
       'ERR_RUN_DIR',
       `Cannot write in the run folder ${path}: ${(error as Error).message}`,
       {
-        hint: 'Choose another with --run-dir.',
+        hint: 'Choose another with --run-dir',
         cause: error,
       },
     );
   }
 }
 
-/** Starting anew where checkpoints lie would sooner or later remove them. */
+/**
+ * Refuses to start a new run in a folder with checkpoints, because retention would eventually remove them.
+ */
 async function refuseToOverwrite(path: string, checkpoints: string): Promise<void> {
   const [latest] = await listCheckpoints(checkpoints);
   if (latest === undefined) return;
@@ -100,7 +103,7 @@ async function refuseToOverwrite(path: string, checkpoints: string): Promise<voi
     'ERR_RUN_DIR',
     `${path} holds checkpoints up to step ${latest.step} of another run`,
     {
-      hint: 'Go on from them with --resume auto, start anew in another --run-dir, or remove the folder.',
+      hint: 'Resume from them with --resume auto, start in another --run-dir, or remove the folder',
     },
   );
 }
@@ -116,7 +119,7 @@ function writeConfig(path: string, config: Config): void {
   }
 }
 
-/** Keys that differ from the run that wrote the checkpoint: allowed where model and data agree, but never silent. */
+/** Messages about keys that differ from those in the checkpoint. Other checks refuse what must agree. */
 function changedKeys(before: string, config: Config): string[] {
   const flat = (of: Config) =>
     new Map([...leaves(of)].map(({ path, value }) => [path.join('.'), JSON.stringify(value)]));

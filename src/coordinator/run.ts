@@ -1,4 +1,4 @@
-/** The coordinator's process: carries out what the rule of the run (state.ts) decides. */
+/** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
 import { randomBytes } from 'node:crypto';
 import { type Config, slotCount } from '../config/schema.js';
 import { EXIT, type OrchestratorError } from '../errors.js';
@@ -18,35 +18,40 @@ import { openRecorder } from './sinks.js';
 import { RunState } from './state.js';
 
 const TICK_MS = 250;
-/** How long workers may take to end their sessions, after success and after a failure. */
-const PARTING_MS = { done: 10_000, failed: 1_000 };
+/** Time limits for workers to end their sessions, after success and after a failure. */
+const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
-export interface CoordinatorOptions {
+interface CoordinatorOptions {
   config: Config;
   workers: number;
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
-  /** host:port to listen on; port 0 takes any free one. */
+  /** host:port to listen on; port 0 takes any free port. */
   listen: string;
-  /** What workers must present. */
+  /** The token that workers must present. */
   token: string;
-  /** Told once the workers may come. */
+  /** Called when workers may join. */
   onListening: (address: string) => void;
 }
 
-export interface CoordinatorRun {
-  /** Ends the run in order: finish the step, write a checkpoint. */
+interface CoordinatorRun {
+  /** Stops the run: finishes the step and writes a checkpoint. */
   stop(exitCode: number, reason: string): void;
-  /** The launcher saw this worker's process end. */
-  workerGone(id: string, how: string): void;
-  /** A worker printed this line. */
-  workerSaid(line: string): void;
-  /** Resolves with the exit code when everything is closed. */
+  /** The launcher reports that this worker's process has ended. */
+  workerExited(id: string, exit: string): void;
+  /** The launcher forwards a line that a worker printed. */
+  workerOutput(line: string): void;
+  /** Resolves with the exit code after everything is closed. */
   done: Promise<number>;
 }
 
-/** Throws where the run cannot begin; everything later is told through `done` and the terminal. */
+/**
+ * Starts the run's coordinator. Errors after the start are reported on the terminal and through `done`.
+ *
+ * @throws OrchestratorError ERR_USAGE, ERR_RUN_DIR, ERR_RUN_LOCKED, ERR_CHECKPOINT_MISSING, ERR_PORT: when
+ *   the run cannot start.
+ */
 export async function startCoordinator(options: CoordinatorOptions): Promise<CoordinatorRun> {
   checkWorkers(options.config, options.workers);
   const dir = await openRunDir(options.runDir, options.resume, options.config);
@@ -61,10 +66,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   }
 }
 
-/**
- * What a validation takes, in steps, by the work in it: a training step costs as much as three forward passes, a
- * validation of as many samples as one.
- */
+/** A validation's duration in steps: it is a forward pass, and a training step costs as much as three. */
 function validationCost(config: Config, validationSlots: number): number {
   return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
 }
@@ -92,14 +94,14 @@ class Run implements CoordinatorRun {
   readonly #ticker: NodeJS.Timeout;
   #finish: (exitCode: number) => void = () => {};
   #phase = '';
-  /** The last word has been recorded. */
+  /** The final message has been recorded. */
   #over = false;
-  /** By rank; empty before the first step. */
+  /** The workers' Ready messages by rank; empty before the first step. */
   #ready: readonly Ready[] = [];
   #lastCommit = 0;
-  /** The last that was committed. */
+  /** The last committed step. */
   #step = 0;
-  /** Since the first step began; null before. */
+  /** When the first step began; null before that. */
   #startedAt: number | null = null;
   #pace: Pace | null = null;
 
@@ -150,11 +152,11 @@ class Run implements CoordinatorRun {
     this.#handle({ type: 'stop', exitCode, reason });
   }
 
-  workerGone(id: string, how: string): void {
-    this.#handle({ type: 'gone', id, how });
+  workerExited(id: string, exit: string): void {
+    this.#handle({ type: 'exited', id, exit });
   }
 
-  workerSaid(line: string): void {
+  workerOutput(line: string): void {
     if (this.#over) process.stderr.write(`${line}\n`);
     else this.#recorder.note('info', line);
   }
@@ -168,9 +170,9 @@ class Run implements CoordinatorRun {
     try {
       for (const action of actions) this.#act(action);
     } catch (error) {
-      // What could not be recorded does not count: the step is not announced, and the run ends here.
+      // A step that could not be recorded is not announced to the workers, and the run ends.
       const { code, message } = error as OrchestratorError;
-      this.#handle({ type: 'broken', code: code ?? 'ERR_INTERNAL', message });
+      this.#handle({ type: 'actionFailed', code: code ?? 'ERR_INTERNAL', message });
     }
   }
 
@@ -205,8 +207,8 @@ class Run implements CoordinatorRun {
       case 'record':
         this.#record(action.step, action.prepared);
         break;
-      case 'harden':
-        this.#harden(action.step);
+      case 'syncRecords':
+        this.#syncRecords(action.step);
         break;
       case 'validation': {
         const results = validationSummary(action.parts, this.#ready[0]?.validation ?? []);
@@ -238,7 +240,7 @@ class Run implements CoordinatorRun {
 
   #started(firstStep: number, all: readonly Ready[]): void {
     this.#ready = all;
-    const ready = all[0] as Ready;
+    const ready = all[0]!;
     const { config } = this.#options;
     this.#startedAt = performance.now();
     this.#lastCommit = this.#startedAt;
@@ -278,14 +280,14 @@ class Run implements CoordinatorRun {
       step,
       steps,
       loss: stepLoss(prepared),
-      gradientNorm: (prepared[0] as Prepared).gradientNorm,
+      gradientNorm: prepared[0]!.gradientNorm,
       learningRate: learningRate(config, step),
       seconds,
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
       attention: attentionSummary(prepared),
       workers: this.#state.workers.map((worker, rank) =>
-        report(worker, prepared[rank] as Prepared, this.#ready[rank]?.device ?? ''),
+        report(worker, prepared[rank]!, this.#ready[rank]?.device ?? ''),
       ),
       etaSeconds: this.#pace?.remaining(step) ?? null,
     });
@@ -293,7 +295,7 @@ class Run implements CoordinatorRun {
     if (forecast !== null) this.#recorder.note('info', forecast);
   }
 
-  #harden(step: number): void {
+  #syncRecords(step: number): void {
     this.#dir.ledger.sync();
     this.#dir.metrics.sync();
     this.#dir.journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
@@ -304,14 +306,14 @@ class Run implements CoordinatorRun {
     clearInterval(this.#ticker);
     const failed = exitCode === EXIT.failed;
     const saved = exitCode !== EXIT.done && this.#step > 0;
-    const stopped = `${reason}: stopped after step ${this.#step}, the same command goes on`;
+    const stopped = `${reason}: stopped after step ${this.#step}; run the same command to resume`;
     const took = this.#startedAt === null ? 0 : (performance.now() - this.#startedAt) / 1000;
     const done = this.#step > 0 ? `${reason}, in ${timeSpan(took)}` : reason;
-    const told = code !== null ? `${code}: ${reason}` : saved ? stopped : done;
-    this.#recorder.note(failed ? 'error' : 'info', told);
+    const outcome = code !== null ? `${code}: ${reason}` : saved ? stopped : done;
+    this.#recorder.note(failed ? 'error' : 'info', outcome);
     this.#over = true;
     const close = async () => {
-      await this.#sessions.close(failed ? PARTING_MS.failed : PARTING_MS.done);
+      await this.#sessions.close(failed ? SHUTDOWN_MS.failed : SHUTDOWN_MS.done);
       await this.#recorder.close();
       this.#dir.ledger.close();
       this.#dir.journal.close();

@@ -1,26 +1,28 @@
-/** The coordinator's gRPC server: turns workers' messages into events of the run's state, and sends them its messages. */
+/**
+ * The coordinator's gRPC server: turns the workers' messages into events, and sends messages to the workers.
+ */
 import { timingSafeEqual } from 'node:crypto';
 import { type Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
-import { Coordinator, type FromCoordinator, type Join, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
+import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
 import { bind, controlOptions, createServer } from '../rpc/transport.js';
 import type { Event } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 
-/** Time for the first message of a connection. */
+/** Time limit for the first message of a connection. */
 const JOIN_MS = 10_000;
 const MAX_SESSIONS = 4_096;
 const MAX_TEXT = 256;
-/** Of what a worker tells of its device: a rendezvous of NCCL has 256 digits. */
+/** Longest description of a device; NCCL's unique id alone has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
 
-export interface SessionsOptions {
+interface SessionsOptions {
   token: string;
-  /** Of the messages that are accepted now. */
+  /** The current generation; messages of others are refused. */
   generation: () => number;
-  /** Everything that happens. */
+  /** Called for every event. */
   onEvent: (event: Event) => void;
-  /** What was turned away, for the log. */
+  /** Called with a description of everything that was refused, for the log. */
   onRefused: (message: string) => void;
 }
 
@@ -35,12 +37,12 @@ export class Sessions {
     this.#server.addService(Coordinator.service, { Session: (session: Session) => this.#open(session) });
   }
 
-  /** Resolves with the bound address. */
+  /** Binds the server and returns its address. */
   listen(address: string): Promise<string> {
     return bind(this.#server, address);
   }
 
-  /** To one worker, or to all. */
+  /** Sends to one worker, or to all (null). */
   send(to: string | null, message: FromCoordinator): void {
     for (const [id, session] of this.#sessions) if (to === null || to === id) session.write(message);
   }
@@ -51,14 +53,14 @@ export class Sessions {
     if (session !== undefined) refuse(session, status.FAILED_PRECONDITION, message);
   }
 
-  /** Ends all sessions; those that are still open after `patienceMs` are cut. */
-  async close(patienceMs: number): Promise<void> {
+  /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
+  async close(timeoutMs: number): Promise<void> {
     for (const session of this.#sessions.values()) session.end();
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
         this.#server.forceShutdown();
         resolve();
-      }, patienceMs);
+      }, timeoutMs);
       this.#server.tryShutdown(() => {
         clearTimeout(timer);
         resolve();
@@ -91,7 +93,7 @@ export class Sessions {
     });
   }
 
-  /** The worker's id, or null where it was turned away. */
+  /** The worker's id, or null if it was refused. */
   #join(session: Session, message: WorkerMessage): string | null {
     const fault = joinFault(message, this.#options.token, this.#sessions);
     if (fault !== null) {
@@ -99,14 +101,14 @@ export class Sessions {
       refuse(session, fault.code, fault.details);
       return null;
     }
-    const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join as Join;
+    const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join!;
     this.#sessions.set(id, session);
     this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress, sharedMemory });
     return id;
   }
 
   #receive(id: string, message: WorkerMessage): void {
-    // What a worker may say before it knows its generation.
+    // A worker may send these before it knows its generation.
     const early = message.heartbeat ?? message.failure ?? message.stopRequest;
     const current = early || message.generation === this.#options.generation();
     const event = eventOf(id, message);
@@ -124,7 +126,7 @@ function joinFault(
   if (!join) return { code: status.FAILED_PRECONDITION, details: 'the first message was not Join' };
   if (!sameSecret(join.token, token)) return { code: status.UNAUTHENTICATED, details: 'wrong join token' };
   if (join.protocol !== PROTOCOL) {
-    const details = `protocol ${join.protocol}, the coordinator speaks ${PROTOCOL}: mixed versions of orchestrator`;
+    const details = `protocol ${join.protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
     return { code: status.FAILED_PRECONDITION, details };
   }
   const texts = [join.workerId, join.host, join.dataAddress, join.sharedMemory];
@@ -157,7 +159,7 @@ function eventOf(id: string, message: WorkerMessage): Event | null {
   if (message.failure) return { type: 'failure', id, ...message.failure };
   if (message.stopRequest) {
     const { exitCode } = message.stopRequest;
-    return { type: 'stop', exitCode, reason: `worker ${id} was told to end` };
+    return { type: 'stop', exitCode, reason: `worker ${id} received a signal to stop` };
   }
   return null;
 }

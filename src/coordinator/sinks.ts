@@ -1,4 +1,4 @@
-/** Where a run's records go: the only place that knows all sinks. */
+/** Opens all sinks of a run's records. */
 import { join } from 'node:path';
 import type { Config } from '../config/schema.js';
 import { plainConsole, wantsColour } from '../telemetry/console.js';

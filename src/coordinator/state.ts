@@ -1,37 +1,40 @@
 /**
- * The rule of a run, apart from processes, sockets, files and clocks: events in, actions out. The caller carries the
- * actions out in their order, and each completely before the next: what is recorded is on disk before it is announced.
+ * The state machine of a run, without processes, sockets, files and clocks: it takes events and returns
+ * actions. The caller carries out the actions in order, and completes each before the next, so that a step is
+ * recorded before the workers hear of it.
  */
 import type { FromCoordinator, Prepared, Ready, Validated } from '../rpc/proto.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
 import { type Fault, judgePrepared, judgeReady } from './judge.js';
 
-/** Silence that is death: while training, and while a large model is being built, which may hold up a worker's event loop. */
+/** A worker silent for this long counts as dead. Building a large model may block its event loop. */
 const SILENT_MS = { training: 3_000, building: 60_000 };
-/** A gap between ticks longer than this means that this process was paused, not the workers. */
+/** A longer gap between ticks means that this process was paused, not the workers. */
 const PAUSED_MS = 1_000;
 const JOIN_MS = 60_000;
 const PREPARE_STATE_MS = 1_800_000;
-/** Progress: the first step, and those after a validation, have this long; others a multiple of the longest so far. */
+/** Time limit of the first step and of those after a validation. */
 const SLOW_STEP_MS = 1_800_000;
+/** Time limit of the other steps: at least this, or this multiple of the longest step so far. */
 const STEP_MS = 120_000;
 const STEP_MULTIPLE = 30;
 
+/** One run, from joining to its end. */
 export class RunState {
   #phase: Phase = 'INIT';
   #generation: number;
   readonly #settings: Settings;
   readonly #workers = new Map<string, Worker>();
   readonly #seen = new Map<string, number>();
-  /** Answers of the phase or step in progress, by worker. */
+  /** Answers of the current phase or step, by worker. */
   #formed = new Map<string, string>();
   #ready = new Map<string, Ready>();
   #prepared = new Map<string, Prepared>();
   #applied = new Map<string, string>();
   #validated = new Map<string, Validated>();
   #finished = new Set<string>();
-  /** The step that is being computed. */
+  /** The step that is being computed; 0 before the first. */
   #step = 0;
   #phaseSince = 0;
   #stepSince = 0;
@@ -53,20 +56,20 @@ export class RunState {
     return this.#generation;
   }
 
-  /** In the order of ranks once formed. */
+  /** The workers, in the order of their ranks once the generation is formed. */
   get workers(): Worker[] {
     return [...this.#workers.values()].sort((a, b) => a.rank - b.rank);
   }
 
-  /** The step being computed; 0 before the run. */
+  /** The step that is being computed; 0 before the first. */
   get step(): number {
     return this.#step;
   }
 
-  /** `now`: milliseconds of any steady clock. */
+  /** @param now Milliseconds of any monotonic clock. */
   handle(event: Event, now: number): Action[] {
     if (this.#phase === 'DONE' || this.#phase === 'FAILED') return [];
-    if (event.type === 'gone') return this.#gone(event.id, event.how);
+    if (event.type === 'exited') return this.#exited(event.id, event.exit);
     if ('id' in event && event.type !== 'joined') {
       if (!this.#workers.has(event.id)) return [];
       this.#seen.set(event.id, now);
@@ -100,7 +103,7 @@ export class RunState {
         return this.#fail(event.code, `${this.#name(event.id)}: ${event.message}`);
       case 'stop':
         return this.#onStop(event.exitCode, event.reason, now);
-      case 'broken':
+      case 'actionFailed':
         return this.#fail(event.code, event.message);
       case 'tick':
         return this.#tick(now);
@@ -111,7 +114,7 @@ export class RunState {
     const { type: _, ...worker } = event;
     const { id } = worker;
     const refuse = (message: string): Action[] => [{ type: 'refuse', id, code: 'ERR_PROTOCOL', message }];
-    if (this.#phase !== 'JOINING') return refuse(`worker ${id} came while the run is ${this.#phase}`);
+    if (this.#phase !== 'JOINING') return refuse(`worker ${id} joined while the run is ${this.#phase}`);
     if (this.#workers.has(id)) return refuse(`a worker with the id ${id} has joined already`);
     this.#workers.set(id, { ...worker, rank: -1, firstSlot: 0, endSlot: 0 });
     this.#seen.set(id, now);
@@ -125,7 +128,7 @@ export class RunState {
     const slots = assignSlots(this.#settings.totalSlots, this.#settings.workers);
     const byId = (a: Worker, b: Worker) => a.id.localeCompare(b.id, 'en', { numeric: true });
     for (const [rank, worker] of [...this.#workers.values()].sort(byId).entries()) {
-      const { lo, hi } = slots[rank] as { lo: number; hi: number };
+      const { lo, hi } = slots[rank]!;
       Object.assign(worker, { rank, firstSlot: lo, endSlot: hi });
     }
     const workers = this.workers;
@@ -188,7 +191,7 @@ export class RunState {
     );
   }
 
-  /** Everybody has computed the step, and the same: it counts. */
+  /** All workers have computed the step with the same result, so it is committed. */
   #commit(prepared: Prepared[], now: number): Action[] {
     const step = this.#step;
     const { steps, checkpointEvery, validateEvery } = this.#settings;
@@ -208,8 +211,8 @@ export class RunState {
     const commit: Action = { type: 'commit', step, prepared };
     const record: Action = { type: 'record', step, prepared };
     const send = this.#send(null, { commit: { step, validate, checkpoint, hash: checkpoint, stop } });
-    // The workers wait for the message; the record can be made while they update.
-    return checkpoint ? [commit, record, { type: 'harden', step }, send] : [commit, send, record];
+    // The workers wait for this message; metrics are recorded while they update.
+    return checkpoint ? [commit, record, { type: 'syncRecords', step }, send] : [commit, send, record];
   }
 
   #onApplied(id: string, step: number, stateHash: string): Action[] {
@@ -248,10 +251,10 @@ export class RunState {
     return this.#fail('ERR_WORKER_LOST', `Lost ${name}${this.#where()}: ${reason}`);
   }
 
-  #gone(id: string, how: string): Action[] {
-    if (this.#workers.has(id)) return this.#lost(id, `its process ${how}`);
+  #exited(id: string, exit: string): Action[] {
+    if (this.#workers.has(id)) return this.#lost(id, `its process ${exit}`);
     if (this.#phase !== 'JOINING') return [];
-    return this.#fail('ERR_WORKER_LOST', `Worker ${id} ${how} before it joined`);
+    return this.#fail('ERR_WORKER_LOST', `Worker ${id} ${exit} before it joined`);
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
@@ -260,7 +263,7 @@ export class RunState {
       this.#enter('DRAINING', now);
       return [];
     }
-    // After the last commit the run ends by itself; before the first step there is nothing to save.
+    // After the last commit the run ends anyway; before the first step there is nothing to save.
     if (this.#phase === 'DRAINING' || this.#phase === 'CHECKPOINTING') return [];
     return this.#end(exitCode, reason);
   }
@@ -295,10 +298,16 @@ export class RunState {
         );
       case 'FORMING':
         if (inPhase <= JOIN_MS) return [];
-        return this.#fail('ERR_JOIN_TIMEOUT', `No answer from the peers of ${missing(this.#formed)}`);
+        return this.#fail(
+          'ERR_JOIN_TIMEOUT',
+          `These workers could not connect to their peers in time: ${missing(this.#formed)}`,
+        );
       case 'SYNCING':
         if (inPhase <= PREPARE_STATE_MS) return [];
-        return this.#fail('ERR_JOIN_TIMEOUT', `Not ready in time: ${missing(this.#ready)}`);
+        return this.#fail(
+          'ERR_JOIN_TIMEOUT',
+          `These workers were not ready in time: ${missing(this.#ready)}`,
+        );
       case 'RUNNING':
       case 'DRAINING': {
         const limit = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
@@ -307,14 +316,14 @@ export class RunState {
         const seconds = (waited / 1000).toFixed(0);
         return this.#fail(
           'ERR_PROGRESS',
-          `Step ${this.#step} after ${seconds} s: waiting for ${missing(this.#prepared)}`,
+          `Step ${this.#step} is still waiting for ${missing(this.#prepared)} after ${seconds} s`,
         );
       }
       case 'CHECKPOINTING':
         if (inPhase <= SLOW_STEP_MS) return [];
         return this.#fail(
           'ERR_PROGRESS',
-          `The last checkpoint was not finished by ${missing(this.#finished)}`,
+          `These workers did not finish after the last step: ${missing(this.#finished)}`,
         );
       default:
         return [];
@@ -359,7 +368,7 @@ export class RunState {
 
   /** Answers in the order of ranks, each with its worker's name. */
   #answers<T>(answers: Map<string, T>): { name: string; rank: number; answer: T }[] {
-    return this.workers.map(({ id, rank }) => ({ name: this.#name(id), rank, answer: answers.get(id) as T }));
+    return this.workers.map(({ id, rank }) => ({ name: this.#name(id), rank, answer: answers.get(id)! }));
   }
 
   #name(id: string): string {

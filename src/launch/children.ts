@@ -1,4 +1,4 @@
-/** Child processes that can always be ended, with whatever they started. */
+/** Child processes that can always be killed together with the processes that they started. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 
@@ -12,13 +12,13 @@ export interface Child {
   name: string;
   pid: number;
   process: ChildProcess;
-  /** Resolves when the process has ended and its output is drained. */
+  /** Resolves when the process has ended and all its output has been read. */
   exited: Promise<Exit>;
 }
 
 /**
- * Starts a command in a process group of its own: signals of the terminal reach the launcher alone, which decides, and
- * ending the group leaves no grandchild.
+ * Starts a command in a process group of its own, so that signals of the terminal reach only the launcher,
+ * and killing the group also kills grandchildren.
  */
 export async function start(
   name: string,
@@ -30,26 +30,26 @@ export async function start(
   const child = spawn(file, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
   await once(child, 'spawn');
   const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }) as Exit);
-  return { name, pid: child.pid as number, process: child, exited };
+  return { name, pid: child.pid!, process: child, exited };
 }
 
 export function isRunning({ process: child }: Child): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
-/** Sends a message; `otherwise` where the child is gone, even if that has not been heard of yet (EPIPE). */
-export function tell({ process: child }: Child, message: object, otherwise = () => {}): void {
+/** Sends a message, or calls `otherwise` if the child has ended, noticed or not (EPIPE). */
+export function sendMessage({ process: child }: Child, message: object, otherwise = () => {}): void {
   child.send(message, (error) => {
     if (error !== null) otherwise();
   });
 }
 
-/** SIGKILL to the whole group; nothing where it is gone already. */
+/** Sends SIGKILL to the whole group, and does nothing if it no longer exists. */
 export function killGroup(child: Child): void {
   try {
     process.kill(-child.pid, 'SIGKILL');
   } catch {
-    // The group is gone.
+    // The group no longer exists.
   }
 }
 
@@ -57,7 +57,7 @@ export function describeExit({ code, signal }: Exit): string {
   return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
 }
 
-/** Hands on a child's output line by line, each with the child's name in front. */
+/** Passes on a child's output line by line, with its name before each line. */
 export function prefixLines(child: Child, write: (line: string) => void): void {
   for (const stream of [child.process.stdout, child.process.stderr]) {
     let rest = '';

@@ -1,10 +1,13 @@
-/** The commands that a run consists of. `launch` starts them; anybody else may, too. */
+/**
+ * The commands and environment variables of a run's processes, which `launch` starts and --dry-run prints.
+ */
 
-/** Any free port of this machine alone. */
+/** Any free port on loopback. */
 export const LOOPBACK = '127.0.0.1:0';
 
-export interface LaunchPlan {
-  /** All nodes of a local run are this machine. */
+/** A run on this machine. */
+export interface LaunchOptions {
+  /** Nodes of the run; all of them are this machine. */
   nodes: number;
   workersPerNode: number;
   device: 'cpu' | 'cuda';
@@ -12,29 +15,33 @@ export interface LaunchPlan {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
-  /** --set texts. */
+  /** Values of --set. */
   overrides: readonly string[];
 }
 
-/** Environment variables by which processes of a run find each other; secrets are never on a command line. */
+/** Environment variables that connect the processes of a run. Secrets are never on a command line. */
 export const ENVIRONMENT = {
   token: 'ORCHESTRATOR_TOKEN',
   coordinator: 'ORCHESTRATOR_COORDINATOR',
   workerId: 'ORCHESTRATOR_WORKER_ID',
-  /** The worker's rank among those of its node, and how many they are; as torchrun names them. */
+  /** The worker's rank on its node, named as in torchrun. */
   localRank: 'LOCAL_RANK',
+  /** The number of workers on the node, named as in torchrun. */
   localWorldSize: 'LOCAL_WORLD_SIZE',
-  /** Where several nodes are one machine: the worker's place among all workers of the machine, which chooses its GPU. */
+  /** Where several nodes are one machine: the index of the worker on the machine, which selects its GPU. */
   gpu: 'ORCHESTRATOR_GPU',
 } as const;
 
-export function workersOf({ nodes, workersPerNode }: LaunchPlan): number {
+/** Number of workers of a run. */
+export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
   return nodes * workersPerNode;
 }
 
-/** What the environment of worker `index` of a local run adds to that of its launcher; secrets and addresses are not part of it. */
+/**
+ * Variables that worker `index` gets in addition to the launcher's environment, without token and address.
+ */
 export function workerEnvironment(
-  { nodes, workersPerNode, device }: LaunchPlan,
+  { nodes, workersPerNode, device }: LaunchOptions,
   index: number,
 ): Record<string, string> {
   return {
@@ -45,18 +52,18 @@ export function workerEnvironment(
   };
 }
 
-export function coordinatorCommand(plan: LaunchPlan): string[] {
-  const sets = plan.overrides.flatMap((override) => ['--set', override]);
+export function coordinatorCommand(options: LaunchOptions): string[] {
+  const sets = options.overrides.flatMap((override) => ['--set', override]);
   return [
     ...program(),
     'coordinator',
-    plan.configPath,
+    options.configPath,
     '--workers',
-    String(workersOf(plan)),
+    String(workersOf(options)),
     '--run-dir',
-    plan.runDir,
+    options.runDir,
     '--resume',
-    plan.resume,
+    options.resume,
     '--listen',
     LOOPBACK,
     ...sets,
@@ -64,10 +71,10 @@ export function coordinatorCommand(plan: LaunchPlan): string[] {
 }
 
 /**
- * Memory of V8 for a process through which gradients flow: received pieces die young and are freed by quick collections
- * (small semi-space), and their megabytes do not count as a reason to collect the whole heap (large initial old space). In
- * 13 exchanges of 64 MB between 4 workers, 334 collections of the whole heap became 5, and the processor time a third
- * (bench/exchange.mjs). Nothing is reserved by either.
+ * V8 memory options of a process that receives gradients. With a small semi-space, short-lived received
+ * pieces are freed by quick collections; with a large initial old space, their megabytes do not trigger
+ * collections of the whole heap. In 13 exchanges of 64 MB between 4 workers, whole-heap collections dropped
+ * from 334 to 5, and the processor time to a third (bench/exchange.mjs). Neither option reserves memory.
  */
 export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-size=128'];
 
@@ -79,12 +86,12 @@ function workerId(index: number): string {
   return `local-${index}`;
 }
 
-/** This very program: the same Node.js, options and entry file. */
-function program(options: readonly string[] = []): string[] {
-  return [process.execPath, ...process.execArgv, ...options, process.argv[1] as string];
+/** The command of this program: the same Node.js, options and entry file. */
+function program(nodeOptions: readonly string[] = []): string[] {
+  return [process.execPath, ...process.execArgv, ...nodeOptions, process.argv[1]!];
 }
 
-/** As one types it into a POSIX shell. */
+/** A command as text for a POSIX shell. */
 export function shellText(command: readonly string[]): string {
   const quote = (word: string) =>
     /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;

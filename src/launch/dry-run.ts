@@ -1,4 +1,6 @@
-/** What a run would be: arithmetic, ranks, memory and commands, without starting anything. */
+/**
+ * The page of `launch --dry-run`: arithmetic, ranks, memory and commands of a run, without starting anything.
+ */
 import { type Config, slotCount } from '../config/schema.js';
 import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
@@ -7,7 +9,7 @@ import { bytes, flopCount } from '../text/quantities.js';
 import {
   coordinatorCommand,
   ENVIRONMENT,
-  type LaunchPlan,
+  type LaunchOptions,
   shellText,
   workerCommand,
   workerEnvironment,
@@ -16,21 +18,21 @@ import {
 import type { Preflight } from './preflight.js';
 
 /**
- * Without a data set the configuration's shapes serve, and without a GPU its plan is made all the same: a run may be
- * planned on another machine than its own.
+ * The page as text. A run may be planned on another machine, so neither the data set (if the configuration
+ * has its shapes) nor a GPU is needed.
  */
-export function renderDryRun(plan: LaunchPlan, config: Config, found: Preflight): string {
+export function renderDryRun(options: LaunchOptions, config: Config, found: Preflight): string {
   const { figures, rows } = found;
   const host = native().host();
   const slots = slotCount(config);
   const { batch, schedule } = config;
-  const ranges = assignSlots(slots, workersOf(plan));
+  const ranges = assignSlots(slots, workersOf(options));
   const samples = schedule.steps * batch.global;
   const epochs =
     rows === null ? '' : ` = ${(samples / (rows - config.data.validation_rows)).toFixed(2)} epochs`;
   const threads = figures.spec.threads === 1 ? '1 thread' : `${figures.spec.threads} threads`;
   const lines = [
-    `run      ${config.name} in ${plan.runDir}, resume ${plan.resume}`,
+    `run      ${config.name} in ${options.runDir}, resume ${options.resume}`,
     `machine  ${host.processors} processors, ${host.isa}`,
     `data     ${describeData(config, found)}`,
     `model    ${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`,
@@ -39,17 +41,17 @@ export function renderDryRun(plan: LaunchPlan, config: Config, found: Preflight)
     `work     ${flopCount(figures.flopsPerStep)} of the model a step`,
     '',
     ...ranges.map(({ lo, hi }, rank) => {
-      const memory = bytes(figures.rankBytes[rank] as number);
+      const memory = bytes(figures.rankBytes[rank]!);
       return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${describeGpu(found, rank)}${threads}, memory about ${memory}`;
     }),
     '',
-    'commands (the token is drawn anew for each run; the coordinator prints its port)',
-    `  ${ENVIRONMENT.token}=TOKEN ${shellText(coordinatorCommand(plan))}`,
+    'commands (each run draws a new token; the coordinator prints its port)',
+    `  ${ENVIRONMENT.token}=TOKEN ${shellText(coordinatorCommand(options))}`,
     ...ranges.map((_, index) => {
       const variables = [
         `${ENVIRONMENT.token}=TOKEN`,
         `${ENVIRONMENT.coordinator}=127.0.0.1:PORT`,
-        ...Object.entries(workerEnvironment(plan, index)).map(([name, value]) => `${name}=${value}`),
+        ...Object.entries(workerEnvironment(options, index)).map(([name, value]) => `${name}=${value}`),
       ];
       return `  ${variables.join(' ')} ${shellText(workerCommand())}`;
     }),

@@ -1,70 +1,90 @@
-/** A run on this machine: one coordinator and N workers, started together and ended together. */
+/** Runs a coordinator and its workers on this machine, and ends them together. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EXIT, OrchestratorError } from '../errors.js';
-import { type Child, describeExit, isRunning, killGroup, prefixLines, start, tell } from './children.js';
+import { OrchestratorError } from '../errors.js';
+import { onStopSignals, SIGNAL_EXIT, type StopSignal } from '../signals.js';
+import {
+  type Child,
+  describeExit,
+  isRunning,
+  killGroup,
+  prefixLines,
+  sendMessage,
+  start,
+} from './children.js';
 import {
   coordinatorCommand,
   ENVIRONMENT,
-  type LaunchPlan,
+  type LaunchOptions,
   workerCommand,
   workerEnvironment,
   workersOf,
 } from './commands.js';
 
-/** How long workers may take to end after the coordinator has. */
-const PARTING_MS = 3_000;
+/** Time limit for the workers to exit after the coordinator has exited. */
+const SHUTDOWN_MS = 3_000;
 
-/** What the coordinator tells its launcher. */
+/** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice {
   listening: string;
 }
 
-/** What the launcher tells the coordinator. */
+/** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
-  /** A worker's process ended. */
-  gone?: { workerId: string; how: string };
-  /** A line that a worker printed: the terminal, where a table may stand, is the coordinator's. */
-  said?: string;
+  /** A worker's process has ended. */
+  exited?: { workerId: string; exit: string };
+  /**
+   * A line that a worker printed. The coordinator prints it, because it owns the terminal and its live table.
+   */
+  output?: string;
 }
 
-/** Runs to the end. Returns the exit code. */
-export async function launchLocal(plan: LaunchPlan): Promise<number> {
+/**
+ * Runs to the end, and returns the exit code.
+ *
+ * @throws OrchestratorError ERR_COORDINATOR_LOST: when the coordinator was killed.
+ */
+export async function launchLocal(options: LaunchOptions): Promise<number> {
   const token = randomBytes(24).toString('hex');
   const children: Child[] = [];
   const killAll = () => {
     for (const child of children) if (isRunning(child)) killGroup(child);
   };
   process.on('exit', killAll);
-  const signals = new Signals(() => children[0] ?? null, killAll);
+  let received: StopSignal | null = null;
+  const removeSignalHandlers = onStopSignals((signal) => {
+    const [coordinator] = children;
+    if (coordinator === undefined || !isRunning(coordinator)) process.exit(SIGNAL_EXIT[signal]);
+    received = signal;
+    coordinator.process.kill(signal);
+  });
   try {
-    const coordinator = await start('coordinator', coordinatorCommand(plan), { [ENVIRONMENT.token]: token }, [
-      'ignore',
-      'inherit',
-      'inherit',
-      'ipc',
-    ]);
+    const coordinator = await start(
+      'coordinator',
+      coordinatorCommand(options),
+      { [ENVIRONMENT.token]: token },
+      ['ignore', 'inherit', 'inherit', 'ipc'],
+    );
     children.push(coordinator);
     const address = await listening(coordinator);
     if (address !== null) {
-      for (let index = 0; index < workersOf(plan) && isRunning(coordinator); index++) {
-        children.push(await startWorker(plan, index, address, token, coordinator));
+      for (let index = 0; index < workersOf(options) && isRunning(coordinator); index++) {
+        children.push(await startWorker(options, index, address, token, coordinator));
       }
     }
     const outcome = await coordinator.exited;
     await Promise.race([
       Promise.all(children.map(({ exited }) => exited)),
-      sleep(PARTING_MS, null, { ref: false }),
+      sleep(SHUTDOWN_MS, null, { ref: false }),
     ]);
     if (outcome.code === null) {
-      // A signal that came before the coordinator could listen to it ends it; nothing had begun then.
-      const { asked } = signals;
-      if (asked !== null && outcome.signal === asked) return SIGNAL_CODES[asked];
+      // A signal ends a coordinator that does not handle it yet; no training had begun.
+      if (received !== null && outcome.signal === received) return SIGNAL_EXIT[received];
       throw new OrchestratorError(
         'ERR_COORDINATOR_LOST',
         `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
         {
-          hint: 'Run the same command again: it goes on from the last checkpoint.',
+          hint: 'Run the same command again to resume from the last checkpoint',
         },
       );
     }
@@ -72,11 +92,11 @@ export async function launchLocal(plan: LaunchPlan): Promise<number> {
   } finally {
     killAll();
     process.off('exit', killAll);
-    signals.off();
+    removeSignalHandlers();
   }
 }
 
-/** The coordinator's address, or null where it ended before it had one (it has said why). */
+/** The coordinator's address, or null if it ended first (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
     coordinator.process.once('message', (notice: CoordinatorNotice) => resolve(notice.listening));
@@ -85,13 +105,13 @@ function listening(coordinator: Child): Promise<string | null> {
 }
 
 async function startWorker(
-  plan: LaunchPlan,
+  options: LaunchOptions,
   index: number,
   address: string,
   token: string,
   coordinator: Child,
 ): Promise<Child> {
-  const own = workerEnvironment(plan, index);
+  const own = workerEnvironment(options, index);
   const worker = await start(
     `worker ${index}`,
     workerCommand(),
@@ -102,44 +122,15 @@ async function startWorker(
     },
     ['ignore', 'pipe', 'pipe'],
   );
-  prefixLines(worker, (said) => {
-    const notice: LauncherNotice = { said };
-    tell(coordinator, notice, () => process.stderr.write(`${said}\n`));
+  prefixLines(worker, (output) => {
+    const notice: LauncherNotice = { output };
+    sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));
   });
   worker.process.once('exit', (code, signal) => {
-    // The coordinator names the rank, and knows whether the run was over.
-    tell(coordinator, {
-      gone: { workerId: own[ENVIRONMENT.workerId] as string, how: describeExit({ code, signal }) },
+    // The coordinator knows the rank, and whether the run was over.
+    sendMessage(coordinator, {
+      exited: { workerId: own[ENVIRONMENT.workerId]!, exit: describeExit({ code, signal }) },
     } satisfies LauncherNotice);
   });
   return worker;
-}
-
-const SIGNAL_CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
-
-/** The first SIGINT or SIGTERM asks the coordinator for an orderly stop; the second one ends everything at once. */
-class Signals {
-  readonly #handlers = new Map<NodeJS.Signals, () => void>();
-  /** The first signal that came. */
-  asked: keyof typeof SIGNAL_CODES | null = null;
-
-  constructor(coordinator: () => Child | null, killAll: () => void) {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      const handler = () => {
-        const child = coordinator();
-        if (this.asked !== null || child === null || !isRunning(child)) {
-          killAll();
-          process.exit(SIGNAL_CODES[signal]);
-        }
-        this.asked = signal;
-        child.process.kill(signal);
-      };
-      this.#handlers.set(signal, handler);
-      process.on(signal, handler);
-    }
-  }
-
-  off(): void {
-    for (const [signal, handler] of this.#handlers) process.off(signal, handler);
-  }
 }

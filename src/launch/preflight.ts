@@ -1,4 +1,4 @@
-/** What a run is and needs, and whether this machine has it: found out before anything of the run is started or written. */
+/** The checks before a run starts or writes anything: what it needs, and whether this machine has it. */
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
@@ -14,29 +14,34 @@ import { savingsHint } from './savings-hint.js';
 
 export interface Preflight {
   figures: Estimate;
-  /** Null where it is not here, and the configuration's shapes serve. */
+  /** Rows of the data set; null if it is not here and the configuration gives the shapes. */
   rows: number | null;
-  /** Why there is no data set. */
+  /** Why there is no data set; null if there is one. */
   noData: OrchestratorError | null;
-  /** By rank; null on the CPU. */
+  /** The GPU of each rank; null on the CPU. */
   gpus: Gpu[] | null;
-  /** Why there is no GPU. */
+  /** Why there is no GPU; null if there is one, or on the CPU. */
   noGpu: OrchestratorError | null;
-  /** The machine's memory, or a GPU's, is too small. */
+  /** Errors for memory of the machine or of a GPU that is too small. */
   shortages: OrchestratorError[];
-  /** Sentences for the user: what fits, but not now. */
+  /** Warnings for memory that is large enough but not free now. */
   warnings: string[];
 }
 
-export interface PreflightOptions {
+interface PreflightOptions {
   workers: number;
-  /** Bytes to compare with in place of this machine's; null = this machine's. */
+  /** Bytes that replace this machine's memory in the check; null = this machine's. */
   memory: number | null;
-  /** The run may be meant for another machine: what is free now on this one does not matter then. */
+  /** Dry run, which may be for another machine: with `memory`, this machine's free memory does not matter. */
   dry: boolean;
 }
 
-/** @throws OrchestratorError where nothing can be said: the data set is damaged, or there are no shapes at all. */
+/**
+ * Collects what a run needs and what this machine has.
+ *
+ * @throws OrchestratorError ERR_FILE_OPEN: when neither the data set nor the configuration gives the shapes
+ *   of the data.
+ */
 export async function preflight(
   addon: NativeAddon,
   config: Config,
@@ -48,12 +53,12 @@ export async function preflight(
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = config.device === 'cuda' ? await gpusOf(addon, workers) : NO_GPUS;
   const found = { figures, rows, noData, gpus, noGpu, shortages: [], warnings: [] };
-  // Without its GPU the run is of another machine, whose memory is known only where it was given.
+  // Without a GPU here, the run is for another machine, whose memory is known only if it was given.
   if (noGpu !== null && memory === null) return found;
-  const again = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
+  const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
   const places = placesOf(figures, gpus, limitOf(machine, memory));
   const shortages = places.flatMap(({ need, place, measure }) => {
-    const hint = () => savingsHint({ config, workers }, addon.host(), again, measure, place.bytes);
+    const hint = () => savingsHint({ config, workers }, addon.host(), reestimate, measure, place.bytes);
     return refusal(need, place, hint) ?? [];
   });
   const warnings = places.flatMap(({ need, place }) => {
@@ -63,7 +68,7 @@ export async function preflight(
   return { ...found, shortages, warnings: shortages.length > 0 ? [] : warnings };
 }
 
-/** Throws all that stands in the way of a run as one error. */
+/** Throws all problems of a run as one error, under the code of the first; returns when there are none. */
 export function refuse(problems: readonly OrchestratorError[]): void {
   const [first, ...also] = problems;
   if (first === undefined) return;
@@ -79,7 +84,7 @@ interface Data {
 
 async function dataOf(config: Config): Promise<Data> {
   try {
-    const { latent, text, rows } = await openDataset(config.data, { verify: false }); // the workers do
+    const { latent, text, rows } = await openDataset(config.data, { verify: false }); // the workers verify it
     return { shapes: { latent, text, source: 'data set' }, rows, noData: null };
   } catch (error) {
     const configured = configuredShapes(config);
@@ -114,7 +119,7 @@ interface Comparison {
   measure: (figures: Estimate) => number;
 }
 
-/** The machine, and of the GPUs with their workers the one that lacks most: the others tell nothing new. */
+/** The machine, and the GPU that lacks the most memory for its workers; the others add nothing. */
 function placesOf(figures: Estimate, gpus: readonly Gpu[] | null, machine: Place): Comparison[] {
   const host: Comparison = {
     need: { who: 'The run needs', parts: figures.machine },
@@ -132,7 +137,7 @@ function placesOf(figures: Estimate, gpus: readonly Gpu[] | null, machine: Place
 
 function onGpu(figures: Estimate, gpus: readonly Gpu[], ordinal: number): Comparison {
   const ranks = [...gpus.keys()].filter((rank) => gpus[rank]?.ordinal === ordinal);
-  const { name, memoryBytes } = gpus[ranks[0] as number] as Gpu;
+  const { name, memoryBytes } = gpus[ranks[0]!]!;
   const workers = ranks.length === 1 ? '1 worker needs' : `${ranks.length} workers need`;
   const partsOf = ({ rankGpu }: Estimate) => ranks.flatMap((rank) => rankGpu?.[rank] ?? []);
   return {

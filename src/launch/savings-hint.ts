@@ -1,5 +1,4 @@
-/** What a user can do about memory that is missing, in words of the command line. */
-
+/** The hint for missing memory: options of the command line that save some. */
 import { gib } from '../memory/fit.js';
 import { totalBytes } from '../memory/parts.js';
 import type { HostInfo } from '../native/contract.js';
@@ -8,42 +7,44 @@ import { findSavings, type Run } from '../planning/savings.js';
 import { alignedRows } from '../text/columns.js';
 import { shellText } from './commands.js';
 
-/** Changes that save less than this share of what is missing are not worth a line. */
+/** Changes that save less than this share of the missing memory are not listed. */
 const WORTH = 0.01;
 
 /**
- * @param again Estimates a changed run.
- * @param measure Bytes of an estimate where memory is short.
- * @param has Bytes that there are.
+ * A hint with the options that save memory, each alone and together.
+ *
+ * @param reestimate Estimates a changed run.
+ * @param measure The bytes of an estimate in the place where memory is short.
+ * @param has The bytes that this place has.
  */
 export function savingsHint(
   run: Run,
   host: HostInfo,
-  again: (run: Run) => Estimate,
+  reestimate: (run: Run) => Estimate,
   measure: (figures: Estimate) => number,
   has: number,
 ): string {
-  const bytesOf = (other: Run) => measure(again(other));
+  const bytesOf = (other: Run) => measure(reestimate(other));
   const { each, together } = findSavings(run, host, bytesOf, WORTH * (bytesOf(run) - has));
   const rows = each.map(({ words, bytes }) => [`  ${shellText(words)}`, gib(bytes)]);
   const enough =
-    together.bytes > has ? `${gib(together.bytes - has, Math.ceil)} are missing still` : 'which fits';
+    together.bytes > has ? `${gib(together.bytes - has, Math.ceil)} are still missing` : 'which fits';
   return [
     ...(together.words.length === 0
-      ? ['no key but those of the model saves much of it.']
+      ? ['only keys of the model save much of it']
       : [
-          'what each of these would save by itself:',
+          'what each of these options saves by itself:',
           ...alignedRows(rows),
           `  ${shellText(together.words)} together need ${gib(together.bytes)}, ${enough}`,
         ]),
-    ...(run.config.device === 'cuda' ? [] : [onGpus(run, again)]),
+    ...(run.config.device === 'cuda' ? [] : [onGpus(run, reestimate)]),
     '  a smaller model.depth or model.hidden needs less of everything; --memory SIZE compares with another machine',
   ].join('\n');
 }
 
-function onGpus({ config, workers }: Run, again: (run: Run) => Estimate): string {
+function onGpus({ config, workers }: Run, reestimate: (run: Run) => Estimate): string {
   const exchange = config.exchange === 'shared' ? 'auto' : config.exchange;
-  const { rankGpu, machine } = again({
+  const { rankGpu, machine } = reestimate({
     config: { ...config, device: 'cuda', threads_per_slot: null, exchange },
     workers,
   });

@@ -1,4 +1,4 @@
-/** Shapes of a run's data: from the configuration where it has them, else from the data set. */
+/** The shapes of a run's data, from the configuration or the data set. */
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import type { DatasetShapes } from '../engine/spec.js';
@@ -10,9 +10,9 @@ export interface FoundShapes extends DatasetShapes {
 }
 
 /**
- * `data.latent_shape` and `data.text_shape` suffice, so that nothing but the configuration need be there.
+ * The shapes of a run's data. With `data.latent_shape` and `data.text_shape` no data set is needed.
  *
- * @throws OrchestratorError ERR_CONFIG where the configuration lacks them and there is no data set, or of openDataset.
+ * @throws OrchestratorError ERR_CONFIG: when the configuration has no shapes and there is no data set.
  */
 export async function shapesOf(config: Config): Promise<FoundShapes> {
   const configured = configuredShapes(config);
@@ -31,8 +31,8 @@ export async function shapesOf(config: Config): Promise<FoundShapes> {
 }
 
 /**
- * Of the configuration alone, or null where it leaves them to the data set. Pooled vectors are as wide as their encoder's
- * tokens, unless model.pooled_dim says otherwise.
+ * The shapes in the configuration, or null if it leaves them to the data set. Pooled vectors are as wide as
+ * their encoder's tokens, unless model.pooled_dim says otherwise.
  */
 export function configuredShapes({ data, model }: Config): DatasetShapes | null {
   const { latent_shape: latent, text_shape: shape } = data;

@@ -1,5 +1,4 @@
 /** A dry profile as a page of text. */
-
 import { describeModel } from '../model/tensors.js';
 import { alignedRows } from '../text/columns.js';
 import { byteCount, flopCount, flopRate, timeSpent } from '../text/quantities.js';

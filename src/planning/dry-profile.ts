@@ -1,10 +1,10 @@
-/** The operations of a training step and what they have to compute and to move, without running any. */
+/** The operations of a training step with their FLOPs and bytes, without running any. */
 import type { Config } from '../config/schema.js';
 import type { NativeAddon, PlannedOperation } from '../native/contract.js';
 import { type Estimate, estimate, type Rates, updateBytes } from './estimate.js';
 
 export interface DryOp extends PlannedOperation {
-  /** The least time that the rates allow; null where none were given. */
+  /** The least time that the rates allow; null without rates. */
   seconds: number | null;
   bound: 'matmul' | 'memory' | null;
 }
@@ -12,19 +12,20 @@ export interface DryOp extends PlannedOperation {
 export interface DryProfile extends Pick<Estimate, 'spec' | 'precision' | 'level' | 'memory' | 'gpuMemory'> {
   rates: Rates | null;
   slots: number;
-  /** Operations of one slot, forward and backward: in the order of the graph, or slowest first where there are rates. */
+  /** Operations of one slot, forward and backward: slowest first with rates, otherwise in graph order. */
   ops: DryOp[];
-  /** What a step of one worker is made of; the first part is its slots. */
+  /** The parts of a step of one worker; the first is its slots. */
   step: DryOp[];
   /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
   modelFlops: number;
 }
 
 /**
- * Needs no GPU, no data set where the configuration has its shapes, and nothing of this processor.
+ * Profiles a configuration without running it. It needs no GPU and, if the configuration has the shapes, no
+ * data set; the result does not depend on this processor.
  *
- * @param rates of a worker on the machine in question; null = no times.
- * @throws OrchestratorError of estimate.
+ * @param rates Rates of a worker on the machine in question; null = no times.
+ * @throws OrchestratorError ERR_CONFIG: when shapes are missing or contradict each other.
  */
 export async function dryProfile(
   addon: NativeAddon,

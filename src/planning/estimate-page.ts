@@ -1,5 +1,4 @@
 /** An estimate as a page of text. */
-
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import { releasedName } from '../model/released.js';
 import { describeModel } from '../model/tensors.js';
@@ -10,12 +9,12 @@ import type { Estimate, Rates } from './estimate.js';
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const integer = (value: number) => value.toLocaleString('en-US');
 
-export function memoryLines(parts: readonly MemoryPart[]): string[] {
+function memoryLines(parts: readonly MemoryPart[]): string[] {
   const total = { name: 'total', bytes: totalBytes(parts) };
   return alignedRows([...parts, total].map(({ name, bytes: size }) => [`  ${name}`, bytes(size)]));
 }
 
-/** The GPU's memory first, where there is one. */
+/** The memory of a worker as tables, the GPU's first. */
 export function memoryTables({ level, memory, gpuMemory }: MemoryTables, whose: string): string[] {
   const heading = `memory of ${whose} with activation_checkpointing: ${level}`;
   if (gpuMemory === null) return [heading, ...memoryLines(memory)];

@@ -1,4 +1,4 @@
-/** A run before it is run: parameters, memory, arithmetic and time. */
+/** Estimates a run without running it: parameters, memory, FLOPs and time. */
 import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
@@ -6,30 +6,29 @@ import { frozenNames } from '../model/freeze.js';
 import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots } from '../step/assignment.js';
-import type { Range } from '../step/tree.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
 import { gpuMemory, LEVELS, type Level, machineMemory, type WorkerShape, workerMemory } from './memory.js';
 
 export interface Rates {
-  /** FLOP/s of a worker, matmuls and attention as they run. */
+  /** FLOP/s that a worker reaches in matmuls and attention. */
   flops: number;
   /** Bytes/s that a worker reads and writes. */
   bandwidth: number;
 }
 
-export interface LevelEstimate {
+interface LevelEstimate {
   level: Level;
   activationBytes: number;
-  /** Of the GPU, where there is one. */
+  /** Memory of rank 0: the GPU's on a GPU, otherwise the machine's. */
   workerBytes: number;
-  /** FLOPs of a step of all workers, as they are executed. */
+  /** Executed FLOPs of a step of all workers, including recomputation. */
   executedFlops: number;
-  /** Null where no rates were given. */
+  /** Null without rates. */
   time: StepTime | null;
 }
 
-/** Seconds of a step, of the worker with the most slots. */
-export interface StepTime {
+/** Seconds of a step for the worker with the most slots. */
+interface StepTime {
   matmuls: number;
   memoryBound: number;
   update: number;
@@ -42,29 +41,31 @@ export interface Estimate {
   shapes: FoundShapes;
   workers: number;
   parameters: number;
-  /** Elements of the position table, which is stored and not trained. */
+  /** Elements of the position table, which is stored but not trained. */
   positions: number;
   slots: number;
   /** Model FLOPs of a step: 3 x forward, no credit for recomputation. */
   flopsPerStep: number;
   flopsOfRun: number;
   level: Level;
-  /** Of rank 0, which also writes the checkpoints. */
+  /** Memory of rank 0, which also writes the checkpoints. */
   memory: MemoryPart[];
-  /** Of its GPU; null on the CPU. */
+  /** Memory of rank 0's GPU; null on the CPU. */
   gpuMemory: MemoryPart[] | null;
-  /** Peak of every rank. */
+  /** Peak memory of every rank. */
   rankBytes: number[];
-  /** What all ranks, the coordinator and the launcher take of this machine's memory at least, whatever cannot be known beforehand. */
+  /** The least memory of this machine that all ranks, the coordinator and the launcher need together. */
   machine: MemoryPart[];
-  /** Of its GPU, by rank; null on the CPU. */
+  /** Memory of each rank's GPU; null on the CPU. */
   rankGpu: MemoryPart[][] | null;
   levels: LevelEstimate[];
 }
 
 /**
- * @param rates of one worker; null = no times.
- * @throws OrchestratorError ERR_CONFIG where shapes are missing or contradict each other.
+ * Estimates a run on `workers` workers.
+ *
+ * @param rates Rates of one worker; null = no times.
+ * @throws OrchestratorError ERR_CONFIG: when shapes are missing or contradict each other.
  */
 export async function estimate(
   addon: NativeAddon,
@@ -75,7 +76,7 @@ export async function estimate(
   return estimateFor(addon, config, await shapesOf(config), workers, rates);
 }
 
-/** The same for shapes that are known. */
+/** The same for given shapes. */
 export function estimateFor(
   addon: NativeAddon,
   config: Config,
@@ -94,7 +95,7 @@ export function estimateFor(
     spec,
     training,
     forward: addon.planFigures({ ...spec, training: false }),
-    slots: ranges[0] as Range,
+    slots: ranges[0]!,
     totalSlots: slots,
     peers: shares ? 0 : workers - 1,
     holdsState: true,
@@ -114,8 +115,8 @@ export function estimateFor(
       saves: rank === 0,
     }),
   );
-  // A new run copies fewer arrays than one that is resumed, and gradients of GPUs may go over NCCL; buffers of the
-  // exchange are small, and their number is not foreseen to the byte.
+  // The least that the run may need: a new run copies fewer arrays than a resumed one, gradients of GPUs may
+  // go over NCCL, and the buffers of the exchange are small and not known to the byte.
   const least = {
     untouched: shares ? 0 : frozenElements(spec, config.freeze),
     copied: states - 2,
@@ -164,14 +165,18 @@ function frozenElements({ model }: EngineSpec, patterns: readonly string[]): num
   return elementCount(parameters.filter(({ name }) => frozen.has(name)));
 }
 
-/** Bytes that the update moves for a parameter: gradient; weights, m, v and EMA read and written; the bf16 copy. */
+/**
+ * Bytes that the update moves per parameter: gradient; weights, m, v and EMA read and written; the bf16 copy.
+ */
 export function updateBytes(spec: EngineSpec): number {
   return 4 + 8 * (3 + (spec.ema ? 1 : 0)) + (spec.precision === 'bf16' ? 2 : 0);
 }
 
 /**
- * Matmuls at the rate given; all else at the bandwidth given. The exchange of gradients is not in it.
- * @param sharing workers that share the update
+ * The time of a step: matmuls at the given FLOP/s, everything else at the given bandwidth, without the
+ * exchange of gradients.
+ *
+ * @param sharing Number of workers that share the update.
  */
 function stepTime(
   { spec, training }: WorkerShape,
@@ -181,7 +186,7 @@ function stepTime(
   rates: Rates,
 ): StepTime {
   const matmuls = (slots * training.executedFlops[level]!) / rates.flops;
-  // Adding a slot's gradient to another's reads both and writes one.
+  // Adding a slot's gradient to another reads both and writes one.
   const sums = (slots - 1) * 12 * training.length;
   const memoryBound = (slots * training.memoryBoundBytes[level]! + sums) / rates.bandwidth;
   const update = (updateBytes(spec) * training.length) / sharing / rates.bandwidth;

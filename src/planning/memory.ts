@@ -1,4 +1,4 @@
-/** What a worker holds in memory at its peak, part by part. */
+/** The peak memory of a worker, part by part. */
 import { addUp, type MemoryPart } from '../memory/parts.js';
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
 import { localSubtrees, type Range } from '../step/tree.js';
@@ -8,57 +8,62 @@ export type Level = (typeof LEVELS)[number];
 
 export interface WorkerShape {
   spec: EngineSpec;
-  /** Of the training engine, and of a forward-only one of the same shape. */
+  /** Figures of the training engine. */
   training: PlanFigures;
+  /** Figures of a forward-only engine of the same shape. */
   forward: PlanFigures;
-  /** Own slots, of `totalSlots`. */
+  /** This worker's slots of `totalSlots`. */
   slots: Range;
   totalSlots: number;
-  /** Other workers, to exchange gradients with over the network; those that share memory need nothing for it. */
+  /** Number of workers with which gradients are exchanged over the network; 0 with shared memory. */
   peers: number;
-  /** Whether it holds the state: each worker does, but for those that share one machine's. */
+  /**
+   * Whether the worker has the state. All do, except that workers with shared memory have one state together.
+   */
   holdsState: boolean;
-  /** Whether it writes checkpoints (rank 0), and thus holds a copy of the state while doing so. */
+  /** Whether the worker writes checkpoints (rank 0), for which it copies the state. */
   saves: boolean;
-  /** Whether it computes on a GPU. */
+  /** Whether the worker computes on a GPU. */
   onGpu: boolean;
-  /** Kinds of weights that are validated; empty = no validation. */
+  /** Weights that are validated; empty = no validation. */
   validated: readonly ('ema' | 'master')[];
-  /** Elements whose moments are never written: of frozen parameters, until the run is resumed. */
+  /**
+   * Elements whose optimizer moments are never written: those of frozen parameters, until the run is resumed.
+   */
   untouched: number;
-  /** Arrays of the state that a GPU's worker has to copy into the machine's memory. */
+  /** Arrays of the state that a worker with a GPU copies to the machine's memory. */
   copied: number;
 }
 
 /**
- * Node.js, the libraries and the compiled kernels: what single workers' peaks were beyond their arrays, at any size of
- * model (87 to 97 MiB; Node.js 20, x86-64).
+ * Node.js, the libraries and the compiled kernels: the measured peak of a single worker beyond its arrays,
+ * which does not depend on the size of the model (87 to 97 MiB; Node.js 20, x86-64).
  */
 const PROCESS_BYTES = 92 * 1024 ** 2;
 /**
- * Of these, pages of Node.js and of libraries: one copy serves all processes of a machine, and the system drops it when it
- * needs the room.
+ * The part of PROCESS_BYTES that is pages of Node.js and libraries. All processes of a machine share them,
+ * and the system drops them when it needs memory.
  */
 const PROGRAM_BYTES = 64 * 1024 ** 2;
-/** Coordinator and launcher, without such pages. */
+/** Memory of the coordinator and the launcher, without these pages. */
 const COORDINATION_BYTES = 40 * 1024 ** 2;
-/** Received slices and sockets' buffers, for each other worker (20 to 35 MiB). */
+/** Received slices and socket buffers per peer (20 to 35 MiB). */
 const PEER_BYTES = 30 * 1024 ** 2;
 
-/** Of cuBLASLt (native/kernels/cuda/matmul.cc). */
+/** Workspace of cuBLASLt (native/kernels/cuda/matmul.cc). */
 const WORKSPACE_BYTES = 64 * 1024 ** 2;
 
 const present = (parts: MemoryPart[]) => parts.filter(({ bytes }) => bytes > 0);
 
-/** The parts of what a worker takes of its GPU's memory, beside the driver's own. */
+/** The parts of a worker's GPU memory, without the driver's. */
 export function gpuMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   const { spec, training, forward, slots, totalSlots, validated } = worker;
   const { length } = training;
   const ema = spec.ema ? 1 : 0;
   const copies = spec.precision === 'bf16' ? 1 + (validated.includes('ema') ? ema : 0) : 0;
   const buffers = gradientBuffers(slots, totalSlots, 1);
-  const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
-  const validation = validated.length > 0 ? (forward.arenaBytes[0] as number) + inputBytes(spec) : 0;
+  const arena = training.arenaBytes[LEVELS.indexOf(level)]!;
+  const validation = validated.length > 0 ? forward.arenaBytes[0]! + inputBytes(spec) : 0;
   return present([
     { name: 'weights, fp32', bytes: 4 * length },
     { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
@@ -71,8 +76,18 @@ export function gpuMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   ]);
 }
 
-/** Of the process of a worker that computes on a GPU: copies of the state for reading and writing it, and of gradients that travel. */
-function besideGpu({ spec, training, slots, totalSlots, peers, saves, copied }: WorkerShape): MemoryPart[] {
+/**
+ * Host memory of a worker with a GPU: copies of the state to load and save it, and of gradients to exchange.
+ */
+function hostMemoryOfGpuWorker({
+  spec,
+  training,
+  slots,
+  totalSlots,
+  peers,
+  saves,
+  copied,
+}: WorkerShape): MemoryPart[] {
   const states = 3 + (spec.ema ? 1 : 0);
   const parts = peers === 0 ? 0 : localSubtrees(slots.lo, slots.hi, totalSlots).length;
   return present([
@@ -86,9 +101,9 @@ function besideGpu({ spec, training, slots, totalSlots, peers, saves, copied }: 
   ]);
 }
 
-/** The parts of a worker's peak in the machine's memory, with the activations of `level`. */
+/** The parts of a worker's peak in the machine's memory at a level of activation checkpointing. */
 export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
-  if (worker.onGpu) return besideGpu(worker);
+  if (worker.onGpu) return hostMemoryOfGpuWorker(worker);
   const { spec, training, forward, slots, totalSlots } = worker;
   const { length } = training;
   const ema = spec.ema ? 1 : 0;
@@ -99,7 +114,7 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
   const buffers = gradientBuffers(slots, totalSlots, atOnce);
   const lanes = Math.min(atOnce, slots.hi - slots.lo);
   const validating = worker.validated.length > 0 ? atOnce : 0;
-  const arena = training.arenaBytes[LEVELS.indexOf(level)] as number;
+  const arena = training.arenaBytes[LEVELS.indexOf(level)]!;
   const held = worker.holdsState ? length : 0;
   return present([
     { name: 'weights, fp32', bytes: 4 * held },
@@ -112,26 +127,26 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
     { name: `activations, ${lanes} x`, bytes: lanes * (arena + inputBytes(spec)) },
     {
       name: `validation, ${validating} x`,
-      bytes: validating * ((forward.arenaBytes[0] as number) + inputBytes(spec)),
+      bytes: validating * (forward.arenaBytes[0]! + inputBytes(spec)),
     },
     { name: 'process', bytes: PROCESS_BYTES },
     { name: 'exchange', bytes: PEER_BYTES * worker.peers },
   ]);
 }
 
-/** What all workers of a machine need together with coordinator and launcher. */
+/** The memory of all workers of a machine with the coordinator and the launcher. */
 export function machineMemory(workers: readonly (readonly MemoryPart[])[]): MemoryPart[] {
   const others = COORDINATION_BYTES - PROGRAM_BYTES * workers.length;
   return addUp([...workers.flat(), { name: 'process', bytes: others }]);
 }
 
-/** The stored table, and its centre for the latents' size. */
+/** Bytes of the stored position table, and of its centre for the size of the latents. */
 function positionBytes({ model, latentHeight, latentWidth }: EngineSpec): number {
   const grid = (latentHeight / model.patch) * (latentWidth / model.patch);
   return 4 * 64 * model.heads * (model.posEmbedMaxSize * model.posEmbedMaxSize + grid);
 }
 
-/** Latent, noised latent and target in fp32; text in the type of the matmuls. */
+/** Bytes of a slot's input: latent, noised latent and target in fp32, text in the type of the matmuls. */
 function inputBytes({
   model,
   microBatch,
@@ -146,8 +161,8 @@ function inputBytes({
 }
 
 /**
- * Gradients that are alive at once: those being computed, and left halves of the tree that wait for their right ones.
- * Follows the slots one after the other, `threads` at a time.
+ * The largest number of gradients that exist at once: those being computed, and sums in the tree that wait
+ * for their sibling. Found by following the slots in order, `threads` at a time.
  */
 export function gradientBuffers({ lo, hi }: Range, totalSlots: number, threads: number): number {
   const parts = localSubtrees(lo, hi, totalSlots);

@@ -1,5 +1,4 @@
 /** A profile as a page of text. */
-
 import { describeModel } from '../model/tensors.js';
 import { alignedRows } from '../text/columns.js';
 import { duration, flopRate, timeSpent } from '../text/quantities.js';

@@ -1,21 +1,21 @@
-/** Where the time of a slot's forward and backward pass goes, held against what the machine can do at most. */
+/** The time of each operation of a slot's forward and backward pass, compared with the machine's roofline. */
 import type { Config } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
 import { shapesOf } from './data-shapes.js';
 
-export interface Roofline {
-  /** FLOP/s of a large matmul, on one thread or the GPU. */
+interface Roofline {
+  /** FLOP/s of a large matmul on one thread or the GPU. */
   flops: number;
-  /** Bytes/s read and written by a large copy, on one thread or the GPU. */
+  /** Bytes/s read and written by a large copy on one thread or the GPU. */
   bandwidth: number;
 }
 
 export interface OpProfile extends ProfileRow {
-  /** Of the pass. */
+  /** Share of the time of the pass. */
   share: number;
-  /** The least time that the roofline allows, over the time taken; above 1 where operands stay in caches. */
+  /** The least time that the roofline allows over the time taken; above 1 if operands stay in caches. */
   ofRoofline: number;
   bound: 'matmul' | 'memory';
 }
@@ -29,7 +29,7 @@ export interface Profile {
   ops: OpProfile[];
   /** Name of the GPU; null on the CPU. */
   gpu: string | null;
-  /** Of a slot's pass: processor seconds on one thread, or the GPU's with one operation after the other. */
+  /** Seconds of a slot's pass on one thread, or on the GPU with one operation after the other. */
   seconds: number;
   /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
   modelFlops: number;
@@ -41,16 +41,17 @@ const PEAK_SIDE = 1024;
 const PEAK_SECONDS = 0.4;
 const COPY_BYTES = 128 * 1024 ** 2;
 const COPIES = 12;
-/** Without a given number, passes are repeated for about this long. */
+/** Passes are repeated for about this long if no number is given. */
 const PROFILE_SECONDS = 3;
 const MOST_REPEATS = 100;
 
 /**
- * Builds the engine of a configuration on one thread or its GPU, runs passes of one slot, and measures matmul peak and copy
- * bandwidth around them.
+ * Builds the engine of a configuration on one thread or its GPU, runs passes of one slot, and measures the
+ * matmul peak and copy bandwidth before and after them.
  *
- * @param repeats passes to average; null = as many as take about three seconds.
- * @throws OrchestratorError of shapesOf and the engine.
+ * @param repeats Passes to average; null = as many as take about three seconds.
+ * @throws OrchestratorError ERR_CONFIG, ERR_CUDA: when shapes are missing, or there is no GPU for `device:
+ *   cuda`.
  */
 export async function profile(addon: NativeAddon, config: Config, repeats: number | null): Promise<Profile> {
   const gpu = config.device === 'cuda' ? await findGpu(addon) : null;
@@ -63,7 +64,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
     device,
   );
   const spec: EngineSpec = { ...trained, threads: 1, threadsPerSlot: 1, ema: false };
-  // Before the engine takes its memory: a GPU's copies are large.
+  // On a GPU this comes before the engine allocates its memory, because the copies are large.
   const before = await measureRoofline(addon, spec);
   const engine = await addon.createEngine(spec);
   try {
@@ -72,7 +73,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
     const times = repeats ?? Math.ceil(PROFILE_SECONDS / secondsOf(rows));
     const count = Math.max(1, Math.min(times, MOST_REPEATS));
     rows = await engine.profile(count);
-    // Machines change their clock: the better of two measurements is what they can do.
+    // The clock frequency varies, so the better of two measurements counts.
     const after = device === null ? await measureRoofline(addon, spec) : before;
     const roofline = {
       flops: Math.max(before.flops, after.flops),
@@ -117,7 +118,7 @@ async function measureRoofline(addon: NativeAddon, { device, precision }: Engine
   return { flops, bandwidth: copyBandwidth() };
 }
 
-/** The best of a few copies that no cache holds; what is read and what is written both count. */
+/** The best of a few copies too large for caches; bytes read and bytes written both count. */
 function copyBandwidth(): number {
   const from = new Uint8Array(COPY_BYTES).fill(1);
   const to = new Uint8Array(COPY_BYTES).fill(2);

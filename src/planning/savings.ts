@@ -1,4 +1,4 @@
-/** What in a configuration lowers the memory of its run, each change measured by an estimate of its own. */
+/** Changes to a configuration that lower the memory of its run, each measured by an estimate. */
 import { type Config, slotCount } from '../config/schema.js';
 import { threadsOf } from '../engine/spec.js';
 import type { HostInfo } from '../native/contract.js';
@@ -8,40 +8,46 @@ export interface Run {
   workers: number;
 }
 
-export interface Change extends Run {
-  /** Words of the command line: ["--set", "ema=null"]. */
+interface Change extends Run {
+  /** Options of the command line: ["--set", "ema=null"]. */
   words: string[];
 }
 
-export interface Saving {
+interface Saving {
   words: string[];
   bytes: number;
 }
 
-export interface Savings {
-  /** By itself, largest first. */
+interface Savings {
+  /** What each change saves by itself, largest first. */
   each: Saving[];
-  /** The words of all changes that save something one after the other, and what the run needs with them. */
+  /**
+   * The options of all changes that save memory one after the other, and the bytes that the run then needs.
+   */
   together: Saving;
 }
 
-/** Bytes that a run needs where memory is short. */
-export type Measure = (run: Run) => number;
+/** The bytes that a run needs in the place where memory is short. */
+type Measure = (run: Run) => number;
 
-/** @param worth Changes that save less are left out. */
+/**
+ * Finds changes that save memory.
+ *
+ * @param worth Changes that save fewer bytes are left out.
+ */
 export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: number): Savings {
   const now = measure(run);
   const each: Saving[] = [];
   let together: Change = { ...run, words: [] };
   let left = now;
   for (const propose of PROPOSALS) {
-    const alone = leanest(propose(run, host), measure);
+    const alone = smallest(propose(run, host), measure);
     if (alone !== null && now - alone.bytes >= worth) {
       each.push({ words: alone.change.words, bytes: now - alone.bytes });
     }
-    // Beside other changes another value may be the best, and little alone may be much: larger slots, once their
-    // activations are small.
-    const added = leanest(propose(together, host), measure);
+    // After other changes another value may be the best, and a change may save more than alone: larger slots,
+    // once their activations are small.
+    const added = smallest(propose(together, host), measure);
     if (added === null || left - added.bytes < worth / 10) continue;
     together = { ...added.change, words: [...together.words, ...added.change.words] };
     left = added.bytes;
@@ -52,16 +58,16 @@ export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: n
   };
 }
 
-function leanest(changes: readonly Change[], measure: Measure): { change: Change; bytes: number } | null {
+function smallest(changes: readonly Change[], measure: Measure): { change: Change; bytes: number } | null {
   const measured = changes.map((change) => ({ change, bytes: measure(change) }));
   return measured.sort((a, b) => a.bytes - b.bytes)[0] ?? null;
 }
 
-/** Each a key, with one or more values to try. */
+/** Each proposal changes one key, to one or more values. */
 const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   ({ config, workers }) => {
-    const leaner: Config = { ...config, activation_checkpointing: 'block' };
-    return [{ config: leaner, workers, words: set('activation_checkpointing=block') }];
+    const changed: Config = { ...config, activation_checkpointing: 'block' };
+    return [{ config: changed, workers, words: set('activation_checkpointing=block') }];
   },
   ({ config, workers }) => {
     if (workers === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
@@ -83,29 +89,29 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   ({ config, workers }) => {
     const { validation } = config;
     const validated = validation.every > 0 && validation.weights.includes('ema');
-    const leaner: Config = {
+    const changed: Config = {
       ...config,
       ema: null,
       validation: validated ? { ...validation, weights: ['master'] } : validation,
     };
     const words = [...set('ema=null'), ...(validated ? set('validation.weights=[master]') : [])];
-    return [{ config: leaner, workers, words }];
+    return [{ config: changed, workers, words }];
   },
   ({ config, workers }) => {
-    const leaner: Config = { ...config, precision: { ...config.precision, compute: 'bf16' } };
-    return [{ config: leaner, workers, words: set('precision.compute=bf16') }];
+    const changed: Config = { ...config, precision: { ...config.precision, compute: 'bf16' } };
+    return [{ config: changed, workers, words: set('precision.compute=bf16') }];
   },
 ];
 
-/** Larger slots are fewer, so that fewer sums wait for each other; smaller ones have less activations. */
+/** Larger micro-batches leave fewer sums waiting in the tree; smaller ones need less for activations. */
 function microBatches({ config, workers }: Run): Change[] {
   const { global, micro } = config.batch;
   const changes: Change[] = [];
   for (let other = micro / 1024; other <= micro * 1024; other *= 2) {
     if (other === micro || !Number.isInteger(other) || global % other !== 0) continue;
-    const leaner = { ...config, batch: { global, micro: other } };
-    if (slotCount(leaner) >= workers) {
-      changes.push({ config: leaner, workers, words: set(`batch.micro=${other}`) });
+    const changed = { ...config, batch: { global, micro: other } };
+    if (slotCount(changed) >= workers) {
+      changes.push({ config: changed, workers, words: set(`batch.micro=${other}`) });
     }
   }
   return changes;

@@ -1,8 +1,9 @@
 /**
- * gRPC for bulk bytes: one server-streaming method, straight on node:http2. On the wire it is what grpc-js speaks (the
- * tests let them talk to each other), but bytes are never copied into messages: the sender writes views of its memory, the
- * receiver puts every piece where it belongs as it arrives. That halves the processor time and, with no garbage of a
- * megabyte per message, keeps the event loop free of long collections (bench/exchange.mjs).
+ * gRPC for bulk bytes: one server-streaming method, implemented on node:http2. It is wire-compatible with
+ * grpc-js (a test connects the two), but does not copy bytes into messages: the sender writes views of its
+ * memory, and the receiver stores every piece at its destination as it arrives. This halves the processor
+ * time, and without a megabyte of garbage per message the event loop has no long garbage collections
+ * (bench/exchange.mjs).
  */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -21,15 +22,15 @@ import { status } from '@grpc/grpc-js';
 import { listenFailure, requireLoopback, splitAddress } from './transport.js';
 
 /**
- * HTTP/2 window of the receiver, per stream and connection. A grpc-js server ignores this option, which is why bulk data
- * is pulled: with the default window of 64 KiB a stream falls to 4 MB/s at 10 ms of round trip.
+ * HTTP/2 window of the receiver, per stream and connection. With the default window of 64 KiB a stream drops
+ * to 4 MB/s at a round-trip time of 10 ms. A grpc-js server ignores this option, so bulk data is pulled.
  */
 const WINDOW = 8 * 1024 * 1024;
 const MAX_REQUEST = 4_096;
 const PREFIX = 5;
-/** Messages that may wait in a stream's queue, so that the socket never runs dry. */
+/** Messages queued per stream, so that the socket always has data to send. */
 const QUEUED = 4;
-/** Bytes of queues that a session may hold; they are views of memory that exists anyway. In megabytes. */
+/** Megabytes that a session may queue. Queued messages are views, so this allocates nothing. */
 const SESSION_MEGABYTES = 4_096;
 const CONTENT_TYPE = 'application/grpc+proto';
 
@@ -49,7 +50,7 @@ export class ServedCall {
         'grpc-message': encodeURIComponent(this.#details),
       }),
     );
-    // A peer that goes away is its own report; the caller sees `open`.
+    // A lost peer is reported elsewhere; the caller checks `open`.
     stream.on('error', () => {});
   }
 
@@ -57,7 +58,7 @@ export class ServedCall {
     return !this.#stream.destroyed && !this.#stream.closed;
   }
 
-  /** Queues one message; resolves when another may follow. The bytes must not change until the peer has them. */
+  /** Queues one message; resolves when another may follow. The bytes must not change until delivered. */
   async write(bytes: Uint8Array): Promise<void> {
     const prefix = Buffer.alloc(PREFIX);
     prefix.writeUInt32BE(bytes.byteLength, 1);
@@ -78,6 +79,7 @@ export class ServedCall {
 
 export type Serve = (request: Buffer, call: ServedCall) => void;
 
+/** Serves one server-streaming method. */
 export class StreamServer {
   readonly #server: Http2Server = createServer({ maxSessionMemory: SESSION_MEGABYTES });
   readonly #sessions = new Set<{ destroy(): void }>();
@@ -102,7 +104,7 @@ export class StreamServer {
     });
   }
 
-  /** Binds to "host:port" or "unix-abstract:name"; resolves with the address it got. */
+  /** Binds to "host:port" or "unix-abstract:name" and returns the bound address. */
   async listen(address: string): Promise<string> {
     const options = socketOptions(address);
     const listening = once(this.#server, 'listening');
@@ -125,15 +127,15 @@ export class StreamServer {
 const ABSTRACT = 'unix-abstract:';
 
 /**
- * A new address on this machine. On Linux a socket of the abstract namespace, which costs a third less processor time than
- * TCP on loopback and leaves no file; the token of each request keeps other users out.
+ * A new address on this machine. On Linux it is a socket in the abstract namespace, which takes a third less
+ * processor time than TCP on loopback and leaves no file. The token in each request keeps other users out.
  */
 export function localAddress(): string {
   if (process.platform !== 'linux') return '127.0.0.1:0';
   return `${ABSTRACT}orchestrator-${randomBytes(12).toString('hex')}`;
 }
 
-/** gRPC's names of addresses; what is not of this machine is refused. */
+/** Socket options for an address in gRPC's notation. Refuses addresses of other machines. */
 function socketOptions(address: string): { path: string } | { host: string; port: number } {
   if (address.startsWith(ABSTRACT)) return { path: `\0${address.slice(ABSTRACT.length)}` };
   requireLoopback(address);
@@ -141,7 +143,7 @@ function socketOptions(address: string): { path: string } | { host: string; port
   return { host: host.replace(/^\[|\]$/g, ''), port };
 }
 
-/** Reads to the end even where it refuses, so that the answer still has a stream to go on. */
+/** Reads even a request that is too long to its end, because the error response needs the stream. */
 async function readRequest(stream: ServerHttp2Stream): Promise<Buffer> {
   const pieces: Buffer[] = [];
   let length = 0;
@@ -158,16 +160,17 @@ async function readRequest(stream: ServerHttp2Stream): Promise<Buffer> {
   return body.subarray(PREFIX);
 }
 
-/** Where the messages of a call go. */
+/** The destination of a call's messages. */
 export interface Receiver {
-  /** Memory of exactly this many bytes for the next message; throws where none is expected. */
+  /** Memory of exactly this many bytes for the next message; throws when no message is expected. */
   open(bytes: number): Uint8Array;
   /** The message is complete. Returning false pauses the call until resume(). */
   close(): boolean;
-  /** The call ended; null: with status OK. */
+  /** The call ended; `error` is null for status OK. */
   ended(error: Error | null): void;
 }
 
+/** The receiving side of one call. */
 export class PulledCall {
   readonly #stream: ClientHttp2Stream;
   readonly #receiver: Receiver;
@@ -251,6 +254,7 @@ export class PulledCall {
   }
 }
 
+/** A connection to a StreamServer. */
 export class StreamClient {
   readonly #session: ClientHttp2Session;
   readonly #path: string;
@@ -260,7 +264,7 @@ export class StreamClient {
     this.#path = path;
   }
 
-  /** Rejects where nothing answers within this time. */
+  /** Connects to a server; rejects if it does not answer within `timeoutMs`. */
   static async connect(address: string, path: string, timeoutMs: number): Promise<StreamClient> {
     const options: NetConnectOpts = socketOptions(address);
     const session = connect('http://localhost', {
@@ -275,12 +279,17 @@ export class StreamClient {
       throw error;
     }
     session.setLocalWindowSize(WINDOW);
-    // Calls report the loss of their connection themselves.
+    // Each call reports a lost connection itself.
     session.on('error', () => {});
     return new StreamClient(session, path);
   }
 
-  /** Throws where the connection is gone already. (From Node.js 24 on request() itself tells it later, by an event.) */
+  /**
+   * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()
+   * reports it only later, by an event.
+   *
+   * @throws Error when the connection is lost.
+   */
   pull(request: Uint8Array, receiver: Receiver): PulledCall {
     if (this.#session.closed || this.#session.destroyed) throw new Error('the connection was lost');
     const headers = { ':method': 'POST', ':path': this.#path, 'content-type': CONTENT_TYPE, te: 'trailers' };

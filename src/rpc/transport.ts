@@ -1,4 +1,4 @@
-/** Options and credentials of every gRPC channel and server of a run, in one place. */
+/** Options and credentials of all gRPC channels and servers of a run. */
 import {
   type ChannelCredentials,
   type ChannelOptions,
@@ -10,14 +10,14 @@ import {
 } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 
-// grpc-js writes its own lines to stderr; what matters arrives as errors.
+// grpc-js logs to stderr; everything that matters also arrives as an error.
 if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE);
 
 /** Largest message of the control plane. A Prepared of 4,096 samples takes about 100 KB. */
 const CONTROL_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 const shared: ChannelOptions = {
-  // Loopback traffic must not wander into the proxy of the environment.
+  // Loopback traffic must not go through a proxy from the environment.
   'grpc.enable_http_proxy': 0,
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 10_000,
@@ -30,12 +30,12 @@ export const controlOptions: ChannelOptions = {
   'grpc.max_send_message_length': CONTROL_MESSAGE_BYTES,
 };
 
-/** Plaintext; only ever used with loopback addresses (see requireLoopback). */
+/** Plaintext credentials, used with loopback addresses only (see requireLoopback). */
 export function clientCredentials(): ChannelCredentials {
   return credentials.createInsecure();
 }
 
-/** True for addresses that cannot be reached from another machine. */
+/** Whether a host is a loopback address, which other machines cannot reach. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
 }
@@ -46,22 +46,22 @@ export function splitAddress(address: string): { host: string; port: number } {
   if (match === null || Number(match[2]) > 65535) {
     throw new OrchestratorError('ERR_USAGE', `Expected an address as host:port but received "${address}"`);
   }
-  return { host: match[1] as string, port: Number(match[2]) };
+  return { host: match[1]!, port: Number(match[2]) };
 }
 
-/** Without TLS the cluster's traffic stays on this machine. */
+/** Refuses other addresses than loopback: without TLS, traffic must stay on this machine. */
 export function requireLoopback(address: string): void {
   const { host } = splitAddress(address);
   if (!isLoopback(host)) {
     throw new OrchestratorError(
       'ERR_USAGE',
       `Address ${address} is not on loopback, and traffic between machines would be plaintext`,
-      { hint: 'Use 127.0.0.1.' },
+      { hint: 'Use 127.0.0.1' },
     );
   }
 }
 
-/** Binds a server; resolves with the address it got, "host:port". */
+/** Binds a server and returns the bound address, "host:port". */
 export async function bind(server: Server, address: string): Promise<string> {
   requireLoopback(address);
   const { host } = splitAddress(address);
@@ -74,7 +74,7 @@ export async function bind(server: Server, address: string): Promise<string> {
   return `${host}:${port}`;
 }
 
-/** Why an address cannot be listened on, as users meet it. */
+/** The error for an address that cannot be bound. */
 export function listenFailure(address: string, error: Error): OrchestratorError {
   const taken = /EADDRINUSE/.test(error.message);
   return new OrchestratorError(
@@ -82,7 +82,7 @@ export function listenFailure(address: string, error: Error): OrchestratorError 
     taken
       ? `Address ${address} is in use by another process`
       : `Cannot listen on ${address}: ${error.message}`,
-    { hint: 'Choose another port; port 0 takes any free one.', cause: error },
+    { hint: 'Choose another port; port 0 takes any free one', cause: error },
   );
 }
 

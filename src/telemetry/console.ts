@@ -1,14 +1,14 @@
-/** The terminal: a line per step where output is a file or a pipe, a live table below the events on a terminal. */
+/** Terminal output: one line per step to a file or a pipe; on a terminal, a live table below the events. */
 import { styleText } from 'node:util';
 import { duration } from '../text/quantities.js';
 import { stepLine, validationLines } from './lines.js';
 import type { Sink } from './record.js';
 
-export interface Output {
+interface Output {
   write(text: string): void;
 }
 
-/** Lines for people and for grep. */
+/** Plain lines, for people and for grep. */
 export function plainConsole(output: Output): Sink {
   return {
     step: (record) => output.write(`${stepLine(record)}\n`),
@@ -19,18 +19,19 @@ export function plainConsole(output: Output): Sink {
       output.write(
         `checkpoint of step ${step} in ${path} | ${duration(seconds)}, of which training waited ${duration(stallSeconds)}\n`,
       ),
-    // As the command line prints errors: "error ERR_CODE: what".
+    // The same form in which the command line prints errors: "error ERR_CODE: message".
     note: (level, message) => output.write(`${level === 'info' ? '' : `${level} `}${message}\n`),
   };
 }
 
 type Style = Parameters<typeof styleText>[0];
 
-/** Colours, or not: NO_COLOR and pipes are respected. */
+/** A function that styles text, or returns it unchanged without colour. */
 export function painter(colour: boolean): (style: Style, text: string) => string {
   return (style, text) => (colour ? styleText(style, text) : text);
 }
 
+/** Whether a stream gets colours: it is a terminal, and NO_COLOR is not set. */
 export function wantsColour(stream: { isTTY?: boolean }, environment: NodeJS.ProcessEnv): boolean {
   const refused = environment.NO_COLOR !== undefined && environment.NO_COLOR !== '';
   return stream.isTTY === true && !refused && environment.TERM !== 'dumb';

@@ -1,11 +1,11 @@
-/** run.log: what happened, as pino writes it. Metrics go to metrics.jsonl. */
+/** run.log: the events of a run, written by pino. Metrics are in metrics.jsonl. */
 import { pino } from 'pino';
 import { quantity } from '../text/quantities.js';
 import type { Sink } from './record.js';
 
 export function logFile(path: string): Sink {
   const destination = pino.destination({ dest: path, sync: true, append: true });
-  // A full disk must not end a run that could still save its state elsewhere; metrics and ledger report it.
+  // A full disk must not end the run through its log. The ledger and metrics.jsonl report it.
   destination.on('error', () => {});
   const log = pino({ level: 'debug', base: { pid: process.pid } }, destination);
   return {

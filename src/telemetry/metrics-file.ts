@@ -1,4 +1,6 @@
-/** metrics.jsonl: one object per step, and one per validation and checkpoint. Names are snake_case, units are in the names. */
+/**
+ * metrics.jsonl: one object per step, validation and checkpoint. Names are snake_case and include the unit.
+ */
 import type { JsonlFile } from '../files/jsonl.js';
 import type { Sink, StepRecord } from './record.js';
 

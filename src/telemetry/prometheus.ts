@@ -1,4 +1,6 @@
-/** /metrics, /healthz and /readyz on the coordinator. Base units, bounded labels, no step label. */
+/**
+ * The coordinator's /metrics, /healthz and /readyz. Metrics use base units, bounded labels and no step label.
+ */
 import { createServer, type Server } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { OrchestratorError } from '../errors.js';
@@ -13,7 +15,7 @@ export interface MetricsServer extends Sink {
   readonly address: string;
 }
 
-/** Serves until closed. port 0: any free one. */
+/** Starts the server, which runs until it is closed. Port 0 takes any free port. */
 export async function serveMetrics(host: string, port: number, header: RunHeader): Promise<MetricsServer> {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: `${PREFIX}coordinator_` });
@@ -56,7 +58,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
       const why = error.code === 'EADDRINUSE' ? 'the port is in use by another process' : error.message;
       reject(
         new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
-          hint: 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off).',
+          hint: 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)',
           cause: error,
         }),
       );
@@ -65,7 +67,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-/** Also what docs/reference/metrics.md is generated from. */
+/** The metrics of a run and the sink that updates them. docs/reference/metrics.md is generated from them. */
 export function instruments(registry: Registry, header: RunHeader): { sink: Sink; phase: () => string } {
   const registers = [registry];
   const gauge = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
@@ -73,41 +75,48 @@ export function instruments(registry: Registry, header: RunHeader): { sink: Sink
   const counter = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Counter({ name: PREFIX + name, help, labelNames, registers });
 
-  const info = gauge('run_info', 'Always 1; names the run.', ['name']);
+  const info = gauge('run_info', 'Always 1; the label is the name of the run.', ['name']);
   const target = gauge('target_steps', 'Steps of the whole run.');
   const workers = gauge('workers', 'Workers of the run.');
   info.set({ name: header.name }, 1);
   target.set(header.steps);
   workers.set(header.workers);
 
-  const phases = gauge('phase', '1 for the state that the run is in.', ['phase']);
-  const steps = gauge('committed_steps', 'Steps done, those before a resume included.');
-  const samples = counter('samples_total', 'Samples of committed steps of this process.');
+  const phases = gauge('phase', '1 for the current phase of the run.', ['phase']);
+  const steps = gauge('committed_steps', 'Committed steps, including those before a resume.');
+  const samples = counter('samples_total', 'Samples of the steps that this process committed.');
   const seconds = new Histogram({
     name: `${PREFIX}step_seconds`,
-    help: 'From one commit to the next.',
+    help: 'Seconds from one commit to the next.',
     buckets: STEP_BUCKETS,
     registers,
   });
   const loss = gauge('loss', 'Mean weighted loss of the last step.');
   const norm = gauge('gradient_norm', 'Global L2 norm of the gradient before clipping.');
   const rate = gauge('learning_rate', 'Learning rate of the last step.');
-  const flops = gauge('model_flops_per_second', 'Model FLOPs of the last step over its time.');
+  const flops = gauge('model_flops_per_second', 'Model FLOP/s of the last step.');
   const logits = gauge('attention_max_abs_logit', 'Largest attention logit.', ['attention']);
   const entropy = gauge('attention_mean_entropy_nats', 'Mean entropy of the attention rows.', ['attention']);
   const validation = gauge('validation_loss', 'Loss on held-out rows by bin of t.', ['weights', 'bin']);
-  const compute = counter('worker_compute_seconds_total', 'Forward and backward, over threads.', ['rank']);
-  const gather = counter('worker_gather_seconds_total', 'Reading rows, over threads.', ['rank']);
-  const exchange = counter('worker_exchange_seconds_total', 'Exchange not hidden by compute.', ['rank']);
-  const update = counter('worker_update_seconds_total', 'Optimizer.', ['rank']);
+  const compute = counter('worker_compute_seconds_total', 'Forward and backward, summed over threads.', [
+    'rank',
+  ]);
+  const gather = counter('worker_gather_seconds_total', 'Gathering rows, summed over threads.', ['rank']);
+  const exchange = counter('worker_exchange_seconds_total', 'Gradient exchange not hidden behind compute.', [
+    'rank',
+  ]);
+  const update = counter('worker_update_seconds_total', 'Optimizer update.', ['rank']);
   const received = counter('worker_exchange_received_bytes_total', 'Gradient bytes received.', ['rank']);
   const resident = gauge('worker_resident_memory_bytes', 'Resident memory.', ['rank']);
-  const native = gauge('worker_native_memory_bytes', 'Memory of the engine.', ['rank']);
-  const device = gauge('worker_device_memory_bytes', 'GPU memory that the worker holds.', ['rank', 'device']);
-  const loop = gauge('worker_event_loop_p99_seconds', '99th percentile of the event loop delay.', ['rank']);
-  const saved = gauge('checkpoint_step', 'Step of the last checkpoint that was written.');
-  const saving = gauge('checkpoint_write_seconds', 'Time that the last checkpoint took.');
-  const stall = counter('checkpoint_stall_seconds_total', 'Time that training waited for checkpoints.');
+  const native = gauge('worker_native_memory_bytes', 'Memory allocated by the engine.', ['rank']);
+  const device = gauge('worker_device_memory_bytes', 'GPU memory allocated by the worker.', [
+    'rank',
+    'device',
+  ]);
+  const loop = gauge('worker_event_loop_p99_seconds', '99th percentile of the event-loop delay.', ['rank']);
+  const saved = gauge('checkpoint_step', 'Step of the last checkpoint.');
+  const saving = gauge('checkpoint_write_seconds', 'Seconds that the last checkpoint took to write.');
+  const stall = counter('checkpoint_stall_seconds_total', 'Seconds that training waited for checkpoints.');
 
   let current = 'INIT';
   const sink: Sink = {

@@ -1,6 +1,6 @@
-/** What a run tells of itself. Every sink gets the same records. */
+/** The records of a run. Every sink gets the same ones. */
 
-/** One worker's part of a step. Seconds; `gather` and `compute` are summed over the worker's threads. */
+/** One worker's part of a step. Gather and compute seconds are summed over the worker's threads. */
 export interface WorkerReport {
   rank: number;
   pid: number;
@@ -9,16 +9,16 @@ export interface WorkerReport {
   totalSeconds: number;
   gatherSeconds: number;
   computeSeconds: number;
-  /** Not hidden behind compute. */
+  /** Only the time that is not hidden behind compute. */
   exchangeSeconds: number;
-  /** Of the step before. */
+  /** Optimizer update of the previous step. */
   updateSeconds: number;
   exchangeBytes: number;
   nativeBytes: number;
   rssBytes: number;
-  /** Name and number of its GPU; empty on the CPU. */
+  /** Name and number of the worker's GPU; empty on the CPU. */
   device: string;
-  /** Of the GPU's memory. */
+  /** Allocated GPU memory. */
   deviceBytes: number;
   eventLoopP99Seconds: number;
 }
@@ -29,14 +29,14 @@ export interface StepRecord {
   loss: number;
   gradientNorm: number;
   learningRate: number;
-  /** From the commit before to this one. */
+  /** Time from the previous commit to this one. */
   seconds: number;
   samples: number;
   /** Model FLOPs of the step; no credit for recomputation. */
   flops: number;
   attention: AttentionSummary[] | null;
   workers: WorkerReport[];
-  /** To the end of the run at the current pace; null at the first steps, which are slower than the others. */
+  /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
   etaSeconds: number | null;
 }
 
@@ -45,11 +45,11 @@ export interface ValidationRecord {
   results: ValidationSummary[];
 }
 
-export interface CheckpointRecord {
+interface CheckpointRecord {
   step: number;
   path: string;
   seconds: number;
-  /** For which the train loop waited. */
+  /** Time for which the train loop waited. */
   stallSeconds: number;
 }
 
@@ -62,19 +62,19 @@ export interface RunHeader {
   samplesPerStep: number;
 }
 
-/** A sink takes what it needs. Sinks are called in the order in which they were given. */
+/** A sink handles the records that it needs. Sinks are called in the order in which they were given. */
 export interface Sink {
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
   checkpoint?(record: CheckpointRecord): void;
-  /** The run's state changed: "FORMING", "RUNNING". */
+  /** The run entered this phase: "FORMING", "RUNNING". */
   phase?(phase: string): void;
-  /** Something that a reader of the terminal should know. */
+  /** A message for the user. */
   note?(level: 'info' | 'warn' | 'error', message: string): void;
   close?(): void | Promise<void>;
 }
 
-/** Hands every record to every sink. */
+/** Passes every record to every sink. */
 export class Recorder implements Required<Sink> {
   readonly #sinks: Sink[];
 
@@ -110,13 +110,13 @@ export class Recorder implements Required<Sink> {
 export interface AttentionSummary {
   name: string;
   maxAbsLogit: number;
-  /** Nats; mean over workers, weighted by their slots. */
+  /** In nats: the mean over workers, weighted by their slots. */
   meanEntropy: number;
 }
 
 export interface ValidationSummary {
   weights: string;
   mean: number;
-  /** In the order of the bins. */
+  /** Bins of t in ascending order. */
   bins: { name: string; loss: number }[];
 }

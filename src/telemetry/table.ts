@@ -1,5 +1,5 @@
-/** The live table on a terminal: redrawn in place, while events scroll by above it. */
-
+/** The live table on a terminal: redrawn in place, with events scrolling above it. */
+import { alignedRows } from '../text/columns.js';
 import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
 import { painter, plainConsole } from './console.js';
 import { maxLogit, memoryOf } from './lines.js';
@@ -8,10 +8,10 @@ import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js'
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
 
-export interface TableOptions {
+interface TableOptions {
   header: RunHeader;
   colour: boolean;
-  /** Columns of the terminal, asked for at every redraw. */
+  /** Columns of the terminal, read at every redraw. */
   columns: () => number;
   write: (text: string) => void;
 }
@@ -21,7 +21,7 @@ export class LiveTable implements Sink {
   #phase = 'INIT';
   #record: StepRecord | null = null;
   #validation: ValidationRecord | null = null;
-  /** Lines on the screen that the next redraw replaces. */
+  /** Number of lines on the screen that the next redraw replaces. */
   #drawn = 0;
   #timer: NodeJS.Timeout | null = null;
 
@@ -31,7 +31,7 @@ export class LiveTable implements Sink {
 
   step(record: StepRecord): void {
     this.#record = record;
-    this.#later();
+    this.#scheduleRedraw();
   }
 
   validation(record: ValidationRecord): void {
@@ -49,17 +49,17 @@ export class LiveTable implements Sink {
 
   phase(phase: string): void {
     this.#phase = phase;
-    this.#later();
+    this.#scheduleRedraw();
   }
 
   close(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#draw('');
-    // What was drawn stays on the screen.
+    // The final table stays on the screen.
     this.#drawn = 0;
   }
 
-  /** An event above the table. */
+  /** Prints an event above the table. */
   #scroll(emit: (sink: Sink) => void): void {
     let text = '';
     emit(
@@ -72,7 +72,7 @@ export class LiveTable implements Sink {
     this.#draw(text);
   }
 
-  #later(): void {
+  #scheduleRedraw(): void {
     this.#timer ??= setTimeout(() => this.#draw(''), REDRAW_MS);
   }
 
@@ -141,18 +141,17 @@ function tableLines(
     record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory',
     'loop p99',
   ];
-  const widths = heads.map((head, i) =>
-    Math.max(head.length, ...rows.map((row) => (row[i] as string).length)),
-  );
-  const line = (cells: string[]) => cells.map((cell, i) => cell.padStart(widths[i] as number)).join('  ');
-  return [title, numbers, paint('dim', line(heads)), ...rows.map(line)];
+  const [head = '', ...body] = alignedRows([heads, ...rows]);
+  return [title, numbers, paint('dim', head), ...body];
 }
 
-/** Cuts to the terminal's width, so that no line wraps and the count of drawn lines stays right. */
+/**
+ * Cuts a line to the terminal's width, so that it does not wrap and the number of drawn lines stays correct.
+ */
 function clip(line: string, width: number): string {
   let visible = 0;
   let out = '';
-  // Escape sequences take no room.
+  // Escape sequences have no width.
   for (const piece of line.match(/\p{Cc}\[[0-9;]*m|./gu) ?? []) {
     if (!piece.startsWith('\u001b') && ++visible > width) continue;
     out += piece;

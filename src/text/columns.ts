@@ -10,3 +10,16 @@ export function alignedRows(rows: readonly (readonly string[])[]): string[] {
       .trimEnd(),
   );
 }
+
+/** Columns aligned left, two spaces apart; the last cell of a row may exceed its column. */
+export function leftAlignedRows(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, i) =>
+    Math.max(...rows.map((row) => (i < row.length - 1 ? row[i]!.length : 0))),
+  );
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (i < row.length - 1 ? cell.padEnd(widths[i]!) : cell))
+      .join('  ')
+      .trimEnd(),
+  );
+}

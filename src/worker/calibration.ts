@@ -1,4 +1,4 @@
-/** A batch on which weights are looked at before training begins. */
+/** The batch with which initial weights are calibrated before training. */
 import type { Config } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
 import type { Dataset, RawBatch } from '../native/contract.js';
@@ -11,8 +11,8 @@ import type { SamplePlan } from '../step/plan.js';
 const SAMPLES = 32;
 
 /**
- * The first rows of the plan with their original captions, nothing dropped, at times spread evenly over the path.
- * The same on every worker.
+ * The first rows of the sample plan with their original captions and without dropout, at times spread evenly
+ * over the path. Every worker makes the same batch.
  */
 export function calibrationBatch(
   config: Config,
@@ -28,11 +28,11 @@ export function calibrationBatch(
   const timestep = new Float32Array(count);
   for (let i = 0; i < count; i++) {
     const t = shiftTime((i + 0.5) / count, config.objective.shift);
-    const { a, b, timestep: told } = FORMULATIONS[config.objective.formulation](t);
+    const { a, b, timestep: conditioning } = FORMULATIONS[config.objective.formulation](t);
     const x0 = rows.row('latent', chosen[i]!);
     const eps = initialNoise(BigInt(config.seed), i, size);
     for (let j = 0; j < size; j++) z[i * size + j] = a * x0[j]! + b * eps[j]!;
-    timestep[i] = told;
+    timestep[i] = conditioning;
   }
   const features = Array.from(chosen, (row) => ({
     clipL: rows.row('original.clip_l', row),

@@ -1,11 +1,11 @@
-/** Where a NaN or an infinity came from. Only called for a step that is refused anyway, so time does not matter. */
+/** Finds the source of a NaN or an infinity. Time does not matter, because the step is refused anyway. */
 import type { EngineLayout } from '../native/contract.js';
 import type { TrainingSlot } from '../step/slot.js';
-import type { Trainer } from './trainer.js';
+import type { Generation } from './setup.js';
 
-/** Computes the own slots again, one at a time, and names those whose gradient is not finite, with the first tensor. */
+/** Computes this worker's slots again, and returns those with a non-finite gradient and its first tensor. */
 export async function findNonFinite(
-  { engine, config }: Trainer,
+  { engine, config }: Generation,
   slots: readonly TrainingSlot[],
   step: number,
 ): Promise<{ slot: number; tensor: string }[]> {

@@ -1,4 +1,4 @@
-/** A worker's process: join, form, load, train, finish. */
+/** The worker process: join, form a generation, load the state, train, finish. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, type OrchestratorError } from '../errors.js';
@@ -6,26 +6,32 @@ import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
 import { localAddress } from '../rpc/grpc-stream.js';
 import { type Form, PROTOCOL } from '../rpc/proto.js';
-import { type Collective, InPlace } from './collective/collective.js';
-import { planExchange } from './collective/exchange.js';
+import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
+import { type Collective, NoTransfer } from './collective/collective.js';
+import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
 import { connectDevices, connectsDevices, offerDevice } from './collective/nccl.js';
 import { offerSharedMemory, sharesMemory } from './collective/shared.js';
 import { CoordinatorSession, Stopped } from './session.js';
+import { buildSetup, joinGeneration, loadState, readiness, type WorkerSetup } from './setup.js';
 import { train } from './train-loop.js';
-import { buildWorkshop, joinGeneration, loadState, readiness, type Workshop } from './trainer.js';
 
-/** How long a worker whose peer vanished waits for the coordinator to say who died. */
-const VERDICT_MS = 2_000;
+/** After losing a peer, a worker waits this long for the coordinator to report which one failed. */
+const PEER_FAILURE_GRACE_MS = 2_000;
 
-export interface WorkerOptions {
+interface WorkerOptions {
   /** host:port of the coordinator. */
   coordinator: string;
   token: string;
   workerId: string;
 }
 
-/** Returns the exit code. Throws what is not the coordinator's decision. */
+/**
+ * Runs a worker until the coordinator ends the run, and returns the exit code.
+ *
+ * @throws OrchestratorError ERR_COORDINATOR_LOST, ERR_TOKEN, ERR_PROTOCOL: when there is no coordinator to
+ *   report to.
+ */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const host = native().host();
   const peers = new PeerServer();
@@ -33,7 +39,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const group = offerSharedMemory();
   const session = new CoordinatorSession(options.coordinator);
   let abandonDevices = () => {};
-  stopOnSignals(session);
+  // A signal to a worker stops the whole run.
+  onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
   try {
     const welcome = await session.join({
       token: options.token,
@@ -48,28 +55,28 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {
-      const workshop = await buildWorkshop(welcome);
-      const { config, engine } = workshop;
+      const setup = await buildSetup(welcome);
+      const { config, engine } = setup;
       abandonDevices = () => engine.abandonDevices();
       const form = await session.next('form');
-      const leads = form.rank === 0;
+      const isFirst = form.rank === 0;
       const shares = sharesMemory(config, form.members);
       let collective = shares
-        ? await shareMemory(workshop, group as Group, form)
-        : await openCollective(workshop, session, form, peers);
+        ? await shareMemory(setup, group!, form)
+        : await openCollective(setup, session, form, peers);
       session.send({ formed: { device: await offerDevice(config, engine, form) } });
       const { checkpoint, devices } = await session.next('sync');
-      if (connectsDevices(config, devices, leads ? tell : () => {})) {
+      if (connectsDevices(config, devices, isFirst ? log : () => {})) {
         collective.close();
         collective = await connectDevices(engine, devices);
       }
-      const step = await loadState(workshop, checkpoint, { tells: leads, fills: leads || !shares });
+      const step = await loadState(setup, checkpoint, { logs: isFirst, writesState: isFirst || !shares });
       await engine.stateLoaded();
-      session.send({ ready: await readiness(workshop, step) });
+      session.send({ ready: await readiness(setup, step) });
       const { firstStep } = await session.next('start');
-      const trainer = joinGeneration(workshop, session, form, collective);
-      const last = await train(trainer, firstStep);
-      await trainer.saver.settled();
+      const generation = joinGeneration(setup, session, form, collective);
+      const last = await train(generation, firstStep);
+      await generation.saver.settled();
       session.send({ finished: { step: last } });
       return await session.over;
     }
@@ -84,20 +91,21 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   }
 }
 
-function tell(note: string): void {
+/** Prints a note; the launcher forwards it to the coordinator. */
+function log(note: string): void {
   process.stderr.write(`${note}\n`);
 }
 
 async function openCollective(
-  { engine, welcome }: Workshop,
+  { engine, welcome }: WorkerSetup,
   session: CoordinatorSession,
   form: Form,
   server: PeerServer,
 ): Promise<Collective> {
-  if (form.members.length === 1) return new InPlace();
+  if (form.members.length === 1) return new NoTransfer();
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
   return await GrpcCollective.connect({
-    plan: planExchange(form.rank, slots, engine.layout().buckets, native().addInto),
+    layout: exchangeLayout(form.rank, slots, engine.layout().buckets, native().addInto),
     generation: session.generation,
     token: welcome.dataToken,
     server,
@@ -105,39 +113,30 @@ async function openCollective(
   });
 }
 
-/** Joins the workers of this machine. Their state is one from then on, and rank 0 fills it. */
-async function shareMemory({ engine }: Workshop, group: Group, { rank, members }: Form): Promise<Collective> {
+/** Joins the group of this machine's workers. From then on they share one state, which rank 0 writes. */
+async function shareMemory(
+  { engine }: WorkerSetup,
+  group: Group,
+  { rank, members }: Form,
+): Promise<Collective> {
   group.form(
     members.map(({ sharedMemory }) => sharedMemory),
     rank,
   );
   await engine.join(group);
-  return new InPlace();
+  return new NoTransfer();
 }
 
-/** Tells the coordinator what went wrong; it prints it and ends the run. */
+/** Reports an error to the coordinator, which prints it and ends the run. */
 async function report(session: CoordinatorSession, error: Error): Promise<number> {
   const code = (error as OrchestratorError).code ?? 'ERR_INTERNAL';
   if (code === 'ERR_COORDINATOR_LOST' || code === 'ERR_TOKEN' || code === 'ERR_PROTOCOL') throw error;
   try {
-    // A broken exchange is most often the death of the peer, which the coordinator names better.
-    if (code === 'ERR_EXCHANGE') await Promise.race([session.over, sleep(VERDICT_MS)]);
+    // A broken exchange usually means that a peer died, and the coordinator reports that better.
+    if (code === 'ERR_EXCHANGE') await Promise.race([session.over, sleep(PEER_FAILURE_GRACE_MS)]);
     session.fail(error);
-    return await Promise.race([session.over, sleep(VERDICT_MS, EXIT.failed)]);
-  } catch (verdict) {
-    return verdict instanceof Stopped ? verdict.exitCode : EXIT.failed;
-  }
-}
-
-/** SIGTERM and SIGINT to a worker mean the run: it asks for an orderly stop. The second one ends it at once. */
-function stopOnSignals(session: CoordinatorSession): void {
-  const codes = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
-  let asked = false;
-  for (const [signal, exitCode] of Object.entries(codes)) {
-    process.on(signal, () => {
-      if (asked) process.exit(exitCode);
-      asked = true;
-      session.send({ stopRequest: { exitCode } });
-    });
+    return await Promise.race([session.over, sleep(PEER_FAILURE_GRACE_MS, EXIT.failed)]);
+  } catch (end) {
+    return end instanceof Stopped ? end.exitCode : EXIT.failed;
   }
 }

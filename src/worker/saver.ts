@@ -1,25 +1,25 @@
-/** Checkpoints beside training: the state is copied natively, and written while the next steps go on. */
+/** Asynchronous checkpoints: the state is copied natively, and written while training continues. */
 import { retainCheckpoints } from '../checkpoint/retention.js';
 import { type CheckpointMetadata, saveCheckpoint } from '../checkpoint/store.js';
 import type { Engine } from '../native/contract.js';
 
-export interface SavedReport {
+interface SavedReport {
   step: number;
   path: string;
   seconds: number;
   stallSeconds: number;
 }
 
-export interface SaverOptions {
+interface SaverOptions {
   engine: Engine;
-  /** The run's folder of checkpoints. */
+  /** The run's `checkpoints` folder. */
   root: string;
   keep: number;
-  /** Whether nothing is computed while the state is copied: a GPU has one queue. */
+  /** Whether copying the state blocks computing. It does on a GPU, which has one queue. */
   copyStalls: boolean;
   metadata: (step: number) => CheckpointMetadata;
   onSaved: (report: SavedReport) => void;
-  /** The checkpoint could not be written; those before it are untouched. */
+  /** Called when a checkpoint could not be written; earlier ones are unchanged. */
   onFailed: (error: Error) => void;
 }
 
@@ -31,7 +31,9 @@ export class CheckpointSaver {
     this.#options = options;
   }
 
-  /** Returns when the next update may be asked for; waits where the checkpoint before is still being written. */
+  /**
+   * Returns when the next update may begin. Waits first if the previous checkpoint is still being written.
+   */
   async save(step: number): Promise<void> {
     const { engine, copyStalls, onFailed } = this.#options;
     const started = performance.now();
@@ -42,7 +44,7 @@ export class CheckpointSaver {
     this.#pending = this.#write(step, snapshot, stallSeconds).catch(onFailed);
   }
 
-  /** Resolves when nothing is being written. */
+  /** Resolves when no checkpoint is being written. */
   settled(): Promise<void> {
     return this.#pending;
   }

@@ -1,4 +1,4 @@
-/** A worker's session with the coordinator: messages in the order of the protocol, and its end. */
+/** A worker's session with the coordinator: messages in the order of the protocol, and the end. */
 import { type ClientDuplexStream, type ServiceError, status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 import {
@@ -23,18 +23,18 @@ interface Messages {
   commit: Commit;
 }
 
-/** The coordinator ended the run; the reason has been printed by it. */
+/** The coordinator ended the run, and has printed the reason. */
 export class Stopped extends Error {
-  constructor(
-    readonly exitCode: number,
-    reason: string,
-  ) {
+  readonly exitCode: number;
+
+  constructor(exitCode: number, reason: string) {
     super(reason);
+    this.exitCode = exitCode;
   }
 }
 
 export class CoordinatorSession {
-  /** Rejects, with Stopped or an error, when the session is over. */
+  /** Rejects with Stopped or an error when the session ends. */
   readonly over: Promise<never>;
   readonly #address: string;
   readonly #client: CoordinatorClient;
@@ -52,7 +52,7 @@ export class CoordinatorSession {
     this.over = new Promise((_, reject) => {
       this.#end = reject;
     });
-    // Whoever waits for a message hears of the end; without anybody it is no unhandled rejection.
+    // Whoever waits for a message gets the error; without a waiter it is not an unhandled rejection.
     this.over.catch(() => {});
     this.#stream = this.#client.Session();
     this.#stream.on('data', (message: CoordinatorMessage) => this.#receive(message));
@@ -89,14 +89,14 @@ export class CoordinatorSession {
     if (this.#stream.writable) this.#stream.write({ generation: this.#generation, ...message });
   }
 
-  /** Reports an error, which ends the run. */
+  /** Reports an error to the coordinator, which ends the run. */
   fail(error: Error): void {
     const { code, hint } = error as Partial<OrchestratorError>;
     const message = hint ? `${error.message}\nhint: ${hint}` : error.message;
     this.send({ failure: { code: code ?? 'ERR_INTERNAL', message } });
   }
 
-  /** The next message, which must be of this kind. Rejects with Stopped, or where the session ended. */
+  /** The next message, which must be of this kind. Rejects with Stopped, or when the session was lost. */
   async next<K extends keyof Messages>(kind: K): Promise<Messages[K]> {
     while (this.#inbox.length === 0) {
       const message = new Promise<void>((resolve) => {
@@ -104,7 +104,7 @@ export class CoordinatorSession {
       });
       await Promise.race([message, this.over]);
     }
-    const message = this.#inbox.shift() as CoordinatorMessage;
+    const message = this.#inbox.shift()!;
     const body = message[kind];
     if (body) return body as unknown as Messages[K];
     throw new OrchestratorError(
@@ -124,7 +124,7 @@ export class CoordinatorSession {
       this.#close(new Stopped(message.stop.exitCode, message.stop.reason));
       return;
     }
-    // A generation only ever rises; what is older was meant for a formation that is gone.
+    // Generations only increase; an older message belongs to a generation that no longer exists.
     if (message.generation < this.#generation) return;
     this.#generation = message.generation;
     this.#inbox.push(message);
@@ -142,14 +142,14 @@ export class CoordinatorSession {
         'ERR_TOKEN',
         `The coordinator at ${this.#address} refused the join token`,
         {
-          hint: 'ORCHESTRATOR_TOKEN must hold the token of this very run.',
+          hint: 'ORCHESTRATOR_TOKEN must hold the token of this run',
         },
       );
     }
     if (error?.code === status.FAILED_PRECONDITION || error?.code === status.ALREADY_EXISTS) {
       return new OrchestratorError(
         'ERR_PROTOCOL',
-        `The coordinator at ${this.#address} refused: ${error.details}`,
+        `The coordinator at ${this.#address} refused this worker: ${error.details}`,
       );
     }
     const details = error === null ? 'it ended the session' : error.details;

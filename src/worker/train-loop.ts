@@ -1,49 +1,50 @@
-/** The training loop of one worker. It reads from top to bottom: one turn is one step. */
-
+/** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
 import type { FromWorker } from '../rpc/proto.js';
 import { emaDecay, learningRate } from '../step/learning-rate.js';
 import { slotBatch, type TrainingSlot } from '../step/slot.js';
 import { findNonFinite } from './non-finite.js';
-import type { Trainer } from './trainer.js';
+import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
-/** Trains from `firstStep` until the coordinator says stop. Returns the last step. */
-export async function train(trainer: Trainer, firstStep: number): Promise<number> {
-  const { config, engine, plan, session, collective, saver, vitals } = trainer;
+/** Trains from `firstStep` until the coordinator stops the run, and returns the last step. */
+export async function train(generation: Generation, firstStep: number): Promise<number> {
+  const { config, engine, plan, session, collective, saver, processMetrics } = generation;
   const seed = BigInt(config.seed);
   let updateSeconds = 0;
 
   for (let step = firstStep; ; step++) {
     const started = performance.now();
 
-    // Prepare: rows and random draws of the own slots, functions of the step alone.
+    // Prepare: rows and random draws of this worker's slots, which depend on the step number alone.
     const batch = (step: number, slot: number) =>
-      slotBatch(config, plan, step, slot, trainer.dataset.hasSynthetic);
-    const slots = trainer.slots.map((slot) => batch(step, slot));
+      slotBatch(config, plan, step, slot, generation.dataset.hasSynthetic);
+    const slots = generation.slots.map((slot) => batch(step, slot));
 
-    // Accumulate: forward and backward of every slot. Buckets of the gradient leave while backward still runs.
+    // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
+    // runs.
     collective.begin(step, () => ({ parts: engine.gradientParts(), sum: engine.gradient() }));
     const computed = await engine.accumulate({
       slots,
-      totalSlots: trainer.totalSlots,
+      totalSlots: generation.totalSlots,
       gradScale: 1 / config.batch.global,
       seed,
       step,
       statistics: sampled(config.telemetry.attention_every, step),
-      next: batch(step + 1, trainer.slots[0] as number),
+      next: batch(step + 1, generation.slots[0]!),
       onBucket: collective.announce,
     });
 
-    // Exchange: what is still on its way when backward is done; or, in shared memory and between devices, all of it.
+    // Exchange: wait for the rest of the all-reduce. In shared memory and between GPUs, reduce() does all of
+    // it.
     const exchangeStarted = performance.now();
     const { bytes } = await collective.finish();
     const { norm, firstNonFinite, receivedBytes } = await engine.reduce();
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
-    // Prepared: nothing has changed yet. The step counts if all workers got here with the same finite gradient.
-    const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(trainer, slots, step);
+    // Prepared: nothing has changed yet. The step is committed if all workers have the same finite gradient.
+    const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(generation, slots, step);
     session.send({
       prepared: {
         step,
@@ -59,12 +60,12 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
           updateSeconds,
           exchangeBytes: bytes + receivedBytes,
         },
-        ...vitals.read(engine),
+        ...processMetrics.read(engine),
       },
     });
     const commit = await session.next('commit');
 
-    // Update: AdamW and EMA, the same on every worker; those that share memory share the work.
+    // Update: AdamW and EMA, the same on every worker. Workers that share memory share the work.
     const updateStarted = performance.now();
     const { optimizer } = config;
     await engine.update({
@@ -79,13 +80,13 @@ export async function train(trainer: Trainer, firstStep: number): Promise<number
     });
     updateSeconds = (performance.now() - updateStarted) / 1000;
 
-    // What the coordinator asked for: the state's digest, a validation, a checkpoint.
+    // Whatever the coordinator requested: a digest of the state, a validation, a checkpoint.
     if (commit.hash) {
       session.send({ applied: { step, stateHash: await engine.digest() } });
     }
     if (commit.validate)
-      session.send({ validated: { step, losses: await validate(validationOptions(trainer)) } });
-    if (commit.checkpoint && trainer.rank === 0) await saver.save(step);
+      session.send({ validated: { step, losses: await validate(validationOptions(generation)) } });
+    if (commit.checkpoint && generation.rank === 0) await saver.save(step);
     if (commit.stop) return step;
   }
 }
@@ -96,8 +97,8 @@ function sampled(every: number, step: number): boolean {
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
   return slots.map(({ slot, rows, times, coefficients }, i) => {
-    const losses = computed.slots[i]?.losses as Float32Array;
-    const weight = (sample: number) => coefficients[sample * COEFFICIENTS + 4] as number;
+    const losses = computed.slots[i]!.losses;
+    const weight = (sample: number) => coefficients[sample * COEFFICIENTS + 4]!;
     return {
       slot,
       losses: Array.from(losses, (loss, sample) => loss * weight(sample)),
@@ -113,12 +114,12 @@ function attentionReport({
   if (statistics === null) return [];
   return statistics.names.map((name, i) => ({
     name,
-    maxAbsLogit: statistics.maxAbsLogit[i] as number,
-    meanEntropy: statistics.meanEntropy[i] as number,
+    maxAbsLogit: statistics.maxAbsLogit[i]!,
+    meanEntropy: statistics.meanEntropy[i]!,
   }));
 }
 
-function validationOptions({ engine, validation, config, rank, ranks, training }: Trainer) {
+function validationOptions({ engine, validation, config, rank, ranks, training }: Generation) {
   return {
     engine,
     slots: validation,

@@ -1,28 +1,26 @@
-/** The loss on held-out rows, shared out among the workers. */
-
+/** The loss on held-out rows; each worker computes its share of the slots. */
 import type { Engine, EvaluateBatch } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
 
-export interface ValidationOptions {
+interface ValidationOptions {
   engine: Engine;
   slots: readonly ValidationSlot[];
   weights: readonly ('ema' | 'master')[];
   seed: bigint;
-  /** This worker's part of the slots. */
   rank: number;
   ranks: number;
-  /** Slots that are handed to the engine at once. */
+  /** Number of slots passed to the engine at once. */
   group: number;
 }
 
-/** Name of a slot's bin, for reports: "t=0.0625". */
+/** The name of a slot's bin in reports: "t=0.0625". */
 export function binName(slot: ValidationSlot): string {
   return `t=${slot.time.toFixed(4)}`;
 }
 
-/** Unweighted losses of this worker's slots, one per sample that counts. */
+/** Unweighted losses of this worker's slots, one for each sample that is not padding. */
 export async function validate(options: ValidationOptions): Promise<ValidationLoss[]> {
   const { engine, slots, rank, ranks, group, seed } = options;
   const losses: ValidationLoss[] = [];

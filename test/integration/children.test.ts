@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { start, tell } from '../../src/launch/children.js';
+import { sendMessage, start } from '../../src/launch/children.js';
 
 test('a message to a child whose end has not been heard of yet is no error', async () => {
   const child = await start(
@@ -9,9 +9,9 @@ test('a message to a child whose end has not been heard of yet is no error', asy
     {},
     ['ignore', 'inherit', 'inherit', 'ipc'],
   );
-  tell(child, { go: true });
+  sendMessage(child, { go: true });
   // Without a turn of the event loop between the child's end and the next message.
   spawnSync('sh', ['-c', `until grep -q "^State:.Z" /proc/${child.pid}/status; do sleep 0.05; done`]);
-  tell(child, { late: true });
+  sendMessage(child, { late: true });
   expect(await child.exited).toEqual({ code: 3, signal: null });
 });

@@ -93,7 +93,7 @@ describe('dataset verify', () => {
     const dir = join(folder, 'recorded');
     cpSync(FIXED, dir, { recursive: true });
     const verify = (...more: string[]) => orchestrator('dataset', 'verify', dir, ...more);
-    expect(verify().stdout).toContain('no hashes to compare with (--record makes them)');
+    expect(verify().stdout).toContain('no hashes to compare with (--record creates them)');
     expect(verify('--record').stdout).toContain('hashes recorded in SHA256SUMS');
     expect(verify().stdout).toContain('every SHA-256 matches');
     expect(spawnSync('sha256sum', ['--check', 'SHA256SUMS'], { cwd: dir }).status).toBe(0);

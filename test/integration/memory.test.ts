@@ -43,7 +43,7 @@ function expectRefusal(stderr: string, has: string): void {
   const [, needs, whose, there, missing] = sentence.exec(stderr) ?? [];
   expect(whose, stderr).toBe(has);
   expect(Math.abs(Number(needs) - Number(there) - Number(missing))).toBeLessThan(0.25);
-  expect(stderr).toMatch(/^hint: what each of these would save by itself:\n {2}--/m);
+  expect(stderr).toMatch(/^hint: what each of these options saves by itself:\n {2}--/m);
 }
 
 describe.each(RELEASED)('%s on a machine of 24 GiB', (name) => {

@@ -56,7 +56,7 @@ test('an earlier checkpoint by its path: the later ones are put aside, and the e
     ...['--resume', join(runDir, 'checkpoints', 'step-00000021')],
   );
   expect(code).toBe(0);
-  expect(output).toMatch(/later checkpoint put aside: .*superseded-step-00000024/);
+  expect(output).toMatch(/later checkpoint renamed: .*superseded-step-00000024/);
   expect(fingerprint(runDir, STEPS)).toEqual(reference);
 });
 

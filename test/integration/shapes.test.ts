@@ -49,14 +49,14 @@ describe('dataset shapes --refresh', () => {
 
   test('keeps what is the same, and makes anew what other numbers or another generator made', () => {
     expect(refresh()).toMatchObject({ status: 0, stdout: expect.stringContaining('96 rows') });
-    expect(refresh()).toMatchObject({ status: 0, stdout: `${dir}: there already\n` });
-    expect(refresh('80').stdout).toContain('(it has 96 rows), so it is made anew');
+    expect(refresh()).toMatchObject({ status: 0, stdout: `${dir}: up to date\n` });
+    expect(refresh('80').stdout).toContain('(it has 96 rows), so it is replaced');
     const manifest = JSON.parse(readFileSync(path, 'utf8'));
     expect(manifest.rows).toBe(80);
     manifest.shards[0].crc32.latent[0] += 1; // as a generator that draws otherwise would have left it
     writeFileSync(path, JSON.stringify(manifest));
-    expect(refresh('80').stdout).toContain('(other contents of "latent"), so it is made anew');
-    expect(refresh('80').stdout).toBe(`${dir}: there already\n`);
+    expect(refresh('80').stdout).toContain('(other contents of "latent"), so it is replaced');
+    expect(refresh('80').stdout).toBe(`${dir}: up to date\n`);
   });
 
   test('removes nothing else', () => {

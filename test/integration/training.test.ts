@@ -82,7 +82,7 @@ describe('the promise', () => {
     first.process.kill('SIGINT');
     await ends(first.outcome, 130);
     expect(first.output).toContain('interrupted: finishing the step and writing a checkpoint');
-    expect(first.output).toMatch(/interrupted: stopped after step \d+, the same command goes on\n$/);
+    expect(first.output).toMatch(/interrupted: stopped after step \d+; run the same command to resume\n$/);
 
     const second = new Launched(runDir, 3, '--set', 'exchange=grpc', ...long);
     await second.says('resuming from');

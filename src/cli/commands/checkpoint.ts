@@ -1,4 +1,4 @@
-/** `orchestrator checkpoint`: what a checkpoint holds, and whether it is whole. */
+/** `orchestrator checkpoint`: what a checkpoint contains, and whether it is complete. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type CheckpointManifest, MANIFEST, readManifest } from '../../checkpoint/manifest.js';
@@ -9,14 +9,15 @@ import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { SafetensorsFile } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
+import { bytes } from '../../text/quantities.js';
 import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
 
 export function register(program: Command): void {
-  const checkpoint = program.command('checkpoint').description('look at checkpoints');
+  const checkpoint = program.command('checkpoint').description('inspect and verify checkpoints');
   checkpoint
     .command('inspect')
-    .description('print step, plan state, model, tensors and hashes of a checkpoint')
-    .argument('<path>', "a checkpoint's folder, or a run's folder for its latest that verifies")
+    .description('print the step, plan state, model, tensors and hashes of a checkpoint')
+    .argument('<path>', "a checkpoint's folder, or a run's folder for its latest valid one")
     .option('--json', 'print JSON')
     .action(async (path: string, options: { json?: true }) => {
       const description = await describe(path);
@@ -52,7 +53,7 @@ async function describe(path: string): Promise<Description> {
   return { path: folder, manifest: { ...manifest, config: JSON.parse(configJson) }, tensors };
 }
 
-/** Whether a folder has a manifest, be it a good one or not. */
+/** Whether a folder has a manifest, even a damaged one. */
 async function isCheckpoint(path: string): Promise<boolean> {
   return readManifest(path).then(
     () => true,
@@ -64,10 +65,6 @@ function pairs(record: Readonly<Record<string, string | number>>): string {
   return Object.entries(record)
     .map(([key, value]) => `${key} ${value}`)
     .join(', ');
-}
-
-function size(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function render({ path, manifest, tensors }: Description): string {
@@ -85,7 +82,7 @@ function render({ path, manifest, tensors }: Description): string {
   ];
   const lines = rows.map(([key, value]) => `${key.padEnd(11)} ${value}`);
   for (const [name, record] of Object.entries(manifest.files)) {
-    lines.push('', `${name}  ${size(record.bytes)}  sha256 ${record.sha256}`);
+    lines.push('', `${name}  ${bytes(record.bytes)}  sha256 ${record.sha256}`);
     lines.push(...tensorLines(tensors[name] ?? []));
   }
   return `${lines.join('\n')}\n`;
@@ -104,7 +101,7 @@ async function verifyOne(path: string, out: NodeJS.WritableStream | null): Promi
   try {
     const { step } = await verifyCheckpoint(path, (name, record) => {
       files[name] = record;
-      out?.write(`ok  ${join(path, name)}  ${size(record.bytes)}  sha256 ${record.sha256}\n`);
+      out?.write(`ok  ${join(path, name)}  ${bytes(record.bytes)}  sha256 ${record.sha256}\n`);
     });
     out?.write(`ok  ${path}  step ${step}\n`);
     return { path, ok: true, step, files, error: null };
@@ -123,7 +120,7 @@ async function verifyAll(path: string, out: NodeJS.WritableStream | null): Promi
   if (found.length === 0) {
     throw new OrchestratorError(
       'ERR_CHECKPOINT_MISSING',
-      `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints.`,
+      `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints`,
     );
   }
   const results: Verification[] = [];

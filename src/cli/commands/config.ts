@@ -1,10 +1,11 @@
-/** `orchestrator config`: what a configuration comes to, and where each value came from. */
+/** `orchestrator config`: the effective value of every key, and its origin. */
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { type Explanation, explain } from '../../config/explain.js';
 import { type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
 import { show } from '../../config/value.js';
 import { canonicalJson } from '../../files/json.js';
+import { leftAlignedRows } from '../../text/columns.js';
 import { setOption } from '../options.js';
 
 interface ShowOptions {
@@ -14,10 +15,10 @@ interface ShowOptions {
 }
 
 export function register(program: Command): void {
-  const config = program.command('config').description('look at a configuration');
+  const config = program.command('config').description('inspect a configuration');
   config
     .command('show')
-    .description('print the effective value of every key, and where it came from')
+    .description('print the effective value of every key and its origin')
     .argument('<config>', 'YAML file')
     .addOption(setOption())
     .option('--json', 'print the canonical JSON of the effective configuration instead')
@@ -34,13 +35,10 @@ function render(loaded: LoadedConfig, options: ShowOptions): string {
 }
 
 function table(rows: readonly Explanation[]): string {
-  const values = rows.map(({ value }) => (typeof value === 'string' ? value : show(value)));
-  const keyWidth = Math.max(...rows.map(({ key }) => key.length));
-  const valueWidth = Math.max(...values.map((value) => value.length));
-  return rows
-    .map(({ key, source, place }, i) => {
-      const origin = source === 'default' ? 'default' : place;
-      return `${key.padEnd(keyWidth)}  ${values[i]!.padEnd(valueWidth)}  ${origin}\n`;
-    })
-    .join('');
+  const cells = rows.map(({ key, value, source, place }) => [
+    key,
+    typeof value === 'string' ? value : show(value),
+    source === 'default' ? 'default' : place,
+  ]);
+  return `${leftAlignedRows(cells).join('\n')}\n`;
 }

@@ -1,12 +1,13 @@
-/** `orchestrator coordinator`: the process that decides. `launch` starts it. */
-
+/** `orchestrator coordinator`: the process that coordinates a run, started by `launch`. */
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/commands.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/local.js';
+import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { setOption } from '../options.js';
+import { ignoreOutputErrors } from '../output.js';
 
 interface CoordinatorCommandOptions {
   workers: number;
@@ -23,11 +24,11 @@ export function register(program: Command): void {
     .argument('<config>', 'YAML file')
     .addOption(new Option('--workers <n>', 'number of workers').argParser(workerCount).makeOptionMandatory())
     .requiredOption('--run-dir <dir>', 'folder of the run')
-    .option('--resume <auto|never|path>', 'checkpoint to go on from', 'auto')
+    .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
     .addOption(setOption())
     .action(async (configPath: string, options: CoordinatorCommandOptions) => {
-      outliveReaders();
+      ignoreOutputErrors();
       const { startCoordinator } = await import('../../coordinator/run.js');
       const run = await startCoordinator({
         config: loadConfig(configPath, options.set),
@@ -37,32 +38,19 @@ export function register(program: Command): void {
         listen: options.listen,
         token: requireVariable(ENVIRONMENT.token),
         onListening: (address) => {
-          // A launcher that is gone meanwhile is no error here: "disconnect" follows.
+          // If the launcher has ended, this is not an error, because "disconnect" follows.
           if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
           else process.stdout.write(`listening on ${address}\n`);
         },
       });
-      let asked = false;
-      const stop = (exitCode: number, reason: string) => {
-        if (asked) process.exit(exitCode);
-        asked = true;
-        run.stop(exitCode, reason);
-      };
-      process.on('SIGINT', () => stop(EXIT.interrupted, 'interrupted'));
-      process.on('SIGTERM', () => stop(EXIT.preempted, 'told to end (SIGTERM)'));
-      process.on('message', ({ gone, said }: LauncherNotice) => {
-        if (gone) run.workerGone(gone.workerId, gone.how);
-        if (said !== undefined) run.workerSaid(said);
+      onStopSignals((signal) =>
+        run.stop(SIGNAL_EXIT[signal], signal === 'SIGINT' ? 'interrupted' : `received ${signal}`),
+      );
+      process.on('message', ({ exited, output }: LauncherNotice) => {
+        if (exited) run.workerExited(exited.workerId, exited.exit);
+        if (output !== undefined) run.workerOutput(output);
       });
-      process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher is gone'));
+      process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher has ended'));
       process.exit(await run.done);
     });
-}
-
-/** A closed terminal or pipe must not cost the run its checkpoint. */
-function outliveReaders(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.removeAllListeners('error');
-    stream.on('error', () => {});
-  }
 }

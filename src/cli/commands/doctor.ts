@@ -1,4 +1,4 @@
-/** `orchestrator doctor`: what this machine has, and what to do about what is missing. */
+/** `orchestrator doctor`: what this machine has, and how to fix what is missing. */
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
 import type { Check } from '../../doctor/check.js';
@@ -10,9 +10,7 @@ const COLOURS = { ok: 'green', warning: 'yellow', failed: 'red' } as const;
 export function register(program: Command): void {
   program
     .command('doctor')
-    .description(
-      'say what this machine has (instruction set, memory, CUDA, disk) and how to fix what is wrong',
-    )
+    .description('check this machine (instruction set, memory, CUDA, disk), and say how to fix problems')
     .option('--json', 'print JSON')
     .action((options: { json?: true }) => {
       const checks = examine();
@@ -30,6 +28,8 @@ function render(checks: readonly Check[]): string {
     return fix === null ? [line] : [line, `${' '.repeat(width + 11)}-> ${fix}`];
   });
   const failures = checks.filter(({ status }) => status === 'failed').length;
-  lines.push(failures === 0 ? 'ready to train' : `not ready: ${failures} to mend`);
+  lines.push(
+    failures === 0 ? 'ready to train' : `not ready: ${failures} ${failures === 1 ? 'problem' : 'problems'}`,
+  );
   return `${lines.join('\n')}\n`;
 }

@@ -1,4 +1,4 @@
-/** `orchestrator estimate`: memory and time of a run before anything is bought or started. */
+/** `orchestrator estimate`: memory and time of a run, without running it. */
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { native } from '../../native/load.js';
@@ -27,7 +27,7 @@ export function register(program: Command): void {
   program
     .command('estimate')
     .description(
-      'parameters, memory by part, FLOPs and time of a run; needs no data set where the config has its shapes',
+      'print parameters, memory by part, FLOPs and time of a run; needs no data set if the config has its shapes',
     )
     .argument('<config>', 'YAML file')
     .addOption(nodes)

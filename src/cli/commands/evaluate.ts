@@ -1,4 +1,4 @@
-/** `orchestrator evaluate`: how well a trained model of the shapes world draws what it is asked for. */
+/** `orchestrator evaluate`: how well a trained model of the shapes world follows its prompts. */
 import type { Command } from 'commander';
 import { type EvaluationResult, evaluateModel } from '../../shapes/evaluation/evaluate.js';
 import { GENEVAL_CATEGORIES } from '../../shapes/evaluation/prompts.js';
@@ -15,7 +15,7 @@ export function register(program: Command): void {
   const command = program
     .command('evaluate')
     .description(
-      "score a trained model of the shapes world by GenEval's categories, beside the level of chance",
+      "score a trained model of the shapes world by GenEval's categories, and compare it with chance",
     )
     .option('--count <n>', 'pictures of each category', positiveInteger, 64)
     .option('--grid <png>', 'also write the first eight pictures of each category')

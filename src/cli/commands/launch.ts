@@ -1,9 +1,8 @@
-/** `orchestrator launch`: a training run on this machine. */
-
+/** `orchestrator launch`: trains on this machine. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
-import { type LaunchPlan, workersOf } from '../../launch/commands.js';
+import { type LaunchOptions, workersOf } from '../../launch/commands.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { launchLocal } from '../../launch/local.js';
 import { preflight, refuse } from '../../launch/preflight.js';
@@ -11,7 +10,7 @@ import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memoryOption, setOption, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
 
-interface LaunchOptions extends WorkersFlags {
+interface LaunchFlags extends WorkersFlags {
   resume: string;
   runDir?: string;
   set: string[];
@@ -23,34 +22,34 @@ export function register(program: Command): void {
   const [nodes, nprocPerNode] = workersOptions();
   program
     .command('launch')
-    .description('train on this machine: a coordinator and its workers, each a process')
+    .description('train on this machine: start a coordinator and its workers, one process each')
     .argument('<config>', 'YAML file')
     .addOption(nodes)
     .addOption(nprocPerNode)
-    .option('--resume <auto|never|path>', 'checkpoint to go on from; auto = the latest that verifies', 'auto')
+    .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .addOption(setOption())
     .addOption(memoryOption())
-    .option('--dry-run', 'print ranks, slots, memory and commands, and start nothing')
-    .action(async (configPath: string, options: LaunchOptions) => {
-      const config = loadConfig(configPath, options.set);
-      const plan: LaunchPlan = {
-        nodes: options.nodes,
-        workersPerNode: await workersPerNode(native(), config, options),
+    .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
+    .action(async (configPath: string, flags: LaunchFlags) => {
+      const config = loadConfig(configPath, flags.set);
+      const options: LaunchOptions = {
+        nodes: flags.nodes,
+        workersPerNode: await workersPerNode(native(), config, flags),
         device: config.device,
         configPath,
-        runDir: options.runDir ?? join('runs', config.name),
-        resume: options.resume,
-        overrides: options.set,
+        runDir: flags.runDir ?? join('runs', config.name),
+        resume: flags.resume,
+        overrides: flags.set,
       };
-      const workers = workersOf(plan);
+      const workers = workersOf(options);
       checkWorkers(config, workers);
-      const { memory = null, dryRun: dry = false } = options;
+      const { memory = null, dryRun: dry = false } = flags;
       const found = await preflight(native(), config, { workers, memory, dry });
-      if (dry) process.stdout.write(renderDryRun(plan, config, found));
+      if (dry) process.stdout.write(renderDryRun(options, config, found));
       for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       const { shortages, noGpu, noData } = found;
       refuse(dry ? shortages : [...shortages, noGpu, noData].filter((problem) => problem !== null));
-      if (!dry) process.exitCode = await launchLocal(plan);
+      if (!dry) process.exitCode = await launchLocal(options);
     });
 }

@@ -1,5 +1,4 @@
-/** `orchestrator model`: files of weights, and what they make of a given case. */
-
+/** `orchestrator model`: inspects and converts files of weights, and evaluates a model on a given case. */
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { type Case, readCase, resultTensors } from '../../engine/case.js';
@@ -30,33 +29,33 @@ interface EvalOptions {
 }
 
 export function register(program: Command): void {
-  const model = program.command('model').description('look at weights, and run a model on a given case');
+  const model = program
+    .command('model')
+    .description('inspect and convert weights, and run a model on a given case');
   model
     .command('eval')
-    .description('compute velocity, loss and gradients of a model for a case with explicit inputs')
+    .description('compute velocity, loss and gradients of a model for explicit inputs')
     .requiredOption(
       '--weights <file>',
-      "safetensors file, index or folder, under the official names or diffusers'",
+      "safetensors file, index or folder, with the official names or diffusers'",
     )
-    .requiredOption('--case <file>', 'safetensors file with x0, eps, context, pooled, t, and z_t or none')
-    .requiredOption('--out <file>', 'safetensors file to write: velocity, loss, and the gradients by name')
+    .requiredOption('--case <file>', 'safetensors file with x0, eps, context, pooled, t, and optionally z_t')
+    .requiredOption('--out <file>', 'safetensors file to write: velocity, loss, and gradients by name')
     .option('--grads', 'also compute the gradients of mean((velocity - (eps - x0))^2)')
     .addOption(new Option('--precision <precision>', 'arithmetic').choices(['fp32', 'bf16']).default('fp32'))
     .action(evaluate);
   model
     .command('inspect')
-    .description('print the model that a file of weights holds, and its tensors')
+    .description('print the model in a file of weights, and its tensors')
     .argument('<path>', PLACES)
     .option('--json', 'print JSON')
     .action(inspect);
   model
     .command('import')
-    .description(
-      'read the weights of others, and write them as one file under the official names, for `init`',
-    )
+    .description('convert weights of other programs to one file with the official names, for `init`')
     .argument(
       '<path>',
-      "safetensors file (what else it holds is skipped), *.safetensors.index.json, or diffusers' folder",
+      "safetensors file (other tensors in it are skipped), *.safetensors.index.json, or diffusers' folder",
     )
     .requiredOption('--out <file>', 'file to write')
     .addOption(
@@ -68,7 +67,7 @@ export function register(program: Command): void {
     .action(importWeights);
   model
     .command('export')
-    .description("write weights for others: one file under the official names, or diffusers' folder")
+    .description("convert weights for other programs: one file with the official names, or diffusers' folder")
     .argument('<path>', PLACES)
     .requiredOption('--out <path>', 'file (official) or new folder (diffusers) to write')
     .addOption(
@@ -83,7 +82,7 @@ export function register(program: Command): void {
     )
     .addOption(dtypeOption())
     .addOption(
-      new Option('--shard-size <size>', "bytes per file of diffusers' folder at most; 0 = one file")
+      new Option('--shard-size <size>', "maximum size of a file in diffusers' folder; 0 = one file")
         .argParser(shardSize)
         .default(10e9, '10GB'),
     )
@@ -94,7 +93,7 @@ const PLACES =
   "a checkpoint's or run's folder, a safetensors file, *.safetensors.index.json, or diffusers' folder";
 
 function dtypeOption(): Option {
-  return new Option('--dtype <type>', 'element type to write; same = as they are, bit by bit')
+  return new Option('--dtype <type>', 'element type to write; same = unchanged, bit for bit')
     .choices(['same', 'F32', 'F16', 'BF16'])
     .default('same');
 }
@@ -182,7 +181,7 @@ async function inspect(path: string, options: { json?: true }): Promise<void> {
   }
 }
 
-/** "488 F16, 3 F32": the types of the model's own tensors. */
+/** The types of the model's tensors: "488 F16, 3 F32". */
 function typesOf(weights: Weights): string {
   const counts = new Map<string, number>();
   for (const name of weights.description.tensors.names.values()) {
@@ -200,7 +199,7 @@ interface TransferFlags {
   shardSize: number | null;
 }
 
-/** SD3's and SD3.5's config.json say 128 (1024 x 1024 pixels). */
+/** The sample_size in config.json of SD3 and SD3.5: 128 latents, 1024 pixels. */
 const RELEASED_SAMPLE_SIZE = 128;
 
 async function importWeights(
@@ -241,7 +240,7 @@ async function transfer(
     if (expected !== 'auto' && expected !== tensors.format) {
       throw new OrchestratorError(
         'ERR_MODEL_TENSORS',
-        `${weights.path}: expected ${expected} names, found ${tensors.format} names.`,
+        `${weights.path}: expected ${expected} names, found ${tensors.format} names`,
       );
     }
     for (const line of note === null ? notes : [...notes, note]) process.stderr.write(`${line}\n`);

@@ -1,5 +1,4 @@
-/** `orchestrator profile`: where the time of a step goes, and its memory. */
-
+/** `orchestrator profile`: time of each operation of a step, and its memory. */
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import type { Config } from '../../config/schema.js';
@@ -27,14 +26,14 @@ export function register(program: Command): void {
   program
     .command('profile')
     .description(
-      'time, FLOP/s and bytes/s of every operation against the roofline of this machine, and the memory plan',
+      'print time, FLOP/s and bytes/s of every operation against the roofline of this machine, and the memory plan',
     )
     .argument('<config>', 'YAML file')
     .addOption(setOption())
-    .option('--repeats <n>', 'passes to average (default: about three seconds of them)', repeatCount)
+    .option('--repeats <n>', 'passes to average (default: as many as take about three seconds)', repeatCount)
     .option(
       '--dry',
-      'run nothing: operations of a step, their work and bytes, and the memory plan, of any machine',
+      'run nothing; print the operations of a step, their work and bytes, and the memory plan, for any machine',
     )
     .option(FLOPS_OPTION[0], `with --dry: ${FLOPS_OPTION[1]}`, FLOPS_OPTION[2])
     .option(BANDWIDTH_OPTION[0], `with --dry: ${BANDWIDTH_OPTION[1]}`, BANDWIDTH_OPTION[2])
@@ -46,7 +45,10 @@ async function run(path: string, options: ProfileOptions): Promise<void> {
   const config = loadConfig(path, options.set);
   if (options.dry) return dry(config, options);
   if (options.flops !== undefined || options.bandwidth !== undefined) {
-    throw new OrchestratorError('ERR_USAGE', '--flops and --bandwidth need --dry: they are measured here.');
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      '--flops and --bandwidth need --dry; without it they are measured',
+    );
   }
   const addon = native();
   const { levels, ...memory } = await estimate(addon, config, 1, null);
@@ -62,7 +64,7 @@ async function run(path: string, options: ProfileOptions): Promise<void> {
 
 async function dry(config: Config, options: ProfileOptions): Promise<void> {
   if (options.repeats !== undefined) {
-    throw new OrchestratorError('ERR_USAGE', '--repeats and --dry: nothing is run that could be repeated.');
+    throw new OrchestratorError('ERR_USAGE', '--repeats cannot be combined with --dry, which runs nothing');
   }
   const result = await dryProfile(native(), config, ratesOf(options));
   process.stdout.write(

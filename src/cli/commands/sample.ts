@@ -1,4 +1,4 @@
-/** `orchestrator sample`: pictures of prompts, drawn by a trained model. */
+/** `orchestrator sample`: draws pictures of prompts with a trained model. */
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { OrchestratorError } from '../../errors.js';
@@ -18,11 +18,14 @@ export function register(program: Command): void {
   const command = program
     .command('sample')
     .description('draw pictures of prompts with a trained model of the shapes world')
-    .addOption(new Option('--prompt <text...>', 'what to draw; several allowed').default([], 'none'))
-    .option('--prompts <file>', 'text file with one prompt a line; empty lines and lines with # are skipped')
-    .option('--repeat <n>', 'pictures of each prompt', positiveInteger, 1)
-    .option('--columns <n>', 'pictures a row', positiveInteger)
-    .requiredOption('--out <png>', 'the picture to write');
+    .addOption(new Option('--prompt <text...>', 'what to draw; accepts several').default([], 'none'))
+    .option(
+      '--prompts <file>',
+      'text file with one prompt per line; empty lines and lines that start with # are skipped',
+    )
+    .option('--repeat <n>', 'pictures per prompt', positiveInteger, 1)
+    .option('--columns <n>', 'pictures per row', positiveInteger)
+    .requiredOption('--out <png>', 'picture to write');
   samplerOptions(command, 'seed of the initial noise').action(sample);
 }
 

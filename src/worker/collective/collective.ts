@@ -1,26 +1,26 @@
-/** How the workers' gradients become one. */
+/** The interface of the all-reduce that sums the workers' gradients. */
 import type { GradientPart } from '../../native/contract.js';
 
-/** What the engine of this worker brings to a step. Asked for once a step, when the first bucket is announced. */
+/** This worker's gradients of a step, requested once per step, when the first bucket is announced. */
 export interface LocalGradient {
   /** Local sums, ascending; see Engine.gradientParts. */
   parts: GradientPart[];
-  /** By bucket, where the global sum is to be put: the memory of one of the parts. */
+  /** By bucket, the destination of the global sum: the memory of one of the parts. */
   sum: Float32Array[];
 }
 
-/** Sums the workers' gradients. One step at a time: begin, announce every bucket in order, finish. */
+/** Sums the workers' gradients, one step at a time: begin, announce every bucket in order, finish. */
 export interface Collective {
   begin(step: number, local: () => LocalGradient): void;
-  /** The local sums of this bucket are complete; null where nothing travels. */
+  /** The local sums of this bucket are complete. Null if nothing is transferred here. */
   readonly announce: ((bucket: number) => void) | null;
-  /** Resolves when all that travels has come, with the bytes received: the engine can reduce. */
+  /** Resolves with the bytes received when the transfer is complete, so that the engine can reduce. */
   finish(): Promise<{ bytes: number }>;
   close(): void;
 }
 
-/** A run of one worker, or of workers whose engines do it all in reduce(): shared memory, or connected devices. */
-export class InPlace implements Collective {
+/** For one worker, and for shared memory or connected GPUs, where the engine does all in reduce(). */
+export class NoTransfer implements Collective {
   readonly announce = null;
   begin(): void {}
   finish(): Promise<{ bytes: number }> {

@@ -1,6 +1,6 @@
 /**
- * One step's exchange as one worker sees it, without the network: what it sends, what it expects, and the summing of the
- * slices that it owns. Every chunk is summed along the tree as soon as all its parts are there.
+ * One worker's part of a step's all-reduce, without the network: what it sends, what it expects, and the
+ * summing of the slices that it owns. A chunk is summed along the tree as soon as all its parts have arrived.
  */
 import { OrchestratorError } from '../../errors.js';
 import type { AddInto, BucketInfo } from '../../native/contract.js';
@@ -8,28 +8,28 @@ import { localSubtrees, type Part, type Range, sumTree } from '../../step/tree.j
 import type { LocalGradient } from './collective.js';
 import { CHUNK_ELEMENTS, type Chunk, chunksOf } from './slices.js';
 
-/** What does not change within a generation. */
-export interface ExchangePlan {
+/** Which rank sums and sends what; constant within a generation. */
+export interface ExchangeLayout {
   rank: number;
   /** Slots of every rank. */
   slots: readonly Range[];
   totalSlots: number;
-  /** Nodes of the tree that every rank sums by itself, ascending. */
+  /** By rank, the nodes of the summation tree that it sums alone, ascending. */
   nodes: readonly (readonly Range[])[];
-  /** Chunks that every rank owns. */
+  /** By rank, the chunks that it owns. */
   chunks: readonly (readonly Chunk[])[];
   /** Native addition, dst += src. */
   addInto: AddInto;
-  /** Buffers of a chunk for received parts, used again and again. */
+  /** Reused buffers for received parts, of one chunk each. */
   pool: Float32Array[];
 }
 
-export function planExchange(
+export function exchangeLayout(
   rank: number,
   slots: readonly Range[],
   buckets: readonly BucketInfo[],
   addInto: AddInto,
-): ExchangePlan {
+): ExchangeLayout {
   const totalSlots = slots.at(-1)?.hi ?? 0;
   return {
     rank,
@@ -42,36 +42,36 @@ export function planExchange(
   };
 }
 
-/** Chunks whose received parts may wait for the local ones before the sender is asked to pause. */
+/** Backpressure: chunks whose received parts may wait to be summed before the sender is paused. */
 const MAX_WAITING_CHUNKS = 8;
 
 export class StepExchange {
   readonly step: number;
-  readonly #plan: ExchangePlan;
+  readonly #layout: ExchangeLayout;
   readonly #local: () => LocalGradient;
   #gradient: LocalGradient | null = null;
   /** Buckets announced so far. */
   #announced = 0;
-  /** Own chunks that are summed. */
+  /** Number of this worker's chunks that have been summed. */
   #summed = 0;
-  /** Received parts of the own chunks that are not summed yet. */
+  /** Received parts of this worker's chunks that have not been summed yet. */
   readonly #received = new Map<number, Part<Float32Array>[]>();
-  /** Of every rank: the part that is arriving. */
+  /** By rank, the part that is arriving. */
   readonly #arriving: (Float32Array | null)[];
-  /** Of every rank: messages of its PART stream, and chunks of its RESULT stream, received so far. */
+  /** By rank, the messages received so far on its PART stream, and the chunks on its RESULT stream. */
   readonly #partCursor: number[];
   readonly #resultCursor: number[];
   #wake: (() => void)[] = [];
   #failure: Error | null = null;
   #bytes = 0;
 
-  constructor(plan: ExchangePlan, step: number, local: () => LocalGradient) {
+  constructor(layout: ExchangeLayout, step: number, local: () => LocalGradient) {
     this.step = step;
-    this.#plan = plan;
+    this.#layout = layout;
     this.#local = local;
-    this.#partCursor = plan.slots.map(() => 0);
-    this.#resultCursor = plan.slots.map(() => 0);
-    this.#arriving = plan.slots.map(() => null);
+    this.#partCursor = layout.slots.map(() => 0);
+    this.#resultCursor = layout.slots.map(() => 0);
+    this.#arriving = layout.slots.map(() => null);
   }
 
   get bytesReceived(): number {
@@ -82,7 +82,7 @@ export class StepExchange {
     if (bucket !== this.#announced) {
       throw new OrchestratorError(
         'ERR_INTERNAL',
-        `bucket ${bucket} was announced where ${this.#announced} was expected`,
+        `bucket ${bucket} was announced, but ${this.#announced} was expected`,
       );
     }
     this.#gradient ??= this.#checked(this.#local());
@@ -91,40 +91,40 @@ export class StepExchange {
     this.#notify();
   }
 
-  /** What peer `rank` pulls as PART: its chunks of all local sums. */
+  /** The PART stream for peer `rank`: its chunks of all local sums. */
   async *partsFor(rank: number): AsyncGenerator<Float32Array> {
-    for (const chunk of this.#plan.chunks[rank] as Chunk[]) {
+    for (const chunk of this.#layout.chunks[rank]!) {
       while (this.#announced <= chunk.bucket) await this.#change();
-      for (const part of (this.#gradient as LocalGradient).parts) yield view(part.buckets, chunk);
+      for (const part of this.#gradient!.parts) yield view(part.buckets, chunk);
     }
   }
 
-  /** What every peer pulls as RESULT: the own chunks, summed. */
+  /** The RESULT stream for every peer: this worker's chunks, summed. */
   async *results(): AsyncGenerator<Float32Array> {
-    const own = this.#plan.chunks[this.#plan.rank] as Chunk[];
+    const own = this.#layout.chunks[this.#layout.rank]!;
     for (const [index, chunk] of own.entries()) {
       while (this.#summed <= index) await this.#change();
-      yield view((this.#gradient as LocalGradient).sum, chunk);
+      yield view(this.#gradient!.sum, chunk);
     }
   }
 
   /** Memory for the next message of the PART stream of `rank`. */
   openPart(rank: number, bytes: number): Uint8Array {
-    const nodes = this.#plan.nodes[rank] as Range[];
-    const chunk = this.#ownChunks[Math.floor((this.#partCursor[rank] as number) / nodes.length)];
+    const nodes = this.#layout.nodes[rank]!;
+    const chunk = this.#ownChunks[Math.floor(this.#partCursor[rank]! / nodes.length)];
     this.#expect(rank, bytes, chunk);
-    const buffer = this.#plan.pool.pop() ?? new Float32Array(CHUNK_ELEMENTS);
+    const buffer = this.#layout.pool.pop() ?? new Float32Array(CHUNK_ELEMENTS);
     this.#arriving[rank] = buffer;
     return new Uint8Array(buffer.buffer, 0, bytes);
   }
 
-  /** That message is complete. Returns false where the sender is far ahead and should pause. */
+  /** That message is complete. Returns false if the sender is too far ahead and should pause. */
   closePart(rank: number): boolean {
-    const nodes = this.#plan.nodes[rank] as Range[];
-    const cursor = this.#partCursor[rank] as number;
+    const nodes = this.#layout.nodes[rank]!;
+    const cursor = this.#partCursor[rank]!;
     const index = Math.floor(cursor / nodes.length);
     const waiting = this.#received.get(index) ?? [];
-    waiting.push({ ...(nodes[cursor % nodes.length] as Range), data: this.#arriving[rank] as Float32Array });
+    waiting.push({ ...nodes[cursor % nodes.length]!, data: this.#arriving[rank]! });
     this.#received.set(index, waiting);
     this.#arriving[rank] = null;
     this.#partCursor[rank] = cursor + 1;
@@ -132,33 +132,33 @@ export class StepExchange {
     return this.mayResume(rank);
   }
 
-  /** Whether the PART stream of `rank` is not too far ahead of what could be summed. */
+  /** Whether the PART stream of `rank` is close enough to the summing to continue. */
   mayResume(rank: number): boolean {
-    const nodes = (this.#plan.nodes[rank] as Range[]).length;
-    return Math.floor((this.#partCursor[rank] as number) / nodes) - this.#summed < MAX_WAITING_CHUNKS;
+    const nodes = this.#layout.nodes[rank]!.length;
+    return Math.floor(this.#partCursor[rank]! / nodes) - this.#summed < MAX_WAITING_CHUNKS;
   }
 
   /** Memory for the next message of the RESULT stream of `rank`: its place in the global sum. */
   openResult(rank: number, bytes: number): Uint8Array {
-    const chunk = this.#plan.chunks[rank]?.[this.#resultCursor[rank] as number];
+    const chunk = this.#layout.chunks[rank]?.[this.#resultCursor[rank]!];
     this.#expect(rank, bytes, chunk);
     if (this.#gradient === null)
-      throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum without our part`);
+      throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum before this worker sent its part`);
     const { sum } = this.#gradient;
     const target = view(sum, chunk);
     return new Uint8Array(target.buffer, target.byteOffset, bytes);
   }
 
   closeResult(rank: number): void {
-    this.#resultCursor[rank] = (this.#resultCursor[rank] as number) + 1;
+    this.#resultCursor[rank] = this.#resultCursor[rank]! + 1;
     this.#notify();
   }
 
-  /** Whether the peer's streams brought all they should. */
+  /** Whether a peer's stream has delivered everything. */
   complete(rank: number, kind: 'PART' | 'RESULT'): boolean {
-    const { nodes, chunks } = this.#plan;
+    const { nodes, chunks } = this.#layout;
     return kind === 'PART'
-      ? this.#partCursor[rank] === this.#ownChunks.length * (nodes[rank] as Range[]).length
+      ? this.#partCursor[rank] === this.#ownChunks.length * nodes[rank]!.length
       : this.#resultCursor[rank] === chunks[rank]?.length;
   }
 
@@ -167,7 +167,7 @@ export class StepExchange {
     while (!this.#done()) await this.#change();
   }
 
-  /** Ends every wait with this error. */
+  /** Rejects every wait with this error. */
   fail(error: Error): void {
     this.#failure ??= error;
     this.#notify();
@@ -179,11 +179,11 @@ export class StepExchange {
   }
 
   get #ownChunks(): readonly Chunk[] {
-    return this.#plan.chunks[this.#plan.rank] as Chunk[];
+    return this.#layout.chunks[this.#layout.rank]!;
   }
 
   #done(): boolean {
-    const { rank, chunks } = this.#plan;
+    const { rank, chunks } = this.#layout;
     return (
       this.#summed === this.#ownChunks.length &&
       this.#resultCursor.every((cursor, r) => r === rank || cursor === chunks[r]?.length)
@@ -196,13 +196,13 @@ export class StepExchange {
     const expected = chunk === undefined ? 'the end of the stream' : `${chunk.length * 4} bytes`;
     throw new OrchestratorError(
       'ERR_EXCHANGE',
-      `Rank ${rank} sent ${bytes} bytes at step ${this.step} where ${expected} was expected`,
+      `Rank ${rank} sent ${bytes} bytes at step ${this.step}, expected ${expected}`,
     );
   }
 
-  /** Sums own chunks, in order, as far as their parts are there. */
+  /** Sums this worker's chunks in order, as far as their parts have arrived. */
   #sumReady(): void {
-    const { rank, nodes } = this.#plan;
+    const { rank, nodes } = this.#layout;
     const remote = nodes.reduce((count, list, r) => (r === rank ? count : count + list.length), 0);
     const before = this.#summed;
     for (;;) {
@@ -218,8 +218,8 @@ export class StepExchange {
   }
 
   #sum(chunk: Chunk, received: Part<Float32Array>[]): void {
-    const { addInto, totalSlots, pool } = this.#plan;
-    const { parts, sum } = this.#gradient as LocalGradient;
+    const { addInto, totalSlots, pool } = this.#layout;
+    const { parts, sum } = this.#gradient!;
     const target = view(sum, chunk);
     const own = parts.map(({ lo, hi, buckets }) => ({ lo, hi, data: view(buckets, chunk) }));
     const remote = received.map(({ lo, hi, data }) => ({ lo, hi, data: data.subarray(0, chunk.length) }));
@@ -234,7 +234,7 @@ export class StepExchange {
   }
 
   #checked(local: LocalGradient): LocalGradient {
-    const nodes = this.#plan.nodes[this.#plan.rank] as Range[];
+    const nodes = this.#layout.nodes[this.#layout.rank]!;
     const same =
       local.parts.length === nodes.length &&
       local.parts.every((part, i) => part.lo === nodes[i]?.lo && part.hi === nodes[i]?.hi);
@@ -242,7 +242,7 @@ export class StepExchange {
     const text = (ranges: readonly Range[]) => ranges.map(({ lo, hi }) => `[${lo}, ${hi})`).join(' ');
     throw new OrchestratorError(
       'ERR_INTERNAL',
-      `the engine holds sums over slots ${text(local.parts)} where the tree has ${text(nodes)}`,
+      `the engine holds sums over slots ${text(local.parts)}, but the tree has ${text(nodes)}`,
     );
   }
 
@@ -261,5 +261,5 @@ export class StepExchange {
 }
 
 function view(buckets: readonly Float32Array[], { bucket, offset, length }: Chunk): Float32Array {
-  return (buckets[bucket] as Float32Array).subarray(offset, offset + length);
+  return buckets[bucket]!.subarray(offset, offset + length);
 }

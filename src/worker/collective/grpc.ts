@@ -1,8 +1,9 @@
 /**
- * Gradients worker to worker over gRPC, pulled by the receiver. Each worker opens two streams a step to every peer: PART
- * brings the peer's local sums of the slices that this worker owns, RESULT the global sums of those that the peer owns.
- * Both are opened before backward starts and flow bucket by bucket while it runs. Tensor bytes travel as they are, without
- * a copy on the way; see cluster/grpc-stream.ts.
+ * All-reduce of gradients between workers over gRPC: a reduce-scatter and an all-gather, pulled by the
+ * receiver. In each step, each worker opens two streams to every peer: PART brings the peer's local sums of
+ * the slices that this worker owns, RESULT the global sums of those that the peer owns. Both are opened
+ * before backward starts, and transfer bucket by bucket while it runs. Tensor bytes are sent without a copy;
+ * see rpc/grpc-stream.ts.
  */
 import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../../errors.js';
@@ -15,7 +16,7 @@ import {
 } from '../../rpc/grpc-stream.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { Collective, LocalGradient } from './collective.js';
-import { type ExchangePlan, StepExchange } from './exchange.js';
+import { type ExchangeLayout, StepExchange } from './exchange.js';
 
 type Kind = 'PART' | 'RESULT';
 
@@ -24,7 +25,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 type Serve = (request: PullRequest, call: ServedCall) => Promise<void>;
 
-/** The serving side. Created before the first generation, so that its address can be told when joining. */
+/** The serving side. It exists before the first generation, because its address is sent when joining. */
 export class PeerServer {
   readonly #server: StreamServer;
   #serve: Serve | null = null;
@@ -54,12 +55,12 @@ export class PeerServer {
   }
 }
 
-export interface GrpcCollectiveOptions {
-  plan: ExchangePlan;
+interface GrpcCollectiveOptions {
+  layout: ExchangeLayout;
   generation: number;
   token: string;
   server: PeerServer;
-  /** Data addresses by rank; this worker's own is not used. */
+  /** Data addresses of all workers by rank; this worker's own is not used. */
   addresses: readonly string[];
 }
 
@@ -80,14 +81,14 @@ export class GrpcCollective implements Collective {
     this.#options = options;
   }
 
-  /** Resolves when all peers' data addresses answer. */
+  /** Connects to the data addresses of all peers. */
   static async connect(options: GrpcCollectiveOptions): Promise<GrpcCollective> {
     const collective = new GrpcCollective(options);
     options.server.attach((request, call) => collective.#serve(request, call));
     const peers = options.addresses.map((address, rank) => ({ address, rank }));
     try {
       await Promise.all(
-        peers.filter(({ rank }) => rank !== options.plan.rank).map((peer) => collective.#connect(peer)),
+        peers.filter(({ rank }) => rank !== options.layout.rank).map((peer) => collective.#connect(peer)),
       );
     } catch (error) {
       collective.close();
@@ -97,7 +98,7 @@ export class GrpcCollective implements Collective {
   }
 
   begin(step: number, local: () => LocalGradient): void {
-    const exchange = new StepExchange(this.#options.plan, step, local);
+    const exchange = new StepExchange(this.#options.layout, step, local);
     this.#current = exchange;
     this.#calls = this.#clients.flatMap(({ rank, client }) => [
       this.#pull(client, rank, 'PART', exchange),
@@ -149,11 +150,11 @@ export class GrpcCollective implements Collective {
     }
   }
 
-  /** Receives one stream of one peer. Throws where the connection is gone already. */
+  /** Starts receiving one stream of one peer; throws when the connection is lost. */
   #pull(client: StreamClient, rank: number, kind: Kind, exchange: StepExchange): PulledCall {
-    const { generation, token, plan } = this.#options;
+    const { generation, token, layout } = this.#options;
     const { step } = exchange;
-    const request = requestSerialize({ generation, step, kind, rank: plan.rank, token });
+    const request = requestSerialize({ generation, step, kind, rank: layout.rank, token });
     const broke = (cause: Error | null) => {
       const details = cause === null ? 'the stream ended early' : cause.message;
       const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
@@ -166,9 +167,9 @@ export class GrpcCollective implements Collective {
           exchange.closeResult(rank);
           return true;
         }
-        const goOn = exchange.closePart(rank);
-        if (!goOn) resumeLater(call, rank, exchange);
-        return goOn;
+        const mayContinue = exchange.closePart(rank);
+        if (!mayContinue) resumeLater(call, rank, exchange);
+        return mayContinue;
       },
       ended: (cause) => {
         if (!exchange.complete(rank, kind)) exchange.fail(broke(cause));
@@ -183,38 +184,42 @@ export class GrpcCollective implements Collective {
     return call;
   }
 
-  /** Answers one Pull of a peer. */
+  /** Answers one Pull request of a peer. */
   async #serve(request: PullRequest, call: ServedCall): Promise<void> {
-    const { generation, token, plan } = this.#options;
+    const { generation, token, layout } = this.#options;
     if (request.token !== token) return call.end(status.UNAUTHENTICATED, 'wrong data token');
     if (request.generation !== generation) {
-      return call.end(status.FAILED_PRECONDITION, `generation ${request.generation} is not ${generation}`);
+      return call.end(
+        status.FAILED_PRECONDITION,
+        `generation ${request.generation} is not the current one, ${generation}`,
+      );
     }
-    if (request.rank >= plan.slots.length || request.rank === plan.rank) {
-      return call.end(status.INVALID_ARGUMENT, `rank ${request.rank} is no peer`);
+    if (request.rank >= layout.slots.length || request.rank === layout.rank) {
+      return call.end(status.INVALID_ARGUMENT, `rank ${request.rank} is not a peer`);
     }
     const exchange = await this.#at(request.step);
     const chunks = request.kind === 'PART' ? exchange.partsFor(request.rank) : exchange.results();
     for await (const chunk of chunks) {
       if (!call.open) return;
-      // The memory stays as it is until the peer has it: own parts until its sum comes back, sums until the next commit.
+      // The memory does not change until the peer has it: parts until their sum returns, sums until the next
+      // commit.
       await call.write(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
     }
     call.end();
   }
 
-  /** The exchange of this step; a peer may be one step ahead. */
+  /** The exchange of a step; waits if the peer is one step ahead. */
   #at(step: number): Promise<StepExchange> {
     const current = this.#current;
     if (current !== null && current.step === step) return Promise.resolve(current);
     if (current !== null && step !== current.step + 1) {
-      return Promise.reject(new Error(`step ${step} was asked for at step ${current.step}`));
+      return Promise.reject(new Error(`step ${step} was requested at step ${current.step}`));
     }
     return new Promise((resolve, reject) => this.#waiting.push({ step, resolve, reject }));
   }
 }
 
-/** Reads on when the received parts are no longer far ahead of what could be summed. */
+/** Backpressure: resumes a paused call when its received parts are no longer far ahead of the summing. */
 function resumeLater(call: PulledCall, rank: number, exchange: StepExchange): void {
   const wait = async () => {
     while (!exchange.mayResume(rank)) await exchange.progress();

@@ -1,20 +1,19 @@
 /**
- * Workers with a GPU each: gradients are summed from device to device, and do not come to the host's memory
- * (native/engine/device_exchange.h). Who takes part, and where they find each other, is agreed over gRPC.
+ * All-reduce between workers with one GPU each, from device to device without the host's memory
+ * (native/engine/device_exchange.h). Membership and rendezvous go over gRPC.
  */
-
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Engine } from '../../native/contract.js';
 import type { Form } from '../../rpc/proto.js';
-import { type Collective, InPlace } from './collective.js';
+import { type Collective, NoTransfer } from './collective.js';
 
-/** How long workers that have all answered may take to connect their devices. */
+/** Time limit for connecting the devices, once all workers have answered. */
 const CONNECT_MS = 120_000;
 
 const GPU = 'GPU-';
 
-/** What the others must know of this worker's device, or why it can be connected to none; empty where nobody asks. */
+/** What other workers need to connect to this worker's GPU, or why they cannot; '' if not used. */
 export async function offerDevice(
   { device, exchange }: Pick<Config, 'device' | 'exchange'>,
   engine: Engine,
@@ -26,10 +25,12 @@ export async function offerDevice(
 }
 
 /**
- * Why the devices of these workers cannot be connected, or null where they can: every worker comes to the same answer.
- * @param offers of all ranks
+ * Why the GPUs of these workers cannot be connected, or null if they can. Every worker comes to the same
+ * answer.
+ *
+ * @param offers The results of offerDevice of all ranks.
  */
-export function whyNotConnected(offers: readonly string[]): string | null {
+export function connectionProblem(offers: readonly string[]): string | null {
   const off = offers.findIndex((offer) => !offer.startsWith(GPU));
   if (off >= 0) return `rank ${off}: ${offers[off]}`;
   const parts = offers.map((offer) => offer.split('/'));
@@ -42,40 +43,45 @@ export function whyNotConnected(offers: readonly string[]): string | null {
   return null;
 }
 
-/** Whether the workers connect their devices. `tell` hears why not, where they might have. */
+/** Whether the workers connect their GPUs. `log` gets the reason if `exchange` allows it but they cannot. */
 export function connectsDevices(
   { device, exchange }: Pick<Config, 'device' | 'exchange'>,
   offers: readonly string[],
-  tell: (note: string) => void,
+  log: (note: string) => void,
 ): boolean {
   if (device !== 'cuda' || exchange === 'grpc' || offers.length === 1) return false;
-  const problem = whyNotConnected(offers);
+  const problem = connectionProblem(offers);
   if (problem === null) return true;
   if (exchange === 'nccl') {
     throw new OrchestratorError('ERR_CUDA', `exchange: nccl cannot connect the GPUs. ${problem}`, {
-      hint: 'exchange: auto takes gRPC where GPUs cannot be connected.',
+      hint: 'exchange: auto uses gRPC when GPUs cannot be connected',
     });
   }
-  tell(`exchange over gRPC, because GPUs cannot be connected: ${problem}`);
+  log(`exchange over gRPC, because GPUs cannot be connected: ${problem}`);
   return false;
 }
 
-/** Connects the devices of all workers. A network that lets nothing through is an error, not a hang. */
+/**
+ * Connects the GPUs of all workers.
+ *
+ * @throws OrchestratorError ERR_CUDA: when the time limit passes, for example because a firewall drops the
+ *   traffic.
+ */
 export async function connectDevices(engine: Engine, offers: readonly string[]): Promise<Collective> {
   let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_, reject) => {
+  const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       reject(
-        new OrchestratorError('ERR_CUDA', `The GPUs were not connected after ${CONNECT_MS / 1000} s`, {
-          hint: 'NCCL_DEBUG=INFO tells what NCCL tries; NCCL_SOCKET_IFNAME names the network interface.',
+        new OrchestratorError('ERR_CUDA', `The GPUs were not connected within ${CONNECT_MS / 1000} s`, {
+          hint: 'NCCL_DEBUG=INFO shows what NCCL tries; NCCL_SOCKET_IFNAME sets the network interface',
         }),
       );
       engine.abandonDevices();
     }, CONNECT_MS);
   });
   try {
-    await Promise.race([engine.connectDevices(offers[0] as string), tooLate]);
-    return new InPlace();
+    await Promise.race([engine.connectDevices(offers[0]!), timeout]);
+    return new NoTransfer();
   } finally {
     clearTimeout(timer);
   }

@@ -1,18 +1,18 @@
 /**
- * Workers of one machine: gradients are summed where they lie, in memory that all of them map, and so are the weights
- * updated, each piece by whichever worker has time (native/engine/group.h). Who takes part is agreed over gRPC.
+ * All-reduce between workers of one machine: they map the same memory, sum the gradients in place, and update
+ * the weights there, each piece by whichever worker has time (native/engine/group.h). Membership goes over
+ * gRPC.
  */
-
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Group } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import type { Form } from '../../rpc/proto.js';
 
-/** Most members of a group. */
+/** Maximum number of workers in a group. */
 const MAX_MEMBERS = 64;
 
-/** This worker's shared memory, for others of its machine to find; null where the system has none to give. */
+/** This worker's shared memory, which others on its machine can join; null if the system provides none. */
 export function offerSharedMemory(): Group | null {
   try {
     return native().createGroup();
@@ -21,7 +21,7 @@ export function offerSharedMemory(): Group | null {
   }
 }
 
-/** Whether the workers of this formation share memory: every one of them comes to the same answer. */
+/** Whether the workers of this generation share memory. Every worker comes to the same answer. */
 export function sharesMemory(
   { device, exchange }: Pick<Config, 'device' | 'exchange'>,
   members: NonNullable<Form['members']>,
@@ -33,7 +33,7 @@ export function sharesMemory(
     throw new OrchestratorError(
       'ERR_SHARED_MEMORY',
       `exchange: shared needs all workers on one machine, and at most ${MAX_MEMBERS} of them`,
-      { hint: 'exchange: auto takes gRPC where memory cannot be shared.' },
+      { hint: 'exchange: auto uses gRPC when memory cannot be shared' },
     );
   }
   return can;

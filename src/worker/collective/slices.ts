@@ -1,20 +1,22 @@
-/** Who sums what: every bucket is cut into one slice per rank, and every slice into chunks, the messages on the wire. */
+/** Which rank sums what: a bucket has one slice per rank, and a slice consists of chunks, the messages. */
 import type { BucketInfo } from '../../native/contract.js';
 
-/** Elements of a chunk, 1 MiB: the fastest on loopback, and what native().addInto takes at once. */
+/**
+ * Elements of a chunk, 1 MiB: the fastest size on loopback, and the most that native().addInto takes at once.
+ */
 export const CHUNK_ELEMENTS = 262_144;
-/** Slices begin at multiples of this many elements of a bucket: whole cache lines. */
+/** Slices begin at multiples of this many elements, a cache line. */
 const ALIGNMENT = 16;
 
-/** A stretch of a bucket, in elements. */
+/** A range of a bucket, in elements. */
 export interface Chunk {
   bucket: number;
-  /** From the bucket's beginning. */
+  /** Offset from the start of the bucket. */
   offset: number;
   length: number;
 }
 
-/** The stretch of a bucket that `rank` sums; may be empty. */
+/** The range of a bucket that `rank` sums, which may be empty. */
 export function sliceOf(bucket: BucketInfo, rank: number, ranks: number): { offset: number; length: number } {
   const bound = (r: number) =>
     r === ranks ? bucket.length : Math.floor((bucket.length * r) / ranks / ALIGNMENT) * ALIGNMENT;
@@ -22,7 +24,7 @@ export function sliceOf(bucket: BucketInfo, rank: number, ranks: number): { offs
   return { offset: from, length: bound(rank + 1) - from };
 }
 
-/** All chunks that `rank` sums, in the order in which they travel: bucket by bucket, ascending. */
+/** All chunks that `rank` sums, in the order in which they are sent: by bucket, ascending. */
 export function chunksOf(
   buckets: readonly BucketInfo[],
   rank: number,

@@ -167,7 +167,7 @@ describe('from joining to running', () => {
     expect(script.join('a')).toMatchObject([{ type: 'refuse', code: 'ERR_PROTOCOL' }]);
     script.join('b');
     expect(script.join('c')).toMatchObject([
-      { type: 'refuse', message: 'worker c came while the run is FORMING' },
+      { type: 'refuse', message: 'worker c joined while the run is FORMING' },
     ]);
   });
 });
@@ -175,7 +175,7 @@ describe('from joining to running', () => {
 describe('the step rule', () => {
   test('everything is on disk before a checkpoint is asked for', () => {
     const actions = new Script({ checkpointEvery: 1 }).running().step(1);
-    expect(actions.map(({ type }) => type)).toEqual(['commit', 'record', 'harden', 'send']);
+    expect(actions.map(({ type }) => type)).toEqual(['commit', 'record', 'syncRecords', 'send']);
   });
 
   test('a step is in the ledger before its commit is sent, and only when all have prepared', () => {
@@ -338,12 +338,12 @@ describe('failures', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3, 4, 5, 6]) script.step(step);
     script.event({ type: 'finished', id: 'a' });
-    expect(script.event({ type: 'lost', id: 'a', reason: 'gone' })).toEqual([]);
+    expect(script.event({ type: 'lost', id: 'a', reason: 'exited' })).toEqual([]);
   });
 
   test('a process that ends before it joined', () => {
     const script = new Script();
-    expect(reason(script.event({ type: 'gone', id: 'a', how: 'ended with exit code 1' }))).toBe(
+    expect(reason(script.event({ type: 'exited', id: 'a', exit: 'ended with exit code 1' }))).toBe(
       'ERR_WORKER_LOST: Worker a ended with exit code 1 before it joined',
     );
   });
@@ -389,7 +389,7 @@ describe('failures', () => {
     script.event({ type: 'prepared', id: 'a', prepared: prepared(2, [0]) });
     expect(wait(119_000)).toEqual([]);
     expect(reason(wait(5_000))).toMatch(
-      /ERR_PROGRESS: Step 2 after 12\d s: waiting for rank 1 \(pid 101 on h\)$/,
+      /ERR_PROGRESS: Step 2 is still waiting for rank 1 \(pid 101 on h\) after 12\d s$/,
     );
   });
 
@@ -407,7 +407,7 @@ describe('failures', () => {
 
   test('a record that cannot be written ends the run without a commit', () => {
     const script = new Script().running();
-    expect(reason(script.event({ type: 'broken', code: 'ERR_FILE_WRITE', message: 'full' }))).toBe(
+    expect(reason(script.event({ type: 'actionFailed', code: 'ERR_FILE_WRITE', message: 'full' }))).toBe(
       'ERR_FILE_WRITE: full',
     );
   });

@@ -57,7 +57,7 @@ describe('before a run', () => {
     expect(hint).toMatch(/^ {2}--set ema=null --set 'validation\.weights=\[master\]' +22\.7 GiB$/m);
     expect(hint).toMatch(/^ {2}--set activation_checkpointing=block +5\.\d GiB$/m);
     expect(hint).toMatch(
-      /^ {2}--set activation_checkpointing=block --nodes 1 --nproc-per-node 1 --set batch\.micro=\d+ .* together need \d+\.\d GiB, \d+\.\d GiB are missing still$/m,
+      /^ {2}--set activation_checkpointing=block --nodes 1 --nproc-per-node 1 --set batch\.micro=\d+ .* together need \d+\.\d GiB, \d+\.\d GiB are still missing$/m,
     );
     expect(hint).toMatch(
       /^ {2}--set device=cuda takes 11\d\.\d GiB of a GPU for each worker, and 6\d\.\d GiB of the machine$/m,

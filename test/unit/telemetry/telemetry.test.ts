@@ -147,7 +147,7 @@ describe('the terminal', () => {
     const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
     expect(lines).toHaveLength(5);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
-    expect(lines[3]).toMatch(/^ +0 +4242 +0-1 +310 ms +290 ms/);
+    expect(lines[3]).toMatch(/^0 +4242 +0-1 +310 ms +290 ms/);
     table.close();
     expect(writes[2]).toContain('\u001b[5A');
   });

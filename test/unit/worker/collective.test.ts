@@ -4,7 +4,7 @@ import type { BucketInfo } from '../../../src/native/contract.js';
 import { localAddress } from '../../../src/rpc/grpc-stream.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { localSubtrees, sumTree } from '../../../src/step/tree.js';
-import { planExchange, StepExchange } from '../../../src/worker/collective/exchange.js';
+import { exchangeLayout, StepExchange } from '../../../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../../../src/worker/collective/grpc.js';
 import { chunksOf, sliceOf } from '../../../src/worker/collective/slices.js';
 
@@ -70,7 +70,7 @@ async function connectAll(slots: number, ranks: number, tokens?: string[]): Prom
   return await Promise.all(
     servers.map(async ({ peer }, rank) => {
       const collective = await GrpcCollective.connect({
-        plan: planExchange(rank, assignSlots(slots, ranks), BUCKETS, addInto),
+        layout: exchangeLayout(rank, assignSlots(slots, ranks), BUCKETS, addInto),
         generation: 1,
         token: tokens?.[rank] ?? 'secret',
         server: peer,
@@ -169,20 +169,18 @@ test('a peer that was gone before the step is named, too', async () => {
 });
 
 describe('a step without the network', () => {
-  const plan = planExchange(0, assignSlots(2, 2), BUCKETS, addInto);
+  const layout = exchangeLayout(0, assignSlots(2, 2), BUCKETS, addInto);
   const local = () => localGradient({ lo: 0, hi: 1 }, 2, 1);
 
   test('a message of the wrong size is refused with rank, step and sizes', () => {
-    const exchange = new StepExchange(plan, 9, local);
-    expect(() => exchange.openPart(1, 12)).toThrow(
-      'Rank 1 sent 12 bytes at step 9 where 1048576 bytes was expected',
-    );
+    const exchange = new StepExchange(layout, 9, local);
+    expect(() => exchange.openPart(1, 12)).toThrow('Rank 1 sent 12 bytes at step 9, expected 1048576 bytes');
   });
 
   test('buckets out of order and foreign parts are refused', () => {
-    const exchange = new StepExchange(plan, 1, local);
-    expect(() => exchange.announce(1)).toThrow('bucket 1 was announced where 0 was expected');
-    const wrong = new StepExchange(plan, 1, () => localGradient({ lo: 0, hi: 2 }, 2, 1));
-    expect(() => wrong.announce(0)).toThrow('sums over slots [0, 2) where the tree has [0, 1)');
+    const exchange = new StepExchange(layout, 1, local);
+    expect(() => exchange.announce(1)).toThrow('bucket 1 was announced, but 0 was expected');
+    const wrong = new StepExchange(layout, 1, () => localGradient({ lo: 0, hi: 2 }, 2, 1));
+    expect(() => wrong.announce(0)).toThrow('sums over slots [0, 2), but the tree has [0, 1)');
   });
 });

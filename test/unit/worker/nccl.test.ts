@@ -3,9 +3,9 @@ import type { Engine } from '../../../src/native/contract.js';
 import type { Form } from '../../../src/rpc/proto.js';
 import {
   connectDevices,
+  connectionProblem,
   connectsDevices,
   offerDevice,
-  whyNotConnected,
 } from '../../../src/worker/collective/nccl.js';
 
 const form = (ranks: number): Form => ({
@@ -59,7 +59,7 @@ describe('whether devices are connected', () => {
     [[A, 'GPU-b/NCCL 2.28.3/'], 'rank 0 has NCCL 2.30.7, rank 1 has NCCL 2.28.3'],
     [[A, 'NCCL is off: no library'], 'rank 1: NCCL is off: no library'],
   ])('%j', (offers, problem) => {
-    expect(whyNotConnected(offers)).toBe(problem);
+    expect(connectionProblem(offers)).toBe(problem);
     const tell = vi.fn();
     expect(connectsDevices({ device: 'cuda', exchange: 'auto' }, offers, tell)).toBe(problem === null);
     expect(tell.mock.calls.flat().join()).toContain(problem ?? '');
@@ -91,7 +91,7 @@ describe('connecting', () => {
       });
       const abandon = vi.fn(() => giveUp());
       const wait = connectDevices(engine({ connectDevices: () => connect, abandonDevices: abandon }), [A, B]);
-      const outcome = expect(wait).rejects.toThrow('The GPUs were not connected after 120 s');
+      const outcome = expect(wait).rejects.toThrow('The GPUs were not connected within 120 s');
       await vi.advanceTimersByTimeAsync(121_000);
       await outcome;
       expect(abandon).toHaveBeenCalledTimes(1);

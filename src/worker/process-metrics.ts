@@ -1,16 +1,16 @@
-/** Memory and event-loop delay of this process. */
+/** Metrics of this process: memory and event-loop delay. */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Engine } from '../native/contract.js';
 
-/** Each timer interrupts a compute thread for some 50 us. */
+/** Each timer interrupts a compute thread for about 50 us, so the resolution is low. */
 const RESOLUTION_MS = 5;
-/** The percentile is that of the last whole window of this length: of a few timers it would be their worst. */
+/** The percentile is taken over windows of this length; over a few timers it would be their maximum. */
 const WINDOW_MS = 5_000;
 
-export class Vitals {
+export class ProcessMetrics {
   readonly #histogram: IntervalHistogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   #since = performance.now();
-  /** Of the last whole window; null in the first one. */
+  /** The percentile of the last complete window; null during the first. */
   #p99Seconds: number | null = null;
 
   constructor() {
@@ -18,7 +18,7 @@ export class Vitals {
   }
 
   read(engine: Engine) {
-    // The histogram holds the time between two timers, their distance included.
+    // The histogram measures the time between two timers, which includes the timer's period.
     const p99 = this.#histogram.count === 0 ? 0 : this.#histogram.percentile(99) / 1e9 - RESOLUTION_MS / 1000;
     const now = performance.now();
     if (now - this.#since > WINDOW_MS) {

@@ -1,4 +1,4 @@
-/** Everything a worker trains with: built once when it has joined. */
+/** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
 import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
@@ -13,19 +13,19 @@ import { frozenBounds } from '../model/freeze.js';
 import type { Dataset, Engine } from '../native/contract.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import type { Form, Member, Welcome } from '../rpc/proto.js';
+import type { Form, Welcome } from '../rpc/proto.js';
 import { type PlanState, SamplePlan } from '../step/plan.js';
 import { type ValidationSlot, validationSlots } from '../step/slot.js';
 import { version } from '../version.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
+import { ProcessMetrics } from './process-metrics.js';
 import { CheckpointSaver } from './saver.js';
 import type { CoordinatorSession } from './session.js';
 import { binName } from './validation.js';
-import { Vitals } from './vitals.js';
 
-/** What does not depend on the generation. */
-export interface Workshop {
+/** What a worker builds once and keeps across generations: data set, sample plan, engine. */
+export interface WorkerSetup {
   config: Config;
   welcome: Welcome;
   dataset: OpenDataset;
@@ -38,21 +38,21 @@ export interface Workshop {
   validation: ValidationSlot[];
 }
 
-/** A workshop with its place in a generation. */
-export interface Trainer extends Workshop {
+/** The setup of a worker with its rank and slots in a generation. */
+export interface Generation extends WorkerSetup {
   session: CoordinatorSession;
   rank: number;
   ranks: number;
-  /** Numbers of the own slots, ascending. */
+  /** Numbers of this worker's slots, ascending. */
   slots: number[];
   totalSlots: number;
   collective: Collective;
   saver: CheckpointSaver;
-  vitals: Vitals;
+  processMetrics: ProcessMetrics;
 }
 
-/** Opens the data set and builds the engine; the state is loaded later. */
-export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
+/** Opens the data set and builds the engine. The state is loaded later. */
+export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
   const config = parseConfig(welcome.configJson, "the coordinator's config");
   const dataset = await openDataset(config.data);
   const { validation_rows } = config.data;
@@ -68,48 +68,50 @@ export async function buildWorkshop(welcome: Welcome): Promise<Workshop> {
   return { config, welcome, dataset, rows, plan, engine, gpu, training, validation };
 }
 
+/** Adds a worker's rank, slots and collective to its setup. */
 export function joinGeneration(
-  workshop: Workshop,
+  setup: WorkerSetup,
   session: CoordinatorSession,
   form: Form,
   collective: Collective,
-): Trainer {
-  const { config, welcome, engine } = workshop;
-  const own = form.members[form.rank] as Member;
+): Generation {
+  const { config, welcome, engine } = setup;
+  const own = form.members[form.rank]!;
   const slots = Array.from({ length: own.endSlot - own.firstSlot }, (_, i) => own.firstSlot + i);
   const saver = new CheckpointSaver({
     engine,
     root: join(welcome.runDir, CHECKPOINTS),
     keep: config.checkpoint.keep,
-    copyStalls: workshop.gpu !== null,
-    metadata: (step) => checkpointMetadata(workshop, step),
+    copyStalls: setup.gpu !== null,
+    metadata: (step) => checkpointMetadata(setup, step),
     onSaved: (saved) => session.send({ saved }),
     onFailed: (error) => session.fail(error),
   });
   return {
-    ...workshop,
+    ...setup,
     session,
     rank: form.rank,
     ranks: form.members.length,
     slots,
-    totalSlots: (form.members.at(-1) as Member).endSlot,
+    totalSlots: form.members.at(-1)!.endSlot,
     collective,
     saver,
-    vitals: new Vitals(),
+    processMetrics: new ProcessMetrics(),
   };
 }
 
 /**
- * Fills the engine's state: from a checkpoint, from given weights, or by counter from the seed. Returns the steps done.
- * @param role Whether this worker tells what was made of the weights, and whether it writes the state at all: where
- *   workers share it, one does.
+ * Loads the engine's state from a checkpoint, from `init`, or from the seed, and returns the number of
+ * completed steps.
+ *
+ * @param role `logs`: print notes. `writesState`: write the state; where workers share it, only rank 0 does.
  */
 export async function loadState(
-  workshop: Workshop,
+  setup: WorkerSetup,
   checkpoint: string,
-  role: { tells: boolean; fills: boolean },
+  role: { logs: boolean; writesState: boolean },
 ): Promise<number> {
-  const { config, engine, plan, dataset, rows, gpu, training } = workshop;
+  const { config, engine, plan, dataset, rows, gpu, training } = setup;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
@@ -117,18 +119,18 @@ export async function loadState(
       { model: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
     );
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
-    if (role.tells && other !== null) process.stderr.write(`warn ${other}\n`);
+    if (role.logs && other !== null) process.stderr.write(`warn ${other}\n`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
-    if (role.fills) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
+    if (role.writesState) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
     return manifest.step;
   }
-  if (!role.fills) return 0;
+  if (!role.writesState) return 0;
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
     const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
       calibrationBatch(config, plan, dataset, rows),
     );
-    for (const note of role.tells ? notes : []) process.stderr.write(`${note}\n`);
+    for (const note of role.logs ? notes : []) process.stderr.write(`${note}\n`);
     if (config.ema !== null) {
       for (const { name } of engine.layout().tensors) {
         (await engine.state('ema', name)).set(await engine.state('master', name));
@@ -139,9 +141,9 @@ export async function loadState(
   return 0;
 }
 
-/** What the coordinator compares between workers before the first step. */
-export async function readiness(workshop: Workshop, step: number) {
-  const { config, dataset, engine, gpu, training, validation } = workshop;
+/** The Ready message, which the coordinator compares between workers before the first step. */
+export async function readiness(setup: WorkerSetup, step: number) {
+  const { config, dataset, engine, gpu, training, validation } = setup;
   const layout = engine.layout();
   return {
     step,
@@ -163,7 +165,7 @@ function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Arithmetic 
   return { ...device, precision: precision.compute };
 }
 
-function checkpointMetadata({ config, dataset, plan, gpu, training }: Workshop, step: number) {
+function checkpointMetadata({ config, dataset, plan, gpu, training }: WorkerSetup, step: number) {
   return {
     step,
     planState: { ...plan.state(step, config.batch.global) },
