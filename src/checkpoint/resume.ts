@@ -34,7 +34,7 @@ async function findIn(root: string): Promise<FoundCheckpoint | null> {
     'ERR_CHECKPOINT_DAMAGED',
     `None of the ${damaged.length} checkpoints in ${root} is valid:\n${damaged.map(({ reason }) => `  ${reason}`).join('\n')}`,
     {
-      hint: 'Resume from another checkpoint with --resume PATH, or start from the beginning with --resume never',
+      hint: 'Resume from another checkpoint with --resume PATH, or start a new run in another --run-dir',
     },
   );
 }

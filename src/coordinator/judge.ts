@@ -25,7 +25,7 @@ export function judgeReady(
     { what: 'step of the loaded state', value: (ready) => ready.step, expected: expected.resumeStep },
     { what: 'data set', value: (ready) => ready.datasetHash },
     { what: 'precision', value: (ready) => ready.precision },
-    { what: 'weights', value: (ready) => ready.stateHash },
+    { what: 'state', value: (ready) => ready.stateHash },
   ];
   for (const { what, value, expected: wanted } of checks) {
     const reference = wanted ?? value(first.answer);

@@ -221,7 +221,7 @@ export class RunState {
     if (stateHash === first) return [];
     return this.#fail(
       'ERR_STATE_MISMATCH',
-      `The weights of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}; resume from a checkpoint before it`,
+      `The state of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}; resume from a checkpoint before it`,
     );
   }
 

@@ -23,8 +23,9 @@ export function requireMemory(
     { name: 'gradients', bytes: spec.training ? 4 * length : 0 },
     { name: 'activations', bytes: arenaBytes[0]! },
   ];
+  const fewer = 'Fewer samples at once need less memory for activations';
   const hint = () =>
-    'Fewer samples at once need less memory for activations; --precision fp32 keeps only one copy of the weights';
+    spec.precision === 'bf16' ? `${fewer}; --precision fp32 keeps only one copy of the weights` : fewer;
   const problem = refusal({ who: 'The model needs', parts }, machine, hint);
   if (problem !== null) throw problem;
 }

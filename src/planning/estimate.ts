@@ -7,7 +7,7 @@ import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
-import { gpuMemory, LEVELS, type Level, machineMemory, type WorkerShape, workerMemory } from './memory.js';
+import { gpuMemory, LEVELS, type Level, machineParts, type WorkerShape, workerMemory } from './memory.js';
 
 export interface Rates {
   /** FLOP/s that a worker reaches in matmuls and attention. */
@@ -149,7 +149,7 @@ export function estimateFor(
     memory: workerMemory(worker, level),
     gpuMemory: onGpu ? gpuMemory(worker, level) : null,
     rankBytes: ranks.map((rank) => totalBytes(workerMemory(rank, level))),
-    machine: machineMemory(ranks.map((rank) => workerMemory({ ...rank, ...least }, level))),
+    machine: machineParts(ranks.map((rank) => workerMemory({ ...rank, ...least }, level))),
     rankGpu: onGpu ? ranks.map((rank) => gpuMemory(rank, level)) : null,
     levels,
   };

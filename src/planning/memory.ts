@@ -135,7 +135,7 @@ export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
 }
 
 /** The memory of all workers of a machine with the coordinator and the launcher. */
-export function machineMemory(workers: readonly (readonly MemoryPart[])[]): MemoryPart[] {
+export function machineParts(workers: readonly (readonly MemoryPart[])[]): MemoryPart[] {
   const others = COORDINATION_BYTES - PROGRAM_BYTES * workers.length;
   return addUp([...workers.flat(), { name: 'process', bytes: others }]);
 }

@@ -10,8 +10,8 @@ ${table(
     ['0', 'done'],
     ['1', 'failed'],
     ['2', 'wrong command line or configuration'],
-    ['130', 'interrupted by Ctrl-C, state saved'],
-    ['143', 'stopped by SIGTERM, state saved'],
+    ['130', 'stopped by Ctrl-C; the state is saved, unless a second Ctrl-C came'],
+    ['143', 'stopped by SIGTERM; the state is saved, unless a second signal came'],
   ],
 )}`;
 

@@ -131,7 +131,7 @@ describe('from joining to running', () => {
       { datasetHash: 'x' },
       'The data set of rank 1 (pid 101 on h) is x, that of rank 0 (pid 101 on h) data',
     ],
-    ['weights', { stateHash: 'x' }, 'The weights of rank 1'],
+    ['state', { stateHash: 'x' }, 'The state of rank 1'],
     [
       'step',
       { step: 9 },
@@ -276,7 +276,7 @@ describe('the step rule', () => {
     script.step(2);
     expect(script.event({ type: 'applied', id: 'a', step: 2, stateHash: 'x' })).toEqual([]);
     expect(reason(script.event({ type: 'applied', id: 'b', step: 2, stateHash: 'y' }))).toMatch(
-      /ERR_STATE_MISMATCH: The weights of rank 1 .* and of rank 0 .* differ after step 2/,
+      /ERR_STATE_MISMATCH: The state of rank 1 .* and of rank 0 .* differ after step 2/,
     );
   });
 
