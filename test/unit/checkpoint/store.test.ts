@@ -205,7 +205,7 @@ describe('damage', () => {
     await truncate(join(path, 'manifest.json'), 10);
     await expect(findLatest(dir)).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_DAMAGED',
-      hint: expect.stringContaining('--resume never'),
+      hint: expect.stringContaining('another --run-dir'),
     });
     expect(await resolveResume('never', dir)).toBeNull();
   });
