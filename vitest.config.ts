@@ -22,7 +22,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          globalSetup: ['test/integration/build.ts'],
+          globalSetup: ['test/support/build.ts'],
           // Each test starts processes of its own, which use all processors.
           fileParallelism: false,
           sequence: { groupOrder: 1 },
