@@ -1,9 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
-/** unit: pure and fast. integration: processes of the compiled program, on loopback. interop: files that other programs wrote. */
+/**
+ * native: the C++ tests. unit: pure and fast. interop: files that other programs wrote. integration: processes of the compiled
+ * program, on loopback.
+ */
 export default defineConfig({
   test: {
     pool: 'forks',
+    reporters: ['default', './scripts/summary.mjs'],
     projects: [
       {
         extends: true,
@@ -20,12 +24,23 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          name: 'native',
+          include: ['test/native/**/*.test.ts'],
+          globalSetup: ['test/support/build.ts'],
+          // They use all processors, and are emulated where .ci/run says so.
+          sequence: { groupOrder: 1 },
+          testTimeout: 900_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           globalSetup: ['test/support/build.ts'],
           // Each test starts processes of its own, which use all processors.
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
           testTimeout: 180_000,
           hookTimeout: 180_000,
         },

@@ -1,6 +1,6 @@
-// orch_test [--list] [PART OF A NAME]...: runs every case whose name contains one of the parts, or all of
-// them, and tells how long each took. orch_test --isas: the instruction sets that this machine has, best
-// first.
+// orch_test [--list] [--exact] [PART OF A NAME]...: runs every case whose name contains one of the parts,
+// or (--exact) is one of them, or all cases, and tells how long each took. orch_test --isas: the instruction
+// sets that this machine has, best first.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -35,11 +35,13 @@ void skip(const std::string& reason) { skipped = reason; }
 
 int main(int argc, char** argv) {
   using namespace orch::test;
-  bool list = false;
+  bool list = false, exact = false;
   std::vector<std::string> parts;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--list") == 0) {
       list = true;
+    } else if (std::strcmp(argv[i], "--exact") == 0) {
+      exact = true;
     } else if (std::strcmp(argv[i], "--isas") == 0) {
       for (const char* name : orch::kernels::cpu_names()) std::printf("%s\n", name);
       return 0;
@@ -50,7 +52,9 @@ int main(int argc, char** argv) {
   int passed = 0, failed = 0, without = 0;
   for (const Case& c : cases()) {
     bool wanted = parts.empty();
-    for (const std::string& part : parts) wanted |= c.name.find(part) != std::string::npos;
+    for (const std::string& part : parts) {
+      wanted |= exact ? c.name == part : c.name.find(part) != std::string::npos;
+    }
     if (!wanted) continue;
     if (list) {
       std::printf("%s\n", c.name.c_str());
@@ -64,7 +68,7 @@ int main(int argc, char** argv) {
     } catch (const std::exception& e) {
       fail(c.name.c_str(), 0, std::string("threw: ") + e.what());
     }
-    // scripts/test-summary.mjs reads these lines.
+    // test/native/native.test.ts reads the lines of skipped tests.
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     if (failures > 0) {
       ++failed;
