@@ -1,9 +1,10 @@
 /** The estimate of memory against the peak of a worker that trains. */
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { MAIN, orchestrator, succeeds } from '../support/program.js';
 
 const CONFIG = 'test/integration/training.yaml';
 const FLAGS = [
@@ -36,16 +37,15 @@ function workersOf(runDir: string): string[] {
   }
 }
 
-it('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'estimate-'));
-  const main = 'dist/cli/main.js';
-  const page = execFileSync(process.execPath, [main, 'estimate', CONFIG, '--json', ...FLAGS]);
-  const { rankBytes, machine } = JSON.parse(page.toString()) as {
+test('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
+  const folder = temporaryFolder();
+  const page = succeeds(orchestrator('estimate', CONFIG, '--json', ...FLAGS));
+  const { rankBytes, machine } = JSON.parse(page) as {
     rankBytes: [number];
     machine: { bytes: number }[];
   };
   const runDir = join(folder, 'run');
-  const run = spawn(process.execPath, [main, 'launch', CONFIG, '--run-dir', runDir, ...FLAGS], {
+  const run = spawn(process.execPath, [MAIN, 'launch', CONFIG, '--run-dir', runDir, ...FLAGS], {
     stdio: 'ignore',
   });
   let peak = 0;
@@ -61,5 +61,4 @@ it('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
   // What `launch` refuses must not have fitted: it asks for no more than the worker alone was seen to take.
   const needed = machine.reduce((sum, { bytes }) => sum + bytes, 0);
   expect(needed / peak, `needed ${needed}, measured ${peak}`).toBeLessThan(1.02);
-  rmSync(folder, { recursive: true });
 });

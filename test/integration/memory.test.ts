@@ -1,17 +1,16 @@
 /** Runs that the machine has no memory for: refused before a process is started or a folder made. */
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { machineMemory } from '../../src/memory/machine.js';
 import { totalBytes } from '../../src/memory/parts.js';
 import { native } from '../../src/native/load.js';
 import { estimate } from '../../src/planning/estimate.js';
+import { temporaryFolder } from '../support/folders.js';
+import { orchestratorIn } from '../support/program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'memory-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 /** Every process of Node.js that is started writes a line here, children and grandchildren too. */
 const started = join(folder, 'started');
@@ -26,13 +25,9 @@ const work = join(folder, 'work');
 beforeEach(() => rmSync(started, { force: true }));
 
 function launch(config: string, ...more: string[]) {
-  const command = [resolve('dist/cli/main.js'), 'launch', resolve(config), ...more];
-  const { status, stdout, stderr } = spawnSync(process.execPath, command, {
-    encoding: 'utf8',
-    cwd: folder,
-    env: { ...process.env, NODE_OPTIONS: `--require ${witness}` },
-  });
-  return { status, stdout, stderr, processes: readFileSync(started, 'utf8').trim().split('\n') };
+  const env = { NODE_OPTIONS: `--require ${witness}` };
+  const ended = orchestratorIn({ cwd: folder, env }, 'launch', resolve(config), ...more);
+  return { ...ended, processes: readFileSync(started, 'utf8').trim().split('\n') };
 }
 
 const RELEASED = ['sd3-medium', 'sd3.5-medium', 'sd3.5-large'];

@@ -3,13 +3,12 @@
  * (test/fixtures/mmdit/README.md): three models, in fp32 and in bf16.
  */
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../src/model/weights.js';
+import { temporaryFolder } from '../support/folders.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const CASES: Record<string, { loss: number }> = JSON.parse(readFileSync(`${FIXTURES}manifest.json`, 'utf8'));
@@ -44,11 +43,8 @@ function sampled(values: Float32Array, stride: number): Float32Array {
 }
 
 let folder: string;
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'mmdit-test-'));
-});
-afterAll(async () => {
-  await rm(folder, { recursive: true, force: true });
+beforeAll(() => {
+  folder = temporaryFolder();
 });
 
 async function evaluate(name: string, precision: string): Promise<Tensors> {
@@ -109,7 +105,7 @@ async function compare(name: string, found: Tensors): Promise<Errors> {
 }
 
 describe.each(Object.keys(CASES))('%s', (name) => {
-  it('in fp32', async () => {
+  test('in fp32', async () => {
     const errors = await compare(name, await evaluate(name, 'fp32'));
     expect(errors.velocity).toBeLessThan(2e-5);
     expect(errors.loss).toBeLessThan(2e-5);
@@ -118,7 +114,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
     }
   });
 
-  it('in bf16', async () => {
+  test('in bf16', async () => {
     const errors = await compare(name, await evaluate(name, 'bf16'));
     expect(errors.velocity).toBeLessThan(0.013);
     const sorted = [...errors.gradients.values()].sort((a, b) => a - b);
@@ -126,7 +122,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
     expect(sorted.at(-1)).toBeLessThan(0.07);
   });
 
-  it.each(['fp32', 'bf16'])(
+  test.each(['fp32', 'bf16'])(
     'gives the unused queries of the last context block a gradient of zeros, in %s',
     async (precision) => {
       const found = await evaluate(name, precision);
@@ -152,7 +148,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
 });
 
 describe('without --grads', () => {
-  it('writes velocity and loss alone, equal to those with gradients', async () => {
+  test('writes velocity and loss alone, equal to those with gradients', async () => {
     const name = 'sd35-medium-like';
     const whole = await evaluate(name, 'fp32');
     const out = join(folder, 'forward.safetensors');

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
+import { MAIN } from './program.js';
 
 const CONFIG = 'test/integration/training.yaml';
 
@@ -24,16 +25,7 @@ export class Launched {
     nodes: number,
     ...more: string[]
   ) {
-    const command = [
-      'dist/cli/main.js',
-      'launch',
-      CONFIG,
-      '--nodes',
-      String(nodes),
-      '--run-dir',
-      runDir,
-      ...more,
-    ];
+    const command = [MAIN, 'launch', CONFIG, '--nodes', String(nodes), '--run-dir', runDir, ...more];
     this.process = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8');
