@@ -18,6 +18,7 @@ export default defineConfig({
         test: {
           name: 'interop',
           include: ['test/interop/**/*.test.ts'],
+          globalSetup: ['test/support/build-program.ts'],
           testTimeout: 60_000,
         },
       },
@@ -26,7 +27,7 @@ export default defineConfig({
         test: {
           name: 'native',
           include: ['test/native/**/*.test.ts'],
-          globalSetup: ['test/support/build.ts'],
+          globalSetup: ['test/support/build-native.ts'],
           // They use all processors, and are emulated where .ci/run says so.
           sequence: { groupOrder: 1 },
           testTimeout: 900_000,
@@ -37,7 +38,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          globalSetup: ['test/support/build.ts'],
+          globalSetup: ['test/support/build-program.ts', 'test/support/build-native.ts'],
           // Each test starts processes of its own, which use all processors.
           fileParallelism: false,
           sequence: { groupOrder: 2 },

@@ -4,11 +4,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { buildProgram } from '../../src/cli/program.js';
+import { describe, expect, test } from 'vitest';
 import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../src/model/weights.js';
 import { temporaryFolder } from '../support/folders.js';
+import { orchestrator, succeeds } from '../support/program.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const CASES: Record<string, { loss: number }> = JSON.parse(readFileSync(`${FIXTURES}manifest.json`, 'utf8'));
@@ -42,27 +42,25 @@ function sampled(values: Float32Array, stride: number): Float32Array {
   return values.length <= 2048 ? values : values.filter((_, i) => i % stride === 0);
 }
 
-let folder: string;
-beforeAll(() => {
-  folder = temporaryFolder();
-});
+const folder = temporaryFolder();
 
-async function evaluate(name: string, precision: string): Promise<Tensors> {
+function modelEval(name: string, out: string, ...more: string[]): void {
+  const [weights, input] = ['weights', 'case'].map((part) => `${FIXTURES}${name}.${part}.safetensors`);
+  const files = ['--weights', weights!, '--case', input!, '--out', out];
+  succeeds(orchestrator('model', 'eval', ...files, ...more));
+}
+
+const evaluated = new Map<string, Promise<Tensors>>();
+
+/** With gradients; once for all tests. */
+function evaluate(name: string, precision: string): Promise<Tensors> {
   const out = join(folder, `${name}.${precision}.safetensors`);
-  const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-  try {
-    const files = [
-      '--weights',
-      `${FIXTURES}${name}.weights.safetensors`,
-      '--case',
-      `${FIXTURES}${name}.case.safetensors`,
-    ];
-    const argv = ['model', 'eval', ...files, '--out', out, '--grads', '--precision', precision];
-    await (await buildProgram()).parseAsync(argv, { from: 'user' });
-  } finally {
-    write.mockRestore();
-  }
-  return (await readTensors(out)).tensors;
+  const found = evaluated.get(out);
+  if (found !== undefined) return found;
+  modelEval(name, out, '--grads', '--precision', precision);
+  const tensors = readTensors(out).then((read) => read.tensors);
+  evaluated.set(out, tensors);
+  return tensors;
 }
 
 interface Errors {
@@ -152,15 +150,7 @@ describe('without --grads', () => {
     const name = 'sd35-medium-like';
     const whole = await evaluate(name, 'fp32');
     const out = join(folder, 'forward.safetensors');
-    const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-    const files = [
-      '--weights',
-      `${FIXTURES}${name}.weights.safetensors`,
-      '--case',
-      `${FIXTURES}${name}.case.safetensors`,
-    ];
-    await (await buildProgram()).parseAsync(['model', 'eval', ...files, '--out', out], { from: 'user' });
-    write.mockRestore();
+    modelEval(name, out);
     const { tensors } = await readTensors(out);
     expect([...tensors.keys()].sort()).toEqual(['loss', 'velocity']);
     expect(tensors.get('velocity')!.shape).toEqual([2, 16, 8, 8]);
