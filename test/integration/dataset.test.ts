@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { TRAINING } from '../support/launched.js';
 import { orchestrator } from '../support/program.js';
 
 const folder = temporaryFolder();
@@ -102,7 +103,7 @@ describe('dataset verify', () => {
       /error ERR_DATA_HASH: .*data-00001-of-00002\.arrow is damaged or changed\. Its SHA-256 is/;
     expect(verify('--record')).toMatchObject({ status: 1, stderr: expect.stringMatching(damaged) });
     const run = orchestrator(
-      ...['launch', 'test/integration/training.yaml', '--run-dir', join(folder, 'run')],
+      ...['launch', TRAINING, '--run-dir', join(folder, 'run')],
       ...['--set', `data.path=${dir}`],
     );
     expect(run).toMatchObject({

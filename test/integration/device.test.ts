@@ -8,10 +8,18 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openForInference } from '../../src/engine/inference.js';
 import type { MemoryPart } from '../../src/memory/parts.js';
 import { temporaryFolder } from '../support/folders.js';
-import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import {
+  allDead,
+  ends,
+  fingerprint,
+  isAlive,
+  Launched,
+  launch,
+  readLines,
+  TRAINING,
+} from '../support/launched.js';
 import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
-const CONFIG = 'test/integration/training.yaml';
 const LIBRARY = resolve('build/Release/liborchestrator_cuda_emulated.so');
 const NAME = 'emulated GPU (runs on the CPU, for tests)';
 const STEPS = 4;
@@ -127,7 +135,7 @@ test('checkpoints go on from the CPU to the device, and back', async () => {
 test('what a run records of its device: name and memory, as estimated', () => {
   const worker = lastWorker(one);
   expect(worker.device).toBe(`${NAME}, GPU 0 of 1`);
-  const estimate = JSON.parse(run('estimate', CONFIG, '--json', ...FP32, ...CUDA));
+  const estimate = JSON.parse(run('estimate', TRAINING, '--json', ...FP32, ...CUDA));
   // The emulator multiplies without a workspace.
   const parts = (estimate.gpuMemory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
   const estimated = parts.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -140,13 +148,13 @@ test('what a run records of its device: name and memory, as estimated', () => {
 
 test('doctor, launch --dry-run, estimate and profile know the device', () => {
   expect(run('doctor')).toContain(`on: GPU 0: ${NAME}, 4.0 GiB; no CUDA, no cuBLASLt`);
-  const plan = run('launch', CONFIG, '--nodes', '2', '--dry-run', ...FP32, ...CUDA);
+  const plan = run('launch', TRAINING, '--nodes', '2', '--dry-run', ...FP32, ...CUDA);
   expect(plan).toMatch(/^rank 1 +slots 1-2 \(2 samples\), GPU 0 \(emulated GPU/m);
   expect(plan).toMatch(/LOCAL_RANK=1 .* worker$/m);
-  const page = run('estimate', CONFIG, ...FP32, ...CUDA);
+  const page = run('estimate', TRAINING, ...FP32, ...CUDA);
   expect(page).toMatch(/^GPU memory of a worker \(rank 0\) with activation_checkpointing: nothing\n/m);
   expect(page).toContain('1 worker with a GPU each');
-  const profile = JSON.parse(run('profile', CONFIG, '--json', '--repeats', '1', ...FP32, ...CUDA));
+  const profile = JSON.parse(run('profile', TRAINING, '--json', '--repeats', '1', ...FP32, ...CUDA));
   expect(profile.gpu).toBe(NAME);
   expect(profile.seconds).toBeGreaterThan(0);
   expect(profile.roofline.flops).toBeGreaterThan(0);
@@ -176,7 +184,7 @@ test('what cannot be is refused before anything starts', () => {
   const refused = (env: Record<string, string>, ...sets: string[]) => {
     const runDir = join(folder, 'refused');
     const parameters = ['--run-dir', runDir, ...CUDA, ...sets.flatMap((set) => ['--set', set])];
-    const { status, stderr } = orchestratorIn({ env }, 'launch', CONFIG, ...parameters);
+    const { status, stderr } = orchestratorIn({ env }, 'launch', TRAINING, ...parameters);
     expect(existsSync(runDir)).toBe(false);
     return `${status} ${stderr}`;
   };

@@ -6,6 +6,7 @@ import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { readLines } from '../support/launched.js';
 import { orchestratorIn, succeeds } from '../support/program.js';
 
 const RUNS = 'test/fixtures/runs';
@@ -51,10 +52,7 @@ describe.each(versions)('%s', (version) => {
     const output = run('launch', 'config.yaml', '--nodes', '2', ...resume);
     expect(output).toMatch(/^steps 5 to 6/m);
     expect(run('checkpoint', 'verify', 'run')).toContain('step-00000006  step 6');
-    const steps = readFileSync(join(folder, 'run/metrics.jsonl'), 'utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { type: string; step: number })
+    const steps = readLines(join(folder, 'run/metrics.jsonl'))
       .filter(({ type }) => type === 'step')
       .map(({ step }) => step);
     expect(steps).toEqual([1, 2, 3, 4, 5, 6]);

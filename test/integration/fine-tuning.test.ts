@@ -18,7 +18,7 @@ import { slotBatch } from '../../src/step/slot.js';
 import { calibrationBatch } from '../../src/worker/calibration.js';
 import { engineSpec } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
-import { ends, fingerprint, launch } from '../support/launched.js';
+import { ends, fingerprint, launch, TRAINING } from '../support/launched.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 /** Without QK-norm. */
@@ -141,7 +141,7 @@ describe('a larger grid of positions', () => {
 
 describe('frozen parameters', () => {
   test('stay bit by bit, and do not count in the norm', async () => {
-    const config = loadConfig('test/integration/training.yaml', [], {});
+    const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
     const rows = await native().openDataset(dataset.spec);
@@ -267,7 +267,7 @@ describe('a run', () => {
 
 describe('the calibration batch', () => {
   test('is a function of the configuration', async () => {
-    const config = loadConfig('test/integration/training.yaml', [], {});
+    const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
     const rows = await native().openDataset(dataset.spec);
