@@ -10,11 +10,11 @@ const [program, ...before] = (process.env.ORCHESTRATOR_ORCH_TEST ?? 'build/orch_
   ...string[],
 ];
 
-/** Exit code or signal, null where it passed or was skipped; and what it printed. */
+/** The signal or exit code of a failure, and what was printed. */
 function run(name: string, signal: AbortSignal): Promise<{ failure: string | null; output: string }> {
   return new Promise((resolve) => {
     const ended = (error: ExecFileException | null, stdout: string, stderr: string) =>
-      resolve({ failure: error?.message ?? null, output: stdout + stderr });
+      resolve({ failure: error && (error.signal ?? `exit code ${error.code}`), output: stdout + stderr });
     execFile(program, [...before, '--exact', name], { signal }, ended);
   });
 }
