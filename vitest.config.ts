@@ -1,9 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
-/** unit: pure and fast. integration: processes of the compiled program, on loopback. interop: files that other programs wrote. */
+/**
+ * native: the C++ tests. unit: pure and fast. interop: files that other programs wrote. integration: processes of the compiled
+ * program, on loopback.
+ */
 export default defineConfig({
   test: {
     pool: 'forks',
+    reporters: ['default', './scripts/summary.mjs'],
     projects: [
       {
         extends: true,
@@ -14,7 +18,19 @@ export default defineConfig({
         test: {
           name: 'interop',
           include: ['test/interop/**/*.test.ts'],
+          globalSetup: ['test/support/build-program.ts'],
           testTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'native',
+          include: ['test/native/**/*.test.ts'],
+          globalSetup: ['test/support/build-native.ts'],
+          // They use all processors, and are emulated where .ci/run says so.
+          sequence: { groupOrder: 1 },
+          testTimeout: 900_000,
         },
       },
       {
@@ -22,10 +38,10 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          globalSetup: ['test/integration/build.ts'],
+          globalSetup: ['test/support/build-program.ts', 'test/support/build-native.ts'],
           // Each test starts processes of its own, which use all processors.
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
           testTimeout: 180_000,
           hookTimeout: 180_000,
         },

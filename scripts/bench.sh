@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
-node_modules/.bin/tsc -p tsconfig.bench.json
+flock tsconfig.bench.json node_modules/.bin/tsc -p tsconfig.bench.json
 ORCHESTRATOR_ADDON="${ORCHESTRATOR_ADDON:-$PWD/build/Release/orchestrator.node}" exec node build/bench/bench/main.js "$@"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a clean clone to a picture: set-up, a data set, training on two nodes, a picture of sixteen prompts, its score.
-# Run again it goes on where it was: what is built, made or trained already is kept. It takes N nodes as DEMO_NODES.
+# Run again it goes on where it was: what is built, made or trained already is kept, and `launch` refuses a run of another
+# data set or model. It takes N nodes as DEMO_NODES.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,11 +30,6 @@ orchestrator=(node dist/cli/main.js)
 
 part "data set" "2 of 5, data set: $data"
 "${orchestrator[@]}" dataset shapes --out "$data" --count 16000 --seed 0 --refresh
-if [ -d "$run" ] && { [ "$data/manifest.json" -nt "$run/config.yaml" ] || [ "$config" -nt "$run/config.yaml" ]; }; then
-  aside="$run.$(date +%Y%m%d-%H%M%S)"
-  mv "$run" "$aside"
-  echo "$run is of an earlier data set or configuration, and is $aside now"
-fi
 
 part "training" "3 of 5, training on $nodes nodes: $config (remove $run to train again from the start)"
 "${orchestrator[@]}" launch --nodes "$nodes" "$config" --run-dir "$run" --resume auto

@@ -36,4 +36,4 @@ node scripts/packages-current.mjs || {
   npm ci --ignore-scripts --no-fund --no-audit --loglevel=error </dev/null
 }
 bash scripts/build-native.sh
-bash scripts/build-ts.sh
+npm run --silent build:ts

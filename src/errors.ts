@@ -49,6 +49,10 @@ export const ERRORS = {
   ERR_PROGRESS: 'A worker is alive but has made no progress for too long.',
   ERR_SHARED_MEMORY: 'Workers of one machine cannot share memory.',
   ERR_EXCHANGE: 'Gradients could not be exchanged between two workers.',
+  ERR_MODEL_SPEC: 'The shape of a model or of its batch is out of range.',
+  ERR_NO_EMA: 'EMA weights were asked for where none are held.',
+  ERR_NATIVE_ARGUMENT: 'A native function was called with a value of another type or out of range.',
+  ERR_EMULATED: 'The emulated GPU, which is for tests, met what a real GPU forbids.',
   ERR_INTERNAL: 'A condition that should always hold does not; this is a bug in orchestrator.',
 } as const;
 

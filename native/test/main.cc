@@ -1,5 +1,6 @@
-// orch_test [--list] [PART OF A NAME]...: runs every test whose name contains one of the parts, or all tests,
-// and prints the time of each. orch_test --isas: the instruction sets of this machine, best first.
+// orch_test [--list] [--exact] [PART OF A NAME]...: runs every test whose name contains one of the parts
+// (with --exact: whose name is one of them), or all tests, and prints the time of each. orch_test --isas: the
+// instruction sets of this machine, best first.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -34,11 +35,13 @@ void skip(const std::string& reason) { skipped = reason; }
 
 int main(int argc, char** argv) {
   using namespace orch::test;
-  bool list = false;
+  bool list = false, exact = false;
   std::vector<std::string> parts;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--list") == 0) {
       list = true;
+    } else if (std::strcmp(argv[i], "--exact") == 0) {
+      exact = true;
     } else if (std::strcmp(argv[i], "--isas") == 0) {
       for (const char* name : orch::kernels::cpu_names()) std::printf("%s\n", name);
       return 0;
@@ -49,7 +52,9 @@ int main(int argc, char** argv) {
   int passed = 0, failed = 0, without = 0;
   for (const Case& c : cases()) {
     bool wanted = parts.empty();
-    for (const std::string& part : parts) wanted |= c.name.find(part) != std::string::npos;
+    for (const std::string& part : parts) {
+      wanted |= exact ? c.name == part : c.name.find(part) != std::string::npos;
+    }
     if (!wanted) continue;
     if (list) {
       std::printf("%s\n", c.name.c_str());
@@ -63,7 +68,7 @@ int main(int argc, char** argv) {
     } catch (const std::exception& e) {
       fail(c.name.c_str(), 0, std::string("threw: ") + e.what());
     }
-    // scripts/test-summary.mjs reads these lines.
+    // test/native/native.test.ts reads the lines of skipped tests.
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     if (failures > 0) {
       ++failed;

@@ -1,52 +1,26 @@
 /** Checkpoints of a real engine: saved, loaded into another, opened for inference, and looked at from the command line. */
-import { spawnSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { saveCheckpoint } from '../../src/checkpoint/store.js';
 import { openForInference } from '../../src/engine/inference.js';
 import { loadInto, loadWeights } from '../../src/engine/load.js';
 import { SafetensorsFile, writeSafetensors } from '../../src/formats/safetensors/file.js';
 import { expectedParameters } from '../../src/model/tensors.js';
-import type { Engine, EngineSpec, ModelSpec, StateName } from '../../src/native/contract.js';
-import { native } from '../../src/native/load.js';
-import { contentOf, generator, SMALL, sameBytes, temporaryFolders } from '../unit/checkpoint/helpers.js';
-import { posEmbed } from '../unit/model/pos-embed.js';
+import type { Engine, ModelSpec, StateName } from '../../src/native/contract.js';
+import { contentOf, sameBytes } from '../support/checkpoints.js';
+import { closedAfterTest, openEngine, SMALL } from '../support/engines.js';
+import { temporaryFolder } from '../support/folders.js';
+import { posEmbed } from '../support/pos-embed.js';
+import { orchestrator } from '../support/program.js';
+import { generator } from '../support/random.js';
 
-const folder = temporaryFolders();
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
-const MAIN = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const STATES: StateName[] = ['master', 'ema', 'm', 'v'];
-
-const opened: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const engine of opened.splice(0)) await engine.close();
-});
-
-async function engineOf(model: ModelSpec, other: Partial<EngineSpec> = {}): Promise<Engine> {
-  const engine = await native().createEngine({
-    model,
-    latentHeight: 8,
-    latentWidth: 8,
-    contextTokens: 16,
-    microBatch: 2,
-    precision: 'fp32',
-    residual: 'fp32',
-    recompute: 'nothing',
-    threads: 1,
-    threadsPerSlot: 1,
-    device: null,
-    training: true,
-    ema: true,
-    ...other,
-  });
-  opened.push(engine);
-  return engine;
-}
 
 /** An engine whose state is a function of the seed. */
 async function filled(seed: number): Promise<Engine> {
-  const engine = await engineOf(SMALL);
+  const engine = await openEngine({ ema: true });
   await engine.initialize(BigInt(seed));
   const random = generator(seed);
   const { tensors } = engine.layout();
@@ -89,16 +63,16 @@ const inference = {
 };
 
 describe('an engine', () => {
-  it('lays out the official parameters', async () => {
-    const layout = (await engineOf(SMALL)).layout();
+  test('lays out the official parameters', async () => {
+    const layout = (await openEngine({ ema: true })).layout();
     const official = expectedParameters(SMALL).map(({ name, shape }) => `${name} ${shape.join('x')}`);
     expect(layout.tensors.map(({ name, shape }) => `${name} ${shape.join('x')}`).sort()).toEqual(
       official.sort(),
     );
   });
 
-  it('computes the position table that the files store', async () => {
-    const engine = await engineOf(SMALL);
+  test('computes the position table that the files store', async () => {
+    const engine = await openEngine({ ema: true });
     await engine.initialize(1n);
     const [found, expected] = [engine.posEmbed(), posEmbed(SMALL)];
     expect(found.length).toBe(expected.length);
@@ -106,10 +80,10 @@ describe('an engine', () => {
       expect(Math.abs(found[i]! - expected[i]!)).toBeLessThanOrEqual(6e-8);
   });
 
-  it('goes on with the same bits in another engine, of another batch and number of threads', async () => {
+  test('goes on with the same bits in another engine, of another batch and number of threads', async () => {
     const first = await filled(1);
-    const path = await save(first, await folder(), 40);
-    const second = await engineOf(SMALL, { threads: 2, microBatch: 3 });
+    const path = await save(first, temporaryFolder(), 40);
+    const second = await openEngine({ ema: true, threads: 2, microBatch: 3 });
     const manifest = await loadInto(second, path, { ema: true, optimizer: true });
     expect(manifest.step).toBe(40);
     for (const name of STATES) {
@@ -125,7 +99,7 @@ describe('an engine', () => {
     expect(sameBytes(a, b)).toBe(true);
   });
 
-  it('takes weights from a file in half precision, and refuses those of another model', async () => {
+  test('takes weights from a file in half precision, and refuses those of another model', async () => {
     const path = `${FIXTURES}sd35-medium-like.weights.safetensors`;
     const model: ModelSpec = {
       depth: 2,
@@ -138,7 +112,7 @@ describe('an engine', () => {
       qkNorm: 'rms',
       dualAttention: [0],
     };
-    const engine = await engineOf(model);
+    const engine = await openEngine({ model, ema: true });
     expect(await loadWeights(engine, model, path)).toBeNull();
     const file = await SafetensorsFile.open(path);
     for (const { name } of engine.layout().tensors) {
@@ -147,7 +121,9 @@ describe('an engine', () => {
     }
     await file.close();
     const other = { ...model, dualAttention: [] };
-    await expect(loadWeights(await engineOf(other), other, path)).rejects.toMatchObject({
+    await expect(
+      loadWeights(await openEngine({ model: other, ema: true }), other, path),
+    ).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_MISMATCH',
       message: expect.stringMatching(/dual attention in blocks 0; the run needs .*dual attention none/),
     });
@@ -155,12 +131,11 @@ describe('an engine', () => {
 });
 
 describe('inference', () => {
-  it.each(['ema', 'master'] as const)('predicts with the %s weights of a checkpoint', async (weights) => {
+  test.each(['ema', 'master'] as const)('predicts with the %s weights of a checkpoint', async (weights) => {
     const engine = await filled(2);
-    const run = await folder();
+    const run = temporaryFolder();
     await save(engine, join(run, 'checkpoints'), 7);
-    const model = await openForInference(run, { ...inference, weights });
-    opened.push(model);
+    const model = closedAfterTest(await openForInference(run, { ...inference, weights }));
     expect(model.manifest?.step).toBe(7);
     expect(model.spec).toMatchObject({ model: SMALL, latentHeight: 8, latentWidth: 8, contextTokens: 16 });
     const [a, b] = [await engine.predict(batch(3), weights), await model.engine.predict(batch(3), 'master')];
@@ -169,21 +144,20 @@ describe('inference', () => {
     expect(sameBytes(a, await engine.predict(batch(3), other))).toBe(false);
   });
 
-  it('passes over a damaged checkpoint, and says so', async () => {
+  test('passes over a damaged checkpoint, and says so', async () => {
     const engine = await filled(2);
-    const run = await folder();
+    const run = temporaryFolder();
     await save(engine, join(run, 'checkpoints'), 7);
     const newer = await save(engine, join(run, 'checkpoints'), 8);
     await writeFile(join(newer, 'optimizer.safetensors'), 'x');
-    const model = await openForInference(run, inference);
-    opened.push(model);
+    const model = closedAfterTest(await openForInference(run, inference));
     expect(model.manifest?.step).toBe(7);
     expect(model.notes.join()).toContain('optimizer.safetensors');
   });
 
-  it('opens a file of weights when told the sizes, and says which other parts it skips', async () => {
+  test('opens a file of weights when told the sizes, and says which other parts it skips', async () => {
     const engine = await filled(2);
-    const run = await folder();
+    const run = temporaryFolder();
     const path = await save(engine, run, 7);
     const file = await SafetensorsFile.open(join(path, 'model.safetensors'));
     const tensors = await Promise.all(
@@ -199,8 +173,9 @@ describe('inference', () => {
     const whole = join(run, 'whole.safetensors');
     await writeSafetensors(whole, [...tensors, vae], {});
     await expect(openForInference(whole, inference)).rejects.toMatchObject({ code: 'ERR_USAGE' });
-    const model = await openForInference(whole, { ...inference, latentSize: [8, 8], contextTokens: 16 });
-    opened.push(model);
+    const model = closedAfterTest(
+      await openForInference(whole, { ...inference, latentSize: [8, 8], contextTokens: 16 }),
+    );
     expect(model.notes).toEqual(['Skipped 1 tensors of the VAE (first_stage_model.*)']);
     const [a, b] = [await engine.predict(batch(1), 'master'), await model.engine.predict(batch(1), 'master')];
     expect(sameBytes(a, b)).toBe(true);
@@ -208,11 +183,8 @@ describe('inference', () => {
 });
 
 describe('the command line', () => {
-  const orchestrator = (...argv: string[]) =>
-    spawnSync(process.execPath, [MAIN, ...argv], { encoding: 'utf8' });
-
-  it('inspects a checkpoint: step, plan, tensors and hashes', async () => {
-    const run = await folder();
+  test('inspects a checkpoint: step, plan, tensors and hashes', async () => {
+    const run = temporaryFolder();
     const { path, manifest } = await saveCheckpoint(join(run, 'checkpoints'), contentOf(1000, 1));
     const text = orchestrator('checkpoint', 'inspect', run);
     expect(text.status).toBe(0);
@@ -228,8 +200,8 @@ describe('the command line', () => {
     expect(json.tensors['optimizer.safetensors']).toHaveLength(2 * expectedParameters(SMALL).length);
   });
 
-  it('verifies one checkpoint, or all of a run, and exits with 1 on damage', async () => {
-    const run = await folder();
+  test('verifies one checkpoint, or all of a run, and exits with 1 on damage', async () => {
+    const run = temporaryFolder();
     const root = join(run, 'checkpoints');
     const { path } = await saveCheckpoint(root, contentOf(1, 1));
     await saveCheckpoint(root, contentOf(2, 2));
@@ -254,7 +226,7 @@ describe('the command line', () => {
     });
   });
 
-  it('inspects a file of weights, and refuses one that is none', async () => {
+  test('inspects a file of weights, and refuses one that is none', async () => {
     const file = `${FIXTURES}sd3-medium-like.weights.safetensors`;
     const text = orchestrator('model', 'inspect', file);
     expect(text.status).toBe(0);
@@ -265,10 +237,10 @@ describe('the command line', () => {
     expect(wrong).toMatchObject({ status: 1, stderr: expect.stringContaining('error ERR_MODEL_TENSORS') });
   });
 
-  it('refuses a case of other shapes than the model, naming file and tensor', async () => {
-    const out = join(await folder(), 'out.safetensors');
+  test('refuses a case of other shapes than the model, naming file and tensor', async () => {
+    const out = join(temporaryFolder(), 'out.safetensors');
     const weights = `${FIXTURES}sd3-medium-like.weights.safetensors`;
-    const wrongCase = join(await folder(), 'case.safetensors');
+    const wrongCase = join(temporaryFolder(), 'case.safetensors');
     const data = new Float32Array(3);
     await writeSafetensors(wrongCase, [{ name: 'x0', dtype: 'F32', shape: [1, 1, 1, 3], data }], {});
     const wrong = orchestrator('model', 'eval', '--weights', weights, '--case', wrongCase, '--out', out);

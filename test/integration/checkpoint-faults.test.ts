@@ -1,17 +1,16 @@
 /** Checkpoints under kill -9, full disks and read-only folders. */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, readdirSync, statfsSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { findLatest } from '../../src/checkpoint/resume.js';
 import { recoverStore } from '../../src/checkpoint/retention.js';
 import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
-import { because } from '../needs.js';
-import { contentOf } from '../unit/checkpoint/helpers.js';
-import { unmountable } from './mountable.js';
+import { contentOf } from '../support/checkpoints.js';
+import { temporaryFolder } from '../support/folders.js';
+import { unmountable } from '../support/mountable.js';
+import { because } from '../support/needs.js';
 
 const WRITER = new URL('checkpoint-writer.mjs', import.meta.url).pathname;
 const { layout, metadata } = contentOf(0, 0);
@@ -25,11 +24,8 @@ const writer = (runDir: string, count: number) => [
 const KILLS = Number(process.env.CHECKPOINT_KILLS ?? 100);
 
 let dir: string;
-beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'checkpoint-faults-'));
-});
-afterEach(async () => {
-  await rm(dir, { recursive: true, force: true });
+beforeEach(() => {
+  dir = temporaryFolder();
 });
 
 /** Runs the writer and kills it `delay` milliseconds after its first line. Returns the last step it announced. */
@@ -85,7 +81,7 @@ function once(limits = ':'): { code: string; message: string; hint: string | nul
 
 const names = () => readdirSync(join(dir, 'checkpoints')).sort();
 
-it(`leaves a loadable checkpoint when killed at any of ${KILLS} moments`, async () => {
+test(`leaves a loadable checkpoint when killed at any of ${KILLS} moments`, async () => {
   let announced = 0;
   let leftovers = 0;
   for (let kill = 0; kill < KILLS; kill++) {
@@ -105,7 +101,7 @@ it(`leaves a loadable checkpoint when killed at any of ${KILLS} moments`, async 
 }, 900_000);
 
 describe('a write that fails', () => {
-  it('at a limit of the file size leaves the checkpoint before and nothing else', async () => {
+  test('at a limit of the file size leaves the checkpoint before and nothing else', async () => {
     expect(once()).toBeNull();
     const failure = once('ulimit -f 700')!;
     expect(failure).toMatchObject({ code: 'ERR_CHECKPOINT_WRITE', hint: expect.stringContaining('ulimit') });
@@ -118,7 +114,7 @@ describe('a write that fails', () => {
     expect(await checkLatest()).toBe(2);
   });
 
-  it('because a file is where the folder should be says so', () => {
+  test('because a file is where the folder should be says so', () => {
     writeFileSync(join(dir, 'checkpoints'), 'mine');
     expect(once()).toMatchObject({
       code: expect.stringMatching(/^ERR_/),
@@ -127,7 +123,7 @@ describe('a write that fails', () => {
   });
 
   const root = process.getuid?.() === 0 ? 'needs a user other than root' : null;
-  it.skipIf(root)(because('because the folder may not be written says so', root), () => {
+  test.skipIf(root)(because('because the folder may not be written says so', root), () => {
     execFileSync('chmod', ['555', dir]);
     expect(once()).toMatchObject({
       code: 'ERR_CHECKPOINT_WRITE',
@@ -145,7 +141,7 @@ describe.skipIf(unmountable)(because('a small file system of its own', unmountab
     execFileSync('umount', ['-l', dir]);
   });
 
-  it('that is too small is noticed before anything is written', async () => {
+  test('that is too small is noticed before anything is written', async () => {
     expect(once()).toBeNull();
     const { bavail, bsize } = statfsSync(dir);
     writeFileSync(join(dir, 'filler'), new Uint8Array(bavail * bsize - (1 << 20)));
@@ -161,7 +157,7 @@ describe.skipIf(unmountable)(because('a small file system of its own', unmountab
     expect(await checkLatest()).toBe(1);
   });
 
-  it('that fills up while a checkpoint is written leaves the one before', async () => {
+  test('that fills up while a checkpoint is written leaves the one before', async () => {
     expect(once()).toBeNull();
     // Room for the folder and two of its files: there is space enough, and yet the third file cannot be made.
     const { files, ffree } = statfsSync(dir);
@@ -175,7 +171,7 @@ describe.skipIf(unmountable)(because('a small file system of its own', unmountab
     expect(await checkLatest()).toBe(1);
   });
 
-  it('that is read-only says so', async () => {
+  test('that is read-only says so', async () => {
     expect(once()).toBeNull();
     execFileSync('mount', ['-o', 'remount,ro', dir]);
     expect(once()).toMatchObject({

@@ -1,37 +1,33 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { leafCommands } from '../../src/reference/cli-page.js';
+import { temporaryFolder } from '../support/folders.js';
+import { orchestrator } from '../support/program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'cli-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 const config = join(folder, 'run.yaml');
 writeFileSync(config, 'name: x\ndata: {path: d}\n');
-
-function orchestrator(...argv: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, ['dist/cli/main.js', ...argv], { encoding: 'utf8' });
-}
 
 const leaves = [...leafCommands(await buildProgram(), [])];
 
 describe('exit codes and output', () => {
-  it('0 and the version', () => {
+  test('0 and the version', () => {
     expect(orchestrator('--version')).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
     });
   });
 
-  it.each(leaves.map(({ path }) => path.slice(1)))('0 and the help of %s %s', (...names) => {
+  test.each(leaves.map(({ path }) => path.slice(1)))('0 and the help of %s %s', (...names) => {
     const { status, stdout } = orchestrator(...names.filter((name) => name !== undefined), '--help');
     expect(status).toBe(0);
     expect(stdout).toMatch(/^Usage: orchestrator /);
   });
 
-  it('runs from any folder, and through a link', () => {
+  test('runs from any folder, and through a link', () => {
     const link = join(folder, 'link');
     symlinkSync(resolve('orchestrator'), link);
     const { status, stdout } = spawnSync(link, ['config', 'show', 'run.yaml'], {
@@ -42,7 +38,7 @@ describe('exit codes and output', () => {
     expect(stdout).toContain('run.yaml:1:7');
   });
 
-  it('2 for what the command line does not know', () => {
+  test('2 for what the command line does not know', () => {
     expect(orchestrator('conifg')).toMatchObject({
       status: 2,
       stdout: '',
@@ -58,7 +54,7 @@ describe('exit codes and output', () => {
     });
   });
 
-  it('2 for a wrong configuration, without a stack', () => {
+  test('2 for a wrong configuration, without a stack', () => {
     const { status, stdout, stderr } = orchestrator('config', 'show', config, '--set', 'batch.micro=0');
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr).toMatch(
@@ -67,12 +63,12 @@ describe('exit codes and output', () => {
     expect(stderr).not.toContain('    at ');
   });
 
-  it('a stack with --debug, before or after the command', () => {
+  test('a stack with --debug, before or after the command', () => {
     expect(orchestrator('--debug', 'config', 'show', 'none.yaml').stderr).toContain('    at ');
     expect(orchestrator('config', 'show', 'none.yaml', '--debug').stderr).toContain('    at ');
   });
 
-  it('ends quietly when the reader has seen enough', () => {
+  test('ends quietly when the reader has seen enough', () => {
     const script = `for i in 1 2 3; do node dist/cli/main.js config show '${config}' | head -n 1; done`;
     const { status, stdout, stderr } = spawnSync('bash', ['-o', 'pipefail', '-c', script], {
       encoding: 'utf8',
@@ -83,14 +79,14 @@ describe('exit codes and output', () => {
 });
 
 describe('config show', () => {
-  it('prints every value with its origin', () => {
+  test('prints every value with its origin', () => {
     const { stdout } = orchestrator('config', 'show', config, '--set', 'seed=7');
     expect(stdout).toMatch(/^seed +7 +--set seed=7$/m);
     expect(stdout).toContain(`${config}:1:7`);
     expect(stdout).toMatch(/^schedule\.steps +1000 +default$/m);
   });
 
-  it('prints YAML that loads to the same configuration', () => {
+  test('prints YAML that loads to the same configuration', () => {
     const effective = join(folder, 'effective.yaml');
     writeFileSync(
       effective,
@@ -111,7 +107,7 @@ describe('config show', () => {
 });
 
 describe('doctor', () => {
-  it('exits with 0 only where nothing failed', () => {
+  test('exits with 0 only where nothing failed', () => {
     const { status, stdout } = orchestrator('doctor', '--json');
     const checks = JSON.parse(stdout) as {
       name: string;

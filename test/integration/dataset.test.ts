@@ -1,19 +1,16 @@
 /** `orchestrator dataset` as users run it. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { TRAINING } from '../support/launched.js';
+import { orchestrator } from '../support/program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'dataset-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 const FIXED = fileURLToPath(new URL('../fixtures/huggingface/fixed', import.meta.url));
 const NESTED = fileURLToPath(new URL('../fixtures/huggingface/nested', import.meta.url));
-
-function orchestrator(...argv: string[]) {
-  return spawnSync(process.execPath, ['dist/cli/main.js', ...argv], { encoding: 'utf8' });
-}
 
 function shapes(name: string, count: number, seed: number): string {
   const out = join(folder, name);
@@ -25,7 +22,7 @@ function shapes(name: string, count: number, seed: number): string {
 const manifestOf = (dir: string) => JSON.parse(readFileSync(join(dir, 'manifest.json'), 'utf8'));
 
 describe('dataset shapes', () => {
-  it('writes the same bytes for the same seed, and others for another', () => {
+  test('writes the same bytes for the same seed, and others for another', () => {
     const a = manifestOf(shapes('a', 70, 4));
     const b = manifestOf(shapes('b', 70, 4));
     const c = manifestOf(shapes('c', 70, 5));
@@ -34,7 +31,7 @@ describe('dataset shapes', () => {
     expect(a.rows).toBe(70);
   });
 
-  it('refuses a folder that is in use, and numbers that are none', () => {
+  test('refuses a folder that is in use, and numbers that are none', () => {
     const out = shapes('used', 3, 0);
     const before = readdirSync(out);
     expect(orchestrator('dataset', 'shapes', '--out', out, '--count', '3')).toMatchObject({
@@ -56,7 +53,7 @@ describe('dataset shapes', () => {
 });
 
 describe('dataset verify', () => {
-  it('passes what is whole', () => {
+  test('passes what is whole', () => {
     expect(orchestrator('dataset', 'verify', shapes('whole', 100, 1))).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(
@@ -69,7 +66,7 @@ describe('dataset verify', () => {
     });
   });
 
-  it('exits 1 on a flipped bit and says where it is', () => {
+  test('exits 1 on a flipped bit and says where it is', () => {
     const dir = shapes('flipped', 100, 1);
     const path = join(dir, 'shard-00000.arrow');
     const bytes = readFileSync(path);
@@ -89,7 +86,7 @@ describe('dataset verify', () => {
     });
   });
 
-  it('records the hashes of a foreign folder, and then finds a flipped bit there, too, before training as well', () => {
+  test('records the hashes of a foreign folder, and then finds a flipped bit there, too, before training as well', () => {
     const dir = join(folder, 'recorded');
     cpSync(FIXED, dir, { recursive: true });
     const verify = (...more: string[]) => orchestrator('dataset', 'verify', dir, ...more);
@@ -106,7 +103,7 @@ describe('dataset verify', () => {
       /error ERR_DATA_HASH: .*data-00001-of-00002\.arrow is damaged or changed\. Its SHA-256 is/;
     expect(verify('--record')).toMatchObject({ status: 1, stderr: expect.stringMatching(damaged) });
     const run = orchestrator(
-      ...['launch', 'test/integration/training.yaml', '--run-dir', join(folder, 'run')],
+      ...['launch', TRAINING, '--run-dir', join(folder, 'run')],
       ...['--set', `data.path=${dir}`],
     );
     expect(run).toMatchObject({
@@ -123,7 +120,7 @@ describe('dataset verify', () => {
     expect(verify().stderr).toMatch(/ERR_DATA_FORMAT: .*SHA256SUMS:1: expected a SHA-256/);
   });
 
-  it('exits 1 on a value that is not finite', () => {
+  test('exits 1 on a value that is not finite', () => {
     const dir = join(folder, 'infinite');
     spawnSync('cp', ['-r', NESTED, dir]);
     spawnSync('chmod', ['-R', 'u+w', dir]);
@@ -144,7 +141,7 @@ describe('dataset verify', () => {
 });
 
 describe('dataset inspect', () => {
-  it('prints columns, shapes, ranges and a histogram', () => {
+  test('prints columns, shapes, ranges and a histogram', () => {
     const { status, stdout } = orchestrator('dataset', 'inspect', NESTED);
     expect(status).toBe(0);
     expect(stdout).toContain('20 rows in 2 files');
@@ -155,7 +152,7 @@ describe('dataset inspect', () => {
     expect(stdout).toMatch(/histogram of latent, linear scale\n( +-?\d+\.\d{3} .*\n){24}/);
   });
 
-  it('names what is not a data set', () => {
+  test('names what is not a data set', () => {
     expect(orchestrator('dataset', 'inspect', join(folder, 'nowhere'))).toMatchObject({
       status: 1,
       stderr: expect.stringMatching(/error ERR_FILE_OPEN: There is no data set at .*nowhere/),

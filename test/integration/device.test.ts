@@ -2,17 +2,24 @@
  * Runs with `device: cuda` on the emulated GPU, which has the entry points of the real one's library and runs the same
  * kernels on the CPU: what is above the device is what runs on a GPU.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openForInference } from '../../src/engine/inference.js';
 import type { MemoryPart } from '../../src/memory/parts.js';
-import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
+import { temporaryFolder } from '../support/folders.js';
+import {
+  allDead,
+  ends,
+  fingerprint,
+  isAlive,
+  Launched,
+  launch,
+  readLines,
+  TRAINING,
+} from '../support/launched.js';
+import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
-const CONFIG = 'test/integration/training.yaml';
-const MAIN = 'dist/cli/main.js';
 const LIBRARY = resolve('build/Release/liborchestrator_cuda_emulated.so');
 const NAME = 'emulated GPU (runs on the CPU, for tests)';
 const STEPS = 4;
@@ -36,8 +43,9 @@ const CUDA = ['--set', 'device=cuda'];
 /** Relative, of losses and of gradient norms in fp32; 1.5e-8 was seen. */
 const BOUND = 1e-6;
 
-const folder = mkdtempSync(join(tmpdir(), 'device-'));
+const folder = temporaryFolder();
 const [one, host] = [join(folder, 'one'), join(folder, 'host')];
+const run = (...parameters: string[]) => succeeds(orchestrator(...parameters));
 const step2 = (runDir: string) => join(runDir, 'checkpoints', 'step-00000002');
 
 beforeAll(async () => {
@@ -48,12 +56,7 @@ beforeAll(async () => {
 });
 afterAll(() => {
   delete process.env.ORCHESTRATOR_CUDA;
-  rmSync(folder, { recursive: true, force: true });
 });
-
-function orchestrator(...parameters: string[]): string {
-  return execFileSync(process.execPath, [MAIN, ...parameters], { encoding: 'utf8' });
-}
 
 /** [loss, gradient norm] of the steps from `first` on. */
 function series(runDir: string, first = 1): number[][] {
@@ -132,7 +135,7 @@ test('checkpoints go on from the CPU to the device, and back', async () => {
 test('what a run records of its device: name and memory, as estimated', () => {
   const worker = lastWorker(one);
   expect(worker.device).toBe(`${NAME}, GPU 0 of 1`);
-  const estimate = JSON.parse(orchestrator('estimate', CONFIG, '--json', ...FP32, ...CUDA));
+  const estimate = JSON.parse(run('estimate', TRAINING, '--json', ...FP32, ...CUDA));
   // The emulator multiplies without a workspace.
   const parts = (estimate.gpuMemory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
   const estimated = parts.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -144,14 +147,14 @@ test('what a run records of its device: name and memory, as estimated', () => {
 });
 
 test('doctor, launch --dry-run, estimate and profile know the device', () => {
-  expect(orchestrator('doctor')).toContain(`on: GPU 0: ${NAME}, 4.0 GiB; no CUDA, no cuBLASLt`);
-  const plan = orchestrator('launch', CONFIG, '--nodes', '2', '--dry-run', ...FP32, ...CUDA);
+  expect(run('doctor')).toContain(`on: GPU 0: ${NAME}, 4.0 GiB; no CUDA, no cuBLASLt`);
+  const plan = run('launch', TRAINING, '--nodes', '2', '--dry-run', ...FP32, ...CUDA);
   expect(plan).toMatch(/^rank 1 +slots 1-2 \(2 samples\), GPU 0 \(emulated GPU/m);
   expect(plan).toMatch(/LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 ORCHESTRATOR_GPU=1 .* worker$/m);
-  const page = orchestrator('estimate', CONFIG, ...FP32, ...CUDA);
+  const page = run('estimate', TRAINING, ...FP32, ...CUDA);
   expect(page).toMatch(/^GPU memory of a worker \(rank 0\) with activation_checkpointing: nothing\n/m);
   expect(page).toContain('1 worker with a GPU each');
-  const profile = JSON.parse(orchestrator('profile', CONFIG, '--json', '--repeats', '1', ...FP32, ...CUDA));
+  const profile = JSON.parse(run('profile', TRAINING, '--json', '--repeats', '1', ...FP32, ...CUDA));
   expect(profile.gpu).toBe(NAME);
   expect(profile.seconds).toBeGreaterThan(0);
   expect(profile.roofline.flops).toBeGreaterThan(0);
@@ -178,12 +181,10 @@ test('a checkpoint samples on the device as on the CPU', async () => {
 });
 
 test('what cannot be is refused before anything starts', () => {
-  const refused = (environment: Record<string, string>, ...sets: string[]) => {
+  const refused = (env: Record<string, string>, ...sets: string[]) => {
     const runDir = join(folder, 'refused');
-    const parameters = [MAIN, 'launch', CONFIG, '--run-dir', runDir, ...CUDA];
-    for (const set of sets) parameters.push('--set', set);
-    const env = { ...process.env, ...environment };
-    const { status, stderr } = spawnSync(process.execPath, parameters, { encoding: 'utf8', env });
+    const parameters = ['--run-dir', runDir, ...CUDA, ...sets.flatMap((set) => ['--set', set])];
+    const { status, stderr } = orchestratorIn({ env }, 'launch', TRAINING, ...parameters);
     expect(existsSync(runDir)).toBe(false);
     return `${status} ${stderr}`;
   };

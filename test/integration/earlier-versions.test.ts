@@ -2,28 +2,26 @@
  * What earlier versions wrote: a config, a data set, a run folder and an export of each. This version reads them, or
  * refuses in a sentence that says what to do. See test/fixtures/runs/README.md.
  */
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { readLines } from '../support/launched.js';
+import { orchestratorIn, succeeds } from '../support/program.js';
 
 const RUNS = 'test/fixtures/runs';
-const MAIN = resolve('dist/cli/main.js');
 const versions = readdirSync(RUNS, { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
   .map(({ name }) => name);
 
 describe.each(versions)('%s', (version) => {
-  const folder = mkdtempSync(join(tmpdir(), 'earlier-'));
+  const folder = temporaryFolder();
   beforeAll(() => cpSync(join(RUNS, version), folder, { recursive: true }));
-  afterAll(() => rmSync(folder, { recursive: true }));
 
   function run(...args: string[]): string {
-    const done = spawnSync(process.execPath, [MAIN, ...args], { cwd: folder, encoding: 'utf8' });
+    const done = orchestratorIn({ cwd: folder }, ...args);
     expect(done.stderr).not.toMatch(/^error/m);
-    expect(done.status, done.stderr).toBe(0);
-    return done.stdout;
+    return succeeds(done);
   }
 
   test('its config, and the one that its run kept', () => {
@@ -54,10 +52,7 @@ describe.each(versions)('%s', (version) => {
     const output = run('launch', 'config.yaml', '--nodes', '2', ...resume);
     expect(output).toMatch(/^steps 5 to 6/m);
     expect(run('checkpoint', 'verify', 'run')).toContain('step-00000006  step 6');
-    const steps = readFileSync(join(folder, 'run/metrics.jsonl'), 'utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { type: string; step: number })
+    const steps = readLines(join(folder, 'run/metrics.jsonl'))
       .filter(({ type }) => type === 'step')
       .map(({ step }) => step);
     expect(steps).toEqual([1, 2, 3, 4, 5, 6]);

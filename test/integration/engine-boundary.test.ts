@@ -1,56 +1,18 @@
 /** The addon's engine seen from JavaScript: its size, the event loop, what is given back, and what it refuses. */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  chmodSync,
-  copyFileSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { afterEach, describe, expect, test } from 'vitest';
-import type { ColumnSpec, Engine, EngineSpec } from '../../src/native/contract.js';
+import { describe, expect, test } from 'vitest';
+import type { ColumnSpec } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
-import { generator, SMALL, temporaryFolders } from '../unit/checkpoint/helpers.js';
+import { engineSpec, openEngine, SMALL } from '../support/engines.js';
+import { temporaryFolder } from '../support/folders.js';
+import { generator } from '../support/random.js';
 
 const ADDON = resolve('build/Release/orchestrator.node');
 const MIB = 2 ** 20;
-const folder = temporaryFolders();
-
-const opened: Engine[] = [];
-afterEach(async () => {
-  for (const engine of opened.splice(0)) await engine.close().catch(() => {});
-});
-
-function specOf(other: Partial<EngineSpec> = {}): EngineSpec {
-  return {
-    model: SMALL,
-    latentHeight: 8,
-    latentWidth: 8,
-    contextTokens: 16,
-    microBatch: 2,
-    precision: 'fp32',
-    residual: 'fp32',
-    recompute: 'nothing',
-    threads: 1,
-    threadsPerSlot: 1,
-    device: null,
-    training: true,
-    ema: false,
-    ...other,
-  };
-}
-
-async function open(other: Partial<EngineSpec> = {}): Promise<Engine> {
-  const engine = await native().createEngine(specOf(other));
-  opened.push(engine);
-  return engine;
-}
 
 /** Four rows of random numbers, and a slot of the first two. */
 async function samples() {
@@ -66,7 +28,7 @@ async function samples() {
     'original.clip_g_pooled': SMALL.pooledDim - 4,
     'original.t5': 8 * SMALL.contextDim,
   });
-  const path = join(await folder(), 'data.bin');
+  const path = join(await temporaryFolder(), 'data.bin');
   writeFileSync(path, values);
   const data = await native().openDataset({ files: [{ path, bytes }], rows: 4, columns });
   const text = {
@@ -115,7 +77,7 @@ const nothingToDo = {
 test('a model above 4 GiB is laid out, and looked at from end to end', async () => {
   const model = { ...SMALL, heads: 24, depth: 16, contextDim: 4096, pooledDim: 2048, posEmbedMaxSize: 4 };
   // Its pages are untouched: this takes addresses, not memory.
-  const engine = await open({ model, training: false });
+  const engine = await openEngine({ model, training: false });
   const { length, tensors, parameters } = engine.layout();
   expect(parameters).toBeGreaterThan(2 ** 30);
   expect(4 * length).toBeGreaterThan(4 * 2 ** 30);
@@ -161,16 +123,16 @@ test('the event loop turns while an engine is made', async () => {
   };
   setImmediate(turn);
   const model = { ...SMALL, depth: 24, heads: 24, posEmbedMaxSize: 384 };
-  await open({ model, training: false });
+  await openEngine({ model, training: false });
   made = true;
   expect(turns).toBeGreaterThan(2);
 });
 
 describe('close()', () => {
   test('gives all memory back at once, whoever still holds a view', async () => {
-    const other = await open();
+    const other = await openEngine();
     const { current } = other.memory();
-    const engine = await open({ model: { ...SMALL, heads: 8 } });
+    const engine = await openEngine({ model: { ...SMALL, heads: 8 } });
     await engine.initialize(1n);
     const [first] = engine.layout().tensors;
     const view = await engine.state('master', first!.name);
@@ -184,14 +146,14 @@ describe('close()', () => {
   });
 
   test('waits for what was asked for before', async () => {
-    const engine = await open();
+    const engine = await openEngine();
     const { current } = engine.memory();
     const initialised = engine.initialize(1n);
     const state = engine.state('master', engine.layout().tensors[0]!.name);
     const digest = engine.digest();
     const results = Promise.allSettled([initialised, state, digest]);
     const closing = [engine.close(), engine.close()];
-    const other = await open();
+    const other = await openEngine();
     await Promise.all(closing);
     expect(other.memory().current).toBeLessThanOrEqual(current);
     expect((await results).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
@@ -199,13 +161,11 @@ describe('close()', () => {
   });
 
   test('leaves the memory of a buffer that was transferred out of its view', async ({ skip }) => {
-    const engine = await open();
+    if (!('transfer' in ArrayBuffer.prototype)) skip('needs Node.js 22: ArrayBuffer.prototype.transfer');
+    const engine = await native().createEngine(engineSpec());
     const positions = engine.posEmbed();
     const first = positions[0];
-    const buffer = positions.buffer as ArrayBuffer & { transfer?: () => ArrayBuffer };
-    if (buffer.transfer === undefined) return skip('needs Node.js 22: ArrayBuffer.prototype.transfer');
-    const moved = buffer.transfer();
-    opened.splice(0);
+    const moved = (positions.buffer as ArrayBuffer & { transfer(): ArrayBuffer }).transfer();
     let closed = false;
     void engine.close().then(() => {
       closed = true;
@@ -216,7 +176,7 @@ describe('close()', () => {
   });
 
   test('may come while arguments are converted', async () => {
-    const engine = await open();
+    const engine = await openEngine();
     const name = engine.layout().tensors[0]!.name;
     const snapshot = (await engine.snapshot()).get('master')!;
     const closes = () => {
@@ -228,7 +188,7 @@ describe('close()', () => {
   });
 
   test('is the end of every other call', async () => {
-    const engine = await open();
+    const engine = await openEngine();
     const [tensor] = engine.layout().tensors;
     await engine.close();
     const closed = { code: 'ERR_HANDLE' };
@@ -245,7 +205,7 @@ describe('close()', () => {
     const script = `
       const { createRequire } = await import('node:module');
       const addon = createRequire(process.cwd() + '/')(${JSON.stringify(ADDON)});
-      const engine = await addon.createEngine(${JSON.stringify(specOf())});
+      const engine = await addon.createEngine(${JSON.stringify(engineSpec())});
       await engine.close();
       try {
         engine.accumulate({ slots: [], totalSlots: 1, gradScale: 1, seed: 0n, step: 1, statistics: false, next: null, onBucket() {} });
@@ -262,9 +222,9 @@ describe('close()', () => {
 });
 
 test('a state and a copy of it are seen alike, and a digest is of all of it', async () => {
-  const engine = await open({ ema: true });
+  const engine = await openEngine({ ema: true });
   await engine.initialize(7n);
-  const same = await open({ ema: true, threads: 2 });
+  const same = await openEngine({ ema: true, threads: 2 });
   await same.initialize(7n);
   const digest = await engine.digest();
   expect(digest).toMatch(/^[0-9a-f]{32}$/);
@@ -287,7 +247,7 @@ describe('what cannot be is refused', () => {
   const wrong = (code: string, message = '') => ({ code, message: expect.stringContaining(message) });
 
   test('training with an engine for inference', async () => {
-    const engine = await open({ training: false });
+    const engine = await openEngine({ training: false });
     const update = { step: 1, lr: 0, beta1: 0, beta2: 0, eps: 1, weightDecay: 0, gradScale: 1, emaDecay: 1 };
     const inference = wrong('ERR_INTERNAL', 'created for inference only');
     expect(engine.gradientParts()).toEqual([]);
@@ -306,7 +266,7 @@ describe('what cannot be is refused', () => {
   });
 
   test('a gradient before there is one, and after a step that failed', async () => {
-    const engine = await open();
+    const engine = await openEngine();
     const update = { step: 1, lr: 1, beta1: 0, beta2: 0, eps: 1, weightDecay: 0, gradScale: 1, emaDecay: 1 };
     const none = wrong('ERR_INTERNAL', 'There is no gradient');
     await expect(engine.gradientNorm()).rejects.toMatchObject(none);
@@ -332,7 +292,7 @@ describe('what cannot be is refused', () => {
   });
 
   test('looking at the sums, or attaching other data, while they change: neither ends the process', async () => {
-    const engine = await open({ threads: 2 });
+    const engine = await openEngine({ threads: 2 });
     const { data, text, slot } = await samples();
     await engine.attach(data, text);
     const slots = Array.from({ length: 8 }, (_, i) => ({ ...slot, slot: i }));
@@ -356,7 +316,7 @@ describe('what cannot be is refused', () => {
   });
 
   test('freezing what is no range leaves all as it was', async () => {
-    const engine = await open();
+    const engine = await openEngine();
     const { data, text, slot } = await samples();
     await engine.attach(data, text);
     await engine.initialize(3n);
@@ -370,18 +330,18 @@ describe('what cannot be is refused', () => {
   });
 
   test('a state that is not held, a tensor that is none', async () => {
-    const engine = await open();
+    const engine = await openEngine();
     const { name } = engine.layout().tensors[0]!;
     const wrong = { code: 'ERR_NATIVE_ARGUMENT' };
     await expect(async () => await engine.state('ema', name)).rejects.toMatchObject({ code: 'ERR_NO_EMA' });
     await expect(async () => await engine.state('master', 'x')).rejects.toMatchObject(wrong);
-    await expect(native().createEngine(specOf({ model: { ...SMALL, depth: 0 } }))).rejects.toMatchObject({
+    await expect(native().createEngine(engineSpec({ model: { ...SMALL, depth: 0 } }))).rejects.toMatchObject({
       code: 'ERR_MODEL_SPEC',
     });
   });
 
   test('numbers that are none', async () => {
-    const path = join(await folder(), 'data.bin');
+    const path = join(temporaryFolder(), 'data.bin');
     writeFileSync(path, new Uint8Array(64));
     const segments = [{ file: 0, firstRow: 0, rows: 4, byteOffset: 0 }];
     const data = await native().openDataset({
@@ -404,22 +364,22 @@ describe('what cannot be is refused', () => {
       made.form([made.address], 0);
       return made;
     };
-    const seen = await open();
+    const seen = await openEngine();
     seen.posEmbed();
     await expect(async () => await seen.join(group())).rejects.toMatchObject({ code: 'ERR_INTERNAL' });
-    const asked = await open();
+    const asked = await openEngine();
     const [tensor] = asked.layout().tensors;
     const view = asked.state('master', tensor!.name);
     await expect(async () => await asked.join(group())).rejects.toMatchObject({ code: 'ERR_INTERNAL' });
     expect(await view).toHaveLength(tensor!.length);
-    const alone = await open();
+    const alone = await openEngine();
     await expect(alone.join(native().createGroup())).rejects.toMatchObject({ code: 'ERR_SHARED_MEMORY' });
-    const busy = await open();
+    const busy = await openEngine();
     const joined = busy.join(group());
     expect(() => busy.posEmbed()).toThrowError(expect.objectContaining({ code: 'ERR_INTERNAL' }));
     await joined;
     expect(busy.posEmbed().length).toBeGreaterThan(0);
-    const member = await open();
+    const member = await openEngine();
     await member.join(group());
     await expect(member.freeze({ bounds: Float64Array.of(0, 16) })).rejects.toMatchObject({
       code: 'ERR_INTERNAL',
@@ -431,31 +391,27 @@ describe('what cannot be is refused', () => {
     // Limits of processes do not hold for root, who becomes somebody else here.
     const root = process.getuid?.() === 0;
     const uid = root ? 65534 : process.getuid!();
-    const path = mkdtempSync(join(tmpdir(), 'orchestrator-threads-'));
-    try {
-      chmodSync(path, 0o755);
-      copyFileSync(ADDON, join(path, 'orchestrator.node'));
-      writeFileSync(
-        join(path, 'main.mjs'),
-        `import { createRequire } from 'node:module';
-        const addon = createRequire(import.meta.url)('./orchestrator.node');
-        const spec = ${JSON.stringify(specOf())};
-        for (const threads of [1000, 1]) {
-          await addon.createEngine({ ...spec, threads }).then((e) => e.close()).then(() => console.log('made'), (e) => console.log(e.code, e.message));
-        }`,
-      );
-      const node = JSON.stringify(process.execPath);
-      const user = root ? `setpriv --reuid=${uid} --clear-groups ` : '';
-      const command = `cd ${JSON.stringify(path)} && ulimit -u ${threadsOf(uid) + 200} && exec ${user}${node} main.mjs`;
-      const { stdout, stderr, status } = spawnSync('bash', ['-c', command], {
-        encoding: 'utf8',
-        timeout: 60_000,
-      });
-      expect(stderr).toBe('');
-      expect(stdout).toMatch(/^ERR_SYSTEM No thread can be started .*\nmade\n$/);
-      expect(status).toBe(0);
-    } finally {
-      rmSync(path, { recursive: true });
-    }
+    const path = temporaryFolder();
+    chmodSync(path, 0o755);
+    copyFileSync(ADDON, join(path, 'orchestrator.node'));
+    writeFileSync(
+      join(path, 'main.mjs'),
+      `import { createRequire } from 'node:module';
+      const addon = createRequire(import.meta.url)('./orchestrator.node');
+      const spec = ${JSON.stringify(engineSpec())};
+      for (const threads of [1000, 1]) {
+        await addon.createEngine({ ...spec, threads }).then((e) => e.close()).then(() => console.log('made'), (e) => console.log(e.code, e.message));
+      }`,
+    );
+    const node = JSON.stringify(process.execPath);
+    const user = root ? `setpriv --reuid=${uid} --clear-groups ` : '';
+    const command = `cd ${JSON.stringify(path)} && ulimit -u ${threadsOf(uid) + 200} && exec ${user}${node} main.mjs`;
+    const { stdout, stderr, status } = spawnSync('bash', ['-c', command], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^ERR_SYSTEM No thread can be started .*\nmade\n$/);
+    expect(status).toBe(0);
   });
 });

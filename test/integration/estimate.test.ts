@@ -1,11 +1,11 @@
 /** The estimate of memory against the peak of a worker that trains. */
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { ends, Launched, TRAINING } from '../support/launched.js';
+import { orchestrator, succeeds } from '../support/program.js';
 
-const CONFIG = 'test/integration/training.yaml';
 const FLAGS = [
   'model.hidden=320',
   'batch.micro=5',
@@ -16,7 +16,7 @@ const FLAGS = [
 ].flatMap((set) => ['--set', set]);
 
 /** The kernel's own record of a process's largest resident set, in bytes; null where the process is gone. */
-function peakOf(pid: string): number | null {
+function peakOf(pid: number): number | null {
   try {
     const match = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
     return match === null ? null : Number(match[1]) * 1024;
@@ -25,41 +25,27 @@ function peakOf(pid: string): number | null {
   }
 }
 
-/** Workers of a run: their command, and the run's coordinator in their environment. */
-function workersOf(runDir: string): string[] {
-  try {
-    const lines = readFileSync(join(runDir, 'journal.jsonl'), 'utf8').trim().split('\n');
-    const formed = lines.map((line) => JSON.parse(line)).filter((line) => Array.isArray(line.workers));
-    return formed.flatMap(({ workers }) => workers.map(({ pid }: { pid: number }) => String(pid)));
-  } catch {
-    return [];
-  }
-}
-
-it('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'estimate-'));
-  const main = 'dist/cli/main.js';
-  const page = execFileSync(process.execPath, [main, 'estimate', CONFIG, '--json', ...FLAGS]);
-  const { rankBytes, machine } = JSON.parse(page.toString()) as {
+test('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
+  const folder = temporaryFolder();
+  const page = succeeds(orchestrator('estimate', TRAINING, '--json', ...FLAGS));
+  const { rankBytes, machine } = JSON.parse(page) as {
     rankBytes: [number];
     machine: { bytes: number }[];
   };
   const runDir = join(folder, 'run');
-  const run = spawn(process.execPath, [main, 'launch', CONFIG, '--run-dir', runDir, ...FLAGS], {
-    stdio: 'ignore',
-  });
+  const run = new Launched(runDir, 1, ...FLAGS);
   let peak = 0;
   const timer = setInterval(() => {
-    for (const pid of workersOf(runDir)) peak = Math.max(peak, peakOf(pid) ?? 0);
+    try {
+      for (const pid of run.workers()) peak = Math.max(peak, peakOf(pid) ?? 0);
+    } catch {} // the journal's last line is being written
   }, 20);
-  const code = await new Promise((resolve) => run.once('close', resolve));
+  await ends(run.outcome, 0);
   clearInterval(timer);
-  expect(code).toBe(0);
   expect(readdirSync(join(runDir, 'checkpoints')).length).toBeGreaterThan(0);
   expect(rankBytes[0] / peak, `estimated ${rankBytes[0]}, measured ${peak}`).toBeGreaterThan(0.9);
   expect(rankBytes[0] / peak, `estimated ${rankBytes[0]}, measured ${peak}`).toBeLessThan(1.1);
   // What `launch` refuses must not have fitted: it asks for no more than the worker alone was seen to take.
   const needed = machine.reduce((sum, { bytes }) => sum + bytes, 0);
   expect(needed / peak, `needed ${needed}, measured ${peak}`).toBeLessThan(1.02);
-  rmSync(folder, { recursive: true });
 });

@@ -1,8 +1,6 @@
 /** Weights to start from: with QK-norm added, a larger grid of positions, and parameters that stay as they are. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { openDataset } from '../../src/data/dataset.js';
 import { type Case, readCase } from '../../src/engine/case.js';
@@ -18,13 +16,14 @@ import { native } from '../../src/native/load.js';
 import { SamplePlan } from '../../src/step/plan.js';
 import { slotBatch } from '../../src/step/slot.js';
 import { calibrationBatch } from '../../src/worker/calibration.js';
-import { ends, fingerprint, launch } from './launched.js';
+import { engineSpec } from '../support/engines.js';
+import { temporaryFolder } from '../support/folders.js';
+import { ends, fingerprint, launch, TRAINING } from '../support/launched.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 /** Without QK-norm. */
 const WEIGHTS = join(FIXTURES, 'sd3-medium-like.weights.safetensors');
-const folder = mkdtempSync(join(tmpdir(), 'fine-tuning-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 async function fixture(): Promise<{ model: ModelSpec; input: Case }> {
   const weights = await Weights.open(WEIGHTS);
@@ -33,22 +32,9 @@ async function fixture(): Promise<{ model: ModelSpec; input: Case }> {
   return { model, input: await readCase(join(FIXTURES, 'sd3-medium-like.case.safetensors'), model) };
 }
 
-function specOf(model: ModelSpec, input: Case): EngineSpec {
-  return {
-    model,
-    latentHeight: input.latentHeight,
-    latentWidth: input.latentWidth,
-    contextTokens: input.contextTokens,
-    microBatch: 1,
-    precision: 'fp32',
-    residual: 'fp32',
-    recompute: 'nothing',
-    threads: 2,
-    threadsPerSlot: 1,
-    device: null,
-    training: false,
-    ema: false,
-  };
+function specOf(model: ModelSpec, { latentHeight, latentWidth, contextTokens }: Case): EngineSpec {
+  const shape = { latentHeight, latentWidth, contextTokens, microBatch: 1 };
+  return engineSpec({ model, ...shape, threads: 2, training: false });
 }
 
 async function withEngine<T>(spec: EngineSpec, use: (engine: Engine) => Promise<T>): Promise<T> {
@@ -73,7 +59,7 @@ const never = (): RawBatch => {
 };
 
 describe('QK-norm that the weights lack', () => {
-  it('is added with the measured RMS, so that the function changes far less than with gammas of 1', async () => {
+  test('is added with the measured RMS, so that the function changes far less than with gammas of 1', async () => {
     const { model, input } = await fixture();
     const spec = specOf({ ...model, qkNorm: 'rms' }, input);
     const { added, notes } = await withEngine(spec, async (engine) => {
@@ -95,7 +81,7 @@ describe('QK-norm that the weights lack', () => {
     expect(added!.calibrated).toBeLessThan(added!.ones / 2);
   });
 
-  it.each([1, 3])('measures the RMS of queries and keys (%i samples at a time)', async (microBatch) => {
+  test.each([1, 3])('measures the RMS of queries and keys (%i samples at a time)', async (microBatch) => {
     const { model, input } = await fixture();
     await withEngine({ ...specOf(model, input), microBatch }, async (engine) => {
       await loadWeights(engine, model, WEIGHTS);
@@ -115,7 +101,7 @@ describe('QK-norm that the weights lack', () => {
     });
   });
 
-  it('is not taken away, and nothing else may differ', async () => {
+  test('is not taken away, and nothing else may differ', async () => {
     const { model, input } = await fixture();
     const refused = { code: 'ERR_CHECKPOINT_MISMATCH' };
     const other = join(FIXTURES, 'sd35-large-like.weights.safetensors');
@@ -135,7 +121,7 @@ describe('QK-norm that the weights lack', () => {
 });
 
 describe('a larger grid of positions', () => {
-  it('gives the same velocity, bit by bit, at the old sizes', async () => {
+  test('gives the same velocity, bit by bit, at the old sizes', async () => {
     const { model, input } = await fixture();
     const run = (size: number) => {
       const spec = specOf({ ...model, posEmbedMaxSize: size }, input);
@@ -154,8 +140,8 @@ describe('a larger grid of positions', () => {
 });
 
 describe('frozen parameters', () => {
-  it('stay bit by bit, and do not count in the norm', async () => {
-    const config = loadConfig('test/integration/training.yaml', [], {});
+  test('stay bit by bit, and do not count in the norm', async () => {
+    const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
     const rows = await native().openDataset(dataset.spec);
@@ -225,7 +211,7 @@ describe('frozen parameters', () => {
     expect(norm).toBeLessThan(free.norm);
   });
 
-  it('are refused where the ranges are no ranges', async () => {
+  test('are refused where the ranges are no ranges', async () => {
     const { model, input } = await fixture();
     await withEngine(specOf(model, input), async (engine) => {
       for (const bounds of [[5, 4], [0, 10, 5, 20], [0, 1e9], [1]]) {
@@ -236,7 +222,7 @@ describe('frozen parameters', () => {
 });
 
 describe('a run', () => {
-  it('starts from weights without QK-norm, freezes, and is the same on two nodes', {
+  test('starts from weights without QK-norm, freezes, and is the same on two nodes', {
     timeout: 120_000,
   }, async () => {
     const short = ['--set', 'schedule.steps=3', '--set', 'schedule.warmup=0', '--set', 'checkpoint.every=0'];
@@ -280,8 +266,8 @@ describe('a run', () => {
 });
 
 describe('the calibration batch', () => {
-  it('is a function of the configuration', async () => {
-    const config = loadConfig('test/integration/training.yaml', [], {});
+  test('is a function of the configuration', async () => {
+    const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
     const rows = await native().openDataset(dataset.spec);

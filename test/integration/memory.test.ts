@@ -1,17 +1,17 @@
 /** Runs that the machine has no memory for: refused before a process is started or a folder made. */
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { machineMemory } from '../../src/memory/machine.js';
 import { totalBytes } from '../../src/memory/parts.js';
 import { native } from '../../src/native/load.js';
 import { estimate } from '../../src/planning/estimate.js';
+import { temporaryFolder } from '../support/folders.js';
+import { TRAINING } from '../support/launched.js';
+import { orchestratorIn } from '../support/program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'memory-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 /** Every process of Node.js that is started writes a line here, children and grandchildren too. */
 const started = join(folder, 'started');
@@ -26,13 +26,9 @@ const work = join(folder, 'work');
 beforeEach(() => rmSync(started, { force: true }));
 
 function launch(config: string, ...more: string[]) {
-  const command = [resolve('dist/cli/main.js'), 'launch', resolve(config), ...more];
-  const { status, stdout, stderr } = spawnSync(process.execPath, command, {
-    encoding: 'utf8',
-    cwd: folder,
-    env: { ...process.env, NODE_OPTIONS: `--require ${witness}` },
-  });
-  return { status, stdout, stderr, processes: readFileSync(started, 'utf8').trim().split('\n') };
+  const env = { NODE_OPTIONS: `--require ${witness}` };
+  const ended = orchestratorIn({ cwd: folder, env }, 'launch', resolve(config), ...more);
+  return { ...ended, processes: readFileSync(started, 'utf8').trim().split('\n') };
 }
 
 const RELEASED = ['sd3-medium', 'sd3.5-medium', 'sd3.5-large'];
@@ -83,8 +79,6 @@ describe.each(RELEASED)('%s on a machine of 24 GiB', (name) => {
 });
 
 describe('a run that fits', () => {
-  const CONFIG = 'test/integration/training.yaml';
-
   test('but is refused a smaller machine goes on from its checkpoint on a larger one', () => {
     const sets = [
       'schedule.steps=2',
@@ -92,26 +86,26 @@ describe('a run that fits', () => {
       `data.path=${resolve('test/fixtures/huggingface/fixed')}`,
     ];
     const flags = ['--nodes', '2', '--run-dir', work, ...sets.flatMap((set) => ['--set', set])];
-    const first = launch(CONFIG, ...flags);
+    const first = launch(TRAINING, ...flags);
     expect(first.status, first.stderr).toBe(0);
     expect(first.processes.length).toBe(4);
     const before = readFileSync(join(work, 'metrics.jsonl'), 'utf8');
     const longer = ['--set', 'schedule.steps=4'];
-    const refused = launch(CONFIG, ...flags, ...longer, '--memory', '100MiB');
+    const refused = launch(TRAINING, ...flags, ...longer, '--memory', '100MiB');
     expect(refused.status).toBe(1);
     expect(refused.stderr).toMatch(
       /^error ERR_OUT_OF_MEMORY: .* and --memory says 100 MiB: \d+ MiB are missing/,
     );
     // Nothing of the run's folder was touched.
     expect(readFileSync(join(work, 'metrics.jsonl'), 'utf8')).toBe(before);
-    const resumed = launch(CONFIG, ...flags, ...longer, '--memory', '1GiB');
+    const resumed = launch(TRAINING, ...flags, ...longer, '--memory', '1GiB');
     expect(resumed.status, resumed.stderr).toBe(0);
     expect(resumed.stdout).toContain('(step 2)');
   });
 
   test('is told of a data set that is missing without a process of its own', () => {
     const { status, stderr, processes } = launch(
-      CONFIG,
+      TRAINING,
       '--run-dir',
       join(folder, 'other'),
       '--set',

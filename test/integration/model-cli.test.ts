@@ -1,22 +1,18 @@
 /** `orchestrator model` on the command line: weights of others in and out. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { orchestrator } from '../support/program.js';
 
 const WEIGHTS = 'test/fixtures/mmdit/sd35-medium-like.weights.safetensors';
-const folder = mkdtempSync(join(tmpdir(), 'model-cli-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
-function model(...words: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/cli/main.js', 'model', ...words], {
-    encoding: 'utf8',
-  });
-  return { status, stdout, stderr };
-}
+const model = (...words: string[]) => orchestrator('model', ...words);
 
-it('exports to diffusers, inspects that, and imports it again to the same bytes', { timeout: 60_000 }, () => {
+test('exports to diffusers, inspects that, and imports it again to the same bytes', {
+  timeout: 60_000,
+}, () => {
   const theirs = join(folder, 'theirs');
   const first = join(folder, 'first.safetensors');
   const second = join(folder, 'second.safetensors');
@@ -35,7 +31,7 @@ it('exports to diffusers, inspects that, and imports it again to the same bytes'
   expect(readFileSync(second).equals(readFileSync(first))).toBe(true);
 });
 
-it('says what is wrong', { timeout: 60_000 }, () => {
+test('says what is wrong', { timeout: 60_000 }, () => {
   const official = model('import', WEIGHTS, '--format', 'diffusers', '--out', join(folder, 'x'));
   expect(official.status).toBe(1);
   expect(official.stderr).toMatch(

@@ -2,11 +2,10 @@
  * Workers on GPUs of their own whose gradients go from one to the other, on emulated GPUs: these have a transport between
  * processes in the place of NCCL. What is above it, from the configuration to the order of calls, is what runs on GPUs.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
+import { temporaryFolder } from '../support/folders.js';
+import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
 
 const STEPS = 3;
 /** Five slots, which no number of workers but one divides. The emulator is slow. */
@@ -26,7 +25,7 @@ const SETTINGS = [
 ].flatMap((set) => ['--set', set]);
 const exchange = (value: string) => ['--set', `exchange=${value}`];
 
-const folder = mkdtempSync(join(tmpdir(), 'nccl-'));
+const folder = temporaryFolder();
 const one = join(folder, 'one');
 
 beforeAll(async () => {
@@ -37,7 +36,6 @@ beforeAll(async () => {
 afterAll(() => {
   delete process.env.ORCHESTRATOR_CUDA;
   delete process.env.ORCHESTRATOR_EMULATED_GPUS;
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** Bytes that every worker received in the last step. */

@@ -4,19 +4,17 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { version } from '../../src/version.js';
-import { because } from '../needs.js';
-import { fingerprint } from './launched.js';
+import { temporaryFolder } from '../support/folders.js';
+import { fingerprint } from '../support/launched.js';
+import { because } from '../support/needs.js';
+import { orchestratorIn, succeeds } from '../support/program.js';
 
 const STEPS = 30;
-const MAIN = resolve('dist/cli/main.js');
 const CONFIG = resolve('configs/shapes-tiny.yaml');
-const folder = mkdtempSync(join(tmpdir(), 'node-versions-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const { engines } = JSON.parse(readFileSync('package.json', 'utf8')) as { engines: { node: string } };
 const majors = engines.node.match(/(?<=\^|>=)\d+/g) as string[];
@@ -29,13 +27,12 @@ const others = majors
   });
 
 /** What one Node.js printed and wrote, in a folder of its own; paths are relative, so that they are the same. */
-function everything(node: string, name: string): Record<string, unknown> {
-  const cwd = mkdtempSync(join(folder, name));
+function everything(node: string): Record<string, unknown> {
+  const cwd = temporaryFolder();
   const orchestrator = (...args: string[]): string => {
-    const result = spawnSync(node, [MAIN, ...args], { cwd, encoding: 'utf8' });
-    expect(result, `${node} ${args.join(' ')}\n${result.stderr}`).toMatchObject({ status: 0 });
-    expect(result.stderr).not.toMatch(/warning/i);
-    return result.stdout;
+    const ended = orchestratorIn({ cwd, node }, ...args);
+    expect(ended.stderr).not.toMatch(/warning/i);
+    return succeeds(ended);
   };
   const help = orchestrator('--help');
   const doctor = JSON.parse(orchestrator('doctor', '--json')) as Record<string, unknown>[];
@@ -77,7 +74,7 @@ function filesOf(cwd: string): Record<string, string> {
 describe('Node.js', () => {
   let reference: Record<string, unknown>;
   beforeAll(() => {
-    if (others.some(({ reason }) => reason === null)) reference = everything(process.execPath, 'this');
+    if (others.some(({ reason }) => reason === null)) reference = everything(process.execPath);
   });
 
   test('20, 22 and 24 are served', () => {
@@ -90,7 +87,7 @@ describe('Node.js', () => {
       () => {
         const { stdout } = spawnSync(node, ['--version'], { encoding: 'utf8' });
         expect(stdout).toMatch(new RegExp(`^v${major}\\.`));
-        const got = everything(node, major);
+        const got = everything(node);
         expect(Object.keys(got.files as object).length).toBeGreaterThan(10);
         expect(got).toEqual(reference);
       },

@@ -1,7 +1,7 @@
 /** What plans a run for another machine: no GPU, no data set and no instruction of this processor is needed for it. */
-import { spawnSync } from 'node:child_process';
-import { expect, it } from 'vitest';
-import { PLAINEST_ISA } from '../plainest-isa.js';
+import { expect, test } from 'vitest';
+import { PLAINEST_ISA } from '../support/plainest-isa.js';
+import { orchestrator, orchestratorIn } from '../support/program.js';
 
 const CONFIGS = ['sd3-medium', 'sd3.5-medium', 'sd3.5-large'];
 const SETS = ['device=cuda', 'precision.compute=bf16', 'precision.compute=fp32'];
@@ -9,21 +9,17 @@ const SETS = ['device=cuda', 'precision.compute=bf16', 'precision.compute=fp32']
 /** On the plainest processor, where no library of CUDA can be opened. */
 function plan(...command: string[]): string {
   const env = {
-    ...process.env,
     ORCHESTRATOR_ISA: PLAINEST_ISA,
     ORCHESTRATOR_CUDA: '/missing/liborchestrator_cuda.so',
   };
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/cli/main.js', ...command], {
-    encoding: 'utf8',
-    env,
-  });
+  const { status, stdout, stderr } = orchestratorIn({ env }, ...command);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return stdout;
 }
 
 for (const name of CONFIGS) {
   const config = `configs/${name}.yaml`;
-  it.each(SETS)(`${name} with %s: estimate, profile --dry and launch --dry-run`, (set) => {
+  test.each(SETS)(`${name} with %s: estimate, profile --dry and launch --dry-run`, (set) => {
     const rates = ['--flops', '400T', '--bandwidth', '3T'];
     const page = plan('estimate', config, '--nodes', '2', '--set', set, ...rates);
     expect(page).toContain('time at 400 TFLOP/s and 3.00 TB/s a worker');
@@ -45,17 +41,14 @@ for (const name of CONFIGS) {
   });
 }
 
-it('auto is bf16 for a GPU, whatever the processor', () => {
+test('auto is bf16 for a GPU, whatever the processor', () => {
   const auto = ['--set', 'precision.compute=auto'];
   const page = plan('estimate', 'configs/sd3-medium.yaml', '--set', 'device=cuda', ...auto);
   expect(page).toContain('bf16 (auto: cuda multiplies bf16 at full speed)');
 });
 
-it('profile: rates only with --dry, repeats only without', () => {
-  const refused = (...flags: string[]) =>
-    spawnSync(process.execPath, ['dist/cli/main.js', 'profile', 'configs/sd3-medium.yaml', ...flags], {
-      encoding: 'utf8',
-    });
+test('profile: rates only with --dry, repeats only without', () => {
+  const refused = (...flags: string[]) => orchestrator('profile', 'configs/sd3-medium.yaml', ...flags);
   expect(refused('--flops', '1T')).toMatchObject({ status: 2, stderr: expect.stringContaining('--dry') });
   expect(refused('--dry', '--repeats', '2')).toMatchObject({
     status: 2,

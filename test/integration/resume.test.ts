@@ -1,19 +1,19 @@
 /** Runs that go on after damage, from an earlier checkpoint, from another run's, and after a disk that was full. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { native } from '../../src/native/load.js';
-import { because } from '../needs.js';
-import { PLAINEST_ISA } from '../plainest-isa.js';
-import { ends, fingerprint, launch } from './launched.js';
-import { unmountable } from './mountable.js';
+import { temporaryFolder } from '../support/folders.js';
+import { ends, fingerprint, launch } from '../support/launched.js';
+import { unmountable } from '../support/mountable.js';
+import { because } from '../support/needs.js';
+import { PLAINEST_ISA } from '../support/plainest-isa.js';
+import { orchestrator } from '../support/program.js';
 
 const STEPS = 24;
-const folder = mkdtempSync(join(tmpdir(), 'resume-'));
+const folder = temporaryFolder();
 const one = join(folder, 'one');
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 let reference: Record<string, unknown>;
 beforeAll(async () => {
@@ -31,8 +31,7 @@ test('a flipped bit in the latest checkpoint: told, and gone on from the one bef
   const bytes = readFileSync(file);
   bytes[bytes.length - 5]! ^= 32;
   writeFileSync(file, bytes);
-  const verified = spawnSync(process.execPath, ['dist/cli/main.js', 'checkpoint', 'verify', runDir]);
-  expect(verified.status).toBe(1);
+  expect(orchestrator('checkpoint', 'verify', runDir).status).toBe(1);
   const { code, output } = await launch(runDir, 2);
   expect(code).toBe(0);
   expect(output).toMatch(

@@ -1,21 +1,16 @@
 /** The shapes world end to end, in small: data set, training, pictures, score. */
-import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { type EncoderNames, encodeManifest, readManifest } from '../../src/checkpoint/manifest.js';
 import { listCheckpoints, type StoredCheckpoint } from '../../src/checkpoint/retention.js';
+import { temporaryFolder } from '../support/folders.js';
+import { orchestrator } from '../support/program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'shapes-'));
+const folder = temporaryFolder();
 const data = join(folder, 'data');
 const run = join(folder, 'run');
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function orchestrator(...args: string[]) {
-  return spawnSync(process.execPath, ['dist/cli/main.js', ...args], { encoding: 'utf8' });
-}
 
 beforeAll(() => {
   expect(orchestrator('dataset', 'shapes', '--out', data, '--count', '512', '--seed', '3')).toMatchObject({

@@ -1,24 +1,14 @@
-import { spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from './launched.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import { orchestratorIn } from '../support/program.js';
 
 const STEPS = 24;
-const folder = mkdtempSync(join(tmpdir(), 'training-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 let reference: Record<string, unknown>;
 let output: string;
@@ -278,10 +268,8 @@ describe('refusals', () => {
     const run = new Launched(join(folder, 'token'), 2, '--set', 'schedule.steps=100000');
     await run.says('step 2/');
     const address = coordinatorOf(run.workers()[0] as number);
-    const { status, stderr } = spawnSync(process.execPath, ['dist/cli/main.js', 'worker'], {
-      encoding: 'utf8',
-      env: { ...process.env, ORCHESTRATOR_COORDINATOR: address, ORCHESTRATOR_TOKEN: 'guess' },
-    });
+    const env = { ORCHESTRATOR_COORDINATOR: address, ORCHESTRATOR_TOKEN: 'guess' };
+    const { status, stderr } = orchestratorIn({ env }, 'worker');
     expect(status).toBe(1);
     expect(stderr).toMatch(/^error ERR_TOKEN: The coordinator at 127\.0\.0\.1:\d+ refused the join token/);
     await run.says('wrong join token');

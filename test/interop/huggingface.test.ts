@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { openDataset } from '../../src/data/dataset.js';
 import { inspectDataset } from '../../src/data/inspect.js';
 import { openSource } from '../../src/data/source.js';
 import { native } from '../../src/native/load.js';
-import { FIXTURES, fixtureConfig, fromFloat16Bits } from '../unit/data/arrow-files.js';
+import { FIXTURES, fixtureConfig, fromFloat16Bits } from '../support/arrow-files.js';
 
 const ROLES: [string, string][] = [
   ['latent', 'latent'],
@@ -39,7 +39,7 @@ describe.each([
 ] as const)('the folder %s that Hugging Face datasets wrote', (name, rows, flat) => {
   const dir = join(FIXTURES, name);
 
-  it('has the shapes of its features', async () => {
+  test('has the shapes of its features', async () => {
     const data = await openDataset(fixtureConfig(dir, flat));
     expect(data.rows).toBe(rows);
     expect(data.latent).toEqual([16, 8, 8]);
@@ -57,7 +57,7 @@ describe.each([
     expect(data.captions(0)).toEqual({ original: null, synthetic: null });
   });
 
-  it('has the values that another reader of Arrow finds', async () => {
+  test('has the values that another reader of Arrow finds', async () => {
     const data = await openDataset(fixtureConfig(dir, flat));
     const dataset = await native().openDataset(data.spec);
     for (const [column, role] of ROLES) {
@@ -70,7 +70,7 @@ describe.each([
     dataset.close();
   });
 
-  it('is described by inspect', async () => {
+  test('is described by inspect', async () => {
     const report = await inspectDataset(openSource(dir), 'latent', null);
     expect(report).toMatchObject({ format: 'huggingface', rows });
     const byName = new Map(report.columns.map((column) => [column.name, column]));
@@ -91,7 +91,7 @@ describe.each([
     expect(report.histogram!.counts.reduce((a, b) => a + b, 0)).toBe(rows * 1024);
   });
 
-  it('has a hash of its contents, columns included', async () => {
+  test('has a hash of its contents, columns included', async () => {
     const config = fixtureConfig(dir, flat);
     const { hash } = await openDataset(config);
     expect(hash).toMatch(/^[0-9a-f]{64}$/);

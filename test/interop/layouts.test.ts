@@ -1,8 +1,7 @@
 /** Weights of others: diffusers' folders, shards with an index, types, and files with more than a model inside. */
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { readCase } from '../../src/engine/case.js';
 import { loadWeights } from '../../src/engine/load.js';
 import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../src/formats/safetensors/file.js';
@@ -10,6 +9,7 @@ import { openFiles } from '../../src/model/files.js';
 import { type TransferOptions, writeWeights } from '../../src/model/transfer.js';
 import { Weights } from '../../src/model/weights.js';
 import { native } from '../../src/native/load.js';
+import { temporaryFolder } from '../support/folders.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const MODELS = ['sd3-medium-like', 'sd35-medium-like', 'sd35-large-like'];
@@ -18,11 +18,8 @@ const SAME: TransferOptions = { format: 'official', dtype: null, shardBytes: nul
 const DIFFUSERS: TransferOptions = { ...SAME, format: 'diffusers' };
 
 let folder: string;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'orchestrator-layouts-'));
-});
-afterEach(async () => {
-  await rm(folder, { recursive: true, force: true });
+beforeEach(() => {
+  folder = temporaryFolder();
 });
 
 async function convert(from: string, to: string, options: TransferOptions) {
@@ -66,7 +63,7 @@ async function tensorsOf(path: string): Promise<TensorSource[]> {
 }
 
 describe.each(MODELS)('%s', (name) => {
-  it.each([null, 'F32', 'F16', 'BF16'] as const)(
+  test.each([null, 'F32', 'F16', 'BF16'] as const)(
     'official -> diffusers -> official is bit-identical (%s)',
     async (dtype) => {
       const start = join(folder, 'start.safetensors');
@@ -84,7 +81,7 @@ describe.each(MODELS)('%s', (name) => {
     },
   );
 
-  it("gives the same velocity from diffusers' folder", async () => {
+  test("gives the same velocity from diffusers' folder", async () => {
     await convert(weightsOf(name), join(folder, 'diffusers'), DIFFUSERS);
     const weights = await Weights.open(weightsOf(name));
     const { spec } = weights;
@@ -118,7 +115,7 @@ describe.each(MODELS)('%s', (name) => {
 describe("diffusers' folder", () => {
   const name = 'sd35-medium-like';
 
-  it('splits qkv, and swaps shift and scale', async () => {
+  test('splits qkv, and swaps shift and scale', async () => {
     await convert(weightsOf(name), join(folder, 'd'), DIFFUSERS);
     const official = await SafetensorsFile.open(weightsOf(name));
     const theirs = await SafetensorsFile.open(join(folder, 'd', 'diffusion_pytorch_model.safetensors'));
@@ -142,7 +139,7 @@ describe("diffusers' folder", () => {
     expect(config.dual_attention_layers.length).toBeGreaterThan(0);
   });
 
-  it('is found in the folder of a pipeline', async () => {
+  test('is found in the folder of a pipeline', async () => {
     await mkdir(join(folder, 'pipeline'));
     await writeFile(join(folder, 'pipeline', 'model_index.json'), '{}');
     await convert(weightsOf(name), join(folder, 'pipeline', 'transformer'), DIFFUSERS);
@@ -150,7 +147,7 @@ describe("diffusers' folder", () => {
     await expectSameTensors(weightsOf(name), join(folder, 'o.safetensors'));
   });
 
-  it('is refused where its config.json is that of another model', async () => {
+  test('is refused where its config.json is that of another model', async () => {
     await convert(weightsOf(name), join(folder, 'd'), DIFFUSERS);
     const path = join(folder, 'd', 'config.json');
     const config = JSON.parse(await readFile(path, 'utf8'));
@@ -161,7 +158,7 @@ describe("diffusers' folder", () => {
     });
   });
 
-  it('is not written over files', async () => {
+  test('is not written over files', async () => {
     await writeFile(join(folder, 'mine.txt'), 'mine');
     await expect(convert(weightsOf(name), folder, DIFFUSERS)).rejects.toMatchObject({
       code: 'ERR_FILE_WRITE',
@@ -169,7 +166,7 @@ describe("diffusers' folder", () => {
     expect(await readdir(folder)).toEqual(['mine.txt']);
   });
 
-  it('lists what is missing and misshapen by its own names', async () => {
+  test('lists what is missing and misshapen by its own names', async () => {
     await convert(weightsOf(name), join(folder, 'd'), DIFFUSERS);
     const tensors = (await tensorsOf(join(folder, 'd', 'diffusion_pytorch_model.safetensors'))).filter(
       ({ name }) => name !== 'transformer_blocks.1.ff.net.2.bias',
@@ -187,7 +184,7 @@ describe("diffusers' folder", () => {
 });
 
 describe('single files', () => {
-  it('skips VAE and encoders, and says so', async () => {
+  test('skips VAE and encoders, and says so', async () => {
     const model = await tensorsOf(weightsOf('sd3-medium-like'));
     const extra = (name: string) => ({ name, dtype: 'F32' as const, shape: [3], data: new Float32Array(3) });
     const all = [
@@ -203,7 +200,7 @@ describe('single files', () => {
     await expectSameTensors(weightsOf('sd3-medium-like'), join(folder, 'o.safetensors'));
   });
 
-  it('refuses F16 for values beyond its range, and leaves no file', async () => {
+  test('refuses F16 for values beyond its range, and leaves no file', async () => {
     const tensors = await tensorsOf(weightsOf('sd3-medium-like'));
     const at = tensors.findIndex(({ name }) => name.endsWith('x_embedder.proj.bias'));
     const bias = tensors[at] as TensorSource;
@@ -226,7 +223,7 @@ describe('an index', () => {
   const index = (path: string, map: unknown) => writeFile(path, JSON.stringify({ weight_map: map }));
   const tensor = (name: string) => ({ name, dtype: 'F32' as const, shape: [1], data: new Float32Array(1) });
 
-  it.each([
+  test.each([
     ['leads out of its folder', { a: '../a.safetensors' }, /expected the name of a \.safetensors file/],
     ['names a missing file', { a: 'b.safetensors' }, /Cannot open .*b\.safetensors/],
     [
@@ -245,14 +242,14 @@ describe('an index', () => {
     await expect(openFiles(path)).rejects.toThrow(message);
   });
 
-  it('may be asked for instead of its folder', async () => {
+  test('may be asked for instead of its folder', async () => {
     await convert(weightsOf('sd3-medium-like'), join(folder, 'd'), { ...DIFFUSERS, shardBytes: 500_000 });
     const path = join(folder, 'd', 'diffusion_pytorch_model.safetensors.index.json');
     await convert(path, join(folder, 'o.safetensors'), SAME);
     await expectSameTensors(weightsOf('sd3-medium-like'), join(folder, 'o.safetensors'));
   });
 
-  it('of no JSON, or a folder without one file, is refused', async () => {
+  test('of no JSON, or a folder without one file, is refused', async () => {
     const path = join(folder, 'x.safetensors.index.json');
     await writeFile(path, '{');
     await expect(openFiles(path)).rejects.toMatchObject({ code: 'ERR_SAFETENSORS' });

@@ -1,9 +1,9 @@
 /** The tensors of weights that the original SD3.5 implementation wrote. */
 import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../src/model/weights.js';
-import { posEmbed } from '../unit/model/pos-embed.js';
+import { posEmbed } from '../support/pos-embed.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const CASES = JSON.parse(readFileSync(`${FIXTURES}manifest.json`, 'utf8'));
@@ -12,7 +12,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
   const path = `${FIXTURES}${name}.weights.safetensors`;
   const wanted = CASES[name];
 
-  it('has the model of its manifest', async () => {
+  test('has the model of its manifest', async () => {
     const file = await SafetensorsFile.open(path);
     expect(describeWeights(file).spec).toEqual({
       depth: wanted.depth,
@@ -28,7 +28,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
     await file.close();
   });
 
-  it('stores the position table that posEmbed computes', async () => {
+  test('stores the position table that posEmbed computes', async () => {
     const file = await SafetensorsFile.open(path);
     const stored = await file.read('model.diffusion_model.pos_embed');
     const computed = posEmbed(describeWeights(file).spec);

@@ -3,13 +3,12 @@
  * (test/fixtures/mmdit/README.md): three models, in fp32 and in bf16.
  */
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { buildProgram } from '../../src/cli/program.js';
+import { describe, expect, test } from 'vitest';
 import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../src/model/weights.js';
+import { temporaryFolder } from '../support/folders.js';
+import { orchestrator, succeeds } from '../support/program.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const CASES: Record<string, { loss: number }> = JSON.parse(readFileSync(`${FIXTURES}manifest.json`, 'utf8'));
@@ -43,30 +42,25 @@ function sampled(values: Float32Array, stride: number): Float32Array {
   return values.length <= 2048 ? values : values.filter((_, i) => i % stride === 0);
 }
 
-let folder: string;
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'mmdit-test-'));
-});
-afterAll(async () => {
-  await rm(folder, { recursive: true, force: true });
-});
+const folder = temporaryFolder();
 
-async function evaluate(name: string, precision: string): Promise<Tensors> {
+function modelEval(name: string, out: string, ...more: string[]): void {
+  const [weights, input] = ['weights', 'case'].map((part) => `${FIXTURES}${name}.${part}.safetensors`);
+  const files = ['--weights', weights!, '--case', input!, '--out', out];
+  succeeds(orchestrator('model', 'eval', ...files, ...more));
+}
+
+const evaluated = new Map<string, Promise<Tensors>>();
+
+/** With gradients; once for all tests. */
+function evaluate(name: string, precision: string): Promise<Tensors> {
   const out = join(folder, `${name}.${precision}.safetensors`);
-  const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-  try {
-    const files = [
-      '--weights',
-      `${FIXTURES}${name}.weights.safetensors`,
-      '--case',
-      `${FIXTURES}${name}.case.safetensors`,
-    ];
-    const argv = ['model', 'eval', ...files, '--out', out, '--grads', '--precision', precision];
-    await (await buildProgram()).parseAsync(argv, { from: 'user' });
-  } finally {
-    write.mockRestore();
-  }
-  return (await readTensors(out)).tensors;
+  const found = evaluated.get(out);
+  if (found !== undefined) return found;
+  modelEval(name, out, '--grads', '--precision', precision);
+  const tensors = readTensors(out).then((read) => read.tensors);
+  evaluated.set(out, tensors);
+  return tensors;
 }
 
 interface Errors {
@@ -109,7 +103,7 @@ async function compare(name: string, found: Tensors): Promise<Errors> {
 }
 
 describe.each(Object.keys(CASES))('%s', (name) => {
-  it('in fp32', async () => {
+  test('in fp32', async () => {
     const errors = await compare(name, await evaluate(name, 'fp32'));
     expect(errors.velocity).toBeLessThan(2e-5);
     expect(errors.loss).toBeLessThan(2e-5);
@@ -118,7 +112,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
     }
   });
 
-  it('in bf16', async () => {
+  test('in bf16', async () => {
     const errors = await compare(name, await evaluate(name, 'bf16'));
     expect(errors.velocity).toBeLessThan(0.013);
     const sorted = [...errors.gradients.values()].sort((a, b) => a - b);
@@ -126,7 +120,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
     expect(sorted.at(-1)).toBeLessThan(0.07);
   });
 
-  it.each(['fp32', 'bf16'])(
+  test.each(['fp32', 'bf16'])(
     'gives the unused queries of the last context block a gradient of zeros, in %s',
     async (precision) => {
       const found = await evaluate(name, precision);
@@ -152,19 +146,11 @@ describe.each(Object.keys(CASES))('%s', (name) => {
 });
 
 describe('without --grads', () => {
-  it('writes velocity and loss alone, equal to those with gradients', async () => {
+  test('writes velocity and loss alone, equal to those with gradients', async () => {
     const name = 'sd35-medium-like';
     const whole = await evaluate(name, 'fp32');
     const out = join(folder, 'forward.safetensors');
-    const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-    const files = [
-      '--weights',
-      `${FIXTURES}${name}.weights.safetensors`,
-      '--case',
-      `${FIXTURES}${name}.case.safetensors`,
-    ];
-    await (await buildProgram()).parseAsync(['model', 'eval', ...files, '--out', out], { from: 'user' });
-    write.mockRestore();
+    modelEval(name, out);
     const { tensors } = await readTensors(out);
     expect([...tensors.keys()].sort()).toEqual(['loss', 'velocity']);
     expect(tensors.get('velocity')!.shape).toEqual([2, 16, 8, 8]);

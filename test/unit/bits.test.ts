@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 /** Exact by ECMAScript's definition; sqrt by IEEE 754. */
 const EXACT_IN_JAVASCRIPT =
@@ -63,15 +63,15 @@ function search(folder: string, ending: RegExp, without: RegExp, find: (text: st
 }
 
 describe('functions that differ between engines or libraries', () => {
-  it('do not occur in src/', () => {
+  test('do not occur in src/', () => {
     expect(search('src', /\.ts$/, /\/generated\//, inJavaScript)).toEqual([]);
   });
 
-  it('do not occur in native/, but in tests and benches', () => {
+  test('do not occur in native/, but in tests and benches', () => {
     expect(search('native', /\.(cc|cu|h)$/, /^native\/(test|bench)\//, inCpp)).toEqual([]);
   });
 
-  it('are found', () => {
+  test('are found', () => {
     const typescript = [
       'Math.pow(a, 2)',
       'const { exp } = Math;',
@@ -113,7 +113,7 @@ describe('functions that differ between engines or libraries', () => {
     for (const text of own) expect(inCpp(code(text)), text).toEqual([]);
   });
 
-  it('are allowed in files that exist', () => {
+  test('are allowed in files that exist', () => {
     for (const file of Object.keys(ALLOWED)) expect(readFileSync(file, 'utf8').length).toBeGreaterThan(0);
   });
 });

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 
-it('every file that the documentation links to is there', () => {
+test('every file that the documentation links to is there', () => {
   const docs = readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) =>
     name.endsWith('.md'),
   );
@@ -24,7 +24,7 @@ it('every file that the documentation links to is there', () => {
   expect(missing).toEqual([]);
 });
 
-it('CONTRIBUTING names every folder of the sources', () => {
+test('CONTRIBUTING names every folder of the sources', () => {
   const text = readFileSync('CONTRIBUTING.md', 'utf8');
   const folders = ['src', 'native'].flatMap((root) =>
     readdirSync(root, { withFileTypes: true })

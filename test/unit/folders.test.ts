@@ -1,7 +1,7 @@
 /** The folders of src/ are in layers: CONTRIBUTING.md lists them from the lowest to the highest. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 
 const order = [...readFileSync('CONTRIBUTING.md', 'utf8').matchAll(/^\| `src\/([a-z]+)` \|/gm)].map(
   ([, folder]) => folder!,
@@ -21,12 +21,12 @@ function importsOf(path: string): string[] {
   return specifiers.map(([, specifier]) => normalize(join(dirname(path), specifier!)));
 }
 
-it('CONTRIBUTING lists every folder of src/ once', () => {
+test('CONTRIBUTING lists every folder of src/ once', () => {
   const folders = readdirSync('src', { withFileTypes: true }).filter((entry) => entry.isDirectory());
   expect([...order].sort()).toEqual(folders.map(({ name }) => name).sort());
 });
 
-it('no folder imports from a higher one', () => {
+test('no folder imports from a higher one', () => {
   const upward: string[] = [];
   for (const file of sources) {
     const folder = folderOf(file);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { choice } from '../../../bench/engine.js';
 import { stepGoal } from '../../../bench/goals.js';
 import { heldTo } from '../../../bench/instruction-set.js';
@@ -9,21 +9,21 @@ import { ONE_SAMPLE, SHAPES } from '../../../bench/shapes.js';
 const [smallest, larger] = SHAPES as [(typeof SHAPES)[number], (typeof SHAPES)[number]];
 
 describe('goals', () => {
-  it('depend on the instruction set, the precision and the shape', () => {
+  test('depend on the instruction set, the precision and the shape', () => {
     expect(stepGoal('avx2', 'fp32', smallest)).toEqual({ ofPeak: 0.75, factor: 1.35 });
     expect(stepGoal('avx2', 'fp32', larger)).toEqual({ ofPeak: 0.8, factor: 1.15 });
     expect(stepGoal('avx512bf16', 'bf16', larger)).toEqual({ ofPeak: 0.75, factor: 1.5 });
     expect(stepGoal('avx512bf16', 'fp32', larger)).toEqual(stepGoal('avx512', 'fp32', larger));
   });
 
-  it('are not set where bf16 has no instructions, nor for other instruction sets', () => {
+  test('are not set where bf16 has no instructions, nor for other instruction sets', () => {
     expect(stepGoal('avx2', 'bf16', smallest)).toBeNull();
     expect(stepGoal('neon', 'fp32', larger)).toBeNull();
   });
 });
 
 describe('PyTorch', () => {
-  it('is held to the instruction set that ORCHESTRATOR_ISA names', () => {
+  test('is held to the instruction set that ORCHESTRATOR_ISA names', () => {
     expect(heldTo('avx2')).toEqual({
       environment: {
         ATEN_CPU_CAPABILITY: 'avx2',
@@ -37,7 +37,7 @@ describe('PyTorch', () => {
     expect(heldTo('avx512').environment).toMatchObject({ ONEDNN_MAX_CPU_ISA: 'AVX512_CORE' });
   });
 
-  it('is free where it names none', () => {
+  test('is free where it names none', () => {
     for (const isa of [undefined, '']) expect(heldTo(isa).environment).toEqual({});
   });
 });
@@ -49,7 +49,7 @@ describe('a process of rounds', () => {
       { steps: number; seconds: number; loss: number; peakBytes: number }
     >('a test', process.execPath, ['-e', script], { BENCH_TEST: '7' });
 
-  it('answers each line, beside what libraries print', async () => {
+  test('answers each line, beside what libraries print', async () => {
     const { process: rounds, ready } = await start(`
       console.log('a verbose library');
       console.log(JSON.stringify({ parameters: Number(process.env.BENCH_TEST) }));
@@ -63,17 +63,17 @@ describe('a process of rounds', () => {
     await rounds.stop();
   });
 
-  it('is named where it ends early', async () => {
+  test('is named where it ends early', async () => {
     await expect(start('process.exit(3)')).rejects.toThrow('a test: the process ended early');
   });
 });
 
-it('threads share a slot where there are fewer slots than threads', () => {
+test('threads share a slot where there are fewer slots than threads', () => {
   expect(choice(smallest, 'fp32', 2).threadsPerSlot).toBe(1);
   expect(choice(larger, 'fp32', 2).threadsPerSlot).toBe(2);
   expect(choice(ONE_SAMPLE, 'fp32', 1).threadsPerSlot).toBe(1);
 });
 
-it('the median of an even number is the middle of two', () => {
+test('the median of an even number is the middle of two', () => {
   expect(median([4, 1, 3, 2])).toBe(2.5);
 });

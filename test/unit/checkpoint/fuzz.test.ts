@@ -2,15 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { OrchestratorError } from '../../../src/errors.js';
 import { DTYPE_BYTES } from '../../../src/formats/safetensors/dtype.js';
 import { SafetensorsFile } from '../../../src/formats/safetensors/file.js';
 import { encodeHeader, parseHeader, type TensorEntry } from '../../../src/formats/safetensors/header.js';
 import { modelSpecFromTensors, modelTensors } from '../../../src/model/recognise.js';
-import { generator, temporaryFolders } from './helpers.js';
-
-const folder = temporaryFolders();
+import { temporaryFolder } from '../../support/folders.js';
+import { generator } from '../../support/random.js';
 
 const NUMBERS = [
   '0',
@@ -105,7 +104,7 @@ function checkAccepted(tensors: Iterable<TensorEntry>, dataBytes: number): void 
 }
 
 describe('mutants', () => {
-  it('20,000 headers are accepted in full or refused in words', () => {
+  test('20,000 headers are accepted in full or refused in words', () => {
     const random = generator(20260101);
     const tensors = [
       { name: 'a', dtype: 'F32' as const, shape: [2, 3] },
@@ -138,7 +137,7 @@ describe('mutants', () => {
     expect(slowest).toBeLessThan(500);
   });
 
-  it('3,000 headers of real weights give a model or are refused in words', () => {
+  test('3,000 headers of real weights give a model or are refused in words', () => {
     const random = generator(20260102);
     const fixture = new URL('../../fixtures/mmdit/sd35-medium-like.weights.safetensors', import.meta.url);
     const whole = readFileSync(fixture);
@@ -166,9 +165,9 @@ describe('mutants', () => {
     expect(counts.refused).toBeGreaterThan(2500);
   });
 
-  it('1,000 complete small files with flipped bits are read or refused', async () => {
+  test('1,000 complete small files with flipped bits are read or refused', async () => {
     const random = generator(20260103);
-    const path = join(await folder(), 'mutant.safetensors');
+    const path = join(temporaryFolder(), 'mutant.safetensors');
     const { header, dataBytes } = encodeHeader(
       [
         { name: 'a', dtype: 'F64', shape: [3] },

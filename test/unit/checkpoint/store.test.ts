@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   checkCompatible,
   findLatest,
@@ -25,12 +25,14 @@ import {
 import { SafetensorsFile } from '../../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../../src/model/weights.js';
 import type { StateName } from '../../../src/native/contract.js';
-import { contentOf, generator, SMALL, sameBytes, stateOf, temporaryFolders } from './helpers.js';
+import { contentOf, sameBytes, stateOf } from '../../support/checkpoints.js';
+import { SMALL } from '../../support/engines.js';
+import { temporaryFolder } from '../../support/folders.js';
+import { generator } from '../../support/random.js';
 
-const folder = temporaryFolders();
 /** A run's folder and its folder of checkpoints. */
 async function run(): Promise<{ dir: string; root: string }> {
-  const dir = await folder();
+  const dir = temporaryFolder();
   return { dir, root: join(dir, 'checkpoints') };
 }
 
@@ -51,7 +53,7 @@ function expectState(found: Flat, expected: Flat): void {
 }
 
 describe('saving and loading', () => {
-  it('gives back every array and every word', async () => {
+  test('gives back every array and every word', async () => {
     const { root } = await run();
     const content = contentOf(1000, 1);
     const saved = await saveCheckpoint(root, content);
@@ -66,7 +68,7 @@ describe('saving and loading', () => {
     expect(await readdir(root)).toEqual(['step-00001000']);
   });
 
-  it('writes weights and EMA as files of the official names', async () => {
+  test('writes weights and EMA as files of the official names', async () => {
     const { root } = await run();
     const { path } = await saveCheckpoint(root, contentOf(3, 1));
     for (const name of ['model.safetensors', 'ema.safetensors']) {
@@ -77,7 +79,7 @@ describe('saving and loading', () => {
     }
   });
 
-  it('writes the same bytes for the same state', async () => {
+  test('writes the same bytes for the same state', async () => {
     const one = await saveCheckpoint((await run()).root, contentOf(5, 9));
     const two = await saveCheckpoint((await run()).root, contentOf(5, 9));
     for (const name of await readdir(one.path)) {
@@ -85,7 +87,7 @@ describe('saving and loading', () => {
     }
   });
 
-  it('has no ema.safetensors for a run without EMA, and says so when one is asked for', async () => {
+  test('has no ema.safetensors for a run without EMA, and says so when one is asked for', async () => {
     const { root } = await run();
     const content = contentOf(1, 1);
     const state = new Map([...content.state].filter(([name]) => name !== 'ema'));
@@ -98,7 +100,7 @@ describe('saving and loading', () => {
     });
   });
 
-  it('replaces a checkpoint of the same step', async () => {
+  test('replaces a checkpoint of the same step', async () => {
     const { root } = await run();
     await saveCheckpoint(root, contentOf(7, 1));
     const second = contentOf(7, 2);
@@ -110,7 +112,7 @@ describe('saving and loading', () => {
     expect(await readdir(root)).toEqual(['step-00000007']);
   });
 
-  it('refuses a layout of another model', async () => {
+  test('refuses a layout of another model', async () => {
     const { root } = await run();
     const { path } = await saveCheckpoint(root, contentOf(1, 1));
     const other = contentOf(1, 1, { ...SMALL, depth: 3 });
@@ -120,7 +122,7 @@ describe('saving and loading', () => {
     });
   });
 
-  it('leaves nothing behind where the state is not the layout', async () => {
+  test('leaves nothing behind where the state is not the layout', async () => {
     const { root } = await run();
     const content = contentOf(1, 1);
     const none = new Map([...content.state].filter(([name]) => name !== 'v'));
@@ -135,7 +137,7 @@ describe('saving and loading', () => {
 });
 
 describe('damage', () => {
-  it('notices any flipped bit, and names the file', async () => {
+  test('notices any flipped bit, and names the file', async () => {
     const { root } = await run();
     const content = contentOf(20, 4);
     const { path } = await saveCheckpoint(root, content);
@@ -162,7 +164,7 @@ describe('damage', () => {
     await verifyCheckpoint(path);
   });
 
-  it('notices missing, truncated and longer files, and a folder under another name', async () => {
+  test('notices missing, truncated and longer files, and a folder under another name', async () => {
     const { root } = await run();
     const { path } = await saveCheckpoint(root, contentOf(20, 4));
     const file = join(path, 'ema.safetensors');
@@ -185,7 +187,7 @@ describe('damage', () => {
     });
   });
 
-  it('reports a damaged checkpoint and uses the one before it', async () => {
+  test('reports a damaged checkpoint and uses the one before it', async () => {
     const { dir, root } = await run();
     await saveCheckpoint(root, contentOf(10, 1));
     const newer = await saveCheckpoint(root, contentOf(20, 2));
@@ -199,7 +201,7 @@ describe('damage', () => {
     ]);
   });
 
-  it('does not take a run whose checkpoints are all damaged for a new one', async () => {
+  test('does not take a run whose checkpoints are all damaged for a new one', async () => {
     const { dir, root } = await run();
     const { path } = await saveCheckpoint(root, contentOf(10, 1));
     await truncate(join(path, 'manifest.json'), 10);
@@ -212,7 +214,7 @@ describe('damage', () => {
 });
 
 describe('resuming', () => {
-  it('finds nothing in a new run, and what a path means', async () => {
+  test('finds nothing in a new run, and what a path means', async () => {
     const { dir, root } = await run();
     expect(await findLatest(dir)).toBeNull();
     expect(await resolveResume('auto', dir)).toBeNull();
@@ -227,7 +229,7 @@ describe('resuming', () => {
     await expect(resolveCheckpoint(path)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
   });
 
-  it('refuses another model, data set or text encoder, naming both', async () => {
+  test('refuses another model, data set or text encoder, naming both', async () => {
     const { dir, root } = await run();
     const names = { clip_l: 'openai/clip-l', clip_g: 'laion/clip-g', t5: 'google/t5' };
     const content = contentOf(10, 1);
@@ -246,7 +248,7 @@ describe('resuming', () => {
     );
   });
 
-  it('says which arithmetic differs', () => {
+  test('says which arithmetic differs', () => {
     const here = { isa: 'avx2', kernels: '3', precision: 'fp32' };
     expect(otherArithmetic({ versions: { ...here, node: 'v20' } }, here)).toBeNull();
     expect(otherArithmetic({ versions: {} }, here)).toBeNull();
@@ -258,7 +260,7 @@ describe('resuming', () => {
     );
   });
 
-  it('goes on from a checkpoint of the time of oneDNN, and says that bits differ', async () => {
+  test('goes on from a checkpoint of the time of oneDNN, and says that bits differ', async () => {
     const { dir, root } = await run();
     const content = contentOf(10, 1);
     const versions = {
@@ -282,7 +284,7 @@ describe('resuming', () => {
     expect(otherArithmetic(found.manifest, gpu)).toContain('(device cpu there, NVIDIA H200 here)');
   });
 
-  it('refuses a format of another version', async () => {
+  test('refuses a format of another version', async () => {
     const { root } = await run();
     const { path } = await saveCheckpoint(root, contentOf(10, 1));
     const manifest = join(path, 'manifest.json');
@@ -299,7 +301,7 @@ describe('resuming', () => {
 });
 
 describe('retention', () => {
-  it('keeps the latest, and removes the rest only once the newest verifies', async () => {
+  test('keeps the latest, and removes the rest only once the newest verifies', async () => {
     const { root } = await run();
     const steps = async () => (await listCheckpoints(root)).map(({ step }) => step);
     for (const step of [10, 20, 30, 40]) await saveCheckpoint(root, contentOf(step, step));
@@ -316,14 +318,14 @@ describe('retention', () => {
     expect(await readdir(root)).toEqual(['step-00000030', 'step-00000040']);
   });
 
-  it('leaves checkpoints of later steps alone', async () => {
+  test('leaves checkpoints of later steps alone', async () => {
     const { root } = await run();
     for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
     await retainCheckpoints(root, 1, join(root, 'step-00000020'));
     expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([30, 20]);
   });
 
-  it('puts later checkpoints aside for a run that goes on from an earlier one', async () => {
+  test('puts later checkpoints aside for a run that goes on from an earlier one', async () => {
     const { dir, root } = await run();
     for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
     const aside = await setAsideLater(root, 10);
@@ -334,13 +336,13 @@ describe('retention', () => {
     expect(await setAsideLater(root, 10)).toEqual([]);
   });
 
-  it('orders steps by number beyond eight digits', async () => {
+  test('orders steps by number beyond eight digits', async () => {
     const { root } = await run();
     for (const step of [99_999_999, 100_000_000]) await saveCheckpoint(root, contentOf(step, step));
     expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([100_000_000, 99_999_999]);
   });
 
-  it('mends what a killed process left, and nothing else', async () => {
+  test('mends what a killed process left, and nothing else', async () => {
     const { dir, root } = await run();
     await saveCheckpoint(root, contentOf(10, 1));
     await saveCheckpoint(root, contentOf(20, 1));

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { buildProgram } from '../../../src/cli/program.js';
 import { leafCommands } from '../../../src/reference/cli-page.js';
 
@@ -8,13 +8,13 @@ const leaves = [...leafCommands(await buildProgram(), [])].map(({ command, path 
 }));
 
 describe('the command line', () => {
-  it('names every command once', () => {
+  test('names every command once', () => {
     const names = leaves.map(({ name }) => name);
     expect(names.length).toBeGreaterThan(1);
     expect(new Set(names).size).toBe(names.length);
   });
 
-  it.each(leaves)('$name explains itself, its arguments and its options', ({ command }) => {
+  test.each(leaves)('$name explains itself, its arguments and its options', ({ command }) => {
     expect(command.description()).not.toBe('');
     for (const argument of command.registeredArguments)
       expect(argument.description, argument.name()).not.toBe('');

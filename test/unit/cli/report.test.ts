@@ -1,10 +1,10 @@
 import { CommanderError } from 'commander';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { reportError } from '../../../src/cli/report.js';
 import { OrchestratorError } from '../../../src/errors.js';
 
 describe('reportError', () => {
-  it('prints code, message and hint, without a stack', () => {
+  test('prints code, message and hint, without a stack', () => {
     const error = new OrchestratorError('ERR_PORT', '127.0.0.1:80 is in use', {
       hint: 'choose another port',
     });
@@ -14,23 +14,23 @@ describe('reportError', () => {
     });
   });
 
-  it.each(['ERR_CONFIG', 'ERR_USAGE'] as const)('exits with 2 for %s', (code) => {
+  test.each(['ERR_CONFIG', 'ERR_USAGE'] as const)('exits with 2 for %s', (code) => {
     expect(reportError(new OrchestratorError(code, 'x'), false).exitCode).toBe(2);
   });
 
-  it('adds the stacks of the error and of its causes with --debug', () => {
+  test('adds the stacks of the error and of its causes with --debug', () => {
     const error = new OrchestratorError('ERR_PORT', 'outer', { cause: new TypeError('inner') });
     const { text } = reportError(error, true);
     expect(text).toContain('OrchestratorError: outer\n    at ');
     expect(text).toContain('caused by: TypeError: inner\n    at ');
   });
 
-  it('keeps the code of native errors', () => {
+  test('keeps the code of native errors', () => {
     const error = Object.assign(new Error('closed'), { code: 'ERR_HANDLE' });
     expect(reportError(error, false)).toEqual({ text: 'error ERR_HANDLE: closed\n', exitCode: 1 });
   });
 
-  it('calls refusals of the operating system what they are', () => {
+  test('calls refusals of the operating system what they are', () => {
     const error = Object.assign(new Error("EACCES: permission denied, open 'x'"), {
       code: 'EACCES',
       syscall: 'open',
@@ -38,13 +38,13 @@ describe('reportError', () => {
     expect(reportError(error, false).text).toBe("error ERR_SYSTEM: EACCES: permission denied, open 'x'\n");
   });
 
-  it('calls everything else a bug', () => {
+  test('calls everything else a bug', () => {
     expect(reportError(new TypeError('undefined is not a function'), false).text).toMatch(
       /^error ERR_INTERNAL: undefined is not a function\nhint: this is a bug/,
     );
   });
 
-  it('says nothing more where commander has spoken', () => {
+  test('says nothing more where commander has spoken', () => {
     expect(reportError(new CommanderError(0, 'commander.helpDisplayed', ''), false)).toEqual({
       text: '',
       exitCode: 0,

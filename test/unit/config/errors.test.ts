@@ -1,15 +1,15 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
-import { MINIMAL, problems, yaml } from './helpers.js';
+import { MINIMAL, problems, yaml } from '../../support/config.js';
 
 describe('errors of a configuration', () => {
-  it('name the place, the key, the expectation and the value', () => {
+  test('name the place, the key, the expectation and the value', () => {
     expect(problems(`${MINIMAL}batch:\n  micro: eight\n`)).toEqual([
       'FILE:4:10: batch.micro: expected an integer of at least 1, received "eight"',
     ]);
   });
 
-  it.each([
+  test.each([
     ['threads: 0', 'threads: expected an integer from 1 to 4096, or null, received 0'],
     [
       'model: {hidden: 100}',
@@ -50,42 +50,42 @@ describe('errors of a configuration', () => {
     expect(only!.replace(/^FILE:3:\d+: /, '')).toBe(expected);
   });
 
-  it('points an unknown key out at the key, with the nearest name', () => {
+  test('points an unknown key out at the key, with the nearest name', () => {
     const [line] = problems(`${MINIMAL}model:\n  depth: 2\n  hiden: 64\n`);
     expect(line).toMatch(
       /^FILE:5:3: model\.hiden: unknown key; expected one of depth, hidden, .*; did you mean hidden$/,
     );
   });
 
-  it('finds the mapping of a key that stands in the wrong place', () => {
+  test('finds the mapping of a key that stands in the wrong place', () => {
     expect(problems(`${MINIMAL}lr: 0.1\n`)[0]).toMatch(
       /^FILE:3:1: lr: unknown key; .*; did you mean optimizer\.lr$/,
     );
   });
 
-  it('suggests nothing where nothing is near', () => {
+  test('suggests nothing where nothing is near', () => {
     expect(problems(`${MINIMAL}zzzzzz: 0.1\n`)[0]).not.toContain('did you mean');
   });
 
-  it('does not take a name from the prototype for a key', () => {
+  test('does not take a name from the prototype for a key', () => {
     expect(problems(`${MINIMAL}constructor: 1\n__proto__: {seed: 3}\n`)).toEqual([
       expect.stringMatching(/^FILE:3:1: constructor: unknown key/),
       expect.stringMatching(/^FILE:4:1: __proto__: unknown key/),
     ]);
   });
 
-  it('reports a missing key at the mapping that lacks it', () => {
+  test('reports a missing key at the mapping that lacks it', () => {
     expect(problems('name: x\ndata:\n  validation_rows: 4\n')).toEqual([
       'FILE:2:1: data.path: expected a non-empty string, received nothing',
     ]);
     expect(problems('')).toHaveLength(2);
   });
 
-  it('reports keys given twice', () => {
+  test('reports keys given twice', () => {
     expect(problems(`${MINIMAL}seed: 1\nseed: 2\n`)).toEqual(['FILE:4:1: this key is given twice']);
   });
 
-  it('reports text that is not YAML, and not the keys that are missing because of it', () => {
+  test('reports text that is not YAML, and not the keys that are missing because of it', () => {
     expect(problems('name: [x\n')).toEqual([expect.stringMatching(/^FILE:\d+:\d+: not readable as YAML: /)]);
     expect(problems('- name\n')).toEqual(['FILE:1:1: expected a mapping of keys to values']);
     expect(problems('name: x\n---\nname: y\n')).toEqual([
@@ -93,7 +93,7 @@ describe('errors of a configuration', () => {
     ]);
   });
 
-  it('reports everything at once, in the order of the file', () => {
+  test('reports everything at once, in the order of the file', () => {
     const lines = problems(
       [
         'name: a b',
@@ -114,7 +114,7 @@ describe('errors of a configuration', () => {
     ]);
   });
 
-  it('names the nearest file where there is none', () => {
+  test('names the nearest file where there is none', () => {
     const near = yaml(MINIMAL);
     expect(() => loadConfig(near.replace(/\.yaml$/, '.yml'), [], {})).toThrow(
       `it does not exist (ENOENT); did you mean ${near}`,
@@ -123,7 +123,7 @@ describe('errors of a configuration', () => {
 });
 
 describe('rules between keys', () => {
-  it.each([
+  test.each([
     ['batch: {global: 65, micro: 32}', 'batch.global: expected a multiple of batch.micro (32), received 65'],
     [
       'schedule: {steps: 10, warmup: 11}',
@@ -172,7 +172,7 @@ describe('rules between keys', () => {
     expect(problems(text).map((problem) => problem.replace(/^FILE:\d+:\d+: /, ''))).toEqual([expected]);
   });
 
-  it('are not applied to values that are wrong by themselves', () => {
+  test('are not applied to values that are wrong by themselves', () => {
     expect(problems(`${MINIMAL}batch: {global: 65, micro: 0}\n`)).toHaveLength(1);
   });
 });

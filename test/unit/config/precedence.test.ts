@@ -1,13 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { explain } from '../../../src/config/explain.js';
 import { loadConfig, loadConfigWithSources, parseConfig } from '../../../src/config/load.js';
 import { canonicalJson } from '../../../src/files/json.js';
-import { MINIMAL, problems, yaml } from './helpers.js';
+import { MINIMAL, problems, yaml } from '../../support/config.js';
 
 describe('precedence', () => {
   const path = yaml(`${MINIMAL}batch: {global: 8, micro: 4}\n`);
 
-  it('is flag, environment, file, default', () => {
+  test('is flag, environment, file, default', () => {
     const environment = { ORCHESTRATOR_BATCH__GLOBAL: '16', ORCHESTRATOR_BATCH__MICRO: '2' };
     expect(loadConfig(path, [], {}).batch).toEqual({ global: 8, micro: 4 });
     expect(loadConfig(path, [], environment).batch).toEqual({ global: 16, micro: 2 });
@@ -15,7 +15,7 @@ describe('precedence', () => {
     expect(loadConfig(path, [], {}).seed).toBe(0);
   });
 
-  it('lets the last of two flags win', () => {
+  test('lets the last of two flags win', () => {
     expect(loadConfig(path, ['batch.global=32', 'batch.global=64'], {}).batch.global).toBe(64);
     expect(loadConfig(path, ['batch.micro=1', 'batch={global: 64}'], {}).batch).toEqual({
       global: 64,
@@ -23,7 +23,7 @@ describe('precedence', () => {
     });
   });
 
-  it('reads flags and variables as YAML', () => {
+  test('reads flags and variables as YAML', () => {
     const { model, ema, init, objective } = loadConfig(
       path,
       ['model.dual_attention=[0, 1]', 'ema.decay=0.5', 'objective.density=lognorm(0.5, 1)'],
@@ -35,12 +35,12 @@ describe('precedence', () => {
     expect(objective.density).toBe('lognorm(0.5, 1)');
   });
 
-  it('sets keys under a mapping that the file had switched off', () => {
+  test('sets keys under a mapping that the file had switched off', () => {
     const off = yaml(`${MINIMAL}ema: null\n`);
     expect(loadConfig(off, ['ema.decay=0.5'], {}).ema).toEqual({ decay: 0.5, every: 1 });
   });
 
-  it('names the flag or the variable in errors', () => {
+  test('names the flag or the variable in errors', () => {
     expect(
       problems(MINIMAL, ['batch.micro=0'], { ORCHESTRATOR_SEED: 'x', ORCHESTRATOR_MODEL__DEPHT: '3' }),
     ).toEqual([
@@ -60,20 +60,20 @@ describe('precedence', () => {
     ]);
   });
 
-  it('points a broken rule out where its key was set', () => {
+  test('points a broken rule out where its key was set', () => {
     expect(problems(MINIMAL, ['schedule.warmup=2000'])).toEqual([
       '--set schedule.warmup=2000: schedule.warmup: expected at most schedule.steps (1000), received 2000',
     ]);
   });
 
-  it('takes misspelt variables for errors, and leaves other variables of the program alone', () => {
+  test('takes misspelt variables for errors, and leaves other variables of the program alone', () => {
     expect(problems(MINIMAL, [], { ORCHESTRATOR_SEDE: '1' })).toHaveLength(1);
     expect(loadConfig(path, [], { ORCHESTRATOR_JOIN_TOKEN: 'x' }).seed).toBe(0);
   });
 });
 
 describe('explain', () => {
-  it('says which value came from where', () => {
+  test('says which value came from where', () => {
     const path = yaml(`${MINIMAL}batch:\n  global: 8\n  micro: 4\n`);
     const loaded = loadConfigWithSources(path, ['schedule={steps: 90}'], { ORCHESTRATOR_SEED: '7' });
     const rows = new Map(explain(loaded).map((row) => [row.key, row]));
@@ -96,14 +96,14 @@ describe('explain', () => {
 });
 
 describe('the canonical JSON', () => {
-  it('is the same whatever the order of the file, and reads back to the same configuration', () => {
+  test('is the same whatever the order of the file, and reads back to the same configuration', () => {
     const a = loadConfig(yaml('name: x\ndata: {path: d}\nbatch: {micro: 4, global: 8}\n'), [], {});
     const b = loadConfig(yaml('batch: {global: 8, micro: 4}\ndata: {path: d}\nname: x\n'), [], {});
     expect(canonicalJson(a)).toBe(canonicalJson(b));
     expect(parseConfig(canonicalJson(a), 'manifest.json')).toEqual(a);
   });
 
-  it('is refused under the name of what stored it', () => {
+  test('is refused under the name of what stored it', () => {
     expect(() => parseConfig('{"name":"x"}', 'manifest.json')).toThrow(/^manifest\.json:1:1: data: expected/);
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Pace, type PaceOptions } from '../../../src/coordinator/pace.js';
 
 const plain: PaceOptions = { firstStep: 1, steps: 2600, validateEvery: 0, validationCost: 0 };
@@ -15,17 +15,17 @@ function run(pace: Pace, from: number, to: number, seconds: (step: number) => nu
 }
 
 describe('the forecast of a run', () => {
-  it('comes once, after three seconds of timed steps, and passes over the slow first ones', () => {
+  test('comes once, after three seconds of timed steps, and passes over the slow first ones', () => {
     const told = run(new Pace(plain), 1, 200, (step) => (step <= 2 ? 2 : 0.058));
     expect([...told]).toEqual([[54, 'Training will take about 2 min 31 s: 2600 steps of 58 ms']]);
   });
 
-  it('is the mean, which slow steps in between belong to', () => {
+  test('is the mean, which slow steps in between belong to', () => {
     const told = run(new Pace(plain), 1, 200, (step) => (step % 2 === 0 ? 0.08 : 0.04));
     expect([...told.values()]).toEqual(['Training will take about 2 min 36 s: 2600 steps of 60 ms']);
   });
 
-  it('counts the remaining steps and validations of a resumed run', () => {
+  test('counts the remaining steps and validations of a resumed run', () => {
     const pace = new Pace({ firstStep: 1301, steps: 2600, validateEvery: 650, validationCost: 10 });
     const told = run(pace, 1301, 1400, () => 0.1);
     expect([...told.values()]).toEqual([
@@ -33,13 +33,13 @@ describe('the forecast of a run', () => {
     ]);
   });
 
-  it('waits for three steps where they are slow, and comes early in a short run', () => {
+  test('waits for three steps where they are slow, and comes early in a short run', () => {
     expect([...run(new Pace(plain), 1, 9, () => 60).keys()]).toEqual([5]);
     expect([...run(new Pace({ ...plain, steps: 100 }), 1, 100, () => 0.001).keys()]).toEqual([7]);
     expect([...run(new Pace({ ...plain, steps: 4 }), 1, 4, () => 1)]).toEqual([]);
   });
 
-  it('counts one validation after the last step, where that is not due anyway', () => {
+  test('counts one validation after the last step, where that is not due anyway', () => {
     const at = (steps: number) =>
       [
         ...run(new Pace({ ...plain, steps, validateEvery: 10, validationCost: 1 }), 1, 9, () => 1).values(),
@@ -51,7 +51,7 @@ describe('the forecast of a run', () => {
 });
 
 describe('the remaining time', () => {
-  it('is unknown before a step was timed', () => {
+  test('is unknown before a step was timed', () => {
     const pace = new Pace(plain);
     run(pace, 1, 2, () => 1);
     expect(pace.remaining(2)).toBeNull();
@@ -59,7 +59,7 @@ describe('the remaining time', () => {
     expect(pace.remaining(3)).toBeCloseTo(0.5 * 2597, 6);
   });
 
-  it('measures the first validation, and does not take it for a slow step', () => {
+  test('measures the first validation, and does not take it for a slow step', () => {
     const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationCost: 5 });
     run(pace, 1, 10, () => 1);
     // Ten validations are ahead, one of them of step 10.
@@ -68,14 +68,14 @@ describe('the remaining time', () => {
     expect(pace.remaining(11)).toBeCloseTo(89 + 9 * 2, 6);
   });
 
-  it('follows the newest steps', () => {
+  test('follows the newest steps', () => {
     const pace = new Pace(plain);
     run(pace, 1, 100, () => 1);
     run(pace, 101, 150, () => 2);
     expect(pace.remaining(150)! / (2600 - 150)).toBeGreaterThan(1.98);
   });
 
-  it('takes validations that follow every step for a part of it', () => {
+  test('takes validations that follow every step for a part of it', () => {
     const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationCost: 5 });
     run(pace, 1, 5, () => 2);
     expect(pace.remaining(5)).toBeCloseTo(10, 6);

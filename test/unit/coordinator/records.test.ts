@@ -1,7 +1,6 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   attentionSummary,
   slotSamples,
@@ -11,9 +10,9 @@ import {
 import { JsonlFile } from '../../../src/files/jsonl.js';
 import { lockFile } from '../../../src/files/lock.js';
 import type { Prepared, Validated } from '../../../src/rpc/proto.js';
+import { temporaryFolder } from '../../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'records-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 describe('lines', () => {
   const upTo = (step: number) => (line: Record<string, unknown>) => (line.step as number) <= step;

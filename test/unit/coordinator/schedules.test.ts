@@ -3,19 +3,9 @@ import { expect, test } from 'vitest';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/state.js';
 import type { Prepared, Ready } from '../../../src/rpc/proto.js';
+import { generator } from '../../support/random.js';
 
 const SCHEDULES = 3_000;
-
-/** mulberry32 */
-function generator(seed: number): () => number {
-  let a = seed;
-  return () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 type Fate = 'well' | 'dies' | 'silent';
 

@@ -1,7 +1,7 @@
 /** What users can get wrong about a data set, and what they are told. */
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
 import { openSource } from '../../../src/data/source.js';
@@ -16,9 +16,9 @@ import {
   fixtureConfig,
   huggingFaceFolder,
   numericData,
-  scratch,
   stringData,
-} from './arrow-files.js';
+} from '../../support/arrow-files.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 const failure = (code: string, message: RegExp) =>
   expect.objectContaining({ code, message: expect.stringMatching(message) });
@@ -32,7 +32,7 @@ describe('a Hugging Face folder', () => {
     openDataset({ ...fixtureConfig(join(FIXTURES, 'nested'), false), ...change });
   const columns = fixtureConfig('', true).columns!;
 
-  it('needs columns for the roles', async () => {
+  test('needs columns for the roles', async () => {
     await expect(fixed({ columns: null })).rejects.toEqual(
       expect.objectContaining({
         code: 'ERR_DATA_COLUMN',
@@ -42,7 +42,7 @@ describe('a Hugging Face folder', () => {
     );
   });
 
-  it('names a missing column, and those that there are', async () => {
+  test('names a missing column, and those that there are', async () => {
     await expect(fixed({ columns: { ...columns, latent: 'latents' } })).rejects.toEqual(
       failure(
         'ERR_DATA_COLUMN',
@@ -55,7 +55,7 @@ describe('a Hugging Face folder', () => {
     );
   });
 
-  it('names a column of another type', async () => {
+  test('names a column of another type', async () => {
     await expect(fixed({ columns: { ...columns, latent: 'caption' } })).rejects.toEqual(
       failure(
         'ERR_DATA_TYPE',
@@ -64,7 +64,7 @@ describe('a Hugging Face folder', () => {
     );
   });
 
-  it('names a column of another shape than the configuration or the other columns have', async () => {
+  test('names a column of another shape than the configuration or the other columns have', async () => {
     await expect(fixed({ latent_shape: [16, 8, 9] })).rejects.toEqual(
       failure('ERR_DATA_SHAPE', /arrow, column "latent", row 0: expected 16 x 8 x 9 elements, received 1024/),
     );
@@ -89,7 +89,7 @@ describe('a Hugging Face folder', () => {
     );
   });
 
-  it('names a truncated or missing file', async () => {
+  test('names a truncated or missing file', async () => {
     const dir = copyFixture('fixed');
     truncateSync(join(dir, FILE_1), 100_000);
     await expect(fixed({ path: dir })).rejects.toEqual(
@@ -102,12 +102,12 @@ describe('a Hugging Face folder', () => {
     await expect(fixed({ path: join(dir, 'nowhere') })).rejects.toEqual(
       failure('ERR_FILE_OPEN', /no data set at .*nowhere/),
     );
-    await expect(fixed({ path: scratch() })).rejects.toEqual(
+    await expect(fixed({ path: temporaryFolder() })).rejects.toEqual(
       failure('ERR_DATA_FORMAT', /neither manifest\.json nor state\.json/),
     );
   });
 
-  it('names what is wrong in its JSON files', async () => {
+  test('names what is wrong in its JSON files', async () => {
     const dir = copyFixture('fixed');
     writeFileSync(join(dir, 'state.json'), '{"_data_files": [{"filename": "../../../etc/passwd"}]}');
     await expect(fixed({ path: dir })).rejects.toEqual(
@@ -120,14 +120,14 @@ describe('a Hugging Face folder', () => {
     await expect(fixed({ path: dir })).rejects.toEqual(
       failure('ERR_DATA_FORMAT', /state\.json is not valid JSON/),
     );
-    const splits = scratch();
+    const splits = temporaryFolder();
     writeFileSync(join(splits, 'dataset_dict.json'), '{"splits": ["train"]}');
     await expect(fixed({ path: splits })).rejects.toEqual(
       expect.objectContaining({ hint: expect.stringContaining('splits') }),
     );
   });
 
-  it('takes the shapes of ArrayND from dataset_info.json, and refuses data of another shape', async () => {
+  test('takes the shapes of ArrayND from dataset_info.json, and refuses data of another shape', async () => {
     const dir = copyFixture('nested');
     const info = JSON.parse(readFileSync(join(dir, 'dataset_info.json'), 'utf8'));
     info.features.t5.shape = [4, 320];
@@ -139,7 +139,7 @@ describe('a Hugging Face folder', () => {
     expect((await nested({ path: dir })).text.t5Dim).toBe(160);
   });
 
-  it('is refused when empty, when files differ, and when it has fewer rows than a batch', async () => {
+  test('is refused when empty, when files differ, and when it has fewer rows than a batch', async () => {
     const column = (rows: number, element: 'float16' | 'float32', size = 4) => ({
       latent: numericData({ element, levels: [{ kind: 'fixed', size }], skipped: 0 }, rows),
     });
@@ -164,7 +164,7 @@ describe('a Hugging Face folder', () => {
     );
   });
 
-  it('reads rows on across files, empty ones between', async () => {
+  test('reads rows on across files, empty ones between', async () => {
     const part = (first: number, rows: number) =>
       arrowBytes(
         [
@@ -229,7 +229,7 @@ async function ownSet(
   perShard = 130,
   broken: Parameters<typeof rows>[1] = null,
 ): Promise<string> {
-  const dir = join(scratch(), 'own');
+  const dir = join(temporaryFolder(), 'own');
   await writeShards(dir, schema, rows(count, broken), perShard);
   return dir;
 }
@@ -237,7 +237,7 @@ async function ownSet(
 const own = (path: string): DataConfig => ({ path, columns: null, latent_shape: null, text_shape: null });
 
 describe("a folder of the project's own format", () => {
-  it('opens with shapes, ids and captions, verified', async () => {
+  test('opens with shapes, ids and captions, verified', async () => {
     const data = await openDataset(own(await ownSet()));
     expect(data).toMatchObject({ rows: 300, latent: [2, 4, 4], hasSynthetic: false, verified: true });
     expect(data.ids([0, 299])).toEqual(['1000', '1299']);
@@ -251,9 +251,9 @@ describe("a folder of the project's own format", () => {
     dataset.close();
   });
 
-  it('has a hash of its contents alone', async () => {
+  test('has a hash of its contents alone', async () => {
     const dir = await ownSet();
-    const copy = join(scratch(), 'elsewhere');
+    const copy = join(temporaryFolder(), 'elsewhere');
     cpSync(dir, copy, { recursive: true });
     const { hash } = await openDataset(own(dir));
     expect((await openDataset(own(copy))).hash).toBe(hash);
@@ -262,7 +262,7 @@ describe("a folder of the project's own format", () => {
     expect((await openDataset(own(other))).hash).not.toBe(hash);
   });
 
-  it('names file, column and rows of a flipped bit', async () => {
+  test('names file, column and rows of a flipped bit', async () => {
     const dir = await ownSet();
     const data = await openDataset(own(dir));
     const column = data.spec.columns.find(({ role }) => role === 'original.clip_g')!;
@@ -278,7 +278,7 @@ describe("a folder of the project's own format", () => {
     await expect(verifyFiles(source, null)).rejects.toEqual(failure('ERR_DATA_HASH', message));
   });
 
-  it('finds a flipped bit wherever it is', async () => {
+  test('finds a flipped bit wherever it is', async () => {
     const dir = await ownSet(20, 20);
     const path = join(dir, 'shard-00000.arrow');
     const bytes = readFileSync(path);
@@ -293,7 +293,7 @@ describe("a folder of the project's own format", () => {
     }
   });
 
-  it('names a truncated, missing or exchanged file', async () => {
+  test('names a truncated, missing or exchanged file', async () => {
     const dir = await ownSet();
     const path = join(dir, 'shard-00001.arrow');
     const whole = readFileSync(path);
@@ -313,7 +313,7 @@ describe("a folder of the project's own format", () => {
     );
   });
 
-  it('counts non-finite values and names the first row', async () => {
+  test('counts non-finite values and names the first row', async () => {
     const dir = await ownSet(300, 130, { row: 211, column: 'original.t5', value: Number.NaN });
     const report = await inspectDataset(openSource(dir), 'latent', null);
     const t5 = report.columns.find(({ name }) => name === 'original.t5')!;
@@ -321,15 +321,15 @@ describe("a folder of the project's own format", () => {
     expect(report.columns.filter(({ statistics }) => statistics?.nonFinite).length).toBe(1);
   });
 
-  it('does not take columns from the configuration', async () => {
+  test('does not take columns from the configuration', async () => {
     const columns = fixtureConfig('', true).columns;
     await expect(openDataset({ ...own(await ownSet()), columns })).rejects.toEqual(
       failure('ERR_CONFIG', /data\.columns must be null/),
     );
   });
 
-  it('is refused when it lacks a column of a role', async () => {
-    const dir = join(scratch(), 'own');
+  test('is refused when it lacks a column of a role', async () => {
+    const dir = join(temporaryFolder(), 'own');
     const without = { ...schema, columns: schema.columns.filter(({ name }) => name !== 'original.t5') };
     await writeShards(dir, without, rows(4), 4);
     await expect(openDataset(own(dir))).rejects.toEqual(

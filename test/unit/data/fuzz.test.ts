@@ -1,7 +1,7 @@
 /** Damaged files: whatever the bytes, an error with a code or a data set that can be read; no crash, no long wait. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { openDataset } from '../../../src/data/dataset.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
 import { openSource } from '../../../src/data/source.js';
@@ -17,7 +17,7 @@ import {
   huggingFaceFolder,
   numericData,
   stringData,
-} from './arrow-files.js';
+} from '../../support/arrow-files.js';
 
 /** Of each kind; set the variables for longer runs, or to repeat one. */
 const MUTANTS = Number(process.env.ORCHESTRATOR_FUZZ_MUTANTS ?? 600);
@@ -150,7 +150,7 @@ const KINDS: Record<string, Kind> = {
 };
 
 describe('damaged data sets', () => {
-  it.each(Object.keys(KINDS).map((name, number) => [name, number] as const))(
+  test.each(Object.keys(KINDS).map((name, number) => [name, number] as const))(
     '%s: an error with a code, or readable',
     async (name, number) => {
       const { make, read } = KINDS[name]!;

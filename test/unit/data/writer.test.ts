@@ -3,11 +3,12 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readManifest } from '../../../src/data/manifest.js';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
 import { toFloat16Bits } from '../../../src/formats/float16.js';
-import { fromFloat16Bits, scratch } from './arrow-files.js';
+import { fromFloat16Bits } from '../../support/arrow-files.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 const schema: ShardSchema = {
   columns: [
@@ -37,7 +38,7 @@ function* rows(count: number): Generator<Row> {
 }
 
 describe('float16', () => {
-  it('survives the round trip for all 65536 bit patterns', () => {
+  test('survives the round trip for all 65536 bit patterns', () => {
     const wrong: number[] = [];
     for (let bits = 0; bits < 65536; bits++) {
       const value = fromFloat16Bits(bits);
@@ -48,7 +49,7 @@ describe('float16', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('rounds to the nearest, ties to even', () => {
+  test('rounds to the nearest, ties to even', () => {
     const wrong: number[] = [];
     for (let bits = 0; bits < 0x7bff; bits++) {
       const low = fromFloat16Bits(bits);
@@ -67,8 +68,8 @@ describe('float16', () => {
 });
 
 describe('writeShards', () => {
-  it('writes what another reader of Arrow reads back, with hashes that hold', async () => {
-    const dir = join(scratch(), 'set');
+  test('writes what another reader of Arrow reads back, with hashes that hold', async () => {
+    const dir = join(temporaryFolder(), 'set');
     const seen: number[] = [];
     const manifest = await writeShards(dir, schema, rows(10), 4, (n) => seen.push(n));
     expect(readManifest(dir)).toEqual(manifest);
@@ -93,20 +94,20 @@ describe('writeShards', () => {
     expect(row).toBe(10);
   });
 
-  it('tells of its progress between shards', async () => {
+  test('tells of its progress between shards', async () => {
     const seen: number[] = [];
-    await writeShards(join(scratch(), 'set'), schema, rows(150), 100, (n) => seen.push(n));
+    await writeShards(join(temporaryFolder(), 'set'), schema, rows(150), 100, (n) => seen.push(n));
     expect(seen).toEqual([64, 100, 150]);
   });
 
-  it('writes the same bytes for the same rows', async () => {
-    const a = await writeShards(join(scratch(), 'a'), schema, rows(7), 3);
-    const b = await writeShards(join(scratch(), 'b'), schema, rows(7), 3);
+  test('writes the same bytes for the same rows', async () => {
+    const a = await writeShards(join(temporaryFolder(), 'a'), schema, rows(7), 3);
+    const b = await writeShards(join(temporaryFolder(), 'b'), schema, rows(7), 3);
     expect(a.shards).toEqual(b.shards);
   });
 
-  it('leaves nothing behind when a row is wrong', async () => {
-    const parent = scratch();
+  test('leaves nothing behind when a row is wrong', async () => {
+    const parent = temporaryFolder();
     const broken = [...rows(5), { ...[...rows(1)][0]!, latent: new Float32Array(7) }];
     await expect(writeShards(join(parent, 'set'), schema, broken, 2)).rejects.toMatchObject({
       code: 'ERR_DATA_SHAPE',
@@ -116,8 +117,8 @@ describe('writeShards', () => {
     expect(readdirSync(parent)).toEqual([]);
   });
 
-  it('clears away what a killed process left, and nothing else', async () => {
-    const parent = scratch();
+  test('clears away what a killed process left, and nothing else', async () => {
+    const parent = temporaryFolder();
     const dead = spawnSync('true').pid;
     for (const name of [
       `.set.partial-${dead}`,
@@ -133,8 +134,8 @@ describe('writeShards', () => {
     );
   });
 
-  it('does not write over an existing folder', async () => {
-    const dir = scratch();
+  test('does not write over an existing folder', async () => {
+    const dir = temporaryFolder();
     writeFileSync(join(dir, 'precious.txt'), 'x');
     await expect(writeShards(dir, schema, rows(1), 2)).rejects.toMatchObject({ code: 'ERR_FILE_WRITE' });
     expect(existsSync(join(dir, 'precious.txt'))).toBe(true);
@@ -143,14 +144,14 @@ describe('writeShards', () => {
 
 describe('readManifest', () => {
   const broken = async (change: (manifest: Record<string, unknown>) => unknown) => {
-    const dir = join(scratch(), 'set');
+    const dir = join(temporaryFolder(), 'set');
     const manifest = await writeShards(dir, schema, rows(3), 2);
     const copy = JSON.parse(JSON.stringify(manifest)) as Record<string, unknown>;
     writeFileSync(join(dir, 'manifest.json'), JSON.stringify(change(copy)));
     return dir;
   };
 
-  it.each([
+  test.each([
     [
       'rows that do not add up',
       (m: Record<string, unknown>) => ({ ...m, rows: 4 }),

@@ -1,14 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkAddon } from '../../../src/doctor/addon.js';
 import { checkCores, checkMemory, checkNode } from '../../../src/doctor/machine.js';
 import { checkDisk } from '../../../src/doctor/storage.js';
 import { resolvePrecision } from '../../../src/engine/precision.js';
+import { temporaryFolder } from '../../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 /** A file that `require` loads as the addon would be; Node.js takes .cjs for JavaScript. */
 function addon(name: string, source: string): string {
@@ -18,7 +17,7 @@ function addon(name: string, source: string): string {
 }
 
 describe('checks of doctor', () => {
-  it('want a Node.js that package.json serves, and warn of one that is not tested', () => {
+  test('want a Node.js that package.json serves, and warn of one that is not tested', () => {
     const known = '20 from 20.19, 22 from 22.12, 24 from 24.0';
     for (const version of ['20.19.0', '20.20.2', '22.12.0', '24.0.0', '24.21.0'])
       expect(checkNode(version)).toMatchObject({ status: 'ok', detail: `v${version}` });
@@ -35,12 +34,12 @@ describe('checks of doctor', () => {
       });
   });
 
-  it('warn of a quota of processors', () => {
+  test('warn of a quota of processors', () => {
     expect(checkCores(null).status).toBe('ok');
     expect(checkCores(0.5)).toMatchObject({ status: 'warning', fix: expect.stringContaining('<= 1') });
   });
 
-  it('warn of little memory, and heed the limit of the container', () => {
+  test('warn of little memory, and heed the limit of the container', () => {
     const gib = 2 ** 30;
     const machine = { bytes: 16 * gib, source: 'this machine has', free: 8 * gib };
     expect(checkMemory(machine)).toMatchObject({
@@ -53,23 +52,23 @@ describe('checks of doctor', () => {
     });
   });
 
-  it('fail for a folder that is not there', () => {
+  test('fail for a folder that is not there', () => {
     expect(checkDisk(folder).detail).toContain(folder);
     expect(checkDisk(join(folder, 'none')).status).toBe('failed');
   });
 });
 
 describe('the probe of the addon', () => {
-  it('says how to build one that is missing', () => {
+  test('says how to build one that is missing', () => {
     expect(checkAddon(join(folder, 'none.node'))).toMatchObject([{ status: 'failed', fix: 'npm run setup' }]);
   });
 
-  it('survives one that kills its process', () => {
+  test('survives one that kills its process', () => {
     const path = addon('crash', "process.kill(process.pid, 'SIGILL');");
     expect(checkAddon(path)).toMatchObject([{ status: 'failed', detail: expect.stringContaining('SIGILL') }]);
   });
 
-  it('names a missing library', () => {
+  test('names a missing library', () => {
     const path = addon(
       'library',
       "throw new Error('libexample.so.2: cannot open shared object file: No such file');",
@@ -79,7 +78,7 @@ describe('the probe of the addon', () => {
     ]);
   });
 
-  it('refuses a file that is not an addon', () => {
+  test('refuses a file that is not an addon', () => {
     const path = join(folder, 'garbage.node');
     writeFileSync(path, 'not an ELF file');
     expect(checkAddon(path)).toMatchObject([
@@ -87,7 +86,7 @@ describe('the probe of the addon', () => {
     ]);
   });
 
-  it('reports what the addon says of the machine', () => {
+  test('reports what the addon says of the machine', () => {
     const host = { isa: 'avx2', fastBf16: false, kernels: '3', processors: 2 };
     const path = addon('host', `exports.host = () => (${JSON.stringify(host)});`);
     expect(checkAddon(path)).toEqual([
@@ -97,7 +96,7 @@ describe('the probe of the addon', () => {
     ]);
   });
 
-  it('says which instruction sets were never run on a real machine', () => {
+  test('says which instruction sets were never run on a real machine', () => {
     for (const isa of ['neon', 'neonbf16']) {
       const path = addon(isa, `exports.host = () => ({ isa: '${isa}', fastBf16: false, processors: 2 });`);
       expect(checkAddon(path)).toContainEqual({
@@ -111,7 +110,7 @@ describe('the probe of the addon', () => {
 });
 
 describe('precision', () => {
-  it('auto follows the machine, other values do not', () => {
+  test('auto follows the machine, other values do not', () => {
     expect(resolvePrecision('auto', { isa: 'avx512bf16', fastBf16: true }).compute).toBe('bf16');
     expect(resolvePrecision('fp32', { isa: 'avx512bf16', fastBf16: true }).compute).toBe('fp32');
     expect(resolvePrecision('bf16', { isa: 'avx2', fastBf16: false }).compute).toBe('bf16');

@@ -13,7 +13,7 @@ import {
   Utf8,
   vectorFromArray,
 } from 'apache-arrow';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { OrchestratorError } from '../../../src/errors.js';
 import { LabelColumn, numericColumn } from '../../../src/formats/arrow/columns.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
@@ -24,15 +24,15 @@ import {
   FIXTURES,
   numericData,
   sampleValue,
-  scratch,
   stringData,
-} from '../data/arrow-files.js';
+} from '../../support/arrow-files.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 const check = (...p: Parameters<ReturnType<typeof native>['checkListOffsets']>) =>
   native().checkListOffsets(...p);
 
 function fileOf(bytes: Uint8Array): string {
-  const path = join(scratch(), 'x.arrow');
+  const path = join(temporaryFolder(), 'x.arrow');
   writeFileSync(path, bytes);
   return path;
 }
@@ -98,7 +98,7 @@ const LAYOUTS: [string, ColumnOptions][] = [
 ];
 
 describe.each(['file', 'stream'] as const)('the %s format', (format) => {
-  it.each(LAYOUTS)('finds the values of %s', async (_, options) => {
+  test.each(LAYOUTS)('finds the values of %s', async (_, options) => {
     const batch = (first: number, rows: number) => ({
       before: stringData(Array.from({ length: rows }, (_, i) => `text ${first + i}`)),
       values: numericData(options, rows, first),
@@ -127,7 +127,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     expect(new LabelColumn(file, 'after').read([4, 6])).toEqual(['15', '0']);
   });
 
-  it('names what cannot be read', () => {
+  test('names what cannot be read', () => {
     const lists: ColumnOptions = { element: 'float16', levels: [{ kind: 'list', size: 4 }], skipped: 0 };
     const strings = stringData(['a', 'b', 'c']);
     const dictionary = vectorFromArray(['a', 'b', 'a'], new Dictionary(new Utf8(), new Int32()))
@@ -166,7 +166,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     );
   });
 
-  it('names the row of a list of another length', () => {
+  test('names the row of a list of another length', () => {
     const batch = (sizes: number[]) => {
       const total = sizes.reduce((a, b) => a + b, 0);
       const offsets = [0];
@@ -191,7 +191,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     );
   });
 
-  it('names the row of a null', () => {
+  test('names the row of a null', () => {
     const type = new FixedSizeList(2, new Field('item', new Float16(), true));
     const child = (nulls: Uint8Array | null) =>
       makeData({
@@ -218,7 +218,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     );
   });
 
-  it('refuses compressed bodies, and says how to write them', () => {
+  test('refuses compressed bodies, and says how to write them', () => {
     const values = numericData({ element: 'float16', levels: [{ kind: 'fixed', size: 2 }], skipped: 0 }, 4);
     const file = readArrow(fileOf(arrowBytes([{ values }], { format, compressed: true })));
     const error = expect.objectContaining({
@@ -231,7 +231,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     expect(() => numericColumn(file, 'values', check)).toThrow(error);
   });
 
-  it('reports every truncation', () => {
+  test('reports every truncation', () => {
     const values = numericData({ element: 'float16', levels: [{ kind: 'fixed', size: 3 }], skipped: 0 }, 4);
     const whole = arrowBytes([{ values }, { values }], { format });
     const path = fileOf(whole);
@@ -252,16 +252,18 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
 });
 
 describe('readArrow', () => {
-  it('refuses what is no Arrow file', () => {
-    expect(() => readArrow(join(scratch(), 'none.arrow'))).toThrow(failure('ERR_FILE_OPEN', /none\.arrow/));
-    expect(() => readArrow(scratch())).toThrow(failure('ERR_FILE_OPEN', /not a regular file/));
+  test('refuses what is no Arrow file', () => {
+    expect(() => readArrow(join(temporaryFolder(), 'none.arrow'))).toThrow(
+      failure('ERR_FILE_OPEN', /none\.arrow/),
+    );
+    expect(() => readArrow(temporaryFolder())).toThrow(failure('ERR_FILE_OPEN', /not a regular file/));
     expect(() => readArrow(fileOf(new Uint8Array(0)))).toThrow(failure('ERR_FILE_TRUNCATED', /0 bytes/));
     expect(() => readArrow(fileOf(Buffer.from('{"json": "is not Arrow, however long it is"}')))).toThrow(
       failure('ERR_DATA_FORMAT', /is it an Arrow IPC stream/),
     );
   });
 
-  it('asks for no memory that a length field names', () => {
+  test('asks for no memory that a length field names', () => {
     const bytes = readFileSync(join(FIXTURES, 'fixed', 'data-00000-of-00002.arrow'));
     for (const length of [0x7fffffff, 0xfffffffe, 0x03ffffff, bytes.length - 4]) {
       const copy = Buffer.from(bytes);

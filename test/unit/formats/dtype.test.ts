@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { convertFromFloat32, convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
 
 const isNaN16 = (bits: number, infinity: number) => (bits & 0x7fff) > infinity;
@@ -11,7 +11,7 @@ describe.each([
   const values = new Float32Array(65536);
   convertToFloat32(dtype, new Uint8Array(all.buffer), values);
 
-  it('comes back from fp32 bit by bit', () => {
+  test('comes back from fp32 bit by bit', () => {
     const back = new Uint16Array(65536);
     expect(convertFromFloat32(dtype, values, new Uint8Array(back.buffer))).toBe(0);
     const wrong = [...all].filter((bits) =>
@@ -20,7 +20,7 @@ describe.each([
     expect(wrong).toEqual([]);
   });
 
-  it('rounds to the nearest, ties to even', () => {
+  test('rounds to the nearest, ties to even', () => {
     // Between each positive finite number and the next: a quarter, the middle, three quarters of the way.
     const next = [...all].slice(0, infinity - 1);
     const between = (part: number) =>
@@ -35,7 +35,7 @@ describe.each([
     expect(rounded(0.5)).toEqual(Uint16Array.from(next, (i) => (i % 2 === 0 ? i : i + 1)));
   });
 
-  it('counts what overflows, and only that', () => {
+  test('counts what overflows, and only that', () => {
     const source = Float32Array.of(3.389e38, -3.4028234e38, Number.POSITIVE_INFINITY, Number.NaN, 65504, 1);
     const out = new Uint16Array(source.length);
     expect(convertFromFloat32(dtype, source, new Uint8Array(out.buffer))).toBe(dtype === 'F16' ? 2 : 1);

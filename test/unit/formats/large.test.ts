@@ -1,11 +1,12 @@
 /** Files beyond 4 GiB, made of holes. */
 import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { numericColumn } from '../../../src/formats/arrow/columns.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
-import { arrowBytes, numericData, scratch } from '../data/arrow-files.js';
+import { arrowBytes, numericData } from '../../support/arrow-files.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 const WIDTH = 4096;
 const FEW = 1009;
@@ -35,8 +36,8 @@ function hugeHeader(): { header: Buffer; bodyBytes: number } {
   return { header, bodyBytes: MANY * WIDTH * 4 };
 }
 
-it('reads rows beyond 4 GiB', async () => {
-  const path = join(scratch(), 'huge.arrow');
+test('reads rows beyond 4 GiB', async () => {
+  const path = join(temporaryFolder(), 'huge.arrow');
   const { header, bodyBytes } = hugeHeader();
   const fd = openSync(path, 'w');
   try {

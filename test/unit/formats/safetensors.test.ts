@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
 import {
   SafetensorsFile,
@@ -10,13 +10,13 @@ import {
   writeSafetensors,
 } from '../../../src/formats/safetensors/file.js';
 import { MAX_HEADER_BYTES } from '../../../src/formats/safetensors/header.js';
-import { generator, sameBytes, temporaryFolders } from '../checkpoint/helpers.js';
-
-const folder = temporaryFolders();
+import { sameBytes } from '../../support/checkpoints.js';
+import { temporaryFolder } from '../../support/folders.js';
+import { generator } from '../../support/random.js';
 
 /** A file of a given header text and data, as another program would write it. */
 async function fileOf(header: string | Uint8Array, data: Uint8Array): Promise<string> {
-  const path = join(await folder(), 'x.safetensors');
+  const path = join(temporaryFolder(), 'x.safetensors');
   const text = typeof header === 'string' ? Buffer.from(header) : header;
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
@@ -49,8 +49,8 @@ describe('writing and reading', () => {
     { name: 'count', dtype: 'I64', shape: [1], data: BigInt64Array.of(5n) },
   ];
 
-  it('round-trips every tensor, and says the hash and size that the file has', async () => {
-    const path = join(await folder(), 'w.safetensors');
+  test('round-trips every tensor, and says the hash and size that the file has', async () => {
+    const path = join(temporaryFolder(), 'w.safetensors');
     const written = await writeSafetensors(path, tensors, { format: 'pt', note: 'über' });
     const bytes = await readFile(path);
     expect(written).toEqual({
@@ -75,8 +75,8 @@ describe('writing and reading', () => {
     await file.close();
   });
 
-  it('fills arrays in one pass over the file, hashing all of it', async () => {
-    const path = join(await folder(), 'w.safetensors');
+  test('fills arrays in one pass over the file, hashing all of it', async () => {
+    const path = join(temporaryFolder(), 'w.safetensors');
     const written = await writeSafetensors(path, tensors, {});
     const file = await SafetensorsFile.open(path);
     const flat = new Float32Array(700_100).fill(9);
@@ -97,8 +97,8 @@ describe('writing and reading', () => {
     await file.close();
   });
 
-  it('refuses targets that do not fit, types without fp32, and missing names', async () => {
-    const path = join(await folder(), 'w.safetensors');
+  test('refuses targets that do not fit, types without fp32, and missing names', async () => {
+    const path = join(temporaryFolder(), 'w.safetensors');
     await writeSafetensors(path, tensors, {});
     const file = await SafetensorsFile.open(path);
     await expect(file.read('big', new Float32Array(3))).rejects.toThrow(/"big".*\[700001\].*expected 3/);
@@ -111,8 +111,8 @@ describe('writing and reading', () => {
     }
   });
 
-  it('does not overwrite, and refuses repeated names and data of another size', async () => {
-    const path = join(await folder(), 'w.safetensors');
+  test('does not overwrite, and refuses repeated names and data of another size', async () => {
+    const path = join(temporaryFolder(), 'w.safetensors');
     await writeSafetensors(path, tensors, {});
     await expect(writeSafetensors(path, tensors, {})).rejects.toMatchObject({ code: 'ERR_FILE_WRITE' });
     const one: TensorSource = { name: 'a', dtype: 'F32', shape: [1], data: new Float32Array(1) };
@@ -124,8 +124,8 @@ describe('writing and reading', () => {
     });
   });
 
-  it('leaves the event loop free while it writes and hashes 96 MB', async () => {
-    const path = join(await folder(), 'w.safetensors');
+  test('leaves the event loop free while it writes and hashes 96 MB', async () => {
+    const path = join(temporaryFolder(), 'w.safetensors');
     const data = new Float32Array(24 << 20);
     let last = performance.now();
     const gaps: number[] = [];
@@ -148,7 +148,7 @@ describe('writing and reading', () => {
 });
 
 describe('conversion', () => {
-  it('converts every half as its definition says', () => {
+  test('converts every half as its definition says', () => {
     const halves = Uint16Array.from({ length: 65536 }, (_, i) => i);
     const out = new Float32Array(65536);
     convertToFloat32('F16', new Uint8Array(halves.buffer), out);
@@ -168,7 +168,7 @@ describe('conversion', () => {
     }
   });
 
-  it('keeps the payload of a NaN', () => {
+  test('keeps the payload of a NaN', () => {
     const out = new Float32Array(1);
     convertToFloat32('BF16', new Uint8Array(Uint16Array.of(0x7fa5).buffer), out);
     expect(new Uint32Array(out.buffer)[0]).toBe(0x7fa50000);
@@ -181,7 +181,7 @@ describe('malformed files', () => {
     `{"dtype":"${dtype}","shape":${shape},"data_offsets":${offsets}}`;
   const ok = entry('[1]', '[0,4]');
 
-  it.each([
+  test.each([
     ['a second tensor of the name', `{"a":${ok},"a":${ok}}`, four, /second tensor named "a"/],
     ['an escaped second name', `{"a":${ok},"\\u0061":${ok}}`, four, /second tensor named "a"/],
     [
@@ -250,11 +250,11 @@ describe('malformed files', () => {
     expect(await refusal(await fileOf(header, data))).toMatch(message);
   });
 
-  it('refuses text that is not UTF-8', async () => {
+  test('refuses text that is not UTF-8', async () => {
     expect(await refusal(await fileOf(Uint8Array.of(0x7b, 0xff, 0x7d), four))).toMatch(/UTF-8/);
   });
 
-  it('accepts an empty file of no tensors, space within, and trailing space', async () => {
+  test('accepts an empty file of no tensors, space within, and trailing space', async () => {
     for (const [header, data] of [
       ['{}', 0],
       ['{} \n ', 0],
@@ -264,26 +264,26 @@ describe('malformed files', () => {
     }
   });
 
-  it.each([0, 4, 7])('refuses a file of %i bytes', async (bytes) => {
-    const path = join(await folder(), 'x');
+  test.each([0, 4, 7])('refuses a file of %i bytes', async (bytes) => {
+    const path = join(temporaryFolder(), 'x');
     await writeFile(path, new Uint8Array(bytes));
     expect(await refusal(path)).toMatch(/too short/);
   });
 
-  it.each([
+  test.each([
     ['all ones', 0xffffffffffffffffn],
     ['more than the file', 101n],
     ['2^63', 1n << 63n],
   ])('refuses a header length of %s without allocating it', async (_, length) => {
-    const path = join(await folder(), 'x');
+    const path = join(temporaryFolder(), 'x');
     const bytes = Buffer.alloc(108);
     bytes.writeBigUInt64LE(length);
     await writeFile(path, bytes);
     expect(await refusal(path)).toMatch(new RegExp(`header of ${length} bytes`));
   });
 
-  it('refuses a header over 100 MB even where the (sparse) file is that large', async () => {
-    const path = join(await folder(), 'x');
+  test('refuses a header over 100 MB even where the (sparse) file is that large', async () => {
+    const path = join(temporaryFolder(), 'x');
     const bytes = Buffer.alloc(8);
     bytes.writeBigUInt64LE(BigInt(MAX_HEADER_BYTES + 1));
     await writeFile(path, bytes);
@@ -293,8 +293,8 @@ describe('malformed files', () => {
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 << 20);
   });
 
-  it('reads tensors beyond 4 GiB of a (sparse) file', async () => {
-    const path = join(await folder(), 'x');
+  test('reads tensors beyond 4 GiB of a (sparse) file', async () => {
+    const path = join(temporaryFolder(), 'x');
     const far = 5 * 2 ** 30;
     const header = Buffer.from(
       `{"a":${entry(`[${far / 4}]`, `[0,${far}]`)},"b":${entry('[1]', `[${far},${far + 4}]`)}}`,
@@ -310,15 +310,15 @@ describe('malformed files', () => {
     await file.close();
   });
 
-  it('refuses what is no file, without waiting on it', async () => {
-    const path = await folder();
+  test('refuses what is no file, without waiting on it', async () => {
+    const path = temporaryFolder();
     execFileSync('mkfifo', [join(path, 'pipe')]);
     for (const name of ['', 'pipe', 'nothing']) {
       await expect(SafetensorsFile.open(join(path, name))).rejects.toMatchObject({ code: 'ERR_FILE_OPEN' });
     }
   });
 
-  it('notices a file that shrinks while it is read', async () => {
+  test('notices a file that shrinks while it is read', async () => {
     const path = await fileOf(`{"a":${ok}}`, four);
     const file = await SafetensorsFile.open(path);
     await truncate(path, 20);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { reportError } from '../../../src/cli/report.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { OrchestratorError } from '../../../src/errors.js';
@@ -8,7 +8,7 @@ import type { CudaDevice, NativeAddon } from '../../../src/native/contract.js';
 import { native } from '../../../src/native/load.js';
 import { estimate, estimateFor } from '../../../src/planning/estimate.js';
 import { findSavings, type Run } from '../../../src/planning/savings.js';
-import { yaml } from '../config/helpers.js';
+import { yaml } from '../../support/config.js';
 
 const GIB = 2 ** 30;
 const machine = (bytes: number, free = bytes) => ({ bytes, source: 'this machine has', free });
@@ -32,7 +32,7 @@ function withGpus(...gibs: number[]): NativeAddon {
 }
 
 describe('before a run', () => {
-  it.each([
+  test.each([
     ['sd3-medium', '230.4', '206.4'],
     ['sd3.5-medium', '257.7', '233.8'],
     ['sd3.5-large', '903.2', '879.2'],
@@ -50,7 +50,7 @@ describe('before a run', () => {
     expect(found.warnings).toEqual([]);
   });
 
-  it('hints name what is saved by each change, and what is missing even so', async () => {
+  test('hints name what is saved by each change, and what is missing even so', async () => {
     const { shortages } = await preflight(native(), released('sd3-medium'), REAL, machine(24 * GIB));
     const hint = shortages[0]?.hint ?? '';
     expect(hint).toMatch(/^ {2}--nodes 1 --nproc-per-node 1 +7\d\.\d GiB$/m);
@@ -69,7 +69,7 @@ describe('before a run', () => {
     expect(enough.shortages[0]?.hint).toMatch(/ together need 1\d\d\.\d GiB, which fits$/m);
   });
 
-  it('a machine that is large enough is told nothing, a busy one is warned of', async () => {
+  test('a machine that is large enough is told nothing, a busy one is warned of', async () => {
     const config = released('sd3-medium');
     const large = await preflight(native(), config, REAL, machine(512 * GIB));
     expect(large).toMatchObject({ shortages: [], warnings: [] });
@@ -85,7 +85,7 @@ describe('before a run', () => {
     ]);
   });
 
-  it('--memory takes the place of the machine, for a plan and for a run', async () => {
+  test('--memory takes the place of the machine, for a plan and for a run', async () => {
     const config = released('sd3-medium');
     const small = machine(24 * GIB);
     const plan = await preflight(native(), config, { workers: 2, memory: 512 * GIB, dry: true }, small);
@@ -103,7 +103,7 @@ describe('before a run', () => {
     expect(less.shortages[0]?.message).toContain(', and --memory says 8.0 GiB: ');
   });
 
-  it('a GPU is compared with the workers that are on it, the machine with their processes', async () => {
+  test('a GPU is compared with the workers that are on it, the machine with their processes', async () => {
     const config = released('sd3-medium', 'device=cuda');
     const two = await preflight(withGpus(141, 141), config, REAL, machine(512 * GIB));
     expect(two).toMatchObject({ shortages: [], noGpu: null });
@@ -124,7 +124,7 @@ describe('before a run', () => {
     expect(mixed.shortages[1]?.hint).not.toContain('device=cuda');
   });
 
-  it('without a GPU the run is of another machine, whose memory may be given', async () => {
+  test('without a GPU the run is of another machine, whose memory may be given', async () => {
     const config = released('sd3-medium', 'device=cuda');
     const dry = await preflight(withGpus(0), config, { ...REAL, dry: true }, machine(24 * GIB));
     expect(dry).toMatchObject({ shortages: [], warnings: [], gpus: null, noGpu: { code: 'ERR_CUDA' } });
@@ -138,7 +138,7 @@ describe('before a run', () => {
     expect(given.shortages[0]?.message).toContain('--memory says 32.0 GiB');
   });
 
-  it('without shapes and data nothing can be said but that', async () => {
+  test('without shapes and data nothing can be said but that', async () => {
     const config = loadConfig(yaml('name: x\ndata: {path: nowhere/to/be/found}\n'), [], {});
     await expect(preflight(native(), config, REAL, machine(24 * GIB))).rejects.toMatchObject({
       code: 'ERR_FILE_OPEN',
@@ -148,7 +148,7 @@ describe('before a run', () => {
 });
 
 describe('savings', () => {
-  it('are those of the changes: each alone, and all together', async () => {
+  test('are those of the changes: each alone, and all together', async () => {
     const run: Run = { config: released('sd3-medium', 'threads=8'), workers: 1 };
     const host = native().host();
     const shapes = (await estimate(native(), run.config, 1, null)).shapes;
@@ -173,7 +173,7 @@ describe('savings', () => {
 });
 
 describe('several problems', () => {
-  it('are reported at once, each with its hint; the first gives the exit code', () => {
+  test('are reported at once, each with its hint; the first gives the exit code', () => {
     const problems = [
       new OrchestratorError('ERR_OUT_OF_MEMORY', 'Too large', { hint: 'make it smaller' }),
       new OrchestratorError('ERR_FILE_OPEN', 'Not there'),

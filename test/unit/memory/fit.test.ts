@@ -1,7 +1,6 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { memorySize } from '../../../src/cli/arguments.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { requireMemory } from '../../../src/engine/memory.js';
@@ -10,7 +9,8 @@ import { controlGroupLimits, machineMemory } from '../../../src/memory/machine.j
 import { totalBytes } from '../../../src/memory/parts.js';
 import { native } from '../../../src/native/load.js';
 import { estimate } from '../../../src/planning/estimate.js';
-import { yaml } from '../config/helpers.js';
+import { yaml } from '../../support/config.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 const GIB = 2 ** 30;
 const need = {
@@ -27,7 +27,7 @@ const place = (bytes: number, free = bytes) => ({ source: 'this machine has', by
 const hint = () => 'what to do';
 
 describe('a run and a machine', () => {
-  it('are refused with need, memory and difference, and the largest parts', () => {
+  test('are refused with need, memory and difference, and the largest parts', () => {
     const error = refusal(need, place(16 * GIB), hint);
     expect(error).toMatchObject({
       code: 'ERR_OUT_OF_MEMORY',
@@ -37,7 +37,7 @@ describe('a run and a machine', () => {
     });
   });
 
-  it('are refused by a single byte, and not where the run fits exactly', () => {
+  test('are refused by a single byte, and not where the run fits exactly', () => {
     const never = () => {
       throw new Error('nobody asked for a hint');
     };
@@ -45,7 +45,7 @@ describe('a run and a machine', () => {
     expect(refusal(need, place(total - 1), hint)?.message).toContain(': 1 MiB are missing.');
   });
 
-  it('are warned of where other programs hold what is missing', () => {
+  test('are warned of where other programs hold what is missing', () => {
     expect(tightness(need, place(24 * GIB, total))).toBeNull();
     expect(tightness(need, { ...place(24 * GIB), free: null })).toBeNull();
     expect(tightness(need, place(24 * GIB, 10 * GIB))).toBe(
@@ -53,14 +53,13 @@ describe('a run and a machine', () => {
     );
   });
 
-  it('are told in GiB, however large', () => {
+  test('are told in GiB, however large', () => {
     expect([gib(3000 * GIB), gib(23.54 * GIB), gib(GIB / 2)]).toEqual(['3000.0 GiB', '23.5 GiB', '512 MiB']);
   });
 });
 
 describe('the memory of a machine', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'machine-'));
-  afterAll(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder();
   const root = (name: string, files: Record<string, string>): string => {
     for (const [path, text] of Object.entries(files)) {
       const file = join(folder, name, path);
@@ -70,7 +69,7 @@ describe('the memory of a machine', () => {
     return join(folder, name);
   };
 
-  it('is what the groups above the own one allow, as under Slurm', () => {
+  test('is what the groups above the own one allow, as under Slurm', () => {
     const limits = controlGroupLimits(
       root('slurm', {
         'proc/self/cgroup': '0::/slurm/job_7/step_0/task_0\n',
@@ -88,7 +87,7 @@ describe('the memory of a machine', () => {
     });
   });
 
-  it("is a container's limit, where its path is the host's (version 1) or its own root (version 2)", () => {
+  test("is a container's limit, where its path is the host's (version 1) or its own root (version 2)", () => {
     const old = root('v1', {
       'proc/self/cgroup':
         '12:cpu,cpuacct:/x\n4:memory:/kubepods/pod1/abc\n1:name=systemd:/kubepods/pod1/abc\n',
@@ -104,7 +103,7 @@ describe('the memory of a machine', () => {
     expect(controlGroupLimits(own)).toEqual([{ group: '/', bytes: 8 * GIB, free: 0 }]);
   });
 
-  it('is all there is, where nothing limits it or nothing can be read', () => {
+  test('is all there is, where nothing limits it or nothing can be read', () => {
     const unlimited = root('unlimited', {
       'proc/self/cgroup': '4:memory:/user\n0::/user/../..\nnot a line\n',
       'sys/fs/cgroup/memory/user/memory.limit_in_bytes': '9223372036854771712\n',
@@ -120,7 +119,7 @@ describe('the memory of a machine', () => {
     expect(machineMemory().bytes).toBeGreaterThan(0);
   });
 
-  it('is given on the command line in binary units', () => {
+  test('is given on the command line in binary units', () => {
     expect(['24GiB', '24G', '24Gi', '0.5TiB', '512 MiB'].map(memorySize)).toEqual([
       24 * GIB,
       24 * GIB,
@@ -145,7 +144,7 @@ describe('what a machine must have for a run', () => {
   const needOf = async (nodes: number, ...sets: string[]) =>
     totalBytes((await estimate(native(), loadConfig(yaml(RUN), sets, {}), nodes, null)).machine);
 
-  it('is the state once where workers share it, and once for each where they do not', async () => {
+  test('is the state once where workers share it, and once for each where they do not', async () => {
     const shared = await needOf(3, 'precision.compute=fp32');
     const apart = await needOf(3, 'precision.compute=fp32', 'exchange=grpc');
     const { parameters } = await estimate(native(), loadConfig(yaml(RUN), [], {}), 1, null);
@@ -153,7 +152,7 @@ describe('what a machine must have for a run', () => {
     expect((apart - shared) / (2 * 16 * parameters)).toBeCloseTo(1, 2);
   });
 
-  it('is not more than the peaks of the workers, and close to them', async () => {
+  test('is not more than the peaks of the workers, and close to them', async () => {
     for (const nodes of [1, 2, 4]) {
       const { machine, rankBytes } = await estimate(native(), loadConfig(yaml(RUN), [], {}), nodes, null);
       const peaks = rankBytes.reduce((sum, peak) => sum + peak, 0);
@@ -162,7 +161,7 @@ describe('what a machine must have for a run', () => {
     }
   });
 
-  it('does not count moments of frozen parameters, which nobody writes', async () => {
+  test('does not count moments of frozen parameters, which nobody writes', async () => {
     const blocks = [0, 1, 2, 3].map((block) => `joint_blocks.${block}.*`);
     const saved = (await needOf(1)) - (await needOf(1, `freeze=[${blocks.join(', ')}]`));
     const { parameters } = await estimate(native(), loadConfig(yaml(RUN), [], {}), 1, null);
@@ -172,14 +171,14 @@ describe('what a machine must have for a run', () => {
     expect(await needOf(2)).toBe(await needOf(2, `freeze=[${blocks.join(', ')}]`));
   });
 
-  it('is, of a GPU, for a new run whose gradients may go over NCCL', async () => {
+  test('is, of a GPU, for a new run whose gradients may go over NCCL', async () => {
     const gpu = await needOf(2, 'device=cuda');
     expect(gpu).toBeLessThan(await needOf(2, 'device=cuda', 'exchange=grpc'));
     const { rankBytes } = await estimate(native(), loadConfig(yaml(RUN), ['device=cuda'], {}), 2, null);
     expect(gpu).toBeLessThan(rankBytes.reduce((sum, bytes) => sum + bytes, 0));
   });
 
-  it('is asked before a model is opened for prediction', async () => {
+  test('is asked before a model is opened for prediction', async () => {
     const { spec } = await estimate(native(), loadConfig('configs/sd3-medium.yaml', [], {}), 1, null);
     const forward = { ...spec, training: false, recompute: 'nothing' as const };
     expect(() => requireMemory(native(), forward, place(8 * GIB))).toThrow(

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { invert } from '../../../src/model/assembly.js';
 import { checkConfig, diffusersConfig, diffusersTensors } from '../../../src/model/diffusers.js';
 import { modelSpecFromTensors } from '../../../src/model/recognise.js';
@@ -12,13 +12,13 @@ describe.each(MODELS)("diffusers' %s", (_, spec) => {
   const tensors = diffusersTensors(spec);
   const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
 
-  it('is read off its names and shapes', () => {
+  test('is read off its names and shapes', () => {
     expect(new Set(tensors.map(({ name }) => name)).size).toBe(tensors.length);
     expect(modelSpecFromTensors(shapes, 'x', 'diffusers')).toEqual(spec);
     expect(elementCount(tensors)).toBe(elementCount(expectedTensors(spec)));
   });
 
-  it('uses every official row once, and turns back into the official tensors', () => {
+  test('uses every official row once, and turns back into the official tensors', () => {
     const back = invert(tensors, expectedTensors(spec));
     for (const { name, shape, pieces } of back) {
       expect(
@@ -37,7 +37,7 @@ describe('pieces', () => {
   const tensors = new Map(diffusersTensors(spec).map((tensor) => [tensor.name, tensor]));
   const last = spec.depth - 1;
 
-  it.each([
+  test.each([
     ['transformer_blocks.3.attn.to_k.weight', 'joint_blocks.3.x_block.attn.qkv.weight', [[1536, 1536]]],
     [
       'transformer_blocks.3.attn.add_v_proj.bias',
@@ -83,7 +83,7 @@ describe('pieces', () => {
     );
   });
 
-  it('leaves the last context side without projection and MLP', () => {
+  test('leaves the last context side without projection and MLP', () => {
     expect(tensors.has(`transformer_blocks.${last}.attn.to_add_out.weight`)).toBe(false);
     expect(tensors.has(`transformer_blocks.${last}.ff_context.net.2.weight`)).toBe(false);
     expect(tensors.has(`transformer_blocks.${last}.attn.norm_added_q.weight`)).toBe(true);
@@ -93,14 +93,14 @@ describe('pieces', () => {
 describe('config.json', () => {
   const [, medium] = MODELS[0] as [string, ModelSpec];
 
-  it('agrees with itself, and with files that leave out what is none', () => {
+  test('agrees with itself, and with files that leave out what is none', () => {
     const config = diffusersConfig(medium, 128);
     checkConfig(config, medium, 'config.json');
     const { dual_attention_layers: _, qk_norm: __, ...older } = config;
     checkConfig(older, medium, 'config.json');
   });
 
-  it('lists the keys that say something else than the tensors', () => {
+  test('lists the keys that say something else than the tensors', () => {
     const config = {
       ...diffusersConfig(medium, 128),
       num_layers: 38,

@@ -1,8 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { convertFromFloat32, convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
 import { extendPositions } from '../../../src/model/extend-positions.js';
-import { generator } from '../checkpoint/helpers.js';
-import { posEmbed } from './pos-embed.js';
+import { posEmbed } from '../../support/pos-embed.js';
+import { generator } from '../../support/random.js';
 
 const HIDDEN = 128;
 
@@ -42,7 +42,7 @@ function centre(table: Float32Array, size: number, side: number): Float32Array {
 }
 
 describe('a grid of sines and cosines', () => {
-  it.each([
+  test.each([
     ['whole coordinates', 8, 12, 0, 1],
     ['coordinates of thirds', 16, 32, 0.25, 1 / 3],
     ['one that begins below zero', 192, 200, -64.125, 0.5],
@@ -60,7 +60,7 @@ describe('a grid of sines and cosines', () => {
     }
   });
 
-  it.each(['F16', 'BF16'] as const)('is told from its rounding to %s', (dtype) => {
+  test.each(['F16', 'BF16'] as const)('is told from its rounding to %s', (dtype) => {
     const old = posEmbed({ heads: HIDDEN / 64, posEmbedMaxSize: 24 });
     const rounded = new Float32Array(old.length);
     const bytes = new Uint8Array(old.length * 2);
@@ -73,7 +73,7 @@ describe('a grid of sines and cosines', () => {
 });
 
 describe('a table that is no function of coordinates', () => {
-  it('is stretched', () => {
+  test('is stretched', () => {
     const random = generator(3);
     const old = Float32Array.from({ length: 4 * 4 * HIDDEN }, () => random());
     const { table, how } = extendPositions(old, HIDDEN, 4, 8);

@@ -1,12 +1,12 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { freezeProblem, frozenBounds, frozenNames } from '../../../src/model/freeze.js';
 import type { EngineLayout } from '../../../src/native/contract.js';
-import { MINIMAL, problems } from '../config/helpers.js';
+import { MINIMAL, problems } from '../../support/config.js';
 
 const NAMES = ['a.0.weight', 'a.0.bias', 'a.10.weight', 'b.weight'];
 
 describe('patterns', () => {
-  it('match whole names, with * for any characters and nothing else special', () => {
+  test('match whole names, with * for any characters and nothing else special', () => {
     expect([...frozenNames(NAMES, ['a.*.weight', 'b.weight'])]).toEqual([
       'a.0.weight',
       'a.10.weight',
@@ -17,7 +17,7 @@ describe('patterns', () => {
     expect(frozenNames(NAMES, ['a.?.bias', 'a|b', '.*.bias']).size).toBe(0);
   });
 
-  it('must match something, and not everything', () => {
+  test('must match something, and not everything', () => {
     expect(freezeProblem(NAMES, ['b.weight', 'b.wieght'])).toMatch(
       /received b\.wieght, which matches none; did you mean b\.weight/,
     );
@@ -25,13 +25,13 @@ describe('patterns', () => {
     expect(freezeProblem(NAMES, ['*.weight'])).toBeNull();
   });
 
-  it('become ranges of the flat arrays', () => {
+  test('become ranges of the flat arrays', () => {
     const tensors = NAMES.map((name, i) => ({ name, shape: [5], offset: 16 * (3 - i), length: 5 }));
     const bounds = frozenBounds({ tensors } as unknown as EngineLayout, ['a.*']);
     expect([...bounds]).toEqual([16, 21, 32, 37, 48, 53]);
   });
 
-  it('are held against the model when the configuration is read', () => {
+  test('are held against the model when the configuration is read', () => {
     const wrong = `${MINIMAL}freeze: [joint_blocks.*, joint_blocks.4.*]\n`;
     expect(problems(wrong)[0]).toMatch(
       /^FILE:3:\d+: freeze: expected patterns of parameter names .* received joint_blocks\.4\.\*/,

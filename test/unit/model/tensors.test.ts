@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { describeSkipped, modelSpecFromTensors, modelTensors } from '../../../src/model/recognise.js';
 import { RELEASED, releasedName } from '../../../src/model/released.js';
 import {
@@ -19,7 +19,7 @@ const shapesOf = (spec: ModelSpec) => new Map(expectedTensors(spec).map(({ name,
 
 describe('the released models', () => {
   // Tensors, parameters and elements with pos_embed of the released files.
-  it.each([
+  test.each([
     ['SD3-medium', MEDIUM, 491, 2_028_328_000, 2_084_951_104],
     ['SD3.5-medium', MEDIUM_35, 665, 2_243_171_520, 2_469_663_936],
     ['SD3.5-large', LARGE_35, 923, 8_056_627_520, 8_146_280_768],
@@ -31,7 +31,7 @@ describe('the released models', () => {
     expect(releasedName(spec)).toBe(name);
   });
 
-  it.each([
+  test.each([
     ['SD3-medium', MEDIUM],
     ['SD3.5-medium', MEDIUM_35],
     ['SD3.5-large', LARGE_35],
@@ -45,7 +45,7 @@ describe('the released models', () => {
 });
 
 describe('files that do not fit', () => {
-  it('lists missing, misshapen and unexpected tensors with the expected shape', () => {
+  test('lists missing, misshapen and unexpected tensors with the expected shape', () => {
     const shapes = new Map<string, readonly number[]>(shapesOf(MEDIUM_35));
     shapes.delete('joint_blocks.3.x_block.mlp.fc1.bias');
     shapes.set('joint_blocks.4.x_block.attn2.proj.weight', [1536, 1535]);
@@ -69,7 +69,7 @@ describe('files that do not fit', () => {
     }
   });
 
-  it('is not led to a huge list by a huge block number', () => {
+  test('is not led to a huge list by a huge block number', () => {
     const shapes = new Map<string, readonly number[]>(shapesOf({ ...MEDIUM, depth: 2, heads: 2 }));
     shapes.set('joint_blocks.999999999.x_block.attn.qkv.bias', [3]);
     const started = performance.now();
@@ -77,7 +77,7 @@ describe('files that do not fit', () => {
     expect(performance.now() - started).toBeLessThan(1000);
   });
 
-  it.each([
+  test.each([
     ['pos_embed', [1, 10, 1536], /not the square/],
     ['pos_embed', [100], /3 sides/],
     ['x_embedder.proj.weight', [1500, 16, 2, 2], /multiple/],
@@ -93,7 +93,7 @@ describe('what else a file holds', () => {
   const entry = (shape: number[]) => ({ shape });
   const file = (names: string[]) => new Map(names.map((name) => [name, entry([1])]));
 
-  it('strips the prefix, and skips VAE and text encoders aloud', () => {
+  test('strips the prefix, and skips VAE and text encoders aloud', () => {
     const tensors = modelTensors(
       file([
         `${OFFICIAL_PREFIX}x_embedder.proj.weight`,
@@ -111,13 +111,13 @@ describe('what else a file holds', () => {
     );
   });
 
-  it('accepts names without the prefix, but not both', () => {
+  test('accepts names without the prefix, but not both', () => {
     expect(modelTensors(file(['x_embedder.proj.weight']), 'w').names.size).toBe(1);
     const both = file(['x_embedder.proj.weight', `${OFFICIAL_PREFIX}x_embedder.proj.weight`]);
     expect(() => modelTensors(both, 'w')).toThrow(/same tensor/);
   });
 
-  it('tells whose names they are, and refuses what has neither or both', () => {
+  test('tells whose names they are, and refuses what has neither or both', () => {
     const official = 'x_embedder.proj.weight';
     const diffusers = 'pos_embed.proj.weight';
     expect(modelTensors(file([official]), 'w').format).toBe('official');

@@ -1,6 +1,6 @@
 /** Bits by the table that mpmath made (test/fixtures/elementary/make.py); native/test/elementary.cc reads it, too. */
 import { readFileSync } from 'node:fs';
-import { describe, expect, it, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.js';
 import type { Elementary } from '../../../src/native/contract.js';
 import { elementary } from '../../../src/native/elementary.js';
@@ -8,7 +8,7 @@ import { parseDensity, sampleTime } from '../../../src/objective/density.js';
 import { drawUniforms, normalPair, STREAM } from '../../../src/random/philox.js';
 import { initialNoise } from '../../../src/sampling/noise.js';
 import { learningRate } from '../../../src/step/learning-rate.js';
-import { posEmbed } from '../model/pos-embed.js';
+import { posEmbed } from '../../support/pos-embed.js';
 
 const FILE = new URL('../../fixtures/elementary/table.txt', import.meta.url).pathname;
 const TABLE = readFileSync(FILE, 'utf8')
@@ -54,7 +54,7 @@ describe('elementary functions', () => {
     'oneMinusPower',
   ];
 
-  it.each(names)('%s has the bits of the table', (name) => {
+  test.each(names)('%s has the bits of the table', (name) => {
     const f = elementary()[name] as (...x: number[]) => number;
     for (const { words, results } of lines(name)) {
       expect(bits(f(...words.map(fromBits))), words.join(' ')).toBe(results[0]);
@@ -65,7 +65,7 @@ describe('elementary functions', () => {
     }
   });
 
-  it('refuses what is no number', () => {
+  test('refuses what is no number', () => {
     const { exp, power, normalPairs, encodePositions } = elementary();
     expect(() => exp('1' as never)).toThrow('Expected a number for argument 1');
     expect(() => power(0.5, 1.5)).toThrow('a whole number');

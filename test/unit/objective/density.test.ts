@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { MODE_LIMIT, parseDensity, sampleTime, shiftTime } from '../../../src/objective/density.js';
 import { FORMULATIONS } from '../../../src/objective/formulations.js';
 import { drawUniforms, STREAM } from '../../../src/random/philox.js';
@@ -54,7 +54,7 @@ function modeCdf(s: number): (x: number) => number {
 }
 
 describe('densities of t', () => {
-  it.each([
+  test.each([
     ['uniform', (t: number) => t],
     ['lognorm(0, 1)', lognormCdf(0, 1)],
     ['lognorm(0.5,0.6)', lognormCdf(0.5, 0.6)],
@@ -71,17 +71,20 @@ describe('densities of t', () => {
     expect(distance(times, cdf)).toBeLessThan(BOUND);
   });
 
-  it.each(['lognorm(0, 1)', 'lognorm(1, 0.6)', 'mode(1.29)', 'cosmap'])('%s is told from uniform', (text) => {
-    expect(distance(draws(text), (t) => t)).toBeGreaterThan(2 * BOUND);
-  });
+  test.each(['lognorm(0, 1)', 'lognorm(1, 0.6)', 'mode(1.29)', 'cosmap'])(
+    '%s is told from uniform',
+    (text) => {
+      expect(distance(draws(text), (t) => t)).toBeGreaterThan(2 * BOUND);
+    },
+  );
 
-  it('leans to noise for positive m, not to data (a mistake of public trainers)', () => {
+  test('leans to noise for positive m, not to data (a mistake of public trainers)', () => {
     const times = draws('lognorm(1, 0.6)');
     expect(times[N / 2]).toBeCloseTo(1 / (1 + Math.exp(-1)), 2);
     expect(distance(times, lognormCdf(-1, 0.6))).toBeGreaterThan(0.5);
   });
 
-  it('favours the middle for positive s of mode, the ends for negative', () => {
+  test('favours the middle for positive s of mode, the ends for negative', () => {
     const inMiddle = (text: string) => draws(text).filter((t) => t > 0.25 && t < 0.75).length / N;
     expect(inMiddle('mode(1.29)')).toBeGreaterThan(0.55);
     expect(inMiddle('mode(-1)')).toBeLessThan(0.45);
@@ -89,7 +92,7 @@ describe('densities of t', () => {
 });
 
 describe('shiftTime', () => {
-  it('moves the log-SNR by -2 log alpha, and keeps the ends', () => {
+  test('moves the log-SNR by -2 log alpha, and keeps the ends', () => {
     const lambda = (t: number) => 2 * Math.log((1 - t) / t);
     for (const alpha of [0.5, 1, 3]) {
       expect(shiftTime(0, alpha)).toBe(0);
@@ -103,14 +106,14 @@ describe('shiftTime', () => {
 });
 
 describe('rectified flow', () => {
-  it('is the straight path with a velocity target and plain MSE at every t', () => {
+  test('is the straight path with a velocity target and plain MSE at every t', () => {
     for (const t of [0, 1e-6, 0.123456, 0.5, 1 - 1e-6, 1]) {
       // Weighting the velocity loss by sigma^2 is a mistake of public trainers.
       expect(FORMULATIONS.rf(t)).toEqual({ a: 1 - t, b: t, p: -1, q: 1, weight: 1, timestep: 1000 * t });
     }
   });
 
-  it("is the paper's w_t = t / (1 - t) in the unified loss on eps", () => {
+  test("is the paper's w_t = t / (1 - t) in the unified loss on eps", () => {
     // -1/2 w lambda' |eps_hat - eps|^2 with w = t/(1-t): the velocity error is the eps error times -(b' - a' b / a).
     for (const t of [0.1, 0.5, 0.9]) {
       const lambdaSlope = -2 / (1 - t) - 2 / t;

@@ -1,11 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
 import { native } from '../../../src/native/load.js';
 import { dryProfile } from '../../../src/planning/dry-profile.js';
 import { renderDryProfile } from '../../../src/planning/dry-profile-page.js';
 import { estimate } from '../../../src/planning/estimate.js';
 import { profile } from '../../../src/planning/profile.js';
-import { yaml } from '../config/helpers.js';
+import { yaml } from '../../support/config.js';
 
 const CONFIG = `
 name: x
@@ -19,7 +19,7 @@ batch: {global: 6, micro: 2}
 const RATES = { flops: 4e11, bandwidth: 4e10 };
 
 describe('a dry profile', () => {
-  it('has the operations that a profile measures', { timeout: 60_000 }, async () => {
+  test('has the operations that a profile measures', { timeout: 60_000 }, async () => {
     const config = loadConfig(yaml(CONFIG));
     const { ops } = await dryProfile(native(), config, null);
     const { ops: measured } = await profile(native(), config, 1);
@@ -31,7 +31,7 @@ describe('a dry profile', () => {
     expect(ops.every(({ seconds, bound }) => seconds === null && bound === null)).toBe(true);
   });
 
-  it.each(['nothing', 'norms', 'mlp', 'block'] as const)('counts what %s computes again', async (level) => {
+  test.each(['nothing', 'norms', 'mlp', 'block'] as const)('counts what %s computes again', async (level) => {
     const config = loadConfig(yaml(`${CONFIG}activation_checkpointing: ${level}\n`));
     const { ops, step } = await dryProfile(native(), config, null);
     const { levels } = await estimate(native(), config, 1, null);
@@ -45,7 +45,7 @@ describe('a dry profile', () => {
     expect(step[0]!.flops).toBeCloseTo(executed, -1);
   });
 
-  it('takes as long as the slower of work and bytes, slowest first, and no less than the estimate', async () => {
+  test('takes as long as the slower of work and bytes, slowest first, and no less than the estimate', async () => {
     const config = loadConfig(yaml(CONFIG));
     const result = await dryProfile(native(), config, RATES);
     for (const { flops, bytes, seconds, bound } of result.ops) {
@@ -61,7 +61,7 @@ describe('a dry profile', () => {
     expect(total).toBeLessThan(levels[0]!.time!.total * 1.5);
   });
 
-  it('is a page, with times where there are rates', async () => {
+  test('is a page, with times where there are rates', async () => {
     const config = loadConfig(yaml(CONFIG));
     const plain = renderDryProfile(await dryProfile(native(), config, null));
     expect(plain).toMatch(/^operations of a slot +count +work +bytes$/m);

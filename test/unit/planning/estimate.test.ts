@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
 import { RELEASED } from '../../../src/model/released.js';
 import { elementCount, expectedTensors } from '../../../src/model/tensors.js';
@@ -7,11 +7,11 @@ import { estimate } from '../../../src/planning/estimate.js';
 import { renderEstimate } from '../../../src/planning/estimate-page.js';
 import { gradientBuffers } from '../../../src/planning/memory.js';
 import { assignSlots } from '../../../src/step/assignment.js';
-import { yaml } from '../config/helpers.js';
+import { yaml } from '../../support/config.js';
 
 describe('the configurations of released models', () => {
   // No array of these sizes is allocated: the largest would take hundreds of gigabytes.
-  it.each([
+  test.each([
     ['sd3-medium', 'SD3-medium', 491, 2_028_328_000, 2_084_951_104],
     ['sd3.5-medium', 'SD3.5-medium', 665, 2_243_171_520, 2_469_663_936],
     ['sd3.5-large', 'SD3.5-large', 923, 8_056_627_520, 8_146_280_768],
@@ -30,7 +30,7 @@ describe('the configurations of released models', () => {
 
 describe('gradients that are alive at once', () => {
   // One thread holds a left half for each level of the tree, and the slot at work.
-  it.each([
+  test.each([
     [1, 1, 1],
     [2, 1, 2],
     [8, 1, 4],
@@ -41,7 +41,7 @@ describe('gradients that are alive at once', () => {
     expect(gradientBuffers({ lo: 0, hi: slots }, slots, threads)).toBe(expected);
   });
 
-  it('are never fewer than the parts that a worker exchanges, nor more than its slots', () => {
+  test('are never fewer than the parts that a worker exchanges, nor more than its slots', () => {
     for (const ranges of [assignSlots(13, 4), assignSlots(64, 3), assignSlots(7, 7)]) {
       const total = ranges.at(-1)!.hi;
       for (const range of ranges) {
@@ -64,7 +64,7 @@ batch: {global: 8, micro: 2}
 `;
 
 describe('an estimate', () => {
-  it('follows the formula of the work, and the levels their order', async () => {
+  test('follows the formula of the work, and the levels their order', async () => {
     const { flopsPerStep, levels, spec } = await estimate(native(), loadConfig(yaml(SHAPES)), 1, null);
     // d (24 h^2 S + 4 h S^2 + 24 h^2), S = N + M, without the last block's text side, which has neither projection nor
     // MLP (18 h^2 M) nor queries (4 h S M); embedders aside.
@@ -80,7 +80,7 @@ describe('an estimate', () => {
     expect(levels[3]!.executedFlops / levels[0]!.executedFlops).toBeLessThan(1.34);
   });
 
-  it('gives times that shrink with the rates, and a page', async () => {
+  test('gives times that shrink with the rates, and a page', async () => {
     const config = loadConfig(yaml(SHAPES));
     const rates = { flops: 4e11, bandwidth: 4e10 };
     const one = await estimate(native(), config, 1, rates);
@@ -95,7 +95,7 @@ describe('an estimate', () => {
     expect(page).toContain('time at 400 GFLOP/s and 40.0 GB/s a worker');
   });
 
-  it('needs shapes from somewhere', async () => {
+  test('needs shapes from somewhere', async () => {
     const config = loadConfig(yaml('name: x\ndata: {path: nowhere/to/be/found}\n'));
     await expect(estimate(native(), config, 1, null)).rejects.toMatchObject({
       code: 'ERR_CONFIG',

@@ -1,10 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
 import { native } from '../../../src/native/load.js';
 import { estimate } from '../../../src/planning/estimate.js';
 import { againstRoofline, profile } from '../../../src/planning/profile.js';
 import { renderProfile } from '../../../src/planning/profile-page.js';
-import { yaml } from '../config/helpers.js';
+import { yaml } from '../../support/config.js';
 
 const CONFIG = `
 name: x
@@ -20,7 +20,7 @@ describe('the roofline', () => {
   const roofline = { flops: 100, bandwidth: 10 };
   const row = { name: 'op', count: 1, seconds: 4, flops: 200, bytes: 10 };
 
-  it('bounds an operation by what takes longer', () => {
+  test('bounds an operation by what takes longer', () => {
     // 2 s of matmuls, 1 s of memory.
     expect(againstRoofline(row, roofline, 8)).toMatchObject({ share: 0.5, ofRoofline: 0.5, bound: 'matmul' });
     const copying = againstRoofline({ ...row, flops: 0 }, roofline, 4);
@@ -29,14 +29,14 @@ describe('the roofline', () => {
 });
 
 describe('a profile', () => {
-  it('is of one thread where a run would share a slot', { timeout: 60_000 }, async () => {
+  test('is of one thread where a run would share a slot', { timeout: 60_000 }, async () => {
     const config = loadConfig(yaml(`${CONFIG}threads_per_slot: 2\n`));
     const { seconds, ops } = await profile(native(), config, 1);
     expect(seconds).toBeGreaterThan(0);
     expect(ops.length).toBeGreaterThan(10);
   });
 
-  it('accounts for the work and the time of a slot', { timeout: 60_000 }, async () => {
+  test('accounts for the work and the time of a slot', { timeout: 60_000 }, async () => {
     const config = loadConfig(yaml(CONFIG));
     const result = await profile(native(), config, 2);
     const { levels, flopsPerStep } = await estimate(native(), config, 1, null);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   type DrawKey,
   drawUniforms,
@@ -45,13 +45,13 @@ function reference(counter: number[], key: number[]): number[] {
 const key: DrawKey = { seed: 0x0123456789abcdefn, stream: STREAM.time, step: 77, sampleId: 2 ** 40 + 5 };
 
 describe('philox4x32', () => {
-  it.each(KNOWN_ANSWERS)('gives the known answer for counter %j', (counter, k, result) => {
+  test.each(KNOWN_ANSWERS)('gives the known answer for counter %j', (counter, k, result) => {
     const out = new Uint32Array(4);
     philox4x32(out, counter[0]!, counter[1]!, counter[2]!, counter[3]!, k[0]!, k[1]!);
     expect([...out]).toEqual(result);
   });
 
-  it('agrees with big integers on counters with every byte in play', () => {
+  test('agrees with big integers on counters with every byte in play', () => {
     const out = new Uint32Array(4);
     let state = [1, 2, 3, 4];
     let k = [5, 6];
@@ -65,13 +65,13 @@ describe('philox4x32', () => {
 });
 
 describe('drawWords', () => {
-  it('lays key and counter out as kernels.h says', () => {
+  test('lays key and counter out as kernels.h says', () => {
     expect([...drawWords(key, 9)]).toEqual(
       reference([9, 5, 77, ((STREAM.time << 24) | (2 ** 8)) >>> 0], [0x89abcdef, 0x01234567]),
     );
   });
 
-  it('changes with each part of the key, and with nothing else', () => {
+  test('changes with each part of the key, and with nothing else', () => {
     const base = [...drawWords(key, 0)];
     expect([...drawWords({ ...key }, 0)]).toEqual(base);
     const others = [
@@ -86,7 +86,7 @@ describe('drawWords', () => {
     for (const other of others) expect([...other]).not.toEqual(base);
   });
 
-  it('gives every stream a number of its own', () => {
+  test('gives every stream a number of its own', () => {
     const numbers = Object.values(STREAM);
     expect(new Set(numbers).size).toBe(numbers.length);
     expect(Math.max(...numbers)).toBeLessThan(256);
@@ -96,7 +96,7 @@ describe('drawWords', () => {
 });
 
 describe('normalPair', () => {
-  it('has the moments of a standard normal, and no correlation', () => {
+  test('has the moments of a standard normal, and no correlation', () => {
     const n = 50_000;
     let sum = 0;
     let square = 0;

@@ -1,10 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { integrateEuler } from '../../../src/sampling/euler.js';
 import { guide } from '../../../src/sampling/guidance.js';
 import { schedule } from '../../../src/sampling/schedule.js';
 
 describe('integrateEuler', () => {
-  it('is exact where the velocity is constant along a path: rectified flow to a single point', async () => {
+  test('is exact where the velocity is constant along a path: rectified flow to a single point', async () => {
     const data = Float32Array.of(2, -1, 0.5);
     const start = Float32Array.of(0.25, 1.5, -2);
     const velocity = async (z: Float32Array, t: number) => z.map((value, i) => (value - data[i]!) / t);
@@ -14,7 +14,7 @@ describe('integrateEuler', () => {
     }
   });
 
-  it('converges to the solution of dz/dt = z with an error of first order', async () => {
+  test('converges to the solution of dz/dt = z with an error of first order', async () => {
     const error = async (steps: number) => {
       const end = await integrateEuler(async (z) => z, Float32Array.of(1), schedule('uniform', steps, 1));
       return Math.abs(end[0]! - Math.exp(-1));
@@ -25,7 +25,7 @@ describe('integrateEuler', () => {
     expect(coarse / fine).toBeLessThan(2.05);
   });
 
-  it('reports steps, asks for the right times and leaves its input alone', async () => {
+  test('reports steps, asks for the right times and leaves its input alone', async () => {
     const start = Float32Array.of(1);
     const asked: number[] = [];
     const done: number[] = [];
@@ -45,7 +45,7 @@ describe('integrateEuler', () => {
 });
 
 describe('guide', () => {
-  it('is v_uncond + w (v_cond - v_uncond)', () => {
+  test('is v_uncond + w (v_cond - v_uncond)', () => {
     const conditional = Float32Array.of(1, -2);
     const unconditional = Float32Array.of(3, 4);
     expect([...guide(conditional, unconditional, 2.5)]).toEqual([-2, -11]);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { RawBatch } from '../../../src/native/contract.js';
 import { assemble } from '../../../src/sampling/conditioning.js';
 import { initialNoise } from '../../../src/sampling/noise.js';
@@ -34,14 +34,14 @@ const prompts = {
 };
 
 describe('sampleLatents', () => {
-  it('gives a picture that does not depend on its batch', async () => {
+  test('gives a picture that does not depend on its batch', async () => {
     const together = await sampleLatents(predict, prompts, { ...options, batch: 3 });
     const apart = await sampleLatents(predict, prompts, { ...options, batch: 1 });
     expect([...together]).toEqual([...apart]);
     expect(together).toHaveLength(12);
   });
 
-  it('follows v_uncond + w (v_cond - v_uncond), the unconditional text being zeros', async () => {
+  test('follows v_uncond + w (v_cond - v_uncond), the unconditional text being zeros', async () => {
     const one = { count: 1, context: Float32Array.of(1, 0), pooled: Float32Array.of(0.5) };
     const result = await sampleLatents(predict, one, { ...options, steps: 1, guidance: 2 });
     const noise = initialNoise(5n, 0, 4);
@@ -49,7 +49,7 @@ describe('sampleLatents', () => {
     for (const [i, value] of result.entries()) expect(value).toBeCloseTo(0.9 * noise[i]! - 1 - 2 * 2.5, 5);
   });
 
-  it('does without the unconditional prediction at a scale of 1', async () => {
+  test('does without the unconditional prediction at a scale of 1', async () => {
     const sizes: number[] = [];
     const counting = (batch: RawBatch) => {
       sizes.push(batch.timestep.length);
@@ -60,7 +60,7 @@ describe('sampleLatents', () => {
     expect(sizes).toEqual([2, 2, 2, 1, 1, 1, 4, 4, 4, 2, 2, 2]);
   });
 
-  it('reports progress over all batches', async () => {
+  test('reports progress over all batches', async () => {
     const seen: string[] = [];
     await sampleLatents(predict, prompts, {
       ...options,
@@ -71,7 +71,7 @@ describe('sampleLatents', () => {
 });
 
 describe('initialNoise', () => {
-  it('is standard normal, and a function of seed and picture', () => {
+  test('is standard normal, and a function of seed and picture', () => {
     const noise = initialNoise(1n, 0, 40_000);
     const mean = noise.reduce((sum, value) => sum + value, 0) / noise.length;
     const variance = noise.reduce((sum, value) => sum + (value - mean) ** 2, 0) / noise.length;
@@ -84,7 +84,7 @@ describe('initialNoise', () => {
 });
 
 describe('assemble', () => {
-  it('puts CLIP-L beside CLIP-G, pads to the width of T5, and T5 after them', () => {
+  test('puts CLIP-L beside CLIP-G, pads to the width of T5, and T5 after them', () => {
     const text = {
       clipTokens: 2,
       t5Tokens: 1,

@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../../support/folders.js';
 
 /** Runs require_packages with a PATH that holds only what a test puts there, so that nothing real is installed. */
 describe('require_packages', () => {
@@ -10,14 +10,13 @@ describe('require_packages', () => {
   let calls: string;
 
   beforeEach(() => {
-    bin = mkdtempSync(join(tmpdir(), 'packages-'));
+    bin = temporaryFolder();
     calls = join(bin, 'calls');
     for (const tool of ['bash', 'mktemp', 'tail', 'rm', 'env']) {
       const path = [`/usr/bin/${tool}`, `/bin/${tool}`].find((candidate) => existsSync(candidate))!;
       symlinkSync(path, join(bin, tool));
     }
   });
-  afterEach(() => rmSync(bin, { recursive: true }));
 
   function command(name: string, body: string): void {
     writeFileSync(join(bin, name), `#!${bin}/bash\n${body}\n`, { mode: 0o755 });
@@ -34,13 +33,13 @@ describe('require_packages', () => {
 
   const log = (): string[] => (existsSync(calls) ? readFileSync(calls, 'utf8').trim().split('\n') : []);
 
-  it('does nothing where everything is there', () => {
+  test('does nothing where everything is there', () => {
     command('apt-get', `echo "$@" >>${calls}`);
     expect(requirePackages('cmake:true', 'g++:true')).toMatchObject({ status: 0, stdout: 'done\n' });
     expect(log()).toEqual([]);
   });
 
-  it('installs what is missing as root, and says which', () => {
+  test('installs what is missing as root, and says which', () => {
     command('id', 'echo 0');
     command('apt-get', `echo "$@" >>${calls}`);
     const { status, stdout } = requirePackages('cmake:true', 'g++:false', 'make:false');
@@ -52,7 +51,7 @@ describe('require_packages', () => {
     ]);
   });
 
-  it('uses sudo where it asks for no password', () => {
+  test('uses sudo where it asks for no password', () => {
     command('id', 'echo 1000');
     command('sudo', `if [ "$1" = -n ]; then exit 0; fi; echo "sudo $1" >>${calls}; "$@"`);
     command('apt-get', `echo "$@" >>${calls}`);
@@ -65,7 +64,7 @@ describe('require_packages', () => {
     ]);
   });
 
-  it.each([
+  test.each([
     ['without sudo', null],
     ['with a sudo that wants a password and nobody to ask', 'exit 1'],
   ])('prints the exact command and exits 2 without root, %s', (_, sudo) => {
@@ -81,7 +80,7 @@ describe('require_packages', () => {
     expect(log()).toEqual([]);
   });
 
-  it('shows the end of what apt-get said where it fails', () => {
+  test('shows the end of what apt-get said where it fails', () => {
     command('id', 'echo 0');
     command('apt-get', 'echo "E: Unable to locate package"; exit 100');
     const { status, stderr } = requirePackages('make:false');
@@ -89,7 +88,7 @@ describe('require_packages', () => {
     expect(stderr).toContain('E: Unable to locate package');
   });
 
-  it('exits 2 where there is no apt-get', () => {
+  test('exits 2 where there is no apt-get', () => {
     expect(requirePackages('make:false')).toMatchObject({
       status: 2,
       stderr: expect.stringContaining('no apt-get'),
@@ -108,7 +107,7 @@ describe('require_packages', () => {
       return stdout.trim().split('\n');
     }
 
-    it('become entries, comments left out', () => {
+    test('become entries, comments left out', () => {
       command('apt-cache', 'exit 1');
       expect(packagesOf('# PACKAGE PROGRAM\nqemu-user qemu-aarch64\n\nmount umount\n')).toEqual([
         'qemu-user:command -v qemu-aarch64',
@@ -116,7 +115,7 @@ describe('require_packages', () => {
       ]);
     });
 
-    it('name the first package that the system knows, where none of the programs is there', () => {
+    test('name the first package that the system knows, where none of the programs is there', () => {
       const list = 'tool-14|tool tool-14|tool\n';
       const test = 'command -v tool-14 || command -v tool';
       command('apt-cache', '[ "$2" = tool ]');
@@ -127,7 +126,7 @@ describe('require_packages', () => {
       expect(spawnSync(join(bin, 'bash'), ['-c', test], { env: { PATH: bin } }).status).toBe(0);
     });
 
-    it('of set-up are a compiler and cmake', () => {
+    test('of set-up are a compiler and cmake', () => {
       command('apt-cache', 'exit 0');
       expect(packagesOf(readFileSync('scripts/packages-setup.txt', 'utf8'))).toEqual([
         'cmake:command -v cmake',

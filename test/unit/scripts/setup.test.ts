@@ -1,13 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../../support/folders.js';
 
-const bin = mkdtempSync(join(tmpdir(), 'setup-'));
-afterAll(() => rmSync(bin, { recursive: true }));
+const bin = temporaryFolder();
 
-it.each(['18.20.8', '20.18.3', '21.7.3', '22.11.0', '23.5.0'])('set-up refuses Node.js %s', (version) => {
+test.each(['18.20.8', '20.18.3', '21.7.3', '22.11.0', '23.5.0'])('set-up refuses Node.js %s', (version) => {
   const versions = `{ ...process.versions, node: ${JSON.stringify(version)} }`;
   writeFileSync(
     join(bin, 'version.cjs'),

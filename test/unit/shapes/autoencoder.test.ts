@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   decodeLatent,
   encodePicture,
@@ -13,7 +13,7 @@ import { drawScene } from '../../../src/shapes/scene.js';
 const PICTURES = Array.from({ length: 2000 }, (_, id) => render(drawScene(new Draws(0n, PURPOSE.scene, id))));
 
 describe('encodePicture', () => {
-  it('standardises: each channel has mean 0 and its stated deviation over the world', () => {
+  test('standardises: each channel has mean 0 and its stated deviation over the world', () => {
     const sums = new Float64Array(16);
     const squares = new Float64Array(16);
     for (const pixels of PICTURES) {
@@ -30,7 +30,7 @@ describe('encodePicture', () => {
     }
   });
 
-  it('computes the orthonormal DCT-II: against the definition', () => {
+  test('computes the orthonormal DCT-II: against the definition', () => {
     const draws = new Draws(4n, 99, 0);
     const pixels = Uint8Array.from({ length: 64 * 64 * 3 }, () => Math.floor(256 * draws.uniform()));
     const latent = encodePicture(pixels);
@@ -50,7 +50,7 @@ describe('encodePicture', () => {
 });
 
 describe('decodeLatent', () => {
-  it('gives pictures back with an error of about 4 % of the range', () => {
+  test('gives pictures back with an error of about 4 % of the range', () => {
     let squared = 0;
     let worst = 0;
     for (const pixels of PICTURES.slice(0, 300)) {
@@ -63,14 +63,14 @@ describe('decodeLatent', () => {
     expect(Math.sqrt(worst) / 255).toBeLessThan(0.1);
   });
 
-  it('is exact for flat pictures, and reads at an offset', () => {
+  test('is exact for flat pictures, and reads at an offset', () => {
     const flat = Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => [40, 180, 220][i % 3]!);
     const latents = new Float32Array(2048);
     latents.set(encodePicture(flat), 1024);
     expect(decodeLatent(latents, 1024)).toEqual(flat);
   });
 
-  it('clamps to bytes', () => {
+  test('clamps to bytes', () => {
     const bright = decodeLatent(new Float32Array(1024).fill(50));
     const broken = decodeLatent(new Float32Array(1024).fill(Number.NaN));
     expect(bright.every((value) => value >= 0 && value <= 255)).toBe(true);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { decodeLatent, encodePicture } from '../../../src/shapes/autoencoder.js';
 import { Draws, PURPOSE } from '../../../src/shapes/draws.js';
 import { detect } from '../../../src/shapes/evaluation/detector.js';
@@ -25,15 +25,15 @@ function misread(picture: (scene: Scene) => Uint8Array, tolerance: number): Scen
 }
 
 describe('detect', () => {
-  it('describes every rendered scene exactly', () => {
+  test('describes every rendered scene exactly', () => {
     expect(misread(render, 0.3)).toEqual([]);
   });
 
-  it('describes every scene exactly after the autoencoder', () => {
+  test('describes every scene exactly after the autoencoder', () => {
     expect(misread((scene) => decodeLatent(encodePicture(render(scene))), 1)).toEqual([]);
   });
 
-  it('withstands noise in the latent', () => {
+  test('withstands noise in the latent', () => {
     const noisy = (scene: Scene) => {
       const latent = encodePicture(render(scene));
       const draws = new Draws(3n, 99, Math.round(scene.objects[0]!.x * 1000));
@@ -42,7 +42,7 @@ describe('detect', () => {
     expect(misread(noisy, 1).length / SCENES.length).toBeLessThan(0.02);
   });
 
-  it('finds nothing in an empty picture, and no shape in a bar', () => {
+  test('finds nothing in an empty picture, and no shape in a bar', () => {
     const empty = new Uint8Array(64 * 64 * 3).fill(200);
     expect(detect(empty)).toEqual([]);
     const bar = Uint8Array.from(empty);
@@ -50,7 +50,7 @@ describe('detect', () => {
     expect(detect(bar)).toMatchObject([{ shape: null }]);
   });
 
-  it('leaves random pictures without a single object that is asked for', () => {
+  test('leaves random pictures without a single object that is asked for', () => {
     const draws = new Draws(1n, 99, 0);
     const noise = Uint8Array.from({ length: 64 * 64 * 3 }, () => Math.floor(256 * draws.uniform()));
     expect(detect(noise).filter(({ shape }) => shape !== null)).toEqual([]);

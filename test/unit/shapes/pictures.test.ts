@@ -1,23 +1,22 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { textUnits, wrapText } from '../../../src/shapes/glyphs.js';
 import { writeGrid } from '../../../src/shapes/pictures.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 let dir: string;
 beforeAll(() => {
-  dir = mkdtempSync(join(tmpdir(), 'orchestrator-pictures-'));
+  dir = temporaryFolder();
 });
-afterAll(() => rmSync(dir, { recursive: true }));
 
 function plain(r: number, g: number, b: number): Uint8Array {
   return Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => [r, g, b][i % 3]!);
 }
 
 describe('writeGrid', () => {
-  it('puts pictures side by side, each with its label below', async () => {
+  test('puts pictures side by side, each with its label below', async () => {
     const path = join(dir, 'deeper', 'grid.png');
     const pictures = [
       { pixels: plain(255, 0, 0), label: 'a red picture' },
@@ -46,7 +45,7 @@ describe('writeGrid', () => {
     expect(darkest(16, second + 192 + 2)).toBe(255);
   });
 
-  it('names the file that it cannot write', async () => {
+  test('names the file that it cannot write', async () => {
     const file = join(dir, 'a-file');
     writeFileSync(file, '');
     const path = join(file, 'grid.png');
@@ -58,7 +57,7 @@ describe('writeGrid', () => {
 });
 
 describe('wrapText', () => {
-  it('breaks between words, and within a word that is longer than a line', () => {
+  test('breaks between words, and within a word that is longer than a line', () => {
     const text = 'a large red circle at the top left on a black background';
     const lines = wrapText(text, 100);
     expect(lines.join(' ')).toBe(text);

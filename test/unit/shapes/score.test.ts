@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { DetectedObject } from '../../../src/shapes/evaluation/detector.js';
 import { attributes, satisfies } from '../../../src/shapes/evaluation/judge.js';
 import { CATEGORIES, drawCases, type PromptCase } from '../../../src/shapes/evaluation/prompts.js';
@@ -15,7 +15,7 @@ const redCircle = { shape: 'circle', color: 'red', count: 1 } as const;
 const blueSquare = { shape: 'square', color: 'blue', count: 1 } as const;
 
 describe('satisfies', () => {
-  it('wants shape and colour, and nothing else in the picture', () => {
+  test('wants shape and colour, and nothing else in the picture', () => {
     const wanted = { ...base, wanted: [redCircle] };
     expect(satisfies([object('circle', 'red', 30, 30)], wanted)).toBe(true);
     expect(satisfies([object('circle', 'blue', 30, 30)], wanted)).toBe(false);
@@ -25,21 +25,21 @@ describe('satisfies', () => {
     expect(satisfies([object('circle', 'red', 10, 10), object('cross', 'red', 50, 50)], wanted)).toBe(false);
   });
 
-  it('wants colours on the right shapes', () => {
+  test('wants colours on the right shapes', () => {
     const wanted = { ...base, wanted: [redCircle, blueSquare] };
     const swapped = [object('circle', 'blue', 10, 10), object('square', 'red', 50, 50)];
     expect(satisfies(swapped, wanted)).toBe(false);
     expect(satisfies([object('square', 'blue', 10, 10), object('circle', 'red', 50, 50)], wanted)).toBe(true);
   });
 
-  it('counts', () => {
+  test('counts', () => {
     const wanted = { ...base, wanted: [{ shape: 'circle', color: null, count: 3 } as const] };
     const circles = [10, 30, 50].map((x) => object('circle', 'red', x, 20));
     expect(satisfies(circles, wanted)).toBe(true);
     expect(satisfies(circles.slice(1), wanted)).toBe(false);
   });
 
-  it('looks at relations with y downwards, and at places', () => {
+  test('looks at relations with y downwards, and at places', () => {
     const pair = [object('circle', 'red', 10, 12), object('square', 'blue', 50, 12)];
     const related = (relation: PromptCase['relation']) => ({
       ...base,
@@ -60,7 +60,7 @@ describe('satisfies', () => {
     });
   });
 
-  it('tells the attributes of one object apart', () => {
+  test('tells the attributes of one object apart', () => {
     const wanted: PromptCase = { ...base, wanted: [redCircle], place: 'center' };
     expect(attributes([object('square', 'red', 32, 32)], wanted)).toEqual({
       color: true,
@@ -91,7 +91,7 @@ function obey(wanted: PromptCase): DetectedObject[] {
 describe('score', () => {
   const cases = CATEGORIES.flatMap((category) => drawCases(category, 60, 1n));
 
-  it('gives all points for exact pictures, and chance far below', () => {
+  test('gives all points for exact pictures, and chance far below', () => {
     const result = score(cases.map((wanted) => ({ wanted, objects: obey(wanted) })));
     expect(result.overall).toBe(1);
     expect(result.oneObject).toEqual({ color: 1, shape: 1, place: 1 });
@@ -103,7 +103,7 @@ describe('score', () => {
     expect(Math.abs(result.categories[0]!.chance - 0.25)).toBeLessThan(0.05);
   });
 
-  it('gives the level of chance to pictures that ignore their prompts', () => {
+  test('gives the level of chance to pictures that ignore their prompts', () => {
     const single = drawCases('single object', 60, 1n);
     const constant = score(single.map((wanted) => ({ wanted, objects: [object('circle', 'red', 32, 32)] })));
     const share = single.filter(({ wanted }) => wanted[0]!.shape === 'circle').length / single.length;
@@ -111,7 +111,7 @@ describe('score', () => {
     expect(constant.categories[0]!.chance).toBeCloseTo(share, 12);
   });
 
-  it('asks in words that the encoders know, and the same for the same seed', () => {
+  test('asks in words that the encoders know, and the same for the same seed', () => {
     for (const { prompt } of cases) expect(() => phrases(prompt)).not.toThrow();
     expect(drawCases('position', 5, 1n)).toEqual(drawCases('position', 60, 1n).slice(0, 5));
     expect(drawCases('position', 5, 2n)).not.toEqual(drawCases('position', 5, 1n));

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { TextFeatures } from '../../../src/sampling/conditioning.js';
 import { DEFAULT_TEXT_ENCODERS, TextEncoders } from '../../../src/shapes/text-encoders.js';
 import { phrases, VOCABULARY } from '../../../src/shapes/tokenizer.js';
@@ -15,7 +15,7 @@ function token(features: TextFeatures, index: number): Float32Array {
 }
 
 describe('phrases', () => {
-  it('splits at "and", commas, "on" and relations', () => {
+  test('splits at "and", commas, "on" and relations', () => {
     expect(phrases('Two red circles left of a square.')).toEqual([
       ['two', 'red', 'circle', '-s'],
       ['left-of', 'square'],
@@ -25,7 +25,7 @@ describe('phrases', () => {
     );
   });
 
-  it('names the word it does not know, and the words it knows', () => {
+  test('names the word it does not know, and the words it knows', () => {
     expect(() => phrases('a red cirle')).toThrow(
       expect.objectContaining({
         code: 'ERR_PROMPT',
@@ -39,7 +39,7 @@ describe('phrases', () => {
 });
 
 describe('TextEncoders', () => {
-  it('gives the same features on every machine', () => {
+  test('gives the same features on every machine', () => {
     // As float16, which is what data sets hold; a change here makes older data sets and checkpoints useless for prompts.
     const hash = createHash('sha256');
     for (const caption of [
@@ -54,7 +54,7 @@ describe('TextEncoders', () => {
     expect(hash.digest('hex')).toBe('9f127559cbc478dfae2f4818d15814afec55326f7db789d82a6502aca13f35c7');
   });
 
-  it('has the shapes that it states', () => {
+  test('has the shapes that it states', () => {
     const features = new TextEncoders({
       clipTokens: 3,
       t5Tokens: 5,
@@ -65,7 +65,7 @@ describe('TextEncoders', () => {
     expect(Object.values(features).map((part: Float32Array) => part.length)).toEqual([24, 8, 36, 12, 120]);
   });
 
-  it('binds adjectives to their noun', () => {
+  test('binds adjectives to their noun', () => {
     const a = encoders.encode('red circle and blue square');
     const b = encoders.encode('blue circle and red square');
     expect(distance(token(a, 0), token(b, 0))).toBeGreaterThan(3);
@@ -75,7 +75,7 @@ describe('TextEncoders', () => {
     expect(distance(a.clipLPooled, swapped.clipLPooled)).toBeGreaterThan(1);
   });
 
-  it('lets a token know its neighbours, and no others', () => {
+  test('lets a token know its neighbours, and no others', () => {
     const a = encoders.encode('circle, square and cross');
     const b = encoders.encode('circle, square and triangle');
     expect(distance(token(a, 0), token(b, 0))).toBe(0);
@@ -83,13 +83,13 @@ describe('TextEncoders', () => {
     expect(distance(token(a, 2), token(b, 2))).toBeGreaterThan(3);
   });
 
-  it('cuts off what does not fit', () => {
+  test('cuts off what does not fit', () => {
     const long = encoders.encode('circle, square, cross, triangle and circle on black');
     expect(long.t5).toHaveLength(4 * 160);
     expect(long).toEqual(encoders.encode('circle, square, cross and triangle'));
   });
 
-  it('has distinct vectors of unit variance for all words', () => {
+  test('has distinct vectors of unit variance for all words', () => {
     // "center" brings "middle" with it.
     const words = VOCABULARY.filter((word) => /^[a-z]+$/.test(word) && word !== 'center');
     const vectors = words.map((word) => token(encoders.encode(word), 0));

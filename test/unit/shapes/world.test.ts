@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { caption } from '../../../src/shapes/captions.js';
 import { Draws, PURPOSE } from '../../../src/shapes/draws.js';
 import { coverage, render } from '../../../src/shapes/render.js';
@@ -24,12 +24,12 @@ function picture(seed: bigint, id: number) {
 const PICTURES = Array.from({ length: COUNT }, (_, id) => picture(0n, id));
 
 describe('drawScene', () => {
-  it('is a function of seed and number', () => {
+  test('is a function of seed and number', () => {
     expect(picture(0n, 7)).toEqual(PICTURES[7]);
     expect(picture(1n, 7)).not.toEqual(PICTURES[7]);
   });
 
-  it('keeps objects apart, inside the picture and visible', () => {
+  test('keeps objects apart, inside the picture and visible', () => {
     for (const { scene } of PICTURES) {
       scene.objects.forEach((a, i) => {
         for (const center of [a.x, a.y]) {
@@ -46,7 +46,7 @@ describe('drawScene', () => {
     }
   });
 
-  it('has the stated shares of kinds, within four standard deviations', () => {
+  test('has the stated shares of kinds, within four standard deviations', () => {
     for (const [kind, share] of Object.entries(KIND_SHARES)) {
       const seen = PICTURES.filter(({ scene }) => scene.kind === kind).length / COUNT;
       expect(Math.abs(seen - share)).toBeLessThan(4 * Math.sqrt((share * (1 - share)) / COUNT));
@@ -55,7 +55,7 @@ describe('drawScene', () => {
 });
 
 describe('caption', () => {
-  it('says in full what the picture shows', () => {
+  test('says in full what the picture shows', () => {
     for (const { scene, captions } of PICTURES) {
       const { background, objects, relation, kind } = scene;
       expect(captions.synthetic).toContain(`on a ${background} background`);
@@ -69,7 +69,7 @@ describe('caption', () => {
     }
   });
 
-  it('leaves out of the original what is as usual, and no more', () => {
+  test('leaves out of the original what is as usual, and no more', () => {
     for (const { scene, captions } of PICTURES) {
       expect(captions.original.includes(' at the ')).toBe(!scene.usual);
       expect(/ on (navy|gray|white)$/.test(captions.original)).toBe(scene.background !== 'black');
@@ -78,7 +78,7 @@ describe('caption', () => {
     }
   });
 
-  it('can be read by the encoders: one phrase for each object and one for the background', () => {
+  test('can be read by the encoders: one phrase for each object and one for the background', () => {
     for (const { scene, captions } of PICTURES) {
       const objects = scene.kind === 'count' ? 1 : scene.objects.length;
       expect(phrases(captions.synthetic)).toHaveLength(objects + 1);
@@ -86,7 +86,7 @@ describe('caption', () => {
     }
   });
 
-  it('reads as intended', () => {
+  test('reads as intended', () => {
     const scene: Scene = {
       kind: 'count',
       background: 'navy',
@@ -108,7 +108,7 @@ describe('caption', () => {
 });
 
 describe('render', () => {
-  it.each([
+  test.each([
     ['circle', Math.PI],
     ['square', 1.8 ** 2],
     ['triangle', 2],
@@ -124,7 +124,7 @@ describe('render', () => {
     }
   });
 
-  it('draws objects in their colour on the background, with mixed pixels only at the edges', () => {
+  test('draws objects in their colour on the background, with mixed pixels only at the edges', () => {
     const scene: Scene = {
       kind: 'single',
       background: 'black',

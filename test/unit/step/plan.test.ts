@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Permutation } from '../../../src/step/permutation.js';
 import { SamplePlan } from '../../../src/step/plan.js';
 
@@ -6,7 +6,7 @@ const HASH = `${'c0ffee'.repeat(10)}abcd`;
 const OTHER_HASH = `1${HASH.slice(1)}`;
 
 describe('Permutation', () => {
-  it.each([1, 2, 3, 4, 5, 16, 17, 100, 1000, 4096, 4097])(
+  test.each([1, 2, 3, 4, 5, 16, 17, 100, 1000, 4096, 4097])(
     'is one to one on %i numbers, and inverts',
     (size) => {
       const permutation = new Permutation(size, 99n, 3, 1, 7);
@@ -17,7 +17,7 @@ describe('Permutation', () => {
     },
   );
 
-  it('is another one for each part of its name', () => {
+  test('is another one for each part of its name', () => {
     const image = (p: Permutation) => Array.from({ length: 50 }, (_, i) => p.apply(i)).join();
     const images = [
       new Permutation(50, 1n, 0, 0, 0),
@@ -30,7 +30,7 @@ describe('Permutation', () => {
     expect(new Set(images).size).toBe(images.length);
   });
 
-  it('sends every number everywhere', () => {
+  test('sends every number everywhere', () => {
     // 2000 permutations of 8: how often i goes to j, against 250 each; chi-square, 49 degrees of freedom, p = 1e-4.
     const counts = new Float64Array(64);
     for (let key = 0; key < 2000; key++) {
@@ -48,7 +48,7 @@ function sequence(plan: SamplePlan, batch: number, steps: number): number[] {
 }
 
 describe('SamplePlan', () => {
-  it.each([
+  test.each([
     [48, 0, 16],
     [100, 20, 8],
     [1000, 100, 30],
@@ -67,7 +67,7 @@ describe('SamplePlan', () => {
     expect(second).not.toEqual(first);
   });
 
-  it('does not depend on how a step is cut into slots, nor on what was asked before', () => {
+  test('does not depend on how a step is cut into slots, nor on what was asked before', () => {
     const plan = new SamplePlan(HASH, 5000, 300, 1);
     const whole = plan.samples(40, 96, 0, 96);
     const fresh = new SamplePlan(HASH, 5000, 300, 1);
@@ -80,27 +80,27 @@ describe('SamplePlan', () => {
     }
   });
 
-  it('depends on the seed and on the data set', () => {
+  test('depends on the seed and on the data set', () => {
     const ids = (hash: string, seed: number) => [...new SamplePlan(hash, 1000, 10, seed).ids(1, 64)];
     expect(ids(HASH, 0)).toEqual(ids(HASH, 0));
     expect(ids(HASH, 0)).not.toEqual(ids(HASH, 1));
     expect(ids(HASH, 0)).not.toEqual(ids(OTHER_HASH, 0));
   });
 
-  it('is fixed: these rows belong to plan version 1', () => {
+  test('is fixed: these rows belong to plan version 1', () => {
     expect([...new SamplePlan(HASH, 1000, 100, 42).ids(1, 8)]).toEqual([
       832, 160, 714, 166, 211, 790, 120, 984,
     ]);
     expect([...new SamplePlan(HASH, 1000, 4, 42).validation]).toEqual([69, 172, 624, 811]);
   });
 
-  it('holds the same rows out whatever the seed', () => {
+  test('holds the same rows out whatever the seed', () => {
     const held = (seed: number) => new SamplePlan(HASH, 1000, 64, seed).validation;
     expect(held(1)).toEqual(held(2));
     expect(new Set(held(1)).size).toBe(64);
   });
 
-  it('gives a row that is drawn twice in a step another sample id', () => {
+  test('gives a row that is drawn twice in a step another sample id', () => {
     const plan = new SamplePlan(HASH, 10, 0, 0);
     let twice = 0;
     for (let step = 1; step <= 50; step++) {
@@ -111,7 +111,7 @@ describe('SamplePlan', () => {
     expect(twice).toBeGreaterThan(0);
   });
 
-  it('mixes rows, and yet reads in runs', () => {
+  test('mixes rows, and yet reads in runs', () => {
     const plan = new SamplePlan(HASH, 1_000_000, 1000, 0);
     const window = sequence(plan, 4096, 1);
     const blocks = new Set(window.map((row) => Math.floor(row / 64)));
@@ -123,7 +123,7 @@ describe('SamplePlan', () => {
     }
   });
 
-  it('costs no more for a huge data set', () => {
+  test('costs no more for a huge data set', () => {
     const rows = 2 ** 40;
     const plan = new SamplePlan(HASH, rows, 10_000, 3);
     const ids = plan.ids(1_000_000_000, 1024);
@@ -131,7 +131,7 @@ describe('SamplePlan', () => {
     for (const id of ids) expect(id >= 0 && id < rows && !plan.validation.includes(id)).toBe(true);
   });
 
-  it('refuses too few rows', () => {
+  test('refuses too few rows', () => {
     expect(() => new SamplePlan(HASH, 48, 48, 0)).toThrow(
       expect.objectContaining({ code: 'ERR_DATA_EMPTY', message: expect.stringContaining('none is left') }),
     );
@@ -146,7 +146,7 @@ describe('SamplePlan', () => {
     expect(() => plan.ids(0, 8)).toThrow(RangeError);
   });
 
-  it('goes on only from a state of its own', () => {
+  test('goes on only from a state of its own', () => {
     const plan = new SamplePlan(HASH, 1000, 100, 7);
     const state = JSON.parse(JSON.stringify(plan.state(25, 64)));
     expect(state).toEqual({

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { SamplePlan } from '../../../src/step/plan.js';
 import { DROP, type SlotConfig, slotBatch, validationSlots } from '../../../src/step/slot.js';
 
@@ -25,14 +25,14 @@ const slots = (steps: number, hasSynthetic = true, c = config) =>
   Array.from({ length: steps * 4 }, (_, i) => slotBatch(c, plan, 1 + Math.floor(i / 4), i % 4, hasSynthetic));
 
 describe('slotBatch', () => {
-  it('is a function of the counters: any order, any process, the same draws', () => {
+  test('is a function of the counters: any order, any process, the same draws', () => {
     const all = slots(3);
     const again = slotBatch({ ...config }, new SamplePlan(HASH, 5000, 50, 3), 2, 3, true);
     expect(again).toEqual(all[7]);
     expect([...again.rows]).toEqual([...plan.ids(2, 64).slice(48)]);
   });
 
-  it('draws anew for each step, sample and seed', () => {
+  test('draws anew for each step, sample and seed', () => {
     const times = slots(50).flatMap(({ times }) => [...times]);
     expect(new Set(times).size).toBe(times.length);
     const other = slotBatch({ ...config, seed: 4 }, plan, 1, 0, true);
@@ -40,7 +40,7 @@ describe('slotBatch', () => {
     expect(other.times).not.toEqual(slotBatch(config, plan, 1, 0, true).times);
   });
 
-  it('gives a row the same draws in whichever slot it stands', () => {
+  test('gives a row the same draws in whichever slot it stands', () => {
     const wide = slotBatch({ ...config, batch: { global: 64, micro: 64 } }, plan, 5, 0, true);
     const narrow = [0, 1, 2, 3].map((slot) => slotBatch(config, plan, 5, slot, true));
     expect([...wide.times]).toEqual(narrow.flatMap(({ times }) => [...times]));
@@ -49,7 +49,7 @@ describe('slotBatch', () => {
     expect([...wide.coefficients]).toEqual(narrow.flatMap(({ coefficients }) => [...coefficients]));
   });
 
-  it('writes the coefficients of rectified flow, the timestep unrounded', () => {
+  test('writes the coefficients of rectified flow, the timestep unrounded', () => {
     const { times, coefficients } = slotBatch(config, plan, 9, 1, true);
     times.forEach((t, i) => {
       expect([...coefficients.slice(6 * i, 6 * i + 6)]).toEqual(
@@ -59,7 +59,7 @@ describe('slotBatch', () => {
     expect([...coefficients].some((c, i) => i % 6 === 5 && c !== Math.round(c))).toBe(true);
   });
 
-  it('shifts t', () => {
+  test('shifts t', () => {
     const plain = slotBatch(config, plan, 1, 0, true).times;
     const shifted = slotBatch(
       { ...config, objective: { ...config.objective, shift: 3 } },
@@ -73,7 +73,7 @@ describe('slotBatch', () => {
     });
   });
 
-  it('drops each encoder on its own, with its own probability', () => {
+  test('drops each encoder on its own, with its own probability', () => {
     const dropped = slots(300).flatMap((slot) => [...slot.dropped]);
     const n = dropped.length;
     const share = (mask: number) => dropped.filter((d) => (d & mask) === mask).length / n;
@@ -88,13 +88,13 @@ describe('slotBatch', () => {
     close(share(DROP.clip_l | DROP.clip_g | DROP.t5), clip_l * clip_g * t5);
   });
 
-  it('drops never at 0 and always at 1', () => {
+  test('drops never at 0 and always at 1', () => {
     const data = { ...config.data, drop: { clip_l: 0, clip_g: 1, t5: 0 } };
     const dropped = slots(20, true, { ...config, data }).flatMap((slot) => [...slot.dropped]);
     expect(new Set(dropped)).toEqual(new Set([DROP.clip_g]));
   });
 
-  it('mixes captions by probability, and only where there are synthetic ones', () => {
+  test('mixes captions by probability, and only where there are synthetic ones', () => {
     const share = (has: boolean, p: number) => {
       const data = { ...config.data, synthetic_captions: p };
       const all = slots(100, has, { ...config, data }).flatMap((slot) => [...slot.synthetic]);
@@ -107,7 +107,7 @@ describe('slotBatch', () => {
     expect(share(false, 1)).toBe(0);
   });
 
-  it('draws t, captions and drop-out independently', () => {
+  test('draws t, captions and drop-out independently', () => {
     const all = slots(200);
     const times = all.flatMap((s) => [...s.times]);
     const synthetic = all.flatMap((s) => [...s.synthetic]);
@@ -127,7 +127,7 @@ describe('slotBatch', () => {
 });
 
 describe('validationSlots', () => {
-  it('shows each held-out row once in each bin, with nothing dropped', () => {
+  test('shows each held-out row once in each bin, with nothing dropped', () => {
     const all = validationSlots(config, plan, true);
     expect(all.length).toBe(8 * Math.ceil(50 / 16));
     for (let bin = 0; bin < 8; bin++) {
@@ -145,7 +145,7 @@ describe('validationSlots', () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
-  it('is the same at every time, and empty without held-out rows', () => {
+  test('is the same at every time, and empty without held-out rows', () => {
     expect(validationSlots(config, plan, true)).toEqual(validationSlots(config, plan, true));
     expect(validationSlots(config, new SamplePlan(HASH, 100, 0, 3), true)).toEqual([]);
   });

@@ -1,6 +1,5 @@
 /** Arrow files for tests, written by apache-arrow: every layout that the reader takes, and some that it refuses. */
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
@@ -25,28 +24,16 @@ import {
   Utf8,
   vectorFromArray,
 } from 'apache-arrow';
-import { afterAll } from 'vitest';
-import type { DataConfig } from '../../../src/data/dataset.js';
-import { toFloat16Bits } from '../../../src/formats/float16.js';
-import { convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
+import type { DataConfig } from '../../src/data/dataset.js';
+import { toFloat16Bits } from '../../src/formats/float16.js';
+import { convertToFloat32 } from '../../src/formats/safetensors/dtype.js';
+import { temporaryFolder } from './folders.js';
 
-export const FIXTURES = fileURLToPath(new URL('../../fixtures/huggingface/', import.meta.url));
-
-const folders: string[] = [];
-afterAll(() => {
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
-
-/** A new folder that is gone after the test file. */
-export function scratch(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'orch-data-'));
-  folders.push(folder);
-  return folder;
-}
+export const FIXTURES = fileURLToPath(new URL('../fixtures/huggingface/', import.meta.url));
 
 /** A copy of a fixture that may be damaged. */
 export function copyFixture(name: 'fixed' | 'nested'): string {
-  const dir = join(scratch(), name);
+  const dir = join(temporaryFolder(), name);
   cpSync(join(FIXTURES, name), dir, { recursive: true });
   return dir;
 }
@@ -193,7 +180,7 @@ export function huggingFaceFolder(
   files: Uint8Array[],
   features: Record<string, unknown> | null = null,
 ): string {
-  const dir = join(scratch(), 'set');
+  const dir = join(temporaryFolder(), 'set');
   mkdirSync(dir);
   const names = files.map((_, i) => `data-${i}.arrow`);
   files.forEach((bytes, i) => {

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { needs } from '../needs.js';
+import { needs } from './needs.js';
 
 function probe(): string | null {
   const missing = needs('mount') ?? needs('umount');

@@ -1,12 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect } from 'vitest';
-import { loadConfig } from '../../../src/config/load.js';
-import { OrchestratorError } from '../../../src/errors.js';
+import { expect } from 'vitest';
+import { loadConfig } from '../../src/config/load.js';
+import { OrchestratorError } from '../../src/errors.js';
+import { temporaryFolder } from './folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'config-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 let files = 0;
 
 /** Writes a configuration file of its own and returns its path. */

@@ -12,11 +12,9 @@ export function needs(program: string): string | null {
   return `needs ${program} (Debian package ${owner})`;
 }
 
-/** `test.skipIf(reason)(because(name, reason), ...)`: the name then tells the reason, which is printed, too. */
+/** `test.skipIf(reason)(because(name, reason), ...)`: the name then tells the reason, which the sum of the tests prints. */
 export function because(name: string, reason: string | null): string {
-  if (reason === null) return name;
-  console.warn(`skipped: ${name}: ${reason}`);
-  return `${name} [${reason}]`;
+  return reason === null ? name : `${name} [${reason}]`;
 }
 
 function packageOf(program: string): string {

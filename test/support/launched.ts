@@ -5,8 +5,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
+import { MAIN } from './program.js';
 
-const CONFIG = 'test/integration/training.yaml';
+/** The configuration of the runs. */
+export const TRAINING = 'test/integration/training.yaml';
 
 export interface Outcome {
   code: number | null;
@@ -24,16 +26,7 @@ export class Launched {
     nodes: number,
     ...more: string[]
   ) {
-    const command = [
-      'dist/cli/main.js',
-      'launch',
-      CONFIG,
-      '--nodes',
-      String(nodes),
-      '--run-dir',
-      runDir,
-      ...more,
-    ];
+    const command = [MAIN, 'launch', TRAINING, '--nodes', String(nodes), '--run-dir', runDir, ...more];
     this.process = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8');
@@ -69,6 +62,7 @@ export class Launched {
 
   /** Workers by rank, from the journal's last generation. */
   workers(): number[] {
+    if (!existsSync(join(this.runDir, 'journal.jsonl'))) return [];
     const lines = readLines(join(this.runDir, 'journal.jsonl'));
     const [formed] = lines.filter((line) => Array.isArray(line.workers)).slice(-1) as {
       workers: { pid: number }[];

@@ -1,42 +1,16 @@
 /** Small checkpoints of a real model's layout, without an engine. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach } from 'vitest';
-import type { CheckpointContent } from '../../../src/checkpoint/store.js';
-import { expectedParameters } from '../../../src/model/tensors.js';
-import type { EngineLayout, ModelSpec, StateName, StateTensors } from '../../../src/native/contract.js';
-import { posEmbed } from '../model/pos-embed.js';
-
-/** mulberry32: a small seeded generator, so that a failing case can be run again. */
-export function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+import type { CheckpointContent } from '../../src/checkpoint/store.js';
+import { expectedParameters } from '../../src/model/tensors.js';
+import type { EngineLayout, ModelSpec, StateName, StateTensors } from '../../src/native/contract.js';
+import { SMALL } from './engines.js';
+import { posEmbed } from './pos-embed.js';
+import { generator } from './random.js';
 
 /** Compares bit by bit; far quicker than toEqual on large arrays. */
 export function sameBytes(a: Float32Array, b: Float32Array): boolean {
   const bytes = (array: Float32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
   return bytes(a).equals(bytes(b));
 }
-
-export const SMALL: ModelSpec = {
-  depth: 2,
-  heads: 1,
-  patch: 2,
-  latentChannels: 4,
-  contextDim: 24,
-  pooledDim: 12,
-  posEmbedMaxSize: 4,
-  qkNorm: 'rms',
-  dualAttention: [0],
-};
 
 /** The flat layout of a model: parameters in order, each at a multiple of 16 elements. */
 export function layoutOf(spec: ModelSpec): EngineLayout {
@@ -111,18 +85,5 @@ export function contentOf(
       encoders: null,
       versions: { orchestrator: '0.1.0' },
     },
-  };
-}
-
-/** A function that makes temporary folders, which go when the test ends. */
-export function temporaryFolders(): () => Promise<string> {
-  const made: string[] = [];
-  afterEach(async () => {
-    for (const path of made.splice(0)) await rm(path, { recursive: true, force: true });
-  });
-  return async () => {
-    const path = await mkdtemp(join(tmpdir(), 'checkpoint-test-'));
-    made.push(path);
-    return path;
   };
 }

@@ -1,0 +1,50 @@
+import { afterEach } from 'vitest';
+import type { Engine, EngineSpec, ModelSpec } from '../../src/native/contract.js';
+import { native } from '../../src/native/load.js';
+
+export const SMALL: ModelSpec = {
+  depth: 2,
+  heads: 1,
+  patch: 2,
+  latentChannels: 4,
+  contextDim: 24,
+  pooledDim: 12,
+  posEmbedMaxSize: 4,
+  qkNorm: 'rms',
+  dualAttention: [0],
+};
+
+/** What a test does not name otherwise: the small model, trained in fp32 by one thread of the CPU. */
+export function engineSpec(other: Partial<EngineSpec> = {}): EngineSpec {
+  return {
+    model: SMALL,
+    latentHeight: 8,
+    latentWidth: 8,
+    contextTokens: 16,
+    microBatch: 2,
+    precision: 'fp32',
+    residual: 'fp32',
+    recompute: 'nothing',
+    threads: 1,
+    threadsPerSlot: 1,
+    device: null,
+    training: true,
+    ema: false,
+    ...other,
+  };
+}
+
+const opened: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const engine of opened.splice(0)) await engine.close().catch(() => {}); // a test may have closed it
+});
+
+export function closedAfterTest<T extends { close(): Promise<void> }>(engine: T): T {
+  opened.push(engine);
+  return engine;
+}
+
+/** Is closed after the test. */
+export async function openEngine(other: Partial<EngineSpec> = {}): Promise<Engine> {
+  return closedAfterTest(await native().createEngine(engineSpec(other)));
+}

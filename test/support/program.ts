@@ -1,0 +1,42 @@
+/** The compiled program, run to its end. */
+import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import { expect } from 'vitest';
+
+export const MAIN = resolve('dist/cli/main.js');
+
+export interface Ended {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface Surroundings {
+  cwd?: string;
+  /** Beside the environment of the tests. */
+  env?: NodeJS.ProcessEnv;
+  /** Another Node.js than that of the tests. */
+  node?: string;
+}
+
+export function orchestrator(...parameters: string[]): Ended {
+  return orchestratorIn({}, ...parameters);
+}
+
+export function orchestratorIn(
+  { cwd, env, node = process.execPath }: Surroundings,
+  ...parameters: string[]
+): Ended {
+  const { status, stdout, stderr } = spawnSync(node, [MAIN, ...parameters], {
+    encoding: 'utf8',
+    ...(cwd === undefined ? {} : { cwd }),
+    env: { ...process.env, ...env },
+  });
+  return { status, stdout, stderr };
+}
+
+/** What it prints; its exit code must be 0. */
+export function succeeds({ status, stdout, stderr }: Ended): string {
+  expect(status, stderr).toBe(0);
+  return stdout;
+}
