@@ -70,13 +70,14 @@ export function benchNodes(rounds: number, precision: Precision | 'auto'): void 
 }
 
 class NodesBench {
+  readonly cli: string;
+  readonly precision: Precision | 'auto';
   readonly #folder = mkdtempSync(join(tmpdir(), 'orchestrator-bench-'));
   #runs = 0;
 
-  constructor(
-    readonly cli: string,
-    readonly precision: Precision | 'auto',
-  ) {
+  constructor(cli: string, precision: Precision | 'auto') {
+    this.cli = cli;
+    this.precision = precision;
     this.#command([
       'dataset',
       'shapes',

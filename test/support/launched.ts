@@ -19,13 +19,11 @@ export interface Outcome {
 export class Launched {
   readonly process: ChildProcess;
   readonly outcome: Promise<Outcome>;
+  readonly runDir: string;
   output = '';
 
-  constructor(
-    readonly runDir: string,
-    nodes: number,
-    ...more: string[]
-  ) {
+  constructor(runDir: string, nodes: number, ...more: string[]) {
+    this.runDir = runDir;
     const command = [MAIN, 'launch', TRAINING, '--nodes', String(nodes), '--run-dir', runDir, ...more];
     this.process = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.process.stdout, this.process.stderr]) {
