@@ -1,4 +1,6 @@
 /** Starts our engine in a process of its own, so that its memory can be measured. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { EngineSpec } from '../src/native/contract.js';
 import { RoundProcess, type Timed } from './round-process.js';
@@ -34,6 +36,16 @@ export function choice(shape: BenchShape, precision: Precision, threads: number)
   return { shape, precision, threads, threadsPerSlot: Math.max(1, Math.floor(threads / slots)) };
 }
 
+/**
+ * The process of the checkout that the addon belongs to, if its benches are compiled: the boundary between
+ * TypeScript and the addon changes from version to version. Otherwise this build's.
+ */
+function scriptFor(addon: string | null): string {
+  if (addon === null) return SCRIPT;
+  const own = join(dirname(addon), '../bench/bench/engine-process.js');
+  return existsSync(own) ? own : SCRIPT;
+}
+
 /** @param addon The file of another build's addon; null = this build's. */
 export function startEngine(
   chosen: EngineChoice,
@@ -42,7 +54,7 @@ export function startEngine(
   return RoundProcess.start(
     addon ?? 'orchestrator',
     process.execPath,
-    [SCRIPT, JSON.stringify(chosen)],
+    [scriptFor(addon), JSON.stringify(chosen)],
     addon === null ? {} : { ORCHESTRATOR_ADDON: addon },
   );
 }
