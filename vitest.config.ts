@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * native: the C++ tests. unit: pure and fast. interop: files that other programs wrote. integration: processes of the compiled
- * program, on loopback.
+ * native: the C++ tests. unit: pure and fast. interop: files that other programs wrote. integration:
+ * processes of the compiled program, on loopback.
  */
 export default defineConfig({
   test: {

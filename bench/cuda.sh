@@ -3,10 +3,11 @@
 #   bench/cuda.sh test|sanitize|bench|tune|compare|compare-large|all [RESULTS]
 #   bench/cuda.sh pack FROM TO    collects the programs of build folder FROM for a machine where nothing can be installed:
 #                                 TO is its build folder
-# With ORCHESTRATOR_CUDA_ATTENTION=cudnn, compare runs cuDNN's attention in our steps too; with ORCHESTRATOR_CUDA_ALGORITHMS=FILE,
-# cuBLASLt's algorithms that `tune` wrote (RESULTS/algorithms.txt).
-# RESULTS is a folder (bench/results): a dated file with the hardware goes there, and a log. BUILD names the build folder
-# (build-cuda); it is built where it has no programs that run here: CMAKE_ARGS may say where libraries are.
+# With ORCHESTRATOR_CUDA_ATTENTION=cudnn, compare runs cuDNN's attention in our steps too; with
+# ORCHESTRATOR_CUDA_ALGORITHMS=FILE, cuBLASLt's algorithms that `tune` wrote (RESULTS/algorithms.txt). RESULTS
+# is a folder (bench/results): a dated file with the hardware goes there, and a log. BUILD names the build
+# folder (build-cuda); it is built where it has no programs that run here: CMAKE_ARGS may say where libraries
+# are.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}

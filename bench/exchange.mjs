@@ -1,6 +1,7 @@
 // The gradient exchange alone, over loopback: node bench/exchange.mjs [workers=2] [megabytes=64] [rounds=12]
-// Prints the bus bandwidth as collectives are compared (bytes * 2 (P - 1) / P / time) and the processor time it costs.
-// Every worker is a process; the data plane is the one of a run (dist/worker/collective). Needs `npm run build`.
+// Prints the bus bandwidth as collectives are compared (bytes * 2 (P - 1) / P / time) and the processor time
+// it costs. Every worker is a process; the data plane is the one of a run (dist/worker/collective). Needs
+// `npm run build`.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { WORKER_OPTIONS } from '../dist/launch/commands.js';

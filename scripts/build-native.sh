@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the native addon to build/Release/orchestrator.node, or brings it up to date. Also, where they are asked for:
+# Builds the native addon to build/Release/orchestrator.node, or brings it up to date. Also, where they are
+# asked for:
 #   --tests   the C++ tests, build/orch_test, and the emulated GPU that the tests of src/ use
 #   --bench   the benches of kernels, build/orch_bench
 #   --cuda    the library for GPUs, build/Release/liborchestrator_cuda.so (native/kernels/cuda/cuda.cmake)
 #   --nvcc    its kernels alone, for which nvcc is enough
 #   --aarch64 build-aarch64/orch_test alone: the library and its tests for ARM64, cross-compiled
-# A library for GPUs that is there is kept up to date, too: the addon opens it. Exit code 3: CUDA or ARM64 was asked for, and
-# what it needs is not there.
+# A library for GPUs that is there is kept up to date, too: the addon opens it. Exit code 3: CUDA or ARM64 was
+# asked for, and what it needs is not there.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."  # CMake remembers the folder without symbolic links
 . scripts/compiler.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# --check: fails where a C++ file is not formatted; --fix: formats them all.
-# Versions of clang-format differ in details: 14 is the one that counts. Another one checks nothing, and says so.
+# --check: fails where a C++ file is not formatted; --fix: formats them all. Versions of clang-format differ
+# in details: 14 is the one that counts. Another one checks nothing, and says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in

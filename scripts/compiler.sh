@@ -1,5 +1,6 @@
-# Sourced: find_compiler prints a C++ compiler that is new enough (GCC 12: C++20 and __builtin_shufflevector), or fails.
-# CXX is taken where it is set and new enough; distributions with an older default have newer ones beside it.
+# Sourced: find_compiler prints a C++ compiler that is new enough (GCC 12: C++20 and __builtin_shufflevector),
+# or fails. CXX is taken where it is set and new enough; distributions with an older default have newer ones
+# beside it.
 
 find_compiler() { # [PREFIX of a cross compiler's name]
   local candidate major

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a clean clone to a picture: set-up, a data set, training on two nodes, a picture of sixteen prompts, its score.
-# Run again it goes on where it was: what is built, made or trained already is kept, and `launch` refuses a run of another
-# data set or model. It takes N nodes as DEMO_NODES.
+# From a clean clone to a picture: set-up, a data set, training on two nodes, a picture of sixteen prompts,
+# its score. Run again it goes on where it was: what is built, made or trained already is kept, and `launch`
+# refuses a run of another data set or model. It takes N nodes as DEMO_NODES.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,5 @@
-// Writes the files that are made from the code (dist/ has to be current). --check only says which of them differ, and then exits 1.
+// Writes the files that are made from the code (dist/ has to be current). --check only says which of them
+// differ, and then exits 1.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { generatedFiles } from '../dist/reference/pages.js';

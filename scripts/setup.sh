@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes this checkout ready to run: system packages, npm packages, the native addon, the compiled command line.
-# Does only what is missing or out of date; run again it takes about a second.
+# Makes this checkout ready to run: system packages, npm packages, the native addon, the compiled command
+# line. Does only what is missing or out of date; run again it takes about a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -24,8 +24,8 @@ fi
 exec 9<package.json
 flock --nonblock 9 || { echo "Another set-up is running in this folder; waiting for it."; flock 9; }
 
-# Twice, because only an installed g++ shows for sure whether it is new enough. (g++ itself is what cmake-js looks for,
-# whichever compiler it is told to use.)
+# Twice, because only an installed g++ shows for sure whether it is new enough. (g++ itself is what cmake-js
+# looks for, whichever compiler it is told to use.)
 packages_of scripts/packages-setup.txt
 for _ in 1 2; do
   require_packages "to build the native addon" "${packages[@]}" "$(compiler_package):. scripts/compiler.sh; find_compiler"

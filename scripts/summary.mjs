@@ -1,6 +1,7 @@
-// The sum of tests: what was skipped and why, the slowest, what failed, and "N passed, N failed" as the last line. It is a reporter
-// of vitest. It also adds up several runs: each appends to the file that ORCHESTRATOR_RESULTS names, and
-// `node scripts/summary.mjs FILE` prints the sum. A line is PROJECT, passed|failed|skipped, SECONDS and NAME between tabs.
+// The sum of tests: what was skipped and why, the slowest, what failed, and "N passed, N failed" as the last
+// line. It is a reporter of vitest. It also adds up several runs: each appends to the file that
+// ORCHESTRATOR_RESULTS names, and `node scripts/summary.mjs FILE` prints the sum. A line is PROJECT,
+// passed|failed|skipped, SECONDS and NAME between tabs.
 import { appendFileSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 

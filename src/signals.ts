@@ -1,4 +1,6 @@
-/** SIGINT and SIGTERM of a run's processes: the first asks for an orderly stop, the second ends the process. */
+/**
+ * SIGINT and SIGTERM of a run's processes: the first asks for an orderly stop, the second ends the process.
+ */
 import { EXIT } from './errors.js';
 
 /** The exit code of a process that a signal stopped. */

@@ -39,8 +39,8 @@ export function describeDevice({ name, memoryBytes, problem }: CudaDevice): stri
 
 /**
  * Rank among the workers of this machine, which chooses the GPU: from torchrun (LOCAL_RANK), Slurm
- * (SLURM_LOCALID), or `launch` where several nodes are one machine (ORCHESTRATOR_GPU). It does not matter where
- * each process sees only its own GPU (CUDA_VISIBLE_DEVICES, --gpus-per-task).
+ * (SLURM_LOCALID), or `launch` where several nodes are one machine (ORCHESTRATOR_GPU). It does not matter
+ * where each process sees only its own GPU (CUDA_VISIBLE_DEVICES, --gpus-per-task).
  */
 export function localRank(environment: NodeJS.ProcessEnv): number {
   const given = environment.ORCHESTRATOR_GPU ?? environment.LOCAL_RANK ?? environment.SLURM_LOCALID ?? '0';
@@ -75,8 +75,8 @@ export async function findGpu(
 }
 
 /**
- * The default number of workers of a node, where `nodes` nodes are this machine: one for each usable GPU of the
- * node, and one on the CPU.
+ * The default number of workers of a node, where `nodes` nodes are this machine: one for each usable GPU of
+ * the node, and one on the CPU.
  */
 export async function defaultWorkersPerNode(
   addon: Pick<NativeAddon, 'cudaDevices'>,

@@ -15,8 +15,8 @@ export function memoryOf({ device, deviceBytes, rssBytes }: WorkerReport): numbe
 }
 
 /**
- * One line for a step: "step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 820 img/s | 196 GF/s |
- * logit 9.3 | mem 1.2 GiB | eta 4h10m".
+ * One line for a step: "step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 820 img/s | 196 GF/s
+ * | logit 9.3 | mem 1.2 GiB | eta 4h10m".
  */
 export function stepLine(record: StepRecord): string {
   const logit = maxLogit(record);

@@ -1,4 +1,7 @@
-/** Checkpoints of a real engine: saved, loaded into another, opened for inference, and looked at from the command line. */
+/**
+ * Checkpoints of a real engine: saved, loaded into another, opened for inference, and looked at from the
+ * command line.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

@@ -28,7 +28,9 @@ beforeEach(() => {
   dir = temporaryFolder();
 });
 
-/** Runs the writer and kills it `delay` milliseconds after its first line. Returns the last step it announced. */
+/**
+ * Runs the writer and kills it `delay` milliseconds after its first line. Returns the last step it announced.
+ */
 async function writeUntilKilled(delay: number): Promise<number | null> {
   const child = spawn(process.execPath, writer(dir, 1_000_000), { stdio: ['ignore', 'pipe', 'inherit'] });
   let last: number | null = null;

@@ -1,8 +1,8 @@
 /**
- * Writes checkpoints of a small model with the compiled program, until it is killed or has written as many as asked.
- * Usage: node checkpoint-writer.mjs RUN_DIR COUNT CONTENT, the latter JSON with a layout and metadata. Prints "ready", and
- * "saved STEP" after each; errors as JSON. Every array of a checkpoint is filled with one number, a function of step and
- * variant (see the test).
+ * Writes checkpoints of a small model with the compiled program, until it is killed or has written as many as
+ * asked. Usage: node checkpoint-writer.mjs RUN_DIR COUNT CONTENT, the latter JSON with a layout and metadata.
+ * Prints "ready", and "saved STEP" after each; errors as JSON. Every array of a checkpoint is filled with one
+ * number, a function of step and variant (see the test).
  */
 import { join } from 'node:path';
 import { listCheckpoints, recoverStore, retainCheckpoints } from '../../dist/checkpoint/retention.js';

@@ -1,6 +1,6 @@
 /**
- * Runs with `device: cuda` on the emulated GPU, which has the entry points of the real one's library and runs the same
- * kernels on the CPU: what is above the device is what runs on a GPU.
+ * Runs with `device: cuda` on the emulated GPU, which has the entry points of the real one's library and runs
+ * the same kernels on the CPU: what is above the device is what runs on a GPU.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';

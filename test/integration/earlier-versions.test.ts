@@ -1,6 +1,6 @@
 /**
- * What earlier versions wrote: a config, a data set, a run folder and an export of each. This version reads them, or
- * refuses in a sentence that says what to do. See test/fixtures/runs/README.md.
+ * What earlier versions wrote: a config, a data set, a run folder and an export of each. This version reads
+ * them, or refuses in a sentence that says what to do. See test/fixtures/runs/README.md.
  */
 import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

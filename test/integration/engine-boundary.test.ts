@@ -1,4 +1,6 @@
-/** The addon's engine seen from JavaScript: its size, the event loop, what is given back, and what it refuses. */
+/**
+ * The addon's engine seen from JavaScript: its size, the event loop, what is given back, and what it refuses.
+ */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

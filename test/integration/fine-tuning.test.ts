@@ -1,4 +1,7 @@
-/** Weights to start from: with QK-norm added, a larger grid of positions, and parameters that stay as they are. */
+/**
+ * Weights to start from: with QK-norm added, a larger grid of positions, and parameters that stay as they
+ * are.
+ */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';

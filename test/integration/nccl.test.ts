@@ -1,6 +1,7 @@
 /**
- * Workers on GPUs of their own whose gradients go from one to the other, on emulated GPUs: these have a transport between
- * processes in the place of NCCL. What is above it, from the configuration to the order of calls, is what runs on GPUs.
+ * Workers on GPUs of their own whose gradients go from one to the other, on emulated GPUs: these have a
+ * transport between processes in the place of NCCL. What is above it, from the configuration to the order of
+ * calls, is what runs on GPUs.
  */
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';

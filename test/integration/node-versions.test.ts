@@ -1,6 +1,6 @@
 /**
- * The bits of a run are the same under every Node.js that package.json serves, and so are its data set and its pictures.
- * scripts/install-nodes.sh installs the versions that this one is not; .ci/run calls it.
+ * The bits of a run are the same under every Node.js that package.json serves, and so are its data set and
+ * its pictures. scripts/install-nodes.sh installs the versions that this one is not; .ci/run calls it.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -26,7 +26,9 @@ const others = majors
     return { major, node, reason };
   });
 
-/** What one Node.js printed and wrote, in a folder of its own; paths are relative, so that they are the same. */
+/**
+ * What one Node.js printed and wrote, in a folder of its own; paths are relative, so that they are the same.
+ */
 function everything(node: string): Record<string, unknown> {
   const cwd = temporaryFolder();
   const orchestrator = (...args: string[]): string => {

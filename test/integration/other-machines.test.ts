@@ -1,4 +1,7 @@
-/** What plans a run for another machine: no GPU, no data set and no instruction of this processor is needed for it. */
+/**
+ * What plans a run for another machine: no GPU, no data set and no instruction of this processor is needed
+ * for it.
+ */
 import { expect, test } from 'vitest';
 import { PLAINEST_ISA } from '../support/plainest-isa.js';
 import { orchestrator, orchestratorIn } from '../support/program.js';

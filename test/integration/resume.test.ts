@@ -1,4 +1,7 @@
-/** Runs that go on after damage, from an earlier checkpoint, from another run's, and after a disk that was full. */
+/**
+ * Runs that go on after damage, from an earlier checkpoint, from another run's, and after a disk that was
+ * full.
+ */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

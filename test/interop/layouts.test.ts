@@ -1,4 +1,7 @@
-/** Weights of others: diffusers' folders, shards with an index, types, and files with more than a model inside. */
+/**
+ * Weights of others: diffusers' folders, shards with an index, types, and files with more than a model
+ * inside.
+ */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * `orchestrator model eval` against velocity, loss and gradients that the original SD3.5 implementation computed in fp64
- * (test/fixtures/mmdit/README.md): three models, in fp32 and in bf16.
+ * `orchestrator model eval` against velocity, loss and gradients that the original SD3.5 implementation
+ * computed in fp64 (test/fixtures/mmdit/README.md): three models, in fp32 and in bf16.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,9 @@ import { orchestrator, succeeds } from '../support/program.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const CASES: Record<string, { loss: number }> = JSON.parse(readFileSync(`${FIXTURES}manifest.json`, 'utf8'));
-/** Fixtures whose gradients are kept whole; of the others every 37th element is (see the fixtures' README). */
+/**
+ * Fixtures whose gradients are kept whole; of the others every 37th element is (see the fixtures' README).
+ */
 const WHOLE = new Set(['sd35-medium-like']);
 
 type Tensors = Map<string, { shape: number[]; values: Float32Array }>;

@@ -1,6 +1,7 @@
 /**
- * Every C++ test as a test of its own, in a process of its own: `npx vitest run --project native -t 'layer_norm|MM-DiT'`.
- * ORCHESTRATOR_ORCH_TEST names another program than build/orch_test, with what starts it, where that is of another architecture.
+ * Every C++ test as a test of its own, in a process of its own: `npx vitest run --project native -t
+ * 'layer_norm|MM-DiT'`. ORCHESTRATOR_ORCH_TEST names another program than build/orch_test, with what starts
+ * it, where that is of another architecture.
  */
 import { type ExecFileException, execFile, execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';

@@ -1,4 +1,7 @@
-/** Arrow files for tests, written by apache-arrow: every layout that the reader takes, and some that it refuses. */
+/**
+ * Arrow files for tests, written by apache-arrow: every layout that the reader takes, and some that it
+ * refuses.
+ */
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -109,7 +109,9 @@ export function readLines(path: string): Record<string, unknown>[] {
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
-/** What the promise is about: losses, validation and ledger of every step, and the bits of the final state. */
+/**
+ * What the promise is about: losses, validation and ledger of every step, and the bits of the final state.
+ */
 export function fingerprint(runDir: string, step: number): Record<string, unknown> {
   const metrics = readLines(join(runDir, 'metrics.jsonl'));
   const checkpoint = join(runDir, 'checkpoints', `step-${String(step).padStart(8, '0')}`);

@@ -4,7 +4,10 @@ import { delimiter, join } from 'node:path';
 
 const LIST = 'scripts/packages-test.txt';
 
-/** Null where the program is in PATH, else "needs PROGRAM (Debian package NAME)". The program must be in the list of test packages. */
+/**
+ * Null where the program is in PATH, else "needs PROGRAM (Debian package NAME)". The program must be in the
+ * list of test packages.
+ */
 export function needs(program: string): string | null {
   const owner = packageOf(program);
   if ((process.env.PATH ?? '').split(delimiter).some((folder) => executable(join(folder, program))))
@@ -12,7 +15,10 @@ export function needs(program: string): string | null {
   return `needs ${program} (Debian package ${owner})`;
 }
 
-/** `test.skipIf(reason)(because(name, reason), ...)`: the name then tells the reason, which the sum of the tests prints. */
+/**
+ * `test.skipIf(reason)(because(name, reason), ...)`: the name then tells the reason, which the sum of the
+ * tests prints.
+ */
 export function because(name: string, reason: string | null): string {
   return reason === null ? name : `${name} [${reason}]`;
 }

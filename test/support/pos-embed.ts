@@ -7,8 +7,8 @@ import { elementary } from '../../src/native/elementary.js';
 /**
  * Positions of a P x P grid, computed in fp64 and rounded to fp32.
  *
- * The first half of the channels encodes the column, the second the row; in each, sines come before cosines, at the
- * frequencies 10000^(-j / (hidden / 4)), j = 0, 1, ...
+ * The first half of the channels encodes the column, the second the row; in each, sines come before cosines,
+ * at the frequencies 10000^(-j / (hidden / 4)), j = 0, 1, ...
  *
  * @returns [P * P * hidden], in the order of the grid's rows.
  */

@@ -1,6 +1,7 @@
 /**
- * No bit of a run may come from a function that engines or C libraries implement differently. The sources are searched
- * for such functions; what computes them instead is src/native/elementary.ts and native/core/elementary.h.
+ * No bit of a run may come from a function that engines or C libraries implement differently. The sources are
+ * searched for such functions; what computes them instead is src/native/elementary.ts and
+ * native/core/elementary.h.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +17,10 @@ const LIBM = [
   ...['sin', 'cos', 'tan', 'sincos', 'sinpi', 'cospi', 'sincospi', 'asin', 'acos', 'atan', 'atan2'],
   ...['sinh', 'cosh', 'tanh', 'asinh', 'acosh', 'atanh', 'erf', 'erfc', 'tgamma', 'lgamma'],
 ];
-/** Called bare, through std:: or ::, as a builtin, or as CUDA's fast version; not as somebody's own: name::exp, x.exp. */
+/**
+ * Called bare, through std:: or ::, as a builtin, or as CUDA's fast version; not as somebody's own:
+ * name::exp, x.exp.
+ */
 const LIBM_CALL = new RegExp(
   String.raw`(?<![\w.]|->|\w::)(?:std::|::)?(?:__builtin_|__)?(?:${LIBM.join('|')})[fl]?\s*\(`,
   'g',

@@ -1,4 +1,7 @@
-/** Mutants of safetensors files: each is read in full or refused with an OrchestratorError, in bounded time and memory. */
+/**
+ * Mutants of safetensors files: each is read in full or refused with an OrchestratorError, in bounded time
+ * and memory.
+ */
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** The rule of a run under thousands of seeded schedules: workers of different speed that die, fall silent and are stopped. */
+/**
+ * The rule of a run under thousands of seeded schedules: workers of different speed that die, fall silent and
+ * are stopped.
+ */
 import { expect, test } from 'vitest';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/state.js';

@@ -1,4 +1,7 @@
-/** Damaged files: whatever the bytes, an error with a code or a data set that can be read; no crash, no long wait. */
+/**
+ * Damaged files: whatever the bytes, an error with a code or a data set that can be read; no crash, no long
+ * wait.
+ */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -42,7 +45,10 @@ function dice(kind: number, mutant: number): (bound: number) => number {
   };
 }
 
-/** One to four changes: bytes, bits, integers of 2, 4 or 8 bytes, copied stretches, a cut end. Mostly in metadata. */
+/**
+ * One to four changes: bytes, bits, integers of 2, 4 or 8 bytes, copied stretches, a cut end. Mostly in
+ * metadata.
+ */
 function mutate(bytes: Buffer, metadata: [number, number][], roll: (bound: number) => number): Buffer {
   let copy = Buffer.from(bytes);
   const place = () => {

@@ -1,4 +1,7 @@
-/** Bits by the table that mpmath made (test/fixtures/elementary/make.py); native/test/elementary.cc reads it, too. */
+/**
+ * Bits by the table that mpmath made (test/fixtures/elementary/make.py); native/test/elementary.cc reads it,
+ * too.
+ */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.js';

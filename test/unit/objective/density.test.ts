@@ -4,7 +4,10 @@ import { FORMULATIONS } from '../../../src/objective/formulations.js';
 import { drawUniforms, STREAM } from '../../../src/random/philox.js';
 
 const N = 20_000;
-/** Kolmogorov-Smirnov distance that a right sampler exceeds once in a thousand times; draws are fixed by counter. */
+/**
+ * Kolmogorov-Smirnov distance that a right sampler exceeds once in a thousand times; draws are fixed by
+ * counter.
+ */
 const BOUND = 1.95 / Math.sqrt(N);
 
 function draws(text: string): Float64Array {
@@ -114,12 +117,14 @@ describe('rectified flow', () => {
   });
 
   test("is the paper's w_t = t / (1 - t) in the unified loss on eps", () => {
-    // -1/2 w lambda' |eps_hat - eps|^2 with w = t/(1-t): the velocity error is the eps error times -(b' - a' b / a).
+    // -1/2 w lambda' |eps_hat - eps|^2 with w = t/(1-t): the velocity error is the eps error times -(b' - a'
+    // b / a).
     for (const t of [0.1, 0.5, 0.9]) {
       const lambdaSlope = -2 / (1 - t) - 2 / t;
       const unified = -0.5 * (t / (1 - t)) * lambdaSlope;
       const { a, b, p, q } = FORMULATIONS.rf(t);
-      // From z = a x0 + b eps: target = p (z - b eps) / a + q eps, so its error is (q - p b / a) times that of eps.
+      // From z = a x0 + b eps: target = p (z - b eps) / a + q eps, so its error is (q - p b / a) times that
+      // of eps.
       expect((q - (p * b) / a) ** 2).toBeCloseTo(unified, 9);
     }
   });

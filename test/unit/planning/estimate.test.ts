@@ -66,8 +66,8 @@ batch: {global: 8, micro: 2}
 describe('an estimate', () => {
   test('follows the formula of the work, and the levels their order', async () => {
     const { flopsPerStep, levels, spec } = await estimate(native(), loadConfig(yaml(SHAPES)), 1, null);
-    // d (24 h^2 S + 4 h S^2 + 24 h^2), S = N + M, without the last block's text side, which has neither projection nor
-    // MLP (18 h^2 M) nor queries (4 h S M); embedders aside.
+    // d (24 h^2 S + 4 h S^2 + 24 h^2), S = N + M, without the last block's text side, which has neither
+    // projection nor MLP (18 h^2 M) nor queries (4 h S M); embedders aside.
     const [d, h, n, m] = [4, 256, 256, 154];
     const s = n + m;
     const forward = d * (24 * h * h * s + 4 * h * s * s + 24 * h * h) - 18 * h * h * m - 4 * h * s * m;

@@ -8,7 +8,9 @@ import {
   STREAM,
 } from '../../../src/random/philox.js';
 
-/** Known answers of Random123's distribution (kat_vectors), philox4x32 with 10 rounds: counter, key, result. */
+/**
+ * Known answers of Random123's distribution (kat_vectors), philox4x32 with 10 rounds: counter, key, result.
+ */
 const KNOWN_ANSWERS: [number[], number[], number[]][] = [
   [
     [0, 0, 0, 0],

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../../support/folders.js';
 
-/** Runs require_packages with a PATH that holds only what a test puts there, so that nothing real is installed. */
+/**
+ * Runs require_packages with a PATH that holds only what a test puts there, so that nothing real is
+ * installed.
+ */
 describe('require_packages', () => {
   let bin: string;
   let calls: string;

@@ -40,7 +40,8 @@ describe('phrases', () => {
 
 describe('TextEncoders', () => {
   test('gives the same features on every machine', () => {
-    // As float16, which is what data sets hold; a change here makes older data sets and checkpoints useless for prompts.
+    // As float16, which is what data sets hold; a change here makes older data sets and checkpoints useless
+    // for prompts.
     const hash = createHash('sha256');
     for (const caption of [
       'red circle',

@@ -31,7 +31,8 @@ describe('Permutation', () => {
   });
 
   test('sends every number everywhere', () => {
-    // 2000 permutations of 8: how often i goes to j, against 250 each; chi-square, 49 degrees of freedom, p = 1e-4.
+    // 2000 permutations of 8: how often i goes to j, against 250 each; chi-square, 49 degrees of freedom, p =
+    // 1e-4.
     const counts = new Float64Array(64);
     for (let key = 0; key < 2000; key++) {
       const p = new Permutation(8, BigInt(key), 0, 0, 0);
