@@ -1,7 +1,7 @@
 /**
- * npm run bench -- [--only steps,nodes,scaling] [--shapes PART] [--rounds N] [--seconds S] [--precision
- * fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench -- --against
- * CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
+ * npm run bench -- [--only steps,nodes,scaling,exchange] [--shapes PART] [--rounds N] [--seconds S]
+ * [--precision fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench --
+ * --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
  *
  * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same
  * rounds, interleaved with PyTorch's if it can be imported. nodes: whole runs on one and on two workers.
@@ -16,6 +16,7 @@ import { resolvePrecision } from '../src/engine/precision.js';
 import { native } from '../src/native/load.js';
 import { addonOf, compareBuilds } from './compare.js';
 import type { Precision } from './engine.js';
+import { benchExchange } from './exchange.js';
 import { heldTo } from './instruction-set.js';
 import { benchLarge } from './large.js';
 import { benchNodes } from './nodes.js';
@@ -25,7 +26,7 @@ import { benchScaling } from './scaling.js';
 import { SHAPES } from './shapes.js';
 import { benchSteps } from './steps.js';
 
-const PARTS = ['steps', 'nodes', 'scaling', 'large'];
+const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'large'];
 
 const { values: options } = parseArgs({
   options: {
@@ -76,6 +77,7 @@ if (options.against !== undefined) {
       await benchSteps(shape, { precision, peerPrecision, threads, rounds, seconds, torch });
   }
   if (parts.includes('nodes')) benchNodes(rounds, asked);
+  if (parts.includes('exchange')) await benchExchange();
   if (parts.includes('large')) await benchLarge(options.folder, threads);
   if (parts.includes('scaling')) await benchScaling(rounds, seconds, asked === 'auto' ? 'fp32' : asked);
 }

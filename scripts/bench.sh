@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
 flock tsconfig.bench.json node_modules/.bin/tsc -p tsconfig.bench.json
+ln -sfn ../../proto build/bench/proto  # the program looks for it beside its sources
 ORCHESTRATOR_ADDON="${ORCHESTRATOR_ADDON:-$PWD/build/Release/orchestrator.node}" exec node build/bench/bench/main.js "$@"

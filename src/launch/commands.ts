@@ -74,7 +74,8 @@ export function coordinatorCommand(options: LaunchOptions): string[] {
  * V8 memory options of a process that receives gradients. With a small semi-space, short-lived received
  * pieces are freed by quick collections; with a large initial old space, their megabytes do not trigger
  * collections of the whole heap. In 13 exchanges of 64 MB between 4 workers, whole-heap collections dropped
- * from 334 to 5, and the processor time to a third (bench/exchange.mjs). Neither option reserves memory.
+ * from 334 to 5, and the processor time to a third (`npm run bench -- --only exchange`). Neither option
+ * reserves memory.
  */
 export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-size=128'];
 

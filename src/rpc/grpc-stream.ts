@@ -3,7 +3,7 @@
  * grpc-js (a test connects the two), but does not copy bytes into messages: the sender writes views of its
  * memory, and the receiver stores every piece at its destination as it arrives. This halves the processor
  * time, and without a megabyte of garbage per message the event loop has no long garbage collections
- * (bench/exchange.mjs).
+ * (`npm run bench -- --only exchange`).
  */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';

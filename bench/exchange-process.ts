@@ -1,0 +1,45 @@
+/** One worker of the exchange bench; see exchange.ts. */
+import { once } from 'node:events';
+import { native } from '../src/native/load.js';
+import { localAddress } from '../src/rpc/grpc-stream.js';
+import { assignSlots } from '../src/step/assignment.js';
+import { exchangeLayout } from '../src/worker/collective/exchange.js';
+import { GrpcCollective, PeerServer } from '../src/worker/collective/grpc.js';
+import type { ExchangeOrders, ExchangeTimes } from './exchange.js';
+
+const WARM_UP = 3;
+/** Buckets of a model of a few blocks. */
+const BUCKETS = 8;
+
+const peers = new PeerServer();
+const address = await peers.listen(localAddress());
+const start = once(process, 'message');
+process.send!(address);
+const [{ rank, addresses, bytes, rounds }] = (await start) as [ExchangeOrders];
+
+const workers = addresses.length;
+const length = Math.floor(bytes / 4 / BUCKETS / 16) * 16;
+const layout = Array.from({ length: BUCKETS }, (_, i) => ({ offset: (BUCKETS - 1 - i) * length, length }));
+const slots = assignSlots(workers, workers);
+const collective = await GrpcCollective.connect({
+  layout: exchangeLayout(rank, slots, layout, native().addInto),
+  generation: 1,
+  token: 't',
+  server: peers,
+  addresses,
+});
+const sum = layout.map(() => new Float32Array(length).fill(1));
+const seconds: number[] = [];
+let before = process.cpuUsage();
+for (let step = 1; step <= WARM_UP + rounds; step++) {
+  if (step === WARM_UP + 1) before = process.cpuUsage();
+  const started = performance.now();
+  collective.begin(step, () => ({ parts: [{ ...slots[rank]!, buckets: sum }], sum }));
+  for (let bucket = 0; bucket < BUCKETS; bucket++) collective.announce(bucket);
+  await collective.finish();
+  if (step > WARM_UP) seconds.push((performance.now() - started) / 1e3);
+}
+const { user, system } = process.cpuUsage(before);
+const expected = workers ** (WARM_UP + rounds);
+if (!sum.every((bucket) => bucket.every((value) => value === expected))) throw new Error('wrong sums');
+process.send!({ seconds, processor: (user + system) / 1e6 / rounds } satisfies ExchangeTimes);
