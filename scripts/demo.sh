@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a clean clone to a picture: set-up, a data set, training on two nodes, a picture of sixteen prompts,
+# From a clean clone to a picture: set-up, a data set, training with two workers, a picture of sixteen prompts,
 # its score. Run again it goes on where it was: what is built, made or trained already is kept, and `launch`
 # refuses a run of another data set or model. It takes N nodes as DEMO_NODES.
 set -euo pipefail
@@ -31,7 +31,7 @@ orchestrator=(node dist/cli/main.js)
 part "data set" "2 of 5, data set: $data"
 "${orchestrator[@]}" dataset shapes --out "$data" --count 16000 --seed 0 --refresh
 
-part "training" "3 of 5, training on $nodes nodes: $config (remove $run to train again from the start)"
+part "training" "3 of 5, training with $nodes workers: $config (remove $run to train again from the start)"
 "${orchestrator[@]}" launch --nodes "$nodes" "$config" --run-dir "$run" --resume auto
 
 part "picture" "4 of 5, picture of the prompts in configs/shapes-prompts.txt"

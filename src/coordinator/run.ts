@@ -5,7 +5,7 @@ import { EXIT, type OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import type { FromCoordinator, Prepared, Ready } from '../rpc/proto.js';
-import { checkWorkers } from '../step/assignment.js';
+import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { Recorder, RunHeader } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
@@ -148,7 +148,12 @@ class Run implements CoordinatorRun {
 
   stop(exitCode: number, reason: string): void {
     const running = this.#state.phase === 'RUNNING';
-    this.#recorder.note('info', running ? `${reason}: finishing the step and writing a checkpoint` : reason);
+    this.#recorder.note(
+      'info',
+      running
+        ? `${reason}: finishing the step and writing a checkpoint (a second signal stops without saving)`
+        : reason,
+    );
     this.#handle({ type: 'stop', exitCode, reason });
   }
 
@@ -252,7 +257,8 @@ class Run implements CoordinatorRun {
     });
     const workers = this.#state.workers
       .map(
-        ({ rank, pid, firstSlot, endSlot }) => `rank ${rank} (pid ${pid}): slots ${firstSlot}-${endSlot - 1}`,
+        ({ rank, pid, firstSlot, endSlot }) =>
+          `rank ${rank} (pid ${pid}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`,
       )
       .join(', ');
     this.#recorder.note(
@@ -262,10 +268,9 @@ class Run implements CoordinatorRun {
     );
     const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
     if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
-    this.#recorder.note(
-      'info',
-      `steps ${firstStep} to ${config.schedule.steps}, run folder ${this.#dir.path}`,
-    );
+    const { steps } = config.schedule;
+    const what = firstStep > steps ? `nothing left of ${steps} steps` : `steps ${firstStep} to ${steps}`;
+    this.#recorder.note('info', `${what}, run folder ${this.#dir.path}`);
   }
 
   #record(step: number, prepared: readonly Prepared[]): void {

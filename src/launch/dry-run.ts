@@ -4,7 +4,7 @@
 import { type Config, slotCount } from '../config/schema.js';
 import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import { assignSlots } from '../step/assignment.js';
+import { assignSlots, describeSlots } from '../step/assignment.js';
 import { bytes, flopCount } from '../text/quantities.js';
 import {
   coordinatorCommand,
@@ -40,9 +40,10 @@ export function renderDryRun(options: LaunchOptions, config: Config, found: Pref
     `steps    ${schedule.steps} = ${samples} samples${epochs}`,
     `work     ${flopCount(figures.flopsPerStep)} of the model a step`,
     '',
-    ...ranges.map(({ lo, hi }, rank) => {
+    ...ranges.map((range, rank) => {
+      const samples = (range.hi - range.lo) * batch.micro;
       const memory = bytes(figures.rankBytes[rank]!);
-      return `rank ${rank}   slots ${lo}-${hi - 1} (${(hi - lo) * batch.micro} samples), ${describeGpu(found, rank)}${threads}, memory about ${memory}`;
+      return `rank ${rank}   ${describeSlots(range)} (${samples} samples), ${describeGpu(found, rank)}${threads}, memory about ${memory}`;
     }),
     '',
     'commands (each run draws a new token; the coordinator prints its port)',

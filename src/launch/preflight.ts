@@ -10,6 +10,7 @@ import { findGpus, type Gpu } from '../native/cuda.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
+import { SamplePlan } from '../step/plan.js';
 import { savingsHint } from './savings-hint.js';
 
 export interface Preflight {
@@ -84,7 +85,8 @@ interface Data {
 
 async function dataOf(config: Config): Promise<Data> {
   try {
-    const { latent, text, rows } = await openDataset(config.data, { verify: false }); // the workers verify it
+    const { latent, text, rows, hash } = await openDataset(config.data, { verify: false }); // the workers verify it
+    new SamplePlan(hash, rows, config.data.validation_rows, config.seed).checkBatch(config.batch.global);
     return { shapes: { latent, text, source: 'data set' }, rows, noData: null };
   } catch (error) {
     const configured = configuredShapes(config);

@@ -29,3 +29,8 @@ export function assignSlots(totalSlots: number, ranks: number): Range[] {
     hi: Math.floor(((rank + 1) * totalSlots) / ranks),
   }));
 }
+
+/** "slot 3", "slots 0-4" */
+export function describeSlots({ lo, hi }: Range): string {
+  return hi - lo === 1 ? `slot ${lo}` : `slots ${lo}-${hi - 1}`;
+}

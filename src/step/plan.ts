@@ -70,6 +70,7 @@ export class SamplePlan {
       throw new OrchestratorError(
         'ERR_DATA_EMPTY',
         `The data set has ${rows} rows and data.validation_rows is ${validationRows}: none is left to train on`,
+        { hint: 'Set a smaller data.validation_rows, or use more data' },
       );
     }
     const hashKey = BigInt(`0x${datasetHash.slice(0, 16)}`);
@@ -136,6 +137,15 @@ export class SamplePlan {
     };
     for (const key of Object.keys(names) as (keyof PlanState)[]) {
       if (state[key] === own[key]) continue;
+      if (key === 'samples') {
+        throw new OrchestratorError(
+          'ERR_PLAN',
+          `The checkpoint's run has batch.global ${state.samples / step}, this run has ${globalBatch}`,
+          {
+            hint: 'Resume with the same batch.global, or start a new run from these weights (`init`) in another --run-dir',
+          },
+        );
+      }
       throw new OrchestratorError(
         'ERR_PLAN',
         `The checkpoint's sample plan has ${names[key]} ${state[key]}, this run has ${own[key]}`,

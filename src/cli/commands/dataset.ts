@@ -28,7 +28,7 @@ export function register(program: Command): void {
       const progress = new Progress('scanning', 'rows');
       const source = openSource(path);
       const report = await inspectDataset(source, options.column, (done, total) =>
-        progress.update(done, total),
+        progress.update(Math.floor((done * source.rows) / total), source.rows),
       );
       process.stdout.write(
         options.json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, options.column),
@@ -106,7 +106,7 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
     for (const spec of specs) {
       const { nonFinite, firstNonFiniteRow } = await scanColumn(dataset, spec, rows, (n) => {
         done += n;
-        scanning.update(done, rows * specs.length);
+        scanning.update(Math.floor(done / specs.length), rows);
       });
       if (nonFinite === 0) continue;
       const { file, row } = placeOf(source, firstNonFiniteRow);

@@ -171,6 +171,6 @@ describe('SamplePlan', () => {
         expect.objectContaining({ code: 'ERR_PLAN' }),
       );
     }
-    expect(() => plan.check(state, 25, 32)).toThrow(/number of samples drawn 1600, this run has 800/);
+    expect(() => plan.check(state, 25, 32)).toThrow(/batch\.global 64, this run has 32/);
   });
 });
