@@ -1,104 +1,16 @@
 // An engine as a JavaScript object.
-#include <map>
-
-#include "../engine/engine.h"
-#include "convert.h"
+#include "engine_box.h"
 #include "engine_values.h"
 #include "objects.h"
 
 namespace orch::addon {
 namespace {
 
-/// The native part of an engine object, kept alive by its functions, views and pending promises.
-struct Box {
-  explicit Box(std::unique_ptr<Engine> e) : engine(std::move(e)) {
-    const auto& list = engine->table().parameters;
-    for (size_t i = 0; i < list.size(); ++i) parameters.emplace(list[i].name, i);
-  }
-
-  std::unique_ptr<Engine> engine;  ///< null: closed
-  std::map<std::string, size_t> parameters;
-  /// By address: one ArrayBuffer for each range of memory that was ever viewed, because V8 allows only one
-  /// per address. The references are weak, so that unused ones can be collected.
-  std::map<void*, Napi::Reference<Napi::ArrayBuffer>> views;
-  /// Memory that JavaScript may still reach: a buffer may have been transferred out of its view, where
-  /// close() does not find it.
-  int64_t reachable = 0;
-  bool viewed = false;   ///< a view was given, or asked for
-  bool joining = false;  ///< the state's memory is being exchanged for the group's
-  Job release;           ///< waits until nothing is reachable
-  Napi::Reference<Napi::Promise> closing;
-
-  void let_go() {
-    if (--reachable == 0 && release) on_own_thread(std::exchange(release, nullptr));
-  }
-};
-using Handle = std::shared_ptr<Box>;
-
-constexpr State kStates[] = {State::Master, State::Ema, State::M, State::V};
 const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
-
-Engine& engine_of(const Handle& h) {
-  if (!h->engine) throw Error("ERR_HANDLE", "The engine is closed");
-  return *h->engine;
-}
-
-/// Memory is about to be looked at. Throws ERR_INTERNAL while that is not safe.
-void look(const Handle& h) {
-  if (h->joining)
-    throw Error("ERR_INTERNAL", "The engine is joining a group: its state can be looked at afterwards");
-  h->viewed = true;
-}
-
-size_t parameter_of(Napi::Env env, const Handle& h, const Napi::Value& name) {
-  const auto found = h->parameters.find(name.ToString());
-  if (found == h->parameters.end()) wrong(env, "the tensor's name", "a parameter of the model");
-  return found->second;
-}
-
-template <class R>
-Napi::Promise run(const Napi::CallbackInfo& info, const Handle& h, std::function<R(Engine&)> work,
-                  std::function<Napi::Value(Napi::Env, R&)> finish) {
-  Engine* e = &engine_of(h);
-  return promise<R>(
-      info.Env(), [e](Job job) { e->pool().post(std::move(job)); }, h,
-      [e, work = std::move(work)] { return work(*e); }, std::move(finish));
-}
-
-struct Nothing {};
-Napi::Promise run(const Napi::CallbackInfo& info, const Handle& h, std::function<void(Engine&)> work) {
-  return run<Nothing>(
-      info, h,
-      [work = std::move(work)](Engine& e) {
-        work(e);
-        return Nothing{};
-      },
-      [](Napi::Env env, Nothing&) { return env.Undefined(); });
-}
-
-/// A view of one parameter, or of one bucket of a gradient. A view of the whole array of a model above
-/// 1,073,741,824 parameters would exceed the limit of Node.js 20 (4 GiB).
-Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, int64_t elements) {
-  auto& slot = h->views[data];
-  if (slot.IsEmpty() || slot.Value().IsEmpty()) {
-    auto* keep = new Handle(h);
-    ++h->reachable;
-    slot = Napi::Weak(Napi::ArrayBuffer::New(env, data, static_cast<size_t>(elements) * sizeof(float),
-                                             [keep](Napi::Env, void*) {
-                                               (*keep)->let_go();
-                                               delete keep;
-                                             }));
-  }
-  return Napi::Float32Array::New(env, static_cast<size_t>(elements), slot.Value(), 0);
-}
-
-Napi::Float32Array view(Napi::Env env, const Handle& h, float* data, size_t parameter) {
-  return view(env, h, data, h->engine->table().parameters[parameter].length);
-}
 
 // Arguments are converted before the engine is taken: converting may run JavaScript, which may close it.
 
-Napi::Value state(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value state(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const std::string name = info[0].ToString();
   const State s = state_of(info.Env(), name);
   const size_t parameter = parameter_of(info.Env(), h, info[1]);
@@ -112,7 +24,7 @@ Napi::Value state(const Handle& h, const Napi::CallbackInfo& info) {
       });
 }
 
-Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value attach(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto dataset = dataset_of(info[0]);
   auto t = object(info[1], "the text's shape");
   const TextSpec text{integer(t, "clipTokens"),    integer(t, "t5Tokens"), integer(t, "clipLDim"),
@@ -121,7 +33,7 @@ Napi::Value attach(const Handle& h, const Napi::CallbackInfo& info) {
   return run(info, h, [=](Engine& e) { e.attach(dataset, text); });
 }
 
-Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value accumulate(const EngineHandle& h, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto o = object(info[0], "the options");
   auto request = std::make_shared<AccumulateRequest>();
@@ -164,7 +76,7 @@ Napi::Value accumulate(const Handle& h, const Napi::CallbackInfo& info) {
       });
 }
 
-Napi::Array bucket_views(Napi::Env env, const Handle& h, float* gradient) {
+Napi::Array bucket_views(Napi::Env env, const EngineHandle& h, float* gradient) {
   const auto& buckets = h->engine->table().buckets;
   auto list = Napi::Array::New(env, buckets.size());
   for (size_t i = 0; i < buckets.size(); ++i)
@@ -172,7 +84,7 @@ Napi::Array bucket_views(Napi::Env env, const Handle& h, float* gradient) {
   return list;
 }
 
-Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
+Napi::Value gradient_parts(const EngineHandle& h, Napi::Env env) {
   const auto parts = engine_of(h).parts();
   look(h);
   auto list = Napi::Array::New(env, parts.size());
@@ -188,7 +100,7 @@ Napi::Value gradient_parts(const Handle& h, Napi::Env env) {
   return list;
 }
 
-Napi::Value update(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value update(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto o = object(info[0], "the options");
   const UpdateRequest u{integer(o, "step", 1, INT64_MAX),
                         number(o, "lr"),
@@ -201,7 +113,7 @@ Napi::Value update(const Handle& h, const Napi::CallbackInfo& info) {
   return run(info, h, [u](Engine& e) { e.update(u); });
 }
 
-Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
   Engine* e = &engine_of(h);
   auto failure = std::make_shared<std::exception_ptr>();
   return promise<Nothing>(
@@ -236,7 +148,7 @@ Napi::Value snapshot(const Handle& h, const Napi::CallbackInfo& info) {
       });
 }
 
-Napi::Value evaluate(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value evaluate(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<SampleBatch>(samples_of(object(info[0], "the batch")));
   auto o = object(info[1], "the options");
   const State weights = weights_of(info.Env(), string(o, "weights"));
@@ -247,7 +159,7 @@ Napi::Value evaluate(const Handle& h, const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
 }
 
-Napi::Value predict(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value predict(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
   const State weights = weights_of(info.Env(), info[1].ToString());
   return run<std::vector<float>>(
@@ -255,7 +167,7 @@ Napi::Value predict(const Handle& h, const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
 }
 
-Napi::Value query_key_rms(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value query_key_rms(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
   const State weights = weights_of(info.Env(), info[1].ToString());
   return run<std::vector<Engine::QueryKeyRms>>(
@@ -273,7 +185,7 @@ Napi::Value query_key_rms(const Handle& h, const Napi::CallbackInfo& info) {
       });
 }
 
-Napi::Value freeze(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value freeze(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const auto bounds = copy_integers<int64_t>(object(info[0], "the options"), "bounds");
   if (bounds.size() % 2 != 0) wrong(info.Env(), "bounds", "pairs");
   std::vector<std::pair<int64_t, int64_t>> ranges;
@@ -281,7 +193,7 @@ Napi::Value freeze(const Handle& h, const Napi::CallbackInfo& info) {
   return run(info, h, [ranges](Engine& e) { e.freeze(ranges); });
 }
 
-Napi::Value evaluate_case(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value evaluate_case(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the case")));
   auto values = typed_array<float>(info[1], "target");
   auto target = std::make_shared<std::vector<float>>(values.Data(), values.Data() + values.ElementLength());
@@ -291,7 +203,7 @@ Napi::Value evaluate_case(const Handle& h, const Napi::CallbackInfo& info) {
       [](Napi::Env env, CaseResult& r) { return to_value(env, r); });
 }
 
-Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (Engine::*take)()) {
+Napi::Value norm(const EngineHandle& h, const Napi::CallbackInfo& info, Engine::Norm (Engine::*take)()) {
   return run<Engine::Norm>(
       info, h, [take](Engine& e) { return (e.*take)(); },
       [](Napi::Env env, Engine::Norm& n) {
@@ -303,7 +215,7 @@ Napi::Value norm(const Handle& h, const Napi::CallbackInfo& info, Engine::Norm (
       });
 }
 
-Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value join(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto group = group_of(info[0]);
   engine_of(h);
   // join() frees the memory that the views refer to.
@@ -321,7 +233,7 @@ Napi::Value join(const Handle& h, const Napi::CallbackInfo& info) {
       });
 }
 
-Napi::Value offer_device(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value offer_device(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const int rank = static_cast<int>(integer(info[0], "rank", 0, 1 << 20));
   const auto bounds = integers<int64_t>(typed_array<double>(info[1], "bounds"), "bounds");
   std::vector<SlotRange> slots;
@@ -331,7 +243,7 @@ Napi::Value offer_device(const Handle& h, const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::string& offer) { return Napi::String::New(env, offer); });
 }
 
-Napi::Value profile(const Handle& h, const Napi::CallbackInfo& info) {
+Napi::Value profile(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const int repeats = static_cast<int>(integer(info[0], "repeats", 1, 1 << 20));
   return run<std::vector<ProfileRow>>(
       info, h, [repeats](Engine& e) { return e.profile(repeats); },
@@ -349,7 +261,7 @@ Napi::Value memory(Napi::Env env, const Engine& e) {
 
 /// Frees all of the engine's memory when the requested work is done. Views become empty immediately; a buffer
 /// that was transferred out of its view keeps the memory until it is collected.
-Napi::Value close(const Handle& h, Napi::Env env) {
+Napi::Value close(const EngineHandle& h, Napi::Env env) {
   if (!h->engine) return h->closing.Value();
   for (auto& [data, view] : h->views)
     if (!view.IsEmpty() && !view.Value().IsEmpty()) view.Value().Detach();
@@ -373,7 +285,7 @@ Napi::Value close(const Handle& h, Napi::Env env) {
   return closed;
 }
 
-Napi::Object engine_object(Napi::Env env, const Handle& h) {
+Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
   using Info = const Napi::CallbackInfo&;
   auto o = Napi::Object::New(env);
   method(o, "layout", [h](Info i) { return to_value(i.Env(), engine_of(h)); });
@@ -433,32 +345,6 @@ Napi::Object engine_object(Napi::Env env, const Handle& h) {
 
 }  // namespace
 
-Napi::Value plan_figures(const Napi::CallbackInfo& info) {
-  const PlanFigures f = orch::plan_figures(spec_of(object(info[0], "the engine's options")));
-  auto o = Napi::Object::New(info.Env());
-  o.Set("parameters", static_cast<double>(f.parameters));
-  o.Set("length", static_cast<double>(f.length));
-  o.Set("flopsPerSlot", f.flops_per_slot);
-  o.Set("arenaBytes", to_array(info.Env(), {f.arena_bytes.begin(), f.arena_bytes.end()}));
-  o.Set("executedFlops", to_array(info.Env(), {f.executed_flops.begin(), f.executed_flops.end()}));
-  o.Set("memoryBoundBytes", to_array(info.Env(), {f.memory_bound_bytes.begin(), f.memory_bound_bytes.end()}));
-  return o;
-}
-
-Napi::Value plan_operations(const Napi::CallbackInfo& info) {
-  const auto rows = orch::plan_operations(spec_of(object(info[0], "the engine's options")));
-  auto list = Napi::Array::New(info.Env(), rows.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    auto o = Napi::Object::New(info.Env());
-    o.Set("name", rows[i].name);
-    o.Set("count", rows[i].count);
-    o.Set("flops", rows[i].flops);
-    o.Set("bytes", rows[i].bytes);
-    list[i] = o;
-  }
-  return list;
-}
-
 Napi::Value create_engine(const Napi::CallbackInfo& info) {
   // Creating an engine computes the parameter table and, on a device, loads libraries and creates a context:
   // too long for the event loop.
@@ -466,7 +352,7 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   return promise<std::unique_ptr<Engine>>(
       info.Env(), on_own_thread, nullptr, [spec] { return make_engine(spec); },
       [](Napi::Env env, std::unique_ptr<Engine>& engine) {
-        return engine_object(env, std::make_shared<Box>(std::move(engine)));
+        return engine_object(env, std::make_shared<EngineBox>(std::move(engine)));
       });
 }
 }  // namespace orch::addon

@@ -8,7 +8,7 @@
 namespace orch::addon {
 
 State state_of(Napi::Env env, const std::string& name);
-/// Of those that a forward pass can run with: master or ema.
+/// The weights that a forward pass uses: master or ema.
 State weights_of(Napi::Env env, const std::string& name);
 EngineSpec spec_of(const Napi::Object& o);
 SampleBatch samples_of(const Napi::Object& o);

@@ -9,11 +9,8 @@
 #if defined(ORCH_ISA)
 #error "kernels/cpu is compiled with fused operations; what needs this header belongs outside of it"
 #endif
-#if defined(__CUDACC__)
-#define ORCH_ANYWHERE __host__ __device__ inline
-#else
-#define ORCH_ANYWHERE inline
-#endif
+
+#include "anywhere.h"
 
 namespace orch {
 

@@ -15,7 +15,7 @@ DeviceEngine::DeviceEngine(const EngineSpec& spec, graph::Device& device)
     : Engine(spec, device), device_(device), pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
   mark_copies_stale();
-  for (State s : {State::Master, State::Ema, State::M, State::V}) {
+  for (State s : kStates) {
     if (!has(s)) continue;
     auto& memory = state_[static_cast<int>(s)];
     memory = DeviceMemory(device_, bytes);
@@ -48,7 +48,7 @@ void DeviceEngine::mark_copies_stale() {
 }
 
 void DeviceEngine::parameters_changed() {
-  for (State s : {State::Master, State::Ema, State::M, State::V})
+  for (State s : kStates)
     for (size_t i = 0; i < table_.parameters.size(); ++i) {
       const Parameter& p = table_.parameters[i];
       if (current_[static_cast<int>(s)][i])

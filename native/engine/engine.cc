@@ -70,7 +70,7 @@ std::string Engine::digest() {
     add(label);
     for (uint64_t word : words) add(word);
   };
-  for (State s : {State::Master, State::Ema, State::M, State::V})
+  for (State s : kStates)
     if (has(s)) add_all(piece_digests(s), static_cast<uint64_t>(s));
   add_all(piece_digests(positions(), position_elements()), 4);
   char text[33];

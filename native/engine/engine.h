@@ -111,6 +111,7 @@ void initial_values(const Parameter& p, float* w, uint64_t seed);
 std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>& row_of);
 
 enum class State : uint8_t { Master, Ema, M, V };
+constexpr State kStates[] = {State::Master, State::Ema, State::M, State::V};
 
 [[noreturn]] inline void no_gradient() {
   throw Error("ERR_INTERNAL", "There is no gradient: a whole accumulate comes first");

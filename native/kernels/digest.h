@@ -6,11 +6,7 @@
 #pragma once
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define ORCH_DIGEST_INLINE __host__ __device__ inline
-#else
-#define ORCH_DIGEST_INLINE inline
-#endif
+#include "../core/anywhere.h"
 
 namespace orch::kernels {
 
@@ -18,12 +14,12 @@ constexpr int64_t kDigestPiece = 1 << 16;  ///< elements
 constexpr int kDigestLanes = 4;
 
 /// Number of pieces of an array of n elements.
-ORCH_DIGEST_INLINE int64_t digest_pieces(int64_t n) { return (n + kDigestPiece - 1) / kDigestPiece; }
+ORCH_ANYWHERE int64_t digest_pieces(int64_t n) { return (n + kDigestPiece - 1) / kDigestPiece; }
 
-ORCH_DIGEST_INLINE uint64_t digest_start(int lane) {
+ORCH_ANYWHERE uint64_t digest_start(int lane) {
   return 0x9e3779b97f4a7c15ull * static_cast<uint64_t>(lane + 1);
 }
-ORCH_DIGEST_INLINE uint64_t digest_step(uint64_t state, uint64_t word) {
+ORCH_ANYWHERE uint64_t digest_step(uint64_t state, uint64_t word) {
   const uint64_t x = state ^ word;
   return ((x << 29) | (x >> 35)) * 0xd6e8feb86659fd93ull;
 }

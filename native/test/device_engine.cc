@@ -157,7 +157,7 @@ TEST("device: host copies of the state are current, snapshots are kept, and writ
       e.initialize(3);
       States all{values(State::Master)};
       step(1);
-      for (State s : {State::Master, State::Ema, State::M, State::V}) all.push_back(values(s));
+      for (State s : kStates) all.push_back(values(s));
       return all;
     });
     CHECK(before[0] != before[1] && before[1] != before[2], "an update shows in the copies");

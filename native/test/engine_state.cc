@@ -23,7 +23,7 @@ const EngineSpec kSpec{kModel, {2, 8, 6, 5}, DType::F32, DType::F32, 2, true, tr
 
 /// Writes random numbers into the whole state from outside.
 void fill_state(Engine& e) {
-  for (State s : {State::Master, State::Ema, State::M, State::V}) {
+  for (State s : kStates) {
     std::mt19937 random(static_cast<unsigned>(s) + 1);
     std::normal_distribution<float> normal(0, 0.1f);
     for (size_t i = 0; i < e.table().parameters.size(); ++i) {
@@ -53,7 +53,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
   }
   const auto changes = [&](Engine& e, const std::string& name) {
     const size_t last = e.table().parameters.size() - 1;
-    for (State s : {State::Master, State::Ema, State::M, State::V})
+    for (State s : kStates)
       for (const size_t i : {size_t{0}, last}) {
         float& x = e.state(s, i)[e.table().parameters[i].length - 1];
         x = -x;

@@ -34,7 +34,7 @@ Trained train(DType t, int threads) {
       result.losses.push_back(loss);
       result.norms.push_back(norm);
     }
-    for (State s : {State::Master, State::Ema, State::M, State::V})
+    for (State s : kStates)
       result.state.insert(result.state.end(), e.state(s), e.state(s) + e.table().length);
     return result;
   });

@@ -27,8 +27,6 @@ export interface OpenDataset {
   /** Names of the text encoders; null if the data set does not name them. */
   encoders: Record<'clip_l' | 'clip_g' | 't5', string> | null;
   hasSynthetic: boolean;
-  /** Whether all files were compared with recorded hashes when the data set was opened. */
-  verified: boolean;
   /** Ids of rows for reports: values of the id column, or row numbers. */
   ids(rows: number[]): string[];
   /** A row's captions, if the data set has them. */
@@ -47,7 +45,7 @@ type Shapes = Record<TextColumn, number[]>;
 export async function openDataset(config: DataConfig, { verify = true } = {}): Promise<OpenDataset> {
   const source = openSource(config.path);
   const columns = columnsOf(source, config);
-  const verified = verify && (await verifyIfSmall(source));
+  if (verify) await verifyIfSmall(source);
   const table = columnTable(source, columns, config);
   const shapes = textShapes(table, 'original');
   if (columns.synthetic) requireEqualShapes(source, shapes, textShapes(table, 'synthetic'));
@@ -65,7 +63,6 @@ export async function openDataset(config: DataConfig, { verify = true } = {}): P
     text: textSpec(source, shapes),
     encoders: source.manifest && encoderNames(source.manifest.encoders),
     hasSynthetic: columns.synthetic !== null,
-    verified,
     ids: (rows) => (columns.id ? readLabels(source, columns.id, rows) : rows.map(String)),
     captions: (row) => ({
       original: caption(source, 'original', row),

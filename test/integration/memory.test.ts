@@ -79,7 +79,7 @@ describe.each(RELEASED)('%s on a machine of 24 GiB', (name) => {
 });
 
 describe('a run that fits', () => {
-  test('but is refused a smaller machine goes on from its checkpoint on a larger one', () => {
+  test('a run that a smaller machine refuses resumes from its checkpoint on a larger one', () => {
     const sets = [
       'schedule.steps=2',
       'schedule.warmup=0',

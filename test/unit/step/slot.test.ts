@@ -32,7 +32,7 @@ describe('slotBatch', () => {
     expect([...again.rows]).toEqual([...plan.ids(2, 64).slice(48)]);
   });
 
-  test('draws anew for each step, sample and seed', () => {
+  test('draws differ for each step, sample and seed', () => {
     const times = slots(50).flatMap(({ times }) => [...times]);
     expect(new Set(times).size).toBe(times.length);
     const other = slotBatch({ ...config, seed: 4 }, plan, 1, 0, true);

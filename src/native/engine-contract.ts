@@ -1,0 +1,394 @@
+/** The boundary's engine: its spec, its calls, and what they take and return. The rules are in contract.ts. */
+import type { Dataset } from './dataset-contract.js';
+
+/** An MM-DiT: two streams, adaLN-Zero, joint attention. hidden = 64 * heads. */
+export interface ModelSpec {
+  depth: number;
+  heads: number;
+  patch: number;
+  latentChannels: number;
+  contextDim: number;
+  pooledDim: number;
+  /** Side of the stored position grid, in patches. */
+  posEmbedMaxSize: number;
+  qkNorm: 'none' | 'rms';
+  /** Indices of blocks with a second, image-only attention. */
+  dualAttention: number[];
+}
+
+export interface TextSpec {
+  /**
+   * Tokens of CLIP-L and of CLIP-G (both have the same number), and of T5; their sum is the context length M.
+   */
+  clipTokens: number;
+  t5Tokens: number;
+  clipLDim: number;
+  clipGDim: number;
+  t5Dim: number;
+  clipLPooledDim: number;
+  clipGPooledDim: number;
+}
+
+export interface EngineSpec {
+  model: ModelSpec;
+  /** Latent height and width (not patches). */
+  latentHeight: number;
+  latentWidth: number;
+  /** Context tokens M. */
+  contextTokens: number;
+  /** Samples in a slot: the micro-batch. */
+  microBatch: number;
+  precision: 'fp32' | 'bf16';
+  /** Storage of the residual stream in bf16 mode. */
+  residual: 'fp32' | 'bf16';
+  /**
+   * Activation checkpointing: what the backward pass recomputes instead of keeping. Changes memory and time,
+   * but no bit.
+   */
+  recompute: 'nothing' | 'norms' | 'mlp' | 'block';
+  /** Compute threads. */
+  threads: number;
+  /** Threads that share a slot: more than 1 where there are fewer slots than threads. Changes no bit. */
+  threadsPerSlot: number;
+  /** Ordinal of the CUDA device to compute on, among those that the process sees; null for the CPU. */
+  device: number | null;
+  /** Whether to hold gradients and optimizer state; false for inference. */
+  training: boolean;
+  ema: boolean;
+}
+
+/**
+ * A parameter's position in the flat fp32 arrays. Offsets and lengths are in elements; parameters are aligned
+ * to 16 elements.
+ */
+export interface TensorInfo {
+  /** Official name, without prefix: "joint_blocks.0.x_block.attn.qkv.weight". */
+  name: string;
+  shape: number[];
+  offset: number;
+  length: number;
+}
+
+/**
+ * A contiguous range of the flat gradient that is complete at one time. Buckets are in the order in which the
+ * backward pass completes them.
+ */
+export interface BucketInfo {
+  offset: number;
+  length: number;
+}
+
+export interface EngineLayout {
+  /** Elements of each flat array, padding included. */
+  length: number;
+  tensors: TensorInfo[];
+  buckets: BucketInfo[];
+  /** The position table, [P * P * hidden], which is not trained. */
+  posEmbed: { shape: number[] };
+  /** Trainable parameters, padding excluded. */
+  parameters: number;
+  /** Bytes of one slot's activation arena, including the backward pass where the engine trains. */
+  arenaBytes: number;
+  /** Model FLOPs of a training step for one slot (3 x forward; recomputation is not counted). */
+  flopsPerSlot: number;
+}
+
+/** An array of the engine's state, made of the layout's tensors. */
+export type StateName = 'master' | 'ema' | 'm' | 'v';
+
+/** Returns a parameter's values by its name in the layout. */
+export type TensorReader = (tensor: string) => Float32Array | Promise<Float32Array>;
+
+/** The state, one parameter at a time: a view of all of it could exceed 4 GiB, the limit of Node.js 20. */
+export type StateTensors = ReadonlyMap<StateName, TensorReader>;
+
+/** The rows of one slot and their random draws. Arrays have microBatch entries. */
+export interface SlotBatch {
+  slot: number;
+  /** Row numbers in the dataset. */
+  rows: Float64Array;
+  /** 1 = synthetic caption, 0 = original. */
+  synthetic: Uint8Array;
+  /**
+   * Bit 0 drops CLIP-L, bit 1 CLIP-G, bit 2 T5: the encoder's features, including the pooled ones, become
+   * zeros.
+   */
+  dropped: Uint8Array;
+  /**
+   * Six floats per sample: a, b (network input z = a x0 + b eps), p, q (target = p x0 + q eps), the weight of
+   * the sample's mean squared error, and the conditioning timestep, in [0, 1000].
+   */
+  coefficients: Float32Array;
+  /** Sample ids for the noise counter; usually the row numbers. */
+  sampleIds: Float64Array;
+}
+
+export interface SlotResult {
+  slot: number;
+  /** Mean squared error of each sample before weighting. */
+  losses: Float32Array;
+}
+
+export interface AttentionStatistics {
+  /** Names of the attention operations, in model order ("block 3", "block 3 attn2"). */
+  names: string[];
+  maxAbsLogit: Float64Array;
+  /** Mean entropy of the softmax over each row, in nats. */
+  meanEntropy: Float64Array;
+}
+
+export interface AccumulateOptions {
+  /** Slots to compute: contiguous and ascending. */
+  slots: SlotBatch[];
+  /** Slots of the whole global batch, V, which define the summation tree. */
+  totalSlots: number;
+  /** Factor of every sample's loss gradient; 1 / global batch for the mean. */
+  gradScale: number;
+  seed: bigint;
+  step: number;
+  statistics: boolean;
+  /**
+   * The first slot of step + 1, if it is known: a GPU prefetches its rows while it still works on this step.
+   */
+  next: SlotBatch | null;
+  /**
+   * Called on the event loop when the local sums of a bucket are complete, in bucket order, while the
+   * backward pass still runs; null if nobody needs to know. It must not throw, because the engine has no
+   * caller to pass an error to.
+   */
+  onBucket: ((bucket: number) => void) | null;
+}
+
+export interface AccumulateResult {
+  slots: SlotResult[];
+  statistics: AttentionStatistics | null;
+  /**
+   * Seconds that compute threads spent gathering rows, and in forward and backward passes, summed over
+   * threads.
+   */
+  gatherSeconds: number;
+  computeSeconds: number;
+}
+
+/**
+ * The local sums: maximal aligned subtrees [lo, hi) of the tree over slots, each divided into the layout's
+ * buckets. They are valid from the moment a bucket is announced until the next accumulate.
+ */
+export interface GradientPart {
+  lo: number;
+  hi: number;
+  buckets: Float32Array[];
+}
+
+export interface UpdateOptions {
+  step: number;
+  lr: number;
+  beta1: number;
+  beta2: number;
+  eps: number;
+  weightDecay: number;
+  /** Clipping factor min(1, maxNorm / norm), which the caller computes from gradientNorm(). */
+  gradScale: number;
+  /** EMA decay; 1 leaves the EMA unchanged. */
+  emaDecay: number;
+}
+
+/**
+ * L2 norm of the gradient of all trained parameters (summed in a fixed order, in double precision); NaN or
+ * infinite if an element is.
+ */
+export interface GradientNorm {
+  norm: number;
+  /** Index of the first element that is not finite, or -1. */
+  firstNonFinite: number;
+  /** Bytes received from other workers' devices for it. */
+  receivedBytes: number;
+}
+
+/**
+ * Workers of one machine that share memory. A group is created before a worker joins a run; the coordinator
+ * distributes the addresses.
+ */
+export interface Group {
+  /**
+   * The address at which other processes of this machine find this one's memory: machine/pid/descriptor/key.
+   */
+  readonly address: string;
+  /** Joins the members at these addresses as `rank`. Throws ERR_SHARED_MEMORY. */
+  form(addresses: string[], rank: number): void;
+  /** Aborts every wait for other members with ERR_EXCHANGE. */
+  abort(): void;
+}
+
+export interface EvaluateBatch {
+  rows: Float64Array;
+  synthetic: Uint8Array;
+  dropped: Uint8Array;
+  coefficients: Float32Array;
+  sampleIds: Float64Array;
+}
+
+/** One batch with explicit inputs, for `model eval` and for sampling. All arrays are fp32 and row-major. */
+export interface RawBatch {
+  /** [B, C, H, W] */
+  z: Float32Array;
+  /** [B], in [0, 1000] */
+  timestep: Float32Array;
+  /** [B, M, contextDim] */
+  context: Float32Array;
+  /** [B, pooledDim] */
+  pooled: Float32Array;
+}
+
+export interface CaseResult {
+  velocity: Float32Array;
+  /** Mean over all elements of (velocity - target)^2. */
+  loss: number;
+  /** Gradients of that mean, keyed by official name and by "input.z_t", "input.context", "input.pooled". */
+  gradients: Map<string, Float32Array>;
+}
+
+export interface QueryKeyRms {
+  /** "joint_blocks.0.x_block.attn" */
+  attention: string;
+  query: number;
+  key: number;
+}
+
+/** All operations of one kind in a slot's forward and backward pass. */
+export interface PlannedOperation {
+  name: string;
+  /** Number of these operations. */
+  count: number;
+  /** Multiplications and additions; 0 for operations without matmuls. */
+  flops: number;
+  /** Bytes of all operands: what must be read and written at least once. */
+  bytes: number;
+}
+
+export interface ProfileRow extends PlannedOperation {
+  /** Processor seconds per pass, all these operations together. */
+  seconds: number;
+}
+
+/** What an engine needs, known without allocating it. */
+export interface PlanFigures {
+  parameters: number;
+  /** Elements of each flat array, padding included. */
+  length: number;
+  flopsPerSlot: number;
+  /** Bytes of one thread's activations and scratch, for `recompute` nothing, norms, mlp and block. */
+  arenaBytes: number[];
+  /** FLOPs executed for one slot, including recomputation; by level, like arenaBytes. */
+  executedFlops: number[];
+  /** Bytes of the operands of one slot's operations without matmuls; by level, like arenaBytes. */
+  memoryBoundBytes: number[];
+}
+
+export interface Engine {
+  layout(): EngineLayout;
+  /**
+   * Deterministic, counter-based initialisation from the seed (adaLN and final linear zero, Xavier elsewhere,
+   * N(0, 0.02) for the embedders' MLPs).
+   */
+  initialize(seed: bigint): Promise<void>;
+  /**
+   * A parameter's current values, as a view of native memory that close() empties: a live view on the CPU, a
+   * copy that stays valid until the next update on a GPU. After writing to it, call parametersChanged().
+   * Rejects with ERR_NO_EMA where the engine has no EMA.
+   */
+  state(name: StateName, tensor: string): Promise<Float32Array>;
+  posEmbed(): Float32Array;
+  /**
+   * Must be called after writing to state() or posEmbed(): refreshes the bf16 copies and the device's memory.
+   */
+  parametersChanged(): Promise<void>;
+  /** From now on rows come from this dataset; calls that were made before still use the previous one. */
+  attach(dataset: Dataset, text: TextSpec): Promise<void>;
+  accumulate(options: AccumulateOptions): Promise<AccumulateResult>;
+  /**
+   * The local gradient sums. Throws where all slots are on one device: the only sum stays there, and nothing
+   * is exchanged.
+   */
+  gradientParts(): GradientPart[];
+  /**
+   * For each bucket, the memory where the collective must put the global sum: that of the first (or only)
+   * part.
+   */
+  gradient(): Float32Array[];
+  /** Norm of gradient(), which must hold the global sum. */
+  gradientNorm(): Promise<GradientNorm>;
+  /**
+   * Joins the engine to a group: from now on all members share one copy of the state, and reduce() and
+   * update() are collective, called by every member in the same order. join() itself is collective, and comes
+   * before the state is written or viewed. The leader (rank 0) writes the state. Rejects with
+   * ERR_SHARED_MEMORY on a device.
+   */
+  join(group: Group): Promise<void>;
+  /**
+   * Prepares to sum gradients with the devices of other workers, as `rank` of those with the slot ranges in
+   * `bounds` (from and to of rank 0, of rank 1, ...). Resolves with what the others must know:
+   * GPU/library/rendezvous, the last of rank 0 only. Rejects with ERR_CUDA if devices cannot be connected,
+   * and says why.
+   */
+  offerDevice(rank: number, bounds: Float64Array): Promise<string>;
+  /**
+   * Connects the devices, so that reduce() is collective from now on, from device to device. All ranks call
+   * it with what rank 0 offered, before the first accumulate. Rejects with ERR_EXCHANGE if it is aborted.
+   */
+  connectDevices(leader: string): Promise<void>;
+  /** Aborts every wait for other devices with ERR_EXCHANGE, now and until the next offer. */
+  abandonDevices(): void;
+  /** Collective: called by all members of the group after the leader has written the state. */
+  stateLoaded(): Promise<void>;
+  /**
+   * Sums the gradients of all workers that joined or connected. Rejects with ERR_EXCHANGE if it is aborted.
+   */
+  reduce(): Promise<GradientNorm>;
+  update(options: UpdateOptions): Promise<void>;
+  /**
+   * Copies the state concurrently with the engine's work; the next update waits for it. The copy is valid
+   * until the next snapshot. Rejects with ERR_OUT_OF_MEMORY where there is no room for it.
+   */
+  snapshot(): Promise<Map<StateName, (tensor: string) => Float32Array>>;
+  /**
+   * Digest of all the state and the positions, 32 hexadecimal digits: equal bits give equal digests on every
+   * machine and device. It detects accidents, not attacks.
+   */
+  digest(): Promise<string>;
+  /** Forward pass only. Returns the unweighted mean squared error of each sample. */
+  evaluate(
+    batch: EvaluateBatch,
+    options: { weights: 'master' | 'ema'; seed: bigint; step: number },
+  ): Promise<Float32Array>;
+  /**
+   * Forward pass only, for any number of samples, in chunks of microBatch distributed over the threads.
+   * Returns the velocity [B, C, H, W].
+   */
+  predict(batch: RawBatch, weights: 'master' | 'ema'): Promise<Float32Array>;
+  /** Root mean squares of queries and keys before any normalisation, over samples, tokens and heads. */
+  queryKeyRms(batch: RawBatch, weights: 'master' | 'ema'): Promise<QueryKeyRms[]>;
+  /**
+   * Freezes the parameters in these ranges of elements: update() and gradientNorm() skip them. `bounds`:
+   * from, to, from, to, ..., ascending and disjoint.
+   */
+  freeze(options: { bounds: Float64Array }): Promise<void>;
+  /** Forward, loss and gradients of an explicit case of exactly microBatch samples. */
+  evaluateCase(batch: RawBatch, target: Float32Array, gradients: boolean): Promise<CaseResult>;
+  /**
+   * Times of one slot's forward and backward pass by kind of operation, averaged over `repeats`: on one
+   * thread, or by the device's clock.
+   */
+  profile(repeats: number): Promise<ProfileRow[]>;
+  /**
+   * Native bytes that the process holds now and held at most, and bytes that it holds of its device (0 on the
+   * CPU).
+   */
+  memory(): { current: number; peak: number; device: number };
+  /**
+   * Empties all views at once, so no read or write of one may be in progress. Resolves when all earlier calls
+   * are done and all memory is freed (if a buffer was transferred out of its view: when that buffer is
+   * collected). From now on every other call throws ERR_HANDLE.
+   */
+  close(): Promise<void>;
+}
