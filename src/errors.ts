@@ -62,7 +62,7 @@ export type ErrorCode = keyof typeof ERRORS;
 export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130, preempted: 143 } as const;
 
 interface ErrorOptions {
-  hint?: string;
+  hint?: string | null;
   cause?: unknown;
   also?: readonly OrchestratorError[];
 }
@@ -76,10 +76,12 @@ export class OrchestratorError extends Error {
   /** Further problems, so that all of them can be fixed at once. */
   readonly also: readonly OrchestratorError[];
 
-  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+  /** The third argument is a hint, or an object where there is more to say. */
+  constructor(code: ErrorCode, message: string, more: string | null | ErrorOptions = null) {
+    const { hint, cause, also }: ErrorOptions = typeof more === 'string' ? { hint: more } : (more ?? {});
+    super(message, cause ? { cause } : undefined);
     this.code = code;
-    this.hint = options.hint ?? null;
-    this.also = options.also ?? [];
+    this.hint = hint ?? null;
+    this.also = also ?? [];
   }
 }

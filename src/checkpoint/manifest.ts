@@ -127,11 +127,7 @@ export function encodeManifest(manifest: CheckpointManifest): string {
 
 /** The error for a checkpoint that is incomplete or changed. */
 export function damaged(path: string, what: string, cause?: unknown): OrchestratorError {
-  return new OrchestratorError(
-    'ERR_CHECKPOINT_DAMAGED',
-    `${path}: ${what}`,
-    cause === undefined ? {} : { cause },
-  );
+  return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`, { cause });
 }
 
 /** Parses and checks the text of a manifest. */

@@ -33,9 +33,7 @@ async function findIn(root: string): Promise<FoundCheckpoint | null> {
   throw new OrchestratorError(
     'ERR_CHECKPOINT_DAMAGED',
     `None of the ${damaged.length} checkpoints in ${root} is valid:\n${damaged.map(({ reason }) => `  ${reason}`).join('\n')}`,
-    {
-      hint: 'Resume from another checkpoint with --resume PATH, or start a new run in another --run-dir',
-    },
+    'Resume from another checkpoint with --resume PATH, or start a new run in another --run-dir',
   );
 }
 
@@ -102,9 +100,11 @@ export function checkCompatible(
   run: RunIdentity,
 ): void {
   const refuse = (what: string, hint: string) =>
-    new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} belongs to ${what}`, {
-      hint: `${hint}, or use another --run-dir`,
-    });
+    new OrchestratorError(
+      'ERR_CHECKPOINT_MISMATCH',
+      `${path} belongs to ${what}`,
+      `${hint}, or use another --run-dir`,
+    );
   if (!sameModel(manifest.modelSpec, run.model)) {
     throw refuse(
       `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.model)}`,

@@ -140,7 +140,7 @@ export async function saveCheckpoint(root: string, content: CheckpointContent): 
     throw new OrchestratorError(
       'ERR_CHECKPOINT_WRITE',
       `The checkpoint of step ${content.metadata.step} was not written: ${message}; earlier checkpoints are untouched`,
-      { cause: error, ...(hint === null ? {} : { hint }) },
+      { hint, cause: error },
     );
   }
 }
@@ -170,7 +170,7 @@ async function checkSpace(
   throw new OrchestratorError(
     'ERR_FILE_WRITE',
     `${final} needs ${mega(needed)}, and ${mega(free)} are free (ENOSPC)`,
-    { hint: 'Free some space, or lower checkpoint.keep, and resume the run' },
+    'Free some space, or lower checkpoint.keep, and resume the run',
   );
 }
 

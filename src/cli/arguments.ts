@@ -74,9 +74,11 @@ export function shardSize(text: string): number | null {
 export function requireVariable(name: string): string {
   const value = process.env[name];
   if (value !== undefined && value !== '') return value;
-  throw new OrchestratorError('ERR_USAGE', `The environment variable ${name} is not set`, {
-    hint: '`orchestrator launch` starts this command; launch --dry-run prints its environment',
-  });
+  throw new OrchestratorError(
+    'ERR_USAGE',
+    `The environment variable ${name} is not set`,
+    '`orchestrator launch` starts this command; launch --dry-run prints its environment',
+  );
 }
 
 export function wholeNumber(text: string): number {

@@ -71,7 +71,9 @@ export const BANDWIDTH_OPTION = [
 export function ratesOf({ flops, bandwidth }: Partial<Rates>): Rates | null {
   if (flops !== undefined && bandwidth !== undefined) return { flops, bandwidth };
   if (flops === undefined && bandwidth === undefined) return null;
-  throw new OrchestratorError('ERR_USAGE', 'Times need both --flops and --bandwidth', {
-    hint: '`orchestrator profile CONFIG` measures both on this machine',
-  });
+  throw new OrchestratorError(
+    'ERR_USAGE',
+    'Times need both --flops and --bandwidth',
+    '`orchestrator profile CONFIG` measures both on this machine',
+  );
 }

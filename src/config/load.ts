@@ -80,9 +80,11 @@ function configError(problems: readonly Problem[]): OrchestratorError {
   const lines = [...new Set(problems.map(formatProblem))];
   lines.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
   const message = lines.length === 1 ? lines[0]! : `${lines.length} problems\n${lines.join('\n')}`;
-  return new OrchestratorError('ERR_CONFIG', message, {
-    hint: 'docs/reference/config.md lists every key; `orchestrator config show CONFIG` shows what is in effect',
-  });
+  return new OrchestratorError(
+    'ERR_CONFIG',
+    message,
+    'docs/reference/config.md lists every key; `orchestrator config show CONFIG` shows what is in effect',
+  );
 }
 
 /**

@@ -99,9 +99,11 @@ function makeWritable(path: string): void {
 async function refuseToOverwrite(path: string, checkpoints: string): Promise<void> {
   const [latest] = await listCheckpoints(checkpoints);
   if (latest === undefined) return;
-  throw new OrchestratorError('ERR_RUN_DIR', `${path} holds checkpoints up to step ${latest.step} already`, {
-    hint: 'Resume from them with --resume auto, start in another --run-dir, or remove the folder',
-  });
+  throw new OrchestratorError(
+    'ERR_RUN_DIR',
+    `${path} holds checkpoints up to step ${latest.step} already`,
+    'Resume from them with --resume auto, start in another --run-dir, or remove the folder',
+  );
 }
 
 function writeConfig(path: string, config: Config): void {

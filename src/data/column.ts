@@ -55,7 +55,7 @@ export function joinColumn(
     throw new OrchestratorError(
       'ERR_DATA_SHAPE',
       `${source.files[0]!.path}, column "${name}" (${role}), row 0: expected a shape of ${rank} dimensions, received ${first?.shape.join(' x ')}`,
-      rank === 1 ? {} : { hint: `Flat lists have no shape: set ${key} in the configuration` },
+      rank === 1 ? null : `Flat lists have no shape: set ${key} in the configuration`,
     );
   }
   spec.type = first.type;

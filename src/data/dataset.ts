@@ -85,7 +85,7 @@ function columnsOf(source: DataSource, config: DataConfig): Columns {
     throw new OrchestratorError(
       'ERR_DATA_COLUMN',
       `${source.path} is a Hugging Face folder: data.columns must give the role of each column`,
-      { hint: `It has the columns ${names}` },
+      `It has the columns ${names}`,
     );
   }
   if (config.columns) {

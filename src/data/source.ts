@@ -37,11 +37,9 @@ export function openSource(path: string): DataSource {
     throw new OrchestratorError(
       'ERR_DATA_FORMAT',
       `${path} is not a data set: it has neither ${MANIFEST_FILE} nor ${HUGGING_FACE_FILE}`,
-      {
-        hint: isSplits
-          ? 'It holds several splits; give the folder of one of them, such as "train"'
-          : 'Expected a folder that `orchestrator dataset` or Hugging Face save_to_disk wrote',
-      },
+      isSplits
+        ? 'It holds several splits; give the folder of one of them, such as "train"'
+        : 'Expected a folder that `orchestrator dataset` or Hugging Face save_to_disk wrote',
     );
   }
   if (source.rows === 0) throw new OrchestratorError('ERR_DATA_EMPTY', `The data set ${path} has no rows`);

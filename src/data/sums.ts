@@ -40,9 +40,11 @@ export function readSums(source: DataSource): Map<string, string> | null {
   }
   const missing = source.files.find((file) => !sums.has(file.path));
   if (missing === undefined) return sums;
-  throw new OrchestratorError('ERR_DATA_HASH', `${path} has no hash of ${missing.path}`, {
-    hint: 'If the folder was meant to change, remove that file and record the hashes again',
-  });
+  throw new OrchestratorError(
+    'ERR_DATA_HASH',
+    `${path} has no hash of ${missing.path}`,
+    'If the folder was meant to change, remove that file and record the hashes again',
+  );
 }
 
 /**

@@ -72,7 +72,7 @@ async function compare(
   throw new OrchestratorError(
     'ERR_DATA_HASH',
     `${path} is damaged${place()}. Its SHA-256 is ${sha256}; ${where} says ${expected}.`,
-    { hint: 'Restore the file, or create the data set again' },
+    'Restore the file, or create the data set again',
   );
 }
 

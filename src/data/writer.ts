@@ -207,9 +207,11 @@ export async function writeShards(
 ): Promise<Manifest> {
   const target = resolve(dir);
   if (existsSync(target) && readdirSync(target).length > 0) {
-    throw new OrchestratorError('ERR_FILE_WRITE', `${dir} exists and is not empty`, {
-      hint: 'Choose another folder, or remove it first',
-    });
+    throw new OrchestratorError(
+      'ERR_FILE_WRITE',
+      `${dir} exists and is not empty`,
+      'Choose another folder, or remove it first',
+    );
   }
   const partial = join(dirname(target), `${partialPrefix(target)}${process.pid}`);
   try {

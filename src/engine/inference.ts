@@ -82,7 +82,7 @@ export async function locateWeights(path: string, weights: 'ema' | 'master'): Pr
     throw new OrchestratorError(
       'ERR_CHECKPOINT_MISMATCH',
       `${folder} holds no ${name}: its run kept no EMA`,
-      { hint: 'Use the master weights' },
+      'Use the master weights',
     );
   }
   const notes = damaged.map(

@@ -66,7 +66,7 @@ function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): vo
   throw new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
     `${path} holds another model: ${describeModel(found)}; the run needs ${describeModel(wanted)}`,
-    { hint: 'Only QK-norm can be added, and only the position grid can grow' },
+    'Only QK-norm can be added, and only the position grid can grow',
   );
 }
 

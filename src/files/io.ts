@@ -44,10 +44,9 @@ export function reasonOf(error: unknown): string {
 /** The error for a failed write at `path`; an OrchestratorError is passed through. */
 export function writeFailure(path: string, error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
-  const hint = HINTS[errnoOf(error) ?? ''];
   return new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${reasonOf(error)}`, {
+    hint: HINTS[errnoOf(error) ?? ''] ?? null,
     cause: error,
-    ...(hint === undefined ? {} : { hint }),
   });
 }
 

@@ -77,8 +77,8 @@ export class JsonlFile {
       const code = errnoOf(error);
       const full = code === 'ENOSPC' || code === 'EDQUOT';
       throw new OrchestratorError('ERR_FILE_WRITE', `Cannot ${what} ${this.path}: ${reasonOf(error)}`, {
+        hint: full ? 'Free some space and resume the run; nothing committed is lost' : null,
         cause: error,
-        ...(full ? { hint: 'Free some space and resume the run; nothing committed is lost' } : {}),
       });
     }
   }

@@ -26,9 +26,11 @@ export function lockFile(path: string): () => void {
     }
     const owner = readOwner(path);
     if (owner !== null && isAlive(owner)) {
-      throw new OrchestratorError('ERR_RUN_LOCKED', `${path} is held by process ${owner.pid}`, {
-        hint: 'Wait for that run, stop it, or use another --run-dir',
-      });
+      throw new OrchestratorError(
+        'ERR_RUN_LOCKED',
+        `${path} is held by process ${owner.pid}`,
+        'Wait for that run, stop it, or use another --run-dir',
+      );
     }
     unlinkSync(path);
   }

@@ -83,9 +83,7 @@ export async function launchLocal(options: LaunchOptions): Promise<number> {
       throw new OrchestratorError(
         'ERR_COORDINATOR_LOST',
         `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
-        {
-          hint: 'Run the same command again to resume from the last checkpoint',
-        },
+        'Run the same command again to resume from the last checkpoint',
       );
     }
     return outcome.code;

@@ -74,7 +74,7 @@ export function refuse(problems: readonly OrchestratorError[]): void {
   const [first, ...also] = problems;
   if (first === undefined) return;
   const { code, message, hint, cause } = first;
-  throw new OrchestratorError(code, message, { ...(hint === null ? {} : { hint }), cause, also });
+  throw new OrchestratorError(code, message, { hint, cause, also });
 }
 
 interface Data {

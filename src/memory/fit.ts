@@ -30,7 +30,7 @@ export function refusal(need: Need, place: Place, hint: () => string): Orchestra
   return new OrchestratorError(
     'ERR_OUT_OF_MEMORY',
     `${need.who} at least ${gib(totalBytes(need.parts))} of memory, and ${place.source} ${gib(place.bytes)}: ${gib(missing, Math.ceil)} are missing. ${largest(need.parts)}`,
-    { hint: hint() },
+    hint(),
   );
 }
 

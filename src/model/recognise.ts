@@ -73,8 +73,8 @@ export interface ModelTensors {
   skipped: { part: string; prefix: string; tensors: number }[];
 }
 
-function failure(path: string, what: string, hint?: string): OrchestratorError {
-  return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`, hint === undefined ? {} : { hint });
+function failure(path: string, what: string, hint: string | null = null): OrchestratorError {
+  return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`, hint);
 }
 
 /**

@@ -134,7 +134,7 @@ function overflow(path: string, tensor: string, type: Dtype): OrchestratorError 
   return new OrchestratorError(
     'ERR_MODEL_TENSORS',
     `${path}: tensor "${tensor}" holds values too large for ${type}`,
-    { hint: 'Choose --dtype BF16 or F32' },
+    'Choose --dtype BF16 or F32',
   );
 }
 
@@ -169,9 +169,11 @@ async function requireEmpty(path: string): Promise<void> {
     if (errnoOf(error) === 'ENOENT') return;
     throw writeFailure(path, error);
   }
-  throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: it is a folder with files in it`, {
-    hint: 'Choose a new folder',
-  });
+  throw new OrchestratorError(
+    'ERR_FILE_WRITE',
+    `Cannot write ${path}: it is a folder with files in it`,
+    'Choose a new folder',
+  );
 }
 
 /**

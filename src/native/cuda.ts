@@ -113,6 +113,6 @@ async function devicesOf(addon: Pick<NativeAddon, 'cudaDevices'>): Promise<CudaD
 function unusable(reason: string, cause?: Error): OrchestratorError {
   return new OrchestratorError('ERR_CUDA', `device: cuda needs a GPU. ${reason}`, {
     hint: `${cudaFix(reason)}; \`orchestrator doctor\` shows what was found`,
-    ...(cause === undefined ? {} : { cause }),
+    cause,
   });
 }

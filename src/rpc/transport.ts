@@ -56,7 +56,7 @@ export function requireLoopback(address: string): void {
     throw new OrchestratorError(
       'ERR_USAGE',
       `Address ${address} is not on loopback, and traffic between machines would be plaintext`,
-      { hint: 'Use 127.0.0.1' },
+      'Use 127.0.0.1',
     );
   }
 }

@@ -68,9 +68,11 @@ export function staleReason(options: ShapesOptions): string | null {
   const manifest = readManifest(options.out);
   const schema = schemaOf(options);
   if (manifest.generator.name !== schema.generator.name) {
-    throw new OrchestratorError('ERR_FILE_WRITE', `${options.out} holds a data set of another kind`, {
-      hint: 'Choose another folder, or remove it first',
-    });
+    throw new OrchestratorError(
+      'ERR_FILE_WRITE',
+      `${options.out} holds a data set of another kind`,
+      'Choose another folder, or remove it first',
+    );
   }
   if (manifest.rows !== options.count) return `it has ${manifest.rows} rows`;
   for (const key of ['generator', 'encoders', 'latents', 'columns'] as const) {
@@ -95,7 +97,7 @@ export async function removeShapes(dir: string): Promise<void> {
     throw new OrchestratorError(
       'ERR_FILE_WRITE',
       `${join(dir, other)} is not part of the data set in ${dir}`,
-      { hint: 'Move it elsewhere, or choose another folder' },
+      'Move it elsewhere, or choose another folder',
     );
   }
   await rm(dir, { recursive: true });

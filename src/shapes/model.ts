@@ -109,8 +109,6 @@ function foreign(path: string, why: string): OrchestratorError {
   return new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
     `${path} is not a model of the shapes world: ${why}`,
-    {
-      hint: 'Prompts can be encoded only for models trained on a data set of `orchestrator dataset shapes`',
-    },
+    'Prompts can be encoded only for models trained on a data set of `orchestrator dataset shapes`',
   );
 }

@@ -79,9 +79,7 @@ function pieces(word: string, caption: string): string[] {
   );
 }
 
-function hint(): { hint: string } {
+function hint(): string {
   const words = VOCABULARY.filter((piece) => !piece.includes('-') && !piece.startsWith('<'));
-  return {
-    hint: `It knows: ${[...words, ...RELATIONS].join(', ')}; plurals; ${[...SEPARATORS, ...SILENT].join(', ')}`,
-  };
+  return `It knows: ${[...words, ...RELATIONS].join(', ')}; plurals; ${[...SEPARATORS, ...SILENT].join(', ')}`;
 }

@@ -15,7 +15,7 @@ export function checkWorkers(config: Config, workers: number): void {
   throw new OrchestratorError(
     'ERR_USAGE',
     `${workers} workers cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro})`,
-    { hint: `Use at most ${slots} workers, or a smaller batch.micro` },
+    `Use at most ${slots} workers, or a smaller batch.micro`,
   );
 }
 

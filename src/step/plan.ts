@@ -70,7 +70,7 @@ export class SamplePlan {
       throw new OrchestratorError(
         'ERR_DATA_EMPTY',
         `The data set has ${rows} rows and data.validation_rows is ${validationRows}: none is left to train on`,
-        { hint: 'Set a smaller data.validation_rows, or use more data' },
+        'Set a smaller data.validation_rows, or use more data',
       );
     }
     const hashKey = BigInt(`0x${datasetHash.slice(0, 16)}`);
@@ -88,7 +88,7 @@ export class SamplePlan {
       'ERR_DATA_EMPTY',
       `The data set has ${this.rows} rows, ${this.validationRows} of them held out: ` +
         `${this.trainingRows} are left to train on, fewer than one batch (batch.global is ${globalBatch})`,
-      { hint: 'Set a smaller batch.global or data.validation_rows, or use more data' },
+      'Set a smaller batch.global or data.validation_rows, or use more data',
     );
   }
 
@@ -141,15 +141,13 @@ export class SamplePlan {
         throw new OrchestratorError(
           'ERR_PLAN',
           `The checkpoint's run has batch.global ${state.samples / step}, this run has ${globalBatch}`,
-          {
-            hint: 'Resume with the same batch.global, or start a new run from these weights (`init`) in another --run-dir',
-          },
+          'Resume with the same batch.global, or start a new run from these weights (`init`) in another --run-dir',
         );
       }
       throw new OrchestratorError(
         'ERR_PLAN',
         `The checkpoint's sample plan has ${names[key]} ${state[key]}, this run has ${own[key]}`,
-        { hint: 'Resume with the data set and the configuration of the run that wrote the checkpoint' },
+        'Resume with the data set and the configuration of the run that wrote the checkpoint',
       );
     }
   }

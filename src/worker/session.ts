@@ -141,9 +141,7 @@ export class CoordinatorSession {
       return new OrchestratorError(
         'ERR_TOKEN',
         `The coordinator at ${this.#address} refused the join token`,
-        {
-          hint: 'ORCHESTRATOR_TOKEN must hold the token of this run',
-        },
+        'ORCHESTRATOR_TOKEN must hold the token of this run',
       );
     }
     if (error?.code === status.FAILED_PRECONDITION || error?.code === status.ALREADY_EXISTS) {

@@ -114,7 +114,7 @@ function refuseCompressed(file: ArrowFile, name: string, batch: ArrowBatch): voi
     'ERR_DATA_COMPRESSED',
     `${file.path}, column "${name}", row ${batch.firstRow}: record batch ${batch.index} is compressed with ` +
       `${batch.compression}; compressed files cannot be mapped`,
-    { hint: 'Write the file again without compression: pyarrow.ipc.IpcWriteOptions(compression=None)' },
+    'Write the file again without compression: pyarrow.ipc.IpcWriteOptions(compression=None)',
   );
 }
 

@@ -183,9 +183,11 @@ function readFileFormat(reader: FileReader): ArrowFile {
 
 function schemaOf(message: Message, path: string): ArrowField[] {
   if (message.type !== SCHEMA || !message.header) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} does not begin with an Arrow schema`, {
-      hint: 'Expected an Arrow IPC file or stream, as Hugging Face save_to_disk and orchestrator write it',
-    });
+    throw new OrchestratorError(
+      'ERR_DATA_FORMAT',
+      `${path} does not begin with an Arrow schema`,
+      'Expected an Arrow IPC file or stream, as Hugging Face save_to_disk and orchestrator write it',
+    );
   }
   return decodeSchema(message.header, path);
 }

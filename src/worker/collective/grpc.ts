@@ -158,7 +158,7 @@ export class GrpcCollective implements Collective {
     const broke = (cause: Error | null) => {
       const details = cause === null ? 'the stream ended early' : cause.message;
       const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
-      return new OrchestratorError('ERR_EXCHANGE', message, cause === null ? {} : { cause });
+      return new OrchestratorError('ERR_EXCHANGE', message, { cause });
     };
     const receiver: Receiver = {
       open: (bytes) => (kind === 'PART' ? exchange.openPart(rank, bytes) : exchange.openResult(rank, bytes)),

@@ -53,9 +53,11 @@ export function connectsDevices(
   const problem = connectionProblem(offers);
   if (problem === null) return true;
   if (exchange === 'nccl') {
-    throw new OrchestratorError('ERR_CUDA', `exchange: nccl cannot connect the GPUs. ${problem}`, {
-      hint: 'exchange: auto uses gRPC when GPUs cannot be connected',
-    });
+    throw new OrchestratorError(
+      'ERR_CUDA',
+      `exchange: nccl cannot connect the GPUs. ${problem}`,
+      'exchange: auto uses gRPC when GPUs cannot be connected',
+    );
   }
   log(`exchange over gRPC, because GPUs cannot be connected: ${problem}`);
   return false;
@@ -72,9 +74,11 @@ export async function connectDevices(engine: Engine, offers: readonly string[]):
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       reject(
-        new OrchestratorError('ERR_CUDA', `The GPUs were not connected within ${CONNECT_MS / 1000} s`, {
-          hint: 'NCCL_DEBUG=INFO shows what NCCL tries; NCCL_SOCKET_IFNAME sets the network interface',
-        }),
+        new OrchestratorError(
+          'ERR_CUDA',
+          `The GPUs were not connected within ${CONNECT_MS / 1000} s`,
+          'NCCL_DEBUG=INFO shows what NCCL tries; NCCL_SOCKET_IFNAME sets the network interface',
+        ),
       );
       engine.abandonDevices();
     }, CONNECT_MS);

@@ -33,7 +33,7 @@ export function sharesMemory(
     throw new OrchestratorError(
       'ERR_SHARED_MEMORY',
       `exchange: shared needs all workers on one machine, and at most ${MAX_MEMBERS} of them`,
-      { hint: 'exchange: auto uses gRPC when memory cannot be shared' },
+      'exchange: auto uses gRPC when memory cannot be shared',
     );
   }
   return can;

@@ -5,9 +5,7 @@ import { OrchestratorError } from '../../../src/errors.js';
 
 describe('reportError', () => {
   test('prints code, message and hint, without a stack', () => {
-    const error = new OrchestratorError('ERR_PORT', '127.0.0.1:80 is in use', {
-      hint: 'choose another port',
-    });
+    const error = new OrchestratorError('ERR_PORT', '127.0.0.1:80 is in use', 'choose another port');
     expect(reportError(error, false)).toEqual({
       text: 'error ERR_PORT: 127.0.0.1:80 is in use\nhint: choose another port\n',
       exitCode: 1,

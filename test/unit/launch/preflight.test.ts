@@ -175,7 +175,7 @@ describe('savings', () => {
 describe('several problems', () => {
   test('are reported at once, each with its hint; the first gives the exit code', () => {
     const problems = [
-      new OrchestratorError('ERR_OUT_OF_MEMORY', 'Too large', { hint: 'make it smaller' }),
+      new OrchestratorError('ERR_OUT_OF_MEMORY', 'Too large', 'make it smaller'),
       new OrchestratorError('ERR_FILE_OPEN', 'Not there'),
     ];
     refuse([]);
