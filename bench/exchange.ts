@@ -1,7 +1,7 @@
 /** The gradient exchange alone, over loopback, with 2 and 4 workers. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { WORKER_OPTIONS } from '../src/launch/commands.js';
+import { WORKER_OPTIONS } from '../src/launch/processes.js';
 import { median, milliseconds, print, table } from './report.js';
 
 const SCRIPT = fileURLToPath(new URL('./exchange-process.js', import.meta.url));

@@ -1,6 +1,7 @@
 /** Child processes that can always be killed together with the processes that they started. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 
 export interface Exit {
   code: number | null;
@@ -20,14 +21,13 @@ export interface Child {
  * Starts a command in a process group of its own, so that signals of the terminal reach only the launcher,
  * and killing the group also kills grandchildren.
  */
-export async function start(
+export async function startChild(
   name: string,
-  command: readonly string[],
-  environment: Record<string, string>,
+  [file, ...parameters]: readonly string[],
+  environment: Readonly<Record<string, string>>,
   stdio: StdioOptions,
 ): Promise<Child> {
-  const [file, ...parameters] = command as [string, ...string[]];
-  const child = spawn(file, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
+  const child = spawn(file!, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
   await once(child, 'spawn');
   const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }) as Exit);
   return { name, pid: child.pid!, process: child, exited };
@@ -58,17 +58,8 @@ export function describeExit({ code, signal }: Exit): string {
 }
 
 /** Passes on a child's output line by line, with its name before each line. */
-export function prefixLines(child: Child, write: (line: string) => void): void {
-  for (const stream of [child.process.stdout, child.process.stderr]) {
-    let rest = '';
-    stream?.setEncoding('utf8');
-    stream?.on('data', (text: string) => {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) write(`[${child.name}] ${line}`);
-    });
-    stream?.on('end', () => {
-      if (rest !== '') write(`[${child.name}] ${rest}`);
-    });
+export function prefixLines({ name, process: child }: Child, write: (line: string) => void): void {
+  for (const input of [child.stdout, child.stderr]) {
+    if (input !== null) createInterface({ input }).on('line', (line) => write(`[${name}] ${line}`));
   }
 }

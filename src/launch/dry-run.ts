@@ -2,62 +2,74 @@
  * The page of `launch --dry-run`: arithmetic, ranks, memory and commands of a run, without starting anything.
  */
 import { type Config, slotCount } from '../config/schema.js';
+import { gib } from '../memory/fit.js';
+import { totalBytes } from '../memory/parts.js';
 import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
+import { COORDINATION_BYTES } from '../planning/memory.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
-import { bytes, flopCount } from '../text/quantities.js';
+import { alignedRows } from '../text/columns.js';
+import { flopCount } from '../text/quantities.js';
+import type { Launcher } from './launcher.js';
+import { local } from './local.js';
+import type { Preflight } from './preflight.js';
 import {
-  coordinatorCommand,
+  coordinatorProcess,
   ENVIRONMENT,
   type LaunchOptions,
-  shellText,
-  workerCommand,
-  workerEnvironment,
+  type ProcessSpec,
+  workerProcess,
   workersOf,
-} from './commands.js';
-import type { Preflight } from './preflight.js';
+} from './processes.js';
 
 /**
  * The page as text. A run may be planned on another machine, so neither the data set (if the configuration
  * has its shapes) nor a GPU is needed.
  */
-export function renderDryRun(options: LaunchOptions, config: Config, found: Preflight): string {
-  const { figures, rows } = found;
+export function renderDryRun(
+  run: LaunchOptions,
+  launcher: Launcher,
+  config: Config,
+  found: Preflight,
+): string {
+  const { figures, rows, place } = found;
+  const { batch, schedule, data } = config;
   const host = native().host();
   const slots = slotCount(config);
-  const { batch, schedule } = config;
-  const ranges = assignSlots(slots, workersOf(options));
   const samples = schedule.steps * batch.global;
-  const epochs =
-    rows === null ? '' : ` = ${(samples / (rows - config.data.validation_rows)).toFixed(2)} epochs`;
-  const threads = figures.spec.threads === 1 ? '1 thread' : `${figures.spec.threads} threads`;
-  const lines = [
-    `run      ${config.name} in ${options.runDir}, resume ${options.resume}`,
-    `machine  ${host.processors} processors, ${host.isa}`,
-    `data     ${describeData(config, found)}`,
-    `model    ${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`,
-    `batch    ${batch.global} samples = ${slots} slots x ${batch.micro}`,
-    `steps    ${schedule.steps} = ${samples} samples${epochs}`,
-    `work     ${flopCount(figures.flopsPerStep)} of the model a step`,
+  const epochs = rows === null ? '' : ` = ${(samples / (rows - data.validation_rows)).toFixed(2)} epochs`;
+  const coordination = `${gib(COORDINATION_BYTES)} of the coordinator and the launcher`;
+  const facts = [
+    ['run', `${config.name} in ${run.runDir}, resume ${run.resume}`],
+    ['machine', `${host.processors} processors, ${host.isa}`],
+    ['data', describeData(config, found)],
+    ['model', `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`],
+    ['batch', `${batch.global} samples = ${slots} slots x ${batch.micro}`],
+    ['steps', `${schedule.steps} = ${samples} samples${epochs}`],
+    ['work', `${flopCount(figures.flopsPerStep)} of the model a step`],
+    [
+      'memory',
+      `at least ${gib(totalBytes(figures.machine))}, that of the ranks and ${coordination}${place === null ? '' : `; ${place.source} ${gib(place.bytes)}`}`,
+    ],
+  ];
+  const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
+  const started = (spec: ProcessSpec, by: Launcher) => [
+    `  # ${spec.name}, on ${spec.host}`,
+    `  ${by.shellLine(spec, secrets)}`,
+  ];
+  const ranges = assignSlots(slots, workersOf(run));
+  return `${[
+    ...alignedRows(facts, 'left'),
     '',
     ...ranges.map((range, rank) => {
       const samples = (range.hi - range.lo) * batch.micro;
-      const memory = bytes(figures.rankBytes[rank]!);
-      return `rank ${rank}   ${describeSlots(range)} (${samples} samples), ${describeGpu(found, rank)}${threads}, memory about ${memory}`;
+      return `rank ${rank}   ${describeSlots(range)} (${samples} samples), ${describeRank(found, rank)}`;
     }),
     '',
     'commands (each run draws a new token; the coordinator prints its port)',
-    `  ${ENVIRONMENT.token}=TOKEN ${shellText(coordinatorCommand(options))}`,
-    ...ranges.map((_, index) => {
-      const variables = [
-        `${ENVIRONMENT.token}=TOKEN`,
-        `${ENVIRONMENT.coordinator}=127.0.0.1:PORT`,
-        ...Object.entries(workerEnvironment(options, index)).map(([name, value]) => `${name}=${value}`),
-      ];
-      return `  ${variables.join(' ')} ${shellText(workerCommand())}`;
-    }),
-  ];
-  return `${lines.join('\n')}\n`;
+    ...started(coordinatorProcess(run), local),
+    ...ranges.flatMap((_, rank) => started(workerProcess(run, rank, '127.0.0.1:PORT'), launcher)),
+  ].join('\n')}\n`;
 }
 
 function describeData({ data }: Config, { rows, noData }: Preflight): string {
@@ -65,10 +77,15 @@ function describeData({ data }: Config, { rows, noData }: Preflight): string {
   return `${data.path}: ${rows} rows, ${data.validation_rows} held out`;
 }
 
-function describeGpu({ gpus, noGpu }: Preflight, rank: number): string {
+/** Where a rank computes, and the least memory that it needs there. */
+function describeRank({ figures, gpus, noGpu }: Preflight, rank: number): string {
+  const { threads } = figures.spec;
+  const compute = threads === 1 ? '1 thread' : `${threads} threads`;
+  const memory = `memory at least ${gib(figures.rankLeast[rank]!)}`;
+  if (figures.rankGpu === null) return `${compute}, ${memory}`;
   const gpu = gpus?.[rank];
-  if (gpu !== undefined) return `GPU ${gpu.ordinal} (${describeDevice(gpu)}), `;
-  if (noGpu === null) return '';
-  const { message } = (noGpu.cause as Error | undefined) ?? noGpu;
-  return `a GPU (none here: ${message}), `;
+  const reason = (noGpu?.cause as Error | undefined)?.message ?? noGpu?.message;
+  const device =
+    gpu === undefined ? `a GPU (none here: ${reason})` : `GPU ${gpu.ordinal} (${describeDevice(gpu)})`;
+  return `${device}, ${compute}, ${memory}, and ${gib(totalBytes(figures.rankGpu[rank]!))} of the GPU`;
 }

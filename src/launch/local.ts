@@ -1,134 +1,20 @@
-/** Runs a coordinator and its workers on this machine, and ends them together. */
-import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { OrchestratorError } from '../errors.js';
-import { onStopSignals, SIGNAL_EXIT, type StopSignal } from '../signals.js';
-import {
-  type Child,
-  describeExit,
-  isRunning,
-  killGroup,
-  prefixLines,
-  sendMessage,
-  start,
-} from './children.js';
-import {
-  coordinatorCommand,
-  ENVIRONMENT,
-  type LaunchOptions,
-  workerCommand,
-  workerEnvironment,
-  workersOf,
-} from './commands.js';
+/** Starts the processes of a run on this machine. */
+import type { StdioOptions } from 'node:child_process';
+import { shellText } from '../text/shell.js';
+import { type Child, startChild } from './children.js';
+import type { Launcher } from './launcher.js';
+import type { ProcessSpec, Secrets } from './processes.js';
 
-/** Time limit for the workers to exit after the coordinator has exited. */
-const SHUTDOWN_MS = 3_000;
-
-/** A message from the coordinator to the launcher. */
-export interface CoordinatorNotice {
-  listening: string;
-}
-
-/** A message from the launcher to the coordinator. */
-export interface LauncherNotice {
-  /** A worker's process has ended. */
-  exited?: { workerId: string; exit: string };
-  /**
-   * A line that a worker printed. The coordinator prints it, because it owns the terminal and its live table.
-   */
-  output?: string;
-}
-
-/**
- * Runs to the end, and returns the exit code.
- *
- * @throws OrchestratorError ERR_COORDINATOR_LOST: when the coordinator was killed.
- */
-export async function launchLocal(options: LaunchOptions): Promise<number> {
-  const token = randomBytes(24).toString('hex');
-  const children: Child[] = [];
-  const killAll = () => {
-    for (const child of children) if (isRunning(child)) killGroup(child);
-  };
-  process.on('exit', killAll);
-  let received: StopSignal | null = null;
-  const removeSignalHandlers = onStopSignals((signal) => {
-    const [coordinator] = children;
-    if (coordinator === undefined || !isRunning(coordinator)) process.exit(SIGNAL_EXIT[signal]);
-    received = signal;
-    coordinator.process.kill(signal);
-  });
-  try {
-    const coordinator = await start(
-      'coordinator',
-      coordinatorCommand(options),
-      { [ENVIRONMENT.token]: token },
-      ['ignore', 'inherit', 'inherit', 'ipc'],
-    );
-    children.push(coordinator);
-    const address = await listening(coordinator);
-    if (address !== null) {
-      for (let index = 0; index < workersOf(options) && isRunning(coordinator); index++) {
-        children.push(await startWorker(options, index, address, token, coordinator));
-      }
-    }
-    const outcome = await coordinator.exited;
-    await Promise.race([
-      Promise.all(children.map(({ exited }) => exited)),
-      sleep(SHUTDOWN_MS, null, { ref: false }),
-    ]);
-    if (outcome.code === null) {
-      // A signal ends a coordinator that does not handle it yet; no training had begun.
-      if (received !== null && outcome.signal === received) return SIGNAL_EXIT[received];
-      throw new OrchestratorError(
-        'ERR_COORDINATOR_LOST',
-        `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
-        'Run the same command again to resume from the last checkpoint',
-      );
-    }
-    return outcome.code;
-  } finally {
-    killAll();
-    process.off('exit', killAll);
-    removeSignalHandlers();
-  }
-}
-
-/** The coordinator's address, or null if it ended first (it has printed why). */
-function listening(coordinator: Child): Promise<string | null> {
-  return new Promise((resolve) => {
-    coordinator.process.once('message', (notice: CoordinatorNotice) => resolve(notice.listening));
-    coordinator.process.once('exit', () => resolve(null));
-  });
-}
-
-async function startWorker(
-  options: LaunchOptions,
-  index: number,
-  address: string,
-  token: string,
-  coordinator: Child,
+function start(
+  { name, command, environment }: ProcessSpec,
+  secrets: Secrets,
+  stdio: StdioOptions = ['ignore', 'pipe', 'pipe'],
 ): Promise<Child> {
-  const own = workerEnvironment(options, index);
-  const worker = await start(
-    `worker ${index}`,
-    workerCommand(),
-    {
-      [ENVIRONMENT.token]: token,
-      [ENVIRONMENT.coordinator]: address,
-      ...own,
-    },
-    ['ignore', 'pipe', 'pipe'],
-  );
-  prefixLines(worker, (output) => {
-    const notice: LauncherNotice = { output };
-    sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));
-  });
-  worker.process.once('exit', (code, signal) => {
-    // The coordinator knows the rank, and whether the run was over.
-    sendMessage(coordinator, {
-      exited: { workerId: own[ENVIRONMENT.workerId]!, exit: describeExit({ code, signal }) },
-    } satisfies LauncherNotice);
-  });
-  return worker;
+  return startChild(name, command, { ...secrets, ...environment }, stdio);
 }
+
+function shellLine({ command, environment }: ProcessSpec, secrets: Secrets): string {
+  return shellText(command, { ...secrets, ...environment });
+}
+
+export const local = { start, shellLine } satisfies Launcher;

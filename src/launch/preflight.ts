@@ -23,6 +23,8 @@ export interface Preflight {
   gpus: Gpu[] | null;
   /** Why there is no GPU; null if there is one, or on the CPU. */
   noGpu: OrchestratorError | null;
+  /** The memory that the run is compared with; null if it is for an unknown machine. */
+  place: Place | null;
   /** Errors for memory of the machine or of a GPU that is too small. */
   shortages: OrchestratorError[];
   /** Warnings for memory that is large enough but not free now. */
@@ -52,21 +54,21 @@ export async function preflight(
   const { workers, memory, dry } = options;
   const { shapes, rows, noData } = await dataOf(config);
   const figures = estimateFor(addon, config, shapes, workers, null);
-  const { gpus, noGpu } = config.device === 'cuda' ? await gpusOf(addon, workers) : NO_GPUS;
-  const found = { figures, rows, noData, gpus, noGpu, shortages: [], warnings: [] };
+  const { gpus, noGpu } = await gpusOf(addon, config, workers);
   // Without a GPU here, the run is for another machine, whose memory is known only if it was given.
-  if (noGpu !== null && memory === null) return found;
+  const place = noGpu !== null && memory === null ? null : limitOf(machine, memory);
+  const places = place === null ? [] : placesOf(figures, gpus, place);
   const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
-  const places = placesOf(figures, gpus, limitOf(machine, memory));
   const shortages = places.flatMap(({ need, place, measure }) => {
     const hint = () => savingsHint({ config, workers }, addon.host(), reestimate, measure, place.bytes);
     return refusal(need, place, hint) ?? [];
   });
-  const warnings = places.flatMap(({ need, place }) => {
+  const warned = shortages.length > 0 || (dry && memory !== null) ? [] : places;
+  const warnings = warned.flatMap(({ need, place }) => {
     const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
-    return (dry && memory !== null ? null : tightness(need, now)) ?? [];
+    return tightness(need, now) ?? [];
   });
-  return { ...found, shortages, warnings: shortages.length > 0 ? [] : warnings };
+  return { figures, rows, noData, gpus, noGpu, place, shortages, warnings };
 }
 
 /** Throws all problems of a run as one error, under the code of the first; returns when there are none. */
@@ -77,13 +79,7 @@ export function refuse(problems: readonly OrchestratorError[]): void {
   throw new OrchestratorError(code, message, { hint, cause, also });
 }
 
-interface Data {
-  shapes: FoundShapes;
-  rows: number | null;
-  noData: OrchestratorError | null;
-}
-
-async function dataOf(config: Config): Promise<Data> {
+async function dataOf(config: Config): Promise<Pick<Preflight, 'rows' | 'noData'> & { shapes: FoundShapes }> {
   try {
     const { latent, text, rows, hash } = await openDataset(config.data, { verify: false }); // the workers verify it
     new SamplePlan(hash, rows, config.data.validation_rows, config.seed).checkBatch(config.batch.global);
@@ -97,12 +93,12 @@ async function dataOf(config: Config): Promise<Data> {
   }
 }
 
-const NO_GPUS = { gpus: null, noGpu: null };
-
 async function gpusOf(
   addon: Pick<NativeAddon, 'cudaDevices'>,
+  { device }: Config,
   workers: number,
 ): Promise<Pick<Preflight, 'gpus' | 'noGpu'>> {
+  if (device === 'cpu') return { gpus: null, noGpu: null };
   try {
     return { gpus: await findGpus(addon, workers), noGpu: null };
   } catch (error) {

@@ -5,7 +5,7 @@ import type { HostInfo } from '../native/contract.js';
 import type { Estimate } from '../planning/estimate.js';
 import { findSavings, type Run } from '../planning/savings.js';
 import { alignedRows } from '../text/columns.js';
-import { shellText } from './commands.js';
+import { shellText } from '../text/shell.js';
 
 /** Changes that save less than this share of the missing memory are not listed. */
 const WORTH = 0.01;

@@ -7,7 +7,7 @@ import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
-import { gpuMemory, LEVELS, type Level, machineParts, type WorkerShape, workerMemory } from './memory.js';
+import { LEVELS, type Level, machineParts, ownBytes, type WorkerShape, workerMemory } from './memory.js';
 
 export interface Rates {
   /** FLOP/s that a worker reaches in matmuls and attention. */
@@ -52,8 +52,10 @@ export interface Estimate {
   memory: MemoryPart[];
   /** Memory of rank 0's GPU; null on the CPU. */
   gpuMemory: MemoryPart[] | null;
-  /** Peak memory of every rank. */
+  /** Peak memory of every rank's process. */
   rankBytes: number[];
+  /** The least memory of this machine that each rank needs for itself. */
+  rankLeast: number[];
   /** The least memory of this machine that all ranks, the coordinator and the launcher need together. */
   machine: MemoryPart[];
   /** Memory of each rank's GPU; null on the CPU. */
@@ -91,28 +93,21 @@ export function estimateFor(
   const onGpu = config.device === 'cuda';
   const shares = workers > 1 && config.exchange !== 'grpc' && !onGpu;
   const states = 3 + (spec.ema ? 1 : 0);
-  const worker: WorkerShape = {
-    spec,
-    training,
-    forward: addon.planFigures({ ...spec, training: false }),
-    slots: ranges[0]!,
-    totalSlots: slots,
-    peers: shares ? 0 : workers - 1,
-    holdsState: true,
-    saves: true,
-    onGpu,
-    validated:
-      config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
-    untouched: 0,
-    copied: states,
-  };
-  const { activation_checkpointing: level } = config;
   const ranks = ranges.map(
     (range, rank): WorkerShape => ({
-      ...worker,
+      spec,
+      training,
+      forward: addon.planFigures({ ...spec, training: false }),
       slots: range,
+      totalSlots: slots,
+      peers: shares ? 0 : workers - 1,
       holdsState: rank === 0 || !shares,
       saves: rank === 0,
+      onGpu,
+      validated:
+        config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
+      untouched: 0,
+      copied: states,
     }),
   );
   // The least that the run may need: a new run copies fewer arrays than a resumed one, gradients of GPUs may
@@ -122,16 +117,17 @@ export function estimateFor(
     copied: states - 2,
     ...(onGpu && config.exchange === 'grpc' ? {} : { peers: 0 }),
   };
+  const { activation_checkpointing: level } = config;
+  const peaks = ranks.map((rank) => workerMemory(rank, level));
+  const leasts = ranks.map((rank) => workerMemory({ ...rank, ...least }, level));
   const levels = LEVELS.map((level, i): LevelEstimate => {
-    const parts = (onGpu ? gpuMemory : workerMemory)(worker, level);
-    const executed = training.executedFlops[i]!;
+    const { host, gpu } = workerMemory(ranks[0]!, level);
     return {
       level,
       activationBytes: training.arenaBytes[i]!,
-      workerBytes: totalBytes(parts),
-      executedFlops: executed * slots,
-      time:
-        rates === null ? null : stepTime(worker, i, Math.ceil(slots / workers), shares ? workers : 1, rates),
+      workerBytes: totalBytes(gpu ?? host),
+      executedFlops: training.executedFlops[i]! * slots,
+      time: rates && stepTime(ranks[0]!, i, Math.ceil(slots / workers), shares ? workers : 1, rates),
     };
   });
   const flopsPerStep = training.flopsPerSlot * slots;
@@ -146,11 +142,12 @@ export function estimateFor(
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,
     level,
-    memory: workerMemory(worker, level),
-    gpuMemory: onGpu ? gpuMemory(worker, level) : null,
-    rankBytes: ranks.map((rank) => totalBytes(workerMemory(rank, level))),
-    machine: machineParts(ranks.map((rank) => workerMemory({ ...rank, ...least }, level))),
-    rankGpu: onGpu ? ranks.map((rank) => gpuMemory(rank, level)) : null,
+    memory: peaks[0]!.host,
+    gpuMemory: peaks[0]!.gpu,
+    rankBytes: peaks.map(({ host }) => totalBytes(host)),
+    rankLeast: leasts.map(ownBytes),
+    machine: machineParts(leasts),
+    rankGpu: onGpu ? peaks.map(({ gpu }) => gpu!) : null,
     levels,
   };
 }

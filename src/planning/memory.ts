@@ -1,5 +1,5 @@
 /** The peak memory of a worker, part by part. */
-import { addUp, type MemoryPart } from '../memory/parts.js';
+import { addUp, type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
 import { localSubtrees, type Range } from '../step/tree.js';
 
@@ -46,98 +46,78 @@ const PROCESS_BYTES = 92 * 1024 ** 2;
  */
 const PROGRAM_BYTES = 64 * 1024 ** 2;
 /** Memory of the coordinator and the launcher, without these pages. */
-const COORDINATION_BYTES = 40 * 1024 ** 2;
+export const COORDINATION_BYTES = 40 * 1024 ** 2;
 /** Received slices and socket buffers per peer (20 to 35 MiB). */
 const PEER_BYTES = 30 * 1024 ** 2;
 
 /** Workspace of cuBLASLt (native/kernels/cuda/matmul.cc). */
 const WORKSPACE_BYTES = 64 * 1024 ** 2;
 
-const present = (parts: MemoryPart[]) => parts.filter(({ bytes }) => bytes > 0);
-
-/** The parts of a worker's GPU memory, without the driver's. */
-export function gpuMemory(worker: WorkerShape, level: Level): MemoryPart[] {
-  const { spec, training, forward, slots, totalSlots, validated } = worker;
-  const { length } = training;
-  const ema = spec.ema ? 1 : 0;
-  const copies = spec.precision === 'bf16' ? 1 + (validated.includes('ema') ? ema : 0) : 0;
-  const buffers = gradientBuffers(slots, totalSlots, 1);
-  const arena = training.arenaBytes[LEVELS.indexOf(level)]!;
-  const validation = validated.length > 0 ? forward.arenaBytes[0]! + inputBytes(spec) : 0;
-  return present([
-    { name: 'weights, fp32', bytes: 4 * length },
-    { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
-    { name: `gradients, ${buffers} x fp32`, bytes: 4 * length * buffers },
-    { name: 'optimizer, m and v', bytes: 8 * length },
-    { name: 'EMA', bytes: 4 * length * ema },
-    { name: 'activations', bytes: arena + inputBytes(spec) },
-    { name: 'validation', bytes: validation },
-    { name: 'workspace of the matmuls', bytes: WORKSPACE_BYTES },
-  ]);
+export interface WorkerMemory {
+  /** Of the machine. */
+  host: MemoryPart[];
+  /** Of the worker's GPU, without the driver's; null on the CPU. */
+  gpu: MemoryPart[] | null;
 }
+
+/** A worker's peak memory at a level of activation checkpointing. */
+export function workerMemory(worker: WorkerShape, level: Level): WorkerMemory {
+  const parts = memoryParts(worker, level).filter(({ bytes }) => bytes > 0);
+  const of = (place: Place) =>
+    parts.filter((part) => part.place === place).map(({ name, bytes }) => ({ name, bytes }));
+  return { host: of('host'), gpu: worker.onGpu ? of('gpu') : null };
+}
+
+type Place = 'host' | 'gpu';
 
 /**
- * Host memory of a worker with a GPU: copies of the state to load and save it, and of gradients to exchange.
+ * All parts of a worker's peak, with their places. The arrays of the engine lie where it computes. The process
+ * of a GPU has copies of the state, to load and save it, and of the gradients that it exchanges.
  */
-function hostMemoryOfGpuWorker({
-  spec,
-  training,
-  slots,
-  totalSlots,
-  peers,
-  saves,
-  copied,
-}: WorkerShape): MemoryPart[] {
-  const states = 3 + (spec.ema ? 1 : 0);
-  const parts = peers === 0 ? 0 : localSubtrees(slots.lo, slots.hi, totalSlots).length;
-  return present([
-    { name: 'copy of the state', bytes: 4 * training.length * copied },
-    { name: 'copy for checkpoints', bytes: saves ? 4 * training.length * states : 0 },
-    { name: `gradients, ${parts} x fp32`, bytes: 4 * training.length * parts },
-    { name: 'positions', bytes: positionBytes(spec) },
-    { name: 'inputs, 2 x', bytes: 2 * inputBytes(spec) },
-    { name: "process, without CUDA's libraries", bytes: PROCESS_BYTES },
-    { name: 'exchange', bytes: PEER_BYTES * peers },
-  ]);
-}
-
-/** The parts of a worker's peak in the machine's memory at a level of activation checkpointing. */
-export function workerMemory(worker: WorkerShape, level: Level): MemoryPart[] {
-  if (worker.onGpu) return hostMemoryOfGpuWorker(worker);
-  const { spec, training, forward, slots, totalSlots } = worker;
+function memoryParts(worker: WorkerShape, level: Level): (MemoryPart & { place: Place })[] {
+  const { spec, training, forward, slots, totalSlots, peers, onGpu, saves } = worker;
   const { length } = training;
   const ema = spec.ema ? 1 : 0;
-  const bf16 = spec.precision === 'bf16';
-  const ownCopies = (worker.holdsState ? 1 : 0) + (worker.validated.includes('ema') ? ema : 0);
-  const copies = bf16 ? ownCopies : 0;
-  const atOnce = Math.floor(spec.threads / spec.threadsPerSlot);
+  const input = inputBytes(spec);
+  const held = worker.holdsState ? length : 0;
+  const bf16Copies = (worker.holdsState ? 1 : 0) + (worker.validated.includes('ema') ? ema : 0);
+  const copies = spec.precision === 'bf16' ? bf16Copies : 0;
+  const atOnce = onGpu ? 1 : Math.floor(spec.threads / spec.threadsPerSlot);
   const buffers = gradientBuffers(slots, totalSlots, atOnce);
   const lanes = Math.min(atOnce, slots.hi - slots.lo);
   const validating = worker.validated.length > 0 ? atOnce : 0;
   const arena = training.arenaBytes[LEVELS.indexOf(level)]!;
-  const held = worker.holdsState ? length : 0;
-  return present([
-    { name: 'weights, fp32', bytes: 4 * held },
-    { name: `weights, ${copies} x bf16`, bytes: 2 * length * copies },
-    { name: `gradients, ${buffers} x fp32`, bytes: 4 * length * buffers },
-    { name: 'optimizer, m and v', bytes: 8 * Math.max(0, held - worker.untouched) },
-    { name: 'EMA', bytes: 4 * held * ema },
-    { name: 'copy for checkpoints', bytes: worker.saves ? 4 * length * (3 + ema) : 0 },
-    { name: 'positions', bytes: positionBytes(spec) },
-    { name: `activations, ${lanes} x`, bytes: lanes * (arena + inputBytes(spec)) },
-    {
-      name: `validation, ${validating} x`,
-      bytes: validating * (forward.arenaBytes[0]! + inputBytes(spec)),
-    },
-    { name: 'process', bytes: PROCESS_BYTES },
-    { name: 'exchange', bytes: PEER_BYTES * worker.peers },
-  ]);
+  const sums = onGpu && peers > 0 ? localSubtrees(slots.lo, slots.hi, totalSlots).length : 0;
+  const engine = (name: string, bytes: number) => ({ name, bytes, place: onGpu ? 'gpu' : 'host' }) as const;
+  const host = (name: string, bytes: number) => ({ name, bytes, place: 'host' }) as const;
+  return [
+    engine('weights, fp32', 4 * held),
+    engine(`weights, ${copies} x bf16`, 2 * length * copies),
+    engine(`gradients, ${buffers} x fp32`, 4 * length * buffers),
+    engine('optimizer, m and v', 8 * Math.max(0, held - worker.untouched)),
+    engine('EMA', 4 * held * ema),
+    host('copy of the state', onGpu ? 4 * length * worker.copied : 0),
+    host('copy for checkpoints', saves ? 4 * length * (3 + ema) : 0),
+    host(`gradients, ${sums} x fp32`, 4 * length * sums),
+    host('positions', positionBytes(spec)),
+    host('inputs, 2 x', onGpu ? 2 * input : 0),
+    engine(`activations, ${lanes} x`, lanes * (arena + input)),
+    engine(`validation, ${validating} x`, validating * (forward.arenaBytes[0]! + input)),
+    engine('workspace of the matmuls', onGpu ? WORKSPACE_BYTES : 0),
+    host(onGpu ? "process, without CUDA's libraries" : 'process', PROCESS_BYTES),
+    host('exchange', PEER_BYTES * peers),
+  ];
 }
 
-/** The memory of all workers of a machine with the coordinator and the launcher. */
-export function machineParts(workers: readonly (readonly MemoryPart[])[]): MemoryPart[] {
+/** A worker's part of a machine's memory: without the pages that all processes of the machine share. */
+export function ownBytes({ host }: WorkerMemory): number {
+  return totalBytes(host) - PROGRAM_BYTES;
+}
+
+/** The memory that all workers of a machine need together with the coordinator and the launcher. */
+export function machineParts(workers: readonly WorkerMemory[]): MemoryPart[] {
   const others = COORDINATION_BYTES - PROGRAM_BYTES * workers.length;
-  return addUp([...workers.flat(), { name: 'process', bytes: others }]);
+  return addUp([...workers.flatMap(({ host }) => host), { name: 'process', bytes: others }]);
 }
 
 /** Bytes of the stored position table, and of its centre for the size of the latents. */

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { sendMessage, start } from '../../src/launch/children.js';
+import { prefixLines, sendMessage, startChild } from '../../src/launch/children.js';
 
 test('a message to a child whose end has not been heard of yet is no error', async () => {
-  const child = await start(
+  const child = await startChild(
     'child',
     [process.execPath, '-e', 'process.on("message", () => process.exit(3))'],
     {},
@@ -14,4 +14,16 @@ test('a message to a child whose end has not been heard of yet is no error', asy
   spawnSync('sh', ['-c', `until grep -q "^State:.Z" /proc/${child.pid}/status; do sleep 0.05; done`]);
   sendMessage(child, { late: true });
   expect(await child.exited).toEqual({ code: 3, signal: null });
+});
+
+test('the output of a child comes line by line with its name, the last line without its end too', async () => {
+  const script = 'printf "one\\ntw"; sleep 0.1; printf "o\\n\\nthree"; echo error >&2';
+  const child = await startChild('child', ['sh', '-c', script], {}, ['ignore', 'pipe', 'pipe']);
+  const lines: string[] = [];
+  prefixLines(child, (line) => lines.push(line));
+  await child.exited;
+  expect(lines.filter((line) => line !== '[child] error')).toEqual(
+    ['one', 'two', '', 'three'].map((line) => `[child] ${line}`),
+  );
+  expect(lines).toHaveLength(5);
 });

@@ -1,10 +1,19 @@
-import { cpSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
-import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import {
+  allDead,
+  ends,
+  environmentOf,
+  fingerprint,
+  isAlive,
+  Launched,
+  launch,
+  readLines,
+} from '../support/launched.js';
 import { orchestratorIn } from '../support/program.js';
 
 const STEPS = 24;
@@ -236,39 +245,12 @@ describe('deaths', () => {
   });
 });
 
-test('a dry run prints who gets what, and starts nothing', async () => {
-  const runDir = join(folder, 'dry');
-  const { code, output } = await launch(runDir, 2, '--dry-run');
-  expect(code).toBe(0);
-  expect(output).toContain('batch    20 samples = 5 slots x 4\n');
-  expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 thread, memory about \d+ MiB$/m);
-  expect(output).toMatch(
-    /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --workers 2 /m,
-  );
-  expect(existsSync(runDir)).toBe(false);
-});
-
-test('a dry run of several workers on each node prints their local ranks', async () => {
-  const { code, output } = await launch(join(folder, 'dry'), 2, '--nproc-per-node', '2', '--dry-run');
-  expect(code).toBe(0);
-  expect(output).toContain(' --workers 4 ');
-  const local = [...output.matchAll(/LOCAL_RANK=(\d) LOCAL_WORLD_SIZE=(\d)/g)].map(([, ...found]) =>
-    found.join('/'),
-  );
-  expect(local).toEqual(['0/2', '1/2', '0/2', '1/2']);
-  const refused = await launch(join(folder, 'dry'), 2, '--nproc-per-node', '3', '--dry-run');
-  expect(refused).toMatchObject({
-    code: 2,
-    output: expect.stringContaining('6 workers cannot share 5 slots'),
-  });
-});
-
 describe('refusals', () => {
   test('a worker with a wrong token', async () => {
     const run = new Launched(join(folder, 'token'), 2, '--set', 'schedule.steps=100000');
     await run.says('step 2/');
-    const address = coordinatorOf(run.workers()[0] as number);
-    const env = { ORCHESTRATOR_COORDINATOR: address, ORCHESTRATOR_TOKEN: 'guess' };
+    const { ORCHESTRATOR_COORDINATOR } = environmentOf(run.workers()[0]!);
+    const env = { ORCHESTRATOR_COORDINATOR, ORCHESTRATOR_TOKEN: 'guess' };
     const { status, stderr } = orchestratorIn({ env }, 'worker');
     expect(status).toBe(1);
     expect(stderr).toMatch(/^error ERR_TOKEN: The coordinator at 127\.0\.0\.1:\d+ refused the join token/);
@@ -357,10 +339,3 @@ describe('refusals', () => {
     });
   });
 });
-
-/** The coordinator's address, which a worker has in its environment. */
-function coordinatorOf(pid: number): string {
-  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-  const name = 'ORCHESTRATOR_COORDINATOR=';
-  return environment.find((text) => text.startsWith(name))?.slice(name.length) ?? '';
-}

@@ -85,6 +85,12 @@ export function launch(runDir: string, nodes: number, ...more: string[]): Promis
   return new Launched(runDir, nodes, ...more).outcome;
 }
 
+/** The environment that a process was started with. */
+export function environmentOf(pid: number): Record<string, string> {
+  const lines = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').slice(0, -1);
+  return Object.fromEntries(lines.map((line) => line.split(/=(.*)/s, 2)));
+}
+
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -5,7 +5,7 @@ import { type Explanation, explain } from '../../config/explain.js';
 import { type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
 import { show } from '../../config/value.js';
 import { canonicalJson } from '../../files/json.js';
-import { leftAlignedRows } from '../../text/columns.js';
+import { alignedRows } from '../../text/columns.js';
 import { setOption } from '../options.js';
 
 interface ShowOptions {
@@ -40,5 +40,5 @@ function table(rows: readonly Explanation[]): string {
     typeof value === 'string' ? value : show(value),
     source === 'default' ? 'default' : place,
   ]);
-  return `${leftAlignedRows(cells).join('\n')}\n`;
+  return `${alignedRows(cells, 'left').join('\n')}\n`;
 }

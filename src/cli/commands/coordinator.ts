@@ -2,8 +2,8 @@
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
-import { ENVIRONMENT, LOOPBACK } from '../../launch/commands.js';
-import type { CoordinatorNotice, LauncherNotice } from '../../launch/local.js';
+import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
+import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
 import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { setOption } from '../options.js';

@@ -11,7 +11,7 @@ import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
-import { leftAlignedRows } from '../../text/columns.js';
+import { alignedRows } from '../../text/columns.js';
 import { bytes } from '../../text/quantities.js';
 import { wholeNumber } from '../arguments.js';
 import { Progress } from '../progress.js';
@@ -166,7 +166,7 @@ function renderReport(report: DatasetReport, histogramColumn: string): string {
     const numbers = [min, max, mean, std].map((x) => x.toPrecision(4));
     return [...start, ...numbers, nonFinite === 0 ? '0' : `${nonFinite}, first in row ${firstNonFiniteRow}`];
   });
-  lines.push(...leftAlignedRows([header, ...cells]));
+  lines.push(...alignedRows([header, ...cells], 'left'));
   if (report.histogram) {
     const { low, high, counts } = report.histogram;
     const step = (high - low) / counts.length;

@@ -2,10 +2,11 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
-import { type LaunchOptions, workersOf } from '../../launch/commands.js';
 import { renderDryRun } from '../../launch/dry-run.js';
-import { launchLocal } from '../../launch/local.js';
+import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight, refuse } from '../../launch/preflight.js';
+import { type LaunchOptions, workersOf } from '../../launch/processes.js';
+import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memoryOption, setOption, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
@@ -46,10 +47,10 @@ export function register(program: Command): void {
       checkWorkers(config, workers);
       const { memory = null, dryRun: dry = false } = flags;
       const found = await preflight(native(), config, { workers, memory, dry });
-      if (dry) process.stdout.write(renderDryRun(options, config, found));
+      if (dry) process.stdout.write(renderDryRun(options, LAUNCHERS.local, config, found));
       for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       const { shortages, noGpu, noData } = found;
       refuse(dry ? shortages : [...shortages, noGpu, noData].filter((problem) => problem !== null));
-      if (!dry) process.exitCode = await launchLocal(options);
+      if (!dry) process.exitCode = await superviseRun(options, LAUNCHERS.local);
     });
 }

@@ -1,7 +1,7 @@
 /** `orchestrator worker`: the process that trains, started by `launch`. */
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
-import { ENVIRONMENT } from '../../launch/commands.js';
+import { ENVIRONMENT } from '../../launch/processes.js';
 import { requireVariable } from '../arguments.js';
 import { ignoreOutputErrors } from '../output.js';
 
