@@ -1,30 +1,33 @@
 /** Options that several commands share. */
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Config, slotCount } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import type { NativeAddon } from '../native/contract.js';
 import { defaultWorkersPerNode } from '../native/cuda.js';
 import type { Rates } from '../planning/estimate.js';
-import { memorySize, rate, workerCount } from './arguments.js';
+import { rate, workerCount } from './arguments.js';
 
-/** `--set key=value`, repeatable; its value is a string[]. */
-export function setOption(): Option {
-  return new Option('--set <key=value>', 'override a key of the configuration; the value is YAML; repeatable')
-    .default([], 'none')
-    .argParser((value: string, previous: string[]) => [...previous, value]);
+/** Adds the argument `<config>`, and `--set key=value`, repeatable, whose value is a string[]. */
+export function configArgument(command: Command): Command {
+  const description = 'override a key of the configuration; the value is YAML; repeatable';
+  return command
+    .argument('<config>', 'YAML file')
+    .addOption(
+      new Option('--set <key=value>', description)
+        .default([], 'none')
+        .argParser((value: string, previous: string[]) => [...previous, value]),
+    );
 }
 
-/** `--nodes N --nproc-per-node M`, named as in torchrun. */
-export function workersOptions(): [Option, Option] {
-  return [
-    new Option('--nodes <n>', 'number of nodes; all of them are this machine')
-      .argParser(workerCount)
-      .default(1),
-    new Option(
+/** Adds `--nodes N --nproc-per-node M`, named as in torchrun. */
+export function workersOptions(command: Command): Command {
+  return command
+    .option('--nodes <n>', 'number of nodes; all of them are this machine', workerCount, 1)
+    .option(
       '--nproc-per-node <n>',
       'workers per node (default: one per GPU with device: cuda, otherwise one)',
-    ).argParser(workerCount),
-  ];
+      workerCount,
+    );
 }
 
 export interface WorkersFlags {
@@ -43,25 +46,16 @@ export async function workersPerNode(
   return Math.max(1, Math.min(gpus, Math.floor(slotCount(config) / nodes)));
 }
 
-/** `--memory 24GiB`; its value is a number of bytes. */
-export function memoryOption(): Option {
-  return new Option(
-    '--memory <size>',
-    'memory available to the run, such as 24GiB (default: that of this machine and its control group)',
-  ).argParser(memorySize);
+/** Adds `--flops` and `--bandwidth`, the rates of a machine. */
+export function ratesOptions(command: Command): Command {
+  return command
+    .option(
+      '--flops <rate>',
+      'FLOP/s that a worker reaches in matmuls, such as 400G; needs --bandwidth',
+      rate,
+    )
+    .option('--bandwidth <rate>', 'bytes/s that a worker reads and writes, such as 40G; needs --flops', rate);
 }
-
-export const FLOPS_OPTION = [
-  '--flops <rate>',
-  'FLOP/s that a worker reaches in matmuls, such as 400G; needs --bandwidth',
-  rate,
-] as const;
-
-export const BANDWIDTH_OPTION = [
-  '--bandwidth <rate>',
-  'bytes/s that a worker reads and writes, such as 40G; needs --flops',
-  rate,
-] as const;
 
 /**
  * Both rates of a machine, or null when neither was given.

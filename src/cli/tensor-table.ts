@@ -1,5 +1,6 @@
 /** Lists of a file's tensors, for the commands that inspect files. */
 import type { TensorSet } from '../formats/safetensors/file.js';
+import { alignedRows } from '../text/columns.js';
 
 export interface TensorLine {
   name: string;
@@ -17,9 +18,6 @@ function printable(name: string): string {
 }
 
 export function tensorLines(tensors: readonly TensorLine[]): string[] {
-  const names = tensors.map(({ name }) => printable(name));
-  const width = Math.max(0, ...names.map((name) => Math.min(name.length, 80)));
-  return tensors.map(
-    ({ dtype, shape }, i) => `  ${names[i]!.padEnd(width)}  ${dtype.padEnd(4)} [${shape.join(', ')}]`,
-  );
+  const rows = tensors.map(({ name, dtype, shape }) => [printable(name), dtype, `[${shape.join(', ')}]`]);
+  return alignedRows(rows, 'left').map((line) => `  ${line}`);
 }

@@ -1,4 +1,5 @@
-/** The result of one check of `orchestrator doctor`. */
+/** The checks of `orchestrator doctor`: their results, and what they share. */
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 
 /** One line of the output. */
 export interface Check {
@@ -21,4 +22,11 @@ export function warning(name: string, detail: string, fix: string): Check {
 
 export function failed(name: string, detail: string, fix: string): Check {
   return { name, status: 'failed', detail, fix };
+}
+
+export type Probe = SpawnSyncReturns<string>;
+
+/** Runs a script that loads the addon in a process of its own: a bad binary or driver may crash it. */
+export function probe(script: string, addon: string): Probe {
+  return spawnSync(process.execPath, ['-e', script, addon], { encoding: 'utf8', timeout: 60_000 });
 }

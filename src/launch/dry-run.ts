@@ -8,8 +8,8 @@ import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
-import { alignedRows } from '../text/columns.js';
-import { flopCount } from '../text/quantities.js';
+import { namedRows } from '../text/columns.js';
+import { counted, flopCount } from '../text/quantities.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import type { Preflight } from './preflight.js';
@@ -38,20 +38,18 @@ export function renderDryRun(
   const slots = slotCount(config);
   const samples = schedule.steps * batch.global;
   const epochs = rows === null ? '' : ` = ${(samples / (rows - data.validation_rows)).toFixed(2)} epochs`;
-  const coordination = `${gib(COORDINATION_BYTES)} of the coordinator and the launcher`;
-  const facts = [
-    ['run', `${config.name} in ${run.runDir}, resume ${run.resume}`],
-    ['machine', `${host.processors} processors, ${host.isa}`],
-    ['data', describeData(config, found)],
-    ['model', `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`],
-    ['batch', `${batch.global} samples = ${slots} slots x ${batch.micro}`],
-    ['steps', `${schedule.steps} = ${samples} samples${epochs}`],
-    ['work', `${flopCount(figures.flopsPerStep)} of the model a step`],
-    [
-      'memory',
-      `at least ${gib(totalBytes(figures.machine))}, that of the ranks and ${coordination}${place === null ? '' : `; ${place.source} ${gib(place.bytes)}`}`,
-    ],
-  ];
+  const least = `at least ${gib(totalBytes(figures.machine))}, that of the ranks and ${gib(COORDINATION_BYTES)}`;
+  const has = place === null ? '' : `; ${place.source} ${gib(place.bytes)}`;
+  const facts = {
+    run: `${config.name} in ${run.runDir}, resume ${run.resume}`,
+    machine: `${host.processors} processors, ${host.isa}`,
+    data: describeData(config, found),
+    model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`,
+    batch: `${batch.global} samples = ${slots} slots x ${batch.micro}`,
+    steps: `${schedule.steps} = ${samples} samples${epochs}`,
+    work: `${flopCount(figures.flopsPerStep)} of the model a step`,
+    memory: `${least} of the coordinator and the launcher${has}`,
+  };
   const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
   const started = (spec: ProcessSpec, by: Launcher) => [
     `  # ${spec.name}, on ${spec.host}`,
@@ -59,7 +57,7 @@ export function renderDryRun(
   ];
   const ranges = assignSlots(slots, workersOf(run));
   return `${[
-    ...alignedRows(facts, 'left'),
+    ...namedRows(facts),
     '',
     ...ranges.map((range, rank) => {
       const samples = (range.hi - range.lo) * batch.micro;
@@ -80,7 +78,7 @@ function describeData({ data }: Config, { rows, noData }: Preflight): string {
 /** Where a rank computes, and the least memory that it needs there. */
 function describeRank({ figures, gpus, noGpu }: Preflight, rank: number): string {
   const { threads } = figures.spec;
-  const compute = threads === 1 ? '1 thread' : `${threads} threads`;
+  const compute = counted(threads, 'thread');
   const memory = `memory at least ${gib(figures.rankLeast[rank]!)}`;
   if (figures.rankGpu === null) return `${compute}, ${memory}`;
   const gpu = gpus?.[rank];

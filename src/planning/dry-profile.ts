@@ -1,17 +1,17 @@
 /** The operations of a training step with their FLOPs and bytes, without running any. */
 import type { Config } from '../config/schema.js';
 import type { NativeAddon, PlannedOperation } from '../native/contract.js';
-import { type Estimate, estimate, type Rates, updateBytes } from './estimate.js';
+import { type Bound, type Estimate, estimate, leastTime, type Rates, updateBytes } from './estimate.js';
 
 export interface DryOp extends PlannedOperation {
   /** The least time that the rates allow; null without rates. */
   seconds: number | null;
-  bound: 'matmul' | 'memory' | null;
+  bound: Bound | null;
 }
 
-export interface DryProfile extends Pick<Estimate, 'spec' | 'precision' | 'level' | 'memory' | 'gpuMemory'> {
+export interface DryProfile
+  extends Pick<Estimate, 'spec' | 'precision' | 'level' | 'memory' | 'gpuMemory' | 'slots'> {
   rates: Rates | null;
-  slots: number;
   /** Operations of one slot, forward and backward: slowest first with rates, otherwise in graph order. */
   ops: DryOp[];
   /** The parts of a step of one worker; the first is its slots. */
@@ -34,7 +34,11 @@ export async function dryProfile(
 ): Promise<DryProfile> {
   const figures = await estimate(addon, config, 1, null);
   const { spec, precision, level, memory, gpuMemory, slots, flopsPerStep } = figures;
-  const ops = addon.planOperations(spec).map((op) => timed(op, rates));
+  const timed = (op: PlannedOperation): DryOp => ({
+    ...op,
+    ...(rates === null ? { seconds: null, bound: null } : leastTime(op, rates)),
+  });
+  const ops = addon.planOperations(spec).map(timed);
   const { length } = addon.planFigures(spec);
   const slotsOfStep: DryOp = {
     name: 'slots, forward and backward',
@@ -47,24 +51,11 @@ export async function dryProfile(
   const sums = { name: 'sums of gradients', count: slots - 1, flops: 0, bytes: 12 * length * (slots - 1) };
   const update = { name: 'update', count: 1, flops: 0, bytes: updateBytes(spec) * length };
   return {
-    spec,
-    precision,
-    level,
-    memory,
-    gpuMemory,
-    rates,
-    slots,
-    ops: rates === null ? ops : ops.sort((a, b) => (b.seconds ?? 0) - (a.seconds ?? 0)),
-    step: [slotsOfStep, ...[sums, update].filter(({ count }) => count > 0).map((op) => timed(op, rates))],
+    ...{ spec, precision, level, memory, gpuMemory, rates, slots },
+    ops: rates === null ? ops : ops.sort((a, b) => b.seconds! - a.seconds!),
+    step: [slotsOfStep, ...[sums, update].filter(({ count }) => count > 0).map(timed)],
     modelFlops: flopsPerStep / slots,
   };
-}
-
-function timed(op: PlannedOperation, rates: Rates | null): DryOp {
-  if (rates === null) return { ...op, seconds: null, bound: null };
-  const matmul = op.flops / rates.flops;
-  const memory = op.bytes / rates.bandwidth;
-  return { ...op, seconds: Math.max(matmul, memory), bound: matmul > memory ? 'matmul' : 'memory' };
 }
 
 export function total(ops: readonly DryOp[], key: 'flops' | 'bytes' | 'seconds'): number {

@@ -2,12 +2,17 @@
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import { releasedName } from '../model/released.js';
 import { describeModel } from '../model/tensors.js';
-import { alignedRows } from '../text/columns.js';
-import { byteCount, bytes, flopCount, timeSpent } from '../text/quantities.js';
+import type { EngineSpec } from '../native/contract.js';
+import { alignedRows, namedRows } from '../text/columns.js';
+import { byteCount, bytes, counted, flopCount, timeSpent } from '../text/quantities.js';
 import type { Estimate, Rates } from './estimate.js';
 
-const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const integer = (value: number) => value.toLocaleString('en-US');
+
+/** "256 + 154 tokens": of the image and of its text. */
+export function describeTokens({ latentHeight, latentWidth, contextTokens, model }: EngineSpec): string {
+  return `${(latentHeight * latentWidth) / (model.patch * model.patch)} + ${contextTokens} tokens`;
+}
 
 function memoryLines(parts: readonly MemoryPart[]): string[] {
   const total = { name: 'total', bytes: totalBytes(parts) };
@@ -15,56 +20,54 @@ function memoryLines(parts: readonly MemoryPart[]): string[] {
 }
 
 /** The memory of a worker as tables, the GPU's first. */
-export function memoryTables({ level, memory, gpuMemory }: MemoryTables, whose: string): string[] {
+export function memoryTables(
+  { level, memory, gpuMemory }: Pick<Estimate, 'level' | 'memory' | 'gpuMemory'>,
+  whose: string,
+): string[] {
   const heading = `memory of ${whose} with activation_checkpointing: ${level}`;
   if (gpuMemory === null) return [heading, ...memoryLines(memory)];
   return [`GPU ${heading}`, ...memoryLines(gpuMemory), '', 'memory of its process', ...memoryLines(memory)];
 }
-type MemoryTables = Pick<Estimate, 'level' | 'memory' | 'gpuMemory'>;
 
 export function renderEstimate(estimate: Estimate, steps: number, rates: Rates | null): string {
-  const { spec, shapes, slots, workers } = estimate;
+  const { spec, shapes, slots, workers, levels } = estimate;
   const name = releasedName(spec.model);
-  const image = (spec.latentHeight * spec.latentWidth) / (spec.model.patch * spec.model.patch);
-  const lines = [
-    `model       ${describeModel(spec.model)}${name === null ? '' : ` (${name})`}`,
-    `parameters  ${integer(estimate.parameters)}, and ${integer(estimate.positions)} of the position table`,
-    `data        latents ${shapes.latent.join(' x ')}, ${image} + ${spec.contextTokens} tokens (from the ${shapes.source})`,
-    `precision   ${estimate.precision}, residual stream ${spec.residual}`,
-    `batch       ${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}; ${workers} ${workers === 1 ? 'worker' : 'workers'} ${estimate.gpuMemory === null ? `of ${spec.threads} threads` : 'with a GPU each'}`,
-    `work        ${flopCount(estimate.flopsPerStep)} of the model a step, ${flopCount(estimate.flopsOfRun)} for ${integer(steps)} steps`,
+  const compute = estimate.gpuMemory === null ? `of ${counted(spec.threads, 'thread')}` : 'with a GPU each';
+  const batch = `${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}`;
+  const work = `${flopCount(estimate.flopsPerStep)} of the model a step`;
+  const facts = {
+    model: `${describeModel(spec.model)}${name === null ? '' : ` (${name})`}`,
+    parameters: `${integer(estimate.parameters)}, and ${integer(estimate.positions)} of the position table`,
+    data: `latents ${shapes.latent.join(' x ')}, ${describeTokens(spec)} (from the ${shapes.source})`,
+    precision: `${estimate.precision}, residual stream ${spec.residual}`,
+    batch: `${batch}; ${counted(workers, 'worker')} ${compute}`,
+    work: `${work}, ${flopCount(estimate.flopsOfRun)} for ${integer(steps)} steps`,
+  };
+  const ofAll = estimate.rankBytes.reduce((sum, value) => sum + value, 0);
+  return `${[
+    ...namedRows(facts),
     '',
     ...memoryTables(estimate, 'a worker (rank 0)'),
-    ...(workers === 1 ? [] : [`of all ${workers} workers ${bytes(sum(estimate.rankBytes))}`]),
+    ...(workers === 1 ? [] : [`of all ${workers} workers ${bytes(ofAll)}`]),
     '',
     'by activation_checkpointing (activations of one slot; work as it is executed)',
-    ...levelLines(estimate),
-  ];
-  if (rates !== null) lines.push('', ...timeLines(estimate, steps, rates));
-  return `${lines.join('\n')}\n`;
-}
-
-function levelLines({ levels }: Estimate): string[] {
-  const rows = levels.map(({ level, activationBytes, workerBytes, executedFlops }) => [
-    `  ${level}`,
-    bytes(activationBytes),
-    bytes(workerBytes),
-    flopCount(executedFlops),
-  ]);
-  return alignedRows([['', 'activations', 'worker', 'a step'], ...rows]);
+    ...alignedRows([
+      ['', 'activations', 'worker', 'a step'],
+      ...levels.map(({ level, activationBytes, workerBytes, executedFlops }) => [
+        `  ${level}`,
+        bytes(activationBytes),
+        bytes(workerBytes),
+        flopCount(executedFlops),
+      ]),
+    ]),
+    ...(rates === null ? [] : ['', ...timeLines(estimate, steps, rates)]),
+  ].join('\n')}\n`;
 }
 
 function timeLines({ levels, workers }: Estimate, steps: number, rates: Rates): string[] {
   const rows = levels.map(({ level, time }) => {
     const { matmuls, memoryBound, update, total } = time!;
-    return [
-      `  ${level}`,
-      timeSpent(matmuls),
-      timeSpent(memoryBound),
-      timeSpent(update),
-      timeSpent(total),
-      timeSpent(total * steps),
-    ];
+    return [`  ${level}`, ...[matmuls, memoryBound, update, total, total * steps].map(timeSpent)];
   });
   const peers = workers === 1 ? '' : ', the exchange of gradients not counted';
   return [

@@ -16,6 +16,17 @@ export interface Rates {
   bandwidth: number;
 }
 
+export type Bound = 'matmul' | 'memory';
+
+/** The least seconds that the rates allow for an operation, and by what it is bound. */
+export function leastTime(
+  { flops, bytes }: { flops: number; bytes: number },
+  rates: Rates,
+): { seconds: number; bound: Bound } {
+  const [matmul, memory] = [flops / rates.flops, bytes / rates.bandwidth];
+  return { seconds: Math.max(matmul, memory), bound: matmul > memory ? 'matmul' : 'memory' };
+}
+
 interface LevelEstimate {
   level: Level;
   activationBytes: number;

@@ -1,32 +1,29 @@
-/** A profile as a page of text. */
+/** Profiles, measured and dry, as pages of text. */
 import { describeModel } from '../model/tensors.js';
-import { alignedRows } from '../text/columns.js';
-import { duration, flopRate, timeSpent } from '../text/quantities.js';
-import type { OpProfile, Profile } from './profile.js';
+import type { EngineSpec } from '../native/contract.js';
+import { alignedRows, namedRows } from '../text/columns.js';
+import { byteCount, duration, flopCount, flopRate, timeSpent } from '../text/quantities.js';
+import { type DryOp, type DryProfile, total } from './dry-profile.js';
+import { describeTokens } from './estimate-page.js';
+import type { Profile } from './profile.js';
 
-export const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
+const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
 const byteRate = (perSecond: number) => `${(perSecond / 1e9).toFixed(1)} GB/s`;
 
-export function renderProfile(profile: Profile): string {
-  const { spec, gpu, roofline, seconds, modelFlops } = profile;
-  const image = (spec.latentHeight * spec.latentWidth) / (spec.model.patch * spec.model.patch);
-  return `${[
-    `model       ${describeModel(spec.model)}`,
-    `slot        ${spec.microBatch} samples of ${image} + ${spec.contextTokens} tokens, forward and backward, ${gpu ?? 'one thread'}`,
-    `precision   ${profile.precision}, residual stream ${spec.residual}, activation_checkpointing ${spec.recompute}`,
-    `roofline    matmuls ${flopRate(roofline.flops)}, copies ${byteRate(roofline.bandwidth)} (read and written), measured in this run`,
-    `pass        ${duration(seconds)} of ${gpu === null ? 'processor' : 'GPU'} time (${profile.repeats} averaged), ${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`,
-    '',
-    ...alignedRows([
-      ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'],
-      ...profile.ops.map(line),
-    ]),
-    'more than 100 %: operands that were still in caches',
-  ].join('\n')}\n`;
+/** What both kinds of profiles say first: the model, its slot and the precision. */
+function facts({ spec, precision }: { spec: EngineSpec; precision: string }, where: string) {
+  const { model, microBatch, residual, recompute } = spec;
+  return {
+    model: describeModel(model),
+    slot: `${microBatch} samples of ${describeTokens(spec)}, forward and backward${where}`,
+    precision: `${precision}, residual stream ${residual}, activation_checkpointing ${recompute}`,
+  };
 }
 
-function line(op: OpProfile): string[] {
-  return [
+export function renderProfile(profile: Profile): string {
+  const { gpu, roofline, seconds, modelFlops } = profile;
+  const ofModel = `${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`;
+  const rows = profile.ops.map((op) => [
     op.name,
     String(op.count),
     timeSpent(op.seconds),
@@ -35,5 +32,60 @@ function line(op: OpProfile): string[] {
     byteRate(op.bytes / op.seconds),
     percent(op.ofRoofline),
     op.bound,
+  ]);
+  const pass = `${duration(seconds)} of ${gpu === null ? 'processor' : 'GPU'} time (${profile.repeats} averaged)`;
+  const copies = `copies ${byteRate(roofline.bandwidth)} (read and written)`;
+  return `${[
+    ...namedRows({
+      ...facts(profile, `, ${gpu ?? 'one thread'}`),
+      roofline: `matmuls ${flopRate(roofline.flops)}, ${copies}, measured in this run`,
+      pass: `${pass}, ${ofModel}`,
+    }),
+    '',
+    ...alignedRows([
+      ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'],
+      ...rows,
+    ]),
+    'more than 100 %: operands that were still in caches',
+  ].join('\n')}\n`;
+}
+
+export function renderDryProfile(profile: DryProfile): string {
+  const { rates, ops, step, slots, modelFlops } = profile;
+  const timed = rates !== null;
+  const memory = `memory ${byteCount(rates?.bandwidth ?? 0)}/s (read and written)`;
+  const executed = `${flopCount(total(ops, 'flops'))} as it is executed`;
+  const lines = [
+    ...namedRows({
+      ...facts(profile, '; nothing was run'),
+      ...(timed && { rates: `matmuls ${flopCount(rates.flops)}/s, ${memory}, as given` }),
+      work: `${flopCount(modelFlops)} of the model a slot, ${executed}`,
+    }),
+    '',
+    ...dryTable('operations of a slot', ops, timed),
+    '',
+    ...dryTable(`a step of one worker with its ${slots === 1 ? 'slot' : `${slots} slots`}`, step, timed),
   ];
+  if (timed) {
+    const perSecond = (slots * modelFlops) / total(step, 'seconds');
+    const share = percent(perSecond / rates.flops);
+    lines.push(`at most ${flopRate(perSecond)} of the model: ${share} of the matmuls' rate`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function dryTable(heading: string, ops: readonly DryOp[], timed: boolean): string[] {
+  const all = total(ops, 'seconds');
+  const row = (name: string, count: string, flops: number, bytes: number, seconds: number, bound: string) => [
+    name,
+    count,
+    flops === 0 ? '-' : flopCount(flops),
+    byteCount(bytes),
+    ...(timed ? [timeSpent(seconds), percent(seconds / all), bound] : []),
+  ];
+  return alignedRows([
+    [heading, 'count', 'work', 'bytes', ...(timed ? ['least time', 'share', 'bound by'] : [])],
+    ...ops.map((op) => row(op.name, String(op.count), op.flops, op.bytes, op.seconds ?? 0, op.bound ?? '')),
+    row('total', '', total(ops, 'flops'), total(ops, 'bytes'), all, ''),
+  ]);
 }

@@ -4,26 +4,21 @@ import { trainingEngine } from '../engine/spec.js';
 import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
 import { shapesOf } from './data-shapes.js';
-
-interface Roofline {
-  /** FLOP/s of a large matmul on one thread or the GPU. */
-  flops: number;
-  /** Bytes/s read and written by a large copy on one thread or the GPU. */
-  bandwidth: number;
-}
+import { type Bound, leastTime, type Rates } from './estimate.js';
 
 export interface OpProfile extends ProfileRow {
   /** Share of the time of the pass. */
   share: number;
   /** The least time that the roofline allows over the time taken; above 1 if operands stay in caches. */
   ofRoofline: number;
-  bound: 'matmul' | 'memory';
+  bound: Bound;
 }
 
 export interface Profile {
   spec: EngineSpec;
   precision: string;
-  roofline: Roofline;
+  /** What a large matmul and a large copy reach on one thread or the GPU. */
+  roofline: Rates;
   repeats: number;
   /** Slowest first. */
   ops: OpProfile[];
@@ -101,18 +96,12 @@ function secondsOf(rows: readonly ProfileRow[]): number {
   return rows.reduce((sum, { seconds }) => sum + seconds, 0);
 }
 
-export function againstRoofline(row: ProfileRow, roofline: Roofline, total: number): OpProfile {
-  const matmul = row.flops / roofline.flops;
-  const memory = row.bytes / roofline.bandwidth;
-  return {
-    ...row,
-    share: row.seconds / total,
-    ofRoofline: Math.max(matmul, memory) / row.seconds,
-    bound: matmul > memory ? 'matmul' : 'memory',
-  };
+export function againstRoofline(row: ProfileRow, roofline: Rates, total: number): OpProfile {
+  const { seconds, bound } = leastTime(row, roofline);
+  return { ...row, share: row.seconds / total, ofRoofline: seconds / row.seconds, bound };
 }
 
-async function measureRoofline(addon: NativeAddon, { device, precision }: EngineSpec): Promise<Roofline> {
+async function measureRoofline(addon: NativeAddon, { device, precision }: EngineSpec): Promise<Rates> {
   if (device !== null) return await addon.deviceCeilings(device, precision);
   const flops = await addon.matmulPeak(precision, PEAK_SIDE, PEAK_SIDE, PEAK_SIDE, 1, PEAK_SECONDS);
   return { flops, bandwidth: copyBandwidth() };

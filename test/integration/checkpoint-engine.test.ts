@@ -186,7 +186,7 @@ describe('inference', () => {
 });
 
 describe('the command line', () => {
-  test('inspects a checkpoint: step, plan, tensors and hashes', async () => {
+  test('inspects a checkpoint: step, plan, files and hashes, and its tensors if asked for', async () => {
     const run = temporaryFolder();
     const { path, manifest } = await saveCheckpoint(join(run, 'checkpoints'), contentOf(1000, 1));
     const text = orchestrator('checkpoint', 'inspect', run);
@@ -194,9 +194,11 @@ describe('the command line', () => {
     expect(text.stdout).toMatch(/^step +1000$/m);
     expect(text.stdout).toMatch(/^plan +version 1, seed 7, step 1000$/m);
     expect(text.stdout).toMatch(/^model +depth 2, hidden 64,/m);
-    expect(text.stdout).toMatch(
-      /model\.diffusion_model\.joint_blocks\.0\.x_block\.attn\.qkv\.weight +F32 +\[192, 64\]/,
-    );
+    expect(text.stdout).toMatch(/^model\.safetensors +\S+ [KM]iB +\d+ tensors +sha256 [0-9a-f]{64}$/m);
+    const tensor =
+      /^ {2}model\.diffusion_model\.joint_blocks\.0\.x_block\.attn\.qkv\.weight +F32 +\[192, 64\]$/m;
+    expect(text.stdout).not.toContain('joint_blocks.0');
+    expect(orchestrator('checkpoint', 'inspect', run, '--tensors').stdout).toMatch(tensor);
     expect(text.stdout).toContain(`sha256 ${manifest.files['ema.safetensors']!.sha256}`);
     const json = JSON.parse(orchestrator('checkpoint', 'inspect', path, '--json').stdout);
     expect(json.manifest).toMatchObject({ step: 1000, config: { name: 'test' }, files: manifest.files });

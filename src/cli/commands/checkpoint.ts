@@ -9,28 +9,30 @@ import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { SafetensorsFile } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
+import { alignedRows, namedRows } from '../../text/columns.js';
 import { bytes } from '../../text/quantities.js';
+import { printResult } from '../output.js';
 import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
 
 export function register(program: Command): void {
   const checkpoint = program.command('checkpoint').description('inspect and verify checkpoints');
   checkpoint
     .command('inspect')
-    .description('print the step, plan state, model, tensors and hashes of a checkpoint')
+    .description('print the step, plan state, model, files and hashes of a checkpoint')
     .argument('<path>', "a checkpoint's folder, or a run's folder for its latest valid one")
-    .option('--json', 'print JSON')
-    .action(async (path: string, options: { json?: true }) => {
-      const description = await describe(path);
-      process.stdout.write(options.json ? `${JSON.stringify(description, null, 2)}\n` : render(description));
+    .option('--tensors', 'also print the type and shape of every tensor')
+    .option('--json', 'print JSON, with every tensor')
+    .action(async (path: string, { tensors, json }: { tensors?: true; json?: true }) => {
+      printResult(await describe(path), json, (found) => render(found, tensors === true));
     });
   checkpoint
     .command('verify')
     .description('hash every file of a checkpoint, or of all checkpoints of a run')
     .argument('<path>', "a checkpoint's folder, or a run's folder")
     .option('--json', 'print JSON')
-    .action(async (path: string, options: { json?: true }) => {
-      const results = await verifyAll(path, options.json === true ? null : process.stdout);
-      if (options.json) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
+    .action(async (path: string, { json }: { json?: true }) => {
+      const results = await verifyAll(path, json ? null : process.stdout);
+      printResult(results, json, () => '');
       if (results.some(({ ok }) => !ok)) process.exitCode = EXIT.failed;
     });
 }
@@ -67,25 +69,30 @@ function pairs(record: Readonly<Record<string, string | number>>): string {
     .join(', ');
 }
 
-function render({ path, manifest, tensors }: Description): string {
-  const rows: [string, string][] = [
-    ['checkpoint', path],
-    ['step', String(manifest.step)],
-    ['plan', pairs(manifest.planState)],
-    ['data set', manifest.datasetHash],
-    ['model', describeModel(manifest.modelSpec)],
-    ['parameters', manifest.parameters.toLocaleString('en-US')],
-    ['latent', manifest.latent.join(' x ')],
-    ['text', pairs({ ...manifest.text })],
-    ['encoders', manifest.encoders === null ? 'not named' : pairs(manifest.encoders)],
-    ['versions', pairs(manifest.versions)],
-  ];
-  const lines = rows.map(([key, value]) => `${key.padEnd(11)} ${value}`);
-  for (const [name, record] of Object.entries(manifest.files)) {
-    lines.push('', `${name}  ${bytes(record.bytes)}  sha256 ${record.sha256}`);
-    lines.push(...tensorLines(tensors[name] ?? []));
-  }
-  return `${lines.join('\n')}\n`;
+function render({ path, manifest, tensors }: Description, withTensors: boolean): string {
+  const facts = {
+    checkpoint: path,
+    step: String(manifest.step),
+    plan: pairs(manifest.planState),
+    'data set': manifest.datasetHash,
+    model: describeModel(manifest.modelSpec),
+    parameters: manifest.parameters.toLocaleString('en-US'),
+    latent: manifest.latent.join(' x '),
+    text: pairs({ ...manifest.text }),
+    encoders: manifest.encoders === null ? 'not named' : pairs(manifest.encoders),
+    versions: pairs(manifest.versions),
+  };
+  const files = Object.entries(manifest.files);
+  const rows = files.map(([name, file]) => [
+    name,
+    bytes(file.bytes),
+    `${tensors[name]?.length} tensors`,
+    `sha256 ${file.sha256}`,
+  ]);
+  const lines = alignedRows(rows, 'left').flatMap((line, i) =>
+    withTensors ? [line, ...tensorLines(tensors[files[i]![0]]!)] : [line],
+  );
+  return `${[...namedRows(facts), '', ...lines].join('\n')}\n`;
 }
 
 interface Verification {

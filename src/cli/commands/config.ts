@@ -1,14 +1,14 @@
 /** `orchestrator config`: the effective value of every key, and its origin. */
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
-import { type Explanation, explain } from '../../config/explain.js';
+import { explain } from '../../config/explain.js';
 import { type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
 import { show } from '../../config/value.js';
 import { canonicalJson } from '../../files/json.js';
 import { alignedRows } from '../../text/columns.js';
-import { setOption } from '../options.js';
+import { configArgument } from '../options.js';
 
-interface ShowOptions {
+interface ShowFlags {
   set: string[];
   json?: true;
   yaml?: true;
@@ -16,29 +16,21 @@ interface ShowOptions {
 
 export function register(program: Command): void {
   const config = program.command('config').description('inspect a configuration');
-  config
-    .command('show')
-    .description('print the effective value of every key and its origin')
-    .argument('<config>', 'YAML file')
-    .addOption(setOption())
+  configArgument(config.command('show').description('print the effective value of every key and its origin'))
     .option('--json', 'print the canonical JSON of the effective configuration instead')
     .option('--yaml', 'print the effective configuration as YAML instead')
-    .action((path: string, options: ShowOptions) => {
-      process.stdout.write(render(loadConfigWithSources(path, options.set), options));
+    .action((path: string, flags: ShowFlags) => {
+      process.stdout.write(render(loadConfigWithSources(path, flags.set), flags));
     });
 }
 
-function render(loaded: LoadedConfig, options: ShowOptions): string {
-  if (options.json) return `${canonicalJson(loaded.config)}\n`;
-  if (options.yaml) return stringify(loaded.config);
-  return table(explain(loaded));
-}
-
-function table(rows: readonly Explanation[]): string {
-  const cells = rows.map(({ key, value, source, place }) => [
+function render(loaded: LoadedConfig, { json, yaml }: ShowFlags): string {
+  if (json) return `${canonicalJson(loaded.config)}\n`;
+  if (yaml) return stringify(loaded.config);
+  const rows = explain(loaded).map(({ key, value, source, place }) => [
     key,
     typeof value === 'string' ? value : show(value),
     source === 'default' ? 'default' : place,
   ]);
-  return `${alignedRows(cells, 'left').join('\n')}\n`;
+  return `${alignedRows(rows, 'left').join('\n')}\n`;
 }

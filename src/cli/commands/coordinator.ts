@@ -1,12 +1,12 @@
 /** `orchestrator coordinator`: the process that coordinates a run, started by `launch`. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
 import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { requireVariable, workerCount } from '../arguments.js';
-import { setOption } from '../options.js';
+import { configArgument } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
 
 interface CoordinatorCommandOptions {
@@ -18,15 +18,14 @@ interface CoordinatorCommandOptions {
 }
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('coordinator', { hidden: true })
-    .description('the coordinator of a run; started by launch')
-    .argument('<config>', 'YAML file')
-    .addOption(new Option('--workers <n>', 'number of workers').argParser(workerCount).makeOptionMandatory())
+    .description('the coordinator of a run; started by launch');
+  configArgument(command)
+    .requiredOption('--workers <n>', 'number of workers', workerCount)
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
-    .addOption(setOption())
     .action(async (configPath: string, options: CoordinatorCommandOptions) => {
       ignoreOutputErrors();
       const { startCoordinator } = await import('../../coordinator/run.js');

@@ -4,6 +4,8 @@ import type { Command } from 'commander';
 import type { Check } from '../../doctor/check.js';
 import { examine } from '../../doctor/examine.js';
 import { EXIT } from '../../errors.js';
+import { alignedRows } from '../../text/columns.js';
+import { printResult } from '../output.js';
 
 const COLOURS = { ok: 'green', warning: 'yellow', failed: 'red' } as const;
 
@@ -12,24 +14,24 @@ export function register(program: Command): void {
     .command('doctor')
     .description('check this machine (instruction set, memory, CUDA, disk), and say how to fix problems')
     .option('--json', 'print JSON')
-    .action((options: { json?: true }) => {
+    .action(({ json }: { json?: true }) => {
       const checks = examine();
-      process.stdout.write(options.json ? `${JSON.stringify(checks, null, 2)}\n` : render(checks));
+      printResult(checks, json, render);
       if (checks.some(({ status }) => status === 'failed')) process.exitCode = EXIT.failed;
     });
 }
 
 function render(checks: readonly Check[]): string {
   const coloured = process.stdout.isTTY && process.env.NO_COLOR === undefined;
-  const width = Math.max(...checks.map(({ name }) => name.length));
-  const lines = checks.flatMap(({ name, status, detail, fix }) => {
-    const mark = status.padEnd('warning'.length);
-    const line = `${coloured ? styleText(COLOURS[status], mark) : mark}  ${name.padEnd(width)}  ${detail}`;
-    return fix === null ? [line] : [line, `${' '.repeat(width + 11)}-> ${fix}`];
+  const rows = checks.flatMap(({ name, status, detail, fix }) => [
+    [status, name, detail],
+    ...(fix === null ? [] : [['', '', `-> ${fix}`]]),
+  ]);
+  const lines = alignedRows(rows, 'left').map((line, i) => {
+    const status = rows[i]![0] as Check['status'] | '';
+    return coloured && status !== '' ? line.replace(status, styleText(COLOURS[status], status)) : line;
   });
   const failures = checks.filter(({ status }) => status === 'failed').length;
-  lines.push(
-    failures === 0 ? 'ready to train' : `not ready: ${failures} ${failures === 1 ? 'problem' : 'problems'}`,
-  );
-  return `${lines.join('\n')}\n`;
+  const problems = failures === 1 ? '1 problem' : `${failures} problems`;
+  return `${[...lines, failures === 0 ? 'ready to train' : `not ready: ${problems}`].join('\n')}\n`;
 }

@@ -2,52 +2,41 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { native } from '../../native/load.js';
-import { estimate } from '../../planning/estimate.js';
+import { estimate, type Rates } from '../../planning/estimate.js';
 import { renderEstimate } from '../../planning/estimate-page.js';
 import { checkWorkers } from '../../step/assignment.js';
 import {
-  BANDWIDTH_OPTION,
-  FLOPS_OPTION,
+  configArgument,
   ratesOf,
-  setOption,
+  ratesOptions,
   type WorkersFlags,
   workersOptions,
   workersPerNode,
 } from '../options.js';
+import { printResult } from '../output.js';
 
-interface EstimateOptions extends WorkersFlags {
+interface EstimateFlags extends WorkersFlags, Partial<Rates> {
   set: string[];
-  flops?: number;
-  bandwidth?: number;
   json?: true;
 }
 
 export function register(program: Command): void {
-  const [nodes, nprocPerNode] = workersOptions();
-  program
+  const command = program
     .command('estimate')
     .description(
       'print parameters, memory by part, FLOPs and time of a run; needs no data set if the config has its shapes',
-    )
-    .argument('<config>', 'YAML file')
-    .addOption(nodes)
-    .addOption(nprocPerNode)
-    .addOption(setOption())
-    .option(...FLOPS_OPTION)
-    .option(...BANDWIDTH_OPTION)
+    );
+  ratesOptions(workersOptions(configArgument(command)))
     .option('--json', 'print JSON')
     .action(run);
 }
 
-async function run(path: string, options: EstimateOptions): Promise<void> {
-  const rates = ratesOf(options);
-  const config = loadConfig(path, options.set);
-  const workers = options.nodes * (await workersPerNode(native(), config, options));
+async function run(path: string, flags: EstimateFlags): Promise<void> {
+  const rates = ratesOf(flags);
+  const config = loadConfig(path, flags.set);
+  const workers = flags.nodes * (await workersPerNode(native(), config, flags));
   checkWorkers(config, workers);
-  const result = await estimate(native(), config, workers, rates);
-  process.stdout.write(
-    options.json
-      ? `${JSON.stringify(result, null, 2)}\n`
-      : renderEstimate(result, config.schedule.steps, rates),
+  printResult(await estimate(native(), config, workers, rates), flags.json, (result) =>
+    renderEstimate(result, config.schedule.steps, rates),
   );
 }

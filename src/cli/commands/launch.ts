@@ -9,7 +9,8 @@ import { type LaunchOptions, workersOf } from '../../launch/processes.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
-import { memoryOption, setOption, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
+import { memorySize } from '../arguments.js';
+import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
@@ -20,17 +21,17 @@ interface LaunchFlags extends WorkersFlags {
 }
 
 export function register(program: Command): void {
-  const [nodes, nprocPerNode] = workersOptions();
-  program
+  const command = program
     .command('launch')
-    .description('train on this machine: start a coordinator and its workers, one process each')
-    .argument('<config>', 'YAML file')
-    .addOption(nodes)
-    .addOption(nprocPerNode)
+    .description('train on this machine: start a coordinator and its workers, one process each');
+  workersOptions(configArgument(command))
     .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
-    .addOption(setOption())
-    .addOption(memoryOption())
+    .option(
+      '--memory <size>',
+      'memory available to the run, such as 24GiB (default: that of this machine and its control group)',
+      memorySize,
+    )
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .action(async (configPath: string, flags: LaunchFlags) => {
       const config = loadConfig(configPath, flags.set);

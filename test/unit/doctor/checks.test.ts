@@ -1,7 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { checkAddon } from '../../../src/doctor/addon.js';
+import { checkCuda } from '../../../src/doctor/cuda.js';
 import { checkCores, checkMemory, checkNode } from '../../../src/doctor/machine.js';
 import { checkDisk } from '../../../src/doctor/storage.js';
 import { resolvePrecision } from '../../../src/engine/precision.js';
@@ -106,6 +107,55 @@ describe('the probe of the addon', () => {
         fix: null,
       });
     }
+  });
+});
+
+describe('CUDA', () => {
+  const without = addon(
+    'no-cuda',
+    "exports.cudaDevices = async () => { throw new Error('CUDA is off: liborchestrator_cuda.so is not built'); };",
+  );
+  /** What nvidia-smi lists on this machine; null = there is none. */
+  const machine = (name: string, listed: string | null) => {
+    const path = join(folder, name);
+    mkdirSync(path);
+    if (listed !== null)
+      writeFileSync(join(path, 'nvidia-smi'), `#!/bin/sh\nprintf '${listed}'\n`, { mode: 0o755 });
+    vi.stubEnv('PATH', path);
+  };
+  afterEach(() => vi.unstubAllEnvs());
+
+  test('is not missed on a machine without a GPU', () => {
+    machine('no-smi', null);
+    expect(checkCuda(without)).toMatchObject({
+      status: 'ok',
+      detail: expect.stringMatching(
+        /^no GPU, which only `device: cuda` needs \(liborchestrator_cuda\.so is not built; no nvidia-smi; /,
+      ),
+    });
+    machine('no-device', '');
+    expect(checkCuda(without)).toMatchObject({
+      status: 'ok',
+      detail: expect.stringContaining('nvidia-smi lists no device'),
+    });
+  });
+
+  test('warns of a GPU that cannot be used, with the remedy', () => {
+    machine('gpu', 'NVIDIA H100, 80 GiB, 580.1\\n');
+    expect(checkCuda(without)).toMatchObject({
+      status: 'warning',
+      detail: expect.stringMatching(/^there is a GPU, but it cannot be used \(.* not built; NVIDIA H100, 80/),
+      fix: expect.stringContaining('npm run build:cuda'),
+    });
+  });
+
+  test('lists the devices that can be used', () => {
+    const device = { name: 'NVIDIA H100', memoryBytes: 80 * 2 ** 30, libraries: 'CUDA 13', problem: null };
+    const path = addon('cuda', `exports.cudaDevices = async () => [${JSON.stringify(device)}];`);
+    expect(checkCuda(path)).toMatchObject({
+      status: 'ok',
+      detail: 'on: GPU 0: NVIDIA H100, 80.0 GiB; CUDA 13',
+    });
   });
 });
 

@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
 import { native } from '../../../src/native/load.js';
 import { dryProfile } from '../../../src/planning/dry-profile.js';
-import { renderDryProfile } from '../../../src/planning/dry-profile-page.js';
 import { estimate } from '../../../src/planning/estimate.js';
 import { profile } from '../../../src/planning/profile.js';
+import { renderDryProfile } from '../../../src/planning/profile-page.js';
 import { yaml } from '../../support/config.js';
 
 const CONFIG = `
