@@ -7,6 +7,11 @@ import { defaultWorkersPerNode } from '../native/cuda.js';
 import type { Rates } from '../planning/estimate.js';
 import { rate, workerCount } from './arguments.js';
 
+/** An option with a fixed set of values; the first is the default. */
+export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
+  return new Option(flags, description).choices(choices).default(choices[0]);
+}
+
 /** Adds the argument `<config>`, and `--set key=value`, repeatable, whose value is a string[]. */
 export function configArgument(command: Command): Command {
   const description = 'override a key of the configuration; the value is YAML; repeatable';

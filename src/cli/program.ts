@@ -32,6 +32,7 @@ export async function buildProgram(name: string | null = null): Promise<Command>
     .description('Train Stable-Diffusion-3-class models, bit-reproducibly, on any number of nodes.')
     .version(version())
     .option('--debug', 'print stacks of errors')
+    .exitOverride()
     .showHelpAfterError('(--help shows the usage)')
     .showSuggestionAfterError()
     .configureOutput({
@@ -40,7 +41,6 @@ export async function buildProgram(name: string | null = null): Promise<Command>
     .configureHelp({ showGlobalOptions: true, optionDescription });
   const known = name !== null && Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
   for (const file of await Promise.all(known.map((load) => load()))) file.register(program);
-  useThrowingExits(program);
   return program;
 }
 
@@ -48,10 +48,4 @@ export async function buildProgram(name: string | null = null): Promise<Command>
 function optionDescription(this: Help, option: Option): string {
   const description = Help.prototype.optionDescription.call(this, option);
   return option.mandatory ? `${description} (required)` : description;
-}
-
-/** Makes a command and its subcommands throw instead of ending the process. */
-function useThrowingExits(command: Command): void {
-  command.exitOverride();
-  for (const child of command.commands) useThrowingExits(child);
 }

@@ -19,6 +19,6 @@ export function addUp(parts: readonly MemoryPart[]): MemoryPart[] {
   return [...sums].map(([name, bytes]) => ({ name, bytes })).sort((a, b) => b.bytes - a.bytes);
 }
 
-export function totalBytes(parts: readonly MemoryPart[]): number {
+export function totalBytes(parts: readonly { bytes: number }[]): number {
   return parts.reduce((sum, { bytes }) => sum + bytes, 0);
 }

@@ -7,7 +7,7 @@ import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
-import { LEVELS, type Level, machineParts, ownBytes, type WorkerShape, workerMemory } from './memory.js';
+import { LEVELS, type Level, machineParts, ownBytes, type RunShape, workerMemory } from './memory.js';
 
 export interface Rates {
   /** FLOP/s that a worker reaches in matmuls and attention. */
@@ -99,46 +99,24 @@ export function estimateFor(
 ): Estimate {
   const { spec, precision } = trainingEngine(config, shapes, addon.host(), workers);
   const training = addon.planFigures(spec);
+  const forward = addon.planFigures({ ...spec, training: false });
   const slots = slotCount(config);
   const ranges = assignSlots(slots, workers);
   const onGpu = config.device === 'cuda';
   const shares = workers > 1 && config.exchange !== 'grpc' && !onGpu;
-  const states = 3 + (spec.ema ? 1 : 0);
-  const ranks = ranges.map(
-    (range, rank): WorkerShape => ({
-      spec,
-      training,
-      forward: addon.planFigures({ ...spec, training: false }),
-      slots: range,
-      totalSlots: slots,
-      peers: shares ? 0 : workers - 1,
-      holdsState: rank === 0 || !shares,
-      saves: rank === 0,
-      onGpu,
-      validated:
-        config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
-      untouched: 0,
-      copied: states,
-    }),
-  );
-  // The least that the run may need: a new run copies fewer arrays than a resumed one, gradients of GPUs may
-  // go over NCCL, and the buffers of the exchange are small and not known to the byte.
-  const least = {
-    untouched: shares ? 0 : frozenElements(spec, config.freeze),
-    copied: states - 2,
-    ...(onGpu && config.exchange === 'grpc' ? {} : { peers: 0 }),
-  };
+  const frozen = frozenElements(spec, config.freeze);
+  const run: RunShape = { config, spec, training, forward, frozen, ranges, shares };
   const { activation_checkpointing: level } = config;
-  const peaks = ranks.map((rank) => workerMemory(rank, level));
-  const leasts = ranks.map((rank) => workerMemory({ ...rank, ...least }, level));
+  const peaks = ranges.map((_, rank) => workerMemory(run, rank, level, 'peak'));
+  const leasts = ranges.map((_, rank) => workerMemory(run, rank, level, 'least'));
   const levels = LEVELS.map((level, i): LevelEstimate => {
-    const { host, gpu } = workerMemory(ranks[0]!, level);
+    const { host, gpu } = workerMemory(run, 0, level, 'peak');
     return {
       level,
       activationBytes: training.arenaBytes[i]!,
       workerBytes: totalBytes(gpu ?? host),
       executedFlops: training.executedFlops[i]! * slots,
-      time: rates && stepTime(ranks[0]!, i, Math.ceil(slots / workers), shares ? workers : 1, rates),
+      time: rates && stepTime(run, i, rates),
     };
   });
   const flopsPerStep = training.flopsPerSlot * slots;
@@ -183,20 +161,19 @@ export function updateBytes(spec: EngineSpec): number {
 /**
  * The time of a step: matmuls at the given FLOP/s, everything else at the given bandwidth, without the
  * exchange of gradients.
- *
- * @param sharing Number of workers that share the update.
  */
 function stepTime(
-  { spec, training }: WorkerShape,
+  { config, spec, training, ranges, shares }: RunShape,
   level: number,
-  slots: number,
-  sharing: number,
   rates: Rates,
 ): StepTime {
+  const slots = Math.ceil(slotCount(config) / ranges.length);
   const matmuls = (slots * training.executedFlops[level]!) / rates.flops;
   // Adding a slot's gradient to another reads both and writes one.
   const sums = (slots - 1) * 12 * training.length;
   const memoryBound = (slots * training.memoryBoundBytes[level]! + sums) / rates.bandwidth;
-  const update = (updateBytes(spec) * training.length) / sharing / rates.bandwidth;
+  // Workers that share a state share its update.
+  const updated = training.length / (shares ? ranges.length : 1);
+  const update = (updateBytes(spec) * updated) / rates.bandwidth;
   return { matmuls, memoryBound, update, total: matmuls + memoryBound + update };
 }

@@ -1,4 +1,5 @@
 /** The peak memory of a worker, part by part. */
+import { type Config, slotCount } from '../config/schema.js';
 import { addUp, type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
 import { localSubtrees, type Range } from '../step/tree.js';
@@ -6,33 +7,19 @@ import { localSubtrees, type Range } from '../step/tree.js';
 export const LEVELS = ['nothing', 'norms', 'mlp', 'block'] as const;
 export type Level = (typeof LEVELS)[number];
 
-export interface WorkerShape {
+/** What the memory of a run's workers follows from. */
+export interface RunShape {
+  config: Config;
   spec: EngineSpec;
-  /** Figures of the training engine. */
+  /** Figures of the training engine, and of a forward-only engine of the same shape. */
   training: PlanFigures;
-  /** Figures of a forward-only engine of the same shape. */
   forward: PlanFigures;
-  /** This worker's slots of `totalSlots`. */
-  slots: Range;
-  totalSlots: number;
-  /** Number of workers with which gradients are exchanged over the network; 0 with shared memory. */
-  peers: number;
-  /**
-   * Whether the worker has the state. All do, except that workers with shared memory have one state together.
-   */
-  holdsState: boolean;
-  /** Whether the worker writes checkpoints (rank 0), for which it copies the state. */
-  saves: boolean;
-  /** Whether the worker computes on a GPU. */
-  onGpu: boolean;
-  /** Weights that are validated; empty = no validation. */
-  validated: readonly ('ema' | 'master')[];
-  /**
-   * Elements whose optimizer moments are never written: those of frozen parameters, until the run is resumed.
-   */
-  untouched: number;
-  /** Arrays of the state that a worker with a GPU copies to the machine's memory. */
-  copied: number;
+  /** Elements of frozen parameters. */
+  frozen: number;
+  /** The slots of every rank. */
+  ranges: readonly Range[];
+  /** Whether the workers have one state together, in shared memory, where they also exchange gradients. */
+  shares: boolean;
 }
 
 /**
@@ -60,44 +47,66 @@ export interface WorkerMemory {
   gpu: MemoryPart[] | null;
 }
 
-/** A worker's peak memory at a level of activation checkpointing. */
-export function workerMemory(worker: WorkerShape, level: Level): WorkerMemory {
-  const parts = memoryParts(worker, level).filter(({ bytes }) => bytes > 0);
+/**
+ * A worker's peak memory at a level of activation checkpointing.
+ *
+ * @param need "least" leaves out what not every such run needs: a new run copies fewer arrays than a resumed
+ *   one and never writes the moments of frozen parameters, gradients of GPUs may go over NCCL, and the buffers
+ *   of the exchange are small and not known to the byte.
+ */
+export function workerMemory(
+  run: RunShape,
+  rank: number,
+  level: Level,
+  need: 'peak' | 'least',
+): WorkerMemory {
+  const parts = memoryParts(run, rank, level, need === 'least').filter(({ bytes }) => bytes > 0);
   const of = (place: Place) =>
     parts.filter((part) => part.place === place).map(({ name, bytes }) => ({ name, bytes }));
-  return { host: of('host'), gpu: worker.onGpu ? of('gpu') : null };
+  return { host: of('host'), gpu: run.config.device === 'cuda' ? of('gpu') : null };
 }
 
 type Place = 'host' | 'gpu';
 
 /**
  * All parts of a worker's peak, with their places. The arrays of the engine lie where it computes. The process
- * of a GPU has copies of the state, to load and save it, and of the gradients that it exchanges.
+ * of a GPU has copies of the state, to load and save it, and of the gradients that it exchanges. Rank 0 copies
+ * the state for checkpoints.
  */
-function memoryParts(worker: WorkerShape, level: Level): (MemoryPart & { place: Place })[] {
-  const { spec, training, forward, slots, totalSlots, peers, onGpu, saves } = worker;
+function memoryParts(run: RunShape, rank: number, level: Level, least: boolean) {
+  const { config, spec, training, forward, ranges, shares } = run;
+  const slots = ranges[rank]!;
+  const totalSlots = slotCount(config);
+  const onGpu = config.device === 'cuda';
   const { length } = training;
   const ema = spec.ema ? 1 : 0;
+  const state = 4 * length * (3 + ema);
   const input = inputBytes(spec);
-  const held = worker.holdsState ? length : 0;
-  const bf16Copies = (worker.holdsState ? 1 : 0) + (worker.validated.includes('ema') ? ema : 0);
+  const holdsState = rank === 0 || !shares;
+  const held = holdsState ? length : 0;
+  const untouched = least && !shares ? run.frozen : 0;
+  const { every, weights } = config.validation;
+  const validated = every > 0 && config.data.validation_rows > 0 ? weights : [];
+  const bf16Copies = (holdsState ? 1 : 0) + (validated.includes('ema') ? ema : 0);
   const copies = spec.precision === 'bf16' ? bf16Copies : 0;
   const atOnce = onGpu ? 1 : Math.floor(spec.threads / spec.threadsPerSlot);
   const buffers = gradientBuffers(slots, totalSlots, atOnce);
   const lanes = Math.min(atOnce, slots.hi - slots.lo);
-  const validating = worker.validated.length > 0 ? atOnce : 0;
+  const validating = validated.length > 0 ? atOnce : 0;
   const arena = training.arenaBytes[LEVELS.indexOf(level)]!;
+  const unknown = least && !(onGpu && config.exchange === 'grpc');
+  const peers = shares || unknown ? 0 : ranges.length - 1;
   const sums = onGpu && peers > 0 ? localSubtrees(slots.lo, slots.hi, totalSlots).length : 0;
-  const engine = (name: string, bytes: number) => ({ name, bytes, place: onGpu ? 'gpu' : 'host' }) as const;
-  const host = (name: string, bytes: number) => ({ name, bytes, place: 'host' }) as const;
+  const part = (place: Place) => (name: string, bytes: number) => ({ name, bytes, place });
+  const [host, engine] = [part('host'), part(onGpu ? 'gpu' : 'host')];
   return [
     engine('weights, fp32', 4 * held),
     engine(`weights, ${copies} x bf16`, 2 * length * copies),
     engine(`gradients, ${buffers} x fp32`, 4 * length * buffers),
-    engine('optimizer, m and v', 8 * Math.max(0, held - worker.untouched)),
+    engine('optimizer, m and v', 8 * Math.max(0, held - untouched)),
     engine('EMA', 4 * held * ema),
-    host('copy of the state', onGpu ? 4 * length * worker.copied : 0),
-    host('copy for checkpoints', saves ? 4 * length * (3 + ema) : 0),
+    host('copy of the state', onGpu ? state - (least ? 8 * length : 0) : 0),
+    host('copy for checkpoints', rank === 0 ? state : 0),
     host(`gradients, ${sums} x fp32`, 4 * length * sums),
     host('positions', positionBytes(spec)),
     host('inputs, 2 x', onGpu ? 2 * input : 0),

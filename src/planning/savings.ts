@@ -38,85 +38,69 @@ type Measure = (run: Run) => number;
 export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: number): Savings {
   const now = measure(run);
   const each: Saving[] = [];
-  let together: Change = { ...run, words: [] };
-  let left = now;
+  let together = { ...run, words: [] as string[], bytes: now };
   for (const propose of PROPOSALS) {
     const alone = smallest(propose(run, host), measure);
     if (alone !== null && now - alone.bytes >= worth) {
-      each.push({ words: alone.change.words, bytes: now - alone.bytes });
+      each.push({ words: alone.words, bytes: now - alone.bytes });
     }
     // After other changes another value may be the best, and a change may save more than alone: larger slots,
     // once their activations are small.
     const added = smallest(propose(together, host), measure);
-    if (added === null || left - added.bytes < worth / 10) continue;
-    together = { ...added.change, words: [...together.words, ...added.change.words] };
-    left = added.bytes;
+    if (added === null || together.bytes - added.bytes < worth / 10) continue;
+    together = { ...added, words: [...together.words, ...added.words] };
   }
-  return {
-    each: each.sort((a, b) => b.bytes - a.bytes),
-    together: { words: together.words, bytes: left },
-  };
+  return { each: each.sort((a, b) => b.bytes - a.bytes), together };
 }
 
-function smallest(changes: readonly Change[], measure: Measure): { change: Change; bytes: number } | null {
-  const measured = changes.map((change) => ({ change, bytes: measure(change) }));
+function smallest(changes: readonly Change[], measure: Measure): (Change & Saving) | null {
+  const measured = changes.map((change) => ({ ...change, bytes: measure(change) }));
   return measured.sort((a, b) => a.bytes - b.bytes)[0] ?? null;
+}
+
+/** A change of the configuration, as --set makes it. */
+function changed({ config, workers }: Run, change: Partial<Config>, ...assignments: string[]): Change {
+  const words = assignments.flatMap((assignment) => ['--set', assignment]);
+  return { config: { ...config, ...change }, workers, words };
 }
 
 /** Each proposal changes one key, to one or more values. */
 const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
-  ({ config, workers }) => {
-    const changed: Config = { ...config, activation_checkpointing: 'block' };
-    return [{ config: changed, workers, words: set('activation_checkpointing=block') }];
-  },
-  ({ config, workers }) => {
+  (run) => [changed(run, { activation_checkpointing: 'block' }, 'activation_checkpointing=block')],
+  (run) => {
+    const { config, workers } = run;
     if (workers === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
-    return [{ config: { ...config, exchange: 'shared' }, workers, words: set('exchange=shared') }];
+    return [changed(run, { exchange: 'shared' }, 'exchange=shared')];
   },
   ({ config }) => [{ config, workers: 1, words: ['--nodes', '1', '--nproc-per-node', '1'] }],
-  ({ config, workers }, host) => {
-    const threads = threadsOf(config, host, workers);
-    if (config.device === 'cuda') return [];
-    return [
-      {
-        config: { ...config, threads_per_slot: threads },
-        workers,
-        words: set(`threads_per_slot=${threads}`),
-      },
-    ];
+  (run, host) => {
+    if (run.config.device === 'cuda') return [];
+    const threads = threadsOf(run.config, host, run.workers);
+    return [changed(run, { threads_per_slot: threads }, `threads_per_slot=${threads}`)];
   },
   microBatches,
-  ({ config, workers }) => {
-    const { validation } = config;
-    const validated = validation.every > 0 && validation.weights.includes('ema');
-    const changed: Config = {
-      ...config,
-      ema: null,
-      validation: validated ? { ...validation, weights: ['master'] } : validation,
-    };
-    const words = [...set('ema=null'), ...(validated ? set('validation.weights=[master]') : [])];
-    return [{ config: changed, workers, words }];
+  (run) => {
+    const { validation } = run.config;
+    if (validation.every === 0 || !validation.weights.includes('ema')) {
+      return [changed(run, { ema: null }, 'ema=null')];
+    }
+    const change: Partial<Config> = { ema: null, validation: { ...validation, weights: ['master'] } };
+    return [changed(run, change, 'ema=null', 'validation.weights=[master]')];
   },
-  ({ config, workers }) => {
-    const changed: Config = { ...config, precision: { ...config.precision, compute: 'bf16' } };
-    return [{ config: changed, workers, words: set('precision.compute=bf16') }];
+  (run) => {
+    const precision = { ...run.config.precision, compute: 'bf16' as const };
+    return [changed(run, { precision }, 'precision.compute=bf16')];
   },
 ];
 
 /** Larger micro-batches leave fewer sums waiting in the tree; smaller ones need less for activations. */
-function microBatches({ config, workers }: Run): Change[] {
-  const { global, micro } = config.batch;
+function microBatches(run: Run): Change[] {
+  const { global, micro } = run.config.batch;
   const changes: Change[] = [];
   for (let other = micro / 1024; other <= micro * 1024; other *= 2) {
     if (other === micro || !Number.isInteger(other) || global % other !== 0) continue;
-    const changed = { ...config, batch: { global, micro: other } };
-    if (slotCount(changed) >= workers) {
-      changes.push({ config: changed, workers, words: set(`batch.micro=${other}`) });
-    }
+    const change = changed(run, { batch: { global, micro: other } }, `batch.micro=${other}`);
+    if (slotCount(change.config) >= run.workers) changes.push(change);
   }
   return changes;
-}
-
-function set(assignment: string): string[] {
-  return ['--set', assignment];
 }

@@ -57,7 +57,7 @@ describe('dataset verify', () => {
     expect(orchestrator('dataset', 'verify', shapes('whole', 100, 1))).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(
-        /100 rows in 1 files, .*every SHA-256 matches; 11 numeric columns, all finite/,
+        /100 rows in 1 file, .*every SHA-256 matches; 11 numeric columns, all finite/,
       ),
     });
     expect(orchestrator('dataset', 'verify', NESTED)).toMatchObject({

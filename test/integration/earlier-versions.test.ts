@@ -33,7 +33,7 @@ describe.each(versions)('%s', (version) => {
   });
 
   test('its data set', () => {
-    expect(run('dataset', 'verify', 'data')).toContain('12 rows in 1 files');
+    expect(run('dataset', 'verify', 'data')).toContain('12 rows in 1 file');
     expect(run('dataset', 'inspect', 'data')).toContain('latent');
   });
 

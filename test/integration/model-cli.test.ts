@@ -19,10 +19,10 @@ test('exports to diffusers, inspects that, and imports it again to the same byte
   expect(model('import', WEIGHTS, '--out', first)).toMatchObject({ status: 0 });
   const exported = model('export', first, '--format', 'diffusers', '--out', theirs, '--shard-size', '1MB');
   expect(exported).toMatchObject({ status: 0, stderr: '' });
-  expect(exported.stdout).toMatch(/wrote {4}.*theirs \(diffusers names\): \d+ tensors, .* in \d+ files/);
+  expect(exported.stdout).toMatch(/wrote +.*theirs \(diffusers names\): \d+ tensors, .* in \d+ files/);
 
   const inspected = model('inspect', theirs);
-  expect(inspected.stdout).toMatch(/names {7}diffusers, \d+ tensors: 1 F32, \d+ F16/);
+  expect(inspected.stdout).toMatch(/names +diffusers, \d+ tensors: 1 F32, \d+ F16/);
   expect(inspected.stdout).toMatch(/transformer_blocks\.0\.attn2\.to_q\.weight +F16/);
   const json = JSON.parse(model('inspect', theirs, '--json').stdout);
   expect(json).toMatchObject({ format: 'diffusers', released: null, note: null, model: { qkNorm: 'rms' } });

@@ -9,11 +9,13 @@ import { scanColumn } from '../../data/statistics.js';
 import { SUMS_FILE, writeSums } from '../../data/sums.js';
 import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
+import { totalBytes } from '../../memory/parts.js';
 import { native } from '../../native/load.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
 import { alignedRows } from '../../text/columns.js';
-import { bytes } from '../../text/quantities.js';
-import { wholeNumber } from '../arguments.js';
+import { bytes, counted } from '../../text/quantities.js';
+import { positiveInteger, wholeNumber } from '../arguments.js';
+import { printResult } from '../output.js';
 import { Progress } from '../progress.js';
 
 export function register(program: Command): void {
@@ -24,15 +26,13 @@ export function register(program: Command): void {
     .argument('<path>', 'folder of a data set')
     .option('--json', 'print JSON')
     .option('--column <name>', 'column of the histogram', 'latent')
-    .action(async (path: string, options: { json?: true; column: string }) => {
+    .action(async (path: string, { json, column }: { json?: true; column: string }) => {
       const progress = new Progress('scanning', 'rows');
       const source = openSource(path);
-      const report = await inspectDataset(source, options.column, (done, total) =>
+      const report = await inspectDataset(source, column, (done, total) =>
         progress.update(Math.floor((done * source.rows) / total), source.rows),
       );
-      process.stdout.write(
-        options.json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, options.column),
-      );
+      printResult(report, json, () => renderReport(report, column));
     });
   dataset
     .command('verify')
@@ -48,7 +48,7 @@ export function register(program: Command): void {
       'generate a data set of the shapes world: pictures of one to three objects, with two captions each',
     )
     .requiredOption('--out <dir>', 'folder to create')
-    .requiredOption('--count <n>', 'number of pictures', wholeNumber)
+    .requiredOption('--count <n>', 'number of pictures', positiveInteger)
     .option('--seed <n>', 'seed of everything random', wholeNumber, 0)
     .option(
       '--refresh',
@@ -59,7 +59,6 @@ export function register(program: Command): void {
 
 async function shapes(options: { out: string; count: number; seed: number; refresh?: true }): Promise<void> {
   const { out, count } = options;
-  if (count < 1) throw new OrchestratorError('ERR_USAGE', '--count: expected at least 1, received 0');
   const progress = new Progress('generating', 'pictures');
   const wanted: ShapesOptions = {
     out,
@@ -80,8 +79,12 @@ async function shapes(options: { out: string; count: number; seed: number; refre
     await removeShapes(out);
   }
   const { rows, shards } = await generateShapes(wanted);
-  const size = shards.reduce((sum, shard) => sum + shard.bytes, 0);
-  process.stdout.write(`${out}: ${rows} rows in ${shards.length} files, ${bytes(size)}\n`);
+  process.stdout.write(`${out}: ${describeFiles(rows, shards)}\n`);
+}
+
+/** "48 rows in 3 files, 61.2 MiB" */
+function describeFiles(rows: number, files: readonly { bytes: number }[]): string {
+  return `${rows} rows in ${counted(files.length, 'file')}, ${bytes(totalBytes(files))}`;
 }
 
 /**
@@ -89,7 +92,7 @@ async function shapes(options: { out: string; count: number; seed: number; refre
  */
 async function verify(source: DataSource, record: boolean): Promise<string> {
   const { files, rows } = source;
-  const size = files.reduce((sum, file) => sum + file.bytes, 0);
+  const size = totalBytes(files);
   const hashed = await hashing(size, (progress) => verifyFiles(source, progress));
   const { columns, problems } = numericColumns(source);
   // A column without lists of numbers is a label; any other problem is an error.
@@ -125,7 +128,7 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
     : record
       ? `hashes recorded in ${SUMS_FILE}`
       : 'no hashes to compare with (--record creates them)';
-  return `${source.path}: ${rows} rows in ${files.length} files, ${bytes(size)}; ${hashes}; ${specs.length} numeric columns, all finite\n`;
+  return `${source.path}: ${describeFiles(rows, files)}; ${hashes}; ${specs.length} numeric columns, all finite\n`;
 }
 
 /** Shows the progress of work that reads `size` bytes. */
@@ -152,12 +155,8 @@ function placeOf(source: DataSource, row: number): { file: string; row: number }
 }
 
 function renderReport(report: DatasetReport, histogramColumn: string): string {
-  const size = report.files.reduce((sum, file) => sum + file.bytes, 0);
   const format = report.format === 'huggingface' ? 'Hugging Face' : 'orchestrator';
-  const lines = [
-    `${report.path}: ${report.rows} rows in ${report.files.length} files, ${bytes(size)} (${format} format)`,
-    '',
-  ];
+  const lines = [`${report.path}: ${describeFiles(report.rows, report.files)} (${format} format)`, ''];
   const header = ['column', 'type', 'shape', 'min', 'max', 'mean', 'std', 'non-finite'];
   const cells = report.columns.map(({ name, type, shape, statistics, example, problem }) => {
     const start = [name, type, shape?.join(' x ') ?? ''];

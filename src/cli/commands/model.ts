@@ -1,7 +1,7 @@
 /** `orchestrator model`: inspects and converts files of weights, and evaluates a model on a given case. */
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
-import { type Case, readCase, resultTensors } from '../../engine/case.js';
+import { readCase, resultTensors } from '../../engine/case.js';
 import { locateWeights } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
 import { requireMemory } from '../../engine/memory.js';
@@ -14,10 +14,13 @@ import { releasedName } from '../../model/released.js';
 import { describeModel, elementCount, expectedParameters } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { Weights } from '../../model/weights.js';
-import type { EngineSpec, ModelSpec } from '../../native/contract.js';
+import type { EngineSpec } from '../../native/contract.js';
 import { native } from '../../native/load.js';
-import { bytes } from '../../text/quantities.js';
+import { namedRows } from '../../text/columns.js';
+import { bytes, counted } from '../../text/quantities.js';
 import { shardSize } from '../arguments.js';
+import { choiceOption } from '../options.js';
+import { printResult } from '../output.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
 
 interface EvalOptions {
@@ -42,7 +45,7 @@ export function register(program: Command): void {
     .requiredOption('--case <file>', 'safetensors file with x0, eps, context, pooled, t, and optionally z_t')
     .requiredOption('--out <file>', 'safetensors file to write: velocity, loss, and gradients by name')
     .option('--grads', 'also compute the gradients of mean((velocity - (eps - x0))^2)')
-    .addOption(new Option('--precision <precision>', 'arithmetic').choices(['fp32', 'bf16']).default('fp32'))
+    .addOption(choiceOption('--precision <precision>', 'arithmetic', ['fp32', 'bf16']))
     .action(evaluate);
   model
     .command('inspect')
@@ -59,9 +62,11 @@ export function register(program: Command): void {
     )
     .requiredOption('--out <file>', 'file to write')
     .addOption(
-      new Option('--format <format>', 'names that the weights must have')
-        .choices(['auto', 'official', 'diffusers'])
-        .default('auto'),
+      choiceOption('--format <format>', 'names that the weights must have', [
+        'auto',
+        'official',
+        'diffusers',
+      ]),
     )
     .addOption(dtypeOption())
     .action(importWeights);
@@ -70,16 +75,8 @@ export function register(program: Command): void {
     .description("convert weights for other programs: one file with the official names, or diffusers' folder")
     .argument('<path>', PLACES)
     .requiredOption('--out <path>', 'file (official) or new folder (diffusers) to write')
-    .addOption(
-      new Option('--format <format>', 'layout to write')
-        .choices(['official', 'diffusers'])
-        .default('official'),
-    )
-    .addOption(
-      new Option('--weights <weights>', 'which weights of a checkpoint')
-        .choices(['ema', 'master'])
-        .default('ema'),
-    )
+    .addOption(choiceOption('--format <format>', 'layout to write', ['official', 'diffusers']))
+    .addOption(choiceOption('--weights <weights>', 'which weights of a checkpoint', ['ema', 'master']))
     .addOption(dtypeOption())
     .addOption(
       new Option('--shard-size <size>', "maximum size of a file in diffusers' folder; 0 = one file")
@@ -93,19 +90,14 @@ const PLACES =
   "a checkpoint's or run's folder, a safetensors file, *.safetensors.index.json, or diffusers' folder";
 
 function dtypeOption(): Option {
-  return new Option('--dtype <type>', 'element type to write; same = unchanged, bit for bit')
-    .choices(['same', 'F32', 'F16', 'BF16'])
-    .default('same');
-}
-
-async function readSpec(path: string): Promise<ModelSpec> {
-  const weights = await Weights.open(path);
-  await weights.close();
-  return weights.spec;
+  const types = ['same', 'F32', 'F16', 'BF16'];
+  return choiceOption('--dtype <type>', 'element type to write; same = unchanged, bit for bit', types);
 }
 
 async function evaluate(options: EvalOptions): Promise<void> {
-  const spec = await readSpec(options.weights);
+  const weights = await Weights.open(options.weights);
+  await weights.close();
+  const { spec } = weights;
   const input = await readCase(options.case, spec);
   const training = options.grads === true;
   const engineSpec: EngineSpec = {
@@ -133,49 +125,46 @@ async function evaluate(options: EvalOptions): Promise<void> {
     await replaceFile(options.out, (path) =>
       writeSafetensors(path, tensors, { precision: options.precision }),
     );
-    process.stdout.write(`${report(spec, input, result.loss, tensors.length, options)}\n`);
+    const facts = {
+      model: describeModel(spec),
+      case: `${input.samples} samples of ${input.latentHeight} x ${input.latentWidth}, ${input.contextTokens} tokens`,
+      loss: String(result.loss),
+      wrote: `${tensors.length} tensors to ${options.out} (${options.precision})`,
+    };
+    process.stdout.write(`${namedRows(facts).join('\n')}\n`);
   } finally {
     await engine.close();
   }
 }
 
-function report(spec: ModelSpec, input: Case, loss: number, tensors: number, options: EvalOptions): string {
-  return [
-    `model    ${describeModel(spec)}`,
-    `case     ${input.samples} samples of ${input.latentHeight} x ${input.latentWidth}, ${input.contextTokens} tokens`,
-    `loss     ${loss}`,
-    `wrote    ${tensors} tensors to ${options.out} (${options.precision})`,
-  ].join('\n');
-}
-
-async function inspect(path: string, options: { json?: true }): Promise<void> {
+async function inspect(path: string, { json }: { json?: true }): Promise<void> {
   const source = await locateWeights(path, 'master');
   const weights = await Weights.open(source.path);
   try {
     const { spec, note, tensors } = weights.description;
-    const parameters = elementCount(expectedParameters(spec));
-    const found = tensorsOf(weights.files);
     const { files, bytes: size } = weights.files;
-    if (options.json) {
-      const description = {
-        path: source.path,
-        model: spec,
-        released: releasedName(spec),
-        format: tensors.format,
+    const description = {
+      path: source.path,
+      model: spec,
+      released: releasedName(spec),
+      format: tensors.format,
+      parameters: elementCount(expectedParameters(spec)),
+      files,
+      bytes: size,
+      skipped: tensors.skipped,
+      note,
+      tensors: tensorsOf(weights.files),
+    };
+    printResult(description, json, ({ released, format, parameters, tensors: found }) => {
+      const facts = {
+        model: `${describeModel(spec)}${released === null ? '' : ` (${released})`}`,
+        parameters: parameters.toLocaleString('en-US'),
+        names: `${format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
+        files: `${files.length}, ${bytes(size)}`,
       };
-      const rest = { parameters, files, bytes: size, skipped: tensors.skipped, note, tensors: found };
-      process.stdout.write(`${JSON.stringify({ ...description, ...rest }, null, 2)}\n`);
-      return;
-    }
-    const name = releasedName(spec);
-    const lines = [
-      `model       ${describeModel(spec)}${name === null ? '' : ` (${name})`}`,
-      `parameters  ${parameters.toLocaleString('en-US')}`,
-      `names       ${tensors.format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
-      `files       ${files.length}, ${bytes(size)}`,
-    ];
-    if (note !== null) lines.push(note);
-    process.stdout.write(`${[...lines, ...tensorLines(found)].join('\n')}\n`);
+      const notes = note === null ? [] : [note];
+      return `${[...namedRows(facts), ...notes, ...tensorLines(found)].join('\n')}\n`;
+    });
   } finally {
     await weights.close();
   }
@@ -194,38 +183,35 @@ function typesOf(weights: Weights): string {
 interface TransferFlags {
   out: string;
   format: Format | 'auto';
-  weights: 'ema' | 'master';
   dtype: OutputDtype | 'same';
+}
+
+interface ExportFlags extends TransferFlags {
+  format: Format;
+  weights: 'ema' | 'master';
   shardSize: number | null;
 }
 
 /** The sample_size in config.json of SD3 and SD3.5: 128 latents, 1024 pixels. */
 const RELEASED_SAMPLE_SIZE = 128;
 
-async function importWeights(
-  path: string,
-  flags: Pick<TransferFlags, 'out' | 'format' | 'dtype'>,
-): Promise<void> {
-  await transfer(await Weights.open(path), [], flags.out, flags.format, {
+async function importWeights(path: string, { out, format, dtype }: TransferFlags): Promise<void> {
+  await transfer(await Weights.open(path), [], out, format, {
     format: 'official',
-    dtype: outputType(flags.dtype),
+    dtype: dtype === 'same' ? null : dtype,
     shardBytes: null,
     sampleSize: RELEASED_SAMPLE_SIZE,
   });
 }
 
-async function exportWeights(path: string, flags: TransferFlags): Promise<void> {
-  const source = await locateWeights(path, flags.weights);
-  await transfer(await Weights.open(source.path), source.notes, flags.out, 'auto', {
-    format: flags.format === 'diffusers' ? 'diffusers' : 'official',
-    dtype: outputType(flags.dtype),
+async function exportWeights(path: string, flags: ExportFlags): Promise<void> {
+  const { path: found, notes, manifest } = await locateWeights(path, flags.weights);
+  await transfer(await Weights.open(found), notes, flags.out, 'auto', {
+    format: flags.format,
+    dtype: flags.dtype === 'same' ? null : flags.dtype,
     shardBytes: flags.shardSize,
-    sampleSize: source.manifest?.latent[1] ?? RELEASED_SAMPLE_SIZE,
+    sampleSize: manifest?.latent[1] ?? RELEASED_SAMPLE_SIZE,
   });
-}
-
-function outputType(dtype: TransferFlags['dtype']): OutputDtype | null {
-  return dtype === 'same' ? null : dtype;
 }
 
 async function transfer(
@@ -245,13 +231,14 @@ async function transfer(
     }
     for (const line of note === null ? notes : [...notes, note]) process.stderr.write(`${line}\n`);
     const written = await writeWeights(weights, out, options);
-    const lines = [
-      `read     ${weights.path} (${tensors.format} names)`,
-      `model    ${describeModel(spec)}`,
-      `wrote    ${out} (${options.format} names): ${written.tensors} tensors, ${bytes(written.bytes)} in ${written.files} ${written.files === 1 ? 'file' : 'files'}`,
-      ...[...written.sha256].map(([file, hash]) => `sha256   ${hash}  ${file}`),
-    ];
-    process.stdout.write(`${lines.join('\n')}\n`);
+    const size = `${written.tensors} tensors, ${bytes(written.bytes)} in ${counted(written.files, 'file')}`;
+    const lines = namedRows({
+      read: `${weights.path} (${tensors.format} names)`,
+      model: describeModel(spec),
+      wrote: `${out} (${options.format} names): ${size}`,
+    });
+    const hashes = [...written.sha256].map(([file, hash]) => `sha256 ${hash}  ${file}`);
+    process.stdout.write(`${[...lines, ...hashes].join('\n')}\n`);
   } finally {
     await weights.close();
   }

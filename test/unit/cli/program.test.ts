@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { buildProgram } from '../../../src/cli/program.js';
 import { leafCommands } from '../../../src/reference/cli-page.js';
@@ -12,6 +14,15 @@ describe('the command line', () => {
     const names = leaves.map(({ name }) => name);
     expect(names.length).toBeGreaterThan(1);
     expect(new Set(names).size).toBe(names.length);
+  });
+
+  test('has one file for each command, and none of them imports another', () => {
+    const folder = 'src/cli/commands';
+    const files = readdirSync(folder);
+    const commands = new Set(leaves.map(({ name }) => `${name.split(' ')[0]}.ts`));
+    expect(files.filter((file) => !commands.has(file))).toEqual(['coordinator.ts', 'worker.ts']); // hidden
+    const importing = files.filter((file) => /from '\.\/[^']/.test(readFileSync(join(folder, file), 'utf8')));
+    expect(importing).toEqual([]);
   });
 
   test.each(leaves)('$name explains itself, its arguments and its options', ({ command }) => {

@@ -69,7 +69,9 @@ describe('a dry profile', () => {
     expect(plain).toMatch(/^a step of one worker with its 3 slots +count +work +bytes$/m);
     expect(plain).not.toMatch(/least time|at most/);
     const timed = renderDryProfile(await dryProfile(native(), config, RATES));
-    expect(timed).toContain('rates       matmuls 400 GFLOP/s, memory 40.0 GB/s (read and written), as given');
+    expect(timed).toMatch(
+      /^rates +matmuls 400 GFLOP\/s, memory 40\.0 GB\/s \(read and written\), as given$/m,
+    );
     expect(timed).toMatch(/^linear .* (ms|us) +\S+ % +(matmul|memory)$/m);
     expect(timed).toMatch(/^at most .* of the matmuls' rate$/m);
   });
