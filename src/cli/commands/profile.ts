@@ -30,7 +30,7 @@ export function register(program: Command): void {
     .option('--repeats <n>', 'passes to average (default: as many as take about three seconds)', repeatCount)
     .option(
       '--dry',
-      'run nothing; print the operations of a step, their work and bytes, and the memory plan, for any machine; with its --flops and --bandwidth also the times',
+      'run nothing; print the operations of a step, their work and bytes, and the memory plan, for any machine; with --flops and --bandwidth also the times',
     );
   ratesOptions(command).option('--json', 'print JSON').action(run);
 }
