@@ -66,11 +66,7 @@ export function positive(text: string): number {
   throw new InvalidArgumentError('Expected a number above 0.');
 }
 
-/**
- * The value of an environment variable.
- *
- * @throws OrchestratorError ERR_USAGE: when it is not set.
- */
+/** The value of an environment variable, which must be set. */
 export function requireVariable(name: string): string {
   const value = process.env[name];
   if (value !== undefined && value !== '') return value;

@@ -62,11 +62,7 @@ export function ratesOptions(command: Command): Command {
     .option('--bandwidth <rate>', 'bytes/s that a worker reads and writes, such as 40G; needs --flops', rate);
 }
 
-/**
- * Both rates of a machine, or null when neither was given.
- *
- * @throws OrchestratorError ERR_USAGE: when only one of them was given.
- */
+/** Both rates of a machine, or null when neither was given. */
 export function ratesOf({ flops, bandwidth }: Partial<Rates>): Rates | null {
   if (flops !== undefined && bandwidth !== undefined) return { flops, bandwidth };
   if (flops === undefined && bandwidth === undefined) return null;

@@ -4,13 +4,14 @@ import { openDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
 import { type Need, type Place, refusal, tightness } from '../memory/fit.js';
 import { type MachineMemory, machineMemory } from '../memory/machine.js';
-import { totalBytes } from '../memory/parts.js';
+import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
 import { SamplePlan } from '../step/plan.js';
+import { counted } from '../text/quantities.js';
 import { savingsHint } from './savings-hint.js';
 
 export interface Preflight {
@@ -39,12 +40,7 @@ interface PreflightOptions {
   dry: boolean;
 }
 
-/**
- * Collects what a run needs and what this machine has.
- *
- * @throws OrchestratorError ERR_FILE_OPEN: when neither the data set nor the configuration gives the shapes
- *   of the data.
- */
+/** Collects what a run needs and what this machine has; throws where nobody gives the shapes of the data. */
 export async function preflight(
   addon: NativeAddon,
   config: Config,
@@ -117,30 +113,20 @@ interface Comparison {
   measure: (figures: Estimate) => number;
 }
 
-/** The machine, and the GPU that lacks the most memory for its workers; the others add nothing. */
+/** The machine, and of the workers' GPUs the one that lacks the most memory; the others add nothing. */
 function placesOf(figures: Estimate, gpus: readonly Gpu[] | null, machine: Place): Comparison[] {
-  const host: Comparison = {
-    need: { who: 'The run needs', parts: figures.machine },
-    place: machine,
-    measure: (other) => totalBytes(other.machine),
-  };
-  if (gpus === null) return [host];
-  const ordinals = [...new Set(gpus.map(({ ordinal }) => ordinal))];
-  const missing = ({ need, place }: Comparison) => totalBytes(need.parts) - place.bytes;
-  const byLack = ordinals
-    .map((ordinal) => onGpu(figures, gpus, ordinal))
-    .sort((a, b) => missing(b) - missing(a));
-  return [host, ...byLack.slice(0, 1)];
-}
-
-function onGpu(figures: Estimate, gpus: readonly Gpu[], ordinal: number): Comparison {
-  const ranks = [...gpus.keys()].filter((rank) => gpus[rank]?.ordinal === ordinal);
-  const { name, memoryBytes } = gpus[ranks[0]!]!;
-  const workers = ranks.length === 1 ? '1 worker needs' : `${ranks.length} workers need`;
-  const partsOf = ({ rankGpu }: Estimate) => ranks.flatMap((rank) => rankGpu?.[rank] ?? []);
-  return {
-    need: { who: `On GPU ${ordinal} ${workers}`, parts: partsOf(figures) },
-    place: { source: `${name} has`, bytes: memoryBytes, free: null },
+  const compare = (who: string, place: Place, partsOf: (of: Estimate) => MemoryPart[]): Comparison => ({
+    need: { who, parts: partsOf(figures) },
+    place,
     measure: (other) => totalBytes(partsOf(other)),
-  };
+  });
+  const onGpus = (gpus ?? []).map(({ ordinal, name, memoryBytes }) => {
+    const ranks = [...gpus!.keys()].filter((rank) => gpus![rank]!.ordinal === ordinal);
+    const who = `On GPU ${ordinal} ${counted(ranks.length, 'worker')} ${ranks.length === 1 ? 'needs' : 'need'}`;
+    const place = { source: `${name} has`, bytes: memoryBytes, free: null };
+    return compare(who, place, ({ rankGpu }) => ranks.flatMap((rank) => rankGpu?.[rank] ?? []));
+  });
+  const lack = ({ need, place }: Comparison) => totalBytes(need.parts) - place.bytes;
+  const worst = onGpus.sort((a, b) => lack(b) - lack(a)).slice(0, 1);
+  return [compare('The run needs', machine, ({ machine }) => machine), ...worst];
 }

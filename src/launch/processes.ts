@@ -27,15 +27,11 @@ export interface ProcessSpec {
   environment: Readonly<Record<string, string>>;
 }
 
-export interface WorkerProcess extends ProcessSpec {
-  /** The name under which it joins the run. */
-  workerId: string;
-}
-
 /** Environment variables that connect the processes of a run. Secrets are never on a command line. */
 export const ENVIRONMENT = {
   token: 'ORCHESTRATOR_TOKEN',
   coordinator: 'ORCHESTRATOR_COORDINATOR',
+  /** The name under which a worker joins the run. */
   workerId: 'ORCHESTRATOR_WORKER_ID',
   /** The worker's rank on its node, named as in torchrun. */
   localRank: 'LOCAL_RANK',
@@ -83,17 +79,15 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
  *
  * @param address The coordinator's.
  */
-export function workerProcess(run: LaunchOptions, index: number, address: string): WorkerProcess {
+export function workerProcess(run: LaunchOptions, index: number, address: string): ProcessSpec {
   const { nodes, workersPerNode, device } = run;
-  const workerId = `local-${index}`;
   return {
     name: `worker ${index}`,
-    workerId,
     host: 'localhost',
     command: [...program(WORKER_OPTIONS), 'worker'],
     environment: {
       [ENVIRONMENT.coordinator]: address,
-      [ENVIRONMENT.workerId]: workerId,
+      [ENVIRONMENT.workerId]: `local-${index}`,
       [ENVIRONMENT.localRank]: String(index % workersPerNode),
       [ENVIRONMENT.localWorldSize]: String(workersPerNode),
       ...(nodes === 1 || device === 'cpu' ? {} : { [ENVIRONMENT.gpu]: String(index) }),

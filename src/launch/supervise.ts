@@ -10,7 +10,6 @@ import {
   coordinatorProcess,
   ENVIRONMENT,
   type LaunchOptions,
-  type WorkerProcess,
   workerProcess,
   workersOf,
 } from './processes.js';
@@ -33,11 +32,7 @@ export interface LauncherNotice {
   output?: string;
 }
 
-/**
- * Runs to the end, and returns the exit code.
- *
- * @throws OrchestratorError ERR_COORDINATOR_LOST: when the coordinator was killed.
- */
+/** Runs to the end, and returns the exit code. */
 export async function superviseRun(run: LaunchOptions, launcher: Launcher): Promise<number> {
   const secrets = { [ENVIRONMENT.token]: randomBytes(24).toString('hex') };
   const children: Child[] = [];
@@ -61,7 +56,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
-      reportTo(coordinator, worker, spec);
+      reportTo(coordinator, worker, spec.environment[ENVIRONMENT.workerId]!);
     }
     const outcome = await coordinator.exited;
     await Promise.race([
@@ -92,7 +87,7 @@ function listening(coordinator: Child): Promise<string | null> {
 }
 
 /** Tells the coordinator what a worker prints, and that it has ended. */
-function reportTo(coordinator: Child, worker: Child, { workerId }: WorkerProcess): void {
+function reportTo(coordinator: Child, worker: Child, workerId: string): void {
   prefixLines(worker, (output) => {
     const notice: LauncherNotice = { output };
     sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));

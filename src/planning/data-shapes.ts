@@ -9,11 +9,7 @@ export interface FoundShapes extends DatasetShapes {
   source: 'configuration' | 'data set';
 }
 
-/**
- * The shapes of a run's data. With `data.latent_shape` and `data.text_shape` no data set is needed.
- *
- * @throws OrchestratorError ERR_CONFIG: when the configuration has no shapes and there is no data set.
- */
+/** The shapes of a run's data. With `data.latent_shape` and `data.text_shape` no data set is needed. */
 export async function shapesOf(config: Config): Promise<FoundShapes> {
   const configured = configuredShapes(config);
   if (configured !== null) return { ...configured, source: 'configuration' };

@@ -25,7 +25,6 @@ export interface DryProfile
  * data set; the result does not depend on this processor.
  *
  * @param rates Rates of a worker on the machine in question; null = no times.
- * @throws OrchestratorError ERR_CONFIG: when shapes are missing or contradict each other.
  */
 export async function dryProfile(
   addon: NativeAddon,

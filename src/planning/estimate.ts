@@ -78,7 +78,6 @@ export interface Estimate {
  * Estimates a run on `workers` workers.
  *
  * @param rates Rates of one worker; null = no times.
- * @throws OrchestratorError ERR_CONFIG: when shapes are missing or contradict each other.
  */
 export async function estimate(
   addon: NativeAddon,

@@ -45,19 +45,12 @@ const MOST_REPEATS = 100;
  * matmul peak and copy bandwidth before and after them.
  *
  * @param repeats Passes to average; null = as many as take about three seconds.
- * @throws OrchestratorError ERR_CONFIG, ERR_CUDA: when shapes are missing, or there is no GPU for `device:
- *   cuda`.
  */
 export async function profile(addon: NativeAddon, config: Config, repeats: number | null): Promise<Profile> {
   const gpu = config.device === 'cuda' ? await findGpu(addon) : null;
   const device = gpu?.ordinal ?? null;
-  const { spec: trained, precision } = trainingEngine(
-    config,
-    await shapesOf(config),
-    addon.host(),
-    1,
-    device,
-  );
+  const shapes = await shapesOf(config);
+  const { spec: trained, precision } = trainingEngine(config, shapes, addon.host(), 1, device);
   const spec: EngineSpec = { ...trained, threads: 1, threadsPerSlot: 1, ema: false };
   // On a GPU this comes before the engine allocates its memory, because the copies are large.
   const before = await measureRoofline(addon, spec);
