@@ -69,14 +69,6 @@ export async function preflight(
   return { ...found, shortages, warnings: shortages.length > 0 ? [] : warnings };
 }
 
-/** Throws all problems of a run as one error, under the code of the first; returns when there are none. */
-export function refuse(problems: readonly OrchestratorError[]): void {
-  const [first, ...also] = problems;
-  if (first === undefined) return;
-  const { code, message, hint, cause } = first;
-  throw new OrchestratorError(code, message, { hint, cause, also });
-}
-
 interface Data {
   shapes: FoundShapes;
   rows: number | null;

@@ -2,10 +2,11 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
+import { refuse } from '../../errors.js';
 import { type LaunchOptions, workersOf } from '../../launch/commands.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { launchLocal } from '../../launch/local.js';
-import { preflight, refuse } from '../../launch/preflight.js';
+import { preflight } from '../../launch/preflight.js';
 import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memoryOption, setOption, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';

@@ -97,21 +97,13 @@ export class FlatTable {
     );
   }
 
-  /** A vector of structs of `bytes` bytes; `read` receives functions that read a field at a byte offset. */
-  structs<T>(
-    number: number,
-    bytes: number,
-    read: (size64: (offset: number) => number, int32: (offset: number) => number) => T,
-  ): T[] {
+  /** A vector of structs of `bytes` bytes; `read` receives a reader of a 64-bit field at a byte offset. */
+  structs<T>(number: number, bytes: number, read: (size64: (offset: number) => number) => T): T[] {
     const vector = this.#vector(number, bytes);
     if (!vector) return [];
-    return Array.from({ length: vector.length }, (_, i) => {
-      const start = vector.start + bytes * i;
-      return read(
-        (offset) => this.#safe(start + offset),
-        (offset) => this.#view.getInt32(start + offset, true),
-      );
-    });
+    return Array.from({ length: vector.length }, (_, i) =>
+      read((offset) => this.#safe(vector.start + bytes * i + offset)),
+    );
   }
 
   #follow(at: number): number {
@@ -135,6 +127,7 @@ export class FlatTable {
   }
 }
 
-function malformed(where: string): OrchestratorError {
-  return new OrchestratorError('ERR_DATA_FORMAT', `${where}: the metadata is malformed`);
+/** The error for metadata that contradicts itself or the format; `where` is the file and a place in it. */
+export function malformed(where: string, what = 'the metadata is malformed'): OrchestratorError {
+  return new OrchestratorError('ERR_DATA_FORMAT', `${where}: ${what}`);
 }

@@ -3,8 +3,8 @@ import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
+import { openSource } from '../../../src/data/formats.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
-import { openSource } from '../../../src/data/source.js';
 import { verifyFiles } from '../../../src/data/verify.js';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
 import { native } from '../../../src/native/load.js';
@@ -242,7 +242,7 @@ describe("a folder of the project's own format", () => {
     expect(data).toMatchObject({ rows: 300, latent: [2, 4, 4], hasSynthetic: false });
     expect(data.ids([0, 299])).toEqual(['1000', '1299']);
     expect(data.captions(131)).toEqual({ original: 'caption 131', synthetic: null });
-    const dataset = await native().openDataset(data.spec);
+    const dataset = await native().mapDataset(data.spec);
     for (const row of [0, 129, 130, 299]) {
       expect([...dataset.row('original.t5', row)]).toEqual(
         Array.from({ length: 24 }, (_, i) => ((row * 13 + i) % 64) / 4),

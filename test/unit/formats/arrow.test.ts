@@ -15,7 +15,7 @@ import {
 } from 'apache-arrow';
 import { describe, expect, test } from 'vitest';
 import type { OrchestratorError } from '../../../src/errors.js';
-import { LabelColumn, numericColumn } from '../../../src/formats/arrow/columns.js';
+import { labelAt, numericColumn } from '../../../src/formats/arrow/columns.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
 import {
@@ -27,9 +27,6 @@ import {
   stringData,
 } from '../../support/arrow-files.js';
 import { temporaryFolder } from '../../support/folders.js';
-
-const check = (...p: Parameters<ReturnType<typeof native>['checkListOffsets']>) =>
-  native().checkListOffsets(...p);
 
 function fileOf(bytes: Uint8Array): string {
   const path = join(temporaryFolder(), 'x.arrow');
@@ -107,11 +104,11 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     const path = fileOf(arrowBytes([batch(0, 5), batch(5, 1), batch(6, 7)], { format }));
     const file = readArrow(path);
     expect(file.rows).toBe(13);
-    const column = numericColumn(file, 'values', check);
+    const column = numericColumn(file, 'values');
     expect(column.shape).toEqual(options.levels.map(({ size }) => size));
     const segments = column.segments.map((segment) => ({ file: 0, ...segment }));
     const spec = { role: 'values', type: column.type, width: 12, segments };
-    const dataset = await native().openDataset({
+    const dataset = await native().mapDataset({
       files: [{ path, bytes: file.bytes }],
       rows: 13,
       columns: [spec],
@@ -122,9 +119,9 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       );
     }
     dataset.close();
-    const labels = new LabelColumn(file, 'before').read([12, 0, 5]);
-    expect(labels).toEqual(['text 12', 'text 0', 'text 5']);
-    expect(new LabelColumn(file, 'after').read([4, 6])).toEqual(['15', '0']);
+    const labels = (name: string, ...rows: number[]) => rows.map((row) => labelAt(file, name, row));
+    expect(labels('before', 12, 0, 5)).toEqual(['text 12', 'text 0', 'text 5']);
+    expect(labels('after', 4, 6)).toEqual(['15', '0']);
   });
 
   test('names what cannot be read', () => {
@@ -148,7 +145,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       ),
     );
     const file = readArrow(path);
-    const numeric = (name: string) => () => numericColumn(file, name, check);
+    const numeric = (name: string) => () => numericColumn(file, name);
     expect(numeric('strings')).toThrow(
       failure('ERR_DATA_TYPE', /x\.arrow, column "strings": .* received utf8/),
     );
@@ -160,10 +157,8 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     expect(numeric('absent')).toThrow(
       failure('ERR_DATA_COLUMN', /x\.arrow has no column "absent"; it has "strings", "dictionary", "double"/),
     );
-    expect(() => new LabelColumn(file, 'double')).toThrow(failure('ERR_DATA_TYPE', /expected utf8/));
-    expect(() => new LabelColumn(file, 'strings').read([3])).toThrow(
-      failure('ERR_DATA_ROW', /no row 3; it has 3/),
-    );
+    expect(() => labelAt(file, 'double', 0)).toThrow(failure('ERR_DATA_TYPE', /expected utf8/));
+    expect(() => labelAt(file, 'strings', 3)).toThrow(failure('ERR_DATA_ROW', /no row 3; it has 3/));
   });
 
   test('names the row of a list of another length', () => {
@@ -182,11 +177,11 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       return { ragged: makeData({ type, length: sizes.length, nullCount: 0, valueOffsets, child }) };
     };
     const inBatch = readArrow(fileOf(arrowBytes([batch([4, 4]), batch([4, 4, 3, 5])], { format })));
-    expect(() => numericColumn(inBatch, 'ragged', check)).toThrow(
+    expect(() => numericColumn(inBatch, 'ragged')).toThrow(
       failure('ERR_DATA_SHAPE', /x\.arrow, column "ragged", row 4: expected a list of 4 elements/),
     );
     const between = readArrow(fileOf(arrowBytes([batch([4, 4]), batch([5, 5])], { format })));
-    expect(() => numericColumn(between, 'ragged', check)).toThrow(
+    expect(() => numericColumn(between, 'ragged')).toThrow(
       failure('ERR_DATA_SHAPE', /column "ragged", row 2: expected 4 elements .* received 5/),
     );
   });
@@ -210,10 +205,10 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     });
     const inner = makeData({ type, length: 5, nullCount: 0, child: child(Uint8Array.of(0b10111111, 0b11)) });
     const file = readArrow(fileOf(arrowBytes([{ outer, inner }], { format })));
-    expect(() => numericColumn(file, 'outer', check)).toThrow(
+    expect(() => numericColumn(file, 'outer')).toThrow(
       failure('ERR_DATA_NULL', /column "outer", row 3: .* received null/),
     );
-    expect(() => numericColumn(file, 'inner', check)).toThrow(
+    expect(() => numericColumn(file, 'inner')).toThrow(
       failure('ERR_DATA_NULL', /column "inner", row 3: .* received null/),
     );
   });
@@ -228,7 +223,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       ),
       hint: expect.stringContaining('compression=None'),
     });
-    expect(() => numericColumn(file, 'values', check)).toThrow(error);
+    expect(() => numericColumn(file, 'values')).toThrow(error);
   });
 
   test('reports every truncation', () => {
