@@ -191,8 +191,8 @@ function readLists(
   from: number,
   count: number,
 ): { first: number; width: number; irregular: number } {
-  const wide = field.type === 'large_list';
-  const size = wide ? 8 : 4;
+  const words = field.type === 'large_list' ? 2 : 1;
+  const size = 4 * words;
   const { offset, length } = buffers[1]!;
   const needed = (from + count + 1) * size;
   if (needed > length) throw chunk.malformed(`${length} bytes of list offsets where ${needed} are needed`);
@@ -201,22 +201,27 @@ function readLists(
   for (let done = 0; done < count; done += LISTS_PER_READ) {
     const lists = Math.min(LISTS_PER_READ, count - done);
     const bytes = reader.read(offset + (from + done) * size, (lists + 1) * size, 'list offsets');
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const at = wide
-      ? (i: number) => Number(view.getBigInt64(i * 8, true))
-      : (i: number) => view.getInt32(i * 4, true);
+    // A copy, because views of words must be aligned.
+    const view = new Int32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
     if (done === 0) {
-      first = at(0);
-      width = at(1) - first;
-      if (!Number.isSafeInteger(first + width) || width < 0 || first < 0) {
+      first = offsetAt(view, words, 0);
+      width = offsetAt(view, words, 1) - first;
+      if (first < 0 || width < 0 || !Number.isSafeInteger(first + width)) {
         throw chunk.malformed('list offsets do not rise');
       }
     }
+    let expected = first + done * width;
     for (let i = 1; i <= lists; i++) {
-      if (at(i) !== first + (done + i) * width) return { first, width, irregular: done + i - 1 };
+      expected += width;
+      if (offsetAt(view, words, i) !== expected) return { first, width, irregular: done + i - 1 };
     }
   }
   return { first, width, irregular: -1 };
+}
+
+/** Offset i of those in little-endian order, of one or two words each. */
+function offsetAt(view: Int32Array, words: 1 | 2, i: number): number {
+  return words === 1 ? view[i]! : (view[2 * i]! >>> 0) + view[2 * i + 1]! * 2 ** 32;
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   FixedSizeList,
   Float16,
   Int32,
+  LargeList,
   List,
   makeData,
   Utf8,
@@ -184,6 +185,42 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     expect(() => numericColumn(between, 'ragged')).toThrow(
       failure('ERR_DATA_SHAPE', /column "ragged", row 2: expected 4 elements .* received 5/),
     );
+  });
+
+  test.each(['list', 'large_list'])('checks more offsets (%s) than one read takes', (kind) => {
+    const rows = 70_000;
+    const column = (change: (offsets: number[]) => void) => {
+      const offsets = Array.from({ length: rows + 1 }, (_, i) => 6 + 3 * i);
+      change(offsets);
+      const length = 6 + 3 * rows;
+      const child = makeData({ type: new Float16(), length, nullCount: 0, data: new Uint16Array(length) });
+      const item = new Field('item', new Float16(), true);
+      const common = { length: rows, nullCount: 0, child };
+      const latent: Data<DataType> =
+        kind === 'list'
+          ? makeData({ type: new List(item), ...common, valueOffsets: Int32Array.from(offsets) })
+          : makeData({
+              type: new LargeList(item),
+              ...common,
+              valueOffsets: BigInt64Array.from(offsets, BigInt),
+            });
+      return () => numericColumn(readArrow(fileOf(arrowBytes([{ latent }], { format }))), 'latent');
+    };
+    expect(column(() => {})().shape).toEqual([3]);
+    const irregular = column((offsets) => {
+      offsets[65_538]! += 1;
+    });
+    expect(irregular).toThrow(
+      failure('ERR_DATA_SHAPE', /x\.arrow, column "latent", row 65537: expected a list of 3 elements/),
+    );
+    const negative = column((offsets) => {
+      for (const i of offsets.keys()) offsets[i]! -= 9;
+    });
+    expect(negative).toThrow(failure('ERR_DATA_FORMAT', /column "latent", record batch 0/));
+    const falling = column((offsets) => {
+      offsets.reverse();
+    });
+    expect(falling).toThrow(failure('ERR_DATA_FORMAT', /list offsets do not rise/));
   });
 
   test('names the row of a null', () => {
