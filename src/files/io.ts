@@ -26,12 +26,14 @@ const REASONS: Record<string, string> = {
   ENOTDIR: 'a part of its path is not a folder',
 };
 
+/** What to do about a failed write, whether of a run or of another command. */
+const FULL = 'Free some space; a run needs less with a lower checkpoint.keep, and can be resumed';
 const HINTS: Record<string, string> = {
-  ENOSPC: 'Free some space, or lower checkpoint.keep, and resume the run',
-  EDQUOT: 'Free some space, or lower checkpoint.keep, and resume the run',
-  EFBIG: 'Raise the limit (ulimit -f unlimited), and resume the run',
-  EROFS: 'Choose another folder with --run-dir',
-  EACCES: 'Give this user write access, or choose another folder with --run-dir',
+  ENOSPC: FULL,
+  EDQUOT: FULL,
+  EFBIG: 'Raise the limit (ulimit -f unlimited); a run can then be resumed',
+  EROFS: 'Choose another folder (for a run: with --run-dir)',
+  EACCES: 'Give this user write access, or choose another folder (for a run: with --run-dir)',
 };
 
 /** The reason for a system error, in words: "it does not exist (ENOENT)". */
@@ -53,13 +55,9 @@ export function systemFailure(
 }
 
 /** The error for a failed write at `path`; an OrchestratorError is passed through. */
-export function writeFailure(
-  path: string,
-  error: unknown,
-  hint = HINTS[errnoOf(error) ?? ''] ?? null,
-): OrchestratorError {
+export function writeFailure(path: string, error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
-  return systemFailure('ERR_FILE_WRITE', 'write', path, error, hint);
+  return systemFailure('ERR_FILE_WRITE', 'write', path, error, HINTS[errnoOf(error) ?? ''] ?? null);
 }
 
 /** The error for a failed attempt to open, read or list `path`. */
@@ -185,12 +183,14 @@ export async function replaceFile<T>(path: string, write: (temporary: string) =>
 
 /**
  * Calls `fill` to make the files of the new folder `temporary`, each of them durable, then renames the folder to
- * `path`, so that `path` is never incomplete. There, only an empty folder is replaced. On an error nothing
- * remains.
+ * `path`, so that `path` is never incomplete. An existing folder is replaced only if it is empty. On an error
+ * nothing remains.
  */
 export async function createFolder<T>(path: string, temporary: string, fill: () => Promise<T>): Promise<T> {
   try {
-    await mkdir(temporary, { recursive: true });
+    // Two calls, because a recursive one never returns in /proc, where the missing part is no parent.
+    await mkdir(dirname(temporary), { recursive: true });
+    await mkdir(temporary);
     const result = await fill();
     await syncFolder(temporary);
     await rename(temporary, path);
@@ -198,6 +198,6 @@ export async function createFolder<T>(path: string, temporary: string, fill: () 
     return result;
   } catch (error) {
     await rm(temporary, { recursive: true, force: true }).catch(() => {});
-    throw errnoOf(error) === null ? error : writeFailure(path, error, null);
+    throw errnoOf(error) === null ? error : writeFailure(path, error);
   }
 }

@@ -63,7 +63,7 @@ export async function writeGrid(
       .png()
       .toFile(path);
   } catch (cause) {
-    throw writeFailure(path, cause, null);
+    throw writeFailure(path, cause);
   }
   return { width, height };
 }

@@ -74,6 +74,19 @@ describe('a Hugging Face folder', () => {
     await expect(fixed({ latent_shape: null })).rejects.toEqual(
       expect.objectContaining({ code: 'ERR_DATA_SHAPE', hint: expect.stringContaining('data.latent_shape') }),
     );
+    const missing = await fixed({ latent_shape: null, text_shape: null }).catch((error) => error);
+    const hintOf = (key: string) => `Flat lists have no shape: set data.${key} in the configuration`;
+    expect([missing, ...missing.also].map(({ hint }) => hint)).toEqual([
+      ...[hintOf('latent_shape'), hintOf('text_shape')],
+      ...[null, null],
+    ]);
+    expect(missing.also.map(({ message }: Error) => message)).toEqual([
+      expect.stringContaining(
+        '"clip_l" (original.clip_l), row 0: expected a shape of 2 dimensions, received 384',
+      ),
+      expect.stringContaining('"clip_g" (original.clip_g)'),
+      expect.stringContaining('"t5" (original.t5)'),
+    ]);
     await expect(fixed({ text_shape: { clip_l: [4, 96], clip_g: [8, 80], t5: [8, 160] } })).rejects.toEqual(
       failure('ERR_DATA_SHAPE', /CLIP-L has 4 tokens and CLIP-G 8/),
     );
@@ -134,6 +147,22 @@ describe('a Hugging Face folder', () => {
     writeFileSync(join(dir, 'dataset_info.json'), JSON.stringify(info));
     await expect(nested({ path: dir })).rejects.toEqual(
       failure('ERR_DATA_SHAPE', /column "t5", row 0: expected 4 x 320 elements, received 8 x 160/),
+    );
+    // The length that a list of lists states is that of the outer list alone.
+    const list = {
+      _type: 'List',
+      feature: { _type: 'List', feature: { _type: 'Value' }, length: -1 },
+      length: 8,
+    };
+    const write = (t5: object) => {
+      info.features = { t5 };
+      writeFileSync(join(dir, 'dataset_info.json'), JSON.stringify(info));
+    };
+    write(list);
+    expect((await nested({ path: dir })).text.t5Dim).toBe(160);
+    write({ ...list, feature: { _type: 'Value' }, length: 1279 });
+    await expect(nested({ path: dir })).rejects.toEqual(
+      failure('ERR_DATA_SHAPE', /column "t5", row 0: expected 1279 elements, received 8 x 160/),
     );
     rmSync(join(dir, 'dataset_info.json'));
     expect((await nested({ path: dir })).text.t5Dim).toBe(160);
