@@ -9,43 +9,36 @@ import { readJson } from '../files/json.js';
 import { readArrow } from '../formats/arrow/file.js';
 import { arrowRows } from './arrow-rows.js';
 import { foreignSource } from './foreign.js';
+import { dimension } from './manifest.js';
 import type { DataFormat } from './source.js';
 
 const STATE_FILE = 'state.json';
 const INFO_FILE = 'dataset_info.json';
 
+const fileName = z
+  .string()
+  .min(1)
+  .refine(
+    (name) => !/^\/|\0/.test(name) && !name.split('/').includes('..'),
+    'expected a file name inside the folder',
+  );
 const stateSchema = z.object({
   _data_files: z
-    .array(
-      z.object({
-        filename: z
-          .string()
-          .min(1)
-          .refine(
-            (name) => !name.startsWith('/') && !name.includes('\0') && !name.split('/').includes('..'),
-            'expected a file name inside the folder',
-          ),
-      }),
-    )
+    .array(z.object({ filename: fileName }))
     .max(1_000_000)
     .refine((files) => new Set(files.map((f) => f.filename)).size === files.length, 'a file is listed twice'),
 });
 
-const size = z
-  .number()
-  .int()
-  .positive()
-  .max(2 ** 31 - 1);
 const infoSchema = z.object({
   features: z.record(z.string(), z.unknown()).nullable().default(null),
 });
 const arraySchema = z.object({
   _type: z.enum(['Array2D', 'Array3D', 'Array4D', 'Array5D']),
-  shape: z.array(size).min(2).max(5),
+  shape: z.array(dimension).min(2).max(5),
 });
 const listSchema = z.object({
   _type: z.enum(['List', 'LargeList', 'Sequence']),
-  length: size,
+  length: dimension,
   feature: z.object({ _type: z.literal('Value') }),
 });
 

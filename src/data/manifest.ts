@@ -20,7 +20,8 @@ export type TextColumn = (typeof TEXT_COLUMNS)[number];
 export const CAPTION_KINDS = ['original', 'synthetic'] as const;
 export type CaptionKind = (typeof CAPTION_KINDS)[number];
 
-const dimension = z
+/** A side of a shape: Arrow's lists count with 32 bits. */
+export const dimension = z
   .number()
   .int()
   .positive()

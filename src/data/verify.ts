@@ -4,18 +4,6 @@ import { hashFile } from '../files/hash.js';
 import type { DataSource } from './source.js';
 
 /**
- * Data sets up to this size are verified when they are opened, which takes about two seconds; larger ones by
- * `orchestrator dataset verify`.
- */
-const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
-
-/** Verifies a small data set that has recorded hashes. */
-export async function verifyIfSmall(source: DataSource): Promise<void> {
-  const bytes = source.files.reduce((sum, file) => sum + file.bytes, 0);
-  if (bytes <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
-}
-
-/**
  * Compares every file with its recorded SHA-256; returns false if none are recorded. ERR_DATA_HASH names the
  * file, and the place of the damage as far as the format tells. `progress` receives the number of bytes read.
  */

@@ -52,19 +52,19 @@ export class FlatTable {
     return this.#position + offset;
   }
 
-  uint8(number: number, absent = 0): number {
+  uint8(number: number): number {
     const at = this.#field(number, 1);
-    return at ? this.#view.getUint8(at) : absent;
+    return at ? this.#view.getUint8(at) : 0;
   }
 
-  int16(number: number, absent = 0): number {
+  int16(number: number): number {
     const at = this.#field(number, 2);
-    return at ? this.#view.getInt16(at, true) : absent;
+    return at ? this.#view.getInt16(at, true) : 0;
   }
 
-  int32(number: number, absent = 0): number {
+  int32(number: number): number {
     const at = this.#field(number, 4);
-    return at ? this.#view.getInt32(at, true) : absent;
+    return at ? this.#view.getInt32(at, true) : 0;
   }
 
   /**
