@@ -35,7 +35,7 @@ export interface PlanState {
 }
 
 /** What must be equal besides the number of samples, in words. */
-const STATE_NAMES: Record<Exclude<keyof PlanState, 'samples'>, string> = {
+const STATE_NAMES: Record<keyof Omit<PlanState, 'samples'>, string> = {
   version: 'plan version',
   datasetHash: 'data set hash',
   seed: 'seed',
@@ -55,10 +55,7 @@ export class SamplePlan {
   readonly trainingRows: number;
   /** Held-out rows, ascending. They depend on the data set alone, not on the seed. */
   readonly validation: Float64Array;
-  readonly datasetHash: string;
-  readonly rows: number;
-  readonly validationRows: number;
-  readonly seed: number;
+  readonly #identity: Omit<PlanState, 'samples'>;
   readonly #key: bigint;
   /** Permutations of the last epoch and window. */
   #blocks: { epoch: number; order: Permutation; partialAt: number } | null = null;
@@ -66,10 +63,7 @@ export class SamplePlan {
 
   /** `datasetHash` has 64 hexadecimal digits; `seed` is an integer in [0, 2^53). */
   constructor(datasetHash: string, rows: number, validationRows: number, seed: number) {
-    this.datasetHash = datasetHash;
-    this.rows = rows;
-    this.validationRows = validationRows;
-    this.seed = seed;
+    this.#identity = { version: PLAN_VERSION, datasetHash, seed, rows, validationRows };
     this.trainingRows = rows - validationRows;
     if (this.trainingRows < 1) {
       throw new OrchestratorError(
@@ -89,9 +83,10 @@ export class SamplePlan {
   /** Refuses a data set whose epoch is smaller than one batch. */
   checkBatch(globalBatch: number): void {
     if (globalBatch <= this.trainingRows) return;
+    const { rows, validationRows } = this.#identity;
     throw new OrchestratorError(
       'ERR_DATA_EMPTY',
-      `The data set has ${this.rows} rows, ${this.validationRows} of them held out: ` +
+      `The data set has ${rows} rows, ${validationRows} of them held out: ` +
         `${this.trainingRows} are left to train on, fewer than one batch (batch.global is ${globalBatch})`,
       'Set a smaller batch.global or data.validation_rows, or use more data',
     );
@@ -115,8 +110,7 @@ export class SamplePlan {
 
   /** The plan's state after `step` steps. */
   state(step: number, globalBatch: number): PlanState {
-    const { datasetHash, seed, rows, validationRows } = this;
-    return { version: PLAN_VERSION, datasetHash, seed, rows, validationRows, samples: step * globalBatch };
+    return { ...this.#identity, samples: step * globalBatch };
   }
 
   /**

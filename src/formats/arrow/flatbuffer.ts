@@ -19,27 +19,22 @@ export class FlatTable {
   /** The file and message, for errors. */
   readonly #where: string;
 
-  private constructor(view: DataView, position: number, vtable: number, vtableBytes: number, where: string) {
+  private constructor(view: DataView, position: number, where: string) {
     this.#view = view;
     this.#position = position;
-    this.#vtable = vtable;
-    this.#vtableBytes = vtableBytes;
     this.#where = where;
+    const inside = (at: number, bytes: number) => at >= 0 && at + bytes <= view.byteLength;
+    if (!inside(position, 4)) throw malformed(where);
+    this.#vtable = position - view.getInt32(position, true);
+    if (!inside(this.#vtable, 4)) throw malformed(where);
+    this.#vtableBytes = view.getUint16(this.#vtable, true);
+    if (this.#vtableBytes < 4 || !inside(this.#vtable, this.#vtableBytes)) throw malformed(where);
   }
 
   static root(bytes: Uint8Array, where: string): FlatTable {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (view.byteLength < 4) throw malformed(where);
-    return FlatTable.#at(view, view.getUint32(0, true), where);
-  }
-
-  static #at(view: DataView, position: number, where: string): FlatTable {
-    if (position < 0 || position + 4 > view.byteLength) throw malformed(where);
-    const vtable = position - view.getInt32(position, true);
-    if (vtable < 0 || vtable + 4 > view.byteLength) throw malformed(where);
-    const bytes = view.getUint16(vtable, true);
-    if (bytes < 4 || vtable + bytes > view.byteLength) throw malformed(where);
-    return new FlatTable(view, position, vtable, bytes, where);
+    return new FlatTable(view, view.getUint32(0, true), where);
   }
 
   /** Absolute position of a field of `bytes` bytes, or 0 where the table does not have it. */
@@ -77,7 +72,7 @@ export class FlatTable {
 
   table(number: number): FlatTable | null {
     const at = this.#field(number, 4);
-    return at ? FlatTable.#at(this.#view, this.#follow(at), this.#where) : null;
+    return at ? this.#tableAt(at) : null;
   }
 
   string(number: number): string | null {
@@ -92,9 +87,7 @@ export class FlatTable {
     const vector = this.#vector(number, 4);
     if (!vector) return [];
     if (vector.length > MAX_TABLES) throw malformed(this.#where);
-    return Array.from({ length: vector.length }, (_, i) =>
-      FlatTable.#at(this.#view, this.#follow(vector.start + 4 * i), this.#where),
-    );
+    return Array.from({ length: vector.length }, (_, i) => this.#tableAt(vector.start + 4 * i));
   }
 
   /** A vector of structs of `bytes` bytes; `read` receives a reader of a 64-bit field at a byte offset. */
@@ -104,6 +97,10 @@ export class FlatTable {
     return Array.from({ length: vector.length }, (_, i) =>
       read((offset) => this.#safe(vector.start + bytes * i + offset)),
     );
+  }
+
+  #tableAt(at: number): FlatTable {
+    return new FlatTable(this.#view, this.#follow(at), this.#where);
   }
 
   #follow(at: number): number {
