@@ -1,4 +1,5 @@
 /** What users can get wrong about a data set, and what they are told. */
+import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -132,6 +133,11 @@ describe('a Hugging Face folder', () => {
     writeFileSync(join(dir, 'state.json'), '{"_data_files": ');
     await expect(fixed({ path: dir })).rejects.toEqual(
       failure('ERR_DATA_FORMAT', /state\.json is not valid JSON/),
+    );
+    rmSync(join(dir, 'state.json'));
+    expect(spawnSync('mkfifo', [join(dir, 'state.json')]).status).toBe(0);
+    await expect(fixed({ path: dir })).rejects.toEqual(
+      failure('ERR_FILE_OPEN', /state\.json is not a regular file/),
     );
     const splits = temporaryFolder();
     writeFileSync(join(splits, 'dataset_dict.json'), '{"splits": ["train"]}');
