@@ -42,7 +42,7 @@ export class BenchTrainer {
       training: true,
       ema: false,
     });
-    await engine.attach(await native().openDataset(writeSyntheticData(dataFile, shape)), shape.text);
+    await engine.attach(await native().mapDataset(writeSyntheticData(dataFile, shape)), shape.text);
     return new BenchTrainer(engine, shape, dataFile);
   }
 

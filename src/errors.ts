@@ -85,3 +85,11 @@ export class OrchestratorError extends Error {
     this.also = also ?? [];
   }
 }
+
+/** Throws all problems as one error, under the code of the first; returns when there are none. */
+export function refuse(problems: readonly OrchestratorError[]): void {
+  const [first, ...others] = problems;
+  if (first === undefined) return;
+  const { code, message, hint, cause } = first;
+  throw new OrchestratorError(code, message, { hint, cause, also: [...first.also, ...others] });
+}

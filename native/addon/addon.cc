@@ -94,8 +94,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "createGroup", create_group);
   method(exports, "planFigures", plan_figures);
   method(exports, "planOperations", plan_operations);
-  method(exports, "openDataset", open_dataset);
-  method(exports, "checkListOffsets", check_list_offsets);
+  method(exports, "mapDataset", map_dataset);
   method(exports, "addInto", add_into);
   method(exports, "matmulPeak", matmul_peak);
   exports.Set("elementary", elementary_functions(env));

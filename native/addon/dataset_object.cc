@@ -83,7 +83,7 @@ Napi::Object dataset_object(Napi::Env env, const std::shared_ptr<Handle>& h) {
 
 }  // namespace
 
-Napi::Value open_dataset(const Napi::CallbackInfo& info) {
+Napi::Value map_dataset(const Napi::CallbackInfo& info) {
   const DatasetSpec spec = spec_of(object(info[0], "the dataset"));
   using Opened = std::shared_ptr<const Dataset>;
   return promise<Opened>(
@@ -95,16 +95,6 @@ Napi::Value open_dataset(const Napi::CallbackInfo& info) {
 
 std::shared_ptr<const Dataset> dataset_of(const Napi::Value& v) {
   return open(untagged<Handle>(v, kTag, "a dataset"));
-}
-
-Napi::Value check_list_offsets(const Napi::CallbackInfo& info) {
-  const ListOffsets r =
-      orch::check_list_offsets(info[0].ToString(), integer(info[1], "byteOffset"), integer(info[2], "rows"),
-                               integer(info[3], "width"), info[4].ToBoolean().Value());
-  auto o = Napi::Object::New(info.Env());
-  o.Set("first", static_cast<double>(r.first));
-  o.Set("badRow", static_cast<double>(r.bad_row));
-  return o;
 }
 
 }  // namespace orch::addon

@@ -14,11 +14,10 @@ Napi::Value create_engine(const Napi::CallbackInfo& info);
 Napi::Value plan_figures(const Napi::CallbackInfo& info);
 Napi::Value plan_operations(const Napi::CallbackInfo& info);
 Napi::Value create_group(const Napi::CallbackInfo& info);
-Napi::Value open_dataset(const Napi::CallbackInfo& info);
-Napi::Value check_list_offsets(const Napi::CallbackInfo& info);
+Napi::Value map_dataset(const Napi::CallbackInfo& info);
 Napi::Object elementary_functions(Napi::Env env);
 
-/// The dataset of a JavaScript object made by open_dataset. Throws Error(ERR_HANDLE) for any other object, or
+/// The dataset of a JavaScript object made by map_dataset. Throws Error(ERR_HANDLE) for any other object, or
 /// if it is closed.
 std::shared_ptr<const Dataset> dataset_of(const Napi::Value& v);
 

@@ -1,10 +1,6 @@
 #include "dataset.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -180,73 +176,6 @@ ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, doubl
     result.std = std::sqrt(deviations / static_cast<double>(count));
   }
   return result;
-}
-
-namespace {
-
-/// A file descriptor that is closed on destruction.
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) close(fd);
-  }
-};
-
-template <class Offset>
-ListOffsets check_offsets(const Descriptor& file, const std::string& path, int64_t byte_offset, int64_t rows,
-                          int64_t width) {
-  constexpr int64_t kChunk = 1 << 16;
-  std::vector<Offset> buffer(static_cast<size_t>(std::min<int64_t>(rows + 1, kChunk)));
-  int64_t first = 0, done = 0;
-  while (done < rows + 1) {
-    const int64_t count = std::min<int64_t>(rows + 1 - done, kChunk);
-    size_t got = 0;
-    const size_t wanted = static_cast<size_t>(count) * sizeof(Offset);
-    while (got < wanted) {
-      const ssize_t n = pread(file.fd, reinterpret_cast<char*>(buffer.data()) + got, wanted - got,
-                              static_cast<off_t>(byte_offset + done * static_cast<int64_t>(sizeof(Offset)) +
-                                                 static_cast<int64_t>(got)));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) throw Error("ERR_FILE_OPEN", "Cannot read " + path + ": " + std::strerror(errno));
-      if (n == 0) {
-        throw Error("ERR_FILE_TRUNCATED",
-                    path + " ends inside the list offsets at " + std::to_string(byte_offset));
-      }
-      got += static_cast<size_t>(n);
-    }
-    if (done == 0) first = buffer[0];
-    if (first < 0) return {-1, 0};
-    for (int64_t i = 0; i < count; i++) {
-      int64_t elements, expected;
-      if (!multiply(done + i, width, &elements) || __builtin_add_overflow(first, elements, &expected) ||
-          static_cast<int64_t>(buffer[static_cast<size_t>(i)]) != expected) {
-        return {-1, done + i - 1};
-      }
-    }
-    done += count;
-  }
-  return {first, -1};
-}
-
-}  // namespace
-
-ListOffsets check_list_offsets(const std::string& path, int64_t byte_offset, int64_t rows, int64_t width,
-                               bool wide) {
-  const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) throw Error("ERR_FILE_OPEN", "Cannot open " + path + ": " + std::strerror(errno));
-  const off_t size = lseek(file.fd, 0, SEEK_END);
-  int64_t bytes;
-  if (rows < 0 || width < 0 || size < 0 || rows == std::numeric_limits<int64_t>::max() ||
-      !multiply(rows + 1, wide ? 8 : 4, &bytes)) {
-    bad_spec(path + ": " + std::to_string(rows) + " lists of " + std::to_string(width) + " elements");
-  }
-  if (!within(byte_offset, bytes, static_cast<uint64_t>(size))) {
-    throw Error("ERR_FILE_TRUNCATED", path + ": " + std::to_string(bytes) + " bytes of list offsets at " +
-                                          std::to_string(byte_offset) + " lie outside the file's " +
-                                          std::to_string(size));
-  }
-  return wide ? check_offsets<int64_t>(file, path, byte_offset, rows, width)
-              : check_offsets<int32_t>(file, path, byte_offset, rows, width);
 }
 
 }  // namespace orch

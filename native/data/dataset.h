@@ -90,14 +90,4 @@ class Dataset {
   int64_t rows_;
 };
 
-struct ListOffsets {
-  int64_t first;    ///< first offset in elements; -1 if irregular
-  int64_t bad_row;  ///< first list that does not have `width` elements; -1 if regular
-};
-
-/// Checks whether the rows + 1 int32 (`wide`: int64) list offsets at byte_offset of a file increase by
-/// exactly `width`. Throws ERR_FILE_* or Error(ERR_DATA_SPEC) if they are not within the file.
-ListOffsets check_list_offsets(const std::string& path, int64_t byte_offset, int64_t rows, int64_t width,
-                               bool wide);
-
 }  // namespace orch

@@ -153,32 +153,3 @@ TEST("data: a scan finds range, moments, histogram and non-finite values") {
   check_throws("ERR_DATA_ROW", "lie outside", [&] { data.scan(0, 0, kRows + 1, 0, 1, 1); });
   check_throws("ERR_DATA_SPEC", "histogram", [&] { data.scan(0, 0, 1, 1, 1, 1); });
 }
-
-TEST("data: irregular list offsets are reported with their row") {
-  // More rows than one read takes, so that the boundary between reads is tested.
-  constexpr int64_t kLists = 70000;
-  std::vector<int32_t> offsets{-1};
-  for (int64_t i = 0; i <= kLists; i++) offsets.push_back(static_cast<int32_t>(100 + 3 * i));
-  const TemporaryFile file(offsets);
-  const ListOffsets whole = check_list_offsets(file.path(), 4, kLists, 3, false);
-  CHECK(whole.first == 100 && whole.bad_row == -1);
-  CHECK(check_list_offsets(file.path(), 8, 10, 3, false).first == 103);
-  CHECK(check_list_offsets(file.path(), 4, 10, 4, false).bad_row == 0);
-  CHECK(check_list_offsets(file.path(), 0, 10, 3, false).bad_row == 0, "negative first offset");
-  offsets[65540] += 1;
-  const TemporaryFile broken(offsets);
-  const ListOffsets bad = check_list_offsets(broken.path(), 4, kLists, 3, false);
-  CHECK(bad.first == -1 && bad.bad_row == 65538, bad.bad_row);
-
-  const TemporaryFile wide(std::vector<int64_t>{int64_t{1} << 40, (int64_t{1} << 40) + 2, kMax});
-  CHECK(check_list_offsets(wide.path(), 0, 1, 2, true).first == int64_t{1} << 40);
-  CHECK(check_list_offsets(wide.path(), 0, 2, 2, true).bad_row == 1);
-  CHECK(check_list_offsets(wide.path(), 16, 0, 2, true).first == kMax);
-  check_throws("ERR_FILE_TRUNCATED", "lie outside", [&] { check_list_offsets(wide.path(), 0, 3, 2, true); });
-  check_throws("ERR_FILE_TRUNCATED", "lie outside",
-               [&] { check_list_offsets(wide.path(), kMax, 1, 2, true); });
-  check_throws("ERR_DATA_SPEC", "lists", [&] { check_list_offsets(wide.path(), 0, kMax, 2, true); });
-  check_throws("ERR_DATA_SPEC", "lists", [&] { check_list_offsets(wide.path(), 0, kMax / 4, 2, true); });
-  check_throws("ERR_FILE_OPEN", "No such file",
-               [&] { check_list_offsets(wide.path() + "-", 0, 1, 2, true); });
-}

@@ -8,6 +8,7 @@ import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
+import { systemFailure, writeFailure } from '../files/io.js';
 import { JsonlFile } from '../files/jsonl.js';
 import { lockFile } from '../files/lock.js';
 
@@ -82,14 +83,8 @@ function makeWritable(path: string): void {
     mkdirSync(path, { recursive: true });
     accessSync(path, constants.W_OK | constants.X_OK);
   } catch (error) {
-    throw new OrchestratorError(
-      'ERR_RUN_DIR',
-      `Cannot write in the run folder ${path}: ${(error as Error).message}`,
-      {
-        hint: 'Choose another with --run-dir',
-        cause: error,
-      },
-    );
+    const hint = 'Choose another with --run-dir';
+    throw systemFailure('ERR_RUN_DIR', 'write in the run folder', path, error, hint);
   }
 }
 
@@ -111,9 +106,7 @@ function writeConfig(path: string, config: Config): void {
   try {
     writeFileSync(file, stringify(config));
   } catch (error) {
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${file}: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw writeFailure(file, error);
   }
 }
 

@@ -3,14 +3,14 @@
  * identity. Values are mapped and gathered natively; none of them passes through this file.
  */
 import type { Config } from '../config/schema.js';
-import { OrchestratorError } from '../errors.js';
-import { LabelColumn } from '../formats/arrow/columns.js';
+import { OrchestratorError, refuse } from '../errors.js';
+import { canonicalHash } from '../files/hash.js';
 import type { DatasetSpec, TextSpec } from '../native/contract.js';
-import { joinColumn, type TableColumn } from './column.js';
-import { datasetHash } from './identity.js';
-import { CAPTION_KINDS, type CaptionKind, type Encoders, TEXT_COLUMNS, type TextColumn } from './manifest.js';
-import { type DataSource, openSource } from './source.js';
-import { verifyIfSmall } from './verify.js';
+import { datasetSpec, joinColumn, type TableColumn } from './column.js';
+import { openSource } from './formats.js';
+import { CAPTION_KINDS, type CaptionKind, TEXT_COLUMNS, type TextColumn } from './manifest.js';
+import type { Columns, DataSource } from './source.js';
+import { verifyFiles } from './verify.js';
 
 /** The part of `config.data` that describes where the data is and what it is. */
 export type DataConfig = Pick<Config['data'], 'path' | 'columns' | 'latent_shape' | 'text_shape'>;
@@ -24,8 +24,7 @@ export interface OpenDataset {
   /** [channels, height, width]. */
   latent: [number, number, number];
   text: TextSpec;
-  /** Names of the text encoders; null if the data set does not name them. */
-  encoders: Record<'clip_l' | 'clip_g' | 't5', string> | null;
+  encoders: DataSource['encoders'];
   hasSynthetic: boolean;
   /** Ids of rows for reports: values of the id column, or row numbers. */
   ids(rows: number[]): string[];
@@ -33,37 +32,51 @@ export interface OpenDataset {
   captions(row: number): Record<CaptionKind, string | null>;
 }
 
-type Columns = NonNullable<DataConfig['columns']>;
-type Shapes = Record<TextColumn, number[]>;
+/** What a column is for. */
+interface Role {
+  /** "latent", "original.t5", ... */
+  name: string;
+  column: string;
+  /** Dimensions of a row. */
+  rank: 1 | 2 | 3;
+  /** The configured shape of a row, or null. */
+  configured: readonly number[] | null;
+}
+
+/** The key that gives the shape of a row, by its dimensions. */
+const SHAPE_KEYS = { 1: null, 2: 'data.text_shape', 3: 'data.latent_shape' } as const;
+
+type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
- * Opens a folder in the project's own format or in Hugging Face's. If hashes are recorded, up to 2 GiB are
- * compared with them, unless `verify` is false.
- *
- * @throws OrchestratorError ERR_FILE_*, ERR_DATA_*: messages name file, column and row.
+ * Data sets up to this size are verified when they are opened, which takes about two seconds; larger ones by
+ * `orchestrator dataset verify`.
+ */
+const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
+
+/**
+ * Opens a data set of any format. The files of a small one are compared with their recorded hashes, unless
+ * `verify` is false. ERR_FILE_* and ERR_DATA_* name file, column and row.
  */
 export async function openDataset(config: DataConfig, { verify = true } = {}): Promise<OpenDataset> {
   const source = openSource(config.path);
-  const columns = columnsOf(source, config);
-  if (verify) await verifyIfSmall(source);
-  const table = columnTable(source, columns, config);
-  const shapes = textShapes(table, 'original');
-  if (columns.synthetic) requireEqualShapes(source, shapes, textShapes(table, 'synthetic'));
-  const spec: DatasetSpec = {
-    files: source.files.map(({ path, bytes }) => ({ path, bytes })),
-    rows: source.rows,
-    columns: table.map(({ spec }) => spec),
-  };
-  const used = { columns, shapes: table.map(({ spec, shape }) => [spec.role, shape]) };
+  const columns = source.roles(config.columns);
+  const bytes = source.files.reduce((sum, file) => sum + file.bytes, 0);
+  if (verify && bytes <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
+  const roles = rolesOf(columns, config);
+  const table = roles.map(({ name, column, configured }) => joinColumn(source, name, column, configured));
+  const shapes = chooseShapes(source, roles, table);
+  if (columns.synthetic) requireEqualShapes(source, shapes);
+  const used = { columns, shapes: [...shapes] };
   return {
-    spec,
-    hash: await datasetHash(source, used),
+    spec: datasetSpec(source, table),
+    hash: canonicalHash({ format: source.format.name, columns: used, ...(await source.identity()) }),
     rows: source.rows,
-    latent: table[0]!.shape as [number, number, number],
+    latent: shapes.get('latent') as [number, number, number],
     text: textSpec(source, shapes),
-    encoders: source.manifest && encoderNames(source.manifest.encoders),
+    encoders: source.encoders,
     hasSynthetic: columns.synthetic !== null,
-    ids: (rows) => (columns.id ? readLabels(source, columns.id, rows) : rows.map(String)),
+    ids: (rows) => rows.map((row) => (columns.id ? source.label(columns.id, row) : String(row))),
     captions: (row) => ({
       original: caption(source, 'original', row),
       synthetic: caption(source, 'synthetic', row),
@@ -71,116 +84,83 @@ export async function openDataset(config: DataConfig, { verify = true } = {}): P
   };
 }
 
-function encoderNames({ clip_l, clip_g, t5 }: Encoders): NonNullable<OpenDataset['encoders']> {
-  return { clip_l: clip_l.name, clip_g: clip_g.name, t5: t5.name };
-}
-
-/**
- * Column names by role: those of the configuration for Hugging Face folders, those of the format otherwise.
- */
-function columnsOf(source: DataSource, config: DataConfig): Columns {
-  if (source.format === 'huggingface') {
-    if (config.columns) return config.columns;
-    const names = source.files[0]?.fields.map((field) => field.name).join(', ');
-    throw new OrchestratorError(
-      'ERR_DATA_COLUMN',
-      `${source.path} is a Hugging Face folder: data.columns must give the role of each column`,
-      `It has the columns ${names}`,
-    );
-  }
-  if (config.columns) {
-    throw new OrchestratorError(
-      'ERR_CONFIG',
-      `data.columns must be null for ${source.path}, whose manifest names the columns`,
-    );
-  }
-  const names = new Set(source.manifest?.columns.map((column) => column.name));
-  const captionColumns = (kind: CaptionKind) =>
-    Object.fromEntries(TEXT_COLUMNS.map((column) => [column, `${kind}.${column}`])) as Columns['original'];
-  return {
-    id: names.has('id') ? 'id' : null,
-    latent: 'latent',
-    original: captionColumns('original'),
-    synthetic: TEXT_COLUMNS.some((column) => names.has(`synthetic.${column}`))
-      ? captionColumns('synthetic')
-      : null,
-  };
-}
-
 /** The latent first, then the text columns of each caption. */
-function columnTable(source: DataSource, columns: Columns, config: DataConfig): TableColumn[] {
-  const text = config.text_shape;
-  const shapeOf = (column: TextColumn) =>
-    column in (text ?? {}) ? text![column as keyof typeof text] : null;
-  const table = [joinColumn(source, 'latent', columns.latent, 3, config.latent_shape)];
+function rolesOf(columns: Columns, { latent_shape, text_shape }: DataConfig): Role[] {
+  const roles: Role[] = [{ name: 'latent', column: columns.latent, rank: 3, configured: latent_shape }];
+  const configured: Partial<Record<TextColumn, readonly number[]>> = text_shape ?? {};
   for (const kind of CAPTION_KINDS) {
-    const names = columns[kind];
-    if (!names) continue;
-    for (const column of TEXT_COLUMNS) {
-      const rank = column.endsWith('_pooled') ? 1 : 2;
-      table.push(joinColumn(source, `${kind}.${column}`, names[column], rank, shapeOf(column)));
+    for (const feature of columns[kind] ? TEXT_COLUMNS : []) {
+      roles.push({
+        name: `${kind}.${feature}`,
+        column: columns[kind]![feature],
+        rank: feature.endsWith('_pooled') ? 1 : 2,
+        configured: configured[feature] ?? null,
+      });
     }
   }
-  return table;
+  return roles;
 }
 
-function textShapes(table: TableColumn[], kind: CaptionKind): Shapes {
-  const shape = (column: TextColumn) => table.find(({ spec }) => spec.role === `${kind}.${column}`)!.shape;
-  return Object.fromEntries(TEXT_COLUMNS.map((column) => [column, shape(column)])) as Shapes;
+/** The shapes that have the dimensions of their roles. Every column without one is reported. */
+function chooseShapes(source: DataSource, roles: readonly Role[], table: readonly TableColumn[]): Shapes {
+  const shapes = new Map<string, readonly number[]>();
+  const problems: OrchestratorError[] = [];
+  for (const [i, { name, column, rank }] of roles.entries()) {
+    const stated = table[i]!.shapes;
+    const shape = stated.find(({ length }) => length === rank);
+    if (shape) {
+      shapes.set(name, shape);
+      continue;
+    }
+    const key = SHAPE_KEYS[rank];
+    const hint = key === null ? null : `Flat lists have no shape: set ${key} in the configuration`;
+    problems.push(
+      new OrchestratorError(
+        'ERR_DATA_SHAPE',
+        `${source.files[0]!.path}, column "${column}" (${name}), row 0: expected a shape of ${rank} ` +
+          `dimensions, received ${stated.at(-1)!.join(' x ')}`,
+        problems.some((other) => other.hint === hint) ? null : hint,
+      ),
+    );
+  }
+  refuse(problems);
+  return shapes;
 }
 
-function requireEqualShapes(source: DataSource, original: Shapes, synthetic: Shapes): void {
-  for (const column of TEXT_COLUMNS) {
-    if (original[column].join() === synthetic[column].join()) continue;
+function requireEqualShapes(source: DataSource, shapes: Shapes): void {
+  for (const feature of TEXT_COLUMNS) {
+    const [original, synthetic] = CAPTION_KINDS.map((kind) => shapes.get(`${kind}.${feature}`)!.join(' x '));
+    if (original === synthetic) continue;
     throw new OrchestratorError(
       'ERR_DATA_SHAPE',
-      `${source.path}, column ${column} of the synthetic caption, row 0: expected ${original[column].join(' x ')} as for ` +
-        `the original caption, received ${synthetic[column].join(' x ')}`,
+      `${source.path}, column ${feature} of the synthetic caption, row 0: expected ${original} as for ` +
+        `the original caption, received ${synthetic}`,
     );
   }
 }
 
-function textSpec(source: DataSource, shapes: Shapes): TextSpec {
-  const [clipTokens, clipLDim] = shapes.clip_l as [number, number];
-  const [clipGTokens, clipGDim] = shapes.clip_g as [number, number];
-  const [t5Tokens, t5Dim] = shapes.t5 as [number, number];
+function textSpec({ path }: DataSource, shapes: Shapes): TextSpec {
+  const shapeOf = (feature: TextColumn) => shapes.get(`original.${feature}`) as [number, number];
+  const [clipTokens, clipLDim] = shapeOf('clip_l');
+  const [clipGTokens, clipGDim] = shapeOf('clip_g');
+  const [t5Tokens, t5Dim] = shapeOf('t5');
   if (clipTokens !== clipGTokens) {
     throw new OrchestratorError(
       'ERR_DATA_SHAPE',
-      `${source.path}: CLIP-L has ${clipTokens} tokens and CLIP-G ${clipGTokens}; they are concatenated by channel, so the numbers must be equal`,
+      `${path}: CLIP-L has ${clipTokens} tokens and CLIP-G ${clipGTokens}; they are concatenated by channel, so the numbers must be equal`,
     );
   }
   if (clipLDim + clipGDim > t5Dim) {
     throw new OrchestratorError(
       'ERR_DATA_SHAPE',
-      `${source.path}: CLIP-L and CLIP-G are ${clipLDim} + ${clipGDim} channels wide, more than T5's ${t5Dim}, to which they are padded`,
+      `${path}: CLIP-L and CLIP-G are ${clipLDim} + ${clipGDim} channels wide, more than T5's ${t5Dim}, to which they are padded`,
     );
   }
-  return {
-    clipTokens,
-    t5Tokens,
-    clipLDim,
-    clipGDim,
-    t5Dim,
-    clipLPooledDim: shapes.clip_l_pooled[0]!,
-    clipGPooledDim: shapes.clip_g_pooled[0]!,
-  };
-}
-
-/** The values of a label column at rows of the whole data set, in the given order. */
-function readLabels(source: DataSource, name: string, rows: number[]): string[] {
-  return rows.map((row) => {
-    let local = row;
-    for (const file of source.files) {
-      if (local < file.rows) return new LabelColumn(file, name).read([local])[0]!;
-      local -= file.rows;
-    }
-    throw new OrchestratorError('ERR_DATA_ROW', `${source.path} has no row ${row}; it has ${source.rows}`);
-  });
+  const [[clipLPooledDim], [clipGPooledDim]] = [shapeOf('clip_l_pooled'), shapeOf('clip_g_pooled')];
+  return { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim, clipLPooledDim, clipGPooledDim };
 }
 
 function caption(source: DataSource, kind: CaptionKind, row: number): string | null {
-  const name = `${kind}.caption`;
-  if (!source.manifest?.columns.some((column) => column.name === name)) return null;
-  return readLabels(source, name, [row])[0]!;
+  const column = `${kind}.caption`;
+  return source.columns.some(({ name }) => name === column) ? source.label(column, row) : null;
 }

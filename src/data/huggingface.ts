@@ -5,71 +5,74 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { parseJson, readJson } from '../files/json.js';
+import { readJson } from '../files/json.js';
+import { readArrow } from '../formats/arrow/file.js';
+import { arrowRows } from './arrow-rows.js';
+import { foreignSource } from './foreign.js';
+import { dimension } from './manifest.js';
+import type { DataFormat } from './source.js';
 
-export const HUGGING_FACE_FILE = 'state.json';
+const STATE_FILE = 'state.json';
 const INFO_FILE = 'dataset_info.json';
-/** The metadata files of a folder. */
-export const HUGGING_FACE_FILES = [HUGGING_FACE_FILE, INFO_FILE];
 
+const fileName = z
+  .string()
+  .min(1)
+  .refine(
+    (name) => !/^\/|\0/.test(name) && !name.split('/').includes('..'),
+    'expected a file name inside the folder',
+  );
 const stateSchema = z.object({
   _data_files: z
-    .array(
-      z.object({
-        filename: z
-          .string()
-          .min(1)
-          .refine(
-            (name) => !name.startsWith('/') && !name.includes('\0') && !name.split('/').includes('..'),
-            'expected a file name inside the folder',
-          ),
-      }),
-    )
+    .array(z.object({ filename: fileName }))
     .max(1_000_000)
     .refine((files) => new Set(files.map((f) => f.filename)).size === files.length, 'a file is listed twice'),
 });
 
-const size = z
-  .number()
-  .int()
-  .positive()
-  .max(2 ** 31 - 1);
 const infoSchema = z.object({
   features: z.record(z.string(), z.unknown()).nullable().default(null),
 });
 const arraySchema = z.object({
   _type: z.enum(['Array2D', 'Array3D', 'Array4D', 'Array5D']),
-  shape: z.array(size).min(2).max(5),
+  shape: z.array(dimension).min(2).max(5),
 });
-const listSchema = z.object({ _type: z.enum(['List', 'LargeList', 'Sequence']), length: size });
+const listSchema = z.object({
+  _type: z.enum(['List', 'LargeList', 'Sequence']),
+  length: dimension,
+  feature: z.object({ _type: z.literal('Value') }),
+});
 
-/** What the metadata of a folder states. */
-export interface HuggingFaceFolder {
-  /** Paths of the Arrow files, in order. */
-  files: string[];
-  /** Shapes of rows that dataset_info.json states: those of ArrayND, and of lists of a fixed length. */
-  shapes: Map<string, number[]>;
-}
+export const huggingFace: DataFormat = {
+  name: 'huggingface',
+  title: 'Hugging Face',
+  marker: STATE_FILE,
+  open(path) {
+    const { _data_files } = readJson(join(path, STATE_FILE), stateSchema);
+    const infoPath = join(path, INFO_FILE);
+    // The file is optional; without it, the shapes are those of the columns themselves.
+    const info = existsSync(infoPath) ? infoPath : null;
+    return foreignSource({
+      path,
+      format: huggingFace,
+      ...arrowRows(_data_files.map(({ filename }) => readArrow(join(path, filename)))),
+      shapes: info === null ? new Map() : shapesIn(info),
+      metadata: [join(path, STATE_FILE), ...(info === null ? [] : [info])],
+    });
+  },
+  hint: (path) =>
+    existsSync(join(path, 'dataset_dict.json'))
+      ? 'It holds several splits; give the folder of one of them, such as "train"'
+      : null,
+};
 
-/**
- * Reads the metadata of a folder.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT.
- */
-export function readHuggingFace(dir: string): HuggingFaceFolder {
-  const statePath = join(dir, HUGGING_FACE_FILE);
-  const state = parseJson(statePath, stateSchema, readJson(statePath));
+/** Shapes of rows that dataset_info.json states: those of ArrayND, and of flat lists of a fixed length. */
+function shapesIn(path: string): Map<string, number[]> {
   const shapes = new Map<string, number[]>();
-  const infoPath = join(dir, INFO_FILE);
-  // The file is optional; without it, the shapes are those of the columns themselves.
-  if (existsSync(infoPath)) {
-    const info = parseJson(infoPath, infoSchema, readJson(infoPath));
-    for (const [name, feature] of Object.entries(info.features ?? {})) {
-      const array = arraySchema.safeParse(feature);
-      const list = listSchema.safeParse(feature);
-      if (array.success) shapes.set(name, array.data.shape);
-      else if (list.success) shapes.set(name, [list.data.length]);
-    }
+  for (const [name, feature] of Object.entries(readJson(path, infoSchema).features ?? {})) {
+    const array = arraySchema.safeParse(feature);
+    const list = listSchema.safeParse(feature);
+    if (array.success) shapes.set(name, array.data.shape);
+    else if (list.success) shapes.set(name, [list.data.length]);
   }
-  return { files: state._data_files.map(({ filename }) => join(dir, filename)), shapes };
+  return shapes;
 }

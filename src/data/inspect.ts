@@ -1,19 +1,15 @@
 /** Reports the contents of a data set: columns, shapes, statistics. Needs no configuration. */
 import { OrchestratorError } from '../errors.js';
-import { LabelColumn } from '../formats/arrow/columns.js';
-import { typeName } from '../formats/arrow/schema.js';
-import type { ColumnSpec } from '../native/contract.js';
-import { native } from '../native/load.js';
 import { joinColumn, type TableColumn } from './column.js';
-import type { DataSource } from './source.js';
-import { type ColumnStatistics, type Histogram, histogramOf, scanColumn } from './statistics.js';
+import type { DataFile, DataSource } from './source.js';
+import { type ColumnStatistics, type Histogram, histogramOf, scanColumns } from './statistics.js';
 
 export interface ColumnReport {
   name: string;
-  /** The type in Arrow's terms. */
+  /** The type in the format's terms. */
   type: string;
   /** Shape of a row; null for columns that are not lists of numbers. */
-  shape: number[] | null;
+  shape: readonly number[] | null;
   statistics: ColumnStatistics | null;
   /** Value of the first row, for strings and integers. */
   example: string | null;
@@ -23,9 +19,10 @@ export interface ColumnReport {
 
 export interface DatasetReport {
   path: string;
-  format: DataSource['format'];
+  /** Name of the format. */
+  format: string;
   rows: number;
-  files: { path: string; bytes: number; rows: number }[];
+  files: DataFile[];
   columns: ColumnReport[];
   /** Histogram of `histogramColumn`; null if that is not a usable column. */
   histogram: Histogram | null;
@@ -40,13 +37,10 @@ export function numericColumns(source: DataSource): {
 } {
   const columns: TableColumn[] = [];
   const problems = new Map<string, OrchestratorError>();
-  for (const { name } of source.files[0]!.fields) {
-    try {
-      columns.push(joinColumn(source, name, name, null, null));
-    } catch (error) {
-      if (!(error instanceof OrchestratorError)) throw error;
-      problems.set(name, error);
-    }
+  for (const { name } of source.columns) {
+    const column = unlessRefused(() => joinColumn(source, name, name));
+    if (column instanceof OrchestratorError) problems.set(name, column);
+    else columns.push(column);
   }
   return { columns, problems };
 }
@@ -57,56 +51,36 @@ export async function inspectDataset(
   histogramColumn: string,
   progress: ((done: number, total: number) => void) | null,
 ): Promise<DatasetReport> {
+  const { path, format, rows, files } = source;
   const { columns, problems } = numericColumns(source);
-  const specs: ColumnSpec[] = columns.map(({ spec }) => spec);
-  const files = source.files.map(({ path, bytes, rows }) => ({ path, bytes, rows }));
-  const dataset = await native().openDataset({ files, rows: source.rows, columns: specs });
-  try {
-    let done = 0;
-    const reports: ColumnReport[] = [];
-    let histogram: Histogram | null = null;
-    for (const field of source.files[0]!.fields) {
-      const { name } = field;
-      const report: ColumnReport = {
-        name,
-        type: typeName(field),
-        shape: null,
-        statistics: null,
-        example: null,
-        problem: null,
-      };
-      reports.push(report);
-      const column = columns.find(({ spec }) => spec.role === name);
-      if (!column) {
-        report.example = exampleOf(source, name);
-        if (report.example === null) report.problem = problems.get(name)!.message;
-        continue;
-      }
-      report.shape = column.shape;
-      report.statistics = await scanColumn(dataset, column.spec, source.rows, (rows) => {
-        done += rows;
-        progress?.(done, source.rows * columns.length);
-      });
-      const { min, max } = report.statistics;
-      if (name === histogramColumn && max > min) {
-        const range = { low: min, high: max };
-        histogram = await histogramOf(dataset, column.spec, source.rows, range, HISTOGRAM_BINS);
-      }
+  const numeric = new Map<string, Pick<ColumnReport, 'shape' | 'statistics'>>();
+  let histogram: Histogram | null = null;
+  for await (const { column, statistics, dataset } of scanColumns(source, columns, progress)) {
+    const name = column.spec.role;
+    numeric.set(name, { shape: column.shapes[0]!, statistics });
+    const { min: low, max: high } = statistics;
+    if (name === histogramColumn && high > low) {
+      histogram = await histogramOf(dataset, column.spec, rows, { low, high }, HISTOGRAM_BINS);
     }
-    const { path, format, rows } = source;
-    return { path, format, rows, files, columns: reports, histogram };
-  } finally {
-    dataset.close();
   }
+  const reports = source.columns.map(({ name, type }): ColumnReport => {
+    const report = { name, type, shape: null, statistics: null, example: null, problem: null };
+    const found = numeric.get(name);
+    if (found) return { ...report, ...found };
+    const example = unlessRefused(() => source.label(name, 0));
+    return typeof example === 'string'
+      ? { ...report, example }
+      : { ...report, problem: problems.get(name)!.message };
+  });
+  return { path, format: format.name, rows, files, columns: reports, histogram };
 }
 
-/** The first value of a label column, or null for other columns. */
-function exampleOf(source: DataSource, name: string): string | null {
-  const file = source.files.find(({ rows }) => rows > 0)!;
+/** What `read` returns, or the error of this program that it throws. */
+function unlessRefused<T>(read: () => T): T | OrchestratorError {
   try {
-    return new LabelColumn(file, name).read([0])[0]!;
+    return read();
   } catch (error) {
-    if (error instanceof OrchestratorError) return null;
+    if (error instanceof OrchestratorError) return error;
     throw error;
   }
 }

@@ -6,7 +6,8 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
-import { parseJson, readJson } from '../files/json.js';
+import { readJson } from '../files/json.js';
+import { product } from './column.js';
 
 export const MANIFEST_FILE = 'manifest.json';
 
@@ -19,7 +20,8 @@ export type TextColumn = (typeof TEXT_COLUMNS)[number];
 export const CAPTION_KINDS = ['original', 'synthetic'] as const;
 export type CaptionKind = (typeof CAPTION_KINDS)[number];
 
-const dimension = z
+/** A side of a shape: Arrow's lists count with 32 bits. */
+export const dimension = z
   .number()
   .int()
   .positive()
@@ -43,6 +45,15 @@ const encoderSchema = z.strictObject({
   pooled_dim: dimension.nullable(),
 });
 
+const shardSchema = z.strictObject({
+  file: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected a plain file name'),
+  rows: count,
+  bytes: count,
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits'),
+  /** CRC-32 of each CHECKSUM_ROWS rows of each float column, which locates damage in a shard. */
+  crc32: z.record(z.string(), z.array(z.number().int().nonnegative())),
+});
+
 const manifestSchema = z.strictObject({
   format: z.literal('orchestrator-dataset'),
   version: z.literal(1),
@@ -52,36 +63,24 @@ const manifestSchema = z.strictObject({
   /** How pictures became latents, and what generated the data set: free-form, for people and tools. */
   latents: z.record(z.string(), z.unknown()),
   generator: z.record(z.string(), z.unknown()),
-  shards: z.array(
-    z.strictObject({
-      file: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected a plain file name'),
-      rows: count,
-      bytes: count,
-      sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits'),
-      /** CRC-32 of each CHECKSUM_ROWS rows of each float column, which locates damage in a shard. */
-      crc32: z.record(z.string(), z.array(z.number().int().nonnegative())),
-    }),
-  ),
+  shards: z.array(shardSchema),
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestColumn = Manifest['columns'][number];
+export type Shard = Manifest['shards'][number];
 export type Encoders = Manifest['encoders'];
 
-/**
- * Reads and checks DIR/manifest.json.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT.
- */
+/** Reads and checks DIR/manifest.json. */
 export function readManifest(dir: string): Manifest {
   const path = join(dir, MANIFEST_FILE);
-  const manifest = parseJson(path, manifestSchema, readJson(path));
+  const manifest = readJson(path, manifestSchema);
   const bad = (what: string) => new OrchestratorError('ERR_DATA_FORMAT', `${path}: ${what}`);
   const names = new Set<string>();
   for (const column of manifest.columns) {
     if (names.has(column.name)) throw bad(`column "${column.name}" is listed twice`);
     names.add(column.name);
-    if (column.shape.reduce((a, b) => a * b, 1) > 2 ** 31 - 1) {
+    if (product(column.shape) > 2 ** 31 - 1) {
       throw bad(
         `column "${column.name}" has a row shape of ${column.shape.join(' x ')}, too large for Arrow`,
       );

@@ -1,88 +1,72 @@
-/** A folder of Arrow files: which files, in which order, and what its metadata states about their columns. */
-import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { OrchestratorError } from '../errors.js';
-import { type ArrowFile, readArrow } from '../formats/arrow/file.js';
-import { HUGGING_FACE_FILE, readHuggingFace } from './huggingface.js';
-import { MANIFEST_FILE, type Manifest, readManifest } from './manifest.js';
+/** What every format tells about a data set, before any value is read. */
+import type { Config } from '../config/schema.js';
+import type { NumericColumn } from '../formats/arrow/columns.js';
 
-/** The metadata of a data set's folder. */
+/** A file with rows, with its size when it was opened. */
+export interface DataFile {
+  path: string;
+  bytes: number;
+  rows: number;
+}
+
+/** A column's values in one file: contiguous runs of rows, counted from the first row of the file. */
+export interface ColumnPart extends NumericColumn {
+  /** Index into the source's files. */
+  file: number;
+}
+
+/** The column of each role. */
+export type Columns = NonNullable<Config['data']['columns']>;
+
+/** The recorded SHA-256 of a file. */
+export interface RecordedHash {
+  path: string;
+  sha256: string;
+  /** Where it is recorded, for messages: "the manifest". */
+  recordedIn: string;
+  /** What follows "FILE is damaged" in the message where the hash differs. */
+  damage: () => string;
+}
+
+/** A format of data sets: how to recognise its folders, and how to read them. */
+export interface DataFormat {
+  /** Part of a data set's identity, so it never changes. */
+  name: string;
+  /** The name for people. */
+  title: string;
+  /** The file that makes a folder one of this format. */
+  marker: string;
+  /** Reads the metadata of a folder, without checking the contents. */
+  open(path: string): DataSource;
+  /** Why a folder without the marker may yet be meant to be of this format, and what to do; else null. */
+  hint?(path: string): string | null;
+}
+
+/** A data set's folder: its rows, files and columns, and what its metadata states about them. */
 export interface DataSource {
   /** Path of the folder, as given. */
   path: string;
-  format: 'orchestrator' | 'huggingface';
-  files: ArrowFile[];
+  format: DataFormat;
   rows: number;
-  /** Shapes of rows that the folder's metadata states, by column. */
-  shapes: Map<string, number[]>;
-  /** Null for foreign folders. */
-  manifest: Manifest | null;
-}
-
-/**
- * Reads the metadata of a data set's folder, without checking the contents.
- *
- * @throws OrchestratorError ERR_FILE_*, ERR_DATA_FORMAT, ERR_DATA_EMPTY.
- */
-export function openSource(path: string): DataSource {
-  if (!existsSync(path)) throw new OrchestratorError('ERR_FILE_OPEN', `There is no data set at ${path}`);
-  let source: DataSource;
-  if (existsSync(join(path, MANIFEST_FILE))) {
-    source = fromManifest(path, readManifest(path));
-  } else if (existsSync(join(path, HUGGING_FACE_FILE))) {
-    const { files, shapes } = readHuggingFace(path);
-    source = fromFiles(path, 'huggingface', files.map(readArrow), shapes, null);
-  } else {
-    const isSplits = existsSync(join(path, 'dataset_dict.json'));
-    throw new OrchestratorError(
-      'ERR_DATA_FORMAT',
-      `${path} is not a data set: it has neither ${MANIFEST_FILE} nor ${HUGGING_FACE_FILE}`,
-      isSplits
-        ? 'It holds several splits; give the folder of one of them, such as "train"'
-        : 'Expected a folder that `orchestrator dataset` or Hugging Face save_to_disk wrote',
-    );
-  }
-  if (source.rows === 0) throw new OrchestratorError('ERR_DATA_EMPTY', `The data set ${path} has no rows`);
-  return source;
-}
-
-function fromManifest(path: string, manifest: Manifest): DataSource {
-  const files = manifest.shards.map((shard) => {
-    const file = join(path, shard.file);
-    const actual = statSync(file, { throwIfNoEntry: false })?.size;
-    if (actual === undefined) {
-      throw new OrchestratorError(
-        'ERR_FILE_OPEN',
-        `${file} is missing; ${join(path, MANIFEST_FILE)} lists it`,
-      );
-    }
-    if (actual !== shard.bytes) {
-      const what = actual < shard.bytes ? 'is truncated' : 'has changed';
-      throw new OrchestratorError(
-        actual < shard.bytes ? 'ERR_FILE_TRUNCATED' : 'ERR_DATA_HASH',
-        `${file} ${what}: it has ${actual} bytes; the manifest says ${shard.bytes}`,
-      );
-    }
-    const arrow = readArrow(file);
-    if (arrow.rows !== shard.rows) {
-      throw new OrchestratorError(
-        'ERR_DATA_HASH',
-        `${file} has ${arrow.rows} rows; the manifest says ${shard.rows}`,
-      );
-    }
-    return arrow;
-  });
-  const shapes = new Map(manifest.columns.map((column) => [column.name, column.shape]));
-  return fromFiles(path, 'orchestrator', files, shapes, manifest);
-}
-
-function fromFiles(
-  path: string,
-  format: DataSource['format'],
-  files: ArrowFile[],
-  shapes: Map<string, number[]>,
-  manifest: Manifest | null,
-): DataSource {
-  const rows = files.reduce((sum, file) => sum + file.rows, 0);
-  return { path, format, files, rows, shapes, manifest };
+  files: DataFile[];
+  columns: { name: string; type: string }[];
+  /** Shapes of rows that the metadata states, by column. */
+  shapes: ReadonlyMap<string, readonly number[]>;
+  /** The column of each role, from the metadata or from the configuration. */
+  roles(configured: Columns | null): Columns;
+  /** Names of the text encoders; null if the data set does not name them. */
+  encoders: Record<'clip_l' | 'clip_g' | 't5', string> | null;
+  /** The parts of a column of numbers, file by file; ERR_DATA_* for any other column. */
+  parts(column: string): Iterable<ColumnPart>;
+  /** The string or integer in a row, as text; ERR_DATA_* for columns of other types. */
+  label(column: string, row: number): string;
+  /**
+   * What the data set's hash covers, besides the format's name: the contents, and `columns` where the metadata
+   * describes them; otherwise their use by the configuration is part of the hash.
+   */
+  identity(): Promise<{ content: object[]; columns?: object }>;
+  /** Recorded hashes of the files; null if there are none. */
+  hashes(): RecordedHash[] | null;
+  /** Files beside those with rows whose hashes `dataset verify --record` keeps. */
+  metadata: string[];
 }

@@ -1,5 +1,8 @@
 /** Statistics of columns, computed natively in batches of rows. */
 import type { ColumnScan, ColumnSpec, Dataset } from '../native/contract.js';
+import { native } from '../native/load.js';
+import { datasetSpec, type TableColumn } from './column.js';
+import type { DataSource } from './source.js';
 
 /** Values scanned between two reports of progress: some tens of milliseconds. */
 const VALUES_PER_SCAN = 2 ** 24;
@@ -23,12 +26,35 @@ export interface ColumnStatistics {
   firstNonFiniteRow: number;
 }
 
-/** Scans a whole column. `progress` receives the number of rows of each batch. */
-export async function scanColumn(
+/**
+ * Scans columns one after the other. Each is returned with its statistics and the mapped data set, which is
+ * closed after the last. `progress` receives the number of rows scanned, of all columns, and the total.
+ */
+export async function* scanColumns(
+  source: DataSource,
+  columns: readonly TableColumn[],
+  progress: ((done: number, total: number) => void) | null,
+): AsyncGenerator<{ column: TableColumn; statistics: ColumnStatistics; dataset: Dataset }> {
+  const dataset = await native().mapDataset(datasetSpec(source, columns));
+  let done = 0;
+  try {
+    for (const column of columns) {
+      const statistics = await scanColumn(dataset, column.spec, source.rows, (rows) => {
+        done += rows;
+        progress?.(done, source.rows * columns.length);
+      });
+      yield { column, statistics, dataset };
+    }
+  } finally {
+    dataset.close();
+  }
+}
+
+async function scanColumn(
   dataset: Dataset,
   column: ColumnSpec,
   rows: number,
-  progress: ((rows: number) => void) | null,
+  progress: (rows: number) => void,
 ): Promise<ColumnStatistics> {
   const total = { min: Number.NaN, max: Number.NaN, mean: 0, std: 0, nonFinite: 0, firstNonFiniteRow: -1 };
   let count = 0;
@@ -60,7 +86,7 @@ export async function histogramOf(
   bins: number,
 ): Promise<Histogram> {
   const counts = new Array<number>(bins).fill(0);
-  for await (const { scan } of scanBatches(dataset, column, rows, range.low, range.high, bins, null)) {
+  for await (const { scan } of scanBatches(dataset, column, rows, range.low, range.high, bins, () => {})) {
     scan.histogram.forEach((n, i) => {
       counts[i]! += n;
     });
@@ -75,7 +101,7 @@ async function* scanBatches(
   low: number,
   high: number,
   bins: number,
-  progress: ((rows: number) => void) | null,
+  progress: (rows: number) => void,
 ): AsyncGenerator<{ scan: ColumnScan; values: number }> {
   const step = Math.max(1, Math.floor(VALUES_PER_SCAN / column.width));
   for (let from = 0; from < rows; from += step) {
@@ -84,6 +110,6 @@ async function* scanBatches(
       scan: await dataset.scan(column.role, from, to, low, high, bins),
       values: (to - from) * column.width,
     };
-    progress?.(to - from);
+    progress(to - from);
   }
 }

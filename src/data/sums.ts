@@ -2,43 +2,38 @@
  * SHA256SUMS in a foreign folder: hashes that `dataset verify --record` wrote, in the format of the command
  * sha256sum, which can also create and check them (`sha256sum --check SHA256SUMS`).
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { hashFile } from '../files/hash.js';
 import { replaceFile, writeDurably } from '../files/io.js';
-import { HUGGING_FACE_FILES } from './huggingface.js';
-import type { DataSource } from './source.js';
+import { FileReader } from '../files/reader.js';
+import type { DataSource, RecordedHash } from './source.js';
 
 export const SUMS_FILE = 'SHA256SUMS';
 
 const LINE = /^([0-9a-f]{64}) [ *](.+)$/;
 
-/**
- * The recorded SHA-256 by path, of data files and metadata; null if none are recorded.
- *
- * @throws OrchestratorError ERR_DATA_FORMAT, ERR_DATA_HASH.
- */
-export function readSums(source: DataSource): Map<string, string> | null {
-  const path = join(source.path, SUMS_FILE);
-  if (source.manifest || !existsSync(path)) return null;
-  const sums = new Map<string, string>();
-  for (const [i, line] of readFileSync(path, 'utf8').trimEnd().split('\n').entries()) {
-    const [, sha256, name] = LINE.exec(line) ?? [];
-    if (
-      sha256 === undefined ||
-      name === undefined ||
-      name.startsWith('/') ||
-      name.split('/').includes('..')
-    ) {
-      throw new OrchestratorError(
-        'ERR_DATA_FORMAT',
-        `${path}:${i + 1}: expected a SHA-256, two spaces and the name of a file in the folder`,
-      );
-    }
-    sums.set(join(source.path, name), sha256);
-  }
-  const missing = source.files.find((file) => !sums.has(file.path));
+/** The hashes of data files and metadata; null if none are recorded. */
+export function readSums({ path: dir, files }: Pick<DataSource, 'path' | 'files'>): RecordedHash[] | null {
+  const path = join(dir, SUMS_FILE);
+  if (!existsSync(path)) return null;
+  const text = FileReader.using(path, (reader) => reader.read(0, reader.bytes, 'its lines').toString('utf8'));
+  const sums = text
+    .trimEnd()
+    .split('\n')
+    .map((line, i): RecordedHash => {
+      const [, sha256, name] = LINE.exec(line) ?? [];
+      if (!sha256 || !name || name.startsWith('/') || name.split('/').includes('..')) {
+        throw new OrchestratorError(
+          'ERR_DATA_FORMAT',
+          `${path}:${i + 1}: expected a SHA-256, two spaces and the name of a file in the folder`,
+        );
+      }
+      return { path: join(dir, name), sha256, recordedIn: SUMS_FILE, damage: () => ' or changed' };
+    });
+  const recorded = new Set(sums.map((sum) => sum.path));
+  const missing = files.find((file) => !recorded.has(file.path));
   if (missing === undefined) return sums;
   throw new OrchestratorError(
     'ERR_DATA_HASH',
@@ -47,17 +42,10 @@ export function readSums(source: DataSource): Map<string, string> | null {
   );
 }
 
-/**
- * Records the hashes of a foreign folder's files. `progress` receives the number of bytes read.
- *
- * @throws OrchestratorError ERR_FILE_*.
- */
+/** Records the hashes of a foreign folder's files. `progress` receives the number of bytes read. */
 export async function writeSums(source: DataSource, progress: (bytes: number) => void): Promise<void> {
-  const metadata = HUGGING_FACE_FILES.map((name) => join(source.path, name)).filter((path) =>
-    existsSync(path),
-  );
   let text = '';
-  for (const path of [...metadata, ...source.files.map((file) => file.path)]) {
+  for (const path of [...source.metadata, ...source.files.map((file) => file.path)]) {
     const { sha256 } = await hashFile(path, progress);
     text += `${sha256}  ${relative(source.path, path)}\n`;
   }

@@ -3,8 +3,8 @@
  * manifest, so that a folder with a manifest is complete.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { existsSync, readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { crc32 } from 'node:zlib';
 import {
@@ -12,6 +12,7 @@ import {
   type DataType,
   Field,
   FixedSizeList,
+  type Float,
   Float16,
   Float32,
   Int64,
@@ -24,9 +25,10 @@ import {
   vectorFromArray,
 } from 'apache-arrow';
 import { OrchestratorError } from '../errors.js';
-import { errnoOf, reasonOf, syncFolder } from '../files/io.js';
+import { createFolder, writeDurably } from '../files/io.js';
 import { processExists } from '../files/lock.js';
 import { toFloat16Bits } from '../formats/float16.js';
+import { product } from './column.js';
 import {
   CHECKSUM_ROWS,
   type Encoders,
@@ -49,22 +51,27 @@ export type Row = Record<string, Float32Array | string | bigint>;
 /** Rows between two reports of progress. */
 const PROGRESS_ROWS = 64;
 
-type Values = Uint16Array | Float32Array | string[] | bigint[];
+/** The values of one column: numbers in their final form, or one label a row. */
+interface ColumnBuffer {
+  column: ManifestColumn;
+  /** Elements of a row. */
+  width: number;
+  values: Uint16Array | Float32Array | (string | bigint)[];
+}
 
 /** Collects the rows of one shard by column. */
 class ShardBuffer {
   rows = 0;
-  readonly #columns: ManifestColumn[];
   readonly #capacity: number;
-  readonly #values: Values[];
+  readonly #buffers: ColumnBuffer[];
 
-  constructor(columns: ManifestColumn[], capacity: number) {
-    this.#columns = columns;
+  constructor(columns: readonly ManifestColumn[], capacity: number) {
     this.#capacity = capacity;
-    this.#values = columns.map((column) => {
-      if (column.type === 'float16') return new Uint16Array(capacity * width(column));
-      if (column.type === 'float32') return new Float32Array(capacity * width(column));
-      return [];
+    this.#buffers = columns.map((column) => {
+      const width = product(column.shape);
+      if (column.type === 'float16') return { column, width, values: new Uint16Array(capacity * width) };
+      if (column.type === 'float32') return { column, width, values: new Float32Array(capacity * width) };
+      return { column, width, values: [] };
     });
   }
 
@@ -73,96 +80,63 @@ class ShardBuffer {
   }
 
   add(row: Row, rowNumber: number): void {
-    this.#columns.forEach((column, i) => {
+    for (const { column, width, values } of this.#buffers) {
       const value = row[column.name];
-      const target = this.#values[i]!;
-      const wrong = () =>
-        new OrchestratorError(
+      if (Array.isArray(values) && typeof value === (column.type === 'utf8' ? 'string' : 'bigint')) {
+        values.push(value as string | bigint);
+      } else if (!Array.isArray(values) && value instanceof Float32Array && value.length === width) {
+        values.set(values instanceof Uint16Array ? value.map(toFloat16Bits) : value, this.rows * width);
+      } else {
+        throw new OrchestratorError(
           'ERR_DATA_SHAPE',
           `Row ${rowNumber}, column "${column.name}": expected ${describe(column)}, received ${received(value)}`,
         );
-      if (target instanceof Uint16Array || target instanceof Float32Array) {
-        const n = width(column);
-        if (!(value instanceof Float32Array) || value.length !== n) throw wrong();
-        const start = this.rows * n;
-        if (target instanceof Float32Array) target.set(value, start);
-        else for (let j = 0; j < n; j++) target[start + j] = toFloat16Bits(value[j]!);
-      } else if (column.type === 'utf8') {
-        if (typeof value !== 'string') throw wrong();
-        (target as string[]).push(value);
-      } else {
-        if (typeof value !== 'bigint') throw wrong();
-        (target as bigint[]).push(value);
       }
-    });
+    }
     this.rows += 1;
   }
 
   /** CRC-32 of each CHECKSUM_ROWS rows of each float column. */
   checksums(): Record<string, number[]> {
     const sums: Record<string, number[]> = {};
-    this.#columns.forEach((column, i) => {
-      const values = this.#values[i]!;
-      if (Array.isArray(values)) return;
-      const rowBytes = width(column) * values.BYTES_PER_ELEMENT;
-      const bytes = new Uint8Array(values.buffer, 0, this.rows * rowBytes);
+    for (const { column, width, values } of this.#buffers) {
+      if (Array.isArray(values)) continue;
       const list: number[] = [];
-      for (let at = 0; at < bytes.length; at += CHECKSUM_ROWS * rowBytes) {
-        list.push(crc32(bytes.subarray(at, at + CHECKSUM_ROWS * rowBytes)));
+      for (let row = 0; row < this.rows; row += CHECKSUM_ROWS) {
+        const end = Math.min(row + CHECKSUM_ROWS, this.rows);
+        const block = values.subarray(row * width, end * width);
+        list.push(crc32(new Uint8Array(block.buffer, block.byteOffset, block.byteLength)));
       }
       sums[column.name] = list;
-    });
+    }
     return sums;
   }
 
   /** Empties the buffer, and returns its rows as the bytes of an Arrow IPC file. */
   takeFile(): Uint8Array {
-    const children = this.#columns.map((column, i) => this.#columnData(column, this.#values[i]!));
-    const schema = new Schema(
-      this.#columns.map((column, i) => {
-        const metadata = column.shape.length ? new Map([['shape', JSON.stringify(column.shape)]]) : null;
-        return new Field(column.name, children[i]!.type, false, metadata);
-      }),
-    );
-    const struct = makeData({
-      type: new Struct(schema.fields),
-      length: this.rows,
-      nullCount: 0,
-      children,
+    const children = this.#buffers.map((buffer) => this.#dataOf(buffer));
+    const fields = this.#buffers.map(({ column: { name, shape } }, i) => {
+      const metadata = shape.length ? new Map([['shape', JSON.stringify(shape)]]) : null;
+      return new Field(name, children[i]!.type, false, metadata);
     });
+    const struct = makeData({ type: new Struct(fields), length: this.rows, nullCount: 0, children });
     const writer = new RecordBatchFileWriter();
-    writer.write(new RecordBatch(schema, struct));
+    writer.write(new RecordBatch(new Schema(fields), struct));
     writer.finish();
     this.rows = 0;
-    this.#values.forEach((values) => {
-      if (Array.isArray(values)) values.length = 0;
-    });
+    for (const { values } of this.#buffers) if (Array.isArray(values)) values.length = 0;
     return writer.toUint8Array(true);
   }
 
-  #columnData(column: ManifestColumn, values: Values): Data<DataType> {
-    if (column.type === 'utf8') return vectorFromArray(values as string[], new Utf8()).data[0]!;
-    if (column.type === 'int64') {
-      return makeData({
-        type: new Int64(),
-        length: this.rows,
-        nullCount: 0,
-        data: BigInt64Array.from(values as bigint[]),
-      });
+  #dataOf({ column, width, values }: ColumnBuffer): Data<DataType> {
+    if (Array.isArray(values)) {
+      return vectorFromArray(values, column.type === 'utf8' ? new Utf8() : new Int64()).data[0]!;
     }
-    const n = width(column);
-    const used = this.rows * n;
-    const child =
-      values instanceof Uint16Array
-        ? makeData({ type: new Float16(), length: used, nullCount: 0, data: values.subarray(0, used) })
-        : makeData({
-            type: new Float32(),
-            length: used,
-            nullCount: 0,
-            data: (values as Float32Array).subarray(0, used),
-          });
-    const type = new FixedSizeList(n, new Field('item', child.type as DataType, false));
-    return makeData({ type, length: this.rows, nullCount: 0, child: child as Data<DataType> });
+    const item: Float = values instanceof Uint16Array ? new Float16() : new Float32();
+    const length = this.rows * width;
+    const child = makeData({ type: item, length, nullCount: 0, data: values.subarray(0, length) });
+    const type = new FixedSizeList(width, new Field('item', item, false));
+    return makeData({ type, length: this.rows, nullCount: 0, child });
   }
 }
 
@@ -175,14 +149,10 @@ export function checksumsOf(columns: ManifestColumn[], rows: readonly Row[]): Re
   return buffer.checksums();
 }
 
-function width(column: ManifestColumn): number {
-  return column.shape.reduce((product, n) => product * n, 1);
-}
-
-function describe(column: ManifestColumn): string {
-  if (column.type === 'utf8') return 'a string';
-  if (column.type === 'int64') return 'a bigint';
-  return `a Float32Array of ${column.shape.join(' x ')} = ${width(column)}`;
+function describe({ type, shape }: ManifestColumn): string {
+  if (type === 'utf8') return 'a string';
+  if (type === 'int64') return 'a bigint';
+  return `a Float32Array of ${shape.join(' x ')} = ${product(shape)}`;
 }
 
 function received(value: unknown): string {
@@ -194,9 +164,6 @@ function received(value: unknown): string {
  * Writes a data set: shards of at most `rowsPerShard` rows and, last, the manifest. The folder gets its name
  * only when it is complete and on disk; on an error nothing remains. `progress` is called regularly with the
  * number of rows written.
- *
- * @throws OrchestratorError ERR_FILE_WRITE (the folder exists and is not empty; disk full; no permission),
- *   ERR_DATA_SHAPE (a row does not match the schema).
  */
 export async function writeShards(
   dir: string,
@@ -214,20 +181,10 @@ export async function writeShards(
     );
   }
   const partial = join(dirname(target), `${partialPrefix(target)}${process.pid}`);
-  try {
-    mkdirSync(dirname(target), { recursive: true });
+  return createFolder(dir, partial, async () => {
     await removeLeftovers(target);
-    await mkdir(partial);
-    const manifest = await writeInto(partial, schema, rows, rowsPerShard, progress);
-    await syncFolder(partial);
-    await rename(partial, target);
-    await syncFolder(dirname(target));
-    return manifest;
-  } catch (cause) {
-    await rm(partial, { recursive: true, force: true });
-    if (errnoOf(cause) === null) throw cause;
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${dir}: ${reasonOf(cause)}`, { cause });
-  }
+    return writeInto(partial, schema, rows, rowsPerShard, progress);
+  });
 }
 
 function partialPrefix(target: string): string {
@@ -237,11 +194,12 @@ function partialPrefix(target: string): string {
 /** Removes what killed processes left behind that were writing the same folder. */
 async function removeLeftovers(target: string): Promise<void> {
   const prefix = partialPrefix(target);
-  for (const name of readdirSync(dirname(target))) {
+  const folder = dirname(target);
+  for (const name of readdirSync(folder)) {
     if (!name.startsWith(prefix)) continue;
     const pid = Number(name.slice(prefix.length));
     if (!Number.isSafeInteger(pid) || pid <= 0 || processExists(pid)) continue;
-    await rm(join(dirname(target), name), { recursive: true, force: true });
+    await rm(join(folder, name), { recursive: true, force: true });
   }
 }
 
@@ -259,7 +217,7 @@ async function writeInto(
     const checksums = buffer.checksums();
     const bytes = buffer.takeFile();
     const file = `shard-${String(manifest.shards.length).padStart(5, '0')}.arrow`;
-    await writeSynced(join(dir, file), bytes);
+    await writeDurably(join(dir, file), bytes);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     manifest.shards.push({ file, rows: shardRows, bytes: bytes.length, sha256, crc32: checksums });
     manifest.rows += shardRows;
@@ -271,16 +229,6 @@ async function writeInto(
     else if (buffer.rows % PROGRESS_ROWS === 0) progress?.(manifest.rows + buffer.rows);
   }
   if (buffer.rows > 0) await flush();
-  await writeSynced(join(dir, MANIFEST_FILE), Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`));
+  await writeDurably(join(dir, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
   return manifest;
-}
-
-async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
-  const handle = await open(path, 'wx');
-  try {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

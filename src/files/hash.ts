@@ -16,12 +16,7 @@ export interface FileRecord {
   sha256: string;
 }
 
-/**
- * SHA-256 and size of a file, read in chunks.
- *
- * @param progress is called with the size of each chunk.
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_FILE_TRUNCATED.
- */
+/** SHA-256 and size of a file, read in chunks. `progress` is called with the size of each chunk. */
 export async function hashFile(
   path: string,
   progress: ((bytes: number) => void) | null = null,

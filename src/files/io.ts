@@ -1,9 +1,9 @@
 /** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { OrchestratorError } from '../errors.js';
+import { type ErrorCode, OrchestratorError } from '../errors.js';
 
 /** The system's error code ("ENOSPC"), or null. */
 export function errnoOf(error: unknown): string | null {
@@ -26,12 +26,14 @@ const REASONS: Record<string, string> = {
   ENOTDIR: 'a part of its path is not a folder',
 };
 
+/** What to do about a failed write, whether of a run or of another command. */
+const FULL = 'Free some space; a run needs less with a lower checkpoint.keep, and can be resumed';
 const HINTS: Record<string, string> = {
-  ENOSPC: 'Free some space, or lower checkpoint.keep, and resume the run',
-  EDQUOT: 'Free some space, or lower checkpoint.keep, and resume the run',
-  EFBIG: 'Raise the limit (ulimit -f unlimited), and resume the run',
-  EROFS: 'Choose another folder with --run-dir',
-  EACCES: 'Give this user write access, or choose another folder with --run-dir',
+  ENOSPC: FULL,
+  EDQUOT: FULL,
+  EFBIG: 'Raise the limit (ulimit -f unlimited); a run can then be resumed',
+  EROFS: 'Choose another folder (for a run: with --run-dir)',
+  EACCES: 'Give this user write access, or choose another folder (for a run: with --run-dir)',
 };
 
 /** The reason for a system error, in words: "it does not exist (ENOENT)". */
@@ -41,13 +43,21 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The error for what the system refuses: "Cannot read FILE: it does not exist (ENOENT)". */
+export function systemFailure(
+  code: ErrorCode,
+  action: string,
+  path: string,
+  cause: unknown,
+  hint: string | null = null,
+): OrchestratorError {
+  return new OrchestratorError(code, `Cannot ${action} ${path}: ${reasonOf(cause)}`, { hint, cause });
+}
+
 /** The error for a failed write at `path`; an OrchestratorError is passed through. */
 export function writeFailure(path: string, error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
-  return new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${reasonOf(error)}`, {
-    hint: HINTS[errnoOf(error) ?? ''] ?? null,
-    cause: error,
-  });
+  return systemFailure('ERR_FILE_WRITE', 'write', path, error, HINTS[errnoOf(error) ?? ''] ?? null);
 }
 
 /** The error for a failed attempt to open, read or list `path`. */
@@ -56,9 +66,7 @@ export function readFailure(
   path: string,
   error: unknown,
 ): OrchestratorError {
-  return new OrchestratorError('ERR_FILE_OPEN', `Cannot ${action} ${path}: ${reasonOf(error)}`, {
-    cause: error,
-  });
+  return systemFailure('ERR_FILE_OPEN', action, path, error);
 }
 
 /** The error for a path that is a folder, a pipe or a device. */
@@ -66,11 +74,7 @@ export function notRegular(path: string): OrchestratorError {
   return new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
 }
 
-/**
- * Opens a file and returns it with its size.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, also where the path is not a regular file.
- */
+/** Opens a file, which must be a regular one, and returns it with its size. */
 export async function openForReading(path: string): Promise<{ handle: FileHandle; size: number }> {
   let handle: FileHandle;
   try {
@@ -85,12 +89,7 @@ export async function openForReading(path: string): Promise<{ handle: FileHandle
   throw notRegular(path);
 }
 
-/**
- * Reads a small file whole.
- *
- * @param tooLarge makes the error for a file of more than `maxBytes`.
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_FILE_TRUNCATED.
- */
+/** Reads a small file whole. `tooLarge` makes the error for a file of more than `maxBytes`. */
 export async function readWhole(
   path: string,
   maxBytes: number,
@@ -119,11 +118,7 @@ export async function readFully(
     try {
       ({ bytesRead } = await handle.read(into, done, into.length - done, position + done));
     } catch (error) {
-      throw new OrchestratorError(
-        'ERR_FILE_TRUNCATED',
-        `Cannot read ${path} at byte ${position + done}: ${reasonOf(error)}`,
-        { cause: error },
-      );
+      throw systemFailure('ERR_FILE_TRUNCATED', 'read', `${path} at byte ${position + done}`, error);
     }
     if (bytesRead === 0) {
       throw new OrchestratorError(
@@ -154,10 +149,10 @@ export async function syncFolder(path: string): Promise<void> {
 }
 
 /** Writes a new file and flushes it to disk. */
-export async function writeDurably(path: string, text: string): Promise<void> {
+export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
   const handle = await open(path, 'wx', 0o644);
   try {
-    await writeFully(handle, Buffer.from(text), 0);
+    await writeFully(handle, typeof content === 'string' ? Buffer.from(content) : content, 0);
     await handle.sync();
   } finally {
     await handle.close();
@@ -171,9 +166,7 @@ export function uniqueSuffix(): string {
 
 /**
  * Calls `write` to make a temporary file next to `path`, then renames it to `path`, so that `path` is never
- * incomplete.
- *
- * @throws OrchestratorError ERR_FILE_WRITE; `path` is then unchanged, and no temporary file remains.
+ * incomplete. On an error `path` is unchanged, and no temporary file remains.
  */
 export async function replaceFile<T>(path: string, write: (temporary: string) => Promise<T>): Promise<T> {
   const temporary = `${path}.tmp-${uniqueSuffix()}`;
@@ -185,5 +178,26 @@ export async function replaceFile<T>(path: string, write: (temporary: string) =>
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
     throw writeFailure(path, error);
+  }
+}
+
+/**
+ * Calls `fill` to make the files of the new folder `temporary`, each of them durable, then renames the folder to
+ * `path`, so that `path` is never incomplete. An existing folder is replaced only if it is empty. On an error
+ * nothing remains.
+ */
+export async function createFolder<T>(path: string, temporary: string, fill: () => Promise<T>): Promise<T> {
+  try {
+    // Two calls, because a recursive one never returns in /proc, where the missing part is no parent.
+    await mkdir(dirname(temporary), { recursive: true });
+    await mkdir(temporary);
+    const result = await fill();
+    await syncFolder(temporary);
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+    return result;
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true }).catch(() => {});
+    throw errnoOf(error) === null ? error : writeFailure(path, error);
   }
 }

@@ -1,8 +1,7 @@
 /** JSON: reading and validating small files, and a canonical text for equal values. */
-import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
-import { readFailure } from './io.js';
+import { FileReader } from './reader.js';
 
 export type Mapping = Record<string, unknown>;
 
@@ -25,36 +24,19 @@ export function canonicalJson(value: unknown): string {
 /** Largest metadata file that is read; the project's own are far smaller. */
 const MAX_JSON_BYTES = 64 * 2 ** 20;
 
-/**
- * Parses a JSON file.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT: both name the file.
- */
-export function readJson(path: string): unknown {
-  let text: Buffer;
+/** Reads and validates a JSON file. ERR_DATA_FORMAT says what was expected for each wrong key. */
+export function readJson<T>(path: string, schema: z.ZodType<T>): T {
+  const bytes = FileReader.using(path, (reader) => {
+    if (reader.bytes <= MAX_JSON_BYTES) return reader.read(0, reader.bytes, 'its text');
+    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} has ${reader.bytes} bytes: not a metadata file`);
+  });
+  let value: unknown;
   try {
-    text = readFileSync(path);
+    value = JSON.parse(bytes.toString('utf8'));
   } catch (cause) {
-    throw readFailure('read', path, cause);
+    const message = `${path} is not valid JSON: ${(cause as Error).message}`;
+    throw new OrchestratorError('ERR_DATA_FORMAT', message, { cause });
   }
-  if (text.length > MAX_JSON_BYTES) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} has ${text.length} bytes: not a metadata file`);
-  }
-  try {
-    return JSON.parse(text.toString('utf8'));
-  } catch (cause) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${path} is not valid JSON: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-}
-
-/**
- * Validates parsed JSON.
- *
- * @throws OrchestratorError ERR_DATA_FORMAT: names the file, and for each wrong key what was expected.
- */
-export function parseJson<T>(path: string, schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const problems = result.error.issues

@@ -1,7 +1,6 @@
 /** Files of one JSON object per line that grow during a run: ledger, metrics and journal. */
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import { OrchestratorError } from '../errors.js';
-import { errnoOf, reasonOf } from './io.js';
+import { errnoOf, systemFailure } from './io.js';
 import { isMapping, type Mapping } from './json.js';
 
 const READ_BYTES = 1 << 20;
@@ -76,10 +75,8 @@ export class JsonlFile {
     } catch (error) {
       const code = errnoOf(error);
       const full = code === 'ENOSPC' || code === 'EDQUOT';
-      throw new OrchestratorError('ERR_FILE_WRITE', `Cannot ${what} ${this.path}: ${reasonOf(error)}`, {
-        hint: full ? 'Free some space and resume the run; nothing committed is lost' : null,
-        cause: error,
-      });
+      const hint = full ? 'Free some space and resume the run; nothing committed is lost' : null;
+      throw systemFailure('ERR_FILE_WRITE', what, this.path, error, hint);
     }
   }
 }

@@ -1,7 +1,7 @@
 /** A lock file, so that only one run at a time uses a run folder. */
 import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
-import { errnoOf, reasonOf } from './io.js';
+import { errnoOf, systemFailure } from './io.js';
 
 interface Owner {
   pid: number;
@@ -9,11 +9,7 @@ interface Owner {
   started: string | null;
 }
 
-/**
- * Takes the lock, replacing that of a dead process, and returns the function that releases it.
- *
- * @throws OrchestratorError ERR_RUN_LOCKED, ERR_RUN_DIR.
- */
+/** Takes the lock, replacing that of a dead process, and returns the function that releases it. */
 export function lockFile(path: string): () => void {
   for (let attempt = 0; attempt < 3; attempt++) {
     try {
@@ -22,7 +18,10 @@ export function lockFile(path: string): () => void {
       return () => unlinkSync(path);
     } catch (error) {
       if (errnoOf(error) === 'ENOSPC') rmSync(path, { force: true });
-      if (errnoOf(error) !== 'EEXIST') throw cannotLock(path, error);
+      if (errnoOf(error) !== 'EEXIST') {
+        const hint = 'Use a --run-dir on a disk that can be written to';
+        throw systemFailure('ERR_RUN_DIR', 'write', path, error, hint);
+      }
     }
     const owner = readOwner(path);
     if (owner !== null && isAlive(owner)) {
@@ -74,11 +73,4 @@ function startOf(pid: number): string | null {
   } catch {
     return null;
   }
-}
-
-function cannotLock(path: string, error: unknown): OrchestratorError {
-  return new OrchestratorError('ERR_RUN_DIR', `Cannot write ${path}: ${reasonOf(error)}`, {
-    hint: 'Use a --run-dir on a disk that can be written to',
-    cause: error,
-  });
 }

@@ -67,14 +67,6 @@ export async function preflight(
   return { figures, rows, noData, gpus, noGpu, place, shortages, warnings };
 }
 
-/** Throws all problems of a run as one error, under the code of the first; returns when there are none. */
-export function refuse(problems: readonly OrchestratorError[]): void {
-  const [first, ...also] = problems;
-  if (first === undefined) return;
-  const { code, message, hint, cause } = first;
-  throw new OrchestratorError(code, message, { hint, cause, also });
-}
-
 async function dataOf(config: Config): Promise<Pick<Preflight, 'rows' | 'noData'> & { shapes: FoundShapes }> {
   try {
     const { latent, text, rows, hash } = await openDataset(config.data, { verify: false }); // the workers verify it

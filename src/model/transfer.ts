@@ -1,8 +1,8 @@
 /** Converts weights from one layout to another, tensor by tensor, because files may be larger than memory. */
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { errnoOf, replaceFile, syncFolder, uniqueSuffix, writeFailure } from '../files/io.js';
+import { createFolder, errnoOf, replaceFile, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
 import {
   convertFromFloat32,
   DTYPE_BYTES,
@@ -146,20 +146,12 @@ async function writeFolder(
 ): Promise<Transferred> {
   await requireEmpty(path);
   const temporary = `${path}.tmp-${uniqueSuffix()}`;
-  try {
-    await mkdir(temporary, { recursive: true });
+  return createFolder(path, temporary, async () => {
     const result = await writeShards(temporary, shardsOf(sources, options.shardBytes));
     const config = diffusersConfig(weights.spec, options.sampleSize);
-    await writeFile(join(temporary, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
-    await syncFolder(temporary);
-    // The rename replaces an empty folder, and fails if the folder is no longer empty.
-    await rename(temporary, path);
-    await syncFolder(dirname(path));
+    await writeDurably(join(temporary, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
     return result;
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true }).catch(() => {});
-    throw writeFailure(path, error);
-  }
+  });
 }
 
 async function requireEmpty(path: string): Promise<void> {
@@ -212,7 +204,7 @@ async function writeShards(folder: string, shards: readonly TensorSource[][]): P
   if (shards.length > 1) {
     const total = all.reduce((sum, source) => sum + sourceBytes(source), 0);
     const index = { metadata: { total_size: total }, weight_map: weightMap };
-    await writeFile(join(folder, DIFFUSERS_STEM + INDEX_SUFFIX), `${JSON.stringify(index, null, 2)}\n`);
+    await writeDurably(join(folder, DIFFUSERS_STEM + INDEX_SUFFIX), `${JSON.stringify(index, null, 2)}\n`);
   }
   return { tensors: all.length, files: shards.length, bytes, sha256 };
 }

@@ -101,18 +101,7 @@ export interface NativeAddon {
    * Maps the files read-only and checks every segment against the files' sizes. Rejects with ERR_FILE_... or
    * ERR_DATA_SPEC.
    */
-  openDataset(spec: DatasetSpec): Promise<Dataset>;
-  /**
-   * Checks that the int32 (or int64) list offsets at byteOffset of a file are regular: `width` elements in
-   * each of `rows` lists. Returns the first offset, or -1 and the offending row.
-   */
-  checkListOffsets(
-    path: string,
-    byteOffset: number,
-    rows: number,
-    width: number,
-    wide: boolean,
-  ): { first: number; badRow: number };
+  mapDataset(spec: DatasetSpec): Promise<Dataset>;
   addInto: AddInto;
   /**
    * FLOP/s of an m x n x k matmul on each of `threads` threads at once, for the peak in the benches and in

@@ -2,8 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import sharp from 'sharp';
-import { OrchestratorError } from '../errors.js';
-import { reasonOf } from '../files/io.js';
+import { writeFailure } from '../files/io.js';
 import { LINE_UNITS, textPath, textUnits, wrapText } from './glyphs.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
@@ -64,7 +63,7 @@ export async function writeGrid(
       .png()
       .toFile(path);
   } catch (cause) {
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${path}: ${reasonOf(cause)}`, { cause });
+    throw writeFailure(path, cause);
   }
   return { width, height };
 }

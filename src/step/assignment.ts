@@ -3,11 +3,7 @@ import { type Config, slotCount } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import type { Range } from './tree.js';
 
-/**
- * Refuses more workers than slots, because a worker without a slot would only wait.
- *
- * @throws OrchestratorError ERR_USAGE.
- */
+/** Refuses more workers than slots, because a worker without a slot would only wait. */
 export function checkWorkers(config: Config, workers: number): void {
   const slots = slotCount(config);
   if (workers <= slots) return;

@@ -34,6 +34,15 @@ export interface PlanState {
   samples: number;
 }
 
+/** What must be equal besides the number of samples, in words. */
+const STATE_NAMES: Record<keyof Omit<PlanState, 'samples'>, string> = {
+  version: 'plan version',
+  datasetHash: 'data set hash',
+  seed: 'seed',
+  rows: 'number of rows',
+  validationRows: 'data.validation_rows',
+};
+
 export interface PlannedSamples {
   rows: Float64Array;
   /** Ids for the counters of random draws: the row, distinguished between neighbouring epochs. */
@@ -46,25 +55,15 @@ export class SamplePlan {
   readonly trainingRows: number;
   /** Held-out rows, ascending. They depend on the data set alone, not on the seed. */
   readonly validation: Float64Array;
-  readonly datasetHash: string;
-  readonly rows: number;
-  readonly validationRows: number;
-  readonly seed: number;
+  readonly #identity: Omit<PlanState, 'samples'>;
   readonly #key: bigint;
   /** Permutations of the last epoch and window. */
   #blocks: { epoch: number; order: Permutation; partialAt: number } | null = null;
   #window: { epoch: number; index: number; order: Permutation } | null = null;
 
-  /**
-   * @param datasetHash 64 hexadecimal digits.
-   * @param seed integer in [0, 2^53).
-   * @throws OrchestratorError ERR_DATA_EMPTY: no row is left to train on.
-   */
+  /** `datasetHash` has 64 hexadecimal digits; `seed` is an integer in [0, 2^53). */
   constructor(datasetHash: string, rows: number, validationRows: number, seed: number) {
-    this.datasetHash = datasetHash;
-    this.rows = rows;
-    this.validationRows = validationRows;
-    this.seed = seed;
+    this.#identity = { version: PLAN_VERSION, datasetHash, seed, rows, validationRows };
     this.trainingRows = rows - validationRows;
     if (this.trainingRows < 1) {
       throw new OrchestratorError(
@@ -81,23 +80,19 @@ export class SamplePlan {
     this.#key = hashKey ^ BigInt(seed);
   }
 
-  /** @throws OrchestratorError ERR_DATA_EMPTY: an epoch is smaller than one batch. */
+  /** Refuses a data set whose epoch is smaller than one batch. */
   checkBatch(globalBatch: number): void {
     if (globalBatch <= this.trainingRows) return;
+    const { rows, validationRows } = this.#identity;
     throw new OrchestratorError(
       'ERR_DATA_EMPTY',
-      `The data set has ${this.rows} rows, ${this.validationRows} of them held out: ` +
+      `The data set has ${rows} rows, ${validationRows} of them held out: ` +
         `${this.trainingRows} are left to train on, fewer than one batch (batch.global is ${globalBatch})`,
       'Set a smaller batch.global or data.validation_rows, or use more data',
     );
   }
 
-  /** The rows of a step (counted from 1), [globalBatch]. */
-  ids(step: number, globalBatch: number): Float64Array {
-    return this.samples(step, globalBatch, 0, globalBatch).rows;
-  }
-
-  /** Samples `first` ... `first + count - 1` of a step's batch. */
+  /** Samples `first` ... `first + count - 1` of the batch of a step (counted from 1). */
   samples(step: number, globalBatch: number, first: number, count: number): PlannedSamples {
     if (!Number.isSafeInteger(step) || step < 1) throw new RangeError(`step ${step}: steps count from 1`);
     this.checkBatch(globalBatch);
@@ -115,41 +110,29 @@ export class SamplePlan {
 
   /** The plan's state after `step` steps. */
   state(step: number, globalBatch: number): PlanState {
-    const { datasetHash, seed, rows, validationRows } = this;
-    return { version: PLAN_VERSION, datasetHash, seed, rows, validationRows, samples: step * globalBatch };
+    return { ...this.#identity, samples: step * globalBatch };
   }
 
   /**
    * Checks that `state` is this plan's after `step` steps, so that a resumed run neither repeats nor skips a
    * sample.
-   *
-   * @throws OrchestratorError ERR_PLAN.
    */
   check(state: PlanState, step: number, globalBatch: number): void {
     const own = this.state(step, globalBatch);
-    const names: Record<keyof PlanState, string> = {
-      version: 'plan version',
-      datasetHash: 'data set hash',
-      seed: 'seed',
-      rows: 'number of rows',
-      validationRows: 'data.validation_rows',
-      samples: 'number of samples drawn',
-    };
-    for (const key of Object.keys(names) as (keyof PlanState)[]) {
+    for (const [key, name] of Object.entries(STATE_NAMES) as [keyof typeof STATE_NAMES, string][]) {
       if (state[key] === own[key]) continue;
-      if (key === 'samples') {
-        throw new OrchestratorError(
-          'ERR_PLAN',
-          `The checkpoint's run has batch.global ${state.samples / step}, this run has ${globalBatch}`,
-          'Resume with the same batch.global, or start a new run from these weights (`init`) in another --run-dir',
-        );
-      }
       throw new OrchestratorError(
         'ERR_PLAN',
-        `The checkpoint's sample plan has ${names[key]} ${state[key]}, this run has ${own[key]}`,
+        `The checkpoint's sample plan has ${name} ${state[key]}, this run has ${own[key]}`,
         'Resume with the data set and the configuration of the run that wrote the checkpoint',
       );
     }
+    if (state.samples === own.samples) return;
+    throw new OrchestratorError(
+      'ERR_PLAN',
+      `The checkpoint's run has batch.global ${state.samples / step}, this run has ${globalBatch}`,
+      'Resume with the same batch.global, or start a new run from these weights (`init`) in another --run-dir',
+    );
   }
 
   #rowAt(epoch: number, position: number): number {

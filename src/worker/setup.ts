@@ -61,7 +61,7 @@ export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
   const training = trainingEngine(config, dataset, native().host(), welcome.workers, gpu?.ordinal ?? null);
   const engine = await native().createEngine(training.spec);
-  const rows = await native().openDataset(dataset.spec);
+  const rows = await native().mapDataset(dataset.spec);
   await engine.attach(rows, dataset.text);
   if (config.freeze.length > 0) await engine.freeze({ bounds: frozenBounds(engine.layout(), config.freeze) });
   const validation = config.validation.every > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];

@@ -32,7 +32,7 @@ async function samples() {
   });
   const path = join(await temporaryFolder(), 'data.bin');
   writeFileSync(path, values);
-  const data = await native().openDataset({ files: [{ path, bytes }], rows: 4, columns });
+  const data = await native().mapDataset({ files: [{ path, bytes }], rows: 4, columns });
   const text = {
     clipTokens: 8,
     t5Tokens: 8,
@@ -346,7 +346,7 @@ describe('what cannot be is refused', () => {
     const path = join(temporaryFolder(), 'data.bin');
     writeFileSync(path, new Uint8Array(64));
     const segments = [{ file: 0, firstRow: 0, rows: 4, byteOffset: 0 }];
-    const data = await native().openDataset({
+    const data = await native().mapDataset({
       files: [{ path, bytes: 64 }],
       rows: 4,
       columns: [{ role: 'latent', type: 'float32', width: 4, segments }],

@@ -147,7 +147,7 @@ describe('frozen parameters', () => {
     const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
-    const rows = await native().openDataset(dataset.spec);
+    const rows = await native().mapDataset(dataset.spec);
     const { spec } = trainingEngine(config, dataset, native().host(), 1);
     const patterns = ['*.attn.*', 'x_embedder.proj.bias'];
     const update = {
@@ -273,7 +273,7 @@ describe('the calibration batch', () => {
     const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
-    const rows = await native().openDataset(dataset.spec);
+    const rows = await native().mapDataset(dataset.spec);
     const batch = calibrationBatch(config, plan, dataset, rows);
     expect(batch).toEqual(calibrationBatch(config, plan, dataset, rows));
     expect(batch.timestep).toHaveLength(20);

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
 import { describe, expect, test } from 'vitest';
 import { openDataset } from '../../src/data/dataset.js';
+import { openSource } from '../../src/data/formats.js';
 import { inspectDataset } from '../../src/data/inspect.js';
-import { openSource } from '../../src/data/source.js';
 import { native } from '../../src/native/load.js';
 import { FIXTURES, fixtureConfig, fromFloat16Bits } from '../support/arrow-files.js';
 
@@ -59,7 +59,7 @@ describe.each([
 
   test('has the values that another reader of Arrow finds', async () => {
     const data = await openDataset(fixtureConfig(dir, flat));
-    const dataset = await native().openDataset(data.spec);
+    const dataset = await native().mapDataset(data.spec);
     for (const [column, role] of ROLES) {
       const expected = columnRows(dir, column);
       expect(expected.length).toBe(rows);

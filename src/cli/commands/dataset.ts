@@ -2,15 +2,17 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import type { TableColumn } from '../../data/column.js';
+import { openSource } from '../../data/formats.js';
 import { type DatasetReport, inspectDataset, numericColumns } from '../../data/inspect.js';
 import { MANIFEST_FILE } from '../../data/manifest.js';
-import { type DataSource, openSource } from '../../data/source.js';
-import { scanColumn } from '../../data/statistics.js';
+import type { DataSource } from '../../data/source.js';
+import { type ColumnStatistics, scanColumns } from '../../data/statistics.js';
 import { SUMS_FILE, writeSums } from '../../data/sums.js';
 import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError } from '../../errors.js';
 import { totalBytes } from '../../memory/parts.js';
-import { native } from '../../native/load.js';
+import type { ColumnSpec } from '../../native/contract.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
 import { alignedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
@@ -32,7 +34,7 @@ export function register(program: Command): void {
       const report = await inspectDataset(source, column, (done, total) =>
         progress.update(Math.floor((done * source.rows) / total), source.rows),
       );
-      printResult(report, json, () => renderReport(report, column));
+      printResult(report, json, () => renderReport(report, source.format.title, column));
     });
   dataset
     .command('verify')
@@ -97,30 +99,14 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
   const { columns, problems } = numericColumns(source);
   // A column without lists of numbers is a label; any other problem is an error.
   for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
-  const specs = columns.map(({ spec }) => spec);
-  const dataset = await native().openDataset({
-    files: files.map((file) => ({ path: file.path, bytes: file.bytes })),
-    rows,
-    columns: specs,
-  });
   const scanning = new Progress('scanning', 'rows');
   try {
-    let done = 0;
-    for (const spec of specs) {
-      const { nonFinite, firstNonFiniteRow } = await scanColumn(dataset, spec, rows, (n) => {
-        done += n;
-        scanning.update(Math.floor(done / specs.length), rows);
-      });
-      if (nonFinite === 0) continue;
-      const { file, row } = placeOf(source, firstNonFiniteRow);
-      throw new OrchestratorError(
-        'ERR_DATA_NON_FINITE',
-        `${file}, column "${spec.role}", row ${firstNonFiniteRow} (row ${row} of the file): the first of ${nonFinite} values that are not finite`,
-      );
-    }
+    const scans = scanColumns(source, columns, (done) =>
+      scanning.update(Math.floor(done / columns.length), rows),
+    );
+    for await (const { column, statistics } of scans) requireFinite(source, column.spec, statistics);
   } finally {
     scanning.end();
-    dataset.close();
   }
   if (record && !hashed) await hashing(size, (progress) => writeSums(source, progress));
   const hashes = hashed
@@ -128,7 +114,35 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
     : record
       ? `hashes recorded in ${SUMS_FILE}`
       : 'no hashes to compare with (--record creates them)';
-  return `${source.path}: ${describeFiles(rows, files)}; ${hashes}; ${specs.length} numeric columns, all finite\n`;
+  return (
+    `${source.path}: ${describeFiles(rows, files)}; ${hashes}; ` +
+    `${columns.length} numeric columns, all finite\n${shapesNote(columns)}`
+  );
+}
+
+function requireFinite(source: DataSource, { role, segments }: ColumnSpec, scan: ColumnStatistics): void {
+  const { nonFinite, firstNonFiniteRow: row } = scan;
+  if (nonFinite === 0) return;
+  const { file } = segments.findLast(({ firstRow }) => firstRow <= row)!;
+  const { firstRow } = segments.find((segment) => segment.file === file)!;
+  throw new OrchestratorError(
+    'ERR_DATA_NON_FINITE',
+    `${source.files[file]!.path}, column "${role}", row ${row} (row ${row - firstRow} of the file): the first of ${nonFinite} values that are not finite`,
+  );
+}
+
+/** Training takes latents of three dimensions and three text features of two; says which flat lists lack them. */
+function shapesNote(columns: readonly TableColumn[]): string {
+  const ofRank = (rank: number) =>
+    columns.filter(({ shapes }) => shapes.some(({ length }) => length === rank)).length;
+  const keys = [
+    ...(ofRank(3) < 1 ? ['data.latent_shape'] : []),
+    ...(ofRank(2) < 3 ? ['data.text_shape'] : []),
+  ];
+  const flat = columns.filter(({ shapes }) => shapes.every(({ length }) => length === 1));
+  if (keys.length === 0 || flat.length === 0) return '';
+  const names = flat.map(({ spec }) => spec.role).join(', ');
+  return `note: flat lists have no shape (${names}): to train, set ${keys.join(' and ')} in the configuration\n`;
 }
 
 /** Shows the progress of work that reads `size` bytes. */
@@ -145,18 +159,8 @@ async function hashing<T>(size: number, work: (progress: (n: number) => void) =>
   }
 }
 
-function placeOf(source: DataSource, row: number): { file: string; row: number } {
-  let local = row;
-  for (const { path, rows } of source.files) {
-    if (local < rows) return { file: path, row: local };
-    local -= rows;
-  }
-  throw new OrchestratorError('ERR_INTERNAL', `row ${row} of ${source.rows}`);
-}
-
-function renderReport(report: DatasetReport, histogramColumn: string): string {
-  const format = report.format === 'huggingface' ? 'Hugging Face' : 'orchestrator';
-  const lines = [`${report.path}: ${describeFiles(report.rows, report.files)} (${format} format)`, ''];
+function renderReport(report: DatasetReport, title: string, histogramColumn: string): string {
+  const lines = [`${report.path}: ${describeFiles(report.rows, report.files)} (${title} format)`, ''];
   const header = ['column', 'type', 'shape', 'min', 'max', 'mean', 'std', 'non-finite'];
   const cells = report.columns.map(({ name, type, shape, statistics, example, problem }) => {
     const start = [name, type, shape?.join(' x ') ?? ''];

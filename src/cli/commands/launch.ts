@@ -2,9 +2,10 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfig } from '../../config/load.js';
+import { refuse } from '../../errors.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
-import { preflight, refuse } from '../../launch/preflight.js';
+import { preflight } from '../../launch/preflight.js';
 import { type LaunchOptions, workersOf } from '../../launch/processes.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';

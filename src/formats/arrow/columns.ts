@@ -1,11 +1,8 @@
-/** Where a column's values are: contiguous runs of rows for numbers, and lazily read strings. */
-import { OrchestratorError } from '../../errors.js';
-import type { NativeAddon } from '../../native/contract.js';
-import { type ArrowBatch, type ArrowFile, FileReader } from './file.js';
+/** Where a column's values are in an Arrow file: contiguous runs of rows for numbers, single labels on demand. */
+import { type ErrorCode, OrchestratorError } from '../../errors.js';
+import { FileReader } from '../../files/reader.js';
+import type { ArrowBatch, ArrowFile } from './file.js';
 import { type ArrowField, type ArrowNode, extentOf, ownBuffers, typeName } from './schema.js';
-
-/** The native check that the lists of a column have equal lengths. */
-export type CheckListOffsets = NativeAddon['checkListOffsets'];
 
 /** A column of numbers in one file. */
 export interface NumericColumn {
@@ -13,17 +10,6 @@ export interface NumericColumn {
   /** Shape of one row, as the file nests it: [1024] for a flat list, [16, 8, 8] for Array3D. */
   shape: number[];
   segments: { firstRow: number; rows: number; byteOffset: number }[];
-}
-
-/** The index of the field with this name; ERR_DATA_COLUMN lists the names that exist. */
-function fieldOf(file: ArrowFile, name: string): number {
-  const index = file.fields.findIndex((field) => field.name === name);
-  if (index >= 0) return index;
-  const names = file.fields.map((field) => `"${field.name}"`).join(', ');
-  throw new OrchestratorError(
-    'ERR_DATA_COLUMN',
-    `${file.path} has no column "${name}"; it has ${names || 'none'}`,
-  );
 }
 
 /** One level of a nested column in one batch: its node, and the positions of its buffers. */
@@ -34,319 +20,262 @@ interface Level {
   buffers: { offset: number; length: number }[];
 }
 
-/** The levels of a column, from the column itself to its innermost values. */
-function levelsOf(file: ArrowFile, batch: ArrowBatch, fieldIndex: number): Level[] {
-  let variadic = 0;
-  const takeVariadicCount = () => batch.variadicCounts[variadic++] ?? 0;
-  let node = 0;
-  let buffer = 0;
-  for (const field of file.fields.slice(0, fieldIndex)) {
-    const extent = extentOf(field, takeVariadicCount);
-    node += extent.nodes;
-    buffer += extent.buffers;
+/** One column in one record batch. */
+class Chunk {
+  readonly batch: ArrowBatch;
+  /** From the column itself to its innermost values. */
+  readonly levels: Level[];
+  readonly #column: string;
+
+  constructor(file: ArrowFile, field: ArrowField, batch: ArrowBatch) {
+    this.batch = batch;
+    this.#column = `${file.path}, column "${field.name}"`;
+    if (batch.compression !== null) {
+      throw new OrchestratorError(
+        'ERR_DATA_COMPRESSED',
+        `${this.#column}, row ${batch.firstRow}: record batch ${batch.index} is compressed with ` +
+          `${batch.compression}; compressed files cannot be mapped`,
+        'Write the file again without compression: pyarrow.ipc.IpcWriteOptions(compression=None)',
+      );
+    }
+    this.levels = this.#levelsOf(file.fields, field);
   }
-  const levels: Level[] = [];
-  for (let field: ArrowField | undefined = file.fields[fieldIndex]; field; field = field.children[0]) {
-    const count = ownBuffers(field, takeVariadicCount);
-    const own = batch.nodes[node];
-    const buffers = batch.buffers.slice(buffer, buffer + count);
-    if (!own || buffers.length !== count) throw bad(file, batch, fieldIndex, 'the batch lacks its buffers');
-    levels.push({
-      field,
-      node: own,
-      buffers: buffers.map(({ offset, length }) => ({ offset: batch.body + offset, length })),
-    });
-    node += 1;
-    buffer += count;
-    if (field.dictionary) break;
+
+  /** The error for values that cannot be used, by the row of the batch that they belong to. */
+  wrong(code: ErrorCode, row: number, what: string): OrchestratorError {
+    return new OrchestratorError(code, `${this.#column}, row ${this.batch.firstRow + row}: ${what}`);
   }
-  return levels;
+
+  /** The error for a batch whose parts contradict each other. */
+  malformed(what: string): OrchestratorError {
+    const { index, firstRow } = this.batch;
+    const where = `${this.#column}, record batch ${index} (from row ${firstRow})`;
+    return new OrchestratorError('ERR_DATA_FORMAT', `${where}: ${what}`);
+  }
+
+  #levelsOf(fields: readonly ArrowField[], column: ArrowField): Level[] {
+    const { batch } = this;
+    let variadic = 0;
+    const takeVariadicCount = () => batch.variadicCounts[variadic++] ?? 0;
+    let node = 0;
+    let buffer = 0;
+    for (const field of fields.slice(0, fields.indexOf(column))) {
+      const extent = extentOf(field, takeVariadicCount);
+      node += extent.nodes;
+      buffer += extent.buffers;
+    }
+    const levels: Level[] = [];
+    for (let field: ArrowField | undefined = column; field; field = field.children[0]) {
+      const own = batch.nodes[node++];
+      const first = buffer;
+      buffer += ownBuffers(field, takeVariadicCount);
+      const buffers = batch.buffers.slice(first, buffer);
+      if (!own || buffers.length !== buffer - first) throw this.malformed('the batch lacks its buffers');
+      levels.push({
+        field,
+        node: own,
+        buffers: buffers.map(({ offset, length }) => ({ offset: batch.body + offset, length })),
+      });
+      if (field.dictionary) break;
+    }
+    return levels;
+  }
+}
+
+/** The field with this name; ERR_DATA_COLUMN lists the names that exist. */
+function fieldOf(file: ArrowFile, name: string): ArrowField {
+  const found = file.fields.find((field) => field.name === name);
+  if (found) return found;
+  const names = file.fields.map((field) => `"${field.name}"`).join(', ');
+  throw new OrchestratorError(
+    'ERR_DATA_COLUMN',
+    `${file.path} has no column "${name}"; it has ${names || 'none'}`,
+  );
+}
+
+function wrongType(file: ArrowFile, field: ArrowField, expected: string): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_DATA_TYPE',
+    `${file.path}, column "${field.name}": expected ${expected}, received ${typeName(field)}`,
+  );
 }
 
 /**
- * The runs of a column of float16 or float32 in (nested) lists of one size.
- *
- * @throws OrchestratorError ERR_DATA_COLUMN, ERR_DATA_TYPE, ERR_DATA_SHAPE (lists of unequal length),
- *   ERR_DATA_NULL, ERR_DATA_COMPRESSED, ERR_DATA_FORMAT: messages name file, column and row.
+ * The runs of a column of float16 or float32 in (nested) lists of one size. ERR_DATA_* for any other column,
+ * for nulls and for compressed batches: messages name file, column and row.
  */
-export function numericColumn(
-  file: ArrowFile,
-  name: string,
-  checkListOffsets: CheckListOffsets,
-): NumericColumn {
-  const index = fieldOf(file, name);
-  const field = file.fields[index]!;
-  const type = elementType(file, field);
-  const column: NumericColumn = { type, shape: [], segments: [] };
-  for (const batch of file.batches) {
-    refuseCompressed(file, name, batch);
-    const run = contiguousRun(file, batch, index, checkListOffsets);
-    if (column.segments.length === 0) column.shape = run.shape;
-    if (run.shape.join() !== column.shape.join()) {
-      throw new OrchestratorError(
-        'ERR_DATA_SHAPE',
-        `${file.path}, column "${name}", row ${batch.firstRow}: expected ${column.shape.join(' x ')} elements as in ` +
-          `the rows before, received ${run.shape.join(' x ')}`,
-      );
+export function numericColumn(file: ArrowFile, name: string): NumericColumn {
+  const field = fieldOf(file, name);
+  const column: NumericColumn = { type: elementType(file, field), shape: [], segments: [] };
+  return FileReader.using(file.path, (reader) => {
+    for (const batch of file.batches) {
+      const chunk = new Chunk(file, field, batch);
+      const { shape, byteOffset } = contiguousRun(reader, chunk);
+      if (column.segments.length === 0) column.shape = shape;
+      if (shape.join() !== column.shape.join()) {
+        const before = `${column.shape.join(' x ')} elements as in the rows before`;
+        throw chunk.wrong('ERR_DATA_SHAPE', 0, `expected ${before}, received ${shape.join(' x ')}`);
+      }
+      column.segments.push({ firstRow: batch.firstRow, rows: batch.rows, byteOffset });
     }
-    column.segments.push({ firstRow: batch.firstRow, rows: batch.rows, byteOffset: run.byteOffset });
-  }
-  return column;
+    return column;
+  });
 }
 
-function elementType(file: ArrowFile, field: ArrowField): 'float16' | 'float32' {
+function elementType(file: ArrowFile, field: ArrowField): NumericColumn['type'] {
   let leaf = field;
-  while (!leaf.dictionary && ['list', 'large_list', 'fixed_size_list'].includes(leaf.type))
+  while (!leaf.dictionary && ['list', 'large_list', 'fixed_size_list'].includes(leaf.type)) {
     leaf = leaf.children[0]!;
+  }
   if (leaf !== field && !leaf.dictionary && leaf.type === 'float') {
     if (leaf.bits === 16) return 'float16';
     if (leaf.bits === 32) return 'float32';
   }
-  throw new OrchestratorError(
-    'ERR_DATA_TYPE',
-    `${file.path}, column "${field.name}": expected lists of float16 or float32, received ${typeName(field)}`,
-  );
-}
-
-function refuseCompressed(file: ArrowFile, name: string, batch: ArrowBatch): void {
-  if (batch.compression === null) return;
-  throw new OrchestratorError(
-    'ERR_DATA_COMPRESSED',
-    `${file.path}, column "${name}", row ${batch.firstRow}: record batch ${batch.index} is compressed with ` +
-      `${batch.compression}; compressed files cannot be mapped`,
-    'Write the file again without compression: pyarrow.ipc.IpcWriteOptions(compression=None)',
-  );
+  throw wrongType(file, field, 'lists of float16 or float32');
 }
 
 /** The shape of a row, and the byte offset of the batch's first row. */
-function contiguousRun(
-  file: ArrowFile,
-  batch: ArrowBatch,
-  index: number,
-  checkListOffsets: CheckListOffsets,
-): { shape: number[]; byteOffset: number } {
-  const levels = levelsOf(file, batch, index);
+function contiguousRun(reader: FileReader, chunk: Chunk): { shape: number[]; byteOffset: number } {
+  const { rows } = chunk.batch;
   const shape: number[] = [];
   /** The elements of the current level that the batch's rows take, and the first of them. */
-  let count = batch.rows;
+  let count = rows;
   let first = 0;
-  for (const [depth, { field, node, buffers }] of levels.entries()) {
-    const elementsPerRow = count / batch.rows;
-    if (node.length < first + count || (depth === 0 && node.length !== batch.rows)) {
-      throw bad(file, batch, index, `${node.length} values where ${first + count} are needed`);
+  for (const [depth, level] of chunk.levels.entries()) {
+    const { field, node, buffers } = level;
+    const perRow = count / rows;
+    if (node.length < first + count || (depth === 0 && node.length !== rows)) {
+      throw chunk.malformed(`${node.length} values where ${first + count} are needed`);
     }
-    if (node.nulls > 0) throw nulls(file, batch, index, buffers[0]!, node, first, elementsPerRow);
+    if (node.nulls > 0) {
+      const row = Math.floor(firstNull(reader, level, first) / perRow);
+      throw chunk.wrong('ERR_DATA_NULL', row, 'expected a value, received null');
+    }
     if (field.type === 'float') {
-      const bytes = field.bits / 8;
-      const values = buffers[1]!;
-      if ((first + count) * bytes > values.length) {
-        throw bad(
-          file,
-          batch,
-          index,
-          `${values.length} bytes of values where ${(first + count) * bytes} are needed`,
-        );
-      }
-      return { shape, byteOffset: values.offset + first * bytes };
+      const size = field.bits / 8;
+      const { offset, length } = buffers[1]!;
+      const needed = (first + count) * size;
+      if (needed > length) throw chunk.malformed(`${length} bytes of values where ${needed} are needed`);
+      return { shape, byteOffset: offset + first * size };
     }
     let width = field.listSize;
     if (field.type === 'fixed_size_list') {
       first *= width;
     } else {
-      const wide = field.type === 'large_list';
-      const offsets = listOffsets(file, batch, index, buffers[1]!, first, count, wide);
-      width = offsets.width;
-      const found = checkListOffsets(file.path, offsets.position, count, width, wide);
-      if (found.badRow >= 0) {
-        const row = batch.firstRow + Math.floor(found.badRow / elementsPerRow);
-        throw new OrchestratorError(
-          'ERR_DATA_SHAPE',
-          `${file.path}, column "${file.fields[index]!.name}", row ${row}: expected a list of ${width} elements, like those before it`,
-        );
+      const lists = readLists(reader, chunk, level, first, count);
+      if (lists.irregular >= 0) {
+        const expected = `expected a list of ${lists.width} elements, like those before it`;
+        throw chunk.wrong('ERR_DATA_SHAPE', Math.floor(lists.irregular / perRow), expected);
       }
-      first = found.first;
+      ({ first, width } = lists);
     }
-    if (width < 1) {
-      throw new OrchestratorError(
-        'ERR_DATA_SHAPE',
-        `${file.path}, column "${file.fields[index]!.name}", row ${batch.firstRow}: the list is empty`,
-      );
-    }
+    if (width < 1) throw chunk.wrong('ERR_DATA_SHAPE', 0, 'the list is empty');
     shape.push(width);
     count *= width;
-    if (!Number.isSafeInteger(first + count)) throw bad(file, batch, index, 'the shape overflows');
+    if (!Number.isSafeInteger(first + count)) throw chunk.malformed('the shape overflows');
   }
-  throw bad(file, batch, index, 'the column has no values');
+  throw chunk.malformed('the column has no values');
+}
+
+/** Lists whose offsets are read at once. */
+const LISTS_PER_READ = 2 ** 16;
+
+/**
+ * Reads the offsets of `count` lists from list `from` on: the first element and the length of the first list,
+ * and the first list of another length, or -1.
+ */
+function readLists(
+  reader: FileReader,
+  chunk: Chunk,
+  { field, buffers }: Level,
+  from: number,
+  count: number,
+): { first: number; width: number; irregular: number } {
+  const words = field.type === 'large_list' ? 2 : 1;
+  const size = 4 * words;
+  const { offset, length } = buffers[1]!;
+  const needed = (from + count + 1) * size;
+  if (needed > length) throw chunk.malformed(`${length} bytes of list offsets where ${needed} are needed`);
+  let first = 0;
+  let width = 0;
+  for (let done = 0; done < count; done += LISTS_PER_READ) {
+    const lists = Math.min(LISTS_PER_READ, count - done);
+    const bytes = reader.read(offset + (from + done) * size, (lists + 1) * size, 'list offsets');
+    // A copy, because views of words must be aligned.
+    const view = new Int32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+    if (done === 0) {
+      first = offsetAt(view, words, 0);
+      width = offsetAt(view, words, 1) - first;
+      if (first < 0 || width < 0 || !Number.isSafeInteger(first + width)) {
+        throw chunk.malformed('list offsets do not rise');
+      }
+    }
+    let expected = first + done * width;
+    for (let i = 1; i <= lists; i++) {
+      expected += width;
+      if (offsetAt(view, words, i) !== expected) return { first, width, irregular: done + i - 1 };
+    }
+  }
+  return { first, width, irregular: -1 };
+}
+
+/** Offset i of those in little-endian order, of one or two words each. */
+function offsetAt(view: Int32Array, words: 1 | 2, i: number): number {
+  return words === 1 ? view[i]! : (view[2 * i]! >>> 0) + view[2 * i + 1]! * 2 ** 32;
 }
 
 /**
- * The position of the offsets of `count` lists from list `first` on, and the length of the first of these
- * lists.
+ * The distance from value `first` to the first null. There is one bit per value: a megabyte of them contains
+ * the first null of any batch that was not made to be difficult; of others, 0 is returned.
  */
-function listOffsets(
-  file: ArrowFile,
-  batch: ArrowBatch,
-  index: number,
-  buffer: { offset: number; length: number },
-  first: number,
-  count: number,
-  wide: boolean,
-): { position: number; width: number } {
-  const size = wide ? 8 : 4;
-  if ((first + count + 1) * size > buffer.length) {
-    throw bad(
-      file,
-      batch,
-      index,
-      `${buffer.length} bytes of list offsets where ${(first + count + 1) * size} are needed`,
-    );
+function firstNull(reader: FileReader, { node, buffers }: Level, first: number): number {
+  const validity = buffers[0]!;
+  const bits = reader.read(validity.offset, Math.min(validity.length, 2 ** 20), 'the validity bitmap');
+  for (let i = first; i < Math.min(bits.length * 8, node.length); i++) {
+    if (!(bits[i >> 3]! & (1 << (i & 7)))) return i - first;
   }
-  const position = buffer.offset + first * size;
-  const reader = new FileReader(file.path);
-  try {
-    const pair = reader.read(position, 2 * size, 'list offsets');
-    const width = wide
-      ? Number(pair.readBigInt64LE(8) - pair.readBigInt64LE(0))
-      : pair.readInt32LE(4) - pair.readInt32LE(0);
-    if (!Number.isSafeInteger(width) || width < 0) throw bad(file, batch, index, 'list offsets do not rise');
-    return { position, width };
-  } finally {
-    reader.close();
-  }
-}
-
-function nulls(
-  file: ArrowFile,
-  batch: ArrowBatch,
-  index: number,
-  validity: { offset: number; length: number },
-  node: ArrowNode,
-  first: number,
-  elementsPerRow: number,
-): OrchestratorError {
-  const reader = new FileReader(file.path);
-  let row = batch.firstRow;
-  try {
-    // There is one bit per value: a megabyte of them contains the first null of any batch that was not made
-    // to be difficult.
-    const bits = reader.read(validity.offset, Math.min(validity.length, 2 ** 20), 'the validity bitmap');
-    for (let i = first; i < Math.min(bits.length * 8, node.length); i++) {
-      if (bits[i >> 3]! & (1 << (i & 7))) continue;
-      row += Math.floor((i - first) / elementsPerRow);
-      break;
-    }
-  } finally {
-    reader.close();
-  }
-  return new OrchestratorError(
-    'ERR_DATA_NULL',
-    `${file.path}, column "${file.fields[index]!.name}", row ${row}: expected a value, received null`,
-  );
-}
-
-function bad(file: ArrowFile, batch: ArrowBatch, index: number, what: string): OrchestratorError {
-  return new OrchestratorError(
-    'ERR_DATA_FORMAT',
-    `${file.path}, column "${file.fields[index]!.name}", record batch ${batch.index} (from row ${batch.firstRow}): ${what}`,
-  );
+  return 0;
 }
 
 /** Longest string that is read; no caption is longer. */
 const MAX_STRING_BYTES = 2 ** 24;
 
-/** The strings or integers of a column, read on demand. */
-export class LabelColumn {
-  readonly #file: ArrowFile;
-  readonly #index: number;
-
-  /**
-   * @throws OrchestratorError ERR_DATA_COLUMN, ERR_DATA_TYPE (neither utf8, large_utf8 nor an integer),
-   *   ERR_DATA_COMPRESSED.
-   */
-  constructor(file: ArrowFile, name: string) {
-    this.#file = file;
-    this.#index = fieldOf(file, name);
-    const field = file.fields[this.#index]!;
-    const isInteger = field.type === 'int' && [8, 16, 32, 64].includes(field.bits);
-    if (field.dictionary || !(isInteger || field.type === 'utf8' || field.type === 'large_utf8')) {
-      throw new OrchestratorError(
-        'ERR_DATA_TYPE',
-        `${file.path}, column "${name}": expected utf8, large_utf8 or an integer, received ${typeName(field)}`,
-      );
-    }
-    for (const batch of file.batches) refuseCompressed(file, name, batch);
+/** The string or integer in a row of this file, as text; null reads as "". */
+export function labelAt(file: ArrowFile, name: string, row: number): string {
+  const column = fieldOf(file, name);
+  const isInteger = column.type === 'int' && [8, 16, 32, 64].includes(column.bits);
+  if (column.dictionary || !(isInteger || column.type === 'utf8' || column.type === 'large_utf8')) {
+    throw wrongType(file, column, 'utf8, large_utf8 or an integer');
   }
-
-  /**
-   * The values at rows of this file; a null string reads as "".
-   *
-   * @throws OrchestratorError ERR_DATA_FORMAT, ERR_DATA_ROW.
-   */
-  read(rows: Iterable<number>): string[] {
-    const reader = new FileReader(this.#file.path);
-    try {
-      return Array.from(rows, (row) => this.#readOne(reader, row));
-    } finally {
-      reader.close();
-    }
+  const batch = file.batches.find(({ firstRow, rows }) => row >= firstRow && row < firstRow + rows);
+  if (!batch)
+    throw new OrchestratorError('ERR_DATA_ROW', `${file.path} has no row ${row}; it has ${file.rows}`);
+  const chunk = new Chunk(file, column, batch);
+  const { field, buffers, node } = chunk.levels[0]!;
+  const i = row - batch.firstRow;
+  const size = field.type === 'utf8' ? 4 : field.type === 'large_utf8' ? 8 : field.bits / 8;
+  const entries = isInteger ? 1 : 2;
+  const values = buffers[1]!;
+  if (node.length !== batch.rows || (i + entries) * size > values.length) {
+    throw chunk.malformed(`${values.length} bytes where row ${row} needs ${(i + entries) * size}`);
   }
-
-  #readOne(reader: FileReader, row: number): string {
-    const batch = this.#batchOf(row);
-    const { field, buffers, node } = levelsOf(this.#file, batch, this.#index)[0]!;
-    const i = row - batch.firstRow;
-    const size = field.type === 'utf8' ? 4 : field.type === 'large_utf8' ? 8 : field.bits / 8;
-    const values = buffers[1]!;
-    const entries = field.type === 'int' ? 1 : 2;
-    if (node.length !== batch.rows || (i + entries) * size > values.length) {
-      throw bad(
-        this.#file,
-        batch,
-        this.#index,
-        `${values.length} bytes where row ${row} needs ${(i + entries) * size}`,
-      );
-    }
+  return FileReader.using(file.path, (reader) => {
     const raw = reader.read(values.offset + i * size, entries * size, `row ${row}`);
-    if (field.type === 'int') return integer(raw, field).toString();
+    if (isInteger) return integer(raw, field).toString();
     const [start, end] =
       size === 4
         ? [raw.readInt32LE(0), raw.readInt32LE(4)]
         : [Number(raw.readBigInt64LE(0)), Number(raw.readBigInt64LE(8))];
     const text = buffers[2]!;
     if (start < 0 || end < start || end > text.length || end - start > MAX_STRING_BYTES) {
-      throw bad(
-        this.#file,
-        batch,
-        this.#index,
-        `the string of row ${row} lies at ${start} to ${end} of ${text.length} bytes`,
-      );
+      throw chunk.malformed(`the string of row ${row} lies at ${start} to ${end} of ${text.length} bytes`);
     }
     return reader.read(text.offset + start, end - start, `row ${row}`).toString('utf8');
-  }
-
-  #batchOf(row: number): ArrowBatch {
-    const { batches } = this.#file;
-    let low = 0;
-    let high = batches.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (batches[middle]!.firstRow <= row) low = middle + 1;
-      else high = middle;
-    }
-    const batch = batches[low - 1];
-    if (!batch || !(row - batch.firstRow < batch.rows)) {
-      throw new OrchestratorError(
-        'ERR_DATA_ROW',
-        `${this.#file.path} has no row ${row}; it has ${this.#file.rows}`,
-      );
-    }
-    return batch;
-  }
+  });
 }
 
 function integer(raw: Buffer, field: ArrowField): bigint {
-  const bits = raw.length * 8;
   let value = 0n;
   for (const byte of raw.reverse()) value = (value << 8n) | BigInt(byte);
-  return field.signed ? BigInt.asIntN(bits, value) : value;
+  return field.signed ? BigInt.asIntN(raw.length * 8, value) : value;
 }

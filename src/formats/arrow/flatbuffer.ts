@@ -19,27 +19,22 @@ export class FlatTable {
   /** The file and message, for errors. */
   readonly #where: string;
 
-  private constructor(view: DataView, position: number, vtable: number, vtableBytes: number, where: string) {
+  private constructor(view: DataView, position: number, where: string) {
     this.#view = view;
     this.#position = position;
-    this.#vtable = vtable;
-    this.#vtableBytes = vtableBytes;
     this.#where = where;
+    const inside = (at: number, bytes: number) => at >= 0 && at + bytes <= view.byteLength;
+    if (!inside(position, 4)) throw malformed(where);
+    this.#vtable = position - view.getInt32(position, true);
+    if (!inside(this.#vtable, 4)) throw malformed(where);
+    this.#vtableBytes = view.getUint16(this.#vtable, true);
+    if (this.#vtableBytes < 4 || !inside(this.#vtable, this.#vtableBytes)) throw malformed(where);
   }
 
   static root(bytes: Uint8Array, where: string): FlatTable {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (view.byteLength < 4) throw malformed(where);
-    return FlatTable.#at(view, view.getUint32(0, true), where);
-  }
-
-  static #at(view: DataView, position: number, where: string): FlatTable {
-    if (position < 0 || position + 4 > view.byteLength) throw malformed(where);
-    const vtable = position - view.getInt32(position, true);
-    if (vtable < 0 || vtable + 4 > view.byteLength) throw malformed(where);
-    const bytes = view.getUint16(vtable, true);
-    if (bytes < 4 || vtable + bytes > view.byteLength) throw malformed(where);
-    return new FlatTable(view, position, vtable, bytes, where);
+    return new FlatTable(view, view.getUint32(0, true), where);
   }
 
   /** Absolute position of a field of `bytes` bytes, or 0 where the table does not have it. */
@@ -52,19 +47,19 @@ export class FlatTable {
     return this.#position + offset;
   }
 
-  uint8(number: number, absent = 0): number {
+  uint8(number: number): number {
     const at = this.#field(number, 1);
-    return at ? this.#view.getUint8(at) : absent;
+    return at ? this.#view.getUint8(at) : 0;
   }
 
-  int16(number: number, absent = 0): number {
+  int16(number: number): number {
     const at = this.#field(number, 2);
-    return at ? this.#view.getInt16(at, true) : absent;
+    return at ? this.#view.getInt16(at, true) : 0;
   }
 
-  int32(number: number, absent = 0): number {
+  int32(number: number): number {
     const at = this.#field(number, 4);
-    return at ? this.#view.getInt32(at, true) : absent;
+    return at ? this.#view.getInt32(at, true) : 0;
   }
 
   /**
@@ -77,7 +72,7 @@ export class FlatTable {
 
   table(number: number): FlatTable | null {
     const at = this.#field(number, 4);
-    return at ? FlatTable.#at(this.#view, this.#follow(at), this.#where) : null;
+    return at ? this.#tableAt(at) : null;
   }
 
   string(number: number): string | null {
@@ -92,26 +87,20 @@ export class FlatTable {
     const vector = this.#vector(number, 4);
     if (!vector) return [];
     if (vector.length > MAX_TABLES) throw malformed(this.#where);
+    return Array.from({ length: vector.length }, (_, i) => this.#tableAt(vector.start + 4 * i));
+  }
+
+  /** A vector of structs of `bytes` bytes; `read` receives a reader of a 64-bit field at a byte offset. */
+  structs<T>(number: number, bytes: number, read: (size64: (offset: number) => number) => T): T[] {
+    const vector = this.#vector(number, bytes);
+    if (!vector) return [];
     return Array.from({ length: vector.length }, (_, i) =>
-      FlatTable.#at(this.#view, this.#follow(vector.start + 4 * i), this.#where),
+      read((offset) => this.#safe(vector.start + bytes * i + offset)),
     );
   }
 
-  /** A vector of structs of `bytes` bytes; `read` receives functions that read a field at a byte offset. */
-  structs<T>(
-    number: number,
-    bytes: number,
-    read: (size64: (offset: number) => number, int32: (offset: number) => number) => T,
-  ): T[] {
-    const vector = this.#vector(number, bytes);
-    if (!vector) return [];
-    return Array.from({ length: vector.length }, (_, i) => {
-      const start = vector.start + bytes * i;
-      return read(
-        (offset) => this.#safe(start + offset),
-        (offset) => this.#view.getInt32(start + offset, true),
-      );
-    });
+  #tableAt(at: number): FlatTable {
+    return new FlatTable(this.#view, this.#follow(at), this.#where);
   }
 
   #follow(at: number): number {
@@ -135,6 +124,7 @@ export class FlatTable {
   }
 }
 
-function malformed(where: string): OrchestratorError {
-  return new OrchestratorError('ERR_DATA_FORMAT', `${where}: the metadata is malformed`);
+/** The error for metadata that contradicts itself or the format; `where` is the file and a place in it. */
+export function malformed(where: string, what = 'the metadata is malformed'): OrchestratorError {
+  return new OrchestratorError('ERR_DATA_FORMAT', `${where}: ${what}`);
 }

@@ -1,8 +1,7 @@
 /**
  * Arrow's schema and record batch headers, decoded from FlatBuffers (Schema.fbs and Message.fbs of Arrow).
  */
-import { OrchestratorError } from '../../errors.js';
-import type { FlatTable } from './flatbuffer.js';
+import { type FlatTable, malformed } from './flatbuffer.js';
 
 /** Values of the `Type` union, in the order of Schema.fbs. */
 const TYPE_NAMES = [
@@ -47,16 +46,16 @@ export interface ArrowBatchHeader {
   variadicCounts: number[];
 }
 
+/** The types whose values are lists of one kind of child. */
+const ONE_CHILD = new Set(['list', 'large_list', 'fixed_size_list', 'map', 'list_view', 'large_list_view']);
+
 /** A data set has no deeper nesting than this. */
 const MAX_DEPTH = 32;
 /** A data set has no more fields than this, which bounds the work that a malformed file can cause. */
 const MAX_FIELDS = 10_000;
 
-/** @throws OrchestratorError ERR_DATA_FORMAT. */
 export function decodeSchema(table: FlatTable, where: string): ArrowField[] {
-  if (table.int16(0) !== 0) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${where}: big-endian values are not supported`);
-  }
+  if (table.int16(0) !== 0) throw malformed(where, 'big-endian values are not supported');
   const budget = { fields: MAX_FIELDS };
   return table.tables(1).map((field) => decodeField(field, where, 0, budget));
 }
@@ -64,28 +63,30 @@ export function decodeSchema(table: FlatTable, where: string): ArrowField[] {
 function decodeField(table: FlatTable, where: string, depth: number, budget: { fields: number }): ArrowField {
   budget.fields -= 1;
   if (depth > MAX_DEPTH || budget.fields < 0) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${where}: the schema is nested too deeply or too large`);
+    throw malformed(where, 'the schema is nested too deeply or too large');
   }
   const type = TYPE_NAMES[table.uint8(2)] ?? 'none';
   const detail = table.table(3);
   const children = table.tables(5).map((child) => decodeField(child, where, depth + 1, budget));
-  const wanted = ['list', 'large_list', 'fixed_size_list', 'map', 'list_view', 'large_list_view'];
-  if (wanted.includes(type) && children.length !== 1) {
-    throw new OrchestratorError('ERR_DATA_FORMAT', `${where}: a ${type} has ${children.length} children`);
+  if (ONE_CHILD.has(type) && children.length !== 1) {
+    throw malformed(where, `a ${type} has ${children.length} children`);
   }
-  let bits = 0;
-  if (type === 'int') bits = detail?.int32(0) ?? 0;
-  if (type === 'float') bits = [16, 32, 64][detail?.int16(0) ?? 0] ?? 0;
-  return {
+  const field: ArrowField = {
     name: table.string(0) ?? '',
     type,
-    bits,
-    signed: type === 'int' && (detail?.uint8(1) ?? 0) !== 0,
-    listSize: type === 'fixed_size_list' ? (detail?.int32(0) ?? 0) : 0,
+    bits: 0,
+    signed: false,
+    listSize: 0,
     dictionary: table.table(4) !== null,
-    dense: type === 'union' && detail?.int16(0) === 1,
+    dense: false,
     children,
   };
+  if (!detail) return field;
+  if (type === 'int') return { ...field, bits: detail.int32(0), signed: detail.uint8(1) !== 0 };
+  if (type === 'float') return { ...field, bits: [16, 32, 64][detail.int16(0)] ?? 0 };
+  if (type === 'fixed_size_list') return { ...field, listSize: detail.int32(0) };
+  if (type === 'union') return { ...field, dense: detail.int16(0) === 1 };
+  return field;
 }
 
 export function decodeBatch(table: FlatTable): ArrowBatchHeader {
@@ -99,44 +100,24 @@ export function decodeBatch(table: FlatTable): ArrowBatchHeader {
   };
 }
 
-/** The number of nodes and buffers of a record batch that belong to a field and its descendants. */
-export interface Extent {
-  nodes: number;
-  buffers: number;
-}
+/** Buffers by type where they are not two, by the columnar format (metadata version 5). */
+const BUFFERS: Partial<Record<ArrowTypeName, number>> = {
+  ...{ none: 0, null: 0, run_end_encoded: 0, struct: 1, fixed_size_list: 1, union: 1 },
+  ...{ binary: 3, utf8: 3, large_binary: 3, large_utf8: 3, list_view: 3, large_list_view: 3 },
+};
 
-/**
- * The number of buffers of a field itself, without its children, by the columnar format (metadata version 5).
- */
+/** The number of buffers of a field itself, without its children. */
 export function ownBuffers(field: ArrowField, takeVariadicCount: () => number): number {
   if (field.dictionary) return 2;
-  switch (field.type) {
-    case 'null':
-    case 'run_end_encoded':
-    case 'none':
-      return 0;
-    case 'struct':
-    case 'fixed_size_list':
-      return 1;
-    case 'union':
-      return field.dense ? 2 : 1;
-    case 'binary':
-    case 'utf8':
-    case 'large_binary':
-    case 'large_utf8':
-    case 'list_view':
-    case 'large_list_view':
-      return 3;
-    case 'binary_view':
-    case 'utf8_view':
-      return 2 + takeVariadicCount();
-    default:
-      return 2;
-  }
+  const views = field.type === 'binary_view' || field.type === 'utf8_view' ? takeVariadicCount() : 0;
+  return (BUFFERS[field.type] ?? 2) + (field.dense ? 1 : 0) + views;
 }
 
-/** The nodes and buffers of a field and its descendants. */
-export function extentOf(field: ArrowField, takeVariadicCount: () => number): Extent {
+/** The nodes and buffers of a record batch that belong to a field and its descendants. */
+export function extentOf(
+  field: ArrowField,
+  takeVariadicCount: () => number,
+): { nodes: number; buffers: number } {
   const extent = { nodes: 1, buffers: ownBuffers(field, takeVariadicCount) };
   if (field.dictionary) return extent;
   for (const child of field.children) {

@@ -1,10 +1,11 @@
 /** What users can get wrong about a data set, and what they are told. */
+import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
+import { openSource } from '../../../src/data/formats.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
-import { openSource } from '../../../src/data/source.js';
 import { verifyFiles } from '../../../src/data/verify.js';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
 import { native } from '../../../src/native/load.js';
@@ -74,6 +75,19 @@ describe('a Hugging Face folder', () => {
     await expect(fixed({ latent_shape: null })).rejects.toEqual(
       expect.objectContaining({ code: 'ERR_DATA_SHAPE', hint: expect.stringContaining('data.latent_shape') }),
     );
+    const missing = await fixed({ latent_shape: null, text_shape: null }).catch((error) => error);
+    const hintOf = (key: string) => `Flat lists have no shape: set data.${key} in the configuration`;
+    expect([missing, ...missing.also].map(({ hint }) => hint)).toEqual([
+      ...[hintOf('latent_shape'), hintOf('text_shape')],
+      ...[null, null],
+    ]);
+    expect(missing.also.map(({ message }: Error) => message)).toEqual([
+      expect.stringContaining(
+        '"clip_l" (original.clip_l), row 0: expected a shape of 2 dimensions, received 384',
+      ),
+      expect.stringContaining('"clip_g" (original.clip_g)'),
+      expect.stringContaining('"t5" (original.t5)'),
+    ]);
     await expect(fixed({ text_shape: { clip_l: [4, 96], clip_g: [8, 80], t5: [8, 160] } })).rejects.toEqual(
       failure('ERR_DATA_SHAPE', /CLIP-L has 4 tokens and CLIP-G 8/),
     );
@@ -120,6 +134,11 @@ describe('a Hugging Face folder', () => {
     await expect(fixed({ path: dir })).rejects.toEqual(
       failure('ERR_DATA_FORMAT', /state\.json is not valid JSON/),
     );
+    rmSync(join(dir, 'state.json'));
+    expect(spawnSync('mkfifo', [join(dir, 'state.json')]).status).toBe(0);
+    await expect(fixed({ path: dir })).rejects.toEqual(
+      failure('ERR_FILE_OPEN', /state\.json is not a regular file/),
+    );
     const splits = temporaryFolder();
     writeFileSync(join(splits, 'dataset_dict.json'), '{"splits": ["train"]}');
     await expect(fixed({ path: splits })).rejects.toEqual(
@@ -134,6 +153,22 @@ describe('a Hugging Face folder', () => {
     writeFileSync(join(dir, 'dataset_info.json'), JSON.stringify(info));
     await expect(nested({ path: dir })).rejects.toEqual(
       failure('ERR_DATA_SHAPE', /column "t5", row 0: expected 4 x 320 elements, received 8 x 160/),
+    );
+    // The length that a list of lists states is that of the outer list alone.
+    const list = {
+      _type: 'List',
+      feature: { _type: 'List', feature: { _type: 'Value' }, length: -1 },
+      length: 8,
+    };
+    const write = (t5: object) => {
+      info.features = { t5 };
+      writeFileSync(join(dir, 'dataset_info.json'), JSON.stringify(info));
+    };
+    write(list);
+    expect((await nested({ path: dir })).text.t5Dim).toBe(160);
+    write({ ...list, feature: { _type: 'Value' }, length: 1279 });
+    await expect(nested({ path: dir })).rejects.toEqual(
+      failure('ERR_DATA_SHAPE', /column "t5", row 0: expected 1279 elements, received 8 x 160/),
     );
     rmSync(join(dir, 'dataset_info.json'));
     expect((await nested({ path: dir })).text.t5Dim).toBe(160);
@@ -242,7 +277,7 @@ describe("a folder of the project's own format", () => {
     expect(data).toMatchObject({ rows: 300, latent: [2, 4, 4], hasSynthetic: false });
     expect(data.ids([0, 299])).toEqual(['1000', '1299']);
     expect(data.captions(131)).toEqual({ original: 'caption 131', synthetic: null });
-    const dataset = await native().openDataset(data.spec);
+    const dataset = await native().mapDataset(data.spec);
     for (const row of [0, 129, 130, 299]) {
       expect([...dataset.row('original.t5', row)]).toEqual(
         Array.from({ length: 24 }, (_, i) => ((row * 13 + i) % 64) / 4),

@@ -6,8 +6,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openDataset } from '../../../src/data/dataset.js';
+import { openSource } from '../../../src/data/formats.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
-import { openSource } from '../../../src/data/source.js';
 import { ERRORS } from '../../../src/errors.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
@@ -114,7 +114,7 @@ const inspect = (dir: string) => inspectDataset(openSource(dir), 'latent', null)
 
 async function train(dir: string, flat: boolean): Promise<void> {
   const data = await openDataset(fixtureConfig(dir, flat));
-  const dataset = await native().openDataset(data.spec);
+  const dataset = await native().mapDataset(data.spec);
   try {
     for (const { role } of data.spec.columns) {
       for (let row = 0; row < Math.min(data.rows, 100); row++) dataset.row(role, row);

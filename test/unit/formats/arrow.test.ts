@@ -8,6 +8,7 @@ import {
   FixedSizeList,
   Float16,
   Int32,
+  LargeList,
   List,
   makeData,
   Utf8,
@@ -15,7 +16,7 @@ import {
 } from 'apache-arrow';
 import { describe, expect, test } from 'vitest';
 import type { OrchestratorError } from '../../../src/errors.js';
-import { LabelColumn, numericColumn } from '../../../src/formats/arrow/columns.js';
+import { labelAt, numericColumn } from '../../../src/formats/arrow/columns.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
 import {
@@ -27,9 +28,6 @@ import {
   stringData,
 } from '../../support/arrow-files.js';
 import { temporaryFolder } from '../../support/folders.js';
-
-const check = (...p: Parameters<ReturnType<typeof native>['checkListOffsets']>) =>
-  native().checkListOffsets(...p);
 
 function fileOf(bytes: Uint8Array): string {
   const path = join(temporaryFolder(), 'x.arrow');
@@ -107,11 +105,11 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     const path = fileOf(arrowBytes([batch(0, 5), batch(5, 1), batch(6, 7)], { format }));
     const file = readArrow(path);
     expect(file.rows).toBe(13);
-    const column = numericColumn(file, 'values', check);
+    const column = numericColumn(file, 'values');
     expect(column.shape).toEqual(options.levels.map(({ size }) => size));
     const segments = column.segments.map((segment) => ({ file: 0, ...segment }));
     const spec = { role: 'values', type: column.type, width: 12, segments };
-    const dataset = await native().openDataset({
+    const dataset = await native().mapDataset({
       files: [{ path, bytes: file.bytes }],
       rows: 13,
       columns: [spec],
@@ -122,9 +120,9 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       );
     }
     dataset.close();
-    const labels = new LabelColumn(file, 'before').read([12, 0, 5]);
-    expect(labels).toEqual(['text 12', 'text 0', 'text 5']);
-    expect(new LabelColumn(file, 'after').read([4, 6])).toEqual(['15', '0']);
+    const labels = (name: string, ...rows: number[]) => rows.map((row) => labelAt(file, name, row));
+    expect(labels('before', 12, 0, 5)).toEqual(['text 12', 'text 0', 'text 5']);
+    expect(labels('after', 4, 6)).toEqual(['15', '0']);
   });
 
   test('names what cannot be read', () => {
@@ -148,7 +146,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       ),
     );
     const file = readArrow(path);
-    const numeric = (name: string) => () => numericColumn(file, name, check);
+    const numeric = (name: string) => () => numericColumn(file, name);
     expect(numeric('strings')).toThrow(
       failure('ERR_DATA_TYPE', /x\.arrow, column "strings": .* received utf8/),
     );
@@ -160,10 +158,8 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     expect(numeric('absent')).toThrow(
       failure('ERR_DATA_COLUMN', /x\.arrow has no column "absent"; it has "strings", "dictionary", "double"/),
     );
-    expect(() => new LabelColumn(file, 'double')).toThrow(failure('ERR_DATA_TYPE', /expected utf8/));
-    expect(() => new LabelColumn(file, 'strings').read([3])).toThrow(
-      failure('ERR_DATA_ROW', /no row 3; it has 3/),
-    );
+    expect(() => labelAt(file, 'double', 0)).toThrow(failure('ERR_DATA_TYPE', /expected utf8/));
+    expect(() => labelAt(file, 'strings', 3)).toThrow(failure('ERR_DATA_ROW', /no row 3; it has 3/));
   });
 
   test('names the row of a list of another length', () => {
@@ -182,13 +178,49 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       return { ragged: makeData({ type, length: sizes.length, nullCount: 0, valueOffsets, child }) };
     };
     const inBatch = readArrow(fileOf(arrowBytes([batch([4, 4]), batch([4, 4, 3, 5])], { format })));
-    expect(() => numericColumn(inBatch, 'ragged', check)).toThrow(
+    expect(() => numericColumn(inBatch, 'ragged')).toThrow(
       failure('ERR_DATA_SHAPE', /x\.arrow, column "ragged", row 4: expected a list of 4 elements/),
     );
     const between = readArrow(fileOf(arrowBytes([batch([4, 4]), batch([5, 5])], { format })));
-    expect(() => numericColumn(between, 'ragged', check)).toThrow(
+    expect(() => numericColumn(between, 'ragged')).toThrow(
       failure('ERR_DATA_SHAPE', /column "ragged", row 2: expected 4 elements .* received 5/),
     );
+  });
+
+  test.each(['list', 'large_list'])('checks more offsets (%s) than one read takes', (kind) => {
+    const rows = 70_000;
+    const column = (change: (offsets: number[]) => void) => {
+      const offsets = Array.from({ length: rows + 1 }, (_, i) => 6 + 3 * i);
+      change(offsets);
+      const length = 6 + 3 * rows;
+      const child = makeData({ type: new Float16(), length, nullCount: 0, data: new Uint16Array(length) });
+      const item = new Field('item', new Float16(), true);
+      const common = { length: rows, nullCount: 0, child };
+      const latent: Data<DataType> =
+        kind === 'list'
+          ? makeData({ type: new List(item), ...common, valueOffsets: Int32Array.from(offsets) })
+          : makeData({
+              type: new LargeList(item),
+              ...common,
+              valueOffsets: BigInt64Array.from(offsets, BigInt),
+            });
+      return () => numericColumn(readArrow(fileOf(arrowBytes([{ latent }], { format }))), 'latent');
+    };
+    expect(column(() => {})().shape).toEqual([3]);
+    const irregular = column((offsets) => {
+      offsets[65_538]! += 1;
+    });
+    expect(irregular).toThrow(
+      failure('ERR_DATA_SHAPE', /x\.arrow, column "latent", row 65537: expected a list of 3 elements/),
+    );
+    const negative = column((offsets) => {
+      for (const i of offsets.keys()) offsets[i]! -= 9;
+    });
+    expect(negative).toThrow(failure('ERR_DATA_FORMAT', /column "latent", record batch 0/));
+    const falling = column((offsets) => {
+      offsets.reverse();
+    });
+    expect(falling).toThrow(failure('ERR_DATA_FORMAT', /list offsets do not rise/));
   });
 
   test('names the row of a null', () => {
@@ -210,10 +242,10 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     });
     const inner = makeData({ type, length: 5, nullCount: 0, child: child(Uint8Array.of(0b10111111, 0b11)) });
     const file = readArrow(fileOf(arrowBytes([{ outer, inner }], { format })));
-    expect(() => numericColumn(file, 'outer', check)).toThrow(
+    expect(() => numericColumn(file, 'outer')).toThrow(
       failure('ERR_DATA_NULL', /column "outer", row 3: .* received null/),
     );
-    expect(() => numericColumn(file, 'inner', check)).toThrow(
+    expect(() => numericColumn(file, 'inner')).toThrow(
       failure('ERR_DATA_NULL', /column "inner", row 3: .* received null/),
     );
   });
@@ -228,7 +260,7 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
       ),
       hint: expect.stringContaining('compression=None'),
     });
-    expect(() => numericColumn(file, 'values', check)).toThrow(error);
+    expect(() => numericColumn(file, 'values')).toThrow(error);
   });
 
   test('reports every truncation', () => {

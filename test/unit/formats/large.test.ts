@@ -51,9 +51,9 @@ test('reads rows beyond 4 GiB', async () => {
     const file = readArrow(path);
     expect(file.bytes).toBeGreaterThan(4.5 * GIB);
     expect(file.rows).toBe(MANY);
-    const column = numericColumn(file, 'latent', native().checkListOffsets);
+    const column = numericColumn(file, 'latent');
     const segments = column.segments.map((segment) => ({ file: 0, ...segment }));
-    const dataset = await native().openDataset({
+    const dataset = await native().mapDataset({
       files: [{ path, bytes: file.bytes }],
       rows: MANY,
       columns: [{ role: 'latent', type: 'float32', width: WIDTH, segments }],

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { reportError } from '../../../src/cli/report.js';
 import { loadConfig } from '../../../src/config/load.js';
-import { OrchestratorError } from '../../../src/errors.js';
-import { preflight, refuse } from '../../../src/launch/preflight.js';
+import { OrchestratorError, refuse } from '../../../src/errors.js';
+import { preflight } from '../../../src/launch/preflight.js';
 import { totalBytes } from '../../../src/memory/parts.js';
 import type { CudaDevice, NativeAddon } from '../../../src/native/contract.js';
 import { native } from '../../../src/native/load.js';

@@ -1,0 +1,29 @@
+/** The formats of data sets. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { OrchestratorError } from '../errors.js';
+import { huggingFace } from './huggingface.js';
+import { shards } from './shards.js';
+import type { DataFormat, DataSource } from './source.js';
+
+/** The first whose marker is in a folder reads it. */
+const FORMATS: readonly DataFormat[] = [shards, huggingFace];
+
+/** Reads the metadata of a data set's folder, without checking the contents. */
+export function openSource(path: string): DataSource {
+  if (!existsSync(path)) throw new OrchestratorError('ERR_FILE_OPEN', `There is no data set at ${path}`);
+  const format = FORMATS.find(({ marker }) => existsSync(join(path, marker)));
+  if (!format) {
+    const markers = FORMATS.map(({ marker }) => marker).join(' nor ');
+    const hints = FORMATS.map((candidate) => candidate.hint?.(path) ?? null);
+    throw new OrchestratorError(
+      'ERR_DATA_FORMAT',
+      `${path} is not a data set: it has neither ${markers}`,
+      hints.find((hint) => hint !== null) ??
+        'Expected a folder that `orchestrator dataset` or Hugging Face save_to_disk wrote',
+    );
+  }
+  const source = format.open(path);
+  if (source.rows === 0) throw new OrchestratorError('ERR_DATA_EMPTY', `The data set ${path} has no rows`);
+  return source;
+}

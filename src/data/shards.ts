@@ -1,0 +1,75 @@
+/** Reads the project's own format: Arrow files ("shards") that a manifest describes. */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { OrchestratorError } from '../errors.js';
+import { type ArrowFile, readArrow } from '../formats/arrow/file.js';
+import { arrowRows } from './arrow-rows.js';
+import { placeOfDamage } from './damage.js';
+import { type CaptionKind, MANIFEST_FILE, readManifest, type Shard, TEXT_COLUMNS } from './manifest.js';
+import type { Columns, DataFormat } from './source.js';
+
+export const shards: DataFormat = {
+  name: 'orchestrator',
+  title: 'orchestrator',
+  marker: MANIFEST_FILE,
+  open(path) {
+    const manifest = readManifest(path);
+    const { columns, encoders } = manifest;
+    const files = manifest.shards.map((shard) => ({ ...shard, path: join(path, shard.file) }));
+    return {
+      path,
+      format: shards,
+      ...arrowRows(files.map((shard) => readShard(path, shard))),
+      shapes: new Map(columns.map(({ name, shape }) => [name, shape])),
+      encoders: { clip_l: encoders.clip_l.name, clip_g: encoders.clip_g.name, t5: encoders.t5.name },
+      roles(configured) {
+        if (!configured) return rolesOf(new Set(columns.map(({ name }) => name)));
+        throw new OrchestratorError(
+          'ERR_CONFIG',
+          `data.columns must be null for ${path}, whose manifest names the columns`,
+        );
+      },
+      identity: async () => ({ columns, content: files.map(({ rows, sha256 }) => ({ rows, sha256 })) }),
+      hashes() {
+        let firstRow = 0;
+        return files.map((shard) => {
+          const first = firstRow;
+          firstRow += shard.rows;
+          const damage = () => `: ${placeOfDamage(shard, columns, first)}`;
+          return { path: shard.path, sha256: shard.sha256, recordedIn: 'the manifest', damage };
+        });
+      },
+      metadata: [],
+    };
+  },
+};
+
+/** Reads a shard's metadata, and compares its size and rows with the manifest. */
+function readShard(dir: string, { path, bytes, rows }: Shard & { path: string }): ArrowFile {
+  const actual = statSync(path, { throwIfNoEntry: false })?.size;
+  if (actual === undefined) {
+    throw new OrchestratorError('ERR_FILE_OPEN', `${path} is missing; ${join(dir, MANIFEST_FILE)} lists it`);
+  }
+  if (actual !== bytes) {
+    throw new OrchestratorError(
+      actual < bytes ? 'ERR_FILE_TRUNCATED' : 'ERR_DATA_HASH',
+      `${path} ${actual < bytes ? 'is truncated' : 'has changed'}: it has ${actual} bytes; the manifest says ${bytes}`,
+    );
+  }
+  const file = readArrow(path);
+  if (file.rows === rows) return file;
+  throw new OrchestratorError('ERR_DATA_HASH', `${path} has ${file.rows} rows; the manifest says ${rows}`);
+}
+
+/** The columns have the names of their roles; synthetic captions are optional. */
+function rolesOf(names: ReadonlySet<string>): Columns {
+  const columnsOf = (kind: CaptionKind) =>
+    Object.fromEntries(TEXT_COLUMNS.map((column) => [column, `${kind}.${column}`])) as Columns['original'];
+  const hasSynthetic = TEXT_COLUMNS.some((column) => names.has(`synthetic.${column}`));
+  return {
+    id: names.has('id') ? 'id' : null,
+    latent: 'latent',
+    original: columnsOf('original'),
+    synthetic: hasSynthetic ? columnsOf('synthetic') : null,
+  };
+}

@@ -1,0 +1,57 @@
+/** Synchronous reading at given positions, and of small files whole. */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { OrchestratorError } from '../errors.js';
+import { notRegular, readFailure } from './io.js';
+
+/** Reads from an open file at given positions, never beyond the size that the file had when it was opened. */
+export class FileReader {
+  readonly path: string;
+  readonly bytes: number;
+  readonly #fd: number;
+
+  private constructor(path: string) {
+    this.path = path;
+    try {
+      // The open is non-blocking, because a named pipe would hang here.
+      this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    } catch (error) {
+      throw readFailure('open', path, error);
+    }
+    const status = fstatSync(this.#fd);
+    this.bytes = status.size;
+    if (status.isFile()) return;
+    closeSync(this.#fd);
+    throw notRegular(path);
+  }
+
+  /** Calls `use` with a reader of the file, which is closed afterwards. */
+  static using<T>(path: string, use: (reader: FileReader) => T): T {
+    const reader = new FileReader(path);
+    try {
+      return use(reader);
+    } finally {
+      closeSync(reader.#fd);
+    }
+  }
+
+  /** The bytes [position, position + length); ERR_FILE_TRUNCATED says that `what` is not within the file. */
+  read(position: number, length: number, what: string): Buffer {
+    const missing = `${what} (${length} bytes at ${position})`;
+    if (position < 0 || length < 0 || position + length > this.bytes) throw this.lacks(missing);
+    const buffer = Buffer.allocUnsafe(length);
+    for (let done = 0; done < length; ) {
+      const n = readSync(this.#fd, buffer, done, length - done, position + done);
+      if (n === 0) throw this.lacks(missing);
+      done += n;
+    }
+    return buffer;
+  }
+
+  /** The error for a file that ends too early. */
+  lacks(missing: string): OrchestratorError {
+    return new OrchestratorError(
+      'ERR_FILE_TRUNCATED',
+      `${this.path} is truncated: it has ${this.bytes} bytes and lacks ${missing}`,
+    );
+  }
+}
