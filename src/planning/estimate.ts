@@ -1,4 +1,5 @@
 /** Estimates a run without running it: parameters, memory, FLOPs and time. */
+import { validationEvery, wantedExchange } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
@@ -89,7 +90,8 @@ export function estimateFor(
   const slots = slotCount(config);
   const ranges = assignSlots(slots, workers);
   const onGpu = config.device === 'cuda';
-  const shares = workers > 1 && config.exchange !== 'grpc' && !onGpu;
+  const exchange = wantedExchange(config, workers);
+  const shares = exchange === 'shared';
   const states = 3 + (spec.ema ? 1 : 0);
   const worker: WorkerShape = {
     spec,
@@ -101,8 +103,7 @@ export function estimateFor(
     holdsState: true,
     saves: true,
     onGpu,
-    validated:
-      config.validation.every > 0 && config.data.validation_rows > 0 ? config.validation.weights : [],
+    validated: validationEvery(config) > 0 ? config.validation.weights : [],
     untouched: 0,
     copied: states,
   };
@@ -120,7 +121,7 @@ export function estimateFor(
   const least = {
     untouched: shares ? 0 : frozenElements(spec, config.freeze),
     copied: states - 2,
-    ...(onGpu && config.exchange === 'grpc' ? {} : { peers: 0 }),
+    ...(onGpu && exchange === 'grpc' ? {} : { peers: 0 }),
   };
   const levels = LEVELS.map((level, i): LevelEstimate => {
     const parts = (onGpu ? gpuMemory : workerMemory)(worker, level);

@@ -1,4 +1,5 @@
 /** Changes to a configuration that lower the memory of its run, each measured by an estimate. */
+import { validationEvery, wantedExchange } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { threadsOf } from '../engine/spec.js';
 import type { HostInfo } from '../native/contract.js';
@@ -70,7 +71,7 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
     return [{ config: changed, workers, words: set('activation_checkpointing=block') }];
   },
   ({ config, workers }) => {
-    if (workers === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
+    if (config.device === 'cuda' || wantedExchange(config, workers) !== 'grpc') return [];
     return [{ config: { ...config, exchange: 'shared' }, workers, words: set('exchange=shared') }];
   },
   ({ config }) => [{ config, workers: 1, words: ['--nodes', '1', '--nproc-per-node', '1'] }],
@@ -88,7 +89,7 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   microBatches,
   ({ config, workers }) => {
     const { validation } = config;
-    const validated = validation.every > 0 && validation.weights.includes('ema');
+    const validated = validationEvery(config) > 0 && validation.weights.includes('ema');
     const changed: Config = {
       ...config,
       ema: null,

@@ -4,7 +4,7 @@ import {
   type ChannelOptions,
   credentials,
   logVerbosity,
-  Server,
+  type Server,
   ServerCredentials,
   setLogVerbosity,
 } from '@grpc/grpc-js';
@@ -84,8 +84,4 @@ export function listenFailure(address: string, error: Error): OrchestratorError 
       : `Cannot listen on ${address}: ${error.message}`,
     { hint: 'Choose another port; port 0 takes any free one', cause: error },
   );
-}
-
-export function createServer(options: ChannelOptions): Server {
-  return new Server(options);
 }

@@ -1,12 +1,21 @@
 /** The live table on a terminal: redrawn in place, with events scrolling above it. */
 import { alignedRows } from '../text/columns.js';
-import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
+import { bytes, duration, eta, quantity } from '../text/quantities.js';
 import { painter, plainConsole } from './console.js';
-import { maxLogit, memoryOf } from './lines.js';
+import { memoryOf, stepNumbers } from './lines.js';
+import type { WorkerNumbers } from './metrics.js';
 import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
 
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
+/** Columns of seconds, with their titles. */
+const SECONDS: readonly (readonly [title: string, number: keyof WorkerNumbers])[] = [
+  ['step', 'total_seconds'],
+  ['compute', 'compute_seconds'],
+  ['exchange', 'exchange_seconds'],
+  ['gather', 'gather_seconds'],
+  ['update', 'update_seconds'],
+];
 
 interface TableOptions {
   header: RunHeader;
@@ -104,15 +113,10 @@ function tableLines(
   const remaining = seconds === null ? '' : `  eta ${eta(seconds)}`;
   const title = `${paint('bold', header.name)}  ${phase}  ${paint('cyan', bar)}  step ${step}/${header.steps}${remaining}`;
   if (record === null) return [title];
-  const logit = maxLogit(record);
+  const [loss, ...others] = stepNumbers(record);
   const numbers = [
-    `loss ${paint('bold', quantity(record.loss))}`,
-    `norm ${record.gradientNorm.toPrecision(2)}`,
-    `lr ${record.learningRate.toExponential(1)}`,
-    duration(record.seconds),
-    `${(record.samples / record.seconds).toFixed(0)} img/s`,
-    flopRate(record.flops / record.seconds),
-    ...(logit === null ? [] : [`logit ${logit.toFixed(1)}`]),
+    paint('bold', loss),
+    ...others,
     ...(validation?.results ?? []).map(
       ({ weights, mean }) => `${weights}@${validation?.step} ${quantity(mean)}`,
     ),
@@ -121,26 +125,12 @@ function tableLines(
     String(worker.rank),
     String(worker.pid),
     `${worker.firstSlot}-${worker.endSlot - 1}`,
-    duration(worker.totalSeconds),
-    duration(worker.computeSeconds),
-    duration(worker.exchangeSeconds),
-    duration(worker.gatherSeconds),
-    duration(worker.updateSeconds),
+    ...SECONDS.map(([, name]) => duration(worker.numbers[name])),
     bytes(memoryOf(worker)),
-    duration(worker.eventLoopP99Seconds),
+    duration(worker.numbers.event_loop_p99_seconds),
   ]);
-  const heads = [
-    'rank',
-    'pid',
-    'slots',
-    'step',
-    'compute',
-    'exchange',
-    'gather',
-    'update',
-    record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory',
-    'loop p99',
-  ];
+  const memory = record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory';
+  const heads = ['rank', 'pid', 'slots', ...SECONDS.map(([title]) => title), memory, 'loop p99'];
   const [head = '', ...body] = alignedRows([heads, ...rows]);
   return [title, numbers, paint('dim', head), ...body];
 }

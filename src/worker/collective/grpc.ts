@@ -7,6 +7,7 @@
  */
 import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../../errors.js';
+import type { GradientNorm } from '../../native/contract.js';
 import {
   type PulledCall,
   type Receiver,
@@ -15,7 +16,7 @@ import {
   StreamServer,
 } from '../../rpc/grpc-stream.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
-import type { Collective, LocalGradient } from './collective.js';
+import type { Collective, Gradients } from './collective.js';
 import { type ExchangeLayout, StepExchange } from './exchange.js';
 
 type Kind = 'PART' | 'RESULT';
@@ -56,6 +57,7 @@ export class PeerServer {
 }
 
 interface GrpcCollectiveOptions {
+  gradients: Gradients;
   layout: ExchangeLayout;
   generation: number;
   token: string;
@@ -71,6 +73,7 @@ interface Waiting {
 }
 
 export class GrpcCollective implements Collective {
+  readonly sharesState = false;
   readonly #options: GrpcCollectiveOptions;
   readonly #clients: { rank: number; client: StreamClient }[] = [];
   #current: StepExchange | null = null;
@@ -97,8 +100,8 @@ export class GrpcCollective implements Collective {
     return collective;
   }
 
-  begin(step: number, local: () => LocalGradient): void {
-    const exchange = new StepExchange(this.#options.layout, step, local);
+  begin(step: number): (bucket: number) => void {
+    const exchange = new StepExchange(this.#options.layout, step, this.#options.gradients);
     this.#current = exchange;
     this.#calls = this.#clients.flatMap(({ rank, client }) => [
       this.#pull(client, rank, 'PART', exchange),
@@ -107,22 +110,14 @@ export class GrpcCollective implements Collective {
     const ready = this.#waiting.filter((waiting) => waiting.step === step);
     this.#waiting = this.#waiting.filter((waiting) => waiting.step !== step);
     for (const waiting of ready) waiting.resolve(exchange);
+    return (bucket) => exchange.announce(bucket);
   }
 
-  /** Called by the engine, which has nobody to throw to: finish() rejects with what goes wrong here. */
-  readonly announce = (bucket: number): void => {
-    const exchange = this.#exchange();
-    try {
-      exchange.announce(bucket);
-    } catch (error) {
-      exchange.fail(error as Error);
-    }
-  };
-
-  async finish(): Promise<{ bytes: number }> {
-    const exchange = this.#exchange();
+  async reduce(): Promise<GradientNorm> {
+    const exchange = this.#current;
+    if (exchange === null) throw new OrchestratorError('ERR_INTERNAL', 'no exchange has begun');
     await exchange.finished();
-    return { bytes: exchange.bytesReceived };
+    return { ...(await this.#options.gradients.reduce()), receivedBytes: exchange.bytesReceived };
   }
 
   close(): void {
@@ -133,11 +128,6 @@ export class GrpcCollective implements Collective {
     this.#current?.fail(error);
     for (const waiting of this.#waiting) waiting.reject(error);
     this.#waiting = [];
-  }
-
-  #exchange(): StepExchange {
-    if (this.#current === null) throw new OrchestratorError('ERR_INTERNAL', 'no exchange has begun');
-    return this.#current;
   }
 
   async #connect({ address, rank }: { address: string; rank: number }): Promise<void> {
@@ -222,7 +212,7 @@ export class GrpcCollective implements Collective {
 /** Backpressure: resumes a paused call when its received parts are no longer far ahead of the summing. */
 function resumeLater(call: PulledCall, rank: number, exchange: StepExchange): void {
   const wait = async () => {
-    while (!exchange.mayResume(rank)) await exchange.progress();
+    while (!exchange.mayResume(rank)) await exchange.change();
     call.resume();
   };
   wait().catch(() => call.cancel());
