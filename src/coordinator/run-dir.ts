@@ -8,6 +8,7 @@ import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
+import { writeFailure } from '../files/io.js';
 import { JsonlFile } from '../files/jsonl.js';
 import { lockFile } from '../files/lock.js';
 
@@ -70,7 +71,7 @@ async function prepare(path: string, resume: string, config: Config): Promise<Om
   metrics.cutBack(upTo);
   let lastGeneration = 0;
   journal.cutBack(({ generation }) => {
-    lastGeneration = Math.max(lastGeneration, typeof generation === 'number' ? generation : 0);
+    if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
     return true;
   });
   writeConfig(path, config);
@@ -82,14 +83,9 @@ function makeWritable(path: string): void {
     mkdirSync(path, { recursive: true });
     accessSync(path, constants.W_OK | constants.X_OK);
   } catch (error) {
-    throw new OrchestratorError(
-      'ERR_RUN_DIR',
-      `Cannot write in the run folder ${path}: ${(error as Error).message}`,
-      {
-        hint: 'Choose another with --run-dir',
-        cause: error,
-      },
-    );
+    const message = `Cannot write in the run folder ${path}: ${(error as Error).message}`;
+    const hint = 'Choose another with --run-dir';
+    throw new OrchestratorError('ERR_RUN_DIR', message, { hint, cause: error });
   }
 }
 
@@ -111,9 +107,7 @@ function writeConfig(path: string, config: Config): void {
   try {
     writeFileSync(file, stringify(config));
   } catch (error) {
-    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${file}: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw writeFailure(file, error);
   }
 }
 
@@ -122,10 +116,8 @@ function changedKeys(before: string, config: Config): string[] {
   const flat = (of: Config) =>
     new Map([...leaves(of)].map(({ path, value }) => [path.join('.'), JSON.stringify(value)]));
   const [old, now] = [flat(parseConfig(before, 'the config in the checkpoint')), flat(config)];
+  const text = (values: typeof old, key: string) => values.get(key) ?? 'absent';
   return [...new Set([...old.keys(), ...now.keys()])]
     .filter((key) => old.get(key) !== now.get(key))
-    .map(
-      (key) =>
-        `${key} was ${old.get(key) ?? 'absent'} in the checkpoint and is ${now.get(key) ?? 'absent'} now`,
-    );
+    .map((key) => `${key} was ${text(old, key)} in the checkpoint and is ${text(now, key)} now`);
 }

@@ -38,21 +38,8 @@ interface CoordinatorOptions {
   onListening: (address: string) => void;
 }
 
-interface CoordinatorRun {
-  /** Stops the run: finishes the step and writes a checkpoint. */
-  stop(exitCode: number, reason: string): void;
-  /** The launcher reports that this worker's process has ended. */
-  workerExited(id: string, exit: string): void;
-  /** The launcher forwards a line that a worker printed. */
-  workerOutput(line: string): void;
-  /** Resolves with the exit code after everything is closed. */
-  done: Promise<number>;
-}
-
-/**
- * Starts the run's coordinator. Errors after the start are reported on the terminal and through `done`.
- */
-export async function startCoordinator(options: CoordinatorOptions): Promise<CoordinatorRun> {
+/** Starts a run's coordinator. Errors after the start are reported on the terminal and through `done`. */
+export async function startCoordinator(options: CoordinatorOptions): Promise<Run> {
   checkWorkers(options.config, options.workers);
   const dir = await openRunDir(options.runDir, options.resume, options.config);
   try {
@@ -71,7 +58,8 @@ function validationCost(config: Config, validationSlots: number): number {
   return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
 }
 
-class Run implements CoordinatorRun {
+class Run {
+  /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
   readonly #options: CoordinatorOptions;
   readonly #dir: RunDir;
@@ -134,21 +122,19 @@ class Run implements CoordinatorRun {
     }
   }
 
+  /** Stops the run; while it trains, after the step and a checkpoint. */
   stop(exitCode: number, reason: string): void {
-    const running = this.#state.phase === 'RUNNING';
-    this.#recorder.note(
-      'info',
-      running
-        ? `${reason}: finishing the step and writing a checkpoint (a second signal stops without saving)`
-        : reason,
-    );
+    const what = ': finishing the step and writing a checkpoint (a second signal stops without saving)';
+    this.#recorder.note('info', this.#state.phase === 'RUNNING' ? reason + what : reason);
     this.#handle({ type: 'stop', exitCode, reason });
   }
 
+  /** The launcher reports that this worker's process has ended. */
   workerExited(id: string, exit: string): void {
     this.#handle({ type: 'exited', id, exit });
   }
 
+  /** The launcher forwards a line that a worker printed. */
   workerOutput(line: string): void {
     if (this.#over) process.stderr.write(`${line}\n`);
     else this.#recorder.note('info', line);

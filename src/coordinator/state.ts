@@ -63,11 +63,6 @@ export class RunState {
     return [...this.#workers.values()].sort((a, b) => a.rank - b.rank);
   }
 
-  /** The step that is being computed; 0 before the first. */
-  get step(): number {
-    return this.#step;
-  }
-
   /** @param now Milliseconds of any monotonic clock. */
   handle(event: Event, now: number): Action[] {
     if (this.#phase === 'DONE' || this.#phase === 'FAILED') return [];
@@ -138,16 +133,10 @@ export class RunState {
       const { lo, hi } = slots[rank]!;
       Object.assign(worker, { rank, firstSlot: lo, endSlot: hi });
     }
-    const workers = this.workers;
-    const members = workers.map(({ dataAddress, sharedMemory, firstSlot, endSlot }) => ({
-      dataAddress,
-      sharedMemory,
-      firstSlot,
-      endSlot,
-    }));
+    const members = this.workers;
     return [
-      { type: 'journal', generation: this.#generation, workers, step: this.#settings.resumeStep },
-      ...workers.map(({ id, rank }) => this.#send(id, { form: { members, rank } })),
+      { type: 'journal', generation: this.#generation, workers: members, step: this.#settings.resumeStep },
+      ...members.map(({ id, rank }) => this.#send(id, { form: { members, rank } })),
     ];
   }
 

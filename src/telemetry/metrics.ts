@@ -19,19 +19,15 @@ type Sample = readonly [value: number, ...labels: string[]];
 
 export interface Metric<R> extends Definition {
   labels: readonly string[];
-  /** Its values in a record; none: the record does not have it. */
-  read: (record: R) => readonly Sample[];
+  /** Its value in a record, or its values where it has labels; none: the record does not have it. */
+  read: (record: R) => number | readonly Sample[];
 }
 
 const counter = (name: string, help: string): Definition => ({ type: 'counter', name, help });
 const gauge = (name: string, help: string): Definition => ({ type: 'gauge', name, help });
 const histogram = (name: string, help: string): Definition => ({ type: 'histogram', name, help });
 
-function plain<R>(definition: Definition, value: (record: R) => number): Metric<R> {
-  return { ...definition, labels: [], read: (record) => [[value(record)]] };
-}
-
-function labelled<R>(definition: Definition, labels: readonly string[], read: Metric<R>['read']): Metric<R> {
+function metric<R>(definition: Definition, read: Metric<R>['read'], ...labels: string[]): Metric<R> {
   return { ...definition, labels, read };
 }
 
@@ -66,95 +62,83 @@ export function workerNumbers(sent: Readonly<Record<string, number>>): WorkerNum
 
 /** A step's numbers, by their keys in metrics.jsonl; null: only there. */
 export const STEP_NUMBERS: Record<string, [Definition | null, (record: StepRecord) => number]> = {
-  step: [gauge('committed_steps', 'Committed steps, including those before a resume.'), ({ step }) => step],
-  loss: [gauge('loss', 'Mean weighted loss of the last step.'), ({ loss }) => loss],
+  step: [gauge('committed_steps', 'Committed steps, including those before a resume.'), (r) => r.step],
+  loss: [gauge('loss', 'Mean weighted loss of the last step.'), (r) => r.loss],
   gradient_norm: [
     gauge('gradient_norm', 'Global L2 norm of the gradient before clipping.'),
-    ({ gradientNorm }) => gradientNorm,
+    (r) => r.gradientNorm,
   ],
-  learning_rate: [
-    gauge('learning_rate', 'Learning rate of the last step.'),
-    ({ learningRate }) => learningRate,
-  ],
-  seconds: [histogram('step_seconds', 'Seconds from one commit to the next.'), ({ seconds }) => seconds],
-  samples_per_second: [null, ({ samples, seconds }) => samples / seconds],
+  learning_rate: [gauge('learning_rate', 'Learning rate of the last step.'), (r) => r.learningRate],
+  seconds: [histogram('step_seconds', 'Seconds from one commit to the next.'), (r) => r.seconds],
+  samples_per_second: [null, (r) => r.samples / r.seconds],
   flops_per_second: [
     gauge('model_flops_per_second', 'Model FLOP/s of the last step.'),
-    ({ flops, seconds }) => flops / seconds,
+    (r) => r.flops / r.seconds,
   ],
 };
 
-/** Metrics of the whole run, which do not change. */
-const HEADER: readonly Metric<RunHeader>[] = [
-  labelled(gauge('run_info', 'Always 1; the label is the name of the run.'), ['name'], ({ name }) => [
-    [1, name],
-  ]),
-  plain(gauge('target_steps', 'Steps of the whole run.'), ({ steps }) => steps),
-  plain(gauge('workers', 'Workers of the run.'), ({ workers }) => workers),
-];
-
-const PHASE: readonly Metric<string>[] = [
-  labelled(gauge('phase', '1 for the current phase of the run.'), ['phase'], (phase) => [[1, phase]]),
-];
-
-const STEP: readonly Metric<StepRecord>[] = [
-  ...Object.values(STEP_NUMBERS).flatMap(([metric, value]) =>
-    metric === null ? [] : [plain(metric, value)],
-  ),
-  plain(
-    counter('samples_total', 'Samples of the steps that this process committed.'),
-    ({ samples }) => samples,
-  ),
-  labelled(gauge('attention_max_abs_logit', 'Largest attention logit.'), ['attention'], ({ attention }) =>
-    (attention ?? []).map(({ name, maxAbsLogit }) => [maxAbsLogit, name]),
-  ),
-  labelled(
-    gauge('attention_mean_entropy_nats', 'Mean entropy of the attention rows.'),
-    ['attention'],
-    ({ attention }) => (attention ?? []).map(({ name, meanEntropy }) => [meanEntropy, name]),
-  ),
-  ...names.flatMap((name): Metric<StepRecord>[] => {
-    const metric = WORKER_NUMBERS[name];
-    if (metric === null) return [];
-    if (name !== 'device_bytes') {
-      const read = ({ workers }: StepRecord) =>
-        workers.map(({ rank, numbers }): Sample => [numbers[name], String(rank)]);
-      return [labelled(metric, ['rank'], read)];
-    }
-    const read = ({ workers }: StepRecord) =>
-      workers
-        .filter(({ device }) => device !== '')
-        .map(({ rank, device, numbers }): Sample => [numbers[name], String(rank), device]);
-    return [labelled(metric, ['rank', 'device'], read)];
-  }),
-];
-
-const VALIDATION: readonly Metric<ValidationRecord>[] = [
-  labelled(
-    gauge('validation_loss', 'Loss on held-out rows by bin of t.'),
-    ['weights', 'bin'],
-    ({ results }) =>
-      results.flatMap(({ weights, bins }) => bins.map(({ name, loss }): Sample => [loss, weights, name])),
-  ),
-];
-
-const CHECKPOINT: readonly Metric<CheckpointRecord>[] = [
-  plain(gauge('checkpoint_step', 'Step of the last checkpoint.'), ({ step }) => step),
-  plain(
-    gauge('checkpoint_write_seconds', 'Seconds that the last checkpoint took to write.'),
-    ({ seconds }) => seconds,
-  ),
-  plain(
-    counter('checkpoint_stall_seconds_total', 'Seconds that training waited for checkpoints.'),
-    ({ stallSeconds }) => stallSeconds,
-  ),
-];
-
 /** All metrics, by the kind of record that changes them. */
-export const METRICS = {
-  header: HEADER,
-  phase: PHASE,
-  step: STEP,
-  validation: VALIDATION,
-  checkpoint: CHECKPOINT,
+export const METRICS: {
+  readonly header: readonly Metric<RunHeader>[];
+  readonly phase: readonly Metric<string>[];
+  readonly step: readonly Metric<StepRecord>[];
+  readonly validation: readonly Metric<ValidationRecord>[];
+  readonly checkpoint: readonly Metric<CheckpointRecord>[];
+} = {
+  header: [
+    metric(gauge('run_info', 'Always 1; the label is the name of the run.'), (r) => [[1, r.name]], 'name'),
+    metric(gauge('target_steps', 'Steps of the whole run.'), (r) => r.steps),
+    metric(gauge('workers', 'Workers of the run.'), (r) => r.workers),
+  ],
+  phase: [metric(gauge('phase', '1 for the current phase of the run.'), (phase) => [[1, phase]], 'phase')],
+  step: [
+    ...Object.values(STEP_NUMBERS).flatMap(([definition, value]) =>
+      definition ? [metric(definition, value)] : [],
+    ),
+    metric(counter('samples_total', 'Samples of the steps that this process committed.'), (r) => r.samples),
+    metric(
+      gauge('attention_max_abs_logit', 'Largest attention logit.'),
+      (r) => (r.attention ?? []).map(({ name, maxAbsLogit }) => [maxAbsLogit, name]),
+      'attention',
+    ),
+    metric(
+      gauge('attention_mean_entropy_nats', 'Mean entropy of the attention rows.'),
+      (r) => (r.attention ?? []).map(({ name, meanEntropy }) => [meanEntropy, name]),
+      'attention',
+    ),
+    ...names.flatMap(workerMetric),
+  ],
+  validation: [
+    metric(
+      gauge('validation_loss', 'Loss on held-out rows by bin of t.'),
+      (r) =>
+        r.results.flatMap(({ weights, bins }) => bins.map(({ name, loss }): Sample => [loss, weights, name])),
+      'weights',
+      'bin',
+    ),
+  ],
+  checkpoint: [
+    metric(gauge('checkpoint_step', 'Step of the last checkpoint.'), (r) => r.step),
+    metric(
+      gauge('checkpoint_write_seconds', 'Seconds that the last checkpoint took to write.'),
+      (r) => r.seconds,
+    ),
+    metric(
+      counter('checkpoint_stall_seconds_total', 'Seconds that training waited for checkpoints.'),
+      (r) => r.stallSeconds,
+    ),
+  ],
 };
+
+function workerMetric(name: keyof WorkerNumbers): Metric<StepRecord>[] {
+  const definition = WORKER_NUMBERS[name];
+  if (definition === null) return [];
+  const ofDevice = name === 'device_bytes';
+  const read = ({ workers }: StepRecord) =>
+    workers
+      .filter(({ device }) => !ofDevice || device !== '')
+      .map(
+        ({ rank, device, numbers }): Sample => [numbers[name], String(rank), ...(ofDevice ? [device] : [])],
+      );
+  return [metric(definition, read, 'rank', ...(ofDevice ? ['device'] : []))];
+}

@@ -74,33 +74,36 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 
 /** Registers metrics, and returns what sets them to the values of a record. */
 function instruments<R>(registry: Registry, metrics: readonly Metric<R>[]): (record: R) => void {
-  const updates = metrics.map((metric) => ({ read: metric.read, update: instrument(registry, metric) }));
+  const updates = metrics.map((metric) => instrument(registry, metric));
   return (record) => {
-    for (const { read, update } of updates) update(read(record));
+    for (const update of updates) update(record);
   };
 }
 
-function instrument(
-  registry: Registry,
-  { type, name, help, labels }: Omit<Metric<never>, 'read'>,
-): (samples: ReturnType<Metric<never>['read']>) => void {
+function instrument<R>(registry: Registry, metric: Metric<R>): (record: R) => void {
+  const { type, name, help, labels } = metric;
   const options = { name: PREFIX + name, help, labelNames: [...labels], registers: [registry] };
-  if (type === 'gauge') {
-    const gauge = new Gauge(options);
-    return (samples) => {
-      // Labels that no longer occur, like those of the previous phase, go.
-      if (samples.length > 0) gauge.reset();
-      for (const [value, ...of] of samples) gauge.labels(...of).set(value);
-    };
-  }
+  const read = (record: R) => {
+    const values = metric.read(record);
+    return typeof values === 'number' ? [[values] as const] : values;
+  };
   if (type === 'counter') {
     const counter = new Counter(options);
-    return (samples) => {
-      for (const [value, ...of] of samples) counter.labels(...of).inc(value);
+    return (record) => {
+      for (const [value, ...of] of read(record)) counter.labels(...of).inc(value);
     };
   }
-  const histogram = new Histogram({ ...options, buckets: SECONDS_BUCKETS });
-  return (samples) => {
-    for (const [value, ...of] of samples) histogram.labels(...of).observe(value);
+  if (type === 'histogram') {
+    const histogram = new Histogram({ ...options, buckets: SECONDS_BUCKETS });
+    return (record) => {
+      for (const [value, ...of] of read(record)) histogram.labels(...of).observe(value);
+    };
+  }
+  const gauge = new Gauge(options);
+  return (record) => {
+    const values = read(record);
+    // Labels that no longer occur, like the previous phase, go.
+    if (values.length > 0) gauge.reset();
+    for (const [value, ...of] of values) gauge.labels(...of).set(value);
   };
 }

@@ -4,7 +4,7 @@ import { bytes, duration, eta, quantity } from '../text/quantities.js';
 import { painter, plainConsole } from './console.js';
 import { memoryOf, stepNumbers } from './lines.js';
 import type { WorkerNumbers } from './metrics.js';
-import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
+import type { CheckpointRecord, RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
 
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
@@ -27,6 +27,8 @@ interface TableOptions {
 
 export class LiveTable implements Sink {
   readonly #options: TableOptions;
+  /** Prints events above the table. */
+  readonly #events = plainConsole({ write: (text) => this.#draw(text) });
   #phase = 'INIT';
   #record: StepRecord | null = null;
   #validation: ValidationRecord | null = null;
@@ -45,15 +47,15 @@ export class LiveTable implements Sink {
 
   validation(record: ValidationRecord): void {
     this.#validation = record;
-    this.#scroll((sink) => sink.validation?.(record));
+    this.#events.validation?.(record);
   }
 
-  checkpoint(record: Parameters<NonNullable<Sink['checkpoint']>>[0]): void {
-    this.#scroll((sink) => sink.checkpoint?.(record));
+  checkpoint(record: CheckpointRecord): void {
+    this.#events.checkpoint?.(record);
   }
 
   note(level: 'info' | 'warn' | 'error', message: string): void {
-    this.#scroll((sink) => sink.note?.(level, message));
+    this.#events.note?.(level, message);
   }
 
   phase(phase: string): void {
@@ -66,19 +68,6 @@ export class LiveTable implements Sink {
     this.#draw('');
     // The final table stays on the screen.
     this.#drawn = 0;
-  }
-
-  /** Prints an event above the table. */
-  #scroll(emit: (sink: Sink) => void): void {
-    let text = '';
-    emit(
-      plainConsole({
-        write: (line) => {
-          text += line;
-        },
-      }),
-    );
-    this.#draw(text);
   }
 
   #scheduleRedraw(): void {
