@@ -34,7 +34,7 @@ export class LiveTable implements Sink {
   #validation: ValidationRecord | null = null;
   /** Number of lines on the screen that the next redraw replaces. */
   #drawn = 0;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(options: TableOptions) {
     this.#options = options;
@@ -64,7 +64,6 @@ export class LiveTable implements Sink {
   }
 
   close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
     this.#draw('');
     // The final table stays on the screen.
     this.#drawn = 0;
@@ -75,8 +74,8 @@ export class LiveTable implements Sink {
   }
 
   #draw(above: string): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const width = this.#options.columns();
     const lines = tableLines(this.#options, this.#phase, this.#record, this.#validation).map((line) =>
       clip(line, width),

@@ -36,7 +36,7 @@ export class CoordinatorSession {
   #wake: (() => void) | null = null;
   #end: (error: Error) => void = () => {};
   #generation = 0;
-  #heartbeat: NodeJS.Timeout | null = null;
+  #heartbeat: NodeJS.Timeout | undefined;
 
   constructor(address: string) {
     requireLoopback(address);
@@ -98,7 +98,7 @@ export class CoordinatorSession {
   }
 
   close(): void {
-    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    clearInterval(this.#heartbeat);
     this.#stream.end();
     this.#client.close();
   }
@@ -116,7 +116,7 @@ export class CoordinatorSession {
   }
 
   #close(error: Error): void {
-    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    clearInterval(this.#heartbeat);
     this.#end(error);
   }
 

@@ -54,8 +54,9 @@ const MAX_WAITING_CHUNKS = 8;
 
 export class StepExchange {
   readonly step: number;
+  bytesReceived = 0;
   readonly #layout: ExchangeLayout;
-  readonly #gradients: Pick<Gradients, 'gradientParts' | 'gradient'>;
+  readonly #gradients: Gradients;
   /** This worker's gradients of the step; null before the first bucket is announced. */
   #gradient: LocalGradient | null = null;
   /** Buckets announced so far. */
@@ -71,23 +72,14 @@ export class StepExchange {
   readonly #resultCursor: number[];
   #wake: (() => void)[] = [];
   #failure: Error | null = null;
-  #bytes = 0;
 
-  constructor(
-    layout: ExchangeLayout,
-    step: number,
-    gradients: Pick<Gradients, 'gradientParts' | 'gradient'>,
-  ) {
+  constructor(layout: ExchangeLayout, step: number, gradients: Gradients) {
     this.step = step;
     this.#layout = layout;
     this.#gradients = gradients;
     this.#partCursor = layout.slots.map(() => 0);
     this.#resultCursor = layout.slots.map(() => 0);
     this.#arriving = layout.slots.map(() => null);
-  }
-
-  get bytesReceived(): number {
-    return this.#bytes;
   }
 
   /**
@@ -97,10 +89,8 @@ export class StepExchange {
   announce(bucket: number): void {
     try {
       if (bucket !== this.#announced) {
-        throw new OrchestratorError(
-          'ERR_INTERNAL',
-          `bucket ${bucket} was announced, but ${this.#announced} was expected`,
-        );
+        const message = `bucket ${bucket} was announced, but ${this.#announced} was expected`;
+        throw new OrchestratorError('ERR_INTERNAL', message);
       }
       this.#gradient ??= this.#localGradient();
       this.#announced++;
@@ -164,8 +154,7 @@ export class StepExchange {
     this.#expect(rank, bytes, chunk);
     if (this.#gradient === null)
       throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum before this worker sent its part`);
-    const { sum } = this.#gradient;
-    const target = view(sum, chunk);
+    const target = view(this.#gradient.sum, chunk);
     return new Uint8Array(target.buffer, target.byteOffset, bytes);
   }
 
@@ -206,13 +195,11 @@ export class StepExchange {
   }
 
   #expect(rank: number, bytes: number, chunk: Chunk | undefined): asserts chunk is Chunk {
-    this.#bytes += bytes;
+    this.bytesReceived += bytes;
     if (chunk !== undefined && bytes === chunk.length * 4) return;
     const expected = chunk === undefined ? 'the end of the stream' : `${chunk.length * 4} bytes`;
-    throw new OrchestratorError(
-      'ERR_EXCHANGE',
-      `Rank ${rank} sent ${bytes} bytes at step ${this.step}, expected ${expected}`,
-    );
+    const message = `Rank ${rank} sent ${bytes} bytes at step ${this.step}, expected ${expected}`;
+    throw new OrchestratorError('ERR_EXCHANGE', message);
   }
 
   /** Sums this worker's chunks in order, as far as their parts have arrived. */
