@@ -8,7 +8,6 @@ import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
-import { writeFailure } from '../files/io.js';
 import { JsonlFile } from '../files/jsonl.js';
 import { lockFile } from '../files/lock.js';
 
@@ -83,9 +82,14 @@ function makeWritable(path: string): void {
     mkdirSync(path, { recursive: true });
     accessSync(path, constants.W_OK | constants.X_OK);
   } catch (error) {
-    const message = `Cannot write in the run folder ${path}: ${(error as Error).message}`;
-    const hint = 'Choose another with --run-dir';
-    throw new OrchestratorError('ERR_RUN_DIR', message, { hint, cause: error });
+    throw new OrchestratorError(
+      'ERR_RUN_DIR',
+      `Cannot write in the run folder ${path}: ${(error as Error).message}`,
+      {
+        hint: 'Choose another with --run-dir',
+        cause: error,
+      },
+    );
   }
 }
 
@@ -107,7 +111,9 @@ function writeConfig(path: string, config: Config): void {
   try {
     writeFileSync(file, stringify(config));
   } catch (error) {
-    throw writeFailure(file, error);
+    throw new OrchestratorError('ERR_FILE_WRITE', `Cannot write ${file}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
