@@ -21,22 +21,28 @@ const workers = addresses.length;
 const length = Math.floor(bytes / 4 / BUCKETS / 16) * 16;
 const layout = Array.from({ length: BUCKETS }, (_, i) => ({ offset: (BUCKETS - 1 - i) * length, length }));
 const slots = assignSlots(workers, workers);
+const sum = layout.map(() => new Float32Array(length).fill(1));
 const collective = await GrpcCollective.connect({
+  // Of an engine only its gradients; its norm is not part of the exchange.
+  gradients: {
+    gradientParts: () => [{ ...slots[rank]!, buckets: sum }],
+    gradient: () => sum,
+    reduce: () => Promise.resolve({ norm: 0, firstNonFinite: -1, receivedBytes: 0 }),
+  },
   layout: exchangeLayout(rank, slots, layout, native().addInto),
   generation: 1,
   token: 't',
   server: peers,
   addresses,
 });
-const sum = layout.map(() => new Float32Array(length).fill(1));
 const seconds: number[] = [];
 let before = process.cpuUsage();
 for (let step = 1; step <= WARM_UP + rounds; step++) {
   if (step === WARM_UP + 1) before = process.cpuUsage();
   const started = performance.now();
-  collective.begin(step, () => ({ parts: [{ ...slots[rank]!, buckets: sum }], sum }));
-  for (let bucket = 0; bucket < BUCKETS; bucket++) collective.announce(bucket);
-  await collective.finish();
+  const onBucket = collective.begin(step);
+  for (let bucket = 0; bucket < BUCKETS; bucket++) onBucket(bucket);
+  await collective.reduce();
   if (step > WARM_UP) seconds.push((performance.now() - started) / 1e3);
 }
 const { user, system } = process.cpuUsage(before);

@@ -1,6 +1,7 @@
 /** Errors as the user sees them: `error ERR_CODE: message`, a hint, and an exit code. */
 import { CommanderError } from 'commander';
-import { ERRORS, type ErrorCode, EXIT, OrchestratorError } from '../errors.js';
+import { type ErrorCode, EXIT, OrchestratorError } from '../errors.js';
+import { faultLines, faultOf } from '../fault.js';
 
 interface ErrorReport {
   /** Lines for stderr; empty if everything has been printed already. */
@@ -9,6 +10,7 @@ interface ErrorReport {
 }
 
 const USAGE: ReadonlySet<string> = new Set<ErrorCode>(['ERR_CONFIG', 'ERR_USAGE']);
+const BUG = 'this is a bug in orchestrator; --debug prints where it happened';
 
 /**
  * The text and exit code of an error.
@@ -20,7 +22,7 @@ export function reportError(error: unknown, debug: boolean): ErrorReport {
     // Commander has printed its message or the help.
     return { text: '', exitCode: error.exitCode === 0 ? EXIT.done : EXIT.usage };
   }
-  const { code } = describeError(error);
+  const { code } = faultOf(error);
   const also = error instanceof OrchestratorError ? error.also : [];
   const lines = [error, ...also].flatMap(describe);
   if (debug) lines.push(stacks(error));
@@ -28,21 +30,8 @@ export function reportError(error: unknown, debug: boolean): ErrorReport {
 }
 
 function describe(error: unknown): string[] {
-  const { code, message, hint } = describeError(error);
-  return [`error ${code}: ${message}`, ...(hint === null ? [] : [`hint: ${hint}`])];
-}
-
-function describeError(error: unknown): { code: string; message: string; hint: string | null } {
-  if (error instanceof OrchestratorError) return error;
-  if (!(error instanceof Error)) return { code: 'ERR_INTERNAL', message: String(error), hint: null };
-  const code = (error as NodeJS.ErrnoException).code;
-  // Native errors carry one of our codes on a plain Error.
-  if (code !== undefined && Object.hasOwn(ERRORS, code)) return { code, message: error.message, hint: null };
-  if ((error as NodeJS.ErrnoException).syscall !== undefined) {
-    return { code: 'ERR_SYSTEM', message: error.message, hint: null };
-  }
-  const hint = 'this is a bug in orchestrator; --debug prints where it happened';
-  return { code: 'ERR_INTERNAL', message: error.message, hint };
+  const [first, ...hints] = faultLines(faultOf(error, BUG));
+  return [`error ${first}`, ...hints];
 }
 
 function stacks(error: unknown): string {

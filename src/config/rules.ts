@@ -5,6 +5,7 @@
 import { freezeProblem } from '../model/freeze.js';
 import { expectedParameters } from '../model/tensors.js';
 import { densityProblem, parseDensity } from '../objective/density.js';
+import { validationEvery } from './derived.js';
 import type { Config } from './schema.js';
 
 export interface Rule {
@@ -127,9 +128,9 @@ export const RULES: readonly Rule[] = [
   },
   {
     key: 'validation.weights',
-    reads: ['ema', 'validation.every'],
-    check: ({ ema, validation }) =>
-      ema !== null || validation.every === 0 || !validation.weights.includes('ema')
+    reads: ['ema', 'validation.every', 'data.validation_rows'],
+    check: ({ ema, data, validation }) =>
+      ema !== null || validationEvery({ data, validation }) === 0 || !validation.weights.includes('ema')
         ? null
         : 'expected [master], because ema is null, received ema',
   },

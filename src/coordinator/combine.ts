@@ -2,19 +2,19 @@
 import type { Prepared, Validated } from '../rpc/proto.js';
 import type { AttentionSummary, ValidationSummary } from '../telemetry/record.js';
 
+function slotsOf(prepared: readonly Prepared[]): Prepared['slots'] {
+  return prepared.flatMap(({ slots }) => slots).sort((a, b) => a.slot - b.slot);
+}
+
 /** Mean weighted loss of the step, summed in float64: slots ascending, samples as drawn. */
 export function stepLoss(prepared: readonly Prepared[]): number {
-  const slots = prepared.flatMap((answer) => answer.slots).sort((a, b) => a.slot - b.slot);
-  const losses = slots.flatMap((slot) => slot.losses);
+  const losses = slotsOf(prepared).flatMap((slot) => slot.losses);
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
 }
 
 /** Row numbers of every slot, in ascending order of slots. */
 export function slotSamples(prepared: readonly Prepared[]): number[][] {
-  return prepared
-    .flatMap((answer) => answer.slots)
-    .sort((a, b) => a.slot - b.slot)
-    .map((slot) => slot.samples);
+  return slotsOf(prepared).map((slot) => slot.samples);
 }
 
 /** Largest logit and mean entropy of every attention over all workers; null if the step has no samples. */

@@ -1,6 +1,6 @@
 /** Events of a run and the actions that follow from them: the types of state.ts. */
-import type { ErrorCode } from '../errors.js';
-import type { FromCoordinator, Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
+import type { Fault } from '../fault.js';
+import type { FromCoordinator, Prepared, Ready, Saved, Validated, WorkerMessage } from '../rpc/proto.js';
 
 export type Phase =
   | 'INIT'
@@ -47,27 +47,25 @@ export interface Worker {
   endSlot: number;
 }
 
+type WorkerMessageKind = Exclude<NonNullable<WorkerMessage['message']>, 'join'>;
+
+/** A message of a worker that has joined: `{ type: 'prepared', id, prepared }`. */
+type MessageEvent = {
+  [K in WorkerMessageKind]: { type: K; id: string } & Record<K, NonNullable<WorkerMessage[K]>>;
+}[WorkerMessageKind];
+
 export type Event =
+  | MessageEvent
   | { type: 'listening' }
   | ({ type: 'joined' } & Omit<Worker, 'rank' | 'firstSlot' | 'endSlot'>)
-  /** `device` is what the other workers must know about its device (Formed in proto/cluster.proto). */
-  | { type: 'formed'; id: string; device: string }
-  | { type: 'ready'; id: string; ready: Ready }
-  | { type: 'prepared'; id: string; prepared: Prepared }
-  | { type: 'applied'; id: string; step: number; stateHash: string }
-  | { type: 'validated'; id: string; validated: Validated }
-  | { type: 'saved'; id: string; saved: Saved }
-  | { type: 'finished'; id: string }
-  | { type: 'heartbeat'; id: string }
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** The launcher reports that the worker's process has ended, perhaps before it joined. */
   | { type: 'exited'; id: string; exit: string }
-  | { type: 'failure'; id: string; code: string; message: string }
-  /** A signal reached the coordinator or a worker, or the launcher has ended. */
+  /** A signal reached the coordinator, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** An action could not be carried out. */
-  | { type: 'actionFailed'; code: string; message: string }
+  | { type: 'actionFailed'; fault: Fault }
   | { type: 'tick' };
 
 export type Action =
@@ -76,7 +74,7 @@ export type Action =
   /** Accept the worker: send it the configuration and the data token. */
   | { type: 'welcome'; id: string }
   /** Refuse the worker and end its session. */
-  | { type: 'refuse'; id: string; code: ErrorCode; message: string }
+  | { type: 'refuse'; id: string; message: string }
   /** Write the new generation to the journal. */
   | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
   /** All workers have the same state; the first step begins. */
@@ -89,4 +87,5 @@ export type Action =
   | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   | { type: 'saved'; saved: Saved }
-  | { type: 'end'; phase: 'DONE' | 'FAILED'; exitCode: number; code: string | null; reason: string };
+  /** The run is over: as it should be, by a signal, or by a fault. */
+  | { type: 'end'; exitCode: number; reason: string; fault: Fault | null };

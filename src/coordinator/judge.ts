@@ -1,16 +1,12 @@
 /** Checks that the workers' answers agree, before a run starts and before a step is committed. */
-import type { ErrorCode } from '../errors.js';
+import { OrchestratorError } from '../errors.js';
+import type { Fault } from '../fault.js';
 import type { Prepared, Ready } from '../rpc/proto.js';
 
-export interface Fault {
-  code: ErrorCode;
-  message: string;
-}
-
-interface Answer<T> {
+/** A worker's answer of one kind. */
+export interface Answer<T> {
   /** "rank 1 (pid 4242 on host)" */
   name: string;
-  rank: number;
   answer: T;
 }
 
@@ -32,10 +28,10 @@ export function judgeReady(
     for (const { name, answer } of answers) {
       if (value(answer) === reference) continue;
       const whose = wanted === undefined ? first.name : 'the coordinator';
-      return {
-        code: 'ERR_STATE_MISMATCH',
-        message: `The ${what} of ${name} is ${value(answer)}, that of ${whose} ${reference}`,
-      };
+      return new OrchestratorError(
+        'ERR_STATE_MISMATCH',
+        `The ${what} of ${name} is ${value(answer)}, that of ${whose} ${reference}`,
+      );
     }
   }
   return null;
@@ -49,10 +45,10 @@ export function judgePrepared(answers: readonly Answer<Prepared>[], totalSlots: 
 function judgeSlots(answers: readonly Answer<Prepared>[], totalSlots: number): Fault | null {
   const slots = answers.flatMap(({ answer }) => answer.slots.map(({ slot }) => slot));
   if (slots.length === totalSlots && slots.every((slot, i) => slot === i)) return null;
-  return {
-    code: 'ERR_PROTOCOL',
-    message: `Slots 0 to ${totalSlots - 1} were expected once each, in order, but the workers reported ${slots.join(', ')}`,
-  };
+  return new OrchestratorError(
+    'ERR_PROTOCOL',
+    `Slots 0 to ${totalSlots - 1} were expected once each, in order, but the workers reported ${slots.join(', ')}`,
+  );
 }
 
 function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
@@ -71,10 +67,10 @@ function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
     }),
   );
   const sources = culprits.length > 0 ? culprits.join('; ') : 'the sum over finite slots, which overflows';
-  return {
-    code: 'ERR_NON_FINITE',
-    message: `Step ${step} was refused: NaN or infinity in the gradient of ${sources}`,
-  };
+  return new OrchestratorError(
+    'ERR_NON_FINITE',
+    `Step ${step} was refused: NaN or infinity in the gradient of ${sources}`,
+  );
 }
 
 /** Equal sums have equal norms, bit for bit. This is the cheapest check that no worker has diverged. */
@@ -82,10 +78,9 @@ function judgeNorms(answers: readonly Answer<Prepared>[]): Fault | null {
   const first = answers[0]!;
   const other = answers.find(({ answer }) => !Object.is(answer.gradientNorm, first.answer.gradientNorm));
   if (other === undefined) return null;
-  return {
-    code: 'ERR_STATE_MISMATCH',
-    message:
-      `The gradient's norm at step ${first.answer.step} is ${first.answer.gradientNorm} on ${first.name} ` +
+  return new OrchestratorError(
+    'ERR_STATE_MISMATCH',
+    `The gradient's norm at step ${first.answer.step} is ${first.answer.gradientNorm} on ${first.name} ` +
       `but ${other.answer.gradientNorm} on ${other.name}`,
-  };
+  );
 }

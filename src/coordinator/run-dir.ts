@@ -71,7 +71,7 @@ async function prepare(path: string, resume: string, config: Config): Promise<Om
   metrics.cutBack(upTo);
   let lastGeneration = 0;
   journal.cutBack(({ generation }) => {
-    lastGeneration = Math.max(lastGeneration, typeof generation === 'number' ? generation : 0);
+    if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
     return true;
   });
   writeConfig(path, config);
@@ -115,10 +115,8 @@ function changedKeys(before: string, config: Config): string[] {
   const flat = (of: Config) =>
     new Map([...leaves(of)].map(({ path, value }) => [path.join('.'), JSON.stringify(value)]));
   const [old, now] = [flat(parseConfig(before, 'the config in the checkpoint')), flat(config)];
+  const text = (values: typeof old, key: string) => values.get(key) ?? 'absent';
   return [...new Set([...old.keys(), ...now.keys()])]
     .filter((key) => old.get(key) !== now.get(key))
-    .map(
-      (key) =>
-        `${key} was ${old.get(key) ?? 'absent'} in the checkpoint and is ${now.get(key) ?? 'absent'} now`,
-    );
+    .map((key) => `${key} was ${text(old, key)} in the checkpoint and is ${text(now, key)} now`);
 }

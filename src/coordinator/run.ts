@@ -1,13 +1,16 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
 import { randomBytes } from 'node:crypto';
+import { validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
-import { EXIT, type OrchestratorError } from '../errors.js';
+import { EXIT } from '../errors.js';
+import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import type { FromCoordinator, Prepared, Ready } from '../rpc/proto.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
-import type { Recorder, RunHeader } from '../telemetry/record.js';
+import { workerNumbers } from '../telemetry/metrics.js';
+import type { Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
@@ -35,28 +38,12 @@ interface CoordinatorOptions {
   onListening: (address: string) => void;
 }
 
-interface CoordinatorRun {
-  /** Stops the run: finishes the step and writes a checkpoint. */
-  stop(exitCode: number, reason: string): void;
-  /** The launcher reports that this worker's process has ended. */
-  workerExited(id: string, exit: string): void;
-  /** The launcher forwards a line that a worker printed. */
-  workerOutput(line: string): void;
-  /** Resolves with the exit code after everything is closed. */
-  done: Promise<number>;
-}
-
-/**
- * Starts the run's coordinator. Errors after the start are reported on the terminal and through `done`.
- *
- * @throws OrchestratorError ERR_USAGE, ERR_RUN_DIR, ERR_RUN_LOCKED, ERR_CHECKPOINT_MISSING, ERR_PORT: when
- *   the run cannot start.
- */
-export async function startCoordinator(options: CoordinatorOptions): Promise<CoordinatorRun> {
+/** Starts a run's coordinator. Errors after the start are reported on the terminal and through `done`. */
+export async function startCoordinator(options: CoordinatorOptions): Promise<Run> {
   checkWorkers(options.config, options.workers);
   const dir = await openRunDir(options.runDir, options.resume, options.config);
   try {
-    const recorder = await openRecorder(headerOf(options), options.config.telemetry, dir);
+    const recorder = await openRecorder(options.config, options.workers, dir);
     const run = new Run(options, dir, recorder);
     await run.listen();
     return run;
@@ -71,18 +58,8 @@ function validationCost(config: Config, validationSlots: number): number {
   return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
 }
 
-function headerOf({ config, workers, runDir }: CoordinatorOptions): RunHeader {
-  return {
-    name: config.name,
-    runDir,
-    steps: config.schedule.steps,
-    workers,
-    slots: slotCount(config),
-    samplesPerStep: config.batch.global,
-  };
-}
-
-class Run implements CoordinatorRun {
+class Run {
+  /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
   readonly #options: CoordinatorOptions;
   readonly #dir: RunDir;
@@ -90,7 +67,6 @@ class Run implements CoordinatorRun {
   readonly #state: RunState;
   readonly #sessions: Sessions;
   readonly #dataToken = randomBytes(24).toString('hex');
-  readonly #runId = randomBytes(8).toString('hex');
   readonly #ticker: NodeJS.Timeout;
   #finish: (exitCode: number) => void = () => {};
   #phase = '';
@@ -101,8 +77,8 @@ class Run implements CoordinatorRun {
   #lastCommit = 0;
   /** The last committed step. */
   #step = 0;
-  /** When the first step began; null before that. */
-  #startedAt: number | null = null;
+  /** When the first step began. */
+  #startedAt = 0;
   #pace: Pace | null = null;
 
   constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
@@ -118,7 +94,7 @@ class Run implements CoordinatorRun {
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
       checkpointEvery: config.checkpoint.every,
-      validateEvery: config.data.validation_rows > 0 ? config.validation.every : 0,
+      validateEvery: validationEvery(config),
       configHash: canonicalHash(config),
       lastGeneration: dir.lastGeneration,
       resumePath: dir.resume?.path ?? '',
@@ -146,21 +122,19 @@ class Run implements CoordinatorRun {
     }
   }
 
+  /** Stops the run; while it trains, after the step and a checkpoint. */
   stop(exitCode: number, reason: string): void {
-    const running = this.#state.phase === 'RUNNING';
-    this.#recorder.note(
-      'info',
-      running
-        ? `${reason}: finishing the step and writing a checkpoint (a second signal stops without saving)`
-        : reason,
-    );
+    const what = ': finishing the step and writing a checkpoint (a second signal stops without saving)';
+    this.#recorder.note('info', this.#state.phase === 'RUNNING' ? reason + what : reason);
     this.#handle({ type: 'stop', exitCode, reason });
   }
 
+  /** The launcher reports that this worker's process has ended. */
   workerExited(id: string, exit: string): void {
     this.#handle({ type: 'exited', id, exit });
   }
 
+  /** The launcher forwards a line that a worker printed. */
   workerOutput(line: string): void {
     if (this.#over) process.stderr.write(`${line}\n`);
     else this.#recorder.note('info', line);
@@ -176,8 +150,7 @@ class Run implements CoordinatorRun {
       for (const action of actions) this.#act(action);
     } catch (error) {
       // A step that could not be recorded is not announced to the workers, and the run ends.
-      const { code, message } = error as OrchestratorError;
-      this.#handle({ type: 'actionFailed', code: code ?? 'ERR_INTERNAL', message });
+      this.#handle({ type: 'actionFailed', fault: faultOf(error) });
     }
   }
 
@@ -220,13 +193,11 @@ class Run implements CoordinatorRun {
         this.#recorder.validation({ step: action.step, results });
         break;
       }
-      case 'saved': {
-        const { step, path, seconds, stallSeconds } = action.saved;
-        this.#recorder.checkpoint({ step, path, seconds, stallSeconds });
+      case 'saved':
+        this.#recorder.checkpoint(action.saved);
         break;
-      }
       case 'end':
-        this.#end(action.exitCode, action.code, action.reason);
+        this.#end(action.exitCode, action.reason, action.fault);
         break;
     }
   }
@@ -234,7 +205,6 @@ class Run implements CoordinatorRun {
   #welcome(id: string): void {
     const { config, workers } = this.#options;
     const welcome = {
-      runId: this.#runId,
       configJson: canonicalJson(config),
       workers,
       dataToken: this.#dataToken,
@@ -252,7 +222,7 @@ class Run implements CoordinatorRun {
     this.#pace = new Pace({
       firstStep,
       steps: config.schedule.steps,
-      validateEvery: config.data.validation_rows > 0 ? config.validation.every : 0,
+      validateEvery: validationEvery(config),
       validationCost: validationCost(config, ready.validation.length),
     });
     const workers = this.#state.workers
@@ -291,9 +261,11 @@ class Run implements CoordinatorRun {
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
       attention: attentionSummary(prepared),
-      workers: this.#state.workers.map((worker, rank) =>
-        report(worker, prepared[rank]!, this.#ready[rank]?.device ?? ''),
-      ),
+      workers: this.#state.workers.map((worker, rank) => ({
+        ...worker,
+        device: this.#ready[rank]?.device ?? '',
+        numbers: workerNumbers(prepared[rank]!.numbers),
+      })),
       etaSeconds: this.#pace?.remaining(step) ?? null,
     });
     const forecast = this.#pace?.forecast() ?? null;
@@ -307,18 +279,14 @@ class Run implements CoordinatorRun {
     this.#dir.journal.sync();
   }
 
-  #end(exitCode: number, code: string | null, reason: string): void {
+  #end(exitCode: number, reason: string, fault: Fault | null): void {
     clearInterval(this.#ticker);
-    const failed = exitCode === EXIT.failed;
-    const saved = exitCode !== EXIT.done && this.#step > 0;
-    const stopped = `${reason}: stopped after step ${this.#step}; run the same command to resume`;
-    const took = this.#startedAt === null ? 0 : (performance.now() - this.#startedAt) / 1000;
-    const done = this.#step > 0 ? `${reason}, in ${timeSpan(took)}` : reason;
-    const outcome = code !== null ? `${code}: ${reason}` : saved ? stopped : done;
-    this.#recorder.note(failed ? 'error' : 'info', outcome);
+    const [outcome, ...hints] = fault === null ? [this.#outcome(exitCode, reason)] : faultLines(fault);
+    this.#recorder.note(fault === null ? 'info' : 'error', outcome);
+    for (const hint of hints) this.#recorder.note('info', hint);
     this.#over = true;
     const close = async () => {
-      await this.#sessions.close(failed ? SHUTDOWN_MS.failed : SHUTDOWN_MS.done);
+      await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);
       await this.#recorder.close();
       this.#dir.ledger.close();
       this.#dir.journal.close();
@@ -326,36 +294,17 @@ class Run implements CoordinatorRun {
     };
     close().then(
       () => this.#finish(exitCode),
-      (error: Error) => {
-        process.stderr.write(`error ${error.message}\n`);
+      (error: unknown) => {
+        process.stderr.write(`error ${faultLines(faultOf(error)).join('\n')}\n`);
         this.#finish(EXIT.failed);
       },
     );
   }
-}
 
-function report(
-  worker: { rank: number; pid: number; firstSlot: number; endSlot: number },
-  prepared: Prepared,
-  device: string,
-) {
-  const { rank, pid, firstSlot, endSlot } = worker;
-  const { times, nativeBytes, rssBytes, deviceBytes, eventLoopP99Seconds } = prepared;
-  return {
-    rank,
-    pid,
-    firstSlot,
-    endSlot,
-    totalSeconds: times?.totalSeconds ?? 0,
-    gatherSeconds: times?.gatherSeconds ?? 0,
-    computeSeconds: times?.computeSeconds ?? 0,
-    exchangeSeconds: times?.exchangeSeconds ?? 0,
-    updateSeconds: times?.updateSeconds ?? 0,
-    exchangeBytes: times?.exchangeBytes ?? 0,
-    nativeBytes,
-    rssBytes,
-    device,
-    deviceBytes,
-    eventLoopP99Seconds,
-  };
+  #outcome(exitCode: number, reason: string): string {
+    if (this.#step === 0) return reason;
+    if (exitCode !== EXIT.done)
+      return `${reason}: stopped after step ${this.#step}; run the same command to resume`;
+    return `${reason}, in ${timeSpan((performance.now() - this.#startedAt) / 1000)}`;
+  }
 }

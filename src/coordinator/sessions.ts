@@ -2,9 +2,9 @@
  * The coordinator's gRPC server: turns the workers' messages into events, and sends messages to the workers.
  */
 import { timingSafeEqual } from 'node:crypto';
-import { type Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import { Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
-import { bind, controlOptions, createServer } from '../rpc/transport.js';
+import { bind, controlOptions } from '../rpc/transport.js';
 import type { Event } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
@@ -13,7 +13,7 @@ type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 const JOIN_MS = 10_000;
 const MAX_SESSIONS = 4_096;
 const MAX_TEXT = 256;
-/** Longest description of a device; NCCL's unique id alone has 256 hexadecimal digits. */
+/** Longest text about a device; NCCL's unique id has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
 
 interface SessionsOptions {
@@ -33,7 +33,7 @@ export class Sessions {
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    this.#server = createServer({ ...controlOptions, 'grpc.max_concurrent_streams': MAX_SESSIONS });
+    this.#server = new Server({ ...controlOptions, 'grpc.max_concurrent_streams': MAX_SESSIONS });
     this.#server.addService(Coordinator.service, { Session: (session: Session) => this.#open(session) });
   }
 
@@ -147,21 +147,14 @@ function sameSecret(given: string, expected: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
+/** Null for a message that does not belong here. */
 function eventOf(id: string, message: WorkerMessage): Event | null {
-  if (message.heartbeat) return { type: 'heartbeat', id };
-  if (message.prepared) return { type: 'prepared', id, prepared: message.prepared };
-  if (message.formed) return { type: 'formed', id, device: message.formed.device.slice(0, MAX_DEVICE) };
-  if (message.ready) return { type: 'ready', id, ready: message.ready };
-  if (message.applied) return { type: 'applied', id, ...message.applied };
-  if (message.validated) return { type: 'validated', id, validated: message.validated };
-  if (message.saved) return { type: 'saved', id, saved: message.saved };
-  if (message.finished) return { type: 'finished', id };
-  if (message.failure) return { type: 'failure', id, ...message.failure };
-  if (message.stopRequest) {
-    const { exitCode } = message.stopRequest;
-    return { type: 'stop', exitCode, reason: `worker ${id} received a signal to stop` };
-  }
-  return null;
+  const { message: type, formed } = message;
+  if (type === undefined || type === 'join') return null;
+  // The texts of a Formed go to all workers.
+  for (const [key, text] of Object.entries(formed?.device ?? {}))
+    Object.assign(formed!.device!, { [key]: text.slice(0, MAX_DEVICE) });
+  return { type, id, [type]: message[type] } as unknown as Event;
 }
 
 function refuse(session: Session, code: status, details: string): void {

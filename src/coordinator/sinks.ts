@@ -5,21 +5,20 @@ import { plainConsole, wantsColour } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
 import { serveMetrics } from '../telemetry/prometheus.js';
-import { Recorder, type RunHeader, type Sink } from '../telemetry/record.js';
+import { type Recorder, type RunHeader, recorderOf } from '../telemetry/record.js';
 import { LiveTable } from '../telemetry/table.js';
 import type { RunDir } from './run-dir.js';
 
-export async function openRecorder(
-  header: RunHeader,
-  { metrics_port: port, metrics_host: host }: Config['telemetry'],
-  dir: RunDir,
-): Promise<Recorder> {
-  const sinks: Sink[] = [metricsFile(dir.metrics), logFile(join(dir.path, 'run.log'))];
+export async function openRecorder(config: Config, workers: number, dir: RunDir): Promise<Recorder> {
+  const { metrics_port: port, metrics_host: host } = config.telemetry;
+  const header: RunHeader = { name: config.name, steps: config.schedule.steps, workers };
   const prometheus = port === null ? null : await serveMetrics(host, port, header);
-  if (prometheus !== null) sinks.push(prometheus);
   const { stdout } = process;
   const write = (text: string) => void stdout.write(text);
-  sinks.push(
+  const recorder = recorderOf([
+    metricsFile(dir.metrics),
+    logFile(join(dir.path, 'run.log')),
+    ...(prometheus === null ? [] : [prometheus]),
     stdout.isTTY && process.env.TERM !== 'dumb'
       ? new LiveTable({
           header,
@@ -28,8 +27,7 @@ export async function openRecorder(
           write,
         })
       : plainConsole({ write }),
-  );
-  const recorder = new Recorder(sinks);
+  ]);
   if (prometheus !== null) recorder.note('info', `metrics at ${prometheus.address}/metrics`);
   return recorder;
 }

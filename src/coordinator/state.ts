@@ -3,10 +3,12 @@
  * actions. The caller carries out the actions in order, and completes each before the next, so that a step is
  * recorded before the workers hear of it.
  */
-import type { FromCoordinator, Prepared, Ready, Validated } from '../rpc/proto.js';
+import { type ErrorCode, EXIT } from '../errors.js';
+import { type Fault, isErrorCode } from '../fault.js';
+import type { DeviceRendezvous, FromCoordinator, Prepared, Ready, Validated } from '../rpc/proto.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
-import { type Fault, judgePrepared, judgeReady } from './judge.js';
+import { type Answer, judgePrepared, judgeReady } from './judge.js';
 
 /** A worker silent for this long counts as dead. Building a large model may block its event loop. */
 const SILENT_MS = { training: 3_000, building: 60_000 };
@@ -28,7 +30,7 @@ export class RunState {
   readonly #workers = new Map<string, Worker>();
   readonly #seen = new Map<string, number>();
   /** Answers of the current phase or step, by worker. */
-  #formed = new Map<string, string>();
+  #formed = new Map<string, DeviceRendezvous | null>();
   #ready = new Map<string, Ready>();
   #prepared = new Map<string, Prepared>();
   #applied = new Map<string, string>();
@@ -61,11 +63,6 @@ export class RunState {
     return [...this.#workers.values()].sort((a, b) => a.rank - b.rank);
   }
 
-  /** The step that is being computed; 0 before the first. */
-  get step(): number {
-    return this.#step;
-  }
-
   /** @param now Milliseconds of any monotonic clock. */
   handle(event: Event, now: number): Action[] {
     if (this.#phase === 'DONE' || this.#phase === 'FAILED') return [];
@@ -82,13 +79,13 @@ export class RunState {
       case 'joined':
         return this.#joined(event, now);
       case 'formed':
-        return this.#onFormed(event.id, event.device, now);
+        return this.#onFormed(event.id, event.formed.device, now);
       case 'ready':
         return this.#onReady(event.id, event.ready, now);
       case 'prepared':
         return this.#onPrepared(event.id, event.prepared, now);
       case 'applied':
-        return this.#onApplied(event.id, event.step, event.stateHash);
+        return this.#onApplied(event.id, event.applied);
       case 'validated':
         return this.#onValidated(event.id, event.validated);
       case 'saved':
@@ -99,12 +96,17 @@ export class RunState {
         return [];
       case 'lost':
         return this.#lost(event.id, event.reason);
-      case 'failure':
-        return this.#fail(event.code, `${this.#name(event.id)}: ${event.message}`);
+      case 'failure': {
+        const { code, message, hint } = event.failure;
+        const known = isErrorCode(code) ? code : 'ERR_INTERNAL';
+        return this.#fail(known, `${this.#name(event.id)}: ${message}`, hint === '' ? null : hint);
+      }
+      case 'stopRequest':
+        return this.#onStop(event.stopRequest.exitCode, `worker ${event.id} received a signal to stop`, now);
       case 'stop':
         return this.#onStop(event.exitCode, event.reason, now);
       case 'actionFailed':
-        return this.#fail(event.code, event.message);
+        return this.#failBy(event.fault);
       case 'tick':
         return this.#tick(now);
     }
@@ -113,7 +115,7 @@ export class RunState {
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
     const { type: _, ...worker } = event;
     const { id } = worker;
-    const refuse = (message: string): Action[] => [{ type: 'refuse', id, code: 'ERR_PROTOCOL', message }];
+    const refuse = (message: string): Action[] => [{ type: 'refuse', id, message }];
     if (this.#phase !== 'JOINING') return refuse(`worker ${id} joined while the run is ${this.#phase}`);
     if (this.#workers.has(id)) return refuse(`a worker with the id ${id} has joined already`);
     this.#workers.set(id, { ...worker, rank: -1, firstSlot: 0, endSlot: 0 });
@@ -131,48 +133,36 @@ export class RunState {
       const { lo, hi } = slots[rank]!;
       Object.assign(worker, { rank, firstSlot: lo, endSlot: hi });
     }
-    const workers = this.workers;
-    const members = workers.map(({ rank, id, dataAddress, sharedMemory, firstSlot, endSlot }) => ({
-      rank,
-      workerId: id,
-      dataAddress,
-      sharedMemory,
-      firstSlot,
-      endSlot,
-    }));
+    const members = this.workers;
     return [
-      { type: 'journal', generation: this.#generation, workers, step: this.#settings.resumeStep },
-      ...workers.map(({ id, rank }) => this.#send(id, { form: { members, rank } })),
+      { type: 'journal', generation: this.#generation, workers: members, step: this.#settings.resumeStep },
+      ...members.map(({ id, rank }) => this.#send(id, { form: { members, rank } })),
     ];
   }
 
-  #onFormed(id: string, device: string, now: number): Action[] {
+  #onFormed(id: string, device: DeviceRendezvous | null, now: number): Action[] {
     if (this.#phase !== 'FORMING') return this.#outOfOrder(id, 'Formed');
-    this.#formed.set(id, device);
-    if (this.#formed.size < this.#settings.workers) return [];
+    const answers = this.#collect(this.#formed, id, device);
+    if (answers === null) return [];
     this.#enter('SYNCING', now);
-    const devices = this.#answers(this.#formed).map(({ answer }) => answer);
+    const devices = answers.flatMap(({ answer }) => answer ?? []);
     return [this.#send(null, { sync: { checkpoint: this.#settings.resumePath, devices } })];
   }
 
   #onReady(id: string, ready: Ready, now: number): Action[] {
     if (this.#phase !== 'SYNCING') return this.#outOfOrder(id, 'Ready');
-    this.#ready.set(id, ready);
-    if (this.#ready.size < this.#settings.workers) return [];
-    const answers = this.#answers(this.#ready);
+    const answers = this.#collect(this.#ready, id, ready);
+    if (answers === null) return [];
     const fault = judgeReady(answers, this.#settings);
     if (fault !== null) return this.#failBy(fault);
     const { steps, resumeStep } = this.#settings;
-    const first = {
-      type: 'started',
-      firstStep: resumeStep + 1,
-      ready: answers.map(({ answer }) => answer),
-    } as const;
-    if (resumeStep >= steps) return [first, ...this.#end(0, `All ${steps} steps are done`)];
+    const firstStep = resumeStep + 1;
+    const started: Action = { type: 'started', firstStep, ready: answers.map(({ answer }) => answer) };
+    if (resumeStep >= steps) return [started, ...this.#end(EXIT.done, `All ${steps} steps are done`)];
     this.#enter('RUNNING', now);
-    this.#step = resumeStep + 1;
+    this.#step = firstStep;
     this.#stepSince = now;
-    return [first, this.#send(null, { start: { firstStep: this.#step } })];
+    return [started, this.#send(null, { start: { firstStep } })];
   }
 
   #onPrepared(id: string, prepared: Prepared, now: number): Action[] {
@@ -180,9 +170,8 @@ export class RunState {
     if (!computing || prepared.step !== this.#step || this.#prepared.has(id)) {
       return this.#outOfOrder(id, `Prepared of step ${prepared.step}`);
     }
-    this.#prepared.set(id, prepared);
-    if (this.#prepared.size < this.#settings.workers) return [];
-    const answers = this.#answers(this.#prepared);
+    const answers = this.#collect(this.#prepared, id, prepared);
+    if (answers === null) return [];
     const fault = judgePrepared(answers, this.#settings.totalSlots);
     if (fault !== null) return this.#failBy(fault);
     return this.#commit(
@@ -210,37 +199,34 @@ export class RunState {
     else this.#step++;
     const commit: Action = { type: 'commit', step, prepared };
     const record: Action = { type: 'record', step, prepared };
-    const send = this.#send(null, { commit: { step, validate, checkpoint, hash: checkpoint, stop } });
+    const send = this.#send(null, { commit: { validate, checkpoint, stop } });
     // The workers wait for this message; metrics are recorded while they update.
     return checkpoint ? [commit, record, { type: 'syncRecords', step }, send] : [commit, send, record];
   }
 
-  #onApplied(id: string, step: number, stateHash: string): Action[] {
+  #onApplied(id: string, { step, stateHash }: { step: number; stateHash: string }): Action[] {
     this.#applied.set(id, stateHash);
     const [[firstId, first] = ['', '']] = this.#applied;
     if (stateHash === first) return [];
     return this.#fail(
       'ERR_STATE_MISMATCH',
-      `The state of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}; resume from a checkpoint before it`,
+      `The state of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}`,
+      'Resume from a checkpoint before it',
     );
   }
 
   #onValidated(id: string, validated: Validated): Action[] {
-    this.#validated.set(id, validated);
-    if (this.#validated.size < this.#settings.workers) return [];
-    const parts = this.#answers(this.#validated).map(({ answer }) => answer);
-    return [{ type: 'validation', step: validated.step, parts }];
+    const answers = this.#collect(this.#validated, id, validated);
+    if (answers === null) return [];
+    return [{ type: 'validation', step: validated.step, parts: answers.map(({ answer }) => answer) }];
   }
 
   #onFinished(id: string): Action[] {
     if (this.#phase !== 'CHECKPOINTING') return this.#outOfOrder(id, 'Finished');
     this.#finished.add(id);
     if (this.#finished.size < this.#settings.workers) return [];
-    const { exitCode, reason } = this.#stop ?? {
-      exitCode: 0,
-      reason: `All ${this.#settings.steps} steps are done`,
-    };
-    return this.#end(exitCode, reason);
+    if (this.#stop !== null) return this.#end(this.#stop.exitCode, this.#stop.reason);
+    return this.#end(EXIT.done, `All ${this.#settings.steps} steps are done`);
   }
 
   #lost(id: string, reason: string): Action[] {
@@ -282,49 +268,40 @@ export class RunState {
     return this.#checkProgress(now);
   }
 
+  /** Fails the run if the current phase or step has taken too long. */
   #checkProgress(now: number): Action[] {
     const missing = (answered: { has(id: string): boolean }) =>
       this.workers
         .filter(({ id }) => !answered.has(id))
         .map(({ id }) => this.#name(id))
         .join(', ');
-    const inPhase = now - this.#phaseSince;
+    const limit = (since: number, ms: number, code: ErrorCode, message: string) =>
+      now - since > ms ? this.#fail(code, message) : [];
+    const [phase, step] = [this.#phaseSince, this.#stepSince];
     switch (this.#phase) {
-      case 'JOINING':
-        if (inPhase <= JOIN_MS) return [];
-        return this.#fail(
-          'ERR_JOIN_TIMEOUT',
-          `${this.#workers.size} of ${this.#settings.workers} workers joined within ${JOIN_MS / 1000} s`,
-        );
-      case 'FORMING':
-        if (inPhase <= JOIN_MS) return [];
-        return this.#fail(
-          'ERR_JOIN_TIMEOUT',
-          `These workers could not connect to their peers in time: ${missing(this.#formed)}`,
-        );
-      case 'SYNCING':
-        if (inPhase <= PREPARE_STATE_MS) return [];
-        return this.#fail(
-          'ERR_JOIN_TIMEOUT',
-          `These workers were not ready in time: ${missing(this.#ready)}`,
-        );
+      case 'JOINING': {
+        const count = `${this.#workers.size} of ${this.#settings.workers} workers`;
+        return limit(phase, JOIN_MS, 'ERR_JOIN_TIMEOUT', `${count} joined within ${JOIN_MS / 1000} s`);
+      }
+      case 'FORMING': {
+        const message = `These workers could not connect to their peers in time: ${missing(this.#formed)}`;
+        return limit(phase, JOIN_MS, 'ERR_JOIN_TIMEOUT', message);
+      }
+      case 'SYNCING': {
+        const message = `These workers were not ready in time: ${missing(this.#ready)}`;
+        return limit(phase, PREPARE_STATE_MS, 'ERR_JOIN_TIMEOUT', message);
+      }
       case 'RUNNING':
       case 'DRAINING': {
-        const limit = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
-        const waited = now - this.#stepSince;
-        if (waited <= limit) return [];
-        const seconds = (waited / 1000).toFixed(0);
-        return this.#fail(
-          'ERR_PROGRESS',
-          `Step ${this.#step} is still waiting for ${missing(this.#prepared)} after ${seconds} s`,
-        );
+        const ms = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
+        const seconds = ((now - step) / 1000).toFixed(0);
+        const message = `Step ${this.#step} is still waiting for ${missing(this.#prepared)} after ${seconds} s`;
+        return limit(step, ms, 'ERR_PROGRESS', message);
       }
-      case 'CHECKPOINTING':
-        if (inPhase <= SLOW_STEP_MS) return [];
-        return this.#fail(
-          'ERR_PROGRESS',
-          `These workers did not finish after the last step: ${missing(this.#finished)}`,
-        );
+      case 'CHECKPOINTING': {
+        const message = `These workers did not finish after the last step: ${missing(this.#finished)}`;
+        return limit(phase, SLOW_STEP_MS, 'ERR_PROGRESS', message);
+      }
       default:
         return [];
     }
@@ -337,24 +314,17 @@ export class RunState {
     );
   }
 
+  #fail(code: ErrorCode, message: string, hint: string | null = null): Action[] {
+    return this.#failBy({ code, message, hint });
+  }
+
   #failBy(fault: Fault): Action[] {
-    return this.#fail(fault.code, fault.message);
+    return this.#end(EXIT.failed, fault.message, fault);
   }
 
-  #fail(code: string, message: string): Action[] {
-    this.#phase = 'FAILED';
-    return [
-      this.#send(null, { stop: { reason: message, exitCode: 1 } }),
-      { type: 'end', phase: 'FAILED', exitCode: 1, code, reason: message },
-    ];
-  }
-
-  #end(exitCode: number, reason: string): Action[] {
-    this.#phase = 'DONE';
-    return [
-      this.#send(null, { stop: { reason, exitCode } }),
-      { type: 'end', phase: 'DONE', exitCode, code: null, reason },
-    ];
+  #end(exitCode: number, reason: string, fault: Fault | null = null): Action[] {
+    this.#phase = fault === null ? 'DONE' : 'FAILED';
+    return [this.#send(null, { stop: { exitCode } }), { type: 'end', exitCode, reason, fault }];
   }
 
   #enter(phase: Phase, now: number): void {
@@ -366,9 +336,11 @@ export class RunState {
     return { type: 'send', to, message: { generation: this.#generation, ...message } };
   }
 
-  /** Answers in the order of ranks, each with its worker's name. */
-  #answers<T>(answers: Map<string, T>): { name: string; rank: number; answer: T }[] {
-    return this.workers.map(({ id, rank }) => ({ name: this.#name(id), rank, answer: answers.get(id)! }));
+  /** Keeps a worker's answer. Returns all answers in the order of ranks once every worker has answered. */
+  #collect<T>(answers: Map<string, T>, id: string, answer: T): Answer<T>[] | null {
+    answers.set(id, answer);
+    if (answers.size < this.#settings.workers) return null;
+    return this.workers.map(({ id }) => ({ name: this.#name(id), answer: answers.get(id)! }));
   }
 
   #name(id: string): string {

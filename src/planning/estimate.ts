@@ -1,4 +1,5 @@
 /** Estimates a run without running it: parameters, memory, FLOPs and time. */
+import { validationEvery, wantedExchange } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
@@ -102,7 +103,7 @@ export function estimateFor(
   const slots = slotCount(config);
   const ranges = assignSlots(slots, workers);
   const onGpu = config.device === 'cuda';
-  const shares = workers > 1 && config.exchange !== 'grpc' && !onGpu;
+  const shares = wantedExchange(config, workers) === 'shared';
   const frozen = frozenElements(spec, config.freeze);
   const run: RunShape = { config, spec, training, forward, frozen, ranges, shares };
   const { activation_checkpointing: level } = config;

@@ -1,4 +1,5 @@
 /** The peak memory of a worker, part by part. */
+import { validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { addUp, type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
@@ -85,8 +86,7 @@ function memoryParts(run: RunShape, rank: number, level: Level, least: boolean) 
   const holdsState = rank === 0 || !shares;
   const held = holdsState ? length : 0;
   const untouched = least && !shares ? run.frozen : 0;
-  const { every, weights } = config.validation;
-  const validated = every > 0 && config.data.validation_rows > 0 ? weights : [];
+  const validated = validationEvery(config) > 0 ? config.validation.weights : [];
   const bf16Copies = (holdsState ? 1 : 0) + (validated.includes('ema') ? ema : 0);
   const copies = spec.precision === 'bf16' ? bf16Copies : 0;
   const atOnce = onGpu ? 1 : Math.floor(spec.threads / spec.threadsPerSlot);

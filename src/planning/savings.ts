@@ -1,4 +1,5 @@
 /** Changes to a configuration that lower the memory of its run, each measured by an estimate. */
+import { validationEvery, wantedExchange } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { threadsOf } from '../engine/spec.js';
 import type { HostInfo } from '../native/contract.js';
@@ -69,7 +70,7 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   (run) => [changed(run, { activation_checkpointing: 'block' }, 'activation_checkpointing=block')],
   (run) => {
     const { config, workers } = run;
-    if (workers === 1 || config.device === 'cuda' || config.exchange !== 'grpc') return [];
+    if (config.device === 'cuda' || wantedExchange(config, workers) !== 'grpc') return [];
     return [changed(run, { exchange: 'shared' }, 'exchange=shared')];
   },
   ({ config }) => [{ config, workers: 1, words: ['--nodes', '1', '--nproc-per-node', '1'] }],
@@ -81,7 +82,7 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   microBatches,
   (run) => {
     const { validation } = run.config;
-    if (validation.every === 0 || !validation.weights.includes('ema')) {
+    if (validationEvery(run.config) === 0 || !validation.weights.includes('ema')) {
       return [changed(run, { ema: null }, 'ema=null')];
     }
     const change: Partial<Config> = { ema: null, validation: { ...validation, weights: ['master'] } };

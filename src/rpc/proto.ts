@@ -7,7 +7,7 @@ import { loadSync } from '@grpc/proto-loader';
 import type { ProtoGrpcType } from './generated/cluster.js';
 
 /** Version of the protocol. The coordinator refuses workers with another version. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 const path = fileURLToPath(new URL('../../proto/cluster.proto', import.meta.url));
 const loaded = loadPackageDefinition(
@@ -18,6 +18,7 @@ export const { Coordinator, Peer } = loaded.orchestrator.v1;
 
 export type { Commit__Output as Commit } from './generated/orchestrator/v1/Commit.js';
 export type { CoordinatorClient, CoordinatorHandlers } from './generated/orchestrator/v1/Coordinator.js';
+export type { DeviceRendezvous__Output as DeviceRendezvous } from './generated/orchestrator/v1/DeviceRendezvous.js';
 export type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
 export type {
   FromCoordinator,
@@ -29,13 +30,9 @@ export type {
 } from './generated/orchestrator/v1/FromWorker.js';
 export type { Join__Output as Join } from './generated/orchestrator/v1/Join.js';
 export type { Member__Output as Member } from './generated/orchestrator/v1/Member.js';
-export type {
-  Prepared as PreparedMessage,
-  Prepared__Output as Prepared,
-} from './generated/orchestrator/v1/Prepared.js';
+export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/Prepared.js';
 export type { PullRequest__Output as PullRequest } from './generated/orchestrator/v1/PullRequest.js';
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';
 export type { Saved__Output as Saved } from './generated/orchestrator/v1/Saved.js';
-export type { StepTimes__Output as StepTimes } from './generated/orchestrator/v1/StepTimes.js';
 export type { Validated__Output as Validated } from './generated/orchestrator/v1/Validated.js';
 export type { Welcome__Output as Welcome } from './generated/orchestrator/v1/Welcome.js';

@@ -1,10 +1,8 @@
 /** Options and credentials of all gRPC channels and servers of a run. */
 import {
-  type ChannelCredentials,
   type ChannelOptions,
-  credentials,
   logVerbosity,
-  Server,
+  type Server,
   ServerCredentials,
   setLogVerbosity,
 } from '@grpc/grpc-js';
@@ -16,24 +14,15 @@ if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE)
 /** Largest message of the control plane. A Prepared of 4,096 samples takes about 100 KB. */
 const CONTROL_MESSAGE_BYTES = 16 * 1024 * 1024;
 
-const shared: ChannelOptions = {
+export const controlOptions: ChannelOptions = {
   // Loopback traffic must not go through a proxy from the environment.
   'grpc.enable_http_proxy': 0,
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 10_000,
   'grpc.keepalive_permit_without_calls': 1,
-};
-
-export const controlOptions: ChannelOptions = {
-  ...shared,
   'grpc.max_receive_message_length': CONTROL_MESSAGE_BYTES,
   'grpc.max_send_message_length': CONTROL_MESSAGE_BYTES,
 };
-
-/** Plaintext credentials, used with loopback addresses only (see requireLoopback). */
-export function clientCredentials(): ChannelCredentials {
-  return credentials.createInsecure();
-}
 
 /** Whether a host is a loopback address, which other machines cannot reach. */
 export function isLoopback(host: string): boolean {
@@ -84,8 +73,4 @@ export function listenFailure(address: string, error: Error): OrchestratorError 
       : `Cannot listen on ${address}: ${error.message}`,
     { hint: 'Choose another port; port 0 takes any free one', cause: error },
   );
-}
-
-export function createServer(options: ChannelOptions): Server {
-  return new Server(options);
 }

@@ -2,37 +2,30 @@
 import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
 import type { StepRecord, ValidationRecord, WorkerReport } from './record.js';
 
-/** Largest attention logit of all blocks, or null when the step did not sample it. */
-export function maxLogit(record: StepRecord): number | null {
-  return record.attention === null
-    ? null
-    : Math.max(...record.attention.map(({ maxAbsLogit }) => maxAbsLogit));
-}
-
 /** GPU memory if the worker uses a GPU, otherwise its resident memory. */
-export function memoryOf({ device, deviceBytes, rssBytes }: WorkerReport): number {
-  return device === '' ? rssBytes : deviceBytes;
+export function memoryOf({ device, numbers }: WorkerReport): number {
+  return device === '' ? numbers.rss_bytes : numbers.device_bytes;
 }
 
-/**
- * One line for a step: "step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 820 img/s | 196 GF/s
- * | logit 9.3 | mem 1.2 GiB | eta 4h10m".
- */
-export function stepLine(record: StepRecord): string {
-  const logit = maxLogit(record);
-  const memory = record.workers.reduce((sum, worker) => sum + memoryOf(worker), 0);
+/** The numbers of a step: "loss 0.4213", "norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
+export function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
   const perSecond = record.samples / record.seconds;
-  const fields = [
-    `step ${record.step}/${record.steps}`,
+  const logits = record.attention?.map(({ maxAbsLogit }) => maxAbsLogit);
+  return [
     `loss ${quantity(record.loss)}`,
     `norm ${record.gradientNorm.toPrecision(2)}`,
     `lr ${record.learningRate.toExponential(1)}`,
     duration(record.seconds),
     `${perSecond >= 10 ? perSecond.toFixed(0) : perSecond.toFixed(1)} img/s`,
     flopRate(record.flops / record.seconds),
+    ...(logits ? [`logit ${Math.max(...logits).toFixed(1)}`] : []),
   ];
-  if (logit !== null) fields.push(`logit ${logit.toFixed(1)}`);
-  fields.push(`mem ${bytes(memory)}`);
+}
+
+/** One line for a step: "step 120/50000 | loss 0.4213 | ... | mem 1.2 GiB | eta 4h10m". */
+export function stepLine(record: StepRecord): string {
+  const memory = record.workers.reduce((sum, worker) => sum + memoryOf(worker), 0);
+  const fields = [`step ${record.step}/${record.steps}`, ...stepNumbers(record), `mem ${bytes(memory)}`];
   if (record.etaSeconds !== null) fields.push(`eta ${eta(record.etaSeconds)}`);
   return fields.join(' | ');
 }

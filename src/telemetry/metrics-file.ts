@@ -1,8 +1,7 @@
-/**
- * metrics.jsonl: one object per step, validation and checkpoint. Names are snake_case and include the unit.
- */
+/** metrics.jsonl: one object per step, validation and checkpoint. Names are snake_case and include the unit. */
 import type { JsonlFile } from '../files/jsonl.js';
-import type { Sink, StepRecord } from './record.js';
+import { STEP_NUMBERS } from './metrics.js';
+import type { Sink, StepRecord, WorkerReport } from './record.js';
 
 export function metricsFile(file: JsonlFile): Sink {
   return {
@@ -21,38 +20,21 @@ export function metricsFile(file: JsonlFile): Sink {
 }
 
 export function stepObject(record: StepRecord): object {
+  const numbers = Object.entries(STEP_NUMBERS).map(([key, [, value]]) => [key, value(record)]);
+  const attention = record.attention?.map(({ name, maxAbsLogit, meanEntropy }) => [
+    name,
+    { max_abs_logit: maxAbsLogit, mean_entropy_nats: meanEntropy },
+  ]);
   return {
     type: 'step',
-    step: record.step,
-    loss: record.loss,
-    gradient_norm: record.gradientNorm,
-    learning_rate: record.learningRate,
-    seconds: record.seconds,
-    samples_per_second: record.samples / record.seconds,
-    flops_per_second: record.flops / record.seconds,
-    ...(record.attention === null
-      ? {}
-      : {
-          attention: Object.fromEntries(
-            record.attention.map(({ name, maxAbsLogit, meanEntropy }) => [
-              name,
-              { max_abs_logit: maxAbsLogit, mean_entropy_nats: meanEntropy },
-            ]),
-          ),
-        }),
-    workers: record.workers.map((worker) => ({
-      rank: worker.rank,
-      total_seconds: worker.totalSeconds,
-      gather_seconds: worker.gatherSeconds,
-      compute_seconds: worker.computeSeconds,
-      exchange_seconds: worker.exchangeSeconds,
-      update_seconds: worker.updateSeconds,
-      exchange_bytes: worker.exchangeBytes,
-      native_bytes: worker.nativeBytes,
-      rss_bytes: worker.rssBytes,
-      ...(worker.device === '' ? {} : { device: worker.device, device_bytes: worker.deviceBytes }),
-      event_loop_p99_seconds: worker.eventLoopP99Seconds,
-    })),
+    ...Object.fromEntries(numbers),
+    ...(attention && { attention: Object.fromEntries(attention) }),
+    workers: record.workers.map(workerObject),
     unix_seconds: Date.now() / 1000,
   };
+}
+
+function workerObject({ rank, device, numbers }: WorkerReport): object {
+  const { device_bytes, ...others } = numbers;
+  return device === '' ? { rank, ...others } : { rank, ...others, device, device_bytes };
 }

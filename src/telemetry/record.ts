@@ -1,26 +1,16 @@
 /** The records of a run. Every sink gets the same ones. */
+import type { WorkerNumbers } from './metrics.js';
 
-/** One worker's part of a step. Gather and compute seconds are summed over the worker's threads. */
+/** One worker's part of a step. */
 export interface WorkerReport {
   rank: number;
   pid: number;
+  /** Slots [firstSlot, endSlot). */
   firstSlot: number;
   endSlot: number;
-  totalSeconds: number;
-  gatherSeconds: number;
-  computeSeconds: number;
-  /** Only the time that is not hidden behind compute. */
-  exchangeSeconds: number;
-  /** Optimizer update of the previous step. */
-  updateSeconds: number;
-  exchangeBytes: number;
-  nativeBytes: number;
-  rssBytes: number;
   /** Name and number of the worker's GPU; empty on the CPU. */
   device: string;
-  /** Allocated GPU memory. */
-  deviceBytes: number;
-  eventLoopP99Seconds: number;
+  numbers: WorkerNumbers;
 }
 
 export interface StepRecord {
@@ -40,12 +30,26 @@ export interface StepRecord {
   etaSeconds: number | null;
 }
 
+export interface AttentionSummary {
+  name: string;
+  maxAbsLogit: number;
+  /** In nats: the mean over workers, weighted by their slots. */
+  meanEntropy: number;
+}
+
 export interface ValidationRecord {
   step: number;
   results: ValidationSummary[];
 }
 
-interface CheckpointRecord {
+export interface ValidationSummary {
+  weights: string;
+  mean: number;
+  /** Bins of t in ascending order. */
+  bins: { name: string; loss: number }[];
+}
+
+export interface CheckpointRecord {
   step: number;
   path: string;
   seconds: number;
@@ -55,14 +59,11 @@ interface CheckpointRecord {
 
 export interface RunHeader {
   name: string;
-  runDir: string;
   steps: number;
   workers: number;
-  slots: number;
-  samplesPerStep: number;
 }
 
-/** A sink handles the records that it needs. Sinks are called in the order in which they were given. */
+/** A sink handles the records that it needs. */
 export interface Sink {
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
@@ -74,49 +75,21 @@ export interface Sink {
   close?(): void | Promise<void>;
 }
 
-/** Passes every record to every sink. */
-export class Recorder implements Required<Sink> {
-  readonly #sinks: Sink[];
+export type Recorder = Required<Sink>;
 
-  constructor(sinks: Sink[]) {
-    this.#sinks = sinks;
-  }
-
-  step(record: StepRecord): void {
-    for (const sink of this.#sinks) sink.step?.(record);
-  }
-
-  validation(record: ValidationRecord): void {
-    for (const sink of this.#sinks) sink.validation?.(record);
-  }
-
-  checkpoint(record: CheckpointRecord): void {
-    for (const sink of this.#sinks) sink.checkpoint?.(record);
-  }
-
-  phase(phase: string): void {
-    for (const sink of this.#sinks) sink.phase?.(phase);
-  }
-
-  note(level: 'info' | 'warn' | 'error', message: string): void {
-    for (const sink of this.#sinks) sink.note?.(level, message);
-  }
-
-  async close(): Promise<void> {
-    for (const sink of this.#sinks) await sink.close?.();
-  }
-}
-
-export interface AttentionSummary {
-  name: string;
-  maxAbsLogit: number;
-  /** In nats: the mean over workers, weighted by their slots. */
-  meanEntropy: number;
-}
-
-export interface ValidationSummary {
-  weights: string;
-  mean: number;
-  /** Bins of t in ascending order. */
-  bins: { name: string; loss: number }[];
+/** Passes every record to every sink, in the order in which they are given. */
+export function recorderOf(sinks: readonly Sink[]): Recorder {
+  const each = (pass: (sink: Sink) => void) => {
+    for (const sink of sinks) pass(sink);
+  };
+  return {
+    step: (record) => each((sink) => sink.step?.(record)),
+    validation: (record) => each((sink) => sink.validation?.(record)),
+    checkpoint: (record) => each((sink) => sink.checkpoint?.(record)),
+    phase: (phase) => each((sink) => sink.phase?.(phase)),
+    note: (level, message) => each((sink) => sink.note?.(level, message)),
+    close: async () => {
+      for (const sink of sinks) await sink.close?.();
+    },
+  };
 }

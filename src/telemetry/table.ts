@@ -1,12 +1,21 @@
 /** The live table on a terminal: redrawn in place, with events scrolling above it. */
 import { alignedRows } from '../text/columns.js';
-import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
+import { bytes, duration, eta, quantity } from '../text/quantities.js';
 import { painter, plainConsole } from './console.js';
-import { maxLogit, memoryOf } from './lines.js';
-import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
+import { memoryOf, stepNumbers } from './lines.js';
+import type { WorkerNumbers } from './metrics.js';
+import type { CheckpointRecord, RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
 
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
+/** Columns of seconds, with their titles. */
+const SECONDS: readonly (readonly [title: string, number: keyof WorkerNumbers])[] = [
+  ['step', 'total_seconds'],
+  ['compute', 'compute_seconds'],
+  ['exchange', 'exchange_seconds'],
+  ['gather', 'gather_seconds'],
+  ['update', 'update_seconds'],
+];
 
 interface TableOptions {
   header: RunHeader;
@@ -18,12 +27,14 @@ interface TableOptions {
 
 export class LiveTable implements Sink {
   readonly #options: TableOptions;
+  /** Prints events above the table. */
+  readonly #events = plainConsole({ write: (text) => this.#draw(text) });
   #phase = 'INIT';
   #record: StepRecord | null = null;
   #validation: ValidationRecord | null = null;
   /** Number of lines on the screen that the next redraw replaces. */
   #drawn = 0;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(options: TableOptions) {
     this.#options = options;
@@ -36,15 +47,15 @@ export class LiveTable implements Sink {
 
   validation(record: ValidationRecord): void {
     this.#validation = record;
-    this.#scroll((sink) => sink.validation?.(record));
+    this.#events.validation?.(record);
   }
 
-  checkpoint(record: Parameters<NonNullable<Sink['checkpoint']>>[0]): void {
-    this.#scroll((sink) => sink.checkpoint?.(record));
+  checkpoint(record: CheckpointRecord): void {
+    this.#events.checkpoint?.(record);
   }
 
   note(level: 'info' | 'warn' | 'error', message: string): void {
-    this.#scroll((sink) => sink.note?.(level, message));
+    this.#events.note?.(level, message);
   }
 
   phase(phase: string): void {
@@ -53,23 +64,9 @@ export class LiveTable implements Sink {
   }
 
   close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
     this.#draw('');
     // The final table stays on the screen.
     this.#drawn = 0;
-  }
-
-  /** Prints an event above the table. */
-  #scroll(emit: (sink: Sink) => void): void {
-    let text = '';
-    emit(
-      plainConsole({
-        write: (line) => {
-          text += line;
-        },
-      }),
-    );
-    this.#draw(text);
   }
 
   #scheduleRedraw(): void {
@@ -77,8 +74,8 @@ export class LiveTable implements Sink {
   }
 
   #draw(above: string): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const width = this.#options.columns();
     const lines = tableLines(this.#options, this.#phase, this.#record, this.#validation).map((line) =>
       clip(line, width),
@@ -104,15 +101,10 @@ function tableLines(
   const remaining = seconds === null ? '' : `  eta ${eta(seconds)}`;
   const title = `${paint('bold', header.name)}  ${phase}  ${paint('cyan', bar)}  step ${step}/${header.steps}${remaining}`;
   if (record === null) return [title];
-  const logit = maxLogit(record);
+  const [loss, ...others] = stepNumbers(record);
   const numbers = [
-    `loss ${paint('bold', quantity(record.loss))}`,
-    `norm ${record.gradientNorm.toPrecision(2)}`,
-    `lr ${record.learningRate.toExponential(1)}`,
-    duration(record.seconds),
-    `${(record.samples / record.seconds).toFixed(0)} img/s`,
-    flopRate(record.flops / record.seconds),
-    ...(logit === null ? [] : [`logit ${logit.toFixed(1)}`]),
+    paint('bold', loss),
+    ...others,
     ...(validation?.results ?? []).map(
       ({ weights, mean }) => `${weights}@${validation?.step} ${quantity(mean)}`,
     ),
@@ -121,26 +113,12 @@ function tableLines(
     String(worker.rank),
     String(worker.pid),
     `${worker.firstSlot}-${worker.endSlot - 1}`,
-    duration(worker.totalSeconds),
-    duration(worker.computeSeconds),
-    duration(worker.exchangeSeconds),
-    duration(worker.gatherSeconds),
-    duration(worker.updateSeconds),
+    ...SECONDS.map(([, name]) => duration(worker.numbers[name])),
     bytes(memoryOf(worker)),
-    duration(worker.eventLoopP99Seconds),
+    duration(worker.numbers.event_loop_p99_seconds),
   ]);
-  const heads = [
-    'rank',
-    'pid',
-    'slots',
-    'step',
-    'compute',
-    'exchange',
-    'gather',
-    'update',
-    record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory',
-    'loop p99',
-  ];
+  const memory = record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory';
+  const heads = ['rank', 'pid', 'slots', ...SECONDS.map(([title]) => title), memory, 'loop p99'];
   const [head = '', ...body] = alignedRows([heads, ...rows]);
   return [title, numbers, paint('dim', head), ...body];
 }

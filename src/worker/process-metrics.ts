@@ -28,10 +28,10 @@ export class ProcessMetrics {
     }
     const { current, device } = engine.memory();
     return {
-      nativeBytes: current,
-      deviceBytes: device,
-      rssBytes: process.memoryUsage.rss(),
-      eventLoopP99Seconds: Math.max(0, this.#p99Seconds ?? p99),
+      native_bytes: current,
+      device_bytes: device,
+      rss_bytes: process.memoryUsage.rss(),
+      event_loop_p99_seconds: Math.max(0, this.#p99Seconds ?? p99),
     };
   }
 }

@@ -1,17 +1,18 @@
 /** The worker process: join, form a generation, load the state, train, finish. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EXIT, type OrchestratorError } from '../errors.js';
-import type { Group } from '../native/contract.js';
+import { wantedExchange } from '../config/derived.js';
+import { EXIT } from '../errors.js';
+import { faultOf } from '../fault.js';
 import { native } from '../native/load.js';
 import { localAddress } from '../rpc/grpc-stream.js';
 import { type Form, PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
-import { type Collective, NoTransfer } from './collective/collective.js';
+import { type Collective, EngineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
-import { connectDevices, connectsDevices, offerDevice } from './collective/nccl.js';
-import { offerSharedMemory, sharesMemory } from './collective/shared.js';
+import { canConnectDevices, connectDevices, offerDevice } from './collective/nccl.js';
+import { canShareMemory, offerSharedMemory, shareMemory } from './collective/shared.js';
 import { CoordinatorSession, Stopped } from './session.js';
 import { buildSetup, joinGeneration, loadState, readiness, type WorkerSetup } from './setup.js';
 import { train } from './train-loop.js';
@@ -27,13 +28,10 @@ interface WorkerOptions {
 }
 
 /**
- * Runs a worker until the coordinator ends the run, and returns the exit code.
- *
- * @throws OrchestratorError ERR_COORDINATOR_LOST, ERR_TOKEN, ERR_PROTOCOL: when there is no coordinator to
- *   report to.
+ * Runs a worker until the coordinator ends the run, and returns the exit code. Errors are reported to the
+ * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
-  const host = native().host();
   const peers = new PeerServer();
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
@@ -50,7 +48,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       pid: process.pid,
       dataAddress,
       sharedMemory: group?.address ?? '',
-      isa: host.isa,
     });
     return await Promise.race([session.over, work()]);
 
@@ -60,24 +57,28 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       abandonDevices = () => engine.abandonDevices();
       const form = await session.next('form');
       const isFirst = form.rank === 0;
-      const shares = sharesMemory(config, form.members);
-      let collective = shares
-        ? await shareMemory(setup, group!, form)
-        : await openCollective(setup, session, form, peers);
-      session.send({ formed: { device: await offerDevice(config, engine, form) } });
+      const wanted = wantedExchange(config, form.members.length);
+      const shares = wanted === 'shared' && canShareMemory(config.exchange, form.members);
+      let collective: Collective = shares
+        ? await shareMemory(engine, group!, form)
+        : wanted === 'none'
+          ? new EngineCollective(engine, false)
+          : await connectPeers(setup, session, form, peers);
+      session.send({ formed: wanted === 'nccl' ? { device: await offerDevice(engine, form) } : {} });
       const { checkpoint, devices } = await session.next('sync');
-      if (connectsDevices(config, devices, isFirst ? log : () => {})) {
+      if (wanted === 'nccl' && canConnectDevices(config.exchange, devices, isFirst ? log : () => {})) {
         collective.close();
         collective = await connectDevices(engine, devices);
       }
-      const step = await loadState(setup, checkpoint, { logs: isFirst, writesState: isFirst || !shares });
+      const writesState = isFirst || !collective.sharesState;
+      const step = await loadState(setup, checkpoint, { logs: isFirst, writesState });
       await engine.stateLoaded();
       session.send({ ready: await readiness(setup, step) });
       const { firstStep } = await session.next('start');
       const generation = joinGeneration(setup, session, form, collective);
-      const last = await train(generation, firstStep);
+      await train(generation, firstStep);
       await generation.saver.settled();
-      session.send({ finished: { step: last } });
+      session.send({ finished: {} });
       return await session.over;
     }
   } catch (error) {
@@ -96,15 +97,15 @@ function log(note: string): void {
   process.stderr.write(`${note}\n`);
 }
 
-async function openCollective(
+function connectPeers(
   { engine, welcome }: WorkerSetup,
   session: CoordinatorSession,
   form: Form,
   server: PeerServer,
-): Promise<Collective> {
-  if (form.members.length === 1) return new NoTransfer();
+): Promise<GrpcCollective> {
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
-  return await GrpcCollective.connect({
+  return GrpcCollective.connect({
+    gradients: engine,
     layout: exchangeLayout(form.rank, slots, engine.layout().buckets, native().addInto),
     generation: session.generation,
     token: welcome.dataToken,
@@ -113,23 +114,9 @@ async function openCollective(
   });
 }
 
-/** Joins the group of this machine's workers. From then on they share one state, which rank 0 writes. */
-async function shareMemory(
-  { engine }: WorkerSetup,
-  group: Group,
-  { rank, members }: Form,
-): Promise<Collective> {
-  group.form(
-    members.map(({ sharedMemory }) => sharedMemory),
-    rank,
-  );
-  await engine.join(group);
-  return new NoTransfer();
-}
-
 /** Reports an error to the coordinator, which prints it and ends the run. */
 async function report(session: CoordinatorSession, error: Error): Promise<number> {
-  const code = (error as OrchestratorError).code ?? 'ERR_INTERNAL';
+  const { code } = faultOf(error);
   if (code === 'ERR_COORDINATOR_LOST' || code === 'ERR_TOKEN' || code === 'ERR_PROTOCOL') throw error;
   try {
     // A broken exchange usually means that a peer died, and the coordinator reports that better.

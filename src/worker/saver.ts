@@ -2,13 +2,7 @@
 import { retainCheckpoints } from '../checkpoint/retention.js';
 import { type CheckpointMetadata, saveCheckpoint } from '../checkpoint/store.js';
 import type { Engine } from '../native/contract.js';
-
-interface SavedReport {
-  step: number;
-  path: string;
-  seconds: number;
-  stallSeconds: number;
-}
+import type { Saved } from '../rpc/proto.js';
 
 interface SaverOptions {
   engine: Engine;
@@ -18,7 +12,7 @@ interface SaverOptions {
   /** Whether copying the state blocks computing. It does on a GPU, which has one queue. */
   copyStalls: boolean;
   metadata: (step: number) => CheckpointMetadata;
-  onSaved: (report: SavedReport) => void;
+  onSaved: (saved: Saved) => void;
   /** Called when a checkpoint could not be written; earlier ones are unchanged. */
   onFailed: (error: Error) => void;
 }

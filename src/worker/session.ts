@@ -1,34 +1,27 @@
 /** A worker's session with the coordinator: messages in the order of the protocol, and the end. */
-import { type ClientDuplexStream, type ServiceError, status } from '@grpc/grpc-js';
+import { type ClientDuplexStream, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
+import { faultOf } from '../fault.js';
 import {
-  type Commit,
   Coordinator,
   type CoordinatorClient,
   type CoordinatorMessage,
-  type Form,
   type FromWorker,
   type Welcome,
 } from '../rpc/proto.js';
-import { clientCredentials, controlOptions, requireLoopback } from '../rpc/transport.js';
+import { controlOptions, requireLoopback } from '../rpc/transport.js';
 
 const HEARTBEAT_MS = 250;
 const CONNECT_MS = 30_000;
 
-interface Messages {
-  welcome: Welcome;
-  form: Form;
-  sync: { checkpoint: string; devices: string[] };
-  start: { firstStep: number };
-  commit: Commit;
-}
+type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'stop'>;
 
 /** The coordinator ended the run, and has printed the reason. */
 export class Stopped extends Error {
   readonly exitCode: number;
 
-  constructor(exitCode: number, reason: string) {
-    super(reason);
+  constructor(exitCode: number) {
+    super('the coordinator ended the run');
     this.exitCode = exitCode;
   }
 }
@@ -43,12 +36,12 @@ export class CoordinatorSession {
   #wake: (() => void) | null = null;
   #end: (error: Error) => void = () => {};
   #generation = 0;
-  #heartbeat: NodeJS.Timeout | null = null;
+  #heartbeat: NodeJS.Timeout | undefined;
 
   constructor(address: string) {
     requireLoopback(address);
     this.#address = address;
-    this.#client = new Coordinator(address, clientCredentials(), controlOptions);
+    this.#client = new Coordinator(address, credentials.createInsecure(), controlOptions);
     this.over = new Promise((_, reject) => {
       this.#end = reject;
     });
@@ -67,21 +60,13 @@ export class CoordinatorSession {
   async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
     await new Promise<void>((resolve, reject) => {
       this.#client.waitForReady(Date.now() + CONNECT_MS, (error) => {
-        if (error)
-          reject(
-            new OrchestratorError(
-              'ERR_COORDINATOR_LOST',
-              `No coordinator at ${this.#address}: ${error.message}`,
-            ),
-          );
-        else resolve();
+        if (!error) return resolve();
+        const message = `No coordinator at ${this.#address}: ${error.message}`;
+        reject(new OrchestratorError('ERR_COORDINATOR_LOST', message));
       });
     });
     this.send({ join });
-    this.#heartbeat = setInterval(
-      () => this.send({ heartbeat: { unixSeconds: Date.now() / 1000 } }),
-      HEARTBEAT_MS,
-    );
+    this.#heartbeat = setInterval(() => this.send({ heartbeat: {} }), HEARTBEAT_MS);
     return await this.next('welcome');
   }
 
@@ -91,13 +76,12 @@ export class CoordinatorSession {
 
   /** Reports an error to the coordinator, which ends the run. */
   fail(error: Error): void {
-    const { code, hint } = error as Partial<OrchestratorError>;
-    const message = hint ? `${error.message}\nhint: ${hint}` : error.message;
-    this.send({ failure: { code: code ?? 'ERR_INTERNAL', message } });
+    const { code, message, hint } = faultOf(error);
+    this.send({ failure: { code, message, hint: hint ?? '' } });
   }
 
   /** The next message, which must be of this kind. Rejects with Stopped, or when the session was lost. */
-  async next<K extends keyof Messages>(kind: K): Promise<Messages[K]> {
+  async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
     while (this.#inbox.length === 0) {
       const message = new Promise<void>((resolve) => {
         this.#wake = resolve;
@@ -106,7 +90,7 @@ export class CoordinatorSession {
     }
     const message = this.#inbox.shift()!;
     const body = message[kind];
-    if (body) return body as unknown as Messages[K];
+    if (body) return body;
     throw new OrchestratorError(
       'ERR_PROTOCOL',
       `The coordinator sent ${message.message} where ${kind} was expected`,
@@ -114,14 +98,14 @@ export class CoordinatorSession {
   }
 
   close(): void {
-    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    clearInterval(this.#heartbeat);
     this.#stream.end();
     this.#client.close();
   }
 
   #receive(message: CoordinatorMessage): void {
     if (message.stop) {
-      this.#close(new Stopped(message.stop.exitCode, message.stop.reason));
+      this.#close(new Stopped(message.stop.exitCode));
       return;
     }
     // Generations only increase; an older message belongs to a generation that no longer exists.
@@ -132,7 +116,7 @@ export class CoordinatorSession {
   }
 
   #close(error: Error): void {
-    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    clearInterval(this.#heartbeat);
     this.#end(error);
   }
 

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
+import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { type OpenDataset, openDataset } from '../data/dataset.js';
@@ -22,7 +23,6 @@ import type { Collective } from './collective/collective.js';
 import { ProcessMetrics } from './process-metrics.js';
 import { CheckpointSaver } from './saver.js';
 import type { CoordinatorSession } from './session.js';
-import { binName } from './validation.js';
 
 /** What a worker builds once and keeps across generations: data set, sample plan, engine. */
 export interface WorkerSetup {
@@ -64,7 +64,7 @@ export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
   const rows = await native().mapDataset(dataset.spec);
   await engine.attach(rows, dataset.text);
   if (config.freeze.length > 0) await engine.freeze({ bounds: frozenBounds(engine.layout(), config.freeze) });
-  const validation = config.validation.every > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];
+  const validation = validationEvery(config) > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];
   return { config, welcome, dataset, rows, plan, engine, gpu, training, validation };
 }
 
@@ -153,7 +153,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
     precision: `${training.precision.compute} (${training.precision.reason})`,
-    validation: validation.map(binName),
+    validation: validation.map(({ time }) => `t=${time.toFixed(4)}`),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
   };
 }

@@ -1,15 +1,15 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
-import type { FromWorker } from '../rpc/proto.js';
 import { emaDecay, learningRate } from '../step/learning-rate.js';
 import { slotBatch, type TrainingSlot } from '../step/slot.js';
+import type { WorkerNumbers } from '../telemetry/metrics.js';
 import { findNonFinite } from './non-finite.js';
 import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
-/** Trains from `firstStep` until the coordinator stops the run, and returns the last step. */
-export async function train(generation: Generation, firstStep: number): Promise<number> {
+/** Trains from `firstStep` until the coordinator stops the run. */
+export async function train(generation: Generation, firstStep: number): Promise<void> {
   const { config, engine, plan, session, collective, saver, processMetrics } = generation;
   const seed = BigInt(config.seed);
   let updateSeconds = 0;
@@ -24,7 +24,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
 
     // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
     // runs.
-    collective.begin(step, () => ({ parts: engine.gradientParts(), sum: engine.gradient() }));
+    const onBucket = collective.begin(step);
     const computed = await engine.accumulate({
       slots,
       totalSlots: generation.totalSlots,
@@ -33,14 +33,12 @@ export async function train(generation: Generation, firstStep: number): Promise<
       step,
       statistics: sampled(config.telemetry.attention_every, step),
       next: batch(step + 1, generation.slots[0]!),
-      onBucket: collective.announce,
+      onBucket,
     });
 
-    // Exchange: wait for the rest of the all-reduce. In shared memory and between GPUs, reduce() does all of
-    // it.
+    // Exchange: the all-reduce, or the rest of it.
     const exchangeStarted = performance.now();
-    const { bytes } = await collective.finish();
-    const { norm, firstNonFinite, receivedBytes } = await engine.reduce();
+    const { norm, firstNonFinite, receivedBytes } = await collective.reduce();
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
     // Prepared: nothing has changed yet. The step is committed if all workers have the same finite gradient.
@@ -52,15 +50,15 @@ export async function train(generation: Generation, firstStep: number): Promise<
         gradientNorm: norm,
         nonFinite,
         attention: attentionReport(computed),
-        times: {
-          totalSeconds: (performance.now() - started) / 1000,
-          gatherSeconds: computed.gatherSeconds,
-          computeSeconds: computed.computeSeconds,
-          exchangeSeconds,
-          updateSeconds,
-          exchangeBytes: bytes + receivedBytes,
-        },
-        ...processMetrics.read(engine),
+        numbers: {
+          total_seconds: (performance.now() - started) / 1000,
+          gather_seconds: computed.gatherSeconds,
+          compute_seconds: computed.computeSeconds,
+          exchange_seconds: exchangeSeconds,
+          update_seconds: updateSeconds,
+          exchange_bytes: receivedBytes,
+          ...processMetrics.read(engine),
+        } satisfies WorkerNumbers,
       },
     });
     const commit = await session.next('commit');
@@ -80,14 +78,11 @@ export async function train(generation: Generation, firstStep: number): Promise<
     });
     updateSeconds = (performance.now() - updateStarted) / 1000;
 
-    // Whatever the coordinator requested: a digest of the state, a validation, a checkpoint.
-    if (commit.hash) {
-      session.send({ applied: { step, stateHash: await engine.digest() } });
-    }
-    if (commit.validate)
-      session.send({ validated: { step, losses: await validate(validationOptions(generation)) } });
+    // Whatever the coordinator requested. Before a checkpoint, it compares the digests of all workers' state.
+    if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
+    if (commit.validate) session.send({ validated: { step, losses: await validate(generation) } });
     if (commit.checkpoint && generation.rank === 0) await saver.save(step);
-    if (commit.stop) return step;
+    if (commit.stop) return;
   }
 }
 
@@ -96,37 +91,21 @@ function sampled(every: number, step: number): boolean {
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
-  return slots.map(({ slot, rows, times, coefficients }, i) => {
+  return slots.map(({ slot, rows, coefficients }, i) => {
     const losses = computed.slots[i]!.losses;
     const weight = (sample: number) => coefficients[sample * COEFFICIENTS + 4]!;
     return {
       slot,
       losses: Array.from(losses, (loss, sample) => loss * weight(sample)),
-      times: [...times],
       samples: [...rows],
     };
   });
 }
 
-function attentionReport({
-  statistics,
-}: AccumulateResult): NonNullable<NonNullable<FromWorker['prepared']>['attention']> {
-  if (statistics === null) return [];
-  return statistics.names.map((name, i) => ({
+function attentionReport({ statistics }: AccumulateResult) {
+  return (statistics?.names ?? []).map((name, i) => ({
     name,
-    maxAbsLogit: statistics.maxAbsLogit[i]!,
-    meanEntropy: statistics.meanEntropy[i]!,
+    maxAbsLogit: statistics!.maxAbsLogit[i]!,
+    meanEntropy: statistics!.meanEntropy[i]!,
   }));
-}
-
-function validationOptions({ engine, validation, config, rank, ranks, training }: Generation) {
-  return {
-    engine,
-    slots: validation,
-    weights: config.validation.weights,
-    seed: BigInt(config.seed),
-    rank,
-    ranks,
-    group: 2 * training.spec.threads,
-  };
 }

@@ -1,31 +1,25 @@
 /** The loss on held-out rows; each worker computes its share of the slots. */
-import type { Engine, EvaluateBatch } from '../native/contract.js';
+import type { EvaluateBatch } from '../native/contract.js';
 import { COEFFICIENTS } from '../objective/formulations.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
-
-interface ValidationOptions {
-  engine: Engine;
-  slots: readonly ValidationSlot[];
-  weights: readonly ('ema' | 'master')[];
-  seed: bigint;
-  rank: number;
-  ranks: number;
-  /** Number of slots passed to the engine at once. */
-  group: number;
-}
-
-/** The name of a slot's bin in reports: "t=0.0625". */
-export function binName(slot: ValidationSlot): string {
-  return `t=${slot.time.toFixed(4)}`;
-}
+import type { Generation } from './setup.js';
 
 /** Unweighted losses of this worker's slots, one for each sample that is not padding. */
-export async function validate(options: ValidationOptions): Promise<ValidationLoss[]> {
-  const { engine, slots, rank, ranks, group, seed } = options;
+export async function validate({
+  engine,
+  config,
+  training,
+  validation: slots,
+  rank,
+  ranks,
+}: Generation): Promise<ValidationLoss[]> {
   const losses: ValidationLoss[] = [];
+  const seed = BigInt(config.seed);
+  // Several slots at once keep all threads busy.
+  const group = 2 * training.spec.threads;
   const end = Math.floor(((rank + 1) * slots.length) / ranks);
-  for (const weights of options.weights) {
+  for (const weights of config.validation.weights) {
     for (let first = Math.floor((rank * slots.length) / ranks); first < end; first += group) {
       const some = slots.slice(first, Math.min(first + group, end));
       const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });

@@ -6,6 +6,7 @@ import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, Attenti
 import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from './orchestrator/v1/Chunk.js';
 import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from './orchestrator/v1/Commit.js';
 import type { CoordinatorClient as _orchestrator_v1_CoordinatorClient, CoordinatorDefinition as _orchestrator_v1_CoordinatorDefinition } from './orchestrator/v1/Coordinator.js';
+import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from './orchestrator/v1/DeviceRendezvous.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from './orchestrator/v1/Failure.js';
 import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orchestrator_v1_Finished__Output } from './orchestrator/v1/Finished.js';
 import type { Form as _orchestrator_v1_Form, Form__Output as _orchestrator_v1_Form__Output } from './orchestrator/v1/Form.js';
@@ -23,7 +24,6 @@ import type { Ready as _orchestrator_v1_Ready, Ready__Output as _orchestrator_v1
 import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from './orchestrator/v1/Saved.js';
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './orchestrator/v1/SlotReport.js';
 import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from './orchestrator/v1/Start.js';
-import type { StepTimes as _orchestrator_v1_StepTimes, StepTimes__Output as _orchestrator_v1_StepTimes__Output } from './orchestrator/v1/StepTimes.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from './orchestrator/v1/Stop.js';
 import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from './orchestrator/v1/StopRequest.js';
 import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from './orchestrator/v1/Sync.js';
@@ -43,6 +43,7 @@ export interface ProtoGrpcType {
       Chunk: MessageTypeDefinition<_orchestrator_v1_Chunk, _orchestrator_v1_Chunk__Output>
       Commit: MessageTypeDefinition<_orchestrator_v1_Commit, _orchestrator_v1_Commit__Output>
       Coordinator: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_CoordinatorClient> & { service: _orchestrator_v1_CoordinatorDefinition }
+      DeviceRendezvous: MessageTypeDefinition<_orchestrator_v1_DeviceRendezvous, _orchestrator_v1_DeviceRendezvous__Output>
       Failure: MessageTypeDefinition<_orchestrator_v1_Failure, _orchestrator_v1_Failure__Output>
       Finished: MessageTypeDefinition<_orchestrator_v1_Finished, _orchestrator_v1_Finished__Output>
       Form: MessageTypeDefinition<_orchestrator_v1_Form, _orchestrator_v1_Form__Output>
@@ -66,7 +67,6 @@ export interface ProtoGrpcType {
       Saved: MessageTypeDefinition<_orchestrator_v1_Saved, _orchestrator_v1_Saved__Output>
       SlotReport: MessageTypeDefinition<_orchestrator_v1_SlotReport, _orchestrator_v1_SlotReport__Output>
       Start: MessageTypeDefinition<_orchestrator_v1_Start, _orchestrator_v1_Start__Output>
-      StepTimes: MessageTypeDefinition<_orchestrator_v1_StepTimes, _orchestrator_v1_StepTimes__Output>
       Stop: MessageTypeDefinition<_orchestrator_v1_Stop, _orchestrator_v1_Stop__Output>
       StopRequest: MessageTypeDefinition<_orchestrator_v1_StopRequest, _orchestrator_v1_StopRequest__Output>
       Sync: MessageTypeDefinition<_orchestrator_v1_Sync, _orchestrator_v1_Sync__Output>

@@ -1,30 +1,40 @@
-/** The interface of the all-reduce that sums the workers' gradients. */
-import type { GradientPart } from '../../native/contract.js';
+/** The all-reduce that sums the workers' gradients. */
+import type { AccumulateOptions, Engine, GradientNorm } from '../../native/contract.js';
 
-/** This worker's gradients of a step, requested once per step, when the first bucket is announced. */
-export interface LocalGradient {
-  /** Local sums, ascending; see Engine.gradientParts. */
-  parts: GradientPart[];
-  /** By bucket, the destination of the global sum: the memory of one of the parts. */
-  sum: Float32Array[];
-}
+/** What an all-reduce needs of the engine. */
+export type Gradients = Pick<Engine, 'gradientParts' | 'gradient' | 'reduce'>;
 
-/** Sums the workers' gradients, one step at a time: begin, announce every bucket in order, finish. */
+/** Sums gradients one step at a time: begin, the engine's accumulate, reduce. */
 export interface Collective {
-  begin(step: number, local: () => LocalGradient): void;
-  /** The local sums of this bucket are complete. Null if nothing is transferred here. */
-  readonly announce: ((bucket: number) => void) | null;
-  /** Resolves with the bytes received when the transfer is complete, so that the engine can reduce. */
-  finish(): Promise<{ bytes: number }>;
+  /** Whether the workers have one copy of the state, which rank 0 writes. */
+  readonly sharesState: boolean;
+  /**
+   * Called before the backward pass. Returns what the engine must call for each bucket whose local sums are
+   * complete; null if nothing is sent before reduce().
+   */
+  begin(step: number): AccumulateOptions['onBucket'];
+  /** Resolves when the engine's gradient is the sum over all workers. */
+  reduce(): Promise<GradientNorm>;
   close(): void;
 }
 
-/** For one worker, and for shared memory or connected GPUs, where the engine does all in reduce(). */
-export class NoTransfer implements Collective {
-  readonly announce = null;
-  begin(): void {}
-  finish(): Promise<{ bytes: number }> {
-    return Promise.resolve({ bytes: 0 });
+/** For one worker, and for shared memory or connected GPUs, where the engines do all of it. */
+export class EngineCollective implements Collective {
+  readonly sharesState: boolean;
+  readonly #engine: Gradients;
+
+  constructor(engine: Gradients, sharesState: boolean) {
+    this.#engine = engine;
+    this.sharesState = sharesState;
   }
+
+  begin(): null {
+    return null;
+  }
+
+  reduce(): Promise<GradientNorm> {
+    return this.#engine.reduce();
+  }
+
   close(): void {}
 }

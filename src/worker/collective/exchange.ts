@@ -3,9 +3,9 @@
  * summing of the slices that it owns. A chunk is summed along the tree as soon as all its parts have arrived.
  */
 import { OrchestratorError } from '../../errors.js';
-import type { AddInto, BucketInfo } from '../../native/contract.js';
+import type { AddInto, BucketInfo, GradientPart } from '../../native/contract.js';
 import { localSubtrees, type Part, type Range, sumTree } from '../../step/tree.js';
-import type { LocalGradient } from './collective.js';
+import type { Gradients } from './collective.js';
 import { CHUNK_ELEMENTS, type Chunk, chunksOf } from './slices.js';
 
 /** Which rank sums and sends what; constant within a generation. */
@@ -42,13 +42,22 @@ export function exchangeLayout(
   };
 }
 
+interface LocalGradient {
+  /** Local sums, ascending; see Engine.gradientParts. */
+  parts: GradientPart[];
+  /** By bucket, the destination of the global sum: the memory of one of the parts. */
+  sum: Float32Array[];
+}
+
 /** Backpressure: chunks whose received parts may wait to be summed before the sender is paused. */
 const MAX_WAITING_CHUNKS = 8;
 
 export class StepExchange {
   readonly step: number;
+  bytesReceived = 0;
   readonly #layout: ExchangeLayout;
-  readonly #local: () => LocalGradient;
+  readonly #gradients: Gradients;
+  /** This worker's gradients of the step; null before the first bucket is announced. */
   #gradient: LocalGradient | null = null;
   /** Buckets announced so far. */
   #announced = 0;
@@ -63,38 +72,39 @@ export class StepExchange {
   readonly #resultCursor: number[];
   #wake: (() => void)[] = [];
   #failure: Error | null = null;
-  #bytes = 0;
 
-  constructor(layout: ExchangeLayout, step: number, local: () => LocalGradient) {
+  constructor(layout: ExchangeLayout, step: number, gradients: Gradients) {
     this.step = step;
     this.#layout = layout;
-    this.#local = local;
+    this.#gradients = gradients;
     this.#partCursor = layout.slots.map(() => 0);
     this.#resultCursor = layout.slots.map(() => 0);
     this.#arriving = layout.slots.map(() => null);
   }
 
-  get bytesReceived(): number {
-    return this.#bytes;
-  }
-
+  /**
+   * The local sums of this bucket are complete. The engine has nobody to throw to: what goes wrong here fails
+   * the exchange.
+   */
   announce(bucket: number): void {
-    if (bucket !== this.#announced) {
-      throw new OrchestratorError(
-        'ERR_INTERNAL',
-        `bucket ${bucket} was announced, but ${this.#announced} was expected`,
-      );
+    try {
+      if (bucket !== this.#announced) {
+        const message = `bucket ${bucket} was announced, but ${this.#announced} was expected`;
+        throw new OrchestratorError('ERR_INTERNAL', message);
+      }
+      this.#gradient ??= this.#localGradient();
+      this.#announced++;
+      this.#sumReady();
+      this.#notify();
+    } catch (error) {
+      this.fail(error as Error);
     }
-    this.#gradient ??= this.#checked(this.#local());
-    this.#announced++;
-    this.#sumReady();
-    this.#notify();
   }
 
   /** The PART stream for peer `rank`: its chunks of all local sums. */
   async *partsFor(rank: number): AsyncGenerator<Float32Array> {
     for (const chunk of this.#layout.chunks[rank]!) {
-      while (this.#announced <= chunk.bucket) await this.#change();
+      while (this.#announced <= chunk.bucket) await this.change();
       for (const part of this.#gradient!.parts) yield view(part.buckets, chunk);
     }
   }
@@ -103,7 +113,7 @@ export class StepExchange {
   async *results(): AsyncGenerator<Float32Array> {
     const own = this.#layout.chunks[this.#layout.rank]!;
     for (const [index, chunk] of own.entries()) {
-      while (this.#summed <= index) await this.#change();
+      while (this.#summed <= index) await this.change();
       yield view(this.#gradient!.sum, chunk);
     }
   }
@@ -144,8 +154,7 @@ export class StepExchange {
     this.#expect(rank, bytes, chunk);
     if (this.#gradient === null)
       throw new OrchestratorError('ERR_EXCHANGE', `Rank ${rank} sent a sum before this worker sent its part`);
-    const { sum } = this.#gradient;
-    const target = view(sum, chunk);
+    const target = view(this.#gradient.sum, chunk);
     return new Uint8Array(target.buffer, target.byteOffset, bytes);
   }
 
@@ -164,18 +173,13 @@ export class StepExchange {
 
   /** Resolves when every chunk of the global sum is in its place. */
   async finished(): Promise<void> {
-    while (!this.#done()) await this.#change();
+    while (!this.#done()) await this.change();
   }
 
   /** Rejects every wait with this error. */
   fail(error: Error): void {
     this.#failure ??= error;
     this.#notify();
-  }
-
-  /** Resolves at the next change of the state. */
-  progress(): Promise<void> {
-    return this.#change();
   }
 
   get #ownChunks(): readonly Chunk[] {
@@ -191,13 +195,11 @@ export class StepExchange {
   }
 
   #expect(rank: number, bytes: number, chunk: Chunk | undefined): asserts chunk is Chunk {
-    this.#bytes += bytes;
+    this.bytesReceived += bytes;
     if (chunk !== undefined && bytes === chunk.length * 4) return;
     const expected = chunk === undefined ? 'the end of the stream' : `${chunk.length * 4} bytes`;
-    throw new OrchestratorError(
-      'ERR_EXCHANGE',
-      `Rank ${rank} sent ${bytes} bytes at step ${this.step}, expected ${expected}`,
-    );
+    const message = `Rank ${rank} sent ${bytes} bytes at step ${this.step}, expected ${expected}`;
+    throw new OrchestratorError('ERR_EXCHANGE', message);
   }
 
   /** Sums this worker's chunks in order, as far as their parts have arrived. */
@@ -233,8 +235,9 @@ export class StepExchange {
     for (const { data } of received) pool.push(data);
   }
 
-  #checked(local: LocalGradient): LocalGradient {
+  #localGradient(): LocalGradient {
     const nodes = this.#layout.nodes[this.#layout.rank]!;
+    const local = { parts: this.#gradients.gradientParts(), sum: this.#gradients.gradient() };
     const same =
       local.parts.length === nodes.length &&
       local.parts.every((part, i) => part.lo === nodes[i]?.lo && part.hi === nodes[i]?.hi);
@@ -246,7 +249,8 @@ export class StepExchange {
     );
   }
 
-  #change(): Promise<void> {
+  /** Resolves at the next change of the state. */
+  change(): Promise<void> {
     if (this.#failure !== null) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       this.#wake.push(() => (this.#failure === null ? resolve() : reject(this.#failure)));

@@ -7,6 +7,7 @@
  */
 import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../../errors.js';
+import type { GradientNorm } from '../../native/contract.js';
 import {
   type PulledCall,
   type Receiver,
@@ -15,7 +16,7 @@ import {
   StreamServer,
 } from '../../rpc/grpc-stream.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
-import type { Collective, LocalGradient } from './collective.js';
+import type { Collective, Gradients } from './collective.js';
 import { type ExchangeLayout, StepExchange } from './exchange.js';
 
 type Kind = 'PART' | 'RESULT';
@@ -26,36 +27,25 @@ const CONNECT_TIMEOUT_MS = 10_000;
 type Serve = (request: PullRequest, call: ServedCall) => Promise<void>;
 
 /** The serving side. It exists before the first generation, because its address is sent when joining. */
-export class PeerServer {
-  readonly #server: StreamServer;
+export class PeerServer extends StreamServer {
   #serve: Serve | null = null;
 
   constructor() {
-    this.#server = new StreamServer(path, (bytes, call) => {
-      if (this.#serve === null) {
-        call.end(status.FAILED_PRECONDITION, 'no generation is formed');
-        return;
-      }
+    super(path, (bytes, call) => {
+      if (this.#serve === null) return call.end(status.FAILED_PRECONDITION, 'no generation is formed');
       this.#serve(requestDeserialize(bytes), call).catch((error: Error) =>
         call.end(status.ABORTED, error.message),
       );
     });
   }
 
-  listen(address: string): Promise<string> {
-    return this.#server.listen(address);
-  }
-
   attach(serve: Serve | null): void {
     this.#serve = serve;
-  }
-
-  close(): void {
-    this.#server.close();
   }
 }
 
 interface GrpcCollectiveOptions {
+  gradients: Gradients;
   layout: ExchangeLayout;
   generation: number;
   token: string;
@@ -64,18 +54,14 @@ interface GrpcCollectiveOptions {
   addresses: readonly string[];
 }
 
-interface Waiting {
-  step: number;
-  resolve: (exchange: StepExchange) => void;
-  reject: (error: Error) => void;
-}
-
 export class GrpcCollective implements Collective {
+  readonly sharesState = false;
   readonly #options: GrpcCollectiveOptions;
   readonly #clients: { rank: number; client: StreamClient }[] = [];
   #current: StepExchange | null = null;
   #calls: PulledCall[] = [];
-  #waiting: Waiting[] = [];
+  /** Requests of peers that are one step ahead. */
+  readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
   private constructor(options: GrpcCollectiveOptions) {
     this.#options = options;
@@ -97,32 +83,22 @@ export class GrpcCollective implements Collective {
     return collective;
   }
 
-  begin(step: number, local: () => LocalGradient): void {
-    const exchange = new StepExchange(this.#options.layout, step, local);
+  begin(step: number): (bucket: number) => void {
+    const exchange = new StepExchange(this.#options.layout, step, this.#options.gradients);
     this.#current = exchange;
     this.#calls = this.#clients.flatMap(({ rank, client }) => [
       this.#pull(client, rank, 'PART', exchange),
       this.#pull(client, rank, 'RESULT', exchange),
     ]);
-    const ready = this.#waiting.filter((waiting) => waiting.step === step);
-    this.#waiting = this.#waiting.filter((waiting) => waiting.step !== step);
-    for (const waiting of ready) waiting.resolve(exchange);
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
+    return (bucket) => exchange.announce(bucket);
   }
 
-  /** Called by the engine, which has nobody to throw to: finish() rejects with what goes wrong here. */
-  readonly announce = (bucket: number): void => {
-    const exchange = this.#exchange();
-    try {
-      exchange.announce(bucket);
-    } catch (error) {
-      exchange.fail(error as Error);
-    }
-  };
-
-  async finish(): Promise<{ bytes: number }> {
-    const exchange = this.#exchange();
+  async reduce(): Promise<GradientNorm> {
+    const exchange = this.#current;
+    if (exchange === null) throw new OrchestratorError('ERR_INTERNAL', 'no exchange has begun');
     await exchange.finished();
-    return { bytes: exchange.bytesReceived };
+    return { ...(await this.#options.gradients.reduce()), receivedBytes: exchange.bytesReceived };
   }
 
   close(): void {
@@ -131,13 +107,7 @@ export class GrpcCollective implements Collective {
     for (const { client } of this.#clients) client.close();
     const error = new OrchestratorError('ERR_EXCHANGE', 'The exchange was closed');
     this.#current?.fail(error);
-    for (const waiting of this.#waiting) waiting.reject(error);
-    this.#waiting = [];
-  }
-
-  #exchange(): StepExchange {
-    if (this.#current === null) throw new OrchestratorError('ERR_INTERNAL', 'no exchange has begun');
-    return this.#current;
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
   async #connect({ address, rank }: { address: string; rank: number }): Promise<void> {
@@ -209,20 +179,21 @@ export class GrpcCollective implements Collective {
   }
 
   /** The exchange of a step; waits if the peer is one step ahead. */
-  #at(step: number): Promise<StepExchange> {
-    const current = this.#current;
-    if (current !== null && current.step === step) return Promise.resolve(current);
-    if (current !== null && step !== current.step + 1) {
-      return Promise.reject(new Error(`step ${step} was requested at step ${current.step}`));
+  async #at(step: number): Promise<StepExchange> {
+    for (;;) {
+      const current = this.#current;
+      if (current?.step === step) return current;
+      if (current !== null && step !== current.step + 1)
+        throw new Error(`step ${step} was requested at step ${current.step}`);
+      await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
     }
-    return new Promise((resolve, reject) => this.#waiting.push({ step, resolve, reject }));
   }
 }
 
 /** Backpressure: resumes a paused call when its received parts are no longer far ahead of the summing. */
 function resumeLater(call: PulledCall, rank: number, exchange: StepExchange): void {
   const wait = async () => {
-    while (!exchange.mayResume(rank)) await exchange.progress();
+    while (!exchange.mayResume(rank)) await exchange.change();
     call.resume();
   };
   wait().catch(() => call.cancel());

@@ -5,52 +5,48 @@
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Engine } from '../../native/contract.js';
-import type { Form } from '../../rpc/proto.js';
-import { type Collective, NoTransfer } from './collective.js';
+import type { DeviceRendezvous, Form } from '../../rpc/proto.js';
+import { EngineCollective } from './collective.js';
 
 /** Time limit for connecting the devices, once all workers have answered. */
 const CONNECT_MS = 120_000;
 
-const GPU = 'GPU-';
-
-/** What other workers need to connect to this worker's GPU, or why they cannot; '' if not used. */
-export async function offerDevice(
-  { device, exchange }: Pick<Config, 'device' | 'exchange'>,
-  engine: Engine,
-  { rank, members }: Form,
-): Promise<string> {
-  if (device !== 'cuda' || exchange === 'grpc' || members.length === 1) return '';
+/** What other workers need to connect to this worker's GPU, or why they cannot. */
+export async function offerDevice(engine: Engine, { rank, members }: Form): Promise<DeviceRendezvous> {
   const bounds = Float64Array.from(members.flatMap(({ firstSlot, endSlot }) => [firstSlot, endSlot]));
-  return await engine.offerDevice(rank, bounds).catch((error: Error) => error.message);
+  try {
+    const [gpu = '', library = '', uniqueId = ''] = (await engine.offerDevice(rank, bounds)).split('/');
+    return { gpu, library, uniqueId, problem: '' };
+  } catch (error) {
+    return { gpu: '', library: '', uniqueId: '', problem: (error as Error).message };
+  }
 }
 
 /**
  * Why the GPUs of these workers cannot be connected, or null if they can. Every worker comes to the same
  * answer.
  *
- * @param offers The results of offerDevice of all ranks.
+ * @param devices Of all workers, by rank.
  */
-export function connectionProblem(offers: readonly string[]): string | null {
-  const off = offers.findIndex((offer) => !offer.startsWith(GPU));
-  if (off >= 0) return `rank ${off}: ${offers[off]}`;
-  const parts = offers.map((offer) => offer.split('/'));
-  const first = (field: number) =>
-    parts.map((part) => parts.findIndex((other) => other[field] === part[field]));
-  const twin = first(0).findIndex((found, rank) => found !== rank);
-  if (twin >= 0) return `ranks ${first(0)[twin]} and ${twin} share ${parts[twin]?.[0]}`;
-  const stranger = first(1).findIndex((found) => found !== 0);
-  if (stranger >= 0) return `rank 0 has ${parts[0]?.[1]}, rank ${stranger} has ${parts[stranger]?.[1]}`;
+export function connectionProblem(devices: readonly DeviceRendezvous[]): string | null {
+  const off = devices.findIndex(({ problem }) => problem !== '');
+  if (off >= 0) return `rank ${off}: ${devices[off]!.problem}`;
+  const gpus = devices.map(({ gpu }) => gpu);
+  const twin = gpus.findIndex((gpu, rank) => gpus.indexOf(gpu) !== rank);
+  if (twin >= 0) return `ranks ${gpus.indexOf(gpus[twin]!)} and ${twin} share ${gpus[twin]}`;
+  const libraries = devices.map(({ library }) => library);
+  const stranger = libraries.findIndex((library) => library !== libraries[0]);
+  if (stranger >= 0) return `rank 0 has ${libraries[0]}, rank ${stranger} has ${libraries[stranger]}`;
   return null;
 }
 
 /** Whether the workers connect their GPUs. `log` gets the reason if `exchange` allows it but they cannot. */
-export function connectsDevices(
-  { device, exchange }: Pick<Config, 'device' | 'exchange'>,
-  offers: readonly string[],
+export function canConnectDevices(
+  exchange: Config['exchange'],
+  devices: readonly DeviceRendezvous[],
   log: (note: string) => void,
 ): boolean {
-  if (device !== 'cuda' || exchange === 'grpc' || offers.length === 1) return false;
-  const problem = connectionProblem(offers);
+  const problem = connectionProblem(devices);
   if (problem === null) return true;
   if (exchange === 'nccl') {
     throw new OrchestratorError(
@@ -64,12 +60,13 @@ export function connectsDevices(
 }
 
 /**
- * Connects the GPUs of all workers.
- *
- * @throws OrchestratorError ERR_CUDA: when the time limit passes, for example because a firewall drops the
- *   traffic.
+ * Connects the GPUs of all workers. Fails when the time limit passes, for example because a firewall drops the
+ * traffic.
  */
-export async function connectDevices(engine: Engine, offers: readonly string[]): Promise<Collective> {
+export async function connectDevices(
+  engine: Engine,
+  devices: readonly DeviceRendezvous[],
+): Promise<EngineCollective> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
@@ -84,8 +81,8 @@ export async function connectDevices(engine: Engine, offers: readonly string[]):
     }, CONNECT_MS);
   });
   try {
-    await Promise.race([engine.connectDevices(offers[0]!), timeout]);
-    return new NoTransfer();
+    await Promise.race([engine.connectDevices(devices[0]!.uniqueId), timeout]);
+    return new EngineCollective(engine, false);
   } finally {
     clearTimeout(timer);
   }

@@ -5,9 +5,10 @@
  */
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
-import type { Group } from '../../native/contract.js';
+import type { Engine, Group } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import type { Form } from '../../rpc/proto.js';
+import { EngineCollective } from './collective.js';
 
 /** Maximum number of workers in a group. */
 const MAX_MEMBERS = 64;
@@ -21,12 +22,8 @@ export function offerSharedMemory(): Group | null {
   }
 }
 
-/** Whether the workers of this generation share memory. Every worker comes to the same answer. */
-export function sharesMemory(
-  { device, exchange }: Pick<Config, 'device' | 'exchange'>,
-  members: NonNullable<Form['members']>,
-): boolean {
-  if (device === 'cuda' || exchange === 'grpc' || members.length === 1) return false;
+/** Whether the workers of this generation can share memory. Every worker comes to the same answer. */
+export function canShareMemory(exchange: Config['exchange'], members: Form['members']): boolean {
   const machines = new Set(members.map(({ sharedMemory }) => sharedMemory.split('/')[0]));
   const can = machines.size === 1 && !machines.has('') && members.length <= MAX_MEMBERS;
   if (exchange === 'shared' && !can) {
@@ -37,4 +34,18 @@ export function sharesMemory(
     );
   }
   return can;
+}
+
+/** Joins the group of this machine's workers. From then on they have one copy of the state. */
+export async function shareMemory(
+  engine: Engine,
+  group: Group,
+  { rank, members }: Form,
+): Promise<EngineCollective> {
+  group.form(
+    members.map(({ sharedMemory }) => sharedMemory),
+    rank,
+  );
+  await engine.join(group);
+  return new EngineCollective(engine, true);
 }

@@ -88,7 +88,7 @@ describe('the lock of a run folder', () => {
 
 const answer = (slots: { slot: number; losses: number[] }[], attention: Prepared['attention'] = []) =>
   ({
-    slots: slots.map((slot) => ({ ...slot, times: [], samples: [slot.slot] })),
+    slots: slots.map((slot) => ({ ...slot, samples: [slot.slot] })),
     attention,
   }) as unknown as Prepared;
 

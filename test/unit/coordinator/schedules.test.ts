@@ -19,11 +19,13 @@ interface Actor {
   /** Virtual time of its fate. */
   doom: number;
   slots: number[];
+  /** The step that it computes; 0 before the first. */
+  step: number;
 }
 
 interface Trace {
   commits: number[];
-  ends: { exitCode: number; phase: string; code: string | null }[];
+  ends: { exitCode: number; fault: { code: string } | null }[];
   journalled: number;
   at: number;
 }
@@ -48,6 +50,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     fate: random() < 0.15 ? (random() < 0.5 ? 'dies' : 'silent') : 'well',
     doom: 200 + below(4_000),
     slots: [],
+    step: 0,
   }));
   const state = new RunState(settings);
   const trace: Trace = { commits: [], ends: [], journalled: 0, at: 0 };
@@ -82,22 +85,21 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
   function answer(actor: Actor, message: Extract<Action, { type: 'send' }>['message']): void {
     const { id } = actor;
     if (message.form) {
-      const { firstSlot = 0, endSlot = 0 } =
-        message.form.members?.find(({ workerId }) => workerId === id) ?? {};
+      const { firstSlot = 0, endSlot = 0 } = message.form.members?.[Number(message.form.rank)] ?? {};
       actor.slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);
-      say(actor, { type: 'formed', id, device: '' });
+      say(actor, { type: 'formed', id, formed: { device: null } });
     }
     if (message.sync) say(actor, { type: 'ready', id, ready: { step: 0, configHash: 'c' } as Ready });
     if (message.start) prepare(actor, 1);
     if (message.commit) {
-      const step = Number(message.commit.step);
-      if (message.commit.stop) say(actor, { type: 'finished', id });
-      else prepare(actor, step + 1);
+      if (message.commit.stop) say(actor, { type: 'finished', id, finished: {} });
+      else prepare(actor, actor.step + 1);
     }
   }
 
   function prepare(actor: Actor, step: number): void {
-    const slots = actor.slots.map((slot) => ({ slot, losses: [1], times: [], samples: [slot] }));
+    actor.step = step;
+    const slots = actor.slots.map((slot) => ({ slot, losses: [1], samples: [slot] }));
     say(actor, {
       type: 'prepared',
       id: actor.id,
@@ -111,7 +113,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     later(below(500), () => happen({ type: 'joined', id: actor.id, host: 'h', pid: 1, ...addresses }));
     for (let at = 250; at < 60_000; at += 250) {
       later(500 + at, () => {
-        if (!dead(actor)) happen({ type: 'heartbeat', id: actor.id });
+        if (!dead(actor)) happen({ type: 'heartbeat', id: actor.id, heartbeat: {} });
       });
     }
     if (actor.fate === 'dies')
@@ -148,7 +150,7 @@ test(`${SCHEDULES} schedules: every step is committed once and in order, and eve
       expect(stopped, name).toBe(true);
       outcomes.stopped++;
     } else {
-      expect(end, name).toMatchObject({ phase: 'FAILED', code: 'ERR_WORKER_LOST' });
+      expect(end, name).toMatchObject({ exitCode: 1, fault: { code: 'ERR_WORKER_LOST' } });
       expect(fates.filter((fate) => fate !== 'well').length, name).toBeGreaterThan(0);
       // Death is known at once, silence within 3 s of training or 60 s of building.
       expect(trace.at, name).toBeLessThan(70_000);

@@ -34,17 +34,12 @@ function prepared(step: number, slots: number[], changes: Partial<Prepared> = {}
     slots: slots.map((slot) => ({
       slot,
       losses: [slot, 1],
-      times: [0.5, 0.5],
       samples: [slot * 2, slot * 2 + 1],
     })),
     gradientNorm: 1.5,
     nonFinite: [],
     attention: [],
-    times: null,
-    nativeBytes: 0,
-    rssBytes: 0,
-    eventLoopP99Seconds: 0,
-    deviceBytes: 0,
+    numbers: {},
     ...changes,
   };
 }
@@ -72,7 +67,7 @@ class Script {
   running(): this {
     this.join('b');
     this.join('a');
-    for (const id of ['a', 'b']) this.event({ type: 'formed', id, device: '' });
+    for (const id of ['a', 'b']) this.event({ type: 'formed', id, formed: { device: null } });
     for (const id of ['a', 'b']) this.event({ type: 'ready', id, ready: ready({ step: 0 }) });
     return this;
   }
@@ -87,7 +82,7 @@ class Script {
 
 const end = (actions: Action[]) => actions.find((action) => action.type === 'end');
 const sent = (actions: Action[]) => actions.flatMap((action) => (action.type === 'send' ? [action] : []));
-const reason = (actions: Action[]) => `${end(actions)?.code}: ${end(actions)?.reason}`;
+const reason = (actions: Action[]) => `${end(actions)?.fault?.code}: ${end(actions)?.fault?.message}`;
 
 describe('from joining to running', () => {
   test('a generation is journalled before it is announced; ranks follow the ids, slots are contiguous', () => {
@@ -107,12 +102,11 @@ describe('from joining to running', () => {
     const script = new Script();
     script.join('a');
     script.join('b');
-    expect(script.event({ type: 'formed', id: 'a', device: 'of a' })).toEqual([]);
+    const [one, other] = ['a', 'b'].map((gpu) => ({ gpu, library: 'NCCL', uniqueId: '', problem: '' }));
+    expect(script.event({ type: 'formed', id: 'a', formed: { device: one! } })).toEqual([]);
     expect(script.state.phase).toBe('FORMING');
-    expect(sent(script.event({ type: 'formed', id: 'b', device: 'of b' }))[0]?.message.sync).toEqual({
-      checkpoint: '',
-      devices: ['of a', 'of b'],
-    });
+    const formed: Event = { type: 'formed', id: 'b', formed: { device: other! } };
+    expect(sent(script.event(formed))[0]?.message.sync).toEqual({ checkpoint: '', devices: [one, other] });
     expect(script.state.phase).toBe('SYNCING');
     expect(script.event({ type: 'ready', id: 'a', ready: ready() })).toEqual([]);
     const actions = script.event({ type: 'ready', id: 'b', ready: ready() });
@@ -141,7 +135,7 @@ describe('from joining to running', () => {
     const script = new Script();
     script.join('a');
     script.join('b');
-    for (const id of ['a', 'b']) script.event({ type: 'formed', id, device: '' });
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null } });
     script.event({ type: 'ready', id: 'a', ready: ready() });
     const actions = script.event({ type: 'ready', id: 'b', ready: ready(changes) });
     expect(reason(actions)).toContain(`ERR_STATE_MISMATCH: ${message}`);
@@ -153,18 +147,20 @@ describe('from joining to running', () => {
       const script = new Script({ resumePath: 'p', resumeStep });
       script.join('a');
       script.join('b');
-      for (const id of ['a', 'b']) script.event({ type: 'formed', id, device: '' });
+      for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null } });
       script.event({ type: 'ready', id: 'a', ready: ready({ step: resumeStep }) });
       return script.event({ type: 'ready', id: 'b', ready: ready({ step: resumeStep }) });
     };
     expect(sent(resumed(4))[0]?.message.start).toEqual({ firstStep: 5 });
-    expect(end(resumed(6))).toMatchObject({ phase: 'DONE', exitCode: 0 });
+    expect(end(resumed(6))).toMatchObject({ exitCode: 0, fault: null });
   });
 
   test('a third worker and a doubled id are refused', () => {
     const script = new Script();
     script.join('a');
-    expect(script.join('a')).toMatchObject([{ type: 'refuse', code: 'ERR_PROTOCOL' }]);
+    expect(script.join('a')).toMatchObject([
+      { type: 'refuse', message: 'a worker with the id a has joined already' },
+    ]);
     script.join('b');
     expect(script.join('c')).toMatchObject([
       { type: 'refuse', message: 'worker c joined while the run is FORMING' },
@@ -182,13 +178,7 @@ describe('the step rule', () => {
     const actions = new Script().running().step(1);
     expect(actions.map(({ type }) => type)).toEqual(['commit', 'send', 'record']);
     expect(actions[0]).toMatchObject({ step: 1 });
-    expect(sent(actions)[0]?.message.commit).toEqual({
-      step: 1,
-      validate: false,
-      checkpoint: false,
-      hash: false,
-      stop: false,
-    });
+    expect(sent(actions)[0]?.message.commit).toEqual({ validate: false, checkpoint: false, stop: false });
   });
 
   test('validations, checkpoints and the end come when they are due', () => {
@@ -203,8 +193,12 @@ describe('the step rule', () => {
       [true, true, true],
     ]);
     expect(script.state.phase).toBe('CHECKPOINTING');
-    expect(script.event({ type: 'finished', id: 'a' })).toEqual([]);
-    expect(end(script.event({ type: 'finished', id: 'b' }))).toMatchObject({ phase: 'DONE', exitCode: 0 });
+    expect(script.event({ type: 'finished', id: 'a', finished: {} })).toEqual([]);
+    expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({
+      exitCode: 0,
+      fault: null,
+    });
+    expect(script.state.phase).toBe('DONE');
   });
 
   test('prepared steps are handed on in the order of ranks', () => {
@@ -274,10 +268,12 @@ describe('the step rule', () => {
     const script = new Script().running();
     script.step(1);
     script.step(2);
-    expect(script.event({ type: 'applied', id: 'a', step: 2, stateHash: 'x' })).toEqual([]);
-    expect(reason(script.event({ type: 'applied', id: 'b', step: 2, stateHash: 'y' }))).toMatch(
+    expect(script.event({ type: 'applied', id: 'a', applied: { step: 2, stateHash: 'x' } })).toEqual([]);
+    const actions = script.event({ type: 'applied', id: 'b', applied: { step: 2, stateHash: 'y' } });
+    expect(reason(actions)).toMatch(
       /ERR_STATE_MISMATCH: The state of rank 1 .* and of rank 0 .* differ after step 2/,
     );
+    expect(end(actions)?.fault?.hint).toBe('Resume from a checkpoint before it');
   });
 
   test('a validation is handed on when all parts are there', () => {
@@ -301,8 +297,11 @@ describe('stopping', () => {
       stop: true,
       validate: false,
     });
-    script.event({ type: 'finished', id: 'a' });
-    expect(end(script.event({ type: 'finished', id: 'b' }))).toMatchObject({ exitCode: 143, reason: 'told' });
+    script.event({ type: 'finished', id: 'a', finished: {} });
+    expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({
+      exitCode: 143,
+      reason: 'told',
+    });
   });
 
   test('before the first step there is nothing to save', () => {
@@ -317,8 +316,8 @@ describe('stopping', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3, 4, 5, 6]) script.step(step);
     script.event({ type: 'stop', exitCode: 130, reason: 'interrupted' });
-    script.event({ type: 'finished', id: 'a' });
-    expect(end(script.event({ type: 'finished', id: 'b' }))).toMatchObject({ exitCode: 0 });
+    script.event({ type: 'finished', id: 'a', finished: {} });
+    expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({ exitCode: 0 });
   });
 });
 
@@ -337,7 +336,7 @@ describe('failures', () => {
   test('a worker that has finished may go', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3, 4, 5, 6]) script.step(step);
-    script.event({ type: 'finished', id: 'a' });
+    script.event({ type: 'finished', id: 'a', finished: {} });
     expect(script.event({ type: 'lost', id: 'a', reason: 'exited' })).toEqual([]);
   });
 
@@ -354,14 +353,14 @@ describe('failures', () => {
       let actions: Action[] = [];
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 250;
-        script.event({ type: 'heartbeat', id: 'a' });
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
         actions = script.event({ type: 'tick' });
         if (actions.length > 0) break;
       }
       return actions;
     };
     expect(pass(3_000)).toEqual([]);
-    script.event({ type: 'heartbeat', id: 'b' });
+    script.event({ type: 'heartbeat', id: 'b', heartbeat: {} });
     expect(pass(3_000)).toEqual([]);
     expect(reason(pass(250))).toMatch(/Lost rank 1 .* at step 1: no sign of life for 3\.3 s/);
   });
@@ -377,7 +376,7 @@ describe('failures', () => {
     const wait = (ms: number) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 500;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;
       }
@@ -399,16 +398,42 @@ describe('failures', () => {
     let actions: Action[] = [];
     while (actions.length === 0 && script.now < 100_000) {
       script.now += 500;
-      script.event({ type: 'heartbeat', id: 'a' });
+      script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
       actions = script.event({ type: 'tick' });
     }
     expect(reason(actions)).toBe('ERR_JOIN_TIMEOUT: 1 of 2 workers joined within 60 s');
   });
 
+  test('an error of a worker keeps its code and hint, and names the worker', () => {
+    const failure = (code: string, hint: string) =>
+      end(
+        new Script().running().event({ type: 'failure', id: 'b', failure: { code, message: 'off', hint } }),
+      );
+    const message = 'rank 1 (pid 101 on h): off';
+    expect(failure('ERR_CUDA', 'turn it on')).toMatchObject({
+      exitCode: 1,
+      fault: { code: 'ERR_CUDA', message, hint: 'turn it on' },
+    });
+    expect(failure('ERR_CUDA', '')?.fault).toEqual({ code: 'ERR_CUDA', message, hint: null });
+    expect(failure('ERR_OF_NOBODY', '')?.fault?.code).toBe('ERR_INTERNAL');
+  });
+
+  test('a signal to a worker stops the run', () => {
+    const script = new Script().running();
+    script.event({ type: 'stopRequest', id: 'b', stopRequest: { exitCode: 143 } });
+    script.step(1);
+    script.event({ type: 'finished', id: 'a', finished: {} });
+    expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({
+      exitCode: 143,
+      reason: 'worker b received a signal to stop',
+    });
+  });
+
   test('a record that cannot be written ends the run without a commit', () => {
     const script = new Script().running();
-    expect(reason(script.event({ type: 'actionFailed', code: 'ERR_FILE_WRITE', message: 'full' }))).toBe(
-      'ERR_FILE_WRITE: full',
-    );
+    const fault = { code: 'ERR_FILE_WRITE', message: 'full', hint: 'Free some space' } as const;
+    const actions = script.event({ type: 'actionFailed', fault });
+    expect(end(actions)?.fault).toEqual(fault);
+    expect(actions.some(({ type }) => type === 'commit')).toBe(false);
   });
 });

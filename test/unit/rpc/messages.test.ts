@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
+import { Server } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { canonicalHash } from '../../../src/files/hash.js';
-import { bind, controlOptions, createServer, isLoopback, splitAddress } from '../../../src/rpc/transport.js';
+import { bind, controlOptions, isLoopback, splitAddress } from '../../../src/rpc/transport.js';
 
 describe('addresses', () => {
   test('only loopback is plaintext', async () => {
@@ -11,13 +12,13 @@ describe('addresses', () => {
     expect(['0.0.0.0', '10.0.0.1', '127.0.0.1.example.org', '::'].map(isLoopback)).toEqual(
       Array(4).fill(false),
     );
-    await expect(bind(createServer(controlOptions), '0.0.0.0:0')).rejects.toThrow('not on loopback');
+    await expect(bind(new Server(controlOptions), '0.0.0.0:0')).rejects.toThrow('not on loopback');
   });
 
   test('a port in use is named', async () => {
-    const server = createServer(controlOptions);
+    const server = new Server(controlOptions);
     const address = await bind(server, '127.0.0.1:0');
-    await expect(bind(createServer(controlOptions), address)).rejects.toThrow(`Address ${address} is in use`);
+    await expect(bind(new Server(controlOptions), address)).rejects.toThrow(`Address ${address} is in use`);
     server.forceShutdown();
   });
 

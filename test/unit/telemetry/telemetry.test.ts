@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
 import { stepLine } from '../../../src/telemetry/lines.js';
+import { workerNumbers } from '../../../src/telemetry/metrics.js';
 import { stepObject } from '../../../src/telemetry/metrics-file.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
@@ -12,17 +14,25 @@ const worker: WorkerReport = {
   pid: 4242,
   firstSlot: 0,
   endSlot: 2,
-  totalSeconds: 0.31,
-  gatherSeconds: 0.001,
-  computeSeconds: 0.29,
-  exchangeSeconds: 0.012,
-  updateSeconds: 0.0081,
-  exchangeBytes: 20e6,
-  nativeBytes: 2 ** 29,
-  rssBytes: 600 * 2 ** 20,
   device: '',
-  deviceBytes: 0,
-  eventLoopP99Seconds: 0.002,
+  numbers: {
+    total_seconds: 0.31,
+    gather_seconds: 0.001,
+    compute_seconds: 0.29,
+    exchange_seconds: 0.012,
+    update_seconds: 0.0081,
+    exchange_bytes: 20e6,
+    native_bytes: 2 ** 29,
+    rss_bytes: 600 * 2 ** 20,
+    device_bytes: 0,
+    event_loop_p99_seconds: 0.002,
+  },
+};
+/** The same with a GPU. */
+const onGpu: WorkerReport = {
+  ...worker,
+  device: 'H100, GPU 0 of 2',
+  numbers: { ...worker.numbers, device_bytes: 2 ** 30 },
 };
 
 const record: StepRecord = {
@@ -42,14 +52,7 @@ const record: StepRecord = {
   etaSeconds: 15_000,
 };
 
-const header: RunHeader = {
-  name: 'x',
-  runDir: 'runs/x',
-  steps: 50_000,
-  workers: 2,
-  slots: 4,
-  samplesPerStep: 256,
-};
+const header: RunHeader = { name: 'x', steps: 50_000, workers: 2 };
 
 describe('numbers as people read them', () => {
   test('the line of a step', () => {
@@ -165,6 +168,22 @@ test('metrics.jsonl names units and keeps what was measured', () => {
   expect(stepObject({ ...record, attention: null })).not.toHaveProperty('attention');
 });
 
+test('metrics.jsonl has the keys that it had before there was a table of them', () => {
+  const keys = (of: object) => Object.keys(of).sort();
+  const [first] = readFileSync('test/fixtures/runs/f61e27f/run/metrics.jsonl', 'utf8').split('\n');
+  const before = JSON.parse(first!) as { workers: object[] };
+  const now = stepObject({ ...record, attention: null }) as { workers: object[] };
+  expect(keys(now)).toEqual(keys(before));
+  expect(keys(now.workers[0]!)).toEqual(keys(before.workers[0]!));
+  const { workers } = stepObject({ ...record, workers: [onGpu] }) as { workers: object[] };
+  expect(workers[0]).toMatchObject({ device: 'H100, GPU 0 of 2', device_bytes: 2 ** 30 });
+});
+
+test("a worker's message may lack a number or have one that nobody knows", () => {
+  const { gather_seconds, ...others } = worker.numbers;
+  expect(workerNumbers({ ...others, unknown: 1 })).toEqual({ ...worker.numbers, gather_seconds: 0 });
+});
+
 describe('the metrics server', () => {
   let server: MetricsServer;
   afterEach(() => server.close?.());
@@ -191,7 +210,23 @@ describe('the metrics server', () => {
     expect(text).not.toContain('phase="JOINING"');
     expect(text).toContain('orchestrator_worker_compute_seconds_total{rank="1"} 0.29\n');
     expect(text).toContain('orchestrator_validation_loss{weights="ema",bin="t=0.5"} 0.25\n');
+    expect(text).toContain('orchestrator_attention_max_abs_logit{attention="block 1"} 9.31\n');
+    expect(text).toContain('orchestrator_step_seconds_bucket{le="0.3"} 0\n');
+    expect(text).toContain('orchestrator_step_seconds_bucket{le="1"} 1\n');
+    expect(text).not.toContain('worker_device_memory_bytes{');
     expect(text).not.toMatch(/[{,]step=/);
+    server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25 });
+    server.step?.({ ...record, step: 121, attention: null, workers: [onGpu] });
+    const { text: later } = await get('/metrics');
+    expect(later).toContain('orchestrator_committed_steps 121\n');
+    expect(later).toContain('orchestrator_samples_total 512\n');
+    expect(later).toContain('orchestrator_worker_compute_seconds_total{rank="0"} 0.58\n');
+    expect(later).toContain(
+      'orchestrator_worker_device_memory_bytes{rank="0",device="H100, GPU 0 of 2"} 1073741824\n',
+    );
+    // The last sample stays where a step was not sampled.
+    expect(later).toContain('orchestrator_attention_max_abs_logit{attention="block 1"} 9.31\n');
+    expect(later).toContain('orchestrator_checkpoint_stall_seconds_total 0.25\n');
     server.phase?.('FAILED');
     expect((await get('/healthz')).status).toBe(503);
     expect((await get('/nothing')).status).toBe(404);

@@ -53,12 +53,47 @@ function localGradient(slots: { lo: number; hi: number }, totalSlots: number, st
   return { parts, sum: (parts[0] as { buckets: Float32Array[] }).buckets };
 }
 
+/** Of an engine, the gradients of one worker; compute() makes them those of a step. */
+class Worker {
+  readonly #slots: { lo: number; hi: number };
+  readonly #totalSlots: number;
+  local: ReturnType<typeof localGradient>;
+
+  constructor(slots: { lo: number; hi: number }, totalSlots: number) {
+    this.#slots = slots;
+    this.#totalSlots = totalSlots;
+    this.local = localGradient(slots, totalSlots, 1);
+  }
+
+  compute(step: number): void {
+    this.local = localGradient(this.#slots, this.#totalSlots, step);
+  }
+
+  gradientParts() {
+    return this.local.parts;
+  }
+
+  gradient() {
+    return this.local.sum;
+  }
+
+  async reduce() {
+    return { norm: this.local.sum[0]![0]!, firstNonFinite: -1, receivedBytes: 0 };
+  }
+}
+
 const closers: (() => void)[] = [];
 afterEach(() => {
   for (const close of closers.splice(0)) close();
 });
 
-async function connectAll(slots: number, ranks: number, tokens?: string[]): Promise<GrpcCollective[]> {
+interface Connected {
+  worker: Worker;
+  collective: GrpcCollective;
+}
+
+async function connectAll(slots: number, ranks: number, tokens?: string[]): Promise<Connected[]> {
+  const ranges = assignSlots(slots, ranks);
   const servers = await Promise.all(
     Array.from({ length: ranks }, async () => {
       const peer = new PeerServer();
@@ -69,15 +104,17 @@ async function connectAll(slots: number, ranks: number, tokens?: string[]): Prom
   );
   return await Promise.all(
     servers.map(async ({ peer }, rank) => {
+      const worker = new Worker(ranges[rank]!, slots);
       const collective = await GrpcCollective.connect({
-        layout: exchangeLayout(rank, assignSlots(slots, ranks), BUCKETS, addInto),
+        gradients: worker,
+        layout: exchangeLayout(rank, ranges, BUCKETS, addInto),
         generation: 1,
         token: tokens?.[rank] ?? 'secret',
         server: peer,
         addresses: servers.map(({ address }) => address),
       });
       closers.push(() => collective.close());
-      return collective;
+      return { worker, collective };
     }),
   );
 }
@@ -126,26 +163,26 @@ describe('exchange over loopback', () => {
     [4, 3],
     [7, 4],
   ])('%i slots on %i workers: the bits of one worker, in two steps', async (slots, ranks) => {
-    const collectives = await connectAll(slots, ranks);
-    const ranges = assignSlots(slots, ranks);
+    const workers = await connectAll(slots, ranks);
     for (const step of [1, 2]) {
       const expected = bucketsOf(nodeSum(0, slots, step));
-      const sums = await Promise.all(
-        collectives.map(async (collective, rank) => {
-          const local = localGradient(ranges[rank] as { lo: number; hi: number }, slots, step);
+      await Promise.all(
+        workers.map(async ({ worker, collective }, rank) => {
+          worker.compute(step);
           await sleep(rank * 20); // one worker is always ahead
-          collective.begin(step, () => local);
+          const onBucket = collective.begin(step);
           for (let bucket = 0; bucket < BUCKETS.length; bucket++) {
             await sleep(10);
-            collective.announce(bucket);
+            onBucket(bucket);
           }
-          const { bytes } = await collective.finish();
-          expect(bytes).toBeGreaterThan(0);
-          return local.sum;
+          const { norm, receivedBytes } = await collective.reduce();
+          // What the engine finds comes after the sum is complete.
+          expect(norm).toBe(expected[0]![0]);
+          expect(receivedBytes).toBeGreaterThan(0);
         }),
       );
-      for (const sum of sums)
-        for (const [bucket, values] of sum.entries())
+      for (const { worker } of workers)
+        for (const [bucket, values] of worker.local.sum.entries())
           expect(Buffer.from(values.buffer).equals(Buffer.from(expected[bucket]!.buffer)), `${bucket}`).toBe(
             true,
           );
@@ -153,24 +190,23 @@ describe('exchange over loopback', () => {
   });
 
   test('a peer with another token gets nothing', async () => {
-    const collectives = await connectAll(2, 2, ['secret', 'guess']);
-    const waits = collectives.map((collective, rank) => {
-      collective.begin(1, () => localGradient({ lo: rank, hi: rank + 1 }, 2, 1));
-      for (let bucket = 0; bucket < BUCKETS.length; bucket++) collective.announce(bucket);
-      return collective.finish();
+    const workers = await connectAll(2, 2, ['secret', 'guess']);
+    const waits = workers.map(({ collective }) => {
+      const onBucket = collective.begin(1);
+      for (let bucket = 0; bucket < BUCKETS.length; bucket++) onBucket(bucket);
+      return collective.reduce();
     });
     await expect(waits[1]).rejects.toThrow(/exchange with rank 0 broke at step 1: .*wrong data token/);
     await expect(waits[0]).rejects.toThrow(/exchange with rank 1 broke/);
   });
 
   test('a peer that goes away ends the wait with its rank', async () => {
-    const [first, second] = (await connectAll(2, 2)) as [GrpcCollective, GrpcCollective];
-    first.begin(1, () => localGradient({ lo: 0, hi: 1 }, 2, 1));
-    first.announce(0);
-    const wait = first.finish();
-    second.begin(1, () => localGradient({ lo: 1, hi: 2 }, 2, 1));
+    const [first, second] = (await connectAll(2, 2)).map(({ collective }) => collective);
+    first!.begin(1)(0);
+    const wait = first!.reduce();
+    second!.begin(1);
     setTimeout(() => {
-      second.close();
+      second!.close();
       closers[1]?.(); // its server
     }, 50);
     await expect(wait).rejects.toThrow(/exchange with rank 1 broke at step 1/);
@@ -178,27 +214,28 @@ describe('exchange over loopback', () => {
 });
 
 test('a peer that was gone before the step is named, too', async () => {
-  const [first, second] = (await connectAll(2, 2)) as [GrpcCollective, GrpcCollective];
-  second.close();
+  const [first, second] = (await connectAll(2, 2)).map(({ collective }) => collective);
+  second!.close();
   closers[1]?.(); // its server
   await sleep(100);
-  const begin = () => first.begin(1, () => localGradient({ lo: 0, hi: 1 }, 2, 1));
-  expect(begin).toThrow(/exchange with rank 1 broke at step 1/);
+  expect(() => first!.begin(1)).toThrow(/exchange with rank 1 broke at step 1/);
 });
 
 describe('a step without the network', () => {
   const layout = exchangeLayout(0, assignSlots(2, 2), BUCKETS, addInto);
-  const local = () => localGradient({ lo: 0, hi: 1 }, 2, 1);
+  const exchange = (step: number, slots = { lo: 0, hi: 1 }) =>
+    new StepExchange(layout, step, new Worker(slots, 2));
 
   test('a message of the wrong size is refused with rank, step and sizes', () => {
-    const exchange = new StepExchange(layout, 9, local);
-    expect(() => exchange.openPart(1, 12)).toThrow(/^Rank 1 sent 12 bytes at step 9, expected \d+ bytes/);
+    expect(() => exchange(9).openPart(1, 12)).toThrow(/^Rank 1 sent 12 bytes at step 9, expected \d+ bytes/);
   });
 
-  test('buckets out of order and foreign parts are refused', () => {
-    const exchange = new StepExchange(layout, 1, local);
-    expect(() => exchange.announce(1)).toThrow('bucket 1 was announced, but 0 was expected');
-    const wrong = new StepExchange(layout, 1, () => localGradient({ lo: 0, hi: 2 }, 2, 1));
-    expect(() => wrong.announce(0)).toThrow('sums over slots [0, 2), but the tree has [0, 1)');
+  test('buckets out of order and parts of other slots fail the exchange', async () => {
+    const early = exchange(1);
+    early.announce(1);
+    await expect(early.finished()).rejects.toThrow('bucket 1 was announced, but 0 was expected');
+    const wrong = exchange(1, { lo: 0, hi: 2 });
+    wrong.announce(0);
+    await expect(wrong.finished()).rejects.toThrow('sums over slots [0, 2), but the tree has [0, 1)');
   });
 });

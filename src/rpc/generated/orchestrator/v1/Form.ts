@@ -6,6 +6,9 @@ import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator
  * A generation: its members and the slots of each.
  */
 export interface Form {
+  /**
+   * by rank
+   */
   'members'?: (_orchestrator_v1_Member)[];
   /**
    * rank of the receiver
@@ -17,6 +20,9 @@ export interface Form {
  * A generation: its members and the slots of each.
  */
 export interface Form__Output {
+  /**
+   * by rank
+   */
   'members': (_orchestrator_v1_Member__Output)[];
   /**
    * rank of the receiver

@@ -1,15 +1,15 @@
 // Original file: proto/cluster.proto
 
+import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from '../../orchestrator/v1/DeviceRendezvous.js';
 
 /**
  * The worker has reached the data addresses of all its peers.
  */
 export interface Formed {
   /**
-   * Rendezvous string of the worker's device, "GPU/library/unique id" (the id from rank 0 only), or why the
-   * device cannot be connected to others. Empty: not requested.
+   * absent where GPUs are not to be connected
    */
-  'device'?: (string);
+  'device'?: (_orchestrator_v1_DeviceRendezvous | null);
 }
 
 /**
@@ -17,8 +17,7 @@ export interface Formed {
  */
 export interface Formed__Output {
   /**
-   * Rendezvous string of the worker's device, "GPU/library/unique id" (the id from rank 0 only), or why the
-   * device cannot be connected to others. Empty: not requested.
+   * absent where GPUs are not to be connected
    */
-  'device': (string);
+  'device': (_orchestrator_v1_DeviceRendezvous__Output | null);
 }

@@ -2,9 +2,7 @@
 
 
 export interface Heartbeat {
-  'unixSeconds'?: (number | string);
 }
 
 export interface Heartbeat__Output {
-  'unixSeconds': (number);
 }

@@ -17,7 +17,6 @@ export interface Join {
    * address of the worker's Peer service: host:port or unix-abstract:name
    */
   'dataAddress'?: (string);
-  'isa'?: (string);
   /**
    * address of its shared memory, for workers of the same machine; empty: none
    */
@@ -40,7 +39,6 @@ export interface Join__Output {
    * address of the worker's Peer service: host:port or unix-abstract:name
    */
   'dataAddress': (string);
-  'isa': (string);
   /**
    * address of its shared memory, for workers of the same machine; empty: none
    */

@@ -2,8 +2,6 @@
 
 
 export interface Member {
-  'rank'?: (number);
-  'workerId'?: (string);
   'dataAddress'?: (string);
   'firstSlot'?: (number);
   'endSlot'?: (number);
@@ -11,8 +9,6 @@ export interface Member {
 }
 
 export interface Member__Output {
-  'rank': (number);
-  'workerId': (string);
   'dataAddress': (string);
   'firstSlot': (number);
   'endSlot': (number);

@@ -3,7 +3,6 @@
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from '../../orchestrator/v1/SlotReport.js';
 import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from '../../orchestrator/v1/NonFinite.js';
 import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from '../../orchestrator/v1/AttentionStatistic.js';
-import type { StepTimes as _orchestrator_v1_StepTimes, StepTimes__Output as _orchestrator_v1_StepTimes__Output } from '../../orchestrator/v1/StepTimes.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Prepared {
@@ -15,14 +14,10 @@ export interface Prepared {
    */
   'nonFinite'?: (_orchestrator_v1_NonFinite)[];
   'attention'?: (_orchestrator_v1_AttentionStatistic)[];
-  'times'?: (_orchestrator_v1_StepTimes | null);
-  'nativeBytes'?: (number | string | Long);
-  'rssBytes'?: (number | string | Long);
-  'eventLoopP99Seconds'?: (number | string);
   /**
-   * GPU memory held by the worker
+   * by the names of WORKER_NUMBERS (src/telemetry/metrics.ts)
    */
-  'deviceBytes'?: (number | string | Long);
+  'numbers'?: ({[key: string]: number | string});
 }
 
 export interface Prepared__Output {
@@ -34,12 +29,8 @@ export interface Prepared__Output {
    */
   'nonFinite': (_orchestrator_v1_NonFinite__Output)[];
   'attention': (_orchestrator_v1_AttentionStatistic__Output)[];
-  'times': (_orchestrator_v1_StepTimes__Output | null);
-  'nativeBytes': (number);
-  'rssBytes': (number);
-  'eventLoopP99Seconds': (number);
   /**
-   * GPU memory held by the worker
+   * by the names of WORKER_NUMBERS (src/telemetry/metrics.ts)
    */
-  'deviceBytes': (number);
+  'numbers': ({[key: string]: number});
 }

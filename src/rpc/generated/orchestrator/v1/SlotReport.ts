@@ -9,10 +9,6 @@ export interface SlotReport {
    */
   'losses'?: (number | string)[];
   /**
-   * t on the path from data to noise, per sample
-   */
-  'times'?: (number | string)[];
-  /**
    * row numbers
    */
   'samples'?: (number | string | Long)[];
@@ -24,10 +20,6 @@ export interface SlotReport__Output {
    * weighted, per sample
    */
   'losses': (number)[];
-  /**
-   * t on the path from data to noise, per sample
-   */
-  'times': (number)[];
   /**
    * row numbers
    */

@@ -2,11 +2,9 @@
 
 
 export interface Stop {
-  'reason'?: (string);
   'exitCode'?: (number);
 }
 
 export interface Stop__Output {
-  'reason': (string);
   'exitCode': (number);
 }

@@ -1,5 +1,6 @@
 // Original file: proto/cluster.proto
 
+import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from '../../orchestrator/v1/DeviceRendezvous.js';
 
 /**
  * The source of the state.
@@ -12,7 +13,7 @@ export interface Sync {
   /**
    * Formed.device of every worker, by rank
    */
-  'devices'?: (string)[];
+  'devices'?: (_orchestrator_v1_DeviceRendezvous)[];
 }
 
 /**
@@ -26,5 +27,5 @@ export interface Sync__Output {
   /**
    * Formed.device of every worker, by rank
    */
-  'devices': (string)[];
+  'devices': (_orchestrator_v1_DeviceRendezvous__Output)[];
 }

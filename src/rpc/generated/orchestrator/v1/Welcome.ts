@@ -2,7 +2,6 @@
 
 
 export interface Welcome {
-  'runId'?: (string);
   /**
    * the effective config, canonical JSON
    */
@@ -16,7 +15,6 @@ export interface Welcome {
 }
 
 export interface Welcome__Output {
-  'runId': (string);
   /**
    * the effective config, canonical JSON
    */

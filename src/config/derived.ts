@@ -1,0 +1,20 @@
+/** What several keys of a configuration mean together. */
+import type { Config } from './schema.js';
+
+/** Steps between two validations; 0: there is none. */
+export function validationEvery({ data, validation }: Pick<Config, 'data' | 'validation'>): number {
+  return data.validation_rows > 0 ? validation.every : 0;
+}
+
+/**
+ * How `workers` workers sum their gradients if their machines and GPUs allow it; where they do not, `auto`
+ * becomes grpc and other values are errors.
+ */
+export function wantedExchange(
+  { device, exchange }: Pick<Config, 'device' | 'exchange'>,
+  workers: number,
+): 'none' | 'shared' | 'nccl' | 'grpc' {
+  if (workers === 1) return 'none';
+  if (exchange !== 'auto') return exchange;
+  return device === 'cuda' ? 'nccl' : 'shared';
+}
