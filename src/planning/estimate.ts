@@ -1,5 +1,5 @@
 /** Estimates a run without running it: parameters, memory, FLOPs and time. */
-import { validationEvery, wantedExchange } from '../config/derived.js';
+import { wantedExchange } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
