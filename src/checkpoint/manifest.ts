@@ -9,7 +9,7 @@ import { OrchestratorError } from '../errors.js';
 import type { FileRecord } from '../files/hash.js';
 import { readWhole } from '../files/io.js';
 import { isMapping } from '../files/json.js';
-import type { ModelSpec, TextSpec } from '../native/contract.js';
+import { type ModelSpec, modelSpecSchema, type TextSpec, textSpecSchema } from '../native/specs.js';
 
 export const MANIFEST = 'manifest.json';
 export const MODEL_FILE = 'model.safetensors';
@@ -25,36 +25,14 @@ const count = () => z.int().min(0);
 const positive = () => z.int().min(1);
 const sha256 = () => z.string().regex(/^[0-9a-f]{64}$/);
 
-const modelSchema = z.strictObject({
-  depth: positive(),
-  heads: positive(),
-  patch: positive(),
-  latentChannels: positive(),
-  contextDim: positive(),
-  pooledDim: positive(),
-  posEmbedMaxSize: positive(),
-  qkNorm: z.enum(['none', 'rms']),
-  dualAttention: z.array(count()),
-});
-
-const textSchema = z.strictObject({
-  clipTokens: positive(),
-  t5Tokens: positive(),
-  clipLDim: positive(),
-  clipGDim: positive(),
-  t5Dim: positive(),
-  clipLPooledDim: positive(),
-  clipGPooledDim: positive(),
-});
-
 const manifestSchema = z.strictObject({
   format: z.literal(FORMAT),
   formatVersion: z.literal(FORMAT_VERSION),
   step: count(),
-  model: modelSchema,
+  model: modelSpecSchema,
   parameters: count(),
   latent: z.tuple([positive(), positive(), positive()]),
-  text: textSchema,
+  text: textSpecSchema,
   datasetHash: z.string(),
   encoders: z
     .strictObject({ clip_l: z.string(), clip_g: z.string(), t5: z.string() })

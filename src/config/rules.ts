@@ -3,8 +3,9 @@
  * itself.
  */
 import { freezeProblem } from '../model/freeze.js';
-import { expectedParameters } from '../model/tensors.js';
+import { native } from '../native/load.js';
 import { densityProblem, parseDensity } from '../objective/density.js';
+import { modelOf } from './model.js';
 import type { Config } from './schema.js';
 
 export interface Rule {
@@ -66,7 +67,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     key: 'freeze',
-    reads: ['model.depth', 'model.hidden', 'model.qk_norm', 'model.dual_attention'],
+    reads: ['model.backbone', 'model.depth', 'model.hidden', 'model.qk_norm', 'model.dual_attention'],
     check: ({ freeze, model }) => (freeze.length === 0 ? null : freezeProblem(parameterNames(model), freeze)),
   },
   {
@@ -141,18 +142,11 @@ export const RULES: readonly Rule[] = [
   },
 ];
 
-/** Official names of a model's parameters, which do not depend on the data. */
+/** Official names of a model's parameters. They do not depend on the widths of the text. */
 function parameterNames(model: Config['model']): string[] {
-  const spec = {
-    depth: model.depth,
-    heads: model.hidden / 64,
-    patch: model.patch,
-    latentChannels: model.latent_channels,
-    contextDim: 1,
-    pooledDim: 1,
-    posEmbedMaxSize: model.pos_embed_max_size,
-    qkNorm: model.qk_norm,
-    dualAttention: model.dual_attention,
-  };
-  return expectedParameters(spec).map(({ name }) => name);
+  const dual_attention = model.dual_attention.filter((block) => block < model.depth);
+  const spec = modelOf({ model: { ...model, dual_attention } }, { contextDim: 1, pooledDim: 1 });
+  return native()
+    .parameters(spec)
+    .tensors.map(({ name }) => name);
 }

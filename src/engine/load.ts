@@ -4,7 +4,7 @@ import { loadCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
 import { describeModel, POS_EMBED, sameModel } from '../model/tensors.js';
 import { Weights } from '../model/weights.js';
-import type { Engine, ModelSpec, StateName } from '../native/contract.js';
+import type { Engine, ModelSpec } from '../native/contract.js';
 
 /**
  * Loads an engine's state from a checkpoint: weights, position table and, if requested, the EMA and the
@@ -17,10 +17,10 @@ export async function loadInto(
   path: string,
   parts: { ema: boolean; optimizer: boolean },
 ): Promise<CheckpointManifest> {
-  const names: StateName[] = ['master', ...(parts.ema ? ['ema' as const] : [])];
-  if (parts.optimizer) names.push('m', 'v');
+  const layout = engine.layout();
+  const names = ['master', ...(parts.ema ? ['ema'] : []), ...(parts.optimizer ? layout.moments : [])];
   const manifest = await loadCheckpoint(path, {
-    layout: engine.layout(),
+    layout,
     state: new Map(names.map((name) => [name, (tensor) => engine.state(name, tensor)])),
     posEmbed: engine.posEmbed(),
   });

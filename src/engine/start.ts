@@ -1,9 +1,10 @@
 /** Starts training from given weights, also of a model without QK-norm or with a smaller position grid. */
 import { OrchestratorError } from '../errors.js';
 import { extendPositions } from '../model/extend-positions.js';
-import { describeModel, hiddenOf, POS_EMBED, sameModel } from '../model/tensors.js';
+import { describeModel, POS_EMBED, sameModel } from '../model/tensors.js';
 import { Weights } from '../model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
+import { hiddenOf } from '../native/specs.js';
 
 /** How much a model's velocity on the calibration batch differs from that of the original weights. */
 export interface AddedNorms {

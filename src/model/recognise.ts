@@ -5,15 +5,9 @@
 import { OrchestratorError } from '../errors.js';
 import { quoted } from '../formats/safetensors/header.js';
 import type { ModelSpec } from '../native/contract.js';
-import { diffusersTensors } from './diffusers.js';
-import {
-  describeModel,
-  type ExpectedTensor,
-  expectedTensors,
-  HEAD_DIM,
-  OFFICIAL_PREFIX,
-  POS_EMBED,
-} from './tensors.js';
+import { HEAD_DIM } from '../native/specs.js';
+import { BACKBONES, type Backbone, diffusersLayout } from './backbones.js';
+import { describeModel, fileTensors, type NamedTensor, OFFICIAL_PREFIX, POS_EMBED } from './tensors.js';
 
 /** Parts other than the diffusion model that released files contain. */
 const OTHER_PARTS: Record<string, string> = {
@@ -26,39 +20,10 @@ const LISTED = 20;
 /** The naming scheme of a file's tensors. */
 export type Format = 'official' | 'diffusers';
 
-/** The tensors that identify a model in a format. */
-interface Landmarks {
-  proj: string;
-  positions: string;
-  context: string;
-  pooled: string;
-  /** Matches a block's number and the rest of the name. */
-  block: RegExp;
-  /** A tensor that exists if queries and keys are normalised. */
-  norm: string;
-  /** A tensor of a block that exists if the block has a second attention. */
-  dual: string;
-}
-
-const LANDMARKS: Record<Format, Landmarks> = {
-  official: {
-    proj: 'x_embedder.proj.weight',
-    positions: POS_EMBED,
-    context: 'context_embedder.weight',
-    pooled: 'y_embedder.mlp.0.weight',
-    block: /^joint_blocks\.(0|[1-9]\d{0,8})\.(.*)$/,
-    norm: 'joint_blocks.0.context_block.attn.ln_k.weight',
-    dual: 'x_block.attn2.qkv.weight',
-  },
-  diffusers: {
-    proj: 'pos_embed.proj.weight',
-    positions: 'pos_embed.pos_embed',
-    context: 'context_embedder.weight',
-    pooled: 'time_text_embed.text_embedder.linear_1.weight',
-    block: /^transformer_blocks\.(0|[1-9]\d{0,8})\.(.*)$/,
-    norm: 'transformer_blocks.0.attn.norm_added_k.weight',
-    dual: 'attn2.to_q.weight',
-  },
+/** The projection of patches, by which a format is told. */
+const PROJECTION: Record<Format, string> = {
+  official: 'x_embedder.proj.weight',
+  diffusers: 'pos_embed.proj.weight',
 };
 
 export type Shapes = ReadonlyMap<string, { shape: readonly number[] }>;
@@ -100,10 +65,10 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
     names.set(name, fileName);
     shapes.set(name, shape);
   }
-  const formats = (['official', 'diffusers'] as const).filter((format) => shapes.has(LANDMARKS[format].proj));
+  const formats = (['official', 'diffusers'] as const).filter((format) => shapes.has(PROJECTION[format]));
   const [format] = formats;
   if (format === undefined || formats.length > 1) {
-    const [official, diffusers] = [LANDMARKS.official.proj, LANDMARKS.diffusers.proj];
+    const { official, diffusers } = PROJECTION;
     throw failure(
       path,
       format === undefined
@@ -157,8 +122,8 @@ export function modelSpecFromTensors(
   path: string,
   format: Format = 'official',
 ): ModelSpec {
-  const marks = LANDMARKS[format];
-  const { proj } = marks;
+  const { name: backbone, names, fileName, blocks } = recognised(shapes, path, format);
+  const proj = PROJECTION[format];
   const hidden = side(shapes, proj, 4, 0, path);
   if (hidden % HEAD_DIM !== 0) {
     throw failure(
@@ -166,41 +131,57 @@ export function modelSpecFromTensors(
       `${proj} has ${hidden} outputs; expected a multiple of the head dimension ${HEAD_DIM}`,
     );
   }
-  const positions = side(shapes, marks.positions, 3, 1, path);
+  const posEmbed = fileName(POS_EMBED);
+  const positions = side(shapes, posEmbed, 3, 1, path);
   const posEmbedMaxSize = Math.round(Math.sqrt(positions));
   if (posEmbedMaxSize * posEmbedMaxSize !== positions) {
-    throw failure(
-      path,
-      `${marks.positions} holds ${positions} positions, which is not the square of a grid's side`,
-    );
-  }
-  const blocks = new Set<number>();
-  const dual = new Set<number>();
-  for (const name of shapes.keys()) {
-    const match = marks.block.exec(name);
-    if (match === null) continue;
-    blocks.add(Number(match[1]));
-    if (match[2] === marks.dual) dual.add(Number(match[1]));
+    throw failure(path, `${posEmbed} holds ${positions} positions, which is not the square of a grid's side`);
   }
   // A stray high block number must not make the list of expected tensors larger than the file.
   const depth = Math.min(
     [...blocks].reduce((most, block) => Math.max(most, block + 1), 0),
     shapes.size,
   );
-  if (depth === 0) throw failure(path, 'there are no tensors of blocks');
+  const isDual = (block: number) =>
+    names.dualAttention !== null && shapes.has(fileName(names.dualAttention(block)));
   const spec: ModelSpec = {
+    backbone,
     depth,
     heads: hidden / HEAD_DIM,
     patch: side(shapes, proj, 4, 2, path),
     latentChannels: side(shapes, proj, 4, 1, path),
-    contextDim: side(shapes, marks.context, 2, 1, path),
-    pooledDim: side(shapes, marks.pooled, 2, 1, path),
+    contextDim: side(shapes, fileName('context_embedder.weight'), 2, 1, path),
+    pooledDim: side(shapes, fileName('y_embedder.mlp.0.weight'), 2, 1, path),
     posEmbedMaxSize,
-    qkNorm: shapes.has(marks.norm) ? 'rms' : 'none',
-    dualAttention: [...dual].filter((block) => block < depth).sort((a, b) => a - b),
+    qkNorm: shapes.has(fileName(names.qkNorm(0))) ? 'rms' : 'none',
+    dualAttention: Array.from({ length: depth }, (_, block) => block).filter(isDual),
   };
   checkTensors(spec, shapes, path, format);
   return spec;
+}
+
+interface Recognised {
+  name: string;
+  names: Backbone;
+  /** The name that the format gives an official tensor, or the first part of one that it splits. */
+  fileName(official: string): string;
+  /** Numbers of the blocks; at least one. */
+  blocks: Set<number>;
+}
+
+/** The backbone whose blocks are among the tensors. */
+function recognised(shapes: ReadonlyMap<string, unknown>, path: string, format: Format): Recognised {
+  for (const [name, names] of Object.entries(BACKBONES)) {
+    if (format === 'diffusers' && names.diffusers === null) continue;
+    const fileName = (official: string) =>
+      format === 'official' ? official : diffusersLayout({ backbone: name }).namesOf(official)[0]!;
+    // In both formats a block's number follows the first part of a name.
+    const [prefix] = fileName(names.qkNorm(0)).split('.0.');
+    const pattern = new RegExp(`^${prefix}\\.(0|[1-9]\\d{0,8})\\.`);
+    const matches = [...shapes.keys()].flatMap((tensor) => pattern.exec(tensor)?.[1] ?? []);
+    if (matches.length > 0) return { name, names, fileName, blocks: new Set(matches.map(Number)) };
+  }
+  throw failure(path, 'there are no tensors of blocks');
 }
 
 function listed(title: string, lines: string[]): string[] {
@@ -210,8 +191,13 @@ function listed(title: string, lines: string[]): string[] {
 }
 
 /** All tensors of a model's file, under the format's names without prefix. */
-function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[] {
-  return format === 'official' ? expectedTensors(spec) : diffusersTensors(spec);
+function formatTensors(spec: ModelSpec, format: Format, path: string): NamedTensor[] {
+  try {
+    return format === 'official' ? fileTensors(spec) : diffusersLayout(spec).tensors(spec);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODEL_SPEC') throw error;
+    throw failure(path, (error as Error).message);
+  }
 }
 
 /**
@@ -224,9 +210,9 @@ function checkTensors(
   spec: ModelSpec,
   shapes: ReadonlyMap<string, readonly number[]>,
   path: string,
-  format: Format = 'official',
+  format: Format,
 ): void {
-  const expected = new Map(formatTensors(spec, format).map(({ name, shape }) => [name, shape]));
+  const expected = new Map(formatTensors(spec, format, path).map(({ name, shape }) => [name, shape]));
   const missing: string[] = [];
   const misshapen: string[] = [];
   for (const [name, shape] of expected) {

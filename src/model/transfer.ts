@@ -11,10 +11,10 @@ import {
 } from '../formats/safetensors/dtype.js';
 import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/file.js';
 import { type Assembly, identity } from './assembly.js';
-import { diffusersConfig, diffusersTensors } from './diffusers.js';
+import { diffusersLayout } from './backbones.js';
 import { CONFIG_FILE, DIFFUSERS_STEM, INDEX_SUFFIX } from './files.js';
 import type { Format } from './recognise.js';
-import { expectedTensors, OFFICIAL_PREFIX } from './tensors.js';
+import { fileTensors, OFFICIAL_PREFIX } from './tensors.js';
 import type { Weights } from './weights.js';
 
 export interface TransferOptions {
@@ -62,7 +62,9 @@ export async function writeWeights(
 /** The tensors of the wanted layout, as streams from the files of weights. */
 function tensorSources(weights: Weights, { format, dtype }: TransferOptions): TensorSource[] {
   const official = format === 'official';
-  const wanted = official ? identity(expectedTensors(weights.spec)) : diffusersTensors(weights.spec);
+  const wanted = official
+    ? identity(fileTensors(weights.spec))
+    : diffusersLayout(weights.spec).tensors(weights.spec);
   return wanted.map((assembly) => {
     const parts = filePieces(weights, assembly);
     const found = new Set(parts.map(({ type }) => type));
@@ -149,7 +151,7 @@ async function writeFolder(
   try {
     await mkdir(temporary, { recursive: true });
     const result = await writeShards(temporary, shardsOf(sources, options.shardBytes));
-    const config = diffusersConfig(weights.spec, options.sampleSize);
+    const config = { ...diffusersLayout(weights.spec).config(weights.spec), sample_size: options.sampleSize };
     await writeFile(join(temporary, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
     await syncFolder(temporary);
     // The rename replaces an empty folder, and fails if the folder is no longer empty.

@@ -1,13 +1,14 @@
 /** Open weights of a model, read under the official names. */
 import { OrchestratorError } from '../errors.js';
+import { isMapping } from '../files/json.js';
 import { isFloat } from '../formats/safetensors/dtype.js';
 import type { TensorSet } from '../formats/safetensors/file.js';
 import type { ModelSpec } from '../native/contract.js';
 import { type Assembly, identity, invert, type Piece } from './assembly.js';
-import { checkConfig, diffusersTensors } from './diffusers.js';
+import { diffusersLayout } from './backbones.js';
 import { openFiles, type WeightsFiles } from './files.js';
 import { describeSkipped, type ModelTensors, modelSpecFromTensors, modelTensors } from './recognise.js';
-import { expectedTensors } from './tensors.js';
+import { fileTensors } from './tensors.js';
 
 export interface WeightsDescription {
   spec: ModelSpec;
@@ -34,9 +35,11 @@ export class Weights {
     this.files = files;
     this.description = description;
     const { spec, tensors } = description;
-    const official = expectedTensors(spec);
+    const official = fileTensors(spec);
     const assemblies =
-      tensors.format === 'official' ? identity(official) : invert(diffusersTensors(spec), official);
+      tensors.format === 'official'
+        ? identity(official)
+        : invert(diffusersLayout(spec).tensors(spec), official);
     const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor)! });
     this.#assemblies = new Map(
       assemblies.map((assembly) => [assembly.name, { ...assembly, pieces: assembly.pieces.map(inFile) }]),
@@ -117,4 +120,29 @@ export class Weights {
   async close(): Promise<void> {
     await this.files.close();
   }
+}
+
+/** The meaning of keys that older files omit. */
+const ABSENT: Record<string, unknown> = { dual_attention_layers: [], qk_norm: null, out_channels: null };
+
+/**
+ * Compares a diffusers folder's config.json with the model that its tensors describe.
+ *
+ * @throws OrchestratorError ERR_MODEL_TENSORS: lists each key that differs.
+ */
+export function checkConfig(value: unknown, spec: ModelSpec, path: string): void {
+  if (!isMapping(value)) throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object`);
+  const lines: string[] = [];
+  for (const [key, expected] of Object.entries(diffusersLayout(spec).config(spec))) {
+    const seen = key in value ? value[key] : ABSENT[key];
+    // Without out_channels, in_channels applies.
+    if (key === 'out_channels' && seen === null) continue;
+    const text = JSON.stringify(seen) ?? 'nothing';
+    if (text !== JSON.stringify(expected)) {
+      lines.push(`  ${key} is ${text.slice(0, 200)}; the tensors say ${JSON.stringify(expected)}`);
+    }
+  }
+  if (lines.length === 0) return;
+  const what = `the configuration does not match the tensors in the folder\n${lines.join('\n')}`;
+  throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
 }

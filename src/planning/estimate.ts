@@ -3,8 +3,8 @@ import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import { frozenNames } from '../model/freeze.js';
-import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
+import { hiddenOf } from '../native/specs.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
 import { gpuMemory, LEVELS, type Level, machineParts, type WorkerShape, workerMemory } from './memory.js';
@@ -118,7 +118,7 @@ export function estimateFor(
   // The least that the run may need: a new run copies fewer arrays than a resumed one, gradients of GPUs may
   // go over NCCL, and the buffers of the exchange are small and not known to the byte.
   const least = {
-    untouched: shares ? 0 : frozenElements(spec, config.freeze),
+    untouched: shares ? 0 : frozenElements(addon, spec, config.freeze),
     copied: states - 2,
     ...(onGpu && config.exchange === 'grpc' ? {} : { peers: 0 }),
   };
@@ -141,7 +141,7 @@ export function estimateFor(
     shapes,
     workers,
     parameters: training.parameters,
-    positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * spec.model.heads * 64,
+    positions: spec.model.posEmbedMaxSize ** 2 * hiddenOf(spec.model),
     slots,
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,
@@ -155,14 +155,12 @@ export function estimateFor(
   };
 }
 
-function frozenElements({ model }: EngineSpec, patterns: readonly string[]): number {
+function frozenElements(addon: NativeAddon, { model }: EngineSpec, patterns: readonly string[]): number {
   if (patterns.length === 0) return 0;
-  const parameters = expectedParameters(model);
-  const frozen = frozenNames(
-    parameters.map(({ name }) => name),
-    patterns,
-  );
-  return elementCount(parameters.filter(({ name }) => frozen.has(name)));
+  const { tensors } = addon.parameters(model);
+  const names = tensors.map(({ name }) => name);
+  const frozen = frozenNames(names, patterns);
+  return tensors.reduce((sum, { name, length }) => sum + (frozen.has(name) ? length : 0), 0);
 }
 
 /**

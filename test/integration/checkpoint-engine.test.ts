@@ -9,8 +9,8 @@ import { saveCheckpoint } from '../../src/checkpoint/store.js';
 import { openForInference } from '../../src/engine/inference.js';
 import { loadInto, loadWeights } from '../../src/engine/load.js';
 import { SafetensorsFile, writeSafetensors } from '../../src/formats/safetensors/file.js';
-import { expectedParameters } from '../../src/model/tensors.js';
 import type { Engine, ModelSpec, StateName } from '../../src/native/contract.js';
+import { native } from '../../src/native/load.js';
 import { contentOf, sameBytes } from '../support/checkpoints.js';
 import { closedAfterTest, openEngine, SMALL } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
@@ -66,12 +66,10 @@ const inference = {
 };
 
 describe('an engine', () => {
-  test('lays out the official parameters', async () => {
+  test('lays out the parameters that are known without it, and names its moments', async () => {
     const layout = (await openEngine({ ema: true })).layout();
-    const official = expectedParameters(SMALL).map(({ name, shape }) => `${name} ${shape.join('x')}`);
-    expect(layout.tensors.map(({ name, shape }) => `${name} ${shape.join('x')}`).sort()).toEqual(
-      official.sort(),
-    );
+    expect(layout).toEqual({ ...layout, ...native().parameters(SMALL), moments: ['m', 'v'] });
+    expect((await openEngine({ training: false })).layout().moments).toEqual([]);
   });
 
   test('computes the position table that the files store', async () => {
@@ -105,6 +103,7 @@ describe('an engine', () => {
   test('takes weights from a file in half precision, and refuses those of another model', async () => {
     const path = `${FIXTURES}sd35-medium-like.weights.safetensors`;
     const model: ModelSpec = {
+      backbone: 'mmdit',
       depth: 2,
       heads: 2,
       patch: 2,
@@ -200,7 +199,7 @@ describe('the command line', () => {
     expect(text.stdout).toContain(`sha256 ${manifest.files['ema.safetensors']!.sha256}`);
     const json = JSON.parse(orchestrator('checkpoint', 'inspect', path, '--json').stdout);
     expect(json.manifest).toMatchObject({ step: 1000, config: { name: 'test' }, files: manifest.files });
-    expect(json.tensors['optimizer.safetensors']).toHaveLength(2 * expectedParameters(SMALL).length);
+    expect(json.tensors['optimizer.safetensors']).toHaveLength(2 * native().parameters(SMALL).tensors.length);
   });
 
   test('verifies one checkpoint, or all of a run, and exits with 1 on damage', async () => {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { readCase } from '../../src/engine/case.js';
 import { loadWeights } from '../../src/engine/load.js';
+import { inferenceSpec } from '../../src/engine/spec.js';
 import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../src/formats/safetensors/file.js';
 import { openFiles } from '../../src/model/files.js';
 import { type TransferOptions, writeWeights } from '../../src/model/transfer.js';
@@ -91,21 +92,10 @@ describe.each(MODELS)('%s', (name) => {
     await weights.close();
     const input = await readCase(join(FIXTURES, `${name}.case.safetensors`), spec);
     const run = async (path: string) => {
-      const engine = await native().createEngine({
-        model: spec,
-        latentHeight: input.latentHeight,
-        latentWidth: input.latentWidth,
-        contextTokens: input.contextTokens,
-        microBatch: input.samples,
-        precision: 'fp32',
-        residual: 'fp32',
-        recompute: 'nothing',
-        threads: 1,
-        threadsPerSlot: 1,
-        device: null,
-        training: false,
-        ema: false,
-      });
+      const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
+      const engine = await native().createEngine(
+        inferenceSpec({ model: spec, latentHeight, latentWidth, contextTokens, microBatch }),
+      );
       await loadWeights(engine, spec, path);
       const { velocity } = await engine.evaluateCase(input.batch, input.target, false);
       await engine.close();

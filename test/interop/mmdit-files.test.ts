@@ -15,6 +15,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
   test('has the model of its manifest', async () => {
     const file = await SafetensorsFile.open(path);
     expect(describeWeights(file).spec).toEqual({
+      backbone: 'mmdit',
       depth: wanted.depth,
       heads: wanted.heads,
       patch: 2,

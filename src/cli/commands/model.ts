@@ -5,16 +5,17 @@ import { type Case, readCase, resultTensors } from '../../engine/case.js';
 import { locateWeights } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
 import { requireMemory } from '../../engine/memory.js';
+import { inferenceSpec } from '../../engine/spec.js';
 import { OrchestratorError } from '../../errors.js';
 import { replaceFile } from '../../files/io.js';
 import type { OutputDtype } from '../../formats/safetensors/dtype.js';
 import { writeSafetensors } from '../../formats/safetensors/file.js';
 import type { Format } from '../../model/recognise.js';
 import { releasedName } from '../../model/released.js';
-import { describeModel, elementCount, expectedParameters } from '../../model/tensors.js';
+import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { Weights } from '../../model/weights.js';
-import type { EngineSpec, ModelSpec } from '../../native/contract.js';
+import type { ModelSpec } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import { bytes } from '../../text/quantities.js';
 import { shardSize } from '../arguments.js';
@@ -108,21 +109,12 @@ async function evaluate(options: EvalOptions): Promise<void> {
   const spec = await readSpec(options.weights);
   const input = await readCase(options.case, spec);
   const training = options.grads === true;
-  const engineSpec: EngineSpec = {
-    model: spec,
-    latentHeight: input.latentHeight,
-    latentWidth: input.latentWidth,
-    contextTokens: input.contextTokens,
-    microBatch: input.samples,
-    precision: options.precision,
-    residual: options.precision,
-    recompute: 'nothing',
-    threads: availableParallelism(),
-    threadsPerSlot: availableParallelism(),
-    device: null,
-    training,
-    ema: false,
-  };
+  const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
+  const threads = availableParallelism();
+  const engineSpec = inferenceSpec(
+    { model: spec, latentHeight, latentWidth, contextTokens, microBatch },
+    { precision: options.precision, threads, threadsPerSlot: threads, training },
+  );
   requireMemory(native(), engineSpec);
   const engine = await native().createEngine(engineSpec);
   try {
@@ -153,7 +145,7 @@ async function inspect(path: string, options: { json?: true }): Promise<void> {
   const weights = await Weights.open(source.path);
   try {
     const { spec, note, tensors } = weights.description;
-    const parameters = elementCount(expectedParameters(spec));
+    const { parameters } = native().parameters(spec);
     const found = tensorsOf(weights.files);
     const { files, bytes: size } = weights.files;
     if (options.json) {

@@ -53,7 +53,7 @@ describe('errors of a configuration', () => {
   test('points an unknown key out at the key, with the nearest name', () => {
     const [line] = problems(`${MINIMAL}model:\n  depth: 2\n  hiden: 64\n`);
     expect(line).toMatch(
-      /^FILE:5:3: model\.hiden: unknown key; expected one of depth, hidden, .*; did you mean hidden$/,
+      /^FILE:5:3: model\.hiden: unknown key; expected one of backbone, depth, hidden, .*; did you mean hidden$/,
     );
   });
 

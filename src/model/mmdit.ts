@@ -1,14 +1,13 @@
 /**
- * The layout of diffusers' `SD3Transformer2DModel`: its names, separate tensors for q, k and v, and (scale,
- * shift) instead of the official (shift, scale) in the last modulation of each stream.
+ * The MM-DiT's names, and the layout of diffusers' `SD3Transformer2DModel`: separate tensors for q, k and v,
+ * and (scale, shift) instead of the official (shift, scale) in the last modulation of each stream.
  */
 import { OrchestratorError } from '../errors.js';
-import { isMapping } from '../files/json.js';
 import type { ModelSpec } from '../native/contract.js';
+import { HEAD_DIM, hiddenOf } from '../native/specs.js';
 import type { Assembly } from './assembly.js';
-import { expectedTensors, HEAD_DIM, hiddenOf, POS_EMBED } from './tensors.js';
-
-const CLASS_NAME = 'SD3Transformer2DModel';
+import type { Backbone } from './backbones.js';
+import { fileTensors, POS_EMBED } from './tensors.js';
 
 const EMBEDDERS: Record<string, string> = {
   'x_embedder.proj': 'pos_embed.proj',
@@ -43,7 +42,6 @@ const BLOCK: Record<string, string[]> = {
   'context_block.adaLN_modulation.1': ['norm1_context.linear'],
 };
 
-/** diffusers' names of an official tensor: several if it is split. */
 function namesOf(official: string): string[] {
   if (official === POS_EMBED) return ['pos_embed.pos_embed'];
   const dot = official.lastIndexOf('.');
@@ -59,10 +57,9 @@ function namesOf(official: string): string[] {
   throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}`);
 }
 
-/** diffusers' tensors of a model, as pieces of the official ones. */
-export function diffusersTensors(spec: ModelSpec): Assembly[] {
+function tensors(spec: ModelSpec): Assembly[] {
   const last = `joint_blocks.${spec.depth - 1}.context_block.adaLN_modulation.1.`;
-  return expectedTensors(spec).flatMap(({ name, shape }) => {
+  return fileTensors(spec).flatMap(({ name, shape }) => {
     const names = namesOf(name);
     const [all = 0, ...rest] = shape;
     const rows = all / names.length;
@@ -75,10 +72,9 @@ export function diffusersTensors(spec: ModelSpec): Assembly[] {
   });
 }
 
-/** The keys of `config.json` that describe the model. */
-export function diffusersConfig(spec: ModelSpec, sampleSize: number): Record<string, unknown> {
+function config(spec: ModelSpec): Record<string, unknown> {
   return {
-    _class_name: CLASS_NAME,
+    _class_name: 'SD3Transformer2DModel',
     attention_head_dim: HEAD_DIM,
     caption_projection_dim: hiddenOf(spec),
     dual_attention_layers: spec.dualAttention,
@@ -91,32 +87,11 @@ export function diffusersConfig(spec: ModelSpec, sampleSize: number): Record<str
     pooled_projection_dim: spec.pooledDim,
     pos_embed_max_size: spec.posEmbedMaxSize,
     qk_norm: spec.qkNorm === 'rms' ? 'rms_norm' : null,
-    sample_size: sampleSize,
   };
 }
 
-/** The meaning of keys that older files omit. */
-const ABSENT: Record<string, unknown> = { dual_attention_layers: [], qk_norm: null, out_channels: null };
-
-/**
- * Compares a folder's config.json with the model that its tensors describe.
- *
- * @throws OrchestratorError ERR_MODEL_TENSORS: lists each key that differs.
- */
-export function checkConfig(value: unknown, spec: ModelSpec, path: string): void {
-  if (!isMapping(value)) throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object`);
-  const lines: string[] = [];
-  for (const [key, expected] of Object.entries(diffusersConfig(spec, 0))) {
-    if (key === 'sample_size') continue;
-    const seen = key in value ? value[key] : ABSENT[key];
-    // Without out_channels, in_channels applies.
-    if (key === 'out_channels' && seen === null) continue;
-    const text = JSON.stringify(seen) ?? 'nothing';
-    if (text !== JSON.stringify(expected)) {
-      lines.push(`  ${key} is ${text.slice(0, 200)}; the tensors say ${JSON.stringify(expected)}`);
-    }
-  }
-  if (lines.length === 0) return;
-  const what = `the configuration does not match the tensors in the folder\n${lines.join('\n')}`;
-  throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
-}
+export const MMDIT: Backbone = {
+  qkNorm: (block) => `joint_blocks.${block}.context_block.attn.ln_k.weight`,
+  dualAttention: (block) => `joint_blocks.${block}.x_block.attn2.qkv.weight`,
+  diffusers: { namesOf, tensors, config },
+};
