@@ -9,12 +9,8 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { type FileRecord, hashFile } from '../files/hash.js';
 import { errnoOf, reasonOf, syncFolder, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
-import {
-  SafetensorsFile,
-  sourceBytes,
-  type TensorSource,
-  writeSafetensors,
-} from '../formats/safetensors/file.js';
+import { Safetensors } from '../formats/safetensors/file.js';
+import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
 import { describeModel, OFFICIAL_PREFIX, officialName, POS_EMBED } from '../model/tensors.js';
 import type { EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import { native } from '../native/load.js';
@@ -326,7 +322,7 @@ async function arraysToFill({
 async function readFile(path: string, record: FileRecord, arrays: Map<string, Float32Array>): Promise<void> {
   let found: FileRecord;
   try {
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     try {
       found = { bytes: file.bytes, sha256: await file.readAll(arrays) };
     } finally {

@@ -1,6 +1,7 @@
 /** A case file: a batch with explicit inputs, and the model's results for it. */
 import { OrchestratorError } from '../errors.js';
-import { SafetensorsFile, type TensorSource } from '../formats/safetensors/file.js';
+import { Safetensors } from '../formats/safetensors/file.js';
+import type { TensorSource } from '../formats/safetensors/write.js';
 import { officialName } from '../model/tensors.js';
 import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
 
@@ -26,11 +27,7 @@ function shapeError(
   );
 }
 
-async function readShaped(
-  file: SafetensorsFile,
-  name: string,
-  shape: readonly number[],
-): Promise<Float32Array> {
+async function readShaped(file: Safetensors, name: string, shape: readonly number[]): Promise<Float32Array> {
   const found = file.entry(name).shape;
   if (found.join() !== shape.join()) throw shapeError(file.path, name, found, `[${shape.join(', ')}]`);
   return file.read(name);
@@ -44,7 +41,7 @@ async function readShaped(
  * @throws OrchestratorError ERR_SAFETENSORS, ERR_TENSOR_SHAPE: names file and tensor.
  */
 export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
-  const file = await SafetensorsFile.open(path);
+  const file = await Safetensors.open(path);
   try {
     const shape = file.entry('x0').shape;
     const [samples = 0, channels, latentHeight = 0, latentWidth = 0] = shape;

@@ -7,9 +7,10 @@ import type { ModelSpec } from '../native/contract.js';
 import { HEAD_DIM, hiddenOf } from '../native/specs.js';
 import type { Assembly } from './assembly.js';
 import type { Backbone } from './backbones.js';
-import { fileTensors, POS_EMBED } from './tensors.js';
+import { type NamedTensor, POS_EMBED } from './tensors.js';
 
-const EMBEDDERS: Record<string, string> = {
+/** Names outside of the blocks, in the order of official files. */
+const OUTSIDE: Record<string, string> = {
   'x_embedder.proj': 'pos_embed.proj',
   't_embedder.mlp.0': 'time_text_embed.timestep_embedder.linear_1',
   't_embedder.mlp.2': 'time_text_embed.timestep_embedder.linear_2',
@@ -20,8 +21,15 @@ const EMBEDDERS: Record<string, string> = {
   'final_layer.adaLN_modulation.1': 'norm_out.linear',
 };
 
-/** Names within a block; `qkv` is split into three projections. */
+/** Names within a block, in the order of official files; `qkv` is split into three projections. */
 const BLOCK: Record<string, string[]> = {
+  'context_block.attn.qkv': ['attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj'],
+  'context_block.attn.ln_q': ['attn.norm_added_q'],
+  'context_block.attn.ln_k': ['attn.norm_added_k'],
+  'context_block.attn.proj': ['attn.to_add_out'],
+  'context_block.mlp.fc1': ['ff_context.net.0.proj'],
+  'context_block.mlp.fc2': ['ff_context.net.2'],
+  'context_block.adaLN_modulation.1': ['norm1_context.linear'],
   'x_block.attn.qkv': ['attn.to_q', 'attn.to_k', 'attn.to_v'],
   'x_block.attn.ln_q': ['attn.norm_q'],
   'x_block.attn.ln_k': ['attn.norm_k'],
@@ -33,33 +41,37 @@ const BLOCK: Record<string, string[]> = {
   'x_block.mlp.fc1': ['ff.net.0.proj'],
   'x_block.mlp.fc2': ['ff.net.2'],
   'x_block.adaLN_modulation.1': ['norm1.linear'],
-  'context_block.attn.qkv': ['attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj'],
-  'context_block.attn.ln_q': ['attn.norm_added_q'],
-  'context_block.attn.ln_k': ['attn.norm_added_k'],
-  'context_block.attn.proj': ['attn.to_add_out'],
-  'context_block.mlp.fc1': ['ff_context.net.0.proj'],
-  'context_block.mlp.fc2': ['ff_context.net.2'],
-  'context_block.adaLN_modulation.1': ['norm1_context.linear'],
 };
+
+/** "joint_blocks.3.x_block.mlp.fc1.weight" is "x_block.mlp.fc1" of block 3, and there ".weight". */
+function parse(official: string): { block: number | null; module: string; kind: string } {
+  const [, block = null, module, kind] = /^(?:joint_blocks\.(\d+)\.)?(.*)(\.[^.]+)$/.exec(official)!;
+  return { block: block === null ? null : Number(block), module: module!, kind: kind! };
+}
+
+/** Position table and embedders, then the blocks, then the final layer; within them as in the tables above. */
+function fileOrder(official: string): number {
+  if (official === POS_EMBED) return -1;
+  const { block, module } = parse(official);
+  if (block !== null) return 100 * (block + 1) + Object.keys(BLOCK).indexOf(module);
+  return Object.keys(OUTSIDE).indexOf(module) + (module.startsWith('final_layer') ? 1e6 : 0);
+}
 
 function namesOf(official: string): string[] {
   if (official === POS_EMBED) return ['pos_embed.pos_embed'];
-  const dot = official.lastIndexOf('.');
-  const kind = official.slice(dot);
-  const block = /^joint_blocks\.(\d+)\.(.*)$/.exec(official.slice(0, dot));
-  if (block !== null) {
-    const names = BLOCK[block[2]!];
-    if (names !== undefined) return names.map((name) => `transformer_blocks.${block[1]}.${name}${kind}`);
-  } else {
-    const name = EMBEDDERS[official.slice(0, dot)];
-    if (name !== undefined) return [name + kind];
-  }
-  throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}`);
+  const { block, module, kind } = parse(official);
+  const names = block === null ? [OUTSIDE[module]] : (BLOCK[module] ?? [undefined]);
+  return names.map((name) => {
+    if (name === undefined) {
+      throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}`);
+    }
+    return `${block === null ? '' : `transformer_blocks.${block}.`}${name}${kind}`;
+  });
 }
 
-function tensors(spec: ModelSpec): Assembly[] {
-  const last = `joint_blocks.${spec.depth - 1}.context_block.adaLN_modulation.1.`;
-  return fileTensors(spec).flatMap(({ name, shape }) => {
+function split(official: readonly NamedTensor[], { depth }: ModelSpec): Assembly[] {
+  const last = `joint_blocks.${depth - 1}.context_block.adaLN_modulation.1.`;
+  return official.flatMap(({ name, shape }) => {
     const names = namesOf(name);
     const [all = 0, ...rest] = shape;
     const rows = all / names.length;
@@ -91,7 +103,8 @@ function config(spec: ModelSpec): Record<string, unknown> {
 }
 
 export const MMDIT: Backbone = {
+  fileOrder,
   qkNorm: (block) => `joint_blocks.${block}.context_block.attn.ln_k.weight`,
   dualAttention: (block) => `joint_blocks.${block}.x_block.attn2.qkv.weight`,
-  diffusers: { namesOf, tensors, config },
+  diffusers: { namesOf, split, config },
 };

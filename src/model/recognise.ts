@@ -6,8 +6,8 @@ import { OrchestratorError } from '../errors.js';
 import { quoted } from '../formats/safetensors/header.js';
 import type { ModelSpec } from '../native/contract.js';
 import { HEAD_DIM } from '../native/specs.js';
-import { BACKBONES, type Backbone, diffusersLayout } from './backbones.js';
-import { describeModel, fileTensors, type NamedTensor, OFFICIAL_PREFIX, POS_EMBED } from './tensors.js';
+import { BACKBONES, type Backbone, diffusersTensors, officialTensors } from './backbones.js';
+import { describeModel, type NamedTensor, OFFICIAL_PREFIX, POS_EMBED } from './tensors.js';
 
 /** Parts other than the diffusion model that released files contain. */
 const OTHER_PARTS: Record<string, string> = {
@@ -172,9 +172,10 @@ interface Recognised {
 /** The backbone whose blocks are among the tensors. */
 function recognised(shapes: ReadonlyMap<string, unknown>, path: string, format: Format): Recognised {
   for (const [name, names] of Object.entries(BACKBONES)) {
-    if (format === 'diffusers' && names.diffusers === null) continue;
+    const { diffusers } = names;
+    if (format === 'diffusers' && diffusers === null) continue;
     const fileName = (official: string) =>
-      format === 'official' ? official : diffusersLayout({ backbone: name }).namesOf(official)[0]!;
+      format === 'official' || diffusers === null ? official : diffusers.namesOf(official)[0]!;
     // In both formats a block's number follows the first part of a name.
     const [prefix] = fileName(names.qkNorm(0)).split('.0.');
     const pattern = new RegExp(`^${prefix}\\.(0|[1-9]\\d{0,8})\\.`);
@@ -193,7 +194,7 @@ function listed(title: string, lines: string[]): string[] {
 /** All tensors of a model's file, under the format's names without prefix. */
 function formatTensors(spec: ModelSpec, format: Format, path: string): NamedTensor[] {
   try {
-    return format === 'official' ? fileTensors(spec) : diffusersLayout(spec).tensors(spec);
+    return format === 'official' ? officialTensors(spec) : diffusersTensors(spec);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODEL_SPEC') throw error;
     throw failure(path, (error as Error).message);

@@ -1,6 +1,5 @@
-/** The tensors of a model's file: what the addon says of its parameters, and the position table. */
+/** Official names of tensors, and models in words. */
 import type { ModelSpec, TensorInfo } from '../native/contract.js';
-import { native } from '../native/load.js';
 import { hiddenOf } from '../native/specs.js';
 
 /** Prefix of all names of the diffusion model in released files. */
@@ -11,12 +10,6 @@ export const POS_EMBED = 'pos_embed';
 
 /** A tensor by its official name, without prefix. */
 export type NamedTensor = Pick<TensorInfo, 'name' | 'shape'>;
-
-/** All tensors of a model's file: `pos_embed`, then the parameters. Throws ERR_MODEL_SPEC. */
-export function fileTensors(spec: ModelSpec): NamedTensor[] {
-  const { posEmbed, tensors } = native().parameters(spec);
-  return [{ name: POS_EMBED, shape: posEmbed.shape }, ...tensors];
-}
 
 /** "depth 24, hidden 1536, ...": a model described in a line, for messages. The MM-DiT goes without saying. */
 export function describeModel(spec: ModelSpec): string {

@@ -9,12 +9,13 @@ import {
   type Dtype,
   type OutputDtype,
 } from '../formats/safetensors/dtype.js';
-import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/file.js';
+import { INDEX_SUFFIX } from '../formats/safetensors/shard-index.js';
+import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
 import { type Assembly, identity } from './assembly.js';
-import { diffusersLayout } from './backbones.js';
-import { CONFIG_FILE, DIFFUSERS_STEM, INDEX_SUFFIX } from './files.js';
+import { diffusersLayout, diffusersTensors, officialTensors } from './backbones.js';
+import { CONFIG_FILE, DIFFUSERS_STEM } from './files.js';
 import type { Format } from './recognise.js';
-import { fileTensors, OFFICIAL_PREFIX } from './tensors.js';
+import { OFFICIAL_PREFIX } from './tensors.js';
 import type { Weights } from './weights.js';
 
 export interface TransferOptions {
@@ -62,9 +63,7 @@ export async function writeWeights(
 /** The tensors of the wanted layout, as streams from the files of weights. */
 function tensorSources(weights: Weights, { format, dtype }: TransferOptions): TensorSource[] {
   const official = format === 'official';
-  const wanted = official
-    ? identity(fileTensors(weights.spec))
-    : diffusersLayout(weights.spec).tensors(weights.spec);
+  const wanted = official ? identity(officialTensors(weights.spec)) : diffusersTensors(weights.spec);
   return wanted.map((assembly) => {
     const parts = filePieces(weights, assembly);
     const found = new Set(parts.map(({ type }) => type));

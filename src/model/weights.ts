@@ -2,13 +2,12 @@
 import { OrchestratorError } from '../errors.js';
 import { isMapping } from '../files/json.js';
 import { isFloat } from '../formats/safetensors/dtype.js';
-import type { TensorSet } from '../formats/safetensors/file.js';
+import type { Safetensors } from '../formats/safetensors/file.js';
 import type { ModelSpec } from '../native/contract.js';
 import { type Assembly, identity, invert, type Piece } from './assembly.js';
-import { diffusersLayout } from './backbones.js';
+import { diffusersLayout, diffusersTensors, officialTensors } from './backbones.js';
 import { openFiles, type WeightsFiles } from './files.js';
 import { describeSkipped, type ModelTensors, modelSpecFromTensors, modelTensors } from './recognise.js';
-import { fileTensors } from './tensors.js';
 
 export interface WeightsDescription {
   spec: ModelSpec;
@@ -18,7 +17,7 @@ export interface WeightsDescription {
 }
 
 /** Recognises the model whose weights a file holds, under official or diffusers' names. */
-export function describeWeights(file: Pick<TensorSet, 'tensors' | 'path'>): WeightsDescription {
+export function describeWeights(file: Pick<Safetensors, 'tensors' | 'path'>): WeightsDescription {
   const tensors = modelTensors(file.tensors, file.path);
   const spec = modelSpecFromTensors(tensors.shapes, file.path, tensors.format);
   return { spec, tensors, note: describeSkipped(tensors.skipped) };
@@ -28,18 +27,16 @@ export function describeWeights(file: Pick<TensorSet, 'tensors' | 'path'>): Weig
 export class Weights {
   /** The pieces of each tensor, under the file's names; keys are official names without prefix. */
   readonly #assemblies: ReadonlyMap<string, Assembly>;
-  readonly files: TensorSet;
+  readonly files: Safetensors;
   readonly description: WeightsDescription;
 
-  private constructor(files: TensorSet, description: WeightsDescription) {
+  private constructor(files: Safetensors, description: WeightsDescription) {
     this.files = files;
     this.description = description;
     const { spec, tensors } = description;
-    const official = fileTensors(spec);
+    const official = officialTensors(spec);
     const assemblies =
-      tensors.format === 'official'
-        ? identity(official)
-        : invert(diffusersLayout(spec).tensors(spec), official);
+      tensors.format === 'official' ? identity(official) : invert(diffusersTensors(spec), official);
     const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor)! });
     this.#assemblies = new Map(
       assemblies.map((assembly) => [assembly.name, { ...assembly, pieces: assembly.pieces.map(inFile) }]),

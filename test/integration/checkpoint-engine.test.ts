@@ -8,7 +8,8 @@ import { describe, expect, test } from 'vitest';
 import { saveCheckpoint } from '../../src/checkpoint/store.js';
 import { openForInference } from '../../src/engine/inference.js';
 import { loadInto, loadWeights } from '../../src/engine/load.js';
-import { SafetensorsFile, writeSafetensors } from '../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
+import { writeSafetensors } from '../../src/formats/safetensors/write.js';
 import type { Engine, ModelSpec, StateName } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 import { contentOf, sameBytes } from '../support/checkpoints.js';
@@ -116,7 +117,7 @@ describe('an engine', () => {
     };
     const engine = await openEngine({ model, ema: true });
     expect(await loadWeights(engine, model, path)).toBeNull();
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     for (const { name } of engine.layout().tensors) {
       const expected = await file.read(`model.diffusion_model.${name}`);
       expect(sameBytes(await engine.state('master', name), expected), name).toBe(true);
@@ -161,7 +162,7 @@ describe('inference', () => {
     const engine = await filled(2);
     const run = temporaryFolder();
     const path = await save(engine, run, 7);
-    const file = await SafetensorsFile.open(join(path, 'model.safetensors'));
+    const file = await Safetensors.open(join(path, 'model.safetensors'));
     const tensors = await Promise.all(
       [...file.tensors.values()].map(async ({ name, shape }) => ({
         name,

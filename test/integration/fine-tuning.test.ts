@@ -10,7 +10,7 @@ import { type Case, readCase } from '../../src/engine/case.js';
 import { loadWeights } from '../../src/engine/load.js';
 import { trainingEngine } from '../../src/engine/spec.js';
 import { startFrom } from '../../src/engine/start.js';
-import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { frozenBounds, frozenNames } from '../../src/model/freeze.js';
 import { OFFICIAL_PREFIX } from '../../src/model/tensors.js';
 import { Weights } from '../../src/model/weights.js';
@@ -253,8 +253,8 @@ describe('a run', () => {
     expect(await tuned('two', 2)).toMatchObject({ code: 0 });
     expect(fingerprint(join(folder, 'two'), 3)).toEqual(fingerprint(join(folder, 'one'), 3));
 
-    const before = await SafetensorsFile.open(init);
-    const after = await SafetensorsFile.open(
+    const before = await Safetensors.open(init);
+    const after = await Safetensors.open(
       join(folder, 'one', 'checkpoints', 'step-00000003', 'model.safetensors'),
     );
     const same = async (name: string) => {

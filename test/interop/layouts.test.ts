@@ -8,7 +8,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { readCase } from '../../src/engine/case.js';
 import { loadWeights } from '../../src/engine/load.js';
 import { inferenceSpec } from '../../src/engine/spec.js';
-import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
+import { type TensorSource, writeSafetensors } from '../../src/formats/safetensors/write.js';
 import { openFiles } from '../../src/model/files.js';
 import { type TransferOptions, writeWeights } from '../../src/model/transfer.js';
 import { Weights } from '../../src/model/weights.js';
@@ -55,7 +56,7 @@ async function expectSameTensors(a: string, b: string): Promise<void> {
 }
 
 async function tensorsOf(path: string): Promise<TensorSource[]> {
-  const file = await SafetensorsFile.open(path);
+  const file = await Safetensors.open(path);
   const tensors: TensorSource[] = [];
   for (const { name, shape, dtype, begin, end } of file.tensors.values()) {
     const data = new Uint8Array(end - begin);
@@ -110,8 +111,8 @@ describe("diffusers' folder", () => {
 
   test('splits qkv, and swaps shift and scale', async () => {
     await convert(weightsOf(name), join(folder, 'd'), DIFFUSERS);
-    const official = await SafetensorsFile.open(weightsOf(name));
-    const theirs = await SafetensorsFile.open(join(folder, 'd', 'diffusion_pytorch_model.safetensors'));
+    const official = await Safetensors.open(weightsOf(name));
+    const theirs = await Safetensors.open(join(folder, 'd', 'diffusion_pytorch_model.safetensors'));
     const prefix = 'model.diffusion_model.';
     const qkv = await official.read(`${prefix}joint_blocks.0.x_block.attn2.qkv.weight`);
     const k = await theirs.read('transformer_blocks.0.attn2.to_k.weight');

@@ -9,7 +9,7 @@ import { inferenceSpec } from '../../engine/spec.js';
 import { OrchestratorError } from '../../errors.js';
 import { replaceFile } from '../../files/io.js';
 import type { OutputDtype } from '../../formats/safetensors/dtype.js';
-import { writeSafetensors } from '../../formats/safetensors/file.js';
+import { writeSafetensors } from '../../formats/safetensors/write.js';
 import type { Format } from '../../model/recognise.js';
 import { releasedName } from '../../model/released.js';
 import { describeModel } from '../../model/tensors.js';

@@ -4,12 +4,9 @@ import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { convertToFloat32 } from '../../../src/formats/safetensors/dtype.js';
-import {
-  SafetensorsFile,
-  type TensorSource,
-  writeSafetensors,
-} from '../../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../../src/formats/safetensors/file.js';
 import { MAX_HEADER_BYTES } from '../../../src/formats/safetensors/header.js';
+import { type TensorSource, writeSafetensors } from '../../../src/formats/safetensors/write.js';
 import { sameBytes } from '../../support/checkpoints.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { generator } from '../../support/random.js';
@@ -26,7 +23,7 @@ async function fileOf(header: string | Uint8Array, data: Uint8Array): Promise<st
 
 async function refusal(path: string): Promise<string> {
   try {
-    await (await SafetensorsFile.open(path)).close();
+    await (await Safetensors.open(path)).close();
   } catch (error) {
     expect(error).toMatchObject({ name: 'OrchestratorError', code: 'ERR_SAFETENSORS' });
     expect((error as Error).message).toContain(path);
@@ -57,7 +54,7 @@ describe('writing and reading', () => {
       bytes: bytes.length,
       sha256: createHash('sha256').update(bytes).digest('hex'),
     });
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     expect(new Set(file.tensors.keys())).toEqual(new Set(tensors.map(({ name }) => name)));
     expect(Object.fromEntries(file.metadata)).toEqual({ format: 'pt', note: 'über' });
     for (const { begin, dtype, name } of file.tensors.values()) {
@@ -78,7 +75,7 @@ describe('writing and reading', () => {
   test('fills arrays in one pass over the file, hashing all of it', async () => {
     const path = join(temporaryFolder(), 'w.safetensors');
     const written = await writeSafetensors(path, tensors, {});
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     const flat = new Float32Array(700_100).fill(9);
     const target = flat.subarray(16, 16 + 700_001);
     const half = new Float32Array(3);
@@ -100,7 +97,7 @@ describe('writing and reading', () => {
   test('refuses targets that do not fit, types without fp32, and missing names', async () => {
     const path = join(temporaryFolder(), 'w.safetensors');
     await writeSafetensors(path, tensors, {});
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     await expect(file.read('big', new Float32Array(3))).rejects.toThrow(/"big".*\[700001\].*expected 3/);
     await expect(file.read('count')).rejects.toThrow(/"count" is of type I64/);
     await expect(file.read('other')).rejects.toThrow(/no tensor "other"/);
@@ -135,7 +132,7 @@ describe('writing and reading', () => {
       last = now;
     }, 1);
     await writeSafetensors(path, [{ name: 'a', dtype: 'F32', shape: [data.length], data }], {});
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     await file.readAll(new Map([['a', data]]));
     await file.close();
     clearInterval(timer);
@@ -260,7 +257,7 @@ describe('malformed files', () => {
       ['{} \n ', 0],
       [`{ "a" :\t${ok} }  `, 4],
     ] as const) {
-      await (await SafetensorsFile.open(await fileOf(header, new Uint8Array(data)))).close();
+      await (await Safetensors.open(await fileOf(header, new Uint8Array(data)))).close();
     }
   });
 
@@ -305,7 +302,7 @@ describe('malformed files', () => {
     const handle = await open(path, 'r+');
     await handle.write(new Uint8Array(Float32Array.of(42).buffer), 0, 4, 8 + header.length + far);
     await handle.close();
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     expect(await file.read('b')).toEqual(Float32Array.of(42));
     await file.close();
   });
@@ -314,13 +311,13 @@ describe('malformed files', () => {
     const path = temporaryFolder();
     execFileSync('mkfifo', [join(path, 'pipe')]);
     for (const name of ['', 'pipe', 'nothing']) {
-      await expect(SafetensorsFile.open(join(path, name))).rejects.toMatchObject({ code: 'ERR_FILE_OPEN' });
+      await expect(Safetensors.open(join(path, name))).rejects.toMatchObject({ code: 'ERR_FILE_OPEN' });
     }
   });
 
   test('notices a file that shrinks while it is read', async () => {
     const path = await fileOf(`{"a":${ok}}`, four);
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     await truncate(path, 20);
     await expect(file.read('a')).rejects.toMatchObject({ code: 'ERR_FILE_TRUNCATED' });
     await file.close();

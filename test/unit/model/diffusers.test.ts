@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { invert } from '../../../src/model/assembly.js';
-import { diffusersLayout } from '../../../src/model/backbones.js';
+import { diffusersLayout, diffusersTensors, officialTensors } from '../../../src/model/backbones.js';
 import { modelSpecFromTensors } from '../../../src/model/recognise.js';
 import { RELEASED } from '../../../src/model/released.js';
-import { fileTensors } from '../../../src/model/tensors.js';
 import { checkConfig } from '../../../src/model/weights.js';
 import type { ModelSpec } from '../../../src/native/contract.js';
 
@@ -15,17 +14,17 @@ function elementCount(tensors: readonly { shape: readonly number[] }[]): number 
 const MODELS = Object.entries(RELEASED);
 
 describe.each(MODELS)("diffusers' %s", (_, spec) => {
-  const tensors = diffusersLayout(spec).tensors(spec);
+  const tensors = diffusersTensors(spec);
   const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
 
   test('is read off its names and shapes', () => {
     expect(new Set(tensors.map(({ name }) => name)).size).toBe(tensors.length);
     expect(modelSpecFromTensors(shapes, 'x', 'diffusers')).toEqual(spec);
-    expect(elementCount(tensors)).toBe(elementCount(fileTensors(spec)));
+    expect(elementCount(tensors)).toBe(elementCount(officialTensors(spec)));
   });
 
   test('uses every official row once, and turns back into the official tensors', () => {
-    const back = invert(tensors, fileTensors(spec));
+    const back = invert(tensors, officialTensors(spec));
     for (const { name, shape, pieces } of back) {
       expect(
         pieces.reduce((rows, piece) => rows + piece.rows, 0),
@@ -40,11 +39,7 @@ describe.each(MODELS)("diffusers' %s", (_, spec) => {
 
 describe('pieces', () => {
   const spec = RELEASED['SD3.5-medium'] as ModelSpec;
-  const tensors = new Map(
-    diffusersLayout(spec)
-      .tensors(spec)
-      .map((tensor) => [tensor.name, tensor]),
-  );
+  const tensors = new Map(diffusersTensors(spec).map((tensor) => [tensor.name, tensor]));
   const last = spec.depth - 1;
 
   test.each([

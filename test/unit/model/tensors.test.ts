@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { officialTensors } from '../../../src/model/backbones.js';
 import { describeSkipped, modelSpecFromTensors, modelTensors } from '../../../src/model/recognise.js';
 import { RELEASED, releasedName } from '../../../src/model/released.js';
-import { describeModel, fileTensors, OFFICIAL_PREFIX, sameModel } from '../../../src/model/tensors.js';
+import { describeModel, OFFICIAL_PREFIX, sameModel } from '../../../src/model/tensors.js';
 import type { ModelSpec } from '../../../src/native/contract.js';
 import { native } from '../../../src/native/load.js';
 
@@ -11,7 +12,7 @@ const {
   'SD3.5-large': LARGE_35,
 } = RELEASED as Record<'SD3-medium' | 'SD3.5-medium' | 'SD3.5-large', ModelSpec>;
 
-const shapesOf = (spec: ModelSpec) => new Map(fileTensors(spec).map(({ name, shape }) => [name, shape]));
+const shapesOf = (spec: ModelSpec) => new Map(officialTensors(spec).map(({ name, shape }) => [name, shape]));
 
 describe('the released models', () => {
   // Tensors, parameters and elements with pos_embed of the released files.
@@ -20,9 +21,9 @@ describe('the released models', () => {
     ['SD3.5-medium', MEDIUM_35, 665, 2_243_171_520, 2_469_663_936],
     ['SD3.5-large', LARGE_35, 923, 8_056_627_520, 8_146_280_768],
   ])('%s has the official tensors', (name, spec, tensors, parameters, withPositions) => {
-    expect(fileTensors(spec)).toHaveLength(tensors);
-    expect(new Set(fileTensors(spec).map(({ name }) => name)).size).toBe(tensors);
-    const [positions] = fileTensors(spec);
+    expect(officialTensors(spec)).toHaveLength(tensors);
+    expect(new Set(officialTensors(spec).map(({ name }) => name)).size).toBe(tensors);
+    const [positions] = officialTensors(spec);
     expect(native().parameters(spec).parameters).toBe(parameters);
     expect(parameters + positions!.shape.reduce((product, side) => product * side, 1)).toBe(withPositions);
     expect(releasedName(spec)).toBe(name);
