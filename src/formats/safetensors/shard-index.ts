@@ -2,6 +2,7 @@
 import { dirname, join } from 'node:path';
 import { readWhole } from '../../files/io.js';
 import { isMapping } from '../../files/json.js';
+import { shortened } from '../../text/shortened.js';
 import { malformed, quoted } from './header.js';
 import { type OpenFile, openFile } from './open.js';
 
@@ -73,15 +74,14 @@ function checkIndex(
 ): void {
   const problems: string[] = [];
   for (const [name, file] of map) {
-    if (!files.get(file)?.tensors.has(name)) problems.push(`  ${quoted(name)} is not in ${file}`);
+    if (!files.get(file)?.tensors.has(name)) problems.push(`${quoted(name)} is not in ${file}`);
   }
   for (const [file, { tensors }] of files) {
     for (const name of tensors.keys()) {
-      if (map.get(name) !== file) problems.push(`  ${quoted(name)} of ${file} is not in the index`);
+      if (map.get(name) !== file) problems.push(`${quoted(name)} of ${file} is not in the index`);
     }
   }
   if (problems.length === 0) return;
-  const more = problems.length > LISTED ? [`  and ${problems.length - LISTED} more`] : [];
-  const list = [...problems.slice(0, LISTED), ...more].join('\n');
-  throw malformed(path, `the index and its files disagree about ${problems.length} tensors\n${list}`);
+  const what = `the index and its files disagree about ${problems.length} tensors`;
+  throw malformed(path, [what, ...shortened(problems, LISTED)].join('\n  '));
 }
