@@ -6,7 +6,7 @@ import type { Safetensors } from '../formats/safetensors/file.js';
 import type { ModelSpec } from '../native/contract.js';
 import { type Assembly, identity, invert, type Piece } from './assembly.js';
 import { diffusersLayout, diffusersTensors, officialTensors } from './backbones.js';
-import { openFiles, type WeightsFiles } from './files.js';
+import { openFiles } from './files.js';
 import { describeSkipped, type ModelTensors, modelSpecFromTensors, modelTensors } from './recognise.js';
 
 export interface WeightsDescription {
@@ -43,16 +43,9 @@ export class Weights {
     );
   }
 
-  /**
-   * Opens a file, an index of several files, or diffusers' folder; see openFiles.
-   *
-   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS, ERR_MODEL_TENSORS.
-   */
+  /** Opens a file, an index of several files, or diffusers' folder; see openFiles. */
   static async open(path: string): Promise<Weights> {
-    return await Weights.of(await openFiles(path));
-  }
-
-  static async of({ tensors, config }: WeightsFiles): Promise<Weights> {
+    const { tensors, config } = await openFiles(path);
     try {
       const description = describeWeights(tensors);
       if (config !== null && description.tensors.format === 'diffusers') {
@@ -116,6 +109,16 @@ export class Weights {
 
   async close(): Promise<void> {
     await this.files.close();
+  }
+}
+
+/** Opens weights, calls `work` with them, and closes them. */
+export async function withWeights<T>(path: string, work: (weights: Weights) => Promise<T>): Promise<T> {
+  const weights = await Weights.open(path);
+  try {
+    return await work(weights);
+  } finally {
+    await weights.close();
   }
 }
 

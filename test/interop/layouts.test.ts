@@ -12,7 +12,7 @@ import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { type TensorSource, writeSafetensors } from '../../src/formats/safetensors/write.js';
 import { openFiles } from '../../src/model/files.js';
 import { type TransferOptions, writeWeights } from '../../src/model/transfer.js';
-import { Weights } from '../../src/model/weights.js';
+import { Weights, withWeights } from '../../src/model/weights.js';
 import { native } from '../../src/native/load.js';
 import { temporaryFolder } from '../support/folders.js';
 
@@ -97,7 +97,7 @@ describe.each(MODELS)('%s', (name) => {
       const engine = await native().createEngine(
         inferenceSpec({ model: spec, latentHeight, latentWidth, contextTokens, microBatch }),
       );
-      await loadWeights(engine, spec, path);
+      await withWeights(path, (weights) => loadWeights(engine, weights));
       const { velocity } = await engine.evaluateCase(input.batch, input.target, false);
       await engine.close();
       return Buffer.from(velocity.buffer, velocity.byteOffset, velocity.byteLength);

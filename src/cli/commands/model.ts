@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { type Case, readCase, resultTensors } from '../../engine/case.js';
-import { locateWeights } from '../../engine/inference.js';
+import { locateWeights, type WeightsSource } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
 import { requireMemory } from '../../engine/memory.js';
 import { inferenceSpec } from '../../engine/spec.js';
@@ -14,8 +14,8 @@ import type { Format } from '../../model/recognise.js';
 import { releasedName } from '../../model/released.js';
 import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
-import { Weights } from '../../model/weights.js';
-import type { ModelSpec } from '../../native/contract.js';
+import { type Weights, withWeights } from '../../model/weights.js';
+import type { ModelSpec, WeightsName } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import { bytes } from '../../text/quantities.js';
 import { shardSize } from '../arguments.js';
@@ -77,9 +77,10 @@ export function register(program: Command): void {
         .default('official'),
     )
     .addOption(
-      new Option('--weights <weights>', 'which weights of a checkpoint')
-        .choices(['ema', 'master'])
-        .default('ema'),
+      new Option(
+        '--weights <weights>',
+        'which weights of a checkpoint (default: ema, or master where the run kept no EMA)',
+      ).choices(['ema', 'master']),
     )
     .addOption(dtypeOption())
     .addOption(
@@ -99,36 +100,31 @@ function dtypeOption(): Option {
     .default('same');
 }
 
-async function readSpec(path: string): Promise<ModelSpec> {
-  const weights = await Weights.open(path);
-  await weights.close();
-  return weights.spec;
-}
-
 async function evaluate(options: EvalOptions): Promise<void> {
-  const spec = await readSpec(options.weights);
-  const input = await readCase(options.case, spec);
-  const training = options.grads === true;
-  const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
-  const threads = availableParallelism();
-  const engineSpec = inferenceSpec(
-    { model: spec, latentHeight, latentWidth, contextTokens, microBatch },
-    { precision: options.precision, threads, threadsPerSlot: threads, training },
-  );
-  requireMemory(native(), engineSpec);
-  const engine = await native().createEngine(engineSpec);
-  try {
-    const note = await loadWeights(engine, spec, options.weights);
-    if (note !== null) process.stderr.write(`${note}\n`);
-    const result = await engine.evaluateCase(input.batch, input.target, training);
-    const tensors = resultTensors(engine.layout(), input, result);
-    await replaceFile(options.out, (path) =>
-      writeSafetensors(path, tensors, { precision: options.precision }),
+  const { precision } = options;
+  await withWeights(options.weights, async (weights) => {
+    const { spec, description } = weights;
+    const input = await readCase(options.case, spec);
+    const training = options.grads === true;
+    const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
+    const threads = availableParallelism();
+    const engineSpec = inferenceSpec(
+      { model: spec, latentHeight, latentWidth, contextTokens, microBatch },
+      { precision, threads, threadsPerSlot: threads, training },
     );
-    process.stdout.write(`${report(spec, input, result.loss, tensors.length, options)}\n`);
-  } finally {
-    await engine.close();
-  }
+    requireMemory(native(), engineSpec);
+    const engine = await native().createEngine(engineSpec);
+    try {
+      await loadWeights(engine, weights);
+      if (description.note !== null) process.stderr.write(`${description.note}\n`);
+      const result = await engine.evaluateCase(input.batch, input.target, training);
+      const tensors = resultTensors(engine.layout(), input, result);
+      await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
+      process.stdout.write(`${report(spec, input, result.loss, tensors.length, options)}\n`);
+    } finally {
+      await engine.close();
+    }
+  });
 }
 
 function report(spec: ModelSpec, input: Case, loss: number, tensors: number, options: EvalOptions): string {
@@ -142,35 +138,28 @@ function report(spec: ModelSpec, input: Case, loss: number, tensors: number, opt
 
 async function inspect(path: string, options: { json?: true }): Promise<void> {
   const source = await locateWeights(path, 'master');
-  const weights = await Weights.open(source.path);
-  try {
+  await withWeights(source.path, async (weights) => {
     const { spec, note, tensors } = weights.description;
     const { parameters } = native().parameters(spec);
     const found = tensorsOf(weights.files);
     const { files, bytes: size } = weights.files;
+    const released = releasedName(spec);
     if (options.json) {
-      const description = {
-        path: source.path,
-        model: spec,
-        released: releasedName(spec),
-        format: tensors.format,
-      };
-      const rest = { parameters, files, bytes: size, skipped: tensors.skipped, note, tensors: found };
+      const { format, skipped } = tensors;
+      const description = { path: source.path, model: spec, released, format, parameters, files };
+      const rest = { bytes: size, skipped, note, tensors: found };
       process.stdout.write(`${JSON.stringify({ ...description, ...rest }, null, 2)}\n`);
       return;
     }
-    const name = releasedName(spec);
     const lines = [
-      `model       ${describeModel(spec)}${name === null ? '' : ` (${name})`}`,
+      `model       ${describeModel(spec)}${released === null ? '' : ` (${released})`}`,
       `parameters  ${parameters.toLocaleString('en-US')}`,
       `names       ${tensors.format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
       `files       ${files.length}, ${bytes(size)}`,
     ];
     if (note !== null) lines.push(note);
     process.stdout.write(`${[...lines, ...tensorLines(found)].join('\n')}\n`);
-  } finally {
-    await weights.close();
-  }
+  });
 }
 
 /** The types of the model's tensors: "488 F16, 3 F32". */
@@ -186,7 +175,7 @@ function typesOf(weights: Weights): string {
 interface TransferFlags {
   out: string;
   format: Format | 'auto';
-  weights: 'ema' | 'master';
+  weights?: WeightsName;
   dtype: OutputDtype | 'same';
   shardSize: number | null;
 }
@@ -198,7 +187,7 @@ async function importWeights(
   path: string,
   flags: Pick<TransferFlags, 'out' | 'format' | 'dtype'>,
 ): Promise<void> {
-  await transfer(await Weights.open(path), [], flags.out, flags.format, {
+  await transfer({ path, notes: [] }, flags.out, flags.format, {
     format: 'official',
     dtype: outputType(flags.dtype),
     shardBytes: null,
@@ -207,8 +196,8 @@ async function importWeights(
 }
 
 async function exportWeights(path: string, flags: TransferFlags): Promise<void> {
-  const source = await locateWeights(path, flags.weights);
-  await transfer(await Weights.open(source.path), source.notes, flags.out, 'auto', {
+  const source = await locateWeights(path, flags.weights ?? null);
+  await transfer(source, flags.out, 'auto', {
     format: flags.format === 'diffusers' ? 'diffusers' : 'official',
     dtype: outputType(flags.dtype),
     shardBytes: flags.shardSize,
@@ -221,13 +210,12 @@ function outputType(dtype: TransferFlags['dtype']): OutputDtype | null {
 }
 
 async function transfer(
-  weights: Weights,
-  notes: readonly string[],
+  { path, notes }: Pick<WeightsSource, 'path' | 'notes'>,
   out: string,
   expected: Format | 'auto',
   options: TransferOptions,
 ): Promise<void> {
-  try {
+  await withWeights(path, async (weights) => {
     const { spec, note, tensors } = weights.description;
     if (expected !== 'auto' && expected !== tensors.format) {
       throw new OrchestratorError(
@@ -244,7 +232,5 @@ async function transfer(
       ...[...written.sha256].map(([file, hash]) => `sha256   ${hash}  ${file}`),
     ];
     process.stdout.write(`${lines.join('\n')}\n`);
-  } finally {
-    await weights.close();
-  }
+  });
 }
