@@ -204,8 +204,6 @@ async function publish(root: string, partial: string, final: string): Promise<vo
  * Reads a checkpoint's manifest and verifies the hash of every file that it names.
  *
  * @param onFile is called for each valid file.
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: names the file; ERR_CHECKPOINT_MISSING: there is no
- *   manifest; ERR_CHECKPOINT_MISMATCH: another version of the format.
  */
 export async function verifyCheckpoint(
   path: string,

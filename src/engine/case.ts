@@ -37,8 +37,6 @@ async function readShaped(file: Safetensors, name: string, shape: readonly numbe
  * Reads `x0`, `eps` [B, C, H, W], `context` [B, M, contextDim], `pooled` [B, pooledDim] and `t` [B] in [0,
  * 1]; and `z_t` [B, C, H, W], which is computed as (1 - t) x0 + t eps if the file lacks it. The conditioning
  * timestep is 1000 t.
- *
- * @throws OrchestratorError ERR_SAFETENSORS, ERR_TENSOR_SHAPE: names file and tensor.
  */
 export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
   const file = await Safetensors.open(path);

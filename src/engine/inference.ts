@@ -68,8 +68,6 @@ async function isWeights(path: string): Promise<boolean> {
  * weights alone (see openFiles). Checkpoints are verified.
  *
  * @param weights which of a checkpoint's; null = the EMA, or the master weights with a note.
- * @throws OrchestratorError ERR_CHECKPOINT_MISSING, ERR_CHECKPOINT_DAMAGED, ERR_CHECKPOINT_MISMATCH: the
- *   checkpoint has no EMA.
  */
 export async function locateWeights(path: string, weights: WeightsName | null): Promise<WeightsSource> {
   if (await isWeights(path)) return { path, manifest: null, notes: [] };

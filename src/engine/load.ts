@@ -8,8 +8,6 @@ import type { Engine } from '../native/contract.js';
 /**
  * Loads an engine's state from a checkpoint: weights, position table and, if requested, the EMA and the
  * optimizer's moments.
- *
- * @throws OrchestratorError like loadCheckpoint.
  */
 export async function loadInto(
   engine: Engine,

@@ -9,11 +9,7 @@ import { GPU, type ResolvedPrecision, resolvePrecision } from './precision.js';
 
 export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
 
-/**
- * The model of a configuration. Widths that it leaves open come from the data set.
- *
- * @throws OrchestratorError ERR_CONFIG: they contradict each other.
- */
+/** The model of a configuration. Widths that it leaves open come from the data set. */
 function modelSpec(config: Config, { latent, text }: DatasetShapes): ModelSpec {
   const { latent_channels, context_dim, pooled_dim } = config.model;
   const pooledDim = text.clipLPooledDim + text.clipGPooledDim;

@@ -44,20 +44,12 @@ export function officialTensors(spec: ModelSpec): NamedTensor[] {
     .map(({ tensor: { name, shape } }) => ({ name, shape }));
 }
 
-/**
- * All tensors of a model's file in diffusers' layout, as pieces of the official ones.
- *
- * @throws OrchestratorError ERR_MODEL_TENSORS: diffusers has no such model.
- */
+/** All tensors of a model's file in diffusers' layout, as pieces of the official ones. */
 export function diffusersTensors(spec: ModelSpec): Assembly[] {
   return diffusersLayout(spec).split(officialTensors(spec), spec);
 }
 
-/**
- * The layout of a model in diffusers' files.
- *
- * @throws OrchestratorError ERR_MODEL_TENSORS: there is none.
- */
+/** The layout of a model in diffusers' files. */
 export function diffusersLayout({ backbone }: Pick<ModelSpec, 'backbone'>): DiffusersLayout {
   const layout = BACKBONES[backbone]?.diffusers;
   if (layout) return layout;

@@ -21,8 +21,6 @@ export interface WeightsFiles {
 /**
  * Opens the weights at a path: a safetensors file, a `*.safetensors.index.json`, or a folder with either. For
  * the folder of a whole diffusers pipeline, its `transformer` is opened.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS.
  */
 export async function openFiles(path: string): Promise<WeightsFiles> {
   if (!(await isFolder(path))) return { tensors: await Safetensors.open(path), config: null };

@@ -53,8 +53,10 @@ function parse(official: string): { block: number | null; module: string; kind: 
 function fileOrder(official: string): number {
   if (official === POS_EMBED) return -1;
   const { block, module } = parse(official);
-  if (block !== null) return 100 * (block + 1) + Object.keys(BLOCK).indexOf(module);
-  return Object.keys(OUTSIDE).indexOf(module) + (module.startsWith('final_layer') ? 1e6 : 0);
+  const table = Object.keys(block === null ? OUTSIDE : BLOCK);
+  // A block has fewer than 100 modules, and a model at most 1024 blocks.
+  const part = block !== null ? block + 1 : module.startsWith('final_layer') ? 1025 : 0;
+  return 100 * part + table.indexOf(module);
 }
 
 function namesOf(official: string): string[] {

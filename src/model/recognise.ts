@@ -43,12 +43,7 @@ function failure(path: string, what: string, hint: string | null = null): Orches
   return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`, hint);
 }
 
-/**
- * Separates the diffusion model's tensors from other parts of a file, and removes the official prefix.
- *
- * @throws OrchestratorError ERR_MODEL_TENSORS: a name occurs with and without prefix, or the names are not
- *   those of an MM-DiT.
- */
+/** Separates the diffusion model's tensors from other parts of a file, and removes the official prefix. */
 export function modelTensors(tensors: Shapes, path: string): ModelTensors {
   const names = new Map<string, string>();
   const shapes = new Map<string, readonly number[]>();
@@ -97,7 +92,6 @@ export function describeSkipped(skipped: ModelTensors['skipped']): string | null
  * with that model.
  *
  * @param shapes by the format's names without prefix (see modelTensors).
- * @throws OrchestratorError ERR_MODEL_TENSORS: lists missing, unexpected and misshapen tensors.
  */
 export function modelSpecFromTensors(
   shapes: ReadonlyMap<string, readonly number[]>,

@@ -44,9 +44,6 @@ const CHUNK = 1 << 18;
 /**
  * Writes weights as `format` to `path`: an official file (names with prefix), or diffusers' folder with
  * config.json. An existing file is replaced only when the new one is complete; a folder must be new or empty.
- *
- * @throws OrchestratorError ERR_FILE_WRITE, ERR_SAFETENSORS, ERR_MODEL_TENSORS: a value does not fit the
- *   type.
  */
 export async function writeWeights(
   weights: Weights,

@@ -89,11 +89,7 @@ export class Weights {
     }
   }
 
-  /**
-   * Checks that every tensor can be converted, before anything is changed.
-   *
-   * @throws OrchestratorError ERR_SAFETENSORS: names the first tensor that cannot.
-   */
+  /** Checks that every tensor can be converted, before anything is changed. */
   requireFloats(): void {
     for (const { pieces } of this.#assemblies.values()) {
       for (const { tensor } of pieces) {
@@ -125,11 +121,7 @@ export async function withWeights<T>(path: string, work: (weights: Weights) => P
 /** The meaning of keys that older files omit. */
 const ABSENT: Record<string, unknown> = { dual_attention_layers: [], qk_norm: null, out_channels: null };
 
-/**
- * Compares a diffusers folder's config.json with the model that its tensors describe.
- *
- * @throws OrchestratorError ERR_MODEL_TENSORS: lists each key that differs.
- */
+/** Compares a diffusers folder's config.json with the model that its tensors describe. */
 export function checkConfig(value: unknown, spec: ModelSpec, path: string): void {
   if (!isMapping(value)) throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object`);
   const lines: string[] = [];

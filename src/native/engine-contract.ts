@@ -202,13 +202,7 @@ export interface Group {
   abort(): void;
 }
 
-export interface EvaluateBatch {
-  rows: Float64Array;
-  synthetic: Uint8Array;
-  dropped: Uint8Array;
-  coefficients: Float32Array;
-  sampleIds: Float64Array;
-}
+export type EvaluateBatch = Omit<SlotBatch, 'slot'>;
 
 /** One batch with explicit inputs, for `model eval` and for sampling. All arrays are fp32 and row-major. */
 export interface RawBatch {

@@ -33,11 +33,7 @@ export class Safetensors {
     this.tensors = new Map([...places].map(([name, file]) => [name, file.tensors.get(name)!]));
   }
 
-  /**
-   * Opens a file, or an index and all its files, and checks the headers.
-   *
-   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS: names the wrong tensors.
-   */
+  /** Opens a file, or an index and all its files, and checks the headers. */
   static async open(path: string): Promise<Safetensors> {
     if (path.endsWith(INDEX_SUFFIX)) {
       const places = await openIndex(path);
@@ -72,8 +68,6 @@ export class Safetensors {
    * Reads a tensor as fp32, converting from F16, BF16 and F64.
    *
    * @param into array of exactly the tensor's elements, or null to allocate one.
-   * @throws OrchestratorError ERR_SAFETENSORS: the tensor is missing, of another length, or not of a float
-   *   type.
    */
   async read(name: string, into: Float32Array | null = null): Promise<Float32Array> {
     const entry = this.entry(name);
@@ -83,22 +77,14 @@ export class Safetensors {
     return target;
   }
 
-  /**
-   * Reads a range of a tensor's elements as fp32.
-   *
-   * @throws OrchestratorError ERR_SAFETENSORS: the tensor is missing, too short, or not of a float type.
-   */
+  /** Reads a range of a tensor's elements as fp32. */
   async readElements(name: string, first: number, into: Float32Array): Promise<void> {
     const entry = this.entry(name);
     this.#checkRange(entry, first, into.length, entry.elements, 'elements');
     await this.#copy(entry, first, into, null);
   }
 
-  /**
-   * Reads a range of a tensor's bytes.
-   *
-   * @throws OrchestratorError ERR_SAFETENSORS: the tensor is missing or too short.
-   */
+  /** Reads a range of a tensor's bytes. */
   async readBytes(name: string, first: number, into: Uint8Array): Promise<void> {
     const entry = this.entry(name);
     this.#checkRange(entry, first, into.length, entry.end - entry.begin, 'bytes');

@@ -131,7 +131,6 @@ function parseEntry(name: string, value: unknown, path: string): TensorEntry {
  * @param text bytes of the header, including padding.
  * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order,
  *   without overlap.
- * @throws OrchestratorError ERR_SAFETENSORS: names the file and the tensor.
  */
 export function parseHeader(text: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
   const metadata = new Map<string, string>();

@@ -16,7 +16,6 @@ export interface OpenFile extends SafetensorsHeader {
   head: Uint8Array;
 }
 
-/** @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS: names the wrong tensor. */
 export async function openFile(path: string): Promise<OpenFile> {
   const { handle, size } = await openForReading(path);
   try {

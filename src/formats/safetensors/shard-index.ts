@@ -18,8 +18,6 @@ const LISTED = 20;
  * Opens an index (`{"weight_map": {tensor: file}}`) and all its files, which are in the same folder.
  *
  * @returns the file of each tensor, in the order of the index.
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS: lists the differences between the index and the
- *   files.
  */
 export async function openIndex(path: string): Promise<Map<string, OpenFile>> {
   const map = parseIndex(await readIndex(path), path);
