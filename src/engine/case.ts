@@ -11,6 +11,8 @@ export interface Case {
   latentHeight: number;
   latentWidth: number;
   batch: RawBatch;
+  /** Shapes of the inputs whose gradients are computed, by their names. */
+  inputShapes: Record<string, number[]>;
   /** The velocity that a perfect model would predict: eps - x0, [B, C, H, W]. */
   target: Float32Array;
 }
@@ -54,13 +56,18 @@ export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
 
     const x0 = await file.read('x0');
     const eps = await readShaped(file, 'eps', shape);
-    const context = await readShaped(file, 'context', [samples, contextTokens, spec.contextDim]);
-    const pooled = await readShaped(file, 'pooled', [samples, spec.pooledDim]);
+    const inputShapes = {
+      'input.z_t': shape,
+      'input.context': [samples, contextTokens, spec.contextDim],
+      'input.pooled': [samples, spec.pooledDim],
+    };
+    const context = await readShaped(file, 'context', inputShapes['input.context']);
+    const pooled = await readShaped(file, 'pooled', inputShapes['input.pooled']);
     const t = await readShaped(file, 't', [samples]);
     const z = file.tensors.has('z_t') ? await readShaped(file, 'z_t', shape) : noised(x0, eps, t);
     const target = eps.map((value, i) => value - x0[i]!);
     const batch = { z, timestep: t.map((value) => 1000 * value), context, pooled };
-    return { samples, contextTokens, latentHeight, latentWidth, batch, target };
+    return { samples, contextTokens, latentHeight, latentWidth, batch, inputShapes, target };
   } finally {
     await file.close();
   }
@@ -76,15 +83,8 @@ function noised(x0: Float32Array, eps: Float32Array, t: Float32Array): Float32Ar
 
 /** The results as tensors: `velocity`, `loss`, and gradients under the official names and `input.*`. */
 export function resultTensors(layout: EngineLayout, input: Case, result: CaseResult): TensorSource[] {
-  const latents = [input.samples, -1, input.latentHeight, input.latentWidth];
-  latents[1] = input.batch.z.length / (input.samples * input.latentHeight * input.latentWidth);
-  const shapes = new Map<string, readonly number[]>([
-    ['input.z_t', latents],
-    [
-      'input.context',
-      [input.samples, input.contextTokens, input.batch.context.length / input.samples / input.contextTokens],
-    ],
-    ['input.pooled', [input.samples, input.batch.pooled.length / input.samples]],
+  const shapes = new Map([
+    ...Object.entries(input.inputShapes),
     ...layout.tensors.map(({ name, shape }) => [name, shape] as const),
   ]);
   const gradients = [...result.gradients].map(([name, data]): TensorSource => {
@@ -94,7 +94,7 @@ export function resultTensors(layout: EngineLayout, input: Case, result: CaseRes
     return { name: name.startsWith('input.') ? name : officialName(name), dtype: 'F32', shape, data };
   });
   return [
-    { name: 'velocity', dtype: 'F32', shape: latents, data: result.velocity },
+    { name: 'velocity', dtype: 'F32', shape: input.inputShapes['input.z_t']!, data: result.velocity },
     { name: 'loss', dtype: 'F64', shape: [], data: Float64Array.of(result.loss) },
     ...gradients,
   ];

@@ -117,7 +117,7 @@ export function modelSpecFromTensors(
   }
   const positions = side(POS_EMBED, 3, 1);
   const posEmbedMaxSize = Math.round(Math.sqrt(positions));
-  if (posEmbedMaxSize ** 2 !== positions) {
+  if (posEmbedMaxSize * posEmbedMaxSize !== positions) {
     const what = `${fileName(POS_EMBED)} holds ${positions} positions`;
     throw failure(path, `${what}, which is not the square of a grid's side`);
   }

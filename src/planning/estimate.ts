@@ -141,7 +141,7 @@ export function estimateFor(
     shapes,
     workers,
     parameters: training.parameters,
-    positions: spec.model.posEmbedMaxSize ** 2 * hiddenOf(spec.model),
+    positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model),
     slots,
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,
