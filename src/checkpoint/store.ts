@@ -85,27 +85,32 @@ interface CheckpointContents {
  */
 function tensorsToWrite({ layout, state, posEmbed }: CheckpointContent): Map<CheckpointFile, TensorSource[]> {
   const files = new Map<CheckpointFile, TensorSource[]>();
+  const dtype = 'F32';
+  const table = {
+    name: officialName(POS_EMBED),
+    dtype,
+    shape: layout.posEmbed.shape,
+    data: posEmbed,
+  } as const;
   for (const { file, positions, states } of filesOf(layout)) {
     if (file === EMA_FILE && !state.has('ema')) continue;
-    const table = { name: officialName(POS_EMBED), shape: layout.posEmbed.shape, data: posEmbed };
     const parameters = states.flatMap(({ state: name, prefix }) => {
       const read = state.get(name);
       if (read === undefined) {
         throw new OrchestratorError('ERR_INTERNAL', `The checkpoint lacks the state "${name}"`);
       }
-      return layout.tensors.map(({ name: tensor, shape }) => ({
-        name: prefix + tensor,
-        shape,
-        data: async function* () {
-          yield await read(tensor);
-        },
-      }));
+      return layout.tensors.map(
+        ({ name: tensor, shape }): TensorSource => ({
+          name: prefix + tensor,
+          dtype,
+          shape,
+          data: async function* () {
+            yield await read(tensor);
+          },
+        }),
+      );
     });
-    const tensors = positions ? [table, ...parameters] : parameters;
-    files.set(
-      file,
-      tensors.map((tensor) => ({ ...tensor, dtype: 'F32' })),
-    );
+    files.set(file, positions ? [table, ...parameters] : parameters);
   }
   return files;
 }
