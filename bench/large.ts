@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { openForInference } from '../src/engine/inference.js';
-import { type TensorSource, writeSafetensors } from '../src/formats/safetensors/file.js';
+import { type TensorSource, writeSafetensors } from '../src/formats/safetensors/write.js';
 import { RELEASED } from '../src/model/released.js';
 import { officialName, POS_EMBED } from '../src/model/tensors.js';
 import type { Engine, EngineSpec } from '../src/native/contract.js';

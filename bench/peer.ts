@@ -1,6 +1,7 @@
 /** PyTorch processes that train the same model. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { contextTokens, hiddenOf } from '../src/native/specs.js';
 import type { Precision } from './engine.js';
 import type { Held } from './instruction-set.js';
 import { RoundProcess, stepSeconds } from './round-process.js';
@@ -87,10 +88,10 @@ export async function startPeer(
 ): Promise<RoundProcess> {
   const spec = {
     ...shape.model,
-    hidden: 64 * shape.model.heads,
+    hidden: hiddenOf(shape.model),
     latentHeight: shape.latentHeight,
     latentWidth: shape.latentWidth,
-    contextTokens: shape.text.clipTokens + shape.text.t5Tokens,
+    contextTokens: contextTokens(shape.text),
     batch: shape.globalBatch,
     threads: torch.threads,
     fp32Matmul: torch.fp32Matmul,

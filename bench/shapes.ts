@@ -82,6 +82,7 @@ export const ONE_SAMPLE: BenchShape = {
 
 function model(depth: number, heads: number, contextDim: number, pooledDim: number): ModelSpec {
   return {
+    backbone: 'mmdit',
     depth,
     heads,
     patch: 2,

@@ -1,6 +1,8 @@
 /** Training steps of the real engine, as in a worker of a run, but without the exchange. */
+import { inferenceSpec } from '../src/engine/spec.js';
 import type { Engine } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
+import { contextTokens } from '../src/native/specs.js';
 import { SamplePlan } from '../src/step/plan.js';
 import { type SlotConfig, slotBatch } from '../src/step/slot.js';
 import type { EngineChoice } from './engine.js';
@@ -27,21 +29,12 @@ export class BenchTrainer {
 
   static async open(choice: EngineChoice, dataFile: string): Promise<BenchTrainer> {
     const { shape, precision, threads, threadsPerSlot } = choice;
-    const engine = await native().createEngine({
-      model: shape.model,
-      latentHeight: shape.latentHeight,
-      latentWidth: shape.latentWidth,
-      contextTokens: shape.text.clipTokens + shape.text.t5Tokens,
-      microBatch: shape.microBatch,
-      precision,
-      residual: precision,
-      recompute: shape.recompute[precision],
-      threads,
-      threadsPerSlot,
-      device: null,
-      training: true,
-      ema: false,
-    });
+    const { model, latentHeight, latentWidth, microBatch } = shape;
+    const size = { model, latentHeight, latentWidth, contextTokens: contextTokens(shape.text), microBatch };
+    const recompute = shape.recompute[precision];
+    const engine = await native().createEngine(
+      inferenceSpec(size, { precision, recompute, threads, threadsPerSlot, training: true }),
+    );
     await engine.attach(await native().mapDataset(writeSyntheticData(dataFile, shape)), shape.text);
     return new BenchTrainer(engine, shape, dataFile);
   }

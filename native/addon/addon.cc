@@ -92,6 +92,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "deviceCeilings", device_ceilings);
   method(exports, "createEngine", create_engine);
   method(exports, "createGroup", create_group);
+  method(exports, "parameters", model_parameters);
   method(exports, "planFigures", plan_figures);
   method(exports, "planOperations", plan_operations);
   method(exports, "mapDataset", map_dataset);

@@ -1,7 +1,7 @@
 // Elementary functions for JavaScript, whose own differ between engines.
 #include "../core/elementary.h"
 
-#include "../model/mmdit.h"
+#include "../model/model.h"
 #include "convert.h"
 #include "objects.h"
 

@@ -6,8 +6,6 @@
 namespace orch::addon {
 namespace {
 
-const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
-
 // Arguments are converted before the engine is taken: converting may run JavaScript, which may close it.
 
 Napi::Value state(const EngineHandle& h, const Napi::CallbackInfo& info) {
@@ -137,7 +135,7 @@ Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
         auto set = map.Get("set").As<Napi::Function>();
         for (State s : kStates) {
           if (!e.has(s)) continue;
-          const char* const name = kStateNames[static_cast<int>(s)];
+          const char* const name = name_of(s);
           auto tensor = function(env, name, [h, s](const Napi::CallbackInfo& info) -> Napi::Value {
             const size_t parameter = parameter_of(info.Env(), h, info[0]);
             return view(info.Env(), h, engine_of(h).snapshot_of(s, parameter), parameter);

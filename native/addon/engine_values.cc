@@ -5,11 +5,14 @@
 namespace orch::addon {
 
 State state_of(Napi::Env env, const std::string& name) {
-  if (name == "master") return State::Master;
-  if (name == "ema") return State::Ema;
-  if (name == "m") return State::M;
-  if (name == "v") return State::V;
+  for (State s : kStates)
+    if (name == name_of(s)) return s;
   wrong(env, "the state's name", "one of master, ema, m, v");
+}
+
+const char* name_of(State s) {
+  const char* const names[] = {"master", "ema", "m", "v"};
+  return names[static_cast<int>(s)];
 }
 
 State weights_of(Napi::Env env, const std::string& name) {
@@ -18,15 +21,20 @@ State weights_of(Napi::Env env, const std::string& name) {
   return s;
 }
 
-EngineSpec spec_of(const Napi::Object& o) {
-  auto m = object(o.Get("model"), "model");
-  EngineSpec s{};
-  s.model = {integer(m, "depth"),           integer(m, "heads"),          integer(m, "patch"),
-             integer(m, "latentChannels"),  integer(m, "contextDim"),     integer(m, "pooledDim"),
-             integer(m, "posEmbedMaxSize"), string(m, "qkNorm") == "rms", {}};
-  auto dual = array(m, "dualAttention");
+ModelSpec model_of(const Napi::Object& o) {
+  ModelSpec m{integer(o, "depth"),           integer(o, "heads"),          integer(o, "patch"),
+              integer(o, "latentChannels"),  integer(o, "contextDim"),     integer(o, "pooledDim"),
+              integer(o, "posEmbedMaxSize"), string(o, "qkNorm") == "rms", {},
+              string(o, "backbone")};
+  auto dual = array(o, "dualAttention");
   for (uint32_t i = 0; i < dual.Length(); ++i)
-    s.model.dual_attention.push_back(integer(dual.Get(i), "dualAttention"));
+    m.dual_attention.push_back(integer(dual.Get(i), "dualAttention"));
+  return m;
+}
+
+EngineSpec spec_of(const Napi::Object& o) {
+  EngineSpec s{};
+  s.model = model_of(object(o.Get("model"), "model"));
   s.shape = {integer(o, "microBatch"), integer(o, "latentHeight"), integer(o, "latentWidth"),
              integer(o, "contextTokens")};
   s.compute = string(o, "precision") == "bf16" ? DType::BF16 : DType::F32;
@@ -60,8 +68,7 @@ RawBatch raw_of(const Napi::Object& o) {
           copy<float>(o, "pooled")};
 }
 
-Napi::Value to_value(Napi::Env env, const Engine& e) {
-  const auto& table = e.table();
+Napi::Object to_value(Napi::Env env, const ModelSpec& model, const ParameterTable& table) {
   auto o = Napi::Object::New(env);
   auto tensors = Napi::Array::New(env, table.parameters.size());
   for (size_t i = 0; i < table.parameters.size(); ++i) {
@@ -80,14 +87,23 @@ Napi::Value to_value(Napi::Env env, const Engine& e) {
     b.Set("length", static_cast<double>(table.buckets[i].length));
     buckets[i] = b;
   }
-  const int64_t side = e.spec().model.pos_embed_max_size;
+  const int64_t side = model.pos_embed_max_size;
   auto position = Napi::Object::New(env);
-  position.Set("shape", to_array(env, {1, side * side, e.spec().model.hidden()}));
+  position.Set("shape", to_array(env, {1, side * side, model.hidden()}));
   o.Set("length", static_cast<double>(table.length));
   o.Set("tensors", tensors);
   o.Set("buckets", buckets);
   o.Set("posEmbed", position);
   o.Set("parameters", static_cast<double>(table.count));
+  return o;
+}
+
+Napi::Value to_value(Napi::Env env, const Engine& e) {
+  auto o = to_value(env, e.spec().model, e.table());
+  auto moments = Napi::Array::New(env);
+  for (State s : kStates)
+    if (s != State::Master && s != State::Ema && e.has(s)) moments[moments.Length()] = name_of(s);
+  o.Set("moments", moments);
   o.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
   o.Set("flopsPerSlot", e.flops_per_slot());
   return o;

@@ -8,12 +8,16 @@
 namespace orch::addon {
 
 State state_of(Napi::Env env, const std::string& name);
+const char* name_of(State s);
 /// The weights that a forward pass uses: master or ema.
 State weights_of(Napi::Env env, const std::string& name);
+ModelSpec model_of(const Napi::Object& o);
 EngineSpec spec_of(const Napi::Object& o);
 SampleBatch samples_of(const Napi::Object& o);
 RawBatch raw_of(const Napi::Object& o);
 
+/// ModelLayout
+Napi::Object to_value(Napi::Env env, const ModelSpec& model, const ParameterTable& table);
 /// EngineLayout
 Napi::Value to_value(Napi::Env env, const Engine& e);
 Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slot,

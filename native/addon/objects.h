@@ -11,6 +11,7 @@
 namespace orch::addon {
 
 Napi::Value create_engine(const Napi::CallbackInfo& info);
+Napi::Value model_parameters(const Napi::CallbackInfo& info);
 Napi::Value plan_figures(const Napi::CallbackInfo& info);
 Napi::Value plan_operations(const Napi::CallbackInfo& info);
 Napi::Value create_group(const Napi::CallbackInfo& info);

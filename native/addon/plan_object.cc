@@ -6,6 +6,11 @@
 
 namespace orch::addon {
 
+Napi::Value model_parameters(const Napi::CallbackInfo& info) {
+  const ModelSpec model = model_of(object(info[0], "the model"));
+  return to_value(info.Env(), model, ParameterTable(model));
+}
+
 Napi::Value plan_figures(const Napi::CallbackInfo& info) {
   const PlanFigures f = orch::plan_figures(spec_of(object(info[0], "the engine's options")));
   auto o = Napi::Object::New(info.Env());

@@ -124,7 +124,7 @@ void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
   if (!file) throw Error("ERR_NATIVE_ARGUMENT", std::string("Cannot write ") + path);
   double before = 0, after = 0;
   const Noting noting(device);
-  build_mmdit(spec.model, ParameterTable(spec.model), spec.shape,
+  build_model(spec.model, ParameterTable(spec.model), spec.shape,
               {spec.compute, spec.residual, true, false, spec.recompute, noting});
   for (const auto& [name, row] : noting.seen) {
     const auto& [product, count] = row;

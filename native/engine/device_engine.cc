@@ -95,7 +95,7 @@ DeviceEngine::Lane& DeviceEngine::training_lane() {
 
 DeviceEngine::Lane& DeviceEngine::forward_lane() {
   if (!forward_lane_) {
-    forward_graph_ = build_mmdit(spec_.model, table_, spec_.shape,
+    forward_graph_ = build_model(spec_.model, table_, spec_.shape,
                                  {spec_.compute, spec_.residual, false, false, Recompute::Nothing, device_});
     forward_lane_ = std::make_unique<Lane>(device_, *forward_graph_, spec_, cropped_.as<float>());
   }

@@ -61,7 +61,7 @@ CaseResult DeviceEngine::evaluate_case(const RawBatch& batch, const std::vector<
                                        bool gradients) {
   check_case(batch, target);
   const int64_t samples = spec_.shape.samples;
-  auto built = build_mmdit(spec_.model, table_, spec_.shape,
+  auto built = build_model(spec_.model, table_, spec_.shape,
                            {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
   Lane lane(device_, *built, spec_, cropped_.as<float>());
   device_.fill(lane.arena.data(), 0xff,

@@ -16,7 +16,7 @@ namespace orch {
 Engine::Engine(const EngineSpec& spec, const graph::Backend& backend)
     : spec_(spec),
       table_(spec.model),
-      graph_(build_mmdit(spec.model, table_, spec.shape,
+      graph_(build_model(spec.model, table_, spec.shape,
                          {spec.compute, spec.residual, spec.training, false, spec.recompute, backend})),
       positions_(static_cast<size_t>(position_elements()) * sizeof(float)) {
   position_table(spec.model, positions());

@@ -13,7 +13,7 @@
 #include "../core/error.h"
 #include "../core/pool.h"
 #include "../data/batch.h"
-#include "../model/mmdit.h"
+#include "../model/model.h"
 #include "group.h"
 #include "requests.h"
 #include "slot_tree.h"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../core/memory.h"
-#include "../model/mmdit.h"
+#include "../model/model.h"
 #include "slot_tree.h"
 
 namespace orch {

@@ -21,7 +21,7 @@ void HostEngine::prepare_forward(State weights) {
     }
   }
   if (!forward_.graph) {
-    forward_.graph = build_mmdit(spec_.model, table_, spec_.shape, {spec_.compute, spec_.residual, false});
+    forward_.graph = build_model(spec_.model, table_, spec_.shape, {spec_.compute, spec_.residual, false});
     forward_.lanes.resize(lanes());
   }
 }
@@ -85,7 +85,7 @@ CaseResult HostEngine::evaluate_case(const RawBatch& batch, const std::vector<fl
                                      bool gradients) {
   check_case(batch, target);
   const int64_t samples = spec_.shape.samples;
-  auto built = build_mmdit(spec_.model, table_, spec_.shape,
+  auto built = build_model(spec_.model, table_, spec_.shape,
                            {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute});
   Lane lane(*built, spec_, cropped_.as<float>(), spec_.threads_per_slot);
   Buffer gradient(gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);

@@ -71,7 +71,7 @@ PlanFigures plan_figures(const EngineSpec& spec) {
   const ParameterTable table(spec.model);
   PlanFigures f{table.count, table.length, 0, {}, {}, {}};
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
-    auto built = build_mmdit(spec.model, table, spec.shape,
+    auto built = build_model(spec.model, table, spec.shape,
                              {spec.compute, spec.residual, spec.training, false, level});
     f.flops_per_slot = (spec.training ? 3 : 1) * built->forward_flops;
     f.arena_bytes.push_back(built->graph.arena_bytes() + built->graph.scratch_bytes());
@@ -88,7 +88,7 @@ PlanFigures plan_figures(const EngineSpec& spec) {
 
 std::vector<ProfileRow> plan_operations(const EngineSpec& spec) {
   const ParameterTable table(spec.model);
-  const auto built = build_mmdit(spec.model, table, spec.shape,
+  const auto built = build_model(spec.model, table, spec.shape,
                                  {spec.compute, spec.residual, spec.training, false, spec.recompute});
   std::vector<size_t> row_of;
   return profile_rows(built->graph, row_of);

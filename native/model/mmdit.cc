@@ -1,4 +1,5 @@
-// The forward pass, written as in the paper. The backward pass follows from the rules of the operations.
+// The MM-DiT's parameters and its forward pass, written as in the paper. The backward pass follows from the
+// rules of the operations.
 #include "mmdit.h"
 
 #include "../core/error.h"
@@ -9,6 +10,48 @@ namespace {
 
 using graph::Ref;
 using ops::Chunk;
+
+/// The final layer with the last block, then block by block, then the embedders.
+void mmdit_parameters(const ModelSpec& spec, ParameterTable& table) {
+  using Init = Parameter::Init;
+  const int64_t h = spec.hidden(), features = spec.latent_channels * spec.patch * spec.patch;
+  auto attention = [&](const std::string& name, bool with_output) {
+    table.add_linear(name + ".qkv", 3 * h, h, Init::Xavier);
+    if (with_output) table.add_linear(name + ".proj", h, h, Init::Xavier);
+    if (spec.qk_norm) {
+      table.add(name + ".ln_q.weight", {kernels::kHeadDim}, Init::One);
+      table.add(name + ".ln_k.weight", {kernels::kHeadDim}, Init::One);
+    }
+  };
+  auto mlp = [&](const std::string& name) {
+    table.add_linear(name + ".fc1", 4 * h, h, Init::Xavier);
+    table.add_linear(name + ".fc2", h, 4 * h, Init::Xavier);
+  };
+
+  table.add_linear("final_layer.linear", features, h, Init::Zero);
+  table.add_linear("final_layer.adaLN_modulation.1", 2 * h, h, Init::Zero);
+  for (int64_t b = spec.depth - 1; b >= 0; --b) {
+    const std::string block = "joint_blocks." + std::to_string(b);
+    const std::string x = block + ".x_block", c = block + ".context_block";
+    const bool last = b == spec.depth - 1, dual = spec.dual(b);
+    attention(x + ".attn", true);
+    if (dual) attention(x + ".attn2", true);
+    mlp(x + ".mlp");
+    table.add_linear(x + ".adaLN_modulation.1", (dual ? 9 : 6) * h, h, Init::Zero);
+    attention(c + ".attn", !last);
+    if (!last) mlp(c + ".mlp");
+    table.add_linear(c + ".adaLN_modulation.1", (last ? 2 : 6) * h, h, Init::Zero);
+    table.close_bucket();
+  }
+  table.add("x_embedder.proj.weight", {h, spec.latent_channels, spec.patch, spec.patch}, Init::Xavier);
+  table.add("x_embedder.proj.bias", {h}, Init::Zero);
+  table.add_linear("t_embedder.mlp.0", h, 256, Init::Normal);
+  table.add_linear("t_embedder.mlp.2", h, h, Init::Normal);
+  table.add_linear("y_embedder.mlp.0", h, spec.pooled_dim, Init::Normal);
+  table.add_linear("y_embedder.mlp.2", h, h, Init::Normal);
+  table.add_linear("context_embedder", h, spec.context_dim, Init::Xavier);
+  table.close_bucket();
+}
 
 /// Builds the graph of one model and batch shape.
 class Builder {
@@ -179,13 +222,13 @@ class Builder {
   Ref conditioning_;
 };
 
+void build_mmdit(ModelGraph& out, const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
+                 const GraphOptions& options) {
+  Builder(out, spec, table, shape, options).build();
+}
+
 }  // namespace
 
-std::unique_ptr<ModelGraph> build_mmdit(const ModelSpec& spec, const ParameterTable& table,
-                                        const BatchShape& shape, const GraphOptions& options) {
-  auto out = std::make_unique<ModelGraph>(options.backend);
-  Builder(*out, spec, table, shape, options).build();
-  return out;
-}
+const Backbone kMmdit{"mmdit", mmdit_parameters, build_mmdit};
 
 }  // namespace orch

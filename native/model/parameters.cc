@@ -1,8 +1,8 @@
-// The parameter table under the official names.
+// The limits of a model, and the table of its parameters.
 #include <algorithm>
 
 #include "../core/error.h"
-#include "mmdit.h"
+#include "model.h"
 
 namespace orch {
 
@@ -31,59 +31,24 @@ void ModelSpec::check() const {
 
 ParameterTable::ParameterTable(const ModelSpec& spec) {
   spec.check();
-  using Init = Parameter::Init;
-  const int64_t h = spec.hidden(), features = spec.latent_channels * spec.patch * spec.patch;
-  auto add = [&](std::string name, graph::Shape shape, Init init) {
-    const int64_t n = graph::elements(shape);
-    parameters.push_back({std::move(name), std::move(shape), length, n, init});
-    length += (n + 15) / 16 * 16;
-    count += n;
-  };
-  auto linear = [&](const std::string& name, int64_t out, int64_t in, Init init) {
-    add(name + ".weight", {out, in}, init);
-    add(name + ".bias", {out}, Init::Zero);
-  };
-  auto attention = [&](const std::string& name, bool with_output) {
-    linear(name + ".qkv", 3 * h, h, Init::Xavier);
-    if (with_output) linear(name + ".proj", h, h, Init::Xavier);
-    if (spec.qk_norm) {
-      add(name + ".ln_q.weight", {kernels::kHeadDim}, Init::One);
-      add(name + ".ln_k.weight", {kernels::kHeadDim}, Init::One);
-    }
-  };
-  auto mlp = [&](const std::string& name) {
-    linear(name + ".fc1", 4 * h, h, Init::Xavier);
-    linear(name + ".fc2", h, 4 * h, Init::Xavier);
-  };
-  int64_t start = 0;
-  auto close_bucket = [&] {
-    buckets.push_back({start, length - start});
-    start = length;
-  };
+  backbone_of(spec).parameters(spec, *this);
+}
 
-  linear("final_layer.linear", features, h, Init::Zero);
-  linear("final_layer.adaLN_modulation.1", 2 * h, h, Init::Zero);
-  for (int64_t b = spec.depth - 1; b >= 0; --b) {
-    const std::string block = "joint_blocks." + std::to_string(b);
-    const std::string x = block + ".x_block", c = block + ".context_block";
-    const bool last = b == spec.depth - 1, dual = spec.dual(b);
-    attention(x + ".attn", true);
-    if (dual) attention(x + ".attn2", true);
-    mlp(x + ".mlp");
-    linear(x + ".adaLN_modulation.1", (dual ? 9 : 6) * h, h, Init::Zero);
-    attention(c + ".attn", !last);
-    if (!last) mlp(c + ".mlp");
-    linear(c + ".adaLN_modulation.1", (last ? 2 : 6) * h, h, Init::Zero);
-    close_bucket();
-  }
-  add("x_embedder.proj.weight", {h, spec.latent_channels, spec.patch, spec.patch}, Init::Xavier);
-  add("x_embedder.proj.bias", {h}, Init::Zero);
-  linear("t_embedder.mlp.0", h, 256, Init::Normal);
-  linear("t_embedder.mlp.2", h, h, Init::Normal);
-  linear("y_embedder.mlp.0", h, spec.pooled_dim, Init::Normal);
-  linear("y_embedder.mlp.2", h, h, Init::Normal);
-  linear("context_embedder", h, spec.context_dim, Init::Xavier);
-  close_bucket();
+void ParameterTable::add(std::string name, graph::Shape shape, Parameter::Init init) {
+  const int64_t n = graph::elements(shape);
+  parameters.push_back({std::move(name), std::move(shape), length, n, init});
+  length += (n + 15) / 16 * 16;
+  count += n;
+}
+
+void ParameterTable::add_linear(const std::string& name, int64_t out, int64_t in, Parameter::Init init) {
+  add(name + ".weight", {out, in}, init);
+  add(name + ".bias", {out}, Parameter::Init::Zero);
+}
+
+void ParameterTable::close_bucket() {
+  const int64_t start = buckets.empty() ? 0 : buckets.back().offset + buckets.back().length;
+  buckets.push_back({start, length - start});
 }
 
 const Parameter& ParameterTable::operator[](const std::string& name) const {

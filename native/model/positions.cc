@@ -4,7 +4,7 @@
 
 #include "../core/elementary.h"
 #include "../core/error.h"
-#include "mmdit.h"
+#include "model.h"
 
 namespace orch {
 

@@ -48,7 +48,7 @@ TEST("device: launches of every model fit the GPU") {
          {std::pair{DType::BF16, DType::BF16}, {DType::F32, DType::BF16}, {DType::F32, DType::F32}}) {
       const std::string at = text(p.name, ", residual ", name_of(residual), ", ", name_of(t));
       const ParameterTable table(p.model);
-      auto built = build_mmdit(p.model, table, p.shape, {t, residual, true, false, p.recompute, *device});
+      auto built = build_model(p.model, table, p.shape, {t, residual, true, false, p.recompute, *device});
       const auto& g = built->graph;
       device->take_launches();
       graph::Executor e(g, device->allocate(g.arena_bytes()), device->allocate(g.scratch_bytes()));

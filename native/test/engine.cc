@@ -66,7 +66,7 @@ TEST("memory plan: values that are alive at the same time do not overlap") {
     for (DType t : {DType::F32, DType::BF16}) {
       const ModelSpec spec = small_model(true);
       const ParameterTable parameters(spec);
-      auto built = build_mmdit(spec, parameters, {2, 8, 6, 5}, {t, DType::F32, backward, backward});
+      auto built = build_model(spec, parameters, {2, 8, 6, 5}, {t, DType::F32, backward, backward});
       const auto& g = built->graph;
       const size_t n = g.values().size();
       std::vector<int64_t> first(n, -1), last(n, -1);
@@ -119,7 +119,7 @@ TEST("memory plan: values that are alive at the same time do not overlap") {
 /// Loss and flat gradient of one random case.
 std::vector<float> case_gradient(const ModelSpec& spec, const ParameterTable& table, DType t, Recompute level,
                                  bool fuse, size_t* arena) {
-  auto built = build_mmdit(spec, table, {2, 8, 6, 5}, {t, t, true, false, level, graph::cpu_backend(), fuse});
+  auto built = build_model(spec, table, {2, 8, 6, 5}, {t, t, true, false, level, graph::cpu_backend(), fuse});
   *arena = built->graph.arena_bytes();
   graph::Executor e(built->graph);
   std::mt19937 random(21);
@@ -179,7 +179,7 @@ TEST("fusion: a gate with the norm after it") {
   const ModelSpec spec = small_model(true);  // three blocks, the first two dual
   const ParameterTable table(spec);
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
-    auto built = build_mmdit(spec, table, {2, 8, 6, 5}, {DType::F32, DType::F32, true, false, level});
+    auto built = build_model(spec, table, {2, 8, 6, 5}, {DType::F32, DType::F32, true, false, level});
     std::map<std::string, int> count;
     for (const auto& n : built->graph.nodes()) ++count[n.op->name()];
     // Gates: 3 + 3 + 2 of the image stream, 2 + 2 of the text stream. All are followed by a norm, except the

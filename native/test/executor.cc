@@ -6,7 +6,7 @@
 #include <random>
 
 #include "../core/error.h"
-#include "../model/mmdit.h"
+#include "../model/model.h"
 #include "harness.h"
 
 namespace {
@@ -59,7 +59,7 @@ TEST("executor: sharing a slot between threads changes no bit") {
   const ParameterTable table(spec);
   for (DType t : {DType::F32, DType::BF16})
     for (int64_t samples : {1, 3}) {
-      const auto built = build_mmdit(spec, table, {samples, 20, 18, 70}, {t, t, true});
+      const auto built = build_model(spec, table, {samples, 20, 18, 70}, {t, t, true});
       int64_t shared = 0;
       for (const auto& n : built->graph.nodes()) shared += n.op->parts() > 1;
       CHECK(shared > 50, "too little is shared to say anything: ", shared);

@@ -6,10 +6,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
-import type { FileRecord } from '../files/hash.js';
 import { readWhole } from '../files/io.js';
 import { isMapping } from '../files/json.js';
-import type { ModelSpec, TextSpec } from '../native/contract.js';
+import { type ModelSpec, modelSpecSchema, textSpecSchema } from '../native/specs.js';
 
 export const MANIFEST = 'manifest.json';
 export const MODEL_FILE = 'model.safetensors';
@@ -25,82 +24,52 @@ const count = () => z.int().min(0);
 const positive = () => z.int().min(1);
 const sha256 = () => z.string().regex(/^[0-9a-f]{64}$/);
 
-const modelSchema = z.strictObject({
-  depth: positive(),
-  heads: positive(),
-  patch: positive(),
-  latentChannels: positive(),
-  contextDim: positive(),
-  pooledDim: positive(),
-  posEmbedMaxSize: positive(),
-  qkNorm: z.enum(['none', 'rms']),
-  dualAttention: z.array(count()),
-});
-
-const textSchema = z.strictObject({
-  clipTokens: positive(),
-  t5Tokens: positive(),
-  clipLDim: positive(),
-  clipGDim: positive(),
-  t5Dim: positive(),
-  clipLPooledDim: positive(),
-  clipGPooledDim: positive(),
-});
+export type CheckpointFile = typeof MODEL_FILE | typeof EMA_FILE | typeof OPTIMIZER_FILE;
 
 const manifestSchema = z.strictObject({
   format: z.literal(FORMAT),
   formatVersion: z.literal(FORMAT_VERSION),
+  /** Completed training steps. */
   step: count(),
-  model: modelSchema,
+  model: modelSpecSchema,
+  /** Number of trained parameters. */
   parameters: count(),
+  /** [channels, height, width] of the latents that the run trains on. */
   latent: z.tuple([positive(), positive(), positive()]),
-  text: textSchema,
+  text: textSpecSchema,
   datasetHash: z.string(),
+  /** Names of the encoders that computed the text features; null if the data set does not name them. */
   encoders: z
     .strictObject({ clip_l: z.string(), clip_g: z.string(), t5: z.string() })
     .nullable()
     .default(null),
+  /** State of the sample plan: a few numbers, and the names of what they belong to. */
   plan: z.record(z.string(), z.union([z.string(), z.number()])),
+  /** The effective config. */
   config: z.unknown(),
+  /** Versions of what wrote the checkpoint, by name: programs, instruction set, precision. */
   versions: z.record(z.string(), z.string()),
-  files: z.record(
+  files: z.partialRecord(
     z.enum([MODEL_FILE, EMA_FILE, OPTIMIZER_FILE]),
-    z.strictObject({ bytes: count(), sha256: sha256() }).optional(),
+    z.strictObject({ bytes: count(), sha256: sha256() }),
   ),
   checksum: sha256(),
 });
 
-export type CheckpointFile = typeof MODEL_FILE | typeof EMA_FILE | typeof OPTIMIZER_FILE;
-
-/** State of the sample plan: a few numbers, and the names of what they belong to. */
-export type PlanState = Record<string, string | number>;
-
-/** Names of the encoders that computed the text features. */
-export type EncoderNames = Record<'clip_l' | 'clip_g' | 't5', string>;
+type ManifestFile = z.output<typeof manifestSchema>;
+export type PlanState = ManifestFile['plan'];
+export type EncoderNames = NonNullable<ManifestFile['encoders']>;
 
 /** The caller's part of the manifest. */
-export interface CheckpointMetadata {
-  /** Completed training steps. */
-  step: number;
+export interface CheckpointMetadata
+  extends Pick<ManifestFile, 'step' | 'latent' | 'text' | 'datasetHash' | 'encoders' | 'versions'> {
   planState: PlanState;
-  datasetHash: string;
   /** The effective config, as JSON. */
   configJson: string;
   modelSpec: ModelSpec;
-  /** [channels, height, width] of the latents that the run trains on. */
-  latent: [number, number, number];
-  text: TextSpec;
-  /** Null if the data set does not name them. */
-  encoders: EncoderNames | null;
-  /** Versions of what wrote the checkpoint, by name: programs, instruction set, precision. */
-  versions: Record<string, string>;
 }
 
-export interface CheckpointManifest extends CheckpointMetadata {
-  /** Number of trained parameters. */
-  parameters: number;
-  files: Partial<Record<CheckpointFile, FileRecord>>;
-}
+export interface CheckpointManifest extends CheckpointMetadata, Pick<ManifestFile, 'parameters' | 'files'> {}
 
 function checksummed(body: Record<string, unknown>): string {
   const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
@@ -151,34 +120,12 @@ function decodeManifest(text: string, path: string): CheckpointManifest {
   }
   const parsed = manifestSchema.safeParse(json);
   if (!parsed.success) throw damaged(path, z.prettifyError(parsed.error));
-  const { data } = parsed;
-  const files: CheckpointManifest['files'] = {};
-  for (const name of [MODEL_FILE, EMA_FILE, OPTIMIZER_FILE] as const) {
-    const record = data.files[name];
-    if (record !== undefined) files[name] = record;
-  }
-  if (files[MODEL_FILE] === undefined) throw damaged(path, `no ${MODEL_FILE} among its files`);
-  return {
-    step: data.step,
-    planState: data.plan,
-    datasetHash: data.datasetHash,
-    configJson: JSON.stringify(data.config),
-    modelSpec: data.model,
-    latent: data.latent,
-    text: data.text,
-    encoders: data.encoders,
-    versions: data.versions,
-    parameters: data.parameters,
-    files,
-  };
+  const { format, formatVersion, checksum: _, plan, config, model, ...rest } = parsed.data;
+  if (rest.files[MODEL_FILE] === undefined) throw damaged(path, `no ${MODEL_FILE} among its files`);
+  return { ...rest, planState: plan, configJson: JSON.stringify(config), modelSpec: model };
 }
 
-/**
- * Reads and checks the manifest of a checkpoint folder, without its other files.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_CHECKPOINT_DAMAGED, ERR_CHECKPOINT_MISMATCH: another version
- *   of the format.
- */
+/** Reads and checks the manifest of a checkpoint folder, without its other files. */
 export async function readManifest(folder: string): Promise<CheckpointManifest> {
   const path = join(folder, MANIFEST);
   const tooLarge = (bytes: number) => damaged(path, `${bytes} bytes are too many for a manifest`);

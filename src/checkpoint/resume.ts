@@ -57,8 +57,6 @@ async function exists(path: string): Promise<boolean> {
 /**
  * The checkpoint at a path, which may be a checkpoint's folder, or a run's folder or its `checkpoints` folder
  * (then the latest valid checkpoint).
- *
- * @throws OrchestratorError ERR_CHECKPOINT_MISSING, ERR_CHECKPOINT_DAMAGED.
  */
 export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> {
   if (await exists(join(path, MANIFEST)))
@@ -92,8 +90,6 @@ export interface RunIdentity {
 /**
  * Refuses a checkpoint of another model, data set or text encoders. Encoders that one of the two does not
  * name are not compared.
- *
- * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: names both.
  */
 export function checkCompatible(
   { path, manifest }: Pick<FoundCheckpoint, 'path' | 'manifest'>,

@@ -9,14 +9,11 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { type FileRecord, hashFile } from '../files/hash.js';
 import { errnoOf, reasonOf, syncFolder, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
-import {
-  SafetensorsFile,
-  sourceBytes,
-  type TensorSource,
-  writeSafetensors,
-} from '../formats/safetensors/file.js';
-import { describeModel, expectedTensors, officialName, POS_EMBED } from '../model/tensors.js';
+import { Safetensors } from '../formats/safetensors/file.js';
+import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
+import { describeModel, OFFICIAL_PREFIX, officialName, POS_EMBED } from '../model/tensors.js';
 import type { EngineLayout, StateName, StateTensors } from '../native/contract.js';
+import { native } from '../native/load.js';
 import {
   type CheckpointFile,
   type CheckpointManifest,
@@ -38,7 +35,7 @@ export const REPLACED = '.replaced-';
 
 export interface CheckpointContent {
   layout: EngineLayout;
-  /** The states master, m and v, and ema if the run has one; they must not change during saving. */
+  /** The master weights, the layout's moments, and the EMA if the run has one. They must not change. */
   state: StateTensors;
   /** [P * P * hidden] */
   posEmbed: Float32Array;
@@ -62,43 +59,59 @@ export function stepOfName(name: string): number | null {
   return match === null ? null : Number(match[1]);
 }
 
-/** The tensors of one state; a parameter is read when it is about to be written. */
-function stateTensors(
-  { state, layout }: CheckpointContent,
-  name: StateName,
-  fileName: (tensor: string) => string,
-): TensorSource[] {
-  const read = state.get(name);
-  if (read === undefined) {
-    throw new OrchestratorError('ERR_INTERNAL', `The checkpoint lacks the state "${name}"`);
-  }
-  return layout.tensors.map(({ name: tensor, shape }) => ({
-    name: fileName(tensor),
-    dtype: 'F32',
-    shape,
-    data: async function* () {
-      yield await read(tensor);
-    },
-  }));
-}
-
-function weightTensors(content: CheckpointContent, name: 'master' | 'ema'): TensorSource[] {
-  const [positions] = expectedTensors(content.metadata.modelSpec);
+/** What lies in each file, and what stands before a parameter's name there. Saving and loading read this. */
+function filesOf({ moments }: EngineLayout): readonly CheckpointContents[] {
   return [
-    { name: officialName(POS_EMBED), dtype: 'F32', shape: positions!.shape, data: content.posEmbed },
-    ...stateTensors(content, name, officialName),
+    { file: MODEL_FILE, positions: true, states: [{ state: 'master', prefix: OFFICIAL_PREFIX }] },
+    { file: EMA_FILE, positions: true, states: [{ state: 'ema', prefix: OFFICIAL_PREFIX }] },
+    {
+      file: OPTIMIZER_FILE,
+      positions: false,
+      states: moments.map((state) => ({ state, prefix: `${state}.` })),
+    },
   ];
 }
 
-/** The tensors of each file, in the order in which they are written. */
-function filesOf(content: CheckpointContent): Map<CheckpointFile, TensorSource[]> {
+interface CheckpointContents {
+  file: CheckpointFile;
+  /** Whether the position table comes first. */
+  positions: boolean;
+  states: readonly { state: StateName; prefix: string }[];
+}
+
+/**
+ * The tensors to write to each file, in order; a parameter is read when it is about to be written. The EMA
+ * may be missing.
+ */
+function tensorsToWrite({ layout, state, posEmbed }: CheckpointContent): Map<CheckpointFile, TensorSource[]> {
   const files = new Map<CheckpointFile, TensorSource[]>();
-  files.set(MODEL_FILE, weightTensors(content, 'master'));
-  if (content.state.has('ema')) files.set(EMA_FILE, weightTensors(content, 'ema'));
-  files.set(OPTIMIZER_FILE, [
-    ...stateTensors(content, 'm', (tensor) => `m.${tensor}`),
-    ...stateTensors(content, 'v', (tensor) => `v.${tensor}`),
-  ]);
+  const dtype = 'F32';
+  const table = {
+    name: officialName(POS_EMBED),
+    dtype,
+    shape: layout.posEmbed.shape,
+    data: posEmbed,
+  } as const;
+  for (const { file, positions, states } of filesOf(layout)) {
+    if (file === EMA_FILE && !state.has('ema')) continue;
+    const parameters = states.flatMap(({ state: name, prefix }) => {
+      const read = state.get(name);
+      if (read === undefined) {
+        throw new OrchestratorError('ERR_INTERNAL', `The checkpoint lacks the state "${name}"`);
+      }
+      return layout.tensors.map(
+        ({ name: tensor, shape }): TensorSource => ({
+          name: prefix + tensor,
+          dtype,
+          shape,
+          data: async function* () {
+            yield await read(tensor);
+          },
+        }),
+      );
+    });
+    files.set(file, positions ? [table, ...parameters] : parameters);
+  }
   return files;
 }
 
@@ -112,7 +125,7 @@ function filesOf(content: CheckpointContent): Map<CheckpointFile, TensorSource[]
  */
 export async function saveCheckpoint(root: string, content: CheckpointContent): Promise<SavedCheckpoint> {
   const started = performance.now();
-  const files = filesOf(content);
+  const files = tensorsToWrite(content);
   const name = checkpointName(content.metadata.step);
   const final = join(root, name);
   const partial = join(root, `${PARTIAL}${name}-${uniqueSuffix()}`);
@@ -196,8 +209,6 @@ async function publish(root: string, partial: string, final: string): Promise<vo
  * Reads a checkpoint's manifest and verifies the hash of every file that it names.
  *
  * @param onFile is called for each valid file.
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: names the file; ERR_CHECKPOINT_MISSING: there is no
- *   manifest; ERR_CHECKPOINT_MISMATCH: another version of the format.
  */
 export async function verifyCheckpoint(
   path: string,
@@ -265,7 +276,7 @@ export interface CheckpointTargets {
 export async function loadCheckpoint(path: string, targets: CheckpointTargets): Promise<CheckpointManifest> {
   const manifest = await openCheckpoint(path);
   checkLayout(path, manifest, targets.layout);
-  for (const [file, arrays] of await targetsByFile(targets)) {
+  for (const [file, arrays] of await arraysToFill(targets)) {
     const record = manifest.files[file];
     if (record === undefined) {
       throw new OrchestratorError(
@@ -279,9 +290,10 @@ export async function loadCheckpoint(path: string, targets: CheckpointTargets): 
 }
 
 function checkLayout(path: string, manifest: CheckpointManifest, layout: EngineLayout): void {
-  const has = new Map(expectedTensors(manifest.modelSpec).map(({ name, shape }) => [name, shape.join('x')]));
+  const { tensors } = native().parameters(manifest.modelSpec);
+  const has = new Map(tensors.map(({ name, shape }) => [name, shape.join('x')]));
   const other = layout.tensors.find(({ name, shape }) => has.get(name) !== shape.join('x'));
-  if (other === undefined && has.size === layout.tensors.length + 1) return;
+  if (other === undefined && has.size === layout.tensors.length) return;
   const first = other === undefined ? 'fewer tensors' : `${other.name} [${other.shape.join(', ')}]`;
   throw new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
@@ -289,20 +301,23 @@ function checkLayout(path: string, manifest: CheckpointManifest, layout: EngineL
   );
 }
 
-async function targetsByFile(
-  targets: CheckpointTargets,
-): Promise<Map<CheckpointFile, Map<string, Float32Array>>> {
-  const { layout, state, posEmbed } = targets;
+/** The arrays to fill from each file that is needed. */
+async function arraysToFill({
+  layout,
+  state,
+  posEmbed,
+}: CheckpointTargets): Promise<Map<CheckpointFile, Map<string, Float32Array>>> {
   const files = new Map<CheckpointFile, Map<string, Float32Array>>();
-  for (const [name, tensorOf] of state) {
-    const weights = name === 'master' || name === 'ema';
-    const file = name === 'master' ? MODEL_FILE : name === 'ema' ? EMA_FILE : OPTIMIZER_FILE;
-    const arrays = files.get(file) ?? new Map<string, Float32Array>();
-    files.set(file, arrays);
-    for (const { name: tensor } of layout.tensors) {
-      arrays.set(weights ? officialName(tensor) : `${name}.${tensor}`, await tensorOf(tensor));
+  for (const { file, positions, states } of filesOf(layout)) {
+    const arrays = new Map<string, Float32Array>();
+    for (const { state: name, prefix } of states) {
+      const tensorOf = state.get(name);
+      if (tensorOf === undefined) continue;
+      for (const { name: tensor } of layout.tensors) arrays.set(prefix + tensor, await tensorOf(tensor));
     }
-    if (weights && posEmbed !== null) arrays.set(officialName(POS_EMBED), posEmbed);
+    if (arrays.size === 0) continue;
+    if (positions && posEmbed !== null) arrays.set(officialName(POS_EMBED), posEmbed);
+    files.set(file, arrays);
   }
   return files;
 }
@@ -310,7 +325,7 @@ async function targetsByFile(
 async function readFile(path: string, record: FileRecord, arrays: Map<string, Float32Array>): Promise<void> {
   let found: FileRecord;
   try {
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     try {
       found = { bytes: file.bytes, sha256: await file.readAll(arrays) };
     } finally {

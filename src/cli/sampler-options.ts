@@ -1,5 +1,6 @@
 /** What `sample` and `evaluate` share: their options, and opening the model. */
 import { type Command, Option } from 'commander';
+import type { WeightsName } from '../native/contract.js';
 import { SCHEDULES, type ScheduleKind } from '../sampling/schedule.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
@@ -12,7 +13,7 @@ export interface SamplerOptions {
   schedule: ScheduleKind;
   shift?: number;
   seed: bigint;
-  weights: 'ema' | 'master';
+  weights?: WeightsName;
   precision: OpenOptions['precision'];
   device: OpenOptions['device'];
   threads?: number;
@@ -35,7 +36,12 @@ export function samplerOptions(command: Command, seed: string): Command {
         .default('uniform'),
     )
     .option('--shift <alpha>', "resolution shift (default: the training run's)", positive)
-    .addOption(new Option('--weights <which>', 'weights to use').choices(['ema', 'master']).default('ema'))
+    .addOption(
+      new Option(
+        '--weights <which>',
+        'weights to use (default: ema, or master where the run kept no EMA)',
+      ).choices(['ema', 'master']),
+    )
     .addOption(
       new Option('--precision <p>', 'arithmetic of the model')
         .choices(['auto', 'fp32', 'bf16'])
@@ -53,7 +59,7 @@ export async function withShapesModel(
   work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
 ): Promise<void> {
   const { checkpoint, weights, precision, device, threads, steps, guidance, schedule, seed } = options;
-  const opening = { weights, precision, device, threads: threads ?? null };
+  const opening = { weights: weights ?? null, precision, device, threads: threads ?? null };
   const model = await openShapesModel(checkpoint, opening);
   try {
     for (const note of model.notes) process.stderr.write(`note: ${note}\n`);

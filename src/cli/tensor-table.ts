@@ -1,5 +1,5 @@
 /** Lists of a file's tensors, for the commands that inspect files. */
-import type { TensorSet } from '../formats/safetensors/file.js';
+import type { Safetensors } from '../formats/safetensors/file.js';
 import { alignedRows } from '../text/columns.js';
 
 export interface TensorLine {
@@ -8,7 +8,7 @@ export interface TensorLine {
   shape: number[];
 }
 
-export function tensorsOf(file: Pick<TensorSet, 'tensors'>): TensorLine[] {
+export function tensorsOf(file: Pick<Safetensors, 'tensors'>): TensorLine[] {
   return [...file.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
 }
 

@@ -11,8 +11,7 @@ import {
   schemaAt,
   unwrapNull,
 } from './describe.js';
-import type { Problem } from './problem.js';
-import type { Sources } from './sources.js';
+import type { Problem, Sources } from './sources.js';
 import { show, valueAt } from './value.js';
 
 type Issue = z.core.$ZodIssue;

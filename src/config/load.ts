@@ -11,11 +11,10 @@ import { errnoOf, reasonOf } from '../files/io.js';
 import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
 import { problemsOf } from './issues.js';
-import { formatProblem, type Problem } from './problem.js';
 import { RULES } from './rules.js';
 import { type Config, configSchema } from './schema.js';
-import { Sources } from './sources.js';
-import { deleteAt } from './value.js';
+import { type Origin, type Problem, Sources } from './sources.js';
+import { deleteAt, leaves } from './value.js';
 
 /** A configuration, and where its values come from. */
 export interface LoadedConfig {
@@ -28,7 +27,6 @@ export interface LoadedConfig {
  *
  * @param path YAML file.
  * @param overrides "a.b=value" texts of --set with YAML values; later ones win.
- * @throws OrchestratorError ERR_CONFIG: one line per problem.
  */
 export function loadConfig(
   path: string,
@@ -46,6 +44,21 @@ export function loadConfigWithSources(
 ): LoadedConfig {
   const sources = new Sources(path, readText(path), environment, overrides);
   return { config: validate(sources), sources };
+}
+
+export interface Explanation extends Origin {
+  /** Dotted key. */
+  key: string;
+  value: unknown;
+}
+
+/** Every value of the effective configuration with its origin, in the schema's order. */
+export function explain({ config, sources }: LoadedConfig): Explanation[] {
+  return [...leaves(config)].map(({ path, value }) => ({
+    key: path.join('.'),
+    value,
+    ...sources.originOf(path),
+  }));
 }
 
 /**
@@ -74,6 +87,10 @@ function validate(sources: Sources): Config {
   }
   if (parsed.success && problems.length === 0) return parsed.data;
   throw configError(problems);
+}
+
+function formatProblem({ place, key, text }: Problem): string {
+  return key === '' ? `${place}: ${text}` : `${place}: ${key}: ${text}`;
 }
 
 function configError(problems: readonly Problem[]): OrchestratorError {

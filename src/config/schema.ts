@@ -3,6 +3,8 @@
  * `docs/reference/config.md`, the expectations in errors and `type Config` are all derived from it.
  */
 import { z } from 'zod';
+import { BACKBONES } from '../model/backbones.js';
+import { HEAD_DIM } from '../native/specs.js';
 import { DENSITY_PATTERN } from '../objective/density.js';
 import { FORMULATIONS, type FormulationName } from '../objective/formulations.js';
 
@@ -70,17 +72,22 @@ const data = z.strictObject({
     ),
 });
 
+const BACKBONE_NAMES = Object.keys(BACKBONES) as [string, ...string[]];
 const model = z.strictObject({
+  backbone: z
+    .enum(BACKBONE_NAMES)
+    .default('mmdit')
+    .describe('Architecture: mmdit = the MM-DiT of SD3 and SD3.5.'),
   depth: integer(1, 1024).default(4).describe('Number of MM-DiT blocks.'),
   hidden: z
     .int()
-    .min(64)
-    .max(65536)
-    .multipleOf(64)
+    .min(HEAD_DIM)
+    .max(1024 * HEAD_DIM)
+    .multipleOf(HEAD_DIM)
     .default(192)
-    .describe('Width of both streams; hidden / 64 attention heads.'),
+    .describe(`Width of both streams; hidden / ${HEAD_DIM} attention heads.`),
   patch: integer(1, 64).default(2).describe('Side of a patch, in latent pixels.'),
-  latent_channels: integer(1, 4096).default(16).describe('Channels of the latents.'),
+  latent_channels: integer(1, 1024).default(16).describe('Channels of the latents.'),
   context_dim: integer(1)
     .nullable()
     .default(null)
@@ -89,7 +96,7 @@ const model = z.strictObject({
     .nullable()
     .default(null)
     .describe('Width of the pooled text vector; null = from the data set (CLIP-L and CLIP-G together).'),
-  pos_embed_max_size: integer(1, 65536)
+  pos_embed_max_size: integer(1, 4096)
     .default(16)
     .describe('Side of the stored position grid, in patches; smaller latents use its centre.'),
   qk_norm: z.enum(['none', 'rms']).default('rms').describe('Normalisation of queries and keys.'),

@@ -7,7 +7,6 @@ import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parse, par
 import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
 import { formatPath, namesAt, type Path, schemaAt } from './describe.js';
-import type { Problem } from './problem.js';
 import { setAt, valueAt } from './value.js';
 
 export type Source = 'flag' | 'environment' | 'file' | 'default';
@@ -17,6 +16,16 @@ export interface Origin {
   source: Source;
   /** "run.yaml:3:5", "--set batch.micro=8", "ORCHESTRATOR_BATCH__MICRO"; empty for defaults. */
   place: string;
+}
+
+/** One problem of a configuration. */
+export interface Problem {
+  /** "run.yaml:3:5", "--set batch.micro=x", "ORCHESTRATOR_BATCH__MICRO". */
+  place: string;
+  /** Dotted key; empty if the problem concerns the whole file. */
+  key: string;
+  /** "expected X, received Y; did you mean Z". */
+  text: string;
 }
 
 interface Override {

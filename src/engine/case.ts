@@ -1,6 +1,7 @@
 /** A case file: a batch with explicit inputs, and the model's results for it. */
 import { OrchestratorError } from '../errors.js';
-import { SafetensorsFile, type TensorSource } from '../formats/safetensors/file.js';
+import { Safetensors } from '../formats/safetensors/file.js';
+import type { TensorSource } from '../formats/safetensors/write.js';
 import { officialName } from '../model/tensors.js';
 import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
 
@@ -10,6 +11,8 @@ export interface Case {
   latentHeight: number;
   latentWidth: number;
   batch: RawBatch;
+  /** Shapes of the inputs whose gradients are computed, by their names. */
+  inputShapes: Record<string, number[]>;
   /** The velocity that a perfect model would predict: eps - x0, [B, C, H, W]. */
   target: Float32Array;
 }
@@ -26,11 +29,7 @@ function shapeError(
   );
 }
 
-async function readShaped(
-  file: SafetensorsFile,
-  name: string,
-  shape: readonly number[],
-): Promise<Float32Array> {
+async function readShaped(file: Safetensors, name: string, shape: readonly number[]): Promise<Float32Array> {
   const found = file.entry(name).shape;
   if (found.join() !== shape.join()) throw shapeError(file.path, name, found, `[${shape.join(', ')}]`);
   return file.read(name);
@@ -40,11 +39,9 @@ async function readShaped(
  * Reads `x0`, `eps` [B, C, H, W], `context` [B, M, contextDim], `pooled` [B, pooledDim] and `t` [B] in [0,
  * 1]; and `z_t` [B, C, H, W], which is computed as (1 - t) x0 + t eps if the file lacks it. The conditioning
  * timestep is 1000 t.
- *
- * @throws OrchestratorError ERR_SAFETENSORS, ERR_TENSOR_SHAPE: names file and tensor.
  */
 export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
-  const file = await SafetensorsFile.open(path);
+  const file = await Safetensors.open(path);
   try {
     const shape = file.entry('x0').shape;
     const [samples = 0, channels, latentHeight = 0, latentWidth = 0] = shape;
@@ -59,13 +56,18 @@ export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
 
     const x0 = await file.read('x0');
     const eps = await readShaped(file, 'eps', shape);
-    const context = await readShaped(file, 'context', [samples, contextTokens, spec.contextDim]);
-    const pooled = await readShaped(file, 'pooled', [samples, spec.pooledDim]);
+    const inputShapes = {
+      'input.z_t': shape,
+      'input.context': [samples, contextTokens, spec.contextDim],
+      'input.pooled': [samples, spec.pooledDim],
+    };
+    const context = await readShaped(file, 'context', inputShapes['input.context']);
+    const pooled = await readShaped(file, 'pooled', inputShapes['input.pooled']);
     const t = await readShaped(file, 't', [samples]);
     const z = file.tensors.has('z_t') ? await readShaped(file, 'z_t', shape) : noised(x0, eps, t);
     const target = eps.map((value, i) => value - x0[i]!);
     const batch = { z, timestep: t.map((value) => 1000 * value), context, pooled };
-    return { samples, contextTokens, latentHeight, latentWidth, batch, target };
+    return { samples, contextTokens, latentHeight, latentWidth, batch, inputShapes, target };
   } finally {
     await file.close();
   }
@@ -81,15 +83,8 @@ function noised(x0: Float32Array, eps: Float32Array, t: Float32Array): Float32Ar
 
 /** The results as tensors: `velocity`, `loss`, and gradients under the official names and `input.*`. */
 export function resultTensors(layout: EngineLayout, input: Case, result: CaseResult): TensorSource[] {
-  const latents = [input.samples, -1, input.latentHeight, input.latentWidth];
-  latents[1] = input.batch.z.length / (input.samples * input.latentHeight * input.latentWidth);
-  const shapes = new Map<string, readonly number[]>([
-    ['input.z_t', latents],
-    [
-      'input.context',
-      [input.samples, input.contextTokens, input.batch.context.length / input.samples / input.contextTokens],
-    ],
-    ['input.pooled', [input.samples, input.batch.pooled.length / input.samples]],
+  const shapes = new Map([
+    ...Object.entries(input.inputShapes),
     ...layout.tensors.map(({ name, shape }) => [name, shape] as const),
   ]);
   const gradients = [...result.gradients].map(([name, data]): TensorSource => {
@@ -99,7 +94,7 @@ export function resultTensors(layout: EngineLayout, input: Case, result: CaseRes
     return { name: name.startsWith('input.') ? name : officialName(name), dtype: 'F32', shape, data };
   });
   return [
-    { name: 'velocity', dtype: 'F32', shape: latents, data: result.velocity },
+    { name: 'velocity', dtype: 'F32', shape: input.inputShapes['input.z_t']!, data: result.velocity },
     { name: 'loss', dtype: 'F64', shape: [], data: Float64Array.of(result.loss) },
     ...gradients,
   ];

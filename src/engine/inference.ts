@@ -5,17 +5,19 @@ import { join } from 'node:path';
 import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../checkpoint/manifest.js';
 import { resolveCheckpoint } from '../checkpoint/resume.js';
 import { OrchestratorError } from '../errors.js';
-import { Weights } from '../model/weights.js';
-import type { Engine, EngineSpec, TextSpec } from '../native/contract.js';
+import { withWeights } from '../model/weights.js';
+import type { Engine, EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
+import { contextTokens } from '../native/specs.js';
 import { loadWeights } from './load.js';
 import { requireMemory } from './memory.js';
 import { GPU, resolvePrecision } from './precision.js';
+import { inferenceSpec } from './spec.js';
 
 export interface InferenceOptions {
-  /** Which weights of a checkpoint to use; a file of weights has only one kind. */
-  weights: 'ema' | 'master';
+  /** Which weights of a checkpoint to use; null = the EMA if there is one. */
+  weights: WeightsName | null;
   /** Latent [height, width] to run at; null = that of the training. */
   latentSize: [number, number] | null;
   /** Context tokens M; null = those of the training. */
@@ -28,26 +30,20 @@ export interface InferenceOptions {
   device: 'cpu' | 'cuda';
 }
 
-export interface InferenceModel {
+export interface WeightsSource {
+  /** Path of the weights. */
+  path: string;
+  /** The checkpoint's manifest, or null for weights alone. */
+  manifest: CheckpointManifest | null;
+  /** Sentences for the user: skipped tensors, damaged checkpoints, a missing EMA. */
+  notes: string[];
+}
+
+export interface InferenceModel extends WeightsSource {
   /** Its weights are master weights: `predict(batch, 'master')`. */
   engine: Engine;
   spec: EngineSpec;
-  /** The checkpoint's manifest, or null for weights alone. */
-  manifest: CheckpointManifest | null;
-  text: TextSpec | null;
-  /** Path of the weights. */
-  path: string;
-  /** Sentences for the user: skipped tensors and damaged checkpoints. */
-  notes: string[];
   close(): Promise<void>;
-}
-
-export interface WeightsSource {
-  /** Path for Weights.open. */
-  path: string;
-  /** The checkpoint's manifest, or null for weights alone. */
-  manifest: CheckpointManifest | null;
-  notes: string[];
 }
 
 /**
@@ -71,32 +67,26 @@ async function isWeights(path: string): Promise<boolean> {
  * Finds the weights at a path: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
  * weights alone (see openFiles). Checkpoints are verified.
  *
- * @throws OrchestratorError ERR_CHECKPOINT_MISSING, ERR_CHECKPOINT_DAMAGED, ERR_CHECKPOINT_MISMATCH: the
- *   checkpoint has no EMA.
+ * @param weights which of a checkpoint's; null = the EMA, or the master weights with a note.
  */
-export async function locateWeights(path: string, weights: 'ema' | 'master'): Promise<WeightsSource> {
+export async function locateWeights(path: string, weights: WeightsName | null): Promise<WeightsSource> {
   if (await isWeights(path)) return { path, manifest: null, notes: [] };
   const { path: folder, manifest, damaged } = await resolveCheckpoint(path);
-  const name = weights === 'ema' ? EMA_FILE : MODEL_FILE;
-  if (manifest.files[name] === undefined) {
-    throw new OrchestratorError(
-      'ERR_CHECKPOINT_MISMATCH',
-      `${folder} holds no ${name}: its run kept no EMA`,
-      'Use the master weights',
-    );
-  }
   const notes = damaged.map(
     ({ path: other, reason }) => `Skipped the damaged checkpoint ${other}: ${reason}`,
   );
-  return { path: join(folder, name), manifest, notes };
-}
-
-function required<T>(value: T | null | undefined, what: string, path: string): T {
-  if (value !== null && value !== undefined) return value;
-  throw new OrchestratorError(
-    'ERR_USAGE',
-    `${path} is a file of weights, which does not state the ${what}; it must be given`,
-  );
+  const hasEma = manifest.files[EMA_FILE] !== undefined;
+  if (weights === 'ema' && !hasEma) {
+    throw new OrchestratorError(
+      'ERR_CHECKPOINT_MISMATCH',
+      `${folder} holds no ${EMA_FILE}: its run kept no EMA`,
+      'Use the master weights',
+    );
+  }
+  if (weights === null && !hasEma)
+    notes.push(`The run kept no EMA: these are the master weights of ${folder}`);
+  const file = weights === 'master' || !hasEma ? MODEL_FILE : EMA_FILE;
+  return { path: join(folder, file), manifest, notes };
 }
 
 /**
@@ -104,47 +94,46 @@ function required<T>(value: T | null | undefined, what: string, path: string): T
  *
  * @param path a checkpoint's folder, a run's folder (its latest valid checkpoint), or weights alone, under
  *   the official names or diffusers'.
- * @throws OrchestratorError like locateWeights and loadWeights; ERR_OUT_OF_MEMORY, ERR_CUDA.
+ * @throws OrchestratorError like locateWeights and Weights.open; ERR_OUT_OF_MEMORY, ERR_CUDA; ERR_USAGE:
+ *   weights alone, without the sizes of what they were trained on.
  */
 export async function openForInference(path: string, options: InferenceOptions): Promise<InferenceModel> {
   const source = await locateWeights(path, options.weights);
-  const { manifest } = source;
-  const weights = await Weights.open(source.path);
-  const model = weights.spec;
-  await weights.close();
-  const trained = manifest === null ? null : ([manifest.latent[1], manifest.latent[2]] as const);
-  const [latentHeight, latentWidth] = required(
-    options.latentSize ?? trained,
-    'size of the latents',
-    source.path,
-  );
-  const tokens = manifest === null ? null : manifest.text.clipTokens + manifest.text.t5Tokens;
-  const device = options.device === 'cuda' ? (await findGpu(native())).ordinal : null;
-  const precision = resolvePrecision(options.precision, device === null ? native().host() : GPU).compute;
-  const spec: EngineSpec = {
-    model,
-    latentHeight,
-    latentWidth,
-    contextTokens: required(options.contextTokens ?? tokens, 'number of context tokens', source.path),
-    microBatch: options.microBatch,
-    precision,
-    residual: precision,
-    recompute: 'nothing',
-    threads: options.threads ?? availableParallelism(),
-    threadsPerSlot: 1,
-    device,
-    training: false,
-    ema: false,
-  };
-  requireMemory(native(), spec);
-  const engine = await native().createEngine(spec);
-  try {
-    const note = await loadWeights(engine, model, source.path);
-    const notes = note === null ? source.notes : [...source.notes, note];
-    const close = () => engine.close();
-    return { engine, spec, manifest, text: manifest?.text ?? null, path: source.path, notes, close };
-  } catch (error) {
-    await engine.close();
-    throw error;
+  return await withWeights(source.path, async (weights) => {
+    const spec = await specFor(weights.spec, source, options);
+    requireMemory(native(), spec);
+    const engine = await native().createEngine(spec);
+    try {
+      await loadWeights(engine, weights);
+      const { note } = weights.description;
+      const notes = note === null ? source.notes : [...source.notes, note];
+      return { ...source, notes, engine, spec, close: () => engine.close() };
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  });
+}
+
+async function specFor(
+  model: ModelSpec,
+  { path, manifest }: WeightsSource,
+  options: InferenceOptions,
+): Promise<EngineSpec> {
+  const latentSize = options.latentSize ?? manifest?.latent.slice(1);
+  const tokens = options.contextTokens ?? (manifest === null ? null : contextTokens(manifest.text));
+  if (latentSize === undefined || tokens === null) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      `${path} is a file of weights, which does not state the size of its latents and the number of context tokens`,
+      "Name a checkpoint's folder or a run's, which do",
+    );
   }
+  const [latentHeight, latentWidth] = latentSize as [number, number];
+  const device = options.device === 'cuda' ? (await findGpu(native())).ordinal : null;
+  const { compute } = resolvePrecision(options.precision, device === null ? native().host() : GPU);
+  return inferenceSpec(
+    { model, latentHeight, latentWidth, contextTokens: tokens, microBatch: options.microBatch },
+    { precision: compute, threads: options.threads ?? availableParallelism(), device },
+  );
 }

@@ -7,8 +7,6 @@ import type { EngineSpec, NativeAddon } from '../native/contract.js';
 /**
  * Must be called before an engine is created: the system assigns pages only when they are written, and kills
  * the process without a message if it has no more. On a GPU, allocations fail by themselves.
- *
- * @throws OrchestratorError ERR_OUT_OF_MEMORY.
  */
 export function requireMemory(
   addon: Pick<NativeAddon, 'planFigures'>,

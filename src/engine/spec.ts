@@ -1,34 +1,22 @@
 /** The engine for a configuration and a data set. */
+import { modelOf } from '../config/model.js';
 import { type Config, slotCount } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
-import type { EngineSpec, HostInfo, ModelSpec, TextSpec } from '../native/contract.js';
+import type { EngineSpec, HostInfo, ModelSpec } from '../native/contract.js';
+import { contextTokens } from '../native/specs.js';
 import { GPU, type ResolvedPrecision, resolvePrecision } from './precision.js';
 
 export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
 
-/**
- * The MM-DiT. Widths that the config leaves open come from the data set.
- *
- * @throws OrchestratorError ERR_CONFIG: they contradict each other.
- */
-export function modelSpec(config: Config, { latent, text }: DatasetShapes): ModelSpec {
-  const { model } = config;
-  const pooled = text.clipLPooledDim + text.clipGPooledDim;
-  agree('model.latent_channels', model.latent_channels, latent[0], 'channels of the latents');
-  agree('model.context_dim', model.context_dim, text.t5Dim, 'width of the T5 features');
-  agree('model.pooled_dim', model.pooled_dim, pooled, 'width of both pooled vectors together');
-  return {
-    depth: model.depth,
-    heads: model.hidden / 64,
-    patch: model.patch,
-    latentChannels: model.latent_channels,
-    contextDim: text.t5Dim,
-    pooledDim: pooled,
-    posEmbedMaxSize: model.pos_embed_max_size,
-    qkNorm: model.qk_norm,
-    dualAttention: model.dual_attention,
-  };
+/** The model of a configuration. Widths that it leaves open come from the data set. */
+function modelSpec(config: Config, { latent, text }: DatasetShapes): ModelSpec {
+  const { latent_channels, context_dim, pooled_dim } = config.model;
+  const pooledDim = text.clipLPooledDim + text.clipGPooledDim;
+  agree('model.latent_channels', latent_channels, latent[0], 'channels of the latents');
+  agree('model.context_dim', context_dim, text.t5Dim, 'width of the T5 features');
+  agree('model.pooled_dim', pooled_dim, pooledDim, 'width of both pooled vectors together');
+  return modelOf(config, { contextDim: text.t5Dim, pooledDim });
 }
 
 function agree(key: string, configured: number | null, found: number, what: string): void {
@@ -37,11 +25,6 @@ function agree(key: string, configured: number | null, found: number, what: stri
     'ERR_CONFIG',
     `${key}: expected ${found}, the data set's ${what}, received ${configured}`,
   );
-}
-
-/** Context tokens of a sample: those of CLIP, then those of T5. */
-function contextTokens(text: TextSpec): number {
-  return text.clipTokens + text.t5Tokens;
 }
 
 /** Compute threads of a worker that shares the machine with `workers - 1` others. */
@@ -92,4 +75,31 @@ export function trainingEngine(
     ema: config.ema !== null,
   };
   return { spec, precision };
+}
+
+/** A model for the given latents, and how many samples of them at once. */
+type InferenceShape = Pick<
+  EngineSpec,
+  'model' | 'latentHeight' | 'latentWidth' | 'contextTokens' | 'microBatch'
+>;
+
+/**
+ * The engine for a forward pass: in fp32, on one thread of the CPU.
+ *
+ * @param other what is different.
+ */
+export function inferenceSpec(shape: InferenceShape, other: Partial<EngineSpec> = {}): EngineSpec {
+  const precision = other.precision ?? 'fp32';
+  return {
+    ...shape,
+    precision,
+    residual: precision,
+    recompute: 'nothing',
+    threads: 1,
+    threadsPerSlot: 1,
+    device: null,
+    training: false,
+    ema: false,
+    ...other,
+  };
 }

@@ -1,9 +1,11 @@
 /** Starts training from given weights, also of a model without QK-norm or with a smaller position grid. */
 import { OrchestratorError } from '../errors.js';
 import { extendPositions } from '../model/extend-positions.js';
-import { describeModel, hiddenOf, POS_EMBED, sameModel } from '../model/tensors.js';
-import { Weights } from '../model/weights.js';
+import { describeModel, POS_EMBED, sameModel } from '../model/tensors.js';
+import { type Weights, withWeights } from '../model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
+import { hiddenOf } from '../native/specs.js';
+import { loadParameters } from './load.js';
 
 /** How much a model's velocity on the calibration batch differs from that of the original weights. */
 export interface AddedNorms {
@@ -39,13 +41,12 @@ export async function startFrom(
   path: string,
   calibration: () => RawBatch,
 ): Promise<Start> {
-  const weights = await Weights.open(path);
-  try {
+  return await withWeights(path, async (weights) => {
     weights.requireFloats();
     requireReachable(weights.spec, spec.model, path);
     const notes = weights.description.note === null ? [] : [weights.description.note];
     notes.push(...(await readPositions(weights, spec.model, engine)));
-    await readParameters(weights, engine);
+    await loadParameters(engine, weights);
     await engine.parametersChanged();
     if (weights.spec.qkNorm === spec.model.qkNorm) return { notes, added: null };
     const added = await addNorms(addon, engine, spec, calibration());
@@ -54,9 +55,7 @@ export async function startFrom(
       `Added QK-norm with gammas of ${added.gammas.map((gamma) => gamma.toPrecision(3)).join(' to ')}: the velocity changes by ${percent(added.calibrated)} (with gammas of 1 by ${percent(added.ones)})`,
     );
     return { notes, added };
-  } finally {
-    await weights.close();
-  }
+  });
 }
 
 function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): void {
@@ -68,13 +67,6 @@ function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): vo
     `${path} holds another model: ${describeModel(found)}; the run needs ${describeModel(wanted)}`,
     'Only QK-norm can be added, and only the position grid can grow',
   );
-}
-
-/** Parameters that the weights lack are not changed. */
-async function readParameters(weights: Weights, engine: Engine): Promise<void> {
-  for (const { name } of engine.layout().tensors) {
-    if (weights.has(name)) await weights.read(name, await engine.state('master', name));
-  }
 }
 
 async function readPositions(weights: Weights, wanted: ModelSpec, engine: Engine): Promise<string[]> {

@@ -1,5 +1,5 @@
 /** The tensors of one layout as rows of another's, so that weights can be renamed without changing a bit. */
-import type { ExpectedTensor } from './tensors.js';
+import type { NamedTensor } from './tensors.js';
 
 /** A range of rows (of the first dimension) of a tensor. */
 export interface Piece {
@@ -9,12 +9,12 @@ export interface Piece {
 }
 
 /** A tensor of the wanted layout, with the pieces that it consists of, in order. */
-export interface Assembly extends ExpectedTensor {
+export interface Assembly extends NamedTensor {
   pieces: Piece[];
 }
 
 /** The assemblies of an unchanged layout: every tensor consists of itself. */
-export function identity(tensors: readonly ExpectedTensor[]): Assembly[] {
+export function identity(tensors: readonly NamedTensor[]): Assembly[] {
   return tensors.map(({ name, shape }) => ({
     name,
     shape,
@@ -28,7 +28,7 @@ export function identity(tensors: readonly ExpectedTensor[]): Assembly[] {
  * @param tensors the tensors that the assemblies' pieces refer to; every row of them occurs in exactly one
  *   piece.
  */
-export function invert(assemblies: readonly Assembly[], tensors: readonly ExpectedTensor[]): Assembly[] {
+export function invert(assemblies: readonly Assembly[], tensors: readonly NamedTensor[]): Assembly[] {
   const pieces = new Map<string, (Piece & { at: number })[]>();
   for (const { name, pieces: parts } of assemblies) {
     let firstRow = 0;

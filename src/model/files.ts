@@ -3,10 +3,9 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { readFailure } from '../files/io.js';
-import { SafetensorsFile, type TensorSet } from '../formats/safetensors/file.js';
-import { ShardedSafetensors } from '../formats/safetensors/sharded.js';
+import { Safetensors } from '../formats/safetensors/file.js';
+import { INDEX_SUFFIX } from '../formats/safetensors/shard-index.js';
 
-export const INDEX_SUFFIX = '.safetensors.index.json';
 /** diffusers' name for the weights in a model's folder. */
 export const DIFFUSERS_STEM = 'diffusion_pytorch_model';
 export const CONFIG_FILE = 'config.json';
@@ -14,7 +13,7 @@ export const CONFIG_FILE = 'config.json';
 const LISTED = 10;
 
 export interface WeightsFiles {
-  tensors: TensorSet;
+  tensors: Safetensors;
   /** The folder's parsed config.json with its path; null for single files. */
   config: { path: string; value: unknown } | null;
 }
@@ -22,11 +21,9 @@ export interface WeightsFiles {
 /**
  * Opens the weights at a path: a safetensors file, a `*.safetensors.index.json`, or a folder with either. For
  * the folder of a whole diffusers pipeline, its `transformer` is opened.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS.
  */
 export async function openFiles(path: string): Promise<WeightsFiles> {
-  if (!(await isFolder(path))) return { tensors: await openSet(path), config: null };
+  if (!(await isFolder(path))) return { tensors: await Safetensors.open(path), config: null };
   const names = await namesIn(path);
   if (names.includes('model_index.json') && names.includes('transformer')) {
     return await openFolder(join(path, 'transformer'));
@@ -37,11 +34,7 @@ export async function openFiles(path: string): Promise<WeightsFiles> {
 async function openFolder(path: string, names: readonly string[] | null = null): Promise<WeightsFiles> {
   const found = names ?? (await namesIn(path));
   const config = found.includes(CONFIG_FILE) ? await readConfig(join(path, CONFIG_FILE)) : null;
-  return { tensors: await openSet(weightsIn(path, found)), config };
-}
-
-function openSet(path: string): Promise<TensorSet> {
-  return path.endsWith(INDEX_SUFFIX) ? ShardedSafetensors.open(path) : SafetensorsFile.open(path);
+  return { tensors: await Safetensors.open(weightsIn(path, found)), config };
 }
 
 /** The file of a folder to open. */

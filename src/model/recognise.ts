@@ -5,15 +5,10 @@
 import { OrchestratorError } from '../errors.js';
 import { quoted } from '../formats/safetensors/header.js';
 import type { ModelSpec } from '../native/contract.js';
-import { diffusersTensors } from './diffusers.js';
-import {
-  describeModel,
-  type ExpectedTensor,
-  expectedTensors,
-  HEAD_DIM,
-  OFFICIAL_PREFIX,
-  POS_EMBED,
-} from './tensors.js';
+import { HEAD_DIM } from '../native/specs.js';
+import { shortened } from '../text/shortened.js';
+import { BACKBONES, diffusersTensors, officialTensors } from './backbones.js';
+import { describeModel, type NamedTensor, OFFICIAL_PREFIX, POS_EMBED } from './tensors.js';
 
 /** Parts other than the diffusion model that released files contain. */
 const OTHER_PARTS: Record<string, string> = {
@@ -26,39 +21,10 @@ const LISTED = 20;
 /** The naming scheme of a file's tensors. */
 export type Format = 'official' | 'diffusers';
 
-/** The tensors that identify a model in a format. */
-interface Landmarks {
-  proj: string;
-  positions: string;
-  context: string;
-  pooled: string;
-  /** Matches a block's number and the rest of the name. */
-  block: RegExp;
-  /** A tensor that exists if queries and keys are normalised. */
-  norm: string;
-  /** A tensor of a block that exists if the block has a second attention. */
-  dual: string;
-}
-
-const LANDMARKS: Record<Format, Landmarks> = {
-  official: {
-    proj: 'x_embedder.proj.weight',
-    positions: POS_EMBED,
-    context: 'context_embedder.weight',
-    pooled: 'y_embedder.mlp.0.weight',
-    block: /^joint_blocks\.(0|[1-9]\d{0,8})\.(.*)$/,
-    norm: 'joint_blocks.0.context_block.attn.ln_k.weight',
-    dual: 'x_block.attn2.qkv.weight',
-  },
-  diffusers: {
-    proj: 'pos_embed.proj.weight',
-    positions: 'pos_embed.pos_embed',
-    context: 'context_embedder.weight',
-    pooled: 'time_text_embed.text_embedder.linear_1.weight',
-    block: /^transformer_blocks\.(0|[1-9]\d{0,8})\.(.*)$/,
-    norm: 'transformer_blocks.0.attn.norm_added_k.weight',
-    dual: 'attn2.to_q.weight',
-  },
+/** The projection of patches, by which a format is told. */
+const PROJECTION: Record<Format, string> = {
+  official: 'x_embedder.proj.weight',
+  diffusers: 'pos_embed.proj.weight',
 };
 
 export type Shapes = ReadonlyMap<string, { shape: readonly number[] }>;
@@ -77,12 +43,7 @@ function failure(path: string, what: string, hint: string | null = null): Orches
   return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`, hint);
 }
 
-/**
- * Separates the diffusion model's tensors from other parts of a file, and removes the official prefix.
- *
- * @throws OrchestratorError ERR_MODEL_TENSORS: a name occurs with and without prefix, or the names are not
- *   those of an MM-DiT.
- */
+/** Separates the diffusion model's tensors from other parts of a file, and removes the official prefix. */
 export function modelTensors(tensors: Shapes, path: string): ModelTensors {
   const names = new Map<string, string>();
   const shapes = new Map<string, readonly number[]>();
@@ -100,10 +61,10 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
     names.set(name, fileName);
     shapes.set(name, shape);
   }
-  const formats = (['official', 'diffusers'] as const).filter((format) => shapes.has(LANDMARKS[format].proj));
+  const formats = (['official', 'diffusers'] as const).filter((format) => shapes.has(PROJECTION[format]));
   const [format] = formats;
   if (format === undefined || formats.length > 1) {
-    const [official, diffusers] = [LANDMARKS.official.proj, LANDMARKS.diffusers.proj];
+    const { official, diffusers } = PROJECTION;
     throw failure(
       path,
       format === undefined
@@ -126,127 +87,110 @@ export function describeSkipped(skipped: ModelTensors['skipped']): string | null
   return `Skipped ${parts.join(' and ')}`;
 }
 
-function side(
-  shapes: ReadonlyMap<string, readonly number[]>,
-  name: string,
-  rank: number,
-  axis: number,
-  path: string,
-): number {
-  const shape = shapes.get(name);
-  if (shape === undefined) throw failure(path, `the tensor ${quoted(name)} is missing`);
-  const value = shape[axis];
-  if (shape.length !== rank || value === undefined || value < 1) {
-    throw failure(
-      path,
-      `the tensor ${quoted(name)} has the shape [${shape.join(', ')}]; expected ${rank} sides`,
-    );
-  }
-  return value;
-}
-
 /**
  * Determines depth, heads, dimensions, QK norm and dual blocks from the tensors, then compares every tensor
  * with that model.
  *
  * @param shapes by the format's names without prefix (see modelTensors).
- * @throws OrchestratorError ERR_MODEL_TENSORS: lists missing, unexpected and misshapen tensors.
  */
 export function modelSpecFromTensors(
   shapes: ReadonlyMap<string, readonly number[]>,
   path: string,
   format: Format = 'official',
 ): ModelSpec {
-  const marks = LANDMARKS[format];
-  const { proj } = marks;
-  const hidden = side(shapes, proj, 4, 0, path);
+  const found = findBackbone(shapes, format);
+  if (found === null) throw failure(path, 'there are no tensors of blocks');
+  const { backbone, names, fileName, depth } = found;
+  const side = (official: string, rank: number, axis: number): number => {
+    const name = fileName(official);
+    const shape = shapes.get(name);
+    if (shape === undefined) throw failure(path, `the tensor ${quoted(name)} is missing`);
+    const value = shape[axis];
+    if (shape.length === rank && value !== undefined && value > 0) return value;
+    const seen = `the tensor ${quoted(name)} has the shape [${shape.join(', ')}]`;
+    throw failure(path, `${seen}; expected ${rank} sides`);
+  };
+  const hidden = side(PROJECTION.official, 4, 0);
   if (hidden % HEAD_DIM !== 0) {
-    throw failure(
-      path,
-      `${proj} has ${hidden} outputs; expected a multiple of the head dimension ${HEAD_DIM}`,
-    );
+    const what = `${PROJECTION[format]} has ${hidden} outputs`;
+    throw failure(path, `${what}; expected a multiple of the head dimension ${HEAD_DIM}`);
   }
-  const positions = side(shapes, marks.positions, 3, 1, path);
+  const positions = side(POS_EMBED, 3, 1);
   const posEmbedMaxSize = Math.round(Math.sqrt(positions));
   if (posEmbedMaxSize * posEmbedMaxSize !== positions) {
-    throw failure(
-      path,
-      `${marks.positions} holds ${positions} positions, which is not the square of a grid's side`,
-    );
+    const what = `${fileName(POS_EMBED)} holds ${positions} positions`;
+    throw failure(path, `${what}, which is not the square of a grid's side`);
   }
-  const blocks = new Set<number>();
-  const dual = new Set<number>();
-  for (const name of shapes.keys()) {
-    const match = marks.block.exec(name);
-    if (match === null) continue;
-    blocks.add(Number(match[1]));
-    if (match[2] === marks.dual) dual.add(Number(match[1]));
-  }
-  // A stray high block number must not make the list of expected tensors larger than the file.
-  const depth = Math.min(
-    [...blocks].reduce((most, block) => Math.max(most, block + 1), 0),
-    shapes.size,
-  );
-  if (depth === 0) throw failure(path, 'there are no tensors of blocks');
+  const { qkNorm, dualAttention } = names;
+  const isDual = (block: number) => dualAttention !== null && shapes.has(fileName(dualAttention(block)));
   const spec: ModelSpec = {
+    backbone,
     depth,
     heads: hidden / HEAD_DIM,
-    patch: side(shapes, proj, 4, 2, path),
-    latentChannels: side(shapes, proj, 4, 1, path),
-    contextDim: side(shapes, marks.context, 2, 1, path),
-    pooledDim: side(shapes, marks.pooled, 2, 1, path),
+    patch: side(PROJECTION.official, 4, 2),
+    latentChannels: side(PROJECTION.official, 4, 1),
+    contextDim: side('context_embedder.weight', 2, 1),
+    pooledDim: side('y_embedder.mlp.0.weight', 2, 1),
     posEmbedMaxSize,
-    qkNorm: shapes.has(marks.norm) ? 'rms' : 'none',
-    dualAttention: [...dual].filter((block) => block < depth).sort((a, b) => a - b),
+    qkNorm: shapes.has(fileName(qkNorm(0))) ? 'rms' : 'none',
+    dualAttention: Array.from({ length: depth }, (_, block) => block).filter(isDual),
   };
   checkTensors(spec, shapes, path, format);
   return spec;
 }
 
-function listed(title: string, lines: string[]): string[] {
-  if (lines.length === 0) return [];
-  const more = lines.length > LISTED ? [`  and ${lines.length - LISTED} more`] : [];
-  return [`${lines.length} ${title}:`, ...lines.slice(0, LISTED).map((line) => `  ${line}`), ...more];
-}
-
-/** All tensors of a model's file, under the format's names without prefix. */
-function formatTensors(spec: ModelSpec, format: Format): ExpectedTensor[] {
-  return format === 'official' ? expectedTensors(spec) : diffusersTensors(spec);
-}
-
 /**
- * Compares every tensor with those of a model.
- *
- * @param shapes by the format's names without prefix.
- * @throws OrchestratorError ERR_MODEL_TENSORS: lists missing, unexpected and misshapen tensors by name.
+ * The backbone whose blocks are among the tensors, with their number, and with the name that the format gives
+ * an official tensor (or the first part of one that it splits).
  */
+function findBackbone(shapes: ReadonlyMap<string, unknown>, format: Format) {
+  for (const [backbone, names] of Object.entries(BACKBONES)) {
+    const { diffusers } = names;
+    if (format === 'diffusers' && diffusers === null) continue;
+    const fileName = (official: string) =>
+      format === 'official' || diffusers === null ? official : diffusers.namesOf(official)[0]!;
+    // In both formats a block's number follows the first part of a name.
+    const [prefix] = fileName(names.qkNorm(0)).split('.0.');
+    const pattern = new RegExp(`^${prefix}\\.(0|[1-9]\\d{0,8})\\.`);
+    const blocks = [...shapes.keys()].flatMap((name) => pattern.exec(name)?.[1] ?? []);
+    const last = blocks.reduce((most, block) => Math.max(most, Number(block)), -1);
+    // A stray high block number must not make the list of expected tensors larger than the file.
+    if (last >= 0) return { backbone, names, fileName, depth: Math.min(last + 1, shapes.size) };
+  }
+  return null;
+}
+
+/** Compares every tensor with those of a model. */
 function checkTensors(
   spec: ModelSpec,
   shapes: ReadonlyMap<string, readonly number[]>,
   path: string,
-  format: Format = 'official',
+  format: Format,
 ): void {
-  const expected = new Map(formatTensors(spec, format).map(({ name, shape }) => [name, shape]));
-  const missing: string[] = [];
-  const misshapen: string[] = [];
-  for (const [name, shape] of expected) {
-    const found = shapes.get(name);
-    const wanted = `[${shape.join(', ')}]`;
-    if (found === undefined) missing.push(`${name} ${wanted}`);
-    else if (`[${found.join(', ')}]` !== wanted)
-      misshapen.push(`${name} [${found.join(', ')}], expected ${wanted}`);
+  let expected: NamedTensor[];
+  try {
+    expected = format === 'official' ? officialTensors(spec) : diffusersTensors(spec);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODEL_SPEC') throw error;
+    throw failure(path, (error as Error).message);
   }
-  const unexpected = [...shapes]
-    .filter(([name]) => !expected.has(name))
-    .map(([name, shape]) => `${quoted(name)} [${shape.join(', ')}]`);
-  const lines = [
-    ...listed('missing', missing),
-    ...listed('misshapen', misshapen),
-    ...listed('unexpected', unexpected),
-  ];
+  const text = (shape: readonly number[]) => `[${shape.join(', ')}]`;
+  const lists: Record<string, string[]> = { missing: [], misshapen: [], unexpected: [] };
+  for (const { name, shape } of expected) {
+    const found = shapes.get(name);
+    if (found === undefined) lists.missing!.push(`${name} ${text(shape)}`);
+    else if (text(found) !== text(shape))
+      lists.misshapen!.push(`${name} ${text(found)}, expected ${text(shape)}`);
+  }
+  const names = new Set(expected.map(({ name }) => name));
+  for (const [name, shape] of shapes) {
+    if (!names.has(name)) lists.unexpected!.push(`${quoted(name)} ${text(shape)}`);
+  }
+  const lines = Object.entries(lists).flatMap(([title, entries]) => {
+    if (entries.length === 0) return [];
+    return [`${entries.length} ${title}:`, ...shortened(entries, LISTED).map((line) => `  ${line}`)];
+  });
   if (lines.length === 0) return;
-  throw failure(
-    path,
-    `the tensors are not those of an MM-DiT with ${describeModel(spec)}\n${lines.join('\n')}`,
-  );
+  const what = `the tensors are not those of an MM-DiT with ${describeModel(spec)}`;
+  throw failure(path, [what, ...lines].join('\n'));
 }

@@ -3,6 +3,7 @@ import type { ModelSpec } from '../native/contract.js';
 import { sameModel } from './tensors.js';
 
 const MEDIUM: ModelSpec = {
+  backbone: 'mmdit',
   depth: 24,
   heads: 24,
   patch: 2,

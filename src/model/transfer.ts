@@ -9,12 +9,13 @@ import {
   type Dtype,
   type OutputDtype,
 } from '../formats/safetensors/dtype.js';
-import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/file.js';
+import { INDEX_SUFFIX } from '../formats/safetensors/shard-index.js';
+import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
 import { type Assembly, identity } from './assembly.js';
-import { diffusersConfig, diffusersTensors } from './diffusers.js';
-import { CONFIG_FILE, DIFFUSERS_STEM, INDEX_SUFFIX } from './files.js';
+import { diffusersLayout, diffusersTensors, officialTensors } from './backbones.js';
+import { CONFIG_FILE, DIFFUSERS_STEM } from './files.js';
 import type { Format } from './recognise.js';
-import { expectedTensors, OFFICIAL_PREFIX } from './tensors.js';
+import { OFFICIAL_PREFIX } from './tensors.js';
 import type { Weights } from './weights.js';
 
 export interface TransferOptions {
@@ -43,9 +44,6 @@ const CHUNK = 1 << 18;
 /**
  * Writes weights as `format` to `path`: an official file (names with prefix), or diffusers' folder with
  * config.json. An existing file is replaced only when the new one is complete; a folder must be new or empty.
- *
- * @throws OrchestratorError ERR_FILE_WRITE, ERR_SAFETENSORS, ERR_MODEL_TENSORS: a value does not fit the
- *   type.
  */
 export async function writeWeights(
   weights: Weights,
@@ -62,7 +60,7 @@ export async function writeWeights(
 /** The tensors of the wanted layout, as streams from the files of weights. */
 function tensorSources(weights: Weights, { format, dtype }: TransferOptions): TensorSource[] {
   const official = format === 'official';
-  const wanted = official ? identity(expectedTensors(weights.spec)) : diffusersTensors(weights.spec);
+  const wanted = official ? identity(officialTensors(weights.spec)) : diffusersTensors(weights.spec);
   return wanted.map((assembly) => {
     const parts = filePieces(weights, assembly);
     const found = new Set(parts.map(({ type }) => type));
@@ -148,7 +146,7 @@ async function writeFolder(
   const temporary = `${path}.tmp-${uniqueSuffix()}`;
   return createFolder(path, temporary, async () => {
     const result = await writeShards(temporary, shardsOf(sources, options.shardBytes));
-    const config = diffusersConfig(weights.spec, options.sampleSize);
+    const config = { ...diffusersLayout(weights.spec).config(weights.spec), sample_size: options.sampleSize };
     await writeDurably(join(temporary, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
     return result;
   });

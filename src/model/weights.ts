@@ -1,13 +1,13 @@
 /** Open weights of a model, read under the official names. */
 import { OrchestratorError } from '../errors.js';
+import { isMapping } from '../files/json.js';
 import { isFloat } from '../formats/safetensors/dtype.js';
-import type { TensorSet } from '../formats/safetensors/file.js';
+import type { Safetensors } from '../formats/safetensors/file.js';
 import type { ModelSpec } from '../native/contract.js';
 import { type Assembly, identity, invert, type Piece } from './assembly.js';
-import { checkConfig, diffusersTensors } from './diffusers.js';
-import { openFiles, type WeightsFiles } from './files.js';
+import { diffusersLayout, diffusersTensors, officialTensors } from './backbones.js';
+import { openFiles } from './files.js';
 import { describeSkipped, type ModelTensors, modelSpecFromTensors, modelTensors } from './recognise.js';
-import { expectedTensors } from './tensors.js';
 
 export interface WeightsDescription {
   spec: ModelSpec;
@@ -17,7 +17,7 @@ export interface WeightsDescription {
 }
 
 /** Recognises the model whose weights a file holds, under official or diffusers' names. */
-export function describeWeights(file: Pick<TensorSet, 'tensors' | 'path'>): WeightsDescription {
+export function describeWeights(file: Pick<Safetensors, 'tensors' | 'path'>): WeightsDescription {
   const tensors = modelTensors(file.tensors, file.path);
   const spec = modelSpecFromTensors(tensors.shapes, file.path, tensors.format);
   return { spec, tensors, note: describeSkipped(tensors.skipped) };
@@ -27,14 +27,14 @@ export function describeWeights(file: Pick<TensorSet, 'tensors' | 'path'>): Weig
 export class Weights {
   /** The pieces of each tensor, under the file's names; keys are official names without prefix. */
   readonly #assemblies: ReadonlyMap<string, Assembly>;
-  readonly files: TensorSet;
+  readonly files: Safetensors;
   readonly description: WeightsDescription;
 
-  private constructor(files: TensorSet, description: WeightsDescription) {
+  private constructor(files: Safetensors, description: WeightsDescription) {
     this.files = files;
     this.description = description;
     const { spec, tensors } = description;
-    const official = expectedTensors(spec);
+    const official = officialTensors(spec);
     const assemblies =
       tensors.format === 'official' ? identity(official) : invert(diffusersTensors(spec), official);
     const inFile = (piece: Piece) => ({ ...piece, tensor: tensors.names.get(piece.tensor)! });
@@ -43,16 +43,9 @@ export class Weights {
     );
   }
 
-  /**
-   * Opens a file, an index of several files, or diffusers' folder; see openFiles.
-   *
-   * @throws OrchestratorError ERR_FILE_OPEN, ERR_SAFETENSORS, ERR_MODEL_TENSORS.
-   */
+  /** Opens a file, an index of several files, or diffusers' folder; see openFiles. */
   static async open(path: string): Promise<Weights> {
-    return await Weights.of(await openFiles(path));
-  }
-
-  static async of({ tensors, config }: WeightsFiles): Promise<Weights> {
+    const { tensors, config } = await openFiles(path);
     try {
       const description = describeWeights(tensors);
       if (config !== null && description.tensors.format === 'diffusers') {
@@ -96,11 +89,7 @@ export class Weights {
     }
   }
 
-  /**
-   * Checks that every tensor can be converted, before anything is changed.
-   *
-   * @throws OrchestratorError ERR_SAFETENSORS: names the first tensor that cannot.
-   */
+  /** Checks that every tensor can be converted, before anything is changed. */
   requireFloats(): void {
     for (const { pieces } of this.#assemblies.values()) {
       for (const { tensor } of pieces) {
@@ -117,4 +106,35 @@ export class Weights {
   async close(): Promise<void> {
     await this.files.close();
   }
+}
+
+/** Opens weights, calls `work` with them, and closes them. */
+export async function withWeights<T>(path: string, work: (weights: Weights) => Promise<T>): Promise<T> {
+  const weights = await Weights.open(path);
+  try {
+    return await work(weights);
+  } finally {
+    await weights.close();
+  }
+}
+
+/** The meaning of keys that older files omit. */
+const ABSENT: Record<string, unknown> = { dual_attention_layers: [], qk_norm: null, out_channels: null };
+
+/** Compares a diffusers folder's config.json with the model that its tensors describe. */
+export function checkConfig(value: unknown, spec: ModelSpec, path: string): void {
+  if (!isMapping(value)) throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: expected a JSON object`);
+  const lines: string[] = [];
+  for (const [key, expected] of Object.entries(diffusersLayout(spec).config(spec))) {
+    const seen = key in value ? value[key] : ABSENT[key];
+    // Without out_channels, in_channels applies.
+    if (key === 'out_channels' && seen === null) continue;
+    const text = JSON.stringify(seen) ?? 'nothing';
+    if (text !== JSON.stringify(expected)) {
+      lines.push(`  ${key} is ${text.slice(0, 200)}; the tensors say ${JSON.stringify(expected)}`);
+    }
+  }
+  if (lines.length === 0) return;
+  const what = `the configuration does not match the tensors in the folder\n${lines.join('\n')}`;
+  throw new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
 }

@@ -5,15 +5,24 @@
  * handle is tagged natively; a wrong or closed one throws ERR_HANDLE. Options are validated in TypeScript
  * before they get here, and checked again natively where memory safety depends on them. Native errors arrive
  * as `Error` with a stable `code` ("ERR_..."). Nothing here blocks the event loop for more than about a
- * millisecond; longer work returns a promise and runs on native threads, not in libuv's pool. There are two
- * exceptions, for commands that have nothing else to do: planFigures and planOperations take up to 0.2 s for
- * the largest models.
+ * millisecond; longer work returns a promise and runs on native threads, not in libuv's pool. There are three
+ * exceptions, for commands that have nothing else to do and for the beginning of a run: planFigures and
+ * planOperations take up to 0.2 s for the largest models, and parameters takes a few milliseconds.
  */
 import type { Dataset, DatasetSpec } from './dataset-contract.js';
-import type { Engine, EngineSpec, Group, PlanFigures, PlannedOperation } from './engine-contract.js';
+import type {
+  Engine,
+  EngineSpec,
+  Group,
+  ModelLayout,
+  PlanFigures,
+  PlannedOperation,
+} from './engine-contract.js';
+import type { ModelSpec } from './specs.js';
 
 export type * from './dataset-contract.js';
 export type * from './engine-contract.js';
+export type { ModelSpec, TextSpec } from './specs.js';
 
 /** The properties of the machine that computing depends on. */
 export interface HostInfo {
@@ -90,6 +99,8 @@ export interface NativeAddon {
   /** Rejects with ERR_MODEL_SPEC, ERR_OUT_OF_MEMORY, or ERR_CUDA where there is no such device. */
   createEngine(spec: EngineSpec): Promise<Engine>;
   createGroup(): Group;
+  /** Names, shapes and places of a model's parameters. Throws ERR_MODEL_SPEC. */
+  parameters(model: ModelSpec): ModelLayout;
   /** Builds the graph of a model of any size and plans its memory, without allocating it. */
   planFigures(spec: EngineSpec): PlanFigures;
   /**

@@ -62,11 +62,7 @@ export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
   throw unusable(found === '' ? 'There is no CUDA device' : found);
 }
 
-/**
- * The GPU of this process.
- *
- * @throws OrchestratorError ERR_CUDA: says why there is none, and what to do.
- */
+/** The GPU of this process. */
 export async function findGpu(
   addon: Pick<NativeAddon, 'cudaDevices'>,
   environment = process.env,
@@ -89,11 +85,7 @@ export async function defaultWorkersPerNode(
   return Math.max(1, Math.floor(usable / nodes));
 }
 
-/**
- * The GPUs of the workers that `launch` starts, by rank.
- *
- * @throws OrchestratorError ERR_CUDA: says why there is none, and what to do.
- */
+/** The GPUs of the workers that `launch` starts, by rank. */
 export async function findGpus(
   addon: Pick<NativeAddon, 'cudaDevices'>,
   workers: number,

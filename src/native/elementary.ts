@@ -2,11 +2,7 @@
 import type { Elementary } from './contract.js';
 import { native } from './load.js';
 
-/**
- * Replaces the functions of Math wherever a result must have the same bits everywhere.
- *
- * @throws OrchestratorError ERR_NATIVE_MISSING.
- */
+/** Replaces the functions of Math wherever a result must have the same bits everywhere. */
 export function elementary(): Elementary {
   return native().elementary;
 }

@@ -1,33 +1,6 @@
 /** The boundary's engine: its spec, its calls, and what they take and return. The rules are in contract.ts. */
 import type { Dataset } from './dataset-contract.js';
-
-/** An MM-DiT: two streams, adaLN-Zero, joint attention. hidden = 64 * heads. */
-export interface ModelSpec {
-  depth: number;
-  heads: number;
-  patch: number;
-  latentChannels: number;
-  contextDim: number;
-  pooledDim: number;
-  /** Side of the stored position grid, in patches. */
-  posEmbedMaxSize: number;
-  qkNorm: 'none' | 'rms';
-  /** Indices of blocks with a second, image-only attention. */
-  dualAttention: number[];
-}
-
-export interface TextSpec {
-  /**
-   * Tokens of CLIP-L and of CLIP-G (both have the same number), and of T5; their sum is the context length M.
-   */
-  clipTokens: number;
-  t5Tokens: number;
-  clipLDim: number;
-  clipGDim: number;
-  t5Dim: number;
-  clipLPooledDim: number;
-  clipGPooledDim: number;
-}
+import type { ModelSpec, TextSpec } from './specs.js';
 
 export interface EngineSpec {
   model: ModelSpec;
@@ -78,23 +51,32 @@ export interface BucketInfo {
   length: number;
 }
 
-export interface EngineLayout {
+/** The parameters of a model, known without an engine. */
+export interface ModelLayout {
   /** Elements of each flat array, padding included. */
   length: number;
   tensors: TensorInfo[];
   buckets: BucketInfo[];
-  /** The position table, [P * P * hidden], which is not trained. */
+  /** The position table, [1, P * P, hidden], which is not trained. */
   posEmbed: { shape: number[] };
   /** Trainable parameters, padding excluded. */
   parameters: number;
+}
+
+export interface EngineLayout extends ModelLayout {
+  /** The states that the optimizer keeps; none where the engine does not train. */
+  moments: string[];
   /** Bytes of one slot's activation arena, including the backward pass where the engine trains. */
   arenaBytes: number;
   /** Model FLOPs of a training step for one slot (3 x forward; recomputation is not counted). */
   flopsPerSlot: number;
 }
 
-/** An array of the engine's state, made of the layout's tensors. */
-export type StateName = 'master' | 'ema' | 'm' | 'v';
+/** Weights that a forward pass can use: those that are trained, or their average. */
+export type WeightsName = 'master' | 'ema';
+
+/** An array of the engine's state, made of the layout's tensors: weights, or one of the layout's moments. */
+export type StateName = WeightsName | (string & {});
 
 /** Returns a parameter's values by its name in the layout. */
 export type TensorReader = (tensor: string) => Float32Array | Promise<Float32Array>;
@@ -220,13 +202,7 @@ export interface Group {
   abort(): void;
 }
 
-export interface EvaluateBatch {
-  rows: Float64Array;
-  synthetic: Uint8Array;
-  dropped: Uint8Array;
-  coefficients: Float32Array;
-  sampleIds: Float64Array;
-}
+export type EvaluateBatch = Omit<SlotBatch, 'slot'>;
 
 /** One batch with explicit inputs, for `model eval` and for sampling. All arrays are fp32 and row-major. */
 export interface RawBatch {
@@ -359,15 +335,15 @@ export interface Engine {
   /** Forward pass only. Returns the unweighted mean squared error of each sample. */
   evaluate(
     batch: EvaluateBatch,
-    options: { weights: 'master' | 'ema'; seed: bigint; step: number },
+    options: { weights: WeightsName; seed: bigint; step: number },
   ): Promise<Float32Array>;
   /**
    * Forward pass only, for any number of samples, in chunks of microBatch distributed over the threads.
    * Returns the velocity [B, C, H, W].
    */
-  predict(batch: RawBatch, weights: 'master' | 'ema'): Promise<Float32Array>;
+  predict(batch: RawBatch, weights: WeightsName): Promise<Float32Array>;
   /** Root mean squares of queries and keys before any normalisation, over samples, tokens and heads. */
-  queryKeyRms(batch: RawBatch, weights: 'master' | 'ema'): Promise<QueryKeyRms[]>;
+  queryKeyRms(batch: RawBatch, weights: WeightsName): Promise<QueryKeyRms[]>;
   /**
    * Freezes the parameters in these ranges of elements: update() and gradientNorm() skip them. `bounds`:
    * from, to, from, to, ..., ascending and disjoint.

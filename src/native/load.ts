@@ -13,11 +13,7 @@ export function addonPath(): string {
 
 let loaded: NativeAddon | null = null;
 
-/**
- * The addon, loaded at the first call.
- *
- * @throws OrchestratorError ERR_NATIVE_MISSING.
- */
+/** The addon, loaded at the first call. */
 export function native(): NativeAddon {
   if (loaded !== null) return loaded;
   const file = addonPath();

@@ -4,8 +4,8 @@ import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import { frozenNames } from '../model/freeze.js';
-import { elementCount, expectedParameters } from '../model/tensors.js';
 import type { EngineSpec, NativeAddon } from '../native/contract.js';
+import { hiddenOf } from '../native/specs.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
 import { LEVELS, type Level, machineParts, ownBytes, type RunShape, workerMemory } from './memory.js';
@@ -104,7 +104,7 @@ export function estimateFor(
   const ranges = assignSlots(slots, workers);
   const onGpu = config.device === 'cuda';
   const shares = wantedExchange(config, workers) === 'shared';
-  const frozen = frozenElements(spec, config.freeze);
+  const frozen = frozenElements(addon, spec, config.freeze);
   const run: RunShape = { config, spec, training, forward, frozen, ranges, shares };
   const { activation_checkpointing: level } = config;
   const peaks = ranges.map((_, rank) => workerMemory(run, rank, level, 'peak'));
@@ -126,7 +126,7 @@ export function estimateFor(
     shapes,
     workers,
     parameters: training.parameters,
-    positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * spec.model.heads * 64,
+    positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model),
     slots,
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,
@@ -141,14 +141,12 @@ export function estimateFor(
   };
 }
 
-function frozenElements({ model }: EngineSpec, patterns: readonly string[]): number {
+function frozenElements(addon: NativeAddon, { model }: EngineSpec, patterns: readonly string[]): number {
   if (patterns.length === 0) return 0;
-  const parameters = expectedParameters(model);
-  const frozen = frozenNames(
-    parameters.map(({ name }) => name),
-    patterns,
-  );
-  return elementCount(parameters.filter(({ name }) => frozen.has(name)));
+  const { tensors } = addon.parameters(model);
+  const names = tensors.map(({ name }) => name);
+  const frozen = frozenNames(names, patterns);
+  return tensors.reduce((sum, { name, length }) => sum + (frozen.has(name) ? length : 0), 0);
 }
 
 /**

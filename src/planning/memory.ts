@@ -3,6 +3,7 @@ import { validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { addUp, type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
+import { hiddenOf } from '../native/specs.js';
 import { localSubtrees, type Range } from '../step/tree.js';
 
 export const LEVELS = ['nothing', 'norms', 'mlp', 'block'] as const;
@@ -132,7 +133,7 @@ export function machineParts(workers: readonly WorkerMemory[]): MemoryPart[] {
 /** Bytes of the stored position table, and of its centre for the size of the latents. */
 function positionBytes({ model, latentHeight, latentWidth }: EngineSpec): number {
   const grid = (latentHeight / model.patch) * (latentWidth / model.patch);
-  return 4 * 64 * model.heads * (model.posEmbedMaxSize * model.posEmbedMaxSize + grid);
+  return 4 * hiddenOf(model) * (model.posEmbedMaxSize * model.posEmbedMaxSize + grid);
 }
 
 /** Bytes of a slot's input: latent, noised latent and target in fp32, text in the type of the matmuls. */

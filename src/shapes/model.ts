@@ -1,14 +1,14 @@
 /** A trained model of the shapes world, ready to draw pictures. */
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
-import type { TextSpec } from '../native/contract.js';
+import type { TextSpec, WeightsName } from '../native/contract.js';
 import { assemble } from '../sampling/conditioning.js';
 import { type SampleOptions, sampleLatents } from '../sampling/sampler.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
 export interface OpenOptions {
-  weights: 'ema' | 'master';
+  weights: WeightsName | null;
   /** Compute threads; null = one per processor. */
   threads: number | null;
   precision: 'auto' | 'fp32' | 'bf16';

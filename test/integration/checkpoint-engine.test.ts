@@ -8,9 +8,11 @@ import { describe, expect, test } from 'vitest';
 import { saveCheckpoint } from '../../src/checkpoint/store.js';
 import { openForInference } from '../../src/engine/inference.js';
 import { loadInto, loadWeights } from '../../src/engine/load.js';
-import { SafetensorsFile, writeSafetensors } from '../../src/formats/safetensors/file.js';
-import { expectedParameters } from '../../src/model/tensors.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
+import { writeSafetensors } from '../../src/formats/safetensors/write.js';
+import { withWeights } from '../../src/model/weights.js';
 import type { Engine, ModelSpec, StateName } from '../../src/native/contract.js';
+import { native } from '../../src/native/load.js';
 import { contentOf, sameBytes } from '../support/checkpoints.js';
 import { closedAfterTest, openEngine, SMALL } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
@@ -66,12 +68,10 @@ const inference = {
 };
 
 describe('an engine', () => {
-  test('lays out the official parameters', async () => {
+  test('lays out the parameters that are known without it, and names its moments', async () => {
     const layout = (await openEngine({ ema: true })).layout();
-    const official = expectedParameters(SMALL).map(({ name, shape }) => `${name} ${shape.join('x')}`);
-    expect(layout.tensors.map(({ name, shape }) => `${name} ${shape.join('x')}`).sort()).toEqual(
-      official.sort(),
-    );
+    expect(layout).toEqual({ ...layout, ...native().parameters(SMALL), moments: ['m', 'v'] });
+    expect((await openEngine({ training: false })).layout().moments).toEqual([]);
   });
 
   test('computes the position table that the files store', async () => {
@@ -102,9 +102,10 @@ describe('an engine', () => {
     expect(sameBytes(a, b)).toBe(true);
   });
 
-  test('takes weights from a file in half precision, and refuses those of another model', async () => {
+  test('takes weights from a file in half precision', async () => {
     const path = `${FIXTURES}sd35-medium-like.weights.safetensors`;
     const model: ModelSpec = {
+      backbone: 'mmdit',
       depth: 2,
       heads: 2,
       patch: 2,
@@ -116,20 +117,13 @@ describe('an engine', () => {
       dualAttention: [0],
     };
     const engine = await openEngine({ model, ema: true });
-    expect(await loadWeights(engine, model, path)).toBeNull();
-    const file = await SafetensorsFile.open(path);
+    await withWeights(path, (weights) => loadWeights(engine, weights));
+    const file = await Safetensors.open(path);
     for (const { name } of engine.layout().tensors) {
       const expected = await file.read(`model.diffusion_model.${name}`);
       expect(sameBytes(await engine.state('master', name), expected), name).toBe(true);
     }
     await file.close();
-    const other = { ...model, dualAttention: [] };
-    await expect(
-      loadWeights(await openEngine({ model: other, ema: true }), other, path),
-    ).rejects.toMatchObject({
-      code: 'ERR_CHECKPOINT_MISMATCH',
-      message: expect.stringMatching(/dual attention in blocks 0; the run needs .*dual attention none/),
-    });
   });
 });
 
@@ -147,6 +141,24 @@ describe('inference', () => {
     expect(sameBytes(a, await engine.predict(batch(3), other))).toBe(false);
   });
 
+  test('uses the EMA, or the master weights of a run without one, and says so', async () => {
+    const run = temporaryFolder();
+    const without = await openEngine({ ema: false });
+    await without.initialize(3n);
+    await save(without, join(run, 'checkpoints'), 7);
+    const model = closedAfterTest(await openForInference(run, { ...inference, weights: null }));
+    expect(model.path).toMatch(/model\.safetensors$/);
+    expect(model.notes.join()).toContain('The run kept no EMA');
+    await expect(openForInference(run, { ...inference, weights: 'ema' })).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISMATCH',
+      hint: 'Use the master weights',
+    });
+    await save(await filled(2), join(run, 'checkpoints'), 8);
+    const averaged = closedAfterTest(await openForInference(run, { ...inference, weights: null }));
+    expect(averaged.path).toMatch(/ema\.safetensors$/);
+    expect(averaged.notes).toEqual([]);
+  });
+
   test('passes over a damaged checkpoint, and says so', async () => {
     const engine = await filled(2);
     const run = temporaryFolder();
@@ -162,7 +174,7 @@ describe('inference', () => {
     const engine = await filled(2);
     const run = temporaryFolder();
     const path = await save(engine, run, 7);
-    const file = await SafetensorsFile.open(join(path, 'model.safetensors'));
+    const file = await Safetensors.open(join(path, 'model.safetensors'));
     const tensors = await Promise.all(
       [...file.tensors.values()].map(async ({ name, shape }) => ({
         name,
@@ -175,7 +187,11 @@ describe('inference', () => {
     const vae = { name: 'first_stage_model.x', shape: [1], dtype: 'F32' as const, data: new Float32Array(1) };
     const whole = join(run, 'whole.safetensors');
     await writeSafetensors(whole, [...tensors, vae], {});
-    await expect(openForInference(whole, inference)).rejects.toMatchObject({ code: 'ERR_USAGE' });
+    await expect(openForInference(whole, inference)).rejects.toMatchObject({
+      code: 'ERR_USAGE',
+      message: expect.stringContaining('does not state the size of its latents'),
+      hint: expect.stringContaining("a checkpoint's folder"),
+    });
     const model = closedAfterTest(
       await openForInference(whole, { ...inference, latentSize: [8, 8], contextTokens: 16 }),
     );
@@ -202,7 +218,7 @@ describe('the command line', () => {
     expect(text.stdout).toContain(`sha256 ${manifest.files['ema.safetensors']!.sha256}`);
     const json = JSON.parse(orchestrator('checkpoint', 'inspect', path, '--json').stdout);
     expect(json.manifest).toMatchObject({ step: 1000, config: { name: 'test' }, files: manifest.files });
-    expect(json.tensors['optimizer.safetensors']).toHaveLength(2 * expectedParameters(SMALL).length);
+    expect(json.tensors['optimizer.safetensors']).toHaveLength(2 * native().parameters(SMALL).tensors.length);
   });
 
   test('verifies one checkpoint, or all of a run, and exits with 1 on damage', async () => {

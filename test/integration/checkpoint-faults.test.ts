@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { findLatest } from '../../src/checkpoint/resume.js';
 import { recoverStore } from '../../src/checkpoint/retention.js';
-import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { contentOf } from '../support/checkpoints.js';
 import { temporaryFolder } from '../support/folders.js';
 import { unmountable } from '../support/mountable.js';
@@ -43,7 +43,7 @@ async function writeUntilKilled(delay: number): Promise<number | null> {
 }
 
 async function constantOf(path: string, prefix: string): Promise<number> {
-  const file = await SafetensorsFile.open(path);
+  const file = await Safetensors.open(path);
   const values = new Set<number>();
   for (const name of file.tensors.keys()) {
     if (!name.startsWith(prefix) || name.endsWith('pos_embed')) continue;

@@ -19,7 +19,7 @@ function content(step, variant) {
   return {
     layout,
     state: new Map(['master', 'ema', 'm', 'v'].map((name, part) => [name, fill(part)])),
-    posEmbed: new Float32Array(layout.posEmbed.shape[0]).fill(step),
+    posEmbed: new Float32Array(layout.posEmbed.shape.reduce((product, side) => product * side)).fill(step),
     metadata: { ...metadata, step, planState: { version: 1, variant } },
   };
 }

@@ -10,10 +10,10 @@ import { type Case, readCase } from '../../src/engine/case.js';
 import { loadWeights } from '../../src/engine/load.js';
 import { trainingEngine } from '../../src/engine/spec.js';
 import { startFrom } from '../../src/engine/start.js';
-import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { frozenBounds, frozenNames } from '../../src/model/freeze.js';
 import { OFFICIAL_PREFIX } from '../../src/model/tensors.js';
-import { Weights } from '../../src/model/weights.js';
+import { Weights, withWeights } from '../../src/model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 import { SamplePlan } from '../../src/step/plan.js';
@@ -70,7 +70,7 @@ describe('QK-norm that the weights lack', () => {
       // The reported change is the change.
       const plain = { ...spec, model };
       const reference = await withEngine(plain, async (other) => {
-        await loadWeights(other, model, WEIGHTS);
+        await withWeights(WEIGHTS, (weights) => loadWeights(other, weights));
         return await other.predict(input.batch, 'master');
       });
       const found = await engine.predict(input.batch, 'master');
@@ -87,7 +87,7 @@ describe('QK-norm that the weights lack', () => {
   test.each([1, 3])('measures the RMS of queries and keys (%i samples at a time)', async (microBatch) => {
     const { model, input } = await fixture();
     await withEngine({ ...specOf(model, input), microBatch }, async (engine) => {
-      await loadWeights(engine, model, WEIGHTS);
+      await withWeights(WEIGHTS, (weights) => loadWeights(engine, weights));
       // Without weights, queries and keys are their biases.
       const attention = 'joint_blocks.1.context_block.attn';
       (await engine.state('master', `${attention}.qkv.weight`)).fill(0);
@@ -253,8 +253,8 @@ describe('a run', () => {
     expect(await tuned('two', 2)).toMatchObject({ code: 0 });
     expect(fingerprint(join(folder, 'two'), 3)).toEqual(fingerprint(join(folder, 'one'), 3));
 
-    const before = await SafetensorsFile.open(init);
-    const after = await SafetensorsFile.open(
+    const before = await Safetensors.open(init);
+    const after = await Safetensors.open(
       join(folder, 'one', 'checkpoints', 'step-00000003', 'model.safetensors'),
     );
     const same = async (name: string) => {

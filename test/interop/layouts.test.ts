@@ -7,10 +7,12 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { readCase } from '../../src/engine/case.js';
 import { loadWeights } from '../../src/engine/load.js';
-import { SafetensorsFile, type TensorSource, writeSafetensors } from '../../src/formats/safetensors/file.js';
+import { inferenceSpec } from '../../src/engine/spec.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
+import { type TensorSource, writeSafetensors } from '../../src/formats/safetensors/write.js';
 import { openFiles } from '../../src/model/files.js';
 import { type TransferOptions, writeWeights } from '../../src/model/transfer.js';
-import { Weights } from '../../src/model/weights.js';
+import { Weights, withWeights } from '../../src/model/weights.js';
 import { native } from '../../src/native/load.js';
 import { temporaryFolder } from '../support/folders.js';
 
@@ -54,7 +56,7 @@ async function expectSameTensors(a: string, b: string): Promise<void> {
 }
 
 async function tensorsOf(path: string): Promise<TensorSource[]> {
-  const file = await SafetensorsFile.open(path);
+  const file = await Safetensors.open(path);
   const tensors: TensorSource[] = [];
   for (const { name, shape, dtype, begin, end } of file.tensors.values()) {
     const data = new Uint8Array(end - begin);
@@ -91,22 +93,11 @@ describe.each(MODELS)('%s', (name) => {
     await weights.close();
     const input = await readCase(join(FIXTURES, `${name}.case.safetensors`), spec);
     const run = async (path: string) => {
-      const engine = await native().createEngine({
-        model: spec,
-        latentHeight: input.latentHeight,
-        latentWidth: input.latentWidth,
-        contextTokens: input.contextTokens,
-        microBatch: input.samples,
-        precision: 'fp32',
-        residual: 'fp32',
-        recompute: 'nothing',
-        threads: 1,
-        threadsPerSlot: 1,
-        device: null,
-        training: false,
-        ema: false,
-      });
-      await loadWeights(engine, spec, path);
+      const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
+      const engine = await native().createEngine(
+        inferenceSpec({ model: spec, latentHeight, latentWidth, contextTokens, microBatch }),
+      );
+      await withWeights(path, (weights) => loadWeights(engine, weights));
       const { velocity } = await engine.evaluateCase(input.batch, input.target, false);
       await engine.close();
       return Buffer.from(velocity.buffer, velocity.byteOffset, velocity.byteLength);
@@ -120,8 +111,8 @@ describe("diffusers' folder", () => {
 
   test('splits qkv, and swaps shift and scale', async () => {
     await convert(weightsOf(name), join(folder, 'd'), DIFFUSERS);
-    const official = await SafetensorsFile.open(weightsOf(name));
-    const theirs = await SafetensorsFile.open(join(folder, 'd', 'diffusion_pytorch_model.safetensors'));
+    const official = await Safetensors.open(weightsOf(name));
+    const theirs = await Safetensors.open(join(folder, 'd', 'diffusion_pytorch_model.safetensors'));
     const prefix = 'model.diffusion_model.';
     const qkv = await official.read(`${prefix}joint_blocks.0.x_block.attn2.qkv.weight`);
     const k = await theirs.read('transformer_blocks.0.attn2.to_k.weight');

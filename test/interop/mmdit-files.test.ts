@@ -1,7 +1,7 @@
 /** The tensors of weights that the original SD3.5 implementation wrote. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../src/model/weights.js';
 import { posEmbed } from '../support/pos-embed.js';
 
@@ -13,8 +13,9 @@ describe.each(Object.keys(CASES))('%s', (name) => {
   const wanted = CASES[name];
 
   test('has the model of its manifest', async () => {
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     expect(describeWeights(file).spec).toEqual({
+      backbone: 'mmdit',
       depth: wanted.depth,
       heads: wanted.heads,
       patch: 2,
@@ -29,7 +30,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
   });
 
   test('stores the position table that posEmbed computes', async () => {
-    const file = await SafetensorsFile.open(path);
+    const file = await Safetensors.open(path);
     const stored = await file.read('model.diffusion_model.pos_embed');
     const computed = posEmbed(describeWeights(file).spec);
     expect(computed.length).toBe(stored.length);

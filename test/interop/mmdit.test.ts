@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { SafetensorsFile } from '../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../src/model/weights.js';
 import { temporaryFolder } from '../support/folders.js';
 import { orchestrator, succeeds } from '../support/program.js';
@@ -22,7 +22,7 @@ type Tensors = Map<string, { shape: number[]; values: Float32Array }>;
 async function readTensors(
   path: string,
 ): Promise<{ tensors: Tensors; metadata: ReadonlyMap<string, string> }> {
-  const file = await SafetensorsFile.open(path);
+  const file = await Safetensors.open(path);
   const tensors: Tensors = new Map();
   for (const { name, shape } of file.tensors.values())
     tensors.set(name, { shape, values: await file.read(name) });
@@ -126,7 +126,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
     'gives the unused queries of the last context block a gradient of zeros, in %s',
     async (precision) => {
       const found = await evaluate(name, precision);
-      const file = await SafetensorsFile.open(`${FIXTURES}${name}.weights.safetensors`);
+      const file = await Safetensors.open(`${FIXTURES}${name}.weights.safetensors`);
       const { depth, heads, qkNorm } = describeWeights(file).spec;
       await file.close();
       const attention = `model.diffusion_model.joint_blocks.${depth - 1}.context_block.attn`;

@@ -1,7 +1,7 @@
 /** Small checkpoints of a real model's layout, without an engine. */
 import type { CheckpointContent } from '../../src/checkpoint/store.js';
-import { expectedParameters } from '../../src/model/tensors.js';
 import type { EngineLayout, ModelSpec, StateName, StateTensors } from '../../src/native/contract.js';
+import { native } from '../../src/native/load.js';
 import { SMALL } from './engines.js';
 import { posEmbed } from './pos-embed.js';
 import { generator } from './random.js';
@@ -12,27 +12,9 @@ export function sameBytes(a: Float32Array, b: Float32Array): boolean {
   return bytes(a).equals(bytes(b));
 }
 
-/** The flat layout of a model: parameters in order, each at a multiple of 16 elements. */
+/** The layout of an engine that trains the model. */
 export function layoutOf(spec: ModelSpec): EngineLayout {
-  let offset = 0;
-  let parameters = 0;
-  const tensors = expectedParameters(spec).map(({ name, shape }) => {
-    const length = shape.reduce((product, side) => product * side, 1);
-    const tensor = { name, shape, offset, length };
-    offset += Math.ceil(length / 16) * 16;
-    parameters += length;
-    return tensor;
-  });
-  const posEmbedShape = [spec.posEmbedMaxSize ** 2 * spec.heads * 64];
-  return {
-    length: offset,
-    tensors,
-    buckets: [{ offset: 0, length: offset }],
-    posEmbed: { shape: posEmbedShape },
-    parameters,
-    arenaBytes: 0,
-    flopsPerSlot: 0,
-  };
+  return { ...native().parameters(spec), moments: ['m', 'v'], arenaBytes: 0, flopsPerSlot: 0 };
 }
 
 /** Flat arrays as the state that a checkpoint is made of, or filled into. */

@@ -1,8 +1,10 @@
 import { afterEach } from 'vitest';
+import { inferenceSpec } from '../../src/engine/spec.js';
 import type { Engine, EngineSpec, ModelSpec } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 
 export const SMALL: ModelSpec = {
+  backbone: 'mmdit',
   depth: 2,
   heads: 1,
   patch: 2,
@@ -16,22 +18,8 @@ export const SMALL: ModelSpec = {
 
 /** What a test does not name otherwise: the small model, trained in fp32 by one thread of the CPU. */
 export function engineSpec(other: Partial<EngineSpec> = {}): EngineSpec {
-  return {
-    model: SMALL,
-    latentHeight: 8,
-    latentWidth: 8,
-    contextTokens: 16,
-    microBatch: 2,
-    precision: 'fp32',
-    residual: 'fp32',
-    recompute: 'nothing',
-    threads: 1,
-    threadsPerSlot: 1,
-    device: null,
-    training: true,
-    ema: false,
-    ...other,
-  };
+  const shape = { model: SMALL, latentHeight: 8, latentWidth: 8, contextTokens: 16, microBatch: 2 };
+  return inferenceSpec(shape, { training: true, ...other });
 }
 
 const opened: { close(): Promise<void> }[] = [];

@@ -1,8 +1,8 @@
 /** The position table that an engine starts with, for comparison. */
 import { positionGrid } from '../../src/model/extend-positions.js';
-import { hiddenOf } from '../../src/model/tensors.js';
 import type { ModelSpec } from '../../src/native/contract.js';
 import { elementary } from '../../src/native/elementary.js';
+import { hiddenOf } from '../../src/native/specs.js';
 
 /**
  * Positions of a P x P grid, computed in fp64 and rounded to fp32.

@@ -7,7 +7,7 @@ import { listCheckpoints } from '../../checkpoint/retention.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
-import { SafetensorsFile } from '../../formats/safetensors/file.js';
+import { Safetensors } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
 import { bytes } from '../../text/quantities.js';
@@ -48,7 +48,7 @@ async function describe(path: string): Promise<Description> {
   const { configJson, ...manifest } = await readManifest(folder);
   const tensors: Description['tensors'] = {};
   for (const name of Object.keys(manifest.files)) {
-    const file = await SafetensorsFile.open(join(folder, name));
+    const file = await Safetensors.open(join(folder, name));
     tensors[name] = tensorsOf(file);
     await file.close();
   }

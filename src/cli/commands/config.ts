@@ -1,8 +1,7 @@
 /** `orchestrator config`: the effective value of every key, and its origin. */
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
-import { explain } from '../../config/explain.js';
-import { type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
+import { explain, type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
 import { show } from '../../config/value.js';
 import { canonicalJson } from '../../files/json.js';
 import { alignedRows } from '../../text/columns.js';

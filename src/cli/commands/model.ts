@@ -2,19 +2,20 @@
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { readCase, resultTensors } from '../../engine/case.js';
-import { locateWeights } from '../../engine/inference.js';
+import { locateWeights, type WeightsSource } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
 import { requireMemory } from '../../engine/memory.js';
+import { inferenceSpec } from '../../engine/spec.js';
 import { OrchestratorError } from '../../errors.js';
 import { replaceFile } from '../../files/io.js';
 import type { OutputDtype } from '../../formats/safetensors/dtype.js';
-import { writeSafetensors } from '../../formats/safetensors/file.js';
+import { writeSafetensors } from '../../formats/safetensors/write.js';
 import type { Format } from '../../model/recognise.js';
 import { releasedName } from '../../model/released.js';
-import { describeModel, elementCount, expectedParameters } from '../../model/tensors.js';
+import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
-import { Weights } from '../../model/weights.js';
-import type { EngineSpec } from '../../native/contract.js';
+import { type Weights, withWeights } from '../../model/weights.js';
+import type { WeightsName } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import { namedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
@@ -76,7 +77,12 @@ export function register(program: Command): void {
     .argument('<path>', PLACES)
     .requiredOption('--out <path>', 'file (official) or new folder (diffusers) to write')
     .addOption(choiceOption('--format <format>', 'layout to write', ['official', 'diffusers']))
-    .addOption(choiceOption('--weights <weights>', 'which weights of a checkpoint', ['ema', 'master']))
+    .addOption(
+      new Option(
+        '--weights <weights>',
+        'which weights of a checkpoint (default: ema, or master where the run kept no EMA)',
+      ).choices(['ema', 'master']),
+    )
     .addOption(dtypeOption())
     .addOption(
       new Option('--shard-size <size>', "maximum size of a file in diffusers' folder; 0 = one file")
@@ -95,52 +101,41 @@ function dtypeOption(): Option {
 }
 
 async function evaluate(options: EvalOptions): Promise<void> {
-  const weights = await Weights.open(options.weights);
-  await weights.close();
-  const { spec } = weights;
-  const input = await readCase(options.case, spec);
-  const training = options.grads === true;
-  const engineSpec: EngineSpec = {
-    model: spec,
-    latentHeight: input.latentHeight,
-    latentWidth: input.latentWidth,
-    contextTokens: input.contextTokens,
-    microBatch: input.samples,
-    precision: options.precision,
-    residual: options.precision,
-    recompute: 'nothing',
-    threads: availableParallelism(),
-    threadsPerSlot: availableParallelism(),
-    device: null,
-    training,
-    ema: false,
-  };
-  requireMemory(native(), engineSpec);
-  const engine = await native().createEngine(engineSpec);
-  try {
-    const note = await loadWeights(engine, spec, options.weights);
-    if (note !== null) process.stderr.write(`${note}\n`);
-    const result = await engine.evaluateCase(input.batch, input.target, training);
-    const tensors = resultTensors(engine.layout(), input, result);
-    await replaceFile(options.out, (path) =>
-      writeSafetensors(path, tensors, { precision: options.precision }),
+  const { precision } = options;
+  await withWeights(options.weights, async (weights) => {
+    const { spec, description } = weights;
+    const input = await readCase(options.case, spec);
+    const training = options.grads === true;
+    const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
+    const threads = availableParallelism();
+    const engineSpec = inferenceSpec(
+      { model: spec, latentHeight, latentWidth, contextTokens, microBatch },
+      { precision, threads, threadsPerSlot: threads, training },
     );
-    const facts = {
-      model: describeModel(spec),
-      case: `${input.samples} samples of ${input.latentHeight} x ${input.latentWidth}, ${input.contextTokens} tokens`,
-      loss: String(result.loss),
-      wrote: `${tensors.length} tensors to ${options.out} (${options.precision})`,
-    };
-    process.stdout.write(`${namedRows(facts).join('\n')}\n`);
-  } finally {
-    await engine.close();
-  }
+    requireMemory(native(), engineSpec);
+    const engine = await native().createEngine(engineSpec);
+    try {
+      await loadWeights(engine, weights);
+      if (description.note !== null) process.stderr.write(`${description.note}\n`);
+      const result = await engine.evaluateCase(input.batch, input.target, training);
+      const tensors = resultTensors(engine.layout(), input, result);
+      await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
+      const facts = {
+        model: describeModel(spec),
+        case: `${input.samples} samples of ${latentHeight} x ${latentWidth}, ${contextTokens} tokens`,
+        loss: String(result.loss),
+        wrote: `${tensors.length} tensors to ${options.out} (${precision})`,
+      };
+      process.stdout.write(`${namedRows(facts).join('\n')}\n`);
+    } finally {
+      await engine.close();
+    }
+  });
 }
 
 async function inspect(path: string, { json }: { json?: true }): Promise<void> {
   const source = await locateWeights(path, 'master');
-  const weights = await Weights.open(source.path);
-  try {
+  await withWeights(source.path, async (weights) => {
     const { spec, note, tensors } = weights.description;
     const { files, bytes: size } = weights.files;
     const description = {
@@ -148,7 +143,7 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
       model: spec,
       released: releasedName(spec),
       format: tensors.format,
-      parameters: elementCount(expectedParameters(spec)),
+      parameters: native().parameters(spec).parameters,
       files,
       bytes: size,
       skipped: tensors.skipped,
@@ -165,9 +160,7 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
       const notes = note === null ? [] : [note];
       return `${[...namedRows(facts), ...notes, ...tensorLines(found)].join('\n')}\n`;
     });
-  } finally {
-    await weights.close();
-  }
+  });
 }
 
 /** The types of the model's tensors: "488 F16, 3 F32". */
@@ -188,7 +181,7 @@ interface TransferFlags {
 
 interface ExportFlags extends TransferFlags {
   format: Format;
-  weights: 'ema' | 'master';
+  weights?: WeightsName;
   shardSize: number | null;
 }
 
@@ -196,7 +189,7 @@ interface ExportFlags extends TransferFlags {
 const RELEASED_SAMPLE_SIZE = 128;
 
 async function importWeights(path: string, { out, format, dtype }: TransferFlags): Promise<void> {
-  await transfer(await Weights.open(path), [], out, format, {
+  await transfer({ path, notes: [] }, out, format, {
     format: 'official',
     dtype: dtype === 'same' ? null : dtype,
     shardBytes: null,
@@ -205,23 +198,22 @@ async function importWeights(path: string, { out, format, dtype }: TransferFlags
 }
 
 async function exportWeights(path: string, flags: ExportFlags): Promise<void> {
-  const { path: found, notes, manifest } = await locateWeights(path, flags.weights);
-  await transfer(await Weights.open(found), notes, flags.out, 'auto', {
+  const source = await locateWeights(path, flags.weights ?? null);
+  await transfer(source, flags.out, 'auto', {
     format: flags.format,
     dtype: flags.dtype === 'same' ? null : flags.dtype,
     shardBytes: flags.shardSize,
-    sampleSize: manifest?.latent[1] ?? RELEASED_SAMPLE_SIZE,
+    sampleSize: source.manifest?.latent[1] ?? RELEASED_SAMPLE_SIZE,
   });
 }
 
 async function transfer(
-  weights: Weights,
-  notes: readonly string[],
+  { path, notes }: Pick<WeightsSource, 'path' | 'notes'>,
   out: string,
   expected: Format | 'auto',
   options: TransferOptions,
 ): Promise<void> {
-  try {
+  await withWeights(path, async (weights) => {
     const { spec, note, tensors } = weights.description;
     if (expected !== 'auto' && expected !== tensors.format) {
       throw new OrchestratorError(
@@ -239,7 +231,5 @@ async function transfer(
     });
     const hashes = [...written.sha256].map(([file, hash]) => `sha256 ${hash}  ${file}`);
     process.stdout.write(`${[...lines, ...hashes].join('\n')}\n`);
-  } finally {
-    await weights.close();
-  }
+  });
 }

@@ -1,9 +1,10 @@
 /**
- * The header of a safetensors file: JSON that says where each tensor is. It is untrusted input, so it is read
- * by a parser that accepts only the one valid structure, refuses duplicate keys (JSON.parse silently keeps
- * the last one), and checks every number against the file's size before using it.
+ * The header of a safetensors file: JSON that says where each tensor is. It is untrusted input: every number
+ * is checked against the file's size before it is used.
  */
+import { z } from 'zod';
 import { OrchestratorError } from '../../errors.js';
+import { isMapping, type Mapping } from '../../files/json.js';
 import { DTYPE_BYTES, type Dtype, isDtype } from './dtype.js';
 
 /** The format's own limit for the header. */
@@ -29,111 +30,11 @@ export interface SafetensorsHeader {
   metadata: Map<string, string>;
 }
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-
-/** A cursor over the header's text. */
-class Cursor {
-  readonly #text: string;
-  readonly #path: string;
-  #at = 0;
-
-  constructor(text: string, path: string) {
-    this.#text = text;
-    this.#path = path;
-  }
-
-  fail(what: string): never {
-    throw malformed(this.#path, `${what} at character ${this.#at} of the header`);
-  }
-
-  #skipSpace(): void {
-    for (;;) {
-      const code = this.#text.charCodeAt(this.#at);
-      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return;
-      this.#at++;
-    }
-  }
-
-  /** Whether the next token is this punctuation, which is then consumed. */
-  take(token: string): boolean {
-    this.#skipSpace();
-    if (this.#text[this.#at] !== token) return false;
-    this.#at++;
-    return true;
-  }
-
-  expect(token: string): void {
-    if (!this.take(token)) this.fail(`expected "${token}"`);
-  }
-
-  end(): void {
-    this.#skipSpace();
-    if (this.#at !== this.#text.length) this.fail('expected the end of the header');
-  }
-
-  string(what: string, maxLength: number): string {
-    this.expect('"');
-    const start = this.#at;
-    let escaped = false;
-    for (;;) {
-      const code = this.#text.charCodeAt(this.#at);
-      if (Number.isNaN(code)) this.fail(`the ${what} has no closing quote`);
-      if (code < 0x20) this.fail(`the ${what} holds a control character`);
-      if (code === QUOTE) break;
-      if (code === BACKSLASH) {
-        escaped = true;
-        this.#at++;
-      }
-      this.#at++;
-    }
-    if (this.#at - start > maxLength) this.fail(`the ${what} is longer than ${maxLength} characters`);
-    const raw = this.#text.slice(start, this.#at);
-    this.#at++;
-    if (!escaped) return raw;
-    try {
-      return JSON.parse(`"${raw}"`);
-    } catch {
-      return this.fail(`the ${what} has a bad escape`);
-    }
-  }
-
-  integer(what: string): number {
-    this.#skipSpace();
-    const start = this.#at;
-    while (this.#text.charCodeAt(this.#at) >= 0x30 && this.#text.charCodeAt(this.#at) <= 0x39) this.#at++;
-    const digits = this.#text.slice(start, Math.min(this.#at, start + 17));
-    const value = Number(digits);
-    if (digits === '' || (digits.length > 1 && digits[0] === '0') || !Number.isSafeInteger(value)) {
-      this.fail(`the ${what} is not an integer from 0 to 2^53 - 1`);
-    }
-    return value;
-  }
-
-  integers(what: string, maxCount: number): number[] {
-    this.expect('[');
-    const values: number[] = [];
-    if (this.take(']')) return values;
-    do {
-      if (values.length === maxCount) this.fail(`the ${what} has more than ${maxCount} entries`);
-      values.push(this.integer(what));
-    } while (this.take(','));
-    this.expect(']');
-    return values;
-  }
-
-  /** Reads an object; `member` reads the value of each key. */
-  object(what: string, maxKeyLength: number, member: (key: string) => void): void {
-    this.expect('{');
-    if (this.take('}')) return;
-    do {
-      const key = this.string(`key of ${what}`, maxKeyLength);
-      this.expect(':');
-      member(key);
-    } while (this.take(','));
-    this.expect('}');
-  }
-}
+const entrySchema = z.strictObject({
+  dtype: z.string(),
+  shape: z.array(z.int().min(0)).max(MAX_RANK),
+  data_offsets: z.tuple([z.int().min(0), z.int().min(0)]),
+});
 
 export function malformed(path: string, what: string): OrchestratorError {
   return new OrchestratorError('ERR_SAFETENSORS', `${path}: ${what}`);
@@ -154,45 +55,71 @@ export function elementsOf(shape: readonly number[]): number | null {
   return elements;
 }
 
-function readEntry(cursor: Cursor, name: string): TensorEntry {
-  let dtype: string | null = null;
-  let shape: number[] | null = null;
-  let offsets: number[] | null = null;
-  const label = quoted(name);
-  cursor.object(`tensor ${label}`, 64, (key) => {
-    if (key === 'dtype' && dtype === null) dtype = cursor.string(`dtype of ${label}`, 32);
-    else if (key === 'shape' && shape === null) shape = cursor.integers(`shape of ${label}`, MAX_RANK);
-    else if (key === 'data_offsets' && offsets === null)
-      offsets = cursor.integers(`data_offsets of ${label}`, 2);
-    else cursor.fail(`unexpected or repeated key ${quoted(key)} in tensor ${label}`);
-  });
-  if (dtype === null || shape === null || offsets === null) {
-    return cursor.fail(`tensor ${label} lacks dtype, shape or data_offsets`);
+/**
+ * Refuses what JSON.parse lets pass: a repeated name, of which it keeps the last value, and numbers with a
+ * sign, a fraction or an exponent.
+ */
+function checkTokens(text: string, path: string): void {
+  const scopes: Set<string>[] = [];
+  for (const [token, string, colon] of text.matchAll(/("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?|[{}]|[^"{}]+/g)) {
+    if (token === '{') scopes.push(new Set());
+    else if (token === '}') scopes.pop();
+    else if (string === undefined) {
+      const other = /[^\s\d,:[\]]/.exec(token);
+      if (other !== null) throw malformed(path, `the header holds ${quoted(other[0])} outside of a string`);
+    } else if (colon !== undefined) {
+      const name: string = JSON.parse(string);
+      if (scopes.at(-1)?.has(name)) throw malformed(path, `the header names ${quoted(name)} twice`);
+      scopes.at(-1)?.add(name);
+    }
   }
-  return checkedEntry(cursor, name, dtype, shape, offsets);
 }
 
-function checkedEntry(
-  cursor: Cursor,
-  name: string,
-  dtype: string,
-  shape: number[],
-  offsets: number[],
-): TensorEntry {
-  const label = quoted(name);
-  if (!isDtype(dtype)) return cursor.fail(`tensor ${label} has the unknown dtype ${quoted(dtype)}`);
+/** The JSON of a header's text. */
+function parseJson(bytes: Uint8Array, path: string): Mapping {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw malformed(path, 'the header is not UTF-8');
+  }
+  if (text[0] !== '{') {
+    throw malformed(path, 'the header does not begin with "{"; is it a safetensors file?');
+  }
+  try {
+    checkTokens(text, path);
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof OrchestratorError) throw error;
+    throw malformed(path, `the header is not JSON: ${quoted((error as Error).message)}`);
+  }
+}
+
+function parseEntry(name: string, value: unknown, path: string): TensorEntry {
+  const label = `tensor ${quoted(name)}`;
+  const parsed = entrySchema.safeParse(value);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) =>
+      issue.code === 'unrecognized_keys'
+        ? `unknown key ${quoted(issue.keys[0]!)}`
+        : [...issue.path, issue.message].join(': '),
+    );
+    throw malformed(path, `${label}: ${problems.join('; ')}`);
+  }
+  const { dtype, shape, data_offsets } = parsed.data;
+  const [begin, end] = data_offsets;
+  if (name.length > MAX_NAME_LENGTH)
+    throw malformed(path, `the name ${quoted(name)} is longer than ${MAX_NAME_LENGTH} characters`);
+  if (!isDtype(dtype)) throw malformed(path, `${label} has the unknown dtype ${quoted(dtype)}`);
   const elements = elementsOf(shape);
   const bytes = elements === null ? null : elementsOf([elements, DTYPE_BYTES[dtype]]);
   if (elements === null || bytes === null) {
-    return cursor.fail(`the shape [${shape.join(', ')}] of tensor ${label} overflows`);
-  }
-  const [begin, end] = offsets;
-  if (begin === undefined || end === undefined || end < begin) {
-    return cursor.fail(`data_offsets [${offsets.join(', ')}] of tensor ${label} are not a range`);
+    throw malformed(path, `the shape [${shape.join(', ')}] of ${label} overflows`);
   }
   if (end - begin !== bytes) {
-    return cursor.fail(
-      `tensor ${label} of shape [${shape.join(', ')}] and type ${dtype} takes ${bytes} bytes, but data_offsets [${begin}, ${end}] hold ${end - begin}`,
+    throw malformed(
+      path,
+      `${label} of shape [${shape.join(', ')}] and type ${dtype} takes ${bytes} bytes, but data_offsets [${begin}, ${end}] hold ${end - begin}`,
     );
   }
   return { name, dtype, shape, elements, begin, end };
@@ -204,68 +131,46 @@ function checkedEntry(
  * @param text bytes of the header, including padding.
  * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order,
  *   without overlap.
- * @throws OrchestratorError ERR_SAFETENSORS: names the file and the tensor.
  */
 export function parseHeader(text: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
-  let decoded: string;
-  try {
-    decoded = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(text);
-  } catch {
-    throw malformed(path, 'the header is not UTF-8');
-  }
-  if (decoded[0] !== '{')
-    throw malformed(path, 'the header does not begin with "{"; is it a safetensors file?');
-  const cursor = new Cursor(decoded, path);
-  const entries = new Map<string, TensorEntry>();
   const metadata = new Map<string, string>();
-  let hasMetadata = false;
-  cursor.object('the header', MAX_NAME_LENGTH, (name) => {
-    if (name === '__metadata__') {
-      if (hasMetadata) cursor.fail('a second __metadata__');
-      hasMetadata = true;
-      cursor.object('__metadata__', MAX_NAME_LENGTH, (key) => {
-        if (metadata.has(key)) cursor.fail(`repeated key ${quoted(key)} in __metadata__`);
-        metadata.set(key, cursor.string(`value of ${quoted(key)} in __metadata__`, MAX_HEADER_BYTES));
-      });
-      return;
+  const entries: TensorEntry[] = [];
+  for (const [name, value] of Object.entries(parseJson(text, path))) {
+    if (name !== '__metadata__') {
+      entries.push(parseEntry(name, value, path));
+      continue;
     }
-    if (entries.has(name)) cursor.fail(`a second tensor named ${quoted(name)}`);
-    entries.set(name, readEntry(cursor, name));
-  });
-  cursor.end();
+    if (!isMapping(value)) throw malformed(path, '__metadata__ is not a mapping of names to texts');
+    for (const [key, item] of Object.entries(value)) {
+      if (typeof item !== 'string') throw malformed(path, `${quoted(key)} in __metadata__ is not a text`);
+      metadata.set(key, item);
+    }
+  }
   return { tensors: contiguous(entries, dataBytes, path), metadata };
 }
 
 /** The entries in the order of the data, which they must cover without overlaps, gaps or trailing bytes. */
 function contiguous(
-  entries: Map<string, TensorEntry>,
+  entries: readonly TensorEntry[],
   dataBytes: number,
   path: string,
 ): Map<string, TensorEntry> {
-  const sorted = [...entries.values()].sort((a, b) => a.begin - b.begin || a.end - b.end);
+  const sorted = [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end);
   let at = 0;
   let before = 'the header';
-  for (const entry of sorted) {
-    const label = quoted(entry.name);
-    if (entry.end > dataBytes) {
-      throw malformed(
-        path,
-        `tensor ${label} ends at byte ${entry.end} of the data, which has ${dataBytes} bytes`,
-      );
+  for (const { name, begin, end } of sorted) {
+    const label = `tensor ${quoted(name)}`;
+    if (end > dataBytes) {
+      throw malformed(path, `${label} ends at byte ${end} of the data, which has ${dataBytes} bytes`);
     }
-    if (entry.begin < at) throw malformed(path, `tensor ${label} overlaps tensor ${before}`);
-    if (entry.begin > at) {
-      throw malformed(
-        path,
-        `${entry.begin - at} bytes between ${before} and tensor ${label} belong to no tensor`,
-      );
-    }
-    at = entry.end;
+    if (begin < at) throw malformed(path, `${label} overlaps ${before}`);
+    if (begin > at)
+      throw malformed(path, `${begin - at} bytes between ${before} and ${label} belong to no tensor`);
+    at = end;
     before = label;
   }
-  if (at !== dataBytes)
-    throw malformed(path, `${dataBytes - at} bytes after the last tensor belong to no tensor`);
-  return new Map(sorted.map((entry) => [entry.name, entry]));
+  if (at === dataBytes) return new Map(sorted.map((entry) => [entry.name, entry]));
+  throw malformed(path, `${dataBytes - at} bytes after the last tensor belong to no tensor`);
 }
 
 /**

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { OrchestratorError } from '../../../src/errors.js';
 import { DTYPE_BYTES } from '../../../src/formats/safetensors/dtype.js';
-import { SafetensorsFile } from '../../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../../src/formats/safetensors/file.js';
 import { encodeHeader, parseHeader, type TensorEntry } from '../../../src/formats/safetensors/header.js';
 import { modelSpecFromTensors, modelTensors } from '../../../src/model/recognise.js';
 import { temporaryFolder } from '../../support/folders.js';
@@ -188,7 +188,7 @@ describe('mutants', () => {
       }
       await writeFile(path, mutant);
       try {
-        const file = await SafetensorsFile.open(path);
+        const file = await Safetensors.open(path);
         try {
           for (const name of file.tensors.keys()) await file.read(name);
           read++;

@@ -22,7 +22,7 @@ import {
   saveCheckpoint,
   verifyCheckpoint,
 } from '../../../src/checkpoint/store.js';
-import { SafetensorsFile } from '../../../src/formats/safetensors/file.js';
+import { Safetensors } from '../../../src/formats/safetensors/file.js';
 import { describeWeights } from '../../../src/model/weights.js';
 import type { StateName } from '../../../src/native/contract.js';
 import { contentOf, sameBytes, stateOf } from '../../support/checkpoints.js';
@@ -72,7 +72,7 @@ describe('saving and loading', () => {
     const { root } = await run();
     const { path } = await saveCheckpoint(root, contentOf(3, 1));
     for (const name of ['model.safetensors', 'ema.safetensors']) {
-      const file = await SafetensorsFile.open(join(path, name));
+      const file = await Safetensors.open(join(path, name));
       expect(describeWeights(file).spec).toEqual(SMALL);
       expect([...file.tensors.keys()][0]).toBe('model.diffusion_model.pos_embed');
       await file.close();

@@ -53,7 +53,7 @@ describe('errors of a configuration', () => {
   test('points an unknown key out at the key, with the nearest name', () => {
     const [line] = problems(`${MINIMAL}model:\n  depth: 2\n  hiden: 64\n`);
     expect(line).toMatch(
-      /^FILE:5:3: model\.hiden: unknown key; expected one of depth, hidden, .*; did you mean hidden$/,
+      /^FILE:5:3: model\.hiden: unknown key; expected one of backbone, depth, hidden, .*; did you mean hidden$/,
     );
   });
 
@@ -166,6 +166,15 @@ describe('rules between keys', () => {
       'data.text_shape.t5: expected a width of at least 128, those of clip_l and clip_g together, received 100',
     ],
     ['ema: null', 'validation.weights: expected [master], because ema is null, received ema'],
+    [
+      'freeze: [context_embeder.weight]',
+      'freeze: expected patterns of parameter names (* = any characters), received context_embeder.weight, which matches none; did you mean context_embedder.weight',
+    ],
+    [
+      // The blocks that do not exist are not looked up.
+      'model: {depth: 2, dual_attention: [0, 2]}\nfreeze: ["joint_blocks.0.x_block.attn2.*"]',
+      'model.dual_attention: expected indices below model.depth (2), received 2',
+    ],
     ['validation: {weights: [ema, ema]}', 'validation.weights: expected each once, received ema, ema'],
   ])('%s', (line, expected) => {
     const text = line.startsWith('data:') ? `name: x\n${line}\n` : `${MINIMAL}${line}\n`;

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { explain } from '../../../src/config/explain.js';
-import { loadConfig, loadConfigWithSources, parseConfig } from '../../../src/config/load.js';
+import { explain, loadConfig, loadConfigWithSources, parseConfig } from '../../../src/config/load.js';
 import { canonicalJson } from '../../../src/files/json.js';
 import { MINIMAL, problems, yaml } from '../../support/config.js';
 

@@ -1,10 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { invert } from '../../../src/model/assembly.js';
-import { checkConfig, diffusersConfig, diffusersTensors } from '../../../src/model/diffusers.js';
+import { diffusersLayout, diffusersTensors, officialTensors } from '../../../src/model/backbones.js';
 import { modelSpecFromTensors } from '../../../src/model/recognise.js';
 import { RELEASED } from '../../../src/model/released.js';
-import { elementCount, expectedTensors } from '../../../src/model/tensors.js';
+import { checkConfig } from '../../../src/model/weights.js';
 import type { ModelSpec } from '../../../src/native/contract.js';
+
+/** Elements of all tensors. */
+function elementCount(tensors: readonly { shape: readonly number[] }[]): number {
+  return tensors.reduce((sum, { shape }) => sum + shape.reduce((product, side) => product * side, 1), 0);
+}
 
 const MODELS = Object.entries(RELEASED);
 
@@ -15,11 +20,11 @@ describe.each(MODELS)("diffusers' %s", (_, spec) => {
   test('is read off its names and shapes', () => {
     expect(new Set(tensors.map(({ name }) => name)).size).toBe(tensors.length);
     expect(modelSpecFromTensors(shapes, 'x', 'diffusers')).toEqual(spec);
-    expect(elementCount(tensors)).toBe(elementCount(expectedTensors(spec)));
+    expect(elementCount(tensors)).toBe(elementCount(officialTensors(spec)));
   });
 
   test('uses every official row once, and turns back into the official tensors', () => {
-    const back = invert(tensors, expectedTensors(spec));
+    const back = invert(tensors, officialTensors(spec));
     for (const { name, shape, pieces } of back) {
       expect(
         pieces.reduce((rows, piece) => rows + piece.rows, 0),
@@ -90,11 +95,20 @@ describe('pieces', () => {
   });
 });
 
+test('refuses a backbone that diffusers does not have', () => {
+  expect(() => diffusersLayout({ backbone: 'other' })).toThrow(
+    expect.objectContaining({
+      code: 'ERR_MODEL_TENSORS',
+      message: expect.stringContaining('backbone other'),
+    }),
+  );
+});
+
 describe('config.json', () => {
   const [, medium] = MODELS[0] as [string, ModelSpec];
 
   test('agrees with itself, and with files that leave out what is none', () => {
-    const config = diffusersConfig(medium, 128);
+    const config = diffusersLayout(medium).config(medium);
     checkConfig(config, medium, 'config.json');
     const { dual_attention_layers: _, qk_norm: __, ...older } = config;
     checkConfig(older, medium, 'config.json');
@@ -102,7 +116,7 @@ describe('config.json', () => {
 
   test('lists the keys that say something else than the tensors', () => {
     const config = {
-      ...diffusersConfig(medium, 128),
+      ...diffusersLayout(medium).config(medium),
       num_layers: 38,
       qk_norm: 'rms_norm',
       patch_size: undefined,

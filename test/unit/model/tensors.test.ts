@@ -1,13 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { officialTensors } from '../../../src/model/backbones.js';
 import { describeSkipped, modelSpecFromTensors, modelTensors } from '../../../src/model/recognise.js';
 import { RELEASED, releasedName } from '../../../src/model/released.js';
-import {
-  elementCount,
-  expectedParameters,
-  expectedTensors,
-  OFFICIAL_PREFIX,
-} from '../../../src/model/tensors.js';
+import { describeModel, OFFICIAL_PREFIX, sameModel } from '../../../src/model/tensors.js';
 import type { ModelSpec } from '../../../src/native/contract.js';
+import { native } from '../../../src/native/load.js';
 
 const {
   'SD3-medium': MEDIUM,
@@ -15,7 +12,7 @@ const {
   'SD3.5-large': LARGE_35,
 } = RELEASED as Record<'SD3-medium' | 'SD3.5-medium' | 'SD3.5-large', ModelSpec>;
 
-const shapesOf = (spec: ModelSpec) => new Map(expectedTensors(spec).map(({ name, shape }) => [name, shape]));
+const shapesOf = (spec: ModelSpec) => new Map(officialTensors(spec).map(({ name, shape }) => [name, shape]));
 
 describe('the released models', () => {
   // Tensors, parameters and elements with pos_embed of the released files.
@@ -24,10 +21,11 @@ describe('the released models', () => {
     ['SD3.5-medium', MEDIUM_35, 665, 2_243_171_520, 2_469_663_936],
     ['SD3.5-large', LARGE_35, 923, 8_056_627_520, 8_146_280_768],
   ])('%s has the official tensors', (name, spec, tensors, parameters, withPositions) => {
-    expect(expectedTensors(spec)).toHaveLength(tensors);
-    expect(new Set(expectedTensors(spec).map(({ name }) => name)).size).toBe(tensors);
-    expect(elementCount(expectedParameters(spec))).toBe(parameters);
-    expect(elementCount(expectedTensors(spec))).toBe(withPositions);
+    expect(officialTensors(spec)).toHaveLength(tensors);
+    expect(new Set(officialTensors(spec).map(({ name }) => name)).size).toBe(tensors);
+    const [positions] = officialTensors(spec);
+    expect(native().parameters(spec).parameters).toBe(parameters);
+    expect(parameters + positions!.shape.reduce((product, side) => product * side, 1)).toBe(withPositions);
     expect(releasedName(spec)).toBe(name);
   });
 
@@ -75,6 +73,17 @@ describe('files that do not fit', () => {
     const started = performance.now();
     expect(() => modelSpecFromTensors(shapes, 'w')).toThrow(/joint_blocks\.999999999/);
     expect(performance.now() - started).toBeLessThan(1000);
+  });
+
+  test('names the file where its sizes are beyond what the program can compute', () => {
+    const shapes = new Map<string, readonly number[]>(shapesOf(MEDIUM));
+    shapes.set('context_embedder.weight', [1536, 2 ** 21]);
+    expect(() => modelSpecFromTensors(shapes, 'w.safetensors')).toThrow(
+      expect.objectContaining({
+        code: 'ERR_MODEL_TENSORS',
+        message: 'w.safetensors: context_dim must be between 1 and 1048576, received 2097152',
+      }),
+    );
   });
 
   test.each([
@@ -126,4 +135,17 @@ describe('what else a file holds', () => {
     expect(() => modelTensors(file([official, diffusers]), 'w')).toThrow(refused);
     expect(() => modelTensors(file(['vae.conv.weight']), 'w')).toThrow(refused);
   });
+});
+
+test('models differ in their backbone alone, which the addon must know', () => {
+  const other = { ...MEDIUM, backbone: 'other' };
+  expect(sameModel(MEDIUM, { ...MEDIUM })).toBe(true);
+  expect(sameModel(MEDIUM, other)).toBe(false);
+  expect(describeModel(other)).toBe(`backbone other, ${describeModel(MEDIUM)}`);
+  expect(() => native().parameters(other)).toThrow(
+    expect.objectContaining({
+      code: 'ERR_MODEL_SPEC',
+      message: expect.stringMatching(/one of mmdit.*other$/),
+    }),
+  );
 });

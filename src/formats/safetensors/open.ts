@@ -1,0 +1,39 @@
+/**
+ * Opens safetensors files and checks their headers. Format: 8 bytes header length, JSON header, tensor data
+ * (https://github.com/huggingface/safetensors).
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { openForReading, readFully } from '../../files/io.js';
+import { MAX_HEADER_BYTES, malformed, parseHeader, type SafetensorsHeader } from './header.js';
+
+/** One open file with its checked header. */
+export interface OpenFile extends SafetensorsHeader {
+  path: string;
+  handle: FileHandle;
+  /** Size of the file. */
+  bytes: number;
+  /** Everything before the data: the length and the JSON. */
+  head: Uint8Array;
+}
+
+export async function openFile(path: string): Promise<OpenFile> {
+  const { handle, size } = await openForReading(path);
+  try {
+    if (size < 8) throw malformed(path, `${size} bytes are too short for a safetensors file`);
+    const prefix = new Uint8Array(8);
+    await readFully(handle, prefix, 0, path);
+    const length = new DataView(prefix.buffer).getBigUint64(0, true);
+    if (length > BigInt(MAX_HEADER_BYTES) || length > BigInt(size - 8)) {
+      throw malformed(
+        path,
+        `the file of ${size} bytes claims a header of ${length} bytes (at most ${MAX_HEADER_BYTES} are allowed); is it a safetensors file?`,
+      );
+    }
+    const head = new Uint8Array(8 + Number(length));
+    await readFully(handle, head, 0, path);
+    return { path, handle, bytes: size, head, ...parseHeader(head.subarray(8), size - head.length, path) };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}

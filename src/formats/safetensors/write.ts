@@ -1,0 +1,118 @@
+/** Writes safetensors files as a stream: at most one chunk of a file is in memory. */
+import { createHash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { OrchestratorError } from '../../errors.js';
+import { writeFailure, writeFully } from '../../files/io.js';
+import { DTYPE_BYTES, type Dtype } from './dtype.js';
+import { elementsOf, encodeHeader, quoted } from './header.js';
+
+/** Bytes that are hashed and written at once: about half a millisecond, so that the event loop stays free. */
+const CHUNK_BYTES = 1 << 20;
+
+/** A tensor's bytes, piece by piece; a piece may be overwritten when the next one is requested. */
+export type TensorStream = () => AsyncIterable<ArrayBufferView>;
+
+/** A tensor to write; `data` holds its elements, contiguous and little-endian, or produces them in order. */
+export interface TensorSource {
+  name: string;
+  dtype: Dtype;
+  shape: readonly number[];
+  data: ArrayBufferView | TensorStream;
+}
+
+/** Bytes of a tensor in a file. */
+export function sourceBytes({ shape, dtype }: Pick<TensorSource, 'shape' | 'dtype'>): number {
+  return (elementsOf(shape) ?? Number.NaN) * DTYPE_BYTES[dtype];
+}
+
+export interface WrittenFile {
+  bytes: number;
+  /** SHA-256 of the whole file, in hexadecimal. */
+  sha256: string;
+}
+
+/**
+ * Writes a new file and flushes it to disk. Wider element types come first, so that every tensor is aligned
+ * to its elements; otherwise the caller's order is kept.
+ *
+ * @param path must not exist.
+ * @throws OrchestratorError ERR_FILE_WRITE: names the file and the system's reason; a partial file may
+ *   remain.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorSource[],
+  metadata: Readonly<Record<string, string>>,
+): Promise<WrittenFile> {
+  for (const tensor of tensors) {
+    if (typeof tensor.data !== 'function') checkBytes(tensor, tensor.data.byteLength);
+  }
+  const ordered = [...tensors].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype]);
+  const { header, dataBytes } = encodeHeader(ordered, metadata);
+  let handle: FileHandle | null = null;
+  try {
+    handle = await open(path, 'wx', 0o644);
+    const sha256 = await writeStream(handle, header, ordered);
+    await handle.sync();
+    return { bytes: header.length + dataBytes, sha256 };
+  } catch (error) {
+    throw writeFailure(path, error);
+  } finally {
+    await handle?.close().catch(() => {});
+  }
+}
+
+/**
+ * Writes header and data through one staging chunk, so that thousands of small tensors do not mean thousands
+ * of writes.
+ */
+async function writeStream(
+  handle: FileHandle,
+  header: Uint8Array,
+  tensors: readonly TensorSource[],
+): Promise<string> {
+  const hash = createHash('sha256');
+  const staging = new Uint8Array(CHUNK_BYTES);
+  let used = 0;
+  let position = 0;
+  const flush = async () => {
+    const chunk = staging.subarray(0, used);
+    hash.update(chunk);
+    await writeFully(handle, chunk, position);
+    position += used;
+    used = 0;
+  };
+  const put = async ({ buffer, byteOffset, byteLength }: ArrayBufferView) => {
+    for (let at = 0; at < byteLength; ) {
+      const bytes = Math.min(CHUNK_BYTES - used, byteLength - at);
+      staging.set(new Uint8Array(buffer, byteOffset + at, bytes), used);
+      used += bytes;
+      at += bytes;
+      if (used === CHUNK_BYTES) await flush();
+    }
+  };
+  await put(header);
+  for (const tensor of tensors) {
+    if (typeof tensor.data !== 'function') {
+      await put(tensor.data);
+      continue;
+    }
+    let bytes = 0;
+    for await (const piece of tensor.data()) {
+      bytes += piece.byteLength;
+      await put(piece);
+    }
+    checkBytes(tensor, bytes);
+  }
+  if (used > 0) await flush();
+  return hash.digest('hex');
+}
+
+function checkBytes(tensor: TensorSource, bytes: number): void {
+  if (sourceBytes(tensor) === bytes) return;
+  const { name, shape, dtype } = tensor;
+  throw new OrchestratorError(
+    'ERR_INTERNAL',
+    `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${bytes} bytes`,
+  );
+}

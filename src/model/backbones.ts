@@ -1,0 +1,57 @@
+/**
+ * What files call the tensors of each backbone. Names and shapes of the official layout come from the addon
+ * (native/model/backbones.cc).
+ */
+import { OrchestratorError } from '../errors.js';
+import type { ModelSpec } from '../native/contract.js';
+import { native } from '../native/load.js';
+import type { Assembly } from './assembly.js';
+import { MMDIT } from './mmdit.js';
+import { type NamedTensor, POS_EMBED } from './tensors.js';
+
+/** diffusers' layout of a backbone. */
+export interface DiffusersLayout {
+  /** The names of an official tensor: several if it is split. */
+  namesOf(official: string): string[];
+  /** The tensors of a file, as pieces of all official ones. */
+  split(official: readonly NamedTensor[], spec: ModelSpec): Assembly[];
+  /** The keys of config.json that describe a model. */
+  config(spec: ModelSpec): Record<string, unknown>;
+}
+
+/** Names are official ones, without prefix. */
+export interface Backbone {
+  /** Files have the tensors in ascending order of this; equal ones stay in the order of the addon. */
+  fileOrder(official: string): number;
+  /** The tensor of a block that exists if queries and keys are normalised. */
+  qkNorm(block: number): string;
+  /** The tensor of a block that exists if it has a second attention; null where none can have one. */
+  dualAttention: ((block: number) => string) | null;
+  /** Null if diffusers has no such model. */
+  diffusers: DiffusersLayout | null;
+}
+
+/** By the names of native/model/backbones.cc, which a configuration uses, too. */
+export const BACKBONES: Readonly<Record<string, Backbone>> = { mmdit: MMDIT };
+
+/** All tensors of a model's official file: `pos_embed`, and the parameters. Throws ERR_MODEL_SPEC. */
+export function officialTensors(spec: ModelSpec): NamedTensor[] {
+  const { posEmbed, tensors } = native().parameters(spec);
+  const place = BACKBONES[spec.backbone]?.fileOrder ?? (() => 0);
+  return [{ name: POS_EMBED, shape: posEmbed.shape }, ...tensors]
+    .map((tensor) => ({ tensor, at: place(tensor.name) }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ tensor: { name, shape } }) => ({ name, shape }));
+}
+
+/** All tensors of a model's file in diffusers' layout, as pieces of the official ones. */
+export function diffusersTensors(spec: ModelSpec): Assembly[] {
+  return diffusersLayout(spec).split(officialTensors(spec), spec);
+}
+
+/** The layout of a model in diffusers' files. */
+export function diffusersLayout({ backbone }: Pick<ModelSpec, 'backbone'>): DiffusersLayout {
+  const layout = BACKBONES[backbone]?.diffusers;
+  if (layout) return layout;
+  throw new OrchestratorError('ERR_MODEL_TENSORS', `diffusers has no model with the backbone ${backbone}`);
+}
