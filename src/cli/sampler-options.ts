@@ -1,6 +1,7 @@
 /** What `sample` and `evaluate` share: their options, and opening the model. */
 import { type Command, Option } from 'commander';
-import { SCHEDULES, type ScheduleKind } from '../sampling/schedule.js';
+import { SCHEDULE_KINDS, type ScheduleKind } from '../sampling/schedule.js';
+import { SOLVERS, type SolverName } from '../sampling/solvers.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
 import { Progress } from './progress.js';
@@ -9,6 +10,7 @@ export interface SamplerOptions {
   checkpoint: string;
   steps: number;
   guidance: number;
+  solver: SolverName;
   schedule: ScheduleKind;
   shift?: number;
   seed: bigint;
@@ -27,11 +29,16 @@ export function samplerOptions(command: Command, seed: string): Command {
   return command
     .addOption(seedOption(seed))
     .requiredOption('--checkpoint <path>', "a checkpoint's folder, or a run's (its latest checkpoint)")
-    .option('--steps <n>', 'Euler steps', positiveInteger, 20)
+    .option('--steps <n>', 'steps of the solver', positiveInteger, 20)
     .option('--guidance <w>', 'guidance scale; 1 = none', finite, 2.5)
     .addOption(
+      new Option('--solver <name>', 'method of integration; euler is DDIM where paths are curved')
+        .choices(Object.keys(SOLVERS))
+        .default('euler'),
+    )
+    .addOption(
       new Option('--schedule <kind>', "times of the steps: the paper's, or the reference code's")
-        .choices([...SCHEDULES])
+        .choices(SCHEDULE_KINDS)
         .default('uniform'),
     )
     .option('--shift <alpha>', "resolution shift (default: the training run's)", positive)
@@ -52,7 +59,8 @@ export async function withShapesModel(
   options: SamplerOptions,
   work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
 ): Promise<void> {
-  const { checkpoint, weights, precision, device, threads, steps, guidance, schedule, seed } = options;
+  const { checkpoint, weights, precision, device, threads, steps, guidance, solver, schedule, seed } =
+    options;
   const opening = { weights, precision, device, threads: threads ?? null };
   const model = await openShapesModel(checkpoint, opening);
   try {
@@ -60,7 +68,7 @@ export async function withShapesModel(
     const progress = new Progress('sampling', 'steps');
     const shift = options.shift ?? model.shift;
     const onProgress = (done: number, total: number) => progress.update(done, total);
-    await work(model, { steps, guidance, schedule, seed, shift, onProgress });
+    await work(model, { steps, guidance, solver, schedule, seed, shift, onProgress });
   } finally {
     await model.close();
   }

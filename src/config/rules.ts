@@ -4,7 +4,7 @@
  */
 import { freezeProblem } from '../model/freeze.js';
 import { expectedParameters } from '../model/tensors.js';
-import { densityProblem, parseDensity } from '../objective/density.js';
+import { densityProblem } from '../objective/density.js';
 import type { Config } from './schema.js';
 
 export interface Rule {
@@ -73,8 +73,7 @@ export const RULES: readonly Rule[] = [
     key: 'objective.density',
     reads: [],
     check: ({ objective }) => {
-      const density = parseDensity(objective.density);
-      const expected = density === null ? null : densityProblem(density);
+      const expected = densityProblem(objective.density);
       return expected === null ? null : `expected ${expected}, received ${objective.density}`;
     },
   },

@@ -2,8 +2,9 @@
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
+import { type ObjectiveConfig, objectiveOf } from '../objective/objective.js';
 import { assemble } from '../sampling/conditioning.js';
-import { type SampleOptions, sampleLatents } from '../sampling/sampler.js';
+import { type Network, type SampleOptions, sampleLatents } from '../sampling/sampler.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
@@ -16,7 +17,10 @@ export interface OpenOptions {
 }
 
 /** Settings for sampling that the caller chooses. */
-export type ShapesSettings = Omit<SampleOptions, 'latent' | 'batch'>;
+export interface ShapesSettings extends Omit<SampleOptions, 'latent' | 'objective' | 'batch'> {
+  /** Resolution shift alpha. */
+  shift: number;
+}
 
 /** A trained model of the shapes world, with its text encoders and its decoder. */
 export interface ShapesModel {
@@ -75,7 +79,7 @@ function withEncoders(model: InferenceModel): ShapesModel {
   const other = names && Object.values(names).find((name, i) => name !== Object.values(ENCODER_NAMES)[i]);
   if (other) throw foreign(path, `its texts were encoded by ${other}`);
   const encoders = new TextEncoders(encoderOptions(path, text));
-  const { objective } = JSON.parse(manifest.configJson) as { objective: { shift: number } };
+  const { objective } = JSON.parse(manifest.configJson) as { objective: ObjectiveConfig };
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
@@ -85,10 +89,11 @@ function withEncoders(model: InferenceModel): ShapesModel {
     async sample(prompts, settings) {
       const features = prompts.map((prompt) => encoders.encode(prompt));
       const conditioning = assemble(features, text, spec.model.contextDim);
-      const predict: Parameters<typeof sampleLatents>[0] = (batch) => engine.predict(batch, 'master');
-      const latents = await sampleLatents(predict, conditioning, {
+      const network: Network = (batch) => engine.predict(batch, 'master');
+      const latents = await sampleLatents(network, conditioning, {
         ...settings,
         latent: LATENT,
+        objective: objectiveOf({ ...objective, shift: settings.shift }),
         batch: BATCH,
       });
       const size = latents.length / prompts.length;
