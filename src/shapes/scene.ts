@@ -63,30 +63,18 @@ const JITTER = 1;
 
 const OTHER_BACKGROUNDS = BACKGROUND_NAMES.filter((name) => name !== USUAL_BACKGROUND);
 
-/** A place by column and row, 0 to 2. */
-type Cell = readonly [column: number, row: number];
-const ROW: readonly Cell[] = [0, 1, 2].map((column) => [column, 1] as const);
-const CENTER: Cell = [1, 1];
-const CELLS: readonly Cell[] = [0, 1, 2].flatMap((row) => [0, 1, 2].map((column) => [column, row] as const));
-const OUTER_CELLS = CELLS.filter(([column, row]) => column !== 1 || row !== 1);
+/** A place's number in PLACES, row by row. */
+type Cell = number;
+const ROW: readonly Cell[] = [3, 4, 5];
+const CENTER: Cell = 4;
+const CELLS: readonly Cell[] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+const OUTER_CELLS = CELLS.filter((cell) => cell !== CENTER);
 /** The places of the first and the second object of a pair. */
 const STANDS: Record<Relation, readonly [Cell, Cell]> = {
-  'left of': [
-    [0, 1],
-    [2, 1],
-  ],
-  'right of': [
-    [2, 1],
-    [0, 1],
-  ],
-  above: [
-    [1, 0],
-    [1, 2],
-  ],
-  below: [
-    [1, 2],
-    [1, 0],
-  ],
+  'left of': [3, 5],
+  'right of': [5, 3],
+  above: [1, 7],
+  below: [7, 1],
 };
 
 /** Draws a scene. */
@@ -160,7 +148,7 @@ function drawCells(
   return { cells: count === 2 ? STANDS['left of'] : ROW, usual: true, relation: null };
 }
 
-function put(draws: Draws, object: SceneObject, [column, row]: Cell): void {
+function put(draws: Draws, object: SceneObject, cell: Cell): void {
   const [least, most] = SIZES[object.size];
   object.radius = least + (most - least) * draws.uniform();
   const coordinate = (index: number) => {
@@ -168,8 +156,8 @@ function put(draws: Draws, object: SceneObject, [column, row]: Cell): void {
     const margin = object.radius + EDGE;
     return Math.min(Math.max(wanted, margin), PICTURE_SIZE - margin);
   };
-  object.x = coordinate(column);
-  object.y = coordinate(row);
+  object.x = coordinate(cell % 3);
+  object.y = coordinate(Math.floor(cell / 3));
 }
 
 function apart(objects: SceneObject[]): boolean {
