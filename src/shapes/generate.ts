@@ -13,6 +13,7 @@ import {
 } from '../data/manifest.js';
 import { checksumsOf, type Row, type ShardSchema, writeShards } from '../data/writer.js';
 import { OrchestratorError } from '../errors.js';
+import type { TextFeatures } from '../sampling/conditioning.js';
 import { encodePicture, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { caption } from './captions.js';
 import { Draws, PURPOSE } from './draws.js';
@@ -44,25 +45,16 @@ const ROWS_PER_SHARD = 4096;
  * Generates a data set of the shapes world: latents, both captions, and the features of the three encoders
  * for each. Row i is a function of (seed, i) and the options alone, so the same call writes the same bytes,
  * and a larger data set begins with the smaller one.
- *
- * @throws OrchestratorError ERR_FILE_WRITE.
  */
 export async function generateShapes(options: ShapesOptions): Promise<Manifest> {
-  return writeShards(
-    options.out,
-    schemaOf(options),
-    rows(options, options.count),
-    ROWS_PER_SHARD,
-    options.onProgress,
-  );
+  const { out, count, onProgress } = options;
+  return writeShards(out, schemaOf(options), rows(options, count), ROWS_PER_SHARD, onProgress);
 }
 
 /**
  * Why the data set in `options.out` differs from the one that these options generate now, or null if it does
  * not: other numbers, or another generator, which the first rows reveal whether or not its version changed.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT, ERR_FILE_WRITE: the folder holds another kind of
- *   data set.
+ * Throws ERR_FILE_WRITE if the folder holds another kind of data set.
  */
 export function staleReason(options: ShapesOptions): string | null {
   const manifest = readManifest(options.out);
@@ -85,11 +77,7 @@ export function staleReason(options: ShapesOptions): string | null {
   return changed === undefined ? null : `other contents of "${changed}"`;
 }
 
-/**
- * Removes a data set of the shapes world.
- *
- * @throws OrchestratorError ERR_FILE_WRITE: the folder also holds other files.
- */
+/** Removes a data set of the shapes world. Throws ERR_FILE_WRITE if its folder also holds other files. */
 export async function removeShapes(dir: string): Promise<void> {
   const own = new Set([MANIFEST_FILE, ...readManifest(dir).shards.map(({ file }) => file)]);
   const other = readdirSync(dir).find((name) => !own.has(name));
@@ -123,20 +111,25 @@ function describeEncoders(options: TextEncoderOptions): Encoders {
   };
 }
 
+/** The columns of a caption's features, whose names end like this. */
+const FEATURES: [ending: string, feature: keyof TextFeatures, shape: (o: TextEncoderOptions) => number[]][] =
+  [
+    ['clip_l', 'clipL', ({ clipTokens, clipLDim }) => [clipTokens, clipLDim]],
+    ['clip_l_pooled', 'clipLPooled', ({ clipLDim }) => [clipLDim]],
+    ['clip_g', 'clipG', ({ clipTokens, clipGDim }) => [clipTokens, clipGDim]],
+    ['clip_g_pooled', 'clipGPooled', ({ clipGDim }) => [clipGDim]],
+    ['t5', 't5', ({ t5Tokens, t5Dim }) => [t5Tokens, t5Dim]],
+  ];
+
 function columns(options: TextEncoderOptions): ManifestColumn[] {
-  const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = options;
-  const half = (name: string, ...shape: number[]): ManifestColumn => ({ name, type: 'float16', shape });
+  const half = (name: string, shape: number[]): ManifestColumn => ({ name, type: 'float16', shape });
   const captioned = (kind: string): ManifestColumn[] => [
     { name: `${kind}.caption`, type: 'utf8', shape: [] },
-    half(`${kind}.clip_l`, clipTokens, clipLDim),
-    half(`${kind}.clip_l_pooled`, clipLDim),
-    half(`${kind}.clip_g`, clipTokens, clipGDim),
-    half(`${kind}.clip_g_pooled`, clipGDim),
-    half(`${kind}.t5`, t5Tokens, t5Dim),
+    ...FEATURES.map(([ending, , shape]) => half(`${kind}.${ending}`, shape(options))),
   ];
   return [
     { name: 'id', type: 'int64', shape: [] },
-    half('latent', LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
+    half('latent', [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE]),
     ...captioned('original'),
     ...captioned('synthetic'),
   ];
@@ -159,12 +152,6 @@ function* rows({ seed, encoders: options }: ShapesOptions, count: number): Gener
 
 function textColumns(encoders: TextEncoders, kind: string, text: string): Row {
   const features = encoders.encode(text);
-  return {
-    [`${kind}.caption`]: text,
-    [`${kind}.clip_l`]: features.clipL,
-    [`${kind}.clip_l_pooled`]: features.clipLPooled,
-    [`${kind}.clip_g`]: features.clipG,
-    [`${kind}.clip_g_pooled`]: features.clipGPooled,
-    [`${kind}.t5`]: features.t5,
-  };
+  const columns = FEATURES.map(([ending, feature]) => [`${kind}.${ending}`, features[feature]]);
+  return { [`${kind}.caption`]: text, ...Object.fromEntries(columns) };
 }

@@ -1,7 +1,6 @@
 /** A trained model of the shapes world, ready to draw pictures. */
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
-import type { TextSpec } from '../native/contract.js';
 import { type ObjectiveConfig, objectiveOf } from '../objective/objective.js';
 import { assemble } from '../sampling/conditioning.js';
 import { type Network, type SampleOptions, sampleLatents } from '../sampling/sampler.js';
@@ -48,11 +47,7 @@ const BATCH = 32;
 const UNNAMED_ENCODERS =
   "the checkpoint does not name its text encoders; prompts are encoded by the shapes world's";
 
-/**
- * Opens a checkpoint of the shapes world.
- *
- * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: the model was trained on something else.
- */
+/** Opens a checkpoint of the shapes world. Throws ERR_CHECKPOINT_MISMATCH if it was trained on something else. */
 export async function openShapesModel(path: string, options: OpenOptions): Promise<ShapesModel> {
   const model = await openForInference(path, {
     ...options,
@@ -78,7 +73,10 @@ function withEncoders(model: InferenceModel): ShapesModel {
   }
   const other = names && Object.values(names).find((name, i) => name !== Object.values(ENCODER_NAMES)[i]);
   if (other) throw foreign(path, `its texts were encoded by ${other}`);
-  const encoders = new TextEncoders(encoderOptions(path, text));
+  if (text.clipLPooledDim !== text.clipLDim || text.clipGPooledDim !== text.clipGDim) {
+    throw foreign(path, 'its pooled vectors have other widths than its token features');
+  }
+  const encoders = new TextEncoders(text);
   const { objective } = JSON.parse(manifest.configJson) as { objective: ObjectiveConfig };
   return {
     path,
@@ -100,14 +98,6 @@ function withEncoders(model: InferenceModel): ShapesModel {
       return prompts.map((_, i) => decodeLatent(latents, i * size));
     },
   };
-}
-
-function encoderOptions(path: string, text: TextSpec) {
-  if (text.clipLPooledDim !== text.clipLDim || text.clipGPooledDim !== text.clipGDim) {
-    throw foreign(path, 'its pooled vectors have other widths than its token features');
-  }
-  const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = text;
-  return { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim };
 }
 
 function foreign(path: string, why: string): OrchestratorError {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { OrchestratorError } from '../../errors.js';
+import { readFailure } from '../../files/io.js';
 import { writeGrid } from '../../shapes/pictures.js';
 import { positiveInteger } from '../arguments.js';
 import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
@@ -49,9 +50,7 @@ function readPrompts(path: string): string[] {
   try {
     text = readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new OrchestratorError('ERR_FILE_OPEN', `Cannot read ${path}: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw readFailure('read', path, cause);
   }
   return text
     .split('\n')

@@ -16,14 +16,7 @@ export interface EvaluationResult {
   checkpoint: string;
   /** Training steps of the checkpoint. */
   step: number;
-  settings: {
-    steps: number;
-    guidance: number;
-    shift: number;
-    solver: string;
-    schedule: string;
-    seed: string;
-  };
+  settings: Pick<ShapesSettings, 'steps' | 'guidance' | 'shift' | 'solver' | 'schedule'> & { seed: string };
   score: Score;
 }
 
