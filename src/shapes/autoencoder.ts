@@ -35,8 +35,11 @@ export const LATENT_GAIN: readonly number[] = LATENT_STD.map((_, c) =>
   c === 0 || c === 10 || c === 13 ? 1 : 0.5,
 );
 
+/** The largest u + v of Y, Cb and Cr. */
+const ORDERS = [3, 1, 1];
+
 /** The plane (0 Y, 1 Cb, 2 Cr) of every latent channel, and its horizontal and vertical frequency. */
-const CHANNELS = [3, 1, 1].flatMap((order, plane) => {
+const CHANNELS = ORDERS.flatMap((order, plane) => {
   const frequencies: { plane: number; u: number; v: number }[] = [];
   for (let sum = 0; sum <= order; sum++) {
     for (let v = 0; v <= sum; v++) frequencies.push({ plane, u: sum - v, v });
@@ -59,7 +62,11 @@ function cosines(): Float64Array[] {
 
 /** Encodes [64, 64, 3] bytes as a standardised latent [16, 8, 8]. */
 export function encodePicture(pixels: Uint8Array): Float32Array {
-  const rows = toPlanes(pixels).map((plane) => cosines().map((wave) => transformRows(plane, wave)));
+  const rows = toPlanes(pixels).map((plane, i) =>
+    cosines()
+      .slice(0, ORDERS[i]! + 1)
+      .map((wave) => transformRows(plane, wave)),
+  );
   const latent = new Float32Array(LATENT_CHANNELS * BLOCKS);
   CHANNELS.forEach(({ plane, u, v }, c) => {
     const [across, down] = [rows[plane]![u]!, cosines()[v]!];
