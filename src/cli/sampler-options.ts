@@ -1,22 +1,16 @@
 /** What `sample` and `evaluate` share: their options, and opening the model. */
 import { type Command, Option } from 'commander';
-import { SCHEDULE_KINDS, type ScheduleKind } from '../sampling/schedule.js';
-import { SOLVERS, type SolverName } from '../sampling/solvers.js';
+import { SCHEDULE_KINDS } from '../sampling/schedule.js';
+import { SOLVERS } from '../sampling/solvers.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
 import { Progress } from './progress.js';
 
-export interface SamplerOptions {
+export interface SamplerOptions
+  extends Omit<OpenOptions, 'threads'>,
+    Omit<ShapesSettings, 'shift' | 'onProgress'> {
   checkpoint: string;
-  steps: number;
-  guidance: number;
-  solver: SolverName;
-  schedule: ScheduleKind;
   shift?: number;
-  seed: bigint;
-  weights: 'ema' | 'master';
-  precision: OpenOptions['precision'];
-  device: OpenOptions['device'];
   threads?: number;
 }
 
@@ -26,13 +20,15 @@ export interface SamplerOptions {
  * @param seed The description of --seed.
  */
 export function samplerOptions(command: Command, seed: string): Command {
+  // The default is described as text, because commander cannot print a bigint.
+  const seedOption = new Option('--seed <n>', seed).argParser(parseSeed).default(0n, '0');
   return command
-    .addOption(seedOption(seed))
+    .addOption(seedOption)
     .requiredOption('--checkpoint <path>', "a checkpoint's folder, or a run's (its latest checkpoint)")
     .option('--steps <n>', 'steps of the solver', positiveInteger, 20)
     .option('--guidance <w>', 'guidance scale; 1 = none', finite, 2.5)
     .addOption(
-      new Option('--solver <name>', 'method of integration; euler is DDIM where paths are curved')
+      new Option('--solver <name>', 'method of integration; on curved paths, euler is DDIM')
         .choices(Object.keys(SOLVERS))
         .default('euler'),
     )
@@ -59,24 +55,14 @@ export async function withShapesModel(
   options: SamplerOptions,
   work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
 ): Promise<void> {
-  const { checkpoint, weights, precision, device, threads, steps, guidance, solver, schedule, seed } =
-    options;
-  const opening = { weights, precision, device, threads: threads ?? null };
-  const model = await openShapesModel(checkpoint, opening);
+  const model = await openShapesModel(options.checkpoint, { ...options, threads: options.threads ?? null });
   try {
     for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
     const progress = new Progress('sampling', 'steps');
     const shift = options.shift ?? model.shift;
     const onProgress = (done: number, total: number) => progress.update(done, total);
-    await work(model, { steps, guidance, solver, schedule, seed, shift, onProgress });
+    await work(model, { ...options, shift, onProgress });
   } finally {
     await model.close();
   }
-}
-
-/**
- * `--seed`, a bigint in [0, 2^64). Its default is described as text, because commander cannot print a bigint.
- */
-function seedOption(description: string): Option {
-  return new Option('--seed <n>', description).argParser(parseSeed).default(0n, '0');
 }

@@ -16,11 +16,15 @@ import {
   USUAL_BACKGROUND,
 } from './vocabulary.js';
 
-/** An object; x, y is the centre of its bounding box and radius half its larger side, in pixels. */
-export interface SceneObject {
+/** An object without its position. */
+interface Look {
   shape: Shape;
   color: Color;
   size: Size;
+}
+
+/** An object; x, y is the centre of its bounding box and radius half its larger side, in pixels. */
+export interface SceneObject extends Look {
   x: number;
   y: number;
   radius: number;
@@ -84,11 +88,9 @@ export function drawScene(draws: Draws): Scene {
     draws.uniform() < USUAL_BACKGROUND_SHARE ? USUAL_BACKGROUND : draws.pick(OTHER_BACKGROUNDS);
   // Large objects at neighbouring places would touch; then everything except the kind is drawn again.
   for (;;) {
-    const objects = drawLooks(draws, kind, background);
-    const { cells, usual, relation } = drawCells(draws, kind, objects.length);
-    objects.forEach((object, i) => {
-      put(draws, object, cells[i]!);
-    });
+    const looks = drawLooks(draws, kind, background);
+    const { cells, usual, relation } = drawCells(draws, kind, looks.length);
+    const objects = looks.map((look, i) => put(draws, look, cells[i]!));
     if (apart(objects)) return { kind, background, objects, usual, relation };
   }
 }
@@ -102,29 +104,25 @@ function drawKind(draws: Draws): Scene['kind'] {
   return 'single';
 }
 
-/** The objects without their positions. */
-function drawLooks(draws: Draws, kind: Scene['kind'], background: Background): SceneObject[] {
+function drawLooks(draws: Draws, kind: Scene['kind'], background: Background): Look[] {
   const colors = colorsOn(background);
-  const one = (shareOfLarge: number): SceneObject => ({
+  const one = (shareOfLarge: number): Look => ({
     shape: draws.pick(SHAPES),
     color: draws.pick(colors),
     size: draws.uniform() < shareOfLarge ? 'large' : 'small',
-    x: 0,
-    y: 0,
-    radius: 0,
   });
   if (kind === 'single') return [one(LARGE_SHARES.single)];
   if (kind === 'count') {
     const number = draws.uniform() < 0.5 ? 2 : 3;
     const model = one(number === 2 ? LARGE_SHARES.count : 0);
-    return Array.from({ length: number }, () => ({ ...model }));
+    return Array.from({ length: number }, () => model);
   }
-  const objects: SceneObject[] = [];
-  while (objects.length < (kind === 'pair' ? 2 : 3)) {
+  const looks: Look[] = [];
+  while (looks.length < (kind === 'pair' ? 2 : 3)) {
     const next = one(kind === 'pair' ? LARGE_SHARES.pair : 0);
-    if (!objects.some((o) => o.shape === next.shape && o.color === next.color)) objects.push(next);
+    if (!looks.some((o) => o.shape === next.shape && o.color === next.color)) looks.push(next);
   }
-  return objects;
+  return looks;
 }
 
 function drawCells(
@@ -148,16 +146,15 @@ function drawCells(
   return { cells: count === 2 ? STANDS['left of'] : ROW, usual: true, relation: null };
 }
 
-function put(draws: Draws, object: SceneObject, cell: Cell): void {
-  const [least, most] = SIZES[object.size];
-  object.radius = least + (most - least) * draws.uniform();
+function put(draws: Draws, look: Look, cell: Cell): SceneObject {
+  const [least, most] = SIZES[look.size];
+  const radius = least + (most - least) * draws.uniform();
   const coordinate = (index: number) => {
     const wanted = PLACE_CENTERS[index]! + (2 * draws.uniform() - 1) * JITTER;
-    const margin = object.radius + EDGE;
+    const margin = radius + EDGE;
     return Math.min(Math.max(wanted, margin), PICTURE_SIZE - margin);
   };
-  object.x = coordinate(cell % 3);
-  object.y = coordinate(Math.floor(cell / 3));
+  return { ...look, x: coordinate(cell % 3), y: coordinate(Math.floor(cell / 3)), radius };
 }
 
 function apart(objects: SceneObject[]): boolean {
