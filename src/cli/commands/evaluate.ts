@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { type EvaluationResult, evaluateModel } from '../../shapes/evaluation/evaluate.js';
 import { GENEVAL_CATEGORIES } from '../../shapes/evaluation/prompts.js';
+import { alignedRows } from '../../text/columns.js';
 import { positiveInteger } from '../arguments.js';
 import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
@@ -32,16 +33,17 @@ async function evaluate(options: Options): Promise<void> {
 }
 
 function render({ checkpoint, step, score }: EvaluationResult): string {
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`.padStart(8);
-  const line = (name: string, count: string, value: string, chance: string) =>
-    `${name.padEnd(18)} ${count.padStart(8)} ${value} ${chance}\n`;
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const { color, shape, place } = score.oneObject;
+  const rows = [
+    ['category', 'pictures', 'score', 'chance'],
+    ...score.categories.map((c) => [c.category, String(c.count), percent(c.score), percent(c.chance)]),
+    [`mean of ${GENEVAL_CATEGORIES.length}`, '', percent(score.overall), percent(score.overallChance)],
+  ];
   return [
-    `${checkpoint}, step ${step}\n`,
-    line('category', 'pictures', 'score'.padStart(8), 'chance'.padStart(8)),
-    ...score.categories.map((c) => line(c.category, String(c.count), percent(c.score), percent(c.chance))),
-    line(`mean of ${GENEVAL_CATEGORIES.length}`, '', percent(score.overall), percent(score.overallChance)),
-    `one object at a place: color ${percent(color).trim()}, place ${percent(place).trim()}, shape ${percent(shape).trim()}\n`,
+    `${checkpoint}, step ${step}`,
+    ...alignedRows(rows),
+    `one object at a place: color ${percent(color)}, place ${percent(place)}, shape ${percent(shape)}`,
     'chance: each picture scored against the prompts of the other pictures of its category\n',
-  ].join('');
+  ].join('\n');
 }
