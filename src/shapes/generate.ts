@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import {
   CHECKSUM_ROWS,
-  type Encoders,
   MANIFEST_FILE,
   type Manifest,
   type ManifestColumn,
@@ -19,12 +18,7 @@ import { caption } from './captions.js';
 import { Draws, PURPOSE } from './draws.js';
 import { render } from './render.js';
 import { drawScene } from './scene.js';
-import {
-  DEFAULT_TEXT_ENCODERS,
-  ENCODER_NAMES,
-  type TextEncoderOptions,
-  TextEncoders,
-} from './text-encoders.js';
+import { DEFAULT_TEXT_ENCODERS, ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
 export interface ShapesOptions {
   /** Folder to create; if it exists, it must be empty. */
@@ -33,8 +27,6 @@ export interface ShapesOptions {
   count: number;
   /** In [0, 2^64). */
   seed: bigint;
-  /** Tokens and widths of the stand-in text encoders; null = DEFAULT_TEXT_ENCODERS. */
-  encoders: TextEncoderOptions | null;
   /** Called regularly with the number of rows written. */
   onProgress: ((rows: number) => void) | null;
 }
@@ -91,52 +83,43 @@ export async function removeShapes(dir: string): Promise<void> {
   await rm(dir, { recursive: true });
 }
 
+const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = DEFAULT_TEXT_ENCODERS;
+
+/** The columns of a caption's features: the ending of their name, the feature, its shape. */
+const FEATURES: [ending: string, feature: keyof TextFeatures, shape: number[]][] = [
+  ['clip_l', 'clipL', [clipTokens, clipLDim]],
+  ['clip_l_pooled', 'clipLPooled', [clipLDim]],
+  ['clip_g', 'clipG', [clipTokens, clipGDim]],
+  ['clip_g_pooled', 'clipGPooled', [clipGDim]],
+  ['t5', 't5', [t5Tokens, t5Dim]],
+];
+
 function schemaOf(options: ShapesOptions): ShardSchema {
-  const encoders = options.encoders ?? DEFAULT_TEXT_ENCODERS;
+  const half = (name: string, shape: number[]): ManifestColumn => ({ name, type: 'float16', shape });
+  const captioned = (kind: string): ManifestColumn[] => [
+    { name: `${kind}.caption`, type: 'utf8', shape: [] },
+    ...FEATURES.map(([ending, , shape]) => half(`${kind}.${ending}`, shape)),
+  ];
+  const clip = (name: string, dim: number) => ({ name, tokens: clipTokens, dim, pooled_dim: dim });
   return {
-    columns: columns(encoders),
-    encoders: describeEncoders(encoders),
+    columns: [
+      { name: 'id', type: 'int64', shape: [] },
+      half('latent', [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE]),
+      ...captioned('original'),
+      ...captioned('synthetic'),
+    ],
+    encoders: {
+      clip_l: clip(ENCODER_NAMES.clip_l, clipLDim),
+      clip_g: clip(ENCODER_NAMES.clip_g, clipGDim),
+      t5: { name: ENCODER_NAMES.t5, tokens: t5Tokens, dim: t5Dim, pooled_dim: null },
+    },
     latents: { autoencoder: 'dct', channels: LATENT_CHANNELS, downsampling: 8 },
     generator: { name: 'shapes', version: 1, seed: String(options.seed) },
   };
 }
 
-function describeEncoders(options: TextEncoderOptions): Encoders {
-  const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = options;
-  const clip = (name: string, dim: number) => ({ name, tokens: clipTokens, dim, pooled_dim: dim });
-  return {
-    clip_l: clip(ENCODER_NAMES.clip_l, clipLDim),
-    clip_g: clip(ENCODER_NAMES.clip_g, clipGDim),
-    t5: { name: ENCODER_NAMES.t5, tokens: t5Tokens, dim: t5Dim, pooled_dim: null },
-  };
-}
-
-/** The columns of a caption's features, whose names end like this. */
-const FEATURES: [ending: string, feature: keyof TextFeatures, shape: (o: TextEncoderOptions) => number[]][] =
-  [
-    ['clip_l', 'clipL', ({ clipTokens, clipLDim }) => [clipTokens, clipLDim]],
-    ['clip_l_pooled', 'clipLPooled', ({ clipLDim }) => [clipLDim]],
-    ['clip_g', 'clipG', ({ clipTokens, clipGDim }) => [clipTokens, clipGDim]],
-    ['clip_g_pooled', 'clipGPooled', ({ clipGDim }) => [clipGDim]],
-    ['t5', 't5', ({ t5Tokens, t5Dim }) => [t5Tokens, t5Dim]],
-  ];
-
-function columns(options: TextEncoderOptions): ManifestColumn[] {
-  const half = (name: string, shape: number[]): ManifestColumn => ({ name, type: 'float16', shape });
-  const captioned = (kind: string): ManifestColumn[] => [
-    { name: `${kind}.caption`, type: 'utf8', shape: [] },
-    ...FEATURES.map(([ending, , shape]) => half(`${kind}.${ending}`, shape(options))),
-  ];
-  return [
-    { name: 'id', type: 'int64', shape: [] },
-    half('latent', [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE]),
-    ...captioned('original'),
-    ...captioned('synthetic'),
-  ];
-}
-
-function* rows({ seed, encoders: options }: ShapesOptions, count: number): Generator<Row> {
-  const encoders = new TextEncoders(options ?? DEFAULT_TEXT_ENCODERS);
+function* rows({ seed }: ShapesOptions, count: number): Generator<Row> {
+  const encoders = new TextEncoders();
   for (let id = 0; id < count; id++) {
     const draws = new Draws(seed, PURPOSE.scene, id);
     const scene = drawScene(draws);

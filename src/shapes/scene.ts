@@ -146,15 +146,15 @@ function drawCells(
   return { cells: count === 2 ? STANDS['left of'] : ROW, usual: true, relation: null };
 }
 
-function put(draws: Draws, look: Look, cell: Cell): SceneObject {
-  const [least, most] = SIZES[look.size];
+function put(draws: Draws, { shape, color, size }: Look, cell: Cell): SceneObject {
+  const [least, most] = SIZES[size];
   const radius = least + (most - least) * draws.uniform();
   const coordinate = (index: number) => {
     const wanted = PLACE_CENTERS[index]! + (2 * draws.uniform() - 1) * JITTER;
     const margin = radius + EDGE;
     return Math.min(Math.max(wanted, margin), PICTURE_SIZE - margin);
   };
-  return { ...look, x: coordinate(cell % 3), y: coordinate(Math.floor(cell / 3)), radius };
+  return { shape, color, size, x: coordinate(cell % 3), y: coordinate(Math.floor(cell / 3)), radius };
 }
 
 function apart(objects: SceneObject[]): boolean {
