@@ -3,8 +3,9 @@ import { inferenceSpec } from '../src/engine/spec.js';
 import type { Engine } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { contextTokens } from '../src/native/specs.js';
+import { objectiveOf } from '../src/objective/objective.js';
 import { SamplePlan } from '../src/step/plan.js';
-import { type SlotConfig, slotBatch } from '../src/step/slot.js';
+import { SlotBatches } from '../src/step/slot.js';
 import type { EngineChoice } from './engine.js';
 import type { BenchShape } from './shapes.js';
 import { rowsOf, writeSyntheticData } from './synthetic-data.js';
@@ -22,8 +23,8 @@ export class BenchTrainer {
   readonly engine: Engine;
   readonly flopsPerStep: number;
   readonly parameters: number;
-  readonly #config: SlotConfig;
-  readonly #plan: SamplePlan;
+  readonly #batches: SlotBatches;
+  readonly #globalBatch: number;
   readonly #slots: number;
   #step = 0;
 
@@ -41,11 +42,12 @@ export class BenchTrainer {
 
   private constructor(engine: Engine, shape: BenchShape, dataFile: string) {
     this.engine = engine;
+    this.#globalBatch = shape.globalBatch;
     this.#slots = shape.globalBatch / shape.microBatch;
     const layout = this.engine.layout();
     this.flopsPerStep = layout.flopsPerSlot * this.#slots;
     this.parameters = layout.parameters;
-    this.#config = {
+    const config = {
       seed: 0,
       data: {
         path: dataFile,
@@ -56,11 +58,12 @@ export class BenchTrainer {
         synthetic_captions: 0,
         drop: { clip_l: 0.463, clip_g: 0.463, t5: 0.463 },
       },
-      objective: { formulation: 'rf', density: 'lognorm(0, 1)', shift: 1 },
       batch: { global: shape.globalBatch, micro: shape.microBatch },
       validation: { every: 0, bins: 8, weights: [] },
     };
-    this.#plan = new SamplePlan('0'.repeat(64), rowsOf(shape), 0, 0);
+    const objective = objectiveOf({ formulation: 'rf', density: 'lognorm(0, 1)', shift: 1 });
+    const plan = new SamplePlan('0'.repeat(64), rowsOf(shape), 0, 0);
+    this.#batches = new SlotBatches(config, objective, plan, false);
   }
 
   initialize(): Promise<void> {
@@ -81,12 +84,12 @@ export class BenchTrainer {
     do {
       this.#step++;
       const slots = Array.from({ length: this.#slots }, (_, slot) =>
-        slotBatch(this.#config, this.#plan, this.#step, slot, false),
+        this.#batches.training(this.#step, slot),
       );
       const computed = await this.engine.accumulate({
         slots,
         totalSlots: this.#slots,
-        gradScale: 1 / this.#config.batch.global,
+        gradScale: 1 / this.#globalBatch,
         seed: 0n,
         step: this.#step,
         statistics: false,

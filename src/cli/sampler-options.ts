@@ -1,21 +1,19 @@
 /** What `sample` and `evaluate` share: their options, and opening the model. */
 import { type Command, Option } from 'commander';
 import type { WeightsName } from '../native/contract.js';
-import { SCHEDULES, type ScheduleKind } from '../sampling/schedule.js';
+import { SCHEDULE_KINDS } from '../sampling/schedule.js';
+import { SOLVERS } from '../sampling/solvers.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
+import { choiceOption } from './options.js';
 import { Progress } from './progress.js';
 
-export interface SamplerOptions {
+export interface SamplerOptions
+  extends Omit<OpenOptions, 'threads' | 'weights'>,
+    Omit<ShapesSettings, 'shift' | 'onProgress'> {
   checkpoint: string;
-  steps: number;
-  guidance: number;
-  schedule: ScheduleKind;
   shift?: number;
-  seed: bigint;
   weights?: WeightsName;
-  precision: OpenOptions['precision'];
-  device: OpenOptions['device'];
   threads?: number;
 }
 
@@ -25,15 +23,26 @@ export interface SamplerOptions {
  * @param seed The description of --seed.
  */
 export function samplerOptions(command: Command, seed: string): Command {
+  // The default is described as text, because commander cannot print a bigint.
+  const seedOption = new Option('--seed <n>', seed).argParser(parseSeed).default(0n, '0');
   return command
-    .addOption(seedOption(seed))
+    .addOption(seedOption)
     .requiredOption('--checkpoint <path>', "a checkpoint's folder, or a run's (its latest checkpoint)")
-    .option('--steps <n>', 'Euler steps', positiveInteger, 20)
+    .option('--steps <n>', 'steps of the solver', positiveInteger, 20)
     .option('--guidance <w>', 'guidance scale; 1 = none', finite, 2.5)
     .addOption(
-      new Option('--schedule <kind>', "times of the steps: the paper's, or the reference code's")
-        .choices([...SCHEDULES])
-        .default('uniform'),
+      choiceOption(
+        '--solver <name>',
+        'method of integration; on curved paths, euler is DDIM',
+        Object.keys(SOLVERS),
+      ),
+    )
+    .addOption(
+      choiceOption(
+        '--schedule <kind>',
+        "times of the steps: the paper's, or the reference code's",
+        SCHEDULE_KINDS,
+      ),
     )
     .option('--shift <alpha>', "resolution shift (default: the training run's)", positive)
     .addOption(
@@ -42,14 +51,8 @@ export function samplerOptions(command: Command, seed: string): Command {
         'weights to use (default: ema, or master where the run kept no EMA)',
       ).choices(['ema', 'master']),
     )
-    .addOption(
-      new Option('--precision <p>', 'arithmetic of the model')
-        .choices(['auto', 'fp32', 'bf16'])
-        .default('auto'),
-    )
-    .addOption(
-      new Option('--device <device>', 'where the model computes').choices(['cpu', 'cuda']).default('cpu'),
-    )
+    .addOption(choiceOption('--precision <p>', 'arithmetic of the model', ['auto', 'fp32', 'bf16']))
+    .addOption(choiceOption('--device <device>', 'where the model computes', ['cpu', 'cuda']))
     .option('--threads <n>', 'compute threads (default: one for each processor)', positiveInteger);
 }
 
@@ -58,23 +61,15 @@ export async function withShapesModel(
   options: SamplerOptions,
   work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
 ): Promise<void> {
-  const { checkpoint, weights, precision, device, threads, steps, guidance, schedule, seed } = options;
-  const opening = { weights: weights ?? null, precision, device, threads: threads ?? null };
-  const model = await openShapesModel(checkpoint, opening);
+  const { checkpoint, weights = null, threads = null } = options;
+  const model = await openShapesModel(checkpoint, { ...options, weights, threads });
   try {
     for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
     const progress = new Progress('sampling', 'steps');
     const shift = options.shift ?? model.shift;
     const onProgress = (done: number, total: number) => progress.update(done, total);
-    await work(model, { steps, guidance, schedule, seed, shift, onProgress });
+    await work(model, { ...options, shift, onProgress });
   } finally {
     await model.close();
   }
-}
-
-/**
- * `--seed`, a bigint in [0, 2^64). Its default is described as text, because commander cannot print a bigint.
- */
-function seedOption(description: string): Option {
-  return new Option('--seed <n>', description).argParser(parseSeed).default(0n, '0');
 }

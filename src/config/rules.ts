@@ -4,7 +4,7 @@
  */
 import { freezeProblem } from '../model/freeze.js';
 import { native } from '../native/load.js';
-import { densityProblem, parseDensity } from '../objective/density.js';
+import { densityProblem } from '../objective/density.js';
 import { validationEvery } from './derived.js';
 import { modelOf } from './model.js';
 import type { Config } from './schema.js';
@@ -57,8 +57,7 @@ export const RULES: readonly Rule[] = [
     ({ freeze, model }) => (freeze.length === 0 ? null : freezeProblem(parameterNames(model), freeze)),
   ),
   rule('objective.density', [], ({ objective }) => {
-    const density = parseDensity(objective.density);
-    const expected = density === null ? null : densityProblem(density);
+    const expected = densityProblem(objective.density);
     return expected === null ? null : `expected ${expected}, received ${objective.density}`;
   }),
   rule('model.latent_channels', ['data.latent_shape'], ({ data, model }) =>

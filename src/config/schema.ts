@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { BACKBONES } from '../model/backbones.js';
 import { HEAD_DIM } from '../native/specs.js';
-import { DENSITY_PATTERN } from '../objective/density.js';
+import { DENSITY_FORMS, DENSITY_PATTERN } from '../objective/density.js';
 import { FORMULATIONS, type FormulationName } from '../objective/formulations.js';
 
 const integer = (low: number, high = Number.MAX_SAFE_INTEGER) => z.int().min(low).max(high);
@@ -112,10 +112,14 @@ const objective = z.strictObject({
     .enum(FORMULATION_NAMES)
     .default('rf')
     .describe('Path, target and weighting: rf = rectified flow.'),
-  density: z.string().regex(DENSITY_PATTERN).default('lognorm(0, 1)').meta({
-    title: 'uniform, lognorm(m, s), mode(s) or cosmap',
-    description: 'Density from which t is drawn: uniform, lognorm(m, s), mode(s) or cosmap.',
-  }),
+  density: z
+    .string()
+    .regex(DENSITY_PATTERN)
+    .default('lognorm(0, 1)')
+    .meta({
+      title: DENSITY_FORMS,
+      description: `Density from which t is drawn: ${DENSITY_FORMS}.`,
+    }),
   shift: z
     .number()
     .positive()

@@ -4,6 +4,7 @@ import { Safetensors } from '../formats/safetensors/file.js';
 import type { TensorSource } from '../formats/safetensors/write.js';
 import { officialName } from '../model/tensors.js';
 import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
+import { FORMULATIONS } from '../objective/formulations.js';
 
 export interface Case {
   samples: number;
@@ -64,20 +65,22 @@ export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
     const context = await readShaped(file, 'context', inputShapes['input.context']);
     const pooled = await readShaped(file, 'pooled', inputShapes['input.pooled']);
     const t = await readShaped(file, 't', [samples]);
-    const z = file.tensors.has('z_t') ? await readShaped(file, 'z_t', shape) : noised(x0, eps, t);
-    const target = eps.map((value, i) => value - x0[i]!);
-    const batch = { z, timestep: t.map((value) => 1000 * value), context, pooled };
+    const z = file.tensors.has('z_t') ? await readShaped(file, 'z_t', shape) : mix(x0, eps, t, 'a', 'b');
+    const target = mix(x0, eps, t, 'p', 'q');
+    const batch = { z, timestep: t.map((value) => FORMULATIONS.rf(value).timestep), context, pooled };
     return { samples, contextTokens, latentHeight, latentWidth, batch, inputShapes, target };
   } finally {
     await file.close();
   }
 }
 
-function noised(x0: Float32Array, eps: Float32Array, t: Float32Array): Float32Array {
+/** The network's input (a, b) or its target (p, q) at the samples' times, in rectified flow. */
+function mix(x0: Float32Array, eps: Float32Array, t: Float32Array, u: 'a' | 'p', v: 'b' | 'q'): Float32Array {
+  const coefficients = Array.from(t, FORMULATIONS.rf);
   const perSample = x0.length / t.length;
   return x0.map((value, i) => {
-    const time = t[Math.floor(i / perSample)]!;
-    return (1 - time) * value + time * eps[i]!;
+    const { [u]: ofData, [v]: ofNoise } = coefficients[Math.floor(i / perSample)]!;
+    return ofData * value + ofNoise * eps[i]!;
   });
 }
 

@@ -1,31 +1,51 @@
-/** Formulations: at each t, the network's input, its target, and the weight of its error. */
-
-/** The network's input is z = a x0 + b eps, its target p x0 + q eps. */
-export interface Coefficients {
-  a: number;
-  b: number;
-  p: number;
-  q: number;
-  /** Weight of the sample's mean squared error. */
-  weight: number;
-  /** The conditioning timestep, in [0, 1000]; never rounded. */
-  timestep: number;
-}
+/** Formulations: what the network is given at each t, what it learns, and how much that counts. */
 
 /**
- * One line per formulation. t = 0 is data, t = 1 is noise; t is drawn from `objective.density` and shifted.
+ * The numbers of a sample, in the order in which `SlotBatch.coefficients` holds them: the network's input is
+ * z = a x0 + b eps, its target p x0 + q eps; then the weight of the sample's mean squared error, and the
+ * conditioning timestep, which is never rounded.
  */
+export const COEFFICIENTS = ['a', 'b', 'p', 'q', 'weight', 'timestep'] as const;
+
+export type Coefficients = Record<(typeof COEFFICIENTS)[number], number>;
+
+/** The coefficients of a formulation at t in [0, 1]; t = 0 is data, t = 1 is noise. */
+export type Formulation = (t: number) => Coefficients;
+
+/** One entry for each formulation. */
 export const FORMULATIONS = {
   // Straight path, velocity target, plain MSE: only the density weights t (paper, equations 13 and 18).
-  rf: (t: number): Coefficients => ({ a: 1 - t, b: t, p: -1, q: 1, weight: 1, timestep: 1000 * t }),
-};
+  rf: (t) => ({ a: 1 - t, b: t, p: -1, q: 1, weight: 1, timestep: 1000 * t }),
+} as const satisfies Record<string, Formulation>;
 
 export type FormulationName = keyof typeof FORMULATIONS;
 
-/** Number of coefficients per sample in contract.ts. */
-export const COEFFICIENTS = 6;
+/** Writes sample i's coefficients. */
+export function writeCoefficients(out: Float32Array, i: number, coefficients: Coefficients): void {
+  COEFFICIENTS.forEach((name, k) => {
+    out[i * COEFFICIENTS.length + k] = coefficients[name];
+  });
+}
 
-/** Writes sample i's coefficients in the order defined in contract.ts. */
-export function writeCoefficients(out: Float32Array, i: number, c: Coefficients): void {
-  out.set([c.a, c.b, c.p, c.q, c.weight, c.timestep], i * COEFFICIENTS);
+/** Reads one coefficient of sample i. */
+export function readCoefficient(from: Float32Array, i: number, name: keyof Coefficients): number {
+  return from[i * COEFFICIENTS.length + COEFFICIENTS.indexOf(name)]!;
+}
+
+/** Estimates of data and noise. */
+export interface Denoised {
+  x0: Float64Array;
+  eps: Float64Array;
+}
+
+/** The data and noise that the network's output at z means: a x0 + b eps = z and p x0 + q eps = output. */
+export function denoise({ a, b, p, q }: Coefficients, z: Float32Array, output: Float32Array): Denoised {
+  const determinant = a * q - b * p;
+  const x0 = new Float64Array(z.length);
+  const eps = new Float64Array(z.length);
+  for (let i = 0; i < z.length; i++) {
+    x0[i] = (q * z[i]! - b * output[i]!) / determinant;
+    eps[i] = (a * output[i]! - p * z[i]!) / determinant;
+  }
+  return { x0, eps };
 }

@@ -97,16 +97,11 @@ export function drawWords(key: DrawKey, group: number): Uint32Array {
   return out;
 }
 
-/** Maps a word to (x + 0.5) 2^-32, a number in (0, 1) that is never 0 or 1. */
-export function uniformOf(word: number): number {
-  return (word + 0.5) * 2 ** -32;
-}
-
-/** Four uniform numbers in (0, 1), from one group. */
-export function drawUniforms(key: DrawKey, group = 0): Float64Array {
+/** Four uniform numbers in (0, 1), from one group: (word + 0.5) 2^-32, which is never 0 or 1. */
+export function drawUniforms(key: DrawKey, group = 0): Float64Array<ArrayBuffer> {
   const words = drawWords(key, group);
   const uniforms = new Float64Array(4);
-  for (let i = 0; i < 4; i++) uniforms[i] = uniformOf(words[i]!);
+  for (let i = 0; i < 4; i++) uniforms[i] = (words[i]! + 0.5) * 2 ** -32;
   return uniforms;
 }
 

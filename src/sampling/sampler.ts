@@ -1,23 +1,25 @@
 /** Sampling: draws latents for prompts. */
 import type { RawBatch } from '../native/contract.js';
+import { type Coefficients, denoise } from '../objective/formulations.js';
+import type { Objective } from '../objective/objective.js';
 import type { Conditioning } from './conditioning.js';
-import { integrateEuler } from './euler.js';
-import { guide } from './guidance.js';
 import { initialNoise } from './noise.js';
 import { type ScheduleKind, schedule } from './schedule.js';
+import { SOLVERS, type SolverName } from './solvers.js';
 
-/** The model: predicts the velocity [B, C, H, W] of a batch. */
-export type Predict = (batch: RawBatch) => Promise<Float32Array>;
+/** The network: its output [B, C, H, W] for a batch. */
+export type Network = (batch: RawBatch) => Promise<Float32Array>;
 
 export interface SampleOptions {
   /** Shape [C, H, W] of a latent. */
   latent: readonly [number, number, number];
+  /** What the network was trained on. */
+  objective: Objective;
+  solver: SolverName;
   schedule: ScheduleKind;
   steps: number;
   /** Guidance scale w; w = 1 needs one prediction per step instead of two. */
   guidance: number;
-  /** Resolution shift alpha, as in training. */
-  shift: number;
   seed: bigint;
   /** Number of pictures computed together. */
   batch: number;
@@ -27,23 +29,38 @@ export interface SampleOptions {
 
 /** Draws one latent for each prompt: [count, C, H, W]. The noise of picture i depends on (seed, i) alone. */
 export async function sampleLatents(
-  predict: Predict,
+  network: Network,
   prompts: Conditioning,
   options: SampleOptions,
 ): Promise<Float32Array> {
+  const { batch, guidance, objective, seed, steps } = options;
   const size = options.latent.reduce((product, n) => product * n, 1);
-  const times = schedule(options.schedule, options.steps, options.shift);
+  const path = schedule(options.schedule, steps, objective).map((t) => objective.at(t));
+  const first = path[0]!;
+  // The deviation of z where data and noise have deviation 1: 1 on every variance-preserving path.
+  const deviation = Math.sqrt(first.a * first.a + first.b * first.b);
   const latents = new Float32Array(prompts.count * size);
-  const total = Math.ceil(prompts.count / options.batch) * options.steps;
+  const total = Math.ceil(prompts.count / batch) * steps;
   let before = 0;
-  for (let from = 0; from < prompts.count; from += options.batch) {
-    const part = slice(prompts, from, Math.min(from + options.batch, prompts.count));
+  for (let from = 0; from < prompts.count; from += batch) {
+    const part = slice(prompts, from, Math.min(from + batch, prompts.count));
     const start = new Float32Array(part.count * size);
-    for (let i = 0; i < part.count; i++) start.set(initialNoise(options.seed, from + i, size), i * size);
-    const velocity = (z: Float32Array, t: number) => guidedVelocity(predict, z, t, part, options.guidance);
+    for (let i = 0; i < part.count; i++) {
+      start.set(
+        initialNoise(seed, from + i, size).map((value) => deviation * value),
+        i * size,
+      );
+    }
+    const model = async (z: Float32Array, at: Coefficients) =>
+      denoise(at, z, await guidedOutput(network, z, at.timestep, part, guidance));
     const onStep = (done: number) => options.onProgress(before + done, total);
-    latents.set(await integrateEuler(velocity, start, times, onStep), from * size);
-    before += options.steps;
+    const end = await SOLVERS[options.solver](model, start, path, onStep);
+    // Without noise z = a x0.
+    latents.set(
+      end.map((value) => value / path.at(-1)!.a),
+      from * size,
+    );
+    before += steps;
   }
   return latents;
 }
@@ -55,37 +72,32 @@ function slice({ context, pooled, count }: Conditioning, from: number, to: numbe
 }
 
 /**
- * The unconditional prediction has every encoder dropped, which means zeros; both predictions are computed as
- * one batch.
+ * The network's output under classifier-free guidance: uncond + w (cond - uncond). w = 1 gives the
+ * conditional output, w = 0 the unconditional one. (Some texts write (1 + w') cond - w' uncond; then
+ * w' = w - 1.) The unconditional case has every encoder dropped, which means zeros; both are computed as one
+ * batch.
  */
-async function guidedVelocity(
-  predict: Predict,
+async function guidedOutput(
+  network: Network,
   z: Float32Array,
-  t: number,
+  timestep: number,
   { context, pooled, count }: Conditioning,
-  scale: number,
+  w: number,
 ): Promise<Float32Array> {
-  if (scale === 1) {
-    return predict({ z, timestep: new Float32Array(count).fill(1000 * t), context, pooled });
-  }
-  const both = await predict({
-    z: twice(z),
-    timestep: new Float32Array(2 * count).fill(1000 * t),
-    context: followedByZeros(context),
-    pooled: followedByZeros(pooled),
+  if (w === 1) return network({ z, timestep: new Float32Array(count).fill(timestep), context, pooled });
+  const both = await network({
+    z: joined(z, z),
+    timestep: new Float32Array(2 * count).fill(timestep),
+    context: joined(context, new Float32Array(context.length)),
+    pooled: joined(pooled, new Float32Array(pooled.length)),
   });
-  return guide(both.subarray(0, z.length), both.subarray(z.length), scale);
+  const unconditional = both.subarray(z.length);
+  return both.subarray(0, z.length).map((value, i) => unconditional[i]! + w * (value - unconditional[i]!));
 }
 
-function twice(values: Float32Array): Float32Array {
-  const result = new Float32Array(2 * values.length);
-  result.set(values);
-  result.set(values, values.length);
-  return result;
-}
-
-function followedByZeros(values: Float32Array): Float32Array {
-  const result = new Float32Array(2 * values.length);
-  result.set(values);
+function joined(first: Float32Array, second: Float32Array): Float32Array {
+  const result = new Float32Array(first.length + second.length);
+  result.set(first);
+  result.set(second, first.length);
   return result;
 }

@@ -35,101 +35,100 @@ export const LATENT_GAIN: readonly number[] = LATENT_STD.map((_, c) =>
   c === 0 || c === 10 || c === 13 ? 1 : 0.5,
 );
 
-let basis: Float64Array | null = null;
+/** The largest u + v of Y, Cb and Cr. */
+const ORDERS = [3, 1, 1];
 
-/** DCT-II basis: cosines()[u * 8 + x]. It is computed on first use, because that needs the addon. */
-function cosines(): Float64Array {
-  basis ??= Float64Array.from({ length: 4 * BLOCK }, (_, i) => {
-    const u = Math.floor(i / BLOCK);
-    const x = i % BLOCK;
-    const cosine = elementary().cos(((2 * x + 1) * u * Math.PI) / (2 * BLOCK));
-    return Math.sqrt((u === 0 ? 1 : 2) / BLOCK) * cosine;
-  });
-  return basis;
-}
-
-/** The horizontal and vertical frequency of every latent channel, and its plane (0 Y, 1 Cb, 2 Cr). */
-const CHANNELS: readonly { plane: number; u: number; v: number }[] = [
-  ...triangle(3).map((f) => ({ plane: 0, ...f })),
-  ...triangle(1).map((f) => ({ plane: 1, ...f })),
-  ...triangle(1).map((f) => ({ plane: 2, ...f })),
-];
-
-function triangle(order: number): { u: number; v: number }[] {
-  const frequencies: { u: number; v: number }[] = [];
+/** The plane (0 Y, 1 Cb, 2 Cr) of every latent channel, and its horizontal and vertical frequency. */
+const CHANNELS = ORDERS.flatMap((order, plane) => {
+  const frequencies: { plane: number; u: number; v: number }[] = [];
   for (let sum = 0; sum <= order; sum++) {
-    for (let v = 0; v <= sum; v++) frequencies.push({ u: sum - v, v });
+    for (let v = 0; v <= sum; v++) frequencies.push({ plane, u: sum - v, v });
   }
   return frequencies;
+});
+
+let basis: Float64Array[] | null = null;
+
+/** DCT-II basis: cosines()[u][x]. It is computed on first use, because that needs the addon. */
+function cosines(): Float64Array[] {
+  basis ??= [0, 1, 2, 3].map((u) =>
+    Float64Array.from({ length: BLOCK }, (_, x) => {
+      const cosine = elementary().cos(((2 * x + 1) * u * Math.PI) / (2 * BLOCK));
+      return Math.sqrt((u === 0 ? 1 : 2) / BLOCK) * cosine;
+    }),
+  );
+  return basis;
 }
 
 /** Encodes [64, 64, 3] bytes as a standardised latent [16, 8, 8]. */
 export function encodePicture(pixels: Uint8Array): Float32Array {
+  const rows = toPlanes(pixels).map((plane, i) =>
+    cosines()
+      .slice(0, ORDERS[i]! + 1)
+      .map((wave) => transformRows(plane, wave)),
+  );
   const latent = new Float32Array(LATENT_CHANNELS * BLOCKS);
-  const planes = toPlanes(pixels);
-  for (let by = 0; by < LATENT_SIDE; by++) {
-    for (let bx = 0; bx < LATENT_SIDE; bx++) encodeBlock(planes, bx, by, latent);
-  }
+  CHANNELS.forEach(({ plane, u, v }, c) => {
+    const [across, down] = [rows[plane]![u]!, cosines()[v]!];
+    for (let block = 0; block < BLOCKS; block++) {
+      const top = Math.floor(block / LATENT_SIDE) * PICTURE_SIZE + (block % LATENT_SIDE);
+      let sum = 0;
+      for (let y = 0; y < BLOCK; y++) sum += across[top + y * LATENT_SIDE]! * down[y]!;
+      latent[c * BLOCKS + block] = ((sum - LATENT_MEAN[c]!) / LATENT_STD[c]!) * LATENT_GAIN[c]!;
+    }
+  });
   return latent;
 }
 
-/** The horizontal frequencies of a block's rows, for one plane. */
-const rowFrequencies = new Float64Array(BLOCK * 4);
-
-function encodeBlock(planes: Float64Array[], bx: number, by: number, latent: Float32Array): void {
-  const waves = cosines();
-  let transformed = -1;
-  for (let c = 0; c < LATENT_CHANNELS; c++) {
-    const { plane, u, v } = CHANNELS[c]!;
-    if (plane !== transformed) {
-      transformRows(planes[plane]!, bx, by, plane === 0 ? 4 : 2);
-      transformed = plane;
-    }
+/** The coefficient of each 8 pixels of a plane's rows: [64, 8]. */
+function transformRows(plane: Float64Array, wave: Float64Array): Float64Array {
+  const rows = new Float64Array(PICTURE_SIZE * LATENT_SIDE);
+  for (let i = 0; i < rows.length; i++) {
     let sum = 0;
-    for (let y = 0; y < BLOCK; y++) sum += rowFrequencies[y * 4 + u]! * waves[v * BLOCK + y]!;
-    latent[c * BLOCKS + by * LATENT_SIDE + bx] = ((sum - LATENT_MEAN[c]!) / LATENT_STD[c]!) * LATENT_GAIN[c]!;
+    for (let x = 0; x < BLOCK; x++) sum += plane[i * BLOCK + x]! * wave[x]!;
+    rows[i] = sum;
   }
+  return rows;
 }
 
-function transformRows(plane: Float64Array, bx: number, by: number, frequencies: number): void {
-  const waves = cosines();
-  for (let y = 0; y < BLOCK; y++) {
-    const row = (by * BLOCK + y) * PICTURE_SIZE + bx * BLOCK;
-    for (let u = 0; u < frequencies; u++) {
-      let sum = 0;
-      for (let x = 0; x < BLOCK; x++) sum += plane[row + x]! * waves[u * BLOCK + x]!;
-      rowFrequencies[y * 4 + u] = sum;
-    }
-  }
-}
-
+/** Y, Cb and Cr, each from -0.5 to 0.5. */
 function toPlanes(pixels: Uint8Array): Float64Array[] {
-  const area = PICTURE_SIZE * PICTURE_SIZE;
-  const planes = [new Float64Array(area), new Float64Array(area), new Float64Array(area)] as const;
-  for (let i = 0; i < area; i++) {
+  const [luma, cb, cr] = emptyPlanes();
+  for (let i = 0; i < luma.length; i++) {
     const r = pixels[3 * i]! / 255;
     const g = pixels[3 * i + 1]! / 255;
     const b = pixels[3 * i + 2]! / 255;
     const y = 0.299 * r + 0.587 * g + 0.114 * b;
-    planes[0][i] = y - 0.5;
-    planes[1][i] = (b - y) / 1.772;
-    planes[2][i] = (r - y) / 1.402;
+    luma[i] = y - 0.5;
+    cb[i] = (b - y) / 1.772;
+    cr[i] = (r - y) / 1.402;
   }
-  return [...planes];
+  return [luma, cb, cr];
 }
 
-/**
- * Decodes a latent [16, 8, 8] to [64, 64, 3] bytes. `offset` is the index of its first element in `latents`.
- */
-export function decodeLatent(latents: Float32Array, offset = 0): Uint8Array {
+function emptyPlanes(): [Float64Array, Float64Array, Float64Array] {
   const area = PICTURE_SIZE * PICTURE_SIZE;
-  const planes = [new Float64Array(area), new Float64Array(area), new Float64Array(area)];
-  for (let by = 0; by < LATENT_SIDE; by++) {
-    for (let bx = 0; bx < LATENT_SIDE; bx++) decodeBlock(latents, offset, bx, by, planes);
-  }
-  const [luma, cb, cr] = planes as [Float64Array, Float64Array, Float64Array];
-  const pixels = new Uint8Array(3 * area);
-  for (let i = 0; i < area; i++) {
+  return [new Float64Array(area), new Float64Array(area), new Float64Array(area)];
+}
+
+/** Decodes a latent [16, 8, 8] to [64, 64, 3] bytes. `offset` is the index of its first element in `latents`. */
+export function decodeLatent(latents: Float32Array, offset = 0): Uint8Array {
+  const planes = emptyPlanes();
+  CHANNELS.forEach(({ plane, u, v }, c) => {
+    const [target, across, down] = [planes[plane]!, cosines()[u]!, cosines()[v]!];
+    for (let block = 0; block < BLOCKS; block++) {
+      const standard = latents[offset + c * BLOCKS + block]! / LATENT_GAIN[c]!;
+      const value = standard * LATENT_STD[c]! + LATENT_MEAN[c]!;
+      const corner = (Math.floor(block / LATENT_SIDE) * PICTURE_SIZE + (block % LATENT_SIDE)) * BLOCK;
+      for (let y = 0; y < BLOCK; y++) {
+        const row = value * down[y]!;
+        for (let x = 0; x < BLOCK; x++) target[corner + y * PICTURE_SIZE + x]! += row * across[x]!;
+      }
+    }
+  });
+  const [luma, cb, cr] = planes;
+  const pixels = new Uint8Array(3 * luma.length);
+  for (let i = 0; i < luma.length; i++) {
     const y = luma[i]! + 0.5;
     const r = y + 1.402 * cr[i]!;
     const b = y + 1.772 * cb[i]!;
@@ -138,30 +137,6 @@ export function decodeLatent(latents: Float32Array, offset = 0): Uint8Array {
     pixels[3 * i + 2] = toByte(b);
   }
   return pixels;
-}
-
-function decodeBlock(
-  latents: Float32Array,
-  offset: number,
-  bx: number,
-  by: number,
-  planes: Float64Array[],
-): void {
-  const waves = cosines();
-  const corner = by * BLOCK * PICTURE_SIZE + bx * BLOCK;
-  for (let c = 0; c < LATENT_CHANNELS; c++) {
-    const { plane, u, v } = CHANNELS[c]!;
-    const standard = latents[offset + c * BLOCKS + by * LATENT_SIDE + bx]! / LATENT_GAIN[c]!;
-    const value = standard * LATENT_STD[c]! + LATENT_MEAN[c]!;
-    const target = planes[plane]!;
-    for (let y = 0; y < BLOCK; y++) {
-      const row = value * waves[v * BLOCK + y]!;
-      for (let x = 0; x < BLOCK; x++) {
-        const at = corner + y * PICTURE_SIZE + x;
-        target[at] = target[at]! + row * waves[u * BLOCK + x]!;
-      }
-    }
-  }
 }
 
 function toByte(value: number): number {

@@ -28,18 +28,14 @@ export function caption(scene: Scene, draws: Draws): Captions {
 const COLOR_SHARE = 0.75;
 const RELATION_SHARE = 0.5;
 
-function original(scene: Scene, draws: Draws): string {
-  const { background } = scene;
-  return `${originalObjects(scene, draws)}${background === USUAL_BACKGROUND ? '' : ` on ${background}`}`;
-}
-
-function originalObjects({ kind, objects, relation, usual }: Scene, draws: Draws): string {
+function original({ kind, objects, relation, usual, background }: Scene, draws: Draws): string {
+  const ground = background === USUAL_BACKGROUND ? '' : ` on ${background}`;
   const alike = kind !== 'count' && new Set(objects.map((o) => o.shape)).size < objects.length;
   const colored = draws.uniform() < COLOR_SHARE || alike;
   const names = objects.map((o) => (colored ? `${o.color} ${o.shape}` : o.shape));
-  if (kind === 'count') return `${countWord(objects.length)} ${plural(names[0]!)}`;
-  if (!usual) return list(names.map((name, i) => placed(name, objects[i]!)));
-  return relation === null ? list(names) : names.join(` ${relation} `);
+  if (kind === 'count') return `${countWord(objects.length)} ${plural(names[0]!)}${ground}`;
+  if (!usual) return `${list(names.map((name, i) => placed(name, objects[i]!)))}${ground}`;
+  return `${relation === null ? list(names) : names.join(` ${relation} `)}${ground}`;
 }
 
 function synthetic({ kind, objects, relation, background }: Scene, draws: Draws): string {

@@ -1,5 +1,5 @@
 /** Random draws of the shapes world. */
-import { drawWords, normalPair, STREAM, uniformOf } from '../random/philox.js';
+import { type DrawKey, drawUniforms, normalPair, STREAM } from '../random/philox.js';
 
 /** The purpose of a sequence of draws, used as the step in the counter. The numbers must never change. */
 export const PURPOSE = {
@@ -13,10 +13,8 @@ export const PURPOSE = {
 
 /** A sequence of random draws: a function of (seed, purpose, id) alone. */
 export class Draws {
-  readonly #seed: bigint;
-  readonly #purpose: number;
-  readonly #id: number;
-  #words: Uint32Array = new Uint32Array(0);
+  readonly #key: DrawKey;
+  #uniforms = new Float64Array(0);
   #used = 0;
   #group = 0;
 
@@ -25,19 +23,16 @@ export class Draws {
    * @param id in [0, 2^53): the picture, word or prompt that the draws belong to.
    */
   constructor(seed: bigint, purpose: number, id: number) {
-    this.#seed = seed;
-    this.#purpose = purpose;
-    this.#id = id;
+    this.#key = { seed, stream: STREAM.dataset, step: purpose, sampleId: id };
   }
 
   /** A uniform number in (0, 1), of 32 bits. */
   uniform(): number {
-    if (this.#used === this.#words.length) {
-      const key = { seed: this.#seed, stream: STREAM.dataset, step: this.#purpose, sampleId: this.#id };
-      this.#words = drawWords(key, this.#group++);
+    if (this.#used === this.#uniforms.length) {
+      this.#uniforms = drawUniforms(this.#key, this.#group++);
       this.#used = 0;
     }
-    return uniformOf(this.#words[this.#used++]!);
+    return this.#uniforms[this.#used++]!;
   }
 
   /** One of the values, with equal probability. */

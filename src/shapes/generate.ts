@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import {
   CHECKSUM_ROWS,
-  type Encoders,
   MANIFEST_FILE,
   type Manifest,
   type ManifestColumn,
@@ -13,17 +12,13 @@ import {
 } from '../data/manifest.js';
 import { checksumsOf, type Row, type ShardSchema, writeShards } from '../data/writer.js';
 import { OrchestratorError } from '../errors.js';
+import type { TextFeatures } from '../sampling/conditioning.js';
 import { encodePicture, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { caption } from './captions.js';
 import { Draws, PURPOSE } from './draws.js';
 import { render } from './render.js';
 import { drawScene } from './scene.js';
-import {
-  DEFAULT_TEXT_ENCODERS,
-  ENCODER_NAMES,
-  type TextEncoderOptions,
-  TextEncoders,
-} from './text-encoders.js';
+import { DEFAULT_TEXT_ENCODERS, ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
 export interface ShapesOptions {
   /** Folder to create; if it exists, it must be empty. */
@@ -32,8 +27,6 @@ export interface ShapesOptions {
   count: number;
   /** In [0, 2^64). */
   seed: bigint;
-  /** Tokens and widths of the stand-in text encoders; null = DEFAULT_TEXT_ENCODERS. */
-  encoders: TextEncoderOptions | null;
   /** Called regularly with the number of rows written. */
   onProgress: ((rows: number) => void) | null;
 }
@@ -44,25 +37,16 @@ const ROWS_PER_SHARD = 4096;
  * Generates a data set of the shapes world: latents, both captions, and the features of the three encoders
  * for each. Row i is a function of (seed, i) and the options alone, so the same call writes the same bytes,
  * and a larger data set begins with the smaller one.
- *
- * @throws OrchestratorError ERR_FILE_WRITE.
  */
 export async function generateShapes(options: ShapesOptions): Promise<Manifest> {
-  return writeShards(
-    options.out,
-    schemaOf(options),
-    rows(options, options.count),
-    ROWS_PER_SHARD,
-    options.onProgress,
-  );
+  const { out, count, onProgress } = options;
+  return writeShards(out, schemaOf(options), rows(options, count), ROWS_PER_SHARD, onProgress);
 }
 
 /**
  * Why the data set in `options.out` differs from the one that these options generate now, or null if it does
  * not: other numbers, or another generator, which the first rows reveal whether or not its version changed.
- *
- * @throws OrchestratorError ERR_FILE_OPEN, ERR_DATA_FORMAT, ERR_FILE_WRITE: the folder holds another kind of
- *   data set.
+ * Throws ERR_FILE_WRITE if the folder holds another kind of data set.
  */
 export function staleReason(options: ShapesOptions): string | null {
   const manifest = readManifest(options.out);
@@ -85,11 +69,7 @@ export function staleReason(options: ShapesOptions): string | null {
   return changed === undefined ? null : `other contents of "${changed}"`;
 }
 
-/**
- * Removes a data set of the shapes world.
- *
- * @throws OrchestratorError ERR_FILE_WRITE: the folder also holds other files.
- */
+/** Removes a data set of the shapes world. Throws ERR_FILE_WRITE if its folder also holds other files. */
 export async function removeShapes(dir: string): Promise<void> {
   const own = new Set([MANIFEST_FILE, ...readManifest(dir).shards.map(({ file }) => file)]);
   const other = readdirSync(dir).find((name) => !own.has(name));
@@ -103,47 +83,43 @@ export async function removeShapes(dir: string): Promise<void> {
   await rm(dir, { recursive: true });
 }
 
+const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = DEFAULT_TEXT_ENCODERS;
+
+/** The columns of a caption's features: the ending of their name, the feature, its shape. */
+const FEATURES: [ending: string, feature: keyof TextFeatures, shape: number[]][] = [
+  ['clip_l', 'clipL', [clipTokens, clipLDim]],
+  ['clip_l_pooled', 'clipLPooled', [clipLDim]],
+  ['clip_g', 'clipG', [clipTokens, clipGDim]],
+  ['clip_g_pooled', 'clipGPooled', [clipGDim]],
+  ['t5', 't5', [t5Tokens, t5Dim]],
+];
+
 function schemaOf(options: ShapesOptions): ShardSchema {
-  const encoders = options.encoders ?? DEFAULT_TEXT_ENCODERS;
+  const half = (name: string, shape: number[]): ManifestColumn => ({ name, type: 'float16', shape });
+  const captioned = (kind: string): ManifestColumn[] => [
+    { name: `${kind}.caption`, type: 'utf8', shape: [] },
+    ...FEATURES.map(([ending, , shape]) => half(`${kind}.${ending}`, shape)),
+  ];
+  const clip = (name: string, dim: number) => ({ name, tokens: clipTokens, dim, pooled_dim: dim });
   return {
-    columns: columns(encoders),
-    encoders: describeEncoders(encoders),
+    columns: [
+      { name: 'id', type: 'int64', shape: [] },
+      half('latent', [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE]),
+      ...captioned('original'),
+      ...captioned('synthetic'),
+    ],
+    encoders: {
+      clip_l: clip(ENCODER_NAMES.clip_l, clipLDim),
+      clip_g: clip(ENCODER_NAMES.clip_g, clipGDim),
+      t5: { name: ENCODER_NAMES.t5, tokens: t5Tokens, dim: t5Dim, pooled_dim: null },
+    },
     latents: { autoencoder: 'dct', channels: LATENT_CHANNELS, downsampling: 8 },
     generator: { name: 'shapes', version: 1, seed: String(options.seed) },
   };
 }
 
-function describeEncoders(options: TextEncoderOptions): Encoders {
-  const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = options;
-  const clip = (name: string, dim: number) => ({ name, tokens: clipTokens, dim, pooled_dim: dim });
-  return {
-    clip_l: clip(ENCODER_NAMES.clip_l, clipLDim),
-    clip_g: clip(ENCODER_NAMES.clip_g, clipGDim),
-    t5: { name: ENCODER_NAMES.t5, tokens: t5Tokens, dim: t5Dim, pooled_dim: null },
-  };
-}
-
-function columns(options: TextEncoderOptions): ManifestColumn[] {
-  const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = options;
-  const half = (name: string, ...shape: number[]): ManifestColumn => ({ name, type: 'float16', shape });
-  const captioned = (kind: string): ManifestColumn[] => [
-    { name: `${kind}.caption`, type: 'utf8', shape: [] },
-    half(`${kind}.clip_l`, clipTokens, clipLDim),
-    half(`${kind}.clip_l_pooled`, clipLDim),
-    half(`${kind}.clip_g`, clipTokens, clipGDim),
-    half(`${kind}.clip_g_pooled`, clipGDim),
-    half(`${kind}.t5`, t5Tokens, t5Dim),
-  ];
-  return [
-    { name: 'id', type: 'int64', shape: [] },
-    half('latent', LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
-    ...captioned('original'),
-    ...captioned('synthetic'),
-  ];
-}
-
-function* rows({ seed, encoders: options }: ShapesOptions, count: number): Generator<Row> {
-  const encoders = new TextEncoders(options ?? DEFAULT_TEXT_ENCODERS);
+function* rows({ seed }: ShapesOptions, count: number): Generator<Row> {
+  const encoders = new TextEncoders();
   for (let id = 0; id < count; id++) {
     const draws = new Draws(seed, PURPOSE.scene, id);
     const scene = drawScene(draws);
@@ -159,12 +135,6 @@ function* rows({ seed, encoders: options }: ShapesOptions, count: number): Gener
 
 function textColumns(encoders: TextEncoders, kind: string, text: string): Row {
   const features = encoders.encode(text);
-  return {
-    [`${kind}.caption`]: text,
-    [`${kind}.clip_l`]: features.clipL,
-    [`${kind}.clip_l_pooled`]: features.clipLPooled,
-    [`${kind}.clip_g`]: features.clipG,
-    [`${kind}.clip_g_pooled`]: features.clipGPooled,
-    [`${kind}.t5`]: features.t5,
-  };
+  const columns = FEATURES.map(([ending, feature]) => [`${kind}.${ending}`, features[feature]]);
+  return { [`${kind}.caption`]: text, ...Object.fromEntries(columns) };
 }

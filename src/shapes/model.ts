@@ -1,9 +1,10 @@
 /** A trained model of the shapes world, ready to draw pictures. */
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
-import type { TextSpec, WeightsName } from '../native/contract.js';
+import type { WeightsName } from '../native/contract.js';
+import { type ObjectiveConfig, objectiveOf } from '../objective/objective.js';
 import { assemble } from '../sampling/conditioning.js';
-import { type SampleOptions, sampleLatents } from '../sampling/sampler.js';
+import { type Network, type SampleOptions, sampleLatents } from '../sampling/sampler.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
@@ -16,7 +17,10 @@ export interface OpenOptions {
 }
 
 /** Settings for sampling that the caller chooses. */
-export type ShapesSettings = Omit<SampleOptions, 'latent' | 'batch'>;
+export interface ShapesSettings extends Omit<SampleOptions, 'latent' | 'objective' | 'batch'> {
+  /** Resolution shift alpha. */
+  shift: number;
+}
 
 /** A trained model of the shapes world, with its text encoders and its decoder. */
 export interface ShapesModel {
@@ -44,11 +48,7 @@ const BATCH = 32;
 const UNNAMED_ENCODERS =
   "the checkpoint does not name its text encoders; prompts are encoded by the shapes world's";
 
-/**
- * Opens a checkpoint of the shapes world.
- *
- * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: the model was trained on something else.
- */
+/** Opens a checkpoint of the shapes world. Throws ERR_CHECKPOINT_MISMATCH if it was trained on something else. */
 export async function openShapesModel(path: string, options: OpenOptions): Promise<ShapesModel> {
   const model = await openForInference(path, {
     ...options,
@@ -74,8 +74,11 @@ function withEncoders(model: InferenceModel): ShapesModel {
   }
   const other = names && Object.values(names).find((name, i) => name !== Object.values(ENCODER_NAMES)[i]);
   if (other) throw foreign(path, `its texts were encoded by ${other}`);
-  const encoders = new TextEncoders(encoderOptions(path, text));
-  const { objective } = JSON.parse(manifest.configJson) as { objective: { shift: number } };
+  if (text.clipLPooledDim !== text.clipLDim || text.clipGPooledDim !== text.clipGDim) {
+    throw foreign(path, 'its pooled vectors have other widths than its token features');
+  }
+  const encoders = new TextEncoders(text);
+  const { objective } = JSON.parse(manifest.configJson) as { objective: ObjectiveConfig };
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
@@ -85,24 +88,17 @@ function withEncoders(model: InferenceModel): ShapesModel {
     async sample(prompts, settings) {
       const features = prompts.map((prompt) => encoders.encode(prompt));
       const conditioning = assemble(features, text, spec.model.contextDim);
-      const predict: Parameters<typeof sampleLatents>[0] = (batch) => engine.predict(batch, 'master');
-      const latents = await sampleLatents(predict, conditioning, {
+      const network: Network = (batch) => engine.predict(batch, 'master');
+      const latents = await sampleLatents(network, conditioning, {
         ...settings,
         latent: LATENT,
+        objective: objectiveOf({ ...objective, shift: settings.shift }),
         batch: BATCH,
       });
       const size = latents.length / prompts.length;
       return prompts.map((_, i) => decodeLatent(latents, i * size));
     },
   };
-}
-
-function encoderOptions(path: string, text: TextSpec) {
-  if (text.clipLPooledDim !== text.clipLDim || text.clipGPooledDim !== text.clipGDim) {
-    throw foreign(path, 'its pooled vectors have other widths than its token features');
-  }
-  const { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim } = text;
-  return { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim };
 }
 
 function foreign(path: string, why: string): OrchestratorError {

@@ -1,9 +1,9 @@
 /** Grids of labelled pictures, as PNG. */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import sharp from 'sharp';
 import { writeFailure } from '../files/io.js';
-import { LINE_UNITS, textPath, textUnits, wrapText } from './glyphs.js';
+import { fileURLToPath } from 'node:url';
+import sharp, { type OutputInfo, type OverlayOptions } from 'sharp';
 import { PICTURE_SIZE } from './vocabulary.js';
 
 /** A picture [64, 64, 3], and the text below it. */
@@ -14,13 +14,17 @@ export interface LabelledPicture {
 
 const TILE = 192;
 const GAP = 16;
-const UNIT = 1.55;
-const STROKE = 1.35;
-const LINE = (LINE_UNITS + 2) * UNIT;
 const LABEL_GAP = 8;
 const PAPER = '#ffffff';
 const INK = '#202428';
 const FRAME = '#c8ccd0';
+
+const asset = (name: string) => fileURLToPath(new URL(`../../assets/font/${name}`, import.meta.url));
+const FONT = { font: 'DejaVu Sans 12', fontfile: asset('labels.ttf') };
+/** Distance between the baselines of a label in this font, in pixels. */
+const LINE = 15;
+// Before the first text is set: machines without fonts may lack fontconfig's settings, too.
+process.env.FONTCONFIG_FILE = asset('fonts.conf');
 
 /**
  * Writes a grid of pictures as PNG, each enlarged three times and with its label below.
@@ -34,53 +38,60 @@ export async function writeGrid(
   columns: number | null = null,
 ): Promise<{ width: number; height: number }> {
   const perRow = Math.min(columns ?? Math.ceil(Math.sqrt(pictures.length)), pictures.length);
-  const labels = pictures.map(({ label }) => wrapText(label, TILE / UNIT));
-  const rows = Math.ceil(pictures.length / perRow);
-  const labelLines = Array.from({ length: rows }, (_, row) =>
-    Math.max(...labels.slice(row * perRow, (row + 1) * perRow).map((lines) => lines.length)),
-  );
-  const tops: number[] = [];
-  let height = GAP;
-  for (const lines of labelLines) {
-    tops.push(height);
-    height += TILE + LABEL_GAP + Math.ceil(lines * LINE) + GAP;
-  }
   const width = GAP + perRow * (TILE + GAP);
-  const corner = (i: number) => ({
-    left: GAP + (i % perRow) * (TILE + GAP),
-    top: tops[Math.floor(i / perRow)]!,
-  });
-
-  const tiles = await Promise.all(
-    pictures.map(async ({ pixels }, i) => ({ input: await enlarge(pixels), ...corner(i) })),
-  );
-  const drawing = labels.map((lines, i) => draw(lines, corner(i).left, corner(i).top)).join('');
-  const overlay = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${drawing}</svg>`;
+  const layers: OverlayOptions[] = [];
+  let top = GAP;
+  for (let first = 0; first < pictures.length; first += perRow) {
+    let lines = 0;
+    for (const [column, { pixels, label }] of pictures.slice(first, first + perRow).entries()) {
+      const left = GAP + column * (TILE + GAP);
+      layers.push({ input: await framed(pixels), left: left - 1, top: top - 1 });
+      const text = await typeset(label);
+      if (text === null) continue;
+      const indent = Math.round((TILE - text.info.width) / 2);
+      layers.push({ input: text.data, left: left + indent, top: top + TILE + LABEL_GAP });
+      lines = Math.max(lines, Math.ceil(text.info.height / LINE));
+    }
+    top += TILE + LABEL_GAP + lines * LINE + GAP;
+  }
   try {
     await mkdir(dirname(path), { recursive: true });
-    await sharp({ create: { width, height, channels: 3, background: PAPER } })
-      .composite([...tiles, { input: Buffer.from(overlay), left: 0, top: 0 }])
+    await sharp({ create: { width, height: top, channels: 3, background: PAPER } })
+      .composite(layers)
       .png()
       .toFile(path);
   } catch (cause) {
     throw writeFailure(path, cause);
   }
-  return { width, height };
+  return { width, height: top };
 }
 
-async function enlarge(pixels: Uint8Array): Promise<Buffer> {
+/** An enlarged picture with a thin frame around it. */
+function framed(pixels: Uint8Array): Promise<Buffer> {
   const raw = { width: PICTURE_SIZE, height: PICTURE_SIZE, channels: 3 as const };
-  return sharp(pixels, { raw }).resize(TILE, TILE, { kernel: 'cubic' }).png().toBuffer();
+  return sharp(pixels, { raw })
+    .resize(TILE, TILE, { kernel: 'cubic' })
+    .extend({ top: 1, bottom: 1, left: 1, right: 1, background: FRAME })
+    .png()
+    .toBuffer();
 }
 
-/** A thin frame around the picture, and its label, with each line centred. */
-function draw(lines: string[], left: number, top: number): string {
-  const frame = `<rect x="${left - 0.5}" y="${top - 0.5}" width="${TILE + 1}" height="${TILE + 1}" fill="none" stroke="${FRAME}"/>`;
-  const path = lines
-    .map((line, i) => {
-      const indent = Math.max(0, (TILE - textUnits(line) * UNIT) / 2);
-      return textPath(line, left + indent, top + TILE + LABEL_GAP + i * LINE, UNIT);
-    })
-    .join('');
-  return `${frame}<path d="${path}" fill="none" stroke="${INK}" stroke-width="${STROKE}" stroke-linecap="round" stroke-linejoin="round"/>`;
+/**
+ * A label as a picture, with lines that are broken to a tile's width and centred; null if it is empty. Its
+ * upper edge is that of the tallest letters, whichever letters the label has.
+ */
+async function typeset(label: string): Promise<{ data: Buffer; info: OutputInfo } | null> {
+  const markup = label.replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
+  // The result is cut to its ink. A tall character on a line of its own, which is removed afterwards, makes it
+  // begin at a known height.
+  const text = `<span foreground="${INK}">|\n${markup}</span>`;
+  const { data, info } = await sharp({
+    text: { ...FONT, text, width: TILE, align: 'centre', wrap: 'word-char', rgba: true },
+  })
+    .png()
+    .toBuffer({ resolveWithObject: true });
+  if (info.height <= LINE) return null;
+  return sharp(data)
+    .extract({ left: 0, top: LINE, width: info.width, height: info.height - LINE })
+    .toBuffer({ resolveWithObject: true });
 }

@@ -43,34 +43,44 @@ function draw(pixels: Uint8Array, object: SceneObject): void {
  * Fraction of a pixel at offset (dx, dy) from the centre that a shape of this radius covers. y points down.
  */
 export function coverage(shape: Shape, radius: number, dx: number, dy: number): number {
-  return Math.min(Math.max(0.5 - signedDistance(shape, radius, dx, dy), 0), 1);
+  return Math.min(Math.max(0.5 - GEOMETRY[shape].distance(radius, dx, dy), 0), 1);
 }
 
-const ROOT_5 = Math.sqrt(5);
-
-/**
- * Distance from the outline, negative inside; exact near the edges, but only a lower bound beyond corners.
- */
-function signedDistance(shape: Shape, radius: number, dx: number, dy: number): number {
-  switch (shape) {
-    case 'circle':
-      return Math.sqrt(dx * dx + dy * dy) - radius;
-    case 'square': {
-      // The square is a little smaller than its circle's box, so that all shapes of one size look equally
-      // large.
-      const half = 0.9 * radius;
-      return Math.max(Math.abs(dx), Math.abs(dy)) - half;
-    }
-    case 'triangle': {
-      // The apex is at the top, and the triangle is as wide as high: the sides fall 2 for 1.
-      const slope = (2 * Math.abs(dx) - (dy + radius)) / ROOT_5;
-      return Math.max(slope, dy - radius);
-    }
-    case 'cross': {
-      const arm = 0.34 * radius;
-      const upright = Math.max(Math.abs(dx) - arm, Math.abs(dy) - radius);
-      const level = Math.max(Math.abs(dx) - radius, Math.abs(dy) - arm);
-      return Math.min(upright, level);
-    }
-  }
+interface Geometry {
+  /** Distance from the outline, negative inside; exact near the edges, but only a lower bound beyond corners. */
+  distance(radius: number, dx: number, dy: number): number;
+  /** Area at radius 1. */
+  area: number;
+  /** Distance of the centroid below the centre of the bounding box at radius 1. */
+  drop: number;
 }
+
+/** Half the side of a square: smaller than its circle's box, so that all shapes of one size look equally large. */
+const SQUARE = 0.9;
+/** Half the width of a cross's arms. */
+const ARM = 0.34;
+
+/** One entry for each shape. */
+export const GEOMETRY: Record<Shape, Geometry> = {
+  circle: { distance: (radius, dx, dy) => Math.sqrt(dx * dx + dy * dy) - radius, area: Math.PI, drop: 0 },
+  square: {
+    distance: (radius, dx, dy) => Math.max(Math.abs(dx), Math.abs(dy)) - SQUARE * radius,
+    area: 4 * SQUARE * SQUARE,
+    drop: 0,
+  },
+  triangle: {
+    // The apex is at the top, and the triangle is as wide as high: the sides fall 2 for 1.
+    distance: (radius, dx, dy) => Math.max((2 * Math.abs(dx) - (dy + radius)) / Math.sqrt(5), dy - radius),
+    area: 2,
+    drop: 1 / 3,
+  },
+  cross: {
+    distance: (radius, dx, dy) =>
+      Math.min(
+        Math.max(Math.abs(dx) - ARM * radius, Math.abs(dy) - radius),
+        Math.max(Math.abs(dx) - radius, Math.abs(dy) - ARM * radius),
+      ),
+    area: 8 * ARM - 4 * ARM * ARM,
+    drop: 0,
+  },
+};

@@ -16,11 +16,15 @@ import {
   USUAL_BACKGROUND,
 } from './vocabulary.js';
 
-/** An object; x, y is the centre of its bounding box and radius half its larger side, in pixels. */
-export interface SceneObject {
+/** An object without its position. */
+interface Look {
   shape: Shape;
   color: Color;
   size: Size;
+}
+
+/** An object; x, y is the centre of its bounding box and radius half its larger side, in pixels. */
+export interface SceneObject extends Look {
   x: number;
   y: number;
   radius: number;
@@ -63,30 +67,18 @@ const JITTER = 1;
 
 const OTHER_BACKGROUNDS = BACKGROUND_NAMES.filter((name) => name !== USUAL_BACKGROUND);
 
-/** A place by column and row, 0 to 2. */
-type Cell = readonly [column: number, row: number];
-const ROW: readonly Cell[] = [0, 1, 2].map((column) => [column, 1] as const);
-const CENTER: Cell = [1, 1];
-const CELLS: readonly Cell[] = [0, 1, 2].flatMap((row) => [0, 1, 2].map((column) => [column, row] as const));
-const OUTER_CELLS = CELLS.filter(([column, row]) => column !== 1 || row !== 1);
+/** A place's number in PLACES, row by row. */
+type Cell = number;
+const ROW: readonly Cell[] = [3, 4, 5];
+const CENTER: Cell = 4;
+const CELLS: readonly Cell[] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+const OUTER_CELLS = CELLS.filter((cell) => cell !== CENTER);
 /** The places of the first and the second object of a pair. */
 const STANDS: Record<Relation, readonly [Cell, Cell]> = {
-  'left of': [
-    [0, 1],
-    [2, 1],
-  ],
-  'right of': [
-    [2, 1],
-    [0, 1],
-  ],
-  above: [
-    [1, 0],
-    [1, 2],
-  ],
-  below: [
-    [1, 2],
-    [1, 0],
-  ],
+  'left of': [3, 5],
+  'right of': [5, 3],
+  above: [1, 7],
+  below: [7, 1],
 };
 
 /** Draws a scene. */
@@ -96,11 +88,9 @@ export function drawScene(draws: Draws): Scene {
     draws.uniform() < USUAL_BACKGROUND_SHARE ? USUAL_BACKGROUND : draws.pick(OTHER_BACKGROUNDS);
   // Large objects at neighbouring places would touch; then everything except the kind is drawn again.
   for (;;) {
-    const objects = drawLooks(draws, kind, background);
-    const { cells, usual, relation } = drawCells(draws, kind, objects.length);
-    objects.forEach((object, i) => {
-      put(draws, object, cells[i]!);
-    });
+    const looks = drawLooks(draws, kind, background);
+    const { cells, usual, relation } = drawCells(draws, kind, looks.length);
+    const objects = looks.map((look, i) => put(draws, look, cells[i]!));
     if (apart(objects)) return { kind, background, objects, usual, relation };
   }
 }
@@ -114,29 +104,25 @@ function drawKind(draws: Draws): Scene['kind'] {
   return 'single';
 }
 
-/** The objects without their positions. */
-function drawLooks(draws: Draws, kind: Scene['kind'], background: Background): SceneObject[] {
+function drawLooks(draws: Draws, kind: Scene['kind'], background: Background): Look[] {
   const colors = colorsOn(background);
-  const one = (shareOfLarge: number): SceneObject => ({
+  const one = (shareOfLarge: number): Look => ({
     shape: draws.pick(SHAPES),
     color: draws.pick(colors),
     size: draws.uniform() < shareOfLarge ? 'large' : 'small',
-    x: 0,
-    y: 0,
-    radius: 0,
   });
   if (kind === 'single') return [one(LARGE_SHARES.single)];
   if (kind === 'count') {
     const number = draws.uniform() < 0.5 ? 2 : 3;
     const model = one(number === 2 ? LARGE_SHARES.count : 0);
-    return Array.from({ length: number }, () => ({ ...model }));
+    return Array.from({ length: number }, () => model);
   }
-  const objects: SceneObject[] = [];
-  while (objects.length < (kind === 'pair' ? 2 : 3)) {
+  const looks: Look[] = [];
+  while (looks.length < (kind === 'pair' ? 2 : 3)) {
     const next = one(kind === 'pair' ? LARGE_SHARES.pair : 0);
-    if (!objects.some((o) => o.shape === next.shape && o.color === next.color)) objects.push(next);
+    if (!looks.some((o) => o.shape === next.shape && o.color === next.color)) looks.push(next);
   }
-  return objects;
+  return looks;
 }
 
 function drawCells(
@@ -160,16 +146,15 @@ function drawCells(
   return { cells: count === 2 ? STANDS['left of'] : ROW, usual: true, relation: null };
 }
 
-function put(draws: Draws, object: SceneObject, [column, row]: Cell): void {
-  const [least, most] = SIZES[object.size];
-  object.radius = least + (most - least) * draws.uniform();
+function put(draws: Draws, { shape, color, size }: Look, cell: Cell): SceneObject {
+  const [least, most] = SIZES[size];
+  const radius = least + (most - least) * draws.uniform();
   const coordinate = (index: number) => {
     const wanted = PLACE_CENTERS[index]! + (2 * draws.uniform() - 1) * JITTER;
-    const margin = object.radius + EDGE;
+    const margin = radius + EDGE;
     return Math.min(Math.max(wanted, margin), PICTURE_SIZE - margin);
   };
-  object.x = coordinate(column);
-  object.y = coordinate(row);
+  return { shape, color, size, x: coordinate(cell % 3), y: coordinate(Math.floor(cell / 3)), radius };
 }
 
 function apart(objects: SceneObject[]): boolean {

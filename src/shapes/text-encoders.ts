@@ -41,10 +41,10 @@ export class TextEncoders {
   readonly #clipL: WordTable;
   readonly #clipG: WordTable;
   readonly #t5: WordTable;
-  readonly options: TextEncoderOptions;
+  readonly #options: TextEncoderOptions;
 
   constructor(options: TextEncoderOptions = DEFAULT_TEXT_ENCODERS) {
-    this.options = options;
+    this.#options = options;
     const clipL = (word: number) => gaussian(PURPOSE.words[0], word, options.clipLDim);
     const clipG = (word: number) => gaussian(PURPOSE.words[1], word, options.clipGDim);
     const own = (word: number) => gaussian(PURPOSE.words[2], word, options.t5Dim);
@@ -57,13 +57,12 @@ export class TextEncoders {
   }
 
   /**
-   * Encodes a caption. Phrases beyond an encoder's tokens are cut off, as in real encoders.
-   *
-   * @throws OrchestratorError ERR_PROMPT: a word is not in the vocabulary, or there are no words.
+   * Encodes a caption. Phrases beyond an encoder's tokens are cut off, as in real encoders. Throws ERR_PROMPT
+   * if a word is not in the vocabulary, or if there are no words.
    */
   encode(caption: string): TextFeatures {
     const words = phrases(caption);
-    const { clipTokens, t5Tokens } = this.options;
+    const { clipTokens, t5Tokens } = this.#options;
     const clipL = this.#clipL.tokens(words, clipTokens);
     const clipG = this.#clipG.tokens(words, clipTokens);
     return {
@@ -86,13 +85,13 @@ const ROTATION = 7;
 
 /** One encoder: a vector of `width` for every word. */
 class WordTable {
-  readonly #vectors = new Map<string, Float32Array>();
+  readonly #vectors: ReadonlyMap<string, Float32Array>;
   readonly #width: number;
 
   /** @param vector returns the vector of a word, by its number in the vocabulary. */
   constructor(width: number, vector: (word: number) => Float32Array) {
     this.#width = width;
-    for (const [number, word] of VOCABULARY.entries()) this.#vectors.set(word, vector(number));
+    this.#vectors = new Map(VOCABULARY.map((word, number) => [word, vector(number)]));
   }
 
   tokens(words: Phrase[], count: number): Float32Array {

@@ -56,8 +56,15 @@ export type Place = (typeof PLACES)[number];
 /** Centre coordinates of the three columns, and of the three rows. */
 export const PLACE_CENTERS = [13, 32, 51] as const;
 
-export const RELATIONS = ['left of', 'right of', 'above', 'below'] as const;
-export type Relation = (typeof RELATIONS)[number];
+/** The direction from the first object to the second; y points down. */
+const DIRECTIONS = {
+  'left of': [1, 0],
+  'right of': [-1, 0],
+  above: [0, 1],
+  below: [0, -1],
+} as const;
+export type Relation = keyof typeof DIRECTIONS;
+export const RELATIONS = Object.keys(DIRECTIONS) as Relation[];
 
 export const COUNT_WORDS = { two: 2, three: 3 } as const;
 export type CountWord = keyof typeof COUNT_WORDS;
@@ -93,14 +100,6 @@ export function relates(
   b: { x: number; y: number },
   margin: number,
 ): boolean {
-  switch (relation) {
-    case 'left of':
-      return b.x - a.x >= margin;
-    case 'right of':
-      return a.x - b.x >= margin;
-    case 'above':
-      return b.y - a.y >= margin;
-    case 'below':
-      return a.y - b.y >= margin;
-  }
+  const [dx, dy] = DIRECTIONS[relation];
+  return dx * (b.x - a.x) + dy * (b.y - a.y) >= margin;
 }

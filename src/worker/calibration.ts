@@ -2,8 +2,7 @@
 import type { Config } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
 import type { Dataset, RawBatch } from '../native/contract.js';
-import { shiftTime } from '../objective/density.js';
-import { FORMULATIONS } from '../objective/formulations.js';
+import type { Objective } from '../objective/objective.js';
 import { assemble } from '../sampling/conditioning.js';
 import { initialNoise } from '../sampling/noise.js';
 import type { SamplePlan } from '../step/plan.js';
@@ -16,6 +15,7 @@ const SAMPLES = 32;
  */
 export function calibrationBatch(
   config: Config,
+  objective: Objective,
   plan: SamplePlan,
   dataset: OpenDataset,
   rows: Dataset,
@@ -27,8 +27,7 @@ export function calibrationBatch(
   const z = new Float32Array(count * size);
   const timestep = new Float32Array(count);
   for (let i = 0; i < count; i++) {
-    const t = shiftTime((i + 0.5) / count, config.objective.shift);
-    const { a, b, timestep: conditioning } = FORMULATIONS[config.objective.formulation](t);
+    const { a, b, timestep: conditioning } = objective.at(objective.shift((i + 0.5) / count));
     const x0 = rows.row('latent', chosen[i]!);
     const eps = initialNoise(BigInt(config.seed), i, size);
     for (let j = 0; j < size; j++) z[i * size + j] = a * x0[j]! + b * eps[j]!;

@@ -14,9 +14,10 @@ import { frozenBounds } from '../model/freeze.js';
 import type { Dataset, Engine } from '../native/contract.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
+import { type Objective, objectiveOf } from '../objective/objective.js';
 import type { Form, Welcome } from '../rpc/proto.js';
 import { type PlanState, SamplePlan } from '../step/plan.js';
-import { type ValidationSlot, validationSlots } from '../step/slot.js';
+import { SlotBatches, type ValidationSlot } from '../step/slot.js';
 import { version } from '../version.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
@@ -30,7 +31,9 @@ export interface WorkerSetup {
   welcome: Welcome;
   dataset: OpenDataset;
   rows: Dataset;
+  objective: Objective;
   plan: SamplePlan;
+  batches: SlotBatches;
   engine: Engine;
   /** Null on the CPU. */
   gpu: Gpu | null;
@@ -64,8 +67,10 @@ export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
   const rows = await native().mapDataset(dataset.spec);
   await engine.attach(rows, dataset.text);
   if (config.freeze.length > 0) await engine.freeze({ bounds: frozenBounds(engine.layout(), config.freeze) });
-  const validation = validationEvery(config) > 0 ? validationSlots(config, plan, dataset.hasSynthetic) : [];
-  return { config, welcome, dataset, rows, plan, engine, gpu, training, validation };
+  const objective = objectiveOf(config.objective);
+  const batches = new SlotBatches(config, objective, plan, dataset.hasSynthetic);
+  const validation = validationEvery(config) > 0 ? batches.validation() : [];
+  return { config, welcome, dataset, rows, objective, plan, batches, engine, gpu, training, validation };
 }
 
 /** Adds a worker's rank, slots and collective to its setup. */
@@ -111,7 +116,7 @@ export async function loadState(
   checkpoint: string,
   role: { logs: boolean; writesState: boolean },
 ): Promise<number> {
-  const { config, engine, plan, dataset, rows, gpu, training } = setup;
+  const { config, engine, objective, plan, dataset, rows, gpu, training } = setup;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
@@ -128,7 +133,7 @@ export async function loadState(
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
     const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
-      calibrationBatch(config, plan, dataset, rows),
+      calibrationBatch(config, objective, plan, dataset, rows),
     );
     for (const note of role.logs ? notes : []) process.stderr.write(`${note}\n`);
     if (config.ema !== null) {

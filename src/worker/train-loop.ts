@@ -1,16 +1,16 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
-import { COEFFICIENTS } from '../objective/formulations.js';
 import { emaDecay, learningRate } from '../step/learning-rate.js';
-import { slotBatch, type TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
+import { readCoefficient } from '../objective/formulations.js';
+import type { TrainingSlot } from '../step/slot.js';
 import { findNonFinite } from './non-finite.js';
 import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
 /** Trains from `firstStep` until the coordinator stops the run. */
 export async function train(generation: Generation, firstStep: number): Promise<void> {
-  const { config, engine, plan, session, collective, saver, processMetrics } = generation;
+  const { config, engine, batches, session, collective, saver, processMetrics } = generation;
   const seed = BigInt(config.seed);
   let updateSeconds = 0;
 
@@ -18,9 +18,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
     const started = performance.now();
 
     // Prepare: rows and random draws of this worker's slots, which depend on the step number alone.
-    const batch = (step: number, slot: number) =>
-      slotBatch(config, plan, step, slot, generation.dataset.hasSynthetic);
-    const slots = generation.slots.map((slot) => batch(step, slot));
+    const slots = generation.slots.map((slot) => batches.training(step, slot));
 
     // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
     // runs.
@@ -32,7 +30,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
       seed,
       step,
       statistics: sampled(config.telemetry.attention_every, step),
-      next: batch(step + 1, generation.slots[0]!),
+      next: batches.training(step + 1, generation.slots[0]!),
       onBucket,
     });
 
@@ -93,10 +91,9 @@ function sampled(every: number, step: number): boolean {
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
   return slots.map(({ slot, rows, coefficients }, i) => {
     const losses = computed.slots[i]!.losses;
-    const weight = (sample: number) => coefficients[sample * COEFFICIENTS + 4]!;
     return {
       slot,
-      losses: Array.from(losses, (loss, sample) => loss * weight(sample)),
+      losses: Array.from(losses, (loss, i) => loss * readCoefficient(coefficients, i, 'weight')),
       samples: [...rows],
     };
   });

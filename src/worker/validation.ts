@@ -39,7 +39,7 @@ function concatenate(slots: readonly ValidationSlot[]): EvaluateBatch {
     rows: new Float64Array(samples),
     synthetic: new Uint8Array(samples),
     dropped: new Uint8Array(samples),
-    coefficients: new Float32Array(samples * COEFFICIENTS),
+    coefficients: new Float32Array(samples * COEFFICIENTS.length),
     sampleIds: new Float64Array(samples),
   };
   let at = 0;
@@ -47,7 +47,7 @@ function concatenate(slots: readonly ValidationSlot[]): EvaluateBatch {
     batch.rows.set(slot.rows, at);
     batch.synthetic.set(slot.synthetic, at);
     batch.dropped.set(slot.dropped, at);
-    batch.coefficients.set(slot.coefficients, at * COEFFICIENTS);
+    batch.coefficients.set(slot.coefficients, at * COEFFICIENTS.length);
     batch.sampleIds.set(slot.sampleIds, at);
     at += slot.rows.length;
   }

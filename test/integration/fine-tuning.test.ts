@@ -16,8 +16,9 @@ import { OFFICIAL_PREFIX } from '../../src/model/tensors.js';
 import { Weights, withWeights } from '../../src/model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
+import { objectiveOf } from '../../src/objective/objective.js';
 import { SamplePlan } from '../../src/step/plan.js';
-import { slotBatch } from '../../src/step/slot.js';
+import { SlotBatches } from '../../src/step/slot.js';
 import { calibrationBatch } from '../../src/worker/calibration.js';
 import { engineSpec } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
@@ -182,7 +183,9 @@ describe('frozen parameters', () => {
           next: null,
           onBucket: () => {},
         };
-        const slots = [slotBatch(config, plan, 1, 0, dataset.hasSynthetic)];
+        const slots = [
+          new SlotBatches(config, objectiveOf(config.objective), plan, dataset.hasSynthetic).training(1, 0),
+        ];
         await engine.accumulate({ slots, ...options });
         const gradient = new Float32Array(layout.length);
         for (const [i, values] of engine.gradient().entries())
@@ -274,8 +277,9 @@ describe('the calibration batch', () => {
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
     const rows = await native().mapDataset(dataset.spec);
-    const batch = calibrationBatch(config, plan, dataset, rows);
-    expect(batch).toEqual(calibrationBatch(config, plan, dataset, rows));
+    const objective = objectiveOf(config.objective);
+    const batch = calibrationBatch(config, objective, plan, dataset, rows);
+    expect(batch).toEqual(calibrationBatch(config, objective, plan, dataset, rows));
     expect(batch.timestep).toHaveLength(20);
     expect(batch.timestep[0]).toBeCloseTo(25, 3);
     expect(batch.z).toHaveLength(20 * 16 * 8 * 8);

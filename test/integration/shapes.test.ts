@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { type EncoderNames, encodeManifest, readManifest } from '../../src/checkpoint/manifest.js';
 import { listCheckpoints, type StoredCheckpoint } from '../../src/checkpoint/retention.js';
 import { temporaryFolder } from '../support/folders.js';
-import { orchestrator } from '../support/program.js';
+import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
 const data = join(folder, 'data');
@@ -68,6 +68,17 @@ describe('sample', () => {
   const sample = (out: string, ...more: string[]) =>
     orchestrator('sample', '--checkpoint', run, '--steps', '3', '--out', out, ...more);
 
+  test('sets labels in its own font, whatever the machine has', () => {
+    const nowhere = { FONTCONFIG_FILE: '/nowhere', FONTCONFIG_PATH: '/nowhere', HOME: '/nowhere' };
+    const [usual, bare] = [join(folder, 'usual.png'), join(folder, 'bare.png')];
+    const flags = ['--checkpoint', run, '--steps', '1', '--prompt', 'red circle'];
+    succeeds(orchestrator('sample', ...flags, '--out', usual));
+    const done = orchestratorIn({ env: nowhere }, 'sample', ...flags, '--out', bare);
+    succeeds(done);
+    expect(done.stderr).not.toMatch(/font/i);
+    expect(readFileSync(bare).equals(readFileSync(usual))).toBe(true);
+  });
+
   test('draws a grid of labelled pictures, the same for the same seed', async () => {
     const prompts = join(folder, 'prompts.txt');
     writeFileSync(prompts, '# two\nred circle\n\nthree blue squares\n');
@@ -93,6 +104,7 @@ describe('sample', () => {
     ['no prompts', [], 2, /ERR_USAGE: .*--prompt/],
     ['a missing file of prompts', ['--prompts', 'no-such-file'], 1, /ERR_FILE_OPEN: .*no-such-file/],
     ['a bad number of steps', ['--prompt', 'cross', '--steps', '0'], 2, /ERR_USAGE: .*--steps/],
+    ['a solver it does not know', ['--prompt', 'cross', '--solver', 'heun'], 2, /ERR_USAGE: .*--solver/],
     ['a bad guidance scale', ['--prompt', 'cross', '--guidance', 'much'], 2, /ERR_USAGE: .*--guidance/],
   ])('refuses %s', (_, more, status, message) => {
     const out = join(folder, 'none.png');
@@ -161,6 +173,14 @@ describe('evaluate', () => {
     expect(existsSync(grid)).toBe(true);
     const json = orchestrator('evaluate', '--checkpoint', run, '--count', '3', '--steps', '2', '--json');
     const { score, step, settings } = JSON.parse(json.stdout);
-    expect([step, settings.steps, settings.guidance, score.categories.length]).toEqual([20, 2, 2.5, 7]);
+    expect(settings).toEqual({
+      steps: 2,
+      guidance: 2.5,
+      shift: expect.any(Number),
+      solver: 'euler',
+      schedule: 'uniform',
+      seed: '0',
+    });
+    expect([step, score.categories.length]).toEqual([20, 7]);
   });
 });

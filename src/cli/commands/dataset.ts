@@ -66,7 +66,6 @@ async function shapes(options: { out: string; count: number; seed: number; refre
     out,
     count,
     seed: BigInt(options.seed),
-    encoders: null,
     onProgress: (rows) => progress.update(rows, count),
   };
   if (options.refresh && existsSync(join(out, MANIFEST_FILE))) {

@@ -1,5 +1,5 @@
 /** The detector: finds and names the objects of a picture. */
-import { coverage } from '../render.js';
+import { coverage, GEOMETRY } from '../render.js';
 import {
   COLOR_NAMES,
   COLORS,
@@ -22,14 +22,6 @@ export interface DetectedObject {
   /** Intersection over union with the best shape. */
   fit: number;
 }
-
-/** Area of a shape of radius 1, and the distance of its centroid below the centre of its bounding box. */
-const GEOMETRY: Record<Shape, { area: number; drop: number }> = {
-  circle: { area: Math.PI, drop: 0 },
-  square: { area: 1.8 * 1.8, drop: 0 },
-  triangle: { area: 2, drop: 1 / 3 },
-  cross: { area: 8 * 0.34 - 4 * 0.34 * 0.34, drop: 0 },
-};
 
 /** Smallest overlap with which an object counts as a shape. */
 const LEAST_FIT = 0.6;

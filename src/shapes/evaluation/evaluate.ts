@@ -16,7 +16,7 @@ export interface EvaluationResult {
   checkpoint: string;
   /** Training steps of the checkpoint. */
   step: number;
-  settings: { steps: number; guidance: number; shift: number; schedule: string; seed: string };
+  settings: Pick<ShapesSettings, 'steps' | 'guidance' | 'shift' | 'solver' | 'schedule'> & { seed: string };
   score: Score;
 }
 
@@ -39,11 +39,11 @@ export async function evaluateModel(
     );
     await writeGrid(shown, options.grid, Math.min(GRID_COLUMNS, options.count));
   }
-  const { steps, guidance, shift, schedule, seed } = options;
+  const { steps, guidance, shift, solver, schedule, seed } = options;
   return {
     checkpoint: model.path,
     step: model.step,
-    settings: { steps, guidance, shift, schedule, seed: String(seed) },
+    settings: { steps, guidance, shift, solver, schedule, seed: String(seed) },
     score: score(judged),
   };
 }

@@ -6,6 +6,12 @@ import type { PromptCase } from './prompts.js';
 /** Smallest difference of centres, in pixels, that counts as "left of" and the like. */
 const RELATION_MARGIN = 6;
 
+/** A case, and the objects that were found in its picture. */
+export interface Judged {
+  wanted: PromptCase;
+  objects: DetectedObject[];
+}
+
 /**
  * Whether a picture shows exactly what a case asks for: the wanted objects and nothing else, in the wanted
  * relation or place. (GenEval itself tolerates additional objects, except when counting.)
@@ -25,15 +31,12 @@ export function satisfies(objects: DetectedObject[], wanted: PromptCase): boolea
 /**
  * Which attributes of a one-object case a picture gets right; none if it does not show exactly one object.
  */
-export function attributes(
-  objects: DetectedObject[],
-  wanted: PromptCase,
-): { color: boolean; shape: boolean; place: boolean } {
-  const only = objects.length === 1 ? objects[0]! : null;
+export function attributes({ objects, wanted }: Judged): Record<'color' | 'shape' | 'place', boolean> {
+  const only = objects.length === 1 ? objects[0] : undefined;
   const asked = wanted.wanted[0]!;
   return {
-    color: only !== null && only.color === asked.color,
-    shape: only !== null && only.shape === asked.shape,
-    place: only !== null && placeOf(only.x, only.y) === wanted.place,
+    color: only?.color === asked.color,
+    shape: only?.shape === asked.shape,
+    place: only !== undefined && placeOf(only.x, only.y) === wanted.place,
   };
 }

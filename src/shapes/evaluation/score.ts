@@ -1,7 +1,6 @@
 /** Scores by category, and the scores that chance would give. */
-import type { DetectedObject } from './detector.js';
-import { attributes, satisfies } from './judge.js';
-import { CATEGORIES, type Category, GENEVAL_CATEGORIES, type PromptCase } from './prompts.js';
+import { attributes, type Judged, satisfies } from './judge.js';
+import { CATEGORIES, type Category, GENEVAL_CATEGORIES } from './prompts.js';
 
 export interface CategoryScore {
   category: Category;
@@ -27,12 +26,6 @@ export interface Score {
   oneObject: { color: number; shape: number; place: number };
 }
 
-/** A case, and the objects that were found in its picture. */
-export interface Judged {
-  wanted: PromptCase;
-  objects: DetectedObject[];
-}
-
 /** Scores detected pictures by category. */
 export function score(judged: Judged[]): Score {
   const categories = CATEGORIES.flatMap((category) => {
@@ -42,29 +35,30 @@ export function score(judged: Judged[]): Score {
   const geneval = categories.filter(({ category }) =>
     (GENEVAL_CATEGORIES as readonly Category[]).includes(category),
   );
-  const placed = judged
-    .filter(({ wanted }) => wanted.category === 'place')
-    .map(({ objects, wanted }) => attributes(objects, wanted));
+  const placed = judged.filter(({ wanted }) => wanted.category === 'place').map(attributes);
   return {
     categories,
     overall: mean(geneval.map((c) => c.score)),
     overallChance: mean(geneval.map((c) => c.chance)),
     oneObject: {
-      color: mean(placed.map((a) => Number(a.color))),
-      shape: mean(placed.map((a) => Number(a.shape))),
-      place: mean(placed.map((a) => Number(a.place))),
+      color: mean(placed.map(({ color }) => color)),
+      shape: mean(placed.map(({ shape }) => shape)),
+      place: mean(placed.map(({ place }) => place)),
     },
   };
 }
 
 function scoreCategory(category: Category, group: Judged[]): CategoryScore {
-  const hits = group.map(({ wanted, objects }) => Number(satisfies(objects, wanted)));
+  const hits = group.map(({ objects, wanted }) => satisfies(objects, wanted));
   const others = group.flatMap(({ objects }, i) =>
-    group.filter((_, j) => j !== i).map(({ wanted }) => Number(satisfies(objects, wanted))),
+    group.filter((_, j) => j !== i).map(({ wanted }) => satisfies(objects, wanted)),
   );
   return { category, count: group.length, score: mean(hits), chance: mean(others) };
 }
 
-function mean(values: number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+/** The mean of numbers, or the fraction that is true. */
+function mean(values: (number | boolean)[]): number {
+  return values.length === 0
+    ? 0
+    : values.reduce<number>((sum, value) => sum + Number(value), 0) / values.length;
 }

@@ -78,23 +78,30 @@ export function percentile(region: Region, signed: Float32Array, share: number):
 
 /** The 4-connected components of a region. */
 function components(region: Region): Region[] {
-  const open = new Uint8Array(AREA);
-  for (const i of region) open[i] = 1;
-  const parts: Region[] = [];
-  for (const start of region) {
-    if (open[start] === 0) continue;
-    open[start] = 0;
-    const part = [start];
-    for (let k = 0; k < part.length; k++) {
-      for (const next of neighbours(part[k]!)) {
-        if (open[next] === 0) continue;
-        open[next] = 0;
-        part.push(next);
+  const free = new Uint8Array(AREA);
+  for (const i of region) free[i] = 1;
+  return region.flatMap((start) => (free[start] === 1 ? [grow([start], free, AREA)] : []));
+}
+
+/** All pixels within a number of 4-connected steps of a region. */
+export function dilate(region: Region, steps: number): Region {
+  return grow(region, new Uint8Array(AREA).fill(1), steps);
+}
+
+/** A region and the free pixels within a number of steps over free pixels; none of them is free afterwards. */
+function grow(region: Region, free: Uint8Array, steps: number): Region {
+  for (const i of region) free[i] = 0;
+  const grown = [...region];
+  for (let step = 0, front = 0; step < steps && front < grown.length; step++) {
+    for (const end = grown.length; front < end; front++) {
+      for (const next of neighbours(grown[front]!)) {
+        if (free[next] === 0) continue;
+        free[next] = 0;
+        grown.push(next);
       }
     }
-    parts.push(part);
   }
-  return parts;
+  return grown;
 }
 
 function neighbours(i: number): number[] {
@@ -105,25 +112,4 @@ function neighbours(i: number): number[] {
   if (i >= PICTURE_SIZE) near.push(i - PICTURE_SIZE);
   if (i < AREA - PICTURE_SIZE) near.push(i + PICTURE_SIZE);
   return near;
-}
-
-/** All pixels within a number of 4-connected steps of a region. */
-export function dilate(region: Region, steps: number): Region {
-  const inside = new Uint8Array(AREA);
-  for (const i of region) inside[i] = 1;
-  const grown = [...region];
-  let front = region;
-  for (let step = 0; step < steps; step++) {
-    const next: Region = [];
-    for (const i of front) {
-      for (const j of neighbours(i)) {
-        if (inside[j] === 1) continue;
-        inside[j] = 1;
-        next.push(j);
-      }
-    }
-    grown.push(...next);
-    front = next;
-  }
-  return grown;
 }

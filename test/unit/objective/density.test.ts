@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { MODE_LIMIT, parseDensity, sampleTime, shiftTime } from '../../../src/objective/density.js';
-import { FORMULATIONS } from '../../../src/objective/formulations.js';
+import { DENSITY_FORMS, densityOf, densityProblem, MODE_LIMIT } from '../../../src/objective/density.js';
 import { drawUniforms, STREAM } from '../../../src/random/philox.js';
 
 const N = 20_000;
@@ -11,11 +10,11 @@ const N = 20_000;
 const BOUND = 1.95 / Math.sqrt(N);
 
 function draws(text: string): Float64Array {
-  const density = parseDensity(text)!;
+  const density = densityOf(text);
   const times = new Float64Array(N);
   for (let i = 0; i < N; i++) {
     const [u1, u2] = drawUniforms({ seed: 11n, stream: STREAM.time, step: 3, sampleId: i });
-    times[i] = sampleTime(density, u1!, u2!);
+    times[i] = density(u1!, u2!);
   }
   return times.sort();
 }
@@ -94,38 +93,30 @@ describe('densities of t', () => {
   });
 });
 
-describe('shiftTime', () => {
-  test('moves the log-SNR by -2 log alpha, and keeps the ends', () => {
-    const lambda = (t: number) => 2 * Math.log((1 - t) / t);
-    for (const alpha of [0.5, 1, 3]) {
-      expect(shiftTime(0, alpha)).toBe(0);
-      expect(shiftTime(1, alpha)).toBe(1);
-      for (const t of [0.01, 0.3, 0.5, 0.999]) {
-        expect(lambda(shiftTime(t, alpha))).toBeCloseTo(lambda(t) - 2 * Math.log(alpha), 9);
-      }
-    }
-    expect(shiftTime(0.5, 3)).toBe(0.75);
-  });
-});
-
-describe('rectified flow', () => {
-  test('is the straight path with a velocity target and plain MSE at every t', () => {
-    for (const t of [0, 1e-6, 0.123456, 0.5, 1 - 1e-6, 1]) {
-      // Weighting the velocity loss by sigma^2 is a mistake of public trainers.
-      expect(FORMULATIONS.rf(t)).toEqual({ a: 1 - t, b: t, p: -1, q: 1, weight: 1, timestep: 1000 * t });
-    }
+describe('written densities', () => {
+  test('may have spaces and exponents', () => {
+    const drawn = densityOf('lognorm(0.5,1)')(0.3, 0.6);
+    expect(densityOf('lognorm( +.5 , 10e-1 )')(0.3, 0.6)).toBe(drawn);
   });
 
-  test("is the paper's w_t = t / (1 - t) in the unified loss on eps", () => {
-    // -1/2 w lambda' |eps_hat - eps|^2 with w = t/(1-t): the velocity error is the eps error times -(b' - a'
-    // b / a).
-    for (const t of [0.1, 0.5, 0.9]) {
-      const lambdaSlope = -2 / (1 - t) - 2 / t;
-      const unified = -0.5 * (t / (1 - t)) * lambdaSlope;
-      const { a, b, p, q } = FORMULATIONS.rf(t);
-      // From z = a x0 + b eps: target = p (z - b eps) / a + q eps, so its error is (q - p b / a) times that
-      // of eps.
-      expect((q - (p * b) / a) ** 2).toBeCloseTo(unified, 9);
+  test.each(['lognorm', 'lognorm(1)', 'mode(1, 2)', 'uniform()', 'toString', 'mode(x)', ''])(
+    '"%s" is refused',
+    (text) => {
+      expect(() => densityOf(text)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_CONFIG',
+          message: `objective.density: expected uniform, lognorm(m, s), mode(s) or cosmap, received "${text}"`,
+        }),
+      );
+    },
+  );
+
+  test('have parameters in their range', () => {
+    expect(DENSITY_FORMS).toBe('uniform, lognorm(m, s), mode(s) or cosmap');
+    expect(densityProblem('lognorm(-3, 0)')).toBe('s of lognorm(m, s) to be greater than 0');
+    expect(densityProblem('mode(-1.01)')).toBe('s of mode(s) to be from -1 to 1.7519');
+    for (const right of ['uniform', 'cosmap', 'lognorm(-3, 0.1)', 'mode(-1)', `mode(${MODE_LIMIT})`]) {
+      expect(densityProblem(right)).toBeNull();
     }
   });
 });

@@ -3,19 +3,21 @@ import type { RawBatch } from '../../../src/native/contract.js';
 import { assemble } from '../../../src/sampling/conditioning.js';
 import { initialNoise } from '../../../src/sampling/noise.js';
 import { type SampleOptions, sampleLatents } from '../../../src/sampling/sampler.js';
+import { PATHS, uniformObjective } from '../../support/formulations.js';
 
 const options: SampleOptions = {
   latent: [1, 2, 2],
+  objective: uniformObjective(PATHS.rf),
+  solver: 'euler',
   schedule: 'uniform',
   steps: 3,
   guidance: 2,
-  shift: 1,
   seed: 5n,
   batch: 2,
   onProgress: () => {},
 };
 
-/** A model with a velocity that depends on everything that it is given. */
+/** A network whose output depends on everything that it is given. */
 async function predict({ z, timestep, context, pooled }: RawBatch): Promise<Float32Array> {
   const samples = timestep.length;
   const size = z.length / samples;
@@ -47,6 +49,26 @@ describe('sampleLatents', () => {
     const noise = initialNoise(5n, 0, 4);
     // t = 1: v_uncond = 0.1 z + 1, v_cond = v_uncond + 2.5, and one step of length 1.
     for (const [i, value] of result.entries()) expect(value).toBeCloseTo(0.9 * noise[i]! - 1 - 2 * 2.5, 5);
+  });
+
+  test('gives the unconditional output at a scale of 0', async () => {
+    const drawn = await sampleLatents(predict, prompts, { ...options, guidance: 0 });
+    const zeros = { count: 3, context: new Float32Array(6), pooled: new Float32Array(3) };
+    const without = await sampleLatents(predict, zeros, { ...options, guidance: 1 });
+    drawn.forEach((value, i) => {
+      expect(value).toBeCloseTo(without[i]!, 5);
+    });
+  });
+
+  test('tells the network the timestep of the formulation', async () => {
+    const told: number[] = [];
+    const listening = (batch: RawBatch) => {
+      told.push(...batch.timestep);
+      return predict(batch);
+    };
+    const objective = uniformObjective((t) => ({ ...PATHS.rf(t), timestep: 250 * t }));
+    await sampleLatents(listening, prompts, { ...options, objective, steps: 2, batch: 3, guidance: 1 });
+    expect(told).toEqual([250, 250, 250, 125, 125, 125]);
   });
 
   test('does without the unconditional prediction at a scale of 1', async () => {

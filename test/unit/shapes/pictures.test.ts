@@ -2,7 +2,6 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { textUnits, wrapText } from '../../../src/shapes/glyphs.js';
 import { writeGrid } from '../../../src/shapes/pictures.js';
 import { temporaryFolder } from '../../support/folders.js';
 
@@ -40,7 +39,7 @@ describe('writeGrid', () => {
     expect(darkest(16, 16 + 192 + 4)).toBeLessThan(100);
     expect(darkest(16 + 208, 16 + 192 + 4)).toBeLessThan(100);
     // The second row begins below the first row's one line of labels; its label is empty.
-    const second = 16 + 192 + 8 + 16 + 16;
+    const second = 16 + 192 + 8 + 15 + 16;
     expect(at(16 + 96, second + 96)).toEqual([0, 0, 255]);
     expect(darkest(16, second + 192 + 2)).toBe(255);
   });
@@ -54,17 +53,43 @@ describe('writeGrid', () => {
       message: expect.stringContaining(path),
     });
   });
-});
 
-describe('wrapText', () => {
-  test('breaks between words, and within a word that is longer than a line', () => {
-    const text = 'a large red circle at the top left on a black background';
-    const lines = wrapText(text, 100);
-    expect(lines.join(' ')).toBe(text);
-    expect(lines.length).toBeGreaterThan(1);
-    for (const line of lines) expect(textUnits(line)).toBeLessThanOrEqual(100);
-    const broken = wrapText('m'.repeat(40), 100);
-    expect(broken.join('')).toBe('m'.repeat(40));
-    for (const line of broken) expect(textUnits(line)).toBeLessThanOrEqual(100);
+  /** Columns and rows of the ink of a label under the only picture of a grid. */
+  async function inkOf(label: string): Promise<{ left: number; right: number; top: number; bottom: number }> {
+    const path = join(dir, 'ink.png');
+    await writeGrid([{ pixels: plain(0, 0, 0), label }], path);
+    const { data, info } = await sharp(path).greyscale().raw().toBuffer({ resolveWithObject: true });
+    const below = 16 + 192 + 2;
+    const dark = Array.from(data.keys()).filter((i) => i >= below * info.width && data[i]! < 200);
+    const columns = dark.map((i) => i % info.width);
+    const rows = dark.map((i) => Math.floor(i / info.width) - below);
+    return {
+      left: Math.min(...columns) - 16,
+      right: Math.max(...columns) - 16,
+      top: Math.min(...rows),
+      bottom: Math.max(...rows),
+    };
+  }
+
+  test('breaks labels between words, and within a word that is longer than a line', async () => {
+    const one = await inkOf('a red circle');
+    const several = await inkOf('a large red circle at the top left on a black background');
+    expect(several.bottom - several.top).toBeGreaterThan(one.bottom - one.top + 15);
+    const broken = await inkOf('m'.repeat(40));
+    expect(broken.bottom - broken.top).toBeGreaterThan(20);
+    for (const { left, right } of [one, several, broken]) {
+      expect(left).toBeGreaterThanOrEqual(0);
+      expect(right).toBeLessThan(192);
+      expect(Math.abs(left + right - 191)).toBeLessThanOrEqual(2);
+    }
+  });
+
+  test('sets all labels on the same line, and shows characters of markup', async () => {
+    const [small, tall, deep] = [await inkOf('cross'), await inkOf('dd'), await inkOf('gg')];
+    expect(small.bottom).toBe(tall.bottom);
+    expect(small.top).toBeGreaterThan(tall.top);
+    expect(deep.bottom).toBeGreaterThan(small.bottom);
+    const markup = await inkOf('<i>&amp;');
+    expect(markup.right - markup.left).toBeGreaterThan(50);
   });
 });

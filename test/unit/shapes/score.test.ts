@@ -62,12 +62,12 @@ describe('satisfies', () => {
 
   test('tells the attributes of one object apart', () => {
     const wanted: PromptCase = { ...base, wanted: [redCircle], place: 'center' };
-    expect(attributes([object('square', 'red', 32, 32)], wanted)).toEqual({
+    expect(attributes({ objects: [object('square', 'red', 32, 32)], wanted })).toEqual({
       color: true,
       shape: false,
       place: true,
     });
-    expect(attributes([], wanted)).toEqual({ color: false, shape: false, place: false });
+    expect(attributes({ objects: [], wanted })).toEqual({ color: false, shape: false, place: false });
   });
 });
 
