@@ -1,9 +1,9 @@
 /** Grids of labelled pictures, as PNG. */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { writeFailure } from '../files/io.js';
 import { fileURLToPath } from 'node:url';
 import sharp, { type OutputInfo, type OverlayOptions } from 'sharp';
+import { writeFailure } from '../files/io.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
 /** A picture [64, 64, 3], and the text below it. */

@@ -1,9 +1,9 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
-import { emaDecay, learningRate } from '../step/learning-rate.js';
-import type { WorkerNumbers } from '../telemetry/metrics.js';
 import { readCoefficient } from '../objective/formulations.js';
+import { emaDecay, learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
+import type { WorkerNumbers } from '../telemetry/metrics.js';
 import { findNonFinite } from './non-finite.js';
 import type { Generation } from './setup.js';
 import { validate } from './validation.js';
