@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <thread>
 
-#include "../engine/device_engine.h"
+#include "../engine/ceilings.h"
 #include "../kernels/kernels.h"
-#include "../ops/peak.h"
+#include "../kernels/open_cuda.h"
 #include "convert.h"
 #include "objects.h"
 
@@ -34,7 +34,7 @@ Napi::Value host(const Napi::CallbackInfo& info) {
 Napi::Value cuda(const Napi::CallbackInfo& info) {
   using Devices = std::vector<graph::Device::Description>;
   return promise<Devices>(
-      info.Env(), on_own_thread, nullptr, graph::cuda_devices, [](Napi::Env env, Devices& devices) {
+      info.Env(), on_own_thread, nullptr, kernels::cuda_devices, [](Napi::Env env, Devices& devices) {
         auto list = Napi::Array::New(env, devices.size());
         for (size_t i = 0; i < devices.size(); ++i) {
           const auto& d = devices[i];
@@ -53,7 +53,8 @@ Napi::Value device_ceilings(const Napi::CallbackInfo& info) {
   const int ordinal = static_cast<int>(integer(info[0], "device", 0, 1024));
   const DType t = info[1].ToString().Utf8Value() == "bf16" ? DType::BF16 : DType::F32;
   return promise<Ceilings>(
-      info.Env(), on_own_thread, nullptr, [=] { return orch::device_ceilings(graph::open_cuda(ordinal), t); },
+      info.Env(), on_own_thread, nullptr,
+      [=] { return orch::device_ceilings(kernels::open_cuda(ordinal), t); },
       [](Napi::Env env, Ceilings& c) {
         auto o = Napi::Object::New(env);
         o.Set("flops", c.matmul);
@@ -77,7 +78,7 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
   const int threads = static_cast<int>(integer(info[4], "threads", 1, 1024));
   const double seconds = info[5].ToNumber().DoubleValue();
   return promise<double>(
-      info.Env(), on_own_thread, nullptr, [=] { return ops::matmul_peak(t, m, n, k, threads, seconds); },
+      info.Env(), on_own_thread, nullptr, [=] { return orch::matmul_peak(t, m, n, k, threads, seconds); },
       [](Napi::Env env, double& v) { return Napi::Number::New(env, v); });
 }
 

@@ -1,4 +1,5 @@
 // An engine as a JavaScript object.
+#include "../engine/query_key_rms.h"
 #include "engine_box.h"
 #include "engine_values.h"
 #include "objects.h"
@@ -170,9 +171,9 @@ Napi::Value predict(const EngineHandle& h, const Napi::CallbackInfo& info) {
 Napi::Value query_key_rms(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
   const State weights = weights_of(info.Env(), info[1].ToString());
-  return run<std::vector<Engine::QueryKeyRms>>(
-      info, h, [=](Engine& e) { return e.query_key_rms(*batch, weights); },
-      [](Napi::Env env, std::vector<Engine::QueryKeyRms>& list) {
+  return run<std::vector<QueryKeyRms>>(
+      info, h, [=](Engine& e) { return orch::query_key_rms(e, *batch, weights); },
+      [](Napi::Env env, std::vector<QueryKeyRms>& list) {
         auto array = Napi::Array::New(env, list.size());
         for (size_t i = 0; i < list.size(); ++i) {
           auto o = Napi::Object::New(env);

@@ -13,7 +13,9 @@
 
 #include "bench.h"
 #include "core/error.h"
+#include "engine/ceilings.h"
 #include "engine/device_engine.h"
+#include "kernels/open_cuda.h"
 
 namespace orch::bench {
 namespace {
@@ -146,7 +148,7 @@ void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
 
 int cuda_main(int argc, char** argv) {
   try {
-    graph::Device& d = graph::open_cuda(0);
+    graph::Device& d = kernels::open_cuda(0);
     const std::string what = argc > 0 ? argv[0] : "ceilings";
     const auto about = d.describe();
     if (what != "steps") std::printf("%s, %s\n", about.name.c_str(), about.libraries.c_str());

@@ -37,6 +37,7 @@ class DeviceEngine final : public Engine {
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step) override;
   std::vector<float> predict(const RawBatch& batch, State weights) override;
   CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients) override;
+  void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<ProfileRow> profile(int repeats) override;
 
   /// For benches. random_weights() draws weights from N(0, 0.02^2) on the device, because zeros would be
@@ -66,7 +67,6 @@ class DeviceEngine final : public Engine {
   void fill(Lane& lane, const RawBatch& batch, int64_t from);
   /// Enqueues the sum of squares of the gradient.
   void enqueue_norm();
-  void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<uint64_t> piece_digests(State s) override;
   /// The sum of the first part, on the device. Throws Error(ERR_INTERNAL) if there is none.
   float* gradient() const;
@@ -106,11 +106,5 @@ class DeviceEngine final : public Engine {
   std::unique_ptr<DeviceExchange> exchange_;
   Pool pool_;  // last: its threads end before the members they use
 };
-
-/// The measured limits of a device: copy bandwidth (bytes read plus written) and a large matmul.
-struct Ceilings {
-  double copy, matmul;  ///< bytes and FLOP per second
-};
-Ceilings device_ceilings(graph::Device& device, DType type);
 
 }  // namespace orch

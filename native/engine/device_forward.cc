@@ -38,6 +38,7 @@ std::vector<float> DeviceEngine::predict(const RawBatch& batch, State weights) {
 }
 
 void DeviceEngine::observe(const RawBatch& batch, State weights, const Seen& seen) {
+  check(batch);
   Lane& lane = forward_lane();
   const graph::Graph& g = forward_graph_->graph;
   std::vector<char> bytes;

@@ -53,20 +53,6 @@ void DeviceEngine::run_random_slot(bool statistics) {
   sums_->complete(gradient);
 }
 
-Ceilings device_ceilings(graph::Device& device, DType type) {
-  // The copies exceed every cache. The product is small on a small device, such as the emulated one.
-  const size_t memory = device.describe().memory_bytes, bytes = std::min(size_t{4} << 30, memory / 32);
-  const int64_t side = memory >= size_t{16} << 30 ? 8192 : 256;
-  const DeviceMemory a(device, bytes), b(device, bytes);
-  device.fill(a.data(), 0x3c, bytes);
-  std::vector<double> copies;
-  for (int i = 0; i < 12; ++i) copies.push_back(device.time([&] { device.copy(b.data(), a.data(), bytes); }));
-  std::sort(copies.begin(), copies.end());
-  const auto times = device.matmul_times({side, side, side, type, type, type, false, true, false, false});
-  return {2.0 * static_cast<double>(bytes) / copies[copies.size() / 2],
-          2.0 * side * side * side / *std::min_element(times.begin(), times.end())};
-}
-
 std::vector<ProfileRow> DeviceEngine::profile(int repeats) {
   const auto& g = graph_->graph;
   Lane& lane = training_lane();

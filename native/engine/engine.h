@@ -216,12 +216,12 @@ class Engine {
   virtual CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target,
                                    bool gradients) = 0;
 
-  /// Root mean square of queries and keys before their normalisation, over samples, tokens and heads.
-  struct QueryKeyRms {
-    std::string attention;  ///< "joint_blocks.0.x_block.attn"
-    double query, key;
-  };
-  std::vector<QueryKeyRms> query_key_rms(const RawBatch& batch, State weights);
+  /// Runs forward passes over the batch, in calls of one slot each. `seen` is called after each node, with a
+  /// function that returns its operands in host memory. The nodes of one call are run by one thread.
+  using Operand = std::function<const void*(graph::Ref)>;
+  using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
+                                  const Operand& operand)>;
+  virtual void observe(const RawBatch& batch, State weights, const Seen& seen) = 0;
 
   /// The pass of one slot by kind of operation, averaged over `repeats`: seconds on one thread, or by the
   /// device's clock with the operations run one by one.
@@ -241,13 +241,6 @@ class Engine {
               uint32_t step) const;
   /// Gathers z, context, pooled and timestep.
   void gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const;
-  /// Runs forward passes over the batch, in calls of one slot each. `seen` is called after each node, with a
-  /// function that returns its operands in host memory. The nodes of one call are run by one thread.
-  using Operand = std::function<const void*(graph::Ref)>;
-  using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
-                                  const Operand& operand)>;
-  virtual void observe(const RawBatch& batch, State weights, const Seen& seen) = 0;
-
   /// kernels::kDigestLanes numbers for every piece of a flat array of the state.
   virtual std::vector<uint64_t> piece_digests(State s) = 0;
   std::vector<uint64_t> piece_digests(const float* x, int64_t n);

@@ -33,6 +33,7 @@ class HostEngine final : public Engine {
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step) override;
   std::vector<float> predict(const RawBatch& batch, State weights) override;
   CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients) override;
+  void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<ProfileRow> profile(int repeats) override;
 
  private:
@@ -50,7 +51,6 @@ class HostEngine final : public Engine {
   void bind(Lane& lane, State weights, float* gradient);
   void parallel_for(int64_t count, const std::function<void(int64_t)>& piece);
 
-  void observe(const RawBatch& batch, State weights, const Seen& seen) override;
   std::vector<uint64_t> piece_digests(State s) override {
     return Engine::piece_digests(flat(s), table_.length);
   }

@@ -67,6 +67,7 @@ std::vector<float> HostEngine::predict(const RawBatch& batch, State weights) {
 }
 
 void HostEngine::observe(const RawBatch& batch, State weights, const Seen& seen) {
+  check(batch);
   prepare_forward(weights);
   const int64_t size = spec_.shape.samples;
   const auto& nodes = forward_.graph->graph.nodes();

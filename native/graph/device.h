@@ -144,13 +144,4 @@ class DeviceMemory {
   bool on_host_ = false;
 };
 
-/// The CUDA devices that open_cuda() can open, by ordinal. Throws Error(ERR_CUDA) if there is none, saying
-/// why.
-std::vector<Device::Description> cuda_devices();
-
-/// Opens CUDA device `ordinal` through liborchestrator_cuda.so, which is next to this program or library, in
-/// its subfolder Release, or where ORCHESTRATOR_CUDA says. -1: a device that plans and launches nothing.
-/// Throws Error(ERR_CUDA) if the device cannot be opened, saying why.
-Device& open_cuda(int ordinal);
-
 }  // namespace orch::graph

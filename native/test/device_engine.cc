@@ -9,6 +9,7 @@
 #include "devices.h"
 #include "driver.h"
 #include "engine/host_engine.h"
+#include "engine/query_key_rms.h"
 #include "fake_transport.h"
 #include "training_set.h"
 #include "tree.h"
@@ -91,7 +92,7 @@ Series train(Engine& e, const TrainingSet& set) {
                              {&raw.context, e.context_elements()},
                              {&raw.pooled, e.spec().model.pooled_dim}})
       for (int64_t i = 0; i < 3 * n; ++i) values->push_back(normal(random));
-    for (const auto& q : e.query_key_rms(raw, State::Master)) {
+    for (const auto& q : query_key_rms(e, raw, State::Master)) {
       s.rms.push_back(static_cast<float>(q.query));
       s.rms.push_back(static_cast<float>(q.key));
     }

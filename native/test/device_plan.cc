@@ -4,6 +4,7 @@
 #include "devices.h"
 #include "engine/device_engine.h"
 #include "graph/executor.h"
+#include "kernels/open_cuda.h"
 
 namespace orch::test {
 namespace {
@@ -27,7 +28,7 @@ TEST("device: launches of every model fit the GPU") {
     if (d.real) return skip("there is a GPU, whose library serves one device a process");
   graph::Device* device = nullptr;
   try {
-    device = &graph::open_cuda(-1);
+    device = &kernels::open_cuda(-1);
   } catch (const Error& e) {
     return skip(e.what());
   }
