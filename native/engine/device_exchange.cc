@@ -24,7 +24,7 @@ DeviceExchange::DeviceExchange(graph::Device& device, int rank, const std::vecto
     fewest = std::min(fewest, parts_.size() - first_.back());
   }
   first_.push_back(parts_.size());
-  additions_ = additions(parts_, slots.back().hi);
+  additions_ = additions(parts_, {0, slots.back().hi}, slots.back().hi);
   if (ranks_ == 1) return;
 
   // The piece size is the same on every rank: what fits the rank that receives the most parts.

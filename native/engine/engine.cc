@@ -1,4 +1,4 @@
-// The common part of all engines.
+// An engine's state, and the checks of what it is given.
 #include "engine.h"
 
 #include <algorithm>
@@ -9,24 +9,58 @@
 #include "../core/error.h"
 #include "../kernels/digest.h"
 #include "../kernels/open_cuda.h"
-#include "device_engine.h"
-#include "host_engine.h"
+#include "lane.h"
 
 namespace orch {
 
-Engine::Engine(const EngineSpec& spec, const graph::Backend& backend)
-    : spec_(spec),
+using graph::DeviceMemory;
+
+Engine::Engine(const EngineSpec& spec, graph::Device& device)
+    : device_(device),
+      spec_(spec),
       table_(spec.model),
       graph_(build_mmdit(spec.model, table_, spec.shape,
-                         {spec.compute, spec.residual, spec.training, false, spec.recompute, backend})),
-      positions_(static_cast<size_t>(position_elements()) * sizeof(float)) {
+                         {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
+      positions_(Buffer(static_cast<size_t>(position_elements()) * sizeof(float))),
+      pool_(std::max(1, spec.threads)) {
+  const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
+  for (State s : kStates) {
+    if (!has(s)) continue;
+    auto& memory = state_[static_cast<int>(s)];
+    memory = DeviceMemory(device_, bytes);
+    // On the CPU it is zero already, and untouched pages take no memory should the engine join a group.
+    if (!device_.is_cpu()) device_.fill(memory.data(), 0, bytes);
+  }
+  mark_copies_stale();
+  if (spec.compute == DType::BF16) weights16_ = DeviceMemory(device_, bytes / 2);
+  cropped_ =
+      DeviceMemory(device_, static_cast<size_t>(spec.shape.height / spec.model.patch *
+                                                (spec.shape.width / spec.model.patch) * spec.model.hidden()) *
+                                sizeof(float));
   position_table(spec.model, positions());
-  Engine::freeze({});
+  crop();
+  if (spec.training) {
+    // A GPU's gradient is complete with its last node: it is added in one launch.
+    sums_ = std::make_unique<GradientSums>(
+        device_, table_.length, device_.is_cpu() ? table_.buckets : std::vector<Bucket>{{0, table_.length}});
+    if (device_.is_cpu())
+      for (const Bucket& b : table_.buckets)
+        bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
+    adamw_ = DeviceMemory(device_, sizeof(kernels::AdamW));
+    adamw_host_ = DeviceMemory(device_, sizeof(kernels::AdamW), true);
+  }
+  training_lanes_.resize(lanes());
+  forward_lanes_.resize(lanes());
+  freeze({});
+}
+
+Engine::~Engine() {
+  pool_.finish();  // one of its jobs may start a snapshot
+  if (snapshot_thread_.joinable()) snapshot_thread_.join();
 }
 
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec) {
-  if (!spec.device) return std::make_unique<HostEngine>(spec);
-  return std::make_unique<DeviceEngine>(spec, kernels::open_cuda(*spec.device));
+  return std::make_unique<Engine>(spec, spec.device ? kernels::open_cuda(*spec.device) : graph::cpu_device());
 }
 
 int64_t Engine::latent_elements() const {
@@ -37,14 +71,25 @@ int64_t Engine::position_elements() const {
   return spec_.model.pos_embed_max_size * spec_.model.pos_embed_max_size * spec_.model.hidden();
 }
 
-int64_t Engine::cropped_elements() const {
-  return (spec_.shape.height / spec_.model.patch) * (spec_.shape.width / spec_.model.patch) *
-         spec_.model.hidden();
+// --- the state
+
+void Engine::crop() {
+  const Buffer cropped(cropped_.bytes());
+  crop_positions(spec_.model, positions(), spec_.shape.height / spec_.model.patch,
+                 spec_.shape.width / spec_.model.patch, cropped.as<float>());
+  device_.upload(cropped_.data(), cropped.data(), cropped.bytes());
+  device_.synchronize();
 }
 
-void Engine::crop(float* to) const {
-  crop_positions(spec_.model, positions(), spec_.shape.height / spec_.model.patch,
-                 spec_.shape.width / spec_.model.patch, to);
+float* Engine::state(State s, size_t parameter) {
+  const int i = static_cast<int>(s);
+  const Parameter& p = table_.parameters[parameter];
+  if (device_.is_cpu()) return flat(s) + p.offset;
+  if (!copies_[i]) copies_[i] = Buffer(state_[i].bytes());
+  float* const copy = copies_[i].as<float>() + p.offset;
+  if (!current_[i][parameter]) device_.download(copy, flat(s) + p.offset, sizeof(float) * p.length);
+  current_[i][parameter] = true;
+  return copy;
 }
 
 float* Engine::state(State s) {
@@ -55,8 +100,8 @@ float* Engine::state(State s) {
 void Engine::initialize(uint64_t seed) {
   float* const master = state(State::Master);
   const auto& list = table_.parameters;
-  pool().parallel(static_cast<int64_t>(list.size()),
-                  [&](int64_t i, int) { initial_values(list[i], master + list[i].offset, seed); });
+  pool_.parallel(static_cast<int64_t>(list.size()),
+                 [&](int64_t i, int) { initial_values(list[i], master + list[i].offset, seed); });
   if (has(State::Ema)) std::copy(master, master + table_.length, state(State::Ema));
   parameters_changed();
 }
@@ -80,14 +125,106 @@ std::string Engine::digest() {
   return text;
 }
 
+std::vector<uint64_t> Engine::piece_digests(State s) {
+  if (device_.is_cpu()) return piece_digests(flat(s), table_.length);
+  std::vector<uint64_t> lanes(kernels::digest_pieces(table_.length) * kernels::kDigestLanes);
+  const DeviceMemory on_device(device_, lanes.size() * sizeof(uint64_t));
+  kernels().raw.digest(on_device.as<uint64_t>(), flat(s), table_.length);
+  device_.download(lanes.data(), on_device.data(), on_device.bytes());
+  return lanes;
+}
+
 std::vector<uint64_t> Engine::piece_digests(const float* x, int64_t n) {
   using namespace kernels;
   std::vector<uint64_t> lanes(digest_pieces(n) * kDigestLanes);
-  pool().parallel(digest_pieces(n), [&](int64_t i, int) {
+  pool_.parallel(digest_pieces(n), [&](int64_t i, int) {
     const int64_t at = i * kDigestPiece;
     cpu().raw.digest(&lanes[i * kDigestLanes], x + at, std::min(kDigestPiece, n - at));
   });
   return lanes;
+}
+
+void Engine::mark_copies_stale() {
+  for (auto& current : current_) current.assign(table_.parameters.size(), false);
+}
+
+void Engine::parameters_changed() {
+  for (State s : kStates)
+    for (size_t i = 0; i < table_.parameters.size(); ++i) {
+      const Parameter& p = table_.parameters[i];
+      if (current_[static_cast<int>(s)][i])
+        device_.upload(flat(s) + p.offset, copies_[static_cast<int>(s)].as<float>() + p.offset,
+                       sizeof(float) * p.length);
+    }
+  crop();
+  if (weights16_) to_bf16(weights16_.as<bf16>(), flat(State::Master));
+  ema16_stale_ = true;
+  device_.synchronize();
+}
+
+void Engine::to_bf16(bf16* to, const float* from) {
+  const Ranges all = pieces({{0, table_.length}});
+  parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
+    const auto [at, end] = all[i];
+    kernels().b16.from_f32(to + at, from + at, end - at);
+  });
+}
+
+bf16* Engine::prepare(State weights) {
+  if (weights != State::Ema) return weights16_.as<bf16>();
+  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine has no EMA weights");
+  if (spec_.compute == DType::BF16 && std::exchange(ema16_stale_, false)) {
+    if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
+    to_bf16(ema16_.as<bf16>(), flat(State::Ema));
+  }
+  return ema16_.as<bf16>();
+}
+
+void Engine::await_snapshot() {
+  std::unique_lock lock(snapshot_mutex_);
+  snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
+}
+
+void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
+  const auto copy = [this] {
+    try {
+      copy_state();
+    } catch (...) {  // usually out of memory: a snapshot allocates a copy of the state
+      return std::current_exception();
+    }
+    return std::exception_ptr();
+  };
+  // A GPU has one compute stream: the copy runs on it, and nothing is computed meanwhile.
+  if (!device_.is_cpu()) return done(copy());
+  await_snapshot();
+  if (snapshot_thread_.joinable()) snapshot_thread_.join();
+  if (group_) group_->hold();
+  {
+    std::lock_guard lock(snapshot_mutex_);
+    snapshot_running_ = true;
+  }
+  const auto end = [this, done = std::move(done)](std::exception_ptr failure) {
+    {
+      std::lock_guard lock(snapshot_mutex_);
+      snapshot_running_ = false;
+    }
+    snapshot_done_.notify_all();
+    if (group_) group_->release();
+    done(failure);
+  };
+  try {
+    snapshot_thread_ = std::thread([end, copy] { end(copy()); });
+  } catch (...) {  // the system has no more threads
+    end(std::current_exception());
+  }
+}
+
+void Engine::copy_state() {
+  for (int s = 0; s < 4; ++s) {
+    if (!state_[s]) continue;
+    if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
+    device_.download(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
+  }
 }
 
 void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text) {
@@ -142,69 +279,6 @@ void Engine::check_case(const RawBatch& batch, const std::vector<float>& target)
   if (batch.count() != spec_.shape.samples || target.size() != batch.z.size())
     throw Error("ERR_TENSOR_SHAPE", "A case must have exactly " + std::to_string(spec_.shape.samples) +
                                         " samples and a target of the latent's shape");
-}
-
-// --- a slot's inputs
-
-void Engine::gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale,
-                    uint64_t seed, uint32_t step) const {
-  const int64_t n = spec_.shape.samples, last = batch.count() - 1;
-  std::vector<int64_t> rows(n);
-  std::vector<uint8_t> synthetic(n), dropped(n);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t s = std::min(from + i, last);
-    rows[i] = batch.rows[s];
-    synthetic[i] = batch.synthetic[s];
-    dropped[i] = batch.dropped[s];
-    const float* c = &batch.coefficients[6 * s];
-    to.mixes[i] = {c[0], c[1], c[2], c[3], {seed, 0, step, batch.sample_ids[s]}};
-    to.grad_scale[i] = c[4] * grad_scale;
-    to.timestep[i] = c[5];
-  }
-  const BatchRows r{n, rows.data(), synthetic.data(), dropped.data()};
-  if (spec_.compute == DType::BF16)
-    assembler_->assemble(r, to.x0, static_cast<bf16*>(to.context), static_cast<bf16*>(to.pooled));
-  else
-    assembler_->assemble(r, to.x0, static_cast<float*>(to.context), static_cast<float*>(to.pooled));
-}
-
-void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const {
-  const int64_t n = std::min(spec_.shape.samples, batch.count() - from);
-  const auto put = [&](void* at, const std::vector<float>& values, int64_t width, DType type) {
-    if (type == DType::BF16)
-      kernels::cpu().b16.from_f32(static_cast<bf16*>(at), &values[from * width], n * width);
-    else
-      std::memcpy(at, &values[from * width], sizeof(float) * n * width);
-  };
-  put(to.z, batch.z, latent_elements(), DType::F32);
-  put(to.timestep, batch.timestep, 1, DType::F32);
-  put(to.context, batch.context, context_elements(), spec_.compute);
-  put(to.pooled, batch.pooled, spec_.model.pooled_dim, spec_.compute);
-}
-
-// --- gradients and groups
-
-Engine::Norm Engine::norm(const kernels::Table& kernels, const float* gradient, double sum_of_squares) const {
-  Norm result{std::sqrt(sum_of_squares), -1};
-  if (std::isfinite(result.norm)) return result;
-  for (const auto& [from, to] : trained_) {
-    const int64_t found = kernels.raw.first_non_finite(gradient + from, to - from);
-    if (found < 0) continue;
-    result.first_non_finite = from + found;
-    break;
-  }
-  return result;
-}
-
-void Engine::join(std::shared_ptr<Group>) {
-  throw Error("ERR_SHARED_MEMORY", "Workers on GPUs cannot share memory; they exchange over gRPC");
-}
-
-std::string Engine::offer_device(int, const std::vector<SlotRange>&) {
-  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
-}
-void Engine::connect_devices(const std::string&) {
-  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
 }
 
 }  // namespace orch

@@ -193,7 +193,7 @@ void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, 
     data_.push_back(p.data);
     ranges.push_back({p.lo, p.hi});
   }
-  additions_ = additions(ranges, total_slots);
+  additions_ = additions(ranges, {0, total_slots}, total_slots);
 }
 
 float* Group::part_of(int rank, uint64_t offset, size_t bytes) {

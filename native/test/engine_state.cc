@@ -7,8 +7,7 @@
 #include <random>
 
 #include "../core/error.h"
-#include "../engine/device_engine.h"
-#include "../engine/host_engine.h"
+#include "../engine/engine.h"
 #include "devices.h"
 #include "driver.h"
 #include "harness.h"
@@ -35,7 +34,7 @@ void fill_state(Engine& e) {
 }
 
 TEST("engine state: digests are equal on host and devices, and changed by any bit") {
-  HostEngine host(kSpec);
+  Engine host(kSpec);
   const std::string want = on_driver(host, [&] {
     fill_state(host);
     return host.digest();
@@ -44,7 +43,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
   for (int threads : {1, 3}) {
     EngineSpec spec = kSpec;
     spec.threads = threads;
-    HostEngine other(spec);
+    Engine other(spec);
     on_driver(other, [&] {
       fill_state(other);
       CHECK(other.digest() == want, threads, " threads");
@@ -69,7 +68,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
   };
   on_driver(host, [&] { return changes(host, "host"), 0; });
   for (const test::TestedDevice& d : test::devices()) {
-    DeviceEngine device(kSpec, d.device);
+    Engine device(kSpec, d.device);
     on_driver(device, [&] {
       fill_state(device);
       CHECK(device.digest() == want, d.name);
@@ -81,7 +80,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
 
 TEST("engine state: a device's parameters are copied one by one, and only viewed ones are uploaded") {
   for (const test::TestedDevice& d : test::devices()) {
-    DeviceEngine e(kSpec, d.device);
+    Engine e(kSpec, d.device);
     on_driver(e, [&] {
       fill_state(e);
       const std::string filled = e.digest();
@@ -99,7 +98,7 @@ TEST("engine state: a device's parameters are copied one by one, and only viewed
 }
 
 TEST("engine state: a snapshot without memory fails, and training continues") {
-  HostEngine e({{2, 8, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, false});
+  Engine e({{2, 8, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, false});
   const auto snapshot = [&] {
     std::promise<std::exception_ptr> copied;
     e.pool().post([&] { e.snapshot([&](std::exception_ptr why) { copied.set_value(why); }); });
@@ -145,7 +144,7 @@ TEST("engine state: an engine frees all its memory after the requested work") {
   const int64_t before = memory_use().current;
   bool initialised = false;
   {
-    HostEngine e(kSpec);
+    Engine e(kSpec);
     CHECK(memory_use().current > before);
     e.pool().post([&] {
       e.initialize(1);

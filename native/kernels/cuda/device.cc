@@ -186,10 +186,10 @@ class CudaDevice final : public TableDevice {
     return time_algorithms(spec, [this](const std::function<void()>& work) { return time(work); });
   }
 
-  void* allocate(size_t bytes) override {
+  std::shared_ptr<void> allocate(size_t bytes) override {
     enter();
     largest_.allocations += 1;
-    if (context.plan_only) return planned_address(bytes);
+    if (context.plan_only) return {planned_address(bytes), [](void*) {}};
     void* p = nullptr;
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
@@ -198,27 +198,19 @@ class CudaDevice final : public TableDevice {
     }
     check(status, "cudaMalloc");
     held_ += rounded(bytes);
-    return p;
+    return {p, [this, bytes](void* memory) {
+              cudaSetDevice(context.ordinal);  // not enter(), which may throw
+              cudaFree(memory);
+              held_ -= rounded(bytes);
+            }};
   }
-  void release(void* memory, size_t bytes) override {
-    if (context.plan_only) return;
-    cudaSetDevice(context.ordinal);  // any thread may release; not enter(), which may throw
-    cudaFree(memory);
-    held_ -= rounded(bytes);
-  }
-  void* allocate_host(size_t bytes) override {
+  std::shared_ptr<void> allocate_host(size_t bytes) override {
     enter();
     largest_.allocations += 1;
-    if (context.plan_only) return new char[bytes ? bytes : 1];
+    if (context.plan_only) return std::make_shared<char[]>(bytes);
     void* p = nullptr;
-    check(cudaMallocHost(&p, bytes ? bytes : 1), "cudaMallocHost");
-    return p;
-  }
-  void release_host(void* memory) override {
-    if (context.plan_only)
-      delete[] static_cast<char*>(memory);
-    else
-      cudaFreeHost(memory);
+    check(cudaMallocHost(&p, std::max<size_t>(bytes, 1)), "cudaMallocHost");
+    return {p, [](void* memory) { cudaFreeHost(memory); }};
   }
 
   void upload(void* to, const void* from, size_t bytes) override {
