@@ -7,13 +7,11 @@
 namespace orch::addon {
 namespace {
 
-const char* const kStateNames[] = {"master", "ema", "m", "v"};  // by State
-
 // Arguments are converted before the engine is taken: converting may run JavaScript, which may close it.
 
 Napi::Value state(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const std::string name = info[0].ToString();
-  const State s = state_of(info.Env(), name);
+  const State s = state_of(info.Env(), engine_of(h), name);
   const size_t parameter = parameter_of(info.Env(), h, info[1]);
   if (!engine_of(h).has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
   look(h);
@@ -136,10 +134,9 @@ Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
         Engine& e = engine_of(h);
         auto map = env.Global().Get("Map").As<Napi::Function>().New({});
         auto set = map.Get("set").As<Napi::Function>();
-        for (State s : kStates) {
-          if (!e.has(s)) continue;
-          const char* const name = kStateNames[static_cast<int>(s)];
-          auto tensor = function(env, name, [h, s](const Napi::CallbackInfo& info) -> Napi::Value {
+        for (State s : e.states()) {
+          const std::string name = e.name_of(s);
+          auto tensor = function(env, name.c_str(), [h, s](const Napi::CallbackInfo& info) -> Napi::Value {
             const size_t parameter = parameter_of(info.Env(), h, info[0]);
             return view(info.Env(), h, engine_of(h).snapshot_of(s, parameter), parameter);
           });

@@ -4,18 +4,21 @@
 
 namespace orch::addon {
 
-State state_of(Napi::Env env, const std::string& name) {
-  if (name == "master") return State::Master;
-  if (name == "ema") return State::Ema;
-  if (name == "m") return State::M;
-  if (name == "v") return State::V;
-  wrong(env, "the state's name", "one of master, ema, m, v");
+State state_of(Napi::Env env, const Engine& e, const std::string& name) {
+  std::string names;
+  const size_t count = static_cast<size_t>(State::Moments) + e.optimizer().moments.size();
+  for (size_t i = 0; i < count; ++i) {
+    const std::string known = e.name_of(static_cast<State>(i));
+    if (known == name) return static_cast<State>(i);
+    names += (i > 0 ? ", " : "one of ") + known;
+  }
+  wrong(env, "the state's name", names.c_str());
 }
 
 State weights_of(Napi::Env env, const std::string& name) {
-  const State s = state_of(env, name);
-  if (s != State::Master && s != State::Ema) wrong(env, "the weights", "master or ema");
-  return s;
+  if (name == "master") return State::Master;
+  if (name == "ema") return State::Ema;
+  wrong(env, "the weights", "master or ema");
 }
 
 EngineSpec spec_of(const Napi::Object& o) {
@@ -40,6 +43,7 @@ EngineSpec spec_of(const Napi::Object& o) {
   s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, 1024));
   s.training = boolean(o, "training");
   s.ema = boolean(o, "ema");
+  if (o.Has("optimizer")) s.optimizer = string(o, "optimizer");
   if (!o.Get("device").IsNull()) s.device = static_cast<int>(integer(o, "device", 0, 1024));
   const auto& b = s.shape;
   if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
@@ -80,12 +84,16 @@ Napi::Value to_value(Napi::Env env, const Engine& e) {
     b.Set("length", static_cast<double>(table.buckets[i].length));
     buckets[i] = b;
   }
+  const auto& names = e.optimizer().moments;
+  auto moments = Napi::Array::New(env, names.size());
+  for (size_t i = 0; i < names.size(); ++i) moments[i] = Napi::String::New(env, names[i]);
   const int64_t side = e.spec().model.pos_embed_max_size;
   auto position = Napi::Object::New(env);
   position.Set("shape", to_array(env, {1, side * side, e.spec().model.hidden()}));
   o.Set("length", static_cast<double>(table.length));
   o.Set("tensors", tensors);
   o.Set("buckets", buckets);
+  o.Set("moments", moments);
   o.Set("posEmbed", position);
   o.Set("parameters", static_cast<double>(table.count));
   o.Set("arenaBytes", static_cast<double>(e.arena_bytes()));

@@ -7,7 +7,8 @@
 
 namespace orch::addon {
 
-State state_of(Napi::Env env, const std::string& name);
+/// A state of the engine's optimizer by its name, which the engine need not have.
+State state_of(Napi::Env env, const Engine& e, const std::string& name);
 /// The weights that a forward pass uses: master or ema.
 State weights_of(Napi::Env env, const std::string& name);
 EngineSpec spec_of(const Napi::Object& o);

@@ -19,14 +19,22 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
     : device_(device),
       spec_(spec),
       table_(spec.model),
+      optimizer_(optim::named(spec.optimizer)),
       graph_(build_mmdit(spec.model, table_, spec.shape,
                          {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
       positions_(Buffer(static_cast<size_t>(position_elements()) * sizeof(float))),
       pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
-  for (State s : kStates) {
-    if (!has(s)) continue;
-    auto& memory = state_[static_cast<int>(s)];
+  states_.push_back(State::Master);
+  if (spec.ema) states_.push_back(State::Ema);
+  for (size_t i = 0; spec.training && i < optimizer_.moments.size(); ++i) states_.push_back(moment(i));
+  const size_t count = static_cast<size_t>(State::Moments) + optimizer_.moments.size();
+  state_.resize(count);
+  copies_.resize(count);
+  current_.resize(count);
+  snapshot_.resize(count);
+  for (State s : states_) {
+    auto& memory = state_[static_cast<size_t>(s)];
     memory = DeviceMemory(device_, bytes);
     // On the CPU it is zero already, and untouched pages take no memory should the engine join a group.
     if (!device_.is_cpu()) device_.fill(memory.data(), 0, bytes);
@@ -46,8 +54,8 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
     if (device_.is_cpu())
       for (const Bucket& b : table_.buckets)
         bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
-    adamw_ = DeviceMemory(device_, sizeof(kernels::AdamW));
-    adamw_host_ = DeviceMemory(device_, sizeof(kernels::AdamW), true);
+    update_ = DeviceMemory(device_, sizeof(optim::Update));
+    update_host_ = DeviceMemory(device_, sizeof(optim::Update), true);
   }
   training_lanes_.resize(lanes());
   forward_lanes_.resize(lanes());
@@ -79,6 +87,12 @@ void Engine::crop() {
                  spec_.shape.width / spec_.model.patch, cropped.as<float>());
   device_.upload(cropped_.data(), cropped.data(), cropped.bytes());
   device_.synchronize();
+}
+
+std::string Engine::name_of(State s) const {
+  if (s == State::Master) return "master";
+  if (s == State::Ema) return "ema";
+  return optimizer_.moments.at(static_cast<size_t>(s) - static_cast<size_t>(State::Moments));
 }
 
 float* Engine::state(State s, size_t parameter) {
@@ -116,8 +130,7 @@ std::string Engine::digest() {
     add(label);
     for (uint64_t word : words) add(word);
   };
-  for (State s : kStates)
-    if (has(s)) add_all(piece_digests(s), static_cast<uint64_t>(s));
+  for (State s : states_) add_all(piece_digests(s), static_cast<uint64_t>(s));
   add_all(piece_digests(positions(), position_elements()), 4);
   char text[33];
   std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(sums[0]),
@@ -149,7 +162,7 @@ void Engine::mark_copies_stale() {
 }
 
 void Engine::parameters_changed() {
-  for (State s : kStates)
+  for (State s : states_)
     for (size_t i = 0; i < table_.parameters.size(); ++i) {
       const Parameter& p = table_.parameters[i];
       if (current_[static_cast<int>(s)][i])
@@ -220,10 +233,11 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
 }
 
 void Engine::copy_state() {
-  for (int s = 0; s < 4; ++s) {
-    if (!state_[s]) continue;
-    if (!snapshot_[s]) snapshot_[s] = Buffer(state_[s].bytes());
-    device_.download(snapshot_[s].data(), state_[s].data(), state_[s].bytes());
+  for (State s : states_) {
+    const DeviceMemory& from = state_[static_cast<size_t>(s)];
+    Buffer& to = snapshot_[static_cast<size_t>(s)];
+    if (!to) to = Buffer(from.bytes());
+    device_.download(to.data(), from.data(), from.bytes());
   }
 }
 

@@ -4,6 +4,7 @@
 //
 // Sizes: a flat array (weights, state, gradient) has table().length elements, padding included.
 #pragma once
+#include <algorithm>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -39,6 +40,7 @@ struct EngineSpec {
   int threads_per_slot = 1;
   /// CUDA device ordinal, as visible to the process; none: the CPU.
   std::optional<int> device = std::nullopt;
+  std::string optimizer = "adamw";  ///< optim::named()
 };
 
 /// Rows of a batch with their random draws: `count` entries each, coefficients six times as many (a, b, p, q,
@@ -117,8 +119,11 @@ void initial_values(const Parameter& p, float* w, uint64_t seed);
 /// One row for every kind of operation, without times; row_of[i] is the row of node i.
 std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>& row_of);
 
-enum class State : uint8_t { Master, Ema, M, V };
-constexpr State kStates[] = {State::Master, State::Ema, State::M, State::V};
+/// A flat array of the state: the weights, their EMA, and from Moments on those of the optimizer.
+enum class State : uint8_t { Master, Ema, Moments };
+constexpr State moment(size_t index) {
+  return static_cast<State>(static_cast<size_t>(State::Moments) + index);
+}
 
 class Engine {
  public:
@@ -139,7 +144,12 @@ class Engine {
   /// Bytes of device memory held by this process; 0 on the CPU. May be called from any thread.
   size_t device_bytes() const { return device_.held_bytes(); }
 
-  bool has(State s) const { return s == State::Master || (s == State::Ema ? spec_.ema : spec_.training); }
+  /// The states that it has.
+  const std::vector<State>& states() const { return states_; }
+  bool has(State s) const { return std::find(states_.begin(), states_.end(), s) != states_.end(); }
+  const optim::Optimizer& optimizer() const { return optimizer_; }
+  /// "master", "ema", and the names of the optimizer's moments.
+  std::string name_of(State s) const;
   /// The current values of a parameter, by its index in table(). On the CPU this is the state itself; on a
   /// GPU it is a host copy, which becomes stale with the next update and is refreshed by the next call. The
   /// address does not change.
@@ -197,8 +207,8 @@ class Engine {
   /// Freezes the parameters in the element ranges [from, to), ascending and disjoint: updates skip them, and
   /// their gradients count as zero. Before join().
   void freeze(const Ranges& frozen);
-  /// One step of AdamW with the gradient of reduce() or gradient_norm(), and of the EMA; see UpdateRequest.
-  /// Collective in a group.
+  /// One step of the optimizer with the gradient of reduce() or gradient_norm(), and of the EMA. Collective
+  /// in a group.
   void update(const UpdateRequest& request);
   /// Starts a copy of the state, on the CPU concurrent with the driver's work. `done` is called with the
   /// exception that occurred, or null, from this or another thread. The next update waits for the copy.
@@ -321,16 +331,19 @@ class Engine {
   graph::Device& device_;
   const EngineSpec spec_;
   const ParameterTable table_;
+  const optim::Optimizer& optimizer_;
   std::unique_ptr<ModelGraph> graph_;          // for training, or forward only
   std::unique_ptr<ModelGraph> forward_graph_;  // made when it is needed
   std::unique_ptr<BatchAssembler> assembler_;
 
-  graph::DeviceMemory state_[4], weights16_, ema16_;  // weights16_, ema16_: bf16 copies of the matmul weights
+  std::vector<State> states_;
+  std::vector<graph::DeviceMemory> state_;  // by State
+  graph::DeviceMemory weights16_, ema16_;   // bf16 copies of the matmul weights
   bool ema16_stale_ = true;
   graph::DeviceMemory positions_, cropped_;  // the whole table is in host memory
-  Buffer copies_[4];                         // host copies of a GPU's state
+  std::vector<Buffer> copies_;               // host copies of a GPU's state
   /// By parameter: whether the host copy has the device's values, or values still to be uploaded.
-  std::vector<bool> current_[4];
+  std::vector<std::vector<bool>> current_;
   Lanes training_lanes_, forward_lanes_;
 
   graph::DeviceMemory losses_, statistics_;  // of all slots of a step
@@ -343,8 +356,8 @@ class Engine {
   Ranges trained_;               // what is not frozen, in pieces
   graph::DeviceMemory squares_;  // the gradient's sums of squares, doubles by piece of trained_
   bool norm_enqueued_ = false;
-  graph::DeviceMemory adamw_host_, adamw_;  // the AdamW factors, in host memory and on the device
-  uint64_t adamw_uploaded_ = 0;
+  graph::DeviceMemory update_host_, update_;  // an optim::Update, in host memory and on the device
+  uint64_t update_uploaded_ = 0;
   std::map<const float*, graph::Repeated> norms_;  // recordings, by gradient
   // recordings, by gradient and by whether the EMA is updated
   std::map<std::pair<const float*, bool>, graph::Repeated> updates_;
@@ -355,7 +368,7 @@ class Engine {
   // if not connected, the step is alone or exchanges through host memory
   std::unique_ptr<DeviceExchange> exchange_;
 
-  Buffer snapshot_[4];
+  std::vector<Buffer> snapshot_;  // by State
   std::mutex snapshot_mutex_;
   std::condition_variable snapshot_done_;
   bool snapshot_running_ = false;

@@ -275,19 +275,21 @@ void Engine::abandon_devices() {
 void Engine::update(const UpdateRequest& u) {
   await_snapshot();
   if (group_) group_->wait_released();
-  device_.await_event(adamw_uploaded_);
+  device_.await_event(update_uploaded_);
   const float* gradient = this->gradient();  // of this engine, so that there is one
   if (group_) gradient = group_->sum();
-  *adamw_host_.as<kernels::AdamW>() = u.constants();
-  device_.upload(adamw_.data(), adamw_host_.data(), adamw_.bytes());
-  adamw_uploaded_ = device_.record_event();
+  *update_host_.as<optim::Update>() = optimizer_.update(u);
+  device_.upload(update_.data(), update_host_.data(), update_.bytes());
+  update_uploaded_ = device_.record_event();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   const auto update_piece = [this, gradient, ema](int64_t i) {
     const auto [from, to] = trained_[i];
-    kernels().raw.adamw(flat(State::Master) + from, flat(State::M) + from, flat(State::V) + from,
-                        ema ? flat(State::Ema) + from : nullptr,
-                        weights16_ ? weights16_.as<bf16>() + from : nullptr, gradient + from, to - from,
-                        adamw_.as<kernels::AdamW>());
+    std::vector<float*> moments;
+    for (size_t m = 0; m < optimizer_.moments.size(); ++m) moments.push_back(flat(moment(m)) + from);
+    kernels().raw.update[optimizer_.index](flat(State::Master) + from, moments.data(),
+                                           ema ? flat(State::Ema) + from : nullptr,
+                                           weights16_ ? weights16_.as<bf16>() + from : nullptr,
+                                           gradient + from, to - from, update_.as<optim::Update>());
   };
   updates_[{gradient, ema}](device_, [this, update_piece] {
     const auto count = static_cast<int64_t>(trained_.size());

@@ -22,7 +22,7 @@ const EngineSpec kSpec{kModel, {2, 8, 6, 5}, DType::F32, DType::F32, 2, true, tr
 
 /// Writes random numbers into the whole state from outside.
 void fill_state(Engine& e) {
-  for (State s : kStates) {
+  for (State s : e.states()) {
     std::mt19937 random(static_cast<unsigned>(s) + 1);
     std::normal_distribution<float> normal(0, 0.1f);
     for (size_t i = 0; i < e.table().parameters.size(); ++i) {
@@ -52,7 +52,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
   }
   const auto changes = [&](Engine& e, const std::string& name) {
     const size_t last = e.table().parameters.size() - 1;
-    for (State s : kStates)
+    for (State s : e.states())
       for (const size_t i : {size_t{0}, last}) {
         float& x = e.state(s, i)[e.table().parameters[i].length - 1];
         x = -x;
@@ -121,6 +121,22 @@ TEST("engine state: a snapshot without memory fails, and training continues") {
   on_driver(e, [&] { return e.state(State::Master, 0)[0] = 5; });
   CHECK(!snapshot(), "with memory, the next one succeeds");
   CHECK(e.snapshot_of(State::Master, 0)[0] == 5);
+}
+
+TEST("engine state: the optimizer names its moments, and an unknown one is rejected") {
+  Engine e(kSpec);
+  std::vector<std::string> names;
+  for (State s : e.states()) names.push_back(e.name_of(s));
+  CHECK((names == std::vector<std::string>{"master", "ema", "m", "v"}));
+  EngineSpec other = kSpec;
+  other.optimizer = "none";
+  std::string what;
+  try {
+    Engine unknown(other);
+  } catch (const Error& error) {
+    what = error.code() + " " + error.what();
+  }
+  CHECK(what == "ERR_MODEL_SPEC There is no optimizer none; there are: adamw", what);
 }
 
 TEST("engine state: trained ranges begin at a multiple of 16 elements") {

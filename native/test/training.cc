@@ -33,7 +33,7 @@ Trained train(DType t, int threads) {
       result.losses.push_back(loss);
       result.norms.push_back(norm);
     }
-    for (State s : kStates)
+    for (State s : e.states())
       result.state.insert(result.state.end(), e.state(s), e.state(s) + e.table().length);
     return result;
   });
