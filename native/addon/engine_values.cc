@@ -66,97 +66,69 @@ RawBatch raw_of(const Napi::Object& o) {
 
 Napi::Value to_value(Napi::Env env, const Engine& e) {
   const auto& table = e.table();
-  auto o = Napi::Object::New(env);
-  auto tensors = Napi::Array::New(env, table.parameters.size());
-  for (size_t i = 0; i < table.parameters.size(); ++i) {
-    const auto& p = table.parameters[i];
-    auto t = Napi::Object::New(env);
-    t.Set("name", p.name);
-    t.Set("shape", to_array(env, p.shape));
-    t.Set("offset", static_cast<double>(p.offset));
-    t.Set("length", static_cast<double>(p.length));
-    tensors[i] = t;
-  }
-  auto buckets = Napi::Array::New(env, table.buckets.size());
-  for (size_t i = 0; i < table.buckets.size(); ++i) {
-    auto b = Napi::Object::New(env);
-    b.Set("offset", static_cast<double>(table.buckets[i].offset));
-    b.Set("length", static_cast<double>(table.buckets[i].length));
-    buckets[i] = b;
-  }
-  const auto& names = e.optimizer().moments;
-  auto moments = Napi::Array::New(env, names.size());
-  for (size_t i = 0; i < names.size(); ++i) moments[i] = Napi::String::New(env, names[i]);
   const int64_t side = e.spec().model.pos_embed_max_size;
-  auto position = Napi::Object::New(env);
-  position.Set("shape", to_array(env, {1, side * side, e.spec().model.hidden()}));
-  o.Set("length", static_cast<double>(table.length));
-  o.Set("tensors", tensors);
-  o.Set("buckets", buckets);
-  o.Set("moments", moments);
-  o.Set("posEmbed", position);
-  o.Set("parameters", static_cast<double>(table.count));
-  o.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
-  o.Set("flopsPerSlot", e.flops_per_slot());
-  return o;
+  const std::vector<int64_t> positions{1, side * side, e.spec().model.hidden()};
+  return record(env, {{"length", table.length},
+                      {"tensors", table.parameters},
+                      {"buckets", table.buckets},
+                      {"moments", e.optimizer().moments},
+                      {"posEmbed", record(env, {{"shape", positions}})},
+                      {"parameters", table.count},
+                      {"arenaBytes", e.arena_bytes()},
+                      {"flopsPerSlot", e.flops_per_slot()}});
 }
 
 Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slot,
                      const std::vector<std::string>& attentions) {
-  auto o = Napi::Object::New(env);
-  auto slots = Napi::Array::New(env, r.losses.size());
-  for (size_t i = 0; i < r.losses.size(); ++i) {
-    auto s = Napi::Object::New(env);
-    s.Set("slot", static_cast<double>(first_slot + static_cast<int64_t>(i)));
-    s.Set("losses", to_typed_array(env, r.losses[i]));
-    slots[i] = s;
-  }
-  o.Set("slots", slots);
-  o.Set("statistics", env.Null());
+  std::vector<Napi::Value> slots;
+  for (const auto& losses : r.losses)
+    slots.push_back(
+        record(env, {{"slot", first_slot + static_cast<int64_t>(slots.size())}, {"losses", losses}}));
+  Napi::Value statistics = env.Null();
   if (!r.attention.empty()) {
-    auto statistics = Napi::Object::New(env);
-    auto list = Napi::Array::New(env, attentions.size());
-    auto logits = Napi::Float64Array::New(env, attentions.size()),
-         entropy = Napi::Float64Array::New(env, attentions.size());
-    for (size_t i = 0; i < attentions.size(); ++i) {
-      list[i] = Napi::String::New(env, attentions[i]);
-      logits[i] = r.attention[i].max_abs_logit;
-      entropy[i] = r.attention[i].mean_entropy;
+    std::vector<double> logits, entropy;
+    for (const AttentionSummary& a : r.attention) {
+      logits.push_back(a.max_abs_logit);
+      entropy.push_back(a.mean_entropy);
     }
-    statistics.Set("names", list);
-    statistics.Set("maxAbsLogit", logits);
-    statistics.Set("meanEntropy", entropy);
-    o.Set("statistics", statistics);
+    statistics = record(env, {{"names", attentions}, {"maxAbsLogit", logits}, {"meanEntropy", entropy}});
   }
-  o.Set("gatherSeconds", r.gather_seconds);
-  o.Set("computeSeconds", r.compute_seconds);
-  return o;
-}
-
-Napi::Value to_value(Napi::Env env, const CaseResult& r) {
-  auto o = Napi::Object::New(env);
-  auto map = env.Global().Get("Map").As<Napi::Function>().New({});
-  auto set = map.Get("set").As<Napi::Function>();
-  for (const auto& [name, g] : r.gradients)
-    set.Call(map, {Napi::String::New(env, name), to_typed_array(env, g)});
-  o.Set("velocity", to_typed_array(env, r.velocity));
-  o.Set("loss", r.loss);
-  o.Set("gradients", map);
-  return o;
-}
-
-Napi::Value to_value(Napi::Env env, const std::vector<ProfileRow>& rows) {
-  auto list = Napi::Array::New(env, rows.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    auto o = Napi::Object::New(env);
-    o.Set("name", rows[i].name);
-    o.Set("count", rows[i].count);
-    o.Set("seconds", rows[i].seconds);
-    o.Set("flops", rows[i].flops);
-    o.Set("bytes", rows[i].bytes);
-    list[i] = o;
-  }
-  return list;
+  return record(env, {{"slots", slots},
+                      {"statistics", statistics},
+                      {"gatherSeconds", r.gather_seconds},
+                      {"computeSeconds", r.compute_seconds}});
 }
 
 }  // namespace orch::addon
+
+namespace orch {
+
+using addon::record, addon::to_value;
+
+Napi::Value to_value(Napi::Env env, const Parameter& p) {
+  return record(env, {{"name", p.name}, {"shape", p.shape}, {"offset", p.offset}, {"length", p.length}});
+}
+Napi::Value to_value(Napi::Env env, const Bucket& b) {
+  return record(env, {{"offset", b.offset}, {"length", b.length}});
+}
+Napi::Value to_value(Napi::Env env, const CaseResult& r) {
+  auto map = env.Global().Get("Map").As<Napi::Function>().New({});
+  auto set = map.Get("set").As<Napi::Function>();
+  for (const auto& [name, g] : r.gradients) set.Call(map, {to_value(env, name), to_value(env, g)});
+  return record(env, {{"velocity", r.velocity}, {"loss", r.loss}, {"gradients", Napi::Value(map)}});
+}
+
+Napi::Value to_value(Napi::Env env, const ProfileRow& r) {
+  return record(
+      env,
+      {{"name", r.name}, {"count", r.count}, {"seconds", r.seconds}, {"flops", r.flops}, {"bytes", r.bytes}});
+}
+Napi::Value to_value(Napi::Env env, const QueryKeyRms& r) {
+  return record(env, {{"attention", r.attention}, {"query", r.query}, {"key", r.key}});
+}
+Napi::Value to_value(Napi::Env env, const Engine::Norm& n) {
+  return record(env,
+                {{"norm", n.norm}, {"firstNonFinite", n.first_non_finite}, {"receivedBytes", n.received}});
+}
+
+}  // namespace orch

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include "../engine/engine.h"
+#include "../engine/query_key_rms.h"
 
 namespace orch::addon {
 
@@ -19,7 +20,15 @@ RawBatch raw_of(const Napi::Object& o);
 Napi::Value to_value(Napi::Env env, const Engine& e);
 Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slot,
                      const std::vector<std::string>& attentions);
-Napi::Value to_value(Napi::Env env, const CaseResult& r);
-Napi::Value to_value(Napi::Env env, const std::vector<ProfileRow>& rows);
 
 }  // namespace orch::addon
+
+// In the namespace of their arguments, where the templates of convert.h find them.
+namespace orch {
+Napi::Value to_value(Napi::Env env, const Parameter& p);
+Napi::Value to_value(Napi::Env env, const Bucket& b);
+Napi::Value to_value(Napi::Env env, const CaseResult& r);
+Napi::Value to_value(Napi::Env env, const ProfileRow& r);
+Napi::Value to_value(Napi::Env env, const QueryKeyRms& r);
+Napi::Value to_value(Napi::Env env, const Engine::Norm& n);
+}  // namespace orch

@@ -244,12 +244,10 @@ void Engine::copy_state() {
 void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text) {
   if (text.context_tokens() != spec_.shape.context_tokens || text.context_dim() != spec_.model.context_dim ||
       text.pooled_dim() != spec_.model.pooled_dim)
-    throw Error("ERR_DATA_SHAPE",
-                "The data set's text (" + std::to_string(text.context_tokens()) + " tokens of " +
-                    std::to_string(text.context_dim()) + ", pooled " + std::to_string(text.pooled_dim()) +
-                    ") is not what the model was built for (" + std::to_string(spec_.shape.context_tokens) +
-                    " of " + std::to_string(spec_.model.context_dim) + ", pooled " +
-                    std::to_string(spec_.model.pooled_dim) + ")");
+    throw Error("ERR_DATA_SHAPE", "The data set's text (", text.context_tokens(), " tokens of ",
+                text.context_dim(), ", pooled ", text.pooled_dim(), ") is not what the model was built for (",
+                spec_.shape.context_tokens, " of ", spec_.model.context_dim, ", pooled ",
+                spec_.model.pooled_dim, ")");
   assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements());
 }
 
@@ -267,8 +265,7 @@ void Engine::check(const AccumulateRequest& request) const {
     check(request.slots[i].samples);
     if (request.slots[i].samples.count() != spec_.shape.samples ||
         request.slots[i].slot != request.slots[0].slot + static_cast<int64_t>(i))
-      throw Error("ERR_TENSOR_SHAPE",
-                  "Slots must be contiguous, of " + std::to_string(spec_.shape.samples) + " samples");
+      throw Error("ERR_TENSOR_SHAPE", "Slots must be contiguous, of ", spec_.shape.samples, " samples");
   }
 }
 
@@ -284,15 +281,14 @@ void Engine::check(const RawBatch& b) const {
   const size_t n = b.timestep.size();
   if (n == 0 || b.z.size() != n * latent_elements() || b.context.size() != n * context_elements() ||
       b.pooled.size() != n * spec_.model.pooled_dim)
-    throw Error("ERR_TENSOR_SHAPE",
-                "The inputs of a batch of " + std::to_string(n) + " have other shapes than the model");
+    throw Error("ERR_TENSOR_SHAPE", "The inputs of a batch of ", n, " have other shapes than the model");
 }
 
 void Engine::check_case(const RawBatch& batch, const std::vector<float>& target) const {
   check(batch);
   if (batch.count() != spec_.shape.samples || target.size() != batch.z.size())
-    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly " + std::to_string(spec_.shape.samples) +
-                                        " samples and a target of the latent's shape");
+    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly ", spec_.shape.samples,
+                " samples and a target of the latent's shape");
 }
 
 }  // namespace orch

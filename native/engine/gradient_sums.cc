@@ -6,8 +6,7 @@ namespace orch {
 
 void GradientSums::begin(int64_t first, int64_t end, int64_t total, std::function<void(int)> announce) {
   if (first < 0 || first >= end || end > total)
-    throw Error("ERR_INTERNAL", "Slots " + std::to_string(first) + " to " + std::to_string(end) + " of " +
-                                    std::to_string(total));
+    throw Error("ERR_INTERNAL", "Slots ", first, " to ", end, " of ", total);
   std::lock_guard order(announcing_);
   first_ = first;
   total_ = total;

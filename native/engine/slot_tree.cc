@@ -26,7 +26,7 @@ size_t add_node(const std::vector<SlotRange>& parts, int64_t lo, int64_t size, i
                 std::vector<std::pair<size_t, size_t>>& list) {
   const int64_t hi = std::min(lo + size, total);
   if (at >= parts.size() || parts[at].lo != lo || size == 0)
-    throw Error("ERR_EXCHANGE", "The workers' parts leave out slot " + std::to_string(lo));
+    throw Error("ERR_EXCHANGE", "The workers' parts leave out slot ", lo);
   if (parts[at].hi == hi) return at++;
   const size_t left = add_node(parts, lo, size / 2, total, at, list);
   if (lo + size / 2 < total)

@@ -48,7 +48,7 @@ Library load() {
               reinterpret_cast<decltype(Library::list)>(list)};
     why += (why.empty() ? "" : "; ") + std::string(dlerror());
   }
-  throw Error("ERR_CUDA", "CUDA is off: " + why);
+  throw Error("ERR_CUDA", "CUDA is off: ", why);
 }
 
 const Library& library() {
@@ -62,13 +62,13 @@ std::vector<graph::Device::Description> cuda_devices() {
   std::vector<graph::Device::Description> devices;
   char message[512] = "";
   if (library().list(&devices, message, sizeof message)) return devices;
-  throw Error("ERR_CUDA", std::string("CUDA is off: ") + message);
+  throw Error("ERR_CUDA", "CUDA is off: ", message);
 }
 
 graph::Device& open_cuda(int ordinal) {
   char message[512] = "";
   if (graph::Device* device = library().open(ordinal, message, sizeof message)) return *device;
-  throw Error("ERR_CUDA", std::string("CUDA is off: ") + message);
+  throw Error("ERR_CUDA", "CUDA is off: ", message);
 }
 
 }  // namespace orch::kernels

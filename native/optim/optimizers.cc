@@ -39,7 +39,7 @@ const Optimizer& named(const std::string& name) {
     if (o.name == name) return o;
     names += (names.empty() ? "" : ", ") + o.name;
   }
-  throw Error("ERR_MODEL_SPEC", "There is no optimizer " + name + "; there are: " + names);
+  throw Error("ERR_MODEL_SPEC", "There is no optimizer ", name, "; there are: ", names);
 }
 
 }  // namespace orch::optim

@@ -43,8 +43,8 @@ bool plans_only() { return context.plan_only; }
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  throw Error(status == cudaErrorMemoryAllocation ? "ERR_OUT_OF_MEMORY" : "ERR_CUDA",
-              std::string(what) + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")");
+  throw Error(status == cudaErrorMemoryAllocation ? "ERR_OUT_OF_MEMORY" : "ERR_CUDA", what, ": ",
+              cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
 }
 
 void synchronize() {
@@ -155,11 +155,9 @@ class CudaDevice final : public TableDevice {
     context.held = &held_;
     if (context.plan_only) return;
     const int count = device_count();
-    if (ordinal >= count)
-      throw Error("ERR_CUDA", "There is no CUDA device " + std::to_string(ordinal) + "; there are " +
-                                  std::to_string(count));
+    if (ordinal >= count) throw Error("ERR_CUDA", "There is no CUDA device ", ordinal, "; there are ", count);
     const Description d = describe_device(ordinal);
-    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + ": " + d.problem);
+    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name, ": ", d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
     for (cudaStream_t* s : {&context.compute_stream, &context.copy_stream})
@@ -194,7 +192,7 @@ class CudaDevice final : public TableDevice {
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      throw Error("ERR_OUT_OF_MEMORY", "The device cannot allocate " + std::to_string(bytes >> 20) + " MiB");
+      throw Error("ERR_OUT_OF_MEMORY", "The device cannot allocate ", bytes >> 20, " MiB");
     }
     check(status, "cudaMalloc");
     held_ += rounded(bytes);

@@ -46,7 +46,7 @@ Replayed* recording = nullptr;
 
 /// Rejects what a stream rejects during capture.
 void reject_during_capture(const char* what) {
-  if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be captured");
+  if (recording) throw Error("ERR_CUDA", what, " cannot be captured");
 }
 
 class PlainMatmul final : public graph::Op {
@@ -230,8 +230,7 @@ graph::Device& emulated_device() {
   return device;
 }
 graph::Device* make_device(int number) {
-  if (number < 0 || number >= device_count())
-    throw Error("ERR_CUDA", "There is no emulated device " + std::to_string(number));
+  if (number < 0 || number >= device_count()) throw Error("ERR_CUDA", "There is no emulated device ", number);
   ordinal = number;
   return &emulated_device();
 }
