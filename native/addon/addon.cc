@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <thread>
 
-#include "../engine/device_engine.h"
+#include "../engine/ceilings.h"
 #include "../kernels/kernels.h"
-#include "../ops/peak.h"
+#include "../kernels/open_cuda.h"
 #include "convert.h"
 #include "objects.h"
 
@@ -23,29 +23,24 @@ double processors() {
 }
 
 Napi::Value host(const Napi::CallbackInfo& info) {
-  auto o = Napi::Object::New(info.Env());
-  o.Set("isa", kernels::cpu().isa);
-  o.Set("fastBf16", kernels::cpu().fast_bf16);
-  o.Set("kernels", kernels::kVersion);
-  o.Set("processors", processors());
-  return o;
+  return record(info.Env(), {{"isa", kernels::cpu().isa},
+                             {"fastBf16", kernels::cpu().fast_bf16},
+                             {"kernels", kernels::kVersion},
+                             {"processors", processors()}});
 }
 
 Napi::Value cuda(const Napi::CallbackInfo& info) {
   using Devices = std::vector<graph::Device::Description>;
   return promise<Devices>(
-      info.Env(), on_own_thread, nullptr, graph::cuda_devices, [](Napi::Env env, Devices& devices) {
-        auto list = Napi::Array::New(env, devices.size());
-        for (size_t i = 0; i < devices.size(); ++i) {
-          const auto& d = devices[i];
-          auto o = Napi::Object::New(env);
-          o.Set("name", d.name);
-          o.Set("memoryBytes", static_cast<double>(d.memory_bytes));
-          o.Set("libraries", d.libraries);
-          o.Set("problem", d.problem.empty() ? env.Null() : Napi::String::New(env, d.problem));
-          list[i] = o;
-        }
-        return list;
+      info.Env(), on_own_thread, nullptr, kernels::cuda_devices, [](Napi::Env env, Devices& devices) {
+        std::vector<Napi::Value> list;
+        for (const auto& d : devices)
+          list.push_back(
+              record(env, {{"name", d.name},
+                           {"memoryBytes", d.memory_bytes},
+                           {"libraries", d.libraries},
+                           {"problem", d.problem.empty() ? env.Null() : to_value(env, d.problem)}}));
+        return to_value(env, list);
       });
 }
 
@@ -53,12 +48,10 @@ Napi::Value device_ceilings(const Napi::CallbackInfo& info) {
   const int ordinal = static_cast<int>(integer(info[0], "device", 0, 1024));
   const DType t = info[1].ToString().Utf8Value() == "bf16" ? DType::BF16 : DType::F32;
   return promise<Ceilings>(
-      info.Env(), on_own_thread, nullptr, [=] { return orch::device_ceilings(graph::open_cuda(ordinal), t); },
+      info.Env(), on_own_thread, nullptr,
+      [=] { return orch::device_ceilings(kernels::open_cuda(ordinal), t); },
       [](Napi::Env env, Ceilings& c) {
-        auto o = Napi::Object::New(env);
-        o.Set("flops", c.matmul);
-        o.Set("bandwidth", c.copy);
-        return o;
+        return record(env, {{"flops", c.matmul}, {"bandwidth", c.copy}});
       });
 }
 
@@ -77,7 +70,7 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
   const int threads = static_cast<int>(integer(info[4], "threads", 1, 1024));
   const double seconds = info[5].ToNumber().DoubleValue();
   return promise<double>(
-      info.Env(), on_own_thread, nullptr, [=] { return ops::matmul_peak(t, m, n, k, threads, seconds); },
+      info.Env(), on_own_thread, nullptr, [=] { return orch::matmul_peak(t, m, n, k, threads, seconds); },
       [](Napi::Env env, double& v) { return Napi::Number::New(env, v); });
 }
 

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <cmath>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -110,16 +111,44 @@ std::vector<T> copy_integers(const Napi::Object& o, const char* name) {
   return integers<T>(typed_array<double>(o.Get(name), name), name);
 }
 
+// Results as JavaScript values: booleans, numbers, strings, typed arrays of float and double, arrays of
+// anything else.
+
 template <class T>
-Napi::TypedArrayOf<T> to_typed_array(Napi::Env env, const std::vector<T>& v) {
-  auto a = Napi::TypedArrayOf<T>::New(env, v.size());
-  std::copy(v.begin(), v.end(), a.Data());
-  return a;
+requires std::is_arithmetic_v<T> Napi::Value to_value(Napi::Env env, T v) {
+  if constexpr (std::is_same_v<T, bool>)
+    return Napi::Boolean::New(env, v);
+  else
+    return Napi::Number::New(env, static_cast<double>(v));
 }
-inline Napi::Array to_array(Napi::Env env, const std::vector<int64_t>& v) {
-  auto a = Napi::Array::New(env, v.size());
-  for (size_t i = 0; i < v.size(); ++i) a[i] = Napi::Number::New(env, static_cast<double>(v[i]));
-  return a;
+inline Napi::Value to_value(Napi::Env env, const std::string& v) { return Napi::String::New(env, v); }
+inline Napi::Value to_value(Napi::Env env, const char* v) { return Napi::String::New(env, v); }
+inline Napi::Value to_value(Napi::Env, Napi::Value v) { return v; }
+template <class T>
+Napi::Value to_value(Napi::Env env, const std::vector<T>& v) {
+  if constexpr (std::is_floating_point_v<T>) {
+    auto a = Napi::TypedArrayOf<T>::New(env, v.size());
+    std::copy(v.begin(), v.end(), a.Data());
+    return a;
+  } else {
+    auto a = Napi::Array::New(env, v.size());
+    for (size_t i = 0; i < v.size(); ++i) a[i] = to_value(env, v[i]);
+    return a;
+  }
+}
+
+/// A property of record(), which converts its value; both must be in one expression.
+struct Field {
+  template <class T>
+  Field(const char* n, const T& v) : name(n), value([&v](Napi::Env env) { return to_value(env, v); }) {}
+  const char* name;
+  std::function<Napi::Value(Napi::Env)> value;
+};
+/// An object of these properties.
+inline Napi::Value record(Napi::Env env, std::initializer_list<Field> fields) {
+  auto o = Napi::Object::New(env);
+  for (const Field& f : fields) o.Set(f.name, f.value(env));
+  return o;
 }
 
 }  // namespace orch::addon

@@ -51,15 +51,13 @@ Napi::Value scan(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& inf
   return promise<ColumnScan>(
       info.Env(), on_own_thread, nullptr, [=] { return dataset->scan(column, from, to, low, high, bins); },
       [](Napi::Env env, ColumnScan& s) {
-        auto o = Napi::Object::New(env);
-        o.Set("min", s.min);
-        o.Set("max", s.max);
-        o.Set("mean", s.mean);
-        o.Set("std", s.std);
-        o.Set("nonFinite", static_cast<double>(s.non_finite));
-        o.Set("firstNonFiniteRow", static_cast<double>(s.first_non_finite_row));
-        o.Set("histogram", to_typed_array(env, s.histogram));
-        return o;
+        return record(env, {{"min", s.min},
+                            {"max", s.max},
+                            {"mean", s.mean},
+                            {"std", s.std},
+                            {"nonFinite", s.non_finite},
+                            {"firstNonFiniteRow", s.first_non_finite_row},
+                            {"histogram", s.histogram}});
       });
 }
 

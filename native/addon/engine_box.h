@@ -4,6 +4,7 @@
 
 #include "../engine/engine.h"
 #include "convert.h"
+#include "engine_values.h"
 
 namespace orch::addon {
 
@@ -60,16 +61,20 @@ Napi::Promise run(const Napi::CallbackInfo& info, const EngineHandle& h, std::fu
       [e, work = std::move(work)] { return work(*e); }, std::move(finish));
 }
 
-struct Nothing {};
-inline Napi::Promise run(const Napi::CallbackInfo& info, const EngineHandle& h,
-                         std::function<void(Engine&)> work) {
-  return run<Nothing>(
-      info, h,
-      [work = std::move(work)](Engine& e) {
-        work(e);
-        return Nothing{};
-      },
-      [](Napi::Env env, Nothing&) { return env.Undefined(); });
+/// The promise of what `work` returns, as to_value() converts it, or of undefined.
+template <class Work>
+Napi::Promise run(const Napi::CallbackInfo& info, const EngineHandle& h, Work work) {
+  using R = std::invoke_result_t<Work, Engine&>;
+  if constexpr (std::is_void_v<R>)
+    return run<Nothing>(
+        info, h,
+        [work](Engine& e) {
+          work(e);
+          return Nothing{};
+        },
+        undefined);
+  else
+    return run<R>(info, h, work, [](Napi::Env env, R& r) -> Napi::Value { return to_value(env, r); });
 }
 
 /// A view of one parameter, or of one bucket of a gradient. A view of the whole array of a model above

@@ -1,4 +1,5 @@
 // An engine as a JavaScript object.
+#include "../engine/query_key_rms.h"
 #include "engine_box.h"
 #include "engine_values.h"
 #include "objects.h"
@@ -10,7 +11,7 @@ namespace {
 
 Napi::Value state(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const std::string name = info[0].ToString();
-  const State s = state_of(info.Env(), name);
+  const State s = state_of(info.Env(), engine_of(h), name);
   const size_t parameter = parameter_of(info.Env(), h, info[1]);
   if (!engine_of(h).has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
   look(h);
@@ -89,11 +90,9 @@ Napi::Value gradient_parts(const EngineHandle& h, Napi::Env env) {
   for (size_t i = 0; i < parts.size(); ++i) {
     if (!parts[i].data)
       throw Error("ERR_INTERNAL", "gradientParts: no bucket has been announced yet, or none needs to be");
-    auto p = Napi::Object::New(env);
-    p.Set("lo", static_cast<double>(parts[i].lo));
-    p.Set("hi", static_cast<double>(parts[i].hi));
-    p.Set("buckets", bucket_views(env, h, parts[i].data));
-    list[i] = p;
+    list[i] = record(env, {{"lo", parts[i].lo},
+                           {"hi", parts[i].hi},
+                           {"buckets", Napi::Value(bucket_views(env, h, parts[i].data))}});
   }
   return list;
 }
@@ -133,10 +132,9 @@ Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
         Engine& e = engine_of(h);
         auto map = env.Global().Get("Map").As<Napi::Function>().New({});
         auto set = map.Get("set").As<Napi::Function>();
-        for (State s : kStates) {
-          if (!e.has(s)) continue;
-          const char* const name = name_of(s);
-          auto tensor = function(env, name, [h, s](const Napi::CallbackInfo& info) -> Napi::Value {
+        for (State s : e.states()) {
+          const std::string name = e.name_of(s);
+          auto tensor = function(env, name.c_str(), [h, s](const Napi::CallbackInfo& info) -> Napi::Value {
             const size_t parameter = parameter_of(info.Env(), h, info[0]);
             return view(info.Env(), h, engine_of(h).snapshot_of(s, parameter), parameter);
           });
@@ -152,35 +150,19 @@ Napi::Value evaluate(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const State weights = weights_of(info.Env(), string(o, "weights"));
   const uint64_t seed = bigint(o.Get("seed"), "seed");
   const uint32_t step = static_cast<uint32_t>(integer(o, "step", 0, UINT32_MAX));
-  return run<std::vector<float>>(
-      info, h, [=](Engine& e) { return e.evaluate(*batch, weights, seed, step); },
-      [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
+  return run(info, h, [=](Engine& e) { return e.evaluate(*batch, weights, seed, step); });
 }
 
 Napi::Value predict(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
   const State weights = weights_of(info.Env(), info[1].ToString());
-  return run<std::vector<float>>(
-      info, h, [=](Engine& e) { return e.predict(*batch, weights); },
-      [](Napi::Env env, std::vector<float>& v) { return to_typed_array(env, v); });
+  return run(info, h, [=](Engine& e) { return e.predict(*batch, weights); });
 }
 
 Napi::Value query_key_rms(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
   const State weights = weights_of(info.Env(), info[1].ToString());
-  return run<std::vector<Engine::QueryKeyRms>>(
-      info, h, [=](Engine& e) { return e.query_key_rms(*batch, weights); },
-      [](Napi::Env env, std::vector<Engine::QueryKeyRms>& list) {
-        auto array = Napi::Array::New(env, list.size());
-        for (size_t i = 0; i < list.size(); ++i) {
-          auto o = Napi::Object::New(env);
-          o.Set("attention", list[i].attention);
-          o.Set("query", list[i].query);
-          o.Set("key", list[i].key);
-          array[i] = o;
-        }
-        return array;
-      });
+  return run(info, h, [=](Engine& e) { return orch::query_key_rms(e, *batch, weights); });
 }
 
 Napi::Value freeze(const EngineHandle& h, const Napi::CallbackInfo& info) {
@@ -196,21 +178,7 @@ Napi::Value evaluate_case(const EngineHandle& h, const Napi::CallbackInfo& info)
   auto values = typed_array<float>(info[1], "target");
   auto target = std::make_shared<std::vector<float>>(values.Data(), values.Data() + values.ElementLength());
   const bool gradients = info[2].ToBoolean();
-  return run<CaseResult>(
-      info, h, [=](Engine& e) { return e.evaluate_case(*batch, *target, gradients); },
-      [](Napi::Env env, CaseResult& r) { return to_value(env, r); });
-}
-
-Napi::Value norm(const EngineHandle& h, const Napi::CallbackInfo& info, Engine::Norm (Engine::*take)()) {
-  return run<Engine::Norm>(
-      info, h, [take](Engine& e) { return (e.*take)(); },
-      [](Napi::Env env, Engine::Norm& n) {
-        auto o = Napi::Object::New(env);
-        o.Set("norm", n.norm);
-        o.Set("firstNonFinite", static_cast<double>(n.first_non_finite));
-        o.Set("receivedBytes", static_cast<double>(n.received));
-        return o;
-      });
+  return run(info, h, [=](Engine& e) { return e.evaluate_case(*batch, *target, gradients); });
 }
 
 Napi::Value join(const EngineHandle& h, const Napi::CallbackInfo& info) {
@@ -236,25 +204,17 @@ Napi::Value offer_device(const EngineHandle& h, const Napi::CallbackInfo& info) 
   const auto bounds = integers<int64_t>(typed_array<double>(info[1], "bounds"), "bounds");
   std::vector<SlotRange> slots;
   for (size_t i = 0; i + 1 < bounds.size(); i += 2) slots.push_back({bounds[i], bounds[i + 1]});
-  return run<std::string>(
-      info, h, [=](Engine& e) { return e.offer_device(rank, slots); },
-      [](Napi::Env env, std::string& offer) { return Napi::String::New(env, offer); });
+  return run(info, h, [=](Engine& e) { return e.offer_device(rank, slots); });
 }
 
 Napi::Value profile(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const int repeats = static_cast<int>(integer(info[0], "repeats", 1, 1 << 20));
-  return run<std::vector<ProfileRow>>(
-      info, h, [repeats](Engine& e) { return e.profile(repeats); },
-      [](Napi::Env env, std::vector<ProfileRow>& rows) { return to_value(env, rows); });
+  return run(info, h, [repeats](Engine& e) { return e.profile(repeats); });
 }
 
 Napi::Value memory(Napi::Env env, const Engine& e) {
   const MemoryUse use = memory_use();
-  auto o = Napi::Object::New(env);
-  o.Set("current", static_cast<double>(use.current));
-  o.Set("peak", static_cast<double>(use.peak));
-  o.Set("device", static_cast<double>(e.device_bytes()));
-  return o;
+  return record(env, {{"current", use.current}, {"peak", use.peak}, {"device", e.device_bytes()}});
 }
 
 /// Frees all of the engine's memory when the requested work is done. Views become empty immediately; a buffer
@@ -278,7 +238,7 @@ Napi::Value close(const EngineHandle& h, Napi::Env env) {
         engine->reset();
         return Nothing{};
       },
-      [](Napi::Env env, Nothing&) { return env.Undefined(); });
+      undefined);
   h->closing = Napi::Persistent(closed);
   return closed;
 }
@@ -309,7 +269,8 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
       throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet that has to be exchanged");
     return bucket_views(i.Env(), h, parts[0].data);
   });
-  method(o, "gradientNorm", [h](Info i) { return norm(h, i, &Engine::gradient_norm); });
+  method(o, "gradientNorm",
+         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { return e.gradient_norm(); }); });
   method(o, "join", [h](Info i) { return join(h, i); });
   method(o, "offerDevice", [h](Info i) { return offer_device(h, i); });
   method(o, "connectDevices", [h](Info i) -> Napi::Value {
@@ -322,7 +283,7 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
   });
   method(o, "stateLoaded",
          [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.state_loaded(); }); });
-  method(o, "reduce", [h](Info i) { return norm(h, i, &Engine::reduce); });
+  method(o, "reduce", [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { return e.reduce(); }); });
   method(o, "update", [h](Info i) { return update(h, i); });
   method(o, "snapshot", [h](Info i) { return snapshot(h, i); });
   method(o, "evaluate", [h](Info i) { return evaluate(h, i); });
@@ -332,11 +293,7 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
   method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
   method(o, "profile", [h](Info i) { return profile(h, i); });
   method(o, "memory", [h](Info i) { return memory(i.Env(), engine_of(h)); });
-  method(o, "digest", [h](Info i) -> Napi::Value {
-    return run<std::string>(
-        i, h, [](Engine& e) { return e.digest(); },
-        [](Napi::Env env, std::string& digest) { return Napi::String::New(env, digest); });
-  });
+  method(o, "digest", [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { return e.digest(); }); });
   method(o, "close", [h](Info i) { return close(h, i.Env()); });
   return o;
 }

@@ -4,21 +4,21 @@
 
 namespace orch::addon {
 
-State state_of(Napi::Env env, const std::string& name) {
-  for (State s : kStates)
-    if (name == name_of(s)) return s;
-  wrong(env, "the state's name", "one of master, ema, m, v");
-}
-
-const char* name_of(State s) {
-  const char* const names[] = {"master", "ema", "m", "v"};
-  return names[static_cast<int>(s)];
+State state_of(Napi::Env env, const Engine& e, const std::string& name) {
+  std::string names;
+  const size_t count = static_cast<size_t>(State::Moments) + e.optimizer().moments.size();
+  for (size_t i = 0; i < count; ++i) {
+    const std::string known = e.name_of(static_cast<State>(i));
+    if (known == name) return static_cast<State>(i);
+    names += (i > 0 ? ", " : "one of ") + known;
+  }
+  wrong(env, "the state's name", names.c_str());
 }
 
 State weights_of(Napi::Env env, const std::string& name) {
-  const State s = state_of(env, name);
-  if (s != State::Master && s != State::Ema) wrong(env, "the weights", "master or ema");
-  return s;
+  if (name == "master") return State::Master;
+  if (name == "ema") return State::Ema;
+  wrong(env, "the weights", "master or ema");
 }
 
 ModelSpec model_of(const Napi::Object& o) {
@@ -48,6 +48,7 @@ EngineSpec spec_of(const Napi::Object& o) {
   s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, 1024));
   s.training = boolean(o, "training");
   s.ema = boolean(o, "ema");
+  if (o.Has("optimizer")) s.optimizer = string(o, "optimizer");
   if (!o.Get("device").IsNull()) s.device = static_cast<int>(integer(o, "device", 0, 1024));
   const auto& b = s.shape;
   if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
@@ -69,102 +70,75 @@ RawBatch raw_of(const Napi::Object& o) {
 }
 
 Napi::Object to_value(Napi::Env env, const ModelSpec& model, const ParameterTable& table) {
-  auto o = Napi::Object::New(env);
-  auto tensors = Napi::Array::New(env, table.parameters.size());
-  for (size_t i = 0; i < table.parameters.size(); ++i) {
-    const auto& p = table.parameters[i];
-    auto t = Napi::Object::New(env);
-    t.Set("name", p.name);
-    t.Set("shape", to_array(env, p.shape));
-    t.Set("offset", static_cast<double>(p.offset));
-    t.Set("length", static_cast<double>(p.length));
-    tensors[i] = t;
-  }
-  auto buckets = Napi::Array::New(env, table.buckets.size());
-  for (size_t i = 0; i < table.buckets.size(); ++i) {
-    auto b = Napi::Object::New(env);
-    b.Set("offset", static_cast<double>(table.buckets[i].offset));
-    b.Set("length", static_cast<double>(table.buckets[i].length));
-    buckets[i] = b;
-  }
   const int64_t side = model.pos_embed_max_size;
-  auto position = Napi::Object::New(env);
-  position.Set("shape", to_array(env, {1, side * side, model.hidden()}));
-  o.Set("length", static_cast<double>(table.length));
-  o.Set("tensors", tensors);
-  o.Set("buckets", buckets);
-  o.Set("posEmbed", position);
-  o.Set("parameters", static_cast<double>(table.count));
-  return o;
+  const std::vector<int64_t> positions{1, side * side, model.hidden()};
+  return record(env, {{"length", table.length},
+                      {"tensors", table.parameters},
+                      {"buckets", table.buckets},
+                      {"posEmbed", record(env, {{"shape", positions}})},
+                      {"parameters", table.count}})
+      .As<Napi::Object>();
 }
 
 Napi::Value to_value(Napi::Env env, const Engine& e) {
-  auto o = to_value(env, e.spec().model, e.table());
-  auto moments = Napi::Array::New(env);
-  for (State s : kStates)
-    if (s != State::Master && s != State::Ema && e.has(s)) moments[moments.Length()] = name_of(s);
-  o.Set("moments", moments);
-  o.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
-  o.Set("flopsPerSlot", e.flops_per_slot());
-  return o;
+  auto layout = to_value(env, e.spec().model, e.table());
+  layout.Set("moments", to_value(env, e.optimizer().moments));
+  layout.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
+  layout.Set("flopsPerSlot", e.flops_per_slot());
+  return layout;
 }
 
 Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slot,
                      const std::vector<std::string>& attentions) {
-  auto o = Napi::Object::New(env);
-  auto slots = Napi::Array::New(env, r.losses.size());
-  for (size_t i = 0; i < r.losses.size(); ++i) {
-    auto s = Napi::Object::New(env);
-    s.Set("slot", static_cast<double>(first_slot + static_cast<int64_t>(i)));
-    s.Set("losses", to_typed_array(env, r.losses[i]));
-    slots[i] = s;
-  }
-  o.Set("slots", slots);
-  o.Set("statistics", env.Null());
+  std::vector<Napi::Value> slots;
+  for (const auto& losses : r.losses)
+    slots.push_back(
+        record(env, {{"slot", first_slot + static_cast<int64_t>(slots.size())}, {"losses", losses}}));
+  Napi::Value statistics = env.Null();
   if (!r.attention.empty()) {
-    auto statistics = Napi::Object::New(env);
-    auto list = Napi::Array::New(env, attentions.size());
-    auto logits = Napi::Float64Array::New(env, attentions.size()),
-         entropy = Napi::Float64Array::New(env, attentions.size());
-    for (size_t i = 0; i < attentions.size(); ++i) {
-      list[i] = Napi::String::New(env, attentions[i]);
-      logits[i] = r.attention[i].max_abs_logit;
-      entropy[i] = r.attention[i].mean_entropy;
+    std::vector<double> logits, entropy;
+    for (const AttentionSummary& a : r.attention) {
+      logits.push_back(a.max_abs_logit);
+      entropy.push_back(a.mean_entropy);
     }
-    statistics.Set("names", list);
-    statistics.Set("maxAbsLogit", logits);
-    statistics.Set("meanEntropy", entropy);
-    o.Set("statistics", statistics);
+    statistics = record(env, {{"names", attentions}, {"maxAbsLogit", logits}, {"meanEntropy", entropy}});
   }
-  o.Set("gatherSeconds", r.gather_seconds);
-  o.Set("computeSeconds", r.compute_seconds);
-  return o;
-}
-
-Napi::Value to_value(Napi::Env env, const CaseResult& r) {
-  auto o = Napi::Object::New(env);
-  auto map = env.Global().Get("Map").As<Napi::Function>().New({});
-  auto set = map.Get("set").As<Napi::Function>();
-  for (const auto& [name, g] : r.gradients)
-    set.Call(map, {Napi::String::New(env, name), to_typed_array(env, g)});
-  o.Set("velocity", to_typed_array(env, r.velocity));
-  o.Set("loss", r.loss);
-  o.Set("gradients", map);
-  return o;
-}
-
-Napi::Value to_value(Napi::Env env, const std::vector<ProfileRow>& rows) {
-  auto list = Napi::Array::New(env, rows.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    auto o = Napi::Object::New(env);
-    o.Set("name", rows[i].name);
-    o.Set("count", rows[i].count);
-    o.Set("seconds", rows[i].seconds);
-    o.Set("flops", rows[i].flops);
-    o.Set("bytes", rows[i].bytes);
-    list[i] = o;
-  }
-  return list;
+  return record(env, {{"slots", slots},
+                      {"statistics", statistics},
+                      {"gatherSeconds", r.gather_seconds},
+                      {"computeSeconds", r.compute_seconds}});
 }
 
 }  // namespace orch::addon
+
+namespace orch {
+
+using addon::record, addon::to_value;
+
+Napi::Value to_value(Napi::Env env, const Parameter& p) {
+  return record(env, {{"name", p.name}, {"shape", p.shape}, {"offset", p.offset}, {"length", p.length}});
+}
+Napi::Value to_value(Napi::Env env, const Bucket& b) {
+  return record(env, {{"offset", b.offset}, {"length", b.length}});
+}
+Napi::Value to_value(Napi::Env env, const CaseResult& r) {
+  auto map = env.Global().Get("Map").As<Napi::Function>().New({});
+  auto set = map.Get("set").As<Napi::Function>();
+  for (const auto& [name, g] : r.gradients) set.Call(map, {to_value(env, name), to_value(env, g)});
+  return record(env, {{"velocity", r.velocity}, {"loss", r.loss}, {"gradients", Napi::Value(map)}});
+}
+
+Napi::Value to_value(Napi::Env env, const ProfileRow& r) {
+  return record(
+      env,
+      {{"name", r.name}, {"count", r.count}, {"seconds", r.seconds}, {"flops", r.flops}, {"bytes", r.bytes}});
+}
+Napi::Value to_value(Napi::Env env, const QueryKeyRms& r) {
+  return record(env, {{"attention", r.attention}, {"query", r.query}, {"key", r.key}});
+}
+Napi::Value to_value(Napi::Env env, const Engine::Norm& n) {
+  return record(env,
+                {{"norm", n.norm}, {"firstNonFinite", n.first_non_finite}, {"receivedBytes", n.received}});
+}
+
+}  // namespace orch

@@ -4,11 +4,12 @@
 #include <napi.h>
 
 #include "../engine/engine.h"
+#include "../engine/query_key_rms.h"
 
 namespace orch::addon {
 
-State state_of(Napi::Env env, const std::string& name);
-const char* name_of(State s);
+/// A state of the engine's optimizer by its name, which the engine need not have.
+State state_of(Napi::Env env, const Engine& e, const std::string& name);
 /// The weights that a forward pass uses: master or ema.
 State weights_of(Napi::Env env, const std::string& name);
 ModelSpec model_of(const Napi::Object& o);
@@ -22,7 +23,15 @@ Napi::Object to_value(Napi::Env env, const ModelSpec& model, const ParameterTabl
 Napi::Value to_value(Napi::Env env, const Engine& e);
 Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slot,
                      const std::vector<std::string>& attentions);
-Napi::Value to_value(Napi::Env env, const CaseResult& r);
-Napi::Value to_value(Napi::Env env, const std::vector<ProfileRow>& rows);
 
 }  // namespace orch::addon
+
+// In the namespace of their arguments, where the templates of convert.h find them.
+namespace orch {
+Napi::Value to_value(Napi::Env env, const Parameter& p);
+Napi::Value to_value(Napi::Env env, const Bucket& b);
+Napi::Value to_value(Napi::Env env, const CaseResult& r);
+Napi::Value to_value(Napi::Env env, const ProfileRow& r);
+Napi::Value to_value(Napi::Env env, const QueryKeyRms& r);
+Napi::Value to_value(Napi::Env env, const Engine::Norm& n);
+}  // namespace orch

@@ -13,14 +13,16 @@ Napi::Value model_parameters(const Napi::CallbackInfo& info) {
 
 Napi::Value plan_figures(const Napi::CallbackInfo& info) {
   const PlanFigures f = orch::plan_figures(spec_of(object(info[0], "the engine's options")));
-  auto o = Napi::Object::New(info.Env());
-  o.Set("parameters", static_cast<double>(f.parameters));
-  o.Set("length", static_cast<double>(f.length));
-  o.Set("flopsPerSlot", f.flops_per_slot);
-  o.Set("arenaBytes", to_array(info.Env(), {f.arena_bytes.begin(), f.arena_bytes.end()}));
-  o.Set("executedFlops", to_array(info.Env(), {f.executed_flops.begin(), f.executed_flops.end()}));
-  o.Set("memoryBoundBytes", to_array(info.Env(), {f.memory_bound_bytes.begin(), f.memory_bound_bytes.end()}));
-  return o;
+  const std::vector<int64_t> arenas(f.arena_bytes.begin(), f.arena_bytes.end());
+  const auto list = [&](const std::vector<double>& v) {
+    return to_value(info.Env(), std::vector<int64_t>(v.begin(), v.end()));
+  };
+  return record(info.Env(), {{"parameters", f.parameters},
+                             {"length", f.length},
+                             {"flopsPerSlot", f.flops_per_slot},
+                             {"arenaBytes", arenas},
+                             {"executedFlops", list(f.executed_flops)},
+                             {"memoryBoundBytes", list(f.memory_bound_bytes)}});
 }
 
 Napi::Value plan_operations(const Napi::CallbackInfo& info) {

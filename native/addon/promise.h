@@ -108,4 +108,8 @@ Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::
   return deferred.Promise();
 }
 
+/// The result of work that has none.
+struct Nothing {};
+inline Napi::Value undefined(Napi::Env env, Nothing&) { return env.Undefined(); }
+
 }  // namespace orch::addon

@@ -13,7 +13,9 @@
 
 #include "bench.h"
 #include "core/error.h"
-#include "engine/device_engine.h"
+#include "engine/ceilings.h"
+#include "engine/engine.h"
+#include "kernels/open_cuda.h"
 
 namespace orch::bench {
 namespace {
@@ -48,7 +50,7 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-void print_profile(DeviceEngine& e, const Ceilings& c) {
+void print_profile(Engine& e, const Ceilings& c) {
   double whole = 0;
   auto rows = e.profile(5);
   std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
@@ -65,13 +67,13 @@ void print_profile(DeviceEngine& e, const Ceilings& c) {
 }
 
 /// One training step: slot, norm, AdamW.
-void step(DeviceEngine& e, int64_t number) {
+void step(Engine& e, int64_t number) {
   e.run_random_slot(false);
   const double norm = e.gradient_norm().norm;
   e.update({number, 1e-6, 0.9, 0.999, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 1});
 }
 
-void serve_steps(DeviceEngine& e) {
+void serve_steps(Engine& e) {
   int64_t number = 0;
   for (int i = 0; i < 3; ++i) step(e, ++number);
   e.device().synchronize();
@@ -146,7 +148,7 @@ void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
 
 int cuda_main(int argc, char** argv) {
   try {
-    graph::Device& d = graph::open_cuda(0);
+    graph::Device& d = kernels::open_cuda(0);
     const std::string what = argc > 0 ? argv[0] : "ceilings";
     const auto about = d.describe();
     if (what != "steps") std::printf("%s, %s\n", about.name.c_str(), about.libraries.c_str());
@@ -163,7 +165,7 @@ int cuda_main(int argc, char** argv) {
       tune(d, spec, argv[2]);
       return 0;
     }
-    DeviceEngine e(spec, d);
+    Engine e(spec, d);
     e.random_weights();
     if (what == "profile")
       print_profile(e, device_ceilings(d, DType::BF16));

@@ -101,9 +101,12 @@ std::vector<Kernel> list(const Shape& s) {
   float *ema = memory<float>(keep, parameters), *grad = memory<float>(keep, parameters);
   bf16* w16 = memory<bf16>(keep, parameters);
   for (int64_t i = 0; i < parameters; ++i) vv[i] = std::abs(vv[i]);
-  const kernels::AdamW o{0.9f, 0.1f, 0.999f, 0.001f, 1, 1, 1e-9f, 1, 1e-8f, 0.999f, 0.001f};
-  add("adamw, ema, bf16 copy", 38.0 * parameters, 0,
-      [=, &table] { table.raw.adamw(w, m, vv, ema, w16, grad, parameters, &o); });
+  const optim::Optimizer& adamw = optim::named("adamw");
+  const optim::Update o = adamw.update({10, 1e-9, 0.9, 0.999, 1e-8, 0, 1, 0.999});
+  add("adamw, ema, bf16 copy", 38.0 * parameters, 0, [=, &table, &adamw] {
+    float* const moments[] = {m, vv};
+    table.raw.update[adamw.index](w, moments, ema, w16, grad, parameters, &o);
+  });
   add("add_squares", 4.0 * parameters, 0, [=, &table] {
     double sum = 0;
     table.raw.add_squares(&sum, grad, parameters);

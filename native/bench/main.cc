@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "bench.h"
+#include "engine/ceilings.h"
 #include "kernels/kernels.h"
-#include "ops/peak.h"
 
 namespace {
 
@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
     }
   }
   const DType type = half ? DType::BF16 : DType::F32;
-  const auto probe = [&] { return ops::matmul_peak(type, 1024, 1024, 1024, 1, seconds); };
+  const auto probe = [&] { return matmul_peak(type, 1024, 1024, 1024, 1, seconds); };
   std::printf("instruction set %s, storage %s, one thread; matmul peak (1024^3) %.0f GF/s\n",
               kernels::cpu().isa, half ? "bf16" : "fp32", probe() * 1e-9);
   for (const Shape& shape : kShapes) {

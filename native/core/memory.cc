@@ -26,7 +26,7 @@ Buffer::Buffer(size_t bytes) : bytes_(bytes) {
   data_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data_ == MAP_FAILED) {
     data_ = nullptr;
-    throw Error("ERR_OUT_OF_MEMORY", "Cannot allocate " + std::to_string(bytes >> 20) + " MiB");
+    throw Error("ERR_OUT_OF_MEMORY", "Cannot allocate ", bytes >> 20, " MiB");
   }
   madvise(data_, bytes, MADV_HUGEPAGE);  // fewer TLB misses in the optimizer's and the kernels' long passes
   count(bytes);

@@ -20,7 +20,7 @@
 namespace orch {
 namespace {
 [[noreturn]] void fail(const std::string& what) {
-  throw Error("ERR_SHARED_MEMORY", what + ": " + std::strerror(errno));
+  throw Error("ERR_SHARED_MEMORY", what, ": ", std::strerror(errno));
 }
 }  // namespace
 
@@ -59,8 +59,7 @@ Buffer SharedFile::map(size_t offset, size_t bytes) const {
   }
   // Huge pages need an aligned address: reserve more than needed, and map over the aligned part.
   void* reserved = mmap(nullptr, bytes + kAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (reserved == MAP_FAILED)
-    throw Error("ERR_OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes >> 20) + " MiB");
+  if (reserved == MAP_FAILED) throw Error("ERR_OUT_OF_MEMORY", "Cannot reserve ", bytes >> 20, " MiB");
   auto* start = static_cast<char*>(reserved);
   char* at = start + (kAlignment - reinterpret_cast<uintptr_t>(start) % kAlignment) % kAlignment;
   if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_, static_cast<off_t>(offset)) ==
@@ -79,8 +78,7 @@ Buffer SharedFile::map(size_t offset, size_t bytes) const {
   if (madvise(at, bytes, MADV_POPULATE_WRITE) == 0)
     madvise(at, bytes, MADV_COLLAPSE);
   else if (errno != EINVAL)
-    throw Error("ERR_OUT_OF_MEMORY",
-                "Cannot allocate " + std::to_string(bytes >> 20) + " MiB of shared memory");
+    throw Error("ERR_OUT_OF_MEMORY", "Cannot allocate ", bytes >> 20, " MiB of shared memory");
   return buffer;
 }
 

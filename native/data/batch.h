@@ -42,12 +42,12 @@ class BatchAssembler {
   const TextSpec& text() const { return text_; }
   bool has_synthetic() const { return has_synthetic_; }
 
-  /// x0 [B, C*H*W] fp32, context [B, context_tokens, context_dim] of type T, pooled [B, pooled_dim] of type
-  /// P; T and P are float or bf16. Throws Error(ERR_DATA_ROW) if a row is out of range,
+  /// x0 [B, C*H*W] fp32, context [B, context_tokens, context_dim] and pooled [B, pooled_dim] of type T,
+  /// float or bf16. Throws Error(ERR_DATA_ROW) if a row is out of range,
   /// Error(ERR_DATA_COLUMN) for a synthetic caption if the dataset has none, and Error(ERR_FILE_TRUNCATED) if
   /// a file was truncated after it was opened.
-  template <class T, class P>
-  void assemble(const BatchRows& rows, float* x0, T* context, P* pooled) const;
+  template <class T>
+  void assemble(const BatchRows& rows, float* x0, T* context, T* pooled) const;
 
  private:
   struct TextColumns {
@@ -65,6 +65,5 @@ class BatchAssembler {
 
 extern template void BatchAssembler::assemble(const BatchRows&, float*, float*, float*) const;
 extern template void BatchAssembler::assemble(const BatchRows&, float*, bf16*, bf16*) const;
-extern template void BatchAssembler::assemble(const BatchRows&, float*, bf16*, float*) const;
 
 }  // namespace orch

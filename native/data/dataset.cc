@@ -11,7 +11,10 @@
 namespace orch {
 namespace {
 
-[[noreturn]] void bad_spec(const std::string& what) { throw Error("ERR_DATA_SPEC", what); }
+template <class... Parts>
+[[noreturn]] void bad_spec(const Parts&... parts) {
+  throw Error("ERR_DATA_SPEC", parts...);
+}
 
 /// Stores a * b in *product; false if it overflows or a factor is negative.
 bool multiply(int64_t a, int64_t b, int64_t* product) {
@@ -25,60 +28,57 @@ bool within(int64_t offset, int64_t bytes, uint64_t size) {
 }
 
 void to_f32(float* out, const void* values, DType type, int64_t n) {
-  if (type == DType::F16) {
+  if (type == DType::F16)
     kernels::cpu().f32.from_f16(out, static_cast<const f16*>(values), n);
-  } else {
+  else
     std::memcpy(out, values, static_cast<size_t>(n) * 4);
-  }
 }
 
 }  // namespace
 
 Dataset::Dataset(const DatasetSpec& spec) : rows_(spec.rows) {
-  if (rows_ < 0) bad_spec("The data set has " + std::to_string(rows_) + " rows");
+  if (rows_ < 0) bad_spec("The data set has ", rows_, " rows");
   files_.reserve(spec.files.size());
   for (const FileSpec& file : spec.files) {
-    if (file.bytes < 0) bad_spec(file.path + " is said to have " + std::to_string(file.bytes) + " bytes");
+    if (file.bytes < 0) bad_spec(file.path, " is said to have ", file.bytes, " bytes");
     files_.push_back(std::make_unique<MappedFile>(file.path, file.bytes));
   }
   columns_.reserve(spec.columns.size());
   for (const ColumnSpec& from : spec.columns) {
     const std::string name = "Column " + from.role;
-    if (from.type != DType::F16 && from.type != DType::F32) bad_spec(name + ": expected F16 or F32");
-    if (from.width <= 0) bad_spec(name + " has " + std::to_string(from.width) + " elements a row");
-    if (find(from.role) >= 0) bad_spec(name + " is there twice");
+    if (from.type != DType::F16 && from.type != DType::F32) bad_spec(name, ": expected F16 or F32");
+    if (from.width <= 0) bad_spec(name, " has ", from.width, " elements a row");
+    if (find(from.role) >= 0) bad_spec(name, " is there twice");
     Column column{from.role, from.type, from.width, {}};
     column.segments.reserve(from.segments.size());
     int64_t next = 0;
     for (const ColumnSegment& segment : from.segments) {
       if (segment.file < 0 || segment.file >= static_cast<int64_t>(files_.size())) {
-        bad_spec(name + " names file " + std::to_string(segment.file) + " of " +
-                 std::to_string(files_.size()));
+        bad_spec(name, " names file ", segment.file, " of ", files_.size());
       }
       const MappedFile& file = *files_[static_cast<size_t>(segment.file)];
       const std::string place =
           name + ", rows from " + std::to_string(segment.first_row) + " in " + file.path();
       int64_t elements, bytes;
       if (segment.first_row != next || segment.rows <= 0 || segment.rows > rows_ - next) {
-        bad_spec(place + ": segments do not follow each other within " + std::to_string(rows_) + " rows");
+        bad_spec(place, ": segments do not follow each other within ", rows_, " rows");
       }
       if (!multiply(segment.rows, from.width, &elements) ||
           !multiply(elements, static_cast<int64_t>(size_of(from.type)), &bytes)) {
-        bad_spec(place + ": the size overflows");
+        bad_spec(place, ": the size overflows");
       }
       if (!within(segment.byte_offset, bytes, file.size())) {
-        throw Error("ERR_FILE_TRUNCATED", place + ": " + std::to_string(bytes) + " bytes at offset " +
-                                              std::to_string(segment.byte_offset) +
-                                              " lie outside the file's " + std::to_string(file.size()));
+        throw Error("ERR_FILE_TRUNCATED", place, ": ", bytes, " bytes at offset ", segment.byte_offset,
+                    " lie outside the file's ", file.size());
       }
       if (segment.byte_offset % static_cast<int64_t>(size_of(from.type)) != 0) {
-        bad_spec(place + ": offset " + std::to_string(segment.byte_offset) + " is not aligned");
+        bad_spec(place, ": offset ", segment.byte_offset, " is not aligned");
       }
       column.segments.push_back({file.data() + segment.byte_offset, segment.first_row, segment.rows});
       next += segment.rows;
     }
     if (next != rows_) {
-      bad_spec(name + " has " + std::to_string(next) + " rows, expected " + std::to_string(rows_));
+      bad_spec(name, " has ", next, " rows, expected ", rows_);
     }
     columns_.push_back(std::move(column));
   }
@@ -93,15 +93,13 @@ int Dataset::find(std::string_view role) const {
 
 int Dataset::column(std::string_view role) const {
   const int index = find(role);
-  if (index < 0) throw Error("ERR_DATA_COLUMN", "The data set has no column for " + std::string(role));
+  if (index < 0) throw Error("ERR_DATA_COLUMN", "The data set has no column for ", role);
   return index;
 }
 
 const void* Dataset::row(int column, int64_t row) const {
-  if (row < 0 || row >= rows_) {
-    throw Error("ERR_DATA_ROW", "Row " + std::to_string(row) + " lies outside the data set's " +
-                                    std::to_string(rows_) + " rows");
-  }
+  if (row < 0 || row >= rows_)
+    throw Error("ERR_DATA_ROW", "Row ", row, " lies outside the data set's ", rows_, " rows");
   const Column& from = columns_[static_cast<size_t>(column)];
   auto after = std::upper_bound(from.segments.begin(), from.segments.end(), row,
                                 [](int64_t value, const Segment& s) { return value < s.first_row; });
@@ -120,14 +118,10 @@ void Dataset::row_f32(int column, int64_t row, float* out) const {
 }
 
 ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, double high, int bins) const {
-  if (from < 0 || to < from || to > rows_) {
-    throw Error("ERR_DATA_ROW", "Rows " + std::to_string(from) + " to " + std::to_string(to) +
-                                    " lie outside the data set's " + std::to_string(rows_) + " rows");
-  }
-  if (bins < 0 || bins > (1 << 20) || (bins > 0 && !(high > low))) {
-    bad_spec("A histogram of " + std::to_string(bins) + " bins over [" + std::to_string(low) + ", " +
-             std::to_string(high) + "] cannot be made");
-  }
+  if (from < 0 || to < from || to > rows_)
+    throw Error("ERR_DATA_ROW", "Rows ", from, " to ", to, " lie outside the data set's ", rows_, " rows");
+  if (bins < 0 || bins > (1 << 20) || (bins > 0 && !(high > low)))
+    bad_spec("A histogram of ", bins, " bins over [", low, ", ", high, "] cannot be made");
   const double nan = std::numeric_limits<double>::quiet_NaN();
   ColumnScan result{nan, nan, nan, nan, 0, -1, std::vector<double>(static_cast<size_t>(bins))};
   const int64_t n = width(column);

@@ -14,16 +14,15 @@ namespace orch {
 
 MappedFile::MappedFile(const std::string& path, int64_t expected_bytes) : path_(path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw Error("ERR_FILE_OPEN", "Cannot open " + path + ": " + std::strerror(errno));
+  if (fd < 0) throw Error("ERR_FILE_OPEN", "Cannot open ", path, ": ", std::strerror(errno));
   struct stat status;
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     close(fd);
-    throw Error("ERR_FILE_OPEN", path + " is not a regular file");
+    throw Error("ERR_FILE_OPEN", path, " is not a regular file");
   }
   if (expected_bytes >= 0 && status.st_size != expected_bytes) {
     close(fd);
-    throw Error("ERR_FILE_TRUNCATED", path + " has " + std::to_string(status.st_size) + " bytes, expected " +
-                                          std::to_string(expected_bytes));
+    throw Error("ERR_FILE_TRUNCATED", path, " has ", status.st_size, " bytes, expected ", expected_bytes);
   }
   size_ = static_cast<uint64_t>(status.st_size);
   if (size_ > 0) {
@@ -31,8 +30,7 @@ MappedFile::MappedFile(const std::string& path, int64_t expected_bytes) : path_(
     const int error = errno;
     if (address == MAP_FAILED) {
       close(fd);
-      throw Error("ERR_FILE_MAP",
-                  "Cannot map " + path + " (" + std::to_string(size_) + " bytes): " + std::strerror(error));
+      throw Error("ERR_FILE_MAP", "Cannot map ", path, " (", size_, " bytes): ", std::strerror(error));
     }
     data_ = static_cast<const uint8_t*>(address);
     guard_ = guard(address, size_);
@@ -48,9 +46,9 @@ MappedFile::~MappedFile() {
 
 void MappedFile::require_whole() const {
   if (!guard_ || !failed(guard_)) return;
-  throw Error("ERR_FILE_TRUNCATED", path_ +
-                                        " was truncated, or could not be read, while it was in use: it had " +
-                                        std::to_string(size_) + " bytes when it was opened");
+  throw Error("ERR_FILE_TRUNCATED", path_,
+              " was truncated, or could not be read, while it was in use: it had ", size_,
+              " bytes when it was opened");
 }
 
 }  // namespace orch

@@ -15,8 +15,7 @@ constexpr int64_t kLine = 32;  // elements of a cache line of the device: ranges
 DeviceExchange::DeviceExchange(graph::Device& device, int rank, const std::vector<SlotRange>& slots,
                                int64_t length, size_t scratch_bytes)
     : device_(device), rank_(rank), ranks_(static_cast<int64_t>(slots.size())) {
-  if (rank < 0 || rank >= ranks_)
-    throw Error("ERR_EXCHANGE", "Rank " + std::to_string(rank) + " of " + std::to_string(ranks_));
+  if (rank < 0 || rank >= ranks_) throw Error("ERR_EXCHANGE", "Rank ", rank, " of ", ranks_);
   size_t fewest = SIZE_MAX;
   for (const SlotRange& s : slots) {
     first_.push_back(parts_.size());
@@ -24,7 +23,7 @@ DeviceExchange::DeviceExchange(graph::Device& device, int rank, const std::vecto
     fewest = std::min(fewest, parts_.size() - first_.back());
   }
   first_.push_back(parts_.size());
-  additions_ = additions(parts_, slots.back().hi);
+  additions_ = additions(parts_, {0, slots.back().hi}, slots.back().hi);
   if (ranks_ == 1) return;
 
   // The piece size is the same on every rank: what fits the rank that receives the most parts.
@@ -43,8 +42,7 @@ void DeviceExchange::naming_rank(const F& f) {
   try {
     f();
   } catch (const Error& e) {
-    throw Error(e.code(), "The exchange of rank " + std::to_string(rank_) + " of " + std::to_string(ranks_) +
-                              " broke: " + e.what());
+    throw Error(e.code(), "The exchange of rank ", rank_, " of ", ranks_, " broke: ", e.what());
   }
 }
 
@@ -103,8 +101,7 @@ int64_t DeviceExchange::sum(const std::vector<GradientPart>& own) {
   const bool same =
       std::equal(own.begin(), own.end(), parts_.begin() + first_[rank_], parts_.begin() + first_[rank_ + 1],
                  [](const auto& a, const SlotRange& b) { return a.lo == b.lo && a.hi == b.hi; });
-  if (!same)
-    throw Error("ERR_INTERNAL", "The sums are not those over the slots of rank " + std::to_string(rank_));
+  if (!same) throw Error("ERR_INTERNAL", "The sums are not those over the slots of rank ", rank_);
 
   naming_rank([&] {
     transport_->wait_for_compute_stream();

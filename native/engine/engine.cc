@@ -1,4 +1,4 @@
-// The common part of all engines.
+// An engine's state, and the checks of what it is given.
 #include "engine.h"
 
 #include <algorithm>
@@ -8,24 +8,67 @@
 
 #include "../core/error.h"
 #include "../kernels/digest.h"
-#include "device_engine.h"
-#include "host_engine.h"
+#include "../kernels/open_cuda.h"
+#include "lane.h"
 
 namespace orch {
 
-Engine::Engine(const EngineSpec& spec, const graph::Backend& backend)
-    : spec_(spec),
+using graph::DeviceMemory;
+
+Engine::Engine(const EngineSpec& spec, graph::Device& device)
+    : device_(device),
+      spec_(spec),
       table_(spec.model),
+      optimizer_(optim::named(spec.optimizer)),
       graph_(build_model(spec.model, table_, spec.shape,
-                         {spec.compute, spec.residual, spec.training, false, spec.recompute, backend})),
-      positions_(static_cast<size_t>(position_elements()) * sizeof(float)) {
+                         {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
+      positions_(Buffer(static_cast<size_t>(position_elements()) * sizeof(float))),
+      pool_(std::max(1, spec.threads)) {
+  const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
+  states_.push_back(State::Master);
+  if (spec.ema) states_.push_back(State::Ema);
+  for (size_t i = 0; spec.training && i < optimizer_.moments.size(); ++i) states_.push_back(moment(i));
+  const size_t count = static_cast<size_t>(State::Moments) + optimizer_.moments.size();
+  state_.resize(count);
+  copies_.resize(count);
+  current_.resize(count);
+  snapshot_.resize(count);
+  for (State s : states_) {
+    auto& memory = state_[static_cast<size_t>(s)];
+    memory = DeviceMemory(device_, bytes);
+    // On the CPU it is zero already, and untouched pages take no memory should the engine join a group.
+    if (!device_.is_cpu()) device_.fill(memory.data(), 0, bytes);
+  }
+  mark_copies_stale();
+  if (spec.compute == DType::BF16) weights16_ = DeviceMemory(device_, bytes / 2);
+  cropped_ =
+      DeviceMemory(device_, static_cast<size_t>(spec.shape.height / spec.model.patch *
+                                                (spec.shape.width / spec.model.patch) * spec.model.hidden()) *
+                                sizeof(float));
   position_table(spec.model, positions());
-  Engine::freeze({});
+  crop();
+  if (spec.training) {
+    // A GPU's gradient is complete with its last node: it is added in one launch.
+    sums_ = std::make_unique<GradientSums>(
+        device_, table_.length, device_.is_cpu() ? table_.buckets : std::vector<Bucket>{{0, table_.length}});
+    if (device_.is_cpu())
+      for (const Bucket& b : table_.buckets)
+        bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
+    update_ = DeviceMemory(device_, sizeof(optim::Update));
+    update_host_ = DeviceMemory(device_, sizeof(optim::Update), true);
+  }
+  training_lanes_.resize(lanes());
+  forward_lanes_.resize(lanes());
+  freeze({});
+}
+
+Engine::~Engine() {
+  pool_.finish();  // one of its jobs may start a snapshot
+  if (snapshot_thread_.joinable()) snapshot_thread_.join();
 }
 
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec) {
-  if (!spec.device) return std::make_unique<HostEngine>(spec);
-  return std::make_unique<DeviceEngine>(spec, graph::open_cuda(*spec.device));
+  return std::make_unique<Engine>(spec, spec.device ? kernels::open_cuda(*spec.device) : graph::cpu_device());
 }
 
 int64_t Engine::latent_elements() const {
@@ -36,14 +79,31 @@ int64_t Engine::position_elements() const {
   return spec_.model.pos_embed_max_size * spec_.model.pos_embed_max_size * spec_.model.hidden();
 }
 
-int64_t Engine::cropped_elements() const {
-  return (spec_.shape.height / spec_.model.patch) * (spec_.shape.width / spec_.model.patch) *
-         spec_.model.hidden();
+// --- the state
+
+void Engine::crop() {
+  const Buffer cropped(cropped_.bytes());
+  crop_positions(spec_.model, positions(), spec_.shape.height / spec_.model.patch,
+                 spec_.shape.width / spec_.model.patch, cropped.as<float>());
+  device_.upload(cropped_.data(), cropped.data(), cropped.bytes());
+  device_.synchronize();
 }
 
-void Engine::crop(float* to) const {
-  crop_positions(spec_.model, positions(), spec_.shape.height / spec_.model.patch,
-                 spec_.shape.width / spec_.model.patch, to);
+std::string Engine::name_of(State s) const {
+  if (s == State::Master) return "master";
+  if (s == State::Ema) return "ema";
+  return optimizer_.moments.at(static_cast<size_t>(s) - static_cast<size_t>(State::Moments));
+}
+
+float* Engine::state(State s, size_t parameter) {
+  const int i = static_cast<int>(s);
+  const Parameter& p = table_.parameters[parameter];
+  if (device_.is_cpu()) return flat(s) + p.offset;
+  if (!copies_[i]) copies_[i] = Buffer(state_[i].bytes());
+  float* const copy = copies_[i].as<float>() + p.offset;
+  if (!current_[i][parameter]) device_.download(copy, flat(s) + p.offset, sizeof(float) * p.length);
+  current_[i][parameter] = true;
+  return copy;
 }
 
 float* Engine::state(State s) {
@@ -54,8 +114,8 @@ float* Engine::state(State s) {
 void Engine::initialize(uint64_t seed) {
   float* const master = state(State::Master);
   const auto& list = table_.parameters;
-  pool().parallel(static_cast<int64_t>(list.size()),
-                  [&](int64_t i, int) { initial_values(list[i], master + list[i].offset, seed); });
+  pool_.parallel(static_cast<int64_t>(list.size()),
+                 [&](int64_t i, int) { initial_values(list[i], master + list[i].offset, seed); });
   if (has(State::Ema)) std::copy(master, master + table_.length, state(State::Ema));
   parameters_changed();
 }
@@ -70,8 +130,7 @@ std::string Engine::digest() {
     add(label);
     for (uint64_t word : words) add(word);
   };
-  for (State s : kStates)
-    if (has(s)) add_all(piece_digests(s), static_cast<uint64_t>(s));
+  for (State s : states_) add_all(piece_digests(s), static_cast<uint64_t>(s));
   add_all(piece_digests(positions(), position_elements()), 4);
   char text[33];
   std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(sums[0]),
@@ -79,25 +138,116 @@ std::string Engine::digest() {
   return text;
 }
 
+std::vector<uint64_t> Engine::piece_digests(State s) {
+  if (device_.is_cpu()) return piece_digests(flat(s), table_.length);
+  std::vector<uint64_t> lanes(kernels::digest_pieces(table_.length) * kernels::kDigestLanes);
+  const DeviceMemory on_device(device_, lanes.size() * sizeof(uint64_t));
+  kernels().raw.digest(on_device.as<uint64_t>(), flat(s), table_.length);
+  device_.download(lanes.data(), on_device.data(), on_device.bytes());
+  return lanes;
+}
+
 std::vector<uint64_t> Engine::piece_digests(const float* x, int64_t n) {
   using namespace kernels;
   std::vector<uint64_t> lanes(digest_pieces(n) * kDigestLanes);
-  pool().parallel(digest_pieces(n), [&](int64_t i, int) {
+  pool_.parallel(digest_pieces(n), [&](int64_t i, int) {
     const int64_t at = i * kDigestPiece;
     cpu().raw.digest(&lanes[i * kDigestLanes], x + at, std::min(kDigestPiece, n - at));
   });
   return lanes;
 }
 
+void Engine::mark_copies_stale() {
+  for (auto& current : current_) current.assign(table_.parameters.size(), false);
+}
+
+void Engine::parameters_changed() {
+  for (State s : states_)
+    for (size_t i = 0; i < table_.parameters.size(); ++i) {
+      const Parameter& p = table_.parameters[i];
+      if (current_[static_cast<int>(s)][i])
+        device_.upload(flat(s) + p.offset, copies_[static_cast<int>(s)].as<float>() + p.offset,
+                       sizeof(float) * p.length);
+    }
+  crop();
+  if (weights16_) to_bf16(weights16_.as<bf16>(), flat(State::Master));
+  ema16_stale_ = true;
+  device_.synchronize();
+}
+
+void Engine::to_bf16(bf16* to, const float* from) {
+  const Ranges all = pieces({{0, table_.length}});
+  parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
+    const auto [at, end] = all[i];
+    kernels().b16.from_f32(to + at, from + at, end - at);
+  });
+}
+
+bf16* Engine::prepare(State weights) {
+  if (weights != State::Ema) return weights16_.as<bf16>();
+  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine has no EMA weights");
+  if (spec_.compute == DType::BF16 && std::exchange(ema16_stale_, false)) {
+    if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
+    to_bf16(ema16_.as<bf16>(), flat(State::Ema));
+  }
+  return ema16_.as<bf16>();
+}
+
+void Engine::await_snapshot() {
+  std::unique_lock lock(snapshot_mutex_);
+  snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
+}
+
+void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
+  const auto copy = [this] {
+    try {
+      copy_state();
+    } catch (...) {  // usually out of memory: a snapshot allocates a copy of the state
+      return std::current_exception();
+    }
+    return std::exception_ptr();
+  };
+  // A GPU has one compute stream: the copy runs on it, and nothing is computed meanwhile.
+  if (!device_.is_cpu()) return done(copy());
+  await_snapshot();
+  if (snapshot_thread_.joinable()) snapshot_thread_.join();
+  if (group_) group_->hold();
+  {
+    std::lock_guard lock(snapshot_mutex_);
+    snapshot_running_ = true;
+  }
+  const auto end = [this, done = std::move(done)](std::exception_ptr failure) {
+    {
+      std::lock_guard lock(snapshot_mutex_);
+      snapshot_running_ = false;
+    }
+    snapshot_done_.notify_all();
+    if (group_) group_->release();
+    done(failure);
+  };
+  try {
+    snapshot_thread_ = std::thread([end, copy] { end(copy()); });
+  } catch (...) {  // the system has no more threads
+    end(std::current_exception());
+  }
+}
+
+void Engine::copy_state() {
+  for (State s : states_) {
+    const DeviceMemory& from = state_[static_cast<size_t>(s)];
+    Buffer& to = snapshot_[static_cast<size_t>(s)];
+    if (!to) to = Buffer(from.bytes());
+    device_.download(to.data(), from.data(), from.bytes());
+  }
+}
+
 void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text) {
   if (text.context_tokens() != spec_.shape.context_tokens || text.context_dim() != spec_.model.context_dim ||
       text.pooled_dim() != spec_.model.pooled_dim)
-    throw Error("ERR_DATA_SHAPE",
-                "The data set's text (" + std::to_string(text.context_tokens()) + " tokens of " +
-                    std::to_string(text.context_dim()) + ", pooled " + std::to_string(text.pooled_dim()) +
-                    ") is not what the model was built for (" + std::to_string(spec_.shape.context_tokens) +
-                    " of " + std::to_string(spec_.model.context_dim) + ", pooled " +
-                    std::to_string(spec_.model.pooled_dim) + ")");
+    throw Error("ERR_DATA_SHAPE", "The data set's text (", text.context_tokens(), " tokens of ",
+                text.context_dim(), ", pooled ", text.pooled_dim(), ") is not what the model was built for (",
+                spec_.shape.context_tokens, " of ", spec_.model.context_dim, ", pooled ",
+                spec_.model.pooled_dim, ")");
   assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements());
 }
 
@@ -115,8 +265,7 @@ void Engine::check(const AccumulateRequest& request) const {
     check(request.slots[i].samples);
     if (request.slots[i].samples.count() != spec_.shape.samples ||
         request.slots[i].slot != request.slots[0].slot + static_cast<int64_t>(i))
-      throw Error("ERR_TENSOR_SHAPE",
-                  "Slots must be contiguous, of " + std::to_string(spec_.shape.samples) + " samples");
+      throw Error("ERR_TENSOR_SHAPE", "Slots must be contiguous, of ", spec_.shape.samples, " samples");
   }
 }
 
@@ -132,136 +281,14 @@ void Engine::check(const RawBatch& b) const {
   const size_t n = b.timestep.size();
   if (n == 0 || b.z.size() != n * latent_elements() || b.context.size() != n * context_elements() ||
       b.pooled.size() != n * spec_.model.pooled_dim)
-    throw Error("ERR_TENSOR_SHAPE",
-                "The inputs of a batch of " + std::to_string(n) + " have other shapes than the model");
+    throw Error("ERR_TENSOR_SHAPE", "The inputs of a batch of ", n, " have other shapes than the model");
 }
 
 void Engine::check_case(const RawBatch& batch, const std::vector<float>& target) const {
   check(batch);
   if (batch.count() != spec_.shape.samples || target.size() != batch.z.size())
-    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly " + std::to_string(spec_.shape.samples) +
-                                        " samples and a target of the latent's shape");
-}
-
-// --- a slot's inputs
-
-void Engine::gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale,
-                    uint64_t seed, uint32_t step) const {
-  const int64_t n = spec_.shape.samples, last = batch.count() - 1;
-  std::vector<int64_t> rows(n);
-  std::vector<uint8_t> synthetic(n), dropped(n);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t s = std::min(from + i, last);
-    rows[i] = batch.rows[s];
-    synthetic[i] = batch.synthetic[s];
-    dropped[i] = batch.dropped[s];
-    const float* c = &batch.coefficients[6 * s];
-    to.mixes[i] = {c[0], c[1], c[2], c[3], {seed, 0, step, batch.sample_ids[s]}};
-    to.grad_scale[i] = c[4] * grad_scale;
-    to.timestep[i] = c[5];
-  }
-  const BatchRows r{n, rows.data(), synthetic.data(), dropped.data()};
-  if (spec_.compute == DType::BF16)
-    assembler_->assemble(r, to.x0, static_cast<bf16*>(to.context), static_cast<bf16*>(to.pooled));
-  else
-    assembler_->assemble(r, to.x0, static_cast<float*>(to.context), static_cast<float*>(to.pooled));
-}
-
-void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const {
-  const int64_t n = std::min(spec_.shape.samples, batch.count() - from);
-  const auto put = [&](void* at, const std::vector<float>& values, int64_t width, DType type) {
-    if (type == DType::BF16)
-      kernels::cpu().b16.from_f32(static_cast<bf16*>(at), &values[from * width], n * width);
-    else
-      std::memcpy(at, &values[from * width], sizeof(float) * n * width);
-  };
-  put(to.z, batch.z, latent_elements(), DType::F32);
-  put(to.timestep, batch.timestep, 1, DType::F32);
-  put(to.context, batch.context, context_elements(), spec_.compute);
-  put(to.pooled, batch.pooled, spec_.model.pooled_dim, spec_.compute);
-}
-
-// --- gradients and groups
-
-Engine::Norm Engine::norm(const kernels::Table& kernels, const float* gradient, double sum_of_squares) const {
-  Norm result{std::sqrt(sum_of_squares), -1};
-  if (std::isfinite(result.norm)) return result;
-  for (const auto& [from, to] : trained_) {
-    const int64_t found = kernels.raw.first_non_finite(gradient + from, to - from);
-    if (found < 0) continue;
-    result.first_non_finite = from + found;
-    break;
-  }
-  return result;
-}
-
-void Engine::join(std::shared_ptr<Group>) {
-  throw Error("ERR_SHARED_MEMORY", "Workers on GPUs cannot share memory; they exchange over gRPC");
-}
-
-std::string Engine::offer_device(int, const std::vector<SlotRange>&) {
-  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
-}
-void Engine::connect_devices(const std::string&) {
-  throw Error("ERR_CUDA", "An engine on the CPU cannot be connected to GPUs");
-}
-
-// --- queries and keys
-
-namespace {
-
-/// Sums of squares of queries and of keys in rows [rows, 3 * width] of (q, k, v).
-template <class T>
-std::pair<double, double> sum_squares(const T* qkv, int64_t rows, int64_t width) {
-  std::pair<double, double> sums{0, 0};
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t i = 0; i < width; ++i) {
-      const double q = to_float(qkv[r * 3 * width + i]), k = to_float(qkv[r * 3 * width + width + i]);
-      sums.first += q * q;
-      sums.second += k * k;
-    }
-  return sums;
-}
-
-}  // namespace
-
-std::vector<Engine::QueryKeyRms> Engine::query_key_rms(const RawBatch& batch, State weights) {
-  check(batch);
-  const int64_t size = spec_.shape.samples, count = batch.count(), width = spec_.model.hidden();
-  // The order in which the model splits queries and keys.
-  std::vector<QueryKeyRms> result;
-  for (int64_t b = 0; b < spec_.model.depth; ++b) {
-    const std::string block = "joint_blocks." + std::to_string(b);
-    result.push_back({block + ".context_block.attn", 0, 0});
-    result.push_back({block + ".x_block.attn", 0, 0});
-    if (spec_.model.dual(b)) result.push_back({block + ".x_block.attn2", 0, 0});
-  }
-  const int64_t calls = (count + size - 1) / size;
-  // By call, then added in order, so that the sums do not depend on the number of threads.
-  std::vector<std::vector<std::pair<double, double>>> sums(calls);
-  std::vector<int64_t> rows(result.size());
-  observe(batch, weights,
-          [&](int64_t call, const graph::Graph& g, const graph::Node& node, const Operand& operand) {
-            if (std::strcmp(node.op->name(), "split heads, qk norm") != 0) return;
-            // The operands are still valid: nothing that ran since could have reused their memory.
-            const graph::Value& qkv = g[node.inputs[0]];
-            const int64_t tokens = qkv.shape[0] / size, n = tokens * std::min(size, count - call * size);
-            const void* data = operand(node.inputs[0]);
-            sums[call].push_back(qkv.dtype == DType::BF16
-                                     ? sum_squares(static_cast<const bf16*>(data), n, width)
-                                     : sum_squares(static_cast<const float*>(data), n, width));
-            if (call == 0) rows[sums[0].size() - 1] = tokens * count;
-          });
-  for (size_t i = 0; i < result.size(); ++i) {
-    for (const auto& call : sums) {
-      result[i].query += call.at(i).first;
-      result[i].key += call.at(i).second;
-    }
-    const double n = static_cast<double>(rows[i] * width);
-    result[i].query = std::sqrt(result[i].query / n);
-    result[i].key = std::sqrt(result[i].key / n);
-  }
-  return result;
+    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly ", spec_.shape.samples,
+                " samples and a target of the latent's shape");
 }
 
 }  // namespace orch

@@ -1,19 +1,27 @@
-// A model and the state of its training, on the CPU (HostEngine) or on a device (DeviceEngine): weights,
+// A model and the state of its training on a device (graph/device.h), which may be the CPU: weights,
 // optimizer state and executors. Functions block and must run on the pool's driver thread (pool().post),
 // except where a comment says otherwise; the addon wraps them in promises.
 //
 // Sizes: a flat array (weights, state, gradient) has table().length elements, padding included.
 #pragma once
+#include <algorithm>
+#include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../core/error.h"
 #include "../core/pool.h"
 #include "../data/batch.h"
+#include "../graph/device.h"
 #include "../model/model.h"
+#include "device_exchange.h"
+#include "gradient_sums.h"
 #include "group.h"
 #include "requests.h"
 #include "slot_tree.h"
@@ -32,6 +40,7 @@ struct EngineSpec {
   int threads_per_slot = 1;
   /// CUDA device ordinal, as visible to the process; none: the CPU.
   std::optional<int> device = std::nullopt;
+  std::string optimizer = "adamw";  ///< optim::named()
 };
 
 /// Rows of a batch with their random draws: `count` entries each, coefficients six times as many (a, b, p, q,
@@ -110,19 +119,19 @@ void initial_values(const Parameter& p, float* w, uint64_t seed);
 /// One row for every kind of operation, without times; row_of[i] is the row of node i.
 std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>& row_of);
 
-enum class State : uint8_t { Master, Ema, M, V };
-constexpr State kStates[] = {State::Master, State::Ema, State::M, State::V};
-
-[[noreturn]] inline void no_gradient() {
-  throw Error("ERR_INTERNAL", "There is no gradient: a whole accumulate comes first");
+/// A flat array of the state: the weights, their EMA, and from Moments on those of the optimizer.
+enum class State : uint8_t { Master, Ema, Moments };
+constexpr State moment(size_t index) {
+  return static_cast<State>(static_cast<size_t>(State::Moments) + index);
 }
 
 class Engine {
  public:
-  explicit Engine(const EngineSpec& spec, const graph::Backend& backend);
-  virtual ~Engine() = default;
+  explicit Engine(const EngineSpec& spec, graph::Device& device = graph::cpu_device());
+  ~Engine();
 
-  virtual Pool& pool() = 0;
+  Pool& pool() { return pool_; }
+  graph::Device& device() { return device_; }
   const EngineSpec& spec() const { return spec_; }
   const ParameterTable& table() const { return table_; }
   const ModelGraph& training_graph() const { return *graph_; }
@@ -133,13 +142,18 @@ class Engine {
   int64_t context_elements() const { return spec_.shape.context_tokens * spec_.model.context_dim; }
   int64_t position_elements() const;
   /// Bytes of device memory held by this process; 0 on the CPU. May be called from any thread.
-  virtual size_t device_bytes() const { return 0; }
+  size_t device_bytes() const { return device_.held_bytes(); }
 
-  bool has(State s) const { return s == State::Master || (s == State::Ema ? spec_.ema : spec_.training); }
+  /// The states that it has.
+  const std::vector<State>& states() const { return states_; }
+  bool has(State s) const { return std::find(states_.begin(), states_.end(), s) != states_.end(); }
+  const optim::Optimizer& optimizer() const { return optimizer_; }
+  /// "master", "ema", and the names of the optimizer's moments.
+  std::string name_of(State s) const;
   /// The current values of a parameter, by its index in table(). On the CPU this is the state itself; on a
-  /// device it is a host copy, which becomes stale with the next update and is refreshed by the next call.
-  /// The address does not change.
-  virtual float* state(State s, size_t parameter) = 0;
+  /// GPU it is a host copy, which becomes stale with the next update and is refreshed by the next call. The
+  /// address does not change.
+  float* state(State s, size_t parameter);
   /// The whole flat array.
   float* state(State s);
   float* positions() const { return positions_.as<float>(); }
@@ -149,19 +163,18 @@ class Engine {
   /// Digest of the state and the positions: equal bits give equal digests on every machine and device.
   std::string digest();
   /// Must be called after the memory returned by state(), or the positions, were written.
-  virtual void parameters_changed() = 0;
+  void parameters_changed();
   /// Sets the dataset. Not on the driver thread, and before the first accumulate or evaluate. Throws
   /// Error(ERR_DATA_SHAPE) or Error(ERR_DATA_COLUMN).
   void attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text);
 
   /// Computes and sums the gradients of the slots. `on_bucket` is called one call at a time, in bucket order,
   /// by the thread that completed the bucket. Throws Error(ERR_TENSOR_SHAPE) and errors of reading data.
-  virtual AccumulateResult accumulate(const AccumulateRequest& request,
-                                      std::function<void(int)> on_bucket) = 0;
+  AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket);
   /// The local sums of gradients, in host memory; may be called from any thread. The data is null before the
-  /// first bucket of a part is complete. If a device has all slots of the step, or is connected, host memory
+  /// first bucket of a part is complete. If a GPU has all slots of the step, or is connected, host memory
   /// does not need the sums and their data is null.
-  virtual std::vector<GradientPart> parts() = 0;
+  std::vector<GradientPart> parts();
 
   struct Norm {
     double norm;
@@ -170,36 +183,36 @@ class Engine {
   };
   /// Norm of the gradient, which must be a single part: all slots are local, or the sum was written into the
   /// first part.
-  virtual Norm gradient_norm() = 0;
+  Norm gradient_norm();
   /// Joins a group: from now on this engine's state is the group's, and reduce() and update() are collective.
   /// join() is collective itself; call it before the first accumulate and before anything is written into the
-  /// state. Throws Error(ERR_SHARED_MEMORY) on a device.
-  virtual void join(std::shared_ptr<Group> group);
+  /// state. Throws Error(ERR_SHARED_MEMORY) on a GPU.
+  void join(std::shared_ptr<Group> group);
   /// Rendezvous: prepares to all-reduce gradients with other devices, as `rank` of the workers with these
   /// slots. Returns the string that the other ranks need (graph::Device::rendezvous). Throws Error(ERR_CUDA)
   /// if that is impossible, saying why; always on the CPU.
-  virtual std::string offer_device(int rank, const std::vector<SlotRange>& slots);
+  std::string offer_device(int rank, const std::vector<SlotRange>& slots);
   /// Connects; from now on reduce() is collective. Collective itself; before the first accumulate. Throws
   /// Error(ERR_EXCHANGE).
   /// @param leader rendezvous string of rank 0
-  virtual void connect_devices(const std::string& leader);
+  void connect_devices(const std::string& leader);
   /// Aborts every wait for other devices, in progress or later, until the next offer_device(). May be called
   /// from any thread.
-  virtual void abandon_devices() {}
+  void abandon_devices();
   /// Collective. Called after the leader wrote the state: makes it visible to all members.
-  virtual void state_loaded() {}
+  void state_loaded();
   /// Collective. All-reduces the gradients of all workers that joined or connected, and returns the norm of
   /// the sum. Throws Error(ERR_EXCHANGE).
-  virtual Norm reduce() { return gradient_norm(); }
+  Norm reduce();
   /// Freezes the parameters in the element ranges [from, to), ascending and disjoint: updates skip them, and
-  /// their gradients count as zero.
-  virtual void freeze(const Ranges& frozen) { trained_ = outside(frozen, table_.length); }
-  /// One step of AdamW with the gradient of reduce() or gradient_norm(), and of the EMA; see UpdateRequest.
-  /// Collective in a group.
-  virtual void update(const UpdateRequest& request) = 0;
-  /// Starts a copy of the state, concurrent with the driver's work. `done` is called with the exception that
-  /// occurred, or null, from this or another thread. The next update waits for the copy.
-  virtual void snapshot(std::function<void(std::exception_ptr)> done) = 0;
+  /// their gradients count as zero. Before join().
+  void freeze(const Ranges& frozen);
+  /// One step of the optimizer with the gradient of reduce() or gradient_norm(), and of the EMA. Collective
+  /// in a group.
+  void update(const UpdateRequest& request);
+  /// Starts a copy of the state, on the CPU concurrent with the driver's work. `done` is called with the
+  /// exception that occurred, or null, from this or another thread. The next update waits for the copy.
+  void snapshot(std::function<void(std::exception_ptr)> done);
   /// A parameter's values in the last snapshot, by its index in table().
   float* snapshot_of(State s, size_t parameter) const {
     return snapshot_[static_cast<int>(s)].as<float>() + table_.parameters[parameter].offset;
@@ -207,49 +220,102 @@ class Engine {
 
   /// Mean squared error of every sample, unweighted; a batch may have any number of samples. Throws
   /// Error(ERR_NO_EMA) for State::Ema if the engine has none; so does predict().
-  virtual std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed,
-                                      uint32_t step) = 0;
+  std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step);
   /// Velocity [count, C, H, W] of explicit inputs.
-  virtual std::vector<float> predict(const RawBatch& batch, State weights) = 0;
+  std::vector<float> predict(const RawBatch& batch, State weights);
   /// Loss and velocity of one slot of explicit inputs against a target [samples, C, H, W], and optionally all
   /// gradients.
-  virtual CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target,
-                                   bool gradients) = 0;
+  CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients);
+  /// Runs forward passes over the batch, in calls of one slot each. `seen` is called after each node, with a
+  /// function that returns its operands in host memory. The nodes of one call are run by one thread.
+  using Operand = std::function<const void*(graph::Ref)>;
+  using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
+                                  const Operand& operand)>;
+  void observe(const RawBatch& batch, State weights, const Seen& seen);
 
-  /// Root mean square of queries and keys before their normalisation, over samples, tokens and heads.
-  struct QueryKeyRms {
-    std::string attention;  ///< "joint_blocks.0.x_block.attn"
-    double query, key;
-  };
-  std::vector<QueryKeyRms> query_key_rms(const RawBatch& batch, State weights);
+  /// The pass of one slot by kind of operation, averaged over `repeats`: seconds of one thread, or by the
+  /// GPU's clock, with the operations run one by one.
+  std::vector<ProfileRow> profile(int repeats);
 
-  /// The pass of one slot by kind of operation, averaged over `repeats`: seconds on one thread, or by the
-  /// device's clock with the operations run one by one.
-  virtual std::vector<ProfileRow> profile(int repeats) = 0;
+  /// For benches. random_weights() draws weights from N(0, 0.02^2) on the device, because zeros would be
+  /// faster than real weights. run_random_slot() enqueues a training slot with random inputs.
+  void random_weights();
+  void run_random_slot(bool statistics);
 
- protected:
+ private:
   /// A slot's inputs, in host or device memory; context and pooled in the compute type.
   struct SlotInputs {
     float *x0, *z, *target, *timestep, *grad_scale;
     void *context, *pooled;
     kernels::NoiseMix* mixes;  ///< coefficients and draws that make z and target from x0
   };
+  /// The source of a slot's inputs.
+  struct SlotSource {
+    SampleBatch samples;
+    float grad_scale;
+    uint64_t seed;
+    uint32_t step;
+    bool operator==(const SlotSource&) const = default;
+  };
+  struct Inputs;
+  struct Lane;  // lane.h
+  using Lanes = std::vector<std::unique_ptr<Lane>>;
+
+  // --- a slot
+  /// How many slots are computed at a time.
+  size_t lanes() const;
+  /// One of the lanes for this graph, made when it is first needed.
+  Lane& lane(Lanes& lanes, const ModelGraph& model, int at);
+  /// Calls piece(index, lane) for every index in [0, count), at most one per lane at a time.
+  void each_slot(int64_t count, Lanes& lanes, const ModelGraph& model,
+                 const std::function<void(int64_t index, Lane& lane)>& piece);
   /// Gathers samples [from, from + samples of a slot) of a batch into host memory: everything but z and
   /// target. If the batch ends earlier, its last sample fills the remaining places, whose results are not
   /// read.
-  void gather(const SlotInputs& to, const SampleBatch& batch, int64_t from, float grad_scale, uint64_t seed,
-              uint32_t step) const;
+  void gather(const SlotInputs& to, const SlotSource& of, int64_t from) const;
   /// Gathers z, context, pooled and timestep.
   void gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const;
-  /// Runs forward passes over the batch, in calls of one slot each. `seen` is called after each node, with a
-  /// function that returns its operands in host memory. The nodes of one call are run by one thread.
-  using Operand = std::function<const void*(graph::Ref)>;
-  using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
-                                  const Operand& operand)>;
-  virtual void observe(const RawBatch& batch, State weights, const Seen& seen) = 0;
+  /// Gathers samples [from, from + samples of a slot), and prefetches them to a GPU while it computes.
+  void stage(Lane& lane, const SlotSource& of, int64_t from = 0) const;
+  /// Mixes the staged latents with noise into z and target, and makes the other staged inputs the graph's.
+  void take_mixed(Lane& lane) const;
+  /// Makes samples [from, from + samples of a slot) of a batch the graph's inputs.
+  void fill(Lane& lane, const RawBatch& batch, int64_t from) const;
+  /// Gives a lane random inputs; it keeps them.
+  void fill_random(Lane& lane) const;
+  /// Updates the bf16 copy of these weights if it is stale, and returns it; null in fp32.
+  bf16* prepare(State weights);
+  /// Calls pass(lane, from, count) for every call of one slot, with the lane bound to the weights.
+  void forward(int64_t count, State weights,
+               const std::function<void(Lane& lane, bf16* weights16, int64_t from, int64_t count)>& pass);
 
-  /// kernels::kDigestLanes numbers for every piece of a flat array of the state.
-  virtual std::vector<uint64_t> piece_digests(State s) = 0;
+  // --- training
+  /// Announces the buckets of a GPU, which it first copies to host memory if other workers need them there.
+  void publish(bool to_host, const std::function<void(int)>& on_bucket);
+  /// The sum of the first part, on the device. Throws Error(ERR_INTERNAL) if there is none.
+  float* gradient() const;
+  bool connected() const { return exchange_ && exchange_->connected(); }
+  /// Calls piece(i) for every i in [0, count), on all threads of the CPU.
+  void parallel_for(int64_t count, const std::function<void(int64_t)>& piece);
+  /// Cut into pieces of fixed size on the CPU, for its threads.
+  Ranges pieces(const Ranges& ranges) const;
+  void add_squares(double* squares, const float* gradient, int64_t piece) const;
+  /// Enqueues the sums of squares of the gradient.
+  void enqueue_norm(const float* gradient);
+  /// The norm, from the sums of squares of the pieces of trained_.
+  Norm norm(const graph::DeviceMemory& squares, const float* gradient) const;
+  void copy_state();
+  void await_snapshot();
+
+  // --- the state
+  float* flat(State s) const { return state_[static_cast<int>(s)].as<float>(); }
+  /// Marks the host copies as stale: the device's state has changed.
+  void mark_copies_stale();
+  void to_bf16(bf16* to, const float* from);
+  /// Copies the part of the position table that the slot's shape uses.
+  void crop();
+  /// kernels::kDigestLanes numbers for every piece of an array, in the device's memory or the host's.
+  std::vector<uint64_t> piece_digests(State s);
   std::vector<uint64_t> piece_digests(const float* x, int64_t n);
 
   /// Throw Error(ERR_TENSOR_SHAPE) if arrays do not fit the model or each other.
@@ -259,20 +325,59 @@ class Engine {
   void check(const SampleBatch& batch) const;
   void check(const RawBatch& batch) const;
   void check_case(const RawBatch& batch, const std::vector<float>& target) const;
-  /// Copies the part of the position table that the slot's shape uses, cropped_elements() long.
-  void crop(float* to) const;
-  int64_t cropped_elements() const;
-  Norm norm(const kernels::Table& kernels, const float* gradient, double sum_of_squares) const;
 
+  const kernels::Table& kernels() const { return device_.kernels(); }
+
+  graph::Device& device_;
   const EngineSpec spec_;
   const ParameterTable table_;
-  std::unique_ptr<ModelGraph> graph_;  // for training, or forward only
-  Buffer positions_, snapshot_[4];
-  Ranges trained_;  // what is not frozen
+  const optim::Optimizer& optimizer_;
+  std::unique_ptr<ModelGraph> graph_;          // for training, or forward only
+  std::unique_ptr<ModelGraph> forward_graph_;  // made when it is needed
   std::unique_ptr<BatchAssembler> assembler_;
+
+  std::vector<State> states_;
+  std::vector<graph::DeviceMemory> state_;  // by State
+  graph::DeviceMemory weights16_, ema16_;   // bf16 copies of the matmul weights
+  bool ema16_stale_ = true;
+  graph::DeviceMemory positions_, cropped_;  // the whole table is in host memory
+  std::vector<Buffer> copies_;               // host copies of a GPU's state
+  /// By parameter: whether the host copy has the device's values, or values still to be uploaded.
+  std::vector<std::vector<bool>> current_;
+  Lanes training_lanes_, forward_lanes_;
+
+  graph::DeviceMemory losses_, statistics_;  // of all slots of a step
+  std::unique_ptr<GradientSums> sums_;
+  std::vector<int64_t> bucket_ready_;  // by bucket of sums_ on the CPU: the node after which it is complete
+  std::vector<Buffer> host_parts_;
+  std::mutex parts_mutex_;
+  std::vector<GradientPart> parts_;  // of a GPU
+
+  Ranges trained_;               // what is not frozen, in pieces
+  graph::DeviceMemory squares_;  // the gradient's sums of squares, doubles by piece of trained_
+  bool norm_enqueued_ = false;
+  graph::DeviceMemory update_host_, update_;  // an optim::Update, in host memory and on the device
+  uint64_t update_uploaded_ = 0;
+  std::map<const float*, graph::Repeated> norms_;  // recordings, by gradient
+  // recordings, by gradient and by whether the EMA is updated
+  std::map<std::pair<const float*, bool>, graph::Repeated> updates_;
+
+  std::shared_ptr<Group> group_;       // null: not in a group
+  graph::DeviceMemory group_squares_;  // the same for the group's sum
+  std::mutex exchange_mutex_;          // guards the pointer
+  // if not connected, the step is alone or exchanges through host memory
+  std::unique_ptr<DeviceExchange> exchange_;
+
+  std::vector<Buffer> snapshot_;  // by State
+  std::mutex snapshot_mutex_;
+  std::condition_variable snapshot_done_;
+  bool snapshot_running_ = false;
+  std::thread snapshot_thread_;
+
+  Pool pool_;  // last: its threads end before the members they use
 };
 
-/// Creates an engine on the CPU, or on the device that the spec names. Throws Error(ERR_MODEL_SPEC),
+/// Creates an engine on the CPU, or on the GPU that the spec names. Throws Error(ERR_MODEL_SPEC),
 /// Error(ERR_OUT_OF_MEMORY), and Error(ERR_CUDA) if there is no such device.
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec);
 

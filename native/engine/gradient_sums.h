@@ -1,11 +1,11 @@
-// Local sums of slot gradients along the tree over slots (slot_tree.h).
+// Local sums of slot gradients along the tree over slots (slot_tree.h), in the memory of a device.
 #pragma once
 #include <functional>
 #include <map>
 #include <mutex>
 #include <vector>
 
-#include "../core/memory.h"
+#include "../graph/device.h"
 #include "../model/model.h"
 #include "slot_tree.h"
 
@@ -19,7 +19,8 @@ struct GradientPart {
 
 class GradientSums {
  public:
-  GradientSums(int64_t length, std::vector<Bucket> buckets) : length_(length), buckets_(std::move(buckets)) {}
+  GradientSums(graph::Device& device, int64_t length, std::vector<Bucket> buckets)
+      : device_(device), length_(length), buckets_(std::move(buckets)) {}
 
   /// Sets the allocator of buffers, for memory that other processes can read. Call it before the first
   /// acquire().
@@ -30,8 +31,10 @@ class GradientSums {
   void begin(int64_t first, int64_t end, int64_t total, std::function<void(int)> announce);
   /// A buffer for one slot's gradient.
   float* acquire();
-  /// Reports that the slot's gradient of a bucket is complete in its buffer. Thread-safe.
+  /// Reports that the slot's gradient of a bucket is complete in its buffer, on a device in the order of the
+  /// stream. Thread-safe.
   void complete(int64_t slot, float* buffer, int bucket);
+  int buckets() const { return static_cast<int>(buckets_.size()); }
   /// The sums, ascending; valid after all slots are complete. On the driver thread.
   const std::vector<GradientPart>& parts() const { return parts_; }
   /// The same from another thread, as they are now; data is null before a part's first bucket is complete.
@@ -41,31 +44,21 @@ class GradientSums {
   int64_t total_slots() const { return total_; }
 
  private:
-  struct Node {
-    int level;
-    int64_t index;
-    auto operator<=>(const Node&) const = default;
-  };
-  struct Waiting {
-    float* buffer;
-    bool left;
-  };
-  bool local(const Node& n) const;
-  int64_t low(const Node& n) const { return n.index << n.level; }
-  int64_t high(const Node& n) const { return std::min((n.index + 1) << n.level, total_); }
-  void part_done(const Node& n, float* buffer, int bucket);
+  void part_done(int64_t lo, float* buffer, int bucket);
 
+  graph::Device& device_;
   const int64_t length_;
   const std::vector<Bucket> buckets_;
   std::mutex mutex_, announcing_;
-  int64_t first_ = 0, end_ = 0, total_ = 0;
+  int64_t first_ = 0, total_ = 0;
+  std::vector<std::pair<size_t, size_t>> additions_;  // of slots, counted from the first
   std::function<void(int)> announce_;
-  std::function<Buffer(size_t)> allocate_ = [](size_t bytes) { return Buffer(bytes); };
-  std::vector<Buffer> memory_;
+  std::function<Buffer(size_t)> allocate_;
+  std::vector<graph::DeviceMemory> memory_;
   std::vector<float*> free_;
   // by buffer: number of its buckets that were added into another
   std::map<float*, size_t> released_;
-  std::map<std::pair<Node, int>, Waiting> waiting_;  // by parent and bucket: the child that arrived first
+  std::map<std::pair<size_t, int>, float*> waiting_;  // by addition and bucket: the operand that came first
   std::vector<GradientPart> parts_;
   std::vector<size_t> parts_done_;  // by bucket
   size_t announced_ = 0;

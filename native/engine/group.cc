@@ -73,8 +73,7 @@ Group::~Group() = default;
 void Group::form(const std::vector<std::string>& addresses, int rank) {
   if (addresses.empty() || addresses.size() > kMaxMembers || rank < 0 ||
       rank >= static_cast<int>(addresses.size()) || addresses[rank] != address_)
-    throw Error("ERR_SHARED_MEMORY",
-                "A group needs 1 to " + std::to_string(kMaxMembers) + " members, and their addresses");
+    throw Error("ERR_SHARED_MEMORY", "A group needs 1 to ", kMaxMembers, " members, and their addresses");
   files_.resize(addresses.size());
   const std::string here = machine();
   for (int r = 0; r < static_cast<int>(addresses.size()); ++r) {
@@ -83,13 +82,12 @@ void Group::form(const std::vector<std::string>& addresses, int rank) {
     uint64_t key = 0;
     if (addresses[r].compare(0, here.size(), here) != 0 ||
         std::sscanf(addresses[r].c_str() + here.size(), "/%d/%d/%lx", &pid, &descriptor, &key) != 3)
-      throw Error("ERR_SHARED_MEMORY", "Rank " + std::to_string(r) + " is not a process of this machine");
+      throw Error("ERR_SHARED_MEMORY", "Rank ", r, " is not a process of this machine");
     files_[r] = SharedFile::open(pid, descriptor);
     Buffer page = files_[r].map(0, sizeof(Control));
     // The process may have ended and its pid may belong to another one.
     if (page.as<Control>()->key != key)
-      throw Error("ERR_SHARED_MEMORY",
-                  "The shared memory of rank " + std::to_string(r) + " belongs to another process");
+      throw Error("ERR_SHARED_MEMORY", "The shared memory of rank ", r, " belongs to another process");
     if (r == 0) control_page_ = std::move(page);
   }
   rank_ = rank;
@@ -193,7 +191,7 @@ void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, 
     data_.push_back(p.data);
     ranges.push_back({p.lo, p.hi});
   }
-  additions_ = additions(ranges, total_slots);
+  additions_ = additions(ranges, {0, total_slots}, total_slots);
 }
 
 float* Group::part_of(int rank, uint64_t offset, size_t bytes) {

@@ -1,12 +1,12 @@
 // Profile of a step, operation by operation, and what a plan needs before anything is allocated.
-#include <cmath>
 #include <map>
 
-#include "../core/clock.h"
-#include "../kernels/kernels.h"
-#include "host_lane.h"
+#include "lane.h"
 
 namespace orch {
+
+using graph::DeviceMemory;
+
 namespace {
 
 /// Bytes of a node's operands: the least that it reads and writes.
@@ -36,35 +36,42 @@ std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>&
   return rows;
 }
 
-std::vector<ProfileRow> HostEngine::profile(int repeats) {
+std::vector<ProfileRow> Engine::profile(int repeats) {
   const auto& g = graph_->graph;
-  Lane lane(*graph_, spec_, cropped_.as<float>(), 1);
-  Buffer gradient(spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
-  bind(lane, State::Master, gradient.as<float>());
-  // Inputs of a realistic magnitude: times do not depend on the values, but denormals and NaN would be slow.
-  const int64_t n = spec_.shape.samples;
-  const kernels::DrawKey key{1, 0, 0, 0};
-  kernels::cpu().raw.normal(lane.z.as<float>(), key, n * latent_elements());
-  kernels::cpu().raw.normal(lane.target.as<float>(), key, n * latent_elements());
-  for (int64_t i = 0; i < n; ++i) {
-    lane.timestep.as<float>()[i] = 1000.0f * static_cast<float>(i + 1) / static_cast<float>(n);
-    lane.grad_scale.as<float>()[i] = 1.0f / static_cast<float>(n);
-  }
-
+  Lane& lane = this->lane(training_lanes_, *graph_, 0);
+  fill_random(lane);
+  const DeviceMemory gradient(device_,
+                              spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  lane.executor.bind_flat(flat(State::Master), weights16_.as<bf16>(), gradient.as<float>());
   std::vector<size_t> row_of;
   std::vector<ProfileRow> rows = profile_rows(g, row_of);
   lane.executor.run(nullptr, nullptr);  // touches every page
-  double last = 0;
-  const std::function<void(int64_t)> after = [&](int64_t node) {
-    rows[row_of[node]].seconds += thread_seconds() - last;
-    last = thread_seconds();
-  };
-  for (int i = 0; i < repeats; ++i) {
-    last = thread_seconds();
-    lane.executor.run(nullptr, &after);
-  }
-  for (ProfileRow& row : rows) row.seconds /= repeats;
+  device_.synchronize();
+  for (int i = 0; i < repeats; ++i)
+    for (size_t n = 0; n < g.nodes().size(); ++n)
+      rows[row_of[n]].seconds += device_.time([&] { lane.executor.run_node(n, nullptr); }) / repeats;
   return rows;
+}
+
+void Engine::random_weights() {
+  const int64_t n = table_.length;
+  kernels().raw.normal(flat(State::Master), {1, 0, 0, 5}, n);
+  kernels().raw.scale_into(flat(State::Master), 0.02f, n);
+  if (weights16_) to_bf16(weights16_.as<bf16>(), flat(State::Master));
+  mark_copies_stale();
+  device_.fill(cropped_.data(), 0, cropped_.bytes());
+  device_.synchronize();
+}
+
+void Engine::run_random_slot(bool statistics) {
+  Lane& lane = this->lane(training_lanes_, *graph_, 0);
+  fill_random(lane);
+  parts_.clear();
+  norm_enqueued_ = false;
+  sums_->begin(0, 1, 1, [](int) {});
+  float* const gradient = sums_->acquire();
+  lane.run(flat(State::Master), weights16_.as<bf16>(), gradient, statistics);
+  for (int b = 0; b < sums_->buckets(); ++b) sums_->complete(0, gradient, b);
 }
 
 PlanFigures plan_figures(const EngineSpec& spec) {

@@ -1,9 +1,7 @@
 #include "requests.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "../core/elementary.h"
 #include "../core/error.h"
 
 namespace orch {
@@ -22,21 +20,6 @@ std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::A
     all.push_back(summary);
   }
   return all;
-}
-
-kernels::AdamW UpdateRequest::constants() const {
-  const auto constant = [](double x) { return static_cast<float>(x); };
-  return {constant(beta1),
-          constant(1 - beta1),
-          constant(beta2),
-          constant(1 - beta2),
-          constant(grad_scale),
-          constant(1 - lr * weight_decay),
-          constant(lr / elementary::one_minus_power(beta1, step)),
-          constant(1 / std::sqrt(elementary::one_minus_power(beta2, step))),
-          constant(eps),
-          constant(ema_decay),
-          constant(1 - ema_decay)};
 }
 
 Ranges outside(const Ranges& frozen, int64_t length) {

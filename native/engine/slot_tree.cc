@@ -26,7 +26,7 @@ size_t add_node(const std::vector<SlotRange>& parts, int64_t lo, int64_t size, i
                 std::vector<std::pair<size_t, size_t>>& list) {
   const int64_t hi = std::min(lo + size, total);
   if (at >= parts.size() || parts[at].lo != lo || size == 0)
-    throw Error("ERR_EXCHANGE", "The workers' parts leave out slot " + std::to_string(lo));
+    throw Error("ERR_EXCHANGE", "The workers' parts leave out slot ", lo);
   if (parts[at].hi == hi) return at++;
   const size_t left = add_node(parts, lo, size / 2, total, at, list);
   if (lo + size / 2 < total)
@@ -42,10 +42,12 @@ std::vector<SlotRange> local_subtrees(int64_t first, int64_t end, int64_t total)
   return found;
 }
 
-std::vector<std::pair<size_t, size_t>> additions(const std::vector<SlotRange>& parts, int64_t total) {
+std::vector<std::pair<size_t, size_t>> additions(const std::vector<SlotRange>& parts, SlotRange within,
+                                                 int64_t total) {
   std::vector<std::pair<size_t, size_t>> list;
   size_t at = 0;
-  add_node(parts, 0, root_size(total), total, at, list);
+  for (const SlotRange& node : local_subtrees(within.lo, within.hi, total))
+    add_node(parts, node.lo, root_size(node.hi - node.lo), total, at, list);
   if (at != parts.size()) throw Error("ERR_EXCHANGE", "The workers' parts overlap");
   return list;
 }

@@ -19,9 +19,11 @@ struct SlotRange {
 /// The maximal nodes within [first, end) of `total` slots, ascending: what one worker can sum by itself.
 std::vector<SlotRange> local_subtrees(int64_t first, int64_t end, int64_t total);
 
-/// The ordered additions (into, from), as indices into `parts`, that compute the root's sum from the sums of
-/// these nodes; the result is in part 0. Parts must be ascending. Throws Error(ERR_EXCHANGE) if they do not
-/// cover all slots exactly once.
-std::vector<std::pair<size_t, size_t>> additions(const std::vector<SlotRange>& parts, int64_t total);
+/// The ordered additions (into, from), as indices into `parts`, that compute the sums of the maximal nodes
+/// within `within` from the sums of these nodes. The result of a node is in its first part; each sum appears
+/// in the order in which it grows. Parts must be ascending. Throws Error(ERR_EXCHANGE) if they do not cover
+/// all slots of `within` exactly once.
+std::vector<std::pair<size_t, size_t>> additions(const std::vector<SlotRange>& parts, SlotRange within,
+                                                 int64_t total);
 
 }  // namespace orch

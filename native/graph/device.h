@@ -1,6 +1,7 @@
-// A device with its own memory and one stream of work. Kernels, matmuls and copies are enqueued on the stream
-// and run in that order; a function waits only if its comment says so. Calls must come from one thread at a
-// time.
+// A device on which an engine computes: a GPU, with its own memory and one stream of work, or the CPU.
+// Kernels, matmuls and copies are enqueued on the stream and run in that order; a function waits only if its
+// comment says so. Calls must come from one thread at a time. The default functions are those of a device
+// that has no streams and does its work at once.
 #pragma once
 #include <functional>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/memory.h"
 #include "graph.h"
 #include "transport.h"
 
@@ -30,21 +32,24 @@ class Device : public Backend {
     std::string problem;  ///< why the device cannot be used, or empty
   };
   virtual Description describe() const = 0;
+  /// Whether this is the CPU: its memory is the host's, work is done when a function returns, and several
+  /// threads may call functions at a time.
+  virtual bool is_cpu() const { return false; }
 
-  /// Device memory, 256-byte aligned. Throws Error(ERR_OUT_OF_MEMORY).
-  virtual void* allocate(size_t bytes) = 0;
-  virtual void release(void* memory, size_t bytes) = 0;
-  /// Bytes of the device that this process holds: allocations and workspaces. May be called from any thread.
-  virtual size_t held_bytes() const = 0;
+  /// Device memory, 256-byte aligned, freed with its last owner, in any thread. On the CPU it is zeroed.
+  /// Throws Error(ERR_OUT_OF_MEMORY).
+  virtual std::shared_ptr<void> allocate(size_t bytes) = 0;
   /// Page-locked (pinned) host memory, which copies access directly. Throws Error(ERR_OUT_OF_MEMORY).
-  virtual void* allocate_host(size_t bytes) = 0;
-  virtual void release_host(void* memory) = 0;
+  virtual std::shared_ptr<void> allocate_host(size_t bytes) { return allocate(bytes); }
+  /// Bytes of the device that this process holds, apart from host memory: allocations and workspaces. May be
+  /// called from any thread.
+  virtual size_t held_bytes() const { return 0; }
 
   /// Enqueues a copy from the host (cudaMemcpyAsync). `from` must not change until the stream has executed
   /// it.
-  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void upload(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
   /// Copies to the host, after the work enqueued before; blocks until the copy is complete.
-  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  virtual void download(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
   /// Enqueue a copy within the device, or a fill with one byte (cudaMemsetAsync).
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, int byte, size_t bytes) = 0;
@@ -53,28 +58,30 @@ class Device : public Backend {
   ///
   /// Stream wait (cudaStreamWaitEvent): copies enqueued from now on start after the work that is on the
   /// compute stream now.
-  virtual void make_copy_stream_wait() = 0;
+  virtual void make_copy_stream_wait() {}
   /// Enqueues a copy from pinned host memory on the copy stream.
-  virtual void upload_async(void* to, const void* from, size_t bytes) = 0;
+  virtual void upload_async(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
   /// Stream wait in the other direction: work enqueued on the compute stream from now on starts after the
   /// copies enqueued until now.
-  virtual void wait_for_copy_stream() = 0;
+  virtual void wait_for_copy_stream() {}
 
   /// Blocks until the stream is idle (cudaStreamSynchronize). Errors of enqueued work are thrown here.
-  virtual void synchronize() = 0;
+  virtual void synchronize() {}
   /// record_event() marks the current end of the stream (cudaEventRecord); await_event() blocks the host
   /// until the stream has reached that point (cudaEventSynchronize).
-  virtual uint64_t record_event() = 0;
-  virtual void await_event(uint64_t event) = 0;
+  virtual uint64_t record_event() { return 0; }
+  virtual void await_event(uint64_t) {}
 
   /// Captures the work that `work` enqueues, without running it (stream capture). All of it must have run
   /// once before, because no memory can be allocated during capture.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& work) = 0;
-  /// Seconds that the stream takes for `work`, by the device's clock; blocks.
+  /// Seconds that the stream takes for `work`, by the device's clock, or the calling thread, by its CPU time;
+  /// blocks.
   virtual double time(const std::function<void()>& work) = 0;
 
-  /// Seconds of one product with each algorithm that the library proposes, its best guess first.
-  virtual std::vector<double> matmul_times(const MatmulSpec& spec) = 0;
+  /// Seconds of one product with each algorithm that the library proposes, its best guess first; empty on the
+  /// CPU, which has one.
+  virtual std::vector<double> matmul_times(const MatmulSpec&) { return {}; }
   /// Launches since the last call (a recording counts as one), the most blocks and bytes that one of them
   /// asked for, and the number of replays and allocations.
   struct Launches {
@@ -82,7 +89,7 @@ class Device : public Backend {
     size_t most_shared, workspace;
     int64_t replays, allocations;
   };
-  virtual Launches take_launches() = 0;
+  virtual Launches take_launches() { return {}; }
 
   /// Rendezvous: a printable string that every rank must know of the others before connect(),
   /// "GPU-UUID/library/...". The UUID must differ between ranks, the library must be the same. With `leads`
@@ -93,6 +100,9 @@ class Device : public Backend {
   /// the transport's calls do.
   virtual std::unique_ptr<Transport> connect(const std::string& leader, int rank, int ranks) = 0;
 };
+
+/// This processor: kernels of the CPU, in host memory.
+Device& cpu_device();
 
 /// Work that is the same each time: the first call runs it directly, the second one captures it, and from
 /// then on the recording is replayed.
@@ -109,48 +119,29 @@ class Repeated {
   std::unique_ptr<Recording> recording_;
 };
 
-/// Memory of a device, or its pinned host memory; move-only.
+/// Memory of a device, its pinned host memory, or a Buffer of the CPU; move-only.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
   DeviceMemory(Device& device, size_t bytes, bool on_host = false)
-      : device_(&device),
-        data_(on_host ? device.allocate_host(bytes) : device.allocate(bytes)),
-        bytes_(bytes),
-        on_host_(on_host) {}
-  DeviceMemory(DeviceMemory&& o) noexcept { *this = std::move(o); }
-  DeviceMemory& operator=(DeviceMemory&& o) noexcept {
-    std::swap(device_, o.device_);
-    std::swap(data_, o.data_);
-    std::swap(bytes_, o.bytes_);
-    std::swap(on_host_, o.on_host_);
-    return *this;
+      : memory_(on_host ? device.allocate_host(bytes) : device.allocate(bytes)), bytes_(bytes) {}
+  explicit DeviceMemory(Buffer buffer) : bytes_(buffer.bytes()) {
+    const auto owner = std::make_shared<Buffer>(std::move(buffer));
+    memory_ = {owner, owner->data()};
   }
-  ~DeviceMemory() {
-    if (data_) on_host_ ? device_->release_host(data_) : device_->release(data_, bytes_);
-  }
-  void* data() const { return data_; }
+  DeviceMemory(DeviceMemory&& o) noexcept = default;
+  DeviceMemory& operator=(DeviceMemory&& o) noexcept = default;
+  void* data() const { return memory_.get(); }
   template <class T>
   T* as() const {
-    return static_cast<T*>(data_);
+    return static_cast<T*>(data());
   }
-  size_t bytes() const { return bytes_; }
-  explicit operator bool() const { return data_ != nullptr; }
+  size_t bytes() const { return memory_ ? bytes_ : 0; }
+  explicit operator bool() const { return memory_ != nullptr; }
 
  private:
-  Device* device_ = nullptr;
-  void* data_ = nullptr;
+  std::shared_ptr<void> memory_;
   size_t bytes_ = 0;
-  bool on_host_ = false;
 };
-
-/// The CUDA devices that open_cuda() can open, by ordinal. Throws Error(ERR_CUDA) if there is none, saying
-/// why.
-std::vector<Device::Description> cuda_devices();
-
-/// Opens CUDA device `ordinal` through liborchestrator_cuda.so, which is next to this program or library, in
-/// its subfolder Release, or where ORCHESTRATOR_CUDA says. -1: a device that plans and launches nothing.
-/// Throws Error(ERR_CUDA) if the device cannot be opened, saying why.
-Device& open_cuda(int ordinal);
 
 }  // namespace orch::graph

@@ -53,7 +53,7 @@ size_t Graph::plan() {
       if (r) {
         const Value& v = values_[r.index];
         if (v.kind == Kind::Activation && first[r.index] < 0)
-          throw Error("ERR_INTERNAL", std::string("Value read before it is written: ") + v.name);
+          throw Error("ERR_INTERNAL", "Value read before it is written: ", v.name);
         last[r.index] = i;
       }
   }

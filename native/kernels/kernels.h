@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "../core/dtype.h"
+#include "../optim/optimizers.h"
 
 namespace orch::kernels {
 
@@ -74,17 +75,6 @@ struct DrawKey {
 struct NoiseMix {
   float a, b, p, q;  ///< z = a x0 + b eps; target = p x0 + q eps
   DrawKey key;
-};
-
-/// The factors of an AdamW step, computed in double (1 - 0.999f differs from 0.001 by a relative 1.3e-5),
-/// then rounded to fp32.
-struct AdamW {
-  float beta1, one_minus_beta1, beta2, one_minus_beta2;
-  float grad_scale;  ///< clipping factor, applied to the gradient
-  float keep;        ///< 1 - lr * weight_decay
-  float step, root;  ///< lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
-  float eps;
-  float ema, one_minus_ema;  ///< ema = decay * ema + (1 - decay) * w
 };
 
 /// C [m, n] = op(A) op(B) (+ bias [n]) (+ C). Sizes are at least 1.
@@ -217,10 +207,7 @@ struct Untyped {
   int64_t (*first_non_finite)(const float* x, int64_t n);  ///< its index, or -1
   /// kDigestLanes numbers for every piece of kDigestPiece elements (digest.h); n is even.
   void (*digest)(uint64_t* lanes, const float* x, int64_t n);
-  /// One pass over m, v, w, EMA and the bf16 copy. w16 and ema may be null. `o` is in the same memory as the
-  /// arrays.
-  void (*adamw)(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
-                const AdamW* o);
+  optim::UpdateKernel update[optim::All::kCount];  ///< by Optimizer::index
 };
 
 struct Table {

@@ -76,7 +76,7 @@ float wanted_pooled(int first, int64_t row, uint8_t dropped, int64_t i) {
   return dropped & kDropClipG ? 0 : value_of(first + 3, row, i - 6);
 }
 
-template <class T, class P>
+template <class T>
 void check_assembly() {
   const Set set(true);
   const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent);
@@ -92,9 +92,9 @@ void check_assembly() {
   // Filled with other values first: every element must be written.
   std::vector<float> x0(kBatch * kLatent, -7);
   std::vector<T> context(kBatch * 5 * 12);
-  std::vector<P> pooled(kBatch * 13);
+  std::vector<T> pooled(kBatch * 13);
   std::memset(context.data(), 0x7b, context.size() * sizeof(T));
-  std::memset(pooled.data(), 0x7b, pooled.size() * sizeof(P));
+  std::memset(pooled.data(), 0x7b, pooled.size() * sizeof(T));
   assembler.assemble(BatchRows{kBatch, rows, synthetic, dropped}, x0.data(), context.data(), pooled.data());
   for (int64_t b = 0; b < kBatch; b++) {
     const int first = synthetic[b] ? 6 : 1;
@@ -114,9 +114,8 @@ void check_assembly() {
 
 }  // namespace
 
-TEST("data: batches are assembled as in the paper, fp32") { check_assembly<float, float>(); }
-TEST("data: batches are assembled as in the paper, bf16") { check_assembly<bf16, bf16>(); }
-TEST("data: batches are assembled as in the paper, bf16 with fp32 pooled") { check_assembly<bf16, float>(); }
+TEST("data: batches are assembled as in the paper, fp32") { check_assembly<float>(); }
+TEST("data: batches are assembled as in the paper, bf16") { check_assembly<bf16>(); }
 
 TEST("data: shapes that do not fit the text or the model are rejected") {
   const Set set(true);

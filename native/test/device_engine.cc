@@ -1,6 +1,4 @@
-// An engine on a device: its tree of sums, and its steps compared with those of the CPU's engine.
-#include "engine/device_engine.h"
-
+// An engine on a GPU: its steps compared with those of the CPU's engine.
 #include <cstring>
 #include <future>
 #include <random>
@@ -8,46 +6,13 @@
 
 #include "devices.h"
 #include "driver.h"
-#include "engine/host_engine.h"
+#include "engine/engine.h"
+#include "engine/query_key_rms.h"
 #include "fake_transport.h"
 #include "training_set.h"
-#include "tree.h"
 
 namespace orch::test {
 namespace {
-
-TEST("device: sums of gradients follow the tree over slots") {
-  const int64_t length = 64;
-  std::mt19937 random(5);
-  for (const TestedDevice& d : devices())
-    for (int64_t total = 1; total <= 9; ++total) {
-      std::vector<std::vector<float>> leaves(total, std::vector<float>(length));
-      for (auto& v : leaves)
-        for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
-      for (int64_t first = 0; first < total; ++first)
-        for (int64_t end = first + 1; end <= total; ++end) {
-          DeviceSums sums(d.device, length);
-          sums.begin(first, end, total);
-          for (int64_t s = first; s < end; ++s) {
-            float* buffer = sums.acquire();
-            d.device.upload(buffer, leaves[s].data(), sizeof(float) * length);
-            d.device.synchronize();
-            sums.complete(buffer);
-          }
-          int64_t at = first;
-          for (const auto& part : sums.parts()) {
-            CHECK(part.lo == at, "parts must be contiguous");
-            at = part.hi;
-            const auto want = part_sum(leaves, part.lo, part.hi);
-            std::vector<float> got(length);
-            d.device.download(got.data(), part.data, sizeof(float) * length);
-            CHECK(want == got, d.name, " total ", total, " slots ", first, " to ", end, ": part ", part.lo,
-                  " to ", part.hi);
-          }
-          CHECK(at == end, "parts must cover the slots");
-        }
-    }
-}
 
 struct Series {
   std::vector<float> losses, weights, ema, evaluated, saved, rms;
@@ -91,7 +56,7 @@ Series train(Engine& e, const TrainingSet& set) {
                              {&raw.context, e.context_elements()},
                              {&raw.pooled, e.spec().model.pooled_dim}})
       for (int64_t i = 0; i < 3 * n; ++i) values->push_back(normal(random));
-    for (const auto& q : e.query_key_rms(raw, State::Master)) {
+    for (const auto& q : query_key_rms(e, raw, State::Master)) {
       s.rms.push_back(static_cast<float>(q.query));
       s.rms.push_back(static_cast<float>(q.key));
     }
@@ -108,11 +73,11 @@ TEST("device: an engine trains like the CPU's, with the same bits twice") {
     for (auto [residual, t] :
          {std::pair{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::F32, DType::BF16}}) {
       const EngineSpec spec{model, {2, 8, 6, 5}, t, residual, 1, true, true, Recompute::Norms};
-      HostEngine cpu(spec);
+      Engine cpu(spec);
       const Series want = train(cpu, set);
       Series runs[2];
       for (Series& s : runs) {
-        DeviceEngine e(spec, d.device);
+        Engine e(spec, d.device);
         s = train(e, set);
       }
       const Series& got = runs[0];
@@ -142,7 +107,7 @@ TEST("device: host copies of the state are current, snapshots are kept, and writ
   const EngineSpec spec{
       {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, true};
   for (const TestedDevice& d : devices()) {
-    DeviceEngine e(spec, d.device);
+    Engine e(spec, d.device);
     e.attach(set.data, kText);
     const int64_t n = e.table().length;
     const auto step = [&](int64_t number) {
@@ -157,7 +122,7 @@ TEST("device: host copies of the state are current, snapshots are kept, and writ
       e.initialize(3);
       States all{values(State::Master)};
       step(1);
-      for (State s : kStates) all.push_back(values(s));
+      for (State s : e.states()) all.push_back(values(s));
       return all;
     });
     CHECK(before[0] != before[1] && before[1] != before[2], "an update shows in the copies");
@@ -173,11 +138,11 @@ TEST("device: host copies of the state are current, snapshots are kept, and writ
                           (n - e.table().parameters[0].offset) * sizeof(float)) == 0,
               "state ", s, " of the snapshot");
       // Only what was written is uploaded: m, which was copied before, is not restored.
-      const auto m = values(State::M);
+      const auto m = values(moment(0));
       step(3);
       std::copy(before[0].begin(), before[0].end(), e.state(State::Master));
       e.parameters_changed();
-      CHECK(values(State::M) != m, "m is what the third step left");
+      CHECK(values(moment(0)) != m, "m is what the third step left");
       step(4);
       CHECK(values(State::Master) != before[0], "training goes on");
       return 0;
@@ -198,7 +163,7 @@ TEST("device: warm steps replay recordings, allocate nothing, and have the bits 
   const EngineSpec spec{
       {2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, true};
   for (const TestedDevice& d : devices()) {
-    DeviceEngine warm(spec, d.device);
+    Engine warm(spec, d.device);
     warm.attach(set.data, kText);
     Series before;
     on_driver(warm, [&] {
@@ -225,7 +190,7 @@ TEST("device: warm steps replay recordings, allocate nothing, and have the bits 
         got.ema = values_of(warm, State::Ema);
         return 0;
       });
-      DeviceEngine fresh(spec, d.device);
+      Engine fresh(spec, d.device);
       fresh.attach(set.data, kText);
       on_driver(fresh, [&] {
         for (int s = 0; s < 4; ++s)
@@ -246,9 +211,8 @@ TEST("device: warm steps replay recordings, allocate nothing, and have the bits 
 
 TEST("device: random slots, steps and a profile, as the benches run them") {
   for (const TestedDevice& d : devices()) {
-    DeviceEngine e(
-        {{2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, false},
-        d.device);
+    Engine e({{2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, false},
+             d.device);
     const auto norms = on_driver(e, [&] {
       std::vector<double> norms;
       e.random_weights();
@@ -291,7 +255,7 @@ TEST("device: connected engines train with the bits of one") {
           return std::make_unique<FakeTransport>(d, meeting, rank, Fault{});
         });
         std::unique_lock lock(one_rank());
-        DeviceEngine e(spec, device);
+        Engine e(spec, device);
         e.attach(set.data, kText);
         lock.unlock();
         Rank& result = results[r];

@@ -5,7 +5,6 @@
 #include <random>
 
 #include "devices.h"
-#include "engine/device_sums.h"
 #include "fake_transport.h"
 #include "tree.h"
 
@@ -54,12 +53,12 @@ struct Generation {
 
   void step(int r, const std::vector<std::vector<float>>& leaves) {
     FakeDevice& device = *devices[r];
-    DeviceSums local(device, length);
-    local.begin(slots[r].lo, slots[r].hi, slots.back().hi);
+    GradientSums local(device, length, {{0, length}});
+    local.begin(slots[r].lo, slots[r].hi, slots.back().hi, [](int) {});
     for (int64_t s = slots[r].lo; s < slots[r].hi; ++s) {
       float* buffer = local.acquire();
       device.upload(buffer, leaves[s].data(), sizeof(float) * length);
-      local.complete(buffer);
+      local.complete(s, buffer, 0);
     }
     bytes[r] = exchanges[r]->sum(local.parts());
     sums[r].resize(length);
@@ -86,10 +85,7 @@ std::vector<SlotRange> shared_out(int64_t total, int64_t ranks) {
 
 std::vector<std::vector<float>> random_leaves(int64_t total, int64_t length) {
   std::mt19937 random(9);
-  std::vector<std::vector<float>> leaves(total, std::vector<float>(length));
-  for (auto& v : leaves)
-    for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
-  return leaves;
+  return test::random_leaves(total, length, random);
 }
 
 TEST("exchange: the bits of one worker at any number of ranks, slots, lengths and pieces") {

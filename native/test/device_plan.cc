@@ -2,8 +2,9 @@
 // nothing: grids, blocks, shared memory and alignment are within the limits of sm_90, and the memory is as
 // expected.
 #include "devices.h"
-#include "engine/device_engine.h"
+#include "engine/engine.h"
 #include "graph/executor.h"
+#include "kernels/open_cuda.h"
 
 namespace orch::test {
 namespace {
@@ -27,7 +28,7 @@ TEST("device: launches of every model fit the GPU") {
     if (d.real) return skip("there is a GPU, whose library serves one device a process");
   graph::Device* device = nullptr;
   try {
-    device = &graph::open_cuda(-1);
+    device = &kernels::open_cuda(-1);
   } catch (const Error& e) {
     return skip(e.what());
   }
@@ -51,13 +52,13 @@ TEST("device: launches of every model fit the GPU") {
       auto built = build_model(p.model, table, p.shape, {t, residual, true, false, p.recompute, *device});
       const auto& g = built->graph;
       device->take_launches();
-      graph::Executor e(g, device->allocate(g.arena_bytes()), device->allocate(g.scratch_bytes()));
-      for (int64_t i = 0; i < kInputs; ++i) e.bind_input(i, device->allocate(1));
+      const auto allocate = [device](size_t bytes) { return device->allocate(bytes).get(); };
+      graph::Executor e(g, allocate(g.arena_bytes()), allocate(g.scratch_bytes()));
+      for (int64_t i = 0; i < kInputs; ++i) e.bind_input(i, allocate(1));
       const size_t parameters = static_cast<size_t>(table.length) * sizeof(float);
-      e.bind_flat(static_cast<float*>(device->allocate(parameters)),
-                  static_cast<bf16*>(device->allocate(parameters)),
-                  static_cast<float*>(device->allocate(parameters)));
-      e.run(static_cast<kernels::AttentionStats*>(device->allocate(1)), nullptr);
+      e.bind_flat(static_cast<float*>(allocate(parameters)), static_cast<bf16*>(allocate(parameters)),
+                  static_cast<float*>(allocate(parameters)));
+      e.run(static_cast<kernels::AttentionStats*>(allocate(1)), nullptr);
       const auto l = device->take_launches();
       CHECK(l.count > static_cast<int64_t>(g.nodes().size()) / 2, at);
       CHECK(l.most_shared <= 227 * 1024, at);

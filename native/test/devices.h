@@ -8,6 +8,7 @@
 #include "graph/device.h"
 #include "harness.h"
 #include "kernels/cuda/emulated/emulated_device.h"
+#include "kernels/open_cuda.h"
 
 namespace orch::test {
 
@@ -25,7 +26,7 @@ inline std::vector<TestedDevice> devices() {
   std::vector<TestedDevice> all;
   all.push_back({"emulated", kernels::cuda::emulated_device(), false, false});
   try {
-    all.push_back({"cuda", graph::open_cuda(0), true, std::getenv("ORCHESTRATOR_TEST_SMALL") == nullptr});
+    all.push_back({"cuda", kernels::open_cuda(0), true, std::getenv("ORCHESTRATOR_TEST_SMALL") == nullptr});
   } catch (const Error& e) {
     CHECK(!required, e.what());
   }

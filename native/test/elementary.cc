@@ -12,7 +12,6 @@
 #include <random>
 
 #include "engine/engine.h"
-#include "engine/requests.h"
 #include "kernels/cuda/emulated/emulated_device.h"
 #include "kernels_support.h"
 
@@ -116,9 +115,8 @@ TEST("elementary: bits of bias corrections, positions, timesteps and initial wei
   const auto table = read_table();
   if (table.empty()) return skip("test/fixtures/elementary is neither here nor a folder up");
   check(table, "adamw", [](const Line& line) {
-    const kernels::AdamW c =
-        UpdateRequest{line.whole(3), line.number(0), line.number(1), line.number(2), 1e-8, 0.1, 1, 0.99}
-            .constants();
+    const auto c = optim::AdamW::factors(
+        {line.whole(3), line.number(0), line.number(1), line.number(2), 1e-8, 0.1, 1, 0.99});
     CHECK(same(c.step, line.bits(0)) && same(c.root, line.bits(1)), line.place());
   });
   check(table, "position", [](const Line& line) {

@@ -1,12 +1,14 @@
 // The tree of sums, the memory plan, and the independence of a step from the number of threads.
+#include "../engine/engine.h"
+
 #include <cstring>
 #include <map>
 #include <random>
 #include <set>
 
 #include "../engine/gradient_sums.h"
-#include "../engine/host_engine.h"
-#include "../kernels/kernels.h"
+#include "../graph/executor.h"
+#include "devices.h"
 #include "driver.h"
 #include "harness.h"
 #include "tree.h"
@@ -15,46 +17,46 @@ namespace {
 
 using namespace orch;
 
-TEST("gradient sums: any range of slots has the sums of the tree's subtrees") {
+TEST("gradient sums: any range of slots has the sums of the tree's subtrees, on every device") {
   const int64_t length = 64;
   const std::vector<Bucket> buckets{{0, 16}, {16, 48}};
+  std::vector<test::TestedDevice> devices = test::devices();
+  devices.push_back({"cpu", graph::cpu_device(), false, false});
   std::mt19937 random(5);
-  for (int64_t total = 1; total <= 9; ++total) {
-    std::vector<std::vector<float>> leaves;
-    for (int64_t s = 0; s < total; ++s) {
-      std::vector<float> v(length);
-      for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
-      leaves.push_back(v);
-    }
-    for (int64_t first = 0; first < total; ++first)
-      for (int64_t end = first + 1; end <= total; ++end) {
-        GradientSums sums(length, buckets);
-        std::vector<int> announced;
-        sums.begin(first, end, total, [&](int b) { announced.push_back(b); });
-        // Slots in random order, as threads would finish them; the buckets of one slot in order.
-        std::vector<int64_t> order;
-        for (int64_t s = first; s < end; ++s) order.push_back(s);
-        std::shuffle(order.begin(), order.end(), random);
-        for (int64_t s : order) {
-          float* buffer = sums.acquire();
-          for (int b = 0; b < 2; ++b) {
-            std::memcpy(buffer + buckets[b].offset, &leaves[s][buckets[b].offset],
-                        sizeof(float) * buckets[b].length);
-            sums.complete(s, buffer, b);
+  for (const test::TestedDevice& d : devices)
+    for (int64_t total = 1; total <= 9; ++total) {
+      const auto leaves = test::random_leaves(total, length, random);
+      for (int64_t first = 0; first < total; ++first)
+        for (int64_t end = first + 1; end <= total; ++end) {
+          const std::string at = test::text(d.name, ", total ", total, ", slots ", first, " to ", end);
+          GradientSums sums(d.device, length, buckets);
+          std::vector<int> announced;
+          sums.begin(first, end, total, [&](int b) { announced.push_back(b); });
+          // Slots in random order, as threads would finish them; the buckets of one slot in order.
+          std::vector<int64_t> order;
+          for (int64_t s = first; s < end; ++s) order.push_back(s);
+          std::shuffle(order.begin(), order.end(), random);
+          for (int64_t s : order) {
+            float* buffer = sums.acquire();
+            for (int b = 0; b < 2; ++b) {
+              d.device.upload(buffer + buckets[b].offset, &leaves[s][buckets[b].offset],
+                              sizeof(float) * buckets[b].length);
+              d.device.synchronize();
+              sums.complete(s, buffer, b);
+            }
           }
+          CHECK((announced == std::vector<int>{0, 1}), at, ": announced out of order");
+          int64_t next = first;
+          for (const auto& part : sums.parts()) {
+            CHECK(part.lo == next, at, ": parts must be contiguous");
+            next = part.hi;
+            std::vector<float> got(length);
+            d.device.download(got.data(), part.data, sizeof(float) * length);
+            CHECK(got == test::part_sum(leaves, part.lo, part.hi), at, ": part ", part.lo, " to ", part.hi);
+          }
+          CHECK(next == end, at, ": parts must cover the slots");
         }
-        CHECK((announced == std::vector<int>{0, 1}), "announced out of order");
-        int64_t at = first;
-        for (const auto& part : sums.parts()) {
-          CHECK(part.lo == at, "parts must be contiguous");
-          at = part.hi;
-          const auto want = test::part_sum(leaves, part.lo, part.hi);
-          CHECK(std::memcmp(want.data(), part.data, sizeof(float) * length) == 0, "total ", total, " slots ",
-                first, " to ", end, ": part ", part.lo, " to ", part.hi);
-        }
-        CHECK(at == end, "parts must cover the slots");
-      }
-  }
+    }
 }
 
 ModelSpec small_model(bool dual) {
@@ -208,7 +210,7 @@ TEST("a case has the same bits with any number of threads, and one slot's gradie
     std::vector<std::vector<float>> velocities;
     for (int threads : {1, 2, 3}) {
       EngineSpec spec{small_model(true), {2, 8, 6, 5}, t, t, threads, false, false};
-      HostEngine e(spec);
+      Engine e(spec);
       fill_weights(e);
       std::mt19937 random(3);
       std::normal_distribution<float> normal;

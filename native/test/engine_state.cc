@@ -7,8 +7,7 @@
 #include <random>
 
 #include "../core/error.h"
-#include "../engine/device_engine.h"
-#include "../engine/host_engine.h"
+#include "../engine/engine.h"
 #include "devices.h"
 #include "driver.h"
 #include "harness.h"
@@ -23,7 +22,7 @@ const EngineSpec kSpec{kModel, {2, 8, 6, 5}, DType::F32, DType::F32, 2, true, tr
 
 /// Writes random numbers into the whole state from outside.
 void fill_state(Engine& e) {
-  for (State s : kStates) {
+  for (State s : e.states()) {
     std::mt19937 random(static_cast<unsigned>(s) + 1);
     std::normal_distribution<float> normal(0, 0.1f);
     for (size_t i = 0; i < e.table().parameters.size(); ++i) {
@@ -35,7 +34,7 @@ void fill_state(Engine& e) {
 }
 
 TEST("engine state: digests are equal on host and devices, and changed by any bit") {
-  HostEngine host(kSpec);
+  Engine host(kSpec);
   const std::string want = on_driver(host, [&] {
     fill_state(host);
     return host.digest();
@@ -44,7 +43,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
   for (int threads : {1, 3}) {
     EngineSpec spec = kSpec;
     spec.threads = threads;
-    HostEngine other(spec);
+    Engine other(spec);
     on_driver(other, [&] {
       fill_state(other);
       CHECK(other.digest() == want, threads, " threads");
@@ -53,7 +52,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
   }
   const auto changes = [&](Engine& e, const std::string& name) {
     const size_t last = e.table().parameters.size() - 1;
-    for (State s : kStates)
+    for (State s : e.states())
       for (const size_t i : {size_t{0}, last}) {
         float& x = e.state(s, i)[e.table().parameters[i].length - 1];
         x = -x;
@@ -69,7 +68,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
   };
   on_driver(host, [&] { return changes(host, "host"), 0; });
   for (const test::TestedDevice& d : test::devices()) {
-    DeviceEngine device(kSpec, d.device);
+    Engine device(kSpec, d.device);
     on_driver(device, [&] {
       fill_state(device);
       CHECK(device.digest() == want, d.name);
@@ -81,7 +80,7 @@ TEST("engine state: digests are equal on host and devices, and changed by any bi
 
 TEST("engine state: a device's parameters are copied one by one, and only viewed ones are uploaded") {
   for (const test::TestedDevice& d : test::devices()) {
-    DeviceEngine e(kSpec, d.device);
+    Engine e(kSpec, d.device);
     on_driver(e, [&] {
       fill_state(e);
       const std::string filled = e.digest();
@@ -99,7 +98,7 @@ TEST("engine state: a device's parameters are copied one by one, and only viewed
 }
 
 TEST("engine state: a snapshot without memory fails, and training continues") {
-  HostEngine e({{2, 8, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, false});
+  Engine e({{2, 8, 2, 4, 48, 32, 8, true, {}}, {1, 8, 6, 5}, DType::F32, DType::F32, 1, true, false});
   const auto snapshot = [&] {
     std::promise<std::exception_ptr> copied;
     e.pool().post([&] { e.snapshot([&](std::exception_ptr why) { copied.set_value(why); }); });
@@ -124,6 +123,22 @@ TEST("engine state: a snapshot without memory fails, and training continues") {
   CHECK(e.snapshot_of(State::Master, 0)[0] == 5);
 }
 
+TEST("engine state: the optimizer names its moments, and an unknown one is rejected") {
+  Engine e(kSpec);
+  std::vector<std::string> names;
+  for (State s : e.states()) names.push_back(e.name_of(s));
+  CHECK((names == std::vector<std::string>{"master", "ema", "m", "v"}));
+  EngineSpec other = kSpec;
+  other.optimizer = "none";
+  std::string what;
+  try {
+    Engine unknown(other);
+  } catch (const Error& error) {
+    what = error.code() + " " + error.what();
+  }
+  CHECK(what == "ERR_MODEL_SPEC There is no optimizer none; there are: adamw", what);
+}
+
 TEST("engine state: trained ranges begin at a multiple of 16 elements") {
   // The final layer's three channels take 3 of 16 elements; the next parameter begins after the padding.
   CHECK((outside({{16, 19}}, 64) == Ranges{{0, 16}, {32, 64}}));
@@ -145,7 +160,7 @@ TEST("engine state: an engine frees all its memory after the requested work") {
   const int64_t before = memory_use().current;
   bool initialised = false;
   {
-    HostEngine e(kSpec);
+    Engine e(kSpec);
     CHECK(memory_use().current > before);
     e.pool().post([&] {
       e.initialize(1);

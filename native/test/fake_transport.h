@@ -116,18 +116,13 @@ class FakeDevice final : public graph::Device {
     return d_.matmul(name, s);
   }
   Description describe() const override { return d_.describe(); }
-  void* allocate(size_t bytes) override {
-    void* p = d_.allocate(bytes);
-    memory[static_cast<char*>(p)] = bytes;
-    return p;
-  }
-  void release(void* p, size_t bytes) override {
-    memory.erase(static_cast<char*>(p));
-    d_.release(p, bytes);
+  std::shared_ptr<void> allocate(size_t bytes) override {
+    const auto owner = d_.allocate(bytes);
+    memory[static_cast<char*>(owner.get())] = bytes;
+    return {owner.get(), [this, owner](void* p) { memory.erase(static_cast<char*>(p)); }};
   }
   size_t held_bytes() const override { return d_.held_bytes(); }
-  void* allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
-  void release_host(void* p) override { d_.release_host(p); }
+  std::shared_ptr<void> allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
   void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }
   void make_copy_stream_wait() override { d_.make_copy_stream_wait(); }
   void upload_async(void* to, const void* from, size_t bytes) override { d_.upload_async(to, from, bytes); }

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "../core/error.h"
+#include "../engine/gradient_sums.h"
 #include "harness.h"
 #include "tree.h"
 
@@ -41,19 +42,14 @@ TEST("group: sums along the tree, runs every piece once, and shares memory") {
   for (int members : {1, 2, 3, 5}) {
     const int64_t total = 7;
     const int rounds = 20;
-    std::vector<std::vector<float>> leaves;
-    for (int64_t s = 0; s < total; ++s) {
-      std::vector<float> v(kLength);
-      for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
-      leaves.push_back(v);
-    }
+    const auto leaves = test::random_leaves(total, kLength, random);
     const auto want = test::part_sum(leaves, 0, total);
     const auto groups = make_groups(members);
     std::vector<int> wrong(members), mine(members);
     each_member(members, [&](int r) {
       Group& group = *groups[r];
       Pool pool(1 + r % 2);
-      GradientSums sums(kLength, {{0, kLength}});
+      GradientSums sums(graph::cpu_device(), kLength, {{0, kLength}});
       sums.allocate_with([&](size_t bytes) { return group.allocate(bytes); });
       Buffer state = group.shared(kLength * sizeof(float)), counts = group.shared(kPieces * sizeof(int));
       for (int round = 0; round < rounds; ++round) {

@@ -1,5 +1,4 @@
 // Activation functions, conversions, patches, sums, noise and the optimizer.
-#include "engine/requests.h"
 #include "kernels_support.h"
 
 namespace orch::test {
@@ -270,6 +269,7 @@ TEST("kernels normal and mix_noise") {
 }
 
 TEST("kernels adamw") {
+  const optim::Optimizer& adamw = optim::named("adamw");
   for (const Table* t : tables()) {
     for (const int64_t n : kLengths) {
       for (const int variant : {0, 1, 2, 3}) {
@@ -283,9 +283,10 @@ TEST("kernels adamw") {
         for (int step = 5; step < 8; ++step) {
           const auto g = random<float>(n, 10 + step, 0.02);
           const double correction1 = 1 - std::pow(0.9, step), correction2 = 1 - std::pow(0.999, step);
-          const kernels::AdamW o = UpdateRequest{step, 0.03, 0.9, 0.999, 1e-8, 0.1, 0.5, 0.99}.constants();
-          t->raw.adamw(w.data(), m.data(), v.data(), with_ema ? ema.data() : nullptr,
-                       with_copy ? copy.data() : nullptr, g.data(), n, &o);
+          const optim::Update o = adamw.update({step, 0.03, 0.9, 0.999, 1e-8, 0.1, 0.5, 0.99});
+          float* const moments[] = {m.data(), v.data()};
+          t->raw.update[adamw.index](w.data(), moments, with_ema ? ema.data() : nullptr,
+                                     with_copy ? copy.data() : nullptr, g.data(), n, &o);
           for (int64_t i = 0; i < n; ++i) {
             const double grad = g[i] * 0.5;
             mm[i] = 0.9 * mm[i] + 0.1 * grad;

@@ -10,8 +10,7 @@
 
 #include "devices.h"
 #include "driver.h"
-#include "engine/device_engine.h"
-#include "engine/host_engine.h"
+#include "engine/engine.h"
 
 namespace orch::test {
 namespace {
@@ -161,11 +160,11 @@ TEST("device: MM-DiT cases of the original implementation") {
                               recompute};
         const std::string at = text(c.name, ", ", name_of(t), ", recompute ", static_cast<int>(recompute));
         {
-          HostEngine e(spec);
+          Engine e(spec);
           check_result(result_of(e, weights, batch, target), c, input, want, t, "cpu, " + at);
         }
         for (const TestedDevice& d : devices()) {
-          DeviceEngine e(spec, d.device);
+          Engine e(spec, d.device);
           check_result(result_of(e, weights, batch, target), c, input, want, t, text(d.name, ", ", at));
         }
       }

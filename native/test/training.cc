@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "driver.h"
-#include "engine/host_engine.h"
 #include "training_set.h"
 
 namespace orch::test {
@@ -18,7 +17,7 @@ struct Trained {
 /// The same six samples with the same noise in every step, so that learning shows in the loss.
 Trained train(DType t, int threads) {
   const TrainingSet set(4 * 4 * 4);
-  HostEngine e({{2, 1, 2, 4, 48, 32, 8, true, {0}}, {2, 4, 4, 5}, t, t, threads, true, true});
+  Engine e({{2, 1, 2, 4, 48, 32, 8, true, {0}}, {2, 4, 4, 5}, t, t, threads, true, true});
   e.attach(set.data, kText);
   return on_driver(e, [&] {
     Trained result;
@@ -34,7 +33,7 @@ Trained train(DType t, int threads) {
       result.losses.push_back(loss);
       result.norms.push_back(norm);
     }
-    for (State s : kStates)
+    for (State s : e.states())
       result.state.insert(result.state.end(), e.state(s), e.state(s) + e.table().length);
     return result;
   });

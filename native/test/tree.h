@@ -1,10 +1,20 @@
 // The sum over slots as docs/guide/distributed.md defines it, to test implementations against.
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <random>
 #include <vector>
 
 namespace orch::test {
+
+/// Gradients of slots, of magnitudes so different that every order of additions has its own sums.
+inline std::vector<std::vector<float>> random_leaves(int64_t total, int64_t length, std::mt19937& random) {
+  std::vector<std::vector<float>> leaves(total, std::vector<float>(length));
+  for (auto& v : leaves)
+    for (float& x : v) x = std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 40) - 20);
+  return leaves;
+}
 
 /// The sum of the tree node (level, index), by definition.
 inline std::vector<float> tree_sum(const std::vector<std::vector<float>>& leaves, int level, int64_t index) {

@@ -15,7 +15,7 @@ void fill_elementwise(Table& t);
 void fill_patch(Table& t);
 void fill_noise(Table& t);
 void fill_reduce(Table& t);
-void fill_adamw(Table& t);
+void fill_optimizers(Table& t);
 void fill_matmul(Table& t);
 
 /// One row of the gated residual.

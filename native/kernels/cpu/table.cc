@@ -22,7 +22,7 @@ const Table* table() {
     fill_patch(t);
     fill_noise(t);
     fill_reduce(t);
-    fill_adamw(t);
+    fill_optimizers(t);
     fill_matmul(t);
     return t;
   }();

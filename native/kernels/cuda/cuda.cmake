@@ -10,7 +10,7 @@
 set(ORCH_CUDA_ROOTS "" CACHE STRING "folders with include/ and lib/ of CUDA libraries, in addition to the toolkit's own")
 set(CUDA_SOURCES ${CMAKE_SOURCE_DIR}/native/kernels/cuda)
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.cu)
-file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.h native/core/*.h native/graph/*.h native/kernels/*.h)
+file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS ${CUDA_SOURCES}/*.h native/core/*.h native/graph/*.h native/kernels/*.h native/optim/*.h)
 
 # The kernels for the CPU. g++ does not know nvcc's pragmas.
 set(CUDA_EMULATED_SOURCES)

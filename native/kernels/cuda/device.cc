@@ -43,8 +43,8 @@ bool plans_only() { return context.plan_only; }
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  throw Error(status == cudaErrorMemoryAllocation ? "ERR_OUT_OF_MEMORY" : "ERR_CUDA",
-              std::string(what) + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")");
+  throw Error(status == cudaErrorMemoryAllocation ? "ERR_OUT_OF_MEMORY" : "ERR_CUDA", what, ": ",
+              cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
 }
 
 void synchronize() {
@@ -155,11 +155,9 @@ class CudaDevice final : public TableDevice {
     context.held = &held_;
     if (context.plan_only) return;
     const int count = device_count();
-    if (ordinal >= count)
-      throw Error("ERR_CUDA", "There is no CUDA device " + std::to_string(ordinal) + "; there are " +
-                                  std::to_string(count));
+    if (ordinal >= count) throw Error("ERR_CUDA", "There is no CUDA device ", ordinal, "; there are ", count);
     const Description d = describe_device(ordinal);
-    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name + ": " + d.problem);
+    if (!d.problem.empty()) throw Error("ERR_CUDA", d.name, ": ", d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
     for (cudaStream_t* s : {&context.compute_stream, &context.copy_stream})
@@ -186,39 +184,31 @@ class CudaDevice final : public TableDevice {
     return time_algorithms(spec, [this](const std::function<void()>& work) { return time(work); });
   }
 
-  void* allocate(size_t bytes) override {
+  std::shared_ptr<void> allocate(size_t bytes) override {
     enter();
     largest_.allocations += 1;
-    if (context.plan_only) return planned_address(bytes);
+    if (context.plan_only) return {planned_address(bytes), [](void*) {}};
     void* p = nullptr;
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      throw Error("ERR_OUT_OF_MEMORY", "The device cannot allocate " + std::to_string(bytes >> 20) + " MiB");
+      throw Error("ERR_OUT_OF_MEMORY", "The device cannot allocate ", bytes >> 20, " MiB");
     }
     check(status, "cudaMalloc");
     held_ += rounded(bytes);
-    return p;
+    return {p, [this, bytes](void* memory) {
+              cudaSetDevice(context.ordinal);  // not enter(), which may throw
+              cudaFree(memory);
+              held_ -= rounded(bytes);
+            }};
   }
-  void release(void* memory, size_t bytes) override {
-    if (context.plan_only) return;
-    cudaSetDevice(context.ordinal);  // any thread may release; not enter(), which may throw
-    cudaFree(memory);
-    held_ -= rounded(bytes);
-  }
-  void* allocate_host(size_t bytes) override {
+  std::shared_ptr<void> allocate_host(size_t bytes) override {
     enter();
     largest_.allocations += 1;
-    if (context.plan_only) return new char[bytes ? bytes : 1];
+    if (context.plan_only) return std::make_shared<char[]>(bytes);
     void* p = nullptr;
-    check(cudaMallocHost(&p, bytes ? bytes : 1), "cudaMallocHost");
-    return p;
-  }
-  void release_host(void* memory) override {
-    if (context.plan_only)
-      delete[] static_cast<char*>(memory);
-    else
-      cudaFreeHost(memory);
+    check(cudaMallocHost(&p, std::max<size_t>(bytes, 1)), "cudaMallocHost");
+    return {p, [](void* memory) { cudaFreeHost(memory); }};
   }
 
   void upload(void* to, const void* from, size_t bytes) override {

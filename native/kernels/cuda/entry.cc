@@ -1,4 +1,4 @@
-// The functions that graph/open_cuda.cc finds in the library. On failure they return false or null, with a
+// The functions that kernels/open_cuda.cc finds in the library. On failure they return false or null, with a
 // message.
 #include <cstring>
 #include <mutex>

@@ -18,7 +18,7 @@ void fill_elementwise(Table& t);
 void fill_patch(Table& t);
 void fill_noise(Table& t);
 void fill_reduce(Table& t);
-void fill_adamw(Table& t);
+void fill_optimizers(Table& t);
 
 /// The backward pass sums a sample's tokens in chunks of kGradientRows rows, with kGradientLanes lanes: lane
 /// r adds rows r, r + kGradientLanes, ...; then the lanes are added in order, then the chunks.

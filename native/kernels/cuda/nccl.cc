@@ -36,20 +36,24 @@ std::string version_text(int code) {
          std::to_string(code % 100);
 }
 
-/// The functions of the library that are used.
+/// The functions of the library that are used: their names here and there.
+#define ORCH_NCCL_FUNCTIONS(EACH)          \
+  EACH(get_version, ncclGetVersion)        \
+  EACH(get_unique_id, ncclGetUniqueId)     \
+  EACH(init, ncclCommInitRankConfig)       \
+  EACH(async_error, ncclCommGetAsyncError) \
+  EACH(abort, ncclCommAbort)               \
+  EACH(error_string, ncclGetErrorString)   \
+  EACH(last_error, ncclGetLastError)       \
+  EACH(group_start, ncclGroupStart)        \
+  EACH(group_end, ncclGroupEnd)            \
+  EACH(send, ncclSend)                     \
+  EACH(receive, ncclRecv)                  \
+  EACH(all_gather, ncclAllGather)
+
 struct Library {
-  decltype(&ncclGetVersion) get_version;
-  decltype(&ncclGetUniqueId) get_unique_id;
-  decltype(&ncclCommInitRankConfig) init;
-  decltype(&ncclCommGetAsyncError) async_error;
-  decltype(&ncclCommAbort) abort;
-  decltype(&ncclGetErrorString) error_string;
-  decltype(&ncclGetLastError) last_error;
-  decltype(&ncclGroupStart) group_start;
-  decltype(&ncclGroupEnd) group_end;
-  decltype(&ncclSend) send;
-  decltype(&ncclRecv) receive;
-  decltype(&ncclAllGather) all_gather;
+#define ORCH_DECLARE(name, symbol) decltype(&symbol) name;
+  ORCH_NCCL_FUNCTIONS(ORCH_DECLARE)
   int version = 0;
   std::string missing;  ///< why the library cannot be used; empty if it can
 };
@@ -61,22 +65,10 @@ Library open() {
     l.missing = dlerror();
     return l;
   }
-  const auto find = [&](auto& f, const char* name) {
-    f = reinterpret_cast<std::remove_reference_t<decltype(f)> >(dlsym(so, name));
-    if (!f) l.missing = std::string(name) + " is missing in libnccl.so.2";
-  };
-  find(l.get_version, "ncclGetVersion");
-  find(l.get_unique_id, "ncclGetUniqueId");
-  find(l.init, "ncclCommInitRankConfig");
-  find(l.async_error, "ncclCommGetAsyncError");
-  find(l.abort, "ncclCommAbort");
-  find(l.error_string, "ncclGetErrorString");
-  find(l.last_error, "ncclGetLastError");
-  find(l.group_start, "ncclGroupStart");
-  find(l.group_end, "ncclGroupEnd");
-  find(l.send, "ncclSend");
-  find(l.receive, "ncclRecv");
-  find(l.all_gather, "ncclAllGather");
+#define ORCH_FIND(name, symbol)                                     \
+  l.name = reinterpret_cast<decltype(&symbol)>(dlsym(so, #symbol)); \
+  if (!l.name) l.missing = #symbol " is missing in libnccl.so.2";
+  ORCH_NCCL_FUNCTIONS(ORCH_FIND)
   if (!l.missing.empty()) return l;
   l.get_version(&l.version);
   if (l.version < kOldest)
@@ -91,7 +83,7 @@ const Library& library() {
 
 /// Throws Error(ERR_CUDA) if the library cannot be used.
 const Library& nccl() {
-  if (!library().missing.empty()) throw Error("ERR_CUDA", "NCCL is off: " + library().missing);
+  if (!library().missing.empty()) throw Error("ERR_CUDA", "NCCL is off: ", library().missing);
   return library();
 }
 
@@ -213,7 +205,7 @@ class NcclTransport final : public graph::Transport {
   [[noreturn]] void fail(ncclResult_t status) {
     const std::string why = explain(status, comm_);
     abort_communicator();
-    throw Error("ERR_EXCHANGE", std::string("NCCL, ") + doing_ + ": " + why);
+    throw Error("ERR_EXCHANGE", "NCCL, ", doing_, ": ", why);
   }
   /// Aborts the communicator (ncclCommAbort): its kernels end, so the streams that wait for them continue.
   void abort_communicator() {
@@ -238,7 +230,7 @@ std::string nccl_rendezvous(bool leads) {
   if (!leads) return text;
   ncclUniqueId id;
   const ncclResult_t status = nccl().get_unique_id(&id);
-  if (status != ncclSuccess) throw Error("ERR_CUDA", "NCCL is off: " + explain(status, nullptr));
+  if (status != ncclSuccess) throw Error("ERR_CUDA", "NCCL is off: ", explain(status, nullptr));
   for (const char c : id.internal) {
     text += kDigits[static_cast<unsigned char>(c) >> 4];
     text += kDigits[c & 15];

@@ -18,7 +18,7 @@ const Table& table() {
     fill_patch(t);
     fill_noise(t);
     fill_reduce(t);
-    fill_adamw(t);
+    fill_optimizers(t);
     return t;
   }();
   return filled;

@@ -46,7 +46,7 @@ Replayed* recording = nullptr;
 
 /// Rejects what a stream rejects during capture.
 void reject_during_capture(const char* what) {
-  if (recording) throw Error("ERR_CUDA", std::string(what) + " cannot be captured");
+  if (recording) throw Error("ERR_CUDA", what, " cannot be captured");
 }
 
 class PlainMatmul final : public graph::Op {
@@ -121,25 +121,20 @@ class EmulatedDevice final : public TableDevice {
     return {time([&] { matmul("matmul", s)->run(run); })};
   }
 
-  void* allocate(size_t bytes) override {
+  std::shared_ptr<void> allocate(size_t bytes) override {
+    const auto memory = allocate_host(bytes);
     held_ += rounded(bytes);
-    return allocate_host(bytes);
+    return {memory.get(), [this, memory, bytes](void*) { held_ -= rounded(bytes); }};
   }
-  void release(void* memory, size_t bytes) override {
-    held_ -= rounded(bytes);
-    release_host(memory);
-  }
-  void* allocate_host(size_t bytes) override {
+  /// Freed not before the streams are idle, as in CUDA.
+  std::shared_ptr<void> allocate_host(size_t bytes) override {
     reject_during_capture("An allocation");
     largest_.allocations += 1;
-    return poisoned(bytes);
+    return {poisoned(bytes), [this](void* memory) {
+              finish_copies();
+              std::free(memory);
+            }};
   }
-  /// Not before the streams are idle, as in CUDA.
-  void release_host(void* memory) override {
-    finish_copies();
-    std::free(memory);
-  }
-  void upload(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override {
     reject_during_capture("A download");
     if (bytes) std::memcpy(to, from, bytes);
@@ -167,7 +162,6 @@ class EmulatedDevice final : public TableDevice {
     reject_during_capture("An event");
     return 0;
   }
-  void await_event(uint64_t) override {}
   std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
     auto made = std::make_unique<Replayed>();
     recording = made.get();
@@ -236,8 +230,7 @@ graph::Device& emulated_device() {
   return device;
 }
 graph::Device* make_device(int number) {
-  if (number < 0 || number >= device_count())
-    throw Error("ERR_CUDA", "There is no emulated device " + std::to_string(number));
+  if (number < 0 || number >= device_count()) throw Error("ERR_CUDA", "There is no emulated device ", number);
   ordinal = number;
   return &emulated_device();
 }

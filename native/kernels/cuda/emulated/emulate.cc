@@ -196,9 +196,8 @@ void run_block(dim3 size) {
       for (Fiber& f : fibers)
         if (f.state == Fiber::AtBlock) f.state = Fiber::Ready;
     } else if (!ran) {
-      throw Error("ERR_EMULATED",
-                  "Threads of block " + std::to_string(place.block.x) +
-                      " wait for others that never come: a divergent barrier or warp operation");
+      throw Error("ERR_EMULATED", "Threads of block ", place.block.x,
+                  " wait for others that never come: a divergent barrier or warp operation");
     }
   }
 }

@@ -238,7 +238,7 @@ std::string emulated_rendezvous(int ordinal, bool leads) {
     const auto [address, length] = address_of(name);
     if (bind(socket.fd(), reinterpret_cast<const sockaddr*>(&address), length) != 0 ||
         listen(socket.fd(), 64) != 0)
-      throw Error("ERR_CUDA", "No socket for emulated devices: " + std::string(std::strerror(errno)));
+      throw Error("ERR_CUDA", "No socket for emulated devices: ", std::strerror(errno));
     offered[name] = std::move(socket);
   }
   return "GPU-emulated-" + std::to_string(ordinal) + "/no NCCL/" + name;

@@ -1,3 +1,5 @@
+#include "open_cuda.h"
+
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -5,9 +7,8 @@
 #include <string>
 
 #include "../core/error.h"
-#include "device.h"
 
-namespace orch::graph {
+namespace orch::kernels {
 namespace {
 
 constexpr const char* kName = "liborchestrator_cuda.so";
@@ -22,8 +23,8 @@ std::string own_folder() {
 }
 
 struct Library {
-  Device* (*open)(int, char*, size_t);
-  bool (*list)(std::vector<Device::Description>*, char*, size_t);
+  graph::Device* (*open)(int, char*, size_t);
+  bool (*list)(std::vector<graph::Device::Description>*, char*, size_t);
 };
 
 Library load() {
@@ -47,7 +48,7 @@ Library load() {
               reinterpret_cast<decltype(Library::list)>(list)};
     why += (why.empty() ? "" : "; ") + std::string(dlerror());
   }
-  throw Error("ERR_CUDA", "CUDA is off: " + why);
+  throw Error("ERR_CUDA", "CUDA is off: ", why);
 }
 
 const Library& library() {
@@ -57,17 +58,17 @@ const Library& library() {
 
 }  // namespace
 
-std::vector<Device::Description> cuda_devices() {
-  std::vector<Device::Description> devices;
+std::vector<graph::Device::Description> cuda_devices() {
+  std::vector<graph::Device::Description> devices;
   char message[512] = "";
   if (library().list(&devices, message, sizeof message)) return devices;
-  throw Error("ERR_CUDA", std::string("CUDA is off: ") + message);
+  throw Error("ERR_CUDA", "CUDA is off: ", message);
 }
 
-Device& open_cuda(int ordinal) {
+graph::Device& open_cuda(int ordinal) {
   char message[512] = "";
-  if (Device* device = library().open(ordinal, message, sizeof message)) return *device;
-  throw Error("ERR_CUDA", std::string("CUDA is off: ") + message);
+  if (graph::Device* device = library().open(ordinal, message, sizeof message)) return *device;
+  throw Error("ERR_CUDA", "CUDA is off: ", message);
 }
 
-}  // namespace orch::graph
+}  // namespace orch::kernels

@@ -1,4 +1,4 @@
-#include "peak.h"
+#include "ceilings.h"
 
 #include <algorithm>
 #include <thread>
@@ -8,12 +8,12 @@
 #include "../core/error.h"
 #include "../core/memory.h"
 #include "../kernels/kernels.h"
-#include "matmul.h"
+#include "../ops/matmul.h"
 
-namespace orch::ops {
+namespace orch {
 namespace {
 
-void fill(Buffer& b, DType t, int64_t n, uint64_t stream) {
+void fill_normal(Buffer& b, DType t, int64_t n, uint64_t stream) {
   std::vector<float> normal(n);
   kernels::cpu().raw.normal(normal.data(), {1, 0, 0, stream}, n);
   if (t == DType::BF16)
@@ -27,14 +27,14 @@ void fill(Buffer& b, DType t, int64_t n, uint64_t stream) {
 double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds) {
   if (m < 1 || n < 1 || k < 1 || threads < 1)
     throw Error("ERR_NATIVE_ARGUMENT", "matmul_peak: sizes must be positive");
-  Matmul matmul({m, n, k, t, t, DType::F32, false, false, false, false});
+  const ops::Matmul matmul({m, n, k, t, t, DType::F32, false, false, false, false});
   std::vector<double> median(threads);
   std::vector<std::thread> all;
   for (int i = 0; i < threads; ++i)
     all.emplace_back([&, i] {
       Buffer a(m * k * size_of(t)), b(k * n * size_of(t)), c(m * n * 4), scratch(matmul.scratch_bytes());
-      fill(a, t, m * k, 2 * i);
-      fill(b, t, k * n, 2 * i + 1);
+      fill_normal(a, t, m * k, 2 * i);
+      fill_normal(b, t, k * n, 2 * i + 1);
       std::vector<double> times;
       const double end = seconds_now() + seconds;
       do {
@@ -51,4 +51,18 @@ double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double
   return sum;
 }
 
-}  // namespace orch::ops
+Ceilings device_ceilings(graph::Device& device, DType type) {
+  // The copies exceed every cache. The product is small on a small device, such as the emulated one.
+  const size_t memory = device.describe().memory_bytes, bytes = std::min(size_t{4} << 30, memory / 32);
+  const int64_t side = memory >= size_t{16} << 30 ? 8192 : 256;
+  const graph::DeviceMemory a(device, bytes), b(device, bytes);
+  device.fill(a.data(), 0x3c, bytes);
+  std::vector<double> copies;
+  for (int i = 0; i < 12; ++i) copies.push_back(device.time([&] { device.copy(b.data(), a.data(), bytes); }));
+  std::sort(copies.begin(), copies.end());
+  const auto times = device.matmul_times({side, side, side, type, type, type, false, true, false, false});
+  return {2.0 * static_cast<double>(bytes) / copies[copies.size() / 2],
+          2.0 * side * side * side / *std::min_element(times.begin(), times.end())};
+}
+
+}  // namespace orch

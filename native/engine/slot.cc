@@ -1,0 +1,111 @@
+// A slot on a device: its lanes and its inputs.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "lane.h"
+
+namespace orch {
+
+using graph::DeviceMemory;
+
+size_t Engine::lanes() const {
+  return device_.is_cpu() ? std::max(1, pool_.threads() / spec_.threads_per_slot) : 1;
+}
+
+Engine::Lane& Engine::lane(Lanes& lanes, const ModelGraph& model, int at) {
+  if (!lanes[at])
+    lanes[at] = std::make_unique<Lane>(device_, model, spec_, cropped_.as<float>(), spec_.threads_per_slot);
+  return *lanes[at];
+}
+
+void Engine::each_slot(int64_t count, Lanes& lanes, const ModelGraph& model,
+                       const std::function<void(int64_t, Lane&)>& piece) {
+  // With one thread per lane, a thread always uses the same lane, whose memory is in its cache.
+  if (device_.is_cpu() && spec_.threads_per_slot == 1)
+    return pool_.parallel(count, [&](int64_t i, int thread) { piece(i, lane(lanes, model, thread)); });
+  std::atomic<int64_t> next{0};
+  const auto run = [&](int64_t at, int) {
+    for (int64_t i = next++; i < count; i = next++) piece(i, lane(lanes, model, static_cast<int>(at)));
+  };
+  if (lanes.size() == 1) return run(0, 0);  // a GPU is driven by one thread
+  pool_.parallel(std::min(static_cast<int64_t>(lanes.size()), count), run);
+}
+
+void Engine::gather(const SlotInputs& to, const SlotSource& of, int64_t from) const {
+  const SampleBatch& batch = of.samples;
+  const int64_t n = spec_.shape.samples, last = batch.count() - 1;
+  std::vector<int64_t> rows(n);
+  std::vector<uint8_t> synthetic(n), dropped(n);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t s = std::min(from + i, last);
+    rows[i] = batch.rows[s];
+    synthetic[i] = batch.synthetic[s];
+    dropped[i] = batch.dropped[s];
+    const float* c = &batch.coefficients[6 * s];
+    to.mixes[i] = {c[0], c[1], c[2], c[3], {of.seed, 0, of.step, batch.sample_ids[s]}};
+    to.grad_scale[i] = c[4] * of.grad_scale;
+    to.timestep[i] = c[5];
+  }
+  const BatchRows r{n, rows.data(), synthetic.data(), dropped.data()};
+  if (spec_.compute == DType::BF16)
+    assembler_->assemble(r, to.x0, static_cast<bf16*>(to.context), static_cast<bf16*>(to.pooled));
+  else
+    assembler_->assemble(r, to.x0, static_cast<float*>(to.context), static_cast<float*>(to.pooled));
+}
+
+void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const {
+  const int64_t n = std::min(spec_.shape.samples, batch.count() - from);
+  const auto put = [&](void* at, const std::vector<float>& values, int64_t width, DType type) {
+    if (type == DType::BF16)
+      kernels::cpu().b16.from_f32(static_cast<bf16*>(at), &values[from * width], n * width);
+    else
+      std::memcpy(at, &values[from * width], sizeof(float) * n * width);
+  };
+  put(to.z, batch.z, latent_elements(), DType::F32);
+  put(to.timestep, batch.timestep, 1, DType::F32);
+  put(to.context, batch.context, context_elements(), spec_.compute);
+  put(to.pooled, batch.pooled, spec_.model.pooled_dim, spec_.compute);
+}
+
+void Engine::stage(Lane& lane, const SlotSource& of, int64_t from) const {
+  lane.stage([&](const SlotInputs& to) { gather(to, of, from); });
+}
+
+void Engine::take_mixed(Lane& lane) const {
+  lane.take([&] {
+    const SlotInputs &from = lane.incoming.at, &to = lane.inputs.at;
+    kernels().raw.mix_noise(to.z, to.target, from.x0, from.mixes, spec_.shape.samples, latent_elements());
+  });
+}
+
+void Engine::fill(Lane& lane, const RawBatch& batch, int64_t from) const {
+  lane.stage([&](const SlotInputs& to) { gather(to, batch, from); });
+  lane.take([&] { device_.copy(lane.inputs.at.z, lane.incoming.at.z, lane.inputs.latent_bytes); });
+}
+
+void Engine::fill_random(Lane& lane) const {
+  if (std::exchange(lane.random, true)) return;
+  const SlotInputs& in = lane.inputs.at;
+  const int64_t samples = spec_.shape.samples;
+  const auto draw = [&](void* to, DType type, int64_t n, uint64_t id) {
+    if (type == DType::F32) return kernels().raw.normal(static_cast<float*>(to), {1, 0, 0, id}, n);
+    DeviceMemory numbers(device_, sizeof(float) * n);
+    kernels().raw.normal(numbers.as<float>(), {1, 0, 0, id}, n);
+    kernels().b16.from_f32(static_cast<bf16*>(to), numbers.as<float>(), n);
+    device_.synchronize();
+  };
+  draw(in.z, DType::F32, samples * latent_elements(), 1);
+  draw(in.target, DType::F32, samples * latent_elements(), 2);
+  draw(in.context, spec_.compute, samples * context_elements(), 3);
+  draw(in.pooled, spec_.compute, samples * spec_.model.pooled_dim, 4);
+  const size_t bytes = sizeof(float) * samples;
+  std::vector<float> timestep(samples), scale(samples, 1.0f / static_cast<float>(samples));
+  for (int64_t i = 0; i < samples; ++i)
+    timestep[i] = 1000.0f * static_cast<float>(i + 1) / static_cast<float>(samples);
+  device_.upload(in.timestep, timestep.data(), bytes);
+  device_.upload(in.grad_scale, scale.data(), bytes);
+  device_.synchronize();
+}
+
+}  // namespace orch

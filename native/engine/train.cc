@@ -1,0 +1,305 @@
+// A training step: the gradients of slots, their sum over all workers, and the update.
+#include <cmath>
+#include <numeric>
+
+#include "../core/clock.h"
+#include "../core/error.h"
+#include "lane.h"
+
+namespace orch {
+
+using graph::DeviceMemory;
+
+AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) {
+  check(request);
+  const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
+  const bool cpu = device_.is_cpu();
+  {
+    std::lock_guard lock(parts_mutex_);
+    parts_.clear();
+  }
+  // A GPU's buckets are announced when the host has waited for all slots: publish().
+  sums_->begin(
+      request.slots[0].slot, request.slots[0].slot + count, request.total_slots,
+      cpu ? on_bucket : [](int) {});
+  norm_enqueued_ = false;
+
+  const int attentions = graph_->graph.attentions();
+  const size_t loss_bytes = sizeof(float) * samples,
+               statistics_bytes = sizeof(kernels::AttentionStats) * std::max(1, attentions);
+  if (losses_.bytes() < loss_bytes * count) {
+    losses_ = DeviceMemory(device_, loss_bytes * count);
+    statistics_ = DeviceMemory(device_, statistics_bytes * count);
+  }
+  const auto source = [&](const SampleBatch& batch, uint32_t step) {
+    return SlotSource{batch, request.grad_scale, request.seed, step};
+  };
+  const auto prefetch = [&](Lane& lane, SlotSource of) {
+    stage(lane, of);
+    lane.prefetched = std::move(of);
+  };
+  std::vector<double> gathering(count), computing(count);
+  const auto timed = [](double& seconds, const auto& work) {
+    const double start = seconds_now();
+    work();
+    seconds += seconds_now() - start;
+  };
+  const double start = seconds_now();
+  const auto compute = [&](int64_t i, Lane& lane) {
+    const SlotBatch& slot = request.slots[i];
+    timed(gathering[i], [&] {
+      const SlotSource wanted = source(slot.samples, request.step);
+      if (!(std::exchange(lane.prefetched, std::nullopt) == wanted)) stage(lane, wanted);
+      take_mixed(lane);
+    });
+    timed(computing[i], [&] {
+      float* const gradient = sums_->acquire();
+      int next = 0;
+      const std::function<void(int64_t)> after = [&](int64_t node) {
+        // Buckets complete in the order in which the table lists them.
+        while (next < sums_->buckets() && bucket_ready_[next] <= node)
+          sums_->complete(slot.slot, gradient, next++);
+      };
+      lane.run(flat(State::Master), weights16_.as<bf16>(), gradient, request.statistics,
+               cpu ? &after : nullptr);
+      device_.copy(losses_.as<char>() + i * loss_bytes, lane.executor.data(graph_->loss), loss_bytes);
+      if (request.statistics)
+        device_.copy(statistics_.as<char>() + i * statistics_bytes, lane.statistics.data(), statistics_bytes);
+      while (next < sums_->buckets()) sums_->complete(slot.slot, gradient, next++);
+    });
+    // The next slot's rows are gathered and uploaded while a GPU computes this one.
+    if (!cpu && i + 1 < count)
+      timed(gathering[i], [&] { prefetch(lane, source(request.slots[i + 1].samples, request.step)); });
+  };
+  try {
+    each_slot(count, training_lanes_, *graph_, compute);
+  } catch (...) {
+    sums_->abandon();
+    throw;
+  }
+  const auto& sums = sums_->parts();
+  const bool whole = sums.size() == 1 && sums[0].lo == 0 && sums[0].hi == request.total_slots;
+  if (!cpu && whole) enqueue_norm(gradient());  // now, so that the host waits only once
+  if (!cpu && request.next) try {
+      timed(gathering[0], [&] { prefetch(*training_lanes_[0], source(*request.next, request.step + 1)); });
+    } catch (const Error&) {  // the next step throws it again
+    }
+
+  AccumulateResult result;
+  std::vector<float> losses(count * samples);
+  device_.download(losses.data(), losses_.data(), loss_bytes * count);
+  for (int64_t i = 0; i < count; ++i)
+    result.losses.emplace_back(losses.begin() + i * samples, losses.begin() + (i + 1) * samples);
+  result.gather_seconds = std::accumulate(gathering.begin(), gathering.end(), 0.0);
+  result.compute_seconds =
+      cpu ? std::accumulate(computing.begin(), computing.end(), 0.0) : seconds_now() - start;
+  if (request.statistics) {
+    std::vector<kernels::AttentionStats> stats(count * std::max(1, attentions));
+    device_.download(stats.data(), statistics_.data(), statistics_bytes * count);
+    std::vector<std::vector<kernels::AttentionStats>> by_slot;
+    for (int64_t i = 0; i < count; ++i)
+      by_slot.emplace_back(stats.begin() + i * attentions, stats.begin() + (i + 1) * attentions);
+    result.attention = summarize(by_slot);
+  }
+  if (!cpu) publish(!whole && !connected(), on_bucket);
+  return result;
+}
+
+void Engine::publish(bool to_host, const std::function<void(int)>& on_bucket) {
+  const auto& sums = sums_->parts();
+  std::vector<GradientPart> parts;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    if (to_host && host_parts_.size() <= i)
+      host_parts_.emplace_back(static_cast<size_t>(table_.length) * sizeof(float));
+    parts.push_back({sums[i].lo, sums[i].hi, to_host ? host_parts_[i].as<float>() : nullptr});
+  }
+  {
+    std::lock_guard lock(parts_mutex_);
+    parts_ = parts;
+  }
+  for (size_t b = 0; b < table_.buckets.size(); ++b) {
+    const Bucket& bucket = table_.buckets[b];
+    for (size_t i = 0; to_host && i < sums.size(); ++i)
+      device_.download(parts[i].data + bucket.offset, sums[i].data + bucket.offset,
+                       sizeof(float) * bucket.length);
+    on_bucket(static_cast<int>(b));
+  }
+}
+
+std::vector<GradientPart> Engine::parts() {
+  if (device_.is_cpu()) return sums_ ? sums_->parts_now() : std::vector<GradientPart>{};
+  std::lock_guard lock(parts_mutex_);
+  return parts_;
+}
+
+float* Engine::gradient() const {
+  check_training();
+  if (sums_->parts().empty() || !sums_->parts()[0].data)
+    throw Error("ERR_INTERNAL", "There is no gradient: a whole accumulate comes first");
+  return sums_->parts()[0].data;
+}
+
+// --- pieces of the flat arrays
+
+void Engine::parallel_for(int64_t count, const std::function<void(int64_t)>& piece) {
+  if (device_.is_cpu()) return pool_.parallel(count, [&](int64_t i, int) { piece(i); });
+  for (int64_t i = 0; i < count; ++i) piece(i);
+}
+
+Ranges Engine::pieces(const Ranges& ranges) const {
+  constexpr int64_t kPiece = 1 << 16;  // elements; fixed: sums do not depend on the number of threads
+  if (!device_.is_cpu()) return ranges;
+  Ranges pieces;
+  for (const auto& [from, to] : ranges)
+    for (int64_t at = from; at < to; at += kPiece) pieces.emplace_back(at, std::min(at + kPiece, to));
+  return pieces;
+}
+
+void Engine::freeze(const Ranges& frozen) {
+  // The group's table of squares has one entry per piece at the time it was created.
+  if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
+  trained_ = pieces(outside(frozen, table_.length));
+  if (spec_.training) squares_ = DeviceMemory(device_, trained_.size() * sizeof(double));
+  norms_.clear();
+  updates_.clear();
+}
+
+// --- the norm of the gradient
+
+void Engine::add_squares(double* squares, const float* gradient, int64_t piece) const {
+  const auto [from, to] = trained_[piece];
+  device_.fill(squares + piece, 0, sizeof(double));
+  kernels().raw.add_squares(squares + piece, gradient + from, to - from);
+}
+
+void Engine::enqueue_norm(const float* gradient) {
+  norms_[gradient](device_, [this, gradient] {
+    parallel_for(static_cast<int64_t>(trained_.size()),
+                 [&](int64_t i) { add_squares(squares_.as<double>(), gradient, i); });
+  });
+  norm_enqueued_ = true;
+}
+
+Engine::Norm Engine::norm(const DeviceMemory& squares, const float* gradient) const {
+  std::vector<double> sums(trained_.size());
+  device_.download(sums.data(), squares.data(), sums.size() * sizeof(double));
+  // Added in order, so that the sum does not depend on who computed what.
+  Norm result{std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0)), -1};
+  if (std::isfinite(result.norm)) return result;
+  for (const auto& [from, to] : trained_) {
+    const int64_t found = kernels().raw.first_non_finite(gradient + from, to - from);
+    if (found < 0) continue;
+    result.first_non_finite = from + found;
+    break;
+  }
+  return result;
+}
+
+Engine::Norm Engine::gradient_norm() {
+  float* const gradient = this->gradient();
+  // The sum over the workers was written to the host memory of the first part.
+  if (!parts_.empty() && parts_[0].data)
+    device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
+  if (!norm_enqueued_) enqueue_norm(gradient);
+  norm_enqueued_ = false;
+  return norm(squares_, gradient);
+}
+
+Engine::Norm Engine::reduce() {
+  gradient();
+  if (!group_) {
+    const int64_t received = connected() ? exchange_->sum(sums_->parts()) : 0;
+    Norm result = gradient_norm();
+    result.received = received;
+    return result;
+  }
+  group_->exchange(sums_->parts(), sums_->total_slots(), static_cast<size_t>(table_.length) * sizeof(float));
+  group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+    group_->sum_parts(trained_[i].first, trained_[i].second);
+    add_squares(group_squares_.as<double>(), group_->sum(), i);
+  });
+  const Norm result = norm(group_squares_, group_->sum());
+  // The caller will look for the cause, which overwrites the leader's sum.
+  if (!std::isfinite(result.norm)) group_->barrier();
+  return result;
+}
+
+// --- other workers
+
+void Engine::join(std::shared_ptr<Group> group) {
+  if (!device_.is_cpu())
+    throw Error("ERR_SHARED_MEMORY", "Workers on GPUs cannot share memory; they exchange over gRPC");
+  if (group_) throw Error("ERR_INTERNAL", "join: this engine has joined a group already");
+  if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
+  if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
+  const auto shared = [&](size_t bytes) { return DeviceMemory(group->shared(bytes)); };
+  // The memory allocated before the engine joined was never touched, and is freed.
+  for (DeviceMemory& s : state_)
+    if (s) s = shared(s.bytes());
+  if (weights16_) weights16_ = shared(weights16_.bytes());
+  positions_ = shared(positions_.bytes());
+  group_squares_ = shared(squares_.bytes());
+  sums_->allocate_with([g = group.get()](size_t bytes) { return g->allocate(bytes); });
+  group_ = std::move(group);
+  if (group_->leads()) position_table(spec_.model, positions());
+  state_loaded();
+}
+
+void Engine::state_loaded() {
+  if (group_) group_->barrier();
+  crop();
+  ema16_stale_ = true;
+  if (group_) group_->barrier();
+}
+
+std::string Engine::offer_device(int rank, const std::vector<SlotRange>& slots) {
+  auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
+  std::string rendezvous = exchange->rendezvous();
+  std::lock_guard lock(exchange_mutex_);
+  exchange_ = std::move(exchange);
+  return rendezvous;
+}
+
+void Engine::connect_devices(const std::string& leader) {
+  if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: offer_device was not called");
+  exchange_->connect(leader);
+}
+
+void Engine::abandon_devices() {
+  std::lock_guard lock(exchange_mutex_);
+  if (exchange_) exchange_->abort();
+}
+
+// --- the update
+
+void Engine::update(const UpdateRequest& u) {
+  await_snapshot();
+  if (group_) group_->wait_released();
+  device_.await_event(update_uploaded_);
+  const float* gradient = this->gradient();  // of this engine, so that there is one
+  if (group_) gradient = group_->sum();
+  *update_host_.as<optim::Update>() = optimizer_.update(u);
+  device_.upload(update_.data(), update_host_.data(), update_.bytes());
+  update_uploaded_ = device_.record_event();
+  const bool ema = has(State::Ema) && u.ema_decay != 1;
+  const auto update_piece = [this, gradient, ema](int64_t i) {
+    const auto [from, to] = trained_[i];
+    std::vector<float*> moments;
+    for (size_t m = 0; m < optimizer_.moments.size(); ++m) moments.push_back(flat(moment(m)) + from);
+    kernels().raw.update[optimizer_.index](flat(State::Master) + from, moments.data(),
+                                           ema ? flat(State::Ema) + from : nullptr,
+                                           weights16_ ? weights16_.as<bf16>() + from : nullptr,
+                                           gradient + from, to - from, update_.as<optim::Update>());
+  };
+  updates_[{gradient, ema}](device_, [this, update_piece] {
+    const auto count = static_cast<int64_t>(trained_.size());
+    if (group_)
+      group_->parallel_for(pool_, count, update_piece);
+    else
+      parallel_for(count, update_piece);
+  });
+  if (ema) ema16_stale_ = true;
+  mark_copies_stale();
+}
+
+}  // namespace orch
