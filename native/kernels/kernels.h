@@ -233,7 +233,25 @@ struct Table {
   Matmul matmul_f32,
       matmul_b16;  ///< by the type of A and B; null in a device's table, which uses a library instead
   template <class T>
-  const Typed<T>& typed() const;
+  const Typed<T>& typed() const {
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return b16;
+  }
+  /// Calls f with the kernels of each storage type, and with those of each pair of types. (Inlined, so that
+  /// no instruction set's copy can serve another.)
+  template <class F>
+  __attribute__((always_inline)) void each_type(F f) {
+    f(f32);
+    f(b16);
+  }
+  template <class F>
+  __attribute__((always_inline)) void each_pair(F f) {
+    f(f32);
+    f(b16);
+    f(mixed);
+  }
   template <class R, class T>
   const Residual<R, T>& residual() const {
     if constexpr (std::is_same_v<R, T>)
@@ -242,14 +260,12 @@ struct Table {
       return mixed;
   }
 };
-template <>
-inline const Typed<float>& Table::typed<float>() const {
-  return f32;
-}
-template <>
-inline const Typed<bf16>& Table::typed<bf16>() const {
-  return b16;
-}
+/// The families of kernels that every table has: family NAME is a source file that fills its entries of the
+/// table in fill_NAME(Table&).
+#define ORCH_KERNEL_FAMILIES(EACH) \
+  EACH(layer_norm)                 \
+  EACH(gate) EACH(heads) EACH(attention) EACH(elementwise) EACH(patch) EACH(noise) EACH(reduce) EACH(adamw)
+#define ORCH_DECLARE_FAMILY(name) void fill_##name(Table& t);
 
 /// The kernels for this processor, chosen once. Throws Error(ERR_ISA) if ORCHESTRATOR_ISA names an
 /// instruction set that the processor lacks.

@@ -144,17 +144,13 @@ void attention(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, 
   }
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.attention_scratch_bytes = attention_scratch_bytes<T>;
-  t.attention = attention<T>;
-}
-
 }  // namespace
 
 void fill_attention(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.attention_scratch_bytes = attention_scratch_bytes<T>;
+    k.attention = attention<T>;
+  });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

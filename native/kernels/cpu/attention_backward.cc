@@ -217,8 +217,7 @@ size_t backward_scratch_single(int64_t tokens) { return scratch_bytes<float>(tok
 size_t backward_scratch_half(int64_t tokens) { return scratch_bytes<bf16>(tokens); }
 
 void fill_attention_backward(Table& t) {
-  t.f32.attention_backward = attention_backward<float>;
-  t.b16.attention_backward = attention_backward<bf16>;
+  t.each_type([]<class T>(Typed<T>& k) { k.attention_backward = attention_backward<T>; });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -51,19 +51,14 @@ void add_position(R* out, const T* x, const float* position, int64_t samples, in
   }
 }
 
-template <class R, class T>
-void fill(Residual<R, T>& t) {
-  t.gate_residual = gate_residual<R, T>;
-  t.gate_residual_backward = gate_residual_backward<R, T>;
-  t.add_position = add_position<R, T>;
-}
-
 }  // namespace
 
 void fill_gate(Table& t) {
-  fill<float, float>(t.f32);
-  fill<bf16, bf16>(t.b16);
-  fill<float, bf16>(t.mixed);
+  t.each_pair([]<class R, class T>(Residual<R, T>& k) {
+    k.gate_residual = gate_residual<R, T>;
+    k.gate_residual_backward = gate_residual_backward<R, T>;
+    k.add_position = add_position<R, T>;
+  });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -125,8 +125,7 @@ void digest(uint64_t* lanes, const float* x, int64_t n) {
 }  // namespace
 
 void fill_reduce(Table& t) {
-  t.f32.column_sum = column_sum<float>;
-  t.b16.column_sum = column_sum<bf16>;
+  t.each_type([]<class T>(Typed<T>& k) { k.column_sum = column_sum<T>; });
   t.raw.mse = mse;
   t.raw.add_into = add_into;
   t.raw.add_to = add_to;

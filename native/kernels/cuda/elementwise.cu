@@ -132,24 +132,20 @@ void timestep_embedding(T* out, const float* t, int64_t samples) {
   launch(embed_timestep<T>, static_cast<unsigned>(samples), kWaves, 0, out, t);
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.gelu = gelu<T>;
-  t.gelu_backward = gelu_backward<T>;
-  t.silu = silu<T>;
-  t.silu_backward = silu_backward<T>;
-  t.add = add<T>;
-  t.from_f32 = from_f32<T>;
-  t.to_f32 = to_f32<T>;
-  t.from_f16 = from_f16<T>;
-  t.timestep_embedding = timestep_embedding<T>;
-}
-
 }  // namespace
 
 void fill_elementwise(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.gelu = gelu<T>;
+    k.gelu_backward = gelu_backward<T>;
+    k.silu = silu<T>;
+    k.silu_backward = silu_backward<T>;
+    k.add = add<T>;
+    k.from_f32 = from_f32<T>;
+    k.to_f32 = to_f32<T>;
+    k.from_f16 = from_f16<T>;
+    k.timestep_embedding = timestep_embedding<T>;
+  });
   t.raw.add_to = add_to;
   t.raw.add_into = add_into;
   t.raw.scale_into = scale_into;

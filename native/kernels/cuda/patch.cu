@@ -57,17 +57,13 @@ void unpatchify_backward(float* dx, const float* dv, const PatchDims& d) {
   launch(to_rows<float, float>, blocks(size(d), kThreads), kThreads, 0, dx, dv, d, size(d), true);
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.patchify = patchify<T>;
-  t.patchify_backward = patchify_backward<T>;
-}
-
 }  // namespace
 
 void fill_patch(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.patchify = patchify<T>;
+    k.patchify_backward = patchify_backward<T>;
+  });
   t.raw.unpatchify = unpatchify;
   t.raw.unpatchify_backward = unpatchify_backward;
 }
