@@ -73,7 +73,6 @@ struct GraphOptions {
   bool input_gradients = false;
   Recompute recompute = Recompute::Nothing;
   const graph::Backend& backend = graph::cpu_backend();
-  bool fuse = true;  ///< changes no bit
 };
 
 /// Builds, differentiates and plans the graph. Throws Error(ERR_TENSOR_SHAPE) if the shape does not fit the

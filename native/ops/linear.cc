@@ -2,6 +2,7 @@
 #include "matmul.h"
 #include "ops.h"
 #include "pieces.h"
+#include "typed.h"
 
 namespace orch::ops {
 namespace {
@@ -33,16 +34,14 @@ class CpuBackend final : public graph::Backend {
 
 void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
   const Pieces columns{width, rows < 64 ? width : 128};
-  auto emit = [&]<class T>(T) {
-    g.append(
-        "bias gradient", {dy}, {db},
-        [=](const graph::Run& r) {
-          const int64_t at = columns.begin(r), n = columns.end(r) - at;
-          r.table.typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
-        },
-        columns.parts());
-  };
-  g[dy].dtype == DType::F32 ? emit(float{}) : emit(bf16{});
+  typed(g[dy].dtype, [&]<class T>(T) {
+    g.append("bias gradient", {dy}, {db},
+             [=](const graph::Run& r) {
+               const int64_t at = columns.begin(r), n = columns.end(r) - at;
+               r.table.typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
+             },
+             {.parts = columns.parts()});
+  });
 }
 
 }  // namespace
@@ -69,7 +68,7 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
     // Many layers read the conditioning vector: its gradient accumulates in place.
     Ref dx = d.of(x);
     const bool accumulate = bool(dx);
-    if (!dx) dx = g.activation("d " + g[x].name, g[x].gradient_dtype, g[x].shape);
+    if (!dx) dx = d.create(x, g[x].gradient_dtype);
     g.append(g.backend().matmul("linear dX",
                                 {rows, in, width, t, t, g[dx].dtype, false, false, false, accumulate}),
              {dy, w.weight, {}, accumulate ? dx : Ref{}}, {dx});
