@@ -131,7 +131,7 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
     const size_t scratch = g.backend().kernels().typed<T>().attention_scratch_bytes(d);
     g.append(attention_op("attention", d, scratch, flops,
                           [=](const graph::Run& r, const AttentionDims& d) {
-                            r.table.typed<T>().attention(r.out<T>(0), r.out<T>(1), r.out<float>(2),
+                            r.table.typed<T>().attention({r.out<T>(0), r.out<T>(1)}, r.out<float>(2),
                                                          r.statistics ? r.statistics + index : nullptr,
                                                          r.in<T>(0), r.in<T>(1), r.in<T>(2), d, r.scratch);
                           }),
@@ -146,10 +146,10 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
       const size_t scratch = g.backend().kernels().typed<T>().attention_scratch_bytes(d);
       g.append(attention_op("attention backward", d, scratch, 2.5 * flops,
                             [=](const graph::Run& r, const AttentionDims& d) {
-                              r.table.typed<T>().attention_backward(r.out<T>(0), r.out<T>(1), r.out<T>(2),
-                                                                    r.in<T>(0), r.in<T>(1), r.in<T>(2),
-                                                                    r.in<T>(3), r.in<float>(4), r.in<T>(5),
-                                                                    r.in<T>(6), r.in<T>(7), d, r.scratch);
+                              r.table.typed<T>().attention_backward(
+                                  r.out<T>(0), r.out<T>(1), r.out<T>(2), {r.in<T>(0), r.in<T>(1)},
+                                  {r.in<T>(2), r.in<T>(3)}, r.in<float>(4), r.in<T>(5), r.in<T>(6),
+                                  r.in<T>(7), d, r.scratch);
                             }),
                {dout0, dout1, out0, out1, lse, j.q, j.k, j.v}, {dj.q, dj.k, dj.v});
       for (const Split& p : splits)

@@ -16,8 +16,8 @@ constexpr float kScaleLog2e = kScale * kLog2e;
 
 template <bool Stats>
 __global__ void __launch_bounds__(kThreads, 2)
-    forward(bf16* out0, bf16* out1, float* lse, StatsPart* parts, const bf16* q, const bf16* k, const bf16* v,
-            AttentionDims d, unsigned blocks_of_head) {
+    forward(StreamRows<bf16> outputs, float* lse, StatsPart* parts, const bf16* q, const bf16* k,
+            const bf16* v, AttentionDims d, unsigned blocks_of_head) {
   GPU_SHARED(memory);
   unsigned char* const queries = memory;
   const auto keys = [&](int buffer) { return memory + kQueryBytes + buffer * 2 * kKeyBytes; };
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
       if (row >= d.tokens) continue;
       if (t == 0) lse[bh * d.tokens + row] = row_lse;
-      bf16* to = joint_row(out0, out1, d, sample, head, row);
+      bf16* to = outputs.at(d, sample, head, row);
 #pragma unroll
       for (int n = 0; n < 8; ++n)
         *reinterpret_cast<uint32_t*>(to + n * 8 + 2 * t) =
@@ -187,18 +187,18 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 }  // namespace
 
-void attention_half(bf16* out0, bf16* out1, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
+void attention_half(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
                     const bf16* v, const AttentionDims& d, void*) {
   // The library does not compute the entropy; steps with statistics are rare.
-  if (!stats && attention_by_library(out0, out1, lse, q, k, v, d)) return;
+  if (!stats && attention_by_library(out, lse, q, k, v, d)) return;
   const unsigned of_head = blocks(d.tokens - d.first_query, kQueries);
   const unsigned count = of_head * static_cast<unsigned>(d.to - d.from);
   if (stats) {
     StatsPart* parts = workspace<StatsPart>(count);
-    launch(forward<true>, count, kThreads, kShared, out0, out1, lse, parts, q, k, v, d, of_head);
+    launch(forward<true>, count, kThreads, kShared, out, lse, parts, q, k, v, d, of_head);
     sum_stats(stats, parts, count, d);
   } else {
-    launch(forward<false>, count, kThreads, kShared, out0, out1, lse, nullptr, q, k, v, d, of_head);
+    launch(forward<false>, count, kThreads, kShared, out, lse, nullptr, q, k, v, d, of_head);
   }
 }
 

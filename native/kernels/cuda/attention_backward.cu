@@ -58,7 +58,7 @@ GPU_INLINE void store_rows(bf16* to, const float (&x)[8][4], float factor, int64
 }
 
 __global__ void __launch_bounds__(kThreads)
-    of_queries(bf16* dq, const bf16* dout0, const bf16* dout1, const float* lse, const float* delta,
+    of_queries(bf16* dq, StreamRows<const bf16> gradients, const float* lse, const float* delta,
                const bf16* q, const bf16* k, const bf16* v, AttentionDims d, unsigned blocks_of_head) {
   GPU_SHARED(memory);
   unsigned char *const queries = memory, *const douts = memory + kOwnBytes;
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kThreads)
   copy_tile<kOwn, kThreads>(queries, d.tokens - first,
                             [&](int r) { return q + at + (first + r) * kHeadDim; });
   copy_tile<kOwn, kThreads>(douts, d.tokens - first,
-                            [&](int r) { return joint_row(dout0, dout1, d, sample, head, first + r); });
+                            [&](int r) { return gradients.at(d, sample, head, first + r); });
   load_keys(0, 0);
 
   float base[2], row_delta[2];
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    of_keys(bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1, const float* lse, const float* delta,
+    of_keys(bf16* dk, bf16* dv, StreamRows<const bf16> gradients, const float* lse, const float* delta,
             const bf16* q, const bf16* k, const bf16* v, AttentionDims d, unsigned blocks_of_head) {
   GPU_SHARED(memory);
   unsigned char *const keys = memory, *const values = memory + kOwnBytes;
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads)
     copy_tile<kStep, kThreads>(queries(buffer), valid,
                                [&](int r) { return q + at + (start + r) * kHeadDim; });
     copy_tile<kStep, kThreads>(douts(buffer), valid,
-                               [&](int r) { return joint_row(dout0, dout1, d, sample, head, start + r); });
+                               [&](int r) { return gradients.at(d, sample, head, start + r); });
     commit_copies();
     if (const int r = threadIdx.x; r < kStep) {
       const int64_t row = bh * d.tokens + start + r;
@@ -184,17 +184,17 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
-                             const bf16* out0, const bf16* out1, const float* lse, const bf16* q,
-                             const bf16* k, const bf16* v, const AttentionDims& d, void*) {
-  if (attention_backward_by_library(dq, dk, dv, dout0, dout1, out0, out1, lse, q, k, v, d)) return;
+void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                             StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                             const bf16* v, const AttentionDims& d, void*) {
+  if (attention_backward_by_library(dq, dk, dv, dout, out, lse, q, k, v, d)) return;
   const unsigned heads = static_cast<unsigned>(d.to - d.from);
   float* delta = workspace<float>(d.samples * d.heads * d.tokens);
-  row_products(delta, dout0, dout1, out0, out1, d);
+  row_products(delta, dout, out, d);
   const unsigned key_blocks = blocks(d.tokens, kOwn), query_blocks = blocks(d.tokens - d.first_query, kOwn);
-  launch(of_keys, key_blocks * heads, kThreads, kTileShared + kRowShared, dk, dv, dout0, dout1, lse, delta, q,
-         k, v, d, key_blocks);
-  launch(of_queries, query_blocks * heads, kThreads, kTileShared, dq, dout0, dout1, lse, delta, q, k, v, d,
+  launch(of_keys, key_blocks * heads, kThreads, kTileShared + kRowShared, dk, dv, dout, lse, delta, q, k, v,
+         d, key_blocks);
+  launch(of_queries, query_blocks * heads, kThreads, kTileShared, dq, dout, lse, delta, q, k, v, d,
          query_blocks);
 }
 

@@ -7,14 +7,6 @@ namespace orch::kernels::cuda {
 constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kLog2e = 1.44269504f;
 
-/// Address of a head's row of the joint sequence in the arrays of the two streams, for outputs and their
-/// gradients.
-template <class T>
-GPU_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, int64_t head, int64_t row) {
-  const int64_t at = row < d.split ? sample * d.split + row : sample * (d.tokens - d.split) + row - d.split;
-  return (row < d.split ? a0 : a1) + (at * d.heads + head) * kHeadDim;
-}
-
 /// One block's part of the statistics.
 struct StatsPart {
   double entropy;
@@ -24,22 +16,21 @@ struct StatsPart {
 void sum_stats(AttentionStats* stats, const StatsPart* parts, int64_t count, const AttentionDims& d);
 /// delta [samples, heads, tokens] = rowsum(dout * out) of the computed rows.
 template <class T>
-void row_products(float* delta, const T* dout0, const T* dout1, const T* out0, const T* out1,
-                  const AttentionDims& d);
+void row_products(float* delta, StreamRows<const T> dout, StreamRows<const T> out, const AttentionDims& d);
 
 // In attention.cu and attention_backward.cu, on tensor cores.
-void attention_half(bf16* out0, bf16* out1, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
+void attention_half(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
                     const bf16* v, const AttentionDims& d, void* scratch);
-void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
-                             const bf16* out0, const bf16* out1, const float* lse, const bf16* q,
-                             const bf16* k, const bf16* v, const AttentionDims& d, void* scratch);
+void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                             StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                             const bf16* v, const AttentionDims& d, void* scratch);
 
 // In attention_library.cu; false if there is no library or no plan.
-bool attention_by_library(bf16* out0, bf16* out1, float* lse, const bf16* q, const bf16* k, const bf16* v,
+bool attention_by_library(StreamRows<bf16> out, float* lse, const bf16* q, const bf16* k, const bf16* v,
                           const AttentionDims& d);
-bool attention_backward_by_library(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
-                                   const bf16* out0, const bf16* out1, const float* lse, const bf16* q,
-                                   const bf16* k, const bf16* v, const AttentionDims& d);
+bool attention_backward_by_library(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                                   StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                                   const bf16* v, const AttentionDims& d);
 
 // --- tiles of rows of 64 bf16 in shared memory
 //
