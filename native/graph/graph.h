@@ -84,7 +84,7 @@ class Op {
 
 /// What the functions of an operation return, if it is made from a lambda.
 struct Traits {
-  int64_t parts = 1;
+  int64_t parts = 1, grain = 1;
   std::vector<int> in_place = {};  ///< by output; the outputs that are not listed overwrite nothing
   double flops = 0;
   size_t scratch_bytes = 0;
@@ -97,6 +97,7 @@ class LambdaOp final : public Op {
   const char* name() const override { return name_; }
   void run(const Run& r) const override { run_(r); }
   int64_t parts() const override { return traits_.parts; }
+  int64_t grain() const override { return traits_.grain; }
   int in_place(size_t output) const override {
     return output < traits_.in_place.size() ? traits_.in_place[output] : -1;
   }

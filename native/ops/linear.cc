@@ -7,28 +7,17 @@
 namespace orch::ops {
 namespace {
 
-class MatmulOp final : public graph::Op {
- public:
-  MatmulOp(const char* name, const MatmulSpec& spec) : name_(name), matmul_(spec) {}
-  const char* name() const override { return name_; }
-  size_t scratch_bytes() const override { return matmul_.scratch_bytes(); }
-  double flops() const override { return matmul_.flops(); }
-  int64_t parts() const override { return matmul_.parts(); }
-  int64_t grain() const override { return matmul_.grain(); }
-  void run(const graph::Run& r) const override {
-    matmul_.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch, r.from, r.to);
-  }
-
- private:
-  const char* name_;
-  Matmul matmul_;
-};
-
 class CpuBackend final : public graph::Backend {
  public:
   const kernels::Table& kernels() const override { return kernels::cpu(); }
   std::unique_ptr<graph::Op> matmul(const char* name, const MatmulSpec& spec) const override {
-    return std::make_unique<MatmulOp>(name, spec);
+    const Matmul m(spec);
+    const auto run = [m](const graph::Run& r) {
+      m.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch, r.from, r.to);
+    };
+    return graph::make_op(
+        name, run,
+        {.parts = m.parts(), .grain = m.grain(), .flops = m.flops(), .scratch_bytes = m.scratch_bytes()});
   }
 };
 

@@ -20,26 +20,15 @@ ORCH_INLINE void update(vf& w, vf& m, vf& v, vf grad, const Constants& c) {
 template <bool Ema, bool Copy>
 void run(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
          const Constants& c) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    vf wi = load(w + i), mi = load(m + i), vi_ = load(v + i);
-    update(wi, mi, vi_, load(grad + i), c);
-    store(w + i, wi);
-    store(m + i, mi);
-    store(v + i, vi_);
-    if constexpr (Ema) store(ema + i, c.ema * load(ema + i) + c.one_minus_ema * wi);
-    if constexpr (Copy) store_exact(w16 + i, wi);
-  }
-  if (i < n) {
-    const int64_t r = n - i;
-    vf wi = load_n(w + i, r), mi = load_n(m + i, r), vi_ = load_n(v + i, r);
-    update(wi, mi, vi_, load_n(grad + i, r), c);
-    store_n(w + i, wi, r);
-    store_n(m + i, mi, r);
-    store_n(v + i, vi_, r);
-    if constexpr (Ema) store_n(ema + i, c.ema * load_n(ema + i, r) + c.one_minus_ema * wi, r);
-    if constexpr (Copy) store_exact_n(w16 + i, wi, r);
-  }
+  each_vector(n, [&](auto at) {
+    vf wi = at(w), mi = at(m), vi_ = at(v);
+    update(wi, mi, vi_, at(grad), c);
+    at.put(w, wi);
+    at.put(m, mi);
+    at.put(v, vi_);
+    if constexpr (Ema) at.put(ema, c.ema * at(ema) + c.one_minus_ema * wi);
+    if constexpr (Copy) at.put_exact(w16, wi);
+  });
 }
 
 void adamw(float* w, float* m, float* v, float* ema, bf16* w16, const float* grad, int64_t n,
@@ -50,15 +39,10 @@ void adamw(float* w, float* m, float* v, float* ema, bf16* w16, const float* gra
                     splat(o->step),         splat(o->root),
                     splat(o->eps),          splat(o->ema),
                     splat(o->one_minus_ema)};
-  if (ema && w16) {
-    run<true, true>(w, m, v, ema, w16, grad, n, c);
-  } else if (ema) {
-    run<true, false>(w, m, v, ema, w16, grad, n, c);
-  } else if (w16) {
-    run<false, true>(w, m, v, ema, w16, grad, n, c);
-  } else {
-    run<false, false>(w, m, v, ema, w16, grad, n, c);
-  }
+  const auto with = ema   ? (w16 ? run<true, true> : run<true, false>)
+                    : w16 ? run<false, true>
+                          : run<false, false>;
+  with(w, m, v, ema, w16, grad, n, c);
 }
 
 }  // namespace

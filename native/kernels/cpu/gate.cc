@@ -44,10 +44,7 @@ void add_position(R* out, const T* x, const float* position, int64_t samples, in
   const int64_t n = tokens * width;
   for (int64_t b = 0; b < samples; ++b) {
     const T* xb = x + b * n;
-    R* ob = out + b * n;
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) store(ob + i, load(xb + i) + load(position + i));
-    if (i < n) store_n(ob + i, load_n(xb + i, n - i) + load_n(position + i, n - i), n - i);
+    map(out + b * n, n, [=](auto at) { return at(xb) + at(position); });
   }
 }
 

@@ -12,7 +12,6 @@ constexpr int kQueries = kWarps * kTiles * 16;  ///< queries per block
 constexpr int kKeys = 64;                       ///< keys per step
 constexpr int kQueryBytes = kQueries * kRowBytes, kKeyBytes = kKeys * kRowBytes;
 constexpr size_t kShared = kQueryBytes + 4 * kKeyBytes;  // queries; keys and values, double-buffered
-constexpr float kScaleLog2e = kScale * kLog2e;
 
 template <bool Stats>
 __global__ void __launch_bounds__(kThreads, 2)
@@ -62,18 +61,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (start + kKeys < d.tokens) load_keys(start + kKeys, buffer ^ 1);
 
     float s[kTiles][8][4] = {};
-#pragma unroll
-    for (int step = 0; step < 4; ++step)
-#pragma unroll
-      for (int pair = 0; pair < 4; ++pair) {
-        uint32_t b[4];
-        right_by_channels(b, keys(buffer), pair * 16, step);
-#pragma unroll
-        for (int i = 0; i < kTiles; ++i) {
-          multiply_add(s[i][2 * pair], query[i][step], b[0], b[1]);
-          multiply_add(s[i][2 * pair + 1], query[i][step], b[2], b[3]);
-        }
-      }
+    products<kTiles>(s, query, keys(buffer));
     const int64_t left = d.tokens - start;
     if (left < kKeys)
 #pragma unroll
@@ -114,28 +102,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
 
-#pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      uint32_t p[kTiles][4];
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
-        const float(&s0)[4] = s[i][2 * step], (&s1)[4] = s[i][2 * step + 1];
-        p[i][0] = pack2(s0[0], s0[1]);
-        p[i][1] = pack2(s0[2], s0[3]);
-        p[i][2] = pack2(s1[0], s1[1]);
-        p[i][3] = pack2(s1[2], s1[3]);
-      }
-#pragma unroll
-      for (int pair = 0; pair < 4; ++pair) {
-        uint32_t b[4];
-        right_by_rows(b, values(buffer), step * 16, pair);
-#pragma unroll
-        for (int i = 0; i < kTiles; ++i) {
-          multiply_add(out[i][2 * pair], p[i], b[0], b[1]);
-          multiply_add(out[i][2 * pair + 1], p[i], b[2], b[3]);
-        }
-      }
-    }
+    accumulate<kTiles>(out, s, values(buffer));
   }
 
   float largest = 0, entropy = 0;
