@@ -32,56 +32,60 @@ struct Joint {
   Ref q, k, v;
 };
 
+/// Writes a stream's part of the joint q, k and v. Returns the backward rule; without `queries` the gradient
+/// of q is zero.
 template <class T>
-void append_split(Graph& g, const AttentionStream& s, const Joint& j, Ref rstd_q, Ref rstd_k,
-                  const HeadDims& d) {
+std::function<void(graph::Reverse&)> split_heads(Graph& g, const AttentionStream& s, const Joint& j,
+                                                 const HeadDims& d, bool queries) {
   const TokenBlocks blocks{d.samples, d.tokens};
+  const bool norm(s.norm_q);
+  const graph::Shape rows{d.samples * d.tokens, d.heads};
+  Ref rstd_q = norm ? g.activation("rstd q", DType::F32, rows) : Ref{};
+  Ref rstd_k = norm ? g.activation("rstd k", DType::F32, rows) : Ref{};
   g.append("split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
            [=](const graph::Run& r) {
              blocks.each(r, [&](int64_t sample, int64_t samples, int64_t first, int64_t n) {
                const int64_t row = (sample * d.tokens + first) * d.heads;
                const int64_t to = sample * d.heads * d.joint_tokens * kHeadDim;
                r.table.typed<T>().split_heads(r.out<T>(0) + to, r.out<T>(1) + to, r.out<T>(2) + to,
-                                              rstd_q ? r.out<float>(3) + row : nullptr,
-                                              rstd_q ? r.out<float>(4) + row : nullptr,
+                                              norm ? r.out<float>(3) + row : nullptr,
+                                              norm ? r.out<float>(4) + row : nullptr,
                                               r.in<T>(0) + row * 3 * kHeadDim, r.in<float>(1), r.in<float>(2),
                                               {samples, n, d.heads, d.joint_tokens, d.offset + first});
              });
            },
            {.parts = blocks.parts()});
-}
-
-template <class T>
-void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStream& s, const Joint& dj,
-                           Ref rstd_q, Ref rstd_k, const HeadDims& d) {
-  Ref dqkv = reverse.create(s.qkv);
-  const bool norm(s.norm_q);
-  // The gradients are per sample, so that samples can be computed separately; they are then added in order.
-  const graph::Shape by_sample{d.samples, kHeadDim};
-  Ref dgamma_q = norm ? g.activation("d gamma q", DType::F32, by_sample) : Ref{};
-  Ref dgamma_k = norm ? g.activation("d gamma k", DType::F32, by_sample) : Ref{};
-  g.append("split heads, qk norm backward", {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k},
-           {dqkv, dgamma_q, dgamma_k},
-           [=](const graph::Run& r) {
-             const int64_t row = r.from * d.tokens * d.heads, at = row * 3 * kHeadDim;
-             const int64_t from = r.from * d.heads * d.joint_tokens * kHeadDim;
-             const auto gradient = [&](int i) {
-               return norm ? r.out<float>(i) + r.from * kHeadDim : nullptr;
-             };
-             const auto rstd = [&](int i) { return norm ? r.in<float>(i) + row : nullptr; };
-             r.table.typed<T>().split_heads_backward(
-                 r.out<T>(0) + at, gradient(1), gradient(2), dj.q ? r.in<T>(0) + from : nullptr,
-                 r.in<T>(1) + from, r.in<T>(2) + from, r.in<T>(3) + at, rstd(4), rstd(5), r.in<float>(6),
-                 r.in<float>(7), {r.to - r.from, d.tokens, d.heads, d.joint_tokens, d.offset});
-           },
-           {.parts = d.samples});
-  if (norm)
-    g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
+  return [=, &g](graph::Reverse& reverse) {
+    Ref dqkv = reverse.create(s.qkv);
+    // The gradients are per sample, so that samples can be computed separately; they are then added in order.
+    const graph::Shape by_sample{d.samples, kHeadDim};
+    Ref dgamma_q = norm ? g.activation("d gamma q", DType::F32, by_sample) : Ref{};
+    Ref dgamma_k = norm ? g.activation("d gamma k", DType::F32, by_sample) : Ref{};
+    g.append("split heads, qk norm backward",
+             {queries ? reverse.of(j.q) : Ref{}, reverse.of(j.k), reverse.of(j.v), s.qkv, rstd_q, rstd_k,
+              s.norm_q, s.norm_k},
+             {dqkv, dgamma_q, dgamma_k},
              [=](const graph::Run& r) {
-               for (int i : {0, 1})
-                 r.table.f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim, kHeadDim);
-             });
-  reverse.set(s.qkv, dqkv);
+               const int64_t row = r.from * d.tokens * d.heads, at = row * 3 * kHeadDim;
+               const int64_t from = r.from * d.heads * d.joint_tokens * kHeadDim;
+               const auto gradient = [&](int i) {
+                 return norm ? r.out<float>(i) + r.from * kHeadDim : nullptr;
+               };
+               const auto rstd = [&](int i) { return norm ? r.in<float>(i) + row : nullptr; };
+               r.table.typed<T>().split_heads_backward(
+                   r.out<T>(0) + at, gradient(1), gradient(2), queries ? r.in<T>(0) + from : nullptr,
+                   r.in<T>(1) + from, r.in<T>(2) + from, r.in<T>(3) + at, rstd(4), rstd(5), r.in<float>(6),
+                   r.in<float>(7), {r.to - r.from, d.tokens, d.heads, d.joint_tokens, d.offset});
+             },
+             {.parts = d.samples});
+    if (norm)
+      g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
+               [=](const graph::Run& r) {
+                 for (int i : {0, 1})
+                   r.table.f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim, kHeadDim);
+               });
+    reverse.set(s.qkv, dqkv);
+  };
 }
 
 }  // namespace
@@ -103,23 +107,11 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   const Joint j{g.activation("q", t, joint_shape), g.activation("k", t, joint_shape),
                 g.activation("v", t, joint_shape)};
 
-  struct Split {
-    AttentionStream stream;
-    Ref rstd_q, rstd_k;
-    HeadDims dims;
-    bool queries;
-  };
-  std::vector<Split> splits;
-  int64_t offset = 0;
-  for (const auto& s : streams) {
-    const graph::Shape rows{samples * s.tokens, heads};
-    Split p{s, {}, {}, {samples, s.tokens, heads, tokens, offset}, offset >= d.first_query};
-    if (s.norm_q) {
-      p.rstd_q = g.activation("rstd q", DType::F32, rows);
-      p.rstd_k = g.activation("rstd k", DType::F32, rows);
-    }
-    typed(t, [&]<class T>(T) { append_split<T>(g, s, j, p.rstd_q, p.rstd_k, p.dims); });
-    splits.push_back(p);
+  std::vector<std::function<void(graph::Reverse&)>> split_rules;
+  for (int64_t offset = 0; const auto& s : streams) {
+    const HeadDims of{samples, s.tokens, heads, tokens, offset};
+    const bool queries = offset >= d.first_query;
+    typed(t, [&]<class T>(T) { split_rules.push_back(split_heads<T>(g, s, j, of, queries)); });
     offset += s.tokens;
   }
 
@@ -152,10 +144,11 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
                                   r.in<T>(7), d, r.scratch);
                             }),
                {dout0, dout1, out0, out1, lse, j.q, j.k, j.v}, {dj.q, dj.k, dj.v});
-      for (const Split& p : splits)
-        append_split_backward<T>(g, reverse, p.stream, {p.queries ? dj.q : Ref{}, dj.k, dj.v}, p.rstd_q,
-                                 p.rstd_k, p.dims);
     });
+    reverse.set(j.q, dj.q);
+    reverse.set(j.k, dj.k);
+    reverse.set(j.v, dj.v);
+    for (const auto& rule : split_rules) rule(reverse);
   });
   return streams.size() == 2 ? std::vector<Ref>{out0, out1} : std::vector<Ref>{out1};
 }
