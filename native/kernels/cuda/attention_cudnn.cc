@@ -30,12 +30,14 @@ const LibraryAttention* library_attention() { return nullptr; }
 namespace {
 
 /// The functions of the library that are used.
-#define ORCH_CUDNN(EACH)                                                            \
-  EACH(Create)                                                                      \
-  EACH(SetStream)                                                                   \
-  EACH(GetVersion)                                                                  \
-  EACH(GetErrorString) EACH(BackendCreateDescriptor) EACH(BackendDestroyDescriptor) \
-      EACH(BackendSetAttribute) EACH(BackendGetAttribute) EACH(BackendFinalize) EACH(BackendExecute)
+#define ORCH_CUDNN(EACH)         \
+  EACH(Create)                   \
+  EACH(SetStream)                \
+  EACH(GetVersion)               \
+  EACH(GetErrorString)           \
+  EACH(BackendCreateDescriptor)  \
+  EACH(BackendDestroyDescriptor) \
+  EACH(BackendSetAttribute) EACH(BackendGetAttribute) EACH(BackendFinalize) EACH(BackendExecute)
 struct Library {
 #define ORCH_MEMBER(name) decltype(&cudnn##name) name;
   ORCH_CUDNN(ORCH_MEMBER)
