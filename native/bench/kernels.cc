@@ -83,11 +83,12 @@ std::vector<Kernel> list(const Shape& s) {
   add("split_heads_backward", 8 * e * n, 0, [=, &t] {
     t.split_heads_backward(wide2, dgamma, dgamma, dq, dk, dv, wide, q_rstd, k_rstd, gamma, gamma, heads);
   });
-  add("attention", 0, qk, [=, &t] { t.attention(out0, out1, lse, nullptr, q, k, v, attention, scratch); });
-  add("attention with statistics", 0, qk,
-      [=, &t] { t.attention(out0, out1, lse, stats.get(), q, k, v, attention, scratch); });
+  add("attention", 0, qk, [=, &t] { t.attention({out0, out1}, lse, nullptr, q, k, v, attention, scratch); });
+  add("attention with statistics", 0, qk, [=, &t] {
+    t.attention({out0, out1}, lse, stats.get(), q, k, v, attention, scratch);
+  });
   add("attention_backward", 0, 2.5 * qk, [=, &t] {
-    t.attention_backward(dq, dk, dv, dout0, dout1, out0, out1, lse, q, k, v, attention, scratch);
+    t.attention_backward(dq, dk, dv, {dout0, dout1}, {out0, out1}, lse, q, k, v, attention, scratch);
   });
   add("gelu", 8 * e * n, 0, [=, &t] { t.gelu(wide2, wide, 4 * n); });
   add("gelu_backward", 12 * e * n, 0, [=, &t] { t.gelu_backward(wide2, wide3, wide, 4 * n); });

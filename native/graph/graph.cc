@@ -16,13 +16,14 @@ Ref Reverse::of(Ref value) const {
 }
 void Reverse::set(Ref value, Ref gradient) { gradients_[value.index] = gradient; }
 bool Reverse::wanted(Ref value) const { return graph_[value].requires_grad; }
+Ref Reverse::create(Ref value) { return create(value, graph_[value].dtype); }
+Ref Reverse::create(Ref value, DType dtype) {
+  return graph_.activation("d " + graph_[value].name, dtype, Shape(graph_[value].shape));
+}
 Ref Reverse::shared(Ref value, DType dtype) {
   if (Ref have = of(value)) return have;
-  std::string name = "d " + graph_[value].name;
-  Shape shape = graph_[value].shape;
-  Ref fresh = graph_.activation(std::move(name), dtype, std::move(shape));
-  set(value, fresh);
-  return fresh;
+  set(value, create(value, dtype));
+  return of(value);
 }
 
 Ref Graph::push(Value v) {

@@ -79,30 +79,40 @@ class Op {
   /// FLOPs of its matmuls (two per multiply-add), from which model FLOPs are counted.
   virtual double flops() const { return 0; }
   /// The input whose memory this output may overwrite if the input is not used afterwards, or -1.
-  virtual int in_place(int) const { return -1; }
-  /// Fusion: one operation that replaces this one and `next`, whose first input is this one's first output.
-  /// Its inputs and outputs are this one's followed by those of `next`, without that input. The bits are the
-  /// same as those of the two. Null if there is none.
-  virtual std::unique_ptr<Op> then(const Op&) const { return nullptr; }
+  virtual int in_place(size_t) const { return -1; }
 };
 
-/// An operation made from a lambda, for operations without matmuls.
+/// What the functions of an operation return, if it is made from a lambda.
+struct Traits {
+  int64_t parts = 1, grain = 1;
+  std::vector<int> in_place = {};  ///< by output; the outputs that are not listed overwrite nothing
+  double flops = 0;
+  size_t scratch_bytes = 0;
+};
 template <class F>
 class LambdaOp final : public Op {
  public:
-  LambdaOp(const char* name, int64_t parts, int in_place, F run)
-      : name_(name), parts_(parts), in_place_(in_place), run_(std::move(run)) {}
+  LambdaOp(const char* name, F run, Traits traits)
+      : name_(name), run_(std::move(run)), traits_(std::move(traits)) {}
   const char* name() const override { return name_; }
-  int64_t parts() const override { return parts_; }
-  int in_place(int output) const override { return output == 0 ? in_place_ : -1; }
   void run(const Run& r) const override { run_(r); }
+  int64_t parts() const override { return traits_.parts; }
+  int64_t grain() const override { return traits_.grain; }
+  int in_place(size_t output) const override {
+    return output < traits_.in_place.size() ? traits_.in_place[output] : -1;
+  }
+  double flops() const override { return traits_.flops; }
+  size_t scratch_bytes() const override { return traits_.scratch_bytes; }
 
  private:
   const char* name_;
-  int64_t parts_;
-  int in_place_;
   F run_;
+  Traits traits_;
 };
+template <class F>
+std::unique_ptr<Op> make_op(const char* name, F run, Traits traits = {}) {
+  return std::make_unique<LambdaOp<F>>(name, std::move(run), std::move(traits));
+}
 
 struct Node {
   std::shared_ptr<const Op> op;
@@ -121,6 +131,9 @@ class Reverse {
   Ref of(Ref value) const;
   /// Replaces the gradient. The new one must contain the contribution of the old one.
   void set(Ref value, Ref gradient);
+  /// A new activation for the gradient of a value, of the same type or of another one.
+  Ref create(Ref value);
+  Ref create(Ref value, DType dtype);
   /// The gradient of a value of which several operations each write a part; allocated at the first call.
   Ref shared(Ref value, DType dtype);
   /// Whether the gradient of this value is needed.
@@ -146,10 +159,14 @@ class Graph {
   /// Appends a node. Every input must have been written by an earlier node, or be an input or parameter.
   void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
   template <class F>
-  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run, int64_t parts = 1,
-              int in_place = -1) {
-    append(std::make_unique<LambdaOp<F>>(name, parts, in_place, std::move(run)), std::move(inputs),
-           std::move(outputs));
+  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run,
+              Traits traits = {}) {
+    append(make_op(name, std::move(run), std::move(traits)), std::move(inputs), std::move(outputs));
+  }
+  /// Another way to compute values than the node that wrote them: the one in which they are recomputed from
+  /// `level` on, if their own node is not.
+  void recompute_by(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs, int level) {
+    substitutes_.push_back({std::move(op), std::move(inputs), std::move(outputs), level});
   }
   /// Registers the backward rule of the node just appended.
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
@@ -159,9 +176,6 @@ class Graph {
   /// recompute_level <= level are recomputed, once, just before the backward pass first reads them. The same
   /// kernels on the same operands give the same bits, so only time and memory change.
   void recompute(int level);
-  /// Fuses pairs for which Op::then() returns an operation. The result takes the place of the first or, if
-  /// that is impossible, of the second. Call it before plan().
-  void fuse();
   /// Sets the recompute_level of the nodes appended from now on.
   void set_recompute_level(int level) { recompute_level_ = level; }
   int recompute_level() const { return recompute_level_; }
@@ -189,6 +203,7 @@ class Graph {
   const Backend* backend_;
   std::vector<Value> values_;
   std::vector<Node> nodes_;
+  std::vector<Node> substitutes_;
   std::vector<std::function<void(Reverse&)>> tape_;
   Reverse reverse_{*this};
   size_t forward_nodes_ = 0;

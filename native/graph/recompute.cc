@@ -10,13 +10,16 @@ namespace {
 /// Rewrites the backward half of a node list.
 class Rewriter {
  public:
-  Rewriter(Graph& g, const std::vector<Node>& nodes, size_t forward_nodes, int level)
+  Rewriter(Graph& g, const std::vector<Node>& nodes, size_t forward_nodes,
+           const std::vector<Node>& substitutes, int level)
       : graph_(g), nodes_(nodes) {
-    for (size_t i = 0; i < forward_nodes; ++i) {
-      const bool dropped = nodes[i].recompute_level > 0 && nodes[i].recompute_level <= level;
+    const auto dropped = [&](const Node& n) { return n.recompute_level > 0 && n.recompute_level <= level; };
+    for (size_t i = 0; i < forward_nodes; ++i)
       for (Ref r : nodes[i].outputs)
-        if (r && dropped && !g[r].keep) writers_[r.index].push_back(i);
-    }
+        if (r && dropped(nodes[i]) && !g[r].keep) writers_[r.index].push_back(&nodes[i]);
+    for (const Node& n : substitutes)
+      for (Ref r : n.outputs)
+        if (dropped(n) && !g[r].keep) writers_.try_emplace(r.index, 1, &n);
   }
 
   std::vector<Node> run(size_t forward_nodes) {
@@ -35,8 +38,8 @@ class Rewriter {
   Ref available(Ref r, std::vector<Node>& out) {
     if (!r || !writers_.contains(r.index)) return r;
     if (auto again = again_.find(r.index); again != again_.end()) return again->second;
-    for (size_t writer : together(r)) {
-      Node n = nodes_[writer];
+    for (const Node* writer : together(r)) {
+      Node n = *writer;
       for (Ref& in : n.inputs) in = available(in, out);
       for (Ref& o : n.outputs)
         if (o && writers_.contains(o.index)) o = twin(o);
@@ -46,15 +49,15 @@ class Rewriter {
   }
   /// The nodes that write a value, and all nodes that write the other outputs of these. The heads of two
   /// streams share q, k and v, and a value is complete only when all its writers have run.
-  std::set<size_t> together(Ref r) const {
-    std::set<size_t> all;
+  std::set<const Node*> together(Ref r) const {
+    std::set<const Node*> all;
     std::vector<int32_t> values{r.index};
     while (!values.empty()) {
       const int32_t value = values.back();
       values.pop_back();
-      for (size_t writer : writers_.at(value))
+      for (const Node* writer : writers_.at(value))
         if (all.insert(writer).second)
-          for (Ref o : nodes_[writer].outputs)
+          for (Ref o : writer->outputs)
             if (o && writers_.contains(o.index)) values.push_back(o.index);
     }
     return all;
@@ -67,7 +70,7 @@ class Rewriter {
 
   Graph& graph_;
   const std::vector<Node>& nodes_;
-  std::unordered_map<int32_t, std::vector<size_t>> writers_;  // writers of dropped values
+  std::unordered_map<int32_t, std::vector<const Node*>> writers_;  // writers of dropped values
   std::unordered_map<int32_t, Ref> again_;
 };
 
@@ -75,7 +78,7 @@ class Rewriter {
 
 void Graph::recompute(int level) {
   if (level <= 0) return;
-  nodes_ = Rewriter(*this, nodes_, forward_nodes_, level).run(forward_nodes_);
+  nodes_ = Rewriter(*this, nodes_, forward_nodes_, substitutes_, level).run(forward_nodes_);
 }
 
 }  // namespace orch::graph

@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "../core/anywhere.h"
 #include "../core/dtype.h"
 #include "../optim/optimizers.h"
 
@@ -41,12 +42,26 @@ struct HeadDims {
 };
 
 /// Joint attention. q, k, v: [samples, heads, tokens, 64]. Queries before `first_query` are not computed (the
-/// text side of the last block is pre-only: its output would be discarded). Output rows of joint positions <
-/// split go to out0 [samples * split, heads * 64], the others to out1 [samples * (tokens - split), heads *
-/// 64].
+/// text side of the last block is pre-only: its output would be discarded).
 struct AttentionDims {
-  int64_t samples, heads, tokens, first_query, split;
+  int64_t samples, heads, tokens, first_query;
+  int64_t split;                           ///< tokens of the first stream
   int64_t from = 0, to = samples * heads;  ///< (sample, head) pairs to compute; statistics need all of them
+};
+
+/// Outputs of joint attention, or their gradients: joint positions < split are rows of `first` [samples *
+/// split, heads * 64], the others of `second` [samples * (tokens - split), heads * 64]. The streams are
+/// separate because each is the operand of its own matmuls.
+template <class T>
+struct StreamRows {
+  T *first, *second;  ///< first may be null if its rows are not computed
+  __attribute__((always_inline)) ORCH_ANYWHERE T* at(const AttentionDims& d, int64_t sample, int64_t head,
+                                                     int64_t position) const {
+    const bool second_stream = position >= d.split;
+    const int64_t row =
+        second_stream ? sample * (d.tokens - d.split) + position - d.split : sample * d.split + position;
+    return (second_stream ? second : first) + (row * d.heads + head) * kHeadDim;
+  }
 };
 
 /// Statistics of the logits s = scale * q.k over all computed query rows: the largest |s|, and the sum over
@@ -149,14 +164,14 @@ struct Typed : Residual<T, T> {
 
   // --- softmax(scale * q k^T) v, scale = 1/8
   size_t (*attention_scratch_bytes)(const AttentionDims& d);  ///< the maximum of forward and backward
-  /// lse: [B, heads, S] fp32, the log-sum-exp of every computed query row. stats: null, or overwritten. out0
-  /// may be null if first_query >= split. scratch: 64-byte aligned.
-  void (*attention)(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
+  /// lse: [B, heads, S] fp32, the log-sum-exp of every computed query row. stats: null, or overwritten.
+  /// scratch: 64-byte aligned.
+  void (*attention)(StreamRows<T> out, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
                     const AttentionDims& d, void* scratch);
   /// Rows of dq before first_query are not written.
-  void (*attention_backward)(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, const T* out0,
-                             const T* out1, const float* lse, const T* q, const T* k, const T* v,
-                             const AttentionDims& d, void* scratch);
+  void (*attention_backward)(T* dq, T* dk, T* dv, StreamRows<const T> dout, StreamRows<const T> out,
+                             const float* lse, const T* q, const T* k, const T* v, const AttentionDims& d,
+                             void* scratch);
 
   // --- elementwise
   void (*gelu)(T* y, const T* x, int64_t n);  ///< the tanh approximation
@@ -220,7 +235,25 @@ struct Table {
   Matmul matmul_f32,
       matmul_b16;  ///< by the type of A and B; null in a device's table, which uses a library instead
   template <class T>
-  const Typed<T>& typed() const;
+  const Typed<T>& typed() const {
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return b16;
+  }
+  /// Calls f with the kernels of each storage type, and with those of each pair of types. (Inlined, so that
+  /// no instruction set's copy can serve another.)
+  template <class F>
+  __attribute__((always_inline)) void each_type(F f) {
+    f(f32);
+    f(b16);
+  }
+  template <class F>
+  __attribute__((always_inline)) void each_pair(F f) {
+    f(f32);
+    f(b16);
+    f(mixed);
+  }
   template <class R, class T>
   const Residual<R, T>& residual() const {
     if constexpr (std::is_same_v<R, T>)
@@ -229,14 +262,12 @@ struct Table {
       return mixed;
   }
 };
-template <>
-inline const Typed<float>& Table::typed<float>() const {
-  return f32;
-}
-template <>
-inline const Typed<bf16>& Table::typed<bf16>() const {
-  return b16;
-}
+/// The families of kernels that every table has: family NAME is a source file that fills its entries of the
+/// table in fill_NAME(Table&).
+#define ORCH_KERNEL_FAMILIES(EACH) \
+  EACH(layer_norm)                 \
+  EACH(gate) EACH(heads) EACH(attention) EACH(elementwise) EACH(patch) EACH(noise) EACH(reduce) EACH(optimizers)
+#define ORCH_DECLARE_FAMILY(name) void fill_##name(Table& t);
 
 /// The kernels for this processor, chosen once. Throws Error(ERR_ISA) if ORCHESTRATOR_ISA names an
 /// instruction set that the processor lacks.

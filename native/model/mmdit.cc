@@ -83,13 +83,12 @@ class Builder {
     conditioning_ = ops::silu(g_, c, t_);
 
     Ref x = ops::linear(g_, ops::patchify(g_, z, spec_.patch, t_), linear("x_embedder.proj"), t_);
-    x = ops::add_position(g_, x, position, samples, options_.residual);
-    Ref context = ops::linear(g_, context_in, linear("context_embedder"), options_.residual);
+    Stream image{ops::add_position(g_, x, position, samples, options_.residual)},
+        context{ops::linear(g_, context_in, linear("context_embedder"), options_.residual)};
 
-    for (int64_t b = 0; b < spec_.depth; ++b) block(b, x, context);
+    for (int64_t b = 0; b < spec_.depth; ++b) block(b, image, context);
 
-    Ref mod = modulation("final_layer");
-    x = ops::layer_norm_modulate(g_, x, {mod, 0}, {mod, 1}, samples, t_);
+    x = norm(image, modulation("final_layer"), 0, Recompute::Nothing);
     x = ops::linear(g_, x, linear("final_layer.linear"), DType::F32);
     Ref v = ops::unpatchify(g_, x, samples, spec_.latent_channels, shape_.height, shape_.width, spec_.patch);
     g_[v].keep = true;
@@ -108,7 +107,6 @@ class Builder {
       if (wanted)
         for (Ref input : {z, context_in, pooled}) g_[g_.reverse().of(input)].keep = true;
     }
-    if (options_.fuse) g_.fuse();
     g_.plan();
   }
 
@@ -138,10 +136,30 @@ class Builder {
     int before_;
   };
 
+  /// A residual stream x + gate * y. The last branch y is added by the LayerNorm that follows, which reads
+  /// and writes each row once for both.
+  struct Stream {
+    Ref x, y = {};
+    Chunk gate = {};
+  };
+  void add(Stream& s, Ref y, const Chunk& gate) {
+    add_branch(s);
+    s = {s.x, y, gate};
+  }
+  void add_branch(Stream& s) {
+    if (s.y) s = {ops::gate_residual(g_, s.x, s.y, s.gate, shape_.samples)};
+  }
   /// LayerNorm with chunk `first` of the modulation as shift and the next chunk as scale.
-  Ref norm(Ref x, Ref mod, int64_t first) {
-    const Level level(g_, Recompute::Norms);
-    return ops::layer_norm_modulate(g_, x, {mod, first}, {mod, first + 1}, shape_.samples, t_);
+  Ref norm(Stream& s, Ref mod, int64_t first, Recompute level = Recompute::Norms) {
+    const Chunk shift{mod, first};
+    if (!s.y) {
+      const Level inside(g_, level);
+      return ops::layer_norm_modulate(g_, s.x, shift, shape_.samples, t_);
+    }
+    auto [x, normed] =
+        ops::gate_norm(g_, s.x, s.y, s.gate, shift, shape_.samples, t_, static_cast<int>(level));
+    s = {x};
+    return normed;
   }
   /// Linear, SiLU, linear; output in fp32.
   Ref embedder(const std::string& name, Ref in) {
@@ -151,7 +169,7 @@ class Builder {
   Ref modulation(const std::string& of) {
     return ops::linear(g_, conditioning_, linear(of + ".adaLN_modulation.1"), DType::F32);
   }
-  ops::AttentionStream stream(const std::string& attention, Ref x, int64_t tokens) {
+  ops::AttentionStream heads(const std::string& attention, Ref x, int64_t tokens) {
     ops::AttentionStream s{ops::linear(g_, x, linear(attention + ".qkv"), t_), tokens, {}, {}};
     if (spec_.qk_norm) {
       s.norm_q = parameter(attention + ".ln_q.weight", DType::F32);
@@ -160,12 +178,11 @@ class Builder {
     return s;
   }
   /// x + gate * proj(attention)
-  Ref attention_output(const std::string& attention, Ref x, Ref attended, const Chunk& gate) {
-    return ops::gate_residual(g_, x, ops::linear(g_, attended, linear(attention + ".proj"), t_), gate,
-                              shape_.samples);
+  void attention_output(const std::string& attention, Stream& x, Ref attended, const Chunk& gate) {
+    add(x, ops::linear(g_, attended, linear(attention + ".proj"), t_), gate);
   }
   /// x + gate * mlp(modulate(norm(x)))
-  Ref feed_forward(const std::string& of, Ref x, Ref mod) {
+  void feed_forward(const std::string& of, Stream& x, Ref mod) {
     Ref y = norm(x, mod, 3);
     {
       const Level level(g_, Recompute::Mlp);
@@ -176,11 +193,14 @@ class Builder {
       y = ops::gelu(g_, y);
     }
     y = ops::linear(g_, y, linear(of + ".mlp.fc2"), t_);
+    add(x, y, {mod, 5});
+    // With the norm of the next block, the backward pass would recompute y, and with it this block, too
+    // early.
     const Level block_output(g_, Recompute::Nothing);
-    return ops::gate_residual(g_, x, y, {mod, 5}, shape_.samples);
+    if (options_.recompute == Recompute::Block) add_branch(x);
   }
 
-  void block(int64_t index, Ref& x, Ref& context) {
+  void block(int64_t index, Stream& x, Stream& context) {
     const std::string name = "joint_blocks." + std::to_string(index);
     const std::string xb = name + ".x_block", cb = name + ".context_block";
     const bool last = index == spec_.depth - 1, dual = spec_.dual(index);
@@ -194,22 +214,22 @@ class Builder {
 
     // The text side of the last block provides keys and values only.
     auto attended = ops::joint_attention(
-        g_, {stream(cb + ".attn", cn, shape_.context_tokens), stream(xb + ".attn", xn, image_tokens())},
+        g_, {heads(cb + ".attn", cn, shape_.context_tokens), heads(xb + ".attn", xn, image_tokens())},
         samples, spec_.heads, last);
     out_.attentions.push_back("block " + std::to_string(index));
     Ref attended2;
     if (dual) {
-      attended2 = ops::joint_attention(g_, {stream(xb + ".attn2", xn2, image_tokens())}, samples, spec_.heads,
+      attended2 = ops::joint_attention(g_, {heads(xb + ".attn2", xn2, image_tokens())}, samples, spec_.heads,
                                        false)[0];
       out_.attentions.push_back("block " + std::to_string(index) + " attn2");
     }
 
-    x = attention_output(xb + ".attn", x, attended[1], {xm, 2});
-    if (dual) x = attention_output(xb + ".attn2", x, attended2, {xm, 8});
-    x = feed_forward(xb, x, xm);
+    attention_output(xb + ".attn", x, attended[1], {xm, 2});
+    if (dual) attention_output(xb + ".attn2", x, attended2, {xm, 8});
+    feed_forward(xb, x, xm);
     if (last) return;
-    context = attention_output(cb + ".attn", context, attended[0], {cm, 2});
-    context = feed_forward(cb, context, cm);
+    attention_output(cb + ".attn", context, attended[0], {cm, 2});
+    feed_forward(cb, context, cm);
   }
 
   ModelGraph& out_;

@@ -81,7 +81,6 @@ struct GraphOptions {
   bool input_gradients = false;
   Recompute recompute = Recompute::Nothing;
   const graph::Backend& backend = graph::cpu_backend();
-  bool fuse = true;  ///< changes no bit
 };
 
 /// An architecture. Its file defines one, and backbones.cc lists it.

@@ -11,94 +11,81 @@ using kernels::AttentionDims;
 using kernels::HeadDims;
 using kernels::kHeadDim;
 
-/// An operation that contains matmuls, so that its FLOPs count.
+/// An operation on pairs of a sample and a head: f(run, the dims of its part).
 template <class F>
-class AttentionOp final : public graph::Op {
- public:
-  AttentionOp(const char* name, size_t scratch, double flops, const AttentionDims& d, F run)
-      : name_(name), scratch_(scratch), flops_(flops), dims_(d), run_(std::move(run)) {}
-  const char* name() const override { return name_; }
-  size_t scratch_bytes() const override { return scratch_; }
-  double flops() const override { return flops_; }
-  int64_t parts() const override { return dims_.to; }
-  void run(const graph::Run& r) const override {
-    AttentionDims d = dims_;
+std::unique_ptr<graph::Op> attention_op(const char* name, const AttentionDims& dims, size_t scratch_bytes,
+                                        double flops, F f) {
+  const auto run = [=](const graph::Run& r) {
+    AttentionDims d = dims;
     d.from = r.from;
     d.to = r.to;
     if (r.statistics) {  // statistics sum over all pairs, in order
       if (r.from > 0) return;
-      d.to = dims_.to;
+      d.to = dims.to;
     }
-    run_(r, d);
-  }
-
- private:
-  const char* name_;
-  size_t scratch_;
-  double flops_;
-  AttentionDims dims_;
-  F run_;
-};
-
-template <class F>
-std::unique_ptr<graph::Op> attention_op(const char* name, size_t scratch, double flops,
-                                        const AttentionDims& d, F run) {
-  return std::make_unique<AttentionOp<F>>(name, scratch, flops, d, std::move(run));
+    f(r, d);
+  };
+  return graph::make_op(name, run, {.parts = dims.to, .flops = flops, .scratch_bytes = scratch_bytes});
 }
 
 struct Joint {
   Ref q, k, v;
 };
 
+/// Writes a stream's part of the joint q, k and v. Returns the backward rule; without `queries` the gradient
+/// of q is zero.
 template <class T>
-void append_split(Graph& g, const AttentionStream& s, const Joint& j, Ref rstd_q, Ref rstd_k,
-                  const HeadDims& d) {
+std::function<void(graph::Reverse&)> split_heads(Graph& g, const AttentionStream& s, const Joint& j,
+                                                 const HeadDims& d, bool queries) {
   const TokenBlocks blocks{d.samples, d.tokens};
-  g.append(
-      "split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
-      [=](const graph::Run& r) {
-        blocks.each(r, [&](int64_t sample, int64_t samples, int64_t first, int64_t n) {
-          const int64_t row = (sample * d.tokens + first) * d.heads;
-          const int64_t to = sample * d.heads * d.joint_tokens * kHeadDim;
-          r.table.typed<T>().split_heads(
-              r.out<T>(0) + to, r.out<T>(1) + to, r.out<T>(2) + to, rstd_q ? r.out<float>(3) + row : nullptr,
-              rstd_q ? r.out<float>(4) + row : nullptr, r.in<T>(0) + row * 3 * kHeadDim, r.in<float>(1),
-              r.in<float>(2), {samples, n, d.heads, d.joint_tokens, d.offset + first});
-        });
-      },
-      blocks.parts());
-}
-
-template <class T>
-void append_split_backward(Graph& g, graph::Reverse& reverse, const AttentionStream& s, const Joint& dj,
-                           Ref rstd_q, Ref rstd_k, const HeadDims& d) {
-  Ref dqkv = g.activation("d " + g[s.qkv].name, g[s.qkv].dtype, g[s.qkv].shape);
   const bool norm(s.norm_q);
-  // The gradients are per sample, so that samples can be computed separately; they are then added in order.
-  const graph::Shape by_sample{d.samples, kHeadDim};
-  Ref dgamma_q = norm ? g.activation("d gamma q", DType::F32, by_sample) : Ref{};
-  Ref dgamma_k = norm ? g.activation("d gamma k", DType::F32, by_sample) : Ref{};
-  g.append(
-      "split heads, qk norm backward", {dj.q, dj.k, dj.v, s.qkv, rstd_q, rstd_k, s.norm_q, s.norm_k},
-      {dqkv, dgamma_q, dgamma_k},
-      [=](const graph::Run& r) {
-        const int64_t row = r.from * d.tokens * d.heads, at = row * 3 * kHeadDim;
-        const int64_t from = r.from * d.heads * d.joint_tokens * kHeadDim;
-        const auto gradient = [&](int i) { return norm ? r.out<float>(i) + r.from * kHeadDim : nullptr; };
-        const auto rstd = [&](int i) { return norm ? r.in<float>(i) + row : nullptr; };
-        r.table.typed<T>().split_heads_backward(
-            r.out<T>(0) + at, gradient(1), gradient(2), dj.q ? r.in<T>(0) + from : nullptr, r.in<T>(1) + from,
-            r.in<T>(2) + from, r.in<T>(3) + at, rstd(4), rstd(5), r.in<float>(6), r.in<float>(7),
-            {r.to - r.from, d.tokens, d.heads, d.joint_tokens, d.offset});
-      },
-      d.samples);
-  if (norm)
-    g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
-             [=](const graph::Run& r) {
-               for (int i : {0, 1})
-                 r.table.f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim, kHeadDim);
+  const graph::Shape rows{d.samples * d.tokens, d.heads};
+  Ref rstd_q = norm ? g.activation("rstd q", DType::F32, rows) : Ref{};
+  Ref rstd_k = norm ? g.activation("rstd k", DType::F32, rows) : Ref{};
+  g.append("split heads, qk norm", {s.qkv, s.norm_q, s.norm_k}, {j.q, j.k, j.v, rstd_q, rstd_k},
+           [=](const graph::Run& r) {
+             blocks.each(r, [&](int64_t sample, int64_t samples, int64_t first, int64_t n) {
+               const int64_t row = (sample * d.tokens + first) * d.heads;
+               const int64_t to = sample * d.heads * d.joint_tokens * kHeadDim;
+               r.table.typed<T>().split_heads(r.out<T>(0) + to, r.out<T>(1) + to, r.out<T>(2) + to,
+                                              norm ? r.out<float>(3) + row : nullptr,
+                                              norm ? r.out<float>(4) + row : nullptr,
+                                              r.in<T>(0) + row * 3 * kHeadDim, r.in<float>(1), r.in<float>(2),
+                                              {samples, n, d.heads, d.joint_tokens, d.offset + first});
              });
-  reverse.set(s.qkv, dqkv);
+           },
+           {.parts = blocks.parts()});
+  return [=, &g](graph::Reverse& reverse) {
+    Ref dqkv = reverse.create(s.qkv);
+    // The gradients are per sample, so that samples can be computed separately; they are then added in order.
+    const graph::Shape by_sample{d.samples, kHeadDim};
+    Ref dgamma_q = norm ? g.activation("d gamma q", DType::F32, by_sample) : Ref{};
+    Ref dgamma_k = norm ? g.activation("d gamma k", DType::F32, by_sample) : Ref{};
+    g.append("split heads, qk norm backward",
+             {queries ? reverse.of(j.q) : Ref{}, reverse.of(j.k), reverse.of(j.v), s.qkv, rstd_q, rstd_k,
+              s.norm_q, s.norm_k},
+             {dqkv, dgamma_q, dgamma_k},
+             [=](const graph::Run& r) {
+               const int64_t row = r.from * d.tokens * d.heads, at = row * 3 * kHeadDim;
+               const int64_t from = r.from * d.heads * d.joint_tokens * kHeadDim;
+               const auto gradient = [&](int i) {
+                 return norm ? r.out<float>(i) + r.from * kHeadDim : nullptr;
+               };
+               const auto rstd = [&](int i) { return norm ? r.in<float>(i) + row : nullptr; };
+               r.table.typed<T>().split_heads_backward(
+                   r.out<T>(0) + at, gradient(1), gradient(2), queries ? r.in<T>(0) + from : nullptr,
+                   r.in<T>(1) + from, r.in<T>(2) + from, r.in<T>(3) + at, rstd(4), rstd(5), r.in<float>(6),
+                   r.in<float>(7), {r.to - r.from, d.tokens, d.heads, d.joint_tokens, d.offset});
+             },
+             {.parts = d.samples});
+    if (norm)
+      g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
+               [=](const graph::Run& r) {
+                 for (int i : {0, 1})
+                   r.table.f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim, kHeadDim);
+               });
+    reverse.set(s.qkv, dqkv);
+  };
 }
 
 }  // namespace
@@ -120,23 +107,11 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   const Joint j{g.activation("q", t, joint_shape), g.activation("k", t, joint_shape),
                 g.activation("v", t, joint_shape)};
 
-  struct Split {
-    AttentionStream stream;
-    Ref rstd_q, rstd_k;
-    HeadDims dims;
-    bool queries;
-  };
-  std::vector<Split> splits;
-  int64_t offset = 0;
-  for (const auto& s : streams) {
-    const graph::Shape rows{samples * s.tokens, heads};
-    Split p{s, {}, {}, {samples, s.tokens, heads, tokens, offset}, offset >= d.first_query};
-    if (s.norm_q) {
-      p.rstd_q = g.activation("rstd q", DType::F32, rows);
-      p.rstd_k = g.activation("rstd k", DType::F32, rows);
-    }
-    typed(t, [&]<class T>(T) { append_split<T>(g, s, j, p.rstd_q, p.rstd_k, p.dims); });
-    splits.push_back(p);
+  std::vector<std::function<void(graph::Reverse&)>> split_rules;
+  for (int64_t offset = 0; const auto& s : streams) {
+    const HeadDims of{samples, s.tokens, heads, tokens, offset};
+    const bool queries = offset >= d.first_query;
+    typed(t, [&]<class T>(T) { split_rules.push_back(split_heads<T>(g, s, j, of, queries)); });
     offset += s.tokens;
   }
 
@@ -146,9 +121,9 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   const int index = g.next_attention();
   typed(t, [&]<class T>(T) {
     const size_t scratch = g.backend().kernels().typed<T>().attention_scratch_bytes(d);
-    g.append(attention_op("attention", scratch, flops, d,
+    g.append(attention_op("attention", d, scratch, flops,
                           [=](const graph::Run& r, const AttentionDims& d) {
-                            r.table.typed<T>().attention(r.out<T>(0), r.out<T>(1), r.out<float>(2),
+                            r.table.typed<T>().attention({r.out<T>(0), r.out<T>(1)}, r.out<float>(2),
                                                          r.statistics ? r.statistics + index : nullptr,
                                                          r.in<T>(0), r.in<T>(1), r.in<T>(2), d, r.scratch);
                           }),
@@ -158,22 +133,22 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dout0 = out0 ? reverse.of(out0) : Ref{}, dout1 = reverse.of(out1);
     if (!dout1 || (out0 && !dout0)) throw Error("ERR_INTERNAL", "joint_attention: an output is not used");
-    Joint dj{g.activation("d q", t, joint_shape), g.activation("d k", t, joint_shape),
-             g.activation("d v", t, joint_shape)};
+    Joint dj{reverse.create(j.q), reverse.create(j.k), reverse.create(j.v)};
     typed(t, [&]<class T>(T) {
       const size_t scratch = g.backend().kernels().typed<T>().attention_scratch_bytes(d);
-      g.append(attention_op("attention backward", scratch, 2.5 * flops, d,
+      g.append(attention_op("attention backward", d, scratch, 2.5 * flops,
                             [=](const graph::Run& r, const AttentionDims& d) {
-                              r.table.typed<T>().attention_backward(r.out<T>(0), r.out<T>(1), r.out<T>(2),
-                                                                    r.in<T>(0), r.in<T>(1), r.in<T>(2),
-                                                                    r.in<T>(3), r.in<float>(4), r.in<T>(5),
-                                                                    r.in<T>(6), r.in<T>(7), d, r.scratch);
+                              r.table.typed<T>().attention_backward(
+                                  r.out<T>(0), r.out<T>(1), r.out<T>(2), {r.in<T>(0), r.in<T>(1)},
+                                  {r.in<T>(2), r.in<T>(3)}, r.in<float>(4), r.in<T>(5), r.in<T>(6),
+                                  r.in<T>(7), d, r.scratch);
                             }),
                {dout0, dout1, out0, out1, lse, j.q, j.k, j.v}, {dj.q, dj.k, dj.v});
-      for (const Split& p : splits)
-        append_split_backward<T>(g, reverse, p.stream, {p.queries ? dj.q : Ref{}, dj.k, dj.v}, p.rstd_q,
-                                 p.rstd_k, p.dims);
     });
+    reverse.set(j.q, dj.q);
+    reverse.set(j.k, dj.k);
+    reverse.set(j.v, dj.v);
+    for (const auto& rule : split_rules) rule(reverse);
   });
   return streams.size() == 2 ? std::vector<Ref>{out0, out1} : std::vector<Ref>{out1};
 }

@@ -23,27 +23,25 @@ Ref gelu(Graph& g, Ref x) {
   const Pieces pieces{n};
   Ref y = g.activation("gelu", t, g[x].shape);
   typed(t, [&]<class T>(T) {
-    g.append(
-        "gelu", {x}, {y},
-        [=](const graph::Run& r) {
-          const int64_t at = pieces.begin(r);
-          r.table.typed<T>().gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
-        },
-        pieces.parts(), 0);
+    g.append("gelu", {x}, {y},
+             [=](const graph::Run& r) {
+               const int64_t at = pieces.begin(r);
+               r.table.typed<T>().gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
+             },
+             {.parts = pieces.parts(), .in_place = {0}});
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
     if (!dy) return;
-    Ref dx = g.activation("d " + g[x].name, t, g[x].shape);
+    Ref dx = reverse.create(x);
     typed(t, [&]<class T>(T) {
-      g.append(
-          "gelu backward", {dy, x}, {dx},
-          [=](const graph::Run& r) {
-            const int64_t at = pieces.begin(r);
-            r.table.typed<T>().gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at,
-                                             pieces.end(r) - at);
-          },
-          pieces.parts(), 0);
+      g.append("gelu backward", {dy, x}, {dx},
+               [=](const graph::Run& r) {
+                 const int64_t at = pieces.begin(r);
+                 r.table.typed<T>().gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at,
+                                                  pieces.end(r) - at);
+               },
+               {.parts = pieces.parts(), .in_place = {0}});
     });
     reverse.set(x, dx);
   });
@@ -63,7 +61,7 @@ Ref silu(Graph& g, Ref x, DType out) {
     Ref dy = reverse.of(y);
     if (!dy) return;
     Ref before = reverse.of(x);
-    Ref dx = g.activation("d " + g[x].name, DType::F32, g[x].shape);
+    Ref dx = reverse.create(x);
     g.append("silu backward", {dy, x, before}, {dx}, [=](const graph::Run& r) {
       r.table.typed<float>().silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0), r.in<float>(1),
                                            n);

@@ -29,7 +29,7 @@ Ref patchify(Graph& g, Ref z, int64_t patch, DType out) {
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
     if (!dy || !reverse.wanted(z)) return;
-    Ref dz = g.activation("d z", DType::F32, s);
+    Ref dz = reverse.create(z);
     typed(out, [&]<class T>(T) {
       g.append("patchify backward", {dy}, {dz}, [=](const graph::Run& r) {
         r.table.typed<T>().patchify_backward(r.out<float>(0), r.in<T>(0), d);
@@ -49,7 +49,7 @@ Ref unpatchify(Graph& g, Ref x, int64_t samples, int64_t channels, int64_t heigh
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dv = reverse.of(v);
     if (!dv) return;
-    Ref dx = g.activation("d " + g[x].name, DType::F32, g[x].shape);
+    Ref dx = reverse.create(x);
     g.append("unpatchify backward", {dv}, {dx}, [=](const graph::Run& r) {
       r.table.raw.unpatchify_backward(r.out<float>(0), r.in<float>(0), d);
     });
@@ -83,7 +83,7 @@ Ref mean_squared_error(Graph& g, Ref v, Ref target, Ref grad_scale) {
     r.table.raw.mse(r.out<float>(0), nullptr, r.in<float>(0), r.in<float>(1), nullptr, samples, n);
   });
   g.on_reverse([=, &g](graph::Reverse& reverse) {
-    Ref dv = g.activation("d velocity", DType::F32, g[v].shape);
+    Ref dv = reverse.create(v);
     g.append("mean squared error backward", {v, target, grad_scale}, {loss, dv}, [=](const graph::Run& r) {
       r.table.raw.mse(r.out<float>(0), r.out<float>(1), r.in<float>(0), r.in<float>(1), r.in<float>(2),
                       samples, n);

@@ -2,47 +2,35 @@
 #include "matmul.h"
 #include "ops.h"
 #include "pieces.h"
+#include "typed.h"
 
 namespace orch::ops {
 namespace {
-
-class MatmulOp final : public graph::Op {
- public:
-  MatmulOp(const char* name, const MatmulSpec& spec) : name_(name), matmul_(spec) {}
-  const char* name() const override { return name_; }
-  size_t scratch_bytes() const override { return matmul_.scratch_bytes(); }
-  double flops() const override { return matmul_.flops(); }
-  int64_t parts() const override { return matmul_.parts(); }
-  int64_t grain() const override { return matmul_.grain(); }
-  void run(const graph::Run& r) const override {
-    matmul_.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch, r.from, r.to);
-  }
-
- private:
-  const char* name_;
-  Matmul matmul_;
-};
 
 class CpuBackend final : public graph::Backend {
  public:
   const kernels::Table& kernels() const override { return kernels::cpu(); }
   std::unique_ptr<graph::Op> matmul(const char* name, const MatmulSpec& spec) const override {
-    return std::make_unique<MatmulOp>(name, spec);
+    const Matmul m(spec);
+    const auto run = [m](const graph::Run& r) {
+      m.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch, r.from, r.to);
+    };
+    return graph::make_op(
+        name, run,
+        {.parts = m.parts(), .grain = m.grain(), .flops = m.flops(), .scratch_bytes = m.scratch_bytes()});
   }
 };
 
 void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
   const Pieces columns{width, rows < 64 ? width : 128};
-  auto emit = [&]<class T>(T) {
-    g.append(
-        "bias gradient", {dy}, {db},
-        [=](const graph::Run& r) {
-          const int64_t at = columns.begin(r), n = columns.end(r) - at;
-          r.table.typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
-        },
-        columns.parts());
-  };
-  g[dy].dtype == DType::F32 ? emit(float{}) : emit(bf16{});
+  typed(g[dy].dtype, [&]<class T>(T) {
+    g.append("bias gradient", {dy}, {db},
+             [=](const graph::Run& r) {
+               const int64_t at = columns.begin(r), n = columns.end(r) - at;
+               r.table.typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
+             },
+             {.parts = columns.parts()});
+  });
 }
 
 }  // namespace
@@ -69,7 +57,7 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
     // Many layers read the conditioning vector: its gradient accumulates in place.
     Ref dx = d.of(x);
     const bool accumulate = bool(dx);
-    if (!dx) dx = g.activation("d " + g[x].name, g[x].gradient_dtype, g[x].shape);
+    if (!dx) dx = d.create(x, g[x].gradient_dtype);
     g.append(g.backend().matmul("linear dX",
                                 {rows, in, width, t, t, g[dx].dtype, false, false, false, accumulate}),
              {dy, w.weight, {}, accumulate ? dx : Ref{}}, {dx});

@@ -54,8 +54,8 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
   run_twice(
       "attention",
       [&] {
-        t.typed<T>().attention(first, out1.data(), lse.data(), stats.data(), q.data(), k.data(), v.data(), d,
-                               scratch.memory);
+        t.typed<T>().attention({first, out1.data()}, lse.data(), stats.data(), q.data(), k.data(), v.data(),
+                               d, scratch.memory);
       },
       {bytes(out0),
        bytes(out1),
@@ -93,7 +93,7 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
   CHECK_CLOSE(std::abs(stats[0].entropy_sum - want.entropy_sum) / rows, 1e-5, at);
 
   const auto with_stats = out1;
-  t.typed<T>().attention(first, out1.data(), lse.data(), nullptr, q.data(), k.data(), v.data(), d,
+  t.typed<T>().attention({first, out1.data()}, lse.data(), nullptr, q.data(), k.data(), v.data(), d,
                          scratch.memory);
   CHECK(out1.empty() || std::memcmp(with_stats.data(), out1.data(), out1.size() * sizeof(T)) == 0, at,
         ": statistics change the result");
@@ -103,9 +103,9 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
   run_twice(
       "attention_backward",
       [&] {
-        t.typed<T>().attention_backward(dq.data(), dk.data(), dv.data(), first ? dout0.data() : nullptr,
-                                        dout1.data(), first, out1.data(), lse.data(), q.data(), k.data(),
-                                        v.data(), d, scratch.memory);
+        t.typed<T>().attention_backward(dq.data(), dk.data(), dv.data(),
+                                        {first ? dout0.data() : nullptr, dout1.data()}, {first, out1.data()},
+                                        lse.data(), q.data(), k.data(), v.data(), d, scratch.memory);
       },
       {bytes(dq), bytes(dk), bytes(dv)}, scratch_bytes);
   const auto grad = reference::attention_backward(wide(dout), wq, wk, wv, d);
@@ -150,11 +150,11 @@ TEST("kernels attention: instruction sets agree for many tokens") {
     to_streams(gt, dout0, dout1, d);
     std::vector<float> lse(d.tokens);
     const Scratch scratch(t.typed<T>().attention_scratch_bytes(d));
-    t.typed<T>().attention(out0.data(), out1.data(), lse.data(), nullptr, qt.data(), kt.data(), vt.data(), d,
-                           scratch.memory);
-    t.typed<T>().attention_backward(dq.data(), dk.data(), dv.data(), dout0.data(), dout1.data(), out0.data(),
-                                    out1.data(), lse.data(), qt.data(), kt.data(), vt.data(), d,
-                                    scratch.memory);
+    t.typed<T>().attention({out0.data(), out1.data()}, lse.data(), nullptr, qt.data(), kt.data(), vt.data(),
+                           d, scratch.memory);
+    t.typed<T>().attention_backward(dq.data(), dk.data(), dv.data(), {dout0.data(), dout1.data()},
+                                    {out0.data(), out1.data()}, lse.data(), qt.data(), kt.data(), vt.data(),
+                                    d, scratch.memory);
     std::vector<Vec> results;
     for (const auto* x : {&out1, &dk, &dv}) results.push_back(wide(*x));
     Vec queries = wide(dq);
@@ -181,7 +181,7 @@ TEST("kernels attention: logits of any size stay finite") {
     std::vector<float> lse(d.tokens);
     AttentionStats stats;
     const Scratch scratch(t.typed<T>().attention_scratch_bytes(d));
-    t.typed<T>().attention(out0.data(), out1.data(), lse.data(), &stats, q.data(), k.data(), v.data(), d,
+    t.typed<T>().attention({out0.data(), out1.data()}, lse.data(), &stats, q.data(), k.data(), v.data(), d,
                            scratch.memory);
     const auto want = reference::attention(wide(q), wide(k), wide(v), d);
     Vec got = wide(out0);
@@ -201,7 +201,7 @@ TEST("kernels attention: a NaN in q, k or v reaches the result") {
       std::vector<float> lse(d.tokens);
       AttentionStats stats;
       const Scratch scratch(t.typed<T>().attention_scratch_bytes(d));
-      t.typed<T>().attention(out0.data(), out1.data(), lse.data(), &stats, q.data(), k.data(), v.data(), d,
+      t.typed<T>().attention({out0.data(), out1.data()}, lse.data(), &stats, q.data(), k.data(), v.data(), d,
                              scratch.memory);
       int seen = 0;
       for (const T& x : out1) seen += std::isnan(to_float(x));

@@ -78,7 +78,7 @@ ORCH_INLINE void softmax_row(typename Op::Unit* p, const float* x, int64_t token
 }
 
 template <class T, bool Stats>
-void forward(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
+void forward(StreamRows<T> out, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
              const AttentionDims& d, void* scratch) {
   using Op = typename OperandsOf<T>::Op;
   using P = Pack<T, Op>;
@@ -121,7 +121,7 @@ void forward(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, co
       }
       gemm<Op, false>(w.out, kHeadDim, w.p, p_stride, 1, vp, kHeadDim, kPanel, rows, kHeadVectors, summed);
       for (int64_t r = 0; r < rows; ++r) {
-        T* to = joint_row(out0, out1, d, sample, head, start + r);
+        T* to = out.at(d, sample, head, start + r);
         const vf factor = splat(inverse[r]);
         for (int64_t i = 0; i < kHeadDim; i += kLanes) store(to + i, load(w.out + r * kHeadDim + i) * factor);
       }
@@ -135,26 +135,22 @@ void forward(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, co
 }
 
 template <class T>
-void attention(T* out0, T* out1, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
+void attention(StreamRows<T> out, float* lse, AttentionStats* stats, const T* q, const T* k, const T* v,
                const AttentionDims& d, void* scratch) {
   if (stats) {
-    forward<T, true>(out0, out1, lse, stats, q, k, v, d, scratch);
+    forward<T, true>(out, lse, stats, q, k, v, d, scratch);
   } else {
-    forward<T, false>(out0, out1, lse, nullptr, q, k, v, d, scratch);
+    forward<T, false>(out, lse, nullptr, q, k, v, d, scratch);
   }
-}
-
-template <class T>
-void fill(Typed<T>& t) {
-  t.attention_scratch_bytes = attention_scratch_bytes<T>;
-  t.attention = attention<T>;
 }
 
 }  // namespace
 
 void fill_attention(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.attention_scratch_bytes = attention_scratch_bytes<T>;
+    k.attention = attention<T>;
+  });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -120,7 +120,7 @@ ORCH_INLINE void softmax_backward_pair(uint32_t* p_pairs, uint32_t* ds_pairs, bf
 #endif
 
 template <class T>
-void attention_backward(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, const T* out0, const T* out1,
+void attention_backward(T* dq, T* dk, T* dv, StreamRows<const T> dout, StreamRows<const T> out,
                         const float* lse, const T* q, const T* k, const T* v, const AttentionDims& d,
                         void* scratch) {
   using Op = typename OperandsOf<T>::Op;
@@ -144,20 +144,20 @@ void attention_backward(T* dq, T* dk, T* dv, const T* dout0, const T* dout1, con
       const float* row_lse = lse + bh * d.tokens + start;
 
       // The block's output gradients, gathered from their stream, and delta = rowsum(dout * out).
-      alignas(64) T dout[kRows * kHeadDim];
+      alignas(64) T gathered[kRows * kHeadDim];
       float delta[kRows];
       for (int64_t r = 0; r < rows; ++r) {
-        const T* g = joint_row(dout0, dout1, d, sample, head, start + r);
-        const T* o = joint_row(out0, out1, d, sample, head, start + r);
-        std::memcpy(dout + r * kHeadDim, g, kHeadDim * sizeof(T));
+        const T* g = dout.at(d, sample, head, start + r);
+        const T* o = out.at(d, sample, head, start + r);
+        std::memcpy(gathered + r * kHeadDim, g, kHeadDim * sizeof(T));
         vf sum = {};
         for (int64_t i = 0; i < kHeadDim; i += kLanes) sum += load(g + i) * load(o + i);
         delta[r] = sum_lanes(sum);
       }
       const Unit* qp = P::rows(w.q, qh, kHeadDim, rows);
-      const Unit* gp = P::rows(w.dout, dout, kHeadDim, rows);
+      const Unit* gp = P::rows(w.dout, gathered, kHeadDim, rows);
       const Unit* qs = P::summed_rows(w.q_summed, qh, kHeadDim, rows);
-      const Unit* gs = P::summed_rows(w.dout_summed, dout, kHeadDim, rows);
+      const Unit* gs = P::summed_rows(w.dout_summed, gathered, kHeadDim, rows);
 
       const int64_t ds_stride = z.columns / Op::kPerUnit;
       for (int64_t key = 0; key < d.tokens; key += kPanel) {
@@ -217,8 +217,7 @@ size_t backward_scratch_single(int64_t tokens) { return scratch_bytes<float>(tok
 size_t backward_scratch_half(int64_t tokens) { return scratch_bytes<bf16>(tokens); }
 
 void fill_attention_backward(Table& t) {
-  t.f32.attention_backward = attention_backward<float>;
-  t.b16.attention_backward = attention_backward<bf16>;
+  t.each_type([]<class T>(Typed<T>& k) { k.attention_backward = attention_backward<T>; });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -1,5 +1,4 @@
-// What the forward and backward pass of attention share: packing of operands, scratch memory, and the
-// addresses of rows.
+// What the forward and backward pass of attention share: packing of operands, and scratch memory.
 #pragma once
 #include "families.h"
 #include "gemm.h"
@@ -89,15 +88,6 @@ struct Sizes {
 ORCH_INLINE Sizes sizes_of(int64_t tokens) {
   const int64_t vectors = (tokens + kLanes - 1) / kLanes;
   return {vectors, vectors * kLanes, round_up(tokens, kPanel)};
-}
-
-/// Address of row `position` of the joint sequence in the arrays of the two streams.
-template <class T>
-ORCH_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, int64_t head,
-                         int64_t position) {
-  const int64_t width = d.heads * kHeadDim;
-  if (position < d.split) return a0 + (sample * d.split + position) * width + head * kHeadDim;
-  return a1 + (sample * (d.tokens - d.split) + position - d.split) * width + head * kHeadDim;
 }
 
 /// Prefetches the rows of the next head while the current one is computed: with few tokens the rows are too

@@ -23,101 +23,14 @@ ORCH_INLINE vf gelu_slope(vf x) {
   return s + x * s * (splat(1.0f) - s) * (splat(kTwoU) + splat(3 * kTwoUCubic) * x2);
 }
 
-template <class T>
-void gelu(T* y, const T* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    store2(y + i, gelu_of<T>(load(x + i)), gelu_of<T>(load(x + i + kLanes)));
-  }
-  for (; i + kLanes <= n; i += kLanes) store(y + i, gelu_of<T>(load(x + i)));
-  if (i < n) store_n(y + i, gelu_of<T>(load_n(x + i, n - i)), n - i);
-}
-
-template <class T>
-void gelu_backward(T* dx, const T* dy, const T* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    store2(dx + i, load(dy + i) * gelu_slope<T>(load(x + i)),
-           load(dy + i + kLanes) * gelu_slope<T>(load(x + i + kLanes)));
-  }
-  for (; i + kLanes <= n; i += kLanes) store(dx + i, load(dy + i) * gelu_slope<T>(load(x + i)));
-  if (i < n) store_n(dx + i, load_n(dy + i, n - i) * gelu_slope<T>(load_n(x + i, n - i)), n - i);
-}
-
-template <class T>
-void silu(T* y, const float* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const vf v = load(x + i);
-    store(y + i, v * sigmoid_of<T>(v));
-  }
-  if (i < n) {
-    const vf v = load_n(x + i, n - i);
-    store_n(y + i, v * sigmoid_of<T>(v), n - i);
-  }
-}
-
 ORCH_INLINE vf silu_slope(vf x) {
   const vf s = sigmoid_of<float>(x);
   return s * (splat(1.0f) + x * (splat(1.0f) - s));
 }
 
 template <class T>
-void silu_backward(float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const vf g = load(dy + i) * silu_slope(load(x + i));
-    store(dx + i, dx_add ? load(dx_add + i) + g : g);
-  }
-  if (i < n) {
-    const vf g = load_n(dy + i, n - i) * silu_slope(load_n(x + i, n - i));
-    store_n(dx + i, dx_add ? load_n(dx_add + i, n - i) + g : g, n - i);
-  }
-}
-
-template <class T>
-void add(T* out, const T* a, const T* b, int64_t n) {
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    store2(out + i, load(a + i) + load(b + i), load(a + i + kLanes) + load(b + i + kLanes));
-  }
-  for (; i + kLanes <= n; i += kLanes) store(out + i, load(a + i) + load(b + i));
-  if (i < n) store_n(out + i, load_n(a + i, n - i) + load_n(b + i, n - i), n - i);
-}
-
-template <class T>
 void from_f32(T* y, const float* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_exact(y + i, load(x + i));
-  if (i < n) store_exact_n(y + i, load_n(x + i, n - i), n - i);
-}
-
-template <class T>
-void to_f32(float* y, const T* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i));
-  if (i < n) store_n(y + i, load_n(x + i, n - i), n - i);
-}
-
-/// Half to single precision: a multiplication rebiases the exponent, which also normalises denormals.
-ORCH_INLINE vf widen_half(vh h) {
-  const vu u = widen_integers(h);
-  const vf magnitude = (vf)((u & 0x7fffu) << 13) * splat(0x1p112f);
-  const vu special = (u & 0x7c00u) == 0x7c00u ? (vu)(((u & 0x3ffu) << 13) | 0x7f800000u) : bits_of(magnitude);
-  return (vf)(special | ((u & 0x8000u) << 16));
-}
-
-template <class T>
-void from_f16(T* y, const f16* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    store_exact(y + i, widen_half(*reinterpret_cast<const vh_unaligned*>(x + i)));
-  }
-  if (i < n) {
-    vh h = {};
-    std::memcpy(&h, x + i, static_cast<size_t>(n - i) * 2);
-    store_exact_n(y + i, widen_half(h), n - i);
-  }
+  each_vector(n, [=](auto at) { at.put_exact(y, at(x)); });
 }
 
 template <class T>
@@ -129,24 +42,36 @@ void timestep_embedding(T* out, const float* t, int64_t samples) {
   }
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.gelu = gelu<T>;
-  t.gelu_backward = gelu_backward<T>;
-  t.silu = silu<T>;
-  t.silu_backward = silu_backward<T>;
-  t.add = add<T>;
-  t.from_f32 = from_f32<T>;
-  t.to_f32 = to_f32<T>;
-  t.from_f16 = from_f16<T>;
-  t.timestep_embedding = timestep_embedding<T>;
-}
-
 }  // namespace
 
 void fill_elementwise(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.gelu = [](T* y, const T* x, int64_t n) { map(y, n, [=](auto at) { return gelu_of<T>(at(x)); }); };
+    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n) {
+      map(dx, n, [=](auto at) { return at(dy) * gelu_slope<T>(at(x)); });
+    };
+    k.silu = [](T* y, const float* x, int64_t n) {
+      map(y, n, [=](auto at) {
+        const vf v = at(x);
+        return v * sigmoid_of<T>(v);
+      });
+    };
+    k.silu_backward = [](float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
+      each_vector(n, [=](auto at) {
+        const vf g = at(dy) * silu_slope(at(x));
+        at.put(dx, dx_add ? at(dx_add) + g : g);
+      });
+    };
+    k.add = [](T* out, const T* a, const T* b, int64_t n) {
+      map(out, n, [=](auto at) { return at(a) + at(b); });
+    };
+    k.from_f32 = from_f32<T>;
+    k.to_f32 = [](float* y, const T* x, int64_t n) { map(y, n, [=](auto at) { return at(x); }); };
+    k.from_f16 = [](T* y, const f16* x, int64_t n) {
+      each_vector(n, [=](auto at) { at.put_exact(y, at(x)); });
+    };
+    k.timestep_embedding = timestep_embedding<T>;
+  });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

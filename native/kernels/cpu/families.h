@@ -6,17 +6,8 @@ namespace orch::kernels::ORCH_ISA {
 
 const Table* table();
 
-void fill_layer_norm(Table& t);
-void fill_gate(Table& t);
-void fill_heads(Table& t);
-void fill_attention(Table& t);
-void fill_attention_backward(Table& t);
-void fill_elementwise(Table& t);
-void fill_patch(Table& t);
-void fill_noise(Table& t);
-void fill_reduce(Table& t);
-void fill_optimizers(Table& t);
-void fill_matmul(Table& t);
+#define ORCH_CPU_FAMILIES(EACH) ORCH_KERNEL_FAMILIES(EACH) EACH(attention_backward) EACH(matmul)
+ORCH_CPU_FAMILIES(ORCH_DECLARE_FAMILY)
 
 /// One row of the gated residual.
 template <class R, class T>

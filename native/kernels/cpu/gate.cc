@@ -44,26 +44,18 @@ void add_position(R* out, const T* x, const float* position, int64_t samples, in
   const int64_t n = tokens * width;
   for (int64_t b = 0; b < samples; ++b) {
     const T* xb = x + b * n;
-    R* ob = out + b * n;
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) store(ob + i, load(xb + i) + load(position + i));
-    if (i < n) store_n(ob + i, load_n(xb + i, n - i) + load_n(position + i, n - i), n - i);
+    map(out + b * n, n, [=](auto at) { return at(xb) + at(position); });
   }
-}
-
-template <class R, class T>
-void fill(Residual<R, T>& t) {
-  t.gate_residual = gate_residual<R, T>;
-  t.gate_residual_backward = gate_residual_backward<R, T>;
-  t.add_position = add_position<R, T>;
 }
 
 }  // namespace
 
 void fill_gate(Table& t) {
-  fill<float, float>(t.f32);
-  fill<bf16, bf16>(t.b16);
-  fill<float, bf16>(t.mixed);
+  t.each_pair([]<class R, class T>(Residual<R, T>& k) {
+    k.gate_residual = gate_residual<R, T>;
+    k.gate_residual_backward = gate_residual_backward<R, T>;
+    k.add_position = add_position<R, T>;
+  });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

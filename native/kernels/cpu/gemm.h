@@ -69,6 +69,17 @@ constexpr int kTileRows = 6;
 /// Columns of a register tile and of a panel of B.
 constexpr int64_t kPanel = kTileVectors * kLanes;
 
+/// Calls f with the constant n, 1 <= n <= Most.
+template <int N>
+struct Constant {};
+template <int Most, class F>
+ORCH_INLINE void with_constant(int64_t n, F f) {
+  if constexpr (Most > 1) {
+    if (n < Most) return with_constant<Most - 1>(n, f);
+  }
+  f(Constant<Most>{});
+}
+
 /// One register tile. a(row, k) is at a[row * a_row + k * a_k]; b(k, column) at b[k * ldb + column].
 template <class Op, int Rows, int Vectors, bool Accumulate>
 static inline __attribute__((always_inline)) void tile(float* c, int64_t ldc, const typename Op::Unit* a,
@@ -106,27 +117,11 @@ static void panel_rows(float* c, int64_t ldc, const typename Op::Unit* a, int64_
   for (; r + kTileRows <= rows; r += kTileRows) {
     tile<Op, kTileRows, Vectors, Accumulate>(c + r * ldc, ldc, a + r * a_row, a_row, a_k, b, ldb, depth);
   }
-  c += r * ldc;
-  a += r * a_row;
-  switch (rows - r) {
-    case 5:
-      tile<Op, 5, Vectors, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, depth);
-      break;
-    case 4:
-      tile<Op, 4, Vectors, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, depth);
-      break;
-    case 3:
-      tile<Op, 3, Vectors, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, depth);
-      break;
-    case 2:
-      tile<Op, 2, Vectors, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, depth);
-      break;
-    case 1:
-      tile<Op, 1, Vectors, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, depth);
-      break;
-    default:
-      break;
-  }
+  if (r == rows) return;
+  const auto rest = [&]<int Rows>(Constant<Rows>) __attribute__((always_inline)) {
+    tile<Op, Rows, Vectors, Accumulate>(c + r * ldc, ldc, a + r * a_row, a_row, a_k, b, ldb, depth);
+  };
+  with_constant<kTileRows - 1>(rows - r, rest);
 }
 
 /// C [rows, vectors * kLanes] (+)= A B. Panel p of B starts at b + p * panel_stride.
@@ -139,22 +134,26 @@ static void gemm(float* c, int64_t ldc, const typename Op::Unit* a, int64_t a_ro
     panel_rows<Op, kTileVectors, Accumulate>(c + v * kLanes, ldc, a, a_row, a_k, b, ldb, rows, depth);
     b += panel_stride;
   }
-  c += v * kLanes;
-  switch (vectors - v) {
-    case 3:
-      panel_rows<Op, 3, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, rows, depth);
-      break;
-    case 2:
-      panel_rows<Op, 2, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, rows, depth);
-      break;
-    case 1:
-      panel_rows<Op, 1, Accumulate>(c, ldc, a, a_row, a_k, b, ldb, rows, depth);
-      break;
-    default:
-      break;
-  }
+  if (v == vectors) return;
+  const auto rest = [&]<int V>(Constant<V>) __attribute__((always_inline)) {
+    panel_rows<Op, V, Accumulate>(c + v * kLanes, ldc, a, a_row, a_k, b, ldb, rows, depth);
+  };
+  with_constant<kTileVectors - 1>(vectors - v, rest);
 }
 
+/// Transposes the vectors get(0), ..., get(kLanes - 1) and stores the first `count` results at a distance of
+/// `stride`.
+template <class Get>
+ORCH_INLINE void store_transposed(uint32_t* to, int64_t stride, int64_t count, Get get) {
+  vu x[kLanes];
+  for (int i = 0; i < kLanes; ++i) x[i] = get(i);
+  transpose(x);
+  if (count == kLanes) {  // unrolled
+    for (int i = 0; i < kLanes; ++i) store_units(to + i * stride, x[i]);
+  } else {
+    for (int i = 0; i < count; ++i) store_units(to + i * stride, x[i]);
+  }
+}
 /// Transposes the units get(row, unit .. unit + kLanes - 1) of n rows into panels [units][kPanel]. `units` is
 /// a multiple of kLanes.
 template <class Get>
@@ -163,14 +162,10 @@ ORCH_INLINE void transpose_panels(uint32_t* to, int64_t n, int64_t units, Get ge
     uint32_t* column = to + row / kPanel * kPanel * units + row % kPanel;
     const int64_t count = min_of(kLanes, n - row);
     for (int64_t unit = 0; unit < units; unit += kLanes) {
-      vu x[kLanes];
-      if (count == kLanes) {
-        for (int i = 0; i < kLanes; ++i) x[i] = get(row + i, unit);
-      } else {
-        for (int i = 0; i < kLanes; ++i) x[i] = i < count ? get(row + i, unit) : vu{};
-      }
-      transpose(x);
-      for (int i = 0; i < kLanes; ++i) store_units(column + (unit + i) * kPanel, x[i]);
+      const auto units_of = [&](int i) __attribute__((always_inline)) {
+        return i < count ? get(row + i, unit) : vu{};
+      };
+      store_transposed(column + unit * kPanel, kPanel, kLanes, units_of);
     }
   }
 }

@@ -164,20 +164,15 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
   backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d, gate_rows);
 }
 
-template <class R, class T>
-void fill(Residual<R, T>& t) {
-  t.layer_norm_modulate = layer_norm_modulate<R, T>;
-  t.layer_norm_modulate_backward = layer_norm_modulate_backward<R, T>;
-  t.gate_norm = gate_norm<R, T>;
-  t.gate_norm_backward = gate_norm_backward<R, T>;
-}
-
 }  // namespace
 
 void fill_layer_norm(Table& t) {
-  fill<float, float>(t.f32);
-  fill<bf16, bf16>(t.b16);
-  fill<float, bf16>(t.mixed);
+  t.each_pair([]<class R, class T>(Residual<R, T>& k) {
+    k.layer_norm_modulate = layer_norm_modulate<R, T>;
+    k.layer_norm_modulate_backward = layer_norm_modulate_backward<R, T>;
+    k.gate_norm = gate_norm<R, T>;
+    k.gate_norm_backward = gate_norm_backward<R, T>;
+  });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

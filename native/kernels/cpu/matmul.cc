@@ -122,17 +122,14 @@ void pack_columns_transposed(uint32_t* to, const T* b, int64_t ldb, int64_t dept
     for (int64_t unit = 0; unit < units; unit += kLanes) {
       const int64_t left = depth - Op::kPerUnit * unit, count = min_of(kLanes, units - unit);
       const T* from = b + c * ldb + Op::kPerUnit * unit;
-      vu x[kLanes];
+      const auto whole = [&](int i) __attribute__((always_inline)) { return units_at<Op>(from + i * ldb); };
+      const auto some = [&](int i) __attribute__((always_inline)) {
+        return c + i < columns ? units_at<Op>(from + i * ldb, left) : vu{};
+      };
       if (columns - c >= kLanes && left >= kLanes * Op::kPerUnit) {
-        for (int i = 0; i < kLanes; ++i) x[i] = units_at<Op>(from + i * ldb);
+        store_transposed(panel + unit * kPanel, kPanel, count, whole);
       } else {
-        for (int i = 0; i < kLanes; ++i) x[i] = c + i < columns ? units_at<Op>(from + i * ldb, left) : vu{};
-      }
-      transpose(x);
-      if (count == kLanes) {
-        for (int i = 0; i < kLanes; ++i) store_units(panel + (unit + i) * kPanel, x[i]);
-      } else {
-        for (int i = 0; i < count; ++i) store_units(panel + (unit + i) * kPanel, x[i]);
+        store_transposed(panel + unit * kPanel, kPanel, count, some);
       }
     }
   }
@@ -155,19 +152,18 @@ void pack_rows_transposed(uint32_t* to, int64_t stride, const T* a, int64_t lda,
     for (int64_t unit = 0; unit < units; unit += kLanes) {
       const int64_t left = depth - Op::kPerUnit * unit, count = min_of(kLanes, rows - r);
       const T* from = a + r + Op::kPerUnit * unit * lda;
-      vu x[kLanes];
+      uint32_t* const out = to + r * stride + unit;
+      const int64_t step = Op::kPerUnit * lda;
+      const auto whole = [&](int i) __attribute__((always_inline)) {
+        return units_across<Op>(from + i * step, lda);
+      };
+      const auto some = [&](int i) __attribute__((always_inline)) {
+        return units_across<Op>(from + i * step, lda, count, left - i * Op::kPerUnit);
+      };
       if (count == kLanes && left >= kLanes * Op::kPerUnit) {
-        for (int i = 0; i < kLanes; ++i) x[i] = units_across<Op>(from + i * Op::kPerUnit * lda, lda);
+        store_transposed(out, stride, count, whole);
       } else {
-        for (int i = 0; i < kLanes; ++i)
-          x[i] = units_across<Op>(from + i * Op::kPerUnit * lda, lda, count, left - i * Op::kPerUnit);
-      }
-      transpose(x);
-      uint32_t* out = to + r * stride + unit;
-      if (count == kLanes) {
-        for (int i = 0; i < kLanes; ++i) store_units(out + i * stride, x[i]);
-      } else {
-        for (int i = 0; i < count; ++i) store_units(out + i * stride, x[i]);
+        store_transposed(out, stride, count, some);
       }
     }
 }
@@ -245,25 +241,6 @@ void narrow_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, con
   }
 }
 
-template <class Op, Store S, class C>
-ORCH_INLINE void some_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda,
-                           const typename Op::Unit* panel, int64_t units, const float* bias, int64_t rows) {
-  switch (rows) {
-    case 6:
-      return tile_rows<Op, 6, S>(c, ldc, a, lda, panel, units, bias);
-    case 5:
-      return tile_rows<Op, 5, S>(c, ldc, a, lda, panel, units, bias);
-    case 4:
-      return tile_rows<Op, 4, S>(c, ldc, a, lda, panel, units, bias);
-    case 3:
-      return tile_rows<Op, 3, S>(c, ldc, a, lda, panel, units, bias);
-    case 2:
-      return tile_rows<Op, 2, S>(c, ldc, a, lda, panel, units, bias);
-    default:
-      return tile_rows<Op, 1, S>(c, ldc, a, lda, panel, units, bias);
-  }
-}
-
 /// `rows` rows of the packed columns.
 template <class Op, Store S, class C>
 void tiles(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panels,
@@ -275,7 +252,10 @@ void tiles(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typ
       const typename Op::Unit* panel = panels + j * units;
       const float* start = bias ? bias + j : nullptr;
       if (columns - j >= kPanel) {
-        some_rows<Op, S>(c + j, ldc, a, lda, panel, units, start, count);
+        const auto whole = [&]<int Rows>(Constant<Rows>) __attribute__((always_inline)) {
+          tile_rows<Op, Rows, S>(c + j, ldc, a, lda, panel, units, start);
+        };
+        with_constant<kTileRows>(count, whole);
       } else {
         narrow_rows<Op, S>(c + j, ldc, a, lda, panel, units, start, count, columns - j);
       }

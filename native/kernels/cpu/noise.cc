@@ -72,18 +72,11 @@ void mix_sample(float* z, float* target, const float* x0, const NoiseMix& mix, i
   const vf va = splat(mix.a), vb = splat(mix.b), vp = splat(mix.p), vq = splat(mix.q);
   for (int64_t start = 0; start < n; start += kBlock) {
     normal_block(noise, mix.key, start / 4);
-    const int64_t count = min_of(kBlock, n - start);
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      const vf x = load(x0 + start + i), e = load(noise + i);
-      store(z + start + i, va * x + vb * e);
-      store(target + start + i, vp * x + vq * e);
-    }
-    if (i < count) {
-      const vf x = load_n(x0 + start + i, count - i), e = load_n(noise + i, count - i);
-      store_n(z + start + i, va * x + vb * e, count - i);
-      store_n(target + start + i, vp * x + vq * e, count - i);
-    }
+    each_vector(min_of(kBlock, n - start), [&](auto at) {
+      const vf x = at(x0 + start), e = at(noise);
+      at.put(z + start, va * x + vb * e);
+      at.put(target + start, vp * x + vq * e);
+    });
   }
 }
 void mix_noise(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples, int64_t n) {

@@ -44,17 +44,13 @@ void unpatchify_backward(float* dx, const float* dv, const PatchDims& d) {
   for_each_element<true>(d, [=](int64_t picture, int64_t row) { dx[row] = dv[picture]; });
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.patchify = patchify<T>;
-  t.patchify_backward = patchify_backward<T>;
-}
-
 }  // namespace
 
 void fill_patch(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.patchify = patchify<T>;
+    k.patchify_backward = patchify_backward<T>;
+  });
   t.raw.unpatchify = unpatchify;
   t.raw.unpatchify_backward = unpatchify_backward;
 }

@@ -40,34 +40,23 @@ void mse(float* loss, float* dv, const float* v, const float* target, const floa
     const float* vb = v + b * n;
     const float* tb = target + b * n;
     vd low = {}, high = {};
-    int64_t i = 0;
     const vf factor = splat(dv ? grad_scale[b] * 2.0f / static_cast<float>(n) : 0.0f);
-    for (; i + kLanes <= n; i += kLanes) {
-      const vf e = load(vb + i) - load(tb + i);
+    each_vector(n, [&](auto at) {
+      const vf e = at(vb) - at(tb);
       low += low_doubles(e) * low_doubles(e);
       high += high_doubles(e) * high_doubles(e);
-      if (dv) store(dv + b * n + i, factor * e);
-    }
-    if (i < n) {
-      const vf e = load_n(vb + i, n - i) - load_n(tb + i, n - i);
-      low += low_doubles(e) * low_doubles(e);
-      high += high_doubles(e) * high_doubles(e);
-      if (dv) store_n(dv + b * n + i, factor * e, n - i);
-    }
+      if (dv) at.put(dv + b * n, factor * e);
+    });
     loss[b] = static_cast<float>((sum_lanes(low) + sum_lanes(high)) / static_cast<double>(n));
   }
 }
 
 void add_to(float* dst, const float* a, const float* b, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(dst + i, load(a + i) + load(b + i));
-  if (i < n) store_n(dst + i, load_n(a + i, n - i) + load_n(b + i, n - i), n - i);
+  map(dst, n, [=](auto at) { return at(a) + at(b); });
 }
 void add_into(float* dst, const float* src, int64_t n) { add_to(dst, dst, src, n); }
 void scale_into(float* dst, float factor, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(dst + i, load(dst + i) * splat(factor));
-  if (i < n) store_n(dst + i, load_n(dst + i, n - i) * splat(factor), n - i);
+  map(dst, n, [=](auto at) { return at(dst) * splat(factor); });
 }
 
 void add_squares(double* sum, const float* x, int64_t n) {
@@ -125,8 +114,7 @@ void digest(uint64_t* lanes, const float* x, int64_t n) {
 }  // namespace
 
 void fill_reduce(Table& t) {
-  t.f32.column_sum = column_sum<float>;
-  t.b16.column_sum = column_sum<bf16>;
+  t.each_type([]<class T>(Typed<T>& k) { k.column_sum = column_sum<T>; });
   t.raw.mse = mse;
   t.raw.add_into = add_into;
   t.raw.add_to = add_to;

@@ -273,6 +273,13 @@ ORCH_INLINE vh narrow_integers(vu x) {
 #endif
 }
 ORCH_INLINE vf widen_bits(vh h) { return (vf)(widen_integers(h) << 16); }
+/// Half to single precision: a multiplication rebiases the exponent, which also normalises denormals.
+ORCH_INLINE vf widen_half(vh h) {
+  const vu u = widen_integers(h);
+  const vf magnitude = (vf)((u & 0x7fffu) << 13) * splat(0x1p112f);
+  const vu special = (u & 0x7c00u) == 0x7c00u ? (vu)(((u & 0x3ffu) << 13) | 0x7f800000u) : bits_of(magnitude);
+  return (vf)(special | ((u & 0x8000u) << 16));
+}
 /// Rounds to nearest even; NaN stays NaN.
 ORCH_INLINE vh narrow_bits_exact(vf x) {
   const vu u = bits_of(x);
@@ -291,6 +298,7 @@ ORCH_INLINE vh narrow_bits(vf x) {
 
 ORCH_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
 ORCH_INLINE vf load(const bf16* p) { return widen_bits(*reinterpret_cast<const vh_unaligned*>(p)); }
+ORCH_INLINE vf load(const f16* p) { return widen_half(*reinterpret_cast<const vh_unaligned*>(p)); }
 ORCH_INLINE void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = x; }
 ORCH_INLINE void store(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = narrow_bits(x); }
 ORCH_INLINE void store_units(uint32_t* p, vu x) { store(reinterpret_cast<float*>(p), (vf)x); }
@@ -338,6 +346,11 @@ ORCH_INLINE vf load_n(const bf16* p, int64_t n) {
   std::memcpy(&h, p, static_cast<size_t>(n) * 2);
   return widen_bits(h);
 }
+ORCH_INLINE vf load_n(const f16* p, int64_t n) {
+  vh h = {};
+  std::memcpy(&h, p, static_cast<size_t>(n) * 2);
+  return widen_half(h);
+}
 ORCH_INLINE void store_n(float* p, vf x, int64_t n) { std::memcpy(p, &x, static_cast<size_t>(n) * 4); }
 ORCH_INLINE void store_n(bf16* p, vf x, int64_t n) {
   const vh h = narrow_bits(x);
@@ -347,6 +360,56 @@ ORCH_INLINE void store_exact_n(float* p, vf x, int64_t n) { store_n(p, x, n); }
 ORCH_INLINE void store_exact_n(bf16* p, vf x, int64_t n) {
   const vh h = narrow_bits_exact(x);
   std::memcpy(p, &h, static_cast<size_t>(n) * 2);
+}
+
+// --- loops over arrays
+
+/// Where a loop is: at(p) loads the elements of an array there, at.put(p, x) stores them.
+struct WholeVector {
+  int64_t i;
+  template <class T>
+  inline __attribute__((always_inline)) vf operator()(const T* p) const {
+    return load(p + i);
+  }
+  template <class T>
+  inline __attribute__((always_inline)) void put(T* p, vf x) const {
+    store(p + i, x);
+  }
+  template <class T>
+  inline __attribute__((always_inline)) void put_exact(T* p, vf x) const {
+    store_exact(p + i, x);
+  }
+};
+/// The last n < kLanes elements.
+struct Tail {
+  int64_t i, n;
+  template <class T>
+  inline __attribute__((always_inline)) vf operator()(const T* p) const {
+    return load_n(p + i, n);
+  }
+  template <class T>
+  inline __attribute__((always_inline)) void put(T* p, vf x) const {
+    store_n(p + i, x, n);
+  }
+  template <class T>
+  inline __attribute__((always_inline)) void put_exact(T* p, vf x) const {
+    store_exact_n(p + i, x, n);
+  }
+};
+/// Calls f(at) for n elements, vector by vector. (flatten: f is inlined.)
+template <class F>
+static __attribute__((flatten)) void each_vector(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(WholeVector{i});
+  if (i < n) f(Tail{i, n - i});
+}
+/// Stores f(at) in the n elements of y, two vectors at a time.
+template <class T, class F>
+static __attribute__((flatten)) void map(T* y, int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) store2(y + i, f(WholeVector{i}), f(WholeVector{i + kLanes}));
+  for (; i + kLanes <= n; i += kLanes) store(y + i, f(WholeVector{i}));
+  if (i < n) store_n(y + i, f(Tail{i, n - i}), n - i);
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -5,25 +5,13 @@ namespace orch::kernels::ORCH_ISA {
 
 const Table* table() {
   static const Table filled = [] {
-    Table t;
-    std::memset(&t, 0, sizeof t);
+    Table t{};
     t.isa = ORCH_ISA_NAME;
 #if defined(ORCH_PAIRS)
     t.fast_bf16 = true;
-#else
-    t.fast_bf16 = false;
 #endif
-    fill_layer_norm(t);
-    fill_gate(t);
-    fill_heads(t);
-    fill_attention(t);
-    fill_attention_backward(t);
-    fill_elementwise(t);
-    fill_patch(t);
-    fill_noise(t);
-    fill_reduce(t);
-    fill_optimizers(t);
-    fill_matmul(t);
+#define ORCH_FILL(name) fill_##name(t);
+    ORCH_CPU_FAMILIES(ORCH_FILL)
     return t;
   }();
   return &filled;

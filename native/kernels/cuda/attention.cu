@@ -12,12 +12,11 @@ constexpr int kQueries = kWarps * kTiles * 16;  ///< queries per block
 constexpr int kKeys = 64;                       ///< keys per step
 constexpr int kQueryBytes = kQueries * kRowBytes, kKeyBytes = kKeys * kRowBytes;
 constexpr size_t kShared = kQueryBytes + 4 * kKeyBytes;  // queries; keys and values, double-buffered
-constexpr float kScaleLog2e = kScale * kLog2e;
 
 template <bool Stats>
 __global__ void __launch_bounds__(kThreads, 2)
-    forward(bf16* out0, bf16* out1, float* lse, StatsPart* parts, const bf16* q, const bf16* k, const bf16* v,
-            AttentionDims d, unsigned blocks_of_head) {
+    forward(StreamRows<bf16> outputs, float* lse, StatsPart* parts, const bf16* q, const bf16* k,
+            const bf16* v, AttentionDims d, unsigned blocks_of_head) {
   GPU_SHARED(memory);
   unsigned char* const queries = memory;
   const auto keys = [&](int buffer) { return memory + kQueryBytes + buffer * 2 * kKeyBytes; };
@@ -62,18 +61,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (start + kKeys < d.tokens) load_keys(start + kKeys, buffer ^ 1);
 
     float s[kTiles][8][4] = {};
-#pragma unroll
-    for (int step = 0; step < 4; ++step)
-#pragma unroll
-      for (int pair = 0; pair < 4; ++pair) {
-        uint32_t b[4];
-        right_by_channels(b, keys(buffer), pair * 16, step);
-#pragma unroll
-        for (int i = 0; i < kTiles; ++i) {
-          multiply_add(s[i][2 * pair], query[i][step], b[0], b[1]);
-          multiply_add(s[i][2 * pair + 1], query[i][step], b[2], b[3]);
-        }
-      }
+    products<kTiles>(s, query, keys(buffer));
     const int64_t left = d.tokens - start;
     if (left < kKeys)
 #pragma unroll
@@ -114,28 +102,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
 
-#pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      uint32_t p[kTiles][4];
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
-        const float(&s0)[4] = s[i][2 * step], (&s1)[4] = s[i][2 * step + 1];
-        p[i][0] = pack2(s0[0], s0[1]);
-        p[i][1] = pack2(s0[2], s0[3]);
-        p[i][2] = pack2(s1[0], s1[1]);
-        p[i][3] = pack2(s1[2], s1[3]);
-      }
-#pragma unroll
-      for (int pair = 0; pair < 4; ++pair) {
-        uint32_t b[4];
-        right_by_rows(b, values(buffer), step * 16, pair);
-#pragma unroll
-        for (int i = 0; i < kTiles; ++i) {
-          multiply_add(out[i][2 * pair], p[i], b[0], b[1]);
-          multiply_add(out[i][2 * pair + 1], p[i], b[2], b[3]);
-        }
-      }
-    }
+    accumulate<kTiles>(out, s, values(buffer));
   }
 
   float largest = 0, entropy = 0;
@@ -156,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
       if (row >= d.tokens) continue;
       if (t == 0) lse[bh * d.tokens + row] = row_lse;
-      bf16* to = joint_row(out0, out1, d, sample, head, row);
+      bf16* to = outputs.at(d, sample, head, row);
 #pragma unroll
       for (int n = 0; n < 8; ++n)
         *reinterpret_cast<uint32_t*>(to + n * 8 + 2 * t) =
@@ -187,18 +154,18 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 }  // namespace
 
-void attention_half(bf16* out0, bf16* out1, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
+void attention_half(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
                     const bf16* v, const AttentionDims& d, void*) {
   // The library does not compute the entropy; steps with statistics are rare.
-  if (!stats && attention_by_library(out0, out1, lse, q, k, v, d)) return;
+  if (!stats && attention_by_library(out, lse, q, k, v, d)) return;
   const unsigned of_head = blocks(d.tokens - d.first_query, kQueries);
   const unsigned count = of_head * static_cast<unsigned>(d.to - d.from);
   if (stats) {
     StatsPart* parts = workspace<StatsPart>(count);
-    launch(forward<true>, count, kThreads, kShared, out0, out1, lse, parts, q, k, v, d, of_head);
+    launch(forward<true>, count, kThreads, kShared, out, lse, parts, q, k, v, d, of_head);
     sum_stats(stats, parts, count, d);
   } else {
-    launch(forward<false>, count, kThreads, kShared, out0, out1, lse, nullptr, q, k, v, d, of_head);
+    launch(forward<false>, count, kThreads, kShared, out, lse, nullptr, q, k, v, d, of_head);
   }
 }
 

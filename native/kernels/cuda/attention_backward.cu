@@ -13,36 +13,7 @@ constexpr int kStep = 64;          ///< rows of the other side per step
 constexpr int kOwnBytes = kOwn * kRowBytes, kStepBytes = kStep * kRowBytes;
 constexpr size_t kTileShared = 2 * kOwnBytes + 4 * kStepBytes;
 constexpr size_t kRowShared = 4 * kStep * sizeof(float);  // log-sum-exp and delta, double-buffered
-constexpr float kScaleLog2e = kScale * kLog2e;
 
-/// s[n] += own rows times the step's rows, summed over the channels.
-GPU_INLINE void products(float (&s)[8][4], const uint32_t (&own)[4][4], unsigned char* tile) {
-#pragma unroll
-  for (int step = 0; step < 4; ++step)
-#pragma unroll
-    for (int pair = 0; pair < 4; ++pair) {
-      uint32_t b[4];
-      right_by_channels(b, tile, pair * 16, step);
-      multiply_add(s[2 * pair], own[step], b[0], b[1]);
-      multiply_add(s[2 * pair + 1], own[step], b[2], b[3]);
-    }
-}
-/// sum += weights (rounded to bf16) times the step's rows.
-GPU_INLINE void accumulate(float (&sum)[8][4], const float (&weights)[8][4], unsigned char* tile) {
-#pragma unroll
-  for (int step = 0; step < 4; ++step) {
-    const float(&w0)[4] = weights[2 * step], (&w1)[4] = weights[2 * step + 1];
-    const uint32_t a[4] = {pack2(w0[0], w0[1]), pack2(w0[2], w0[3]), pack2(w1[0], w1[1]),
-                           pack2(w1[2], w1[3])};
-#pragma unroll
-    for (int pair = 0; pair < 4; ++pair) {
-      uint32_t b[4];
-      right_by_rows(b, tile, step * 16, pair);
-      multiply_add(sum[2 * pair], a, b[0], b[1]);
-      multiply_add(sum[2 * pair + 1], a, b[2], b[3]);
-    }
-  }
-}
 /// Stores rows [first, first + 16) of [.., 64] that are below `end`, multiplied by `factor`.
 GPU_INLINE void store_rows(bf16* to, const float (&x)[8][4], float factor, int64_t first, int64_t end) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -58,7 +29,7 @@ GPU_INLINE void store_rows(bf16* to, const float (&x)[8][4], float factor, int64
 }
 
 __global__ void __launch_bounds__(kThreads)
-    of_queries(bf16* dq, const bf16* dout0, const bf16* dout1, const float* lse, const float* delta,
+    of_queries(bf16* dq, StreamRows<const bf16> gradients, const float* lse, const float* delta,
                const bf16* q, const bf16* k, const bf16* v, AttentionDims d, unsigned blocks_of_head) {
   GPU_SHARED(memory);
   unsigned char *const queries = memory, *const douts = memory + kOwnBytes;
@@ -78,7 +49,7 @@ __global__ void __launch_bounds__(kThreads)
   copy_tile<kOwn, kThreads>(queries, d.tokens - first,
                             [&](int r) { return q + at + (first + r) * kHeadDim; });
   copy_tile<kOwn, kThreads>(douts, d.tokens - first,
-                            [&](int r) { return joint_row(dout0, dout1, d, sample, head, first + r); });
+                            [&](int r) { return gradients.at(d, sample, head, first + r); });
   load_keys(0, 0);
 
   float base[2], row_delta[2];
@@ -103,8 +74,8 @@ __global__ void __launch_bounds__(kThreads)
     if (start + kStep < d.tokens) load_keys(start + kStep, buffer ^ 1);
 
     float s[8][4] = {}, dp[8][4] = {};
-    products(s, query, keys(buffer));
-    products(dp, dout, values(buffer));
+    products<1>(&s, &query, keys(buffer));
+    products<1>(&dp, &dout, values(buffer));
     const int64_t left = d.tokens - start;
 #pragma unroll
     for (int n = 0; n < 8; ++n)
@@ -113,13 +84,13 @@ __global__ void __launch_bounds__(kThreads)
         const float p = fast_exp2(s[n][e] * kScaleLog2e - base[e / 2]);
         s[n][e] = left < kStep && n * 8 + 2 * t + e % 2 >= left ? 0 : p * (dp[n][e] - row_delta[e / 2]);
       }
-    accumulate(sum, s, keys(buffer));
+    accumulate<1>(&sum, &s, keys(buffer));
   }
   store_rows(dq + at, sum, kScale, first + warp * 16, d.tokens);
 }
 
 __global__ void __launch_bounds__(kThreads)
-    of_keys(bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1, const float* lse, const float* delta,
+    of_keys(bf16* dk, bf16* dv, StreamRows<const bf16> gradients, const float* lse, const float* delta,
             const bf16* q, const bf16* k, const bf16* v, AttentionDims d, unsigned blocks_of_head) {
   GPU_SHARED(memory);
   unsigned char *const keys = memory, *const values = memory + kOwnBytes;
@@ -136,7 +107,7 @@ __global__ void __launch_bounds__(kThreads)
     copy_tile<kStep, kThreads>(queries(buffer), valid,
                                [&](int r) { return q + at + (start + r) * kHeadDim; });
     copy_tile<kStep, kThreads>(douts(buffer), valid,
-                               [&](int r) { return joint_row(dout0, dout1, d, sample, head, start + r); });
+                               [&](int r) { return gradients.at(d, sample, head, start + r); });
     commit_copies();
     if (const int r = threadIdx.x; r < kStep) {
       const int64_t row = bh * d.tokens + start + r;
@@ -164,8 +135,8 @@ __global__ void __launch_bounds__(kThreads)
 
     // Rows are keys, columns queries.
     float s[8][4] = {}, dp[8][4] = {};
-    products(s, key, queries(buffer));
-    products(dp, value, douts(buffer));
+    products<1>(&s, &key, queries(buffer));
+    products<1>(&dp, &value, douts(buffer));
     const float* const of = rows + buffer * 2 * kStep;
 #pragma unroll
     for (int n = 0; n < 8; ++n)
@@ -175,8 +146,8 @@ __global__ void __launch_bounds__(kThreads)
         s[n][e] = fast_exp2(s[n][e] * kScaleLog2e - of[column]);
         dp[n][e] = s[n][e] * (dp[n][e] - of[kStep + column]);
       }
-    accumulate(sum_v, s, douts(buffer));
-    accumulate(sum_k, dp, queries(buffer));
+    accumulate<1>(&sum_v, &s, douts(buffer));
+    accumulate<1>(&sum_k, &dp, queries(buffer));
   }
   store_rows(dk + at, sum_k, kScale, first + warp * 16, d.tokens);
   store_rows(dv + at, sum_v, 1.0f, first + warp * 16, d.tokens);
@@ -184,17 +155,17 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
-                             const bf16* out0, const bf16* out1, const float* lse, const bf16* q,
-                             const bf16* k, const bf16* v, const AttentionDims& d, void*) {
-  if (attention_backward_by_library(dq, dk, dv, dout0, dout1, out0, out1, lse, q, k, v, d)) return;
+void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                             StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                             const bf16* v, const AttentionDims& d, void*) {
+  if (attention_backward_by_library(dq, dk, dv, dout, out, lse, q, k, v, d)) return;
   const unsigned heads = static_cast<unsigned>(d.to - d.from);
   float* delta = workspace<float>(d.samples * d.heads * d.tokens);
-  row_products(delta, dout0, dout1, out0, out1, d);
+  row_products(delta, dout, out, d);
   const unsigned key_blocks = blocks(d.tokens, kOwn), query_blocks = blocks(d.tokens - d.first_query, kOwn);
-  launch(of_keys, key_blocks * heads, kThreads, kTileShared + kRowShared, dk, dv, dout0, dout1, lse, delta, q,
-         k, v, d, key_blocks);
-  launch(of_queries, query_blocks * heads, kThreads, kTileShared, dq, dout0, dout1, lse, delta, q, k, v, d,
+  launch(of_keys, key_blocks * heads, kThreads, kTileShared + kRowShared, dk, dv, dout, lse, delta, q, k, v,
+         d, key_blocks);
+  launch(of_queries, query_blocks * heads, kThreads, kTileShared, dq, dout, lse, delta, q, k, v, d,
          query_blocks);
 }
 

@@ -30,17 +30,17 @@ const LibraryAttention* library_attention() { return nullptr; }
 namespace {
 
 /// The functions of the library that are used.
+#define ORCH_CUDNN(EACH)         \
+  EACH(Create)                   \
+  EACH(SetStream)                \
+  EACH(GetVersion)               \
+  EACH(GetErrorString)           \
+  EACH(BackendCreateDescriptor)  \
+  EACH(BackendDestroyDescriptor) \
+  EACH(BackendSetAttribute) EACH(BackendGetAttribute) EACH(BackendFinalize) EACH(BackendExecute)
 struct Library {
-  decltype(&cudnnCreate) create;
-  decltype(&cudnnSetStream) set_stream;
-  decltype(&cudnnGetVersion) version;
-  decltype(&cudnnGetErrorString) error_string;
-  decltype(&cudnnBackendCreateDescriptor) create_descriptor;
-  decltype(&cudnnBackendDestroyDescriptor) destroy_descriptor;
-  decltype(&cudnnBackendSetAttribute) set_attribute;
-  decltype(&cudnnBackendGetAttribute) get_attribute;
-  decltype(&cudnnBackendFinalize) finalize;
-  decltype(&cudnnBackendExecute) execute;
+#define ORCH_MEMBER(name) decltype(&cudnn##name) name;
+  ORCH_CUDNN(ORCH_MEMBER)
   cudnnHandle_t handle = nullptr;
 };
 
@@ -50,23 +50,12 @@ const Library* library() {
     void* so = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
     if (!so) return nullptr;
     auto l = std::make_unique<Library>();
-    bool all = true;
-    const auto find = [&](auto& f, const char* name) {
-      f = reinterpret_cast<std::remove_reference_t<decltype(f)> >(dlsym(so, name));
-      all = all && f;
-    };
-    find(l->create, "cudnnCreate");
-    find(l->set_stream, "cudnnSetStream");
-    find(l->version, "cudnnGetVersion");
-    find(l->error_string, "cudnnGetErrorString");
-    find(l->create_descriptor, "cudnnBackendCreateDescriptor");
-    find(l->destroy_descriptor, "cudnnBackendDestroyDescriptor");
-    find(l->set_attribute, "cudnnBackendSetAttribute");
-    find(l->get_attribute, "cudnnBackendGetAttribute");
-    find(l->finalize, "cudnnBackendFinalize");
-    find(l->execute, "cudnnBackendExecute");
-    if (!all || l->version() < 91700 || l->create(&l->handle) != CUDNN_STATUS_SUCCESS ||
-        l->set_stream(l->handle, compute_stream()) != CUDNN_STATUS_SUCCESS)
+#define ORCH_FIND(name)                                                         \
+  l->name = reinterpret_cast<decltype(&cudnn##name)>(dlsym(so, "cudnn" #name)); \
+  if (!l->name) return nullptr;
+    ORCH_CUDNN(ORCH_FIND)
+    if (l->GetVersion() < 91700 || l->Create(&l->handle) != CUDNN_STATUS_SUCCESS ||
+        l->SetStream(l->handle, compute_stream()) != CUDNN_STATUS_SUCCESS)
       return nullptr;
     return l;
   }();
@@ -75,30 +64,30 @@ const Library* library() {
 
 void require(cudnnStatus_t status, const char* what) {
   if (status != CUDNN_STATUS_SUCCESS)
-    throw Error("ERR_CUDA", std::string("cuDNN, ") + what + ": " + library()->error_string(status));
+    throw Error("ERR_CUDA", std::string("cuDNN, ") + what + ": " + library()->GetErrorString(status));
 }
 
 class Descriptor {
  public:
   explicit Descriptor(cudnnBackendDescriptorType_t type) {
-    require(library()->create_descriptor(type, &descriptor_), "create");
+    require(library()->BackendCreateDescriptor(type, &descriptor_), "create");
   }
   Descriptor(Descriptor&& o) noexcept : descriptor_(std::exchange(o.descriptor_, nullptr)) {}
   Descriptor(const Descriptor&) = delete;
   ~Descriptor() {
-    if (descriptor_) library()->destroy_descriptor(descriptor_);
+    if (descriptor_) library()->BackendDestroyDescriptor(descriptor_);
   }
   cudnnBackendDescriptor_t get() const { return descriptor_; }
 
   void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
            const void* values) {
-    require(library()->set_attribute(descriptor_, name, type, count, values), "set");
+    require(library()->BackendSetAttribute(descriptor_, name, type, count, values), "set");
   }
   void set(cudnnBackendAttributeName_t name, const Descriptor& d) {
     set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &d.descriptor_);
   }
   void set(cudnnBackendAttributeName_t name, int64_t value) { set(name, CUDNN_TYPE_INT64, 1, &value); }
-  cudnnStatus_t try_finalize() { return library()->finalize(descriptor_); }
+  cudnnStatus_t try_finalize() { return library()->BackendFinalize(descriptor_); }
   void finalize(const char* what) { require(try_finalize(), what); }
 
  private:
@@ -145,18 +134,18 @@ Plan plan_of(const Descriptor& operation, bool any) {
       raw.push_back(configurations.back().get());
     }
     int64_t found = 0;
-    if (l.get_attribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, kMost,
-                        &found, raw.data()) != CUDNN_STATUS_SUCCESS)
+    if (l.BackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                              kMost, &found, raw.data()) != CUDNN_STATUS_SUCCESS)
       continue;
     for (int64_t i = 0; i < found && i < kMost; ++i) {
       Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
       cudnnBackendDescriptor_t e = engine.get();
       int64_t count = 0;
       std::array<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT> notes;
-      bool repeats = l.get_attribute(raw[i], CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
-                                     &count, &e) == CUDNN_STATUS_SUCCESS &&
-                     l.get_attribute(e, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
-                                     notes.size(), &count, notes.data()) == CUDNN_STATUS_SUCCESS;
+      bool repeats = l.BackendGetAttribute(raw[i], CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                           1, &count, &e) == CUDNN_STATUS_SUCCESS &&
+                     l.BackendGetAttribute(e, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                           notes.size(), &count, notes.data()) == CUDNN_STATUS_SUCCESS;
       for (int64_t n = 0; repeats && n < count; ++n)
         repeats = notes[n] != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
       if (!repeats && !any) continue;
@@ -165,8 +154,8 @@ Plan plan_of(const Descriptor& operation, bool any) {
       plan->set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configurations[i]);
       if (plan->try_finalize() != CUDNN_STATUS_SUCCESS) continue;
       int64_t bytes = 0;
-      require(l.get_attribute(plan->get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
-                              &count, &bytes),
+      require(l.BackendGetAttribute(plan->get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64,
+                                    1, &count, &bytes),
               "workspace size");
       return {std::move(plan), bytes};
     }
@@ -203,40 +192,42 @@ bool any_plan() {
 using Key = std::array<int64_t, 4>;
 Key key_of(const AttentionDims& d) { return {d.samples, d.heads, d.tokens, d.first_query}; }
 
-const Plan& forward_plan(const AttentionDims& d) {
+/// The plan of an operation on this shape, which describe(operation, tensors) completes; made once per shape.
+template <class Describe>
+const Plan& plan_for(const AttentionDims& d, cudnnBackendDescriptorType_t type, Describe describe) {
   static std::map<Key, Plan> plans;
   auto [it, fresh] = plans.try_emplace(key_of(d));
   if (!fresh) return it->second;
-  const Tensors t{d};
-  Descriptor op(CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
-  op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, t.heads(kQ, t.queries()));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, t.heads(kK, d.tokens));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, t.heads(kV, d.tokens));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, t.joint(kO));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, t.stats());
-  op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, Tensors::scale());
+  Descriptor op(type);
+  describe(op, Tensors{d});
   if (op.try_finalize() == CUDNN_STATUS_SUCCESS) it->second = plan_of(op, any_plan());
   return it->second;
 }
 
+const Plan& forward_plan(const AttentionDims& d) {
+  return plan_for(d, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR, [](Descriptor& op, const Tensors& t) {
+    op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, t.heads(kQ, t.queries()));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, t.heads(kK, t.d.tokens));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, t.heads(kV, t.d.tokens));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, t.joint(kO));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, t.stats());
+    op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, Tensors::scale());
+  });
+}
+
 const Plan& backward_plan(const AttentionDims& d) {
-  static std::map<Key, Plan> plans;
-  auto [it, fresh] = plans.try_emplace(key_of(d));
-  if (!fresh) return it->second;
-  const Tensors t{d};
-  Descriptor op(CUDNN_BACKEND_OPERATION_SDPA_BWD_DESCRIPTOR);
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_QDESC, t.heads(kQ, t.queries()));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_KDESC, t.heads(kK, d.tokens));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_VDESC, t.heads(kV, d.tokens));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_ODESC, t.joint(kO));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_STATSDESC, t.stats());
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_SCALEDESC, Tensors::scale());
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DODDESC, t.joint(kDO));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DQDESC, t.heads(kDQ, t.queries()));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC, t.heads(kDK, d.tokens));
-  op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC, t.heads(kDV, d.tokens));
-  if (op.try_finalize() == CUDNN_STATUS_SUCCESS) it->second = plan_of(op, any_plan());
-  return it->second;
+  return plan_for(d, CUDNN_BACKEND_OPERATION_SDPA_BWD_DESCRIPTOR, [](Descriptor& op, const Tensors& t) {
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_QDESC, t.heads(kQ, t.queries()));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_KDESC, t.heads(kK, t.d.tokens));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_VDESC, t.heads(kV, t.d.tokens));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_ODESC, t.joint(kO));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_STATSDESC, t.stats());
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_SCALEDESC, Tensors::scale());
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DODDESC, t.joint(kDO));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DQDESC, t.heads(kDQ, t.queries()));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC, t.heads(kDK, t.d.tokens));
+    op.set(CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC, t.heads(kDV, t.d.tokens));
+  });
 }
 
 int64_t forward_bytes(const AttentionDims& d) { return forward_plan(d).bytes; }
@@ -250,7 +241,7 @@ void execute(const Plan& plan, const std::vector<int64_t>& ids, std::vector<cons
   pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, pointers.data());
   pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
   pack.finalize("variant pack");
-  require(library()->execute(library()->handle, plan.plan->get(), pack.get()), "execute");
+  require(library()->BackendExecute(library()->handle, plan.plan->get(), pack.get()), "execute");
 }
 
 constexpr float kLogitScale = 0.125f;

@@ -6,14 +6,7 @@ namespace orch::kernels::cuda {
 
 constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kLog2e = 1.44269504f;
-
-/// Address of a head's row of the joint sequence in the arrays of the two streams, for outputs and their
-/// gradients.
-template <class T>
-GPU_INLINE T* joint_row(T* a0, T* a1, const AttentionDims& d, int64_t sample, int64_t head, int64_t row) {
-  const int64_t at = row < d.split ? sample * d.split + row : sample * (d.tokens - d.split) + row - d.split;
-  return (row < d.split ? a0 : a1) + (at * d.heads + head) * kHeadDim;
-}
+constexpr float kScaleLog2e = kScale * kLog2e;
 
 /// One block's part of the statistics.
 struct StatsPart {
@@ -24,22 +17,18 @@ struct StatsPart {
 void sum_stats(AttentionStats* stats, const StatsPart* parts, int64_t count, const AttentionDims& d);
 /// delta [samples, heads, tokens] = rowsum(dout * out) of the computed rows.
 template <class T>
-void row_products(float* delta, const T* dout0, const T* dout1, const T* out0, const T* out1,
-                  const AttentionDims& d);
+void row_products(float* delta, StreamRows<const T> dout, StreamRows<const T> out, const AttentionDims& d);
 
 // In attention.cu and attention_backward.cu, on tensor cores.
-void attention_half(bf16* out0, bf16* out1, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
-                    const bf16* v, const AttentionDims& d, void* scratch);
-void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
-                             const bf16* out0, const bf16* out1, const float* lse, const bf16* q,
-                             const bf16* k, const bf16* v, const AttentionDims& d, void* scratch);
+std::remove_pointer_t<decltype(Typed<bf16>::attention)> attention_half;
+std::remove_pointer_t<decltype(Typed<bf16>::attention_backward)> attention_half_backward;
 
 // In attention_library.cu; false if there is no library or no plan.
-bool attention_by_library(bf16* out0, bf16* out1, float* lse, const bf16* q, const bf16* k, const bf16* v,
+bool attention_by_library(StreamRows<bf16> out, float* lse, const bf16* q, const bf16* k, const bf16* v,
                           const AttentionDims& d);
-bool attention_backward_by_library(bf16* dq, bf16* dk, bf16* dv, const bf16* dout0, const bf16* dout1,
-                                   const bf16* out0, const bf16* out1, const float* lse, const bf16* q,
-                                   const bf16* k, const bf16* v, const AttentionDims& d);
+bool attention_backward_by_library(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                                   StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                                   const bf16* v, const AttentionDims& d);
 
 // --- tiles of rows of 64 bf16 in shared memory
 //
@@ -76,6 +65,50 @@ GPU_INLINE void right_by_channels(uint32_t (&b)[4], unsigned char* tile, int fir
 GPU_INLINE void right_by_rows(uint32_t (&b)[4], unsigned char* tile, int first, int pair) {
   const int lane = threadIdx.x % kWarp;
   load_matrices<true>(b, chunk_at(tile, first + lane % 16, 2 * pair + lane / 16));
+}
+
+// --- products of tiles of 16 rows with a tile of 64 rows in shared memory
+//
+/// s[i] += the rows of left operand i times the rows of the tile, summed over the channels.
+template <int Tiles>
+GPU_INLINE void products(float (*s)[8][4], const uint32_t (*left)[4][4], unsigned char* tile) {
+#pragma unroll
+  for (int step = 0; step < 4; ++step)
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+      uint32_t b[4];
+      right_by_channels(b, tile, pair * 16, step);
+#pragma unroll
+      for (int i = 0; i < Tiles; ++i) {
+        multiply_add(s[i][2 * pair], left[i][step], b[0], b[1]);
+        multiply_add(s[i][2 * pair + 1], left[i][step], b[2], b[3]);
+      }
+    }
+}
+/// sum[i] += weights[i] (rounded to bf16) times the rows of the tile.
+template <int Tiles>
+GPU_INLINE void accumulate(float (*sum)[8][4], const float (*weights)[8][4], unsigned char* tile) {
+#pragma unroll
+  for (int step = 0; step < 4; ++step) {
+    uint32_t a[Tiles][4];
+#pragma unroll
+    for (int i = 0; i < Tiles; ++i)
+#pragma unroll
+      for (int half = 0; half < 4; ++half) {
+        const float* const w = &weights[i][2 * step + half / 2][half % 2 * 2];
+        a[i][half] = pack2(w[0], w[1]);
+      }
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+      uint32_t b[4];
+      right_by_rows(b, tile, step * 16, pair);
+#pragma unroll
+      for (int i = 0; i < Tiles; ++i) {
+        multiply_add(sum[i][2 * pair], a[i], b[0], b[1]);
+        multiply_add(sum[i][2 * pair + 1], a[i], b[2], b[3]);
+      }
+    }
+  }
 }
 
 }  // namespace orch::kernels::cuda

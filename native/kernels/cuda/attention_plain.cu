@@ -41,7 +41,7 @@ GPU_INLINE void store_sum(float* to, const float (&x)[kHead], float factor) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    forward(float* out0, float* out1, float* lse, StatsPart* parts, const float* q, const float* k,
+    forward(StreamRows<float> outputs, float* lse, StatsPart* parts, const float* q, const float* k,
             const float* v, AttentionDims d, int64_t rows) {
   const int lane = threadIdx.x % kWarp;
   const int64_t queries = d.tokens - d.first_query,
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int c = 0; c < kHead; ++c) out[c] *= keep;
   const float total = sum_lanes(sum * keep), row_lse = most + log_of(total);
-  store_sum(joint_row(out0, out1, d, bh / d.heads, bh % d.heads, row), out, 1.0f / total);
+  store_sum(outputs.at(d, bh / d.heads, bh % d.heads, row), out, 1.0f / total);
   const float product = sum_lanes(weighted * keep), least = -max_lanes(-low);
   if (lane > 0) return;
   lse[bh * d.tokens + row] = row_lse;
@@ -79,13 +79,13 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    of_queries(float* dq, const float* dout0, const float* dout1, const float* lse, const float* delta,
+    of_queries(float* dq, StreamRows<const float> gradients, const float* lse, const float* delta,
                const float* q, const float* k, const float* v, AttentionDims d, int64_t rows) {
   const int64_t queries = d.tokens - d.first_query,
                 at = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
   if (at >= rows) return;
   const int64_t bh = d.from + at / queries, row = d.first_query + at % queries, here = bh * d.tokens + row;
-  const float *mine = q + here * kHead, *dout = joint_row(dout0, dout1, d, bh / d.heads, bh % d.heads, row);
+  const float *mine = q + here * kHead, *dout = gradients.at(d, bh / d.heads, bh % d.heads, row);
   float sum[kHead] = {};
   for (int64_t j = threadIdx.x % kWarp; j < d.tokens; j += kWarp) {
     const float* key = k + (bh * d.tokens + j) * kHead;
@@ -96,9 +96,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    of_keys(float* dk, float* dv, const float* dout0, const float* dout1, const float* lse,
-            const float* delta, const float* q, const float* k, const float* v, AttentionDims d,
-            int64_t rows) {
+    of_keys(float* dk, float* dv, StreamRows<const float> gradients, const float* lse, const float* delta,
+            const float* q, const float* k, const float* v, AttentionDims d, int64_t rows) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
   if (at >= rows) return;
   const int64_t here = d.from * d.tokens + at, bh = here / d.tokens;
@@ -106,7 +105,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum_k[kHead] = {}, sum_v[kHead] = {};
   for (int64_t i = d.first_query + threadIdx.x % kWarp; i < d.tokens; i += kWarp) {
     const float *query = q + (bh * d.tokens + i) * kHead,
-                *dout = joint_row(dout0, dout1, d, bh / d.heads, bh % d.heads, i);
+                *dout = gradients.at(d, bh / d.heads, bh % d.heads, i);
     const float p = exp_of(kScale * dot_row(key, query) - lse[bh * d.tokens + i]);
     add_row(sum_v, p, dout);
     add_row(sum_k, p * (dot_row(value, dout) - delta[bh * d.tokens + i]), query);
@@ -118,8 +117,7 @@ __global__ void __launch_bounds__(kThreads)
 /// Eight lanes per row.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    products(float* delta, const T* dout0, const T* dout1, const T* out0, const T* out1, AttentionDims d,
-             int64_t rows) {
+    products(float* delta, StreamRows<const T> dout, StreamRows<const T> out, AttentionDims d, int64_t rows) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * (kThreads / 8) + threadIdx.x / 8,
                 queries = d.tokens - d.first_query;
   const bool inside = at < rows;  // all lanes take part in the sum
@@ -127,8 +125,8 @@ __global__ void __launch_bounds__(kThreads)
                 row = inside ? d.first_query + at % queries : d.first_query;
   const int channel = threadIdx.x % 8 * 8;
   float a[8], b[8], sum = 0;
-  load8(a, joint_row(dout0, dout1, d, bh / d.heads, bh % d.heads, row) + channel);
-  load8(b, joint_row(out0, out1, d, bh / d.heads, bh % d.heads, row) + channel);
+  load8(a, dout.at(d, bh / d.heads, bh % d.heads, row) + channel);
+  load8(b, out.at(d, bh / d.heads, bh % d.heads, row) + channel);
 #pragma unroll
   for (int j = 0; j < 8; ++j) sum += a[j] * b[j];
   sum = sum_lanes<8>(sum);
@@ -155,22 +153,22 @@ __global__ void __launch_bounds__(kSumThreads)
 
 int64_t computed_rows(const AttentionDims& d) { return (d.to - d.from) * (d.tokens - d.first_query); }
 
-void attention(float* out0, float* out1, float* lse, AttentionStats* stats, const float* q, const float* k,
+void attention(StreamRows<float> out, float* lse, AttentionStats* stats, const float* q, const float* k,
                const float* v, const AttentionDims& d, void*) {
   const int64_t rows = computed_rows(d);
   StatsPart* parts = stats ? workspace<StatsPart>(rows) : nullptr;
-  launch(forward, blocks(rows, kWarps), kThreads, 0, out0, out1, lse, parts, q, k, v, d, rows);
+  launch(forward, blocks(rows, kWarps), kThreads, 0, out, lse, parts, q, k, v, d, rows);
   if (stats) sum_stats(stats, parts, rows, d);
 }
 
-void attention_backward(float* dq, float* dk, float* dv, const float* dout0, const float* dout1,
-                        const float* out0, const float* out1, const float* lse, const float* q,
-                        const float* k, const float* v, const AttentionDims& d, void*) {
+void attention_backward(float* dq, float* dk, float* dv, StreamRows<const float> dout,
+                        StreamRows<const float> out, const float* lse, const float* q, const float* k,
+                        const float* v, const AttentionDims& d, void*) {
   const int64_t all = (d.to - d.from) * d.tokens, rows = computed_rows(d);
   float* delta = workspace<float>(d.samples * d.heads * d.tokens);
-  row_products(delta, dout0, dout1, out0, out1, d);
-  launch(of_queries, blocks(rows, kWarps), kThreads, 0, dq, dout0, dout1, lse, delta, q, k, v, d, rows);
-  launch(of_keys, blocks(all, kWarps), kThreads, 0, dk, dv, dout0, dout1, lse, delta, q, k, v, d, all);
+  row_products(delta, dout, out, d);
+  launch(of_queries, blocks(rows, kWarps), kThreads, 0, dq, dout, lse, delta, q, k, v, d, rows);
+  launch(of_keys, blocks(all, kWarps), kThreads, 0, dk, dv, dout, lse, delta, q, k, v, d, all);
 }
 
 size_t no_scratch(const AttentionDims&) { return 0; }
@@ -182,12 +180,11 @@ void sum_stats(AttentionStats* stats, const StatsPart* parts, int64_t count, con
 }
 
 template <class T>
-void row_products(float* delta, const T* dout0, const T* dout1, const T* out0, const T* out1,
-                  const AttentionDims& d) {
+void row_products(float* delta, StreamRows<const T> dout, StreamRows<const T> out, const AttentionDims& d) {
   const int64_t rows = computed_rows(d);
-  launch(products<T>, blocks(rows, kThreads / 8), kThreads, 0, delta, dout0, dout1, out0, out1, d, rows);
+  launch(products<T>, blocks(rows, kThreads / 8), kThreads, 0, delta, dout, out, d, rows);
 }
-template void row_products(float*, const bf16*, const bf16*, const bf16*, const bf16*, const AttentionDims&);
+template void row_products(float*, StreamRows<const bf16>, StreamRows<const bf16>, const AttentionDims&);
 
 void fill_attention(Table& t) {
   t.f32.attention_scratch_bytes = no_scratch;

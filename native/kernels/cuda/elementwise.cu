@@ -66,39 +66,7 @@ struct Scale {
   GPU_INLINE float operator()(float a, float, float) const { return a * factor; }
 };
 
-template <class T>
-void gelu(T* y, const T* x, int64_t n) {
-  run(n, Gelu<T>{}, y, x);
-}
-template <class T>
-void gelu_backward(T* dx, const T* dy, const T* x, int64_t n) {
-  run(n, GeluBackward<T>{}, dx, dy, x);
-}
-template <class T>
-void silu(T* y, const float* x, int64_t n) {
-  run(n, Silu{}, y, x);
-}
-template <class T>
-void silu_backward(float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
-  run(n, SiluBackward{}, dx, dy, x, dx_add);
-}
-template <class T>
-void add(T* out, const T* a, const T* b, int64_t n) {
-  run(n, Add{}, out, a, b);
-}
-template <class T>
-void from_f32(T* y, const float* x, int64_t n) {
-  run(n, Same{}, y, x);
-}
-template <class T>
-void to_f32(float* y, const T* x, int64_t n) {
-  run(n, Same{}, y, x);
-}
 void add_to(float* dst, const float* a, const float* b, int64_t n) { run(n, Add{}, dst, a, b); }
-void add_into(float* dst, const float* src, int64_t n) { add_to(dst, dst, src, n); }
-void scale_into(float* dst, float factor, int64_t n) {
-  run(n, Scale{factor}, dst, static_cast<const float*>(dst));
-}
 
 /// Half to single precision: a multiplication rebiases the exponent, which also normalises denormals.
 GPU_INLINE float widen_half(uint32_t h) {
@@ -112,10 +80,6 @@ __global__ void __launch_bounds__(kThreads) half_to(T* y, const f16* x, int64_t 
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i < n) y[i] = narrow<T>(widen_half(x[i].bits));
 }
-template <class T>
-void from_f16(T* y, const f16* x, int64_t n) {
-  launch(half_to<T>, blocks(n, kThreads), kThreads, 0, y, x, n);
-}
 
 template <class T>
 __global__ void __launch_bounds__(kWaves) embed_timestep(T* out, const float* t) {
@@ -127,32 +91,32 @@ __global__ void __launch_bounds__(kWaves) embed_timestep(T* out, const float* t)
   row[i] = narrow<T>(cosine);
   row[kWaves + i] = narrow<T>(sine);
 }
-template <class T>
-void timestep_embedding(T* out, const float* t, int64_t samples) {
-  launch(embed_timestep<T>, static_cast<unsigned>(samples), kWaves, 0, out, t);
-}
-
-template <class T>
-void fill(Typed<T>& t) {
-  t.gelu = gelu<T>;
-  t.gelu_backward = gelu_backward<T>;
-  t.silu = silu<T>;
-  t.silu_backward = silu_backward<T>;
-  t.add = add<T>;
-  t.from_f32 = from_f32<T>;
-  t.to_f32 = to_f32<T>;
-  t.from_f16 = from_f16<T>;
-  t.timestep_embedding = timestep_embedding<T>;
-}
 
 }  // namespace
 
 void fill_elementwise(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.gelu = [](T* y, const T* x, int64_t n) { run(n, Gelu<T>{}, y, x); };
+    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n) { run(n, GeluBackward<T>{}, dx, dy, x); };
+    k.silu = [](T* y, const float* x, int64_t n) { run(n, Silu{}, y, x); };
+    k.silu_backward = [](float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
+      run(n, SiluBackward{}, dx, dy, x, dx_add);
+    };
+    k.add = [](T* out, const T* a, const T* b, int64_t n) { run(n, Add{}, out, a, b); };
+    k.from_f32 = [](T* y, const float* x, int64_t n) { run(n, Same{}, y, x); };
+    k.to_f32 = [](float* y, const T* x, int64_t n) { run(n, Same{}, y, x); };
+    k.from_f16 = [](T* y, const f16* x, int64_t n) {
+      launch(half_to<T>, blocks(n, kThreads), kThreads, 0, y, x, n);
+    };
+    k.timestep_embedding = [](T* out, const float* t, int64_t samples) {
+      launch(embed_timestep<T>, static_cast<unsigned>(samples), kWaves, 0, out, t);
+    };
+  });
   t.raw.add_to = add_to;
-  t.raw.add_into = add_into;
-  t.raw.scale_into = scale_into;
+  t.raw.add_into = [](float* dst, const float* src, int64_t n) { add_to(dst, dst, src, n); };
+  t.raw.scale_into = [](float* dst, float factor, int64_t n) {
+    run(n, Scale{factor}, dst, static_cast<const float*>(dst));
+  };
 }
 
 }  // namespace orch::kernels::cuda

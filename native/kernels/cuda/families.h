@@ -10,15 +10,7 @@ namespace orch::kernels::cuda {
 /// that return a number.
 const Table& table();
 
-void fill_layer_norm(Table& t);
-void fill_gate(Table& t);
-void fill_heads(Table& t);
-void fill_attention(Table& t);
-void fill_elementwise(Table& t);
-void fill_patch(Table& t);
-void fill_noise(Table& t);
-void fill_reduce(Table& t);
-void fill_optimizers(Table& t);
+ORCH_KERNEL_FAMILIES(ORCH_DECLARE_FAMILY)
 
 /// The backward pass sums a sample's tokens in chunks of kGradientRows rows, with kGradientLanes lanes: lane
 /// r adds rows r, r + kGradientLanes, ...; then the lanes are added in order, then the chunks.

@@ -176,13 +176,6 @@ void add_position(R* out, const T* x, const float* position, int64_t samples, in
   launch(positions<R, T>, blocks(samples * n, 8 * kThreads), kThreads, 0, out, x, position, n, samples * n);
 }
 
-template <class R, class T>
-void fill(Residual<R, T>& t) {
-  t.gate_residual = gate_residual<R, T>;
-  t.gate_residual_backward = gate_residual_backward<R, T>;
-  t.add_position = add_position<R, T>;
-}
-
 }  // namespace
 
 void sum_chunks(float* out0, float* out1, const float* partial, int64_t samples, int64_t chunks,
@@ -193,11 +186,12 @@ void sum_chunks(float* out0, float* out1, const float* partial, int64_t samples,
 }
 
 void fill_gate(Table& t) {
-  fill<float, float>(t.f32);
-  fill<bf16, bf16>(t.b16);
-  fill<float, bf16>(t.mixed);
-  t.f32.column_sum = column_sum<float>;
-  t.b16.column_sum = column_sum<bf16>;
+  t.each_pair([]<class R, class T>(Residual<R, T>& k) {
+    k.gate_residual = gate_residual<R, T>;
+    k.gate_residual_backward = gate_residual_backward<R, T>;
+    k.add_position = add_position<R, T>;
+  });
+  t.each_type([]<class T>(Typed<T>& k) { k.column_sum = column_sum<T>; });
 }
 
 }  // namespace orch::kernels::cuda

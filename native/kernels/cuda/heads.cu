@@ -128,17 +128,13 @@ void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq
   if (gamma_q) sum_chunks(dgamma_q, dgamma_k, partial, d.samples, count, kHeadDim, kHeadDim);
 }
 
-template <class T>
-void fill(Typed<T>& t) {
-  t.split_heads = split_heads<T>;
-  t.split_heads_backward = split_heads_backward<T>;
-}
-
 }  // namespace
 
 void fill_heads(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.split_heads = split_heads<T>;
+    k.split_heads_backward = split_heads_backward<T>;
+  });
 }
 
 }  // namespace orch::kernels::cuda

@@ -175,8 +175,6 @@ class MatmulOp final : public graph::Op {
   }
   const char* name() const override { return name_; }
   double flops() const override { return 2.0 * spec_.m * spec_.n * spec_.k; }
-  /// Space for a bias converted to bf16.
-  size_t scratch_bytes() const override { return spec_.bias ? sizeof(bf16) * spec_.n : 0; }
   void run(const graph::Run& r) const override {
     for (const void* p : {r.in<void>(0), r.in<void>(1), static_cast<const void*>(r.out<void>(0))})
       if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)
@@ -184,8 +182,9 @@ class MatmulOp final : public graph::Op {
     if (plans_only()) return;
     const void* bias = spec_.bias ? r.in<void>(2) : spec_.sums ? r.out<void>(1) : nullptr;
     if (spec_.bias && plan_->bias == DType::BF16) {
-      table().b16.from_f32(static_cast<bf16*>(r.scratch), static_cast<const float*>(bias), spec_.n);
-      bias = r.scratch;
+      bf16* const converted = static_cast<bf16*>(workspace_bytes(sizeof(bf16) * spec_.n));
+      table().b16.from_f32(converted, static_cast<const float*>(bias), spec_.n);
+      bias = converted;
     }
     plan_->run(plan_->chosen, r.in<void>(0), r.in<void>(1), bias, r.out<void>(0),
                spec_.accumulate ? 1.0f : 0.0f);

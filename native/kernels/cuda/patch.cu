@@ -42,34 +42,23 @@ __global__ void __launch_bounds__(kThreads)
 
 int64_t size(const PatchDims& d) { return d.samples * d.channels * d.height * d.width; }
 
-template <class T>
-void patchify(T* out, const float* z, const PatchDims& d) {
-  launch(to_rows<T, float>, blocks(size(d), kThreads), kThreads, 0, out, z, d, size(d), false);
-}
-template <class T>
-void patchify_backward(float* dz, const T* dout, const PatchDims& d) {
-  launch(to_picture<float, T>, blocks(size(d), kThreads), kThreads, 0, dz, dout, d, size(d), false);
-}
-void unpatchify(float* v, const float* x, const PatchDims& d) {
-  launch(to_picture<float, float>, blocks(size(d), kThreads), kThreads, 0, v, x, d, size(d), true);
-}
-void unpatchify_backward(float* dx, const float* dv, const PatchDims& d) {
-  launch(to_rows<float, float>, blocks(size(d), kThreads), kThreads, 0, dx, dv, d, size(d), true);
-}
-
-template <class T>
-void fill(Typed<T>& t) {
-  t.patchify = patchify<T>;
-  t.patchify_backward = patchify_backward<T>;
-}
-
 }  // namespace
 
 void fill_patch(Table& t) {
-  fill(t.f32);
-  fill(t.b16);
-  t.raw.unpatchify = unpatchify;
-  t.raw.unpatchify_backward = unpatchify_backward;
+  t.each_type([]<class T>(Typed<T>& k) {
+    k.patchify = [](T* out, const float* z, const PatchDims& d) {
+      launch(to_rows<T, float>, blocks(size(d), kThreads), kThreads, 0, out, z, d, size(d), false);
+    };
+    k.patchify_backward = [](float* dz, const T* dout, const PatchDims& d) {
+      launch(to_picture<float, T>, blocks(size(d), kThreads), kThreads, 0, dz, dout, d, size(d), false);
+    };
+  });
+  t.raw.unpatchify = [](float* v, const float* x, const PatchDims& d) {
+    launch(to_picture<float, float>, blocks(size(d), kThreads), kThreads, 0, v, x, d, size(d), true);
+  };
+  t.raw.unpatchify_backward = [](float* dx, const float* dv, const PatchDims& d) {
+    launch(to_rows<float, float>, blocks(size(d), kThreads), kThreads, 0, dx, dv, d, size(d), true);
+  };
 }
 
 }  // namespace orch::kernels::cuda
