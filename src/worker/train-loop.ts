@@ -5,12 +5,17 @@ import { emaDecay, learningRate } from '../step/learning-rate.js';
 import { slotBatch, type TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
 import { findNonFinite } from './non-finite.js';
+import { measureProcess } from './process-metrics.js';
+import { CheckpointSaver } from './saver.js';
 import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
-/** Trains from `firstStep` until the coordinator stops the run. */
+/** Trains from `firstStep` until the coordinator stops the run, and returns when all checkpoints are written. */
 export async function train(generation: Generation, firstStep: number): Promise<void> {
-  const { config, engine, plan, session, collective, saver, processMetrics } = generation;
+  const { config, engine, plan, dataset, session, form, collective } = generation;
+  const { firstSlot, endSlot } = form.members[form.rank]!;
+  const saver = new CheckpointSaver(generation);
+  const processNumbers = measureProcess(engine);
   const seed = BigInt(config.seed);
   let updateSeconds = 0;
 
@@ -18,21 +23,20 @@ export async function train(generation: Generation, firstStep: number): Promise<
     const started = performance.now();
 
     // Prepare: rows and random draws of this worker's slots, which depend on the step number alone.
-    const batch = (step: number, slot: number) =>
-      slotBatch(config, plan, step, slot, generation.dataset.hasSynthetic);
-    const slots = generation.slots.map((slot) => batch(step, slot));
+    const batch = (step: number, slot: number) => slotBatch(config, plan, step, slot, dataset.hasSynthetic);
+    const slots = Array.from({ length: endSlot - firstSlot }, (_, i) => batch(step, firstSlot + i));
 
     // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
     // runs.
     const onBucket = collective.begin(step);
     const computed = await engine.accumulate({
       slots,
-      totalSlots: generation.totalSlots,
+      totalSlots: form.members.at(-1)!.endSlot,
       gradScale: 1 / config.batch.global,
       seed,
       step,
       statistics: sampled(config.telemetry.attention_every, step),
-      next: batch(step + 1, generation.slots[0]!),
+      next: batch(step + 1, firstSlot),
       onBucket,
     });
 
@@ -57,7 +61,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
           exchange_seconds: exchangeSeconds,
           update_seconds: updateSeconds,
           exchange_bytes: receivedBytes,
-          ...processMetrics.read(engine),
+          ...processNumbers(),
         } satisfies WorkerNumbers,
       },
     });
@@ -81,8 +85,8 @@ export async function train(generation: Generation, firstStep: number): Promise<
     // Whatever the coordinator requested. Before a checkpoint, it compares the digests of all workers' state.
     if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
     if (commit.validate) session.send({ validated: { step, losses: await validate(generation) } });
-    if (commit.checkpoint && generation.rank === 0) await saver.save(step);
-    if (commit.stop) return;
+    if (commit.checkpoint && form.rank === 0) await saver.save(step);
+    if (commit.stop) return saver.settled();
   }
 }
 
