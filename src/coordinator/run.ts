@@ -6,7 +6,7 @@ import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
-import type { FromCoordinator, Prepared, Ready } from '../rpc/proto.js';
+import type { Prepared, Ready } from '../rpc/proto.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { workerNumbers } from '../telemetry/metrics.js';
@@ -66,7 +66,6 @@ class Run {
   readonly #recorder: Recorder;
   readonly #state: RunState;
   readonly #sessions: Sessions;
-  readonly #dataToken = randomBytes(24).toString('hex');
   readonly #ticker: NodeJS.Timeout;
   #finish: (exitCode: number) => void = () => {};
   #phase = '';
@@ -91,6 +90,12 @@ class Run {
     });
     this.#state = new RunState({
       workers,
+      welcome: {
+        configJson: canonicalJson(config),
+        workers,
+        dataToken: randomBytes(24).toString('hex'),
+        runDir: dir.path,
+      },
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
       checkpointEvery: config.checkpoint.every,
@@ -156,9 +161,6 @@ class Run {
 
   #act(action: Action): void {
     switch (action.type) {
-      case 'welcome':
-        this.#welcome(action.id);
-        break;
       case 'send':
         this.#sessions.send(action.to, action.message);
         break;
@@ -200,17 +202,6 @@ class Run {
         this.#end(action.exitCode, action.reason, action.fault);
         break;
     }
-  }
-
-  #welcome(id: string): void {
-    const { config, workers } = this.#options;
-    const welcome = {
-      configJson: canonicalJson(config),
-      workers,
-      dataToken: this.#dataToken,
-      runDir: this.#dir.path,
-    };
-    this.#sessions.send(id, { generation: this.#state.generation, welcome } satisfies FromCoordinator);
   }
 
   #started(firstStep: number, all: readonly Ready[]): void {
