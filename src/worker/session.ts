@@ -33,7 +33,8 @@ export class CoordinatorSession {
   readonly #client: CoordinatorClient;
   readonly #stream: ClientDuplexStream<FromWorker, CoordinatorMessage>;
   readonly #inbox: CoordinatorMessage[] = [];
-  #wake: (() => void) | null = null;
+  #wake = () => {};
+  #ended = false;
   #end: (error: Error) => void = () => {};
   #generation = 0;
   #heartbeat: NodeJS.Timeout | undefined;
@@ -83,10 +84,10 @@ export class CoordinatorSession {
   /** The next message, which must be of this kind. Rejects with Stopped, or when the session was lost. */
   async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
     while (this.#inbox.length === 0) {
-      const message = new Promise<void>((resolve) => {
+      if (this.#ended) return await this.over;
+      await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
-      await Promise.race([message, this.over]);
     }
     const message = this.#inbox.shift()!;
     const body = message[kind];
@@ -112,12 +113,14 @@ export class CoordinatorSession {
     if (message.generation < this.#generation) return;
     this.#generation = message.generation;
     this.#inbox.push(message);
-    this.#wake?.();
+    this.#wake();
   }
 
   #close(error: Error): void {
     clearInterval(this.#heartbeat);
     this.#end(error);
+    this.#ended = true;
+    this.#wake();
   }
 
   #lost(error: ServiceError | null): OrchestratorError {

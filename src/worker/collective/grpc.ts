@@ -130,19 +130,22 @@ export class GrpcCollective implements Collective {
       const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
       return new OrchestratorError('ERR_EXCHANGE', message, { cause });
     };
+    const incoming = kind === 'PART' ? exchange.receiveParts(rank) : exchange.receiveResults(rank);
+    /** Backpressure: resumes a paused call when its parts are no longer far ahead of the summing. */
+    const resumeLater = async () => {
+      while (!incoming.mayContinue()) await exchange.change();
+      call.resume();
+    };
     const receiver: Receiver = {
-      open: (bytes) => (kind === 'PART' ? exchange.openPart(rank, bytes) : exchange.openResult(rank, bytes)),
+      open: incoming.open,
       close: () => {
-        if (kind === 'RESULT') {
-          exchange.closeResult(rank);
-          return true;
-        }
-        const mayContinue = exchange.closePart(rank);
-        if (!mayContinue) resumeLater(call, rank, exchange);
-        return mayContinue;
+        incoming.close();
+        if (incoming.mayContinue()) return true;
+        resumeLater().catch(() => call.cancel());
+        return false;
       },
       ended: (cause) => {
-        if (!exchange.complete(rank, kind)) exchange.fail(broke(cause));
+        if (!incoming.complete()) exchange.fail(broke(cause));
       },
     };
     let call: PulledCall;
@@ -164,7 +167,7 @@ export class GrpcCollective implements Collective {
         `generation ${request.generation} is not the current one, ${generation}`,
       );
     }
-    if (request.rank >= layout.slots.length || request.rank === layout.rank) {
+    if (request.rank >= layout.nodes.length || request.rank === layout.rank) {
       return call.end(status.INVALID_ARGUMENT, `rank ${request.rank} is not a peer`);
     }
     const exchange = await this.#at(request.step);
@@ -188,13 +191,4 @@ export class GrpcCollective implements Collective {
       await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
     }
   }
-}
-
-/** Backpressure: resumes a paused call when its received parts are no longer far ahead of the summing. */
-function resumeLater(call: PulledCall, rank: number, exchange: StepExchange): void {
-  const wait = async () => {
-    while (!exchange.mayResume(rank)) await exchange.change();
-    call.resume();
-  };
-  wait().catch(() => call.cancel());
 }

@@ -227,7 +227,9 @@ describe('a step without the network', () => {
     new StepExchange(layout, step, new Worker(slots, 2));
 
   test('a message of the wrong size is refused with rank, step and sizes', () => {
-    expect(() => exchange(9).openPart(1, 12)).toThrow(/^Rank 1 sent 12 bytes at step 9, expected \d+ bytes/);
+    expect(() => exchange(9).receiveParts(1).open(12)).toThrow(
+      /^Rank 1 sent 12 bytes at step 9, expected \d+ bytes/,
+    );
   });
 
   test('buckets out of order and parts of other slots fail the exchange', async () => {
