@@ -9,7 +9,7 @@ interface Output {
 }
 
 /** Plain lines, for people and for grep. */
-export function plainConsole(output: Output): Sink {
+export function plainConsole(output: Output) {
   return {
     step: (record) => output.write(`${stepLine(record)}\n`),
     validation: (record) => {
@@ -21,7 +21,7 @@ export function plainConsole(output: Output): Sink {
       ),
     // The same form in which the command line prints errors: "error ERR_CODE: message".
     note: (level, message) => output.write(`${level === 'info' ? '' : `${level} `}${message}\n`),
-  };
+  } satisfies Sink;
 }
 
 type Style = Parameters<typeof styleText>[0];

@@ -6,7 +6,7 @@ import { workerNumbers } from '../../../src/telemetry/metrics.js';
 import { stepObject } from '../../../src/telemetry/metrics-file.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
-import { LiveTable } from '../../../src/telemetry/table.js';
+import { liveTable } from '../../../src/telemetry/table.js';
 import { bytes, duration, eta, flopRate, quantity, timeSpan } from '../../../src/text/quantities.js';
 
 const worker: WorkerReport = {
@@ -111,12 +111,12 @@ describe('the terminal', () => {
         text += line;
       },
     });
-    sink.validation?.({
+    sink.validation({
       step: 200,
       results: [{ weights: 'ema', mean: 0.5, bins: [{ name: 't=0.25', loss: 0.4 }] }],
     });
-    sink.checkpoint?.({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002 });
-    sink.note?.('warn', 'look');
+    sink.checkpoint({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002 });
+    sink.note('warn', 'look');
     expect(text.split('\n')).toEqual([
       'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
       'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
@@ -135,23 +135,23 @@ describe('the terminal', () => {
 
   test('the table is redrawn in place, events scroll above it, nothing is wider than the terminal', () => {
     const writes: string[] = [];
-    const table = new LiveTable({
+    const table = liveTable({
       header,
       colour: false,
       columns: () => 60,
       write: (text) => writes.push(text),
     });
-    table.phase('RUNNING');
-    table.note('info', 'hello');
-    table.step(record);
-    table.note('info', 'again');
+    table.phase?.('RUNNING');
+    table.note?.('info', 'hello');
+    table.step?.(record);
+    table.note?.('info', 'again');
     expect(writes[0]).toMatch(/^hello\nx {2}RUNNING {2}\.{24} {2}step 0\/50000\n$/);
     expect(writes[1]).toMatch(new RegExp(`^${'\u001b'}\\[1A\\r${'\u001b'}\\[Jagain\nx  RUNNING`));
     const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
     expect(lines).toHaveLength(5);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
     expect(lines[3]).toMatch(/^0 +4242 +0-1 +310 ms +290 ms/);
-    table.close();
+    table.close?.();
     expect(writes[2]).toContain('\u001b[5A');
   });
 });
