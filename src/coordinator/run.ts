@@ -53,11 +53,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   }
 }
 
-/** A validation's duration in steps: it is a forward pass, and a training step costs as much as three. */
-function validationCost(config: Config, validationSlots: number): number {
-  return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
-}
-
 class Run {
   /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
@@ -214,7 +209,8 @@ class Run {
       firstStep,
       steps: config.schedule.steps,
       validateEvery: validationEvery(config),
-      validationCost: validationCost(config, ready.validation.length),
+      // It is a forward pass; a training step costs as much as three.
+      validationCost: (ready.validation.length * config.validation.weights.length) / (3 * slotCount(config)),
     });
     const workers = this.#state.workers
       .map(

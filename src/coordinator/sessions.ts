@@ -2,6 +2,8 @@
  * The coordinator's gRPC server: turns the workers' messages into events, and sends messages to the workers.
  */
 import { timingSafeEqual } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
 import { bind, controlOptions } from '../rpc/transport.js';
@@ -56,16 +58,9 @@ export class Sessions {
   /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
   async close(timeoutMs: number): Promise<void> {
     for (const session of this.#sessions.values()) session.end();
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        this.#server.forceShutdown();
-        resolve();
-      }, timeoutMs);
-      this.#server.tryShutdown(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    const closed = promisify(this.#server.tryShutdown.bind(this.#server))();
+    await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
+    this.#server.forceShutdown();
   }
 
   #open(session: Session): void {

@@ -26,7 +26,7 @@ export async function openRecorder(config: Config, workers: number, dir: RunDir)
           columns: () => stdout.columns ?? 80,
           write,
         })
-      : plainConsole({ write }),
+      : plainConsole(write),
   ]);
   if (prometheus !== null) recorder.note('info', `metrics at ${prometheus.address}/metrics`);
   return recorder;

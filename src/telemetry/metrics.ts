@@ -99,12 +99,12 @@ export const METRICS: {
     metric(counter('samples_total', 'Samples of the steps that this process committed.'), (r) => r.samples),
     metric(
       gauge('attention_max_abs_logit', 'Largest attention logit.'),
-      (r) => (r.attention ?? []).map(({ name, maxAbsLogit }) => [maxAbsLogit, name]),
+      (r) => r.attention.map(({ name, maxAbsLogit }) => [maxAbsLogit, name]),
       'attention',
     ),
     metric(
       gauge('attention_mean_entropy_nats', 'Mean entropy of the attention rows.'),
-      (r) => (r.attention ?? []).map(({ name, meanEntropy }) => [meanEntropy, name]),
+      (r) => r.attention.map(({ name, meanEntropy }) => [meanEntropy, name]),
       'attention',
     ),
     ...names.flatMap(workerMetric),

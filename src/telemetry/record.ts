@@ -25,7 +25,8 @@ export interface StepRecord {
   samples: number;
   /** Model FLOPs of the step; no credit for recomputation. */
   flops: number;
-  attention: AttentionSummary[] | null;
+  /** Empty if the step was not sampled. */
+  attention: AttentionSummary[];
   workers: WorkerReport[];
   /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
   etaSeconds: number | null;

@@ -25,7 +25,7 @@ interface TableOptions {
   write: (text: string) => void;
 }
 
-export function liveTable(options: TableOptions): Sink {
+export function liveTable(options: TableOptions) {
   let phase = 'INIT';
   let record: StepRecord | null = null;
   let validation: ValidationRecord | null = null;
@@ -44,7 +44,7 @@ export function liveTable(options: TableOptions): Sink {
   const drawSoon = () => {
     timer ??= setTimeout(draw, REDRAW_MS, '');
   };
-  const { validation: printValidation, checkpoint, note } = plainConsole({ write: draw });
+  const { validation: printValidation, checkpoint, note } = plainConsole(draw);
   return {
     checkpoint,
     note,
@@ -61,7 +61,7 @@ export function liveTable(options: TableOptions): Sink {
       drawSoon();
     },
     close: () => draw(''),
-  };
+  } satisfies Sink;
 }
 
 function tableLines(

@@ -8,7 +8,7 @@ import { native } from '../native/load.js';
 import { localAddress } from '../rpc/grpc-stream.js';
 import { type Form, PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
-import { type Collective, EngineCollective } from './collective/collective.js';
+import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, offerDevice } from './collective/nccl.js';
@@ -64,7 +64,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       let collective: Collective = shares
         ? await shareMemory(engine, group!, form)
         : wanted === 'none'
-          ? new EngineCollective(engine, false)
+          ? engineCollective(engine, false)
           : await connectPeers(setup, session, form, peers);
       session.send({ formed: wanted === 'nccl' ? { device: await offerDevice(engine, form) } : {} });
       const { checkpoint, devices } = await session.next('sync');

@@ -9,7 +9,7 @@ import {
   type FromWorker,
   type Welcome,
 } from '../rpc/proto.js';
-import { controlOptions, requireLoopback } from '../rpc/transport.js';
+import { controlOptions, splitLoopback } from '../rpc/transport.js';
 
 const HEARTBEAT_MS = 250;
 const CONNECT_MS = 30_000;
@@ -40,7 +40,7 @@ export class CoordinatorSession {
   #heartbeat: NodeJS.Timeout | undefined;
 
   constructor(address: string) {
-    requireLoopback(address);
+    splitLoopback(address);
     this.#address = address;
     this.#client = new Coordinator(address, credentials.createInsecure(), controlOptions);
     this.over = new Promise((_, reject) => {

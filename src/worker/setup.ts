@@ -58,7 +58,7 @@ export async function loadState(
   writesState: boolean,
   log: (note: string) => void,
 ): Promise<number> {
-  const { config, engine, plan, dataset, rows, gpu, training } = setup;
+  const { config, engine, plan, dataset, gpu, training } = setup;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
@@ -75,7 +75,7 @@ export async function loadState(
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
     const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
-      calibrationBatch(config, plan, dataset, rows),
+      calibrationBatch(setup),
     );
     for (const note of notes) log(note);
     if (config.ema !== null) {

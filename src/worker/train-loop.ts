@@ -17,6 +17,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
   const saver = new CheckpointSaver(generation);
   const processNumbers = measureProcess(engine);
   const seed = BigInt(config.seed);
+  const sampleEvery = config.telemetry.attention_every;
   let updateSeconds = 0;
 
   for (let step = firstStep; ; step++) {
@@ -35,7 +36,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
       gradScale: 1 / config.batch.global,
       seed,
       step,
-      statistics: sampled(config.telemetry.attention_every, step),
+      statistics: sampleEvery > 0 && step % sampleEvery === 0,
       next: batch(step + 1, firstSlot),
       onBucket,
     });
@@ -88,10 +89,6 @@ export async function train(generation: Generation, firstStep: number): Promise<
     if (commit.checkpoint && form.rank === 0) await saver.save(step);
     if (commit.stop) return saver.settled();
   }
-}
-
-function sampled(every: number, step: number): boolean {
-  return every > 0 && step % every === 0;
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {

@@ -274,8 +274,8 @@ describe('the calibration batch', () => {
     const dataset = await openDataset(config.data);
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
     const rows = await native().mapDataset(dataset.spec);
-    const batch = calibrationBatch(config, plan, dataset, rows);
-    expect(batch).toEqual(calibrationBatch(config, plan, dataset, rows));
+    const batch = calibrationBatch({ config, plan, dataset, rows });
+    expect(batch).toEqual(calibrationBatch({ config, plan, dataset, rows }));
     expect(batch.timestep).toHaveLength(20);
     expect(batch.timestep[0]).toBeCloseTo(25, 3);
     expect(batch.z).toHaveLength(20 * 16 * 8 * 8);

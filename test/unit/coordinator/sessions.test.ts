@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createConnection } from 'node:net';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
@@ -97,6 +99,14 @@ test('texts about a device are cut, because they go to all workers', async () =>
   await eventually(2);
   const cut = { ...device, problem: 'p'.repeat(1024) };
   expect(events[1]).toMatchObject({ type: 'formed', formed: { device: cut } });
+});
+
+test('a connection that says nothing does not hold up the end', async () => {
+  const socket = createConnection({ host: '127.0.0.1', port: Number(address.split(':')[1]) });
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  await sessions.close(100);
+  socket.destroy();
 });
 
 test('a session that ends is a lost worker', async () => {

@@ -59,7 +59,7 @@ describe('numbers as people read them', () => {
     expect(stepLine(record)).toBe(
       'step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 821 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m',
     );
-    expect(stepLine({ ...record, attention: null, etaSeconds: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
+    expect(stepLine({ ...record, attention: [], etaSeconds: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
   });
 
   test('units', () => {
@@ -106,10 +106,8 @@ describe('numbers as people read them', () => {
 describe('the terminal', () => {
   test('plain lines for validations, checkpoints and notes', () => {
     let text = '';
-    const sink = plainConsole({
-      write: (line) => {
-        text += line;
-      },
+    const sink = plainConsole((line) => {
+      text += line;
     });
     sink.validation({
       step: 200,
@@ -141,17 +139,17 @@ describe('the terminal', () => {
       columns: () => 60,
       write: (text) => writes.push(text),
     });
-    table.phase?.('RUNNING');
-    table.note?.('info', 'hello');
-    table.step?.(record);
-    table.note?.('info', 'again');
+    table.phase('RUNNING');
+    table.note('info', 'hello');
+    table.step(record);
+    table.note('info', 'again');
     expect(writes[0]).toMatch(/^hello\nx {2}RUNNING {2}\.{24} {2}step 0\/50000\n$/);
     expect(writes[1]).toMatch(new RegExp(`^${'\u001b'}\\[1A\\r${'\u001b'}\\[Jagain\nx  RUNNING`));
     const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
     expect(lines).toHaveLength(5);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
     expect(lines[3]).toMatch(/^0 +4242 +0-1 +310 ms +290 ms/);
-    table.close?.();
+    table.close();
     expect(writes[2]).toContain('\u001b[5A');
   });
 });
@@ -165,14 +163,14 @@ test('metrics.jsonl names units and keeps what was measured', () => {
     attention: { 'block 1': { max_abs_logit: 9.31, mean_entropy_nats: 1 } },
     workers: [{ rank: 0, exchange_bytes: 20e6 }, { rank: 1 }],
   });
-  expect(stepObject({ ...record, attention: null })).not.toHaveProperty('attention');
+  expect(stepObject({ ...record, attention: [] })).not.toHaveProperty('attention');
 });
 
 test('metrics.jsonl has the keys that it had before there was a table of them', () => {
   const keys = (of: object) => Object.keys(of).sort();
   const [first] = readFileSync('test/fixtures/runs/f61e27f/run/metrics.jsonl', 'utf8').split('\n');
   const before = JSON.parse(first!) as { workers: object[] };
-  const now = stepObject({ ...record, attention: null }) as { workers: object[] };
+  const now = stepObject({ ...record, attention: [] }) as { workers: object[] };
   expect(keys(now)).toEqual(keys(before));
   expect(keys(now.workers[0]!)).toEqual(keys(before.workers[0]!));
   const { workers } = stepObject({ ...record, workers: [onGpu] }) as { workers: object[] };
@@ -216,7 +214,7 @@ describe('the metrics server', () => {
     expect(text).not.toContain('worker_device_memory_bytes{');
     expect(text).not.toMatch(/[{,]step=/);
     server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25 });
-    server.step?.({ ...record, step: 121, attention: null, workers: [onGpu] });
+    server.step?.({ ...record, step: 121, attention: [], workers: [onGpu] });
     const { text: later } = await get('/metrics');
     expect(later).toContain('orchestrator_committed_steps 121\n');
     expect(later).toContain('orchestrator_samples_total 512\n');
