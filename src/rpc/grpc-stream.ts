@@ -8,7 +8,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
-  type ClientHttp2Session,
   type ClientHttp2Stream,
   connect,
   createServer,
@@ -255,48 +254,35 @@ export class PulledCall {
 }
 
 /** A connection to a StreamServer. */
-export class StreamClient {
-  readonly #session: ClientHttp2Session;
-  readonly #path: string;
+export type StreamClient = Awaited<ReturnType<typeof connectStreams>>;
 
-  private constructor(session: ClientHttp2Session, path: string) {
-    this.#session = session;
-    this.#path = path;
+/** Connects to a StreamServer; rejects if it does not answer within `timeoutMs`. */
+export async function connectStreams(address: string, path: string, timeoutMs: number) {
+  const options: NetConnectOpts = socketOptions(address);
+  const session = connect('http://localhost', {
+    createConnection: () => connectSocket(options),
+    maxSessionMemory: SESSION_MEGABYTES,
+    settings: { initialWindowSize: WINDOW, enablePush: false },
+  });
+  try {
+    await once(session, 'remoteSettings', { signal: AbortSignal.timeout(timeoutMs) });
+  } catch (error) {
+    session.destroy();
+    throw error;
   }
-
-  /** Connects to a server; rejects if it does not answer within `timeoutMs`. */
-  static async connect(address: string, path: string, timeoutMs: number): Promise<StreamClient> {
-    const options: NetConnectOpts = socketOptions(address);
-    const session = connect('http://localhost', {
-      createConnection: () => connectSocket(options),
-      maxSessionMemory: SESSION_MEGABYTES,
-      settings: { initialWindowSize: WINDOW, enablePush: false },
-    });
-    try {
-      await once(session, 'remoteSettings', { signal: AbortSignal.timeout(timeoutMs) });
-    } catch (error) {
-      session.destroy();
-      throw error;
-    }
-    session.setLocalWindowSize(WINDOW);
-    // Each call reports a lost connection itself.
-    session.on('error', () => {});
-    return new StreamClient(session, path);
-  }
-
-  /**
-   * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()
-   * reports it only later, by an event.
-   *
-   * @throws Error when the connection is lost.
-   */
-  pull(request: Uint8Array, receiver: Receiver): PulledCall {
-    if (this.#session.closed || this.#session.destroyed) throw new Error('the connection was lost');
-    const headers = { ':method': 'POST', ':path': this.#path, 'content-type': CONTENT_TYPE, te: 'trailers' };
-    return new PulledCall(this.#session.request(headers), request, receiver);
-  }
-
-  close(): void {
-    this.#session.destroy();
-  }
+  session.setLocalWindowSize(WINDOW);
+  // Each call reports a lost connection itself.
+  session.on('error', () => {});
+  return {
+    /**
+     * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()
+     * reports it only later, by an event.
+     */
+    pull(request: Uint8Array, receiver: Receiver): PulledCall {
+      if (session.closed || session.destroyed) throw new Error('the connection was lost');
+      const headers = { ':method': 'POST', ':path': path, 'content-type': CONTENT_TYPE, te: 'trailers' };
+      return new PulledCall(session.request(headers), request, receiver);
+    },
+    close: () => session.destroy(),
+  };
 }

@@ -61,6 +61,8 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
 async function listen(server: Server, host: string, port: number): Promise<void> {
   try {
     await once(server.listen(port, host), 'listening');
+    // A connection that cannot be accepted must not end the run.
+    server.on('error', () => {});
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : message;

@@ -9,10 +9,11 @@ import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../../errors.js';
 import type { GradientNorm } from '../../native/contract.js';
 import {
+  connectStreams,
   type PulledCall,
   type Receiver,
   type ServedCall,
-  StreamClient,
+  type StreamClient,
   StreamServer,
 } from '../../rpc/grpc-stream.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
@@ -71,11 +72,8 @@ export class GrpcCollective implements Collective {
   static async connect(options: GrpcCollectiveOptions): Promise<GrpcCollective> {
     const collective = new GrpcCollective(options);
     options.server.attach((request, call) => collective.#serve(request, call));
-    const peers = options.addresses.map((address, rank) => ({ address, rank }));
     try {
-      await Promise.all(
-        peers.filter(({ rank }) => rank !== options.layout.rank).map((peer) => collective.#connect(peer)),
-      );
+      await Promise.all(options.addresses.map((address, rank) => collective.#connect(address, rank)));
     } catch (error) {
       collective.close();
       throw error;
@@ -110,9 +108,10 @@ export class GrpcCollective implements Collective {
     for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
-  async #connect({ address, rank }: { address: string; rank: number }): Promise<void> {
+  async #connect(address: string, rank: number): Promise<void> {
+    if (rank === this.#options.layout.rank) return;
     try {
-      const client = await StreamClient.connect(address, path, CONNECT_TIMEOUT_MS);
+      const client = await connectStreams(address, path, CONNECT_TIMEOUT_MS);
       this.#clients.push({ rank, client });
     } catch (cause) {
       const message = `Cannot reach rank ${rank} at ${address}: ${(cause as Error).message}`;
