@@ -99,10 +99,9 @@ export class StreamServer {
         call.end(status.UNIMPLEMENTED, `no method ${headers[':path']}`);
         return;
       }
-      readRequest(stream).then(
-        (request) => serve(request, call),
-        (error: Error) => call.end(status.INVALID_ARGUMENT, error.message),
-      );
+      readRequest(stream)
+        .then((request) => serve(request, call))
+        .catch((error: Error) => call.end(status.INVALID_ARGUMENT, error.message));
     });
   }
 

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { BucketInfo } from '../../../src/native/contract.js';
-import { localAddress } from '../../../src/rpc/grpc-stream.js';
+import { connectStreams, localAddress } from '../../../src/rpc/grpc-stream.js';
+import { Peer } from '../../../src/rpc/proto.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { localSubtrees, sumTree } from '../../../src/step/tree.js';
 import { exchangeLayout, StepExchange } from '../../../src/worker/collective/exchange.js';
@@ -180,6 +181,19 @@ describe('exchange over loopback', () => {
     });
     await expect(waits[1]).rejects.toThrow(/exchange with rank 0 broke at step 1: .*wrong data token/);
     await expect(waits[0]).rejects.toThrow(/exchange with rank 1 broke/);
+  });
+
+  test('a request that is no message is refused, and the worker goes on', async () => {
+    const server = new PeerServer();
+    closers.push(() => server.close());
+    server.attach(() => Promise.resolve());
+    const client = await connectStreams(await server.listen(localAddress()), Peer.service.Pull.path, 5_000);
+    closers.push(() => client.close());
+    const refused = await new Promise<Error | null>((ended) => {
+      const none = { open: () => new Uint8Array(0), close: () => true, ended };
+      client.pull(Buffer.from([0x08]), none); // the tag of a field without its value
+    });
+    expect(refused?.message).toContain('index out of range');
   });
 
   test('a peer that goes away ends the wait with its rank', async () => {
