@@ -18,7 +18,7 @@ import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
 import type { CoordinatorSession } from './session.js';
 
-/** The setup of a worker with its rank and slots in a generation. */
+/** The setup of a worker, its place in a generation, and what sums its gradients with those of its peers. */
 export interface Generation extends WorkerSetup {
   session: CoordinatorSession;
   form: Form;
