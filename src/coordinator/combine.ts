@@ -17,20 +17,17 @@ export function slotSamples(prepared: readonly Prepared[]): number[][] {
   return slotsOf(prepared).map((slot) => slot.samples);
 }
 
-/** Largest logit and mean entropy of every attention over all workers; null if the step has no samples. */
-export function attentionSummary(prepared: readonly Prepared[]): AttentionSummary[] | null {
+/** Largest logit and mean entropy of every attention over all workers; none if the step was not sampled. */
+export function attentionSummary(prepared: readonly Prepared[]): AttentionSummary[] {
   const sampled = prepared.filter((answer) => answer.attention.length > 0);
-  if (sampled.length === 0) return null;
-  const slots = sampled.reduce((sum, answer) => sum + answer.slots.length, 0);
-  return sampled[0]!.attention.map(({ name }, i) => {
-    const of = (answer: Prepared) => answer.attention[i]!;
-    return {
-      name,
-      maxAbsLogit: Math.max(...sampled.map((answer) => of(answer).maxAbsLogit)),
-      meanEntropy:
-        sampled.reduce((sum, answer) => sum + of(answer).meanEntropy * answer.slots.length, 0) / slots,
-    };
-  });
+  const slots = slotsOf(sampled).length;
+  return (sampled[0]?.attention ?? []).map(({ name }, i) => ({
+    name,
+    maxAbsLogit: Math.max(...sampled.map(({ attention }) => attention[i]!.maxAbsLogit)),
+    meanEntropy:
+      sampled.reduce((sum, { attention, slots }) => sum + attention[i]!.meanEntropy * slots.length, 0) /
+      slots,
+  }));
 }
 
 /**

@@ -1,6 +1,14 @@
 /** Events of a run and the actions that follow from them: the types of state.ts. */
 import type { Fault } from '../fault.js';
-import type { FromCoordinator, Prepared, Ready, Saved, Validated, WorkerMessage } from '../rpc/proto.js';
+import type {
+  FromCoordinator,
+  Prepared,
+  Ready,
+  Saved,
+  Validated,
+  Welcome,
+  WorkerMessage,
+} from '../rpc/proto.js';
 
 export type Phase =
   | 'INIT'
@@ -15,6 +23,8 @@ export type Phase =
 
 export interface Settings {
   workers: number;
+  /** Sent to every worker that joins. */
+  welcome: Welcome;
   /** Slots of a step. */
   totalSlots: number;
   /** Steps of the whole run. */
@@ -71,8 +81,6 @@ export type Event =
 export type Action =
   /** Send to one worker, or to all (null). */
   | { type: 'send'; to: string | null; message: FromCoordinator }
-  /** Accept the worker: send it the configuration and the data token. */
-  | { type: 'welcome'; id: string }
   /** Refuse the worker and end its session. */
   | { type: 'refuse'; id: string; message: string }
   /** Write the new generation to the journal. */

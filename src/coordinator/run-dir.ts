@@ -2,7 +2,7 @@
 import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
-import { CHECKPOINTS, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
+import { CHECKPOINTS, resolveResume } from '../checkpoint/resume.js';
 import { listCheckpoints, recoverStore, setAsideLater } from '../checkpoint/retention.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
@@ -12,21 +12,7 @@ import { systemFailure, writeFailure } from '../files/io.js';
 import { JsonlFile } from '../files/jsonl.js';
 import { lockFile } from '../files/lock.js';
 
-export interface RunDir {
-  path: string;
-  checkpoints: string;
-  /** The row numbers of every slot of each committed step. */
-  ledger: JsonlFile;
-  metrics: JsonlFile;
-  /** Generations and durable steps. */
-  journal: JsonlFile;
-  lastGeneration: number;
-  /** The checkpoint to resume from; null = start at step 1. */
-  resume: FoundCheckpoint | null;
-  /** Messages about what was found and done. */
-  notes: string[];
-  unlock: () => void;
-}
+export type RunDir = Awaited<ReturnType<typeof openRunDir>>;
 
 /**
  * Locks the run folder, cleans up after killed processes, finds the checkpoint to resume from, and cuts the
@@ -34,20 +20,22 @@ export interface RunDir {
  *
  * @param resume "auto", "never" or a path.
  */
-export async function openRunDir(path: string, resume: string, config: Config): Promise<RunDir> {
+export async function openRunDir(path: string, resume: string, config: Config) {
   makeWritable(path);
   const unlock = lockFile(join(path, 'lock'));
   try {
-    return { ...(await prepare(path, resume, config)), unlock };
+    return { ...(await prepare(path, resume, config)), path, unlock };
   } catch (error) {
     unlock();
     throw error;
   }
 }
 
-async function prepare(path: string, resume: string, config: Config): Promise<Omit<RunDir, 'unlock'>> {
+async function prepare(path: string, resume: string, config: Config) {
   const checkpoints = join(path, CHECKPOINTS);
+  /** Messages about what was found and done. */
   const notes = await recoverStore(checkpoints);
+  /** The checkpoint to resume from; null = start at step 1. */
   const found = await resolveResume(resume, path);
   // Without a checkpoint, or with one from another folder, this is a new run.
   const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
@@ -63,8 +51,10 @@ async function prepare(path: string, resume: string, config: Config): Promise<Om
     const renamed = await setAsideLater(checkpoints, step);
     notes.push(...renamed.map((other) => `later checkpoint renamed: ${other}`));
   }
+  /** The row numbers of every slot of each committed step. */
   const ledger = new JsonlFile(join(path, 'ledger.jsonl'));
   const metrics = new JsonlFile(join(path, 'metrics.jsonl'));
+  /** Generations and durable steps. */
   const journal = new JsonlFile(join(path, 'journal.jsonl'));
   const upTo = (line: Record<string, unknown>) => typeof line.step === 'number' && line.step <= step;
   ledger.cutBack(upTo);
@@ -75,7 +65,7 @@ async function prepare(path: string, resume: string, config: Config): Promise<Om
     return true;
   });
   writeConfig(path, config);
-  return { path, checkpoints, ledger, metrics, journal, lastGeneration, resume: found, notes };
+  return { ledger, metrics, journal, lastGeneration, resume: found, notes };
 }
 
 function makeWritable(path: string): void {

@@ -6,7 +6,7 @@ import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
-import type { FromCoordinator, Prepared, Ready } from '../rpc/proto.js';
+import type { Prepared, Ready } from '../rpc/proto.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { workerNumbers } from '../telemetry/metrics.js';
@@ -53,11 +53,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   }
 }
 
-/** A validation's duration in steps: it is a forward pass, and a training step costs as much as three. */
-function validationCost(config: Config, validationSlots: number): number {
-  return (validationSlots * config.validation.weights.length) / (3 * slotCount(config));
-}
-
 class Run {
   /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
@@ -66,7 +61,6 @@ class Run {
   readonly #recorder: Recorder;
   readonly #state: RunState;
   readonly #sessions: Sessions;
-  readonly #dataToken = randomBytes(24).toString('hex');
   readonly #ticker: NodeJS.Timeout;
   #finish: (exitCode: number) => void = () => {};
   #phase = '';
@@ -91,6 +85,12 @@ class Run {
     });
     this.#state = new RunState({
       workers,
+      welcome: {
+        configJson: canonicalJson(config),
+        workers,
+        dataToken: randomBytes(24).toString('hex'),
+        runDir: dir.path,
+      },
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
       checkpointEvery: config.checkpoint.every,
@@ -156,9 +156,6 @@ class Run {
 
   #act(action: Action): void {
     switch (action.type) {
-      case 'welcome':
-        this.#welcome(action.id);
-        break;
       case 'send':
         this.#sessions.send(action.to, action.message);
         break;
@@ -202,17 +199,6 @@ class Run {
     }
   }
 
-  #welcome(id: string): void {
-    const { config, workers } = this.#options;
-    const welcome = {
-      configJson: canonicalJson(config),
-      workers,
-      dataToken: this.#dataToken,
-      runDir: this.#dir.path,
-    };
-    this.#sessions.send(id, { generation: this.#state.generation, welcome } satisfies FromCoordinator);
-  }
-
   #started(firstStep: number, all: readonly Ready[]): void {
     this.#ready = all;
     const ready = all[0]!;
@@ -223,7 +209,8 @@ class Run {
       firstStep,
       steps: config.schedule.steps,
       validateEvery: validationEvery(config),
-      validationCost: validationCost(config, ready.validation.length),
+      // It is a forward pass; a training step costs as much as three.
+      validationCost: (ready.validation.length * config.validation.weights.length) / (3 * slotCount(config)),
     });
     const workers = this.#state.workers
       .map(

@@ -2,6 +2,8 @@
  * The coordinator's gRPC server: turns the workers' messages into events, and sends messages to the workers.
  */
 import { timingSafeEqual } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
 import { bind, controlOptions } from '../rpc/transport.js';
@@ -56,16 +58,9 @@ export class Sessions {
   /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
   async close(timeoutMs: number): Promise<void> {
     for (const session of this.#sessions.values()) session.end();
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        this.#server.forceShutdown();
-        resolve();
-      }, timeoutMs);
-      this.#server.tryShutdown(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    const closed = promisify(this.#server.tryShutdown.bind(this.#server))();
+    await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
+    this.#server.forceShutdown();
   }
 
   #open(session: Session): void {
@@ -95,16 +90,31 @@ export class Sessions {
 
   /** The worker's id, or null if it was refused. */
   #join(session: Session, message: WorkerMessage): string | null {
-    const fault = joinFault(message, this.#options.token, this.#sessions);
+    const fault = this.#joinFault(message);
     if (fault !== null) {
-      this.#options.onRefused(`a connection from ${session.getPeer()}: ${fault.details}`);
-      refuse(session, fault.code, fault.details);
+      const [code, details] = fault;
+      this.#options.onRefused(`a connection from ${session.getPeer()}: ${details}`);
+      refuse(session, code, details);
       return null;
     }
     const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join!;
     this.#sessions.set(id, session);
     this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress, sharedMemory });
     return id;
+  }
+
+  #joinFault({ join }: WorkerMessage): [code: status, details: string] | null {
+    if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
+    if (!sameSecret(join.token, this.#options.token)) return [status.UNAUTHENTICATED, 'wrong join token'];
+    const { protocol, workerId, host, dataAddress, sharedMemory } = join;
+    if (protocol !== PROTOCOL) {
+      const details = `protocol ${protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
+      return [status.FAILED_PRECONDITION, details];
+    }
+    const tooLong = [workerId, host, dataAddress, sharedMemory].some((text) => text.length > MAX_TEXT);
+    if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
+    if (!this.#sessions.has(workerId)) return null;
+    return [status.ALREADY_EXISTS, `a worker with the id ${workerId} has joined already`];
   }
 
   #receive(id: string, message: WorkerMessage): void {
@@ -115,31 +125,6 @@ export class Sessions {
     if (current && event !== null) this.#options.onEvent(event);
     else this.#options.onRefused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
-}
-
-function joinFault(
-  message: WorkerMessage,
-  token: string,
-  sessions: ReadonlyMap<string, unknown>,
-): { code: status; details: string } | null {
-  const { join } = message;
-  if (!join) return { code: status.FAILED_PRECONDITION, details: 'the first message was not Join' };
-  if (!sameSecret(join.token, token)) return { code: status.UNAUTHENTICATED, details: 'wrong join token' };
-  if (join.protocol !== PROTOCOL) {
-    const details = `protocol ${join.protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
-    return { code: status.FAILED_PRECONDITION, details };
-  }
-  const texts = [join.workerId, join.host, join.dataAddress, join.sharedMemory];
-  if (join.workerId === '' || texts.some((text) => text.length > MAX_TEXT)) {
-    return { code: status.INVALID_ARGUMENT, details: 'malformed Join' };
-  }
-  if (sessions.has(join.workerId)) {
-    return {
-      code: status.ALREADY_EXISTS,
-      details: `a worker with the id ${join.workerId} has joined already`,
-    };
-  }
-  return null;
 }
 
 function sameSecret(given: string, expected: string): boolean {

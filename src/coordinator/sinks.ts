@@ -6,7 +6,7 @@ import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
 import { serveMetrics } from '../telemetry/prometheus.js';
 import { type Recorder, type RunHeader, recorderOf } from '../telemetry/record.js';
-import { LiveTable } from '../telemetry/table.js';
+import { liveTable } from '../telemetry/table.js';
 import type { RunDir } from './run-dir.js';
 
 export async function openRecorder(config: Config, workers: number, dir: RunDir): Promise<Recorder> {
@@ -20,13 +20,13 @@ export async function openRecorder(config: Config, workers: number, dir: RunDir)
     logFile(join(dir.path, 'run.log')),
     ...(prometheus === null ? [] : [prometheus]),
     stdout.isTTY && process.env.TERM !== 'dumb'
-      ? new LiveTable({
+      ? liveTable({
           header,
           colour: wantsColour(stdout, process.env),
           columns: () => stdout.columns ?? 80,
           write,
         })
-      : plainConsole({ write }),
+      : plainConsole(write),
   ]);
   if (prometheus !== null) recorder.note('info', `metrics at ${prometheus.address}/metrics`);
   return recorder;

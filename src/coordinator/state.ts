@@ -38,16 +38,18 @@ export class RunState {
   #finished = new Set<string>();
   /** The step that is being computed; 0 before the first. */
   #step = 0;
-  #phaseSince = 0;
-  #stepSince = 0;
+  /** When the phase began, or while training the step. */
+  #since = 0;
   #longestStep = 0;
   #slowStep = true;
   #lastTick = 0;
-  #stop: { exitCode: number; reason: string } | null = null;
+  /** How the run ends unless it fails. */
+  #ending: { exitCode: number; reason: string };
 
   constructor(settings: Settings) {
     this.#settings = settings;
     this.#generation = settings.lastGeneration;
+    this.#ending = { exitCode: EXIT.done, reason: `All ${settings.steps} steps are done` };
   }
 
   get phase(): Phase {
@@ -102,9 +104,9 @@ export class RunState {
         return this.#fail(known, `${this.#name(event.id)}: ${message}`, hint === '' ? null : hint);
       }
       case 'stopRequest':
-        return this.#onStop(event.stopRequest.exitCode, `worker ${event.id} received a signal to stop`, now);
+        return this.#onStop(event.stopRequest.exitCode, `worker ${event.id} received a signal to stop`);
       case 'stop':
-        return this.#onStop(event.exitCode, event.reason, now);
+        return this.#onStop(event.exitCode, event.reason);
       case 'actionFailed':
         return this.#failBy(event.fault);
       case 'tick':
@@ -115,12 +117,12 @@ export class RunState {
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
     const { type: _, ...worker } = event;
     const { id } = worker;
-    const refuse = (message: string): Action[] => [{ type: 'refuse', id, message }];
-    if (this.#phase !== 'JOINING') return refuse(`worker ${id} joined while the run is ${this.#phase}`);
-    if (this.#workers.has(id)) return refuse(`a worker with the id ${id} has joined already`);
+    if (this.#phase !== 'JOINING') {
+      return [{ type: 'refuse', id, message: `worker ${id} joined while the run is ${this.#phase}` }];
+    }
     this.#workers.set(id, { ...worker, rank: -1, firstSlot: 0, endSlot: 0 });
     this.#seen.set(id, now);
-    const welcome: Action = { type: 'welcome', id };
+    const welcome = this.#send(id, { welcome: this.#settings.welcome });
     return this.#workers.size === this.#settings.workers ? [welcome, ...this.#form(now)] : [welcome];
   }
 
@@ -145,7 +147,7 @@ export class RunState {
     const answers = this.#collect(this.#formed, id, device);
     if (answers === null) return [];
     this.#enter('SYNCING', now);
-    const devices = answers.flatMap(({ answer }) => answer ?? []);
+    const devices = answers.flatMap((answer) => answer ?? []);
     return [this.#send(null, { sync: { checkpoint: this.#settings.resumePath, devices } })];
   }
 
@@ -153,15 +155,14 @@ export class RunState {
     if (this.#phase !== 'SYNCING') return this.#outOfOrder(id, 'Ready');
     const answers = this.#collect(this.#ready, id, ready);
     if (answers === null) return [];
-    const fault = judgeReady(answers, this.#settings);
+    const fault = judgeReady(this.#named(answers), this.#settings);
     if (fault !== null) return this.#failBy(fault);
     const { steps, resumeStep } = this.#settings;
     const firstStep = resumeStep + 1;
-    const started: Action = { type: 'started', firstStep, ready: answers.map(({ answer }) => answer) };
-    if (resumeStep >= steps) return [started, ...this.#end(EXIT.done, `All ${steps} steps are done`)];
+    const started: Action = { type: 'started', firstStep, ready: answers };
+    if (resumeStep >= steps) return [started, ...this.#end(this.#ending)];
     this.#enter('RUNNING', now);
     this.#step = firstStep;
-    this.#stepSince = now;
     return [started, this.#send(null, { start: { firstStep } })];
   }
 
@@ -172,12 +173,8 @@ export class RunState {
     }
     const answers = this.#collect(this.#prepared, id, prepared);
     if (answers === null) return [];
-    const fault = judgePrepared(answers, this.#settings.totalSlots);
-    if (fault !== null) return this.#failBy(fault);
-    return this.#commit(
-      answers.map(({ answer }) => answer),
-      now,
-    );
+    const fault = judgePrepared(this.#named(answers), this.#settings.totalSlots);
+    return fault === null ? this.#commit(answers, now) : this.#failBy(fault);
   }
 
   /** All workers have computed the step with the same result, so it is committed. */
@@ -189,14 +186,13 @@ export class RunState {
     const stop = last || this.#phase === 'DRAINING';
     const checkpoint = stop || due(checkpointEvery);
     const validate = validateEvery > 0 && (last || due(validateEvery));
-    this.#longestStep = Math.max(this.#longestStep, this.#slowStep ? 0 : now - this.#stepSince);
+    this.#longestStep = Math.max(this.#longestStep, this.#slowStep ? 0 : now - this.#since);
     this.#slowStep = validate;
     this.#prepared.clear();
     this.#applied.clear();
     this.#validated.clear();
-    this.#stepSince = now;
-    if (stop) this.#enter('CHECKPOINTING', now);
-    else this.#step++;
+    this.#enter(stop ? 'CHECKPOINTING' : this.#phase, now);
+    if (!stop) this.#step++;
     const commit: Action = { type: 'commit', step, prepared };
     const record: Action = { type: 'record', step, prepared };
     const send = this.#send(null, { commit: { validate, checkpoint, stop } });
@@ -216,17 +212,14 @@ export class RunState {
   }
 
   #onValidated(id: string, validated: Validated): Action[] {
-    const answers = this.#collect(this.#validated, id, validated);
-    if (answers === null) return [];
-    return [{ type: 'validation', step: validated.step, parts: answers.map(({ answer }) => answer) }];
+    const parts = this.#collect(this.#validated, id, validated);
+    return parts === null ? [] : [{ type: 'validation', step: validated.step, parts }];
   }
 
   #onFinished(id: string): Action[] {
     if (this.#phase !== 'CHECKPOINTING') return this.#outOfOrder(id, 'Finished');
     this.#finished.add(id);
-    if (this.#finished.size < this.#settings.workers) return [];
-    if (this.#stop !== null) return this.#end(this.#stop.exitCode, this.#stop.reason);
-    return this.#end(EXIT.done, `All ${this.#settings.steps} steps are done`);
+    return this.#finished.size < this.#settings.workers ? [] : this.#end(this.#ending);
   }
 
   #lost(id: string, reason: string): Action[] {
@@ -243,15 +236,15 @@ export class RunState {
     return this.#fail('ERR_WORKER_LOST', `Worker ${id} ${exit} before it joined`);
   }
 
-  #onStop(exitCode: number, reason: string, now: number): Action[] {
+  #onStop(exitCode: number, reason: string): Action[] {
     if (this.#phase === 'RUNNING') {
-      this.#stop = { exitCode, reason };
-      this.#enter('DRAINING', now);
+      this.#ending = { exitCode, reason };
+      this.#phase = 'DRAINING';
       return [];
     }
     // After the last commit the run ends anyway; before the first step there is nothing to save.
     if (this.#phase === 'DRAINING' || this.#phase === 'CHECKPOINTING') return [];
-    return this.#end(exitCode, reason);
+    return this.#end({ exitCode, reason });
   }
 
   #tick(now: number): Action[] {
@@ -275,32 +268,32 @@ export class RunState {
         .filter(({ id }) => !answered.has(id))
         .map(({ id }) => this.#name(id))
         .join(', ');
-    const limit = (since: number, ms: number, code: ErrorCode, message: string) =>
-      now - since > ms ? this.#fail(code, message) : [];
-    const [phase, step] = [this.#phaseSince, this.#stepSince];
+    const waited = now - this.#since;
+    const limit = (ms: number, code: ErrorCode, message: string) =>
+      waited > ms ? this.#fail(code, message) : [];
     switch (this.#phase) {
       case 'JOINING': {
         const count = `${this.#workers.size} of ${this.#settings.workers} workers`;
-        return limit(phase, JOIN_MS, 'ERR_JOIN_TIMEOUT', `${count} joined within ${JOIN_MS / 1000} s`);
+        return limit(JOIN_MS, 'ERR_JOIN_TIMEOUT', `${count} joined within ${JOIN_MS / 1000} s`);
       }
       case 'FORMING': {
         const message = `These workers could not connect to their peers in time: ${missing(this.#formed)}`;
-        return limit(phase, JOIN_MS, 'ERR_JOIN_TIMEOUT', message);
+        return limit(JOIN_MS, 'ERR_JOIN_TIMEOUT', message);
       }
       case 'SYNCING': {
         const message = `These workers were not ready in time: ${missing(this.#ready)}`;
-        return limit(phase, PREPARE_STATE_MS, 'ERR_JOIN_TIMEOUT', message);
+        return limit(PREPARE_STATE_MS, 'ERR_JOIN_TIMEOUT', message);
       }
       case 'RUNNING':
       case 'DRAINING': {
         const ms = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
-        const seconds = ((now - step) / 1000).toFixed(0);
+        const seconds = (waited / 1000).toFixed(0);
         const message = `Step ${this.#step} is still waiting for ${missing(this.#prepared)} after ${seconds} s`;
-        return limit(step, ms, 'ERR_PROGRESS', message);
+        return limit(ms, 'ERR_PROGRESS', message);
       }
       case 'CHECKPOINTING': {
         const message = `These workers did not finish after the last step: ${missing(this.#finished)}`;
-        return limit(phase, SLOW_STEP_MS, 'ERR_PROGRESS', message);
+        return limit(SLOW_STEP_MS, 'ERR_PROGRESS', message);
       }
       default:
         return [];
@@ -319,17 +312,17 @@ export class RunState {
   }
 
   #failBy(fault: Fault): Action[] {
-    return this.#end(EXIT.failed, fault.message, fault);
+    return this.#end({ exitCode: EXIT.failed, reason: fault.message }, fault);
   }
 
-  #end(exitCode: number, reason: string, fault: Fault | null = null): Action[] {
+  #end(ending: { exitCode: number; reason: string }, fault: Fault | null = null): Action[] {
     this.#phase = fault === null ? 'DONE' : 'FAILED';
-    return [this.#send(null, { stop: { exitCode } }), { type: 'end', exitCode, reason, fault }];
+    return [this.#send(null, { stop: { exitCode: ending.exitCode } }), { type: 'end', ...ending, fault }];
   }
 
   #enter(phase: Phase, now: number): void {
     this.#phase = phase;
-    this.#phaseSince = now;
+    this.#since = now;
   }
 
   #send(to: string | null, message: FromCoordinator): Action {
@@ -337,10 +330,13 @@ export class RunState {
   }
 
   /** Keeps a worker's answer. Returns all answers in the order of ranks once every worker has answered. */
-  #collect<T>(answers: Map<string, T>, id: string, answer: T): Answer<T>[] | null {
+  #collect<T>(answers: Map<string, T>, id: string, answer: T): T[] | null {
     answers.set(id, answer);
-    if (answers.size < this.#settings.workers) return null;
-    return this.workers.map(({ id }) => ({ name: this.#name(id), answer: answers.get(id)! }));
+    return answers.size < this.#settings.workers ? null : this.workers.map(({ id }) => answers.get(id)!);
+  }
+
+  #named<T>(answers: readonly T[]): Answer<T>[] {
+    return this.workers.map(({ id }, rank) => ({ name: this.#name(id), answer: answers[rank]! }));
   }
 
   #name(id: string): string {

@@ -8,7 +8,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
-  type ClientHttp2Session,
   type ClientHttp2Stream,
   connect,
   createServer,
@@ -19,7 +18,7 @@ import {
 } from 'node:http2';
 import { type AddressInfo, connect as connectSocket, type NetConnectOpts } from 'node:net';
 import { status } from '@grpc/grpc-js';
-import { listenFailure, requireLoopback, splitAddress } from './transport.js';
+import { listenFailure, splitAddress, splitLoopback } from './transport.js';
 
 /**
  * HTTP/2 window of the receiver, per stream and connection. With the default window of 64 KiB a stream drops
@@ -33,6 +32,13 @@ const QUEUED = 4;
 /** Megabytes that a session may queue. Queued messages are views, so this allocates nothing. */
 const SESSION_MEGABYTES = 4_096;
 const CONTENT_TYPE = 'application/grpc+proto';
+
+/** What precedes a message: that it is not compressed, and its length. */
+function prefixOf(message: Uint8Array): Buffer {
+  const prefix = Buffer.alloc(PREFIX);
+  prefix.writeUInt32BE(message.byteLength, 1);
+  return prefix;
+}
 
 /** The serving side of one call. */
 export class ServedCall {
@@ -60,11 +66,9 @@ export class ServedCall {
 
   /** Queues one message; resolves when another may follow. The bytes must not change until delivered. */
   async write(bytes: Uint8Array): Promise<void> {
-    const prefix = Buffer.alloc(PREFIX);
-    prefix.writeUInt32BE(bytes.byteLength, 1);
     const stream = this.#stream;
     stream.cork();
-    stream.write(prefix);
+    stream.write(prefixOf(bytes));
     this.#writes.push(new Promise((resolve) => stream.write(bytes, () => resolve())));
     stream.uncork();
     if (this.#writes.length >= QUEUED) await this.#writes.shift();
@@ -77,15 +81,13 @@ export class ServedCall {
   }
 }
 
-export type Serve = (request: Buffer, call: ServedCall) => void;
-
 /** Serves one server-streaming method. */
 export class StreamServer {
   readonly #server: Http2Server = createServer({ maxSessionMemory: SESSION_MEGABYTES });
   readonly #sessions = new Set<{ destroy(): void }>();
 
   /** @param path "/package.Service/Method" */
-  constructor(path: string, serve: Serve) {
+  constructor(path: string, serve: (request: Buffer, call: ServedCall) => void) {
     this.#server.on('session', (session) => {
       this.#sessions.add(session);
       session.on('close', () => this.#sessions.delete(session));
@@ -97,10 +99,9 @@ export class StreamServer {
         call.end(status.UNIMPLEMENTED, `no method ${headers[':path']}`);
         return;
       }
-      readRequest(stream).then(
-        (request) => serve(request, call),
-        (error: Error) => call.end(status.INVALID_ARGUMENT, error.message),
-      );
+      readRequest(stream)
+        .then((request) => serve(request, call))
+        .catch((error: Error) => call.end(status.INVALID_ARGUMENT, error.message));
     });
   }
 
@@ -138,8 +139,7 @@ export function localAddress(): string {
 /** Socket options for an address in gRPC's notation. Refuses addresses of other machines. */
 function socketOptions(address: string): { path: string } | { host: string; port: number } {
   if (address.startsWith(ABSTRACT)) return { path: `\0${address.slice(ABSTRACT.length)}` };
-  requireLoopback(address);
-  const { host, port } = splitAddress(address);
+  const { host, port } = splitLoopback(address);
   return { host: host.replace(/^\[|\]$/g, ''), port };
 }
 
@@ -201,9 +201,7 @@ export class PulledCall {
     stream.on('error', (error) => this.#end(error));
     stream.on('end', () => this.#end(null));
     stream.on('close', () => this.#end(new Error('the connection was lost')));
-    const prefix = Buffer.alloc(PREFIX);
-    prefix.writeUInt32BE(request.byteLength, 1);
-    stream.end(Buffer.concat([prefix, request]));
+    stream.end(Buffer.concat([prefixOf(request), request]));
   }
 
   resume(): void {
@@ -255,48 +253,35 @@ export class PulledCall {
 }
 
 /** A connection to a StreamServer. */
-export class StreamClient {
-  readonly #session: ClientHttp2Session;
-  readonly #path: string;
+export type StreamClient = Awaited<ReturnType<typeof connectStreams>>;
 
-  private constructor(session: ClientHttp2Session, path: string) {
-    this.#session = session;
-    this.#path = path;
+/** Connects to a StreamServer; rejects if it does not answer within `timeoutMs`. */
+export async function connectStreams(address: string, path: string, timeoutMs: number) {
+  const options: NetConnectOpts = socketOptions(address);
+  const session = connect('http://localhost', {
+    createConnection: () => connectSocket(options),
+    maxSessionMemory: SESSION_MEGABYTES,
+    settings: { initialWindowSize: WINDOW, enablePush: false },
+  });
+  try {
+    await once(session, 'remoteSettings', { signal: AbortSignal.timeout(timeoutMs) });
+  } catch (error) {
+    session.destroy();
+    throw error;
   }
-
-  /** Connects to a server; rejects if it does not answer within `timeoutMs`. */
-  static async connect(address: string, path: string, timeoutMs: number): Promise<StreamClient> {
-    const options: NetConnectOpts = socketOptions(address);
-    const session = connect('http://localhost', {
-      createConnection: () => connectSocket(options),
-      maxSessionMemory: SESSION_MEGABYTES,
-      settings: { initialWindowSize: WINDOW, enablePush: false },
-    });
-    try {
-      await once(session, 'remoteSettings', { signal: AbortSignal.timeout(timeoutMs) });
-    } catch (error) {
-      session.destroy();
-      throw error;
-    }
-    session.setLocalWindowSize(WINDOW);
-    // Each call reports a lost connection itself.
-    session.on('error', () => {});
-    return new StreamClient(session, path);
-  }
-
-  /**
-   * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()
-   * reports it only later, by an event.
-   *
-   * @throws Error when the connection is lost.
-   */
-  pull(request: Uint8Array, receiver: Receiver): PulledCall {
-    if (this.#session.closed || this.#session.destroyed) throw new Error('the connection was lost');
-    const headers = { ':method': 'POST', ':path': this.#path, 'content-type': CONTENT_TYPE, te: 'trailers' };
-    return new PulledCall(this.#session.request(headers), request, receiver);
-  }
-
-  close(): void {
-    this.#session.destroy();
-  }
+  session.setLocalWindowSize(WINDOW);
+  // Each call reports a lost connection itself.
+  session.on('error', () => {});
+  return {
+    /**
+     * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()
+     * reports it only later, by an event.
+     */
+    pull(request: Uint8Array, receiver: Receiver): PulledCall {
+      if (session.closed || session.destroyed) throw new Error('the connection was lost');
+      const headers = { ':method': 'POST', ':path': path, 'content-type': CONTENT_TYPE, te: 'trailers' };
+      return new PulledCall(session.request(headers), request, receiver);
+    },
+    close: () => session.destroy(),
+  };
 }

@@ -16,8 +16,7 @@ const loaded = loadPackageDefinition(
 
 export const { Coordinator, Peer } = loaded.orchestrator.v1;
 
-export type { Commit__Output as Commit } from './generated/orchestrator/v1/Commit.js';
-export type { CoordinatorClient, CoordinatorHandlers } from './generated/orchestrator/v1/Coordinator.js';
+export type { CoordinatorClient } from './generated/orchestrator/v1/Coordinator.js';
 export type { DeviceRendezvous__Output as DeviceRendezvous } from './generated/orchestrator/v1/DeviceRendezvous.js';
 export type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
 export type {
@@ -28,8 +27,6 @@ export type {
   FromWorker,
   FromWorker__Output as WorkerMessage,
 } from './generated/orchestrator/v1/FromWorker.js';
-export type { Join__Output as Join } from './generated/orchestrator/v1/Join.js';
-export type { Member__Output as Member } from './generated/orchestrator/v1/Member.js';
 export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/Prepared.js';
 export type { PullRequest__Output as PullRequest } from './generated/orchestrator/v1/PullRequest.js';
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';

@@ -1,4 +1,5 @@
 /** Options and credentials of all gRPC channels and servers of a run. */
+import { promisify } from 'node:util';
 import {
   type ChannelOptions,
   logVerbosity,
@@ -38,29 +39,26 @@ export function splitAddress(address: string): { host: string; port: number } {
   return { host: match[1]!, port: Number(match[2]) };
 }
 
-/** Refuses other addresses than loopback: without TLS, traffic must stay on this machine. */
-export function requireLoopback(address: string): void {
-  const { host } = splitAddress(address);
-  if (!isLoopback(host)) {
-    throw new OrchestratorError(
-      'ERR_USAGE',
-      `Address ${address} is not on loopback, and traffic between machines would be plaintext`,
-      'Use 127.0.0.1',
-    );
-  }
+/** The same, but refuses other hosts than loopback: without TLS, traffic must stay on this machine. */
+export function splitLoopback(address: string): { host: string; port: number } {
+  const { host, port } = splitAddress(address);
+  if (isLoopback(host)) return { host, port };
+  throw new OrchestratorError(
+    'ERR_USAGE',
+    `Address ${address} is not on loopback, and traffic between machines would be plaintext`,
+    'Use 127.0.0.1',
+  );
 }
 
 /** Binds a server and returns the bound address, "host:port". */
 export async function bind(server: Server, address: string): Promise<string> {
-  requireLoopback(address);
-  const { host } = splitAddress(address);
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(listenFailure(address, error));
-    });
-  });
-  return `${host}:${port}`;
+  const { host } = splitLoopback(address);
+  try {
+    const port = await promisify(server.bindAsync.bind(server))(address, ServerCredentials.createInsecure());
+    return `${host}:${port}`;
+  } catch (error) {
+    throw listenFailure(address, error as Error);
+  }
 }
 
 /** The error for an address that cannot be bound. */

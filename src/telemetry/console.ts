@@ -4,24 +4,20 @@ import { duration } from '../text/quantities.js';
 import { stepLine, validationLines } from './lines.js';
 import type { Sink } from './record.js';
 
-interface Output {
-  write(text: string): void;
-}
-
 /** Plain lines, for people and for grep. */
-export function plainConsole(output: Output): Sink {
+export function plainConsole(write: (text: string) => void) {
   return {
-    step: (record) => output.write(`${stepLine(record)}\n`),
+    step: (record) => write(`${stepLine(record)}\n`),
     validation: (record) => {
-      for (const line of validationLines(record)) output.write(`${line}\n`);
+      for (const line of validationLines(record)) write(`${line}\n`);
     },
     checkpoint: ({ step, path, seconds, stallSeconds }) =>
-      output.write(
+      write(
         `checkpoint of step ${step} in ${path} | ${duration(seconds)}, of which training waited ${duration(stallSeconds)}\n`,
       ),
     // The same form in which the command line prints errors: "error ERR_CODE: message".
-    note: (level, message) => output.write(`${level === 'info' ? '' : `${level} `}${message}\n`),
-  };
+    note: (level, message) => write(`${level === 'info' ? '' : `${level} `}${message}\n`),
+  } satisfies Sink;
 }
 
 type Style = Parameters<typeof styleText>[0];

@@ -10,7 +10,7 @@ export function memoryOf({ device, numbers }: WorkerReport): number {
 /** The numbers of a step: "loss 0.4213", "norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
 export function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
   const perSecond = record.samples / record.seconds;
-  const logits = record.attention?.map(({ maxAbsLogit }) => maxAbsLogit);
+  const logits = record.attention.map(({ maxAbsLogit }) => maxAbsLogit);
   return [
     `loss ${quantity(record.loss)}`,
     `norm ${record.gradientNorm.toPrecision(2)}`,
@@ -18,7 +18,7 @@ export function stepNumbers(record: StepRecord): [loss: string, ...others: strin
     duration(record.seconds),
     `${perSecond >= 10 ? perSecond.toFixed(0) : perSecond.toFixed(1)} img/s`,
     flopRate(record.flops / record.seconds),
-    ...(logits ? [`logit ${Math.max(...logits).toFixed(1)}`] : []),
+    ...(logits.length > 0 ? [`logit ${Math.max(...logits).toFixed(1)}`] : []),
   ];
 }
 

@@ -21,14 +21,14 @@ export function metricsFile(file: JsonlFile): Sink {
 
 export function stepObject(record: StepRecord): object {
   const numbers = Object.entries(STEP_NUMBERS).map(([key, [, value]]) => [key, value(record)]);
-  const attention = record.attention?.map(({ name, maxAbsLogit, meanEntropy }) => [
+  const attention = record.attention.map(({ name, maxAbsLogit, meanEntropy }) => [
     name,
     { max_abs_logit: maxAbsLogit, mean_entropy_nats: meanEntropy },
   ]);
   return {
     type: 'step',
     ...Object.fromEntries(numbers),
-    ...(attention && { attention: Object.fromEntries(attention) }),
+    ...(attention.length > 0 && { attention: Object.fromEntries(attention) }),
     workers: record.workers.map(workerObject),
     unix_seconds: Date.now() / 1000,
   };

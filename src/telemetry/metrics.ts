@@ -2,7 +2,8 @@
  * The numbers of a run, each named once: the keys of metrics.jsonl, the metrics that /metrics serves, and
  * docs/reference/metrics.md come from these tables. Base units, bounded labels, and no label for the step.
  */
-import type { CheckpointRecord, RunHeader, StepRecord, ValidationRecord } from './record.js';
+import type { Saved } from '../rpc/proto.js';
+import type { RunHeader, StepRecord, ValidationRecord } from './record.js';
 
 /** Before the name of every metric. */
 export const PREFIX = 'orchestrator_';
@@ -83,7 +84,7 @@ export const METRICS: {
   readonly phase: readonly Metric<string>[];
   readonly step: readonly Metric<StepRecord>[];
   readonly validation: readonly Metric<ValidationRecord>[];
-  readonly checkpoint: readonly Metric<CheckpointRecord>[];
+  readonly checkpoint: readonly Metric<Saved>[];
 } = {
   header: [
     metric(gauge('run_info', 'Always 1; the label is the name of the run.'), (r) => [[1, r.name]], 'name'),
@@ -98,12 +99,12 @@ export const METRICS: {
     metric(counter('samples_total', 'Samples of the steps that this process committed.'), (r) => r.samples),
     metric(
       gauge('attention_max_abs_logit', 'Largest attention logit.'),
-      (r) => (r.attention ?? []).map(({ name, maxAbsLogit }) => [maxAbsLogit, name]),
+      (r) => r.attention.map(({ name, maxAbsLogit }) => [maxAbsLogit, name]),
       'attention',
     ),
     metric(
       gauge('attention_mean_entropy_nats', 'Mean entropy of the attention rows.'),
-      (r) => (r.attention ?? []).map(({ name, meanEntropy }) => [meanEntropy, name]),
+      (r) => r.attention.map(({ name, meanEntropy }) => [meanEntropy, name]),
       'attention',
     ),
     ...names.flatMap(workerMetric),

@@ -1,5 +1,7 @@
 /** The coordinator's /metrics, /healthz and /readyz. */
+import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { OrchestratorError } from '../errors.js';
 import { METRICS, type Metric, PREFIX } from './metrics.js';
@@ -39,8 +41,7 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
     }
   });
   await listen(server, host, port);
-  const bound = server.address();
-  const actual = typeof bound === 'object' && bound !== null ? bound.port : port;
+  const { port: actual } = server.address() as AddressInfo;
   return {
     step: instruments(registry, METRICS.step),
     validation: instruments(registry, METRICS.validation),
@@ -57,19 +58,20 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
   };
 }
 
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const why = error.code === 'EADDRINUSE' ? 'the port is in use by another process' : error.message;
-      reject(
-        new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
-          hint: 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)',
-          cause: error,
-        }),
-      );
+async function listen(server: Server, host: string, port: number): Promise<void> {
+  try {
+    await once(server.listen(port, host), 'listening');
+    // A connection that cannot be accepted must not end the run.
+    server.on('error', () => {});
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : message;
+    const hint = 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
+    throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
+      hint,
+      cause,
     });
-    server.listen(port, host, resolve);
-  });
+  }
 }
 
 /** Registers metrics, and returns what sets them to the values of a record. */
@@ -81,29 +83,20 @@ function instruments<R>(registry: Registry, metrics: readonly Metric<R>[]): (rec
 }
 
 function instrument<R>(registry: Registry, metric: Metric<R>): (record: R) => void {
-  const { type, name, help, labels } = metric;
+  const { type, name, help, labels, read } = metric;
   const options = { name: PREFIX + name, help, labelNames: [...labels], registers: [registry] };
-  const read = (record: R) => {
-    const values = metric.read(record);
-    return typeof values === 'number' ? [[values] as const] : values;
-  };
-  if (type === 'counter') {
-    const counter = new Counter(options);
-    return (record) => {
-      for (const [value, ...of] of read(record)) counter.labels(...of).inc(value);
-    };
-  }
-  if (type === 'histogram') {
-    const histogram = new Histogram({ ...options, buckets: SECONDS_BUCKETS });
-    return (record) => {
-      for (const [value, ...of] of read(record)) histogram.labels(...of).observe(value);
-    };
-  }
-  const gauge = new Gauge(options);
+  const counter = type === 'counter' ? new Counter(options) : null;
+  const gauge = type === 'gauge' ? new Gauge(options) : null;
+  const histogram = type === 'histogram' ? new Histogram({ ...options, buckets: SECONDS_BUCKETS }) : null;
   return (record) => {
     const values = read(record);
+    const samples = typeof values === 'number' ? [[values] as const] : values;
     // Labels that no longer occur, like the previous phase, go.
-    if (values.length > 0) gauge.reset();
-    for (const [value, ...of] of values) gauge.labels(...of).set(value);
+    if (samples.length > 0) gauge?.reset();
+    for (const [value, ...of] of samples) {
+      counter?.labels(...of).inc(value);
+      gauge?.labels(...of).set(value);
+      histogram?.labels(...of).observe(value);
+    }
   };
 }

@@ -1,4 +1,5 @@
 /** The records of a run. Every sink gets the same ones. */
+import type { Prepared, Saved } from '../rpc/proto.js';
 import type { WorkerNumbers } from './metrics.js';
 
 /** One worker's part of a step. */
@@ -24,18 +25,15 @@ export interface StepRecord {
   samples: number;
   /** Model FLOPs of the step; no credit for recomputation. */
   flops: number;
-  attention: AttentionSummary[] | null;
+  /** Empty if the step was not sampled. */
+  attention: AttentionSummary[];
   workers: WorkerReport[];
   /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
   etaSeconds: number | null;
 }
 
-export interface AttentionSummary {
-  name: string;
-  maxAbsLogit: number;
-  /** In nats: the mean over workers, weighted by their slots. */
-  meanEntropy: number;
-}
+/** The largest logit, and in nats the mean entropy over workers, weighted by their slots. */
+export type AttentionSummary = Prepared['attention'][number];
 
 export interface ValidationRecord {
   step: number;
@@ -49,14 +47,6 @@ export interface ValidationSummary {
   bins: { name: string; loss: number }[];
 }
 
-export interface CheckpointRecord {
-  step: number;
-  path: string;
-  seconds: number;
-  /** Time for which the train loop waited. */
-  stallSeconds: number;
-}
-
 export interface RunHeader {
   name: string;
   steps: number;
@@ -67,7 +57,7 @@ export interface RunHeader {
 export interface Sink {
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
-  checkpoint?(record: CheckpointRecord): void;
+  checkpoint?(record: Saved): void;
   /** The run entered this phase: "FORMING", "RUNNING". */
   phase?(phase: string): void;
   /** A message for the user. */

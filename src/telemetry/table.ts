@@ -4,7 +4,7 @@ import { bytes, duration, eta, quantity } from '../text/quantities.js';
 import { painter, plainConsole } from './console.js';
 import { memoryOf, stepNumbers } from './lines.js';
 import type { WorkerNumbers } from './metrics.js';
-import type { CheckpointRecord, RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
+import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
 
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
@@ -25,65 +25,43 @@ interface TableOptions {
   write: (text: string) => void;
 }
 
-export class LiveTable implements Sink {
-  readonly #options: TableOptions;
-  /** Prints events above the table. */
-  readonly #events = plainConsole({ write: (text) => this.#draw(text) });
-  #phase = 'INIT';
-  #record: StepRecord | null = null;
-  #validation: ValidationRecord | null = null;
+export function liveTable(options: TableOptions) {
+  let phase = 'INIT';
+  let record: StepRecord | null = null;
+  let validation: ValidationRecord | null = null;
   /** Number of lines on the screen that the next redraw replaces. */
-  #drawn = 0;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(options: TableOptions) {
-    this.#options = options;
-  }
-
-  step(record: StepRecord): void {
-    this.#record = record;
-    this.#scheduleRedraw();
-  }
-
-  validation(record: ValidationRecord): void {
-    this.#validation = record;
-    this.#events.validation?.(record);
-  }
-
-  checkpoint(record: CheckpointRecord): void {
-    this.#events.checkpoint?.(record);
-  }
-
-  note(level: 'info' | 'warn' | 'error', message: string): void {
-    this.#events.note?.(level, message);
-  }
-
-  phase(phase: string): void {
-    this.#phase = phase;
-    this.#scheduleRedraw();
-  }
-
-  close(): void {
-    this.#draw('');
-    // The final table stays on the screen.
-    this.#drawn = 0;
-  }
-
-  #scheduleRedraw(): void {
-    this.#timer ??= setTimeout(() => this.#draw(''), REDRAW_MS);
-  }
-
-  #draw(above: string): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const width = this.#options.columns();
-    const lines = tableLines(this.#options, this.#phase, this.#record, this.#validation).map((line) =>
-      clip(line, width),
-    );
-    const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A\r\u001b[J` : '';
-    this.#drawn = lines.length;
-    this.#options.write(`${up}${above}${lines.map((line) => `${line}\n`).join('')}`);
-  }
+  let drawn = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const draw = (above: string) => {
+    clearTimeout(timer);
+    timer = undefined;
+    const width = options.columns();
+    const lines = tableLines(options, phase, record, validation).map((line) => clip(line, width));
+    const up = drawn > 0 ? `\u001b[${drawn}A\r\u001b[J` : '';
+    drawn = lines.length;
+    options.write(`${up}${above}${lines.map((line) => `${line}\n`).join('')}`);
+  };
+  const drawSoon = () => {
+    timer ??= setTimeout(draw, REDRAW_MS, '');
+  };
+  const { validation: printValidation, checkpoint, note } = plainConsole(draw);
+  return {
+    checkpoint,
+    note,
+    step: (next) => {
+      record = next;
+      drawSoon();
+    },
+    validation: (next) => {
+      validation = next;
+      printValidation(next);
+    },
+    phase: (next) => {
+      phase = next;
+      drawSoon();
+    },
+    close: () => draw(''),
+  } satisfies Sink;
 }
 
 function tableLines(

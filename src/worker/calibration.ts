@@ -1,25 +1,18 @@
 /** The batch with which initial weights are calibrated before training. */
-import type { Config } from '../config/schema.js';
-import type { OpenDataset } from '../data/dataset.js';
-import type { Dataset, RawBatch } from '../native/contract.js';
-import type { Objective } from '../objective/objective.js';
+import type { RawBatch } from '../native/contract.js';
 import { assemble } from '../sampling/conditioning.js';
 import { initialNoise } from '../sampling/noise.js';
-import type { SamplePlan } from '../step/plan.js';
+import type { WorkerSetup } from './setup.js';
 
 const SAMPLES = 32;
+
+type CalibrationSetup = Pick<WorkerSetup, 'config' | 'objective' | 'plan' | 'dataset' | 'rows'>;
 
 /**
  * The first rows of the sample plan with their original captions and without dropout, at times spread evenly
  * over the path. Every worker makes the same batch.
  */
-export function calibrationBatch(
-  config: Config,
-  objective: Objective,
-  plan: SamplePlan,
-  dataset: OpenDataset,
-  rows: Dataset,
-): RawBatch {
+export function calibrationBatch({ config, objective, plan, dataset, rows }: CalibrationSetup): RawBatch {
   const count = Math.min(SAMPLES, config.batch.global);
   const chosen = plan.samples(1, config.batch.global, 0, count).rows;
   const [channels, height, width] = dataset.latent;

@@ -8,13 +8,13 @@ import { native } from '../native/load.js';
 import { localAddress } from '../rpc/grpc-stream.js';
 import { type Form, PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
-import { type Collective, EngineCollective } from './collective/collective.js';
+import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, offerDevice } from './collective/nccl.js';
 import { canShareMemory, offerSharedMemory, shareMemory } from './collective/shared.js';
 import { CoordinatorSession, Stopped } from './session.js';
-import { buildSetup, joinGeneration, loadState, readiness, type WorkerSetup } from './setup.js';
+import { buildSetup, loadState, readiness, type WorkerSetup } from './setup.js';
 import { train } from './train-loop.js';
 
 /** After losing a peer, a worker waits this long for the coordinator to report which one failed. */
@@ -57,27 +57,27 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       abandonDevices = () => engine.abandonDevices();
       const form = await session.next('form');
       const isFirst = form.rank === 0;
+      // The launcher forwards notes to the coordinator.
+      const log = isFirst ? (note: string) => void process.stderr.write(`${note}\n`) : () => {};
       const wanted = wantedExchange(config, form.members.length);
       const shares = wanted === 'shared' && canShareMemory(config.exchange, form.members);
       let collective: Collective = shares
         ? await shareMemory(engine, group!, form)
         : wanted === 'none'
-          ? new EngineCollective(engine, false)
+          ? engineCollective(engine, false)
           : await connectPeers(setup, session, form, peers);
       session.send({ formed: wanted === 'nccl' ? { device: await offerDevice(engine, form) } : {} });
       const { checkpoint, devices } = await session.next('sync');
-      if (wanted === 'nccl' && canConnectDevices(config.exchange, devices, isFirst ? log : () => {})) {
+      if (wanted === 'nccl' && canConnectDevices(config.exchange, devices, log)) {
         collective.close();
         collective = await connectDevices(engine, devices);
       }
       const writesState = isFirst || !collective.sharesState;
-      const step = await loadState(setup, checkpoint, { logs: isFirst, writesState });
+      const step = await loadState(setup, checkpoint, writesState, log);
       await engine.stateLoaded();
       session.send({ ready: await readiness(setup, step) });
       const { firstStep } = await session.next('start');
-      const generation = joinGeneration(setup, session, form, collective);
-      await train(generation, firstStep);
-      await generation.saver.settled();
+      await train({ ...setup, session, form, collective }, firstStep);
       session.send({ finished: {} });
       return await session.over;
     }
@@ -90,11 +90,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     session.close();
     peers.close();
   }
-}
-
-/** Prints a note; the launcher forwards it to the coordinator. */
-function log(note: string): void {
-  process.stderr.write(`${note}\n`);
 }
 
 function connectPeers(

@@ -1,41 +1,33 @@
 /** Asynchronous checkpoints: the state is copied natively, and written while training continues. */
+import { join } from 'node:path';
+import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { retainCheckpoints } from '../checkpoint/retention.js';
 import { type CheckpointMetadata, saveCheckpoint } from '../checkpoint/store.js';
-import type { Engine } from '../native/contract.js';
-import type { Saved } from '../rpc/proto.js';
-
-interface SaverOptions {
-  engine: Engine;
-  /** The run's `checkpoints` folder. */
-  root: string;
-  keep: number;
-  /** Whether copying the state blocks computing. It does on a GPU, which has one queue. */
-  copyStalls: boolean;
-  metadata: (step: number) => CheckpointMetadata;
-  onSaved: (saved: Saved) => void;
-  /** Called when a checkpoint could not be written; earlier ones are unchanged. */
-  onFailed: (error: Error) => void;
-}
+import type { StateTensors } from '../native/contract.js';
+import { version } from '../version.js';
+import { arithmetic, type Generation } from './setup.js';
 
 export class CheckpointSaver {
-  readonly #options: SaverOptions;
+  readonly #generation: Generation;
   #pending: Promise<void> = Promise.resolve();
 
-  constructor(options: SaverOptions) {
-    this.#options = options;
+  constructor(generation: Generation) {
+    this.#generation = generation;
   }
 
   /**
    * Returns when the next update may begin. Waits first if the previous checkpoint is still being written.
    */
   async save(step: number): Promise<void> {
-    const { engine, copyStalls, onFailed } = this.#options;
+    const { engine, gpu, session } = this.#generation;
     const started = performance.now();
     await this.#pending;
     const snapshot = engine.snapshot();
-    if (copyStalls) await snapshot.catch(() => {});
+    // A GPU has one queue, so copying the state blocks computing.
+    if (gpu !== null) await snapshot.catch(() => {});
     const stallSeconds = (performance.now() - started) / 1000;
-    this.#pending = this.#write(step, snapshot, stallSeconds).catch(onFailed);
+    // Earlier checkpoints are unchanged by a failure.
+    this.#pending = this.#write(step, snapshot, stallSeconds).catch((error) => session.fail(error));
   }
 
   /** Resolves when no checkpoint is being written. */
@@ -43,16 +35,31 @@ export class CheckpointSaver {
     return this.#pending;
   }
 
-  async #write(step: number, snapshot: ReturnType<Engine['snapshot']>, stallSeconds: number): Promise<void> {
-    const { engine, root, keep, metadata, onSaved } = this.#options;
-    const content = {
+  async #write(step: number, snapshot: Promise<StateTensors>, stallSeconds: number): Promise<void> {
+    const { config, engine, session, welcome } = this.#generation;
+    const root = join(welcome.runDir, CHECKPOINTS);
+    const { path, seconds } = await saveCheckpoint(root, {
       layout: engine.layout(),
       state: await snapshot,
       posEmbed: engine.posEmbed(),
-      metadata: metadata(step),
+      metadata: this.#metadata(step),
+    });
+    session.send({ saved: { step, path, seconds, stallSeconds } });
+    await retainCheckpoints(root, config.checkpoint.keep, path);
+  }
+
+  #metadata(step: number): CheckpointMetadata {
+    const { config, dataset, plan, gpu, training } = this.#generation;
+    return {
+      step,
+      planState: { ...plan.state(step, config.batch.global) },
+      datasetHash: dataset.hash,
+      configJson: JSON.stringify(config),
+      modelSpec: training.spec.model,
+      latent: dataset.latent,
+      text: dataset.text,
+      encoders: dataset.encoders,
+      versions: { orchestrator: version(), node: process.version, ...arithmetic(training, gpu) },
     };
-    const { path, seconds } = await saveCheckpoint(root, content);
-    onSaved({ step, path, seconds, stallSeconds });
-    await retainCheckpoints(root, keep, path);
   }
 }

@@ -9,7 +9,7 @@ import {
   type FromWorker,
   type Welcome,
 } from '../rpc/proto.js';
-import { controlOptions, requireLoopback } from '../rpc/transport.js';
+import { controlOptions, splitLoopback } from '../rpc/transport.js';
 
 const HEARTBEAT_MS = 250;
 const CONNECT_MS = 30_000;
@@ -33,13 +33,14 @@ export class CoordinatorSession {
   readonly #client: CoordinatorClient;
   readonly #stream: ClientDuplexStream<FromWorker, CoordinatorMessage>;
   readonly #inbox: CoordinatorMessage[] = [];
-  #wake: (() => void) | null = null;
+  #wake = () => {};
+  #ended = false;
   #end: (error: Error) => void = () => {};
   #generation = 0;
   #heartbeat: NodeJS.Timeout | undefined;
 
   constructor(address: string) {
-    requireLoopback(address);
+    splitLoopback(address);
     this.#address = address;
     this.#client = new Coordinator(address, credentials.createInsecure(), controlOptions);
     this.over = new Promise((_, reject) => {
@@ -83,10 +84,10 @@ export class CoordinatorSession {
   /** The next message, which must be of this kind. Rejects with Stopped, or when the session was lost. */
   async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
     while (this.#inbox.length === 0) {
-      const message = new Promise<void>((resolve) => {
+      if (this.#ended) return await this.over;
+      await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
-      await Promise.race([message, this.over]);
     }
     const message = this.#inbox.shift()!;
     const body = message[kind];
@@ -112,12 +113,14 @@ export class CoordinatorSession {
     if (message.generation < this.#generation) return;
     this.#generation = message.generation;
     this.#inbox.push(message);
-    this.#wake?.();
+    this.#wake();
   }
 
   #close(error: Error): void {
     clearInterval(this.#heartbeat);
     this.#end(error);
+    this.#ended = true;
+    this.#wake();
   }
 
   #lost(error: ServiceError | null): OrchestratorError {

@@ -1,66 +1,39 @@
 /** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
-import { join } from 'node:path';
-import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
+import { type Arithmetic, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
-import type { Config } from '../config/schema.js';
-import { type OpenDataset, openDataset } from '../data/dataset.js';
+import { openDataset } from '../data/dataset.js';
 import { loadInto } from '../engine/load.js';
 import { type TrainingEngine, trainingEngine } from '../engine/spec.js';
 import { startFrom } from '../engine/start.js';
 import { canonicalHash } from '../files/hash.js';
 import { frozenBounds } from '../model/freeze.js';
-import type { Dataset, Engine } from '../native/contract.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import { type Objective, objectiveOf } from '../objective/objective.js';
+import { objectiveOf } from '../objective/objective.js';
 import type { Form, Welcome } from '../rpc/proto.js';
 import { type PlanState, SamplePlan } from '../step/plan.js';
-import { SlotBatches, type ValidationSlot } from '../step/slot.js';
-import { version } from '../version.js';
+import { SlotBatches } from '../step/slot.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
-import { ProcessMetrics } from './process-metrics.js';
-import { CheckpointSaver } from './saver.js';
 import type { CoordinatorSession } from './session.js';
 
-/** What a worker builds once and keeps across generations: data set, sample plan, engine. */
-export interface WorkerSetup {
-  config: Config;
-  welcome: Welcome;
-  dataset: OpenDataset;
-  rows: Dataset;
-  objective: Objective;
-  plan: SamplePlan;
-  batches: SlotBatches;
-  engine: Engine;
-  /** Null on the CPU. */
-  gpu: Gpu | null;
-  training: TrainingEngine;
-  validation: ValidationSlot[];
-}
-
-/** The setup of a worker with its rank and slots in a generation. */
+/** The setup of a worker, its place in a generation, and what sums its gradients with those of its peers. */
 export interface Generation extends WorkerSetup {
   session: CoordinatorSession;
-  rank: number;
-  ranks: number;
-  /** Numbers of this worker's slots, ascending. */
-  slots: number[];
-  totalSlots: number;
+  form: Form;
   collective: Collective;
-  saver: CheckpointSaver;
-  processMetrics: ProcessMetrics;
 }
 
-/** Opens the data set and builds the engine. The state is loaded later. */
-export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
+/** Opens the data set and builds the engine, which stay across generations. The state is loaded later. */
+export async function buildSetup(welcome: Welcome) {
   const config = parseConfig(welcome.configJson, "the coordinator's config");
   const dataset = await openDataset(config.data);
   const { validation_rows } = config.data;
   const plan = new SamplePlan(dataset.hash, dataset.rows, validation_rows, config.seed);
   plan.checkBatch(config.batch.global);
+  /** Null on the CPU. */
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
   const training = trainingEngine(config, dataset, native().host(), welcome.workers, gpu?.ordinal ?? null);
   const engine = await native().createEngine(training.spec);
@@ -73,50 +46,22 @@ export async function buildSetup(welcome: Welcome): Promise<WorkerSetup> {
   return { config, welcome, dataset, rows, objective, plan, batches, engine, gpu, training, validation };
 }
 
-/** Adds a worker's rank, slots and collective to its setup. */
-export function joinGeneration(
-  setup: WorkerSetup,
-  session: CoordinatorSession,
-  form: Form,
-  collective: Collective,
-): Generation {
-  const { config, welcome, engine } = setup;
-  const own = form.members[form.rank]!;
-  const slots = Array.from({ length: own.endSlot - own.firstSlot }, (_, i) => own.firstSlot + i);
-  const saver = new CheckpointSaver({
-    engine,
-    root: join(welcome.runDir, CHECKPOINTS),
-    keep: config.checkpoint.keep,
-    copyStalls: setup.gpu !== null,
-    metadata: (step) => checkpointMetadata(setup, step),
-    onSaved: (saved) => session.send({ saved }),
-    onFailed: (error) => session.fail(error),
-  });
-  return {
-    ...setup,
-    session,
-    rank: form.rank,
-    ranks: form.members.length,
-    slots,
-    totalSlots: form.members.at(-1)!.endSlot,
-    collective,
-    saver,
-    processMetrics: new ProcessMetrics(),
-  };
-}
+export type WorkerSetup = Awaited<ReturnType<typeof buildSetup>>;
 
 /**
  * Loads the engine's state from a checkpoint, from `init`, or from the seed, and returns the number of
  * completed steps.
  *
- * @param role `logs`: print notes. `writesState`: write the state; where workers share it, only rank 0 does.
+ * @param writesState Whether to write the state: where workers share it, only rank 0 does.
+ * @param log Gets notes for the user.
  */
 export async function loadState(
   setup: WorkerSetup,
   checkpoint: string,
-  role: { logs: boolean; writesState: boolean },
+  writesState: boolean,
+  log: (note: string) => void,
 ): Promise<number> {
-  const { config, engine, objective, plan, dataset, rows, gpu, training } = setup;
+  const { config, engine, plan, dataset, gpu, training } = setup;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
@@ -124,18 +69,18 @@ export async function loadState(
       { model: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
     );
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
-    if (role.logs && other !== null) process.stderr.write(`warn ${other}\n`);
+    if (other !== null) log(`warn ${other}`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
-    if (role.writesState) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
+    if (writesState) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
     return manifest.step;
   }
-  if (!role.writesState) return 0;
+  if (!writesState) return 0;
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
     const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
-      calibrationBatch(config, objective, plan, dataset, rows),
+      calibrationBatch(setup),
     );
-    for (const note of role.logs ? notes : []) process.stderr.write(`${note}\n`);
+    for (const note of notes) log(note);
     if (config.ema !== null) {
       for (const { name } of engine.layout().tensors) {
         (await engine.state('ema', name)).set(await engine.state('master', name));
@@ -163,23 +108,10 @@ export async function readiness(setup: WorkerSetup, step: number) {
   };
 }
 
-function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Arithmetic {
+/** What the bits of a checkpoint depend on besides its contents. */
+export function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Arithmetic {
   const { isa, kernels } = native().host();
   const device =
     gpu === null ? { device: 'cpu', isa, kernels } : { device: gpu.name, libraries: gpu.libraries };
   return { ...device, precision: precision.compute };
-}
-
-function checkpointMetadata({ config, dataset, plan, gpu, training }: WorkerSetup, step: number) {
-  return {
-    step,
-    planState: { ...plan.state(step, config.batch.global) },
-    datasetHash: dataset.hash,
-    configJson: JSON.stringify(config),
-    modelSpec: training.spec.model,
-    latent: dataset.latent,
-    text: dataset.text,
-    encoders: dataset.encoders,
-    versions: { orchestrator: version(), node: process.version, ...arithmetic(training, gpu) },
-  };
 }

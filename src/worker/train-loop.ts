@@ -5,32 +5,40 @@ import { emaDecay, learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
 import { findNonFinite } from './non-finite.js';
+import { measureProcess } from './process-metrics.js';
+import { CheckpointSaver } from './saver.js';
 import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
-/** Trains from `firstStep` until the coordinator stops the run. */
+/** Trains from `firstStep` until the coordinator stops the run, and returns when all checkpoints are written. */
 export async function train(generation: Generation, firstStep: number): Promise<void> {
-  const { config, engine, batches, session, collective, saver, processMetrics } = generation;
+  const { config, engine, batches, session, form, collective } = generation;
+  const { firstSlot, endSlot } = form.members[form.rank]!;
+  const saver = new CheckpointSaver(generation);
+  const processNumbers = measureProcess(engine);
   const seed = BigInt(config.seed);
+  const sampleEvery = config.telemetry.attention_every;
   let updateSeconds = 0;
 
   for (let step = firstStep; ; step++) {
     const started = performance.now();
 
     // Prepare: rows and random draws of this worker's slots, which depend on the step number alone.
-    const slots = generation.slots.map((slot) => batches.training(step, slot));
+    const slots = Array.from({ length: endSlot - firstSlot }, (_, i) =>
+      batches.training(step, firstSlot + i),
+    );
 
     // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
     // runs.
     const onBucket = collective.begin(step);
     const computed = await engine.accumulate({
       slots,
-      totalSlots: generation.totalSlots,
+      totalSlots: form.members.at(-1)!.endSlot,
       gradScale: 1 / config.batch.global,
       seed,
       step,
-      statistics: sampled(config.telemetry.attention_every, step),
-      next: batches.training(step + 1, generation.slots[0]!),
+      statistics: sampleEvery > 0 && step % sampleEvery === 0,
+      next: batches.training(step + 1, firstSlot),
       onBucket,
     });
 
@@ -55,7 +63,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
           exchange_seconds: exchangeSeconds,
           update_seconds: updateSeconds,
           exchange_bytes: receivedBytes,
-          ...processMetrics.read(engine),
+          ...processNumbers(),
         } satisfies WorkerNumbers,
       },
     });
@@ -79,13 +87,9 @@ export async function train(generation: Generation, firstStep: number): Promise<
     // Whatever the coordinator requested. Before a checkpoint, it compares the digests of all workers' state.
     if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
     if (commit.validate) session.send({ validated: { step, losses: await validate(generation) } });
-    if (commit.checkpoint && generation.rank === 0) await saver.save(step);
-    if (commit.stop) return;
+    if (commit.checkpoint && form.rank === 0) await saver.save(step);
+    if (commit.stop) return saver.settled();
   }
-}
-
-function sampled(every: number, step: number): boolean {
-  return every > 0 && step % every === 0;
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {

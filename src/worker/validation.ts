@@ -1,6 +1,5 @@
 /** The loss on held-out rows; each worker computes its share of the slots. */
 import type { EvaluateBatch } from '../native/contract.js';
-import { COEFFICIENTS } from '../objective/formulations.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
 import type { Generation } from './setup.js';
@@ -11,16 +10,16 @@ export async function validate({
   config,
   training,
   validation: slots,
-  rank,
-  ranks,
+  form: { rank, members },
 }: Generation): Promise<ValidationLoss[]> {
   const losses: ValidationLoss[] = [];
   const seed = BigInt(config.seed);
   // Several slots at once keep all threads busy.
   const group = 2 * training.spec.threads;
-  const end = Math.floor(((rank + 1) * slots.length) / ranks);
+  const bound = (rank: number) => Math.floor((rank * slots.length) / members.length);
+  const end = bound(rank + 1);
   for (const weights of config.validation.weights) {
-    for (let first = Math.floor((rank * slots.length) / ranks); first < end; first += group) {
+    for (let first = bound(rank); first < end; first += group) {
       const some = slots.slice(first, Math.min(first + group, end));
       const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });
       let at = 0;
@@ -34,22 +33,12 @@ export async function validate({
 }
 
 function concatenate(slots: readonly ValidationSlot[]): EvaluateBatch {
-  const samples = slots.reduce((sum, { rows }) => sum + rows.length, 0);
-  const batch: EvaluateBatch = {
-    rows: new Float64Array(samples),
-    synthetic: new Uint8Array(samples),
-    dropped: new Uint8Array(samples),
-    coefficients: new Float32Array(samples * COEFFICIENTS.length),
-    sampleIds: new Float64Array(samples),
+  const all = (key: keyof EvaluateBatch) => slots.flatMap((slot) => [...slot[key]]);
+  return {
+    rows: Float64Array.from(all('rows')),
+    synthetic: Uint8Array.from(all('synthetic')),
+    dropped: Uint8Array.from(all('dropped')),
+    coefficients: Float32Array.from(all('coefficients')),
+    sampleIds: Float64Array.from(all('sampleIds')),
   };
-  let at = 0;
-  for (const slot of slots) {
-    batch.rows.set(slot.rows, at);
-    batch.synthetic.set(slot.synthetic, at);
-    batch.dropped.set(slot.dropped, at);
-    batch.coefficients.set(slot.coefficients, at * COEFFICIENTS.length);
-    batch.sampleIds.set(slot.sampleIds, at);
-    at += slot.rows.length;
-  }
-  return batch;
 }

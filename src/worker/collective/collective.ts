@@ -19,22 +19,6 @@ export interface Collective {
 }
 
 /** For one worker, and for shared memory or connected GPUs, where the engines do all of it. */
-export class EngineCollective implements Collective {
-  readonly sharesState: boolean;
-  readonly #engine: Gradients;
-
-  constructor(engine: Gradients, sharesState: boolean) {
-    this.#engine = engine;
-    this.sharesState = sharesState;
-  }
-
-  begin(): null {
-    return null;
-  }
-
-  reduce(): Promise<GradientNorm> {
-    return this.#engine.reduce();
-  }
-
-  close(): void {}
+export function engineCollective(engine: Gradients, sharesState: boolean): Collective {
+  return { sharesState, begin: () => null, reduce: () => engine.reduce(), close: () => {} };
 }

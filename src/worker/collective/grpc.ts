@@ -9,10 +9,11 @@ import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../../errors.js';
 import type { GradientNorm } from '../../native/contract.js';
 import {
+  connectStreams,
   type PulledCall,
   type Receiver,
   type ServedCall,
-  StreamClient,
+  type StreamClient,
   StreamServer,
 } from '../../rpc/grpc-stream.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
@@ -71,11 +72,8 @@ export class GrpcCollective implements Collective {
   static async connect(options: GrpcCollectiveOptions): Promise<GrpcCollective> {
     const collective = new GrpcCollective(options);
     options.server.attach((request, call) => collective.#serve(request, call));
-    const peers = options.addresses.map((address, rank) => ({ address, rank }));
     try {
-      await Promise.all(
-        peers.filter(({ rank }) => rank !== options.layout.rank).map((peer) => collective.#connect(peer)),
-      );
+      await Promise.all(options.addresses.map((address, rank) => collective.#connect(address, rank)));
     } catch (error) {
       collective.close();
       throw error;
@@ -110,9 +108,10 @@ export class GrpcCollective implements Collective {
     for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
-  async #connect({ address, rank }: { address: string; rank: number }): Promise<void> {
+  async #connect(address: string, rank: number): Promise<void> {
+    if (rank === this.#options.layout.rank) return;
     try {
-      const client = await StreamClient.connect(address, path, CONNECT_TIMEOUT_MS);
+      const client = await connectStreams(address, path, CONNECT_TIMEOUT_MS);
       this.#clients.push({ rank, client });
     } catch (cause) {
       const message = `Cannot reach rank ${rank} at ${address}: ${(cause as Error).message}`;
@@ -130,19 +129,22 @@ export class GrpcCollective implements Collective {
       const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
       return new OrchestratorError('ERR_EXCHANGE', message, { cause });
     };
+    const incoming = kind === 'PART' ? exchange.receiveParts(rank) : exchange.receiveResults(rank);
+    /** Backpressure: resumes a paused call when its parts are no longer far ahead of the summing. */
+    const resumeLater = async () => {
+      while (!incoming.mayContinue()) await exchange.change();
+      call.resume();
+    };
     const receiver: Receiver = {
-      open: (bytes) => (kind === 'PART' ? exchange.openPart(rank, bytes) : exchange.openResult(rank, bytes)),
+      open: incoming.open,
       close: () => {
-        if (kind === 'RESULT') {
-          exchange.closeResult(rank);
-          return true;
-        }
-        const mayContinue = exchange.closePart(rank);
-        if (!mayContinue) resumeLater(call, rank, exchange);
-        return mayContinue;
+        incoming.close();
+        if (incoming.mayContinue()) return true;
+        resumeLater().catch(() => call.cancel());
+        return false;
       },
       ended: (cause) => {
-        if (!exchange.complete(rank, kind)) exchange.fail(broke(cause));
+        if (!incoming.complete()) exchange.fail(broke(cause));
       },
     };
     let call: PulledCall;
@@ -164,7 +166,7 @@ export class GrpcCollective implements Collective {
         `generation ${request.generation} is not the current one, ${generation}`,
       );
     }
-    if (request.rank >= layout.slots.length || request.rank === layout.rank) {
+    if (request.rank >= layout.nodes.length || request.rank === layout.rank) {
       return call.end(status.INVALID_ARGUMENT, `rank ${request.rank} is not a peer`);
     }
     const exchange = await this.#at(request.step);
@@ -188,13 +190,4 @@ export class GrpcCollective implements Collective {
       await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
     }
   }
-}
-
-/** Backpressure: resumes a paused call when its received parts are no longer far ahead of the summing. */
-function resumeLater(call: PulledCall, rank: number, exchange: StepExchange): void {
-  const wait = async () => {
-    while (!exchange.mayResume(rank)) await exchange.change();
-    call.resume();
-  };
-  wait().catch(() => call.cancel());
 }

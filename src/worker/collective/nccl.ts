@@ -6,7 +6,7 @@ import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Engine } from '../../native/contract.js';
 import type { DeviceRendezvous, Form } from '../../rpc/proto.js';
-import { EngineCollective } from './collective.js';
+import { type Collective, engineCollective } from './collective.js';
 
 /** Time limit for connecting the devices, once all workers have answered. */
 const CONNECT_MS = 120_000;
@@ -66,7 +66,7 @@ export function canConnectDevices(
 export async function connectDevices(
   engine: Engine,
   devices: readonly DeviceRendezvous[],
-): Promise<EngineCollective> {
+): Promise<Collective> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
@@ -82,7 +82,7 @@ export async function connectDevices(
   });
   try {
     await Promise.race([engine.connectDevices(devices[0]!.uniqueId), timeout]);
-    return new EngineCollective(engine, false);
+    return engineCollective(engine, false);
   } finally {
     clearTimeout(timer);
   }

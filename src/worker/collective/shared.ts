@@ -8,7 +8,7 @@ import { OrchestratorError } from '../../errors.js';
 import type { Engine, Group } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import type { Form } from '../../rpc/proto.js';
-import { EngineCollective } from './collective.js';
+import { type Collective, engineCollective } from './collective.js';
 
 /** Maximum number of workers in a group. */
 const MAX_MEMBERS = 64;
@@ -41,11 +41,11 @@ export async function shareMemory(
   engine: Engine,
   group: Group,
   { rank, members }: Form,
-): Promise<EngineCollective> {
+): Promise<Collective> {
   group.form(
     members.map(({ sharedMemory }) => sharedMemory),
     rank,
   );
   await engine.join(group);
-  return new EngineCollective(engine, true);
+  return engineCollective(engine, true);
 }

@@ -16,28 +16,15 @@ export interface Chunk {
   length: number;
 }
 
-/** The range of a bucket that `rank` sums, which may be empty. */
-export function sliceOf(bucket: BucketInfo, rank: number, ranks: number): { offset: number; length: number } {
-  const bound = (r: number) =>
-    r === ranks ? bucket.length : Math.floor((bucket.length * r) / ranks / ALIGNMENT) * ALIGNMENT;
-  const from = bound(rank);
-  return { offset: from, length: bound(rank + 1) - from };
-}
-
 /** All chunks that `rank` sums, in the order in which they are sent: by bucket, ascending. */
-export function chunksOf(
-  buckets: readonly BucketInfo[],
-  rank: number,
-  ranks: number,
-  chunkElements = CHUNK_ELEMENTS,
-): Chunk[] {
-  return buckets.flatMap((bucket, index) => {
-    const slice = sliceOf(bucket, rank, ranks);
+export function chunksOf(buckets: readonly BucketInfo[], rank: number, ranks: number): Chunk[] {
+  return buckets.flatMap(({ length }, bucket) => {
+    const bound = (r: number) =>
+      r === ranks ? length : Math.floor((length * r) / ranks / ALIGNMENT) * ALIGNMENT;
+    const end = bound(rank + 1);
     const chunks: Chunk[] = [];
-    for (let done = 0; done < slice.length; done += chunkElements) {
-      const length = Math.min(chunkElements, slice.length - done);
-      chunks.push({ bucket: index, offset: slice.offset + done, length });
-    }
+    for (let offset = bound(rank); offset < end; offset += CHUNK_ELEMENTS)
+      chunks.push({ bucket, offset, length: Math.min(CHUNK_ELEMENTS, end - offset) });
     return chunks;
   });
 }

@@ -119,7 +119,7 @@ describe('combining', () => {
     const one = answer([slot(0)], [{ name, maxAbsLogit: 3, meanEntropy: 1 }]);
     const two = answer([slot(1), slot(2), slot(3)], [{ name, maxAbsLogit: 2, meanEntropy: 2 }]);
     expect(attentionSummary([one, two])).toEqual([{ name, maxAbsLogit: 3, meanEntropy: 1.75 }]);
-    expect(attentionSummary([answer([slot(0)])])).toBe(null);
+    expect(attentionSummary([answer([slot(0)])])).toEqual([]);
   });
 
   test('validation by bins, for each kind of weights', () => {

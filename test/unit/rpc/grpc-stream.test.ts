@@ -1,9 +1,9 @@
 import { Client, type ClientReadableStream, credentials, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
+  connectStreams,
   type PulledCall,
   type ServedCall,
-  StreamClient,
   StreamServer,
 } from '../../../src/rpc/grpc-stream.js';
 
@@ -53,7 +53,7 @@ async function collect(
   path = PATH,
   onMessage?: (call: PulledCall) => boolean,
 ) {
-  const client = await StreamClient.connect(address, path, 5_000);
+  const client = await connectStreams(address, path, 5_000);
   closers.push(() => client.close());
   return await new Promise<Collected>((resolve) => {
     const messages: Buffer[] = [];
@@ -162,7 +162,7 @@ describe('bulk gRPC', () => {
 
   test('refusals of the receiver, lost connections and oversized requests are errors', async () => {
     const address = await serve((_, call) => void sendAll(call));
-    const refusing = await StreamClient.connect(address, PATH, 5_000);
+    const refusing = await connectStreams(address, PATH, 5_000);
     closers.push(() => refusing.close());
     const refused = await new Promise<Error | null>((resolve) =>
       refusing.pull(Buffer.alloc(0), {
@@ -179,6 +179,6 @@ describe('bulk gRPC', () => {
     expect((await collect(await dying.listen('127.0.0.1:0'), '')).error).not.toBe(null);
 
     expect((await collect(address, 'x'.repeat(5_000))).error?.message).toContain('more than 4096 bytes');
-    await expect(StreamClient.connect('127.0.0.1:1', PATH, 1_000)).rejects.toThrow('ECONNREFUSED');
+    await expect(connectStreams('127.0.0.1:1', PATH, 1_000)).rejects.toThrow('ECONNREFUSED');
   });
 });

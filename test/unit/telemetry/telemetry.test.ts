@@ -6,7 +6,7 @@ import { workerNumbers } from '../../../src/telemetry/metrics.js';
 import { stepObject } from '../../../src/telemetry/metrics-file.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
-import { LiveTable } from '../../../src/telemetry/table.js';
+import { liveTable } from '../../../src/telemetry/table.js';
 import { bytes, duration, eta, flopRate, quantity, timeSpan } from '../../../src/text/quantities.js';
 
 const worker: WorkerReport = {
@@ -59,7 +59,7 @@ describe('numbers as people read them', () => {
     expect(stepLine(record)).toBe(
       'step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 821 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m',
     );
-    expect(stepLine({ ...record, attention: null, etaSeconds: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
+    expect(stepLine({ ...record, attention: [], etaSeconds: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
   });
 
   test('units', () => {
@@ -106,17 +106,15 @@ describe('numbers as people read them', () => {
 describe('the terminal', () => {
   test('plain lines for validations, checkpoints and notes', () => {
     let text = '';
-    const sink = plainConsole({
-      write: (line) => {
-        text += line;
-      },
+    const sink = plainConsole((line) => {
+      text += line;
     });
-    sink.validation?.({
+    sink.validation({
       step: 200,
       results: [{ weights: 'ema', mean: 0.5, bins: [{ name: 't=0.25', loss: 0.4 }] }],
     });
-    sink.checkpoint?.({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002 });
-    sink.note?.('warn', 'look');
+    sink.checkpoint({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002 });
+    sink.note('warn', 'look');
     expect(text.split('\n')).toEqual([
       'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
       'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
@@ -135,7 +133,7 @@ describe('the terminal', () => {
 
   test('the table is redrawn in place, events scroll above it, nothing is wider than the terminal', () => {
     const writes: string[] = [];
-    const table = new LiveTable({
+    const table = liveTable({
       header,
       colour: false,
       columns: () => 60,
@@ -165,14 +163,14 @@ test('metrics.jsonl names units and keeps what was measured', () => {
     attention: { 'block 1': { max_abs_logit: 9.31, mean_entropy_nats: 1 } },
     workers: [{ rank: 0, exchange_bytes: 20e6 }, { rank: 1 }],
   });
-  expect(stepObject({ ...record, attention: null })).not.toHaveProperty('attention');
+  expect(stepObject({ ...record, attention: [] })).not.toHaveProperty('attention');
 });
 
 test('metrics.jsonl has the keys that it had before there was a table of them', () => {
   const keys = (of: object) => Object.keys(of).sort();
   const [first] = readFileSync('test/fixtures/runs/f61e27f/run/metrics.jsonl', 'utf8').split('\n');
   const before = JSON.parse(first!) as { workers: object[] };
-  const now = stepObject({ ...record, attention: null }) as { workers: object[] };
+  const now = stepObject({ ...record, attention: [] }) as { workers: object[] };
   expect(keys(now)).toEqual(keys(before));
   expect(keys(now.workers[0]!)).toEqual(keys(before.workers[0]!));
   const { workers } = stepObject({ ...record, workers: [onGpu] }) as { workers: object[] };
@@ -216,7 +214,7 @@ describe('the metrics server', () => {
     expect(text).not.toContain('worker_device_memory_bytes{');
     expect(text).not.toMatch(/[{,]step=/);
     server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25 });
-    server.step?.({ ...record, step: 121, attention: null, workers: [onGpu] });
+    server.step?.({ ...record, step: 121, attention: [], workers: [onGpu] });
     const { text: later } = await get('/metrics');
     expect(later).toContain('orchestrator_committed_steps 121\n');
     expect(later).toContain('orchestrator_samples_total 512\n');

@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { BucketInfo } from '../../../src/native/contract.js';
-import { localAddress } from '../../../src/rpc/grpc-stream.js';
+import { connectStreams, localAddress } from '../../../src/rpc/grpc-stream.js';
+import { Peer } from '../../../src/rpc/proto.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { localSubtrees, sumTree } from '../../../src/step/tree.js';
 import { exchangeLayout, StepExchange } from '../../../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../../../src/worker/collective/grpc.js';
-import { chunksOf, sliceOf } from '../../../src/worker/collective/slices.js';
+import { CHUNK_ELEMENTS, chunksOf } from '../../../src/worker/collective/slices.js';
 
 const LENGTH = 700_000;
 /** One bucket longer than a chunk for every rank, a tiny one, and a middling one, in backward's order. */
@@ -119,42 +120,24 @@ async function connectAll(slots: number, ranks: number, tokens?: string[]): Prom
   );
 }
 
-describe('slices', () => {
-  test('cover every bucket once, in order', () => {
-    for (const ranks of [1, 2, 3, 7]) {
-      for (const bucket of BUCKETS) {
-        let end = 0;
-        for (let rank = 0; rank < ranks; rank++) {
-          const slice = sliceOf(bucket, rank, ranks);
-          expect(slice.offset).toBe(end);
-          end += slice.length;
-        }
-        expect(end).toBe(bucket.length);
+test.each([1, 2, 3, 7])(
+  'the chunks of %i ranks cover every bucket once, in order, none too long',
+  (ranks) => {
+    const ends = BUCKETS.map(() => 0);
+    for (let rank = 0; rank < ranks; rank++) {
+      const chunks = chunksOf(BUCKETS, rank, ranks);
+      for (const { bucket, offset, length } of chunks) {
+        expect(offset).toBe(ends[bucket]);
+        expect(length).toBeGreaterThan(0);
+        expect(length).toBeLessThanOrEqual(CHUNK_ELEMENTS);
+        ends[bucket] = offset + length;
       }
+      const order = chunks.map(({ bucket }) => bucket);
+      expect(order).toEqual([...order].sort((a, b) => a - b));
     }
-  });
-
-  test('are cut into chunks that cover them once, in order, none longer than is asked', () => {
-    for (const longest of [16, 1000, 262_144]) {
-      for (const rank of [0, 1, 2]) {
-        const chunks = chunksOf(BUCKETS, rank, 3, longest);
-        for (const [index, bucket] of BUCKETS.entries()) {
-          const slice = sliceOf(bucket, rank, 3);
-          let end = slice.offset;
-          for (const { offset, length } of chunks.filter((chunk) => chunk.bucket === index)) {
-            expect(offset).toBe(end);
-            expect(length).toBeGreaterThan(0);
-            expect(length).toBeLessThanOrEqual(longest);
-            end += length;
-          }
-          expect(end).toBe(slice.offset + slice.length);
-        }
-        const order = chunks.map(({ bucket }) => bucket);
-        expect(order).toEqual([...order].sort((a, b) => a - b));
-      }
-    }
-  });
-});
+    expect(ends).toEqual(BUCKETS.map(({ length }) => length));
+  },
+);
 
 describe('exchange over loopback', () => {
   test.each([
@@ -200,6 +183,19 @@ describe('exchange over loopback', () => {
     await expect(waits[0]).rejects.toThrow(/exchange with rank 1 broke/);
   });
 
+  test('a request that is no message is refused, and the worker goes on', async () => {
+    const server = new PeerServer();
+    closers.push(() => server.close());
+    server.attach(() => Promise.resolve());
+    const client = await connectStreams(await server.listen(localAddress()), Peer.service.Pull.path, 5_000);
+    closers.push(() => client.close());
+    const refused = await new Promise<Error | null>((ended) => {
+      const none = { open: () => new Uint8Array(0), close: () => true, ended };
+      client.pull(Buffer.from([0x08]), none); // the tag of a field without its value
+    });
+    expect(refused?.message).toContain('index out of range');
+  });
+
   test('a peer that goes away ends the wait with its rank', async () => {
     const [first, second] = (await connectAll(2, 2)).map(({ collective }) => collective);
     first!.begin(1)(0);
@@ -227,7 +223,9 @@ describe('a step without the network', () => {
     new StepExchange(layout, step, new Worker(slots, 2));
 
   test('a message of the wrong size is refused with rank, step and sizes', () => {
-    expect(() => exchange(9).openPart(1, 12)).toThrow(/^Rank 1 sent 12 bytes at step 9, expected \d+ bytes/);
+    expect(() => exchange(9).receiveParts(1).open(12)).toThrow(
+      /^Rank 1 sent 12 bytes at step 9, expected \d+ bytes/,
+    );
   });
 
   test('buckets out of order and parts of other slots fail the exchange', async () => {

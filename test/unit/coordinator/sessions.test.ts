@@ -1,0 +1,118 @@
+import { once } from 'node:events';
+import { createConnection } from 'node:net';
+import { credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Event } from '../../../src/coordinator/events.js';
+import { Sessions } from '../../../src/coordinator/sessions.js';
+import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
+
+const JOIN = {
+  token: 'secret',
+  protocol: PROTOCOL,
+  workerId: 'a',
+  host: 'h',
+  pid: 7,
+  dataAddress: '127.0.0.1:1',
+  sharedMemory: '',
+};
+
+let sessions: Sessions;
+let address: string;
+let events: Event[];
+let refused: string[];
+let clients: InstanceType<typeof Coordinator>[];
+beforeEach(async () => {
+  [events, refused, clients] = [[], [], []];
+  sessions = new Sessions({
+    token: 'secret',
+    generation: () => 3,
+    onEvent: (event) => events.push(event),
+    onRefused: (message) => refused.push(message),
+  });
+  address = await sessions.listen('127.0.0.1:0');
+});
+afterEach(async () => {
+  for (const client of clients) client.close();
+  await sessions.close(1_000);
+});
+
+/** A connection that sends these messages; `end` resolves with the status by which it ends. */
+function connect(...messages: FromWorker[]) {
+  const client = new Coordinator(address, credentials.createInsecure());
+  clients.push(client);
+  const stream = client.Session();
+  const end = new Promise<ServiceError>((resolve) => stream.on('error', resolve));
+  for (const message of messages) stream.write(message);
+  return { stream, end };
+}
+
+/** Waits until as many events have come. */
+const eventually = (count: number) => expect.poll(() => events).toHaveLength(count);
+
+test.each<[string, FromWorker, status]>([
+  ['wrong join token', { join: { ...JOIN, token: 'guess!' } }, status.UNAUTHENTICATED],
+  ['the first message was not Join', { heartbeat: {} }, status.FAILED_PRECONDITION],
+  [
+    'mixed versions of orchestrator',
+    { join: { ...JOIN, protocol: PROTOCOL - 1 } },
+    status.FAILED_PRECONDITION,
+  ],
+  ['malformed Join', { join: { ...JOIN, host: 'h'.repeat(257) } }, status.INVALID_ARGUMENT],
+])('a connection is refused: %s', async (details, message, code) => {
+  expect(await connect(message).end).toMatchObject({ code, details: expect.stringContaining(details) });
+  expect(refused).toEqual([expect.stringContaining(details)]);
+  expect(events).toEqual([]);
+});
+
+test('a second worker with an id is refused, and the first stays', async () => {
+  const first = connect({ join: JOIN });
+  await eventually(1);
+  expect(await connect({ join: JOIN }).end).toMatchObject({
+    code: status.ALREADY_EXISTS,
+    details: 'a worker with the id a has joined already',
+  });
+  first.stream.write({ generation: 3, finished: {} });
+  await eventually(2);
+  expect(events).toMatchObject([
+    { type: 'joined', id: 'a', pid: 7 },
+    { type: 'finished', id: 'a' },
+  ]);
+});
+
+test('messages of other generations are refused, but not those that may come at any time', async () => {
+  const { stream } = connect({ join: JOIN });
+  for (const generation of [2, 3]) stream.write({ generation, prepared: { step: generation } });
+  stream.write({ generation: 0, heartbeat: {} });
+  stream.write({ generation: 0, stopRequest: { exitCode: 143 } });
+  await eventually(4);
+  expect(events.slice(1)).toMatchObject([
+    { type: 'prepared', id: 'a', prepared: { step: 3 } },
+    { type: 'heartbeat' },
+    { type: 'stopRequest', stopRequest: { exitCode: 143 } },
+  ]);
+  expect(refused).toEqual(['prepared of generation 2 from worker a']);
+});
+
+test('texts about a device are cut, because they go to all workers', async () => {
+  const device = { gpu: 'g', library: 'l', uniqueId: '', problem: 'p'.repeat(5_000) };
+  connect({ join: JOIN }, { generation: 3, formed: { device } });
+  await eventually(2);
+  const cut = { ...device, problem: 'p'.repeat(1024) };
+  expect(events[1]).toMatchObject({ type: 'formed', formed: { device: cut } });
+});
+
+test('a connection that says nothing does not hold up the end', async () => {
+  const socket = createConnection({ host: '127.0.0.1', port: Number(address.split(':')[1]) });
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  await sessions.close(100);
+  socket.destroy();
+});
+
+test('a session that ends is a lost worker', async () => {
+  const { stream } = connect({ join: JOIN });
+  await eventually(1);
+  stream.end();
+  await eventually(2);
+  expect(events[1]).toEqual({ type: 'lost', id: 'a', reason: 'it ended its session' });
+});
