@@ -105,8 +105,7 @@ export async function openForInference(path: string, options: InferenceOptions):
     const engine = await native().createEngine(spec);
     try {
       await loadWeights(engine, weights);
-      const { note } = weights.description;
-      const notes = note === null ? source.notes : [...source.notes, note];
+      const notes = [...source.notes, ...weights.notes];
       return { ...source, notes, engine, spec, close: () => engine.close() };
     } catch (error) {
       await engine.close();

@@ -28,7 +28,7 @@ export async function loadInto(
 /** Loads the master weights that a file has; an engine's other parameters are not changed. */
 export async function loadParameters(engine: Engine, weights: Weights): Promise<void> {
   for (const { name } of engine.layout().tensors) {
-    if (weights.has(name)) await weights.read(name, await engine.state('master', name));
+    if (weights.pieces.has(name)) await weights.read(name, await engine.state('master', name));
   }
 }
 

@@ -44,8 +44,7 @@ export async function startFrom(
   return await withWeights(path, async (weights) => {
     weights.requireFloats();
     requireReachable(weights.spec, spec.model, path);
-    const notes = weights.description.note === null ? [] : [weights.description.note];
-    notes.push(...(await readPositions(weights, spec.model, engine)));
+    const notes = [...weights.notes, ...(await readPositions(weights, spec.model, engine))];
     await loadParameters(engine, weights);
     await engine.parametersChanged();
     if (weights.spec.qkNorm === spec.model.qkNorm) return { notes, added: null };

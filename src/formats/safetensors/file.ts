@@ -5,7 +5,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { readFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, isFloat } from './dtype.js';
-import { malformed, quoted, type TensorEntry } from './header.js';
+import { malformed, quoted, requireFloat, type TensorEntry } from './header.js';
 import { type OpenFile, openFile } from './open.js';
 import { INDEX_SUFFIX, openIndex } from './shard-index.js';
 
@@ -140,12 +140,7 @@ export class Safetensors {
   ): Promise<void> {
     const { dtype } = entry;
     const { handle, head, path } = this.#places.get(entry.name)!;
-    if (target !== null && !isFloat(dtype)) {
-      throw malformed(
-        path,
-        `tensor ${quoted(entry.name)} is of type ${dtype}; expected F32, F16, BF16 or F64`,
-      );
-    }
+    if (target !== null) requireFloat(entry, path);
     const width = DTYPE_BYTES[dtype];
     const start = head.length + entry.begin + first * width;
     const length = target === null ? entry.end - entry.begin : target.length * width;

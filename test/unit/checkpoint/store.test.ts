@@ -23,7 +23,7 @@ import {
   verifyCheckpoint,
 } from '../../../src/checkpoint/store.js';
 import { Safetensors } from '../../../src/formats/safetensors/file.js';
-import { describeWeights } from '../../../src/model/weights.js';
+import { Weights } from '../../../src/model/weights.js';
 import type { StateName } from '../../../src/native/contract.js';
 import { contentOf, sameBytes, stateOf } from '../../support/checkpoints.js';
 import { SMALL } from '../../support/engines.js';
@@ -73,7 +73,7 @@ describe('saving and loading', () => {
     const { path } = await saveCheckpoint(root, contentOf(3, 1));
     for (const name of ['model.safetensors', 'ema.safetensors']) {
       const file = await Safetensors.open(join(path, name));
-      expect(describeWeights(file).spec).toEqual(SMALL);
+      expect(new Weights(file).spec).toEqual(SMALL);
       expect([...file.tensors.keys()][0]).toBe('model.diffusion_model.pos_embed');
       await file.close();
     }
