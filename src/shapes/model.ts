@@ -75,7 +75,7 @@ function withEncoders(model: InferenceModel): ShapesModel {
   const other = names && Object.values(names).find((name, i) => name !== Object.values(ENCODER_NAMES)[i]);
   if (other) throw foreign(path, `its texts were encoded by ${other}`);
   const encoders = new TextEncoders(encoderOptions(path, text));
-  const { objective } = JSON.parse(manifest.configJson) as { objective: { shift: number } };
+  const { objective } = manifest.config as { objective: { shift: number } };
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],

@@ -1,6 +1,7 @@
 /** Asynchronous checkpoints: the state is copied natively, and written while training continues. */
+import type { CheckpointMetadata } from '../checkpoint/manifest.js';
 import { retainCheckpoints } from '../checkpoint/retention.js';
-import { type CheckpointMetadata, saveCheckpoint } from '../checkpoint/store.js';
+import { saveCheckpoint } from '../checkpoint/store.js';
 import type { Engine } from '../native/contract.js';
 import type { Saved } from '../rpc/proto.js';
 

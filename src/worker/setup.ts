@@ -1,6 +1,6 @@
 /** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
 import { join } from 'node:path';
-import { type Arithmetic, CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
+import { CHECKPOINTS, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
@@ -116,7 +116,7 @@ export async function loadState(
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
       { path: checkpoint, manifest },
-      { model: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
+      { modelSpec: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
     );
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
     if (role.logs && other !== null) process.stderr.write(`warn ${other}\n`);
@@ -158,7 +158,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
   };
 }
 
-function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Arithmetic {
+function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Record<string, string> {
   const { isa, kernels } = native().host();
   const device =
     gpu === null ? { device: 'cpu', isa, kernels } : { device: gpu.name, libraries: gpu.libraries };
@@ -170,7 +170,7 @@ function checkpointMetadata({ config, dataset, plan, gpu, training }: WorkerSetu
     step,
     planState: { ...plan.state(step, config.batch.global) },
     datasetHash: dataset.hash,
-    configJson: JSON.stringify(config),
+    config,
     modelSpec: training.spec.model,
     latent: dataset.latent,
     text: dataset.text,
