@@ -121,13 +121,13 @@ export async function loadState(
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
     if (role.logs && other !== null) process.stderr.write(`warn ${other}\n`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
-    if (role.writesState) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
+    if (role.writesState) await loadInto(engine, checkpoint, config.ema !== null);
     return manifest.step;
   }
   if (!role.writesState) return 0;
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
-    const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
+    const notes = await startFrom(native(), engine, training.spec, config.init, () =>
       calibrationBatch(config, plan, dataset, rows),
     );
     for (const note of role.logs ? notes : []) process.stderr.write(`${note}\n`);
