@@ -3,13 +3,8 @@ import { OrchestratorError } from '../errors.js';
 import { bytes } from '../text/quantities.js';
 import type { CudaDevice, NativeAddon } from './contract.js';
 
-/** A worker's GPU. */
-export interface Gpu extends CudaDevice {
-  /** Index among the GPUs that the process sees. */
-  ordinal: number;
-  /** Number of GPUs that the process sees. */
-  count: number;
-}
+/** A worker's GPU, with its `ordinal` among the `count` GPUs that the process sees. */
+export type Gpu = ReturnType<typeof gpuOf>;
 
 const LIBRARIES =
   'pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-nccl-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
@@ -52,7 +47,7 @@ export function localRank(environment: NodeJS.ProcessEnv): number {
 }
 
 /** The GPU of the worker with this local rank: usable GPUs are assigned round-robin. */
-export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
+export function gpuOf(devices: readonly CudaDevice[], rank: number) {
   const usable = devices.flatMap((device, ordinal) =>
     device.problem === null ? [{ ...device, ordinal }] : [],
   );

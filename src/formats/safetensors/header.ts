@@ -24,12 +24,6 @@ export interface TensorEntry {
   end: number;
 }
 
-export interface SafetensorsHeader {
-  /** The tensors by name, in the order of the data. */
-  tensors: Map<string, TensorEntry>;
-  metadata: Map<string, string>;
-}
-
 const entrySchema = z.strictObject({
   dtype: z.string(),
   shape: z.array(z.int().min(0)).max(MAX_RANK),
@@ -132,13 +126,13 @@ function parseEntry(name: string, value: unknown, path: string): TensorEntry {
 }
 
 /**
- * Parses and checks a header.
+ * Parses and checks a header. Its tensors are in the order of the data.
  *
  * @param text bytes of the header, including padding.
  * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order,
  *   without overlap.
  */
-export function parseHeader(text: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
+export function parseHeader(text: Uint8Array, dataBytes: number, path: string) {
   const metadata = new Map<string, string>();
   const entries: TensorEntry[] = [];
   for (const [name, value] of Object.entries(parseJson(text, path))) {
