@@ -6,12 +6,10 @@ import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from 
 
 /** Names in a run's `checkpoints` folder; none if there is no such folder. */
 async function entries(root: string): Promise<string[]> {
-  try {
-    return await readdir(root);
-  } catch (error) {
+  return await readdir(root).catch((error) => {
     if (errnoOf(error) === 'ENOENT') return [];
     throw readFailure('list', root, error);
-  }
+  });
 }
 
 /** The checkpoints of a `checkpoints` folder by name, latest first, without verifying them. */

@@ -3,7 +3,8 @@ import { OrchestratorError } from '../errors.js';
 import { extendPositions } from '../model/extend-positions.js';
 import { describeModel, POS_EMBED, sameModel } from '../model/tensors.js';
 import { type Weights, withWeights } from '../model/weights.js';
-import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
+import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../native/contract.js';
+import { native } from '../native/load.js';
 import { hiddenOf } from '../native/specs.js';
 import { loadParameters } from './load.js';
 
@@ -21,7 +22,6 @@ import { loadParameters } from './load.js';
  *   Weights.open.
  */
 export async function startFrom(
-  addon: NativeAddon,
   engine: Engine,
   spec: EngineSpec,
   path: string,
@@ -34,7 +34,7 @@ export async function startFrom(
     await loadParameters(engine, weights);
     await engine.parametersChanged();
     if (weights.spec.qkNorm === spec.model.qkNorm) return notes;
-    return [...notes, await addNorms(addon, engine, spec, calibration())];
+    return [...notes, await addNorms(engine, spec, calibration())];
   });
 }
 
@@ -63,9 +63,9 @@ async function readPositions(weights: Weights, wanted: ModelSpec, engine: Engine
 }
 
 /** Sets the gammas, and says how the velocity on the batch differs from that of the weights without them. */
-async function addNorms(addon: NativeAddon, engine: Engine, spec: EngineSpec, batch: RawBatch) {
+async function addNorms(engine: Engine, spec: EngineSpec, batch: RawBatch) {
   const model: ModelSpec = { ...spec.model, qkNorm: 'none' };
-  const plain = await addon.createEngine({ ...spec, model, training: false, ema: false });
+  const plain = await native().createEngine({ ...spec, model, training: false, ema: false });
   try {
     await copyParameters(engine, plain);
     await plain.parametersChanged();

@@ -36,8 +36,8 @@ export interface ModelTensors {
   skipped: { part: string; prefix: string; tensors: number }[];
 }
 
-function failure(path: string, what: string, hint: string | null = null): OrchestratorError {
-  return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`, hint);
+function failure(path: string, what: string): OrchestratorError {
+  return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
 }
 
 /** Separates the diffusion model's tensors from other parts of a file, and removes the official prefix. */
@@ -58,19 +58,14 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
     names.set(name, fileName);
     shapes.set(name, shape);
   }
-  const formats = (['official', 'diffusers'] as const).filter((format) => shapes.has(PROJECTION[format]));
-  const [format] = formats;
-  if (format === undefined || formats.length > 1) {
-    const { official, diffusers } = PROJECTION;
-    throw failure(
-      path,
-      format === undefined
-        ? `there is neither a tensor "${official}" (official names) nor "${diffusers}" (diffusers' names), so this is not an MM-DiT`
-        : `there is both a tensor "${official}" (official names) and "${diffusers}" (diffusers' names)`,
-    );
-  }
+  const [isOfficial, isDiffusers] = [shapes.has(PROJECTION.official), shapes.has(PROJECTION.diffusers)];
+  const official = `a tensor "${PROJECTION.official}" (official names)`;
+  const diffusers = `"${PROJECTION.diffusers}" (diffusers' names)`;
+  if (isOfficial && isDiffusers) throw failure(path, `there is both ${official} and ${diffusers}`);
+  if (!isOfficial && !isDiffusers)
+    throw failure(path, `there is neither ${official} nor ${diffusers}, so this is not an MM-DiT`);
   return {
-    format,
+    format: isOfficial ? 'official' : 'diffusers',
     names,
     shapes,
     skipped: [...skipped].map(([prefix, count]) => ({ part: OTHER_PARTS[prefix]!, prefix, tensors: count })),

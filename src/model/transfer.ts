@@ -27,13 +27,6 @@ export interface TransferOptions {
   sampleSize: number;
 }
 
-export interface Transferred {
-  tensors: number;
-  bytes: number;
-  /** SHA-256 of every file, by name. */
-  sha256: Map<string, string>;
-}
-
 /** Metadata that other loaders expect. */
 const METADATA = { format: 'pt' };
 /** Number of elements converted at a time. */
@@ -42,12 +35,10 @@ const CHUNK = 1 << 18;
 /**
  * Writes weights as `format` to `path`: an official file (names with prefix), or diffusers' folder with
  * config.json. An existing file is replaced only when the new one is complete; a folder must be new or empty.
+ *
+ * @returns the number of tensors, the size of all files, and the SHA-256 of each file by its name.
  */
-export async function writeWeights(
-  weights: Weights,
-  path: string,
-  options: TransferOptions,
-): Promise<Transferred> {
+export async function writeWeights(weights: Weights, path: string, options: TransferOptions) {
   if (options.dtype !== null) weights.requireFloats();
   const sources = tensorSources(weights, options);
   if (options.format === 'diffusers') return await writeFolder(weights, path, sources, options);
@@ -136,7 +127,7 @@ async function writeFolder(
   path: string,
   sources: readonly TensorSource[],
   options: TransferOptions,
-): Promise<Transferred> {
+) {
   await requireEmpty(path);
   const temporary = `${path}.tmp-${uniqueSuffix()}`;
   return createFolder(path, temporary, async () => {
@@ -179,7 +170,7 @@ function shardsOf(sources: readonly TensorSource[], limit: number | null): Tenso
   return shards;
 }
 
-async function writeShards(folder: string, shards: readonly TensorSource[][]): Promise<Transferred> {
+async function writeShards(folder: string, shards: readonly TensorSource[][]) {
   const number = (n: number) => String(n).padStart(5, '0');
   const sha256 = new Map<string, string>();
   const weightMap: Record<string, string> = {};

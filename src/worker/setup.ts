@@ -127,7 +127,7 @@ export async function loadState(
   if (!role.writesState) return 0;
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
-    const notes = await startFrom(native(), engine, training.spec, config.init, () =>
+    const notes = await startFrom(engine, training.spec, config.init, () =>
       calibrationBatch(config, plan, dataset, rows),
     );
     for (const note of role.logs ? notes : []) process.stderr.write(`${note}\n`);

@@ -66,7 +66,7 @@ describe('QK-norm that the weights lack', () => {
     const { model, input } = await fixture();
     const spec = specOf({ ...model, qkNorm: 'rms' }, input);
     await withEngine(spec, async (engine) => {
-      const notes = await startFrom(native(), engine, spec, WEIGHTS, () => input.batch);
+      const notes = await startFrom(engine, spec, WEIGHTS, () => input.batch);
       // The reported change is the change.
       const plain = { ...spec, model };
       const reference = await withEngine(plain, async (other) => {
@@ -113,13 +113,11 @@ describe('QK-norm that the weights lack', () => {
     await weights.close();
     const plain = { ...weights.spec, qkNorm: 'none' as const };
     await withEngine(specOf(plain, input), async (engine) => {
-      await expect(startFrom(native(), engine, specOf(plain, input), other, never)).rejects.toMatchObject(
-        refused,
-      );
+      await expect(startFrom(engine, specOf(plain, input), other, never)).rejects.toMatchObject(refused);
     });
     const deeper = specOf({ ...model, qkNorm: 'rms', depth: model.depth + 1 }, input);
     await withEngine(deeper, async (engine) => {
-      await expect(startFrom(native(), engine, deeper, WEIGHTS, never)).rejects.toMatchObject(refused);
+      await expect(startFrom(engine, deeper, WEIGHTS, never)).rejects.toMatchObject(refused);
     });
   });
 });
@@ -130,7 +128,7 @@ describe('a larger grid of positions', () => {
     const run = (size: number) => {
       const spec = specOf({ ...model, posEmbedMaxSize: size }, input);
       return withEngine(spec, async (engine) => {
-        const notes = await startFrom(native(), engine, spec, WEIGHTS, never);
+        const notes = await startFrom(engine, spec, WEIGHTS, never);
         const velocity = await engine.predict(input.batch, 'master');
         return { notes, velocity: Buffer.from(velocity.buffer) };
       });
