@@ -3,17 +3,12 @@
  * Little-endian machines only, like the whole project.
  */
 import { createHash, type Hash } from 'node:crypto';
+import { CHUNK_BYTES } from '../../files/hash.js';
 import { readFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, isFloat } from './dtype.js';
 import { malformed, quoted, requireFloat, type TensorEntry } from './header.js';
 import { type OpenFile, openFile } from './open.js';
 import { INDEX_SUFFIX, openIndex } from './shard-index.js';
-
-/**
- * Bytes that are hashed or converted at once: about half a millisecond, so the event loop is never blocked
- * for long.
- */
-const CHUNK_BYTES = 1 << 20;
 
 /** The tensors of one file, or of the files of an index. */
 export class Safetensors {

@@ -2,13 +2,10 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { OrchestratorError } from '../../errors.js';
-import type { FileRecord } from '../../files/hash.js';
+import { CHUNK_BYTES, type FileRecord } from '../../files/hash.js';
 import { writeFailure, writeFully } from '../../files/io.js';
 import { DTYPE_BYTES, type Dtype } from './dtype.js';
 import { elementsOf, encodeHeader, quoted } from './header.js';
-
-/** Bytes that are hashed and written at once: about half a millisecond, so that the event loop stays free. */
-const CHUNK_BYTES = 1 << 20;
 
 /** A tensor to write. */
 export interface TensorSource {
