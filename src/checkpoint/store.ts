@@ -75,11 +75,10 @@ function filesOf({ layout, state, posEmbed }: CheckpointArrays): [CheckpointFile
     }));
   };
   const table = { name: officialName(POS_EMBED), shape: layout.posEmbed.shape, values: () => posEmbed };
-  const weights = (name: StateName) => (state.has(name) ? [table, ...parameters(name, OFFICIAL_PREFIX)] : []);
   const moments = layout.moments.some((name) => state.has(name)) ? layout.moments : [];
   const files: [CheckpointFile, StoredTensor[]][] = [
-    [MODEL_FILE, weights('master')],
-    [EMA_FILE, weights('ema')],
+    [MODEL_FILE, [table, ...parameters('master', OFFICIAL_PREFIX)]],
+    [EMA_FILE, state.has('ema') ? [table, ...parameters('ema', OFFICIAL_PREFIX)] : []],
     [OPTIMIZER_FILE, moments.flatMap((name) => parameters(name, `${name}.`))],
   ];
   return files.filter(([, tensors]) => tensors.length > 0);
