@@ -57,15 +57,14 @@ const manifestSchema = z.strictObject({
 });
 
 type ManifestFile = z.output<typeof manifestSchema>;
-export type PlanState = ManifestFile['plan'];
-export type EncoderNames = NonNullable<ManifestFile['encoders']>;
 
 /** The caller's part of the manifest. */
 export interface CheckpointMetadata
-  extends Pick<ManifestFile, 'step' | 'latent' | 'text' | 'datasetHash' | 'encoders' | 'versions'> {
-  planState: PlanState;
-  /** The effective config, as JSON. */
-  configJson: string;
+  extends Pick<
+    ManifestFile,
+    'step' | 'latent' | 'text' | 'datasetHash' | 'encoders' | 'versions' | 'config'
+  > {
+  planState: ManifestFile['plan'];
   modelSpec: ModelSpec;
 }
 
@@ -88,7 +87,7 @@ export function encodeManifest(manifest: CheckpointManifest): string {
     datasetHash: manifest.datasetHash,
     encoders: manifest.encoders,
     plan: manifest.planState,
-    config: JSON.parse(manifest.configJson),
+    config: manifest.config,
     versions: manifest.versions,
     files: manifest.files,
   });
@@ -122,7 +121,7 @@ function decodeManifest(text: string, path: string): CheckpointManifest {
   if (!parsed.success) throw damaged(path, z.prettifyError(parsed.error));
   const { format, formatVersion, checksum: _, plan, config, model, ...rest } = parsed.data;
   if (rest.files[MODEL_FILE] === undefined) throw damaged(path, `no ${MODEL_FILE} among its files`);
-  return { ...rest, planState: plan, configJson: JSON.stringify(config), modelSpec: model };
+  return { ...rest, planState: plan, modelSpec: model, config };
 }
 
 /** Reads and checks the manifest of a checkpoint folder, without its other files. */

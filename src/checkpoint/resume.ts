@@ -1,10 +1,9 @@
 /** Finds the checkpoint from which a run resumes, and checks that it belongs to the run. */
-import { stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { describeModel, sameModel } from '../model/tensors.js';
-import type { ModelSpec } from '../native/contract.js';
-import { type CheckpointManifest, type EncoderNames, MANIFEST } from './manifest.js';
+import { type CheckpointManifest, MANIFEST } from './manifest.js';
 import { listCheckpoints } from './retention.js';
 import { verifyCheckpoint } from './store.js';
 
@@ -18,7 +17,10 @@ export interface FoundCheckpoint {
   damaged: { path: string; reason: string }[];
 }
 
-/** The latest valid checkpoint of a `checkpoints` folder, or null for an empty folder. */
+/**
+ * The latest valid checkpoint of a `checkpoints` folder, or null if there are none. If there are some, but
+ * none is valid, throws ERR_CHECKPOINT_DAMAGED, because starting from the beginning would hide the loss.
+ */
 async function findIn(root: string): Promise<FoundCheckpoint | null> {
   const damaged: FoundCheckpoint['damaged'] = [];
   for (const { path } of await listCheckpoints(root)) {
@@ -38,30 +40,12 @@ async function findIn(root: string): Promise<FoundCheckpoint | null> {
 }
 
 /**
- * The latest valid checkpoint of a run, or null if the run has no checkpoints.
- *
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: there are checkpoints, but none is valid. Starting from
- *   the beginning would hide the loss.
- */
-export async function findLatest(runDir: string): Promise<FoundCheckpoint | null> {
-  return findIn(join(runDir, CHECKPOINTS));
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-/**
  * The checkpoint at a path, which may be a checkpoint's folder, or a run's folder or its `checkpoints` folder
  * (then the latest valid checkpoint).
  */
 export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> {
-  if (await exists(join(path, MANIFEST)))
-    return { path, manifest: await verifyCheckpoint(path), damaged: [] };
-  const root = (await exists(join(path, CHECKPOINTS))) ? join(path, CHECKPOINTS) : path;
+  if (existsSync(join(path, MANIFEST))) return { path, manifest: await verifyCheckpoint(path), damaged: [] };
+  const root = existsSync(join(path, CHECKPOINTS)) ? join(path, CHECKPOINTS) : path;
   const found = /^step-\d+$/.test(basename(path)) ? null : await findIn(root);
   if (found !== null) return found;
   throw new OrchestratorError(
@@ -77,15 +61,11 @@ export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> 
  */
 export async function resolveResume(resume: string, runDir: string): Promise<FoundCheckpoint | null> {
   if (resume === 'never') return null;
-  return resume === 'auto' ? findLatest(runDir) : resolveCheckpoint(resume);
+  return resume === 'auto' ? findIn(join(runDir, CHECKPOINTS)) : resolveCheckpoint(resume);
 }
 
 /** The properties of a run that a checkpoint must share. */
-export interface RunIdentity {
-  model: ModelSpec;
-  datasetHash: string;
-  encoders: EncoderNames | null;
-}
+export type RunIdentity = Pick<CheckpointManifest, 'modelSpec' | 'datasetHash' | 'encoders'>;
 
 /**
  * Refuses a checkpoint of another model, data set or text encoders. Encoders that one of the two does not
@@ -101,9 +81,9 @@ export function checkCompatible(
       `${path} belongs to ${what}`,
       `${hint}, or use another --run-dir`,
     );
-  if (!sameModel(manifest.modelSpec, run.model)) {
+  if (!sameModel(manifest.modelSpec, run.modelSpec)) {
     throw refuse(
-      `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.model)}`,
+      `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.modelSpec)}`,
       'Use the config of the run that wrote it',
     );
   }
@@ -124,27 +104,19 @@ export function checkCompatible(
   }
 }
 
-/** What the bits of a run depend on besides its config; a part of a manifest's `versions`. */
-export type Arithmetic = Record<string, string>;
-
-/**
- * Version of the kernels. Before kernels had versions, oneDNN multiplied matrices, and checkpoints name its
- * version.
- */
-function kernelsOf(versions: Arithmetic): string | undefined {
-  const { kernels, onednn } = versions;
-  return kernels ?? (onednn === undefined ? undefined : `with oneDNN ${onednn}`);
-}
-
 /**
  * Differences in instruction set, libraries or precision from where a checkpoint was written, or null. With
  * any, the run can be resumed, but not bit for bit.
+ *
+ * @param here what the bits of a run depend on besides its config; a part of a manifest's `versions`.
  */
 export function otherArithmetic(
   { versions }: Pick<CheckpointManifest, 'versions'>,
-  here: Arithmetic,
+  here: CheckpointManifest['versions'],
 ): string | null {
-  const there: Record<string, string | undefined> = { ...versions, kernels: kernelsOf(versions) };
+  // Before kernels had versions, oneDNN multiplied matrices, and checkpoints name its version.
+  const { onednn, kernels = onednn && `with oneDNN ${onednn}` } = versions;
+  const there: Record<string, string | undefined> = { ...versions, kernels };
   const changes = Object.keys(here)
     .filter((key) => there[key] !== undefined && there[key] !== here[key])
     .map((key) => `${key} ${there[key]} there, ${here[key]} here`);

@@ -4,23 +4,16 @@ import { basename, join } from 'node:path';
 import { errnoOf, readFailure, syncFolder, uniqueSuffix } from '../files/io.js';
 import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
 
-export interface StoredCheckpoint {
-  step: number;
-  path: string;
-}
-
 /** Names in a run's `checkpoints` folder; none if there is no such folder. */
 async function entries(root: string): Promise<string[]> {
-  try {
-    return await readdir(root);
-  } catch (error) {
+  return await readdir(root).catch((error) => {
     if (errnoOf(error) === 'ENOENT') return [];
     throw readFailure('list', root, error);
-  }
+  });
 }
 
 /** The checkpoints of a `checkpoints` folder by name, latest first, without verifying them. */
-export async function listCheckpoints(root: string): Promise<StoredCheckpoint[]> {
+export async function listCheckpoints(root: string): Promise<{ step: number; path: string }[]> {
   return (await entries(root))
     .flatMap((name) => {
       const step = stepOfName(name);
@@ -33,20 +26,14 @@ export async function listCheckpoints(root: string): Promise<StoredCheckpoint[]>
  * Removes the oldest checkpoints, after verifying the new one as read back from the disk. Checkpoints of
  * later steps, which a run meets that was resumed from an earlier step, are not touched.
  *
- * @param keep number of checkpoints to keep, including the new one.
+ * @param keep number of checkpoints to keep, including the new one; at least 1.
  * @param newest folder of the checkpoint just written.
- * @returns the folders removed.
  * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: the new checkpoint is not valid; nothing is removed.
  */
-export async function retainCheckpoints(root: string, keep: number, newest: string): Promise<string[]> {
+export async function retainCheckpoints(root: string, keep: number, newest: string): Promise<void> {
   const { step } = await verifyCheckpoint(newest);
   const older = (await listCheckpoints(root)).filter((checkpoint) => checkpoint.step < step);
-  const removed: string[] = [];
-  for (const { path } of older.slice(Math.max(keep, 1) - 1)) {
-    await removeCheckpoint(root, path);
-    removed.push(path);
-  }
-  return removed;
+  for (const { path } of older.slice(keep - 1)) await removeCheckpoint(root, path);
 }
 
 /** Renames the folder first, so that a folder with a final name is always complete. */

@@ -10,7 +10,8 @@ import { OrchestratorError } from '../errors.js';
 import { type FileRecord, hashFile } from '../files/hash.js';
 import { errnoOf, reasonOf, syncFolder, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
 import { Safetensors } from '../formats/safetensors/file.js';
-import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
+import { elementsOf } from '../formats/safetensors/header.js';
+import { type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
 import { describeModel, OFFICIAL_PREFIX, officialName, POS_EMBED } from '../model/tensors.js';
 import type { EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import { native } from '../native/load.js';
@@ -27,26 +28,22 @@ import {
   readManifest,
 } from './manifest.js';
 
-export type { CheckpointManifest, CheckpointMetadata, PlanState } from './manifest.js';
-
 /** Prefixes of folders that a killed process may leave behind; see recoverStore. */
 export const PARTIAL = '.partial-';
 export const REPLACED = '.replaced-';
 
-export interface CheckpointContent {
+/** The arrays of a checkpoint, which are written, or filled from its files. */
+export interface CheckpointArrays {
   layout: EngineLayout;
-  /** The master weights, the layout's moments, and the EMA if the run has one. They must not change. */
+  /** The master weights, and those of the EMA and the layout's moments that are saved or loaded. */
   state: StateTensors;
   /** [P * P * hidden] */
   posEmbed: Float32Array;
-  metadata: CheckpointMetadata;
 }
 
-export interface SavedCheckpoint {
-  path: string;
-  manifest: CheckpointManifest;
-  bytes: number;
-  seconds: number;
+/** The arrays must not change while they are written. */
+export interface CheckpointContent extends CheckpointArrays {
+  metadata: CheckpointMetadata;
 }
 
 export function checkpointName(step: number): string {
@@ -59,60 +56,32 @@ export function stepOfName(name: string): number | null {
   return match === null ? null : Number(match[1]);
 }
 
-/** What lies in each file, and what stands before a parameter's name there. Saving and loading read this. */
-function filesOf({ moments }: EngineLayout): readonly CheckpointContents[] {
-  return [
-    { file: MODEL_FILE, positions: true, states: [{ state: 'master', prefix: OFFICIAL_PREFIX }] },
-    { file: EMA_FILE, positions: true, states: [{ state: 'ema', prefix: OFFICIAL_PREFIX }] },
-    {
-      file: OPTIMIZER_FILE,
-      positions: false,
-      states: moments.map((state) => ({ state, prefix: `${state}.` })),
-    },
+/** A tensor of a checkpoint's file; `values` is called when it is about to be written or filled. */
+interface StoredTensor {
+  name: string;
+  shape: readonly number[];
+  values: () => Float32Array | Promise<Float32Array>;
+}
+
+/** The tensors of each file, in order. The EMA or the moments may be missing; then they have no file. */
+function filesOf({ layout, state, posEmbed }: CheckpointArrays): [CheckpointFile, StoredTensor[]][] {
+  const parameters = (name: StateName, prefix: string): StoredTensor[] => {
+    const read = state.get(name);
+    if (read === undefined) throw new OrchestratorError('ERR_INTERNAL', `The state "${name}" is missing`);
+    return layout.tensors.map((tensor) => ({
+      name: prefix + tensor.name,
+      shape: tensor.shape,
+      values: () => read(tensor.name),
+    }));
+  };
+  const table = { name: officialName(POS_EMBED), shape: layout.posEmbed.shape, values: () => posEmbed };
+  const moments = layout.moments.some((name) => state.has(name)) ? layout.moments : [];
+  const files: [CheckpointFile, StoredTensor[]][] = [
+    [MODEL_FILE, [table, ...parameters('master', OFFICIAL_PREFIX)]],
+    [EMA_FILE, state.has('ema') ? [table, ...parameters('ema', OFFICIAL_PREFIX)] : []],
+    [OPTIMIZER_FILE, moments.flatMap((name) => parameters(name, `${name}.`))],
   ];
-}
-
-interface CheckpointContents {
-  file: CheckpointFile;
-  /** Whether the position table comes first. */
-  positions: boolean;
-  states: readonly { state: StateName; prefix: string }[];
-}
-
-/**
- * The tensors to write to each file, in order; a parameter is read when it is about to be written. The EMA
- * may be missing.
- */
-function tensorsToWrite({ layout, state, posEmbed }: CheckpointContent): Map<CheckpointFile, TensorSource[]> {
-  const files = new Map<CheckpointFile, TensorSource[]>();
-  const dtype = 'F32';
-  const table = {
-    name: officialName(POS_EMBED),
-    dtype,
-    shape: layout.posEmbed.shape,
-    data: posEmbed,
-  } as const;
-  for (const { file, positions, states } of filesOf(layout)) {
-    if (file === EMA_FILE && !state.has('ema')) continue;
-    const parameters = states.flatMap(({ state: name, prefix }) => {
-      const read = state.get(name);
-      if (read === undefined) {
-        throw new OrchestratorError('ERR_INTERNAL', `The checkpoint lacks the state "${name}"`);
-      }
-      return layout.tensors.map(
-        ({ name: tensor, shape }): TensorSource => ({
-          name: prefix + tensor,
-          dtype,
-          shape,
-          data: async function* () {
-            yield await read(tensor);
-          },
-        }),
-      );
-    });
-    files.set(file, positions ? [table, ...parameters] : parameters);
-  }
-  return files;
+  return files.filter(([, tensors]) => tensors.length > 0);
 }
 
 /**
@@ -123,19 +92,20 @@ function tensorsToWrite({ layout, state, posEmbed }: CheckpointContent): Map<Che
  * @throws OrchestratorError ERR_CHECKPOINT_WRITE (full disk, read-only, ...): earlier checkpoints are
  *   untouched, and nothing remains under the final name.
  */
-export async function saveCheckpoint(root: string, content: CheckpointContent): Promise<SavedCheckpoint> {
+export async function saveCheckpoint(root: string, content: CheckpointContent) {
   const started = performance.now();
-  const files = tensorsToWrite(content);
+  const files = filesOf(content);
   const name = checkpointName(content.metadata.step);
   const final = join(root, name);
   const partial = join(root, `${PARTIAL}${name}-${uniqueSuffix()}`);
   try {
     await makeFolder(root);
-    await checkSpace(root, final, files);
+    const tensors = files.flatMap(([, contents]) => contents);
+    await checkSpace(root, final, 4 * tensors.reduce((sum, { shape }) => sum + elementsOf(shape)!, 0));
     await mkdir(partial);
     const records: CheckpointManifest['files'] = {};
-    for (const [file, tensors] of files) {
-      records[file] = await writeSafetensors(join(partial, file), tensors, {
+    for (const [file, contents] of files) {
+      records[file] = await writeSafetensors(join(partial, file), contents.map(sourceOf), {
         format: 'pt',
         'orchestrator.step': String(content.metadata.step),
       });
@@ -144,8 +114,7 @@ export async function saveCheckpoint(root: string, content: CheckpointContent): 
     await writeDurably(join(partial, MANIFEST), encodeManifest(manifest));
     await syncFolder(partial);
     await publish(root, partial, final);
-    const bytes = Object.values(records).reduce((sum, record) => sum + record.bytes, 0);
-    return { path: final, manifest, bytes, seconds: (performance.now() - started) / 1000 };
+    return { path: final, manifest, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
     await rm(partial, { recursive: true, force: true }).catch(() => {});
     const { code, message, hint } = writeFailure(final, error);
@@ -156,6 +125,13 @@ export async function saveCheckpoint(root: string, content: CheckpointContent): 
       { hint, cause: error },
     );
   }
+}
+
+function sourceOf({ name, shape, values }: StoredTensor): TensorSource {
+  const data = async function* () {
+    yield await values();
+  };
+  return { name, dtype: 'F32', shape, data };
 }
 
 /** Creates a folder and its missing parents, and makes their entries durable. */
@@ -169,15 +145,9 @@ async function makeFolder(path: string): Promise<void> {
 }
 
 /** Refuses in advance to write what does not fit, because a full disk also stops the journal and the logs. */
-async function checkSpace(
-  root: string,
-  final: string,
-  files: ReadonlyMap<CheckpointFile, TensorSource[]>,
-): Promise<void> {
+async function checkSpace(root: string, final: string, needed: number): Promise<void> {
   const stat = await statfs(root);
   const free = stat.bavail * stat.bsize;
-  let needed = 0;
-  for (const tensors of files.values()) for (const tensor of tensors) needed += sourceBytes(tensor);
   if (stat.blocks === 0 || needed <= free) return;
   const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new OrchestratorError(
@@ -217,12 +187,9 @@ export async function verifyCheckpoint(
   const manifest = await openCheckpoint(path);
   for (const [name, record] of Object.entries(manifest.files)) {
     const file = join(path, name);
-    let found: FileRecord;
-    try {
-      found = await hashFile(file);
-    } catch (error) {
+    const found = await hashFile(file).catch((error) => {
       throw damaged(file, `cannot be read: ${reasonOf(error)}`, error);
-    }
+    });
     checkRecord(file, record, found);
     onFile(name, record);
   }
@@ -240,30 +207,16 @@ function checkRecord(path: string, expected: FileRecord, found: FileRecord): voi
 
 /** Reads the manifest of a checkpoint folder, and checks it against the folder's name. */
 export async function openCheckpoint(path: string): Promise<CheckpointManifest> {
-  let manifest: CheckpointManifest;
-  try {
-    manifest = await readManifest(path);
-  } catch (error) {
-    if (error instanceof OrchestratorError && error.code === 'ERR_FILE_OPEN') {
-      throw new OrchestratorError('ERR_CHECKPOINT_MISSING', `${path} is not a checkpoint: ${error.message}`, {
-        cause: error,
-      });
-    }
-    throw error;
-  }
+  const manifest = await readManifest(path).catch((cause) => {
+    if (!(cause instanceof OrchestratorError) || cause.code !== 'ERR_FILE_OPEN') throw cause;
+    const message = `${path} is not a checkpoint: ${cause.message}`;
+    throw new OrchestratorError('ERR_CHECKPOINT_MISSING', message, { cause });
+  });
   const step = stepOfName(basename(resolve(path)));
   if (step !== null && step !== manifest.step) {
     throw damaged(join(path, MANIFEST), `belongs to step ${manifest.step}; the folder's name says ${step}`);
   }
   return manifest;
-}
-
-/** The arrays that a checkpoint is loaded into. */
-export interface CheckpointTargets {
-  layout: EngineLayout;
-  /** Returns the memory of a parameter. States that are not given are not read. */
-  state: StateTensors;
-  posEmbed: Float32Array | null;
 }
 
 /**
@@ -273,10 +226,10 @@ export interface CheckpointTargets {
  *   are filled from another checkpoint; ERR_CHECKPOINT_MISMATCH: the checkpoint belongs to another model, or
  *   lacks a file.
  */
-export async function loadCheckpoint(path: string, targets: CheckpointTargets): Promise<CheckpointManifest> {
+export async function loadCheckpoint(path: string, targets: CheckpointArrays): Promise<CheckpointManifest> {
   const manifest = await openCheckpoint(path);
   checkLayout(path, manifest, targets.layout);
-  for (const [file, arrays] of await arraysToFill(targets)) {
+  for (const [file, tensors] of filesOf(targets)) {
     const record = manifest.files[file];
     if (record === undefined) {
       throw new OrchestratorError(
@@ -284,6 +237,8 @@ export async function loadCheckpoint(path: string, targets: CheckpointTargets): 
         `${path} holds no ${file}${file === EMA_FILE ? '; the run that wrote it kept no EMA' : ''}`,
       );
     }
+    const arrays = new Map<string, Float32Array>();
+    for (const { name, values } of tensors) arrays.set(name, await values());
     await readFile(join(path, file), record, arrays);
   }
   return manifest;
@@ -299,27 +254,6 @@ function checkLayout(path: string, manifest: CheckpointManifest, layout: EngineL
     'ERR_CHECKPOINT_MISMATCH',
     `${path} belongs to another model (${describeModel(manifest.modelSpec)}); the run's has ${first}`,
   );
-}
-
-/** The arrays to fill from each file that is needed. */
-async function arraysToFill({
-  layout,
-  state,
-  posEmbed,
-}: CheckpointTargets): Promise<Map<CheckpointFile, Map<string, Float32Array>>> {
-  const files = new Map<CheckpointFile, Map<string, Float32Array>>();
-  for (const { file, positions, states } of filesOf(layout)) {
-    const arrays = new Map<string, Float32Array>();
-    for (const { state: name, prefix } of states) {
-      const tensorOf = state.get(name);
-      if (tensorOf === undefined) continue;
-      for (const { name: tensor } of layout.tensors) arrays.set(prefix + tensor, await tensorOf(tensor));
-    }
-    if (arrays.size === 0) continue;
-    if (positions && posEmbed !== null) arrays.set(officialName(POS_EMBED), posEmbed);
-    files.set(file, arrays);
-  }
-  return files;
 }
 
 async function readFile(path: string, record: FileRecord, arrays: Map<string, Float32Array>): Promise<void> {

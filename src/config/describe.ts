@@ -16,12 +16,10 @@ export interface SchemaNode {
   exclusiveMinimum?: number;
   exclusiveMaximum?: number;
   multipleOf?: number;
-  pattern?: string;
   minLength?: number;
   minItems?: number;
   properties?: Record<string, SchemaNode>;
   required?: string[];
-  additionalProperties?: boolean;
   items?: SchemaNode | false;
   prefixItems?: SchemaNode[];
   anyOf?: SchemaNode[];
@@ -60,17 +58,13 @@ export function unwrapNull(node: SchemaNode): { node: SchemaNode; nullable: bool
 export function schemaAt(path: Path): SchemaNode | null {
   let current: SchemaNode = jsonSchema();
   for (const part of path) {
-    const { node } = unwrapNull(current);
-    const next =
-      typeof part === 'number' ? (node.prefixItems?.[part] ?? node.items) : own(node.properties ?? {}, part);
-    if (next === undefined || next === false) return null;
+    const { prefixItems, items, properties = {} } = unwrapNull(current).node;
+    const child = Object.hasOwn(properties, part) ? properties[part] : undefined;
+    const next = typeof part === 'number' ? (prefixItems?.[part] ?? items) : child;
+    if (!next) return null;
     current = next;
   }
   return current;
-}
-
-function own(properties: Record<string, SchemaNode>, key: string): SchemaNode | undefined {
-  return Object.hasOwn(properties, key) ? properties[key] : undefined;
 }
 
 /** The names that a mapping may have; none if the path is not a mapping. */
@@ -87,7 +81,8 @@ export function expectation(schema: SchemaNode): string {
 
 function bare(node: SchemaNode): string {
   if (node.title !== undefined) return node.title;
-  if (node.enum !== undefined) return oneOf(node.enum);
+  if (node.enum?.length === 1) return String(node.enum[0]);
+  if (node.enum !== undefined) return `one of ${node.enum.join(', ')}`;
   switch (node.type) {
     case 'object':
       return `a mapping with ${Object.keys(node.properties ?? {}).join(', ')}`;
@@ -101,10 +96,6 @@ function bare(node: SchemaNode): string {
     default:
       return node.type ?? 'another value';
   }
-}
-
-function oneOf(values: unknown[]): string {
-  return values.length === 1 ? String(values[0]) : `one of ${values.join(', ')}`;
 }
 
 function list(node: SchemaNode): string {

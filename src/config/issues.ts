@@ -39,12 +39,9 @@ function wrongValue(path: Path, sources: Sources): Problem {
   const tooLarge = typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER;
   const limit = tooLarge ? `, and at most ${Number.MAX_SAFE_INTEGER}` : '';
   const text = `expected ${expected}${limit}, received ${show(value)}`;
-  const near = schema === null || typeof value !== 'string' ? null : nearest(value, choices(schema));
+  const choices = (schema && unwrapNull(schema).node.enum) ?? [];
+  const near = typeof value === 'string' ? nearest(value, choices.map(String)) : null;
   return { place: sources.placeFor(path), key: formatPath(path), text: text + suggestion(near) };
-}
-
-function choices(schema: SchemaNode): string[] {
-  return (unwrapNull(schema).node.enum ?? []).map(String);
 }
 
 function suggestion(name: string | null): string {

@@ -13,14 +13,8 @@ import { nearest } from '../text/nearest.js';
 import { problemsOf } from './issues.js';
 import { RULES } from './rules.js';
 import { type Config, configSchema } from './schema.js';
-import { type Origin, type Problem, Sources } from './sources.js';
+import { type Problem, Sources } from './sources.js';
 import { deleteAt, leaves } from './value.js';
-
-/** A configuration, and where its values come from. */
-export interface LoadedConfig {
-  config: Config;
-  sources: Sources;
-}
 
 /**
  * Loads and validates a configuration.
@@ -41,19 +35,15 @@ export function loadConfigWithSources(
   path: string,
   overrides: readonly string[] = [],
   environment: NodeJS.ProcessEnv = process.env,
-): LoadedConfig {
+) {
   const sources = new Sources(path, readText(path), environment, overrides);
   return { config: validate(sources), sources };
 }
 
-export interface Explanation extends Origin {
-  /** Dotted key. */
-  key: string;
-  value: unknown;
-}
+export type LoadedConfig = ReturnType<typeof loadConfigWithSources>;
 
-/** Every value of the effective configuration with its origin, in the schema's order. */
-export function explain({ config, sources }: LoadedConfig): Explanation[] {
+/** Every value of the effective configuration with its dotted key and its origin, in the schema's order. */
+export function explain({ config, sources }: LoadedConfig) {
   return [...leaves(config)].map(({ path, value }) => ({
     key: path.join('.'),
     value,
@@ -82,7 +72,8 @@ function validate(sources: Sources): Config {
     const rest = withoutInvalid(sources.merged, issues);
     if (rest !== null) {
       const wrong = issues.filter((issue) => issue.code !== 'unrecognized_keys');
-      problems.push(...brokenRules(rest, wrong.map(keyOf), sources));
+      const invalid = wrong.map((issue) => keyPath(issue).join('.'));
+      problems.push(...brokenRules(rest, invalid, sources));
     }
   }
   if (parsed.success && problems.length === 0) return parsed.data;
@@ -122,10 +113,6 @@ function brokenRules(config: Config, invalid: readonly string[], sources: Source
 
 function overlaps(a: string, b: string): boolean {
   return a === b || a.startsWith(`${b}.`) || b.startsWith(`${a}.`);
-}
-
-function keyOf(issue: z.core.$ZodIssue): string {
-  return keyPath(issue).join('.');
 }
 
 /** The path up to the first list position: what can be removed from a mapping. */

@@ -111,7 +111,6 @@ export const RULES: readonly Rule[] = [
 function parameterNames(model: Config['model']): string[] {
   const dual_attention = model.dual_attention.filter((block) => block < model.depth);
   const spec = modelOf({ model: { ...model, dual_attention } }, { contextDim: 1, pooledDim: 1 });
-  return native()
-    .parameters(spec)
-    .tensors.map(({ name }) => name);
+  const { tensors } = native().parameters(spec);
+  return tensors.map(({ name }) => name);
 }

@@ -11,6 +11,11 @@ import { FORMULATIONS, type FormulationName } from '../objective/formulations.js
 const integer = (low: number, high = Number.MAX_SAFE_INTEGER) => z.int().min(low).max(high);
 const fraction = () => z.number().min(0).max(1);
 const text = () => z.string().min(1);
+const positive = () => z.number().positive();
+const belowOne = () => z.number().min(0).lt(1);
+const choice = <T extends string>(values: readonly T[], chosen: z.core.util.NoUndefined<T>) =>
+  z.enum(values).default(chosen);
+const optional = <T extends z.ZodType>(schema: T) => schema.nullable().default(null);
 
 const captionColumns = z.strictObject({
   clip_l: text().describe('Column of the CLIP-L token features, [tokens, width].'),
@@ -26,36 +31,24 @@ const data = z.strictObject({
   path: text().describe(
     'Folder of the data set, written by `orchestrator dataset` (with a manifest.json) or by Hugging Face `save_to_disk`. Relative to the working directory.',
   ),
-  columns: z
-    .strictObject({
-      id: text()
-        .nullable()
-        .default(null)
-        .describe('Column of the sample identity, for reports; null = row number.'),
+  columns: optional(
+    z.strictObject({
+      id: optional(text()).describe('Column of the sample identity, for reports; null = row number.'),
       latent: text().describe('Column of the latents.'),
       original: captionColumns.describe('Columns of the original caption.'),
-      synthetic: captionColumns
-        .nullable()
-        .default(null)
-        .describe('Columns of the synthetic caption; null = there is none.'),
-    })
-    .nullable()
-    .default(null)
-    .describe('Role of each column, for Hugging Face folders; null for folders with a manifest.json.'),
-  latent_shape: z
-    .tuple([integer(1), integer(1), integer(1)])
-    .nullable()
-    .default(null)
-    .describe('[channels, height, width] of a latent, if the columns are flat; null = from the data set.'),
-  text_shape: z
-    .strictObject({
+      synthetic: optional(captionColumns).describe('Columns of the synthetic caption; null = there is none.'),
+    }),
+  ).describe('Role of each column, for Hugging Face folders; null for folders with a manifest.json.'),
+  latent_shape: optional(z.tuple([integer(1), integer(1), integer(1)])).describe(
+    '[channels, height, width] of a latent, if the columns are flat; null = from the data set.',
+  ),
+  text_shape: optional(
+    z.strictObject({
       clip_l: tokensAndWidth().describe('[tokens, width] of CLIP-L.'),
       clip_g: tokensAndWidth().describe('[tokens, width] of CLIP-G; as many tokens as CLIP-L.'),
       t5: tokensAndWidth().describe('[tokens, width] of T5.'),
-    })
-    .nullable()
-    .default(null)
-    .describe('Shapes of the token features, if the columns are flat; null = from the data set.'),
+    }),
+  ).describe('Shapes of the token features, if the columns are flat; null = from the data set.'),
   validation_rows: integer(0).default(256).describe('Rows held out for the validation loss; 0 = none.'),
   synthetic_captions: fraction()
     .default(0.5)
@@ -72,57 +65,43 @@ const data = z.strictObject({
     ),
 });
 
-const BACKBONE_NAMES = Object.keys(BACKBONES) as [string, ...string[]];
 const model = z.strictObject({
-  backbone: z
-    .enum(BACKBONE_NAMES)
-    .default('mmdit')
-    .describe('Architecture: mmdit = the MM-DiT of SD3 and SD3.5.'),
+  backbone: choice(Object.keys(BACKBONES), 'mmdit').describe(
+    'Architecture: mmdit = the MM-DiT of SD3 and SD3.5.',
+  ),
   depth: integer(1, 1024).default(4).describe('Number of MM-DiT blocks.'),
-  hidden: z
-    .int()
-    .min(HEAD_DIM)
-    .max(1024 * HEAD_DIM)
+  hidden: integer(HEAD_DIM, 1024 * HEAD_DIM)
     .multipleOf(HEAD_DIM)
     .default(192)
     .describe(`Width of both streams; hidden / ${HEAD_DIM} attention heads.`),
   patch: integer(1, 64).default(2).describe('Side of a patch, in latent pixels.'),
   latent_channels: integer(1, 1024).default(16).describe('Channels of the latents.'),
-  context_dim: integer(1)
-    .nullable()
-    .default(null)
-    .describe("Width of the context tokens; null = from the data set (T5's width)."),
-  pooled_dim: integer(1)
-    .nullable()
-    .default(null)
-    .describe('Width of the pooled text vector; null = from the data set (CLIP-L and CLIP-G together).'),
+  context_dim: optional(integer(1)).describe(
+    "Width of the context tokens; null = from the data set (T5's width).",
+  ),
+  pooled_dim: optional(integer(1)).describe(
+    'Width of the pooled text vector; null = from the data set (CLIP-L and CLIP-G together).',
+  ),
   pos_embed_max_size: integer(1, 4096)
     .default(16)
     .describe('Side of the stored position grid, in patches; smaller latents use its centre.'),
-  qk_norm: z.enum(['none', 'rms']).default('rms').describe('Normalisation of queries and keys.'),
+  qk_norm: choice(['none', 'rms'], 'rms').describe('Normalisation of queries and keys.'),
   dual_attention: z
     .array(integer(0))
     .default([])
     .describe('Indices of blocks with a second, image-only attention.'),
 });
 
-const FORMULATION_NAMES = Object.keys(FORMULATIONS) as [FormulationName, ...FormulationName[]];
 const objective = z.strictObject({
-  formulation: z
-    .enum(FORMULATION_NAMES)
-    .default('rf')
-    .describe('Path, target and weighting: rf = rectified flow.'),
+  formulation: choice(Object.keys(FORMULATIONS) as FormulationName[], 'rf').describe(
+    'Path, target and weighting: rf = rectified flow.',
+  ),
   density: z
     .string()
     .regex(DENSITY_PATTERN)
     .default('lognorm(0, 1)')
-    .meta({
-      title: DENSITY_FORMS,
-      description: `Density from which t is drawn: ${DENSITY_FORMS}.`,
-    }),
-  shift: z
-    .number()
-    .positive()
+    .meta({ title: DENSITY_FORMS, description: `Density from which t is drawn: ${DENSITY_FORMS}.` }),
+  shift: positive()
     .default(1)
     .describe('Resolution shift alpha, in t_m = alpha t / (1 + (alpha - 1) t); 1 = none.'),
 });
@@ -136,49 +115,36 @@ const batch = z.strictObject({
     ),
 });
 
-const beta = () => z.number().min(0).lt(1);
-
 const optimizer = z.strictObject({
   lr: z.number().min(0).default(1e-3).describe('Peak learning rate of AdamW.'),
   betas: z
-    .tuple([beta(), beta()])
+    .tuple([belowOne(), belowOne()])
     .default([0.9, 0.999])
     .describe('Decay of the first and the second moment.'),
-  eps: z.number().positive().default(1e-8).describe('Added to the square root of the second moment.'),
+  eps: positive().default(1e-8).describe('Added to the square root of the second moment.'),
   weight_decay: z.number().min(0).default(0.01).describe('Decoupled weight decay.'),
-  clip_norm: z
-    .number()
-    .positive()
-    .default(1)
-    .describe('Global L2 norm to which larger gradients are clipped.'),
+  clip_norm: positive().default(1).describe('Global L2 norm to which larger gradients are clipped.'),
 });
 
 const schedule = z.strictObject({
   steps: integer(1).default(1000).describe('Optimizer steps of the run.'),
   warmup: integer(0).default(50).describe('Steps of linear warm-up from 0.'),
-  decay: z.enum(['constant', 'cosine']).default('cosine').describe('Learning rate after the warm-up.'),
+  decay: choice(['constant', 'cosine'], 'cosine').describe('Learning rate after the warm-up.'),
   final: fraction().default(0.1).describe('Learning rate at the end of a cosine, as a fraction of the peak.'),
 });
 
 const ema = z.strictObject({
-  decay: z
-    .number()
-    .min(0)
-    .lt(1)
+  decay: belowOne()
     .default(0.999)
     .describe('Fraction of the old average that each update keeps (the paper: 0.99 every 100 steps).'),
   every: integer(1).default(1).describe('Steps between two updates of the average.'),
 });
 
 const precision = z.strictObject({
-  compute: z
-    .enum(['auto', 'fp32', 'bf16'])
-    .default('auto')
-    .describe('Precision of matmuls; auto = bf16 if the processor or GPU has fast bf16, otherwise fp32.'),
-  residual: z
-    .enum(['fp32', 'bf16'])
-    .default('bf16')
-    .describe('Storage of the residual stream if compute is bf16.'),
+  compute: choice(['auto', 'fp32', 'bf16'], 'auto').describe(
+    'Precision of matmuls; auto = bf16 if the processor or GPU has fast bf16, otherwise fp32.',
+  ),
+  residual: choice(['fp32', 'bf16'], 'bf16').describe('Storage of the residual stream if compute is bf16.'),
 });
 
 const validation = z.strictObject({
@@ -220,12 +186,9 @@ export const configSchema = z.strictObject({
       description: 'Name of the run; its folder is runs/NAME unless --run-dir says otherwise.',
     }),
   seed: integer(0).default(0).describe('Determines all random numbers.'),
-  device: z
-    .enum(['cpu', 'cuda'])
-    .default('cpu')
-    .describe(
-      'Device on which workers compute; cuda = each on the NVIDIA GPU of its local rank (modulo the number of GPUs that it sees).',
-    ),
+  device: choice(['cpu', 'cuda'], 'cpu').describe(
+    'Device on which workers compute; cuda = each on the NVIDIA GPU of its local rank (modulo the number of GPUs that it sees).',
+  ),
   data: data.describe('What to train on.'),
   model: model.prefault({}).describe('The MM-DiT.'),
   objective: objective.prefault({}).describe('What is learned.'),
@@ -234,34 +197,21 @@ export const configSchema = z.strictObject({
   schedule: schedule.prefault({}).describe('Length of the run and learning rate.'),
   ema: ema.nullable().prefault({}).describe('Exponential moving average of the weights; null = none.'),
   precision: precision.prefault({}).describe('Number formats.'),
-  activation_checkpointing: z
-    .enum(['nothing', 'norms', 'mlp', 'block'])
-    .default('nothing')
-    .describe(
-      'What the backward pass recomputes instead of keeping: nothing; norms (normed inputs and GELUs); mlp (also the first MLP layer); block (everything except the inputs of the blocks). Changes memory and time, but no bit of the result.',
-    ),
-  threads: integer(1, 4096)
-    .nullable()
-    .default(null)
-    .describe('Compute threads of a worker; null = processors / workers of the machine.'),
-  threads_per_slot: integer(1, 4096)
-    .nullable()
-    .default(null)
-    .describe(
-      'Threads of a worker that share a slot; null = one, or more if a worker has more threads than slots. Changes no bit of the result. Only on the CPU.',
-    ),
-  exchange: z
-    .enum(['auto', 'shared', 'nccl', 'grpc'])
-    .default('auto')
-    .describe(
-      'How workers sum their gradients (all-reduce): shared = in memory that all workers map (only on one machine and on the CPU; workers hold one copy of the weights and share the update); nccl = from GPU to GPU (each worker needs its own); grpc = over the network; auto = shared or nccl where possible, otherwise grpc. Changes time and memory, but no bit of the result.',
-    ),
-  init: text()
-    .nullable()
-    .default(null)
-    .describe(
-      "Weights to start from: a safetensors file, *.safetensors.index.json, or diffusers' folder; null = initialise from the seed. The weights may lack QK-norm and have a smaller position grid.",
-    ),
+  activation_checkpointing: choice(['nothing', 'norms', 'mlp', 'block'], 'nothing').describe(
+    'What the backward pass recomputes instead of keeping: nothing; norms (normed inputs and GELUs); mlp (also the first MLP layer); block (everything except the inputs of the blocks). Changes memory and time, but no bit of the result.',
+  ),
+  threads: optional(integer(1, 4096)).describe(
+    'Compute threads of a worker; null = processors / workers of the machine.',
+  ),
+  threads_per_slot: optional(integer(1, 4096)).describe(
+    'Threads of a worker that share a slot; null = one, or more if a worker has more threads than slots. Changes no bit of the result. Only on the CPU.',
+  ),
+  exchange: choice(['auto', 'shared', 'nccl', 'grpc'], 'auto').describe(
+    'How workers sum their gradients (all-reduce): shared = in memory that all workers map (only on one machine and on the CPU; workers hold one copy of the weights and share the update); nccl = from GPU to GPU (each worker needs its own); grpc = over the network; auto = shared or nccl where possible, otherwise grpc. Changes time and memory, but no bit of the result.',
+  ),
+  init: optional(text()).describe(
+    "Weights to start from: a safetensors file, *.safetensors.index.json, or diffusers' folder; null = initialise from the seed. The weights may lack QK-norm and have a smaller position grid.",
+  ),
   freeze: z
     .array(text())
     .default([])

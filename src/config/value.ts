@@ -19,16 +19,10 @@ export function valueAt(root: unknown, path: Path): unknown {
 export function setAt(root: Mapping, path: readonly string[], value: unknown): string[] | null {
   let current = root;
   for (const [depth, part] of path.slice(0, -1).entries()) {
-    const next = Object.hasOwn(current, part) ? current[part] : undefined;
-    if (next === undefined || next === null) {
-      const made: Mapping = {};
-      current[part] = made;
-      current = made;
-    } else if (isMapping(next)) {
-      current = next;
-    } else {
-      return path.slice(0, depth + 1);
-    }
+    const next = (Object.hasOwn(current, part) ? current[part] : null) ?? {};
+    if (!isMapping(next)) return path.slice(0, depth + 1);
+    current[part] = next;
+    current = next;
   }
   current[path.at(-1)!] = value;
   return null;

@@ -43,10 +43,7 @@ async function prepare(path: string, resume: string, config: Config) {
   for (const { reason } of found?.damaged ?? []) notes.push(`damaged checkpoint, not used: ${reason}`);
   const step = found?.manifest.step ?? 0;
   if (found !== null) {
-    notes.push(
-      `resuming from ${found.path} (step ${step})`,
-      ...changedKeys(found.manifest.configJson, config),
-    );
+    notes.push(`resuming from ${found.path} (step ${step})`, ...changedKeys(found.manifest.config, config));
     // The ledger is cut back to this step, so later checkpoints no longer belong to this run.
     const renamed = await setAsideLater(checkpoints, step);
     notes.push(...renamed.map((other) => `later checkpoint renamed: ${other}`));
@@ -101,10 +98,11 @@ function writeConfig(path: string, config: Config): void {
 }
 
 /** Messages about keys that differ from those in the checkpoint. Other checks refuse what must agree. */
-function changedKeys(before: string, config: Config): string[] {
+function changedKeys(before: unknown, config: Config): string[] {
   const flat = (of: Config) =>
     new Map([...leaves(of)].map(({ path, value }) => [path.join('.'), JSON.stringify(value)]));
-  const [old, now] = [flat(parseConfig(before, 'the config in the checkpoint')), flat(config)];
+  const stored = parseConfig(JSON.stringify(before), 'the config in the checkpoint');
+  const [old, now] = [flat(stored), flat(config)];
   const text = (values: typeof old, key: string) => values.get(key) ?? 'absent';
   return [...new Set([...old.keys(), ...now.keys()])]
     .filter((key) => old.get(key) !== now.get(key))

@@ -6,17 +6,7 @@ import { officialName } from '../model/tensors.js';
 import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
 import { FORMULATIONS } from '../objective/formulations.js';
 
-export interface Case {
-  samples: number;
-  contextTokens: number;
-  latentHeight: number;
-  latentWidth: number;
-  batch: RawBatch;
-  /** Shapes of the inputs whose gradients are computed, by their names. */
-  inputShapes: Record<string, number[]>;
-  /** The velocity that a perfect model would predict: eps - x0, [B, C, H, W]. */
-  target: Float32Array;
-}
+export type Case = Awaited<ReturnType<typeof readCase>>;
 
 function shapeError(
   path: string,
@@ -39,9 +29,9 @@ async function readShaped(file: Safetensors, name: string, shape: readonly numbe
 /**
  * Reads `x0`, `eps` [B, C, H, W], `context` [B, M, contextDim], `pooled` [B, pooledDim] and `t` [B] in [0,
  * 1]; and `z_t` [B, C, H, W], which is computed as (1 - t) x0 + t eps if the file lacks it. The conditioning
- * timestep is 1000 t.
+ * timestep is 1000 t. The `target` is the velocity that a perfect model would predict: eps - x0, [B, C, H, W].
  */
-export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
+export async function readCase(path: string, spec: ModelSpec) {
   const file = await Safetensors.open(path);
   try {
     const shape = file.entry('x0').shape;
@@ -57,6 +47,7 @@ export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
 
     const x0 = await file.read('x0');
     const eps = await readShaped(file, 'eps', shape);
+    // Of the inputs whose gradients are computed, by their names.
     const inputShapes = {
       'input.z_t': shape,
       'input.context': [samples, contextTokens, spec.contextDim],
@@ -67,7 +58,12 @@ export async function readCase(path: string, spec: ModelSpec): Promise<Case> {
     const t = await readShaped(file, 't', [samples]);
     const z = file.tensors.has('z_t') ? await readShaped(file, 'z_t', shape) : mix(x0, eps, t, 'a', 'b');
     const target = mix(x0, eps, t, 'p', 'q');
-    const batch = { z, timestep: t.map((value) => FORMULATIONS.rf(value).timestep), context, pooled };
+    const batch: RawBatch = {
+      z,
+      timestep: t.map((value) => FORMULATIONS.rf(value).timestep),
+      context,
+      pooled,
+    };
     return { samples, contextTokens, latentHeight, latentWidth, batch, inputShapes, target };
   } finally {
     await file.close();
@@ -91,13 +87,11 @@ export function resultTensors(layout: EngineLayout, input: Case, result: CaseRes
     ...layout.tensors.map(({ name, shape }) => [name, shape] as const),
   ]);
   const gradients = [...result.gradients].map(([name, data]): TensorSource => {
-    const shape = shapes.get(name);
-    if (shape === undefined)
-      throw new OrchestratorError('ERR_INTERNAL', `There is a gradient of the unknown "${name}"`);
-    return { name: name.startsWith('input.') ? name : officialName(name), dtype: 'F32', shape, data };
+    const stored = name.startsWith('input.') ? name : officialName(name);
+    return { name: stored, dtype: 'F32', shape: shapes.get(name)!, data };
   });
   return [
-    { name: 'velocity', dtype: 'F32', shape: input.inputShapes['input.z_t']!, data: result.velocity },
+    { name: 'velocity', dtype: 'F32', shape: input.inputShapes['input.z_t'], data: result.velocity },
     { name: 'loss', dtype: 'F64', shape: [], data: Float64Array.of(result.loss) },
     ...gradients,
   ];

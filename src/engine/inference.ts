@@ -6,7 +6,7 @@ import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../chec
 import { resolveCheckpoint } from '../checkpoint/resume.js';
 import { OrchestratorError } from '../errors.js';
 import { withWeights } from '../model/weights.js';
-import type { Engine, EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
+import type { EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
 import { native } from '../native/load.js';
 import { contextTokens } from '../native/specs.js';
@@ -39,28 +39,19 @@ export interface WeightsSource {
   notes: string[];
 }
 
-export interface InferenceModel extends WeightsSource {
-  /** Its weights are master weights: `predict(batch, 'master')`. */
-  engine: Engine;
-  spec: EngineSpec;
-  close(): Promise<void>;
-}
+export type InferenceModel = Awaited<ReturnType<typeof openForInference>>;
 
 /**
  * Whether a path leads to weights alone: a file, or a folder with weights and without a checkpoint's
  * manifest.
  */
 async function isWeights(path: string): Promise<boolean> {
-  try {
-    if ((await stat(path)).isFile()) return true;
-    const names = await readdir(path);
-    return (
-      !names.includes(MANIFEST) &&
-      names.some((name) => name === 'model_index.json' || /\.safetensors(\.index\.json)?$/.test(name))
-    );
-  } catch {
-    return false;
-  }
+  if ((await stat(path).catch(() => null))?.isFile()) return true;
+  const names = await readdir(path).catch((): string[] => []);
+  return (
+    !names.includes(MANIFEST) &&
+    names.some((name) => name === 'model_index.json' || /\.safetensors(\.index\.json)?$/.test(name))
+  );
 }
 
 /**
@@ -90,14 +81,15 @@ export async function locateWeights(path: string, weights: WeightsName | null): 
 }
 
 /**
- * Opens weights for inference; a checkpoint is verified first.
+ * Opens weights for inference; a checkpoint is verified first. Whichever they are, they become the engine's
+ * master weights: `predict(batch, 'master')`.
  *
  * @param path a checkpoint's folder, a run's folder (its latest valid checkpoint), or weights alone, under
  *   the official names or diffusers'.
  * @throws OrchestratorError like locateWeights and Weights.open; ERR_OUT_OF_MEMORY, ERR_CUDA; ERR_USAGE:
  *   weights alone, without the sizes of what they were trained on.
  */
-export async function openForInference(path: string, options: InferenceOptions): Promise<InferenceModel> {
+export async function openForInference(path: string, options: InferenceOptions) {
   const source = await locateWeights(path, options.weights);
   return await withWeights(source.path, async (weights) => {
     const spec = await specFor(weights.spec, source, options);
@@ -105,8 +97,7 @@ export async function openForInference(path: string, options: InferenceOptions):
     const engine = await native().createEngine(spec);
     try {
       await loadWeights(engine, weights);
-      const { note } = weights.description;
-      const notes = note === null ? source.notes : [...source.notes, note];
+      const notes = [...source.notes, ...weights.notes];
       return { ...source, notes, engine, spec, close: () => engine.close() };
     } catch (error) {
       await engine.close();

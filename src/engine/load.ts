@@ -5,17 +5,10 @@ import { POS_EMBED } from '../model/tensors.js';
 import type { Weights } from '../model/weights.js';
 import type { Engine } from '../native/contract.js';
 
-/**
- * Loads an engine's state from a checkpoint: weights, position table and, if requested, the EMA and the
- * optimizer's moments.
- */
-export async function loadInto(
-  engine: Engine,
-  path: string,
-  parts: { ema: boolean; optimizer: boolean },
-): Promise<CheckpointManifest> {
+/** Loads an engine's state from a checkpoint: weights, position table, moments and, if it has one, the EMA. */
+export async function loadInto(engine: Engine, path: string, ema: boolean): Promise<CheckpointManifest> {
   const layout = engine.layout();
-  const names = ['master', ...(parts.ema ? ['ema'] : []), ...(parts.optimizer ? layout.moments : [])];
+  const names = ['master', ...(ema ? ['ema'] : []), ...layout.moments];
   const manifest = await loadCheckpoint(path, {
     layout,
     state: new Map(names.map((name) => [name, (tensor) => engine.state(name, tensor)])),
@@ -28,7 +21,7 @@ export async function loadInto(
 /** Loads the master weights that a file has; an engine's other parameters are not changed. */
 export async function loadParameters(engine: Engine, weights: Weights): Promise<void> {
   for (const { name } of engine.layout().tensors) {
-    if (weights.has(name)) await weights.read(name, await engine.state('master', name));
+    if (weights.pieces.has(name)) await weights.read(name, await engine.state('master', name));
   }
 }
 

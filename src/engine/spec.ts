@@ -5,7 +5,7 @@ import type { OpenDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
 import type { EngineSpec, HostInfo, ModelSpec } from '../native/contract.js';
 import { contextTokens } from '../native/specs.js';
-import { GPU, type ResolvedPrecision, resolvePrecision } from './precision.js';
+import { GPU, resolvePrecision } from './precision.js';
 
 export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
 
@@ -38,10 +38,7 @@ export function threadsPerSlot(config: Config, threads: number, workers: number)
   return Math.min(threads, config.threads_per_slot ?? Math.max(1, Math.floor(threads / slots)));
 }
 
-export interface TrainingEngine {
-  spec: EngineSpec;
-  precision: ResolvedPrecision;
-}
+export type TrainingEngine = ReturnType<typeof trainingEngine>;
 
 /**
  * The engine for training.
@@ -54,7 +51,7 @@ export function trainingEngine(
   host: HostInfo,
   workers: number,
   device: number | null = null,
-): TrainingEngine {
+) {
   const gpu = config.device === 'cuda';
   const precision = resolvePrecision(config.precision.compute, gpu ? GPU : host);
   const [, latentHeight, latentWidth] = dataset.latent;

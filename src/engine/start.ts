@@ -3,24 +3,10 @@ import { OrchestratorError } from '../errors.js';
 import { extendPositions } from '../model/extend-positions.js';
 import { describeModel, POS_EMBED, sameModel } from '../model/tensors.js';
 import { type Weights, withWeights } from '../model/weights.js';
-import type { Engine, EngineSpec, ModelSpec, NativeAddon, RawBatch } from '../native/contract.js';
+import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../native/contract.js';
+import { native } from '../native/load.js';
 import { hiddenOf } from '../native/specs.js';
 import { loadParameters } from './load.js';
-
-/** How much a model's velocity on the calibration batch differs from that of the original weights. */
-export interface AddedNorms {
-  /** Relative L2 distance with gammas from the measured RMS, and with gammas of 1. */
-  calibrated: number;
-  ones: number;
-  /** Smallest and largest gamma. */
-  gammas: [number, number];
-}
-
-export interface Start {
-  /** Sentences for the user. */
-  notes: string[];
-  added: AddedNorms | null;
-}
 
 /**
  * Loads master weights and positions from weights that may lack QK-norm and may have a smaller position grid.
@@ -31,30 +17,24 @@ export interface Start {
  *
  * @param spec spec of `engine`, whose state is overwritten.
  * @param calibration is called only if norms are added.
+ * @returns sentences for the user.
  * @throws OrchestratorError ERR_CHECKPOINT_MISMATCH: the models differ in anything else; errors of
  *   Weights.open.
  */
 export async function startFrom(
-  addon: NativeAddon,
   engine: Engine,
   spec: EngineSpec,
   path: string,
   calibration: () => RawBatch,
-): Promise<Start> {
+): Promise<string[]> {
   return await withWeights(path, async (weights) => {
     weights.requireFloats();
     requireReachable(weights.spec, spec.model, path);
-    const notes = weights.description.note === null ? [] : [weights.description.note];
-    notes.push(...(await readPositions(weights, spec.model, engine)));
+    const notes = [...weights.notes, ...(await readPositions(weights, spec.model, engine))];
     await loadParameters(engine, weights);
     await engine.parametersChanged();
-    if (weights.spec.qkNorm === spec.model.qkNorm) return { notes, added: null };
-    const added = await addNorms(addon, engine, spec, calibration());
-    const percent = (value: number) => `${(100 * value).toPrecision(3)} %`;
-    notes.push(
-      `Added QK-norm with gammas of ${added.gammas.map((gamma) => gamma.toPrecision(3)).join(' to ')}: the velocity changes by ${percent(added.calibrated)} (with gammas of 1 by ${percent(added.ones)})`,
-    );
-    return { notes, added };
+    if (weights.spec.qkNorm === spec.model.qkNorm) return notes;
+    return [...notes, await addNorms(engine, spec, calibration())];
   });
 }
 
@@ -82,14 +62,10 @@ async function readPositions(weights: Weights, wanted: ModelSpec, engine: Engine
   return [`Extended the position grid from ${from} x ${from} to ${to} x ${to} (${how})`];
 }
 
-async function addNorms(
-  addon: NativeAddon,
-  engine: Engine,
-  spec: EngineSpec,
-  batch: RawBatch,
-): Promise<AddedNorms> {
+/** Sets the gammas, and says how the velocity on the batch differs from that of the weights without them. */
+async function addNorms(engine: Engine, spec: EngineSpec, batch: RawBatch) {
   const model: ModelSpec = { ...spec.model, qkNorm: 'none' };
-  const plain = await addon.createEngine({ ...spec, model, training: false, ema: false });
+  const plain = await native().createEngine({ ...spec, model, training: false, ema: false });
   try {
     await copyParameters(engine, plain);
     await plain.parametersChanged();
@@ -100,14 +76,17 @@ async function addNorms(
       measured.set(`${attention}.ln_k.weight`, key);
     }
     const change = async (gamma: (name: string) => number) => {
-      await setGammas(engine, gamma);
+      for (const { name } of engine.layout().tensors) {
+        if (/\.ln_[qk]\.weight$/.test(name)) (await engine.state('master', name)).fill(gamma(name));
+      }
       await engine.parametersChanged();
-      return relativeDistance(await engine.predict(batch, 'master'), reference);
+      const distance = relativeDistance(await engine.predict(batch, 'master'), reference);
+      return `${(100 * distance).toPrecision(3)} %`;
     };
     const ones = await change(() => 1);
     const calibrated = await change((name) => measured.get(name)!);
-    const gammas = [...measured.values()];
-    return { ones, calibrated, gammas: [Math.min(...gammas), Math.max(...gammas)] };
+    const [low, high] = [Math.min(...measured.values()), Math.max(...measured.values())];
+    return `Added QK-norm with gammas of ${low.toPrecision(3)} to ${high.toPrecision(3)}: the velocity changes by ${calibrated} (with gammas of 1 by ${ones})`;
   } finally {
     await plain.close();
   }
@@ -118,12 +97,6 @@ async function copyParameters(from: Engine, to: Engine): Promise<void> {
     (await to.state('master', name)).set(await from.state('master', name));
   }
   to.posEmbed().set(from.posEmbed());
-}
-
-async function setGammas(engine: Engine, gamma: (name: string) => number): Promise<void> {
-  for (const { name } of engine.layout().tensors) {
-    if (/\.ln_[qk]\.weight$/.test(name)) (await engine.state('master', name)).fill(gamma(name));
-  }
 }
 
 /** |a - b| / |b|, in the L2 norm. */

@@ -13,15 +13,6 @@ export interface Assembly extends NamedTensor {
   pieces: Piece[];
 }
 
-/** The assemblies of an unchanged layout: every tensor consists of itself. */
-export function identity(tensors: readonly NamedTensor[]): Assembly[] {
-  return tensors.map(({ name, shape }) => ({
-    name,
-    shape,
-    pieces: [{ tensor: name, firstRow: 0, rows: shape[0]! }],
-  }));
-}
-
 /**
  * Inverts assemblies: returns `tensors` as pieces of the assemblies that consist of them.
  *

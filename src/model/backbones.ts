@@ -9,6 +9,9 @@ import type { Assembly } from './assembly.js';
 import { MMDIT } from './mmdit.js';
 import { type NamedTensor, POS_EMBED } from './tensors.js';
 
+/** The naming scheme of a file's tensors. */
+export type Format = 'official' | 'diffusers';
+
 /** diffusers' layout of a backbone. */
 export interface DiffusersLayout {
   /** The names of an official tensor: several if it is split. */
@@ -39,14 +42,19 @@ export function officialTensors(spec: ModelSpec): NamedTensor[] {
   const { posEmbed, tensors } = native().parameters(spec);
   const place = BACKBONES[spec.backbone]?.fileOrder ?? (() => 0);
   return [{ name: POS_EMBED, shape: posEmbed.shape }, ...tensors]
-    .map((tensor) => ({ tensor, at: place(tensor.name) }))
-    .sort((a, b) => a.at - b.at)
-    .map(({ tensor: { name, shape } }) => ({ name, shape }));
+    .map(({ name, shape }) => ({ name, shape }))
+    .sort((a, b) => place(a.name) - place(b.name));
 }
 
-/** All tensors of a model's file in diffusers' layout, as pieces of the official ones. */
-export function diffusersTensors(spec: ModelSpec): Assembly[] {
-  return diffusersLayout(spec).split(officialTensors(spec), spec);
+/** All tensors of a model's file, as pieces of the official ones. Throws ERR_MODEL_SPEC. */
+export function fileTensors(spec: ModelSpec, format: Format): Assembly[] {
+  const official = officialTensors(spec);
+  if (format === 'diffusers') return diffusersLayout(spec).split(official, spec);
+  return official.map(({ name, shape }) => ({
+    name,
+    shape,
+    pieces: [{ tensor: name, firstRow: 0, rows: shape[0]! }],
+  }));
 }
 
 /** The layout of a model in diffusers' files. */

@@ -7,16 +7,6 @@ import { elementary } from '../native/elementary.js';
  */
 const TOLERANCE = 5e-3;
 
-export interface ExtendedPositions {
-  /** [to * to * hidden] */
-  table: Float32Array;
-  /**
-   * computed: the table was sines and cosines of evenly spaced coordinates, which were extended; otherwise
-   * interpolated.
-   */
-  how: 'computed' | 'interpolated';
-}
-
 /** Evenly spaced coordinates: position p has first + step * p. */
 interface Axis {
   first: number;
@@ -32,19 +22,16 @@ interface Axis {
  * bilinearly.
  *
  * @param table [from * from * hidden], hidden a multiple of 4.
+ * @returns [to * to * hidden], and which of the two was done.
  */
-export function extendPositions(
-  table: Float32Array,
-  hidden: number,
-  from: number,
-  to: number,
-): ExtendedPositions {
+export function extendPositions(table: Float32Array, hidden: number, from: number, to: number) {
   const quarter = hidden / 4;
   const columns = axisOf(from, quarter, (p) => table.subarray(p * hidden, p * hidden + hidden / 2));
   const rows = axisOf(from, quarter, (p) =>
     table.subarray(p * from * hidden + hidden / 2, (p * from + 1) * hidden),
   );
-  if (columns === null || rows === null || !isFunction(table, hidden, from, columns, rows)) {
+  const expected = columns && rows && compute(hidden, from, columns, rows);
+  if (!expected || !table.every((value, i) => Math.abs(value - expected[i]!) <= TOLERANCE)) {
     return { table: stretch(table, hidden, from, to), how: 'interpolated' };
   }
   const shift = Math.floor((to - from) / 2);
@@ -86,11 +73,6 @@ function compute(hidden: number, size: number, columns: Axis, rows: Axis): Float
       hidden / 4,
     );
   return positionGrid(axis(columns), axis(rows), size, hidden);
-}
-
-function isFunction(table: Float32Array, hidden: number, size: number, columns: Axis, rows: Axis): boolean {
-  const expected = compute(hidden, size, columns, rows);
-  return table.every((value, i) => Math.abs(value - expected[i]!) <= TOLERANCE);
 }
 
 function stretch(table: Float32Array, hidden: number, from: number, to: number): Float32Array {

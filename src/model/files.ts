@@ -12,7 +12,7 @@ export const CONFIG_FILE = 'config.json';
 /** Files listed in an error. */
 const LISTED = 10;
 
-export interface WeightsFiles {
+interface WeightsFiles {
   tensors: Safetensors;
   /** The folder's parsed config.json with its path; null for single files. */
   config: { path: string; value: unknown } | null;
@@ -23,18 +23,16 @@ export interface WeightsFiles {
  * the folder of a whole diffusers pipeline, its `transformer` is opened.
  */
 export async function openFiles(path: string): Promise<WeightsFiles> {
-  if (!(await isFolder(path))) return { tensors: await Safetensors.open(path), config: null };
-  const names = await namesIn(path);
+  const found = await stat(path).catch(() => null);
+  if (!found?.isDirectory()) return { tensors: await Safetensors.open(path), config: null };
+  const names = await readdir(path).catch((error) => {
+    throw readFailure('list', path, error);
+  });
   if (names.includes('model_index.json') && names.includes('transformer')) {
-    return await openFolder(join(path, 'transformer'));
+    return await openFiles(join(path, 'transformer'));
   }
-  return await openFolder(path, names);
-}
-
-async function openFolder(path: string, names: readonly string[] | null = null): Promise<WeightsFiles> {
-  const found = names ?? (await namesIn(path));
-  const config = found.includes(CONFIG_FILE) ? await readConfig(join(path, CONFIG_FILE)) : null;
-  return { tensors: await Safetensors.open(weightsIn(path, found)), config };
+  const config = names.includes(CONFIG_FILE) ? await readConfig(join(path, CONFIG_FILE)) : null;
+  return { tensors: await Safetensors.open(weightsIn(path, names)), config };
 }
 
 /** The file of a folder to open. */
@@ -49,21 +47,6 @@ function weightsIn(folder: string, names: readonly string[]): string {
     'ERR_FILE_OPEN',
     `${folder} holds ${indices.length + files.length} files of weights${seen === '' ? '' : ` (${seen})`}; expected ${usual.join(' or ')}, or a single other one`,
   );
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return await stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    throw readFailure('list', folder, error);
-  }
 }
 
 async function readConfig(path: string): Promise<{ path: string; value: unknown }> {

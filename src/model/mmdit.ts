@@ -10,15 +10,15 @@ import type { Backbone } from './backbones.js';
 import { type NamedTensor, POS_EMBED } from './tensors.js';
 
 /** Names outside of the blocks, in the order of official files. */
-const OUTSIDE: Record<string, string> = {
-  'x_embedder.proj': 'pos_embed.proj',
-  't_embedder.mlp.0': 'time_text_embed.timestep_embedder.linear_1',
-  't_embedder.mlp.2': 'time_text_embed.timestep_embedder.linear_2',
-  'y_embedder.mlp.0': 'time_text_embed.text_embedder.linear_1',
-  'y_embedder.mlp.2': 'time_text_embed.text_embedder.linear_2',
-  context_embedder: 'context_embedder',
-  'final_layer.linear': 'proj_out',
-  'final_layer.adaLN_modulation.1': 'norm_out.linear',
+const OUTSIDE: Record<string, string[]> = {
+  'x_embedder.proj': ['pos_embed.proj'],
+  't_embedder.mlp.0': ['time_text_embed.timestep_embedder.linear_1'],
+  't_embedder.mlp.2': ['time_text_embed.timestep_embedder.linear_2'],
+  'y_embedder.mlp.0': ['time_text_embed.text_embedder.linear_1'],
+  'y_embedder.mlp.2': ['time_text_embed.text_embedder.linear_2'],
+  context_embedder: ['context_embedder'],
+  'final_layer.linear': ['proj_out'],
+  'final_layer.adaLN_modulation.1': ['norm_out.linear'],
 };
 
 /** Names within a block, in the order of official files; `qkv` is split into three projections. */
@@ -62,13 +62,11 @@ function fileOrder(official: string): number {
 function namesOf(official: string): string[] {
   if (official === POS_EMBED) return ['pos_embed.pos_embed'];
   const { block, module, kind } = parse(official);
-  const names = block === null ? [OUTSIDE[module]] : (BLOCK[module] ?? [undefined]);
-  return names.map((name) => {
-    if (name === undefined) {
-      throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}`);
-    }
-    return `${block === null ? '' : `transformer_blocks.${block}.`}${name}${kind}`;
-  });
+  const names = (block === null ? OUTSIDE : BLOCK)[module];
+  if (names === undefined) {
+    throw new OrchestratorError('ERR_INTERNAL', `diffusers has no name for the tensor ${official}`);
+  }
+  return names.map((name) => `${block === null ? '' : `transformer_blocks.${block}.`}${name}${kind}`);
 }
 
 function split(official: readonly NamedTensor[], { depth }: ModelSpec): Assembly[] {

@@ -7,7 +7,7 @@ import { quoted } from '../formats/safetensors/header.js';
 import type { ModelSpec } from '../native/contract.js';
 import { HEAD_DIM } from '../native/specs.js';
 import { shortened } from '../text/shortened.js';
-import { BACKBONES, diffusersTensors, officialTensors } from './backbones.js';
+import { BACKBONES, type Format, fileTensors } from './backbones.js';
 import { describeModel, type NamedTensor, OFFICIAL_PREFIX, POS_EMBED } from './tensors.js';
 
 /** Parts other than the diffusion model that released files contain. */
@@ -17,9 +17,6 @@ const OTHER_PARTS: Record<string, string> = {
 };
 /** Tensors listed in an error. */
 const LISTED = 20;
-
-/** The naming scheme of a file's tensors. */
-export type Format = 'official' | 'diffusers';
 
 /** The projection of patches, by which a format is told. */
 const PROJECTION: Record<Format, string> = {
@@ -39,8 +36,8 @@ export interface ModelTensors {
   skipped: { part: string; prefix: string; tensors: number }[];
 }
 
-function failure(path: string, what: string, hint: string | null = null): OrchestratorError {
-  return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`, hint);
+function failure(path: string, what: string): OrchestratorError {
+  return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
 }
 
 /** Separates the diffusion model's tensors from other parts of a file, and removes the official prefix. */
@@ -61,30 +58,25 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
     names.set(name, fileName);
     shapes.set(name, shape);
   }
-  const formats = (['official', 'diffusers'] as const).filter((format) => shapes.has(PROJECTION[format]));
-  const [format] = formats;
-  if (format === undefined || formats.length > 1) {
-    const { official, diffusers } = PROJECTION;
-    throw failure(
-      path,
-      format === undefined
-        ? `there is neither a tensor "${official}" (official names) nor "${diffusers}" (diffusers' names), so this is not an MM-DiT`
-        : `there is both a tensor "${official}" (official names) and "${diffusers}" (diffusers' names)`,
-    );
-  }
+  const [isOfficial, isDiffusers] = [shapes.has(PROJECTION.official), shapes.has(PROJECTION.diffusers)];
+  const official = `a tensor "${PROJECTION.official}" (official names)`;
+  const diffusers = `"${PROJECTION.diffusers}" (diffusers' names)`;
+  if (isOfficial && isDiffusers) throw failure(path, `there is both ${official} and ${diffusers}`);
+  if (!isOfficial && !isDiffusers)
+    throw failure(path, `there is neither ${official} nor ${diffusers}, so this is not an MM-DiT`);
   return {
-    format,
+    format: isOfficial ? 'official' : 'diffusers',
     names,
     shapes,
     skipped: [...skipped].map(([prefix, count]) => ({ part: OTHER_PARTS[prefix]!, prefix, tensors: count })),
   };
 }
 
-/** "Skipped 244 tensors of the VAE (first_stage_model.*)", or null if nothing was skipped. */
-export function describeSkipped(skipped: ModelTensors['skipped']): string | null {
-  if (skipped.length === 0) return null;
+/** "Skipped 244 tensors of the VAE (first_stage_model.*)", or nothing if nothing was skipped. */
+export function describeSkipped(skipped: ModelTensors['skipped']): string[] {
+  if (skipped.length === 0) return [];
   const parts = skipped.map(({ part, prefix, tensors }) => `${tensors} tensors of the ${part} (${prefix}*)`);
-  return `Skipped ${parts.join(' and ')}`;
+  return [`Skipped ${parts.join(' and ')}`];
 }
 
 /**
@@ -98,9 +90,7 @@ export function modelSpecFromTensors(
   path: string,
   format: Format = 'official',
 ): ModelSpec {
-  const found = findBackbone(shapes, format);
-  if (found === null) throw failure(path, 'there are no tensors of blocks');
-  const { backbone, names, fileName, depth } = found;
+  const { backbone, names, fileName, depth } = findBackbone(shapes, path, format);
   const side = (official: string, rank: number, axis: number): number => {
     const name = fileName(official);
     const shape = shapes.get(name);
@@ -143,7 +133,7 @@ export function modelSpecFromTensors(
  * The backbone whose blocks are among the tensors, with their number, and with the name that the format gives
  * an official tensor (or the first part of one that it splits).
  */
-function findBackbone(shapes: ReadonlyMap<string, unknown>, format: Format) {
+function findBackbone(shapes: ReadonlyMap<string, unknown>, path: string, format: Format) {
   for (const [backbone, names] of Object.entries(BACKBONES)) {
     const { diffusers } = names;
     if (format === 'diffusers' && diffusers === null) continue;
@@ -157,7 +147,7 @@ function findBackbone(shapes: ReadonlyMap<string, unknown>, format: Format) {
     // A stray high block number must not make the list of expected tensors larger than the file.
     if (last >= 0) return { backbone, names, fileName, depth: Math.min(last + 1, shapes.size) };
   }
-  return null;
+  throw failure(path, 'there are no tensors of blocks');
 }
 
 /** Compares every tensor with those of a model. */
@@ -169,7 +159,7 @@ function checkTensors(
 ): void {
   let expected: NamedTensor[];
   try {
-    expected = format === 'official' ? officialTensors(spec) : diffusersTensors(spec);
+    expected = fileTensors(spec, format);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODEL_SPEC') throw error;
     throw failure(path, (error as Error).message);

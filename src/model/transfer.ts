@@ -11,10 +11,9 @@ import {
 } from '../formats/safetensors/dtype.js';
 import { INDEX_SUFFIX } from '../formats/safetensors/shard-index.js';
 import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
-import { type Assembly, identity } from './assembly.js';
-import { diffusersLayout, diffusersTensors, officialTensors } from './backbones.js';
+import type { Assembly } from './assembly.js';
+import { diffusersLayout, type Format, fileTensors } from './backbones.js';
 import { CONFIG_FILE, DIFFUSERS_STEM } from './files.js';
-import type { Format } from './recognise.js';
 import { OFFICIAL_PREFIX } from './tensors.js';
 import type { Weights } from './weights.js';
 
@@ -28,14 +27,6 @@ export interface TransferOptions {
   sampleSize: number;
 }
 
-export interface Transferred {
-  tensors: number;
-  files: number;
-  bytes: number;
-  /** SHA-256 of every file, by name. */
-  sha256: Map<string, string>;
-}
-
 /** Metadata that other loaders expect. */
 const METADATA = { format: 'pt' };
 /** Number of elements converted at a time. */
@@ -44,30 +35,27 @@ const CHUNK = 1 << 18;
 /**
  * Writes weights as `format` to `path`: an official file (names with prefix), or diffusers' folder with
  * config.json. An existing file is replaced only when the new one is complete; a folder must be new or empty.
+ *
+ * @returns the number of tensors, the size of all files, and the SHA-256 of each file by its name.
  */
-export async function writeWeights(
-  weights: Weights,
-  path: string,
-  options: TransferOptions,
-): Promise<Transferred> {
+export async function writeWeights(weights: Weights, path: string, options: TransferOptions) {
   if (options.dtype !== null) weights.requireFloats();
   const sources = tensorSources(weights, options);
   if (options.format === 'diffusers') return await writeFolder(weights, path, sources, options);
   const { bytes, sha256 } = await replaceFile(path, (file) => writeSafetensors(file, sources, METADATA));
-  return { tensors: sources.length, files: 1, bytes, sha256: new Map([[path, sha256]]) };
+  return { tensors: sources.length, bytes, sha256: new Map([[path, sha256]]) };
 }
 
 /** The tensors of the wanted layout, as streams from the files of weights. */
 function tensorSources(weights: Weights, { format, dtype }: TransferOptions): TensorSource[] {
-  const official = format === 'official';
-  const wanted = official ? identity(officialTensors(weights.spec)) : diffusersTensors(weights.spec);
-  return wanted.map((assembly) => {
+  const prefix = format === 'official' ? OFFICIAL_PREFIX : '';
+  return fileTensors(weights.spec, format).map((assembly) => {
     const parts = filePieces(weights, assembly);
     const found = new Set(parts.map(({ type }) => type));
     // Pieces of different types can be joined only as fp32.
     const type = dtype ?? (found.size === 1 ? parts[0]!.type : 'F32');
     return {
-      name: official ? OFFICIAL_PREFIX + assembly.name : assembly.name,
+      name: prefix + assembly.name,
       dtype: type,
       shape: assembly.shape,
       data: () => stream(weights, parts, type),
@@ -88,7 +76,7 @@ function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
   return assembly.pieces.flatMap(({ tensor, firstRow, rows }) => {
     const pieces: FilePiece[] = [];
     let row = 0;
-    for (const part of weights.pieces(tensor)) {
+    for (const part of weights.pieces.get(tensor)!) {
       const from = Math.max(firstRow, row);
       const to = Math.min(firstRow + rows, row + part.rows);
       if (from < to) {
@@ -104,7 +92,7 @@ function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
 }
 
 async function* stream(
-  { files, path }: Weights,
+  { files }: Weights,
   pieces: readonly FilePiece[],
   type: Dtype,
 ): AsyncGenerator<Uint8Array> {
@@ -121,19 +109,17 @@ async function* stream(
         const chunk = values.subarray(0, count);
         await files.readElements(piece.tensor, piece.first + at, chunk);
         const overflows = convertFromFloat32(type as OutputDtype, chunk, out);
-        if (overflows > 0) throw overflow(path, piece.tensor, type);
+        if (overflows > 0) {
+          throw new OrchestratorError(
+            'ERR_MODEL_TENSORS',
+            `${files.path}: tensor "${piece.tensor}" holds values too large for ${type}`,
+            'Choose --dtype BF16 or F32',
+          );
+        }
       }
       yield out;
     }
   }
-}
-
-function overflow(path: string, tensor: string, type: Dtype): OrchestratorError {
-  return new OrchestratorError(
-    'ERR_MODEL_TENSORS',
-    `${path}: tensor "${tensor}" holds values too large for ${type}`,
-    'Choose --dtype BF16 or F32',
-  );
 }
 
 async function writeFolder(
@@ -141,7 +127,7 @@ async function writeFolder(
   path: string,
   sources: readonly TensorSource[],
   options: TransferOptions,
-): Promise<Transferred> {
+) {
   await requireEmpty(path);
   const temporary = `${path}.tmp-${uniqueSuffix()}`;
   return createFolder(path, temporary, async () => {
@@ -153,12 +139,11 @@ async function writeFolder(
 }
 
 async function requireEmpty(path: string): Promise<void> {
-  try {
-    if ((await readdir(path)).length === 0) return;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
+  const names = await readdir(path).catch((error) => {
+    if (errnoOf(error) === 'ENOENT') return [];
     throw writeFailure(path, error);
-  }
+  });
+  if (names.length === 0) return;
   throw new OrchestratorError(
     'ERR_FILE_WRITE',
     `Cannot write ${path}: it is a folder with files in it`,
@@ -185,7 +170,7 @@ function shardsOf(sources: readonly TensorSource[], limit: number | null): Tenso
   return shards;
 }
 
-async function writeShards(folder: string, shards: readonly TensorSource[][]): Promise<Transferred> {
+async function writeShards(folder: string, shards: readonly TensorSource[][]) {
   const number = (n: number) => String(n).padStart(5, '0');
   const sha256 = new Map<string, string>();
   const weightMap: Record<string, string> = {};
@@ -204,5 +189,5 @@ async function writeShards(folder: string, shards: readonly TensorSource[][]): P
     const index = { metadata: { total_size: total }, weight_map: weightMap };
     await writeDurably(join(folder, DIFFUSERS_STEM + INDEX_SUFFIX), `${JSON.stringify(index, null, 2)}\n`);
   }
-  return { tensors: all.length, files: shards.length, bytes, sha256 };
+  return { tensors: all.length, bytes, sha256 };
 }

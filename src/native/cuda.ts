@@ -3,13 +3,10 @@ import { OrchestratorError } from '../errors.js';
 import { bytes } from '../text/quantities.js';
 import type { CudaDevice, NativeAddon } from './contract.js';
 
-/** A worker's GPU. */
-export interface Gpu extends CudaDevice {
-  /** Index among the GPUs that the process sees. */
-  ordinal: number;
-  /** Number of GPUs that the process sees. */
-  count: number;
-}
+/** A worker's GPU, with its `ordinal` among the `count` GPUs that the process sees. */
+export type Gpu = ReturnType<typeof gpuOf>;
+
+type CudaAddon = Pick<NativeAddon, 'cudaDevices'>;
 
 const LIBRARIES =
   'pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-nccl-cu13 (or name folders with include/ and lib/ in ORCH_CUDA_ROOTS)';
@@ -52,7 +49,7 @@ export function localRank(environment: NodeJS.ProcessEnv): number {
 }
 
 /** The GPU of the worker with this local rank: usable GPUs are assigned round-robin. */
-export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
+export function gpuOf(devices: readonly CudaDevice[], rank: number) {
   const usable = devices.flatMap((device, ordinal) =>
     device.problem === null ? [{ ...device, ordinal }] : [],
   );
@@ -63,10 +60,7 @@ export function gpuOf(devices: readonly CudaDevice[], rank: number): Gpu {
 }
 
 /** The GPU of this process. */
-export async function findGpu(
-  addon: Pick<NativeAddon, 'cudaDevices'>,
-  environment = process.env,
-): Promise<Gpu> {
+export async function findGpu(addon: CudaAddon, environment = process.env): Promise<Gpu> {
   return gpuOf(await devicesOf(addon), localRank(environment));
 }
 
@@ -75,7 +69,7 @@ export async function findGpu(
  * the node, and one on the CPU.
  */
 export async function defaultWorkersPerNode(
-  addon: Pick<NativeAddon, 'cudaDevices'>,
+  addon: CudaAddon,
   device: 'cpu' | 'cuda',
   nodes: number,
 ): Promise<number> {
@@ -86,17 +80,13 @@ export async function defaultWorkersPerNode(
 }
 
 /** The GPUs of the workers that `launch` starts, by rank. */
-export async function findGpus(
-  addon: Pick<NativeAddon, 'cudaDevices'>,
-  workers: number,
-  environment = process.env,
-): Promise<Gpu[]> {
+export async function findGpus(addon: CudaAddon, workers: number): Promise<Gpu[]> {
   const devices = await devicesOf(addon);
-  localRank(environment); // The value is not used here, but an invalid one is an error.
+  localRank(process.env); // The value is not used here, but an invalid one is an error.
   return Array.from({ length: workers }, (_, rank) => gpuOf(devices, rank));
 }
 
-async function devicesOf(addon: Pick<NativeAddon, 'cudaDevices'>): Promise<CudaDevice[]> {
+async function devicesOf(addon: CudaAddon): Promise<CudaDevice[]> {
   return await addon.cudaDevices().catch((error: Error) => {
     throw unusable(error.message, error);
   });

@@ -78,7 +78,7 @@ function withEncoders(model: InferenceModel): ShapesModel {
     throw foreign(path, 'its pooled vectors have other widths than its token features');
   }
   const encoders = new TextEncoders(text);
-  const { objective } = JSON.parse(manifest.configJson) as { objective: ObjectiveConfig };
+  const { objective } = manifest.config as { objective: ObjectiveConfig };
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],

@@ -1,8 +1,9 @@
 /** Asynchronous checkpoints: the state is copied natively, and written while training continues. */
 import { join } from 'node:path';
+import type { CheckpointMetadata } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { retainCheckpoints } from '../checkpoint/retention.js';
-import { type CheckpointMetadata, saveCheckpoint } from '../checkpoint/store.js';
+import { saveCheckpoint } from '../checkpoint/store.js';
 import type { StateTensors } from '../native/contract.js';
 import { version } from '../version.js';
 import { arithmetic, type Generation } from './setup.js';
@@ -54,7 +55,7 @@ export class CheckpointSaver {
       step,
       planState: { ...plan.state(step, config.batch.global) },
       datasetHash: dataset.hash,
-      configJson: JSON.stringify(config),
+      config,
       modelSpec: training.spec.model,
       latent: dataset.latent,
       text: dataset.text,

@@ -1,5 +1,5 @@
 /** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
-import { type Arithmetic, checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
+import { checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
@@ -66,20 +66,18 @@ export async function loadState(
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
       { path: checkpoint, manifest },
-      { model: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
+      { modelSpec: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
     );
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
     if (other !== null) log(`warn ${other}`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
-    if (writesState) await loadInto(engine, checkpoint, { ema: config.ema !== null, optimizer: true });
+    if (writesState) await loadInto(engine, checkpoint, config.ema !== null);
     return manifest.step;
   }
   if (!writesState) return 0;
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
-    const { notes } = await startFrom(native(), engine, training.spec, config.init, () =>
-      calibrationBatch(setup),
-    );
+    const notes = await startFrom(engine, training.spec, config.init, () => calibrationBatch(setup));
     for (const note of notes) log(note);
     if (config.ema !== null) {
       for (const { name } of engine.layout().tensors) {
@@ -109,7 +107,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
 }
 
 /** What the bits of a checkpoint depend on besides its contents. */
-export function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Arithmetic {
+export function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Record<string, string> {
   const { isa, kernels } = native().host();
   const device =
     gpu === null ? { device: 'cpu', isa, kernels } : { device: gpu.name, libraries: gpu.libraries };

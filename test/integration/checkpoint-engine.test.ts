@@ -87,7 +87,7 @@ describe('an engine', () => {
     const first = await filled(1);
     const path = await save(first, temporaryFolder(), 40);
     const second = await openEngine({ ema: true, threads: 2, microBatch: 3 });
-    const manifest = await loadInto(second, path, { ema: true, optimizer: true });
+    const manifest = await loadInto(second, path, true);
     expect(manifest.step).toBe(40);
     for (const name of STATES) {
       for (const { name: tensor } of first.layout().tensors) {

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findLatest } from '../../src/checkpoint/resume.js';
+import { resolveResume } from '../../src/checkpoint/resume.js';
 import { recoverStore } from '../../src/checkpoint/retention.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { contentOf } from '../support/checkpoints.js';
@@ -56,7 +56,7 @@ async function constantOf(path: string, prefix: string): Promise<number> {
 
 /** The latest checkpoint verifies, and all of it is of one moment. Returns its step. */
 async function checkLatest(): Promise<number> {
-  const found = (await findLatest(dir))!;
+  const found = (await resolveResume('auto', dir))!;
   expect(found.damaged).toEqual([]);
   const { step, planState } = found.manifest;
   const base = step * 64 + Number(planState.variant) * 8;

@@ -3,8 +3,8 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type EncoderNames, encodeManifest, readManifest } from '../../src/checkpoint/manifest.js';
-import { listCheckpoints, type StoredCheckpoint } from '../../src/checkpoint/retention.js';
+import { type CheckpointManifest, encodeManifest, readManifest } from '../../src/checkpoint/manifest.js';
+import { listCheckpoints } from '../../src/checkpoint/retention.js';
 import { temporaryFolder } from '../support/folders.js';
 import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
@@ -117,10 +117,10 @@ describe('sample', () => {
   test('refuses texts of other encoders, and tells where they are not named', async () => {
     const other = join(folder, 'encoders');
     cpSync(run, other, { recursive: true });
-    const [{ path }] = (await listCheckpoints(join(other, 'checkpoints'))) as [StoredCheckpoint];
+    const { path } = (await listCheckpoints(join(other, 'checkpoints')))[0]!;
     const manifest = await readManifest(path);
     expect(manifest.encoders).toEqual({ clip_l: 'shapes/clip-l', clip_g: 'shapes/clip-g', t5: 'shapes/t5' });
-    const withEncoders = (encoders: EncoderNames | null) => {
+    const withEncoders = (encoders: CheckpointManifest['encoders']) => {
       writeFileSync(join(path, 'manifest.json'), encodeManifest({ ...manifest, encoders }));
       const to = join(folder, 'other.png');
       return orchestrator('sample', '--checkpoint', path, '--steps', '1', '--prompt', 'cross', '--out', to);

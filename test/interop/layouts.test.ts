@@ -188,7 +188,7 @@ describe('single files', () => {
     ];
     await writeSafetensors(join(folder, 'all.safetensors'), all, {});
     const weights = await Weights.open(join(folder, 'all.safetensors'));
-    expect(weights.description.note).toMatch(/1 tensors of the VAE .* 1 tensors of the text encoders/);
+    expect(weights.notes[0]).toMatch(/1 tensors of the VAE .* 1 tensors of the text encoders/);
     await writeWeights(weights, join(folder, 'o.safetensors'), SAME);
     await weights.close();
     await expectSameTensors(weightsOf('sd3-medium-like'), join(folder, 'o.safetensors'));

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
-import { describeWeights } from '../../src/model/weights.js';
+import { Weights } from '../../src/model/weights.js';
 import { posEmbed } from '../support/pos-embed.js';
 
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
@@ -14,7 +14,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
 
   test('has the model of its manifest', async () => {
     const file = await Safetensors.open(path);
-    expect(describeWeights(file).spec).toEqual({
+    expect(new Weights(file).spec).toEqual({
       backbone: 'mmdit',
       depth: wanted.depth,
       heads: wanted.heads,
@@ -32,7 +32,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
   test('stores the position table that posEmbed computes', async () => {
     const file = await Safetensors.open(path);
     const stored = await file.read('model.diffusion_model.pos_embed');
-    const computed = posEmbed(describeWeights(file).spec);
+    const computed = posEmbed(new Weights(file).spec);
     expect(computed.length).toBe(stored.length);
     let worst = 0;
     for (let i = 0; i < stored.length; i++) worst = Math.max(worst, Math.abs(stored[i]! - computed[i]!));

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
-import { describeWeights } from '../../src/model/weights.js';
+import { Weights } from '../../src/model/weights.js';
 import { temporaryFolder } from '../support/folders.js';
 import { orchestrator, succeeds } from '../support/program.js';
 
@@ -127,7 +127,7 @@ describe.each(Object.keys(CASES))('%s', (name) => {
     async (precision) => {
       const found = await evaluate(name, precision);
       const file = await Safetensors.open(`${FIXTURES}${name}.weights.safetensors`);
-      const { depth, heads, qkNorm } = describeWeights(file).spec;
+      const { depth, heads, qkNorm } = new Weights(file).spec;
       await file.close();
       const attention = `model.diffusion_model.joint_blocks.${depth - 1}.context_block.attn`;
       const hidden = heads * 64;

@@ -52,7 +52,7 @@ export function contentOf(
       step,
       planState: { version: 1, seed: 7, step },
       datasetHash: 'a'.repeat(64),
-      configJson: JSON.stringify({ name: 'test', seed: 7, optimizer: { lr: 1e-3 } }),
+      config: { name: 'test', seed: 7, optimizer: { lr: 1e-3 } },
       modelSpec: spec,
       latent: [4, 8, 8],
       text: {

@@ -39,20 +39,20 @@ export function register(program: Command): void {
 
 interface Description {
   path: string;
-  manifest: Omit<CheckpointManifest, 'configJson'> & { config: unknown };
+  manifest: CheckpointManifest;
   tensors: Record<string, TensorLine[]>;
 }
 
 async function describe(path: string): Promise<Description> {
   const folder = (await isCheckpoint(path)) ? path : (await resolveCheckpoint(path)).path;
-  const { configJson, ...manifest } = await readManifest(folder);
+  const manifest = await readManifest(folder);
   const tensors: Description['tensors'] = {};
   for (const name of Object.keys(manifest.files)) {
     const file = await Safetensors.open(join(folder, name));
     tensors[name] = tensorsOf(file);
     await file.close();
   }
-  return { path: folder, manifest: { ...manifest, config: JSON.parse(configJson) }, tensors };
+  return { path: folder, manifest, tensors };
 }
 
 /** Whether a folder has a manifest, even a damaged one. */

@@ -10,7 +10,7 @@ import { OrchestratorError } from '../../errors.js';
 import { replaceFile } from '../../files/io.js';
 import type { OutputDtype } from '../../formats/safetensors/dtype.js';
 import { writeSafetensors } from '../../formats/safetensors/write.js';
-import type { Format } from '../../model/recognise.js';
+import type { Format } from '../../model/backbones.js';
 import { releasedName } from '../../model/released.js';
 import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
@@ -103,7 +103,7 @@ function dtypeOption(): Option {
 async function evaluate(options: EvalOptions): Promise<void> {
   const { precision } = options;
   await withWeights(options.weights, async (weights) => {
-    const { spec, description } = weights;
+    const { spec, notes } = weights;
     const input = await readCase(options.case, spec);
     const training = options.grads === true;
     const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
@@ -116,7 +116,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
     const engine = await native().createEngine(engineSpec);
     try {
       await loadWeights(engine, weights);
-      if (description.note !== null) process.stderr.write(`${description.note}\n`);
+      for (const note of notes) process.stderr.write(`${note}\n`);
       const result = await engine.evaluateCase(input.batch, input.target, training);
       const tensors = resultTensors(engine.layout(), input, result);
       await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
@@ -136,7 +136,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
 async function inspect(path: string, { json }: { json?: true }): Promise<void> {
   const source = await locateWeights(path, 'master');
   await withWeights(source.path, async (weights) => {
-    const { spec, note, tensors } = weights.description;
+    const { spec, notes, tensors } = weights;
     const { files, bytes: size } = weights.files;
     const description = {
       path: source.path,
@@ -147,7 +147,7 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
       files,
       bytes: size,
       skipped: tensors.skipped,
-      note,
+      note: notes[0] ?? null,
       tensors: tensorsOf(weights.files),
     };
     printResult(description, json, ({ released, format, parameters, tensors: found }) => {
@@ -157,7 +157,6 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
         names: `${format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
         files: `${files.length}, ${bytes(size)}`,
       };
-      const notes = note === null ? [] : [note];
       return `${[...namedRows(facts), ...notes, ...tensorLines(found)].join('\n')}\n`;
     });
   });
@@ -166,7 +165,7 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
 /** The types of the model's tensors: "488 F16, 3 F32". */
 function typesOf(weights: Weights): string {
   const counts = new Map<string, number>();
-  for (const name of weights.description.tensors.names.values()) {
+  for (const name of weights.tensors.names.values()) {
     const { dtype } = weights.files.tensors.get(name)!;
     counts.set(dtype, (counts.get(dtype) ?? 0) + 1);
   }
@@ -214,18 +213,18 @@ async function transfer(
   options: TransferOptions,
 ): Promise<void> {
   await withWeights(path, async (weights) => {
-    const { spec, note, tensors } = weights.description;
+    const { spec, tensors } = weights;
     if (expected !== 'auto' && expected !== tensors.format) {
       throw new OrchestratorError(
         'ERR_MODEL_TENSORS',
-        `${weights.path}: expected ${expected} names, found ${tensors.format} names`,
+        `${weights.files.path}: expected ${expected} names, found ${tensors.format} names`,
       );
     }
-    for (const line of note === null ? notes : [...notes, note]) process.stderr.write(`${line}\n`);
+    for (const line of [...notes, ...weights.notes]) process.stderr.write(`${line}\n`);
     const written = await writeWeights(weights, out, options);
-    const size = `${written.tensors} tensors, ${bytes(written.bytes)} in ${counted(written.files, 'file')}`;
+    const size = `${written.tensors} tensors, ${bytes(written.bytes)} in ${counted(written.sha256.size, 'file')}`;
     const lines = namedRows({
-      read: `${weights.path} (${tensors.format} names)`,
+      read: `${weights.files.path} (${tensors.format} names)`,
       model: describeModel(spec),
       wrote: `${out} (${options.format} names): ${size}`,
     });

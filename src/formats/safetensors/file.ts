@@ -3,17 +3,12 @@
  * Little-endian machines only, like the whole project.
  */
 import { createHash, type Hash } from 'node:crypto';
+import { CHUNK_BYTES } from '../../files/hash.js';
 import { readFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, isFloat } from './dtype.js';
-import { malformed, quoted, type TensorEntry } from './header.js';
+import { malformed, quoted, requireFloat, type TensorEntry } from './header.js';
 import { type OpenFile, openFile } from './open.js';
 import { INDEX_SUFFIX, openIndex } from './shard-index.js';
-
-/**
- * Bytes that are hashed or converted at once: about half a millisecond, so the event loop is never blocked
- * for long.
- */
-const CHUNK_BYTES = 1 << 20;
 
 /** The tensors of one file, or of the files of an index. */
 export class Safetensors {
@@ -64,17 +59,11 @@ export class Safetensors {
     return entry;
   }
 
-  /**
-   * Reads a tensor as fp32, converting from F16, BF16 and F64.
-   *
-   * @param into array of exactly the tensor's elements, or null to allocate one.
-   */
-  async read(name: string, into: Float32Array | null = null): Promise<Float32Array> {
-    const entry = this.entry(name);
-    const target = into ?? new Float32Array(entry.elements);
-    this.#checkLength(entry, target);
-    await this.#copy(entry, 0, target, null);
-    return target;
+  /** Reads a tensor as fp32, converting from F16, BF16 and F64. */
+  async read(name: string): Promise<Float32Array> {
+    const into = new Float32Array(this.entry(name).elements);
+    await this.readElements(name, 0, into);
+    return into;
   }
 
   /** Reads a range of a tensor's elements as fp32. */
@@ -100,7 +89,12 @@ export class Safetensors {
    * @returns the SHA-256 of the file, or of an index's files one after another, in hexadecimal.
    */
   async readAll(targets: ReadonlyMap<string, Float32Array>): Promise<string> {
-    for (const [name, target] of targets) this.#checkLength(this.entry(name), target);
+    for (const [name, target] of targets) {
+      const { shape, elements } = this.entry(name);
+      if (target.length === elements) continue;
+      const found = `tensor ${quoted(name)} has the shape [${shape.join(', ')}]`;
+      throw malformed(this.path, `${found}; expected ${target.length} elements`);
+    }
     const hash = createHash('sha256');
     for (const { head, tensors } of this.#files) {
       hash.update(head);
@@ -113,14 +107,6 @@ export class Safetensors {
 
   async close(): Promise<void> {
     for (const { handle } of this.#files) await handle.close();
-  }
-
-  #checkLength({ name, shape, elements }: TensorEntry, target: Float32Array): void {
-    if (target.length === elements) return;
-    throw malformed(
-      this.path,
-      `tensor ${quoted(name)} has the shape [${shape.join(', ')}]; expected ${target.length} elements`,
-    );
   }
 
   #checkRange({ name }: TensorEntry, first: number, count: number, all: number, unit: string): void {
@@ -140,12 +126,7 @@ export class Safetensors {
   ): Promise<void> {
     const { dtype } = entry;
     const { handle, head, path } = this.#places.get(entry.name)!;
-    if (target !== null && !isFloat(dtype)) {
-      throw malformed(
-        path,
-        `tensor ${quoted(entry.name)} is of type ${dtype}; expected F32, F16, BF16 or F64`,
-      );
-    }
+    if (target !== null) requireFloat(entry, path);
     const width = DTYPE_BYTES[dtype];
     const start = head.length + entry.begin + first * width;
     const length = target === null ? entry.end - entry.begin : target.length * width;

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { OrchestratorError } from '../../errors.js';
 import { isMapping, type Mapping } from '../../files/json.js';
-import { DTYPE_BYTES, type Dtype, isDtype } from './dtype.js';
+import { DTYPE_BYTES, type Dtype, isDtype, isFloat } from './dtype.js';
 
 /** The format's own limit for the header. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -24,12 +24,6 @@ export interface TensorEntry {
   end: number;
 }
 
-export interface SafetensorsHeader {
-  /** The tensors by name, in the order of the data. */
-  tensors: Map<string, TensorEntry>;
-  metadata: Map<string, string>;
-}
-
 const entrySchema = z.strictObject({
   dtype: z.string(),
   shape: z.array(z.int().min(0)).max(MAX_RANK),
@@ -43,6 +37,12 @@ export function malformed(path: string, what: string): OrchestratorError {
 /** A name from the file, quoted for messages: shortened if it is long, with control characters escaped. */
 export function quoted(name: string): string {
   return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}...` : name);
+}
+
+/** Refuses a tensor of a type that cannot be converted to fp32. */
+export function requireFloat({ name, dtype }: TensorEntry, path: string): void {
+  if (isFloat(dtype)) return;
+  throw malformed(path, `tensor ${quoted(name)} is of type ${dtype}; expected F32, F16, BF16 or F64`);
 }
 
 /** The product of a shape, or null where it exceeds 2^53 - 1. */
@@ -126,13 +126,13 @@ function parseEntry(name: string, value: unknown, path: string): TensorEntry {
 }
 
 /**
- * Parses and checks a header.
+ * Parses and checks a header. Its tensors are in the order of the data.
  *
  * @param text bytes of the header, including padding.
  * @param dataBytes bytes of the file after the header. The tensors must cover them exactly, in any order,
  *   without overlap.
  */
-export function parseHeader(text: Uint8Array, dataBytes: number, path: string): SafetensorsHeader {
+export function parseHeader(text: Uint8Array, dataBytes: number, path: string) {
   const metadata = new Map<string, string>();
   const entries: TensorEntry[] = [];
   for (const [name, value] of Object.entries(parseJson(text, path))) {

@@ -2,21 +2,13 @@
  * Opens safetensors files and checks their headers. Format: 8 bytes header length, JSON header, tensor data
  * (https://github.com/huggingface/safetensors).
  */
-import type { FileHandle } from 'node:fs/promises';
 import { openForReading, readFully } from '../../files/io.js';
-import { MAX_HEADER_BYTES, malformed, parseHeader, type SafetensorsHeader } from './header.js';
+import { MAX_HEADER_BYTES, malformed, parseHeader } from './header.js';
 
-/** One open file with its checked header. */
-export interface OpenFile extends SafetensorsHeader {
-  path: string;
-  handle: FileHandle;
-  /** Size of the file. */
-  bytes: number;
-  /** Everything before the data: the length and the JSON. */
-  head: Uint8Array;
-}
+export type OpenFile = Awaited<ReturnType<typeof openFile>>;
 
-export async function openFile(path: string): Promise<OpenFile> {
+/** Opens a file and checks its header. `head` is all that precedes the data: the length and the JSON. */
+export async function openFile(path: string) {
   const { handle, size } = await openForReading(path);
   try {
     if (size < 8) throw malformed(path, `${size} bytes are too short for a safetensors file`);

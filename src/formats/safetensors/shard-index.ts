@@ -20,7 +20,9 @@ const LISTED = 20;
  * @returns the file of each tensor, in the order of the index.
  */
 export async function openIndex(path: string): Promise<Map<string, OpenFile>> {
-  const map = parseIndex(await readIndex(path), path);
+  const tooLarge = (bytes: number) => malformed(path, `an index of ${bytes} bytes is too large`);
+  const text = new TextDecoder().decode(await readWhole(path, MAX_INDEX_BYTES, tooLarge));
+  const map = parseIndex(text, path);
   const files = new Map<string, OpenFile>();
   try {
     for (const file of new Set(map.values())) files.set(file, await openFile(join(dirname(path), file)));
@@ -30,11 +32,6 @@ export async function openIndex(path: string): Promise<Map<string, OpenFile>> {
     for (const { handle } of files.values()) await handle.close();
     throw error;
   }
-}
-
-async function readIndex(path: string): Promise<string> {
-  const tooLarge = (bytes: number) => malformed(path, `an index of ${bytes} bytes is too large`);
-  return new TextDecoder().decode(await readWhole(path, MAX_INDEX_BYTES, tooLarge));
 }
 
 /** The file of each tensor. Files must be plain names, so that an index cannot lead outside its folder. */

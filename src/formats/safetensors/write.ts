@@ -2,33 +2,26 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { OrchestratorError } from '../../errors.js';
+import { CHUNK_BYTES, type FileRecord } from '../../files/hash.js';
 import { writeFailure, writeFully } from '../../files/io.js';
 import { DTYPE_BYTES, type Dtype } from './dtype.js';
 import { elementsOf, encodeHeader, quoted } from './header.js';
 
-/** Bytes that are hashed and written at once: about half a millisecond, so that the event loop stays free. */
-const CHUNK_BYTES = 1 << 20;
-
-/** A tensor's bytes, piece by piece; a piece may be overwritten when the next one is requested. */
-export type TensorStream = () => AsyncIterable<ArrayBufferView>;
-
-/** A tensor to write; `data` holds its elements, contiguous and little-endian, or produces them in order. */
+/** A tensor to write. */
 export interface TensorSource {
   name: string;
   dtype: Dtype;
   shape: readonly number[];
-  data: ArrayBufferView | TensorStream;
+  /**
+   * Its elements, contiguous and little-endian: whole, or in pieces, each of which may be overwritten when
+   * the next one is requested.
+   */
+  data: ArrayBufferView | (() => AsyncIterable<ArrayBufferView>);
 }
 
 /** Bytes of a tensor in a file. */
 export function sourceBytes({ shape, dtype }: Pick<TensorSource, 'shape' | 'dtype'>): number {
   return (elementsOf(shape) ?? Number.NaN) * DTYPE_BYTES[dtype];
-}
-
-export interface WrittenFile {
-  bytes: number;
-  /** SHA-256 of the whole file, in hexadecimal. */
-  sha256: string;
 }
 
 /**
@@ -43,10 +36,7 @@ export async function writeSafetensors(
   path: string,
   tensors: readonly TensorSource[],
   metadata: Readonly<Record<string, string>>,
-): Promise<WrittenFile> {
-  for (const tensor of tensors) {
-    if (typeof tensor.data !== 'function') checkBytes(tensor, tensor.data.byteLength);
-  }
+): Promise<FileRecord> {
   const ordered = [...tensors].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype]);
   const { header, dataBytes } = encodeHeader(ordered, metadata);
   let handle: FileHandle | null = null;
@@ -93,26 +83,18 @@ async function writeStream(
   };
   await put(header);
   for (const tensor of tensors) {
-    if (typeof tensor.data !== 'function') {
-      await put(tensor.data);
-      continue;
-    }
+    const { name, shape, dtype, data } = tensor;
     let bytes = 0;
-    for await (const piece of tensor.data()) {
+    for await (const piece of typeof data === 'function' ? data() : [data]) {
       bytes += piece.byteLength;
       await put(piece);
     }
-    checkBytes(tensor, bytes);
+    if (bytes === sourceBytes(tensor)) continue;
+    throw new OrchestratorError(
+      'ERR_INTERNAL',
+      `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${bytes} bytes`,
+    );
   }
   if (used > 0) await flush();
   return hash.digest('hex');
-}
-
-function checkBytes(tensor: TensorSource, bytes: number): void {
-  if (sourceBytes(tensor) === bytes) return;
-  const { name, shape, dtype } = tensor;
-  throw new OrchestratorError(
-    'ERR_INTERNAL',
-    `Tensor ${quoted(name)} of shape [${shape.join(', ')}] and type ${dtype} was given ${bytes} bytes`,
-  );
 }

@@ -98,7 +98,8 @@ describe('writing and reading', () => {
     const path = join(temporaryFolder(), 'w.safetensors');
     await writeSafetensors(path, tensors, {});
     const file = await Safetensors.open(path);
-    await expect(file.read('big', new Float32Array(3))).rejects.toThrow(/"big".*\[700001\].*expected 3/);
+    const short = new Map([['big', new Float32Array(3)]]);
+    await expect(file.readAll(short)).rejects.toThrow(/"big".*\[700001\].*expected 3/);
     await expect(file.read('count')).rejects.toThrow(/"count" is of type I64/);
     await expect(file.read('other')).rejects.toThrow(/no tensor "other"/);
     await expect(file.readAll(new Map([['other', half()]]))).rejects.toThrow(/no tensor "other"/);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { invert } from '../../../src/model/assembly.js';
-import { diffusersLayout, diffusersTensors, officialTensors } from '../../../src/model/backbones.js';
+import { diffusersLayout, fileTensors, officialTensors } from '../../../src/model/backbones.js';
 import { modelSpecFromTensors } from '../../../src/model/recognise.js';
 import { RELEASED } from '../../../src/model/released.js';
 import { checkConfig } from '../../../src/model/weights.js';
@@ -14,7 +14,7 @@ function elementCount(tensors: readonly { shape: readonly number[] }[]): number 
 const MODELS = Object.entries(RELEASED);
 
 describe.each(MODELS)("diffusers' %s", (_, spec) => {
-  const tensors = diffusersTensors(spec);
+  const tensors = fileTensors(spec, 'diffusers');
   const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
 
   test('is read off its names and shapes', () => {
@@ -39,7 +39,7 @@ describe.each(MODELS)("diffusers' %s", (_, spec) => {
 
 describe('pieces', () => {
   const spec = RELEASED['SD3.5-medium'] as ModelSpec;
-  const tensors = new Map(diffusersTensors(spec).map((tensor) => [tensor.name, tensor]));
+  const tensors = new Map(fileTensors(spec, 'diffusers').map((tensor) => [tensor.name, tensor]));
   const last = spec.depth - 1;
 
   test.each([

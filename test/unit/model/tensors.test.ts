@@ -115,9 +115,9 @@ describe('what else a file holds', () => {
     expect([...tensors.names]).toEqual([
       ['x_embedder.proj.weight', 'model.diffusion_model.x_embedder.proj.weight'],
     ]);
-    expect(describeSkipped(tensors.skipped)).toBe(
+    expect(describeSkipped(tensors.skipped)).toEqual([
       'Skipped 1 tensors of the VAE (first_stage_model.*) and 2 tensors of the text encoders (text_encoders.*)',
-    );
+    ]);
   });
 
   test('accepts names without the prefix, but not both', () => {
