@@ -136,52 +136,21 @@ function positionBytes({ model, latentHeight, latentWidth }: EngineSpec): number
 }
 
 /** Bytes of a slot's input: latent, noised latent and target in fp32, text in the type of the matmuls. */
-function inputBytes({
-  model,
-  microBatch,
-  latentHeight,
-  latentWidth,
-  contextTokens,
-  precision,
-}: EngineSpec): number {
-  const text = contextTokens * model.contextDim + model.pooledDim;
-  const width = precision === 'bf16' ? 2 : 4;
-  return microBatch * (12 * model.latentChannels * latentHeight * latentWidth + width * text);
+function inputBytes({ model, precision, ...slot }: EngineSpec): number {
+  const latent = model.latentChannels * slot.latentHeight * slot.latentWidth;
+  const text = slot.contextTokens * model.contextDim + model.pooledDim;
+  return slot.microBatch * (12 * latent + (precision === 'bf16' ? 2 : 4) * text);
 }
 
 /**
- * The largest number of gradients that exist at once: those being computed, and sums in the tree that wait
- * for their sibling. Found by following the slots in order, `threads` at a time.
+ * The largest number of gradients that exist at once: those being computed, `threads` at a time in the order of
+ * the slots, and the sums of the slots before them that wait for their siblings in the tree.
  */
 export function gradientBuffers({ lo, hi }: Range, totalSlots: number, threads: number): number {
-  const parts = localSubtrees(lo, hi, totalSlots);
-  const isPart = (from: number, to: number) => parts.some((part) => part.lo === from && part.hi === to);
-  const waiting = new Set<string>();
-  let live = 0;
   let most = 0;
-  const start = () => {
-    live++;
-    most = Math.max(most, live);
-  };
-  const finish = (slot: number) => {
-    let size = 1;
-    for (let from = slot; !isPart(from, Math.min(from + size, totalSlots)); size *= 2) {
-      const left = Math.floor(from / (2 * size)) * 2 * size;
-      const sibling = from === left ? from + size : left;
-      if (sibling < totalSlots) {
-        if (!waiting.delete(`${sibling} ${size}`)) {
-          waiting.add(`${from} ${size}`);
-          return;
-        }
-        live--;
-      }
-      from = left;
-    }
-  };
-  for (let slot = lo; slot < Math.min(hi, lo + threads); slot++) start();
-  for (let slot = lo; slot < hi; slot++) {
-    finish(slot);
-    if (slot + threads < hi) start();
+  for (let done = lo; done < hi; done++) {
+    const waiting = localSubtrees(lo, done, totalSlots).length;
+    most = Math.max(most, waiting + Math.min(threads, hi - done));
   }
   return most;
 }
