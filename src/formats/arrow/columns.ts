@@ -2,7 +2,7 @@
 import { type ErrorCode, OrchestratorError } from '../../errors.js';
 import { FileReader } from '../../files/reader.js';
 import type { ArrowBatch, ArrowFile } from './file.js';
-import { type ArrowField, type ArrowNode, extentOf, ownBuffers, typeName } from './schema.js';
+import { type ArrowField, ownBuffers, typeName } from './schema.js';
 
 /** A column of numbers in one file. */
 export interface NumericColumn {
@@ -15,9 +15,9 @@ export interface NumericColumn {
 /** One level of a nested column in one batch: its node, and the positions of its buffers. */
 interface Level {
   field: ArrowField;
-  node: ArrowNode;
+  node: ArrowBatch['nodes'][number];
   /** Byte offset in the file and length of the validity, offsets or values. */
-  buffers: { offset: number; length: number }[];
+  buffers: ArrowBatch['buffers'];
 }
 
 /** One column in one record batch. */
@@ -53,32 +53,23 @@ class Chunk {
     return new OrchestratorError('ERR_DATA_FORMAT', `${where}: ${what}`);
   }
 
+  /** The column's levels, whose nodes and buffers follow those of all columns before it. */
   #levelsOf(fields: readonly ArrowField[], column: ArrowField): Level[] {
-    const { batch } = this;
-    let variadic = 0;
-    const takeVariadicCount = () => batch.variadicCounts[variadic++] ?? 0;
-    let node = 0;
-    let buffer = 0;
-    for (const field of fields.slice(0, fields.indexOf(column))) {
-      const extent = extentOf(field, takeVariadicCount);
-      node += extent.nodes;
-      buffer += extent.buffers;
-    }
-    const levels: Level[] = [];
-    for (let field: ArrowField | undefined = column; field; field = field.children[0]) {
-      const own = batch.nodes[node++];
+    const { body, nodes, buffers: all, variadicCounts } = this.batch;
+    let [node, buffer, variadic] = [0, 0, 0];
+    const take = (field: ArrowField): Level[] => {
       const first = buffer;
-      buffer += ownBuffers(field, takeVariadicCount);
-      const buffers = batch.buffers.slice(first, buffer);
-      if (!own || buffers.length !== buffer - first) throw this.malformed('the batch lacks its buffers');
-      levels.push({
-        field,
-        node: own,
-        buffers: buffers.map(({ offset, length }) => ({ offset: batch.body + offset, length })),
-      });
-      if (field.dictionary) break;
-    }
-    return levels;
+      buffer += ownBuffers(field, () => variadicCounts[variadic++] ?? 0);
+      const own = nodes[node++];
+      if (!own || buffer > all.length) throw this.malformed('the batch lacks its buffers');
+      const buffers = all
+        .slice(first, buffer)
+        .map(({ offset, length }) => ({ offset: body + offset, length }));
+      const below = field.dictionary ? [] : field.children.map(take);
+      return [{ field, node: own, buffers }, ...(below[0] ?? [])];
+    };
+    for (const before of fields.slice(0, fields.indexOf(column))) take(before);
+    return take(column);
   }
 }
 
