@@ -1,5 +1,6 @@
-/** Checks Node.js, processors and memory. */
-import { readFileSync } from 'node:fs';
+/** Checks Node.js, processors, memory, disk space, and the tools that build the addon. */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { machineMemory } from '../memory/machine.js';
 import { bytes } from '../text/quantities.js';
@@ -7,6 +8,8 @@ import { supportedNodes } from '../version.js';
 import { type Check, failed, ok, warning } from './check.js';
 
 const LITTLE_MEMORY = 2 * 2 ** 30;
+const LITTLE_DISK = 2 * 2 ** 30;
+const TOOLS = ['cmake', 'g++', 'make'] as const;
 
 export function checkNode(version = process.versions.node): Check {
   const [a = 0, b = 0] = version.split('.').map(Number);
@@ -42,4 +45,30 @@ export function checkMemory(machine = machineMemory()): Check {
   const detail = `${bytes(available)} available of ${bytes(machine.bytes)}`;
   if (available >= LITTLE_MEMORY) return ok('memory', detail);
   return warning('memory', detail, 'close other programs, or use a smaller model or batch.micro');
+}
+
+/** The disk space for runs and checkpoints. */
+export function checkDisk(folder = process.cwd()): Check {
+  let free: number;
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    free = bavail * bsize;
+  } catch {
+    return failed('disk', `${folder} cannot be read`, 'change to another folder');
+  }
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch {
+    return warning('disk', `${folder} is not writable`, 'change to another folder, or use --run-dir');
+  }
+  const detail = `${bytes(free)} free in ${folder}`;
+  if (free >= LITTLE_DISK) return ok('disk', detail);
+  return warning('disk', detail, 'free some space, or use --run-dir on another disk');
+}
+
+/** The tools for building the addon; only asked for if the addon is missing. */
+export function checkToolchain(): Check {
+  const missing = TOOLS.filter((tool) => spawnSync(tool, ['--version'], { timeout: 10_000 }).status !== 0);
+  if (missing.length === 0) return ok('toolchain', TOOLS.join(', '));
+  return failed('toolchain', `${missing.join(', ')} not found`, 'npm run setup');
 }

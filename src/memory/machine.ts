@@ -5,11 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
+import type { Place } from './fit.js';
 
-export interface MachineMemory {
-  bytes: number;
-  /** Words before the number of bytes: "this machine has", "the control group /job_1 allows". */
-  source: string;
+export interface MachineMemory extends Place {
   /** Bytes that are free now, including cached files that can be dropped. */
   free: number;
 }
