@@ -7,24 +7,14 @@ const INTRODUCTION = `The coordinator serves \`/metrics\` (Prometheus), \`/healt
 printed at the start. Units are base units: seconds, bytes. In addition, prom-client's default metrics of the coordinator's process are served,
 under \`orchestrator_coordinator_\`.`;
 
-export async function metricsPage(): Promise<string> {
+export function metricsPage(): string {
   const registry = new Registry();
   instruments(registry, { name: '', runDir: '', steps: 0, workers: 0, slots: 0, samplesPerStep: 0 });
-  const labels = new Map(
-    registry
-      .getMetricsAsArray()
-      .map((metric) => [metric.name, (metric as unknown as { labelNames: string[] }).labelNames]),
-  );
-  const rows = (await registry.getMetricsAsJSON()).map(({ name, type, help }) => [
-    code(name),
-    String(type),
-    (labels.get(name) ?? []).map(code).join(', '),
-    help,
-  ]);
-  return page(
-    'Metrics',
-    'src/telemetry/prometheus.ts',
-    INTRODUCTION,
-    table(['name', 'type', 'labels', 'meaning'], rows),
-  );
+  const rows = registry.getMetricsAsArray().map((metric) => {
+    // prom-client does not declare the labels.
+    const { labelNames } = metric as unknown as { labelNames: string[] };
+    return [code(metric.name), String(metric.type), labelNames.map(code).join(', '), metric.help];
+  });
+  const metrics = table(['name', 'type', 'labels', 'meaning'], rows);
+  return page('Metrics', 'src/telemetry/prometheus.ts', INTRODUCTION, metrics);
 }

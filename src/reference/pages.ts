@@ -11,6 +11,6 @@ export async function generatedFiles(): Promise<Map<string, string>> {
     ['docs/reference/cli.md', cliPage(await buildProgram())],
     ['docs/reference/config.md', configPage()],
     ['docs/reference/errors.md', errorsPage()],
-    ['docs/reference/metrics.md', await metricsPage()],
+    ['docs/reference/metrics.md', metricsPage()],
   ]);
 }

@@ -153,12 +153,7 @@ function contiguousRun(reader: FileReader, chunk: Chunk): { shape: number[]; byt
     if (field.type === 'fixed_size_list') {
       first *= width;
     } else {
-      const lists = readLists(reader, chunk, level, first, count);
-      if (lists.irregular >= 0) {
-        const expected = `expected a list of ${lists.width} elements, like those before it`;
-        throw chunk.wrong('ERR_DATA_SHAPE', Math.floor(lists.irregular / perRow), expected);
-      }
-      ({ first, width } = lists);
+      ({ first, width } = readLists(reader, chunk, level, first, count));
     }
     if (width < 1) throw chunk.wrong('ERR_DATA_SHAPE', 0, 'the list is empty');
     shape.push(width);
@@ -172,8 +167,8 @@ function contiguousRun(reader: FileReader, chunk: Chunk): { shape: number[]; byt
 const LISTS_PER_READ = 2 ** 16;
 
 /**
- * Reads the offsets of `count` lists from list `from` on: the first element and the length of the first list,
- * and the first list of another length, or -1.
+ * Reads the offsets of `count` lists from list `from` on, which must have one length: the first element of the
+ * first list, and the length.
  */
 function readLists(
   reader: FileReader,
@@ -181,7 +176,7 @@ function readLists(
   { field, buffers }: Level,
   from: number,
   count: number,
-): { first: number; width: number; irregular: number } {
+): { first: number; width: number } {
   const words = field.type === 'large_list' ? 2 : 1;
   const size = 4 * words;
   const { offset, length } = buffers[1]!;
@@ -204,10 +199,12 @@ function readLists(
     let expected = first + done * width;
     for (let i = 1; i <= lists; i++) {
       expected += width;
-      if (offsetAt(view, words, i) !== expected) return { first, width, irregular: done + i - 1 };
+      if (offsetAt(view, words, i) === expected) continue;
+      const row = Math.floor((done + i - 1) / (count / chunk.batch.rows));
+      throw chunk.wrong('ERR_DATA_SHAPE', row, `expected a list of ${width} elements, like those before it`);
     }
   }
-  return { first, width, irregular: -1 };
+  return { first, width };
 }
 
 /** Offset i of those in little-endian order, of one or two words each. */
