@@ -74,8 +74,7 @@ async function dataOf(config: Config) {
     if (!(error instanceof OrchestratorError) || error.code !== 'ERR_FILE_OPEN' || configured === null) {
       throw error;
     }
-    const shapes: FoundShapes = { ...configured, source: 'configuration' };
-    return { shapes, rows: null, noData: error };
+    return { shapes: configured, rows: null, noData: error };
   }
 }
 

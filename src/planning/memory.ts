@@ -48,7 +48,9 @@ export interface WorkerMemory {
 }
 
 /**
- * A worker's peak memory at a level of activation checkpointing.
+ * A worker's peak memory at a level of activation checkpointing. The arrays of the engine lie where it computes.
+ * The process of a GPU has copies of the state, to load and save it, and of the gradients that it exchanges.
+ * Rank 0 copies the state for checkpoints.
  *
  * @param need "least" leaves out what not every such run needs: a new run copies fewer arrays than a resumed
  *   one and never writes the moments of frozen parameters, gradients of GPUs may go over NCCL, and the buffers
@@ -60,21 +62,8 @@ export function workerMemory(
   level: Level,
   need: 'peak' | 'least',
 ): WorkerMemory {
-  const parts = memoryParts(run, rank, level, need === 'least').filter(({ bytes }) => bytes > 0);
-  const of = (place: Place) =>
-    parts.filter((part) => part.place === place).map(({ name, bytes }) => ({ name, bytes }));
-  return { host: of('host'), gpu: run.config.device === 'cuda' ? of('gpu') : null };
-}
-
-type Place = 'host' | 'gpu';
-
-/**
- * All parts of a worker's peak, with their places. The arrays of the engine lie where it computes. The process
- * of a GPU has copies of the state, to load and save it, and of the gradients that it exchanges. Rank 0 copies
- * the state for checkpoints.
- */
-function memoryParts(run: RunShape, rank: number, level: Level, least: boolean) {
   const { config, spec, training, forward, ranges, shares } = run;
+  const least = need === 'least';
   const slots = ranges[rank]!;
   const totalSlots = slotCount(config);
   const onGpu = config.device === 'cuda';
@@ -97,25 +86,28 @@ function memoryParts(run: RunShape, rank: number, level: Level, least: boolean) 
   const unknown = least && !(onGpu && config.exchange === 'grpc');
   const peers = shares || unknown ? 0 : ranges.length - 1;
   const sums = onGpu && peers > 0 ? localSubtrees(slots.lo, slots.hi, totalSlots).length : 0;
-  const part = (place: Place) => (name: string, bytes: number) => ({ name, bytes, place });
-  const [host, engine] = [part('host'), part(onGpu ? 'gpu' : 'host')];
-  return [
-    engine('weights, fp32', 4 * held),
-    engine(`weights, ${copies} x bf16`, 2 * length * copies),
-    engine(`gradients, ${buffers} x fp32`, 4 * length * buffers),
-    engine('optimizer, m and v', 8 * Math.max(0, held - untouched)),
-    engine('EMA', 4 * held * ema),
-    host('copy of the state', onGpu ? state - (least ? 8 * length : 0) : 0),
-    host('copy for checkpoints', rank === 0 ? state : 0),
-    host(`gradients, ${sums} x fp32`, 4 * length * sums),
-    host('positions', positionBytes(spec)),
-    host('inputs, 2 x', onGpu ? 2 * input : 0),
-    engine(`activations, ${lanes} x`, lanes * (arena + input)),
-    engine(`validation, ${validating} x`, validating * (forward.arenaBytes[0]! + input)),
-    engine('workspace of the matmuls', onGpu ? WORKSPACE_BYTES : 0),
-    host(onGpu ? "process, without CUDA's libraries" : 'process', PROCESS_BYTES),
-    host('exchange', PEER_BYTES * peers),
-  ];
+  const memory: WorkerMemory = { host: [], gpu: onGpu ? [] : null };
+  const addTo = (parts: MemoryPart[]) => (name: string, bytes: number) => {
+    if (bytes > 0) parts.push({ name, bytes });
+  };
+  const host = addTo(memory.host);
+  const engine = addTo(memory.gpu ?? memory.host);
+  engine('weights, fp32', 4 * held);
+  engine(`weights, ${copies} x bf16`, 2 * length * copies);
+  engine(`gradients, ${buffers} x fp32`, 4 * length * buffers);
+  engine('optimizer, m and v', 8 * Math.max(0, held - untouched));
+  engine('EMA', 4 * held * ema);
+  host('copy of the state', onGpu ? state - (least ? 8 * length : 0) : 0);
+  host('copy for checkpoints', rank === 0 ? state : 0);
+  host(`gradients, ${sums} x fp32`, 4 * length * sums);
+  host('positions', positionBytes(spec));
+  host('inputs, 2 x', onGpu ? 2 * input : 0);
+  engine(`activations, ${lanes} x`, lanes * (arena + input));
+  engine(`validation, ${validating} x`, validating * (forward.arenaBytes[0]! + input));
+  engine('workspace of the matmuls', onGpu ? WORKSPACE_BYTES : 0);
+  host(onGpu ? "process, without CUDA's libraries" : 'process', PROCESS_BYTES);
+  host('exchange', PEER_BYTES * peers);
+  return memory;
 }
 
 /** A worker's part of a machine's memory: without the pages that all processes of the machine share. */

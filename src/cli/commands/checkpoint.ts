@@ -12,7 +12,7 @@ import { describeModel } from '../../model/tensors.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
 import { bytes } from '../../text/quantities.js';
 import { printResult } from '../output.js';
-import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
+import { type TensorList, tensorLines, tensorsOf } from '../tensor-table.js';
 
 export function register(program: Command): void {
   const checkpoint = program.command('checkpoint').description('inspect and verify checkpoints');
@@ -40,7 +40,7 @@ export function register(program: Command): void {
 async function describe(path: string) {
   const folder = (await isCheckpoint(path)) ? path : (await resolveCheckpoint(path)).path;
   const { configJson, ...manifest } = await readManifest(folder);
-  const tensors: Record<string, TensorLine[]> = {};
+  const tensors: Record<string, TensorList> = {};
   for (const name of Object.keys(manifest.files)) {
     const file = await SafetensorsFile.open(join(folder, name));
     tensors[name] = tensorsOf(file);

@@ -99,15 +99,17 @@ async function evaluate(options: EvalOptions): Promise<void> {
   await weights.close();
   const { spec } = weights;
   const input = await readCase(options.case, spec);
+  const { samples, latentHeight, latentWidth, contextTokens } = input;
+  const { precision } = options;
   const training = options.grads === true;
   const engineSpec: EngineSpec = {
     model: spec,
-    latentHeight: input.latentHeight,
-    latentWidth: input.latentWidth,
-    contextTokens: input.contextTokens,
-    microBatch: input.samples,
-    precision: options.precision,
-    residual: options.precision,
+    latentHeight,
+    latentWidth,
+    contextTokens,
+    microBatch: samples,
+    precision,
+    residual: precision,
     recompute: 'nothing',
     threads: availableParallelism(),
     threadsPerSlot: availableParallelism(),
@@ -122,14 +124,12 @@ async function evaluate(options: EvalOptions): Promise<void> {
     if (note !== null) process.stderr.write(`${note}\n`);
     const result = await engine.evaluateCase(input.batch, input.target, training);
     const tensors = resultTensors(engine.layout(), input, result);
-    await replaceFile(options.out, (path) =>
-      writeSafetensors(path, tensors, { precision: options.precision }),
-    );
+    await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
     const facts = {
       model: describeModel(spec),
-      case: `${input.samples} samples of ${input.latentHeight} x ${input.latentWidth}, ${input.contextTokens} tokens`,
+      case: `${samples} samples of ${latentHeight} x ${latentWidth}, ${contextTokens} tokens`,
       loss: String(result.loss),
-      wrote: `${tensors.length} tensors to ${options.out} (${options.precision})`,
+      wrote: `${tensors.length} tensors to ${options.out} (${precision})`,
     };
     process.stdout.write(`${namedRows(facts).join('\n')}\n`);
   } finally {
