@@ -1,7 +1,8 @@
 /** Checks Node.js, processors, memory, disk space, and the tools that build the addon. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, statfsSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
+import { textOrNull } from '../files/io.js';
 import { machineMemory } from '../memory/machine.js';
 import { bytes } from '../text/quantities.js';
 import { supportedNodes } from '../version.js';
@@ -32,12 +33,8 @@ export function checkCores(quota = cgroupProcessors()): Check {
 
 /** The processors that the control group allows, or null if it has no limit. */
 function cgroupProcessors(): number | null {
-  try {
-    const [limit, period] = readFileSync('/sys/fs/cgroup/cpu.max', 'utf8').trim().split(' ');
-    return limit === 'max' ? null : Number(limit) / Number(period);
-  } catch {
-    return null;
-  }
+  const [limit = 'max', period] = textOrNull('/sys/fs/cgroup/cpu.max')?.trim().split(' ') ?? [];
+  return limit === 'max' ? null : Number(limit) / Number(period);
 }
 
 export function checkMemory(machine = machineMemory()): Check {

@@ -1,6 +1,6 @@
 /** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, readFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ErrorCode, OrchestratorError } from '../errors.js';
@@ -72,6 +72,15 @@ export function readFailure(
 /** The error for a path that is a folder, a pipe or a device. */
 export function notRegular(path: string): OrchestratorError {
   return new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
+}
+
+/** The text of a file, or null where it cannot be read: what the system tells under /proc and /sys is optional. */
+export function textOrNull(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
 }
 
 /** Opens a file, which must be a regular one, and returns it with its size. */
