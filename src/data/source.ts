@@ -10,7 +10,7 @@ export interface DataFile {
 }
 
 /** A column's values in one file: contiguous runs of rows, counted from the first row of the file. */
-export interface ColumnPart extends NumericColumn {
+interface ColumnPart extends NumericColumn {
   /** Index into the source's files. */
   file: number;
 }

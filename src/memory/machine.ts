@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { textOrNull } from '../files/io.js';
 import type { Place } from './fit.js';
 
-export interface MachineMemory extends Place {
+interface MachineMemory extends Place {
   /** Bytes that are free now, including cached files that can be dropped. */
   free: number;
 }

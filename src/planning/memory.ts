@@ -40,7 +40,7 @@ const PEER_BYTES = 30 * 1024 ** 2;
 /** Workspace of cuBLASLt (native/kernels/cuda/matmul.cc). */
 const WORKSPACE_BYTES = 64 * 1024 ** 2;
 
-export interface WorkerMemory {
+interface WorkerMemory {
   /** Of the machine. */
   host: MemoryPart[];
   /** Of the worker's GPU, without the driver's; null on the CPU. */

@@ -9,7 +9,7 @@ const TYPE_NAMES = [
   'struct', 'union', 'fixed_size_binary', 'fixed_size_list', 'map', 'duration', 'large_binary', 'large_utf8',
   'large_list', 'run_end_encoded', 'binary_view', 'utf8_view', 'list_view', 'large_list_view',
 ] as const; // biome-ignore format: a table
-export type ArrowTypeName = (typeof TYPE_NAMES)[number];
+type ArrowTypeName = (typeof TYPE_NAMES)[number];
 
 export interface ArrowField {
   name: string;
