@@ -19,8 +19,8 @@ export function numericColumns(source: DataSource) {
 }
 
 /**
- * Scans every numeric column; the histogram is that of `histogramColumn`, null if that is not usable. `progress`
- * receives the number of rows scanned.
+ * Scans every numeric column; the histogram is that of `histogramColumn`, null if that is not usable.
+ * `progress` receives the number of rows scanned.
  */
 export async function inspectDataset(
   source: DataSource,

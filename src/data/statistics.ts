@@ -13,7 +13,8 @@ export type ColumnStatistics = Omit<ColumnScan, 'histogram'>;
 
 /**
  * Scans columns one after the other. Each is returned with its statistics and the mapped data set, which is
- * closed after the last. `progress` receives the number of rows scanned, where all columns together count as one.
+ * closed after the last. `progress` receives the number of rows scanned, where all columns together count as
+ * one.
  */
 export async function* scanColumns(
   source: DataSource,

@@ -74,7 +74,7 @@ export function notRegular(path: string): OrchestratorError {
   return new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
 }
 
-/** The text of a file, or null where it cannot be read: what the system tells under /proc and /sys is optional. */
+/** The text of a file, or null where it cannot be read, for what the system may tell in /proc and /sys. */
 export function textOrNull(path: string): string | null {
   try {
     return readFileSync(path, 'utf8');
@@ -191,9 +191,9 @@ export async function replaceFile<T>(path: string, write: (temporary: string) =>
 }
 
 /**
- * Calls `fill` to make the files of the new folder `temporary`, each of them durable, then renames the folder to
- * `path`, so that `path` is never incomplete. An existing folder is replaced only if it is empty. On an error
- * nothing remains.
+ * Calls `fill` to make the files of the new folder `temporary`, each of them durable, then renames the folder
+ * to `path`, so that `path` is never incomplete. An existing folder is replaced only if it is empty. On an
+ * error nothing remains.
  */
 export async function createFolder<T>(path: string, temporary: string, fill: () => Promise<T>): Promise<T> {
   try {

@@ -60,8 +60,8 @@ export async function preflight(
 }
 
 /**
- * The shapes and rows of the data set; without one, the shapes in the configuration, and `noData` says why there
- * is none.
+ * The shapes and rows of the data set; without one, the shapes in the configuration, and `noData` says why
+ * there is none.
  */
 async function dataOf(config: Config) {
   try {

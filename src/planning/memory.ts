@@ -48,13 +48,13 @@ interface WorkerMemory {
 }
 
 /**
- * A worker's peak memory at a level of activation checkpointing. The arrays of the engine lie where it computes.
- * The process of a GPU has copies of the state, to load and save it, and of the gradients that it exchanges.
- * Rank 0 copies the state for checkpoints.
+ * A worker's peak memory at a level of activation checkpointing. The arrays of the engine lie where it
+ * computes. The process of a GPU has copies of the state, to load and save it, and of the gradients that it
+ * exchanges. Rank 0 copies the state for checkpoints.
  *
  * @param need "least" leaves out what not every such run needs: a new run copies fewer arrays than a resumed
- *   one and never writes the moments of frozen parameters, gradients of GPUs may go over NCCL, and the buffers
- *   of the exchange are small and not known to the byte.
+ *   one and never writes the moments of frozen parameters, gradients of GPUs may go over NCCL, and the
+ *   buffers of the exchange are small and not known to the byte.
  */
 export function workerMemory(
   run: RunShape,
@@ -135,8 +135,8 @@ function inputBytes({ model, precision, ...slot }: EngineSpec): number {
 }
 
 /**
- * The largest number of gradients that exist at once: those being computed, `threads` at a time in the order of
- * the slots, and the sums of the slots before them that wait for their siblings in the tree.
+ * The largest number of gradients that exist at once: those being computed, `threads` at a time in the order
+ * of the slots, and the sums of the slots before them that wait for their siblings in the tree.
  */
 export function gradientBuffers({ lo, hi }: Range, totalSlots: number, threads: number): number {
   let most = 0;

@@ -72,8 +72,8 @@ function secondsOf(rows: readonly ProfileRow[]): number {
 }
 
 /**
- * An operation with its share of the time of the pass, and the least time that the roofline allows over the time
- * taken, which is above 1 if operands stay in caches.
+ * An operation with its share of the time of the pass, and the least time that the roofline allows over the
+ * time taken, which is above 1 if operands stay in caches.
  */
 export function againstRoofline(row: ProfileRow, roofline: Rates, total: number) {
   const { seconds, bound } = leastTime(row, roofline);

@@ -87,8 +87,8 @@ export class SamplePlan {
   }
 
   /**
-   * Samples `first` ... `first + count - 1` of the batch of a step (counted from 1): their rows, and their ids
-   * for the counters of random draws, which are the rows, distinguished between neighbouring epochs.
+   * Samples `first` ... `first + count - 1` of the batch of a step (counted from 1): their rows, and their
+   * ids for the counters of random draws, which are the rows, distinguished between neighbouring epochs.
    */
   samples(step: number, globalBatch: number, first: number, count: number) {
     if (!Number.isSafeInteger(step) || step < 1) throw new RangeError(`step ${step}: steps count from 1`);

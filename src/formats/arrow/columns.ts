@@ -1,4 +1,4 @@
-/** Where a column's values are in an Arrow file: contiguous runs of rows for numbers, single labels on demand. */
+/** Where a column's values are in an Arrow file: contiguous runs of rows of numbers, labels one by one. */
 import { type ErrorCode, OrchestratorError } from '../../errors.js';
 import { FileReader } from '../../files/reader.js';
 import type { ArrowBatch, ArrowFile } from './file.js';
@@ -167,8 +167,8 @@ function contiguousRun(reader: FileReader, chunk: Chunk): { shape: number[]; byt
 const LISTS_PER_READ = 2 ** 16;
 
 /**
- * Reads the offsets of `count` lists from list `from` on, which must have one length: the first element of the
- * first list, and the length.
+ * Reads the offsets of `count` lists from list `from` on, which must have one length: the first element of
+ * the first list, and the length.
  */
 function readLists(
   reader: FileReader,
