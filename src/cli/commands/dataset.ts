@@ -127,7 +127,10 @@ function requireFinite(source: DataSource, { role, segments }: ColumnSpec, scan:
   );
 }
 
-/** Says which flat lists lack the three dimensions of a latent or the two of the three text features. */
+/**
+ * Training takes latents of three dimensions and three text features of two; says which flat lists lack
+ * them.
+ */
 function shapesNote(columns: readonly TableColumn[]): string {
   const ofRank = (rank: number) =>
     columns.filter(({ shapes }) => shapes.some(({ length }) => length === rank)).length;
