@@ -2,7 +2,6 @@
 export class Progress {
   readonly #what: string;
   readonly #unit: string;
-  readonly #stream: NodeJS.WriteStream;
   readonly #started = performance.now();
   #lastLine = Number.NEGATIVE_INFINITY;
   #lastDone = -1;
@@ -12,30 +11,29 @@ export class Progress {
    * @param what The work: "sampling".
    * @param unit What is counted: "steps".
    */
-  constructor(what: string, unit: string, stream: NodeJS.WriteStream = process.stderr) {
+  constructor(what: string, unit: string) {
     this.#what = what;
     this.#unit = unit;
-    this.#stream = stream;
   }
 
   update(done: number, total: number): void {
     if (done === this.#lastDone) return;
     this.#lastDone = done;
     const now = performance.now();
-    const interval = this.#stream.isTTY ? 100 : 5000;
+    const interval = process.stderr.isTTY ? 100 : 5000;
     if (done < total && now - this.#lastLine < interval) return;
     this.#lastLine = now;
     const seconds = (now - this.#started) / 1000;
     const eta = done === total ? '' : ` | eta ${((seconds / done) * (total - done)).toFixed(0)} s`;
     const line = `${this.#what} | ${done}/${total} ${this.#unit} | ${seconds.toFixed(1)} s${eta}`;
-    if (!this.#stream.isTTY) this.#stream.write(`${line}\n`);
-    else this.#stream.write(`\r\x1b[K${line}${done === total ? '\n' : ''}`);
+    if (!process.stderr.isTTY) process.stderr.write(`${line}\n`);
+    else process.stderr.write(`\r\x1b[K${line}${done === total ? '\n' : ''}`);
     this.#open = done < total;
   }
 
   /** Ends the line when work stops early, so that the next output begins on a new one. */
   end(): void {
-    if (this.#open && this.#stream.isTTY) this.#stream.write('\n');
+    if (this.#open && process.stderr.isTTY) process.stderr.write('\n');
     this.#open = false;
   }
 }

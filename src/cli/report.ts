@@ -3,33 +3,27 @@ import { CommanderError } from 'commander';
 import { type ErrorCode, EXIT, OrchestratorError } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
 
-interface ErrorReport {
-  /** Lines for stderr; empty if everything has been printed already. */
-  text: string;
-  exitCode: number;
-}
-
 const USAGE: ReadonlySet<string> = new Set<ErrorCode>(['ERR_CONFIG', 'ERR_USAGE']);
 const BUG = 'this is a bug in orchestrator; --debug prints where it happened';
 
 /**
- * The text and exit code of an error.
+ * The lines for stderr and the exit code of an error.
  *
  * @param debug Adds the stacks of the error and its causes.
  */
-export function reportError(error: unknown, debug: boolean): ErrorReport {
+export function reportError(error: unknown, debug: boolean): { text: string; exitCode: number } {
   if (error instanceof CommanderError) {
     // Commander has printed its message or the help.
     return { text: '', exitCode: error.exitCode === 0 ? EXIT.done : EXIT.usage };
   }
   const { code } = faultOf(error);
   const also = error instanceof OrchestratorError ? error.also : [];
-  const lines = [error, ...also].flatMap(describe);
+  const lines = [error, ...also].flatMap(linesOf);
   if (debug) lines.push(stacks(error));
   return { text: `${lines.join('\n')}\n`, exitCode: USAGE.has(code) ? EXIT.usage : EXIT.failed };
 }
 
-function describe(error: unknown): string[] {
+function linesOf(error: unknown): string[] {
   const [first, ...hints] = faultLines(faultOf(error, BUG));
   return [`error ${first}`, ...hints];
 }

@@ -2,13 +2,9 @@
 import type { Safetensors } from '../formats/safetensors/file.js';
 import { alignedRows } from '../text/columns.js';
 
-export interface TensorLine {
-  name: string;
-  dtype: string;
-  shape: number[];
-}
+export type TensorList = ReturnType<typeof tensorsOf>;
 
-export function tensorsOf(file: Pick<Safetensors, 'tensors'>): TensorLine[] {
+export function tensorsOf(file: Pick<Safetensors, 'tensors'>) {
   return [...file.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
 }
 
@@ -17,7 +13,7 @@ function printable(name: string): string {
   return /^[\x20-\x7e]*$/.test(name) ? name : JSON.stringify(name);
 }
 
-export function tensorLines(tensors: readonly TensorLine[]): string[] {
+export function tensorLines(tensors: TensorList): string[] {
   const rows = tensors.map(({ name, dtype, shape }) => [printable(name), dtype, `[${shape.join(', ')}]`]);
   return alignedRows(rows, 'left').map((line) => `  ${line}`);
 }

@@ -5,7 +5,8 @@
 import type { Config } from '../config/schema.js';
 import { OrchestratorError, refuse } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
-import type { DatasetSpec, TextSpec } from '../native/contract.js';
+import { totalBytes } from '../memory/parts.js';
+import type { TextSpec } from '../native/contract.js';
 import { datasetSpec, joinColumn, type TableColumn } from './column.js';
 import { openSource } from './formats.js';
 import { CAPTION_KINDS, type CaptionKind, TEXT_COLUMNS, type TextColumn } from './manifest.js';
@@ -16,35 +17,10 @@ import { verifyFiles } from './verify.js';
 export type DataConfig = Pick<Config['data'], 'path' | 'columns' | 'latent_shape' | 'text_shape'>;
 
 /** A data set that was opened for training. */
-export interface OpenDataset {
-  spec: DatasetSpec;
-  /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
-  hash: string;
-  rows: number;
-  /** [channels, height, width]. */
-  latent: [number, number, number];
-  text: TextSpec;
-  encoders: DataSource['encoders'];
-  hasSynthetic: boolean;
-  /** Ids of rows for reports: values of the id column, or row numbers. */
-  ids(rows: number[]): string[];
-  /** A row's captions, if the data set has them. */
-  captions(row: number): Record<CaptionKind, string | null>;
-}
-
-/** What a column is for. */
-interface Role {
-  /** "latent", "original.t5", ... */
-  name: string;
-  column: string;
-  /** Dimensions of a row. */
-  rank: 1 | 2 | 3;
-  /** The configured shape of a row, or null. */
-  configured: readonly number[] | null;
-}
+export type OpenDataset = Awaited<ReturnType<typeof openDataset>>;
 
 /** The key that gives the shape of a row, by its dimensions. */
-const SHAPE_KEYS = { 1: null, 2: 'data.text_shape', 3: 'data.latent_shape' } as const;
+const SHAPE_KEYS: Readonly<Record<number, string>> = { 2: 'data.text_shape', 3: 'data.latent_shape' };
 
 type Shapes = ReadonlyMap<string, readonly number[]>;
 
@@ -58,36 +34,49 @@ const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
  * Opens a data set of any format. The files of a small one are compared with their recorded hashes, unless
  * `verify` is false. ERR_FILE_* and ERR_DATA_* name file, column and row.
  */
-export async function openDataset(config: DataConfig, { verify = true } = {}): Promise<OpenDataset> {
+export async function openDataset(config: DataConfig, { verify = true } = {}) {
   const source = openSource(config.path);
   const columns = source.roles(config.columns);
-  const bytes = source.files.reduce((sum, file) => sum + file.bytes, 0);
-  if (verify && bytes <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
+  if (verify && totalBytes(source.files) <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
   const roles = rolesOf(columns, config);
   const table = roles.map(({ name, column, configured }) => joinColumn(source, name, column, configured));
   const shapes = chooseShapes(source, roles, table);
   if (columns.synthetic) requireEqualShapes(source, shapes);
   const used = { columns, shapes: [...shapes] };
+  const hash = canonicalHash({ format: source.format.name, columns: used, ...(await source.identity()) });
   return {
     spec: datasetSpec(source, table),
-    hash: canonicalHash({ format: source.format.name, columns: used, ...(await source.identity()) }),
+    /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
+    hash,
     rows: source.rows,
+    /** [channels, height, width]. */
     latent: shapes.get('latent') as [number, number, number],
     text: textSpec(source, shapes),
     encoders: source.encoders,
     hasSynthetic: columns.synthetic !== null,
-    ids: (rows) => rows.map((row) => (columns.id ? source.label(columns.id, row) : String(row))),
-    captions: (row) => ({
+    /** Ids of rows for reports: values of the id column, or row numbers. */
+    ids: (rows: number[]) => rows.map((row) => (columns.id ? source.label(columns.id, row) : String(row))),
+    /** A row's captions, if the data set has them. */
+    captions: (row: number) => ({
       original: caption(source, 'original', row),
       synthetic: caption(source, 'synthetic', row),
     }),
   };
 }
 
-/** The latent first, then the text columns of each caption. */
+interface Role {
+  /** "latent", "original.t5", ... */
+  name: string;
+  column: string;
+  /** Dimensions of a row. */
+  rank: number;
+  configured: readonly number[] | null;
+}
+
+/** What the columns are for: the latent, then the text columns of each caption. */
 function rolesOf(columns: Columns, { latent_shape, text_shape }: DataConfig): Role[] {
-  const roles: Role[] = [{ name: 'latent', column: columns.latent, rank: 3, configured: latent_shape }];
   const configured: Partial<Record<TextColumn, readonly number[]>> = text_shape ?? {};
+  const roles: Role[] = [{ name: 'latent', column: columns.latent, rank: 3, configured: latent_shape }];
   for (const kind of CAPTION_KINDS) {
     for (const feature of columns[kind] ? TEXT_COLUMNS : []) {
       roles.push({
@@ -113,7 +102,7 @@ function chooseShapes(source: DataSource, roles: readonly Role[], table: readonl
       continue;
     }
     const key = SHAPE_KEYS[rank];
-    const hint = key === null ? null : `Flat lists have no shape: set ${key} in the configuration`;
+    const hint = key === undefined ? null : `Flat lists have no shape: set ${key} in the configuration`;
     problems.push(
       new OrchestratorError(
         'ERR_DATA_SHAPE',

@@ -15,7 +15,7 @@ export function openSource(path: string): DataSource {
   const format = FORMATS.find(({ marker }) => existsSync(join(path, marker)));
   if (!format) {
     const markers = FORMATS.map(({ marker }) => marker).join(' nor ');
-    const hints = FORMATS.map((candidate) => candidate.hint?.(path) ?? null);
+    const hints = FORMATS.map(({ hint }) => hint?.(path) ?? null);
     throw new OrchestratorError(
       'ERR_DATA_FORMAT',
       `${path} is not a data set: it has neither ${markers}`,

@@ -1,40 +1,13 @@
 /** Reports the contents of a data set: columns, shapes, statistics. Needs no configuration. */
 import { OrchestratorError } from '../errors.js';
 import { joinColumn, type TableColumn } from './column.js';
-import type { DataFile, DataSource } from './source.js';
-import { type ColumnStatistics, type Histogram, histogramOf, scanColumns } from './statistics.js';
+import type { DataSource } from './source.js';
+import { type ColumnStatistics, histogramOf, scanColumns } from './statistics.js';
 
-export interface ColumnReport {
-  name: string;
-  /** The type in the format's terms. */
-  type: string;
-  /** Shape of a row; null for columns that are not lists of numbers. */
-  shape: readonly number[] | null;
-  statistics: ColumnStatistics | null;
-  /** Value of the first row, for strings and integers. */
-  example: string | null;
-  /** Why training cannot read the column, or null. */
-  problem: string | null;
-}
-
-export interface DatasetReport {
-  path: string;
-  /** Name of the format. */
-  format: string;
-  rows: number;
-  files: DataFile[];
-  columns: ColumnReport[];
-  /** Histogram of `histogramColumn`; null if that is not a usable column. */
-  histogram: Histogram | null;
-}
-
-const HISTOGRAM_BINS = 24;
+export type DatasetReport = Awaited<ReturnType<typeof inspectDataset>>;
 
 /** The numeric columns of a source, and for the other columns why they are not numeric. */
-export function numericColumns(source: DataSource): {
-  columns: TableColumn[];
-  problems: Map<string, OrchestratorError>;
-} {
+export function numericColumns(source: DataSource) {
   const columns: TableColumn[] = [];
   const problems = new Map<string, OrchestratorError>();
   for (const { name } of source.columns) {
@@ -45,32 +18,42 @@ export function numericColumns(source: DataSource): {
   return { columns, problems };
 }
 
-/** Scans every numeric column. `progress` receives the number of rows scanned and the total. */
+/**
+ * Scans every numeric column; the histogram is that of `histogramColumn`, null if that is not usable.
+ * `progress` receives the number of rows scanned.
+ */
 export async function inspectDataset(
   source: DataSource,
   histogramColumn: string,
-  progress: ((done: number, total: number) => void) | null,
-): Promise<DatasetReport> {
+  progress: ((rows: number) => void) | null,
+) {
   const { path, format, rows, files } = source;
   const { columns, problems } = numericColumns(source);
-  const numeric = new Map<string, Pick<ColumnReport, 'shape' | 'statistics'>>();
-  let histogram: Histogram | null = null;
+  const numeric = new Map<string, { shape: readonly number[]; statistics: ColumnStatistics }>();
+  let histogram: Awaited<ReturnType<typeof histogramOf>> | null = null;
   for await (const { column, statistics, dataset } of scanColumns(source, columns, progress)) {
-    const name = column.spec.role;
-    numeric.set(name, { shape: column.shapes[0]!, statistics });
-    const { min: low, max: high } = statistics;
-    if (name === histogramColumn && high > low) {
-      histogram = await histogramOf(dataset, column.spec, rows, { low, high }, HISTOGRAM_BINS);
+    const { spec, shapes } = column;
+    numeric.set(spec.role, { shape: shapes[0]!, statistics });
+    const { min, max } = statistics;
+    if (spec.role === histogramColumn && max > min) {
+      histogram = await histogramOf(dataset, spec, rows, min, max);
     }
   }
-  const reports = source.columns.map(({ name, type }): ColumnReport => {
-    const report = { name, type, shape: null, statistics: null, example: null, problem: null };
+  const reports = source.columns.map(({ name, type }) => {
     const found = numeric.get(name);
-    if (found) return { ...report, ...found };
-    const example = unlessRefused(() => source.label(name, 0));
-    return typeof example === 'string'
-      ? { ...report, example }
-      : { ...report, problem: problems.get(name)!.message };
+    const label = found ? null : unlessRefused(() => source.label(name, 0));
+    return {
+      name,
+      /** The type in the format's terms. */
+      type,
+      /** Shape of a row; null for columns that are not lists of numbers. */
+      shape: found?.shape ?? null,
+      statistics: found?.statistics ?? null,
+      /** Value of the first row, for strings and integers. */
+      example: typeof label === 'string' ? label : null,
+      /** Why training cannot read the column, or null. */
+      problem: label instanceof OrchestratorError ? problems.get(name)!.message : null,
+    };
   });
   return { path, format: format.name, rows, files, columns: reports, histogram };
 }

@@ -10,7 +10,7 @@ export interface DataFile {
 }
 
 /** A column's values in one file: contiguous runs of rows, counted from the first row of the file. */
-export interface ColumnPart extends NumericColumn {
+interface ColumnPart extends NumericColumn {
   /** Index into the source's files. */
   file: number;
 }
@@ -61,8 +61,8 @@ export interface DataSource {
   /** The string or integer in a row, as text; ERR_DATA_* for columns of other types. */
   label(column: string, row: number): string;
   /**
-   * What the data set's hash covers, besides the format's name: the contents, and `columns` where the metadata
-   * describes them; otherwise their use by the configuration is part of the hash.
+   * What the data set's hash covers, besides the format's name: the contents, and `columns` where the
+   * metadata describes them; otherwise their use by the configuration is part of the hash.
    */
   identity(): Promise<{ content: object[]; columns?: object }>;
   /** Recorded hashes of the files; null if there are none. */

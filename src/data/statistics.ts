@@ -6,42 +6,28 @@ import type { DataSource } from './source.js';
 
 /** Values scanned between two reports of progress: some tens of milliseconds. */
 const VALUES_PER_SCAN = 2 ** 24;
+const HISTOGRAM_BINS = 24;
 
-export interface Histogram {
-  low: number;
-  high: number;
-  /** Number of values in each of equally wide bins. */
-  counts: number[];
-}
-
-export interface ColumnStatistics {
-  /** Smallest finite value; NaN if there is none, as for the next three. */
-  min: number;
-  max: number;
-  mean: number;
-  /** Standard deviation of the population. */
-  std: number;
-  nonFinite: number;
-  /** First row with a non-finite value, or -1. */
-  firstNonFiniteRow: number;
-}
+/** Of the finite values: NaN if there are none. The standard deviation is that of the population. */
+export type ColumnStatistics = Omit<ColumnScan, 'histogram'>;
 
 /**
  * Scans columns one after the other. Each is returned with its statistics and the mapped data set, which is
- * closed after the last. `progress` receives the number of rows scanned, of all columns, and the total.
+ * closed after the last. `progress` receives the number of rows scanned, where all columns together count as
+ * one.
  */
 export async function* scanColumns(
   source: DataSource,
   columns: readonly TableColumn[],
-  progress: ((done: number, total: number) => void) | null,
-): AsyncGenerator<{ column: TableColumn; statistics: ColumnStatistics; dataset: Dataset }> {
+  progress: ((rows: number) => void) | null,
+) {
   const dataset = await native().mapDataset(datasetSpec(source, columns));
   let done = 0;
   try {
     for (const column of columns) {
       const statistics = await scanColumn(dataset, column.spec, source.rows, (rows) => {
         done += rows;
-        progress?.(done, source.rows * columns.length);
+        progress?.(Math.floor(done / columns.length));
       });
       yield { column, statistics, dataset };
     }
@@ -52,15 +38,17 @@ export async function* scanColumns(
 
 async function scanColumn(
   dataset: Dataset,
-  column: ColumnSpec,
+  { role, width }: ColumnSpec,
   rows: number,
   progress: (rows: number) => void,
 ): Promise<ColumnStatistics> {
   const total = { min: Number.NaN, max: Number.NaN, mean: 0, std: 0, nonFinite: 0, firstNonFiniteRow: -1 };
   let count = 0;
   let deviations = 0;
-  for await (const { scan, values } of scanBatches(dataset, column, rows, 0, 1, 0, progress)) {
-    const finite = values - scan.nonFinite;
+  for (const [from, to] of batches(rows, width)) {
+    const scan = await dataset.scan(role, from, to, 0, 1, 0);
+    progress(to - from);
+    const finite = (to - from) * width - scan.nonFinite;
     total.nonFinite += scan.nonFinite;
     if (total.firstNonFiniteRow < 0) total.firstNonFiniteRow = scan.firstNonFiniteRow;
     if (finite === 0) continue;
@@ -77,39 +65,24 @@ async function scanColumn(
   return total;
 }
 
-/** The histogram of a column's values in `bins` equal bins over [low, high]. */
+/** The number of a column's values in each of equally wide bins over [low, high]. */
 export async function histogramOf(
   dataset: Dataset,
-  column: ColumnSpec,
-  rows: number,
-  range: { low: number; high: number },
-  bins: number,
-): Promise<Histogram> {
-  const counts = new Array<number>(bins).fill(0);
-  for await (const { scan } of scanBatches(dataset, column, rows, range.low, range.high, bins, () => {})) {
-    scan.histogram.forEach((n, i) => {
-      counts[i]! += n;
-    });
-  }
-  return { ...range, counts };
-}
-
-async function* scanBatches(
-  dataset: Dataset,
-  column: ColumnSpec,
+  { role, width }: ColumnSpec,
   rows: number,
   low: number,
   high: number,
-  bins: number,
-  progress: (rows: number) => void,
-): AsyncGenerator<{ scan: ColumnScan; values: number }> {
-  const step = Math.max(1, Math.floor(VALUES_PER_SCAN / column.width));
-  for (let from = 0; from < rows; from += step) {
-    const to = Math.min(rows, from + step);
-    yield {
-      scan: await dataset.scan(column.role, from, to, low, high, bins),
-      values: (to - from) * column.width,
-    };
-    progress(to - from);
+) {
+  const counts = new Array<number>(HISTOGRAM_BINS).fill(0);
+  for (const [from, to] of batches(rows, width)) {
+    const { histogram } = await dataset.scan(role, from, to, low, high, HISTOGRAM_BINS);
+    for (const [i, n] of histogram.entries()) counts[i]! += n;
   }
+  return { low, high, counts };
+}
+
+/** Ranges of rows with about VALUES_PER_SCAN values each. */
+function* batches(rows: number, width: number): Generator<[from: number, to: number]> {
+  const step = Math.max(1, Math.floor(VALUES_PER_SCAN / width));
+  for (let from = 0; from < rows; from += step) yield [from, Math.min(rows, from + step)];
 }

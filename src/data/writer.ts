@@ -29,21 +29,10 @@ import { createFolder, writeDurably } from '../files/io.js';
 import { processExists } from '../files/lock.js';
 import { toFloat16Bits } from '../formats/float16.js';
 import { product } from './column.js';
-import {
-  CHECKSUM_ROWS,
-  type Encoders,
-  MANIFEST_FILE,
-  type Manifest,
-  type ManifestColumn,
-} from './manifest.js';
+import { CHECKSUM_ROWS, MANIFEST_FILE, type Manifest, type ManifestColumn } from './manifest.js';
 
 /** Description of a data set, without its rows. */
-export interface ShardSchema {
-  columns: ManifestColumn[];
-  encoders: Encoders;
-  latents: Record<string, unknown>;
-  generator: Record<string, unknown>;
-}
+export type ShardSchema = Pick<Manifest, 'columns' | 'encoders' | 'latents' | 'generator'>;
 
 /** A row: for each column a Float32Array (float16, float32), a string (utf8) or a bigint (int64). */
 export type Row = Record<string, Float32Array | string | bigint>;
@@ -180,26 +169,21 @@ export async function writeShards(
       'Choose another folder, or remove it first',
     );
   }
-  const partial = join(dirname(target), `${partialPrefix(target)}${process.pid}`);
+  const prefix = join(dirname(target), `.${basename(target)}.partial-`);
+  const partial = `${prefix}${process.pid}`;
   return createFolder(dir, partial, async () => {
-    await removeLeftovers(target);
+    await removeLeftovers(prefix);
     return writeInto(partial, schema, rows, rowsPerShard, progress);
   });
 }
 
-function partialPrefix(target: string): string {
-  return `.${basename(target)}.partial-`;
-}
-
-/** Removes what killed processes left behind that were writing the same folder. */
-async function removeLeftovers(target: string): Promise<void> {
-  const prefix = partialPrefix(target);
-  const folder = dirname(target);
-  for (const name of readdirSync(folder)) {
-    if (!name.startsWith(prefix)) continue;
-    const pid = Number(name.slice(prefix.length));
+/** Removes the folders with this prefix and a process id that killed processes left behind. */
+async function removeLeftovers(prefix: string): Promise<void> {
+  for (const name of readdirSync(dirname(prefix))) {
+    const path = join(dirname(prefix), name);
+    const pid = path.startsWith(prefix) ? Number(path.slice(prefix.length)) : 0;
     if (!Number.isSafeInteger(pid) || pid <= 0 || processExists(pid)) continue;
-    await rm(join(folder, name), { recursive: true, force: true });
+    await rm(path, { recursive: true, force: true });
   }
 }
 

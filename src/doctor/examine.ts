@@ -2,9 +2,7 @@
 import { checkAddon } from './addon.js';
 import type { Check } from './check.js';
 import { checkCuda } from './cuda.js';
-import { checkCores, checkMemory, checkNode } from './machine.js';
-import { checkDisk } from './storage.js';
-import { checkToolchain } from './toolchain.js';
+import { checkCores, checkDisk, checkMemory, checkNode, checkToolchain } from './machine.js';
 
 export function examine(): Check[] {
   const addon = checkAddon();

@@ -1,12 +1,16 @@
-/** Checks Node.js, processors and memory. */
-import { readFileSync } from 'node:fs';
+/** Checks Node.js, processors, memory, disk space, and the tools that build the addon. */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, statfsSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
+import { textOrNull } from '../files/io.js';
 import { machineMemory } from '../memory/machine.js';
 import { bytes } from '../text/quantities.js';
 import { supportedNodes } from '../version.js';
 import { type Check, failed, ok, warning } from './check.js';
 
 const LITTLE_MEMORY = 2 * 2 ** 30;
+const LITTLE_DISK = 2 * 2 ** 30;
+const TOOLS = ['cmake', 'g++', 'make'] as const;
 
 export function checkNode(version = process.versions.node): Check {
   const [a = 0, b = 0] = version.split('.').map(Number);
@@ -29,12 +33,8 @@ export function checkCores(quota = cgroupProcessors()): Check {
 
 /** The processors that the control group allows, or null if it has no limit. */
 function cgroupProcessors(): number | null {
-  try {
-    const [limit, period] = readFileSync('/sys/fs/cgroup/cpu.max', 'utf8').trim().split(' ');
-    return limit === 'max' ? null : Number(limit) / Number(period);
-  } catch {
-    return null;
-  }
+  const [limit = 'max', period] = textOrNull('/sys/fs/cgroup/cpu.max')?.trim().split(' ') ?? [];
+  return limit === 'max' ? null : Number(limit) / Number(period);
 }
 
 export function checkMemory(machine = machineMemory()): Check {
@@ -42,4 +42,30 @@ export function checkMemory(machine = machineMemory()): Check {
   const detail = `${bytes(available)} available of ${bytes(machine.bytes)}`;
   if (available >= LITTLE_MEMORY) return ok('memory', detail);
   return warning('memory', detail, 'close other programs, or use a smaller model or batch.micro');
+}
+
+/** The disk space for runs and checkpoints. */
+export function checkDisk(folder = process.cwd()): Check {
+  let free: number;
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    free = bavail * bsize;
+  } catch {
+    return failed('disk', `${folder} cannot be read`, 'change to another folder');
+  }
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch {
+    return warning('disk', `${folder} is not writable`, 'change to another folder, or use --run-dir');
+  }
+  const detail = `${bytes(free)} free in ${folder}`;
+  if (free >= LITTLE_DISK) return ok('disk', detail);
+  return warning('disk', detail, 'free some space, or use --run-dir on another disk');
+}
+
+/** The tools for building the addon; only asked for if the addon is missing. */
+export function checkToolchain(): Check {
+  const missing = TOOLS.filter((tool) => spawnSync(tool, ['--version'], { timeout: 10_000 }).status !== 0);
+  if (missing.length === 0) return ok('toolchain', TOOLS.join(', '));
+  return failed('toolchain', `${missing.join(', ')} not found`, 'npm run setup');
 }

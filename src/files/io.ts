@@ -1,6 +1,6 @@
 /** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, readFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ErrorCode, OrchestratorError } from '../errors.js';
@@ -72,6 +72,15 @@ export function readFailure(
 /** The error for a path that is a folder, a pipe or a device. */
 export function notRegular(path: string): OrchestratorError {
   return new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
+}
+
+/** The text of a file, or null where it cannot be read, for what the system may tell in /proc and /sys. */
+export function textOrNull(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
 }
 
 /** Opens a file, which must be a regular one, and returns it with its size. */
@@ -182,9 +191,9 @@ export async function replaceFile<T>(path: string, write: (temporary: string) =>
 }
 
 /**
- * Calls `fill` to make the files of the new folder `temporary`, each of them durable, then renames the folder to
- * `path`, so that `path` is never incomplete. An existing folder is replaced only if it is empty. On an error
- * nothing remains.
+ * Calls `fill` to make the files of the new folder `temporary`, each of them durable, then renames the folder
+ * to `path`, so that `path` is never incomplete. An existing folder is replaced only if it is empty. On an
+ * error nothing remains.
  */
 export async function createFolder<T>(path: string, temporary: string, fill: () => Promise<T>): Promise<T> {
   try {

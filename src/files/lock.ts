@@ -1,7 +1,7 @@
 /** A lock file, so that only one run at a time uses a run folder. */
 import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
-import { errnoOf, systemFailure } from './io.js';
+import { errnoOf, systemFailure, textOrNull } from './io.js';
 
 interface Owner {
   pid: number;
@@ -66,11 +66,7 @@ function isAlive(owner: Owner): boolean {
  * because it differs from every start time.
  */
 function startOf(pid: number): string | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? '' : (fields[19] ?? null);
-  } catch {
-    return null;
-  }
+  const stat = textOrNull(`/proc/${pid}/stat`);
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  return fields[0] === 'Z' ? '' : (fields[19] ?? null);
 }

@@ -3,7 +3,7 @@ import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
 import { type Need, type Place, refusal, tightness } from '../memory/fit.js';
-import { type MachineMemory, machineMemory } from '../memory/machine.js';
+import { machineMemory } from '../memory/machine.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
@@ -14,23 +14,7 @@ import { SamplePlan } from '../step/plan.js';
 import { counted } from '../text/quantities.js';
 import { savingsHint } from './savings-hint.js';
 
-export interface Preflight {
-  figures: Estimate;
-  /** Rows of the data set; null if it is not here and the configuration gives the shapes. */
-  rows: number | null;
-  /** Why there is no data set; null if there is one. */
-  noData: OrchestratorError | null;
-  /** The GPU of each rank; null on the CPU. */
-  gpus: Gpu[] | null;
-  /** Why there is no GPU; null if there is one, or on the CPU. */
-  noGpu: OrchestratorError | null;
-  /** The memory that the run is compared with; null if it is for an unknown machine. */
-  place: Place | null;
-  /** Errors for memory of the machine or of a GPU that is too small. */
-  shortages: OrchestratorError[];
-  /** Warnings for memory that is large enough but not free now. */
-  warnings: string[];
-}
+export type Preflight = Awaited<ReturnType<typeof preflight>>;
 
 interface PreflightOptions {
   workers: number;
@@ -44,15 +28,15 @@ interface PreflightOptions {
 export async function preflight(
   addon: NativeAddon,
   config: Config,
-  options: PreflightOptions,
+  { workers, memory, dry }: PreflightOptions,
   machine = machineMemory(),
-): Promise<Preflight> {
-  const { workers, memory, dry } = options;
+) {
   const { shapes, rows, noData } = await dataOf(config);
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = await gpusOf(addon, config, workers);
+  const given = memory === null ? null : { ...machine, bytes: memory, source: '--memory says' };
   // Without a GPU here, the run is for another machine, whose memory is known only if it was given.
-  const place = noGpu !== null && memory === null ? null : limitOf(machine, memory);
+  const place: Place | null = given ?? (noGpu === null ? machine : null);
   const places = place === null ? [] : placesOf(figures, gpus, place);
   const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
   const shortages = places.flatMap(({ need, place, measure }) => {
@@ -64,28 +48,38 @@ export async function preflight(
     const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
     return tightness(need, now) ?? [];
   });
-  return { figures, rows, noData, gpus, noGpu, place, shortages, warnings };
+  return {
+    ...{ figures, rows, noData, gpus, noGpu },
+    /** The memory that the run is compared with; null if it is for an unknown machine. */
+    place,
+    /** Errors for memory of the machine or of a GPU that is too small. */
+    shortages,
+    /** Warnings for memory that is large enough but not free now. */
+    warnings,
+  };
 }
 
-async function dataOf(config: Config): Promise<Pick<Preflight, 'rows' | 'noData'> & { shapes: FoundShapes }> {
+/**
+ * The shapes and rows of the data set; without one, the shapes in the configuration, and `noData` says why
+ * there is none.
+ */
+async function dataOf(config: Config) {
   try {
     const { latent, text, rows, hash } = await openDataset(config.data, { verify: false }); // the workers verify it
     new SamplePlan(hash, rows, config.data.validation_rows, config.seed).checkBatch(config.batch.global);
-    return { shapes: { latent, text, source: 'data set' }, rows, noData: null };
+    const shapes: FoundShapes = { latent, text, source: 'data set' };
+    return { shapes, rows, noData: null };
   } catch (error) {
     const configured = configuredShapes(config);
     if (!(error instanceof OrchestratorError) || error.code !== 'ERR_FILE_OPEN' || configured === null) {
       throw error;
     }
-    return { shapes: { ...configured, source: 'configuration' }, rows: null, noData: error };
+    return { shapes: configured, rows: null, noData: error };
   }
 }
 
-async function gpusOf(
-  addon: Pick<NativeAddon, 'cudaDevices'>,
-  { device }: Config,
-  workers: number,
-): Promise<Pick<Preflight, 'gpus' | 'noGpu'>> {
+/** The GPU of each rank, or with `device: cuda` why there is none. */
+async function gpusOf(addon: NativeAddon, { device }: Config, workers: number) {
   if (device === 'cpu') return { gpus: null, noGpu: null };
   try {
     return { gpus: await findGpus(addon, workers), noGpu: null };
@@ -93,10 +87,6 @@ async function gpusOf(
     if (error instanceof OrchestratorError) return { gpus: null, noGpu: error };
     throw error;
   }
-}
-
-function limitOf(machine: MachineMemory, memory: number | null): Place {
-  return memory === null ? machine : { ...machine, bytes: memory, source: '--memory says' };
 }
 
 interface Comparison {

@@ -7,7 +7,7 @@ import { addUp, type MemoryPart, totalBytes } from './parts.js';
 
 /** The memory that a run has to fit into. */
 export interface Place {
-  /** Words before the number of bytes: "this machine has", "GPU 0 (NVIDIA H200) has". */
+  /** Words before the number of bytes: "this machine has", "the control group /job_1 allows". */
   source: string;
   bytes: number;
   /** Free bytes now; null where they are unknown or do not matter. */

@@ -2,14 +2,12 @@
  * The memory of this machine: its total, the limits of control groups, and what is free now. Swap is not
  * counted.
  */
-import { readFileSync } from 'node:fs';
 import { freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { textOrNull } from '../files/io.js';
+import type { Place } from './fit.js';
 
-export interface MachineMemory {
-  bytes: number;
-  /** Words before the number of bytes: "this machine has", "the control group /job_1 allows". */
-  source: string;
+interface MachineMemory extends Place {
   /** Bytes that are free now, including cached files that can be dropped. */
   free: number;
 }
@@ -45,7 +43,7 @@ const V1 = { limit: 'memory.limit_in_bytes', used: 'memory.usage_in_bytes', cach
  */
 export function controlGroupLimits(root = '/'): Limit[] {
   const limits: Limit[] = [];
-  for (const line of (read(join(root, 'proc/self/cgroup')) ?? '').split('\n')) {
+  for (const line of (textOrNull(join(root, 'proc/self/cgroup')) ?? '').split('\n')) {
     const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
     if (controllers === undefined || path === undefined) continue;
     const v2 = controllers === '';
@@ -66,20 +64,12 @@ function withParents(path: string): string[] {
 }
 
 function limitOf(folder: string, group: string, names: typeof V2): Limit | null {
-  const limit = read(join(folder, names.limit))?.trim() ?? '';
+  const limit = textOrNull(join(folder, names.limit))?.trim() ?? '';
   // Without a limit, version 2 says "max", and version 1 a number near 2^63.
   const bytes = /^\d+$/.test(limit) ? Number(limit) : Number.POSITIVE_INFINITY;
   if (bytes >= 2 ** 60) return null;
-  const used = Number(read(join(folder, names.used)) ?? 0);
-  const statistics = read(join(folder, 'memory.stat')) ?? '';
+  const used = Number(textOrNull(join(folder, names.used)) ?? 0);
+  const statistics = textOrNull(join(folder, 'memory.stat')) ?? '';
   const cache = Number(new RegExp(`^${names.cache} (\\d+)$`, 'm').exec(statistics)?.[1] ?? 0);
   return { group, bytes, free: Math.max(0, bytes - Math.max(0, used - cache)) };
-}
-
-function read(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
-  }
 }

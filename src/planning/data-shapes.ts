@@ -12,7 +12,7 @@ export interface FoundShapes extends DatasetShapes {
 /** The shapes of a run's data. With `data.latent_shape` and `data.text_shape` no data set is needed. */
 export async function shapesOf(config: Config): Promise<FoundShapes> {
   const configured = configuredShapes(config);
-  if (configured !== null) return { ...configured, source: 'configuration' };
+  if (configured !== null) return configured;
   try {
     const { latent, text } = await openDataset(config.data);
     return { latent, text, source: 'data set' };
@@ -30,7 +30,7 @@ export async function shapesOf(config: Config): Promise<FoundShapes> {
  * The shapes in the configuration, or null if it leaves them to the data set. Pooled vectors are as wide as
  * their encoder's tokens, unless model.pooled_dim says otherwise.
  */
-export function configuredShapes({ data, model }: Config): DatasetShapes | null {
+export function configuredShapes({ data, model }: Config): FoundShapes | null {
   const { latent_shape: latent, text_shape: shape } = data;
   if (latent === null || shape === null) return null;
   const [clipTokens, clipLDim] = shape.clip_l;
@@ -40,5 +40,5 @@ export function configuredShapes({ data, model }: Config): DatasetShapes | null 
   const clipLPooledDim = Math.min(clipLDim, pooled);
   const clipGPooledDim = pooled - clipLPooledDim;
   const text: TextSpec = { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim, clipLPooledDim, clipGPooledDim };
-  return { latent, text };
+  return { latent, text, source: 'configuration' };
 }

@@ -1,24 +1,15 @@
 /** The operations of a training step with their FLOPs and bytes, without running any. */
 import type { Config } from '../config/schema.js';
 import type { NativeAddon, PlannedOperation } from '../native/contract.js';
-import { type Bound, type Estimate, estimate, leastTime, type Rates, updateBytes } from './estimate.js';
+import { type Bound, estimate, leastTime, type Rates, updateBytes } from './estimate.js';
 
+/** An operation with the least time that the rates allow and what bounds it; null without rates. */
 export interface DryOp extends PlannedOperation {
-  /** The least time that the rates allow; null without rates. */
   seconds: number | null;
   bound: Bound | null;
 }
 
-export interface DryProfile
-  extends Pick<Estimate, 'spec' | 'precision' | 'level' | 'memory' | 'gpuMemory' | 'slots'> {
-  rates: Rates | null;
-  /** Operations of one slot, forward and backward: slowest first with rates, otherwise in graph order. */
-  ops: DryOp[];
-  /** The parts of a step of one worker; the first is its slots. */
-  step: DryOp[];
-  /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
-  modelFlops: number;
-}
+export type DryProfile = Awaited<ReturnType<typeof dryProfile>>;
 
 /**
  * Profiles a configuration without running it. It needs no GPU and, if the configuration has the shapes, no
@@ -26,11 +17,7 @@ export interface DryProfile
  *
  * @param rates Rates of a worker on the machine in question; null = no times.
  */
-export async function dryProfile(
-  addon: NativeAddon,
-  config: Config,
-  rates: Rates | null,
-): Promise<DryProfile> {
+export async function dryProfile(addon: NativeAddon, config: Config, rates: Rates | null) {
   const figures = await estimate(addon, config, 1, null);
   const { spec, precision, level, memory, gpuMemory, slots, flopsPerStep } = figures;
   const timed = (op: PlannedOperation): DryOp => ({
@@ -51,8 +38,11 @@ export async function dryProfile(
   const update = { name: 'update', count: 1, flops: 0, bytes: updateBytes(spec) * length };
   return {
     ...{ spec, precision, level, memory, gpuMemory, rates, slots },
+    /** Operations of one slot, forward and backward: slowest first with rates, otherwise in graph order. */
     ops: rates === null ? ops : ops.sort((a, b) => b.seconds! - a.seconds!),
+    /** The parts of a step of one worker; the first is its slots. */
     step: [slotsOfStep, ...[sums, update].filter(({ count }) => count > 0).map(timed)],
+    /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
     modelFlops: flopsPerStep / slots,
   };
 }

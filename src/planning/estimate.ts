@@ -2,13 +2,13 @@
 import { wantedExchange } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
-import { type MemoryPart, totalBytes } from '../memory/parts.js';
+import { totalBytes } from '../memory/parts.js';
 import { frozenNames } from '../model/freeze.js';
-import type { EngineSpec, NativeAddon } from '../native/contract.js';
+import type { EngineSpec, NativeAddon, PlannedOperation } from '../native/contract.js';
 import { hiddenOf } from '../native/specs.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
-import { LEVELS, type Level, machineParts, ownBytes, type RunShape, workerMemory } from './memory.js';
+import { LEVELS, machineParts, ownBytes, type RunShape, workerMemory } from './memory.js';
 
 export interface Rates {
   /** FLOP/s that a worker reaches in matmuls and attention. */
@@ -20,60 +20,13 @@ export interface Rates {
 export type Bound = 'matmul' | 'memory';
 
 /** The least seconds that the rates allow for an operation, and by what it is bound. */
-export function leastTime(
-  { flops, bytes }: { flops: number; bytes: number },
-  rates: Rates,
-): { seconds: number; bound: Bound } {
+export function leastTime({ flops, bytes }: Pick<PlannedOperation, 'flops' | 'bytes'>, rates: Rates) {
   const [matmul, memory] = [flops / rates.flops, bytes / rates.bandwidth];
-  return { seconds: Math.max(matmul, memory), bound: matmul > memory ? 'matmul' : 'memory' };
+  const bound: Bound = matmul > memory ? 'matmul' : 'memory';
+  return { seconds: Math.max(matmul, memory), bound };
 }
 
-interface LevelEstimate {
-  level: Level;
-  activationBytes: number;
-  /** Memory of rank 0: the GPU's on a GPU, otherwise the machine's. */
-  workerBytes: number;
-  /** Executed FLOPs of a step of all workers, including recomputation. */
-  executedFlops: number;
-  /** Null without rates. */
-  time: StepTime | null;
-}
-
-/** Seconds of a step for the worker with the most slots. */
-interface StepTime {
-  matmuls: number;
-  memoryBound: number;
-  update: number;
-  total: number;
-}
-
-export interface Estimate {
-  spec: EngineSpec;
-  precision: string;
-  shapes: FoundShapes;
-  workers: number;
-  parameters: number;
-  /** Elements of the position table, which is stored but not trained. */
-  positions: number;
-  slots: number;
-  /** Model FLOPs of a step: 3 x forward, no credit for recomputation. */
-  flopsPerStep: number;
-  flopsOfRun: number;
-  level: Level;
-  /** Memory of rank 0, which also writes the checkpoints. */
-  memory: MemoryPart[];
-  /** Memory of rank 0's GPU; null on the CPU. */
-  gpuMemory: MemoryPart[] | null;
-  /** Peak memory of every rank's process. */
-  rankBytes: number[];
-  /** The least memory of this machine that each rank needs for itself. */
-  rankLeast: number[];
-  /** The least memory of this machine that all ranks, the coordinator and the launcher need together. */
-  machine: MemoryPart[];
-  /** Memory of each rank's GPU; null on the CPU. */
-  rankGpu: MemoryPart[][] | null;
-  levels: LevelEstimate[];
-}
+export type Estimate = ReturnType<typeof estimateFor>;
 
 /**
  * Estimates a run on `workers` workers.
@@ -96,7 +49,7 @@ export function estimateFor(
   shapes: FoundShapes,
   workers: number,
   rates: Rates | null,
-): Estimate {
+) {
   const { spec, precision } = trainingEngine(config, shapes, addon.host(), workers);
   const training = addon.planFigures(spec);
   const forward = addon.planFigures({ ...spec, training: false });
@@ -109,16 +62,6 @@ export function estimateFor(
   const { activation_checkpointing: level } = config;
   const peaks = ranges.map((_, rank) => workerMemory(run, rank, level, 'peak'));
   const leasts = ranges.map((_, rank) => workerMemory(run, rank, level, 'least'));
-  const levels = LEVELS.map((level, i): LevelEstimate => {
-    const { host, gpu } = workerMemory(run, 0, level, 'peak');
-    return {
-      level,
-      activationBytes: training.arenaBytes[i]!,
-      workerBytes: totalBytes(gpu ?? host),
-      executedFlops: training.executedFlops[i]! * slots,
-      time: rates && stepTime(run, i, rates),
-    };
-  });
   const flopsPerStep = training.flopsPerSlot * slots;
   return {
     spec,
@@ -126,18 +69,38 @@ export function estimateFor(
     shapes,
     workers,
     parameters: training.parameters,
+    /** Elements of the position table, which is stored but not trained. */
     positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model),
     slots,
+    /** Model FLOPs of a step: 3 x forward, no credit for recomputation. */
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,
     level,
+    /** Memory of rank 0, which also writes the checkpoints. */
     memory: peaks[0]!.host,
+    /** Memory of rank 0's GPU; null on the CPU. */
     gpuMemory: peaks[0]!.gpu,
+    /** Peak memory of every rank's process. */
     rankBytes: peaks.map(({ host }) => totalBytes(host)),
+    /** The least memory of this machine that each rank needs for itself. */
     rankLeast: leasts.map(ownBytes),
+    /** The least memory of this machine that all ranks, the coordinator and the launcher need together. */
     machine: machineParts(leasts),
+    /** Memory of each rank's GPU; null on the CPU. */
     rankGpu: onGpu ? peaks.map(({ gpu }) => gpu!) : null,
-    levels,
+    levels: LEVELS.map((level, i) => {
+      const { host, gpu } = workerMemory(run, 0, level, 'peak');
+      return {
+        level,
+        activationBytes: training.arenaBytes[i]!,
+        /** Memory of rank 0: the GPU's on a GPU, otherwise the machine's. */
+        workerBytes: totalBytes(gpu ?? host),
+        /** Executed FLOPs of a step of all workers, including recomputation. */
+        executedFlops: training.executedFlops[i]! * slots,
+        /** Null without rates. */
+        time: rates && stepTime(run, i, rates),
+      };
+    }),
   };
 }
 
@@ -157,14 +120,10 @@ export function updateBytes(spec: EngineSpec): number {
 }
 
 /**
- * The time of a step: matmuls at the given FLOP/s, everything else at the given bandwidth, without the
- * exchange of gradients.
+ * Seconds of a step for the worker with the most slots: matmuls at the given FLOP/s, everything else at the
+ * given bandwidth, without the exchange of gradients.
  */
-function stepTime(
-  { config, spec, training, ranges, shares }: RunShape,
-  level: number,
-  rates: Rates,
-): StepTime {
+function stepTime({ config, spec, training, ranges, shares }: RunShape, level: number, rates: Rates) {
   const slots = Math.ceil(slotCount(config) / ranges.length);
   const matmuls = (slots * training.executedFlops[level]!) / rates.flops;
   // Adding a slot's gradient to another reads both and writes one.

@@ -42,7 +42,7 @@ const PEER_BYTES = 30 * 1024 ** 2;
 /** Workspace of cuBLASLt (native/kernels/cuda/matmul.cc). */
 const WORKSPACE_BYTES = 64 * 1024 ** 2;
 
-export interface WorkerMemory {
+interface WorkerMemory {
   /** Of the machine. */
   host: MemoryPart[];
   /** Of the worker's GPU, without the driver's; null on the CPU. */
@@ -50,11 +50,13 @@ export interface WorkerMemory {
 }
 
 /**
- * A worker's peak memory at a level of activation checkpointing.
+ * A worker's peak memory at a level of activation checkpointing. The arrays of the engine lie where it
+ * computes. The process of a GPU has copies of the state, to load and save it, and of the gradients that it
+ * exchanges. Rank 0 copies the state for checkpoints.
  *
  * @param need "least" leaves out what not every such run needs: a new run copies fewer arrays than a resumed
- *   one and never writes the moments of frozen parameters, gradients of GPUs may go over NCCL, and the buffers
- *   of the exchange are small and not known to the byte.
+ *   one and never writes the moments of frozen parameters, gradients of GPUs may go over NCCL, and the
+ *   buffers of the exchange are small and not known to the byte.
  */
 export function workerMemory(
   run: RunShape,
@@ -62,21 +64,8 @@ export function workerMemory(
   level: Level,
   need: 'peak' | 'least',
 ): WorkerMemory {
-  const parts = memoryParts(run, rank, level, need === 'least').filter(({ bytes }) => bytes > 0);
-  const of = (place: Place) =>
-    parts.filter((part) => part.place === place).map(({ name, bytes }) => ({ name, bytes }));
-  return { host: of('host'), gpu: run.config.device === 'cuda' ? of('gpu') : null };
-}
-
-type Place = 'host' | 'gpu';
-
-/**
- * All parts of a worker's peak, with their places. The arrays of the engine lie where it computes. The process
- * of a GPU has copies of the state, to load and save it, and of the gradients that it exchanges. Rank 0 copies
- * the state for checkpoints.
- */
-function memoryParts(run: RunShape, rank: number, level: Level, least: boolean) {
   const { config, spec, training, forward, ranges, shares } = run;
+  const least = need === 'least';
   const slots = ranges[rank]!;
   const totalSlots = slotCount(config);
   const onGpu = config.device === 'cuda';
@@ -98,25 +87,28 @@ function memoryParts(run: RunShape, rank: number, level: Level, least: boolean) 
   const unknown = least && !(onGpu && config.exchange === 'grpc');
   const peers = shares || unknown ? 0 : ranges.length - 1;
   const sums = onGpu && peers > 0 ? localSubtrees(slots.lo, slots.hi, totalSlots).length : 0;
-  const part = (place: Place) => (name: string, bytes: number) => ({ name, bytes, place });
-  const [host, engine] = [part('host'), part(onGpu ? 'gpu' : 'host')];
-  return [
-    engine('weights, fp32', 4 * held),
-    engine(`weights, ${copies} x bf16`, 2 * length * copies),
-    engine(`gradients, ${buffers} x fp32`, 4 * length * buffers),
-    engine('optimizer, m and v', 8 * Math.max(0, held - untouched)),
-    engine('EMA', 4 * held * ema),
-    host('copy of the state', onGpu ? state - (least ? 8 * length : 0) : 0),
-    host('copy for checkpoints', rank === 0 ? state : 0),
-    host(`gradients, ${sums} x fp32`, 4 * length * sums),
-    host('positions', positionBytes(spec)),
-    host('inputs, 2 x', onGpu ? 2 * input : 0),
-    engine(`activations, ${lanes} x`, lanes * (arena + input)),
-    engine(`validation, ${validating} x`, validating * (forward.arenaBytes[0]! + input)),
-    engine('workspace of the matmuls', onGpu ? WORKSPACE_BYTES : 0),
-    host(onGpu ? "process, without CUDA's libraries" : 'process', PROCESS_BYTES),
-    host('exchange', PEER_BYTES * peers),
-  ];
+  const memory: WorkerMemory = { host: [], gpu: onGpu ? [] : null };
+  const addTo = (parts: MemoryPart[]) => (name: string, bytes: number) => {
+    if (bytes > 0) parts.push({ name, bytes });
+  };
+  const host = addTo(memory.host);
+  const engine = addTo(memory.gpu ?? memory.host);
+  engine('weights, fp32', 4 * held);
+  engine(`weights, ${copies} x bf16`, 2 * length * copies);
+  engine(`gradients, ${buffers} x fp32`, 4 * length * buffers);
+  engine('optimizer, m and v', 8 * Math.max(0, held - untouched));
+  engine('EMA', 4 * held * ema);
+  host('copy of the state', onGpu ? state - (least ? 8 * length : 0) : 0);
+  host('copy for checkpoints', rank === 0 ? state : 0);
+  host(`gradients, ${sums} x fp32`, 4 * length * sums);
+  host('positions', positionBytes(spec));
+  host('inputs, 2 x', onGpu ? 2 * input : 0);
+  engine(`activations, ${lanes} x`, lanes * (arena + input));
+  engine(`validation, ${validating} x`, validating * (forward.arenaBytes[0]! + input));
+  engine('workspace of the matmuls', onGpu ? WORKSPACE_BYTES : 0);
+  host(onGpu ? "process, without CUDA's libraries" : 'process', PROCESS_BYTES);
+  host('exchange', PEER_BYTES * peers);
+  return memory;
 }
 
 /** A worker's part of a machine's memory: without the pages that all processes of the machine share. */
@@ -137,52 +129,21 @@ function positionBytes({ model, latentHeight, latentWidth }: EngineSpec): number
 }
 
 /** Bytes of a slot's input: latent, noised latent and target in fp32, text in the type of the matmuls. */
-function inputBytes({
-  model,
-  microBatch,
-  latentHeight,
-  latentWidth,
-  contextTokens,
-  precision,
-}: EngineSpec): number {
-  const text = contextTokens * model.contextDim + model.pooledDim;
-  const width = precision === 'bf16' ? 2 : 4;
-  return microBatch * (12 * model.latentChannels * latentHeight * latentWidth + width * text);
+function inputBytes({ model, precision, ...slot }: EngineSpec): number {
+  const latent = model.latentChannels * slot.latentHeight * slot.latentWidth;
+  const text = slot.contextTokens * model.contextDim + model.pooledDim;
+  return slot.microBatch * (12 * latent + (precision === 'bf16' ? 2 : 4) * text);
 }
 
 /**
- * The largest number of gradients that exist at once: those being computed, and sums in the tree that wait
- * for their sibling. Found by following the slots in order, `threads` at a time.
+ * The largest number of gradients that exist at once: those being computed, `threads` at a time in the order
+ * of the slots, and the sums of the slots before them that wait for their siblings in the tree.
  */
 export function gradientBuffers({ lo, hi }: Range, totalSlots: number, threads: number): number {
-  const parts = localSubtrees(lo, hi, totalSlots);
-  const isPart = (from: number, to: number) => parts.some((part) => part.lo === from && part.hi === to);
-  const waiting = new Set<string>();
-  let live = 0;
   let most = 0;
-  const start = () => {
-    live++;
-    most = Math.max(most, live);
-  };
-  const finish = (slot: number) => {
-    let size = 1;
-    for (let from = slot; !isPart(from, Math.min(from + size, totalSlots)); size *= 2) {
-      const left = Math.floor(from / (2 * size)) * 2 * size;
-      const sibling = from === left ? from + size : left;
-      if (sibling < totalSlots) {
-        if (!waiting.delete(`${sibling} ${size}`)) {
-          waiting.add(`${from} ${size}`);
-          return;
-        }
-        live--;
-      }
-      from = left;
-    }
-  };
-  for (let slot = lo; slot < Math.min(hi, lo + threads); slot++) start();
-  for (let slot = lo; slot < hi; slot++) {
-    finish(slot);
-    if (slot + threads < hi) start();
+  for (let done = lo; done < hi; done++) {
+    const waiting = localSubtrees(lo, done, totalSlots).length;
+    most = Math.max(most, waiting + Math.min(threads, hi - done));
   }
   return most;
 }

@@ -23,6 +23,7 @@ function facts({ spec, precision }: { spec: EngineSpec; precision: string }, whe
 export function renderProfile(profile: Profile): string {
   const { gpu, roofline, seconds, modelFlops } = profile;
   const ofModel = `${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`;
+  const header = ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'];
   const rows = profile.ops.map((op) => [
     op.name,
     String(op.count),
@@ -42,10 +43,7 @@ export function renderProfile(profile: Profile): string {
       pass: `${pass}, ${ofModel}`,
     }),
     '',
-    ...alignedRows([
-      ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'],
-      ...rows,
-    ]),
+    ...alignedRows([header, ...rows]),
     'more than 100 %: operands that were still in caches',
   ].join('\n')}\n`;
 }
@@ -75,17 +73,14 @@ export function renderDryProfile(profile: DryProfile): string {
 }
 
 function dryTable(heading: string, ops: readonly DryOp[], timed: boolean): string[] {
-  const all = total(ops, 'seconds');
-  const row = (name: string, count: string, flops: number, bytes: number, seconds: number, bound: string) => [
-    name,
-    count,
-    flops === 0 ? '-' : flopCount(flops),
-    byteCount(bytes),
-    ...(timed ? [timeSpent(seconds), percent(seconds / all), bound] : []),
-  ];
-  return alignedRows([
-    [heading, 'count', 'work', 'bytes', ...(timed ? ['least time', 'share', 'bound by'] : [])],
-    ...ops.map((op) => row(op.name, String(op.count), op.flops, op.bytes, op.seconds ?? 0, op.bound ?? '')),
-    row('total', '', total(ops, 'flops'), total(ops, 'bytes'), all, ''),
+  const [flops, bytes, seconds] = [total(ops, 'flops'), total(ops, 'bytes'), total(ops, 'seconds')];
+  const rows = [...ops, { name: 'total', count: '', flops, bytes, seconds, bound: null }].map((op) => [
+    op.name,
+    String(op.count),
+    op.flops === 0 ? '-' : flopCount(op.flops),
+    byteCount(op.bytes),
+    ...(timed ? [timeSpent(op.seconds ?? 0), percent((op.seconds ?? 0) / seconds), op.bound ?? ''] : []),
   ]);
+  const times = timed ? ['least time', 'share', 'bound by'] : [];
+  return alignedRows([[heading, 'count', 'work', 'bytes', ...times], ...rows]);
 }

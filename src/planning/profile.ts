@@ -4,33 +4,9 @@ import { trainingEngine } from '../engine/spec.js';
 import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
 import { shapesOf } from './data-shapes.js';
-import { type Bound, leastTime, type Rates } from './estimate.js';
+import { leastTime, type Rates } from './estimate.js';
 
-export interface OpProfile extends ProfileRow {
-  /** Share of the time of the pass. */
-  share: number;
-  /** The least time that the roofline allows over the time taken; above 1 if operands stay in caches. */
-  ofRoofline: number;
-  bound: Bound;
-}
-
-export interface Profile {
-  spec: EngineSpec;
-  precision: string;
-  /** What a large matmul and a large copy reach on one thread or the GPU. */
-  roofline: Rates;
-  repeats: number;
-  /** Slowest first. */
-  ops: OpProfile[];
-  /** Name of the GPU; null on the CPU. */
-  gpu: string | null;
-  /** Seconds of a slot's pass on one thread, or on the GPU with one operation after the other. */
-  seconds: number;
-  /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
-  modelFlops: number;
-  /** Model FLOP/s over the matmul peak. */
-  utilization: number;
-}
+export type Profile = Awaited<ReturnType<typeof profile>>;
 
 const PEAK_SIDE = 1024;
 const PEAK_SECONDS = 0.4;
@@ -46,7 +22,7 @@ const MOST_REPEATS = 100;
  *
  * @param repeats Passes to average; null = as many as take about three seconds.
  */
-export async function profile(addon: NativeAddon, config: Config, repeats: number | null): Promise<Profile> {
+export async function profile(addon: NativeAddon, config: Config, repeats: number | null) {
   const gpu = config.device === 'cuda' ? await findGpu(addon) : null;
   const device = gpu?.ordinal ?? null;
   const shapes = await shapesOf(config);
@@ -57,10 +33,10 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
   const engine = await addon.createEngine(spec);
   try {
     await engine.initialize(BigInt(config.seed));
-    let rows = await engine.profile(1);
-    const times = repeats ?? Math.ceil(PROFILE_SECONDS / secondsOf(rows));
+    const warmUp = secondsOf(await engine.profile(1));
+    const times = repeats ?? Math.ceil(PROFILE_SECONDS / warmUp);
     const count = Math.max(1, Math.min(times, MOST_REPEATS));
-    rows = await engine.profile(count);
+    const rows = await engine.profile(count);
     // The clock frequency varies, so the better of two measurements counts.
     const after = device === null ? await measureRoofline(addon, spec) : before;
     const roofline = {
@@ -71,13 +47,19 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
     const modelFlops = engine.layout().flopsPerSlot;
     return {
       spec,
+      /** Name of the GPU; null on the CPU. */
       gpu: gpu?.name ?? null,
       precision: `${precision.compute} (${precision.reason})`,
+      /** What a large matmul and a large copy reach on one thread or the GPU. */
       roofline,
       repeats: count,
+      /** Slowest first. */
       ops: rows.map((row) => againstRoofline(row, roofline, seconds)).sort((a, b) => b.seconds - a.seconds),
+      /** Seconds of a slot's pass on one thread, or on the GPU with one operation after the other. */
       seconds,
+      /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
       modelFlops,
+      /** Model FLOP/s over the matmul peak. */
       utilization: modelFlops / seconds / roofline.flops,
     };
   } finally {
@@ -89,7 +71,11 @@ function secondsOf(rows: readonly ProfileRow[]): number {
   return rows.reduce((sum, { seconds }) => sum + seconds, 0);
 }
 
-export function againstRoofline(row: ProfileRow, roofline: Rates, total: number): OpProfile {
+/**
+ * An operation with its share of the time of the pass, and the least time that the roofline allows over the
+ * time taken, which is above 1 if operands stay in caches.
+ */
+export function againstRoofline(row: ProfileRow, roofline: Rates, total: number) {
   const { seconds, bound } = leastTime(row, roofline);
   return { ...row, share: row.seconds / total, ofRoofline: seconds / row.seconds, bound };
 }

@@ -14,49 +14,32 @@ interface Change extends Run {
   words: string[];
 }
 
-interface Saving {
-  words: string[];
-  bytes: number;
-}
-
-interface Savings {
-  /** What each change saves by itself, largest first. */
-  each: Saving[];
-  /**
-   * The options of all changes that save memory one after the other, and the bytes that the run then needs.
-   */
-  together: Saving;
-}
-
-/** The bytes that a run needs in the place where memory is short. */
-type Measure = (run: Run) => number;
-
 /**
- * Finds changes that save memory.
+ * Finds changes that save memory: what each saves by itself, largest first; and together, the options of all
+ * that save some after those before them, with the bytes that the run then needs.
  *
+ * @param measure The bytes that a run needs in the place where memory is short.
  * @param worth Changes that save fewer bytes are left out.
  */
-export function findSavings(run: Run, host: HostInfo, measure: Measure, worth: number): Savings {
+export function findSavings(run: Run, host: HostInfo, measure: (run: Run) => number, worth: number) {
+  const smallest = (changes: readonly Change[]) =>
+    changes
+      .map((change) => ({ ...change, bytes: measure(change) }))
+      .sort((a, b) => a.bytes - b.bytes)
+      .at(0);
   const now = measure(run);
-  const each: Saving[] = [];
+  const each: { words: string[]; bytes: number }[] = [];
   let together = { ...run, words: [] as string[], bytes: now };
   for (const propose of PROPOSALS) {
-    const alone = smallest(propose(run, host), measure);
-    if (alone !== null && now - alone.bytes >= worth) {
-      each.push({ words: alone.words, bytes: now - alone.bytes });
-    }
+    const alone = smallest(propose(run, host));
+    if (alone && now - alone.bytes >= worth) each.push({ words: alone.words, bytes: now - alone.bytes });
     // After other changes another value may be the best, and a change may save more than alone: larger slots,
     // once their activations are small.
-    const added = smallest(propose(together, host), measure);
-    if (added === null || together.bytes - added.bytes < worth / 10) continue;
+    const added = smallest(propose(together, host));
+    if (!added || together.bytes - added.bytes < worth / 10) continue;
     together = { ...added, words: [...together.words, ...added.words] };
   }
   return { each: each.sort((a, b) => b.bytes - a.bytes), together };
-}
-
-function smallest(changes: readonly Change[], measure: Measure): (Change & Saving) | null {
-  const measured = changes.map((change) => ({ ...change, bytes: measure(change) }));
-  return measured.sort((a, b) => a.bytes - b.bytes)[0] ?? null;
 }
 
 /** A change of the configuration, as --set makes it. */

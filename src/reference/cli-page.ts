@@ -41,7 +41,7 @@ function section(command: Command, path: readonly string[]): string {
   const help = command.createHelp();
   const parts = [
     `## ${path.slice(1).join(' ')}`,
-    `${sentence(command.description())}`,
+    sentence(command.description()),
     code(`${path.join(' ')} ${command.usage()}`),
   ];
   const parameters = [

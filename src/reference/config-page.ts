@@ -14,31 +14,22 @@ export function configSchemaJson(): string {
 }
 
 export function configPage(): string {
-  const rows: string[][] = [];
-  collect(jsonSchema(), '', rows);
-  const keys = table(['key', 'expects', 'default', 'meaning'], rows);
+  const keys = table(['key', 'expects', 'default', 'meaning'], rowsOf(jsonSchema(), ''));
   return page('Configuration', 'src/config/schema.ts', INTRODUCTION, keys);
 }
 
-function collect(node: SchemaNode, prefix: string, rows: string[][]): void {
-  const required = new Set(node.required ?? []);
-  for (const [name, child] of Object.entries(node.properties ?? {})) {
-    const key = `${prefix}${name}`;
-    const { node: inner, nullable } = unwrapNull(child);
-    const isMapping = inner.properties !== undefined;
+function rowsOf(mapping: SchemaNode, prefix: string): string[][] {
+  return Object.entries(mapping.properties ?? {}).flatMap(([name, child]) => {
+    const { node, nullable } = unwrapNull(child);
+    const isMapping = node.properties !== undefined;
     const expects = isMapping ? `mapping${nullable ? ', or null' : ''}` : expectation(child);
-    rows.push([
-      code(key),
-      expects,
-      defaultText(child, required.has(name), isMapping),
-      child.description ?? '',
-    ]);
-    if (isMapping) collect(inner, `${key}.`, rows);
-  }
+    const given = mapping.required?.includes(name) ? 'required' : defaultText(child, isMapping);
+    const row = [code(prefix + name), expects, given, child.description ?? ''];
+    return [row, ...rowsOf(isMapping ? node : {}, `${prefix}${name}.`)];
+  });
 }
 
-function defaultText(node: SchemaNode, required: boolean, isMapping: boolean): string {
-  if (required) return 'required';
+function defaultText(node: SchemaNode, isMapping: boolean): string {
   if (isMapping && node.default !== null) return 'see below';
   return code(JSON.stringify(node.default));
 }

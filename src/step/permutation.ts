@@ -9,56 +9,46 @@ const ROUNDS = 6;
  * can be inverted.
  */
 export class Permutation {
-  readonly size: number;
-  readonly #epoch: number;
-  readonly #part: number;
-  readonly #index: number;
+  readonly #size: number;
   /** 2 to the power of half the number of bits. */
   readonly #base: number;
-  readonly #words = new Uint32Array(4);
-  readonly #k0: number;
-  readonly #k1: number;
+  readonly #mix: (value: number, round: number) => number;
 
   /** `key` < 2^64, `epoch` < 2^32, `part` < 2^24, `index` < 2^28 and the size determine the permutation. */
   constructor(size: number, key: bigint, epoch: number, part: number, index: number) {
-    this.size = size;
-    this.#epoch = epoch;
-    this.#part = part;
-    this.#index = index;
-    this.#base = 2;
-    while (this.#base * this.#base < size) this.#base *= 2;
-    this.#k0 = Number(key & 0xffffffffn);
-    this.#k1 = Number((key >> 32n) & 0xffffffffn);
+    let base = 2;
+    while (base * base < size) base *= 2;
+    this.#size = size;
+    this.#base = base;
+    const words = new Uint32Array(4);
+    const counter3 = (STREAM.plan << 24) | part;
+    const [k0, k1] = [Number(key & 0xffffffffn), Number((key >> 32n) & 0xffffffffn)];
+    this.#mix = (value, round) => {
+      philox4x32(words, value, index * 16 + round, epoch, counter3, k0, k1);
+      return words[0]! & (base - 1);
+    };
   }
 
   apply(i: number): number {
-    let x = i;
-    do {
-      const base = this.#base;
-      let left = Math.floor(x / base);
-      let right = x % base;
-      for (let round = 0; round < ROUNDS; round++) [left, right] = [right, left ^ this.#mix(right, round)];
-      x = left * base + right;
-    } while (x >= this.size);
-    return x;
+    return this.#walk(i, false);
   }
 
   invert(i: number): number {
-    let x = i;
-    do {
-      const base = this.#base;
-      let left = Math.floor(x / base);
-      let right = x % base;
-      for (let round = ROUNDS - 1; round >= 0; round--)
-        [left, right] = [right ^ this.#mix(left, round), left];
-      x = left * base + right;
-    } while (x >= this.size);
-    return x;
+    return this.#walk(i, true);
   }
 
-  #mix(value: number, round: number): number {
-    const counter3 = (STREAM.plan << 24) | this.#part;
-    philox4x32(this.#words, value, this.#index * 16 + round, this.#epoch, counter3, this.#k0, this.#k1);
-    return this.#words[0]! & (this.#base - 1);
+  /** The inverse of the network is the network with its halves swapped and its rounds in reverse. */
+  #walk(i: number, inverse: boolean): number {
+    let x = i;
+    do {
+      const [high, low] = [Math.floor(x / this.#base), x % this.#base];
+      let [left, right] = inverse ? [low, high] : [high, low];
+      for (let done = 0; done < ROUNDS; done++) {
+        const round = inverse ? ROUNDS - 1 - done : done;
+        [left, right] = [right, left ^ this.#mix(right, round)];
+      }
+      x = inverse ? right * this.#base + left : left * this.#base + right;
+    } while (x >= this.#size);
+    return x;
   }
 }

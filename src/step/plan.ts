@@ -43,12 +43,6 @@ const STATE_NAMES: Record<keyof Omit<PlanState, 'samples'>, string> = {
   validationRows: 'data.validation_rows',
 };
 
-export interface PlannedSamples {
-  rows: Float64Array;
-  /** Ids for the counters of random draws: the row, distinguished between neighbouring epochs. */
-  sampleIds: Float64Array;
-}
-
 /** The sample plan of a run. */
 export class SamplePlan {
   /** Number of training rows: all except the held-out ones. */
@@ -92,8 +86,11 @@ export class SamplePlan {
     );
   }
 
-  /** Samples `first` ... `first + count - 1` of the batch of a step (counted from 1). */
-  samples(step: number, globalBatch: number, first: number, count: number): PlannedSamples {
+  /**
+   * Samples `first` ... `first + count - 1` of the batch of a step (counted from 1): their rows, and their
+   * ids for the counters of random draws, which are the rows, distinguished between neighbouring epochs.
+   */
+  samples(step: number, globalBatch: number, first: number, count: number) {
     if (!Number.isSafeInteger(step) || step < 1) throw new RangeError(`step ${step}: steps count from 1`);
     this.checkBatch(globalBatch);
     const rows = new Float64Array(count);

@@ -26,15 +26,9 @@ function editDistance(a: string, b: string): number {
  */
 export function nearest(word: string, names: readonly string[]): string | null {
   const limit = Math.max(1, Math.floor(word.length / 3));
-  const wanted = word.toLowerCase();
-  let best: string | null = null;
-  let bestDistance = limit + 1;
-  for (const name of names) {
-    const distance = editDistance(wanted, name.toLowerCase());
-    if (distance < bestDistance) {
-      best = name;
-      bestDistance = distance;
-    }
-  }
-  return best;
+  const [best] = names
+    .map((name) => ({ name, distance: editDistance(word.toLowerCase(), name.toLowerCase()) }))
+    .filter(({ distance }) => distance <= limit)
+    .sort((a, b) => a.distance - b.distance);
+  return best?.name ?? null;
 }

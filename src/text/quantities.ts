@@ -37,11 +37,8 @@ export function counted(count: number, what: string): string {
 
 /** "61.2 GiB" */
 export function bytes(count: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = count;
-  let unit = 0;
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
-  return `${unit === 0 || value >= 100 ? value.toFixed(0) : value.toFixed(1)} ${units[unit]}`;
+  const { value, unit } = inUnits(count, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']);
+  return `${value.toFixed(unit === 'B' || value >= 100 ? 0 : 1)} ${unit}`;
 }
 
 /** "196 GF/s" */
@@ -70,11 +67,16 @@ export function byteCount(bytes: number): string {
 }
 
 function decimal(count: number, of: string): string {
-  const units = ['', 'K', 'M', 'G', 'T', 'P', 'E', 'Z', 'Y'];
+  const { value, unit } = inUnits(count, 1000, ['', 'K', 'M', 'G', 'T', 'P', 'E', 'Z', 'Y']);
+  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${unit}${of}`;
+}
+
+/** A number in the largest of the units that it reaches, each `kilo` times the one before. */
+function inUnits(count: number, kilo: number, units: readonly string[]) {
   let value = count;
-  let unit = 0;
-  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
-  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[unit]}${of}`;
+  let i = 0;
+  for (; value >= kilo && i < units.length - 1; i++) value /= kilo;
+  return { value, unit: units[i] };
 }
 
 /** "87 us", "312 ms", "42.3 s", "4h10m": the duration of an operation, a step or a run. */

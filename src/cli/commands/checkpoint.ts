@@ -1,7 +1,7 @@
 /** `orchestrator checkpoint`: what a checkpoint contains, and whether it is complete. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { type CheckpointManifest, MANIFEST, readManifest } from '../../checkpoint/manifest.js';
+import { MANIFEST, readManifest } from '../../checkpoint/manifest.js';
 import { CHECKPOINTS, resolveCheckpoint } from '../../checkpoint/resume.js';
 import { listCheckpoints } from '../../checkpoint/retention.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
@@ -12,7 +12,7 @@ import { describeModel } from '../../model/tensors.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
 import { bytes } from '../../text/quantities.js';
 import { printResult } from '../output.js';
-import { type TensorLine, tensorLines, tensorsOf } from '../tensor-table.js';
+import { type TensorList, tensorLines, tensorsOf } from '../tensor-table.js';
 
 export function register(program: Command): void {
   const checkpoint = program.command('checkpoint').description('inspect and verify checkpoints');
@@ -37,16 +37,10 @@ export function register(program: Command): void {
     });
 }
 
-interface Description {
-  path: string;
-  manifest: CheckpointManifest;
-  tensors: Record<string, TensorLine[]>;
-}
-
-async function describe(path: string): Promise<Description> {
+async function describe(path: string) {
   const folder = (await isCheckpoint(path)) ? path : (await resolveCheckpoint(path)).path;
   const manifest = await readManifest(folder);
-  const tensors: Description['tensors'] = {};
+  const tensors: Record<string, TensorList> = {};
   for (const name of Object.keys(manifest.files)) {
     const file = await Safetensors.open(join(folder, name));
     tensors[name] = tensorsOf(file);
@@ -68,6 +62,8 @@ function pairs(record: Readonly<Record<string, string | number>>): string {
     .map(([key, value]) => `${key} ${value}`)
     .join(', ');
 }
+
+type Description = Awaited<ReturnType<typeof describe>>;
 
 function render({ path, manifest, tensors }: Description, withTensors: boolean): string {
   const facts = {
@@ -95,16 +91,8 @@ function render({ path, manifest, tensors }: Description, withTensors: boolean):
   return `${[...namedRows(facts), '', ...lines].join('\n')}\n`;
 }
 
-interface Verification {
-  path: string;
-  ok: boolean;
-  step: number | null;
-  files: Record<string, FileRecord>;
-  error: { code: string; message: string } | null;
-}
-
-async function verifyOne(path: string, out: NodeJS.WritableStream | null): Promise<Verification> {
-  const files: Verification['files'] = {};
+async function verifyOne(path: string, out: NodeJS.WritableStream | null) {
+  const files: Record<string, FileRecord> = {};
   try {
     const { step } = await verifyCheckpoint(path, (name, record) => {
       files[name] = record;
@@ -120,7 +108,7 @@ async function verifyOne(path: string, out: NodeJS.WritableStream | null): Promi
   }
 }
 
-async function verifyAll(path: string, out: NodeJS.WritableStream | null): Promise<Verification[]> {
+async function verifyAll(path: string, out: NodeJS.WritableStream | null) {
   if (await isCheckpoint(path)) return [await verifyOne(path, out)];
   const inRun = await listCheckpoints(join(path, CHECKPOINTS));
   const found = inRun.length > 0 ? inRun : await listCheckpoints(path);
@@ -130,7 +118,7 @@ async function verifyAll(path: string, out: NodeJS.WritableStream | null): Promi
       `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints`,
     );
   }
-  const results: Verification[] = [];
+  const results: Awaited<ReturnType<typeof verifyOne>>[] = [];
   for (const checkpoint of found) results.push(await verifyOne(checkpoint.path, out));
   return results;
 }

@@ -26,15 +26,12 @@ export function register(program: Command): void {
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
-    .action(async (configPath: string, options: CoordinatorCommandOptions) => {
+    .action(async (configPath: string, { set, ...options }: CoordinatorCommandOptions) => {
       ignoreOutputErrors();
       const { startCoordinator } = await import('../../coordinator/run.js');
       const run = await startCoordinator({
-        config: loadConfig(configPath, options.set),
-        workers: options.workers,
-        runDir: options.runDir,
-        resume: options.resume,
-        listen: options.listen,
+        ...options,
+        config: loadConfig(configPath, set),
         token: requireVariable(ENVIRONMENT.token),
         onListening: (address) => {
           // If the launcher has ended, this is not an error, because "disconnect" follows.

@@ -31,9 +31,7 @@ export function register(program: Command): void {
     .action(async (path: string, { json, column }: { json?: true; column: string }) => {
       const progress = new Progress('scanning', 'rows');
       const source = openSource(path);
-      const report = await inspectDataset(source, column, (done, total) =>
-        progress.update(Math.floor((done * source.rows) / total), source.rows),
-      );
+      const report = await inspectDataset(source, column, (rows) => progress.update(rows, source.rows));
       printResult(report, json, () => renderReport(report, source.format.title, column));
     });
   dataset
@@ -100,9 +98,7 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
   for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
   const scanning = new Progress('scanning', 'rows');
   try {
-    const scans = scanColumns(source, columns, (done) =>
-      scanning.update(Math.floor(done / columns.length), rows),
-    );
+    const scans = scanColumns(source, columns, (done) => scanning.update(done, rows));
     for await (const { column, statistics } of scans) requireFinite(source, column.spec, statistics);
   } finally {
     scanning.end();
@@ -130,7 +126,10 @@ function requireFinite(source: DataSource, { role, segments }: ColumnSpec, scan:
   );
 }
 
-/** Training takes latents of three dimensions and three text features of two; says which flat lists lack them. */
+/**
+ * Training takes latents of three dimensions and three text features of two; says which flat lists lack
+ * them.
+ */
 function shapesNote(columns: readonly TableColumn[]): string {
   const ofRank = (rank: number) =>
     columns.filter(({ shapes }) => shapes.some(({ length }) => length === rank)).length;

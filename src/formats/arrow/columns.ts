@@ -1,8 +1,8 @@
-/** Where a column's values are in an Arrow file: contiguous runs of rows for numbers, single labels on demand. */
+/** Where a column's values are in an Arrow file: contiguous runs of rows of numbers, labels one by one. */
 import { type ErrorCode, OrchestratorError } from '../../errors.js';
 import { FileReader } from '../../files/reader.js';
 import type { ArrowBatch, ArrowFile } from './file.js';
-import { type ArrowField, type ArrowNode, extentOf, ownBuffers, typeName } from './schema.js';
+import { type ArrowField, ownBuffers, typeName } from './schema.js';
 
 /** A column of numbers in one file. */
 export interface NumericColumn {
@@ -15,9 +15,9 @@ export interface NumericColumn {
 /** One level of a nested column in one batch: its node, and the positions of its buffers. */
 interface Level {
   field: ArrowField;
-  node: ArrowNode;
+  node: ArrowBatch['nodes'][number];
   /** Byte offset in the file and length of the validity, offsets or values. */
-  buffers: { offset: number; length: number }[];
+  buffers: ArrowBatch['buffers'];
 }
 
 /** One column in one record batch. */
@@ -53,32 +53,23 @@ class Chunk {
     return new OrchestratorError('ERR_DATA_FORMAT', `${where}: ${what}`);
   }
 
+  /** The column's levels, whose nodes and buffers follow those of all columns before it. */
   #levelsOf(fields: readonly ArrowField[], column: ArrowField): Level[] {
-    const { batch } = this;
-    let variadic = 0;
-    const takeVariadicCount = () => batch.variadicCounts[variadic++] ?? 0;
-    let node = 0;
-    let buffer = 0;
-    for (const field of fields.slice(0, fields.indexOf(column))) {
-      const extent = extentOf(field, takeVariadicCount);
-      node += extent.nodes;
-      buffer += extent.buffers;
-    }
-    const levels: Level[] = [];
-    for (let field: ArrowField | undefined = column; field; field = field.children[0]) {
-      const own = batch.nodes[node++];
+    const { body, nodes, buffers: all, variadicCounts } = this.batch;
+    let [node, buffer, variadic] = [0, 0, 0];
+    const take = (field: ArrowField): Level[] => {
       const first = buffer;
-      buffer += ownBuffers(field, takeVariadicCount);
-      const buffers = batch.buffers.slice(first, buffer);
-      if (!own || buffers.length !== buffer - first) throw this.malformed('the batch lacks its buffers');
-      levels.push({
-        field,
-        node: own,
-        buffers: buffers.map(({ offset, length }) => ({ offset: batch.body + offset, length })),
-      });
-      if (field.dictionary) break;
-    }
-    return levels;
+      buffer += ownBuffers(field, () => variadicCounts[variadic++] ?? 0);
+      const own = nodes[node++];
+      if (!own || buffer > all.length) throw this.malformed('the batch lacks its buffers');
+      const buffers = all
+        .slice(first, buffer)
+        .map(({ offset, length }) => ({ offset: body + offset, length }));
+      const below = field.dictionary ? [] : field.children.map(take);
+      return [{ field, node: own, buffers }, ...(below[0] ?? [])];
+    };
+    for (const before of fields.slice(0, fields.indexOf(column))) take(before);
+    return take(column);
   }
 }
 
@@ -162,12 +153,7 @@ function contiguousRun(reader: FileReader, chunk: Chunk): { shape: number[]; byt
     if (field.type === 'fixed_size_list') {
       first *= width;
     } else {
-      const lists = readLists(reader, chunk, level, first, count);
-      if (lists.irregular >= 0) {
-        const expected = `expected a list of ${lists.width} elements, like those before it`;
-        throw chunk.wrong('ERR_DATA_SHAPE', Math.floor(lists.irregular / perRow), expected);
-      }
-      ({ first, width } = lists);
+      ({ first, width } = readLists(reader, chunk, level, first, count));
     }
     if (width < 1) throw chunk.wrong('ERR_DATA_SHAPE', 0, 'the list is empty');
     shape.push(width);
@@ -181,8 +167,8 @@ function contiguousRun(reader: FileReader, chunk: Chunk): { shape: number[]; byt
 const LISTS_PER_READ = 2 ** 16;
 
 /**
- * Reads the offsets of `count` lists from list `from` on: the first element and the length of the first list,
- * and the first list of another length, or -1.
+ * Reads the offsets of `count` lists from list `from` on, which must have one length: the first element of
+ * the first list, and the length.
  */
 function readLists(
   reader: FileReader,
@@ -190,7 +176,7 @@ function readLists(
   { field, buffers }: Level,
   from: number,
   count: number,
-): { first: number; width: number; irregular: number } {
+): { first: number; width: number } {
   const words = field.type === 'large_list' ? 2 : 1;
   const size = 4 * words;
   const { offset, length } = buffers[1]!;
@@ -213,10 +199,12 @@ function readLists(
     let expected = first + done * width;
     for (let i = 1; i <= lists; i++) {
       expected += width;
-      if (offsetAt(view, words, i) !== expected) return { first, width, irregular: done + i - 1 };
+      if (offsetAt(view, words, i) === expected) continue;
+      const row = Math.floor((done + i - 1) / (count / chunk.batch.rows));
+      throw chunk.wrong('ERR_DATA_SHAPE', row, `expected a list of ${width} elements, like those before it`);
     }
   }
-  return { first, width, irregular: -1 };
+  return { first, width };
 }
 
 /** Offset i of those in little-endian order, of one or two words each. */

@@ -6,9 +6,9 @@
 import { OrchestratorError } from '../../errors.js';
 import { FileReader } from '../../files/reader.js';
 import { FlatTable, malformed } from './flatbuffer.js';
-import { type ArrowBatchHeader, type ArrowField, decodeBatch, decodeSchema } from './schema.js';
+import { type ArrowField, decodeBatch, decodeSchema } from './schema.js';
 
-export interface ArrowBatch extends ArrowBatchHeader {
+export interface ArrowBatch extends ReturnType<typeof decodeBatch> {
   /** Index among the file's record batches, for messages. */
   index: number;
   /** Its first row, counted from the start of the file. */
@@ -48,25 +48,18 @@ export function readArrow(path: string): ArrowFile {
   });
 }
 
-interface Message {
-  type: number;
-  header: FlatTable | null;
-  body: number;
-  bodyBytes: number;
-  /** Position after the body; null at the end-of-stream marker. */
-  next: number | null;
-}
-
-/** Reads the message at `position`, and checks that its metadata and its body are within the file. */
-function readMessage(reader: FileReader, position: number, what: string): Message {
+/**
+ * Reads the message at `position`, and checks that its metadata and its body, which ends at `end`, are within
+ * the file; null at the end-of-stream marker.
+ */
+function readMessage(reader: FileReader, position: number, what: string) {
   let prefix = 4;
   let length = reader.read(position, 4, what).readUInt32LE(0);
   if (length === CONTINUATION) {
     length = reader.read(position + 4, 4, what).readUInt32LE(0);
     prefix = 8;
   }
-  // The format before Arrow 0.15 has no continuation marker.
-  if (length === 0) return { type: 0, header: null, body: 0, bodyBytes: 0, next: null };
+  if (length === 0) return null;
   const where = `${reader.path}, ${what}`;
   const body = position + prefix + length;
   if (length > MAX_METADATA_BYTES) {
@@ -75,25 +68,23 @@ function readMessage(reader: FileReader, position: number, what: string): Messag
   const table = FlatTable.root(reader.read(position + prefix, length, `${what}'s metadata`), where);
   const bodyBytes = table.size64(3);
   if (bodyBytes > reader.bytes - body) throw reader.lacks(`${what}'s body (${bodyBytes} bytes at ${body})`);
-  return { type: table.uint8(1), header: table.table(2), body, bodyBytes, next: body + bodyBytes };
+  return { type: table.int(1, 1), header: table.table(2), body, bodyBytes, end: body + bodyBytes };
 }
 
 function readStreamFormat(reader: FileReader, file: ArrowFile): void {
-  const schema = readMessage(reader, 0, 'the schema');
-  if (schema.type !== SCHEMA || !schema.header) {
+  let message = readMessage(reader, 0, 'the schema');
+  if (message?.type !== SCHEMA || !message.header) {
     throw new OrchestratorError(
       'ERR_DATA_FORMAT',
       `${file.path} does not begin with an Arrow schema`,
       'Expected an Arrow IPC file or stream, as Hugging Face save_to_disk and orchestrator write it',
     );
   }
-  file.fields = decodeSchema(schema.header, file.path);
-  let position = schema.next;
-  for (let number = 1; position !== null; number++) {
-    if (position === reader.bytes) throw reader.lacks('the end-of-stream marker');
-    const message = readMessage(reader, position, `message ${number}`);
-    if (message.type === RECORD_BATCH) addBatch(file, message);
-    position = message.next;
+  file.fields = decodeSchema(message.header, file.path);
+  for (let number = 1; message !== null; number++) {
+    if (message.end === reader.bytes) throw reader.lacks('the end-of-stream marker');
+    message = readMessage(reader, message.end, `message ${number}`);
+    if (message?.type === RECORD_BATCH) addBatch(file, message);
   }
 }
 
@@ -115,11 +106,11 @@ function readFileFormat(reader: FileReader, file: ArrowFile): void {
     // This also prevents a footer that names one large batch a million times.
     if (offset < end) throw malformed(`${path}, footer`, `record batch ${i} overlaps what precedes it`);
     const message = readMessage(reader, offset, `record batch ${i}`);
-    if (message.type !== RECORD_BATCH) {
+    if (message?.type !== RECORD_BATCH) {
       throw malformed(path, `the footer claims a record batch at ${offset}, but there is none`);
     }
     addBatch(file, message);
-    end = message.body + message.bodyBytes;
+    end = message.end;
   }
 }
 
@@ -127,7 +118,10 @@ function readFileFormat(reader: FileReader, file: ArrowFile): void {
  * Appends a record batch after checking that its buffers are within its body. Batches without rows are
  * skipped.
  */
-function addBatch(file: ArrowFile, { header: table, body, bodyBytes }: Message): void {
+function addBatch(
+  file: ArrowFile,
+  { header: table, body, bodyBytes }: NonNullable<ReturnType<typeof readMessage>>,
+): void {
   const index = file.batches.length;
   const where = `${file.path}, record batch ${index} (from row ${file.rows})`;
   if (!table) throw malformed(where, 'no header');

@@ -9,7 +9,7 @@ const TYPE_NAMES = [
   'struct', 'union', 'fixed_size_binary', 'fixed_size_list', 'map', 'duration', 'large_binary', 'large_utf8',
   'large_list', 'run_end_encoded', 'binary_view', 'utf8_view', 'list_view', 'large_list_view',
 ] as const; // biome-ignore format: a table
-export type ArrowTypeName = (typeof TYPE_NAMES)[number];
+type ArrowTypeName = (typeof TYPE_NAMES)[number];
 
 export interface ArrowField {
   name: string;
@@ -26,26 +26,6 @@ export interface ArrowField {
   children: ArrowField[];
 }
 
-export interface ArrowNode {
-  length: number;
-  nulls: number;
-}
-
-export interface ArrowBuffer {
-  /** Offset from the start of the body. */
-  offset: number;
-  length: number;
-}
-
-export interface ArrowBatchHeader {
-  rows: number;
-  nodes: ArrowNode[];
-  buffers: ArrowBuffer[];
-  /** "lz4", "zstd" or null. */
-  compression: string | null;
-  variadicCounts: number[];
-}
-
 /** The types whose values are lists of one kind of child. */
 const ONE_CHILD = new Set(['list', 'large_list', 'fixed_size_list', 'map', 'list_view', 'large_list_view']);
 
@@ -55,7 +35,7 @@ const MAX_DEPTH = 32;
 const MAX_FIELDS = 10_000;
 
 export function decodeSchema(table: FlatTable, where: string): ArrowField[] {
-  if (table.int16(0) !== 0) throw malformed(where, 'big-endian values are not supported');
+  if (table.int(0, 2) !== 0) throw malformed(where, 'big-endian values are not supported');
   const budget = { fields: MAX_FIELDS };
   return table.tables(1).map((field) => decodeField(field, where, 0, budget));
 }
@@ -65,14 +45,14 @@ function decodeField(table: FlatTable, where: string, depth: number, budget: { f
   if (depth > MAX_DEPTH || budget.fields < 0) {
     throw malformed(where, 'the schema is nested too deeply or too large');
   }
-  const type = TYPE_NAMES[table.uint8(2)] ?? 'none';
+  const type = TYPE_NAMES[table.int(2, 1)] ?? 'none';
   const detail = table.table(3);
   const children = table.tables(5).map((child) => decodeField(child, where, depth + 1, budget));
   if (ONE_CHILD.has(type) && children.length !== 1) {
     throw malformed(where, `a ${type} has ${children.length} children`);
   }
   const field: ArrowField = {
-    name: table.string(0) ?? '',
+    name: table.string(0),
     type,
     bits: 0,
     signed: false,
@@ -82,20 +62,23 @@ function decodeField(table: FlatTable, where: string, depth: number, budget: { f
     children,
   };
   if (!detail) return field;
-  if (type === 'int') return { ...field, bits: detail.int32(0), signed: detail.uint8(1) !== 0 };
-  if (type === 'float') return { ...field, bits: [16, 32, 64][detail.int16(0)] ?? 0 };
-  if (type === 'fixed_size_list') return { ...field, listSize: detail.int32(0) };
-  if (type === 'union') return { ...field, dense: detail.int16(0) === 1 };
+  if (type === 'int') return { ...field, bits: detail.int(0, 4), signed: detail.int(1, 1) !== 0 };
+  if (type === 'float') return { ...field, bits: [16, 32, 64][detail.int(0, 2)] ?? 0 };
+  if (type === 'fixed_size_list') return { ...field, listSize: detail.int(0, 4) };
+  if (type === 'union') return { ...field, dense: detail.int(0, 2) === 1 };
   return field;
 }
 
-export function decodeBatch(table: FlatTable): ArrowBatchHeader {
+/** The header of a record batch; positions of buffers are counted from the start of its body. */
+export function decodeBatch(table: FlatTable) {
   const compression = table.table(3);
   return {
     rows: table.size64(0),
     nodes: table.structs(1, 16, (size) => ({ length: size(0), nulls: size(8) })),
     buffers: table.structs(2, 16, (size) => ({ offset: size(0), length: size(8) })),
-    compression: compression ? (['lz4', 'zstd'][compression.uint8(0)] ?? 'unknown') : null,
+    /** "lz4", "zstd", "unknown" or null. */
+    compression: compression && (['lz4', 'zstd'][compression.int(0, 1)] ?? 'unknown'),
+    /** For each column of views, how many buffers it has beyond two. */
     variadicCounts: table.structs(4, 8, (size) => size(0)),
   };
 }
@@ -111,21 +94,6 @@ export function ownBuffers(field: ArrowField, takeVariadicCount: () => number): 
   if (field.dictionary) return 2;
   const views = field.type === 'binary_view' || field.type === 'utf8_view' ? takeVariadicCount() : 0;
   return (BUFFERS[field.type] ?? 2) + (field.dense ? 1 : 0) + views;
-}
-
-/** The nodes and buffers of a record batch that belong to a field and its descendants. */
-export function extentOf(
-  field: ArrowField,
-  takeVariadicCount: () => number,
-): { nodes: number; buffers: number } {
-  const extent = { nodes: 1, buffers: ownBuffers(field, takeVariadicCount) };
-  if (field.dictionary) return extent;
-  for (const child of field.children) {
-    const below = extentOf(child, takeVariadicCount);
-    extent.nodes += below.nodes;
-    extent.buffers += below.buffers;
-  }
-  return extent;
 }
 
 /** A type's name for messages: "float16", "fixed_size_list[1024] of float16", ... */

@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { checkAddon } from '../../../src/doctor/addon.js';
 import { checkCuda } from '../../../src/doctor/cuda.js';
-import { checkCores, checkMemory, checkNode } from '../../../src/doctor/machine.js';
-import { checkDisk } from '../../../src/doctor/storage.js';
+import { checkCores, checkDisk, checkMemory, checkNode } from '../../../src/doctor/machine.js';
 import { resolvePrecision } from '../../../src/engine/precision.js';
 import { temporaryFolder } from '../../support/folders.js';
 
