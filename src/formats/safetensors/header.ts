@@ -61,13 +61,20 @@ export function elementsOf(shape: readonly number[]): number | null {
  */
 function checkTokens(text: string, path: string): void {
   const scopes: Set<string>[] = [];
-  for (const [token, string, colon] of text.matchAll(/("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?|[{}]|[^"{}]+/g)) {
-    if (token === '{') scopes.push(new Set());
+  let string = '';
+  let begin: number | null = null;
+  // Escapes are tokens of their own: an expression for a whole string overflows the stack where it has many.
+  for (const { 0: token, index } of text.matchAll(/\\.|["{}]|[^"{}\\]+/gs)) {
+    if (token === '"') {
+      if (begin !== null) string = text.slice(begin, index + 1);
+      begin = begin === null ? index : null;
+    } else if (begin !== null) continue;
+    else if (token === '{') scopes.push(new Set());
     else if (token === '}') scopes.pop();
-    else if (string === undefined) {
+    else {
       const other = /[^\s\d,:[\]]/.exec(token);
       if (other !== null) throw malformed(path, `the header holds ${quoted(other[0])} outside of a string`);
-    } else if (colon !== undefined) {
+      if (!/^\s*:/.test(token)) continue;
       const name: string = JSON.parse(string);
       if (scopes.at(-1)?.has(name)) throw malformed(path, `the header names ${quoted(name)} twice`);
       scopes.at(-1)?.add(name);
