@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants, readFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { type ErrorCode, OrchestratorError } from '../errors.js';
 
 /** The system's error code ("ENOSPC"), or null. */
@@ -202,8 +202,8 @@ export async function createFolder<T>(path: string, temporary: string, fill: () 
     await mkdir(temporary);
     const result = await fill();
     await syncFolder(temporary);
-    await rename(temporary, path);
-    await syncFolder(dirname(path));
+    await rename(temporary, resolve(path));
+    await syncFolder(dirname(resolve(path)));
     return result;
   } catch (error) {
     await rm(temporary, { recursive: true, force: true }).catch(() => {});

@@ -1,6 +1,6 @@
 /** Converts weights from one layout to another, tensor by tensor, because files may be larger than memory. */
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { createFolder, errnoOf, replaceFile, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
 import {
@@ -129,7 +129,7 @@ async function writeFolder(
   options: TransferOptions,
 ) {
   await requireEmpty(path);
-  const temporary = `${path}.tmp-${uniqueSuffix()}`;
+  const temporary = `${resolve(path)}.tmp-${uniqueSuffix()}`;
   return createFolder(path, temporary, async () => {
     const result = await writeShards(temporary, shardsOf(sources, options.shardBytes));
     const config = { ...diffusersLayout(weights.spec).config(weights.spec), sample_size: options.sampleSize };

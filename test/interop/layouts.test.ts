@@ -152,6 +152,15 @@ describe("diffusers' folder", () => {
     });
   });
 
+  test('may be written with a slash or a dot at the end of its name', async () => {
+    await mkdir(join(folder, 'empty'));
+    for (const path of ['new/', 'empty/.']) {
+      await convert(weightsOf(name), `${folder}/${path}`, DIFFUSERS);
+      expect(await readdir(join(folder, path))).toContain('config.json');
+    }
+    expect(await readdir(folder)).toEqual(['empty', 'new']);
+  });
+
   test('is not written over files', async () => {
     await writeFile(join(folder, 'mine.txt'), 'mine');
     await expect(convert(weightsOf(name), folder, DIFFUSERS)).rejects.toMatchObject({
