@@ -9,7 +9,7 @@ import { totalBytes } from '../memory/parts.js';
 import type { TextSpec } from '../native/contract.js';
 import { datasetSpec, joinColumn, type TableColumn } from './column.js';
 import { openSource } from './formats.js';
-import { CAPTION_KINDS, type CaptionKind, TEXT_COLUMNS, type TextColumn } from './manifest.js';
+import { CAPTION_KINDS, TEXT_COLUMNS, type TextColumn } from './manifest.js';
 import type { Columns, DataSource } from './source.js';
 import { verifyFiles } from './verify.js';
 
@@ -56,11 +56,6 @@ export async function openDataset(config: DataConfig, { verify = true } = {}) {
     hasSynthetic: columns.synthetic !== null,
     /** Ids of rows for reports: values of the id column, or row numbers. */
     ids: (rows: number[]) => rows.map((row) => (columns.id ? source.label(columns.id, row) : String(row))),
-    /** A row's captions, if the data set has them. */
-    captions: (row: number) => ({
-      original: caption(source, 'original', row),
-      synthetic: caption(source, 'synthetic', row),
-    }),
   };
 }
 
@@ -147,9 +142,4 @@ function textSpec({ path }: DataSource, shapes: Shapes): TextSpec {
   }
   const [[clipLPooledDim], [clipGPooledDim]] = [shapeOf('clip_l_pooled'), shapeOf('clip_g_pooled')];
   return { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim, clipLPooledDim, clipGPooledDim };
-}
-
-function caption(source: DataSource, kind: CaptionKind, row: number): string | null {
-  const column = `${kind}.caption`;
-  return source.columns.some(({ name }) => name === column) ? source.label(column, row) : null;
 }

@@ -54,7 +54,6 @@ describe.each([
       clipGPooledDim: 80,
     });
     expect(data.ids([0, rows - 1])).toEqual(flat ? ['u00000', 'u00047'] : ['u00048', 'u00067']);
-    expect(data.captions(0)).toEqual({ original: null, synthetic: null });
   });
 
   test('has the values that another reader of Arrow finds', async () => {

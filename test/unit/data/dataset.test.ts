@@ -273,10 +273,11 @@ const own = (path: string): DataConfig => ({ path, columns: null, latent_shape: 
 
 describe("a folder of the project's own format", () => {
   test('opens with shapes, ids and captions, verified', async () => {
-    const data = await openDataset(own(await ownSet()));
+    const dir = await ownSet();
+    const data = await openDataset(own(dir));
     expect(data).toMatchObject({ rows: 300, latent: [2, 4, 4], hasSynthetic: false });
     expect(data.ids([0, 299])).toEqual(['1000', '1299']);
-    expect(data.captions(131)).toEqual({ original: 'caption 131', synthetic: null });
+    expect(openSource(dir).label('original.caption', 131)).toBe('caption 131');
     const dataset = await native().mapDataset(data.spec);
     for (const row of [0, 129, 130, 299]) {
       expect([...dataset.row('original.t5', row)]).toEqual(
