@@ -10,7 +10,7 @@ import { verifyCheckpoint } from './store.js';
 /** Name of the folder of a run's checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
 
-export interface FoundCheckpoint {
+interface FoundCheckpoint {
   path: string;
   manifest: CheckpointManifest;
   /** Later checkpoints that are not valid, with the reason for each. */

@@ -33,7 +33,7 @@ export const PARTIAL = '.partial-';
 export const REPLACED = '.replaced-';
 
 /** The arrays of a checkpoint, which are written, or filled from its files. */
-export interface CheckpointArrays {
+interface CheckpointArrays {
   layout: EngineLayout;
   /** The master weights, and those of the EMA and the layout's moments that are saved or loaded. */
   state: StateTensors;

@@ -9,7 +9,7 @@ import { validationEvery } from './derived.js';
 import { modelOf } from './model.js';
 import type { Config } from './schema.js';
 
-export interface Rule {
+interface Rule {
   /** The key that the error names, because it is the first to change. */
   key: string;
   /** Other keys that the rule reads. */

@@ -9,10 +9,10 @@ import { nearest } from '../text/nearest.js';
 import { formatPath, namesAt, type Path, schemaAt } from './describe.js';
 import { setAt, valueAt } from './value.js';
 
-export type Source = 'flag' | 'environment' | 'file' | 'default';
+type Source = 'flag' | 'environment' | 'file' | 'default';
 
 /** Where a value was set. */
-export interface Origin {
+interface Origin {
   source: Source;
   /** "run.yaml:3:5", "--set batch.micro=8", "ORCHESTRATOR_BATCH__MICRO"; empty for defaults. */
   place: string;

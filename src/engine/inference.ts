@@ -15,7 +15,7 @@ import { requireMemory } from './memory.js';
 import { GPU, resolvePrecision } from './precision.js';
 import { inferenceSpec } from './spec.js';
 
-export interface InferenceOptions {
+interface InferenceOptions {
   /** Which weights of a checkpoint to use; null = the EMA if there is one. */
   weights: WeightsName | null;
   /** Latent [height, width] to run at; null = that of the training. */

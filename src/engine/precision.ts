@@ -1,7 +1,7 @@
 /** The meaning of `precision.compute: auto` on a machine. */
 import type { Config } from '../config/schema.js';
 
-export interface ResolvedPrecision {
+interface ResolvedPrecision {
   compute: 'fp32' | 'bf16';
   /** "auto: avx512bf16 multiplies bf16 at full speed", for logs and `doctor`. */
   reason: string;

@@ -13,7 +13,7 @@ import { type NamedTensor, POS_EMBED } from './tensors.js';
 export type Format = 'official' | 'diffusers';
 
 /** diffusers' layout of a backbone. */
-export interface DiffusersLayout {
+interface DiffusersLayout {
   /** The names of an official tensor: several if it is split. */
   namesOf(official: string): string[];
   /** The tensors of a file, as pieces of all official ones. */

@@ -7,7 +7,7 @@ import { placeOf, USUAL_BACKGROUND } from './vocabulary.js';
  * The two captions of a picture: `original` in the style of people who tag pictures, `synthetic` in that of a
  * captioning model.
  */
-export interface Captions {
+interface Captions {
   original: string;
   synthetic: string;
 }

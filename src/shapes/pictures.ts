@@ -7,7 +7,7 @@ import { writeFailure } from '../files/io.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
 /** A picture [64, 64, 3], and the text below it. */
-export interface LabelledPicture {
+interface LabelledPicture {
   pixels: Uint8Array;
   label: string;
 }

@@ -4,7 +4,7 @@ import { Draws, PURPOSE } from './draws.js';
 import { type Phrase, phrases, VOCABULARY } from './tokenizer.js';
 
 /** Tokens and widths of the three encoders; CLIP-L and CLIP-G have the same number of tokens. */
-export interface TextEncoderOptions {
+interface TextEncoderOptions {
   clipTokens: number;
   t5Tokens: number;
   clipLDim: number;

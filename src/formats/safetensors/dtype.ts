@@ -23,7 +23,7 @@ export const DTYPE_BYTES = {
 export type Dtype = keyof typeof DTYPE_BYTES;
 
 /** Types that convert to fp32. */
-export type FloatDtype = 'F16' | 'BF16' | 'F32' | 'F64';
+type FloatDtype = 'F16' | 'BF16' | 'F32' | 'F64';
 
 export function isDtype(name: string): name is Dtype {
   return Object.hasOwn(DTYPE_BYTES, name);

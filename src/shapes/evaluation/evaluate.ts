@@ -5,7 +5,7 @@ import { detect } from './detector.js';
 import { CATEGORIES, drawCases } from './prompts.js';
 import { type Score, score } from './score.js';
 
-export interface EvaluateOptions extends ShapesSettings {
+interface EvaluateOptions extends ShapesSettings {
   /** Number of pictures in each category. */
   count: number;
   /** Path for a grid with the first pictures of each category, or null. */

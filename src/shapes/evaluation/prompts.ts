@@ -29,7 +29,7 @@ export const CATEGORIES = [...GENEVAL_CATEGORIES, 'place'] as const;
 export type Category = (typeof CATEGORIES)[number];
 
 /** Wanted objects: `count` of one shape; the colour is null if the prompt leaves it open. */
-export interface Wanted {
+interface Wanted {
   shape: Shape;
   color: Color | null;
   count: number;

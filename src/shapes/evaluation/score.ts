@@ -2,7 +2,7 @@
 import { attributes, type Judged, satisfies } from './judge.js';
 import { CATEGORIES, type Category, GENEVAL_CATEGORIES } from './prompts.js';
 
-export interface CategoryScore {
+interface CategoryScore {
   category: Category;
   count: number;
   /** Fraction of pictures that show what their prompt asks for. */
