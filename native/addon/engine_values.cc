@@ -82,7 +82,8 @@ Napi::Object to_value(Napi::Env env, const ModelSpec& model, const ParameterTabl
 
 Napi::Value to_value(Napi::Env env, const Engine& e) {
   auto layout = to_value(env, e.spec().model, e.table());
-  layout.Set("moments", to_value(env, e.optimizer().moments));
+  const std::vector<std::string> none;
+  layout.Set("moments", to_value(env, e.spec().training ? e.optimizer().moments : none));
   layout.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
   layout.Set("flopsPerSlot", e.flops_per_slot());
   return layout;
