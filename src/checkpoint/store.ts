@@ -35,7 +35,7 @@ export const REPLACED = '.replaced-';
 /** The arrays of a checkpoint, which are written, or filled from its files. */
 interface CheckpointArrays {
   layout: EngineLayout;
-  /** The master weights, and those of the EMA and the layout's moments that are saved or loaded. */
+  /** The master weights, the layout's moments, and the EMA where it is saved or loaded. */
   state: StateTensors;
   /** [P * P * hidden] */
   posEmbed: Float32Array;
@@ -63,7 +63,7 @@ interface StoredTensor {
   values: () => Float32Array | Promise<Float32Array>;
 }
 
-/** The tensors of each file, in order. The EMA or the moments may be missing; then they have no file. */
+/** The tensors of each file, in order. An EMA that the state lacks has no file. */
 function filesOf({ layout, state, posEmbed }: CheckpointArrays): [CheckpointFile, StoredTensor[]][] {
   const parameters = (name: StateName, prefix: string): StoredTensor[] => {
     const read = state.get(name);
@@ -75,11 +75,10 @@ function filesOf({ layout, state, posEmbed }: CheckpointArrays): [CheckpointFile
     }));
   };
   const table = { name: officialName(POS_EMBED), shape: layout.posEmbed.shape, values: () => posEmbed };
-  const moments = layout.moments.some((name) => state.has(name)) ? layout.moments : [];
   const files: [CheckpointFile, StoredTensor[]][] = [
     [MODEL_FILE, [table, ...parameters('master', OFFICIAL_PREFIX)]],
     [EMA_FILE, state.has('ema') ? [table, ...parameters('ema', OFFICIAL_PREFIX)] : []],
-    [OPTIMIZER_FILE, moments.flatMap((name) => parameters(name, `${name}.`))],
+    [OPTIMIZER_FILE, layout.moments.flatMap((name) => parameters(name, `${name}.`))],
   ];
   return files.filter(([, tensors]) => tensors.length > 0);
 }

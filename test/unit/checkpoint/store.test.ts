@@ -124,9 +124,10 @@ describe('saving and loading', () => {
   test('leaves nothing behind where the state is not the layout', async () => {
     const { root } = await run();
     const content = contentOf(1, 1);
-    const none = new Map([...content.state].filter(([name]) => name !== 'v'));
+    const without = (...names: string[]) =>
+      new Map([...content.state].filter(([name]) => !names.includes(name)));
     const short = new Map([...content.state, ['v', () => new Float32Array(3)] as const]);
-    for (const state of [none, short]) {
+    for (const state of [without('v'), without('m', 'v'), without('master'), short]) {
       await expect(saveCheckpoint(root, { ...content, state })).rejects.toMatchObject({
         code: 'ERR_INTERNAL',
       });
