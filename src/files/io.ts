@@ -69,6 +69,11 @@ export function readFailure(
   return systemFailure('ERR_FILE_OPEN', action, path, error);
 }
 
+/** The error for bytes of an open file that the system does not deliver. */
+export function unreadable(path: string, position: number, error: unknown): OrchestratorError {
+  return systemFailure('ERR_FILE_TRUNCATED', 'read', `${path} at byte ${position}`, error);
+}
+
 /** The error for a path that is a folder, a pipe or a device. */
 export function notRegular(path: string): OrchestratorError {
   return new OrchestratorError('ERR_FILE_OPEN', `${path} is not a regular file`);
@@ -127,7 +132,7 @@ export async function readFully(
     try {
       ({ bytesRead } = await handle.read(into, done, into.length - done, position + done));
     } catch (error) {
-      throw systemFailure('ERR_FILE_TRUNCATED', 'read', `${path} at byte ${position + done}`, error);
+      throw unreadable(path, position + done, error);
     }
     if (bytesRead === 0) {
       throw new OrchestratorError(

@@ -1,7 +1,7 @@
 /** Synchronous reading at given positions, and of small files whole. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
-import { notRegular, readFailure } from './io.js';
+import { notRegular, readFailure, unreadable } from './io.js';
 
 /** Reads from an open file at given positions, never beyond the size that the file had when it was opened. */
 export class FileReader {
@@ -40,11 +40,19 @@ export class FileReader {
     if (position < 0 || length < 0 || position + length > this.bytes) throw this.lacks(missing);
     const buffer = Buffer.allocUnsafe(length);
     for (let done = 0; done < length; ) {
-      const n = readSync(this.#fd, buffer, done, length - done, position + done);
+      const n = this.#readInto(buffer, done, position + done);
       if (n === 0) throw this.lacks(missing);
       done += n;
     }
     return buffer;
+  }
+
+  #readInto(buffer: Buffer, from: number, position: number): number {
+    try {
+      return readSync(this.#fd, buffer, from, buffer.length - from, position);
+    } catch (error) {
+      throw unreadable(this.path, position, error);
+    }
   }
 
   /** The error for a file that ends too early. */
