@@ -7,8 +7,8 @@ import type { DataSource } from './source.js';
 export interface TableColumn {
   spec: ColumnSpec;
   /**
-   * The shapes of a row that the configuration, the metadata and the files state; one of them may be flat where
-   * another is not.
+   * The shapes of a row that the configuration, the metadata and the files state; one of them may be flat
+   * where another is not.
    */
   shapes: (readonly number[])[];
 }

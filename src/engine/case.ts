@@ -29,7 +29,8 @@ async function readShaped(file: Safetensors, name: string, shape: readonly numbe
 /**
  * Reads `x0`, `eps` [B, C, H, W], `context` [B, M, contextDim], `pooled` [B, pooledDim] and `t` [B] in [0,
  * 1]; and `z_t` [B, C, H, W], which is computed as (1 - t) x0 + t eps if the file lacks it. The conditioning
- * timestep is 1000 t. The `target` is the velocity that a perfect model would predict: eps - x0, [B, C, H, W].
+ * timestep is 1000 t. The `target` is the velocity that a perfect model would predict: eps - x0, [B, C, H,
+ * W].
  */
 export async function readCase(path: string, spec: ModelSpec) {
   const file = await Safetensors.open(path);

@@ -5,7 +5,7 @@ import { POS_EMBED } from '../model/tensors.js';
 import type { Weights } from '../model/weights.js';
 import type { Engine } from '../native/contract.js';
 
-/** Loads an engine's state from a checkpoint: weights, position table, moments and, if it has one, the EMA. */
+/** Loads an engine's state from a checkpoint: weights, position table, moments and, with `ema`, the EMA. */
 export async function loadInto(engine: Engine, path: string, ema: boolean): Promise<CheckpointManifest> {
   const layout = engine.layout();
   const names = ['master', ...(ema ? ['ema'] : []), ...layout.moments];

@@ -8,7 +8,7 @@ export function canonicalHash(value: unknown): string {
   return createHash('sha256').update(canonicalJson(value)).digest('hex');
 }
 
-/** Bytes hashed, converted or written at once: about half a millisecond, so that the event loop stays free. */
+/** Bytes hashed, converted or written at once: about half a millisecond, so the event loop stays free. */
 export const CHUNK_BYTES = 1 << 20;
 
 /** What identifies the contents of a file. */

@@ -49,7 +49,7 @@ function parse(official: string): { block: number | null; module: string; kind: 
   return { block: block === null ? null : Number(block), module: module!, kind: kind! };
 }
 
-/** Position table and embedders, then the blocks, then the final layer; within them as in the tables above. */
+/** Position table and embedders, the blocks, the final layer; within them as in the tables above. */
 function fileOrder(official: string): number {
   if (official === POS_EMBED) return -1;
   const { block, module } = parse(official);

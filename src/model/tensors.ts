@@ -11,7 +11,7 @@ export const POS_EMBED = 'pos_embed';
 /** A tensor by its official name, without prefix. */
 export type NamedTensor = Pick<TensorInfo, 'name' | 'shape'>;
 
-/** "depth 24, hidden 1536, ...": a model described in a line, for messages. The MM-DiT goes without saying. */
+/** "depth 24, hidden 1536, ...": a model in a line, for messages. The MM-DiT goes without saying. */
 export function describeModel(spec: ModelSpec): string {
   return [
     ...(spec.backbone === 'mmdit' ? [] : [`backbone ${spec.backbone}`]),

@@ -1,4 +1,4 @@
-/** The boundary's engine: its spec, its calls, and what they take and return. The rules are in contract.ts. */
+/** The boundary's engine: its spec, its calls, what they take and return. The rules are in contract.ts. */
 import type { Dataset } from './dataset-contract.js';
 import type { ModelSpec, TextSpec } from './specs.js';
 

@@ -37,7 +37,7 @@ export class Objective {
   }
 }
 
-/** The objective of a run or of a checkpoint. Throws ERR_CONFIG if it has an unknown formulation or density. */
+/** The objective of a run or of a checkpoint. Throws ERR_CONFIG for an unknown formulation or density. */
 export function objectiveOf({ formulation, density, shift }: ObjectiveConfig): Objective {
   if (!Object.hasOwn(FORMULATIONS, formulation)) {
     const expected = `expected one of ${Object.keys(FORMULATIONS).join(', ')}, received "${formulation}"`;

@@ -6,8 +6,8 @@ import { euler } from './euler.js';
 export type Model = (z: Float32Array, at: Coefficients) => Promise<Denoised>;
 
 /**
- * Follows a path from its first point to its last, and returns z there in a new array. `onStep` is called with
- * the number of completed steps. z is kept in fp32; a step is computed in double precision.
+ * Follows a path from its first point to its last, and returns z there in a new array. `onStep` is called
+ * with the number of completed steps. z is kept in fp32; a step is computed in double precision.
  */
 export type Solver = (
   model: Model,

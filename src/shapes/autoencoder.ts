@@ -111,7 +111,7 @@ function emptyPlanes(): [Float64Array, Float64Array, Float64Array] {
   return [new Float64Array(area), new Float64Array(area), new Float64Array(area)];
 }
 
-/** Decodes a latent [16, 8, 8] to [64, 64, 3] bytes. `offset` is the index of its first element in `latents`. */
+/** Decodes a latent [16, 8, 8] to [64, 64, 3] bytes. `offset` is the index of its first element. */
 export function decodeLatent(latents: Float32Array, offset = 0): Uint8Array {
   const planes = emptyPlanes();
   CHANNELS.forEach(({ plane, u, v }, c) => {

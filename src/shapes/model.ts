@@ -48,7 +48,7 @@ const BATCH = 32;
 const UNNAMED_ENCODERS =
   "the checkpoint does not name its text encoders; prompts are encoded by the shapes world's";
 
-/** Opens a checkpoint of the shapes world. Throws ERR_CHECKPOINT_MISMATCH if it was trained on something else. */
+/** Opens a checkpoint of the shapes world. Throws ERR_CHECKPOINT_MISMATCH for any other. */
 export async function openShapesModel(path: string, options: OpenOptions): Promise<ShapesModel> {
   const model = await openForInference(path, {
     ...options,

@@ -82,8 +82,8 @@ function framed(pixels: Uint8Array): Promise<Buffer> {
  */
 async function typeset(label: string): Promise<{ data: Buffer; info: OutputInfo } | null> {
   const markup = label.replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
-  // The result is cut to its ink. A tall character on a line of its own, which is removed afterwards, makes it
-  // begin at a known height.
+  // The result is cut to its ink. A tall character on a line of its own, which is removed afterwards, makes
+  // it begin at a known height.
   const text = `<span foreground="${INK}">|\n${markup}</span>`;
   const { data, info } = await sharp({
     text: { ...FONT, text, width: TILE, align: 'centre', wrap: 'word-char', rgba: true },

@@ -47,7 +47,7 @@ export function coverage(shape: Shape, radius: number, dx: number, dy: number): 
 }
 
 interface Geometry {
-  /** Distance from the outline, negative inside; exact near the edges, but only a lower bound beyond corners. */
+  /** Distance from the outline, negative inside; exact near the edges, a lower bound beyond corners. */
   distance(radius: number, dx: number, dy: number): number;
   /** Area at radius 1. */
   area: number;
@@ -55,7 +55,7 @@ interface Geometry {
   drop: number;
 }
 
-/** Half the side of a square: smaller than its circle's box, so that all shapes of one size look equally large. */
+/** Half the side of a square, smaller than its circle's box: shapes of one size shall look equally large. */
 const SQUARE = 0.9;
 /** Half the width of a cross's arms. */
 const ARM = 0.34;

@@ -88,7 +88,7 @@ export function dilate(region: Region, steps: number): Region {
   return grow(region, new Uint8Array(AREA).fill(1), steps);
 }
 
-/** A region and the free pixels within a number of steps over free pixels; none of them is free afterwards. */
+/** A region and the free pixels within a number of steps over free pixels; none of them is free then. */
 function grow(region: Region, free: Uint8Array, steps: number): Region {
   for (const i of region) free[i] = 0;
   const grown = [...region];
