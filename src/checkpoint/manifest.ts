@@ -16,7 +16,9 @@ export const EMA_FILE = 'ema.safetensors';
 export const OPTIMIZER_FILE = 'optimizer.safetensors';
 
 const FORMAT = 'orchestrator-checkpoint';
-const FORMAT_VERSION = 1;
+/** Version 2 adds the model's backbone. */
+const FORMAT_VERSION = 2;
+const READABLE_VERSIONS: readonly unknown[] = [1, FORMAT_VERSION];
 /** Largest manifest that is read; it holds a config and a handful of hashes. */
 const MAX_BYTES = 16 << 20;
 
@@ -28,7 +30,7 @@ export type CheckpointFile = typeof MODEL_FILE | typeof EMA_FILE | typeof OPTIMI
 
 const manifestSchema = z.strictObject({
   format: z.literal(FORMAT),
-  formatVersion: z.literal(FORMAT_VERSION),
+  formatVersion: z.int(),
   /** Completed training steps. */
   step: count(),
   model: modelSpecSchema,
@@ -111,10 +113,10 @@ function decodeManifest(text: string, path: string): CheckpointManifest {
   if (checksummed(body) !== text) {
     throw damaged(path, `the contents do not match the checksum ${JSON.stringify(checksum)?.slice(0, 80)}`);
   }
-  if (body.format !== FORMAT || body.formatVersion !== FORMAT_VERSION) {
+  if (body.format !== FORMAT || !READABLE_VERSIONS.includes(body.formatVersion)) {
     throw new OrchestratorError(
       'ERR_CHECKPOINT_MISMATCH',
-      `${path} has format ${JSON.stringify(body.format)} version ${JSON.stringify(body.formatVersion)}; this program reads ${FORMAT} version ${FORMAT_VERSION}`,
+      `${path} has format ${JSON.stringify(body.format)} version ${JSON.stringify(body.formatVersion)}; this program reads ${FORMAT} versions ${READABLE_VERSIONS.join(' and ')}`,
     );
   }
   const parsed = manifestSchema.safeParse(json);

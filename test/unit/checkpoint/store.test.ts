@@ -289,12 +289,14 @@ describe('resuming', () => {
     const manifest = join(path, 'manifest.json');
     const { createHash } = await import('node:crypto');
     const { checksum: _, ...body } = JSON.parse(await readFile(manifest, 'utf8'));
-    body.formatVersion = 2;
+    body.formatVersion = 3;
     const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
     await writeFile(manifest, `${JSON.stringify({ ...body, checksum }, null, 2)}\n`);
     await expect(verifyCheckpoint(path)).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_MISMATCH',
-      message: expect.stringContaining('version 2'),
+      message: expect.stringContaining(
+        'version 3; this program reads orchestrator-checkpoint versions 1 and 2',
+      ),
     });
   });
 });
