@@ -50,6 +50,7 @@ async function write(path: string, threads: number): Promise<string> {
     threadsPerSlot: threads,
     device: null,
     training: false,
+    optimizer: 'adamw',
     ema: false,
   };
   const engine = await timed('create the engine', () => native().createEngine(spec));

@@ -31,7 +31,7 @@ export const ERRORS = {
   ERR_SAFETENSORS: 'A safetensors file is malformed, or lacks a required tensor.',
   ERR_CHECKPOINT_DAMAGED: 'A checkpoint is incomplete, or does not match the hashes in its manifest.',
   ERR_CHECKPOINT_MISSING: 'There is no checkpoint at the path, or no valid one.',
-  ERR_CHECKPOINT_MISMATCH: 'A checkpoint belongs to another model, data set or format version.',
+  ERR_CHECKPOINT_MISMATCH: 'A checkpoint belongs to another model, optimizer, data set or format version.',
   ERR_CHECKPOINT_WRITE: 'A checkpoint could not be written; earlier checkpoints are untouched.',
   ERR_MODEL_TENSORS: 'Tensors of a weights file are missing, unexpected or of the wrong shape.',
   ERR_PROMPT: 'A prompt has no words, or a word that the text encoders do not know.',

@@ -48,7 +48,7 @@ EngineSpec spec_of(const Napi::Object& o) {
   s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, 1024));
   s.training = boolean(o, "training");
   s.ema = boolean(o, "ema");
-  if (o.Has("optimizer")) s.optimizer = string(o, "optimizer");
+  s.optimizer = string(o, "optimizer");
   if (!o.Get("device").IsNull()) s.device = static_cast<int>(integer(o, "device", 0, 1024));
   const auto& b = s.shape;
   if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
@@ -82,8 +82,7 @@ Napi::Object to_value(Napi::Env env, const ModelSpec& model, const ParameterTabl
 
 Napi::Value to_value(Napi::Env env, const Engine& e) {
   auto layout = to_value(env, e.spec().model, e.table());
-  const std::vector<std::string> none;
-  layout.Set("moments", to_value(env, e.spec().training ? e.optimizer().moments : none));
+  layout.Set("moments", to_value(env, moments_of(e.spec())));
   layout.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
   layout.Set("flopsPerSlot", e.flops_per_slot());
   return layout;

@@ -19,6 +19,7 @@ Napi::Value plan_figures(const Napi::CallbackInfo& info) {
   };
   return record(info.Env(), {{"parameters", f.parameters},
                              {"length", f.length},
+                             {"moments", f.moments},
                              {"flopsPerSlot", f.flops_per_slot},
                              {"arenaBytes", arenas},
                              {"executedFlops", list(f.executed_flops)},

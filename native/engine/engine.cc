@@ -15,6 +15,11 @@ namespace orch {
 
 using graph::DeviceMemory;
 
+std::vector<std::string> moments_of(const EngineSpec& spec) {
+  const optim::Optimizer& optimizer = optim::named(spec.optimizer);
+  return spec.training ? optimizer.moments : std::vector<std::string>{};
+}
+
 Engine::Engine(const EngineSpec& spec, graph::Device& device)
     : device_(device),
       spec_(spec),
@@ -27,7 +32,7 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
   states_.push_back(State::Master);
   if (spec.ema) states_.push_back(State::Ema);
-  for (size_t i = 0; spec.training && i < optimizer_.moments.size(); ++i) states_.push_back(moment(i));
+  for (size_t i = 0; i < moments_of(spec).size(); ++i) states_.push_back(moment(i));
   const size_t count = static_cast<size_t>(State::Moments) + optimizer_.moments.size();
   state_.resize(count);
   copies_.resize(count);

@@ -43,6 +43,9 @@ struct EngineSpec {
   std::string optimizer = "adamw";  ///< optim::named()
 };
 
+/// Names of the states that the optimizer keeps; none where the engine does not train.
+std::vector<std::string> moments_of(const EngineSpec& spec);
+
 /// Rows of a batch with their random draws: `count` entries each, coefficients six times as many (a, b, p, q,
 /// weight, timestep; see src/native/contract.ts).
 struct SampleBatch {
@@ -101,6 +104,7 @@ struct ProfileRow {
 /// `flops_per_slot` are model FLOPs, forward and backward.
 struct PlanFigures {
   int64_t parameters, length;
+  std::vector<std::string> moments;
   double flops_per_slot;
   // By level of recomputation:
   std::vector<size_t> arena_bytes;         ///< for one thread

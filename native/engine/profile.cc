@@ -76,7 +76,7 @@ void Engine::run_random_slot(bool statistics) {
 
 PlanFigures plan_figures(const EngineSpec& spec) {
   const ParameterTable table(spec.model);
-  PlanFigures f{table.count, table.length, 0, {}, {}, {}};
+  PlanFigures f{table.count, table.length, moments_of(spec), 0, {}, {}, {}};
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
     auto built = build_model(spec.model, table, spec.shape,
                              {spec.compute, spec.residual, spec.training, false, level});

@@ -136,7 +136,7 @@ TEST("engine state: the optimizer names its moments, and an unknown one is rejec
   } catch (const Error& error) {
     what = error.code() + " " + error.what();
   }
-  CHECK(what == "ERR_MODEL_SPEC There is no optimizer none; there are: adamw", what);
+  CHECK(what.starts_with("ERR_MODEL_SPEC There is no optimizer none; there are: adamw"), what);
 }
 
 TEST("engine state: trained ranges begin at a multiple of 16 elements") {

@@ -1,4 +1,4 @@
-// Activation functions, conversions, patches, sums, noise and the optimizer.
+// Activation functions, conversions, patches, sums and noise.
 #include "kernels_support.h"
 
 namespace orch::test {
@@ -265,54 +265,6 @@ TEST("kernels normal and mix_noise") {
     CHECK_CLOSE(std::abs(mean / n), 0.005, t->isa);
     CHECK_CLOSE(std::abs(square / n - 1), 0.007, t->isa);
     CHECK_CLOSE(std::abs(fourth / n - 3), 0.05, t->isa);
-  }
-}
-
-TEST("kernels adamw") {
-  const optim::Optimizer& adamw = optim::named("adamw");
-  for (const Table* t : tables()) {
-    for (const int64_t n : kLengths) {
-      for (const int variant : {0, 1, 2, 3}) {
-        const bool with_ema = variant & 1, with_copy = variant & 2;
-        auto w = random<float>(n, 1), m = random<float>(n, 2, 0.01), v = random<float>(n, 3, 0.01),
-             ema = random<float>(n, 4);
-        for (float& x : v) x *= x;
-        Vec ww = wide(w), mm = wide(m), vv = wide(v), ee = wide(ema);
-        const Vec w_before = ww, e_before = ee;
-        std::vector<bf16> copy(n, to_bf16(NAN));
-        for (int step = 5; step < 8; ++step) {
-          const auto g = random<float>(n, 10 + step, 0.02);
-          const double correction1 = 1 - std::pow(0.9, step), correction2 = 1 - std::pow(0.999, step);
-          const optim::Update o = adamw.update({step, 0.03, 0.9, 0.999, 1e-8, 0.1, 0.5, 0.99});
-          float* const moments[] = {m.data(), v.data()};
-          t->raw.update[adamw.index](w.data(), moments, with_ema ? ema.data() : nullptr,
-                                     with_copy ? copy.data() : nullptr, g.data(), n, &o);
-          for (int64_t i = 0; i < n; ++i) {
-            const double grad = g[i] * 0.5;
-            mm[i] = 0.9 * mm[i] + 0.1 * grad;
-            vv[i] = 0.999 * vv[i] + 0.001 * grad * grad;
-            ww[i] = ww[i] * (1 - 0.03 * 0.1) -
-                    0.03 * (mm[i] / correction1) / (std::sqrt(vv[i] / correction2) + 1e-8);
-            if (with_ema) ee[i] = 0.99 * ee[i] + 0.01 * ww[i];
-          }
-        }
-        // The change of the weight is tested, not the weight.
-        const auto change = [](const Vec& now, const Vec& before) {
-          Vec d(now.size());
-          for (size_t i = 0; i < d.size(); ++i) d[i] = now[i] - before[i];
-          return d;
-        };
-        CHECK_CLOSE(relative(change(wide(w), w_before), change(ww, w_before)), 2e-5, t->isa, " n ", n);
-        CHECK_CLOSE(relative(w, ww), 3e-7, t->isa, " n ", n);
-        CHECK_CLOSE(relative(m, mm), 1e-6, t->isa, " n ", n);
-        CHECK_CLOSE(relative(v, vv), 1e-6, t->isa, " n ", n);
-        CHECK_CLOSE(relative(ema, ee), 3e-7, t->isa, " n ", n);
-        for (int64_t i = 0; i < n; ++i) {
-          CHECK(with_copy ? copy[i].bits == to_bf16(w[i]).bits : std::isnan(to_float(copy[i])), t->isa, " n ",
-                n);
-        }
-      }
-    }
   }
 }
 

@@ -47,6 +47,8 @@ const manifestSchema = z.strictObject({
     .default(null),
   /** State of the sample plan: a few numbers, and the names of what they belong to. */
   plan: z.record(z.string(), z.union([z.string(), z.number()])),
+  /** Whose moments the optimizer's file holds. Files written before there were names hold AdamW's. */
+  optimizer: z.string().default('adamw'),
   /** The effective config. */
   config: z.unknown(),
   /** Versions of what wrote the checkpoint, by name: programs, instruction set, precision. */
@@ -64,7 +66,7 @@ type ManifestFile = z.output<typeof manifestSchema>;
 export interface CheckpointMetadata
   extends Pick<
     ManifestFile,
-    'step' | 'latent' | 'text' | 'datasetHash' | 'encoders' | 'versions' | 'config'
+    'step' | 'latent' | 'text' | 'datasetHash' | 'encoders' | 'optimizer' | 'versions' | 'config'
   > {
   planState: ManifestFile['plan'];
   modelSpec: ModelSpec;
@@ -89,6 +91,7 @@ export function encodeManifest(manifest: CheckpointManifest): string {
     datasetHash: manifest.datasetHash,
     encoders: manifest.encoders,
     plan: manifest.planState,
+    optimizer: manifest.optimizer,
     config: manifest.config,
     versions: manifest.versions,
     files: manifest.files,

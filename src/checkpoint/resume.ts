@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { describeModel, sameModel } from '../model/tensors.js';
-import { type CheckpointManifest, MANIFEST } from './manifest.js';
+import { type CheckpointManifest, MANIFEST, MODEL_FILE } from './manifest.js';
 import { listCheckpoints } from './retention.js';
 import { verifyCheckpoint } from './store.js';
 
@@ -65,26 +65,29 @@ export async function resolveResume(resume: string, runDir: string): Promise<Fou
 }
 
 /** The properties of a run that a checkpoint must share. */
-export type RunIdentity = Pick<CheckpointManifest, 'modelSpec' | 'datasetHash' | 'encoders'>;
+export type RunIdentity = Pick<CheckpointManifest, 'modelSpec' | 'optimizer' | 'datasetHash' | 'encoders'>;
 
 /**
- * Refuses a checkpoint of another model, data set or text encoders. Encoders that one of the two does not
- * name are not compared.
+ * Refuses a checkpoint of another model, optimizer, data set or text encoders. Encoders that one of the two
+ * does not name are not compared.
  */
 export function checkCompatible(
   { path, manifest }: Pick<FoundCheckpoint, 'path' | 'manifest'>,
   run: RunIdentity,
 ): void {
-  const refuse = (what: string, hint: string) =>
-    new OrchestratorError(
-      'ERR_CHECKPOINT_MISMATCH',
-      `${path} belongs to ${what}`,
-      `${hint}, or use another --run-dir`,
-    );
+  const refuse = (what: string, remedy: string, other = 'use another --run-dir') =>
+    new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} belongs to ${what}`, `${remedy}, or ${other}`);
   if (!sameModel(manifest.modelSpec, run.modelSpec)) {
     throw refuse(
       `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.modelSpec)}`,
       'Use the config of the run that wrote it',
+    );
+  }
+  if (manifest.optimizer !== run.optimizer) {
+    throw refuse(
+      `another optimizer: ${manifest.optimizer}; the config says ${run.optimizer}`,
+      `Set optimizer.name to ${manifest.optimizer}`,
+      `start from its weights alone, with init: ${join(path, MODEL_FILE)} and another --run-dir`,
     );
   }
   const data = 'Point data.path at the data set of the run that wrote it';

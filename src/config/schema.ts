@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { BACKBONES } from '../model/backbones.js';
-import { HEAD_DIM } from '../native/specs.js';
+import { HEAD_DIM, OPTIMIZERS, type OptimizerName } from '../native/specs.js';
 import { DENSITY_FORMS, DENSITY_PATTERN } from '../objective/density.js';
 import { FORMULATIONS, type FormulationName } from '../objective/formulations.js';
 
@@ -115,8 +115,13 @@ const batch = z.strictObject({
     ),
 });
 
+const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
+
 const optimizer = z.strictObject({
-  lr: z.number().min(0).default(1e-3).describe('Peak learning rate of AdamW.'),
+  name: choice(OPTIMIZER_NAMES, 'adamw').describe(
+    `Rule of the update: ${OPTIMIZER_NAMES.map((name) => `${name} = ${OPTIMIZERS[name]}`).join(', ')}.`,
+  ),
+  lr: z.number().min(0).default(1e-3).describe('Peak learning rate.'),
   betas: z
     .tuple([belowOne(), belowOne()])
     .default([0.9, 0.999])
@@ -193,7 +198,7 @@ export const configSchema = z.strictObject({
   model: model.prefault({}).describe('The MM-DiT.'),
   objective: objective.prefault({}).describe('What is learned.'),
   batch: batch.prefault({}).describe('Samples in a step and in a slot.'),
-  optimizer: optimizer.prefault({}).describe('AdamW.'),
+  optimizer: optimizer.prefault({}).describe('The update of the weights.'),
   schedule: schedule.prefault({}).describe('Length of the run and learning rate.'),
   ema: ema.nullable().prefault({}).describe('Exponential moving average of the weights; null = none.'),
   precision: precision.prefault({}).describe('Number formats.'),

@@ -69,6 +69,7 @@ export function trainingEngine(
     threadsPerSlot: gpu ? 1 : threadsPerSlot(config, threads, workers),
     device,
     training: true,
+    optimizer: config.optimizer.name,
     ema: config.ema !== null,
   };
   return { spec, precision };
@@ -96,6 +97,7 @@ export function inferenceSpec(shape: InferenceShape, other: Partial<EngineSpec> 
     threadsPerSlot: 1,
     device: null,
     training: false,
+    optimizer: 'adamw',
     ema: false,
     ...other,
   };

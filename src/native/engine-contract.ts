@@ -1,6 +1,6 @@
 /** The boundary's engine: its spec, its calls, what they take and return. The rules are in contract.ts. */
 import type { Dataset } from './dataset-contract.js';
-import type { ModelSpec, TextSpec } from './specs.js';
+import type { ModelSpec, OptimizerName, TextSpec } from './specs.js';
 
 export interface EngineSpec {
   model: ModelSpec;
@@ -27,6 +27,8 @@ export interface EngineSpec {
   device: number | null;
   /** Whether to hold gradients and optimizer state; false for inference. */
   training: boolean;
+  /** Where the engine trains: whose moments it holds, and by whose rule it updates the weights. */
+  optimizer: OptimizerName;
   ema: boolean;
 }
 
@@ -252,6 +254,8 @@ export interface PlanFigures {
   parameters: number;
   /** Elements of each flat array, padding included. */
   length: number;
+  /** Like the moments of EngineLayout. */
+  moments: string[];
   flopsPerSlot: number;
   /** Bytes of one thread's activations and scratch, for `recompute` nothing, norms, mlp and block. */
   arenaBytes: number[];

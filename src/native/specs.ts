@@ -1,6 +1,6 @@
 /**
- * Models and texts as they cross the boundary and as they are stored: one schema for the contract's types and
- * for files.
+ * Models, texts and optimizers as they cross the boundary and as they are stored: one schema for the
+ * contract's types and for files.
  */
 import { z } from 'zod';
 
@@ -27,6 +27,11 @@ export const modelSpecSchema = z.strictObject({
 });
 
 export type ModelSpec = z.output<typeof modelSpecSchema>;
+
+/** The optimizers of native/optim/optimizers.h, as people call them, by the names that the addon knows. */
+export const OPTIMIZERS = { adamw: 'AdamW' } as const;
+
+export type OptimizerName = keyof typeof OPTIMIZERS;
 
 /** Width of a model's token streams. */
 export function hiddenOf({ heads }: Pick<ModelSpec, 'heads'>): number {

@@ -25,7 +25,8 @@ export async function dryProfile(addon: NativeAddon, config: Config, rates: Rate
     ...(rates === null ? { seconds: null, bound: null } : leastTime(op, rates)),
   });
   const ops = addon.planOperations(spec).map(timed);
-  const { length } = addon.planFigures(spec);
+  const plan = addon.planFigures(spec);
+  const { length } = plan;
   const slotsOfStep: DryOp = {
     name: 'slots, forward and backward',
     count: slots,
@@ -35,7 +36,7 @@ export async function dryProfile(addon: NativeAddon, config: Config, rates: Rate
     bound: null,
   };
   const sums = { name: 'sums of gradients', count: slots - 1, flops: 0, bytes: 12 * length * (slots - 1) };
-  const update = { name: 'update', count: 1, flops: 0, bytes: updateBytes(spec) * length };
+  const update = { name: 'update', count: 1, flops: 0, bytes: updateBytes(spec, plan) * length };
   return {
     ...{ spec, precision, level, memory, gpuMemory, rates, slots },
     /** Operations of one slot, forward and backward: slowest first with rates, otherwise in graph order. */

@@ -4,7 +4,7 @@ import { type Config, slotCount } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import { totalBytes } from '../memory/parts.js';
 import { frozenNames } from '../model/freeze.js';
-import type { EngineSpec, NativeAddon, PlannedOperation } from '../native/contract.js';
+import type { EngineSpec, NativeAddon, PlanFigures, PlannedOperation } from '../native/contract.js';
 import { hiddenOf } from '../native/specs.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
@@ -113,10 +113,11 @@ function frozenElements(addon: NativeAddon, { model }: EngineSpec, patterns: rea
 }
 
 /**
- * Bytes that the update moves per parameter: gradient; weights, m, v and EMA read and written; the bf16 copy.
+ * Bytes that the update moves per parameter: gradient; weights, moments and EMA read and written; the bf16
+ * copy.
  */
-export function updateBytes(spec: EngineSpec): number {
-  return 4 + 8 * (3 + (spec.ema ? 1 : 0)) + (spec.precision === 'bf16' ? 2 : 0);
+export function updateBytes({ ema, precision }: EngineSpec, { moments }: PlanFigures): number {
+  return 4 + 8 * (1 + moments.length + (ema ? 1 : 0)) + (precision === 'bf16' ? 2 : 0);
 }
 
 /**
@@ -131,6 +132,6 @@ function stepTime({ config, spec, training, ranges, shares }: RunShape, level: n
   const memoryBound = (slots * training.memoryBoundBytes[level]! + sums) / rates.bandwidth;
   // Workers that share a state share its update.
   const updated = training.length / (shares ? ranges.length : 1);
-  const update = (updateBytes(spec) * updated) / rates.bandwidth;
+  const update = (updateBytes(spec, training) * updated) / rates.bandwidth;
   return { matmuls, memoryBound, update, total: matmuls + memoryBound + update };
 }

@@ -69,9 +69,9 @@ export function workerMemory(
   const slots = ranges[rank]!;
   const totalSlots = slotCount(config);
   const onGpu = config.device === 'cuda';
-  const { length } = training;
+  const { length, moments } = training;
   const ema = spec.ema ? 1 : 0;
-  const state = 4 * length * (3 + ema);
+  const state = 4 * length * (1 + moments.length + ema);
   const input = inputBytes(spec);
   const holdsState = rank === 0 || !shares;
   const held = holdsState ? length : 0;
@@ -96,9 +96,9 @@ export function workerMemory(
   engine('weights, fp32', 4 * held);
   engine(`weights, ${copies} x bf16`, 2 * length * copies);
   engine(`gradients, ${buffers} x fp32`, 4 * length * buffers);
-  engine('optimizer, m and v', 8 * Math.max(0, held - untouched));
+  engine(`optimizer, ${moments.join(' and ')}`, 4 * moments.length * Math.max(0, held - untouched));
   engine('EMA', 4 * held * ema);
-  host('copy of the state', onGpu ? state - (least ? 8 * length : 0) : 0);
+  host('copy of the state', onGpu ? state - (least ? 4 * length * moments.length : 0) : 0);
   host('copy for checkpoints', rank === 0 ? state : 0);
   host(`gradients, ${sums} x fp32`, 4 * length * sums);
   host('positions', positionBytes(spec));

@@ -57,6 +57,7 @@ export class CheckpointSaver {
       datasetHash: dataset.hash,
       config,
       modelSpec: training.spec.model,
+      optimizer: training.spec.optimizer,
       latent: dataset.latent,
       text: dataset.text,
       encoders: dataset.encoders,

@@ -66,7 +66,12 @@ export async function loadState(
     const manifest = await openCheckpoint(checkpoint);
     checkCompatible(
       { path: checkpoint, manifest },
-      { modelSpec: training.spec.model, datasetHash: dataset.hash, encoders: dataset.encoders },
+      {
+        modelSpec: training.spec.model,
+        optimizer: training.spec.optimizer,
+        datasetHash: dataset.hash,
+        encoders: dataset.encoders,
+      },
     );
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
     if (other !== null) log(`warn ${other}`);

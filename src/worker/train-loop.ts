@@ -69,7 +69,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
     });
     const commit = await session.next('commit');
 
-    // Update: AdamW and EMA, the same on every worker. Workers that share memory share the work.
+    // Update: the optimizer and the EMA, the same on every worker. Workers that share memory share the work.
     const updateStarted = performance.now();
     const { optimizer } = config;
     await engine.update({

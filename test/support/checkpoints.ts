@@ -54,6 +54,7 @@ export function contentOf(
       datasetHash: 'a'.repeat(64),
       config: { name: 'test', seed: 7, optimizer: { lr: 1e-3 } },
       modelSpec: spec,
+      optimizer: 'adamw',
       latent: [4, 8, 8],
       text: {
         clipTokens: 8,

@@ -35,3 +35,31 @@ test('CONTRIBUTING names every folder of the sources', () => {
   const named = [...text.matchAll(/`((?:src|native)\/[a-z]+)`/g)].map(([, folder]) => folder!);
   expect(named.filter((folder) => !folders.includes(folder))).toEqual([]);
 });
+
+const FOLDERS = ['.ci', 'assets', 'bench', 'configs', 'docs', 'native', 'proto', 'scripts', 'src', 'test'];
+
+test('what CONTRIBUTING sets as code is a file, or is written in one', () => {
+  const text = readFileSync('CONTRIBUTING.md', 'utf8')
+    .replace(/^```.*?^```$/gms, '')
+    // What a trial added is not there any more.
+    .replace(/^- new: .*(\n {2}.*)*/gm, '');
+  const names = [...new Set([...text.matchAll(/`([^`\s]+)`/g)].map(([, name]) => name!))];
+  const within = (folder: string) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => join(folder, name));
+  const files = [...readdirSync('.'), ...FOLDERS.flatMap(within)];
+  const paths = files.map((file) => `/${file}/`).join('\n');
+  const sources = files
+    .filter((file) => /^((native|src|test|scripts)\/.*\.(cc|cu|h|ts|sh|mjs)|package\.json)$/.test(file))
+    .map((file) => readFileSync(file, 'utf8'))
+    .join('\n');
+  const literal = (part: string) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  const isPath = (name: string) => {
+    const pattern = literal(name.replace(/\/$/, '')).replaceAll(/\\\*|NAME/g, '[^/]*');
+    return new RegExp(`/${pattern}/`).test(paths);
+  };
+  const isWritten = (name: string) =>
+    !/\.(ts|cc|cu|h|md|json|mjs|sh|txt|yaml|proto)$/.test(name) &&
+    name.split(/::|\./).every((part) => new RegExp(`(?<![\\w-])${literal(part)}(?![\\w-])`).test(sources));
+  expect(names.length).toBeGreaterThan(150);
+  expect(names.filter((name) => !isPath(name) && !isWritten(name))).toEqual([]);
+});

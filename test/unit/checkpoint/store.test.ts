@@ -228,18 +228,24 @@ describe('resuming', () => {
     await expect(resolveCheckpoint(path)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
   });
 
-  test('refuses another model, data set or text encoder, naming both', async () => {
+  test('refuses another model, optimizer, data set or text encoder, naming both', async () => {
     const { dir, root } = await run();
     const names = { clip_l: 'openai/clip-l', clip_g: 'laion/clip-g', t5: 'google/t5' };
     const content = contentOf(10, 1);
     await saveCheckpoint(root, { ...content, metadata: { ...content.metadata, encoders: names } });
     const found = (await resolveResume('auto', dir))!;
-    const own = { modelSpec: SMALL, datasetHash: 'a'.repeat(64), encoders: names };
+    const own = { modelSpec: SMALL, optimizer: 'adamw', datasetHash: 'a'.repeat(64), encoders: names };
     const check = (other: Partial<RunIdentity>) => () => checkCompatible(found, { ...own, ...other });
     check({})();
     check({ encoders: null })();
     expect(check({ modelSpec: { ...SMALL, qkNorm: 'none' } })).toThrow(
       /qk_norm rms.*; the config says .*qk_norm none/,
+    );
+    expect(check({ optimizer: 'other' })).toThrow(
+      expect.objectContaining({
+        message: `${found.path} belongs to another optimizer: adamw; the config says other`,
+        hint: `Set optimizer.name to adamw, or start from its weights alone, with init: ${found.path}/model.safetensors and another --run-dir`,
+      }),
     );
     expect(check({ datasetHash: 'b'.repeat(64) })).toThrow(/another data set: its hash is aaaa.*bbbb/);
     expect(check({ encoders: { ...names, t5: 'google/umt5' } })).toThrow(

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
 import { officialTensors } from '../../../src/model/backbones.js';
 import { RELEASED } from '../../../src/model/released.js';
+import type { NativeAddon } from '../../../src/native/contract.js';
 import { native } from '../../../src/native/load.js';
 import { estimate } from '../../../src/planning/estimate.js';
 import { renderEstimate } from '../../../src/planning/estimate-page.js';
@@ -63,6 +64,8 @@ model: {depth: 4, hidden: 256, pos_embed_max_size: 32}
 batch: {global: 8, micro: 2}
 `;
 
+const RATES = { flops: 4e11, bandwidth: 4e10 };
+
 describe('an estimate', () => {
   test('follows the formula of the work, and the levels their order', async () => {
     const { flopsPerStep, levels, spec } = await estimate(native(), loadConfig(yaml(SHAPES)), 1, null);
@@ -82,17 +85,34 @@ describe('an estimate', () => {
 
   test('gives times that shrink with the rates, and a page', async () => {
     const config = loadConfig(yaml(SHAPES));
-    const rates = { flops: 4e11, bandwidth: 4e10 };
-    const one = await estimate(native(), config, 1, rates);
+    const one = await estimate(native(), config, 1, RATES);
     const fast = await estimate(native(), config, 1, { flops: 8e11, bandwidth: 8e10 });
-    const two = await estimate(native(), config, 2, rates);
+    const two = await estimate(native(), config, 2, RATES);
     const total = ({ levels }: typeof one) => levels[0]!.time!.total;
     expect(total(one) / total(fast)).toBeCloseTo(2, 10);
     expect(total(one) / total(two)).toBeGreaterThan(1.4);
-    expect(total(one)).toBeGreaterThan(one.flopsPerStep / rates.flops);
-    const page = renderEstimate(one, config.schedule.steps, rates);
+    expect(total(one)).toBeGreaterThan(one.flopsPerStep / RATES.flops);
+    const page = renderEstimate(one, config.schedule.steps, RATES);
     expect(page).toContain('latents 16 x 32 x 32, 256 + 154 tokens (from the configuration)');
     expect(page).toContain('time at 400 GFLOP/s and 40.0 GB/s a worker');
+  });
+
+  test('counts the moments that the optimizer keeps, in memory and in bytes of the update', async () => {
+    const config = loadConfig(yaml(SHAPES));
+    const addon = (moments: string[]): NativeAddon => ({
+      ...native(),
+      planFigures: (spec) => ({ ...native().planFigures(spec), moments }),
+    });
+    const of = async (moments: string[]) => await estimate(addon(moments), config, 1, RATES);
+    const [one, two] = [await of(['first']), await of(['m', 'v'])];
+    expect(await estimate(native(), config, 1, RATES)).toEqual(two);
+    const array = 4 * native().planFigures(one.spec).length;
+    const bytes = ({ memory }: typeof one, part: string) => memory.find(({ name }) => name === part)?.bytes;
+    expect(bytes(one, 'optimizer, first')).toBe(array);
+    expect(bytes(two, 'optimizer, m and v')).toBe(2 * array);
+    expect(bytes(two, 'copy for checkpoints')! - bytes(one, 'copy for checkpoints')!).toBe(array);
+    const update = ({ levels }: typeof one) => levels[0]!.time!.update;
+    expect(update(two) - update(one)).toBeCloseTo((2 * array) / RATES.bandwidth, 10);
   });
 
   test('needs shapes from somewhere', async () => {
