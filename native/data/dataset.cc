@@ -27,11 +27,13 @@ bool within(int64_t offset, int64_t bytes, uint64_t size) {
          static_cast<uint64_t>(bytes) <= size - static_cast<uint64_t>(offset);
 }
 
-void to_f32(float* out, const void* values, DType type, int64_t n) {
+template <class T>
+void convert(void* out, const void* values, DType type, int64_t n) {
+  const auto& kernels = kernels::cpu().typed<T>();
   if (type == DType::F16)
-    kernels::cpu().f32.from_f16(out, static_cast<const f16*>(values), n);
+    kernels.from_f16(static_cast<T*>(out), static_cast<const f16*>(values), n);
   else
-    std::memcpy(out, values, static_cast<size_t>(n) * 4);
+    kernels.from_f32(static_cast<T*>(out), static_cast<const float*>(values), n);
 }
 
 }  // namespace
@@ -112,8 +114,18 @@ void Dataset::require_whole() const {
   for (const auto& file : files_) file->require_whole();
 }
 
+void Dataset::read(int column, int64_t row, DType type, void* out, int64_t tokens, int64_t stride) const {
+  const auto* from = static_cast<const uint8_t*>(this->row(column, row));
+  const DType stored = columns_[column].type;
+  const int64_t n = width(column) / tokens;
+  for (int64_t i = 0; i < tokens; ++i)
+    (type == DType::BF16 ? convert<bf16>
+                         : convert<float>)(static_cast<uint8_t*>(out) + i * stride * size_of(type),
+                                           from + i * n * size_of(stored), stored, n);
+}
+
 void Dataset::row_f32(int column, int64_t row, float* out) const {
-  to_f32(out, this->row(column, row), type(column), width(column));
+  read(column, row, DType::F32, out);
   require_whole();
 }
 

@@ -55,7 +55,7 @@ Ceilings device_ceilings(graph::Device& device, DType type) {
   // The copies exceed every cache. The product is small on a small device, such as the emulated one.
   const size_t memory = device.describe().memory_bytes, bytes = std::min(size_t{4} << 30, memory / 32);
   const int64_t side = memory >= size_t{16} << 30 ? 8192 : 256;
-  const graph::DeviceMemory a(device, bytes), b(device, bytes);
+  const Buffer a = device.allocate(bytes), b = device.allocate(bytes);
   device.fill(a.data(), 0x3c, bytes);
   std::vector<double> copies;
   for (int i = 0; i < 12; ++i) copies.push_back(device.time([&] { device.copy(b.data(), a.data(), bytes); }));

@@ -13,8 +13,6 @@
 
 namespace orch {
 
-using graph::DeviceMemory;
-
 Engine::Engine(const EngineSpec& spec, graph::Device& device)
     : device_(device),
       spec_(spec),
@@ -22,7 +20,7 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
       optimizer_(optim::named(spec.optimizer)),
       graph_(build_model(spec.model, table_, spec.shape,
                          {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
-      positions_(Buffer(static_cast<size_t>(position_elements()) * sizeof(float))),
+      positions_(static_cast<size_t>(position_elements()) * sizeof(float)),
       pool_(std::max(1, spec.threads)) {
   const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
   states_.push_back(State::Master);
@@ -35,16 +33,16 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
   snapshot_.resize(count);
   for (State s : states_) {
     auto& memory = state_[static_cast<size_t>(s)];
-    memory = DeviceMemory(device_, bytes);
+    memory = device_.allocate(bytes);
     // On the CPU it is zero already, and untouched pages take no memory should the engine join a group.
     if (!device_.is_cpu()) device_.fill(memory.data(), 0, bytes);
   }
   mark_copies_stale();
-  if (spec.compute == DType::BF16) weights16_ = DeviceMemory(device_, bytes / 2);
+  if (spec.compute == DType::BF16) weights16_ = device_.allocate(bytes / 2);
   cropped_ =
-      DeviceMemory(device_, static_cast<size_t>(spec.shape.height / spec.model.patch *
-                                                (spec.shape.width / spec.model.patch) * spec.model.hidden()) *
-                                sizeof(float));
+      device_.allocate(static_cast<size_t>(spec.shape.height / spec.model.patch *
+                                           (spec.shape.width / spec.model.patch) * spec.model.hidden()) *
+                       sizeof(float));
   position_table(spec.model, positions());
   crop();
   if (spec.training) {
@@ -54,8 +52,8 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
     if (device_.is_cpu())
       for (const Bucket& b : table_.buckets)
         bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
-    update_ = DeviceMemory(device_, sizeof(optim::Update));
-    update_host_ = DeviceMemory(device_, sizeof(optim::Update), true);
+    update_ = device_.allocate(sizeof(optim::Update));
+    update_host_ = device_.allocate_host(sizeof(optim::Update));
   }
   training_lanes_.resize(lanes());
   forward_lanes_.resize(lanes());
@@ -141,7 +139,7 @@ std::string Engine::digest() {
 std::vector<uint64_t> Engine::piece_digests(State s) {
   if (device_.is_cpu()) return piece_digests(flat(s), table_.length);
   std::vector<uint64_t> lanes(kernels::digest_pieces(table_.length) * kernels::kDigestLanes);
-  const DeviceMemory on_device(device_, lanes.size() * sizeof(uint64_t));
+  const Buffer on_device = device_.allocate(lanes.size() * sizeof(uint64_t));
   kernels().raw.digest(on_device.as<uint64_t>(), flat(s), table_.length);
   device_.download(lanes.data(), on_device.data(), on_device.bytes());
   return lanes;
@@ -187,7 +185,7 @@ bf16* Engine::prepare(State weights) {
   if (weights != State::Ema) return weights16_.as<bf16>();
   if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine has no EMA weights");
   if (spec_.compute == DType::BF16 && std::exchange(ema16_stale_, false)) {
-    if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
+    if (!ema16_) ema16_ = device_.allocate(weights16_.bytes());
     to_bf16(ema16_.as<bf16>(), flat(State::Ema));
   }
   return ema16_.as<bf16>();
@@ -234,7 +232,7 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
 
 void Engine::copy_state() {
   for (State s : states_) {
-    const DeviceMemory& from = state_[static_cast<size_t>(s)];
+    const Buffer& from = state_[static_cast<size_t>(s)];
     Buffer& to = snapshot_[static_cast<size_t>(s)];
     if (!to) to = Buffer(from.bytes());
     device_.download(to.data(), from.data(), from.bytes());
@@ -248,7 +246,7 @@ void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text
                 text.context_dim(), ", pooled ", text.pooled_dim(), ") is not what the model was built for (",
                 spec_.shape.context_tokens, " of ", spec_.model.context_dim, ", pooled ",
                 spec_.model.pooled_dim, ")");
-  assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements());
+  assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements(), spec_.compute);
 }
 
 // --- checks

@@ -243,12 +243,8 @@ class Engine {
   void run_random_slot(bool statistics);
 
  private:
-  /// A slot's inputs, in host or device memory; context and pooled in the compute type.
-  struct SlotInputs {
-    float *x0, *z, *target, *timestep, *grad_scale;
-    void *context, *pooled;
-    kernels::NoiseMix* mixes;  ///< coefficients and draws that make z and target from x0
-  };
+  struct Inputs;
+  struct Lane;  // lane.h
   /// The source of a slot's inputs.
   struct SlotSource {
     SampleBatch samples;
@@ -257,8 +253,6 @@ class Engine {
     uint32_t step;
     bool operator==(const SlotSource&) const = default;
   };
-  struct Inputs;
-  struct Lane;  // lane.h
   using Lanes = std::vector<std::unique_ptr<Lane>>;
 
   // --- a slot
@@ -269,15 +263,14 @@ class Engine {
   /// Calls piece(index, lane) for every index in [0, count), at most one per lane at a time.
   void each_slot(int64_t count, Lanes& lanes, const ModelGraph& model,
                  const std::function<void(int64_t index, Lane& lane)>& piece);
-  /// Gathers samples [from, from + samples of a slot) of a batch into host memory: everything but z and
-  /// target. If the batch ends earlier, its last sample fills the remaining places, whose results are not
-  /// read.
-  void gather(const SlotInputs& to, const SlotSource& of, int64_t from) const;
+  /// Gathers samples [from, from + samples of a slot) of a batch into host memory, with x0 in the place of z.
+  /// If the batch ends earlier, its last sample fills the remaining places, whose results are not read.
+  void gather(const Inputs& to, const SlotSource& of, int64_t from) const;
   /// Gathers z, context, pooled and timestep.
-  void gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const;
+  void gather(const Inputs& to, const RawBatch& batch, int64_t from) const;
   /// Gathers samples [from, from + samples of a slot), and prefetches them to a GPU while it computes.
   void stage(Lane& lane, const SlotSource& of, int64_t from = 0) const;
-  /// Mixes the staged latents with noise into z and target, and makes the other staged inputs the graph's.
+  /// Makes the staged inputs the graph's and mixes the latents with noise into z and target.
   void take_mixed(Lane& lane) const;
   /// Makes samples [from, from + samples of a slot) of a batch the graph's inputs.
   void fill(Lane& lane, const RawBatch& batch, int64_t from) const;
@@ -303,7 +296,7 @@ class Engine {
   /// Enqueues the sums of squares of the gradient.
   void enqueue_norm(const float* gradient);
   /// The norm, from the sums of squares of the pieces of trained_.
-  Norm norm(const graph::DeviceMemory& squares, const float* gradient) const;
+  Norm norm(const Buffer& squares, const float* gradient) const;
   void copy_state();
   void await_snapshot();
 
@@ -337,34 +330,34 @@ class Engine {
   std::unique_ptr<BatchAssembler> assembler_;
 
   std::vector<State> states_;
-  std::vector<graph::DeviceMemory> state_;  // by State
-  graph::DeviceMemory weights16_, ema16_;   // bf16 copies of the matmul weights
+  std::vector<Buffer> state_;  // by State
+  Buffer weights16_, ema16_;   // bf16 copies of the matmul weights
   bool ema16_stale_ = true;
-  graph::DeviceMemory positions_, cropped_;  // the whole table is in host memory
-  std::vector<Buffer> copies_;               // host copies of a GPU's state
+  Buffer positions_, cropped_;  // the whole table is in host memory
+  std::vector<Buffer> copies_;  // host copies of a GPU's state
   /// By parameter: whether the host copy has the device's values, or values still to be uploaded.
   std::vector<std::vector<bool>> current_;
   Lanes training_lanes_, forward_lanes_;
 
-  graph::DeviceMemory losses_, statistics_;  // of all slots of a step
+  Buffer losses_, statistics_;  // of all slots of a step
   std::unique_ptr<GradientSums> sums_;
   std::vector<int64_t> bucket_ready_;  // by bucket of sums_ on the CPU: the node after which it is complete
   std::vector<Buffer> host_parts_;
   std::mutex parts_mutex_;
   std::vector<GradientPart> parts_;  // of a GPU
 
-  Ranges trained_;               // what is not frozen, in pieces
-  graph::DeviceMemory squares_;  // the gradient's sums of squares, doubles by piece of trained_
+  Ranges trained_;  // what is not frozen, in pieces
+  Buffer squares_;  // the gradient's sums of squares, doubles by piece of trained_
   bool norm_enqueued_ = false;
-  graph::DeviceMemory update_host_, update_;  // an optim::Update, in host memory and on the device
+  Buffer update_host_, update_;  // an optim::Update, in host memory and on the device
   uint64_t update_uploaded_ = 0;
   std::map<const float*, graph::Repeated> norms_;  // recordings, by gradient
   // recordings, by gradient and by whether the EMA is updated
   std::map<std::pair<const float*, bool>, graph::Repeated> updates_;
 
-  std::shared_ptr<Group> group_;       // null: not in a group
-  graph::DeviceMemory group_squares_;  // the same for the group's sum
-  std::mutex exchange_mutex_;          // guards the pointer
+  std::shared_ptr<Group> group_;  // null: not in a group
+  Buffer group_squares_;          // the same for the group's sum
+  std::mutex exchange_mutex_;     // guards the pointer
   // if not connected, the step is alone or exchanges through host memory
   std::unique_ptr<DeviceExchange> exchange_;
 

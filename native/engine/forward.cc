@@ -6,8 +6,6 @@
 
 namespace orch {
 
-using graph::DeviceMemory;
-
 void Engine::forward(int64_t count, State weights,
                      const std::function<void(Lane&, bf16*, int64_t, int64_t)>& pass) {
   bf16* const weights16 = prepare(weights);
@@ -39,7 +37,7 @@ std::vector<float> Engine::predict(const RawBatch& batch, State weights) {
   std::vector<float> velocity(batch.count() * elements);
   forward(batch.count(), weights, [&](Lane& lane, bf16* weights16, int64_t from, int64_t count) {
     // The target of the loss, which is not read.
-    device_.fill(lane.inputs.at.target, 0, lane.inputs.latent_bytes);
+    device_.fill(lane.inputs.target, 0, sizeof(float) * spec_.shape.samples * elements);
     fill(lane, batch, from);
     lane.run(flat(weights), weights16, nullptr, false);
     device_.download(&velocity[from * elements], lane.executor.data(forward_graph_->velocity),
@@ -76,12 +74,13 @@ CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>
   Lane lane(device_, *built, spec_, cropped_.as<float>(), spec_.threads_per_slot);
   // A read of memory that was not written shows as NaN.
   device_.fill(lane.arena.data(), 0xff, lane.arena.bytes());
-  const DeviceMemory gradient(device_, gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  const Buffer gradient =
+      device_.allocate(gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   device_.fill(gradient.data(), 0xff, gradient.bytes());
   fill(lane, batch, 0);
   const std::vector<float> scale(samples, 1.0f / static_cast<float>(samples));
-  device_.upload(lane.inputs.at.target, target.data(), sizeof(float) * target.size());
-  device_.upload(lane.inputs.at.grad_scale, scale.data(), sizeof(float) * samples);
+  device_.upload(lane.inputs.target, target.data(), sizeof(float) * target.size());
+  device_.upload(lane.inputs.grad_scale, scale.data(), sizeof(float) * samples);
   lane.run(flat(State::Master), prepare(State::Master), gradients ? gradient.as<float>() : nullptr, false);
 
   CaseResult result;

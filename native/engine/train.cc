@@ -8,8 +8,6 @@
 
 namespace orch {
 
-using graph::DeviceMemory;
-
 AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) {
   check(request);
   const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
@@ -28,8 +26,8 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   const size_t loss_bytes = sizeof(float) * samples,
                statistics_bytes = sizeof(kernels::AttentionStats) * std::max(1, attentions);
   if (losses_.bytes() < loss_bytes * count) {
-    losses_ = DeviceMemory(device_, loss_bytes * count);
-    statistics_ = DeviceMemory(device_, statistics_bytes * count);
+    losses_ = device_.allocate(loss_bytes * count);
+    statistics_ = device_.allocate(statistics_bytes * count);
   }
   const auto source = [&](const SampleBatch& batch, uint32_t step) {
     return SlotSource{batch, request.grad_scale, request.seed, step};
@@ -159,7 +157,7 @@ void Engine::freeze(const Ranges& frozen) {
   // The group's table of squares has one entry per piece at the time it was created.
   if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
   trained_ = pieces(outside(frozen, table_.length));
-  if (spec_.training) squares_ = DeviceMemory(device_, trained_.size() * sizeof(double));
+  if (spec_.training) squares_ = device_.allocate(trained_.size() * sizeof(double));
   norms_.clear();
   updates_.clear();
 }
@@ -180,7 +178,7 @@ void Engine::enqueue_norm(const float* gradient) {
   norm_enqueued_ = true;
 }
 
-Engine::Norm Engine::norm(const DeviceMemory& squares, const float* gradient) const {
+Engine::Norm Engine::norm(const Buffer& squares, const float* gradient) const {
   std::vector<double> sums(trained_.size());
   device_.download(sums.data(), squares.data(), sums.size() * sizeof(double));
   // Added in order, so that the sum does not depend on who computed what.
@@ -232,13 +230,12 @@ void Engine::join(std::shared_ptr<Group> group) {
   if (group_) throw Error("ERR_INTERNAL", "join: this engine has joined a group already");
   if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
   if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
-  const auto shared = [&](size_t bytes) { return DeviceMemory(group->shared(bytes)); };
   // The memory allocated before the engine joined was never touched, and is freed.
-  for (DeviceMemory& s : state_)
-    if (s) s = shared(s.bytes());
-  if (weights16_) weights16_ = shared(weights16_.bytes());
-  positions_ = shared(positions_.bytes());
-  group_squares_ = shared(squares_.bytes());
+  for (Buffer& s : state_)
+    if (s) s = group->shared(s.bytes());
+  if (weights16_) weights16_ = group->shared(weights16_.bytes());
+  positions_ = group->shared(positions_.bytes());
+  group_squares_ = group->shared(squares_.bytes());
   sums_->allocate_with([g = group.get()](size_t bytes) { return g->allocate(bytes); });
   group_ = std::move(group);
   if (group_->leads()) position_table(spec_.model, positions());

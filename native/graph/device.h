@@ -36,11 +36,11 @@ class Device : public Backend {
   /// threads may call functions at a time.
   virtual bool is_cpu() const { return false; }
 
-  /// Device memory, 256-byte aligned, freed with its last owner, in any thread. On the CPU it is zeroed.
+  /// Device memory, 256-byte aligned, which any thread may free. On the CPU it is zeroed.
   /// Throws Error(ERR_OUT_OF_MEMORY).
-  virtual std::shared_ptr<void> allocate(size_t bytes) = 0;
+  virtual Buffer allocate(size_t bytes) = 0;
   /// Page-locked (pinned) host memory, which copies access directly. Throws Error(ERR_OUT_OF_MEMORY).
-  virtual std::shared_ptr<void> allocate_host(size_t bytes) { return allocate(bytes); }
+  virtual Buffer allocate_host(size_t bytes) { return allocate(bytes); }
   /// Bytes of the device that this process holds, apart from host memory: allocations and workspaces. May be
   /// called from any thread.
   virtual size_t held_bytes() const { return 0; }
@@ -117,31 +117,6 @@ class Repeated {
  private:
   bool ran_ = false;
   std::unique_ptr<Recording> recording_;
-};
-
-/// Memory of a device, its pinned host memory, or a Buffer of the CPU; move-only.
-class DeviceMemory {
- public:
-  DeviceMemory() = default;
-  DeviceMemory(Device& device, size_t bytes, bool on_host = false)
-      : memory_(on_host ? device.allocate_host(bytes) : device.allocate(bytes)), bytes_(bytes) {}
-  explicit DeviceMemory(Buffer buffer) : bytes_(buffer.bytes()) {
-    const auto owner = std::make_shared<Buffer>(std::move(buffer));
-    memory_ = {owner, owner->data()};
-  }
-  DeviceMemory(DeviceMemory&& o) noexcept = default;
-  DeviceMemory& operator=(DeviceMemory&& o) noexcept = default;
-  void* data() const { return memory_.get(); }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data());
-  }
-  size_t bytes() const { return memory_ ? bytes_ : 0; }
-  explicit operator bool() const { return memory_ != nullptr; }
-
- private:
-  std::shared_ptr<void> memory_;
-  size_t bytes_ = 0;
 };
 
 }  // namespace orch::graph

@@ -72,7 +72,7 @@ void Executor::run_parts(const Node& n, int thread, int64_t from, int64_t to) {
 void Executor::run_share(int thread) {
   // Each thread first takes three quarters of its fair share, then small pieces: cores differ in speed over
   // time, and all threads wait for the slowest. If small pieces are expensive, each takes a fair share.
-  const int64_t parts = node_->op->parts(), grain = node_->op->grain();
+  const int64_t parts = node_->op->parts, grain = node_->op->grain;
   const int64_t most = parts * 3 / (4 * threads_);
   const int64_t share = most < 2 * grain ? (parts + threads_ - 1) / threads_ : most;
   const int64_t piece = std::max(grain, (parts - most * threads_) / (2 * threads_));
@@ -115,14 +115,14 @@ void Executor::help(int thread) {
 void Executor::run_node(size_t index, kernels::AttentionStats* statistics) {
   statistics_ = statistics;
   const Node& n = graph_.nodes()[index];
-  run_parts(n, 0, 0, n.op->parts());
+  run_parts(n, 0, 0, n.op->parts);
 }
 
 void Executor::run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after) {
   statistics_ = statistics;
   const auto& nodes = graph_.nodes();
   for (size_t i = 0; i < nodes.size(); ++i) {
-    const int64_t parts = nodes[i].op->parts();
+    const int64_t parts = nodes[i].op->parts;
     if (threads_ == 1 || parts == 1) {
       run_parts(nodes[i], 0, 0, parts);
     } else {

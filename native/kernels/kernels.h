@@ -266,7 +266,8 @@ struct Table {
 /// table in fill_NAME(Table&).
 #define ORCH_KERNEL_FAMILIES(EACH) \
   EACH(layer_norm)                 \
-  EACH(gate) EACH(heads) EACH(attention) EACH(elementwise) EACH(patch) EACH(noise) EACH(reduce) EACH(optimizers)
+  EACH(gate)                       \
+  EACH(heads) EACH(attention) EACH(elementwise) EACH(patch) EACH(noise) EACH(reduce) EACH(optimizers)
 #define ORCH_DECLARE_FAMILY(name) void fill_##name(Table& t);
 
 /// The kernels for this processor, chosen once. Throws Error(ERR_ISA) if ORCHESTRATOR_ISA names an

@@ -116,13 +116,13 @@ class FakeDevice final : public graph::Device {
     return d_.matmul(name, s);
   }
   Description describe() const override { return d_.describe(); }
-  std::shared_ptr<void> allocate(size_t bytes) override {
-    const auto owner = d_.allocate(bytes);
-    memory[static_cast<char*>(owner.get())] = bytes;
-    return {owner.get(), [this, owner](void* p) { memory.erase(static_cast<char*>(p)); }};
+  Buffer allocate(size_t bytes) override {
+    const auto owner = std::make_shared<Buffer>(d_.allocate(bytes));
+    memory[owner->as<char>()] = bytes;
+    return {{owner->data(), [this, owner](void* p) { memory.erase(static_cast<char*>(p)); }}, bytes};
   }
   size_t held_bytes() const override { return d_.held_bytes(); }
-  std::shared_ptr<void> allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
+  Buffer allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
   void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }
   void make_copy_stream_wait() override { d_.make_copy_stream_wait(); }
   void upload_async(void* to, const void* from, size_t bytes) override { d_.upload_async(to, from, bytes); }

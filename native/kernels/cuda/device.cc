@@ -23,7 +23,7 @@ struct Context {
   cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
-  Largest* largest = nullptr;
+  graph::Device::Launches* launches = nullptr;
   std::atomic<size_t>* held = nullptr;
 };
 Context context;
@@ -52,7 +52,7 @@ void synchronize() {
 }
 
 void* workspace_bytes(size_t bytes) {
-  context.largest->workspace = std::max(context.largest->workspace, bytes);
+  context.launches->workspace = std::max(context.launches->workspace, bytes);
   if (bytes <= context.workspace_bytes) return context.workspace;
   if (context.plan_only) {
     context.workspace = planned_address(bytes);
@@ -60,7 +60,7 @@ void* workspace_bytes(size_t bytes) {
     if (context.recording) throw Error("ERR_CUDA", "Work must run once before it can be captured");
     // The previous workspace is not freed: recordings hold its address.
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
-    context.largest->allocations += 1;
+    context.launches->allocations += 1;
   }
   context.workspace_bytes = rounded(bytes);
   *context.held += rounded(bytes);
@@ -77,7 +77,7 @@ void download(void* to, const void* from, size_t bytes) {
 }
 
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
-  return count_launch(*context.largest, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared) &&
+  return count_launch(*context.launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared) &&
          !context.plan_only;
 }
 
@@ -102,7 +102,7 @@ class CudaRecording final : public graph::Recording {
   ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
   void replay() override {
     check(cudaGraphLaunch(executable_, context.compute_stream), "cudaGraphLaunch");
-    context.largest->replays += 1;
+    context.launches->replays += 1;
   }
 
  private:
@@ -151,7 +151,7 @@ class CudaDevice final : public TableDevice {
  public:
   explicit CudaDevice(int ordinal) {
     context.plan_only = ordinal < 0;
-    context.largest = &largest_;
+    context.launches = &launches_;
     context.held = &held_;
     if (context.plan_only) return;
     const int count = device_count();
@@ -184,10 +184,10 @@ class CudaDevice final : public TableDevice {
     return time_algorithms(spec, [this](const std::function<void()>& work) { return time(work); });
   }
 
-  std::shared_ptr<void> allocate(size_t bytes) override {
+  Buffer allocate(size_t bytes) override {
     enter();
-    largest_.allocations += 1;
-    if (context.plan_only) return {planned_address(bytes), [](void*) {}};
+    launches_.allocations += 1;
+    if (context.plan_only) return {{planned_address(bytes), [](void*) {}}, bytes};
     void* p = nullptr;
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
@@ -196,19 +196,20 @@ class CudaDevice final : public TableDevice {
     }
     check(status, "cudaMalloc");
     held_ += rounded(bytes);
-    return {p, [this, bytes](void* memory) {
-              cudaSetDevice(context.ordinal);  // not enter(), which may throw
-              cudaFree(memory);
-              held_ -= rounded(bytes);
-            }};
+    const auto release = [this, bytes](void* memory) {
+      cudaSetDevice(context.ordinal);  // not enter(), which may throw
+      cudaFree(memory);
+      held_ -= rounded(bytes);
+    };
+    return {{p, release}, bytes};
   }
-  std::shared_ptr<void> allocate_host(size_t bytes) override {
+  Buffer allocate_host(size_t bytes) override {
     enter();
-    largest_.allocations += 1;
-    if (context.plan_only) return std::make_shared<char[]>(bytes);
+    launches_.allocations += 1;
+    if (context.plan_only) return {std::make_shared<char[]>(bytes), bytes};
     void* p = nullptr;
     check(cudaMallocHost(&p, std::max<size_t>(bytes, 1)), "cudaMallocHost");
-    return {p, [](void* memory) { cudaFreeHost(memory); }};
+    return {{p, [](void* memory) { cudaFreeHost(memory); }}, bytes};
   }
 
   void upload(void* to, const void* from, size_t bytes) override {
