@@ -110,7 +110,7 @@ const void* Dataset::row(int column, int64_t row) const {
 }
 
 void Dataset::require_whole() const {
-  if (!any_failed()) return;
+  if (!MappedFile::any_failed()) return;
   for (const auto& file : files_) file->require_whole();
 }
 

@@ -282,11 +282,4 @@ void Engine::check(const RawBatch& b) const {
     throw Error("ERR_TENSOR_SHAPE", "The inputs of a batch of ", n, " have other shapes than the model");
 }
 
-void Engine::check_case(const RawBatch& batch, const std::vector<float>& target) const {
-  check(batch);
-  if (batch.count() != spec_.shape.samples || target.size() != batch.z.size())
-    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly ", spec_.shape.samples,
-                " samples and a target of the latent's shape");
-}
-
 }  // namespace orch

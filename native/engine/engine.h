@@ -23,10 +23,16 @@
 #include "device_exchange.h"
 #include "gradient_sums.h"
 #include "group.h"
-#include "requests.h"
 #include "slot_tree.h"
 
 namespace orch {
+
+using optim::UpdateRequest;
+
+using Ranges = std::vector<std::pair<int64_t, int64_t>>;
+/// Elements of [0, length) outside the frozen ranges. These are whole parameters, ascending and disjoint;
+/// each begins at a parameter. Throws Error(ERR_NATIVE_ARGUMENT).
+Ranges outside(const Ranges& frozen, int64_t length);
 
 struct EngineSpec {
   ModelSpec model;
@@ -68,6 +74,12 @@ struct AccumulateRequest {
   bool statistics;
   /// The first slot of the next step, if known: its rows may be prefetched while this step is computed.
   std::optional<SampleBatch> next = std::nullopt;
+};
+
+/// Of one attention, over the slots of a step.
+struct AttentionSummary {
+  float max_abs_logit;
+  double mean_entropy;
 };
 
 struct AccumulateResult {
@@ -191,14 +203,14 @@ class Engine {
   /// Rendezvous: prepares to all-reduce gradients with other devices, as `rank` of the workers with these
   /// slots. Returns the string that the other ranks need (graph::Device::rendezvous). Throws Error(ERR_CUDA)
   /// if that is impossible, saying why; always on the CPU.
-  std::string offer_device(int rank, const std::vector<SlotRange>& slots);
+  std::string rendezvous(int rank, const std::vector<SlotRange>& slots);
   /// Connects; from now on reduce() is collective. Collective itself; before the first accumulate. Throws
   /// Error(ERR_EXCHANGE).
   /// @param leader rendezvous string of rank 0
   void connect_devices(const std::string& leader);
-  /// Aborts every wait for other devices, in progress or later, until the next offer_device(). May be called
+  /// Aborts every wait for other devices, in progress or later, until the next rendezvous(). May be called
   /// from any thread.
-  void abandon_devices();
+  void abort_devices();
   /// Collective. Called after the leader wrote the state: makes it visible to all members.
   void state_loaded();
   /// Collective. All-reduces the gradients of all workers that joined or connected, and returns the norm of
@@ -317,7 +329,6 @@ class Engine {
   void check_training() const;
   void check(const SampleBatch& batch) const;
   void check(const RawBatch& batch) const;
-  void check_case(const RawBatch& batch, const std::vector<float>& target) const;
 
   const kernels::Table& kernels() const { return device_.kernels(); }
 

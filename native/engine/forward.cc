@@ -66,14 +66,17 @@ void Engine::observe(const RawBatch& batch, State weights, const Seen& seen) {
 }
 
 CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients) {
-  check_case(batch, target);
+  check(batch);
   const int64_t samples = spec_.shape.samples;
+  if (batch.count() != samples || target.size() != batch.z.size())
+    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly ", samples,
+                " samples and a target of the latent's shape");
   const auto built =
       build_model(spec_.model, table_, spec_.shape,
                   {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
   Lane lane(device_, *built, spec_, cropped_.as<float>(), spec_.threads_per_slot);
   // A read of memory that was not written shows as NaN.
-  device_.fill(lane.arena.data(), 0xff, lane.arena.bytes());
+  device_.fill(lane.executor.arena().data(), 0xff, lane.executor.arena().bytes());
   const Buffer gradient =
       device_.allocate(gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
   device_.fill(gradient.data(), 0xff, gradient.bytes());

@@ -53,12 +53,9 @@ struct Engine::Lane {
   Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions, int threads)
       : device(d),
         graph(model.graph),
-        arena(d.allocate(d.is_cpu() ? 0 : graph.arena_bytes())),
-        scratch(d.allocate(d.is_cpu() ? 0 : graph.scratch_bytes())),
         statistics(d.allocate(sizeof(kernels::AttentionStats) * std::max(1, graph.attentions()))),
         inputs(d, spec, false),
-        executor(d.is_cpu() ? graph::Executor(graph, threads)
-                            : graph::Executor(graph, arena.data(), scratch.data())) {
+        executor(graph, d.is_cpu() ? threads : 1, d) {
     if (!d.is_cpu()) {
       incoming = d.allocate(inputs.gathered_bytes);
       for (int i = 0; i < 2; ++i) staging.emplace_back(d, spec, true);
@@ -111,7 +108,7 @@ struct Engine::Lane {
 
   graph::Device& device;
   const graph::Graph& graph;
-  Buffer arena, scratch, statistics;  // of a device; on the CPU, the executor has its own
+  Buffer statistics;
   Inputs inputs;
   Buffer incoming;  // on a device: the gathered inputs of the next slot
   std::vector<Inputs> staging;

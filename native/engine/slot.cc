@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "ceilings.h"
 #include "lane.h"
 
 namespace orch {
@@ -78,17 +79,10 @@ void Engine::fill_random(Lane& lane) const {
   if (std::exchange(lane.random, true)) return;
   const Inputs& in = lane.inputs;
   const int64_t samples = spec_.shape.samples;
-  const auto draw = [&](void* to, DType type, int64_t n, uint64_t id) {
-    if (type == DType::F32) return kernels().raw.normal(static_cast<float*>(to), {1, 0, 0, id}, n);
-    const Buffer numbers = device_.allocate(sizeof(float) * n);
-    kernels().raw.normal(numbers.as<float>(), {1, 0, 0, id}, n);
-    kernels().b16.from_f32(static_cast<bf16*>(to), numbers.as<float>(), n);
-    device_.synchronize();
-  };
-  draw(in.z, DType::F32, samples * latent_elements(), 1);
-  draw(in.target, DType::F32, samples * latent_elements(), 2);
-  draw(in.context, spec_.compute, samples * context_elements(), 3);
-  draw(in.pooled, spec_.compute, samples * spec_.model.pooled_dim, 4);
+  draw_normal(device_, in.z, DType::F32, samples * latent_elements(), 1);
+  draw_normal(device_, in.target, DType::F32, samples * latent_elements(), 2);
+  draw_normal(device_, in.context, spec_.compute, samples * context_elements(), 3);
+  draw_normal(device_, in.pooled, spec_.compute, samples * spec_.model.pooled_dim, 4);
   const size_t bytes = sizeof(float) * samples;
   std::vector<float> timestep(samples), scale(samples, 1.0f / static_cast<float>(samples));
   for (int64_t i = 0; i < samples; ++i)

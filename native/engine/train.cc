@@ -7,6 +7,26 @@
 #include "lane.h"
 
 namespace orch {
+namespace {
+
+/// Of every attention; `by_slot` has one entry per attention for each slot.
+std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::AttentionStats>>& by_slot) {
+  std::vector<AttentionSummary> all;
+  for (size_t a = 0; a < by_slot.at(0).size(); ++a) {
+    AttentionSummary summary{0, 0};
+    int64_t rows = 0;
+    for (const auto& slot : by_slot) {
+      summary.max_abs_logit = std::max(summary.max_abs_logit, slot[a].max_abs_logit);
+      summary.mean_entropy += slot[a].entropy_sum;
+      rows += slot[a].rows;
+    }
+    summary.mean_entropy /= static_cast<double>(rows);
+    all.push_back(summary);
+  }
+  return all;
+}
+
+}  // namespace
 
 AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) {
   check(request);
@@ -153,6 +173,23 @@ Ranges Engine::pieces(const Ranges& ranges) const {
   return pieces;
 }
 
+Ranges outside(const Ranges& frozen, int64_t length) {
+  Ranges rest;
+  int64_t at = 0, last = 0;
+  for (const auto& [from, to] : frozen) {
+    if (from < last || to < from || to > length)
+      throw Error("ERR_NATIVE_ARGUMENT",
+                  "freeze: ranges must be ascending, disjoint and within the parameters");
+    if (from > at) rest.emplace_back(at, from);
+    // A parameter begins at a multiple of 16 elements, as a device's vector accesses require; the padding
+    // before it belongs to no parameter.
+    at = (to + 15) / 16 * 16;
+    last = to;
+  }
+  if (at < length) rest.emplace_back(at, length);
+  return rest;
+}
+
 void Engine::freeze(const Ranges& frozen) {
   // The group's table of squares has one entry per piece at the time it was created.
   if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
@@ -249,20 +286,20 @@ void Engine::state_loaded() {
   if (group_) group_->barrier();
 }
 
-std::string Engine::offer_device(int rank, const std::vector<SlotRange>& slots) {
+std::string Engine::rendezvous(int rank, const std::vector<SlotRange>& slots) {
   auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
-  std::string rendezvous = exchange->rendezvous();
+  std::string address = exchange->rendezvous();
   std::lock_guard lock(exchange_mutex_);
   exchange_ = std::move(exchange);
-  return rendezvous;
+  return address;
 }
 
 void Engine::connect_devices(const std::string& leader) {
-  if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: offer_device was not called");
+  if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: rendezvous was not called");
   exchange_->connect(leader);
 }
 
-void Engine::abandon_devices() {
+void Engine::abort_devices() {
   std::lock_guard lock(exchange_mutex_);
   if (exchange_) exchange_->abort();
 }

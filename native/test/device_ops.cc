@@ -103,7 +103,9 @@ std::vector<Result> run(const OpCase& c, graph::Device* device) {
   g.plan();
 
   Place place{device, {}, {}};
-  graph::Executor e(g, place.poisoned(g.arena_bytes() + 64), place.poisoned(g.scratch_bytes() + 64));
+  graph::Device& where = device ? *device : graph::cpu_device();
+  graph::Executor e(g, 1, where);
+  where.fill(e.arena().data(), 0xff, e.arena().bytes());
   uint64_t seed = 11;
   for (size_t i = 0; i < c.inputs.size(); ++i)
     e.bind_input(

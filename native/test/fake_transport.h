@@ -64,8 +64,8 @@ class FakeTransport final : public graph::Transport {
  public:
   FakeTransport(FakeDevice& device, std::shared_ptr<Meeting> meeting, int rank, Fault fault);
   ~FakeTransport() override;
-  int rank() const override { return rank_; }
-  int ranks() const override { return meeting_->ranks(); }
+  int rank() const { return rank_; }
+  int ranks() const { return meeting_->ranks(); }
   void send_receive(const std::vector<Transfer>& transfers) override;
   void all_gather(float* shares, int64_t elements) override;
   void wait_for_compute_stream() override;

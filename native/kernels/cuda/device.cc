@@ -213,19 +213,13 @@ class CudaDevice final : public TableDevice {
   }
 
   void upload(void* to, const void* from, size_t bytes) override {
-    enter();
-    if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.compute_stream),
-            "cudaMemcpyAsync to the device");
+    copy_on(context.compute_stream, to, from, bytes, cudaMemcpyHostToDevice);
   }
   void make_copy_stream_wait() override {
     stream_wait(context.copy_stream, compute_event_, context.compute_stream);
   }
   void upload_async(void* to, const void* from, size_t bytes) override {
-    enter();
-    if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.copy_stream),
-            "cudaMemcpyAsync on the copy stream");
+    copy_on(context.copy_stream, to, from, bytes, cudaMemcpyHostToDevice);
   }
   void wait_for_copy_stream() override {
     stream_wait(context.compute_stream, copy_event_, context.copy_stream);
@@ -235,10 +229,7 @@ class CudaDevice final : public TableDevice {
     cuda::download(to, from, bytes);
   }
   void copy(void* to, const void* from, size_t bytes) override {
-    enter();
-    if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.compute_stream),
-            "cudaMemcpyAsync within the device");
+    copy_on(context.compute_stream, to, from, bytes, cudaMemcpyDeviceToDevice);
   }
   void fill(void* to, int byte, size_t bytes) override {
     enter();
@@ -329,6 +320,11 @@ class CudaDevice final : public TableDevice {
     if (entered || context.plan_only) return;
     check(cudaSetDevice(context.ordinal), "cudaSetDevice");
     entered = true;
+  }
+
+  static void copy_on(cudaStream_t stream, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+    enter();
+    if (!context.plan_only) check(cudaMemcpyAsync(to, from, bytes, kind, stream), "cudaMemcpyAsync");
   }
 
   /// Stream wait: `follower` waits until `leader` has reached its current end. The event can be reused at
