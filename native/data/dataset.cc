@@ -55,33 +55,26 @@ Dataset::Dataset(const DatasetSpec& spec) : rows_(spec.rows) {
     column.segments.reserve(from.segments.size());
     int64_t next = 0;
     for (const ColumnSegment& segment : from.segments) {
-      if (segment.file < 0 || segment.file >= static_cast<int64_t>(files_.size())) {
+      if (segment.file < 0 || segment.file >= static_cast<int64_t>(files_.size()))
         bad_spec(name, " names file ", segment.file, " of ", files_.size());
-      }
       const MappedFile& file = *files_[static_cast<size_t>(segment.file)];
       const std::string place =
           name + ", rows from " + std::to_string(segment.first_row) + " in " + file.path();
       int64_t elements, bytes;
-      if (segment.first_row != next || segment.rows <= 0 || segment.rows > rows_ - next) {
+      if (segment.first_row != next || segment.rows <= 0 || segment.rows > rows_ - next)
         bad_spec(place, ": segments do not follow each other within ", rows_, " rows");
-      }
       if (!multiply(segment.rows, from.width, &elements) ||
-          !multiply(elements, static_cast<int64_t>(size_of(from.type)), &bytes)) {
+          !multiply(elements, static_cast<int64_t>(size_of(from.type)), &bytes))
         bad_spec(place, ": the size overflows");
-      }
-      if (!within(segment.byte_offset, bytes, file.size())) {
+      if (!within(segment.byte_offset, bytes, file.size()))
         throw Error("ERR_FILE_TRUNCATED", place, ": ", bytes, " bytes at offset ", segment.byte_offset,
                     " lie outside the file's ", file.size());
-      }
-      if (segment.byte_offset % static_cast<int64_t>(size_of(from.type)) != 0) {
+      if (segment.byte_offset % static_cast<int64_t>(size_of(from.type)) != 0)
         bad_spec(place, ": offset ", segment.byte_offset, " is not aligned");
-      }
       column.segments.push_back({file.data() + segment.byte_offset, segment.first_row, segment.rows});
       next += segment.rows;
     }
-    if (next != rows_) {
-      bad_spec(name, " has ", next, " rows, expected ", rows_);
-    }
+    if (next != rows_) bad_spec(name, " has ", next, " rows, expected ", rows_);
     columns_.push_back(std::move(column));
   }
 }

@@ -22,23 +22,17 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
                          {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
       positions_(static_cast<size_t>(position_elements()) * sizeof(float)),
       pool_(std::max(1, spec.threads)) {
-  const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
   states_.push_back(State::Master);
   if (spec.ema) states_.push_back(State::Ema);
   for (size_t i = 0; spec.training && i < optimizer_.moments.size(); ++i) states_.push_back(moment(i));
-  const size_t count = static_cast<size_t>(State::Moments) + optimizer_.moments.size();
-  state_.resize(count);
-  copies_.resize(count);
-  current_.resize(count);
-  snapshot_.resize(count);
+  arrays_.resize(static_cast<size_t>(State::Moments) + optimizer_.moments.size());
   for (State s : states_) {
-    auto& memory = state_[static_cast<size_t>(s)];
-    memory = device_.allocate(bytes);
+    array(s).memory = device_.allocate(flat_bytes());
     // On the CPU it is zero already, and untouched pages take no memory should the engine join a group.
-    if (!device_.is_cpu()) device_.fill(memory.data(), 0, bytes);
+    if (!device_.is_cpu()) device_.fill(flat(s), 0, flat_bytes());
   }
   mark_copies_stale();
-  if (spec.compute == DType::BF16) weights16_ = device_.allocate(bytes / 2);
+  if (spec.compute == DType::BF16) weights16_ = device_.allocate(flat_bytes() / 2);
   cropped_ =
       device_.allocate(static_cast<size_t>(spec.shape.height / spec.model.patch *
                                            (spec.shape.width / spec.model.patch) * spec.model.hidden()) *
@@ -94,13 +88,13 @@ std::string Engine::name_of(State s) const {
 }
 
 float* Engine::state(State s, size_t parameter) {
-  const int i = static_cast<int>(s);
+  Array& a = array(s);
   const Parameter& p = table_.parameters[parameter];
   if (device_.is_cpu()) return flat(s) + p.offset;
-  if (!copies_[i]) copies_[i] = Buffer(state_[i].bytes());
-  float* const copy = copies_[i].as<float>() + p.offset;
-  if (!current_[i][parameter]) device_.download(copy, flat(s) + p.offset, sizeof(float) * p.length);
-  current_[i][parameter] = true;
+  if (!a.copy) a.copy = Buffer(flat_bytes());
+  float* const copy = a.copy.as<float>() + p.offset;
+  if (!a.current[parameter]) device_.download(copy, flat(s) + p.offset, sizeof(float) * p.length);
+  a.current[parameter] = true;
   return copy;
 }
 
@@ -119,20 +113,19 @@ void Engine::initialize(uint64_t seed) {
 }
 
 std::string Engine::digest() {
-  uint64_t sums[2] = {kernels::digest_start(0), kernels::digest_start(1)};
-  const auto add = [&](uint64_t word) {
-    sums[0] = kernels::digest_step(sums[0], word);
-    sums[1] = kernels::digest_step(sums[1], ~word);
+  uint64_t first = kernels::digest_start(0), second = kernels::digest_start(1);
+  const auto add = [&](uint64_t label, std::vector<uint64_t> words) {
+    words.insert(words.begin(), label);
+    for (uint64_t word : words) {
+      first = kernels::digest_step(first, word);
+      second = kernels::digest_step(second, ~word);
+    }
   };
-  const auto add_all = [&](const std::vector<uint64_t>& words, uint64_t label) {
-    add(label);
-    for (uint64_t word : words) add(word);
-  };
-  for (State s : states_) add_all(piece_digests(s), static_cast<uint64_t>(s));
-  add_all(piece_digests(positions(), position_elements()), 4);
+  for (State s : states_) add(static_cast<uint64_t>(s), piece_digests(s));
+  add(4, piece_digests(positions(), position_elements()));
   char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(sums[0]),
-                static_cast<unsigned long long>(sums[1]));
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(first),
+                static_cast<unsigned long long>(second));
   return text;
 }
 
@@ -156,16 +149,15 @@ std::vector<uint64_t> Engine::piece_digests(const float* x, int64_t n) {
 }
 
 void Engine::mark_copies_stale() {
-  for (auto& current : current_) current.assign(table_.parameters.size(), false);
+  for (Array& a : arrays_) a.current.assign(table_.parameters.size(), false);
 }
 
 void Engine::parameters_changed() {
   for (State s : states_)
     for (size_t i = 0; i < table_.parameters.size(); ++i) {
       const Parameter& p = table_.parameters[i];
-      if (current_[static_cast<int>(s)][i])
-        device_.upload(flat(s) + p.offset, copies_[static_cast<int>(s)].as<float>() + p.offset,
-                       sizeof(float) * p.length);
+      if (array(s).current[i])
+        device_.upload(flat(s) + p.offset, array(s).copy.as<float>() + p.offset, sizeof(float) * p.length);
     }
   crop();
   if (weights16_) to_bf16(weights16_.as<bf16>(), flat(State::Master));
@@ -232,10 +224,9 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
 
 void Engine::copy_state() {
   for (State s : states_) {
-    const Buffer& from = state_[static_cast<size_t>(s)];
-    Buffer& to = snapshot_[static_cast<size_t>(s)];
-    if (!to) to = Buffer(from.bytes());
-    device_.download(to.data(), from.data(), from.bytes());
+    Buffer& to = array(s).snapshot;
+    if (!to) to = Buffer(flat_bytes());
+    device_.download(to.data(), flat(s), to.bytes());
   }
 }
 

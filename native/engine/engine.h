@@ -227,7 +227,7 @@ class Engine {
   void snapshot(std::function<void(std::exception_ptr)> done);
   /// A parameter's values in the last snapshot, by its index in table().
   float* snapshot_of(State s, size_t parameter) const {
-    return snapshot_[static_cast<int>(s)].as<float>() + table_.parameters[parameter].offset;
+    return array(s).snapshot.as<float>() + table_.parameters[parameter].offset;
   }
 
   /// Mean squared error of every sample, unweighted; a batch may have any number of samples. Throws
@@ -313,7 +313,18 @@ class Engine {
   void await_snapshot();
 
   // --- the state
-  float* flat(State s) const { return state_[static_cast<int>(s)].as<float>(); }
+  /// A flat array of the state.
+  struct Array {
+    Buffer memory;
+    Buffer copy;  ///< of a GPU's memory, on the host
+    /// By parameter: whether the copy has the device's values, or values still to be uploaded.
+    std::vector<bool> current;
+    Buffer snapshot;
+  };
+  Array& array(State s) { return arrays_[static_cast<size_t>(s)]; }
+  const Array& array(State s) const { return arrays_[static_cast<size_t>(s)]; }
+  float* flat(State s) const { return array(s).memory.as<float>(); }
+  size_t flat_bytes() const { return static_cast<size_t>(table_.length) * sizeof(float); }
   /// Marks the host copies as stale: the device's state has changed.
   void mark_copies_stale();
   void to_bf16(bf16* to, const float* from);
@@ -341,13 +352,10 @@ class Engine {
   std::unique_ptr<BatchAssembler> assembler_;
 
   std::vector<State> states_;
-  std::vector<Buffer> state_;  // by State
+  std::vector<Array> arrays_;  // by State
   Buffer weights16_, ema16_;   // bf16 copies of the matmul weights
   bool ema16_stale_ = true;
   Buffer positions_, cropped_;  // the whole table is in host memory
-  std::vector<Buffer> copies_;  // host copies of a GPU's state
-  /// By parameter: whether the host copy has the device's values, or values still to be uploaded.
-  std::vector<std::vector<bool>> current_;
   Lanes training_lanes_, forward_lanes_;
 
   Buffer losses_, statistics_;  // of all slots of a step
@@ -372,7 +380,6 @@ class Engine {
   // if not connected, the step is alone or exchanges through host memory
   std::unique_ptr<DeviceExchange> exchange_;
 
-  std::vector<Buffer> snapshot_;  // by State
   std::mutex snapshot_mutex_;
   std::condition_variable snapshot_done_;
   bool snapshot_running_ = false;

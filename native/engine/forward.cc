@@ -74,11 +74,10 @@ CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>
   const auto built =
       build_model(spec_.model, table_, spec_.shape,
                   {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
-  Lane lane(device_, *built, spec_, cropped_.as<float>(), spec_.threads_per_slot);
+  Lane lane(device_, *built, spec_, cropped_.as<float>());
   // A read of memory that was not written shows as NaN.
   device_.fill(lane.executor.arena().data(), 0xff, lane.executor.arena().bytes());
-  const Buffer gradient =
-      device_.allocate(gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  const Buffer gradient = device_.allocate(gradients ? flat_bytes() : 0);
   device_.fill(gradient.data(), 0xff, gradient.bytes());
   fill(lane, batch, 0);
   const std::vector<float> scale(samples, 1.0f / static_cast<float>(samples));

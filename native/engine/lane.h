@@ -49,13 +49,12 @@ struct Engine::Inputs {
 /// gathered into one of two pinned host buffers and uploaded while the device computes the previous slot. On
 /// the CPU they are gathered into the graph's inputs.
 struct Engine::Lane {
-  /// @param threads number of threads that share a slot, on the CPU
-  Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions, int threads)
+  Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions)
       : device(d),
         graph(model.graph),
         statistics(d.allocate(sizeof(kernels::AttentionStats) * std::max(1, graph.attentions()))),
         inputs(d, spec, false),
-        executor(graph, d.is_cpu() ? threads : 1, d) {
+        executor(graph, d.is_cpu() ? spec.threads_per_slot : 1, d) {
     if (!d.is_cpu()) {
       incoming = d.allocate(inputs.gathered_bytes);
       for (int i = 0; i < 2; ++i) staging.emplace_back(d, spec, true);
@@ -103,7 +102,7 @@ struct Engine::Lane {
     auto* stats = with_statistics ? statistics.as<kernels::AttentionStats>() : nullptr;
     executor.bind_flat(weights, weights16, gradient);
     if (after) return executor.run(stats, after);
-    runs[{weights, gradient, with_statistics}](device, [this, stats] { executor.run(stats, nullptr); });
+    runs[{weights, gradient, with_statistics}](device, [this, stats] { executor.run(stats); });
   }
 
   graph::Device& device;

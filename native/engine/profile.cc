@@ -38,16 +38,15 @@ std::vector<ProfileRow> Engine::profile(int repeats) {
   const auto& g = graph_->graph;
   Lane& lane = this->lane(training_lanes_, *graph_, 0);
   fill_random(lane);
-  const Buffer gradient =
-      device_.allocate(spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  const Buffer gradient = device_.allocate(spec_.training ? flat_bytes() : 0);
   lane.executor.bind_flat(flat(State::Master), weights16_.as<bf16>(), gradient.as<float>());
   std::vector<size_t> row_of;
   std::vector<ProfileRow> rows = profile_rows(g, row_of);
-  lane.executor.run(nullptr, nullptr);  // touches every page
+  lane.executor.run();  // touches every page
   device_.synchronize();
   for (int i = 0; i < repeats; ++i)
     for (size_t n = 0; n < g.nodes().size(); ++n)
-      rows[row_of[n]].seconds += device_.time([&] { lane.executor.run_node(n, nullptr); }) / repeats;
+      rows[row_of[n]].seconds += device_.time([&] { lane.executor.run_node(n); }) / repeats;
   return rows;
 }
 

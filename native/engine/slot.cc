@@ -13,8 +13,7 @@ size_t Engine::lanes() const {
 }
 
 Engine::Lane& Engine::lane(Lanes& lanes, const ModelGraph& model, int at) {
-  if (!lanes[at])
-    lanes[at] = std::make_unique<Lane>(device_, model, spec_, cropped_.as<float>(), spec_.threads_per_slot);
+  if (!lanes[at]) lanes[at] = std::make_unique<Lane>(device_, model, spec_, cropped_.as<float>());
   return *lanes[at];
 }
 

@@ -127,8 +127,7 @@ void Engine::publish(bool to_host, const std::function<void(int)>& on_bucket) {
   const auto& sums = sums_->parts();
   std::vector<GradientPart> parts;
   for (size_t i = 0; i < sums.size(); ++i) {
-    if (to_host && host_parts_.size() <= i)
-      host_parts_.emplace_back(static_cast<size_t>(table_.length) * sizeof(float));
+    if (to_host && host_parts_.size() <= i) host_parts_.emplace_back(flat_bytes());
     parts.push_back({sums[i].lo, sums[i].hi, to_host ? host_parts_[i].as<float>() : nullptr});
   }
   {
@@ -233,8 +232,7 @@ Engine::Norm Engine::norm(const Buffer& squares, const float* gradient) const {
 Engine::Norm Engine::gradient_norm() {
   float* const gradient = this->gradient();
   // The sum over the workers was written to the host memory of the first part.
-  if (!parts_.empty() && parts_[0].data)
-    device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
+  if (!parts_.empty() && parts_[0].data) device_.upload(gradient, parts_[0].data, flat_bytes());
   if (!norm_enqueued_) enqueue_norm(gradient);
   norm_enqueued_ = false;
   return norm(squares_, gradient);
@@ -248,7 +246,7 @@ Engine::Norm Engine::reduce() {
     result.received = received;
     return result;
   }
-  group_->exchange(sums_->parts(), sums_->total_slots(), static_cast<size_t>(table_.length) * sizeof(float));
+  group_->exchange(sums_->parts(), sums_->total_slots(), flat_bytes());
   group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     group_->sum_parts(trained_[i].first, trained_[i].second);
     add_squares(group_squares_.as<double>(), group_->sum(), i);
@@ -268,8 +266,7 @@ void Engine::join(std::shared_ptr<Group> group) {
   if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
   if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
   // The memory allocated before the engine joined was never touched, and is freed.
-  for (Buffer& s : state_)
-    if (s) s = group->shared(s.bytes());
+  for (State s : states_) array(s).memory = group->shared(flat_bytes());
   if (weights16_) weights16_ = group->shared(weights16_.bytes());
   positions_ = group->shared(positions_.bytes());
   group_squares_ = group->shared(squares_.bytes());

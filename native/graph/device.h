@@ -15,14 +15,6 @@
 
 namespace orch::graph {
 
-/// Work that was captured once and can be launched again at the cost of one launch (a CUDA graph).
-class Recording {
- public:
-  virtual ~Recording() = default;
-  /// Enqueues the captured work.
-  virtual void replay() = 0;
-};
-
 class Device : public Backend {
  public:
   struct Description {
@@ -72,9 +64,10 @@ class Device : public Backend {
   virtual uint64_t record_event() { return 0; }
   virtual void await_event(uint64_t) {}
 
-  /// Captures the work that `work` enqueues, without running it (stream capture). All of it must have run
-  /// once before, because no memory can be allocated during capture.
-  virtual std::unique_ptr<Recording> record(const std::function<void()>& work) = 0;
+  /// Captures the work that `work` enqueues, without running it (stream capture), and returns a function that
+  /// enqueues it again at the cost of one launch (a CUDA graph). All of it must have run once before, because
+  /// no memory can be allocated during capture.
+  virtual std::function<void()> record(const std::function<void()>& work) = 0;
   /// Seconds that the stream takes for `work`, by the device's clock, or the calling thread, by its CPU time;
   /// blocks.
   virtual double time(const std::function<void()>& work) = 0;
@@ -110,13 +103,13 @@ class Repeated {
  public:
   void operator()(Device& device, const std::function<void()>& work) {
     if (!std::exchange(ran_, true)) return work();
-    if (!recording_) recording_ = device.record(work);
-    recording_->replay();
+    if (!replay_) replay_ = device.record(work);
+    replay_();
   }
 
  private:
   bool ran_ = false;
-  std::unique_ptr<Recording> recording_;
+  std::function<void()> replay_;
 };
 
 }  // namespace orch::graph

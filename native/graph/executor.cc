@@ -101,8 +101,8 @@ void Executor::help(int thread) {
   }
 }
 
-void Executor::run_node(size_t index, kernels::AttentionStats* statistics) {
-  statistics_ = statistics;
+void Executor::run_node(size_t index) {
+  statistics_ = nullptr;
   const Node& n = graph_.nodes()[index];
   run_parts(n, 0, 0, n.op->parts);
 }

@@ -22,10 +22,11 @@ class Executor {
   /// without backward pass).
   void bind_flat(float* weights, bf16* weights16, float* gradient);
   /// Runs all nodes. after(i) is called when node i has finished.
-  void run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after);
+  void run(kernels::AttentionStats* statistics = nullptr,
+           const std::function<void(int64_t)>* after = nullptr);
 
   /// Runs one node on the calling thread alone.
-  void run_node(size_t index, kernels::AttentionStats* statistics);
+  void run_node(size_t index);
 
   /// The bytes of a value marked `keep`; valid after run().
   void* data(Ref r) const { return pointers_[r.index]; }

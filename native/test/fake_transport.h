@@ -133,9 +133,7 @@ class FakeDevice final : public graph::Device {
   void synchronize() override { d_.synchronize(); }
   uint64_t record_event() override { return d_.record_event(); }
   void await_event(uint64_t event) override { d_.await_event(event); }
-  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
-    return d_.record(work);
-  }
+  std::function<void()> record(const std::function<void()>& work) override { return d_.record(work); }
   double time(const std::function<void()>& work) override { return d_.time(work); }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override { return d_.matmul_times(s); }
   Launches take_launches() override { return d_.take_launches(); }

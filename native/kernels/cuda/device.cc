@@ -92,28 +92,6 @@ void raise_shared(const void* kernel, size_t shared) {
 
 namespace {
 
-class CudaRecording final : public graph::Recording {
- public:
-  explicit CudaRecording(cudaGraph_t graph) {
-    const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
-    cudaGraphDestroy(graph);
-    check(status, "cudaGraphInstantiate");
-  }
-  ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
-  void replay() override {
-    check(cudaGraphLaunch(executable_, context.compute_stream), "cudaGraphLaunch");
-    context.launches->replays += 1;
-  }
-
- private:
-  cudaGraphExec_t executable_ = nullptr;
-};
-
-class NoRecording final : public graph::Recording {
- public:
-  void replay() override {}
-};
-
 /// "NCCL 2.30.7", or why NCCL is not available.
 std::string nccl_version() {
   try {
@@ -257,11 +235,11 @@ class CudaDevice final : public TableDevice {
     }
   }
 
-  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
+  std::function<void()> record(const std::function<void()>& work) override {
     enter();
     if (context.plan_only) {
       work();
-      return std::make_unique<NoRecording>();
+      return [] {};
     }
     check(cudaStreamBeginCapture(context.compute_stream, cudaStreamCaptureModeThreadLocal),
           "cudaStreamBeginCapture");
@@ -274,10 +252,18 @@ class CudaDevice final : public TableDevice {
     }
     context.recording = false;
     cudaGraph_t graph = nullptr;
-    const cudaError_t status = cudaStreamEndCapture(context.compute_stream, &graph);
+    const cudaError_t ended = cudaStreamEndCapture(context.compute_stream, &graph);
     if (failure) std::rethrow_exception(failure);
-    check(status, "cudaStreamEndCapture");
-    return std::make_unique<CudaRecording>(graph);
+    check(ended, "cudaStreamEndCapture");
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t instantiated = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    check(instantiated, "cudaGraphInstantiate");
+    const std::shared_ptr<std::remove_pointer_t<cudaGraphExec_t>> owner(executable, cudaGraphExecDestroy);
+    return [this, owner] {
+      check(cudaGraphLaunch(owner.get(), context.compute_stream), "cudaGraphLaunch");
+      launches_.replays += 1;
+    };
   }
 
   double time(const std::function<void()>& work) override {

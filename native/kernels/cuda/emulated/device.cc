@@ -30,12 +30,11 @@ void* poisoned(size_t bytes) {
 
 /// Replays work with the arguments of its capture, as a GPU does, and with its own workspaces, which are
 /// filled with NaN each time.
-class Replayed final : public graph::Recording {
- public:
-  ~Replayed() override {
+struct Replayed {
+  ~Replayed() {
     for (void* p : workspaces) std::free(p);
   }
-  void replay() override {
+  void replay() const {
     if (launches) launches->replays += 1;
     for (const auto& w : work) w();
   }
@@ -140,8 +139,8 @@ class EmulatedDevice final : public TableDevice {
     reject_during_capture("An event");
     return 0;
   }
-  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
-    auto made = std::make_unique<Replayed>();
+  std::function<void()> record(const std::function<void()>& work) override {
+    const auto made = std::make_shared<Replayed>();
     recording = made.get();
     try {
       work();
@@ -150,7 +149,7 @@ class EmulatedDevice final : public TableDevice {
       throw;
     }
     recording = nullptr;
-    return made;
+    return [made] { made->replay(); };
   }
   double time(const std::function<void()>& work) override {
     const auto start = std::chrono::steady_clock::now();
