@@ -10,6 +10,7 @@
 #include "../kernels/kernels.h"
 #include "../kernels/open_cuda.h"
 #include "convert.h"
+#include "engine_values.h"
 #include "objects.h"
 
 namespace orch::addon {
@@ -30,27 +31,26 @@ Napi::Value host(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value cuda(const Napi::CallbackInfo& info) {
-  using Devices = std::vector<graph::Device::Description>;
-  return promise<Devices>(
-      info.Env(), on_own_thread, nullptr, kernels::cuda_devices, [](Napi::Env env, Devices& devices) {
-        std::vector<Napi::Value> list;
-        for (const auto& d : devices)
-          list.push_back(
-              record(env, {{"name", d.name},
-                           {"memoryBytes", d.memory_bytes},
-                           {"libraries", d.libraries},
-                           {"problem", d.problem.empty() ? env.Null() : to_value(env, d.problem)}}));
-        return to_value(env, list);
-      });
+  return promise(info.Env(), on_own_thread, nullptr, kernels::cuda_devices,
+                 [](Napi::Env env, const std::vector<graph::Device::Description>& devices) {
+                   std::vector<Napi::Value> list;
+                   for (const auto& d : devices)
+                     list.push_back(record(
+                         env, {{"name", d.name},
+                               {"memoryBytes", d.memory_bytes},
+                               {"libraries", d.libraries},
+                               {"problem", d.problem.empty() ? env.Null() : to_value(env, d.problem)}}));
+                   return to_value(env, list);
+                 });
 }
 
 Napi::Value device_ceilings(const Napi::CallbackInfo& info) {
   const int ordinal = static_cast<int>(integer(info[0], "device", 0, 1024));
   const DType t = info[1].ToString().Utf8Value() == "bf16" ? DType::BF16 : DType::F32;
-  return promise<Ceilings>(
+  return promise(
       info.Env(), on_own_thread, nullptr,
       [=] { return orch::device_ceilings(kernels::open_cuda(ordinal), t); },
-      [](Napi::Env env, Ceilings& c) {
+      [](Napi::Env env, const Ceilings& c) {
         return record(env, {{"flops", c.matmul}, {"bandwidth", c.copy}});
       });
 }
@@ -69,9 +69,33 @@ Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
   const int64_t m = integer(info[1], "m"), n = integer(info[2], "n"), k = integer(info[3], "k");
   const int threads = static_cast<int>(integer(info[4], "threads", 1, 1024));
   const double seconds = info[5].ToNumber().DoubleValue();
-  return promise<double>(
+  return promise(
       info.Env(), on_own_thread, nullptr, [=] { return orch::matmul_peak(t, m, n, k, threads, seconds); },
-      [](Napi::Env env, double& v) { return Napi::Number::New(env, v); });
+      Converted{});
+}
+
+Napi::Value model_parameters(const Napi::CallbackInfo& info) {
+  const ModelSpec model = model_of(object(info[0], "the model"));
+  return to_value(info.Env(), model, ParameterTable(model));
+}
+
+Napi::Value plan_figures(const Napi::CallbackInfo& info) {
+  const PlanFigures f = orch::plan_figures(spec_of(object(info[0], "the engine's options")));
+  const std::vector<int64_t> arenas(f.arena_bytes.begin(), f.arena_bytes.end());
+  const auto list = [&](const std::vector<double>& v) {
+    return to_value(info.Env(), std::vector<int64_t>(v.begin(), v.end()));
+  };
+  return record(info.Env(), {{"parameters", f.parameters},
+                             {"length", f.length},
+                             {"moments", f.moments},
+                             {"flopsPerSlot", f.flops_per_slot},
+                             {"arenaBytes", arenas},
+                             {"executedFlops", list(f.executed_flops)},
+                             {"memoryBoundBytes", list(f.memory_bound_bytes)}});
+}
+
+Napi::Value plan_operations(const Napi::CallbackInfo& info) {
+  return to_value(info.Env(), orch::plan_operations(spec_of(object(info[0], "the engine's options"))));
 }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {

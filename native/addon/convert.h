@@ -12,11 +12,9 @@
 
 namespace orch::addon {
 
-[[noreturn]] inline void wrong(Napi::Env env, const std::string& what, const char* expected) {
-  throw to_js(env, "ERR_NATIVE_ARGUMENT", "Expected " + std::string(expected) + " for " + what);
+[[noreturn]] inline void wrong(Napi::Env env, const std::string& what, const std::string& expected) {
+  throw to_js(env, "ERR_NATIVE_ARGUMENT", "Expected " + expected + " for " + what);
 }
-
-inline Napi::Value property(const Napi::Object& o, const char* name) { return o.Get(name); }
 
 inline double number(const Napi::Object& o, const char* name) {
   Napi::Value v = o.Get(name);
@@ -34,9 +32,7 @@ inline int64_t integer(const Napi::Object& o, const char* name) { return integer
 inline int64_t integer(const Napi::Value& value, const char* name, int64_t low, int64_t high) {
   const int64_t v = integer(value, name);
   if (v < low || v > high)
-    throw to_js(
-        value.Env(), "ERR_NATIVE_ARGUMENT",
-        "Expected an integer from " + std::to_string(low) + " to " + std::to_string(high) + " for " + name);
+    wrong(value.Env(), name, "an integer from " + std::to_string(low) + " to " + std::to_string(high));
   return v;
 }
 inline int64_t integer(const Napi::Object& o, const char* name, int64_t low, int64_t high) {
@@ -69,24 +65,13 @@ inline uint64_t bigint(const Napi::Value& v, const char* name) {
   return out;
 }
 
-template <class T>
-constexpr napi_typedarray_type typed_array_type();
-template <>
-constexpr napi_typedarray_type typed_array_type<float>() {
-  return napi_float32_array;
-}
-template <>
-constexpr napi_typedarray_type typed_array_type<double>() {
-  return napi_float64_array;
-}
-template <>
-constexpr napi_typedarray_type typed_array_type<uint8_t>() {
-  return napi_uint8_array;
-}
-
+/// Of float, double or uint8_t.
 template <class T>
 Napi::TypedArrayOf<T> typed_array(const Napi::Value& v, const char* name) {
-  if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != typed_array_type<T>())
+  constexpr napi_typedarray_type type = std::is_same_v<T, float>    ? napi_float32_array
+                                        : std::is_same_v<T, double> ? napi_float64_array
+                                                                    : napi_uint8_array;
+  if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != type)
     wrong(v.Env(), name, "a typed array of another element type");
   return v.As<Napi::TypedArrayOf<T>>();
 }
@@ -136,6 +121,17 @@ Napi::Value to_value(Napi::Env env, const std::vector<T>& v) {
     return a;
   }
 }
+
+/// Converts what the work of a promise returned; nothing is undefined.
+struct Converted {
+  template <class R>
+  Napi::Value operator()(Napi::Env env, const R& result) const {
+    if constexpr (std::is_same_v<R, Nothing>)
+      return env.Undefined();
+    else
+      return to_value(env, result);
+  }
+};
 
 /// A property of record(), which converts its value; both must be in one expression.
 struct Field {

@@ -48,9 +48,9 @@ Napi::Value scan(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& inf
   const int64_t from = integer(info[1], "from"), to = integer(info[2], "to");
   const double low = info[3].ToNumber().DoubleValue(), high = info[4].ToNumber().DoubleValue();
   const int bins = static_cast<int>(integer(info[5], "bins", 0, 1 << 20));
-  return promise<ColumnScan>(
+  return promise(
       info.Env(), on_own_thread, nullptr, [=] { return dataset->scan(column, from, to, low, high, bins); },
-      [](Napi::Env env, ColumnScan& s) {
+      [](Napi::Env env, const ColumnScan& s) {
         return record(env, {{"min", s.min},
                             {"max", s.max},
                             {"mean", s.mean},
@@ -83,10 +83,9 @@ Napi::Object dataset_object(Napi::Env env, const std::shared_ptr<Handle>& h) {
 
 Napi::Value map_dataset(const Napi::CallbackInfo& info) {
   const DatasetSpec spec = spec_of(object(info[0], "the dataset"));
-  using Opened = std::shared_ptr<const Dataset>;
-  return promise<Opened>(
-      info.Env(), on_own_thread, nullptr, [spec] { return std::make_shared<Dataset>(spec); },
-      [](Napi::Env env, Opened& dataset) {
+  return promise(
+      info.Env(), on_own_thread, nullptr, [spec] { return std::make_shared<const Dataset>(spec); },
+      [](Napi::Env env, std::shared_ptr<const Dataset>& dataset) {
         return dataset_object(env, std::make_shared<Handle>(Handle{std::move(dataset)}));
       });
 }

@@ -52,29 +52,13 @@ inline size_t parameter_of(Napi::Env env, const EngineHandle& h, const Napi::Val
   return found->second;
 }
 
-template <class R>
-Napi::Promise run(const Napi::CallbackInfo& info, const EngineHandle& h, std::function<R(Engine&)> work,
-                  std::function<Napi::Value(Napi::Env, R&)> finish) {
+/// Runs `work` on the engine's driver thread; resolves with finish(env, result).
+template <class Work, class Finish = Converted>
+Napi::Promise run(const Napi::CallbackInfo& info, const EngineHandle& h, Work work, Finish finish = {}) {
   Engine* e = &engine_of(h);
-  return promise<R>(
+  return promise(
       info.Env(), [e](Job job) { e->pool().post(std::move(job)); }, h,
-      [e, work = std::move(work)] { return work(*e); }, std::move(finish));
-}
-
-/// The promise of what `work` returns, as to_value() converts it, or of undefined.
-template <class Work>
-Napi::Promise run(const Napi::CallbackInfo& info, const EngineHandle& h, Work work) {
-  using R = std::invoke_result_t<Work, Engine&>;
-  if constexpr (std::is_void_v<R>)
-    return run<Nothing>(
-        info, h,
-        [work](Engine& e) {
-          work(e);
-          return Nothing{};
-        },
-        undefined);
-  else
-    return run<R>(info, h, work, [](Napi::Env env, R& r) -> Napi::Value { return to_value(env, r); });
+      [e, work = std::move(work)]() mutable { return work(*e); }, std::move(finish));
 }
 
 /// A view of one parameter, or of one bucket of a gradient. A view of the whole array of a model above

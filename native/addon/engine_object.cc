@@ -15,9 +15,9 @@ Napi::Value state(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const size_t parameter = parameter_of(info.Env(), h, info[1]);
   if (!engine_of(h).has(s)) throw Error("ERR_NO_EMA", "This engine holds no state named " + name);
   look(h);
-  return run<float*>(
+  return run(
       info, h, [=](Engine& e) { return e.state(s, parameter); },
-      [h, parameter](Napi::Env env, float*& data) {
+      [h, parameter](Napi::Env env, float* data) {
         engine_of(h);
         return view(env, h, data, parameter);
       });
@@ -57,7 +57,7 @@ Napi::Value accumulate(const EngineHandle& h, const Napi::CallbackInfo& info) {
   if (listener.IsFunction())
     bucket = Napi::ThreadSafeFunction::New(env, listener.As<Napi::Function>(), "onBucket", 0, 1);
   const int64_t first = request->slots.empty() ? 0 : request->slots[0].slot;
-  return run<AccumulateResult>(
+  return run(
       info, h,
       [request, bucket](Engine& e) mutable {
         if (!bucket) return e.accumulate(*request, [](int) {});
@@ -83,9 +83,10 @@ Napi::Array bucket_views(Napi::Env env, const EngineHandle& h, float* gradient) 
   return list;
 }
 
-Napi::Value gradient_parts(const EngineHandle& h, Napi::Env env) {
+Napi::Value gradient_parts(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const auto parts = engine_of(h).parts();
   look(h);
+  Napi::Env env = info.Env();
   auto list = Napi::Array::New(env, parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     if (!parts[i].data)
@@ -113,7 +114,7 @@ Napi::Value update(const EngineHandle& h, const Napi::CallbackInfo& info) {
 Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
   Engine* e = &engine_of(h);
   auto failure = std::make_shared<std::exception_ptr>();
-  return promise<Nothing>(
+  return promise(
       info.Env(),
       [e, failure](Job job) {
         e->pool().post([e, failure, job = std::move(job)] {
@@ -126,7 +127,6 @@ Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
       h,
       [failure] {
         if (*failure) std::rethrow_exception(*failure);
-        return Nothing{};
       },
       [h](Napi::Env env, Nothing&) {
         Engine& e = engine_of(h);
@@ -187,24 +187,20 @@ Napi::Value join(const EngineHandle& h, const Napi::CallbackInfo& info) {
   // join() frees the memory that the views refer to.
   if (h->viewed || h->joining) throw Error("ERR_INTERNAL", "join: the state was viewed before");
   h->joining = true;
-  return run<Nothing>(
-      info, h,
-      [group](Engine& e) {
-        e.join(group);
-        return Nothing{};
-      },
+  return run(
+      info, h, [group](Engine& e) { e.join(group); },
       [h](Napi::Env env, Nothing&) {
         h->joining = false;
         return env.Undefined();
       });
 }
 
-Napi::Value offer_device(const EngineHandle& h, const Napi::CallbackInfo& info) {
+Napi::Value rendezvous(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const int rank = static_cast<int>(integer(info[0], "rank", 0, 1 << 20));
   const auto bounds = integers<int64_t>(typed_array<double>(info[1], "bounds"), "bounds");
   std::vector<SlotRange> slots;
   for (size_t i = 0; i + 1 < bounds.size(); i += 2) slots.push_back({bounds[i], bounds[i + 1]});
-  return run(info, h, [=](Engine& e) { return e.offer_device(rank, slots); });
+  return run(info, h, [=](Engine& e) { return e.rendezvous(rank, slots); });
 }
 
 Napi::Value profile(const EngineHandle& h, const Napi::CallbackInfo& info) {
@@ -212,33 +208,29 @@ Napi::Value profile(const EngineHandle& h, const Napi::CallbackInfo& info) {
   return run(info, h, [repeats](Engine& e) { return e.profile(repeats); });
 }
 
-Napi::Value memory(Napi::Env env, const Engine& e) {
+Napi::Value memory(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const MemoryUse use = memory_use();
-  return record(env, {{"current", use.current}, {"peak", use.peak}, {"device", e.device_bytes()}});
+  return record(info.Env(),
+                {{"current", use.current}, {"peak", use.peak}, {"device", engine_of(h).device_bytes()}});
 }
 
 /// Frees all of the engine's memory when the requested work is done. Views become empty immediately; a buffer
 /// that was transferred out of its view keeps the memory until it is collected.
-Napi::Value close(const EngineHandle& h, Napi::Env env) {
+Napi::Value close(const EngineHandle& h, const Napi::CallbackInfo& info) {
   if (!h->engine) return h->closing.Value();
   for (auto& [data, view] : h->views)
     if (!view.IsEmpty() && !view.Value().IsEmpty()) view.Value().Detach();
   h->views.clear();
   // On its own thread: the engine waits for its threads, and unmapping gigabytes takes time.
   auto engine = std::make_shared<std::unique_ptr<Engine>>(std::move(h->engine));
-  const Napi::Promise closed = promise<Nothing>(
-      env,
+  const Napi::Promise closed = promise(
+      info.Env(),
       [h](Job job) {
         ++h->reachable;
         h->release = std::move(job);
         h->let_go();
       },
-      h,
-      [engine] {
-        engine->reset();
-        return Nothing{};
-      },
-      undefined);
+      h, [engine] { engine->reset(); }, Converted{});
   h->closing = Napi::Persistent(closed);
   return closed;
 }
@@ -246,55 +238,59 @@ Napi::Value close(const EngineHandle& h, Napi::Env env) {
 Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
   using Info = const Napi::CallbackInfo&;
   auto o = Napi::Object::New(env);
-  method(o, "layout", [h](Info i) { return to_value(i.Env(), engine_of(h)); });
-  method(o, "initialize", [h](Info i) -> Napi::Value {
+  const auto add = [&](const char* name, auto f) {
+    method(o, name, [h, f](Info i) -> Napi::Value { return f(h, i); });
+  };
+  /// A function of the engine without arguments, on the driver thread.
+  const auto add_run = [&](const char* name, auto f) {
+    add(name, [f](const EngineHandle& h, Info i) { return run(i, h, std::mem_fn(f)); });
+  };
+  add("layout", [](const EngineHandle& h, Info i) { return to_value(i.Env(), engine_of(h)); });
+  add("initialize", [](const EngineHandle& h, Info i) {
     const uint64_t seed = bigint(i[0], "seed");
     return run(i, h, [seed](Engine& e) { e.initialize(seed); });
   });
-  method(o, "state", [h](Info i) { return state(h, i); });
-  method(o, "posEmbed", [h](Info i) -> Napi::Value {
+  add("state", state);
+  add("posEmbed", [](const EngineHandle& h, Info i) {
     Engine& e = engine_of(h);
     look(h);
     return view(i.Env(), h, e.positions(), e.position_elements());
   });
-  method(o, "parametersChanged",
-         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.parameters_changed(); }); });
-  method(o, "attach", [h](Info i) { return attach(h, i); });
-  method(o, "accumulate", [h](Info i) { return accumulate(h, i); });
-  method(o, "gradientParts", [h](Info i) { return gradient_parts(h, i.Env()); });
-  method(o, "gradient", [h](Info i) -> Napi::Value {
+  add_run("parametersChanged", &Engine::parameters_changed);
+  add("attach", attach);
+  add("accumulate", accumulate);
+  add("gradientParts", gradient_parts);
+  add("gradient", [](const EngineHandle& h, Info i) {
     const auto parts = engine_of(h).parts();
     look(h);
     if (parts.empty() || !parts[0].data)
       throw Error("ERR_INTERNAL", "gradient: nothing was accumulated yet that has to be exchanged");
     return bucket_views(i.Env(), h, parts[0].data);
   });
-  method(o, "gradientNorm",
-         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { return e.gradient_norm(); }); });
-  method(o, "join", [h](Info i) { return join(h, i); });
-  method(o, "offerDevice", [h](Info i) { return offer_device(h, i); });
-  method(o, "connectDevices", [h](Info i) -> Napi::Value {
+  add_run("gradientNorm", &Engine::gradient_norm);
+  add("join", join);
+  add("rendezvous", rendezvous);
+  add("connectDevices", [](const EngineHandle& h, Info i) {
     const std::string leader = i[0].ToString();
     return run(i, h, [leader](Engine& e) { e.connect_devices(leader); });
   });
-  method(o, "abandonDevices", [h](Info i) -> Napi::Value {
-    engine_of(h).abandon_devices();
+  add("abortDevices", [](const EngineHandle& h, Info i) {
+    engine_of(h).abort_devices();
     return i.Env().Undefined();
   });
-  method(o, "stateLoaded",
-         [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { e.state_loaded(); }); });
-  method(o, "reduce", [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { return e.reduce(); }); });
-  method(o, "update", [h](Info i) { return update(h, i); });
-  method(o, "snapshot", [h](Info i) { return snapshot(h, i); });
-  method(o, "evaluate", [h](Info i) { return evaluate(h, i); });
-  method(o, "predict", [h](Info i) { return predict(h, i); });
-  method(o, "queryKeyRms", [h](Info i) { return query_key_rms(h, i); });
-  method(o, "freeze", [h](Info i) { return freeze(h, i); });
-  method(o, "evaluateCase", [h](Info i) { return evaluate_case(h, i); });
-  method(o, "profile", [h](Info i) { return profile(h, i); });
-  method(o, "memory", [h](Info i) { return memory(i.Env(), engine_of(h)); });
-  method(o, "digest", [h](Info i) -> Napi::Value { return run(i, h, [](Engine& e) { return e.digest(); }); });
-  method(o, "close", [h](Info i) { return close(h, i.Env()); });
+  add_run("stateLoaded", &Engine::state_loaded);
+  add_run("reduce", &Engine::reduce);
+  add("update", update);
+  add("snapshot", snapshot);
+  add("evaluate", evaluate);
+  add("predict", predict);
+  add("queryKeyRms", query_key_rms);
+  add("freeze", freeze);
+  add("evaluateCase", evaluate_case);
+  add("profile", profile);
+  add("memory", memory);
+  add_run("digest", &Engine::digest);
+  add("close", close);
   return o;
 }
 
@@ -304,7 +300,7 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   // Creating an engine computes the parameter table and, on a device, loads libraries and creates a context:
   // too long for the event loop.
   const EngineSpec spec = spec_of(object(info[0], "the engine's options"));
-  return promise<std::unique_ptr<Engine>>(
+  return promise(
       info.Env(), on_own_thread, nullptr, [spec] { return make_engine(spec); },
       [](Napi::Env env, std::unique_ptr<Engine>& engine) {
         return engine_object(env, std::make_shared<EngineBox>(std::move(engine)));

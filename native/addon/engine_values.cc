@@ -12,7 +12,7 @@ State state_of(Napi::Env env, const Engine& e, const std::string& name) {
     if (known == name) return static_cast<State>(i);
     names += (i > 0 ? ", " : "one of ") + known;
   }
-  wrong(env, "the state's name", names.c_str());
+  wrong(env, "the state's name", names);
 }
 
 State weights_of(Napi::Env env, const std::string& name) {
@@ -52,11 +52,8 @@ EngineSpec spec_of(const Napi::Object& o) {
   if (!o.Get("device").IsNull()) s.device = static_cast<int>(integer(o, "device", 0, 1024));
   const auto& b = s.shape;
   if (b.samples < 1 || b.height < 1 || b.width < 1 || b.context_tokens < 1 || b.samples > 1 << 20 ||
-      b.height > 1 << 14 || b.width > 1 << 14 || b.context_tokens > 1 << 20 || s.threads < 1 ||
-      s.threads > 1024 || s.threads_per_slot < 1 || s.threads_per_slot > s.threads ||
-      s.device.value_or(0) < 0)
-    throw Error("ERR_MODEL_SPEC",
-                "The batch shape, the number of threads or the device ordinal is out of range");
+      b.height > 1 << 14 || b.width > 1 << 14 || b.context_tokens > 1 << 20 || s.threads_per_slot > s.threads)
+    throw Error("ERR_MODEL_SPEC", "The batch shape or the number of threads is out of range");
   return s;
 }
 

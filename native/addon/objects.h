@@ -7,13 +7,11 @@
 
 #include "../data/dataset.h"
 #include "../engine/group.h"
+#include "promise.h"
 
 namespace orch::addon {
 
 Napi::Value create_engine(const Napi::CallbackInfo& info);
-Napi::Value model_parameters(const Napi::CallbackInfo& info);
-Napi::Value plan_figures(const Napi::CallbackInfo& info);
-Napi::Value plan_operations(const Napi::CallbackInfo& info);
 Napi::Value create_group(const Napi::CallbackInfo& info);
 Napi::Value map_dataset(const Napi::CallbackInfo& info);
 Napi::Object elementary_functions(Napi::Env env);
@@ -28,32 +26,14 @@ std::shared_ptr<Group> group_of(const Napi::Value& v);
 /// Wraps a native object for the property "native" of a JavaScript object, and unwraps it. The tag prevents
 /// an object of one kind from being taken for another.
 template <class T>
-Napi::Value tagged(Napi::Env env, const napi_type_tag& tag, std::shared_ptr<T> native);
-template <class T>
-std::shared_ptr<T> untagged(const Napi::Value& object, const napi_type_tag& tag, const char* what);
-
-/// Creates a function. F: Napi::Value(const Napi::CallbackInfo&). Native errors become JavaScript errors.
-template <class F>
-Napi::Function function(Napi::Env env, const char* name, F f);
-/// Defines object[name] as such a function.
-template <class F>
-void method(Napi::Object object, const char* name, F f);
-
-}  // namespace orch::addon
-
-#include "promise.h"
-
-template <class T>
-Napi::Value orch::addon::tagged(Napi::Env env, const napi_type_tag& tag, std::shared_ptr<T> native) {
+Napi::Value tagged(Napi::Env env, const napi_type_tag& tag, std::shared_ptr<T> native) {
   auto external = Napi::External<std::shared_ptr<T>>::New(env, new std::shared_ptr<T>(std::move(native)),
                                                           [](Napi::Env, std::shared_ptr<T>* p) { delete p; });
   external.TypeTag(&tag);
   return external;
 }
-
 template <class T>
-std::shared_ptr<T> orch::addon::untagged(const Napi::Value& object, const napi_type_tag& tag,
-                                         const char* what) {
+std::shared_ptr<T> untagged(const Napi::Value& object, const napi_type_tag& tag, const char* what) {
   if (object.IsObject()) {
     const Napi::Value native = object.As<Napi::Object>().Get("native");
     if (native.IsExternal()) {
@@ -64,8 +44,9 @@ std::shared_ptr<T> orch::addon::untagged(const Napi::Value& object, const napi_t
   throw Error("ERR_HANDLE", std::string("Expected ") + what);
 }
 
+/// Creates a function. F: Napi::Value(const Napi::CallbackInfo&). Native errors become JavaScript errors.
 template <class F>
-Napi::Function orch::addon::function(Napi::Env env, const char* name, F f) {
+Napi::Function function(Napi::Env env, const char* name, F f) {
   return Napi::Function::New(
       env,
       [f](const Napi::CallbackInfo& info) -> Napi::Value {
@@ -73,8 +54,10 @@ Napi::Function orch::addon::function(Napi::Env env, const char* name, F f) {
       },
       name);
 }
-
+/// Defines object[name] as such a function.
 template <class F>
-void orch::addon::method(Napi::Object object, const char* name, F f) {
+void method(Napi::Object object, const char* name, F f) {
   object.Set(name, function(object.Env(), name, std::move(f)));
 }
+
+}  // namespace orch::addon

@@ -60,17 +60,21 @@ using Job = std::function<void()>;
 /// Runs a job on a new thread.
 inline void on_own_thread(Job job) { std::thread(std::move(job)).detach(); }
 
+/// The result of work that has none.
+struct Nothing {};
+
 /// Posts `work` through `post` and resolves the promise with finish(env, result) on the event loop. `keep` is
 /// kept alive until then.
-template <class R>
+template <class Work, class Finish>
 Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::shared_ptr<void> keep,
-                      std::function<R()> work, std::function<Napi::Value(Napi::Env, R&)> finish) {
+                      Work work, Finish finish) {
+  constexpr bool kReturns = !std::is_void_v<std::invoke_result_t<Work&>>;
   struct State {
     Napi::Promise::Deferred deferred;
     std::shared_ptr<void> keep;
-    std::function<R()> work;
-    std::function<Napi::Value(Napi::Env, R&)> finish;
-    std::optional<R> result;
+    Work work;
+    Finish finish;
+    std::optional<std::conditional_t<kReturns, std::invoke_result_t<Work&>, Nothing>> result;
     std::optional<Failure> failed;
   };
   auto deferred = Napi::Promise::Deferred::New(env);
@@ -80,7 +84,12 @@ Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::
                                               "orchestrator", 0, 1);
   Job job = [state, settle]() mutable {
     try {
-      state->result.emplace(state->work());
+      if constexpr (kReturns) {
+        state->result.emplace(state->work());
+      } else {
+        state->work();
+        state->result.emplace();
+      }
     } catch (const std::exception&) {
       state->failed = failure();
     }
@@ -107,9 +116,5 @@ Napi::Promise promise(Napi::Env env, const std::function<void(Job)>& post, std::
   }
   return deferred.Promise();
 }
-
-/// The result of work that has none.
-struct Nothing {};
-inline Napi::Value undefined(Napi::Env env, Nothing&) { return env.Undefined(); }
 
 }  // namespace orch::addon

@@ -1,7 +1,8 @@
-// Aligned, counted memory. Every large allocation of the core uses it, so that memory_use() is complete.
+// Owned memory. Every large allocation of the core uses it, so that memory_use() is complete.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 namespace orch {
@@ -12,36 +13,31 @@ struct MemoryUse {
 /// Bytes that this process holds in Buffers: now, and at most so far.
 MemoryUse memory_use();
 
-/// Memory that is 64-byte aligned, zeroed (fresh pages from the system) and move-only. Throws
-/// Error(ERR_OUT_OF_MEMORY).
+/// Memory of this process, of a device, or shared; move-only.
 class Buffer {
  public:
   Buffer() = default;
+  /// Memory of this process, 64-byte aligned and zeroed (fresh pages from the system). Throws
+  /// Error(ERR_OUT_OF_MEMORY).
   explicit Buffer(size_t bytes);
+  /// Memory that the last owner's deleter frees.
+  Buffer(std::shared_ptr<void> memory, size_t bytes) : memory_(std::move(memory)), bytes_(bytes) {}
   /// Takes ownership of a mapping. `counted`: whether this process counts the memory as its own.
   Buffer(void* mapping, size_t bytes, bool counted);
-  Buffer(Buffer&& o) noexcept
-      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)), counted_(o.counted_) {}
-  Buffer& operator=(Buffer&& o) noexcept {
-    std::swap(data_, o.data_);
-    std::swap(bytes_, o.bytes_);
-    std::swap(counted_, o.counted_);
-    return *this;
-  }
-  ~Buffer();
+  Buffer(Buffer&&) noexcept = default;
+  Buffer& operator=(Buffer&&) noexcept = default;
 
-  void* data() const { return data_; }
+  void* data() const { return memory_.get(); }
   template <class T>
   T* as() const {
-    return static_cast<T*>(data_);
+    return static_cast<T*>(data());
   }
-  size_t bytes() const { return bytes_; }
-  explicit operator bool() const { return data_ != nullptr; }
+  size_t bytes() const { return memory_ ? bytes_ : 0; }
+  explicit operator bool() const { return memory_ != nullptr; }
 
  private:
-  void* data_ = nullptr;
+  std::shared_ptr<void> memory_;
   size_t bytes_ = 0;
-  bool counted_ = true;
 };
 
 }  // namespace orch

@@ -24,30 +24,18 @@ namespace {
 }
 }  // namespace
 
-SharedFile SharedFile::create() {
-  const int fd = memfd_create("orchestrator", MFD_CLOEXEC);
-  if (fd < 0) fail("Cannot create shared memory");
-  return {fd, true};
+SharedFile::SharedFile() : fd_(memfd_create("orchestrator", MFD_CLOEXEC)), own_(true) {
+  if (fd_ < 0) fail("Cannot create shared memory");
 }
 
-SharedFile SharedFile::open(int pid, int descriptor) {
-  const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor);
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (fd < 0) fail("Cannot open the shared memory of process " + std::to_string(pid));
-  return {fd, false};
+SharedFile::SharedFile(int pid, int descriptor)
+    : fd_(open(("/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor)).c_str(),
+               O_RDWR | O_CLOEXEC)),
+      own_(false) {
+  if (fd_ < 0) fail("Cannot open the shared memory of process " + std::to_string(pid));
 }
 
-SharedFile::SharedFile(SharedFile&& o) noexcept : fd_(std::exchange(o.fd_, -1)), own_(o.own_) {}
-
-SharedFile& SharedFile::operator=(SharedFile&& o) noexcept {
-  std::swap(fd_, o.fd_);
-  std::swap(own_, o.own_);
-  return *this;
-}
-
-SharedFile::~SharedFile() {
-  if (fd_ >= 0) close(fd_);
-}
+SharedFile::~SharedFile() { close(fd_); }
 
 Buffer SharedFile::map(size_t offset, size_t bytes) const {
   struct stat info;

@@ -1,21 +1,17 @@
 // Memory that several processes of one machine map: an anonymous file (memfd), which disappears with its last
 // user.
 #pragma once
-#include <string>
-
 #include "memory.h"
 
 namespace orch {
 
 class SharedFile {
  public:
-  SharedFile() = default;
   /// Creates an empty file, owned by this process. Throws Error(ERR_SHARED_MEMORY).
-  static SharedFile create();
+  SharedFile();
   /// Opens the file that process `pid` holds as `descriptor`. Throws Error(ERR_SHARED_MEMORY).
-  static SharedFile open(int pid, int descriptor);
-  SharedFile(SharedFile&& o) noexcept;
-  SharedFile& operator=(SharedFile&& o) noexcept;
+  SharedFile(int pid, int descriptor);
+  SharedFile(const SharedFile&) = delete;
   ~SharedFile();
 
   int descriptor() const { return fd_; }
@@ -28,9 +24,8 @@ class SharedFile {
   static constexpr size_t kAlignment = size_t{1} << 21;
 
  private:
-  SharedFile(int fd, bool own) : fd_(fd), own_(own) {}
-  int fd_ = -1;
-  bool own_ = false;
+  const int fd_;
+  const bool own_;
 };
 
 }  // namespace orch

@@ -1,48 +1,14 @@
 #include "batch.h"
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 
 #include "../core/error.h"
-#include "../kernels/kernels.h"
 
 namespace orch {
-namespace {
-
-/// All-zero bytes are 0.0 in every type used here.
-template <class T>
-void zero(T* out, int64_t n) {
-  std::memset(static_cast<void*>(out), 0, static_cast<size_t>(n) * sizeof(T));
-}
-
-template <class T>
-void convert(T* out, const void* values, DType type, int64_t n) {
-  const auto& kernels = kernels::cpu().typed<T>();
-  if (type == DType::F16)
-    kernels.from_f16(out, static_cast<const f16*>(values), n);
-  else
-    kernels.from_f32(out, static_cast<const float*>(values), n);
-}
-
-/// Copies one row of values [tokens, dim] into the channels [channel, channel + dim) of a context [tokens,
-/// stride].
-template <class T>
-void place(T* context, int64_t stride, int64_t channel, const void* values, DType type, int64_t tokens,
-           int64_t dim) {
-  const auto* from = static_cast<const uint8_t*>(values);
-  const auto bytes = dim * static_cast<int64_t>(size_of(type));
-  for (int64_t i = 0; i < tokens; i++) convert(context + i * stride + channel, from + i * bytes, type, dim);
-}
-
-}  // namespace
-
 BatchAssembler::BatchAssembler(std::shared_ptr<const Dataset> dataset, const TextSpec& text,
-                               int64_t latent_elements)
-    : dataset_(std::move(dataset)),
-      text_(text),
-      latent_elements_(latent_elements),
-      latent_(dataset_->column("latent")) {
+                               int64_t latent_elements, DType type)
+    : dataset_(std::move(dataset)), text_(text), type_(type), latent_(dataset_->column("latent")) {
   if (dataset_->width(latent_) != latent_elements)
     throw Error("ERR_DATA_SHAPE", "Column latent has ", dataset_->width(latent_),
                 " elements a row, the model needs ", latent_elements);
@@ -71,42 +37,30 @@ BatchAssembler::TextColumns BatchAssembler::columns_of(const char* caption) cons
           checked("clip_g_pooled", 1, text_.clip_g_pooled_dim), checked("t5", text_.t5_tokens, text_.t5_dim)};
 }
 
-template <class T>
-void BatchAssembler::assemble(const BatchRows& rows, float* x0, T* context, T* pooled) const {
+void BatchAssembler::assemble(int64_t row, bool synthetic, uint8_t dropped, float* x0, void* context,
+                              void* pooled) const {
+  if (synthetic && !has_synthetic_)
+    throw Error("ERR_DATA_COLUMN", "Row ", row,
+                " is asked for with its synthetic caption, but the data set has none");
   const Dataset& data = *dataset_;
   const TextSpec& t = text_;
-  const int64_t dim = t.context_dim();
-  for (int64_t b = 0; b < rows.count; b++) {
-    const int64_t row = rows.rows[b];
-    if (rows.synthetic[b] && !has_synthetic_)
-      throw Error("ERR_DATA_COLUMN", "Row ", row,
-                  " is asked for with its synthetic caption, but the data set has none");
-    const TextColumns& c = rows.synthetic[b] ? synthetic_ : original_;
-    const uint8_t dropped = rows.dropped[b];
-    data.row_f32(latent_, row, x0 + b * latent_elements_);
-
-    T* clip = context + b * t.context_tokens() * dim;
-    T* t5 = clip + t.clip_tokens * dim;
-    zero(clip, t.clip_tokens * dim);
-    T* pooled_l = pooled + b * t.pooled_dim();
-    const auto encoder = [&](DroppedEncoder which, int features, int64_t channel, int64_t width, T* pooled_to,
-                             int pooled_features, int64_t pooled_width) {
-      if (dropped & which) return zero(pooled_to, pooled_width);
-      place(clip, dim, channel, data.row(features, row), data.type(features), t.clip_tokens, width);
-      convert(pooled_to, data.row(pooled_features, row), data.type(pooled_features), pooled_width);
-    };
-    encoder(kDropClipL, c.clip_l, 0, t.clip_l_dim, pooled_l, c.clip_l_pooled, t.clip_l_pooled_dim);
-    encoder(kDropClipG, c.clip_g, t.clip_l_dim, t.clip_g_dim, pooled_l + t.clip_l_pooled_dim, c.clip_g_pooled,
-            t.clip_g_pooled_dim);
-    if (dropped & kDropT5)
-      zero(t5, t.t5_tokens * dim);
-    else
-      convert(t5, data.row(c.t5, row), data.type(c.t5), t.t5_tokens * dim);
+  const TextColumns& c = synthetic ? synthetic_ : original_;
+  const auto size = static_cast<int64_t>(size_of(type_)), dim = t.context_dim();
+  const auto at = [size](void* out, int64_t element) { return static_cast<char*>(out) + element * size; };
+  data.read(latent_, row, DType::F32, x0);
+  // All-zero bytes are 0.0 in either type. T5's channels are written completely, unless it is dropped.
+  std::memset(context, 0, size * dim * (dropped & kDropT5 ? t.context_tokens() : t.clip_tokens));
+  std::memset(pooled, 0, size * t.pooled_dim());
+  if (!(dropped & kDropClipL)) {
+    data.read(c.clip_l, row, type_, context, t.clip_tokens, dim);
+    data.read(c.clip_l_pooled, row, type_, pooled);
   }
+  if (!(dropped & kDropClipG)) {
+    data.read(c.clip_g, row, type_, at(context, t.clip_l_dim), t.clip_tokens, dim);
+    data.read(c.clip_g_pooled, row, type_, at(pooled, t.clip_l_pooled_dim));
+  }
+  if (!(dropped & kDropT5)) data.read(c.t5, row, type_, at(context, t.clip_tokens * dim));
   data.require_whole();
 }
-
-template void BatchAssembler::assemble(const BatchRows&, float*, float*, float*) const;
-template void BatchAssembler::assemble(const BatchRows&, float*, bf16*, bf16*) const;
 
 }  // namespace orch

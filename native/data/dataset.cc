@@ -27,11 +27,13 @@ bool within(int64_t offset, int64_t bytes, uint64_t size) {
          static_cast<uint64_t>(bytes) <= size - static_cast<uint64_t>(offset);
 }
 
-void to_f32(float* out, const void* values, DType type, int64_t n) {
+template <class T>
+void convert(void* out, const void* values, DType type, int64_t n) {
+  const auto& kernels = kernels::cpu().typed<T>();
   if (type == DType::F16)
-    kernels::cpu().f32.from_f16(out, static_cast<const f16*>(values), n);
+    kernels.from_f16(static_cast<T*>(out), static_cast<const f16*>(values), n);
   else
-    std::memcpy(out, values, static_cast<size_t>(n) * 4);
+    kernels.from_f32(static_cast<T*>(out), static_cast<const float*>(values), n);
 }
 
 }  // namespace
@@ -53,33 +55,26 @@ Dataset::Dataset(const DatasetSpec& spec) : rows_(spec.rows) {
     column.segments.reserve(from.segments.size());
     int64_t next = 0;
     for (const ColumnSegment& segment : from.segments) {
-      if (segment.file < 0 || segment.file >= static_cast<int64_t>(files_.size())) {
+      if (segment.file < 0 || segment.file >= static_cast<int64_t>(files_.size()))
         bad_spec(name, " names file ", segment.file, " of ", files_.size());
-      }
       const MappedFile& file = *files_[static_cast<size_t>(segment.file)];
       const std::string place =
           name + ", rows from " + std::to_string(segment.first_row) + " in " + file.path();
       int64_t elements, bytes;
-      if (segment.first_row != next || segment.rows <= 0 || segment.rows > rows_ - next) {
+      if (segment.first_row != next || segment.rows <= 0 || segment.rows > rows_ - next)
         bad_spec(place, ": segments do not follow each other within ", rows_, " rows");
-      }
       if (!multiply(segment.rows, from.width, &elements) ||
-          !multiply(elements, static_cast<int64_t>(size_of(from.type)), &bytes)) {
+          !multiply(elements, static_cast<int64_t>(size_of(from.type)), &bytes))
         bad_spec(place, ": the size overflows");
-      }
-      if (!within(segment.byte_offset, bytes, file.size())) {
+      if (!within(segment.byte_offset, bytes, file.size()))
         throw Error("ERR_FILE_TRUNCATED", place, ": ", bytes, " bytes at offset ", segment.byte_offset,
                     " lie outside the file's ", file.size());
-      }
-      if (segment.byte_offset % static_cast<int64_t>(size_of(from.type)) != 0) {
+      if (segment.byte_offset % static_cast<int64_t>(size_of(from.type)) != 0)
         bad_spec(place, ": offset ", segment.byte_offset, " is not aligned");
-      }
       column.segments.push_back({file.data() + segment.byte_offset, segment.first_row, segment.rows});
       next += segment.rows;
     }
-    if (next != rows_) {
-      bad_spec(name, " has ", next, " rows, expected ", rows_);
-    }
+    if (next != rows_) bad_spec(name, " has ", next, " rows, expected ", rows_);
     columns_.push_back(std::move(column));
   }
 }
@@ -108,12 +103,22 @@ const void* Dataset::row(int column, int64_t row) const {
 }
 
 void Dataset::require_whole() const {
-  if (!any_failed()) return;
+  if (!MappedFile::any_failed()) return;
   for (const auto& file : files_) file->require_whole();
 }
 
+void Dataset::read(int column, int64_t row, DType type, void* out, int64_t tokens, int64_t stride) const {
+  const auto* from = static_cast<const uint8_t*>(this->row(column, row));
+  const DType stored = columns_[column].type;
+  const int64_t n = width(column) / tokens;
+  for (int64_t i = 0; i < tokens; ++i)
+    (type == DType::BF16 ? convert<bf16>
+                         : convert<float>)(static_cast<uint8_t*>(out) + i * stride * size_of(type),
+                                           from + i * n * size_of(stored), stored, n);
+}
+
 void Dataset::row_f32(int column, int64_t row, float* out) const {
-  to_f32(out, this->row(column, row), type(column), width(column));
+  read(column, row, DType::F32, out);
   require_whole();
 }
 

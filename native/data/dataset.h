@@ -54,13 +54,10 @@ class Dataset {
   explicit Dataset(const DatasetSpec& spec);
 
   int64_t rows() const { return rows_; }
-  int columns() const { return static_cast<int>(columns_.size()); }
   /// Index of a role, or -1.
   int find(std::string_view role) const;
   /// Index of a role. Throws Error(ERR_DATA_COLUMN).
   int column(std::string_view role) const;
-  const std::string& role(int column) const { return columns_[column].role; }
-  DType type(int column) const { return columns_[column].type; }
   int64_t width(int column) const { return columns_[column].width; }
   /// The `width` elements of one row, in mapped memory. Throws Error(ERR_DATA_ROW) if the row is out of
   /// range. Call require_whole() after reading and before using the values.
@@ -68,6 +65,9 @@ class Dataset {
   /// Throws Error(ERR_FILE_TRUNCATED) if a file was truncated while it was read. Costs one load if no file
   /// was.
   void require_whole() const;
+  /// Converts one row [tokens, width / tokens] to `type`, F32 or BF16; its tokens are `stride` elements apart
+  /// in `out`. Throws Error(ERR_DATA_ROW); call require_whole() as after row().
+  void read(int column, int64_t row, DType type, void* out, int64_t tokens = 1, int64_t stride = 0) const;
   /// One row as fp32, `width` elements. Throws the errors of row() and require_whole().
   void row_f32(int column, int64_t row, float* out) const;
   /// Statistics of the rows [from, to). histogram: `bins` equal bins over [low, high], which do not count

@@ -3,15 +3,16 @@
 #include <cstdint>
 #include <string>
 
-#include "bus_guard.h"
-
 namespace orch {
 
+/// Reading a mapped file that was truncated, or whose disk fails, raises SIGBUS, which would end the process.
+/// A handler, which the first file installs, marks the mapping as failed instead, and maps zeros in place of
+/// its rest. Faults outside of mapped files go to the previous handler.
 class MappedFile {
  public:
   /// Maps the whole file. Throws Error(ERR_FILE_OPEN) if it is missing, not readable or not a regular file,
-  /// Error(ERR_FILE_TRUNCATED) if its size is not `expected_bytes` (-1 accepts any), or Error(ERR_FILE_MAP).
-  explicit MappedFile(const std::string& path, int64_t expected_bytes = -1);
+  /// Error(ERR_FILE_TRUNCATED) if its size is not `expected_bytes`, or Error(ERR_FILE_MAP).
+  MappedFile(const std::string& path, int64_t expected_bytes);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
@@ -22,12 +23,17 @@ class MappedFile {
   /// Throws Error(ERR_FILE_TRUNCATED) if bytes that were read are no longer in the file; they read as zeros.
   /// Call it after reading and before using the values.
   void require_whole() const;
+  /// Whether a read of any file has failed since the process started. It is a single load, for the usual case
+  /// in which none has.
+  static bool any_failed();
+
+  struct Range;
 
  private:
   std::string path_;
   const uint8_t* data_ = nullptr;
   uint64_t size_ = 0;
-  GuardedRange* guard_ = nullptr;
+  Range* range_ = nullptr;
 };
 
 }  // namespace orch

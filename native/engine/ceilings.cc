@@ -11,18 +11,14 @@
 #include "../ops/matmul.h"
 
 namespace orch {
-namespace {
-
-void fill_normal(Buffer& b, DType t, int64_t n, uint64_t stream) {
-  std::vector<float> normal(n);
-  kernels::cpu().raw.normal(normal.data(), {1, 0, 0, stream}, n);
-  if (t == DType::BF16)
-    kernels::cpu().b16.from_f32(b.as<bf16>(), normal.data(), n);
-  else
-    std::copy(normal.begin(), normal.end(), b.as<float>());
+void draw_normal(graph::Device& device, void* to, DType type, int64_t n, uint64_t stream) {
+  const kernels::Table& kernels = device.kernels();
+  if (type == DType::F32) return kernels.raw.normal(static_cast<float*>(to), {1, 0, 0, stream}, n);
+  const Buffer numbers = device.allocate(sizeof(float) * n);
+  kernels.raw.normal(numbers.as<float>(), {1, 0, 0, stream}, n);
+  kernels.b16.from_f32(static_cast<bf16*>(to), numbers.as<float>(), n);
+  device.synchronize();
 }
-
-}  // namespace
 
 double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds) {
   if (m < 1 || n < 1 || k < 1 || threads < 1)
@@ -33,8 +29,8 @@ double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double
   for (int i = 0; i < threads; ++i)
     all.emplace_back([&, i] {
       Buffer a(m * k * size_of(t)), b(k * n * size_of(t)), c(m * n * 4), scratch(matmul.scratch_bytes());
-      fill_normal(a, t, m * k, 2 * i);
-      fill_normal(b, t, k * n, 2 * i + 1);
+      draw_normal(graph::cpu_device(), a.data(), t, m * k, 2 * i);
+      draw_normal(graph::cpu_device(), b.data(), t, k * n, 2 * i + 1);
       std::vector<double> times;
       const double end = seconds_now() + seconds;
       do {
@@ -55,7 +51,7 @@ Ceilings device_ceilings(graph::Device& device, DType type) {
   // The copies exceed every cache. The product is small on a small device, such as the emulated one.
   const size_t memory = device.describe().memory_bytes, bytes = std::min(size_t{4} << 30, memory / 32);
   const int64_t side = memory >= size_t{16} << 30 ? 8192 : 256;
-  const graph::DeviceMemory a(device, bytes), b(device, bytes);
+  const Buffer a = device.allocate(bytes), b = device.allocate(bytes);
   device.fill(a.data(), 0x3c, bytes);
   std::vector<double> copies;
   for (int i = 0; i < 12; ++i) copies.push_back(device.time([&] { device.copy(b.data(), a.data(), bytes); }));

@@ -8,6 +8,9 @@
 
 namespace orch {
 
+/// Writes n standard normal numbers of a stream, for measurements: zeros would be faster than real values.
+void draw_normal(graph::Device& device, void* to, DType type, int64_t n, uint64_t stream);
+
 /// FLOP/s of m x n x k matmuls running on each of `threads` threads at once for about `seconds`. The operands
 /// are standard normal, of type t; the product is fp32. The result is from each thread's median repetition,
 /// in CPU time: the sustained rate, at the power that real numbers need.

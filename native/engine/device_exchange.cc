@@ -50,7 +50,7 @@ void DeviceExchange::connect(const std::string& leader) {
   if (connected()) throw Error("ERR_INTERNAL", "The exchange is already connected");
   const size_t received = (parts_.size() - own_parts()) * static_cast<size_t>(most_elements_);
   if (ranks_ > 1)
-    for (auto& s : scratch_) s = graph::DeviceMemory(device_, received * sizeof(float));
+    for (auto& s : scratch_) s = device_.allocate(received * sizeof(float));
   naming_rank([&] {
     {
       std::lock_guard lock(mutex_);

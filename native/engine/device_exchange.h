@@ -66,7 +66,7 @@ class DeviceExchange {
   std::vector<std::pair<size_t, size_t>> additions_;
   std::vector<Piece> pieces_;
   int64_t most_elements_ = 0;  ///< the largest range
-  graph::DeviceMemory scratch_[2];
+  Buffer scratch_[2];
 
   std::mutex mutex_;
   bool aborted_ = false;

@@ -13,8 +13,6 @@
 
 namespace orch {
 
-using graph::DeviceMemory;
-
 std::vector<std::string> moments_of(const EngineSpec& spec) {
   const optim::Optimizer& optimizer = optim::named(spec.optimizer);
   return spec.training ? optimizer.moments : std::vector<std::string>{};
@@ -27,29 +25,23 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
       optimizer_(optim::named(spec.optimizer)),
       graph_(build_model(spec.model, table_, spec.shape,
                          {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
-      positions_(Buffer(static_cast<size_t>(position_elements()) * sizeof(float))),
+      positions_(static_cast<size_t>(position_elements()) * sizeof(float)),
       pool_(std::max(1, spec.threads)) {
-  const size_t bytes = static_cast<size_t>(table_.length) * sizeof(float);
   states_.push_back(State::Master);
   if (spec.ema) states_.push_back(State::Ema);
   for (size_t i = 0; i < moments_of(spec).size(); ++i) states_.push_back(moment(i));
-  const size_t count = static_cast<size_t>(State::Moments) + optimizer_.moments.size();
-  state_.resize(count);
-  copies_.resize(count);
-  current_.resize(count);
-  snapshot_.resize(count);
+  arrays_.resize(static_cast<size_t>(State::Moments) + optimizer_.moments.size());
   for (State s : states_) {
-    auto& memory = state_[static_cast<size_t>(s)];
-    memory = DeviceMemory(device_, bytes);
+    array(s).memory = device_.allocate(flat_bytes());
     // On the CPU it is zero already, and untouched pages take no memory should the engine join a group.
-    if (!device_.is_cpu()) device_.fill(memory.data(), 0, bytes);
+    if (!device_.is_cpu()) device_.fill(flat(s), 0, flat_bytes());
   }
   mark_copies_stale();
-  if (spec.compute == DType::BF16) weights16_ = DeviceMemory(device_, bytes / 2);
+  if (spec.compute == DType::BF16) weights16_ = device_.allocate(flat_bytes() / 2);
   cropped_ =
-      DeviceMemory(device_, static_cast<size_t>(spec.shape.height / spec.model.patch *
-                                                (spec.shape.width / spec.model.patch) * spec.model.hidden()) *
-                                sizeof(float));
+      device_.allocate(static_cast<size_t>(spec.shape.height / spec.model.patch *
+                                           (spec.shape.width / spec.model.patch) * spec.model.hidden()) *
+                       sizeof(float));
   position_table(spec.model, positions());
   crop();
   if (spec.training) {
@@ -59,8 +51,8 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
     if (device_.is_cpu())
       for (const Bucket& b : table_.buckets)
         bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
-    update_ = DeviceMemory(device_, sizeof(optim::Update));
-    update_host_ = DeviceMemory(device_, sizeof(optim::Update), true);
+    update_ = device_.allocate(sizeof(optim::Update));
+    update_host_ = device_.allocate_host(sizeof(optim::Update));
   }
   training_lanes_.resize(lanes());
   forward_lanes_.resize(lanes());
@@ -101,13 +93,13 @@ std::string Engine::name_of(State s) const {
 }
 
 float* Engine::state(State s, size_t parameter) {
-  const int i = static_cast<int>(s);
+  Array& a = array(s);
   const Parameter& p = table_.parameters[parameter];
   if (device_.is_cpu()) return flat(s) + p.offset;
-  if (!copies_[i]) copies_[i] = Buffer(state_[i].bytes());
-  float* const copy = copies_[i].as<float>() + p.offset;
-  if (!current_[i][parameter]) device_.download(copy, flat(s) + p.offset, sizeof(float) * p.length);
-  current_[i][parameter] = true;
+  if (!a.copy) a.copy = Buffer(flat_bytes());
+  float* const copy = a.copy.as<float>() + p.offset;
+  if (!a.current[parameter]) device_.download(copy, flat(s) + p.offset, sizeof(float) * p.length);
+  a.current[parameter] = true;
   return copy;
 }
 
@@ -126,27 +118,26 @@ void Engine::initialize(uint64_t seed) {
 }
 
 std::string Engine::digest() {
-  uint64_t sums[2] = {kernels::digest_start(0), kernels::digest_start(1)};
-  const auto add = [&](uint64_t word) {
-    sums[0] = kernels::digest_step(sums[0], word);
-    sums[1] = kernels::digest_step(sums[1], ~word);
+  uint64_t first = kernels::digest_start(0), second = kernels::digest_start(1);
+  const auto add = [&](uint64_t label, std::vector<uint64_t> words) {
+    words.insert(words.begin(), label);
+    for (uint64_t word : words) {
+      first = kernels::digest_step(first, word);
+      second = kernels::digest_step(second, ~word);
+    }
   };
-  const auto add_all = [&](const std::vector<uint64_t>& words, uint64_t label) {
-    add(label);
-    for (uint64_t word : words) add(word);
-  };
-  for (State s : states_) add_all(piece_digests(s), static_cast<uint64_t>(s));
-  add_all(piece_digests(positions(), position_elements()), 4);
+  for (State s : states_) add(static_cast<uint64_t>(s), piece_digests(s));
+  add(4, piece_digests(positions(), position_elements()));
   char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(sums[0]),
-                static_cast<unsigned long long>(sums[1]));
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(first),
+                static_cast<unsigned long long>(second));
   return text;
 }
 
 std::vector<uint64_t> Engine::piece_digests(State s) {
   if (device_.is_cpu()) return piece_digests(flat(s), table_.length);
   std::vector<uint64_t> lanes(kernels::digest_pieces(table_.length) * kernels::kDigestLanes);
-  const DeviceMemory on_device(device_, lanes.size() * sizeof(uint64_t));
+  const Buffer on_device = device_.allocate(lanes.size() * sizeof(uint64_t));
   kernels().raw.digest(on_device.as<uint64_t>(), flat(s), table_.length);
   device_.download(lanes.data(), on_device.data(), on_device.bytes());
   return lanes;
@@ -163,16 +154,15 @@ std::vector<uint64_t> Engine::piece_digests(const float* x, int64_t n) {
 }
 
 void Engine::mark_copies_stale() {
-  for (auto& current : current_) current.assign(table_.parameters.size(), false);
+  for (Array& a : arrays_) a.current.assign(table_.parameters.size(), false);
 }
 
 void Engine::parameters_changed() {
   for (State s : states_)
     for (size_t i = 0; i < table_.parameters.size(); ++i) {
       const Parameter& p = table_.parameters[i];
-      if (current_[static_cast<int>(s)][i])
-        device_.upload(flat(s) + p.offset, copies_[static_cast<int>(s)].as<float>() + p.offset,
-                       sizeof(float) * p.length);
+      if (array(s).current[i])
+        device_.upload(flat(s) + p.offset, array(s).copy.as<float>() + p.offset, sizeof(float) * p.length);
     }
   crop();
   if (weights16_) to_bf16(weights16_.as<bf16>(), flat(State::Master));
@@ -192,7 +182,7 @@ bf16* Engine::prepare(State weights) {
   if (weights != State::Ema) return weights16_.as<bf16>();
   if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine has no EMA weights");
   if (spec_.compute == DType::BF16 && std::exchange(ema16_stale_, false)) {
-    if (!ema16_) ema16_ = DeviceMemory(device_, weights16_.bytes());
+    if (!ema16_) ema16_ = device_.allocate(weights16_.bytes());
     to_bf16(ema16_.as<bf16>(), flat(State::Ema));
   }
   return ema16_.as<bf16>();
@@ -239,10 +229,9 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
 
 void Engine::copy_state() {
   for (State s : states_) {
-    const DeviceMemory& from = state_[static_cast<size_t>(s)];
-    Buffer& to = snapshot_[static_cast<size_t>(s)];
-    if (!to) to = Buffer(from.bytes());
-    device_.download(to.data(), from.data(), from.bytes());
+    Buffer& to = array(s).snapshot;
+    if (!to) to = Buffer(flat_bytes());
+    device_.download(to.data(), flat(s), to.bytes());
   }
 }
 
@@ -253,7 +242,7 @@ void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text
                 text.context_dim(), ", pooled ", text.pooled_dim(), ") is not what the model was built for (",
                 spec_.shape.context_tokens, " of ", spec_.model.context_dim, ", pooled ",
                 spec_.model.pooled_dim, ")");
-  assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements());
+  assembler_ = std::make_unique<BatchAssembler>(std::move(dataset), text, latent_elements(), spec_.compute);
 }
 
 // --- checks
@@ -287,13 +276,6 @@ void Engine::check(const RawBatch& b) const {
   if (n == 0 || b.z.size() != n * latent_elements() || b.context.size() != n * context_elements() ||
       b.pooled.size() != n * spec_.model.pooled_dim)
     throw Error("ERR_TENSOR_SHAPE", "The inputs of a batch of ", n, " have other shapes than the model");
-}
-
-void Engine::check_case(const RawBatch& batch, const std::vector<float>& target) const {
-  check(batch);
-  if (batch.count() != spec_.shape.samples || target.size() != batch.z.size())
-    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly ", spec_.shape.samples,
-                " samples and a target of the latent's shape");
 }
 
 }  // namespace orch

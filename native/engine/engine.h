@@ -23,10 +23,16 @@
 #include "device_exchange.h"
 #include "gradient_sums.h"
 #include "group.h"
-#include "requests.h"
 #include "slot_tree.h"
 
 namespace orch {
+
+using optim::UpdateRequest;
+
+using Ranges = std::vector<std::pair<int64_t, int64_t>>;
+/// Elements of [0, length) outside the frozen ranges. These are whole parameters, ascending and disjoint;
+/// each begins at a parameter. Throws Error(ERR_NATIVE_ARGUMENT).
+Ranges outside(const Ranges& frozen, int64_t length);
 
 struct EngineSpec {
   ModelSpec model;
@@ -71,6 +77,12 @@ struct AccumulateRequest {
   bool statistics;
   /// The first slot of the next step, if known: its rows may be prefetched while this step is computed.
   std::optional<SampleBatch> next = std::nullopt;
+};
+
+/// Of one attention, over the slots of a step.
+struct AttentionSummary {
+  float max_abs_logit;
+  double mean_entropy;
 };
 
 struct AccumulateResult {
@@ -195,14 +207,14 @@ class Engine {
   /// Rendezvous: prepares to all-reduce gradients with other devices, as `rank` of the workers with these
   /// slots. Returns the string that the other ranks need (graph::Device::rendezvous). Throws Error(ERR_CUDA)
   /// if that is impossible, saying why; always on the CPU.
-  std::string offer_device(int rank, const std::vector<SlotRange>& slots);
+  std::string rendezvous(int rank, const std::vector<SlotRange>& slots);
   /// Connects; from now on reduce() is collective. Collective itself; before the first accumulate. Throws
   /// Error(ERR_EXCHANGE).
   /// @param leader rendezvous string of rank 0
   void connect_devices(const std::string& leader);
-  /// Aborts every wait for other devices, in progress or later, until the next offer_device(). May be called
+  /// Aborts every wait for other devices, in progress or later, until the next rendezvous(). May be called
   /// from any thread.
-  void abandon_devices();
+  void abort_devices();
   /// Collective. Called after the leader wrote the state: makes it visible to all members.
   void state_loaded();
   /// Collective. All-reduces the gradients of all workers that joined or connected, and returns the norm of
@@ -219,7 +231,7 @@ class Engine {
   void snapshot(std::function<void(std::exception_ptr)> done);
   /// A parameter's values in the last snapshot, by its index in table().
   float* snapshot_of(State s, size_t parameter) const {
-    return snapshot_[static_cast<int>(s)].as<float>() + table_.parameters[parameter].offset;
+    return array(s).snapshot.as<float>() + table_.parameters[parameter].offset;
   }
 
   /// Mean squared error of every sample, unweighted; a batch may have any number of samples. Throws
@@ -247,12 +259,8 @@ class Engine {
   void run_random_slot(bool statistics);
 
  private:
-  /// A slot's inputs, in host or device memory; context and pooled in the compute type.
-  struct SlotInputs {
-    float *x0, *z, *target, *timestep, *grad_scale;
-    void *context, *pooled;
-    kernels::NoiseMix* mixes;  ///< coefficients and draws that make z and target from x0
-  };
+  struct Inputs;
+  struct Lane;  // lane.h
   /// The source of a slot's inputs.
   struct SlotSource {
     SampleBatch samples;
@@ -261,8 +269,6 @@ class Engine {
     uint32_t step;
     bool operator==(const SlotSource&) const = default;
   };
-  struct Inputs;
-  struct Lane;  // lane.h
   using Lanes = std::vector<std::unique_ptr<Lane>>;
 
   // --- a slot
@@ -273,15 +279,14 @@ class Engine {
   /// Calls piece(index, lane) for every index in [0, count), at most one per lane at a time.
   void each_slot(int64_t count, Lanes& lanes, const ModelGraph& model,
                  const std::function<void(int64_t index, Lane& lane)>& piece);
-  /// Gathers samples [from, from + samples of a slot) of a batch into host memory: everything but z and
-  /// target. If the batch ends earlier, its last sample fills the remaining places, whose results are not
-  /// read.
-  void gather(const SlotInputs& to, const SlotSource& of, int64_t from) const;
+  /// Gathers samples [from, from + samples of a slot) of a batch into host memory, with x0 in the place of z.
+  /// If the batch ends earlier, its last sample fills the remaining places, whose results are not read.
+  void gather(const Inputs& to, const SlotSource& of, int64_t from) const;
   /// Gathers z, context, pooled and timestep.
-  void gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const;
+  void gather(const Inputs& to, const RawBatch& batch, int64_t from) const;
   /// Gathers samples [from, from + samples of a slot), and prefetches them to a GPU while it computes.
   void stage(Lane& lane, const SlotSource& of, int64_t from = 0) const;
-  /// Mixes the staged latents with noise into z and target, and makes the other staged inputs the graph's.
+  /// Makes the staged inputs the graph's and mixes the latents with noise into z and target.
   void take_mixed(Lane& lane) const;
   /// Makes samples [from, from + samples of a slot) of a batch the graph's inputs.
   void fill(Lane& lane, const RawBatch& batch, int64_t from) const;
@@ -307,12 +312,23 @@ class Engine {
   /// Enqueues the sums of squares of the gradient.
   void enqueue_norm(const float* gradient);
   /// The norm, from the sums of squares of the pieces of trained_.
-  Norm norm(const graph::DeviceMemory& squares, const float* gradient) const;
+  Norm norm(const Buffer& squares, const float* gradient) const;
   void copy_state();
   void await_snapshot();
 
   // --- the state
-  float* flat(State s) const { return state_[static_cast<int>(s)].as<float>(); }
+  /// A flat array of the state.
+  struct Array {
+    Buffer memory;
+    Buffer copy;  ///< of a GPU's memory, on the host
+    /// By parameter: whether the copy has the device's values, or values still to be uploaded.
+    std::vector<bool> current;
+    Buffer snapshot;
+  };
+  Array& array(State s) { return arrays_[static_cast<size_t>(s)]; }
+  const Array& array(State s) const { return arrays_[static_cast<size_t>(s)]; }
+  float* flat(State s) const { return array(s).memory.as<float>(); }
+  size_t flat_bytes() const { return static_cast<size_t>(table_.length) * sizeof(float); }
   /// Marks the host copies as stale: the device's state has changed.
   void mark_copies_stale();
   void to_bf16(bf16* to, const float* from);
@@ -328,7 +344,6 @@ class Engine {
   void check_training() const;
   void check(const SampleBatch& batch) const;
   void check(const RawBatch& batch) const;
-  void check_case(const RawBatch& batch, const std::vector<float>& target) const;
 
   const kernels::Table& kernels() const { return device_.kernels(); }
 
@@ -341,38 +356,34 @@ class Engine {
   std::unique_ptr<BatchAssembler> assembler_;
 
   std::vector<State> states_;
-  std::vector<graph::DeviceMemory> state_;  // by State
-  graph::DeviceMemory weights16_, ema16_;   // bf16 copies of the matmul weights
+  std::vector<Array> arrays_;  // by State
+  Buffer weights16_, ema16_;   // bf16 copies of the matmul weights
   bool ema16_stale_ = true;
-  graph::DeviceMemory positions_, cropped_;  // the whole table is in host memory
-  std::vector<Buffer> copies_;               // host copies of a GPU's state
-  /// By parameter: whether the host copy has the device's values, or values still to be uploaded.
-  std::vector<std::vector<bool>> current_;
+  Buffer positions_, cropped_;  // the whole table is in host memory
   Lanes training_lanes_, forward_lanes_;
 
-  graph::DeviceMemory losses_, statistics_;  // of all slots of a step
+  Buffer losses_, statistics_;  // of all slots of a step
   std::unique_ptr<GradientSums> sums_;
   std::vector<int64_t> bucket_ready_;  // by bucket of sums_ on the CPU: the node after which it is complete
   std::vector<Buffer> host_parts_;
   std::mutex parts_mutex_;
   std::vector<GradientPart> parts_;  // of a GPU
 
-  Ranges trained_;               // what is not frozen, in pieces
-  graph::DeviceMemory squares_;  // the gradient's sums of squares, doubles by piece of trained_
+  Ranges trained_;  // what is not frozen, in pieces
+  Buffer squares_;  // the gradient's sums of squares, doubles by piece of trained_
   bool norm_enqueued_ = false;
-  graph::DeviceMemory update_host_, update_;  // an optim::Update, in host memory and on the device
+  Buffer update_host_, update_;  // an optim::Update, in host memory and on the device
   uint64_t update_uploaded_ = 0;
   std::map<const float*, graph::Repeated> norms_;  // recordings, by gradient
   // recordings, by gradient and by whether the EMA is updated
   std::map<std::pair<const float*, bool>, graph::Repeated> updates_;
 
-  std::shared_ptr<Group> group_;       // null: not in a group
-  graph::DeviceMemory group_squares_;  // the same for the group's sum
-  std::mutex exchange_mutex_;          // guards the pointer
+  std::shared_ptr<Group> group_;  // null: not in a group
+  Buffer group_squares_;          // the same for the group's sum
+  std::mutex exchange_mutex_;     // guards the pointer
   // if not connected, the step is alone or exchanges through host memory
   std::unique_ptr<DeviceExchange> exchange_;
 
-  std::vector<Buffer> snapshot_;  // by State
   std::mutex snapshot_mutex_;
   std::condition_variable snapshot_done_;
   bool snapshot_running_ = false;

@@ -6,8 +6,6 @@
 
 namespace orch {
 
-using graph::DeviceMemory;
-
 void Engine::forward(int64_t count, State weights,
                      const std::function<void(Lane&, bf16*, int64_t, int64_t)>& pass) {
   bf16* const weights16 = prepare(weights);
@@ -39,7 +37,7 @@ std::vector<float> Engine::predict(const RawBatch& batch, State weights) {
   std::vector<float> velocity(batch.count() * elements);
   forward(batch.count(), weights, [&](Lane& lane, bf16* weights16, int64_t from, int64_t count) {
     // The target of the loss, which is not read.
-    device_.fill(lane.inputs.at.target, 0, lane.inputs.latent_bytes);
+    device_.fill(lane.inputs.target, 0, sizeof(float) * spec_.shape.samples * elements);
     fill(lane, batch, from);
     lane.run(flat(weights), weights16, nullptr, false);
     device_.download(&velocity[from * elements], lane.executor.data(forward_graph_->velocity),
@@ -68,20 +66,23 @@ void Engine::observe(const RawBatch& batch, State weights, const Seen& seen) {
 }
 
 CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients) {
-  check_case(batch, target);
+  check(batch);
   const int64_t samples = spec_.shape.samples;
+  if (batch.count() != samples || target.size() != batch.z.size())
+    throw Error("ERR_TENSOR_SHAPE", "A case must have exactly ", samples,
+                " samples and a target of the latent's shape");
   const auto built =
       build_model(spec_.model, table_, spec_.shape,
                   {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
-  Lane lane(device_, *built, spec_, cropped_.as<float>(), spec_.threads_per_slot);
+  Lane lane(device_, *built, spec_, cropped_.as<float>());
   // A read of memory that was not written shows as NaN.
-  device_.fill(lane.arena.data(), 0xff, lane.arena.bytes());
-  const DeviceMemory gradient(device_, gradients ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  device_.fill(lane.executor.arena().data(), 0xff, lane.executor.arena().bytes());
+  const Buffer gradient = device_.allocate(gradients ? flat_bytes() : 0);
   device_.fill(gradient.data(), 0xff, gradient.bytes());
   fill(lane, batch, 0);
   const std::vector<float> scale(samples, 1.0f / static_cast<float>(samples));
-  device_.upload(lane.inputs.at.target, target.data(), sizeof(float) * target.size());
-  device_.upload(lane.inputs.at.grad_scale, scale.data(), sizeof(float) * samples);
+  device_.upload(lane.inputs.target, target.data(), sizeof(float) * target.size());
+  device_.upload(lane.inputs.grad_scale, scale.data(), sizeof(float) * samples);
   lane.run(flat(State::Master), prepare(State::Master), gradients ? gradient.as<float>() : nullptr, false);
 
   CaseResult result;

@@ -37,9 +37,7 @@ void GradientSums::abandon() {
 float* GradientSums::acquire() {
   std::lock_guard lock(mutex_);
   if (free_.empty()) {
-    const size_t bytes = static_cast<size_t>(length_) * sizeof(float);
-    memory_.push_back(allocate_ ? graph::DeviceMemory(allocate_(bytes))
-                                : graph::DeviceMemory(device_, bytes));
+    memory_.push_back(allocate_(static_cast<size_t>(length_) * sizeof(float)));
     return memory_.back().as<float>();
   }
   float* buffer = free_.back();

@@ -20,7 +20,10 @@ struct GradientPart {
 class GradientSums {
  public:
   GradientSums(graph::Device& device, int64_t length, std::vector<Bucket> buckets)
-      : device_(device), length_(length), buckets_(std::move(buckets)) {}
+      : device_(device),
+        length_(length),
+        buckets_(std::move(buckets)),
+        allocate_([&device](size_t bytes) { return device.allocate(bytes); }) {}
 
   /// Sets the allocator of buffers, for memory that other processes can read. Call it before the first
   /// acquire().
@@ -54,7 +57,7 @@ class GradientSums {
   std::vector<std::pair<size_t, size_t>> additions_;  // of slots, counted from the first
   std::function<void(int)> announce_;
   std::function<Buffer(size_t)> allocate_;
-  std::vector<graph::DeviceMemory> memory_;
+  std::vector<Buffer> memory_;
   std::vector<float*> free_;
   // by buffer: number of its buckets that were added into another
   std::map<float*, size_t> released_;

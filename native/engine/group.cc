@@ -56,9 +56,8 @@ struct Group::Control {
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free, "atomics must work across processes");
 
-Group::Group() : own_(SharedFile::create()), next_(SharedFile::kAlignment) {
+Group::Group() : next_(SharedFile::kAlignment), shared_next_(next_) {
   static_assert(sizeof(Control) <= SharedFile::kAlignment);
-  shared_next_ = next_;
   own_page_ = own_.map(0, sizeof(Control));
   std::random_device random;
   auto* control = own_page_.as<Control>();
@@ -74,7 +73,7 @@ void Group::form(const std::vector<std::string>& addresses, int rank) {
   if (addresses.empty() || addresses.size() > kMaxMembers || rank < 0 ||
       rank >= static_cast<int>(addresses.size()) || addresses[rank] != address_)
     throw Error("ERR_SHARED_MEMORY", "A group needs 1 to ", kMaxMembers, " members, and their addresses");
-  files_.resize(addresses.size());
+  members_ = addresses.size();
   const std::string here = machine();
   for (int r = 0; r < static_cast<int>(addresses.size()); ++r) {
     if (r == rank) continue;
@@ -83,8 +82,7 @@ void Group::form(const std::vector<std::string>& addresses, int rank) {
     if (addresses[r].compare(0, here.size(), here) != 0 ||
         std::sscanf(addresses[r].c_str() + here.size(), "/%d/%d/%lx", &pid, &descriptor, &key) != 3)
       throw Error("ERR_SHARED_MEMORY", "Rank ", r, " is not a process of this machine");
-    files_[r] = SharedFile::open(pid, descriptor);
-    Buffer page = files_[r].map(0, sizeof(Control));
+    Buffer page = files_.try_emplace(r, pid, descriptor).first->second.map(0, sizeof(Control));
     // The process may have ended and its pid may belong to another one.
     if (page.as<Control>()->key != key)
       throw Error("ERR_SHARED_MEMORY", "The shared memory of rank ", r, " belongs to another process");
@@ -121,9 +119,8 @@ void Group::wait(Ready ready) {
 void Group::abort() { aborted_ = true; }
 
 void Group::barrier() {
-  const uint64_t members = files_.size();
   const uint64_t arrival = control().arrivals.fetch_add(1) + 1;
-  const uint64_t all = (arrival + members - 1) / members * members;
+  const uint64_t all = (arrival + members_ - 1) / members_ * members_;
   if (arrival == all) announce();
   wait([&] { return control().arrivals.load() >= all; });
 }
@@ -152,7 +149,7 @@ Buffer Group::shared(size_t bytes) {
   if (leads()) own = allocate(bytes);
   barrier();  // the owner has extended its file
   if (leads()) return own;
-  Buffer theirs = files_[0].map(shared_next_, bytes);
+  Buffer theirs = files_.at(0).map(shared_next_, bytes);
   shared_next_ += aligned(bytes);
   return theirs;
 }
@@ -176,7 +173,7 @@ void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, 
   announce();
 
   std::vector<GradientPart> parts;
-  for (int r = 0; r < static_cast<int>(files_.size()); ++r) {
+  for (int r = 0; r < static_cast<int>(members_); ++r) {
     const Member& member = control().members[r];
     wait([&] { return member.exchanges.load() >= exchange; });
     for (int i = 0; i < std::min(member.parts, kMaxParts); ++i) {
@@ -196,7 +193,7 @@ void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, 
 
 float* Group::part_of(int rank, uint64_t offset, size_t bytes) {
   Buffer& buffer = mapped_[{rank, offset}];
-  if (!buffer) buffer = files_[rank].map(offset, bytes);
+  if (!buffer) buffer = files_.at(rank).map(offset, bytes);
   return buffer.as<float>();
 }
 

@@ -77,8 +77,9 @@ class Group {
   std::map<const void*, uint64_t> offsets_;  // offsets of what was allocated
 
   int rank_ = -1;
-  std::vector<SharedFile> files_;  // by rank; this member's own entry is empty
-  Buffer control_page_;            // the leader's, if that is another process
+  size_t members_ = 0;
+  std::map<int, SharedFile> files_;  // of the other members, by rank
+  Buffer control_page_;              // the leader's, if that is another process
   Control* control_ = nullptr;
   std::map<std::pair<int, uint64_t>, Buffer> mapped_;
 

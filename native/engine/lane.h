@@ -11,72 +11,61 @@
 
 namespace orch {
 
-/// A slot's inputs in one allocation: as gathered (x0 and its noise mix, or z in x0's place), or as the graph
-/// reads them (z and target). The remaining inputs are the same in both.
+/// A slot's inputs in one allocation. What is gathered from a batch comes first, so that one copy brings it
+/// to a device; the target, which only the graph's inputs have, is last.
 struct Engine::Inputs {
-  enum class Kind { Gathered, OfGraph };
-  /// @param common whether there is memory for the remaining inputs
-  Inputs(graph::Device& device, const EngineSpec& spec, Kind kind, bool on_host, bool common = true) {
+  /// @param staging in pinned host memory, without the target
+  Inputs(graph::Device& device, const EngineSpec& spec, bool staging) {
     const auto& m = spec.model;
     const auto& s = spec.shape;
-    const bool gathered = kind == Kind::Gathered;
     size_t bytes = 0;
     const auto take = [&](size_t n) { return std::exchange(bytes, bytes + (n + 255) / 256 * 256); };
-    latent_bytes = sizeof(float) * s.samples * m.latent_channels * s.height * s.width;
-    const size_t first = take(latent_bytes),
-                 second = take(gathered ? sizeof(kernels::NoiseMix) * s.samples : latent_bytes);
-    const size_t from = bytes,
-                 context = take(size_of(spec.compute) * s.samples * s.context_tokens * m.context_dim),
-                 pooled = take(size_of(spec.compute) * s.samples * m.pooled_dim),
-                 timestep = take(sizeof(float) * s.samples), grad_scale = take(sizeof(float) * s.samples);
-    memory = graph::DeviceMemory(device, common ? bytes : from, on_host);
-    char* const p = memory.as<char>();
-    const auto floats = [p](size_t offset) { return reinterpret_cast<float*>(p + offset); };
-    at = {gathered ? floats(first) : nullptr,
-          floats(first),
-          gathered ? nullptr : floats(second),
-          floats(timestep),
-          floats(grad_scale),
-          p + context,
-          p + pooled,
-          gathered ? reinterpret_cast<kernels::NoiseMix*>(p + second) : nullptr};
-    common_bytes = bytes - from;
+    const size_t latent_bytes = sizeof(float) * s.samples * m.latent_channels * s.height * s.width,
+                 latents = take(latent_bytes), draws = take(sizeof(kernels::NoiseMix) * s.samples),
+                 timesteps = take(sizeof(float) * s.samples), scales = take(sizeof(float) * s.samples),
+                 text = take(size_of(spec.compute) * s.samples * s.context_tokens * m.context_dim),
+                 pooled_text = take(size_of(spec.compute) * s.samples * m.pooled_dim);
+    gathered_bytes = bytes;
+    const size_t targets = take(staging ? 0 : latent_bytes);
+    memory = staging ? device.allocate_host(bytes) : device.allocate(bytes);
+    char* const at = memory.as<char>();
+    z = reinterpret_cast<float*>(at + latents);
+    target = reinterpret_cast<float*>(at + targets);
+    timestep = reinterpret_cast<float*>(at + timesteps);
+    grad_scale = reinterpret_cast<float*>(at + scales);
+    mixes = reinterpret_cast<kernels::NoiseMix*>(at + draws);
+    context = at + text;
+    pooled = at + pooled_text;
   }
-  graph::DeviceMemory memory;
-  SlotInputs at;
-  size_t latent_bytes, common_bytes;  ///< the remaining inputs begin with the context
+  Buffer memory;
+  size_t gathered_bytes;
+  float *z, *target;  ///< z: x0 until it is mixed with noise
+  float *timestep, *grad_scale;
+  kernels::NoiseMix* mixes;  ///< coefficients and draws that make z and target from x0
+  char *context, *pooled;    ///< in the compute type
 };
 
 /// An executor with its arena and inputs. On a device, the next slot's inputs are prefetched: they are
 /// gathered into one of two pinned host buffers and uploaded while the device computes the previous slot. On
 /// the CPU they are gathered into the graph's inputs.
 struct Engine::Lane {
-  using Kind = Inputs::Kind;
-  /// @param threads number of threads that share a slot, on the CPU
-  Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions, int threads)
+  Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions)
       : device(d),
         graph(model.graph),
-        arena(d, d.is_cpu() ? 0 : graph.arena_bytes()),
-        scratch(d, d.is_cpu() ? 0 : graph.scratch_bytes()),
-        statistics(d, sizeof(kernels::AttentionStats) * std::max(1, graph.attentions())),
-        inputs(d, spec, Kind::OfGraph, false),
-        incoming(d, spec, Kind::Gathered, false, !d.is_cpu()),
-        executor(d.is_cpu() ? graph::Executor(graph, threads)
-                            : graph::Executor(graph, arena.data(), scratch.data())) {
-    if (d.is_cpu()) {
-      const SlotInputs latents = std::exchange(incoming.at, inputs.at);
-      incoming.at.x0 = latents.x0;
-      incoming.at.mixes = latents.mixes;
-    } else {
-      for (int i = 0; i < 2; ++i) staging.emplace_back(d, spec, Kind::Gathered, true);
+        statistics(d.allocate(sizeof(kernels::AttentionStats) * std::max(1, graph.attentions()))),
+        inputs(d, spec, false),
+        executor(graph, d.is_cpu() ? spec.threads_per_slot : 1, d) {
+    if (!d.is_cpu()) {
+      incoming = d.allocate(inputs.gathered_bytes);
+      for (int i = 0; i < 2; ++i) staging.emplace_back(d, spec, true);
     }
-    executor.bind_input(kZ, inputs.at.z);
-    executor.bind_input(kTimestep, inputs.at.timestep);
-    executor.bind_input(kContext, inputs.at.context);
-    executor.bind_input(kPooled, inputs.at.pooled);
+    executor.bind_input(kZ, inputs.z);
+    executor.bind_input(kTimestep, inputs.timestep);
+    executor.bind_input(kContext, inputs.context);
+    executor.bind_input(kPooled, inputs.pooled);
     executor.bind_input(kPosition, positions);
-    executor.bind_input(kTarget, inputs.at.target);
-    executor.bind_input(kGradScale, inputs.at.grad_scale);
+    executor.bind_input(kTarget, inputs.target);
+    executor.bind_input(kGradScale, inputs.grad_scale);
   }
 
   /// Gathers and prefetches a slot's inputs, for the next take(). Waits until the device has consumed the
@@ -84,20 +73,19 @@ struct Engine::Lane {
   template <class Gather>
   void stage(Gather gather) {
     prefetched.reset();
-    if (device.is_cpu()) return gather(incoming.at);
+    if (device.is_cpu()) return gather(inputs);
     if (staged) release();  // a prefetched slot that was not used
     turn ^= 1;
     device.await_event(taken[turn]);
-    gather(staging[turn].at);
-    device.upload_async(incoming.memory.data(), staging[turn].memory.data(), incoming.memory.bytes());
+    gather(staging[turn]);
+    device.upload_async(incoming.data(), staging[turn].memory.data(), inputs.gathered_bytes);
     staged = true;
   }
-  /// Makes the staged inputs the graph's. `latents` computes z (and the target) from `incoming`.
-  template <class Latents>
-  void take(Latents latents) {
+  /// Makes the staged inputs the graph's.
+  void take() {
+    if (device.is_cpu()) return;
     device.wait_for_copy_stream();
-    device.copy(inputs.at.context, incoming.at.context, inputs.common_bytes);
-    latents();
+    device.copy(inputs.memory.data(), incoming.data(), inputs.gathered_bytes);
     device.make_copy_stream_wait();
     taken[turn] = device.record_event();
     staged = false;
@@ -114,13 +102,14 @@ struct Engine::Lane {
     auto* stats = with_statistics ? statistics.as<kernels::AttentionStats>() : nullptr;
     executor.bind_flat(weights, weights16, gradient);
     if (after) return executor.run(stats, after);
-    runs[{weights, gradient, with_statistics}](device, [this, stats] { executor.run(stats, nullptr); });
+    runs[{weights, gradient, with_statistics}](device, [this, stats] { executor.run(stats); });
   }
 
   graph::Device& device;
   const graph::Graph& graph;
-  graph::DeviceMemory arena, scratch, statistics;  // of a device; on the CPU, the executor has its own
-  Inputs inputs, incoming;
+  Buffer statistics;
+  Inputs inputs;
+  Buffer incoming;  // on a device: the gathered inputs of the next slot
   std::vector<Inputs> staging;
   uint64_t taken[2] = {0, 0};
   int turn = 0;

@@ -5,8 +5,6 @@
 
 namespace orch {
 
-using graph::DeviceMemory;
-
 namespace {
 
 /// Bytes of a node's operands: the least that it reads and writes.
@@ -25,11 +23,11 @@ std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>&
   std::vector<ProfileRow> rows;
   std::map<std::string, size_t> known;
   for (const graph::Node& node : g.nodes()) {
-    auto [it, fresh] = known.try_emplace(node.op->name(), rows.size());
-    if (fresh) rows.push_back({node.op->name(), 0, 0, 0, 0});
+    auto [it, fresh] = known.try_emplace(node.op->name, rows.size());
+    if (fresh) rows.push_back({node.op->name, 0, 0, 0, 0});
     ProfileRow& row = rows[it->second];
     row.count += 1;
-    row.flops += node.op->flops();
+    row.flops += node.op->flops;
     row.bytes += bytes_of(g, node);
     row_of.push_back(it->second);
   }
@@ -40,16 +38,15 @@ std::vector<ProfileRow> Engine::profile(int repeats) {
   const auto& g = graph_->graph;
   Lane& lane = this->lane(training_lanes_, *graph_, 0);
   fill_random(lane);
-  const DeviceMemory gradient(device_,
-                              spec_.training ? static_cast<size_t>(table_.length) * sizeof(float) : 0);
+  const Buffer gradient = device_.allocate(spec_.training ? flat_bytes() : 0);
   lane.executor.bind_flat(flat(State::Master), weights16_.as<bf16>(), gradient.as<float>());
   std::vector<size_t> row_of;
   std::vector<ProfileRow> rows = profile_rows(g, row_of);
-  lane.executor.run(nullptr, nullptr);  // touches every page
+  lane.executor.run();  // touches every page
   device_.synchronize();
   for (int i = 0; i < repeats; ++i)
     for (size_t n = 0; n < g.nodes().size(); ++n)
-      rows[row_of[n]].seconds += device_.time([&] { lane.executor.run_node(n, nullptr); }) / repeats;
+      rows[row_of[n]].seconds += device_.time([&] { lane.executor.run_node(n); }) / repeats;
   return rows;
 }
 
@@ -84,8 +81,8 @@ PlanFigures plan_figures(const EngineSpec& spec) {
     f.arena_bytes.push_back(built->graph.arena_bytes() + built->graph.scratch_bytes());
     double flops = 0, bytes = 0;
     for (const graph::Node& n : built->graph.nodes()) {
-      flops += n.op->flops();
-      if (n.op->flops() == 0) bytes += bytes_of(built->graph, n);
+      flops += n.op->flops;
+      if (n.op->flops == 0) bytes += bytes_of(built->graph, n);
     }
     f.executed_flops.push_back(flops);
     f.memory_bound_bytes.push_back(bytes);

@@ -39,7 +39,7 @@ std::vector<QueryKeyRms> query_key_rms(Engine& engine, const RawBatch& batch, St
   engine.observe(
       batch, weights,
       [&](int64_t call, const graph::Graph& g, const graph::Node& node, const Engine::Operand& operand) {
-        if (std::strcmp(node.op->name(), "split heads, qk norm") != 0) return;
+        if (std::strcmp(node.op->name, "split heads, qk norm") != 0) return;
         // The operands are still valid: nothing that ran since could have reused their memory.
         const graph::Value& qkv = g[node.inputs[0]];
         const int64_t tokens = qkv.shape[0] / size, n = tokens * std::min(size, count - call * size);

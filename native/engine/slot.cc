@@ -3,19 +3,17 @@
 #include <atomic>
 #include <cstring>
 
+#include "ceilings.h"
 #include "lane.h"
 
 namespace orch {
-
-using graph::DeviceMemory;
 
 size_t Engine::lanes() const {
   return device_.is_cpu() ? std::max(1, pool_.threads() / spec_.threads_per_slot) : 1;
 }
 
 Engine::Lane& Engine::lane(Lanes& lanes, const ModelGraph& model, int at) {
-  if (!lanes[at])
-    lanes[at] = std::make_unique<Lane>(device_, model, spec_, cropped_.as<float>(), spec_.threads_per_slot);
+  if (!lanes[at]) lanes[at] = std::make_unique<Lane>(device_, model, spec_, cropped_.as<float>());
   return *lanes[at];
 }
 
@@ -32,29 +30,22 @@ void Engine::each_slot(int64_t count, Lanes& lanes, const ModelGraph& model,
   pool_.parallel(std::min(static_cast<int64_t>(lanes.size()), count), run);
 }
 
-void Engine::gather(const SlotInputs& to, const SlotSource& of, int64_t from) const {
+void Engine::gather(const Inputs& to, const SlotSource& of, int64_t from) const {
   const SampleBatch& batch = of.samples;
-  const int64_t n = spec_.shape.samples, last = batch.count() - 1;
-  std::vector<int64_t> rows(n);
-  std::vector<uint8_t> synthetic(n), dropped(n);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t s = std::min(from + i, last);
-    rows[i] = batch.rows[s];
-    synthetic[i] = batch.synthetic[s];
-    dropped[i] = batch.dropped[s];
+  const auto size = static_cast<int64_t>(size_of(spec_.compute));
+  for (int64_t i = 0; i < spec_.shape.samples; ++i) {
+    const int64_t s = std::min(from + i, batch.count() - 1);
     const float* c = &batch.coefficients[6 * s];
     to.mixes[i] = {c[0], c[1], c[2], c[3], {of.seed, 0, of.step, batch.sample_ids[s]}};
     to.grad_scale[i] = c[4] * of.grad_scale;
     to.timestep[i] = c[5];
+    assembler_->assemble(batch.rows[s], batch.synthetic[s], batch.dropped[s], to.z + i * latent_elements(),
+                         to.context + i * context_elements() * size,
+                         to.pooled + i * spec_.model.pooled_dim * size);
   }
-  const BatchRows r{n, rows.data(), synthetic.data(), dropped.data()};
-  if (spec_.compute == DType::BF16)
-    assembler_->assemble(r, to.x0, static_cast<bf16*>(to.context), static_cast<bf16*>(to.pooled));
-  else
-    assembler_->assemble(r, to.x0, static_cast<float*>(to.context), static_cast<float*>(to.pooled));
 }
 
-void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) const {
+void Engine::gather(const Inputs& to, const RawBatch& batch, int64_t from) const {
   const int64_t n = std::min(spec_.shape.samples, batch.count() - from);
   const auto put = [&](void* at, const std::vector<float>& values, int64_t width, DType type) {
     if (type == DType::BF16)
@@ -69,36 +60,28 @@ void Engine::gather(const SlotInputs& to, const RawBatch& batch, int64_t from) c
 }
 
 void Engine::stage(Lane& lane, const SlotSource& of, int64_t from) const {
-  lane.stage([&](const SlotInputs& to) { gather(to, of, from); });
+  lane.stage([&](const Inputs& to) { gather(to, of, from); });
 }
 
 void Engine::take_mixed(Lane& lane) const {
-  lane.take([&] {
-    const SlotInputs &from = lane.incoming.at, &to = lane.inputs.at;
-    kernels().raw.mix_noise(to.z, to.target, from.x0, from.mixes, spec_.shape.samples, latent_elements());
-  });
+  lane.take();
+  const Inputs& in = lane.inputs;
+  kernels().raw.mix_noise(in.z, in.target, in.z, in.mixes, spec_.shape.samples, latent_elements());
 }
 
 void Engine::fill(Lane& lane, const RawBatch& batch, int64_t from) const {
-  lane.stage([&](const SlotInputs& to) { gather(to, batch, from); });
-  lane.take([&] { device_.copy(lane.inputs.at.z, lane.incoming.at.z, lane.inputs.latent_bytes); });
+  lane.stage([&](const Inputs& to) { gather(to, batch, from); });
+  lane.take();
 }
 
 void Engine::fill_random(Lane& lane) const {
   if (std::exchange(lane.random, true)) return;
-  const SlotInputs& in = lane.inputs.at;
+  const Inputs& in = lane.inputs;
   const int64_t samples = spec_.shape.samples;
-  const auto draw = [&](void* to, DType type, int64_t n, uint64_t id) {
-    if (type == DType::F32) return kernels().raw.normal(static_cast<float*>(to), {1, 0, 0, id}, n);
-    DeviceMemory numbers(device_, sizeof(float) * n);
-    kernels().raw.normal(numbers.as<float>(), {1, 0, 0, id}, n);
-    kernels().b16.from_f32(static_cast<bf16*>(to), numbers.as<float>(), n);
-    device_.synchronize();
-  };
-  draw(in.z, DType::F32, samples * latent_elements(), 1);
-  draw(in.target, DType::F32, samples * latent_elements(), 2);
-  draw(in.context, spec_.compute, samples * context_elements(), 3);
-  draw(in.pooled, spec_.compute, samples * spec_.model.pooled_dim, 4);
+  draw_normal(device_, in.z, DType::F32, samples * latent_elements(), 1);
+  draw_normal(device_, in.target, DType::F32, samples * latent_elements(), 2);
+  draw_normal(device_, in.context, spec_.compute, samples * context_elements(), 3);
+  draw_normal(device_, in.pooled, spec_.compute, samples * spec_.model.pooled_dim, 4);
   const size_t bytes = sizeof(float) * samples;
   std::vector<float> timestep(samples), scale(samples, 1.0f / static_cast<float>(samples));
   for (int64_t i = 0; i < samples; ++i)

@@ -7,8 +7,26 @@
 #include "lane.h"
 
 namespace orch {
+namespace {
 
-using graph::DeviceMemory;
+/// Of every attention; `by_slot` has one entry per attention for each slot.
+std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::AttentionStats>>& by_slot) {
+  std::vector<AttentionSummary> all;
+  for (size_t a = 0; a < by_slot.at(0).size(); ++a) {
+    AttentionSummary summary{0, 0};
+    int64_t rows = 0;
+    for (const auto& slot : by_slot) {
+      summary.max_abs_logit = std::max(summary.max_abs_logit, slot[a].max_abs_logit);
+      summary.mean_entropy += slot[a].entropy_sum;
+      rows += slot[a].rows;
+    }
+    summary.mean_entropy /= static_cast<double>(rows);
+    all.push_back(summary);
+  }
+  return all;
+}
+
+}  // namespace
 
 AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) {
   check(request);
@@ -28,8 +46,8 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   const size_t loss_bytes = sizeof(float) * samples,
                statistics_bytes = sizeof(kernels::AttentionStats) * std::max(1, attentions);
   if (losses_.bytes() < loss_bytes * count) {
-    losses_ = DeviceMemory(device_, loss_bytes * count);
-    statistics_ = DeviceMemory(device_, statistics_bytes * count);
+    losses_ = device_.allocate(loss_bytes * count);
+    statistics_ = device_.allocate(statistics_bytes * count);
   }
   const auto source = [&](const SampleBatch& batch, uint32_t step) {
     return SlotSource{batch, request.grad_scale, request.seed, step};
@@ -109,8 +127,7 @@ void Engine::publish(bool to_host, const std::function<void(int)>& on_bucket) {
   const auto& sums = sums_->parts();
   std::vector<GradientPart> parts;
   for (size_t i = 0; i < sums.size(); ++i) {
-    if (to_host && host_parts_.size() <= i)
-      host_parts_.emplace_back(static_cast<size_t>(table_.length) * sizeof(float));
+    if (to_host && host_parts_.size() <= i) host_parts_.emplace_back(flat_bytes());
     parts.push_back({sums[i].lo, sums[i].hi, to_host ? host_parts_[i].as<float>() : nullptr});
   }
   {
@@ -155,11 +172,28 @@ Ranges Engine::pieces(const Ranges& ranges) const {
   return pieces;
 }
 
+Ranges outside(const Ranges& frozen, int64_t length) {
+  Ranges rest;
+  int64_t at = 0, last = 0;
+  for (const auto& [from, to] : frozen) {
+    if (from < last || to < from || to > length)
+      throw Error("ERR_NATIVE_ARGUMENT",
+                  "freeze: ranges must be ascending, disjoint and within the parameters");
+    if (from > at) rest.emplace_back(at, from);
+    // A parameter begins at a multiple of 16 elements, as a device's vector accesses require; the padding
+    // before it belongs to no parameter.
+    at = (to + 15) / 16 * 16;
+    last = to;
+  }
+  if (at < length) rest.emplace_back(at, length);
+  return rest;
+}
+
 void Engine::freeze(const Ranges& frozen) {
   // The group's table of squares has one entry per piece at the time it was created.
   if (group_) throw Error("ERR_INTERNAL", "freeze: after join");
   trained_ = pieces(outside(frozen, table_.length));
-  if (spec_.training) squares_ = DeviceMemory(device_, trained_.size() * sizeof(double));
+  if (spec_.training) squares_ = device_.allocate(trained_.size() * sizeof(double));
   norms_.clear();
   updates_.clear();
 }
@@ -180,7 +214,7 @@ void Engine::enqueue_norm(const float* gradient) {
   norm_enqueued_ = true;
 }
 
-Engine::Norm Engine::norm(const DeviceMemory& squares, const float* gradient) const {
+Engine::Norm Engine::norm(const Buffer& squares, const float* gradient) const {
   std::vector<double> sums(trained_.size());
   device_.download(sums.data(), squares.data(), sums.size() * sizeof(double));
   // Added in order, so that the sum does not depend on who computed what.
@@ -198,8 +232,7 @@ Engine::Norm Engine::norm(const DeviceMemory& squares, const float* gradient) co
 Engine::Norm Engine::gradient_norm() {
   float* const gradient = this->gradient();
   // The sum over the workers was written to the host memory of the first part.
-  if (!parts_.empty() && parts_[0].data)
-    device_.upload(gradient, parts_[0].data, static_cast<size_t>(table_.length) * sizeof(float));
+  if (!parts_.empty() && parts_[0].data) device_.upload(gradient, parts_[0].data, flat_bytes());
   if (!norm_enqueued_) enqueue_norm(gradient);
   norm_enqueued_ = false;
   return norm(squares_, gradient);
@@ -213,7 +246,7 @@ Engine::Norm Engine::reduce() {
     result.received = received;
     return result;
   }
-  group_->exchange(sums_->parts(), sums_->total_slots(), static_cast<size_t>(table_.length) * sizeof(float));
+  group_->exchange(sums_->parts(), sums_->total_slots(), flat_bytes());
   group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     group_->sum_parts(trained_[i].first, trained_[i].second);
     add_squares(group_squares_.as<double>(), group_->sum(), i);
@@ -232,13 +265,11 @@ void Engine::join(std::shared_ptr<Group> group) {
   if (group_) throw Error("ERR_INTERNAL", "join: this engine has joined a group already");
   if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
   if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
-  const auto shared = [&](size_t bytes) { return DeviceMemory(group->shared(bytes)); };
   // The memory allocated before the engine joined was never touched, and is freed.
-  for (DeviceMemory& s : state_)
-    if (s) s = shared(s.bytes());
-  if (weights16_) weights16_ = shared(weights16_.bytes());
-  positions_ = shared(positions_.bytes());
-  group_squares_ = shared(squares_.bytes());
+  for (State s : states_) array(s).memory = group->shared(flat_bytes());
+  if (weights16_) weights16_ = group->shared(weights16_.bytes());
+  positions_ = group->shared(positions_.bytes());
+  group_squares_ = group->shared(squares_.bytes());
   sums_->allocate_with([g = group.get()](size_t bytes) { return g->allocate(bytes); });
   group_ = std::move(group);
   if (group_->leads()) position_table(spec_.model, positions());
@@ -252,20 +283,20 @@ void Engine::state_loaded() {
   if (group_) group_->barrier();
 }
 
-std::string Engine::offer_device(int rank, const std::vector<SlotRange>& slots) {
+std::string Engine::rendezvous(int rank, const std::vector<SlotRange>& slots) {
   auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
-  std::string rendezvous = exchange->rendezvous();
+  std::string address = exchange->rendezvous();
   std::lock_guard lock(exchange_mutex_);
   exchange_ = std::move(exchange);
-  return rendezvous;
+  return address;
 }
 
 void Engine::connect_devices(const std::string& leader) {
-  if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: offer_device was not called");
+  if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: rendezvous was not called");
   exchange_->connect(leader);
 }
 
-void Engine::abandon_devices() {
+void Engine::abort_devices() {
   std::lock_guard lock(exchange_mutex_);
   if (exchange_) exchange_->abort();
 }

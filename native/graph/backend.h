@@ -9,7 +9,7 @@
 
 namespace orch::graph {
 
-class Op;
+struct Op;
 
 /// C [m, n] = op(A) op(B) (+ bias over n) (+ C)
 struct MatmulSpec {

@@ -7,16 +7,6 @@
 namespace orch::graph {
 namespace {
 
-/// Recorded work on the CPU: the calls are made again.
-class Calls final : public Recording {
- public:
-  explicit Calls(std::function<void()> work) : work_(std::move(work)) {}
-  void replay() override { work_(); }
-
- private:
-  const std::function<void()> work_;
-};
-
 class CpuDevice final : public Device {
  public:
   const kernels::Table& kernels() const override { return cpu_backend().kernels(); }
@@ -27,19 +17,14 @@ class CpuDevice final : public Device {
   Description describe() const override { return {"CPU", kernels().isa, 0, ""}; }
   bool is_cpu() const override { return true; }
 
-  std::shared_ptr<void> allocate(size_t bytes) override {
-    const auto owner = std::make_shared<Buffer>(bytes);
-    return {owner, owner->data()};
-  }
+  Buffer allocate(size_t bytes) override { return Buffer(bytes); }
   void copy(void* to, const void* from, size_t bytes) override {
     if (to != from && bytes > 0) std::memcpy(to, from, bytes);
   }
   void fill(void* to, int byte, size_t bytes) override {
     if (bytes > 0) std::memset(to, byte, bytes);
   }
-  std::unique_ptr<Recording> record(const std::function<void()>& work) override {
-    return std::make_unique<Calls>(work);
-  }
+  std::function<void()> record(const std::function<void()>& work) override { return work; }
   double time(const std::function<void()>& work) override {
     const double start = thread_seconds();
     work();

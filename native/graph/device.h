@@ -15,14 +15,6 @@
 
 namespace orch::graph {
 
-/// Work that was captured once and can be launched again at the cost of one launch (a CUDA graph).
-class Recording {
- public:
-  virtual ~Recording() = default;
-  /// Enqueues the captured work.
-  virtual void replay() = 0;
-};
-
 class Device : public Backend {
  public:
   struct Description {
@@ -36,11 +28,11 @@ class Device : public Backend {
   /// threads may call functions at a time.
   virtual bool is_cpu() const { return false; }
 
-  /// Device memory, 256-byte aligned, freed with its last owner, in any thread. On the CPU it is zeroed.
+  /// Device memory, 256-byte aligned, which any thread may free. On the CPU it is zeroed.
   /// Throws Error(ERR_OUT_OF_MEMORY).
-  virtual std::shared_ptr<void> allocate(size_t bytes) = 0;
+  virtual Buffer allocate(size_t bytes) = 0;
   /// Page-locked (pinned) host memory, which copies access directly. Throws Error(ERR_OUT_OF_MEMORY).
-  virtual std::shared_ptr<void> allocate_host(size_t bytes) { return allocate(bytes); }
+  virtual Buffer allocate_host(size_t bytes) { return allocate(bytes); }
   /// Bytes of the device that this process holds, apart from host memory: allocations and workspaces. May be
   /// called from any thread.
   virtual size_t held_bytes() const { return 0; }
@@ -72,9 +64,10 @@ class Device : public Backend {
   virtual uint64_t record_event() { return 0; }
   virtual void await_event(uint64_t) {}
 
-  /// Captures the work that `work` enqueues, without running it (stream capture). All of it must have run
-  /// once before, because no memory can be allocated during capture.
-  virtual std::unique_ptr<Recording> record(const std::function<void()>& work) = 0;
+  /// Captures the work that `work` enqueues, without running it (stream capture), and returns a function that
+  /// enqueues it again at the cost of one launch (a CUDA graph). All of it must have run once before, because
+  /// no memory can be allocated during capture.
+  virtual std::function<void()> record(const std::function<void()>& work) = 0;
   /// Seconds that the stream takes for `work`, by the device's clock, or the calling thread, by its CPU time;
   /// blocks.
   virtual double time(const std::function<void()>& work) = 0;
@@ -110,38 +103,13 @@ class Repeated {
  public:
   void operator()(Device& device, const std::function<void()>& work) {
     if (!std::exchange(ran_, true)) return work();
-    if (!recording_) recording_ = device.record(work);
-    recording_->replay();
+    if (!replay_) replay_ = device.record(work);
+    replay_();
   }
 
  private:
   bool ran_ = false;
-  std::unique_ptr<Recording> recording_;
-};
-
-/// Memory of a device, its pinned host memory, or a Buffer of the CPU; move-only.
-class DeviceMemory {
- public:
-  DeviceMemory() = default;
-  DeviceMemory(Device& device, size_t bytes, bool on_host = false)
-      : memory_(on_host ? device.allocate_host(bytes) : device.allocate(bytes)), bytes_(bytes) {}
-  explicit DeviceMemory(Buffer buffer) : bytes_(buffer.bytes()) {
-    const auto owner = std::make_shared<Buffer>(std::move(buffer));
-    memory_ = {owner, owner->data()};
-  }
-  DeviceMemory(DeviceMemory&& o) noexcept = default;
-  DeviceMemory& operator=(DeviceMemory&& o) noexcept = default;
-  void* data() const { return memory_.get(); }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data());
-  }
-  size_t bytes() const { return memory_ ? bytes_ : 0; }
-  explicit operator bool() const { return memory_ != nullptr; }
-
- private:
-  std::shared_ptr<void> memory_;
-  size_t bytes_ = 0;
+  std::function<void()> replay_;
 };
 
 }  // namespace orch::graph

@@ -15,28 +15,17 @@ void pause() {
 
 }  // namespace
 
-Executor::Executor(const Graph& g, int threads) : graph_(g), threads_(threads) {
-  own_.emplace_back(g.arena_bytes());
-  place(own_[0].data());
-  for (int i = 0; i < threads; ++i) {
-    own_.emplace_back(g.scratch_bytes());
-    scratch_.push_back(own_.back().data());
-  }
+Executor::Executor(const Graph& g, int threads, Device& device)
+    : graph_(g), threads_(threads), arena_(device.allocate(g.arena_bytes())) {
+  for (const Value& v : graph_.values())
+    pointers_.push_back(v.kind == Kind::Activation ? arena_.as<char>() + v.offset : nullptr);
+  for (int i = 0; i < threads; ++i) scratch_.push_back(device.allocate(g.scratch_bytes()));
   try {
     for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
   } catch (...) {  // the system has no more threads
     end();
     throw;
   }
-}
-
-Executor::Executor(const Graph& g, void* arena, void* scratch) : graph_(g), threads_(1), scratch_{scratch} {
-  place(arena);
-}
-
-void Executor::place(void* arena) {
-  for (const Value& v : graph_.values())
-    pointers_.push_back(v.kind == Kind::Activation ? static_cast<char*>(arena) + v.offset : nullptr);
 }
 
 Executor::~Executor() { end(); }
@@ -65,14 +54,14 @@ void Executor::bind_flat(float* weights, bf16* weights16, float* gradient) {
 
 void Executor::run_parts(const Node& n, int thread, int64_t from, int64_t to) {
   if (from < to)
-    n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_[thread], statistics_, from, to,
-               graph_.backend().kernels()});
+    n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_[thread].data(), statistics_,
+               from, to, graph_.backend().kernels()});
 }
 
 void Executor::run_share(int thread) {
   // Each thread first takes three quarters of its fair share, then small pieces: cores differ in speed over
   // time, and all threads wait for the slowest. If small pieces are expensive, each takes a fair share.
-  const int64_t parts = node_->op->parts(), grain = node_->op->grain();
+  const int64_t parts = node_->op->parts, grain = node_->op->grain;
   const int64_t most = parts * 3 / (4 * threads_);
   const int64_t share = most < 2 * grain ? (parts + threads_ - 1) / threads_ : most;
   const int64_t piece = std::max(grain, (parts - most * threads_) / (2 * threads_));
@@ -112,17 +101,17 @@ void Executor::help(int thread) {
   }
 }
 
-void Executor::run_node(size_t index, kernels::AttentionStats* statistics) {
-  statistics_ = statistics;
+void Executor::run_node(size_t index) {
+  statistics_ = nullptr;
   const Node& n = graph_.nodes()[index];
-  run_parts(n, 0, 0, n.op->parts());
+  run_parts(n, 0, 0, n.op->parts);
 }
 
 void Executor::run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after) {
   statistics_ = statistics;
   const auto& nodes = graph_.nodes();
   for (size_t i = 0; i < nodes.size(); ++i) {
-    const int64_t parts = nodes[i].op->parts();
+    const int64_t parts = nodes[i].op->parts;
     if (threads_ == 1 || parts == 1) {
       run_parts(nodes[i], 0, 0, parts);
     } else {

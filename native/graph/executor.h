@@ -4,8 +4,7 @@
 #include <functional>
 #include <thread>
 
-#include "../core/memory.h"
-#include "graph.h"
+#include "device.h"
 
 namespace orch::graph {
 
@@ -13,10 +12,8 @@ class Executor {
  public:
   /// With more than one thread, run() uses helpers: operations that can be split into parts are shared, each
   /// thread taking parts as it becomes free, and the caller runs the others alone. The bits are the same.
-  explicit Executor(const Graph& g, int threads = 1);
-  /// Uses the caller's arena and scratch, of the graph's sizes, in the memory of the graph's backend. They
-  /// must outlive the executor.
-  Executor(const Graph& g, void* arena, void* scratch);
+  /// @param device of the graph's backend
+  explicit Executor(const Graph& g, int threads = 1, Device& device = cpu_device());
   ~Executor();
 
   /// Sets the memory of the value of Kind::Input with this index.
@@ -25,16 +22,17 @@ class Executor {
   /// without backward pass).
   void bind_flat(float* weights, bf16* weights16, float* gradient);
   /// Runs all nodes. after(i) is called when node i has finished.
-  void run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after);
+  void run(kernels::AttentionStats* statistics = nullptr,
+           const std::function<void(int64_t)>* after = nullptr);
 
   /// Runs one node on the calling thread alone.
-  void run_node(size_t index, kernels::AttentionStats* statistics);
+  void run_node(size_t index);
 
   /// The bytes of a value marked `keep`; valid after run().
   void* data(Ref r) const { return pointers_[r.index]; }
+  const Buffer& arena() const { return arena_; }
 
  private:
-  void place(void* arena);
   void run_parts(const Node& n, int thread, int64_t from, int64_t to);
   void run_share(int thread);
   /// Stores an exception for run() to rethrow: a helper cannot throw it, and no thread may be left working.
@@ -45,8 +43,8 @@ class Executor {
 
   const Graph& graph_;
   const int threads_;
-  std::vector<Buffer> own_;     // arena and scratch, unless they are the caller's
-  std::vector<void*> scratch_;  // by thread
+  Buffer arena_;
+  std::vector<Buffer> scratch_;  // by thread
   std::vector<void*> pointers_;
   kernels::AttentionStats* statistics_ = nullptr;
   const Node* node_ = nullptr;    // the node being shared; null: the helpers end

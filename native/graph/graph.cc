@@ -64,13 +64,13 @@ void Graph::differentiate() {
 double Graph::forward_flops() const {
   size_t end = forward_nodes_ ? forward_nodes_ : nodes_.size();
   double sum = 0;
-  for (size_t i = 0; i < end; ++i) sum += nodes_[i].op->flops();
+  for (size_t i = 0; i < end; ++i) sum += nodes_[i].op->flops;
   return sum;
 }
 
 size_t Graph::scratch_bytes() const {
   size_t most = 0;
-  for (const Node& n : nodes_) most = std::max(most, n.op->scratch_bytes());
+  for (const Node& n : nodes_) most = std::max(most, n.op->scratch_bytes);
   return most;
 }
 

@@ -63,55 +63,31 @@ struct Run {
   }
 };
 
-/// An operation with fixed dimensions. run() is stateless, so one instance serves all threads.
-class Op {
- public:
-  virtual ~Op() = default;
-  virtual const char* name() const = 0;
-  /// Computes parts [r.from, r.to); a device's operation enqueues its work and returns.
-  virtual void run(const Run& r) const = 0;
-  virtual size_t scratch_bytes() const { return 0; }
-  /// The number of parts into which the work can be split, a function of its shapes alone. Every part writes
-  /// its own outputs, with the same bits as in the whole, so any thread may run any part.
-  virtual int64_t parts() const { return 1; }
-  /// The smallest number of parts that, run together, cost no more than their share of the whole.
-  virtual int64_t grain() const { return 1; }
-  /// FLOPs of its matmuls (two per multiply-add), from which model FLOPs are counted.
-  virtual double flops() const { return 0; }
-  /// The input whose memory this output may overwrite if the input is not used afterwards, or -1.
-  virtual int in_place(size_t) const { return -1; }
-};
-
-/// What the functions of an operation return, if it is made from a lambda.
+/// Properties of an operation, which follow from its shapes alone.
 struct Traits {
-  int64_t parts = 1, grain = 1;
-  std::vector<int> in_place = {};  ///< by output; the outputs that are not listed overwrite nothing
+  /// The number of parts into which the work can be split. Every part writes its own outputs, with the same
+  /// bits as in the whole, so any thread may run any part.
+  int64_t parts = 1;
+  /// The smallest number of parts that, run together, cost no more than their share of the whole.
+  int64_t grain = 1;
+  /// By output: the input whose memory it may overwrite if the input is not used afterwards, or -1, as for
+  /// outputs that are not listed.
+  std::vector<int> in_place = {};
+  /// FLOPs of its matmuls (two per multiply-add), from which model FLOPs are counted.
   double flops = 0;
   size_t scratch_bytes = 0;
 };
-template <class F>
-class LambdaOp final : public Op {
- public:
-  LambdaOp(const char* name, F run, Traits traits)
-      : name_(name), run_(std::move(run)), traits_(std::move(traits)) {}
-  const char* name() const override { return name_; }
-  void run(const Run& r) const override { run_(r); }
-  int64_t parts() const override { return traits_.parts; }
-  int64_t grain() const override { return traits_.grain; }
-  int in_place(size_t output) const override {
-    return output < traits_.in_place.size() ? traits_.in_place[output] : -1;
-  }
-  double flops() const override { return traits_.flops; }
-  size_t scratch_bytes() const override { return traits_.scratch_bytes; }
 
- private:
-  const char* name_;
-  F run_;
-  Traits traits_;
+/// An operation with fixed dimensions.
+struct Op : Traits {
+  const char* name;
+  /// Computes parts [r.from, r.to); a device's operation enqueues its work and returns. Stateless, so one
+  /// instance serves all threads.
+  std::function<void(const Run& r)> run;
 };
-template <class F>
-std::unique_ptr<Op> make_op(const char* name, F run, Traits traits = {}) {
-  return std::make_unique<LambdaOp<F>>(name, std::move(run), std::move(traits));
+inline std::unique_ptr<Op> make_op(const char* name, std::function<void(const Run&)> run,
+                                   Traits traits = {}) {
+  return std::make_unique<Op>(Op{std::move(traits), name, std::move(run)});
 }
 
 struct Node {
@@ -158,9 +134,8 @@ class Graph {
 
   /// Appends a node. Every input must have been written by an earlier node, or be an input or parameter.
   void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
-  template <class F>
-  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs, F run,
-              Traits traits = {}) {
+  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs,
+              std::function<void(const Run&)> run, Traits traits = {}) {
     append(make_op(name, std::move(run), std::move(traits)), std::move(inputs), std::move(outputs));
   }
   /// Another way to compute values than the node that wrote them: the one in which they are recomputed from

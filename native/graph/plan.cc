@@ -69,8 +69,8 @@ size_t Graph::plan() {
   }
   // An output written in place extends the life of an input that is read for the last time.
   for (int64_t i = 0; i < end; ++i)
-    for (size_t k = 0; k < nodes_[i].outputs.size(); ++k) {
-      const int at = nodes_[i].op->in_place(k);
+    for (size_t k = 0; k < nodes_[i].op->in_place.size(); ++k) {
+      const int at = nodes_[i].op->in_place[k];
       if (at < 0 || !nodes_[i].inputs[at]) continue;
       const int32_t from = nodes_[i].inputs[at].index, to = nodes_[i].outputs[k].index;
       Life &old = lives[home[from]], &fresh = lives[to];

@@ -19,8 +19,6 @@ class Transport {
 
   /// Aborts transfers in flight, without waiting for other ranks.
   virtual ~Transport() = default;
-  virtual int rank() const = 0;
-  virtual int ranks() const = 0;
 
   /// Grouped send/recv of fp32 elements (ncclGroupStart, ncclSend, ncclRecv, ncclGroupEnd). Between two
   /// ranks, sends and receives must agree in number, order and size.

@@ -79,8 +79,8 @@ float wanted_pooled(int first, int64_t row, uint8_t dropped, int64_t i) {
 template <class T>
 void check_assembly() {
   const Set set(true);
-  const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent);
-  CHECK(assembler.has_synthetic() && kText.context_tokens() == 5 && kText.pooled_dim() == 13);
+  const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent, dtype_of<T>::value);
+  CHECK(kText.context_tokens() == 5 && kText.pooled_dim() == 13);
   constexpr int64_t kBatch = 16;
   int64_t rows[kBatch];
   uint8_t synthetic[kBatch], dropped[kBatch];
@@ -95,7 +95,9 @@ void check_assembly() {
   std::vector<T> pooled(kBatch * 13);
   std::memset(context.data(), 0x7b, context.size() * sizeof(T));
   std::memset(pooled.data(), 0x7b, pooled.size() * sizeof(T));
-  assembler.assemble(BatchRows{kBatch, rows, synthetic, dropped}, x0.data(), context.data(), pooled.data());
+  for (int64_t b = 0; b < kBatch; b++)
+    assembler.assemble(rows[b], synthetic[b], dropped[b], &x0[b * kLatent], &context[b * 60],
+                       &pooled[b * 13]);
   for (int64_t b = 0; b < kBatch; b++) {
     const int first = synthetic[b] ? 6 : 1;
     for (int64_t i = 0; i < kLatent; i++)
@@ -120,33 +122,30 @@ TEST("data: batches are assembled as in the paper, bf16") { check_assembly<bf16>
 TEST("data: shapes that do not fit the text or the model are rejected") {
   const Set set(true);
   const auto data = std::make_shared<Dataset>(set.spec);
-  check_throws("ERR_DATA_SHAPE", "the model needs 9", [&] { BatchAssembler(data, kText, 9); });
+  check_throws("ERR_DATA_SHAPE", "the model needs 9", [&] { BatchAssembler(data, kText, 9, DType::F32); });
   TextSpec text = kText;
   text.t5_dim = 8;
-  check_throws("ERR_DATA_SHAPE", "padded", [&] { BatchAssembler(data, text, kLatent); });
+  check_throws("ERR_DATA_SHAPE", "padded", [&] { BatchAssembler(data, text, kLatent, DType::F32); });
   text = kText;
   text.clip_g_dim = 6;
-  check_throws("ERR_DATA_SHAPE", "original.clip_g has 10", [&] { BatchAssembler(data, text, kLatent); });
+  check_throws("ERR_DATA_SHAPE", "original.clip_g has 10",
+               [&] { BatchAssembler(data, text, kLatent, DType::F32); });
   text = kText;
   text.t5_tokens = INT64_MAX / 4;
-  check_throws("ERR_DATA_SHAPE", "original.t5", [&] { BatchAssembler(data, text, kLatent); });
+  check_throws("ERR_DATA_SHAPE", "original.t5", [&] { BatchAssembler(data, text, kLatent, DType::F32); });
   text = kText;
   text.clip_l_pooled_dim = -6;
-  check_throws("ERR_DATA_SHAPE", "clip_l_pooled", [&] { BatchAssembler(data, text, kLatent); });
+  check_throws("ERR_DATA_SHAPE", "clip_l_pooled", [&] { BatchAssembler(data, text, kLatent, DType::F32); });
 }
 
 TEST("data: a synthetic caption is rejected if the dataset has none") {
   const Set set(false);
-  const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent);
-  CHECK(!assembler.has_synthetic());
+  const BatchAssembler assembler(std::make_shared<Dataset>(set.spec), kText, kLatent, DType::F32);
   std::vector<float> x0(kLatent), context(60), pooled(13);
-  const int64_t row = 4, beyond = kRows;
-  const uint8_t zero = 0, one = 1;
-  assembler.assemble(BatchRows{1, &row, &zero, &zero}, x0.data(), context.data(), pooled.data());
-  check_throws("ERR_DATA_COLUMN", "Row 4", [&] {
-    assembler.assemble(BatchRows{1, &row, &one, &zero}, x0.data(), context.data(), pooled.data());
-  });
-  check_throws("ERR_DATA_ROW", "Row 6", [&] {
-    assembler.assemble(BatchRows{1, &beyond, &zero, &zero}, x0.data(), context.data(), pooled.data());
-  });
+  const auto assemble = [&](int64_t row, bool synthetic) {
+    assembler.assemble(row, synthetic, 0, x0.data(), context.data(), pooled.data());
+  };
+  assemble(4, false);
+  check_throws("ERR_DATA_COLUMN", "Row 4", [&] { assemble(4, true); });
+  check_throws("ERR_DATA_ROW", "Row 6", [&] { assemble(kRows, false); });
 }

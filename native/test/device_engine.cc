@@ -261,7 +261,7 @@ TEST("device: connected engines train with the bits of one") {
         Rank& result = results[r];
         on_driver(e, [&] {
           std::lock_guard driving(one_rank());
-          e.connect_devices(e.offer_device(r, shares));
+          e.connect_devices(e.rendezvous(r, shares));
           e.initialize(3);
           for (int64_t step = 1; step <= 2; ++step) {
             AccumulateRequest request{{}, slots, 1.0f / slots, 99, static_cast<uint32_t>(step), false};

@@ -214,8 +214,8 @@ TEST("device: NCCL with one rank: send/recv, all-gather, abort, and a new commun
         rendezvous);
   const int64_t n = 1 << 20;
   const auto values = random_leaves(2, n);
-  graph::DeviceMemory a(*device, sizeof(float) * n), b(*device, sizeof(float) * n);
-  const auto read = [&](const graph::DeviceMemory& from) {
+  const Buffer a = device->allocate(sizeof(float) * n), b = device->allocate(sizeof(float) * n);
+  const auto read = [&](const Buffer& from) {
     std::vector<float> v(n);
     device->download(v.data(), from.data(), sizeof(float) * n);
     return v;

@@ -53,20 +53,19 @@ struct Result {
 /// Where a graph runs: allocates memory with given contents, and reads it back.
 struct Place {
   graph::Device* device;  ///< null: the CPU
-  std::vector<std::unique_ptr<graph::DeviceMemory>> on_device;
+  std::vector<Buffer> buffers;
   std::vector<std::unique_ptr<std::vector<char>>> on_host;
 
   void* put(const std::vector<char>& bytes) {
+    // CPU kernels read whole vectors; Buffer provides the 64-byte alignment.
+    buffers.push_back(device ? device->allocate(bytes.size()) : Buffer(bytes.size()));
     if (!device) {
-      // CPU kernels read whole vectors; Buffer provides the 64-byte alignment.
-      buffers.emplace_back(bytes.size());
       if (!bytes.empty()) std::memcpy(buffers.back().data(), bytes.data(), bytes.size());
       return buffers.back().data();
     }
-    on_device.push_back(std::make_unique<graph::DeviceMemory>(*device, bytes.size()));
     on_host.push_back(std::make_unique<std::vector<char>>(bytes));
-    device->upload(on_device.back()->data(), on_host.back()->data(), bytes.size());
-    return on_device.back()->data();
+    device->upload(buffers.back().data(), on_host.back()->data(), bytes.size());
+    return buffers.back().data();
   }
   void* poisoned(size_t bytes) { return put(std::vector<char>(bytes, static_cast<char>(0xff))); }
   std::vector<char> get(const void* from, size_t bytes) {
@@ -77,7 +76,6 @@ struct Place {
       std::memcpy(to.data(), from, bytes);
     return to;
   }
-  std::vector<Buffer> buffers;
 };
 
 /// Outputs, gradients of inputs and weights, and statistics.
@@ -104,8 +102,10 @@ std::vector<Result> run(const OpCase& c, graph::Device* device) {
     if (Ref d = g.reverse().of(in)) g[d].keep = true;
   g.plan();
 
-  Place place{device, {}, {}, {}};
-  graph::Executor e(g, place.poisoned(g.arena_bytes() + 64), place.poisoned(g.scratch_bytes() + 64));
+  Place place{device, {}, {}};
+  graph::Device& where = device ? *device : graph::cpu_device();
+  graph::Executor e(g, 1, where);
+  where.fill(e.arena().data(), 0xff, e.arena().bytes());
   uint64_t seed = 11;
   for (size_t i = 0; i < c.inputs.size(); ++i)
     e.bind_input(

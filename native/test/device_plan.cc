@@ -52,8 +52,8 @@ TEST("device: launches of every model fit the GPU") {
       auto built = build_model(p.model, table, p.shape, {t, residual, true, false, p.recompute, *device});
       const auto& g = built->graph;
       device->take_launches();
-      const auto allocate = [device](size_t bytes) { return device->allocate(bytes).get(); };
-      graph::Executor e(g, allocate(g.arena_bytes()), allocate(g.scratch_bytes()));
+      const auto allocate = [device](size_t bytes) { return device->allocate(bytes).data(); };
+      graph::Executor e(g, 1, *device);
       for (int64_t i = 0; i < kInputs; ++i) e.bind_input(i, allocate(1));
       const size_t parameters = static_cast<size_t>(table.length) * sizeof(float);
       e.bind_flat(static_cast<float*>(allocate(parameters)), static_cast<bf16*>(allocate(parameters)),

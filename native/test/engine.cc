@@ -85,8 +85,8 @@ TEST("memory plan: values that are alive at the same time do not overlap") {
       // An operation may overwrite an input that it reads for the last time, if it says so.
       for (size_t i = 0; i < g.nodes().size(); ++i) {
         const auto& node = g.nodes()[i];
-        for (size_t k = 0; k < node.outputs.size(); ++k) {
-          const int at = node.op->in_place(k);
+        for (size_t k = 0; k < node.op->in_place.size(); ++k) {
+          const int at = node.op->in_place[k];
           if (at < 0 || !node.inputs[at]) continue;
           const int32_t from = node.inputs[at].index, to = node.outputs[k].index;
           if (last[from] == static_cast<int64_t>(i) && first[to] == static_cast<int64_t>(i))
@@ -179,7 +179,7 @@ TEST("gates are computed with the norm after them") {
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
     auto built = build_model(spec, table, {2, 8, 6, 5}, {DType::F32, DType::F32, true, false, level});
     std::map<std::string, int> count;
-    for (const auto& n : built->graph.nodes()) ++count[n.op->name()];
+    for (const auto& n : built->graph.nodes()) ++count[n.op->name];
     // Gates: 3 + 3 + 2 of the image stream, 2 + 2 of the text stream. All are followed by a norm, except the
     // first of a dual block, and of a block's last gate if whole blocks are recomputed. (The backward pass
     // has as many as the forward pass; recomputation adds those within blocks again.)

@@ -61,7 +61,7 @@ TEST("executor: sharing a slot between threads changes no bit") {
     for (int64_t samples : {1, 3}) {
       const auto built = build_model(spec, table, {samples, 20, 18, 70}, {t, t, true});
       int64_t shared = 0;
-      for (const auto& n : built->graph.nodes()) shared += n.op->parts() > 1;
+      for (const auto& n : built->graph.nodes()) shared += n.op->parts > 1;
       CHECK(shared > 50, "too little is shared to say anything: ", shared);
       const auto alone = gradient_of(table, *built, t, 1);
       for (int threads : {2, 3, 5}) {
@@ -72,27 +72,18 @@ TEST("executor: sharing a slot between threads changes no bit") {
     }
 }
 
-/// An operation of 64 parts, one of which fails.
-struct Failing final : graph::Op {
-  explicit Failing(int64_t part) : part(part) {}
-  const char* name() const override { return "failing"; }
-  int64_t parts() const override { return 64; }
-  void run(const graph::Run& run) const override {
-    for (int64_t i = run.from; i < run.to; ++i) {
-      if (i == part) throw Error("ERR_TEST", "part " + std::to_string(i));
-      ++done;
-    }
-  }
-  const int64_t part;
-  mutable std::atomic<int64_t> done{0};
-};
-
 TEST("executor: an exception in one of several threads reaches the caller, and the threads stay usable") {
   for (const int64_t part : {0, 31, 63, -1}) {
     graph::Graph g(graph::cpu_backend());
-    auto op = std::make_unique<Failing>(part);
-    const Failing& seen = *op;
-    g.append(std::move(op), {}, {});
+    std::atomic<int64_t> done{0};
+    g.append("failing in one of 64 parts", {}, {},
+             [&](const graph::Run& run) {
+               for (int64_t i = run.from; i < run.to; ++i) {
+                 if (i == part) throw Error("ERR_TEST", "part " + std::to_string(i));
+                 ++done;
+               }
+             },
+             {.parts = 64});
     g.plan();
     graph::Executor executor(g, 3);
     for (int round = 0; round < 20; ++round) {
@@ -104,7 +95,7 @@ TEST("executor: an exception in one of several threads reaches the caller, and t
       }
       CHECK(code == (part < 0 ? "" : "ERR_TEST"), "part ", part, " round ", round, ": ", code);
     }
-    CHECK(part >= 0 || seen.done == 20 * 64, seen.done.load());
+    CHECK(part >= 0 || done == 20 * 64, done.load());
   }
 }
 

@@ -64,8 +64,8 @@ class FakeTransport final : public graph::Transport {
  public:
   FakeTransport(FakeDevice& device, std::shared_ptr<Meeting> meeting, int rank, Fault fault);
   ~FakeTransport() override;
-  int rank() const override { return rank_; }
-  int ranks() const override { return meeting_->ranks(); }
+  int rank() const { return rank_; }
+  int ranks() const { return meeting_->ranks(); }
   void send_receive(const std::vector<Transfer>& transfers) override;
   void all_gather(float* shares, int64_t elements) override;
   void wait_for_compute_stream() override;
@@ -116,13 +116,13 @@ class FakeDevice final : public graph::Device {
     return d_.matmul(name, s);
   }
   Description describe() const override { return d_.describe(); }
-  std::shared_ptr<void> allocate(size_t bytes) override {
-    const auto owner = d_.allocate(bytes);
-    memory[static_cast<char*>(owner.get())] = bytes;
-    return {owner.get(), [this, owner](void* p) { memory.erase(static_cast<char*>(p)); }};
+  Buffer allocate(size_t bytes) override {
+    const auto owner = std::make_shared<Buffer>(d_.allocate(bytes));
+    memory[owner->as<char>()] = bytes;
+    return {{owner->data(), [this, owner](void* p) { memory.erase(static_cast<char*>(p)); }}, bytes};
   }
   size_t held_bytes() const override { return d_.held_bytes(); }
-  std::shared_ptr<void> allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
+  Buffer allocate_host(size_t bytes) override { return d_.allocate_host(bytes); }
   void upload(void* to, const void* from, size_t bytes) override { d_.upload(to, from, bytes); }
   void make_copy_stream_wait() override { d_.make_copy_stream_wait(); }
   void upload_async(void* to, const void* from, size_t bytes) override { d_.upload_async(to, from, bytes); }
@@ -133,9 +133,7 @@ class FakeDevice final : public graph::Device {
   void synchronize() override { d_.synchronize(); }
   uint64_t record_event() override { return d_.record_event(); }
   void await_event(uint64_t event) override { d_.await_event(event); }
-  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
-    return d_.record(work);
-  }
+  std::function<void()> record(const std::function<void()>& work) override { return d_.record(work); }
   double time(const std::function<void()>& work) override { return d_.time(work); }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override { return d_.matmul_times(s); }
   Launches take_launches() override { return d_.take_launches(); }

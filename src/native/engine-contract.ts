@@ -306,19 +306,19 @@ export interface Engine {
    */
   join(group: Group): Promise<void>;
   /**
-   * Prepares to sum gradients with the devices of other workers, as `rank` of those with the slot ranges in
+   * Rendezvous: prepares to sum gradients with the devices of other workers, as `rank` of those with the slot ranges in
    * `bounds` (from and to of rank 0, of rank 1, ...). Resolves with what the others must know:
    * GPU/library/unique id, the last of rank 0 only. Rejects with ERR_CUDA if devices cannot be connected,
    * and says why.
    */
-  offerDevice(rank: number, bounds: Float64Array): Promise<string>;
+  rendezvous(rank: number, bounds: Float64Array): Promise<string>;
   /**
    * Connects the devices, so that reduce() is collective from now on, from device to device. All ranks call
    * it with rank 0's unique id, before the first accumulate. Rejects with ERR_EXCHANGE if it is aborted.
    */
   connectDevices(leader: string): Promise<void>;
-  /** Aborts every wait for other devices with ERR_EXCHANGE, now and until the next offer. */
-  abandonDevices(): void;
+  /** Aborts every wait for other devices with ERR_EXCHANGE, now and until the next rendezvous(). */
+  abortDevices(): void;
   /** Collective: called by all members of the group after the leader has written the state. */
   stateLoaded(): Promise<void>;
   /**

@@ -11,7 +11,7 @@ import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, PeerServer } from './collective/grpc.js';
-import { canConnectDevices, connectDevices, offerDevice } from './collective/nccl.js';
+import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { canShareMemory, offerSharedMemory, shareMemory } from './collective/shared.js';
 import { CoordinatorSession, Stopped } from './session.js';
 import { buildSetup, loadState, readiness, type WorkerSetup } from './setup.js';
@@ -36,7 +36,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
   const session = new CoordinatorSession(options.coordinator);
-  let abandonDevices = () => {};
+  let abortDevices = () => {};
   // A signal to a worker stops the whole run.
   onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
   try {
@@ -54,7 +54,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     async function work(): Promise<never> {
       const setup = await buildSetup(welcome);
       const { config, engine } = setup;
-      abandonDevices = () => engine.abandonDevices();
+      abortDevices = () => engine.abortDevices();
       const form = await session.next('form');
       const isFirst = form.rank === 0;
       // The launcher forwards notes to the coordinator.
@@ -66,7 +66,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
         : wanted === 'none'
           ? engineCollective(engine, false)
           : await connectPeers(setup, session, form, peers);
-      session.send({ formed: wanted === 'nccl' ? { device: await offerDevice(engine, form) } : {} });
+      session.send({ formed: wanted === 'nccl' ? { device: await deviceRendezvous(engine, form) } : {} });
       const { checkpoint, devices } = await session.next('sync');
       if (wanted === 'nccl' && canConnectDevices(config.exchange, devices, log)) {
         collective.close();
@@ -86,7 +86,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     return await report(session, error as Error);
   } finally {
     group?.abort();
-    abandonDevices();
+    abortDevices();
     session.close();
     peers.close();
   }

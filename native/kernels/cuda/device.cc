@@ -23,7 +23,7 @@ struct Context {
   cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
-  Largest* largest = nullptr;
+  graph::Device::Launches* launches = nullptr;
   std::atomic<size_t>* held = nullptr;
 };
 Context context;
@@ -52,7 +52,7 @@ void synchronize() {
 }
 
 void* workspace_bytes(size_t bytes) {
-  context.largest->workspace = std::max(context.largest->workspace, bytes);
+  context.launches->workspace = std::max(context.launches->workspace, bytes);
   if (bytes <= context.workspace_bytes) return context.workspace;
   if (context.plan_only) {
     context.workspace = planned_address(bytes);
@@ -60,7 +60,7 @@ void* workspace_bytes(size_t bytes) {
     if (context.recording) throw Error("ERR_CUDA", "Work must run once before it can be captured");
     // The previous workspace is not freed: recordings hold its address.
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
-    context.largest->allocations += 1;
+    context.launches->allocations += 1;
   }
   context.workspace_bytes = rounded(bytes);
   *context.held += rounded(bytes);
@@ -77,7 +77,7 @@ void download(void* to, const void* from, size_t bytes) {
 }
 
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
-  return count_launch(*context.largest, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared) &&
+  return count_launch(*context.launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared) &&
          !context.plan_only;
 }
 
@@ -91,28 +91,6 @@ void raise_shared(const void* kernel, size_t shared) {
 }
 
 namespace {
-
-class CudaRecording final : public graph::Recording {
- public:
-  explicit CudaRecording(cudaGraph_t graph) {
-    const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
-    cudaGraphDestroy(graph);
-    check(status, "cudaGraphInstantiate");
-  }
-  ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
-  void replay() override {
-    check(cudaGraphLaunch(executable_, context.compute_stream), "cudaGraphLaunch");
-    context.largest->replays += 1;
-  }
-
- private:
-  cudaGraphExec_t executable_ = nullptr;
-};
-
-class NoRecording final : public graph::Recording {
- public:
-  void replay() override {}
-};
 
 /// "NCCL 2.30.7", or why NCCL is not available.
 std::string nccl_version() {
@@ -151,7 +129,7 @@ class CudaDevice final : public TableDevice {
  public:
   explicit CudaDevice(int ordinal) {
     context.plan_only = ordinal < 0;
-    context.largest = &largest_;
+    context.launches = &launches_;
     context.held = &held_;
     if (context.plan_only) return;
     const int count = device_count();
@@ -184,10 +162,10 @@ class CudaDevice final : public TableDevice {
     return time_algorithms(spec, [this](const std::function<void()>& work) { return time(work); });
   }
 
-  std::shared_ptr<void> allocate(size_t bytes) override {
+  Buffer allocate(size_t bytes) override {
     enter();
-    largest_.allocations += 1;
-    if (context.plan_only) return {planned_address(bytes), [](void*) {}};
+    launches_.allocations += 1;
+    if (context.plan_only) return {{planned_address(bytes), [](void*) {}}, bytes};
     void* p = nullptr;
     const cudaError_t status = cudaMalloc(&p, rounded(bytes));
     if (status == cudaErrorMemoryAllocation) {
@@ -196,35 +174,30 @@ class CudaDevice final : public TableDevice {
     }
     check(status, "cudaMalloc");
     held_ += rounded(bytes);
-    return {p, [this, bytes](void* memory) {
-              cudaSetDevice(context.ordinal);  // not enter(), which may throw
-              cudaFree(memory);
-              held_ -= rounded(bytes);
-            }};
+    const auto release = [this, bytes](void* memory) {
+      cudaSetDevice(context.ordinal);  // not enter(), which may throw
+      cudaFree(memory);
+      held_ -= rounded(bytes);
+    };
+    return {{p, release}, bytes};
   }
-  std::shared_ptr<void> allocate_host(size_t bytes) override {
+  Buffer allocate_host(size_t bytes) override {
     enter();
-    largest_.allocations += 1;
-    if (context.plan_only) return std::make_shared<char[]>(bytes);
+    launches_.allocations += 1;
+    if (context.plan_only) return {std::make_shared<char[]>(bytes), bytes};
     void* p = nullptr;
     check(cudaMallocHost(&p, std::max<size_t>(bytes, 1)), "cudaMallocHost");
-    return {p, [](void* memory) { cudaFreeHost(memory); }};
+    return {{p, [](void* memory) { cudaFreeHost(memory); }}, bytes};
   }
 
   void upload(void* to, const void* from, size_t bytes) override {
-    enter();
-    if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.compute_stream),
-            "cudaMemcpyAsync to the device");
+    copy_on(context.compute_stream, to, from, bytes, cudaMemcpyHostToDevice);
   }
   void make_copy_stream_wait() override {
     stream_wait(context.copy_stream, compute_event_, context.compute_stream);
   }
   void upload_async(void* to, const void* from, size_t bytes) override {
-    enter();
-    if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, context.copy_stream),
-            "cudaMemcpyAsync on the copy stream");
+    copy_on(context.copy_stream, to, from, bytes, cudaMemcpyHostToDevice);
   }
   void wait_for_copy_stream() override {
     stream_wait(context.compute_stream, copy_event_, context.copy_stream);
@@ -234,10 +207,7 @@ class CudaDevice final : public TableDevice {
     cuda::download(to, from, bytes);
   }
   void copy(void* to, const void* from, size_t bytes) override {
-    enter();
-    if (!context.plan_only)
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.compute_stream),
-            "cudaMemcpyAsync within the device");
+    copy_on(context.compute_stream, to, from, bytes, cudaMemcpyDeviceToDevice);
   }
   void fill(void* to, int byte, size_t bytes) override {
     enter();
@@ -265,11 +235,11 @@ class CudaDevice final : public TableDevice {
     }
   }
 
-  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
+  std::function<void()> record(const std::function<void()>& work) override {
     enter();
     if (context.plan_only) {
       work();
-      return std::make_unique<NoRecording>();
+      return [] {};
     }
     check(cudaStreamBeginCapture(context.compute_stream, cudaStreamCaptureModeThreadLocal),
           "cudaStreamBeginCapture");
@@ -282,10 +252,18 @@ class CudaDevice final : public TableDevice {
     }
     context.recording = false;
     cudaGraph_t graph = nullptr;
-    const cudaError_t status = cudaStreamEndCapture(context.compute_stream, &graph);
+    const cudaError_t ended = cudaStreamEndCapture(context.compute_stream, &graph);
     if (failure) std::rethrow_exception(failure);
-    check(status, "cudaStreamEndCapture");
-    return std::make_unique<CudaRecording>(graph);
+    check(ended, "cudaStreamEndCapture");
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t instantiated = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    check(instantiated, "cudaGraphInstantiate");
+    const std::shared_ptr<std::remove_pointer_t<cudaGraphExec_t>> owner(executable, cudaGraphExecDestroy);
+    return [this, owner] {
+      check(cudaGraphLaunch(owner.get(), context.compute_stream), "cudaGraphLaunch");
+      launches_.replays += 1;
+    };
   }
 
   double time(const std::function<void()>& work) override {
@@ -328,6 +306,11 @@ class CudaDevice final : public TableDevice {
     if (entered || context.plan_only) return;
     check(cudaSetDevice(context.ordinal), "cudaSetDevice");
     entered = true;
+  }
+
+  static void copy_on(cudaStream_t stream, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+    enter();
+    if (!context.plan_only) check(cudaMemcpyAsync(to, from, bytes, kind, stream), "cudaMemcpyAsync");
   }
 
   /// Stream wait: `follower` waits until `leader` has reached its current end. The event can be reused at

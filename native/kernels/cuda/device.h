@@ -17,27 +17,19 @@ constexpr size_t kAlign = 256;
 /// The bytes that an allocation takes.
 constexpr size_t rounded(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
 
-/// The largest values that launches asked for.
-struct Largest {
-  int64_t launches, blocks;
-  size_t shared, workspace;
-  int64_t replays, allocations;
-};
 /// Checks a launch against the limits of sm_90 and counts it. False if the grid is empty. Throws
 /// Error(ERR_CUDA).
-bool count_launch(Largest& largest, const unsigned (&grid)[3], unsigned threads, size_t shared);
+bool count_launch(graph::Device::Launches& counted, const unsigned (&grid)[3], unsigned threads,
+                  size_t shared);
 
 class TableDevice : public graph::Device {
  public:
   const Table& kernels() const override { return table(); }
-  Launches take_launches() override {
-    const Largest l = std::exchange(largest_, {});
-    return {l.launches, l.blocks, l.shared, l.workspace, l.replays, l.allocations};
-  }
+  Launches take_launches() override { return std::exchange(launches_, {}); }
   size_t held_bytes() const override { return held_; }
 
  protected:
-  Largest largest_{};
+  Launches launches_{};
   std::atomic<size_t> held_{0};
 };
 

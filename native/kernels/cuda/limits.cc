@@ -8,7 +8,8 @@ namespace orch::kernels::cuda {
 
 uint32_t index32(int64_t n);
 
-bool count_launch(Largest& largest, const unsigned (&grid)[3], unsigned threads, size_t shared) {
+bool count_launch(graph::Device::Launches& counted, const unsigned (&grid)[3], unsigned threads,
+                  size_t shared) {
   constexpr size_t kMostShared = 227 * 1024;
   const int64_t blocks = static_cast<int64_t>(grid[0]) * grid[1] * grid[2];
   if (blocks == 0) return false;
@@ -17,9 +18,9 @@ bool count_launch(Largest& largest, const unsigned (&grid)[3], unsigned threads,
                                 std::to_string(grid[2]) + " blocks of " + std::to_string(threads) +
                                 " threads with " + std::to_string(shared) +
                                 " bytes of shared memory is beyond the device");
-  largest.launches += 1;
-  largest.blocks = std::max(largest.blocks, blocks);
-  largest.shared = std::max(largest.shared, shared);
+  counted.count += 1;
+  counted.most_blocks = std::max(counted.most_blocks, blocks);
+  counted.most_shared = std::max(counted.most_shared, shared);
   return true;
 }
 

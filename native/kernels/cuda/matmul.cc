@@ -168,34 +168,6 @@ Plan& plan_of(const graph::MatmulSpec& s) {
   return *plan;
 }
 
-class MatmulOp final : public graph::Op {
- public:
-  MatmulOp(const char* name, const graph::MatmulSpec& s) : name_(name), spec_(s) {
-    if (!plans_only()) plan_ = &plan_of(s);
-  }
-  const char* name() const override { return name_; }
-  double flops() const override { return 2.0 * spec_.m * spec_.n * spec_.k; }
-  void run(const graph::Run& r) const override {
-    for (const void* p : {r.in<void>(0), r.in<void>(1), static_cast<const void*>(r.out<void>(0))})
-      if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)
-        throw Error("ERR_INTERNAL", std::string(name_) + ": an operand is missing or not aligned");
-    if (plans_only()) return;
-    const void* bias = spec_.bias ? r.in<void>(2) : spec_.sums ? r.out<void>(1) : nullptr;
-    if (spec_.bias && plan_->bias == DType::BF16) {
-      bf16* const converted = static_cast<bf16*>(workspace_bytes(sizeof(bf16) * spec_.n));
-      table().b16.from_f32(converted, static_cast<const float*>(bias), spec_.n);
-      bias = converted;
-    }
-    plan_->run(plan_->chosen, r.in<void>(0), r.in<void>(1), bias, r.out<void>(0),
-               spec_.accumulate ? 1.0f : 0.0f);
-  }
-
- private:
-  const char* name_;
-  graph::MatmulSpec spec_;
-  Plan* plan_ = nullptr;
-};
-
 }  // namespace
 
 std::string matmul_version() {
@@ -214,7 +186,22 @@ bool sums_with(const graph::MatmulSpec& spec) {
 }
 
 std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec& spec) {
-  return std::make_unique<MatmulOp>(name, spec);
+  Plan* const plan = plans_only() ? nullptr : &plan_of(spec);
+  const auto run = [name, spec, plan](const graph::Run& r) {
+    for (const void* p : {r.in<void>(0), r.in<void>(1), static_cast<const void*>(r.out<void>(0))})
+      if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)
+        throw Error("ERR_INTERNAL", std::string(name) + ": an operand is missing or not aligned");
+    if (!plan) return;
+    const void* bias = spec.bias ? r.in<void>(2) : spec.sums ? r.out<void>(1) : nullptr;
+    if (spec.bias && plan->bias == DType::BF16) {
+      bf16* const converted = static_cast<bf16*>(workspace_bytes(sizeof(bf16) * spec.n));
+      table().b16.from_f32(converted, static_cast<const float*>(bias), spec.n);
+      bias = converted;
+    }
+    plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), bias, r.out<void>(0),
+              spec.accumulate ? 1.0f : 0.0f);
+  };
+  return graph::make_op(name, run, {.flops = 2.0 * spec.m * spec.n * spec.k});
 }
 
 std::vector<double> time_algorithms(const graph::MatmulSpec& s,

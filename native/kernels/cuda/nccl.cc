@@ -118,9 +118,6 @@ class NcclTransport final : public graph::Transport {
     if (stream_) cudaStreamDestroy(stream_);
   }
 
-  int rank() const override { return rank_; }
-  int ranks() const override { return ranks_; }
-
   void send_receive(const std::vector<Transfer>& transfers) override {
     await_last_call();
     doing_ = "send/recv";

@@ -1,18 +1,35 @@
-// The CUDA stream, for sources without kernels; context.h is for those with kernels.
+// The device that this library drives: its stream and workspace. There is one device per process; calls come
+// from one thread at a time. Functions throw Error(ERR_CUDA).
 #pragma once
+#include <cstddef>
+
+#if !defined(ORCH_EMULATED)
 #include <cuda_runtime.h>
+#endif
 
 namespace orch::kernels::cuda {
 
+/// Kernel launches are asynchronous; this waits until the stream is idle.
+void synchronize();
+/// At least `bytes` (256-byte aligned) of workspace for the operation being launched; the next operation may
+/// use the same memory. It can grow only outside of stream capture.
+void* workspace_bytes(size_t bytes);
+/// Copies from the device after the work enqueued before, and waits for the copy.
+void download(void* to, const void* from, size_t bytes);
+/// Checks a launch against the limits of sm_90 and counts it. False if nothing must be launched: the grid is
+/// empty, or the device only plans.
+bool may_launch(dim3 grid, dim3 block, size_t shared);
+
+#if defined(ORCH_EMULATED)
+/// Runs the work, or records it during a capture.
+void submit(std::function<void()> work);
+#else
 cudaStream_t compute_stream();
 void check(cudaError_t status, const char* what);
-void synchronize();
-void* workspace_bytes(size_t bytes);
-/// Adds device memory that was allocated elsewhere to held_bytes().
-void count_held(size_t bytes);
-void download(void* to, const void* from, size_t bytes);
-bool may_launch(dim3 grid, dim3 block, size_t shared);
 /// Allows a kernel more than 48 KiB of shared memory.
 void raise_shared(const void* kernel, size_t shared);
+/// Adds device memory that was allocated elsewhere to held_bytes().
+void count_held(size_t bytes);
+#endif
 
 }  // namespace orch::kernels::cuda

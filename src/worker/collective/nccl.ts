@@ -12,10 +12,10 @@ import { type Collective, engineCollective } from './collective.js';
 const CONNECT_MS = 120_000;
 
 /** What other workers need to connect to this worker's GPU, or why they cannot. */
-export async function offerDevice(engine: Engine, { rank, members }: Form): Promise<DeviceRendezvous> {
+export async function deviceRendezvous(engine: Engine, { rank, members }: Form): Promise<DeviceRendezvous> {
   const bounds = Float64Array.from(members.flatMap(({ firstSlot, endSlot }) => [firstSlot, endSlot]));
   try {
-    const [gpu = '', library = '', uniqueId = ''] = (await engine.offerDevice(rank, bounds)).split('/');
+    const [gpu = '', library = '', uniqueId = ''] = (await engine.rendezvous(rank, bounds)).split('/');
     return { gpu, library, uniqueId, problem: '' };
   } catch (error) {
     return { gpu: '', library: '', uniqueId: '', problem: (error as Error).message };
@@ -77,7 +77,7 @@ export async function connectDevices(
           'NCCL_DEBUG=INFO shows what NCCL tries; NCCL_SOCKET_IFNAME sets the network interface',
         ),
       );
-      engine.abandonDevices();
+      engine.abortDevices();
     }, CONNECT_MS);
   });
   try {

@@ -5,7 +5,7 @@ import {
   canConnectDevices,
   connectDevices,
   connectionProblem,
-  offerDevice,
+  deviceRendezvous,
 } from '../../../src/worker/collective/nccl.js';
 
 const form = (ranks: number): Form => ({
@@ -37,18 +37,18 @@ describe('what a worker tells of its device', () => {
   test('its GPU, its library, and the unique id of rank 0; the engine gets the slots of all ranks', async () => {
     let asked = '';
     const offering = engine({
-      offerDevice: async (rank, bounds) => {
+      rendezvous: async (rank, bounds) => {
         asked = `${rank}: ${bounds.join()}`;
         return 'GPU-a/NCCL 2.30.7/00ff';
       },
     });
-    expect(await offerDevice(offering, form(2))).toEqual(A);
+    expect(await deviceRendezvous(offering, form(2))).toEqual(A);
     expect(asked).toBe('0: 0,3,3,6');
   });
 
   test('why it cannot be connected', async () => {
-    const refusing = engine({ offerDevice: () => Promise.reject(new Error(OFF.problem)) });
-    expect(await offerDevice(refusing, form(2))).toEqual(OFF);
+    const refusing = engine({ rendezvous: () => Promise.reject(new Error(OFF.problem)) });
+    expect(await deviceRendezvous(refusing, form(2))).toEqual(OFF);
   });
 });
 
@@ -87,7 +87,7 @@ describe('connecting', () => {
       const connect = new Promise<void>((_, reject) => {
         giveUp = () => reject(new Error('closed'));
       });
-      const asked = engine({ connectDevices: () => connect, abandonDevices: () => giveUp() });
+      const asked = engine({ connectDevices: () => connect, abortDevices: () => giveUp() });
       const wait = connectDevices(asked, [A, B]);
       const outcome = expect(wait).rejects.toThrow('The GPUs were not connected within 120 s');
       await vi.advanceTimersByTimeAsync(121_000);

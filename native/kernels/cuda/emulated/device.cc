@@ -14,7 +14,7 @@
 namespace orch::kernels::cuda {
 namespace {
 
-Largest* largest = nullptr;
+graph::Device::Launches* launches = nullptr;
 void* workspace_memory = nullptr;
 int ordinal = 0;
 int device_count() {
@@ -30,13 +30,12 @@ void* poisoned(size_t bytes) {
 
 /// Replays work with the arguments of its capture, as a GPU does, and with its own workspaces, which are
 /// filled with NaN each time.
-class Replayed final : public graph::Recording {
- public:
-  ~Replayed() override {
+struct Replayed {
+  ~Replayed() {
     for (void* p : workspaces) std::free(p);
   }
-  void replay() override {
-    if (largest) largest->replays += 1;
+  void replay() const {
+    if (launches) launches->replays += 1;
     for (const auto& w : work) w();
   }
   std::vector<std::function<void()>> work;
@@ -49,67 +48,57 @@ void reject_during_capture(const char* what) {
   if (recording) throw Error("ERR_CUDA", what, " cannot be captured");
 }
 
-class PlainMatmul final : public graph::Op {
- public:
-  PlainMatmul(const char* name, const graph::MatmulSpec& s) : name_(name), s_(s) {}
-  const char* name() const override { return name_; }
-  double flops() const override { return 2.0 * s_.m * s_.n * s_.k; }
-  void run(const graph::Run& r) const override {
-    submit([this, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<float>(2), c = r.out<void>(0),
-            sums = s_.sums ? r.out<float>(1) : nullptr] { multiply(a, b, bias, c, sums); });
-  }
+std::vector<float> widen(const void* from, DType t, int64_t n) {
+  std::vector<float> x(n);
+  for (int64_t i = 0; i < n; ++i)
+    x[i] = t == DType::F32 ? static_cast<const float*>(from)[i] : to_float(static_cast<const bf16*>(from)[i]);
+  return x;
+}
 
- private:
-  void multiply(const void* a_, const void* b_, const float* bias, void* c, float* sums) const {
-    const auto a = widen(a_, s_.a, s_.m * s_.k), b = widen(b_, s_.b, s_.k * s_.n);
-    std::vector<float> row(s_.n);
-    for (int64_t i = 0; s_.sums && i < s_.m; ++i) {
-      sums[i] = 0;
-      for (int64_t p = 0; p < s_.k; ++p) sums[i] += a[s_.transpose_a ? p * s_.m + i : i * s_.k + p];
+void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const float* bias, void* c,
+              float* sums) {
+  const auto a = widen(a_, s.a, s.m * s.k), b = widen(b_, s.b, s.k * s.n);
+  std::vector<float> row(s.n);
+  for (int64_t i = 0; s.sums && i < s.m; ++i) {
+    sums[i] = 0;
+    for (int64_t p = 0; p < s.k; ++p) sums[i] += a[s.transpose_a ? p * s.m + i : i * s.k + p];
+  }
+  for (int64_t i = 0; i < s.m; ++i) {
+    std::fill(row.begin(), row.end(), 0.0f);
+    for (int64_t p = 0; p < s.k; ++p) {
+      const float x = a[s.transpose_a ? p * s.m + i : i * s.k + p];
+      if (s.transpose_b)
+        for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[j * s.k + p];
+      else
+        for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[p * s.n + j];
     }
-    for (int64_t i = 0; i < s_.m; ++i) {
-      std::fill(row.begin(), row.end(), 0.0f);
-      for (int64_t p = 0; p < s_.k; ++p) {
-        const float x = a[s_.transpose_a ? p * s_.m + i : i * s_.k + p];
-        if (s_.transpose_b)
-          for (int64_t j = 0; j < s_.n; ++j) row[j] += x * b[j * s_.k + p];
-        else
-          for (int64_t j = 0; j < s_.n; ++j) row[j] += x * b[p * s_.n + j];
-      }
-      for (int64_t j = 0; j < s_.n; ++j) {
-        const float y = row[j] + (s_.bias ? bias[j] : 0.0f);
-        if (s_.c == DType::BF16) {
-          bf16& to = static_cast<bf16*>(c)[i * s_.n + j];
-          to = to_bf16(s_.accumulate ? to_float(to) + y : y);
-        } else {
-          float& to = static_cast<float*>(c)[i * s_.n + j];
-          to = s_.accumulate ? to + y : y;
-        }
+    for (int64_t j = 0; j < s.n; ++j) {
+      const float y = row[j] + (s.bias ? bias[j] : 0.0f);
+      if (s.c == DType::BF16) {
+        bf16& to = static_cast<bf16*>(c)[i * s.n + j];
+        to = to_bf16(s.accumulate ? to_float(to) + y : y);
+      } else {
+        float& to = static_cast<float*>(c)[i * s.n + j];
+        to = s.accumulate ? to + y : y;
       }
     }
   }
-  static std::vector<float> widen(const void* from, DType t, int64_t n) {
-    std::vector<float> x(n);
-    for (int64_t i = 0; i < n; ++i)
-      x[i] =
-          t == DType::F32 ? static_cast<const float*>(from)[i] : to_float(static_cast<const bf16*>(from)[i]);
-    return x;
-  }
-
-  const char* name_;
-  graph::MatmulSpec s_;
-};
+}
 
 class EmulatedDevice final : public TableDevice {
  public:
-  EmulatedDevice() { largest = &largest_; }
+  EmulatedDevice() { launches = &launches_; }
   /// The name makes clear, wherever it is shown, that this is not a GPU.
   Description describe() const override {
     return {"emulated GPU (runs on the CPU, for tests)", "no CUDA, no cuBLASLt", size_t{4} << 30, ""};
   }
   bool sums_with(const graph::MatmulSpec&) const override { return true; }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
-    return std::make_unique<PlainMatmul>(name, spec);
+    const auto run = [spec](const graph::Run& r) {
+      submit([spec, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<float>(2), c = r.out<void>(0),
+              sums = spec.sums ? r.out<float>(1) : nullptr] { multiply(spec, a, b, bias, c, sums); });
+    };
+    return graph::make_op(name, run, {.flops = 2.0 * spec.m * spec.n * spec.k});
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override {
     const std::vector<float> a(s.m * s.k), b(s.k * s.n), bias(s.m + s.n);
@@ -121,20 +110,8 @@ class EmulatedDevice final : public TableDevice {
     return {time([&] { matmul("matmul", s)->run(run); })};
   }
 
-  std::shared_ptr<void> allocate(size_t bytes) override {
-    const auto memory = allocate_host(bytes);
-    held_ += rounded(bytes);
-    return {memory.get(), [this, memory, bytes](void*) { held_ -= rounded(bytes); }};
-  }
-  /// Freed not before the streams are idle, as in CUDA.
-  std::shared_ptr<void> allocate_host(size_t bytes) override {
-    reject_during_capture("An allocation");
-    largest_.allocations += 1;
-    return {poisoned(bytes), [this](void* memory) {
-              finish_copies();
-              std::free(memory);
-            }};
-  }
+  Buffer allocate(size_t bytes) override { return made(bytes, rounded(bytes)); }
+  Buffer allocate_host(size_t bytes) override { return made(bytes, 0); }
   void download(void* to, const void* from, size_t bytes) override {
     reject_during_capture("A download");
     if (bytes) std::memcpy(to, from, bytes);
@@ -162,8 +139,8 @@ class EmulatedDevice final : public TableDevice {
     reject_during_capture("An event");
     return 0;
   }
-  std::unique_ptr<graph::Recording> record(const std::function<void()>& work) override {
-    auto made = std::make_unique<Replayed>();
+  std::function<void()> record(const std::function<void()>& work) override {
+    const auto made = std::make_shared<Replayed>();
     recording = made.get();
     try {
       work();
@@ -172,7 +149,7 @@ class EmulatedDevice final : public TableDevice {
       throw;
     }
     recording = nullptr;
-    return made;
+    return [made] { made->replay(); };
   }
   double time(const std::function<void()>& work) override {
     const auto start = std::chrono::steady_clock::now();
@@ -186,6 +163,18 @@ class EmulatedDevice final : public TableDevice {
   }
 
  private:
+  /// Freed not before the streams are idle, as in CUDA.
+  Buffer made(size_t bytes, size_t held) {
+    reject_during_capture("An allocation");
+    launches_.allocations += 1;
+    held_ += held;
+    const auto release = [this, held](void* memory) {
+      finish_copies();
+      std::free(memory);
+      held_ -= held;
+    };
+    return {{poisoned(bytes), release}, bytes};
+  }
   void finish_copies() {
     for (const auto& u : uploads_) u();
     uploads_.clear();
@@ -209,7 +198,7 @@ void download(void* to, const void* from, size_t bytes) {
 }
 /// Every operation gets a new workspace, filled with NaN.
 void* workspace_bytes(size_t bytes) {
-  if (largest) largest->workspace = std::max(largest->workspace, bytes);
+  if (launches) launches->workspace = std::max(launches->workspace, bytes);
   void* const fresh = poisoned(bytes);
   if (recording) {
     recording->workspaces.push_back(fresh);
@@ -220,8 +209,8 @@ void* workspace_bytes(size_t bytes) {
   return fresh;
 }
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
-  static Largest nobody{};
-  return count_launch(largest ? *largest : nobody, {grid.x, grid.y, grid.z}, block.x * block.y * block.z,
+  static graph::Device::Launches nobody{};
+  return count_launch(launches ? *launches : nobody, {grid.x, grid.y, grid.z}, block.x * block.y * block.z,
                       shared);
 }
 

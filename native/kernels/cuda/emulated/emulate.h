@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 
+#define ORCH_EMULATED  // instead of cuda_runtime.h
 #define __global__
 #define __device__
 #define __host__

@@ -70,8 +70,6 @@ class EmulatedTransport final : public graph::Transport {
     listening_ = std::move(offered[name_]);
     offered.erase(name_);
   }
-  int rank() const override { return rank_; }
-  int ranks() const override { return ranks_; }
 
   void send_receive(const std::vector<Transfer>& transfers) override {
     meet();
