@@ -32,10 +32,11 @@ interface WorkerOptions {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
+  // The session comes first: if its address is refused, nothing may listen yet and keep the process from ending.
+  const session = new CoordinatorSession(options.coordinator);
   const peers = new PeerServer();
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
-  const session = new CoordinatorSession(options.coordinator);
   let abandonDevices = () => {};
   // A signal to a worker stops the whole run.
   onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
