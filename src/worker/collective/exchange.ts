@@ -32,7 +32,7 @@ export function exchangeLayout(
 }
 
 /** The receiving end of one stream of a peer. */
-export interface Incoming {
+interface Incoming {
   /** Memory for the next message. */
   open(bytes: number): Uint8Array;
   /** That message is complete. */
