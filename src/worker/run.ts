@@ -32,7 +32,7 @@ interface WorkerOptions {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
-  // The session comes first: if its address is refused, nothing may listen yet and keep the process from ending.
+  // The session comes first: if its address is refused, no server may listen yet and keep this process alive.
   const session = new CoordinatorSession(options.coordinator);
   const peers = new PeerServer();
   const dataAddress = await peers.listen(localAddress());
