@@ -124,8 +124,10 @@ class Run {
 
   /** Stops the run; while it trains, after the step and a checkpoint. */
   stop(exitCode: number, reason: string): void {
-    const what = ': finishing the step and writing a checkpoint (a second signal stops without saving)';
-    this.#recorder.note('info', this.#state.phase === 'RUNNING' ? reason + what : reason);
+    if (this.#state.phase === 'RUNNING') {
+      const what = 'finishing the step and writing a checkpoint (a second signal stops without saving)';
+      this.#recorder.note('info', `${reason}: ${what}`);
+    }
     this.#handle({ type: 'stop', exitCode, reason });
   }
 

@@ -7,7 +7,7 @@ export function memoryOf({ device, numbers }: WorkerReport): number {
   return device === '' ? numbers.rss_bytes : numbers.device_bytes;
 }
 
-/** The numbers of a step: "loss 0.4213", "norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
+/** A step's "loss 0.4213", "norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
 export function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
   const perSecond = record.samples / record.seconds;
   const logits = record.attention.map(({ maxAbsLogit }) => maxAbsLogit);

@@ -1,10 +1,11 @@
 /** run.log: the events of a run, written by pino. Metrics are in metrics.jsonl. */
 import { pino } from 'pino';
+import { writeFailure } from '../files/io.js';
 import { quantity } from '../text/quantities.js';
 import type { Sink } from './record.js';
 
 export function logFile(path: string): Sink {
-  const destination = pino.destination({ dest: path, sync: true, append: true });
+  const destination = openLog(path);
   // A full disk must not end the run through its log. The ledger and metrics.jsonl report it.
   destination.on('error', () => {});
   const log = pino({ level: 'debug', base: { pid: process.pid } }, destination);
@@ -21,4 +22,12 @@ export function logFile(path: string): Sink {
     checkpoint: (record) => log.info(record, 'checkpoint written'),
     close: () => destination.end(),
   };
+}
+
+function openLog(path: string) {
+  try {
+    return pino.destination({ dest: path, sync: true, append: true });
+  } catch (error) {
+    throw writeFailure(path, error);
+  }
 }

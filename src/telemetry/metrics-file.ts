@@ -1,4 +1,4 @@
-/** metrics.jsonl: one object per step, validation and checkpoint. Names are snake_case and include the unit. */
+/** metrics.jsonl: one object per step, validation and checkpoint. Names are snake_case, with the unit. */
 import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
 import type { Sink, StepRecord, WorkerReport } from './record.js';

@@ -36,7 +36,7 @@ function metric<R>(definition: Definition, read: Metric<R>['read'], ...labels: s
  * A worker's numbers of a step, as they are called where it measures them, in its messages, and in
  * metrics.jsonl; null: only there. Their metrics are labelled with the worker's rank.
  */
-export const WORKER_NUMBERS = {
+const WORKER_NUMBERS = {
   /** From the start of preparing the batch to Prepared. */
   total_seconds: null,
   gather_seconds: counter('worker_gather_seconds_total', 'Gathering rows, summed over threads.'),

@@ -32,10 +32,11 @@ interface WorkerOptions {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
+  // The session comes first: if its address is refused, no server may listen yet and keep this process alive.
+  const session = new CoordinatorSession(options.coordinator);
   const peers = new PeerServer();
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
-  const session = new CoordinatorSession(options.coordinator);
   let abortDevices = () => {};
   // A signal to a worker stops the whole run.
   onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));

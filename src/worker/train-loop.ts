@@ -10,7 +10,7 @@ import { CheckpointSaver } from './saver.js';
 import type { Generation } from './setup.js';
 import { validate } from './validation.js';
 
-/** Trains from `firstStep` until the coordinator stops the run, and returns when all checkpoints are written. */
+/** Trains from `firstStep` until the coordinator stops the run and all checkpoints are written. */
 export async function train(generation: Generation, firstStep: number): Promise<void> {
   const { config, engine, batches, session, form, collective } = generation;
   const { firstSlot, endSlot } = form.members[form.rank]!;

@@ -1,4 +1,4 @@
-import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -259,6 +259,13 @@ describe('refusals', () => {
     await ends(run.outcome, 143);
   });
 
+  test('a worker for a coordinator on another machine', () => {
+    const env = { ORCHESTRATOR_COORDINATOR: '192.0.2.1:5000', ORCHESTRATOR_TOKEN: 'token' };
+    const { status, stderr } = orchestratorIn({ env }, 'worker');
+    expect(stderr).toContain('error ERR_USAGE: Address 192.0.2.1:5000 is not on loopback');
+    expect(status).toBe(2);
+  });
+
   test('a second run in the same folder', async () => {
     const runDir = join(folder, 'shared');
     const run = new Launched(runDir, 1, '--set', 'schedule.steps=100000');
@@ -318,7 +325,7 @@ describe('refusals', () => {
     expect(output).toContain('error ERR_FILE_TRUNCATED: rank ');
   });
 
-  test('more workers than slots, a port in use, a folder that is a file', async () => {
+  test('more workers than slots, a port in use, a folder that is a file, a log that is a folder', async () => {
     expect(await launch(join(folder, 'many'), 6)).toMatchObject({
       code: 2,
       output: expect.stringContaining('6 workers cannot share 5 slots (batch.global 20 / batch.micro 4)'),
@@ -336,6 +343,13 @@ describe('refusals', () => {
     expect(await launch(join(folder, 'file', 'run'), 1)).toMatchObject({
       code: 1,
       output: expect.stringContaining('ERR_RUN_DIR'),
+    });
+
+    const log = join(folder, 'logless', 'run.log');
+    mkdirSync(log, { recursive: true });
+    expect(await launch(join(folder, 'logless'), 1, '--set', 'telemetry.metrics_port=0')).toMatchObject({
+      code: 1,
+      output: `error ERR_FILE_WRITE: Cannot write ${log}: it is a folder (EISDIR)\n`,
     });
   });
 });

@@ -31,6 +31,8 @@ export function orchestratorIn(
     encoding: 'utf8',
     ...(cwd === undefined ? {} : { cwd }),
     env: { ...process.env, ...env },
+    // A program that does not end fails its test.
+    timeout: 300_000,
   });
   return { status, stdout, stderr };
 }

@@ -4,6 +4,7 @@ import { type EvaluationResult, evaluateModel } from '../../shapes/evaluation/ev
 import { GENEVAL_CATEGORIES } from '../../shapes/evaluation/prompts.js';
 import { alignedRows } from '../../text/columns.js';
 import { positiveInteger } from '../arguments.js';
+import { printResult } from '../output.js';
 import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
@@ -28,7 +29,7 @@ async function evaluate(options: Options): Promise<void> {
   const { count, grid = null } = options;
   await withShapesModel(options, async (model, settings) => {
     const result = await evaluateModel(model, { ...settings, count, grid });
-    process.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : render(result));
+    printResult(result, options.json, render);
   });
 }
 

@@ -32,7 +32,7 @@ export function exchangeLayout(
 }
 
 /** The receiving end of one stream of a peer. */
-export interface Incoming {
+interface Incoming {
   /** Memory for the next message. */
   open(bytes: number): Uint8Array;
   /** That message is complete. */
@@ -227,7 +227,7 @@ function view(buckets: readonly Float32Array[], { bucket, offset, length }: Chun
   return buckets[bucket]!.subarray(offset, offset + length);
 }
 
-/** This worker's sums of all its slots, ascending, and by bucket the memory of the first, for the global sum. */
+/** This worker's sums over its slots, ascending, and by bucket the memory of the first, for the global sum. */
 function localGradient(gradients: Gradients, { rank, nodes }: ExchangeLayout) {
   const [parts, sum, expected] = [gradients.gradientParts(), gradients.gradient(), nodes[rank]!];
   const text = (ranges: readonly Range[]) => ranges.map(({ lo, hi }) => `[${lo}, ${hi})`).join(' ');

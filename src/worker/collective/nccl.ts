@@ -60,8 +60,8 @@ export function canConnectDevices(
 }
 
 /**
- * Connects the GPUs of all workers. Fails when the time limit passes, for example because a firewall drops the
- * traffic.
+ * Connects the GPUs of all workers. Fails when the time limit passes, for example because a firewall drops
+ * the traffic.
  */
 export async function connectDevices(
   engine: Engine,
