@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { OrchestratorError } from '../../errors.js';
 import { readFailure } from '../../files/io.js';
 import { writeGrid } from '../../shapes/pictures.js';
+import { counted } from '../../text/quantities.js';
 import { positiveInteger } from '../arguments.js';
 import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
@@ -41,7 +42,7 @@ async function sample(options: Options): Promise<void> {
     const pixels = await model.sample(repeated, settings);
     const pictures = repeated.map((label, i) => ({ label, pixels: pixels[i]! }));
     const { width, height } = await writeGrid(pictures, options.out, options.columns ?? null);
-    process.stdout.write(`${options.out} | ${pictures.length} pictures | ${width} x ${height}\n`);
+    process.stdout.write(`${options.out} | ${counted(pictures.length, 'picture')} | ${width} x ${height}\n`);
   });
 }
 
