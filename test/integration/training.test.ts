@@ -337,5 +337,15 @@ describe('refusals', () => {
       code: 1,
       output: expect.stringContaining('ERR_RUN_DIR'),
     });
+    expect(await launch(join(folder, 'file'), 1)).toMatchObject({
+      code: 1,
+      output: expect.stringContaining(
+        `ERR_RUN_DIR: Cannot write in the run folder ${join(folder, 'file')}: it is a file, not a folder`,
+      ),
+    });
+    expect(await launch('/proc/nope/run', 1)).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('ERR_RUN_DIR: Cannot write in the run folder /proc/nope/run: '),
+    });
   });
 });
