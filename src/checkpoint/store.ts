@@ -8,7 +8,15 @@ import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { type FileRecord, hashFile } from '../files/hash.js';
-import { errnoOf, reasonOf, syncFolder, uniqueSuffix, writeDurably, writeFailure } from '../files/io.js';
+import {
+  errnoOf,
+  makeFolders,
+  reasonOf,
+  syncFolder,
+  uniqueSuffix,
+  writeDurably,
+  writeFailure,
+} from '../files/io.js';
 import { Safetensors } from '../formats/safetensors/file.js';
 import { elementsOf } from '../formats/safetensors/header.js';
 import { type TensorSource, writeSafetensors } from '../formats/safetensors/write.js';
@@ -98,7 +106,7 @@ export async function saveCheckpoint(root: string, content: CheckpointContent) {
   const final = join(root, name);
   const partial = join(root, `${PARTIAL}${name}-${uniqueSuffix()}`);
   try {
-    await makeFolder(root);
+    for (const folder of await makeFolders(root)) await syncFolder(dirname(folder));
     const tensors = files.flatMap(([, contents]) => contents);
     await checkSpace(root, final, 4 * tensors.reduce((sum, { shape }) => sum + elementsOf(shape)!, 0));
     await mkdir(partial);
@@ -131,16 +139,6 @@ function sourceOf({ name, shape, values }: StoredTensor): TensorSource {
     yield await values();
   };
   return { name, dtype: 'F32', shape, data };
-}
-
-/** Creates a folder and its missing parents, and makes their entries durable. */
-async function makeFolder(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true });
-  if (first === undefined) return;
-  for (let folder = resolve(path); ; folder = dirname(folder)) {
-    await syncFolder(dirname(folder));
-    if (folder === resolve(first)) return;
-  }
 }
 
 /** Refuses in advance to write what does not fit, because a full disk also stops the journal and the logs. */

@@ -29,7 +29,9 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
  */
 export async function buildProgram(name: string | null = null): Promise<Command> {
   const program = new Command('orchestrator')
-    .description('Train Stable-Diffusion-3-class models, bit-reproducibly, on any number of nodes.')
+    .description(
+      'Train MM-DiT models (the architecture of Stable Diffusion 3), bit-reproducibly, with any number of workers.',
+    )
     .version(version())
     .option('--debug', 'print stacks of errors')
     .exitOverride()

@@ -1,7 +1,19 @@
+import { bytes, counted } from '../text/quantities.js';
+
+/** "3/20 steps", "1/1 picture" */
+export function countOf(unit: string) {
+  return (done: number, total: number) => `${done}/${counted(total, unit)}`;
+}
+
+/** "8.3 MiB of 1.2 GiB" */
+export function bytesOf(done: number, total: number): string {
+  return `${bytes(done)} of ${bytes(total)}`;
+}
+
 /** Progress of long work on stderr: one rewritten line on a terminal, otherwise a plain line at times. */
 export class Progress {
   readonly #what: string;
-  readonly #unit: string;
+  readonly #amount: (done: number, total: number) => string;
   readonly #started = performance.now();
   #lastLine = Number.NEGATIVE_INFINITY;
   #lastDone = -1;
@@ -9,11 +21,11 @@ export class Progress {
 
   /**
    * @param what The work: "sampling".
-   * @param unit What is counted: "steps".
+   * @param amount How much is done, in words: `countOf('step')` or `bytesOf`.
    */
-  constructor(what: string, unit: string) {
+  constructor(what: string, amount: (done: number, total: number) => string) {
     this.#what = what;
-    this.#unit = unit;
+    this.#amount = amount;
   }
 
   update(done: number, total: number): void {
@@ -25,7 +37,7 @@ export class Progress {
     this.#lastLine = now;
     const seconds = (now - this.#started) / 1000;
     const eta = done === total ? '' : ` | eta ${((seconds / done) * (total - done)).toFixed(0)} s`;
-    const line = `${this.#what} | ${done}/${total} ${this.#unit} | ${seconds.toFixed(1)} s${eta}`;
+    const line = `${this.#what} | ${this.#amount(done, total)} | ${seconds.toFixed(1)} s${eta}`;
     if (!process.stderr.isTTY) process.stderr.write(`${line}\n`);
     else process.stderr.write(`\r\x1b[K${line}${done === total ? '\n' : ''}`);
     this.#open = done < total;

@@ -6,7 +6,7 @@ import { SOLVERS } from '../sampling/solvers.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
 import { choiceOption } from './options.js';
-import { Progress } from './progress.js';
+import { countOf, Progress } from './progress.js';
 
 export interface SamplerOptions
   extends Omit<OpenOptions, 'threads' | 'weights'>,
@@ -65,7 +65,7 @@ export async function withShapesModel(
   const model = await openShapesModel(checkpoint, { ...options, weights, threads });
   try {
     for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
-    const progress = new Progress('sampling', 'steps');
+    const progress = new Progress('sampling', countOf('step'));
     const shift = options.shift ?? model.shift;
     const onProgress = (done: number, total: number) => progress.update(done, total);
     await work(model, { ...options, shift, onProgress });

@@ -73,6 +73,14 @@ export function namesAt(path: Path): string[] {
   return found === null ? [] : Object.keys(unwrapNull(found).node.properties ?? {});
 }
 
+/** The paths of all keys, mappings before what they hold. */
+export function keyPaths(mapping = jsonSchema(), prefix: readonly string[] = []): string[][] {
+  return Object.entries(mapping.properties ?? {}).flatMap(([name, child]) => {
+    const path = [...prefix, name];
+    return [path, ...keyPaths(unwrapNull(child).node, path)];
+  });
+}
+
 /** "an integer from 1 to 64", "one of fp32, bf16", "a list of 2 numbers ..., or null". */
 export function expectation(schema: SchemaNode): string {
   const { node, nullable } = unwrapNull(schema);

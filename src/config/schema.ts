@@ -111,7 +111,7 @@ const batch = z.strictObject({
   micro: integer(1)
     .default(32)
     .describe(
-      'Micro-batch: samples in a slot, the unit that one thread computes; a step has global / micro slots.',
+      'Micro-batch: samples in a slot, which are computed together; a step has global / micro slots.',
     ),
 });
 

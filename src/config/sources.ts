@@ -6,7 +6,7 @@
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
-import { formatPath, namesAt, type Path, schemaAt } from './describe.js';
+import { formatPath, keyPaths, type Path, schemaAt } from './describe.js';
 import { setAt, valueAt } from './value.js';
 
 type Source = 'flag' | 'environment' | 'file' | 'default';
@@ -36,6 +36,31 @@ interface Override {
 }
 
 const PREFIX = 'ORCHESTRATOR_';
+
+/** The variables with this prefix that are no keys: of the program, its tests and its benches. */
+export const OWN_VARIABLES: readonly string[] = [
+  'ADDON',
+  'CLI',
+  'COORDINATOR',
+  'CUDA',
+  'CUDA_ALGORITHMS',
+  'CUDA_ATTENTION',
+  'EMULATED_GPUS',
+  'FIXTURES',
+  'FUZZ_MUTANTS',
+  'FUZZ_SEED',
+  'GPU',
+  'ISA',
+  'ORCH_TEST',
+  'PYTHON',
+  'RESULTS',
+  'RUN',
+  'TEST_CUDA',
+  'TEST_SMALL',
+  'TEST_VERBOSE',
+  'TOKEN',
+  'WORKER_ID',
+].map((name) => PREFIX + name);
 
 /** All sources of one configuration, merged. */
 export class Sources {
@@ -114,10 +139,9 @@ export class Sources {
     if (value === undefined || !name.startsWith(PREFIX)) return;
     const path = name.slice(PREFIX.length).toLowerCase().split('__');
     if (path.length === 1 && schemaAt(path) === null) {
-      // Other variables of this program have the same prefix; only what looks like a misspelt key is an
-      // error.
-      const near = nearest(path[0]!, namesAt([]));
-      if (near === null) return;
+      if (!OWN_VARIABLES.includes(name))
+        this.problems.push({ place: name, key: '', text: unknownVariable(name) });
+      return;
     }
     this.#add('environment', name, path, value);
   }
@@ -175,6 +199,14 @@ export class Sources {
     const { line, col } = this.#lines.linePos(offset);
     return `${this.#file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
   }
+}
+
+function unknownVariable(name: string): string {
+  const keys = keyPaths().map((path) => path.join('__').toUpperCase());
+  const others = OWN_VARIABLES.map((variable) => variable.slice(PREFIX.length));
+  const near = nearest(name.slice(PREFIX.length), [...keys, ...others]);
+  const suggestion = near === null ? '' : `; did you mean ${PREFIX}${near}`;
+  return `unknown variable; a key such as batch.micro is ${PREFIX}BATCH__MICRO${suggestion}`;
 }
 
 function start(node: unknown): number | null {

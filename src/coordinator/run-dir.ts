@@ -1,5 +1,5 @@
 /** The run folder: its contents, and how it is prepared before a run starts or resumes. */
-import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { CHECKPOINTS, resolveResume } from '../checkpoint/resume.js';
@@ -8,7 +8,7 @@ import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
-import { systemFailure, writeFailure } from '../files/io.js';
+import { makeFolders, systemFailure, writeFailure } from '../files/io.js';
 import { JsonlFile } from '../files/jsonl.js';
 import { lockFile } from '../files/lock.js';
 
@@ -21,7 +21,7 @@ export type RunDir = Awaited<ReturnType<typeof openRunDir>>;
  * @param resume "auto", "never" or a path.
  */
 export async function openRunDir(path: string, resume: string, config: Config) {
-  makeWritable(path);
+  await makeWritable(path);
   const unlock = lockFile(join(path, 'lock'));
   try {
     return { ...(await prepare(path, resume, config)), path, unlock };
@@ -65,9 +65,10 @@ async function prepare(path: string, resume: string, config: Config) {
   return { ledger, metrics, journal, lastGeneration, resume: found, notes };
 }
 
-function makeWritable(path: string): void {
+async function makeWritable(path: string): Promise<void> {
   try {
-    mkdirSync(path, { recursive: true });
+    await makeFolders(path);
+    if (!statSync(path).isDirectory()) throw new Error('it is a file, not a folder');
     accessSync(path, constants.W_OK | constants.X_OK);
   } catch (error) {
     const hint = 'Choose another with --run-dir';

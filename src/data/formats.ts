@@ -1,7 +1,8 @@
 /** The formats of data sets. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
+import { shellText } from '../text/shell.js';
 import { huggingFace } from './huggingface.js';
 import { shards } from './shards.js';
 import type { DataFormat, DataSource } from './source.js';
@@ -9,9 +10,19 @@ import type { DataFormat, DataSource } from './source.js';
 /** The first whose marker is in a folder reads it. */
 const FORMATS: readonly DataFormat[] = [shards, huggingFace];
 
+function shapesCommand(path: string): string {
+  return shellText(['orchestrator', 'dataset', 'shapes', '--out', path, '--count', '16000']);
+}
+
 /** Reads the metadata of a data set's folder, without checking the contents. */
 export function openSource(path: string): DataSource {
-  if (!existsSync(path)) throw new OrchestratorError('ERR_FILE_OPEN', `There is no data set at ${path}`);
+  if (!existsSync(path)) {
+    throw new OrchestratorError(
+      'ERR_FILE_OPEN',
+      `There is no data set at ${resolve(path)}`,
+      basename(path).startsWith('shapes') ? `To make one of the shapes world: ${shapesCommand(path)}` : null,
+    );
+  }
   const format = FORMATS.find(({ marker }) => existsSync(join(path, marker)));
   if (!format) {
     const markers = FORMATS.map(({ marker }) => marker).join(' nor ');

@@ -19,24 +19,26 @@ export function numericColumns(source: DataSource) {
 }
 
 /**
- * Scans every numeric column; the histogram is that of `histogramColumn`, null if that is not usable.
- * `progress` receives the number of rows scanned.
+ * Scans every numeric column. The histogram is that of `histogramColumn`, which must be numeric (ERR_DATA_*);
+ * with null, that of "latent" if it is. `progress` receives the number of rows scanned.
  */
 export async function inspectDataset(
   source: DataSource,
-  histogramColumn: string,
+  histogramColumn: string | null,
   progress: ((rows: number) => void) | null,
 ) {
   const { path, format, rows, files } = source;
+  if (histogramColumn !== null) joinColumn(source, histogramColumn, histogramColumn);
+  const shown = histogramColumn ?? 'latent';
   const { columns, problems } = numericColumns(source);
   const numeric = new Map<string, { shape: readonly number[]; statistics: ColumnStatistics }>();
-  let histogram: Awaited<ReturnType<typeof histogramOf>> | null = null;
+  let histogram: ({ column: string } & Awaited<ReturnType<typeof histogramOf>>) | null = null;
   for await (const { column, statistics, dataset } of scanColumns(source, columns, progress)) {
     const { spec, shapes } = column;
     numeric.set(spec.role, { shape: shapes[0]!, statistics });
     const { min, max } = statistics;
-    if (spec.role === histogramColumn && max > min) {
-      histogram = await histogramOf(dataset, spec, rows, min, max);
+    if (spec.role === shown && max > min) {
+      histogram = { column: shown, ...(await histogramOf(dataset, spec, rows, min, max)) };
     }
   }
   const reports = source.columns.map(({ name, type }) => {

@@ -36,7 +36,8 @@ export const shards: DataFormat = {
           const first = firstRow;
           firstRow += shard.rows;
           const damage = () => `: ${placeOfDamage(shard, columns, first)}`;
-          return { path: shard.path, sha256: shard.sha256, recordedIn: 'the manifest', damage };
+          const hint = 'Restore the file, or create the data set again';
+          return { path: shard.path, sha256: shard.sha256, recordedIn: 'the manifest', damage, hint };
         });
       },
       metadata: [],

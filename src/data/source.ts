@@ -26,6 +26,8 @@ export interface RecordedHash {
   recordedIn: string;
   /** What follows "FILE is damaged" in the message where the hash differs. */
   damage: () => string;
+  /** What to do where the hash differs. */
+  hint: string;
 }
 
 /** A format of data sets: how to recognise its folders, and how to read them. */

@@ -8,6 +8,7 @@ import { OrchestratorError } from '../errors.js';
 import { hashFile } from '../files/hash.js';
 import { replaceFile, writeDurably } from '../files/io.js';
 import { FileReader } from '../files/reader.js';
+import { shellText } from '../text/shell.js';
 import type { DataSource, RecordedHash } from './source.js';
 
 export const SUMS_FILE = 'SHA256SUMS';
@@ -18,6 +19,8 @@ const LINE = /^([0-9a-f]{64}) [ *](.+)$/;
 export function readSums({ path: dir, files }: Pick<DataSource, 'path' | 'files'>): RecordedHash[] | null {
   const path = join(dir, SUMS_FILE);
   if (!existsSync(path)) return null;
+  const again = shellText(['orchestrator', 'dataset', 'verify', dir, '--record']);
+  const hint = `Restore the file, or, if you changed it on purpose, delete ${path} and run ${again}`;
   const text = FileReader.using(path, (reader) => reader.read(0, reader.bytes, 'its lines').toString('utf8'));
   const sums = text
     .trimEnd()
@@ -30,7 +33,7 @@ export function readSums({ path: dir, files }: Pick<DataSource, 'path' | 'files'
           `${path}:${i + 1}: expected a SHA-256, two spaces and the name of a file in the folder`,
         );
       }
-      return { path: join(dir, name), sha256, recordedIn: SUMS_FILE, damage: () => ' or changed' };
+      return { path: join(dir, name), sha256, recordedIn: SUMS_FILE, damage: () => ' or changed', hint };
     });
   const recorded = new Set(sums.map((sum) => sum.path));
   const missing = files.find((file) => !recorded.has(file.path));

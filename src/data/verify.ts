@@ -12,13 +12,13 @@ export async function verifyFiles(
   progress: ((bytes: number) => void) | null,
 ): Promise<boolean> {
   const hashes = source.hashes();
-  for (const { path, sha256: expected, recordedIn, damage } of hashes ?? []) {
+  for (const { path, sha256: expected, recordedIn, damage, hint } of hashes ?? []) {
     const { sha256 } = await hashFile(path, progress);
     if (sha256 === expected) continue;
     throw new OrchestratorError(
       'ERR_DATA_HASH',
       `${path} is damaged${damage()}. Its SHA-256 is ${sha256}; ${recordedIn} says ${expected}.`,
-      'Restore the file, or create the data set again',
+      hint,
     );
   }
   return hashes !== null;

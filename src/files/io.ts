@@ -1,6 +1,6 @@
 /** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
-import { constants, readFileSync } from 'node:fs';
+import { constants, existsSync, readFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type ErrorCode, OrchestratorError } from '../errors.js';
@@ -173,6 +173,21 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
   }
 }
 
+/**
+ * Creates a folder and its missing parents, and returns those that were missing, the outermost first. One call
+ * for each, because a recursive one never returns in /proc, where nothing can be made.
+ */
+export async function makeFolders(path: string): Promise<string[]> {
+  const missing: string[] = [];
+  for (let folder = resolve(path); !existsSync(folder); folder = dirname(folder)) missing.unshift(folder);
+  for (const folder of missing) {
+    await mkdir(folder).catch((error) => {
+      if (errnoOf(error) !== 'EEXIST') throw error; // another process may make it at the same time
+    });
+  }
+  return missing;
+}
+
 /** A suffix that makes a file name unique across processes. */
 export function uniqueSuffix(): string {
   return `${process.pid}-${randomBytes(4).toString('hex')}`;
@@ -202,8 +217,7 @@ export async function replaceFile<T>(path: string, write: (temporary: string) =>
  */
 export async function createFolder<T>(path: string, temporary: string, fill: () => Promise<T>): Promise<T> {
   try {
-    // Two calls, because a recursive one never returns in /proc, where the missing part is no parent.
-    await mkdir(dirname(temporary), { recursive: true });
+    await makeFolders(dirname(temporary));
     await mkdir(temporary);
     const result = await fill();
     await syncFolder(temporary);

@@ -1,9 +1,8 @@
 /** Grids of labelled pictures, as PNG. */
-import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sharp, { type OutputInfo, type OverlayOptions } from 'sharp';
-import { writeFailure } from '../files/io.js';
+import { makeFolders, writeFailure } from '../files/io.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
 /** A picture [64, 64, 3], and the text below it. */
@@ -55,7 +54,7 @@ export async function writeGrid(
     top += TILE + LABEL_GAP + lines * LINE + GAP;
   }
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolders(dirname(path));
     await sharp({ create: { width, height: top, channels: 3, background: PAPER } })
       .composite(layers)
       .png()

@@ -1,5 +1,7 @@
 /** Splits captions into phrases of known words. */
 import { OrchestratorError } from '../errors.js';
+import { nearest } from '../text/nearest.js';
+import { plural } from './captions.js';
 import { BACKGROUND_NAMES, COLOR_NAMES, COUNT_WORDS, RELATIONS, SHAPES, SIZE_NAMES } from './vocabulary.js';
 
 /** The pieces of a phrase; each phrase becomes a token. */
@@ -29,6 +31,8 @@ export const VOCABULARY: readonly string[] = [
   ...Object.keys(COUNT_WORDS),
 ];
 const PIECES: ReadonlySet<string> = new Set(VOCABULARY.slice(1));
+/** The pieces that are words by themselves. */
+const KNOWN_WORDS = VOCABULARY.filter((piece) => !piece.includes('-') && !piece.startsWith('<'));
 
 /**
  * Splits a caption into phrases: "two red circles left of a square" -> [[two, red, circle, -s], [left-of,
@@ -50,12 +54,12 @@ export function phrases(caption: string): Phrase[] {
     } else if (RELATION_PIECES.has(relation)) {
       found.push([relation]);
     } else if (!SILENT.has(word)) {
-      found.at(-1)!.push(...pieces(word, caption));
+      found.at(-1)!.push(...pieces(word, words, caption));
     }
   });
   const filled = found.filter((phrase) => phrase.length > 0).map(complete);
   if (filled.length === 0) {
-    throw new OrchestratorError('ERR_PROMPT', `The prompt "${caption}" has no meaningful words`, hint());
+    throw new OrchestratorError('ERR_PROMPT', `The prompt "${caption}" has no meaningful words`, hint(words));
   }
   return filled;
 }
@@ -66,20 +70,22 @@ function complete(phrase: Phrase): Phrase {
   return rowless ? [...phrase, 'middle'] : phrase;
 }
 
-function pieces(word: string, caption: string): string[] {
+function pieces(word: string, words: readonly string[], caption: string): string[] {
   if (PIECES.has(word)) return [word];
   for (const ending of ['es', 's']) {
     const stem = word.slice(0, -ending.length);
     if (word.endsWith(ending) && (SHAPES as readonly string[]).includes(stem)) return [stem, PLURAL];
   }
+  const near = nearest(word, [...KNOWN_WORDS, ...SHAPES.map(plural)]);
   throw new OrchestratorError(
     'ERR_PROMPT',
-    `The prompt "${caption}" has the word "${word}", which the shapes world does not know`,
-    hint(),
+    `The prompt "${caption}" has the word "${word}", which the shapes world does not know${near === null ? '' : `; did you mean ${near}`}`,
+    hint(words),
   );
 }
 
-function hint(): string {
-  const words = VOCABULARY.filter((piece) => !piece.includes('-') && !piece.startsWith('<'));
-  return `It knows: ${[...words, ...RELATIONS].join(', ')}; plurals; ${[...SEPARATORS, ...SILENT].join(', ')}`;
+function hint(words: readonly string[]): string {
+  const quotes = words.length > 1 ? '' : 'Quote a prompt of several words: --prompt "a red circle". ';
+  const known = [...new Set([...KNOWN_WORDS, ...RELATIONS])].join(', ');
+  return `${quotes}It knows: ${known}; plurals; ${[...SEPARATORS, ...SILENT].join(', ')}`;
 }

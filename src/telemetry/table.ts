@@ -10,10 +10,10 @@ const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
 /** Columns of seconds, with their titles. */
 const SECONDS: readonly (readonly [title: string, number: keyof WorkerNumbers])[] = [
-  ['step', 'total_seconds'],
+  ['total', 'total_seconds'],
   ['compute', 'compute_seconds'],
   ['exchange', 'exchange_seconds'],
-  ['gather', 'gather_seconds'],
+  ['data', 'gather_seconds'],
   ['update', 'update_seconds'],
 ];
 

@@ -7,19 +7,21 @@ export function duration(seconds: number): string {
   return `${seconds.toFixed(1)} s`;
 }
 
-/** "4h10m", "3m05s", "12s", "2d03h" */
+/** "4h10m", "3m05s", "12s", "2d03h", "1.4 years" */
 export function eta(seconds: number): string {
   const pad = (n: number) => String(n).padStart(2, '0');
   const s = Math.round(seconds);
   if (s < 60) return `${s}s`;
   if (s < 3600) return `${Math.floor(s / 60)}m${pad(s % 60)}s`;
   if (s < 86_400) return `${Math.floor(s / 3600)}h${pad(Math.floor((s % 3600) / 60))}m`;
+  if (s >= YEAR) return years(s);
   return `${Math.floor(s / 86_400)}d${pad(Math.floor((s % 86_400) / 3600))}h`;
 }
 
-/** "42 s", "2 min 31 s", "4 h 10 min", "2 d 3 h" */
+/** "42 s", "2 min 31 s", "4 h 10 min", "2 d 3 h", "1.4 years" */
 export function timeSpan(seconds: number): string {
   const s = Math.max(1, Math.round(seconds));
+  if (s >= YEAR) return years(s);
   const two = (large: number, unit: string, small: number, part: string) =>
     small === 0 ? `${large} ${unit}` : `${large} ${unit} ${small} ${part}`;
   if (s < 60) return `${s} s`;
@@ -28,6 +30,15 @@ export function timeSpan(seconds: number): string {
   if (minutes < 1440) return two(Math.floor(minutes / 60), 'h', minutes % 60, 'min');
   const hours = Math.round(s / 3600);
   return two(Math.floor(hours / 24), 'd', hours % 24, 'h');
+}
+
+const YEAR = 365.25 * 86_400;
+
+/** "1.4 years", "1,099 years" */
+function years(seconds: number): string {
+  const count = seconds / YEAR;
+  const digits = count < 10 ? 1 : 0;
+  return `${count.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })} years`;
 }
 
 /** "1 worker", "3 workers" */

@@ -1,7 +1,7 @@
 /** `orchestrator dataset` as users run it. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
@@ -105,6 +105,9 @@ describe('dataset verify', () => {
     const damaged =
       /error ERR_DATA_HASH: .*data-00001-of-00002\.arrow is damaged or changed\. Its SHA-256 is/;
     expect(verify('--record')).toMatchObject({ status: 1, stderr: expect.stringMatching(damaged) });
+    expect(verify().stderr).toContain(
+      `or, if you changed it on purpose, delete ${dir}/SHA256SUMS and run orchestrator dataset verify ${dir} --record`,
+    );
     const run = orchestrator(
       ...['launch', TRAINING, '--run-dir', join(folder, 'run')],
       ...['--set', `data.path=${dir}`],
@@ -155,10 +158,25 @@ describe('dataset inspect', () => {
     expect(stdout).toMatch(/histogram of latent, linear scale\n( +-?\d+\.\d{3} .*\n){24}/);
   });
 
-  test('names what is not a data set', () => {
-    expect(orchestrator('dataset', 'inspect', join(folder, 'nowhere'))).toMatchObject({
+  test('refuses a column that is not there, or has no numbers, and names those that are there', () => {
+    const inspect = (column: string) => orchestrator('dataset', 'inspect', NESTED, '--column', column);
+    expect(inspect('nope')).toMatchObject({
       status: 1,
-      stderr: expect.stringMatching(/error ERR_FILE_OPEN: There is no data set at .*nowhere/),
+      stdout: '',
+      stderr: expect.stringMatching(/^error ERR_DATA_COLUMN: .* has no column "nope"; it has .*"latent"/),
     });
+    expect(inspect('caption')).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^error ERR_DATA_TYPE: .*"caption"/),
+    });
+    expect(inspect('t5').stdout).toContain('histogram of t5, linear scale');
+  });
+
+  test('names what is not a data set, and how to make one of the shapes world', () => {
+    const missing = (name: string) => orchestrator('dataset', 'inspect', name).stderr;
+    expect(missing('nowhere')).toBe(`error ERR_FILE_OPEN: There is no data set at ${resolve('nowhere')}\n`);
+    expect(missing('data/shapes-nowhere')).toMatch(
+      /hint: .*: orchestrator dataset shapes --out data\/shapes-nowhere --count 16000\n$/,
+    );
   });
 });

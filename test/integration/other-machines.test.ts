@@ -38,7 +38,7 @@ for (const name of CONFIGS) {
     // On the CPU the machine must be named; without its GPU the run is not of this one anyway.
     const memory = gpu ? [] : ['--memory', '2TiB'];
     const launch = plan('launch', '--dry-run', config, '--nodes', '2', '--set', set, ...memory);
-    expect(launch).toMatch(/^data +not here \(There is no data set at data\/latents-1024\): shapes/m);
+    expect(launch).toMatch(/^data +not here \(There is no data set at \/.*\/data\/latents-1024\): shapes/m);
     expect(launch).toMatch(gpu ? /^rank 1 .* a GPU \(none here: /m : /^rank 1 .* thread/m);
     expect(launch).toMatch(/^machine .* generic/m);
   });

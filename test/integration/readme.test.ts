@@ -20,7 +20,7 @@ test('the run on a Hugging Face folder works as the README has it', () => {
   const overrides = [...small, ...short].flatMap((value) => ['--set', value]);
 
   expect(run('dataset', 'verify', data)).toContain('all finite');
-  const launch = ['launch', config, '--nodes', '2', '--run-dir', runDir, ...overrides];
+  const launch = ['launch', config, '--nproc-per-node', '2', '--run-dir', runDir, ...overrides];
   expect(run(...launch, '--dry-run')).toContain('rank 1');
   expect(run(...launch)).toContain('step 3/3');
   expect(run('checkpoint', 'inspect', runDir)).toMatch(/^step +3$/m);

@@ -351,5 +351,15 @@ describe('refusals', () => {
       code: 1,
       output: `error ERR_FILE_WRITE: Cannot write ${log}: it is a folder (EISDIR)\n`,
     });
+    expect(await launch(join(folder, 'file'), 1)).toMatchObject({
+      code: 1,
+      output: expect.stringContaining(
+        `ERR_RUN_DIR: Cannot write in the run folder ${join(folder, 'file')}: it is a file, not a folder`,
+      ),
+    });
+    expect(await launch('/proc/nope/run', 1)).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('ERR_RUN_DIR: Cannot write in the run folder /proc/nope/run: '),
+    });
   });
 });

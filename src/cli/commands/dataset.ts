@@ -18,7 +18,7 @@ import { alignedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
 import { positiveInteger, wholeNumber } from '../arguments.js';
 import { printResult } from '../output.js';
-import { Progress } from '../progress.js';
+import { bytesOf, countOf, Progress } from '../progress.js';
 
 export function register(program: Command): void {
   const dataset = program.command('dataset').description('inspect, verify and generate data sets');
@@ -27,12 +27,14 @@ export function register(program: Command): void {
     .description('print rows, columns, shapes, ranges, non-finite counts and a histogram of the latents')
     .argument('<path>', 'folder of a data set')
     .option('--json', 'print JSON')
-    .option('--column <name>', 'column of the histogram', 'latent')
-    .action(async (path: string, { json, column }: { json?: true; column: string }) => {
-      const progress = new Progress('scanning', 'rows');
+    .option('--column <name>', 'column of the histogram (default: latent, if there is one)')
+    .action(async (path: string, { json, column }: { json?: true; column?: string }) => {
+      const progress = new Progress('scanning', countOf('row'));
       const source = openSource(path);
-      const report = await inspectDataset(source, column, (rows) => progress.update(rows, source.rows));
-      printResult(report, json, () => renderReport(report, source.format.title, column));
+      const report = await inspectDataset(source, column ?? null, (rows) =>
+        progress.update(rows, source.rows),
+      );
+      printResult(report, json, () => renderReport(report, source.format.title));
     });
   dataset
     .command('verify')
@@ -59,7 +61,7 @@ export function register(program: Command): void {
 
 async function shapes(options: { out: string; count: number; seed: number; refresh?: true }): Promise<void> {
   const { out, count } = options;
-  const progress = new Progress('generating', 'pictures');
+  const progress = new Progress('generating', countOf('picture'));
   const wanted: ShapesOptions = {
     out,
     count,
@@ -83,7 +85,7 @@ async function shapes(options: { out: string; count: number; seed: number; refre
 
 /** "48 rows in 3 files, 61.2 MiB" */
 function describeFiles(rows: number, files: readonly { bytes: number }[]): string {
-  return `${rows} rows in ${counted(files.length, 'file')}, ${bytes(totalBytes(files))}`;
+  return `${counted(rows, 'row')} in ${counted(files.length, 'file')}, ${bytes(totalBytes(files))}`;
 }
 
 /**
@@ -96,7 +98,7 @@ async function verify(source: DataSource, record: boolean): Promise<string> {
   const { columns, problems } = numericColumns(source);
   // A column without lists of numbers is a label; any other problem is an error.
   for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
-  const scanning = new Progress('scanning', 'rows');
+  const scanning = new Progress('scanning', countOf('row'));
   try {
     const scans = scanColumns(source, columns, (done) => scanning.update(done, rows));
     for await (const { column, statistics } of scans) requireFinite(source, column.spec, statistics);
@@ -145,7 +147,7 @@ function shapesNote(columns: readonly TableColumn[]): string {
 
 /** Shows the progress of work that reads `size` bytes. */
 async function hashing<T>(size: number, work: (progress: (n: number) => void) => Promise<T>): Promise<T> {
-  const shown = new Progress('hashing', 'bytes');
+  const shown = new Progress('hashing', bytesOf);
   let done = 0;
   try {
     return await work((n) => {
@@ -157,7 +159,7 @@ async function hashing<T>(size: number, work: (progress: (n: number) => void) =>
   }
 }
 
-function renderReport(report: DatasetReport, title: string, histogramColumn: string): string {
+function renderReport(report: DatasetReport, title: string): string {
   const lines = [`${report.path}: ${describeFiles(report.rows, report.files)} (${title} format)`, ''];
   const header = ['column', 'type', 'shape', 'min', 'max', 'mean', 'std', 'non-finite'];
   const cells = report.columns.map(({ name, type, shape, statistics, example, problem }) => {
@@ -169,10 +171,10 @@ function renderReport(report: DatasetReport, title: string, histogramColumn: str
   });
   lines.push(...alignedRows([header, ...cells], 'left'));
   if (report.histogram) {
-    const { low, high, counts } = report.histogram;
+    const { column, low, high, counts } = report.histogram;
     const step = (high - low) / counts.length;
     const most = Math.max(...counts);
-    lines.push('', `histogram of ${histogramColumn}, linear scale`);
+    lines.push('', `histogram of ${column}, linear scale`);
     counts.forEach((n, i) => {
       const bar = '#'.repeat(Math.ceil((50 * n) / most));
       lines.push(`${(low + i * step).toFixed(3).padStart(9)}  ${bar.padEnd(50)} ${n}`);

@@ -1,7 +1,6 @@
 /** `orchestrator evaluate`: how well a trained model of the shapes world follows its prompts. */
 import type { Command } from 'commander';
 import { type EvaluationResult, evaluateModel } from '../../shapes/evaluation/evaluate.js';
-import { GENEVAL_CATEGORIES } from '../../shapes/evaluation/prompts.js';
 import { alignedRows } from '../../text/columns.js';
 import { positiveInteger } from '../arguments.js';
 import { printResult } from '../output.js';
@@ -41,7 +40,7 @@ function render({ checkpoint, step, score }: EvaluationResult): string {
     ...alignedRows([
       ['category', 'pictures', 'score', 'chance'],
       ...score.categories.map((c) => [c.category, String(c.count), percent(c.score), percent(c.chance)]),
-      [`mean of ${GENEVAL_CATEGORIES.length}`, '', percent(score.overall), percent(score.overallChance)],
+      ["mean of GenEval's six (without place)", '', percent(score.overall), percent(score.overallChance)],
     ]),
     `one object at a place: color ${percent(color)}, place ${percent(place)}, shape ${percent(shape)}`,
     'chance: each picture scored against the prompts of the other pictures of its category',

@@ -1,5 +1,9 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { keyPaths } from '../../../src/config/describe.js';
 import { explain, loadConfig, loadConfigWithSources, parseConfig } from '../../../src/config/load.js';
+import { OWN_VARIABLES } from '../../../src/config/sources.js';
 import { canonicalJson } from '../../../src/files/json.js';
 import { MINIMAL, problems, yaml } from '../../support/config.js';
 
@@ -66,8 +70,47 @@ describe('precedence', () => {
   });
 
   test('takes misspelt variables for errors, and leaves other variables of the program alone', () => {
-    expect(problems(MINIMAL, [], { ORCHESTRATOR_SEDE: '1' })).toHaveLength(1);
-    expect(loadConfig(path, [], { ORCHESTRATOR_JOIN_TOKEN: 'x' }).seed).toBe(0);
+    const problemOf = (name: string) => problems(MINIMAL, [], { [name]: '1' });
+    const unknown = 'unknown variable; a key such as batch.micro is ORCHESTRATOR_BATCH__MICRO';
+    expect(problemOf('ORCHESTRATOR_SEDE')).toEqual([
+      `ORCHESTRATOR_SEDE: ${unknown}; did you mean ORCHESTRATOR_SEED`,
+    ]);
+    expect(problemOf('ORCHESTRATOR_BATCH_MICRO')).toEqual([
+      `ORCHESTRATOR_BATCH_MICRO: ${unknown}; did you mean ORCHESTRATOR_BATCH__MICRO`,
+    ]);
+    expect(problemOf('ORCHESTRATOR_ISO')).toEqual([
+      `ORCHESTRATOR_ISO: ${unknown}; did you mean ORCHESTRATOR_ISA`,
+    ]);
+    expect(problemOf('ORCHESTRATOR_SOMETHING_ELSE')).toEqual([`ORCHESTRATOR_SOMETHING_ELSE: ${unknown}`]);
+    const own = Object.fromEntries(OWN_VARIABLES.map((name) => [name, 'x']));
+    expect(loadConfig(path, [], { ...own, HOME: '/root' })).toEqual(loadConfig(path, [], {}));
+  });
+
+  test('knows every variable that the program, its scripts, tests and benches use', () => {
+    const folders = [
+      'src',
+      'native',
+      'bench',
+      'scripts',
+      '.ci',
+      'test/support',
+      'test/integration',
+      'test/native',
+    ];
+    const files = folders.flatMap((folder) =>
+      readdirSync(folder, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name)),
+    );
+    const names = files.flatMap(
+      (file) => readFileSync(file, 'utf8').match(/\bORCHESTRATOR_[A-Z][A-Z_]*/g) ?? [],
+    );
+    expect(new Set(names)).toContain('ORCHESTRATOR_TEST_SMALL');
+    // The first is the word for any key in the reference page.
+    const known = new Set(['ORCHESTRATOR_KEY', ...OWN_VARIABLES]);
+    const isKey = (name: string) =>
+      keyPaths().some((key) => name === `ORCHESTRATOR_${key.join('__').toUpperCase()}`);
+    expect([...new Set(names)].filter((name) => !known.has(name) && !isKey(name))).toEqual([]);
   });
 });
 

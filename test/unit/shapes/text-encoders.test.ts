@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import type { OrchestratorError } from '../../../src/errors.js';
 import type { TextFeatures } from '../../../src/sampling/conditioning.js';
 import { DEFAULT_TEXT_ENCODERS, TextEncoders } from '../../../src/shapes/text-encoders.js';
 import { phrases, VOCABULARY } from '../../../src/shapes/tokenizer.js';
@@ -29,12 +30,30 @@ describe('phrases', () => {
     expect(() => phrases('a red cirle')).toThrow(
       expect.objectContaining({
         code: 'ERR_PROMPT',
-        message: expect.stringContaining('"cirle"'),
-        hint: expect.stringContaining('circle, square, triangle, cross'),
+        message: expect.stringMatching(/"cirle", .*; did you mean circle$/),
+        hint: expect.stringMatching(/^It knows: circle, square, triangle, cross, /),
       }),
     );
+    expect(() => phrases('two sqares')).toThrow(/did you mean squares$/);
+    expect(() => phrases('a dog')).toThrow(/which the shapes world does not know$/);
     expect(() => phrases('  ,  ')).toThrow(expect.objectContaining({ code: 'ERR_PROMPT' }));
     expect(() => phrases('<pad>')).toThrow(expect.objectContaining({ code: 'ERR_PROMPT' }));
+  });
+
+  test('lists each known word once, and asks for quotes around a prompt of several words', () => {
+    const hintOf = (prompt: string) => {
+      try {
+        phrases(prompt);
+      } catch (error) {
+        return (error as OrchestratorError).hint ?? '';
+      }
+      throw new Error('expected ERR_PROMPT');
+    };
+    const words = hintOf('a dog').replace('It knows: ', '').split(/[,;] /);
+    expect(words).toContain('above');
+    expect(new Set(words).size).toBe(words.length);
+    // The shell splits `--prompt a red circle` into three prompts.
+    expect(hintOf('a')).toMatch(/^Quote a prompt of several words: --prompt "a red circle"\. It knows: /);
   });
 });
 

@@ -71,6 +71,14 @@ describe('numbers as people read them', () => {
       '42.3 s',
     ]);
     expect([12.4, 185, 15_000, 183_600].map(eta)).toEqual(['12s', '3m05s', '4h10m', '2d03h']);
+    const day = 86_400;
+    for (const text of [eta, timeSpan]) {
+      expect([366 * day, 4000 * day, 401_357 * day].map(text)).toEqual([
+        '1.0 years',
+        '11 years',
+        '1,099 years',
+      ]);
+    }
     expect([0.2, 42.4, 151, 3599.7, 15_000, 86_399, 183_600].map(timeSpan)).toEqual([
       '1 s',
       '42 s',
@@ -143,6 +151,7 @@ describe('the terminal', () => {
     table.note('info', 'hello');
     table.step(record);
     table.note('info', 'again');
+    expect(writes.at(-1)).toMatch(/rank +pid +slots +total +compute +exchange +data +up/);
     expect(writes[0]).toMatch(/^hello\nx {2}RUNNING {2}\.{24} {2}step 0\/50000\n$/);
     expect(writes[1]).toMatch(new RegExp(`^${'\u001b'}\\[1A\\r${'\u001b'}\\[Jagain\nx  RUNNING`));
     const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
