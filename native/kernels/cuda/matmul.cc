@@ -150,7 +150,7 @@ size_t tuned(const std::string& key) {
 /// One plan per shape, kept for the life of the process.
 Plan& plan_of(const graph::MatmulSpec& s) {
   static std::map<std::string, std::unique_ptr<Plan>> plans;
-  const std::string key = key_of(s);
+  const std::string key = graph::key_of(s);
   auto& plan = plans[key];
   if (plan) return *plan;
   auto fresh = std::make_unique<Plan>();
@@ -174,7 +174,7 @@ class MatmulOp final : public graph::Op {
     if (!plans_only()) plan_ = &plan_of(s);
   }
   const char* name() const override { return name_; }
-  double flops() const override { return 2.0 * spec_.m * spec_.n * spec_.k; }
+  double flops() const override { return spec_.flops(); }
   void run(const graph::Run& r) const override {
     for (const void* p : {r.in<void>(0), r.in<void>(1), static_cast<const void*>(r.out<void>(0))})
       if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)

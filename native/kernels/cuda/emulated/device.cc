@@ -53,7 +53,7 @@ class PlainMatmul final : public graph::Op {
  public:
   PlainMatmul(const char* name, const graph::MatmulSpec& s) : name_(name), s_(s) {}
   const char* name() const override { return name_; }
-  double flops() const override { return 2.0 * s_.m * s_.n * s_.k; }
+  double flops() const override { return s_.flops(); }
   void run(const graph::Run& r) const override {
     submit([this, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<float>(2), c = r.out<void>(0),
             sums = s_.sums ? r.out<float>(1) : nullptr] { multiply(a, b, bias, c, sums); });
