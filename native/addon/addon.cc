@@ -59,7 +59,7 @@ Napi::Value add_into(const Napi::CallbackInfo& info) {
   auto dst = typed_array<float>(info[0], "dst"), src = typed_array<float>(info[1], "src");
   if (dst.ElementLength() != src.ElementLength() || dst.ElementLength() > 262144)
     wrong(info.Env(), "dst and src", "arrays of equal length, at most 262144 elements,");
-  kernels::cpu().raw.add_into(dst.Data(), src.Data(), static_cast<int64_t>(dst.ElementLength()));
+  kernels::cpu().f32.add(dst.Data(), dst.Data(), src.Data(), static_cast<int64_t>(dst.ElementLength()));
   return info.Env().Undefined();
 }
 

@@ -109,7 +109,7 @@ class Noting final : public graph::Backend {
   explicit Noting(graph::Device& d) : device_(d) {}
   const kernels::Table& kernels() const override { return device_.kernels(); }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
-    auto& row = seen[key_of(spec)];
+    auto& row = seen[graph::key_of(spec)];
     row.first = spec;
     row.second += 1;
     return device_.matmul(name, spec);

@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "bench.h"
-#include "ops/matmul.h"
 
 namespace orch::bench {
 namespace {
@@ -63,10 +62,11 @@ std::vector<Kernel> list(const Shape& s) {
   const auto add = [&](const char* name, double bytes, double flops, auto run) {
     all.push_back({name, bytes, flops, [keep, run] { run(); }});
   };
-  add("layer_norm_modulate", 2 * e * n, 0,
-      [=, &t] { t.layer_norm_modulate(y, mean, rstd, x, mod, mod + width, stream); });
-  add("layer_norm_modulate_backward", 4 * e * n, 0, [=, &t] {
-    t.layer_norm_modulate_backward(y, z, dmod, dmod + width, dy, x, mean, rstd, mod + width, stream);
+  add("norm", 2 * e * n, 0,
+      [=, &t] { t.gate_norm(nullptr, y, mean, rstd, x, nullptr, nullptr, 0, mod, mod + width, stream); });
+  add("norm_backward", 4 * e * n, 0, [=, &t] {
+    t.gate_norm_backward(y, z, dmod, dmod + width, nullptr, nullptr, dy, x, mean, rstd, mod + width, nullptr,
+                         nullptr, 0, stream);
   });
   add("gate_residual", 3 * e * n, 0, [=, &t] { t.gate_residual(z, x, y, mod, stream); });
   add("gate_residual_backward", 3 * e * n, 0,
@@ -113,7 +113,7 @@ std::vector<Kernel> list(const Shape& s) {
     table.raw.add_squares(&sum, grad, parameters);
     if (sum < 0) std::abort();
   });
-  add("add_into", 12.0 * parameters, 0, [=, &table] { table.raw.add_into(w, grad, parameters); });
+  add("add to a gradient", 12.0 * parameters, 0, [=, &table] { table.f32.add(w, w, grad, parameters); });
   add("mix_noise", 12.0 * parameters, 0, [=, &table] {
     const kernels::NoiseMix mix{0.5f, 0.5f, -1, 1, {1, 2, 3, 4}};
     table.raw.mix_noise(m, w, grad, &mix, 1, parameters);
@@ -132,18 +132,18 @@ std::vector<Kernel> matmuls_of(const Shape& s, bool half) {
   const int64_t width = s.heads * 64, rows = s.samples * s.tokens;
   std::vector<Kernel> all;
   std::vector<std::shared_ptr<Buffer>> keep;
-  const auto add = [&](const char* name, const ops::MatmulSpec& spec) {
-    auto matmul = std::make_shared<ops::Matmul>(spec);
+  const auto add = [&](const char* name, const kernels::MatmulSpec& spec) {
+    const kernels::Matmul& matmul = kernels::cpu().matmul_of(t);
     std::vector<std::shared_ptr<Buffer>> mine;
     const int64_t sizes[] = {spec.m * spec.k, spec.k * spec.n, spec.m * spec.n, spec.n};
     float* p[4];
     for (int i = 0; i < 4; ++i)
       p[i] = memory<float>(mine, sizes[i]);  // as bf16, twice as many values as needed
-    mine.push_back(std::make_shared<Buffer>(matmul->scratch_bytes() + 64));
+    mine.push_back(std::make_shared<Buffer>(matmul.scratch_bytes(spec) + 64));
     void* scratch = mine.back()->data();
     all.push_back(
-        {name, 0, matmul->flops(), [matmul, mine, p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scratch, spec] {
-           matmul->run(p0, p1, spec.bias ? p3 : nullptr, p2, scratch);
+        {name, 0, spec.flops(), [&matmul, mine, p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scratch, spec] {
+           matmul.run(p2, p0, p1, spec.bias ? p3 : nullptr, spec, 0, matmul.parts(spec), scratch);
          }});
   };
   const auto linear = [&](const char* name, int64_t in, int64_t out) {

@@ -8,7 +8,6 @@
 #include "../core/error.h"
 #include "../core/memory.h"
 #include "../kernels/kernels.h"
-#include "../ops/matmul.h"
 
 namespace orch {
 void draw_normal(graph::Device& device, void* to, DType type, int64_t n, uint64_t stream) {
@@ -23,19 +22,20 @@ void draw_normal(graph::Device& device, void* to, DType type, int64_t n, uint64_
 double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds) {
   if (m < 1 || n < 1 || k < 1 || threads < 1)
     throw Error("ERR_NATIVE_ARGUMENT", "matmul_peak: sizes must be positive");
-  const ops::Matmul matmul({m, n, k, t, t, DType::F32, false, false, false, false});
+  const kernels::MatmulSpec spec{m, n, k, t, t, DType::F32, false, false, false, false};
+  const kernels::Matmul& matmul = kernels::cpu().matmul_of(t);
   std::vector<double> median(threads);
   std::vector<std::thread> all;
   for (int i = 0; i < threads; ++i)
     all.emplace_back([&, i] {
-      Buffer a(m * k * size_of(t)), b(k * n * size_of(t)), c(m * n * 4), scratch(matmul.scratch_bytes());
+      Buffer a(m * k * size_of(t)), b(k * n * size_of(t)), c(m * n * 4), scratch(matmul.scratch_bytes(spec));
       draw_normal(graph::cpu_device(), a.data(), t, m * k, 2 * i);
       draw_normal(graph::cpu_device(), b.data(), t, k * n, 2 * i + 1);
       std::vector<double> times;
       const double end = seconds_now() + seconds;
       do {
         const double start = thread_seconds();
-        matmul.run(a.data(), b.data(), nullptr, c.data(), scratch.data());
+        matmul.run(c.data(), a.data(), b.data(), nullptr, spec, 0, matmul.parts(spec), scratch.data());
         times.push_back(thread_seconds() - start);
       } while (seconds_now() < end);
       std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
@@ -43,7 +43,7 @@ double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double
     });
   for (auto& thread : all) thread.join();
   double sum = 0;
-  for (double s : median) sum += matmul.flops() / s;
+  for (double s : median) sum += spec.flops() / s;
   return sum;
 }
 

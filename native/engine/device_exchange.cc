@@ -92,7 +92,7 @@ void DeviceExchange::add(size_t piece, const std::vector<GradientPart>& own) {
     float* const left = part(pair.first, piece, own);
     // The root's sum overwrites this rank's first part, which is no longer needed then.
     float* const to = &pair == &additions_.back() ? own[0].data + start(piece) : left;
-    device_.kernels().raw.add_to(to, left, part(pair.second, piece, own), pieces_[piece].elements);
+    device_.kernels().f32.add(to, left, part(pair.second, piece, own), pieces_[piece].elements);
   }
 }
 

@@ -63,7 +63,7 @@ void GradientSums::complete(int64_t slot, float* buffer, int bucket) {
     float* const into = sum == left ? buffer : other;
     float* const from = sum == left ? other : buffer;
     const Bucket& b = buckets_[bucket];
-    device_.kernels().raw.add_into(into + b.offset, from + b.offset, b.length);
+    device_.kernels().f32.add(into + b.offset, into + b.offset, from + b.offset, b.length);
     {
       std::lock_guard lock(mutex_);
       if (++released_[from] == buckets_.size()) {

@@ -199,7 +199,7 @@ float* Group::part_of(int rank, uint64_t offset, size_t bytes) {
 
 void Group::sum_parts(int64_t from, int64_t to) {
   for (const auto& [into, other] : additions_)
-    kernels::cpu().raw.add_into(data_[into] + from, data_[other] + from, to - from);
+    kernels::cpu().f32.add(data_[into] + from, data_[into] + from, data_[other] + from, to - from);
 }
 
 // --- sharing work

@@ -21,7 +21,6 @@ double uniform(uint32_t word) { return (word + 0.5) * 0x1p-32; }
 }  // namespace
 
 void initial_values(const Parameter& p, float* w, uint64_t seed) {
-  const std::array<uint32_t, 2> key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   const int64_t out = p.shape[0], in = p.length / out;
   const uint64_t id = hash_name(p.name);
   const double bound = std::sqrt(6.0 / static_cast<double>(in + out));  // Xavier uniform
@@ -31,8 +30,9 @@ void initial_values(const Parameter& p, float* w, uint64_t seed) {
         w[j] = p.init == Parameter::Init::One ? 1.0f : 0.0f;
       continue;
     }
-    const auto r = philox(key, {static_cast<uint32_t>(at / 4), static_cast<uint32_t>(id),
-                                static_cast<uint32_t>(id >> 32), kInitStream << 24});
+    uint32_t r[4] = {static_cast<uint32_t>(at / 4), static_cast<uint32_t>(id),
+                     static_cast<uint32_t>(id >> 32), kInitStream << 24};
+    philox(seed, r);
     double v[4];
     if (p.init == Parameter::Init::Xavier) {
       for (int j = 0; j < 4; ++j) v[j] = bound * (2 * uniform(r[j]) - 1);

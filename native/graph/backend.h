@@ -11,16 +11,7 @@ namespace orch::graph {
 
 struct Op;
 
-/// C [m, n] = op(A) op(B) (+ bias over n) (+ C)
-struct MatmulSpec {
-  int64_t m, n, k;
-  DType a, b, c;
-  bool transpose_a;   ///< A is stored [k, m]
-  bool transpose_b;   ///< B is stored [n, k]
-  bool bias;          ///< fp32 [n]
-  bool accumulate;    ///< adds the product to C
-  bool sums = false;  ///< also writes the sums of op(A) over k, fp32 [m], as a second output
-};
+using kernels::MatmulSpec;
 
 /// The name of a product in files, such as "18848x6144x1536,BF16,BF16,nt,bias".
 inline std::string key_of(const MatmulSpec& s) {

@@ -11,50 +11,37 @@
 
 namespace orch::kernels {
 
-#define ORCH_DECLARE(isa) \
-  namespace isa {         \
-  const Table* table();   \
-  }
+// EACH(instruction set, whether this processor and its operating system have it), best first; the last one
+// runs everywhere.
 #if defined(__x86_64__)
-ORCH_DECLARE(generic)
-ORCH_DECLARE(avx2)
-ORCH_DECLARE(avx512)
-ORCH_DECLARE(avx512bf16)
+#define ORCH_INSTRUCTION_SETS(EACH)                                                               \
+  EACH(avx512bf16, __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16") && \
+                       __builtin_cpu_supports("avx512vnni"))                                      \
+  EACH(avx512, __builtin_cpu_supports("x86-64-v4"))                                               \
+  EACH(avx2, __builtin_cpu_supports("x86-64-v3"))                                                 \
+  EACH(generic, true)
 #elif defined(__aarch64__)
-ORCH_DECLARE(neon)
-ORCH_DECLARE(neonbf16)
+#define ORCH_INSTRUCTION_SETS(EACH) \
+  EACH(neonbf16, (getauxval(AT_HWCAP2) & (1ul << 14)) != 0) /* HWCAP2_BF16 */ EACH(neon, true)
 #else
-ORCH_DECLARE(generic)
+#define ORCH_INSTRUCTION_SETS(EACH) EACH(generic, true)
 #endif
-#undef ORCH_DECLARE
+
+#define ORCH_DECLARE(isa, supported) \
+  namespace isa {                    \
+  const Table* table();              \
+  }
+ORCH_INSTRUCTION_SETS(ORCH_DECLARE)
 
 namespace {
 
 struct InstructionSet {
   const char* name;
-  bool (*supported)();  ///< by this processor and its operating system
+  bool (*supported)();
   const Table* (*table)();
 };
-
-/// Best first; the last one runs everywhere.
-constexpr InstructionSet kSets[] = {
-#if defined(__x86_64__)
-    {"avx512bf16",
-     [] {
-       return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16") &&
-              __builtin_cpu_supports("avx512vnni");
-     },
-     avx512bf16::table},
-    {"avx512", [] { return __builtin_cpu_supports("x86-64-v4") != 0; }, avx512::table},
-    {"avx2", [] { return __builtin_cpu_supports("x86-64-v3") != 0; }, avx2::table},
-    {"generic", [] { return true; }, generic::table},
-#elif defined(__aarch64__)
-    {"neonbf16", [] { return (getauxval(AT_HWCAP2) & (1ul << 14)) != 0; }, neonbf16::table},  // HWCAP2_BF16
-    {"neon", [] { return true; }, neon::table},
-#else
-    {"generic", [] { return true; }, generic::table},
-#endif
-};
+#define ORCH_ENTRY(isa, supported) {#isa, [] { return static_cast<bool>(supported); }, isa::table},
+constexpr InstructionSet kSets[] = {ORCH_INSTRUCTION_SETS(ORCH_ENTRY)};
 
 const Table& choose() {
   const char* wanted = std::getenv("ORCHESTRATOR_ISA");

@@ -18,6 +18,7 @@
 
 #include "../core/anywhere.h"
 #include "../core/dtype.h"
+#include "../core/philox.h"
 #include "../optim/optimizers.h"
 
 namespace orch::kernels {
@@ -75,16 +76,26 @@ struct AttentionStats {
 /// Latent images [samples, channels, height, width], cut into patches of patch x patch.
 struct PatchDims {
   int64_t samples, channels, height, width, patch;
+  bool channel_fastest = false;  ///< features of a patch in the order (ph, pw, c), not (c, ph, pw)
 };
 
-/// Key and counter of a random draw: Philox4x32-10 with key (seed low, seed high) and counter (index of the
-/// group of four, sample id low, step, stream << 24 | sample id bits 32..55).
+/// Key and counter of a random draw: Philox with key `seed` and counter (index of the group of four, sample
+/// id low, step, stream << 24 | sample id bits 32..55).
 struct DrawKey {
   uint64_t seed;
   uint32_t stream;  ///< < 256
   uint32_t step;
   uint64_t sample_id;  ///< < 2^56
 };
+/// The words of a group of four draws.
+__attribute__((always_inline)) ORCH_ANYWHERE void draw_words(uint32_t (&c)[4], const DrawKey& key,
+                                                             int64_t group) {
+  c[0] = static_cast<uint32_t>(group);
+  c[1] = static_cast<uint32_t>(key.sample_id);
+  c[2] = key.step;
+  c[3] = (key.stream << 24) | (static_cast<uint32_t>(key.sample_id >> 32) & 0xffffffu);
+  philox(key.seed, c);
+}
 
 /// The random draw of one sample's noise, and the coefficients with which it is mixed.
 struct NoiseMix {
@@ -92,53 +103,49 @@ struct NoiseMix {
   DrawKey key;
 };
 
-/// C [m, n] = op(A) op(B) (+ bias [n]) (+ C). Sizes are at least 1.
-struct MatmulDims {
+/// C [m, n] = op(A) op(B) (+ bias over n) (+ C). Sizes are at least 1.
+struct MatmulSpec {
   int64_t m, n, k;
-  bool transpose_a;  ///< A is stored [k, m]
-  bool transpose_b;  ///< B is stored [n, k]
-  bool single;       ///< C is fp32, not bf16
-  bool accumulate;   ///< adds the product to C, which must be fp32
+  DType a, b, c;
+  bool transpose_a;   ///< A is stored [k, m]
+  bool transpose_b;   ///< B is stored [n, k]
+  bool bias;          ///< fp32 [n]
+  bool accumulate;    ///< adds the product to C, which must be fp32
+  bool sums = false;  ///< also writes the sums of op(A) over k, fp32 [m]; on devices only
+  double flops() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n * k); }
 };
 
 /// Matrix products of two operands of one type, accumulated in fp32.
 struct Matmul {
-  size_t (*scratch_bytes)(const MatmulDims& d);
-  /// number of parts into which C can be cut; each is computed by itself
-  int64_t (*parts)(const MatmulDims& d);
+  size_t (*scratch_bytes)(const MatmulSpec& s);
+  /// number of parts into which C can be cut; each is computed by itself, with the same bits as in the whole
+  int64_t (*parts)(const MatmulSpec& s);
   /// the smallest number of parts that is efficient to compute at once
-  int64_t (*grain)(const MatmulDims& d);
-  /// Computes parts [from, to). bias may be null. scratch: 64-byte aligned.
-  void (*run)(void* c, const void* a, const void* b, const float* bias, const MatmulDims& d, int64_t from,
+  int64_t (*grain)(const MatmulSpec& s);
+  /// Computes parts [from, to). bias may be null. scratch: 64-byte aligned, one per thread.
+  void (*run)(void* c, const void* a, const void* b, const float* bias, const MatmulSpec& s, int64_t from,
               int64_t to, void* scratch);
 };
 
 /// Kernels that read or write the residual stream, which is stored as R; other activations have type T.
 template <class R, class T>
 struct Residual {
-  // --- adaLN: LayerNorm without affine parameters (eps 1e-6), then x_hat * (1 + scale) + shift
-  /// mean, rstd: [B*N] fp32, kept for the backward pass.
-  void (*layer_norm_modulate)(T* y, float* mean, float* rstd, const R* x, const float* shift,
-                              const float* scale, const StreamDims& d);
-  /// dx = (dx_add ? dx_add : 0) + gradient; dx may alias dx_add. dshift, dscale: overwritten, row stride
-  /// mod_stride.
-  void (*layer_norm_modulate_backward)(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
-                                       const R* x, const float* mean, const float* rstd, const float* scale,
-                                       const StreamDims& d);
-
   // --- out = x + gate * y
   void (*gate_residual)(R* out, const R* x, const T* y, const float* gate, const StreamDims& d);
   /// dy = gate * dout; dgate (overwritten) = sum over tokens of dout * y. The gradient of x is dout itself.
   void (*gate_residual_backward)(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
                                  const StreamDims& d);
 
-  // --- gated residual and adaLN fused: reads and writes each row once, with the bits of the two kernels. d
-  // describes the modulation; gate_stride is the distance between the gates of two samples.
-  /// out = x + gate * y; normed = LayerNorm(out) * (1 + scale) + shift
+  // --- adaLN, after a gated residual connection or alone: each row is read and written once
+  /// normed = LayerNorm(out) * (1 + scale) + shift, without affine parameters, eps 1e-6; out has the bits of
+  /// gate_residual. Without y, out is x, and the pointers out and gate are null. d describes the modulation;
+  /// gate_stride is the distance between the gates of two samples. mean, rstd: [B*N] fp32, kept for the
+  /// backward pass.
   void (*gate_norm)(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
                     int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d);
   /// Inputs: dnormed, and dx_add, the gradient of `out` from its other uses (or null). Outputs: dx, the total
-  /// gradient of `out`; dy = gate * dx; and the sums dshift, dscale and dgate as above.
+  /// gradient of `out`, which may alias dx_add; the sums over tokens dshift and dscale (overwritten, row
+  /// stride mod_stride); with y also dy and dgate, which have the bits of gate_residual_backward on dx.
   void (*gate_norm_backward)(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
                              const T* dnormed, const R* out, const float* mean, const float* rstd,
                              const float* scale, const T* y, const float* gate, int64_t gate_stride,
@@ -179,15 +186,15 @@ struct Typed : Residual<T, T> {
   void (*silu)(T* y, const float* x, int64_t n);
   /// dx = (dx_add ? dx_add : 0) + dy * silu'(x)
   void (*silu_backward)(float* dx, const float* dx_add, const T* dy, const float* x, int64_t n);
-  void (*add)(T* out, const T* a, const T* b, int64_t n);
-  void (*from_f32)(T* y, const float* x, int64_t n);  ///< rounds to nearest even
+  void (*add)(T* out, const T* a, const T* b, int64_t n);  ///< out may be a or b
+  void (*from_f32)(T* y, const float* x, int64_t n);       ///< rounds to nearest even
   void (*to_f32)(float* y, const T* x, int64_t n);
   void (*from_f16)(T* y, const f16* x, int64_t n);
 
   // --- shapes
-  /// out [B * (H/p) * (W/p), C * p * p], features in the order (c, ph, pw).
-  void (*patchify)(T* out, const float* z, const PatchDims& d);
-  void (*patchify_backward)(float* dz, const T* dout, const PatchDims& d);
+  /// rows [B * (H/p) * (W/p), C * p * p] from image [B, C, H, W], and the inverse.
+  void (*to_patches)(T* rows, const float* image, const PatchDims& d);
+  void (*from_patches)(float* image, const T* rows, const PatchDims& d);
   /// db [width] = sum of dy over rows, which are `stride` elements apart; overwritten.
   void (*column_sum)(float* db, const T* dy, int64_t rows, int64_t width, int64_t stride);
   /// out [B, 256]: timestep_waves of every sample.
@@ -200,10 +207,6 @@ constexpr int kWaves = 128;
 void timestep_waves(float* out, float t);
 
 struct Untyped {
-  /// v [B, C, H, W] from x [B*N, p*p*C] with features in the order (ph, pw, c): the channel is the fastest
-  /// index.
-  void (*unpatchify)(float* v, const float* x, const PatchDims& d);
-  void (*unpatchify_backward)(float* dx, const float* dv, const PatchDims& d);
   /// eps ~ N(0, 1) by counter (Box-Muller), mixed with x0; n elements per sample. `mixes`, one per sample, is
   /// in the same memory as x0 (host or device).
   void (*mix_noise)(float* z, float* target, const float* x0, const NoiseMix* mixes, int64_t samples,
@@ -214,8 +217,6 @@ struct Untyped {
   /// (v - target) / n. dv may be null (evaluation).
   void (*mse)(float* loss, float* dv, const float* v, const float* target, const float* grad_scale,
               int64_t samples, int64_t n);
-  void (*add_into)(float* dst, const float* src, int64_t n);              ///< dst += src
-  void (*add_to)(float* dst, const float* a, const float* b, int64_t n);  ///< dst = a + b
   void (*scale_into)(float* dst, float factor, int64_t n);
   /// Adds the sum of squares of x (in a fixed order, in double) to `sum`, which is in the same memory as x.
   void (*add_squares)(double* sum, const float* x, int64_t n);
@@ -232,8 +233,8 @@ struct Table {
   Typed<bf16> b16;
   Residual<float, bf16> mixed;  ///< an fp32 residual stream with bf16 activations
   Untyped raw;
-  Matmul matmul_f32,
-      matmul_b16;  ///< by the type of A and B; null in a device's table, which uses a library instead
+  Matmul matmul_f32, matmul_b16;  ///< null in a device's table, which uses a library instead
+  const Matmul& matmul_of(DType operands) const { return operands == DType::F32 ? matmul_f32 : matmul_b16; }
   template <class T>
   const Typed<T>& typed() const {
     if constexpr (std::is_same_v<T, float>)
@@ -266,7 +267,6 @@ struct Table {
 /// table in fill_NAME(Table&).
 #define ORCH_KERNEL_FAMILIES(EACH) \
   EACH(layer_norm)                 \
-  EACH(gate)                       \
   EACH(heads) EACH(attention) EACH(elementwise) EACH(patch) EACH(noise) EACH(reduce) EACH(optimizers)
 #define ORCH_DECLARE_FAMILY(name) void fill_##name(Table& t);
 

@@ -1,6 +1,6 @@
 // The backbones by name.
 #include "../core/error.h"
-#include "mmdit.h"
+#include "model.h"
 
 namespace orch {
 namespace {

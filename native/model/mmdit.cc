@@ -1,9 +1,8 @@
-// The MM-DiT's parameters and its forward pass, written as in the paper. The backward pass follows from the
-// rules of the operations.
-#include "mmdit.h"
-
+// The MM-DiT of SD3 and SD3.5: its parameters and its forward pass, written as in the paper (section 4;
+// docs/guide/model.md). The backward pass follows from the rules of the operations.
 #include "../core/error.h"
 #include "../ops/ops.h"
+#include "model.h"
 
 namespace orch {
 namespace {
@@ -87,6 +86,7 @@ class Builder {
         context{ops::linear(g_, context_in, linear("context_embedder"), options_.residual)};
 
     for (int64_t b = 0; b < spec_.depth; ++b) block(b, image, context);
+    recompute_from(Recompute::Nothing);
 
     x = norm(image, modulation("final_layer"), 0, Recompute::Nothing);
     x = ops::linear(g_, x, linear("final_layer.linear"), DType::F32);
@@ -122,19 +122,8 @@ class Builder {
     return {parameter(name + ".weight", t_), parameter(name + ".bias", DType::F32)};
   }
 
-  /// While a Level exists, the nodes appended are recomputed from this level on.
-  class Level {
-   public:
-    Level(graph::Graph& g, Recompute level) : graph_(g), before_(g.recompute_level()) {
-      g.set_recompute_level(static_cast<int>(level));
-    }
-    ~Level() { graph_.set_recompute_level(before_); }
-    Level(const Level&) = delete;
-
-   private:
-    graph::Graph& graph_;
-    int before_;
-  };
+  /// The nodes appended from now on are recomputed from this level on.
+  void recompute_from(Recompute level) { g_.set_recompute_level(static_cast<int>(level)); }
 
   /// A residual stream x + gate * y. The last branch y is added by the LayerNorm that follows, which reads
   /// and writes each row once for both.
@@ -151,13 +140,8 @@ class Builder {
   }
   /// LayerNorm with chunk `first` of the modulation as shift and the next chunk as scale.
   Ref norm(Stream& s, Ref mod, int64_t first, Recompute level = Recompute::Norms) {
-    const Chunk shift{mod, first};
-    if (!s.y) {
-      const Level inside(g_, level);
-      return ops::layer_norm_modulate(g_, s.x, shift, shape_.samples, t_);
-    }
     auto [x, normed] =
-        ops::gate_norm(g_, s.x, s.y, s.gate, shift, shape_.samples, t_, static_cast<int>(level));
+        ops::gate_norm(g_, s.x, s.y, s.gate, {mod, first}, shape_.samples, t_, static_cast<int>(level));
     s = {x};
     return normed;
   }
@@ -184,20 +168,19 @@ class Builder {
   /// x + gate * mlp(modulate(norm(x)))
   void feed_forward(const std::string& of, Stream& x, Ref mod) {
     Ref y = norm(x, mod, 3);
-    {
-      const Level level(g_, Recompute::Mlp);
-      y = ops::linear(g_, y, linear(of + ".mlp.fc1"), t_);
-    }
-    {
-      const Level level(g_, Recompute::Norms);
-      y = ops::gelu(g_, y);
-    }
+    recompute_from(Recompute::Mlp);
+    y = ops::linear(g_, y, linear(of + ".mlp.fc1"), t_);
+    recompute_from(Recompute::Norms);
+    y = ops::gelu(g_, y);
+    recompute_from(Recompute::Block);
     y = ops::linear(g_, y, linear(of + ".mlp.fc2"), t_);
     add(x, y, {mod, 5});
+    if (options_.recompute != Recompute::Block) return;
     // With the norm of the next block, the backward pass would recompute y, and with it this block, too
     // early.
-    const Level block_output(g_, Recompute::Nothing);
-    if (options_.recompute == Recompute::Block) add_branch(x);
+    recompute_from(Recompute::Nothing);
+    add_branch(x);
+    recompute_from(Recompute::Block);
   }
 
   void block(int64_t index, Stream& x, Stream& context) {
@@ -206,8 +189,9 @@ class Builder {
     const bool last = index == spec_.depth - 1, dual = spec_.dual(index);
     const int64_t samples = shape_.samples;
 
+    recompute_from(Recompute::Nothing);
     Ref xm = modulation(xb), cm = modulation(cb);
-    const Level inside(g_, Recompute::Block);
+    recompute_from(Recompute::Block);
     Ref cn = norm(context, cm, 0);
     Ref xn = norm(x, xm, 0);
     Ref xn2 = dual ? norm(x, xm, 6) : Ref{};

@@ -1,5 +1,4 @@
-// A model: its spec, its parameters under their official names, and its forward pass as a graph. The
-// backbones are in files of their own, and registered in backbones.cc.
+// A model: its spec, its parameters under their official names, and its forward pass as a graph.
 #pragma once
 #include <string>
 #include <vector>
@@ -83,7 +82,7 @@ struct GraphOptions {
   const graph::Backend& backend = graph::cpu_backend();
 };
 
-/// An architecture. Its file defines one, and backbones.cc lists it.
+/// An architecture.
 struct Backbone {
   const char* name;
   void (*parameters)(const ModelSpec& spec, ParameterTable& table);
@@ -91,6 +90,9 @@ struct Backbone {
   void (*build)(ModelGraph& out, const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
                 const GraphOptions& options);
 };
+
+/// The backbones. Each has a file, and backbones.cc lists them.
+extern const Backbone kMmdit;
 
 /// The backbone that a spec names. Throws Error(ERR_MODEL_SPEC) if there is none.
 const Backbone& backbone_of(const ModelSpec& spec);

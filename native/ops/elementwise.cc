@@ -1,17 +1,18 @@
 #include "../core/error.h"
 #include "ops.h"
-#include "pieces.h"
-#include "typed.h"
+#include "run.h"
 
 namespace orch::ops {
+
+using kernels::Typed;
 
 Ref convert(Graph& g, Ref x, DType out) {
   if (g[x].dtype == out) return x;
   Ref y = g.activation(g[x].name, out, g[x].shape);
   const int64_t n = graph::elements(g[x].shape);
   const bool up = out == DType::F32;
-  g.append("convert", {x}, {y}, [=](const graph::Run& r) {
-    const auto& k = r.table.typed<bf16>();
+  g.append("convert", {x}, {y}, [=](const Run& r) {
+    const auto& k = r.table.b16;
     up ? k.to_f32(r.out<float>(0), r.in<bf16>(0), n) : k.from_f32(r.out<bf16>(0), r.in<float>(0), n);
   });
   return y;
@@ -19,30 +20,22 @@ Ref convert(Graph& g, Ref x, DType out) {
 
 Ref gelu(Graph& g, Ref x) {
   const DType t = g[x].dtype;
-  const int64_t n = graph::elements(g[x].shape);
-  const Pieces pieces{n};
+  const Pieces pieces{graph::elements(g[x].shape)};
   Ref y = g.activation("gelu", t, g[x].shape);
-  typed(t, [&]<class T>(T) {
-    g.append("gelu", {x}, {y},
-             [=](const graph::Run& r) {
-               const int64_t at = pieces.begin(r);
-               r.table.typed<T>().gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
-             },
-             {.parts = pieces.parts(), .in_place = {0}});
-  });
+  const auto forward = [=]<class T>(const Run& r, const Typed<T>& k) {
+    const int64_t at = pieces.begin(r);
+    k.gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
+  };
+  g.append("gelu", {x}, {y}, typed(t, forward), {.parts = pieces.parts(), .in_place = {0}});
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
     if (!dy) return;
     Ref dx = reverse.create(x);
-    typed(t, [&]<class T>(T) {
-      g.append("gelu backward", {dy, x}, {dx},
-               [=](const graph::Run& r) {
-                 const int64_t at = pieces.begin(r);
-                 r.table.typed<T>().gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at,
-                                                  pieces.end(r) - at);
-               },
-               {.parts = pieces.parts(), .in_place = {0}});
-    });
+    const auto backward = [=]<class T>(const Run& r, const Typed<T>& k) {
+      const int64_t at = pieces.begin(r);
+      k.gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at, pieces.end(r) - at);
+    };
+    g.append("gelu backward", {dy, x}, {dx}, typed(t, backward), {.parts = pieces.parts(), .in_place = {0}});
     reverse.set(x, dx);
   });
   return y;
@@ -53,18 +46,16 @@ Ref silu(Graph& g, Ref x, DType out) {
   const int64_t n = graph::elements(g[x].shape);
   Ref y = g.activation("silu", out, g[x].shape);
   g[y].gradient_dtype = DType::F32;  // one row per sample: the gradients of many layers accumulate here
-  typed(out, [&]<class T>(T) {
-    g.append("silu", {x}, {y},
-             [=](const graph::Run& r) { r.table.typed<T>().silu(r.out<T>(0), r.in<float>(0), n); });
-  });
+  g.append("silu", {x}, {y}, typed(out, [=]<class T>(const Run& r, const Typed<T>& k) {
+             k.silu(r.out<T>(0), r.in<float>(0), n);
+           }));
   g.on_reverse([=, &g](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
     if (!dy) return;
     Ref before = reverse.of(x);
     Ref dx = reverse.create(x);
-    g.append("silu backward", {dy, x, before}, {dx}, [=](const graph::Run& r) {
-      r.table.typed<float>().silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0), r.in<float>(1),
-                                           n);
+    g.append("silu backward", {dy, x, before}, {dx}, [=](const Run& r) {
+      r.table.f32.silu_backward(r.out<float>(0), r.in<float>(2), r.in<float>(0), r.in<float>(1), n);
     });
     reverse.set(x, dx);
   });
@@ -76,10 +67,9 @@ Ref add(Graph& g, Ref a, Ref b) {
   const int64_t n = graph::elements(g[a].shape);
   if (g[b].dtype != t || g[a].shape != g[b].shape) throw Error("ERR_INTERNAL", "add: shapes or types differ");
   Ref y = g.activation("sum", t, g[a].shape);
-  typed(t, [&]<class T>(T) {
-    g.append("add", {a, b}, {y},
-             [=](const graph::Run& r) { r.table.typed<T>().add(r.out<T>(0), r.in<T>(0), r.in<T>(1), n); });
-  });
+  g.append("add", {a, b}, {y}, typed(t, [=]<class T>(const Run& r, const Typed<T>& k) {
+             k.add(r.out<T>(0), r.in<T>(0), r.in<T>(1), n);
+           }));
   g.on_reverse([=](graph::Reverse& reverse) {
     Ref dy = reverse.of(y);
     if (!dy) return;

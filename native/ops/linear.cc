@@ -1,36 +1,35 @@
 #include "../core/error.h"
-#include "matmul.h"
 #include "ops.h"
-#include "pieces.h"
-#include "typed.h"
+#include "run.h"
 
 namespace orch::ops {
 namespace {
 
+using graph::MatmulSpec;
+
 class CpuBackend final : public graph::Backend {
  public:
   const kernels::Table& kernels() const override { return kernels::cpu(); }
-  std::unique_ptr<graph::Op> matmul(const char* name, const MatmulSpec& spec) const override {
-    const Matmul m(spec);
-    const auto run = [m](const graph::Run& r) {
-      m.run(r.in<void>(0), r.in<void>(1), r.in<float>(2), r.out<void>(0), r.scratch, r.from, r.to);
+  std::unique_ptr<graph::Op> matmul(const char* name, const MatmulSpec& s) const override {
+    if (s.a != s.b || s.a == DType::F16 || s.c == DType::F16 || (s.accumulate && s.c != DType::F32))
+      throw Error("ERR_INTERNAL", "matmul: no kernel for ", graph::key_of(s));
+    const kernels::Matmul& m = kernels().matmul_of(s.a);
+    const auto run = [&m, s](const Run& r) {
+      m.run(r.out<void>(0), r.in<void>(0), r.in<void>(1), r.in<float>(2), s, r.from, r.to, r.scratch);
     };
     return graph::make_op(
         name, run,
-        {.parts = m.parts(), .grain = m.grain(), .flops = m.flops(), .scratch_bytes = m.scratch_bytes()});
+        {.parts = m.parts(s), .grain = m.grain(s), .flops = s.flops(), .scratch_bytes = m.scratch_bytes(s)});
   }
 };
 
 void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
   const Pieces columns{width, rows < 64 ? width : 128};
-  typed(g[dy].dtype, [&]<class T>(T) {
-    g.append("bias gradient", {dy}, {db},
-             [=](const graph::Run& r) {
-               const int64_t at = columns.begin(r), n = columns.end(r) - at;
-               r.table.typed<T>().column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
-             },
-             {.parts = columns.parts()});
-  });
+  const auto run = [=]<class T>(const Run& r, const kernels::Typed<T>& k) {
+    const int64_t at = columns.begin(r), n = columns.end(r) - at;
+    k.column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
+  };
+  g.append("bias gradient", {dy}, {db}, typed(g[dy].dtype, run), {.parts = columns.parts()});
 }
 
 }  // namespace

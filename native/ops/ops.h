@@ -17,21 +17,19 @@ struct Linear {
 
 /// A chunk of a modulation row: columns [chunk * h, (chunk + 1) * h) of mod [B, k * h].
 struct Chunk {
-  Ref mod;
-  int64_t index;
+  Ref mod = {};
+  int64_t index = 0;
 };
 
 /// y = x W^T + b, stored in type `out`; x [rows, in], y [rows, out].
 Ref linear(Graph& g, Ref x, const Linear& w, DType out);
-/// LayerNorm(x) * (1 + scale) + shift (adaLN), stored in type `out`; x [B * tokens, h] in the residual's
-/// type. The scale is the chunk after the shift.
-Ref layer_norm_modulate(Graph& g, Ref x, const Chunk& shift, int64_t samples, DType out);
 /// x + gate * y in x's type; x, y [B * tokens, h].
 Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples);
-/// Both in one pass over memory, with the same bits: the first result is gate_residual(x, y), the second its
-/// layer_norm_modulate, which is recomputed from the first from `norm_level` of recomputation on.
+/// adaLN, after a gated residual connection or alone. The first result is out = gate_residual(x, y), or x
+/// itself if y is none. The second is LayerNorm(out) * (1 + scale) + shift, stored in type `normed`; the
+/// scale is the chunk after the shift. From `norm_level` of recomputation on it is recomputed from the first.
 std::pair<Ref, Ref> gate_norm(Graph& g, Ref x, Ref y, const Chunk& gate, const Chunk& shift, int64_t samples,
-                              DType out, int norm_level);
+                              DType normed, int norm_level);
 /// GELU, tanh approximation.
 Ref gelu(Graph& g, Ref x);
 /// SiLU of an fp32 value, stored in type `out`.

@@ -230,7 +230,7 @@ TEST("device: NCCL with one rank: send/recv, all-gather, abort, and a new commun
                              {graph::Transport::Transfer::Receive, 0, b.as<float>(), n}});
     transport->all_gather(b.as<float>(), n);
     transport->make_compute_stream_wait();
-    device->kernels().raw.add_into(a.as<float>(), b.as<float>(), n);
+    device->kernels().f32.add(a.as<float>(), a.as<float>(), b.as<float>(), n);
     transport->wait();
     CHECK(read(b) == values[generation], "what was sent arrives");
     std::vector<float> twice = values[generation];

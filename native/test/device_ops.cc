@@ -177,7 +177,7 @@ std::vector<OpCase> table(DType residual, DType t, bool large) {
                    {{{samples * tokens, width}, residual}, {{samples, 2 * width}, single}},
                    {},
                    [=](Graph& g, const auto& x, const auto&) {
-                     return std::vector{layer_norm_modulate(g, x[0], {x[1], 0}, samples, t)};
+                     return std::vector{gate_norm(g, x[0], {}, {}, {x[1], 0}, samples, t, 0).second};
                    }});
     all.push_back(
         {"gate_residual " + dims,
@@ -191,8 +191,8 @@ std::vector<OpCase> table(DType residual, DType t, bool large) {
                    {},
                    [=](Graph& g, const auto& in, const auto&) {
                      Ref x = in[0], m = in[1];
-                     Ref a = layer_norm_modulate(g, x, {m, 0}, samples, t);
-                     Ref b = layer_norm_modulate(g, x, {m, 3}, samples, t);
+                     Ref a = gate_norm(g, x, {}, {}, {m, 0}, samples, t, 0).second;
+                     Ref b = gate_norm(g, x, {}, {}, {m, 3}, samples, t, 0).second;
                      x = gate_residual(g, x, gelu(g, a), {m, 2}, samples);
                      return std::vector{gate_residual(g, x, gelu(g, b), {m, 5}, samples)};
                    }});

@@ -158,35 +158,31 @@ TEST("kernels add and conversions") {
   });
 }
 
-TEST("kernels patchify and its inverse against the formula") {
+TEST("kernels to_patches and from_patches against the formula") {
   for_each_kernel_set([]<class T>(const Table& t) {
-    for (const PatchDims& d :
-         {PatchDims{1, 1, 2, 2, 2}, {2, 16, 8, 8, 2}, {2, 4, 6, 10, 2}, {1, 3, 5, 7, 1}}) {
-      const int64_t n = d.samples * d.channels * d.height * d.width, p = d.patch;
-      const auto z = random<float>(n, 1);
-      const auto rows = random<T>(n, 2);
-      std::vector<T> out(n);
-      std::vector<float> dz(n), v(n), dx(n);
-      run_twice("patchify", [&] { t.typed<T>().patchify(out.data(), z.data(), d); }, {bytes(out)});
-      run_twice("patchify_backward", [&] { t.typed<T>().patchify_backward(dz.data(), rows.data(), d); },
-                {bytes(dz)});
-      const auto x = random<float>(n, 3);
-      run_twice("unpatchify", [&] { t.raw.unpatchify(v.data(), x.data(), d); }, {bytes(v)});
-      run_twice("unpatchify_backward", [&] { t.raw.unpatchify_backward(dx.data(), x.data(), d); },
-                {bytes(dx)});
-      for (int64_t i = 0; i < n; ++i) {
-        const int64_t column = i % d.width, row = i / d.width % d.height,
-                      c = i / (d.width * d.height) % d.channels;
-        const int64_t b = i / (d.width * d.height * d.channels);
-        const int64_t token = (b * (d.height / p) + row / p) * (d.width / p) + column / p,
-                      at = token * d.channels * p * p;
-        const int64_t ph = row % p, pw = column % p;
-        CHECK(to_float(out[at + (c * p + ph) * p + pw]) == to_float(narrow<T>(z[i])), t.isa);
-        CHECK(dz[i] == to_float(rows[at + (c * p + ph) * p + pw]), t.isa);
-        CHECK(v[i] == x[at + (ph * p + pw) * d.channels + c], t.isa);
-        CHECK(dx[at + (ph * p + pw) * d.channels + c] == x[i], t.isa);
+    for (PatchDims d : {PatchDims{1, 1, 2, 2, 2}, {2, 16, 8, 8, 2}, {2, 4, 6, 10, 2}, {1, 3, 5, 7, 1}})
+      for (bool channel_fastest : {false, true}) {
+        d.channel_fastest = channel_fastest;
+        const int64_t n = d.samples * d.channels * d.height * d.width, p = d.patch;
+        const auto image = random<float>(n, 1);
+        const auto rows = random<T>(n, 2);
+        std::vector<T> to(n);
+        std::vector<float> from(n);
+        run_twice("to_patches", [&] { t.typed<T>().to_patches(to.data(), image.data(), d); }, {bytes(to)});
+        run_twice("from_patches", [&] { t.typed<T>().from_patches(from.data(), rows.data(), d); },
+                  {bytes(from)});
+        for (int64_t i = 0; i < n; ++i) {
+          const int64_t column = i % d.width, row = i / d.width % d.height,
+                        c = i / (d.width * d.height) % d.channels;
+          const int64_t b = i / (d.width * d.height * d.channels);
+          const int64_t token = (b * (d.height / p) + row / p) * (d.width / p) + column / p, ph = row % p,
+                        pw = column % p;
+          const int64_t at = token * d.channels * p * p +
+                             (d.channel_fastest ? (ph * p + pw) * d.channels + c : (c * p + ph) * p + pw);
+          CHECK(to_float(to[at]) == to_float(narrow<T>(image[i])), t.isa);
+          CHECK(from[i] == to_float(rows[at]), t.isa);
+        }
       }
-    }
   });
 }
 

@@ -19,7 +19,7 @@ std::string label(const Table& t, const StreamDims& d) {
               ", ", d.tokens, ", ", d.width, "]");
 }
 
-TEST("kernels layer_norm_modulate") {
+TEST("kernels gate_norm without a gate") {
   for_each_residual_set([]<class R, class T>(const Table& t) {
     for (const StreamDims& d : kStreams) {
       const int64_t rows = d.samples * d.tokens, n = rows * d.width, mods = d.samples * d.mod_stride;
@@ -27,10 +27,10 @@ TEST("kernels layer_norm_modulate") {
       const auto shift = random<float>(mods, 2, 0.5), scale = random<float>(mods, 3, 0.5);
       std::vector<T> y(n);
       std::vector<float> mean(rows), rstd(rows);
-      run_twice("layer_norm_modulate",
+      run_twice("gate_norm",
                 [&] {
-                  t.residual<R, T>().layer_norm_modulate(y.data(), mean.data(), rstd.data(), x.data(),
-                                                         shift.data(), scale.data(), d);
+                  t.residual<R, T>().gate_norm(nullptr, y.data(), mean.data(), rstd.data(), x.data(), nullptr,
+                                               nullptr, 0, shift.data(), scale.data(), d);
                 },
                 {bytes(y), bytes(mean), bytes(rstd)});
       const auto want = reference::layer_norm_modulate(wide(x), wide(shift), wide(scale), d);
@@ -42,7 +42,7 @@ TEST("kernels layer_norm_modulate") {
   });
 }
 
-TEST("kernels layer_norm_modulate_backward") {
+TEST("kernels gate_norm_backward without a gate") {
   for_each_residual_set([]<class R, class T>(const Table& t) {
     for (const StreamDims& d : kStreams) {
       const int64_t rows = d.samples * d.tokens, n = rows * d.width, mods = d.samples * d.mod_stride;
@@ -57,11 +57,11 @@ TEST("kernels layer_norm_modulate_backward") {
       std::vector<float> dshift(mods), dscale(mods);
       for (const bool with_add : {false, true}) {
         const R* extra = with_add ? add.data() : nullptr;
-        run_twice("layer_norm_modulate_backward",
+        run_twice("gate_norm_backward",
                   [&] {
-                    t.residual<R, T>().layer_norm_modulate_backward(
-                        dx.data(), extra, dshift.data(), dscale.data(), dy.data(), x.data(), mean.data(),
-                        rstd.data(), scale.data(), d);
+                    t.residual<R, T>().gate_norm_backward(dx.data(), extra, dshift.data(), dscale.data(),
+                                                          nullptr, nullptr, dy.data(), x.data(), mean.data(),
+                                                          rstd.data(), scale.data(), nullptr, nullptr, 0, d);
                   },
                   {bytes(dx), bytes(dshift), bytes(dscale)});
         Vec expected = want.dx;
@@ -77,9 +77,9 @@ TEST("kernels layer_norm_modulate_backward") {
         }
       }
       std::vector<R> in_place = add;
-      t.residual<R, T>().layer_norm_modulate_backward(in_place.data(), in_place.data(), dshift.data(),
-                                                      dscale.data(), dy.data(), x.data(), mean.data(),
-                                                      rstd.data(), scale.data(), d);
+      t.residual<R, T>().gate_norm_backward(in_place.data(), in_place.data(), dshift.data(), dscale.data(),
+                                            nullptr, nullptr, dy.data(), x.data(), mean.data(), rstd.data(),
+                                            scale.data(), nullptr, nullptr, 0, d);
       CHECK(std::memcmp(in_place.data(), dx.data(), n * sizeof(R)) == 0, at, ": dx = dx_add");
     }
   });
@@ -118,7 +118,7 @@ TEST("kernels gate_residual") {
   });
 }
 
-TEST("kernels gate_norm: the bits of gate_residual and layer_norm_modulate") {
+TEST("kernels gate_norm: the bits of gate_residual and of the norm alone") {
   for_each_residual_set([]<class R, class T>(const Table& t) {
     const auto& k = t.residual<R, T>();
     for (const StreamDims& d : kStreams) {
@@ -151,8 +151,8 @@ TEST("kernels gate_norm: the bits of gate_residual and layer_norm_modulate") {
                 },
                 {bytes(out), bytes(normed), bytes(mean), bytes(rstd)});
       k.gate_residual(want_out.data(), x.data(), y.data(), gate.data(), of_gate);
-      k.layer_norm_modulate(want_normed.data(), want_mean.data(), want_rstd.data(), want_out.data(),
-                            shift.data(), scale.data(), d);
+      k.gate_norm(nullptr, want_normed.data(), want_mean.data(), want_rstd.data(), want_out.data(), nullptr,
+                  nullptr, 0, shift.data(), scale.data(), d);
       same("out", out, want_out);
       same("normed", normed, want_normed);
       same("mean", mean, want_mean);
@@ -165,8 +165,9 @@ TEST("kernels gate_norm: the bits of gate_residual and layer_norm_modulate") {
                                          scale.data(), y.data(), gate.data(), of_gate.mod_stride, d);
                   },
                   {bytes(dx), bytes(dshift), bytes(dscale), bytes(dy), bytes(dgate)});
-        k.layer_norm_modulate_backward(want_dx.data(), add, want_dshift.data(), want_dscale.data(),
-                                       dnormed.data(), out.data(), mean.data(), rstd.data(), scale.data(), d);
+        k.gate_norm_backward(want_dx.data(), add, want_dshift.data(), want_dscale.data(), nullptr, nullptr,
+                             dnormed.data(), out.data(), mean.data(), rstd.data(), scale.data(), nullptr,
+                             nullptr, 0, d);
         k.gate_residual_backward(want_dy.data(), want_dgate.data(), want_dx.data(), y.data(), gate.data(),
                                  of_gate);
         same("dx", dx, want_dx);

@@ -55,8 +55,8 @@ TEST("kernels sums of gradients") {
     for (const int64_t n : kLengths) {
       const auto a = random<float>(n, 1), b = random<float>(n, 2);
       std::vector<float> sum(n), into = a, scaled = a;
-      run_twice("add_to", [&] { t->raw.add_to(sum.data(), a.data(), b.data(), n); }, {bytes(sum)});
-      t->raw.add_into(into.data(), b.data(), n);
+      run_twice("add", [&] { t->f32.add(sum.data(), a.data(), b.data(), n); }, {bytes(sum)});
+      t->f32.add(into.data(), into.data(), b.data(), n);
       t->raw.scale_into(scaled.data(), 0.3f, n);
       double squares = 0;
       for (int64_t i = 0; i < n; ++i) {

@@ -184,13 +184,13 @@ std::vector<OpCase> table() {
        {std::array<int64_t, 3>{1, 1, 64}, {2, 7, 128}, {3, 24, 192}, {1, 150, 64}}) {
     const std::string dims =
         std::to_string(samples) + "x" + std::to_string(tokens) + "x" + std::to_string(width);
-    t.push_back(
-        {"layer_norm_modulate " + dims,
-         {{samples * tokens, width}, {samples, 2 * width}},
-         {},
-         [=](Graph& g, const Operands& o) {
-           return std::vector{layer_norm_modulate(g, o.inputs[0], {o.inputs[1], 0}, samples, DType::F32)};
-         }});
+    t.push_back({"layer_norm_modulate " + dims,
+                 {{samples * tokens, width}, {samples, 2 * width}},
+                 {},
+                 [=](Graph& g, const Operands& o) {
+                   return std::vector{
+                       gate_norm(g, o.inputs[0], {}, {}, {o.inputs[1], 0}, samples, DType::F32, 0).second};
+                 }});
     t.push_back({"gate_residual " + dims,
                  {{samples * tokens, width}, {samples * tokens, width}, {samples, width}},
                  {},
@@ -211,8 +211,8 @@ std::vector<OpCase> table() {
                  {},
                  [=](Graph& g, const Operands& o) {
                    Ref x = o.inputs[0], m = o.inputs[1];
-                   Ref a = layer_norm_modulate(g, x, {m, 0}, samples, DType::F32);
-                   Ref b = layer_norm_modulate(g, x, {m, 3}, samples, DType::F32);
+                   Ref a = gate_norm(g, x, {}, {}, {m, 0}, samples, DType::F32, 0).second;
+                   Ref b = gate_norm(g, x, {}, {}, {m, 3}, samples, DType::F32, 0).second;
                    x = gate_residual(g, x, gelu(g, a), {m, 2}, samples);
                    return std::vector{gate_residual(g, x, gelu(g, b), {m, 5}, samples)};
                  }});

@@ -72,6 +72,14 @@ void fill_elementwise(Table& t) {
     };
     k.timestep_embedding = timestep_embedding<T>;
   });
+  t.each_pair([]<class R, class T>(Residual<R, T>& k) {
+    k.add_position = [](R* out, const T* x, const float* position, int64_t samples, int64_t tokens,
+                        int64_t width) {
+      const int64_t n = tokens * width;
+      for (const R* end = out + samples * n; out < end; out += n, x += n)
+        map(out, n, [=](auto at) { return at(x) + at(position); });
+    };
+  });
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -4,8 +4,16 @@
 
 namespace orch::kernels::ORCH_ISA {
 
+/// The polynomial in x with these coefficients, of the highest power first, by Horner's rule.
+template <class... C>
+ORCH_INLINE vf polynomial(vf x, float first, C... others) {
+  vf p = splat(first);
+  ((p = p * x + splat(others)), ...);
+  return p;
+}
+
 /// 2^x. `Degree` is that of the polynomial, a minimax fit of the relative error on [-1/2, 1/2], with errors:
-/// 3 (7.5e-5), 4 (2.6e-6), 5 (7.5e-8 before rounding), 6 (1.9e-9). The result is 0 or denormal below 2^-126,
+/// 3 (7.5e-5), 5 (7.5e-8 before rounding), 6 (1.9e-9). The result is 0 or denormal below 2^-126,
 /// and large or infinite above 2^127; for infinite x it is unspecified. NaN stays NaN.
 template <int Degree = 6>
 ORCH_INLINE vf exp2_of(vf x) {
@@ -20,31 +28,12 @@ ORCH_INLINE vf exp2_of(vf x) {
   const vf f = x - whole;
   vf p;
   if constexpr (Degree == 3) {
-    p = splat(0.05517166f);
-    p = p * f + splat(0.24261113f);
-    p = p * f + splat(0.69326097f);
-    p = p * f + splat(0.99992806f);
-  } else if constexpr (Degree == 4) {
-    p = splat(0.009570101f);
-    p = p * f + splat(0.05591786f);
-    p = p * f + splat(0.24024744f);
-    p = p * f + splat(0.6931218f);
-    p = p * f + splat(0.9999993f);
+    p = polynomial(f, 0.05517166f, 0.24261113f, 0.69326097f, 0.99992806f);
   } else if constexpr (Degree == 5) {
-    p = splat(0.0013276471f);
-    p = p * f + splat(0.009675541f);
-    p = p * f + splat(0.05550713f);
-    p = p * f + splat(0.2402212f);
-    p = p * f + splat(0.69314694f);
-    p = p * f + splat(1.0000001f);
+    p = polynomial(f, 0.0013276471f, 0.009675541f, 0.05550713f, 0.2402212f, 0.69314694f, 1.0000001f);
   } else {
-    p = splat(0.00015345811f);
-    p = p * f + splat(0.0013399931f);
-    p = p * f + splat(0.009618489f);
-    p = p * f + splat(0.055503286f);
-    p = p * f + splat(0.24022646f);
-    p = p * f + splat(0.6931472f);
-    p = p * f + splat(1.0f);
+    p = polynomial(f, 0.00015345811f, 0.0013399931f, 0.009618489f, 0.055503286f, 0.24022646f, 0.6931472f,
+                   1.0f);
   }
 #if defined(ORCH_AVX512)
   return (vf)_mm512_scalef_ps((__m512)p, (__m512)whole);
@@ -80,10 +69,7 @@ ORCH_INLINE vf log_of(vf x) {
   const vf m = (vf)((u & 0x7fffffu) + 0x3f3504f3u);
   const vf s = (m - splat(1.0f)) / (m + splat(1.0f));
   const vf s2 = s * s;
-  vf p = splat(2.0f / 9);
-  p = p * s2 + splat(2.0f / 7);
-  p = p * s2 + splat(2.0f / 5);
-  p = p * s2 + splat(2.0f / 3);
+  const vf p = polynomial(s2, 2.0f / 9, 2.0f / 7, 2.0f / 5, 2.0f / 3);
   const vf ef = __builtin_convertvector(e, vf);
   return ef * splat(0.693147182f) + (s * splat(2.0f) + (s * s2 * p + ef * splat(-1.90465e-9f)));
 }
@@ -94,16 +80,8 @@ ORCH_INLINE void sincos_turns(vf u, vf& sine, vf& cosine) {
   const vf r = u - (shifted - magic) * splat(0.25f);
   const vu quadrant = bits_of(shifted) - bits_of(magic);
   const vf a = r * splat(6.28318531f), a2 = a * a;
-  vf s = splat(1.0f / 362880);
-  s = s * a2 - splat(1.0f / 5040);
-  s = s * a2 + splat(1.0f / 120);
-  s = s * a2 - splat(1.0f / 6);
-  s = a + a * a2 * s;
-  vf c = splat(1.0f / 40320);
-  c = c * a2 - splat(1.0f / 720);
-  c = c * a2 + splat(1.0f / 24);
-  c = c * a2 - splat(0.5f);
-  c = c * a2 + splat(1.0f);
+  const vf s = a + a * a2 * polynomial(a2, 1.0f / 362880, -1.0f / 5040, 1.0f / 120, -1.0f / 6);
+  const vf c = polynomial(a2, 1.0f / 40320, -1.0f / 720, 1.0f / 24, -0.5f, 1.0f);
   const vi odd = (vi)(quadrant & 1u) != 0;
   const vf swapped_s = select(odd, c, s), swapped_c = select(odd, s, c);
   sine = (vf)(bits_of(swapped_s) ^ ((quadrant & 2u) << 30));

@@ -36,26 +36,29 @@ ORCH_INLINE void copy_head(T* out, const T* in) {
   std::memcpy(out, in, kHeadDim * sizeof(T));
 }
 
+/// Without a norm, gamma is null; it is loaded once for all heads.
+struct Gamma {
+  vf v[kVectors] = {};
+  explicit Gamma(const float* gamma) {
+    if (gamma) load_head(v, gamma);
+  }
+};
+
 template <class T>
 void split_heads(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
                  const float* gamma_k, const HeadDims& d) {
   const int64_t width = d.heads * kHeadDim;
   const bool norm = gamma_q != nullptr;
-  vf gq[kVectors] = {}, gk[kVectors] = {};
-  if (norm) {
-    load_head(gq, gamma_q);
-    load_head(gk, gamma_k);
-  }
+  const Gamma gq(gamma_q), gk(gamma_k);
   for (int64_t b = 0; b < d.samples; ++b) {
     for (int64_t n = 0; n < d.tokens; ++n) {
       const int64_t row = b * d.tokens + n;
-      const T* in = qkv + row * 3 * width;
       for (int64_t h = 0; h < d.heads; ++h) {
         const int64_t to = ((b * d.heads + h) * d.joint_tokens + d.offset + n) * kHeadDim;
-        const T* from = in + h * kHeadDim;
+        const T* from = qkv + row * 3 * width + h * kHeadDim;
         if (norm) {
-          norm_head(q + to, q_rstd + row * d.heads + h, from, gq);
-          norm_head(k + to, k_rstd + row * d.heads + h, from + width, gk);
+          norm_head(q + to, q_rstd + row * d.heads + h, from, gq.v);
+          norm_head(k + to, k_rstd + row * d.heads + h, from + width, gk.v);
         } else {
           copy_head(q + to, from);
           copy_head(k + to, from + width);
@@ -90,11 +93,7 @@ void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq
                           const float* gamma_k, const HeadDims& d) {
   const int64_t width = d.heads * kHeadDim;
   const bool norm = gamma_q != nullptr;
-  vf gq[kVectors] = {}, gk[kVectors] = {};
-  if (norm) {
-    load_head(gq, gamma_q);
-    load_head(gk, gamma_k);
-  }
+  const Gamma gq(gamma_q), gk(gamma_k);
   for (int64_t b = 0; b < d.samples; ++b) {
     vf sum_q[kVectors] = {}, sum_k[kVectors] = {};
     for (int64_t n = 0; n < d.tokens; ++n) {
@@ -107,13 +106,13 @@ void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq
         if (dq == nullptr) {
           std::memset(out + to, 0, kHeadDim * sizeof(T));
         } else if (norm) {
-          norm_head_backward(out + to, sum_q, dq + from, in + to, q_rstd[row * d.heads + h], gq);
+          norm_head_backward(out + to, sum_q, dq + from, in + to, q_rstd[row * d.heads + h], gq.v);
         } else {
           copy_head(out + to, dq + from);
         }
         if (norm) {
           norm_head_backward(out + width + to, sum_k, dk + from, in + width + to, k_rstd[row * d.heads + h],
-                             gk);
+                             gk.v);
         } else {
           copy_head(out + width + to, dk + from);
         }

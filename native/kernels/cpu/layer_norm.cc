@@ -1,5 +1,5 @@
-// LayerNorm without affine parameters, followed by the modulation of adaLN; forward and backward, also fused
-// with the gated residual before it. Widths are multiples of 64.
+// The gated residual connection of adaLN-zero, and LayerNorm without affine parameters, followed by the
+// modulation of adaLN, forward and backward, alone or fused with it. Widths are multiples of 64.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -47,42 +47,78 @@ ORCH_INLINE void normalize_rows(T* y, float* mean, float* rstd, const R* x, cons
   }
 }
 
-/// before(sample, first row, rows) is called before these rows are read.
-template <class R, class T, class Before>
-ORCH_INLINE void normalize(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
-                           const StreamDims& d, Before before) {
-  constexpr int kTogether = 4;
-  const int64_t width = d.width;
-  for (int64_t b = 0; b < d.samples; ++b) {
-    const float* sh = shift + b * d.mod_stride;
-    const float* sc = scale + b * d.mod_stride;
-    int64_t row = b * d.tokens;
-    const int64_t end = row + d.tokens;
-    for (; row + kTogether <= end; row += kTogether) {
-      before(b, row, kTogether);
-      normalize_rows<kTogether>(y + row * width, mean + row, rstd + row, x + row * width, sh, sc, width);
-    }
-    for (; row < end; ++row) {
-      before(b, row, 1);
-      normalize_rows<1>(y + row * width, mean + row, rstd + row, x + row * width, sh, sc, width);
-    }
+/// One row of the gated residual.
+template <class R, class T>
+ORCH_INLINE void gate_row(R* out, const R* x, const T* y, const float* gate, int64_t width) {
+  for (int64_t i = 0; i < width; i += 2 * kLanes) {
+    store2(out + i, load(x + i) + load(gate + i) * load(y + i),
+           load(x + i + kLanes) + load(gate + i + kLanes) * load(y + i + kLanes));
   }
 }
 
 template <class R, class T>
-void layer_norm_modulate(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
-                         const StreamDims& d) {
-  normalize(y, mean, rstd, x, shift, scale, d, [](int64_t, int64_t, int64_t) {});
+void gate_residual(R* out, const R* x, const T* y, const float* gate, const StreamDims& d) {
+  for (int64_t b = 0, at = 0; b < d.samples; ++b)
+    for (int64_t n = 0; n < d.tokens; ++n, at += d.width)
+      gate_row(out + at, x + at, y + at, gate + b * d.mod_stride, d.width);
 }
 
 template <class R, class T>
 void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
                int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d) {
-  normalize(normed, mean, rstd, out, shift, scale, d, [&](int64_t sample, int64_t row, int64_t rows) {
-    const float* g = gate + sample * gate_stride;
-    for (int64_t at = row * d.width; at < (row + rows) * d.width; at += d.width)
-      gate_row(out + at, x + at, y + at, g, d.width);
-  });
+  constexpr int kTogether = 4;
+  const int64_t width = d.width;
+  const R* rows = y ? out : x;
+  for (int64_t b = 0; b < d.samples; ++b) {
+    const float *sh = shift + b * d.mod_stride, *sc = scale + b * d.mod_stride;
+    const int64_t end = (b + 1) * d.tokens;
+    for (int64_t row = b * d.tokens, n; row < end; row += n) {
+      n = row + kTogether <= end ? kTogether : 1;
+      const int64_t from = row * width;
+      for (int64_t at = from; y && at < from + n * width; at += width)
+        gate_row(out + at, x + at, y + at, gate + b * gate_stride, width);
+      if (n == kTogether) {
+        normalize_rows<kTogether>(normed + from, mean + row, rstd + row, rows + from, sh, sc, width);
+      } else {
+        normalize_rows<1>(normed + from, mean + row, rstd + row, rows + from, sh, sc, width);
+      }
+    }
+  }
+}
+
+/// Backward of the gated residual for some rows of a sample; adds to dgate.
+template <class R, class T>
+ORCH_INLINE void gate_rows_backward(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
+                                    int64_t rows, int64_t width) {
+  constexpr int kVectors = 4;
+  for (int64_t i = 0; i < width; i += kVectors * kLanes) {
+    vf sum[kVectors], gv[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      sum[v] = load(dgate + i + v * kLanes);
+      gv[v] = load(gate + i + v * kLanes);
+    }
+    for (int64_t row = i; row < rows * width; row += width) {
+      for (int v = 0; v < kVectors; ++v) {
+        const int64_t at = row + v * kLanes;
+        const vf o = load(dout + at);
+        sum[v] += o * load(y + at);
+        store(dy + at, gv[v] * o);
+      }
+    }
+    for (int v = 0; v < kVectors; ++v) store(dgate + i + v * kLanes, sum[v]);
+  }
+}
+
+ORCH_INLINE void clear(float* p, int64_t n) { std::memset(p, 0, static_cast<size_t>(n) * sizeof(float)); }
+
+template <class R, class T>
+void gate_residual_backward(T* dy, float* dgate, const R* dout, const T* y, const float* gate,
+                            const StreamDims& d) {
+  for (int64_t b = 0; b < d.samples; ++b) {
+    const int64_t at = b * d.tokens * d.width, mod = b * d.mod_stride;
+    clear(dgate + mod, d.width);
+    gate_rows_backward(dy + at, dgate + mod, dout + at, y + at, gate + mod, d.tokens, d.width);
+  }
 }
 
 /// One row; adds to dshift and dscale. (Several rows at once, as above, are slower here, as measured in whole
@@ -110,66 +146,36 @@ ORCH_INLINE void backward_row(R* dx, const R* dx_add, float* dshift, float* dsca
   for (int64_t i = 0; i < width; i += 2 * kLanes) store2(dx + i, gradient(i), gradient(i + kLanes));
 }
 
-/// after(sample, from, to) is called when the dx of these rows has been written.
-template <class R, class T, class After>
-ORCH_INLINE void backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy, const R* x,
-                          const float* mean, const float* rstd, const float* scale, const StreamDims& d,
-                          After after) {
-  for (int64_t b = 0; b < d.samples; ++b) {
-    float* dsh = dshift + b * d.mod_stride;
-    float* dsc = dscale + b * d.mod_stride;
-    std::memset(dsh, 0, static_cast<size_t>(d.width) * 4);
-    std::memset(dsc, 0, static_cast<size_t>(d.width) * 4);
-    const int64_t end = (b + 1) * d.tokens;
-    for (int64_t from = b * d.tokens; from < end; from += 4) {
-      const int64_t to = min_of(from + 4, end);
-      for (int64_t row = from; row < to; ++row) {
-        const int64_t at = row * d.width;
-        backward_row(dx + at, dx_add ? dx_add + at : nullptr, dsh, dsc, dy + at, x + at, mean[row], rstd[row],
-                     scale + b * d.mod_stride, d.width);
-      }
-      after(b, from, to);
-    }
-  }
-}
-
-template <class R, class T>
-void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
-                                  const R* x, const float* mean, const float* rstd, const float* scale,
-                                  const StreamDims& d) {
-  backward(dx, dx_add, dshift, dscale, dy, x, mean, rstd, scale, d, [](int64_t, int64_t, int64_t) {});
-}
-
 template <class R, class T>
 void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
                         const StreamDims& d) {
-  for (int64_t b = 0; b < d.samples; ++b)
-    std::memset(dgate + b * gate_stride, 0, static_cast<size_t>(d.width) * 4);
-  const auto gate_rows = [&](int64_t sample, int64_t from, int64_t to) {
-    const float* g = gate + sample * gate_stride;
-    float* dg = dgate + sample * gate_stride;
-    for (int64_t i = 0; i < d.width; i += kLanes) {
-      const vf gv = load(g + i);
-      vf sum = load(dg + i);
-      for (int64_t at = from * d.width + i; at < to * d.width; at += d.width) {
-        const vf o = load(dx + at);
-        sum += o * load(y + at);
-        store(dy + at, gv * o);
+  for (int64_t b = 0; b < d.samples; ++b) {
+    const int64_t mod = b * d.mod_stride, of_gate = b * gate_stride, end = (b + 1) * d.tokens;
+    clear(dshift + mod, d.width);
+    clear(dscale + mod, d.width);
+    if (y) clear(dgate + of_gate, d.width);
+    for (int64_t from = b * d.tokens; from < end; from += 4) {
+      const int64_t to = min_of(from + 4, end), first = from * d.width;
+      for (int64_t row = from; row < to; ++row) {
+        const int64_t at = row * d.width;
+        backward_row(dx + at, dx_add ? dx_add + at : nullptr, dshift + mod, dscale + mod, dnormed + at,
+                     out + at, mean[row], rstd[row], scale + mod, d.width);
       }
-      store(dg + i, sum);
+      if (y)
+        gate_rows_backward(dy + first, dgate + of_gate, dx + first, y + first, gate + of_gate, to - from,
+                           d.width);
     }
-  };
-  backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d, gate_rows);
+  }
 }
 
 }  // namespace
 
 void fill_layer_norm(Table& t) {
   t.each_pair([]<class R, class T>(Residual<R, T>& k) {
-    k.layer_norm_modulate = layer_norm_modulate<R, T>;
-    k.layer_norm_modulate_backward = layer_norm_modulate_backward<R, T>;
+    k.gate_residual = gate_residual<R, T>;
+    k.gate_residual_backward = gate_residual_backward<R, T>;
     k.gate_norm = gate_norm<R, T>;
     k.gate_norm_backward = gate_norm_backward<R, T>;
   });

@@ -232,11 +232,7 @@ void narrow_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, con
       C* to = c + r * ldc + j;
       vf x = load(sums + j);
       if constexpr (S == Store::Add) x += load_n(to, n);
-      if (n == kLanes) {
-        store(to, x);
-      } else {
-        store_n(to, x, n);
-      }
+      store_n(to, x, n);
     }
   }
 }
@@ -271,74 +267,63 @@ using OpOf = typename OperandsOf<T>::Op;
 template <class T>
 constexpr bool kUnitsAreElements = sizeof(T) == 4;
 
-/// Whether the rows of A are rows of units in place.
+/// How a product is computed; follows from its shape alone.
 template <class T>
-bool direct(const MatmulDims& d) {
-  if (d.transpose_a) return false;
-  return kUnitsAreElements<T> || (OpOf<T>::kPerUnit == 2 && d.k % 2 == 0);
-}
-/// Depth of a pass: the whole depth if C cannot accumulate sums.
-template <class T>
-int64_t depth_of(const MatmulDims& d) {
-  return kUnitsAreElements<T> && d.single ? min_of(d.k, kDepth) : d.k;
-}
-template <class T>
-int64_t units_of(const MatmulDims& d) {
-  return (depth_of<T>(d) + OpOf<T>::kPerUnit - 1) / OpOf<T>::kPerUnit;
-}
-/// Distance of packed rows: one cache line more than the units, because rows at a multiple of a large power
-/// of two would share few sets of the L1 cache.
-template <class T>
-int64_t packed_stride(const MatmulDims& d) {
-  return round_up(units_of<T>(d), 16) + 16;
-}
-/// Packed rows that are kept; B is packed again for each block of them.
-template <class T>
-int64_t block_of(const MatmulDims& d) {
-  return min_of(d.m, depth_of<T>(d) > kShort ? kBlock : 2 * kBlock);
-}
-template <class T>
-size_t scratch_bytes(const MatmulDims& d) {
-  return 4 * static_cast<size_t>(kColumns * units_of<T>(d) +
-                                 (direct<T>(d) ? 0 : block_of<T>(d) * packed_stride<T>(d)));
-}
+struct Blocking {
+  bool direct;     ///< the rows of A are rows of units in place
+  bool by_rows;    ///< parts are rows of C, not columns; each part packs the other operand, the smaller one
+  int64_t depth;   ///< of a pass: the whole depth if C cannot accumulate sums
+  int64_t units;   ///< of this depth
+  int64_t stride;  ///< of packed rows of A
+  int64_t block;   ///< packed rows that are kept; B is packed again for each block of them
 
-/// Whether parts are rows of C instead of columns. Each part packs the other operand for itself, which should
-/// be the smaller one.
+  explicit Blocking(const MatmulSpec& s) {
+    constexpr int64_t kPerUnit = OpOf<T>::kPerUnit;
+    direct = !s.transpose_a && (kUnitsAreElements<T> || (kPerUnit == 2 && s.k % 2 == 0));
+    by_rows = !direct && s.m > s.n;
+    depth = kUnitsAreElements<T> && s.c == DType::F32 ? min_of(s.k, kDepth) : s.k;
+    units = (depth + kPerUnit - 1) / kPerUnit;
+    // One cache line more than the units, because rows at a multiple of a large power of two would share few
+    // sets of the L1 cache.
+    stride = direct ? s.k / kPerUnit : round_up(units, 16) + 16;
+    block = direct ? s.m : min_of(s.m, depth > kShort ? kBlock : 2 * kBlock);
+  }
+};
 template <class T>
-bool by_rows(const MatmulDims& d) {
-  return !direct<T>(d) && d.m > d.n;
+size_t scratch_bytes(const MatmulSpec& s) {
+  const Blocking<T> b(s);
+  return 4 * static_cast<size_t>(kColumns * b.units + (b.direct ? 0 : b.block * b.stride));
 }
 template <class T>
-int64_t parts(const MatmulDims& d) {
-  return by_rows<T>(d) ? (d.m + kPartRows - 1) / kPartRows : (d.n + kColumns - 1) / kColumns;
+int64_t parts(const MatmulSpec& s) {
+  return Blocking<T>(s).by_rows ? (s.m + kPartRows - 1) / kPartRows : (s.n + kColumns - 1) / kColumns;
 }
 /// Every call packs B, or A, which costs as much as 16 rows, or a sixth of the columns packed.
 template <class T>
-int64_t grain(const MatmulDims& d) {
-  return by_rows<T>(d) ? 12 : direct<T>(d) ? 1 : 8;
+int64_t grain(const MatmulSpec& s) {
+  const Blocking<T> b(s);
+  return b.by_rows ? 12 : b.direct ? 1 : 8;
 }
 
 /// Adds the products over depth [k, k + depth) to parts [from, to).
 template <class T, Store S, class C>
-void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims& d, int64_t k, int64_t depth,
+void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulSpec& d, int64_t k, int64_t depth,
               int64_t from, int64_t to, uint32_t* scratch) {
   using Op = OpOf<T>;
   using Unit = typename Op::Unit;
-  const bool as_it_is = direct<T>(d), rows_only = by_rows<T>(d);
-  uint32_t* const packed = scratch + kColumns * units_of<T>(d);
-  const int64_t units = (depth + Op::kPerUnit - 1) / Op::kPerUnit;
-  const int64_t stride = as_it_is ? d.k / Op::kPerUnit : packed_stride<T>(d);
+  const Blocking<T> blocking(d);
+  const bool direct = blocking.direct, by_rows = blocking.by_rows;
+  uint32_t* const packed = scratch + kColumns * blocking.units;
+  const int64_t units = (depth + Op::kPerUnit - 1) / Op::kPerUnit, stride = blocking.stride;
   const int64_t lda = d.transpose_a ? d.m : d.k, ldb = d.transpose_b ? d.k : d.n;
   a += k * (d.transpose_a ? lda : 1);
   b += k * (d.transpose_b ? 1 : ldb);
-  const int64_t first_row = rows_only ? kPartRows * from : 0;
-  const int64_t last_row = rows_only ? min_of(kPartRows * to, d.m) : d.m;
-  const int64_t first_column = rows_only ? 0 : kColumns * from;
-  const int64_t end = rows_only ? d.n : min_of(kColumns * to, d.n);
-  const int64_t block = as_it_is ? d.m : block_of<T>(d);
-  for (int64_t i = first_row; i < last_row; i += block) {
-    const int64_t rows = min_of(block, last_row - i), count = (rows + kTileRows - 1) / kTileRows;
+  const int64_t first_row = by_rows ? kPartRows * from : 0;
+  const int64_t last_row = by_rows ? min_of(kPartRows * to, d.m) : d.m;
+  const int64_t first_column = by_rows ? 0 : kColumns * from;
+  const int64_t end = by_rows ? d.n : min_of(kColumns * to, d.n);
+  for (int64_t i = first_row; i < last_row; i += blocking.block) {
+    const int64_t rows = min_of(blocking.block, last_row - i), count = (rows + kTileRows - 1) / kTileRows;
     for (int64_t j = first_column; j < end; j += kColumns) {
       const int64_t columns = min_of(kColumns, end - j), after = min_of(kColumns, end - j - columns);
       const T* here = b + j * (d.transpose_b ? ldb : 1);
@@ -353,7 +338,7 @@ void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims&
       C* out = c + i * d.n + j;
       const float* const start = bias ? bias + j : nullptr;
       const Unit* panels = reinterpret_cast<const Unit*>(scratch);
-      if (as_it_is) {
+      if (direct) {
         const Unit* in_place = reinterpret_cast<const Unit*>(a) + i * stride;
         tiles<Op, S>(out, d.n, in_place, stride, panels, units, start, rows, columns, next);
       } else if (j > first_column) {
@@ -381,15 +366,15 @@ void multiply(C* c, const T* a, const T* b, const float* bias, const MatmulDims&
 }
 
 template <class T>
-void matmul(void* c, const void* a, const void* b, const float* bias, const MatmulDims& d, int64_t from,
+void matmul(void* c, const void* a, const void* b, const float* bias, const MatmulSpec& d, int64_t from,
             int64_t to, void* scratch) {
   const T *left = static_cast<const T*>(a), *right = static_cast<const T*>(b);
   uint32_t* space = static_cast<uint32_t*>(scratch);
-  if (!d.single) {
+  if (d.c != DType::F32) {
     return multiply<T, Store::Plain>(static_cast<bf16*>(c), left, right, bias, d, 0, d.k, from, to, space);
   }
   float* single = static_cast<float*>(c);
-  const int64_t pass = depth_of<T>(d);
+  const int64_t pass = Blocking<T>(d).depth;
   for (int64_t k = 0; k < d.k; k += pass) {
     const int64_t depth = min_of(pass, d.k - k);
     // A weight's gradient is read much later, so non-temporal stores keep it out of the caches.

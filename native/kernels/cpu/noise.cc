@@ -1,5 +1,4 @@
-// Gaussian noise by counter (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), mixed
-// with the data.
+// Gaussian noise by counter (Philox and Box-Muller), mixed with the data.
 #include "families.h"
 
 namespace orch::kernels::ORCH_ISA {
@@ -8,36 +7,17 @@ namespace {
 constexpr int kGroups = 64;  // groups of four normals, drawn together
 constexpr int kBlock = 4 * kGroups;
 
-/// The four words of one group, in w0..w3.
-ORCH_INLINE void philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1,
-                        uint32_t& w0, uint32_t& w1, uint32_t& w2, uint32_t& w3) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = 0xD2511F53ull * c0, p1 = 0xCD9E8D57ull * c2;
-    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    const uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c1 = static_cast<uint32_t>(p1);
-    c3 = static_cast<uint32_t>(p0);
-    c0 = n0;
-    c2 = n2;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  w0 = c0;
-  w1 = c1;
-  w2 = c2;
-  w3 = c3;
-}
-
 /// Normals [4 * group, 4 * group + kBlock) of a draw.
 ORCH_INLINE void normal_block(float* out, const DrawKey& key, int64_t group) {
   // Pair i of the block: word 2i gives the radius, word 2i + 1 the angle.
   alignas(64) uint32_t radius[2 * kGroups], angle[2 * kGroups];
-  const uint32_t k0 = static_cast<uint32_t>(key.seed), k1 = static_cast<uint32_t>(key.seed >> 32);
-  const uint32_t id = static_cast<uint32_t>(key.sample_id);
-  const uint32_t tag = (key.stream << 24) | (static_cast<uint32_t>(key.sample_id >> 32) & 0xffffffu);
   for (int g = 0; g < kGroups; ++g) {
-    philox(static_cast<uint32_t>(group + g), id, key.step, tag, k0, k1, radius[2 * g], angle[2 * g],
-           radius[2 * g + 1], angle[2 * g + 1]);
+    uint32_t w[4];
+    draw_words(w, key, group + g);
+    radius[2 * g] = w[0];
+    angle[2 * g] = w[1];
+    radius[2 * g + 1] = w[2];
+    angle[2 * g + 1] = w[3];
   }
   const vf half = splat(0.5f), unit = splat(0x1p-32f);
   for (int i = 0; i < 2 * kGroups; i += kLanes) {

@@ -18,29 +18,17 @@ void run(float* w, float* const* moments, float* ema, bf16* w16, const float* gr
   for (size_t i = 0; i < sizeof factors / sizeof(vf); ++i)
     reinterpret_cast<vf*>(&factors)[i] = splat(o.rule[i]);
   const vf grad_scale = splat(o.grad_scale), keep = splat(o.ema), take = splat(o.one_minus_ema);
-  float* moment[kMoments];
+  float* moment[kMoments];  // stores might change the array that the caller passed
   for (int j = 0; j < kMoments; ++j) moment[j] = moments[j];
-  const auto update = [&](int64_t i, auto read, auto write, auto write16) __attribute__((always_inline)) {
-    vf wi = read(w + i), mi[kMoments];
-    for (int j = 0; j < kMoments; ++j) mi[j] = read(moment[j] + i);
-    const vf g = read(grad + i) * grad_scale;
-    Rule::update(wi, mi, g, factors, SquareRoot{});
-    write(w + i, wi);
-    for (int j = 0; j < kMoments; ++j) write(moment[j] + i, mi[j]);
-    if constexpr (Ema) write(ema + i, keep * read(ema + i) + take * wi);
-    if constexpr (Copy) write16(w16 + i, wi);
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    update(
-        i, [](const float* p) { return load(p); }, [](float* p, vf x) { store(p, x); },
-        [](bf16* p, vf x) { store_exact(p, x); });
-  const int64_t rest = n - i;
-  if (rest > 0)
-    update(
-        i, [rest](const float* p) { return load_n(p, rest); },
-        [rest](float* p, vf x) { store_n(p, x, rest); },
-        [rest](bf16* p, vf x) { store_exact_n(p, x, rest); });
+  each_vector(n, [=](auto at) {
+    vf wi = at(w), mi[kMoments];
+    for (int j = 0; j < kMoments; ++j) mi[j] = at(moment[j]);
+    Rule::update(wi, mi, at(grad) * grad_scale, factors, SquareRoot{});
+    at.put(w, wi);
+    for (int j = 0; j < kMoments; ++j) at.put(moment[j], mi[j]);
+    if constexpr (Ema) at.put(ema, keep * at(ema) + take * wi);
+    if constexpr (Copy) at.put_exact(w16, wi);
+  });
 }
 
 template <class Rule>

@@ -51,10 +51,6 @@ void mse(float* loss, float* dv, const float* v, const float* target, const floa
   }
 }
 
-void add_to(float* dst, const float* a, const float* b, int64_t n) {
-  map(dst, n, [=](auto at) { return at(a) + at(b); });
-}
-void add_into(float* dst, const float* src, int64_t n) { add_to(dst, dst, src, n); }
 void scale_into(float* dst, float factor, int64_t n) {
   map(dst, n, [=](auto at) { return at(dst) * splat(factor); });
 }
@@ -116,8 +112,6 @@ void digest(uint64_t* lanes, const float* x, int64_t n) {
 void fill_reduce(Table& t) {
   t.each_type([]<class T>(Typed<T>& k) { k.column_sum = column_sum<T>; });
   t.raw.mse = mse;
-  t.raw.add_into = add_into;
-  t.raw.add_to = add_to;
   t.raw.scale_into = scale_into;
   t.raw.add_squares = add_squares;
   t.raw.first_non_finite = first_non_finite;

@@ -336,80 +336,59 @@ ORCH_INLINE void end_streaming() {
 }
 
 /// Tail handling: loads the first n < kLanes elements; the others are zero.
-ORCH_INLINE vf load_n(const float* p, int64_t n) {
-  vf x = {};
-  std::memcpy(&x, p, static_cast<size_t>(n) * 4);
-  return x;
+template <class T>
+ORCH_INLINE vf load_n(const T* p, int64_t n) {
+  T some[kLanes] = {};
+  std::memcpy(some, p, static_cast<size_t>(n) * sizeof(T));
+  return load(some);
 }
-ORCH_INLINE vf load_n(const bf16* p, int64_t n) {
-  vh h = {};
-  std::memcpy(&h, p, static_cast<size_t>(n) * 2);
-  return widen_bits(h);
+template <class T>
+ORCH_INLINE void store_n(T* p, vf x, int64_t n) {
+  T some[kLanes];
+  store(some, x);
+  std::memcpy(p, some, static_cast<size_t>(n) * sizeof(T));
 }
-ORCH_INLINE vf load_n(const f16* p, int64_t n) {
-  vh h = {};
-  std::memcpy(&h, p, static_cast<size_t>(n) * 2);
-  return widen_half(h);
-}
-ORCH_INLINE void store_n(float* p, vf x, int64_t n) { std::memcpy(p, &x, static_cast<size_t>(n) * 4); }
-ORCH_INLINE void store_n(bf16* p, vf x, int64_t n) {
-  const vh h = narrow_bits(x);
-  std::memcpy(p, &h, static_cast<size_t>(n) * 2);
-}
-ORCH_INLINE void store_exact_n(float* p, vf x, int64_t n) { store_n(p, x, n); }
-ORCH_INLINE void store_exact_n(bf16* p, vf x, int64_t n) {
-  const vh h = narrow_bits_exact(x);
-  std::memcpy(p, &h, static_cast<size_t>(n) * 2);
+template <class T>
+ORCH_INLINE void store_exact_n(T* p, vf x, int64_t n) {
+  T some[kLanes];
+  store_exact(some, x);
+  std::memcpy(p, some, static_cast<size_t>(n) * sizeof(T));
 }
 
 // --- loops over arrays
 
-/// Where a loop is: at(p) loads the elements of an array there, at.put(p, x) stores them.
-struct WholeVector {
-  int64_t i;
+/// Where a loop is, at a whole vector or at the last n < kLanes elements: at(p) loads the elements of an
+/// array there, at.put(p, x) stores them.
+template <bool Whole>
+struct Place {
+  int64_t i, n = kLanes;
   template <class T>
   inline __attribute__((always_inline)) vf operator()(const T* p) const {
-    return load(p + i);
+    return Whole ? load(p + i) : load_n(p + i, n);
   }
   template <class T>
   inline __attribute__((always_inline)) void put(T* p, vf x) const {
-    store(p + i, x);
+    Whole ? store(p + i, x) : store_n(p + i, x, n);
   }
   template <class T>
   inline __attribute__((always_inline)) void put_exact(T* p, vf x) const {
-    store_exact(p + i, x);
-  }
-};
-/// The last n < kLanes elements.
-struct Tail {
-  int64_t i, n;
-  template <class T>
-  inline __attribute__((always_inline)) vf operator()(const T* p) const {
-    return load_n(p + i, n);
-  }
-  template <class T>
-  inline __attribute__((always_inline)) void put(T* p, vf x) const {
-    store_n(p + i, x, n);
-  }
-  template <class T>
-  inline __attribute__((always_inline)) void put_exact(T* p, vf x) const {
-    store_exact_n(p + i, x, n);
+    Whole ? store_exact(p + i, x) : store_exact_n(p + i, x, n);
   }
 };
 /// Calls f(at) for n elements, vector by vector. (flatten: f is inlined.)
 template <class F>
 static __attribute__((flatten)) void each_vector(int64_t n, F f) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) f(WholeVector{i});
-  if (i < n) f(Tail{i, n - i});
+  for (; i + kLanes <= n; i += kLanes) f(Place<true>{i});
+  if (i < n) f(Place<false>{i, n - i});
 }
 /// Stores f(at) in the n elements of y, two vectors at a time.
 template <class T, class F>
 static __attribute__((flatten)) void map(T* y, int64_t n, F f) {
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) store2(y + i, f(WholeVector{i}), f(WholeVector{i + kLanes}));
-  for (; i + kLanes <= n; i += kLanes) store(y + i, f(WholeVector{i}));
-  if (i < n) store_n(y + i, f(Tail{i, n - i}), n - i);
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) store2(y + i, f(Place<true>{i}), f(Place<true>{i + kLanes}));
+  for (; i + kLanes <= n; i += kLanes) store(y + i, f(Place<true>{i}));
+  if (i < n) store_n(y + i, f(Place<false>{i, n - i}), n - i);
 }
 
 }  // namespace orch::kernels::ORCH_ISA

@@ -66,8 +66,6 @@ struct Scale {
   GPU_INLINE float operator()(float a, float, float) const { return a * factor; }
 };
 
-void add_to(float* dst, const float* a, const float* b, int64_t n) { run(n, Add{}, dst, a, b); }
-
 /// Half to single precision: a multiplication rebiases the exponent, which also normalises denormals.
 GPU_INLINE float widen_half(uint32_t h) {
   const uint32_t rest = h & 0x7fffu, sign = (h & 0x8000u) << 16;
@@ -112,8 +110,6 @@ void fill_elementwise(Table& t) {
       launch(embed_timestep<T>, static_cast<unsigned>(samples), kWaves, 0, out, t);
     };
   });
-  t.raw.add_to = add_to;
-  t.raw.add_into = [](float* dst, const float* src, int64_t n) { add_to(dst, dst, src, n); };
   t.raw.scale_into = [](float* dst, float factor, int64_t n) {
     run(n, Scale{factor}, dst, static_cast<const float*>(dst));
   };

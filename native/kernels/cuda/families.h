@@ -10,7 +10,8 @@ namespace orch::kernels::cuda {
 /// that return a number.
 const Table& table();
 
-ORCH_KERNEL_FAMILIES(ORCH_DECLARE_FAMILY)
+#define ORCH_CUDA_FAMILIES(EACH) ORCH_KERNEL_FAMILIES(EACH) EACH(gate)
+ORCH_CUDA_FAMILIES(ORCH_DECLARE_FAMILY)
 
 /// The backward pass sums a sample's tokens in chunks of kGradientRows rows, with kGradientLanes lanes: lane
 /// r adds rows r, r + kGradientLanes, ...; then the lanes are added in order, then the chunks.

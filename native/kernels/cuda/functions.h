@@ -9,16 +9,19 @@ namespace orch::kernels::cuda {
 
 using Single = Rounded<float>;
 
+/// The polynomial in x with these coefficients, of the highest power first, by Horner's rule.
+template <class... C>
+GPU_INLINE Single polynomial(Single x, float first, C... others) {
+  Single p = first;
+  ((p = p * x + others), ...);
+  return p;
+}
+
 /// exp(r) 2^n for |r| <= 0.35, where n = `shifted` - kShift: adding kShift rounds to an integer.
 constexpr float kShift = 12582912.0f;
 GPU_INLINE float scaled_exp(Single r, Single shifted) {
-  Single p = 1.0f / 5040;  // Taylor series
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = r * r * p + r + 1.0f;
+  const Single taylor = polynomial(r, 1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f),
+               p = r * r * taylor + r + 1.0f;
   // 2^n itself may overflow or underflow.
   const int n = static_cast<int>(as_bits(shifted.value) - as_bits(kShift)), half = n / 2;
   const auto power = [](int k) { return Single(as_float(static_cast<uint32_t>(k + 127) << 23)); };
@@ -43,10 +46,7 @@ GPU_INLINE float log_of(float x) {
   const Single e = static_cast<float>(static_cast<int32_t>(u) >> 23),
                m = as_float((u & 0x7fffffu) + 0x3f3504f3u);
   const Single s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
-  Single p = 2.0f / 9;
-  p = p * s2 + 2.0f / 7;
-  p = p * s2 + 2.0f / 5;
-  p = p * s2 + 2.0f / 3;
+  const Single p = polynomial(s2, 2.0f / 9, 2.0f / 7, 2.0f / 5, 2.0f / 3);
   return (e * 0.693147182f + (s * 2.0f + (s * s2 * p + e * -1.90465e-9f))).value;
 }
 /// Sine and cosine of 2 pi u, 0 <= u <= 1, as in kernels/cpu/functions.h.
@@ -54,16 +54,8 @@ GPU_INLINE void sincos_turns(Single u, Single& sine, Single& cosine) {
   const Single shifted = u * 4.0f + kShift, r = u - (shifted - kShift) * 0.25f;
   const uint32_t quadrant = as_bits(shifted.value) - as_bits(kShift);
   const Single a = r * 6.28318531f, a2 = a * a;
-  Single s = 1.0f / 362880;
-  s = s * a2 - 1.0f / 5040;
-  s = s * a2 + 1.0f / 120;
-  s = s * a2 - 1.0f / 6;
-  s = a + a * a2 * s;
-  Single c = 1.0f / 40320;
-  c = c * a2 - 1.0f / 720;
-  c = c * a2 + 1.0f / 24;
-  c = c * a2 - 0.5f;
-  c = c * a2 + 1.0f;
+  const Single s = a + a * a2 * polynomial(a2, 1.0f / 362880, -1.0f / 5040, 1.0f / 120, -1.0f / 6),
+               c = polynomial(a2, 1.0f / 40320, -1.0f / 720, 1.0f / 24, -0.5f, 1.0f);
   sine = quadrant & 1 ? c : s;
   cosine = quadrant & 1 ? s : c;
   if (quadrant & 2) sine = -sine;

@@ -48,48 +48,33 @@ GPU_INLINE void each(int count, F f) {
   }
 }
 
-/// The gated residual before the norm, forward (out = x + gate * y) and backward (dy, and partial sums of the
-/// gate's gradient).
-template <class R, class T>
+/// The gate of the residual connection before the norm.
 struct Gate {
-  R* out;
-  const T* y;
   const float* values;
   int64_t stride;
 };
-template <class T>
-struct GateGradient {
-  T* dy;
-  float* partial;
-  const T* y;
-  const float* values;
-  int64_t stride;
-};
-struct NoGate {};
-template <class G>
-constexpr bool gated = !std::is_same_v<G, NoGate>;
 
-template <int Vectors, class R, class T, class G>
+/// `Gated`: the row is first replaced by out = x + gate * y.
+template <int Vectors, bool Gated, class R, class T>
 __global__ void __launch_bounds__(kThreads)
-    forward(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale, StreamDims d,
-            G gate) {
+    forward(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, Gate gate,
+            const float* shift, const float* scale, StreamDims d) {
   const int width = static_cast<int>(d.width);
   const int64_t rows = d.samples * d.tokens, start = blockIdx.x * kForwardRows;
   for (int64_t row = start + threadIdx.x / kWarp; row < start + kForwardRows && row < rows; row += kWarps) {
     Row<Vectors, R> r(x + row * width, width);
-    if constexpr (gated<G>) {
-      R* const out = gate.out + row * width;
+    if constexpr (Gated) {
       const float* const values = gate.values + row / d.tokens * gate.stride;
       each<Vectors>(r.count, [&](int v, int i) {
         float a[8], b[8], g[8];
         r.get(a, v, i);
-        load8(b, gate.y + row * width + 8 * i);
+        load8(b, y + row * width + 8 * i);
         load8(g, values + 8 * i);
 #pragma unroll
         for (int j = 0; j < 8; ++j) a[j] += g[j] * b[j];
-        r.put(out, a, v, i);
+        r.put(out + row * width, a, v, i);
       });
-      r.x = out;
+      r.x = out + row * width;
     }
     float sum = 0, squares = 0;
     each<Vectors>(r.count, [&](int v, int i) {
@@ -118,20 +103,21 @@ __global__ void __launch_bounds__(kThreads)
       load8(sc, scale + mod + 8 * i);
 #pragma unroll
       for (int j = 0; j < 8; ++j) e[j] = (e[j] - mu) * factor * (1.0f + sc[j]) + sh[j];
-      store8(y + row * width + 8 * i, e);
+      store8(normed + row * width + 8 * i, e);
     });
   }
 }
 
 /// Rows [blockIdx.x * kGradientRows, ...) of sample blockIdx.y. Column sums accumulate in shared memory, in
 /// one row of shift, scale (and gate) per warp.
-template <int Vectors, class R, class T, class G>
+template <int Vectors, bool Gated, class R, class T>
 __global__ void __launch_bounds__(kThreads)
-    backward(R* dx, float* partial, const R* dx_add, const T* dy, const R* x, const float* mean,
-             const float* rstd, const float* scale, StreamDims d, G gate) {
+    backward(R* dx, float* partial, float* partial_gate, const R* dx_add, T* dy, const T* dnormed,
+             const R* out, const float* mean, const float* rstd, const float* scale, const T* y, Gate gate,
+             StreamDims d) {
   GPU_SHARED(memory);
   float* const sums = reinterpret_cast<float*>(memory);
-  const int width = static_cast<int>(d.width), warp = threadIdx.x / kWarp, columns = (2 + gated<G>)*width;
+  const int width = static_cast<int>(d.width), warp = threadIdx.x / kWarp, columns = (Gated ? 3 : 2) * width;
   float* const mine = sums + static_cast<int64_t>(warp) * columns;
   for (int i = threadIdx.x; i < kWarps * columns; i += kThreads) sums[i] = 0;
   __syncthreads();
@@ -140,8 +126,8 @@ __global__ void __launch_bounds__(kThreads)
   const float* const sc_row = scale + sample * d.mod_stride;
   for (int64_t n = start + warp; n < start + kGradientRows && n < d.tokens; n += kWarps) {
     const int64_t row = sample * d.tokens + n;
-    const Row<Vectors, R> rx(x + row * width, width);
-    const Row<Vectors, T> rg(dy + row * width, width);
+    const Row<Vectors, R> rx(out + row * width, width);
+    const Row<Vectors, T> rg(dnormed + row * width, width);
     const float mu = mean[row], factor = rstd[row];
     float sum = 0, dot = 0;
     each<Vectors>(rx.count, [&](int v, int i) {
@@ -178,10 +164,10 @@ __global__ void __launch_bounds__(kThreads)
       Pack<R> rounded;
       rounded.narrow(e);
       rounded.store(dx + row * width + 8 * i);
-      if constexpr (gated<G>) {
+      if constexpr (Gated) {
         float b[8], c[8];
         rounded.widen(e);
-        load8(b, gate.y + row * width + 8 * i);
+        load8(b, y + row * width + 8 * i);
         load8(c, mine + 2 * width + 8 * i);
         load8(g, gate.values + sample * gate.stride + 8 * i);
 #pragma unroll
@@ -190,7 +176,7 @@ __global__ void __launch_bounds__(kThreads)
           e[j] *= g[j];
         }
         store8(mine + 2 * width + 8 * i, c);
-        store8(gate.dy + row * width + 8 * i, e);
+        store8(dy + row * width + 8 * i, e);
       }
     });
   }
@@ -199,9 +185,9 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = threadIdx.x; i < columns; i += kThreads) {
     float s = sums[i];
     for (int w = 1; w < kWarps; ++w) s += sums[w * columns + i];
-    if constexpr (gated<G>) {
+    if constexpr (Gated) {
       if (i >= 2 * width) {
-        gate.partial[chunk * width + i - 2 * width] = s;
+        partial_gate[chunk * width + i - 2 * width] = s;
         continue;
       }
     }
@@ -225,46 +211,15 @@ void with_vectors(int64_t width, F f) {
     f(std::integral_constant<int, 0>{});
 }
 
-template <class R, class T, class G>
-void launch_forward(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
-                    const StreamDims& d, G gate) {
-  with_vectors(d.width, [&](auto vectors) {
-    launch(forward<decltype(vectors)::value, R, T, G>, blocks(d.samples * d.tokens, kForwardRows), kThreads,
-           0, y, mean, rstd, x, shift, scale, d, gate);
-  });
-}
-
-template <class R, class T, class G>
-void launch_backward(R* dx, float* partial, const R* dx_add, const T* dy, const R* x, const float* mean,
-                     const float* rstd, const float* scale, const StreamDims& d, G gate) {
-  with_vectors(d.width, [&](auto vectors) {
-    launch(backward<decltype(vectors)::value, R, T, G>,
-           dim3(blocks(d.tokens, kGradientRows), static_cast<unsigned>(d.samples)), kThreads,
-           sizeof(float) * kWarps * (2 + gated<G>)*d.width, dx, partial, dx_add, dy, x, mean, rstd, scale, d,
-           gate);
-  });
-}
-
-template <class R, class T>
-void layer_norm_modulate(T* y, float* mean, float* rstd, const R* x, const float* shift, const float* scale,
-                         const StreamDims& d) {
-  launch_forward(y, mean, rstd, x, shift, scale, d, NoGate{});
-}
-
-template <class R, class T>
-void layer_norm_modulate_backward(R* dx, const R* dx_add, float* dshift, float* dscale, const T* dy,
-                                  const R* x, const float* mean, const float* rstd, const float* scale,
-                                  const StreamDims& d) {
-  const int64_t chunks = blocks(d.tokens, kGradientRows);
-  float* partial = workspace<float>(d.samples * chunks * 2 * d.width);
-  launch_backward(dx, partial, dx_add, dy, x, mean, rstd, scale, d, NoGate{});
-  sum_chunks(dshift, dscale, partial, d.samples, chunks, d.width, d.mod_stride);
-}
-
 template <class R, class T>
 void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
                int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d) {
-  launch_forward(normed, mean, rstd, x, shift, scale, d, Gate<R, T>{out, y, gate, gate_stride});
+  with_vectors(d.width, [&](auto vectors) {
+    constexpr int kVectors = decltype(vectors)::value;
+    launch(y ? forward<kVectors, true, R, T> : forward<kVectors, false, R, T>,
+           blocks(d.samples * d.tokens, kForwardRows), kThreads, 0, out, normed, mean, rstd, x, y,
+           Gate{gate, gate_stride}, shift, scale, d);
+  });
 }
 
 template <class R, class T>
@@ -272,26 +227,31 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
                         const StreamDims& d) {
-  if (d.width > 4096) {  // three sums per warp would not fit shared memory far beyond this
-    layer_norm_modulate_backward(dx, dx_add, dshift, dscale, dnormed, out, mean, rstd, scale, d);
+  // Far beyond 4096 channels, three sums per warp would not fit shared memory: the gate's follow apart.
+  const bool gated = y && d.width <= 4096;
+  const int64_t chunks = blocks(d.tokens, kGradientRows), sums = d.samples * chunks * d.width;
+  float *partial = workspace<float>((gated ? 3 : 2) * sums), *partial_gate = partial + 2 * sums;
+  with_vectors(d.width, [&](auto vectors) {
+    constexpr int kVectors = decltype(vectors)::value;
+    launch(gated ? backward<kVectors, true, R, T> : backward<kVectors, false, R, T>,
+           dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)), kThreads,
+           sizeof(float) * kWarps * (gated ? 3 : 2) * d.width, dx, partial, partial_gate, dx_add, dy, dnormed,
+           out, mean, rstd, scale, y, Gate{gate, gate_stride}, d);
+  });
+  sum_chunks(dshift, dscale, partial, d.samples, chunks, d.width, d.mod_stride);
+  if (gated) {
+    sum_chunks(dgate, nullptr, partial_gate, d.samples, chunks, d.width, gate_stride);
+  } else if (y) {
     StreamDims of_gate = d;
     of_gate.mod_stride = gate_stride;
-    return table().residual<R, T>().gate_residual_backward(dy, dgate, dx, y, gate, of_gate);
+    table().residual<R, T>().gate_residual_backward(dy, dgate, dx, y, gate, of_gate);
   }
-  const int64_t chunks = blocks(d.tokens, kGradientRows), sums = d.samples * chunks * d.width;
-  float *partial = workspace<float>(3 * sums), *partial_gate = partial + 2 * sums;
-  launch_backward(dx, partial, dx_add, dnormed, out, mean, rstd, scale, d,
-                  GateGradient<T>{dy, partial_gate, y, gate, gate_stride});
-  sum_chunks(dshift, dscale, partial, d.samples, chunks, d.width, d.mod_stride);
-  sum_chunks(dgate, nullptr, partial_gate, d.samples, chunks, d.width, gate_stride);
 }
 
 }  // namespace
 
 void fill_layer_norm(Table& t) {
   t.each_pair([]<class R, class T>(Residual<R, T>& k) {
-    k.layer_norm_modulate = layer_norm_modulate<R, T>;
-    k.layer_norm_modulate_backward = layer_norm_modulate_backward<R, T>;
     k.gate_norm = gate_norm<R, T>;
     k.gate_norm_backward = gate_norm_backward<R, T>;
   });

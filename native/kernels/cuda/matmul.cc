@@ -150,7 +150,7 @@ size_t tuned(const std::string& key) {
 /// One plan per shape, kept for the life of the process.
 Plan& plan_of(const graph::MatmulSpec& s) {
   static std::map<std::string, std::unique_ptr<Plan>> plans;
-  const std::string key = key_of(s);
+  const std::string key = graph::key_of(s);
   auto& plan = plans[key];
   if (plan) return *plan;
   auto fresh = std::make_unique<Plan>();
@@ -201,7 +201,7 @@ std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec
     plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), bias, r.out<void>(0),
               spec.accumulate ? 1.0f : 0.0f);
   };
-  return graph::make_op(name, run, {.flops = 2.0 * spec.m * spec.n * spec.k});
+  return graph::make_op(name, run, {.flops = spec.flops()});
 }
 
 std::vector<double> time_algorithms(const graph::MatmulSpec& s,

@@ -1,4 +1,4 @@
-// Gaussian noise by counter (Philox4x32-10 and Box-Muller, as on the CPU), mixed with the data: the bits of
+// Gaussian noise by counter (Philox and Box-Muller, as on the CPU), mixed with the data: the bits of
 // the CPU's generic kernels. Four normals per thread.
 #include "families.h"
 
@@ -18,21 +18,10 @@ GPU_INLINE void normal_pair(Single& x, Single& y, uint32_t radius, uint32_t angl
 }
 
 GPU_INLINE void normals(Single (&out)[4], const DrawKey& key, int64_t group) {
-  uint32_t c0 = static_cast<uint32_t>(group), c1 = static_cast<uint32_t>(key.sample_id), c2 = key.step,
-           c3 = (key.stream << 24) | (static_cast<uint32_t>(key.sample_id >> 32) & 0xffffffu);
-  uint32_t k0 = static_cast<uint32_t>(key.seed), k1 = static_cast<uint32_t>(key.seed >> 32);
-#pragma unroll
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = 0xD2511F53ull * c0, p1 = 0xCD9E8D57ull * c2;
-    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c1 = static_cast<uint32_t>(p1);
-    c3 = static_cast<uint32_t>(p0);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  normal_pair(out[0], out[1], c0, c1);
-  normal_pair(out[2], out[3], c2, c3);
+  uint32_t w[4];
+  draw_words(w, key, group);
+  normal_pair(out[0], out[1], w[0], w[1]);
+  normal_pair(out[2], out[3], w[2], w[3]);
 }
 
 /// blockIdx.y is the sample.

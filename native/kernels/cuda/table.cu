@@ -8,7 +8,7 @@ const Table& table() {
     t.isa = "cuda";
     t.fast_bf16 = true;
 #define ORCH_FILL(name) fill_##name(t);
-    ORCH_KERNEL_FAMILIES(ORCH_FILL)
+    ORCH_CUDA_FAMILIES(ORCH_FILL)
     return t;
   }();
   return filled;

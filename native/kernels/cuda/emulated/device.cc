@@ -98,7 +98,7 @@ class EmulatedDevice final : public TableDevice {
       submit([spec, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<float>(2), c = r.out<void>(0),
               sums = spec.sums ? r.out<float>(1) : nullptr] { multiply(spec, a, b, bias, c, sums); });
     };
-    return graph::make_op(name, run, {.flops = 2.0 * spec.m * spec.n * spec.k});
+    return graph::make_op(name, run, {.flops = spec.flops()});
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override {
     const std::vector<float> a(s.m * s.k), b(s.k * s.n), bias(s.m + s.n);
