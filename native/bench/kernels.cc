@@ -62,9 +62,9 @@ std::vector<Kernel> list(const Shape& s) {
   const auto add = [&](const char* name, double bytes, double flops, auto run) {
     all.push_back({name, bytes, flops, [keep, run] { run(); }});
   };
-  add("norm", 2 * e * n, 0,
+  add("layer_norm_modulate", 2 * e * n, 0,
       [=, &t] { t.gate_norm(nullptr, y, mean, rstd, x, nullptr, nullptr, 0, mod, mod + width, stream); });
-  add("norm_backward", 4 * e * n, 0, [=, &t] {
+  add("layer_norm_modulate_backward", 4 * e * n, 0, [=, &t] {
     t.gate_norm_backward(y, z, dmod, dmod + width, nullptr, nullptr, dy, x, mean, rstd, mod + width, nullptr,
                          nullptr, 0, stream);
   });
@@ -113,7 +113,7 @@ std::vector<Kernel> list(const Shape& s) {
     table.raw.add_squares(&sum, grad, parameters);
     if (sum < 0) std::abort();
   });
-  add("add to a gradient", 12.0 * parameters, 0, [=, &table] { table.f32.add(w, w, grad, parameters); });
+  add("add_into", 12.0 * parameters, 0, [=, &table] { table.f32.add(w, w, grad, parameters); });
   add("mix_noise", 12.0 * parameters, 0, [=, &table] {
     const kernels::NoiseMix mix{0.5f, 0.5f, -1, 1, {1, 2, 3, 4}};
     table.raw.mix_noise(m, w, grad, &mix, 1, parameters);

@@ -53,17 +53,15 @@ void mmdit_parameters(const ModelSpec& spec, ParameterTable& table) {
 }
 
 /// Builds the graph of one model and batch shape.
-class Builder {
- public:
-  Builder(ModelGraph& out, const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
-          const GraphOptions& options)
-      : out_(out),
-        g_(out.graph),
-        spec_(spec),
-        table_(table),
-        shape_(shape),
-        options_(options),
-        t_(options.compute) {}
+struct Builder {
+  ModelGraph& out_;
+  const ModelSpec& spec_;
+  const ParameterTable& table_;
+  const BatchShape& shape_;
+  const GraphOptions& options_;
+  graph::Graph& g_ = out_.graph;
+  const DType t_ = options_.compute;
+  Ref conditioning_ = {};
 
   void build() {
     const int64_t samples = shape_.samples, tokens = image_tokens();
@@ -110,7 +108,6 @@ class Builder {
     g_.plan();
   }
 
- private:
   int64_t image_tokens() const { return (shape_.height / spec_.patch) * (shape_.width / spec_.patch); }
 
   /// Weights of matmuls have the compute type; all others are fp32, from the master copy.
@@ -215,20 +212,11 @@ class Builder {
     attention_output(cb + ".attn", context, attended[0], {cm, 2});
     feed_forward(cb, context, cm);
   }
-
-  ModelGraph& out_;
-  graph::Graph& g_;
-  const ModelSpec& spec_;
-  const ParameterTable& table_;
-  const BatchShape& shape_;
-  const GraphOptions& options_;
-  const DType t_;
-  Ref conditioning_;
 };
 
 void build_mmdit(ModelGraph& out, const ModelSpec& spec, const ParameterTable& table, const BatchShape& shape,
                  const GraphOptions& options) {
-  Builder(out, spec, table, shape, options).build();
+  Builder{out, spec, table, shape, options}.build();
 }
 
 }  // namespace

@@ -101,9 +101,8 @@ const Backbone& backbone_of(const ModelSpec& spec);
 std::unique_ptr<ModelGraph> build_model(const ModelSpec& spec, const ParameterTable& table,
                                         const BatchShape& shape, const GraphOptions& options);
 
+/// out [count, 2 quarter]: sin(coordinate omega_j), then cos(coordinate omega_j), j = 0 ... quarter - 1, with
 /// omega_j = 10000^(-j / quarter).
-double position_frequency(int64_t j, int64_t quarter);
-/// out [count, 2 quarter]: sin(coordinate omega_j), then cos(coordinate omega_j), j = 0 ... quarter - 1.
 void encode_positions(const double* coordinates, int64_t count, int64_t quarter, float* out);
 /// out [P * P, hidden], the sin-cos table with rows y * P + x: the first half of the channels encodes the
 /// column, the second half the row; quarter = hidden / 4.

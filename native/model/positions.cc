@@ -8,13 +8,10 @@
 
 namespace orch {
 
-double position_frequency(int64_t j, int64_t quarter) {
-  return elementary::power_of_10000(-static_cast<double>(j) / static_cast<double>(quarter));
-}
-
 void encode_positions(const double* coordinates, int64_t count, int64_t quarter, float* out) {
   for (int64_t j = 0; j < quarter; ++j) {
-    const double frequency = position_frequency(j, quarter);
+    const double frequency =
+        elementary::power_of_10000(-static_cast<double>(j) / static_cast<double>(quarter));
     for (int64_t i = 0; i < count; ++i) {
       float* to = out + i * 2 * quarter + j;
       elementary::sine_cosine(coordinates[i] * frequency, to[0], to[quarter]);

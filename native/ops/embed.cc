@@ -16,42 +16,44 @@ Ref timestep_embedding(Graph& g, Ref timesteps, DType out) {
   return y;
 }
 
+namespace {
+
+/// `to` are the patches of the image `from`, stored in type t, or the other way round.
+Ref rearrange(Graph& g, const char* name, const char* backward_name, Ref from, Ref to, DType t,
+              const kernels::PatchDims& d, bool to_patches) {
+  const auto run = [=](bool to_patches) {
+    return typed(t, [=]<class T>(const Run& r, const Typed<T>& k) {
+      to_patches ? k.to_patches(r.out<T>(0), r.in<float>(0), d)
+                 : k.from_patches(r.out<float>(0), r.in<T>(0), d);
+    });
+  };
+  g.append(name, {from}, {to}, run(to_patches));
+  g.on_reverse([=, &g](graph::Reverse& reverse) {
+    Ref gradient = reverse.of(to);
+    if (!gradient || !reverse.wanted(from)) return;
+    Ref of_from = reverse.create(from);
+    g.append(backward_name, {gradient}, {of_from}, run(!to_patches));
+    reverse.set(from, of_from);
+  });
+  return to;
+}
+
+}  // namespace
+
 Ref patchify(Graph& g, Ref z, int64_t patch, DType out) {
   const auto s = g[z].shape;
-  const kernels::PatchDims d{s[0], s[1], s[2], s[3], patch, false};
   if (s[2] % patch || s[3] % patch)
     throw Error("ERR_TENSOR_SHAPE", "Latent height and width must be multiples of patch");
   Ref y = g.activation("patches", out, {s[0] * (s[2] / patch) * (s[3] / patch), s[1] * patch * patch});
-  g.append("patchify", {z}, {y}, typed(out, [=]<class T>(const Run& r, const Typed<T>& k) {
-             k.to_patches(r.out<T>(0), r.in<float>(0), d);
-           }));
-  g.on_reverse([=, &g](graph::Reverse& reverse) {
-    Ref dy = reverse.of(y);
-    if (!dy || !reverse.wanted(z)) return;
-    Ref dz = reverse.create(z);
-    g.append("patchify backward", {dy}, {dz}, typed(out, [=]<class T>(const Run& r, const Typed<T>& k) {
-               k.from_patches(r.out<float>(0), r.in<T>(0), d);
-             }));
-    reverse.set(z, dz);
-  });
-  return y;
+  return rearrange(g, "patchify", "patchify backward", z, y, out, {s[0], s[1], s[2], s[3], patch, false},
+                   true);
 }
 
 Ref unpatchify(Graph& g, Ref x, int64_t samples, int64_t channels, int64_t height, int64_t width,
                int64_t patch) {
-  const kernels::PatchDims d{samples, channels, height, width, patch, true};
   Ref v = g.activation("velocity", DType::F32, {samples, channels, height, width});
-  g.append("unpatchify", {x}, {v},
-           [=](const Run& r) { r.table.f32.from_patches(r.out<float>(0), r.in<float>(0), d); });
-  g.on_reverse([=, &g](graph::Reverse& reverse) {
-    Ref dv = reverse.of(v);
-    if (!dv) return;
-    Ref dx = reverse.create(x);
-    g.append("unpatchify backward", {dv}, {dx},
-             [=](const Run& r) { r.table.f32.to_patches(r.out<float>(0), r.in<float>(0), d); });
-    reverse.set(x, dx);
-  });
-  return v;
+  return rearrange(g, "unpatchify", "unpatchify backward", x, v, DType::F32,
+                   {samples, channels, height, width, patch, true}, false);
 }
 
 Ref add_position(Graph& g, Ref x, Ref position, int64_t samples, DType out) {

@@ -9,8 +9,8 @@ namespace {
 constexpr int kThreads = 256;
 
 /// y[i] = f(a[i], b[i], c[i]); a null pointer stands for zeros.
-template <class F, class Y, class A, class B, class C>
-__global__ void __launch_bounds__(kThreads) map(Y* y, const A* a, const B* b, const C* c, int64_t n, F f) {
+template <auto f, class Y, class A, class B, class C>
+__global__ void __launch_bounds__(kThreads) map(Y* y, const A* a, const B* b, const C* c, int64_t n) {
   const int64_t i = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
   if (i + 8 <= n) {
     float x[3][8] = {}, out[8];
@@ -25,46 +25,35 @@ __global__ void __launch_bounds__(kThreads) map(Y* y, const A* a, const B* b, co
       y[j] = narrow<Y>(f(a ? widen(a[j]) : 0.0f, b ? widen(b[j]) : 0.0f, c ? widen(c[j]) : 0.0f));
   }
 }
-template <class F, class Y, class A, class B = float, class C = float>
-void run(int64_t n, F f, Y* y, const A* a, const B* b = nullptr, const C* c = nullptr) {
-  launch(map<F, Y, A, B, C>, blocks(n, 8 * kThreads), kThreads, 0, y, a, b, c, n, f);
+template <auto f, class Y, class A, class B = float, class C = float>
+void run(int64_t n, Y* y, const A* a, const B* b = nullptr, const C* c = nullptr) {
+  launch(map<f, Y, A, B, C>, blocks(n, 8 * kThreads), kThreads, 0, y, a, b, c, n);
 }
 
 // GELU, tanh approximation: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
 constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
 
 template <class T>
-struct Gelu {
-  GPU_INLINE float operator()(float x, float, float) const {
-    return x * Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
-  }
-};
+GPU_INLINE float gelu(float x, float, float) {
+  return x * Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
+}
 template <class T>
-struct GeluBackward {
-  GPU_INLINE float operator()(float dy, float x, float) const {
-    const float s = Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
-    return dy * (s + x * s * (1.0f - s) * (kTwoU + 3 * kTwoUCubic * x * x));
-  }
-};
-struct Silu {
-  GPU_INLINE float operator()(float x, float, float) const { return x * Math<float>::sigmoid(x); }
-};
-struct SiluBackward {
-  GPU_INLINE float operator()(float dy, float x, float add) const {
-    const float s = Math<float>::sigmoid(x);
-    return add + dy * (s * (1.0f + x * (1.0f - s)));
-  }
-};
-struct Add {
-  GPU_INLINE float operator()(float a, float b, float) const { return a + b; }
-};
-struct Same {
-  GPU_INLINE float operator()(float a, float, float) const { return a; }
-};
-struct Scale {
-  float factor;
-  GPU_INLINE float operator()(float a, float, float) const { return a * factor; }
-};
+GPU_INLINE float gelu_backward(float dy, float x, float) {
+  const float s = Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
+  return dy * (s + x * s * (1.0f - s) * (kTwoU + 3 * kTwoUCubic * x * x));
+}
+GPU_INLINE float silu(float x, float, float) { return x * Math<float>::sigmoid(x); }
+GPU_INLINE float silu_backward(float dy, float x, float add) {
+  const float s = Math<float>::sigmoid(x);
+  return add + dy * (s * (1.0f + x * (1.0f - s)));
+}
+GPU_INLINE float sum(float a, float b, float) { return a + b; }
+GPU_INLINE float same(float a, float, float) { return a; }
+
+__global__ void __launch_bounds__(kThreads) scale(float* x, float factor, int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n) x[i] *= factor;
+}
 
 /// Half to single precision: a multiplication rebiases the exponent, which also normalises denormals.
 GPU_INLINE float widen_half(uint32_t h) {
@@ -94,15 +83,15 @@ __global__ void __launch_bounds__(kWaves) embed_timestep(T* out, const float* t)
 
 void fill_elementwise(Table& t) {
   t.each_type([]<class T>(Typed<T>& k) {
-    k.gelu = [](T* y, const T* x, int64_t n) { run(n, Gelu<T>{}, y, x); };
-    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n) { run(n, GeluBackward<T>{}, dx, dy, x); };
-    k.silu = [](T* y, const float* x, int64_t n) { run(n, Silu{}, y, x); };
+    k.gelu = [](T* y, const T* x, int64_t n) { run<gelu<T>>(n, y, x); };
+    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n) { run<gelu_backward<T>>(n, dx, dy, x); };
+    k.silu = [](T* y, const float* x, int64_t n) { run<silu>(n, y, x); };
     k.silu_backward = [](float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
-      run(n, SiluBackward{}, dx, dy, x, dx_add);
+      run<silu_backward>(n, dx, dy, x, dx_add);
     };
-    k.add = [](T* out, const T* a, const T* b, int64_t n) { run(n, Add{}, out, a, b); };
-    k.from_f32 = [](T* y, const float* x, int64_t n) { run(n, Same{}, y, x); };
-    k.to_f32 = [](float* y, const T* x, int64_t n) { run(n, Same{}, y, x); };
+    k.add = [](T* out, const T* a, const T* b, int64_t n) { run<sum>(n, out, a, b); };
+    k.from_f32 = [](T* y, const float* x, int64_t n) { run<same>(n, y, x); };
+    k.to_f32 = [](float* y, const T* x, int64_t n) { run<same>(n, y, x); };
     k.from_f16 = [](T* y, const f16* x, int64_t n) {
       launch(half_to<T>, blocks(n, kThreads), kThreads, 0, y, x, n);
     };
@@ -111,7 +100,7 @@ void fill_elementwise(Table& t) {
     };
   });
   t.raw.scale_into = [](float* dst, float factor, int64_t n) {
-    run(n, Scale{factor}, dst, static_cast<const float*>(dst));
+    launch(scale, blocks(n, kThreads), kThreads, 0, dst, factor, n);
   };
 }
 
