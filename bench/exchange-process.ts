@@ -23,7 +23,7 @@ const layout = Array.from({ length: BUCKETS }, (_, i) => ({ offset: (BUCKETS - 1
 const slots = assignSlots(workers, workers);
 const sum = layout.map(() => new Float32Array(length).fill(1));
 const collective = await GrpcCollective.connect({
-  // Of an engine only its gradients; its norm is not part of the exchange.
+  // It stands for an engine that has gradients alone. The norm is not part of the exchange.
   gradients: {
     gradientParts: () => [{ ...slots[rank]!, buckets: sum }],
     gradient: () => sum,

@@ -111,8 +111,8 @@ export class BenchTrainer {
         emaDecay: 1,
       });
       round.updateSeconds += (performance.now() - updating) / 1000;
-      round.gatherSeconds += computed.gatherSeconds;
-      round.computeSeconds += computed.computeSeconds;
+      round.gatherSeconds += computed.numbers.gather_seconds;
+      round.computeSeconds += computed.numbers.compute_seconds;
       const losses = computed.slots.flatMap((slot) => [...slot.losses]);
       round.loss = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
       round.steps++;

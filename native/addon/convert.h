@@ -65,7 +65,7 @@ inline uint64_t bigint(const Napi::Value& v, const char* name) {
   return out;
 }
 
-/// Of float, double or uint8_t.
+/// A typed array of T, which is float, double or uint8_t.
 template <class T>
 Napi::TypedArrayOf<T> typed_array(const Napi::Value& v, const char* name) {
   constexpr napi_typedarray_type type = std::is_same_v<T, float>    ? napi_float32_array

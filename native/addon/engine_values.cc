@@ -100,10 +100,9 @@ Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slo
     }
     statistics = record(env, {{"names", attentions}, {"maxAbsLogit", logits}, {"meanEntropy", entropy}});
   }
-  return record(env, {{"slots", slots},
-                      {"statistics", statistics},
-                      {"gatherSeconds", r.gather_seconds},
-                      {"computeSeconds", r.compute_seconds}});
+  auto numbers = Napi::Object::New(env);
+  for (const auto& [name, value] : r.numbers) numbers.Set(name, value);
+  return record(env, {{"slots", slots}, {"statistics", statistics}, {"numbers", numbers}});
 }
 
 }  // namespace orch::addon

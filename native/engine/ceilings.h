@@ -16,7 +16,7 @@ void draw_normal(graph::Device& device, void* to, DType type, int64_t n, uint64_
 /// in CPU time: the sustained rate, at the power that real numbers need.
 double matmul_peak(DType t, int64_t m, int64_t n, int64_t k, int threads, double seconds);
 
-/// Of a device: copy bandwidth (bytes read plus written) and a large matmul.
+/// The highest rates that a device reaches: of a copy (bytes read plus written) and of a large matmul.
 struct Ceilings {
   double copy, matmul;  ///< bytes and FLOP per second
 };

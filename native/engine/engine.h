@@ -79,7 +79,7 @@ struct AccumulateRequest {
   std::optional<SampleBatch> next = std::nullopt;
 };
 
-/// Of one attention, over the slots of a step.
+/// Statistics of one attention's logits over the slots of a step; the entropy is in nats.
 struct AttentionSummary {
   float max_abs_logit;
   double mean_entropy;
@@ -88,7 +88,8 @@ struct AttentionSummary {
 struct AccumulateResult {
   std::vector<std::vector<float>> losses;  ///< by slot and sample: mean squared error, unweighted
   std::vector<AttentionSummary> attention;
-  double gather_seconds = 0, compute_seconds = 0;
+  /// Measurements by name, as src/native/engine-contract.ts lists them.
+  std::vector<std::pair<const char*, double>> numbers;
 };
 
 /// Explicit inputs; see RawBatch in src/native/contract.ts.

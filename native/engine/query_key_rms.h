@@ -12,7 +12,7 @@ struct QueryKeyRms {
   std::string attention;  ///< "joint_blocks.0.x_block.attn"
   double query, key;
 };
-/// Of every attention in the forward passes of a batch, which may have any number of samples.
+/// Measures every attention in the forward passes of a batch, which may have any number of samples.
 std::vector<QueryKeyRms> query_key_rms(Engine& engine, const RawBatch& batch, State weights);
 
 }  // namespace orch

@@ -9,7 +9,7 @@
 namespace orch {
 namespace {
 
-/// Of every attention; `by_slot` has one entry per attention for each slot.
+/// The summary of every attention. `by_slot` has one entry per attention for each slot.
 std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::AttentionStats>>& by_slot) {
   std::vector<AttentionSummary> all;
   for (size_t a = 0; a < by_slot.at(0).size(); ++a) {
@@ -108,9 +108,9 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   device_.download(losses.data(), losses_.data(), loss_bytes * count);
   for (int64_t i = 0; i < count; ++i)
     result.losses.emplace_back(losses.begin() + i * samples, losses.begin() + (i + 1) * samples);
-  result.gather_seconds = std::accumulate(gathering.begin(), gathering.end(), 0.0);
-  result.compute_seconds =
-      cpu ? std::accumulate(computing.begin(), computing.end(), 0.0) : seconds_now() - start;
+  result.numbers = {{"gather_seconds", std::accumulate(gathering.begin(), gathering.end(), 0.0)},
+                    {"compute_seconds",
+                     cpu ? std::accumulate(computing.begin(), computing.end(), 0.0) : seconds_now() - start}};
   if (request.statistics) {
     std::vector<kernels::AttentionStats> stats(count * std::max(1, attentions));
     device_.download(stats.data(), statistics_.data(), statistics_bytes * count);

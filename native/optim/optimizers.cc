@@ -19,21 +19,19 @@ Update update_of(const UpdateRequest& request) {
   return update;
 }
 
-template <class... Rules>
-std::vector<Optimizer> describe(List<Rules...>) {
+std::vector<Optimizer> describe() {
   std::vector<Optimizer> all;
-  (all.push_back({Rules::kName,
-                  static_cast<int>(all.size()),
-                  {std::begin(Rules::kMoments), std::end(Rules::kMoments)},
-                  update_of<Rules>}),
-   ...);
+  each_rule([&]<class Rule>(int index) {
+    all.push_back(
+        {Rule::kName, index, {std::begin(Rule::kMoments), std::end(Rule::kMoments)}, update_of<Rule>});
+  });
   return all;
 }
 
 }  // namespace
 
 const Optimizer& named(const std::string& name) {
-  static const std::vector<Optimizer> all = describe(All{});
+  static const std::vector<Optimizer> all = describe();
   std::string names;
   for (const Optimizer& o : all) {
     if (o.name == name) return o;

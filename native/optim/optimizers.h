@@ -14,6 +14,13 @@ struct List {
 };
 using All = List<AdamW>;
 
+/// Calls f.operator()<Rule>(index) for every optimizer.
+template <class F>
+void each_rule(const F& f) {
+  int index = 0;
+  [&]<class... Rules>(List<Rules...>) { (f.template operator()<Rules>(index++), ...); }(All{});
+}
+
 template <class Rule>
 constexpr int kMomentsOf = sizeof(Rule::kMoments) / sizeof(Rule::kMoments[0]);
 

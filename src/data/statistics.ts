@@ -8,7 +8,7 @@ import type { DataSource } from './source.js';
 const VALUES_PER_SCAN = 2 ** 24;
 const HISTOGRAM_BINS = 24;
 
-/** Of the finite values: NaN if there are none. The standard deviation is that of the population. */
+/** Statistics of a column's finite values; they are NaN if there are none. The standard deviation is that of the population. */
 export type ColumnStatistics = Omit<ColumnScan, 'histogram'>;
 
 /**

@@ -48,7 +48,7 @@ export async function readCase(path: string, spec: ModelSpec) {
 
     const x0 = await file.read('x0');
     const eps = await readShaped(file, 'eps', shape);
-    // Of the inputs whose gradients are computed, by their names.
+    // The shapes of the inputs whose gradients are computed, by the names of these.
     const inputShapes = {
       'input.z_t': shape,
       'input.context': [samples, contextTokens, spec.contextDim],

@@ -5,6 +5,12 @@ import { isMapping, type Mapping } from './json.js';
 
 const READ_BYTES = 1 << 20;
 
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOSPC: 'Free some space',
+  EDQUOT: 'Free some space',
+  EFBIG: 'Raise the limit (ulimit -f unlimited)',
+};
+
 export class JsonlFile {
   readonly path: string;
   readonly #fd: number;
@@ -73,9 +79,8 @@ export class JsonlFile {
     try {
       return act();
     } catch (error) {
-      const code = errnoOf(error);
-      const full = code === 'ENOSPC' || code === 'EDQUOT';
-      const hint = full ? 'Free some space and resume the run; nothing committed is lost' : null;
+      const remedy = REMEDIES[errnoOf(error) ?? ''];
+      const hint = remedy === undefined ? null : `${remedy}, and resume the run; nothing committed is lost`;
       throw systemFailure('ERR_FILE_WRITE', what, this.path, error, hint);
     }
   }

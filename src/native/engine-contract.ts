@@ -147,11 +147,10 @@ export interface AccumulateResult {
   slots: SlotResult[];
   statistics: AttentionStatistics | null;
   /**
-   * Seconds that compute threads spent gathering rows, and in forward and backward passes, summed over
-   * threads.
+   * What the engine measured, under the names of `telemetry/metrics.ts`: seconds that compute threads spent
+   * gathering rows, and in forward and backward passes, summed over threads.
    */
-  gatherSeconds: number;
-  computeSeconds: number;
+  numbers: Record<'gather_seconds' | 'compute_seconds', number>;
 }
 
 /**

@@ -43,9 +43,9 @@ const PEER_BYTES = 30 * 1024 ** 2;
 const WORKSPACE_BYTES = 64 * 1024 ** 2;
 
 interface WorkerMemory {
-  /** Of the machine. */
+  /** Parts in the machine's memory. */
   host: MemoryPart[];
-  /** Of the worker's GPU, without the driver's; null on the CPU. */
+  /** Parts in the memory of the worker's GPU, without the driver's; null on the CPU. */
   gpu: MemoryPart[] | null;
 }
 

@@ -42,7 +42,7 @@ const WORKER_NUMBERS = {
   gather_seconds: counter('worker_gather_seconds_total', 'Gathering rows, summed over threads.'),
   compute_seconds: counter('worker_compute_seconds_total', 'Forward and backward, summed over threads.'),
   exchange_seconds: counter('worker_exchange_seconds_total', 'Gradient exchange not hidden behind compute.'),
-  /** Of the previous step. */
+  /** The update of the previous step. */
   update_seconds: counter('worker_update_seconds_total', 'Optimizer update.'),
   exchange_bytes: counter('worker_exchange_received_bytes_total', 'Gradient bytes received.'),
   native_bytes: gauge('worker_native_memory_bytes', 'Memory allocated by the engine.'),

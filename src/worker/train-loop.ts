@@ -58,11 +58,10 @@ export async function train(generation: Generation, firstStep: number): Promise<
         attention: attentionReport(computed),
         numbers: {
           total_seconds: (performance.now() - started) / 1000,
-          gather_seconds: computed.gatherSeconds,
-          compute_seconds: computed.computeSeconds,
           exchange_seconds: exchangeSeconds,
           update_seconds: updateSeconds,
           exchange_bytes: receivedBytes,
+          ...computed.numbers,
           ...processNumbers(),
         } satisfies WorkerNumbers,
       },

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -14,7 +15,7 @@ import {
   launch,
   readLines,
 } from '../support/launched.js';
-import { orchestratorIn } from '../support/program.js';
+import { MAIN, orchestratorIn } from '../support/program.js';
 
 const STEPS = 24;
 const folder = temporaryFolder();
@@ -243,6 +244,31 @@ describe('deaths', () => {
     expect(Date.now() - started).toBeLessThan(1_000);
     expect(await allDead(pids, 1_000)).toBe(true);
   });
+});
+
+test('a record that cannot be written ends the run, and the coordinator says what to do', () => {
+  const runDir = join(folder, 'limited');
+  const sets = ['checkpoint.every=1000', 'validation.every=0', 'schedule.steps=200', 'schedule.warmup=1'];
+  const parameters = ['test/integration/training.yaml', '--run-dir', runDir];
+  const { status, stdout } = spawnSync(
+    'bash',
+    [
+      '-c',
+      'ulimit -f 12; exec "$@"',
+      'bash',
+      process.execPath,
+      MAIN,
+      'launch',
+      ...parameters,
+      ...sets.flatMap((set) => ['--set', set]),
+    ],
+    { encoding: 'utf8' },
+  );
+  expect(status).toBe(1);
+  const refused = `error ERR_FILE_WRITE: Cannot write to ${join(runDir, 'metrics.jsonl')}: .* \\(EFBIG\\)`;
+  const hint =
+    'hint: Raise the limit \\(ulimit -f unlimited\\), and resume the run; nothing committed is lost';
+  expect(stdout).toMatch(new RegExp(`^${refused}\n${hint}$`, 'm'));
 });
 
 describe('refusals', () => {

@@ -77,14 +77,10 @@ void update(float* w, float* const* moments, float* ema, bf16* w16, const float*
   launch(run<Rule>, blocks(n, 4 * kThreads), kThreads, 0, w, m, ema, w16, grad, n, o);
 }
 
-template <class... Rules>
-void fill(Table& t, optim::List<Rules...>) {
-  int i = 0;
-  ((t.raw.update[i++] = update<Rules>), ...);
-}
-
 }  // namespace
 
-void fill_optimizers(Table& t) { fill(t, optim::All{}); }
+void fill_optimizers(Table& t) {
+  optim::each_rule([&]<class Rule>(int index) { t.raw.update[index] = update<Rule>; });
+}
 
 }  // namespace orch::kernels::cuda

@@ -5,16 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
 import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
-
-const JOIN = {
-  token: 'secret',
-  protocol: PROTOCOL,
-  workerId: 'a',
-  host: 'h',
-  pid: 7,
-  dataAddress: '127.0.0.1:1',
-  sharedMemory: '',
-};
+import { JOIN } from '../../support/join.js';
 
 let sessions: Sessions;
 let address: string;

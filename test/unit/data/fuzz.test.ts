@@ -22,7 +22,7 @@ import {
   stringData,
 } from '../../support/arrow-files.js';
 
-/** Of each kind; set the variables for longer runs, or to repeat one. */
+/** Mutants of each kind. Set the variables for longer runs, or to repeat one. */
 const MUTANTS = Number(process.env.ORCHESTRATOR_FUZZ_MUTANTS ?? 600);
 const SEED = BigInt(process.env.ORCHESTRATOR_FUZZ_SEED ?? 1);
 const SLOWEST_MS = 10_000;

@@ -54,7 +54,7 @@ function localGradient(slots: { lo: number; hi: number }, totalSlots: number, st
   return { parts, sum: (parts[0] as { buckets: Float32Array[] }).buckets };
 }
 
-/** Of an engine, the gradients of one worker; compute() makes them those of a step. */
+/** Stands for an engine that has one worker's gradients; compute() makes them those of a step. */
 class Worker {
   readonly #slots: { lo: number; hi: number };
   readonly #totalSlots: number;

@@ -18,7 +18,7 @@ const form = (ranks: number): Form => ({
   })),
 });
 
-/** Of the engine only what is asked for; anything else throws. */
+/** An engine with these methods alone. */
 function engine(parts: Partial<Engine>): Engine {
   return parts as Engine;
 }

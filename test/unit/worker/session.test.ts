@@ -1,17 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Sessions } from '../../../src/coordinator/sessions.js';
-import { PROTOCOL } from '../../../src/rpc/proto.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
+import { JOIN } from '../../support/join.js';
 
-const JOIN = {
-  token: 'secret',
-  protocol: PROTOCOL,
-  workerId: 'a',
-  host: 'h',
-  pid: 7,
-  dataAddress: '127.0.0.1:1',
-  sharedMemory: '',
-};
 const WELCOME = { configJson: '{}', workers: 1, dataToken: 'data', runDir: 'runs/x' };
 
 let sessions: Sessions;

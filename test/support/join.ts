@@ -1,0 +1,13 @@
+import type { FromWorker } from '../../src/rpc/proto.js';
+import { PROTOCOL } from '../../src/rpc/proto.js';
+
+/** A worker's first message, with the token `secret`. */
+export const JOIN = {
+  token: 'secret',
+  protocol: PROTOCOL,
+  workerId: 'a',
+  host: 'h',
+  pid: 7,
+  dataAddress: '127.0.0.1:1',
+  sharedMemory: '',
+} satisfies FromWorker['join'];
