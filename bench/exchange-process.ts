@@ -1,7 +1,7 @@
 /** One worker of the exchange bench; see exchange.ts. */
 import { once } from 'node:events';
 import { native } from '../src/native/load.js';
-import { localAddress } from '../src/rpc/grpc-stream.js';
+import { localAddress } from '../src/rpc/transport.js';
 import { assignSlots } from '../src/step/assignment.js';
 import { exchangeLayout } from '../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../src/worker/collective/grpc.js';
@@ -11,7 +11,9 @@ const WARM_UP = 3;
 /** Buckets of a model of a few blocks. */
 const BUCKETS = 8;
 
-const peers = new PeerServer();
+const TOKEN = 't';
+
+const peers = new PeerServer(TOKEN, (message) => process.stderr.write(`${message}\n`));
 const address = await peers.listen(localAddress());
 const start = once(process, 'message');
 process.send!(address);
@@ -31,7 +33,7 @@ const collective = await GrpcCollective.connect({
   },
   layout: exchangeLayout(rank, slots, layout, native().addInto),
   generation: 1,
-  token: 't',
+  token: TOKEN,
   server: peers,
   addresses,
 });

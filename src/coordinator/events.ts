@@ -83,6 +83,8 @@ export type Action =
   | { type: 'send'; to: string | null; message: FromCoordinator }
   /** Refuse the worker and end its session. */
   | { type: 'refuse'; id: string; message: string }
+  /** Tell the user. */
+  | { type: 'note'; message: string }
   /** Write the new generation to the journal. */
   | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
   /** All workers have the same state; the first step begins. */

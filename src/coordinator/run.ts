@@ -1,5 +1,4 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
-import { randomBytes } from 'node:crypto';
 import { validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
@@ -88,7 +87,6 @@ class Run {
       welcome: {
         configJson: canonicalJson(config),
         workers,
-        dataToken: randomBytes(24).toString('hex'),
         runDir: dir.path,
       },
       totalSlots: slotCount(config),
@@ -102,6 +100,7 @@ class Run {
     });
     this.#sessions = new Sessions({
       token: options.token,
+      workers,
       generation: () => this.#state.generation,
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
@@ -164,6 +163,9 @@ class Run {
       case 'refuse':
         this.#recorder.note('warn', `refused worker ${action.id}: ${action.message}`);
         this.#sessions.refuse(action.id, action.message);
+        break;
+      case 'note':
+        this.#recorder.note('info', action.message);
         break;
       case 'journal':
         this.#dir.journal.append({

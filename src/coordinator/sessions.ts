@@ -1,47 +1,58 @@
 /**
  * The coordinator's gRPC server: turns the workers' messages into events, and sends messages to the workers.
  */
-import { timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { Server, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import { Gate } from '../rpc/gate.js';
 import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
-import { bind, controlOptions } from '../rpc/transport.js';
+import { controlOptions } from '../rpc/transport.js';
+import { allPrintable } from '../text/printable.js';
 import type { Event } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 
-/** Time limit for the first message of a connection. */
+/** Time limit for the first message of a session. */
 const JOIN_MS = 10_000;
-const MAX_SESSIONS = 4_096;
+/** A worker has one session. */
+const SESSIONS_PER_CONNECTION = 1;
 const MAX_TEXT = 256;
 /** Longest text about a device; NCCL's unique id has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
 
 interface SessionsOptions {
+  /** The token that every connection must begin with. */
   token: string;
+  /** The workers of the run. */
+  workers: number;
   /** The current generation; messages of others are refused. */
   generation: () => number;
   /** Called for every event. */
   onEvent: (event: Event) => void;
-  /** Called with a description of everything that was refused, for the log. */
+  /** Called with a description of what was refused, for the log, at a limited rate. */
   onRefused: (message: string) => void;
 }
 
 export class Sessions {
   readonly #options: SessionsOptions;
+  readonly #gate: Gate;
   readonly #server: Server;
   readonly #sessions = new Map<string, Session>();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    this.#server = new Server({ ...controlOptions, 'grpc.max_concurrent_streams': MAX_SESSIONS });
+    const { token, workers, onRefused } = options;
+    const limits = { 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION };
+    this.#server = new Server({ ...controlOptions, ...limits });
     this.#server.addService(Coordinator.service, { Session: (session: Session) => this.#open(session) });
+    const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    const admit = injector.injectConnection.bind(injector);
+    this.#gate = new Gate({ token, expected: workers, admit, onRefused });
   }
 
   /** Binds the server and returns its address. */
   listen(address: string): Promise<string> {
-    return bind(this.#server, address);
+    return this.#gate.listen(address);
   }
 
   /** Sends to one worker, or to all (null). */
@@ -57,6 +68,7 @@ export class Sessions {
 
   /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
   async close(timeoutMs: number): Promise<void> {
+    this.#gate.close();
     for (const session of this.#sessions.values()) session.end();
     const closed = promisify(this.#server.tryShutdown.bind(this.#server))();
     await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
@@ -66,7 +78,7 @@ export class Sessions {
   #open(session: Session): void {
     let id: string | null = null;
     const timer = setTimeout(() => {
-      this.#options.onRefused(`a connection from ${session.getPeer()} that did not join`);
+      this.#gate.refused(`a connection from ${session.getPeer()} that did not join`);
       refuse(session, status.DEADLINE_EXCEEDED, 'the first message did not come in time');
     }, JOIN_MS);
     const lost = (reason: string) => {
@@ -75,7 +87,8 @@ export class Sessions {
       this.#sessions.delete(id);
       this.#options.onEvent({ type: 'lost', id, reason });
     };
-    session.on('data', (message: WorkerMessage) => {
+    session.on('data', (received: WorkerMessage) => {
+      const message = allPrintable(received);
       if (id !== null) return this.#receive(id, message);
       clearTimeout(timer);
       id = this.#join(session, message);
@@ -93,7 +106,7 @@ export class Sessions {
     const fault = this.#joinFault(message);
     if (fault !== null) {
       const [code, details] = fault;
-      this.#options.onRefused(`a connection from ${session.getPeer()}: ${details}`);
+      this.#gate.refused(`a connection from ${session.getPeer()}: ${details}`);
       refuse(session, code, details);
       return null;
     }
@@ -105,7 +118,6 @@ export class Sessions {
 
   #joinFault({ join }: WorkerMessage): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
-    if (!sameSecret(join.token, this.#options.token)) return [status.UNAUTHENTICATED, 'wrong join token'];
     const { protocol, workerId, host, dataAddress, sharedMemory } = join;
     if (protocol !== PROTOCOL) {
       const details = `protocol ${protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
@@ -123,13 +135,8 @@ export class Sessions {
     const current = early || message.generation === this.#options.generation();
     const event = eventOf(id, message);
     if (current && event !== null) this.#options.onEvent(event);
-    else this.#options.onRefused(`${message.message} of generation ${message.generation} from worker ${id}`);
+    else this.#gate.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
-}
-
-function sameSecret(given: string, expected: string): boolean {
-  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
-  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 /** Null for a message that does not belong here. */

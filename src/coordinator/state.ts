@@ -15,12 +15,20 @@ const SILENT_MS = { training: 3_000, building: 60_000 };
 /** A longer gap between ticks means that this process was paused, not the workers. */
 const PAUSED_MS = 1_000;
 const JOIN_MS = 60_000;
+/** Time limit for opening the data and building the engines. Heartbeats tell meanwhile who is alive. */
+const BUILD_MS = 1_800_000;
+/** From here on the user is told who is still building, at doubling times. */
+const SLOW_BUILD_MS = 30_000;
+const FORM_MS = 90_000;
 const PREPARE_STATE_MS = 1_800_000;
 /** Time limit of the first step and of those after a validation. */
 const SLOW_STEP_MS = 1_800_000;
 /** Time limit of the other steps: at least this, or this multiple of the longest step so far. */
 const STEP_MS = 120_000;
 const STEP_MULTIPLE = 30;
+
+/** Fails the run if the wait has taken longer than this. */
+type Limit = (ms: number, code: ErrorCode, message: string) => Action[];
 
 /** One run, from joining to its end. */
 export class RunState {
@@ -29,6 +37,10 @@ export class RunState {
   readonly #settings: Settings;
   readonly #workers = new Map<string, Worker>();
   readonly #seen = new Map<string, number>();
+  /** Workers that have built their engines. */
+  readonly #standby = new Set<string>();
+  /** When to tell the user next who is still building, in milliseconds since all joined. */
+  #nextBuildNote = SLOW_BUILD_MS;
   /** Answers of the current phase or step, by worker. */
   #formed = new Map<string, DeviceRendezvous | null>();
   #ready = new Map<string, Ready>();
@@ -80,6 +92,8 @@ export class RunState {
         return [];
       case 'joined':
         return this.#joined(event, now);
+      case 'standby':
+        return this.#onStandby(event.id, now);
       case 'formed':
         return this.#onFormed(event.id, event.formed.device, now);
       case 'ready':
@@ -117,13 +131,25 @@ export class RunState {
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
     const { type: _, ...worker } = event;
     const { id } = worker;
-    if (this.#phase !== 'JOINING') {
-      return [{ type: 'refuse', id, message: `worker ${id} joined while the run is ${this.#phase}` }];
+    if (this.#phase !== 'JOINING' || this.#allJoined) {
+      const message = `worker ${id} is one too many: all ${this.#settings.workers} workers have joined`;
+      return [{ type: 'refuse', id, message }];
     }
     this.#workers.set(id, { ...worker, rank: -1, firstSlot: 0, endSlot: 0 });
     this.#seen.set(id, now);
-    const welcome = this.#send(id, { welcome: this.#settings.welcome });
-    return this.#workers.size === this.#settings.workers ? [welcome, ...this.#form(now)] : [welcome];
+    // From now on they have the time to build.
+    if (this.#allJoined) this.#since = now;
+    return [this.#send(id, { welcome: this.#settings.welcome })];
+  }
+
+  get #allJoined(): boolean {
+    return this.#workers.size === this.#settings.workers;
+  }
+
+  #onStandby(id: string, now: number): Action[] {
+    if (this.#phase !== 'JOINING' || this.#standby.has(id)) return this.#outOfOrder(id, 'Standby');
+    this.#standby.add(id);
+    return this.#standby.size === this.#settings.workers ? this.#form(now) : [];
   }
 
   #form(now: number): Action[] {
@@ -251,6 +277,7 @@ export class RunState {
     if (now - this.#lastTick > PAUSED_MS) {
       const gap = now - this.#lastTick;
       for (const [id, seen] of this.#seen) this.#seen.set(id, seen + gap);
+      this.#since += gap;
     }
     this.#lastTick = now;
     const limit = this.#step === 0 ? SILENT_MS.building : SILENT_MS.training;
@@ -269,16 +296,16 @@ export class RunState {
         .map(({ id }) => this.#name(id))
         .join(', ');
     const waited = now - this.#since;
-    const limit = (ms: number, code: ErrorCode, message: string) =>
-      waited > ms ? this.#fail(code, message) : [];
+    const limit: Limit = (ms, code, message) => (waited > ms ? this.#fail(code, message) : []);
     switch (this.#phase) {
       case 'JOINING': {
+        if (this.#allJoined) return this.#checkBuilding(waited, limit, missing(this.#standby));
         const count = `${this.#workers.size} of ${this.#settings.workers} workers`;
         return limit(JOIN_MS, 'ERR_JOIN_TIMEOUT', `${count} joined within ${JOIN_MS / 1000} s`);
       }
       case 'FORMING': {
         const message = `These workers could not connect to their peers in time: ${missing(this.#formed)}`;
-        return limit(JOIN_MS, 'ERR_JOIN_TIMEOUT', message);
+        return limit(FORM_MS, 'ERR_JOIN_TIMEOUT', message);
       }
       case 'SYNCING': {
         const message = `These workers were not ready in time: ${missing(this.#ready)}`;
@@ -298,6 +325,20 @@ export class RunState {
       default:
         return [];
     }
+  }
+
+  /** All have joined, and some are still building. */
+  #checkBuilding(waited: number, limit: Limit, builders: string): Action[] {
+    const time = `${(waited / 1000).toFixed(0)} s`;
+    const overdue = limit(
+      BUILD_MS,
+      'ERR_JOIN_TIMEOUT',
+      `These workers were still opening the data or building the model after ${time}: ${builders}`,
+    );
+    if (overdue.length > 0 || waited < this.#nextBuildNote) return overdue;
+    this.#nextBuildNote *= 2;
+    const message = `after ${time} still opening the data or building the model: ${builders}`;
+    return [{ type: 'note', message }];
   }
 
   #outOfOrder(id: string, what: string): Action[] {

@@ -5,20 +5,21 @@
  * time, and without a megabyte of garbage per message the event loop has no long garbage collections
  * (`npm run bench -- --only exchange`).
  */
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   type ClientHttp2Stream,
   connect,
-  createServer,
-  type Http2Server,
   constants as http2,
   type IncomingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
-import { type AddressInfo, connect as connectSocket, type NetConnectOpts } from 'node:net';
+import { connect as connectSocket, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
-import { listenFailure, splitAddress, splitLoopback } from './transport.js';
+import { Gate, presentToken, TokenRefused } from './gate.js';
+import { socketAddress } from './transport.js';
 
 /**
  * HTTP/2 window of the receiver, per stream and connection. With the default window of 64 KiB a stream drops
@@ -26,11 +27,19 @@ import { listenFailure, splitAddress, splitLoopback } from './transport.js';
  */
 const WINDOW = 8 * 1024 * 1024;
 const MAX_REQUEST = 4_096;
+/** Longest text of a status. Some of it comes from the request, and it must fit into a header. */
+const MAX_DETAILS = 1_024;
 const PREFIX = 5;
+/** Time limit for a request, which is sent in one piece. */
+const REQUEST_MS = 5_000;
 /** Messages queued per stream, so that the socket always has data to send. */
 const QUEUED = 4;
-/** Megabytes that a session may queue. Queued messages are views, so this allocates nothing. */
-const SESSION_MEGABYTES = 4_096;
+/** Concurrent calls of a connection: two for each of two steps, and as many that are ending. */
+const MAX_CALLS = 8;
+/** Memory of a session. Queued messages are views, which take none. */
+const SESSION_MEGABYTES = 64;
+/** Time between attempts to connect. */
+const RETRY_MS = 50;
 const CONTENT_TYPE = 'application/grpc+proto';
 
 /** What precedes a message: that it is not compressed, and its length. */
@@ -50,12 +59,13 @@ export class ServedCall {
   constructor(stream: ServerHttp2Stream) {
     this.#stream = stream;
     stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
-    stream.on('wantTrailers', () =>
+    stream.on('wantTrailers', () => {
+      if (!this.open) return;
       stream.sendTrailers({
         'grpc-status': String(this.#code),
         'grpc-message': encodeURIComponent(this.#details),
-      }),
-    );
+      });
+    });
     // A lost peer is reported elsewhere; the caller checks `open`.
     stream.on('error', () => {});
   }
@@ -76,71 +86,71 @@ export class ServedCall {
 
   end(code: status = status.OK, details = ''): void {
     this.#code = code;
-    this.#details = details;
+    this.#details = details.slice(0, MAX_DETAILS);
     if (this.open) this.#stream.end();
   }
 }
 
+interface StreamServerOptions {
+  /** "/package.Service/Method" */
+  path: string;
+  /** The token that every connection must begin with. */
+  token: string;
+  /** Clients that may connect at the same time. */
+  clients: number;
+  serve: (request: Buffer, call: ServedCall) => void;
+  /** Gets what was refused and why, at a limited rate. */
+  onRefused: (message: string) => void;
+}
+
 /** Serves one server-streaming method. */
 export class StreamServer {
-  readonly #server: Http2Server = createServer({ maxSessionMemory: SESSION_MEGABYTES });
-  readonly #sessions = new Set<{ destroy(): void }>();
+  readonly #options: StreamServerOptions;
+  readonly #gate: Gate;
+  readonly #sessions = new Set<ServerHttp2Session>();
 
-  /** @param path "/package.Service/Method" */
-  constructor(path: string, serve: (request: Buffer, call: ServedCall) => void) {
-    this.#server.on('session', (session) => {
-      this.#sessions.add(session);
-      session.on('close', () => this.#sessions.delete(session));
-      session.on('error', () => {});
-    });
-    this.#server.on('stream', (stream, headers) => {
-      const call = new ServedCall(stream);
-      if (headers[':path'] !== path || headers[':method'] !== 'POST') {
-        call.end(status.UNIMPLEMENTED, `no method ${headers[':path']}`);
-        return;
-      }
-      readRequest(stream)
-        .then((request) => serve(request, call))
-        .catch((error: Error) => call.end(status.INVALID_ARGUMENT, error.message));
-    });
+  constructor(options: StreamServerOptions) {
+    this.#options = options;
+    const { token, clients: expected, onRefused } = options;
+    this.#gate = new Gate({ token, expected, onRefused, admit: (socket) => this.#admit(socket) });
   }
 
   /** Binds to "host:port" or "unix-abstract:name" and returns the bound address. */
-  async listen(address: string): Promise<string> {
-    const options = socketOptions(address);
-    const listening = once(this.#server, 'listening');
-    this.#server.listen(options);
-    try {
-      await listening;
-    } catch (error) {
-      throw listenFailure(address, error as Error);
-    }
-    const bound = this.#server.address();
-    return 'path' in options ? address : `${splitAddress(address).host}:${(bound as AddressInfo).port}`;
+  listen(address: string): Promise<string> {
+    return this.#gate.listen(address);
   }
 
   close(): void {
-    this.#server.close();
+    this.#gate.close();
     for (const session of this.#sessions) session.destroy();
   }
-}
 
-const ABSTRACT = 'unix-abstract:';
+  #admit(socket: Socket): void {
+    const session = performServerHandshake(socket, {
+      maxSessionMemory: SESSION_MEGABYTES,
+      settings: { maxConcurrentStreams: MAX_CALLS },
+    });
+    this.#sessions.add(session);
+    session.on('close', () => this.#sessions.delete(session));
+    session.on('error', () => {});
+    session.on('stream', (stream, headers) => void this.#call(stream, headers));
+  }
 
-/**
- * A new address on this machine. On Linux it is a socket in the abstract namespace, which takes a third less
- * processor time than TCP on loopback and leaves no file. The token in each request keeps other users out.
- */
-export function localAddress(): string {
-  if (process.platform !== 'linux') return '127.0.0.1:0';
-  return `${ABSTRACT}orchestrator-${randomBytes(12).toString('hex')}`;
-}
-
-/** Socket options for an address in gRPC's notation. Refuses addresses of other machines. */
-function socketOptions(address: string): { path: string } | { host: string; port: number } {
-  if (address.startsWith(ABSTRACT)) return { path: `\0${address.slice(ABSTRACT.length)}` };
-  const { host, port } = splitLoopback(address);
-  return { host: host.replace(/^\[|\]$/g, ''), port };
+  async #call(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+    // The client may have cancelled the call already.
+    if (stream.destroyed) return;
+    const { path, serve } = this.#options;
+    const call = new ServedCall(stream);
+    if (headers[':path'] !== path || headers[':method'] !== 'POST') {
+      call.end(status.UNIMPLEMENTED, `no method ${headers[':path']}`);
+      return;
+    }
+    try {
+      serve(await readRequest(stream), call);
+    } catch (error) {
+      call.end(status.INVALID_ARGUMENT, (error as Error).message);
+    }
+  }
 }
 
 /** Reads even a request that is too long to its end, because the error response needs the stream. */
@@ -151,7 +161,7 @@ async function readRequest(stream: ServerHttp2Stream): Promise<Buffer> {
     length += piece.length;
     if (length <= MAX_REQUEST) pieces.push(piece);
   });
-  await once(stream, 'end');
+  await once(stream, 'end', { signal: AbortSignal.timeout(REQUEST_MS) });
   if (length > MAX_REQUEST) throw new RangeError(`a request of more than ${MAX_REQUEST} bytes`);
   const body = Buffer.concat(pieces);
   if (body.length < PREFIX || body[0] !== 0 || body.readUInt32BE(1) !== body.length - PREFIX) {
@@ -168,6 +178,15 @@ export interface Receiver {
   close(): boolean;
   /** The call ended; `error` is null for status OK. */
   ended(error: Error | null): void;
+}
+
+/** The text of a grpc-message, as it was sent if it is not encoded correctly. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** The receiving side of one call. */
@@ -191,11 +210,12 @@ export class PulledCall {
       this.#status = headers;
     });
     stream.on('data', (piece: Buffer) => {
+      if (this.#over) return;
       try {
         this.#take(piece);
       } catch (error) {
-        this.cancel();
         this.#end(error as Error);
+        this.cancel();
       }
     });
     stream.on('error', (error) => this.#end(error));
@@ -208,7 +228,9 @@ export class PulledCall {
     this.#stream.resume();
   }
 
+  /** Ends the call at once: nothing more is written to the receiver's memory, and nothing reported to it. */
   cancel(): void {
+    this.#over = true;
     this.#stream.close(http2.NGHTTP2_CANCEL);
   }
 
@@ -243,9 +265,7 @@ export class PulledCall {
     this.#over = true;
     const code = this.#status?.['grpc-status'];
     if (code !== undefined && code !== String(status.OK)) {
-      this.#receiver.ended(
-        new Error(decodeURIComponent(String(this.#status?.['grpc-message'] ?? `status ${code}`))),
-      );
+      this.#receiver.ended(new Error(decoded(String(this.#status?.['grpc-message'] ?? `status ${code}`))));
     } else {
       this.#receiver.ended(error ?? (code === undefined ? new Error('the stream ended early') : null));
     }
@@ -255,16 +275,20 @@ export class PulledCall {
 /** A connection to a StreamServer. */
 export type StreamClient = Awaited<ReturnType<typeof connectStreams>>;
 
-/** Connects to a StreamServer; rejects if it does not answer within `timeoutMs`. */
-export async function connectStreams(address: string, path: string, timeoutMs: number) {
-  const options: NetConnectOpts = socketOptions(address);
+/**
+ * Connects to a StreamServer and presents the token; rejects if the server does not answer within `timeoutMs`,
+ * which may be long: its event loop may be busy.
+ */
+export async function connectStreams(address: string, path: string, token: string, timeoutMs: number) {
+  const signal = AbortSignal.timeout(timeoutMs);
+  const socket = await connectAdmitted(address, token, signal);
   const session = connect('http://localhost', {
-    createConnection: () => connectSocket(options),
+    createConnection: () => socket,
     maxSessionMemory: SESSION_MEGABYTES,
     settings: { initialWindowSize: WINDOW, enablePush: false },
   });
   try {
-    await once(session, 'remoteSettings', { signal: AbortSignal.timeout(timeoutMs) });
+    await once(session, 'remoteSettings', { signal });
   } catch (error) {
     session.destroy();
     throw error;
@@ -284,4 +308,27 @@ export async function connectStreams(address: string, path: string, timeoutMs: n
     },
     close: () => session.destroy(),
   };
+}
+
+/**
+ * A connection that has been admitted. A server that others flood with connections may drop this one, too, so
+ * it is tried again, unless nobody listens or the token is wrong.
+ */
+async function connectAdmitted(address: string, token: string, signal: AbortSignal): Promise<Socket> {
+  for (;;) {
+    const socket = connectSocket({ ...socketAddress(address), noDelay: true });
+    const abort = () => socket.destroy(signal.reason as Error);
+    signal.addEventListener('abort', abort);
+    try {
+      await once(socket, 'connect');
+      await presentToken(socket, token);
+      return socket;
+    } catch (error) {
+      const final = error instanceof TokenRefused || (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
+      if (final || signal.aborted) throw error;
+      await sleep(RETRY_MS, null, { signal });
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
 }

@@ -1,12 +1,6 @@
-/** Options and credentials of all gRPC channels and servers of a run. */
-import { promisify } from 'node:util';
-import {
-  type ChannelOptions,
-  logVerbosity,
-  type Server,
-  ServerCredentials,
-  setLogVerbosity,
-} from '@grpc/grpc-js';
+/** Addresses of a run's sockets, and options of its gRPC channels and servers. */
+import { randomBytes } from 'node:crypto';
+import { type ChannelOptions, logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 
 // grpc-js logs to stderr; everything that matters also arrives as an error.
@@ -15,12 +9,13 @@ if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE)
 /** Largest message of the control plane. A Prepared of 4,096 samples takes about 100 KB. */
 const CONTROL_MESSAGE_BYTES = 16 * 1024 * 1024;
 
+/** Memory that HTTP/2 may use for one connection of the control plane, beside the messages. */
+const CONTROL_SESSION_MEGABYTES = 32;
+
 export const controlOptions: ChannelOptions = {
   // Loopback traffic must not go through a proxy from the environment.
   'grpc.enable_http_proxy': 0,
-  'grpc.keepalive_time_ms': 10_000,
-  'grpc.keepalive_timeout_ms': 10_000,
-  'grpc.keepalive_permit_without_calls': 1,
+  'grpc-node.max_session_memory': CONTROL_SESSION_MEGABYTES,
   'grpc.max_receive_message_length': CONTROL_MESSAGE_BYTES,
   'grpc.max_send_message_length': CONTROL_MESSAGE_BYTES,
 };
@@ -50,15 +45,22 @@ export function splitLoopback(address: string): { host: string; port: number } {
   );
 }
 
-/** Binds a server and returns the bound address, "host:port". */
-export async function bind(server: Server, address: string): Promise<string> {
-  const { host } = splitLoopback(address);
-  try {
-    const port = await promisify(server.bindAsync.bind(server))(address, ServerCredentials.createInsecure());
-    return `${host}:${port}`;
-  } catch (error) {
-    throw listenFailure(address, error as Error);
-  }
+const ABSTRACT = 'unix-abstract:';
+
+/**
+ * A new address on this machine. On Linux it is a socket in the abstract namespace, which takes a third less
+ * processor time than TCP on loopback and leaves no file.
+ */
+export function localAddress(): string {
+  if (process.platform !== 'linux') return '127.0.0.1:0';
+  return `${ABSTRACT}orchestrator-${randomBytes(12).toString('hex')}`;
+}
+
+/** Options of node:net for an address in gRPC's notation. Refuses addresses of other machines. */
+export function socketAddress(address: string): { path: string } | { host: string; port: number } {
+  if (address.startsWith(ABSTRACT)) return { path: `\0${address.slice(ABSTRACT.length)}` };
+  const { host, port } = splitLoopback(address);
+  return { host: host.replace(/^\[|\]$/g, ''), port };
 }
 
 /** The error for an address that cannot be bound. */

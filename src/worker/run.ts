@@ -5,8 +5,8 @@ import { wantedExchange } from '../config/derived.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { native } from '../native/load.js';
-import { localAddress } from '../rpc/grpc-stream.js';
 import { type Form, PROTOCOL } from '../rpc/proto.js';
+import { localAddress } from '../rpc/transport.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
@@ -32,9 +32,12 @@ interface WorkerOptions {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
+  const { token } = options;
+  /** The launcher forwards notes to the coordinator. */
+  const note = (text: string) => void process.stderr.write(`${text}\n`);
   // The session comes first: if its address is refused, no server may listen yet and keep this process alive.
-  const session = new CoordinatorSession(options.coordinator);
-  const peers = new PeerServer();
+  const session = new CoordinatorSession(options.coordinator, token);
+  const peers = new PeerServer(token, (message) => note(`warn refused ${message}`));
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
   let abortDevices = () => {};
@@ -42,7 +45,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
   try {
     const welcome = await session.join({
-      token: options.token,
       protocol: PROTOCOL,
       workerId: options.workerId,
       host: hostname(),
@@ -56,17 +58,17 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const setup = await buildSetup(welcome);
       const { config, engine } = setup;
       abortDevices = () => engine.abortDevices();
+      session.send({ standby: {} });
       const form = await session.next('form');
       const isFirst = form.rank === 0;
-      // The launcher forwards notes to the coordinator.
-      const log = isFirst ? (note: string) => void process.stderr.write(`${note}\n`) : () => {};
+      const log = isFirst ? note : () => {};
       const wanted = wantedExchange(config, form.members.length);
       const shares = wanted === 'shared' && canShareMemory(config.exchange, form.members);
       let collective: Collective = shares
         ? await shareMemory(engine, group!, form)
         : wanted === 'none'
           ? engineCollective(engine, false)
-          : await connectPeers(setup, session, form, peers);
+          : await connectPeers(setup, session, form, peers, token);
       session.send({ formed: wanted === 'nccl' ? { device: await deviceRendezvous(engine, form) } : {} });
       const { checkpoint, devices } = await session.next('sync');
       if (wanted === 'nccl' && canConnectDevices(config.exchange, devices, log)) {
@@ -94,17 +96,18 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 }
 
 function connectPeers(
-  { engine, welcome }: WorkerSetup,
+  { engine }: WorkerSetup,
   session: CoordinatorSession,
   form: Form,
   server: PeerServer,
+  token: string,
 ): Promise<GrpcCollective> {
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
   return GrpcCollective.connect({
     gradients: engine,
     layout: exchangeLayout(form.rank, slots, engine.layout().buckets, native().addInto),
     generation: session.generation,
-    token: welcome.dataToken,
+    token,
     server,
     addresses: form.members.map(({ dataAddress }) => dataAddress),
   });

@@ -1,5 +1,5 @@
 /** A worker's session with the coordinator: messages in the order of the protocol, and the end. */
-import { type ClientDuplexStream, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { type ClientDuplexStream, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import {
@@ -9,10 +9,24 @@ import {
   type FromWorker,
   type Welcome,
 } from '../rpc/proto.js';
+import { TokenCredentials } from '../rpc/token-credentials.js';
 import { controlOptions, splitLoopback } from '../rpc/transport.js';
 
 const HEARTBEAT_MS = 250;
 const CONNECT_MS = 30_000;
+/**
+ * The coordinator learns from heartbeats that a worker is gone. A worker learns from pings that the
+ * coordinator's machine is gone; a coordinator that is only paused for a while answers later.
+ */
+const KEEPALIVE_MS = 60_000;
+const channelOptions = {
+  ...controlOptions,
+  'grpc.keepalive_time_ms': KEEPALIVE_MS,
+  'grpc.keepalive_timeout_ms': KEEPALIVE_MS,
+  // A coordinator that is flooded with connections may drop this one, too.
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 1_000,
+};
 
 type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'stop'>;
 
@@ -39,16 +53,17 @@ export class CoordinatorSession {
   #generation = 0;
   #heartbeat: NodeJS.Timeout | undefined;
 
-  constructor(address: string) {
+  constructor(address: string, token: string) {
     splitLoopback(address);
     this.#address = address;
-    this.#client = new Coordinator(address, credentials.createInsecure(), controlOptions);
+    const credentials = new TokenCredentials(token, () => this.#close(this.#tokenRefused()));
+    this.#client = new Coordinator(address, credentials, channelOptions);
     this.over = new Promise((_, reject) => {
       this.#end = reject;
     });
     // Whoever waits for a message gets the error; without a waiter it is not an unhandled rejection.
     this.over.catch(() => {});
-    this.#stream = this.#client.Session();
+    this.#stream = this.#client.Session(new Metadata({ waitForReady: true }));
     this.#stream.on('data', (message: CoordinatorMessage) => this.#receive(message));
     this.#stream.on('error', (error: ServiceError) => this.#close(this.#lost(error)));
     this.#stream.on('end', () => this.#close(this.#lost(null)));
@@ -59,13 +74,14 @@ export class CoordinatorSession {
   }
 
   async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
-    await new Promise<void>((resolve, reject) => {
+    const connected = new Promise<void>((resolve, reject) => {
       this.#client.waitForReady(Date.now() + CONNECT_MS, (error) => {
         if (!error) return resolve();
         const message = `No coordinator at ${this.#address}: ${error.message}`;
         reject(new OrchestratorError('ERR_COORDINATOR_LOST', message));
       });
     });
+    await Promise.race([connected, this.over]);
     this.send({ join });
     this.#heartbeat = setInterval(() => this.send({ heartbeat: {} }), HEARTBEAT_MS);
     return await this.next('welcome');
@@ -123,14 +139,15 @@ export class CoordinatorSession {
     this.#wake();
   }
 
+  #tokenRefused(): OrchestratorError {
+    return new OrchestratorError(
+      'ERR_TOKEN',
+      `The coordinator at ${this.#address} refused the join token`,
+      'ORCHESTRATOR_TOKEN must hold the token of this run',
+    );
+  }
+
   #lost(error: ServiceError | null): OrchestratorError {
-    if (error?.code === status.UNAUTHENTICATED) {
-      return new OrchestratorError(
-        'ERR_TOKEN',
-        `The coordinator at ${this.#address} refused the join token`,
-        'ORCHESTRATOR_TOKEN must hold the token of this run',
-      );
-    }
     if (error?.code === status.FAILED_PRECONDITION || error?.code === status.ALREADY_EXISTS) {
       return new OrchestratorError(
         'ERR_PROTOCOL',

@@ -1,9 +1,8 @@
 import type { FromWorker } from '../../src/rpc/proto.js';
 import { PROTOCOL } from '../../src/rpc/proto.js';
 
-/** A worker's first message, with the token `secret`. */
+/** A worker's first message. */
 export const JOIN = {
-  token: 'secret',
   protocol: PROTOCOL,
   workerId: 'a',
   host: 'h',

@@ -23,21 +23,27 @@ import { type ExchangeLayout, StepExchange } from './exchange.js';
 type Kind = 'PART' | 'RESULT';
 
 const { path, requestSerialize, requestDeserialize } = Peer.service.Pull;
-const CONNECT_TIMEOUT_MS = 10_000;
+/** Less than the coordinator's limit, whose message knows less. */
+const CONNECT_TIMEOUT_MS = 60_000;
 
 type Serve = (request: PullRequest, call: ServedCall) => Promise<void>;
+
+/** Peers that may connect to a worker at the same time. */
+const MAX_PEERS = 256;
 
 /** The serving side. It exists before the first generation, because its address is sent when joining. */
 export class PeerServer extends StreamServer {
   #serve: Serve | null = null;
 
-  constructor() {
-    super(path, (bytes, call) => {
+  /** @param onRefused Gets what was refused and why, at a limited rate. */
+  constructor(token: string, onRefused: (message: string) => void) {
+    const serve = (bytes: Buffer, call: ServedCall) => {
       if (this.#serve === null) return call.end(status.FAILED_PRECONDITION, 'no generation is formed');
       this.#serve(requestDeserialize(bytes), call).catch((error: Error) =>
         call.end(status.ABORTED, error.message),
       );
-    });
+    };
+    super({ path, token, clients: MAX_PEERS, serve, onRefused });
   }
 
   attach(serve: Serve | null): void {
@@ -111,7 +117,7 @@ export class GrpcCollective implements Collective {
   async #connect(address: string, rank: number): Promise<void> {
     if (rank === this.#options.layout.rank) return;
     try {
-      const client = await connectStreams(address, path, CONNECT_TIMEOUT_MS);
+      const client = await connectStreams(address, path, this.#options.token, CONNECT_TIMEOUT_MS);
       this.#clients.push({ rank, client });
     } catch (cause) {
       const message = `Cannot reach rank ${rank} at ${address}: ${(cause as Error).message}`;
@@ -121,9 +127,9 @@ export class GrpcCollective implements Collective {
 
   /** Starts receiving one stream of one peer; throws when the connection is lost. */
   #pull(client: StreamClient, rank: number, kind: Kind, exchange: StepExchange): PulledCall {
-    const { generation, token, layout } = this.#options;
+    const { generation, layout } = this.#options;
     const { step } = exchange;
-    const request = requestSerialize({ generation, step, kind, rank: layout.rank, token });
+    const request = requestSerialize({ generation, step, kind, rank: layout.rank });
     const broke = (cause: Error | null) => {
       const details = cause === null ? 'the stream ended early' : cause.message;
       const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
@@ -158,8 +164,7 @@ export class GrpcCollective implements Collective {
 
   /** Answers one Pull request of a peer. */
   async #serve(request: PullRequest, call: ServedCall): Promise<void> {
-    const { generation, token, layout } = this.#options;
-    if (request.token !== token) return call.end(status.UNAUTHENTICATED, 'wrong data token');
+    const { generation, layout } = this.#options;
     if (request.generation !== generation) {
       return call.end(
         status.FAILED_PRECONDITION,

@@ -36,7 +36,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
   const workers = 1 + below(5);
   const settings: Settings = {
     workers,
-    welcome: { configJson: '{}', workers, dataToken: 'secret', runDir: 'runs/x' },
+    welcome: { configJson: '{}', workers, runDir: 'runs/x' },
     totalSlots: workers + below(4),
     steps: 1 + below(8),
     checkpointEvery: below(4),
@@ -63,8 +63,8 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
   const happen = (event: Event) => {
     for (const action of state.handle(event, now)) act(action);
   };
-  const say = (actor: Actor, event: Event) =>
-    later(1 + below(300), () => {
+  const say = (actor: Actor, event: Event, longest = 300) =>
+    later(1 + below(longest), () => {
       if (!dead(actor)) happen(event);
     });
 
@@ -85,6 +85,8 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
 
   function answer(actor: Actor, message: Extract<Action, { type: 'send' }>['message']): void {
     const { id } = actor;
+    // Engines take their time to build.
+    if (message.welcome) say(actor, { type: 'standby', id, standby: {} }, 3_000);
     if (message.form) {
       const { firstSlot = 0, endSlot = 0 } = message.form.members?.[Number(message.form.rank)] ?? {};
       actor.slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);

@@ -5,7 +5,7 @@ import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 
 const SETTINGS: Settings = {
   workers: 2,
-  welcome: { configJson: '{}', workers: 2, dataToken: 'secret', runDir: 'runs/x' },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x' },
   totalSlots: 3,
   steps: 6,
   checkpointEvery: 2,
@@ -64,10 +64,21 @@ class Script {
     return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses });
   }
 
-  /** Joined, formed and ready: b joins before a, and yet a has rank 0. */
-  running(): this {
+  standby(id: string): Action[] {
+    return this.event({ type: 'standby', id, standby: {} });
+  }
+
+  /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */
+  forming(): Action[] {
     this.join('b');
     this.join('a');
+    this.standby('b');
+    return this.standby('a');
+  }
+
+  /** Joined, formed and ready. */
+  running(): this {
+    this.forming();
     for (const id of ['a', 'b']) this.event({ type: 'formed', id, formed: { device: null } });
     for (const id of ['a', 'b']) this.event({ type: 'ready', id, ready: ready({ step: 0 }) });
     return this;
@@ -91,20 +102,22 @@ describe('from joining to running', () => {
     expect(script.join('b')).toEqual([
       { type: 'send', to: 'b', message: { generation: 4, welcome: SETTINGS.welcome } },
     ]);
-    const actions = script.join('a');
-    expect(actions.map(({ type }) => type)).toEqual(['send', 'journal', 'send', 'send']);
+    expect(sent(script.join('a'))).toMatchObject([{ to: 'a', message: { welcome: {} } }]);
+    expect(script.standby('a')).toEqual([]);
+    expect(script.state.phase).toBe('JOINING');
+    const actions = script.standby('b');
+    expect(actions.map(({ type }) => type)).toEqual(['journal', 'send', 'send']);
     expect(script.state.generation).toBe(5);
     expect(script.state.workers).toMatchObject([
       { id: 'a', rank: 0, firstSlot: 0, endSlot: 1 },
       { id: 'b', rank: 1, firstSlot: 1, endSlot: 3 },
     ]);
-    expect(sent(actions)[2]).toMatchObject({ to: 'b', message: { generation: 5, form: { rank: 1 } } });
+    expect(sent(actions)[1]).toMatchObject({ to: 'b', message: { generation: 5, form: { rank: 1 } } });
   });
 
   test('every phase waits for everybody', () => {
     const script = new Script();
-    script.join('a');
-    script.join('b');
+    script.forming();
     const [one, other] = ['a', 'b'].map((gpu) => ({ gpu, library: 'NCCL', uniqueId: '', problem: '' }));
     expect(script.event({ type: 'formed', id: 'a', formed: { device: one! } })).toEqual([]);
     expect(script.state.phase).toBe('FORMING');
@@ -136,8 +149,7 @@ describe('from joining to running', () => {
     ],
   ])('another %s refuses the run', (_, changes, message) => {
     const script = new Script();
-    script.join('a');
-    script.join('b');
+    script.forming();
     for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null } });
     script.event({ type: 'ready', id: 'a', ready: ready() });
     const actions = script.event({ type: 'ready', id: 'b', ready: ready(changes) });
@@ -148,8 +160,7 @@ describe('from joining to running', () => {
   test('a resumed run goes on after its step; a finished one is done', () => {
     const resumed = (resumeStep: number) => {
       const script = new Script({ resumePath: 'p', resumeStep });
-      script.join('a');
-      script.join('b');
+      script.forming();
       for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null } });
       script.event({ type: 'ready', id: 'a', ready: ready({ step: resumeStep }) });
       return script.event({ type: 'ready', id: 'b', ready: ready({ step: resumeStep }) });
@@ -158,13 +169,59 @@ describe('from joining to running', () => {
     expect(end(resumed(6))).toMatchObject({ exitCode: 0, fault: null });
   });
 
-  test('a third worker is refused', () => {
+  test('a third worker is refused, while the others build and later', () => {
     const script = new Script();
     script.join('a');
     script.join('b');
-    expect(script.join('c')).toMatchObject([
-      { type: 'refuse', message: 'worker c joined while the run is FORMING' },
-    ]);
+    const refused = [
+      { type: 'refuse', id: 'c', message: 'worker c is one too many: all 2 workers have joined' },
+    ];
+    expect(script.join('c')).toEqual(refused);
+    script.standby('a');
+    script.standby('b');
+    expect(script.state.phase).toBe('FORMING');
+    expect(script.join('c')).toEqual(refused);
+  });
+
+  test('building may take long: the user is told who still builds, and after half an hour it ends', () => {
+    const script = new Script();
+    script.now = 50_000;
+    script.join('a');
+    script.now = 59_000;
+    script.join('b');
+    script.standby('a');
+    const began = script.now;
+    const notes: string[] = [];
+    let actions: Action[] = [];
+    while (end(actions) === undefined && script.now < began + 2_000_000) {
+      script.now += 500;
+      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+      actions = script.event({ type: 'tick' });
+      for (const action of actions) if (action.type === 'note') notes.push(action.message);
+    }
+    const building = 'still opening the data or building the model: worker b (pid 101 on h)';
+    expect(notes).toEqual([30, 60, 120, 240, 480, 960].map((seconds) => `after ${seconds} s ${building}`));
+    expect(reason(actions)).toBe(
+      'ERR_JOIN_TIMEOUT: These workers were still opening the data or building the model after 1801 s: ' +
+        'worker b (pid 101 on h)',
+    );
+  });
+
+  test('a worker that is lost while it builds is named', () => {
+    const script = new Script();
+    script.join('a');
+    script.join('b');
+    script.standby('b');
+    expect(reason(script.event({ type: 'lost', id: 'a', reason: 'its connection was reset' }))).toBe(
+      'ERR_WORKER_LOST: Lost worker a (pid 101 on h): its connection was reset',
+    );
+  });
+
+  test('who stands by twice breaks the protocol', () => {
+    const script = new Script();
+    script.join('a');
+    script.standby('a');
+    expect(reason(script.standby('a'))).toContain('ERR_PROTOCOL: worker a (pid 101 on h) sent Standby');
   });
 });
 
@@ -368,6 +425,9 @@ describe('failures', () => {
   test('a pause of the coordinator itself kills nobody', () => {
     const script = new Script().running();
     script.now += 60_000;
+    expect(script.event({ type: 'tick' })).toEqual([]);
+    // Nor does the pause count as time of the step, whose limit is half an hour.
+    script.now += 3_600_000;
     expect(script.event({ type: 'tick' })).toEqual([]);
   });
 

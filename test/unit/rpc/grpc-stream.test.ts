@@ -1,13 +1,18 @@
-import { Client, type ClientReadableStream, credentials, Server, ServerCredentials } from '@grpc/grpc-js';
+import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
+import { Gate } from '../../../src/rpc/gate.js';
 import {
   connectStreams,
   type PulledCall,
   type ServedCall,
   StreamServer,
 } from '../../../src/rpc/grpc-stream.js';
+import { TokenCredentials } from '../../../src/rpc/token-credentials.js';
 
 const PATH = '/test.Bulk/Pull';
+const TOKEN = 'secret';
+const credentials = new TokenCredentials(TOKEN, () => {});
+const onRefused = () => {};
 const identity = (bytes: Buffer) => bytes;
 const method = {
   path: PATH,
@@ -32,7 +37,7 @@ function message(size: number): Buffer {
 const SIZES = [1, 0, 5, 16_383, 16_384, 16_385, 65_536, 1_048_576, 9_000_000, 3];
 
 async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<string> {
-  const server = new StreamServer(PATH, onCall);
+  const server = new StreamServer({ path: PATH, token: TOKEN, clients: 1, serve: onCall, onRefused });
   closers.push(() => server.close());
   return await server.listen('127.0.0.1:0');
 }
@@ -53,7 +58,7 @@ async function collect(
   path = PATH,
   onMessage?: (call: PulledCall) => boolean,
 ) {
-  const client = await connectStreams(address, path, 5_000);
+  const client = await connectStreams(address, path, TOKEN, 5_000);
   closers.push(() => client.close());
   return await new Promise<Collected>((resolve) => {
     const messages: Buffer[] = [];
@@ -90,7 +95,7 @@ describe('bulk gRPC', () => {
       if (request.toString() === 'no') call.end(7, 'not für you');
       else void sendAll(call);
     });
-    const client = new Client(address, credentials.createInsecure(), {
+    const client = new Client(address, credentials, {
       'grpc.max_receive_message_length': -1,
     });
     closers.push(() => client.close());
@@ -130,14 +135,17 @@ describe('bulk gRPC', () => {
         },
       },
     );
-    const port = await new Promise<number>((resolve) =>
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_, bound) => resolve(bound)),
-    );
-    closers.push(() => server.forceShutdown());
-    const { messages, error } = await collect(`127.0.0.1:${port}`, 'yes');
+    const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure());
+    const gate = new Gate({ token: TOKEN, expected: 1, admit: injectConnection, onRefused });
+    closers.push(() => {
+      gate.close();
+      server.forceShutdown();
+    });
+    const address = await gate.listen('127.0.0.1:0');
+    const { messages, error } = await collect(address, 'yes');
     expect(error).toBe(null);
     expect(text(messages)).toEqual(expected);
-    expect((await collect(`127.0.0.1:${port}`, 'no')).error?.message).toBe('not für you');
+    expect((await collect(address, 'no')).error?.message).toBe('not für you');
   });
 
   test('a paused call holds the sender back and goes on where it was', async () => {
@@ -162,7 +170,7 @@ describe('bulk gRPC', () => {
 
   test('refusals of the receiver, lost connections and oversized requests are errors', async () => {
     const address = await serve((_, call) => void sendAll(call));
-    const refusing = await connectStreams(address, PATH, 5_000);
+    const refusing = await connectStreams(address, PATH, TOKEN, 5_000);
     closers.push(() => refusing.close());
     const refused = await new Promise<Error | null>((resolve) =>
       refusing.pull(Buffer.alloc(0), {
@@ -175,10 +183,16 @@ describe('bulk gRPC', () => {
     );
     expect(refused?.message).toBe('nothing was expected');
 
-    const dying = new StreamServer(PATH, (_, call) => void call.write(message(10)).then(() => dying.close()));
+    const dying = new StreamServer({
+      path: PATH,
+      token: TOKEN,
+      clients: 1,
+      serve: (_, call) => void call.write(message(10)).then(() => dying.close()),
+      onRefused,
+    });
     expect((await collect(await dying.listen('127.0.0.1:0'), '')).error).not.toBe(null);
 
     expect((await collect(address, 'x'.repeat(5_000))).error?.message).toContain('more than 4096 bytes');
-    await expect(connectStreams('127.0.0.1:1', PATH, 1_000)).rejects.toThrow('ECONNREFUSED');
+    await expect(connectStreams('127.0.0.1:1', PATH, TOKEN, 1_000)).rejects.toThrow('ECONNREFUSED');
   });
 });

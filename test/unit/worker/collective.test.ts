@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { BucketInfo } from '../../../src/native/contract.js';
-import { connectStreams, localAddress } from '../../../src/rpc/grpc-stream.js';
+import { connectStreams } from '../../../src/rpc/grpc-stream.js';
 import { Peer } from '../../../src/rpc/proto.js';
+import { localAddress } from '../../../src/rpc/transport.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { localSubtrees, sumTree } from '../../../src/step/tree.js';
 import { exchangeLayout, StepExchange } from '../../../src/worker/collective/exchange.js';
@@ -93,11 +94,11 @@ interface Connected {
   collective: GrpcCollective;
 }
 
-async function connectAll(slots: number, ranks: number, tokens?: string[]): Promise<Connected[]> {
+async function connectAll(slots: number, ranks: number): Promise<Connected[]> {
   const ranges = assignSlots(slots, ranks);
   const servers = await Promise.all(
     Array.from({ length: ranks }, async () => {
-      const peer = new PeerServer();
+      const peer = new PeerServer('secret', () => {});
       const address = await peer.listen(localAddress());
       closers.push(() => peer.close());
       return { peer, address };
@@ -110,7 +111,7 @@ async function connectAll(slots: number, ranks: number, tokens?: string[]): Prom
         gradients: worker,
         layout: exchangeLayout(rank, ranges, BUCKETS, addInto),
         generation: 1,
-        token: tokens?.[rank] ?? 'secret',
+        token: 'secret',
         server: peer,
         addresses: servers.map(({ address }) => address),
       });
@@ -172,22 +173,16 @@ describe('exchange over loopback', () => {
     }
   });
 
-  test('a peer with another token gets nothing', async () => {
-    const workers = await connectAll(2, 2, ['secret', 'guess']);
-    const waits = workers.map(({ collective }) => {
-      const onBucket = collective.begin(1);
-      for (let bucket = 0; bucket < BUCKETS.length; bucket++) onBucket(bucket);
-      return collective.reduce();
-    });
-    await expect(waits[1]).rejects.toThrow(/exchange with rank 0 broke at step 1: .*wrong data token/);
-    await expect(waits[0]).rejects.toThrow(/exchange with rank 1 broke/);
-  });
-
   test('a request that is no message is refused, and the worker goes on', async () => {
-    const server = new PeerServer();
+    const server = new PeerServer('secret', () => {});
     closers.push(() => server.close());
     server.attach(() => Promise.resolve());
-    const client = await connectStreams(await server.listen(localAddress()), Peer.service.Pull.path, 5_000);
+    const client = await connectStreams(
+      await server.listen(localAddress()),
+      Peer.service.Pull.path,
+      'secret',
+      5_000,
+    );
     closers.push(() => client.close());
     const refused = await new Promise<Error | null>((ended) => {
       const none = { open: () => new Uint8Array(0), close: () => true, ended };

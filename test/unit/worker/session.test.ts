@@ -3,20 +3,23 @@ import { Sessions } from '../../../src/coordinator/sessions.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 
-const WELCOME = { configJson: '{}', workers: 1, dataToken: 'data', runDir: 'runs/x' };
+const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x' };
 
 let sessions: Sessions;
+let address: string;
 let session: CoordinatorSession;
 beforeEach(async () => {
   sessions = new Sessions({
     token: 'secret',
+    workers: 1,
     generation: () => 1,
     onEvent: ({ type }) => {
       if (type === 'joined') sessions.send(null, { welcome: WELCOME });
     },
     onRefused: () => {},
   });
-  session = new CoordinatorSession(await sessions.listen('127.0.0.1:0'));
+  address = await sessions.listen('127.0.0.1:0');
+  session = new CoordinatorSession(address, 'secret');
 });
 afterEach(async () => {
   session.close();
@@ -60,5 +63,7 @@ test('messages of an older generation are left out, and one of another kind is a
 });
 
 test('a refused token is an error of its own', async () => {
-  await expect(session.join({ ...JOIN, token: 'guess!' })).rejects.toMatchObject({ code: 'ERR_TOKEN' });
+  const stranger = new CoordinatorSession(address, 'guess');
+  await expect(stranger.join(JOIN)).rejects.toMatchObject({ code: 'ERR_TOKEN' });
+  stranger.close();
 });

@@ -11,6 +11,7 @@ import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orches
 import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from '../../orchestrator/v1/Heartbeat.js';
 import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from '../../orchestrator/v1/StopRequest.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from '../../orchestrator/v1/Failure.js';
+import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from '../../orchestrator/v1/Standby.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromWorker {
@@ -26,7 +27,8 @@ export interface FromWorker {
   'heartbeat'?: (_orchestrator_v1_Heartbeat | null);
   'stopRequest'?: (_orchestrator_v1_StopRequest | null);
   'failure'?: (_orchestrator_v1_Failure | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure";
+  'standby'?: (_orchestrator_v1_Standby | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby";
 }
 
 export interface FromWorker__Output {
@@ -42,5 +44,6 @@ export interface FromWorker__Output {
   'heartbeat'?: (_orchestrator_v1_Heartbeat__Output | null);
   'stopRequest'?: (_orchestrator_v1_StopRequest__Output | null);
   'failure'?: (_orchestrator_v1_Failure__Output | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure";
+  'standby'?: (_orchestrator_v1_Standby__Output | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby";
 }

@@ -2,7 +2,6 @@
 
 
 export interface Join {
-  'token'?: (string);
   /**
    * version of the protocol that this file defines
    */
@@ -24,7 +23,6 @@ export interface Join {
 }
 
 export interface Join__Output {
-  'token': (string);
   /**
    * version of the protocol that this file defines
    */

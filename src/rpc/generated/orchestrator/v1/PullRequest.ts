@@ -37,7 +37,6 @@ export interface PullRequest {
    * rank of the receiver
    */
   'rank'?: (number);
-  'token'?: (string);
 }
 
 export interface PullRequest__Output {
@@ -48,5 +47,4 @@ export interface PullRequest__Output {
    * rank of the receiver
    */
   'rank': (number);
-  'token': (string);
 }

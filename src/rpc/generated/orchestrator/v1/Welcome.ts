@@ -7,10 +7,6 @@ export interface Welcome {
    */
   'configJson'?: (string);
   'workers'?: (number);
-  /**
-   * token that peers must present to each other
-   */
-  'dataToken'?: (string);
   'runDir'?: (string);
 }
 
@@ -20,9 +16,5 @@ export interface Welcome__Output {
    */
   'configJson': (string);
   'workers': (number);
-  /**
-   * token that peers must present to each other
-   */
-  'dataToken': (string);
   'runDir': (string);
 }

@@ -1,0 +1,19 @@
+/** Texts of others, made safe for terminals and logs. */
+
+/**
+ * The text without characters that control terminals or hide what is written: control characters except line
+ * feed and tab, Unicode's marks of direction and line separators. Of an escape sequence only the first
+ * character is lost, so the rest is seen. Cut to `limit` characters.
+ */
+export function printable(text: string, limit = 4_096): string {
+  const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
+  return cut.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, '');
+}
+
+/** The same value, with every text in it made printable. */
+export function allPrintable<T>(value: T): T {
+  if (typeof value === 'string') return printable(value) as T;
+  if (Array.isArray(value)) return (typeof value[0] === 'number' ? value : value.map(allPrintable)) as T;
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, allPrintable(inner)])) as T;
+}
