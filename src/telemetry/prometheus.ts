@@ -1,13 +1,27 @@
 /** The coordinator's /metrics, /healthz and /readyz. */
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { OrchestratorError } from '../errors.js';
+import { NewestSockets } from '../rpc/newest-sockets.js';
 import { METRICS, type Metric, PREFIX } from './metrics.js';
 import type { RunHeader, Sink } from './record.js';
 
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
+/** What a client may do; whoever can reach the port may be one. A scrape takes milliseconds. */
+const LIMITS = {
+  headersTimeout: 5_000,
+  requestTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 8_192,
+};
+const MAX_CONNECTIONS = 64;
+const MAX_REQUESTS_PER_CONNECTION = 1_000;
+/** A connection on which nothing moves for this long ends, even if its client does not read the response. */
+const SILENT_MS = 10_000;
+/** Time for which rendered metrics are sent again, so that a flood of requests costs the run nothing. */
+const RENDERED_MS = 100;
 const SECONDS_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
 export interface MetricsServer extends Sink {
@@ -20,14 +34,30 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: `${PREFIX}coordinator_` });
   instruments(registry, METRICS.header)(header);
-  const setPhase = instruments(registry, METRICS.phase);
   let current = 'INIT';
-  const server = createServer((request, response) => {
-    const path = new URL(request.url ?? '/', 'http://localhost').pathname;
+  let rendered: Promise<string> | null = null;
+  const metrics = () => {
+    if (rendered !== null) return rendered;
+    setTimeout(() => {
+      rendered = null;
+    }, RENDERED_MS).unref();
+    rendered = registry.metrics();
+    return rendered;
+  };
+  /** Sets metrics, which are then rendered anew. */
+  const setter = <R>(metrics: readonly Metric<R>[]) => {
+    const set = instruments(registry, metrics);
+    return (record: R) => {
+      set(record);
+      rendered = null;
+    };
+  };
+  const answer = (request: IncomingMessage, response: ServerResponse) => {
+    const path = pathOf(request.url ?? '');
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
     } else if (path === '/metrics') {
-      registry.metrics().then(
+      metrics().then(
         (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
         (error: Error) => response.writeHead(500, TEXT).end(`${error.message}\n`),
       );
@@ -39,13 +69,19 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
     } else {
       response.writeHead(404, TEXT).end('metrics, healthz, readyz\n');
     }
-  });
+  };
+  const server = createServer(LIMITS, answer);
+  server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
+  server.setTimeout(SILENT_MS);
+  const connections = new NewestSockets(MAX_CONNECTIONS);
+  server.on('connection', (socket) => connections.add(socket));
   await listen(server, host, port);
+  const setPhase = setter(METRICS.phase);
   const { port: actual } = server.address() as AddressInfo;
   return {
-    step: instruments(registry, METRICS.step),
-    validation: instruments(registry, METRICS.validation),
-    checkpoint: instruments(registry, METRICS.checkpoint),
+    step: setter(METRICS.step),
+    validation: setter(METRICS.validation),
+    checkpoint: setter(METRICS.checkpoint),
     phase: (phase) => {
       current = phase;
       setPhase(phase);
@@ -58,6 +94,11 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
   };
 }
 
+/** The path of a request's target: "/metrics" of "/metrics?name" and of "http://host/metrics". */
+function pathOf(target: string): string {
+  return target.replace(/^https?:\/\/[^/?]*/i, '').split('?')[0]!;
+}
+
 async function listen(server: Server, host: string, port: number): Promise<void> {
   try {
     await once(server.listen(port, host), 'listening');
@@ -66,7 +107,10 @@ async function listen(server: Server, host: string, port: number): Promise<void>
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : message;
-    const hint = 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
+    const hint =
+      code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
+        ? 'Set telemetry.metrics_host to an address of this machine: 127.0.0.1 for this machine only, 0.0.0.0 for all'
+        : 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
     throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
       hint,
       cause,

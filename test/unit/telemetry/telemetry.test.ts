@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from 'vitest';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
 import { stepLine } from '../../../src/telemetry/lines.js';
@@ -210,18 +213,18 @@ describe('the metrics server', () => {
       step: 120,
       results: [{ weights: 'ema', mean: 1, bins: [{ name: 't=0.5', loss: 0.25 }] }],
     });
-    const { text } = await get('/metrics');
-    expect(text).toContain('orchestrator_loss 0.42134\n');
-    expect(text).toContain('orchestrator_committed_steps 120\n');
-    expect(text).toContain('orchestrator_phase{phase="RUNNING"} 1\n');
-    expect(text).not.toContain('phase="JOINING"');
-    expect(text).toContain('orchestrator_worker_compute_seconds_total{rank="1"} 0.29\n');
-    expect(text).toContain('orchestrator_validation_loss{weights="ema",bin="t=0.5"} 0.25\n');
-    expect(text).toContain('orchestrator_attention_max_abs_logit{attention="block 1"} 9.31\n');
-    expect(text).toContain('orchestrator_step_seconds_bucket{le="0.3"} 0\n');
-    expect(text).toContain('orchestrator_step_seconds_bucket{le="1"} 1\n');
-    expect(text).not.toContain('worker_device_memory_bytes{');
-    expect(text).not.toMatch(/[{,]step=/);
+    const { text: scraped } = await get('/metrics');
+    expect(scraped).toContain('orchestrator_loss 0.42134\n');
+    expect(scraped).toContain('orchestrator_committed_steps 120\n');
+    expect(scraped).toContain('orchestrator_phase{phase="RUNNING"} 1\n');
+    expect(scraped).not.toContain('phase="JOINING"');
+    expect(scraped).toContain('orchestrator_worker_compute_seconds_total{rank="1"} 0.29\n');
+    expect(scraped).toContain('orchestrator_validation_loss{weights="ema",bin="t=0.5"} 0.25\n');
+    expect(scraped).toContain('orchestrator_attention_max_abs_logit{attention="block 1"} 9.31\n');
+    expect(scraped).toContain('orchestrator_step_seconds_bucket{le="0.3"} 0\n');
+    expect(scraped).toContain('orchestrator_step_seconds_bucket{le="1"} 1\n');
+    expect(scraped).not.toContain('worker_device_memory_bytes{');
+    expect(scraped).not.toMatch(/[{,]step=/);
     server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25 });
     server.step?.({ ...record, step: 121, attention: [], workers: [onGpu] });
     const { text: later } = await get('/metrics');
@@ -246,5 +249,67 @@ describe('the metrics server', () => {
     await expect(serveMetrics('127.0.0.1', port, header)).rejects.toThrow(
       `Cannot serve metrics on 127.0.0.1:${port}: the port is in use by another process`,
     );
+  });
+
+  test('a host that is not of this machine has its own hint', async () => {
+    await expect(serveMetrics('192.0.2.1', 0, header)).rejects.toMatchObject({
+      message: expect.stringContaining('EADDRNOTAVAIL'),
+      hint: expect.stringContaining('telemetry.metrics_host'),
+    });
+  });
+
+  /** What the server answers to these bytes, up to its end of the connection. */
+  const raw = async (bytes: string) => {
+    const socket = connect(Number(new URL(server.address).port), '127.0.0.1');
+    const answer = text(socket);
+    socket.write(bytes);
+    return await answer;
+  };
+  const request = (target: string, more = '') =>
+    `GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${more}\r\n`;
+
+  test.each([
+    ['//', '', '404'],
+    ['//x/metrics', '', '404'],
+    ['http://[', '', '404'],
+    ['*', '', '404'],
+    ['http://x:1/metrics?name', '', '200'],
+    ['/metrics', 'host: y\r\n', '200'],
+    ['/metrics', `x: ${'y'.repeat(9_000)}\r\n`, '431'],
+    ['/metrics', 'expect: 200-maybe\r\n', '417'],
+    ['/metrics', 'upgrade: h2c\r\n', '200'],
+    ['/metrics', 'content-length: -1\r\n', '400'],
+    ['/\0', '', '400'],
+  ])('target %j with %j is answered', async (target, more, status) => {
+    server = await serveMetrics('127.0.0.1', 0, header);
+    expect(await raw(request(target, more))).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  });
+
+  test('what is no request of HTTP/1 is answered, too', async () => {
+    server = await serveMetrics('127.0.0.1', 0, header);
+    for (const bytes of [
+      'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+      '\x16\x03\x01\x02',
+      'GET /metrics HTTP/1.1\r\n\r\n',
+    ])
+      expect(await raw(bytes)).toMatch(/^HTTP\/1\.1 400 /);
+  });
+
+  test('hundreds of idle connections do not keep a scrape out', async () => {
+    server = await serveMetrics('127.0.0.1', 0, header);
+    const { port } = new URL(server.address);
+    const idle = await Promise.all(
+      Array.from({ length: 300 }, async () => {
+        const socket = connect(Number(port), '127.0.0.1');
+        socket.on('error', () => {});
+        await once(socket, 'connect');
+        return socket;
+      }),
+    );
+    expect(await raw(request('/metrics'))).toMatch(/^HTTP\/1\.1 200 /);
+    await expect
+      .poll(() => idle.filter(({ destroyed }) => destroyed).length)
+      .toBeGreaterThanOrEqual(300 - 64);
+    for (const socket of idle) socket.destroy();
   });
 });
