@@ -72,7 +72,8 @@ MappedFile::Range* unused_range() {
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path, int64_t expected_bytes) : path_(path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Non-blocking, because a named pipe would hang here.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) throw Error("ERR_FILE_OPEN", "Cannot open ", path, ": ", std::strerror(errno));
   struct stat status;
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {

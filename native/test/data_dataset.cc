@@ -1,5 +1,8 @@
 // Mapped datasets: every position that TypeScript passes is checked, and statistics match a plain
 // computation.
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <limits>
 
@@ -85,6 +88,11 @@ TEST("data: contradictory or overflowing offsets are rejected") {
   const std::vector<Case> cases = {
       {"ERR_FILE_OPEN", "No such file", [](DatasetSpec& s) { s.files[0].path += "-missing"; }},
       {"ERR_FILE_OPEN", "not a regular file", [](DatasetSpec& s) { s.files[0].path = "/tmp"; }},
+      {"ERR_FILE_OPEN", "not a regular file",
+       [](DatasetSpec& s) {
+         const char* path = s.files[0].path.c_str();
+         CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+       }},
       {"ERR_FILE_TRUNCATED", "has 60 bytes, expected 64", [](DatasetSpec& s) { s.files[0].bytes = 64; }},
       {"ERR_DATA_SPEC", "bytes", [](DatasetSpec& s) { s.files[0].bytes = -5; }},
       {"ERR_DATA_SPEC", "-1 rows", [](DatasetSpec& s) { s.rows = -1; }},

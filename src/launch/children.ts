@@ -1,7 +1,10 @@
 /** Child processes that can always be killed together with the processes that they started. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import { printable } from '../text/printable.js';
+
+/** Longest line of a child that is passed on in one piece. */
+const MAX_LINE = 16_384;
 
 export interface Exit {
   code: number | null;
@@ -57,9 +60,22 @@ export function describeExit({ code, signal }: Exit): string {
   return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
 }
 
-/** Passes on a child's output line by line, with its name before each line. */
+/** Passes on a child's output line by line, with its name before each line and without control characters. */
 export function prefixLines({ name, process: child }: Child, write: (line: string) => void): void {
+  const pass = (line: string) => write(`[${name}] ${printable(line, Number.POSITIVE_INFINITY)}`);
   for (const input of [child.stdout, child.stderr]) {
-    if (input !== null) createInterface({ input }).on('line', (line) => write(`[${name}] ${line}`));
+    let rest = '';
+    input?.setEncoding('utf8');
+    input?.on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop()!;
+      for (const line of lines) pass(line);
+      if (rest.length < MAX_LINE) return;
+      pass(rest);
+      rest = '';
+    });
+    input?.once('end', () => {
+      if (rest !== '') pass(rest);
+    });
   }
 }

@@ -51,6 +51,8 @@ function prefixOf(message: Uint8Array): Buffer {
 
 /** The serving side of one call. */
 export class ServedCall {
+  /** Resolves when the call is over: the client has everything, or is gone. */
+  readonly over: Promise<void>;
   readonly #stream: ServerHttp2Stream;
   readonly #writes: Promise<void>[] = [];
   #code = status.OK as number;
@@ -68,6 +70,7 @@ export class ServedCall {
     });
     // A lost peer is reported elsewhere; the caller checks `open`.
     stream.on('error', () => {});
+    this.over = new Promise((resolve) => stream.once('close', resolve));
   }
 
   get open(): boolean {

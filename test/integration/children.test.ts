@@ -27,3 +27,15 @@ test('the output of a child comes line by line with its name, the last line with
   );
   expect(lines).toHaveLength(5);
 });
+
+test('output without an end of line is passed on in pieces, and escape sequences are not', async () => {
+  const script = 'head -c 1000000 /dev/zero | tr "\\0" x; printf "\\n\\033[2Jthe end\\r\\n"';
+  const child = await startChild('child', ['sh', '-c', script], {}, ['ignore', 'pipe', 'pipe']);
+  const lines: string[] = [];
+  prefixLines(child, (line) => lines.push(line));
+  await child.exited;
+  expect(lines.at(-1)).toBe('[child] [2Jthe end');
+  const pieces = lines.slice(0, -1).map((line) => line.slice('[child] '.length));
+  expect(pieces.join('')).toBe('x'.repeat(1_000_000));
+  expect(Math.max(...pieces.map(({ length }) => length))).toBeLessThan(200_000);
+});

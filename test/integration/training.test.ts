@@ -280,7 +280,7 @@ describe('refusals', () => {
     const { status, stderr } = orchestratorIn({ env }, 'worker');
     expect(status).toBe(1);
     expect(stderr).toMatch(/^error ERR_TOKEN: The coordinator at 127\.0\.0\.1:\d+ refused the join token/);
-    await run.says('wrong join token');
+    await run.says('wrong token');
     run.process.kill('SIGTERM');
     await ends(run.outcome, 143);
   });

@@ -61,6 +61,8 @@ export class StepExchange {
   #missing: number;
   /** By chunk of this worker, the parts received. */
   readonly #received: Part<Float32Array>[][];
+  /** Streams of this step that peers have not read to the end. */
+  #undelivered: number;
   #wake: (() => void)[] = [];
   #failure: Error | null = null;
 
@@ -69,6 +71,7 @@ export class StepExchange {
     this.#layout = layout;
     this.#gradients = gradients;
     this.#missing = layout.chunks.flat().length;
+    this.#undelivered = 2 * (layout.chunks.length - 1);
     this.#received = this.#ownChunks.map(() => []);
   }
 
@@ -157,6 +160,17 @@ export class StepExchange {
   /** Resolves when every chunk of the global sum is in its place. */
   async finished(): Promise<void> {
     while (this.#missing > 0) await this.change();
+  }
+
+  /** A peer has read one of its two streams to the end. */
+  delivered(): void {
+    this.#undelivered--;
+    this.#notify();
+  }
+
+  /** Resolves when no peer reads this worker's gradient any more. */
+  async allDelivered(): Promise<void> {
+    while (this.#undelivered > 0) await this.change();
   }
 
   /** Rejects every wait with this error. */

@@ -102,7 +102,10 @@ export class GrpcCollective implements Collective {
     const exchange = this.#current;
     if (exchange === null) throw new OrchestratorError('ERR_INTERNAL', 'no exchange has begun');
     await exchange.finished();
-    return { ...(await this.#options.gradients.reduce()), receivedBytes: exchange.bytesReceived };
+    const norm = await this.#options.gradients.reduce();
+    // The caller will look for the cause, which overwrites what peers may still be reading.
+    if (!Number.isFinite(norm.norm)) await exchange.allDelivered();
+    return { ...norm, receivedBytes: exchange.bytesReceived };
   }
 
   close(): void {
@@ -175,6 +178,7 @@ export class GrpcCollective implements Collective {
       return call.end(status.INVALID_ARGUMENT, `rank ${request.rank} is not a peer`);
     }
     const exchange = await this.#at(request.step);
+    void call.over.then(() => exchange.delivered());
     const chunks = request.kind === 'PART' ? exchange.partsFor(request.rank) : exchange.results();
     for await (const chunk of chunks) {
       if (!call.open) return;

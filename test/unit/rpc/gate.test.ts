@@ -72,7 +72,7 @@ test.each([
   const answer = text(socket);
   socket.write(bytes);
   expect(await answer).toMatch(
-    /^HTTP\/1\.1 403 Forbidden\r\n[^]*for processes with the token of the run\.\n$/,
+    /^HTTP\/1\.1 403 Forbidden\r\n[\s\S]*for processes with the token of the run\.\n$/,
   );
   expect(refused).toEqual([expect.stringContaining(why)]);
   expect(admitted).toEqual([]);

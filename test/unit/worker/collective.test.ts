@@ -204,6 +204,74 @@ describe('exchange over loopback', () => {
   });
 });
 
+test('a sum that is not finite is kept until every peer has read it', async () => {
+  // This worker's half is larger than what HTTP/2 and sockets hold, so a peer that pauses holds it up.
+  const buckets: BucketInfo[] = [{ offset: 0, length: 16_000_000 }];
+  const [ranges, token] = [assignSlots(2, 2), 'secret'];
+  let summed = false;
+  const gradients = (rank: number) => {
+    const parts = [{ ...ranges[rank]!, buckets: [new Float32Array(16_000_000)] }];
+    const reduce = async () => {
+      summed = true;
+      return { norm: Number.NaN, firstNonFinite: 0, receivedBytes: 0 };
+    };
+    return { gradientParts: () => parts, gradient: () => parts[0]!.buckets, reduce };
+  };
+  const layouts = [0, 1].map((rank) => exchangeLayout(rank, ranges, buckets, addInto));
+  const servers = [0, 1].map(() => new PeerServer(token, () => {}));
+  closers.push(() => servers.forEach((server) => void server.close()));
+  const addresses = await Promise.all(servers.map((server) => server.listen(localAddress())));
+
+  // The peer, by hand: it serves its streams, and stops reading the result after one message.
+  const peer = new StepExchange(layouts[1]!, 1, gradients(1));
+  servers[1]!.attach(async ({ kind, rank }, call) => {
+    for await (const chunk of kind === 'PART' ? peer.partsFor(rank) : peer.results())
+      await call.write(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    call.end();
+  });
+  const collective = await GrpcCollective.connect({
+    gradients: gradients(0),
+    layout: layouts[0]!,
+    generation: 1,
+    token,
+    server: servers[0]!,
+    addresses,
+  });
+  closers.push(() => collective.close());
+  const { path, requestSerialize } = Peer.service.Pull;
+  let reading = false;
+  const pull = async (kind: 'PART' | 'RESULT', close: () => boolean) => {
+    // A connection each, because a paused stream may take up a connection's window.
+    const client = await connectStreams(addresses[0]!, path, token, 5_000);
+    closers.push(() => client.close());
+    const incoming = kind === 'PART' ? peer.receiveParts(0) : peer.receiveResults(0);
+    const receiver = {
+      open: incoming.open,
+      close: () => {
+        incoming.close();
+        return close();
+      },
+      ended: () => {},
+    };
+    return client.pull(requestSerialize({ generation: 1, step: 1, kind, rank: 1 }), receiver);
+  };
+  collective.begin(1)(0);
+  peer.announce(0);
+  await pull('PART', () => true);
+  const result = await pull('RESULT', () => reading);
+  let found = false;
+  const reduced = collective.reduce().then(() => {
+    found = true;
+  });
+  await expect.poll(() => summed).toBe(true);
+  await sleep(100);
+  expect(found).toBe(false);
+  reading = true;
+  result.resume();
+  await reduced;
+  await peer.finished();
+});
+
 test('a peer that was gone before the step is named, too', async () => {
   const [first, second] = (await connectAll(2, 2)).map(({ collective }) => collective);
   second!.close();
