@@ -47,7 +47,8 @@ export class Sessions {
     this.#server.addService(Coordinator.service, { Session: (session: Session) => this.#open(session) });
     const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     const admit = injector.injectConnection.bind(injector);
-    this.#gate = new Gate({ token, expected: workers, admit, onRefused });
+    this.#gate = new Gate({ token, admit, onRefused });
+    this.#gate.expect(workers);
   }
 
   /** Binds the server and returns its address. */

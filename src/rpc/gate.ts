@@ -33,8 +33,6 @@ function greeting(token: string): Buffer {
 
 interface GateOptions {
   token: string;
-  /** Connections of the run that may come at the same time. */
-  expected: number;
   /** Gets every connection that has presented the token. */
   admit: (socket: Socket) => void;
   /** Gets what was refused and why, at a limited rate. */
@@ -45,21 +43,23 @@ export class Gate {
   readonly #options: GateOptions;
   readonly #greeting: Buffer;
   readonly #server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
-  readonly #limit: number;
-  readonly #waiting: NewestSockets;
+  readonly #waiting = new NewestSockets(MAX_WAITING);
   readonly #refusals: ReturnType<typeof limitNotes>;
 
   constructor(options: GateOptions) {
     this.#options = options;
     this.#greeting = greeting(options.token);
-    this.#limit = MAX_WAITING + options.expected;
-    this.#waiting = new NewestSockets(this.#limit);
     this.#refusals = limitNotes(options.onRefused);
   }
 
   /** Reports something that was refused after the gate, at the same limited rate. */
   get refused(): (message: string) => void {
     return this.#refusals.note;
+  }
+
+  /** Says how many connections of the run may come at the same time. */
+  expect(connections: number): void {
+    this.#waiting.limit = MAX_WAITING + connections;
   }
 
   /** Binds to "host:port" or "unix-abstract:name" and returns the bound address. */
@@ -124,7 +124,7 @@ export class Gate {
     socket.on('close', () => clearTimeout(timer));
     socket.on('data', take);
     if (this.#waiting.add(socket)) {
-      this.refused(`a connection: more than ${this.#limit} waited for the token`);
+      this.refused(`a connection: more than ${this.#waiting.limit} waited for the token`);
     }
   }
 }

@@ -99,8 +99,6 @@ interface StreamServerOptions {
   path: string;
   /** The token that every connection must begin with. */
   token: string;
-  /** Clients that may connect at the same time. */
-  clients: number;
   serve: (request: Buffer, call: ServedCall) => void;
   /** Gets what was refused and why, at a limited rate. */
   onRefused: (message: string) => void;
@@ -114,8 +112,13 @@ export class StreamServer {
 
   constructor(options: StreamServerOptions) {
     this.#options = options;
-    const { token, clients: expected, onRefused } = options;
-    this.#gate = new Gate({ token, expected, onRefused, admit: (socket) => this.#admit(socket) });
+    const { token, onRefused } = options;
+    this.#gate = new Gate({ token, onRefused, admit: (socket) => this.#admit(socket) });
+  }
+
+  /** Says how many clients may connect at the same time. */
+  expect(clients: number): void {
+    this.#gate.expect(clients);
   }
 
   /** Binds to "host:port" or "unix-abstract:name" and returns the bound address. */
@@ -238,7 +241,7 @@ export class PulledCall {
   }
 
   #take(piece: Buffer): void {
-    for (let at = 0; at < piece.length; ) {
+    for (let at = 0; at < piece.length && !this.#over; ) {
       if (this.#target === null) {
         const some = Math.min(PREFIX - this.#prefixLength, piece.length - at);
         piece.copy(this.#prefix, this.#prefixLength, at, at + some);

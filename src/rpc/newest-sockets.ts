@@ -3,18 +3,18 @@ import type { Socket } from 'node:net';
 
 /** Holds at most `limit` sockets: one more ends the oldest, so idle connections cannot keep others out. */
 export class NewestSockets {
-  readonly #limit: number;
+  limit: number;
   readonly #sockets = new Set<Socket>();
 
   constructor(limit: number) {
-    this.#limit = limit;
+    this.limit = limit;
   }
 
   /** Adds a socket until it closes or is deleted. Returns whether the oldest had to end for it. */
   add(socket: Socket): boolean {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
-    if (this.#sockets.size <= this.#limit) return false;
+    if (this.#sockets.size <= this.limit) return false;
     const [oldest] = this.#sockets;
     this.#sockets.delete(oldest!);
     oldest!.destroy();

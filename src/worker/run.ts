@@ -52,6 +52,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       dataAddress,
       sharedMemory: group?.address ?? '',
     });
+    peers.expect(welcome.workers);
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {

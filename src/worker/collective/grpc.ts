@@ -28,9 +28,6 @@ const CONNECT_TIMEOUT_MS = 60_000;
 
 type Serve = (request: PullRequest, call: ServedCall) => Promise<void>;
 
-/** Peers that may connect to a worker at the same time. */
-const MAX_PEERS = 256;
-
 /** The serving side. It exists before the first generation, because its address is sent when joining. */
 export class PeerServer extends StreamServer {
   #serve: Serve | null = null;
@@ -43,7 +40,7 @@ export class PeerServer extends StreamServer {
         call.end(status.ABORTED, error.message),
       );
     };
-    super({ path, token, clients: MAX_PEERS, serve, onRefused });
+    super({ path, token, serve, onRefused });
   }
 
   attach(serve: Serve | null): void {

@@ -85,6 +85,36 @@ test('messages of other generations are refused, but not those that may come at 
   expect(refused).toEqual(['prepared of generation 2 from worker a']);
 });
 
+test('no text of a worker controls a terminal', async () => {
+  const failure = { code: 'ERR_X', message: 'line\nred \u001b[31m\u0007\u202e', hint: '\r' };
+  connect({ join: { ...JOIN, workerId: 'a\u001b]0;b', host: '\u009bh' } }, { failure });
+  await eventually(2);
+  expect(events).toMatchObject([
+    { type: 'joined', id: 'a]0;b', host: 'h' },
+    { type: 'failure', failure: { code: 'ERR_X', message: 'line\nred [31m', hint: '' } },
+  ]);
+});
+
+test('a worker has one session on its connection', async () => {
+  const client = new Coordinator(address, new TokenCredentials('secret', () => {}));
+  clients.push(client);
+  const [first, second] = [client.Session(), client.Session()];
+  for (const stream of [first, second]) stream.on('error', () => {});
+  first.write({ join: JOIN });
+  second.write({ join: { ...JOIN, workerId: 'b' } });
+  await eventually(1);
+  // The second is not refused, but has to wait for the first.
+  first.write({ generation: 3, finished: {} });
+  await eventually(2);
+  expect(events).toMatchObject([{ type: 'joined', id: 'a' }, { type: 'finished' }]);
+  first.end();
+  await eventually(4);
+  expect(events.slice(2)).toMatchObject([
+    { type: 'lost', id: 'a' },
+    { type: 'joined', id: 'b' },
+  ]);
+});
+
 test('texts about a device are cut, because they go to all workers', async () => {
   const device = { gpu: 'g', library: 'l', uniqueId: '', problem: 'p'.repeat(5_000) };
   connect({ join: JOIN }, { generation: 3, formed: { device } });

@@ -15,10 +15,10 @@ beforeEach(async () => {
   [admitted, refused] = [[], []];
   gate = new Gate({
     token: 'secret',
-    expected: 1,
     admit: (socket) => admitted.push(socket),
     onRefused: (message) => refused.push(message),
   });
+  gate.expect(1);
   address = await gate.listen('127.0.0.1:0');
 });
 afterEach(() => {
@@ -111,6 +111,6 @@ test('idle connections do not keep others out, and thousands of refusals are a f
 });
 
 test('a port in use is named', async () => {
-  const second = new Gate({ token: '', expected: 0, admit: () => {}, onRefused: () => {} });
+  const second = new Gate({ token: '', admit: () => {}, onRefused: () => {} });
   await expect(second.listen(address)).rejects.toThrow(`Address ${address} is in use by another process`);
 });

@@ -1,3 +1,6 @@
+import { performServerHandshake } from 'node:http2';
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Gate } from '../../../src/rpc/gate.js';
@@ -37,7 +40,7 @@ function message(size: number): Buffer {
 const SIZES = [1, 0, 5, 16_383, 16_384, 16_385, 65_536, 1_048_576, 9_000_000, 3];
 
 async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<string> {
-  const server = new StreamServer({ path: PATH, token: TOKEN, clients: 1, serve: onCall, onRefused });
+  const server = new StreamServer({ path: PATH, token: TOKEN, serve: onCall, onRefused });
   closers.push(() => server.close());
   return await server.listen('127.0.0.1:0');
 }
@@ -136,7 +139,7 @@ describe('bulk gRPC', () => {
       },
     );
     const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure());
-    const gate = new Gate({ token: TOKEN, expected: 1, admit: injectConnection, onRefused });
+    const gate = new Gate({ token: TOKEN, admit: injectConnection, onRefused });
     closers.push(() => {
       gate.close();
       server.forceShutdown();
@@ -168,6 +171,62 @@ describe('bulk gRPC', () => {
     expect(messages).toHaveLength(40);
   });
 
+  test('a connection has at most eight calls at once; the others wait', async () => {
+    const open: ServedCall[] = [];
+    const address = await serve((_, call) => void open.push(call));
+    const client = await connectStreams(address, PATH, TOKEN, 5_000);
+    closers.push(() => client.close());
+    const ended: (Error | null)[] = [];
+    const receiver = {
+      open: Buffer.alloc,
+      close: () => true,
+      ended: (error: Error | null) => ended.push(error),
+    };
+    for (let i = 0; i < 20; i++) client.pull(Buffer.alloc(0), receiver);
+    await expect.poll(() => open.length).toBe(8);
+    while (ended.length < 20) {
+      expect(open.length).toBeLessThanOrEqual(8);
+      for (const call of open.splice(0)) call.end();
+      await sleep(1);
+    }
+    expect(ended).toEqual(Array(20).fill(null));
+  });
+
+  test.each([
+    ['%zz', '%zz'],
+    ['f%C3%BCr', 'für'],
+  ])('a status with the text %s is the error "%s"', async (sent, shown) => {
+    const admit = (socket: Socket) =>
+      performServerHandshake(socket).on('stream', (stream) =>
+        stream.respond({ ':status': 200, 'grpc-status': '9', 'grpc-message': sent }, { endStream: true }),
+      );
+    const gate = new Gate({ token: TOKEN, admit, onRefused });
+    closers.push(() => gate.close());
+    expect((await collect(await gate.listen('127.0.0.1:0'), '')).error?.message).toBe(shown);
+  });
+
+  test('a cancelled call writes nothing more to its receiver', async () => {
+    const address = await serve((_, call) => void sendAll(call));
+    let opened = 0;
+    const client = await connectStreams(address, PATH, TOKEN, 5_000);
+    closers.push(() => client.close());
+    const receiver = {
+      open: (bytes: number) => {
+        opened++;
+        return Buffer.alloc(bytes);
+      },
+      close: () => {
+        call.cancel();
+        return true;
+      },
+      ended: () => expect.unreachable(),
+    };
+    const call: PulledCall = client.pull(Buffer.alloc(0), receiver);
+    await expect.poll(() => opened).toBe(1);
+    expect((await collect(address, '')).messages).toHaveLength(SIZES.length);
+    expect(opened).toBe(1);
+  });
+
   test('refusals of the receiver, lost connections and oversized requests are errors', async () => {
     const address = await serve((_, call) => void sendAll(call));
     const refusing = await connectStreams(address, PATH, TOKEN, 5_000);
@@ -186,7 +245,6 @@ describe('bulk gRPC', () => {
     const dying = new StreamServer({
       path: PATH,
       token: TOKEN,
-      clients: 1,
       serve: (_, call) => void call.write(message(10)).then(() => dying.close()),
       onRefused,
     });

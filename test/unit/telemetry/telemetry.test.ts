@@ -295,6 +295,11 @@ describe('the metrics server', () => {
       expect(await raw(bytes)).toMatch(/^HTTP\/1\.1 400 /);
   });
 
+  test('a request that does not end is ended', async () => {
+    server = await serveMetrics('127.0.0.1', 0, header);
+    expect(await raw('GET /metrics HTTP/1.1\r\nhost: x\r\n')).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
   test('hundreds of idle connections do not keep a scrape out', async () => {
     server = await serveMetrics('127.0.0.1', 0, header);
     const { port } = new URL(server.address);

@@ -1,5 +1,9 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { pipeline } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Sessions } from '../../../src/coordinator/sessions.js';
+import { socketAddress } from '../../../src/rpc/transport.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 
@@ -60,6 +64,22 @@ test('messages of an older generation are left out, and one of another kind is a
   sessions.send(null, { generation: 2, start: { firstStep: 1 } });
   expect(await session.next('form')).toMatchObject({ rank: 1 });
   await expect(session.next('sync')).rejects.toThrow('The coordinator sent start where sync was expected');
+});
+
+test('a connection that the coordinator drops before the token is tried again', async () => {
+  const { host, port } = socketAddress(address) as { host: string; port: number };
+  let dropped = 0;
+  const flooded = createServer((socket) => {
+    if (dropped++ < 2) return void socket.destroy();
+    const through = connect(port, host);
+    pipeline(socket, through, socket, () => {});
+  });
+  await once(flooded.listen(0, '127.0.0.1'), 'listening');
+  const worker = new CoordinatorSession(`127.0.0.1:${(flooded.address() as AddressInfo).port}`, 'secret');
+  expect(await worker.join(JOIN)).toEqual(WELCOME);
+  expect(dropped).toBe(3);
+  worker.close();
+  flooded.close();
 });
 
 test('a refused token is an error of its own', async () => {
