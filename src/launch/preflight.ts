@@ -10,6 +10,7 @@ import { findGpus, type Gpu } from '../native/cuda.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
+import { averageWarning } from '../step/ema.js';
 import { SamplePlan } from '../step/plan.js';
 import { counted } from '../text/quantities.js';
 import { savingsHint } from './savings-hint.js';
@@ -48,14 +49,15 @@ export async function preflight(
     const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
     return tightness(need, now) ?? [];
   });
+  const average = averageWarning(config);
   return {
     ...{ figures, rows, noData, gpus, noGpu },
     /** The memory that the run is compared with; null if it is for an unknown machine. */
     place,
     /** Errors for memory of the machine or of a GPU that is too small. */
     shortages,
-    /** Warnings for memory that is large enough but not free now. */
-    warnings,
+    /** Warnings for memory that is large enough but not free now, and for what the run will leave. */
+    warnings: [...warnings, ...(average === null ? [] : [average])],
   };
 }
 

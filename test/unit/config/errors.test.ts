@@ -30,7 +30,7 @@ describe('errors of a configuration', () => {
       'objective: {density: normal}',
       'objective.density: expected uniform, lognorm(m, s), mode(s) or cosmap, received "normal"',
     ],
-    ['ema: yes please', 'ema: expected a mapping with decay, every, or null, received "yes please"'],
+    ['ema: yes please', 'ema: expected a mapping with decay, every, warmup, or null, received "yes please"'],
     [
       'exchange: nccl',
       'exchange: expected auto, shared or grpc, because device is cpu and NCCL connects GPUs, received nccl',
@@ -42,7 +42,7 @@ describe('errors of a configuration', () => {
     ],
     [
       'validation: {weights: []}',
-      'validation.weights: expected a non-empty list, each one of ema, master, received []',
+      'validation.weights: expected a non-empty list, each one of ema, master, or null, received []',
     ],
   ])('%s', (line, expected) => {
     const [only, ...others] = problems(`${MINIMAL}${line}\n`);
@@ -165,7 +165,10 @@ describe('rules between keys', () => {
       'data: {path: d, text_shape: {clip_l: [8, 48], clip_g: [8, 80], t5: [8, 100]}}',
       'data.text_shape.t5: expected a width of at least 128, those of clip_l and clip_g together, received 100',
     ],
-    ['ema: null', 'validation.weights: expected [master], because ema is null, received ema'],
+    [
+      'ema: null\nvalidation: {weights: [ema]}',
+      'validation.weights: expected [master] or null, because ema is null, received ema',
+    ],
     [
       'freeze: [context_embeder.weight]',
       'freeze: expected patterns of parameter names (* = any characters), received context_embeder.weight, which matches none; did you mean context_embedder.weight',

@@ -33,14 +33,14 @@ describe('precedence', () => {
       { ORCHESTRATOR_INIT: 'null' },
     );
     expect(model.dual_attention).toEqual([0, 1]);
-    expect(ema).toEqual({ decay: 0.5, every: 1 });
+    expect(ema).toEqual({ decay: 0.5, every: 1, warmup: true });
     expect(init).toBeNull();
     expect(objective.density).toBe('lognorm(0.5, 1)');
   });
 
   test('sets keys under a mapping that the file had switched off', () => {
     const off = yaml(`${MINIMAL}ema: null\n`);
-    expect(loadConfig(off, ['ema.decay=0.5'], {}).ema).toEqual({ decay: 0.5, every: 1 });
+    expect(loadConfig(off, ['ema.decay=0.5'], {}).ema).toEqual({ decay: 0.5, every: 1, warmup: true });
   });
 
   test('names the flag or the variable in errors', () => {
