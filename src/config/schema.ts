@@ -210,7 +210,7 @@ export const configSchema = z.strictObject({
     'What the backward pass recomputes instead of keeping: nothing; norms (normed inputs and GELUs); mlp (also the first MLP layer); block (everything except the inputs of the blocks). Changes memory and time, but no bit of the result.',
   ),
   threads: optional(integer(1, 4096)).describe(
-    'Compute threads of a worker; null = processors / workers of the machine.',
+    'Compute threads of a worker; null = processors / workers of the machine, within the quota of its control group (cgroup).',
   ),
   threads_per_slot: optional(integer(1, 4096)).describe(
     'Threads of a worker that share a slot; null = one, or more if a worker has more threads than slots. Changes no bit of the result. Only on the CPU.',

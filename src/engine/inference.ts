@@ -1,6 +1,5 @@
 /** Opens an engine for inference from a checkpoint, or from weights alone. */
 import { readdir, stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import {
   type CheckpointManifest,
@@ -15,6 +14,7 @@ import { weightsFolder } from '../model/files.js';
 import { withWeights } from '../model/weights.js';
 import type { EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { contextTokens } from '../native/specs.js';
 import { loadWeights } from './load.js';
@@ -162,6 +162,6 @@ async function specFor(
   const { compute } = resolvePrecision(options.precision, device === null ? native().host() : GPU);
   return inferenceSpec(
     { model, latentHeight, latentWidth, contextTokens: tokens, microBatch: options.microBatch },
-    { precision: compute, threads: options.threads ?? availableParallelism(), device },
+    { precision: compute, threads: options.threads ?? hostOf(native()).processors, device },
   );
 }

@@ -7,6 +7,7 @@ import { machineMemory } from '../memory/machine.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
@@ -41,7 +42,7 @@ export async function preflight(
   const places = place === null ? [] : placesOf(figures, gpus, place);
   const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
   const shortages = places.flatMap(({ need, place, measure }) => {
-    const hint = () => savingsHint({ config, workers }, addon.host(), reestimate, measure, place.bytes);
+    const hint = () => savingsHint({ config, workers }, hostOf(addon), reestimate, measure, place.bytes);
     return refusal(need, place, hint) ?? [];
   });
   const warned = shortages.length > 0 || (dry && memory !== null) ? [] : places;

@@ -66,7 +66,10 @@ async function listen(server: Server, host: string, port: number): Promise<void>
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : message;
-    const hint = 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
+    const hint =
+      code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
+        ? 'Set telemetry.metrics_host to an address of this machine: 127.0.0.1 for itself, 0.0.0.0 for all'
+        : 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
     throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
       hint,
       cause,

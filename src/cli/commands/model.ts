@@ -1,5 +1,4 @@
 /** `orchestrator model`: inspects and converts files of weights, and evaluates a model on a given case. */
-import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { readCase, resultTensors } from '../../engine/case.js';
 import { locateWeights, type WeightsSource } from '../../engine/inference.js';
@@ -16,6 +15,7 @@ import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { type Weights, withWeights } from '../../model/weights.js';
 import type { WeightsName } from '../../native/contract.js';
+import { hostOf } from '../../native/host.js';
 import { native } from '../../native/load.js';
 import { namedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
@@ -105,7 +105,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
     const input = await readCase(options.case, spec);
     const training = options.grads === true;
     const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
-    const threads = availableParallelism();
+    const threads = hostOf(native()).processors;
     const engineSpec = inferenceSpec(
       { model: spec, latentHeight, latentWidth, contextTokens, microBatch },
       { precision, threads, threadsPerSlot: threads, training },
