@@ -51,6 +51,7 @@ export const ERRORS = {
   ERR_EXCHANGE: 'Gradients could not be exchanged between two workers.',
   ERR_MODEL_SPEC: 'The shape of a model or of its batch is out of range.',
   ERR_NO_EMA: 'EMA weights were asked for where none are held.',
+  ERR_EMA_UNTRAINED: 'The EMA to export is to a large part the weights with which the run started.',
   ERR_NATIVE_ARGUMENT: 'A native function was called with a value of another type or out of range.',
   ERR_EMULATED: 'The emulated GPU, which is for tests, met what a real GPU forbids.',
   ERR_INTERNAL: 'A condition that should always hold does not; this is a bug in orchestrator.',

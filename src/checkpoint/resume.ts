@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { describeModel, sameModel } from '../model/tensors.js';
 import { type CheckpointManifest, MANIFEST, MODEL_FILE } from './manifest.js';
+import { noCheckpoint } from './missing.js';
 import { listCheckpoints } from './retention.js';
 import { verifyCheckpoint } from './store.js';
 
@@ -48,10 +49,7 @@ export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> 
   const root = existsSync(join(path, CHECKPOINTS)) ? join(path, CHECKPOINTS) : path;
   const found = /^step-\d+$/.test(basename(path)) ? null : await findIn(root);
   if (found !== null) return found;
-  throw new OrchestratorError(
-    'ERR_CHECKPOINT_MISSING',
-    `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints`,
-  );
+  throw noCheckpoint(path);
 }
 
 /**

@@ -54,6 +54,12 @@ export function parseSeed(text: string): bigint {
   throw new InvalidArgumentError('Expected a whole number from 0 to 2^64 - 1.');
 }
 
+/** The name of a picture; its ending says the format. */
+export function picturePath(text: string): string {
+  if (/\.(png|jpe?g|webp)$/i.test(text)) return text;
+  throw new InvalidArgumentError('Expected a name that ends in .png, .jpg, .jpeg or .webp.');
+}
+
 export function finite(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value)) return value;

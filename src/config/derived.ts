@@ -1,9 +1,16 @@
 /** What several keys of a configuration mean together. */
+import type { WeightsName } from '../native/contract.js';
 import type { Config } from './schema.js';
 
 /** Steps between two validations; 0: there is none. */
 export function validationEvery({ data, validation }: Pick<Config, 'data' | 'validation'>): number {
   return data.validation_rows > 0 ? validation.every : 0;
+}
+
+/** The weights that are validated, in order; none if there is no validation. */
+export function validatedWeights(config: Pick<Config, 'data' | 'ema' | 'validation'>): WeightsName[] {
+  if (validationEvery(config) === 0) return [];
+  return config.validation.weights ?? (config.ema === null ? ['master'] : ['ema', 'master']);
 }
 
 /**

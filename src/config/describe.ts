@@ -73,6 +73,12 @@ export function namesAt(path: Path): string[] {
   return found === null ? [] : Object.keys(unwrapNull(found).node.properties ?? {});
 }
 
+/** The default of a key as text; null for mappings, whose keys have defaults of their own. */
+export function defaultOf(node: SchemaNode): string | null {
+  const isMapping = unwrapNull(node).node.properties !== undefined;
+  return isMapping && node.default !== null ? null : JSON.stringify(node.default);
+}
+
 /** The paths of all keys, mappings before what they hold. */
 export function keyPaths(mapping = jsonSchema(), prefix: readonly string[] = []): string[][] {
   return Object.entries(mapping.properties ?? {}).flatMap(([name, child]) => {
@@ -99,6 +105,8 @@ function bare(node: SchemaNode): string {
     case 'integer':
     case 'number':
       return `${node.type === 'integer' ? 'an integer' : 'a number'}${multiple(node)}${range(node)}`;
+    case 'boolean':
+      return 'true or false';
     case 'string':
       return (node.minLength ?? 0) > 0 ? 'a non-empty string' : 'a string';
     default:

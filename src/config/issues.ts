@@ -1,6 +1,7 @@
 /** Turns zod's issues into problems: `key: expected X, received Y; did you mean Z`. */
 import type { z } from 'zod';
 import { nearest } from '../text/nearest.js';
+import { aliasOf, VALUE_ALIASES } from './aliases.js';
 import {
   expectation,
   formatPath,
@@ -27,9 +28,13 @@ export function problemsOf(issues: readonly Issue[], sources: Sources): Problem[
 function unknownKey(parent: Path, key: string, sources: Sources): Problem {
   const names = namesAt(parent);
   const path = [...parent, key];
-  const near = nearest(key, names) ?? elsewhere(key);
-  const text = `unknown key; expected one of ${names.join(', ')}`;
-  return { place: sources.placeFor(path, true), key: formatPath(path), text: text + suggestion(near) };
+  const near = nearest(key, names);
+  const other = near === null ? aliasOf(key) : null;
+  const text =
+    other === null
+      ? `unknown key; expected one of ${names.join(', ')}${suggestion(near ?? elsewhere(key))}`
+      : `unknown key; ${other}`;
+  return { place: sources.placeFor(path, true), key: formatPath(path), text };
 }
 
 function wrongValue(path: Path, sources: Sources): Problem {
@@ -39,9 +44,33 @@ function wrongValue(path: Path, sources: Sources): Problem {
   const tooLarge = typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER;
   const limit = tooLarge ? `, and at most ${Number.MAX_SAFE_INTEGER}` : '';
   const text = `expected ${expected}${limit}, received ${show(value)}`;
-  const choices = (schema && unwrapNull(schema).node.enum) ?? [];
-  const near = typeof value === 'string' ? nearest(value, choices.map(String)) : null;
-  return { place: sources.placeFor(path), key: formatPath(path), text: text + suggestion(near) };
+  const place = sources.placeFor(path);
+  const advice = schema === null ? '' : adviceOn(value, unwrapNull(schema).node, path, place);
+  return { place, key: formatPath(path), text: text + advice };
+}
+
+/** What to write instead of a value of another type or choice, where that can be guessed. */
+function adviceOn(value: unknown, { type, enum: choices }: SchemaNode, path: Path, place: string): string {
+  const text = String(value).toLowerCase();
+  if (choices !== undefined) {
+    const names = choices.map(String);
+    return suggestion(
+      VALUE_ALIASES[formatPath(path)]?.[text] ?? (typeof value === 'string' ? nearest(value, names) : null),
+    );
+  }
+  if (type === 'string' && (typeof value === 'number' || typeof value === 'boolean')) {
+    const inShell = place.startsWith('--set')
+      ? `, and once more for the shell: '${formatPath(path)}="${value}"'`
+      : '';
+    return `; put it in quotes to make it a string${inShell}`;
+  }
+  if (typeof value !== 'string') return '';
+  const number = text.trim() === '' ? Number.NaN : Number(text.replace(/[_,]/g, ''));
+  if ((type === 'integer' || type === 'number') && Number.isFinite(number)) return `; write ${number}`;
+  if (type === 'boolean' && ['yes', 'on', 'true', 'no', 'off', 'false'].includes(text)) {
+    return `; write ${['yes', 'on', 'true'].includes(text)}`;
+  }
+  return '';
 }
 
 function suggestion(name: string | null): string {

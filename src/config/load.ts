@@ -91,13 +91,13 @@ function configError(problems: readonly Problem[]): OrchestratorError {
   return new OrchestratorError(
     'ERR_CONFIG',
     message,
-    'docs/reference/config.md lists every key; `orchestrator config show CONFIG` shows what is in effect',
+    '`orchestrator config keys` lists every key; `orchestrator config show CONFIG` shows what is in effect',
   );
 }
 
 /**
- * The rules that are broken, each with the place where its key is set, or if that is a default, of the first
- * key that it conflicts with.
+ * The rules that are broken, each with the place of the key that the user set last: a flag before a variable,
+ * a variable before the file; otherwise that of the rule's own key.
  *
  * @param invalid keys that are invalid by themselves.
  */
@@ -106,9 +106,18 @@ function brokenRules(config: Config, invalid: readonly string[], sources: Source
     if ([key, ...reads].some((read) => invalid.some((bad) => overlaps(read, bad)))) return [];
     const text = check(config);
     if (text === null) return [];
-    const chosen = [key, ...reads].find((read) => sources.originOf(read.split('.')).source !== 'default');
-    return [{ place: sources.placeFor((chosen ?? key).split('.')), key, text }];
+    const last = [key, ...reads].reduce((chosen, read) =>
+      sources.rankOf(read.split('.')) > sources.rankOf(chosen.split('.')) ? read : chosen,
+    );
+    const where = last === key ? '' : ` (${originText(key, sources)})`;
+    return [{ place: sources.placeFor(last.split('.')), key, text: text + where }];
   });
+}
+
+/** "batch.global is set at run.yaml:3:5", "batch.global has its default" */
+function originText(key: string, sources: Sources): string {
+  const { source, place } = sources.originOf(key.split('.'));
+  return source === 'default' ? `${key} has its default` : `${key} is set at ${place}`;
 }
 
 function overlaps(a: string, b: string): boolean {

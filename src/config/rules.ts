@@ -5,7 +5,7 @@
 import { freezeProblem } from '../model/freeze.js';
 import { native } from '../native/load.js';
 import { densityProblem } from '../objective/density.js';
-import { validationEvery } from './derived.js';
+import { validatedWeights } from './derived.js';
 import { modelOf } from './model.js';
 import type { Config } from './schema.js';
 
@@ -94,16 +94,15 @@ export const RULES: readonly Rule[] = [
       ? null
       : `expected ${data.text_shape.t5[1]}, the width of data.text_shape.t5, or null; received ${model.context_dim}`,
   ),
-  rule(
-    'validation.weights',
-    ['ema', 'validation.every', 'data.validation_rows'],
-    ({ ema, data, validation }) =>
-      ema !== null || validationEvery({ data, validation }) === 0 || !validation.weights.includes('ema')
-        ? null
-        : 'expected [master], because ema is null, received ema',
+  rule('validation.weights', ['ema', 'validation.every', 'data.validation_rows'], (config) =>
+    config.ema !== null || !validatedWeights(config).includes('ema')
+      ? null
+      : 'expected [master] or null, because ema is null, received ema',
   ),
   rule('validation.weights', [], ({ validation: { weights } }) =>
-    new Set(weights).size === weights.length ? null : `expected each once, received ${weights.join(', ')}`,
+    weights === null || new Set(weights).size === weights.length
+      ? null
+      : `expected each once, received ${weights.join(', ')}`,
   ),
 ];
 

@@ -143,6 +143,12 @@ const ema = z.strictObject({
     .default(0.999)
     .describe('Fraction of the old average that each update keeps (the paper: 0.99 every 100 steps).'),
   every: integer(1).default(1).describe('Steps between two updates of the average.'),
+  warmup: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Whether update n keeps only min(decay, (1 + n) / (10 + n)), so that the average soon forgets the starting weights; false as in the paper. A run of a version without this key goes on without.',
+    ),
 });
 
 const precision = z.strictObject({
@@ -155,11 +161,9 @@ const precision = z.strictObject({
 const validation = z.strictObject({
   every: integer(0).default(200).describe('Steps between two validations; 0 = never.'),
   bins: integer(1, 1000).default(8).describe('The loss is measured at t = (i + 0.5) / bins, for each i.'),
-  weights: z
-    .array(z.enum(['ema', 'master']))
-    .min(1)
-    .default(['ema'])
-    .describe('Which weights are validated.'),
+  weights: optional(z.array(z.enum(['ema', 'master'])).min(1)).describe(
+    'Which weights are validated; null = [ema, master], or [master] if ema is null. Each costs validation_rows x bins forward passes.',
+  ),
 });
 
 const telemetry = z.strictObject({
@@ -206,7 +210,7 @@ export const configSchema = z.strictObject({
     'What the backward pass recomputes instead of keeping: nothing; norms (normed inputs and GELUs); mlp (also the first MLP layer); block (everything except the inputs of the blocks). Changes memory and time, but no bit of the result.',
   ),
   threads: optional(integer(1, 4096)).describe(
-    'Compute threads of a worker; null = processors / workers of the machine.',
+    'Compute threads of a worker; null = processors / workers of the machine, within the quota of its control group (cgroup).',
   ),
   threads_per_slot: optional(integer(1, 4096)).describe(
     'Threads of a worker that share a slot; null = one, or more if a worker has more threads than slots. Changes no bit of the result. Only on the CPU.',

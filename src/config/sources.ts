@@ -6,8 +6,10 @@
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import { isMapping, type Mapping } from '../files/json.js';
 import { nearest } from '../text/nearest.js';
+import { aliasOf } from './aliases.js';
 import { formatPath, keyPaths, type Path, schemaAt } from './describe.js';
 import { setAt, valueAt } from './value.js';
+import { textProblems } from './yaml-problems.js';
 
 type Source = 'flag' | 'environment' | 'file' | 'default';
 
@@ -78,8 +80,9 @@ export class Sources {
   constructor(file: string, text: string, environment: NodeJS.ProcessEnv, flags: readonly string[]) {
     this.#file = file;
     this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false, stringKeys: true });
-    for (const error of this.#document.errors) {
-      this.problems.push({ place: this.#placeOf(error.pos[0]), key: '', text: yamlMessage(error) });
+    const placeOf = (offset: number) => this.#placeOf(offset);
+    for (const { offset, key, text: what } of textProblems(this.#document, text, this.#lines, placeOf)) {
+      this.problems.push({ place: placeOf(offset), key, text: what });
     }
     this.readable = this.#document.errors.every((error) => error.code === 'DUPLICATE_KEY');
     this.#fileValue = this.readable ? this.#toValue() : {};
@@ -101,6 +104,14 @@ export class Sources {
     if (valueAt(this.#fileValue, path) !== undefined)
       return { source: 'file', place: this.#filePlace(path, false) };
     return { source: 'default', place: '' };
+  }
+
+  /** How late a value was set: above those that it overrides; flags in their order. */
+  rankOf(path: Path): number {
+    const { source, place } = this.originOf(path);
+    if (source === 'default') return 0;
+    if (source === 'file') return 1;
+    return 2 + this.#overrides.findLastIndex((override) => override.place === place);
   }
 
   /** The place to point the user to: that of the value, or of the mapping in which it is missing. */
@@ -204,8 +215,10 @@ export class Sources {
 function unknownVariable(name: string): string {
   const keys = keyPaths().map((path) => path.join('__').toUpperCase());
   const others = OWN_VARIABLES.map((variable) => variable.slice(PREFIX.length));
-  const near = nearest(name.slice(PREFIX.length), [...keys, ...others]);
-  const suggestion = near === null ? '' : `; did you mean ${PREFIX}${near}`;
+  const key = name.slice(PREFIX.length);
+  const near = nearest(key, [...keys, ...others]);
+  const other = aliasOf(key);
+  const suggestion = other !== null ? `; ${other}` : near === null ? '' : `; did you mean ${PREFIX}${near}`;
   return `unknown variable; a key such as batch.micro is ${PREFIX}BATCH__MICRO${suggestion}`;
 }
 
@@ -215,10 +228,4 @@ function start(node: unknown): number | null {
 
 function startsWith(path: Path, prefix: Path): boolean {
   return prefix.length <= path.length && prefix.every((part, i) => part === path[i]);
-}
-
-function yamlMessage(error: { code: string; message: string }): string {
-  if (error.code === 'DUPLICATE_KEY') return 'this key is given twice';
-  if (error.code === 'MULTIPLE_DOCS') return 'expected one YAML document, received several';
-  return `not readable as YAML: ${error.message.split('\n')[0]}`;
 }

@@ -2,6 +2,10 @@
 import { OrchestratorError } from '../errors.js';
 import type { Fault } from '../fault.js';
 import type { Prepared, Ready } from '../rpc/proto.js';
+import { shortened } from '../text/shortened.js';
+
+/** Rows of a slot, and slots, that an error names. */
+const LISTED = 3;
 
 /** A worker's answer of one kind. */
 export interface Answer<T> {
@@ -60,16 +64,21 @@ function judgeFinite(answers: readonly Answer<Prepared>[]): Fault | null {
   const culprits = bad.flatMap(({ name, answer }) =>
     answer.nonFinite.map(({ slot, tensor }) => {
       const report = answer.slots.find((candidate) => candidate.slot === slot);
-      const samples = report?.samples ?? [];
-      const suspects = samples.filter((_, i) => !Number.isFinite(report?.losses[i]));
-      const which = suspects.length > 0 ? suspects : samples;
-      return `${name}, slot ${slot}, samples ${which.join(' ')}, first in ${tensor}`;
+      const rows = report?.samples ?? [];
+      // Where the loss of some samples is finite and that of others is not, the others are to blame.
+      const suspects = rows.filter((_, i) => !Number.isFinite(report?.losses[i]));
+      const which = shortened((suspects.length > 0 ? suspects : rows).map(String), LISTED).join(', ');
+      return `${name}, slot ${slot}, rows ${which}, first in ${tensor}`;
     }),
   );
-  const sources = culprits.length > 0 ? culprits.join('; ') : 'the sum over finite slots, which overflows';
+  const sources =
+    culprits.length > 0
+      ? shortened(culprits, LISTED).join('; ')
+      : 'the sum over finite slots, which overflows';
   return new OrchestratorError(
     'ERR_NON_FINITE',
     `Step ${step} was refused: NaN or infinity in the gradient of ${sources}`,
+    'Look at these rows of the data set; `orchestrator dataset verify` finds values that are not finite. If the data are fine, the training diverges: resume with a lower optimizer.lr, a smaller optimizer.clip_norm or precision.compute: fp32, or train with model.qk_norm: rms',
   );
 }
 

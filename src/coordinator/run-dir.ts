@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { CHECKPOINTS, resolveResume } from '../checkpoint/resume.js';
 import { listCheckpoints, recoverStore, setAsideLater } from '../checkpoint/retention.js';
-import { parseConfig } from '../config/load.js';
+import { parseStored } from '../config/earlier.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
@@ -19,19 +19,20 @@ export type RunDir = Awaited<ReturnType<typeof openRunDir>>;
  * ledger and the metrics back to its step, so that each step is recorded once.
  *
  * @param resume "auto", "never" or a path.
+ * @param configFor The run's configuration, given that of the checkpoint.
  */
-export async function openRunDir(path: string, resume: string, config: Config) {
+export async function openRunDir(path: string, resume: string, configFor: (stored: Config | null) => Config) {
   await makeWritable(path);
   const unlock = lockFile(join(path, 'lock'));
   try {
-    return { ...(await prepare(path, resume, config)), path, unlock };
+    return { ...(await prepare(path, resume, configFor)), path, unlock };
   } catch (error) {
     unlock();
     throw error;
   }
 }
 
-async function prepare(path: string, resume: string, config: Config) {
+async function prepare(path: string, resume: string, configFor: (stored: Config | null) => Config) {
   const checkpoints = join(path, CHECKPOINTS);
   /** Messages about what was found and done. */
   const notes = await recoverStore(checkpoints);
@@ -42,8 +43,10 @@ async function prepare(path: string, resume: string, config: Config) {
   if (!own) await refuseToOverwrite(path, checkpoints);
   for (const { reason } of found?.damaged ?? []) notes.push(`damaged checkpoint, not used: ${reason}`);
   const step = found?.manifest.step ?? 0;
-  if (found !== null) {
-    notes.push(`resuming from ${found.path} (step ${step})`, ...changedKeys(found.manifest.config, config));
+  const stored = found && parseStored(found.manifest.config, 'the config in the checkpoint');
+  const config = configFor(stored);
+  if (found !== null && stored !== null) {
+    notes.push(`resuming from ${found.path} (step ${step})`, ...changedKeys(stored, config));
     // The ledger is cut back to this step, so later checkpoints no longer belong to this run.
     const renamed = await setAsideLater(checkpoints, step);
     notes.push(...renamed.map((other) => `later checkpoint renamed: ${other}`));
@@ -62,7 +65,7 @@ async function prepare(path: string, resume: string, config: Config) {
     return true;
   });
   writeConfig(path, config);
-  return { ledger, metrics, journal, lastGeneration, resume: found, notes };
+  return { config, ledger, metrics, journal, lastGeneration, resume: found, notes };
 }
 
 async function makeWritable(path: string): Promise<void> {
@@ -99,10 +102,9 @@ function writeConfig(path: string, config: Config): void {
 }
 
 /** Messages about keys that differ from those in the checkpoint. Other checks refuse what must agree. */
-function changedKeys(before: unknown, config: Config): string[] {
+function changedKeys(stored: Config, config: Config): string[] {
   const flat = (of: Config) =>
     new Map([...leaves(of)].map(({ path, value }) => [path.join('.'), JSON.stringify(value)]));
-  const stored = parseConfig(JSON.stringify(before), 'the config in the checkpoint');
   const [old, now] = [flat(stored), flat(config)];
   const text = (values: typeof old, key: string) => values.get(key) ?? 'absent';
   return [...new Set([...old.keys(), ...now.keys()])]

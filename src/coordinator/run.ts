@@ -1,5 +1,5 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
-import { validationEvery } from '../config/derived.js';
+import { validatedWeights, validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
@@ -24,7 +24,8 @@ const TICK_MS = 250;
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
 interface CoordinatorOptions {
-  config: Config;
+  /** The run's configuration, given that of the checkpoint from which it goes on, or null. */
+  configFor: (stored: Config | null) => Config;
   workers: number;
   runDir: string;
   /** "auto", "never" or a path. */
@@ -39,10 +40,10 @@ interface CoordinatorOptions {
 
 /** Starts a run's coordinator. Errors after the start are reported on the terminal and through `done`. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run> {
-  checkWorkers(options.config, options.workers);
-  const dir = await openRunDir(options.runDir, options.resume, options.config);
+  checkWorkers(options.configFor(null), options.workers);
+  const dir = await openRunDir(options.runDir, options.resume, options.configFor);
   try {
-    const recorder = await openRecorder(options.config, options.workers, dir);
+    const recorder = await openRecorder(dir.config, options.workers, dir);
     const run = new Run(options, dir, recorder);
     await run.listen();
     return run;
@@ -75,7 +76,8 @@ class Run {
   #pace: Pace | null = null;
 
   constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
-    const { config, workers } = options;
+    const { workers } = options;
+    const { config } = dir;
     this.#options = options;
     this.#dir = dir;
     this.#recorder = recorder;
@@ -206,7 +208,7 @@ class Run {
   #started(firstStep: number, all: readonly Ready[]): void {
     this.#ready = all;
     const ready = all[0]!;
-    const { config } = this.#options;
+    const { config } = this.#dir;
     this.#startedAt = performance.now();
     this.#lastCommit = this.#startedAt;
     this.#pace = new Pace({
@@ -214,7 +216,7 @@ class Run {
       steps: config.schedule.steps,
       validateEvery: validationEvery(config),
       // It is a forward pass; a training step costs as much as three.
-      validationCost: (ready.validation.length * config.validation.weights.length) / (3 * slotCount(config)),
+      validationCost: (ready.validation.length * validatedWeights(config).length) / (3 * slotCount(config)),
     });
     const workers = this.#state.workers
       .map(
@@ -240,7 +242,7 @@ class Run {
     this.#lastCommit = now;
     this.#step = step;
     this.#pace?.add(step, seconds);
-    const { config } = this.#options;
+    const { config } = this.#dir;
     const { steps } = config.schedule;
     this.#recorder.step({
       step,

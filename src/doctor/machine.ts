@@ -2,8 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, statfsSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { textOrNull } from '../files/io.js';
 import { machineMemory } from '../memory/machine.js';
+import { processorQuota } from '../native/host.js';
 import { bytes } from '../text/quantities.js';
 import { supportedNodes } from '../version.js';
 import { type Check, failed, ok, warning } from './check.js';
@@ -22,19 +22,13 @@ export function checkNode(version = process.versions.node): Check {
   return failed('node', `v${version}; supported versions: ${known}`, 'install Node.js 22');
 }
 
-export function checkCores(quota = cgroupProcessors()): Check {
+export function checkCores(quota = processorQuota()): Check {
   const usable = availableParallelism();
   const model = cpus()[0]?.model ?? process.arch;
   const detail = `${usable} usable of ${model}`;
   if (quota === null || quota >= usable) return ok('cores', detail);
-  const fix = `set threads so that workers x threads <= ${Math.max(1, Math.floor(quota))}, or raise the quota`;
-  return warning('cores', `${detail}, limited to ${quota} by the control group`, fix);
-}
-
-/** The processors that the control group allows, or null if it has no limit. */
-function cgroupProcessors(): number | null {
-  const [limit = 'max', period] = textOrNull('/sys/fs/cgroup/cpu.max')?.trim().split(' ') ?? [];
-  return limit === 'max' ? null : Number(limit) / Number(period);
+  const limited = `${detail}; the control group allows the time of ${quota}`;
+  return quota < 1 ? warning('cores', limited, 'raise the quota') : ok('cores', limited);
 }
 
 export function checkMemory(machine = machineMemory()): Check {

@@ -1,19 +1,27 @@
 /** Opens an engine for inference from a checkpoint, or from weights alone. */
 import { readdir, stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
-import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../checkpoint/manifest.js';
+import { basename, dirname, join } from 'node:path';
+import {
+  type CheckpointManifest,
+  EMA_FILE,
+  MANIFEST,
+  MODEL_FILE,
+  readManifest,
+} from '../checkpoint/manifest.js';
 import { resolveCheckpoint } from '../checkpoint/resume.js';
 import { OrchestratorError } from '../errors.js';
+import { weightsFolder } from '../model/files.js';
 import { withWeights } from '../model/weights.js';
 import type { EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { contextTokens } from '../native/specs.js';
 import { loadWeights } from './load.js';
 import { requireMemory } from './memory.js';
 import { GPU, resolvePrecision } from './precision.js';
 import { inferenceSpec } from './spec.js';
+import { type StoredWeights, storedWeights } from './stored-weights.js';
 
 interface InferenceOptions {
   /** Which weights of a checkpoint to use; null = the EMA if there is one. */
@@ -35,7 +43,11 @@ export interface WeightsSource {
   path: string;
   /** The checkpoint's manifest, or null for weights alone. */
   manifest: CheckpointManifest | null;
-  /** Sentences for the user: skipped tensors, damaged checkpoints, a missing EMA. */
+  /** What the weights of a checkpoint are; null for weights alone. */
+  stored: StoredWeights | null;
+  /** Whether the EMA was chosen here, because the caller named no weights. */
+  byDefault: boolean;
+  /** Sentences for the user: which weights these are, skipped tensors, damaged checkpoints, a missing EMA. */
   notes: string[];
 }
 
@@ -49,8 +61,7 @@ async function isWeights(path: string): Promise<boolean> {
   if ((await stat(path).catch(() => null))?.isFile()) return true;
   const names = await readdir(path).catch((): string[] => []);
   return (
-    !names.includes(MANIFEST) &&
-    names.some((name) => name === 'model_index.json' || /\.safetensors(\.index\.json)?$/.test(name))
+    !names.includes(MANIFEST) && (names.includes('model_index.json') || weightsFolder(path, names) !== null)
   );
 }
 
@@ -61,9 +72,12 @@ async function isWeights(path: string): Promise<boolean> {
  * @param weights which of a checkpoint's; null = the EMA, or the master weights with a note.
  */
 export async function locateWeights(path: string, weights: WeightsName | null): Promise<WeightsSource> {
-  if (await isWeights(path)) return { path, manifest: null, notes: [] };
+  if (await isWeights(path)) {
+    const stored = await inCheckpoint(path);
+    return { path, manifest: null, stored, byDefault: false, notes: stored === null ? [] : notesOn(stored) };
+  }
   const { path: folder, manifest, damaged } = await resolveCheckpoint(path);
-  const notes = damaged.map(
+  const skipped = damaged.map(
     ({ path: other, reason }) => `Skipped the damaged checkpoint ${other}: ${reason}`,
   );
   const hasEma = manifest.files[EMA_FILE] !== undefined;
@@ -74,10 +88,33 @@ export async function locateWeights(path: string, weights: WeightsName | null): 
       'Use the master weights',
     );
   }
-  if (weights === null && !hasEma)
-    notes.push(`The run kept no EMA: these are the master weights of ${folder}`);
-  const file = weights === 'master' || !hasEma ? MODEL_FILE : EMA_FILE;
-  return { path: join(folder, file), manifest, notes };
+  const chosen = weights ?? (hasEma ? 'ema' : 'master');
+  const stored = storedWeights(manifest, chosen);
+  const none = weights === null && !hasEma ? [`The run kept no EMA: these are the ${stored.text}`] : null;
+  return {
+    path: join(folder, chosen === 'ema' ? EMA_FILE : MODEL_FILE),
+    manifest,
+    stored,
+    byDefault: weights === null && hasEma,
+    notes: [...skipped, ...(none ?? notesOn(stored))],
+  };
+}
+
+/** What the weights at a path are, if it is the file of a checkpoint. */
+async function inCheckpoint(path: string): Promise<StoredWeights | null> {
+  const file = basename(path);
+  if (file !== MODEL_FILE && file !== EMA_FILE) return null;
+  try {
+    return storedWeights(await readManifest(dirname(path)), file === EMA_FILE ? 'ema' : 'master');
+  } catch (error) {
+    if (error instanceof OrchestratorError) return null;
+    throw error;
+  }
+}
+
+function notesOn({ text, untrained }: StoredWeights): string[] {
+  const advice = 'This average shows little of the training; the master weights are the trained ones';
+  return [`Weights: ${text}`, ...(untrained ? [advice] : [])];
 }
 
 /**
@@ -125,6 +162,6 @@ async function specFor(
   const { compute } = resolvePrecision(options.precision, device === null ? native().host() : GPU);
   return inferenceSpec(
     { model, latentHeight, latentWidth, contextTokens: tokens, microBatch: options.microBatch },
-    { precision: compute, threads: options.threads ?? availableParallelism(), device },
+    { precision: compute, threads: options.threads ?? hostOf(native()).processors, device },
   );
 }

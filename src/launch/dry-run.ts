@@ -5,6 +5,7 @@ import { type Config, slotCount } from '../config/schema.js';
 import { gib } from '../memory/fit.js';
 import { totalBytes } from '../memory/parts.js';
 import { describeDevice } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
@@ -34,7 +35,7 @@ export function renderDryRun(
 ): string {
   const { figures, rows, place } = found;
   const { batch, schedule, data } = config;
-  const host = native().host();
+  const host = hostOf(native());
   const slots = slotCount(config);
   const samples = schedule.steps * batch.global;
   const epochs = rows === null ? '' : ` = ${(samples / (rows - data.validation_rows)).toFixed(2)} epochs`;

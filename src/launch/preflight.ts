@@ -7,9 +7,11 @@ import { machineMemory } from '../memory/machine.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
+import { averageWarning } from '../step/ema.js';
 import { SamplePlan } from '../step/plan.js';
 import { counted } from '../text/quantities.js';
 import { savingsHint } from './savings-hint.js';
@@ -40,7 +42,7 @@ export async function preflight(
   const places = place === null ? [] : placesOf(figures, gpus, place);
   const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
   const shortages = places.flatMap(({ need, place, measure }) => {
-    const hint = () => savingsHint({ config, workers }, addon.host(), reestimate, measure, place.bytes);
+    const hint = () => savingsHint({ config, workers }, hostOf(addon), reestimate, measure, place.bytes);
     return refusal(need, place, hint) ?? [];
   });
   const warned = shortages.length > 0 || (dry && memory !== null) ? [] : places;
@@ -48,14 +50,15 @@ export async function preflight(
     const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
     return tightness(need, now) ?? [];
   });
+  const average = averageWarning(config);
   return {
     ...{ figures, rows, noData, gpus, noGpu },
     /** The memory that the run is compared with; null if it is for an unknown machine. */
     place,
     /** Errors for memory of the machine or of a GPU that is too small. */
     shortages,
-    /** Warnings for memory that is large enough but not free now. */
-    warnings,
+    /** Warnings for memory that is large enough but not free now, and for what the run will leave. */
+    warnings: [...warnings, ...(average === null ? [] : [average])],
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import { freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { controlGroups } from '../files/control-groups.js';
 import { textOrNull } from '../files/io.js';
 import type { Place } from './fit.js';
 
@@ -36,31 +37,14 @@ const V2 = { limit: 'memory.max', used: 'memory.current', cache: 'inactive_file'
 const V1 = { limit: 'memory.limit_in_bytes', used: 'memory.usage_in_bytes', cache: 'total_inactive_file' };
 
 /**
- * The limits of this process's control group and of all its ancestors: Slurm limits the job, and containers
- * may not see their own path. Node.js (process.constrainedMemory) looks at the innermost group alone.
+ * The limits of this process's control group and of all its ancestors. Node.js (process.constrainedMemory) looks at the innermost group alone.
  *
  * @param root root of the file system, for tests.
  */
 export function controlGroupLimits(root = '/'): Limit[] {
-  const limits: Limit[] = [];
-  for (const line of (textOrNull(join(root, 'proc/self/cgroup')) ?? '').split('\n')) {
-    const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
-    if (controllers === undefined || path === undefined) continue;
-    const v2 = controllers === '';
-    if (!v2 && !controllers.split(',').includes('memory')) continue;
-    const mount = join(root, v2 ? 'sys/fs/cgroup' : 'sys/fs/cgroup/memory');
-    for (const group of withParents(path)) {
-      const limit = limitOf(join(mount, group), group, v2 ? V2 : V1);
-      if (limit !== null) limits.push(limit);
-    }
-  }
-  return limits;
-}
-
-/** "/a/b" -> "/a/b", "/a", "/" */
-function withParents(path: string): string[] {
-  const parts = path.split('/').filter((part) => part !== '' && part !== '..');
-  return Array.from({ length: parts.length + 1 }, (_, i) => `/${parts.slice(0, parts.length - i).join('/')}`);
+  return controlGroups('memory', root).flatMap(
+    ({ folder, group, version }) => limitOf(folder, group, version === 2 ? V2 : V1) ?? [],
+  );
 }
 
 function limitOf(folder: string, group: string, names: typeof V2): Limit | null {

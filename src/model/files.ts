@@ -19,6 +19,17 @@ interface WeightsFiles {
 }
 
 /**
+ * The folder in which a folder's weights lie, given its names: its `transformer` if it is a whole diffusers
+ * pipeline, or was written like one; itself if it holds weights; otherwise null.
+ */
+export function weightsFolder(folder: string, names: readonly string[]): string | null {
+  const own = names.some((name) => name.endsWith('.safetensors') || name.endsWith(INDEX_SUFFIX));
+  const pipeline = names.includes('model_index.json') || !own;
+  if (pipeline && names.includes('transformer')) return join(folder, 'transformer');
+  return own ? folder : null;
+}
+
+/**
  * Opens the weights at a path: a safetensors file, a `*.safetensors.index.json`, or a folder with either. For
  * the folder of a whole diffusers pipeline, its `transformer` is opened.
  */
@@ -28,9 +39,8 @@ export async function openFiles(path: string): Promise<WeightsFiles> {
   const names = await readdir(path).catch((error) => {
     throw readFailure('list', path, error);
   });
-  if (names.includes('model_index.json') && names.includes('transformer')) {
-    return await openFiles(join(path, 'transformer'));
-  }
+  const folder = weightsFolder(path, names);
+  if (folder !== null && folder !== path) return await openFiles(folder);
   const config = names.includes(CONFIG_FILE) ? await readConfig(join(path, CONFIG_FILE)) : null;
   return { tensors: await Safetensors.open(weightsIn(path, names)), config };
 }

@@ -5,6 +5,7 @@ import { trainingEngine } from '../engine/spec.js';
 import { totalBytes } from '../memory/parts.js';
 import { frozenNames } from '../model/freeze.js';
 import type { EngineSpec, NativeAddon, PlanFigures, PlannedOperation } from '../native/contract.js';
+import { hostOf } from '../native/host.js';
 import { hiddenOf } from '../native/specs.js';
 import { assignSlots } from '../step/assignment.js';
 import { type FoundShapes, shapesOf } from './data-shapes.js';
@@ -50,7 +51,7 @@ export function estimateFor(
   workers: number,
   rates: Rates | null,
 ) {
-  const { spec, precision } = trainingEngine(config, shapes, addon.host(), workers);
+  const { spec, precision } = trainingEngine(config, shapes, hostOf(addon), workers);
   const training = addon.planFigures(spec);
   const forward = addon.planFigures({ ...spec, training: false });
   const slots = slotCount(config);

@@ -1,5 +1,5 @@
 /** The peak memory of a worker, part by part. */
-import { validationEvery } from '../config/derived.js';
+import { validatedWeights } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { addUp, type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { EngineSpec, PlanFigures } from '../native/contract.js';
@@ -76,7 +76,7 @@ export function workerMemory(
   const holdsState = rank === 0 || !shares;
   const held = holdsState ? length : 0;
   const untouched = least && !shares ? run.frozen : 0;
-  const validated = validationEvery(config) > 0 ? config.validation.weights : [];
+  const validated = validatedWeights(config);
   const bf16Copies = (holdsState ? 1 : 0) + (validated.includes('ema') ? ema : 0);
   const copies = spec.precision === 'bf16' ? bf16Copies : 0;
   const atOnce = onGpu ? 1 : Math.floor(spec.threads / spec.threadsPerSlot);

@@ -3,6 +3,7 @@ import type { Config } from '../config/schema.js';
 import { trainingEngine } from '../engine/spec.js';
 import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { shapesOf } from './data-shapes.js';
 import { leastTime, type Rates } from './estimate.js';
 
@@ -26,7 +27,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
   const gpu = config.device === 'cuda' ? await findGpu(addon) : null;
   const device = gpu?.ordinal ?? null;
   const shapes = await shapesOf(config);
-  const { spec: trained, precision } = trainingEngine(config, shapes, addon.host(), 1, device);
+  const { spec: trained, precision } = trainingEngine(config, shapes, hostOf(addon), 1, device);
   const spec: EngineSpec = { ...trained, threads: 1, threadsPerSlot: 1, ema: false };
   // On a GPU this comes before the engine allocates its memory, because the copies are large.
   const before = await measureRoofline(addon, spec);

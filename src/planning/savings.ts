@@ -65,11 +65,11 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   microBatches,
   (run) => {
     const { validation } = run.config;
-    if (validationEvery(run.config) === 0 || !validation.weights.includes('ema')) {
+    if (!validation.weights?.includes('ema') || validationEvery(run.config) === 0) {
       return [changed(run, { ema: null }, 'ema=null')];
     }
-    const change: Partial<Config> = { ema: null, validation: { ...validation, weights: ['master'] } };
-    return [changed(run, change, 'ema=null', 'validation.weights=[master]')];
+    const change: Partial<Config> = { ema: null, validation: { ...validation, weights: null } };
+    return [changed(run, change, 'ema=null', 'validation.weights=null')];
   },
   (run) => {
     const precision = { ...run.config.precision, compute: 'bf16' as const };

@@ -1,5 +1,5 @@
 /** Generates docs/reference/config.md and configs/schema.json from the schema. */
-import { expectation, jsonSchema, type SchemaNode, unwrapNull } from '../config/describe.js';
+import { defaultOf, expectation, jsonSchema, type SchemaNode, unwrapNull } from '../config/describe.js';
 import { code, page, table } from './markdown.js';
 
 const INTRODUCTION = `A run is described by one YAML file. A value is taken from the first of these that sets it: the flag \`--set key=value\` (the value is YAML; repeatable),
@@ -23,13 +23,9 @@ function rowsOf(mapping: SchemaNode, prefix: string): string[][] {
     const { node, nullable } = unwrapNull(child);
     const isMapping = node.properties !== undefined;
     const expects = isMapping ? `mapping${nullable ? ', or null' : ''}` : expectation(child);
-    const given = mapping.required?.includes(name) ? 'required' : defaultText(child, isMapping);
+    const text = defaultOf(child);
+    const given = mapping.required?.includes(name) ? 'required' : text === null ? 'see below' : code(text);
     const row = [code(prefix + name), expects, given, child.description ?? ''];
     return [row, ...rowsOf(isMapping ? node : {}, `${prefix}${name}.`)];
   });
-}
-
-function defaultText(node: SchemaNode, isMapping: boolean): string {
-  if (isMapping && node.default !== null) return 'see below';
-  return code(JSON.stringify(node.default));
 }

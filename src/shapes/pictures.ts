@@ -1,4 +1,4 @@
-/** Grids of labelled pictures, as PNG. */
+/** Grids of labelled pictures. */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sharp, { type OutputInfo, type OverlayOptions } from 'sharp';
@@ -26,7 +26,8 @@ const LINE = 15;
 process.env.FONTCONFIG_FILE = asset('fonts.conf');
 
 /**
- * Writes a grid of pictures as PNG, each enlarged three times and with its label below.
+ * Writes a grid of pictures, each enlarged three times and with its label below, in the format of the name's
+ * ending: .png, .jpg or .webp.
  *
  * @param columns pictures per row; null chooses a grid that is about as wide as high.
  * @throws OrchestratorError ERR_FILE_WRITE.
@@ -57,7 +58,6 @@ export async function writeGrid(
     await makeFolders(dirname(path));
     await sharp({ create: { width, height: top, channels: 3, background: PAPER } })
       .composite(layers)
-      .png()
       .toFile(path);
   } catch (cause) {
     throw writeFailure(path, cause);

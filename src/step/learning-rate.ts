@@ -1,4 +1,4 @@
-/** The learning rate and the EMA decay as functions of the step. */
+/** The learning rate as a function of the step. */
 import type { Config } from '../config/schema.js';
 import { elementary } from '../native/elementary.js';
 
@@ -12,9 +12,4 @@ export function learningRate({ optimizer, schedule }: Config, step: number): num
   if (decay === 'constant' || steps === warmup) return optimizer.lr;
   const progress = (step - warmup) / (steps - warmup);
   return optimizer.lr * (final + (1 - final) * 0.5 * (1 + elementary().cos(Math.PI * progress)));
-}
-
-/** Fraction of the old average that step `step` keeps; 1 if the average does not change. */
-export function emaDecay({ ema }: Config, step: number): number {
-  return ema !== null && step % ema.every === 0 ? ema.decay : 1;
 }

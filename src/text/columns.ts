@@ -19,6 +19,17 @@ export function alignedRows(
   return rows.map((row) => row.map(pad).join('  ').trimEnd());
 }
 
+/** A text in lines of at most `width` columns, broken at spaces, each after `indent`. */
+export function wrapped(text: string, width: number, indent = ''): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const longer = lines.length === 0 ? '' : `${lines.at(-1)} ${word}`;
+    if (longer !== '' && longer.length <= width) lines[lines.length - 1] = longer;
+    else lines.push(indent + word);
+  }
+  return text === '' ? [] : lines;
+}
+
 /** Names and values as lines, with the values aligned. */
 export function namedRows(values: Readonly<Record<string, string>>): string[] {
   return alignedRows(Object.entries(values), 'left');

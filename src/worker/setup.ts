@@ -10,6 +10,7 @@ import { startFrom } from '../engine/start.js';
 import { canonicalHash } from '../files/hash.js';
 import { frozenBounds } from '../model/freeze.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { objectiveOf } from '../objective/objective.js';
 import type { Form, Welcome } from '../rpc/proto.js';
@@ -35,7 +36,7 @@ export async function buildSetup(welcome: Welcome) {
   plan.checkBatch(config.batch.global);
   /** Null on the CPU. */
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
-  const training = trainingEngine(config, dataset, native().host(), welcome.workers, gpu?.ordinal ?? null);
+  const training = trainingEngine(config, dataset, hostOf(native()), welcome.workers, gpu?.ordinal ?? null);
   const engine = await native().createEngine(training.spec);
   const rows = await native().mapDataset(dataset.spec);
   await engine.attach(rows, dataset.text);

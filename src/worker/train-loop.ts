@@ -1,7 +1,8 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
 import { readCoefficient } from '../objective/formulations.js';
-import { emaDecay, learningRate } from '../step/learning-rate.js';
+import { emaDecay } from '../step/ema.js';
+import { learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
 import { findNonFinite } from './non-finite.js';

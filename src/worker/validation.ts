@@ -1,4 +1,5 @@
 /** The loss on held-out rows; each worker computes its share of the slots. */
+import { validatedWeights } from '../config/derived.js';
 import type { EvaluateBatch } from '../native/contract.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
@@ -18,7 +19,7 @@ export async function validate({
   const group = 2 * training.spec.threads;
   const bound = (rank: number) => Math.floor((rank * slots.length) / members.length);
   const end = bound(rank + 1);
-  for (const weights of config.validation.weights) {
+  for (const weights of validatedWeights(config)) {
     for (let first = bound(rank); first < end; first += group) {
       const some = slots.slice(first, Math.min(first + group, end));
       const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });

@@ -156,7 +156,7 @@ describe('inference', () => {
     await save(await filled(2), join(run, 'checkpoints'), 8);
     const averaged = closedAfterTest(await openForInference(run, { ...inference, weights: null }));
     expect(averaged.path).toMatch(/ema\.safetensors$/);
-    expect(averaged.notes).toEqual([]);
+    expect(averaged.notes).toEqual(['Weights: EMA of step 8']);
   });
 
   test('passes over a damaged checkpoint, and says so', async () => {

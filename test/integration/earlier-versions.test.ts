@@ -39,7 +39,19 @@ describe.each(versions)('%s', (version) => {
 
   test('its export, which is that of its checkpoint, bit by bit', () => {
     expect(run('model', 'inspect', 'export')).toMatch(/depth 1, hidden 64.*\n.*155,712/);
-    run('model', 'export', 'run', '--format', 'diffusers', '--dtype', 'BF16', '--out', 'again');
+    run(
+      'model',
+      'export',
+      'run',
+      '--weights',
+      'ema',
+      '--format',
+      'diffusers',
+      '--dtype',
+      'BF16',
+      '--out',
+      'again',
+    );
     const [before, now] = ['export', 'again'].map((name) =>
       readFileSync(join(folder, name, 'diffusion_pytorch_model.safetensors')),
     );

@@ -329,7 +329,7 @@ describe('refusals', () => {
     );
     expect(code).toBe(1);
     expect(output).toMatch(
-      /ERR_NON_FINITE: Step 2 was refused: NaN or infinity in the gradient of rank 0 \(pid \d+ on .*\), slot 0, samples [\d ]+, first in \w+/,
+      /ERR_NON_FINITE: Step 2 was refused: NaN or infinity in the gradient of rank 0 \(pid \d+ on .*\), slot 0, rows [\d, ]+(and \d+ more)?, first in \w+/,
     );
     expect(readLines(join(folder, 'nan', 'ledger.jsonl'))).toHaveLength(1);
   });

@@ -23,7 +23,10 @@ export function problems(text: string, flags: string[] = [], environment: NodeJS
   } catch (error) {
     expect(error).toBeInstanceOf(OrchestratorError);
     expect((error as OrchestratorError).code).toBe('ERR_CONFIG');
-    const lines = (error as OrchestratorError).message.split('\n').map((line) => line.replace(path, 'FILE'));
+    const lines = (error as OrchestratorError).message
+      .split('\n')
+      .filter((line) => !/^ +\d* \| /.test(line)) // the lines of the file that are shown
+      .map((line) => line.replaceAll(path, 'FILE'));
     return lines.length === 1 ? lines : lines.slice(1);
   }
   throw new Error('expected ERR_CONFIG');

@@ -1,10 +1,12 @@
 /** `orchestrator checkpoint`: what a checkpoint contains, and whether it is complete. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { MANIFEST, readManifest } from '../../checkpoint/manifest.js';
+import { type CheckpointManifest, EMA_FILE, readManifest } from '../../checkpoint/manifest.js';
+import { noCheckpoint } from '../../checkpoint/missing.js';
 import { CHECKPOINTS, resolveCheckpoint } from '../../checkpoint/resume.js';
 import { listCheckpoints } from '../../checkpoint/retention.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
+import { storedWeights } from '../../engine/stored-weights.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { Safetensors } from '../../formats/safetensors/file.js';
@@ -63,18 +65,39 @@ function pairs(record: Readonly<Record<string, string | number>>): string {
     .join(', ');
 }
 
+/** The state of the sample plan, under the names of the configuration; the data set has a row of its own. */
+function describePlan({ datasetHash: _, ...plan }: CheckpointManifest['planState']): string {
+  const names: Record<string, string> = { validationRows: 'data.validation_rows', samples: 'samples drawn' };
+  return pairs(Object.fromEntries(Object.entries(plan).map(([key, value]) => [names[key] ?? key, value])));
+}
+
+function describeText(text: CheckpointManifest['text']): string {
+  const encoder = (name: string, tokens: number, width: number, pooled?: number) =>
+    `${name} ${tokens} x ${width}${pooled === undefined ? '' : ` (pooled ${pooled})`}`;
+  return [
+    encoder('clip_l', text.clipTokens, text.clipLDim, text.clipLPooledDim),
+    encoder('clip_g', text.clipTokens, text.clipGDim, text.clipGPooledDim),
+    encoder('t5', text.t5Tokens, text.t5Dim),
+  ].join(', ');
+}
+
+function describeAverage(manifest: CheckpointManifest): string {
+  return manifest.files[EMA_FILE] === undefined ? 'none' : storedWeights(manifest, 'ema').text;
+}
+
 type Description = Awaited<ReturnType<typeof describe>>;
 
 function render({ path, manifest, tensors }: Description, withTensors: boolean): string {
   const facts = {
     checkpoint: path,
     step: String(manifest.step),
-    plan: pairs(manifest.planState),
+    plan: describePlan(manifest.planState),
+    EMA: describeAverage(manifest),
     'data set': manifest.datasetHash,
     model: describeModel(manifest.modelSpec),
     parameters: manifest.parameters.toLocaleString('en-US'),
     latent: manifest.latent.join(' x '),
-    text: pairs({ ...manifest.text }),
+    text: describeText(manifest.text),
     encoders: manifest.encoders === null ? 'not named' : pairs(manifest.encoders),
     versions: pairs(manifest.versions),
   };
@@ -112,12 +135,7 @@ async function verifyAll(path: string, out: NodeJS.WritableStream | null) {
   if (await isCheckpoint(path)) return [await verifyOne(path, out)];
   const inRun = await listCheckpoints(join(path, CHECKPOINTS));
   const found = inRun.length > 0 ? inRun : await listCheckpoints(path);
-  if (found.length === 0) {
-    throw new OrchestratorError(
-      'ERR_CHECKPOINT_MISSING',
-      `${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints`,
-    );
-  }
+  if (found.length === 0) throw noCheckpoint(path);
   const results: Awaited<ReturnType<typeof verifyOne>>[] = [];
   for (const checkpoint of found) results.push(await verifyOne(checkpoint.path, out));
   return results;

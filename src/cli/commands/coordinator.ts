@@ -1,6 +1,7 @@
 /** `orchestrator coordinator`: the process that coordinates a run, started by `launch`. */
 import type { Command } from 'commander';
-import { loadConfig } from '../../config/load.js';
+import { goingOn } from '../../config/earlier.js';
+import { loadConfigWithSources } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
@@ -29,9 +30,10 @@ export function register(program: Command): void {
     .action(async (configPath: string, { set, ...options }: CoordinatorCommandOptions) => {
       ignoreOutputErrors();
       const { startCoordinator } = await import('../../coordinator/run.js');
+      const { config, sources } = loadConfigWithSources(configPath, set);
       const run = await startCoordinator({
         ...options,
-        config: loadConfig(configPath, set),
+        configFor: (stored) => (stored === null ? config : goingOn(config, sources, stored)),
         token: requireVariable(ENVIRONMENT.token),
         onListening: (address) => {
           // If the launcher has ended, this is not an error, because "disconnect" follows.

@@ -34,6 +34,9 @@ export function register(program: Command): void {
       const report = await inspectDataset(source, column ?? null, (rows) =>
         progress.update(rows, source.rows),
       );
+      if (column !== undefined && report.histogram === null) {
+        process.stderr.write(`note: all values of ${column} are equal, so it has no histogram\n`);
+      }
       printResult(report, json, () => renderReport(report, source.format.title));
     });
   dataset

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { type EvaluationResult, evaluateModel } from '../../shapes/evaluation/evaluate.js';
 import { alignedRows } from '../../text/columns.js';
-import { positiveInteger } from '../arguments.js';
+import { picturePath, positiveInteger } from '../arguments.js';
 import { printResult } from '../output.js';
 import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
@@ -19,7 +19,11 @@ export function register(program: Command): void {
       "score a trained model of the shapes world by GenEval's categories, and compare it with chance",
     )
     .option('--count <n>', 'pictures of each category', positiveInteger, 64)
-    .option('--grid <png>', 'also write the first eight pictures of each category')
+    .option(
+      '--grid <file>',
+      'also write the first eight pictures of each category, as .png, .jpg or .webp',
+      picturePath,
+    )
     .option('--json', 'print JSON');
   samplerOptions(command, 'seed of the prompts and of the initial noise').action(evaluate);
 }

@@ -1,5 +1,4 @@
 /** `orchestrator model`: inspects and converts files of weights, and evaluates a model on a given case. */
-import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { readCase, resultTensors } from '../../engine/case.js';
 import { locateWeights, type WeightsSource } from '../../engine/inference.js';
@@ -16,6 +15,7 @@ import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { type Weights, withWeights } from '../../model/weights.js';
 import type { WeightsName } from '../../native/contract.js';
+import { hostOf } from '../../native/host.js';
 import { native } from '../../native/load.js';
 import { namedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
@@ -39,10 +39,7 @@ export function register(program: Command): void {
   model
     .command('eval')
     .description('compute velocity, loss and gradients of a model for explicit inputs')
-    .requiredOption(
-      '--weights <file>',
-      "safetensors file, index or folder, with the official names or diffusers'",
-    )
+    .requiredOption('--weights <file>', PLACES)
     .requiredOption('--case <file>', 'safetensors file with x0, eps, context, pooled, t, and optionally z_t')
     .requiredOption('--out <file>', 'safetensors file to write: velocity, loss, and gradients by name')
     .option('--grads', 'also compute the gradients of mean((velocity - (eps - x0))^2)')
@@ -102,12 +99,13 @@ function dtypeOption(): Option {
 
 async function evaluate(options: EvalOptions): Promise<void> {
   const { precision } = options;
-  await withWeights(options.weights, async (weights) => {
-    const { spec, notes } = weights;
+  const source = await locateWeights(options.weights, null);
+  await withWeights(source.path, async (weights) => {
+    const { spec } = weights;
     const input = await readCase(options.case, spec);
     const training = options.grads === true;
     const { latentHeight, latentWidth, contextTokens, samples: microBatch } = input;
-    const threads = availableParallelism();
+    const threads = hostOf(native()).processors;
     const engineSpec = inferenceSpec(
       { model: spec, latentHeight, latentWidth, contextTokens, microBatch },
       { precision, threads, threadsPerSlot: threads, training },
@@ -116,7 +114,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
     const engine = await native().createEngine(engineSpec);
     try {
       await loadWeights(engine, weights);
-      for (const note of notes) process.stderr.write(`${note}\n`);
+      for (const note of [...source.notes, ...weights.notes]) process.stderr.write(`${note}\n`);
       const result = await engine.evaluateCase(input.batch, input.target, training);
       const tensors = resultTensors(engine.layout(), input, result);
       await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
@@ -152,6 +150,7 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
     };
     printResult(description, json, ({ released, format, parameters, tensors: found }) => {
       const facts = {
+        ...(source.stored === null ? {} : { weights: source.stored.text }),
         model: `${describeModel(spec)}${released === null ? '' : ` (${released})`}`,
         parameters: parameters.toLocaleString('en-US'),
         names: `${format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
@@ -188,7 +187,7 @@ interface ExportFlags extends TransferFlags {
 const RELEASED_SAMPLE_SIZE = 128;
 
 async function importWeights(path: string, { out, format, dtype }: TransferFlags): Promise<void> {
-  await transfer({ path, notes: [] }, out, format, {
+  await transfer(await locateWeights(path, null), out, format, {
     format: 'official',
     dtype: dtype === 'same' ? null : dtype,
     shardBytes: null,
@@ -207,11 +206,18 @@ async function exportWeights(path: string, flags: ExportFlags): Promise<void> {
 }
 
 async function transfer(
-  { path, notes }: Pick<WeightsSource, 'path' | 'notes'>,
+  { path, notes, stored, byDefault }: WeightsSource,
   out: string,
   expected: Format | 'auto',
   options: TransferOptions,
 ): Promise<void> {
+  if (byDefault && stored?.untrained) {
+    throw new OrchestratorError(
+      'ERR_EMA_UNTRAINED',
+      `${path}: ${stored.text}`,
+      '`model export --weights master` writes the trained weights, `--weights ema` the average as it is',
+    );
+  }
   await withWeights(path, async (weights) => {
     const { spec, tensors } = weights;
     if (expected !== 'auto' && expected !== tensors.format) {
@@ -225,6 +231,7 @@ async function transfer(
     const size = `${written.tensors} tensors, ${bytes(written.bytes)} in ${counted(written.sha256.size, 'file')}`;
     const lines = namedRows({
       read: `${weights.files.path} (${tensors.format} names)`,
+      ...(stored === null ? {} : { weights: stored.text }),
       model: describeModel(spec),
       wrote: `${out} (${options.format} names): ${size}`,
     });

@@ -5,7 +5,7 @@ import { OrchestratorError } from '../../errors.js';
 import { readFailure } from '../../files/io.js';
 import { writeGrid } from '../../shapes/pictures.js';
 import { counted } from '../../text/quantities.js';
-import { positiveInteger } from '../arguments.js';
+import { picturePath, positiveInteger } from '../arguments.js';
 import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
@@ -27,7 +27,7 @@ export function register(program: Command): void {
     )
     .option('--repeat <n>', 'pictures per prompt', positiveInteger, 1)
     .option('--columns <n>', 'pictures per row', positiveInteger)
-    .requiredOption('--out <png>', 'picture to write');
+    .requiredOption('--out <file>', 'picture to write: .png, .jpg or .webp', picturePath);
   samplerOptions(command, 'seed of the initial noise').action(sample);
 }
 

@@ -30,7 +30,7 @@ describe('errors of a configuration', () => {
       'objective: {density: normal}',
       'objective.density: expected uniform, lognorm(m, s), mode(s) or cosmap, received "normal"',
     ],
-    ['ema: yes please', 'ema: expected a mapping with decay, every, or null, received "yes please"'],
+    ['ema: yes please', 'ema: expected a mapping with decay, every, warmup, or null, received "yes please"'],
     [
       'exchange: nccl',
       'exchange: expected auto, shared or grpc, because device is cpu and NCCL connects GPUs, received nccl',
@@ -42,7 +42,7 @@ describe('errors of a configuration', () => {
     ],
     [
       'validation: {weights: []}',
-      'validation.weights: expected a non-empty list, each one of ema, master, received []',
+      'validation.weights: expected a non-empty list, each one of ema, master, or null, received []',
     ],
   ])('%s', (line, expected) => {
     const [only, ...others] = problems(`${MINIMAL}${line}\n`);
@@ -81,16 +81,105 @@ describe('errors of a configuration', () => {
     expect(problems('')).toHaveLength(2);
   });
 
-  test('reports keys given twice', () => {
-    expect(problems(`${MINIMAL}seed: 1\nseed: 2\n`)).toEqual(['FILE:4:1: this key is given twice']);
+  test('reports keys given twice, with the place of the first', () => {
+    expect(problems(`${MINIMAL}seed: 1\nmodel:\n  depth: 1\n  hidden: 64\n  depth: 2\nseed: 2\n`)).toEqual([
+      'FILE:7:3: depth: this key is given twice, first at FILE:5:3',
+      'FILE:8:1: seed: this key is given twice, first at FILE:3:1',
+    ]);
   });
 
-  test('reports text that is not YAML, and not the keys that are missing because of it', () => {
-    expect(problems('name: [x\n')).toEqual([expect.stringMatching(/^FILE:\d+:\d+: not readable as YAML: /)]);
-    expect(problems('- name\n')).toEqual(['FILE:1:1: expected a mapping of keys to values']);
-    expect(problems('name: x\n---\nname: y\n')).toEqual([
-      expect.stringMatching(/expected one YAML document, received several/),
-    ]);
+  describe('on text that is not YAML, report the first fault in its line, and no key that is missing for it', () => {
+    test.each([
+      [
+        'name: x\ndata:\n  path: d\n   validation_rows: 4\nseed: 1\n',
+        '4:4: not readable as YAML: this line is indented below a line that has a value already; check the indentation',
+      ],
+      [
+        'name: x\nmodel:\n  depth: 2\n    hidden: 64\n',
+        '4:5: not readable as YAML: this line is indented below a line that has a value already; check the indentation',
+      ],
+      [
+        'name: x\ndata:\n  path: d\n validation_rows: 4\n',
+        '4:2: not readable as YAML: this line is not in the column of its neighbours; check the indentation',
+      ],
+      [
+        'name: x\ndata:\n\tpath: d\n',
+        '3:1: not readable as YAML: lines are indented with spaces, not with tabs',
+      ],
+      [
+        'name: x\nseed:1\nmodel: {depth: 2}\n',
+        '2:1: not readable as YAML: expected "key: value", with a space after the colon',
+      ],
+      [
+        'name: x\n- seed\n',
+        '2:1: not readable as YAML: expected "key: value", with a space after the colon, found an item of a list',
+      ],
+      ['name: x: y\n', '1:7: not readable as YAML: a value with ": " in it must be in quotes'],
+      ['name: [x\n', '1:8: not readable as YAML: a "[" or "{" is not closed'],
+      ['name: x\ndata: {path: d\nseed: 1\n', '2:14: not readable as YAML: a "[" or "{" is not closed'],
+      ['name: "x\ndata: {path: d}\n', '2:15: not readable as YAML: Missing closing "quote'],
+      ['- name\n', '1:1: expected a mapping of keys to values'],
+    ])('%j', (text, expected) => {
+      expect(problems(text)).toEqual([`FILE:${expected}`]);
+    });
+
+    test('several documents', () => {
+      expect(problems('name: x\n---\nname: y\n')).toEqual([
+        expect.stringMatching(/expected one YAML document, received several/),
+      ]);
+    });
+
+    test('with the line, and a caret below the place', () => {
+      const path = yaml('name: x\ndata:\n\tpath: \u0007d\n');
+      expect(() => loadConfig(path, [], {})).toThrow(
+        /spaces, not with tabs\n {2}3 \| {2}path: \?d\n {4}\| \^$/,
+      );
+    });
+  });
+
+  describe('say what to write', () => {
+    test.each([
+      ['device: gpu', 'device: expected one of cpu, cuda, received "gpu"; did you mean cuda'],
+      [
+        'activation_checkpointing: true',
+        'activation_checkpointing: expected one of nothing, norms, mlp, block, received true; did you mean block',
+      ],
+      [
+        'schedule: {steps: 10_000}',
+        'schedule.steps: expected an integer of at least 1, received "10_000"; write 10000',
+      ],
+      [
+        'optimizer: {lr: "1e-4"}',
+        'optimizer.lr: expected a number of at least 0, received "1e-4"; write 0.0001',
+      ],
+      ['ema: {warmup: yes}', 'ema.warmup: expected true or false, received "yes"; write true'],
+      [
+        'init: 42',
+        'init: expected a non-empty string, or null, received 42; put it in quotes to make it a string',
+      ],
+      ['learning_rate: 1e-4', 'learning_rate: unknown key; here it is optimizer.lr'],
+      ['optimizer: {learning-rate: 1e-4}', 'optimizer.learning-rate: unknown key; here it is optimizer.lr'],
+      [
+        'output_dir: out',
+        'output_dir: unknown key; here it is the option --run-dir of `orchestrator launch`',
+      ],
+      [
+        'batch_size: 8',
+        'batch_size: unknown key; here it is batch.global (the samples of a whole step, on all workers; batch.micro are those computed together)',
+      ],
+    ])('%s', (line, expected) => {
+      expect(problems(`${MINIMAL}${line}\n`).map((text) => text.replace(/^FILE:3:\d+: /, ''))).toEqual([
+        expected,
+      ]);
+    });
+
+    test('in a shell, too', () => {
+      expect(problems(MINIMAL, ['name=42'])).toEqual([
+        expect.stringContaining(
+          `received 42; put it in quotes to make it a string, and once more for the shell: 'name="42"'`,
+        ),
+      ]);
+    });
   });
 
   test('reports everything at once, in the order of the file', () => {
@@ -147,7 +236,7 @@ describe('rules between keys', () => {
     ],
     [
       'data: {path: d, latent_shape: [4, 8, 8]}',
-      'model.latent_channels: expected 4, the channels of data.latent_shape, received 16',
+      'model.latent_channels: expected 4, the channels of data.latent_shape, received 16 (model.latent_channels has its default)',
     ],
     [
       'data: {path: d, latent_shape: [16, 8, 9]}',
@@ -165,7 +254,10 @@ describe('rules between keys', () => {
       'data: {path: d, text_shape: {clip_l: [8, 48], clip_g: [8, 80], t5: [8, 100]}}',
       'data.text_shape.t5: expected a width of at least 128, those of clip_l and clip_g together, received 100',
     ],
-    ['ema: null', 'validation.weights: expected [master], because ema is null, received ema'],
+    [
+      'ema: null\nvalidation: {weights: [ema]}',
+      'validation.weights: expected [master] or null, because ema is null, received ema',
+    ],
     [
       'freeze: [context_embeder.weight]',
       'freeze: expected patterns of parameter names (* = any characters), received context_embeder.weight, which matches none; did you mean context_embedder.weight',

@@ -33,14 +33,14 @@ describe('precedence', () => {
       { ORCHESTRATOR_INIT: 'null' },
     );
     expect(model.dual_attention).toEqual([0, 1]);
-    expect(ema).toEqual({ decay: 0.5, every: 1 });
+    expect(ema).toEqual({ decay: 0.5, every: 1, warmup: true });
     expect(init).toBeNull();
     expect(objective.density).toBe('lognorm(0.5, 1)');
   });
 
   test('sets keys under a mapping that the file had switched off', () => {
     const off = yaml(`${MINIMAL}ema: null\n`);
-    expect(loadConfig(off, ['ema.decay=0.5'], {}).ema).toEqual({ decay: 0.5, every: 1 });
+    expect(loadConfig(off, ['ema.decay=0.5'], {}).ema).toEqual({ decay: 0.5, every: 1, warmup: true });
   });
 
   test('names the flag or the variable in errors', () => {
@@ -63,9 +63,26 @@ describe('precedence', () => {
     ]);
   });
 
-  test('points a broken rule out where its key was set', () => {
+  test('points a broken rule out at the key that the user set last', () => {
     expect(problems(MINIMAL, ['schedule.warmup=2000'])).toEqual([
       '--set schedule.warmup=2000: schedule.warmup: expected at most schedule.steps (1000), received 2000',
+    ]);
+    const text = 'batch.global: expected a multiple of batch.micro (24), received 64';
+    expect(problems(MINIMAL, ['batch.micro=24'])).toEqual([
+      `--set batch.micro=24: ${text} (batch.global has its default)`,
+    ]);
+    const inFile = `${MINIMAL}batch: {global: 64, micro: 24}\n`;
+    expect(problems(inFile)).toEqual([`FILE:3:17: ${text}`]);
+    expect(problems(`${MINIMAL}batch: {global: 64}\n`, ['batch.micro=24'])).toEqual([
+      `--set batch.micro=24: ${text} (batch.global is set at FILE:3:17)`,
+    ]);
+    const micro = { ORCHESTRATOR_BATCH__MICRO: '24' };
+    expect(problems(inFile, [], micro)).toEqual([
+      `ORCHESTRATOR_BATCH__MICRO: ${text} (batch.global is set at FILE:3:17)`,
+    ]);
+    expect(problems(inFile, ['batch.global=64'], micro)).toEqual([`--set batch.global=64: ${text}`]);
+    expect(problems(inFile, ['batch.global=64', 'batch.micro=24'])).toEqual([
+      `--set batch.micro=24: ${text} (batch.global is set at --set batch.global=64)`,
     ]);
   });
 

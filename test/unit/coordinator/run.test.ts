@@ -9,7 +9,7 @@ import { temporaryFolder } from '../../support/folders.js';
 test('stopped before training, it says why once: there is nothing to save', async () => {
   const runDir = temporaryFolder();
   const run = await startCoordinator({
-    config: loadConfig(yaml(MINIMAL), ['telemetry.metrics_port=null']),
+    configFor: () => loadConfig(yaml(MINIMAL), ['telemetry.metrics_port=null']),
     workers: 1,
     runDir,
     resume: 'auto',

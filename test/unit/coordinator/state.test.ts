@@ -274,7 +274,7 @@ describe('the step rule', () => {
     expect(actions.some(({ type }) => type === 'commit')).toBe(false);
   });
 
-  test('a gradient that is not finite names step, rank, slot, samples and tensor', () => {
+  test('a gradient that is not finite names step, rank, slot, rows and tensor', () => {
     const script = new Script().running();
     const bad = prepared(1, [1, 2], {
       gradientNorm: Number.NaN,
@@ -283,7 +283,7 @@ describe('the step rule', () => {
     script.event({ type: 'prepared', id: 'b', prepared: bad });
     const good = prepared(1, [0], { gradientNorm: Number.NaN });
     expect(reason(script.event({ type: 'prepared', id: 'a', prepared: good }))).toBe(
-      'ERR_NON_FINITE: Step 1 was refused: NaN or infinity in the gradient of rank 1 (pid 101 on h), slot 2, samples 4 5, first in x_embedder',
+      'ERR_NON_FINITE: Step 1 was refused: NaN or infinity in the gradient of rank 1 (pid 101 on h), slot 2, rows 4, 5, first in x_embedder',
     );
   });
 
@@ -294,7 +294,7 @@ describe('the step rule', () => {
     script.event({ type: 'prepared', id: 'b', prepared: bad });
     const good = prepared(1, [0], { gradientNorm: Number.NaN });
     expect(reason(script.event({ type: 'prepared', id: 'a', prepared: good }))).toContain(
-      'samples 3, first in t',
+      'rows 3, first in t',
     );
   });
 

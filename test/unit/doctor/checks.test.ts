@@ -36,7 +36,14 @@ describe('checks of doctor', () => {
 
   test('warn of a quota of processors', () => {
     expect(checkCores(null).status).toBe('ok');
-    expect(checkCores(0.5)).toMatchObject({ status: 'warning', fix: expect.stringContaining('<= 1') });
+    const detail = (quota: string) =>
+      expect.stringMatching(`; the control group allows the time of ${quota}$`);
+    expect(checkCores(1)).toMatchObject({ status: 'ok' });
+    expect(checkCores(0.5)).toMatchObject({
+      status: 'warning',
+      detail: detail('0.5'),
+      fix: 'raise the quota',
+    });
   });
 
   test('warn of little memory, and heed the limit of the container', () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.js';
-import { emaDecay, learningRate } from '../../../src/step/learning-rate.js';
+import { learningRate } from '../../../src/step/learning-rate.js';
 
 const config = (more: string) =>
   parseConfig(`{name: x, data: {path: d}, optimizer: {lr: 2.0}, ${more}}`, 'the test');
@@ -19,10 +19,4 @@ test('a constant rate stays; no warm-up starts at the peak', () => {
   const constant = config('schedule: {steps: 10, warmup: 0, decay: constant}');
   expect([1, 5, 10].map((step) => learningRate(constant, step))).toEqual([2, 2, 2]);
   expect(learningRate(config('schedule: {steps: 4, warmup: 4}'), 4)).toBe(2);
-});
-
-test('the average moves every so many steps', () => {
-  const sometimes = config('ema: {decay: 0.99, every: 3}');
-  expect([1, 2, 3, 4, 5, 6].map((step) => emaDecay(sometimes, step))).toEqual([1, 1, 0.99, 1, 1, 0.99]);
-  expect(emaDecay(config('ema: null, validation: {every: 0}'), 3)).toBe(1);
 });

@@ -1,0 +1,42 @@
+/** The error for a path at which there is no checkpoint: what is there instead. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { OrchestratorError } from '../errors.js';
+import { textOrNull } from '../files/io.js';
+import { isMapping } from '../files/json.js';
+import { MANIFEST } from './manifest.js';
+
+export function noCheckpoint(path: string): OrchestratorError {
+  const failure = (message: string, hint: string | null = null) =>
+    new OrchestratorError('ERR_CHECKPOINT_MISSING', message, hint);
+  if (!existsSync(path)) return failure(`${path} does not exist`);
+  const config = join(path, 'config.yaml');
+  const ledger = join(path, 'ledger.jsonl');
+  if (!existsSync(config) || !existsSync(ledger)) {
+    return failure(`${path} is neither a checkpoint (a folder with ${MANIFEST}) nor a run with checkpoints`);
+  }
+  const every = checkpointEvery(config);
+  const first = every === null || every === 0 ? '' : `at step ${every}, or `;
+  const step = lastStep(ledger);
+  return failure(
+    `${path} is a run${step === null ? '' : ` at step ${step}`} that has not saved a checkpoint yet`,
+    `The first one is written ${first}when the run ends or is stopped`,
+  );
+}
+
+function checkpointEvery(path: string): number | null {
+  try {
+    const config: unknown = parse(readFileSync(path, 'utf8'));
+    const every = isMapping(config) && isMapping(config.checkpoint) ? config.checkpoint.every : null;
+    return typeof every === 'number' ? every : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The last step that a run's ledger records; null if there is none. */
+function lastStep(ledger: string): string | null {
+  const steps = (textOrNull(ledger) ?? '').matchAll(/^\{"step":(\d+),.*\}$/gm);
+  return [...steps].at(-1)?.[1] ?? null;
+}

@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { buildProgram } from '../../../src/cli/program.js';
+import { ALIASES, aliasOf, VALUE_ALIASES } from '../../../src/config/aliases.js';
+import { formatPath, keyPaths, schemaAt, unwrapNull } from '../../../src/config/describe.js';
+
+const keys = keyPaths().map(formatPath);
+
+test('every name of another trainer leads to a key or to an option of launch, and each to one', async () => {
+  const program = await buildProgram('launch');
+  const options = program.commands
+    .find((command) => command.name() === 'launch')!
+    .options.map(({ long }) => long);
+  for (const { ours } of ALIASES) expect(ours.startsWith('--') ? options : keys).toContain(ours);
+  const names = ALIASES.flatMap(({ names }) => names);
+  expect(new Set(names).size).toBe(names.length);
+  for (const name of names) expect(name).toMatch(/^[a-z0-9_]+$/);
+});
+
+test('no name is a key at the top level, where it would hide it', () => {
+  for (const { names } of ALIASES) for (const name of names) expect(keys).not.toContain(name);
+});
+
+test('names are found whatever their case, with dashes or underscores', () => {
+  expect(aliasOf('Learning-Rate')).toBe('here it is optimizer.lr');
+  expect(aliasOf('lerning_rate')).toBeNull();
+});
+
+test('every value of another trainer leads to one of the key', () => {
+  for (const [key, values] of Object.entries(VALUE_ALIASES)) {
+    const { node } = unwrapNull(schemaAt(key.split('.'))!);
+    for (const [theirs, ours] of Object.entries(values)) {
+      expect(node.enum).toContain(ours);
+      expect(node.enum).not.toContain(theirs);
+    }
+  }
+});
