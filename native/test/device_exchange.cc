@@ -178,6 +178,64 @@ TEST(
   for (int r = 0; r < ranks; ++r) CHECK(next.sums[r] == want, next.errors[r]);
 }
 
+TEST("exchange: the emulated transport finds the calls at which NCCL would hang or mix up data") {
+  using graph::Transport;
+  using Transfer = Transport::Transfer;
+  constexpr auto kSend = Transfer::Send, kReceive = Transfer::Receive;
+  struct Case {
+    const char* complaint;
+    std::function<void(Transport&, float* data, int rank)> call;
+  };
+  const Case cases[] = {
+      {"receives what rank 1 does not send",
+       [](Transport& t, float* data, int) {
+         t.send_receive({{kReceive, 1, data, 4}});
+       }},
+      {"does not receive all that rank 0 sends",
+       [](Transport& t, float* data, int rank) {
+         rank == 0 ? t.send_receive({{kSend, 1, data, 4}}) : t.send_receive({});
+       }},
+      {"receives 3 elements of rank 1, which sends 4",
+       [](Transport& t, float* data, int rank) {
+         rank == 0 ? t.send_receive({{kReceive, 1, data, 3}}) : t.send_receive({{kSend, 0, data, 4}});
+       }},
+      {"makes another call than rank 0",
+       [](Transport& t, float* data, int rank) {
+         const int peer = 1 - rank;
+         if (rank == 0) return t.all_gather(data, 4);
+         t.send_receive({{kSend, peer, data + 4, 4}, {kReceive, peer, data, 4}});
+       }},
+      {"exchanges data with rank 2",
+       [](Transport& t, float* data, int) {
+         t.send_receive({{kSend, 2, data, 4}});
+       }},
+      {"uses memory that its device did not have",
+       [](Transport& t, float* data, int rank) {
+         t.send_receive({{kSend, 1 - rank, data + 60, 5}});
+       }},
+  };
+  for (const Case& c : cases) {
+    std::vector<std::unique_ptr<graph::Device>> devices;
+    std::vector<std::unique_ptr<Transport>> transports;
+    for (int r = 0; r < 2; ++r) devices.push_back(kernels::cuda::make_emulated_device());
+    const std::string leader = devices[0]->rendezvous(true);
+    for (int r = 0; r < 2; ++r) transports.push_back(devices[r]->connect(leader, r, 2));
+    std::vector<Buffer> memory;
+    for (int r = 0; r < 2; ++r) {
+      memory.push_back(devices[r]->allocate(64 * sizeof(float)));
+      transports[r]->wait_for_compute_stream();
+      c.call(*transports[r], memory[r].as<float>(), r);
+    }
+    std::string error;
+    try {
+      transports[0]->wait();
+    } catch (const Error& e) {
+      error = e.what();
+    }
+    CHECK(error.find(c.complaint) != std::string::npos, c.complaint, ": ", error);
+  }
+}
+
 TEST("exchange: abort before the start ends every wait") {
   Generation g(shared_out(2, 2), 100, 1000);
   g.exchanges[1]->abort();
