@@ -46,7 +46,7 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
 
 Napi::Value device_ceilings(const Napi::CallbackInfo& info) {
   const int ordinal = static_cast<int>(integer(info[0], "device", 0, 1024));
-  const DType t = info[1].ToString().Utf8Value() == "bf16" ? DType::BF16 : DType::F32;
+  const DType t = precision(info[1], "precision");
   return promise(
       info.Env(), on_own_thread, nullptr,
       [=] { return orch::device_ceilings(kernels::open_cuda(ordinal), t); },
@@ -64,8 +64,7 @@ Napi::Value add_into(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
-  const std::string precision = info[0].ToString();
-  const DType t = precision == "bf16" ? DType::BF16 : DType::F32;
+  const DType t = precision(info[0], "precision");
   const int64_t m = integer(info[1], "m"), n = integer(info[2], "n"), k = integer(info[3], "k");
   const int threads = static_cast<int>(integer(info[4], "threads", 1, 1024));
   const double seconds = info[5].ToNumber().DoubleValue();

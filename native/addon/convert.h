@@ -6,8 +6,10 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "../core/dtype.h"
 #include "promise.h"
 
 namespace orch::addon {
@@ -47,6 +49,21 @@ inline std::string string(const Napi::Object& o, const char* name) {
   Napi::Value v = o.Get(name);
   if (!v.IsString()) wrong(o.Env(), name, "a string");
   return v.As<Napi::String>().Utf8Value();
+}
+/// The value of the alternative that a string names.
+template <class T>
+T one_of(const Napi::Value& v, const char* name,
+         std::initializer_list<std::pair<const char*, T>> alternatives) {
+  std::string names;
+  for (const auto& [known, value] : alternatives) {
+    if (v.IsString() && v.As<Napi::String>().Utf8Value() == known) return value;
+    names += (names.empty() ? "" : " or ") + std::string(known);
+  }
+  wrong(v.Env(), name, names);
+}
+/// A type in which the engine computes.
+inline DType precision(const Napi::Value& v, const char* name) {
+  return one_of<DType>(v, name, {{"fp32", DType::F32}, {"bf16", DType::BF16}});
 }
 inline Napi::Object object(const Napi::Value& v, const char* name) {
   if (!v.IsObject()) wrong(v.Env(), name, "an object");

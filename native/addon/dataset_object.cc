@@ -29,8 +29,9 @@ DatasetSpec spec_of(const Napi::Object& o) {
   auto columns = array(o, "columns");
   for (uint32_t i = 0; i < columns.Length(); ++i) {
     auto c = object(columns.Get(i), "columns");
-    ColumnSpec column{
-        string(c, "role"), string(c, "type") == "float16" ? DType::F16 : DType::F32, integer(c, "width"), {}};
+    const auto type =
+        one_of<DType>(c.Get("type"), "type", {{"float16", DType::F16}, {"float32", DType::F32}});
+    ColumnSpec column{string(c, "role"), type, integer(c, "width"), {}};
     auto segments = array(c, "segments");
     for (uint32_t j = 0; j < segments.Length(); ++j) {
       auto s = object(segments.Get(j), "segments");

@@ -147,7 +147,7 @@ Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
 Napi::Value evaluate(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<SampleBatch>(samples_of(object(info[0], "the batch")));
   auto o = object(info[1], "the options");
-  const State weights = weights_of(info.Env(), string(o, "weights"));
+  const State weights = weights_of(o.Get("weights"));
   const uint64_t seed = bigint(o.Get("seed"), "seed");
   const uint32_t step = static_cast<uint32_t>(integer(o, "step", 0, UINT32_MAX));
   return run(info, h, [=](Engine& e) { return e.evaluate(*batch, weights, seed, step); });
@@ -155,13 +155,13 @@ Napi::Value evaluate(const EngineHandle& h, const Napi::CallbackInfo& info) {
 
 Napi::Value predict(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
-  const State weights = weights_of(info.Env(), info[1].ToString());
+  const State weights = weights_of(info[1]);
   return run(info, h, [=](Engine& e) { return e.predict(*batch, weights); });
 }
 
 Napi::Value query_key_rms(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto batch = std::make_shared<RawBatch>(raw_of(object(info[0], "the batch")));
-  const State weights = weights_of(info.Env(), info[1].ToString());
+  const State weights = weights_of(info[1]);
   return run(info, h, [=](Engine& e) { return orch::query_key_rms(e, *batch, weights); });
 }
 

@@ -15,16 +15,21 @@ State state_of(Napi::Env env, const Engine& e, const std::string& name) {
   wrong(env, "the state's name", names);
 }
 
-State weights_of(Napi::Env env, const std::string& name) {
-  if (name == "master") return State::Master;
-  if (name == "ema") return State::Ema;
-  wrong(env, "the weights", "master or ema");
+State weights_of(const Napi::Value& name) {
+  return one_of<State>(name, "the weights", {{"master", State::Master}, {"ema", State::Ema}});
 }
 
 ModelSpec model_of(const Napi::Object& o) {
-  ModelSpec m{integer(o, "depth"),           integer(o, "heads"),          integer(o, "patch"),
-              integer(o, "latentChannels"),  integer(o, "contextDim"),     integer(o, "pooledDim"),
-              integer(o, "posEmbedMaxSize"), string(o, "qkNorm") == "rms", {},
+  const bool qk_norm = one_of<bool>(o.Get("qkNorm"), "qkNorm", {{"none", false}, {"rms", true}});
+  ModelSpec m{integer(o, "depth"),
+              integer(o, "heads"),
+              integer(o, "patch"),
+              integer(o, "latentChannels"),
+              integer(o, "contextDim"),
+              integer(o, "pooledDim"),
+              integer(o, "posEmbedMaxSize"),
+              qk_norm,
+              {},
               string(o, "backbone")};
   auto dual = array(o, "dualAttention");
   for (uint32_t i = 0; i < dual.Length(); ++i)
@@ -37,13 +42,13 @@ EngineSpec spec_of(const Napi::Object& o) {
   s.model = model_of(object(o.Get("model"), "model"));
   s.shape = {integer(o, "microBatch"), integer(o, "latentHeight"), integer(o, "latentWidth"),
              integer(o, "contextTokens")};
-  s.compute = string(o, "precision") == "bf16" ? DType::BF16 : DType::F32;
-  const std::string recompute = string(o, "recompute");
-  s.recompute = recompute == "norms"   ? Recompute::Norms
-                : recompute == "mlp"   ? Recompute::Mlp
-                : recompute == "block" ? Recompute::Block
-                                       : Recompute::Nothing;
-  s.residual = string(o, "residual") == "bf16" ? s.compute : DType::F32;
+  s.compute = precision(o.Get("precision"), "precision");
+  s.recompute = one_of<Recompute>(o.Get("recompute"), "recompute",
+                                  {{"nothing", Recompute::Nothing},
+                                   {"norms", Recompute::Norms},
+                                   {"mlp", Recompute::Mlp},
+                                   {"block", Recompute::Block}});
+  s.residual = precision(o.Get("residual"), "residual") == DType::BF16 ? s.compute : DType::F32;
   s.threads = static_cast<int>(integer(o, "threads", 1, 1024));
   s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, 1024));
   s.training = boolean(o, "training");

@@ -11,7 +11,7 @@ namespace orch::addon {
 /// A state of the engine's optimizer by its name, which the engine need not have.
 State state_of(Napi::Env env, const Engine& e, const std::string& name);
 /// The weights that a forward pass uses: master or ema.
-State weights_of(Napi::Env env, const std::string& name);
+State weights_of(const Napi::Value& name);
 ModelSpec model_of(const Napi::Object& o);
 EngineSpec spec_of(const Napi::Object& o);
 SampleBatch samples_of(const Napi::Object& o);

@@ -342,6 +342,20 @@ describe('what cannot be is refused', () => {
     });
   });
 
+  test('words that are none', () => {
+    const wrong = (name: string, words: string) =>
+      expect.objectContaining({ code: 'ERR_NATIVE_ARGUMENT', message: `Expected ${words} for ${name}` });
+    const planned = (other: object) => () => native().planFigures({ ...engineSpec(), ...other });
+    expect(planned({ model: { ...SMALL, qkNorm: 'layer' } })).toThrow(wrong('qkNorm', 'none or rms'));
+    expect(planned({ precision: 'fp16' })).toThrow(wrong('precision', 'fp32 or bf16'));
+    expect(planned({ residual: 32 })).toThrow(wrong('residual', 'fp32 or bf16'));
+    expect(planned({ recompute: 'all' })).toThrow(wrong('recompute', 'nothing or norms or mlp or block'));
+    const column = { role: 'latent', type: 'float64' as 'float32', width: 4, segments: [] };
+    expect(() => native().mapDataset({ files: [], rows: 0, columns: [column] })).toThrow(
+      wrong('type', 'float16 or float32'),
+    );
+  });
+
   test('numbers that are none', async () => {
     const path = join(temporaryFolder(), 'data.bin');
     writeFileSync(path, new Uint8Array(64));

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "../../../core/error.h"
 #include "../attention_cudnn.h"
@@ -14,8 +15,8 @@
 namespace orch::kernels::cuda {
 namespace {
 
-graph::Device::Launches* launches = nullptr;
-void* workspace_memory = nullptr;
+std::mutex counting;
+graph::Device::Launches launches{};  // of all emulated devices of this process
 int ordinal = 0;
 int device_count() {
   const char* given = std::getenv("ORCHESTRATOR_EMULATED_GPUS");
@@ -35,13 +36,18 @@ struct Replayed {
     for (void* p : workspaces) std::free(p);
   }
   void replay() const {
-    if (launches) launches->replays += 1;
+    {
+      std::lock_guard lock(counting);
+      launches.replays += 1;
+    }
     for (const auto& w : work) w();
   }
   std::vector<std::function<void()>> work;
   std::vector<void*> workspaces;
 };
-Replayed* recording = nullptr;
+// Several devices of a process may work at a time, each on a thread of its own.
+thread_local Replayed* recording = nullptr;
+thread_local std::unique_ptr<void, void (*)(void*)> workspace_memory{nullptr, std::free};
 
 /// Rejects what a stream rejects during capture.
 void reject_during_capture(const char* what) {
@@ -87,7 +93,11 @@ void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const 
 
 class EmulatedDevice final : public TableDevice {
  public:
-  EmulatedDevice() { launches = &launches_; }
+  explicit EmulatedDevice(AtCall at_call = nullptr) : at_call_(std::move(at_call)) {}
+  Launches take_launches() override {
+    std::lock_guard lock(counting);
+    return std::exchange(launches, {});
+  }
   /// The name makes clear, wherever it is shown, that this is not a GPU.
   Description describe() const override {
     return {"emulated GPU (runs on the CPU, for tests)", "no CUDA, no cuBLASLt", size_t{4} << 30, ""};
@@ -110,8 +120,8 @@ class EmulatedDevice final : public TableDevice {
     return {time([&] { matmul("matmul", s)->run(run); })};
   }
 
-  Buffer allocate(size_t bytes) override { return made(bytes, rounded(bytes)); }
-  Buffer allocate_host(size_t bytes) override { return made(bytes, 0); }
+  Buffer allocate(size_t bytes) override { return made(bytes, true); }
+  Buffer allocate_host(size_t bytes) override { return made(bytes, false); }
   void download(void* to, const void* from, size_t bytes) override {
     reject_during_capture("A download");
     if (bytes) std::memcpy(to, from, bytes);
@@ -159,27 +169,48 @@ class EmulatedDevice final : public TableDevice {
 
   std::string rendezvous(bool leads) override { return emulated_rendezvous(ordinal, leads); }
   std::unique_ptr<graph::Transport> connect(const std::string& leader, int rank, int ranks) override {
-    return emulated_connect(leader, rank, ranks);
+    return emulated_connect(
+        leader, rank, ranks, [this] { return contents(); }, at_call_);
   }
 
  private:
   /// Freed not before the streams are idle, as in CUDA.
-  Buffer made(size_t bytes, size_t held) {
+  Buffer made(size_t bytes, bool on_device) {
     reject_during_capture("An allocation");
-    launches_.allocations += 1;
-    held_ += held;
-    const auto release = [this, held](void* memory) {
+    {
+      std::lock_guard lock(counting);
+      launches.allocations += 1;
+    }
+    char* const p = static_cast<char*>(poisoned(bytes));
+    if (on_device) {
+      std::lock_guard lock(memory_mutex_);
+      memory_[p] = bytes;
+      held_ += rounded(bytes);
+    }
+    const auto release = [this, on_device](void* memory) {
       finish_copies();
+      if (on_device) {
+        std::lock_guard lock(memory_mutex_);
+        held_ -= rounded(memory_.extract(static_cast<char*>(memory)).mapped());
+      }
       std::free(memory);
-      held_ -= held;
     };
-    return {{poisoned(bytes), release}, bytes};
+    return {{p, release}, bytes};
+  }
+  Contents contents() {
+    std::lock_guard lock(memory_mutex_);
+    Contents now;
+    for (const auto& [start, bytes] : memory_) now.emplace(start, std::vector(start, start + bytes));
+    return now;
   }
   void finish_copies() {
     for (const auto& u : uploads_) u();
     uploads_.clear();
   }
   std::vector<std::function<void()>> uploads_;
+  const AtCall at_call_;
+  std::mutex memory_mutex_;
+  std::map<char*, size_t> memory_;  ///< what is allocated on the device
 };
 
 }  // namespace
@@ -198,25 +229,30 @@ void download(void* to, const void* from, size_t bytes) {
 }
 /// Every operation gets a new workspace, filled with NaN.
 void* workspace_bytes(size_t bytes) {
-  if (launches) launches->workspace = std::max(launches->workspace, bytes);
+  {
+    std::lock_guard lock(counting);
+    launches.workspace = std::max(launches.workspace, bytes);
+  }
   void* const fresh = poisoned(bytes);
   if (recording) {
     recording->workspaces.push_back(fresh);
     submit([=] { std::memset(fresh, 0xff, bytes); });
   } else {
-    std::free(std::exchange(workspace_memory, fresh));
+    workspace_memory.reset(fresh);
   }
   return fresh;
 }
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
-  static graph::Device::Launches nobody{};
-  return count_launch(launches ? *launches : nobody, {grid.x, grid.y, grid.z}, block.x * block.y * block.z,
-                      shared);
+  std::lock_guard lock(counting);
+  return count_launch(launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared);
 }
 
 graph::Device& emulated_device() {
   static EmulatedDevice device;
   return device;
+}
+std::unique_ptr<graph::Device> make_emulated_device(AtCall at_call) {
+  return std::make_unique<EmulatedDevice>(std::move(at_call));
 }
 graph::Device* make_device(int number) {
   if (number < 0 || number >= device_count()) throw Error("ERR_CUDA", "There is no emulated device ", number);

@@ -1,5 +1,8 @@
 #pragma once
+#include <memory>
+
 #include "../../../graph/device.h"
+#include "transport.h"
 
 namespace orch::emulate {
 /// Runs the threads of a block from the last to the first.
@@ -10,6 +13,9 @@ namespace orch::kernels::cuda {
 
 /// The device that runs the CUDA kernels on the CPU, for tests.
 graph::Device& emulated_device();
+/// Another one, with memory of its own, which is a rank of an exchange within this process. It must live
+/// longer than its memory and transports.
+std::unique_ptr<graph::Device> make_emulated_device(AtCall at_call = nullptr);
 const Table& table();
 
 }  // namespace orch::kernels::cuda

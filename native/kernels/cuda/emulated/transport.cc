@@ -1,249 +1,193 @@
-// A transport between the emulated devices of several processes: every rank sends all its data to rank 0,
-// over a socket in Linux's abstract namespace, and receives its results from there. Work is done when a call
-// returns.
+// A transport between emulated devices, whose stream is a thread. It gives no more than the guarantees of
+// streams: the transport sees the device's memory as it was at wait_for_compute_stream(), the device sees the
+// received data from make_compute_stream_wait() on and NaN before, and work takes random times.
 #include "transport.h"
 
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <cerrno>
 #include <chrono>
-#include <cstddef>
+#include <condition_variable>
 #include <cstring>
-#include <map>
+#include <deque>
+#include <mutex>
+#include <random>
 #include <thread>
-#include <utility>
 
 #include "../../../core/error.h"
+#include "meeting.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
-[[noreturn]] void fail(const std::string& what) { throw Error("ERR_EXCHANGE", what); }
-
-class Socket {
- public:
-  explicit Socket(int fd = -1) : fd_(fd) {}
-  Socket(Socket&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
-  Socket& operator=(Socket&& o) noexcept {
-    std::swap(fd_, o.fd_);
-    return *this;
-  }
-  ~Socket() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-std::pair<sockaddr_un, socklen_t> address_of(const std::string& name) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const size_t length = std::min(name.size(), sizeof address.sun_path - 1);
-  std::memcpy(address.sun_path + 1, name.data(), length);
-  return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length)};
-}
-
-/// Rank 0's listening sockets, from the rendezvous until it connects.
-std::map<std::string, Socket> offered;
-
-struct Header {
-  int32_t direction, peer;
-  int64_t elements;
-};
-/// What a rank passes to a call and what it expects from it.
-struct Call {
-  std::vector<Header> transfers;
-  std::map<int, std::vector<std::vector<float>>> sent;  ///< by receiver
-};
-
 class EmulatedTransport final : public graph::Transport {
  public:
-  EmulatedTransport(std::string name, int rank, int ranks)
-      : name_(std::move(name)), rank_(rank), ranks_(ranks) {
-    if (rank > 0) return;
-    listening_ = std::move(offered[name_]);
-    offered.erase(name_);
+  EmulatedTransport(std::string name, int rank, int ranks, std::function<Contents()> contents, AtCall at_call)
+      : meeting_(std::move(name), rank, ranks),
+        rank_(rank),
+        ranks_(ranks),
+        contents_(std::move(contents)),
+        at_call_(std::move(at_call)),
+        random_(static_cast<unsigned>(rank)),
+        thread_([this] { work(); }) {
+    enqueue([this] { meeting_.join(); });
+  }
+  ~EmulatedTransport() override {
+    meeting_.abort();
+    {
+      std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
   }
 
   void send_receive(const std::vector<Transfer>& transfers) override {
-    meet();
-    Call own;
-    for (const Transfer& t : transfers) {
-      own.transfers.push_back({t.direction, t.peer, t.elements});
-      if (t.direction == Transfer::Send) own.sent[t.peer].emplace_back(t.data, t.data + t.elements);
-    }
-    std::vector<float> received;
-    if (rank_ == 0) {
-      std::map<int, Call> calls;
-      for (int r = 1; r < ranks_; ++r) calls[r] = read_call(r);
-      calls[0] = std::move(own);
-      for (int r = 1; r < ranks_; ++r) {
-        const auto due = due_to(r, calls);
-        write(r, due.data(), due.size() * sizeof(float));
-      }
-      received = due_to(0, calls);
-    } else {
-      const int64_t count = static_cast<int64_t>(own.transfers.size());
-      write(0, &count, sizeof count);
-      write(0, own.transfers.data(), own.transfers.size() * sizeof(Header));
-      size_t elements = 0;
-      for (const Transfer& t : transfers) {
-        if (t.direction == Transfer::Send)
-          write(0, t.data, static_cast<size_t>(t.elements) * sizeof(float));
-        else
-          elements += static_cast<size_t>(t.elements);
-      }
-      received.resize(elements);
-      read(0, received.data(), elements * sizeof(float));
-    }
-    const float* from = received.data();
-    for (const Transfer& t : transfers) {
-      if (t.direction == Transfer::Send) continue;
-      std::memcpy(t.data, from, static_cast<size_t>(t.elements) * sizeof(float));
-      from += t.elements;
-    }
+    count_call();
+    enqueue_exchange(transfers, false);
   }
-
   void all_gather(float* shares, int64_t elements) override {
+    count_call();
     std::vector<Transfer> transfers;
     for (int peer = 0; peer < ranks_; ++peer) {
       if (peer == rank_) continue;
       transfers.push_back({Transfer::Send, peer, shares + rank_ * elements, elements});
       transfers.push_back({Transfer::Receive, peer, shares + peer * elements, elements});
     }
-    send_receive(transfers);
+    enqueue_exchange(transfers, true);
   }
-
-  void wait_for_compute_stream() override { check(); }
-  void make_compute_stream_wait() override { check(); }
-  void wait() override { meet(); }
-  void abort() override { aborted_ = true; }
+  void wait_for_compute_stream() override {
+    count_call();
+    enqueue([this, now = contents_()]() mutable {
+      memory_ = std::move(now);
+      for (const auto& [to, data] : arrived_) std::memcpy(seen(to, data.size()), data.data(), bytes(data));
+    });
+  }
+  void make_compute_stream_wait() override {
+    count_call();
+    drain();
+    for (const auto& [to, data] : arrived_) std::memcpy(to, data.data(), bytes(data));
+    arrived_.clear();
+  }
+  void wait() override {
+    count_call();
+    drain();
+  }
+  void abort() override {
+    meeting_.abort();
+    std::lock_guard lock(mutex_);
+    changed_.notify_all();
+  }
 
  private:
-  void check() const {
-    if (aborted_) fail("The exchange was closed");
+  static size_t bytes(const std::vector<float>& data) { return data.size() * sizeof(float); }
+  void fail_if_over() const {
+    if (!failure_.empty()) throw Error("ERR_EXCHANGE", failure_);
+    if (meeting_.aborted()) throw Error("ERR_EXCHANGE", "The exchange was closed");
   }
-  /// Waits until the socket is ready.
-  void await(int fd, short events) const {
-    for (pollfd p{fd, events, 0};;) {
-      check();
-      if (poll(&p, 1, 20) > 0) return;
+  void count_call() {
+    {
+      std::lock_guard lock(mutex_);
+      fail_if_over();
+    }
+    try {
+      if (at_call_) at_call_(calls_++);
+    } catch (...) {
+      meeting_.abort();  // work enqueued before is discarded
+      throw;
     }
   }
 
-  void meet() {
-    check();
-    if (!peers_.empty() || ranks_ == 1) return;
-    if (rank_ == 0) {
-      while (static_cast<int>(peers_.size()) < ranks_ - 1) {
-        await(listening_.fd(), POLLIN);
-        Socket peer(accept(listening_.fd(), nullptr, nullptr));
-        const int fd = peer.fd();
-        int32_t rank = 0;
-        peers_[0] = std::move(peer);
-        read(0, &rank, sizeof rank);
-        peers_[rank] = std::move(peers_[0]);
-        peers_.erase(0);
-        if (fd < 0 || rank < 1 || rank >= ranks_) fail("A stranger came");
+  void enqueue(std::function<void()> work) {
+    std::lock_guard lock(mutex_);
+    work_.push_back(std::move(work));
+    changed_.notify_all();
+  }
+  void enqueue_exchange(const std::vector<Transfer>& transfers, bool gathers) {
+    // Until make_compute_stream_wait() the device may find any value there, so NaN.
+    for (const Transfer& t : transfers)
+      if (t.direction == Transfer::Receive) std::memset(t.data, 0xff, sizeof(float) * t.elements);
+    enqueue([this, transfers, gathers] {
+      Meeting::Call call{gathers, {}, {}};
+      for (const Transfer& t : transfers) {
+        call.transfers.push_back({t.direction, t.peer, t.elements});
+        const float* const data = seen(t.data, t.elements);
+        if (t.direction == Transfer::Send) call.sent.insert(call.sent.end(), data, data + t.elements);
       }
-      return;
+      const std::vector<float> received = meeting_.exchange(std::move(call));
+      for (const float* from = received.data(); const Transfer& t : transfers) {
+        if (t.direction == Transfer::Send) continue;
+        arrived_.push_back({t.data, {from, from + t.elements}});
+        std::memcpy(seen(t.data, t.elements), from, sizeof(float) * t.elements);
+        from += t.elements;
+      }
+    });
+  }
+  /// Waits until the stream is idle.
+  void drain() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return meeting_.aborted() || !failure_.empty() || (work_.empty() && !busy_); });
+    fail_if_over();
+  }
+  /// The thread that acts as the stream.
+  void work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return ending_ || !work_.empty(); });
+      if (ending_) return;
+      const auto next = std::move(work_.front());
+      work_.pop_front();
+      busy_ = true;
+      lock.unlock();
+      std::string failure;
+      try {
+        if (const unsigned delay = random_() % 4)
+          std::this_thread::sleep_for(std::chrono::microseconds(100 * delay));
+        if (!meeting_.aborted() && failure_.empty()) next();
+      } catch (const Error& e) {
+        failure = e.what();
+      }
+      lock.lock();
+      busy_ = false;
+      if (failure_.empty()) failure_ = failure;
+      changed_.notify_all();
     }
-    Socket socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const auto [address, length] = address_of(name_);
-    while (::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address), length) != 0) {
-      check();
-      if (errno != ECONNREFUSED) fail("Rank 0 cannot be reached: " + std::string(std::strerror(errno)));
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    peers_[0] = std::move(socket);
-    const int32_t rank = rank_;
-    write(0, &rank, sizeof rank);
+  }
+  /// An address of the device's memory, as this transport sees it.
+  float* seen(const float* address, int64_t elements) {
+    char* const p = reinterpret_cast<char*>(const_cast<float*>(address));
+    auto it = memory_.upper_bound(p);
+    if (it == memory_.begin() || (--it, p + sizeof(float) * elements > it->first + it->second.size()))
+      throw Error("ERR_EXCHANGE", "NCCL's rules are broken: rank ", rank_,
+                  " uses memory that its device did not have when the streams waited");
+    return reinterpret_cast<float*>(it->second.data() + (p - it->first));
   }
 
-  Call read_call(int peer) {
-    Call call;
-    int64_t count = 0;
-    read(peer, &count, sizeof count);
-    call.transfers.resize(static_cast<size_t>(count));
-    read(peer, call.transfers.data(), call.transfers.size() * sizeof(Header));
-    for (const Header& h : call.transfers) {
-      if (h.direction != Transfer::Send) continue;
-      std::vector<float> data(static_cast<size_t>(h.elements));
-      read(peer, data.data(), data.size() * sizeof(float));
-      call.sent[h.peer].push_back(std::move(data));
-    }
-    return call;
-  }
-
-  /// What a rank receives in a call, in the order of its receives.
-  static std::vector<float> due_to(int rank, std::map<int, Call>& calls) {
-    std::vector<float> due;
-    std::map<int, size_t> taken;
-    for (const Header& h : calls[rank].transfers) {
-      if (h.direction == Transfer::Send) continue;
-      const auto& sent = calls[h.peer].sent[rank];
-      const size_t i = taken[h.peer]++;
-      if (i >= sent.size() || static_cast<int64_t>(sent[i].size()) != h.elements)
-        fail("Rank " + std::to_string(h.peer) + " does not send what rank " + std::to_string(rank) +
-             " receives");
-      due.insert(due.end(), sent[i].begin(), sent[i].end());
-    }
-    return due;
-  }
-
-  void read(int peer, void* to, size_t bytes) {
-    const int fd = peers_[peer].fd();
-    for (char* p = static_cast<char*>(to); bytes > 0;) {
-      await(fd, POLLIN);
-      const ssize_t n = recv(fd, p, bytes, 0);
-      if (n <= 0) fail("Rank " + std::to_string(peer) + " is gone");
-      p += n;
-      bytes -= static_cast<size_t>(n);
-    }
-  }
-  void write(int peer, const void* from, size_t bytes) {
-    const int fd = peers_[peer].fd();
-    for (const char* p = static_cast<const char*>(from); bytes > 0;) {
-      await(fd, POLLOUT);
-      const ssize_t n = send(fd, p, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (n < 0 && errno != EAGAIN) fail("Rank " + std::to_string(peer) + " is gone");
-      p += std::max<ssize_t>(n, 0);
-      bytes -= static_cast<size_t>(std::max<ssize_t>(n, 0));
-    }
-  }
-
-  const std::string name_;
+  Meeting meeting_;
   const int rank_, ranks_;
-  Socket listening_;
-  std::map<int, Socket> peers_;  ///< of rank 0: all others; of the others: rank 0
-  std::atomic<bool> aborted_{false};
+  const std::function<Contents()> contents_;
+  const AtCall at_call_;
+  int calls_ = 0;
+  // Used by the thread that acts as the stream, and by others while it is idle:
+  Contents memory_;
+  std::vector<std::pair<float*, std::vector<float>>> arrived_;  ///< data that the device does not see yet
+  std::mt19937 random_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> work_;
+  bool busy_ = false, ending_ = false;
+  std::string failure_;
+  std::thread thread_;
 };
 
 }  // namespace
 
 std::string emulated_rendezvous(int ordinal, bool leads) {
-  static int offers = 0;
-  std::string name;
-  if (leads) {
-    name = "orchestrator-emulated-" + std::to_string(getpid()) + "-" + std::to_string(offers++);
-    Socket socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const auto [address, length] = address_of(name);
-    if (bind(socket.fd(), reinterpret_cast<const sockaddr*>(&address), length) != 0 ||
-        listen(socket.fd(), 64) != 0)
-      throw Error("ERR_CUDA", "No socket for emulated devices: ", std::strerror(errno));
-    offered[name] = std::move(socket);
-  }
-  return "GPU-emulated-" + std::to_string(ordinal) + "/no NCCL/" + name;
+  return "GPU-emulated-" + std::to_string(ordinal) + "/no NCCL/" + (leads ? Meeting::offer() : "");
 }
 
-std::unique_ptr<graph::Transport> emulated_connect(const std::string& leader, int rank, int ranks) {
-  return std::make_unique<EmulatedTransport>(leader.substr(leader.rfind('/') + 1), rank, ranks);
+std::unique_ptr<graph::Transport> emulated_connect(const std::string& leader, int rank, int ranks,
+                                                   std::function<Contents()> contents, AtCall at_call) {
+  return std::make_unique<EmulatedTransport>(leader.substr(leader.rfind('/') + 1), rank, ranks,
+                                             std::move(contents), std::move(at_call));
 }
 
 }  // namespace orch::kernels::cuda
