@@ -7,7 +7,7 @@ import { loadSync } from '@grpc/proto-loader';
 import type { ProtoGrpcType } from './generated/cluster.js';
 
 /** Version of the protocol. The coordinator refuses workers with another version. */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 
 const path = fileURLToPath(new URL('../../proto/cluster.proto', import.meta.url));
 const loaded = loadPackageDefinition(
@@ -27,6 +27,7 @@ export type {
   FromWorker,
   FromWorker__Output as WorkerMessage,
 } from './generated/orchestrator/v1/FromWorker.js';
+export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';
 export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/Prepared.js';
 export type { PullRequest__Output as PullRequest } from './generated/orchestrator/v1/PullRequest.js';
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';

@@ -1,6 +1,7 @@
 /** run.log: the events of a run, written by pino. Metrics are in metrics.jsonl. */
 import { pino } from 'pino';
-import { writeFailure } from '../files/io.js';
+import { faultLines } from '../fault.js';
+import { openForAppending, writeFailure } from '../files/io.js';
 import { quantity } from '../text/quantities.js';
 import type { Sink } from './record.js';
 
@@ -20,13 +21,15 @@ export function logFile(path: string): Sink {
       }
     },
     checkpoint: (record) => log.info(record, 'checkpoint written'),
+    missedCheckpoint: ({ step, reason, fault }) =>
+      log.warn({ step, reason, code: fault.code }, faultLines(fault).join('; ')),
     close: () => destination.end(),
   };
 }
 
 function openLog(path: string) {
   try {
-    return pino.destination({ dest: path, sync: true, append: true });
+    return pino.destination({ dest: openForAppending(path), sync: true });
   } catch (error) {
     throw writeFailure(path, error);
   }

@@ -46,6 +46,7 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
     step: instruments(registry, METRICS.step),
     validation: instruments(registry, METRICS.validation),
     checkpoint: instruments(registry, METRICS.checkpoint),
+    missedCheckpoint: instruments(registry, METRICS.missedCheckpoint),
     phase: (phase) => {
       current = phase;
       setPhase(phase);

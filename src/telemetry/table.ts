@@ -44,9 +44,10 @@ export function liveTable(options: TableOptions) {
   const drawSoon = () => {
     timer ??= setTimeout(draw, REDRAW_MS, '');
   };
-  const { validation: printValidation, checkpoint, note } = plainConsole(draw);
+  const { validation: printValidation, checkpoint, missedCheckpoint, note } = plainConsole(draw);
   return {
     checkpoint,
+    missedCheckpoint,
     note,
     step: (next) => {
       record = next;

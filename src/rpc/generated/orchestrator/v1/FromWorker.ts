@@ -11,6 +11,8 @@ import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orches
 import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from '../../orchestrator/v1/Heartbeat.js';
 import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from '../../orchestrator/v1/StopRequest.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from '../../orchestrator/v1/Failure.js';
+import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from '../../orchestrator/v1/NotSaved.js';
+import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from '../../orchestrator/v1/Saving.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromWorker {
@@ -26,7 +28,9 @@ export interface FromWorker {
   'heartbeat'?: (_orchestrator_v1_Heartbeat | null);
   'stopRequest'?: (_orchestrator_v1_StopRequest | null);
   'failure'?: (_orchestrator_v1_Failure | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure";
+  'notSaved'?: (_orchestrator_v1_NotSaved | null);
+  'saving'?: (_orchestrator_v1_Saving | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"notSaved"|"saving";
 }
 
 export interface FromWorker__Output {
@@ -42,5 +46,7 @@ export interface FromWorker__Output {
   'heartbeat'?: (_orchestrator_v1_Heartbeat__Output | null);
   'stopRequest'?: (_orchestrator_v1_StopRequest__Output | null);
   'failure'?: (_orchestrator_v1_Failure__Output | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure";
+  'notSaved'?: (_orchestrator_v1_NotSaved__Output | null);
+  'saving'?: (_orchestrator_v1_Saving__Output | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"notSaved"|"saving";
 }
