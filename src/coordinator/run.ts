@@ -15,7 +15,7 @@ import type { Prepared, Ready, Saved } from '../rpc/proto.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { workerNumbers } from '../telemetry/metrics.js';
-import type { Recorder } from '../telemetry/record.js';
+import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
@@ -79,6 +79,8 @@ class Run {
   /** When the first step began. */
   #startedAt = 0;
   #pace: Pace | null = null;
+  /** Checkpoints left out because another one was still being written. */
+  #skipped = 0;
   /** Resolves when no checkpoint is being published. */
   #publishing: Promise<void> = Promise.resolve();
 
@@ -204,7 +206,7 @@ class Run {
         this.#publish(action.saved);
         break;
       case 'notSaved':
-        this.#recorder.missedCheckpoint(action.missed);
+        this.#missed(action.missed);
         break;
       case 'end':
         this.#end(action.exitCode, action.reason, action.fault);
@@ -299,11 +301,26 @@ class Run {
     this.#publishing = this.#publishing.then(publish).then((event) => this.#handle(event));
   }
 
+  /** Where the disk is always slower than training, the user is told of the 1st, 10th, 100th, ... left out. */
+  #missed(missed: MissedCheckpoint): void {
+    this.#recorder.missedCheckpoint(missed);
+    if (missed.reason === 'skipped') {
+      this.#skipped++;
+      if (!Number.isInteger(Math.log10(this.#skipped))) return;
+      if (this.#skipped > 1) this.#recorder.note('warn', `${this.#skipped} checkpoints were left out so far`);
+    }
+    this.#tell('warn', faultLines(missed.fault));
+  }
+
+  #tell(level: 'warn' | 'error', [what, ...hints]: readonly [string, ...string[]]): void {
+    this.#recorder.note(level, what);
+    for (const hint of hints) this.#recorder.note('info', hint);
+  }
+
   #end(exitCode: number, reason: string, fault: Fault | null): void {
     clearInterval(this.#ticker);
-    const [outcome, ...hints] = fault === null ? [this.#outcome(exitCode, reason)] : faultLines(fault);
-    this.#recorder.note(fault === null ? 'info' : 'error', outcome);
-    for (const hint of hints) this.#recorder.note('info', hint);
+    if (fault === null) this.#recorder.note('info', this.#outcome(exitCode, reason));
+    else this.#tell('error', faultLines(fault));
     this.#over = true;
     const close = async () => {
       await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);

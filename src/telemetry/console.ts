@@ -1,6 +1,5 @@
 /** Terminal output: one line per step to a file or a pipe; on a terminal, a live table below the events. */
 import { styleText } from 'node:util';
-import { faultLines } from '../fault.js';
 import { duration } from '../text/quantities.js';
 import { stepLine, validationLines } from './lines.js';
 import type { Sink } from './record.js';
@@ -16,7 +15,6 @@ export function plainConsole(write: (text: string) => void) {
       write(
         `checkpoint of step ${step} in ${path} | ${duration(seconds)}, of which training waited ${duration(stallSeconds)}\n`,
       ),
-    missedCheckpoint: ({ fault }) => write(`warn ${faultLines(fault).join('\n')}\n`),
     // The same form in which the command line prints errors: "error ERR_CODE: message".
     note: (level, message) => write(`${level === 'info' ? '' : `${level} `}${message}\n`),
   } satisfies Sink;

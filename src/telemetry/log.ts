@@ -1,6 +1,5 @@
 /** run.log: the events of a run, written by pino. Metrics are in metrics.jsonl. */
 import { pino } from 'pino';
-import { faultLines } from '../fault.js';
 import { openForAppending, writeFailure } from '../files/io.js';
 import { quantity } from '../text/quantities.js';
 import type { Sink } from './record.js';
@@ -21,8 +20,6 @@ export function logFile(path: string): Sink {
       }
     },
     checkpoint: (record) => log.info(record, 'checkpoint written'),
-    missedCheckpoint: ({ step, reason, fault }) =>
-      log.warn({ step, reason, code: fault.code }, faultLines(fault).join('; ')),
     close: () => destination.end(),
   };
 }

@@ -44,10 +44,9 @@ export function liveTable(options: TableOptions) {
   const drawSoon = () => {
     timer ??= setTimeout(draw, REDRAW_MS, '');
   };
-  const { validation: printValidation, checkpoint, missedCheckpoint, note } = plainConsole(draw);
+  const { validation: printValidation, checkpoint, note } = plainConsole(draw);
   return {
     checkpoint,
-    missedCheckpoint,
     note,
     step: (next) => {
       record = next;
