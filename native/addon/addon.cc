@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "../data/mapped_file.h"
 #include "../engine/ceilings.h"
 #include "../kernels/kernels.h"
 #include "../kernels/open_cuda.h"
@@ -63,6 +64,12 @@ Napi::Value add_into(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value drop_cached_pages(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].ToString();
+  return promise(
+      info.Env(), on_own_thread, nullptr, [=] { orch::drop_cached_pages(path); }, Converted{});
+}
+
 Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
   const DType t = precision(info[0], "precision");
   const int64_t m = integer(info[1], "m"), n = integer(info[2], "n"), k = integer(info[3], "k");
@@ -113,6 +120,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "planOperations", plan_operations);
   method(exports, "mapDataset", map_dataset);
   method(exports, "addInto", add_into);
+  method(exports, "dropCachedPages", drop_cached_pages);
   method(exports, "matmulPeak", matmul_peak);
   exports.Set("elementary", elementary_functions(env));
   return exports;

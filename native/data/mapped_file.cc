@@ -119,4 +119,11 @@ void MappedFile::require_whole() const {
               " bytes when it was opened");
 }
 
+void drop_cached_pages(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) throw Error("ERR_FILE_OPEN", "Cannot open ", path, ": ", std::strerror(errno));
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);  // advice: what a file system does not support it ignores
+  close(fd);
+}
+
 }  // namespace orch

@@ -36,4 +36,8 @@ class MappedFile {
   Range* range_ = nullptr;
 };
 
+/// Asks the system to drop the flushed pages of a file from memory, so that they are next read from the disk.
+/// File systems that live in memory keep them. Throws Error(ERR_FILE_OPEN).
+void drop_cached_pages(const std::string& path);
+
 }  // namespace orch

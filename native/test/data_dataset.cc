@@ -1,6 +1,9 @@
 // Mapped datasets: every position that TypeScript passes is checked, and statistics match a plain
 // computation.
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -160,4 +163,31 @@ TEST("data: a scan finds range, moments, histogram and non-finite values") {
   CHECK(std::isnan(none.mean) && std::isnan(none.min));
   check_throws("ERR_DATA_ROW", "lie outside", [&] { data.scan(0, 0, kRows + 1, 0, 1, 1); });
   check_throws("ERR_DATA_SPEC", "histogram", [&] { data.scan(0, 0, 1, 1, 1, 1); });
+}
+
+TEST("data: the cached pages of a flushed file are dropped, and read from the disk again") {
+  constexpr long kTmpfs = 0x01021994, kRamfs = static_cast<long>(0x858458f6);
+  const TemporaryFile file(std::vector<float>(1 << 18, 1.0f));
+  struct statfs system;
+  CHECK(statfs(file.path().c_str(), &system) == 0);
+  if (system.f_type == kTmpfs || system.f_type == kRamfs) return skip("the temporary folder lives in memory");
+  constexpr size_t kBytes = 4 << 18;
+  const int fd = open(file.path().c_str(), O_RDONLY);
+  CHECK(fd >= 0 && fsync(fd) == 0);
+  const auto cached = [&] {
+    void* const map = mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, fd, 0);
+    std::vector<unsigned char> pages(kBytes / static_cast<size_t>(sysconf(_SC_PAGESIZE)));
+    CHECK(map != MAP_FAILED && mincore(map, kBytes, pages.data()) == 0);
+    munmap(map, kBytes);
+    size_t count = 0;
+    for (const unsigned char page : pages) count += page & 1;
+    return count;
+  };
+  CHECK(cached() > 0);
+  drop_cached_pages(file.path());
+  CHECK(cached() == 0);
+  float value = 0;
+  CHECK(pread(fd, &value, sizeof value, kBytes - sizeof value) == sizeof value && value == 1.0f);
+  close(fd);
+  check_throws("ERR_FILE_OPEN", "/nowhere", [] { drop_cached_pages("/nowhere"); });
 }

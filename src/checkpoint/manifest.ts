@@ -100,7 +100,9 @@ export function encodeManifest(manifest: CheckpointManifest): string {
 
 /** The error for a checkpoint that is incomplete or changed. */
 export function damaged(path: string, what: string, cause?: unknown): OrchestratorError {
-  return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`, { cause });
+  const hint =
+    'Take another checkpoint: `orchestrator checkpoint verify RUN` shows which of a run are valid, and --resume auto takes the latest of them';
+  return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`, { hint, cause });
 }
 
 /** Parses and checks the text of a manifest. */
@@ -108,10 +110,10 @@ function decodeManifest(text: string, path: string): CheckpointManifest {
   let json: unknown;
   try {
     json = JSON.parse(text);
-  } catch (error) {
-    throw damaged(path, `not JSON (${(error as Error).message})`);
+  } catch {
+    throw damaged(path, 'is not JSON');
   }
-  if (!isMapping(json)) throw damaged(path, 'not an object');
+  if (!isMapping(json)) throw damaged(path, 'is not an object');
   const { checksum, ...body } = json;
   if (checksummed(body) !== text) {
     throw damaged(path, `the contents do not match the checksum ${JSON.stringify(checksum)?.slice(0, 80)}`);

@@ -2,7 +2,7 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, readFailure, syncFolder, uniqueSuffix } from '../files/io.js';
-import { checkpointName, PARTIAL, REPLACED, stepOfName, verifyCheckpoint } from './store.js';
+import { checkpointName, PARTIAL, REPLACED, stepOfName } from './store.js';
 
 /** Names in a run's `checkpoints` folder; none if there is no such folder. */
 async function entries(root: string): Promise<string[]> {
@@ -22,18 +22,25 @@ export async function listCheckpoints(root: string): Promise<{ step: number; pat
     .sort((a, b) => b.step - a.step);
 }
 
+/** Which checkpoints a run keeps. */
+export interface Retention {
+  /** Number of the latest checkpoints to keep; at least 1. */
+  keep: number;
+  /** Checkpoints whose step is a multiple of this are kept, too; 0 = none. */
+  keepEvery: number;
+}
+
 /**
- * Removes the oldest checkpoints, after verifying the new one as read back from the disk. Checkpoints of
- * later steps, which a run meets that was resumed from an earlier step, are not touched.
+ * Removes the checkpoints that are not to be kept any longer. Those of later steps than the newest, which a
+ * run meets that was resumed from an earlier step, are not touched.
  *
- * @param keep number of checkpoints to keep, including the new one; at least 1.
- * @param newest folder of the checkpoint just written.
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED: the new checkpoint is not valid; nothing is removed.
+ * @param newest step of the checkpoint just published.
  */
-export async function retainCheckpoints(root: string, keep: number, newest: string): Promise<void> {
-  const { step } = await verifyCheckpoint(newest);
-  const older = (await listCheckpoints(root)).filter((checkpoint) => checkpoint.step < step);
-  for (const { path } of older.slice(keep - 1)) await removeCheckpoint(root, path);
+export async function retainCheckpoints(root: string, { keep, keepEvery }: Retention, newest: number) {
+  const older = (await listCheckpoints(root)).filter(({ step }) => step < newest);
+  for (const { step, path } of older.slice(keep - 1)) {
+    if (keepEvery === 0 || step % keepEvery !== 0) await removeCheckpoint(root, path);
+  }
 }
 
 /** Renames the folder first, so that a folder with a final name is always complete. */

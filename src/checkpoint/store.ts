@@ -1,15 +1,16 @@
 /**
  * Checkpoints on disk: `checkpoints/step-00001000/` with the weights, their EMA and the optimizer's moments
- * as safetensors, and a manifest. A folder gets its final name only when everything in it is durable. The
- * current checkpoint is the latest valid one; there is no pointer to it. The layout does not depend on the
- * number of workers.
+ * as safetensors, and a manifest. A folder gets its final name only when everything in it is durable and was
+ * read back. The current checkpoint is the latest valid one; there is no pointer to it. The layout does not
+ * depend on the number of workers.
  */
-import { mkdir, rename, rm, statfs } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { type FileRecord, hashFile } from '../files/hash.js';
 import {
-  errnoOf,
+  freeBytes,
   makeFolders,
   reasonOf,
   syncFolder,
@@ -23,6 +24,7 @@ import { type TensorSource, writeSafetensors } from '../formats/safetensors/writ
 import { describeModel, OFFICIAL_PREFIX, officialName, POS_EMBED } from '../model/tensors.js';
 import type { EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import { native } from '../native/load.js';
+import { byteCount } from '../text/quantities.js';
 import {
   type CheckpointFile,
   type CheckpointManifest,
@@ -39,6 +41,8 @@ import {
 /** Prefixes of folders that a killed process may leave behind; see recoverStore. */
 export const PARTIAL = '.partial-';
 export const REPLACED = '.replaced-';
+/** The name of a staged checkpoint's folder; its group is the final name. */
+const STAGED = /^\.partial-(step-\d{8,15})-\d+-[0-9a-f]{8}$/;
 
 /** The arrays of a checkpoint, which are written, or filled from its files. */
 interface CheckpointArrays {
@@ -91,100 +95,144 @@ function filesOf({ layout, state, posEmbed }: CheckpointArrays): [CheckpointFile
   return files.filter(([, tensors]) => tensors.length > 0);
 }
 
+/** A complete checkpoint that is not published: it has no final name, and nobody resumes from it. */
+export interface StagedCheckpoint {
+  /** Name of its folder in the run's `checkpoints` folder. */
+  folder: string;
+  manifest: CheckpointManifest;
+  seconds: number;
+}
+
 /**
- * Writes a checkpoint. Files are written and hashed in chunks, so that the event loop is not blocked;
- * everything is durable when the promise resolves.
+ * Writes a checkpoint into a folder that publishCheckpoint renames, and verifies it as read back from the
+ * disk. Files are written and hashed in chunks, so that the event loop is not blocked; everything is durable
+ * when the promise resolves.
  *
  * @param root the run's `checkpoints` folder; it is created if it is missing.
+ * @param onProgress is called again and again while bytes are written and read.
  * @throws OrchestratorError ERR_CHECKPOINT_WRITE (full disk, read-only, ...): earlier checkpoints are
- *   untouched, and nothing remains under the final name.
+ *   untouched, and the unfinished folder is removed.
  */
-export async function saveCheckpoint(root: string, content: CheckpointContent) {
+export async function stageCheckpoint(
+  root: string,
+  content: CheckpointContent,
+  onProgress: () => void = () => {},
+): Promise<StagedCheckpoint> {
   const started = performance.now();
   const files = filesOf(content);
-  const name = checkpointName(content.metadata.step);
-  const final = join(root, name);
-  const partial = join(root, `${PARTIAL}${name}-${uniqueSuffix()}`);
+  const { step } = content.metadata;
+  const name = checkpointName(step);
+  const folder = `${PARTIAL}${name}-${uniqueSuffix()}`;
+  const partial = join(root, folder);
   try {
-    for (const folder of await makeFolders(root)) await syncFolder(dirname(folder));
-    const tensors = files.flatMap(([, contents]) => contents);
-    await checkSpace(root, final, 4 * tensors.reduce((sum, { shape }) => sum + elementsOf(shape)!, 0));
+    await makeFolders(root);
+    await checkSpace(root, name, checkpointBytes(files));
     await mkdir(partial);
     const records: CheckpointManifest['files'] = {};
-    for (const [file, contents] of files) {
-      records[file] = await writeSafetensors(join(partial, file), contents.map(sourceOf), {
-        format: 'pt',
-        'orchestrator.step': String(content.metadata.step),
-      });
+    for (const [file, tensors] of files) {
+      const path = join(partial, file);
+      records[file] = await writeSafetensors(
+        path,
+        tensors.map((tensor) => sourceOf(tensor, onProgress)),
+        { format: 'pt', 'orchestrator.step': String(step) },
+      );
+      await native().dropCachedPages(path);
     }
     const manifest = { ...content.metadata, parameters: content.layout.parameters, files: records };
     await writeDurably(join(partial, MANIFEST), encodeManifest(manifest));
     await syncFolder(partial);
-    await publish(root, partial, final);
-    return { path: final, manifest, seconds: (performance.now() - started) / 1000 };
+    await verifyCheckpoint(partial, undefined, onProgress);
+    return { folder, manifest, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
     await rm(partial, { recursive: true, force: true }).catch(() => {});
-    const { code, message, hint } = writeFailure(final, error);
-    if (code !== 'ERR_FILE_WRITE') throw error;
-    throw new OrchestratorError(
-      'ERR_CHECKPOINT_WRITE',
-      `The checkpoint of step ${content.metadata.step} was not written: ${message}; earlier checkpoints are untouched`,
-      { hint, cause: error },
-    );
+    throw notWritten(step, join(root, name), error);
   }
 }
 
-function sourceOf({ name, shape, values }: StoredTensor): TensorSource {
+/** The error for a checkpoint that the system or the disk does not take; others are passed through. */
+function notWritten(step: number, path: string, error: unknown): unknown {
+  const { code, message, hint } = writeFailure(path, error);
+  if (code !== 'ERR_FILE_WRITE' && code !== 'ERR_CHECKPOINT_DAMAGED') return error;
+  const what = code === 'ERR_FILE_WRITE' ? message : `what was written reads back otherwise: ${message}`;
+  return new OrchestratorError(
+    'ERR_CHECKPOINT_WRITE',
+    `The checkpoint of step ${step} was not written: ${what}; earlier checkpoints are untouched`,
+    {
+      hint: code === 'ERR_FILE_WRITE' ? hint : 'Check the disk and the memory of this machine',
+      cause: error,
+    },
+  );
+}
+
+function sourceOf({ name, shape, values }: StoredTensor, onProgress: () => void): TensorSource {
   const data = async function* () {
+    onProgress();
     yield await values();
   };
   return { name, dtype: 'F32', shape, data };
 }
 
-/** Refuses in advance to write what does not fit, because a full disk also stops the journal and the logs. */
-async function checkSpace(root: string, final: string, needed: number): Promise<void> {
-  const stat = await statfs(root);
-  const free = stat.bavail * stat.bsize;
-  if (stat.blocks === 0 || needed <= free) return;
-  const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+function checkpointBytes(files: readonly [CheckpointFile, StoredTensor[]][]): number {
+  const shapes = files.flatMap(([, tensors]) => tensors.map(({ shape }) => shape));
+  return shapes.reduce((sum, shape) => sum + 4 * elementsOf(shape)!, 0);
+}
+
+/** Bytes that a checkpoint leaves free, because ledger, metrics and log go on while it is written. */
+export const LEFT_FREE = 4 << 20;
+
+/** Refuses in advance to write what does not fit, because a full disk also stops the ledger and the run. */
+async function checkSpace(root: string, name: string, bytes: number): Promise<void> {
+  const free = await freeBytes(root);
+  if (free === null || bytes + LEFT_FREE <= free) return;
   throw new OrchestratorError(
     'ERR_FILE_WRITE',
-    `${final} needs ${mega(needed)}, and ${mega(free)} are free (ENOSPC)`,
-    'Free some space, or lower checkpoint.keep, and resume the run',
+    `${join(root, name)} needs ${byteCount(bytes)}, and ${byteCount(free)} are free (ENOSPC)`,
+    'Free some space, or lower checkpoint.keep',
   );
 }
 
 /**
- * Renames a complete folder to its final name. An existing folder of that name is renamed first, and removed
- * afterwards.
+ * Gives a staged checkpoint its final name, and returns its path. A checkpoint of the same step is replaced.
+ *
+ * @param folder the name that stageCheckpoint gave; others are refused.
  */
-async function publish(root: string, partial: string, final: string): Promise<void> {
-  let replaced: string | null = null;
-  try {
-    await rename(partial, final);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
-    replaced = join(root, `${REPLACED}${basename(final)}-${uniqueSuffix()}`);
-    await rename(final, replaced);
-    await rename(partial, final);
+export async function publishCheckpoint(root: string, folder: string): Promise<string> {
+  const name = STAGED.exec(folder)?.[1];
+  if (name === undefined) {
+    throw new OrchestratorError('ERR_PROTOCOL', `${JSON.stringify(folder)} is not a staged checkpoint`);
   }
-  await syncFolder(root);
-  if (replaced !== null) await rm(replaced, { recursive: true, force: true });
+  const [partial, final] = [join(root, folder), join(root, name)];
+  try {
+    let replaced: string | null = null;
+    if (existsSync(final)) {
+      replaced = join(root, `${REPLACED}${name}-${uniqueSuffix()}`);
+      await rename(final, replaced);
+    }
+    await rename(partial, final);
+    await syncFolder(root);
+    if (replaced !== null) await rm(replaced, { recursive: true, force: true });
+    return final;
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true }).catch(() => {});
+    throw notWritten(stepOfName(name)!, final, error);
+  }
 }
 
 /**
  * Reads a checkpoint's manifest and verifies the hash of every file that it names.
  *
  * @param onFile is called for each valid file.
+ * @param onBytes is called with the size of each chunk that was read.
  */
 export async function verifyCheckpoint(
   path: string,
   onFile: (name: string, record: FileRecord) => void = () => {},
+  onBytes: ((bytes: number) => void) | null = null,
 ): Promise<CheckpointManifest> {
   const manifest = await openCheckpoint(path);
   for (const [name, record] of Object.entries(manifest.files)) {
     const file = join(path, name);
-    const found = await hashFile(file).catch((error) => {
+    const found = await hashFile(file, onBytes).catch((error) => {
       throw damaged(file, `cannot be read: ${reasonOf(error)}`, error);
     });
     checkRecord(file, record, found);

@@ -31,6 +31,12 @@ export const RULES: readonly Rule[] = [
       ? null
       : `expected at most schedule.steps (${schedule.steps}), received ${schedule.warmup}`,
   ),
+  rule('checkpoint.keep_every', ['checkpoint.every'], ({ checkpoint: { every, keep_every } }) => {
+    if (keep_every === 0 || (every > 0 && keep_every % every === 0)) return null;
+    const expected =
+      every === 0 ? '0, because checkpoint.every is 0' : `a multiple of checkpoint.every (${every})`;
+    return `expected ${expected}, received ${keep_every}`;
+  }),
   rule('model.dual_attention', ['model.depth'], ({ model }) => {
     const tooLarge = model.dual_attention.find((block) => block >= model.depth);
     if (tooLarge !== undefined) {

@@ -184,6 +184,11 @@ const checkpoint = z.strictObject({
   keep: integer(1)
     .default(3)
     .describe('Number of checkpoints to keep; an old one is removed only after a newer one was verified.'),
+  keep_every: integer(0)
+    .default(0)
+    .describe(
+      'Checkpoints of steps that are multiples of this are never removed, whatever `keep` says; 0 = none. A multiple of `every`.',
+    ),
 });
 
 export const configSchema = z.strictObject({

@@ -9,6 +9,7 @@ import type {
   Welcome,
   WorkerMessage,
 } from '../rpc/proto.js';
+import type { MissedCheckpoint } from '../telemetry/record.js';
 
 export type Phase =
   | 'INIT'
@@ -74,6 +75,10 @@ export type Event =
   | { type: 'exited'; id: string; exit: string }
   /** A signal reached the coordinator, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
+  /** The staged checkpoint of the step has its final name. */
+  | { type: 'published'; step: number }
+  /** It could not get it, and is removed. */
+  | { type: 'notPublished'; step: number; fault: Fault }
   /** An action could not be carried out. */
   | { type: 'actionFailed'; fault: Fault }
   | { type: 'tick' };
@@ -96,6 +101,9 @@ export type Action =
   /** Sync ledger, metrics and journal to disk, because a checkpoint follows. */
   | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
-  | { type: 'saved'; saved: Saved }
+  /** All workers hold the state that is staged: give the checkpoint its final name, then say how it went. */
+  | { type: 'publish'; saved: Saved }
+  /** The checkpoint of the step failed or was left out, and the run goes on. */
+  | { type: 'notSaved'; missed: MissedCheckpoint }
   /** The run is over: as it should be, by a signal, or by a fault. */
   | { type: 'end'; exitCode: number; reason: string; fault: Fault | null };

@@ -8,8 +8,9 @@ import { parseStored } from '../config/earlier.js';
 import type { Config } from '../config/schema.js';
 import { leaves } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
-import { makeFolders, systemFailure, writeFailure } from '../files/io.js';
-import { JsonlFile } from '../files/jsonl.js';
+import { isOpenToAll, makeFolders, syncFolder, systemFailure, writeFailure } from '../files/io.js';
+import type { Mapping } from '../files/json.js';
+import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
 import { lockFile } from '../files/lock.js';
 
 export type RunDir = Awaited<ReturnType<typeof openRunDir>>;
@@ -41,7 +42,9 @@ async function prepare(path: string, resume: string, configFor: (stored: Config 
   // Without a checkpoint, or with one from another folder, this is a new run.
   const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
   if (!own) await refuseToOverwrite(path, checkpoints);
-  for (const { reason } of found?.damaged ?? []) notes.push(`damaged checkpoint, not used: ${reason}`);
+  const warnings = (found?.damaged ?? []).map(
+    ({ reason }) => `damaged checkpoint, not used: ${reason}; ${found!.path} is used instead`,
+  );
   const step = found?.manifest.step ?? 0;
   const stored = found && parseStored(found.manifest.config, 'the config in the checkpoint');
   const config = configFor(stored);
@@ -51,21 +54,40 @@ async function prepare(path: string, resume: string, configFor: (stored: Config 
     const renamed = await setAsideLater(checkpoints, step);
     notes.push(...renamed.map((other) => `later checkpoint renamed: ${other}`));
   }
+  // The lines of a run that ended before its first checkpoint are not of this one.
+  const recorded = own ? step : 0;
+  const open = (name: string, keep: (line: Mapping) => boolean) => {
+    const file = join(path, name);
+    const leading = leadingLines(file, keep);
+    const damage = damageOf(file, leading);
+    if (damage !== null) warnings.push(damage);
+    const opened = new JsonlFile(file);
+    opened.cutTo(leading.bytes);
+    return opened;
+  };
+  const upTo = (line: Mapping) => typeof line.step === 'number' && line.step <= recorded;
+  let lastStep = 0;
   /** The row numbers of every slot of each committed step. */
-  const ledger = new JsonlFile(join(path, 'ledger.jsonl'));
-  const metrics = new JsonlFile(join(path, 'metrics.jsonl'));
-  /** Generations and durable steps. */
-  const journal = new JsonlFile(join(path, 'journal.jsonl'));
-  const upTo = (line: Record<string, unknown>) => typeof line.step === 'number' && line.step <= step;
-  ledger.cutBack(upTo);
-  metrics.cutBack(upTo);
+  const ledger = open('ledger.jsonl', (line) => {
+    if (!upTo(line)) return false;
+    lastStep = line.step as number;
+    return true;
+  });
+  if (lastStep < recorded) {
+    warnings.push(
+      `${ledger.path} ends at step ${lastStep}, before the checkpoint: the rows of the steps up to ${recorded} are not in it. Training is not affected`,
+    );
+  }
+  const metrics = open('metrics.jsonl', upTo);
   let lastGeneration = 0;
-  journal.cutBack(({ generation }) => {
+  /** Generations and durable steps. */
+  const journal = open('journal.jsonl', ({ generation }) => {
     if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
     return true;
   });
   writeConfig(path, config);
-  return { config, ledger, metrics, journal, lastGeneration, resume: found, notes };
+  await syncFolder(path);
+  return { config, ledger, metrics, journal, lastGeneration, resume: found, notes, warnings };
 }
 
 async function makeWritable(path: string): Promise<void> {
@@ -73,6 +95,8 @@ async function makeWritable(path: string): Promise<void> {
     await makeFolders(path);
     if (!statSync(path).isDirectory()) throw new Error('it is a file, not a folder');
     accessSync(path, constants.W_OK | constants.X_OK);
+    if (isOpenToAll(statSync(path)))
+      throw new Error('it is the folder of another user, and everybody may write in it');
   } catch (error) {
     const hint = 'Choose another with --run-dir';
     throw systemFailure('ERR_RUN_DIR', 'write in the run folder', path, error, hint);

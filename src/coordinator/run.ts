@@ -1,15 +1,20 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
+import { join } from 'node:path';
+import { CHECKPOINTS } from '../checkpoint/resume.js';
+import { recoverStore, retainCheckpoints } from '../checkpoint/retention.js';
+import { publishCheckpoint } from '../checkpoint/store.js';
 import { validatedWeights, validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
+import { reasonOf } from '../files/io.js';
 import { canonicalJson } from '../files/json.js';
-import type { Prepared, Ready } from '../rpc/proto.js';
+import type { Prepared, Ready, Saved } from '../rpc/proto.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { workerNumbers } from '../telemetry/metrics.js';
-import type { Recorder } from '../telemetry/record.js';
+import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
@@ -74,6 +79,10 @@ class Run {
   /** When the first step began. */
   #startedAt = 0;
   #pace: Pace | null = null;
+  /** Checkpoints left out because another one was still being written. */
+  #skipped = 0;
+  /** Resolves when no checkpoint is being published. */
+  #publishing: Promise<void> = Promise.resolve();
 
   constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
     const { workers } = options;
@@ -114,6 +123,7 @@ class Run {
     try {
       const address = await this.#sessions.listen(this.#options.listen);
       for (const note of this.#dir.notes) this.#recorder.note('info', note);
+      for (const warning of this.#dir.warnings) this.#recorder.note('warn', warning);
       this.#handle({ type: 'listening' });
       this.#options.onListening(address);
     } catch (error) {
@@ -196,8 +206,11 @@ class Run {
         this.#recorder.validation({ step: action.step, results });
         break;
       }
-      case 'saved':
-        this.#recorder.checkpoint(action.saved);
+      case 'publish':
+        this.#publish(action.saved);
+        break;
+      case 'notSaved':
+        this.#missed(action.missed);
         break;
       case 'end':
         this.#end(action.exitCode, action.reason, action.fault);
@@ -272,14 +285,52 @@ class Run {
     this.#dir.journal.sync();
   }
 
+  /** Publishes a staged checkpoint after those before it, and removes what is not to be kept any longer. */
+  #publish({ step, folder, seconds, stallSeconds }: Saved): void {
+    const { keep, keep_every: keepEvery } = this.#dir.config.checkpoint;
+    const root = join(this.#dir.path, CHECKPOINTS);
+    const publish = async (): Promise<Event> => {
+      try {
+        const path = await publishCheckpoint(root, folder);
+        this.#recorder.checkpoint({ step, path, seconds, stallSeconds });
+      } catch (error) {
+        return { type: 'notPublished', step, fault: faultOf(error) };
+      }
+      await retainCheckpoints(root, { keep, keepEvery }, step).catch((error) => {
+        const message = `Old checkpoints in ${root} could not be removed: ${reasonOf(error)}`;
+        this.#recorder.note('warn', message);
+      });
+      return { type: 'published', step };
+    };
+    this.#publishing = this.#publishing.then(publish).then((event) => this.#handle(event));
+  }
+
+  /** Where the disk is always slower than training, the user is told of the 1st, 10th, 100th, ... left out. */
+  #missed(missed: MissedCheckpoint): void {
+    this.#recorder.missedCheckpoint(missed);
+    if (missed.reason === 'skipped') {
+      this.#skipped++;
+      if (!Number.isInteger(Math.log10(this.#skipped))) return;
+      if (this.#skipped > 1) this.#recorder.note('warn', `${this.#skipped} checkpoints were left out so far`);
+    }
+    this.#tell('warn', faultLines(missed.fault));
+  }
+
+  #tell(level: 'warn' | 'error', [what, ...hints]: readonly [string, ...string[]]): void {
+    this.#recorder.note(level, what);
+    for (const hint of hints) this.#recorder.note('info', hint);
+  }
+
   #end(exitCode: number, reason: string, fault: Fault | null): void {
     clearInterval(this.#ticker);
-    const [outcome, ...hints] = fault === null ? [this.#outcome(exitCode, reason)] : faultLines(fault);
-    this.#recorder.note(fault === null ? 'info' : 'error', outcome);
-    for (const hint of hints) this.#recorder.note('info', hint);
+    if (fault === null) this.#recorder.note('info', this.#outcome(exitCode, reason));
+    else this.#tell('error', faultLines(fault));
     this.#over = true;
     const close = async () => {
       await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);
+      await this.#publishing;
+      // What nobody will publish. If it cannot be removed, or is still being written, the next start removes it.
+      if (this.#step > 0) await recoverStore(join(this.#dir.path, CHECKPOINTS)).catch(() => []);
       await this.#recorder.close();
       this.#dir.ledger.close();
       this.#dir.journal.close();

@@ -5,7 +5,7 @@
  */
 import { type ErrorCode, EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
-import type { DeviceRendezvous, FromCoordinator, Prepared, Ready, Validated } from '../rpc/proto.js';
+import type { DeviceRendezvous, FromCoordinator, Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
 import { type Answer, judgePrepared, judgeReady } from './judge.js';
@@ -29,6 +29,13 @@ const STEP_MULTIPLE = 30;
 
 /** Fails the run if the wait has taken longer than this. */
 type Limit = (ms: number, code: ErrorCode, message: string) => Action[];
+/** A requested checkpoint that is not published yet. */
+interface Pending {
+  /** All workers have applied the step with the same state. */
+  agreed: boolean;
+  /** What rank 0 has staged; null while it writes. */
+  staged: Saved | null;
+}
 
 /** One run, from joining to its end. */
 export class RunState {
@@ -48,6 +55,10 @@ export class RunState {
   #applied = new Map<string, string>();
   #validated = new Map<string, Validated>();
   #finished = new Set<string>();
+  /** By step. There are two at the end of a run whose checkpoint before the last is still being written. */
+  readonly #pending = new Map<number, Pending>();
+  /** Step of the last checkpoint that this process has published; null = none. */
+  #published: number | null = null;
   /** The step that is being computed; 0 before the first. */
   #step = 0;
   /** When the phase began, or while training the step. */
@@ -105,7 +116,21 @@ export class RunState {
       case 'validated':
         return this.#onValidated(event.id, event.validated);
       case 'saved':
-        return [{ type: 'saved', saved: event.saved }];
+        return this.#onSaved(event.id, event.saved);
+      case 'notSaved': {
+        const { step, failure } = event.notSaved;
+        if (!this.#pending.has(step)) return this.#outOfOrder(event.id, `NotSaved of step ${step}`);
+        return this.#notSaved(step, faultFrom(failure ?? { code: '', message: '', hint: '' }));
+      }
+      case 'saving':
+        if (this.#phase === 'CHECKPOINTING') this.#since = now;
+        return [];
+      case 'published':
+        this.#pending.delete(event.step);
+        this.#published = event.step;
+        return this.#endIfDone();
+      case 'notPublished':
+        return this.#notSaved(event.step, event.fault);
       case 'finished':
         return this.#onFinished(event.id);
       case 'heartbeat':
@@ -113,9 +138,8 @@ export class RunState {
       case 'lost':
         return this.#lost(event.id, event.reason);
       case 'failure': {
-        const { code, message, hint } = event.failure;
-        const known = isErrorCode(code) ? code : 'ERR_INTERNAL';
-        return this.#fail(known, `${this.#name(event.id)}: ${message}`, hint === '' ? null : hint);
+        const { code, message, hint } = faultFrom(event.failure);
+        return this.#fail(code, `${this.#name(event.id)}: ${message}`, hint);
       }
       case 'stopRequest':
         return this.#onStop(event.stopRequest.exitCode, `worker ${event.id} received a signal to stop`);
@@ -210,7 +234,10 @@ export class RunState {
     const last = step === steps;
     const due = (every: number) => every > 0 && step % every === 0;
     const stop = last || this.#phase === 'DRAINING';
-    const checkpoint = stop || due(checkpointEvery);
+    // A disk that is slower than `checkpoint.every` must not hold up training; only the last checkpoint waits.
+    const [writing] = this.#pending.keys();
+    const checkpoint = stop || (due(checkpointEvery) && writing === undefined);
+    const skipped = due(checkpointEvery) && !checkpoint ? this.#skipped(step, writing!) : [];
     const validate = validateEvery > 0 && (last || due(validateEvery));
     this.#longestStep = Math.max(this.#longestStep, this.#slowStep ? 0 : now - this.#since);
     this.#slowStep = validate;
@@ -219,22 +246,73 @@ export class RunState {
     this.#validated.clear();
     this.#enter(stop ? 'CHECKPOINTING' : this.#phase, now);
     if (!stop) this.#step++;
+    if (checkpoint) this.#pending.set(step, { agreed: false, staged: null });
     const commit: Action = { type: 'commit', step, prepared };
     const record: Action = { type: 'record', step, prepared };
     const send = this.#send(null, { commit: { validate, checkpoint, stop } });
     // The workers wait for this message; metrics are recorded while they update.
-    return checkpoint ? [commit, record, { type: 'syncRecords', step }, send] : [commit, send, record];
+    if (checkpoint) return [commit, record, { type: 'syncRecords', step }, send];
+    return [commit, send, record, ...skipped];
   }
 
+  #skipped(step: number, writing: number): Action[] {
+    const message = `No checkpoint of step ${step}: that of step ${writing} is still being written; training goes on`;
+    const hint = 'If the disk cannot be faster, raise checkpoint.every';
+    return [
+      {
+        type: 'notSaved',
+        missed: { step, reason: 'skipped', fault: { code: 'ERR_CHECKPOINT_WRITE', message, hint } },
+      },
+    ];
+  }
+
+  /** All Applied of a step come before the next commit, because a worker sends them before its next Prepared. */
   #onApplied(id: string, { step, stateHash }: { step: number; stateHash: string }): Action[] {
-    this.#applied.set(id, stateHash);
+    const answers = this.#collect(this.#applied, id, stateHash);
     const [[firstId, first] = ['', '']] = this.#applied;
-    if (stateHash === first) return [];
-    return this.#fail(
-      'ERR_STATE_MISMATCH',
-      `The state of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}`,
-      'Resume from a checkpoint before it',
-    );
+    if (stateHash !== first) {
+      return this.#fail(
+        'ERR_STATE_MISMATCH',
+        `The state of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}; its checkpoint is discarded`,
+        `${this.#resumption()}. One of the machines may have faulty memory or a faulty processor`,
+      );
+    }
+    const pending = this.#pending.get(step);
+    if (answers === null || pending === undefined) return [];
+    pending.agreed = true;
+    return this.#publishIfReady(pending);
+  }
+
+  #onSaved(id: string, saved: Saved): Action[] {
+    const pending = this.#pending.get(saved.step);
+    if (pending === undefined || this.#workers.get(id)?.rank !== 0) {
+      return this.#outOfOrder(id, `Saved of step ${saved.step}`);
+    }
+    pending.staged = saved;
+    return this.#publishIfReady(pending);
+  }
+
+  #publishIfReady({ agreed, staged }: Pending): Action[] {
+    return agreed && staged !== null ? [{ type: 'publish', saved: staged }] : [];
+  }
+
+  /** Without the last checkpoint the run has failed; without another one it goes on. */
+  #notSaved(step: number, { code, message, hint }: Fault): Action[] {
+    this.#pending.delete(step);
+    const last = this.#phase === 'CHECKPOINTING' && step === this.#step;
+    const resumption = last ? this.#resumption() : `Training goes on. ${this.#resumption()}`;
+    const fault = { code, message, hint: hint === null ? resumption : `${hint}. ${resumption}` };
+    return last ? this.#failBy(fault) : [{ type: 'notSaved', missed: { step, reason: 'failed', fault } }];
+  }
+
+  /** From where the same command goes on after a failure. */
+  #resumption(): string {
+    const { resumePath, resumeStep } = this.#settings;
+    if (this.#published !== null) {
+      return `The last checkpoint is that of step ${this.#published}: --resume auto, the default, goes on from there`;
+    }
+    if (resumePath === '') return 'There is no checkpoint yet: the same command starts from the beginning';
+    return `No checkpoint was written since the run was resumed: the same command resumes from ${resumePath} (step ${resumeStep})`;
   }
 
   #onValidated(id: string, validated: Validated): Action[] {
@@ -245,7 +323,13 @@ export class RunState {
   #onFinished(id: string): Action[] {
     if (this.#phase !== 'CHECKPOINTING') return this.#outOfOrder(id, 'Finished');
     this.#finished.add(id);
-    return this.#finished.size < this.#settings.workers ? [] : this.#end(this.#ending);
+    return this.#endIfDone();
+  }
+
+  /** Ends the run when all workers have finished and the last checkpoint is published. */
+  #endIfDone(): Action[] {
+    const done = this.#finished.size === this.#settings.workers && this.#pending.size === 0;
+    return done ? this.#end(this.#ending) : [];
   }
 
   #lost(id: string, reason: string): Action[] {
@@ -319,7 +403,10 @@ export class RunState {
         return limit(ms, 'ERR_PROGRESS', message);
       }
       case 'CHECKPOINTING': {
-        const message = `These workers did not finish after the last step: ${missing(this.#finished)}`;
+        const who = missing(this.#finished);
+        const message = who
+          ? `These workers did not finish after the last step: ${who}`
+          : 'The last checkpoint is still not published';
         return limit(SLOW_STEP_MS, 'ERR_PROGRESS', message);
       }
       default:
@@ -390,4 +477,9 @@ export class RunState {
   #where(): string {
     return this.#step === 0 ? '' : ` at step ${this.#step}`;
   }
+}
+
+/** A worker's Failure. */
+function faultFrom({ code, message, hint }: { code: string; message: string; hint: string }): Fault {
+  return { code: isErrorCode(code) ? code : 'ERR_INTERNAL', message, hint: hint === '' ? null : hint };
 }

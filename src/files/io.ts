@@ -1,7 +1,7 @@
 /** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
-import { constants, existsSync, readFileSync } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { constants, existsSync, openSync, readFileSync, type Stats } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type ErrorCode, OrchestratorError } from '../errors.js';
 
@@ -24,6 +24,7 @@ const REASONS: Record<string, string> = {
   EEXIST: 'it already exists',
   EISDIR: 'it is a folder',
   ENOTDIR: 'a part of its path is not a folder',
+  ELOOP: 'it is a symbolic link',
 };
 
 /** What to do about a failed write, whether of a run or of another command. */
@@ -103,6 +104,23 @@ export async function openForReading(path: string): Promise<{ handle: FileHandle
   throw notRegular(path);
 }
 
+/**
+ * Opens a file for reading and appending, and creates it if it is missing. A symbolic link is refused: whoever
+ * else can write in the folder might have put it there, to have another file of this user changed.
+ */
+export function openForAppending(path: string): number {
+  const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
+  return openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW);
+}
+
+/**
+ * Whether a folder of another user than root may be written in by everybody, so that anybody may replace what a
+ * program is about to change there. A folder shared with a group, or of a mounted volume, is not such a folder.
+ */
+export function isOpenToAll({ uid, mode }: Pick<Stats, 'uid' | 'mode'>, user = process.geteuid?.() ?? 0) {
+  return uid !== user && uid !== 0 && user !== 0 && (mode & constants.S_IWOTH) !== 0;
+}
+
 /** Reads a small file whole. `tooLarge` makes the error for a file of more than `maxBytes`. */
 export async function readWhole(
   path: string,
@@ -152,13 +170,22 @@ export async function writeFully(handle: FileHandle, from: Uint8Array, position:
   }
 }
 
-/** Flushes a folder to disk, so that names created, renamed or removed in it survive a power cut. */
+/** What the system says where folders cannot be flushed: one that may not be read, some network file systems. */
+const NOT_FLUSHED = ['EACCES', 'EINVAL', 'EBADF'];
+
+/**
+ * Flushes a folder to disk, so that names created, renamed or removed in it survive a power cut. Where the
+ * system cannot flush the folder, this does nothing.
+ */
 export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  let handle: FileHandle | null = null;
   try {
+    handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
     await handle.sync();
+  } catch (error) {
+    if (!NOT_FLUSHED.includes(errnoOf(error) ?? '')) throw error;
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }
 
@@ -174,18 +201,26 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
 }
 
 /**
- * Creates a folder and its missing parents, and returns those that were missing, the outermost first. One call
- * for each, because a recursive one never returns in /proc, where nothing can be made.
+ * Creates a folder and its missing parents, so that they survive a power cut. One call for each, because a
+ * recursive one never returns in /proc, where nothing can be made.
  */
-export async function makeFolders(path: string): Promise<string[]> {
+export async function makeFolders(path: string): Promise<void> {
   const missing: string[] = [];
   for (let folder = resolve(path); !existsSync(folder); folder = dirname(folder)) missing.unshift(folder);
   for (const folder of missing) {
     await mkdir(folder).catch((error) => {
       if (errnoOf(error) !== 'EEXIST') throw error; // another process may make it at the same time
     });
+    await syncFolder(dirname(folder));
   }
-  return missing;
+}
+
+/** Free bytes of the disk of a path, or of its nearest parent that exists; null where it has no size. */
+export async function freeBytes(path: string): Promise<number | null> {
+  let folder = resolve(path);
+  while (!existsSync(folder)) folder = dirname(folder);
+  const { blocks, bavail, bsize } = await statfs(folder);
+  return blocks === 0 ? null : bavail * bsize;
 }
 
 /** A suffix that makes a file name unique across processes. */

@@ -1,15 +1,95 @@
 /** Files of one JSON object per line that grow during a run: ledger, metrics and journal. */
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import { errnoOf, systemFailure } from './io.js';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
+import { errnoOf, openForAppending, readFailure, systemFailure } from './io.js';
 import { isMapping, type Mapping } from './json.js';
 
 const READ_BYTES = 1 << 20;
+/** Damaged lines that a message names. */
+const NAMED_LINES = 5;
 
 const REMEDIES: Readonly<Record<string, string>> = {
   ENOSPC: 'Free some space',
   EDQUOT: 'Free some space',
   EFBIG: 'Raise the limit (ulimit -f unlimited)',
 };
+
+/** A part of a file from its beginning. */
+export interface Leading {
+  /** Number of lines. */
+  lines: number;
+  bytes: number;
+  /** Numbers, from 1, of damaged lines: complete ones that are not a JSON object. */
+  damaged: number[];
+}
+
+/**
+ * The lines of a file before the first that `keep` refuses. A damaged line among them belongs to them, so that
+ * it does not take the lines behind it along; those at the end do not, nor does an incomplete line, which a
+ * killed process may leave. Nothing is changed; a file that is missing has no lines.
+ */
+export function leadingLines(path: string, keep: (line: Mapping) => boolean): Leading {
+  const leading: Leading = { lines: 0, bytes: 0, damaged: [] };
+  let number = 0;
+  for (const { line, end } of completeLines(path)) {
+    number++;
+    const object = parse(line);
+    if (object === null) {
+      leading.damaged.push(number);
+      continue;
+    }
+    if (!keep(object)) break;
+    Object.assign(leading, { lines: number, bytes: end });
+  }
+  return leading;
+}
+
+/** "FILE has damaged lines: 3, 7" for damage that the user must hear of; null where there is none. */
+export function damageOf(path: string, { damaged }: Leading): string | null {
+  if (damaged.length === 0) return null;
+  const more = damaged.length > NAMED_LINES ? ` and ${damaged.length - NAMED_LINES} more` : '';
+  const numbers = `${damaged.slice(0, NAMED_LINES).join(', ')}${more}`;
+  return `${path}: not a JSON object in line ${numbers}; what was recorded there is lost, training is not affected`;
+}
+
+/** Complete lines, each with the file offset after it. */
+function* completeLines(path: string): Generator<{ line: string; end: number }> {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw readFailure('open', path, error);
+  }
+  try {
+    const chunk = Buffer.alloc(READ_BYTES);
+    let rest = Buffer.alloc(0);
+    let offset = 0;
+    for (let at = 0; ; ) {
+      const got = readSync(fd, chunk, 0, chunk.length, at);
+      if (got === 0) return;
+      at += got;
+      rest = Buffer.concat([rest, chunk.subarray(0, got)]);
+      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+        offset += end + 1;
+        yield { line: rest.toString('utf8', 0, end), end: offset };
+        rest = rest.subarray(end + 1);
+      }
+    }
+  } catch (error) {
+    throw errnoOf(error) === null ? error : readFailure('read', path, error);
+  } finally {
+    closeSync(fd);
+  }
+}
 
 export class JsonlFile {
   readonly path: string;
@@ -18,26 +98,14 @@ export class JsonlFile {
   /** Opens the file for appending, and creates it if it is missing. */
   constructor(path: string) {
     this.path = path;
-    this.#fd = this.#guard('open', () => openSync(path, 'a+'));
+    this.#fd = this.#guard('open', () => openForAppending(path));
   }
 
-  /**
-   * Keeps the leading lines that `keep` accepts, and truncates the file at the first line that it refuses or
-   * that is incomplete (a killed process may leave half a line). Returns the number of lines kept.
-   */
-  cutBack(keep: (line: Mapping) => boolean): number {
-    let end = 0;
-    let kept = 0;
-    for (const { line, next } of this.#lines()) {
-      const object = parse(line);
-      if (object === null || !keep(object)) break;
-      end = next;
-      kept++;
-    }
+  /** Cuts the file to its first `bytes` bytes; see leadingLines. */
+  cutTo(bytes: number): void {
     this.#guard('cut', () => {
-      if (fstatSync(this.#fd).size > end) ftruncateSync(this.#fd, end);
+      if (fstatSync(this.#fd).size > bytes) ftruncateSync(this.#fd, bytes);
     });
-    return kept;
   }
 
   /** Appends a line. It is then with the operating system: it survives this process, but not a power cut. */
@@ -55,24 +123,6 @@ export class JsonlFile {
 
   close(): void {
     closeSync(this.#fd);
-  }
-
-  /** Complete lines, each with the file offset after it. */
-  *#lines(): Generator<{ line: string; next: number }> {
-    const chunk = Buffer.alloc(READ_BYTES);
-    let rest = Buffer.alloc(0);
-    let offset = 0;
-    for (let at = 0; ; ) {
-      const got = this.#guard('read', () => readSync(this.#fd, chunk, 0, chunk.length, at));
-      if (got === 0) return;
-      at += got;
-      rest = Buffer.concat([rest, chunk.subarray(0, got)]);
-      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-        offset += end + 1;
-        yield { line: rest.toString('utf8', 0, end), next: offset };
-        rest = rest.subarray(end + 1);
-      }
-    }
   }
 
   #guard<T>(what: string, act: () => T): T {

@@ -1,6 +1,7 @@
 /**
  * The page of `launch --dry-run`: arithmetic, ranks, memory and commands of a run, without starting anything.
  */
+import type { Room } from '../checkpoint/room.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { gib } from '../memory/fit.js';
 import { totalBytes } from '../memory/parts.js';
@@ -10,7 +11,7 @@ import { native } from '../native/load.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
 import { namedRows } from '../text/columns.js';
-import { counted, flopCount } from '../text/quantities.js';
+import { byteCount, counted, flopCount } from '../text/quantities.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import type { Preflight } from './preflight.js';
@@ -32,6 +33,7 @@ export function renderDryRun(
   launcher: Launcher,
   config: Config,
   found: Preflight,
+  room: Room,
 ): string {
   const { figures, rows, place } = found;
   const { batch, schedule, data } = config;
@@ -41,6 +43,7 @@ export function renderDryRun(
   const epochs = rows === null ? '' : ` = ${(samples / (rows - data.validation_rows)).toFixed(2)} epochs`;
   const least = `at least ${gib(totalBytes(figures.machine))}, that of the ranks and ${gib(COORDINATION_BYTES)}`;
   const has = place === null ? '' : `; ${place.source} ${gib(place.bytes)}`;
+  const freeSpace = room.free === null ? '' : `; ${byteCount(room.free)} are free`;
   const facts = {
     run: `${config.name} in ${run.runDir}, resume ${run.resume}`,
     machine: `${host.processors} processors, ${host.isa}`,
@@ -50,6 +53,7 @@ export function renderDryRun(
     steps: `${schedule.steps} = ${samples} samples${epochs}`,
     work: `${flopCount(figures.flopsPerStep)} of the model a step`,
     memory: `${least} of the coordinator and the launcher${has}`,
+    disk: `${byteCount(room.bytes)} for each checkpoint${freeSpace}`,
   };
   const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
   const started = (spec: ProcessSpec, by: Launcher) => [

@@ -115,6 +115,11 @@ export interface NativeAddon {
   mapDataset(spec: DatasetSpec): Promise<Dataset>;
   addInto: AddInto;
   /**
+   * Asks the system to drop the flushed pages of a file from memory, so that what is read next comes from the
+   * disk. File systems that live in memory keep them. Rejects with ERR_FILE_OPEN.
+   */
+  dropCachedPages(path: string): Promise<void>;
+  /**
    * FLOP/s of an m x n x k matmul on each of `threads` threads at once, for the peak in the benches and in
    * doctor.
    */

@@ -64,14 +64,19 @@ export function estimateFor(
   const peaks = ranges.map((_, rank) => workerMemory(run, rank, level, 'peak'));
   const leasts = ranges.map((_, rank) => workerMemory(run, rank, level, 'least'));
   const flopsPerStep = training.flopsPerSlot * slots;
+  const positions = spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model);
+  const weights = config.ema === null ? 1 : 2;
   return {
     spec,
     precision: `${precision.compute} (${precision.reason})`,
     shapes,
     workers,
     parameters: training.parameters,
+    /** Of one checkpoint; the weights and the EMA are stored with the position table. */
+    checkpointBytes:
+      4 * (weights * (training.parameters + positions) + training.moments.length * training.parameters),
     /** Elements of the position table, which is stored but not trained. */
-    positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model),
+    positions,
     slots,
     /** Model FLOPs of a step: 3 x forward, no credit for recomputation. */
     flopsPerStep,

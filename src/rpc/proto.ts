@@ -27,6 +27,7 @@ export type {
   FromWorker,
   FromWorker__Output as WorkerMessage,
 } from './generated/orchestrator/v1/FromWorker.js';
+export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';
 export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/Prepared.js';
 export type { PullRequest__Output as PullRequest } from './generated/orchestrator/v1/PullRequest.js';
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';

@@ -1,6 +1,6 @@
 /** run.log: the events of a run, written by pino. Metrics are in metrics.jsonl. */
 import { pino } from 'pino';
-import { writeFailure } from '../files/io.js';
+import { openForAppending, writeFailure } from '../files/io.js';
 import { quantity } from '../text/quantities.js';
 import type { Sink } from './record.js';
 
@@ -26,7 +26,7 @@ export function logFile(path: string): Sink {
 
 function openLog(path: string) {
   try {
-    return pino.destination({ dest: path, sync: true, append: true });
+    return pino.destination({ dest: openForAppending(path), sync: true });
   } catch (error) {
     throw writeFailure(path, error);
   }

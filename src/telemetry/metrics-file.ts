@@ -1,4 +1,4 @@
-/** metrics.jsonl: one object per step, validation and checkpoint. Names are snake_case, with the unit. */
+/** metrics.jsonl: one object per step, validation, checkpoint and missed checkpoint. Names are snake_case, with the unit. */
 import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
 import type { Sink, StepRecord, WorkerReport } from './record.js';
@@ -15,6 +15,8 @@ export function metricsFile(file: JsonlFile): Sink {
     },
     checkpoint: ({ step, path, seconds, stallSeconds }) =>
       file.append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds }),
+    missedCheckpoint: ({ step, reason, fault: { code, message } }) =>
+      file.append({ type: 'missed_checkpoint', step, reason, code, message }),
     close: () => file.close(),
   };
 }

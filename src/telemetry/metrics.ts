@@ -2,8 +2,13 @@
  * The numbers of a run, each named once: the keys of metrics.jsonl, the metrics that /metrics serves, and
  * docs/reference/metrics.md come from these tables. Base units, bounded labels, and no label for the step.
  */
-import type { Saved } from '../rpc/proto.js';
-import type { RunHeader, StepRecord, ValidationRecord } from './record.js';
+import type {
+  CheckpointRecord,
+  MissedCheckpoint,
+  RunHeader,
+  StepRecord,
+  ValidationRecord,
+} from './record.js';
 
 /** Before the name of every metric. */
 export const PREFIX = 'orchestrator_';
@@ -84,7 +89,8 @@ export const METRICS: {
   readonly phase: readonly Metric<string>[];
   readonly step: readonly Metric<StepRecord>[];
   readonly validation: readonly Metric<ValidationRecord>[];
-  readonly checkpoint: readonly Metric<Saved>[];
+  readonly checkpoint: readonly Metric<CheckpointRecord>[];
+  readonly missedCheckpoint: readonly Metric<MissedCheckpoint>[];
 } = {
   header: [
     metric(gauge('run_info', 'Always 1; the label is the name of the run.'), (r) => [[1, r.name]], 'name'),
@@ -127,6 +133,16 @@ export const METRICS: {
     metric(
       counter('checkpoint_stall_seconds_total', 'Seconds that training waited for checkpoints.'),
       (r) => r.stallSeconds,
+    ),
+  ],
+  missedCheckpoint: [
+    metric(
+      counter(
+        'checkpoints_missed_total',
+        'Checkpoints that failed, or were skipped because another one was still being written.',
+      ),
+      (r) => [[1, r.reason]],
+      'reason',
     ),
   ],
 };

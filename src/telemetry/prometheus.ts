@@ -82,6 +82,7 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
     step: setter(METRICS.step),
     validation: setter(METRICS.validation),
     checkpoint: setter(METRICS.checkpoint),
+    missedCheckpoint: setter(METRICS.missedCheckpoint),
     phase: (phase) => {
       current = phase;
       setPhase(phase);

@@ -1,5 +1,6 @@
 /** The records of a run. Every sink gets the same ones. */
-import type { Prepared, Saved } from '../rpc/proto.js';
+import type { Fault } from '../fault.js';
+import type { Prepared } from '../rpc/proto.js';
 import type { WorkerNumbers } from './metrics.js';
 
 /** One worker's part of a step. */
@@ -47,6 +48,24 @@ export interface ValidationSummary {
   bins: { name: string; loss: number }[];
 }
 
+/** A checkpoint that can be resumed from. */
+export interface CheckpointRecord {
+  step: number;
+  path: string;
+  /** Time to write and verify it. */
+  seconds: number;
+  /** Time for which training waited. */
+  stallSeconds: number;
+}
+
+/** A checkpoint that was due and is not there. */
+export interface MissedCheckpoint {
+  step: number;
+  /** failed = it could not be written; skipped = another one was still being written. */
+  reason: 'failed' | 'skipped';
+  fault: Fault;
+}
+
 export interface RunHeader {
   name: string;
   steps: number;
@@ -57,7 +76,8 @@ export interface RunHeader {
 export interface Sink {
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
-  checkpoint?(record: Saved): void;
+  checkpoint?(record: CheckpointRecord): void;
+  missedCheckpoint?(record: MissedCheckpoint): void;
   /** The run entered this phase: "FORMING", "RUNNING". */
   phase?(phase: string): void;
   /** A message for the user. */
@@ -76,6 +96,7 @@ export function recorderOf(sinks: readonly Sink[]): Recorder {
     step: (record) => each((sink) => sink.step?.(record)),
     validation: (record) => each((sink) => sink.validation?.(record)),
     checkpoint: (record) => each((sink) => sink.checkpoint?.(record)),
+    missedCheckpoint: (record) => each((sink) => sink.missedCheckpoint?.(record)),
     phase: (phase) => each((sink) => sink.phase?.(phase)),
     note: (level, message) => each((sink) => sink.note?.(level, message)),
     close: async () => {

@@ -2,51 +2,63 @@
 import { join } from 'node:path';
 import type { CheckpointMetadata } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { retainCheckpoints } from '../checkpoint/retention.js';
-import { saveCheckpoint } from '../checkpoint/store.js';
+import { stageCheckpoint } from '../checkpoint/store.js';
+import { faultOf } from '../fault.js';
 import type { StateTensors } from '../native/contract.js';
 import { version } from '../version.js';
 import { arithmetic, type Generation } from './setup.js';
 
+/** Time between two signs that the writing goes on. */
+const SIGN_MS = 1_000;
+
+/** Writes what the coordinator publishes, or reports why it could not be written: the run goes on. */
 export class CheckpointSaver {
   readonly #generation: Generation;
-  #pending: Promise<void> = Promise.resolve();
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(generation: Generation) {
     this.#generation = generation;
   }
 
   /**
-   * Returns when the next update may begin. Waits first if the previous checkpoint is still being written.
+   * Returns when the next update may begin. While one checkpoint is written, the coordinator requests no other
+   * except that of the last step, which waits.
    */
   async save(step: number): Promise<void> {
     const { engine, gpu, session } = this.#generation;
     const started = performance.now();
-    await this.#pending;
+    await this.#writing;
     const snapshot = engine.snapshot();
     // A GPU has one queue, so copying the state blocks computing.
     if (gpu !== null) await snapshot.catch(() => {});
     const stallSeconds = (performance.now() - started) / 1000;
-    // Earlier checkpoints are unchanged by a failure.
-    this.#pending = this.#write(step, snapshot, stallSeconds).catch((error) => session.fail(error));
+    this.#writing = this.#write(step, snapshot, stallSeconds).catch((error) => {
+      const { code, message, hint } = faultOf(error);
+      session.send({ notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
+    });
   }
 
   /** Resolves when no checkpoint is being written. */
   settled(): Promise<void> {
-    return this.#pending;
+    return this.#writing;
   }
 
   async #write(step: number, snapshot: Promise<StateTensors>, stallSeconds: number): Promise<void> {
-    const { config, engine, session, welcome } = this.#generation;
-    const root = join(welcome.runDir, CHECKPOINTS);
-    const { path, seconds } = await saveCheckpoint(root, {
+    const { engine, session, welcome } = this.#generation;
+    let signed = performance.now();
+    const sign = () => {
+      if (performance.now() - signed < SIGN_MS) return;
+      signed = performance.now();
+      session.send({ saving: {} });
+    };
+    const content = {
       layout: engine.layout(),
       state: await snapshot,
       posEmbed: engine.posEmbed(),
       metadata: this.#metadata(step),
-    });
-    session.send({ saved: { step, path, seconds, stallSeconds } });
-    await retainCheckpoints(root, config.checkpoint.keep, path);
+    };
+    const { folder, seconds } = await stageCheckpoint(join(welcome.runDir, CHECKPOINTS), content, sign);
+    session.send({ saved: { step, folder, seconds, stallSeconds } });
   }
 
   #metadata(step: number): CheckpointMetadata {

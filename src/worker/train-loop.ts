@@ -84,10 +84,11 @@ export async function train(generation: Generation, firstStep: number): Promise<
     });
     updateSeconds = (performance.now() - updateStarted) / 1000;
 
-    // Whatever the coordinator requested. Before a checkpoint, it compares the digests of all workers' state.
+    // Whatever the coordinator requested. It publishes a checkpoint only if the digests of all workers' state
+    // are equal. The checkpoint comes first, because the validation may take long.
     if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
-    if (commit.validate) session.send({ validated: { step, losses: await validate(generation) } });
     if (commit.checkpoint && form.rank === 0) await saver.save(step);
+    if (commit.validate) session.send({ validated: { step, losses: await validate(generation) } });
     if (commit.stop) return saver.settled();
   }
 }

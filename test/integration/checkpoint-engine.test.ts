@@ -5,7 +5,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { saveCheckpoint } from '../../src/checkpoint/store.js';
 import { openForInference } from '../../src/engine/inference.js';
 import { loadInto, loadWeights } from '../../src/engine/load.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
@@ -13,7 +12,7 @@ import { writeSafetensors } from '../../src/formats/safetensors/write.js';
 import { withWeights } from '../../src/model/weights.js';
 import type { Engine, ModelSpec, StateName } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
-import { contentOf, sameBytes } from '../support/checkpoints.js';
+import { contentOf, sameBytes, saveCheckpoint } from '../support/checkpoints.js';
 import { closedAfterTest, openEngine, SMALL } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
 import { posEmbed } from '../support/pos-embed.js';

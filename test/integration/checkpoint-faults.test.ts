@@ -153,7 +153,7 @@ describe.skipIf(unmountable)(because('a small file system of its own', unmountab
       hint: expect.stringContaining('Free some space'),
     });
     expect(failure.message).toMatch(
-      /step 2 was not written: .*needs \d+\.\d MB, and 1\.\d MB are free \(ENOSPC\)/,
+      /step 2 was not written: .*needs \d\S* MB, and 1\.\d+ MB are free \(ENOSPC\)/,
     );
     expect(names()).toEqual(['step-00000001']);
     expect(await checkLatest()).toBe(1);

@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path';
 import { listCheckpoints, recoverStore, retainCheckpoints } from '../../dist/checkpoint/retention.js';
-import { saveCheckpoint } from '../../dist/checkpoint/store.js';
+import { publishCheckpoint, stageCheckpoint } from '../../dist/checkpoint/store.js';
 
 const [runDir, count, json] = process.argv.slice(2);
 const root = join(runDir, 'checkpoints');
@@ -24,17 +24,22 @@ function content(step, variant) {
   };
 }
 
+async function save(step, variant) {
+  const { folder } = await stageCheckpoint(root, content(step, variant));
+  await publishCheckpoint(root, folder);
+}
+
 try {
   await recoverStore(root);
   let step = (await listCheckpoints(root))[0]?.step ?? 0;
   console.log('ready');
   for (let i = 0; i < Number(count); i++) {
     step++;
-    const { path } = await saveCheckpoint(root, content(step, 0));
+    await save(step, 0);
     // Now and then a step is written again, as by a run that was resumed from an earlier one.
-    if (step % 3 === 0) await saveCheckpoint(root, content(step, 1));
+    if (step % 3 === 0) await save(step, 1);
     console.log(`saved ${step}`);
-    await retainCheckpoints(root, 2, path);
+    await retainCheckpoints(root, { keep: 2, keepEvery: 0 }, step);
   }
 } catch (error) {
   console.log(JSON.stringify({ code: error.code, message: error.message, hint: error.hint }));

@@ -1,5 +1,5 @@
 /** Small checkpoints of a real model's layout, without an engine. */
-import type { CheckpointContent } from '../../src/checkpoint/store.js';
+import { type CheckpointContent, publishCheckpoint, stageCheckpoint } from '../../src/checkpoint/store.js';
 import type { EngineLayout, ModelSpec, StateName, StateTensors } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 import { SMALL } from './engines.js';
@@ -69,4 +69,10 @@ export function contentOf(
       versions: { orchestrator: '0.1.0' },
     },
   };
+}
+
+/** Writes a checkpoint and gives it its final name, as a run does. */
+export async function saveCheckpoint(root: string, content: CheckpointContent) {
+  const { folder, manifest } = await stageCheckpoint(root, content);
+  return { path: await publishCheckpoint(root, folder), manifest };
 }

@@ -7,6 +7,7 @@ import { renderDryRun } from '../../launch/dry-run.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
 import { type LaunchOptions, workersOf } from '../../launch/processes.js';
+import { roomOf } from '../../launch/room.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
@@ -49,10 +50,16 @@ export function register(program: Command): void {
       checkWorkers(config, workers);
       const { memory = null, dryRun: dry = false } = flags;
       const found = await preflight(native(), config, { workers, memory, dry });
-      if (dry) process.stdout.write(renderDryRun(options, LAUNCHERS.local, config, found));
-      for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
-      const { shortages, noGpu, noData } = found;
-      refuse(dry ? shortages : [...shortages, noGpu, noData].filter((problem) => problem !== null));
+      const room = await roomOf(config, found.figures, options.runDir);
+      if (dry) process.stdout.write(renderDryRun(options, LAUNCHERS.local, config, found, room));
+      const { shortages, noGpu, noData, warnings } = found;
+      // With another machine's memory, or without a GPU here, a dry run is for another machine and its disk.
+      const disk = dry && (memory !== null || noGpu !== null) ? null : room;
+      for (const warning of [...warnings, disk?.warning ?? null]) {
+        if (warning !== null) process.stderr.write(`warn ${warning}\n`);
+      }
+      const problems = [...shortages, disk?.refusal ?? null, ...(dry ? [] : [noGpu, noData])];
+      refuse(problems.filter((problem) => problem !== null));
       if (!dry) process.exitCode = await superviseRun(options, LAUNCHERS.local);
     });
 }

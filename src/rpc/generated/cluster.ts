@@ -17,11 +17,13 @@ import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orc
 import type { Join as _orchestrator_v1_Join, Join__Output as _orchestrator_v1_Join__Output } from './orchestrator/v1/Join.js';
 import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from './orchestrator/v1/Member.js';
 import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from './orchestrator/v1/NonFinite.js';
+import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from './orchestrator/v1/NotSaved.js';
 import type { PeerClient as _orchestrator_v1_PeerClient, PeerDefinition as _orchestrator_v1_PeerDefinition } from './orchestrator/v1/Peer.js';
 import type { Prepared as _orchestrator_v1_Prepared, Prepared__Output as _orchestrator_v1_Prepared__Output } from './orchestrator/v1/Prepared.js';
 import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from './orchestrator/v1/PullRequest.js';
 import type { Ready as _orchestrator_v1_Ready, Ready__Output as _orchestrator_v1_Ready__Output } from './orchestrator/v1/Ready.js';
 import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from './orchestrator/v1/Saved.js';
+import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from './orchestrator/v1/Saving.js';
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './orchestrator/v1/SlotReport.js';
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from './orchestrator/v1/Standby.js';
 import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from './orchestrator/v1/Start.js';
@@ -55,6 +57,7 @@ export interface ProtoGrpcType {
       Join: MessageTypeDefinition<_orchestrator_v1_Join, _orchestrator_v1_Join__Output>
       Member: MessageTypeDefinition<_orchestrator_v1_Member, _orchestrator_v1_Member__Output>
       NonFinite: MessageTypeDefinition<_orchestrator_v1_NonFinite, _orchestrator_v1_NonFinite__Output>
+      NotSaved: MessageTypeDefinition<_orchestrator_v1_NotSaved, _orchestrator_v1_NotSaved__Output>
       /**
        * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
        * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
@@ -66,6 +69,7 @@ export interface ProtoGrpcType {
       PullRequest: MessageTypeDefinition<_orchestrator_v1_PullRequest, _orchestrator_v1_PullRequest__Output>
       Ready: MessageTypeDefinition<_orchestrator_v1_Ready, _orchestrator_v1_Ready__Output>
       Saved: MessageTypeDefinition<_orchestrator_v1_Saved, _orchestrator_v1_Saved__Output>
+      Saving: MessageTypeDefinition<_orchestrator_v1_Saving, _orchestrator_v1_Saving__Output>
       SlotReport: MessageTypeDefinition<_orchestrator_v1_SlotReport, _orchestrator_v1_SlotReport__Output>
       Standby: MessageTypeDefinition<_orchestrator_v1_Standby, _orchestrator_v1_Standby__Output>
       Start: MessageTypeDefinition<_orchestrator_v1_Start, _orchestrator_v1_Start__Output>

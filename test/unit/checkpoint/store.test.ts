@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync } from 'node:fs';
 import { appendFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -18,13 +18,14 @@ import {
 import {
   type CheckpointContent,
   loadCheckpoint,
-  saveCheckpoint,
+  publishCheckpoint,
+  stageCheckpoint,
   verifyCheckpoint,
 } from '../../../src/checkpoint/store.js';
 import { Safetensors } from '../../../src/formats/safetensors/file.js';
 import { Weights } from '../../../src/model/weights.js';
 import type { StateName } from '../../../src/native/contract.js';
-import { contentOf, sameBytes, stateOf } from '../../support/checkpoints.js';
+import { contentOf, sameBytes, saveCheckpoint, stateOf } from '../../support/checkpoints.js';
 import { SMALL } from '../../support/engines.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { generator } from '../../support/random.js';
@@ -109,6 +110,52 @@ describe('saving and loading', () => {
     await loadCheckpoint(path, targets);
     expectState(targets.flat, second.flat);
     expect(await readdir(root)).toEqual(['step-00000007']);
+  });
+
+  test('a staged checkpoint is complete, and nobody takes it for one before it is published', async () => {
+    const { dir, root } = await run();
+    let signs = 0;
+    const { folder, manifest } = await stageCheckpoint(root, contentOf(7, 1), () => signs++);
+    expect(signs).toBeGreaterThan(10);
+    expect(await readdir(root)).toEqual([folder]);
+    expect(await verifyCheckpoint(join(root, folder))).toEqual(manifest);
+    expect(await resolveResume('auto', dir)).toBeNull();
+    expect(await publishCheckpoint(root, folder)).toBe(join(root, 'step-00000007'));
+    expect((await resolveResume('auto', dir))?.manifest).toEqual(manifest);
+  });
+
+  test('only the name of a staged checkpoint is published, and what cannot be is removed', async () => {
+    const { root } = await run();
+    const { folder } = await stageCheckpoint(root, contentOf(7, 1));
+    for (const name of ['step-00000001', '../x', `${folder}/../y`, '.partial-step-00000007-1-xyz']) {
+      await expect(publishCheckpoint(root, name)).rejects.toMatchObject({ code: 'ERR_PROTOCOL' });
+    }
+    await rm(join(root, folder), { recursive: true });
+    await expect(publishCheckpoint(root, folder)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_WRITE',
+      message: expect.stringMatching(/^The checkpoint of step 7 was not written: .*ENOENT.*untouched$/),
+    });
+    expect(await readdir(root)).toEqual([]);
+  });
+
+  test('what does not read back as it was written is not a checkpoint', async () => {
+    const { root } = await run();
+    const content = contentOf(7, 1);
+    // While the last file is written, something changes a file that was written and flushed before it.
+    const spoilt = new Map(content.state);
+    spoilt.set('v', (tensor) => {
+      const [folder] = readdirSync(root);
+      appendFileSync(join(root, folder!, 'ema.safetensors'), 'x');
+      return content.state.get('v')!(tensor);
+    });
+    await expect(stageCheckpoint(root, { ...content, state: spoilt })).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_WRITE',
+      message: expect.stringMatching(
+        /step 7 was not written: .* reads back otherwise: .*ema\.safetensors: holds/,
+      ),
+      hint: 'Check the disk and the memory of this machine',
+    });
+    expect(await readdir(root)).toEqual([]);
   });
 
   test('refuses a layout of another model', async () => {
@@ -308,27 +355,29 @@ describe('resuming', () => {
 });
 
 describe('retention', () => {
-  test('keeps the latest, and removes the rest only once the newest verifies', async () => {
+  const steps = async (root: string) => (await listCheckpoints(root)).map(({ step }) => step).reverse();
+
+  test('keeps the latest, and removes the rest', async () => {
     const { root } = await run();
-    const steps = async () => (await listCheckpoints(root)).map(({ step }) => step);
     for (const step of [10, 20, 30, 40]) await saveCheckpoint(root, contentOf(step, step));
-    const newest = join(root, 'step-00000040');
-    const good = await readFile(join(newest, 'model.safetensors'));
-    await truncate(join(newest, 'model.safetensors'), 100);
-    await expect(retainCheckpoints(root, 2, newest)).rejects.toMatchObject({
-      code: 'ERR_CHECKPOINT_DAMAGED',
-    });
-    expect(await steps()).toEqual([40, 30, 20, 10]);
-    await writeFile(join(newest, 'model.safetensors'), good);
-    await retainCheckpoints(root, 2, newest);
+    await retainCheckpoints(root, { keep: 2, keepEvery: 0 }, 40);
     expect(await readdir(root)).toEqual(['step-00000030', 'step-00000040']);
+  });
+
+  test('never removes the multiples of keep_every', async () => {
+    const { root } = await run();
+    for (let step = 10; step <= 90; step += 10) {
+      await saveCheckpoint(root, contentOf(step, step));
+      await retainCheckpoints(root, { keep: 2, keepEvery: 30 }, step);
+    }
+    expect(await steps(root)).toEqual([30, 60, 80, 90]);
   });
 
   test('leaves checkpoints of later steps alone', async () => {
     const { root } = await run();
     for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
-    await retainCheckpoints(root, 1, join(root, 'step-00000020'));
-    expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([30, 20]);
+    await retainCheckpoints(root, { keep: 1, keepEvery: 0 }, 20);
+    expect(await steps(root)).toEqual([20, 30]);
   });
 
   test('renames later checkpoints when a run resumes from an earlier one', async () => {

@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
@@ -7,23 +7,33 @@ import {
   stepLoss,
   validationSummary,
 } from '../../../src/coordinator/combine.js';
-import { JsonlFile } from '../../../src/files/jsonl.js';
+import { damageOf, JsonlFile, leadingLines } from '../../../src/files/jsonl.js';
 import { lockFile } from '../../../src/files/lock.js';
 import type { Prepared, Validated } from '../../../src/rpc/proto.js';
+import { logFile } from '../../../src/telemetry/log.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 const folder = temporaryFolder();
 
 describe('lines', () => {
   const upTo = (step: number) => (line: Record<string, unknown>) => (line.step as number) <= step;
+  const linesOf = (text: string, keep = upTo(9)) => {
+    const path = join(folder, 'scanned.jsonl');
+    writeFileSync(path, text);
+    const leading = leadingLines(path, keep);
+    expect(readFileSync(path, 'utf8')).toBe(text);
+    return { ...leading, text: readFileSync(path).toString('utf8', 0, leading.bytes) };
+  };
 
   test('are cut back to a step, and half a line goes', () => {
     const path = join(folder, 'ledger.jsonl');
     const file = new JsonlFile(path);
     for (let step = 1; step <= 5; step++) file.append({ step, note: 'ä'.repeat(step) });
     appendFileSync(path, '{"step": 6, "no');
-    expect(file.cutBack(upTo(9))).toBe(5);
-    expect(file.cutBack(upTo(3))).toBe(3);
+    expect(leadingLines(path, upTo(9))).toMatchObject({ lines: 5, damaged: [] });
+    const leading = leadingLines(path, upTo(3));
+    expect(leading).toMatchObject({ lines: 3, damaged: [] });
+    file.cutTo(leading.bytes);
     file.append({ step: 4 });
     file.sync();
     file.close();
@@ -36,18 +46,46 @@ describe('lines', () => {
     const path = join(folder, 'long.jsonl');
     const file = new JsonlFile(path);
     for (const step of [1, 2]) file.append({ step, note: 'x'.repeat(3_000_000) });
-    expect(file.cutBack(upTo(1))).toBe(1);
-    expect(readFileSync(path).length).toBeGreaterThan(3_000_000);
+    const { lines, bytes } = leadingLines(path, upTo(1));
+    expect(lines).toBe(1);
+    expect(bytes).toBe(readFileSync(path).length / 2);
     file.close();
   });
 
-  test('what is no line at all is cut', () => {
-    const path = join(folder, 'garbage.jsonl');
-    writeFileSync(path, '{"step":1}\ngarbage\n{"step":2}\n');
-    const file = new JsonlFile(path);
-    expect(file.cutBack(upTo(9))).toBe(1);
-    expect(readFileSync(path, 'utf8')).toBe('{"step":1}\n');
-    file.close();
+  test('a damaged one does not take those behind it along, and is named', () => {
+    const found = linesOf('{"step":1}\ngarbage\n{"step":2}\n{"step":10}\nmore garbage\n');
+    expect(found).toMatchObject({ lines: 3, damaged: [2], text: '{"step":1}\ngarbage\n{"step":2}\n' });
+    expect(damageOf('runs/x/ledger.jsonl', found)).toBe(
+      'runs/x/ledger.jsonl: not a JSON object in line 2; what was recorded there is lost, training is not affected',
+    );
+    expect(damageOf('x', linesOf('{"step":1}\n'))).toBeNull();
+    const many = linesOf(`${'5\n'.repeat(8)}{"step":1}\n`);
+    expect(damageOf('x', many)).toContain('in line 1, 2, 3, 4, 5 and 3 more;');
+  });
+
+  test('damaged ones at the end are cut, and named', () => {
+    expect(linesOf('{"step":1}\n\0\0\n[]\n{"st')).toMatchObject({
+      lines: 1,
+      damaged: [2, 3],
+      text: '{"step":1}\n',
+    });
+  });
+
+  test('of a file that is not there are none', () => {
+    expect(leadingLines(join(folder, 'nowhere.jsonl'), upTo(9))).toEqual({ lines: 0, bytes: 0, damaged: [] });
+  });
+
+  test('are not written through a symbolic link, nor read', () => {
+    const [victim, path] = [join(folder, 'victim'), join(folder, 'link.jsonl')];
+    writeFileSync(victim, 'mine');
+    symlinkSync(victim, path);
+    const refused = expect.objectContaining({
+      message: expect.stringContaining(`${path}: it is a symbolic link (ELOOP)`),
+    });
+    expect(() => new JsonlFile(path)).toThrow(refused);
+    expect(() => leadingLines(path, upTo(9))).toThrow(refused);
+    expect(() => logFile(path)).toThrow(refused);
+    expect(readFileSync(victim, 'utf8')).toBe('mine');
   });
 
   test('a full disk is an error that names the file', () => {

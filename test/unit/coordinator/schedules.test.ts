@@ -1,6 +1,6 @@
 /**
  * The rule of a run under thousands of seeded schedules: workers of different speed that die, fall silent and
- * are stopped.
+ * are stopped, disks that are slow or fail, and states that differ.
  */
 import { expect, test } from 'vitest';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
@@ -25,6 +25,11 @@ interface Actor {
 
 interface Trace {
   commits: number[];
+  /** Steps whose checkpoint was requested, published, and missed; and those of which all states were reported. */
+  requested: number[];
+  published: number[];
+  missed: { step: number; reason: string }[];
+  applied: Map<number, number>;
   ends: { exitCode: number; fault: { code: string } | null }[];
   journalled: number;
   at: number;
@@ -54,7 +59,14 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     step: 0,
   }));
   const state = new RunState(settings);
-  const trace: Trace = { commits: [], ends: [], journalled: 0, at: 0 };
+  const trace: Trace = {
+    ...{ commits: [], requested: [], published: [], missed: [], applied: new Map() },
+    ...{ ends: [], journalled: 0, at: 0 },
+  };
+  /** A disk that takes up to this long for a checkpoint, and the share of those that it refuses. */
+  const disk = { ms: below(2) * 3_000, refuses: random() < 0.2 ? 0.3 : 0 };
+  /** The step from which on the last worker's state is another one. */
+  const differs = workers > 1 && random() < 0.1 ? 1 + below(8) : Number.POSITIVE_INFINITY;
   const queue: { at: number; order: number; run: () => void }[] = [];
   let now = 0;
   let order = 0;
@@ -63,10 +75,21 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
   const happen = (event: Event) => {
     for (const action of state.handle(event, now)) act(action);
   };
-  const say = (actor: Actor, event: Event, longest = 300) =>
-    later(1 + below(longest), () => {
-      if (!dead(actor)) happen(event);
+  /** Messages of a worker arrive in the order in which it sent them. */
+  const arrived = new Map<Actor, number>();
+  const say = (
+    actor: Actor,
+    event: Event,
+    { longest = 300, before = () => {} }: { longest?: number; before?: () => void } = {},
+  ) => {
+    const at = Math.max(now + 1 + below(longest), arrived.get(actor) ?? 0);
+    arrived.set(actor, at);
+    later(at - now, () => {
+      if (dead(actor)) return;
+      before();
+      happen(event);
     });
+  };
 
   function act(action: Action): void {
     if (action.type === 'journal') trace.journalled++;
@@ -77,16 +100,51 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
       );
       trace.commits.push(action.step);
     }
+    if (action.type === 'notSaved') trace.missed.push(action.missed);
+    if (action.type === 'publish') publish(action.saved.step);
     if (action.type !== 'send') return;
     // A message in flight does not overtake: every worker gets it at its own time, in order.
     for (const actor of actors)
       if (action.to === null || action.to === actor.id) answer(actor, action.message);
   }
 
+  /** Publishes one checkpoint after another. */
+  let publisherFree = 0;
+  function publish(step: number): void {
+    expect(trace.applied.get(step), 'all workers have applied the step').toBe(workers);
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
+    const refused = random() < disk.refuses;
+    publisherFree = Math.max(publisherFree, now) + 1 + below(100);
+    later(publisherFree - now, () => {
+      if (!refused) trace.published.push(step);
+      happen(refused ? { type: 'notPublished', step, fault } : { type: 'published', step });
+    });
+  }
+
+  /** What a worker says of a checkpoint; rank 0 says it when its disk has taken those before, too. */
+  let diskFree = 0;
+  function save(actor: Actor, step: number): void {
+    const { id } = actor;
+    const stateHash = actor === actors.at(-1) && step >= differs ? 'other' : 'same';
+    const before = () => trace.applied.set(step, (trace.applied.get(step) ?? 0) + 1);
+    say(actor, { type: 'applied', id, applied: { step, stateHash } }, { before });
+    if (actor.slots[0] !== 0) return;
+    trace.requested.push(step);
+    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: '' };
+    const answer: Event =
+      random() < disk.refuses
+        ? { type: 'notSaved', id, notSaved: { step, failure } }
+        : { type: 'saved', id, saved: { step, folder: 'x', seconds: 1, stallSeconds: 0 } };
+    diskFree = Math.max(diskFree, now) + below(disk.ms + 1);
+    later(diskFree - now, () => {
+      if (!dead(actor)) happen(answer);
+    });
+  }
+
   function answer(actor: Actor, message: Extract<Action, { type: 'send' }>['message']): void {
     const { id } = actor;
     // Engines take their time to build.
-    if (message.welcome) say(actor, { type: 'standby', id, standby: {} }, 3_000);
+    if (message.welcome) say(actor, { type: 'standby', id, standby: {} }, { longest: 3_000 });
     if (message.form) {
       const { firstSlot = 0, endSlot = 0 } = message.form.members?.[Number(message.form.rank)] ?? {};
       actor.slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);
@@ -95,8 +153,12 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     if (message.sync) say(actor, { type: 'ready', id, ready: { step: 0, configHash: 'c' } as Ready });
     if (message.start) prepare(actor, 1);
     if (message.commit) {
-      if (message.commit.stop) say(actor, { type: 'finished', id, finished: {} });
-      else prepare(actor, actor.step + 1);
+      if (message.commit.checkpoint) save(actor, actor.step);
+      if (!message.commit.stop) prepare(actor, actor.step + 1);
+      else {
+        const settled = actor.slots[0] === 0 ? Math.max(0, diskFree - now) : 0;
+        later(settled, () => say(actor, { type: 'finished', id, finished: {} }));
+      }
     }
   }
 
@@ -139,14 +201,24 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
 }
 
 test(`${SCHEDULES} schedules: every step is committed once and in order, and every run ends, as it should`, () => {
-  const outcomes = { done: 0, stopped: 0, lost: 0 };
+  const outcomes = { done: 0, stopped: 0, lost: 0, mismatch: 0, unsaved: 0 };
+  const missed = { failed: 0, skipped: 0 };
   for (let seed = 1; seed <= SCHEDULES; seed++) {
     const { trace, settings, fates, stopped } = simulate(seed);
     const name = `seed ${seed}`;
     expect(trace.commits, name).toEqual(trace.commits.map((_, i) => i + 1));
     expect(trace.ends, name).toHaveLength(1);
     const [end] = trace.ends as [Trace['ends'][number]];
-    if (end.exitCode === 0) {
+    for (const { reason } of trace.missed) missed[reason as keyof typeof missed]++;
+    // In order, and none that was not requested.
+    expect(trace.published, name).toEqual(trace.requested.filter((step) => trace.published.includes(step)));
+    if (end.exitCode !== 1) expect(trace.published.at(-1), name).toBe(trace.commits.at(-1));
+    if (end.fault?.code === 'ERR_STATE_MISMATCH') {
+      outcomes.mismatch++;
+    } else if (end.fault?.code === 'ERR_CHECKPOINT_WRITE') {
+      expect(trace.published, name).not.toContain(trace.commits.at(-1));
+      outcomes.unsaved++;
+    } else if (end.exitCode === 0) {
       expect(trace.commits, name).toHaveLength(settings.steps);
       outcomes.done++;
     } else if (end.exitCode === 143) {
@@ -160,5 +232,5 @@ test(`${SCHEDULES} schedules: every step is committed once and in order, and eve
       outcomes.lost++;
     }
   }
-  for (const count of Object.values(outcomes)) expect(count).toBeGreaterThan(100);
+  for (const count of Object.values({ ...outcomes, ...missed })) expect(count).toBeGreaterThan(30);
 });

@@ -90,7 +90,36 @@ class Script {
     expect(none).toEqual([]);
     return this.event({ type: 'prepared', id: 'a', prepared: prepared(step, [0]) });
   }
+
+  applied(id: string, step: number, stateHash = 'same'): Action[] {
+    return this.event({ type: 'applied', id, applied: { step, stateHash } });
+  }
+
+  /** Rank 0 has staged the checkpoint of the step. */
+  saved(step: number, id = 'a'): Action[] {
+    return this.event({ type: 'saved', id, saved: staged(step) });
+  }
+
+  notSaved(step: number): Action[] {
+    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'full', hint: 'Free some space' };
+    return this.event({ type: 'notSaved', id: 'a', notSaved: { step, failure } });
+  }
+
+  /** All workers apply the step, and rank 0 stages its checkpoint, which is published. */
+  checkpoint(step: number): Action[] {
+    this.applied('b', step);
+    this.applied('a', step);
+    expect(this.saved(step)).toEqual([{ type: 'publish', saved: staged(step) }]);
+    return this.event({ type: 'published', step });
+  }
+
+  finish(): Action[] {
+    this.event({ type: 'finished', id: 'a', finished: {} });
+    return this.event({ type: 'finished', id: 'b', finished: {} });
+  }
 }
+
+const staged = (step: number) => ({ step, folder: `.partial-${step}`, seconds: 1, stallSeconds: 0 });
 
 const end = (actions: Action[]) => actions.find((action) => action.type === 'end');
 const sent = (actions: Action[]) => actions.flatMap((action) => (action.type === 'send' ? [action] : []));
@@ -240,7 +269,11 @@ describe('the step rule', () => {
 
   test('validations, checkpoints and the end come when they are due', () => {
     const script = new Script().running();
-    const commits = [1, 2, 3, 4, 5, 6].map((step) => sent(script.step(step))[0]?.message.commit);
+    const commits = [1, 2, 3, 4, 5, 6].map((step) => {
+      const commit = sent(script.step(step))[0]?.message.commit;
+      if (commit?.checkpoint && !commit.stop) script.checkpoint(step);
+      return commit;
+    });
     expect(commits.map((commit) => [commit?.validate, commit?.checkpoint, commit?.stop])).toEqual([
       [false, false, false],
       [false, true, false],
@@ -250,6 +283,7 @@ describe('the step rule', () => {
       [true, true, true],
     ]);
     expect(script.state.phase).toBe('CHECKPOINTING');
+    expect(script.checkpoint(6)).toEqual([]);
     expect(script.event({ type: 'finished', id: 'a', finished: {} })).toEqual([]);
     expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({
       exitCode: 0,
@@ -321,18 +355,6 @@ describe('the step rule', () => {
     );
   });
 
-  test('weights that differ after a checkpoint end the run', () => {
-    const script = new Script().running();
-    script.step(1);
-    script.step(2);
-    expect(script.event({ type: 'applied', id: 'a', applied: { step: 2, stateHash: 'x' } })).toEqual([]);
-    const actions = script.event({ type: 'applied', id: 'b', applied: { step: 2, stateHash: 'y' } });
-    expect(reason(actions)).toMatch(
-      /ERR_STATE_MISMATCH: The state of rank 1 .* and of rank 0 .* differ after step 2/,
-    );
-    expect(end(actions)?.fault?.hint).toBe('Resume from a checkpoint before it');
-  });
-
   test('a validation is handed on when all parts are there', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3]) script.step(step);
@@ -341,6 +363,184 @@ describe('the step rule', () => {
     expect(script.event({ type: 'validated', id: 'a', validated: part })).toMatchObject([
       { type: 'validation', step: 3 },
     ]);
+  });
+});
+
+describe('checkpoints', () => {
+  const missed = (actions: Action[]) =>
+    actions.flatMap((action) => (action.type === 'notSaved' ? [action.missed] : []));
+  /** A run whose step 2 is committed, with its checkpoint requested. */
+  const requested = (changes: Partial<Settings> = {}) => {
+    const script = new Script(changes).running();
+    script.step(1);
+    expect(sent(script.step(2))[0]?.message.commit?.checkpoint).toBe(true);
+    return script;
+  };
+  const publish = [{ type: 'publish', saved: staged(2) }];
+
+  test('are published when all workers hold the state that rank 0 has staged, whichever comes last', () => {
+    const slowDisk = requested();
+    expect(slowDisk.applied('b', 2)).toEqual([]);
+    expect(slowDisk.applied('a', 2)).toEqual([]);
+    expect(slowDisk.saved(2)).toEqual(publish);
+    const slowWorker = requested();
+    expect(slowWorker.applied('a', 2)).toEqual([]);
+    expect(slowWorker.saved(2)).toEqual([]);
+    expect(slowWorker.applied('b', 2)).toEqual(publish);
+  });
+
+  test('of a state that is not the same everywhere are not published, and the run ends', () => {
+    const script = requested();
+    script.applied('a', 2, 'x');
+    script.saved(2);
+    const actions = script.applied('b', 2, 'y');
+    expect(actions.map(({ type }) => type)).toEqual(['send', 'end']);
+    expect(reason(actions)).toMatch(
+      /ERR_STATE_MISMATCH: The state of rank 1 .* and of rank 0 .* differ after step 2; its checkpoint is discarded/,
+    );
+    expect(script.saved(2)).toEqual([]);
+  });
+
+  test('a state that differs is found also where the checkpoint could not be written', () => {
+    const script = requested();
+    script.notSaved(2);
+    script.applied('a', 2, 'x');
+    expect(reason(script.applied('b', 2, 'y'))).toContain('ERR_STATE_MISMATCH');
+  });
+
+  test('the hint names what the same command resumes from', () => {
+    const hintOf = (script: Script, step: number) => {
+      script.applied('a', step, 'x');
+      return end(script.applied('b', step, 'y'))?.fault?.hint;
+    };
+    expect(hintOf(requested(), 2)).toMatch(
+      /^There is no checkpoint yet: the same command starts from the beg/,
+    );
+    const second = requested();
+    second.checkpoint(2);
+    second.step(3);
+    second.step(4);
+    expect(hintOf(second, 4)).toMatch(
+      /^The last checkpoint is that of step 2: --resume auto, the default, goes on from there/,
+    );
+    const resumed = new Script({ resumePath: 'runs/x/checkpoints/step-00000003', resumeStep: 3 });
+    resumed.join('a');
+    resumed.join('b');
+    for (const id of ['a', 'b']) resumed.standby(id);
+    for (const id of ['a', 'b']) resumed.event({ type: 'formed', id, formed: { device: null } });
+    for (const id of ['a', 'b']) resumed.event({ type: 'ready', id, ready: ready({ step: 3 }) });
+    resumed.step(4);
+    expect(hintOf(resumed, 4)).toContain('resumes from runs/x/checkpoints/step-00000003 (step 3)');
+  });
+
+  test('one that fails is a warning, and the next is requested when it is due', () => {
+    const script = requested();
+    expect(missed(script.notSaved(2))).toEqual([
+      {
+        step: 2,
+        reason: 'failed',
+        fault: {
+          code: 'ERR_CHECKPOINT_WRITE',
+          message: 'full',
+          hint: 'Free some space. Training goes on. There is no checkpoint yet: the same command starts from the beginning',
+        },
+      },
+    ]);
+    script.applied('a', 2);
+    expect(script.applied('b', 2)).toEqual([]);
+    script.step(3);
+    expect(sent(script.step(4))[0]?.message.commit?.checkpoint).toBe(true);
+    expect(script.checkpoint(4)).toEqual([]);
+  });
+
+  test('one that is staged and cannot be published is a warning, too', () => {
+    const script = requested();
+    script.applied('a', 2);
+    script.applied('b', 2);
+    script.saved(2);
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'gone', hint: null } as const;
+    const [what] = missed(script.event({ type: 'notPublished', step: 2, fault }));
+    expect(what).toMatchObject({ step: 2, reason: 'failed', fault: { message: 'gone' } });
+    expect(script.state.phase).toBe('RUNNING');
+  });
+
+  test('one that is due while another is being written is left out with a warning', () => {
+    const script = requested();
+    script.applied('a', 2);
+    script.applied('b', 2);
+    script.step(3);
+    const actions = script.step(4);
+    expect(sent(actions)[0]?.message.commit?.checkpoint).toBe(false);
+    expect(missed(actions)).toMatchObject([
+      { step: 4, reason: 'skipped', fault: { message: expect.stringContaining('that of step 2 is still') } },
+    ]);
+    expect(script.saved(2)).toEqual(publish);
+    script.event({ type: 'published', step: 2 });
+    script.step(5);
+    expect(sent(script.step(6))[0]?.message.commit?.checkpoint).toBe(true);
+  });
+
+  test('the last is written also where another is still being written, and the end waits for it', () => {
+    const script = requested({ steps: 4 });
+    script.applied('a', 2);
+    script.applied('b', 2);
+    script.step(3);
+    expect(sent(script.step(4))[0]?.message.commit).toMatchObject({ checkpoint: true, stop: true });
+    expect(script.saved(2)).toEqual(publish);
+    script.applied('a', 4);
+    script.applied('b', 4);
+    expect(script.saved(4)).toEqual([{ type: 'publish', saved: staged(4) }]);
+    expect(script.finish()).toEqual([]);
+    expect(script.event({ type: 'published', step: 2 })).toEqual([]);
+    expect(end(script.event({ type: 'published', step: 4 }))).toMatchObject({ exitCode: 0, fault: null });
+  });
+
+  test('the failure of the last is that of the run; that of the one before is not', () => {
+    const script = requested({ steps: 4 });
+    script.applied('a', 2);
+    script.applied('b', 2);
+    script.step(3);
+    script.step(4);
+    expect(missed(script.notSaved(2))).toMatchObject([{ step: 2 }]);
+    expect(end(script.notSaved(4))).toMatchObject({
+      exitCode: 1,
+      fault: {
+        code: 'ERR_CHECKPOINT_WRITE',
+        message: 'full',
+        hint: 'Free some space. There is no checkpoint yet: the same command starts from the beginning',
+      },
+    });
+    expect(script.state.phase).toBe('FAILED');
+  });
+
+  test('that nobody requested, or of another rank, are errors', () => {
+    for (const answer of [
+      (script: Script) => script.saved(1),
+      (script: Script) => script.notSaved(1),
+      (script: Script) => script.saved(2, 'b'),
+    ]) {
+      expect(reason(answer(requested()))).toMatch(/ERR_PROTOCOL: rank . .* sent (Not)?Saved of step/);
+    }
+  });
+
+  test('the last may take as long as its writing goes on', () => {
+    const script = requested({ steps: 2 });
+    for (const id of ['a', 'b']) script.applied(id, 2);
+    script.event({ type: 'finished', id: 'b', finished: {} });
+    const wait = (ms: number, writing: boolean) => {
+      for (const stop = script.now + ms; script.now < stop; ) {
+        script.now += 1_000;
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        if (writing) script.event({ type: 'saving', id: 'a', saving: {} });
+        const actions = script.event({ type: 'tick' });
+        if (actions.length > 0) return actions;
+      }
+      return [];
+    };
+    expect(wait(7_200_000, true)).toEqual([]);
+    expect(reason(wait(7_200_000, false))).toMatch(
+      /ERR_PROGRESS: These workers did not finish after the last step: rank 0/,
+    );
   });
 });
 
@@ -354,11 +554,8 @@ describe('stopping', () => {
       stop: true,
       validate: false,
     });
-    script.event({ type: 'finished', id: 'a', finished: {} });
-    expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({
-      exitCode: 143,
-      reason: 'told',
-    });
+    script.checkpoint(1);
+    expect(end(script.finish())).toMatchObject({ exitCode: 143, reason: 'told' });
   });
 
   test('before the first step there is nothing to save', () => {
@@ -372,9 +569,10 @@ describe('stopping', () => {
   test('after the last commit the run ends as it would have', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3, 4, 5, 6]) script.step(step);
+    script.checkpoint(2);
+    script.checkpoint(6);
     script.event({ type: 'stop', exitCode: 130, reason: 'interrupted' });
-    script.event({ type: 'finished', id: 'a', finished: {} });
-    expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({ exitCode: 0 });
+    expect(end(script.finish())).toMatchObject({ exitCode: 0 });
   });
 });
 
@@ -482,8 +680,8 @@ describe('failures', () => {
     const script = new Script().running();
     script.event({ type: 'stopRequest', id: 'b', stopRequest: { exitCode: 143 } });
     script.step(1);
-    script.event({ type: 'finished', id: 'a', finished: {} });
-    expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject({
+    script.checkpoint(1);
+    expect(end(script.finish())).toMatchObject({
       exitCode: 143,
       reason: 'worker b received a signal to stop',
     });

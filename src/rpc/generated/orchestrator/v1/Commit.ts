@@ -8,7 +8,7 @@
 export interface Commit {
   'validate'?: (boolean);
   /**
-   * compare the workers' state (Applied), and write it
+   * compare the workers' state (Applied); rank 0 writes it
    */
   'checkpoint'?: (boolean);
   'stop'?: (boolean);
@@ -21,7 +21,7 @@ export interface Commit {
 export interface Commit__Output {
   'validate': (boolean);
   /**
-   * compare the workers' state (Applied), and write it
+   * compare the workers' state (Applied); rank 0 writes it
    */
   'checkpoint': (boolean);
   'stop': (boolean);

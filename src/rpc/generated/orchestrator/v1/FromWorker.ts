@@ -12,6 +12,8 @@ import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orc
 import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from '../../orchestrator/v1/StopRequest.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from '../../orchestrator/v1/Failure.js';
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from '../../orchestrator/v1/Standby.js';
+import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from '../../orchestrator/v1/NotSaved.js';
+import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from '../../orchestrator/v1/Saving.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromWorker {
@@ -28,7 +30,9 @@ export interface FromWorker {
   'stopRequest'?: (_orchestrator_v1_StopRequest | null);
   'failure'?: (_orchestrator_v1_Failure | null);
   'standby'?: (_orchestrator_v1_Standby | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby";
+  'notSaved'?: (_orchestrator_v1_NotSaved | null);
+  'saving'?: (_orchestrator_v1_Saving | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby"|"notSaved"|"saving";
 }
 
 export interface FromWorker__Output {
@@ -45,5 +49,7 @@ export interface FromWorker__Output {
   'stopRequest'?: (_orchestrator_v1_StopRequest__Output | null);
   'failure'?: (_orchestrator_v1_Failure__Output | null);
   'standby'?: (_orchestrator_v1_Standby__Output | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby";
+  'notSaved'?: (_orchestrator_v1_NotSaved__Output | null);
+  'saving'?: (_orchestrator_v1_Saving__Output | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby"|"notSaved"|"saving";
 }

@@ -2,9 +2,16 @@
 
 import type { Long } from '@grpc/proto-loader';
 
+/**
+ * The checkpoint of the step is written and verified. The coordinator publishes it when all workers have
+ * applied the step with the same state.
+ */
 export interface Saved {
   'step'?: (number | string | Long);
-  'path'?: (string);
+  /**
+   * its name in the run's folder `checkpoints`; it is not the final name
+   */
+  'folder'?: (string);
   'seconds'?: (number | string);
   /**
    * time for which the training loop waited
@@ -12,9 +19,16 @@ export interface Saved {
   'stallSeconds'?: (number | string);
 }
 
+/**
+ * The checkpoint of the step is written and verified. The coordinator publishes it when all workers have
+ * applied the step with the same state.
+ */
 export interface Saved__Output {
   'step': (number);
-  'path': (string);
+  /**
+   * its name in the run's folder `checkpoints`; it is not the final name
+   */
+  'folder': (string);
   'seconds': (number);
   /**
    * time for which the training loop waited

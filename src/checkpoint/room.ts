@@ -1,0 +1,63 @@
+/** Whether a disk has room for the checkpoints of a run. */
+import { OrchestratorError } from '../errors.js';
+import { freeBytes } from '../files/io.js';
+import { byteCount } from '../text/quantities.js';
+import { listCheckpoints, type Retention } from './retention.js';
+import { LEFT_FREE } from './store.js';
+
+/** What a run will write. */
+export interface CheckpointNeed {
+  /** Bytes of one checkpoint. */
+  bytes: number;
+  retention: Retention;
+  /** Steps of the whole run, and between two checkpoints; 0 = only at the end. */
+  steps: number;
+  every: number;
+}
+
+export interface Room {
+  /** Bytes of one checkpoint. */
+  bytes: number;
+  /** Free bytes on the disk; null = unknown. */
+  free: number | null;
+  /** Not even one checkpoint can be written. */
+  refusal: OrchestratorError | null;
+  /** The disk is too small for all checkpoints that will be kept and one that is being written. */
+  warning: string | null;
+}
+
+/**
+ * Compares what a run will write into its `checkpoints` folder with the free space there. Checkpoints that are
+ * there already are not counted again.
+ */
+export async function checkRoom(root: string, need: CheckpointNeed): Promise<Room> {
+  const { bytes } = need;
+  const free = await freeBytes(root);
+  const room: Room = { bytes, free, refusal: null, warning: null };
+  if (free === null) return room;
+  const one = `A checkpoint of this run needs ${byteCount(bytes)}`;
+  if (bytes + LEFT_FREE > free) {
+    room.refusal = new OrchestratorError(
+      'ERR_CHECKPOINT_WRITE',
+      `${one}, and the disk of ${root} has ${byteCount(free)} free: there is no room for one checkpoint`,
+      'Free some space, or use a --run-dir on another disk',
+    );
+    return room;
+  }
+  // While a checkpoint is written, those that are kept are still there.
+  const present = (await listCheckpoints(root)).length;
+  const count = Math.max(1, keptAtOnce(need) + 1 - present);
+  if (count * bytes + LEFT_FREE > free) {
+    room.warning =
+      `${one}, and ${count} more of them will be in ${root} at once: ${byteCount(count * bytes)}, ` +
+      `of which ${byteCount(free)} are free. When the disk is full, checkpoints are left out; free some space, or lower checkpoint.keep`;
+  }
+  return room;
+}
+
+/** The largest number of checkpoints that a run keeps. */
+function keptAtOnce({ steps, every, retention: { keep, keepEvery } }: CheckpointNeed): number {
+  const written = every === 0 ? 1 : Math.ceil(steps / every);
+  const milestones = keepEvery === 0 ? 0 : Math.floor(steps / keepEvery);
+  return Math.min(written, keep + milestones);
+}

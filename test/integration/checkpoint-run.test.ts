@@ -1,0 +1,151 @@
+/** Runs whose checkpoints fail, come late, or are interrupted by kill -9. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { resolveResume } from '../../src/checkpoint/resume.js';
+import { faultyDisk, noFaultyDisk } from '../support/faulty-disk.js';
+import { temporaryFolder } from '../support/folders.js';
+import { allDead, ends, fingerprint, Launched, launch, readLines } from '../support/launched.js';
+import { unmountable } from '../support/mountable.js';
+import { because } from '../support/needs.js';
+
+const STEPS = 24;
+/** The two checkpoints of training.yaml. */
+const [FIRST, LAST] = ['step-00000021', 'step-00000024'];
+const KILLS = Number(process.env.RUN_KILLS ?? 4);
+const folder = temporaryFolder();
+
+let reference: Record<string, unknown>;
+beforeAll(async () => {
+  await ends(launch(join(folder, 'reference'), 1), 0);
+  reference = fingerprint(join(folder, 'reference'), STEPS);
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+const checkpoints = (runDir: string) => readdirSync(join(runDir, 'checkpoints')).sort();
+const missed = (runDir: string) =>
+  readLines(join(runDir, 'metrics.jsonl'))
+    .filter(({ type }) => type === 'missed_checkpoint')
+    .map(({ step, reason }) => `${reason} ${step}`);
+
+describe.skipIf(noFaultyDisk)(because('a disk', noFaultyDisk), () => {
+  test.each([
+    ['EIO', 'the device reports an input/output error (EIO)'],
+    ['flips', 'what was written reads back otherwise'],
+  ] as const)('%s at a checkpoint: the run goes on to the same end', async (fault, why) => {
+    const runDir = join(folder, fault);
+    faultyDisk(`.partial-${FIRST}`, fault);
+    const { output } = await ends(launch(runDir, 2), 0);
+    const [line] = output.match(/^warn ERR_CHECKPOINT_WRITE: .*$/gm)!;
+    expect(line).toContain('The checkpoint of step 21 was not written');
+    expect(line).toContain(why);
+    expect(line).toContain(`.partial-${FIRST}`);
+    expect(output).toContain('Training goes on. There is no checkpoint yet');
+    expect(missed(runDir)).toEqual(['failed 21']);
+    expect(checkpoints(runDir)).toEqual([LAST]);
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+  });
+
+  test('EIO at the last checkpoint: the run has failed, and is gone on with from the one before', async () => {
+    const runDir = join(folder, 'last');
+    faultyDisk(`.partial-${LAST}`, 'EIO');
+    const { output } = await ends(launch(runDir, 2), 1);
+    expect(output).toMatch(/^error ERR_CHECKPOINT_WRITE: The checkpoint of step 24 was not written: .*EIO/m);
+    expect(output).toMatch(/^hint: The last checkpoint is that of step 21: --resume auto/m);
+    expect(checkpoints(runDir)).toEqual([FIRST]);
+    vi.unstubAllEnvs();
+    await ends(launch(runDir, 1), 0);
+    expect(checkpoints(runDir)).toEqual([FIRST, LAST]);
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+  });
+
+  test('that is slow holds up the end, not the training: checkpoints that are due meanwhile are left out', async () => {
+    const [runDir, release] = [join(folder, 'slow'), join(folder, 'release')];
+    faultyDisk('.partial-step-00000007', 'slow', release);
+    const run = new Launched(runDir, 2, '--set', 'checkpoint.every=7');
+    await run.says(`step ${STEPS}/${STEPS}`);
+    expect(run.output).toMatch(
+      /^warn ERR_CHECKPOINT_WRITE: No checkpoint of step 14: that of step 7 is still being written; training goes on\nhint: .*checkpoint\.every/m,
+    );
+    expect(checkpoints(runDir)).toEqual([expect.stringMatching(/^\.partial-step-00000007-/)]);
+    writeFileSync(release, '');
+    await ends(run.outcome, 0);
+    expect(missed(runDir)).toEqual(['skipped 14', 'skipped 21']);
+    expect(checkpoints(runDir)).toEqual(['step-00000007', LAST]);
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+  });
+});
+
+test('keep_every keeps its multiples beside the latest', async () => {
+  const runDir = join(folder, 'multiples');
+  const sets = ['checkpoint.every=6', 'checkpoint.keep=1', 'checkpoint.keep_every=6'];
+  await ends(launch(runDir, 1, ...sets.flatMap((set) => ['--set', set])), 0);
+  // On a slow disk some were left out; none was removed.
+  const skipped = missed(runDir).map((line) => Number(line.split(' ')[1]));
+  const expected = [6, 12, 18, 24].filter((step) => !skipped.includes(step));
+  expect(checkpoints(runDir)).toEqual(expected.map((step) => `step-${String(step).padStart(8, '0')}`));
+});
+
+describe.skipIf(unmountable)(because('a disk without room', unmountable), () => {
+  test('for one checkpoint is told before the first step, and nothing is made', async () => {
+    const disk = join(folder, 'small');
+    execFileSync('mkdir', [disk]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', disk]);
+    try {
+      const runDir = join(disk, 'run');
+      for (const dry of [[], ['--dry-run']]) {
+        const { output } = await ends(launch(runDir, 1, ...dry), 1);
+        expect(output).toMatch(
+          /^error ERR_CHECKPOINT_WRITE: A checkpoint of this run needs 20\.\d MB, and the disk of .* has 16\.\d MB free: there is no room for one checkpoint\nhint: /m,
+        );
+      }
+      expect(existsSync(runDir)).toBe(false);
+      execFileSync('mount', ['-o', 'remount,size=48m', disk]);
+      const { output } = await ends(launch(runDir, 1, '--dry-run'), 0);
+      expect(output).toMatch(/^disk {5}20\.\d MB for each checkpoint; 50\.3 MB are free$/m);
+      expect(output).toMatch(/^warn A checkpoint of this run needs .*, and 3 more of them will be in /m);
+    } finally {
+      execFileSync('umount', ['-l', disk]);
+    }
+  });
+});
+
+test(`rank 0 or the coordinator killed at ${KILLS} moments around a checkpoint: each start goes on from the last`, async () => {
+  const runDir = join(folder, 'killed');
+  const endless = ['schedule.steps=1000000', 'checkpoint.every=1', 'validation.every=0'];
+  const sets = endless.flatMap((set) => ['--set', set]);
+  let announced = 0;
+  let leftovers = 0;
+  for (let kill = 0; kill < KILLS; kill++) {
+    const before = existsSync(runDir) ? checkpoints(runDir).filter((name) => name.startsWith('.')) : [];
+    const run = new Launched(runDir, 2, ...sets);
+    await run.says('\ncheckpoint of step');
+    // The next one is being written, verified, published, or old ones are being removed.
+    await sleep(Math.random() * 300);
+    const processes = [run.coordinator(), ...run.workers()];
+    process.kill(processes[kill % 2]!, 'SIGKILL');
+    const { output } = await run.outcome;
+    expect(await allDead(processes, 10_000)).toBe(true);
+    if (announced > 0) expect(output).toContain(`(step ${announced})`);
+    for (const name of before) {
+      expect(output).toContain(`removed the leftover ${name}`);
+      expect(checkpoints(runDir)).not.toContain(name);
+    }
+    leftovers += before.length;
+    const steps = [...output.matchAll(/^checkpoint of step (\d+)/gm)].map(([, step]) => Number(step));
+    const found = (await resolveResume('auto', runDir))!;
+    expect(found.damaged).toEqual([]);
+    expect(found.manifest.step).toBeGreaterThanOrEqual(steps.at(-1)!);
+    announced = found.manifest.step;
+  }
+  const last = new Launched(runDir, 1, ...sets);
+  await last.says('\ncheckpoint of step');
+  last.process.kill('SIGTERM');
+  await ends(last.outcome, 143);
+  expect(checkpoints(runDir).every((name) => name.startsWith('step-'))).toBe(true);
+  if (KILLS >= 20) expect(leftovers).toBeGreaterThan(0);
+}, 900_000);
