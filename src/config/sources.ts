@@ -51,6 +51,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'FUZZ_SEED',
   'GPU',
   'ISA',
+  'NOHUP',
   'ORCH_TEST',
   'PYTHON',
   'RESULTS',

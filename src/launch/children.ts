@@ -2,11 +2,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-
-export interface Exit {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-}
+import type { ProcessEnd } from '../signals.js';
 
 export interface Child {
   /** "coordinator", "worker 1" */
@@ -14,7 +10,7 @@ export interface Child {
   pid: number;
   process: ChildProcess;
   /** Resolves when the process has ended and all its output has been read. */
-  exited: Promise<Exit>;
+  exited: Promise<ProcessEnd>;
 }
 
 /**
@@ -29,7 +25,7 @@ export async function startChild(
 ): Promise<Child> {
   const child = spawn(file!, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
   await once(child, 'spawn');
-  const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }) as Exit);
+  const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   return { name, pid: child.pid!, process: child, exited };
 }
 
@@ -51,10 +47,6 @@ export function killGroup(child: Child): void {
   } catch {
     // The group no longer exists.
   }
-}
-
-export function describeExit({ code, signal }: Exit): string {
-  return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
 }
 
 /** Passes on a child's output line by line, with its name before each line. */

@@ -42,19 +42,36 @@ const V1 = { limit: 'memory.limit_in_bytes', used: 'memory.usage_in_bytes', cach
  * @param root root of the file system, for tests.
  */
 export function controlGroupLimits(root = '/'): Limit[] {
-  const limits: Limit[] = [];
+  return memoryGroups(root).flatMap(({ folder, group, v2 }) => limitOf(folder, group, v2 ? V2 : V1) ?? []);
+}
+
+/**
+ * How many processes of this control group the kernel has killed for lack of memory, also that of the machine;
+ * null where it does not say.
+ *
+ * @param root root of the file system, for tests.
+ */
+export function outOfMemoryKills(root = '/'): number | null {
+  for (const { folder, v2 } of memoryGroups(root)) {
+    const text = textOrNull(join(folder, v2 ? 'memory.events' : 'memory.oom_control')) ?? '';
+    const count = /^oom_kill (\d+)$/m.exec(text)?.[1];
+    if (count !== undefined) return Number(count);
+  }
+  return null;
+}
+
+/** The control groups of this process that account for memory, innermost first. */
+function memoryGroups(root: string): { folder: string; group: string; v2: boolean }[] {
+  const groups: ReturnType<typeof memoryGroups> = [];
   for (const line of (textOrNull(join(root, 'proc/self/cgroup')) ?? '').split('\n')) {
     const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
     if (controllers === undefined || path === undefined) continue;
     const v2 = controllers === '';
     if (!v2 && !controllers.split(',').includes('memory')) continue;
     const mount = join(root, v2 ? 'sys/fs/cgroup' : 'sys/fs/cgroup/memory');
-    for (const group of withParents(path)) {
-      const limit = limitOf(join(mount, group), group, v2 ? V2 : V1);
-      if (limit !== null) limits.push(limit);
-    }
+    for (const group of withParents(path)) groups.push({ folder: join(mount, group), group, v2 });
   }
-  return limits;
+  return groups;
 }
 
 /** "/a/b" -> "/a/b", "/a", "/" */

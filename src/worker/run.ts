@@ -38,8 +38,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
   let abortDevices = () => {};
-  // A signal to a worker stops the whole run.
-  onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
   try {
     const welcome = await session.join({
       token: options.token,
@@ -50,6 +48,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       dataAddress,
       sharedMemory: group?.address ?? '',
     });
+    // A signal to a worker stops the whole run, in order. Until now it ended this process.
+    onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {

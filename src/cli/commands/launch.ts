@@ -12,6 +12,7 @@ import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
+import { ignoreOutputErrors } from '../output.js';
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
@@ -53,6 +54,8 @@ export function register(program: Command): void {
       for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       const { shortages, noGpu, noData } = found;
       refuse(dry ? shortages : [...shortages, noGpu, noData].filter((problem) => problem !== null));
-      if (!dry) process.exitCode = await superviseRun(options, LAUNCHERS.local);
+      if (dry) return;
+      ignoreOutputErrors();
+      process.exitCode = await superviseRun(options, LAUNCHERS.local);
     });
 }

@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { ENVIRONMENT } from '../../launch/processes.js';
+import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { requireVariable } from '../arguments.js';
 import { ignoreOutputErrors } from '../output.js';
 
@@ -11,6 +12,8 @@ export function register(program: Command): void {
     .description('a worker of a run; started by launch')
     .action(async () => {
       ignoreOutputErrors();
+      // Until it has joined, there is nothing to save.
+      onStopSignals((signal) => process.exit(SIGNAL_EXIT[signal]));
       const { runWorker } = await import('../../worker/run.js');
       const exitCode = await runWorker({
         coordinator: requireVariable(ENVIRONMENT.coordinator),
