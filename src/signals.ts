@@ -8,9 +8,8 @@ export type StopSignal = keyof typeof SIGNAL_EXIT;
 const NOHUP = 'ORCHESTRATOR_NOHUP';
 
 /**
- * From now on the signals that stop a run call `stop`, every time they come, instead of whatever took them
- * before. They are never without a listener: SIGUSR1 would then open Node.js's debugger, and the others would
- * end the process.
+ * From now on the signals that stop a run call `stop`, every time they come, instead of the function that took
+ * them before. In between they are never without a listener, which would end the process.
  */
 export function onStopSignals(stop: (signal: StopSignal) => void): void {
   for (const signal of Object.keys(SIGNAL_EXIT) as StopSignal[]) {

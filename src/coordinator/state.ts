@@ -277,6 +277,8 @@ export class RunState {
         this.#phase = 'DRAINING';
         return [{ type: 'stopping', reason }, drain];
       case 'DRAINING':
+        // systemd sends SIGTERM and SIGHUP together, and the order in which they arrive is not that of sending.
+        if (exitCode === SIGNAL_EXIT.SIGTERM) this.#ending = { exitCode, reason };
         return [];
       case 'CHECKPOINTING':
         // The last step is committed: the run ends as it would have.

@@ -54,13 +54,11 @@ export type Secrets = Readonly<Record<typeof ENVIRONMENT.token, string>>;
 export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-size=128'];
 
 /**
- * A process of a run takes SIGUSR1 as a request to stop (`signals.ts`). Until its first statement is reached,
- * Node.js would open its debugger; before version 22.14, which can do without, it is told an address where it
- * cannot listen.
+ * A process of a run takes SIGUSR1 as a request to stop (`signals.ts`). Before its first statement Node.js
+ * would open its debugger, so it is told an address where it cannot listen (RFC 5737). Its own option
+ * --disable-sigusr1 blocks the signal for good (22.23, 24.21): no listener ever hears of it.
  */
-const NO_DEBUGGER = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1')
-  ? '--disable-sigusr1'
-  : '--inspect-port=192.0.2.1:0';
+const NO_DEBUGGER = '--inspect-port=192.0.2.1:0';
 
 export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
   return nodes * workersPerNode;

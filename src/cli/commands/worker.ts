@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { ENVIRONMENT } from '../../launch/processes.js';
+import { native } from '../../native/load.js';
 import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { requireVariable } from '../arguments.js';
 import { ignoreOutputErrors } from '../output.js';
@@ -20,6 +21,7 @@ export function register(program: Command): void {
         token: requireVariable(ENVIRONMENT.token),
         workerId: process.env[ENVIRONMENT.workerId] ?? `${hostname()}-${process.pid}`,
       });
-      process.exit(exitCode);
+      // A run that failed or was stopped may end in the middle of a step.
+      native().exitProcess(exitCode);
     });
 }

@@ -294,7 +294,7 @@ describe('stopping', () => {
       { type: 'send', to: null, message: { drain: {} } },
     ]);
     expect(script.state.phase).toBe('DRAINING');
-    // Neither another signal nor the same from a worker changes anything.
+    // Neither another signal nor one to a worker changes anything.
     expect(script.event({ ...stop, exitCode: 130 })).toEqual([]);
     expect(script.event({ type: 'stopRequest', id: 'b', stopRequest: { exitCode: 138 } })).toEqual([]);
     expect(sent(script.step(1))[0]?.message.commit).toMatchObject({
@@ -309,6 +309,22 @@ describe('stopping', () => {
     });
     expect(script.state.phase).toBe('STOPPED');
   });
+
+  test.each([
+    [[129, 143], 143],
+    [[143, 129, 138], 143],
+    [[138, 130], 138],
+  ])(
+    'signals that lead to %j: the exit code is %i, that of SIGTERM if it is among them',
+    (codes, expected) => {
+      const script = new Script().running();
+      for (const exitCode of codes) script.event({ type: 'stop', exitCode, reason: `told ${exitCode}` });
+      script.step(1);
+      script.event({ type: 'finished', id: 'a', finished: {} });
+      const ending = { exitCode: expected, reason: `told ${expected}` };
+      expect(end(script.event({ type: 'finished', id: 'b', finished: {} }))).toMatchObject(ending);
+    },
+  );
 
   test('a validation that is due at the step after which the run stops is left out', () => {
     const script = new Script({ validateEvery: 1 }).running();
