@@ -4,12 +4,12 @@
 export const SIGNAL_EXIT = { SIGHUP: 129, SIGINT: 130, SIGUSR1: 138, SIGUSR2: 140, SIGTERM: 143 } as const;
 export type StopSignal = keyof typeof SIGNAL_EXIT;
 
-/** "1": the program was started by nohup. Node.js forgets that SIGHUP was ignored, so `orchestrator` says it. */
+/** "1": SIGHUP is ignored, as under nohup. Node.js does not know that any more, so `orchestrator` says it. */
 const NOHUP = 'ORCHESTRATOR_NOHUP';
 
 /**
- * From now on the signals that stop a run call `stop`, every time they come, instead of the function that took
- * them before. In between they are never without a listener, which would end the process.
+ * From now on the signals that stop a run call `stop`, every time they come, instead of the function that
+ * took them before. In between they are never without a listener, which would end the process.
  */
 export function onStopSignals(stop: (signal: StopSignal) => void): void {
   for (const signal of Object.keys(SIGNAL_EXIT) as StopSignal[]) {

@@ -57,7 +57,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     const streams = ['ignore', 'inherit', 'inherit', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
     children.push(coordinator);
-    const address = await listening(coordinator);
+    const address = await Promise.race([listening(coordinator), unsaved]);
     for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);

@@ -2,10 +2,10 @@
  * Signals to the processes of real runs: whichever come, to whichever process and however often, a run that
  * trains ends in order with a checkpoint; only Ctrl-C pressed again does without.
  */
-import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
@@ -18,6 +18,7 @@ import {
   Launched,
   launch,
   readLines,
+  TRAINING,
 } from '../support/launched.js';
 import { MAIN, orchestrator } from '../support/program.js';
 
@@ -264,6 +265,28 @@ test('a command that is no run is ended by SIGUSR1, and opens no debugger', asyn
   expect(output).not.toContain('Debugger');
 });
 
+test('under nohup a closed terminal does not stop the run', async () => {
+  const runDir = join(folder, 'nohup');
+  const script = `trap '' HUP; exec ./orchestrator launch ${TRAINING} --run-dir ${runDir} ${LONG.join(' ')}`;
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+  const launcher = spawn('bash', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'], env });
+  let output = '';
+  launcher.stdout.on('data', (text) => {
+    output += String(text);
+  });
+  const ended = new Promise((resolve) => launcher.once('close', resolve));
+  const step = async (number: number) => {
+    while (!output.includes(`step ${number}/`) && launcher.exitCode === null) await sleep(5);
+  };
+  await step(3);
+  launcher.kill('SIGHUP');
+  await step(9);
+  launcher.kill('SIGTERM');
+  expect(await ended, output).toBe(143);
+  expect(output).not.toContain('SIGHUP');
+  expectSaved(runDir, output);
+});
+
 describe('orchestrator stop', () => {
   test('ends the run in order, waits for it, and says what was saved', async () => {
     const { run, runDir } = await training('told');
@@ -293,6 +316,24 @@ describe('orchestrator stop', () => {
       stderr: expect.stringMatching(/^error ERR_STOP: the run in .* has not ended within 0.2 s/),
     });
     send(pids.coordinator, 'SIGCONT');
+    await ends(run.outcome, 143);
+  });
+
+  test("of another user's run says whose it is", async ({ skip }) => {
+    const nobody = 65_534;
+    chmodSync(folder, 0o755);
+    const asNobody = (...parameters: string[]) =>
+      spawnSync(process.execPath, [MAIN, ...parameters], { uid: nobody, encoding: 'utf8' });
+    if (process.getuid?.() !== 0 || asNobody('--version').status !== 0) {
+      skip('needs root, and a checkout that others can read');
+    }
+    const { run, runDir } = await training('foreign');
+    const { status, stderr } = asNobody('stop', runDir);
+    expect(stderr).toMatch(
+      /^error ERR_STOP: The run in .* cannot be stopped by \w+: the operation is not permitted \(EPERM\)\nhint: It belongs to user 0/,
+    );
+    expect(status).toBe(1);
+    run.process.kill('SIGTERM');
     await ends(run.outcome, 143);
   });
 
