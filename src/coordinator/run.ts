@@ -331,9 +331,11 @@ export class Run {
   }
 
   #outcome(exitCode: number, reason: string): string {
-    if (this.#step === 0) return reason;
-    if (exitCode !== EXIT.done)
-      return `${reason}: stopped after step ${this.#step}; run the same command to resume`;
+    if (exitCode !== EXIT.done) {
+      return this.#step === 0
+        ? `${reason}: stopped before the first step; there is nothing to save`
+        : `${reason}: stopped after step ${this.#step}; run the same command to resume`;
+    }
     return `${reason}, in ${timeSpan((performance.now() - this.#startedAt) / 1000)}`;
   }
 }

@@ -248,6 +248,27 @@ describe('before the first step', () => {
   });
 });
 
+test('SIGUSR1 to `orchestrator` at any moment of its start opens no debugger', async () => {
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+  const command = ['launch', TRAINING, '--run-dir', join(folder, 'script'), ...LONG];
+  const launcher = spawn('./orchestrator', command, { stdio: ['ignore', 'pipe', 'pipe'], env });
+  let output = '';
+  for (const stream of [launcher.stdout, launcher.stderr]) {
+    stream.on('data', (text) => {
+      output += String(text);
+    });
+  }
+  const ended = new Promise<number>((resolve) => {
+    launcher.once('close', (code, signal) => resolve(exitCodeOf({ code, signal, output })));
+  });
+  while (isAlive(launcher.pid!)) {
+    send(launcher.pid!, 'SIGUSR1');
+    await sleep(1);
+  }
+  expect(await ended, output).toBe(138);
+  expect(output).not.toContain('Debugger listening');
+});
+
 test('a command that is no run is ended by SIGUSR1, and opens no debugger', async () => {
   const child = spawn(
     process.execPath,

@@ -147,6 +147,18 @@ test('says once and early how long it will take, a resumed run how long the rest
   ]);
 });
 
+test('the time of a validation is its own, and not that of the step after it', async () => {
+  const runDir = join(folder, 'validated');
+  const sets = ['schedule.steps=2', 'schedule.warmup=0', 'validation.every=1', 'validation.bins=200'];
+  const { output } = await ends(launch(runDir, 2, ...sets.flatMap((set) => ['--set', set])), 0);
+  const lines = readLines(join(runDir, 'metrics.jsonl'));
+  const seconds = (type: string, step: number) =>
+    lines.find((line) => line.type === type && line.step === step)!.seconds as number;
+  // 3,200 forward passes, and a step of 5 slots.
+  expect(seconds('step', 2)).toBeLessThan(seconds('validation', 1) / 2);
+  expect(output).toMatch(/^validation at step 1 \| master .* \| [\d.]+ m?s$/m);
+});
+
 describe('deaths', () => {
   const long = [
     '--set',

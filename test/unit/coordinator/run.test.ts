@@ -22,5 +22,9 @@ test('stopped before training, it says why once: there is nothing to save', asyn
   expect(await run!.done).toBe(130);
   const lines = readFileSync(join(runDir, 'run.log'), 'utf8').trimEnd().split('\n');
   const messages = lines.map((line) => (JSON.parse(line) as { msg: string }).msg);
-  expect(messages).toEqual(['the run is JOINING', 'the run is STOPPED', 'interrupted']);
+  expect(messages).toEqual([
+    'the run is JOINING',
+    'the run is STOPPED',
+    'interrupted: stopped before the first step; there is nothing to save',
+  ]);
 });
