@@ -38,6 +38,8 @@ export const ERRORS = {
   ERR_PORT: 'The address is in use or cannot be bound.',
   ERR_RUN_DIR: 'The run folder cannot be used: not writable, or it belongs to another run.',
   ERR_RUN_LOCKED: 'Another process is running in the same run folder.',
+  ERR_NOT_RUNNING: 'No run is in progress in the run folder.',
+  ERR_STOP: 'A run cannot be stopped: it belongs to another user, did not end in time, or saved nothing.',
   ERR_TOKEN: 'A worker did not present the token of the run.',
   ERR_PROTOCOL:
     'Two processes of a run use different versions of the protocol, or one sent an unexpected message.',
@@ -59,8 +61,8 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS;
 
-/** Exit codes of the command line. */
-export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130, preempted: 143 } as const;
+/** Exit codes of the command line; those of signals are in signals.ts. */
+export const EXIT = { done: 0, failed: 1, usage: 2, unsaved: 3 } as const;
 
 interface ErrorOptions {
   hint?: string | null;

@@ -1,25 +1,53 @@
-/**
- * SIGINT and SIGTERM of a run's processes: the first asks for an orderly stop, the second ends the process.
- */
-import { EXIT } from './errors.js';
+/** The signals that stop a run, their exit codes, and how a process ended. */
 
-/** The exit code of a process that a signal stopped. */
-export const SIGNAL_EXIT = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.preempted } as const;
+/** The exit code of a run that a signal stopped: 128 + the number of the signal, as in shells. */
+export const SIGNAL_EXIT = { SIGHUP: 129, SIGINT: 130, SIGUSR1: 138, SIGUSR2: 140, SIGTERM: 143 } as const;
 export type StopSignal = keyof typeof SIGNAL_EXIT;
 
-/** Calls `stop` for the first signal; the second exits. Returns a function that removes the handlers. */
-export function onStopSignals(stop: (signal: StopSignal) => void): () => void {
-  let stopping = false;
-  const handlers = (['SIGINT', 'SIGTERM'] as const).map((signal) => ({
-    signal,
-    handler: () => {
-      if (stopping) process.exit(SIGNAL_EXIT[signal]);
-      stopping = true;
-      stop(signal);
-    },
-  }));
-  for (const { signal, handler } of handlers) process.on(signal, handler);
-  return () => {
-    for (const { signal, handler } of handlers) process.off(signal, handler);
-  };
+/** "1": SIGHUP is ignored, as under nohup. Node.js does not know that any more, so `orchestrator` says it. */
+const NOHUP = 'ORCHESTRATOR_NOHUP';
+
+/**
+ * From now on the signals that stop a run call `stop`, every time they come, instead of the function that
+ * took them before. In between they are never without a listener, which would end the process.
+ */
+export function onStopSignals(stop: (signal: StopSignal) => void): void {
+  for (const signal of Object.keys(SIGNAL_EXIT) as StopSignal[]) {
+    const before = process.rawListeners(signal) as NodeJS.SignalsListener[];
+    const ignored = signal === 'SIGHUP' && process.env[NOHUP] === '1';
+    process.on(signal, ignored ? () => {} : () => stop(signal));
+    for (const listener of before) process.off(signal, listener);
+  }
+}
+
+/** The end of a process, as Node.js reports it. */
+export interface ProcessEnd {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+/** The same, with what the launcher knows of it. */
+export interface Exit extends ProcessEnd {
+  /** Whether the kernel is known to have killed a process of the run for lack of memory. */
+  outOfMemory: boolean;
+}
+
+const CRASHES: ReadonlySet<string> = new Set(['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGFPE']);
+
+/** "was killed by SIGKILL at step 9 (out of memory?)"; `where` is "" or " at step 9". */
+export function describeExit({ code, signal, outOfMemory }: Exit, where = ''): string {
+  if (signal === null) return `ended with exit code ${code}${where}`;
+  if (CRASHES.has(signal)) return `crashed with ${signal}${where}`;
+  const memory = outOfMemory ? ' (out of memory)' : ' (out of memory?)';
+  return `was killed by ${signal}${where}${signal === 'SIGKILL' ? memory : ''}`;
+}
+
+/** The exit code of a run of which a process ended by a signal that stops runs; otherwise null. */
+export function stopCodeOf({ code, signal }: ProcessEnd): number | null {
+  if (signal !== null) return Object.hasOwn(SIGNAL_EXIT, signal) ? SIGNAL_EXIT[signal as StopSignal] : null;
+  return isStopCode(code) ? code : null;
+}
+
+export function isStopCode(code: number | null): code is number {
+  return (Object.values(SIGNAL_EXIT) as (number | null)[]).includes(code);
 }

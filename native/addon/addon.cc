@@ -104,6 +104,10 @@ Napi::Value plan_operations(const Napi::CallbackInfo& info) {
   return to_value(info.Env(), orch::plan_operations(spec_of(object(info[0], "the engine's options"))));
 }
 
+Napi::Value exit_process(const Napi::CallbackInfo& info) {
+  _exit(static_cast<int>(integer(info[0], "the exit code", 0, 255)));
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   // Engines' threads call back into the environment, whose end they would have to survive: a worker's may
   // come at any time, the main one's comes with the process.
@@ -122,6 +126,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "addInto", add_into);
   method(exports, "dropCachedPages", drop_cached_pages);
   method(exports, "matmulPeak", matmul_peak);
+  method(exports, "exitProcess", exit_process);
   exports.Set("elementary", elementary_functions(env));
   return exports;
 }

@@ -1,20 +1,15 @@
 #!/usr/bin/env node
-/** The entry point of the command line: runs one command and turns an error into text and an exit code. */
-import { EXIT } from '../errors.js';
-import { buildProgram } from './program.js';
-import { reportError } from './report.js';
+/**
+ * The entry point. It imports nothing statically, because an import would run before the first statement: from
+ * there on SIGUSR1 ends the process, like other programs, instead of opening Node.js's debugger. The processes
+ * of a run then listen for it (`signals.ts`).
+ */
+const none = () => {};
+// With its last listener the signal also loses Node.js's handler.
+process.on('SIGUSR1', none).off('SIGUSR1', none);
+// nohup's SIGHUP is ignored, though Node.js resets it; `orchestrator` sets the variable.
+if (process.env.ORCHESTRATOR_NOHUP === '1') process.on('SIGHUP', none);
 
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT.done); // the reader, such as `head`, has closed the pipe
-  throw error;
-});
+await import('./run-command.js');
 
-const name = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? null;
-const program = await buildProgram(name);
-try {
-  await program.parseAsync(process.argv);
-} catch (error) {
-  const { text, exitCode } = reportError(error, program.opts<{ debug?: boolean }>().debug === true);
-  process.stderr.write(text);
-  process.exitCode = exitCode;
-}
+export {};

@@ -14,6 +14,7 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   profile: () => import('./commands/profile.js'),
   dataset: () => import('./commands/dataset.js'),
   launch: () => import('./commands/launch.js'),
+  stop: () => import('./commands/stop.js'),
   sample: () => import('./commands/sample.js'),
   evaluate: () => import('./commands/evaluate.js'),
   checkpoint: () => import('./commands/checkpoint.js'),

@@ -53,6 +53,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'FUZZ_SEED',
   'GPU',
   'ISA',
+  'NOHUP',
   'ORCH_TEST',
   'PYTHON',
   'RESULTS',

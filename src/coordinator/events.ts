@@ -9,18 +9,23 @@ import type {
   Welcome,
   WorkerMessage,
 } from '../rpc/proto.js';
+import type { Exit } from '../signals.js';
 import type { MissedCheckpoint } from '../telemetry/record.js';
 
-export type Phase =
-  | 'INIT'
-  | 'JOINING'
-  | 'FORMING'
-  | 'SYNCING'
-  | 'RUNNING'
-  | 'DRAINING'
-  | 'CHECKPOINTING'
-  | 'DONE'
-  | 'FAILED';
+/** docs/guide/training.md has a sentence on each. */
+export const PHASES = [
+  'INIT',
+  'JOINING',
+  'FORMING',
+  'SYNCING',
+  'RUNNING',
+  'DRAINING',
+  'CHECKPOINTING',
+  'DONE',
+  'STOPPED',
+  'FAILED',
+] as const;
+export type Phase = (typeof PHASES)[number];
 
 export interface Settings {
   workers: number;
@@ -39,8 +44,10 @@ export interface Settings {
   lastGeneration: number;
   /** Folder of the checkpoint to resume from; '' = none. */
   resumePath: string;
-  /** Step of that checkpoint; 0 = none. */
+  /** Step of that checkpoint; 0 = none. Below `steps`. */
   resumeStep: number;
+  /** Whether a launcher reports how the workers' processes end. */
+  supervised: boolean;
 }
 
 /** A worker that has joined. */
@@ -72,7 +79,7 @@ export type Event =
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** The launcher reports that the worker's process has ended, perhaps before it joined. */
-  | { type: 'exited'; id: string; exit: string }
+  | { type: 'exited'; id: string; exit: Exit }
   /** A signal reached the coordinator, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** The staged checkpoint of the step has its final name. */
@@ -105,5 +112,7 @@ export type Action =
   | { type: 'publish'; saved: Saved }
   /** The checkpoint of the step failed or was left out, and the run goes on. */
   | { type: 'notSaved'; missed: MissedCheckpoint }
+  /** The run was asked to stop while it trains: the step is finished and a checkpoint written. */
+  | { type: 'stopping'; reason: string }
   /** The run is over: as it should be, by a signal, or by a fault. */
   | { type: 'end'; exitCode: number; reason: string; fault: Fault | null };

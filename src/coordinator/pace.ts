@@ -27,26 +27,26 @@ export class Pace {
   #seconds = 0;
   /** Moving average of the seconds of a step; null before any was timed. */
   #recent: number | null = null;
+  /** Seconds of the last validation; null before the first. */
   #validation: number | null = null;
   #reported = false;
 
   constructor(options: PaceOptions) {
-    // If every step has a validation, it counts as part of the step.
-    this.#options = options.validateEvery === 1 ? { ...options, validateEvery: 0 } : options;
+    this.#options = options;
   }
 
-  /** @param seconds Time from the previous commit to this one, including a validation in between. */
+  /** @param seconds Time from the previous commit to this one, without a validation in between. */
   add(step: number, seconds: number): void {
-    const { firstStep } = this.#options;
-    if (step < firstStep + WARM_UP) return;
-    if (this.#validatedAt(step - 1)) {
-      if (this.#recent !== null) this.#validation = Math.max(0, seconds - this.#recent);
-      return;
-    }
+    if (step < this.#options.firstStep + WARM_UP) return;
     this.#timed++;
     this.#seconds += seconds;
     const before = this.#recent ?? seconds;
     this.#recent = before + Math.max(NEWEST, 1 / this.#timed) * (seconds - before);
+  }
+
+  /** @param seconds Time of a whole validation. */
+  validated(seconds: number): void {
+    this.#validation = seconds;
   }
 
   /** Seconds from the commit of `step` to the end of the run; null before any step was timed. */
@@ -85,10 +85,5 @@ export class Pace {
     const first = Math.max(from, firstStep);
     const regular = Math.floor(steps / validateEvery) - Math.floor((first - 1) / validateEvery);
     return regular + (steps % validateEvery === 0 ? 0 : 1);
-  }
-
-  #validatedAt(step: number): boolean {
-    const { validateEvery } = this.#options;
-    return validateEvery > 0 && step % validateEvery === 0;
   }
 }

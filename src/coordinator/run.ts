@@ -10,7 +10,8 @@ import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
 import { reasonOf } from '../files/io.js';
 import { canonicalJson } from '../files/json.js';
-import type { Prepared, Ready, Saved } from '../rpc/proto.js';
+import type { Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
+import { type Exit, SIGNAL_EXIT, type StopSignal } from '../signals.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { workerNumbers } from '../telemetry/metrics.js';
@@ -39,15 +40,29 @@ interface CoordinatorOptions {
   listen: string;
   /** The token that workers must present. */
   token: string;
+  /** Whether a launcher reports how the workers' processes end. */
+  supervised: boolean;
   /** Called when workers may join. */
   onListening: (address: string) => void;
 }
 
-/** Starts a run's coordinator. Errors after the start are reported on the terminal and through `done`. */
-export async function startCoordinator(options: CoordinatorOptions): Promise<Run> {
+/**
+ * Starts a run's coordinator. Errors after the start are reported on the terminal and through `done`. Null, with
+ * a message on the terminal, if no step is left.
+ */
+export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
   checkWorkers(options.configFor(null), options.workers);
   const dir = await openRunDir(options.runDir, options.resume, options.configFor);
   try {
+    const { step = 0 } = dir.resume?.manifest ?? {};
+    const { steps } = dir.config.schedule;
+    if (step >= steps) {
+      process.stdout.write(
+        `already at step ${step} of ${steps}: nothing to do; raise schedule.steps to go on\n`,
+      );
+      dir.unlock();
+      return null;
+    }
     const recorder = await openRecorder(dir.config, options.workers, dir);
     const run = new Run(options, dir, recorder);
     await run.listen();
@@ -58,7 +73,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   }
 }
 
-class Run {
+export class Run {
   /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
   readonly #options: CoordinatorOptions;
@@ -74,6 +89,10 @@ class Run {
   /** The workers' Ready messages by rank; empty before the first step. */
   #ready: readonly Ready[] = [];
   #lastCommit = 0;
+  /** Seconds from the commit before the last to the last one, without a validation in between. */
+  #stepSeconds = 0;
+  /** Seconds of validation since the last commit. */
+  #validationSeconds = 0;
   /** The last committed step. */
   #step = 0;
   /** When the first step began. */
@@ -108,6 +127,7 @@ class Run {
       lastGeneration: dir.lastGeneration,
       resumePath: dir.resume?.path ?? '',
       resumeStep: dir.resume?.manifest.step ?? 0,
+      supervised: options.supervised,
     });
     this.#sessions = new Sessions({
       token: options.token,
@@ -134,16 +154,16 @@ class Run {
   }
 
   /** Stops the run; while it trains, after the step and a checkpoint. */
-  stop(exitCode: number, reason: string): void {
-    if (this.#state.phase === 'RUNNING') {
-      const what = 'finishing the step and writing a checkpoint (a second signal stops without saving)';
-      this.#recorder.note('info', `${reason}: ${what}`);
+  stop(signal: StopSignal, reason = signal === 'SIGINT' ? 'interrupted' : `received ${signal}`): void {
+    this.#handle({ type: 'stop', exitCode: SIGNAL_EXIT[signal], reason });
+    const { phase } = this.#state;
+    if (signal === 'SIGINT' && (phase === 'DRAINING' || phase === 'CHECKPOINTING')) {
+      this.#recorder.note('info', 'press Ctrl-C again to stop without saving');
     }
-    this.#handle({ type: 'stop', exitCode, reason });
   }
 
   /** The launcher reports that this worker's process has ended. */
-  workerExited(id: string, exit: string): void {
+  workerExited(id: string, exit: Exit): void {
     this.#handle({ type: 'exited', id, exit });
   }
 
@@ -193,6 +213,7 @@ class Run {
         this.#started(action.firstStep, action.ready);
         break;
       case 'commit':
+        this.#timeStep();
         this.#dir.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
         break;
       case 'record':
@@ -201,16 +222,17 @@ class Run {
       case 'syncRecords':
         this.#syncRecords(action.step);
         break;
-      case 'validation': {
-        const results = validationSummary(action.parts, this.#ready[0]?.validation ?? []);
-        this.#recorder.validation({ step: action.step, results });
+      case 'validation':
+        this.#validation(action.step, action.parts);
         break;
-      }
       case 'publish':
         this.#publish(action.saved);
         break;
       case 'notSaved':
         this.#missed(action.missed);
+        break;
+      case 'stopping':
+        this.#recorder.note('info', `${action.reason}: finishing the step and writing a checkpoint`);
         break;
       case 'end':
         this.#end(action.exitCode, action.reason, action.fault);
@@ -245,15 +267,20 @@ class Run {
     const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
     if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
     const { steps } = config.schedule;
-    const what = firstStep > steps ? `nothing left of ${steps} steps` : `steps ${firstStep} to ${steps}`;
-    this.#recorder.note('info', `${what}, run folder ${this.#dir.path}`);
+    this.#recorder.note('info', `steps ${firstStep} to ${steps}, run folder ${this.#dir.path}`);
+  }
+
+  /** Called before the workers hear of the commit, so that a validation lies between two calls. */
+  #timeStep(): void {
+    const now = performance.now();
+    this.#stepSeconds = (now - this.#lastCommit) / 1000 - this.#validationSeconds;
+    this.#lastCommit = now;
+    this.#validationSeconds = 0;
   }
 
   #record(step: number, prepared: readonly Prepared[]): void {
-    const now = performance.now();
-    const seconds = (now - this.#lastCommit) / 1000;
-    this.#lastCommit = now;
     this.#step = step;
+    const seconds = this.#stepSeconds;
     this.#pace?.add(step, seconds);
     const { config } = this.#dir;
     const { steps } = config.schedule;
@@ -276,6 +303,19 @@ class Run {
     });
     const forecast = this.#pace?.forecast() ?? null;
     if (forecast !== null) this.#recorder.note('info', forecast);
+  }
+
+  #validation(step: number, parts: readonly Validated[]): void {
+    // The workers that are done first wait for the slowest in the exchange of the next step.
+    const seconds = Math.max(...parts.map((part) => part.seconds));
+    this.#validationSeconds = seconds;
+    if (parts.some(({ abandoned }) => abandoned)) {
+      this.#recorder.note('info', `validation at step ${step} abandoned`);
+      return;
+    }
+    this.#pace?.validated(seconds);
+    const results = validationSummary(parts, this.#ready[0]?.validation ?? []);
+    this.#recorder.validation({ step, seconds, results });
   }
 
   #syncRecords(step: number): void {
@@ -346,9 +386,11 @@ class Run {
   }
 
   #outcome(exitCode: number, reason: string): string {
-    if (this.#step === 0) return reason;
-    if (exitCode !== EXIT.done)
-      return `${reason}: stopped after step ${this.#step}; run the same command to resume`;
+    if (exitCode !== EXIT.done) {
+      return this.#step === 0
+        ? `${reason}: stopped before the first step; there is nothing to save`
+        : `${reason}: stopped after step ${this.#step}; run the same command to resume`;
+    }
     return `${reason}, in ${timeSpan((performance.now() - this.#startedAt) / 1000)}`;
   }
 }

@@ -6,6 +6,7 @@
 import { type ErrorCode, EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
 import type { DeviceRendezvous, FromCoordinator, Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
+import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
 import { type Answer, judgePrepared, judgeReady } from './judge.js';
@@ -26,6 +27,11 @@ const SLOW_STEP_MS = 1_800_000;
 /** Time limit of the other steps: at least this, or this multiple of the longest step so far. */
 const STEP_MS = 120_000;
 const STEP_MULTIPLE = 30;
+/**
+ * When a worker's session has ended, the launcher may know why, and says so within moments. It says nothing if
+ * the process is alive.
+ */
+const LAUNCHERS_WORD_MS = 3_000;
 
 /** Fails the run if the wait has taken longer than this. */
 type Limit = (ms: number, code: ErrorCode, message: string) => Action[];
@@ -66,6 +72,8 @@ export class RunState {
   #longestStep = 0;
   #slowStep = true;
   #lastTick = 0;
+  /** A worker whose session has ended, while the launcher's word is awaited. */
+  #loss: { id: string; reason: string; at: number } | null = null;
   /** How the run ends unless it fails. */
   #ending: { exitCode: number; reason: string };
 
@@ -90,8 +98,12 @@ export class RunState {
 
   /** @param now Milliseconds of any monotonic clock. */
   handle(event: Event, now: number): Action[] {
-    if (this.#phase === 'DONE' || this.#phase === 'FAILED') return [];
+    if (this.#phase === 'DONE' || this.#phase === 'STOPPED' || this.#phase === 'FAILED') return [];
     if (event.type === 'exited') return this.#exited(event.id, event.exit);
+    if (this.#loss !== null && event.type !== 'saved' && event.type !== 'actionFailed') {
+      const { id, reason, at } = this.#loss;
+      return now - at > LAUNCHERS_WORD_MS ? this.#lost(id, reason) : [];
+    }
     if ('id' in event && event.type !== 'joined') {
       if (!this.#workers.has(event.id)) return [];
       this.#seen.set(event.id, now);
@@ -136,13 +148,19 @@ export class RunState {
       case 'heartbeat':
         return [];
       case 'lost':
-        return this.#lost(event.id, event.reason);
+        if (!this.#settings.supervised || this.#finished.has(event.id)) {
+          return this.#lost(event.id, event.reason);
+        }
+        this.#loss = { id: event.id, reason: event.reason, at: now };
+        return [];
       case 'failure': {
         const { code, message, hint } = faultFrom(event.failure);
         return this.#fail(code, `${this.#name(event.id)}: ${message}`, hint);
       }
-      case 'stopRequest':
-        return this.#onStop(event.stopRequest.exitCode, `worker ${event.id} received a signal to stop`);
+      case 'stopRequest': {
+        const { exitCode } = event.stopRequest;
+        return this.#onStop(isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM, this.#stoppedBy(event.id));
+      }
       case 'stop':
         return this.#onStop(event.exitCode, event.reason);
       case 'actionFailed':
@@ -207,13 +225,10 @@ export class RunState {
     if (answers === null) return [];
     const fault = judgeReady(this.#named(answers), this.#settings);
     if (fault !== null) return this.#failBy(fault);
-    const { steps, resumeStep } = this.#settings;
-    const firstStep = resumeStep + 1;
-    const started: Action = { type: 'started', firstStep, ready: answers };
-    if (resumeStep >= steps) return [started, ...this.#end(this.#ending)];
+    const firstStep = this.#settings.resumeStep + 1;
     this.#enter('RUNNING', now);
     this.#step = firstStep;
-    return [started, this.#send(null, { start: { firstStep } })];
+    return [{ type: 'started', firstStep, ready: answers }, this.#send(null, { start: { firstStep } })];
   }
 
   #onPrepared(id: string, prepared: Prepared, now: number): Action[] {
@@ -232,13 +247,15 @@ export class RunState {
     const step = this.#step;
     const { steps, checkpointEvery, validateEvery } = this.#settings;
     const last = step === steps;
+    const stopped = this.#phase === 'DRAINING';
     const due = (every: number) => every > 0 && step % every === 0;
-    const stop = last || this.#phase === 'DRAINING';
+    const stop = last || stopped;
     // A disk that is slower than `checkpoint.every` must not hold up training; only the last checkpoint waits.
     const [writing] = this.#pending.keys();
     const checkpoint = stop || (due(checkpointEvery) && writing === undefined);
     const skipped = due(checkpointEvery) && !checkpoint ? this.#skipped(step, writing!) : [];
-    const validate = validateEvery > 0 && (last || due(validateEvery));
+    // A run that is asked to stop may have seconds left.
+    const validate = validateEvery > 0 && (last || due(validateEvery)) && !stopped;
     this.#longestStep = Math.max(this.#longestStep, this.#slowStep ? 0 : now - this.#since);
     this.#slowStep = validate;
     this.#prepared.clear();
@@ -333,28 +350,44 @@ export class RunState {
   }
 
   #lost(id: string, reason: string): Action[] {
-    const name = this.#name(id);
-    const after = this.#finished.has(id);
-    this.#workers.delete(id);
-    if (after) return [];
-    return this.#fail('ERR_WORKER_LOST', `Lost ${name}${this.#where()}: ${reason}`);
+    return this.#leave(id, `Lost ${this.#name(id)}${this.#where()}: ${reason}`);
   }
 
-  #exited(id: string, exit: string): Action[] {
-    if (this.#workers.has(id)) return this.#lost(id, `its process ${exit}`);
-    if (this.#phase !== 'JOINING') return [];
-    return this.#fail('ERR_WORKER_LOST', `Worker ${id} ${exit} before it joined`);
+  #exited(id: string, exit: Exit): Action[] {
+    const isMember = this.#workers.has(id);
+    if (!isMember && this.#phase !== 'JOINING') return [];
+    // Before the first step there is nothing to save.
+    const stopCode = this.#step === 0 ? stopCodeOf(exit) : null;
+    if (stopCode !== null) return this.#end({ exitCode: stopCode, reason: this.#stoppedBy(id) });
+    const where = isMember ? this.#where() : ' before it joined';
+    return this.#leave(id, `${this.#name(id)} ${describeExit(exit, where)}`);
+  }
+
+  /** A worker is gone: that ends the run, unless it has finished. */
+  #leave(id: string, message: string): Action[] {
+    this.#workers.delete(id);
+    if (this.#finished.has(id)) return [];
+    return this.#fail('ERR_WORKER_LOST', message, this.#resumption());
   }
 
   #onStop(exitCode: number, reason: string): Action[] {
-    if (this.#phase === 'RUNNING') {
-      this.#ending = { exitCode, reason };
-      this.#phase = 'DRAINING';
-      return [];
+    // The workers abandon a validation, also the one that follows the last step.
+    const drain = this.#send(null, { drain: {} });
+    switch (this.#phase) {
+      case 'RUNNING':
+        this.#ending = { exitCode, reason };
+        this.#phase = 'DRAINING';
+        return [{ type: 'stopping', reason }, drain];
+      case 'DRAINING':
+        // systemd sends SIGTERM and SIGHUP together, and the order in which they arrive is not that of sending.
+        if (exitCode === SIGNAL_EXIT.SIGTERM) this.#ending = { exitCode, reason };
+        return [];
+      case 'CHECKPOINTING':
+        // The last step is committed: the run ends as it would have.
+        return [drain];
+      default:
+        return this.#end({ exitCode, reason });
     }
-    // After the last commit the run ends anyway; before the first step there is nothing to save.
-    if (this.#phase === 'DRAINING' || this.#phase === 'CHECKPOINTING') return [];
-    return this.#end({ exitCode, reason });
   }
 
   #tick(now: number): Action[] {
@@ -444,7 +477,8 @@ export class RunState {
   }
 
   #end(ending: { exitCode: number; reason: string }, fault: Fault | null = null): Action[] {
-    this.#phase = fault === null ? 'DONE' : 'FAILED';
+    if (fault !== null) this.#phase = 'FAILED';
+    else this.#phase = ending.exitCode === EXIT.done ? 'DONE' : 'STOPPED';
     return [this.#send(null, { stop: { exitCode: ending.exitCode } }), { type: 'end', ...ending, fault }];
   }
 
@@ -472,6 +506,10 @@ export class RunState {
     if (worker === undefined) return `worker ${id}`;
     const rank = worker.rank < 0 ? `worker ${id}` : `rank ${worker.rank}`;
     return `${rank} (pid ${worker.pid} on ${worker.host})`;
+  }
+
+  #stoppedBy(id: string): string {
+    return `${this.#name(id)} received a signal to stop`;
   }
 
   #where(): string {

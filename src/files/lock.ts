@@ -3,19 +3,27 @@ import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, systemFailure, textOrNull } from './io.js';
 
-interface Owner {
+export interface Owner {
   pid: number;
   /** Start of the process in clock ticks since boot, because a process id is reused. */
   started: string | null;
 }
 
-/** Takes the lock, replacing that of a dead process, and returns the function that releases it. */
+/**
+ * Takes the lock, replacing that of a dead process, and returns the function that releases it. It is also
+ * released by process.exit().
+ */
 export function lockFile(path: string): () => void {
   for (let attempt = 0; attempt < 3; attempt++) {
     try {
       const owner: Owner = { pid: process.pid, started: startOf(process.pid) };
       writeFileSync(path, JSON.stringify(owner), { flag: 'wx' });
-      return () => unlinkSync(path);
+      const unlock = () => {
+        process.off('exit', unlock);
+        rmSync(path, { force: true });
+      };
+      process.on('exit', unlock);
+      return unlock;
     } catch (error) {
       if (errnoOf(error) === 'ENOSPC') rmSync(path, { force: true });
       if (errnoOf(error) !== 'EEXIST') {
@@ -23,8 +31,8 @@ export function lockFile(path: string): () => void {
         throw systemFailure('ERR_RUN_DIR', 'write', path, error, hint);
       }
     }
-    const owner = readOwner(path);
-    if (owner !== null && isAlive(owner)) {
+    const owner = lockOwner(path);
+    if (owner !== null) {
       throw new OrchestratorError(
         'ERR_RUN_LOCKED',
         `${path} is held by process ${owner.pid}`,
@@ -36,7 +44,13 @@ export function lockFile(path: string): () => void {
   throw new OrchestratorError('ERR_RUN_LOCKED', `${path} is being taken by other processes`);
 }
 
-/** The owner of a lock, or null if it was killed while writing the lock. */
+/** The living process that holds a lock, or null. */
+export function lockOwner(path: string): Owner | null {
+  const owner = readOwner(path);
+  return owner !== null && isAlive(owner) ? owner : null;
+}
+
+/** The owner of a lock, or null if there is none, or if it was killed while writing the lock. */
 function readOwner(path: string): Owner | null {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Owner;
@@ -55,7 +69,7 @@ export function processExists(pid: number): boolean {
   }
 }
 
-function isAlive(owner: Owner): boolean {
+export function isAlive(owner: Owner): boolean {
   if (!processExists(owner.pid)) return false;
   const started = startOf(owner.pid);
   return started === null || owner.started === null || started === owner.started;

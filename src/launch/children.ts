@@ -1,15 +1,11 @@
 /** Child processes that can always be killed together with the processes that they started. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
 
 /** Longest line of a child that is passed on in one piece. */
 const MAX_LINE = 16_384;
-
-export interface Exit {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-}
 
 export interface Child {
   /** "coordinator", "worker 1" */
@@ -17,7 +13,7 @@ export interface Child {
   pid: number;
   process: ChildProcess;
   /** Resolves when the process has ended and all its output has been read. */
-  exited: Promise<Exit>;
+  exited: Promise<ProcessEnd>;
 }
 
 /**
@@ -32,7 +28,7 @@ export async function startChild(
 ): Promise<Child> {
   const child = spawn(file!, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
   await once(child, 'spawn');
-  const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }) as Exit);
+  const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   return { name, pid: child.pid!, process: child, exited };
 }
 
@@ -54,10 +50,6 @@ export function killGroup(child: Child): void {
   } catch {
     // The group no longer exists.
   }
-}
-
-export function describeExit({ code, signal }: Exit): string {
-  return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
 }
 
 /** Passes on a child's output line by line, with its name before each line and without control characters. */

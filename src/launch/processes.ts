@@ -53,6 +53,13 @@ export type Secrets = Readonly<Record<typeof ENVIRONMENT.token, string>>;
  */
 export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-size=128'];
 
+/**
+ * A process of a run takes SIGUSR1 as a request to stop (`signals.ts`). Before its first statement Node.js
+ * would open its debugger, so it is told an address where it cannot listen (RFC 5737). Its own option
+ * --disable-sigusr1 blocks the signal for good (22.23, 24.21): no listener ever hears of it.
+ */
+const NO_DEBUGGER = '--inspect-port=192.0.2.1:0';
+
 export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
   return nodes * workersPerNode;
 }
@@ -97,5 +104,10 @@ export function workerProcess(run: LaunchOptions, index: number, address: string
 
 /** The command of this program: the same Node.js, options and entry file. */
 function program(nodeOptions: readonly string[] = []): string[] {
-  return [process.execPath, ...process.execArgv, ...nodeOptions, process.argv[1]!];
+  const options = [
+    ...process.execArgv.filter((option) => option !== NO_DEBUGGER),
+    NO_DEBUGGER,
+    ...nodeOptions,
+  ];
+  return [process.execPath, ...options, process.argv[1]!];
 }

@@ -1,9 +1,18 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OrchestratorError } from '../errors.js';
-import { onStopSignals, SIGNAL_EXIT, type StopSignal } from '../signals.js';
-import { type Child, describeExit, isRunning, killGroup, prefixLines, sendMessage } from './children.js';
+import { lossOf, progressOf } from '../coordinator/progress.js';
+import { EXIT, OrchestratorError } from '../errors.js';
+import { outOfMemoryKills } from '../memory/machine.js';
+import {
+  describeExit,
+  type Exit,
+  onStopSignals,
+  type ProcessEnd,
+  SIGNAL_EXIT,
+  stopCodeOf,
+} from '../signals.js';
+import { type Child, isRunning, killGroup, prefixLines, sendMessage } from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import {
@@ -16,6 +25,8 @@ import {
 
 /** Time limit for the workers to exit after the coordinator has exited. */
 const SHUTDOWN_MS = 3_000;
+/** A second SIGINT stops without saving if it comes at least this long after the first. */
+const AGAIN_MS = 1_000;
 
 /** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice {
@@ -25,7 +36,7 @@ export interface CoordinatorNotice {
 /** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
   /** A worker's process has ended. */
-  exited?: { workerId: string; exit: string };
+  exited?: { workerId: string; exit: Exit };
   /**
    * A line that a worker printed. The coordinator prints it, because it owns the terminal and its live table.
    */
@@ -40,42 +51,71 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     for (const child of children) if (isRunning(child)) killGroup(child);
   };
   process.on('exit', killAll);
-  let received: StopSignal | null = null;
-  const removeSignalHandlers = onStopSignals((signal) => {
-    const [coordinator] = children;
-    if (coordinator === undefined || !isRunning(coordinator)) process.exit(SIGNAL_EXIT[signal]);
-    received = signal;
-    coordinator.process.kill(signal);
-  });
+  const killsBefore = outOfMemoryKills();
+  const unsaved = stopOnSignals(children);
   try {
     const streams = ['ignore', 'inherit', 'inherit', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
     children.push(coordinator);
-    const address = await listening(coordinator);
+    const address = await Promise.race([listening(coordinator), unsaved]);
     for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
-      reportTo(coordinator, worker, spec.environment[ENVIRONMENT.workerId]!);
+      reportTo(coordinator, worker, spec.environment[ENVIRONMENT.workerId]!, exitOf);
     }
-    const outcome = await coordinator.exited;
+    const outcome = await Promise.race([coordinator.exited, unsaved]);
+    if (outcome === null) {
+      killAll();
+      const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
+      process.stderr.write(`stopped without saving: ${loss}\n`);
+      return EXIT.unsaved;
+    }
+    // Those that have not joined yet would wait for a coordinator.
+    for (const worker of children.slice(1)) worker.process.kill('SIGTERM');
     await Promise.race([
       Promise.all(children.map(({ exited }) => exited)),
       sleep(SHUTDOWN_MS, null, { ref: false }),
     ]);
     if (outcome.code !== null) return outcome.code;
     // A signal ends a coordinator that does not handle it yet; no training had begun.
-    if (received !== null && outcome.signal === received) return SIGNAL_EXIT[received];
+    const stopCode = stopCodeOf(outcome);
+    if (stopCode !== null) return stopCode;
     throw new OrchestratorError(
       'ERR_COORDINATOR_LOST',
-      `The coordinator (pid ${coordinator.pid}) ${describeExit(outcome)}`,
+      `The coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(outcome))}`,
       'Run the same command again to resume from the last checkpoint',
     );
   } finally {
     killAll();
     process.off('exit', killAll);
-    removeSignalHandlers();
   }
+
+  function exitOf(ended: ProcessEnd): Exit {
+    return { ...ended, outOfMemory: killsBefore !== null && (outOfMemoryKills() ?? 0) > killsBefore };
+  }
+}
+
+/**
+ * Passes signals on to the coordinator, the first of the processes, which stops the run in order. The promise
+ * resolves with null when Ctrl-C is pressed again, to stop at once. Nothing else shortens an orderly end: not
+ * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
+ */
+function stopOnSignals(children: readonly Child[]): Promise<null> {
+  return new Promise((resolve) => {
+    let interruptedAt: number | null = null;
+    onStopSignals((signal) => {
+      const [coordinator] = children;
+      if (coordinator === undefined) process.exit(SIGNAL_EXIT[signal]);
+      if (!isRunning(coordinator)) return;
+      if (signal === 'SIGINT' && interruptedAt !== null) {
+        if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
+        return;
+      }
+      if (signal === 'SIGINT') interruptedAt = performance.now();
+      coordinator.process.kill(signal);
+    });
+  });
 }
 
 /** The coordinator's address, or null if it ended first (it has printed why). */
@@ -87,14 +127,19 @@ function listening(coordinator: Child): Promise<string | null> {
 }
 
 /** Tells the coordinator what a worker prints, and that it has ended. */
-function reportTo(coordinator: Child, worker: Child, workerId: string): void {
+function reportTo(
+  coordinator: Child,
+  worker: Child,
+  workerId: string,
+  exitOf: (ended: ProcessEnd) => Exit,
+): void {
   prefixLines(worker, (output) => {
     const notice: LauncherNotice = { output };
     sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));
   });
   worker.process.once('exit', (code, signal) => {
     // The coordinator knows the rank, and whether the run was over.
-    const notice: LauncherNotice = { exited: { workerId, exit: describeExit({ code, signal }) } };
+    const notice: LauncherNotice = { exited: { workerId, exit: exitOf({ code, signal }) } };
     sendMessage(coordinator, notice);
   });
 }

@@ -47,6 +47,21 @@ export function controlGroupLimits(root = '/'): Limit[] {
   );
 }
 
+/**
+ * How many processes of this control group the kernel has killed for lack of memory, also that of the machine;
+ * null where it does not say.
+ *
+ * @param root root of the file system, for tests.
+ */
+export function outOfMemoryKills(root = '/'): number | null {
+  for (const { folder, version } of controlGroups('memory', root)) {
+    const text = textOrNull(join(folder, version === 2 ? 'memory.events' : 'memory.oom_control')) ?? '';
+    const count = /^oom_kill (\d+)$/m.exec(text)?.[1];
+    if (count !== undefined) return Number(count);
+  }
+  return null;
+}
+
 function limitOf(folder: string, group: string, names: typeof V2): Limit | null {
   const limit = textOrNull(join(folder, names.limit))?.trim() ?? '';
   // Without a limit, version 2 says "max", and version 1 a number near 2^63.

@@ -1,5 +1,6 @@
 /** Generates docs/reference/cli.md from commander's definitions. */
 import type { Command } from 'commander';
+import { SIGNAL_EXIT } from '../signals.js';
 import { code, page, table } from './markdown.js';
 
 const INTRODUCTION = `\`./orchestrator\` in the repository runs it; a link to that file does so from anywhere. Errors have the form \`error ERR_CODE: message\` ([all codes](errors.md)).
@@ -10,8 +11,11 @@ ${table(
     ['0', 'done'],
     ['1', 'failed'],
     ['2', 'wrong command line or configuration'],
-    ['130', 'stopped by Ctrl-C; the state is saved, unless a second Ctrl-C came'],
-    ['143', 'stopped by SIGTERM; the state is saved, unless a second signal came'],
+    ['3', '`launch`: stopped at once by a second Ctrl-C, without saving'],
+    ...Object.entries(SIGNAL_EXIT).map(([signal, code]) => [
+      String(code),
+      `\`launch\`: stopped by ${signal === 'SIGINT' ? 'Ctrl-C (SIGINT)' : signal}, with the state saved; before the first step there is none`,
+    ]),
   ],
 )}`;
 

@@ -30,10 +30,14 @@ export function stepLine(record: StepRecord): string {
   return fields.join(' | ');
 }
 
-/** One line for each kind of weights: "validation at step 200 | ema 0.4312 | t=0.0625 0.91 | ..." */
-export function validationLines({ step, results }: ValidationRecord): string[] {
-  return results.map(({ weights, mean, bins }) => {
-    const each = bins.map(({ name, loss }) => `${name} ${quantity(loss)}`).join(' | ');
-    return `validation at step ${step} | ${weights} ${quantity(mean)} | ${each}`;
+/**
+ * One line for each kind of weights: "validation at step 200 | ema 0.4312 | t=0.0625 0.91 | ...", the last with
+ * the time of the whole validation: " | 15.7 s".
+ */
+export function validationLines({ step, seconds, results }: ValidationRecord): string[] {
+  return results.map(({ weights, mean, bins }, i) => {
+    const each = bins.map(({ name, loss }) => `${name} ${quantity(loss)}`);
+    const time = i === results.length - 1 ? [duration(seconds)] : [];
+    return [`validation at step ${step}`, `${weights} ${quantity(mean)}`, ...each, ...time].join(' | ');
   });
 }

@@ -14,9 +14,9 @@ export function logFile(path: string): Sink {
     note: (level, message) => log[level](message),
     step: (record) =>
       log.debug({ step: record.step, loss: record.loss, seconds: record.seconds }, 'step committed'),
-    validation: ({ step, results }) => {
+    validation: ({ step, seconds, results }) => {
       for (const { weights, mean } of results) {
-        log.info({ step, weights, mean }, `validation ${quantity(mean)} with ${weights} weights`);
+        log.info({ step, seconds, weights, mean }, `validation ${quantity(mean)} with ${weights} weights`);
       }
     },
     checkpoint: (record) => log.info(record, 'checkpoint written'),

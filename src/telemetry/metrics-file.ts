@@ -6,12 +6,12 @@ import type { Sink, StepRecord, WorkerReport } from './record.js';
 export function metricsFile(file: JsonlFile): Sink {
   return {
     step: (record) => file.append(stepObject(record)),
-    validation: ({ step, results }) => {
+    validation: ({ step, seconds, results }) => {
       const weights = results.map(({ weights, mean, bins }) => [
         weights,
         { mean, bins: Object.fromEntries(bins.map(({ name, loss }) => [name, loss])) },
       ]);
-      file.append({ type: 'validation', step, ...Object.fromEntries(weights) });
+      file.append({ type: 'validation', step, seconds, ...Object.fromEntries(weights) });
     },
     checkpoint: ({ step, path, seconds, stallSeconds }) =>
       file.append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds }),

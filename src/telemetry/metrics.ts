@@ -75,7 +75,10 @@ export const STEP_NUMBERS: Record<string, [Definition | null, (record: StepRecor
     (r) => r.gradientNorm,
   ],
   learning_rate: [gauge('learning_rate', 'Learning rate of the last step.'), (r) => r.learningRate],
-  seconds: [histogram('step_seconds', 'Seconds from one commit to the next.'), (r) => r.seconds],
+  seconds: [
+    histogram('step_seconds', 'Seconds from one commit to the next, without a validation.'),
+    (r) => r.seconds,
+  ],
   samples_per_second: [null, (r) => r.samples / r.seconds],
   flops_per_second: [
     gauge('model_flops_per_second', 'Model FLOP/s of the last step.'),
@@ -123,6 +126,7 @@ export const METRICS: {
       'weights',
       'bin',
     ),
+    metric(gauge('validation_seconds', 'Seconds that the last validation took.'), (r) => r.seconds),
   ],
   checkpoint: [
     metric(gauge('checkpoint_step', 'Step of the last checkpoint.'), (r) => r.step),

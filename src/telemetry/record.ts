@@ -21,7 +21,7 @@ export interface StepRecord {
   loss: number;
   gradientNorm: number;
   learningRate: number;
-  /** Time from the previous commit to this one. */
+  /** Time from the previous commit to this one, without a validation in between. */
   seconds: number;
   samples: number;
   /** Model FLOPs of the step; no credit for recomputation. */
@@ -38,6 +38,8 @@ export type AttentionSummary = Prepared['attention'][number];
 
 export interface ValidationRecord {
   step: number;
+  /** Time of the whole validation. */
+  seconds: number;
   results: ValidationSummary[];
 }
 

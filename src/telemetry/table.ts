@@ -74,7 +74,7 @@ function tableLines(
   const step = record?.step ?? 0;
   const filled = Math.round((BAR_WIDTH * step) / header.steps);
   const bar = `${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}`;
-  const over = phase === 'DONE' || phase === 'FAILED';
+  const over = ['DONE', 'STOPPED', 'FAILED'].includes(phase);
   const seconds = over ? null : (record?.etaSeconds ?? null);
   const remaining = seconds === null ? '' : `  eta ${eta(seconds)}`;
   const title = `${paint('bold', header.name)}  ${phase}  ${paint('cyan', bar)}  step ${step}/${header.steps}${remaining}`;

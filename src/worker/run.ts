@@ -41,8 +41,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
   let abortDevices = () => {};
-  // A signal to a worker stops the whole run.
-  onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
@@ -53,6 +51,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       sharedMemory: group?.address ?? '',
     });
     peers.expect(welcome.workers);
+    // A signal to a worker stops the whole run, in order. Until now it ended this process.
+    onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {

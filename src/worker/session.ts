@@ -28,7 +28,7 @@ const channelOptions = {
   'grpc.max_reconnect_backoff_ms': 1_000,
 };
 
-type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'stop'>;
+type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'stop' | 'drain'>;
 
 /** The coordinator ended the run, and has printed the reason. */
 export class Stopped extends Error {
@@ -48,6 +48,7 @@ export class CoordinatorSession {
   readonly #stream: ClientDuplexStream<FromWorker, CoordinatorMessage>;
   readonly #inbox: CoordinatorMessage[] = [];
   #wake = () => {};
+  #draining = false;
   #ended = false;
   #end: (error: Error) => void = () => {};
   #generation = 0;
@@ -71,6 +72,11 @@ export class CoordinatorSession {
 
   get generation(): number {
     return this.#generation;
+  }
+
+  /** Whether the run was asked to stop: what can be repeated is abandoned. */
+  get draining(): boolean {
+    return this.#draining;
   }
 
   async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
@@ -123,6 +129,10 @@ export class CoordinatorSession {
   #receive(message: CoordinatorMessage): void {
     if (message.stop) {
       this.#close(new Stopped(message.stop.exitCode));
+      return;
+    }
+    if (message.drain) {
+      this.#draining = true;
       return;
     }
     // Generations only increase; an older message belongs to a generation that no longer exists.

@@ -88,7 +88,12 @@ export async function train(generation: Generation, firstStep: number): Promise<
     // are equal. The checkpoint comes first, because the validation may take long.
     if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
     if (commit.checkpoint && form.rank === 0) await saver.save(step);
-    if (commit.validate) session.send({ validated: { step, losses: await validate(generation) } });
+    if (commit.validate) {
+      const validationStarted = performance.now();
+      const losses = await validate(generation);
+      const seconds = (performance.now() - validationStarted) / 1000;
+      session.send({ validated: { step, losses: losses ?? [], seconds, abandoned: losses === null } });
+    }
     if (commit.stop) return saver.settled();
   }
 }

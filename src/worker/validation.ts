@@ -5,14 +5,18 @@ import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/Validation
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
 import type { Generation } from './setup.js';
 
-/** Unweighted losses of this worker's slots, one for each sample that is not padding. */
+/**
+ * Unweighted losses of this worker's slots, one for each sample that is not padding; null if the run is asked
+ * to stop before they are computed.
+ */
 export async function validate({
   engine,
   config,
   training,
   validation: slots,
   form: { rank, members },
-}: Generation): Promise<ValidationLoss[]> {
+  session,
+}: Generation): Promise<ValidationLoss[] | null> {
   const losses: ValidationLoss[] = [];
   const seed = BigInt(config.seed);
   // Several slots at once keep all threads busy.
@@ -21,6 +25,7 @@ export async function validate({
   const end = bound(rank + 1);
   for (const weights of validatedWeights(config)) {
     for (let first = bound(rank); first < end; first += group) {
+      if (session.draining) return null;
       const some = slots.slice(first, Math.min(first + group, end));
       const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });
       let at = 0;

@@ -106,6 +106,16 @@ function threadsOf(uid: number): number {
   return threads;
 }
 
+test('a process ends at once while native threads compute', () => {
+  const script = `const addon = require(${JSON.stringify(ADDON)});
+    void addon.matmulPeak('fp32', 256, 256, 256, 2, 600);
+    setTimeout(() => addon.exitProcess(7), 50);`;
+  expect(spawnSync(process.execPath, ['-e', script], { timeout: 120_000 })).toMatchObject({
+    status: 7,
+    signal: null,
+  });
+});
+
 test('the addon is for the main thread', async () => {
   const script = `require(${JSON.stringify(ADDON)})`;
   const worker = new Worker(script, { eval: true });

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -124,7 +124,7 @@ describe('the promise', () => {
   test('a run that is done does nothing more', async () => {
     expect(await launch(join(folder, 'one'), 2)).toMatchObject({
       code: 0,
-      output: expect.stringContaining(`All ${STEPS} steps are done`),
+      output: `already at step ${STEPS} of ${STEPS}: nothing to do; raise schedule.steps to go on\n`,
     });
     expect(fingerprint(join(folder, 'one'), STEPS)).toEqual(reference);
   });
@@ -145,6 +145,18 @@ test('says once and early how long it will take, a resumed run how long the rest
       /^The rest of the training will take about .+: 39 steps of [\d.]+ m?s and 6 validations$/,
     ),
   ]);
+});
+
+test('the time of a validation is its own, and not that of the step after it', async () => {
+  const runDir = join(folder, 'validated');
+  const sets = ['schedule.steps=2', 'schedule.warmup=0', 'validation.every=1', 'validation.bins=200'];
+  const { output } = await ends(launch(runDir, 2, ...sets.flatMap((set) => ['--set', set])), 0);
+  const lines = readLines(join(runDir, 'metrics.jsonl'));
+  const seconds = (type: string, step: number) =>
+    lines.find((line) => line.type === type && line.step === step)!.seconds as number;
+  // 3,200 forward passes, and a step of 5 slots.
+  expect(seconds('step', 2)).toBeLessThan(seconds('validation', 1) / 2);
+  expect(output).toMatch(/^validation at step 1 \| master .* \| [\d.]+ m?s$/m);
 });
 
 describe('deaths', () => {
@@ -176,8 +188,11 @@ describe('deaths', () => {
       expect(Date.now() - started).toBeLessThan(5_000);
       expect(code).toBe(1);
       expect(output).toMatch(
-        new RegExp(`ERR_WORKER_LOST: Lost rank 1 \\(pid ${victim} on .*\\) at step \\d+`),
+        new RegExp(
+          `ERR_WORKER_LOST: rank 1 \\(pid ${victim} on .*\\) was killed by SIGKILL at step \\d+ \\(out of memory\\?\\)`,
+        ),
       );
+      expect(output).toContain('hint: No checkpoint was written yet: the same command starts again');
       expect(pids.filter(isAlive)).toEqual([]);
     },
   );
@@ -221,28 +236,6 @@ describe('deaths', () => {
     run.process.kill('SIGKILL');
     expect(await allDead(pids, 10_000)).toBe(true);
     expect(readdirSync(join(runDir, 'checkpoints'))).toHaveLength(1);
-  });
-
-  test('a signal that comes before the coordinator can listen', async () => {
-    const run = new Launched(join(folder, 'early'), 2, ...long);
-    const { pid } = run.process;
-    while (readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8') === '') await sleep(2);
-    run.process.kill('SIGTERM');
-    expect(await run.outcome).toMatchObject({ code: 143 });
-  });
-
-  test('a second signal ends the run at once', async () => {
-    const run = new Launched(join(folder, 'twice'), 2, ...long);
-    await run.says('step 5/');
-    const pids = [run.coordinator(), ...run.workers()];
-    process.kill(pids[0] as number, 'SIGSTOP'); // so that the orderly stop cannot be quicker
-    run.process.kill('SIGINT');
-    await sleep(200);
-    run.process.kill('SIGINT');
-    const started = Date.now();
-    await ends(run.outcome, 130);
-    expect(Date.now() - started).toBeLessThan(1_000);
-    expect(await allDead(pids, 1_000)).toBe(true);
   });
 });
 

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -85,6 +86,18 @@ export function launch(runDir: string, nodes: number, ...more: string[]): Promis
   return new Launched(runDir, nodes, ...more).outcome;
 }
 
+/** The exit code as a shell has it. */
+export function exitCodeOf({ code, signal }: Outcome): number {
+  return code ?? 128 + constants.signals[signal as NodeJS.Signals];
+}
+
+/** The processes that a process has started. */
+export function childrenOf(pid: number): number[] {
+  const path = `/proc/${pid}/task/${pid}/children`;
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  return text.split(' ').filter(Boolean).map(Number);
+}
+
 /** The environment that a process was started with. */
 export function environmentOf(pid: number): Record<string, string> {
   const lines = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').slice(0, -1);
@@ -126,7 +139,12 @@ export function fingerprint(runDir: string, step: number): Record<string, unknow
     losses: metrics
       .filter(({ type }) => type === 'step')
       .map(({ step, loss, gradient_norm }) => [step, loss, gradient_norm]),
-    validation: metrics.filter(({ type }) => type === 'validation'),
+    validation: metrics
+      .filter(({ type }) => type === 'validation')
+      .map(({ seconds, ...losses }) => {
+        expect(seconds).toBeGreaterThan(0);
+        return losses;
+      }),
     ledger: readLines(join(runDir, 'ledger.jsonl')),
     model: sha256(join(checkpoint, 'model.safetensors')),
     ema: sha256(join(checkpoint, 'ema.safetensors')),

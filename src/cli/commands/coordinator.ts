@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { goingOn } from '../../config/earlier.js';
 import { loadConfigWithSources } from '../../config/load.js';
+import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
@@ -29,26 +30,34 @@ export function register(program: Command): void {
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
     .action(async (configPath: string, { set, ...options }: CoordinatorCommandOptions) => {
       ignoreOutputErrors();
+      let run: Run | null = null;
+      onStopSignals((signal) => {
+        // Until there is a run, there is nothing to save.
+        if (run === null) process.exit(SIGNAL_EXIT[signal]);
+        run.stop(signal);
+      });
       const { startCoordinator } = await import('../../coordinator/run.js');
       const { config, sources } = loadConfigWithSources(configPath, set);
-      const run = await startCoordinator({
+      run = await startCoordinator({
         ...options,
         configFor: (stored) => (stored === null ? config : goingOn(config, sources, stored)),
         token: requireVariable(ENVIRONMENT.token),
+        supervised: process.send !== undefined,
         onListening: (address) => {
           // If the launcher has ended, this is not an error, because "disconnect" follows.
           if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
           else process.stdout.write(`listening on ${address}\n`);
         },
       });
-      onStopSignals((signal) =>
-        run.stop(SIGNAL_EXIT[signal], signal === 'SIGINT' ? 'interrupted' : `received ${signal}`),
-      );
+      if (run === null) process.exit(EXIT.done);
+      const started = run;
       process.on('message', ({ exited, output }: LauncherNotice) => {
-        if (exited) run.workerExited(exited.workerId, exited.exit);
-        if (output !== undefined) run.workerOutput(output);
+        if (exited) started.workerExited(exited.workerId, exited.exit);
+        if (output !== undefined) started.workerOutput(output);
       });
-      process.once('disconnect', () => run.stop(EXIT.preempted, 'the launcher has ended'));
-      process.exit(await run.done);
+      const abandoned = () => started.stop('SIGTERM', 'the launcher has ended');
+      if (process.connected === false) abandoned();
+      else process.once('disconnect', abandoned);
+      process.exit(await started.done);
     });
 }

@@ -13,6 +13,7 @@ import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
+import { ignoreOutputErrors } from '../output.js';
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
@@ -60,6 +61,8 @@ export function register(program: Command): void {
       }
       const problems = [...shortages, disk?.refusal ?? null, ...(dry ? [] : [noGpu, noData])];
       refuse(problems.filter((problem) => problem !== null));
-      if (!dry) process.exitCode = await superviseRun(options, LAUNCHERS.local);
+      if (dry) return;
+      ignoreOutputErrors();
+      process.exitCode = await superviseRun(options, LAUNCHERS.local);
     });
 }

@@ -7,6 +7,7 @@ import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1
 import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from './orchestrator/v1/Commit.js';
 import type { CoordinatorClient as _orchestrator_v1_CoordinatorClient, CoordinatorDefinition as _orchestrator_v1_CoordinatorDefinition } from './orchestrator/v1/Coordinator.js';
 import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from './orchestrator/v1/DeviceRendezvous.js';
+import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from './orchestrator/v1/Drain.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from './orchestrator/v1/Failure.js';
 import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orchestrator_v1_Finished__Output } from './orchestrator/v1/Finished.js';
 import type { Form as _orchestrator_v1_Form, Form__Output as _orchestrator_v1_Form__Output } from './orchestrator/v1/Form.js';
@@ -47,6 +48,7 @@ export interface ProtoGrpcType {
       Commit: MessageTypeDefinition<_orchestrator_v1_Commit, _orchestrator_v1_Commit__Output>
       Coordinator: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_CoordinatorClient> & { service: _orchestrator_v1_CoordinatorDefinition }
       DeviceRendezvous: MessageTypeDefinition<_orchestrator_v1_DeviceRendezvous, _orchestrator_v1_DeviceRendezvous__Output>
+      Drain: MessageTypeDefinition<_orchestrator_v1_Drain, _orchestrator_v1_Drain__Output>
       Failure: MessageTypeDefinition<_orchestrator_v1_Failure, _orchestrator_v1_Failure__Output>
       Finished: MessageTypeDefinition<_orchestrator_v1_Finished, _orchestrator_v1_Finished__Output>
       Form: MessageTypeDefinition<_orchestrator_v1_Form, _orchestrator_v1_Form__Output>

@@ -59,12 +59,13 @@ describe('the remaining time', () => {
     expect(pace.remaining(3)).toBeCloseTo(0.5 * 2597, 6);
   });
 
-  test('measures the first validation, and does not take it for a slow step', () => {
+  test('takes the time of a validation from the last one, before the first from an estimate', () => {
     const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationCost: 5 });
     run(pace, 1, 10, () => 1);
     // Ten validations are ahead, one of them of step 10.
     expect(pace.remaining(10)).toBeCloseTo(90 + 10 * 5, 6);
-    pace.add(11, 3);
+    pace.validated(2);
+    pace.add(11, 1);
     expect(pace.remaining(11)).toBeCloseTo(89 + 9 * 2, 6);
   });
 
@@ -75,9 +76,9 @@ describe('the remaining time', () => {
     expect(pace.remaining(150)! / (2600 - 150)).toBeGreaterThan(1.98);
   });
 
-  test('takes validations that follow every step for a part of it', () => {
+  test('times steps that are each followed by a validation, too', () => {
     const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationCost: 5 });
     run(pace, 1, 5, () => 2);
-    expect(pace.remaining(5)).toBeCloseTo(10, 6);
+    expect(pace.remaining(5)).toBeCloseTo(5 * 2 + 6 * 10, 6);
   });
 });

@@ -15,11 +15,16 @@ test('stopped before training, it says why once: there is nothing to save', asyn
     resume: 'auto',
     listen: '127.0.0.1:0',
     token: 'secret',
+    supervised: false,
     onListening: () => {},
   });
-  run.stop(130, 'interrupted');
-  expect(await run.done).toBe(130);
+  run!.stop('SIGINT');
+  expect(await run!.done).toBe(130);
   const lines = readFileSync(join(runDir, 'run.log'), 'utf8').trimEnd().split('\n');
   const messages = lines.map((line) => (JSON.parse(line) as { msg: string }).msg);
-  expect(messages).toEqual(['the run is JOINING', 'the run is DONE', 'interrupted']);
+  expect(messages).toEqual([
+    'the run is JOINING',
+    'the run is STOPPED',
+    'interrupted: stopped before the first step; there is nothing to save',
+  ]);
 });

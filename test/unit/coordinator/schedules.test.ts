@@ -50,6 +50,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     lastGeneration: below(3),
     resumePath: '',
     resumeStep: 0,
+    supervised: random() < 0.5,
   };
   const actors: Actor[] = Array.from({ length: workers }, (_, i) => ({
     id: `w${i}`,
@@ -181,8 +182,16 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
         if (!dead(actor)) happen({ type: 'heartbeat', id: actor.id, heartbeat: {} });
       });
     }
-    if (actor.fate === 'dies')
+    if (actor.fate === 'dies') {
       later(actor.doom, () => happen({ type: 'lost', id: actor.id, reason: 'reset' }));
+      // The launcher's word may come before or after, or not at all.
+      const exit = { code: null, signal: 'SIGKILL', outOfMemory: false } as const;
+      if (settings.supervised && random() < 0.9) {
+        later(Math.max(0, actor.doom - 100 + below(1_000)), () =>
+          happen({ type: 'exited', id: actor.id, exit }),
+        );
+      }
+    }
   }
   for (let at = 250; at < 90_000; at += 250) later(at, () => happen({ type: 'tick' }));
   const stopped = random() < 0.2;

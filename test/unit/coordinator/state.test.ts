@@ -14,6 +14,7 @@ const SETTINGS: Settings = {
   lastGeneration: 4,
   resumePath: '',
   resumeStep: 0,
+  supervised: false,
 };
 
 const ready = (changes: Partial<Ready> = {}): Ready => ({
@@ -77,10 +78,10 @@ class Script {
   }
 
   /** Joined, formed and ready. */
-  running(): this {
+  running(step = 0): this {
     this.forming();
     for (const id of ['a', 'b']) this.event({ type: 'formed', id, formed: { device: null } });
-    for (const id of ['a', 'b']) this.event({ type: 'ready', id, ready: ready({ step: 0 }) });
+    for (const id of ['a', 'b']) this.event({ type: 'ready', id, ready: ready({ step }) });
     return this;
   }
 
@@ -186,16 +187,13 @@ describe('from joining to running', () => {
     expect(sent(actions)[0]?.message.stop).toMatchObject({ exitCode: 1 });
   });
 
-  test('a resumed run goes on after its step; a finished one is done', () => {
-    const resumed = (resumeStep: number) => {
-      const script = new Script({ resumePath: 'p', resumeStep });
-      script.forming();
-      for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null } });
-      script.event({ type: 'ready', id: 'a', ready: ready({ step: resumeStep }) });
-      return script.event({ type: 'ready', id: 'b', ready: ready({ step: resumeStep }) });
-    };
-    expect(sent(resumed(4))[0]?.message.start).toEqual({ firstStep: 5 });
-    expect(end(resumed(6))).toMatchObject({ exitCode: 0, fault: null });
+  test('a resumed run goes on after its step', () => {
+    const script = new Script({ resumePath: 'p', resumeStep: 4 });
+    script.forming();
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null } });
+    script.event({ type: 'ready', id: 'a', ready: ready({ step: 4 }) });
+    const actions = script.event({ type: 'ready', id: 'b', ready: ready({ step: 4 }) });
+    expect(sent(actions)[0]?.message.start).toEqual({ firstStep: 5 });
   });
 
   test('a third worker is refused, while the others build and later', () => {
@@ -358,7 +356,7 @@ describe('the step rule', () => {
   test('a validation is handed on when all parts are there', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3]) script.step(step);
-    const part = { step: 3, losses: [] };
+    const part = { step: 3, losses: [], seconds: 1, abandoned: false };
     expect(script.event({ type: 'validated', id: 'b', validated: part })).toEqual([]);
     expect(script.event({ type: 'validated', id: 'a', validated: part })).toMatchObject([
       { type: 'validation', step: 3 },
@@ -547,8 +545,15 @@ describe('checkpoints', () => {
 describe('stopping', () => {
   test('while running: the step is finished and saved, then the exit code is the asked one', () => {
     const script = new Script().running();
-    expect(script.event({ type: 'stop', exitCode: 143, reason: 'told' })).toEqual([]);
+    const stop = { type: 'stop', exitCode: 143, reason: 'told' } as const;
+    expect(script.event(stop)).toMatchObject([
+      { type: 'stopping', reason: 'told' },
+      { type: 'send', to: null, message: { drain: {} } },
+    ]);
     expect(script.state.phase).toBe('DRAINING');
+    // Neither another signal nor one to a worker changes anything.
+    expect(script.event({ ...stop, exitCode: 130 })).toEqual([]);
+    expect(script.event({ type: 'stopRequest', id: 'b', stopRequest: { exitCode: 138 } })).toEqual([]);
     expect(sent(script.step(1))[0]?.message.commit).toMatchObject({
       checkpoint: true,
       stop: true,
@@ -556,6 +561,30 @@ describe('stopping', () => {
     });
     script.checkpoint(1);
     expect(end(script.finish())).toMatchObject({ exitCode: 143, reason: 'told' });
+    expect(script.state.phase).toBe('STOPPED');
+  });
+
+  test.each([
+    [[129, 143], 143],
+    [[143, 129, 138], 143],
+    [[138, 130], 138],
+  ])(
+    'signals that lead to %j: the exit code is %i, that of SIGTERM if it is among them',
+    (codes, expected) => {
+      const script = new Script().running();
+      for (const exitCode of codes) script.event({ type: 'stop', exitCode, reason: `told ${exitCode}` });
+      script.step(1);
+      script.checkpoint(1);
+      const ending = { exitCode: expected, reason: `told ${expected}` };
+      expect(end(script.finish())).toMatchObject(ending);
+    },
+  );
+
+  test('a validation that is due at the step after which the run stops is left out', () => {
+    const script = new Script({ validateEvery: 1 }).running();
+    expect(sent(script.step(1))[0]?.message.commit).toMatchObject({ validate: true });
+    script.event({ type: 'stop', exitCode: 143, reason: 'told' });
+    expect(sent(script.step(2))[0]?.message.commit).toMatchObject({ validate: false, stop: true });
   });
 
   test('before the first step there is nothing to save', () => {
@@ -571,8 +600,13 @@ describe('stopping', () => {
     for (const step of [1, 2, 3, 4, 5, 6]) script.step(step);
     script.checkpoint(2);
     script.checkpoint(6);
-    script.event({ type: 'stop', exitCode: 130, reason: 'interrupted' });
+    // The last validation is abandoned all the same.
+    expect(sent(script.event({ type: 'stop', exitCode: 130, reason: 'interrupted' }))[0]?.message).toEqual({
+      generation: 5,
+      drain: {},
+    });
     expect(end(script.finish())).toMatchObject({ exitCode: 0 });
+    expect(script.state.phase).toBe('DONE');
   });
 });
 
@@ -595,11 +629,65 @@ describe('failures', () => {
     expect(script.event({ type: 'lost', id: 'a', reason: 'exited' })).toEqual([]);
   });
 
+  const killed = (signal: NodeJS.Signals, outOfMemory = false) => ({ code: null, signal, outOfMemory });
+  const ended = (code: number) => ({ code, signal: null, outOfMemory: false });
+
+  test("the launcher's word on how a process ended is better than the end of its session", () => {
+    const script = new Script({ supervised: true }).running();
+    script.step(1);
+    expect(script.event({ type: 'lost', id: 'b', reason: 'it ended its session' })).toEqual([]);
+    // The others say that they lost a peer.
+    const failure = { code: 'ERR_EXCHANGE', message: 'reset', hint: '' };
+    expect(script.event({ type: 'failure', id: 'a', failure })).toEqual([]);
+    const actions = script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL') });
+    expect(end(actions)?.fault).toMatchObject({
+      code: 'ERR_WORKER_LOST',
+      message: 'rank 1 (pid 101 on h) was killed by SIGKILL at step 2 (out of memory?)',
+      hint: 'There is no checkpoint yet: the same command starts from the beginning',
+    });
+  });
+
+  test('the word of the launcher may come first', () => {
+    const script = new Script({ supervised: true }).running();
+    for (const step of [1, 2]) script.step(step);
+    script.checkpoint(2);
+    const actions = script.event({ type: 'exited', id: 'b', exit: killed('SIGSEGV') });
+    expect(end(actions)?.fault).toMatchObject({
+      message: 'rank 1 (pid 101 on h) crashed with SIGSEGV at step 3',
+      hint: 'The last checkpoint is that of step 2: --resume auto, the default, goes on from there',
+    });
+  });
+
+  test('if the launcher says nothing, the lost session is the reason', () => {
+    const script = new Script({ supervised: true, resumePath: 'runs/x/c', resumeStep: 3 }).running(3);
+    script.event({ type: 'lost', id: 'b', reason: 'its connection was reset' });
+    script.now += 3_000;
+    expect(script.event({ type: 'tick' })).toEqual([]);
+    script.now += 250;
+    expect(end(script.event({ type: 'tick' }))?.fault).toMatchObject({
+      message: 'Lost rank 1 (pid 101 on h) at step 4: its connection was reset',
+      hint: 'No checkpoint was written since the run was resumed: the same command resumes from runs/x/c (step 3)',
+    });
+  });
+
   test('a process that ends before it joined', () => {
     const script = new Script();
-    expect(reason(script.event({ type: 'exited', id: 'a', exit: 'ended with exit code 1' }))).toBe(
-      'ERR_WORKER_LOST: Worker a ended with exit code 1 before it joined',
+    expect(reason(script.event({ type: 'exited', id: 'a', exit: ended(1) }))).toBe(
+      'ERR_WORKER_LOST: worker a ended with exit code 1 before it joined',
     );
+  });
+
+  test.each([
+    [ended(143), 143],
+    [killed('SIGTERM'), 143],
+    [killed('SIGUSR1'), 138],
+  ])('a worker that a signal stops before the first step stops the run: %o', (exit, exitCode) => {
+    for (const joined of [false, true]) {
+      const script = new Script();
+      if (joined) script.join('a');
+      expect(end(script.event({ type: 'exited', id: 'a', exit }))).toMatchObject({ exitCode, fault: null });
+      expect(script.state.phase).toBe('STOPPED');
+    }
   });
 
   test('silence is death after 3 s; any message is a sign of life', () => {
@@ -678,13 +766,22 @@ describe('failures', () => {
 
   test('a signal to a worker stops the run', () => {
     const script = new Script().running();
-    script.event({ type: 'stopRequest', id: 'b', stopRequest: { exitCode: 143 } });
+    script.event({ type: 'stopRequest', id: 'b', stopRequest: { exitCode: 138 } });
     script.step(1);
     script.checkpoint(1);
     expect(end(script.finish())).toMatchObject({
-      exitCode: 143,
-      reason: 'worker b received a signal to stop',
+      exitCode: 138,
+      reason: 'rank 1 (pid 101 on h) received a signal to stop',
     });
+  });
+
+  test('the exit code that a worker asks for is believed only if a signal leads to it', () => {
+    for (const exitCode of [0, 1, 256, -1]) {
+      const script = new Script();
+      script.join('a');
+      const actions = script.event({ type: 'stopRequest', id: 'a', stopRequest: { exitCode } });
+      expect(end(actions)).toMatchObject({ exitCode: 143 });
+    }
   });
 
   test('a record that cannot be written ends the run without a commit', () => {

@@ -5,7 +5,7 @@ import { memorySize } from '../../../src/cli/arguments.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { requireMemory } from '../../../src/engine/memory.js';
 import { gib, refusal, tightness } from '../../../src/memory/fit.js';
-import { controlGroupLimits, machineMemory } from '../../../src/memory/machine.js';
+import { controlGroupLimits, machineMemory, outOfMemoryKills } from '../../../src/memory/machine.js';
 import { totalBytes } from '../../../src/memory/parts.js';
 import { native } from '../../../src/native/load.js';
 import { estimate } from '../../../src/planning/estimate.js';
@@ -101,6 +101,22 @@ describe('the memory of a machine', () => {
       'sys/fs/cgroup/memory.current': `${9 * GIB}\n`,
     });
     expect(controlGroupLimits(own)).toEqual([{ group: '/', bytes: 8 * GIB, free: 0 }]);
+  });
+
+  test('tells how many of its processes were killed, in both versions of control groups', () => {
+    const events = 'low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n';
+    const v2 = root('killed-v2', {
+      'proc/self/cgroup': '0::/job/task\n',
+      'sys/fs/cgroup/job/task/memory.events': events,
+      'sys/fs/cgroup/job/memory.events': events.replace('oom_kill 2', 'oom_kill 7'),
+    });
+    expect(outOfMemoryKills(v2)).toBe(2);
+    const v1 = root('killed-v1', {
+      'proc/self/cgroup': '4:memory:/job\n',
+      'sys/fs/cgroup/memory/job/memory.oom_control': 'oom_kill_disable 0\nunder_oom 0\noom_kill 1\n',
+    });
+    expect(outOfMemoryKills(v1)).toBe(1);
+    expect(outOfMemoryKills(join(folder, 'nowhere'))).toBeNull();
   });
 
   test('is all there is, where nothing limits it or nothing can be read', () => {

@@ -57,6 +57,17 @@ test('a coordinator that goes away is named by its address', async () => {
   await lost;
 });
 
+test('a request to stop is known at once, before the messages that came earlier are read', async () => {
+  await session.join(JOIN);
+  expect(session.draining).toBe(false);
+  sessions.send(null, { generation: 1, start: { firstStep: 5 } });
+  sessions.send(null, { generation: 1, drain: {} });
+  sessions.send(null, { generation: 1, commit: { stop: true } });
+  while (!session.draining) await new Promise((resolve) => setImmediate(resolve));
+  expect(await session.next('start')).toEqual({ firstStep: 5 });
+  expect(await session.next('commit')).toMatchObject({ stop: true });
+});
+
 test('messages of an older generation are left out, and one of another kind is an error', async () => {
   await session.join(JOIN);
   sessions.send(null, { generation: 2, form: { rank: 1 } });

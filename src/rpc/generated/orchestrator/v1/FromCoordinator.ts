@@ -6,6 +6,7 @@ import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sy
 import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from '../../orchestrator/v1/Start.js';
 import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from '../../orchestrator/v1/Commit.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from '../../orchestrator/v1/Stop.js';
+import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from '../../orchestrator/v1/Drain.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromCoordinator {
@@ -16,7 +17,8 @@ export interface FromCoordinator {
   'start'?: (_orchestrator_v1_Start | null);
   'commit'?: (_orchestrator_v1_Commit | null);
   'stop'?: (_orchestrator_v1_Stop | null);
-  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop";
+  'drain'?: (_orchestrator_v1_Drain | null);
+  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain";
 }
 
 export interface FromCoordinator__Output {
@@ -27,5 +29,6 @@ export interface FromCoordinator__Output {
   'start'?: (_orchestrator_v1_Start__Output | null);
   'commit'?: (_orchestrator_v1_Commit__Output | null);
   'stop'?: (_orchestrator_v1_Stop__Output | null);
-  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop";
+  'drain'?: (_orchestrator_v1_Drain__Output | null);
+  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain";
 }

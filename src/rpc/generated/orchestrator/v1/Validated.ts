@@ -6,9 +6,25 @@ import type { Long } from '@grpc/proto-loader';
 export interface Validated {
   'step'?: (number | string | Long);
   'losses'?: (_orchestrator_v1_ValidationLoss)[];
+  /**
+   * time for which the training loop was validating
+   */
+  'seconds'?: (number | string);
+  /**
+   * the run was asked to stop: `losses` is empty
+   */
+  'abandoned'?: (boolean);
 }
 
 export interface Validated__Output {
   'step': (number);
   'losses': (_orchestrator_v1_ValidationLoss__Output)[];
+  /**
+   * time for which the training loop was validating
+   */
+  'seconds': (number);
+  /**
+   * the run was asked to stop: `losses` is empty
+   */
+  'abandoned': (boolean);
 }

@@ -1,0 +1,101 @@
+/** `orchestrator stop`: stops a run in order, from anywhere on its machine. */
+import { existsSync, statSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { lossOf, progressOf } from '../../coordinator/progress.js';
+import { OrchestratorError } from '../../errors.js';
+import { errnoOf, reasonOf } from '../../files/io.js';
+import { isAlive, lockOwner, type Owner } from '../../files/lock.js';
+import { positive } from '../arguments.js';
+
+const POLL_MS = 100;
+
+interface StopFlags {
+  wait: boolean;
+  timeout?: number;
+}
+
+export function register(program: Command): void {
+  program
+    .command('stop')
+    .description('stop a run of this machine: it finishes its step, writes a checkpoint and ends with 143')
+    .argument('<run>', 'folder of the run, or its name under runs/')
+    .option('--no-wait', 'return at once, without waiting until the run has ended')
+    .option('--timeout <seconds>', 'wait at most this long; the run still ends (default: no limit)', positive)
+    .action(async (run: string, { wait, timeout }: StopFlags) => {
+      const runDir = runFolder(run);
+      const owner = lockOwner(join(runDir, 'lock'));
+      if (owner === null) {
+        const { checkpoint } = await progressOf(runDir);
+        const last =
+          checkpoint === null ? 'it has no checkpoint' : `its last checkpoint is ${checkpoint.path}`;
+        throw new OrchestratorError('ERR_NOT_RUNNING', `Nothing runs in ${runDir}; ${last}`);
+      }
+      signal(owner, runDir);
+      const who = `the run in ${runDir} (coordinator ${owner.pid})`;
+      if (!wait) {
+        process.stdout.write(`told ${who} to stop\n`);
+        return;
+      }
+      const end = performance.now() + (timeout ?? Number.POSITIVE_INFINITY) * 1000;
+      while (isAlive(owner)) {
+        if (performance.now() > end) {
+          const hint = 'It was told to stop; the same command waits for it again';
+          throw new OrchestratorError('ERR_STOP', `${who} has not ended within ${timeout} s`, hint);
+        }
+        await sleep(POLL_MS);
+      }
+      process.stdout.write(await result(runDir));
+    });
+}
+
+/** The folder itself, or the one of this name under runs/. */
+function runFolder(run: string): string {
+  const candidates = [run, join('runs', run)];
+  const found = candidates.find((path) => existsSync(path) && statSync(path).isDirectory());
+  if (found !== undefined) return found;
+  throw new OrchestratorError(
+    'ERR_RUN_DIR',
+    `There is no run folder ${candidates.join(' or ')}`,
+    'Paths are relative to the working directory; `launch` prints the run folder when it starts',
+  );
+}
+
+/** The coordinator takes SIGTERM for a request to end in order, once for all its processes. */
+function signal({ pid }: Owner, runDir: string): void {
+  try {
+    process.kill(pid, 'SIGTERM');
+  } catch (error) {
+    if (errnoOf(error) === 'ESRCH') return; // it has just ended
+    throw new OrchestratorError(
+      'ERR_STOP',
+      `The run in ${runDir} (coordinator ${pid}) cannot be stopped by ${userInfo().username}: ${reasonOf(error)}`,
+      `It belongs to user ${ownerOf(pid)}, who can stop it`,
+    );
+  }
+}
+
+/** The user id under which a process runs. */
+function ownerOf(pid: number): string {
+  try {
+    return String(statSync(`/proc/${pid}`).uid);
+  } catch {
+    return 'unknown';
+  }
+}
+
+/** What the ended run has saved. */
+async function result(runDir: string): Promise<string> {
+  const progress = await progressOf(runDir);
+  const { step, checkpoint } = progress;
+  const loss = lossOf(progress);
+  if (loss !== null) {
+    const hint = `${join(runDir, 'run.log')} says why it ended`;
+    throw new OrchestratorError('ERR_STOP', `The run in ${runDir} ended after step ${step}: ${loss}`, hint);
+  }
+  return checkpoint === null
+    ? `the run in ${runDir} ended before its first step\n`
+    : `stopped after step ${step}, saved in ${checkpoint.path}; the command that started the run resumes it\n`;
+}

@@ -1,0 +1,381 @@
+/**
+ * Signals to the processes of real runs: whichever come, to whichever process and however often, a run that
+ * trains ends in order with a checkpoint; only Ctrl-C pressed again does without.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import {
+  childrenOf,
+  ends,
+  exitCodeOf,
+  fingerprint,
+  isAlive,
+  Launched,
+  launch,
+  readLines,
+  TRAINING,
+} from '../support/launched.js';
+import { MAIN, orchestrator } from '../support/program.js';
+
+const folder = temporaryFolder();
+/** Without checkpoints but the last, and without end. */
+const LONG = ['schedule.steps=1000000', 'validation.every=0', 'checkpoint.every=0'].flatMap((set) => [
+  '--set',
+  set,
+]);
+
+type Role = 'launcher' | 'coordinator' | 'worker';
+
+/** A run of two workers that has committed some steps. */
+async function training(name: string, ...more: string[]) {
+  const runDir = join(folder, name);
+  const run = new Launched(runDir, 2, ...LONG, ...more);
+  await run.says('step 3/');
+  const pids = { launcher: run.process.pid!, coordinator: run.coordinator(), worker: run.workers()[1]! };
+  return { run, runDir, pids, all: [pids.launcher, pids.coordinator, ...run.workers()] };
+}
+
+const send = (pid: number, signal: NodeJS.Signals) => {
+  if (isAlive(pid)) process.kill(pid, signal);
+};
+
+const phases = (runDir: string) =>
+  readLines(join(runDir, 'run.log')).flatMap(({ phase }) => (phase === undefined ? [] : [phase]));
+
+/** The run has ended in order: stopped, and with a checkpoint of the last step in its records. */
+function expectSaved(runDir: string, output: string): void {
+  expect(phases(runDir).slice(-3), output).toEqual(['DRAINING', 'CHECKPOINTING', 'STOPPED']);
+  const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
+  expect(output).toContain(`stopped after step ${step}; run the same command to resume`);
+  fingerprint(runDir, step); // reads its checkpoint
+  expect(output).not.toContain('Debugger listening');
+  expect(existsSync(join(runDir, 'lock'))).toBe(false);
+}
+
+describe('an orderly end', () => {
+  test('SIGTERM to every process at once, as Slurm, systemd and Kubernetes send it', async () => {
+    const { run, runDir, all } = await training('everybody');
+    for (const pid of all) send(pid, 'SIGTERM');
+    const { output } = await ends(run.outcome, 143);
+    expectSaved(runDir, output);
+    expect(all.filter(isAlive)).toEqual([]);
+    // The same command goes on.
+    const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
+    const more = ['--set', `schedule.steps=${step + 2}`, '--set', 'schedule.warmup=0'];
+    await ends(launch(runDir, 2, ...more), 0);
+    expect(readLines(join(runDir, 'ledger.jsonl')).map(({ step }) => step)).toEqual(
+      Array.from({ length: step + 2 }, (_, i) => i + 1),
+    );
+  });
+
+  // SIGTERM decides the exit code, otherwise the first signal does; rows with several say which may be first.
+  test.each<[string, [Role, NodeJS.Signals][], number[]]>([
+    ['Ctrl-C', [['launcher', 'SIGINT']], [130]],
+    ['SIGUSR1 to the launcher', [['launcher', 'SIGUSR1']], [138]],
+    ['SIGUSR2 to a worker alone', [['worker', 'SIGUSR2']], [140]],
+    [
+      'a closed terminal',
+      [
+        ['launcher', 'SIGHUP'],
+        ['launcher', 'SIGHUP'],
+      ],
+      [129],
+    ],
+    [
+      'SIGINT to all but the launcher, and again',
+      [
+        ['coordinator', 'SIGINT'],
+        ['worker', 'SIGINT'],
+        ['coordinator', 'SIGINT'],
+        ['worker', 'SIGINT'],
+      ],
+      [130],
+    ],
+    [
+      'everything to everybody, SIGTERM last',
+      [
+        ['worker', 'SIGUSR1'],
+        ['coordinator', 'SIGUSR2'],
+        ['launcher', 'SIGHUP'],
+        ['launcher', 'SIGUSR1'],
+        ['worker', 'SIGINT'],
+        ['coordinator', 'SIGUSR1'],
+        ['launcher', 'SIGTERM'],
+        ['worker', 'SIGTERM'],
+        ['coordinator', 'SIGHUP'],
+        ['launcher', 'SIGTERM'],
+      ],
+      [143],
+    ],
+  ])('%s', async (name, signals, codes) => {
+    const { run, runDir, pids } = await training(name.replaceAll(/\W/g, ''));
+    // The coordinator waits, so that all signals have come before the run can end.
+    send(pids.coordinator, 'SIGSTOP');
+    for (let round = 0; round < 3; round++) {
+      for (const [role, signal] of signals) {
+        // SIGINT comes again and again only where that means nothing.
+        if (round === 0 || role !== 'launcher' || signal !== 'SIGINT') send(pids[role], signal);
+      }
+      await sleep(5); // a signal that is still pending swallows the next of its kind
+    }
+    send(pids.coordinator, 'SIGCONT');
+    const outcome = await run.outcome;
+    expect(codes, outcome.output).toContain(outcome.code);
+    expectSaved(runDir, outcome.output);
+  });
+
+  test('two SIGINTs to the launcher within a second are one', async () => {
+    const { run, runDir, pids } = await training('double');
+    send(pids.coordinator, 'SIGSTOP');
+    for (let i = 0; i < 5; i++) send(pids.launcher, 'SIGINT');
+    send(pids.coordinator, 'SIGCONT');
+    const { output } = await ends(run.outcome, 130);
+    expect(output).toContain(
+      'interrupted: finishing the step and writing a checkpoint\npress Ctrl-C again to stop without saving',
+    );
+    expectSaved(runDir, output);
+  });
+
+  test('a validation is abandoned, and not recorded', async () => {
+    const runDir = join(folder, 'validation');
+    // Thousands of forward passes follow every step.
+    const run = new Launched(
+      runDir,
+      2,
+      ...['--set', 'validation.every=1', '--set', 'validation.bins=1000', '--set', 'schedule.steps=1000'],
+    );
+    await run.says('step 1/');
+    run.process.kill('SIGTERM');
+    const { output } = await ends(run.outcome, 143);
+    expect(output).toContain('validation at step 1 abandoned');
+    expect(output).not.toContain('validation at step 1 |');
+    const lines = readLines(join(runDir, 'metrics.jsonl'));
+    expect(lines.map(({ type, step }) => [type, step])).toEqual([
+      ['step', 1],
+      ['step', 2],
+      ['checkpoint', 2],
+    ]);
+    expectSaved(runDir, output);
+  });
+});
+
+test('a second Ctrl-C, a second after the first, ends at once and says what is lost', async () => {
+  const { run, runDir, pids, all } = await training('again');
+  send(pids.coordinator, 'SIGSTOP'); // so that the orderly end cannot be quicker
+  send(pids.launcher, 'SIGINT');
+  await sleep(1_100);
+  send(pids.launcher, 'SIGINT');
+  const { output } = await ends(run.outcome, 3);
+  const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
+  expect(output).toMatch(
+    new RegExp(`stopped without saving: there is no checkpoint yet: ${step} steps are lost\\n$`),
+  );
+  expect(all.filter(isAlive)).toEqual([]);
+});
+
+describe('before the first step', () => {
+  /** Calls `act` with the pids of the run's processes until it says that it is done or the run has ended. */
+  async function early(
+    name: string,
+    act: (pids: { launcher: number; coordinator: number | undefined; worker: number | undefined }) => boolean,
+  ) {
+    const run = new Launched(join(folder, name), 2, ...LONG);
+    const launcher = run.process.pid!;
+    for (;;) {
+      const [coordinator, worker] = childrenOf(launcher);
+      if (!isAlive(launcher) || act({ launcher, coordinator, worker })) break;
+      await sleep(1);
+    }
+    const outcome = await run.outcome;
+    expect(outcome.output).not.toContain('Debugger listening');
+    return outcome;
+  }
+
+  test('the launcher has no coordinator yet', async () => {
+    const outcome = await early('lone', ({ launcher }) => {
+      send(launcher, 'SIGTERM');
+      return true;
+    });
+    expect(exitCodeOf(outcome)).toBe(143);
+  });
+
+  test.each(['SIGTERM', 'SIGUSR1'] as const)(
+    '%s to a coordinator as soon as it is started',
+    async (signal) => {
+      const outcome = await early(`coordinator${signal}`, ({ coordinator }) => {
+        if (coordinator === undefined) return false;
+        // At the very first moment a signal may be lost or end the process; later it is handled.
+        send(coordinator, signal);
+        return !isAlive(coordinator);
+      });
+      expect(exitCodeOf(outcome), outcome.output).toBe(signal === 'SIGTERM' ? 143 : 138);
+    },
+  );
+
+  test.each(['SIGTERM', 'SIGUSR1', 'SIGINT'] as const)(
+    '%s to a worker as soon as it is started',
+    async (signal) => {
+      const outcome = await early(`worker${signal}`, ({ worker }) => {
+        if (worker === undefined) return false;
+        send(worker, signal);
+        return !isAlive(worker);
+      });
+      expect(exitCodeOf(outcome), outcome.output).toBe({ SIGTERM: 143, SIGUSR1: 138, SIGINT: 130 }[signal]);
+    },
+  );
+
+  test('a worker whose coordinator does not answer', async () => {
+    const silent = createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => silent.once('listening', resolve));
+    const { port } = silent.address() as { port: number };
+    const connected = new Promise((resolve) => silent.once('connection', resolve));
+    const env = {
+      ...process.env,
+      ORCHESTRATOR_COORDINATOR: `127.0.0.1:${port}`,
+      ORCHESTRATOR_TOKEN: 'token',
+    };
+    const worker = spawn(process.execPath, [MAIN, 'worker'], { env, stdio: 'inherit' });
+    const ended = new Promise((resolve) => worker.once('exit', (code) => resolve(code)));
+    await connected;
+    worker.kill('SIGTERM');
+    expect(await ended).toBe(143);
+    silent.close();
+  });
+});
+
+test('SIGUSR1 to `orchestrator` at any moment of its start opens no debugger', async () => {
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+  const command = ['launch', TRAINING, '--run-dir', join(folder, 'script'), ...LONG];
+  const launcher = spawn('./orchestrator', command, { stdio: ['ignore', 'pipe', 'pipe'], env });
+  let output = '';
+  for (const stream of [launcher.stdout, launcher.stderr]) {
+    stream.on('data', (text) => {
+      output += String(text);
+    });
+  }
+  const ended = new Promise<number>((resolve) => {
+    launcher.once('close', (code, signal) => resolve(exitCodeOf({ code, signal, output })));
+  });
+  while (isAlive(launcher.pid!)) {
+    send(launcher.pid!, 'SIGUSR1');
+    await sleep(1);
+  }
+  expect(await ended, output).toBe(138);
+  expect(output).not.toContain('Debugger listening');
+});
+
+test('a command that is no run is ended by SIGUSR1, and opens no debugger', async () => {
+  const child = spawn(
+    process.execPath,
+    [MAIN, 'dataset', 'shapes', '--out', join(folder, 'shapes'), '--count', '100000'],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += String(text)));
+  const ended = new Promise((resolve) => child.once('close', (_, signal) => resolve(signal)));
+  while (!output.includes('generating') && child.exitCode === null) await sleep(5);
+  child.kill('SIGUSR1');
+  expect(await ended, output).toBe('SIGUSR1');
+  expect(output).not.toContain('Debugger');
+});
+
+test('under nohup a closed terminal does not stop the run', async () => {
+  const runDir = join(folder, 'nohup');
+  const script = `trap '' HUP; exec ./orchestrator launch ${TRAINING} --run-dir ${runDir} ${LONG.join(' ')}`;
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+  const launcher = spawn('bash', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'], env });
+  let output = '';
+  launcher.stdout.on('data', (text) => {
+    output += String(text);
+  });
+  const ended = new Promise((resolve) => launcher.once('close', resolve));
+  const step = async (number: number) => {
+    while (!output.includes(`step ${number}/`) && launcher.exitCode === null) await sleep(5);
+  };
+  await step(3);
+  launcher.kill('SIGHUP');
+  await step(9);
+  launcher.kill('SIGTERM');
+  expect(await ended, output).toBe(143);
+  expect(output).not.toContain('SIGHUP');
+  expectSaved(runDir, output);
+});
+
+describe('orchestrator stop', () => {
+  test('ends the run in order, waits for it, and says what was saved', async () => {
+    const { run, runDir } = await training('told');
+    const { status, stdout, stderr } = orchestrator('stop', runDir);
+    const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
+    expect(stderr).toBe('');
+    expect(stdout).toContain(`stopped after step ${step}, saved in ${runDir}/checkpoints/step-`);
+    expect(status).toBe(0);
+    expectSaved(runDir, (await ends(run.outcome, 143)).output);
+    expect(orchestrator('stop', runDir)).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(
+        /^error ERR_NOT_RUNNING: Nothing runs in .*; its last checkpoint is .*step-/,
+      ),
+    });
+  });
+
+  test('--no-wait and --timeout', async () => {
+    const { run, runDir, pids } = await training('told-only');
+    send(pids.coordinator, 'SIGSTOP');
+    expect(orchestrator('stop', runDir, '--no-wait')).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('told the run'),
+    });
+    expect(orchestrator('stop', runDir, '--timeout', '0.2')).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^error ERR_STOP: the run in .* has not ended within 0.2 s/),
+    });
+    send(pids.coordinator, 'SIGCONT');
+    await ends(run.outcome, 143);
+  });
+
+  test("of another user's run says whose it is", async ({ skip }) => {
+    const nobody = 65_534;
+    chmodSync(folder, 0o755);
+    const asNobody = (...parameters: string[]) =>
+      spawnSync(process.execPath, [MAIN, ...parameters], { uid: nobody, encoding: 'utf8' });
+    if (process.getuid?.() !== 0 || asNobody('--version').status !== 0) {
+      skip('needs root, and a checkout that others can read');
+    }
+    const { run, runDir } = await training('foreign');
+    const { status, stderr } = asNobody('stop', runDir);
+    expect(stderr).toMatch(
+      /^error ERR_STOP: The run in .* cannot be stopped by \w+: the operation is not permitted \(EPERM\)\nhint: It belongs to user 0/,
+    );
+    expect(status).toBe(1);
+    run.process.kill('SIGTERM');
+    await ends(run.outcome, 143);
+  });
+
+  test('a folder that is none', () => {
+    expect(orchestrator('stop', join(folder, 'nowhere'))).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('ERR_RUN_DIR: There is no run folder'),
+    });
+  });
+});
+
+test('a run that is at or beyond its last step has nothing to do, and its records stay as they are', async () => {
+  const runDir = join(folder, 'done');
+  const steps = (count: number) => ['--set', `schedule.steps=${count}`, '--set', 'schedule.warmup=0'];
+  await ends(launch(runDir, 1, ...steps(6)), 0);
+  const before = readFileSync(join(runDir, 'run.log'), 'utf8');
+  const prints = fingerprint(runDir, 6);
+  expect(await launch(runDir, 2, ...steps(3))).toMatchObject({
+    code: 0,
+    output: 'already at step 6 of 3: nothing to do; raise schedule.steps to go on\n',
+  });
+  expect(fingerprint(runDir, 6)).toEqual(prints);
+  expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toBe(before);
+});
