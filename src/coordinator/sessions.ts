@@ -2,7 +2,6 @@
  * The coordinator's gRPC server: turns the workers' messages into events, and sends messages to the workers.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { Gate } from '../rpc/gate.js';
 import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
@@ -69,9 +68,9 @@ export class Sessions {
 
   /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
   async close(timeoutMs: number): Promise<void> {
-    this.#gate.close();
+    const closed = this.#gate.close();
     for (const session of this.#sessions.values()) session.end();
-    const closed = promisify(this.#server.tryShutdown.bind(this.#server))();
+    this.#server.tryShutdown(() => {});
     await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
     this.#server.forceShutdown();
   }

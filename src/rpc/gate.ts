@@ -78,11 +78,14 @@ export class Gate {
     return `${splitAddress(address).host}:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Accepts no more connections and ends those that wait. */
-  close(): void {
-    this.#server.close();
+  /**
+   * Accepts no more connections and ends those that wait. Resolves when the admitted ones have ended as well.
+   */
+  close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#waiting.destroy();
     this.#refusals.flush();
+    return closed;
   }
 
   #accept(socket: Socket): void {

@@ -127,7 +127,7 @@ export class StreamServer {
   }
 
   close(): void {
-    this.#gate.close();
+    void this.#gate.close();
     for (const session of this.#sessions) session.destroy();
   }
 

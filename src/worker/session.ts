@@ -52,6 +52,7 @@ export class CoordinatorSession {
   #ended = false;
   #end: (error: Error) => void = () => {};
   #generation = 0;
+  #connecting: NodeJS.Timeout | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
 
   constructor(address: string, token: string) {
@@ -80,17 +81,16 @@ export class CoordinatorSession {
   }
 
   async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
-    const connected = new Promise<void>((resolve, reject) => {
-      this.#client.waitForReady(Date.now() + CONNECT_MS, (error) => {
-        if (!error) return resolve();
-        const message = `No coordinator at ${this.#address}: ${error.message}`;
-        reject(new OrchestratorError('ERR_COORDINATOR_LOST', message));
-      });
-    });
-    await Promise.race([connected, this.over]);
+    this.#connecting = setTimeout(() => {
+      const message = `No coordinator at ${this.#address}: nobody answered within ${CONNECT_MS / 1000} s`;
+      this.#close(new OrchestratorError('ERR_COORDINATOR_LOST', message));
+    }, CONNECT_MS);
+    // It is sent as soon as there is a connection.
     this.send({ join });
+    const welcome = await this.next('welcome');
+    clearTimeout(this.#connecting);
     this.#heartbeat = setInterval(() => this.send({ heartbeat: {} }), HEARTBEAT_MS);
-    return await this.next('welcome');
+    return welcome;
   }
 
   send(message: FromWorker): void {
@@ -121,7 +121,7 @@ export class CoordinatorSession {
   }
 
   close(): void {
-    clearInterval(this.#heartbeat);
+    this.#clearTimers();
     this.#stream.end();
     this.#client.close();
   }
@@ -142,8 +142,13 @@ export class CoordinatorSession {
     this.#wake();
   }
 
-  #close(error: Error): void {
+  #clearTimers(): void {
+    clearTimeout(this.#connecting);
     clearInterval(this.#heartbeat);
+  }
+
+  #close(error: Error): void {
+    this.#clearTimers();
     this.#end(error);
     this.#ended = true;
     this.#wake();

@@ -21,10 +21,11 @@ beforeEach(async () => {
   gate.expect(1);
   address = await gate.listen('127.0.0.1:0');
 });
-afterEach(() => {
+afterEach(async () => {
   vi.useRealTimers();
-  gate.close();
+  const closed = gate.close();
   for (const socket of [...admitted, ...clients.splice(0)]) socket.destroy();
+  await closed;
 });
 
 async function open(): Promise<Socket> {
@@ -105,7 +106,7 @@ test('idle connections do not keep others out, and thousands of refusals are a f
   await presentToken(await open(), 'secret');
   await expect.poll(() => idle.filter(({ closed }) => closed).length).toBeGreaterThanOrEqual(300 - 17);
   expect(refused).toHaveLength(5);
-  gate.close();
+  void gate.close();
   expect(refused).toHaveLength(6);
   expect(refused[5]).toMatch(/^\d+ more, the last: a connection: more than 17 waited for the token$/);
 });

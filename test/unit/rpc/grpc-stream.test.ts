@@ -141,7 +141,7 @@ describe('bulk gRPC', () => {
     const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure());
     const gate = new Gate({ token: TOKEN, admit: injectConnection, onRefused });
     closers.push(() => {
-      gate.close();
+      void gate.close();
       server.forceShutdown();
     });
     const address = await gate.listen('127.0.0.1:0');
