@@ -23,8 +23,8 @@ export function parseStored(stored: unknown, name: string): Config {
 }
 
 /**
- * The configuration with which a run goes on from a checkpoint: keys with other defaults today, which the user
- * did not set, keep what the checkpoint's configuration says.
+ * The configuration with which a run goes on from a checkpoint: keys with other defaults today, which the
+ * user did not set, keep what the checkpoint's configuration says.
  *
  * @param stored that of the checkpoint (see parseStored).
  */

@@ -12,8 +12,8 @@ interface TextProblem {
 const WIDEST = 100;
 
 /**
- * The problems of a parsed document: of text that is not YAML the first, because the others follow from it; and
- * every repeated key.
+ * The problems of a parsed document: of text that is not YAML the first, because the others follow from it;
+ * and every repeated key.
  *
  * @param placeOf "run.yaml:3:5" of an offset.
  */

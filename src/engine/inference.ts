@@ -1,13 +1,7 @@
 /** Opens an engine for inference from a checkpoint, or from weights alone. */
 import { readdir, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import {
-  type CheckpointManifest,
-  EMA_FILE,
-  MANIFEST,
-  MODEL_FILE,
-  readManifest,
-} from '../checkpoint/manifest.js';
+import { join } from 'node:path';
+import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../checkpoint/manifest.js';
 import { resolveCheckpoint } from '../checkpoint/resume.js';
 import { OrchestratorError } from '../errors.js';
 import { weightsFolder } from '../model/files.js';
@@ -21,7 +15,7 @@ import { loadWeights } from './load.js';
 import { requireMemory } from './memory.js';
 import { GPU, resolvePrecision } from './precision.js';
 import { inferenceSpec } from './spec.js';
-import { type StoredWeights, storedWeights } from './stored-weights.js';
+import { notesOn, type StoredWeights, storedAt, storedWeights } from './stored-weights.js';
 
 interface InferenceOptions {
   /** Which weights of a checkpoint to use; null = the EMA if there is one. */
@@ -45,9 +39,9 @@ export interface WeightsSource {
   manifest: CheckpointManifest | null;
   /** What the weights of a checkpoint are; null for weights alone. */
   stored: StoredWeights | null;
-  /** Whether the EMA was chosen here, because the caller named no weights. */
+  /** Whether the caller left the choice of a checkpoint's weights to this function. */
   byDefault: boolean;
-  /** Sentences for the user: which weights these are, skipped tensors, damaged checkpoints, a missing EMA. */
+  /** Sentences for the user: skipped tensors, damaged checkpoints. */
   notes: string[];
 }
 
@@ -69,17 +63,13 @@ async function isWeights(path: string): Promise<boolean> {
  * Finds the weights at a path: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
  * weights alone (see openFiles). Checkpoints are verified.
  *
- * @param weights which of a checkpoint's; null = the EMA, or the master weights with a note.
+ * @param weights which of a checkpoint's; null = the EMA, or the master weights of a run without.
  */
 export async function locateWeights(path: string, weights: WeightsName | null): Promise<WeightsSource> {
   if (await isWeights(path)) {
-    const stored = await inCheckpoint(path);
-    return { path, manifest: null, stored, byDefault: false, notes: stored === null ? [] : notesOn(stored) };
+    return { path, manifest: null, stored: await storedAt(path), byDefault: false, notes: [] };
   }
   const { path: folder, manifest, damaged } = await resolveCheckpoint(path);
-  const skipped = damaged.map(
-    ({ path: other, reason }) => `Skipped the damaged checkpoint ${other}: ${reason}`,
-  );
   const hasEma = manifest.files[EMA_FILE] !== undefined;
   if (weights === 'ema' && !hasEma) {
     throw new OrchestratorError(
@@ -90,31 +80,14 @@ export async function locateWeights(path: string, weights: WeightsName | null): 
   }
   const chosen = weights ?? (hasEma ? 'ema' : 'master');
   const stored = storedWeights(manifest, chosen);
-  const none = weights === null && !hasEma ? [`The run kept no EMA: these are the ${stored.text}`] : null;
+  if (weights === null && !hasEma) stored.text += '; the run kept no EMA';
   return {
     path: join(folder, chosen === 'ema' ? EMA_FILE : MODEL_FILE),
     manifest,
     stored,
-    byDefault: weights === null && hasEma,
-    notes: [...skipped, ...(none ?? notesOn(stored))],
+    byDefault: weights === null,
+    notes: damaged.map(({ path: other, reason }) => `Skipped the damaged checkpoint ${other}: ${reason}`),
   };
-}
-
-/** What the weights at a path are, if it is the file of a checkpoint. */
-async function inCheckpoint(path: string): Promise<StoredWeights | null> {
-  const file = basename(path);
-  if (file !== MODEL_FILE && file !== EMA_FILE) return null;
-  try {
-    return storedWeights(await readManifest(dirname(path)), file === EMA_FILE ? 'ema' : 'master');
-  } catch (error) {
-    if (error instanceof OrchestratorError) return null;
-    throw error;
-  }
-}
-
-function notesOn({ text, untrained }: StoredWeights): string[] {
-  const advice = 'This average shows little of the training; the master weights are the trained ones';
-  return [`Weights: ${text}`, ...(untrained ? [advice] : [])];
 }
 
 /**
@@ -134,7 +107,7 @@ export async function openForInference(path: string, options: InferenceOptions) 
     const engine = await native().createEngine(spec);
     try {
       await loadWeights(engine, weights);
-      const notes = [...source.notes, ...weights.notes];
+      const notes = [...notesOn(source.stored), ...source.notes, ...weights.notes];
       return { ...source, notes, engine, spec, close: () => engine.close() };
     } catch (error) {
       await engine.close();

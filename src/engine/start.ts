@@ -7,6 +7,7 @@ import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../native/contract
 import { native } from '../native/load.js';
 import { hiddenOf } from '../native/specs.js';
 import { loadParameters } from './load.js';
+import { notesOn, storedAt } from './stored-weights.js';
 
 /**
  * Loads master weights and positions from weights that may lack QK-norm and may have a smaller position grid.
@@ -30,7 +31,8 @@ export async function startFrom(
   return await withWeights(path, async (weights) => {
     weights.requireFloats();
     requireReachable(weights.spec, spec.model, path);
-    const notes = [...weights.notes, ...(await readPositions(weights, spec.model, engine))];
+    const about = notesOn(await storedAt(path));
+    const notes = [...about, ...weights.notes, ...(await readPositions(weights, spec.model, engine))];
     await loadParameters(engine, weights);
     await engine.parametersChanged();
     if (weights.spec.qkNorm === spec.model.qkNorm) return notes;

@@ -37,7 +37,8 @@ const V2 = { limit: 'memory.max', used: 'memory.current', cache: 'inactive_file'
 const V1 = { limit: 'memory.limit_in_bytes', used: 'memory.usage_in_bytes', cache: 'total_inactive_file' };
 
 /**
- * The limits of this process's control group and of all its ancestors. Node.js (process.constrainedMemory) looks at the innermost group alone.
+ * The limits of this process's control group and of all its ancestors. Node.js (process.constrainedMemory)
+ * looks at the innermost group alone.
  *
  * @param root root of the file system, for tests.
  */

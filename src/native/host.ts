@@ -1,14 +1,16 @@
-/** This machine as the addon sees it, with no more processors than the control groups of the process allow. */
+/**
+ * This machine as the addon sees it, with no more processors than the control groups of the process allow.
+ */
 import { join } from 'node:path';
 import { controlGroups } from '../files/control-groups.js';
 import { textOrNull } from '../files/io.js';
 import type { HostInfo, NativeAddon } from './contract.js';
 
 /**
- * The processors whose time the quotas of all control groups allow ("1.5" is possible), or null without a quota.
- * A container with `--cpus 2` on a machine of 64 processors may run on each of them, but two seconds a second
- * altogether; with 64 threads it would stand still most of the time. Node.js's availableParallelism knows quotas
- * only in newer versions.
+ * The processors whose time the quotas of all control groups allow ("1.5" is possible), or null without a
+ * quota. A container with `--cpus 2` on a machine of 64 processors may run on each of them, but two seconds a
+ * second altogether; with 64 threads it would stand still most of the time. Node.js's availableParallelism
+ * knows quotas only in newer versions.
  *
  * @param root root of the file system, for tests.
  */

@@ -11,8 +11,8 @@ export const UNTRAINED_SHARE = 0.05;
  * Fraction of the old average that step `step` (counted from 1) keeps; 1 if the average does not change.
  *
  * Every `ema.every` steps there is an update; update n keeps min(decay, (1 + n) / (10 + n)) with
- * `ema.warmup`, as in TensorFlow's ExponentialMovingAverage(num_updates), timm and diffusers, otherwise decay.
- * It depends on the step's number alone, so a run resumes at any step to the same bits.
+ * `ema.warmup`, as TensorFlow's ExponentialMovingAverage(num_updates) and diffusers' EMAModel do, otherwise
+ * decay. It depends on the step's number alone, so a run resumes at any step to the same bits.
  */
 export function emaDecay({ ema }: Pick<Config, 'ema'>, step: number): number {
   if (ema === null || step % ema.every !== 0) return 1;
@@ -25,17 +25,19 @@ export interface Average {
   updates: number;
   /** Weight of the starting weights in the average, from 0 to 1. */
   startShare: number;
-  /** Steps by which the averaged weights are older than the step, on average; the starting ones are of step 0. */
+  /**
+   * Steps by which the averaged weights are older than the step, on average; the starting ones are of step 0.
+   */
   meanAge: number;
 }
 
 /**
- * What the average holds after `step` steps, if it began as a copy of the starting weights and the keys of `ema`
- * did not change.
+ * What the average holds after `step` steps, if it began as a copy of the starting weights and the keys of
+ * `ema` did not change.
  *
- * With d_n the decay of update n, N the number of updates and e = `ema.every`, the share of the starting weights
- * is s_N = d_1 d_2 ... d_N, and the mean age is a_N = d_N (a_(N-1) + e), a_0 = 0, plus the steps since update N.
- * The warm-up telescopes: as long as d_n = (1 + n) / (10 + n),
+ * With d_n the decay of update n, N the number of updates and e = `ema.every`, the share of the starting
+ * weights is s_N = d_1 d_2 ... d_N, and the mean age is a_N = d_N (a_(N-1) + e), a_0 = 0, plus the steps
+ * since update N. The warm-up telescopes: as long as d_n = (1 + n) / (10 + n),
  *
  *   s_n = 10! / ((n + 2) (n + 3) ... (n + 10)),   a_n = (n + 1 - s_n) e / 10.
  *

@@ -147,7 +147,7 @@ describe('inference', () => {
     await save(without, join(run, 'checkpoints'), 7);
     const model = closedAfterTest(await openForInference(run, { ...inference, weights: null }));
     expect(model.path).toMatch(/model\.safetensors$/);
-    expect(model.notes.join()).toContain('The run kept no EMA');
+    expect(model.notes.join()).toContain('Weights: master weights of step 7; the run kept no EMA');
     await expect(openForInference(run, { ...inference, weights: 'ema' })).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_MISMATCH',
       hint: 'Use the master weights',

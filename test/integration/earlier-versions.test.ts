@@ -64,6 +64,9 @@ describe.each(versions)('%s', (version) => {
     const output = run('launch', 'config.yaml', '--nodes', '2', ...resume);
     expect(output).toMatch(/^steps 5 to 6/m);
     expect(run('checkpoint', 'verify', 'run')).toContain('step-00000006  step 6');
+    expect(readFileSync(join(folder, 'run/config.yaml'), 'utf8')).toMatch(
+      /^ema:\n( {2}.*\n)* {2}warmup: false$/m,
+    );
     const steps = readLines(join(folder, 'run/metrics.jsonl'))
       .filter(({ type }) => type === 'step')
       .map(({ step }) => step);

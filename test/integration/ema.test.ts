@@ -1,4 +1,6 @@
-/** The average of the weights in a real run: its values, what says how old it is, and what refuses to use it. */
+/**
+ * The average of the weights in a real run: its values, what says how old it is, and what refuses to use it.
+ */
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Safetensors } from '../../src/formats/safetensors/file.js';

@@ -97,6 +97,15 @@ describe('sample', () => {
     expect(readFileSync(second).equals(readFileSync(first))).toBe(true);
     sample(third, '--prompts', prompts, '--prompt', 'green cross above yellow triangle', '--seed', '1');
     expect(readFileSync(third).equals(readFileSync(first))).toBe(false);
+    expect(done.stderr).toMatch(
+      /^note: Weights: EMA of step 20 \(decay 0\.9 with warm-up\): mean age about 2\.\d steps; /m,
+    );
+  });
+
+  test('writes the format of the name', async () => {
+    const out = join(folder, 'grid.jpg');
+    succeeds(sample(out, '--prompt', 'red circle'));
+    expect((await sharp(out).metadata()).format).toBe('jpeg');
   });
 
   test.each([
@@ -105,6 +114,7 @@ describe('sample', () => {
     ['a missing file of prompts', ['--prompts', 'no-such-file'], 1, /ERR_FILE_OPEN: .*no-such-file/],
     ['a bad number of steps', ['--prompt', 'cross', '--steps', '0'], 2, /ERR_USAGE: .*--steps/],
     ['a solver it does not know', ['--prompt', 'cross', '--solver', 'heun'], 2, /ERR_USAGE: .*--solver/],
+    ['a format it cannot write', ['--prompt', 'cross', '--out', 'grid.gif'], 2, /ERR_USAGE: .*\.png, \.jpg/],
     ['a bad guidance scale', ['--prompt', 'cross', '--guidance', 'much'], 2, /ERR_USAGE: .*--guidance/],
   ])('refuses %s', (_, more, status, message) => {
     const out = join(folder, 'none.png');
@@ -145,7 +155,7 @@ describe('sample', () => {
       '--prompt',
       'cross',
       '--out',
-      'x',
+      'x.png',
     );
     expect(refused.status).toBe(1);
     expect(refused.stderr).toMatch(/ERR_CHECKPOINT_MISSING/);

@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { readCase } from '../../src/engine/case.js';
+import { locateWeights } from '../../src/engine/inference.js';
 import { loadWeights } from '../../src/engine/load.js';
 import { inferenceSpec } from '../../src/engine/spec.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
@@ -137,6 +138,11 @@ describe("diffusers' folder", () => {
     await mkdir(join(folder, 'pipeline'));
     await writeFile(join(folder, 'pipeline', 'model_index.json'), '{}');
     await convert(weightsOf(name), join(folder, 'pipeline', 'transformer'), DIFFUSERS);
+    await convert(join(folder, 'pipeline'), join(folder, 'o.safetensors'), SAME);
+    await expectSameTensors(weightsOf(name), join(folder, 'o.safetensors'));
+    // Also without the pipeline's index, as save_pretrained('DIR/transformer') leaves it.
+    await rm(join(folder, 'pipeline', 'model_index.json'));
+    expect((await locateWeights(join(folder, 'pipeline'), null)).path).toBe(join(folder, 'pipeline'));
     await convert(join(folder, 'pipeline'), join(folder, 'o.safetensors'), SAME);
     await expectSameTensors(weightsOf(name), join(folder, 'o.safetensors'));
   });

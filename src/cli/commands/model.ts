@@ -5,6 +5,7 @@ import { locateWeights, type WeightsSource } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
 import { requireMemory } from '../../engine/memory.js';
 import { inferenceSpec } from '../../engine/spec.js';
+import { adviceOn, notesOn } from '../../engine/stored-weights.js';
 import { OrchestratorError } from '../../errors.js';
 import { replaceFile } from '../../files/io.js';
 import type { OutputDtype } from '../../formats/safetensors/dtype.js';
@@ -114,7 +115,8 @@ async function evaluate(options: EvalOptions): Promise<void> {
     const engine = await native().createEngine(engineSpec);
     try {
       await loadWeights(engine, weights);
-      for (const note of [...source.notes, ...weights.notes]) process.stderr.write(`${note}\n`);
+      for (const note of [...notesOn(source.stored), ...source.notes, ...weights.notes])
+        process.stderr.write(`${note}\n`);
       const result = await engine.evaluateCase(input.batch, input.target, training);
       const tensors = resultTensors(engine.layout(), input, result);
       await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
@@ -226,7 +228,8 @@ async function transfer(
         `${weights.files.path}: expected ${expected} names, found ${tensors.format} names`,
       );
     }
-    for (const line of [...notes, ...weights.notes]) process.stderr.write(`${line}\n`);
+    const advice = stored === null ? [] : adviceOn(stored);
+    for (const line of [...advice, ...notes, ...weights.notes]) process.stderr.write(`${line}\n`);
     const written = await writeWeights(weights, out, options);
     const size = `${written.tensors} tensors, ${bytes(written.bytes)} in ${counted(written.sha256.size, 'file')}`;
     const lines = namedRows({

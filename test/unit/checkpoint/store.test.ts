@@ -265,6 +265,14 @@ describe('resuming', () => {
     const { dir, root } = await run();
     expect(await resolveResume('auto', dir)).toBeNull();
     await expect(resolveCheckpoint(dir)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
+    await expect(resolveCheckpoint(join(dir, 'none'))).rejects.toThrow(/none does not exist$/);
+    await writeFile(join(dir, 'config.yaml'), 'checkpoint: {every: 200}\n');
+    await writeFile(join(dir, 'ledger.jsonl'), '{"step":1,"slots":[[0]]}\n{"step":2,"slots":[[1]]}\n{"st');
+    await expect(resolveCheckpoint(dir)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISSING',
+      message: `${dir} is a run at step 2 that has not saved a checkpoint yet`,
+      hint: 'The first one is written at step 200, or when the run ends or is stopped',
+    });
     const { path } = await saveCheckpoint(root, contentOf(10, 1));
     await saveCheckpoint(root, contentOf(12, 1));
     expect((await resolveCheckpoint(dir)).manifest.step).toBe(12);

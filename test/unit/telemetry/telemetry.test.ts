@@ -257,6 +257,11 @@ describe('the metrics server', () => {
     await expect(serveMetrics('127.0.0.1', port, header)).rejects.toThrow(
       `Cannot serve metrics on 127.0.0.1:${port}: the port is in use by another process`,
     );
+    // An address of TEST-NET-1, which no machine has.
+    await expect(serveMetrics('192.0.2.1', 0, header)).rejects.toMatchObject({
+      code: 'ERR_PORT',
+      hint: expect.stringContaining('telemetry.metrics_host'),
+    });
   });
 
   test('a host that is not of this machine has its own hint', async () => {
