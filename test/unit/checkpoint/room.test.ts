@@ -10,7 +10,7 @@ import { estimate } from '../../../src/planning/estimate.js';
 import { contentOf, saveCheckpoint } from '../../support/checkpoints.js';
 import { temporaryFolder } from '../../support/folders.js';
 
-/** A need of a thousandth of the free space, so that other writers on the disk do not matter. */
+/** A run whose checkpoints each take this share of the free space. */
 async function needOf(root: string, share: number, changes: Partial<CheckpointNeed> = {}) {
   const bytes = ((await freeBytes(root)) ?? 0) * share;
   return { bytes, retention: { keep: 3, keepEvery: 0 }, steps: 1000, every: 10, ...changes };
