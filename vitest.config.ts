@@ -8,6 +8,8 @@ export default defineConfig({
   test: {
     pool: 'forks',
     reporters: ['default', './scripts/summary.mjs'],
+    // A condition may take long where other work keeps the processors busy.
+    expect: { poll: { timeout: 15_000 } },
     projects: [
       {
         extends: true,

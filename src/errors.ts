@@ -32,7 +32,8 @@ export const ERRORS = {
   ERR_CHECKPOINT_DAMAGED: 'A checkpoint is incomplete, or does not match the hashes in its manifest.',
   ERR_CHECKPOINT_MISSING: 'There is no checkpoint at the path, or no valid one.',
   ERR_CHECKPOINT_MISMATCH: 'A checkpoint belongs to another model, optimizer, data set or format version.',
-  ERR_CHECKPOINT_WRITE: 'A checkpoint could not be written; earlier checkpoints are untouched.',
+  ERR_CHECKPOINT_WRITE:
+    'A checkpoint could not be written, or there is no room for one; earlier checkpoints are untouched.',
   ERR_MODEL_TENSORS: 'Tensors of a weights file are missing, unexpected or of the wrong shape.',
   ERR_PROMPT: 'A prompt has no words, or a word that the text encoders do not know.',
   ERR_PORT: 'The address is in use or cannot be bound.',

@@ -44,9 +44,8 @@ export async function checkRoom(root: string, need: CheckpointNeed): Promise<Roo
     );
     return room;
   }
-  // While a checkpoint is written, those that are kept are still there.
   const present = (await listCheckpoints(root)).length;
-  const count = Math.max(1, keptAtOnce(need) + 1 - present);
+  const count = Math.max(1, mostAtOnce(need) - present);
   if (count * bytes + LEFT_FREE > free) {
     room.warning =
       `${one}, and ${count} more of them will be in ${root} at once: ${byteCount(count * bytes)}, ` +
@@ -55,9 +54,9 @@ export async function checkRoom(root: string, need: CheckpointNeed): Promise<Roo
   return room;
 }
 
-/** The largest number of checkpoints that a run keeps. */
-function keptAtOnce({ steps, every, retention: { keep, keepEvery } }: CheckpointNeed): number {
+/** The largest number of checkpoints at one time: while one is written, those that are kept are still there. */
+function mostAtOnce({ steps, every, retention: { keep, keepEvery } }: CheckpointNeed): number {
   const written = every === 0 ? 1 : Math.ceil(steps / every);
   const milestones = keepEvery === 0 ? 0 : Math.floor(steps / keepEvery);
-  return Math.min(written, keep + milestones);
+  return Math.min(written, keep + milestones + 1);
 }

@@ -202,20 +202,19 @@ export async function publishCheckpoint(root: string, folder: string): Promise<s
     throw new OrchestratorError('ERR_PROTOCOL', `${JSON.stringify(folder)} is not a staged checkpoint`);
   }
   const [partial, final] = [join(root, folder), join(root, name)];
+  const replaced = existsSync(final) ? join(root, `${REPLACED}${name}-${uniqueSuffix()}`) : null;
   try {
-    let replaced: string | null = null;
-    if (existsSync(final)) {
-      replaced = join(root, `${REPLACED}${name}-${uniqueSuffix()}`);
-      await rename(final, replaced);
-    }
+    if (replaced !== null) await rename(final, replaced);
     await rename(partial, final);
     await syncFolder(root);
-    if (replaced !== null) await rm(replaced, { recursive: true, force: true });
-    return final;
   } catch (error) {
     await rm(partial, { recursive: true, force: true }).catch(() => {});
+    if (replaced !== null && !existsSync(final)) await rename(replaced, final).catch(() => {});
     throw notWritten(stepOfName(name)!, final, error);
   }
+  // If it cannot be removed, the next start removes it.
+  if (replaced !== null) await rm(replaced, { recursive: true, force: true }).catch(() => {});
+  return final;
 }
 
 /**

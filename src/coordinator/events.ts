@@ -10,7 +10,7 @@ import type {
   WorkerMessage,
 } from '../rpc/proto.js';
 import type { Exit } from '../signals.js';
-import type { MissedCheckpoint } from '../telemetry/record.js';
+import type { CheckpointRecord, MissedCheckpoint } from '../telemetry/record.js';
 
 /** docs/guide/training.md has a sentence on each. */
 export const PHASES = [
@@ -83,7 +83,7 @@ export type Event =
   /** A signal reached the coordinator, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** The staged checkpoint of the step has its final name. */
-  | { type: 'published'; step: number }
+  | { type: 'published'; checkpoint: CheckpointRecord }
   /** It could not get it, and is removed. */
   | { type: 'notPublished'; step: number; fault: Fault }
   /** An action could not be carried out. */
@@ -110,6 +110,8 @@ export type Action =
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   /** All workers hold the state that is staged: give the checkpoint its final name, then say how it went. */
   | { type: 'publish'; saved: Saved }
+  /** The checkpoint can be resumed from. */
+  | { type: 'saved'; checkpoint: CheckpointRecord }
   /** The checkpoint of the step failed or was left out, and the run goes on. */
   | { type: 'notSaved'; missed: MissedCheckpoint }
   /** The run was asked to stop while it trains: the step is finished and a checkpoint written. */

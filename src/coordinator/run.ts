@@ -228,6 +228,9 @@ export class Run {
       case 'publish':
         this.#publish(action.saved);
         break;
+      case 'saved':
+        this.#recorder.checkpoint(action.checkpoint);
+        break;
       case 'notSaved':
         this.#missed(action.missed);
         break;
@@ -330,9 +333,9 @@ export class Run {
     const { keep, keep_every: keepEvery } = this.#dir.config.checkpoint;
     const root = join(this.#dir.path, CHECKPOINTS);
     const publish = async (): Promise<Event> => {
+      let path: string;
       try {
-        const path = await publishCheckpoint(root, folder);
-        this.#recorder.checkpoint({ step, path, seconds, stallSeconds });
+        path = await publishCheckpoint(root, folder);
       } catch (error) {
         return { type: 'notPublished', step, fault: faultOf(error) };
       }
@@ -340,7 +343,7 @@ export class Run {
         const message = `Old checkpoints in ${root} could not be removed: ${reasonOf(error)}`;
         this.#recorder.note('warn', message);
       });
-      return { type: 'published', step };
+      return { type: 'published', checkpoint: { step, path, seconds, stallSeconds } };
     };
     this.#publishing = this.#publishing.then(publish).then((event) => this.#handle(event));
   }

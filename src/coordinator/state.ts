@@ -138,9 +138,9 @@ export class RunState {
         if (this.#phase === 'CHECKPOINTING') this.#since = now;
         return [];
       case 'published':
-        this.#pending.delete(event.step);
-        this.#published = event.step;
-        return this.#endIfDone();
+        this.#pending.delete(event.checkpoint.step);
+        this.#published = event.checkpoint.step;
+        return [{ type: 'saved', checkpoint: event.checkpoint }, ...this.#endIfDone()];
       case 'notPublished':
         return this.#notSaved(event.step, event.fault);
       case 'finished':

@@ -3,7 +3,15 @@
  * full.
  */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test, vi } from 'vitest';
 import { native } from '../../src/native/load.js';
@@ -35,10 +43,15 @@ test('a flipped bit in the latest checkpoint: told, and gone on from the one bef
   bytes[bytes.length - 5]! ^= 32;
   writeFileSync(file, bytes);
   expect(orchestrator('checkpoint', 'verify', runDir).status).toBe(1);
+  const given = await launch(runDir, 2, '--resume', join(runDir, 'checkpoints', 'step-00000024'));
+  expect(given.code).toBe(1);
+  expect(given.output).toMatch(
+    /^error ERR_CHECKPOINT_DAMAGED: .*optimizer\.safetensors: has .*\nhint: Take another checkpoint: .*--resume auto/m,
+  );
   const { code, output } = await launch(runDir, 2);
   expect(code).toBe(0);
   expect(output).toMatch(
-    /damaged checkpoint, not used: .*step-00000024\/optimizer\.safetensors: has the SHA-256/,
+    /^warn damaged checkpoint, not used: .*step-00000024\/optimizer\.safetensors: has the SHA-256.*; .*step-00000021 is used instead$/m,
   );
   expect(output).toMatch(/resuming from .*step-00000021 \(step 21\)/);
   expect(fingerprint(runDir, STEPS)).toEqual(reference);
@@ -80,13 +93,50 @@ test.skipIf(plain)(because('on another instruction set: told', plain), async () 
   }
 });
 
+test('damaged and missing lines of the ledger are told, and what follows them is kept', async () => {
+  const runDir = join(folder, 'lines');
+  execFileSync('cp', ['-r', one, runDir]);
+  const ledger = join(runDir, 'ledger.jsonl');
+  const lines = readFileSync(ledger, 'utf8').split('\n');
+  lines[4] = 'x'.repeat(lines[4]!.length);
+  writeFileSync(ledger, lines.join('\n'));
+  const { output } = await ends(launch(runDir, 1, '--set', 'schedule.steps=26'), 0);
+  expect(output).toMatch(
+    /^warn .*ledger\.jsonl: not a JSON object in line 5; what was recorded there is lost/m,
+  );
+  const after = readFileSync(ledger, 'utf8').split('\n');
+  expect(after.slice(0, STEPS)).toEqual(lines.slice(0, STEPS));
+  expect(after).toHaveLength(27);
+  writeFileSync(ledger, `${lines.slice(0, 20).join('\n')}\n`);
+  const again = await ends(launch(runDir, 1, '--set', 'schedule.steps=28'), 0);
+  expect(again.output).toMatch(/^warn .*ledger\.jsonl ends at step 20, before the checkpoint: .* up to 26/m);
+});
+
+test('a symbolic link in the place of a file of the run is refused, and what it points to is untouched', async () => {
+  const [runDir, victim] = [join(folder, 'links'), join(folder, 'victim')];
+  mkdirSync(runDir);
+  writeFileSync(victim, 'mine\n');
+  symlinkSync(victim, join(runDir, 'metrics.jsonl'));
+  const { output } = await ends(launch(runDir, 1), 1);
+  expect(output).toMatch(
+    /^error ERR_FILE_\w+: Cannot open .*metrics\.jsonl: it is a symbolic link \(ELOOP\)/m,
+  );
+  expect(readFileSync(victim, 'utf8')).toBe('mine\n');
+});
+
 test("another run's checkpoint begins a run of its own, and only where there is none", async () => {
   const from = join(one, 'checkpoints', 'step-00000021');
   const runDir = join(folder, 'fork');
+  // Lines of a run that ended in this folder before its first checkpoint are not of the new run.
+  mkdirSync(runDir);
+  writeFileSync(join(runDir, 'ledger.jsonl'), '{"step":1,"slots":[]}\n{"step":2,"slots":[]}\n');
+  writeFileSync(join(runDir, 'metrics.jsonl'), '{"type":"step","step":1,"loss":7}\n');
   await ends(launch(runDir, 2, '--resume', from), 0);
   const fork = fingerprint(runDir, STEPS);
   for (const part of ['model', 'ema', 'optimizer']) expect(fork[part]).toBe(reference[part]);
-  expect(fork.losses).toEqual((reference.losses as unknown[]).slice(21));
+  for (const lines of ['losses', 'ledger']) {
+    expect(fork[lines]).toEqual((reference[lines] as unknown[]).slice(21));
+  }
   const again = await launch(runDir, 2, '--resume', from);
   expect(again).toMatchObject({ code: 1, output: expect.stringContaining('ERR_RUN_DIR') });
   expect(fingerprint(runDir, STEPS)).toEqual(fork);

@@ -267,6 +267,14 @@ describe('rules between keys', () => {
       'model: {depth: 2, dual_attention: [0, 2]}\nfreeze: ["joint_blocks.0.x_block.attn2.*"]',
       'model.dual_attention: expected indices below model.depth (2), received 2',
     ],
+    [
+      'checkpoint: {every: 200, keep_every: 300}',
+      'checkpoint.keep_every: expected a multiple of checkpoint.every (200), received 300',
+    ],
+    [
+      'checkpoint: {every: 0, keep_every: 300}',
+      'checkpoint.keep_every: expected 0, because checkpoint.every is 0, received 300',
+    ],
     ['validation: {weights: [ema, ema]}', 'validation.weights: expected each once, received ema, ema'],
   ])('%s', (line, expected) => {
     const text = line.startsWith('data:') ? `name: x\n${line}\n` : `${MINIMAL}${line}\n`;

@@ -118,7 +118,11 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     publisherFree = Math.max(publisherFree, now) + 1 + below(100);
     later(publisherFree - now, () => {
       if (!refused) trace.published.push(step);
-      happen(refused ? { type: 'notPublished', step, fault } : { type: 'published', step });
+      happen(
+        refused
+          ? { type: 'notPublished', step, fault }
+          : { type: 'published', checkpoint: { step, path: 'x', seconds: 1, stallSeconds: 0 } },
+      );
     });
   }
 

@@ -111,7 +111,14 @@ class Script {
     this.applied('b', step);
     this.applied('a', step);
     expect(this.saved(step)).toEqual([{ type: 'publish', saved: staged(step) }]);
-    return this.event({ type: 'published', step });
+    return this.published(step);
+  }
+
+  published(step: number): Action[] {
+    const checkpoint = { step, path: `step-${step}`, seconds: 1, stallSeconds: 0 };
+    const [saved, ...others] = this.event({ type: 'published', checkpoint });
+    expect(saved).toEqual({ type: 'saved', checkpoint });
+    return others;
   }
 
   finish(): Action[] {
@@ -473,7 +480,7 @@ describe('checkpoints', () => {
       { step: 4, reason: 'skipped', fault: { message: expect.stringContaining('that of step 2 is still') } },
     ]);
     expect(script.saved(2)).toEqual(publish);
-    script.event({ type: 'published', step: 2 });
+    script.published(2);
     script.step(5);
     expect(sent(script.step(6))[0]?.message.commit?.checkpoint).toBe(true);
   });
@@ -489,8 +496,8 @@ describe('checkpoints', () => {
     script.applied('b', 4);
     expect(script.saved(4)).toEqual([{ type: 'publish', saved: staged(4) }]);
     expect(script.finish()).toEqual([]);
-    expect(script.event({ type: 'published', step: 2 })).toEqual([]);
-    expect(end(script.event({ type: 'published', step: 4 }))).toMatchObject({ exitCode: 0, fault: null });
+    expect(script.published(2)).toEqual([]);
+    expect(end(script.published(4))).toMatchObject({ exitCode: 0, fault: null });
   });
 
   test('the failure of the last is that of the run; that of the one before is not', () => {

@@ -234,9 +234,14 @@ describe('the metrics server', () => {
     expect(scraped).not.toContain('worker_device_memory_bytes{');
     expect(scraped).not.toMatch(/[{,]step=/);
     server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25 });
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'm', hint: null } as const;
+    for (const reason of ['failed', 'skipped', 'skipped'] as const)
+      server.missedCheckpoint?.({ step: 121, reason, fault });
     server.step?.({ ...record, step: 121, attention: [], workers: [onGpu] });
     const { text: later } = await get('/metrics');
     expect(later).toContain('orchestrator_committed_steps 121\n');
+    expect(later).toContain('orchestrator_checkpoints_missed_total{reason="failed"} 1\n');
+    expect(later).toContain('orchestrator_checkpoints_missed_total{reason="skipped"} 2\n');
     expect(later).toContain('orchestrator_samples_total 512\n');
     expect(later).toContain('orchestrator_worker_compute_seconds_total{rank="0"} 0.58\n');
     expect(later).toContain(

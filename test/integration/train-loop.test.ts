@@ -1,0 +1,81 @@
+/** The training loop of one worker with a real engine, and a coordinator that is played. */
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { resolveResume } from '../../src/checkpoint/resume.js';
+import { publishCheckpoint } from '../../src/checkpoint/store.js';
+import { loadConfig } from '../../src/config/load.js';
+import { slotCount } from '../../src/config/schema.js';
+import { canonicalJson } from '../../src/files/json.js';
+import type { FromWorker } from '../../src/rpc/proto.js';
+import { engineCollective } from '../../src/worker/collective/collective.js';
+import type { CoordinatorSession } from '../../src/worker/session.js';
+import { buildSetup, loadState } from '../../src/worker/setup.js';
+import { train } from '../../src/worker/train-loop.js';
+import { closedAfterTest } from '../support/engines.js';
+import { temporaryFolder } from '../support/folders.js';
+import { TRAINING } from '../support/launched.js';
+
+/**
+ * Trains until a commit says stop, and returns what the worker sent besides Prepared.
+ *
+ * @param commit The answer to the next Prepared, for which the coordinator may wait for messages.
+ */
+async function trained(
+  runDir: string,
+  commit: (messages: readonly FromWorker[]) => Promise<{ checkpoint: boolean; stop: boolean }>,
+) {
+  const config = loadConfig(TRAINING, []);
+  const configJson = canonicalJson(config);
+  const setup = await buildSetup({ configJson, workers: 1, dataToken: '', runDir });
+  closedAfterTest(setup.engine);
+  await loadState(setup, '', true, () => {});
+  await setup.engine.stateLoaded();
+  const messages: FromWorker[] = [];
+  const session = {
+    send: (message: FromWorker) => {
+      if (!message.prepared) messages.push(message);
+    },
+    next: async () => ({ validate: false, ...(await commit(messages)) }),
+  } as unknown as CoordinatorSession;
+  const member = { dataAddress: '', firstSlot: 0, endSlot: slotCount(config), sharedMemory: '' };
+  const form = { members: [member], rank: 0 };
+  await train({ ...setup, session, form, collective: engineCollective(setup.engine, false) }, 1);
+  return messages;
+}
+
+test('a worker stages a checkpoint that is complete, and leaves it to the coordinator to publish it', async () => {
+  const runDir = temporaryFolder();
+  const root = join(runDir, 'checkpoints');
+  const messages = await trained(runDir, async () => ({ checkpoint: true, stop: true }));
+  expect(messages.map((message) => Object.keys(message)[0])).toEqual(['applied', 'saved']);
+  const [folder] = readdirSync(root);
+  expect(messages[1]!.saved).toMatchObject({ step: 1, folder });
+  expect(await resolveResume('auto', runDir)).toBeNull();
+  await publishCheckpoint(root, folder!);
+  expect((await resolveResume('auto', runDir))?.manifest.step).toBe(1);
+});
+
+test('what cannot be written is reported with its reason, and the loop goes on to the next', async () => {
+  const runDir = temporaryFolder();
+  const root = join(runDir, 'checkpoints');
+  writeFileSync(root, 'a file in the place of the folder');
+  let step = 0;
+  const messages = await trained(runDir, async (sent) => {
+    step++;
+    if (step < 3) return { checkpoint: step === 1, stop: false };
+    await expect.poll(() => sent.some(({ notSaved }) => notSaved)).toBe(true);
+    rmSync(root);
+    return { checkpoint: true, stop: true };
+  });
+  const kinds = messages.map((message) => Object.keys(message)[0]);
+  expect(kinds.filter((kind) => kind !== 'applied')).toEqual(['notSaved', 'saved']);
+  expect(messages.find(({ notSaved }) => notSaved)?.notSaved).toMatchObject({
+    step: 1,
+    failure: {
+      code: 'ERR_CHECKPOINT_WRITE',
+      message: expect.stringMatching(/^The checkpoint of step 1 was not written: .*checkpoints.*untouched$/),
+    },
+  });
+  expect(messages.at(-1)?.saved?.step).toBe(3);
+});
