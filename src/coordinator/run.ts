@@ -1,7 +1,8 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
 import { randomBytes } from 'node:crypto';
 import { validationEvery } from '../config/derived.js';
-import { type Config, slotCount } from '../config/schema.js';
+import type { LoadedConfig } from '../config/load.js';
+import { slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
@@ -15,7 +16,8 @@ import { timeSpan } from '../text/quantities.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
-import { openRunDir, type RunDir } from './run-dir.js';
+import { type ResolvedRun, describeData, resolveRun } from './resolve-run.js';
+import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { RunState } from './state.js';
@@ -25,7 +27,7 @@ const TICK_MS = 250;
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
 interface CoordinatorOptions {
-  config: Config;
+  loaded: LoadedConfig;
   workers: number;
   runDir: string;
   /** "auto", "never" or a path. */
@@ -40,15 +42,18 @@ interface CoordinatorOptions {
 
 /** Starts a run's coordinator. Errors after the start are reported on the terminal and through `done`. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run> {
-  checkWorkers(options.config, options.workers);
-  const dir = await openRunDir(options.runDir, options.resume, options.config);
+  const { loaded, workers, runDir, resume } = options;
+  checkWorkers(loaded.config, workers);
+  const dir = await RunDir.open(runDir);
   try {
-    const recorder = await openRecorder(options.config, options.workers, dir);
-    const run = new Run(options, dir, recorder);
+    const data = describeData(loaded);
+    const resolved = await resolveRun(loaded, data, data, { runDir, resume, thorough: true });
+    const recorder = await openRecorder(resolved.config, workers, dir);
+    const run = new Run(options, resolved, dir, recorder);
     await run.listen();
     return run;
   } catch (error) {
-    dir.unlock();
+    dir.release();
     throw error;
   }
 }
@@ -57,6 +62,7 @@ class Run {
   /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
   readonly #options: CoordinatorOptions;
+  readonly #resolved: ResolvedRun;
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
   readonly #state: RunState;
@@ -68,6 +74,8 @@ class Run {
   #over = false;
   /** The workers' Ready messages by rank; empty before the first step. */
   #ready: readonly Ready[] = [];
+  /** The line of the generation that formed, for the journal. */
+  #generation: object = {};
   #lastCommit = 0;
   /** The last committed step. */
   #step = 0;
@@ -75,9 +83,11 @@ class Run {
   #startedAt = 0;
   #pace: Pace | null = null;
 
-  constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
-    const { config, workers } = options;
+  constructor(options: CoordinatorOptions, resolved: ResolvedRun, dir: RunDir, recorder: Recorder) {
+    const { workers } = options;
+    const { config } = resolved;
     this.#options = options;
+    this.#resolved = resolved;
     this.#dir = dir;
     this.#recorder = recorder;
     this.done = new Promise((resolve) => {
@@ -97,8 +107,8 @@ class Run {
       validateEvery: validationEvery(config),
       configHash: canonicalHash(config),
       lastGeneration: dir.lastGeneration,
-      resumePath: dir.resume?.path ?? '',
-      resumeStep: dir.resume?.manifest.step ?? 0,
+      resumePath: resolved.checkpoint?.path ?? '',
+      resumeStep: resolved.step,
     });
     this.#sessions = new Sessions({
       token: options.token,
@@ -112,7 +122,7 @@ class Run {
   async listen(): Promise<void> {
     try {
       const address = await this.#sessions.listen(this.#options.listen);
-      for (const note of this.#dir.notes) this.#recorder.note('info', note);
+      for (const note of [...this.#dir.notes, ...this.#resolved.notes]) this.#recorder.note('info', note);
       this.#handle({ type: 'listening' });
       this.#options.onListening(address);
     } catch (error) {
@@ -166,20 +176,19 @@ class Run {
         this.#sessions.refuse(action.id, action.message);
         break;
       case 'journal':
-        this.#dir.journal.append({
+        this.#generation = {
           generation: action.generation,
           step: action.step,
-          checkpoint: this.#dir.resume?.path ?? null,
+          checkpoint: this.#resolved.checkpoint?.path ?? null,
           workers: action.workers,
           unix_seconds: Date.now() / 1000,
-        });
-        this.#dir.journal.sync();
+        };
         break;
       case 'started':
         this.#started(action.firstStep, action.ready);
         break;
       case 'commit':
-        this.#dir.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
+        this.#dir.records.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
         break;
       case 'record':
         this.#record(action.step, action.prepared);
@@ -201,10 +210,21 @@ class Run {
     }
   }
 
+  /** All workers are ready: from now on the run folder is changed. */
+  #begin(): void {
+    const notes = this.#dir.begin(this.#resolved);
+    const { journal } = this.#dir.records;
+    journal.append(this.#generation);
+    journal.sync();
+    this.#recorder.begin();
+    for (const note of notes) this.#recorder.note('info', note);
+  }
+
   #started(firstStep: number, all: readonly Ready[]): void {
     this.#ready = all;
     const ready = all[0]!;
-    const { config } = this.#options;
+    const { config } = this.#resolved;
+    if (firstStep <= config.schedule.steps) this.#begin();
     this.#startedAt = performance.now();
     this.#lastCommit = this.#startedAt;
     this.#pace = new Pace({
@@ -238,7 +258,7 @@ class Run {
     this.#lastCommit = now;
     this.#step = step;
     this.#pace?.add(step, seconds);
-    const { config } = this.#options;
+    const { config } = this.#resolved;
     const { steps } = config.schedule;
     this.#recorder.step({
       step,
@@ -262,10 +282,11 @@ class Run {
   }
 
   #syncRecords(step: number): void {
-    this.#dir.ledger.sync();
-    this.#dir.metrics.sync();
-    this.#dir.journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
-    this.#dir.journal.sync();
+    const { ledger, metrics, journal } = this.#dir.records;
+    ledger.sync();
+    metrics.sync();
+    journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
+    journal.sync();
   }
 
   #end(exitCode: number, reason: string, fault: Fault | null): void {
@@ -277,9 +298,7 @@ class Run {
     const close = async () => {
       await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);
       await this.#recorder.close();
-      this.#dir.ledger.close();
-      this.#dir.journal.close();
-      this.#dir.unlock();
+      this.#dir.release();
     };
     close().then(
       () => this.#finish(exitCode),

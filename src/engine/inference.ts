@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../checkpoint/manifest.js';
 import { resolveCheckpoint } from '../checkpoint/resume.js';
+import { type openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
 import { withWeights } from '../model/weights.js';
 import type { EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
@@ -56,13 +57,18 @@ async function isWeights(path: string): Promise<boolean> {
 
 /**
  * Finds the weights at a path: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
- * weights alone (see openFiles). Checkpoints are verified.
+ * weights alone (see openFiles).
  *
  * @param weights which of a checkpoint's; null = the EMA, or the master weights with a note.
+ * @param check see resolveCheckpoint.
  */
-export async function locateWeights(path: string, weights: WeightsName | null): Promise<WeightsSource> {
+export async function locateWeights(
+  path: string,
+  weights: WeightsName | null,
+  check: typeof openCheckpoint = verifyCheckpoint,
+): Promise<WeightsSource> {
   if (await isWeights(path)) return { path, manifest: null, notes: [] };
-  const { path: folder, manifest, damaged } = await resolveCheckpoint(path);
+  const { path: folder, manifest, damaged } = await resolveCheckpoint(path, check);
   const notes = damaged.map(
     ({ path: other, reason }) => `Skipped the damaged checkpoint ${other}: ${reason}`,
   );

@@ -3,7 +3,7 @@ import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, systemFailure, textOrNull } from './io.js';
 
-interface Owner {
+export interface Owner {
   pid: number;
   /** Start of the process in clock ticks since boot, because a process id is reused. */
   started: string | null;
@@ -23,20 +23,30 @@ export function lockFile(path: string): () => void {
         throw systemFailure('ERR_RUN_DIR', 'write', path, error, hint);
       }
     }
-    const owner = readOwner(path);
-    if (owner !== null && isAlive(owner)) {
-      throw new OrchestratorError(
-        'ERR_RUN_LOCKED',
-        `${path} is held by process ${owner.pid}`,
-        'Wait for that run, stop it, or use another --run-dir',
-      );
+    const owner = lockOwner(path);
+    if (owner !== null) {
+      throw lockHeld(path, owner);
     }
     unlinkSync(path);
   }
   throw new OrchestratorError('ERR_RUN_LOCKED', `${path} is being taken by other processes`);
 }
 
-/** The owner of a lock, or null if it was killed while writing the lock. */
+export function lockHeld(path: string, { pid }: Owner): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_RUN_LOCKED',
+    `${path} is held by process ${pid}`,
+    'Wait for that run, stop it, or use another --run-dir',
+  );
+}
+
+/** The living process that holds a lock, or null. */
+export function lockOwner(path: string): Owner | null {
+  const owner = readOwner(path);
+  return owner !== null && isAlive(owner) ? owner : null;
+}
+
+/** The owner of a lock, or null if there is none, or if it was killed while writing the lock. */
 function readOwner(path: string): Owner | null {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Owner;

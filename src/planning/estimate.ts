@@ -69,6 +69,9 @@ export function estimateFor(
     shapes,
     workers,
     parameters: training.parameters,
+    /** Elements of an array of the state, and how many there are: weights, moments, EMA. */
+    length: training.length,
+    stateArrays: 1 + training.moments.length + (spec.ema ? 1 : 0),
     /** Elements of the position table, which is stored but not trained. */
     positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model),
     slots,
@@ -102,6 +105,11 @@ export function estimateFor(
       };
     }),
   };
+}
+
+/** Bytes of a checkpoint's files: weights, moments and EMA, and the position table beside the weights. */
+export function checkpointBytes({ stateArrays, length, positions, spec }: Estimate): number {
+  return 4 * (stateArrays * length + (spec.ema ? 2 : 1) * positions);
 }
 
 function frozenElements(addon: NativeAddon, { model }: EngineSpec, patterns: readonly string[]): number {

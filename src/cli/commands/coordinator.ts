@@ -1,6 +1,6 @@
 /** `orchestrator coordinator`: the process that coordinates a run, started by `launch`. */
 import type { Command } from 'commander';
-import { loadConfig } from '../../config/load.js';
+import { loadConfigWithSources } from '../../config/load.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
@@ -31,7 +31,7 @@ export function register(program: Command): void {
       const { startCoordinator } = await import('../../coordinator/run.js');
       const run = await startCoordinator({
         ...options,
-        config: loadConfig(configPath, set),
+        loaded: loadConfigWithSources(configPath, set),
         token: requireVariable(ENVIRONMENT.token),
         onListening: (address) => {
           // If the launcher has ended, this is not an error, because "disconnect" follows.
