@@ -56,11 +56,15 @@ export interface ResolvedRun {
 /** Data sets whose hash requires no more than this are compared even if not thorough: two seconds. */
 const QUICK_BYTES = 2 * 2 ** 30;
 
+/** Where the values of these keys come from if they are not set. */
+const FROM_DATA = ['model.latent_channels', 'model.context_dim', 'model.pooled_dim'];
+
 /** Where a key was set, for messages: " (run.yaml:3:5)"; "" for a default. */
 function placesOf({ sources }: LoadedConfig): (key: string) => string {
   return (key) => {
     const { place } = sources.originOf(key.split('.'));
-    return place === '' ? '' : ` (${place})`;
+    if (place !== '') return ` (${place})`;
+    return FROM_DATA.includes(key) ? ' (from the data set)' : '';
   };
 }
 

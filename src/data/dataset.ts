@@ -40,9 +40,13 @@ const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 export async function openDataset(config: DataConfig) {
   const source = openSource(config.path);
   const columns = source.roles(config.columns);
-  if (totalBytes(source.files) <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
+  await verifySmall(source);
   const described = describe(source, columns, config);
   return { ...described, hash: await described.hash() };
+}
+
+async function verifySmall(source: DataSource): Promise<void> {
+  if (totalBytes(source.files) <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
 }
 
 /** Reads the metadata of a data set of any format, which is quick for any size. */
@@ -62,6 +66,8 @@ function describe(source: DataSource, columns: Columns, config: DataConfig) {
     /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
     hash: async (progress: ((bytes: number) => void) | null = null): Promise<string> =>
       canonicalHash({ format: source.format.name, columns: used, ...(await source.identity(progress)) }),
+    /** Compares the files of a small data set with their recorded hashes. */
+    verify: () => verifySmall(source),
     /** Bytes that `hash` reads. */
     hashedBytes: source.identityBytes,
     rows: source.rows,

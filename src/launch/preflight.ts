@@ -51,6 +51,8 @@ export async function preflight(
   const { workers, runDir, memory, dry } = options;
   checkRunDir(runDir);
   const { shapes, dataset, noData } = dataOf(loaded);
+  // In a run the workers verify it.
+  if (dry) await dataset?.verify();
   const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry });
   const { config } = resolved;
   const figures = estimateFor(addon, config, shapes, workers, null);
