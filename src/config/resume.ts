@@ -86,8 +86,8 @@ export const RESUME_RULES: Readonly<Record<string, ResumeRule>> = {
   checkpoint: applies('checkpoints from now on follow it'),
 };
 
-const EMA_OFF = applies('the average is given up; it cannot begin again within the run');
-const EMA_ON = refused(
+export const EMA_OFF = applies('the average is given up; it cannot begin again within the run');
+export const EMA_ON = refused(
   'the checkpoint holds no average, and one that begins within a run is not that of the run',
 );
 
@@ -103,7 +103,7 @@ export function resumeRule(key: string): ResumeRule | undefined {
 /** A key whose value differs from that of the run. */
 export interface ChangedKey {
   key: string;
-  then: unknown;
+  before: unknown;
   now: unknown;
   rule: ResumeRule;
 }
@@ -111,7 +111,12 @@ export interface ChangedKey {
 /** The keys that differ between the configuration of a checkpoint and that of a run which resumes from it. */
 export function changedKeys(then: Config, now: Config): ChangedKey[] {
   if ((then.ema === null) !== (now.ema === null)) {
-    const switched = { key: 'ema', then: then.ema, now: now.ema, rule: now.ema === null ? EMA_OFF : EMA_ON };
+    const switched = {
+      key: 'ema',
+      before: then.ema,
+      now: now.ema,
+      rule: now.ema === null ? EMA_OFF : EMA_ON,
+    };
     return [switched, ...changedKeys({ ...then, ema: null }, { ...now, ema: null })];
   }
   const flat = (config: Config) =>
@@ -120,14 +125,14 @@ export function changedKeys(then: Config, now: Config): ChangedKey[] {
   return [...new Set([...old.keys(), ...current.keys()])].flatMap((key) => {
     const [before, after] = [old.get(key), current.get(key)];
     if (JSON.stringify(before) === JSON.stringify(after)) return [];
-    return [{ key, then: before, now: after, rule: resumeRule(key)! }];
+    return [{ key, before, now: after, rule: resumeRule(key)! }];
   });
 }
 
 /** "batch.global was 8 at step 6 and is 16 now": what the messages about a changed key begin with. */
-export function describeChange({ key, then, now }: ChangedKey, step: number, place = ''): string {
+export function describeChange({ key, before, now }: ChangedKey, step: number, place = ''): string {
   const text = (value: unknown) => (value === undefined ? 'absent' : show(value));
-  return `${key} was ${text(then)} at step ${step} and is ${text(now)} now${place}`;
+  return `${key} was ${text(before)} at step ${step} and is ${text(now)} now${place}`;
 }
 
 /**

@@ -99,7 +99,7 @@ export async function resolveRun(
   if (!own) await refuseToOverwrite(runDir, checkpoints);
   const resolved =
     found === null
-      ? await fresh(loaded, shapes, options)
+      ? await startFresh(loaded, shapes, thorough)
       : await resumed(loaded, shapes, dataset, found, options);
   const { batch, data } = resolved.config;
   if (dataset !== null) checkRows(dataset.rows, data.validation_rows, batch.global, placesOf(loaded));
@@ -119,7 +119,8 @@ async function refuseToOverwrite(path: string, checkpoints: string): Promise<voi
   );
 }
 
-async function fresh(loaded: LoadedConfig, shapes: DatasetShapes, options: ResolveOptions) {
+/** A run that begins at step 1: its configuration and model, and where its weights come from. */
+export async function startFresh(loaded: LoadedConfig, shapes: DatasetShapes, thorough: boolean) {
   const placeOf = placesOf(loaded);
   const { init, seed } = loaded.config;
   if (init === null) {
@@ -127,7 +128,7 @@ async function fresh(loaded: LoadedConfig, shapes: DatasetShapes, options: Resol
     const config = { ...loaded.config, model: modelKeys(model) };
     return { config, model, start: `fresh, weights from seed ${seed}`, notes: [] };
   }
-  const source = await locateInit(init, placeOf('init'), options.thorough);
+  const source = await locateInit(init, placeOf('init'), thorough);
   return await withWeights(source.path, async (weights) => {
     weights.requireFloats();
     const { config } = withDefaults(loaded, valuesOf(weights.spec, shapes));
@@ -222,8 +223,8 @@ function note(change: ChangedKey, step: number, place: string): string {
 }
 
 function refusal(change: ChangedKey, { path, manifest }: FoundCheckpoint, place: string): OrchestratorError {
-  const { key, then, rule } = change;
-  const set = shellText(['--set', `${key}=${JSON.stringify(then) ?? 'null'}`]);
+  const { key, before, rule } = change;
+  const set = shellText(['--set', `${key}=${JSON.stringify(before) ?? 'null'}`]);
   const start = shellText(['--set', `init=${path}`]);
   return new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',

@@ -16,7 +16,7 @@ import { timeSpan } from '../text/quantities.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
-import { type ResolvedRun, describeData, resolveRun } from './resolve-run.js';
+import { describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
 import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';

@@ -12,8 +12,8 @@ import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize } from '../arguments.js';
-import { bytesOf, Progress } from '../progress.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
+import { bytesOf, Progress } from '../progress.js';
 
 /** Checks that take longer than this show their progress. */
 const QUIET_MS = 2_000;
