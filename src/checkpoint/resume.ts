@@ -1,17 +1,17 @@
 /** Finds the checkpoint from which a run resumes, and checks that it belongs to the run. */
 import { existsSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
-import { describeModel, sameModel } from '../model/tensors.js';
-import { type CheckpointManifest, MANIFEST, MODEL_FILE } from './manifest.js';
+import { nearest } from '../text/nearest.js';
+import { type CheckpointManifest, MANIFEST } from './manifest.js';
 import { noCheckpoint } from './missing.js';
 import { listCheckpoints } from './retention.js';
-import { verifyCheckpoint } from './store.js';
+import { openCheckpoint, verifyCheckpoint } from './store.js';
 
 /** Name of the folder of a run's checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
 
-interface FoundCheckpoint {
+export interface FoundCheckpoint {
   path: string;
   manifest: CheckpointManifest;
   /** Later checkpoints that are not valid, with the reason for each. */
@@ -22,11 +22,11 @@ interface FoundCheckpoint {
  * The latest valid checkpoint of a `checkpoints` folder, or null if there are none. If there are some, but
  * none is valid, throws ERR_CHECKPOINT_DAMAGED, because starting from the beginning would hide the loss.
  */
-async function findIn(root: string): Promise<FoundCheckpoint | null> {
+async function findIn(root: string, check: typeof openCheckpoint): Promise<FoundCheckpoint | null> {
   const damaged: FoundCheckpoint['damaged'] = [];
   for (const { path } of await listCheckpoints(root)) {
     try {
-      return { path, manifest: await verifyCheckpoint(path), damaged };
+      return { path, manifest: await check(path), damaged };
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
       damaged.push({ path, reason: error.message });
@@ -43,11 +43,16 @@ async function findIn(root: string): Promise<FoundCheckpoint | null> {
 /**
  * The checkpoint at a path, which may be a checkpoint's folder, or a run's folder or its `checkpoints` folder
  * (then the latest valid checkpoint).
+ *
+ * @param check `openCheckpoint` reads manifests alone, `verifyCheckpoint` every byte.
  */
-export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> {
-  if (existsSync(join(path, MANIFEST))) return { path, manifest: await verifyCheckpoint(path), damaged: [] };
+export async function resolveCheckpoint(
+  path: string,
+  check: typeof openCheckpoint = verifyCheckpoint,
+): Promise<FoundCheckpoint> {
+  if (existsSync(join(path, MANIFEST))) return { path, manifest: await check(path), damaged: [] };
   const root = existsSync(join(path, CHECKPOINTS)) ? join(path, CHECKPOINTS) : path;
-  const found = /^step-\d+$/.test(basename(path)) ? null : await findIn(root);
+  const found = /^step-\d+$/.test(basename(path)) ? null : await findIn(root, check);
   if (found !== null) return found;
   throw noCheckpoint(path);
 }
@@ -55,54 +60,45 @@ export async function resolveCheckpoint(path: string): Promise<FoundCheckpoint> 
 /**
  * The checkpoint that `--resume auto|never|PATH` means for a run.
  *
+ * @param check see resolveCheckpoint.
  * @returns null to start from the beginning.
  */
-export async function resolveResume(resume: string, runDir: string): Promise<FoundCheckpoint | null> {
-  if (resume === 'never') return null;
-  return resume === 'auto' ? findIn(join(runDir, CHECKPOINTS)) : resolveCheckpoint(resume);
+export async function resolveResume(
+  choice: string,
+  runDir: string,
+  check: typeof openCheckpoint = verifyCheckpoint,
+): Promise<FoundCheckpoint | null> {
+  if (choice === 'never') return null;
+  if (choice === 'auto') return await findIn(join(runDir, CHECKPOINTS), check);
+  return await resolveCheckpoint(choice, check).catch((error) => {
+    if (!(error instanceof OrchestratorError) || error.code !== 'ERR_CHECKPOINT_MISSING') throw error;
+    const near = nearest(choice, ['auto', 'never']);
+    const hint = `--resume takes auto, never, or the path of a checkpoint or a run${near === null ? '' : `; did you mean ${near}`}`;
+    const what = existsSync(choice) ? error.message : `there is nothing at ${resolve(choice)}`;
+    throw new OrchestratorError(error.code, `--resume ${choice}: ${what}`, { hint, cause: error });
+  });
 }
 
-/** The properties of a run that a checkpoint must share. */
-export type RunIdentity = Pick<CheckpointManifest, 'modelSpec' | 'optimizer' | 'datasetHash' | 'encoders'>;
-
-/**
- * Refuses a checkpoint of another model, optimizer, data set or text encoders. Encoders that one of the two
- * does not name are not compared.
- */
-export function checkCompatible(
+/** Refuses a checkpoint of another data set. Encoders that one of the two does not name are not compared. */
+export function checkData(
   { path, manifest }: Pick<FoundCheckpoint, 'path' | 'manifest'>,
-  run: RunIdentity,
+  run: Pick<CheckpointManifest, 'datasetHash' | 'encoders'>,
 ): void {
-  const refuse = (what: string, remedy: string, other = 'use another --run-dir') =>
-    new OrchestratorError('ERR_CHECKPOINT_MISMATCH', `${path} belongs to ${what}`, `${remedy}, or ${other}`);
-  if (!sameModel(manifest.modelSpec, run.modelSpec)) {
-    throw refuse(
-      `another model: ${describeModel(manifest.modelSpec)}; the config says ${describeModel(run.modelSpec)}`,
-      'Use the config of the run that wrote it',
+  const refuse = (what: string) =>
+    new OrchestratorError(
+      'ERR_CHECKPOINT_MISMATCH',
+      `${path} belongs to ${what}`,
+      'Point data.path at the data set of the run that wrote it, or start a new run from its weights (init) in another --run-dir',
     );
-  }
-  if (manifest.optimizer !== run.optimizer) {
-    throw refuse(
-      `another optimizer: ${manifest.optimizer}; the config says ${run.optimizer}`,
-      `Set optimizer.name to ${manifest.optimizer}`,
-      `start from its weights alone, with init: ${join(path, MODEL_FILE)} and another --run-dir`,
-    );
-  }
-  const data = 'Point data.path at the data set of the run that wrote it';
-  if (manifest.datasetHash !== run.datasetHash) {
-    throw refuse(
-      `another data set: its hash is ${manifest.datasetHash}; the data set of the config has ${run.datasetHash}`,
-      data,
-    );
-  }
   for (const encoder of ['clip_l', 'clip_g', 't5'] as const) {
     const [then, now] = [manifest.encoders?.[encoder], run.encoders?.[encoder]];
     if (then === undefined || now === undefined || then === now) continue;
-    throw refuse(
-      `another text encoder: its ${encoder} is ${then}; that of the config's data set is ${now}`,
-      data,
-    );
+    throw refuse(`another text encoder: its ${encoder} is ${then}; that of data.path is ${now}`);
   }
+  if (manifest.datasetHash === run.datasetHash) return;
+  throw refuse(
+    `another data set: its hash is ${manifest.datasetHash}; that of the data set of data.path is ${run.datasetHash}`,
+  );
 }
 
 /**

@@ -1,8 +1,9 @@
 /** Keeps and removes the checkpoints of a run, and cleans up after a killed process. */
+import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { errnoOf, readFailure, syncFolder, uniqueSuffix } from '../files/io.js';
-import { checkpointName, PARTIAL, REPLACED, stepOfName } from './store.js';
+import { errnoOf, readFailure, syncFolder, syncFolderNow, uniqueSuffix } from '../files/io.js';
+import { PARTIAL, REPLACED, stepOfName } from './store.js';
 
 /** Names in a run's `checkpoints` folder; none if there is no such folder. */
 async function entries(root: string): Promise<string[]> {
@@ -54,19 +55,22 @@ async function removeCheckpoint(root: string, path: string): Promise<void> {
 /**
  * Renames checkpoints of later steps than the one from which a run resumes to `superseded-step-...`, so that
  * they are not mistaken for the run's own. They are damaged, or belong to a future that the user abandoned
- * with --resume PATH. Nothing is deleted.
+ * with --resume PATH. Nothing is deleted. The latest is renamed first, so that a kill in between leaves the
+ * earlier ones, from which the run can be resumed.
  *
  * @returns the new paths.
  */
-export async function setAsideLater(root: string, step: number): Promise<string[]> {
-  const renamed: string[] = [];
-  for (const checkpoint of await listCheckpoints(root)) {
-    if (checkpoint.step <= step) continue;
-    const path = join(root, `superseded-${checkpointName(checkpoint.step)}-${uniqueSuffix()}`);
-    await rename(checkpoint.path, path);
-    renamed.push(path);
-  }
-  if (renamed.length > 0) await syncFolder(root);
+export function setAsideLater(root: string, step: number): string[] {
+  const later = (existsSync(root) ? readdirSync(root) : [])
+    .filter((name) => (stepOfName(name) ?? 0) > step)
+    .sort()
+    .reverse();
+  const renamed = later.map((name) => {
+    const path = join(root, `superseded-${name}-${uniqueSuffix()}`);
+    renameSync(join(root, name), path);
+    return path;
+  });
+  if (renamed.length > 0) syncFolderNow(root);
   return renamed;
 }
 

@@ -14,7 +14,7 @@ import { problemsOf } from './issues.js';
 import { RULES } from './rules.js';
 import { type Config, configSchema } from './schema.js';
 import { type Problem, Sources } from './sources.js';
-import { deleteAt, leaves } from './value.js';
+import { deleteAt, leaves, setAt, valueAt } from './value.js';
 
 /**
  * Loads and validates a configuration.
@@ -61,6 +61,24 @@ export function parseConfig(text: string, name: string): Config {
   return validate(new Sources(name, text, {}, []));
 }
 
+/**
+ * The configuration with other defaults: each value counts where the user set nothing, or null. The rules are
+ * checked again.
+ */
+export function withDefaults(
+  { config, sources }: LoadedConfig,
+  values: readonly { path: readonly string[]; value: unknown }[],
+): LoadedConfig {
+  const complete = structuredClone(config);
+  for (const { path, value } of values) {
+    const open = (valueAt(sources.merged, path) ?? null) === null;
+    if (open && isMapping(valueAt(complete, path.slice(0, -1)))) setAt(complete, path, value);
+  }
+  const problems = brokenRules(complete, [], sources, true);
+  if (problems.length > 0) throw configError(problems);
+  return { config: complete, sources };
+}
+
 function validate(sources: Sources): Config {
   const parsed = configSchema.safeParse(sources.merged);
   const problems = [...sources.problems];
@@ -100,10 +118,18 @@ function configError(problems: readonly Problem[]): OrchestratorError {
  * a variable before the file; otherwise that of the rule's own key.
  *
  * @param invalid keys that are invalid by themselves.
+ * @param complete whether the model is known; before, the weights of `init` may give some of its keys.
  */
-function brokenRules(config: Config, invalid: readonly string[], sources: Sources): Problem[] {
+function brokenRules(
+  config: Config,
+  invalid: readonly string[],
+  sources: Sources,
+  complete = config.init === null,
+): Problem[] {
+  const isOpen = (key: string) =>
+    !complete && key.startsWith('model.') && valueAt(sources.merged, key.split('.')) === undefined;
   return RULES.flatMap(({ key, reads, check }) => {
-    if ([key, ...reads].some((read) => invalid.some((bad) => overlaps(read, bad)))) return [];
+    if ([key, ...reads].some((read) => isOpen(read) || invalid.some((bad) => overlaps(read, bad)))) return [];
     const text = check(config);
     if (text === null) return [];
     const last = [key, ...reads].reduce((chosen, read) =>

@@ -67,9 +67,11 @@ export const RULES: readonly Rule[] = [
     return expected === null ? null : `expected ${expected}, received ${objective.density}`;
   }),
   rule('model.latent_channels', ['data.latent_shape'], ({ data, model }) =>
-    data.latent_shape === null || data.latent_shape[0] === model.latent_channels
+    data.latent_shape === null ||
+    model.latent_channels === null ||
+    data.latent_shape[0] === model.latent_channels
       ? null
-      : `expected ${data.latent_shape[0]}, the channels of data.latent_shape, received ${model.latent_channels}`,
+      : `expected ${data.latent_shape[0]}, the channels of data.latent_shape, or null; received ${model.latent_channels}`,
   ),
   rule('data.latent_shape', ['model.patch', 'model.pos_embed_max_size'], ({ data, model }) => {
     if (data.latent_shape === null) return null;
@@ -77,6 +79,7 @@ export const RULES: readonly Rule[] = [
     if (height % model.patch !== 0 || width % model.patch !== 0) {
       return `expected a height and width divisible by model.patch (${model.patch}), received ${height} x ${width}`;
     }
+    if (model.pos_embed_max_size === null) return null;
     const limit = model.pos_embed_max_size * model.patch;
     return Math.max(height, width) <= limit
       ? null
@@ -112,10 +115,13 @@ export const RULES: readonly Rule[] = [
   ),
 ];
 
-/** Official names of a model's parameters. They do not depend on the widths of the text. */
+/** Official names of a model's parameters. They do not depend on what comes from the data. */
 function parameterNames(model: Config['model']): string[] {
   const dual_attention = model.dual_attention.filter((block) => block < model.depth);
-  const spec = modelOf({ model: { ...model, dual_attention } }, { contextDim: 1, pooledDim: 1 });
+  const spec = modelOf(
+    { model: { ...model, dual_attention } },
+    { latentChannels: 1, contextDim: 1, pooledDim: 1, posEmbedMaxSize: 1 },
+  );
   const { tensors } = native().parameters(spec);
   return tensors.map(({ name }) => name);
 }

@@ -75,16 +75,16 @@ const model = z.strictObject({
     .default(192)
     .describe(`Width of both streams; hidden / ${HEAD_DIM} attention heads.`),
   patch: integer(1, 64).default(2).describe('Side of a patch, in latent pixels.'),
-  latent_channels: integer(1, 1024).default(16).describe('Channels of the latents.'),
+  latent_channels: optional(integer(1, 1024)).describe('Channels of the latents; null = from the data set.'),
   context_dim: optional(integer(1)).describe(
     "Width of the context tokens; null = from the data set (T5's width).",
   ),
   pooled_dim: optional(integer(1)).describe(
     'Width of the pooled text vector; null = from the data set (CLIP-L and CLIP-G together).',
   ),
-  pos_embed_max_size: integer(1, 4096)
-    .default(16)
-    .describe('Side of the stored position grid, in patches; smaller latents use its centre.'),
+  pos_embed_max_size: optional(integer(1, 4096)).describe(
+    'Side of the stored position grid, in patches; smaller latents use its centre; null = 16, or as many as the latents of the data set need.',
+  ),
   qk_norm: choice(['none', 'rms'], 'rms').describe('Normalisation of queries and keys.'),
   dual_attention: z
     .array(integer(0))
@@ -204,7 +204,11 @@ export const configSchema = z.strictObject({
     'Device on which workers compute; cuda = each on the NVIDIA GPU of its local rank (modulo the number of GPUs that it sees).',
   ),
   data: data.describe('What to train on.'),
-  model: model.prefault({}).describe('The MM-DiT.'),
+  model: model
+    .prefault({})
+    .describe(
+      'The MM-DiT. A run that starts from `init` takes keys that are not set here from those weights.',
+    ),
   objective: objective.prefault({}).describe('What is learned.'),
   batch: batch.prefault({}).describe('Samples in a step and in a slot.'),
   optimizer: optimizer.prefault({}).describe('The update of the weights.'),
@@ -224,7 +228,7 @@ export const configSchema = z.strictObject({
     'How workers sum their gradients (all-reduce): shared = in memory that all workers map (only on one machine and on the CPU; workers hold one copy of the weights and share the update); nccl = from GPU to GPU (each worker needs its own); grpc = over the network; auto = shared or nccl where possible, otherwise grpc. Changes time and memory, but no bit of the result.',
   ),
   init: optional(text()).describe(
-    "Weights to start from: a safetensors file, *.safetensors.index.json, or diffusers' folder; null = initialise from the seed. The weights may lack QK-norm and have a smaller position grid.",
+    "Weights to start from: a safetensors file, *.safetensors.index.json, diffusers' folder, or a checkpoint's or run's folder (the master weights of the latest checkpoint); null = initialise from the seed. The weights may lack QK-norm and have a smaller position grid.",
   ),
   freeze: z
     .array(text())

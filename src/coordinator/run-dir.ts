@@ -1,137 +1,231 @@
-/** The run folder: its contents, and how it is prepared before a run starts or resumes. */
-import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
+/**
+ * The run folder: who may use it, what is in it, and how it changes when a run begins.
+ *
+ * Until all workers are ready for the first step, nothing in the folder is changed except the lock, and what a
+ * killed process left is cleaned up. Then begin() changes it in an order in which a kill at any moment leaves
+ * a run that goes on: later checkpoints are set aside, records are cut back to the checkpoint, the former
+ * configuration is kept beside the new one, and the new generation is written to the journal.
+ */
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
-import { CHECKPOINTS, resolveResume } from '../checkpoint/resume.js';
-import { listCheckpoints, recoverStore, setAsideLater } from '../checkpoint/retention.js';
-import { parseStored } from '../config/earlier.js';
-import type { Config } from '../config/schema.js';
-import { leaves } from '../config/value.js';
+import { CHECKPOINTS } from '../checkpoint/resume.js';
+import { recoverStore, setAsideLater } from '../checkpoint/retention.js';
 import { OrchestratorError } from '../errors.js';
-import { isOpenToAll, makeFolders, syncFolder, systemFailure, writeFailure } from '../files/io.js';
+import {
+  isOpenToAll,
+  makeFolders,
+  syncFolderNow,
+  systemFailure,
+  textOrNull,
+  writeFailure,
+} from '../files/io.js';
 import type { Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
-import { lockFile } from '../files/lock.js';
+import { lockFile, lockHeld, lockOwner } from '../files/lock.js';
+import type { ResolvedRun } from './resolve-run.js';
 
-export type RunDir = Awaited<ReturnType<typeof openRunDir>>;
+const CONFIG = 'config.yaml';
+const JOURNAL = 'journal.jsonl';
+const LOCK = 'lock';
+/** What a folder of a run has. */
+const OF_RUNS = [CONFIG, JOURNAL, CHECKPOINTS];
+/** What a folder of data or weights has. */
+const FOREIGN =
+  /^(manifest|state|dataset_info|dataset_dict|model_index)\.json$|\.safetensors(\.index\.json)?$/;
 
-/**
- * Locks the run folder, cleans up after killed processes, finds the checkpoint to resume from, and cuts the
- * ledger and the metrics back to its step, so that each step is recorded once.
- *
- * @param resume "auto", "never" or a path.
- * @param configFor The run's configuration, given that of the checkpoint.
- */
-export async function openRunDir(path: string, resume: string, configFor: (stored: Config | null) => Config) {
-  await makeWritable(path);
-  const unlock = lockFile(join(path, 'lock'));
-  try {
-    return { ...(await prepare(path, resume, configFor)), path, unlock };
-  } catch (error) {
-    unlock();
-    throw error;
-  }
+/** The records of a run, which grow with it. */
+interface Records {
+  /** The row numbers of every slot of each committed step. */
+  ledger: JsonlFile;
+  metrics: JsonlFile;
+  /** Generations and durable steps. */
+  journal: JsonlFile;
 }
 
-async function prepare(path: string, resume: string, configFor: (stored: Config | null) => Config) {
-  const checkpoints = join(path, CHECKPOINTS);
-  /** Messages about what was found and done. */
-  const notes = await recoverStore(checkpoints);
-  /** The checkpoint to resume from; null = start at step 1. */
-  const found = await resolveResume(resume, path);
-  // Without a checkpoint, or with one from another folder, this is a new run.
-  const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
-  if (!own) await refuseToOverwrite(path, checkpoints);
-  const warnings = (found?.damaged ?? []).map(
-    ({ reason }) => `damaged checkpoint, not used: ${reason}; ${found!.path} is used instead`,
-  );
-  const step = found?.manifest.step ?? 0;
-  const stored = found && parseStored(found.manifest.config, 'the config in the checkpoint');
-  const config = configFor(stored);
-  if (found !== null && stored !== null) {
-    notes.push(`resuming from ${found.path} (step ${step})`, ...changedKeys(stored, config));
-    // The ledger is cut back to this step, so later checkpoints no longer belong to this run.
-    const renamed = await setAsideLater(checkpoints, step);
-    notes.push(...renamed.map((other) => `later checkpoint renamed: ${other}`));
+interface Begun {
+  notes: string[];
+  warnings: string[];
+}
+
+/**
+ * Refuses a folder that a run cannot use: not writable, not a folder, of data or weights, or locked by
+ * another run. Changes nothing.
+ */
+export function checkRunDir(path: string): void {
+  let existing = resolve(path);
+  while (!existsSync(existing)) existing = dirname(existing);
+  try {
+    if (!statSync(existing).isDirectory()) throw new Error(`${existing} is a file, not a folder`);
+    accessSync(existing, constants.W_OK | constants.X_OK);
+    if (existing === resolve(path) && isOpenToAll(statSync(path))) {
+      throw new Error('it is the folder of another user, and everybody may write in it');
+    }
+  } catch (error) {
+    throw unusable(path, error);
   }
-  // The lines of a run that ended before its first checkpoint are not of this one.
-  const recorded = own ? step : 0;
-  const open = (name: string, keep: (line: Mapping) => boolean) => {
-    const file = join(path, name);
-    const leading = leadingLines(file, keep);
-    const damage = damageOf(file, leading);
-    if (damage !== null) warnings.push(damage);
-    const opened = new JsonlFile(file);
-    opened.cutTo(leading.bytes);
-    return opened;
-  };
-  const upTo = (line: Mapping) => typeof line.step === 'number' && line.step <= recorded;
-  let lastStep = 0;
-  /** The row numbers of every slot of each committed step. */
-  const ledger = open('ledger.jsonl', (line) => {
-    if (!upTo(line)) return false;
-    lastStep = line.step as number;
-    return true;
-  });
-  if (lastStep < recorded) {
-    warnings.push(
-      `${ledger.path} ends at step ${lastStep}, before the checkpoint: the rows of the steps up to ${recorded} are not in it. Training is not affected`,
+  if (existing !== resolve(path)) return;
+  const names = readdirSync(path);
+  const foreign = names.find((name) => FOREIGN.test(name));
+  if (foreign !== undefined && !names.some((name) => OF_RUNS.includes(name))) {
+    throw new OrchestratorError(
+      'ERR_RUN_DIR',
+      `${path} is a folder of data or weights (it holds ${foreign}), not of a run`,
+      'Choose another with --run-dir',
     );
   }
-  const metrics = open('metrics.jsonl', upTo);
-  let lastGeneration = 0;
-  /** Generations and durable steps. */
-  const journal = open('journal.jsonl', ({ generation }) => {
-    if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
-    return true;
-  });
-  writeConfig(path, config);
-  await syncFolder(path);
-  return { config, ledger, metrics, journal, lastGeneration, resume: found, notes, warnings };
+  const owner = lockOwner(join(path, LOCK));
+  if (owner !== null) throw lockHeld(join(path, LOCK), owner);
 }
 
-async function makeWritable(path: string): Promise<void> {
-  try {
-    await makeFolders(path);
-    if (!statSync(path).isDirectory()) throw new Error('it is a file, not a folder');
-    accessSync(path, constants.W_OK | constants.X_OK);
-    if (isOpenToAll(statSync(path)))
-      throw new Error('it is the folder of another user, and everybody may write in it');
-  } catch (error) {
-    const hint = 'Choose another with --run-dir';
-    throw systemFailure('ERR_RUN_DIR', 'write in the run folder', path, error, hint);
-  }
-}
-
-/**
- * Refuses to start a new run in a folder with checkpoints, because retention would eventually remove them.
- */
-async function refuseToOverwrite(path: string, checkpoints: string): Promise<void> {
-  const [latest] = await listCheckpoints(checkpoints);
-  if (latest === undefined) return;
-  throw new OrchestratorError(
+function unusable(path: string, error: unknown): OrchestratorError {
+  return systemFailure(
     'ERR_RUN_DIR',
-    `${path} holds checkpoints up to step ${latest.step} already`,
-    'Resume from them with --resume auto, start in another --run-dir, or remove the folder',
+    'write in the run folder',
+    path,
+    error,
+    'Choose another with --run-dir',
   );
 }
 
-function writeConfig(path: string, config: Config): void {
-  const file = join(path, 'config.yaml');
-  try {
-    writeFileSync(file, stringify(config));
-  } catch (error) {
-    throw writeFailure(file, error);
+/** A run folder whose lock this process holds. */
+export class RunDir {
+  readonly path: string;
+  /** Messages about what a killed process had left. */
+  readonly notes: readonly string[];
+  /** The last generation in the journal, or 0. */
+  readonly lastGeneration: number;
+  readonly #unlock: () => void;
+  /** Folders that did not exist before, the outermost first. */
+  readonly #made: readonly string[];
+  #records: Records | null = null;
+
+  private constructor(path: string, made: readonly string[], unlock: () => void, notes: readonly string[]) {
+    this.path = path;
+    this.notes = notes;
+    this.lastGeneration = lastGeneration(join(path, JOURNAL));
+    this.#made = made;
+    this.#unlock = unlock;
+  }
+
+  /** Locks the folder, creating it if it is missing, and cleans up after killed processes. */
+  static async open(path: string): Promise<RunDir> {
+    checkRunDir(path);
+    const made = await makeFolders(path).catch((error) => {
+      throw unusable(path, error);
+    });
+    let unlock = () => {};
+    try {
+      unlock = lockFile(join(path, LOCK));
+      return new RunDir(path, made, unlock, await recoverStore(join(path, CHECKPOINTS)));
+    } catch (error) {
+      unlock();
+      removeEmpty(made);
+      throw error;
+    }
+  }
+
+  /** Whether the run has begun to write its records. */
+  get begun(): boolean {
+    return this.#records !== null;
+  }
+
+  get records(): Records {
+    if (this.#records === null) throw new Error('the run has not begun');
+    return this.#records;
+  }
+
+  /**
+   * Makes the folder that of a run which goes on from a step; see above for the order.
+   *
+   * @returns messages about what was done, and about damage that does not affect training.
+   */
+  begin({ config, own, step }: Pick<ResolvedRun, 'config' | 'own' | 'step'>): Begun {
+    const renamed = setAsideLater(join(this.path, CHECKPOINTS), step);
+    // Records of a run that ended before its first checkpoint are not of this one.
+    const recorded = own ? step : 0;
+    const warnings: string[] = [];
+    const open = (name: string, keep: (line: Mapping) => boolean) => {
+      const file = join(this.path, name);
+      const leading = leadingLines(file, keep);
+      const damage = damageOf(file, leading);
+      if (damage !== null) warnings.push(damage);
+      const opened = new JsonlFile(file);
+      opened.cutTo(leading.bytes);
+      return opened;
+    };
+    let lastStep = 0;
+    const upTo = (line: Mapping) => typeof line.step === 'number' && line.step <= recorded;
+    const ledger = open('ledger.jsonl', (line) => {
+      if (!upTo(line)) return false;
+      lastStep = line.step as number;
+      return true;
+    });
+    if (lastStep < recorded) {
+      warnings.push(
+        `${ledger.path} ends at step ${lastStep}, before the checkpoint: the rows of the steps up to ${recorded} are not in it. Training is not affected`,
+      );
+    }
+    this.#records = {
+      ledger,
+      metrics: open('metrics.jsonl', upTo),
+      journal: open(JOURNAL, () => true),
+    };
+    this.#writeConfig(stringify(config));
+    syncFolderNow(this.path);
+    return { notes: renamed.map((other) => `later checkpoint renamed: ${other}`), warnings };
+  }
+
+  /** The configuration of an earlier generation G stays as config.G.yaml. */
+  #writeConfig(text: string): void {
+    const file = join(this.path, CONFIG);
+    const former = textOrNull(file);
+    if (former === text) return;
+    try {
+      if (former !== null && this.lastGeneration > 0) {
+        copyFileSync(file, join(this.path, `config.${this.lastGeneration}.yaml`));
+      }
+      writeFileSync(`${file}.new`, text);
+      renameSync(`${file}.new`, file);
+      syncFolderNow(this.path);
+    } catch (error) {
+      throw writeFailure(file, error);
+    }
+  }
+
+  /** Releases the lock. If the run never began, a folder that was made for it goes. */
+  release(): void {
+    this.#unlock();
+    if (this.#records === null) removeEmpty(this.#made);
+    else for (const file of Object.values(this.#records)) file.close();
   }
 }
 
-/** Messages about keys that differ from those in the checkpoint. Other checks refuse what must agree. */
-function changedKeys(stored: Config, config: Config): string[] {
-  const flat = (of: Config) =>
-    new Map([...leaves(of)].map(({ path, value }) => [path.join('.'), JSON.stringify(value)]));
-  const [old, now] = [flat(stored), flat(config)];
-  const text = (values: typeof old, key: string) => values.get(key) ?? 'absent';
-  return [...new Set([...old.keys(), ...now.keys()])]
-    .filter((key) => old.get(key) !== now.get(key))
-    .map((key) => `${key} was ${text(old, key)} in the checkpoint and is ${text(now, key)} now`);
+/** Removes folders from the innermost on, as long as they are empty. */
+function removeEmpty(folders: readonly string[]): void {
+  try {
+    for (const folder of folders.toReversed()) rmdirSync(folder);
+  } catch {
+    // Somebody has put something there.
+  }
+}
+
+/** The last generation in a journal; 0 if there is none. */
+function lastGeneration(path: string): number {
+  let last = 0;
+  leadingLines(path, ({ generation }) => {
+    if (typeof generation === 'number') last = Math.max(last, generation);
+    return true;
+  });
+  return last;
 }

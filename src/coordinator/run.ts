@@ -4,7 +4,8 @@ import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { recoverStore, retainCheckpoints } from '../checkpoint/retention.js';
 import { publishCheckpoint } from '../checkpoint/store.js';
 import { validatedWeights, validationEvery } from '../config/derived.js';
-import { type Config, slotCount } from '../config/schema.js';
+import type { LoadedConfig } from '../config/load.js';
+import { slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
@@ -20,7 +21,8 @@ import { timeSpan } from '../text/quantities.js';
 import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
-import { openRunDir, type RunDir } from './run-dir.js';
+import { describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
+import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { RunState } from './state.js';
@@ -30,8 +32,7 @@ const TICK_MS = 250;
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
 interface CoordinatorOptions {
-  /** The run's configuration, given that of the checkpoint from which it goes on, or null. */
-  configFor: (stored: Config | null) => Config;
+  loaded: LoadedConfig;
   workers: number;
   runDir: string;
   /** "auto", "never" or a path. */
@@ -51,24 +52,26 @@ interface CoordinatorOptions {
  * a message on the terminal, if no step is left.
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
-  checkWorkers(options.configFor(null), options.workers);
-  const dir = await openRunDir(options.runDir, options.resume, options.configFor);
+  const { loaded, workers, runDir, resume } = options;
+  checkWorkers(loaded.config, workers);
+  const dir = await RunDir.open(runDir);
   try {
-    const { step = 0 } = dir.resume?.manifest ?? {};
-    const { steps } = dir.config.schedule;
-    if (step >= steps) {
+    const data = describeData(loaded);
+    const resolved = await resolveRun(loaded, data, data, { runDir, resume, thorough: true });
+    const { steps } = resolved.config.schedule;
+    if (resolved.step >= steps) {
       process.stdout.write(
-        `already at step ${step} of ${steps}: nothing to do; raise schedule.steps to go on\n`,
+        `already at step ${resolved.step} of ${steps}: nothing to do; raise schedule.steps to go on\n`,
       );
-      dir.unlock();
+      dir.release();
       return null;
     }
-    const recorder = await openRecorder(dir.config, options.workers, dir);
-    const run = new Run(options, dir, recorder);
+    const recorder = await openRecorder(resolved.config, workers, dir);
+    const run = new Run(options, resolved, dir, recorder);
     await run.listen();
     return run;
   } catch (error) {
-    dir.unlock();
+    dir.release();
     throw error;
   }
 }
@@ -77,6 +80,7 @@ export class Run {
   /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
   readonly #options: CoordinatorOptions;
+  readonly #resolved: ResolvedRun;
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
   readonly #state: RunState;
@@ -88,6 +92,8 @@ export class Run {
   #over = false;
   /** The workers' Ready messages by rank; empty before the first step. */
   #ready: readonly Ready[] = [];
+  /** The line of the generation that formed, for the journal. */
+  #generation: object = {};
   #lastCommit = 0;
   /** Seconds from the commit before the last to the last one, without a validation in between. */
   #stepSeconds = 0;
@@ -103,10 +109,11 @@ export class Run {
   /** Resolves when no checkpoint is being published. */
   #publishing: Promise<void> = Promise.resolve();
 
-  constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
+  constructor(options: CoordinatorOptions, resolved: ResolvedRun, dir: RunDir, recorder: Recorder) {
     const { workers } = options;
-    const { config } = dir;
+    const { config } = resolved;
     this.#options = options;
+    this.#resolved = resolved;
     this.#dir = dir;
     this.#recorder = recorder;
     this.done = new Promise((resolve) => {
@@ -125,8 +132,8 @@ export class Run {
       validateEvery: validationEvery(config),
       configHash: canonicalHash(config),
       lastGeneration: dir.lastGeneration,
-      resumePath: dir.resume?.path ?? '',
-      resumeStep: dir.resume?.manifest.step ?? 0,
+      resumePath: resolved.checkpoint?.path ?? '',
+      resumeStep: resolved.step,
       supervised: options.supervised,
     });
     this.#sessions = new Sessions({
@@ -142,8 +149,8 @@ export class Run {
   async listen(): Promise<void> {
     try {
       const address = await this.#sessions.listen(this.#options.listen);
-      for (const note of this.#dir.notes) this.#recorder.note('info', note);
-      for (const warning of this.#dir.warnings) this.#recorder.note('warn', warning);
+      for (const note of [...this.#dir.notes, ...this.#resolved.notes]) this.#recorder.note('info', note);
+      for (const warning of this.#resolved.warnings) this.#recorder.note('warn', warning);
       this.#handle({ type: 'listening' });
       this.#options.onListening(address);
     } catch (error) {
@@ -200,21 +207,20 @@ export class Run {
         this.#recorder.note('info', action.message);
         break;
       case 'journal':
-        this.#dir.journal.append({
+        this.#generation = {
           generation: action.generation,
           step: action.step,
-          checkpoint: this.#dir.resume?.path ?? null,
+          checkpoint: this.#resolved.checkpoint?.path ?? null,
           workers: action.workers,
           unix_seconds: Date.now() / 1000,
-        });
-        this.#dir.journal.sync();
+        };
         break;
       case 'started':
         this.#started(action.firstStep, action.ready);
         break;
       case 'commit':
         this.#timeStep();
-        this.#dir.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
+        this.#dir.records.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
         break;
       case 'record':
         this.#record(action.step, action.prepared);
@@ -243,10 +249,22 @@ export class Run {
     }
   }
 
+  /** All workers are ready: from now on the run folder is changed. */
+  #begin(): void {
+    const { notes, warnings } = this.#dir.begin(this.#resolved);
+    const { journal } = this.#dir.records;
+    journal.append(this.#generation);
+    journal.sync();
+    this.#recorder.begin();
+    for (const note of notes) this.#recorder.note('info', note);
+    for (const warning of warnings) this.#recorder.note('warn', warning);
+  }
+
   #started(firstStep: number, all: readonly Ready[]): void {
     this.#ready = all;
     const ready = all[0]!;
-    const { config } = this.#dir;
+    const { config } = this.#resolved;
+    this.#begin();
     this.#startedAt = performance.now();
     this.#lastCommit = this.#startedAt;
     this.#pace = new Pace({
@@ -285,7 +303,7 @@ export class Run {
     this.#step = step;
     const seconds = this.#stepSeconds;
     this.#pace?.add(step, seconds);
-    const { config } = this.#dir;
+    const { config } = this.#resolved;
     const { steps } = config.schedule;
     this.#recorder.step({
       step,
@@ -322,15 +340,16 @@ export class Run {
   }
 
   #syncRecords(step: number): void {
-    this.#dir.ledger.sync();
-    this.#dir.metrics.sync();
-    this.#dir.journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
-    this.#dir.journal.sync();
+    const { ledger, metrics, journal } = this.#dir.records;
+    ledger.sync();
+    metrics.sync();
+    journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
+    journal.sync();
   }
 
   /** Publishes a staged checkpoint after those before it, and removes what is not to be kept any longer. */
   #publish({ step, folder, seconds, stallSeconds }: Saved): void {
-    const { keep, keep_every: keepEvery } = this.#dir.config.checkpoint;
+    const { keep, keep_every: keepEvery } = this.#resolved.config.checkpoint;
     const root = join(this.#dir.path, CHECKPOINTS);
     const publish = async (): Promise<Event> => {
       let path: string;
@@ -375,9 +394,7 @@ export class Run {
       // What nobody will publish. If it cannot be removed, or is still being written, the next start removes it.
       if (this.#step > 0) await recoverStore(join(this.#dir.path, CHECKPOINTS)).catch(() => []);
       await this.#recorder.close();
-      this.#dir.ledger.close();
-      this.#dir.journal.close();
-      this.#dir.unlock();
+      this.#dir.release();
     };
     close().then(
       () => this.#finish(exitCode),

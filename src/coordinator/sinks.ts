@@ -12,14 +12,12 @@ import type { RunDir } from './run-dir.js';
 export async function openRecorder(config: Config, workers: number, dir: RunDir): Promise<Recorder> {
   const { metrics_port: port, metrics_host: host } = config.telemetry;
   const header: RunHeader = { name: config.name, steps: config.schedule.steps, workers };
-  // The log comes first: if it cannot be opened, no server may listen yet and keep the process from ending.
-  const log = logFile(join(dir.path, 'run.log'));
   const prometheus = port === null ? null : await serveMetrics(host, port, header);
   const { stdout } = process;
   const write = (text: string) => void stdout.write(text);
   const recorder = recorderOf([
-    metricsFile(dir.metrics),
-    log,
+    metricsFile(() => dir.records.metrics),
+    logFile(join(dir.path, 'run.log')),
     ...(prometheus === null ? [] : [prometheus]),
     stdout.isTTY && process.env.TERM !== 'dumb'
       ? liveTable({

@@ -16,6 +16,9 @@ import { verifyFiles } from './verify.js';
 /** The part of `config.data` that describes where the data is and what it is. */
 export type DataConfig = Pick<Config['data'], 'path' | 'columns' | 'latent_shape' | 'text_shape'>;
 
+/** A data set as its metadata describes it; no value was read, and `hash()` may read much of the files. */
+export type DescribedDataset = ReturnType<typeof describe>;
+
 /** A data set that was opened for training. */
 export type OpenDataset = Awaited<ReturnType<typeof openDataset>>;
 
@@ -31,23 +34,42 @@ type Shapes = ReadonlyMap<string, readonly number[]>;
 const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 
 /**
- * Opens a data set of any format. The files of a small one are compared with their recorded hashes, unless
- * `verify` is false. ERR_FILE_* and ERR_DATA_* name file, column and row.
+ * Opens a data set of any format. The files of a small one are compared with their recorded hashes.
+ * ERR_FILE_* and ERR_DATA_* name file, column and row.
  */
-export async function openDataset(config: DataConfig, { verify = true } = {}) {
+export async function openDataset(config: DataConfig) {
   const source = openSource(config.path);
   const columns = source.roles(config.columns);
-  if (verify && totalBytes(source.files) <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
+  await verifySmall(source);
+  const described = describe(source, columns, config);
+  return { ...described, hash: await described.hash() };
+}
+
+async function verifySmall(source: DataSource): Promise<void> {
+  if (totalBytes(source.files) <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
+}
+
+/** Reads the metadata of a data set of any format, which is quick for any size. */
+export function describeDataset(config: DataConfig): DescribedDataset {
+  const source = openSource(config.path);
+  return describe(source, source.roles(config.columns), config);
+}
+
+function describe(source: DataSource, columns: Columns, config: DataConfig) {
   const roles = rolesOf(columns, config);
   const table = roles.map(({ name, column, configured }) => joinColumn(source, name, column, configured));
   const shapes = chooseShapes(source, roles, table);
   if (columns.synthetic) requireEqualShapes(source, shapes);
   const used = { columns, shapes: [...shapes] };
-  const hash = canonicalHash({ format: source.format.name, columns: used, ...(await source.identity()) });
   return {
     spec: datasetSpec(source, table),
     /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
-    hash,
+    hash: async (progress: ((bytes: number) => void) | null = null): Promise<string> =>
+      canonicalHash({ format: source.format.name, columns: used, ...(await source.identity(progress)) }),
+    /** Compares the files of a small data set with their recorded hashes. */
+    verify: () => verifySmall(source),
+    /** Bytes that `hash` reads. */
+    hashedBytes: source.identityBytes,
     rows: source.rows,
     /** [channels, height, width]. */
     latent: shapes.get('latent') as [number, number, number],

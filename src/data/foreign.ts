@@ -14,7 +14,7 @@ const WHOLE_FILE_BYTES = 256 * 2 ** 20;
 const PIECES = 64;
 const PIECE_BYTES = 4 * 2 ** 20;
 
-type Foreign = 'roles' | 'encoders' | 'identity' | 'hashes';
+type Foreign = 'roles' | 'encoders' | 'identity' | 'identityBytes' | 'hashes';
 
 /** Completes the source of a foreign folder. */
 export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
@@ -29,18 +29,22 @@ export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
         `It has the columns ${source.columns.map(({ name }) => name).join(', ')}`,
       );
     },
-    async identity() {
+    async identity(progress) {
       const content: object[] = [];
-      for (const file of source.files) content.push(await contentOf(file));
+      for (const file of source.files) content.push(await contentOf(file, progress));
       return { content };
     },
+    identityBytes: source.files.reduce((sum, { bytes }) => sum + Math.min(bytes, WHOLE_FILE_BYTES), 0),
     hashes: () => readSums(source),
   };
 }
 
 /** Tells one file from another; a hash of pieces is not for detecting damage. */
-async function contentOf({ path, bytes, rows }: DataFile): Promise<object> {
-  if (bytes <= WHOLE_FILE_BYTES) return { bytes, rows, sha256: (await hashFile(path)).sha256 };
+async function contentOf(
+  { path, bytes, rows }: DataFile,
+  progress: ((bytes: number) => void) | null,
+): Promise<object> {
+  if (bytes <= WHOLE_FILE_BYTES) return { bytes, rows, sha256: (await hashFile(path, progress)).sha256 };
   const hash = createHash('sha256');
   const piece = new Uint8Array(PIECE_BYTES);
   const { handle } = await openForReading(path);
@@ -48,6 +52,7 @@ async function contentOf({ path, bytes, rows }: DataFile): Promise<object> {
     for (let i = 0; i < PIECES; i++) {
       await readFully(handle, piece, Math.floor(((bytes - PIECE_BYTES) * i) / (PIECES - 1)), path);
       hash.update(piece);
+      progress?.(PIECE_BYTES);
     }
   } finally {
     await handle.close();

@@ -30,6 +30,7 @@ export const shards: DataFormat = {
         );
       },
       identity: async () => ({ columns, content: files.map(({ rows, sha256 }) => ({ rows, sha256 })) }),
+      identityBytes: 0,
       hashes() {
         let firstRow = 0;
         return files.map((shard) => {

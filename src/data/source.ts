@@ -64,9 +64,11 @@ export interface DataSource {
   label(column: string, row: number): string;
   /**
    * What the data set's hash covers, besides the format's name: the contents, and `columns` where the
-   * metadata describes them; otherwise their use by the configuration is part of the hash.
+   * metadata describes them; otherwise their use by the configuration is part of the hash. `progress` receives
+   * the number of bytes read; `identityBytes` is their sum.
    */
-  identity(): Promise<{ content: object[]; columns?: object }>;
+  identity(progress: ((bytes: number) => void) | null): Promise<{ content: object[]; columns?: object }>;
+  identityBytes: number;
   /** Recorded hashes of the files; null if there are none. */
   hashes(): RecordedHash[] | null;
   /** Files beside those with rows whose hashes `dataset verify --record` keeps. */

@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../checkpoint/manifest.js';
 import { resolveCheckpoint } from '../checkpoint/resume.js';
+import { type openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
 import { weightsFolder } from '../model/files.js';
 import { withWeights } from '../model/weights.js';
@@ -61,15 +62,20 @@ async function isWeights(path: string): Promise<boolean> {
 
 /**
  * Finds the weights at a path: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
- * weights alone (see openFiles). Checkpoints are verified.
+ * weights alone (see openFiles).
  *
  * @param weights which of a checkpoint's; null = the EMA, or the master weights of a run without.
+ * @param check see resolveCheckpoint.
  */
-export async function locateWeights(path: string, weights: WeightsName | null): Promise<WeightsSource> {
+export async function locateWeights(
+  path: string,
+  weights: WeightsName | null,
+  check: typeof openCheckpoint = verifyCheckpoint,
+): Promise<WeightsSource> {
   if (await isWeights(path)) {
     return { path, manifest: null, stored: await storedAt(path), byDefault: false, notes: [] };
   }
-  const { path: folder, manifest, damaged } = await resolveCheckpoint(path);
+  const { path: folder, manifest, damaged } = await resolveCheckpoint(path, check);
   const hasEma = manifest.files[EMA_FILE] !== undefined;
   if (weights === 'ema' && !hasEma) {
     throw new OrchestratorError(

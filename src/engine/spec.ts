@@ -1,30 +1,60 @@
 /** The engine for a configuration and a data set. */
-import { modelOf } from '../config/model.js';
+import { type FromData, modelOf } from '../config/model.js';
 import { type Config, slotCount } from '../config/schema.js';
 import type { OpenDataset } from '../data/dataset.js';
-import { OrchestratorError } from '../errors.js';
+import { OrchestratorError, refuse } from '../errors.js';
 import type { EngineSpec, HostInfo, ModelSpec } from '../native/contract.js';
 import { contextTokens } from '../native/specs.js';
 import { GPU, resolvePrecision } from './precision.js';
 
 export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
 
-/** The model of a configuration. Widths that it leaves open come from the data set. */
-function modelSpec(config: Config, { latent, text }: DatasetShapes): ModelSpec {
-  const { latent_channels, context_dim, pooled_dim } = config.model;
+/** The side of the position grid where nothing larger is needed, in patches. */
+const LEAST_GRID = 16;
+
+/** What the data gives to a model: its widths, and a position grid that is large enough. */
+export function modelFromData({ latent, text }: DatasetShapes, patch: number): FromData {
+  const [latentChannels, height, width] = latent;
+  const posEmbedMaxSize = Math.max(LEAST_GRID, Math.ceil(Math.max(height, width) / patch));
   const pooledDim = text.clipLPooledDim + text.clipGPooledDim;
-  agree('model.latent_channels', latent_channels, latent[0], 'channels of the latents');
-  agree('model.context_dim', context_dim, text.t5Dim, 'width of the T5 features');
-  agree('model.pooled_dim', pooled_dim, pooledDim, 'width of both pooled vectors together');
-  return modelOf(config, { contextDim: text.t5Dim, pooledDim });
+  return { latentChannels, contextDim: text.t5Dim, pooledDim, posEmbedMaxSize };
 }
 
-function agree(key: string, configured: number | null, found: number, what: string): void {
-  if (configured === null || configured === found) return;
-  throw new OrchestratorError(
-    'ERR_CONFIG',
-    `${key}: expected ${found}, the data set's ${what}, received ${configured}`,
-  );
+/**
+ * The model of a configuration. What it leaves open comes from the data set.
+ *
+ * @param placeOf where a key was set, for messages: " (run.yaml:3:5)", or "".
+ */
+export function modelSpec(
+  config: Config,
+  shapes: DatasetShapes,
+  placeOf: (key: string) => string = () => '',
+): ModelSpec {
+  const [, height, width] = shapes.latent;
+  const { patch } = config.model;
+  const found = modelFromData(shapes, patch);
+  const spec = modelOf(config, found);
+  const problems: OrchestratorError[] = [];
+  const expect = (holds: boolean, key: string, expected: string, received: number) => {
+    if (holds) return;
+    const message = `${key}${placeOf(key)}: expected ${expected}, received ${received}`;
+    problems.push(new OrchestratorError('ERR_CONFIG', message));
+  };
+  const same = (name: 'latentChannels' | 'contextDim' | 'pooledDim', key: string, what: string) =>
+    expect(spec[name] === found[name], key, `${found[name]}, the data set's ${what}, or null`, spec[name]);
+  same('latentChannels', 'model.latent_channels', 'channels of the latents');
+  same('contextDim', 'model.context_dim', 'width of the T5 features');
+  same('pooledDim', 'model.pooled_dim', 'width of both pooled vectors together');
+  const latents = `latents of ${height} x ${width}`;
+  if (height % patch !== 0 || width % patch !== 0) {
+    expect(false, 'model.patch', `a divisor of the height and width of the data set's ${latents}`, patch);
+  } else {
+    const side = Math.max(height, width) / patch;
+    const grid = `at least ${side}, which ${latents} need in patches of ${patch}, or null`;
+    expect(spec.posEmbedMaxSize >= side, 'model.pos_embed_max_size', grid, spec.posEmbedMaxSize);
+  }
+  refuse(problems);
+  return spec;
 }
 
 /** Compute threads of a worker that shares the machine with `workers - 1` others. */

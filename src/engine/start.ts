@@ -1,7 +1,9 @@
 /** Starts training from given weights, also of a model without QK-norm or with a smaller position grid. */
+import { modelDifferences } from '../config/model.js';
+import { show } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
 import { extendPositions } from '../model/extend-positions.js';
-import { describeModel, POS_EMBED, sameModel } from '../model/tensors.js';
+import { POS_EMBED } from '../model/tensors.js';
 import { type Weights, withWeights } from '../model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../native/contract.js';
 import { native } from '../native/load.js';
@@ -40,14 +42,30 @@ export async function startFrom(
   });
 }
 
-function requireReachable(found: ModelSpec, wanted: ModelSpec, path: string): void {
+/**
+ * Refuses weights from which a model cannot be started: only QK-norm can be added, and only the position grid
+ * can grow.
+ *
+ * @param placeOf where a key of the configuration was set, for messages: " (run.yaml:3:5)", or "".
+ */
+export function requireReachable(
+  found: ModelSpec,
+  wanted: ModelSpec,
+  path: string,
+  placeOf: (key: string) => string = () => '',
+): void {
   const qkNorm = found.qkNorm === 'none' ? wanted.qkNorm : found.qkNorm;
   const posEmbedMaxSize = Math.max(found.posEmbedMaxSize, wanted.posEmbedMaxSize);
-  if (sameModel({ ...found, qkNorm, posEmbedMaxSize }, wanted)) return;
+  const differences = modelDifferences({ ...found, qkNorm, posEmbedMaxSize }, wanted);
+  if (differences.length === 0) return;
+  const texts = differences.map(
+    ({ key, a, b }) => `model.${key} is ${show(a)} there and ${show(b)} in the run${placeOf(`model.${key}`)}`,
+  );
+  const lines = differences.map(({ key, a }) => `${key}: ${show(a)}`).join(', ');
   throw new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
-    `${path} holds another model: ${describeModel(found)}; the run needs ${describeModel(wanted)}`,
-    'Only QK-norm can be added, and only the position grid can grow',
+    `init: ${path} holds another model: ${texts.join('; ')}`,
+    `Leave these keys out, so that they are those of the weights, or set model: {${lines}}. Only QK-norm can be added, and only the position grid can grow`,
   );
 }
 

@@ -3,7 +3,7 @@
  */
 import { basename, dirname } from 'node:path';
 import { type CheckpointManifest, EMA_FILE, MODEL_FILE, readManifest } from '../checkpoint/manifest.js';
-import { parseStored } from '../config/earlier.js';
+import { storedConfig } from '../config/resume.js';
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import type { WeightsName } from '../native/contract.js';
@@ -67,7 +67,7 @@ export function adviceOn({ untrained }: StoredWeights): string[] {
  */
 function readable(config: unknown): Config | null {
   try {
-    return parseStored(config, 'the config in the checkpoint');
+    return storedConfig(config, 'the config in the checkpoint');
   } catch (error) {
     if (error instanceof OrchestratorError) return null;
     throw error;

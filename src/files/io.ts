@@ -1,6 +1,6 @@
 /** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
-import { constants, existsSync, openSync, readFileSync, type Stats } from 'node:fs';
+import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type ErrorCode, OrchestratorError } from '../errors.js';
@@ -189,6 +189,16 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/** The same, where nothing else may happen meanwhile. */
+export function syncFolderNow(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Writes a new file and flushes it to disk. */
 export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
   const handle = await open(path, 'wx', 0o644);
@@ -203,16 +213,23 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
 /**
  * Creates a folder and its missing parents, so that they survive a power cut. One call for each, because a
  * recursive one never returns in /proc, where nothing can be made.
+ *
+ * @returns those that it created, the outermost first.
  */
-export async function makeFolders(path: string): Promise<void> {
+export async function makeFolders(path: string): Promise<string[]> {
+  const made: string[] = [];
   const missing: string[] = [];
   for (let folder = resolve(path); !existsSync(folder); folder = dirname(folder)) missing.unshift(folder);
   for (const folder of missing) {
-    await mkdir(folder).catch((error) => {
+    try {
+      await mkdir(folder);
+      made.push(folder);
+    } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error; // another process may make it at the same time
-    });
+    }
     await syncFolder(dirname(folder));
   }
+  return made;
 }
 
 /** Free bytes of the disk of a path, or of its nearest parent that exists; null where it has no size. */

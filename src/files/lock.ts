@@ -33,15 +33,19 @@ export function lockFile(path: string): () => void {
     }
     const owner = lockOwner(path);
     if (owner !== null) {
-      throw new OrchestratorError(
-        'ERR_RUN_LOCKED',
-        `${path} is held by process ${owner.pid}`,
-        'Wait for that run, stop it, or use another --run-dir',
-      );
+      throw lockHeld(path, owner);
     }
     unlinkSync(path);
   }
   throw new OrchestratorError('ERR_RUN_LOCKED', `${path} is being taken by other processes`);
+}
+
+export function lockHeld(path: string, { pid }: Owner): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_RUN_LOCKED',
+    `${path} is held by process ${pid}`,
+    'Wait for that run, stop it, or use another --run-dir',
+  );
 }
 
 /** The living process that holds a lock, or null. */

@@ -1,20 +1,21 @@
 /**
  * The page of `launch --dry-run`: arithmetic, ranks, memory and commands of a run, without starting anything.
  */
-import type { Room } from '../checkpoint/room.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { gib } from '../memory/fit.js';
 import { totalBytes } from '../memory/parts.js';
+import { describeModel } from '../model/tensors.js';
 import { describeDevice } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
+import { PEAK_SHARE, type RunTime } from '../planning/run-time.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
 import { namedRows } from '../text/columns.js';
-import { byteCount, counted, flopCount } from '../text/quantities.js';
+import { byteCount, counted, flopCount, flopRate, timeSpent } from '../text/quantities.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
-import type { Preflight } from './preflight.js';
+import { heldOutShare, type Preflight } from './preflight.js';
 import {
   coordinatorProcess,
   ENVIRONMENT,
@@ -27,33 +28,34 @@ import {
 /**
  * The page as text. A run may be planned on another machine, so neither the data set (if the configuration
  * has its shapes) nor a GPU is needed.
+ *
+ * @param time null where it is unknown: on a GPU, and on another machine.
  */
 export function renderDryRun(
   run: LaunchOptions,
   launcher: Launcher,
-  config: Config,
   found: Preflight,
-  room: Room,
+  time: RunTime | null,
 ): string {
-  const { figures, rows, place } = found;
-  const { batch, schedule, data } = config;
+  const { figures, place, resolved } = found;
+  const { config, model } = resolved;
+  const { batch } = config;
   const host = hostOf(native());
   const slots = slotCount(config);
-  const samples = schedule.steps * batch.global;
-  const epochs = rows === null ? '' : ` = ${(samples / (rows - data.validation_rows)).toFixed(2)} epochs`;
   const least = `at least ${gib(totalBytes(figures.machine))}, that of the ranks and ${gib(COORDINATION_BYTES)}`;
   const has = place === null ? '' : `; ${place.source} ${gib(place.bytes)}`;
-  const freeSpace = room.free === null ? '' : `; ${byteCount(room.free)} are free`;
   const facts = {
     run: `${config.name} in ${run.runDir}, resume ${run.resume}`,
+    start: resolved.start,
     machine: `${host.processors} processors, ${host.isa}`,
     data: describeData(config, found),
-    model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}`,
+    model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}; ${describeModel(model)}`,
     batch: `${batch.global} samples = ${slots} slots x ${batch.micro}`,
-    steps: `${schedule.steps} = ${samples} samples${epochs}`,
+    steps: describeSteps(found),
     work: `${flopCount(figures.flopsPerStep)} of the model a step`,
+    time: describeTime(time),
     memory: `${least} of the coordinator and the launcher${has}`,
-    disk: `${byteCount(room.bytes)} for each checkpoint${freeSpace}`,
+    disk: describeDisk(found),
   };
   const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
   const started = (spec: ProcessSpec, by: Launcher) => [
@@ -76,8 +78,34 @@ export function renderDryRun(
 }
 
 function describeData({ data }: Config, { rows, noData }: Preflight): string {
-  if (noData !== null) return `not here (${noData.message}): shapes from the configuration`;
-  return `${data.path}: ${rows} rows, ${data.validation_rows} held out`;
+  if (rows === null) return `not here (${noData?.message}): shapes from the configuration`;
+  return `${data.path}: ${heldOutShare(data.validation_rows, rows)} are held out for validation`;
+}
+
+/** The steps that remain, and the samples and epochs of the whole run. */
+function describeSteps({ resolved: { config, step }, rows }: Preflight): string {
+  const { batch, schedule, data } = config;
+  const samples = schedule.steps * batch.global;
+  const epochs = rows === null ? '' : ` = ${(samples / (rows - data.validation_rows)).toFixed(2)} epochs`;
+  const all = `${schedule.steps} = ${samples} samples${epochs}`;
+  if (step === 0) return all;
+  return step < schedule.steps ? `${all}; ${step + 1} to ${schedule.steps} remain` : `${all}; none remains`;
+}
+
+function describeTime(time: RunTime | null): string {
+  if (time === null) {
+    return 'unknown for another machine or a GPU; `orchestrator estimate` computes it with --flops and --bandwidth';
+  }
+  const { step, validation, run, peak } = time;
+  const validations = validation === null ? '' : `, ${timeSpent(validation)} a validation`;
+  const basis = `at ${(100 * PEAK_SHARE).toFixed(0)} % of the ${flopRate(peak)} that matmuls reach here now`;
+  return `about ${timeSpent(step)} a step${validations}, ${timeSpent(run)} the run (${basis})`;
+}
+
+function describeDisk({ resolved: { config }, room }: Preflight): string {
+  const { keep } = config.checkpoint;
+  const free = room.free === null ? '' : `; ${byteCount(room.free)} are free`;
+  return `${byteCount(room.bytes)} a checkpoint; ${keep} are kept and one is being written: up to ${byteCount(room.bytes * (keep + 1))}${free}`;
 }
 
 /** Where a rank computes, and the least memory that it needs there. */

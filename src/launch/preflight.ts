@@ -1,39 +1,63 @@
 /** The checks before a run starts or writes anything: what it needs, and whether this machine has it. */
+import type { LoadedConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { openDataset } from '../data/dataset.js';
+import { describeData, resolveRun } from '../coordinator/resolve-run.js';
+import { checkRunDir } from '../coordinator/run-dir.js';
+import type { DescribedDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
 import { type Need, type Place, refusal, tightness } from '../memory/fit.js';
 import { machineMemory } from '../memory/machine.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
-import type { NativeAddon } from '../native/contract.js';
+import type { HostInfo, NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
 import { averageWarning } from '../step/ema.js';
-import { SamplePlan } from '../step/plan.js';
+import { checkMetricsAddress } from '../telemetry/prometheus.js';
 import { counted } from '../text/quantities.js';
+import { cannotConnect, sharedGpu } from '../worker/collective/nccl.js';
+import { cannotShare, MAX_MEMBERS } from '../worker/collective/shared.js';
+import { roomOf } from './room.js';
 import { savingsHint } from './savings-hint.js';
 
 export type Preflight = Awaited<ReturnType<typeof preflight>>;
 
-interface PreflightOptions {
+export interface PreflightOptions {
   workers: number;
+  runDir: string;
+  /** "auto", "never" or a path. */
+  resume: string;
   /** Bytes that replace this machine's memory in the check; null = this machine's. */
   memory: number | null;
   /** Dry run, which may be for another machine: with `memory`, this machine's free memory does not matter. */
   dry: boolean;
+  /** Is called while the data set is read, with the bytes done and in all. */
+  onHashing?: (done: number, total: number) => void;
 }
 
-/** Collects what a run needs and what this machine has; throws where nobody gives the shapes of the data. */
+/** The default of data.validation_rows should not hold out more than this share of the rows. */
+const LARGE_SHARE = 0.2;
+
+/**
+ * Checks what a run needs before its first step: configuration, data set, weights, run folder and checkpoint,
+ * ports, memory, GPUs. Changes nothing. Throws where nobody gives the shapes of the data, and what follows
+ * from the configuration; everything else is returned.
+ */
 export async function preflight(
   addon: NativeAddon,
-  config: Config,
-  { workers, memory, dry }: PreflightOptions,
+  loaded: LoadedConfig,
+  options: PreflightOptions,
   machine = machineMemory(),
 ) {
-  const { shapes, rows, noData } = await dataOf(config);
+  const { workers, runDir, memory, dry } = options;
+  checkRunDir(runDir);
+  const { shapes, dataset, noData } = dataOf(loaded);
+  // In a run the workers verify it.
+  if (dry) await dataset?.verify();
+  const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry });
+  const { config } = resolved;
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = await gpusOf(addon, config, workers);
   const given = memory === null ? null : { ...machine, bytes: memory, source: '--memory says' };
@@ -46,39 +70,97 @@ export async function preflight(
     return refusal(need, place, hint) ?? [];
   });
   const warned = shortages.length > 0 || (dry && memory !== null) ? [] : places;
-  const warnings = warned.flatMap(({ need, place }) => {
+  const tight = warned.flatMap(({ need, place }) => {
     const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
     return tightness(need, now) ?? [];
   });
-  const average = averageWarning(config);
+  // A dry run with another machine's memory plans for that machine, which may have what this one lacks.
+  const elsewhere = dry && memory !== null;
+  const missing = elsewhere ? [] : [noGpu, noData];
+  const room = await roomOf(config, figures, runDir);
+  // A dry run for another machine is for its disk.
+  const disk = elsewhere || (dry && noGpu !== null) ? null : room;
+  const more = [averageWarning(config), disk?.warning ?? null].filter((warning) => warning !== null);
   return {
-    ...{ figures, rows, noData, gpus, noGpu },
+    ...{ resolved, figures, rows: dataset?.rows ?? null, noData, gpus, noGpu },
     /** The memory that the run is compared with; null if it is for an unknown machine. */
     place,
     /** Errors for memory of the machine or of a GPU that is too small. */
     shortages,
-    /** Warnings for memory that is large enough but not free now, and for what the run will leave. */
-    warnings: [...warnings, ...(average === null ? [] : [average])],
+    /** The disk's room for checkpoints. */
+    room,
+    /** Why the run cannot begin, the shortages too. */
+    problems: [
+      ...shortages,
+      ...[...missing, disk?.refusal ?? null].filter((problem) => problem !== null),
+      ...exchangeProblems(config, workers, gpus),
+      ...(elsewhere ? [] : await addressProblems(config)),
+    ],
+    /** What the user should know before the run begins. */
+    warnings: [...tight, ...more, ...heldOut(loaded, dataset), ...crowded(config, hostOf(addon), workers)],
   };
 }
 
 /**
- * The shapes and rows of the data set; without one, the shapes in the configuration, and `noData` says why
- * there is none.
+ * The data set and its shapes; without one, the shapes in the configuration, and `noData` says why there is
+ * none.
  */
-async function dataOf(config: Config) {
+function dataOf(loaded: LoadedConfig) {
   try {
-    const { latent, text, rows, hash } = await openDataset(config.data, { verify: false }); // the workers verify it
-    new SamplePlan(hash, rows, config.data.validation_rows, config.seed).checkBatch(config.batch.global);
+    const dataset = describeData(loaded);
+    const { latent, text } = dataset;
     const shapes: FoundShapes = { latent, text, source: 'data set' };
-    return { shapes, rows, noData: null };
+    return { shapes, dataset, noData: null };
   } catch (error) {
-    const configured = configuredShapes(config);
-    if (!(error instanceof OrchestratorError) || error.code !== 'ERR_FILE_OPEN' || configured === null) {
+    const shapes = configuredShapes(loaded.config);
+    if (!(error instanceof OrchestratorError) || error.code !== 'ERR_FILE_OPEN' || shapes === null) {
       throw error;
     }
-    return { shapes: configured, rows: null, noData: error };
+    return { shapes, dataset: null, noData: error };
   }
+}
+
+/** An exchange that this machine cannot make; workers on other machines find out by themselves. */
+function exchangeProblems(config: Config, workers: number, gpus: readonly Gpu[] | null): OrchestratorError[] {
+  if (workers === 1) return [];
+  if (config.exchange === 'shared') return workers > MAX_MEMBERS ? [cannotShare()] : [];
+  if (config.exchange !== 'nccl' || gpus === null) return [];
+  const shared = sharedGpu(gpus.map(({ ordinal }) => `GPU ${ordinal}`));
+  return shared === null ? [] : [cannotConnect(shared)];
+}
+
+async function addressProblems({ telemetry }: Config): Promise<OrchestratorError[]> {
+  if (telemetry.metrics_port === null) return [];
+  try {
+    await checkMetricsAddress(telemetry.metrics_host, telemetry.metrics_port);
+    return [];
+  } catch (error) {
+    if (error instanceof OrchestratorError) return [error];
+    throw error;
+  }
+}
+
+/** A warning where the default holds out a large part of a small data set. */
+function heldOut({ config, sources }: LoadedConfig, dataset: DescribedDataset | null): string[] {
+  const { validation_rows: held } = config.data;
+  const chosen = sources.originOf(['data', 'validation_rows']).source !== 'default';
+  if (dataset === null || chosen || held <= LARGE_SHARE * dataset.rows) return [];
+  const share = heldOutShare(held, dataset.rows);
+  return [`${share} are held out for validation, which is the default; data.validation_rows sets the number`];
+}
+
+/** "256 of 600 rows (43 %)" */
+export function heldOutShare(held: number, rows: number): string {
+  return `${held} of ${rows} rows (${((100 * held) / rows).toFixed(0)} %)`;
+}
+
+/** A warning where workers have more threads than there are processors. */
+function crowded({ threads }: Config, { processors }: HostInfo, workers: number): string[] {
+  const all = (threads ?? 1) * workers;
+  if (threads === null || all <= processors) return [];
+  return [
+    `${counted(workers, 'worker')} of ${counted(threads, 'thread')} on ${counted(processors, 'processor')}: the run is slower than with threads: null, which shares them out`,
+  ];
 }
 
 /** The GPU of each rank, or with `device: cuda` why there is none. */

@@ -1,6 +1,9 @@
 /** The shapes of a run's data, from the configuration or the data set. */
+
+import type { LoadedConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { openDataset } from '../data/dataset.js';
+import { startFresh } from '../coordinator/resolve-run.js';
+import { describeDataset } from '../data/dataset.js';
 import type { DatasetShapes } from '../engine/spec.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
@@ -14,7 +17,7 @@ export async function shapesOf(config: Config): Promise<FoundShapes> {
   const configured = configuredShapes(config);
   if (configured !== null) return configured;
   try {
-    const { latent, text } = await openDataset(config.data);
+    const { latent, text } = describeDataset(config.data);
     return { latent, text, source: 'data set' };
   } catch (error) {
     if ((error as OrchestratorError).code !== 'ERR_FILE_OPEN') throw error;
@@ -24,6 +27,12 @@ export async function shapesOf(config: Config): Promise<FoundShapes> {
       { cause: error },
     );
   }
+}
+
+/** The configuration of a run that is planned: with the model of `init` where its keys are not set. */
+export async function plannedConfig(loaded: LoadedConfig): Promise<Config> {
+  if (loaded.config.init === null) return loaded.config;
+  return (await startFresh(loaded, await shapesOf(loaded.config), false)).config;
 }
 
 /**

@@ -88,11 +88,11 @@ async function measureRoofline(addon: NativeAddon, { device, precision }: Engine
 }
 
 /** The best of a few copies too large for caches; bytes read and bytes written both count. */
-function copyBandwidth(): number {
+export function copyBandwidth(copies = COPIES): number {
   const from = new Uint8Array(COPY_BYTES).fill(1);
   const to = new Uint8Array(COPY_BYTES).fill(2);
   let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < COPIES; i++) {
+  for (let i = 0; i < copies; i++) {
     const started = performance.now();
     to.set(from);
     best = Math.min(best, performance.now() - started);

@@ -4,6 +4,7 @@ import { cliPage } from './cli-page.js';
 import { configPage, configSchemaJson } from './config-page.js';
 import { errorsPage } from './errors-page.js';
 import { metricsPage } from './metrics-page.js';
+import { resumePage } from './resume-page.js';
 
 export async function generatedFiles(): Promise<Map<string, string>> {
   return new Map([
@@ -12,5 +13,6 @@ export async function generatedFiles(): Promise<Map<string, string>> {
     ['docs/reference/config.md', configPage()],
     ['docs/reference/errors.md', errorsPage()],
     ['docs/reference/metrics.md', metricsPage()],
+    ['docs/reference/resume.md', resumePage()],
   ]);
 }

@@ -43,6 +43,29 @@ const STATE_NAMES: Record<keyof Omit<PlanState, 'samples'>, string> = {
   validationRows: 'data.validation_rows',
 };
 
+/**
+ * Refuses a data set whose epoch is smaller than one batch.
+ *
+ * @param placeOf where a key of the configuration was set, for the message: " (run.yaml:3:5)", or "".
+ */
+export function checkRows(
+  rows: number,
+  validationRows: number,
+  globalBatch: number,
+  placeOf: (key: string) => string = () => '',
+): void {
+  const training = rows - validationRows;
+  if (training >= globalBatch) return;
+  const held = `data.validation_rows${placeOf('data.validation_rows')} holds out ${validationRows} of them`;
+  const batch = `batch.global${placeOf('batch.global')} is ${globalBatch}`;
+  const left = training < 1 ? 'none' : `${training}, fewer than one batch (${batch})`;
+  throw new OrchestratorError(
+    'ERR_DATA_EMPTY',
+    `The data set has ${rows} rows, and ${held}. Left to train on: ${left}`,
+    'Set a smaller batch.global or data.validation_rows, or use more data',
+  );
+}
+
 /** The sample plan of a run. */
 export class SamplePlan {
   /** Number of training rows: all except the held-out ones. */
@@ -58,14 +81,8 @@ export class SamplePlan {
   /** `datasetHash` has 64 hexadecimal digits; `seed` is an integer in [0, 2^53). */
   constructor(datasetHash: string, rows: number, validationRows: number, seed: number) {
     this.#identity = { version: PLAN_VERSION, datasetHash, seed, rows, validationRows };
+    checkRows(rows, validationRows, 1);
     this.trainingRows = rows - validationRows;
-    if (this.trainingRows < 1) {
-      throw new OrchestratorError(
-        'ERR_DATA_EMPTY',
-        `The data set has ${rows} rows and data.validation_rows is ${validationRows}: none is left to train on`,
-        'Set a smaller data.validation_rows, or use more data',
-      );
-    }
     const hashKey = BigInt(`0x${datasetHash.slice(0, 16)}`);
     const split = new Permutation(rows, hashKey, 0, PART.split, 0);
     this.validation = new Float64Array(validationRows);
@@ -77,13 +94,7 @@ export class SamplePlan {
   /** Refuses a data set whose epoch is smaller than one batch. */
   checkBatch(globalBatch: number): void {
     if (globalBatch <= this.trainingRows) return;
-    const { rows, validationRows } = this.#identity;
-    throw new OrchestratorError(
-      'ERR_DATA_EMPTY',
-      `The data set has ${rows} rows, ${validationRows} of them held out: ` +
-        `${this.trainingRows} are left to train on, fewer than one batch (batch.global is ${globalBatch})`,
-      'Set a smaller batch.global or data.validation_rows, or use more data',
-    );
+    checkRows(this.#identity.rows, this.#identity.validationRows, globalBatch);
   }
 
   /**

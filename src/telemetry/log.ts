@@ -4,12 +4,19 @@ import { openForAppending, writeFailure } from '../files/io.js';
 import { quantity } from '../text/quantities.js';
 import type { Sink } from './record.js';
 
+/** Events before the first step are written when it begins; a run that never begins leaves no log. */
 export function logFile(path: string): Sink {
-  const destination = openLog(path);
-  // A full disk must not end the run through its log. The ledger and metrics.jsonl report it.
-  destination.on('error', () => {});
-  const log = pino({ level: 'debug', base: { pid: process.pid } }, destination);
+  const early: string[] = [];
+  let file: ReturnType<typeof openLog> | null = null;
+  const write = (line: string) => void (file === null ? early.push(line) : file.write(line));
+  const log = pino({ level: 'debug', base: { pid: process.pid } }, { write });
   return {
+    begin: () => {
+      file = openLog(path);
+      // A full disk must not end the run through its log. The ledger and metrics.jsonl report it.
+      file.on('error', () => {});
+      for (const line of early.splice(0)) file.write(line);
+    },
     phase: (phase) => log.info({ phase }, `the run is ${phase}`),
     note: (level, message) => log[level](message),
     step: (record) =>
@@ -20,7 +27,7 @@ export function logFile(path: string): Sink {
       }
     },
     checkpoint: (record) => log.info(record, 'checkpoint written'),
-    close: () => destination.end(),
+    close: () => file?.end(),
   };
 }
 

@@ -3,21 +3,25 @@ import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
 import type { Sink, StepRecord, WorkerReport } from './record.js';
 
-export function metricsFile(file: JsonlFile): Sink {
+/** @param open gives the file when the first step is about to begin. */
+export function metricsFile(open: () => JsonlFile): Sink {
+  let file: JsonlFile | null = null;
   return {
-    step: (record) => file.append(stepObject(record)),
+    begin: () => {
+      file = open();
+    },
+    step: (record) => file?.append(stepObject(record)),
     validation: ({ step, seconds, results }) => {
       const weights = results.map(({ weights, mean, bins }) => [
         weights,
         { mean, bins: Object.fromEntries(bins.map(({ name, loss }) => [name, loss])) },
       ]);
-      file.append({ type: 'validation', step, seconds, ...Object.fromEntries(weights) });
+      file?.append({ type: 'validation', step, seconds, ...Object.fromEntries(weights) });
     },
     checkpoint: ({ step, path, seconds, stallSeconds }) =>
-      file.append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds }),
+      file?.append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds }),
     missedCheckpoint: ({ step, reason, fault: { code, message } }) =>
-      file.append({ type: 'missed_checkpoint', step, reason, code, message }),
-    close: () => file.close(),
+      file?.append({ type: 'missed_checkpoint', step, reason, code, message }),
   };
 }
 

@@ -100,6 +100,13 @@ function pathOf(target: string): string {
   return target.replace(/^https?:\/\/[^/?]*/i, '').split('?')[0]!;
 }
 
+/** Refuses an address on which serveMetrics could not listen now. */
+export async function checkMetricsAddress(host: string, port: number): Promise<void> {
+  const server = createServer();
+  await listen(server, host, port);
+  server.close();
+}
+
 async function listen(server: Server, host: string, port: number): Promise<void> {
   try {
     await once(server.listen(port, host), 'listening');

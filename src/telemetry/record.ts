@@ -76,6 +76,8 @@ export interface RunHeader {
 
 /** A sink handles the records that it needs. */
 export interface Sink {
+  /** The first step is about to begin. Before, nothing may be written into the run folder. */
+  begin?(): void;
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
   checkpoint?(record: CheckpointRecord): void;
@@ -95,6 +97,7 @@ export function recorderOf(sinks: readonly Sink[]): Recorder {
     for (const sink of sinks) pass(sink);
   };
   return {
+    begin: () => each((sink) => sink.begin?.()),
     step: (record) => each((sink) => sink.step?.(record)),
     validation: (record) => each((sink) => sink.validation?.(record)),
     checkpoint: (record) => each((sink) => sink.checkpoint?.(record)),

@@ -1,5 +1,5 @@
 /** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
-import { checkCompatible, otherArithmetic } from '../checkpoint/resume.js';
+import { checkData, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
@@ -65,15 +65,7 @@ export async function loadState(
   const { config, engine, plan, dataset, gpu, training } = setup;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
-    checkCompatible(
-      { path: checkpoint, manifest },
-      {
-        modelSpec: training.spec.model,
-        optimizer: training.spec.optimizer,
-        datasetHash: dataset.hash,
-        encoders: dataset.encoders,
-      },
-    );
+    checkData({ path: checkpoint, manifest }, { datasetHash: dataset.hash, encoders: dataset.encoders });
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
     if (other !== null) log(`warn ${other}`);
     plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);

@@ -1,6 +1,5 @@
 /** `orchestrator coordinator`: the process that coordinates a run, started by `launch`. */
 import type { Command } from 'commander';
-import { goingOn } from '../../config/earlier.js';
 import { loadConfigWithSources } from '../../config/load.js';
 import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
@@ -37,10 +36,9 @@ export function register(program: Command): void {
         run.stop(signal);
       });
       const { startCoordinator } = await import('../../coordinator/run.js');
-      const { config, sources } = loadConfigWithSources(configPath, set);
       run = await startCoordinator({
         ...options,
-        configFor: (stored) => (stored === null ? config : goingOn(config, sources, stored)),
+        loaded: loadConfigWithSources(configPath, set),
         token: requireVariable(ENVIRONMENT.token),
         supervised: process.send !== undefined,
         onListening: (address) => {

@@ -1,7 +1,8 @@
 /** `orchestrator estimate`: memory and time of a run, without running it. */
 import type { Command } from 'commander';
-import { loadConfig } from '../../config/load.js';
+import { loadConfigWithSources } from '../../config/load.js';
 import { native } from '../../native/load.js';
+import { plannedConfig } from '../../planning/data-shapes.js';
 import { estimate, type Rates } from '../../planning/estimate.js';
 import { renderEstimate } from '../../planning/estimate-page.js';
 import { checkWorkers } from '../../step/assignment.js';
@@ -33,7 +34,7 @@ export function register(program: Command): void {
 
 async function run(path: string, flags: EstimateFlags): Promise<void> {
   const rates = ratesOf(flags);
-  const config = loadConfig(path, flags.set);
+  const config = await plannedConfig(loadConfigWithSources(path, flags.set));
   const workers = flags.nodes * (await workersPerNode(native(), config, flags));
   checkWorkers(config, workers);
   printResult(await estimate(native(), config, workers, rates), flags.json, (result) =>

@@ -1,19 +1,23 @@
 /** `orchestrator launch`: trains on this machine. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { loadConfig } from '../../config/load.js';
+import { loadConfigWithSources } from '../../config/load.js';
 import { refuse } from '../../errors.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
 import { type LaunchOptions, workersOf } from '../../launch/processes.js';
-import { roomOf } from '../../launch/room.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
+import { forecastRunTime } from '../../planning/run-time.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
+import { bytesOf, Progress } from '../progress.js';
+
+/** Checks that take longer than this show their progress. */
+const QUIET_MS = 2_000;
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
@@ -37,7 +41,8 @@ export function register(program: Command): void {
     )
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .action(async (configPath: string, flags: LaunchFlags) => {
-      const config = loadConfig(configPath, flags.set);
+      const loaded = loadConfigWithSources(configPath, flags.set);
+      const { config } = loaded;
       const options: LaunchOptions = {
         nodes: flags.nodes,
         workersPerNode: await workersPerNode(native(), config, flags),
@@ -50,17 +55,21 @@ export function register(program: Command): void {
       const workers = workersOf(options);
       checkWorkers(config, workers);
       const { memory = null, dryRun: dry = false } = flags;
-      const found = await preflight(native(), config, { workers, memory, dry });
-      const room = await roomOf(config, found.figures, options.runDir);
-      if (dry) process.stdout.write(renderDryRun(options, LAUNCHERS.local, config, found, room));
-      const { shortages, noGpu, noData, warnings } = found;
-      // With another machine's memory, or without a GPU here, a dry run is for another machine and its disk.
-      const disk = dry && (memory !== null || noGpu !== null) ? null : room;
-      for (const warning of [...warnings, disk?.warning ?? null]) {
-        if (warning !== null) process.stderr.write(`warn ${warning}\n`);
+      const { runDir, resume } = options;
+      const progress = new Progress('reading the data set', bytesOf);
+      const started = performance.now();
+      const onHashing = (done: number, total: number) => {
+        if (performance.now() - started > QUIET_MS) progress.update(done, total);
+      };
+      const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, onHashing });
+      if (dry) {
+        const { config: effective, step } = found.resolved;
+        const here = memory === null && effective.device === 'cpu';
+        const time = here ? await forecastRunTime(native(), effective, found.figures, step) : null;
+        process.stdout.write(renderDryRun(options, LAUNCHERS.local, found, time));
       }
-      const problems = [...shortages, disk?.refusal ?? null, ...(dry ? [] : [noGpu, noData])];
-      refuse(problems.filter((problem) => problem !== null));
+      for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
+      refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();
       process.exitCode = await superviseRun(options, LAUNCHERS.local);

@@ -1,9 +1,10 @@
 /** `orchestrator profile`: time of each operation of a step, and its memory. */
 import type { Command } from 'commander';
-import { loadConfig } from '../../config/load.js';
+import { loadConfigWithSources } from '../../config/load.js';
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import { native } from '../../native/load.js';
+import { plannedConfig } from '../../planning/data-shapes.js';
 import { dryProfile } from '../../planning/dry-profile.js';
 import { estimate, type Rates } from '../../planning/estimate.js';
 import { memoryTables } from '../../planning/estimate-page.js';
@@ -36,7 +37,7 @@ export function register(program: Command): void {
 }
 
 async function run(path: string, flags: ProfileFlags): Promise<void> {
-  const config = loadConfig(path, flags.set);
+  const config = await plannedConfig(loadConfigWithSources(path, flags.set));
   if (flags.dry) return dry(config, flags);
   if (flags.flops !== undefined || flags.bandwidth !== undefined) {
     throw new OrchestratorError(

@@ -22,6 +22,12 @@ export async function deviceRendezvous(engine: Engine, { rank, members }: Form):
   }
 }
 
+/** "ranks 0 and 1 share GPU 0", which NCCL refuses; null if each rank has its own. */
+export function sharedGpu(gpus: readonly string[]): string | null {
+  const twin = gpus.findIndex((gpu, rank) => gpus.indexOf(gpu) !== rank);
+  return twin < 0 ? null : `ranks ${gpus.indexOf(gpus[twin]!)} and ${twin} share ${gpus[twin]}`;
+}
+
 /**
  * Why the GPUs of these workers cannot be connected, or null if they can. Every worker comes to the same
  * answer.
@@ -31,13 +37,20 @@ export async function deviceRendezvous(engine: Engine, { rank, members }: Form):
 export function connectionProblem(devices: readonly DeviceRendezvous[]): string | null {
   const off = devices.findIndex(({ problem }) => problem !== '');
   if (off >= 0) return `rank ${off}: ${devices[off]!.problem}`;
-  const gpus = devices.map(({ gpu }) => gpu);
-  const twin = gpus.findIndex((gpu, rank) => gpus.indexOf(gpu) !== rank);
-  if (twin >= 0) return `ranks ${gpus.indexOf(gpus[twin]!)} and ${twin} share ${gpus[twin]}`;
+  const shared = sharedGpu(devices.map(({ gpu }) => gpu));
+  if (shared !== null) return shared;
   const libraries = devices.map(({ library }) => library);
   const stranger = libraries.findIndex((library) => library !== libraries[0]);
   if (stranger >= 0) return `rank 0 has ${libraries[0]}, rank ${stranger} has ${libraries[stranger]}`;
   return null;
+}
+
+export function cannotConnect(problem: string): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_CUDA',
+    `exchange: nccl cannot connect the GPUs. ${problem}`,
+    'exchange: auto uses gRPC when GPUs cannot be connected',
+  );
 }
 
 /** Whether the workers connect their GPUs. `log` gets the reason if `exchange` allows it but they cannot. */
@@ -48,13 +61,7 @@ export function canConnectDevices(
 ): boolean {
   const problem = connectionProblem(devices);
   if (problem === null) return true;
-  if (exchange === 'nccl') {
-    throw new OrchestratorError(
-      'ERR_CUDA',
-      `exchange: nccl cannot connect the GPUs. ${problem}`,
-      'exchange: auto uses gRPC when GPUs cannot be connected',
-    );
-  }
+  if (exchange === 'nccl') throw cannotConnect(problem);
   log(`exchange over gRPC, because GPUs cannot be connected: ${problem}`);
   return false;
 }

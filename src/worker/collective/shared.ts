@@ -11,7 +11,7 @@ import type { Form } from '../../rpc/proto.js';
 import { type Collective, engineCollective } from './collective.js';
 
 /** Maximum number of workers in a group. */
-const MAX_MEMBERS = 64;
+export const MAX_MEMBERS = 64;
 
 /** This worker's shared memory, which others on its machine can join; null if the system provides none. */
 export function offerSharedMemory(): Group | null {
@@ -26,14 +26,16 @@ export function offerSharedMemory(): Group | null {
 export function canShareMemory(exchange: Config['exchange'], members: Form['members']): boolean {
   const machines = new Set(members.map(({ sharedMemory }) => sharedMemory.split('/')[0]));
   const can = machines.size === 1 && !machines.has('') && members.length <= MAX_MEMBERS;
-  if (exchange === 'shared' && !can) {
-    throw new OrchestratorError(
-      'ERR_SHARED_MEMORY',
-      `exchange: shared needs all workers on one machine, and at most ${MAX_MEMBERS} of them`,
-      'exchange: auto uses gRPC when memory cannot be shared',
-    );
-  }
+  if (exchange === 'shared' && !can) throw cannotShare();
   return can;
+}
+
+export function cannotShare(): OrchestratorError {
+  return new OrchestratorError(
+    'ERR_SHARED_MEMORY',
+    `exchange: shared needs all workers on one machine, and at most ${MAX_MEMBERS} of them`,
+    'exchange: auto uses gRPC when memory cannot be shared',
+  );
 }
 
 /** Joins the group of this machine's workers. From then on they have one copy of the state. */

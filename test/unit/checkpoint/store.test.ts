@@ -3,9 +3,8 @@ import { appendFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile }
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
-  checkCompatible,
+  checkData,
   otherArithmetic,
-  type RunIdentity,
   resolveCheckpoint,
   resolveResume,
 } from '../../../src/checkpoint/resume.js';
@@ -283,29 +282,29 @@ describe('resuming', () => {
     await expect(resolveCheckpoint(path)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
   });
 
-  test('refuses another model, optimizer, data set or text encoder, naming both', async () => {
+  test('refuses another data set or text encoder, naming both', async () => {
     const { dir, root } = await run();
     const names = { clip_l: 'openai/clip-l', clip_g: 'laion/clip-g', t5: 'google/t5' };
     const content = contentOf(10, 1);
     await saveCheckpoint(root, { ...content, metadata: { ...content.metadata, encoders: names } });
     const found = (await resolveResume('auto', dir))!;
-    const own = { modelSpec: SMALL, optimizer: 'adamw', datasetHash: 'a'.repeat(64), encoders: names };
-    const check = (other: Partial<RunIdentity>) => () => checkCompatible(found, { ...own, ...other });
+    const own = { datasetHash: 'a'.repeat(64), encoders: names };
+    const check = (other: Partial<typeof own> | { encoders: null }) => () =>
+      checkData(found, { ...own, ...other });
     check({})();
     check({ encoders: null })();
-    expect(check({ modelSpec: { ...SMALL, qkNorm: 'none' } })).toThrow(
-      /qk_norm rms.*; the config says .*qk_norm none/,
-    );
-    expect(check({ optimizer: 'other' })).toThrow(
-      expect.objectContaining({
-        message: `${found.path} belongs to another optimizer: adamw; the config says other`,
-        hint: `Set optimizer.name to adamw, or start from its weights alone, with init: ${found.path}/model.safetensors and another --run-dir`,
-      }),
-    );
     expect(check({ datasetHash: 'b'.repeat(64) })).toThrow(/another data set: its hash is aaaa.*bbbb/);
     expect(check({ encoders: { ...names, t5: 'google/umt5' } })).toThrow(
-      "another text encoder: its t5 is google/t5; that of the config's data set is google/umt5",
+      'another text encoder: its t5 is google/t5; that of data.path is google/umt5',
     );
+  });
+
+  test('a word that is no path: the words that --resume takes', async () => {
+    await expect(resolveResume('aut', temporaryFolder())).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT_MISSING',
+      message: expect.stringMatching(/^--resume aut: there is nothing at \/.*\/aut$/),
+      hint: '--resume takes auto, never, or the path of a checkpoint or a run; did you mean auto',
+    });
   });
 
   test('says which arithmetic differs', () => {

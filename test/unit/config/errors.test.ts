@@ -235,15 +235,15 @@ describe('rules between keys', () => {
       'objective.density: expected s of mode(s) to be from -1 to 1.7519, received mode(1.76)',
     ],
     [
-      'data: {path: d, latent_shape: [4, 8, 8]}',
-      'model.latent_channels: expected 4, the channels of data.latent_shape, received 16 (model.latent_channels has its default)',
+      'data: {path: d, latent_shape: [4, 8, 8]}\nmodel: {latent_channels: 16}',
+      'model.latent_channels: expected 4, the channels of data.latent_shape, or null; received 16',
     ],
     [
       'data: {path: d, latent_shape: [16, 8, 9]}',
       'data.latent_shape: expected a height and width divisible by model.patch (2), received 8 x 9',
     ],
     [
-      'data: {path: d, latent_shape: [16, 8, 34]}',
+      'data: {path: d, latent_shape: [16, 8, 34]}\nmodel: {pos_embed_max_size: 16}',
       'data.latent_shape: expected a height and width of at most 32 (model.pos_embed_max_size * model.patch), received 8 x 34',
     ],
     [

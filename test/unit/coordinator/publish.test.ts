@@ -3,17 +3,18 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { stageCheckpoint } from '../../../src/checkpoint/store.js';
-import { loadConfig } from '../../../src/config/load.js';
+import { loadConfigWithSources } from '../../../src/config/load.js';
 import { startCoordinator } from '../../../src/coordinator/run.js';
 import { canonicalHash } from '../../../src/files/hash.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { contentOf } from '../../support/checkpoints.js';
-import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { JOIN } from '../../support/join.js';
+import { TRAINING } from '../../support/launched.js';
 
 const SETS = ['telemetry.metrics_port=null', 'schedule.steps=2', 'schedule.warmup=0', 'checkpoint.every=1'];
-const config = loadConfig(yaml(MINIMAL), [
+const TOKEN = 'secret';
+const loaded = loadConfigWithSources(TRAINING, [
   ...SETS,
   'batch.global=2',
   'batch.micro=1',
@@ -35,22 +36,33 @@ afterEach(() => {
 
 /** A coordinator whose two workers, by rank, train. */
 async function training() {
-  const options = { config, workers: 2, runDir, resume: 'auto', listen: '127.0.0.1:0', token: JOIN.token };
+  const options = {
+    loaded,
+    workers: 2,
+    runDir,
+    resume: 'auto',
+    listen: '127.0.0.1:0',
+    token: TOKEN,
+    supervised: false,
+  };
   let address = '';
   const run = await startCoordinator({ ...options, onListening: (found) => (address = found) });
-  const workers = ['a', 'b'].map(() => new CoordinatorSession(address));
+  const workers = ['a', 'b'].map(() => new CoordinatorSession(address, TOKEN));
   sessions.push(...workers);
   await Promise.all(
     workers.map(async (worker, rank) => {
-      await worker.join({ ...JOIN, workerId: `w${rank}` });
+      const { configJson } = await worker.join({ ...JOIN, workerId: `w${rank}` });
+      worker.send({ standby: {} });
       await worker.next('form');
       worker.send({ formed: {} });
       await worker.next('sync');
-      worker.send({ ready: { configHash: canonicalHash(config), datasetHash: 'd', stateHash: 's' } });
+      worker.send({
+        ready: { configHash: canonicalHash(JSON.parse(configJson)), datasetHash: 'd', stateHash: 's' },
+      });
       await worker.next('start');
     }),
   );
-  return { run, workers };
+  return { run: run!, workers };
 }
 
 /** All prepare a step and get its commit. */
@@ -112,7 +124,7 @@ test('a folder that was not staged is not published, wherever it points', async 
   await expect
     .poll(() => readFileSync(join(runDir, 'run.log'), 'utf8'))
     .toContain('ERR_PROTOCOL: \\"../../elsewhere\\" is not a staged checkpoint');
-  run.stop(130, 'interrupted');
+  run.stop('SIGINT');
   workers[1]!.close();
   expect(await run.done).toBe(1);
 });

@@ -195,7 +195,10 @@ describe('a Hugging Face folder', () => {
     );
     const { hash, rows } = await fixed();
     expect(() => new SamplePlan(hash, rows, 16, 0).checkBatch(64)).toThrow(
-      failure('ERR_DATA_EMPTY', /48 rows, 16 of them held out: 32 are left .* fewer than one batch/),
+      failure(
+        'ERR_DATA_EMPTY',
+        /48 rows, and data\.validation_rows holds out 16 of them\. .*: 32, fewer than one batch/,
+      ),
     );
   });
 

@@ -1,6 +1,7 @@
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { reportError } from '../../../src/cli/report.js';
-import { loadConfig } from '../../../src/config/load.js';
+import { loadConfigWithSources } from '../../../src/config/load.js';
 import { OrchestratorError, refuse } from '../../../src/errors.js';
 import { preflight } from '../../../src/launch/preflight.js';
 import { totalBytes } from '../../../src/memory/parts.js';
@@ -9,14 +10,15 @@ import { native } from '../../../src/native/load.js';
 import { estimate, estimateFor } from '../../../src/planning/estimate.js';
 import { findSavings, type Run } from '../../../src/planning/savings.js';
 import { yaml } from '../../support/config.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 const GIB = 2 ** 30;
 const machine = (bytes: number, free = bytes) => ({ bytes, source: 'this machine has', free });
 /** One a worker, as two workers on two processors have. */
 const SETS = ['threads=1'];
 const released = (name: string, ...sets: string[]) =>
-  loadConfig(`configs/${name}.yaml`, [...SETS, ...sets], {});
-const REAL = { workers: 2, memory: null, dry: false };
+  loadConfigWithSources(`configs/${name}.yaml`, [...SETS, 'telemetry.metrics_port=null', ...sets], {});
+const REAL = { workers: 2, runDir: join(temporaryFolder(), 'run'), resume: 'auto', memory: null, dry: false };
 
 /** The addon on a machine with these GPUs. */
 function withGpus(...gibs: number[]): NativeAddon {
@@ -88,16 +90,16 @@ describe('before a run', () => {
   test('--memory takes the place of the machine, for a plan and for a run', async () => {
     const config = released('sd3-medium');
     const small = machine(24 * GIB);
-    const plan = await preflight(native(), config, { workers: 2, memory: 512 * GIB, dry: true }, small);
+    const plan = await preflight(native(), config, { ...REAL, memory: 512 * GIB, dry: true }, small);
     expect(plan).toMatchObject({ shortages: [], warnings: [] });
     // The user knows better than the machine, and hears of it all the same.
-    const run = await preflight(native(), config, { workers: 2, memory: 512 * GIB, dry: false }, small);
+    const run = await preflight(native(), config, { ...REAL, memory: 512 * GIB }, small);
     expect(run.shortages).toEqual([]);
     expect(run.warnings).toEqual([expect.stringContaining('this machine has 24.0 GiB, of which')]);
     const less = await preflight(
       native(),
       config,
-      { workers: 2, memory: 8 * GIB, dry: true },
+      { ...REAL, memory: 8 * GIB, dry: true },
       machine(512 * GIB),
     );
     expect(less.shortages[0]?.message).toContain(', and --memory says 8.0 GiB: ');
@@ -131,7 +133,7 @@ describe('before a run', () => {
     const given = await preflight(
       withGpus(),
       config,
-      { workers: 2, memory: 32 * GIB, dry: true },
+      { ...REAL, memory: 32 * GIB, dry: true },
       machine(24 * GIB),
     );
     expect(given.shortages).toHaveLength(1);
@@ -139,7 +141,7 @@ describe('before a run', () => {
   });
 
   test('without shapes and data nothing can be said but that', async () => {
-    const config = loadConfig(yaml('name: x\ndata: {path: nowhere/to/be/found}\n'), [], {});
+    const config = loadConfigWithSources(yaml('name: x\ndata: {path: nowhere/to/be/found}\n'), [], {});
     await expect(preflight(native(), config, REAL, machine(24 * GIB))).rejects.toMatchObject({
       code: 'ERR_FILE_OPEN',
       message: expect.stringContaining('nowhere/to/be/found'),
@@ -149,7 +151,7 @@ describe('before a run', () => {
 
 describe('savings', () => {
   test('are those of the changes: each alone, and all together', async () => {
-    const run: Run = { config: released('sd3-medium', 'threads=8'), workers: 1 };
+    const run: Run = { config: released('sd3-medium', 'threads=8').config, workers: 1 };
     const host = native().host();
     const shapes = (await estimate(native(), run.config, 1, null)).shapes;
     const measure = ({ config, workers }: Run) =>
@@ -161,13 +163,13 @@ describe('savings', () => {
     expect(words).not.toContain('--nodes 1 --nproc-per-node 1');
     for (const { words, bytes } of each) {
       const sets = words.filter((word) => word !== '--set');
-      const changed = released('sd3-medium', 'threads=8', ...sets);
+      const changed = released('sd3-medium', 'threads=8', ...sets).config;
       expect(measure(run) - measure({ config: changed, workers: 1 })).toBe(bytes);
       expect(together.bytes).toBeLessThan(measure(run) - bytes);
     }
     // What is said of all of them is of these very words.
     const sets = together.words.filter((word) => word !== '--set');
-    const all = released('sd3-medium', 'threads=8', ...sets);
+    const all = released('sd3-medium', 'threads=8', ...sets).config;
     expect(measure({ config: all, workers: 1 })).toBe(together.bytes);
   });
 });

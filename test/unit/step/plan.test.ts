@@ -137,13 +137,16 @@ describe('SamplePlan', () => {
 
   test('refuses too few rows', () => {
     expect(() => new SamplePlan(HASH, 48, 48, 0)).toThrow(
-      expect.objectContaining({ code: 'ERR_DATA_EMPTY', message: expect.stringContaining('none is left') }),
+      expect.objectContaining({
+        code: 'ERR_DATA_EMPTY',
+        message: expect.stringContaining('Left to train on: none'),
+      }),
     );
     const plan = new SamplePlan(HASH, 48, 10, 0);
     plan.checkBatch(38);
     const tooFew = expect.objectContaining({
       code: 'ERR_DATA_EMPTY',
-      message: expect.stringContaining('38 are left to train on, fewer than one batch (batch.global is 39)'),
+      message: expect.stringContaining('Left to train on: 38, fewer than one batch (batch.global is 39)'),
     });
     expect(() => plan.checkBatch(39)).toThrow(tooFew);
     expect(() => rowsOf(plan, 1, 39)).toThrow(tooFew);

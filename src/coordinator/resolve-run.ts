@@ -1,0 +1,239 @@
+/**
+ * Finds out how a run would start, without changing anything: fresh or from which checkpoint, from which
+ * weights, and with which configuration. `launch`, its dry run and the coordinator refuse by this one
+ * function, so that a refusal reads the same everywhere and leaves the run folder as it was.
+ */
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { CHECKPOINTS, checkData, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
+import { listCheckpoints } from '../checkpoint/retention.js';
+import { openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
+import { type LoadedConfig, withDefaults } from '../config/load.js';
+import { modelKeys } from '../config/model.js';
+import { type ChangedKey, changedKeys, describeChange, keepUnset, storedConfig } from '../config/resume.js';
+import type { Config } from '../config/schema.js';
+import { type DescribedDataset, describeDataset } from '../data/dataset.js';
+import { locateWeights, type WeightsSource } from '../engine/inference.js';
+import { type DatasetShapes, modelFromData, modelSpec } from '../engine/spec.js';
+import { requireReachable } from '../engine/start.js';
+import { OrchestratorError, refuse } from '../errors.js';
+import { describeModel } from '../model/tensors.js';
+import { withWeights } from '../model/weights.js';
+import type { ModelSpec } from '../native/contract.js';
+import { checkRows } from '../step/plan.js';
+import { shellText } from '../text/shell.js';
+
+interface ResolveOptions {
+  /** Folder of the run; it may be missing. */
+  runDir: string;
+  /** "auto", "never" or a path. */
+  resume: string;
+  /**
+   * Whether to read every byte of checkpoints, and the whole data set where its hash requires it. The
+   * coordinator verifies the checkpoint, and the workers compare the data set, before anything is changed.
+   */
+  thorough: boolean;
+  /** Is called with the number of bytes of the data set that were read, and of all that are. */
+  onHashing?: (done: number, total: number) => void;
+}
+
+export interface ResolvedRun {
+  /** The effective configuration: `model` and `init` are complete. */
+  config: Config;
+  model: ModelSpec;
+  /** The checkpoint to resume from; null = start at step 1. */
+  checkpoint: FoundCheckpoint | null;
+  /** Whether the checkpoint is one of this run's folder, so that its records go on. */
+  own: boolean;
+  /** Step of the checkpoint, or 0. */
+  step: number;
+  /** "fresh, weights from seed 0", "resumed from runs/x/checkpoints/step-00000006 (step 6)". */
+  start: string;
+  /** Messages about what was found: changed keys, the weights to start from. */
+  notes: string[];
+  /** About damaged checkpoints, which are not used. */
+  warnings: string[];
+}
+
+/** Data sets whose hash requires no more than this are compared even if not thorough: two seconds. */
+const QUICK_BYTES = 2 * 2 ** 30;
+
+/** Where the values of these keys come from if they are not set. */
+const FROM_DATA = ['model.latent_channels', 'model.context_dim', 'model.pooled_dim'];
+
+/** Where a key was set, for messages: " (run.yaml:3:5)"; "" for a default. */
+function placesOf({ sources }: LoadedConfig): (key: string) => string {
+  return (key) => {
+    const { place } = sources.originOf(key.split('.'));
+    if (place !== '') return ` (${place})`;
+    return FROM_DATA.includes(key) ? ' (from the data set)' : '';
+  };
+}
+
+/** The data set of a configuration, by its metadata. */
+export function describeData(loaded: LoadedConfig): DescribedDataset {
+  const { path } = loaded.config.data;
+  try {
+    return describeDataset(loaded.config.data);
+  } catch (error) {
+    if (!(error instanceof OrchestratorError) || existsSync(path)) throw error;
+    const where = `data.path${placesOf(loaded)('data.path')}: ${error.message}`;
+    const relative = path.startsWith('/') ? null : 'The path is relative to the working directory';
+    throw new OrchestratorError(error.code, where, { hint: error.hint ?? relative, cause: error });
+  }
+}
+
+/**
+ * @param shapes those of the data set, or where it is not on this machine, of the configuration.
+ * @param dataset null where it is not on this machine.
+ */
+export async function resolveRun(
+  loaded: LoadedConfig,
+  shapes: DatasetShapes,
+  dataset: DescribedDataset | null,
+  options: ResolveOptions,
+): Promise<ResolvedRun> {
+  const { runDir, resume, thorough } = options;
+  const checkpoints = join(runDir, CHECKPOINTS);
+  const found = await resolveResume(resume, runDir, thorough ? verifyCheckpoint : openCheckpoint);
+  // With a checkpoint from another folder, this is a new run.
+  const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
+  if (!own) await refuseToOverwrite(runDir, checkpoints);
+  const resolved =
+    found === null
+      ? await startFresh(loaded, shapes, thorough)
+      : await resumed(loaded, shapes, dataset, found, options);
+  const { batch, data } = resolved.config;
+  if (dataset !== null) checkRows(dataset.rows, data.validation_rows, batch.global, placesOf(loaded));
+  const warnings = (found?.damaged ?? []).map(
+    ({ reason }) => `damaged checkpoint, not used: ${reason}; ${found!.path} is used instead`,
+  );
+  return { ...resolved, checkpoint: found, own, step: found?.manifest.step ?? 0, warnings };
+}
+
+/**
+ * Refuses to start a new run in a folder with checkpoints, because retention would eventually remove them.
+ */
+async function refuseToOverwrite(path: string, checkpoints: string): Promise<void> {
+  const [latest] = await listCheckpoints(checkpoints);
+  if (latest === undefined) return;
+  throw new OrchestratorError(
+    'ERR_RUN_DIR',
+    `${path} holds checkpoints up to step ${latest.step} already`,
+    'Resume from them with --resume auto, start in another --run-dir, or remove the folder',
+  );
+}
+
+/** A run that begins at step 1: its configuration and model, and where its weights come from. */
+export async function startFresh(loaded: LoadedConfig, shapes: DatasetShapes, thorough: boolean) {
+  const placeOf = placesOf(loaded);
+  const { init, seed } = loaded.config;
+  if (init === null) {
+    const model = modelSpec(loaded.config, shapes, placeOf);
+    const config = { ...loaded.config, model: modelKeys(model) };
+    return { config, model, start: `fresh, weights from seed ${seed}`, notes: [] };
+  }
+  const source = await locateInit(init, placeOf('init'), thorough);
+  return await withWeights(source.path, async (weights) => {
+    weights.requireFloats();
+    const { config } = withDefaults(loaded, valuesOf(weights.spec, shapes));
+    const model = modelSpec(config, shapes, placeOf);
+    requireReachable(weights.spec, model, source.path, placeOf);
+    const of = source.manifest === null ? '' : `, the master weights of step ${source.manifest.step}`;
+    const text = `weights of ${source.path}${of}`;
+    return {
+      config: { ...config, init: source.path, model: modelKeys(model) },
+      model,
+      start: `fresh, ${text}`,
+      notes: [...source.notes, `starting from the ${text}: ${describeModel(weights.spec)}`],
+    };
+  });
+}
+
+/** What weights give to a configuration that leaves it open. Widths are those of the data. */
+function valuesOf(spec: ModelSpec, shapes: DatasetShapes) {
+  const { latent_channels, context_dim, pooled_dim, ...rest } = modelKeys(spec);
+  const needed = modelFromData(shapes, spec.patch).posEmbedMaxSize;
+  const keys = { ...rest, pos_embed_max_size: Math.max(spec.posEmbedMaxSize, needed) };
+  return Object.entries(keys).map(([key, value]) => ({ path: ['model', key], value }));
+}
+
+/** The file or folder of weights that `init` means; of a run or a checkpoint, the master weights. */
+async function locateInit(init: string, place: string, thorough: boolean): Promise<WeightsSource> {
+  try {
+    return await locateWeights(init, 'master', thorough ? verifyCheckpoint : openCheckpoint);
+  } catch (error) {
+    if (!(error instanceof OrchestratorError) || error.code !== 'ERR_CHECKPOINT_MISSING') throw error;
+    const missing = `there is nothing at ${resolve(init)}`;
+    const message = existsSync(init) ? `${error.message}, and it holds no weights` : missing;
+    throw new OrchestratorError('ERR_FILE_OPEN', `init${place}: ${message}`, {
+      hint: 'A safetensors file, an index of several, a diffusers folder, or the folder of a run; relative to the working directory',
+      cause: error,
+    });
+  }
+}
+
+async function resumed(
+  loaded: LoadedConfig,
+  shapes: DatasetShapes,
+  dataset: DescribedDataset | null,
+  found: FoundCheckpoint,
+  { thorough, onHashing }: ResolveOptions,
+) {
+  const { path, manifest } = found;
+  const { step } = manifest;
+  const placeOf = placesOf(loaded);
+  const stored = storedConfig(manifest.config, `the config in ${path}`);
+  const then = { ...stored, model: modelKeys(manifest.modelSpec) };
+  const kept = keepUnset(loaded, then);
+  if (dataset !== null && (thorough || dataset.hashedBytes <= QUICK_BYTES)) {
+    let done = 0;
+    const progress = (bytes: number) => {
+      done += bytes;
+      onHashing?.(done, dataset.hashedBytes);
+    };
+    checkData(found, { datasetHash: await dataset.hash(progress), encoders: dataset.encoders });
+  }
+  const model = modelSpec(kept.config, shapes, placeOf);
+  const config = { ...kept.config, model: modelKeys(model) };
+  const changes = changedKeys(then, { ...config, init: sameInit(then.init, config.init) });
+  refuse(
+    changes
+      .filter(({ rule }) => rule.change === 'refused')
+      .map((change) => refusal(change, found, placeOf(change.key))),
+  );
+  return {
+    // What did not count is not in effect.
+    config: { ...config, init: then.init },
+    model,
+    start: `resumed from ${path} (step ${step})`,
+    notes: [
+      `resuming from ${path} (step ${step})`,
+      ...changes.map((change) => note(change, step, placeOf(change.key))),
+    ],
+  };
+}
+
+/** `init` names a run, and the configuration of the run's checkpoints the weights that were taken from it. */
+function sameInit(then: string | null, now: string | null): string | null {
+  return then !== null && now !== null && resolve(then).startsWith(`${resolve(now)}/`) ? then : now;
+}
+
+function note(change: ChangedKey, step: number, place: string): string {
+  const { change: kind, why } = change.rule;
+  const effect =
+    kind === 'ignored' ? `ignored, because ${why}` : kind === 'same data' ? 'the same data' : why;
+  return `${describeChange(change, step, place)}: ${effect}`;
+}
+
+function refusal(change: ChangedKey, { path, manifest }: FoundCheckpoint, place: string): OrchestratorError {
+  const { key, before, rule } = change;
+  const set = shellText(['--set', `${key}=${JSON.stringify(before) ?? 'null'}`]);
+  const start = shellText(['--set', `init=${path}`]);
+  return new OrchestratorError(
+    'ERR_CHECKPOINT_MISMATCH',
+    `${describeChange(change, manifest.step, place)}; it cannot change within a run: ${rule.why}`,
+    rule.instead ??
+      `Go on with ${set}, or start a new run from these weights with ${start} in another --run-dir`,
+  );
+}

@@ -1,0 +1,76 @@
+/** How long a run will take on this machine, from its work and a short measurement of the processor. */
+import { validatedWeights, validationEvery } from '../config/derived.js';
+import { type Config, slotCount } from '../config/schema.js';
+import type { NativeAddon } from '../native/contract.js';
+import { type Estimate, leastTime, type Rates } from './estimate.js';
+import { copyBandwidth } from './profile.js';
+
+/**
+ * The part of a large matmul's FLOP/s that the matmuls and attention of a step reach: about that of small
+ * models on an idle machine. The forecast is for orders of magnitude; a run measures its own pace.
+ */
+export const PEAK_SHARE = 0.75;
+
+const PEAK_SIDE = 512;
+const PEAK_SECONDS = 0.2;
+const COPIES = 3;
+
+export interface RunTime {
+  /** FLOP/s of large matmuls on the threads of all workers together. */
+  peak: number;
+  /** Seconds of a step, of a validation (null: there is none), and of the steps and validations that remain. */
+  step: number;
+  validation: number | null;
+  run: number;
+}
+
+/**
+ * Measures the processor for about half a second.
+ *
+ * @param doneSteps steps that a resumed run has done already.
+ */
+export async function forecastRunTime(
+  addon: NativeAddon,
+  config: Config,
+  figures: Estimate,
+  doneSteps: number,
+): Promise<RunTime> {
+  const { spec, workers } = figures;
+  const threads = Math.min(addon.host().processors, spec.threads * workers);
+  const { precision } = spec;
+  const peak = await addon.matmulPeak(precision, PEAK_SIDE, PEAK_SIDE, PEAK_SIDE, threads, PEAK_SECONDS);
+  // The workers of a machine share its processors and its memory's bandwidth.
+  const rates: Rates = {
+    flops: (PEAK_SHARE * peak) / workers,
+    bandwidth: copyBandwidth(COPIES) / workers,
+  };
+  const times = runSeconds(addon, config, figures, rates, doneSteps);
+  return { peak, ...times };
+}
+
+/** Seconds at the given rates of a worker. */
+export function runSeconds(
+  addon: Pick<NativeAddon, 'planOperations'>,
+  config: Config,
+  figures: Estimate,
+  rates: Rates,
+  doneSteps: number,
+): Omit<RunTime, 'peak'> {
+  const { spec, workers } = figures;
+  const operations = (training: boolean) =>
+    addon
+      .planOperations({ ...spec, training })
+      .reduce((sum, operation) => sum + leastTime(operation, rates).seconds, 0);
+  const perWorker = Math.ceil(slotCount(config) / workers);
+  const step = perWorker * operations(true);
+  const every = validationEvery(config);
+  const steps = Math.max(0, config.schedule.steps - doneSteps);
+  const { bins } = config.validation;
+  const slots =
+    bins * Math.ceil(config.data.validation_rows / spec.microBatch) * validatedWeights(config).length;
+  const validation = every === 0 ? null : Math.ceil(slots / workers) * operations(false);
+  const { steps: last } = config.schedule;
+  // The last step is validated in any case.
+  const count = every === 0 ? 0 : Math.floor((last - 1) / every) - Math.floor(doneSteps / every) + 1;
+  return { step, validation, run: steps * step + (steps === 0 ? 0 : count) * (validation ?? 0) };
+}
