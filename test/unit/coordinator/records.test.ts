@@ -84,7 +84,7 @@ describe('lines', () => {
     });
     expect(() => new JsonlFile(path)).toThrow(refused);
     expect(() => leadingLines(path, upTo(9))).toThrow(refused);
-    expect(() => logFile(path)).toThrow(refused);
+    expect(() => logFile(path).begin?.()).toThrow(refused);
     expect(readFileSync(victim, 'utf8')).toBe('mine');
   });
 

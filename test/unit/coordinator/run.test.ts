@@ -30,6 +30,6 @@ test('stopped before training, it says why once, and leaves no folder: there is 
   } finally {
     stdout.mockRestore();
   }
-  expect(printed.join('')).toBe('interrupted\n');
+  expect(printed.join('')).toBe('interrupted: stopped before the first step; there is nothing to save\n');
   expect(existsSync(join(runDir, '..'))).toBe(false);
 });
