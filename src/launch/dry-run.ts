@@ -7,7 +7,6 @@ import { totalBytes } from '../memory/parts.js';
 import { describeModel } from '../model/tensors.js';
 import { describeDevice } from '../native/cuda.js';
 import { native } from '../native/load.js';
-import { checkpointBytes } from '../planning/estimate.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
 import { PEAK_SHARE, type RunTime } from '../planning/run-time.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
@@ -104,7 +103,7 @@ function describeTime(time: RunTime | null): string {
 
 function describeDisk({ resolved: { config }, figures }: Preflight): string {
   const { keep } = config.checkpoint;
-  const bytes = checkpointBytes(figures);
+  const { checkpointBytes: bytes } = figures;
   return `${byteCount(bytes)} a checkpoint; ${keep} are kept and one is being written: up to ${byteCount(bytes * (keep + 1))}`;
 }
 

@@ -63,17 +63,19 @@ export function estimateFor(
   const peaks = ranges.map((_, rank) => workerMemory(run, rank, level, 'peak'));
   const leasts = ranges.map((_, rank) => workerMemory(run, rank, level, 'least'));
   const flopsPerStep = training.flopsPerSlot * slots;
+  const positions = spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model);
+  const weights = config.ema === null ? 1 : 2;
   return {
     spec,
     precision: `${precision.compute} (${precision.reason})`,
     shapes,
     workers,
     parameters: training.parameters,
-    /** Elements of an array of the state, and how many there are: weights, moments, EMA. */
-    length: training.length,
-    stateArrays: 1 + training.moments.length + (spec.ema ? 1 : 0),
+    /** Of one checkpoint; the weights and the EMA are stored with the position table. */
+    checkpointBytes:
+      4 * (weights * (training.parameters + positions) + training.moments.length * training.parameters),
     /** Elements of the position table, which is stored but not trained. */
-    positions: spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model),
+    positions,
     slots,
     /** Model FLOPs of a step: 3 x forward, no credit for recomputation. */
     flopsPerStep,
@@ -105,11 +107,6 @@ export function estimateFor(
       };
     }),
   };
-}
-
-/** Bytes of a checkpoint's files: weights, moments and EMA, and the position table beside the weights. */
-export function checkpointBytes({ stateArrays, length, positions, spec }: Estimate): number {
-  return 4 * (stateArrays * length + (spec.ema ? 2 : 1) * positions);
 }
 
 function frozenElements(addon: NativeAddon, { model }: EngineSpec, patterns: readonly string[]): number {
