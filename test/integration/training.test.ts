@@ -101,6 +101,9 @@ describe('the promise', () => {
     expect(fingerprint(runDir, steps)).toEqual(fingerprint(join(folder, 'unstopped'), steps));
     expect(readdirSync(runDir).sort()).toEqual([
       'checkpoints',
+      // Those before and with `exchange: grpc`.
+      'config.1.yaml',
+      'config.2.yaml',
       'config.yaml',
       'journal.jsonl',
       'ledger.jsonl',
