@@ -8,9 +8,9 @@ import { dirname, join, resolve } from 'node:path';
 import { CHECKPOINTS, checkData, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
 import { openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
-import { type LoadedConfig, withDefaults } from '../config/load.js';
+import { type LoadedConfig, parseConfig, withDefaults } from '../config/load.js';
 import { modelKeys } from '../config/model.js';
-import { type ChangedKey, changedKeys, describeChange, keepUnset, storedConfig } from '../config/resume.js';
+import { type ChangedKey, changedKeys, describeChange, keepUnset } from '../config/resume.js';
 import type { Config } from '../config/schema.js';
 import { type DescribedDataset, describeDataset } from '../data/dataset.js';
 import { locateWeights, type WeightsSource } from '../engine/inference.js';
@@ -183,7 +183,7 @@ async function resumed(
   const { path, manifest } = found;
   const { step } = manifest;
   const placeOf = placesOf(loaded);
-  const stored = storedConfig(manifest.config, `the config in ${path}`);
+  const stored = parseConfig(JSON.stringify(manifest.config), `the config in ${path}`);
   const then = { ...stored, model: modelKeys(manifest.modelSpec) };
   const kept = keepUnset(loaded, then);
   if (dataset !== null && (thorough || dataset.hashedBytes <= QUICK_BYTES)) {

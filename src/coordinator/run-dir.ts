@@ -8,9 +8,11 @@
  */
 import {
   accessSync,
+  closeSync,
   constants,
   copyFileSync,
   existsSync,
+  openSync,
   readdirSync,
   renameSync,
   rmdirSync,
@@ -38,8 +40,10 @@ import type { ResolvedRun } from './resolve-run.js';
 const CONFIG = 'config.yaml';
 const JOURNAL = 'journal.jsonl';
 const LOCK = 'lock';
+export const LOG = 'run.log';
 /** What a folder of a run has. */
 const OF_RUNS = [CONFIG, JOURNAL, CHECKPOINTS];
+const WRITTEN = ['ledger.jsonl', 'metrics.jsonl', JOURNAL, CONFIG, LOG];
 /** What a folder of data or weights has. */
 const FOREIGN =
   /^(manifest|state|dataset_info|dataset_dict|model_index)\.json$|\.safetensors(\.index\.json)?$/;
@@ -66,7 +70,9 @@ export function checkRunDir(path: string): void {
   let existing = resolve(path);
   while (!existsSync(existing)) existing = dirname(existing);
   try {
-    if (!statSync(existing).isDirectory()) throw new Error(`${existing} is a file, not a folder`);
+    if (!statSync(existing).isDirectory()) {
+      throw new Error(`${existing === resolve(path) ? 'it' : existing} is a file, not a folder`);
+    }
     accessSync(existing, constants.W_OK | constants.X_OK);
     if (existing === resolve(path) && isOpenToAll(statSync(path))) {
       throw new Error('it is the folder of another user, and everybody may write in it');
@@ -84,8 +90,19 @@ export function checkRunDir(path: string): void {
       'Choose another with --run-dir',
     );
   }
+  for (const name of WRITTEN) checkWritable(join(path, name));
   const owner = lockOwner(join(path, LOCK));
   if (owner !== null) throw lockHeld(join(path, LOCK), owner);
+}
+
+/** Refuses a file that exists and cannot be written. */
+function checkWritable(path: string): void {
+  if (!existsSync(path)) return;
+  try {
+    closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
+  } catch (error) {
+    throw writeFailure(path, error);
+  }
 }
 
 function unusable(path: string, error: unknown): OrchestratorError {

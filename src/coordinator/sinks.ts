@@ -7,7 +7,7 @@ import { metricsFile } from '../telemetry/metrics-file.js';
 import { serveMetrics } from '../telemetry/prometheus.js';
 import { type Recorder, type RunHeader, recorderOf } from '../telemetry/record.js';
 import { liveTable } from '../telemetry/table.js';
-import type { RunDir } from './run-dir.js';
+import { LOG, type RunDir } from './run-dir.js';
 
 export async function openRecorder(config: Config, workers: number, dir: RunDir): Promise<Recorder> {
   const { metrics_port: port, metrics_host: host } = config.telemetry;
@@ -17,7 +17,7 @@ export async function openRecorder(config: Config, workers: number, dir: RunDir)
   const write = (text: string) => void stdout.write(text);
   const recorder = recorderOf([
     metricsFile(() => dir.records.metrics),
-    logFile(join(dir.path, 'run.log')),
+    logFile(join(dir.path, LOG)),
     ...(prometheus === null ? [] : [prometheus]),
     stdout.isTTY && process.env.TERM !== 'dumb'
       ? liveTable({

@@ -245,6 +245,8 @@ describe('a run', () => {
           '--set',
           'model.pos_embed_max_size=20',
           '--set',
+          'model.qk_norm=rms',
+          '--set',
           'freeze=["joint_blocks.0.*"]',
         ],
       );

@@ -50,7 +50,9 @@ describe.each(RELEASED)('%s on a machine of 24 GiB', (name) => {
     const { status, stdout, stderr, processes } = launch(config, ...size);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expectRefusal(stderr, '--memory says');
-    expect(stderr).toMatch(/^error ERR_FILE_OPEN: There is no data set at \/.*\/data\/latents-1024$/m);
+    expect(stderr).toMatch(
+      /^error ERR_FILE_OPEN: data\.path \(.*\): There is no data set at \/.*\/data\/latents-1024$/m,
+    );
     expect(processes).toHaveLength(1);
     expect(readdirSync(folder).sort()).toEqual(['started', 'witness.cjs']);
   });
@@ -112,7 +114,9 @@ describe('a run that fits', () => {
       'data.path=nowhere',
     );
     expect(status).toBe(1);
-    expect(stderr).toBe(`error ERR_FILE_OPEN: There is no data set at ${join(folder, 'nowhere')}\n`);
+    expect(stderr).toBe(
+      `error ERR_FILE_OPEN: data.path (--set data.path=nowhere): There is no data set at ${join(folder, 'nowhere')}\nhint: The path is relative to the working directory\n`,
+    );
     expect(processes).toHaveLength(1);
     expect(existsSync(join(folder, 'other'))).toBe(false);
   });

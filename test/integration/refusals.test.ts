@@ -200,7 +200,7 @@ describe('refused in a new folder', () => {
   test.each([
     ['of data', () => FIXTURE, /is a folder of data or weights \(it holds /],
     ['of a checkpoint', () => earlier, /is a folder of data or weights \(it holds /],
-    ['that is a file', () => 'package.json', /package\.json is a file, not a folder/],
+    ['that is a file', () => 'package.json', /ERR_RUN_DIR: .*package\.json: it is a file, not a folder/],
   ])('a folder %s', async (_, runDir, words) => {
     for (const { code, output } of await both(runDir(), [])) {
       expect(code).toBe(1);

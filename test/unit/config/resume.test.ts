@@ -7,7 +7,6 @@ import {
   keepUnset,
   RESUME_RULES,
   resumeRule,
-  storedConfig,
 } from '../../../src/config/resume.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 
@@ -68,13 +67,6 @@ describe('the table of what may change at resume', () => {
         code: 'ERR_CONFIG',
         message: expect.stringContaining('expected indices below model.depth (2), received 3'),
       }),
-    );
-  });
-
-  test('a stored configuration is complete, and an invalid one is named', () => {
-    expect(storedConfig(JSON.parse(JSON.stringify(load())), 'x')).toEqual(load());
-    expect(() => storedConfig({ name: 'x', data: { path: 'd' }, nonsense: 1 }, 'the config in y')).toThrow(
-      /the config in y:1:\d+: nonsense: unknown key/,
     );
   });
 });

@@ -64,10 +64,10 @@ describe('begin', () => {
     'interrupted at %s: the earlier checkpoint and the former configuration are there',
     async (name, steps, former) => {
       const path = trained();
+      const dir = await RunDir.open(path);
       // What cannot be written ends it there, as a kill would.
       rmSync(join(path, name), { force: true });
       mkdirSync(join(path, name));
-      const dir = await RunDir.open(path);
       expect(() => dir.begin({ config, own: true, step: 2 })).toThrow(
         expect.objectContaining({ code: expect.stringMatching(/^ERR_FILE_(OPEN|WRITE)$/) }),
       );
@@ -124,6 +124,14 @@ describe('a folder that no run can use is refused', () => {
       expect(() => checkRunDir(path)).not.toThrow();
     },
   );
+
+  test('with a log that is a folder', () => {
+    const path = temporaryFolder();
+    mkdirSync(join(path, 'run.log'));
+    expect(() => checkRunDir(path)).toThrow(
+      expect.objectContaining({ message: expect.stringContaining('run.log: it is a folder (EISDIR)') }),
+    );
+  });
 
   test('that is a file, or below one; a link to a folder, other files and a missing folder are not', () => {
     const root = temporaryFolder();
