@@ -1,6 +1,6 @@
 /**
- * The gate before the sockets of a run. A connection must begin with the run's token; HTTP/2 and gRPC get only
- * those that did, so they never parse a byte of anybody else. What may be sent before, how many may wait and
+ * The gate before the sockets of a run. A connection must begin with the run's token; HTTP/2 and gRPC get
+ * only those that did, so they never parse a byte of anybody else. What may be sent before, how many may wait and
  * for how long is limited, so that strangers cost a run nothing.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
@@ -23,7 +23,14 @@ const MAX_WAITING = 16;
 const EXPLANATION =
   'This socket belongs to a run of orchestrator. It is for processes with the token of the run.\n';
 /** What refused clients get: whether they speak HTTP or not, it can be read. */
-const REFUSAL = `HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${EXPLANATION.length}\r\n\r\n${EXPLANATION}`;
+const REFUSAL = [
+  'HTTP/1.1 403 Forbidden',
+  'connection: close',
+  'content-type: text/plain',
+  `content-length: ${EXPLANATION.length}`,
+  '',
+  EXPLANATION,
+].join('\r\n');
 
 /** The hash gives every token the same length, so that the comparison takes the same time for all. */
 function greeting(token: string): Buffer {

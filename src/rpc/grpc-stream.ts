@@ -282,8 +282,8 @@ export class PulledCall {
 export type StreamClient = Awaited<ReturnType<typeof connectStreams>>;
 
 /**
- * Connects to a StreamServer and presents the token; rejects if the server does not answer within `timeoutMs`,
- * which may be long: its event loop may be busy.
+ * Connects to a StreamServer and presents the token; rejects if the server does not answer within
+ * `timeoutMs`, which may be long: its event loop may be busy.
  */
 export async function connectStreams(address: string, path: string, token: string, timeoutMs: number) {
   const signal = AbortSignal.timeout(timeoutMs);

@@ -117,7 +117,7 @@ async function listen(server: Server, host: string, port: number): Promise<void>
     const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : message;
     const hint =
       code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
-        ? 'Set telemetry.metrics_host to an address of this machine: 127.0.0.1 for this machine only, 0.0.0.0 for all'
+        ? 'Set telemetry.metrics_host to an address of this machine: 127.0.0.1, or 0.0.0.0 for all of its addresses'
         : 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
     throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
       hint,

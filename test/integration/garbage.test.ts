@@ -10,7 +10,7 @@ import { GARBAGE, noise } from '../support/garbage.js';
 import { ends, environmentOf, fingerprint, Launched, launch, readLines } from '../support/launched.js';
 
 /** Several times as many as are done while garbage is thrown. */
-const STEPS = 200;
+const STEPS = 150;
 const NOISE = 40;
 /** A run that waits for nothing but its steps. */
 const SETS = [

@@ -40,7 +40,7 @@ function connect(...messages: FromWorker[]) {
 }
 
 /** Waits until as many events have come. */
-const eventually = (count: number) => expect.poll(() => events).toHaveLength(count);
+const eventually = (count: number) => expect.poll(() => events, { timeout: 15_000 }).toHaveLength(count);
 
 test.each<[string, FromWorker, status]>([
   ['the first message was not Join', { heartbeat: {} }, status.FAILED_PRECONDITION],

@@ -16,6 +16,8 @@ const PATH = '/test.Bulk/Pull';
 const TOKEN = 'secret';
 const credentials = new TokenCredentials(TOKEN, () => {});
 const onRefused = () => {};
+/** A test must not depend on the machine's speed. */
+const PATIENCE = { timeout: 15_000 };
 const identity = (bytes: Buffer) => bytes;
 const method = {
   path: PATH,
@@ -183,7 +185,7 @@ describe('bulk gRPC', () => {
       ended: (error: Error | null) => ended.push(error),
     };
     for (let i = 0; i < 20; i++) client.pull(Buffer.alloc(0), receiver);
-    await expect.poll(() => open.length).toBe(8);
+    await expect.poll(() => open.length, PATIENCE).toBe(8);
     while (ended.length < 20) {
       expect(open.length).toBeLessThanOrEqual(8);
       for (const call of open.splice(0)) call.end();
@@ -222,7 +224,7 @@ describe('bulk gRPC', () => {
       ended: () => expect.unreachable(),
     };
     const call: PulledCall = client.pull(Buffer.alloc(0), receiver);
-    await expect.poll(() => opened).toBe(1);
+    await expect.poll(() => opened, PATIENCE).toBe(1);
     expect((await collect(address, '')).messages).toHaveLength(SIZES.length);
     expect(opened).toBe(1);
   });

@@ -331,7 +331,7 @@ describe('the metrics server', () => {
     );
     expect(await raw(request('/metrics'))).toMatch(/^HTTP\/1\.1 200 /);
     await expect
-      .poll(() => idle.filter(({ destroyed }) => destroyed).length)
+      .poll(() => idle.filter(({ destroyed }) => destroyed).length, { timeout: 15_000 })
       .toBeGreaterThanOrEqual(300 - 64);
     for (const socket of idle) socket.destroy();
   });

@@ -263,7 +263,7 @@ test('a sum that is not finite is kept until every peer has read it', async () =
   const reduced = collective.reduce().then(() => {
     found = true;
   });
-  await expect.poll(() => summed).toBe(true);
+  await expect.poll(() => summed, { timeout: 15_000 }).toBe(true);
   await sleep(100);
   expect(found).toBe(false);
   reading = true;
