@@ -104,13 +104,8 @@ function describeTime(time: RunTime | null): string {
 
 function describeDisk({ resolved: { config }, room }: Preflight): string {
   const { keep } = config.checkpoint;
-<<<<<<< HEAD
   const free = room.free === null ? '' : `; ${byteCount(room.free)} are free`;
   return `${byteCount(room.bytes)} a checkpoint; ${keep} are kept and one is being written: up to ${byteCount(room.bytes * (keep + 1))}${free}`;
-=======
-  const { checkpointBytes: bytes } = figures;
-  return `${byteCount(bytes)} a checkpoint; ${keep} are kept and one is being written: up to ${byteCount(bytes * (keep + 1))}`;
->>>>>>> w-c
 }
 
 /** Where a rank computes, and the least memory that it needs there. */

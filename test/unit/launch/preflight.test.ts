@@ -34,7 +34,8 @@ function withGpus(...gibs: number[]): NativeAddon {
 }
 
 /** Warnings without that of the disk, which depends on this machine. */
-const memoryWarnings = ({ warnings }: Preflight) => warnings.filter((text) => !text.startsWith('A checkpoint '));
+const memoryWarnings = ({ warnings }: Preflight) =>
+  warnings.filter((text) => !text.startsWith('A checkpoint '));
 
 describe('before a run', () => {
   test.each([
