@@ -5,7 +5,7 @@ import { OrchestratorError } from '../errors.js';
 import { nearest } from '../text/nearest.js';
 import { type CheckpointManifest, MANIFEST } from './manifest.js';
 import { listCheckpoints } from './retention.js';
-import { openCheckpoint, verifyCheckpoint } from './store.js';
+import { type openCheckpoint, verifyCheckpoint } from './store.js';
 
 /** Name of the folder of a run's checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
