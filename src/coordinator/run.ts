@@ -47,7 +47,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   const dir = await RunDir.open(runDir);
   try {
     const data = describeData(loaded);
-    const resolved = await resolveRun(loaded, data, data, { runDir, resume, thorough: true });
+    const resolved = await resolveRun(loaded, data, data, {
+      runDir,
+      resume,
+      thorough: true,
+      hashLarge: false,
+    });
     const recorder = await openRecorder(resolved.config, workers, dir);
     const run = new Run(options, resolved, dir, recorder);
     await run.listen();
