@@ -6,7 +6,7 @@ import { nearest } from '../text/nearest.js';
 import { type CheckpointManifest, MANIFEST } from './manifest.js';
 import { noCheckpoint } from './missing.js';
 import { listCheckpoints } from './retention.js';
-import { openCheckpoint, verifyCheckpoint } from './store.js';
+import { type openCheckpoint, verifyCheckpoint } from './store.js';
 
 /** Name of the folder of a run's checkpoints. */
 export const CHECKPOINTS = 'checkpoints';

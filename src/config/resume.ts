@@ -3,11 +3,11 @@
  * effect, is ignored or is refused, and why. The coordinator, its messages and docs/reference/resume.md follow
  * this table.
  */
-import { isMapping } from '../files/json.js';
+import { isMapping, type Mapping } from '../files/json.js';
 import { keyPaths } from './describe.js';
-import { type LoadedConfig, withDefaults } from './load.js';
+import { type LoadedConfig, parseConfig, withDefaults } from './load.js';
 import type { Config } from './schema.js';
-import { leaves, show, valueAt } from './value.js';
+import { leaves, setAt, show, valueAt } from './value.js';
 
 export type Change =
   /** The new value counts from the next step on. */
@@ -27,6 +27,8 @@ export interface ResumeRule {
   instead?: string;
   /** A key that is not set keeps the value of the run, whatever its default is. */
   kept?: true;
+  /** The meaning of the key in checkpoints of versions that did not have it. */
+  before?: unknown;
 }
 
 const applies = (why: string): ResumeRule => ({ change: 'applies', why });
@@ -133,6 +135,25 @@ export function changedKeys(then: Config, now: Config): ChangedKey[] {
 export function describeChange({ key, before, now }: ChangedKey, step: number, place = ''): string {
   const text = (value: unknown) => (value === undefined ? 'absent' : show(value));
   return `${key} was ${text(before)} at step ${step} and is ${text(now)} now${place}`;
+}
+
+/**
+ * The configuration in a checkpoint. Keys that its version did not have get the value that says what it did.
+ *
+ * @param name names it in errors.
+ */
+export function storedConfig(stored: unknown, name: string): Config {
+  const config: unknown = structuredClone(stored);
+  if (isMapping(config)) fillOlder(config);
+  return parseConfig(JSON.stringify(config), name);
+}
+
+function fillOlder(config: Mapping): void {
+  for (const [key, { before }] of Object.entries(RESUME_RULES)) {
+    const path = key.split('.');
+    const parent = valueAt(config, path.slice(0, -1));
+    if (before !== undefined && isMapping(parent) && !(path.at(-1)! in parent)) setAt(config, path, before);
+  }
 }
 
 /** The configuration with which a run is resumed: keys that stay as they are unless they are set do so. */

@@ -8,9 +8,9 @@ import { dirname, join, resolve } from 'node:path';
 import { CHECKPOINTS, checkData, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
 import { openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
-import { type LoadedConfig, parseConfig, withDefaults } from '../config/load.js';
+import { type LoadedConfig, withDefaults } from '../config/load.js';
 import { modelKeys } from '../config/model.js';
-import { type ChangedKey, changedKeys, describeChange, keepUnset } from '../config/resume.js';
+import { type ChangedKey, changedKeys, describeChange, keepUnset, storedConfig } from '../config/resume.js';
 import type { Config } from '../config/schema.js';
 import { type DescribedDataset, describeDataset } from '../data/dataset.js';
 import { locateWeights, type WeightsSource } from '../engine/inference.js';
@@ -28,11 +28,13 @@ interface ResolveOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
-  /**
-   * Whether to read every byte of checkpoints, and the whole data set where its hash requires it. The
-   * coordinator verifies the checkpoint, and the workers compare the data set, before anything is changed.
-   */
+  /** Whether to read every byte of checkpoints; otherwise the coordinator does so. */
   thorough: boolean;
+  /**
+   * Whether to compare a large data set with that of the checkpoint, which reads much of it; otherwise the
+   * workers do so, before anything is changed.
+   */
+  hashLarge: boolean;
   /** Is called with the number of bytes of the data set that were read, and of all that are. */
   onHashing?: (done: number, total: number) => void;
 }
@@ -55,7 +57,7 @@ export interface ResolvedRun {
   warnings: string[];
 }
 
-/** Data sets whose hash requires no more than this are compared even if not thorough: two seconds. */
+/** Up to this size a data set is not large: its hash takes about two seconds. */
 const QUICK_BYTES = 2 * 2 ** 30;
 
 /** Where the values of these keys come from if they are not set. */
@@ -178,15 +180,15 @@ async function resumed(
   shapes: DatasetShapes,
   dataset: DescribedDataset | null,
   found: FoundCheckpoint,
-  { thorough, onHashing }: ResolveOptions,
+  { hashLarge, onHashing }: ResolveOptions,
 ) {
   const { path, manifest } = found;
   const { step } = manifest;
   const placeOf = placesOf(loaded);
-  const stored = parseConfig(JSON.stringify(manifest.config), `the config in ${path}`);
+  const stored = storedConfig(manifest.config, `the config in ${path}`);
   const then = { ...stored, model: modelKeys(manifest.modelSpec) };
   const kept = keepUnset(loaded, then);
-  if (dataset !== null && (thorough || dataset.hashedBytes <= QUICK_BYTES)) {
+  if (dataset !== null && (hashLarge || dataset.hashedBytes <= QUICK_BYTES)) {
     let done = 0;
     const progress = (bytes: number) => {
       done += bytes;
@@ -222,7 +224,7 @@ function sameInit(then: string | null, now: string | null): string | null {
 function note(change: ChangedKey, step: number, place: string): string {
   const { change: kind, why } = change.rule;
   const effect =
-    kind === 'ignored' ? `ignored, because ${why}` : kind === 'same data' ? 'the same data' : why;
+    kind === 'ignored' ? `ignored, because ${why}` : kind === 'same data' ? 'it must be the same data' : why;
   return `${describeChange(change, step, place)}: ${effect}`;
 }
 

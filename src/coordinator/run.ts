@@ -57,7 +57,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   const dir = await RunDir.open(runDir);
   try {
     const data = describeData(loaded);
-    const resolved = await resolveRun(loaded, data, data, { runDir, resume, thorough: true });
+    const resolved = await resolveRun(loaded, data, data, {
+      runDir,
+      resume,
+      thorough: true,
+      hashLarge: false,
+    });
     const { steps } = resolved.config.schedule;
     if (resolved.step >= steps) {
       process.stdout.write(

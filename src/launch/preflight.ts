@@ -56,7 +56,7 @@ export async function preflight(
   const { shapes, dataset, noData } = dataOf(loaded);
   // In a run the workers verify it.
   if (dry) await dataset?.verify();
-  const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry });
+  const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry, hashLarge: dry });
   const { config } = resolved;
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = await gpusOf(addon, config, workers);

@@ -12,6 +12,14 @@ test('a dry run prints who gets what, and starts nothing', async () => {
   const { code, output } = await launch(runDir, 2, '--dry-run');
   expect(code).toBe(0);
   expect(output).toContain('batch    20 samples = 5 slots x 4\n');
+  expect(output).toMatch(/^start {4}fresh, weights from seed 7$/m);
+  expect(output).toMatch(/^data .*: 8 of 48 rows \(17 %\) are held out for validation$/m);
+  expect(output).toMatch(/^model .* M parameters, .*; depth 2, hidden 128, .*pos_embed_max_size 16/m);
+  expect(output).toMatch(/^steps {4}24 = 480 samples = 12\.00 epochs$/m);
+  expect(output).toMatch(
+    /^time {5}about \S+ m?s a step, \S+ m?s a validation, .* the run \(at 75 % of the .*F\/s/m,
+  );
+  expect(output).toMatch(/^disk {5}\S+ MB a checkpoint; 2 are kept and one is being written: up to \S+ MB$/m);
   expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 thread, memory at least \d+ MiB$/m);
   expect(output).toMatch(
     /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --workers 2 /m,

@@ -156,7 +156,7 @@ describe('refused with a run in the folder', () => {
     const { code, output } = await launch(one, 2, ...flags);
     expect({ code, output }).toMatchObject({
       code: 1,
-      output: expect.stringMatching(/ERR_DATA_HASH: rank \d .* is damaged/),
+      output: expect.stringMatching(/ERR_DATA_HASH: (rank|worker) .* is damaged/),
     });
     expect(contentsOf(one)).toEqual(before);
     const dry = await launch(one, 2, ...flags, '--dry-run');

@@ -7,6 +7,7 @@ import {
   keepUnset,
   RESUME_RULES,
   resumeRule,
+  storedConfig,
 } from '../../../src/config/resume.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { reportError } from '../../../src/cli/report.js';
@@ -11,6 +12,7 @@ import { estimate, estimateFor } from '../../../src/planning/estimate.js';
 import { findSavings, type Run } from '../../../src/planning/savings.js';
 import { yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
+import { TRAINING } from '../../support/launched.js';
 
 const GIB = 2 ** 30;
 const machine = (bytes: number, free = bytes) => ({ bytes, source: 'this machine has', free });
@@ -145,6 +147,31 @@ describe('before a run', () => {
     );
     expect(given.shortages).toHaveLength(1);
     expect(given.shortages[0]?.message).toContain('--memory says 32.0 GiB');
+  });
+
+  test('what is small or crowded is warned of: rows held out by default, threads beyond the processors', async () => {
+    const warningsOf = async (text: string, ...sets: string[]) => {
+      const loaded = loadConfigWithSources(yaml(text), ['telemetry.metrics_port=null', ...sets], {});
+      return (await preflight(native(), loaded, { ...REAL, workers: 1 })).warnings.join('\n');
+    };
+    const training = readFileSync(TRAINING, 'utf8');
+    const chosen = await warningsOf(training);
+    expect(chosen).not.toContain('held out');
+    const threads = native().host().processors + 1;
+    expect(await warningsOf(training, `threads=${threads}`)).toContain(`1 worker of ${threads} threads on`);
+    // By default 256 rows would be held out, more than there are.
+    const byDefault = training.replace(/^ {2}validation_rows: .*$/m, '');
+    await expect(warningsOf(byDefault)).rejects.toMatchObject({ code: 'ERR_DATA_EMPTY' });
+  });
+
+  test('workers that share a GPU cannot use NCCL', async () => {
+    const config = released('sd3-medium', 'device=cuda', 'exchange=nccl');
+    const { problems } = await preflight(withGpus(512), config, REAL, machine(512 * GIB));
+    expect(problems.map(({ message }) => message)).toContain(
+      'exchange: nccl cannot connect the GPUs. ranks 0 and 1 share GPU 0',
+    );
+    const apart = await preflight(withGpus(512, 512), config, REAL, machine(512 * GIB));
+    expect(apart.problems.map(({ code }) => code)).not.toContain('ERR_CUDA');
   });
 
   test('without shapes and data nothing can be said but that', async () => {
