@@ -9,10 +9,11 @@ import { canonicalJson } from '../files/json.js';
 import type { Prepared, Ready } from '../rpc/proto.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
+import { planVersionOf } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
-import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
+import { attentionSummary, skippedRows, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { openRunDir, type RunDir } from './run-dir.js';
@@ -74,6 +75,8 @@ class Run {
   /** When the first step began. */
   #startedAt = 0;
   #pace: Pace | null = null;
+  /** Rows with values that are not finite, which were named. */
+  readonly #skipped = new Set<number>();
 
   constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
     const { config, workers } = options;
@@ -90,6 +93,7 @@ class Run {
         workers,
         dataToken: randomBytes(24).toString('hex'),
         runDir: dir.path,
+        planVersion: planVersionOf(dir.resume?.manifest),
       },
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
@@ -232,6 +236,18 @@ class Run {
     this.#recorder.note('info', `${what}, run folder ${this.#dir.path}`);
   }
 
+  /** Warns of rows that are skipped for the first time in this process. */
+  #nameSkipped(rows: number[]): number[] {
+    const fresh = [...new Set(rows)].filter((row) => !this.#skipped.has(row)).sort((a, b) => a - b);
+    if (fresh.length === 0) return rows;
+    for (const row of fresh) this.#skipped.add(row);
+    const named =
+      fresh.slice(0, 10).join(', ') + (fresh.length > 10 ? `, and ${fresh.length - 10} more` : '');
+    const what = 'a stored value is not finite: weight 0 whenever it is drawn (data.on_non_finite is skip)';
+    this.#recorder.note('warn', `row ${named}: ${what}`);
+    return rows;
+  }
+
   #record(step: number, prepared: readonly Prepared[]): void {
     const now = performance.now();
     const seconds = (now - this.#lastCommit) / 1000;
@@ -250,6 +266,7 @@ class Run {
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
       attention: attentionSummary(prepared),
+      skippedRows: this.#nameSkipped(skippedRows(prepared)),
       workers: this.#state.workers.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',

@@ -2,27 +2,19 @@
  * A data set for training: the roles of its columns, their shapes, the location of its rows, and its
  * identity. Values are mapped and gathered natively; none of them passes through this file.
  */
-import type { Config } from '../config/schema.js';
-import { OrchestratorError, refuse } from '../errors.js';
-import { canonicalHash } from '../files/hash.js';
 import { totalBytes } from '../memory/parts.js';
-import type { TextSpec } from '../native/contract.js';
-import { datasetSpec, joinColumn, type TableColumn } from './column.js';
+import type { DatasetSpec } from '../native/contract.js';
+import { datasetSpec } from './column.js';
+import { firstIdentity } from './first-identity.js';
 import { openSource } from './formats.js';
-import { CAPTION_KINDS, TEXT_COLUMNS, type TextColumn } from './manifest.js';
-import type { Columns, DataSource } from './source.js';
+import { type CacheUse, identityOf } from './identity.js';
+import { type DataConfig, roleColumns, textSpec } from './roles.js';
 import { verifyFiles } from './verify.js';
 
-/** The part of `config.data` that describes where the data is and what it is. */
-export type DataConfig = Pick<Config['data'], 'path' | 'columns' | 'latent_shape' | 'text_shape'>;
+export type { DataConfig } from './roles.js';
 
 /** A data set that was opened for training. */
 export type OpenDataset = Awaited<ReturnType<typeof openDataset>>;
-
-/** The key that gives the shape of a row, by its dimensions. */
-const SHAPE_KEYS: Readonly<Record<number, string>> = { 2: 'data.text_shape', 3: 'data.latent_shape' };
-
-type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
  * Data sets up to this size are verified when they are opened, which takes about two seconds; larger ones by
@@ -30,116 +22,49 @@ type Shapes = ReadonlyMap<string, readonly number[]>;
  */
 const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 
-/**
- * Opens a data set of any format. The files of a small one are compared with their recorded hashes, unless
- * `verify` is false. ERR_FILE_* and ERR_DATA_* name file, column and row.
- */
-export async function openDataset(config: DataConfig, { verify = true } = {}) {
+interface Opening {
+  /** Whether the files of a small data set are compared with their recorded hashes. */
+  verify?: boolean;
+  /** The version of the sample plan, which a run keeps from its start: version 1 hashed whole files. */
+  planVersion?: number;
+  cache?: CacheUse;
+  /** Called with bytes read, and all that are to be read, for the identity. */
+  progress?: ((done: number, total: number) => void) | null;
+}
+
+/** Opens a data set of any format. ERR_FILE_* and ERR_DATA_* name file, column and row. */
+export async function openDataset(
+  config: DataConfig,
+  { verify = true, planVersion = 2, cache = 'use', progress = null }: Opening = {},
+) {
   const source = openSource(config.path);
   const columns = source.roles(config.columns);
+  const roles = roleColumns(source, columns, config);
+  const text = textSpec(source, roles, config);
   if (verify && totalBytes(source.files) <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
-  const roles = rolesOf(columns, config);
-  const table = roles.map(({ name, column, configured }) => joinColumn(source, name, column, configured));
-  const shapes = chooseShapes(source, roles, table);
-  if (columns.synthetic) requireEqualShapes(source, shapes);
-  const used = { columns, shapes: [...shapes] };
-  const hash = canonicalHash({ format: source.format.name, columns: used, ...(await source.identity()) });
+  const spec: DatasetSpec = {
+    ...datasetSpec(
+      source,
+      roles.map(({ table }) => table),
+    ),
+    latentShift: config.latent_shift ?? 0,
+    latentScale: config.latent_scale ?? 1,
+  };
   return {
-    spec: datasetSpec(source, table),
+    spec,
     /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
-    hash,
+    hash:
+      planVersion === 1
+        ? await firstIdentity(source, columns, roles)
+        : await identityOf(source, roles, cache, progress),
+    planVersion,
     rows: source.rows,
     /** [channels, height, width]. */
-    latent: shapes.get('latent') as [number, number, number],
-    text: textSpec(source, shapes),
+    latent: roles.find(({ name }) => name === 'latent')!.shape as [number, number, number],
+    text,
     encoders: source.encoders,
     hasSynthetic: columns.synthetic !== null,
     /** Ids of rows for reports: values of the id column, or row numbers. */
     ids: (rows: number[]) => rows.map((row) => (columns.id ? source.label(columns.id, row) : String(row))),
   };
-}
-
-interface Role {
-  /** "latent", "original.t5", ... */
-  name: string;
-  column: string;
-  /** Dimensions of a row. */
-  rank: number;
-  configured: readonly number[] | null;
-}
-
-/** What the columns are for: the latent, then the text columns of each caption. */
-function rolesOf(columns: Columns, { latent_shape, text_shape }: DataConfig): Role[] {
-  const configured: Partial<Record<TextColumn, readonly number[]>> = text_shape ?? {};
-  const roles: Role[] = [{ name: 'latent', column: columns.latent, rank: 3, configured: latent_shape }];
-  for (const kind of CAPTION_KINDS) {
-    for (const feature of columns[kind] ? TEXT_COLUMNS : []) {
-      roles.push({
-        name: `${kind}.${feature}`,
-        column: columns[kind]![feature],
-        rank: feature.endsWith('_pooled') ? 1 : 2,
-        configured: configured[feature] ?? null,
-      });
-    }
-  }
-  return roles;
-}
-
-/** The shapes that have the dimensions of their roles. Every column without one is reported. */
-function chooseShapes(source: DataSource, roles: readonly Role[], table: readonly TableColumn[]): Shapes {
-  const shapes = new Map<string, readonly number[]>();
-  const problems: OrchestratorError[] = [];
-  for (const [i, { name, column, rank }] of roles.entries()) {
-    const stated = table[i]!.shapes;
-    const shape = stated.find(({ length }) => length === rank);
-    if (shape) {
-      shapes.set(name, shape);
-      continue;
-    }
-    const key = SHAPE_KEYS[rank];
-    const hint = key === undefined ? null : `Flat lists have no shape: set ${key} in the configuration`;
-    problems.push(
-      new OrchestratorError(
-        'ERR_DATA_SHAPE',
-        `${source.files[0]!.path}, column "${column}" (${name}), row 0: expected a shape of ${rank} ` +
-          `dimensions, received ${stated.at(-1)!.join(' x ')}`,
-        problems.some((other) => other.hint === hint) ? null : hint,
-      ),
-    );
-  }
-  refuse(problems);
-  return shapes;
-}
-
-function requireEqualShapes(source: DataSource, shapes: Shapes): void {
-  for (const feature of TEXT_COLUMNS) {
-    const [original, synthetic] = CAPTION_KINDS.map((kind) => shapes.get(`${kind}.${feature}`)!.join(' x '));
-    if (original === synthetic) continue;
-    throw new OrchestratorError(
-      'ERR_DATA_SHAPE',
-      `${source.path}, column ${feature} of the synthetic caption, row 0: expected ${original} as for ` +
-        `the original caption, received ${synthetic}`,
-    );
-  }
-}
-
-function textSpec({ path }: DataSource, shapes: Shapes): TextSpec {
-  const shapeOf = (feature: TextColumn) => shapes.get(`original.${feature}`) as [number, number];
-  const [clipTokens, clipLDim] = shapeOf('clip_l');
-  const [clipGTokens, clipGDim] = shapeOf('clip_g');
-  const [t5Tokens, t5Dim] = shapeOf('t5');
-  if (clipTokens !== clipGTokens) {
-    throw new OrchestratorError(
-      'ERR_DATA_SHAPE',
-      `${path}: CLIP-L has ${clipTokens} tokens and CLIP-G ${clipGTokens}; they are concatenated by channel, so the numbers must be equal`,
-    );
-  }
-  if (clipLDim + clipGDim > t5Dim) {
-    throw new OrchestratorError(
-      'ERR_DATA_SHAPE',
-      `${path}: CLIP-L and CLIP-G are ${clipLDim} + ${clipGDim} channels wide, more than T5's ${t5Dim}, to which they are padded`,
-    );
-  }
-  const [[clipLPooledDim], [clipGPooledDim]] = [shapeOf('clip_l_pooled'), shapeOf('clip_g_pooled')];
-  return { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim, clipLPooledDim, clipGPooledDim };
 }

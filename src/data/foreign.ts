@@ -1,6 +1,6 @@
 /**
- * What a data set has that another program wrote: the configuration gives the roles of its columns, its
- * contents are its identity, and the hashes to verify it with are those that `dataset verify --record` wrote.
+ * What a data set has that another program wrote: the configuration gives the roles of its columns, and the
+ * hashes to verify it with are those that `dataset verify --record` wrote.
  */
 import { createHash } from 'node:crypto';
 import { OrchestratorError } from '../errors.js';
@@ -9,12 +9,12 @@ import { openForReading, readFully } from '../files/io.js';
 import type { DataFile, DataSource } from './source.js';
 import { readSums } from './sums.js';
 
-/** Up to this size, the identity covers a whole file; of a larger one, it covers evenly spaced pieces. */
+/** Up to this size, the first identity covers a whole file; of a larger one, evenly spaced pieces. */
 const WHOLE_FILE_BYTES = 256 * 2 ** 20;
 const PIECES = 64;
 const PIECE_BYTES = 4 * 2 ** 20;
 
-type Foreign = 'roles' | 'encoders' | 'identity' | 'hashes';
+type Foreign = 'roles' | 'encoders' | 'firstIdentity' | 'hashes';
 
 /** Completes the source of a foreign folder. */
 export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
@@ -29,7 +29,7 @@ export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
         `It has the columns ${source.columns.map(({ name }) => name).join(', ')}`,
       );
     },
-    async identity() {
+    async firstIdentity() {
       const content: object[] = [];
       for (const file of source.files) content.push(await contentOf(file));
       return { content };

@@ -1,13 +1,14 @@
 /** The formats of data sets. */
 import { existsSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, isAbsolute, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
+import { withHome } from '../files/home.js';
 import { shellText } from '../text/shell.js';
 import { huggingFace } from './huggingface.js';
 import { shards } from './shards.js';
 import type { DataFormat, DataSource } from './source.js';
 
-/** The first whose marker is in a folder reads it. */
+/** The first whose marker is in a folder reads it, unless another with a marker there recognises it, too. */
 const FORMATS: readonly DataFormat[] = [shards, huggingFace];
 
 function shapesCommand(path: string): string {
@@ -15,15 +16,17 @@ function shapesCommand(path: string): string {
 }
 
 /** Reads the metadata of a data set's folder, without checking the contents. */
-export function openSource(path: string): DataSource {
+export function openSource(given: string): DataSource {
+  const path = withHome(given);
   if (!existsSync(path)) {
     throw new OrchestratorError(
       'ERR_FILE_OPEN',
-      `There is no data set at ${resolve(path)}`,
+      `There is no data set at ${resolve(path)}${isAbsolute(path) ? '' : ` (${given}, relative to the working directory)`}`,
       basename(path).startsWith('shapes') ? `To make one of the shapes world: ${shapesCommand(path)}` : null,
     );
   }
-  const format = FORMATS.find(({ marker }) => existsSync(join(path, marker)));
+  const candidates = FORMATS.filter(({ marker }) => existsSync(join(path, marker)));
+  const format = candidates.find(({ recognises }) => recognises?.(path) ?? true) ?? candidates[0];
   if (!format) {
     const markers = FORMATS.map(({ marker }) => marker).join(' nor ');
     const hints = FORMATS.map(({ hint }) => hint?.(path) ?? null);

@@ -14,9 +14,6 @@ export const MANIFEST_FILE = 'manifest.json';
 /** Number of rows that share a checksum, so that damage can be located. */
 export const CHECKSUM_ROWS = 64;
 
-/** The columns of each caption, in the order of their use. */
-export const TEXT_COLUMNS = ['clip_l', 'clip_l_pooled', 'clip_g', 'clip_g_pooled', 't5'] as const;
-export type TextColumn = (typeof TEXT_COLUMNS)[number];
 export const CAPTION_KINDS = ['original', 'synthetic'] as const;
 export type CaptionKind = (typeof CAPTION_KINDS)[number];
 
@@ -70,6 +67,17 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestColumn = Manifest['columns'][number];
 export type Shard = Manifest['shards'][number];
 export type Encoders = Manifest['encoders'];
+
+/** Whether DIR/manifest.json is one of this format: other programs use the name, too. */
+export function isManifest(dir: string): boolean {
+  try {
+    readJson(join(dir, MANIFEST_FILE), z.object({ format: manifestSchema.shape.format }));
+    return true;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return false;
+    throw error;
+  }
+}
 
 /** Reads and checks DIR/manifest.json. */
 export function readManifest(dir: string): Manifest {

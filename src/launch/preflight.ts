@@ -1,6 +1,7 @@
 /** The checks before a run starts or writes anything: what it needs, and whether this machine has it. */
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
+import { requirePatches, warningOf } from '../data/fit.js';
 import { OrchestratorError } from '../errors.js';
 import { type Need, type Place, refusal, tightness } from '../memory/fit.js';
 import { machineMemory } from '../memory/machine.js';
@@ -22,16 +23,20 @@ interface PreflightOptions {
   memory: number | null;
   /** Dry run, which may be for another machine: with `memory`, this machine's free memory does not matter. */
   dry: boolean;
+  data?: DataOpening;
 }
+
+/** How the data set is opened: whether its identity may come from the cache, and who is told of progress. */
+type DataOpening = Pick<NonNullable<Parameters<typeof openDataset>[1]>, 'cache' | 'progress'>;
 
 /** Collects what a run needs and what this machine has; throws where nobody gives the shapes of the data. */
 export async function preflight(
   addon: NativeAddon,
   config: Config,
-  { workers, memory, dry }: PreflightOptions,
+  { workers, memory, dry, data = {} }: PreflightOptions,
   machine = machineMemory(),
 ) {
-  const { shapes, rows, noData } = await dataOf(config);
+  const { shapes, rows, noData, warning } = await dataOf(config, data);
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = await gpusOf(addon, config, workers);
   const given = memory === null ? null : { ...machine, bytes: memory, source: '--memory says' };
@@ -48,13 +53,14 @@ export async function preflight(
     const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
     return tightness(need, now) ?? [];
   });
+  if (warning !== null) warnings.push(warning);
   return {
     ...{ figures, rows, noData, gpus, noGpu },
     /** The memory that the run is compared with; null if it is for an unknown machine. */
     place,
     /** Errors for memory of the machine or of a GPU that is too small. */
     shortages,
-    /** Warnings for memory that is large enough but not free now. */
+    /** Warnings for memory that is large enough but not free now, and for values that seem wrong. */
     warnings,
   };
 }
@@ -63,18 +69,21 @@ export async function preflight(
  * The shapes and rows of the data set; without one, the shapes in the configuration, and `noData` says why
  * there is none.
  */
-async function dataOf(config: Config) {
+async function dataOf(config: Config, opening: DataOpening) {
   try {
-    const { latent, text, rows, hash } = await openDataset(config.data, { verify: false }); // the workers verify it
+    // The workers verify it.
+    const dataset = await openDataset(config.data, { ...opening, verify: false });
+    const { latent, text, rows, hash } = dataset;
+    requirePatches(dataset, config);
     new SamplePlan(hash, rows, config.data.validation_rows, config.seed).checkBatch(config.batch.global);
     const shapes: FoundShapes = { latent, text, source: 'data set' };
-    return { shapes, rows, noData: null };
+    return { shapes, rows, noData: null, warning: await warningOf(dataset) };
   } catch (error) {
     const configured = configuredShapes(config);
     if (!(error instanceof OrchestratorError) || error.code !== 'ERR_FILE_OPEN' || configured === null) {
       throw error;
     }
-    return { shapes: configured, rows: null, noData: error };
+    return { shapes: configured, rows: null, noData: error, warning: null };
   }
 }
 

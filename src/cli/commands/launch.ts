@@ -12,6 +12,7 @@ import { native } from '../../native/load.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
+import { bytesOf, Progress } from '../progress.js';
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
@@ -19,6 +20,7 @@ interface LaunchFlags extends WorkersFlags {
   set: string[];
   memory?: number;
   dryRun?: true;
+  cache: boolean;
 }
 
 export function register(program: Command): void {
@@ -33,6 +35,7 @@ export function register(program: Command): void {
       'memory available to the run, such as 24GiB (default: that of this machine and its control group)',
       memorySize,
     )
+    .option('--no-cache', 'compute the identity of the data set anew, whatever the cache holds')
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .action(async (configPath: string, flags: LaunchFlags) => {
       const config = loadConfig(configPath, flags.set);
@@ -48,7 +51,12 @@ export function register(program: Command): void {
       const workers = workersOf(options);
       checkWorkers(config, workers);
       const { memory = null, dryRun: dry = false } = flags;
-      const found = await preflight(native(), config, { workers, memory, dry });
+      const reading = new Progress('reading the data set', bytesOf);
+      const data = {
+        cache: flags.cache ? ('use' as const) : ('renew' as const),
+        progress: (done: number, total: number) => reading.update(done, total),
+      };
+      const found = await preflight(native(), config, { workers, memory, dry, data });
       if (dry) process.stdout.write(renderDryRun(options, LAUNCHERS.local, config, found));
       for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       const { shortages, noGpu, noData } = found;

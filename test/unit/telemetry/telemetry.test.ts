@@ -43,6 +43,7 @@ const record: StepRecord = {
   learningRate: 1e-4,
   seconds: 0.312,
   samples: 256,
+  skippedRows: [3, 8, 3],
   flops: 61e9,
   attention: [
     { name: 'block 0', maxAbsLogit: 4, meanEntropy: 2 },
@@ -227,6 +228,7 @@ describe('the metrics server', () => {
     const { text: later } = await get('/metrics');
     expect(later).toContain('orchestrator_committed_steps 121\n');
     expect(later).toContain('orchestrator_samples_total 512\n');
+    expect(later).toContain('orchestrator_skipped_rows_total 6\n');
     expect(later).toContain('orchestrator_worker_compute_seconds_total{rank="0"} 0.58\n');
     expect(later).toContain(
       'orchestrator_worker_device_memory_bytes{rank="0",device="H100, GPU 0 of 2"} 1073741824\n',

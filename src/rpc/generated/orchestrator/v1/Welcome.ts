@@ -12,6 +12,10 @@ export interface Welcome {
    */
   'dataToken'?: (string);
   'runDir'?: (string);
+  /**
+   * version of the sample plan, which a run keeps from its start
+   */
+  'planVersion'?: (number);
 }
 
 export interface Welcome__Output {
@@ -25,4 +29,8 @@ export interface Welcome__Output {
    */
   'dataToken': (string);
   'runDir': (string);
+  /**
+   * version of the sample plan, which a run keeps from its start
+   */
+  'planVersion': (number);
 }
