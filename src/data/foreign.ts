@@ -16,17 +16,27 @@ const PIECE_BYTES = 4 * 2 ** 20;
 
 type Foreign = 'roles' | 'encoders' | 'firstIdentity' | 'hashes';
 
+/** Refuses a folder of which nothing says what its columns are for. */
+export function needColumns(path: string, names: readonly string[]): never {
+  throw new OrchestratorError(
+    'ERR_DATA_COLUMN',
+    `The columns of ${path} have names of another program: data.columns must give the role of each column`,
+    `It has the columns ${names.join(', ')}`,
+  );
+}
+
 /** Completes the source of a foreign folder. */
 export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
   return {
     ...source,
     encoders: null,
     roles(configured) {
-      if (configured) return configured;
-      throw new OrchestratorError(
-        'ERR_DATA_COLUMN',
-        `${source.path} is a ${source.format.title} folder: data.columns must give the role of each column`,
-        `It has the columns ${source.columns.map(({ name }) => name).join(', ')}`,
+      return (
+        configured ??
+        needColumns(
+          source.path,
+          source.columns.map(({ name }) => name),
+        )
       );
     },
     async firstIdentity() {

@@ -4,6 +4,7 @@ import { basename, isAbsolute, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { withHome } from '../files/home.js';
 import { shellText } from '../text/shell.js';
+import { isParquet } from './convert.js';
 import { huggingFace } from './huggingface.js';
 import { shards } from './shards.js';
 import type { DataFormat, DataSource } from './source.js';
@@ -13,6 +14,20 @@ const FORMATS: readonly DataFormat[] = [shards, huggingFace];
 
 function shapesCommand(path: string): string {
   return shellText(['orchestrator', 'dataset', 'shapes', '--out', path, '--count', '16000']);
+}
+
+/** Parquet is compressed and has its rows in pages, so it cannot be mapped. */
+function parquetHint(path: string): string | null {
+  if (!isParquet(path)) return null;
+  const command = shellText([
+    'orchestrator',
+    'dataset',
+    'convert',
+    path,
+    '--out',
+    `${path.replace(/\.parquet$/, '')}-shards`,
+  ]);
+  return `These are Parquet files, which must be converted once: ${command}`;
 }
 
 /** Reads the metadata of a data set's folder, without checking the contents. */
@@ -29,7 +44,7 @@ export function openSource(given: string): DataSource {
   const format = candidates.find(({ recognises }) => recognises?.(path) ?? true) ?? candidates[0];
   if (!format) {
     const markers = FORMATS.map(({ marker }) => marker).join(' nor ');
-    const hints = FORMATS.map(({ hint }) => hint?.(path) ?? null);
+    const hints = [...FORMATS.map(({ hint }) => hint?.(path) ?? null), parquetHint(path)];
     throw new OrchestratorError(
       'ERR_DATA_FORMAT',
       `${path} is not a data set: it has neither ${markers}`,

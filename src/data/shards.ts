@@ -6,6 +6,7 @@ import { OrchestratorError } from '../errors.js';
 import { type ArrowFile, readArrow } from '../formats/arrow/file.js';
 import { arrowRows } from './arrow-rows.js';
 import { placeOfDamage } from './damage.js';
+import { needColumns } from './foreign.js';
 import { type CaptionKind, isManifest, MANIFEST_FILE, readManifest, type Shard } from './manifest.js';
 import type { CaptionColumns, Columns, DataFormat } from './source.js';
 
@@ -22,10 +23,17 @@ export const shards: DataFormat = {
       path,
       format: shards,
       ...arrowRows(files.map((shard) => readShard(path, shard))),
-      shapes: new Map(columns.map(({ name, shape }) => [name, shape])),
-      encoders: { clip_l: encoders.clip_l.name, clip_g: encoders.clip_g.name, t5: encoders.t5.name },
+      // The bytes of an array state their own shape.
+      shapes: new Map(columns.flatMap(({ name, type, shape }) => (type === 'bytes' ? [] : [[name, shape]]))),
+      encoders: encoders && {
+        clip_l: encoders.clip_l.name,
+        clip_g: encoders.clip_g.name,
+        t5: encoders.t5.name,
+      },
       roles(configured) {
-        if (!configured) return rolesOf(new Set(columns.map(({ name }) => name)));
+        const names = columns.map(({ name }) => name);
+        if (encoders === null) return configured ?? needColumns(path, names);
+        if (!configured) return rolesOf(new Set(names));
         throw new OrchestratorError(
           'ERR_CONFIG',
           `data.columns must be null for ${path}, whose manifest names the columns`,

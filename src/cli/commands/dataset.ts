@@ -6,6 +6,7 @@ import { loadConfig } from '../../config/load.js';
 import type { Config } from '../../config/schema.js';
 import { type Check, checkColumns } from '../../data/check.js';
 import type { TableColumn } from '../../data/column.js';
+import { convertParquet } from '../../data/convert.js';
 import { openDataset } from '../../data/dataset.js';
 import { requirePatches } from '../../data/fit.js';
 import { openSource } from '../../data/formats.js';
@@ -15,6 +16,7 @@ import type { DataSource } from '../../data/source.js';
 import { SUMS_FILE, writeSums } from '../../data/sums.js';
 import { verifyFiles } from '../../data/verify.js';
 import { OrchestratorError, refuse } from '../../errors.js';
+import { withHome } from '../../files/home.js';
 import { totalBytes } from '../../memory/parts.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
 import { alignedRows } from '../../text/columns.js';
@@ -57,6 +59,20 @@ export function register(program: Command): void {
       },
     );
   dataset
+    .command('convert')
+    .description(
+      'convert Parquet files, once, to a folder that can be mapped; an interrupted conversion goes on',
+    )
+    .argument('<source>', 'Parquet file, or the folder with the files of one split')
+    .requiredOption('--out <dir>', 'folder to create')
+    .option(
+      '--leave-out <column>',
+      'column not to keep; repeatable',
+      (name, before: string[]) => [...before, name],
+      [],
+    )
+    .action(convert);
+  dataset
     .command('shapes')
     .description(
       'generate a data set of the shapes world: pictures of one to three objects, with two captions each',
@@ -69,6 +85,30 @@ export function register(program: Command): void {
       'keep a folder that holds exactly this data set; replace any other data set of the shapes world',
     )
     .action(shapes);
+}
+
+async function convert(
+  source: string,
+  { out, leaveOut }: { out: string; leaveOut: string[] },
+): Promise<void> {
+  const shown = new Progress('converting', countOf('row'));
+  const progress = (rows: number, total: number) => shown.update(rows, total);
+  try {
+    const { manifest, others } = await convertParquet({
+      source: withHome(source),
+      out: withHome(out),
+      leaveOut,
+      progress,
+    });
+    const columns = manifest.columns.map(({ name, type, shape }) => [name, `${type} ${shape.join(' x ')}`]);
+    for (const { name, type } of others)
+      process.stderr.write(`warning: column "${name}" (${type}) was not kept\n`);
+    process.stdout.write(
+      `${out}: ${describeFiles(manifest.rows, manifest.shards)}\n${alignedRows(columns, 'left').join('\n')}\n`,
+    );
+  } finally {
+    shown.end();
+  }
 }
 
 async function shapes(options: { out: string; count: number; seed: number; refresh?: true }): Promise<void> {

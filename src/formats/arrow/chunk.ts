@@ -7,8 +7,8 @@ import { type ArrowField, isView, ownBuffers } from './schema.js';
 export interface Level {
   field: ArrowField;
   node: { length: number; nulls: number };
-  /** Byte offset in the file and length of the validity, offsets or values. */
-  buffers: { offset: number; length: number }[];
+  /** Byte offset in the file and length of buffer `i` of the level: validity, then offsets or values. */
+  buffer: (i: number) => { offset: number; length: number };
 }
 
 /** The first node and buffer of a field among those of a batch. */
@@ -79,17 +79,13 @@ export class Chunk {
     const { body, nodes, buffers, variadicCounts } = this.batch;
     let first = buffer;
     for (let i = 0; i < views; i++) first += variadicCounts[i] ?? 0;
-    const count = ownBuffers(field);
-    if (2 * node + 1 >= nodes.length || 2 * (first + count) > buffers.length) {
+    if (2 * node + 1 >= nodes.length || 2 * (first + ownBuffers(field)) > buffers.length) {
       throw this.malformed('the batch lacks its buffers');
     }
     return {
       field,
       node: { length: nodes[2 * node]!, nulls: nodes[2 * node + 1]! },
-      buffers: Array.from({ length: count }, (_, i) => ({
-        offset: body + buffers[2 * (first + i)]!,
-        length: buffers[2 * (first + i) + 1]!,
-      })),
+      buffer: (i) => ({ offset: body + buffers[2 * (first + i)]!, length: buffers[2 * (first + i) + 1]! }),
     };
   }
 

@@ -106,7 +106,7 @@ function runOf(reader: FileReader, chunk: Chunk, reading: Reading): Run {
   let count = rows;
   let first = 0;
   for (const [depth, level] of chunk.levels.entries()) {
-    const { field, node, buffers } = level;
+    const { field, node, buffer } = level;
     const perRow = count / rows;
     if (node.length < first + count || (depth === 0 && node.length !== rows)) {
       throw chunk.malformed(`${node.length} values where ${first + count} are needed`);
@@ -121,7 +121,7 @@ function runOf(reader: FileReader, chunk: Chunk, reading: Reading): Run {
     if (type === 'float' || type === 'int') {
       const element = type === 'int' ? 'bfloat16' : (`float${field.bits}` as ElementType);
       const size = ELEMENT_BYTES[element];
-      const { offset, length } = buffers[1]!;
+      const { offset, length } = buffer(1);
       const needed = (first + count) * size;
       if (needed > length) throw chunk.malformed(`${length} bytes of values where ${needed} are needed`);
       return { type: element, shape, rowBytes: perRow * size, byteOffset: offset + first * size };
@@ -168,13 +168,13 @@ function tensorShape(chunk: Chunk, { extension, listSize }: ArrowField): number[
 function bytesRun(
   reader: FileReader,
   chunk: Chunk,
-  { field, buffers }: Level,
+  { field, buffer }: Level,
   first: number,
   width: number,
   { bfloat16 = false, elements = null }: Reading,
 ): Run {
   const { rows } = chunk.batch;
-  const values = buffers[field.type === 'fixed_size_binary' ? 1 : 2]!;
+  const values = buffer(field.type === 'fixed_size_binary' ? 1 : 2);
   const needed = first + rows * width;
   if (needed > values.length)
     throw chunk.malformed(`${values.length} bytes of values where ${needed} are needed`);
@@ -240,13 +240,13 @@ const LISTS_PER_READ = 2 ** 16;
 function readLists(
   reader: FileReader,
   chunk: Chunk,
-  { field, buffers }: Level,
+  { field, buffer }: Level,
   from: number,
   count: number,
 ): { first: number; width: number } {
   const words = field.type.startsWith('large_') ? 2 : 1;
   const size = 4 * words;
-  const { offset, length } = buffers[1]!;
+  const { offset, length } = buffer(1);
   const needed = (from + count + 1) * size;
   if (needed > length) throw chunk.malformed(`${length} bytes of list offsets where ${needed} are needed`);
   let first = 0;
@@ -284,14 +284,14 @@ function readLists(
 function readListViews(
   reader: FileReader,
   chunk: Chunk,
-  { field, buffers }: Level,
+  { field, buffer }: Level,
   from: number,
   count: number,
 ): { first: number; width: number } {
   const words = field.type === 'large_list_view' ? 2 : 1;
   const size = 4 * words;
-  const wordsOf = (buffer: number, what: string) => {
-    const { offset, length } = buffers[buffer]!;
+  const wordsOf = (which: number, what: string) => {
+    const { offset, length } = buffer(which);
     const needed = (from + count) * size;
     if (needed > length) throw chunk.malformed(`${length} bytes of ${what} where ${needed} are needed`);
     const bytes = reader.read(offset + from * size, count * size, what);
@@ -323,8 +323,8 @@ function offsetAt(view: Int32Array, words: 1 | 2, i: number): number {
  * The distance from value `first` to the first null. There is one bit per value: a megabyte of them contains
  * the first null of any batch that was not made to be difficult; of others, 0 is returned.
  */
-function firstNull(reader: FileReader, { node, buffers }: Level, first: number): number {
-  const validity = buffers[0]!;
+function firstNull(reader: FileReader, { node, buffer }: Level, first: number): number {
+  const validity = buffer(0);
   const bits = reader.read(validity.offset, Math.min(validity.length, 2 ** 20), 'the validity bitmap');
   for (let i = first; i < Math.min(bits.length * 8, node.length); i++) {
     if (!(bits[i >> 3]! & (1 << (i & 7)))) return i - first;

@@ -67,9 +67,11 @@ export function readArrow(path: string): ArrowFile {
  */
 function readMessage(reader: FileReader, position: number, what: string) {
   let prefix = 4;
-  let length = reader.read(position, 4, what).readUInt32LE(0);
+  const start = reader.read(position, Math.max(4, Math.min(8, reader.bytes - position)), what);
+  let length = start.readUInt32LE(0);
   if (length === CONTINUATION) {
-    length = reader.read(position + 4, 4, what).readUInt32LE(0);
+    if (start.length < 8) throw reader.lacks(what);
+    length = start.readUInt32LE(4);
     prefix = 8;
   }
   if (length === 0) return null;

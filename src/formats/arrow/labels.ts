@@ -50,7 +50,7 @@ export function* integersOf(file: ArrowFile, name: string): Generator<number> {
   const column = new ArrowColumn(file, name, path);
   for (const batch of file.batches) {
     const chunk = column.chunk(batch);
-    const { offset, length } = chunk.levels[0]!.buffers[1]!;
+    const { offset, length } = chunk.levels[0]!.buffer(1);
     if (length < 8 * batch.rows) throw chunk.malformed(`${length} bytes for ${batch.rows} integers`);
     const bytes = FileReader.using(file.path, (reader) =>
       reader.read(offset, 8 * batch.rows, 'its integers'),
@@ -91,11 +91,11 @@ function dictionaryValue(
 
 /** The string or integer at a position of a chunk. */
 function valueAt(reader: FileReader, chunk: Chunk, field: ArrowField, i: number): string {
-  const { buffers, node } = chunk.levels.at(-1)!;
+  const { buffer, node } = chunk.levels.at(-1)!;
   const integers = isInteger(field);
   const size = field.type === 'utf8' ? 4 : field.type === 'large_utf8' ? 8 : field.bits / 8;
   const entries = integers ? 1 : 2;
-  const values = buffers[1]!;
+  const values = buffer(1);
   if (node.length < i + 1 || (i + entries) * size > values.length) {
     throw chunk.malformed(`${values.length} bytes where value ${i} needs ${(i + entries) * size}`);
   }
@@ -105,7 +105,7 @@ function valueAt(reader: FileReader, chunk: Chunk, field: ArrowField, i: number)
     size === 4
       ? [raw.readInt32LE(0), raw.readInt32LE(4)]
       : [Number(raw.readBigInt64LE(0)), Number(raw.readBigInt64LE(8))];
-  const text = buffers[2]!;
+  const text = buffer(2);
   if (start < 0 || end < start || end > text.length || end - start > MAX_STRING_BYTES) {
     throw chunk.malformed(`the string of value ${i} lies at ${start} to ${end} of ${text.length} bytes`);
   }
