@@ -10,7 +10,7 @@ import { openDataset } from '../../src/data/dataset.js';
 import { native } from '../../src/native/load.js';
 import { temporaryFolder } from '../support/folders.js';
 import { fingerprint, readLines } from '../support/launched.js';
-import { orchestrator } from '../support/program.js';
+import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
 const PREPARED = fileURLToPath(new URL('../fixtures/prepared', import.meta.url));
 const STEPS = 5;
@@ -124,6 +124,33 @@ describe('a prepared set', () => {
         /ERR_DATA_SHAPE: model\.patch is 3, .*data-00000-of-00002\.arrow: 4 x 8 x 8/,
       ),
     });
+  });
+
+  test('warns before a run of latents that are not scaled', () => {
+    const file = configOf('launched-unscaled', PREPARED, { latent_shift: 0, latent_scale: 1 });
+    expect(orchestrator('launch', file, '--dry-run')).toMatchObject({
+      status: 0,
+      stderr: expect.stringMatching(/^warn .*the latents have .*set data\.latent_shift to/m),
+    });
+    const scaled = configOf('launched-scaled', PREPARED);
+    expect(orchestrator('launch', scaled, '--dry-run').stderr).not.toContain('data.latent_shift');
+  });
+
+  test('is digested once, unless --no-cache says otherwise', () => {
+    const env = { XDG_CACHE_HOME: join(folder, 'cache') };
+    const file = configOf('cached', PREPARED);
+    const dryRun = (...more: string[]) =>
+      succeeds(orchestratorIn({ env }, 'launch', file, '--dry-run', ...more));
+    dryRun();
+    const entries = join(env.XDG_CACHE_HOME, 'orchestrator', 'data-sets');
+    const entry = join(entries, readdirSync(entries)[0]!);
+    const digest = readFileSync(entry, 'utf8');
+    const other = `{"digest": "${'0'.repeat(64)}"}`;
+    writeFileSync(entry, other);
+    dryRun();
+    expect(readFileSync(entry, 'utf8')).toBe(other);
+    dryRun('--no-cache');
+    expect(readFileSync(entry, 'utf8')).toBe(digest);
   });
 
   test('trains with the same bits on any number of workers, and after a checkpoint', () => {

@@ -14,6 +14,9 @@ import { memorySize } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
 import { bytesOf, Progress } from '../progress.js';
 
+/** Reading fewer bytes of a data set takes no time that needs to be shown. */
+const LONG_READING_BYTES = 2 ** 30;
+
 interface LaunchFlags extends WorkersFlags {
   resume: string;
   runDir?: string;
@@ -54,7 +57,9 @@ export function register(program: Command): void {
       const reading = new Progress('reading the data set', bytesOf);
       const data = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
-        progress: (done: number, total: number) => reading.update(done, total),
+        progress: (done: number, total: number) => {
+          if (total >= LONG_READING_BYTES) reading.update(done, total);
+        },
       };
       const found = await preflight(native(), config, { workers, memory, dry, data });
       if (dry) process.stdout.write(renderDryRun(options, LAUNCHERS.local, config, found));

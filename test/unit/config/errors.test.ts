@@ -165,6 +165,22 @@ describe('rules between keys', () => {
       'data: {path: d, text_shape: {clip_l: [8, 48], clip_g: [8, 80], t5: [8, 100]}}',
       'data.text_shape.t5: expected a width of at least 128, those of clip_l and clip_g together, received 100',
     ],
+    [
+      'data: {path: d, columns: {latent: z, original: {clip_l: a, t5: b}}}',
+      'data.columns: expected clip_l, clip_l_pooled, clip_g, clip_g_pooled, t5, or context and pooled for original, received clip_l, t5',
+    ],
+    [
+      'data: {path: d, columns: {latent: z, original: {context: a, pooled: b}, synthetic: {context: a, t5: b}}}',
+      'data.columns: expected clip_l, clip_l_pooled, clip_g, clip_g_pooled, t5, or context and pooled for synthetic, received t5, context',
+    ],
+    [
+      'data: {path: d, columns: {latent: z, original: {}}}',
+      'data.columns: expected columns for original, received none',
+    ],
+    [
+      'data: {path: d, columns: {latent: z, latent_logvar: v, original: {context: a, pooled: b}}}',
+      'data.columns.latent_logvar: expected null, because data.latent_form is value, received v',
+    ],
     ['ema: null', 'validation.weights: expected [master], because ema is null, received ema'],
     [
       'freeze: [context_embeder.weight]',
