@@ -10,8 +10,8 @@ import { type DataConfig, type RoleColumn, roleColumns, textSpec } from './roles
 import type { DataSource } from './source.js';
 import { type ColumnStatistics, scanColumns } from './statistics.js';
 
-/** Values read between two reports of progress. */
-const VALUES_PER_CALL = 2 ** 24;
+/** Bytes read in one call, which cannot be interrupted. */
+const BYTES_PER_CALL = 2 ** 24;
 
 export interface Check {
   /** The columns that were judged: those of the roles, or all of numbers where nobody says the roles. */
@@ -101,22 +101,17 @@ function firstRowOf(segments: Float64Array, file: number): number {
   return 0;
 }
 
-/** All rows with a value that is not finite in a column of a role. `progress` receives the number of rows. */
-export async function nonFiniteRows(
-  spec: DatasetSpec,
-  rows: number,
-  progress: ((rows: number) => void) | null,
-): Promise<number[]> {
+/** All rows with a value that is not finite in a column of a role. */
+export async function nonFiniteRows(spec: DatasetSpec, rows: number): Promise<number[]> {
   const dataset = await native().mapDataset(spec);
   const bytes = spec.columns.reduce((sum, { type, width }) => sum + ELEMENT_BYTES[type] * width, 0);
-  const step = Math.max(1, Math.floor(VALUES_PER_CALL / bytes));
+  const step = Math.max(1, Math.floor(BYTES_PER_CALL / bytes));
   const found: number[] = [];
   try {
     for (let from = 0; from < rows; from += step) {
       const some = Float64Array.from({ length: Math.min(step, rows - from) }, (_, i) => from + i);
       const finite = await dataset.finite(some);
       found.push(...some.filter((_, i) => finite[i] === 0));
-      progress?.(from + some.length);
     }
   } finally {
     dataset.close();

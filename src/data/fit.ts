@@ -1,6 +1,9 @@
 /** Whether a data set fits the configuration's model. */
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
+import { totalBytes } from '../memory/parts.js';
+import { bytes, counted } from '../text/quantities.js';
+import { nonFiniteRows } from './check.js';
 import type { OpenDataset } from './dataset.js';
 import { sampleLatents, scalingAdvice } from './latents.js';
 
@@ -19,7 +22,26 @@ export function requirePatches(
 }
 
 /** What seems wrong with the values of a few rows, for the start of a run; null if nothing. */
-export async function warningOf({ spec, rows, latent }: OpenDataset): Promise<string | null> {
+export async function scalingWarning({ spec, rows, latent }: OpenDataset): Promise<string | null> {
   const advice = scalingAdvice(await sampleLatents(spec, rows), latent[0], spec);
   return advice && `${spec.files[0]!.path}: ${advice}`;
+}
+
+/** Reading all values of a data set up to this size takes seconds. */
+const READABLE_BYTES = 2 * 2 ** 30;
+const NAMED_ROWS = 20;
+
+/** The rows that a run will skip, for a dry run; null if there are none, or the data set is too large to read. */
+export async function skippedWarning(
+  { spec, rows }: OpenDataset,
+  { data }: Pick<Config, 'data'>,
+): Promise<string | null> {
+  if (data.on_non_finite !== 'skip') return null;
+  if (totalBytes(spec.files) > READABLE_BYTES) {
+    return `${spec.files[0]!.path}: rows to skip are not searched for in more than ${bytes(READABLE_BYTES)}: dataset verify --config lists them`;
+  }
+  const found = await nonFiniteRows(spec, rows);
+  if (found.length === 0) return null;
+  const named = found.slice(0, NAMED_ROWS).join(', ') + (found.length > NAMED_ROWS ? ', ...' : '');
+  return `${spec.files[0]!.path}: ${counted(found.length, 'row')} will be skipped, because values are not finite: ${named}`;
 }

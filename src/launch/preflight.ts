@@ -1,7 +1,7 @@
 /** The checks before a run starts or writes anything: what it needs, and whether this machine has it. */
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
-import { requirePatches, warningOf } from '../data/fit.js';
+import { requirePatches, scalingWarning, skippedWarning } from '../data/fit.js';
 import { OrchestratorError } from '../errors.js';
 import { type Need, type Place, refusal, tightness } from '../memory/fit.js';
 import { machineMemory } from '../memory/machine.js';
@@ -36,7 +36,7 @@ export async function preflight(
   { workers, memory, dry, data = {} }: PreflightOptions,
   machine = machineMemory(),
 ) {
-  const { shapes, rows, noData, warning } = await dataOf(config, data);
+  const { shapes, rows, noData, dataWarnings } = await dataOf(config, data, dry);
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = await gpusOf(addon, config, workers);
   const given = memory === null ? null : { ...machine, bytes: memory, source: '--memory says' };
@@ -53,7 +53,7 @@ export async function preflight(
     const now = place.free === null ? place : { ...place, source: machine.source, bytes: machine.bytes };
     return tightness(need, now) ?? [];
   });
-  if (warning !== null) warnings.push(warning);
+  warnings.push(...dataWarnings);
   return {
     ...{ figures, rows, noData, gpus, noGpu },
     /** The memory that the run is compared with; null if it is for an unknown machine. */
@@ -69,7 +69,7 @@ export async function preflight(
  * The shapes and rows of the data set; without one, the shapes in the configuration, and `noData` says why
  * there is none.
  */
-async function dataOf(config: Config, opening: DataOpening) {
+async function dataOf(config: Config, opening: DataOpening, dry: boolean) {
   try {
     // The workers verify it.
     const dataset = await openDataset(config.data, { ...opening, verify: false });
@@ -77,13 +77,14 @@ async function dataOf(config: Config, opening: DataOpening) {
     requirePatches(dataset, config);
     new SamplePlan(hash, rows, config.data.validation_rows, config.seed).checkBatch(config.batch.global);
     const shapes: FoundShapes = { latent, text, source: 'data set' };
-    return { shapes, rows, noData: null, warning: await warningOf(dataset) };
+    const found = [await scalingWarning(dataset), dry ? await skippedWarning(dataset, config) : null];
+    return { shapes, rows, noData: null, dataWarnings: found.filter((warning) => warning !== null) };
   } catch (error) {
     const configured = configuredShapes(config);
     if (!(error instanceof OrchestratorError) || error.code !== 'ERR_FILE_OPEN' || configured === null) {
       throw error;
     }
-    return { shapes: configured, rows: null, noData: error, warning: null };
+    return { shapes: configured, rows: null, noData: error, dataWarnings: [] };
   }
 }
 

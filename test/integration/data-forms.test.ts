@@ -175,6 +175,9 @@ describe('rows that are not finite', () => {
     expect(failed.stdout + failed.stderr).toContain('ERR_NON_FINITE');
 
     const file = configOf('skips', dir, { on_non_finite: 'skip' });
+    expect(orchestrator('launch', file, '--dry-run').stderr).toMatch(
+      /^warn .*: 1 row will be skipped, because values are not finite: 3$/m,
+    );
     const runs = ['skip-1', 'skip-2'].map((name, i) => {
       const runDir = join(folder, name);
       const run = launch(file, runDir, '--nodes', `${i + 1}`, '--set', 'schedule.steps=8');

@@ -138,7 +138,7 @@ test('several files of one folder follow each other, and are converted by the co
   const done = orchestrator('dataset', 'convert', dir, '--out', `${dir}-shards`);
   expect(done).toMatchObject({
     status: 0,
-    stdout: expect.stringMatching(/18 rows in 2 files[^]*latent +float16 4 x 2 x 6/),
+    stdout: expect.stringMatching(/18 rows in 2 files(.|\n)*latent +float16 4 x 2 x 6/),
   });
   expect(done.stderr).toContain('warning: column "sample.words" (STRING) was not kept');
   expect(orchestrator('dataset', 'verify', `${dir}-shards`).stdout).toContain('18 rows in 2 files');

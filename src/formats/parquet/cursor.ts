@@ -1,6 +1,7 @@
 /**
  * Reads one column of a Parquet row group from beginning to end, page by page. Lists are not assembled: all
- * rows must have one shape, so their values are copied as they are stored.
+ * rows must have one shape, so their values are copied as they are stored. Modules inside of hyparquet are
+ * used, so its version is pinned.
  */
 import type { ColumnMetaData, PageHeader } from 'hyparquet';
 import { parquetHeader } from 'hyparquet/src/column.js';
