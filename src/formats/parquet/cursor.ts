@@ -163,7 +163,7 @@ export class ColumnCursor {
   ): void {
     if (repetition !== null) this.#compare(repetition);
     const { type, maxDefinition } = this.#column;
-    const nulls = definition?.some((level) => level !== maxDefinition) ? definition : null;
+    const nulls = definition !== null && smallest(definition) < maxDefinition ? definition : null;
     if (nulls !== null && type !== 'utf8' && type !== 'int64') {
       throw this.#wrong('ERR_DATA_NULL', 'a value is null, or a list is empty');
     }
@@ -237,8 +237,7 @@ export class ColumnCursor {
     const bits = bytes[0] ?? 0;
     const reader = { ...readerOf(bytes), offset: 1 };
     if (bits > 0) readRleBitPackedHybrid(reader, bits, indices, bytes.length - 1);
-    if (indices.some((index) => index >= dictionary.count))
-      throw new Error('an index is outside of the dictionary');
+    if (largest(indices) >= dictionary.count) throw new Error('an index is outside of the dictionary');
     if (dictionary.various.length > 0) {
       let next = 0;
       const various = Array.from({ length: count }, (_, i) =>
@@ -246,12 +245,11 @@ export class ColumnCursor {
       );
       return { count, fixed: new Uint8Array(), various };
     }
-    const words = this.#column.storedBytes / 2;
-    const from = new Uint16Array(new Uint8Array(dictionary.fixed).buffer);
-    const to = new Uint16Array(count * words);
-    for (let i = 0; i < count; i++) {
-      for (let w = 0; w < words; w++) to[i * words + w] = from[indices[i]! * words + w]!;
-    }
+    // As unsigned words of the values' size, whose bits are copied.
+    const Words = WORDS[this.#column.storedBytes as keyof typeof WORDS];
+    const from = new Words(new Uint8Array(dictionary.fixed).buffer);
+    const to = new Words(count);
+    for (let i = 0; i < count; i++) to[i] = from[indices[i]!]!;
     return { count, fixed: new Uint8Array(to.buffer), various: [] };
   }
 
@@ -269,6 +267,20 @@ export class ColumnCursor {
     const leaveOut = `Leave the column out with --leave-out ${this.#column.name}, or mend it`;
     return new OrchestratorError(code, `${this.#where}: ${what}`, hint ?? leaveOut);
   }
+}
+
+const WORDS = { 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array } as const;
+
+function largest(values: Uint32Array): number {
+  let most = 0;
+  for (const value of values) if (value > most) most = value;
+  return most;
+}
+
+function smallest(values: Uint8Array): number {
+  let least = 255;
+  for (const value of values) if (value < least) least = value;
+  return least;
 }
 
 function readerOf(bytes: Uint8Array): { view: DataView; offset: number } {
