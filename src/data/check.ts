@@ -42,10 +42,13 @@ export async function checkColumns(
   const judged = roles?.map(({ table }) => table) ?? numeric;
   const unused = roles === null ? [] : numeric.filter(({ spec }) => !names.has(spec.role));
   const check: Check = { judged, hasRoles: roles !== null, problems: [], skipsRows: false, warnings: [] };
-  for (const [column, { code, message }] of unreadable) {
-    // Other columns are labels, which nobody expects to be numbers.
-    if (code !== 'ERR_DATA_TYPE' && !names.has(column)) check.warnings.push(`${message} (not used)`);
+  for (const [column, { message }] of unreadable) {
+    if (names.has(column) || isLabel(source, column)) continue;
+    check.warnings.push(
+      `${message} (${roles === null ? 'a run cannot use the column as it is' : 'not used'})`,
+    );
   }
+  if (roles === null && numeric.length === 0) check.warnings.push(`${source.path} has no column of numbers`);
   const scaling = { latentShift: config?.latent_shift ?? 0, latentScale: config?.latent_scale ?? 1 };
   const skips = config?.on_non_finite === 'skip';
   const others = unused.map((column) => ({
@@ -65,6 +68,17 @@ export async function checkColumns(
     if (advice) check.warnings.push(`${source.path}: ${advice}`);
   }
   return check;
+}
+
+/** Whether a column holds texts or integers, which nobody expects to be lists of numbers. */
+function isLabel(source: DataSource, column: string): boolean {
+  try {
+    source.label(column, 0);
+    return true;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return false;
+    throw error;
+  }
 }
 
 /** The columns of the roles; null where neither a configuration nor a manifest names them. */

@@ -111,6 +111,16 @@ describe('a prepared set', () => {
       stdout: expect.stringMatching(/24 rows in 2 files, .*; 4 numeric columns, all finite\n$/),
       stderr: expect.stringMatching(/^warning: .*column "ragged", row 1: expected a list .*\(not used\)$/m),
     });
+    // Without a configuration, what no run could read is told, and blocks nothing either.
+    const alone = orchestrator('dataset', 'verify', PREPARED);
+    expect(alone).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('2 numeric columns, all finite'),
+    });
+    expect(alone.stderr).toMatch(
+      /^warning: .*"prompt_embeds".* uint16 \(a run cannot use the column as it is\)$/m,
+    );
+    expect(alone.stderr).not.toContain('caption');
     const unscaled = configOf('unscaled', PREPARED, { latent_shift: 0, latent_scale: 1 });
     expect(orchestrator('dataset', 'verify', PREPARED, '--config', unscaled).stderr).toMatch(
       /warning: .*standard deviation 0\.6\d, where about 0 and 1 are expected: set data\.latent_shift to 0\.0\d+ and data\.latent_scale to 1\.\d+/,
