@@ -3,7 +3,7 @@ import { Sessions } from '../../../src/coordinator/sessions.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 
-const WELCOME = { configJson: '{}', workers: 1, dataToken: 'data', runDir: 'runs/x' };
+const WELCOME = { configJson: '{}', workers: 1, dataToken: 'data', runDir: 'runs/x', planVersion: 2 };
 
 let sessions: Sessions;
 let session: CoordinatorSession;
