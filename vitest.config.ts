@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 /**
@@ -7,6 +8,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     pool: 'forks',
+    // What tests cache is not the user's.
+    env: { XDG_CACHE_HOME: resolve('build/test-cache') },
     reporters: ['default', './scripts/summary.mjs'],
     // A condition may take long where other work keeps the processors busy.
     expect: { poll: { timeout: 15_000 } },

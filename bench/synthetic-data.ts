@@ -35,10 +35,11 @@ export function writeSyntheticData(path: string, shape: BenchShape): DatasetSpec
       role,
       type: 'float16',
       width,
-      segments: [{ file: 0, firstRow: 0, rows, byteOffset: bytes }],
+      rowBytes: 2 * width,
+      segments: Float64Array.of(0, 0, rows, bytes),
     });
     bytes += values.byteLength;
   }
   closeSync(file);
-  return { files: [{ path, bytes }], rows, columns };
+  return { files: [{ path, bytes }], storedRows: rows, order: null, columns, latentShift: 0, latentScale: 1 };
 }

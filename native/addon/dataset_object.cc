@@ -25,19 +25,22 @@ DatasetSpec spec_of(const Napi::Object& o) {
     auto f = object(files.Get(i), "files");
     spec.files.push_back({string(f, "path"), integer(f, "bytes")});
   }
-  spec.rows = integer(o, "rows");
+  spec.stored_rows = integer(o, "storedRows");
+  if (!o.Get("order").IsNull()) spec.order = copy_integers<int64_t>(o, "order");
+  spec.latent_shift = static_cast<float>(number(o, "latentShift"));
+  spec.latent_scale = static_cast<float>(number(o, "latentScale"));
   auto columns = array(o, "columns");
   for (uint32_t i = 0; i < columns.Length(); ++i) {
     auto c = object(columns.Get(i), "columns");
-    const auto type =
-        one_of<DType>(c.Get("type"), "type", {{"float16", DType::F16}, {"float32", DType::F32}});
-    ColumnSpec column{string(c, "role"), type, integer(c, "width"), {}};
-    auto segments = array(c, "segments");
-    for (uint32_t j = 0; j < segments.Length(); ++j) {
-      auto s = object(segments.Get(j), "segments");
-      column.segments.push_back(
-          {integer(s, "file"), integer(s, "firstRow"), integer(s, "rows"), integer(s, "byteOffset")});
-    }
+    const auto type = one_of<Stored>(c.Get("type"), "type",
+                                     {{"float16", Stored::F16},
+                                      {"bfloat16", Stored::BF16},
+                                      {"float32", Stored::F32},
+                                      {"float64", Stored::F64}});
+    ColumnSpec column{string(c, "role"), type, integer(c, "width"), integer(c, "rowBytes"), {}};
+    const auto numbers = copy_integers<int64_t>(c, "segments");
+    for (size_t at = 0; at + 4 <= numbers.size(); at += 4)
+      column.segments.push_back({numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]});
     spec.columns.push_back(std::move(column));
   }
   return spec;
@@ -57,9 +60,23 @@ Napi::Value scan(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& inf
                             {"mean", s.mean},
                             {"std", s.std},
                             {"nonFinite", s.non_finite},
-                            {"firstNonFiniteRow", s.first_non_finite_row},
+                            {"nonFiniteRows", s.non_finite_rows},
+                            {"firstNonFiniteRows", s.first_non_finite_rows},
                             {"histogram", s.histogram}});
       });
+}
+
+Napi::Value finite(const std::shared_ptr<Handle>& h, const Napi::CallbackInfo& info) {
+  auto dataset = open(h);
+  const auto rows = integers<int64_t>(typed_array<double>(info[0], "rows"), "rows");
+  return promise(
+      info.Env(), on_own_thread, nullptr,
+      [=] {
+        std::vector<double> finite;
+        for (const int64_t row : rows) finite.push_back(dataset->finite(row) ? 1 : 0);
+        return finite;
+      },
+      Converted{});
 }
 
 Napi::Object dataset_object(Napi::Env env, const std::shared_ptr<Handle>& h) {
@@ -73,6 +90,7 @@ Napi::Object dataset_object(Napi::Env env, const std::shared_ptr<Handle>& h) {
     return out;
   });
   method(o, "scan", [h](const Napi::CallbackInfo& info) { return scan(h, info); });
+  method(o, "finite", [h](const Napi::CallbackInfo& info) { return finite(h, info); });
   method(o, "close", [h](const Napi::CallbackInfo& info) -> Napi::Value {
     h->dataset.reset();
     return info.Env().Undefined();

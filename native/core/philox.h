@@ -8,7 +8,7 @@
 namespace orch {
 
 /// Numbers of the random streams; src/random/philox.ts has the same table. Never renumber them.
-enum RandomStream : uint32_t { kNoiseStream = 0, kInitStream = 4 };
+enum RandomStream : uint32_t { kNoiseStream = 0, kInitStream = 4, kPosteriorStream = 8 };
 
 /// Replaces the counter c by its words. (Always inlined, so that no instruction set's copy serves another.)
 __attribute__((always_inline)) ORCH_ANYWHERE void philox(uint64_t key, uint32_t (&c)[4]) {

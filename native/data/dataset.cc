@@ -27,19 +27,39 @@ bool within(int64_t offset, int64_t bytes, uint64_t size) {
          static_cast<uint64_t>(bytes) <= size - static_cast<uint64_t>(offset);
 }
 
+inline void assign(float& to, float x) { to = x; }
+inline void assign(bf16& to, float x) { to = to_bf16(x); }
+
 template <class T>
-void convert(void* out, const void* values, DType type, int64_t n) {
+void convert(void* out, const void* values, Stored type, int64_t n) {
   const auto& kernels = kernels::cpu().typed<T>();
-  if (type == DType::F16)
-    kernels.from_f16(static_cast<T*>(out), static_cast<const f16*>(values), n);
-  else
-    kernels.from_f32(static_cast<T*>(out), static_cast<const float*>(values), n);
+  auto* to = static_cast<T*>(out);
+  switch (type) {
+    case Stored::F16:
+      return kernels.from_f16(to, static_cast<const f16*>(values), n);
+    case Stored::F32:
+      return kernels.from_f32(to, static_cast<const float*>(values), n);
+    case Stored::BF16:
+      for (int64_t i = 0; i < n; ++i) assign(to[i], to_float(static_cast<const bf16*>(values)[i]));
+      return;
+    case Stored::F64:
+      for (int64_t i = 0; i < n; ++i)
+        assign(to[i], static_cast<float>(static_cast<const double*>(values)[i]));
+  }
 }
 
 }  // namespace
 
-Dataset::Dataset(const DatasetSpec& spec) : rows_(spec.rows) {
-  if (rows_ < 0) bad_spec("The data set has ", rows_, " rows");
+Dataset::Dataset(const DatasetSpec& spec)
+    : order_(spec.order),
+      rows_(order_.empty() ? spec.stored_rows : static_cast<int64_t>(order_.size())),
+      stored_rows_(spec.stored_rows),
+      latent_shift_(spec.latent_shift),
+      latent_scale_(spec.latent_scale) {
+  if (stored_rows_ < 0) bad_spec("The data set has ", stored_rows_, " rows");
+  for (const int64_t row : order_)
+    if (row < 0 || row >= stored_rows_) bad_spec("Row ", row, " is selected of ", stored_rows_, " rows");
+  finite_ = std::make_unique<std::atomic<uint8_t>[]>(static_cast<size_t>(rows_));
   files_.reserve(spec.files.size());
   for (const FileSpec& file : spec.files) {
     if (file.bytes < 0) bad_spec(file.path, " is said to have ", file.bytes, " bytes");
@@ -48,10 +68,13 @@ Dataset::Dataset(const DatasetSpec& spec) : rows_(spec.rows) {
   columns_.reserve(spec.columns.size());
   for (const ColumnSpec& from : spec.columns) {
     const std::string name = "Column " + from.role;
-    if (from.type != DType::F16 && from.type != DType::F32) bad_spec(name, ": expected F16 or F32");
+    const auto size = static_cast<int64_t>(size_of(from.type));
+    int64_t values;
     if (from.width <= 0) bad_spec(name, " has ", from.width, " elements a row");
+    if (!multiply(from.width, size, &values) || values > from.row_bytes)
+      bad_spec(name, ": ", from.width, " elements do not fit into ", from.row_bytes, " bytes");
     if (find(from.role) >= 0) bad_spec(name, " is there twice");
-    Column column{from.role, from.type, from.width, {}};
+    Column column{from.role, from.type, from.width, from.row_bytes, {}};
     column.segments.reserve(from.segments.size());
     int64_t next = 0;
     for (const ColumnSegment& segment : from.segments) {
@@ -60,21 +83,21 @@ Dataset::Dataset(const DatasetSpec& spec) : rows_(spec.rows) {
       const MappedFile& file = *files_[static_cast<size_t>(segment.file)];
       const std::string place =
           name + ", rows from " + std::to_string(segment.first_row) + " in " + file.path();
-      int64_t elements, bytes;
-      if (segment.first_row != next || segment.rows <= 0 || segment.rows > rows_ - next)
-        bad_spec(place, ": segments do not follow each other within ", rows_, " rows");
-      if (!multiply(segment.rows, from.width, &elements) ||
-          !multiply(elements, static_cast<int64_t>(size_of(from.type)), &bytes))
+      int64_t bytes;
+      if (segment.first_row != next || segment.rows <= 0 || segment.rows > stored_rows_ - next)
+        bad_spec(place, ": segments do not follow each other within ", stored_rows_, " rows");
+      if (!multiply(segment.rows - 1, from.row_bytes, &bytes) ||
+          __builtin_add_overflow(bytes, values, &bytes))
         bad_spec(place, ": the size overflows");
       if (!within(segment.byte_offset, bytes, file.size()))
         throw Error("ERR_FILE_TRUNCATED", place, ": ", bytes, " bytes at offset ", segment.byte_offset,
                     " lie outside the file's ", file.size());
-      if (segment.byte_offset % static_cast<int64_t>(size_of(from.type)) != 0)
+      if (segment.byte_offset % size != 0 || from.row_bytes % size != 0)
         bad_spec(place, ": offset ", segment.byte_offset, " is not aligned");
       column.segments.push_back({file.data() + segment.byte_offset, segment.first_row, segment.rows});
       next += segment.rows;
     }
-    if (next != rows_) bad_spec(name, " has ", next, " rows, expected ", rows_);
+    if (next != stored_rows_) bad_spec(name, " has ", next, " rows, expected ", stored_rows_);
     columns_.push_back(std::move(column));
   }
 }
@@ -96,10 +119,11 @@ const void* Dataset::row(int column, int64_t row) const {
   if (row < 0 || row >= rows_)
     throw Error("ERR_DATA_ROW", "Row ", row, " lies outside the data set's ", rows_, " rows");
   const Column& from = columns_[static_cast<size_t>(column)];
-  auto after = std::upper_bound(from.segments.begin(), from.segments.end(), row,
+  const int64_t stored = order_.empty() ? row : order_[static_cast<size_t>(row)];
+  auto after = std::upper_bound(from.segments.begin(), from.segments.end(), stored,
                                 [](int64_t value, const Segment& s) { return value < s.first_row; });
   const Segment& segment = *(after - 1);
-  return segment.data + (row - segment.first_row) * from.width * static_cast<int64_t>(size_of(from.type));
+  return segment.data + (stored - segment.first_row) * from.row_bytes;
 }
 
 void Dataset::require_whole() const {
@@ -109,7 +133,7 @@ void Dataset::require_whole() const {
 
 void Dataset::read(int column, int64_t row, DType type, void* out, int64_t tokens, int64_t stride) const {
   const auto* from = static_cast<const uint8_t*>(this->row(column, row));
-  const DType stored = columns_[column].type;
+  const Stored stored = columns_[column].type;
   const int64_t n = width(column) / tokens;
   for (int64_t i = 0; i < tokens; ++i)
     (type == DType::BF16 ? convert<bf16>
@@ -122,13 +146,32 @@ void Dataset::row_f32(int column, int64_t row, float* out) const {
   require_whole();
 }
 
+bool Dataset::finite(int64_t row) const {
+  if (columns_.empty()) return true;
+  this->row(0, row);
+  auto& known = finite_[static_cast<size_t>(row)];
+  if (const auto state = known.load(std::memory_order_relaxed); state != kUnknown) return state == kFinite;
+  std::vector<float> values;
+  bool finite = true;
+  for (size_t c = 0; c < columns_.size() && finite; c++) {
+    values.resize(static_cast<size_t>(columns_[c].width));
+    row_f32(static_cast<int>(c), row, values.data());
+    // x - x is 0 for finite x and NaN otherwise, so the sum tells of all; it has no branch.
+    float all = 0;
+    for (const float x : values) all += x - x;
+    finite = all == 0;
+  }
+  known.store(finite ? kFinite : kNonFinite, std::memory_order_relaxed);
+  return finite;
+}
+
 ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, double high, int bins) const {
   if (from < 0 || to < from || to > rows_)
     throw Error("ERR_DATA_ROW", "Rows ", from, " to ", to, " lie outside the data set's ", rows_, " rows");
   if (bins < 0 || bins > (1 << 20) || (bins > 0 && !(high > low)))
     bad_spec("A histogram of ", bins, " bins over [", low, ", ", high, "] cannot be made");
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  ColumnScan result{nan, nan, nan, nan, 0, -1, std::vector<double>(static_cast<size_t>(bins))};
+  ColumnScan result{nan, nan, nan, nan, 0, 0, {}, std::vector<double>(static_cast<size_t>(bins))};
   const int64_t n = width(column);
   std::vector<float> values(static_cast<size_t>(n));
   const double scale = bins > 0 ? bins / (high - low) : 0;
@@ -143,7 +186,7 @@ ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, doubl
     for (int64_t i = 0; i < n; i++) {
       const double x = values[static_cast<size_t>(i)];
       if (!std::isfinite(x)) {
-        if (result.non_finite++ == 0) result.first_non_finite_row = r;
+        result.non_finite++;
         continue;
       }
       finite++;
@@ -155,6 +198,10 @@ ColumnScan Dataset::scan(int column, int64_t from, int64_t to, double low, doubl
         const auto bin = static_cast<int64_t>((x - low) * scale);
         result.histogram[static_cast<size_t>(std::min<int64_t>(bin, bins - 1))] += 1;
       }
+    }
+    if (finite < n) {
+      result.non_finite_rows++;
+      if (result.first_non_finite_rows.size() < kListedRows) result.first_non_finite_rows.push_back(r);
     }
     if (finite == 0) continue;
     const double row_mean = sum / static_cast<double>(finite);

@@ -39,8 +39,8 @@ void Engine::gather(const Inputs& to, const SlotSource& of, int64_t from) const 
     to.mixes[i] = {c[0], c[1], c[2], c[3], {of.seed, 0, of.step, batch.sample_ids[s]}};
     to.grad_scale[i] = c[4] * of.grad_scale;
     to.timestep[i] = c[5];
-    assembler_->assemble(batch.rows[s], batch.synthetic[s], batch.dropped[s], to.z + i * latent_elements(),
-                         to.context + i * context_elements() * size,
+    assembler_->assemble(batch.rows[s], batch.synthetic[s], batch.dropped[s], to.mixes[i].key,
+                         to.z + i * latent_elements(), to.context + i * context_elements() * size,
                          to.pooled + i * spec_.model.pooled_dim * size);
   }
 }

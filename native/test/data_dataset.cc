@@ -23,7 +23,8 @@ constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
 /// byte 24.
 struct TwoSegments {
   TemporaryFile file{std::vector<float>{9, 10, 11, 12, 13, 14, 0, 1, 2, 3, 4, 5, 6, 7, 8}};
-  DatasetSpec spec{{{file.path(), 60}}, 5, {{"latent", DType::F32, 3, {{0, 0, 3, 24}, {0, 3, 2, 0}}}}};
+  DatasetSpec spec{
+      {{file.path(), 60}}, 5, {}, {{"latent", Stored::F32, 3, 12, {{0, 0, 3, 24}, {0, 3, 2, 0}}}}};
 };
 
 }  // namespace
@@ -51,8 +52,10 @@ TEST("data: a file truncated while in use is an error that names it") {
   constexpr int64_t kRows = 8, kWidth = 4096;
   const TemporaryFile file(std::vector<float>(kRows * kWidth, 1.0f)), other(std::vector<float>(kWidth, 2.0f));
   const auto spec = [](const std::string& path, int64_t rows) {
-    return DatasetSpec{
-        {{path, rows * kWidth * 4}}, rows, {{"latent", DType::F32, kWidth, {{0, 0, rows, 0}}}}};
+    return DatasetSpec{{{path, rows * kWidth * 4}},
+                       rows,
+                       {},
+                       {{"latent", Stored::F32, kWidth, kWidth * 4, {{0, 0, rows, 0}}}}};
   };
   std::vector<float> row(kWidth);
   {
@@ -73,12 +76,54 @@ TEST("data: a file truncated while in use is an error that names it") {
 TEST("data: float16 rows become fp32, subnormals and infinities included") {
   const TemporaryFile file(
       std::vector<uint16_t>{0x3c00, 0xc000, 0x0001, 0x8400, 0x7bff, 0x7c00, 0xfc00, 0x7e00});
-  const Dataset data({{{file.path(), 16}}, 1, {{"latent", DType::F16, 8, {{0, 0, 1, 0}}}}});
+  const Dataset data({{{file.path(), 16}}, 1, {}, {{"latent", Stored::F16, 8, 16, {{0, 0, 1, 0}}}}});
   float row[8];
   data.row_f32(0, 0, row);
   const float want[7] = {1, -2, std::ldexp(1.0f, -24), -std::ldexp(1.0f, -14), 65504, INFINITY, -INFINITY};
   for (int i = 0; i < 7; i++) CHECK(row[i] == want[i], i, ": ", row[i]);
   CHECK(std::isnan(row[7]));
+}
+
+TEST("data: bfloat16 and float64 become fp32, which float64 is rounded to") {
+  const TemporaryFile halves(std::vector<uint16_t>{0x3f80, 0xc049, 0x7f80, 0x0001});
+  const Dataset bf({{{halves.path(), 8}}, 1, {}, {{"latent", Stored::BF16, 4, 8, {{0, 0, 1, 0}}}}});
+  float row[4];
+  bf.row_f32(0, 0, row);
+  CHECK(row[0] == 1 && row[1] == -3.140625f && row[2] == INFINITY && row[3] == std::ldexp(1.0f, -133));
+  const TemporaryFile doubles(std::vector<double>{1.0 / 3, 1e300, NAN, -2});
+  const Dataset wide({{{doubles.path(), 32}}, 2, {}, {{"latent", Stored::F64, 2, 16, {{0, 0, 2, 0}}}}});
+  wide.row_f32(0, 0, row);
+  CHECK(row[0] == static_cast<float>(1.0 / 3) && row[1] == INFINITY);
+  bf16 narrow[2];
+  wide.read(0, 1, DType::BF16, narrow);
+  CHECK(std::isnan(to_float(narrow[0])) && to_float(narrow[1]) == -2);
+}
+
+TEST("data: rows with others between them, and in another order") {
+  // Rows of two floats, of which the column has the second.
+  const TemporaryFile file(std::vector<float>{0, 1, 2, 3, 4, 5});
+  const Dataset data({{{file.path(), 24}}, 3, {2, 0, 2, 1}, {{"latent", Stored::F32, 1, 8, {{0, 0, 3, 4}}}}});
+  CHECK(data.rows() == 4);
+  const float want[4] = {5, 1, 5, 3};
+  for (int64_t r = 0; r < 4; r++) {
+    float value;
+    data.row_f32(0, r, &value);
+    CHECK(value == want[r], "row ", r, ": ", value);
+  }
+  check_throws("ERR_DATA_ROW", "Row 4 ", [&] { data.row(0, 4); });
+}
+
+TEST("data: a row is finite if all of its columns are") {
+  const TemporaryFile file(std::vector<float>{0, 1, 2, NAN, 4, 5, 6, -INFINITY});
+  const Dataset data({{{file.path(), 32}},
+                      2,
+                      {1, 0},
+                      {{"latent", Stored::F32, 1, 16, {{0, 0, 2, 0}}},
+                       {"original.t5", Stored::F32, 3, 16, {{0, 0, 2, 4}}}}});
+  CHECK(!data.finite(0) && !data.finite(1) && !data.finite(1));
+  const Dataset latents({{{file.path(), 32}}, 2, {}, {{"latent", Stored::F32, 3, 16, {{0, 0, 2, 0}}}}});
+  CHECK(latents.finite(0) && latents.finite(1) && latents.finite(0));
+  check_throws("ERR_DATA_ROW", "Row 2 ", [&] { latents.finite(2); });
 }
 
 TEST("data: contradictory or overflowing offsets are rejected") {
@@ -98,9 +143,19 @@ TEST("data: contradictory or overflowing offsets are rejected") {
        }},
       {"ERR_FILE_TRUNCATED", "has 60 bytes, expected 64", [](DatasetSpec& s) { s.files[0].bytes = 64; }},
       {"ERR_DATA_SPEC", "bytes", [](DatasetSpec& s) { s.files[0].bytes = -5; }},
-      {"ERR_DATA_SPEC", "-1 rows", [](DatasetSpec& s) { s.rows = -1; }},
-      {"ERR_DATA_SPEC", "has 5 rows, expected 6", [](DatasetSpec& s) { s.rows = 6; }},
-      {"ERR_DATA_SPEC", "F16 or F32", [](DatasetSpec& s) { s.columns[0].type = DType::BF16; }},
+      {"ERR_DATA_SPEC", "-1 rows", [](DatasetSpec& s) { s.stored_rows = -1; }},
+      {"ERR_DATA_SPEC", "has 5 rows, expected 6", [](DatasetSpec& s) { s.stored_rows = 6; }},
+      {"ERR_DATA_SPEC", "do not fit", [](DatasetSpec& s) { s.columns[0].type = Stored::F64; }},
+      {"ERR_DATA_SPEC", "do not fit", [](DatasetSpec& s) { s.columns[0].width = 4; }},
+      {"ERR_DATA_SPEC", "Row 5 is selected",
+       [](DatasetSpec& s) {
+         s.order = {0, 5};
+       }},
+      {"ERR_DATA_SPEC", "not aligned",
+       [&](DatasetSpec& s) {
+         s.columns[0].row_bytes = 14;
+         segment(s).byte_offset = 0;
+       }},
       {"ERR_DATA_SPEC", "0 elements", [](DatasetSpec& s) { s.columns[0].width = 0; }},
       {"ERR_DATA_SPEC", "twice", [](DatasetSpec& s) { s.columns.push_back(s.columns[0]); }},
       {"ERR_DATA_SPEC", "names file 1 of 1", [&](DatasetSpec& s) { segment(s).file = 1; }},
@@ -109,9 +164,9 @@ TEST("data: contradictory or overflowing offsets are rejected") {
       {"ERR_DATA_SPEC", "do not follow", [&](DatasetSpec& s) { segment(s).rows = 0; }},
       {"ERR_DATA_SPEC", "do not follow", [&](DatasetSpec& s) { segment(s).rows = kMax; }},
       {"ERR_DATA_SPEC", "not aligned", [&](DatasetSpec& s) { segment(s).byte_offset = 22; }},
-      {"ERR_DATA_SPEC", "overflows", [&](DatasetSpec& s) { s.columns[0].width = kMax / 2; }},
-      {"ERR_DATA_SPEC", "overflows", [&](DatasetSpec& s) { s.columns[0].width = kMax / 8; }},
-      {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { s.columns[0].width = 4; }},
+      {"ERR_DATA_SPEC", "do not fit", [](DatasetSpec& s) { s.columns[0].width = kMax / 2; }},
+      {"ERR_DATA_SPEC", "overflows", [](DatasetSpec& s) { s.columns[0].row_bytes = kMax / 4 * 2; }},
+      {"ERR_FILE_TRUNCATED", "lie outside", [](DatasetSpec& s) { s.columns[0].row_bytes = 24; }},
       {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { segment(s).byte_offset = 28; }},
       {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { segment(s).byte_offset = -4; }},
       {"ERR_FILE_TRUNCATED", "lie outside", [&](DatasetSpec& s) { segment(s).byte_offset = kMax - 3; }},
@@ -130,8 +185,10 @@ TEST("data: a scan finds range, moments, histogram and non-finite values") {
   values[11 * kWidth + 2] = NAN;
   values[30 * kWidth] = -INFINITY;
   const TemporaryFile file(values);
-  const Dataset data(
-      {{{file.path(), kRows * kWidth * 4}}, kRows, {{"latent", DType::F32, kWidth, {{0, 0, kRows, 0}}}}});
+  const Dataset data({{{file.path(), kRows * kWidth * 4}},
+                      kRows,
+                      {},
+                      {{"latent", Stored::F32, kWidth, kWidth * 4, {{0, 0, kRows, 0}}}}});
   const int64_t from = 3, to = 38;
   double sum = 0, min = INFINITY, max = -INFINITY;
   int64_t count = 0;
@@ -155,10 +212,11 @@ TEST("data: a scan finds range, moments, histogram and non-finite values") {
   CHECK(scan.min == min && scan.max == max);
   CHECK_CLOSE(std::fabs(scan.mean - sum / static_cast<double>(count)), 1e-9);
   CHECK_CLOSE(std::fabs(scan.std - std::sqrt(square / static_cast<double>(count))), 1e-9);
-  CHECK(scan.non_finite == 2 && scan.first_non_finite_row == 11);
+  CHECK(scan.non_finite == 2 && scan.non_finite_rows == 2 &&
+        scan.first_non_finite_rows == std::vector<int64_t>({11, 30}));
   for (size_t i = 0; i < 4; i++) CHECK(scan.histogram[i] == histogram[i], "bin ", i);
   const ColumnScan clean = data.scan(0, 0, 11, 0, 1, 0);
-  CHECK(clean.non_finite == 0 && clean.first_non_finite_row == -1 && clean.histogram.empty());
+  CHECK(clean.non_finite == 0 && clean.first_non_finite_rows.empty() && clean.histogram.empty());
   const ColumnScan none = data.scan(0, 5, 5, 0, 1, 2);
   CHECK(std::isnan(none.mean) && std::isnan(none.min));
   check_throws("ERR_DATA_ROW", "lie outside", [&] { data.scan(0, 0, kRows + 1, 0, 1, 1); });

@@ -22,10 +22,10 @@ struct TrainingSet {
     std::normal_distribution<float> normal;
     std::vector<float> values;
     DatasetSpec spec;
-    spec.rows = kRows;
+    spec.stored_rows = kRows;
     const auto column = [&](const char* role, int64_t width) {
       spec.columns.push_back(
-          {role, DType::F32, width, {{0, 0, kRows, static_cast<int64_t>(values.size() * sizeof(float))}}});
+          {role, Stored::F32, width, width * 4, {{0, 0, kRows, static_cast<int64_t>(values.size() * 4)}}});
       for (int64_t i = 0; i < kRows * width; ++i) values.push_back(normal(random));
     };
     column("latent", latent);

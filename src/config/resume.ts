@@ -39,6 +39,7 @@ const SAME_DATA: ResumeRule = {
   why: 'the data set that it leads to must be that of the run, wherever it lies',
   instead: 'Point data.path at the data set of the run',
 };
+const SCALED = refused('the model has learned latents of the other scale');
 /** Where not set, these follow from the data set. */
 const WIDTH = refused('the weights of the checkpoint have the shape of their model');
 const MODEL: ResumeRule = { ...WIDTH, kept: true };
@@ -56,6 +57,11 @@ export const RESUME_RULES: Readonly<Record<string, ResumeRule>> = {
   'data.columns': SAME_DATA,
   'data.latent_shape': SAME_DATA,
   'data.text_shape': SAME_DATA,
+  'data.latent_form': SAME_DATA,
+  'data.bfloat16': SAME_DATA,
+  'data.latent_shift': SCALED,
+  'data.latent_scale': SCALED,
+  'data.on_non_finite': applies(RATE),
   'data.validation_rows': refused('other rows would be held out, among them rows that were trained on'),
   'data.synthetic_captions': applies(RATE),
   'data.drop': applies(RATE),

@@ -7,7 +7,7 @@ import { native } from '../native/load.js';
 import { densityProblem } from '../objective/density.js';
 import { validatedWeights } from './derived.js';
 import { modelOf } from './model.js';
-import type { Config } from './schema.js';
+import { type Config, JOINED_COLUMNS, TEXT_COLUMNS } from './schema.js';
 
 interface Rule {
   /** The key that the error names, because it is the first to change. */
@@ -72,6 +72,25 @@ export const RULES: readonly Rule[] = [
     data.latent_shape[0] === model.latent_channels
       ? null
       : `expected ${data.latent_shape[0]}, the channels of data.latent_shape, or null; received ${model.latent_channels}`,
+  ),
+  rule('data.columns', [], ({ data: { columns } }) => {
+    for (const caption of ['original', 'synthetic'] as const) {
+      const given = Object.entries(columns?.[caption] ?? {}).flatMap(([name, at]) =>
+        at === null ? [] : name,
+      );
+      const expected = given.includes('context') || given.includes('pooled') ? JOINED_COLUMNS : TEXT_COLUMNS;
+      if (given.length === 0 || given.join() === expected.join()) continue;
+      const either = `${TEXT_COLUMNS.join(', ')}, or ${JOINED_COLUMNS.join(' and ')}`;
+      return `expected ${either} for ${caption}, received ${given.join(', ')}`;
+    }
+    return columns !== null && Object.values(columns.original).every((column) => column === null)
+      ? `expected columns for original, received none`
+      : null;
+  }),
+  rule('data.columns.latent_logvar', ['data.latent_form'], ({ data: { columns, latent_form } }) =>
+    columns?.latent_logvar == null || latent_form === 'mean_logvar'
+      ? null
+      : `expected null, because data.latent_form is ${latent_form}, received ${columns.latent_logvar}`,
   ),
   rule('data.latent_shape', ['model.patch', 'model.pos_embed_max_size'], ({ data, model }) => {
     if (data.latent_shape === null) return null;

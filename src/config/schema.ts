@@ -17,30 +17,59 @@ const choice = <T extends string>(values: readonly T[], chosen: z.core.util.NoUn
   z.enum(values).default(chosen);
 const optional = <T extends z.ZodType>(schema: T) => schema.nullable().default(null);
 
+/** The columns of a caption, in the order of their use: one for each feature, or joined. */
+export const TEXT_COLUMNS = ['clip_l', 'clip_l_pooled', 'clip_g', 'clip_g_pooled', 't5'] as const;
+export const JOINED_COLUMNS = ['context', 'pooled'] as const;
+
 const captionColumns = z.strictObject({
-  clip_l: text().describe('Column of the CLIP-L token features, [tokens, width].'),
-  clip_l_pooled: text().describe('Column of the pooled CLIP-L vector.'),
-  clip_g: text().describe('Column of the CLIP-G token features, [tokens, width].'),
-  clip_g_pooled: text().describe('Column of the pooled CLIP-G vector.'),
-  t5: text().describe('Column of the T5 token features, [tokens, width].'),
+  clip_l: optional(text()).describe('Column of the CLIP-L token features, [tokens, width].'),
+  clip_l_pooled: optional(text()).describe('Column of the pooled CLIP-L vector.'),
+  clip_g: optional(text()).describe('Column of the CLIP-G token features, [tokens, width].'),
+  clip_g_pooled: optional(text()).describe('Column of the pooled CLIP-G vector.'),
+  t5: optional(text()).describe('Column of the T5 token features, [tokens, width].'),
+  context: optional(text()).describe(
+    "Column of all token features, in place of clip_l, clip_g and t5: CLIP-L and CLIP-G side by side, padded with zeros to T5's width, then T5's tokens. These are diffusers' prompt embeddings, [154 or 333, 4096].",
+  ),
+  pooled: optional(text()).describe(
+    'Column of both pooled vectors, CLIP-L first, in place of clip_l_pooled and clip_g_pooled.',
+  ),
 });
 
 const tokensAndWidth = () => z.tuple([integer(1), integer(1)]);
 
 const data = z.strictObject({
   path: text().describe(
-    'Folder of the data set, written by `orchestrator dataset` (with a manifest.json) or by Hugging Face `save_to_disk`. Relative to the working directory.',
+    'Folder of the data set, written by `orchestrator dataset` (with a manifest.json) or by Hugging Face `save_to_disk`. Relative to the working directory; `~` is your home folder.',
   ),
   columns: optional(
     z.strictObject({
       id: optional(text()).describe('Column of the sample identity, for reports; null = row number.'),
       latent: text().describe('Column of the latents.'),
+      latent_logvar: optional(text()).describe(
+        'Column of the log-variances, if data.latent_form is mean_logvar and the means have a column of their own.',
+      ),
       original: captionColumns.describe('Columns of the original caption.'),
       synthetic: optional(captionColumns).describe('Columns of the synthetic caption; null = there is none.'),
     }),
   ).describe('Role of each column, for Hugging Face folders; null for folders with a manifest.json.'),
   latent_shape: optional(z.tuple([integer(1), integer(1), integer(1)])).describe(
     '[channels, height, width] of a latent, if the columns are flat; null = from the data set.',
+  ),
+  latent_form: choice(['value', 'mean_logvar'], 'value').describe(
+    "What the column of latents holds: value = latents; mean_logvar = the mean and the log-variance of the autoencoder's posterior, in one column of 2 x channels or in two. A latent is then drawn from it anew whenever a row is used.",
+  ),
+  latent_shift: z.number().default(0).describe('Subtracted from every latent, before it is scaled.'),
+  latent_scale: positive()
+    .default(1)
+    .describe('Factor of every latent: the model sees (latent - latent_shift) * latent_scale.'),
+  bfloat16: z
+    .array(text())
+    .default([])
+    .describe(
+      'Columns whose 16-bit integers or bytes are the bits of bfloat16, which Arrow has no type for.',
+    ),
+  on_non_finite: choice(['fail', 'skip'], 'fail').describe(
+    'What a stored NaN or infinity does: fail = the first step that uses it ends the run; skip = its row has the weight 0 whenever it is drawn.',
   ),
   text_shape: optional(
     z.strictObject({

@@ -17,6 +17,11 @@ export function slotSamples(prepared: readonly Prepared[]): number[][] {
   return slotsOf(prepared).map((slot) => slot.samples);
 }
 
+/** Rows of the step with the weight 0, because a stored value is not finite. */
+export function skippedRows(prepared: readonly Prepared[]): number[] {
+  return slotsOf(prepared).flatMap((slot) => slot.skipped);
+}
+
 /** Largest logit and mean entropy of every attention over all workers; none if the step was not sampled. */
 export function attentionSummary(prepared: readonly Prepared[]): AttentionSummary[] {
   const sampled = prepared.filter((answer) => answer.attention.length > 0);

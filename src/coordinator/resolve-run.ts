@@ -12,7 +12,7 @@ import { type LoadedConfig, withDefaults } from '../config/load.js';
 import { modelKeys } from '../config/model.js';
 import { type ChangedKey, changedKeys, describeChange, keepUnset, storedConfig } from '../config/resume.js';
 import type { Config } from '../config/schema.js';
-import { type DescribedDataset, describeDataset } from '../data/dataset.js';
+import { type DescribedDataset, describeDataset, type Identification } from '../data/dataset.js';
 import { locateWeights, type WeightsSource } from '../engine/inference.js';
 import { type DatasetShapes, modelFromData, modelSpec } from '../engine/spec.js';
 import { requireReachable } from '../engine/start.js';
@@ -20,7 +20,7 @@ import { OrchestratorError, refuse } from '../errors.js';
 import { describeModel } from '../model/tensors.js';
 import { withWeights } from '../model/weights.js';
 import type { ModelSpec } from '../native/contract.js';
-import { checkRows } from '../step/plan.js';
+import { checkRows, planVersionOf } from '../step/plan.js';
 import { shellText } from '../text/shell.js';
 
 interface ResolveOptions {
@@ -30,13 +30,7 @@ interface ResolveOptions {
   resume: string;
   /** Whether to read every byte of checkpoints; otherwise the coordinator does so. */
   thorough: boolean;
-  /**
-   * Whether to compare a large data set with that of the checkpoint, which reads much of it; otherwise the
-   * workers do so, before anything is changed.
-   */
-  hashLarge: boolean;
-  /** Is called with the number of bytes of the data set that were read, and of all that are. */
-  onHashing?: (done: number, total: number) => void;
+  identify?: Identification;
 }
 
 export interface ResolvedRun {
@@ -57,7 +51,7 @@ export interface ResolvedRun {
   warnings: string[];
 }
 
-/** Up to this size a data set is not large: its hash takes about two seconds. */
+/** The identity of plan version 1 reads much of a data set; up to this size it takes about two seconds. */
 const QUICK_BYTES = 2 * 2 ** 30;
 
 /** Where the values of these keys come from if they are not set. */
@@ -95,9 +89,11 @@ export async function resolveRun(
   dataset: DescribedDataset | null,
   options: ResolveOptions,
 ): Promise<ResolvedRun> {
-  const { runDir, resume, thorough } = options;
+  const { runDir, resume, thorough, identify } = options;
   const checkpoints = join(runDir, CHECKPOINTS);
   const found = await resolveResume(resume, runDir, thorough ? verifyCheckpoint : openCheckpoint);
+  // Once for this machine: the workers then find it in the cache.
+  if (found === null) await dataset?.identify(identify);
   // With a checkpoint from another folder, this is a new run.
   const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
   if (!own) await refuseToOverwrite(runDir, checkpoints);
@@ -180,7 +176,7 @@ async function resumed(
   shapes: DatasetShapes,
   dataset: DescribedDataset | null,
   found: FoundCheckpoint,
-  { hashLarge, onHashing }: ResolveOptions,
+  { identify }: ResolveOptions,
 ) {
   const { path, manifest } = found;
   const { step } = manifest;
@@ -188,13 +184,11 @@ async function resumed(
   const stored = storedConfig(manifest.config, `the config in ${path}`);
   const then = { ...stored, model: modelKeys(manifest.modelSpec) };
   const kept = keepUnset(loaded, then);
-  if (dataset !== null && (hashLarge || dataset.hashedBytes <= QUICK_BYTES)) {
-    let done = 0;
-    const progress = (bytes: number) => {
-      done += bytes;
-      onHashing?.(done, dataset.hashedBytes);
-    };
-    checkData(found, { datasetHash: await dataset.hash(progress), encoders: dataset.encoders });
+  const planVersion = planVersionOf(manifest);
+  // With plan version 1 the workers compare a large data set, before anything is changed.
+  if (dataset !== null && (planVersion > 1 || dataset.bytes <= QUICK_BYTES)) {
+    const datasetHash = await dataset.identify({ ...identify, planVersion });
+    checkData(found, { datasetHash, encoders: dataset.encoders });
   }
   const model = modelSpec(kept.config, shapes, placeOf);
   const config = { ...kept.config, model: modelKeys(model) };

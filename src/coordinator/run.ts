@@ -15,10 +15,11 @@ import type { Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal } from '../signals.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
+import { planVersionOf } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
-import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
+import { attentionSummary, skippedRows, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
@@ -61,7 +62,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       runDir,
       resume,
       thorough: true,
-      hashLarge: false,
     });
     const { steps } = resolved.config.schedule;
     if (resolved.step >= steps) {
@@ -110,9 +110,11 @@ export class Run {
   #startedAt = 0;
   #pace: Pace | null = null;
   /** Checkpoints left out because another one was still being written. */
-  #skipped = 0;
+  #leftOut = 0;
   /** Resolves when no checkpoint is being published. */
   #publishing: Promise<void> = Promise.resolve();
+  /** Rows with values that are not finite, which were named. */
+  readonly #skipped = new Set<number>();
 
   constructor(options: CoordinatorOptions, resolved: ResolvedRun, dir: RunDir, recorder: Recorder) {
     const { workers } = options;
@@ -130,6 +132,7 @@ export class Run {
         configJson: canonicalJson(config),
         workers,
         runDir: dir.path,
+        planVersion: planVersionOf(resolved.checkpoint?.manifest),
       },
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
@@ -304,6 +307,18 @@ export class Run {
     this.#validationSeconds = 0;
   }
 
+  /** Warns of rows that are skipped for the first time in this process. */
+  #nameSkipped(rows: number[]): number[] {
+    const fresh = [...new Set(rows)].filter((row) => !this.#skipped.has(row)).sort((a, b) => a - b);
+    if (fresh.length === 0) return rows;
+    for (const row of fresh) this.#skipped.add(row);
+    const named =
+      fresh.slice(0, 10).join(', ') + (fresh.length > 10 ? `, and ${fresh.length - 10} more` : '');
+    const what = 'a stored value is not finite: weight 0 whenever it is drawn (data.on_non_finite is skip)';
+    this.#recorder.note('warn', `row ${named}: ${what}`);
+    return rows;
+  }
+
   #record(step: number, prepared: readonly Prepared[]): void {
     this.#step = step;
     const seconds = this.#stepSeconds;
@@ -320,6 +335,7 @@ export class Run {
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
       attention: attentionSummary(prepared),
+      skippedRows: this.#nameSkipped(skippedRows(prepared)),
       workers: this.#state.workers.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',
@@ -376,9 +392,9 @@ export class Run {
   #missed(missed: MissedCheckpoint): void {
     this.#recorder.missedCheckpoint(missed);
     if (missed.reason === 'skipped') {
-      this.#skipped++;
-      if (!Number.isInteger(Math.log10(this.#skipped))) return;
-      if (this.#skipped > 1) this.#recorder.note('warn', `${this.#skipped} checkpoints were left out so far`);
+      this.#leftOut++;
+      if (!Number.isInteger(Math.log10(this.#leftOut))) return;
+      if (this.#leftOut > 1) this.#recorder.note('warn', `${this.#leftOut} checkpoints were left out so far`);
     }
     this.#tell('warn', faultLines(missed.fault));
   }

@@ -1,6 +1,7 @@
 /** A column across all files of a data set. */
 import { OrchestratorError } from '../errors.js';
-import type { ColumnSpec, DatasetSpec } from '../native/contract.js';
+import type { NumericColumn, Reading } from '../formats/arrow/columns.js';
+import { type ColumnSpec, type DatasetSpec, ELEMENT_BYTES } from '../native/dataset-contract.js';
 import type { DataSource } from './source.js';
 
 /** A column with the shape of its rows. */
@@ -22,45 +23,98 @@ export function joinColumn(
   role: string,
   name: string,
   configured: readonly number[] | null = null,
+  reading: Reading = {},
 ): TableColumn {
   const shapes = [configured, source.shapes.get(name)].filter((shape) => shape != null);
-  const spec: ColumnSpec = { role, type: 'float16', width: 0, segments: [] };
+  let first: NumericColumn | null = null;
+  const segments: number[] = [];
   let row = 0;
-  for (const part of source.parts(name)) {
+  const elements = reading.elements ?? (configured === null ? null : product(configured));
+  for (const part of source.parts(name, { ...reading, elements })) {
     if (part.segments.length === 0) continue;
     const where = `${source.files[part.file]!.path}, column "${name}", row ${row}`;
-    if (spec.segments.length === 0) spec.type = part.type;
-    if (part.type !== spec.type) {
+    first ??= part;
+    if (part.type !== first.type) {
       throw new OrchestratorError(
         'ERR_DATA_TYPE',
-        `${where}: expected ${spec.type} as in the previous files, received ${part.type}`,
+        `${where}: expected ${first.type} as in the previous files, received ${part.type}`,
       );
     }
     for (const shape of shapes) requireShape(where, part.shape, shape);
-    if (spec.segments.length === 0) shapes.push(part.shape);
+    if (part === first) shapes.push(part.shape);
+    if (part.rowBytes !== first.rowBytes) {
+      throw new OrchestratorError(
+        'ERR_DATA_SHAPE',
+        `${where}: expected ${first.rowBytes} bytes a row as in the previous files, received ${part.rowBytes}`,
+      );
+    }
     for (const segment of part.segments) {
-      spec.segments.push({ ...segment, file: part.file, firstRow: row + segment.firstRow });
+      segments.push(part.file, row + segment.firstRow, segment.rows, segment.byteOffset);
     }
     row += part.segments.reduce((sum, { rows }) => sum + rows, 0);
   }
-  spec.width = product(shapes[0]!);
-  return { spec, shapes };
+  const { type, rowBytes } = first ?? { type: 'float32' as const, rowBytes: 0 };
+  const width = product(shapes[0]!);
+  return { spec: { role, type, width, rowBytes, segments: Float64Array.from(segments) }, shapes };
 }
 
-/** What is mapped natively to read columns. */
-export function datasetSpec({ files, rows }: DataSource, columns: readonly TableColumn[]): DatasetSpec {
-  return { files, rows, columns: columns.map(({ spec }) => spec) };
+/** What is mapped natively to read columns, as they are stored. */
+export function datasetSpec(
+  { files, order, rows }: DataSource,
+  columns: readonly TableColumn[],
+): DatasetSpec {
+  return {
+    files,
+    storedRows: order === null ? rows : files.reduce((sum, file) => sum + file.rows, 0),
+    order,
+    columns: columns.map(({ spec }) => spec),
+    latentShift: 0,
+    latentScale: 1,
+  };
 }
 
-/** A flat list may have any shape with as many elements; a nested one states its shape. */
+/** The run of rows that holds a stored row, and the row's position in its file. */
+export function locate({ segments, rowBytes }: ColumnSpec, stored: number) {
+  let [low, high] = [0, segments.length / 4 - 1];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (segments[4 * middle + 1]! <= stored) low = middle;
+    else high = middle - 1;
+  }
+  const [file, firstRow, rows, byteOffset] = segments.subarray(4 * low, 4 * low + 4);
+  return {
+    file: file!,
+    firstRow: firstRow!,
+    rows: rows!,
+    offset: byteOffset! + (stored - firstRow!) * rowBytes,
+  };
+}
+
+/** Bytes of one row's values. */
+export function valueBytes({ type, width }: ColumnSpec): number {
+  return ELEMENT_BYTES[type] * width;
+}
+
+/**
+ * A flat list may have any shape with as many elements; a nested one states its shape, where sides of 1 in
+ * front do not count.
+ */
 function requireShape(where: string, actual: readonly number[], wanted: readonly number[]): void {
   if (product(actual) === product(wanted)) {
-    if (actual.length === 1 || wanted.length === 1 || actual.join() === wanted.join()) return;
+    if (actual.length === 1 || wanted.length === 1) return;
+    const rank = Math.min(actual.length, wanted.length);
+    if (trimmed(actual, rank).join() === trimmed(wanted, rank).join()) return;
   }
   throw new OrchestratorError(
     'ERR_DATA_SHAPE',
     `${where}: expected ${wanted.join(' x ')} elements, received ${actual.join(' x ')}`,
   );
+}
+
+/** The shape without the sides of 1 that it has in front beyond `rank` dimensions. */
+export function trimmed(shape: readonly number[], rank: number): readonly number[] {
+  const extra = shape.length - rank;
+  return extra > 0 && shape.slice(0, extra).every((side) => side === 1) ? shape.slice(extra) : shape;
 }
 
 /** The number of elements of a shape. */

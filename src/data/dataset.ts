@@ -2,30 +2,22 @@
  * A data set for training: the roles of its columns, their shapes, the location of its rows, and its
  * identity. Values are mapped and gathered natively; none of them passes through this file.
  */
-import type { Config } from '../config/schema.js';
-import { OrchestratorError, refuse } from '../errors.js';
-import { canonicalHash } from '../files/hash.js';
 import { totalBytes } from '../memory/parts.js';
-import type { TextSpec } from '../native/contract.js';
-import { datasetSpec, joinColumn, type TableColumn } from './column.js';
+import type { DatasetSpec } from '../native/contract.js';
+import { datasetSpec } from './column.js';
+import { firstIdentity } from './first-identity.js';
 import { openSource } from './formats.js';
-import { CAPTION_KINDS, TEXT_COLUMNS, type TextColumn } from './manifest.js';
-import type { Columns, DataSource } from './source.js';
+import { type CacheUse, identityOf } from './identity.js';
+import { type DataConfig, roleColumns, textSpec } from './roles.js';
 import { verifyFiles } from './verify.js';
 
-/** The part of `config.data` that describes where the data is and what it is. */
-export type DataConfig = Pick<Config['data'], 'path' | 'columns' | 'latent_shape' | 'text_shape'>;
+export type { DataConfig } from './roles.js';
 
-/** A data set as its metadata describes it; no value was read, and `hash()` may read much of the files. */
-export type DescribedDataset = ReturnType<typeof describe>;
+/** A data set as its metadata describes it; no value was read. */
+export type DescribedDataset = ReturnType<typeof describeDataset>;
 
 /** A data set that was opened for training. */
 export type OpenDataset = Awaited<ReturnType<typeof openDataset>>;
-
-/** The key that gives the shape of a row, by its dimensions. */
-const SHAPE_KEYS: Readonly<Record<number, string>> = { 2: 'data.text_shape', 3: 'data.latent_shape' };
-
-type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
  * Data sets up to this size are verified when they are opened, which takes about two seconds; larger ones by
@@ -33,47 +25,43 @@ type Shapes = ReadonlyMap<string, readonly number[]>;
  */
 const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 
-/**
- * Opens a data set of any format. The files of a small one are compared with their recorded hashes.
- * ERR_FILE_* and ERR_DATA_* name file, column and row.
- */
-export async function openDataset(config: DataConfig) {
+/** How the identity of a data set is found. */
+export interface Identification {
+  /** The version of the sample plan, which a run keeps from its start: version 1 hashed whole files. */
+  planVersion?: number;
+  cache?: CacheUse;
+  /** Called with bytes read, and all that are to be read. */
+  progress?: ((done: number, total: number) => void) | null;
+}
+
+/** Reads the metadata of a data set of any format. ERR_FILE_* and ERR_DATA_* name file, column and row. */
+export function describeDataset(config: DataConfig) {
   const source = openSource(config.path);
   const columns = source.roles(config.columns);
-  await verifySmall(source);
-  const described = describe(source, columns, config);
-  return { ...described, hash: await described.hash() };
-}
-
-async function verifySmall(source: DataSource): Promise<void> {
-  if (totalBytes(source.files) <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
-}
-
-/** Reads the metadata of a data set of any format, which is quick for any size. */
-export function describeDataset(config: DataConfig): DescribedDataset {
-  const source = openSource(config.path);
-  return describe(source, source.roles(config.columns), config);
-}
-
-function describe(source: DataSource, columns: Columns, config: DataConfig) {
-  const roles = rolesOf(columns, config);
-  const table = roles.map(({ name, column, configured }) => joinColumn(source, name, column, configured));
-  const shapes = chooseShapes(source, roles, table);
-  if (columns.synthetic) requireEqualShapes(source, shapes);
-  const used = { columns, shapes: [...shapes] };
+  const roles = roleColumns(source, columns, config);
+  const text = textSpec(source, roles, config);
+  const table = roles.map(({ table }) => table);
+  const spec: DatasetSpec = {
+    ...datasetSpec(source, table),
+    latentShift: config.latent_shift ?? 0,
+    latentScale: config.latent_scale ?? 1,
+  };
+  const bytes = totalBytes(source.files);
   return {
-    spec: datasetSpec(source, table),
+    spec,
     /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
-    hash: async (progress: ((bytes: number) => void) | null = null): Promise<string> =>
-      canonicalHash({ format: source.format.name, columns: used, ...(await source.identity(progress)) }),
+    identify: ({ planVersion = 2, cache = 'use', progress = null }: Identification = {}): Promise<string> =>
+      planVersion === 1 ? firstIdentity(source, columns, roles) : identityOf(source, roles, cache, progress),
     /** Compares the files of a small data set with their recorded hashes. */
-    verify: () => verifySmall(source),
-    /** Bytes that `hash` reads. */
-    hashedBytes: source.identityBytes,
+    verify: async () => {
+      if (bytes <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
+    },
+    /** Size of all files. */
+    bytes,
     rows: source.rows,
     /** [channels, height, width]. */
-    latent: shapes.get('latent') as [number, number, number],
-    text: textSpec(source, shapes),
+    latent: roles.find(({ name }) => name === 'latent')!.shape as [number, number, number],
+    text,
     encoders: source.encoders,
     hasSynthetic: columns.synthetic !== null,
     /** Ids of rows for reports: values of the id column, or row numbers. */
@@ -81,87 +69,10 @@ function describe(source: DataSource, columns: Columns, config: DataConfig) {
   };
 }
 
-interface Role {
-  /** "latent", "original.t5", ... */
-  name: string;
-  column: string;
-  /** Dimensions of a row. */
-  rank: number;
-  configured: readonly number[] | null;
-}
-
-/** What the columns are for: the latent, then the text columns of each caption. */
-function rolesOf(columns: Columns, { latent_shape, text_shape }: DataConfig): Role[] {
-  const configured: Partial<Record<TextColumn, readonly number[]>> = text_shape ?? {};
-  const roles: Role[] = [{ name: 'latent', column: columns.latent, rank: 3, configured: latent_shape }];
-  for (const kind of CAPTION_KINDS) {
-    for (const feature of columns[kind] ? TEXT_COLUMNS : []) {
-      roles.push({
-        name: `${kind}.${feature}`,
-        column: columns[kind]![feature],
-        rank: feature.endsWith('_pooled') ? 1 : 2,
-        configured: configured[feature] ?? null,
-      });
-    }
-  }
-  return roles;
-}
-
-/** The shapes that have the dimensions of their roles. Every column without one is reported. */
-function chooseShapes(source: DataSource, roles: readonly Role[], table: readonly TableColumn[]): Shapes {
-  const shapes = new Map<string, readonly number[]>();
-  const problems: OrchestratorError[] = [];
-  for (const [i, { name, column, rank }] of roles.entries()) {
-    const stated = table[i]!.shapes;
-    const shape = stated.find(({ length }) => length === rank);
-    if (shape) {
-      shapes.set(name, shape);
-      continue;
-    }
-    const key = SHAPE_KEYS[rank];
-    const hint = key === undefined ? null : `Flat lists have no shape: set ${key} in the configuration`;
-    problems.push(
-      new OrchestratorError(
-        'ERR_DATA_SHAPE',
-        `${source.files[0]!.path}, column "${column}" (${name}), row 0: expected a shape of ${rank} ` +
-          `dimensions, received ${stated.at(-1)!.join(' x ')}`,
-        problems.some((other) => other.hint === hint) ? null : hint,
-      ),
-    );
-  }
-  refuse(problems);
-  return shapes;
-}
-
-function requireEqualShapes(source: DataSource, shapes: Shapes): void {
-  for (const feature of TEXT_COLUMNS) {
-    const [original, synthetic] = CAPTION_KINDS.map((kind) => shapes.get(`${kind}.${feature}`)!.join(' x '));
-    if (original === synthetic) continue;
-    throw new OrchestratorError(
-      'ERR_DATA_SHAPE',
-      `${source.path}, column ${feature} of the synthetic caption, row 0: expected ${original} as for ` +
-        `the original caption, received ${synthetic}`,
-    );
-  }
-}
-
-function textSpec({ path }: DataSource, shapes: Shapes): TextSpec {
-  const shapeOf = (feature: TextColumn) => shapes.get(`original.${feature}`) as [number, number];
-  const [clipTokens, clipLDim] = shapeOf('clip_l');
-  const [clipGTokens, clipGDim] = shapeOf('clip_g');
-  const [t5Tokens, t5Dim] = shapeOf('t5');
-  if (clipTokens !== clipGTokens) {
-    throw new OrchestratorError(
-      'ERR_DATA_SHAPE',
-      `${path}: CLIP-L has ${clipTokens} tokens and CLIP-G ${clipGTokens}; they are concatenated by channel, so the numbers must be equal`,
-    );
-  }
-  if (clipLDim + clipGDim > t5Dim) {
-    throw new OrchestratorError(
-      'ERR_DATA_SHAPE',
-      `${path}: CLIP-L and CLIP-G are ${clipLDim} + ${clipGDim} channels wide, more than T5's ${t5Dim}, to which they are padded`,
-    );
-  }
-  const [[clipLPooledDim], [clipGPooledDim]] = [shapeOf('clip_l_pooled'), shapeOf('clip_g_pooled')];
-  return { clipTokens, t5Tokens, clipLDim, clipGDim, t5Dim, clipLPooledDim, clipGPooledDim };
+/** Opens a data set of any format, and finds its identity. */
+export async function openDataset(config: DataConfig, identification: Identification = {}) {
+  const described = describeDataset(config);
+  await described.verify();
+  const { planVersion = 2 } = identification;
+  return { ...described, hash: await described.identify(identification), planVersion };
 }

@@ -1,6 +1,6 @@
 /**
- * What a data set has that another program wrote: the configuration gives the roles of its columns, its
- * contents are its identity, and the hashes to verify it with are those that `dataset verify --record` wrote.
+ * What a data set has that another program wrote: the configuration gives the roles of its columns, and the
+ * hashes to verify it with are those that `dataset verify --record` wrote.
  */
 import { createHash } from 'node:crypto';
 import { OrchestratorError } from '../errors.js';
@@ -9,12 +9,21 @@ import { openForReading, readFully } from '../files/io.js';
 import type { DataFile, DataSource } from './source.js';
 import { readSums } from './sums.js';
 
-/** Up to this size, the identity covers a whole file; of a larger one, it covers evenly spaced pieces. */
+/** Up to this size, the first identity covers a whole file; of a larger one, evenly spaced pieces. */
 const WHOLE_FILE_BYTES = 256 * 2 ** 20;
 const PIECES = 64;
 const PIECE_BYTES = 4 * 2 ** 20;
 
-type Foreign = 'roles' | 'encoders' | 'identity' | 'identityBytes' | 'hashes';
+type Foreign = 'roles' | 'encoders' | 'firstIdentity' | 'hashes';
+
+/** Refuses a folder of which nothing says what its columns are for. */
+export function needColumns(path: string, names: readonly string[]): never {
+  throw new OrchestratorError(
+    'ERR_DATA_COLUMN',
+    `The columns of ${path} have names of another program: data.columns must give the role of each column`,
+    `It has the columns ${names.join(', ')}`,
+  );
+}
 
 /** Completes the source of a foreign folder. */
 export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
@@ -22,29 +31,26 @@ export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
     ...source,
     encoders: null,
     roles(configured) {
-      if (configured) return configured;
-      throw new OrchestratorError(
-        'ERR_DATA_COLUMN',
-        `${source.path} is a ${source.format.title} folder: data.columns must give the role of each column`,
-        `It has the columns ${source.columns.map(({ name }) => name).join(', ')}`,
+      return (
+        configured ??
+        needColumns(
+          source.path,
+          source.columns.map(({ name }) => name),
+        )
       );
     },
-    async identity(progress) {
+    async firstIdentity() {
       const content: object[] = [];
-      for (const file of source.files) content.push(await contentOf(file, progress));
+      for (const file of source.files) content.push(await contentOf(file));
       return { content };
     },
-    identityBytes: source.files.reduce((sum, { bytes }) => sum + Math.min(bytes, WHOLE_FILE_BYTES), 0),
     hashes: () => readSums(source),
   };
 }
 
 /** Tells one file from another; a hash of pieces is not for detecting damage. */
-async function contentOf(
-  { path, bytes, rows }: DataFile,
-  progress: ((bytes: number) => void) | null,
-): Promise<object> {
-  if (bytes <= WHOLE_FILE_BYTES) return { bytes, rows, sha256: (await hashFile(path, progress)).sha256 };
+async function contentOf({ path, bytes, rows }: DataFile): Promise<object> {
+  if (bytes <= WHOLE_FILE_BYTES) return { bytes, rows, sha256: (await hashFile(path)).sha256 };
   const hash = createHash('sha256');
   const piece = new Uint8Array(PIECE_BYTES);
   const { handle } = await openForReading(path);
@@ -52,7 +58,6 @@ async function contentOf(
     for (let i = 0; i < PIECES; i++) {
       await readFully(handle, piece, Math.floor(((bytes - PIECE_BYTES) * i) / (PIECES - 1)), path);
       hash.update(piece);
-      progress?.(PIECE_BYTES);
     }
   } finally {
     await handle.close();

@@ -1,32 +1,50 @@
 /** The formats of data sets. */
 import { existsSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, isAbsolute, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
+import { withHome } from '../files/home.js';
 import { shellText } from '../text/shell.js';
+import { isParquet } from './convert.js';
 import { huggingFace } from './huggingface.js';
 import { shards } from './shards.js';
 import type { DataFormat, DataSource } from './source.js';
 
-/** The first whose marker is in a folder reads it. */
+/** The first whose marker is in a folder reads it, unless another with a marker there recognises it, too. */
 const FORMATS: readonly DataFormat[] = [shards, huggingFace];
 
 function shapesCommand(path: string): string {
   return shellText(['orchestrator', 'dataset', 'shapes', '--out', path, '--count', '16000']);
 }
 
+/** Parquet is compressed and has its rows in pages, so it cannot be mapped. */
+function parquetHint(path: string): string | null {
+  if (!isParquet(path)) return null;
+  const command = shellText([
+    'orchestrator',
+    'dataset',
+    'convert',
+    path,
+    '--out',
+    `${path.replace(/\.parquet$/, '')}-shards`,
+  ]);
+  return `These are Parquet files, which must be converted once: ${command}`;
+}
+
 /** Reads the metadata of a data set's folder, without checking the contents. */
-export function openSource(path: string): DataSource {
+export function openSource(given: string): DataSource {
+  const path = withHome(given);
   if (!existsSync(path)) {
     throw new OrchestratorError(
       'ERR_FILE_OPEN',
-      `There is no data set at ${resolve(path)}`,
+      `There is no data set at ${resolve(path)}${isAbsolute(path) ? '' : ` (${given}, relative to the working directory)`}`,
       basename(path).startsWith('shapes') ? `To make one of the shapes world: ${shapesCommand(path)}` : null,
     );
   }
-  const format = FORMATS.find(({ marker }) => existsSync(join(path, marker)));
+  const candidates = FORMATS.filter(({ marker }) => existsSync(join(path, marker)));
+  const format = candidates.find(({ recognises }) => recognises?.(path) ?? true) ?? candidates[0];
   if (!format) {
     const markers = FORMATS.map(({ marker }) => marker).join(' nor ');
-    const hints = FORMATS.map(({ hint }) => hint?.(path) ?? null);
+    const hints = [...FORMATS.map(({ hint }) => hint?.(path) ?? null), parquetHint(path)];
     throw new OrchestratorError(
       'ERR_DATA_FORMAT',
       `${path} is not a data set: it has neither ${markers}`,

@@ -5,8 +5,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { OrchestratorError } from '../errors.js';
 import { readJson } from '../files/json.js';
-import { readArrow } from '../formats/arrow/file.js';
+import { type ArrowFile, readArrow } from '../formats/arrow/file.js';
+import { integersOf } from '../formats/arrow/labels.js';
 import { arrowRows } from './arrow-rows.js';
 import { foreignSource } from './foreign.js';
 import { dimension } from './manifest.js';
@@ -27,6 +29,11 @@ const stateSchema = z.object({
     .array(z.object({ filename: fileName }))
     .max(1_000_000)
     .refine((files) => new Set(files.map((f) => f.filename)).size === files.length, 'a file is listed twice'),
+  /** Rows that `datasets` before version 2 selected or shuffled without rewriting them. */
+  _indices_data_files: z
+    .array(z.object({ filename: fileName }))
+    .max(1_000_000)
+    .nullish(),
 });
 
 const infoSchema = z.object({
@@ -47,16 +54,23 @@ export const huggingFace: DataFormat = {
   title: 'Hugging Face',
   marker: STATE_FILE,
   open(path) {
-    const { _data_files } = readJson(join(path, STATE_FILE), stateSchema);
+    const { _data_files, _indices_data_files } = readJson(join(path, STATE_FILE), stateSchema);
+    const open = ({ filename }: { filename: string }) => readArrow(join(path, filename));
+    const files = _data_files.map(open);
+    const indices = _indices_data_files?.length ? _indices_data_files.map(open) : null;
     const infoPath = join(path, INFO_FILE);
     // The file is optional; without it, the shapes are those of the columns themselves.
     const info = existsSync(infoPath) ? infoPath : null;
     return foreignSource({
       path,
       format: huggingFace,
-      ...arrowRows(_data_files.map(({ filename }) => readArrow(join(path, filename)))),
+      ...arrowRows(files, indices && selectedRows(indices, files)),
       shapes: info === null ? new Map() : shapesIn(info),
-      metadata: [join(path, STATE_FILE), ...(info === null ? [] : [info])],
+      metadata: [
+        join(path, STATE_FILE),
+        ...(info === null ? [] : [info]),
+        ...(indices ?? []).map((file) => file.path),
+      ],
     });
   },
   hint: (path) =>
@@ -64,6 +78,26 @@ export const huggingFace: DataFormat = {
       ? 'It holds several splits; give the folder of one of them, such as "train"'
       : null,
 };
+
+/** The rows of the files that the column `indices` selects, in its order. */
+function selectedRows(indices: readonly ArrowFile[], files: readonly ArrowFile[]): Float64Array {
+  const stored = files.reduce((sum, { rows }) => sum + rows, 0);
+  const order = new Float64Array(indices.reduce((sum, { rows }) => sum + rows, 0));
+  let at = 0;
+  for (const file of indices) {
+    for (const value of integersOf(file, 'indices')) {
+      if (value < 0 || value >= stored) {
+        throw new OrchestratorError(
+          'ERR_DATA_ROW',
+          `${file.path} selects row ${value} of ${stored}`,
+          'Save the set again after dataset.flatten_indices()',
+        );
+      }
+      order[at++] = value;
+    }
+  }
+  return order;
+}
 
 /** Shapes of rows that dataset_info.json states: those of ArrayND, and of flat lists of a fixed length. */
 function shapesIn(path: string): Map<string, number[]> {

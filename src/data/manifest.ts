@@ -14,9 +14,6 @@ export const MANIFEST_FILE = 'manifest.json';
 /** Number of rows that share a checksum, so that damage can be located. */
 export const CHECKSUM_ROWS = 64;
 
-/** The columns of each caption, in the order of their use. */
-export const TEXT_COLUMNS = ['clip_l', 'clip_l_pooled', 'clip_g', 'clip_g_pooled', 't5'] as const;
-export type TextColumn = (typeof TEXT_COLUMNS)[number];
 export const CAPTION_KINDS = ['original', 'synthetic'] as const;
 export type CaptionKind = (typeof CAPTION_KINDS)[number];
 
@@ -28,10 +25,13 @@ export const dimension = z
   .max(2 ** 31 - 1);
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
-const columnSchema = z.strictObject({
+export const columnSchema = z.strictObject({
   name: z.string().min(1),
-  /** utf8 and int64 columns hold one value per row and have shape []. */
-  type: z.enum(['float16', 'float32', 'utf8', 'int64']),
+  /**
+   * utf8 and int64 columns hold one value per row and have shape []. float64, uint16 and bytes are only in
+   * converted sets (version 2).
+   */
+  type: z.enum(['float16', 'float32', 'utf8', 'int64', 'float64', 'uint16', 'bytes']),
   /** Shape of one row, such as [16, 8, 8]. */
   shape: z.array(dimension).max(8),
 });
@@ -45,7 +45,7 @@ const encoderSchema = z.strictObject({
   pooled_dim: dimension.nullable(),
 });
 
-const shardSchema = z.strictObject({
+export const shardSchema = z.strictObject({
   file: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected a plain file name'),
   rows: count,
   bytes: count,
@@ -56,10 +56,12 @@ const shardSchema = z.strictObject({
 
 const manifestSchema = z.strictObject({
   format: z.literal('orchestrator-dataset'),
-  version: z.literal(1),
+  /** 2: converted from files of another program, which name no encoders, and columns by their own names. */
+  version: z.literal([1, 2]),
   rows: count,
   columns: z.array(columnSchema).min(1).max(1024),
-  encoders: z.strictObject({ clip_l: encoderSchema, clip_g: encoderSchema, t5: encoderSchema }),
+  /** Null in version 2. */
+  encoders: z.strictObject({ clip_l: encoderSchema, clip_g: encoderSchema, t5: encoderSchema }).nullable(),
   /** How pictures became latents, and what generated the data set: free-form, for people and tools. */
   latents: z.record(z.string(), z.unknown()),
   generator: z.record(z.string(), z.unknown()),
@@ -69,13 +71,26 @@ const manifestSchema = z.strictObject({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestColumn = Manifest['columns'][number];
 export type Shard = Manifest['shards'][number];
-export type Encoders = Manifest['encoders'];
+export type Encoders = NonNullable<Manifest['encoders']>;
+
+/** Whether DIR/manifest.json is one of this format: other programs use the name, too. */
+export function isManifest(dir: string): boolean {
+  try {
+    readJson(join(dir, MANIFEST_FILE), z.object({ format: manifestSchema.shape.format }));
+    return true;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return false;
+    throw error;
+  }
+}
 
 /** Reads and checks DIR/manifest.json. */
 export function readManifest(dir: string): Manifest {
   const path = join(dir, MANIFEST_FILE);
   const manifest = readJson(path, manifestSchema);
   const bad = (what: string) => new OrchestratorError('ERR_DATA_FORMAT', `${path}: ${what}`);
+  if ((manifest.version === 1) !== (manifest.encoders !== null))
+    throw bad('"encoders" must be null in version 2 alone');
   const names = new Set<string>();
   for (const column of manifest.columns) {
     if (names.has(column.name)) throw bad(`column "${column.name}" is listed twice`);

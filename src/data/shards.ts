@@ -1,17 +1,20 @@
 /** Reads the project's own format: Arrow files ("shards") that a manifest describes. */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { TEXT_COLUMNS } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import { type ArrowFile, readArrow } from '../formats/arrow/file.js';
 import { arrowRows } from './arrow-rows.js';
 import { placeOfDamage } from './damage.js';
-import { type CaptionKind, MANIFEST_FILE, readManifest, type Shard, TEXT_COLUMNS } from './manifest.js';
-import type { Columns, DataFormat } from './source.js';
+import { needColumns } from './foreign.js';
+import { type CaptionKind, isManifest, MANIFEST_FILE, readManifest, type Shard } from './manifest.js';
+import type { CaptionColumns, Columns, DataFormat } from './source.js';
 
 export const shards: DataFormat = {
   name: 'orchestrator',
   title: 'orchestrator',
   marker: MANIFEST_FILE,
+  recognises: isManifest,
   open(path) {
     const manifest = readManifest(path);
     const { columns, encoders } = manifest;
@@ -20,17 +23,23 @@ export const shards: DataFormat = {
       path,
       format: shards,
       ...arrowRows(files.map((shard) => readShard(path, shard))),
-      shapes: new Map(columns.map(({ name, shape }) => [name, shape])),
-      encoders: { clip_l: encoders.clip_l.name, clip_g: encoders.clip_g.name, t5: encoders.t5.name },
+      // The bytes of an array state their own shape.
+      shapes: new Map(columns.flatMap(({ name, type, shape }) => (type === 'bytes' ? [] : [[name, shape]]))),
+      encoders: encoders && {
+        clip_l: encoders.clip_l.name,
+        clip_g: encoders.clip_g.name,
+        t5: encoders.t5.name,
+      },
       roles(configured) {
-        if (!configured) return rolesOf(new Set(columns.map(({ name }) => name)));
+        const names = columns.map(({ name }) => name);
+        if (encoders === null) return configured ?? needColumns(path, names);
+        if (!configured) return rolesOf(new Set(names));
         throw new OrchestratorError(
           'ERR_CONFIG',
           `data.columns must be null for ${path}, whose manifest names the columns`,
         );
       },
-      identity: async () => ({ columns, content: files.map(({ rows, sha256 }) => ({ rows, sha256 })) }),
-      identityBytes: 0,
+      firstIdentity: async () => ({ columns, content: files.map(({ rows, sha256 }) => ({ rows, sha256 })) }),
       hashes() {
         let firstRow = 0;
         return files.map((shard) => {
@@ -66,11 +75,15 @@ function readShard(dir: string, { path, bytes, rows }: Shard & { path: string })
 /** The columns have the names of their roles; synthetic captions are optional. */
 function rolesOf(names: ReadonlySet<string>): Columns {
   const columnsOf = (kind: CaptionKind) =>
-    Object.fromEntries(TEXT_COLUMNS.map((column) => [column, `${kind}.${column}`])) as Columns['original'];
+    ({
+      ...Object.fromEntries(TEXT_COLUMNS.map((column) => [column, `${kind}.${column}`])),
+      ...{ context: null, pooled: null },
+    }) as CaptionColumns;
   const hasSynthetic = TEXT_COLUMNS.some((column) => names.has(`synthetic.${column}`));
   return {
     id: names.has('id') ? 'id' : null,
     latent: 'latent',
+    latent_logvar: null,
     original: columnsOf('original'),
     synthetic: hasSynthetic ? columnsOf('synthetic') : null,
   };

@@ -1,6 +1,6 @@
 /** What every format tells about a data set, before any value is read. */
 import type { Config } from '../config/schema.js';
-import type { NumericColumn } from '../formats/arrow/columns.js';
+import type { NumericColumn, Reading } from '../formats/arrow/columns.js';
 
 /** A file with rows, with its size when it was opened. */
 export interface DataFile {
@@ -17,6 +17,7 @@ interface ColumnPart extends NumericColumn {
 
 /** The column of each role. */
 export type Columns = NonNullable<Config['data']['columns']>;
+export type CaptionColumns = Columns['original'];
 
 /** The recorded SHA-256 of a file. */
 export interface RecordedHash {
@@ -38,6 +39,8 @@ export interface DataFormat {
   title: string;
   /** The file that makes a folder one of this format. */
   marker: string;
+  /** Whether a folder with the marker is one of this format, where it could also be one of another. */
+  recognises?(path: string): boolean;
   /** Reads the metadata of a folder, without checking the contents. */
   open(path: string): DataSource;
   /** Why a folder without the marker may yet be meant to be of this format, and what to do; else null. */
@@ -51,6 +54,8 @@ export interface DataSource {
   format: DataFormat;
   rows: number;
   files: DataFile[];
+  /** The row of the files for each row, where the set is a selection of them; null: all, in order. */
+  order: Float64Array | null;
   columns: { name: string; type: string }[];
   /** Shapes of rows that the metadata states, by column. */
   shapes: ReadonlyMap<string, readonly number[]>;
@@ -59,16 +64,14 @@ export interface DataSource {
   /** Names of the text encoders; null if the data set does not name them. */
   encoders: Record<'clip_l' | 'clip_g' | 't5', string> | null;
   /** The parts of a column of numbers, file by file; ERR_DATA_* for any other column. */
-  parts(column: string): Iterable<ColumnPart>;
+  parts(column: string, reading?: Reading): Iterable<ColumnPart>;
   /** The string or integer in a row, as text; ERR_DATA_* for columns of other types. */
   label(column: string, row: number): string;
   /**
-   * What the data set's hash covers, besides the format's name: the contents, and `columns` where the
-   * metadata describes them; otherwise their use by the configuration is part of the hash. `progress` receives
-   * the number of bytes read; `identityBytes` is their sum.
+   * What plan version 1 hashed, besides the format's name: the contents of the files, and `columns` where the
+   * metadata describes them; otherwise their use by the configuration was part of the hash.
    */
-  identity(progress: ((bytes: number) => void) | null): Promise<{ content: object[]; columns?: object }>;
-  identityBytes: number;
+  firstIdentity(): Promise<{ content: object[]; columns?: object }>;
   /** Recorded hashes of the files; null if there are none. */
   hashes(): RecordedHash[] | null;
   /** Files beside those with rows whose hashes `dataset verify --record` keeps. */

@@ -7,6 +7,8 @@ import type { DataSource } from './source.js';
 /** Values scanned between two reports of progress: some tens of milliseconds. */
 const VALUES_PER_SCAN = 2 ** 24;
 const HISTOGRAM_BINS = 24;
+/** Rows with non-finite values that are listed, of how many there may be. */
+const LISTED_ROWS = 64;
 
 /** Statistics of a column's finite values; they are NaN if there are none. The standard deviation is that of the population. */
 export type ColumnStatistics = Omit<ColumnScan, 'histogram'>;
@@ -42,7 +44,8 @@ async function scanColumn(
   rows: number,
   progress: (rows: number) => void,
 ): Promise<ColumnStatistics> {
-  const total = { min: Number.NaN, max: Number.NaN, mean: 0, std: 0, nonFinite: 0, firstNonFiniteRow: -1 };
+  const total = { min: Number.NaN, max: Number.NaN, mean: 0, std: 0, nonFinite: 0, nonFiniteRows: 0 };
+  const firstNonFiniteRows: number[] = [];
   let count = 0;
   let deviations = 0;
   for (const [from, to] of batches(rows, width)) {
@@ -50,7 +53,8 @@ async function scanColumn(
     progress(to - from);
     const finite = (to - from) * width - scan.nonFinite;
     total.nonFinite += scan.nonFinite;
-    if (total.firstNonFiniteRow < 0) total.firstNonFiniteRow = scan.firstNonFiniteRow;
+    total.nonFiniteRows += scan.nonFiniteRows;
+    if (firstNonFiniteRows.length < LISTED_ROWS) firstNonFiniteRows.push(...scan.firstNonFiniteRows);
     if (finite === 0) continue;
     total.min = count === 0 ? scan.min : Math.min(total.min, scan.min);
     total.max = count === 0 ? scan.max : Math.max(total.max, scan.max);
@@ -62,7 +66,7 @@ async function scanColumn(
   }
   total.mean = count === 0 ? Number.NaN : total.mean;
   total.std = count === 0 ? Number.NaN : Math.sqrt(deviations / count);
-  return total;
+  return { ...total, firstNonFiniteRows: firstNonFiniteRows.slice(0, LISTED_ROWS) };
 }
 
 /** The number of a column's values in each of equally wide bins over [low, high]. */

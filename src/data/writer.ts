@@ -11,16 +11,19 @@ import {
   type Data,
   type DataType,
   Field,
+  FixedSizeBinary,
   FixedSizeList,
   type Float,
   Float16,
   Float32,
+  Float64,
   Int64,
   makeData,
   RecordBatch,
   RecordBatchFileWriter,
   Schema,
   Struct,
+  Uint16,
   Utf8,
   vectorFromArray,
 } from 'apache-arrow';
@@ -41,11 +44,11 @@ export type Row = Record<string, Float32Array | string | bigint>;
 const PROGRESS_ROWS = 64;
 
 /** The values of one column: numbers in their final form, or one label a row. */
-interface ColumnBuffer {
+export interface ColumnBuffer {
   column: ManifestColumn;
   /** Elements of a row. */
   width: number;
-  values: Uint16Array | Float32Array | (string | bigint)[];
+  values: Uint16Array | Float32Array | Float64Array | Uint8Array | (string | bigint)[];
 }
 
 /** Collects the rows of one shard by column. */
@@ -85,49 +88,72 @@ class ShardBuffer {
     this.rows += 1;
   }
 
-  /** CRC-32 of each CHECKSUM_ROWS rows of each float column. */
+  /** CRC-32 of each CHECKSUM_ROWS rows of each column of numbers. */
   checksums(): Record<string, number[]> {
-    const sums: Record<string, number[]> = {};
-    for (const { column, width, values } of this.#buffers) {
-      if (Array.isArray(values)) continue;
-      const list: number[] = [];
-      for (let row = 0; row < this.rows; row += CHECKSUM_ROWS) {
-        const end = Math.min(row + CHECKSUM_ROWS, this.rows);
-        const block = values.subarray(row * width, end * width);
-        list.push(crc32(new Uint8Array(block.buffer, block.byteOffset, block.byteLength)));
-      }
-      sums[column.name] = list;
-    }
-    return sums;
+    return checksums(this.#buffers, this.rows);
   }
 
   /** Empties the buffer, and returns its rows as the bytes of an Arrow IPC file. */
   takeFile(): Uint8Array {
-    const children = this.#buffers.map((buffer) => this.#dataOf(buffer));
-    const fields = this.#buffers.map(({ column: { name, shape } }, i) => {
-      const metadata = shape.length ? new Map([['shape', JSON.stringify(shape)]]) : null;
-      return new Field(name, children[i]!.type, false, metadata);
-    });
-    const struct = makeData({ type: new Struct(fields), length: this.rows, nullCount: 0, children });
-    const writer = new RecordBatchFileWriter();
-    writer.write(new RecordBatch(new Schema(fields), struct));
-    writer.finish();
+    const bytes = shardBytes(this.#buffers, this.rows);
     this.rows = 0;
     for (const { values } of this.#buffers) if (Array.isArray(values)) values.length = 0;
-    return writer.toUint8Array(true);
-  }
-
-  #dataOf({ column, width, values }: ColumnBuffer): Data<DataType> {
-    if (Array.isArray(values)) {
-      return vectorFromArray(values, column.type === 'utf8' ? new Utf8() : new Int64()).data[0]!;
-    }
-    const item: Float = values instanceof Uint16Array ? new Float16() : new Float32();
-    const length = this.rows * width;
-    const child = makeData({ type: item, length, nullCount: 0, data: values.subarray(0, length) });
-    const type = new FixedSizeList(width, new Field('item', item, false));
-    return makeData({ type, length: this.rows, nullCount: 0, child });
+    return bytes;
   }
 }
+
+/** CRC-32 of each CHECKSUM_ROWS rows of each column of numbers. */
+export function checksums(buffers: readonly ColumnBuffer[], rows: number): Record<string, number[]> {
+  const sums: Record<string, number[]> = {};
+  for (const { column, width, values } of buffers) {
+    if (Array.isArray(values)) continue;
+    const list: number[] = [];
+    for (let row = 0; row < rows; row += CHECKSUM_ROWS) {
+      const end = Math.min(row + CHECKSUM_ROWS, rows);
+      const block = values.subarray(row * width, end * width);
+      list.push(crc32(new Uint8Array(block.buffer, block.byteOffset, block.byteLength)));
+    }
+    sums[column.name] = list;
+  }
+  return sums;
+}
+
+/** The first rows of the buffers as the bytes of an Arrow IPC file. */
+export function shardBytes(buffers: readonly ColumnBuffer[], rows: number): Uint8Array {
+  const children = buffers.map((buffer) => dataOf(buffer, rows));
+  const fields = buffers.map(({ column: { name, shape } }, i) => {
+    const metadata = shape.length ? new Map([['shape', JSON.stringify(shape)]]) : null;
+    return new Field(name, children[i]!.type, false, metadata);
+  });
+  const struct = makeData({ type: new Struct(fields), length: rows, nullCount: 0, children });
+  const writer = new RecordBatchFileWriter();
+  writer.write(new RecordBatch(new Schema(fields), struct));
+  writer.finish();
+  return writer.toUint8Array(true);
+}
+
+function dataOf({ column, width, values }: ColumnBuffer, rows: number): Data<DataType> {
+  if (Array.isArray(values)) {
+    return vectorFromArray(values, column.type === 'utf8' ? new Utf8() : new Int64()).data[0]!;
+  }
+  const data = values.subarray(0, rows * width);
+  if (data instanceof Uint8Array) {
+    return makeData({ type: new FixedSizeBinary(width), length: rows, nullCount: 0, data });
+  }
+  const item: Float = ITEM_TYPES[column.type as keyof typeof ITEM_TYPES]();
+  const child = makeData({ type: item, length: rows * width, nullCount: 0, data });
+  const type = new FixedSizeList(width, new Field('item', item, false));
+  return makeData({ type, length: rows, nullCount: 0, child });
+}
+
+/** Arrow's type of the numbers of a column. */
+const ITEM_TYPES = {
+  float16: () => new Float16(),
+  float32: () => new Float32(),
+  float64: () => new Float64(),
+  // An integer of 16 bits is written like a float of 16.
+  uint16: () => new Uint16() as DataType as Float,
+};
 
 /** CRC-32 of each CHECKSUM_ROWS rows of each float column, as in the manifest of a shard with these rows. */
 export function checksumsOf(columns: ManifestColumn[], rows: readonly Row[]): Record<string, number[]> {

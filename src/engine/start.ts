@@ -28,7 +28,7 @@ export async function startFrom(
   engine: Engine,
   spec: EngineSpec,
   path: string,
-  calibration: () => RawBatch,
+  calibration: () => RawBatch | Promise<RawBatch>,
 ): Promise<string[]> {
   return await withWeights(path, async (weights) => {
     weights.requireFloats();
@@ -38,7 +38,7 @@ export async function startFrom(
     await loadParameters(engine, weights);
     await engine.parametersChanged();
     if (weights.spec.qkNorm === spec.model.qkNorm) return notes;
-    return [...notes, await addNorms(engine, spec, calibration())];
+    return [...notes, await addNorms(engine, spec, await calibration())];
   });
 }
 

@@ -24,13 +24,22 @@ export class FileReader {
     throw notRegular(path);
   }
 
+  /** A reader that stays open until close(). */
+  static open(path: string): FileReader {
+    return new FileReader(path);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
   /** Calls `use` with a reader of the file, which is closed afterwards. */
   static using<T>(path: string, use: (reader: FileReader) => T): T {
     const reader = new FileReader(path);
     try {
       return use(reader);
     } finally {
-      closeSync(reader.#fd);
+      reader.close();
     }
   }
 

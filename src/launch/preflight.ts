@@ -3,7 +3,8 @@ import type { LoadedConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { describeData, resolveRun } from '../coordinator/resolve-run.js';
 import { checkRunDir } from '../coordinator/run-dir.js';
-import type { DescribedDataset } from '../data/dataset.js';
+import type { DescribedDataset, Identification } from '../data/dataset.js';
+import { requirePatches, scalingWarning, skippedWarning } from '../data/fit.js';
 import { OrchestratorError } from '../errors.js';
 import { type Need, type Place, refusal, tightness } from '../memory/fit.js';
 import { machineMemory } from '../memory/machine.js';
@@ -33,8 +34,8 @@ export interface PreflightOptions {
   memory: number | null;
   /** Dry run, which may be for another machine: with `memory`, this machine's free memory does not matter. */
   dry: boolean;
-  /** Is called while the data set is read, with the bytes done and in all. */
-  onHashing?: (done: number, total: number) => void;
+  /** How the identity of the data set is found: from the cache or not, and who hears of progress. */
+  identify?: Identification;
 }
 
 /** The default of data.validation_rows should not hold out more than this share of the rows. */
@@ -56,8 +57,9 @@ export async function preflight(
   const { shapes, dataset, noData } = dataOf(loaded);
   // In a run the workers verify it.
   if (dry) await dataset?.verify();
-  const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry, hashLarge: dry });
+  const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry });
   const { config } = resolved;
+  const ofData = dataset === null ? [] : await dataWarnings(dataset, config, dry);
   const figures = estimateFor(addon, config, shapes, workers, null);
   const { gpus, noGpu } = await gpusOf(addon, config, workers);
   const given = memory === null ? null : { ...machine, bytes: memory, source: '--memory says' };
@@ -97,7 +99,13 @@ export async function preflight(
       ...(elsewhere ? [] : await addressProblems(config)),
     ],
     /** What the user should know before the run begins. */
-    warnings: [...tight, ...more, ...heldOut(loaded, dataset), ...crowded(config, hostOf(addon), workers)],
+    warnings: [
+      ...tight,
+      ...more,
+      ...ofData,
+      ...heldOut(loaded, dataset),
+      ...crowded(config, hostOf(addon), workers),
+    ],
   };
 }
 
@@ -118,6 +126,13 @@ function dataOf(loaded: LoadedConfig) {
     }
     return { shapes, dataset: null, noData: error };
   }
+}
+
+/** What seems wrong with the values of the data set. Refuses latents that cannot be cut into patches. */
+async function dataWarnings(dataset: DescribedDataset, config: Config, dry: boolean): Promise<string[]> {
+  requirePatches(dataset, config);
+  const found = [await scalingWarning(dataset), dry ? await skippedWarning(dataset, config) : null];
+  return found.filter((warning) => warning !== null);
 }
 
 /** An exchange that this machine cannot make; workers on other machines find out by themselves. */

@@ -95,7 +95,7 @@ export interface SlotBatch {
   synthetic: Uint8Array;
   /**
    * Bit 0 drops CLIP-L, bit 1 CLIP-G, bit 2 T5: the encoder's features, including the pooled ones, become
-   * zeros.
+   * zeros. Bit 3 drops the whole row, with its latent.
    */
   dropped: Uint8Array;
   /**

@@ -32,6 +32,11 @@ export function readCoefficient(from: Float32Array, i: number, name: keyof Coeff
   return from[i * COEFFICIENTS.length + COEFFICIENTS.indexOf(name)]!;
 }
 
+/** Writes one coefficient of sample i. */
+export function writeCoefficient(to: Float32Array, i: number, name: keyof Coefficients, value: number): void {
+  to[i * COEFFICIENTS.length + COEFFICIENTS.indexOf(name)] = value;
+}
+
 /** Estimates of data and noise. */
 export interface Denoised {
   x0: Float64Array;

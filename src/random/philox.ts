@@ -23,6 +23,10 @@ export const STREAM = {
   sampling: 6,
   /** Generated data sets. */
   dataset: 7,
+  /** Latents drawn from the autoencoder's posterior; drawn natively. */
+  posterior: 8,
+  /** Which rows of a data set are digested. */
+  identity: 9,
 } as const;
 
 /** The key of a draw; mirrors the native DrawKey. */

@@ -10,7 +10,12 @@
 import { OrchestratorError } from '../errors.js';
 import { Permutation } from './permutation.js';
 
-const PLAN_VERSION = 1;
+/**
+ * The version of the plans of new runs. Version 1 has another data set hash, of whole files
+ * (src/data/first-identity.ts); what follows from the hash is the same. A run keeps its version.
+ */
+export const PLAN_VERSION = 2;
+
 const BLOCK = 64;
 const WINDOW = 4096;
 
@@ -32,6 +37,11 @@ export interface PlanState {
   validationRows: number;
   /** Samples used since the start of the run. */
   samples: number;
+}
+
+/** The version of the plan of a run that resumes from this checkpoint, or starts. */
+export function planVersionOf(checkpoint: { planState: Record<string, unknown> } | undefined): number {
+  return checkpoint?.planState.version === 1 ? 1 : PLAN_VERSION;
 }
 
 /** What must be equal besides the number of samples, in words. */
@@ -79,8 +89,14 @@ export class SamplePlan {
   #window: { epoch: number; index: number; order: Permutation } | null = null;
 
   /** `datasetHash` has 64 hexadecimal digits; `seed` is an integer in [0, 2^53). */
-  constructor(datasetHash: string, rows: number, validationRows: number, seed: number) {
-    this.#identity = { version: PLAN_VERSION, datasetHash, seed, rows, validationRows };
+  constructor(
+    datasetHash: string,
+    rows: number,
+    validationRows: number,
+    seed: number,
+    version = PLAN_VERSION,
+  ) {
+    this.#identity = { version, datasetHash, seed, rows, validationRows };
     checkRows(rows, validationRows, 1);
     this.trainingRows = rows - validationRows;
     const hashKey = BigInt(`0x${datasetHash.slice(0, 16)}`);

@@ -7,10 +7,12 @@ import { drawUniforms, STREAM } from '../random/philox.js';
 import { SAMPLE_ID_STRIDE, type SamplePlan } from './plan.js';
 
 /** The part of the configuration that a slot depends on. */
-export type SlotConfig = Pick<Config, 'seed' | 'data' | 'batch' | 'validation'>;
+export type SlotConfig = Pick<Config, 'seed' | 'batch' | 'validation'> & {
+  data: Pick<Config['data'], 'synthetic_captions' | 'drop'>;
+};
 
-/** Bits of SlotBatch.dropped. */
-export const DROP = { clip_l: 1, clip_g: 2, t5: 4 } as const;
+/** Bits of SlotBatch.dropped: a text encoder each, or the whole row. */
+export const DROP = { clip_l: 1, clip_g: 2, t5: 4, row: 8 } as const;
 
 /** Step number in the counters of validation draws; training steps count from 1. */
 export const VALIDATION_STEP = 0;

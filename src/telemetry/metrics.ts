@@ -107,6 +107,10 @@ export const METRICS: {
     ),
     metric(counter('samples_total', 'Samples of the steps that this process committed.'), (r) => r.samples),
     metric(
+      counter('skipped_rows_total', 'Drawn rows with the weight 0, because a stored value is not finite.'),
+      (r) => r.skippedRows.length,
+    ),
+    metric(
       gauge('attention_max_abs_logit', 'Largest attention logit.'),
       (r) => r.attention.map(({ name, maxAbsLogit }) => [maxAbsLogit, name]),
       'attention',

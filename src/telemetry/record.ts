@@ -24,6 +24,8 @@ export interface StepRecord {
   /** Time from the previous commit to this one, without a validation in between. */
   seconds: number;
   samples: number;
+  /** Drawn rows with the weight 0, because a stored value is not finite. */
+  skippedRows: number[];
   /** Model FLOPs of the step; no credit for recomputation. */
   flops: number;
   /** Empty if the step was not sampled. */

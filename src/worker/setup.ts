@@ -4,6 +4,7 @@ import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
 import { openDataset } from '../data/dataset.js';
+import { requirePatches } from '../data/fit.js';
 import { loadInto } from '../engine/load.js';
 import { type TrainingEngine, trainingEngine } from '../engine/spec.js';
 import { startFrom } from '../engine/start.js';
@@ -30,9 +31,10 @@ export interface Generation extends WorkerSetup {
 /** Opens the data set and builds the engine, which stay across generations. The state is loaded later. */
 export async function buildSetup(welcome: Welcome) {
   const config = parseConfig(welcome.configJson, "the coordinator's config");
-  const dataset = await openDataset(config.data);
+  const dataset = await openDataset(config.data, { planVersion: welcome.planVersion });
+  requirePatches(dataset, config);
   const { validation_rows } = config.data;
-  const plan = new SamplePlan(dataset.hash, dataset.rows, validation_rows, config.seed);
+  const plan = new SamplePlan(dataset.hash, dataset.rows, validation_rows, config.seed, dataset.planVersion);
   plan.checkBatch(config.batch.global);
   /** Null on the CPU. */
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;

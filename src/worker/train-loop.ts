@@ -9,11 +9,12 @@ import { findNonFinite } from './non-finite.js';
 import { measureProcess } from './process-metrics.js';
 import { CheckpointSaver } from './saver.js';
 import type { Generation } from './setup.js';
+import { isSkipped, skipNonFinite } from './skip.js';
 import { validate } from './validation.js';
 
 /** Trains from `firstStep` until the coordinator stops the run and all checkpoints are written. */
 export async function train(generation: Generation, firstStep: number): Promise<void> {
-  const { config, engine, batches, session, form, collective } = generation;
+  const { config, engine, rows, batches, session, form, collective } = generation;
   const { firstSlot, endSlot } = form.members[form.rank]!;
   const saver = new CheckpointSaver(generation);
   const processNumbers = measureProcess(engine);
@@ -29,6 +30,9 @@ export async function train(generation: Generation, firstStep: number): Promise<
       batches.training(step, firstSlot + i),
     );
 
+    const next = batches.training(step + 1, firstSlot);
+    if (config.data.on_non_finite === 'skip') await skipNonFinite(rows, [...slots, next]);
+
     // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
     // runs.
     const onBucket = collective.begin(step);
@@ -39,7 +43,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
       seed,
       step,
       statistics: sampleEvery > 0 && step % sampleEvery === 0,
-      next: batches.training(step + 1, firstSlot),
+      next,
       onBucket,
     });
 
@@ -99,12 +103,13 @@ export async function train(generation: Generation, firstStep: number): Promise<
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
-  return slots.map(({ slot, rows, coefficients }, i) => {
+  return slots.map(({ slot, rows, coefficients, dropped }, i) => {
     const losses = computed.slots[i]!.losses;
     return {
       slot,
       losses: Array.from(losses, (loss, i) => loss * readCoefficient(coefficients, i, 'weight')),
       samples: [...rows],
+      skipped: [...rows].filter((_, i) => isSkipped(dropped, i)),
     };
   });
 }

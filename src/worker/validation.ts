@@ -4,14 +4,16 @@ import type { EvaluateBatch } from '../native/contract.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
 import type { Generation } from './setup.js';
+import { isSkipped, skipNonFinite } from './skip.js';
 
 /**
- * Unweighted losses of this worker's slots, one for each sample that is not padding; null if the run is asked
- * to stop before they are computed.
+ * Unweighted losses of this worker's slots, one for each sample that is neither padding nor skipped; null if the
+ * run is asked to stop before they are computed.
  */
 export async function validate({
   engine,
   config,
+  rows,
   training,
   validation: slots,
   form: { rank, members },
@@ -27,10 +29,16 @@ export async function validate({
     for (let first = bound(rank); first < end; first += group) {
       if (session.draining) return null;
       const some = slots.slice(first, Math.min(first + group, end));
+      if (config.data.on_non_finite === 'skip') await skipNonFinite(rows, some);
       const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });
       let at = 0;
       for (const [i, slot] of some.entries()) {
-        losses.push({ weights, slot: first + i, losses: [...values.subarray(at, at + slot.count)] });
+        const own = values.subarray(at, at + slot.count);
+        losses.push({
+          weights,
+          slot: first + i,
+          losses: [...own.filter((_, j) => !isSkipped(slot.dropped, j))],
+        });
         at += slot.rows.length;
       }
     }

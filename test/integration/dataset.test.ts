@@ -174,7 +174,9 @@ describe('dataset inspect', () => {
 
   test('names what is not a data set, and how to make one of the shapes world', () => {
     const missing = (name: string) => orchestrator('dataset', 'inspect', name).stderr;
-    expect(missing('nowhere')).toBe(`error ERR_FILE_OPEN: There is no data set at ${resolve('nowhere')}\n`);
+    expect(missing('nowhere')).toBe(
+      `error ERR_FILE_OPEN: There is no data set at ${resolve('nowhere')} (nowhere, relative to the working directory)\n`,
+    );
     expect(missing('data/shapes-nowhere')).toMatch(
       /hint: .*: orchestrator dataset shapes --out data\/shapes-nowhere --count 16000\n$/,
     );

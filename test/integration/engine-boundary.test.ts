@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
 import type { ColumnSpec } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
+import { specOf } from '../support/arrow-files.js';
 import { engineSpec, openEngine, SMALL } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
 import { generator } from '../support/random.js';
@@ -32,7 +33,7 @@ async function samples() {
   });
   const path = join(await temporaryFolder(), 'data.bin');
   writeFileSync(path, values);
-  const data = await native().mapDataset({ files: [{ path, bytes }], rows: 4, columns });
+  const data = await native().mapDataset(specOf(path, bytes, 4, columns));
   const text = {
     clipTokens: 8,
     t5Tokens: 8,
@@ -57,9 +58,9 @@ function columnsOf(widths: Record<string, number>) {
   const random = generator(4);
   const values: number[] = [];
   const columns = Object.entries(widths).map(([role, width]): ColumnSpec => {
-    const segments = [{ file: 0, firstRow: 0, rows: 4, byteOffset: 4 * values.length }];
+    const segments = Float64Array.of(0, 0, 4, 4 * values.length);
     for (let i = 0; i < 4 * width; i++) values.push(random() - 0.5);
-    return { role, type: 'float32', width, segments };
+    return { role, type: 'float32', width, rowBytes: 4 * width, segments };
   });
   const data = Float32Array.from(values);
   return { data, columns, bytes: data.byteLength };
@@ -360,21 +361,25 @@ describe('what cannot be is refused', () => {
     expect(planned({ precision: 'fp16' })).toThrow(wrong('precision', 'fp32 or bf16'));
     expect(planned({ residual: 32 })).toThrow(wrong('residual', 'fp32 or bf16'));
     expect(planned({ recompute: 'all' })).toThrow(wrong('recompute', 'nothing or norms or mlp or block'));
-    const column = { role: 'latent', type: 'float64' as 'float32', width: 4, segments: [] };
-    expect(() => native().mapDataset({ files: [], rows: 0, columns: [column] })).toThrow(
-      wrong('type', 'float16 or float32'),
+    const column = {
+      role: 'latent',
+      type: 'int8' as 'float32',
+      width: 4,
+      rowBytes: 16,
+      segments: new Float64Array(),
+    };
+    const rest = { files: [], rows: 0, storedRows: 0, order: null, latentShift: 0, latentScale: 1 };
+    expect(() => native().mapDataset({ ...rest, columns: [column] })).toThrow(
+      wrong('type', 'float16 or bfloat16 or float32 or float64'),
     );
   });
 
   test('numbers that are none', async () => {
     const path = join(temporaryFolder(), 'data.bin');
     writeFileSync(path, new Uint8Array(64));
-    const segments = [{ file: 0, firstRow: 0, rows: 4, byteOffset: 0 }];
-    const data = await native().mapDataset({
-      files: [{ path, bytes: 64 }],
-      rows: 4,
-      columns: [{ role: 'latent', type: 'float32', width: 4, segments }],
-    });
+    const segments = Float64Array.of(0, 0, 4, 0);
+    const column: ColumnSpec = { role: 'latent', type: 'float32', width: 4, rowBytes: 16, segments };
+    const data = await native().mapDataset(specOf(path, 64, 4, [column]));
     const wrong = { code: 'ERR_NATIVE_ARGUMENT' };
     for (const row of [Number.NaN, Number.POSITIVE_INFINITY, 0.5]) {
       expect(() => data.row('latent', row)).toThrowError(expect.objectContaining(wrong));

@@ -279,8 +279,8 @@ describe('the calibration batch', () => {
     const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
     const rows = await native().mapDataset(dataset.spec);
     const objective = objectiveOf(config.objective);
-    const batch = calibrationBatch({ config, objective, plan, dataset, rows });
-    expect(batch).toEqual(calibrationBatch({ config, objective, plan, dataset, rows }));
+    const batch = await calibrationBatch({ config, objective, plan, dataset, rows });
+    expect(batch).toEqual(await calibrationBatch({ config, objective, plan, dataset, rows }));
     expect(batch.timestep).toHaveLength(20);
     expect(batch.timestep[0]).toBeCloseTo(25, 3);
     expect(batch.z).toHaveLength(20 * 16 * 8 * 8);

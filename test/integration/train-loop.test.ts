@@ -27,7 +27,7 @@ async function trained(
 ) {
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
-  const setup = await buildSetup({ configJson, workers: 1, runDir });
+  const setup = await buildSetup({ configJson, workers: 1, runDir, planVersion: 2 });
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, () => {});
   await setup.engine.stateLoaded();

@@ -89,13 +89,4 @@ describe.each([
     }
     expect(report.histogram!.counts.reduce((a, b) => a + b, 0)).toBe(rows * 1024);
   });
-
-  test('has a hash of its contents, columns included', async () => {
-    const config = fixtureConfig(dir, flat);
-    const { hash } = await openDataset(config);
-    expect(hash).toMatch(/^[0-9a-f]{64}$/);
-    expect((await openDataset(config)).hash).toBe(hash);
-    const columns = { ...config.columns!, id: 'caption' };
-    expect((await openDataset({ ...config, columns })).hash).not.toBe(hash);
-  });
 });

@@ -28,8 +28,10 @@ import {
   vectorFromArray,
 } from 'apache-arrow';
 import type { DataConfig } from '../../src/data/dataset.js';
+import type { NumericColumn } from '../../src/formats/arrow/columns.js';
 import { toFloat16Bits } from '../../src/formats/float16.js';
 import { convertToFloat32 } from '../../src/formats/safetensors/dtype.js';
+import type { ColumnSpec, DatasetSpec } from '../../src/native/contract.js';
 import { temporaryFolder } from './folders.js';
 
 export const FIXTURES = fileURLToPath(new URL('../fixtures/huggingface/', import.meta.url));
@@ -47,13 +49,15 @@ const caption = {
   clip_g: 'clip_g',
   clip_g_pooled: 'clip_g_pooled',
   t5: 't5',
+  context: null,
+  pooled: null,
 };
 
 /** The configuration of the fixtures' columns. */
 export function fixtureConfig(path: string, flat: boolean): DataConfig {
   return {
     path,
-    columns: { id: 'id', latent: 'latent', original: caption, synthetic: null },
+    columns: { id: 'id', latent: 'latent', latent_logvar: null, original: caption, synthetic: null },
     latent_shape: flat ? [16, 8, 8] : null,
     text_shape: flat ? { clip_l: [8, 48], clip_g: [8, 80], t5: [8, 160] } : null,
   };
@@ -195,6 +199,21 @@ export function huggingFaceFolder(
   );
   if (features) writeFileSync(join(dir, 'dataset_info.json'), JSON.stringify({ features }));
   return dir;
+}
+
+/** The native spec of one file's columns, as they are stored. */
+export function specOf(path: string, bytes: number, rows: number, columns: ColumnSpec[]): DatasetSpec {
+  return { files: [{ path, bytes }], storedRows: rows, order: null, columns, latentShift: 0, latentScale: 1 };
+}
+
+/** A column of one file, as its native spec. */
+export function columnSpec(
+  role: string,
+  width: number,
+  { type, rowBytes, segments }: NumericColumn,
+): ColumnSpec {
+  const numbers = segments.flatMap(({ firstRow, rows, byteOffset }) => [0, firstRow, rows, byteOffset]);
+  return { role, type, width, rowBytes, segments: Float64Array.from(numbers) };
 }
 
 /** Value of binary16 bits. */

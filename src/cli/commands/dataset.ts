@@ -2,17 +2,22 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { loadConfig } from '../../config/load.js';
+import type { Config } from '../../config/schema.js';
+import { type Check, checkColumns } from '../../data/check.js';
 import type { TableColumn } from '../../data/column.js';
+import { convertParquet } from '../../data/convert.js';
+import { describeDataset } from '../../data/dataset.js';
+import { requirePatches } from '../../data/fit.js';
 import { openSource } from '../../data/formats.js';
-import { type DatasetReport, inspectDataset, numericColumns } from '../../data/inspect.js';
+import { type DatasetReport, inspectDataset } from '../../data/inspect.js';
 import { MANIFEST_FILE } from '../../data/manifest.js';
 import type { DataSource } from '../../data/source.js';
-import { type ColumnStatistics, scanColumns } from '../../data/statistics.js';
 import { SUMS_FILE, writeSums } from '../../data/sums.js';
 import { verifyFiles } from '../../data/verify.js';
-import { OrchestratorError } from '../../errors.js';
+import { OrchestratorError, refuse } from '../../errors.js';
+import { withHome } from '../../files/home.js';
 import { totalBytes } from '../../memory/parts.js';
-import type { ColumnSpec } from '../../native/contract.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
 import { alignedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
@@ -42,11 +47,34 @@ export function register(program: Command): void {
   dataset
     .command('verify')
     .description('check the hashes of the files, and search for wrong shapes and non-finite values')
-    .argument('<path>', 'folder of a data set')
+    .argument('[path]', "folder of a data set (default: the configuration's data.path)")
+    .option('--config <file>', 'judge what a run with this configuration reads, and warn of the rest')
     .option('--record', `record the hashes of a foreign folder in its ${SUMS_FILE}, for later checks`)
-    .action(async (path: string, { record }: { record?: true }) => {
-      process.stdout.write(await verify(openSource(path), record === true));
-    });
+    .action(
+      async (given: string | undefined, { record, config: file }: { record?: true; config?: string }) => {
+        const config =
+          file === undefined ? null : loadConfig(file, given === undefined ? [] : [`data.path=${given}`]);
+        const path = given ?? config?.data.path;
+        if (path === undefined) {
+          throw new OrchestratorError('ERR_USAGE', 'expected the folder of a data set, or --config');
+        }
+        process.stdout.write(await verify(openSource(path), record === true, config));
+      },
+    );
+  dataset
+    .command('convert')
+    .description(
+      'convert Parquet files, once, to a folder that can be mapped; an interrupted conversion goes on',
+    )
+    .argument('<source>', 'Parquet file, or the folder with the files of one split')
+    .requiredOption('--out <dir>', 'folder to create')
+    .option(
+      '--leave-out <column>',
+      'column not to keep; repeatable',
+      (name, before: string[]) => [...before, name],
+      [],
+    )
+    .action(convert);
   dataset
     .command('shapes')
     .description(
@@ -60,6 +88,30 @@ export function register(program: Command): void {
       'keep a folder that holds exactly this data set; replace any other data set of the shapes world',
     )
     .action(shapes);
+}
+
+async function convert(
+  source: string,
+  { out, leaveOut }: { out: string; leaveOut: string[] },
+): Promise<void> {
+  const shown = new Progress('converting', countOf('row'));
+  const progress = (rows: number, total: number) => shown.update(rows, total);
+  try {
+    const { manifest, others } = await convertParquet({
+      source: withHome(source),
+      out: withHome(out),
+      leaveOut,
+      progress,
+    });
+    const columns = manifest.columns.map(({ name, type, shape }) => [name, `${type} ${shape.join(' x ')}`]);
+    for (const { name, type } of others)
+      process.stderr.write(`warning: column "${name}" (${type}) was not kept\n`);
+    process.stdout.write(
+      `${out}: ${describeFiles(manifest.rows, manifest.shards)}\n${alignedRows(columns, 'left').join('\n')}\n`,
+    );
+  } finally {
+    shown.end();
+  }
 }
 
 async function shapes(options: { out: string; count: number; seed: number; refresh?: true }): Promise<void> {
@@ -92,42 +144,34 @@ function describeFiles(rows: number, files: readonly { bytes: number }[]): strin
 }
 
 /**
- * Throws at the first problem; returns a summary. Hashes are recorded last, once everything else is correct.
+ * Throws the problems that a run would meet; returns a summary. Hashes are recorded last, once everything that
+ * a run reads is correct.
  */
-async function verify(source: DataSource, record: boolean): Promise<string> {
+async function verify(source: DataSource, record: boolean, config: Config | null): Promise<string> {
   const { files, rows } = source;
   const size = totalBytes(files);
   const hashed = await hashing(size, (progress) => verifyFiles(source, progress));
-  const { columns, problems } = numericColumns(source);
-  // A column without lists of numbers is a label; any other problem is an error.
-  for (const problem of problems.values()) if (problem.code !== 'ERR_DATA_TYPE') throw problem;
   const scanning = new Progress('scanning', countOf('row'));
+  let check: Check;
   try {
-    const scans = scanColumns(source, columns, (done) => scanning.update(done, rows));
-    for await (const { column, statistics } of scans) requireFinite(source, column.spec, statistics);
+    check = await checkColumns(source, config?.data ?? null, (done) => scanning.update(done, rows));
   } finally {
     scanning.end();
   }
+  for (const warning of check.warnings) process.stderr.write(`warning: ${warning}\n`);
+  refuse(check.problems);
+  if (config !== null) requirePatches(await describeDataset(config.data), config);
   if (record && !hashed) await hashing(size, (progress) => writeSums(source, progress));
   const hashes = hashed
     ? 'every SHA-256 matches'
     : record
       ? `hashes recorded in ${SUMS_FILE}`
       : 'no hashes to compare with (--record creates them)';
+  const columns = counted(check.judged.length, 'numeric column');
+  const finite = check.skipsRows ? 'with rows to skip' : 'all finite';
   return (
-    `${source.path}: ${describeFiles(rows, files)}; ${hashes}; ` +
-    `${columns.length} numeric columns, all finite\n${shapesNote(columns)}`
-  );
-}
-
-function requireFinite(source: DataSource, { role, segments }: ColumnSpec, scan: ColumnStatistics): void {
-  const { nonFinite, firstNonFiniteRow: row } = scan;
-  if (nonFinite === 0) return;
-  const { file } = segments.findLast(({ firstRow }) => firstRow <= row)!;
-  const { firstRow } = segments.find((segment) => segment.file === file)!;
-  throw new OrchestratorError(
-    'ERR_DATA_NON_FINITE',
-    `${source.files[file]!.path}, column "${role}", row ${row} (row ${row - firstRow} of the file): the first of ${nonFinite} values that are not finite`,
+    `${source.path}: ${describeFiles(rows, files)}; ${hashes}; ${columns}, ${finite}\n` +
+    `${check.hasRoles ? '' : shapesNote(check.judged)}`
   );
 }
 
@@ -168,9 +212,13 @@ function renderReport(report: DatasetReport, title: string): string {
   const cells = report.columns.map(({ name, type, shape, statistics, example, problem }) => {
     const start = [name, type, shape?.join(' x ') ?? ''];
     if (!statistics) return [...start, problem ?? `e.g. ${JSON.stringify(clip(example ?? '', 60))}`];
-    const { min, max, mean, std, nonFinite, firstNonFiniteRow } = statistics;
+    const { min, max, mean, std, nonFinite, firstNonFiniteRows } = statistics;
     const numbers = [min, max, mean, std].map((x) => x.toPrecision(4));
-    return [...start, ...numbers, nonFinite === 0 ? '0' : `${nonFinite}, first in row ${firstNonFiniteRow}`];
+    return [
+      ...start,
+      ...numbers,
+      nonFinite === 0 ? '0' : `${nonFinite}, first in row ${firstNonFiniteRows[0]}`,
+    ];
   });
   lines.push(...alignedRows([header, ...cells], 'left'));
   if (report.histogram) {

@@ -16,8 +16,8 @@ import { configArgument, type WorkersFlags, workersOptions, workersPerNode } fro
 import { ignoreOutputErrors } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
-/** Checks that take longer than this show their progress. */
-const QUIET_MS = 2_000;
+/** Reading fewer bytes of a data set takes no time that needs to be shown. */
+const LONG_READING_BYTES = 2 ** 30;
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
@@ -25,6 +25,7 @@ interface LaunchFlags extends WorkersFlags {
   set: string[];
   memory?: number;
   dryRun?: true;
+  cache: boolean;
 }
 
 export function register(program: Command): void {
@@ -39,6 +40,7 @@ export function register(program: Command): void {
       'memory available to the run, such as 24GiB (default: that of this machine and its control group)',
       memorySize,
     )
+    .option('--no-cache', 'compute the identity of the data set anew, whatever the cache holds')
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .action(async (configPath: string, flags: LaunchFlags) => {
       const loaded = loadConfigWithSources(configPath, flags.set);
@@ -56,12 +58,14 @@ export function register(program: Command): void {
       checkWorkers(config, workers);
       const { memory = null, dryRun: dry = false } = flags;
       const { runDir, resume } = options;
-      const progress = new Progress('reading the data set', bytesOf);
-      const started = performance.now();
-      const onHashing = (done: number, total: number) => {
-        if (performance.now() - started > QUIET_MS) progress.update(done, total);
+      const reading = new Progress('reading the data set', bytesOf);
+      const identify = {
+        cache: flags.cache ? ('use' as const) : ('renew' as const),
+        progress: (done: number, total: number) => {
+          if (total >= LONG_READING_BYTES) reading.update(done, total);
+        },
       };
-      const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, onHashing });
+      const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, identify });
       if (dry) {
         const { config: effective, step } = found.resolved;
         const here = memory === null && effective.device === 'cpu';

@@ -8,6 +8,15 @@ import { FileReader } from '../../files/reader.js';
 import { FlatTable, malformed } from './flatbuffer.js';
 import { type ArrowField, decodeBatch, decodeSchema } from './schema.js';
 
+/** A batch of a dictionary's values. */
+interface DictionaryBatch {
+  batch: ArrowBatch;
+  /** Whether it continues the dictionary; otherwise it replaces it. */
+  isDelta: boolean;
+  /** The number of rows before it in the file. */
+  before: number;
+}
+
 export interface ArrowBatch extends ReturnType<typeof decodeBatch> {
   /** Index among the file's record batches, for messages. */
   index: number;
@@ -23,11 +32,14 @@ export interface ArrowFile {
   bytes: number;
   fields: ArrowField[];
   batches: ArrowBatch[];
+  /** The batches of each dictionary, in their order in the file. */
+  dictionaries: Map<number, DictionaryBatch[]>;
   rows: number;
 }
 
 /** Header types of Message.fbs. */
 const SCHEMA = 1;
+const DICTIONARY_BATCH = 2;
 const RECORD_BATCH = 3;
 
 /** Marks the start of a message; formats before Arrow 0.15 have no such marker. */
@@ -40,7 +52,8 @@ const MAX_METADATA_BYTES = 64 * 2 ** 20;
 export function readArrow(path: string): ArrowFile {
   return FileReader.using(path, (reader) => {
     if (reader.bytes === 0) throw reader.lacks('the first message');
-    const file: ArrowFile = { path, bytes: reader.bytes, fields: [], batches: [], rows: 0 };
+    const { bytes } = reader;
+    const file: ArrowFile = { path, bytes, fields: [], batches: [], dictionaries: new Map(), rows: 0 };
     const isFile = reader.bytes >= 8 && reader.read(0, 6, 'the magic').toString('latin1') === MAGIC;
     if (isFile) readFileFormat(reader, file);
     else readStreamFormat(reader, file);
@@ -54,9 +67,11 @@ export function readArrow(path: string): ArrowFile {
  */
 function readMessage(reader: FileReader, position: number, what: string) {
   let prefix = 4;
-  let length = reader.read(position, 4, what).readUInt32LE(0);
+  const start = reader.read(position, Math.max(4, Math.min(8, reader.bytes - position)), what);
+  let length = start.readUInt32LE(0);
   if (length === CONTINUATION) {
-    length = reader.read(position + 4, 4, what).readUInt32LE(0);
+    if (start.length < 8) throw reader.lacks(what);
+    length = start.readUInt32LE(4);
     prefix = 8;
   }
   if (length === 0) return null;
@@ -84,6 +99,7 @@ function readStreamFormat(reader: FileReader, file: ArrowFile): void {
   for (let number = 1; message !== null; number++) {
     if (message.end === reader.bytes) throw reader.lacks('the end-of-stream marker');
     message = readMessage(reader, message.end, `message ${number}`);
+    if (message?.type === DICTIONARY_BATCH) addDictionary(file, message);
     if (message?.type === RECORD_BATCH) addBatch(file, message);
   }
 }
@@ -101,6 +117,13 @@ function readFileFormat(reader: FileReader, file: ArrowFile): void {
   const schema = footer.table(1);
   if (!schema) throw malformed(path, 'the footer has no schema');
   file.fields = decodeSchema(schema, path);
+  for (const [i, offset] of footer.structs(2, 24, (size64) => size64(0)).entries()) {
+    const message = readMessage(reader, offset, `dictionary ${i}`);
+    if (message?.type !== DICTIONARY_BATCH) {
+      throw malformed(path, `the footer claims a dictionary at ${offset}, but there is none`);
+    }
+    addDictionary(file, message);
+  }
   let end = 8;
   for (const [i, offset] of footer.structs(3, 24, (size64) => size64(0)).entries()) {
     // This also prevents a footer that names one large batch a million times.
@@ -114,26 +137,39 @@ function readFileFormat(reader: FileReader, file: ArrowFile): void {
   }
 }
 
-/**
- * Appends a record batch after checking that its buffers are within its body. Batches without rows are
- * skipped.
- */
-function addBatch(
-  file: ArrowFile,
-  { header: table, body, bodyBytes }: NonNullable<ReturnType<typeof readMessage>>,
-): void {
+type Message = NonNullable<ReturnType<typeof readMessage>>;
+
+/** Appends a record batch. Batches without rows are skipped. */
+function addBatch(file: ArrowFile, { header, body, bodyBytes }: Message): void {
   const index = file.batches.length;
   const where = `${file.path}, record batch ${index} (from row ${file.rows})`;
+  const decoded = batchOf(header, bodyBytes, where);
+  if (decoded.rows === 0) return;
+  file.batches.push({ ...decoded, index, firstRow: file.rows, body, bodyBytes });
+  file.rows += decoded.rows;
+  if (!Number.isSafeInteger(file.rows)) throw malformed(where, 'too many rows');
+}
+
+/** Appends a batch of a dictionary: a record batch of one column, with the dictionary's id. */
+function addDictionary(file: ArrowFile, { header, body, bodyBytes }: Message): void {
+  const id = header?.size64(0) ?? 0;
+  const decoded = batchOf(header?.table(1) ?? null, bodyBytes, `${file.path}, dictionary ${id}`);
+  const list = file.dictionaries.get(id) ?? [];
+  file.dictionaries.set(id, list);
+  const batch = { ...decoded, index: list.length, firstRow: 0, body, bodyBytes };
+  list.push({ batch, isDelta: header!.int(2, 1) !== 0, before: file.rows });
+}
+
+/** Decodes the header of a record batch, and checks that its buffers are within its body. */
+function batchOf(table: FlatTable | null, bodyBytes: number, where: string) {
   if (!table) throw malformed(where, 'no header');
   const header = decodeBatch(table);
-  for (const { offset, length } of header.buffers) {
+  for (let i = 0; i < header.buffers.length; i += 2) {
+    const [offset, length] = [header.buffers[i]!, header.buffers[i + 1]!];
     if (offset > bodyBytes || length > bodyBytes - offset) {
       const buffer = `a buffer of ${length} bytes at ${offset}`;
       throw malformed(where, `${buffer} is outside the body of ${bodyBytes} bytes`);
     }
   }
-  if (header.rows === 0) return;
-  file.batches.push({ ...header, index, firstRow: file.rows, body, bodyBytes });
-  file.rows += header.rows;
-  if (!Number.isSafeInteger(file.rows)) throw malformed(where, 'too many rows');
+  return header;
 }

@@ -17,10 +17,12 @@ export interface ArrowField {
   /** Bits of an int or float; 0 for other types. */
   bits: number;
   signed: boolean;
-  /** Elements of a fixed_size_list; 0 for other types. */
+  /** Elements of a fixed_size_list, or bytes of a fixed_size_binary; 0 for other types. */
   listSize: number;
-  /** Whether the values are indices into a dictionary. */
-  dictionary: boolean;
+  /** Where the values are indices into a dictionary: its id, and the indices' type. */
+  dictionary: { id: number; bits: number; signed: boolean } | null;
+  /** The extension type that is stored as this type, such as "arrow.fixed_shape_tensor", and its parameters. */
+  extension: { name: string; parameters: string } | null;
   /** Whether a union is dense. */
   dense: boolean;
   children: ArrowField[];
@@ -57,16 +59,38 @@ function decodeField(table: FlatTable, where: string, depth: number, budget: { f
     bits: 0,
     signed: false,
     listSize: 0,
-    dictionary: table.table(4) !== null,
+    dictionary: dictionaryOf(table.table(4)),
+    extension: extensionOf(table),
     dense: false,
     children,
   };
   if (!detail) return field;
   if (type === 'int') return { ...field, bits: detail.int(0, 4), signed: detail.int(1, 1) !== 0 };
   if (type === 'float') return { ...field, bits: [16, 32, 64][detail.int(0, 2)] ?? 0 };
-  if (type === 'fixed_size_list') return { ...field, listSize: detail.int(0, 4) };
+  if (type === 'fixed_size_list' || type === 'fixed_size_binary') {
+    const listSize = detail.int(0, 4);
+    if (listSize < 0) throw malformed(where, `a ${type} has the size ${listSize}`);
+    return { ...field, listSize };
+  }
   if (type === 'union') return { ...field, dense: detail.int(0, 2) === 1 };
   return field;
+}
+
+function dictionaryOf(encoding: FlatTable | null): ArrowField['dictionary'] {
+  if (!encoding) return null;
+  const indices = encoding.table(1);
+  return {
+    id: encoding.size64(0),
+    bits: indices ? indices.int(0, 4) : 32,
+    signed: indices ? indices.int(1, 1) !== 0 : true,
+  };
+}
+
+/** From the field's custom metadata. */
+function extensionOf(field: FlatTable): ArrowField['extension'] {
+  const metadata = new Map(field.tables(6).map((pair) => [pair.string(0), pair.string(1)]));
+  const name = metadata.get('ARROW:extension:name');
+  return name === undefined ? null : { name, parameters: metadata.get('ARROW:extension:metadata') ?? '' };
 }
 
 /** The header of a record batch; positions of buffers are counted from the start of its body. */
@@ -74,8 +98,10 @@ export function decodeBatch(table: FlatTable) {
   const compression = table.table(3);
   return {
     rows: table.size64(0),
-    nodes: table.structs(1, 16, (size) => ({ length: size(0), nulls: size(8) })),
-    buffers: table.structs(2, 16, (size) => ({ offset: size(0), length: size(8) })),
+    /** Length and number of nulls of each node. */
+    nodes: table.pairs(1),
+    /** Offset and length of each buffer. */
+    buffers: table.pairs(2),
     /** "lz4", "zstd", "unknown" or null. */
     compression: compression && (['lz4', 'zstd'][compression.int(0, 1)] ?? 'unknown'),
     /** For each column of views, how many buffers it has beyond two. */
@@ -89,22 +115,32 @@ const BUFFERS: Partial<Record<ArrowTypeName, number>> = {
   ...{ binary: 3, utf8: 3, large_binary: 3, large_utf8: 3, list_view: 3, large_list_view: 3 },
 };
 
-/** The number of buffers of a field itself, without its children. */
-export function ownBuffers(field: ArrowField, takeVariadicCount: () => number): number {
-  if (field.dictionary) return 2;
-  const views = field.type === 'binary_view' || field.type === 'utf8_view' ? takeVariadicCount() : 0;
-  return (BUFFERS[field.type] ?? 2) + (field.dense ? 1 : 0) + views;
+/**
+ * The number of buffers of a field itself, without its children, and without those of views, whose number is
+ * that of the batch.
+ */
+export function ownBuffers(field: ArrowField): number {
+  return field.dictionary ? 2 : (BUFFERS[field.type] ?? 2) + (field.dense ? 1 : 0);
+}
+
+/** Whether a field is a column of views, with further buffers. */
+export function isView({ type, dictionary }: ArrowField): boolean {
+  return !dictionary && (type === 'binary_view' || type === 'utf8_view');
 }
 
 /** A type's name for messages: "float16", "fixed_size_list[1024] of float16", ... */
 export function typeName(field: ArrowField): string {
+  const { type, listSize, extension } = field;
   const inner = field.children[0];
-  if (field.dictionary) return `dictionary-encoded ${field.type}`;
-  if (field.type === 'int') return `${field.signed ? '' : 'u'}int${field.bits}`;
-  if (field.type === 'float') return `float${field.bits}`;
-  if (field.type === 'fixed_size_list' && inner)
-    return `fixed_size_list[${field.listSize}] of ${typeName(inner)}`;
-  if ((field.type === 'list' || field.type === 'large_list') && inner)
-    return `${field.type} of ${typeName(inner)}`;
-  return field.type;
+  if (field.dictionary) return `dictionary-encoded ${typeName({ ...field, dictionary: null })}`;
+  // Those of `datasets` say no more than the lists that they are stored as.
+  if (extension?.name.startsWith('arrow.'))
+    return `${extension.name} in ${typeName({ ...field, extension: null })}`;
+  if (type === 'int') return `${field.signed ? '' : 'u'}int${field.bits}`;
+  if (type === 'float') return `float${field.bits}`;
+  if (type === 'fixed_size_binary') return `fixed_size_binary[${listSize}]`;
+  if (type === 'fixed_size_list' && inner) return `fixed_size_list[${listSize}] of ${typeName(inner)}`;
+  if (ONE_CHILD.has(type) && inner) return `${type} of ${typeName(inner)}`;
+  if (type === 'struct') return `struct of ${field.children.map(({ name }) => name).join(', ')}`;
+  return type;
 }

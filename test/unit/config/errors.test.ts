@@ -259,6 +259,22 @@ describe('rules between keys', () => {
       'validation.weights: expected [master] or null, because ema is null, received ema',
     ],
     [
+      'data: {path: d, columns: {latent: z, original: {clip_l: a, t5: b}}}',
+      'data.columns: expected clip_l, clip_l_pooled, clip_g, clip_g_pooled, t5, or context and pooled for original, received clip_l, t5',
+    ],
+    [
+      'data: {path: d, columns: {latent: z, original: {context: a, pooled: b}, synthetic: {context: a, t5: b}}}',
+      'data.columns: expected clip_l, clip_l_pooled, clip_g, clip_g_pooled, t5, or context and pooled for synthetic, received t5, context',
+    ],
+    [
+      'data: {path: d, columns: {latent: z, original: {}}}',
+      'data.columns: expected columns for original, received none',
+    ],
+    [
+      'data: {path: d, columns: {latent: z, latent_logvar: v, original: {context: a, pooled: b}}}',
+      'data.columns.latent_logvar: expected null, because data.latent_form is value, received v',
+    ],
+    [
       'freeze: [context_embeder.weight]',
       'freeze: expected patterns of parameter names (* = any characters), received context_embeder.weight, which matches none; did you mean context_embedder.weight',
     ],

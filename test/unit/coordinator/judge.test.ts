@@ -7,6 +7,7 @@ test('of many rows and slots that are not finite a few are named, with what to d
     slot,
     losses: Array.from({ length: 64 }, () => Number.NaN),
     samples: Array.from({ length: 64 }, (_, i) => 100 * slot + i),
+    skipped: [],
   }));
   const answer: Prepared = {
     step: 7,

@@ -22,7 +22,7 @@ const text = (t5Dim = 64, pooled = 16) => ({
 function resolveWith(side: number, sets: string[], t5Dim = 64) {
   const latent: [number, number, number] = [16, side, side / 2];
   const loaded = loadConfigWithSources(yaml(MINIMAL), sets, {});
-  const options = { runDir: join(folder, 'new'), resume: 'auto', thorough: true, hashLarge: true };
+  const options = { runDir: join(folder, 'new'), resume: 'auto', thorough: true };
   return resolveRun(loaded, { latent, text: text(t5Dim) }, null, options);
 }
 
@@ -119,7 +119,7 @@ describe('the data set', () => {
   ])('with too few rows: %s', async (set, words) => {
     const loaded = loadConfigWithSources(TRAINING, [set], {});
     const data = describeData(loaded);
-    const options = { runDir: join(folder, 'new'), resume: 'auto', thorough: false, hashLarge: false };
+    const options = { runDir: join(folder, 'new'), resume: 'auto', thorough: false };
     await expect(resolveRun(loaded, data, data, options)).rejects.toMatchObject({
       code: 'ERR_DATA_EMPTY',
       message: expect.stringContaining(words),
@@ -135,11 +135,5 @@ describe('the data set', () => {
     cpSync(FIXTURE, copy, { recursive: true });
     const data = describeData(loadConfigWithSources(TRAINING, [`data.path=${copy}`], {}));
     expect(data.rows).toBe(48);
-    expect(data.hashedBytes).toBeGreaterThan(0);
-    let read = 0;
-    await data.hash((bytes) => {
-      read += bytes;
-    });
-    expect(read).toBe(data.hashedBytes);
   });
 });

@@ -5,7 +5,7 @@ import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 
 const SETTINGS: Settings = {
   workers: 2,
-  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x' },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planVersion: 2 },
   totalSlots: 3,
   steps: 6,
   checkpointEvery: 2,
@@ -37,6 +37,7 @@ function prepared(step: number, slots: number[], changes: Partial<Prepared> = {}
       slot,
       losses: [slot, 1],
       samples: [slot * 2, slot * 2 + 1],
+      skipped: [],
     })),
     gradientNorm: 1.5,
     nonFinite: [],

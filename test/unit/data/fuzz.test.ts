@@ -2,25 +2,31 @@
  * Damaged files: whatever the bytes, an error with a code or a data set that can be read; no crash, no long
  * wait.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { openDataset } from '../../../src/data/dataset.js';
 import { openSource } from '../../../src/data/formats.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
 import { ERRORS } from '../../../src/errors.js';
+import { numericColumn } from '../../../src/formats/arrow/columns.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
+import { labelAt } from '../../../src/formats/arrow/labels.js';
 import { native } from '../../../src/native/load.js';
 import { drawWords, STREAM } from '../../../src/random/philox.js';
 import {
   arrowBytes,
   type ColumnOptions,
+  columnSpec,
   copyFixture,
   fixtureConfig,
   huggingFaceFolder,
   numericData,
+  specOf,
   stringData,
 } from '../../support/arrow-files.js';
+import { temporaryFolder } from '../../support/folders.js';
 
 /** Mutants of each kind. Set the variables for longer runs, or to repeat one. */
 const MUTANTS = Number(process.env.ORCHESTRATOR_FUZZ_MUTANTS ?? 600);
@@ -148,11 +154,45 @@ const smallFolder = (format: 'file' | 'stream') => () => {
   });
 };
 
+const COLUMNS = fileURLToPath(new URL('../../fixtures/columns/', import.meta.url));
+
+/** Files of pyarrow with the types that apache-arrow does not write. */
+function columnsFolder(): string {
+  const dir = temporaryFolder();
+  for (const name of [
+    'captions',
+    'dictionary-delta',
+    'tensor',
+    'large-view',
+    'npy-float16',
+    'datasets-struct',
+  ]) {
+    cpSync(join(COLUMNS, `${name}.arrow`), join(dir, `${name}.arrow`));
+  }
+  return dir;
+}
+
+async function readColumns(dir: string): Promise<void> {
+  for (const name of readdirSync(dir)) {
+    const file = readArrow(join(dir, name));
+    if (name.startsWith('dictionary')) {
+      for (let row = 0; row < 4; row++) labelAt(file, 'word', row);
+      continue;
+    }
+    const spec = columnSpec('latent', 48, numericColumn(file, 'latent'));
+    const dataset = await native().mapDataset(specOf(file.path, file.bytes, file.rows, [spec]));
+    dataset.row('latent', file.rows - 1);
+    dataset.close();
+    if (name.startsWith('captions')) labelAt(file, 'dictionary', 4);
+  }
+}
+
 const KINDS: Record<string, Kind> = {
   'Hugging Face, fixed-size lists': { make: () => copyFixture('fixed'), read: (dir) => train(dir, true) },
   'Hugging Face, nested lists': { make: () => copyFixture('nested'), read: (dir) => train(dir, false) },
   'small streams of every layout': { make: smallFolder('stream'), read: inspect },
   'small files of every layout': { make: smallFolder('file'), read: inspect },
+  "pyarrow's other types": { make: columnsFolder, read: readColumns },
 };
 
 describe('damaged data sets', () => {

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { numericColumn } from '../../../src/formats/arrow/columns.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
 import { native } from '../../../src/native/load.js';
-import { arrowBytes, numericData } from '../../support/arrow-files.js';
+import { arrowBytes, columnSpec, numericData, specOf } from '../../support/arrow-files.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 const WIDTH = 4096;
@@ -52,12 +52,8 @@ test('reads rows beyond 4 GiB', async () => {
     expect(file.bytes).toBeGreaterThan(4.5 * GIB);
     expect(file.rows).toBe(MANY);
     const column = numericColumn(file, 'latent');
-    const segments = column.segments.map((segment) => ({ file: 0, ...segment }));
-    const dataset = await native().mapDataset({
-      files: [{ path, bytes: file.bytes }],
-      rows: MANY,
-      columns: [{ role: 'latent', type: 'float32', width: WIDTH, segments }],
-    });
+    const spec = columnSpec('latent', WIDTH, column);
+    const dataset = await native().mapDataset(specOf(path, file.bytes, MANY, [spec]));
     for (const row of [0, 270_000, MANY - 1]) {
       expect(new Set(dataset.row('latent', row))).toEqual(new Set([row + 0.5]));
     }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Permutation } from '../../../src/step/permutation.js';
-import { SamplePlan } from '../../../src/step/plan.js';
+import { planVersionOf, SamplePlan } from '../../../src/step/plan.js';
 
 const HASH = `${'c0ffee'.repeat(10)}abcd`;
 const OTHER_HASH = `1${HASH.slice(1)}`;
@@ -91,7 +91,7 @@ describe('SamplePlan', () => {
     expect(ids(HASH, 0)).not.toEqual(ids(OTHER_HASH, 0));
   });
 
-  test('is fixed: these rows belong to plan version 1', () => {
+  test('is fixed: these rows belong to plan versions 1 and 2', () => {
     expect([...rowsOf(new SamplePlan(HASH, 1000, 100, 42), 1, 8)]).toEqual([
       832, 160, 714, 166, 211, 790, 120, 984,
     ]);
@@ -153,11 +153,21 @@ describe('SamplePlan', () => {
     expect(() => rowsOf(plan, 0, 8)).toThrow(RangeError);
   });
 
+  test('keeps the version that a run began with', () => {
+    expect(planVersionOf(undefined)).toBe(2);
+    for (const version of [1, 2]) {
+      const { version: kept, ...rest } = new SamplePlan(HASH, 1000, 100, 7, version).state(25, 64);
+      expect(planVersionOf({ planState: { version: kept, ...rest } })).toBe(version);
+    }
+    const first = new SamplePlan(HASH, 1000, 100, 7, 1);
+    first.check(first.state(25, 64), 25, 64);
+  });
+
   test('goes on only from a state of its own', () => {
     const plan = new SamplePlan(HASH, 1000, 100, 7);
     const state = JSON.parse(JSON.stringify(plan.state(25, 64)));
     expect(state).toEqual({
-      version: 1,
+      version: 2,
       datasetHash: HASH,
       seed: 7,
       rows: 1000,
@@ -166,7 +176,7 @@ describe('SamplePlan', () => {
     });
     plan.check(state, 25, 64);
     for (const change of [
-      { version: 2 },
+      { version: 1 },
       { datasetHash: OTHER_HASH },
       { seed: 8 },
       { rows: 999 },

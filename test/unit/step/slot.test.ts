@@ -10,11 +10,6 @@ const plan = new SamplePlan(HASH, 5000, 50, 3);
 const config: SlotConfig = {
   seed: 3,
   data: {
-    path: 'unused',
-    columns: null,
-    latent_shape: null,
-    text_shape: null,
-    validation_rows: 50,
     synthetic_captions: 0.5,
     drop: { clip_l: 0.463, clip_g: 0.2, t5: 0.7 },
   },

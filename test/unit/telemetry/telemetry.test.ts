@@ -46,6 +46,7 @@ const record: StepRecord = {
   learningRate: 1e-4,
   seconds: 0.312,
   samples: 256,
+  skippedRows: [3, 8, 3],
   flops: 61e9,
   attention: [
     { name: 'block 0', maxAbsLogit: 4, meanEntropy: 2 },
@@ -243,6 +244,7 @@ describe('the metrics server', () => {
     expect(later).toContain('orchestrator_checkpoints_missed_total{reason="failed"} 1\n');
     expect(later).toContain('orchestrator_checkpoints_missed_total{reason="skipped"} 2\n');
     expect(later).toContain('orchestrator_samples_total 512\n');
+    expect(later).toContain('orchestrator_skipped_rows_total 6\n');
     expect(later).toContain('orchestrator_worker_compute_seconds_total{rank="0"} 0.58\n');
     expect(later).toContain(
       'orchestrator_worker_device_memory_bytes{rank="0",device="H100, GPU 0 of 2"} 1073741824\n',

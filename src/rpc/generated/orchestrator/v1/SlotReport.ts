@@ -12,6 +12,10 @@ export interface SlotReport {
    * row numbers
    */
   'samples'?: (number | string | Long)[];
+  /**
+   * those with the weight 0, because a stored value is not finite
+   */
+  'skipped'?: (number | string | Long)[];
 }
 
 export interface SlotReport__Output {
@@ -24,4 +28,8 @@ export interface SlotReport__Output {
    * row numbers
    */
   'samples': (number)[];
+  /**
+   * those with the weight 0, because a stored value is not finite
+   */
+  'skipped': (number)[];
 }

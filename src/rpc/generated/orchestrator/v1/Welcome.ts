@@ -8,6 +8,10 @@ export interface Welcome {
   'configJson'?: (string);
   'workers'?: (number);
   'runDir'?: (string);
+  /**
+   * version of the sample plan, which a run keeps from its start
+   */
+  'planVersion'?: (number);
 }
 
 export interface Welcome__Output {
@@ -17,4 +21,8 @@ export interface Welcome__Output {
   'configJson': (string);
   'workers': (number);
   'runDir': (string);
+  /**
+   * version of the sample plan, which a run keeps from its start
+   */
+  'planVersion': (number);
 }
