@@ -68,7 +68,11 @@ test.skipIf(plain)(because('on another instruction set: told', plain), async () 
   execFileSync('cp', ['-r', one, runDir]);
   vi.stubEnv('ORCHESTRATOR_ISA', PLAINEST_ISA);
   try {
-    const { code, output } = await launch(runDir, 2, '--set', 'precision.compute=fp32');
+    const { code, output } = await launch(
+      runDir,
+      2,
+      ...['--set', 'precision.compute=fp32', '--set', `schedule.steps=${STEPS + 1}`],
+    );
     expect(code).toBe(0);
     const warnings = output.match(/^\[worker 0\] warn the checkpoint was written with other arithmetic .*/gm);
     const told = new RegExp(`\\(isa \\w+ there, ${PLAINEST_ISA} here.*not bit for bit`);
