@@ -311,7 +311,7 @@ describe('refusals', () => {
     const { code, output } = await launch(
       join(folder, 'other'),
       2,
-      ...['--resume', join(folder, 'one'), '--set', 'model.depth=3'],
+      ...['--resume', join(folder, 'one'), '--set', 'model.depth=3', '--set', 'schedule.steps=30'],
     );
     expect(code).toBe(1);
     expect(output).toMatch(/ERR_CHECKPOINT_MISMATCH: model\.depth was 2 at step \d+ and is 3 now/);
