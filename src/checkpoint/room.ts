@@ -44,7 +44,8 @@ export async function checkRoom(root: string, need: CheckpointNeed): Promise<Roo
     );
     return room;
   }
-  const present = (await listCheckpoints(root)).length;
+  // A path where no folder can be is refused elsewhere, with the reason.
+  const present = (await listCheckpoints(root).catch(() => [])).length;
   const count = Math.max(1, mostAtOnce(need) - present);
   if (count * bytes + LEFT_FREE > free) {
     room.warning =

@@ -74,8 +74,7 @@ export function describeData(loaded: LoadedConfig): DescribedDataset {
   } catch (error) {
     if (!(error instanceof OrchestratorError) || existsSync(path)) throw error;
     const where = `data.path${placesOf(loaded)('data.path')}: ${error.message}`;
-    const relative = path.startsWith('/') ? null : 'The path is relative to the working directory';
-    throw new OrchestratorError(error.code, where, { hint: error.hint ?? relative, cause: error });
+    throw new OrchestratorError(error.code, where, { hint: error.hint, cause: error });
   }
 }
 

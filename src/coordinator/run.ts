@@ -393,7 +393,7 @@ export class Run {
     this.#recorder.missedCheckpoint(missed);
     if (missed.reason === 'skipped') {
       this.#leftOut++;
-      if (!Number.isInteger(Math.log10(this.#leftOut))) return;
+      if (!/^10*$/.test(String(this.#leftOut))) return;
       if (this.#leftOut > 1) this.#recorder.note('warn', `${this.#leftOut} checkpoints were left out so far`);
     }
     this.#tell('warn', faultLines(missed.fault));

@@ -89,15 +89,15 @@ export async function train(generation: Generation, firstStep: number): Promise<
     updateSeconds = (performance.now() - updateStarted) / 1000;
 
     // Whatever the coordinator requested. It publishes a checkpoint only if the digests of all workers' state
-    // are equal. The checkpoint comes first, because the validation may take long.
+    // are equal. The checkpoint comes last: who resumes from it does not validate the step again.
     if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
-    if (commit.checkpoint && form.rank === 0) await saver.save(step);
     if (commit.validate) {
       const validationStarted = performance.now();
       const losses = await validate(generation);
       const seconds = (performance.now() - validationStarted) / 1000;
       session.send({ validated: { step, losses: losses ?? [], seconds, abandoned: losses === null } });
     }
+    if (commit.checkpoint && form.rank === 0) await saver.save(step);
     if (commit.stop) return saver.settled();
   }
 }

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type CheckpointNeed, checkRoom } from '../../../src/checkpoint/room.js';
@@ -50,6 +50,13 @@ test('those that are kept are warned of together with the one that is being writ
   for (const step of [10, 20]) mkdirSync(join(root, checkpointName(step)));
   expect(await warningOf({})).toBeNull();
   expect(await warningOf({}, 0.6)).toContain('and 2 more of them');
+});
+
+test('a path where no folder can be is left to those who make folders', async () => {
+  const file = join(temporaryFolder(), 'file');
+  writeFileSync(file, '');
+  const root = join(file, 'run', 'checkpoints');
+  expect(await checkRoom(root, await needOf(root, 0.1))).toMatchObject({ refusal: null, warning: null });
 });
 
 test('the bytes of a checkpoint are those that one takes', async () => {

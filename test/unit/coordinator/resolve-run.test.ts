@@ -106,9 +106,8 @@ describe('the data set', () => {
       expect.objectContaining({
         code: 'ERR_FILE_OPEN',
         message: expect.stringMatching(
-          /^data\.path \(.*\.yaml:3:9\): There is no data set at \/.*\/no\/data$/,
+          /^data\.path \(.*\.yaml:3:9\): There is no data set at \/.*\/no\/data \(no\/data, relative to the working directory\)$/,
         ),
-        hint: 'The path is relative to the working directory',
       }),
     );
   });
