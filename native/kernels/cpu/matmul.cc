@@ -219,22 +219,24 @@ ORCH_INLINE void tile_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_
   }
 }
 
-/// Tail handling: the first `columns` < kPanel columns, row by row.
+/// Tail handling: the first `columns` < kPanel columns of a tile of at most kTileRows rows.
 template <class Op, Store S, class C>
-void narrow_rows(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panel,
+void narrow_tile(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typename Op::Unit* panel,
                  int64_t units, const float* bias, int64_t rows, int64_t columns) {
-  alignas(64) float start[kPanel] = {}, sums[kPanel];
+  alignas(64) float start[kPanel] = {}, sums[kTileRows * kPanel];
   if (bias) std::memcpy(start, bias, static_cast<size_t>(columns) * sizeof(float));
-  for (int64_t r = 0; r < rows; ++r) {
-    tile_rows<Op, 1, Store::Plain>(sums, kPanel, a + r * lda, 0, panel, units, start);
+  const auto whole = [&]<int Rows>(Constant<Rows>) __attribute__((always_inline)) {
+    tile_rows<Op, Rows, Store::Plain>(sums, kPanel, a, lda, panel, units, start);
+  };
+  with_constant<kTileRows>(rows, whole);
+  for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < columns; j += kLanes) {
       const int64_t n = min_of(kLanes, columns - j);
       C* to = c + r * ldc + j;
-      vf x = load(sums + j);
+      vf x = load(sums + r * kPanel + j);
       if constexpr (S == Store::Add) x += load_n(to, n);
       store_n(to, x, n);
     }
-  }
 }
 
 /// `rows` rows of the packed columns.
@@ -253,7 +255,7 @@ void tiles(C* c, int64_t ldc, const typename Op::Unit* a, int64_t lda, const typ
         };
         with_constant<kTileRows>(count, whole);
       } else {
-        narrow_rows<Op, S>(c + j, ldc, a, lda, panel, units, start, count, columns - j);
+        narrow_tile<Op, S>(c + j, ldc, a, lda, panel, units, start, count, columns - j);
       }
     }
   }
