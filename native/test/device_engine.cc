@@ -16,9 +16,15 @@ namespace {
 
 struct Series {
   std::vector<float> losses, weights, ema, evaluated, saved, rms;
-  std::vector<double> norms, entropy;
+  std::vector<double> norms, entropy, block_norms, distances;
   std::vector<int> buckets;
 };
+
+/// The parameters in two parts.
+Ranges halves(const Engine& e) {
+  const int64_t middle = e.table().parameters[e.table().parameters.size() / 2].offset;
+  return {{0, middle}, {middle, e.table().length}};
+}
 
 /// One step of three slots.
 void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBatch> next, Series& s) {
@@ -29,9 +35,12 @@ void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBat
   for (const auto& a : result.attention) {
     s.entropy.push_back(a.mean_entropy);
     s.entropy.push_back(a.max_abs_logit);
+    s.entropy.push_back(static_cast<double>(a.rows));
   }
   const double norm = e.gradient_norm().norm;
   s.norms.push_back(norm);
+  for (double n : e.gradient_norms(halves(e))) s.block_norms.push_back(n);
+  s.distances.push_back(e.ema_distance());
   e.update({step, 1e-3, 0.9, 0.99, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 0.9});
 }
 
@@ -92,6 +101,8 @@ TEST("device: an engine trains like the CPU's, with the same bits twice") {
       const double loose = t == DType::F32 ? 1e-5 : 1e-2;
       compare(got.losses, want.losses, loose, "losses");
       compare(got.norms, want.norms, loose, "gradient norms");
+      compare(got.block_norms, want.block_norms, loose, "gradient norms of ranges");
+      compare(got.distances, want.distances, loose, "distance of the EMA");
       compare(got.entropy, want.entropy, loose, "attention statistics");
       compare(got.evaluated, want.evaluated, loose, "evaluation");
       compare(got.rms, want.rms, loose, "queries and keys");

@@ -57,12 +57,17 @@ async function prepare(path: string, resume: string, config: Config) {
   ledger.cutBack(upTo);
   metrics.cutBack(upTo);
   let lastGeneration = 0;
-  journal.cutBack(({ generation }) => {
+  let startedAt: number | null = null;
+  journal.cutBack(({ generation, started_unix_seconds: started, unix_seconds: written }) => {
     if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
+    if (startedAt === null && typeof (started ?? written) === 'number')
+      startedAt = (started ?? written) as number;
     return true;
   });
   writeConfig(path, config);
-  return { ledger, metrics, journal, lastGeneration, resume: found, notes };
+  /** When the run was started for the first time, in seconds since 1970. */
+  const started = startedAt ?? Math.floor(Date.now() / 1000);
+  return { ledger, metrics, journal, lastGeneration, started, resume: found, notes };
 }
 
 async function makeWritable(path: string): Promise<void> {

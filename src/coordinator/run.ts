@@ -12,7 +12,7 @@ import { learningRate } from '../step/learning-rate.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
-import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
+import { attentionSummary, lossByTime, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { openRunDir, type RunDir } from './run-dir.js';
@@ -34,6 +34,8 @@ interface CoordinatorOptions {
   listen: string;
   /** The token that workers must present. */
   token: string;
+  /** File for Prometheus' discovery; null: none. */
+  prometheusTargets: string | null;
   /** Called when workers may join. */
   onListening: (address: string) => void;
 }
@@ -43,7 +45,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   checkWorkers(options.config, options.workers);
   const dir = await openRunDir(options.runDir, options.resume, options.config);
   try {
-    const recorder = await openRecorder(options.config, options.workers, dir);
+    const recorder = await openRecorder(options.config, options.workers, dir, options.prometheusTargets);
     const run = new Run(options, dir, recorder);
     await run.listen();
     return run;
@@ -74,6 +76,8 @@ class Run {
   /** When the first step began. */
   #startedAt = 0;
   #pace: Pace | null = null;
+  /** Generations after the first, those before a resume included. */
+  #restarts = 0;
 
   constructor(options: CoordinatorOptions, dir: RunDir, recorder: Recorder) {
     const { config, workers } = options;
@@ -166,10 +170,14 @@ class Run {
         this.#sessions.refuse(action.id, action.message);
         break;
       case 'journal':
+        this.#recorder.generation(action.generation);
+        this.#recorder.count('restarts', action.generation - 1 - this.#restarts);
+        this.#restarts = action.generation - 1;
         this.#dir.journal.append({
           generation: action.generation,
           step: action.step,
           checkpoint: this.#dir.resume?.path ?? null,
+          started_unix_seconds: this.#dir.started,
           workers: action.workers,
           unix_seconds: Date.now() / 1000,
         });
@@ -189,7 +197,8 @@ class Run {
         break;
       case 'validation': {
         const results = validationSummary(action.parts, this.#ready[0]?.validation ?? []);
-        this.#recorder.validation({ step: action.step, results });
+        const emaDistance = this.#options.config.ema === null ? null : action.parts[0]!.emaDistance;
+        this.#recorder.validation({ step: action.step, results, emaDistance });
         break;
       }
       case 'saved':
@@ -249,7 +258,10 @@ class Run {
       seconds,
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
+      matmulPeak: this.#ready.reduce((sum, { matmulPeak }) => sum + matmulPeak, 0),
+      times: lossByTime(prepared),
       attention: attentionSummary(prepared),
+      gradientNorms: prepared[0]!.gradientNorms,
       workers: this.#state.workers.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',
@@ -271,6 +283,8 @@ class Run {
   #end(exitCode: number, reason: string, fault: Fault | null): void {
     clearInterval(this.#ticker);
     const [outcome, ...hints] = fault === null ? [this.#outcome(exitCode, reason)] : faultLines(fault);
+    if (fault?.code === 'ERR_NON_FINITE') this.#recorder.count('non_finite_steps', 1);
+    if (fault?.code === 'ERR_STATE_MISMATCH') this.#recorder.count('state_mismatches', 1);
     this.#recorder.note(fault === null ? 'info' : 'error', outcome);
     for (const hint of hints) this.#recorder.note('info', hint);
     this.#over = true;

@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { OrchestratorError } from '../errors.js';
-import { METRICS, type Metric, PREFIX } from './metrics.js';
+import { METRICS, type Metric, PREFIX, RUN_LABEL, type Surroundings } from './metrics.js';
 import type { RunHeader, Sink } from './record.js';
 
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
@@ -15,19 +15,39 @@ export interface MetricsServer extends Sink {
   readonly address: string;
 }
 
-/** Starts the server, which runs until it is closed. Port 0 takes any free port. */
-export async function serveMetrics(host: string, port: number, header: RunHeader): Promise<MetricsServer> {
+/** Ports after a given one that are tried where it is in use. */
+const MORE_PORTS = 100;
+
+/**
+ * Starts the server, which runs until it is closed. Port 0 takes any free port; where another port is in use,
+ * the next free one is taken.
+ *
+ * @param measure called at every scrape
+ */
+export async function serveMetrics(
+  host: string,
+  port: number,
+  header: RunHeader,
+  measure: () => Promise<Surroundings>,
+): Promise<MetricsServer> {
   const registry = new Registry();
+  registry.setDefaultLabels({ [RUN_LABEL]: header.run });
   collectDefaultMetrics({ register: registry, prefix: `${PREFIX}coordinator_` });
   instruments(registry, METRICS.header)(header);
   const setPhase = instruments(registry, METRICS.phase);
+  const count = instruments(registry, METRICS.count);
+  const measured = instruments(registry, METRICS.scrape);
+  const scrape = async () => {
+    measured(await measure());
+    return await registry.metrics();
+  };
   let current = 'INIT';
   const server = createServer((request, response) => {
     const path = new URL(request.url ?? '/', 'http://localhost').pathname;
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
     } else if (path === '/metrics') {
-      registry.metrics().then(
+      scrape().then(
         (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
         (error: Error) => response.writeHead(500, TEXT).end(`${error.message}\n`),
       );
@@ -46,6 +66,8 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
     step: instruments(registry, METRICS.step),
     validation: instruments(registry, METRICS.validation),
     checkpoint: instruments(registry, METRICS.checkpoint),
+    generation: instruments(registry, METRICS.generation),
+    count: (what, by) => count({ [what]: by }),
     phase: (phase) => {
       current = phase;
       setPhase(phase);
@@ -58,19 +80,25 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
   };
 }
 
-async function listen(server: Server, host: string, port: number): Promise<void> {
-  try {
-    await once(server.listen(port, host), 'listening');
-    // A connection that cannot be accepted must not end the run.
-    server.on('error', () => {});
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : message;
-    const hint = 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
-    throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
-      hint,
-      cause,
-    });
+async function listen(server: Server, host: string, first: number): Promise<void> {
+  const last = first === 0 ? 0 : Math.min(65_535, first + MORE_PORTS);
+  for (let port = first; ; port++) {
+    try {
+      await once(server.listen(port, host), 'listening');
+      // A connection that cannot be accepted must not end the run.
+      server.on('error', () => {});
+      return;
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      if (code === 'EADDRINUSE' && port < last) continue;
+      const ports = port === first ? `${port}` : `${first} to ${port}`;
+      const why = code === 'EADDRINUSE' ? 'in use by other processes' : message;
+      const hint = 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
+      throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}, port ${ports}: ${why}`, {
+        hint,
+        cause,
+      });
+    }
   }
 }
 
@@ -87,6 +115,8 @@ function instrument<R>(registry: Registry, metric: Metric<R>): (record: R) => vo
   const options = { name: PREFIX + name, help, labelNames: [...labels], registers: [registry] };
   const counter = type === 'counter' ? new Counter(options) : null;
   const gauge = type === 'gauge' ? new Gauge(options) : null;
+  // A gauge has no value before it is set: 0 would be taken for a measurement.
+  if (labels.length === 0) gauge?.remove();
   const histogram = type === 'histogram' ? new Histogram({ ...options, buckets: SECONDS_BUCKETS }) : null;
   return (record) => {
     const values = read(record);
@@ -94,7 +124,7 @@ function instrument<R>(registry: Registry, metric: Metric<R>): (record: R) => vo
     // Labels that no longer occur, like the previous phase, go.
     if (samples.length > 0) gauge?.reset();
     for (const [value, ...of] of samples) {
-      counter?.labels(...of).inc(value);
+      if (Number.isFinite(value)) counter?.labels(...of).inc(value);
       gauge?.labels(...of).set(value);
       histogram?.labels(...of).observe(value);
     }

@@ -1,6 +1,6 @@
 /** The records of a run. Every sink gets the same ones. */
 import type { Prepared, Saved } from '../rpc/proto.js';
-import type { WorkerNumbers } from './metrics.js';
+import type { CountName, WorkerNumbers } from './metrics.js';
 
 /** One worker's part of a step. */
 export interface WorkerReport {
@@ -25,19 +25,34 @@ export interface StepRecord {
   samples: number;
   /** Model FLOPs of the step; no credit for recomputation. */
   flops: number;
+  /** FLOP/s of large matmuls on all workers, measured at the start; 0 if it was not. */
+  matmulPeak: number;
+  /** Bins of t in ascending order, those that have samples in this step. */
+  times: TimeBin[];
   /** Empty if the step was not sampled. */
   attention: AttentionSummary[];
+  /** By block; empty if the step was not sampled. Their squares add up to that of gradientNorm. */
+  gradientNorms: Record<string, number>;
   workers: WorkerReport[];
   /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
   etaSeconds: number | null;
 }
 
-/** The largest logit, and in nats the mean entropy over workers, weighted by their slots. */
+/** A bin of t: the sum of the weighted losses of its samples. */
+export interface TimeBin {
+  name: string;
+  sum: number;
+  samples: number;
+}
+
+/** Of the queries of one stream in one attention: the largest logit, and the mean entropy in nats. */
 export type AttentionSummary = Prepared['attention'][number];
 
 export interface ValidationRecord {
   step: number;
   results: ValidationSummary[];
+  /** |EMA - master| / |master|; null without EMA. */
+  emaDistance: number | null;
 }
 
 export interface ValidationSummary {
@@ -49,8 +64,12 @@ export interface ValidationSummary {
 
 export interface RunHeader {
   name: string;
+  /** The name and when the run was started for the first time: "tiny@20261126-094430". */
+  run: string;
   steps: number;
   workers: number;
+  /** Steps between two checkpoints; 0: only at the end. */
+  checkpointEvery: number;
 }
 
 /** A sink handles the records that it needs. */
@@ -58,6 +77,10 @@ export interface Sink {
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
   checkpoint?(record: Saved): void;
+  /** The workers formed a generation. */
+  generation?(generation: number): void;
+  /** Something happened that is counted. */
+  count?(what: CountName, by: number): void;
   /** The run entered this phase: "FORMING", "RUNNING". */
   phase?(phase: string): void;
   /** A message for the user. */
@@ -76,6 +99,8 @@ export function recorderOf(sinks: readonly Sink[]): Recorder {
     step: (record) => each((sink) => sink.step?.(record)),
     validation: (record) => each((sink) => sink.validation?.(record)),
     checkpoint: (record) => each((sink) => sink.checkpoint?.(record)),
+    generation: (generation) => each((sink) => sink.generation?.(generation)),
+    count: (what, by) => each((sink) => sink.count?.(what, by)),
     phase: (phase) => each((sink) => sink.phase?.(phase)),
     note: (level, message) => each((sink) => sink.note?.(level, message)),
     close: async () => {

@@ -1,4 +1,5 @@
 /** Asynchronous checkpoints: the state is copied natively, and written while training continues. */
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CheckpointMetadata } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
@@ -45,7 +46,7 @@ export class CheckpointSaver {
       posEmbed: engine.posEmbed(),
       metadata: this.#metadata(step),
     });
-    session.send({ saved: { step, path, seconds, stallSeconds } });
+    session.send({ saved: { step, path, seconds, stallSeconds, bytes: await bytesOf(path) } });
     await retainCheckpoints(root, config.checkpoint.keep, path);
   }
 
@@ -64,4 +65,10 @@ export class CheckpointSaver {
       versions: { orchestrator: version(), node: process.version, ...arithmetic(training, gpu) },
     };
   }
+}
+
+/** Bytes of the files of a folder. */
+async function bytesOf(folder: string): Promise<number> {
+  const files = await Promise.all((await readdir(folder)).map((name) => stat(join(folder, name))));
+  return files.reduce((sum, { size }) => sum + size, 0);
 }

@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -351,19 +350,19 @@ describe('refusals', () => {
     expect(output).toContain('error ERR_FILE_TRUNCATED: rank ');
   });
 
-  test('more workers than slots, a port in use, a folder that is a file, a log that is a folder', async () => {
+  test('more workers than slots, an address of another machine, a folder that is a file, a log that is a folder', async () => {
     expect(await launch(join(folder, 'many'), 6)).toMatchObject({
       code: 2,
       output: expect.stringContaining('6 workers cannot share 5 slots (batch.global 20 / batch.micro 4)'),
     });
 
-    const server = createServer().listen(0, '127.0.0.1');
-    await new Promise((resolve) => server.once('listening', resolve));
-    const { port } = server.address() as { port: number };
-    const taken = await launch(join(folder, 'port'), 1, '--set', `telemetry.metrics_port=${port}`);
-    server.close();
-    expect(taken.code).toBe(1);
-    expect(taken.output).toContain(`ERR_PORT: Cannot serve metrics on 127.0.0.1:${port}: the port is in use`);
+    const elsewhere = ['metrics_port=9464', 'metrics_host=192.0.2.1'].flatMap((set) => [
+      '--set',
+      `telemetry.${set}`,
+    ]);
+    const refused = await launch(join(folder, 'port'), 1, ...elsewhere);
+    expect(refused.code).toBe(1);
+    expect(refused.output).toContain('ERR_PORT: Cannot serve metrics on 192.0.2.1, port 9464: ');
 
     writeFileSync(join(folder, 'file'), '');
     expect(await launch(join(folder, 'file', 'run'), 1)).toMatchObject({

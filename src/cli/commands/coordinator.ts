@@ -14,6 +14,7 @@ interface CoordinatorCommandOptions {
   runDir: string;
   resume: string;
   listen: string;
+  prometheusTargets?: string;
   set: string[];
 }
 
@@ -26,11 +27,13 @@ export function register(program: Command): void {
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
-    .action(async (configPath: string, { set, ...options }: CoordinatorCommandOptions) => {
+    .option('--prometheus-targets <file>', "file for Prometheus' file-based discovery")
+    .action(async (configPath: string, { set, prometheusTargets, ...options }: CoordinatorCommandOptions) => {
       ignoreOutputErrors();
       const { startCoordinator } = await import('../../coordinator/run.js');
       const run = await startCoordinator({
         ...options,
+        prometheusTargets: prometheusTargets ?? null,
         config: loadConfig(configPath, set),
         token: requireVariable(ENVIRONMENT.token),
         onListening: (address) => {

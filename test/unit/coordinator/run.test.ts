@@ -15,6 +15,7 @@ test('stopped before training, it says why once: there is nothing to save', asyn
     resume: 'auto',
     listen: '127.0.0.1:0',
     token: 'secret',
+    prometheusTargets: null,
     onListening: () => {},
   });
   run.stop(130, 'interrupted');

@@ -26,6 +26,7 @@ const ready = (changes: Partial<Ready> = {}): Ready => ({
   precision: 'fp32',
   validation: [],
   device: '',
+  matmulPeak: 0,
   ...changes,
 });
 
@@ -36,10 +37,12 @@ function prepared(step: number, slots: number[], changes: Partial<Prepared> = {}
       slot,
       losses: [slot, 1],
       samples: [slot * 2, slot * 2 + 1],
+      times: [0.25, 0.75],
     })),
     gradientNorm: 1.5,
     nonFinite: [],
     attention: [],
+    gradientNorms: {},
     numbers: {},
     ...changes,
   };
@@ -279,7 +282,7 @@ describe('the step rule', () => {
   test('a validation is handed on when all parts are there', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3]) script.step(step);
-    const part = { step: 3, losses: [] };
+    const part = { step: 3, losses: [], emaDistance: 0 };
     expect(script.event({ type: 'validated', id: 'b', validated: part })).toEqual([]);
     expect(script.event({ type: 'validated', id: 'a', validated: part })).toMatchObject([
       { type: 'validation', step: 3 },

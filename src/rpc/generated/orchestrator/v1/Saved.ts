@@ -10,6 +10,7 @@ export interface Saved {
    * time for which the training loop waited
    */
   'stallSeconds'?: (number | string);
+  'bytes'?: (number | string);
 }
 
 export interface Saved__Output {
@@ -20,4 +21,5 @@ export interface Saved__Output {
    * time for which the training loop waited
    */
   'stallSeconds': (number);
+  'bytes': (number);
 }

@@ -6,9 +6,17 @@ import type { Long } from '@grpc/proto-loader';
 export interface Validated {
   'step'?: (number | string | Long);
   'losses'?: (_orchestrator_v1_ValidationLoss)[];
+  /**
+   * |EMA - master| / |master|; of rank 0
+   */
+  'emaDistance'?: (number | string);
 }
 
 export interface Validated__Output {
   'step': (number);
   'losses': (_orchestrator_v1_ValidationLoss__Output)[];
+  /**
+   * |EMA - master| / |master|; of rank 0
+   */
+  'emaDistance': (number);
 }
