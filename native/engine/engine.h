@@ -207,7 +207,7 @@ class Engine {
   Norm gradient_norm();
   /// Norms of the gradient of the last reduce() or gradient_norm() in each of these ranges, which begin at
   /// parameters; frozen parameters count as zero. Their squares add up to the norm's, but for rounding. Not
-  /// collective: in a group, only the leader may call it, before the next update(). Throws
+  /// collective: in a group, only the leader may call it. Before the next accumulate(). Throws
   /// Error(ERR_NATIVE_ARGUMENT).
   std::vector<double> gradient_norms(const Ranges& ranges);
   /// |EMA - weights| / |weights| over the parameters that are trained. Not collective. Throws

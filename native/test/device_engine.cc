@@ -39,8 +39,6 @@ void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBat
   }
   const double norm = e.gradient_norm().norm;
   s.norms.push_back(norm);
-  for (double n : e.gradient_norms(halves(e))) s.block_norms.push_back(n);
-  s.distances.push_back(e.ema_distance());
   e.update({step, 1e-3, 0.9, 0.99, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 0.9});
 }
 
@@ -55,7 +53,11 @@ Series train(Engine& e, const TrainingSet& set) {
   return on_driver(e, [&] {
     Series s;
     random_start(e);
-    for (int64_t step = 1; step <= 3; ++step) take_step(e, step, true, std::nullopt, s);
+    for (int64_t step = 1; step <= 3; ++step) {
+      take_step(e, step, true, std::nullopt, s);
+      for (double n : e.gradient_norms(halves(e))) s.block_norms.push_back(n);
+      s.distances.push_back(e.ema_distance());
+    }
     s.evaluated = e.evaluate(batch(5), State::Ema, 99, 50);
     RawBatch raw;  // one sample more than a slot has
     std::mt19937 random(12);

@@ -307,7 +307,7 @@ export interface Engine {
   gradientNorm(): Promise<GradientNorm>;
   /**
    * Norms of the last global sum in these ranges of elements, which begin at parameters: from, to, from, to,
-   * ... Frozen parameters count as zero. Only before the next update(); in a group only for the leader.
+   * ... Frozen parameters count as zero. Only before the next accumulate(); in a group only for the leader.
    */
   gradientNorms(bounds: Float64Array): Promise<Float64Array>;
   /** |EMA - weights| / |weights| over all trained parameters. Rejects with ERR_NO_EMA. */
