@@ -25,7 +25,7 @@ export const cluster: Board = {
           unit: 'none',
           width: 4,
           queries: [q.workers],
-          description: 'Workers of the run.',
+          description: 'Workers that the run was started with.',
         },
         {
           title: 'Seconds since the last step',

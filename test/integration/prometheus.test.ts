@@ -1,0 +1,87 @@
+/**
+ * A real Prometheus scrapes real runs, one on two nodes and one on an emulated GPU: every query of the
+ * dashboards and every recording rule has an answer of numbers, and no alert fires.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, expect, test } from 'vitest';
+import { BOARDS } from '../../cluster/grafana/boards/all.js';
+import { temporaryFolder } from '../support/folders.js';
+import { ends, Launched } from '../support/launched.js';
+import { because, needs } from '../support/needs.js';
+import { Prometheus } from '../support/prometheus.js';
+import { sent } from '../support/promql.js';
+
+const folder = temporaryFolder();
+const missing = needs('prometheus');
+let prometheus: Prometheus | null = null;
+afterAll(() => prometheus?.stop());
+
+/** Enough steps that the run goes on until it is stopped. */
+const LONG = ['schedule.steps=1000000', 'telemetry.metrics_port=0', 'telemetry.attention_every=2'].flatMap(
+  (set) => ['--set', set],
+);
+const GPU = ['device=cuda', 'model.hidden=64', 'model.depth=1', 'batch.global=1', 'batch.micro=1'].flatMap(
+  (set) => ['--set', set],
+);
+
+function start(name: string, nodes: number, ...more: string[]): Launched {
+  const targets = join(folder, 'targets', `${name}.json`);
+  return new Launched(join(folder, name), nodes, '--prometheus-targets', targets, ...LONG, ...more);
+}
+
+test.skipIf(missing !== null)(
+  because('every query of the dashboards and every recording rule has an answer', missing),
+  async () => {
+    const server = await Prometheus.start(folder);
+    prometheus = server;
+    const run = start('nodes', 2, '--set', 'exchange=grpc');
+    process.env.ORCHESTRATOR_CUDA = resolve('build/Release/liborchestrator_cuda_emulated.so');
+    const onGpu = start('gpu', 1, ...GPU);
+    delete process.env.ORCHESTRATOR_CUDA;
+
+    const queries = BOARDS.flatMap(({ rows }) =>
+      rows.flatMap(({ panels }) =>
+        panels.flatMap(({ title, queries: of }) =>
+          of.map(({ expr }) => ({ title, expr: sent(expr, '15s') })),
+        ),
+      ),
+    );
+    const rules = await server.rules();
+    for (const { name, type } of rules) {
+      if (type === 'recording') queries.push({ title: name, expr: name });
+    }
+    let open = queries;
+    while (open.length > 0) {
+      const unanswered: typeof open = [];
+      for (const query of open) {
+        const series = await server.query(query.expr);
+        const numbers = series.map(({ value }) => Number(value[1]));
+        if (numbers.length === 0 || !numbers.every(Number.isFinite)) unanswered.push(query);
+      }
+      for (const { process: launched, output } of [run, onGpu]) {
+        expect(launched.exitCode, `${JSON.stringify(unanswered, null, 1)}\n${output}`).toBeNull();
+      }
+      open = unanswered;
+      if (open.length > 0) await sleep(500);
+    }
+
+    // Rules work, and nothing is wrong with a run that only just began.
+    for (const { name, health, lastError } of await server.rules()) {
+      expect([name, health, lastError]).toEqual([name, 'ok', undefined]);
+    }
+    expect(await server.query('ALERTS{alertname!="DiskFilling"}')).toEqual([]);
+    // The two workers of the first run, with the labels that dashboards group by.
+    const phases = await server.query('orchestrator_worker_phase_seconds_total{phase="exchange"}');
+    const ranks = phases.filter(({ metric }) => metric.run!.startsWith('integration@'));
+    expect(new Set(ranks.map(({ metric }) => metric.rank))).toEqual(new Set(['0', '1']));
+
+    expect(readdirSync(join(folder, 'targets')).sort()).toEqual(['gpu.json', 'nodes.json']);
+    for (const { process: launched } of [run, onGpu]) launched.kill('SIGINT');
+    await ends(run.outcome, 130);
+    await ends(onGpu.outcome, 130);
+    // A run that ended as it should is not reported as down.
+    expect(existsSync(join(folder, 'targets', 'nodes.json'))).toBe(false);
+  },
+);
