@@ -2,7 +2,7 @@
 // differ, and then exits 1.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { dashboardFiles } from '../build/cluster/grafana/files.js';
+import { dashboardFiles } from '../build/cluster/cluster/grafana/files.js';
 import { generatedFiles } from '../dist/reference/pages.js';
 
 const check = process.argv.includes('--check');

@@ -20,6 +20,8 @@ export interface Panel {
   /** Values from which on a colour holds. */
   thresholds?: readonly { from: number; colour: 'orange' | 'red' }[];
   logarithmic?: true;
+  /** Repeated for every run, because areas of several runs would lie on each other. */
+  byRun?: true;
   /** A stat shows the names of its series instead of their values. */
   names?: true;
 }

@@ -1,5 +1,6 @@
 /** The files that are made from the dashboards, by path in the repository. */
-import { stringify } from 'yaml';
+import { readFileSync } from 'node:fs';
+import { parse, stringify } from 'yaml';
 import { BOARDS } from './boards/all.js';
 import { renderBoard } from './render.js';
 
@@ -16,7 +17,20 @@ export function dashboardFiles(): Map<string, string> {
       `${JSON.stringify(json, null, 2)}\n`,
     ]),
     ['cluster/kubernetes/dashboards.yaml', configMap(boards)],
+    ['cluster/kubernetes/rules.yaml', operatorRules()],
   ]);
+}
+
+/** Prometheus' rules as the Prometheus operator takes them. */
+function operatorRules(): string {
+  const { groups } = parse(readFileSync('cluster/prometheus/rules.yaml', 'utf8')) as { groups: object[] };
+  const rule = {
+    apiVersion: 'monitoring.coreos.com/v1',
+    kind: 'PrometheusRule',
+    metadata: { name: 'orchestrator' },
+    spec: { groups },
+  };
+  return `# ${NOTE.replace('cluster/grafana/', 'cluster/prometheus/rules.yaml')}\n${stringify(rule, { lineWidth: 0 })}`;
 }
 
 /** A ConfigMap that the sidecar of Grafana's Helm charts finds by its label. */

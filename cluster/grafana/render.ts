@@ -6,12 +6,8 @@ import * as prometheus from '@grafana/grafana-foundation-sdk/prometheus';
 import * as stat from '@grafana/grafana-foundation-sdk/stat';
 import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
 import type { Board, Panel } from './board.js';
+import { COLUMNS, placePanels, ROW_HEIGHT } from './layout.js';
 import { annotations } from './queries/annotations.js';
-
-/** Columns of a dashboard, and heights of panels, in Grafana's units. */
-const COLUMNS = 24;
-const HEIGHT = { stat: 4, line: 8, stack: 8, heat: 8 };
-const ROW_HEIGHT = 1;
 
 /** The data source that the reader chose. */
 const SOURCE = { type: 'prometheus', uid: '$datasource' };
@@ -61,25 +57,14 @@ export function renderBoard(board: Board): dashboard.Dashboard {
       .titleFormat(legend);
     builder.annotation(valueIsTime ? annotation.useValueForTime(true) : annotation);
   }
+  const { rows, panels } = placePanels(board);
   let id = 1;
-  let y = 0;
-  for (const row of board.rows) {
-    builder.withRow(
-      new dashboard.RowBuilder(row.title).id(id++).gridPos({ x: 0, y, w: COLUMNS, h: ROW_HEIGHT }),
-    );
-    y += ROW_HEIGHT;
-    let x = 0;
-    let height = 0;
-    for (const panel of row.panels) {
-      if (x + panel.width > COLUMNS) {
-        y += height;
-        x = 0;
-      }
-      height = HEIGHT[panel.kind];
-      builder.withPanel(renderPanel(panel).id(id++).gridPos({ x, y, w: panel.width, h: height }));
-      x += panel.width;
+  for (const { row, y } of rows) {
+    const place = { x: 0, y, w: COLUMNS, h: ROW_HEIGHT };
+    builder.withRow(new dashboard.RowBuilder(row.title).id(id++).gridPos(place));
+    for (const { panel, x, y: top, w, h } of panels.filter((placed) => placed.row === row)) {
+      builder.withPanel(renderPanel(panel).id(id++).gridPos({ x, y: top, w, h }));
     }
-    y += height;
   }
   return builder.build();
 }
@@ -156,6 +141,7 @@ function lines(panel: Panel): timeseries.PanelBuilder {
         .sort(common.SortOrder.Descending),
     );
   if (stacked) builder.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal));
+  if (panel.byRun) builder.repeat('run').repeatDirection('h').maxPerRow(2);
   if (panel.logarithmic) {
     builder.scaleDistribution(
       new common.ScaleDistributionConfigBuilder().type(common.ScaleDistribution.Log).log(10),

@@ -174,7 +174,10 @@ export const METRICS: {
     ),
   ],
   phase: [metric(gauge('phase', '1 for the current phase of the run.'), (phase) => [[1, phase]], 'phase')],
-  generation: [metric(gauge('generation', 'Number of the current generation of workers.'), (n) => n)],
+  generation: [
+    metric(gauge('generation', 'Number of the current generation of workers.'), (n) => n),
+    metric(gauge('generation_timestamp_seconds', 'When the current generation was formed.'), now),
+  ],
   count: Object.entries(COUNTS).map(([name, definition]) =>
     metric(definition, (counts) => counts[name as CountName] ?? 0),
   ),

@@ -77,13 +77,14 @@ export const cluster: Board = {
       title: 'Time of a step',
       panels: [
         {
-          title: 'Step time by phase',
+          title: 'Step time by phase: $run',
           kind: 'stack',
           unit: 's',
           width: 12,
-          queries: [q.phases],
+          byRun: true,
+          queries: [q.data, q.forward, q.backward, q.gpuCompute, q.exchange, q.commit, q.update],
           description:
-            'Mean over the workers. Much data: a slow disk; much exchange: a slow network or a straggler; much commit: one worker comes late.',
+            'Mean over the workers, in the order in which a step goes; on a GPU, forward and backward are one. Much data: a slow disk; much exchange: a slow network or a straggler; much commit: one worker comes late.',
         },
         {
           title: 'Step time',

@@ -66,7 +66,7 @@ export const storage: Board = {
           queries: [q.dataWait],
           thresholds: [{ from: 0.2, colour: 'orange' }],
           description:
-            'Share of a worker’s time. High in the first epoch alone: the page cache is cold. Later: move the data set to a faster disk, or add memory.',
+            "Share of a worker's time. High in the first epoch alone: the page cache is cold. Later: move the data set to a faster disk, or add memory.",
         },
       ],
     },

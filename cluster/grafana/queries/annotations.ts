@@ -3,7 +3,7 @@ import type { Query } from '../board.js';
 
 export interface Annotation extends Query {
   name: string;
-  colour: string;
+  colour: 'blue' | 'purple' | 'red';
   /** The value is the time of the mark, in milliseconds. */
   valueIsTime?: true;
 }
@@ -17,10 +17,11 @@ export const annotations: readonly Annotation[] = [
     valueIsTime: true,
   },
   {
-    name: 'Restarts',
+    name: 'Generations',
     colour: 'purple',
-    expr: 'changes(max by (run) (orchestrator_generation{run=~"$run"})[1m:]) > 0',
-    legend: 'new generation of {{run}}',
+    expr: '1000 * max by (run) (orchestrator_generation_timestamp_seconds{run=~"$run"})',
+    legend: 'workers of {{run}} formed (start, resume or restart)',
+    valueIsTime: true,
   },
   {
     name: 'Alerts',

@@ -4,6 +4,12 @@ import type { Query } from '../board.js';
 const perStep = (by: string, phases: string) =>
   `sum by (${by}) (rate(orchestrator_worker_phase_seconds_total{run=~"$run"${phases}}[$__rate_interval])) / on (run) group_left () (sum by (run) (rate(orchestrator_step_seconds_count{run=~"$run"}[$__rate_interval])) > 0)`;
 
+/** Mean over the workers. */
+const phase = (name: string): Query => ({
+  expr: `avg by (run, phase) (${perStep('run, rank, phase', `, phase="${name}"`)})`,
+  legend: '{{phase}}',
+});
+
 export const cluster = {
   workers: { expr: 'max by (run) (orchestrator_workers{run=~"$run"})', legend: '{{run}}' },
   generation: { expr: 'max by (run) (orchestrator_generation{run=~"$run"})', legend: '{{run}}' },
@@ -22,10 +28,13 @@ export const cluster = {
     expr: 'histogram_quantile(0.9, sum by (run, le) (rate(orchestrator_step_seconds_bucket{run=~"$run"}[5m])))',
     legend: '{{run}}, 90 of 100 are shorter',
   },
-  phases: {
-    expr: `avg by (run, phase) (${perStep('run, rank, phase', '')})`,
-    legend: '{{run}} {{phase}}',
-  },
+  data: phase('data'),
+  forward: phase('forward'),
+  backward: phase('backward'),
+  gpuCompute: phase('compute'),
+  exchange: phase('exchange'),
+  commit: phase('commit'),
+  update: phase('update'),
   compute: {
     expr: perStep('run, rank', ', phase=~"data|forward|backward|compute"'),
     legend: '{{run}} rank {{rank}}',

@@ -120,7 +120,9 @@ test('every query is used, can be parsed, asks for the chosen runs and for metri
 });
 
 test('every metric of a run is shown', () => {
-  const shown = new Set(Object.values(queries).flatMap(({ expr }) => metricsIn(sent(expr, '1m'))));
+  const shown = new Set(
+    [...Object.values(queries), ...annotations].flatMap(({ expr }) => metricsIn(sent(expr, '1m'))),
+  );
   const names = Object.values(METRICS)
     .flat()
     .map(({ name }) => `orchestrator_${name}`)
@@ -140,6 +142,20 @@ describe('what deploys them', () => {
     expect(Object.values(map.data).map((text) => JSON.parse(text))).toEqual(dashboards);
     // kubectl apply keeps the whole object in an annotation of at most 256 KiB.
     expect(read('kubernetes/dashboards.yaml').length).toBeLessThan(200_000);
+  });
+
+  test("the operator's rules are Prometheus' own, and its monitor sets the job that an alert asks for", () => {
+    const { kind, spec } = parse(read('kubernetes/rules.yaml')) as { kind: string; spec: object };
+    expect(kind).toBe('PrometheusRule');
+    expect(spec).toEqual(parse(read('prometheus/rules.yaml')));
+    const monitor = parse(read('kubernetes/pod-monitor.yaml')) as {
+      kind: string;
+      spec: { podMetricsEndpoints: { path: string; relabelings: object[] }[] };
+    };
+    expect(monitor.kind).toBe('PodMonitor');
+    expect(monitor.spec.podMetricsEndpoints).toMatchObject([
+      { path: '/metrics', relabelings: [{ targetLabel: 'job', replacement: 'orchestrator' }] },
+    ]);
   });
 
   test('the compose file mounts folders that exist, where Grafana and Prometheus look for them', () => {

@@ -72,6 +72,8 @@ test.skipIf(missing !== null)(
       expect(status, `promtool ${command}\n${stdout}${stderr}`).toBe(0);
     }
   },
+  // promtool makes a database for each of the cases.
+  120_000,
 );
 
 test('the files that the configuration names are there', () => {

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
+import { SCRAPE } from '../../../bench/goals.js';
+import { LARGE_HEADER, largeStep } from '../../../bench/scrape.js';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
 import { stepLine } from '../../../src/telemetry/lines.js';
 import { workerNumbers } from '../../../src/telemetry/metrics.js';
@@ -330,38 +332,11 @@ describe('the metrics server', () => {
   });
 
   test('64 workers and 38 blocks are less than 200 kB', async () => {
-    server = await serveMetrics(
-      '127.0.0.1',
-      0,
-      { ...header, run: 'a-name-of-a-run@20261126-094430' },
-      measure,
-    );
-    // As many digits as measured numbers have.
-    const digits = (value: number) => value * (1 + 1 / 3);
-    const of = (index: number, name: string, stream: string) => ({
-      name: `block ${index}${name}`,
-      stream,
-      maxAbsLogit: digits(9),
-      meanEntropy: digits(3),
-      rows: 1000,
-      logitBound: digits(20),
-    });
-    const blocks = Array.from({ length: 38 }, (_, i) => i);
-    server.step?.({
-      ...record,
-      attention: blocks.flatMap((i) => [of(i, '', 'text'), of(i, '', 'image'), of(i, ' attn2', 'image')]),
-      gradientNorms: Object.fromEntries(blocks.map((i) => [`block ${i}`, digits(0.1)])),
-      workers: Array.from({ length: 64 }, (_, rank) => ({
-        ...onGpu,
-        rank,
-        numbers: workerNumbers(
-          Object.fromEntries(Object.entries(onGpu.numbers).map(([name, value]) => [name, digits(value)])),
-        ),
-      })),
-    });
+    server = await serveMetrics('127.0.0.1', 0, LARGE_HEADER, measure);
+    server.step?.(largeStep());
     const text = await (await fetch(`${server.address}/metrics`)).text();
     expect(text.split('\n').length).toBeGreaterThan(1000);
-    expect(text.length).toBeLessThan(200_000);
+    expect(text.length).toBeLessThan(SCRAPE.bytes);
   });
 
   test('where a port is in use, the next free one is taken', async () => {
