@@ -35,8 +35,8 @@ export const UNITS = {
   bytes: 'B',
   binBps: 'B/s',
   flops: 'FLOP/s',
-  sampps: 'samples/s',
-  nats: 'nats',
+  'suffix: img/s': 'img/s',
+  'suffix: nats': 'nats',
 } as const;
 
 export type Unit = keyof typeof UNITS;

@@ -74,7 +74,7 @@ function renderPanel(panel: Panel): PanelBuilder {
     .title(panel.title)
     .description(panel.description)
     .datasource(SOURCE)
-    .unit(panel.unit === 'nats' ? 'short' : panel.unit);
+    .unit(panel.unit);
   for (const [i, { expr, legend }] of panel.queries.entries()) {
     const query = new prometheus.DataqueryBuilder()
       .refId(String.fromCharCode(65 + i))
@@ -108,7 +108,7 @@ function panelOf(panel: Panel): PanelBuilder {
       return new heatmap.PanelBuilder()
         .calculate(false)
         .rowsFrame(new heatmap.RowsHeatmapOptionsBuilder().layout(common.HeatmapCellLayout.Unknown))
-        .cellValues(new heatmap.CellValuesBuilder().unit(panel.unit === 'nats' ? 'short' : panel.unit))
+        .cellValues(new heatmap.CellValuesBuilder().unit(panel.unit))
         .color(
           new heatmap.HeatmapColorOptionsBuilder()
             .mode(heatmap.HeatmapColorMode.Scheme)

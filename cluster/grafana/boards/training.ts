@@ -38,7 +38,7 @@ export const training: Board = {
         {
           title: 'Samples per second',
           kind: 'stat',
-          unit: 'sampps',
+          unit: 'suffix: img/s',
           width: 4,
           queries: [q.samplesPerSecond],
           description: 'Over the whole run, all workers together. If it drops, see the phases on Cluster.',
@@ -152,7 +152,7 @@ export const training: Board = {
         {
           title: 'Samples per second over time',
           kind: 'line',
-          unit: 'sampps',
+          unit: 'suffix: img/s',
           width: 8,
           queries: [q.samplesPerSecond],
           description: 'Regular dips are validations and checkpoints; others: see the phases on Cluster.',

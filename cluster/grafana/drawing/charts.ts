@@ -1,7 +1,7 @@
 /** The kinds of panels as pieces of SVG, each within a box. */
 import type { Panel } from '../board.js';
 import type { Answers, Line } from './answers.js';
-import { linear, logarithmic, type Scale, unitOf, withUnit } from './scale.js';
+import { linear, logarithmic, type Scale, unitOf, widened, withUnit } from './scale.js';
 import { colourOf, GRID, INK, line, NAMED, place, rectangle, SMALL, text, viridis, widthOf } from './svg.js';
 
 export interface Box {
@@ -25,7 +25,7 @@ export function stat(panel: Panel, lines: readonly Line[], { span }: Answers, bo
   });
   const width = box.width / Math.max(1, last.length);
   const longest = Math.max(...last.map(({ big }) => big.length));
-  const size = Math.min(20, (0.86 * width) / (0.6 * longest));
+  const size = Math.min(20, (0.86 * width) / (0.7 * longest));
   return last
     .map(({ run, big }, i) => {
       const middle = box.x + (i + 0.5) * width;
@@ -78,7 +78,7 @@ export function lines(panel: Panel, series: readonly Line[], { span, marks }: An
       plot.y,
       x,
       plot.y + plot.height,
-      `stroke="${colour}" stroke-opacity="0.7" stroke-dasharray="2 3"`,
+      `stroke="${colour}" stroke-opacity="${annotation.colour === 'blue' ? 0.35 : 0.9}" stroke-dasharray="2 3"`,
     );
   });
   return [
@@ -98,7 +98,9 @@ export function lines(panel: Panel, series: readonly Line[], { span, marks }: An
 export function heat(panel: Panel, series: readonly Line[], { span }: Answers, box: Box): string {
   const values = series.flatMap(({ points }) => points.map(([, value]) => value)).filter(Number.isFinite);
   if (values.length === 0) return empty(box);
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  // A few outliers must not make all others one colour.
+  values.sort((a, b) => a - b);
+  const [low, high] = [values[0]!, values[Math.floor(0.99 * (values.length - 1))]!];
   const names = series.map(({ name }) => name);
   const left = Math.min(0.35 * box.width, 12 + Math.max(...names.map((name) => widthOf(name, 9))));
   const plot = {
@@ -113,15 +115,17 @@ export function heat(panel: Panel, series: readonly Line[], { span }: Answers, b
   const every = Math.ceil(10 / rowHeight);
   const rows = series.map(({ name, points }, i) => {
     const y = plot.y + (series.length - 1 - i) * rowHeight;
-    const cells = points.map(([time, value]) =>
-      rectangle(
-        across.at(time),
-        y,
-        Math.min(cell, plot.x + plot.width - across.at(time)),
-        rowHeight + 0.3,
-        `fill="${viridis((value - low) / (high - low || 1))}"`,
-      ),
-    );
+    const cells = points
+      .filter(([, value]) => Number.isFinite(value))
+      .map(([time, value]) =>
+        rectangle(
+          across.at(time),
+          y,
+          Math.min(cell, plot.x + plot.width - across.at(time)),
+          rowHeight + 0.3,
+          `fill="${viridis((value - low) / (high - low || 1))}"`,
+        ),
+      );
     const label =
       i % every > 0 ? '' : text(plot.x - 5, y + rowHeight / 2 + 3, name, { size: 9, anchor: 'end' });
     return label + cells.join('');
@@ -140,7 +144,9 @@ export function heat(panel: Panel, series: readonly Line[], { span }: Answers, b
     ...rows,
     timeAxis(span, across, plot),
     ...shades,
-    text(bar.x + 14, bar.y + 9, withUnit(high, panel.unit), { size: 9 }),
+    text(bar.x + 14, bar.y + 9, `${high < values.at(-1)! ? '> ' : ''}${withUnit(high, panel.unit)}`, {
+      size: 9,
+    }),
     text(bar.x + 14, bar.y + bar.height, withUnit(low, panel.unit), { size: 9 }),
   ].join('');
 }
@@ -153,7 +159,7 @@ function valueScale(panel: Panel, values: readonly number[], fromZero: boolean, 
   const [low, high] = [Math.min(...values), Math.max(...values)];
   // An axis that would begin just above 0 begins there.
   const first = fromZero || (low > 0 && low < 0.3 * high) ? 0 : low;
-  return linear([first, high], bottom, top, 4, unitOf(values, panel.unit));
+  return linear(widened([first, high]), bottom, top, 4, unitOf(values, panel.unit));
 }
 
 function axes(panel: Panel, up: Scale, plot: Box): string[] {

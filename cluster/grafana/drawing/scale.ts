@@ -18,8 +18,15 @@ function roundTicks(low: number, high: number, count: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
 }
 
+/** The range, widened where its ends hardly differ. */
+export function widened([low, high]: readonly [number, number]): [number, number] {
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  const margin = high - low > 0.005 * size ? 0 : 0.1 * size || 1;
+  return [low === 0 ? 0 : low - margin, high + margin];
+}
+
 /**
- * Of [low, high], widened where values hardly differ, onto [from, to].
+ * Of [low, high] onto [from, to].
  *
  * @param unit The ticks are round in multiples of it.
  */
@@ -30,12 +37,9 @@ export function linear(
   count: number,
   unit = 1,
 ): Scale {
-  const size = Math.max(Math.abs(low), Math.abs(high));
-  const margin = high - low > 0.005 * size ? 0 : 0.1 * size || 1;
-  const [a, b] = [low - (low === 0 ? 0 : margin), high + margin];
   return {
-    at: (value) => from + ((value - a) / (b - a)) * (to - from),
-    ticks: roundTicks(a / unit, b / unit, count).map((tick) => tick * unit),
+    at: (value) => from + ((value - low) / (high - low)) * (to - from),
+    ticks: roundTicks(low / unit, high / unit, count).map((tick) => tick * unit),
   };
 }
 

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import * as units from '@grafana/grafana-foundation-sdk/units';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { UNITS } from '../../../cluster/grafana/board.js';
@@ -93,6 +94,13 @@ describe.each(dashboards.map((dashboard) => [dashboard.title, dashboard] as cons
         expect(Object.keys(UNITS)).toContain(fieldConfig.defaults.unit);
     }
   });
+});
+
+test('units are those of Grafana', () => {
+  const known = new Set<unknown>(Object.values(units));
+  for (const unit of Object.keys(UNITS)) {
+    expect(known.has(unit) || unit.startsWith('suffix: '), unit).toBe(true);
+  }
 });
 
 test('there are four dashboards, with addresses of their own', () => {
