@@ -37,8 +37,11 @@ test.skipIf(missing !== null)(
     const server = await Prometheus.start(folder);
     prometheus = server;
     const run = start('nodes', 2, '--set', 'exchange=grpc');
+    await run.says('metrics at ');
+    const [, port] = /metrics at http:\/\/127\.0\.0\.1:(\d+)/.exec(run.output)!;
     process.env.ORCHESTRATOR_CUDA = resolve('build/Release/liborchestrator_cuda_emulated.so');
-    const onGpu = start('gpu', 1, ...GPU);
+    // Its port is taken by the other run.
+    const onGpu = start('gpu', 1, ...GPU, '--set', `telemetry.metrics_port=${port}`);
     delete process.env.ORCHESTRATOR_CUDA;
 
     const queries = BOARDS.flatMap(({ rows }) =>
@@ -80,6 +83,7 @@ test.skipIf(missing !== null)(
     const ranks = phases.filter(({ metric }) => metric.run!.startsWith('integration@'));
     expect(new Set(ranks.map(({ metric }) => metric.rank))).toEqual(new Set(['0', '1']));
 
+    expect(onGpu.output).toContain(`/metrics (telemetry.metrics_port ${port} is in use)`);
     expect(readdirSync(join(folder, 'targets')).sort()).toEqual(['gpu.json', 'nodes.json']);
     for (const { process: launched } of [run, onGpu]) launched.kill('SIGINT');
     await ends(run.outcome, 130);

@@ -31,6 +31,35 @@ beforeAll(async () => {
   expect(reference.validation).toHaveLength(3);
 });
 
+test('sampled steps: norms of blocks add up to the norm, and logits are within the bound of QK-norm', () => {
+  interface Stream {
+    max_abs_logit: number;
+    mean_entropy_nats: number;
+    logit_bound: number;
+  }
+  const sampled = readLines(join(folder, 'one', 'metrics.jsonl')).filter(({ attention }) => attention);
+  expect(sampled).toHaveLength(STEPS / 3);
+  for (const { gradient_norm, gradient_norms, attention } of sampled) {
+    const norms = Object.values(gradient_norms as Record<string, number>);
+    expect(Math.hypot(...norms) / (gradient_norm as number)).toBeCloseTo(1, 12);
+    const attentions = attention as Record<string, Record<'text' | 'image', Stream>>;
+    expect(Object.entries(attentions).map(([name, { text }]) => [name, text !== undefined])).toEqual([
+      ['block 0', true],
+      ['block 0 attn2', false],
+      ['block 1', false],
+    ]);
+    for (const { text, image } of Object.values(attentions)) {
+      for (const stream of text === undefined ? [image] : [text, image]) {
+        expect(stream.max_abs_logit).toBeGreaterThan(0);
+        expect(stream.max_abs_logit).toBeLessThan(1.01 * stream.logit_bound);
+        expect(stream.mean_entropy_nats).toBeGreaterThan(0);
+      }
+    }
+    const { text, image } = attentions['block 0']!;
+    expect(text.mean_entropy_nats).not.toBe(image.mean_entropy_nats);
+  }
+});
+
 describe('the promise', () => {
   test.each([
     [2, 'auto'],
