@@ -141,12 +141,14 @@ const blockLabel = (name: string) => name.replace(/^block (\d+)$/, (_, block) =>
 /** The name of a time of the path in the records: "t=0.0625". */
 export const timeName = (time: number) => `t=${time.toFixed(4)}`;
 
-/** A worker is slow in a step if it computes for longer than this multiple of the others' median. */
+/** A worker is slow in a step if it takes longer than this multiple of the median of all for a slot. */
 const SLOW = 1.5;
 
 /** By worker, whether it was slow. Of an even number of workers, the median is the lower one. */
 function slowWorkers({ workers }: StepRecord): Sample[] {
-  const seconds = workers.map(({ numbers }) => numbers.accumulate_seconds);
+  const seconds = workers.map(
+    ({ firstSlot, endSlot, numbers }) => numbers.accumulate_seconds / (endSlot - firstSlot),
+  );
   const median = [...seconds].sort((a, b) => a - b)[Math.floor((seconds.length - 1) / 2)] ?? 0;
   return workers.map(({ rank }, i) => [seconds[i]! > SLOW * median ? 1 : 0, String(rank)]);
 }
@@ -240,7 +242,7 @@ export const METRICS: {
     metric(
       counter(
         'worker_slow_steps_total',
-        `Steps in which the worker computed ${SLOW} times as long as the median of all.`,
+        `Steps in which the worker took ${SLOW} times as long for a slot as the median of all.`,
       ),
       slowWorkers,
       'rank',

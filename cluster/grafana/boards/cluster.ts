@@ -112,7 +112,7 @@ export const cluster: Board = {
           queries: [q.slow],
           thresholds: [{ from: 0.5, colour: 'orange' }],
           description:
-            'Share of steps in which a worker computed 1.5 times as long as the median. Above 50 % it is a straggler: replace or relieve its machine.',
+            'Share of steps in which a worker took 1.5 times as long for a slot as the median. Above 50 % it is a straggler: replace or relieve its machine.',
         },
       ],
     },

@@ -299,8 +299,11 @@ describe('the metrics server', () => {
     expect(names).not.toMatch(/checkpoint_(step|bytes|timestamp_seconds|write_seconds)/);
 
     server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25, bytes: 3e9 });
-    const slow = { ...onGpu, rank: 1, numbers: { ...onGpu.numbers, accumulate_seconds: 0.6 } };
-    server.step?.({ ...record, step: 121, attention: [], gradientNorms: {}, workers: [onGpu, slow] });
+    // Twice the time for twice the slots is not slow.
+    const numbers = { ...onGpu.numbers, accumulate_seconds: 0.6 };
+    const slow = { ...onGpu, rank: 1, firstSlot: 2, endSlot: 4, numbers };
+    const larger = { ...onGpu, rank: 2, firstSlot: 4, endSlot: 8, numbers };
+    server.step?.({ ...record, step: 121, attention: [], gradientNorms: {}, workers: [onGpu, slow, larger] });
     server.count?.('non_finite_steps', 1);
     expect(series((await get('/metrics')).text)).toMatchObject({
       committed_steps: 121,
@@ -308,6 +311,7 @@ describe('the metrics server', () => {
       'worker_phase_seconds_total{0,compute}': expect.closeTo(0.29),
       'worker_slow_steps_total{0}': 0,
       'worker_slow_steps_total{1}': 1,
+      'worker_slow_steps_total{2}': 0,
       'worker_device_memory_bytes{0,H100, GPU 0 of 2}': 2 ** 30,
       // The last sample stays where a step was not sampled.
       'attention_max_abs_logit{01,attn,image}': 9.31,
