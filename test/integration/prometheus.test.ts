@@ -16,7 +16,13 @@ import { sent } from '../support/promql.js';
 const folder = temporaryFolder();
 const missing = needs('prometheus');
 let prometheus: Prometheus | null = null;
-afterAll(() => prometheus?.stop());
+const started: Launched[] = [];
+afterAll(async () => {
+  await prometheus?.stop();
+  // Where the test failed, they still run.
+  for (const { process: launched } of started) launched.kill('SIGTERM');
+  await Promise.all(started.map(({ outcome }) => outcome));
+});
 
 /** Enough steps that the run goes on until it is stopped. */
 const LONG = ['schedule.steps=1000000', 'telemetry.metrics_port=0', 'telemetry.attention_every=2'].flatMap(
@@ -28,7 +34,9 @@ const GPU = ['device=cuda', 'model.hidden=64', 'model.depth=1', 'batch.global=1'
 
 function start(name: string, nodes: number, ...more: string[]): Launched {
   const targets = join(folder, 'targets', `${name}.json`);
-  return new Launched(join(folder, name), nodes, '--prometheus-targets', targets, ...LONG, ...more);
+  const run = new Launched(join(folder, name), nodes, '--prometheus-targets', targets, ...LONG, ...more);
+  started.push(run);
+  return run;
 }
 
 test.skipIf(missing !== null)(
