@@ -18,7 +18,7 @@ import { learningRate } from '../step/learning-rate.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
-import { attentionSummary, slotSamples, stepLoss, validationSummary } from './combine.js';
+import { attentionSummary, lossByTime, slotSamples, stepLoss, validationSummary } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
@@ -43,6 +43,8 @@ interface CoordinatorOptions {
   token: string;
   /** Whether a launcher reports how the workers' processes end. */
   supervised: boolean;
+  /** File for Prometheus' discovery; null: none. */
+  prometheusTargets: string | null;
   /** Called when workers may join. */
   onListening: (address: string) => void;
 }
@@ -71,7 +73,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
-    const recorder = await openRecorder(resolved.config, workers, dir);
+    const { prometheusTargets } = options;
+    const recorder = await openRecorder(resolved, workers, dir, prometheusTargets);
     const run = new Run(options, resolved, dir, recorder);
     await run.listen();
     return run;
@@ -113,6 +116,8 @@ export class Run {
   #skipped = 0;
   /** Resolves when no checkpoint is being published. */
   #publishing: Promise<void> = Promise.resolve();
+  /** Generations after the first, those before a resume included. */
+  #restarts = 0;
 
   constructor(options: CoordinatorOptions, resolved: ResolvedRun, dir: RunDir, recorder: Recorder) {
     const { workers } = options;
@@ -212,10 +217,14 @@ export class Run {
         this.#recorder.note('info', action.message);
         break;
       case 'journal':
+        this.#recorder.generation(action.generation);
+        this.#recorder.count('restarts', action.generation - 1 - this.#restarts);
+        this.#restarts = action.generation - 1;
         this.#generation = {
           generation: action.generation,
           step: action.step,
           checkpoint: this.#resolved.checkpoint?.path ?? null,
+          started_unix_seconds: this.#dir.started,
           workers: action.workers,
           unix_seconds: Date.now() / 1000,
         };
@@ -319,7 +328,10 @@ export class Run {
       seconds,
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
+      matmulPeak: this.#ready.reduce((sum, { matmulPeak }) => sum + matmulPeak, 0),
+      times: lossByTime(prepared),
       attention: attentionSummary(prepared),
+      gradientNorms: prepared[0]!.gradientNorms,
       workers: this.#state.workers.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',
@@ -341,7 +353,8 @@ export class Run {
     }
     this.#pace?.validated(seconds);
     const results = validationSummary(parts, this.#ready[0]?.validation ?? []);
-    this.#recorder.validation({ step, seconds, results });
+    const emaDistance = this.#resolved.config.ema === null ? null : parts[0]!.emaDistance;
+    this.#recorder.validation({ step, seconds, results, emaDistance });
   }
 
   #syncRecords(step: number): void {
@@ -353,7 +366,7 @@ export class Run {
   }
 
   /** Publishes a staged checkpoint after those before it, and removes what is not to be kept any longer. */
-  #publish({ step, folder, seconds, stallSeconds }: Saved): void {
+  #publish({ step, folder, seconds, stallSeconds, bytes }: Saved): void {
     const { keep, keep_every: keepEvery } = this.#resolved.config.checkpoint;
     const root = join(this.#dir.path, CHECKPOINTS);
     const publish = async (): Promise<Event> => {
@@ -367,7 +380,7 @@ export class Run {
         const message = `Old checkpoints in ${root} could not be removed: ${reasonOf(error)}`;
         this.#recorder.note('warn', message);
       });
-      return { type: 'published', checkpoint: { step, path, seconds, stallSeconds } };
+      return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
     };
     this.#publishing = this.#publishing.then(publish).then((event) => this.#handle(event));
   }
@@ -390,6 +403,8 @@ export class Run {
 
   #end(exitCode: number, reason: string, fault: Fault | null): void {
     clearInterval(this.#ticker);
+    if (fault?.code === 'ERR_NON_FINITE') this.#recorder.count('non_finite_steps', 1);
+    if (fault?.code === 'ERR_STATE_MISMATCH') this.#recorder.count('state_mismatches', 1);
     if (fault === null) this.#recorder.note('info', this.#outcome(exitCode, reason));
     else this.#tell('error', faultLines(fault));
     this.#over = true;

@@ -9,6 +9,7 @@ import { findNonFinite } from './non-finite.js';
 import { measureProcess } from './process-metrics.js';
 import { CheckpointSaver } from './saver.js';
 import type { Generation } from './setup.js';
+import { attentionReport, gradientNorms } from './statistics.js';
 import { validate } from './validation.js';
 
 /** Trains from `firstStep` until the coordinator stops the run and all checkpoints are written. */
@@ -19,6 +20,8 @@ export async function train(generation: Generation, firstStep: number): Promise<
   const processNumbers = measureProcess(engine);
   const seed = BigInt(config.seed);
   const sampleEvery = config.telemetry.attention_every;
+  const isFirst = form.rank === 0;
+  let commitSeconds = 0;
   let updateSeconds = 0;
 
   for (let step = firstStep; ; step++) {
@@ -29,16 +32,19 @@ export async function train(generation: Generation, firstStep: number): Promise<
       batches.training(step, firstSlot + i),
     );
 
+    const sampled = sampleEvery > 0 && step % sampleEvery === 0;
+
     // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
     // runs.
     const onBucket = collective.begin(step);
+    const accumulateStarted = performance.now();
     const computed = await engine.accumulate({
       slots,
       totalSlots: form.members.at(-1)!.endSlot,
       gradScale: 1 / config.batch.global,
       seed,
       step,
-      statistics: sampleEvery > 0 && step % sampleEvery === 0,
+      statistics: sampled,
       next: batches.training(step + 1, firstSlot),
       onBucket,
     });
@@ -49,17 +55,21 @@ export async function train(generation: Generation, firstStep: number): Promise<
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
     // Prepared: nothing has changed yet. The step is committed if all workers have the same finite gradient.
-    const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(generation, slots, step);
+    const finite = firstNonFinite < 0;
+    const nonFinite = finite ? [] : await findNonFinite(generation, slots, step);
     session.send({
       prepared: {
         step,
         slots: slotReports(slots, computed),
         gradientNorm: norm,
         nonFinite,
-        attention: attentionReport(computed),
+        attention: await attentionReport(engine, computed, isFirst),
+        gradientNorms: sampled && isFirst && finite ? await gradientNorms(engine) : {},
         numbers: {
           total_seconds: (performance.now() - started) / 1000,
+          accumulate_seconds: (exchangeStarted - accumulateStarted) / 1000,
           exchange_seconds: exchangeSeconds,
+          commit_seconds: commitSeconds,
           update_seconds: updateSeconds,
           exchange_bytes: receivedBytes,
           ...computed.numbers,
@@ -67,7 +77,9 @@ export async function train(generation: Generation, firstStep: number): Promise<
         } satisfies WorkerNumbers,
       },
     });
+    const prepared = performance.now();
     const commit = await session.next('commit');
+    commitSeconds = (performance.now() - prepared) / 1000;
 
     // Update: the optimizer and the EMA, the same on every worker. Workers that share memory share the work.
     const updateStarted = performance.now();
@@ -87,32 +99,29 @@ export async function train(generation: Generation, firstStep: number): Promise<
     // Whatever the coordinator requested. It publishes a checkpoint only if the digests of all workers' state
     // are equal. The checkpoint comes first, because the validation may take long.
     if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
-    if (commit.checkpoint && form.rank === 0) await saver.save(step);
+    if (commit.checkpoint && isFirst) await saver.save(step);
     if (commit.validate) {
       const validationStarted = performance.now();
       const losses = await validate(generation);
+      const measures = losses !== null && isFirst && config.ema !== null;
+      const emaDistance = measures ? await engine.emaDistance() : 0;
       const seconds = (performance.now() - validationStarted) / 1000;
-      session.send({ validated: { step, losses: losses ?? [], seconds, abandoned: losses === null } });
+      session.send({
+        validated: { step, losses: losses ?? [], seconds, abandoned: losses === null, emaDistance },
+      });
     }
     if (commit.stop) return saver.settled();
   }
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
-  return slots.map(({ slot, rows, coefficients }, i) => {
+  return slots.map(({ slot, rows, coefficients, times }, i) => {
     const losses = computed.slots[i]!.losses;
     return {
       slot,
       losses: Array.from(losses, (loss, i) => loss * readCoefficient(coefficients, i, 'weight')),
       samples: [...rows],
+      times: [...times],
     };
   });
-}
-
-function attentionReport({ statistics }: AccumulateResult) {
-  return (statistics?.names ?? []).map((name, i) => ({
-    name,
-    maxAbsLogit: statistics!.maxAbsLogit[i]!,
-    meanEntropy: statistics!.meanEntropy[i]!,
-  }));
 }

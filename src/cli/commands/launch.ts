@@ -25,6 +25,7 @@ interface LaunchFlags extends WorkersFlags {
   set: string[];
   memory?: number;
   dryRun?: true;
+  prometheusTargets?: string;
 }
 
 export function register(program: Command): void {
@@ -39,6 +40,10 @@ export function register(program: Command): void {
       'memory available to the run, such as 24GiB (default: that of this machine and its control group)',
       memorySize,
     )
+    .option(
+      '--prometheus-targets <file>',
+      "write the address of /metrics into this file, for Prometheus' file-based discovery",
+    )
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .action(async (configPath: string, flags: LaunchFlags) => {
       const loaded = loadConfigWithSources(configPath, flags.set);
@@ -51,6 +56,7 @@ export function register(program: Command): void {
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
         overrides: flags.set,
+        prometheusTargets: flags.prometheusTargets ?? null,
       };
       const workers = workersOf(options);
       checkWorkers(config, workers);

@@ -7,6 +7,7 @@ test('of many rows and slots that are not finite a few are named, with what to d
     slot,
     losses: Array.from({ length: 64 }, () => Number.NaN),
     samples: Array.from({ length: 64 }, (_, i) => 100 * slot + i),
+    times: [],
   }));
   const answer: Prepared = {
     step: 7,
@@ -14,6 +15,7 @@ test('of many rows and slots that are not finite a few are named, with what to d
     gradientNorm: Number.NaN,
     nonFinite: slots.map(({ slot }) => ({ slot, tensor: 'x_embedder' })),
     attention: [],
+    gradientNorms: {},
     numbers: {},
   };
   const fault = judgePrepared([{ name: 'rank 0', answer }], 6);

@@ -12,6 +12,10 @@ export interface SlotReport {
    * row numbers
    */
   'samples'?: (number | string | Long)[];
+  /**
+   * t of each sample
+   */
+  'times'?: (number | string)[];
 }
 
 export interface SlotReport__Output {
@@ -24,4 +28,8 @@ export interface SlotReport__Output {
    * row numbers
    */
   'samples': (number)[];
+  /**
+   * t of each sample
+   */
+  'times': (number)[];
 }
