@@ -30,7 +30,9 @@ export function lossByTime(prepared: readonly Prepared[]): TimeBin[] {
   }));
   for (const { losses, times } of slotsOf(prepared)) {
     for (const [i, loss] of losses.entries()) {
-      const bin = bins[Math.min(TIME_BINS - 1, Math.max(0, Math.floor(times[i]! * TIME_BINS)))]!;
+      const bin = bins[Math.min(TIME_BINS - 1, Math.max(0, Math.floor(times[i]! * TIME_BINS)))];
+      // A message may lack a sample's time; it counts in no bin, and the step is not refused for it.
+      if (bin === undefined) continue;
       bin.sum += loss;
       bin.samples++;
     }

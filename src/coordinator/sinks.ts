@@ -14,7 +14,7 @@ import { LOG, type RunDir } from './run-dir.js';
 
 /** @param targets file for Prometheus' discovery, with the address of the metrics; null: none. */
 export async function openRecorder(
-  { config, step }: ResolvedRun,
+  { config, step }: Pick<ResolvedRun, 'config' | 'step'>,
   workers: number,
   dir: RunDir,
   targets: string | null,

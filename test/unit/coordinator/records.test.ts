@@ -178,6 +178,8 @@ describe('combining', () => {
     ];
     expect(lossByTime([answer(slots)])).toEqual(bins);
     expect(lossByTime([answer(slots.slice(1)), answer(slots.slice(0, 1))])).toEqual(bins);
+    const bare = slot(2, [16, 32], [Number.NaN]);
+    expect(lossByTime([answer([...slots, bare])])).toEqual(bins);
   });
 
   test('validation by bins, for each kind of weights', () => {
