@@ -223,7 +223,7 @@ describe('deaths', () => {
           `ERR_WORKER_LOST: rank 1 \\(pid ${victim} on .*\\) was killed by SIGKILL at step \\d+ \\(out of memory\\?\\)`,
         ),
       );
-      expect(output).toContain('hint: No checkpoint was written yet: the same command starts again');
+      expect(output).toContain('hint: There is no checkpoint yet: the same command starts from the beginning');
       expect(pids.filter(isAlive)).toEqual([]);
     },
   );
