@@ -21,6 +21,9 @@ export const NODES_SHARE = 0.97;
 /** One sample on two threads that share its slot, against one thread, in fp32. */
 export const TWO_THREADS = 1.8;
 
+/** A scrape of /metrics at 64 workers and 38 blocks. */
+export const SCRAPE = { milliseconds: 20, bytes: 200_000 };
+
 /** How much slower than another build a shape may be. */
 export const SLOWER = 0.01;
 

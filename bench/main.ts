@@ -1,11 +1,11 @@
 /**
- * npm run bench -- [--only steps,nodes,scaling,exchange] [--shapes PART] [--rounds N] [--seconds S]
+ * npm run bench -- [--only steps,nodes,scaling,exchange,scrape] [--shapes PART] [--rounds N] [--seconds S]
  * [--precision fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench --
  * --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
  *
  * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same
  * rounds, interleaved with PyTorch's if it can be imported. nodes: whole runs on one and on two workers.
- * scaling: one sample on one and on two threads. large: a model of SD3-medium's size, without training, which
+ * scaling: one sample on one and on two threads. scrape: /metrics of a large run. large: a model of SD3-medium's size, without training, which
  * needs 17 GB in FOLDER meanwhile. --against: whole steps compared with those of another build.
  */
 import { existsSync } from 'node:fs';
@@ -23,10 +23,11 @@ import { benchNodes } from './nodes.js';
 import { findTorch } from './peer.js';
 import { mebibytes, percent, print } from './report.js';
 import { benchScaling } from './scaling.js';
+import { benchScrape } from './scrape.js';
 import { SHAPES } from './shapes.js';
 import { benchSteps } from './steps.js';
 
-const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'large'];
+const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'scrape', 'large'];
 
 const { values: options } = parseArgs({
   options: {
@@ -78,6 +79,7 @@ if (options.against !== undefined) {
   }
   if (parts.includes('nodes')) benchNodes(rounds, asked);
   if (parts.includes('exchange')) await benchExchange();
+  if (parts.includes('scrape')) await benchScrape();
   if (parts.includes('large')) await benchLarge(options.folder, threads);
   if (parts.includes('scaling')) await benchScaling(rounds, seconds, asked === 'auto' ? 'fp32' : asked);
 }

@@ -32,8 +32,9 @@ require_packages() {
   echo "Installing them: $install"
   local log
   log=$(mktemp)
+  # RUNLEVEL=1: services of the packages are not started.
   if ! { "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 update &&
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 ${install#apt-get }; } \
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -o DPkg::Lock::Timeout=300 ${install#apt-get }; } \
     >"$log" 2>&1 </dev/null; then
     tail -n 20 "$log" >&2
     echo "apt-get failed; its whole output is in $log" >&2

@@ -9,6 +9,14 @@ namespace {
 
 // Arguments are converted before the engine is taken: converting may run JavaScript, which may close it.
 
+/// Ranges from their bounds: from, to, from, to, ...
+Ranges ranges_of(Napi::Env env, const std::vector<int64_t>& bounds) {
+  if (bounds.size() % 2 != 0) wrong(env, "bounds", "pairs");
+  Ranges ranges;
+  for (size_t i = 0; i < bounds.size(); i += 2) ranges.emplace_back(bounds[i], bounds[i + 1]);
+  return ranges;
+}
+
 Napi::Value state(const EngineHandle& h, const Napi::CallbackInfo& info) {
   const std::string name = info[0].ToString();
   const State s = state_of(info.Env(), engine_of(h), name);
@@ -165,11 +173,18 @@ Napi::Value query_key_rms(const EngineHandle& h, const Napi::CallbackInfo& info)
   return run(info, h, [=](Engine& e) { return orch::query_key_rms(e, *batch, weights); });
 }
 
+Napi::Value gradient_norms(const EngineHandle& h, const Napi::CallbackInfo& info) {
+  const auto ranges =
+      ranges_of(info.Env(), integers<int64_t>(typed_array<double>(info[0], "bounds"), "bounds"));
+  return run(info, h, [ranges](Engine& e) { return e.gradient_norms(ranges); });
+}
+
+Napi::Value ema_distance(const EngineHandle& h, const Napi::CallbackInfo& info) {
+  return run(info, h, [](Engine& e) { return e.ema_distance(); });
+}
+
 Napi::Value freeze(const EngineHandle& h, const Napi::CallbackInfo& info) {
-  const auto bounds = copy_integers<int64_t>(object(info[0], "the options"), "bounds");
-  if (bounds.size() % 2 != 0) wrong(info.Env(), "bounds", "pairs");
-  std::vector<std::pair<int64_t, int64_t>> ranges;
-  for (size_t i = 0; i < bounds.size(); i += 2) ranges.emplace_back(bounds[i], bounds[i + 1]);
+  const auto ranges = ranges_of(info.Env(), copy_integers<int64_t>(object(info[0], "the options"), "bounds"));
   return run(info, h, [ranges](Engine& e) { e.freeze(ranges); });
 }
 
@@ -285,6 +300,8 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
   add("evaluate", evaluate);
   add("predict", predict);
   add("queryKeyRms", query_key_rms);
+  add("gradientNorms", gradient_norms);
+  add("emaDistance", ema_distance);
   add("freeze", freeze);
   add("evaluateCase", evaluate_case);
   add("profile", profile);

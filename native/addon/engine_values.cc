@@ -98,12 +98,20 @@ Napi::Value to_value(Napi::Env env, const AccumulateResult& r, int64_t first_slo
         record(env, {{"slot", first_slot + static_cast<int64_t>(slots.size())}, {"losses", losses}}));
   Napi::Value statistics = env.Null();
   if (!r.attention.empty()) {
-    std::vector<double> logits, entropy;
+    std::vector<std::string> names, streams;
+    std::vector<double> logits, entropy, rows;
     for (const AttentionSummary& a : r.attention) {
+      names.push_back(attentions[a.attention]);
+      streams.push_back(a.stream == 0 ? "text" : "image");
       logits.push_back(a.max_abs_logit);
       entropy.push_back(a.mean_entropy);
+      rows.push_back(static_cast<double>(a.rows));
     }
-    statistics = record(env, {{"names", attentions}, {"maxAbsLogit", logits}, {"meanEntropy", entropy}});
+    statistics = record(env, {{"names", names},
+                              {"streams", streams},
+                              {"maxAbsLogit", logits},
+                              {"meanEntropy", entropy},
+                              {"rows", rows}});
   }
   auto numbers = Napi::Object::New(env);
   for (const auto& [name, value] : r.numbers) numbers.Set(name, value);

@@ -79,10 +79,14 @@ struct AccumulateRequest {
   std::optional<SampleBatch> next = std::nullopt;
 };
 
-/// Statistics of one attention's logits over the slots of a step; the entropy is in nats.
+/// Statistics of one attention's logits over the slots of a step, of the queries of one stream; the entropy
+/// is in nats.
 struct AttentionSummary {
+  size_t attention;  ///< index into ModelGraph::attentions
+  int stream;        ///< 0: the text's queries, 1: the image's
   float max_abs_logit;
   double mean_entropy;
+  int64_t rows;
 };
 
 struct AccumulateResult {
@@ -201,6 +205,14 @@ class Engine {
   /// Norm of the gradient, which must be a single part: all slots are local, or the sum was written into the
   /// first part.
   Norm gradient_norm();
+  /// Norms of the gradient of the last reduce() or gradient_norm() in each of these ranges, which begin at
+  /// parameters; frozen parameters count as zero. Their squares add up to the norm's, but for rounding. Not
+  /// collective: in a group, only the leader may call it. Before the next accumulate(). Throws
+  /// Error(ERR_NATIVE_ARGUMENT).
+  std::vector<double> gradient_norms(const Ranges& ranges);
+  /// |EMA - weights| / |weights| over the parameters that are trained. Not collective. Throws
+  /// Error(ERR_NO_EMA).
+  double ema_distance();
   /// Joins a group: from now on this engine's state is the group's, and reduce() and update() are collective.
   /// join() is collective itself; call it before the first accumulate and before anything is written into the
   /// state. Throws Error(ERR_SHARED_MEMORY) on a GPU.
@@ -309,7 +321,8 @@ class Engine {
   void parallel_for(int64_t count, const std::function<void(int64_t)>& piece);
   /// Cut into pieces of fixed size on the CPU, for its threads.
   Ranges pieces(const Ranges& ranges) const;
-  void add_squares(double* squares, const float* gradient, int64_t piece) const;
+  /// Writes the sum of squares of the range's elements.
+  void sum_squares(double* sum, const float* x, const std::pair<int64_t, int64_t>& range) const;
   /// Enqueues the sums of squares of the gradient.
   void enqueue_norm(const float* gradient);
   /// The norm, from the sums of squares of the pieces of trained_.

@@ -9,20 +9,23 @@
 namespace orch {
 namespace {
 
-/// The summary of every attention. `by_slot` has one entry per attention for each slot.
+/// The summary of every attention and stream that has queries. `by_slot` has one entry per attention for each
+/// slot.
 std::vector<AttentionSummary> summarize(const std::vector<std::vector<kernels::AttentionStats>>& by_slot) {
   std::vector<AttentionSummary> all;
-  for (size_t a = 0; a < by_slot.at(0).size(); ++a) {
-    AttentionSummary summary{0, 0};
-    int64_t rows = 0;
-    for (const auto& slot : by_slot) {
-      summary.max_abs_logit = std::max(summary.max_abs_logit, slot[a].max_abs_logit);
-      summary.mean_entropy += slot[a].entropy_sum;
-      rows += slot[a].rows;
+  for (size_t a = 0; a < by_slot.at(0).size(); ++a)
+    for (int stream : {0, 1}) {
+      AttentionSummary summary{a, stream, 0, 0, 0};
+      for (const auto& slot : by_slot) {
+        const kernels::StreamStats& of = slot[a].streams[stream];
+        summary.max_abs_logit = std::max(summary.max_abs_logit, of.max_abs_logit);
+        summary.mean_entropy += of.entropy_sum;
+        summary.rows += of.rows;
+      }
+      if (summary.rows == 0) continue;
+      summary.mean_entropy /= static_cast<double>(summary.rows);
+      all.push_back(summary);
     }
-    summary.mean_entropy /= static_cast<double>(rows);
-    all.push_back(summary);
-  }
   return all;
 }
 
@@ -56,7 +59,8 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
     stage(lane, of);
     lane.prefetched = std::move(of);
   };
-  std::vector<double> gathering(count), computing(count);
+  std::vector<double> waiting(count), gathering(count), forward(count), computing(count);
+  const int64_t last_forward = graph_->graph.forward_nodes() - 1;
   const auto timed = [](double& seconds, const auto& work) {
     const double start = seconds_now();
     work();
@@ -65,7 +69,7 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   const double start = seconds_now();
   const auto compute = [&](int64_t i, Lane& lane) {
     const SlotBatch& slot = request.slots[i];
-    timed(gathering[i], [&] {
+    timed(waiting[i], [&] {
       const SlotSource wanted = source(slot.samples, request.step);
       if (!(std::exchange(lane.prefetched, std::nullopt) == wanted)) stage(lane, wanted);
       take_mixed(lane);
@@ -73,7 +77,9 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
     timed(computing[i], [&] {
       float* const gradient = sums_->acquire();
       int next = 0;
+      const double began = seconds_now();
       const std::function<void(int64_t)> after = [&](int64_t node) {
+        if (node == last_forward) forward[i] = seconds_now() - began;
         // Buckets complete in the order in which the table lists them.
         while (next < sums_->buckets() && bucket_ready_[next] <= node)
           sums_->complete(slot.slot, gradient, next++);
@@ -108,9 +114,13 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   device_.download(losses.data(), losses_.data(), loss_bytes * count);
   for (int64_t i = 0; i < count; ++i)
     result.losses.emplace_back(losses.begin() + i * samples, losses.begin() + (i + 1) * samples);
-  result.numbers = {{"gather_seconds", std::accumulate(gathering.begin(), gathering.end(), 0.0)},
-                    {"compute_seconds",
-                     cpu ? std::accumulate(computing.begin(), computing.end(), 0.0) : seconds_now() - start}};
+  const auto sum = [](const std::vector<double>& seconds) {
+    return std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  };
+  result.numbers = {{"gather_seconds", sum(waiting) + sum(gathering)},
+                    {"gather_wait_seconds", sum(waiting)},
+                    {"forward_seconds", sum(forward)},
+                    {"compute_seconds", cpu ? sum(computing) : seconds_now() - start - sum(waiting)}};
   if (request.statistics) {
     std::vector<kernels::AttentionStats> stats(count * std::max(1, attentions));
     device_.download(stats.data(), statistics_.data(), statistics_bytes * count);
@@ -200,16 +210,15 @@ void Engine::freeze(const Ranges& frozen) {
 
 // --- the norm of the gradient
 
-void Engine::add_squares(double* squares, const float* gradient, int64_t piece) const {
-  const auto [from, to] = trained_[piece];
-  device_.fill(squares + piece, 0, sizeof(double));
-  kernels().raw.add_squares(squares + piece, gradient + from, to - from);
+void Engine::sum_squares(double* sum, const float* x, const std::pair<int64_t, int64_t>& range) const {
+  device_.fill(sum, 0, sizeof(double));
+  kernels().raw.add_squares(sum, x + range.first, range.second - range.first);
 }
 
 void Engine::enqueue_norm(const float* gradient) {
   norms_[gradient](device_, [this, gradient] {
     parallel_for(static_cast<int64_t>(trained_.size()),
-                 [&](int64_t i) { add_squares(squares_.as<double>(), gradient, i); });
+                 [&](int64_t i) { sum_squares(squares_.as<double>() + i, gradient, trained_[i]); });
   });
   norm_enqueued_ = true;
 }
@@ -249,12 +258,75 @@ Engine::Norm Engine::reduce() {
   group_->exchange(sums_->parts(), sums_->total_slots(), flat_bytes());
   group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
     group_->sum_parts(trained_[i].first, trained_[i].second);
-    add_squares(group_squares_.as<double>(), group_->sum(), i);
+    sum_squares(group_squares_.as<double>() + i, group_->sum(), trained_[i]);
   });
   const Norm result = norm(group_squares_, group_->sum());
   // The caller will look for the cause, which overwrites the leader's sum.
   if (!std::isfinite(result.norm)) group_->barrier();
   return result;
+}
+
+std::vector<double> Engine::gradient_norms(const Ranges& ranges) {
+  const float* gradient = this->gradient();  // of this engine, so that there is one
+  if (group_) gradient = group_->sum();
+  Ranges parts;
+  std::vector<size_t> range_of;
+  for (size_t r = 0; r < ranges.size(); ++r) {
+    const auto [from, to] = ranges[r];
+    if (from % 16 != 0 || to < from || to > table_.length)
+      throw Error("ERR_NATIVE_ARGUMENT",
+                  "gradientNorms: ranges must begin at parameters and end within them");
+    for (const auto& [low, high] : trained_) {
+      if (std::max(low, from) >= std::min(high, to)) continue;
+      parts.emplace_back(std::max(low, from), std::min(high, to));
+      range_of.push_back(r);
+    }
+  }
+  const Buffer squares = device_.allocate(std::max<size_t>(1, parts.size()) * sizeof(double));
+  parallel_for(static_cast<int64_t>(parts.size()),
+               [&](int64_t i) { sum_squares(squares.as<double>() + i, gradient, parts[i]); });
+  std::vector<double> sums(parts.size()), norms(ranges.size());
+  device_.download(sums.data(), squares.data(), sums.size() * sizeof(double));
+  for (size_t i = 0; i < parts.size(); ++i) norms[range_of[i]] += sums[i];
+  for (double& norm : norms) norm = std::sqrt(norm);
+  return norms;
+}
+
+double Engine::ema_distance() {
+  check_training();
+  if (!has(State::Ema)) throw Error("ERR_NO_EMA", "This engine holds no EMA");
+  const bool cpu = device_.is_cpu();
+  // Fixed, like that of pieces(), so that sums do not depend on the number of threads.
+  const int64_t most = cpu ? 1 << 16 : 1 << 24;
+  Ranges chunks;
+  for (const auto& [from, to] : trained_)
+    for (int64_t at = from; at < to; at += most) chunks.emplace_back(at, std::min(at + most, to));
+  const auto count = static_cast<int64_t>(chunks.size());
+  const Buffer squares = device_.allocate(std::max<size_t>(1, 2 * chunks.size()) * sizeof(double)),
+               scratch = device_.allocate(sizeof(float) * most * (cpu ? spec_.threads : 1));
+  const auto chunk = [&](int64_t i, int thread) {
+    const auto [from, to] = chunks[i];
+    const int64_t n = to - from;
+    double* const sums = squares.as<double>() + 2 * i;
+    float* const difference = scratch.as<float>() + thread * most;
+    device_.copy(difference, flat(State::Master) + from, sizeof(float) * n);
+    sum_squares(sums, difference, {0, n});
+    kernels().raw.scale_into(difference, -1, n);
+    kernels().f32.add(difference, difference, flat(State::Ema) + from, n);
+    sum_squares(sums + 1, difference, {0, n});
+  };
+  if (cpu)
+    pool_.parallel(count, chunk);
+  else
+    for (int64_t i = 0; i < count; ++i) chunk(i, 0);
+  std::vector<double> sums(2 * chunks.size());
+  device_.download(sums.data(), squares.data(), sums.size() * sizeof(double));
+  double weights = 0, difference = 0;
+  for (size_t i = 0; i < sums.size(); i += 2) {
+    weights += sums[i];
+    difference += sums[i + 1];
+  }
+  return weights > 0 ? std::sqrt(difference / weights) : 0;
 }
 
 // --- other workers

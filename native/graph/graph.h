@@ -163,6 +163,10 @@ class Graph {
   int attentions() const { return attentions_; }
   /// Model FLOPs of the nodes that were appended before differentiate().
   double forward_flops() const;
+  /// Nodes of the forward pass, which come first.
+  int64_t forward_nodes() const {
+    return static_cast<int64_t>(forward_nodes_ ? forward_nodes_ : nodes_.size());
+  }
 
   /// Places every activation in one arena, by liveness. Returns the arena's bytes.
   size_t plan();

@@ -65,12 +65,17 @@ struct StreamRows {
   }
 };
 
-/// Statistics of the logits s = scale * q.k over all computed query rows: the largest |s|, and the sum over
-/// rows of the entropy (in nats) of softmax(s).
-struct AttentionStats {
+/// Statistics of the logits s = scale * q.k over the computed query rows of a stream: the largest |s|, and
+/// the sum over rows of the entropy (in nats) of softmax(s).
+struct StreamStats {
   float max_abs_logit;
   double entropy_sum;
   int64_t rows;
+};
+/// By the stream of the query: 0 for joint positions < split, 1 for the others. All zero for a stream without
+/// computed queries.
+struct AttentionStats {
+  StreamStats streams[2];
 };
 
 /// Latent images [samples, channels, height, width], cut into patches of patch x patch.

@@ -15,9 +15,15 @@ namespace {
 
 struct Series {
   std::vector<float> losses, weights, ema, evaluated, saved, rms;
-  std::vector<double> norms, entropy;
+  std::vector<double> norms, entropy, block_norms, distances;
   std::vector<int> buckets;
 };
+
+/// The parameters in two parts.
+Ranges halves(const Engine& e) {
+  const int64_t middle = e.table().parameters[e.table().parameters.size() / 2].offset;
+  return {{0, middle}, {middle, e.table().length}};
+}
 
 /// One step of three slots.
 void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBatch> next, Series& s) {
@@ -28,6 +34,7 @@ void take_step(Engine& e, int64_t step, bool statistics, std::optional<SampleBat
   for (const auto& a : result.attention) {
     s.entropy.push_back(a.mean_entropy);
     s.entropy.push_back(a.max_abs_logit);
+    s.entropy.push_back(static_cast<double>(a.rows));
   }
   const double norm = e.gradient_norm().norm;
   s.norms.push_back(norm);
@@ -45,7 +52,11 @@ Series train(Engine& e, const TrainingSet& set) {
   return on_driver(e, [&] {
     Series s;
     random_start(e);
-    for (int64_t step = 1; step <= 3; ++step) take_step(e, step, true, std::nullopt, s);
+    for (int64_t step = 1; step <= 3; ++step) {
+      take_step(e, step, true, std::nullopt, s);
+      for (double n : e.gradient_norms(halves(e))) s.block_norms.push_back(n);
+      s.distances.push_back(e.ema_distance());
+    }
     s.evaluated = e.evaluate(batch(5), State::Ema, 99, 50);
     RawBatch raw;  // one sample more than a slot has
     std::mt19937 random(12);
@@ -91,6 +102,8 @@ TEST("device: an engine trains like the CPU's, with the same bits twice") {
       const double loose = t == DType::F32 ? 1e-5 : 1e-2;
       compare(got.losses, want.losses, loose, "losses");
       compare(got.norms, want.norms, loose, "gradient norms");
+      compare(got.block_norms, want.block_norms, loose, "gradient norms of ranges");
+      compare(got.distances, want.distances, loose, "distance of the EMA");
       compare(got.entropy, want.entropy, loose, "attention statistics");
       compare(got.evaluated, want.evaluated, loose, "evaluation");
       compare(got.rms, want.rms, loose, "queries and keys");

@@ -143,8 +143,10 @@ std::vector<Result> run(const OpCase& c, graph::Device* device) {
   for (int i = 0; i < g.attentions(); ++i) {
     kernels::AttentionStats s;
     std::memcpy(&s, raw.data() + i * sizeof s, sizeof s);
-    results.push_back(
-        {"statistics", {s.max_abs_logit, static_cast<float>(s.entropy_sum), static_cast<float>(s.rows)}});
+    for (const auto& of : s.streams)
+      results.push_back(
+          {"statistics",
+           {of.max_abs_logit, static_cast<float>(of.entropy_sum), static_cast<float>(of.rows)}});
   }
   return results;
 }

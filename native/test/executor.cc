@@ -50,7 +50,8 @@ std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& bu
     out.insert(out.end(), gradient.as<float>(), gradient.as<float>() + table.length);
   }
   for (const auto& s : statistics)
-    out.insert(out.end(), {s.max_abs_logit, static_cast<float>(s.entropy_sum)});
+    for (const auto& of : s.streams)
+      out.insert(out.end(), {of.max_abs_logit, static_cast<float>(of.entropy_sum)});
   return out;
 }
 

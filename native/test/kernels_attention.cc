@@ -60,8 +60,10 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
       {bytes(out0),
        bytes(out1),
        bytes(lse),
-       {&stats[0].max_abs_logit, sizeof(float)},
-       {&stats[0].entropy_sum, 16}},
+       {&stats[0].streams[0].max_abs_logit, sizeof(float)},
+       {&stats[0].streams[0].entropy_sum, 16},
+       {&stats[0].streams[1].max_abs_logit, sizeof(float)},
+       {&stats[0].streams[1].entropy_sum, 16}},
       scratch_bytes);
 
   // Computed joint rows against the reference; the others must not have been written.
@@ -87,10 +89,17 @@ void run_case(const Table& t, const AttentionDims& d, double spread) {
   }
   CHECK_CLOSE(relative(got, expected), bound<T>(1e-6, 1.0 / 256), at);
   CHECK_CLOSE(relative(got_lse, expected_lse), 1e-6, at);
-  CHECK_CLOSE(std::abs(stats[0].max_abs_logit / want.max_abs_logit - 1), 1e-6, at);
-  const double rows = d.samples * d.heads * (d.tokens - d.first_query);
-  CHECK(stats[0].rows == static_cast<int64_t>(rows), at);
-  CHECK_CLOSE(std::abs(stats[0].entropy_sum - want.entropy_sum) / rows, 1e-5, at);
+  for (int stream : {0, 1}) {
+    const kernels::StreamStats& of = stats[0].streams[stream];
+    const int64_t from = stream == 0 ? d.first_query : std::max(d.first_query, d.split),
+                  rows =
+                      d.samples * d.heads * std::max<int64_t>(0, (stream == 0 ? d.split : d.tokens) - from);
+    const std::string where = at + " stream " + std::to_string(stream);
+    CHECK(of.rows == rows, where, ": ", of.rows, " rows");
+    CHECK_CLOSE(std::abs(of.max_abs_logit - want.max_abs_logit[stream]), 1e-6 * want.max_abs_logit[stream],
+                where);
+    CHECK_CLOSE(std::abs(of.entropy_sum - want.entropy_sum[stream]), 1e-5 * static_cast<double>(rows), where);
+  }
 
   const auto with_stats = out1;
   t.typed<T>().attention({first, out1.data()}, lse.data(), nullptr, q.data(), k.data(), v.data(), d,
@@ -129,6 +138,33 @@ TEST("kernels attention") {
   for_each_kernel_set([]<class T>(const Table& t) {
     for (const AttentionDims& d : kShapes) run_case<T>(t, d, 1.0);
     run_case<T>(t, {1, 2, 41, 0, 9}, 12.0);  // large differences between logits: softmax near one-hot
+  });
+}
+
+TEST("kernels attention: statistics keep the streams of the queries apart") {
+  for_each_kernel_set([]<class T>(const Table& t) {
+    // The split lies within a block of queries. Those of the second stream are 100 times as large, so their
+    // logits are, and their rows nearly one-hot.
+    const AttentionDims d{2, 2, 140, 0, 37};
+    const int64_t n = d.samples * d.heads * d.tokens * 64;
+    auto q = random<T>(n, 1, 0.1);
+    const auto k = random<T>(n, 2), v = random<T>(n, 3);
+    for (int64_t i = 0; i < n; ++i)
+      if (i / 64 % d.tokens >= d.split) q[i] = narrow<T>(100 * to_float(q[i]));
+    std::vector<T> out0(n), out1(n);
+    std::vector<float> lse(d.samples * d.heads * d.tokens);
+    AttentionStats stats;
+    const Scratch scratch(t.typed<T>().attention_scratch_bytes(d));
+    t.typed<T>().attention({out0.data(), out1.data()}, lse.data(), &stats, q.data(), k.data(), v.data(), d,
+                           scratch.memory);
+    const auto& [text_side, image] = stats.streams;
+    CHECK(text_side.rows == 4 * 37 && image.rows == 4 * 103, t.isa);
+    CHECK(image.max_abs_logit > 30 * text_side.max_abs_logit && text_side.max_abs_logit > 0, t.isa, ": ",
+          text_side.max_abs_logit, " and ", image.max_abs_logit);
+    const double flat = text_side.entropy_sum / static_cast<double>(text_side.rows),
+                 sharp = image.entropy_sum / static_cast<double>(image.rows);
+    CHECK(flat > 0.95 * std::log(140.0) && sharp < 0.5 * flat && sharp > 0, t.isa, ": ", flat, " and ",
+          sharp);
   });
 }
 

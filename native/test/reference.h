@@ -156,7 +156,7 @@ inline HeadsGradient split_heads_backward(const Vec* dq, const Vec& dk, const Ve
 struct Attention {
   Vec out;  ///< [samples, tokens, heads * 64]; rows before first_query are zero
   Vec lse, p;
-  double max_abs_logit = 0, entropy_sum = 0;
+  double max_abs_logit[2] = {}, entropy_sum[2] = {};  ///< by the stream of the query
 };
 inline Attention attention(const Vec& q, const Vec& k, const Vec& v, const AttentionDims& d) {
   const int64_t s = d.tokens, width = d.heads * kHeadDim;
@@ -165,13 +165,14 @@ inline Attention attention(const Vec& q, const Vec& k, const Vec& v, const Atten
     for (int64_t i = d.first_query; i < s; ++i) {
       double* p = &o.p[(bh * s + i) * s];
       double max = -INFINITY, sum = 0;
+      const int stream = i >= d.split;
       for (int64_t j = 0; j < s; ++j) {
         p[j] = 0;
         for (int64_t c = 0; c < kHeadDim; ++c)
           p[j] += q[(bh * s + i) * kHeadDim + c] * k[(bh * s + j) * kHeadDim + c];
         p[j] /= 8;
         max = std::max(max, p[j]);
-        o.max_abs_logit = std::max(o.max_abs_logit, std::abs(p[j]));
+        o.max_abs_logit[stream] = std::max(o.max_abs_logit[stream], std::abs(p[j]));
       }
       for (int64_t j = 0; j < s; ++j) sum += std::exp(p[j] - max);
       const double lse = max + std::log(sum);
@@ -179,7 +180,7 @@ inline Attention attention(const Vec& q, const Vec& k, const Vec& v, const Atten
       for (int64_t j = 0; j < s; ++j) {
         const double logit = p[j];
         p[j] = std::exp(logit - lse);
-        o.entropy_sum -= p[j] * (logit - lse);
+        o.entropy_sum[stream] -= p[j] * (logit - lse);
         for (int64_t c = 0; c < kHeadDim; ++c) {
           o.out[((bh / d.heads * s + i) * d.heads + bh % d.heads) * kHeadDim + c] +=
               p[j] * v[(bh * s + j) * kHeadDim + c];

@@ -201,8 +201,10 @@ const telemetry = z.strictObject({
     .describe('Steps between two reports of the attention logits and entropy; 0 = never.'),
   metrics_port: integer(0, 65535)
     .nullable()
-    .default(0)
-    .describe('Port of /metrics, /healthz and /readyz on the coordinator; 0 = any free port, null = off.'),
+    .default(9464)
+    .describe(
+      'Port of /metrics, /healthz and /readyz on the coordinator, or the next free one; 0 = any, null = off.',
+    ),
   metrics_host: text().default('127.0.0.1').describe('Address that the metrics port listens on.'),
 });
 

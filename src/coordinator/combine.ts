@@ -1,6 +1,7 @@
 /** Numbers of a whole step from those of its slots, in an order that does not depend on the workers. */
 import type { Prepared, Validated } from '../rpc/proto.js';
-import type { AttentionSummary, ValidationSummary } from '../telemetry/record.js';
+import { timeName } from '../telemetry/metrics.js';
+import type { AttentionSummary, TimeBin, ValidationSummary } from '../telemetry/record.js';
 
 function slotsOf(prepared: readonly Prepared[]): Prepared['slots'] {
   return prepared.flatMap(({ slots }) => slots).sort((a, b) => a.slot - b.slot);
@@ -22,17 +23,46 @@ export function skippedRows(prepared: readonly Prepared[]): number[] {
   return slotsOf(prepared).flatMap((slot) => slot.skipped);
 }
 
-/** Largest logit and mean entropy of every attention over all workers; none if the step was not sampled. */
+/** Bins of t in which the training loss is counted. */
+const TIME_BINS = 8;
+
+/** Sums and numbers of the samples' losses by bin of t, for bins that have samples. */
+export function lossByTime(prepared: readonly Prepared[]): TimeBin[] {
+  const bins = Array.from({ length: TIME_BINS }, (_, i) => ({
+    name: timeName((i + 0.5) / TIME_BINS),
+    sum: 0,
+    samples: 0,
+  }));
+  for (const { losses, times } of slotsOf(prepared)) {
+    for (const [i, loss] of losses.entries()) {
+      const bin = bins[Math.min(TIME_BINS - 1, Math.max(0, Math.floor(times[i]! * TIME_BINS)))];
+      // A message may lack a sample's time; it counts in no bin, and the step is not refused for it.
+      if (bin === undefined) continue;
+      bin.sum += loss;
+      bin.samples++;
+    }
+  }
+  return bins.filter(({ samples }) => samples > 0);
+}
+
+/**
+ * Largest logit and mean entropy over all workers, of every attention and query stream; none if the step was
+ * not sampled.
+ */
 export function attentionSummary(prepared: readonly Prepared[]): AttentionSummary[] {
   const sampled = prepared.filter((answer) => answer.attention.length > 0);
-  const slots = slotsOf(sampled).length;
-  return (sampled[0]?.attention ?? []).map(({ name }, i) => ({
-    name,
-    maxAbsLogit: Math.max(...sampled.map(({ attention }) => attention[i]!.maxAbsLogit)),
-    meanEntropy:
-      sampled.reduce((sum, { attention, slots }) => sum + attention[i]!.meanEntropy * slots.length, 0) /
-      slots,
-  }));
+  return (sampled[0]?.attention ?? []).map(({ name, stream }, i) => {
+    const all = sampled.map(({ attention }) => attention[i]!);
+    const rows = all.reduce((sum, of) => sum + of.rows, 0);
+    return {
+      name,
+      stream,
+      maxAbsLogit: Math.max(...all.map(({ maxAbsLogit }) => maxAbsLogit)),
+      meanEntropy: all.reduce((sum, of) => sum + of.meanEntropy * of.rows, 0) / rows,
+      rows,
+      logitBound: Math.max(...all.map(({ logitBound }) => logitBound)),
+    };
+  });
 }
 
 /**

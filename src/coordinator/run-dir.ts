@@ -122,6 +122,8 @@ export class RunDir {
   readonly notes: readonly string[];
   /** The last generation in the journal, or 0. */
   readonly lastGeneration: number;
+  /** When the run was started for the first time, in seconds since 1970. */
+  readonly started: number;
   readonly #unlock: () => void;
   /** Folders that did not exist before, the outermost first. */
   readonly #made: readonly string[];
@@ -130,7 +132,9 @@ export class RunDir {
   private constructor(path: string, made: readonly string[], unlock: () => void, notes: readonly string[]) {
     this.path = path;
     this.notes = notes;
-    this.lastGeneration = lastGeneration(join(path, JOURNAL));
+    const { lastGeneration, started } = journalOf(join(path, JOURNAL));
+    this.lastGeneration = lastGeneration;
+    this.started = started ?? Math.floor(Date.now() / 1000);
     this.#made = made;
     this.#unlock = unlock;
   }
@@ -237,12 +241,17 @@ function removeEmpty(folders: readonly string[]): void {
   }
 }
 
-/** The last generation in a journal; 0 if there is none. */
-function lastGeneration(path: string): number {
-  let last = 0;
-  leadingLines(path, ({ generation }) => {
-    if (typeof generation === 'number') last = Math.max(last, generation);
+/** The last generation in a journal (0: none), and when the run was first started (null: not known). */
+function journalOf(path: string): { lastGeneration: number; started: number | null } {
+  let lastGeneration = 0;
+  let started: number | null = null;
+  leadingLines(path, (line) => {
+    const { generation, started_unix_seconds: first, unix_seconds: written } = line;
+    if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
+    // Journals of earlier versions do not say it; their first line was written when the workers were ready.
+    const at = first ?? written;
+    if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return last;
+  return { lastGeneration, started };
 }

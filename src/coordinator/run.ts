@@ -19,7 +19,14 @@ import { planVersionOf } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
 import { timeSpan } from '../text/quantities.js';
-import { attentionSummary, skippedRows, slotSamples, stepLoss, validationSummary } from './combine.js';
+import {
+  attentionSummary,
+  lossByTime,
+  skippedRows,
+  slotSamples,
+  stepLoss,
+  validationSummary,
+} from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
@@ -44,6 +51,8 @@ interface CoordinatorOptions {
   token: string;
   /** Whether a launcher reports how the workers' processes end. */
   supervised: boolean;
+  /** File for Prometheus' discovery; null: none. */
+  prometheusTargets: string | null;
   /** Called when workers may join. */
   onListening: (address: string) => void;
 }
@@ -71,7 +80,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
-    const recorder = await openRecorder(resolved.config, workers, dir);
+    const { prometheusTargets } = options;
+    const recorder = await openRecorder(resolved, workers, dir, prometheusTargets);
     const run = new Run(options, resolved, dir, recorder);
     await run.listen();
     return run;
@@ -115,6 +125,8 @@ export class Run {
   #publishing: Promise<void> = Promise.resolve();
   /** Rows with values that are not finite, which were named. */
   readonly #skipped = new Set<number>();
+  /** Generations after the first, those before a resume included. */
+  #restarts = 0;
 
   constructor(options: CoordinatorOptions, resolved: ResolvedRun, dir: RunDir, recorder: Recorder) {
     const { workers } = options;
@@ -215,10 +227,14 @@ export class Run {
         this.#recorder.note('info', action.message);
         break;
       case 'journal':
+        this.#recorder.generation(action.generation);
+        this.#recorder.count('restarts', action.generation - 1 - this.#restarts);
+        this.#restarts = action.generation - 1;
         this.#generation = {
           generation: action.generation,
           step: action.step,
           checkpoint: this.#resolved.checkpoint?.path ?? null,
+          started_unix_seconds: this.#dir.started,
           workers: action.workers,
           unix_seconds: Date.now() / 1000,
         };
@@ -307,22 +323,23 @@ export class Run {
     this.#validationSeconds = 0;
   }
 
-  /** Warns of rows that are skipped for the first time in this process. */
-  #nameSkipped(rows: number[]): number[] {
+  /** Counts skipped rows, and warns of those that are skipped for the first time in this process. */
+  #countSkipped(rows: readonly number[]): void {
+    this.#recorder.count('skipped_rows', rows.length);
     const fresh = [...new Set(rows)].filter((row) => !this.#skipped.has(row)).sort((a, b) => a - b);
-    if (fresh.length === 0) return rows;
+    if (fresh.length === 0) return;
     for (const row of fresh) this.#skipped.add(row);
     const named =
       fresh.slice(0, 10).join(', ') + (fresh.length > 10 ? `, and ${fresh.length - 10} more` : '');
     const what = 'a stored value is not finite: weight 0 whenever it is drawn (data.on_non_finite is skip)';
     this.#recorder.note('warn', `row ${named}: ${what}`);
-    return rows;
   }
 
   #record(step: number, prepared: readonly Prepared[]): void {
     this.#step = step;
     const seconds = this.#stepSeconds;
     this.#pace?.add(step, seconds);
+    this.#countSkipped(skippedRows(prepared));
     const { config } = this.#resolved;
     const { steps } = config.schedule;
     this.#recorder.step({
@@ -334,8 +351,10 @@ export class Run {
       seconds,
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
+      matmulPeak: this.#ready.reduce((sum, { matmulPeak }) => sum + matmulPeak, 0),
+      times: lossByTime(prepared),
       attention: attentionSummary(prepared),
-      skippedRows: this.#nameSkipped(skippedRows(prepared)),
+      gradientNorms: prepared[0]!.gradientNorms,
       workers: this.#state.workers.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',
@@ -357,7 +376,8 @@ export class Run {
     }
     this.#pace?.validated(seconds);
     const results = validationSummary(parts, this.#ready[0]?.validation ?? []);
-    this.#recorder.validation({ step, seconds, results });
+    const emaDistance = this.#resolved.config.ema === null ? null : parts[0]!.emaDistance;
+    this.#recorder.validation({ step, seconds, results, emaDistance });
   }
 
   #syncRecords(step: number): void {
@@ -369,7 +389,7 @@ export class Run {
   }
 
   /** Publishes a staged checkpoint after those before it, and removes what is not to be kept any longer. */
-  #publish({ step, folder, seconds, stallSeconds }: Saved): void {
+  #publish({ step, folder, seconds, stallSeconds, bytes }: Saved): void {
     const { keep, keep_every: keepEvery } = this.#resolved.config.checkpoint;
     const root = join(this.#dir.path, CHECKPOINTS);
     const publish = async (): Promise<Event> => {
@@ -383,7 +403,7 @@ export class Run {
         const message = `Old checkpoints in ${root} could not be removed: ${reasonOf(error)}`;
         this.#recorder.note('warn', message);
       });
-      return { type: 'published', checkpoint: { step, path, seconds, stallSeconds } };
+      return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
     };
     this.#publishing = this.#publishing.then(publish).then((event) => this.#handle(event));
   }
@@ -406,6 +426,8 @@ export class Run {
 
   #end(exitCode: number, reason: string, fault: Fault | null): void {
     clearInterval(this.#ticker);
+    if (fault?.code === 'ERR_NON_FINITE') this.#recorder.count('non_finite_steps', 1);
+    if (fault?.code === 'ERR_STATE_MISMATCH') this.#recorder.count('state_mismatches', 1);
     if (fault === null) this.#recorder.note('info', this.#outcome(exitCode, reason));
     else this.#tell('error', faultLines(fault));
     this.#over = true;

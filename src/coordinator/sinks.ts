@@ -1,24 +1,39 @@
 /** Opens all sinks of a run's records. */
 import { join } from 'node:path';
 import type { Config } from '../config/schema.js';
+import { freeBytes } from '../files/io.js';
 import { plainConsole, wantsColour } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
 import { serveMetrics } from '../telemetry/prometheus.js';
-import { type Recorder, type RunHeader, recorderOf } from '../telemetry/record.js';
+import { prometheusTargets } from '../telemetry/prometheus-targets.js';
+import { type Recorder, type RunHeader, recorderOf, type Sink } from '../telemetry/record.js';
 import { liveTable } from '../telemetry/table.js';
+import type { ResolvedRun } from './resolve-run.js';
 import { LOG, type RunDir } from './run-dir.js';
 
-export async function openRecorder(config: Config, workers: number, dir: RunDir): Promise<Recorder> {
-  const { metrics_port: port, metrics_host: host } = config.telemetry;
-  const header: RunHeader = { name: config.name, steps: config.schedule.steps, workers };
-  const prometheus = port === null ? null : await serveMetrics(host, port, header);
+/** @param targets file for Prometheus' discovery, with the address of the metrics; null: none. */
+export async function openRecorder(
+  { config, step }: Pick<ResolvedRun, 'config' | 'step'>,
+  workers: number,
+  dir: RunDir,
+  targets: string | null,
+): Promise<Recorder> {
+  const header: RunHeader = {
+    name: config.name,
+    run: `${config.name}@${compactTime(dir.started)}`,
+    steps: config.schedule.steps,
+    workers,
+    checkpointEvery: config.checkpoint.every,
+    resumedStep: step,
+  };
+  const metrics = await serve(config.telemetry, header, dir.path, targets);
   const { stdout } = process;
   const write = (text: string) => void stdout.write(text);
   const recorder = recorderOf([
     metricsFile(() => dir.records.metrics),
     logFile(join(dir.path, LOG)),
-    ...(prometheus === null ? [] : [prometheus]),
+    ...metrics.sinks,
     stdout.isTTY && process.env.TERM !== 'dumb'
       ? liveTable({
           header,
@@ -28,6 +43,46 @@ export async function openRecorder(config: Config, workers: number, dir: RunDir)
         })
       : plainConsole(write),
   ]);
-  if (prometheus !== null) recorder.note('info', `metrics at ${prometheus.address}/metrics`);
+  for (const [level, message] of metrics.notes) recorder.note(level, message);
   return recorder;
+}
+
+interface Served {
+  sinks: Sink[];
+  notes: (readonly ['info' | 'warn', string])[];
+}
+
+/** The server of the metrics and the file that names its address, as far as they are wanted. */
+async function serve(
+  { metrics_port: port, metrics_host: host }: Config['telemetry'],
+  header: RunHeader,
+  runDir: string,
+  targets: string | null,
+): Promise<Served> {
+  if (port === null) {
+    const why = `${targets} is not written, because telemetry.metrics_port is null`;
+    return { sinks: [], notes: targets === null ? [] : [['warn', why]] };
+  }
+  // A disk that does not answer must not look like a run that is gone.
+  const measure = async () => ({ diskFree: await freeBytes(runDir).catch(() => null) });
+  const server = await serveMetrics(host, port, header, measure);
+  const notes = [['info', `metrics at ${server.address}/metrics${elsewhere(port, server.address)}`] as const];
+  if (targets === null) return { sinks: [server], notes };
+  try {
+    return { sinks: [server, await prometheusTargets(targets, server.address)], notes };
+  } catch (error) {
+    // The server would keep the process from ending.
+    await server.close?.();
+    throw error;
+  }
+}
+
+/** What to say where the wanted port was taken. */
+function elsewhere(port: number | null, address: string): string {
+  return port === 0 || address.endsWith(`:${port}`) ? '' : ` (telemetry.metrics_port ${port} is in use)`;
+}
+
+/** "20261126-094430", in UTC. */
+function compactTime(seconds: number): string {
+  return new Date(1000 * seconds).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
 }

@@ -15,6 +15,8 @@ export interface LaunchOptions {
   resume: string;
   /** Values of --set. */
   overrides: readonly string[];
+  /** File for Prometheus' discovery; null: none. */
+  prometheusTargets: string | null;
 }
 
 /** One process of a run. Secrets are not part of it. */
@@ -65,12 +67,13 @@ export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
 }
 
 export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
-  const { configPath, runDir, resume, overrides } = run;
+  const { configPath, runDir, resume, overrides, prometheusTargets } = run;
   const options = {
     '--workers': String(workersOf(run)),
     '--run-dir': runDir,
     '--resume': resume,
     '--listen': LOOPBACK,
+    ...(prometheusTargets === null ? {} : { '--prometheus-targets': prometheusTargets }),
   };
   const sets = overrides.flatMap((override) => ['--set', override]);
   return {

@@ -113,12 +113,19 @@ export interface SlotResult {
   losses: Float32Array;
 }
 
+/** The streams whose tokens ask in an attention. */
+export type Stream = 'text' | 'image';
+
+/** Statistics of the logits, one entry for every attention operation and stream with queries. */
 export interface AttentionStatistics {
   /** Names of the attention operations, in model order ("block 3", "block 3 attn2"). */
   names: string[];
+  streams: Stream[];
   maxAbsLogit: Float64Array;
   /** Mean entropy of the softmax over each row, in nats. */
   meanEntropy: Float64Array;
+  /** Numbers of rows, one for each query of each head. */
+  rows: Float64Array;
 }
 
 export interface AccumulateOptions {
@@ -148,9 +155,10 @@ export interface AccumulateResult {
   statistics: AttentionStatistics | null;
   /**
    * What the engine measured, under the names of `telemetry/metrics.ts`: seconds that compute threads spent
-   * gathering rows, and in forward and backward passes, summed over threads.
+   * gathering rows (and gathering them while nothing was computed), in forward passes (0 on a GPU, which is
+   * not asked), and in forward and backward passes, summed over threads.
    */
-  numbers: Record<'gather_seconds' | 'compute_seconds', number>;
+  numbers: Record<'gather_seconds' | 'gather_wait_seconds' | 'forward_seconds' | 'compute_seconds', number>;
 }
 
 /**
@@ -297,6 +305,13 @@ export interface Engine {
   gradient(): Float32Array[];
   /** Norm of gradient(), which must hold the global sum. */
   gradientNorm(): Promise<GradientNorm>;
+  /**
+   * Norms of the last global sum in these ranges of elements, which begin at parameters: from, to, from, to,
+   * ... Frozen parameters count as zero. Only before the next accumulate(); in a group only for the leader.
+   */
+  gradientNorms(bounds: Float64Array): Promise<Float64Array>;
+  /** |EMA - weights| / |weights| over all trained parameters. Rejects with ERR_NO_EMA. */
+  emaDistance(): Promise<number>;
   /**
    * Joins the engine to a group: from now on all members share one copy of the state, and reduce() and
    * update() are collective, called by every member in the same order. join() itself is collective, and comes

@@ -1,7 +1,7 @@
 /** metrics.jsonl: one object per step, validation, checkpoint and missed checkpoint. Names are snake_case, with the unit. */
 import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
-import type { Sink, StepRecord, WorkerReport } from './record.js';
+import type { AttentionSummary, Sink, StepRecord, WorkerReport } from './record.js';
 
 /** @param open gives the file when the first step is about to begin. */
 export function metricsFile(open: () => JsonlFile): Sink {
@@ -11,15 +11,16 @@ export function metricsFile(open: () => JsonlFile): Sink {
       file = open();
     },
     step: (record) => file?.append(stepObject(record)),
-    validation: ({ step, seconds, results }) => {
+    validation: ({ step, seconds, results, emaDistance }) => {
       const weights = results.map(({ weights, mean, bins }) => [
         weights,
         { mean, bins: Object.fromEntries(bins.map(({ name, loss }) => [name, loss])) },
       ]);
-      file?.append({ type: 'validation', step, seconds, ...Object.fromEntries(weights) });
+      const distance = emaDistance === null ? {} : { ema_distance: emaDistance };
+      file?.append({ type: 'validation', step, seconds, ...Object.fromEntries(weights), ...distance });
     },
-    checkpoint: ({ step, path, seconds, stallSeconds }) =>
-      file?.append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds }),
+    checkpoint: ({ step, path, seconds, stallSeconds, bytes }) =>
+      file?.append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds, bytes }),
     missedCheckpoint: ({ step, reason, fault: { code, message } }) =>
       file?.append({ type: 'missed_checkpoint', step, reason, code, message }),
   };
@@ -27,17 +28,40 @@ export function metricsFile(open: () => JsonlFile): Sink {
 
 export function stepObject(record: StepRecord): object {
   const numbers = Object.entries(STEP_NUMBERS).map(([key, [, value]]) => [key, value(record)]);
-  const attention = record.attention.map(({ name, maxAbsLogit, meanEntropy }) => [
-    name,
-    { max_abs_logit: maxAbsLogit, mean_entropy_nats: meanEntropy },
-  ]);
   return {
     type: 'step',
     ...Object.fromEntries(numbers),
-    ...(attention.length > 0 && { attention: Object.fromEntries(attention) }),
+    ...(record.attention.length > 0 && { attention: attentionObject(record.attention) }),
+    ...(Object.keys(record.gradientNorms).length > 0 && { gradient_norms: record.gradientNorms }),
     workers: record.workers.map(workerObject),
     unix_seconds: Date.now() / 1000,
   };
+}
+
+/** By attention: the numbers of all its queries, and those of each stream. */
+function attentionObject(summaries: readonly AttentionSummary[]): object {
+  const names = [...new Set(summaries.map(({ name }) => name))];
+  const entries = names.map((name) => {
+    const of = summaries.filter((summary) => summary.name === name);
+    const rows = of.reduce((sum, summary) => sum + summary.rows, 0);
+    const streams = of.map(({ stream, maxAbsLogit, meanEntropy, logitBound }) => [
+      stream,
+      {
+        max_abs_logit: maxAbsLogit,
+        mean_entropy_nats: meanEntropy,
+        ...(logitBound > 0 && { logit_bound: logitBound }),
+      },
+    ]);
+    return [
+      name,
+      {
+        max_abs_logit: Math.max(...of.map(({ maxAbsLogit }) => maxAbsLogit)),
+        mean_entropy_nats: of.reduce((sum, { meanEntropy, rows: n }) => sum + meanEntropy * n, 0) / rows,
+        ...Object.fromEntries(streams),
+      },
+    ];
+  });
+  return Object.fromEntries(entries);
 }
 
 function workerObject({ rank, device, numbers }: WorkerReport): object {

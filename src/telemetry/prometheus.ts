@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { OrchestratorError } from '../errors.js';
 import { NewestSockets } from '../rpc/newest-sockets.js';
-import { METRICS, type Metric, PREFIX } from './metrics.js';
+import { METRICS, type Metric, PREFIX, RUN_LABEL, type Surroundings } from './metrics.js';
 import type { RunHeader, Sink } from './record.js';
 
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
@@ -29,11 +29,30 @@ export interface MetricsServer extends Sink {
   readonly address: string;
 }
 
-/** Starts the server, which runs until it is closed. Port 0 takes any free port. */
-export async function serveMetrics(host: string, port: number, header: RunHeader): Promise<MetricsServer> {
+/** Ports after a given one that are tried where it is in use. */
+const MORE_PORTS = 100;
+
+/**
+ * Starts the server, which runs until it is closed. Port 0 takes any free port; where another port is in use,
+ * the next free one is taken.
+ *
+ * @param measure called whenever metrics are rendered
+ */
+export async function serveMetrics(
+  host: string,
+  port: number,
+  header: RunHeader,
+  measure: () => Promise<Surroundings>,
+): Promise<MetricsServer> {
   const registry = new Registry();
+  registry.setDefaultLabels({ [RUN_LABEL]: header.run });
   collectDefaultMetrics({ register: registry, prefix: `${PREFIX}coordinator_` });
   instruments(registry, METRICS.header)(header);
+  const measured = instruments(registry, METRICS.scrape);
+  const render = async () => {
+    measured(await measure());
+    return await registry.metrics();
+  };
   let current = 'INIT';
   let rendered: Promise<string> | null = null;
   const metrics = () => {
@@ -41,7 +60,7 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
     setTimeout(() => {
       rendered = null;
     }, RENDERED_MS).unref();
-    rendered = registry.metrics();
+    rendered = render();
     return rendered;
   };
   /** Sets metrics, which are then rendered anew. */
@@ -77,12 +96,15 @@ export async function serveMetrics(host: string, port: number, header: RunHeader
   server.on('connection', (socket) => connections.add(socket));
   await listen(server, host, port);
   const setPhase = setter(METRICS.phase);
+  const count = setter(METRICS.count);
   const { port: actual } = server.address() as AddressInfo;
   return {
     step: setter(METRICS.step),
     validation: setter(METRICS.validation),
     checkpoint: setter(METRICS.checkpoint),
     missedCheckpoint: setter(METRICS.missedCheckpoint),
+    generation: setter(METRICS.generation),
+    count: (what, by) => count({ [what]: by }),
     phase: (phase) => {
       current = phase;
       setPhase(phase);
@@ -100,29 +122,35 @@ function pathOf(target: string): string {
   return target.replace(/^https?:\/\/[^/?]*/i, '').split('?')[0]!;
 }
 
-/** Refuses an address on which serveMetrics could not listen now. */
+/** Refuses an address on which serveMetrics could not listen now, on no port that it would try. */
 export async function checkMetricsAddress(host: string, port: number): Promise<void> {
   const server = createServer();
   await listen(server, host, port);
   server.close();
 }
 
-async function listen(server: Server, host: string, port: number): Promise<void> {
-  try {
-    await once(server.listen(port, host), 'listening');
-    // A connection that cannot be accepted must not end the run.
-    server.on('error', () => {});
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : message;
-    const hint =
-      code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
-        ? 'Set telemetry.metrics_host to an address of this machine: 127.0.0.1, or 0.0.0.0 for all of its addresses'
-        : 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
-    throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}:${port}: ${why}`, {
-      hint,
-      cause,
-    });
+async function listen(server: Server, host: string, first: number): Promise<void> {
+  const last = first === 0 ? 0 : Math.min(65_535, first + MORE_PORTS);
+  for (let port = first; ; port++) {
+    try {
+      await once(server.listen(port, host), 'listening');
+      // A connection that cannot be accepted must not end the run.
+      server.on('error', () => {});
+      return;
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      if (code === 'EADDRINUSE' && port < last) continue;
+      const ports = port === first ? `port ${port}` : `ports ${first} to ${port}`;
+      const why = code === 'EADDRINUSE' ? 'in use by other processes' : message;
+      const hint =
+        code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
+          ? 'Set telemetry.metrics_host to an address of this machine: 127.0.0.1, or 0.0.0.0 for all of its addresses'
+          : 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
+      throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}, ${ports}: ${why}`, {
+        hint,
+        cause,
+      });
+    }
   }
 }
 
@@ -135,10 +163,13 @@ function instruments<R>(registry: Registry, metrics: readonly Metric<R>[]): (rec
 }
 
 function instrument<R>(registry: Registry, metric: Metric<R>): (record: R) => void {
-  const { type, name, help, labels, read } = metric;
+  const { type, name, help, labels, known = [], read } = metric;
   const options = { name: PREFIX + name, help, labelNames: [...labels], registers: [registry] };
   const counter = type === 'counter' ? new Counter(options) : null;
   const gauge = type === 'gauge' ? new Gauge(options) : null;
+  for (const value of known) counter?.labels(value).inc(0);
+  // A gauge has no value before it is set: 0 would be taken for a measurement.
+  if (labels.length === 0) gauge?.remove();
   const histogram = type === 'histogram' ? new Histogram({ ...options, buckets: SECONDS_BUCKETS }) : null;
   return (record) => {
     const values = read(record);
@@ -146,7 +177,7 @@ function instrument<R>(registry: Registry, metric: Metric<R>): (record: R) => vo
     // Labels that no longer occur, like the previous phase, go.
     if (samples.length > 0) gauge?.reset();
     for (const [value, ...of] of samples) {
-      counter?.labels(...of).inc(value);
+      if (Number.isFinite(value)) counter?.labels(...of).inc(value);
       gauge?.labels(...of).set(value);
       histogram?.labels(...of).observe(value);
     }

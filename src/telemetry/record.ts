@@ -1,7 +1,7 @@
 /** The records of a run. Every sink gets the same ones. */
 import type { Fault } from '../fault.js';
 import type { Prepared } from '../rpc/proto.js';
-import type { WorkerNumbers } from './metrics.js';
+import type { CountName, WorkerNumbers } from './metrics.js';
 
 /** One worker's part of a step. */
 export interface WorkerReport {
@@ -24,18 +24,29 @@ export interface StepRecord {
   /** Time from the previous commit to this one, without a validation in between. */
   seconds: number;
   samples: number;
-  /** Drawn rows with the weight 0, because a stored value is not finite. */
-  skippedRows: number[];
   /** Model FLOPs of the step; no credit for recomputation. */
   flops: number;
+  /** FLOP/s of large matmuls on all workers, measured at the start; 0 if it was not. */
+  matmulPeak: number;
+  /** Bins of t in ascending order, those that have samples in this step. */
+  times: TimeBin[];
   /** Empty if the step was not sampled. */
   attention: AttentionSummary[];
+  /** By block; empty if the step was not sampled. Their squares add up to that of gradientNorm. */
+  gradientNorms: Record<string, number>;
   workers: WorkerReport[];
   /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
   etaSeconds: number | null;
 }
 
-/** The largest logit, and in nats the mean entropy over workers, weighted by their slots. */
+/** A bin of t: the sum of the weighted losses of its samples. */
+export interface TimeBin {
+  name: string;
+  sum: number;
+  samples: number;
+}
+
+/** Of the queries of one stream in one attention: the largest logit, and the mean entropy in nats. */
 export type AttentionSummary = Prepared['attention'][number];
 
 export interface ValidationRecord {
@@ -43,6 +54,8 @@ export interface ValidationRecord {
   /** Time of the whole validation. */
   seconds: number;
   results: ValidationSummary[];
+  /** |EMA - master| / |master|; null without EMA. */
+  emaDistance: number | null;
 }
 
 export interface ValidationSummary {
@@ -60,20 +73,30 @@ export interface CheckpointRecord {
   seconds: number;
   /** Time for which training waited. */
   stallSeconds: number;
+  /** Size of its files. */
+  bytes: number;
 }
+
+export const MISSED_REASONS = ['failed', 'skipped'] as const;
 
 /** A checkpoint that was due and is not there. */
 export interface MissedCheckpoint {
   step: number;
   /** failed = it could not be written; skipped = another one was still being written. */
-  reason: 'failed' | 'skipped';
+  reason: (typeof MISSED_REASONS)[number];
   fault: Fault;
 }
 
 export interface RunHeader {
   name: string;
+  /** The name and when the run was started for the first time: "tiny@20261126-094430". */
+  run: string;
   steps: number;
   workers: number;
+  /** Steps between two checkpoints; 0: only at the end. */
+  checkpointEvery: number;
+  /** Step of the checkpoint that the run was resumed from; 0: none. */
+  resumedStep: number;
 }
 
 /** A sink handles the records that it needs. */
@@ -84,6 +107,10 @@ export interface Sink {
   validation?(record: ValidationRecord): void;
   checkpoint?(record: CheckpointRecord): void;
   missedCheckpoint?(record: MissedCheckpoint): void;
+  /** The workers formed a generation. */
+  generation?(generation: number): void;
+  /** Something happened that is counted. */
+  count?(what: CountName, by: number): void;
   /** The run entered this phase: "FORMING", "RUNNING". */
   phase?(phase: string): void;
   /** A message for the user. */
@@ -104,6 +131,8 @@ export function recorderOf(sinks: readonly Sink[]): Recorder {
     validation: (record) => each((sink) => sink.validation?.(record)),
     checkpoint: (record) => each((sink) => sink.checkpoint?.(record)),
     missedCheckpoint: (record) => each((sink) => sink.missedCheckpoint?.(record)),
+    generation: (generation) => each((sink) => sink.generation?.(generation)),
+    count: (what, by) => each((sink) => sink.count?.(what, by)),
     phase: (phase) => each((sink) => sink.phase?.(phase)),
     note: (level, message) => each((sink) => sink.note?.(level, message)),
     close: async () => {

@@ -57,8 +57,10 @@ export class CheckpointSaver {
       posEmbed: engine.posEmbed(),
       metadata: this.#metadata(step),
     };
-    const { folder, seconds } = await stageCheckpoint(join(welcome.runDir, CHECKPOINTS), content, sign);
-    session.send({ saved: { step, folder, seconds, stallSeconds } });
+    const root = join(welcome.runDir, CHECKPOINTS);
+    const { folder, manifest, seconds } = await stageCheckpoint(root, content, sign);
+    const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
+    session.send({ saved: { step, folder, seconds, stallSeconds, bytes } });
   }
 
   #metadata(step: number): CheckpointMetadata {

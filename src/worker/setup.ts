@@ -17,9 +17,13 @@ import { objectiveOf } from '../objective/objective.js';
 import type { Form, Welcome } from '../rpc/proto.js';
 import { type PlanState, SamplePlan } from '../step/plan.js';
 import { SlotBatches } from '../step/slot.js';
+import { timeName } from '../telemetry/metrics.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
 import type { CoordinatorSession } from './session.js';
+
+const PEAK_SIDE = 1024;
+const PEAK_SECONDS = 0.3;
 
 /** The setup of a worker, its place in a generation, and what sums its gradients with those of its peers. */
 export interface Generation extends WorkerSetup {
@@ -39,6 +43,7 @@ export async function buildSetup(welcome: Welcome) {
   /** Null on the CPU. */
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
   const training = trainingEngine(config, dataset, hostOf(native()), welcome.workers, gpu?.ordinal ?? null);
+  const matmulPeak = config.telemetry.metrics_port === null ? 0 : await measureMatmulPeak(training);
   const engine = await native().createEngine(training.spec);
   const rows = await native().mapDataset(dataset.spec);
   await engine.attach(rows, dataset.text);
@@ -46,7 +51,26 @@ export async function buildSetup(welcome: Welcome) {
   const objective = objectiveOf(config.objective);
   const batches = new SlotBatches(config, objective, plan, dataset.hasSynthetic);
   const validation = validationEvery(config) > 0 ? batches.validation() : [];
-  return { config, welcome, dataset, rows, objective, plan, batches, engine, gpu, training, validation };
+  return {
+    config,
+    welcome,
+    dataset,
+    rows,
+    objective,
+    plan,
+    batches,
+    engine,
+    gpu,
+    training,
+    validation,
+    matmulPeak,
+  };
+}
+
+/** FLOP/s of large matmuls on this worker's threads or GPU, against which its rate is reported. */
+async function measureMatmulPeak({ spec: { device, precision, threads } }: TrainingEngine): Promise<number> {
+  if (device !== null) return (await native().deviceCeilings(device, precision)).flops;
+  return await native().matmulPeak(precision, PEAK_SIDE, PEAK_SIDE, PEAK_SIDE, threads, PEAK_SECONDS);
 }
 
 export type WorkerSetup = Awaited<ReturnType<typeof buildSetup>>;
@@ -91,7 +115,7 @@ export async function loadState(
 
 /** The Ready message, which the coordinator compares between workers before the first step. */
 export async function readiness(setup: WorkerSetup, step: number) {
-  const { config, dataset, engine, gpu, training, validation } = setup;
+  const { config, dataset, engine, gpu, training, validation, matmulPeak } = setup;
   const layout = engine.layout();
   return {
     step,
@@ -101,8 +125,9 @@ export async function readiness(setup: WorkerSetup, step: number) {
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
     precision: `${training.precision.compute} (${training.precision.reason})`,
-    validation: validation.map(({ time }) => `t=${time.toFixed(4)}`),
+    validation: validation.map(({ time }) => timeName(time)),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
+    matmulPeak,
   };
 }
 

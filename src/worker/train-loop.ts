@@ -10,6 +10,7 @@ import { measureProcess } from './process-metrics.js';
 import { CheckpointSaver } from './saver.js';
 import type { Generation } from './setup.js';
 import { isSkipped, skipNonFinite } from './skip.js';
+import { attentionReport, gradientNorms } from './statistics.js';
 import { validate } from './validation.js';
 
 /** Trains from `firstStep` until the coordinator stops the run and all checkpoints are written. */
@@ -20,6 +21,8 @@ export async function train(generation: Generation, firstStep: number): Promise<
   const processNumbers = measureProcess(engine);
   const seed = BigInt(config.seed);
   const sampleEvery = config.telemetry.attention_every;
+  const isFirst = form.rank === 0;
+  let commitSeconds = 0;
   let updateSeconds = 0;
 
   for (let step = firstStep; ; step++) {
@@ -30,19 +33,21 @@ export async function train(generation: Generation, firstStep: number): Promise<
       batches.training(step, firstSlot + i),
     );
 
+    const sampled = sampleEvery > 0 && step % sampleEvery === 0;
     const next = batches.training(step + 1, firstSlot);
     if (config.data.on_non_finite === 'skip') await skipNonFinite(rows, [...slots, next]);
 
     // Accumulate: forward and backward of every slot. Complete gradient buckets are sent while backward still
     // runs.
     const onBucket = collective.begin(step);
+    const accumulateStarted = performance.now();
     const computed = await engine.accumulate({
       slots,
       totalSlots: form.members.at(-1)!.endSlot,
       gradScale: 1 / config.batch.global,
       seed,
       step,
-      statistics: sampleEvery > 0 && step % sampleEvery === 0,
+      statistics: sampled,
       next,
       onBucket,
     });
@@ -53,17 +58,21 @@ export async function train(generation: Generation, firstStep: number): Promise<
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
     // Prepared: nothing has changed yet. The step is committed if all workers have the same finite gradient.
-    const nonFinite = firstNonFinite < 0 ? [] : await findNonFinite(generation, slots, step);
+    const finite = firstNonFinite < 0;
+    const nonFinite = finite ? [] : await findNonFinite(generation, slots, step);
     session.send({
       prepared: {
         step,
         slots: slotReports(slots, computed),
         gradientNorm: norm,
         nonFinite,
-        attention: attentionReport(computed),
+        attention: await attentionReport(engine, computed, isFirst),
+        gradientNorms: sampled && isFirst && finite ? await gradientNorms(engine) : {},
         numbers: {
           total_seconds: (performance.now() - started) / 1000,
+          accumulate_seconds: (exchangeStarted - accumulateStarted) / 1000,
           exchange_seconds: exchangeSeconds,
+          commit_seconds: commitSeconds,
           update_seconds: updateSeconds,
           exchange_bytes: receivedBytes,
           ...computed.numbers,
@@ -71,7 +80,9 @@ export async function train(generation: Generation, firstStep: number): Promise<
         } satisfies WorkerNumbers,
       },
     });
+    const prepared = performance.now();
     const commit = await session.next('commit');
+    commitSeconds = (performance.now() - prepared) / 1000;
 
     // Update: the optimizer and the EMA, the same on every worker. Workers that share memory share the work.
     const updateStarted = performance.now();
@@ -94,30 +105,27 @@ export async function train(generation: Generation, firstStep: number): Promise<
     if (commit.validate) {
       const validationStarted = performance.now();
       const losses = await validate(generation);
+      const measures = losses !== null && isFirst && config.ema !== null;
+      const emaDistance = measures ? await engine.emaDistance() : 0;
       const seconds = (performance.now() - validationStarted) / 1000;
-      session.send({ validated: { step, losses: losses ?? [], seconds, abandoned: losses === null } });
+      session.send({
+        validated: { step, losses: losses ?? [], seconds, abandoned: losses === null, emaDistance },
+      });
     }
-    if (commit.checkpoint && form.rank === 0) await saver.save(step);
+    if (commit.checkpoint && isFirst) await saver.save(step);
     if (commit.stop) return saver.settled();
   }
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
-  return slots.map(({ slot, rows, coefficients, dropped }, i) => {
+  return slots.map(({ slot, rows, coefficients, dropped, times }, i) => {
     const losses = computed.slots[i]!.losses;
     return {
       slot,
       losses: Array.from(losses, (loss, i) => loss * readCoefficient(coefficients, i, 'weight')),
       samples: [...rows],
       skipped: [...rows].filter((_, i) => isSkipped(dropped, i)),
+      times: [...times],
     };
   });
-}
-
-function attentionReport({ statistics }: AccumulateResult) {
-  return (statistics?.names ?? []).map((name, i) => ({
-    name,
-    maxAbsLogit: statistics!.maxAbsLogit[i]!,
-    meanEntropy: statistics!.meanEntropy[i]!,
-  }));
 }

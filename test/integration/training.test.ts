@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -30,6 +29,35 @@ beforeAll(async () => {
   expect(reference.losses).toHaveLength(STEPS);
   expect(reference.ledger).toHaveLength(STEPS);
   expect(reference.validation).toHaveLength(3);
+});
+
+test('sampled steps: norms of blocks add up to the norm, and logits are within the bound of QK-norm', () => {
+  interface Stream {
+    max_abs_logit: number;
+    mean_entropy_nats: number;
+    logit_bound: number;
+  }
+  const sampled = readLines(join(folder, 'one', 'metrics.jsonl')).filter(({ attention }) => attention);
+  expect(sampled).toHaveLength(STEPS / 3);
+  for (const { gradient_norm, gradient_norms, attention } of sampled) {
+    const norms = Object.values(gradient_norms as Record<string, number>);
+    expect(Math.hypot(...norms) / (gradient_norm as number)).toBeCloseTo(1, 12);
+    const attentions = attention as Record<string, Record<'text' | 'image', Stream>>;
+    expect(Object.entries(attentions).map(([name, { text }]) => [name, text !== undefined])).toEqual([
+      ['block 0', true],
+      ['block 0 attn2', false],
+      ['block 1', false],
+    ]);
+    for (const { text, image } of Object.values(attentions)) {
+      for (const stream of text === undefined ? [image] : [text, image]) {
+        expect(stream.max_abs_logit).toBeGreaterThan(0);
+        expect(stream.max_abs_logit).toBeLessThan(1.01 * stream.logit_bound);
+        expect(stream.mean_entropy_nats).toBeGreaterThan(0);
+      }
+    }
+    const { text, image } = attentions['block 0']!;
+    expect(text.mean_entropy_nats).not.toBe(image.mean_entropy_nats);
+  }
 });
 
 describe('the promise', () => {
@@ -195,7 +223,9 @@ describe('deaths', () => {
           `ERR_WORKER_LOST: rank 1 \\(pid ${victim} on .*\\) was killed by SIGKILL at step \\d+ \\(out of memory\\?\\)`,
         ),
       );
-      expect(output).toContain('hint: No checkpoint was written yet: the same command starts again');
+      expect(output).toContain(
+        'hint: There is no checkpoint yet: the same command starts from the beginning',
+      );
       expect(pids.filter(isAlive)).toEqual([]);
     },
   );
@@ -347,19 +377,11 @@ describe('refusals', () => {
     expect(output).toContain('error ERR_FILE_TRUNCATED: rank ');
   });
 
-  test('more workers than slots, a port in use, a folder that is a file, a log that is a folder', async () => {
+  test('more workers than slots, a folder that is a file, a log that is a folder', async () => {
     expect(await launch(join(folder, 'many'), 6)).toMatchObject({
       code: 2,
       output: expect.stringContaining('6 workers cannot share 5 slots (batch.global 20 / batch.micro 4)'),
     });
-
-    const server = createServer().listen(0, '127.0.0.1');
-    await new Promise((resolve) => server.once('listening', resolve));
-    const { port } = server.address() as { port: number };
-    const taken = await launch(join(folder, 'port'), 1, '--set', `telemetry.metrics_port=${port}`);
-    server.close();
-    expect(taken.code).toBe(1);
-    expect(taken.output).toContain(`ERR_PORT: Cannot serve metrics on 127.0.0.1:${port}: the port is in use`);
 
     writeFileSync(join(folder, 'file'), '');
     expect(await launch(join(folder, 'file', 'run'), 1)).toMatchObject({

@@ -139,6 +139,9 @@ export function fingerprint(runDir: string, step: number): Record<string, unknow
     losses: metrics
       .filter(({ type }) => type === 'step')
       .map(({ step, loss, gradient_norm }) => [step, loss, gradient_norm]),
+    blockNorms: metrics.flatMap(({ step, gradient_norms }) =>
+      gradient_norms ? [[step, gradient_norms]] : [],
+    ),
     validation: metrics
       .filter(({ type }) => type === 'validation')
       .map(({ seconds, ...losses }) => {

@@ -36,7 +36,19 @@ test('CONTRIBUTING names every folder of the sources', () => {
   expect(named.filter((folder) => !folders.includes(folder))).toEqual([]);
 });
 
-const FOLDERS = ['.ci', 'assets', 'bench', 'configs', 'docs', 'native', 'proto', 'scripts', 'src', 'test'];
+const FOLDERS = [
+  '.ci',
+  'assets',
+  'bench',
+  'cluster',
+  'configs',
+  'docs',
+  'native',
+  'proto',
+  'scripts',
+  'src',
+  'test',
+];
 
 test('what CONTRIBUTING sets as code is a file, or is written in one', () => {
   const text = readFileSync('CONTRIBUTING.md', 'utf8')

@@ -89,8 +89,7 @@ void forward(StreamRows<T> out, float* lse, AttentionStats* stats, const T* q, c
   const int64_t summed = (d.tokens + Op::kPerUnit - 1) / Op::kPerUnit;  // units along the keys
   const int64_t p_stride = z.columns / Op::kPerUnit;
   RowSums sums = {};
-  float largest = 0;
-  double entropy = 0;
+  StreamStats streams[2] = {};
   for (int64_t bh = d.from; bh < d.to; ++bh) {
     const int64_t sample = bh / d.heads, head = bh % d.heads, at = bh * d.tokens * kHeadDim;
     P::transposed(w.k, k + at, d.tokens);
@@ -114,9 +113,11 @@ void forward(StreamRows<T> out, float* lse, AttentionStats* stats, const T* q, c
         for (int64_t r = 0; r < rows; ++r) {
           const float high = sums.maximum[r], low = -sums.minimum[r],
                       size = kScale * (high > low ? high : low);
-          largest = size > largest || size != size ? size : largest;
-          entropy +=
+          StreamStats& of = streams[start + r >= d.split];
+          of.max_abs_logit = size > of.max_abs_logit || size != size ? size : of.max_abs_logit;
+          of.entropy_sum +=
               static_cast<double>(row_lse[r]) - kScale * static_cast<double>(sums.weighted[r]) * inverse[r];
+          ++of.rows;
         }
       }
       gemm<Op, false>(w.out, kHeadDim, w.p, p_stride, 1, vp, kHeadDim, kPanel, rows, kHeadVectors, summed);
@@ -128,9 +129,8 @@ void forward(StreamRows<T> out, float* lse, AttentionStats* stats, const T* q, c
     }
   }
   if constexpr (Stats) {
-    stats->max_abs_logit = largest;
-    stats->entropy_sum = entropy;
-    stats->rows = d.samples * d.heads * (d.tokens - d.first_query);
+    stats->streams[0] = streams[0];
+    stats->streams[1] = streams[1];
   }
 }
 

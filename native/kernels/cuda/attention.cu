@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     accumulate<kTiles>(out, s, values(buffer));
   }
 
-  float largest = 0, entropy = 0;
+  float largest[2] = {}, entropy[2] = {};  // by stream
 #pragma unroll
   for (int i = 0; i < kTiles; ++i)
 #pragma unroll
@@ -116,9 +116,13 @@ __global__ void __launch_bounds__(kThreads, 2)
       if constexpr (Stats) {
         const float product = sum_lanes<4>(weighted[i][r]), least = -max_lanes<4>(-low[i][r]);
         if (row < d.tokens && t == 0) {
-          const float size = kScale * fmaxf(high[i][r], -least);
-          largest = size > largest || size != size ? size : largest;
-          entropy += row_lse - kScale * product * inverse;
+          const float size = kScale * fmaxf(high[i][r], -least), nats = row_lse - kScale * product * inverse;
+#pragma unroll
+          for (int stream = 0; stream < 2; ++stream)
+            if ((row >= d.split) == (stream == 1)) {
+              largest[stream] = larger(largest[stream], size);
+              entropy[stream] += nats;
+            }
         }
       }
       if (row >= d.tokens) continue;
@@ -130,22 +134,22 @@ __global__ void __launch_bounds__(kThreads, 2)
             pack2(out[i][n][2 * r] * inverse, out[i][n][2 * r + 1] * inverse);
     }
   if constexpr (Stats) {
-    const float warp_largest = max_lanes(largest), warp_entropy = sum_lanes(entropy);
-    const bool poisoned = sum_lanes(largest != largest ? 1.0f : 0.0f) > 0;  // fmaxf ignores NaN
     // no thread reads the tiles any more
     __syncthreads();
-    float* const each = reinterpret_cast<float*>(memory);
-    if (lane == 0) {
-      each[2 * warp] = poisoned ? NAN : warp_largest;
-      each[2 * warp + 1] = warp_entropy;
+    float* const each = reinterpret_cast<float*>(memory);  // by warp and stream
+    for (int stream = 0; stream < 2; ++stream) {
+      const float size = largest[stream], most = max_lanes(size), nats = sum_lanes(entropy[stream]);
+      const bool poisoned = sum_lanes(size != size ? 1.0f : 0.0f) > 0;  // max_lanes ignores NaN
+      if (lane > 0) continue;
+      each[2 * (2 * warp + stream)] = poisoned ? NAN : most;
+      each[2 * (2 * warp + stream) + 1] = nats;
     }
     __syncthreads();
     if (threadIdx.x == 0) {
-      StatsPart part{0, 0};
-      for (int w = 0; w < kWarps; ++w) {
-        const float size = each[2 * w];
-        part.largest = size > part.largest || size != size ? size : part.largest;
-        part.entropy += static_cast<double>(each[2 * w + 1]);
+      StatsPart part{};
+      for (int i = 0; i < 2 * kWarps; ++i) {
+        part.largest[i % 2] = larger(part.largest[i % 2], each[2 * i]);
+        part.entropy[i % 2] += static_cast<double>(each[2 * i + 1]);
       }
       parts[blockIdx.x] = part;
     }

@@ -8,11 +8,13 @@ constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kLog2e = 1.44269504f;
 constexpr float kScaleLog2e = kScale * kLog2e;
 
-/// One block's part of the statistics.
+/// One block's part of the statistics, by the stream of the query.
 struct StatsPart {
-  double entropy;
-  float largest;
+  double entropy[2];
+  float largest[2];
 };
+/// The larger of two sizes; NaN if the second is. (fmaxf ignores NaN.)
+GPU_INLINE float larger(float a, float b) { return b > a || b != b ? b : a; }
 /// Adds the parts, in order, into *stats.
 void sum_stats(AttentionStats* stats, const StatsPart* parts, int64_t count, const AttentionDims& d);
 /// delta [samples, heads, tokens] = rowsum(dout * out) of the computed rows.

@@ -75,7 +75,12 @@ __global__ void __launch_bounds__(kThreads)
   const float product = sum_lanes(weighted * keep), least = -max_lanes(-low);
   if (lane > 0) return;
   lse[bh * d.tokens + row] = row_lse;
-  if (parts) parts[at] = {static_cast<double>(row_lse - product / total), fmaxf(most, -least)};
+  if (!parts) return;
+  StatsPart part{};
+  const int stream = row >= d.split;
+  part.entropy[stream] = static_cast<double>(row_lse - product / total);
+  part.largest[stream] = fmaxf(most, -least);
+  parts[at] = part;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -135,20 +140,22 @@ __global__ void __launch_bounds__(kThreads)
 
 constexpr int kSumThreads = 256;
 __global__ void __launch_bounds__(kSumThreads)
-    add_parts(AttentionStats* stats, const StatsPart* parts, int64_t count, int64_t rows) {
+    add_parts(AttentionStats* stats, const StatsPart* parts, int64_t count, int64_t rows0, int64_t rows1) {
   GPU_SHARED(memory);
   StatsPart* const all = reinterpret_cast<StatsPart*>(memory);
-  StatsPart mine{0, 0};
+  StatsPart mine{};
   const auto take = [&](const StatsPart& p) {
-    mine.entropy += p.entropy;
-    mine.largest = p.largest > mine.largest || p.largest != p.largest ? p.largest : mine.largest;
+    for (int stream = 0; stream < 2; ++stream) {
+      mine.entropy[stream] += p.entropy[stream];
+      mine.largest[stream] = larger(mine.largest[stream], p.largest[stream]);
+    }
   };
   for (int64_t i = threadIdx.x; i < count; i += kSumThreads) take(parts[i]);
   all[threadIdx.x] = mine;
   __syncthreads();
   if (threadIdx.x > 0) return;
   for (int i = 1; i < kSumThreads; ++i) take(all[i]);
-  *stats = {mine.largest, mine.entropy, rows};
+  *stats = {{{mine.largest[0], mine.entropy[0], rows0}, {mine.largest[1], mine.entropy[1], rows1}}};
 }
 
 int64_t computed_rows(const AttentionDims& d) { return (d.to - d.from) * (d.tokens - d.first_query); }
@@ -176,7 +183,10 @@ size_t no_scratch(const AttentionDims&) { return 0; }
 }  // namespace
 
 void sum_stats(AttentionStats* stats, const StatsPart* parts, int64_t count, const AttentionDims& d) {
-  launch(add_parts, 1, kSumThreads, sizeof(StatsPart) * kSumThreads, stats, parts, count, computed_rows(d));
+  const int64_t pairs = d.to - d.from,
+                first = d.first_query < d.split ? pairs * (d.split - d.first_query) : 0;
+  launch(add_parts, 1, kSumThreads, sizeof(StatsPart) * kSumThreads, stats, parts, count, first,
+         computed_rows(d) - first);
 }
 
 template <class T>

@@ -15,6 +15,7 @@ interface CoordinatorCommandOptions {
   runDir: string;
   resume: string;
   listen: string;
+  prometheusTargets?: string;
   set: string[];
 }
 
@@ -27,7 +28,8 @@ export function register(program: Command): void {
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
-    .action(async (configPath: string, { set, ...options }: CoordinatorCommandOptions) => {
+    .option('--prometheus-targets <file>', "file for Prometheus' file-based discovery")
+    .action(async (configPath: string, { set, prometheusTargets, ...options }: CoordinatorCommandOptions) => {
       ignoreOutputErrors();
       let run: Run | null = null;
       onStopSignals((signal) => {
@@ -39,6 +41,7 @@ export function register(program: Command): void {
       run = await startCoordinator({
         ...options,
         loaded: loadConfigWithSources(configPath, set),
+        prometheusTargets: prometheusTargets ?? null,
         token: requireVariable(ENVIRONMENT.token),
         supervised: process.send !== undefined,
         onListening: (address) => {

@@ -26,6 +26,7 @@ interface LaunchFlags extends WorkersFlags {
   memory?: number;
   dryRun?: true;
   cache: boolean;
+  prometheusTargets?: string;
 }
 
 export function register(program: Command): void {
@@ -41,6 +42,10 @@ export function register(program: Command): void {
       memorySize,
     )
     .option('--no-cache', 'compute the identity of the data set anew, whatever the cache holds')
+    .option(
+      '--prometheus-targets <file>',
+      "write the address of /metrics into this file, for Prometheus' file-based discovery",
+    )
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .action(async (configPath: string, flags: LaunchFlags) => {
       const loaded = loadConfigWithSources(configPath, flags.set);
@@ -53,6 +58,7 @@ export function register(program: Command): void {
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
         overrides: flags.set,
+        prometheusTargets: flags.prometheusTargets ?? null,
       };
       const workers = workersOf(options);
       checkWorkers(config, workers);

@@ -8,6 +8,7 @@ test('of many rows and slots that are not finite a few are named, with what to d
     losses: Array.from({ length: 64 }, () => Number.NaN),
     samples: Array.from({ length: 64 }, (_, i) => 100 * slot + i),
     skipped: [],
+    times: [],
   }));
   const answer: Prepared = {
     step: 7,
@@ -15,6 +16,7 @@ test('of many rows and slots that are not finite a few are named, with what to d
     gradientNorm: Number.NaN,
     nonFinite: slots.map(({ slot }) => ({ slot, tensor: 'x_embedder' })),
     attention: [],
+    gradientNorms: {},
     numbers: {},
   };
   const fault = judgePrepared([{ name: 'rank 0', answer }], 6);

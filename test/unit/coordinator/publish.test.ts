@@ -44,6 +44,7 @@ async function training() {
     listen: '127.0.0.1:0',
     token: TOKEN,
     supervised: false,
+    prometheusTargets: null,
   };
   let address = '';
   const run = await startCoordinator({ ...options, onListening: (found) => (address = found) });
@@ -76,7 +77,7 @@ async function step(workers: readonly CoordinatorSession[], step: number) {
 
 async function stage(worker: CoordinatorSession, step: number): Promise<void> {
   const { folder, seconds } = await stageCheckpoint(root, contentOf(step, step));
-  worker.send({ saved: { step, folder, seconds, stallSeconds: 0 } });
+  worker.send({ saved: { step, folder, seconds, stallSeconds: 0, bytes: 1 } });
 }
 
 test('a checkpoint gets its final name when all workers hold its state; old ones are removed after it', async () => {
@@ -120,7 +121,7 @@ test('a folder that was not staged is not published, wherever it points', async 
   const { run, workers } = await training();
   await step(workers, 1);
   for (const worker of workers) worker.send({ applied: { step: 1, stateHash: 'same' } });
-  workers[0]!.send({ saved: { step: 1, folder: '../../elsewhere', seconds: 1, stallSeconds: 0 } });
+  workers[0]!.send({ saved: { step: 1, folder: '../../elsewhere', seconds: 1, stallSeconds: 0, bytes: 1 } });
   await expect
     .poll(() => readFileSync(join(runDir, 'run.log'), 'utf8'))
     .toContain('ERR_PROTOCOL: \\"../../elsewhere\\" is not a staged checkpoint');

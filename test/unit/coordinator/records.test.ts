@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   attentionSummary,
+  lossByTime,
   slotSamples,
   stepLoss,
   validationSummary,
@@ -151,13 +152,34 @@ describe('combining', () => {
     ]);
   });
 
-  test('attention: the largest logit of all, the mean entropy by slots', () => {
-    const name = 'block 0';
+  test('attention: of each stream the largest logit of all, the mean entropy by rows, the bound of rank 0', () => {
     const slot = (n: number) => ({ slot: n, losses: [] });
-    const one = answer([slot(0)], [{ name, maxAbsLogit: 3, meanEntropy: 1 }]);
-    const two = answer([slot(1), slot(2), slot(3)], [{ name, maxAbsLogit: 2, meanEntropy: 2 }]);
-    expect(attentionSummary([one, two])).toEqual([{ name, maxAbsLogit: 3, meanEntropy: 1.75 }]);
+    const of = (stream: string, maxAbsLogit: number, meanEntropy: number, rows: number, logitBound = 0) => ({
+      name: 'block 0',
+      stream,
+      maxAbsLogit,
+      meanEntropy,
+      rows,
+      logitBound,
+    });
+    const one = answer([slot(0)], [of('text', 3, 1, 10, 8), of('image', 1, 4, 20, 9)]);
+    const two = answer([slot(1), slot(2), slot(3)], [of('text', 2, 2, 30), of('image', 5, 1, 60)]);
+    expect(attentionSummary([one, two])).toEqual([of('text', 3, 1.75, 40, 8), of('image', 5, 1.75, 80, 9)]);
     expect(attentionSummary([answer([slot(0)])])).toEqual([]);
+  });
+
+  test('the training loss by bins of t, of whom ever computed the slots', () => {
+    const slot = (n: number, losses: number[], times: number[]) => ({ slot: n, losses, times });
+    const slots = [slot(0, [1, 2], [0, 0.124]), slot(1, [4, 8], [0.125, 1])];
+    const bins = [
+      { name: 't=0.0625', sum: 3, samples: 2 },
+      { name: 't=0.1875', sum: 4, samples: 1 },
+      { name: 't=0.9375', sum: 8, samples: 1 },
+    ];
+    expect(lossByTime([answer(slots)])).toEqual(bins);
+    expect(lossByTime([answer(slots.slice(1)), answer(slots.slice(0, 1))])).toEqual(bins);
+    const bare = slot(2, [16, 32], [Number.NaN]);
+    expect(lossByTime([answer([...slots, bare])])).toEqual(bins);
   });
 
   test('validation by bins, for each kind of weights', () => {

@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { loadConfigWithSources } from '../../../src/config/load.js';
 import { startCoordinator } from '../../../src/coordinator/run.js';
+import { RunDir } from '../../../src/coordinator/run-dir.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { TRAINING } from '../../support/launched.js';
 
@@ -22,6 +23,7 @@ test('stopped before training, it says why once, and leaves no folder: there is 
       listen: '127.0.0.1:0',
       token: 'secret',
       supervised: false,
+      prometheusTargets: null,
       onListening: () => {},
     });
     expect(existsSync(join(runDir, 'lock'))).toBe(true);
@@ -32,4 +34,19 @@ test('stopped before training, it says why once, and leaves no folder: there is 
   }
   expect(printed.join('')).toBe('interrupted: stopped before the first step; there is nothing to save\n');
   expect(existsSync(join(runDir, '..'))).toBe(false);
+});
+
+test.each([
+  ['its own record', { started_unix_seconds: 1000, unix_seconds: 1005 }, 1000],
+  ['of a journal without that, the first line', { unix_seconds: 1005 }, 1005],
+])('when a run was first started stays the same when it goes on: %s', async (_, line, expected) => {
+  const runDir = temporaryFolder();
+  const lines = [
+    { generation: 1, step: 0, ...line },
+    { generation: 2, step: 0, unix_seconds: 2000 },
+  ];
+  writeFileSync(join(runDir, 'journal.jsonl'), lines.map((each) => `${JSON.stringify(each)}\n`).join(''));
+  const dir = await RunDir.open(runDir);
+  dir.release();
+  expect([dir.started, dir.lastGeneration]).toEqual([expected, 2]);
 });

@@ -121,7 +121,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
       happen(
         refused
           ? { type: 'notPublished', step, fault }
-          : { type: 'published', checkpoint: { step, path: 'x', seconds: 1, stallSeconds: 0 } },
+          : { type: 'published', checkpoint: { step, path: 'x', seconds: 1, stallSeconds: 0, bytes: 1 } },
       );
     });
   }
@@ -139,7 +139,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
     const answer: Event =
       random() < disk.refuses
         ? { type: 'notSaved', id, notSaved: { step, failure } }
-        : { type: 'saved', id, saved: { step, folder: 'x', seconds: 1, stallSeconds: 0 } };
+        : { type: 'saved', id, saved: { step, folder: 'x', seconds: 1, stallSeconds: 0, bytes: 1 } };
     diskFree = Math.max(diskFree, now) + below(disk.ms + 1);
     later(diskFree - now, () => {
       if (!dead(actor)) happen(answer);

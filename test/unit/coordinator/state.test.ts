@@ -27,6 +27,7 @@ const ready = (changes: Partial<Ready> = {}): Ready => ({
   precision: 'fp32',
   validation: [],
   device: '',
+  matmulPeak: 0,
   ...changes,
 });
 
@@ -38,10 +39,12 @@ function prepared(step: number, slots: number[], changes: Partial<Prepared> = {}
       losses: [slot, 1],
       samples: [slot * 2, slot * 2 + 1],
       skipped: [],
+      times: [0.25, 0.75],
     })),
     gradientNorm: 1.5,
     nonFinite: [],
     attention: [],
+    gradientNorms: {},
     numbers: {},
     ...changes,
   };
@@ -116,7 +119,7 @@ class Script {
   }
 
   published(step: number): Action[] {
-    const checkpoint = { step, path: `step-${step}`, seconds: 1, stallSeconds: 0 };
+    const checkpoint = { step, path: `step-${step}`, seconds: 1, stallSeconds: 0, bytes: 1 };
     const [saved, ...others] = this.event({ type: 'published', checkpoint });
     expect(saved).toEqual({ type: 'saved', checkpoint });
     return others;
@@ -128,7 +131,13 @@ class Script {
   }
 }
 
-const staged = (step: number) => ({ step, folder: `.partial-${step}`, seconds: 1, stallSeconds: 0 });
+const staged = (step: number) => ({
+  step,
+  folder: `.partial-${step}`,
+  seconds: 1,
+  stallSeconds: 0,
+  bytes: 1,
+});
 
 const end = (actions: Action[]) => actions.find((action) => action.type === 'end');
 const sent = (actions: Action[]) => actions.flatMap((action) => (action.type === 'send' ? [action] : []));
@@ -364,7 +373,7 @@ describe('the step rule', () => {
   test('a validation is handed on when all parts are there', () => {
     const script = new Script().running();
     for (const step of [1, 2, 3]) script.step(step);
-    const part = { step: 3, losses: [], seconds: 1, abandoned: false };
+    const part = { step: 3, losses: [], seconds: 1, abandoned: false, emaDistance: 0 };
     expect(script.event({ type: 'validated', id: 'b', validated: part })).toEqual([]);
     expect(script.event({ type: 'validated', id: 'a', validated: part })).toMatchObject([
       { type: 'validation', step: 3 },

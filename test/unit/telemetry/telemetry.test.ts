@@ -3,11 +3,13 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from 'vitest';
+import { SCRAPE } from '../../../bench/goals.js';
+import { LARGE_HEADER, largeStep } from '../../../bench/scrape.js';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
 import { stepLine } from '../../../src/telemetry/lines.js';
 import { workerNumbers } from '../../../src/telemetry/metrics.js';
 import { stepObject } from '../../../src/telemetry/metrics-file.js';
-import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
+import { checkMetricsAddress, type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
 import { liveTable } from '../../../src/telemetry/table.js';
 import { bytes, duration, eta, flopRate, quantity, timeSpan } from '../../../src/text/quantities.js';
@@ -20,9 +22,13 @@ const worker: WorkerReport = {
   device: '',
   numbers: {
     total_seconds: 0.31,
-    gather_seconds: 0.001,
-    compute_seconds: 0.29,
+    gather_seconds: 0.02,
+    gather_wait_seconds: 0.02,
+    forward_seconds: 0.18,
+    compute_seconds: 0.58,
+    accumulate_seconds: 0.3,
     exchange_seconds: 0.012,
+    commit_seconds: 0.002,
     update_seconds: 0.0081,
     exchange_bytes: 20e6,
     native_bytes: 2 ** 29,
@@ -46,17 +52,32 @@ const record: StepRecord = {
   learningRate: 1e-4,
   seconds: 0.312,
   samples: 256,
-  skippedRows: [3, 8, 3],
   flops: 61e9,
-  attention: [
-    { name: 'block 0', maxAbsLogit: 4, meanEntropy: 2 },
-    { name: 'block 1', maxAbsLogit: 9.31, meanEntropy: 1 },
+  matmulPeak: 391e9,
+  times: [
+    { name: 't=0.0625', sum: 1.5, samples: 3 },
+    { name: 't=0.9375', sum: 4, samples: 5 },
   ],
+  attention: [
+    { name: 'block 0', stream: 'text', maxAbsLogit: 4, meanEntropy: 2, rows: 10, logitBound: 8 },
+    { name: 'block 0', stream: 'image', maxAbsLogit: 5, meanEntropy: 4, rows: 30, logitBound: 16 },
+    { name: 'block 1', stream: 'image', maxAbsLogit: 9.31, meanEntropy: 1, rows: 30, logitBound: 0 },
+    { name: 'block 1 attn2', stream: 'image', maxAbsLogit: 2, meanEntropy: 3, rows: 30, logitBound: 0 },
+  ],
+  gradientNorms: { final_layer: 0.5, 'block 1': 0.6, 'block 0': 0.3 },
   workers: [worker, { ...worker, rank: 1, pid: 4243, firstSlot: 2, endSlot: 4 }],
   etaSeconds: 15_000,
 };
 
-const header: RunHeader = { name: 'x', steps: 50_000, workers: 2 };
+const header: RunHeader = {
+  name: 'x',
+  run: 'x@20261126-094430',
+  steps: 50_000,
+  workers: 2,
+  checkpointEvery: 100,
+  resumedStep: 50,
+};
+const measure = async () => ({ diskFree: 2 ** 34 });
 
 describe('numbers as people read them', () => {
   test('the line of a step', () => {
@@ -129,8 +150,9 @@ describe('the terminal', () => {
         { weights: 'ema', mean: 0.5, bins },
         { weights: 'master', mean: 0.75, bins },
       ],
+      emaDistance: 0.01,
     });
-    sink.checkpoint({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002 });
+    sink.checkpoint({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002, bytes: 3e9 });
     sink.note('warn', 'look');
     expect(text.split('\n')).toEqual([
       'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
@@ -167,7 +189,7 @@ describe('the terminal', () => {
     const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
     expect(lines).toHaveLength(5);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
-    expect(lines[3]).toMatch(/^0 +4242 +0-1 +310 ms +290 ms/);
+    expect(lines[3]).toMatch(/^0 +4242 +0-1 +310 ms +580 ms/);
     table.close();
     expect(writes[2]).toContain('\u001b[5A');
   });
@@ -179,19 +201,29 @@ test('metrics.jsonl names units and keeps what was measured', () => {
     step: 120,
     loss: 0.42134,
     samples_per_second: 256 / 0.312,
-    attention: { 'block 1': { max_abs_logit: 9.31, mean_entropy_nats: 1 } },
+    attention: {
+      'block 0': {
+        max_abs_logit: 5,
+        mean_entropy_nats: 3.5,
+        text: { max_abs_logit: 4, mean_entropy_nats: 2, logit_bound: 8 },
+        image: { max_abs_logit: 5, mean_entropy_nats: 4, logit_bound: 16 },
+      },
+      'block 1': { max_abs_logit: 9.31, mean_entropy_nats: 1 },
+    },
+    gradient_norms: { 'block 1': 0.6 },
     workers: [{ rank: 0, exchange_bytes: 20e6 }, { rank: 1 }],
   });
-  expect(stepObject({ ...record, attention: [] })).not.toHaveProperty('attention');
+  const plain = stepObject({ ...record, attention: [], gradientNorms: {} });
+  for (const key of ['attention', 'gradient_norms']) expect(plain).not.toHaveProperty(key);
 });
 
 test('metrics.jsonl has the keys that it had before there was a table of them', () => {
   const keys = (of: object) => Object.keys(of).sort();
   const [first] = readFileSync('test/fixtures/runs/f61e27f/run/metrics.jsonl', 'utf8').split('\n');
   const before = JSON.parse(first!) as { workers: object[] };
-  const now = stepObject({ ...record, attention: [] }) as { workers: object[] };
+  const now = stepObject({ ...record, attention: [], gradientNorms: {} }) as { workers: object[] };
   expect(keys(now)).toEqual(keys(before));
-  expect(keys(now.workers[0]!)).toEqual(keys(before.workers[0]!));
+  expect(keys(now.workers[0]!)).toEqual(expect.arrayContaining(keys(before.workers[0]!)));
   const { workers } = stepObject({ ...record, workers: [onGpu] }) as { workers: object[] };
   expect(workers[0]).toMatchObject({ device: 'H100, GPU 0 of 2', device_bytes: 2 ** 30 });
 });
@@ -201,12 +233,22 @@ test("a worker's message may lack a number or have one that nobody knows", () =>
   expect(workerNumbers({ ...others, unknown: 1 })).toEqual({ ...worker.numbers, gather_seconds: 0 });
 });
 
+/** Values of own metrics by name and labels, those of the run left out: "validation_loss{ema,t=0.5}". */
+function series(text: string): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const [, name, labels, value] of text.matchAll(/^orchestrator_(\w+)\{(.*)\} (\S+)$/gm)) {
+    const values = [...labels!.matchAll(/(\w+)="([^"]*)"/g)].filter(([, label]) => label !== 'run');
+    found[values.length === 0 ? name! : `${name}{${values.map(([, , of]) => of).join(',')}}`] = Number(value);
+  }
+  return found;
+}
+
 describe('the metrics server', () => {
   let server: MetricsServer;
   afterEach(() => server.close?.());
 
   test('serves metrics in base units, health and readiness', async () => {
-    server = await serveMetrics('127.0.0.1', 0, header);
+    server = await serveMetrics('127.0.0.1', 0, header, measure);
     const get = async (path: string) => {
       const response = await fetch(`${server.address}${path}`);
       return { status: response.status, text: await response.text() };
@@ -220,62 +262,137 @@ describe('the metrics server', () => {
       step: 120,
       seconds: 15.5,
       results: [{ weights: 'ema', mean: 1, bins: [{ name: 't=0.5', loss: 0.25 }] }],
+      emaDistance: 0.125,
     });
-    const { text: scraped } = await get('/metrics');
-    expect(scraped).toContain('orchestrator_loss 0.42134\n');
-    expect(scraped).toContain('orchestrator_committed_steps 120\n');
-    expect(scraped).toContain('orchestrator_phase{phase="RUNNING"} 1\n');
-    expect(scraped).not.toContain('phase="JOINING"');
-    expect(scraped).toContain('orchestrator_worker_compute_seconds_total{rank="1"} 0.29\n');
-    expect(scraped).toContain('orchestrator_validation_loss{weights="ema",bin="t=0.5"} 0.25\n');
-    expect(scraped).toContain('orchestrator_validation_seconds 15.5\n');
-    expect(scraped).toContain('orchestrator_attention_max_abs_logit{attention="block 1"} 9.31\n');
-    expect(scraped).toContain('orchestrator_step_seconds_bucket{le="0.3"} 0\n');
-    expect(scraped).toContain('orchestrator_step_seconds_bucket{le="1"} 1\n');
-    expect(scraped).not.toContain('worker_device_memory_bytes{');
-    expect(scraped).not.toMatch(/[{,]step=/);
-    server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25 });
+    server.generation?.(3);
+    server.count?.('restarts', 2);
+    const first = series((await get('/metrics')).text);
+    expect(first).toMatchObject({
+      loss: 0.42134,
+      committed_steps: 120,
+      'phase{RUNNING}': 1,
+      'worker_phase_seconds_total{1,data}': expect.closeTo(0.01),
+      'worker_phase_seconds_total{1,forward}': expect.closeTo(0.09),
+      'worker_phase_seconds_total{1,backward}': expect.closeTo(0.2),
+      'worker_phase_seconds_total{1,exchange}': 0.012,
+      'worker_phase_seconds_total{1,commit}': 0.002,
+      'worker_phase_seconds_total{1,update}': 0.0081,
+      'worker_slow_steps_total{1}': 0,
+      'validation_loss{ema,t=0.5}': 0.25,
+      'validation_mean_loss{ema}': 1,
+      validation_seconds: 15.5,
+      ema_distance_ratio: 0.125,
+      'attention_max_abs_logit{00,attn,text}': 4,
+      'attention_max_abs_logit{01,attn,image}': 9.31,
+      'attention_mean_entropy_nats{01,attn2,image}': 3,
+      'attention_logit_bound{00,attn,image}': 16,
+      'block_gradient_norm{01}': 0.6,
+      'block_gradient_norm{final_layer}': 0.5,
+      'loss_by_time_sum_total{t=0.9375}': 4,
+      'loss_by_time_samples_total{t=0.9375}': 5,
+      matmul_peak_flops_per_second: 391e9,
+      matmul_peak_ratio: expect.closeTo(0.5, 2),
+      'step_seconds_bucket{0.3}': 0,
+      'step_seconds_bucket{1}': 1,
+      generation: 3,
+      restarts_total: 2,
+      // Counted from the start, so that the first one is an increase.
+      replayed_steps_total: 0,
+      skipped_rows_total: 0,
+      non_finite_steps_total: 0,
+      state_mismatches_total: 0,
+      'checkpoints_missed_total{failed}': 0,
+      'checkpoints_missed_total{skipped}': 0,
+      checkpoint_interval_steps: 100,
+      resumed_step: 50,
+      disk_free_bytes: 2 ** 34,
+    });
+    const names = Object.keys(first).join('\n');
+    expect(names).not.toMatch(/JOINING|attention_logit_bound\{01|worker_device_memory_bytes\{/);
+    // What was not measured yet is absent; 0 would be taken for its value.
+    expect(names).not.toMatch(/checkpoint_(step|bytes|timestamp_seconds|write_seconds)/);
+
+    server.checkpoint?.({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.25, bytes: 3e9 });
+    // Twice the time for twice the slots is not slow.
+    const numbers = { ...onGpu.numbers, accumulate_seconds: 0.6 };
+    const slow = { ...onGpu, rank: 1, firstSlot: 2, endSlot: 4, numbers };
+    const larger = { ...onGpu, rank: 2, firstSlot: 4, endSlot: 8, numbers };
+    server.step?.({ ...record, step: 121, attention: [], gradientNorms: {}, workers: [onGpu, slow, larger] });
+    server.count?.('non_finite_steps', 1);
     const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'm', hint: null } as const;
     for (const reason of ['failed', 'skipped', 'skipped'] as const)
       server.missedCheckpoint?.({ step: 121, reason, fault });
-    server.step?.({ ...record, step: 121, attention: [], workers: [onGpu] });
-    const { text: later } = await get('/metrics');
-    expect(later).toContain('orchestrator_committed_steps 121\n');
-    expect(later).toContain('orchestrator_checkpoints_missed_total{reason="failed"} 1\n');
-    expect(later).toContain('orchestrator_checkpoints_missed_total{reason="skipped"} 2\n');
-    expect(later).toContain('orchestrator_samples_total 512\n');
-    expect(later).toContain('orchestrator_skipped_rows_total 6\n');
-    expect(later).toContain('orchestrator_worker_compute_seconds_total{rank="0"} 0.58\n');
-    expect(later).toContain(
-      'orchestrator_worker_device_memory_bytes{rank="0",device="H100, GPU 0 of 2"} 1073741824\n',
-    );
-    // The last sample stays where a step was not sampled.
-    expect(later).toContain('orchestrator_attention_max_abs_logit{attention="block 1"} 9.31\n');
-    expect(later).toContain('orchestrator_checkpoint_stall_seconds_total 0.25\n');
+    expect(series((await get('/metrics')).text)).toMatchObject({
+      committed_steps: 121,
+      samples_total: 512,
+      'worker_phase_seconds_total{0,compute}': expect.closeTo(0.29),
+      'worker_slow_steps_total{0}': 0,
+      'worker_slow_steps_total{1}': 1,
+      'worker_slow_steps_total{2}': 0,
+      'worker_device_memory_bytes{0,H100, GPU 0 of 2}': 2 ** 30,
+      // The last sample stays where a step was not sampled.
+      'attention_max_abs_logit{01,attn,image}': 9.31,
+      'block_gradient_norm{01}': 0.6,
+      checkpoint_stall_seconds_total: 0.25,
+      checkpoint_bytes: 3e9,
+      'checkpoints_missed_total{failed}': 1,
+      'checkpoints_missed_total{skipped}': 2,
+      non_finite_steps_total: 1,
+    });
     server.phase?.('FAILED');
     expect((await get('/healthz')).status).toBe(503);
     expect((await get('/nothing')).status).toBe(404);
     expect((await fetch(`${server.address}/metrics`, { method: 'POST' })).status).toBe(405);
   });
 
-  test('a port in use is named', async () => {
-    server = await serveMetrics('127.0.0.1', 0, header);
+  test('every series has the run; labels are bounded, and none is one that Prometheus sets', async () => {
+    server = await serveMetrics('127.0.0.1', 0, header, measure);
+    for (const step of [120, 121]) server.step?.({ ...record, step });
+    const text = await (await fetch(`${server.address}/metrics`)).text();
+    const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    for (const line of lines) expect(line).toContain('run="x@20261126-094430"');
+    expect(text).not.toMatch(/[{,](job|instance|step)=/);
+  });
+
+  test('64 workers and 38 blocks are less than 200 kB', async () => {
+    server = await serveMetrics('127.0.0.1', 0, LARGE_HEADER, measure);
+    server.step?.(largeStep());
+    const text = await (await fetch(`${server.address}/metrics`)).text();
+    expect(text.split('\n').length).toBeGreaterThan(1000);
+    expect(text.length).toBeLessThan(SCRAPE.bytes);
+  });
+
+  test('where a port is in use, the next free one is taken', async () => {
+    server = await serveMetrics('127.0.0.1', 0, header, measure);
     const port = Number(new URL(server.address).port);
-    await expect(serveMetrics('127.0.0.1', port, header)).rejects.toThrow(
-      `Cannot serve metrics on 127.0.0.1:${port}: the port is in use by another process`,
-    );
+    const other = await serveMetrics('127.0.0.1', port, header, measure);
+    const next = Number(new URL(other.address).port);
+    await other.close?.();
+    expect(next).toBeGreaterThan(port);
+    expect(next).toBeLessThanOrEqual(port + 100);
+    // Nor is it a reason not to begin.
+    await checkMetricsAddress('127.0.0.1', port);
+  });
+
+  test('a host that is not of this machine has its own hint', async () => {
     // An address of TEST-NET-1, which no machine has.
-    await expect(serveMetrics('192.0.2.1', 0, header)).rejects.toMatchObject({
+    await expect(serveMetrics('192.0.2.1', 0, header, measure)).rejects.toMatchObject({
       code: 'ERR_PORT',
+      message: expect.stringContaining('EADDRNOTAVAIL'),
       hint: expect.stringContaining('telemetry.metrics_host'),
     });
   });
 
-  test('a host that is not of this machine has its own hint', async () => {
-    await expect(serveMetrics('192.0.2.1', 0, header)).rejects.toMatchObject({
-      message: expect.stringContaining('EADDRNOTAVAIL'),
-      hint: expect.stringContaining('telemetry.metrics_host'),
-    });
+  test('every scrape measures anew, and after a record it has its numbers', async () => {
+    let diskFree: number | null = null;
+    server = await serveMetrics('127.0.0.1', 0, header, async () => ({ diskFree }));
+    const scrape = async () => series(await (await fetch(`${server.address}/metrics`)).text());
+    expect(await scrape()).not.toHaveProperty('disk_free_bytes');
+    diskFree = 5e9;
+    server.generation?.(1);
+    expect(await scrape()).toMatchObject({ disk_free_bytes: 5e9, generation: 1, restarts_total: 0 });
+    server.count?.('restarts', 1);
+    expect(await scrape()).toMatchObject({ restarts_total: 1 });
   });
 
   /** What the server answers to these bytes, up to its end of the connection. */
@@ -301,12 +418,12 @@ describe('the metrics server', () => {
     ['/metrics', 'content-length: -1\r\n', '400'],
     ['/\0', '', '400'],
   ])('target %j with %j is answered', async (target, more, status) => {
-    server = await serveMetrics('127.0.0.1', 0, header);
+    server = await serveMetrics('127.0.0.1', 0, header, measure);
     expect(await raw(request(target, more))).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
   });
 
   test('what is no request of HTTP/1 is answered, too', async () => {
-    server = await serveMetrics('127.0.0.1', 0, header);
+    server = await serveMetrics('127.0.0.1', 0, header, measure);
     for (const bytes of [
       'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
       '\x16\x03\x01\x02',
@@ -316,12 +433,12 @@ describe('the metrics server', () => {
   });
 
   test('a request that does not end is ended', async () => {
-    server = await serveMetrics('127.0.0.1', 0, header);
+    server = await serveMetrics('127.0.0.1', 0, header, measure);
     expect(await raw('GET /metrics HTTP/1.1\r\nhost: x\r\n')).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test('hundreds of idle connections do not keep a scrape out', async () => {
-    server = await serveMetrics('127.0.0.1', 0, header);
+    server = await serveMetrics('127.0.0.1', 0, header, measure);
     const { port } = new URL(server.address);
     const idle = await Promise.all(
       Array.from({ length: 300 }, async () => {

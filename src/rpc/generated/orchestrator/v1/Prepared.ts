@@ -18,6 +18,10 @@ export interface Prepared {
    * by the names of WORKER_NUMBERS (src/telemetry/metrics.ts)
    */
   'numbers'?: ({[key: string]: number | string});
+  /**
+   * by block; of rank 0, in steps with statistics
+   */
+  'gradientNorms'?: ({[key: string]: number | string});
 }
 
 export interface Prepared__Output {
@@ -33,4 +37,8 @@ export interface Prepared__Output {
    * by the names of WORKER_NUMBERS (src/telemetry/metrics.ts)
    */
   'numbers': ({[key: string]: number});
+  /**
+   * by block; of rank 0, in steps with statistics
+   */
+  'gradientNorms': ({[key: string]: number});
 }

@@ -30,6 +30,10 @@ export interface Ready {
    * name and number of the worker's GPU; empty: the CPU
    */
   'device'?: (string);
+  /**
+   * FLOP/s of large matmuls, measured at the start; 0: not measured
+   */
+  'matmulPeak'?: (number | string);
 }
 
 export interface Ready__Output {
@@ -60,4 +64,8 @@ export interface Ready__Output {
    * name and number of the worker's GPU; empty: the CPU
    */
   'device': (string);
+  /**
+   * FLOP/s of large matmuls, measured at the start; 0: not measured
+   */
+  'matmulPeak': (number);
 }

@@ -17,6 +17,10 @@ export interface Saved {
    * time for which the training loop waited
    */
   'stallSeconds'?: (number | string);
+  /**
+   * of its files
+   */
+  'bytes'?: (number | string);
 }
 
 /**
@@ -34,4 +38,8 @@ export interface Saved__Output {
    * time for which the training loop waited
    */
   'stallSeconds': (number);
+  /**
+   * of its files
+   */
+  'bytes': (number);
 }

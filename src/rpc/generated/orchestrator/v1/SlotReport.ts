@@ -16,6 +16,10 @@ export interface SlotReport {
    * those with the weight 0, because a stored value is not finite
    */
   'skipped'?: (number | string | Long)[];
+  /**
+   * t of each sample
+   */
+  'times'?: (number | string)[];
 }
 
 export interface SlotReport__Output {
@@ -32,4 +36,8 @@ export interface SlotReport__Output {
    * those with the weight 0, because a stored value is not finite
    */
   'skipped': (number)[];
+  /**
+   * t of each sample
+   */
+  'times': (number)[];
 }

@@ -14,6 +14,10 @@ export interface Validated {
    * the run was asked to stop: `losses` is empty
    */
   'abandoned'?: (boolean);
+  /**
+   * |EMA - master| / |master|; of rank 0
+   */
+  'emaDistance'?: (number | string);
 }
 
 export interface Validated__Output {
@@ -27,4 +31,8 @@ export interface Validated__Output {
    * the run was asked to stop: `losses` is empty
    */
   'abandoned': (boolean);
+  /**
+   * |EMA - master| / |master|; of rank 0
+   */
+  'emaDistance': (number);
 }
