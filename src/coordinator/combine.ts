@@ -26,15 +26,16 @@ export function skippedRows(prepared: readonly Prepared[]): number[] {
 /** Bins of t in which the training loss is counted. */
 const TIME_BINS = 8;
 
-/** Sums and numbers of the samples' losses by bin of t, for bins that have samples. */
+/** Sums and numbers of the samples' losses by bin of t, for bins that have samples; skipped rows have none. */
 export function lossByTime(prepared: readonly Prepared[]): TimeBin[] {
   const bins = Array.from({ length: TIME_BINS }, (_, i) => ({
     name: timeName((i + 0.5) / TIME_BINS),
     sum: 0,
     samples: 0,
   }));
-  for (const { losses, times } of slotsOf(prepared)) {
+  for (const { losses, times, samples, skipped } of slotsOf(prepared)) {
     for (const [i, loss] of losses.entries()) {
+      if (skipped.includes(samples[i]!)) continue;
       const bin = bins[Math.min(TIME_BINS - 1, Math.max(0, Math.floor(times[i]! * TIME_BINS)))];
       // A message may lack a sample's time; it counts in no bin, and the step is not refused for it.
       if (bin === undefined) continue;

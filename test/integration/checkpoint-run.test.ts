@@ -106,7 +106,9 @@ describe.skipIf(unmountable)(because('a disk without room', unmountable), () => 
       expect(existsSync(runDir)).toBe(false);
       execFileSync('mount', ['-o', 'remount,size=40m', disk]);
       const { output } = await ends(launch(runDir, 1, '--dry-run'), 0);
-      expect(output).toMatch(/^disk {5}20\.\d MB for each checkpoint; 41\.9 MB are free$/m);
+      expect(output).toMatch(
+        /^disk {5}20\.\d MB a checkpoint; 2 are kept and one is being written: up to 60\.\d MB; 41\.9 MB are free$/m,
+      );
       expect(output).toMatch(/^warn A checkpoint of this run needs .*, and 2 more of them will be in /m);
     } finally {
       execFileSync('umount', ['-l', disk]);
