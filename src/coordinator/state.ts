@@ -63,6 +63,8 @@ export class RunState {
   #finished = new Set<string>();
   /** By step. There are two at the end of a run whose checkpoint before the last is still being written. */
   readonly #pending = new Map<number, Pending>();
+  /** Why the checkpoint of the last step was not written; null: it was, or is being written. */
+  #lastFailure: Fault | null = null;
   /** Step of the last checkpoint that this process has published; null = none. */
   #published: number | null = null;
   /** The step that is being computed; 0 before the first. */
@@ -314,12 +316,14 @@ export class RunState {
   }
 
   /** Without the last checkpoint the run has failed; without another one it goes on. */
-  #notSaved(step: number, { code, message, hint }: Fault): Action[] {
+  #notSaved(step: number, fault: Fault): Action[] {
     this.#pending.delete(step);
-    const last = this.#phase === 'CHECKPOINTING' && step === this.#step;
-    const resumption = last ? this.#resumption() : `Training goes on. ${this.#resumption()}`;
-    const fault = { code, message, hint: hint === null ? resumption : `${hint}. ${resumption}` };
-    return last ? this.#failBy(fault) : [{ type: 'notSaved', missed: { step, reason: 'failed', fault } }];
+    if (this.#phase === 'CHECKPOINTING' && step === this.#step) {
+      this.#lastFailure = fault;
+      return this.#endIfDone();
+    }
+    const told = withHint(fault, `Training goes on. ${this.#resumption()}`);
+    return [{ type: 'notSaved', missed: { step, reason: 'failed', fault: told } }, ...this.#endIfDone()];
   }
 
   /** From where the same command goes on after a failure. */
@@ -343,10 +347,14 @@ export class RunState {
     return this.#endIfDone();
   }
 
-  /** Ends the run when all workers have finished and the last checkpoint is published. */
+  /**
+   * Ends the run when all workers have finished and the last checkpoint is published. If it failed, the run
+   * fails as soon as those before it are published, because one of them is what the run resumes from.
+   */
   #endIfDone(): Action[] {
-    const done = this.#finished.size === this.#settings.workers && this.#pending.size === 0;
-    return done ? this.#end(this.#ending) : [];
+    if (this.#pending.size > 0) return [];
+    if (this.#lastFailure !== null) return this.#failBy(withHint(this.#lastFailure, this.#resumption()));
+    return this.#finished.size === this.#settings.workers ? this.#end(this.#ending) : [];
   }
 
   #lost(id: string, reason: string): Action[] {
@@ -520,4 +528,9 @@ export class RunState {
 /** A worker's Failure. */
 function faultFrom({ code, message, hint }: { code: string; message: string; hint: string }): Fault {
   return { code: isErrorCode(code) ? code : 'ERR_INTERNAL', message, hint: hint === '' ? null : hint };
+}
+
+/** The fault with a sentence after its hint. */
+function withHint({ code, message, hint }: Fault, sentence: string): Fault {
+  return { code, message, hint: hint === null ? sentence : `${hint}. ${sentence}` };
 }

@@ -35,7 +35,7 @@ const RELEASED = ['sd3-medium', 'sd3.5-medium', 'sd3.5-large'];
 
 function expectRefusal(stderr: string, has: string): void {
   const sentence =
-    /^error ERR_OUT_OF_MEMORY: The run needs at least (\S+) GiB of memory, and (.+) (\S+) GiB: (\S+) GiB are missing\. The largest parts: gradients /;
+    /^error ERR_OUT_OF_MEMORY: The run needs at least (\S+) GiB of memory, and (.+) (\S+) GiB: (\S+) GiB are missing\. The largest parts: gradients /m;
   const [, needs, whose, there, missing] = sentence.exec(stderr) ?? [];
   expect(whose, stderr).toBe(has);
   expect(Math.abs(Number(needs) - Number(there) - Number(missing))).toBeLessThan(0.25);
@@ -51,7 +51,7 @@ describe.each(RELEASED)('%s on a machine of 24 GiB', (name) => {
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expectRefusal(stderr, '--memory says');
     expect(stderr).toMatch(
-      /^error ERR_FILE_OPEN: data\.path \(.*\): There is no data set at \/.*\/data\/latents-1024$/m,
+      /^error ERR_FILE_OPEN: data\.path \(.*\): There is no data set at \/.*\/data\/latents-1024 \(data\/latents-1024, relative/m,
     );
     expect(processes).toHaveLength(1);
     expect(readdirSync(folder).sort()).toEqual(['started', 'witness.cjs']);
@@ -115,7 +115,7 @@ describe('a run that fits', () => {
     );
     expect(status).toBe(1);
     expect(stderr).toBe(
-      `error ERR_FILE_OPEN: data.path (--set data.path=nowhere): There is no data set at ${join(folder, 'nowhere')}\nhint: The path is relative to the working directory\n`,
+      `error ERR_FILE_OPEN: data.path (--set data.path=nowhere): There is no data set at ${join(folder, 'nowhere')} (nowhere, relative to the working directory)\n`,
     );
     expect(processes).toHaveLength(1);
     expect(existsSync(join(folder, 'other'))).toBe(false);

@@ -37,7 +37,9 @@ for (const name of CONFIGS) {
 
     // The memory of the machine says that it is another one.
     const launch = plan('launch', '--dry-run', config, '--nodes', '2', '--set', set, '--memory', '2TiB');
-    expect(launch).toMatch(/^data +not here \(.*There is no data set at \/.*\/data\/latents-1024\): shapes/m);
+    expect(launch).toMatch(
+      /^data +not here \(.*There is no data set at \/.*\/data\/latents-1024 \(.*\)\): shapes/m,
+    );
     expect(launch).toMatch(/^time +unknown for another machine/m);
     expect(launch).toMatch(gpu ? /^rank 1 .* a GPU \(none here: /m : /^rank 1 .* thread/m);
     expect(launch).toMatch(/^machine .* generic/m);

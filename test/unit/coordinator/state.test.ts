@@ -528,6 +528,18 @@ describe('checkpoints', () => {
     expect(script.state.phase).toBe('FAILED');
   });
 
+  test('the failure of the last waits for one that is being published, from which the run resumes', () => {
+    const script = requested({ steps: 4 });
+    script.applied('a', 2);
+    script.applied('b', 2);
+    script.saved(2);
+    script.step(3);
+    script.step(4);
+    expect(script.notSaved(4)).toEqual([]);
+    const published: Event = { type: 'published', checkpoint: { ...staged(2), path: 'p', bytes: 1 } };
+    expect(end(script.event(published))?.fault?.hint).toContain('The last checkpoint is that of step 2:');
+  });
+
   test('that nobody requested, or of another rank, are errors', () => {
     for (const answer of [
       (script: Script) => script.saved(1),
