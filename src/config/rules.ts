@@ -4,7 +4,7 @@
  */
 import { freezeProblem } from '../model/freeze.js';
 import { native } from '../native/load.js';
-import { densityProblem } from '../objective/density.js';
+import { formulationProblem } from '../objective/names.js';
 import { validatedWeights } from './derived.js';
 import { modelOf } from './model.js';
 import type { Config } from './schema.js';
@@ -62,9 +62,9 @@ export const RULES: readonly Rule[] = [
     ['model.backbone', 'model.depth', 'model.hidden', 'model.qk_norm', 'model.dual_attention'],
     ({ freeze, model }) => (freeze.length === 0 ? null : freezeProblem(parameterNames(model), freeze)),
   ),
-  rule('objective.density', [], ({ objective }) => {
-    const expected = densityProblem(objective.density);
-    return expected === null ? null : `expected ${expected}, received ${objective.density}`;
+  rule('objective.formulation', [], ({ objective: { formulation } }) => {
+    const expected = formulationProblem(formulation);
+    return expected === null ? null : `expected ${expected}, received ${formulation}`;
   }),
   rule('model.latent_channels', ['data.latent_shape'], ({ data, model }) =>
     data.latent_shape === null ||

@@ -5,8 +5,7 @@
 import { z } from 'zod';
 import { BACKBONES } from '../model/backbones.js';
 import { HEAD_DIM, OPTIMIZERS, type OptimizerName } from '../native/specs.js';
-import { DENSITY_FORMS, DENSITY_PATTERN } from '../objective/density.js';
-import { FORMULATIONS, type FormulationName } from '../objective/formulations.js';
+import { canonicalName, FORMULATION_FORMS, FORMULATION_PATTERN } from '../objective/names.js';
 
 const integer = (low: number, high = Number.MAX_SAFE_INTEGER) => z.int().min(low).max(high);
 const fraction = () => z.number().min(0).max(1);
@@ -93,17 +92,20 @@ const model = z.strictObject({
 });
 
 const objective = z.strictObject({
-  formulation: choice(Object.keys(FORMULATIONS) as FormulationName[], 'rf').describe(
-    'Path, target and weighting: rf = rectified flow.',
-  ),
-  density: z
+  formulation: z
     .string()
-    .regex(DENSITY_PATTERN)
-    .default('lognorm(0, 1)')
-    .meta({ title: DENSITY_FORMS, description: `Density from which t is drawn: ${DENSITY_FORMS}.` }),
+    .regex(FORMULATION_PATTERN)
+    .overwrite(canonicalName)
+    .default('rf/lognorm(0,1)')
+    .meta({
+      title: FORMULATION_FORMS,
+      description: `Path, target, weighting and density of t, by the name of the SD3 paper: ${FORMULATION_FORMS}. \`orchestrator objective show NAME\` prints what a name means.`,
+    }),
   shift: positive()
     .default(1)
-    .describe('Resolution shift alpha, in t_m = alpha t / (1 + (alpha - 1) t); 1 = none.'),
+    .describe(
+      'Resolution shift alpha: sigma (noise / data) becomes alpha sigma, for rf t_m = alpha t / (1 + (alpha - 1) t); 1 = none.',
+    ),
 });
 
 const batch = z.strictObject({

@@ -2,7 +2,7 @@
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
 import type { WeightsName } from '../native/contract.js';
-import { type ObjectiveConfig, objectiveOf } from '../objective/objective.js';
+import { type ObjectiveConfig, objectiveOf, storedObjective } from '../objective/objective.js';
 import { assemble } from '../sampling/conditioning.js';
 import { type Network, type SampleOptions, sampleLatents } from '../sampling/sampler.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
@@ -78,7 +78,8 @@ function withEncoders(model: InferenceModel): ShapesModel {
     throw foreign(path, 'its pooled vectors have other widths than its token features');
   }
   const encoders = new TextEncoders(text);
-  const { objective } = manifest.config as { objective: ObjectiveConfig };
+  const stored = manifest.config as { objective: ObjectiveConfig & Record<string, unknown> };
+  const objective = storedObjective(stored.objective);
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],

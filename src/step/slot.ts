@@ -1,7 +1,7 @@
 /** The batches of slots in training and validation, as a pure function of the counters. */
 import type { Config } from '../config/schema.js';
 import type { EvaluateBatch, SlotBatch } from '../native/contract.js';
-import { COEFFICIENTS, writeCoefficients } from '../objective/formulations.js';
+import { COEFFICIENTS, writeCoefficients } from '../objective/coefficients.js';
 import type { Objective } from '../objective/objective.js';
 import { drawUniforms, STREAM } from '../random/philox.js';
 import { SAMPLE_ID_STRIDE, type SamplePlan } from './plan.js';
@@ -16,8 +16,8 @@ export const DROP = { clip_l: 1, clip_g: 2, t5: 4 } as const;
 export const VALIDATION_STEP = 0;
 
 export interface TrainingSlot extends SlotBatch {
-  /** t of each sample, after the resolution shift. */
-  times: Float64Array;
+  /** Level of each sample (t, index or sigma; see Path), after the resolution shift. */
+  levels: Float64Array;
 }
 
 export interface ValidationSlot extends EvaluateBatch {
@@ -52,12 +52,12 @@ export class SlotBatches {
     const { drop } = this.#config.data;
     const { rows, sampleIds } = this.#plan.samples(step, global, slot * micro, micro);
     const batch = emptyBatch(rows, sampleIds);
-    const times = new Float64Array(micro);
+    const levels = new Float64Array(micro);
     for (let i = 0; i < micro; i++) {
       const draw = (stream: number) => this.#draw(stream, step, sampleIds[i]!);
       const [u1, u2] = draw(STREAM.time);
-      times[i] = this.#objective.drawTime(u1!, u2!);
-      writeCoefficients(batch.coefficients, i, this.#objective.at(times[i]!));
+      levels[i] = this.#objective.drawLevel(u1!, u2!);
+      writeCoefficients(batch.coefficients, i, this.#objective.at(levels[i]!));
       batch.synthetic[i] = this.#caption(step, sampleIds[i]!);
       const u = draw(STREAM.drop);
       batch.dropped[i] =
@@ -65,7 +65,7 @@ export class SlotBatches {
         (u[1]! < drop.clip_g ? DROP.clip_g : 0) |
         (u[2]! < drop.t5 ? DROP.t5 : 0);
     }
-    return { slot, ...batch, times };
+    return { slot, ...batch, levels };
   }
 
   /**
@@ -86,7 +86,7 @@ export class SlotBatches {
         const sampleIds = rows.map((row) => row + (bin % 256) * SAMPLE_ID_STRIDE);
         const batch = emptyBatch(rows, sampleIds);
         for (let i = 0; i < micro; i++) {
-          writeCoefficients(batch.coefficients, i, this.#objective.at(time));
+          writeCoefficients(batch.coefficients, i, this.#objective.at(this.#objective.level(time)));
           batch.synthetic[i] = this.#caption(VALIDATION_STEP, rows[i]!);
         }
         slots.push({ ...batch, bin, time, count });

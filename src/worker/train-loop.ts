@@ -1,6 +1,6 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
-import { readCoefficient } from '../objective/formulations.js';
+import { readCoefficient } from '../objective/coefficients.js';
 import { emaDecay } from '../step/ema.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readCoefficient } from '../../../src/objective/formulations.js';
+import { readCoefficient } from '../../../src/objective/coefficients.js';
 import { objectiveOf } from '../../../src/objective/objective.js';
 import { SamplePlan } from '../../../src/step/plan.js';
 import { DROP, SlotBatches, type SlotConfig } from '../../../src/step/slot.js';
@@ -23,7 +23,7 @@ const config: SlotConfig = {
 };
 
 const batches = (c = config, hasSynthetic = true, shift = 1, p = plan) =>
-  new SlotBatches(c, objectiveOf({ formulation: 'rf', density: 'lognorm(0, 1)', shift }), p, hasSynthetic);
+  new SlotBatches(c, objectiveOf({ formulation: 'rf/lognorm(0,1)', shift }), p, hasSynthetic);
 const slots = (steps: number, hasSynthetic = true, c = config) =>
   Array.from({ length: steps * 4 }, (_, i) =>
     batches(c, hasSynthetic).training(1 + Math.floor(i / 4), i % 4),
@@ -38,24 +38,24 @@ describe('training', () => {
   });
 
   test('draws differ for each step, sample and seed', () => {
-    const times = slots(50).flatMap(({ times }) => [...times]);
+    const times = slots(50).flatMap(({ levels }) => [...levels]);
     expect(new Set(times).size).toBe(times.length);
     const other = batches({ ...config, seed: 4 }).training(1, 0);
     expect(other.rows).toEqual(batches().training(1, 0).rows);
-    expect(other.times).not.toEqual(batches().training(1, 0).times);
+    expect(other.levels).not.toEqual(batches().training(1, 0).levels);
   });
 
   test('gives a row the same draws in whichever slot it stands', () => {
     const wide = batches({ ...config, batch: { global: 64, micro: 64 } }).training(5, 0);
     const narrow = [0, 1, 2, 3].map((slot) => batches().training(5, slot));
-    expect([...wide.times]).toEqual(narrow.flatMap(({ times }) => [...times]));
+    expect([...wide.levels]).toEqual(narrow.flatMap(({ levels }) => [...levels]));
     expect([...wide.dropped]).toEqual(narrow.flatMap(({ dropped }) => [...dropped]));
     expect([...wide.synthetic]).toEqual(narrow.flatMap(({ synthetic }) => [...synthetic]));
     expect([...wide.coefficients]).toEqual(narrow.flatMap(({ coefficients }) => [...coefficients]));
   });
 
   test('writes the coefficients of rectified flow, the timestep unrounded', () => {
-    const { times, coefficients } = batches().training(9, 1);
+    const { levels: times, coefficients } = batches().training(9, 1);
     times.forEach((t, i) => {
       expect([...coefficients.slice(6 * i, 6 * i + 6)]).toEqual(
         [1 - t, t, -1, 1, 1, 1000 * t].map(Math.fround),
@@ -65,8 +65,8 @@ describe('training', () => {
   });
 
   test('shifts t', () => {
-    const plain = batches().training(1, 0).times;
-    const shifted = batches(config, true, 3).training(1, 0).times;
+    const plain = batches().training(1, 0).levels;
+    const shifted = batches(config, true, 3).training(1, 0).levels;
     plain.forEach((t, i) => {
       expect(shifted[i]).toBeCloseTo((3 * t) / (1 + 2 * t), 12);
     });
@@ -108,7 +108,7 @@ describe('training', () => {
 
   test('draws t, captions and drop-out independently', () => {
     const all = slots(200);
-    const times = all.flatMap((s) => [...s.times]);
+    const times = all.flatMap((s) => [...s.levels]);
     const synthetic = all.flatMap((s) => [...s.synthetic]);
     const dropL = all.flatMap((s) => [...s.dropped].map((d) => d & 1));
     const correlation = (a: number[], b: number[]) => {
