@@ -9,7 +9,7 @@
  */
 import type { Coefficients } from './coefficients.js';
 import { cosmap, type Density, lognorm, MODE_LIMIT, mode, uniform } from './density.js';
-import { cosine, ddpmTable, inSigma, ldmTable, lawOf, normalLaw, type Path, straight } from './paths.js';
+import { cosine, ddpmTable, inSigma, lawOf, ldmTable, normalLaw, type Path, straight } from './paths.js';
 
 /** What the network is given and what it learns, at a point of a path. */
 interface Target {

@@ -1,6 +1,7 @@
 /** DPM-Solver++ of second order with the estimate of the step before (2M). */
-import type { Coefficients } from '../objective/coefficients.js';
+
 import { elementary } from '../native/elementary.js';
+import type { Coefficients } from '../objective/coefficients.js';
 import type { Solver } from './solvers.js';
 
 /**

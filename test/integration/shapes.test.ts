@@ -113,7 +113,7 @@ describe('sample', () => {
     ['no prompts', [], 2, /ERR_USAGE: .*--prompt/],
     ['a missing file of prompts', ['--prompts', 'no-such-file'], 1, /ERR_FILE_OPEN: .*no-such-file/],
     ['a bad number of steps', ['--prompt', 'cross', '--steps', '0'], 2, /ERR_USAGE: .*--steps/],
-    ['a solver it does not know', ['--prompt', 'cross', '--solver', 'heun'], 2, /ERR_USAGE: .*--solver/],
+    ['a solver it does not know', ['--prompt', 'cross', '--solver', 'rk4'], 2, /ERR_USAGE: .*--solver/],
     ['a format it cannot write', ['--prompt', 'cross', '--out', 'grid.gif'], 2, /ERR_USAGE: .*\.png, \.jpg/],
     ['a bad guidance scale', ['--prompt', 'cross', '--guidance', 'much'], 2, /ERR_USAGE: .*--guidance/],
   ])('refuses %s', (_, more, status, message) => {

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { FORMULATION_PATTERN } from '../../../src/objective/names.js';
 import { buildProgram } from '../../../src/cli/program.js';
 import { ALIASES, aliasOf, VALUE_ALIASES } from '../../../src/config/aliases.js';
 import { formatPath, keyPaths, schemaAt, unwrapNull } from '../../../src/config/describe.js';
+import { FORMULATION_PATTERN } from '../../../src/objective/names.js';
 
 const keys = keyPaths().map(formatPath);
 
