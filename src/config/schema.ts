@@ -162,9 +162,13 @@ const precision = z.strictObject({
 
 const validation = z.strictObject({
   every: integer(0).default(200).describe('Steps between two validations; 0 = never.'),
-  bins: integer(1, 1000).default(8).describe('The loss is measured at t = (i + 0.5) / bins, for each i.'),
+  bins: integer(1, 1000)
+    .default(8)
+    .describe(
+      'The loss is measured at t = (i + 0.5) / bins, for each i; the error of the estimated noise also at eight fixed log-SNRs.',
+    ),
   weights: optional(z.array(z.enum(['ema', 'master'])).min(1)).describe(
-    'Which weights are validated; null = [ema, master], or [master] if ema is null. Each costs validation_rows x bins forward passes.',
+    'Which weights are validated; null = [ema, master], or [master] if ema is null. Each costs validation_rows x (bins + 8) forward passes.',
   ),
 });
 

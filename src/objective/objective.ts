@@ -1,8 +1,16 @@
 /** What a run learns, as one value: training draws from it, and sampling inverts it. */
+import { elementary } from '../native/elementary.js';
 import type { Coefficients } from './coefficients.js';
 import { coefficientsAt, type Formulation } from './formulations.js';
 import { formulationOf, nameWithDensity } from './names.js';
 import type { GridKind } from './paths.js';
+
+/**
+ * The log-SNRs at which the error of the noise estimate is validated. At a given log-SNR every formulation has
+ * the same problem, whatever it is trained on, so this error compares across formulations; their losses do
+ * not. All lie within the LDM table.
+ */
+export const EPSILON_LOG_SNRS = [-5.25, -3.75, -2.25, -0.75, 0.75, 2.25, 3.75, 5.25] as const;
 
 /** The part of the configuration that says what is learned. */
 export interface ObjectiveConfig {
@@ -35,6 +43,11 @@ export class Objective {
   /** The level at t in [0, 1], without the shift. */
   level(t: number): number {
     return this.formulation.path.level(t);
+  }
+
+  /** The level with a log-SNR, or the nearest level of a table. */
+  levelOfLogSnr(lambda: number): number {
+    return this.formulation.path.ofSigma(elementary().exp(-lambda / 2));
   }
 
   /** The coefficients at a level. */

@@ -126,6 +126,15 @@ export const METRICS: {
       'weights',
       'bin',
     ),
+    metric(
+      gauge('validation_epsilon_error', 'Squared error of the noise estimate on held-out rows by log-SNR.'),
+      (r) =>
+        r.results.flatMap(({ weights, epsilon }) =>
+          epsilon.map(({ name, loss }): Sample => [loss, weights, name.replace('log_snr=', '')]),
+        ),
+      'weights',
+      'log_snr',
+    ),
     metric(gauge('validation_seconds', 'Seconds that the last validation took.'), (r) => r.seconds),
   ],
   checkpoint: [

@@ -99,7 +99,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
     precision: `${training.precision.compute} (${training.precision.reason})`,
-    validation: validation.map(({ time }) => `t=${time.toFixed(4)}`),
+    validation: validation.map(({ name }) => name),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
   };
 }

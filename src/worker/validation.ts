@@ -2,7 +2,7 @@
 import { validatedWeights } from '../config/derived.js';
 import type { EvaluateBatch } from '../native/contract.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
-import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
+import { VALIDATION_STEP } from '../step/slot.js';
 import type { Generation } from './setup.js';
 
 /**
@@ -30,7 +30,8 @@ export async function validate({
       const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });
       let at = 0;
       for (const [i, slot] of some.entries()) {
-        losses.push({ weights, slot: first + i, losses: [...values.subarray(at, at + slot.count)] });
+        const own = values.subarray(at, at + slot.count);
+        losses.push({ weights, slot: first + i, losses: Array.from(own, (loss) => slot.scale * loss) });
         at += slot.rows.length;
       }
     }
@@ -38,7 +39,7 @@ export async function validate({
   return losses;
 }
 
-function concatenate(slots: readonly ValidationSlot[]): EvaluateBatch {
+function concatenate(slots: readonly EvaluateBatch[]): EvaluateBatch {
   const all = (key: keyof EvaluateBatch) => slots.flatMap((slot) => [...slot[key]]);
   return {
     rows: Float64Array.from(all('rows')),

@@ -163,7 +163,7 @@ describe('combining', () => {
   test('validation by bins, for each kind of weights', () => {
     const loss = (weights: string, slot: number, losses: number[]) => ({ weights, slot, losses });
     const parts = [
-      { step: 1, losses: [loss('master', 2, [4]), loss('ema', 2, [40])] },
+      { step: 1, losses: [loss('master', 2, [4]), loss('ema', 2, [40]), loss('ema', 3, [7, 8])] },
       {
         step: 1,
         losses: [
@@ -171,10 +171,11 @@ describe('combining', () => {
           loss('ema', 1, [30]),
           loss('master', 0, [1, 2]),
           loss('master', 1, [3]),
+          loss('master', 3, [9]),
         ],
       },
     ] as Validated[];
-    expect(validationSummary(parts, ['low', 'low', 'high'])).toEqual([
+    expect(validationSummary(parts, ['low', 'low', 'high', 'log_snr=0.75'])).toEqual([
       {
         weights: 'ema',
         mean: 30,
@@ -182,6 +183,7 @@ describe('combining', () => {
           { name: 'low', loss: 20 },
           { name: 'high', loss: 40 },
         ],
+        epsilon: [{ name: 'log_snr=0.75', loss: 7.5 }],
       },
       {
         weights: 'master',
@@ -190,6 +192,7 @@ describe('combining', () => {
           { name: 'low', loss: 2 },
           { name: 'high', loss: 4 },
         ],
+        epsilon: [{ name: 'log_snr=0.75', loss: 9 }],
       },
     ]);
   });

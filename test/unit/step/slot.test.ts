@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { readCoefficient } from '../../../src/objective/coefficients.js';
 import { objectiveOf } from '../../../src/objective/objective.js';
 import { SamplePlan } from '../../../src/step/plan.js';
-import { DROP, SlotBatches, type SlotConfig } from '../../../src/step/slot.js';
+import { DROP, isEpsilonError, SlotBatches, type SlotConfig } from '../../../src/step/slot.js';
 
 const HASH = '7'.repeat(64);
 const plan = new SamplePlan(HASH, 5000, 50, 3);
@@ -126,22 +126,48 @@ describe('training', () => {
 });
 
 describe('validation', () => {
-  test('shows each held-out row once in each bin, with nothing dropped', () => {
+  test('shows each held-out row once in each bin and at each log-SNR, with nothing dropped', () => {
     const all = batches().validation();
-    expect(all.length).toBe(8 * Math.ceil(50 / 16));
-    for (let bin = 0; bin < 8; bin++) {
-      const mine = all.filter((slot) => slot.bin === bin);
+    expect(all.length).toBe((8 + 8) * Math.ceil(50 / 16));
+    const names = [...new Set(all.map(({ name }) => name))];
+    expect(names).toHaveLength(16);
+    expect(names.map(isEpsilonError)).toEqual([...Array(8).fill(false), ...Array(8).fill(true)]);
+    for (const [i, name] of names.entries()) {
+      const mine = all.filter((slot) => slot.name === name);
       expect(mine.flatMap(({ rows, count }) => [...rows.slice(0, count)])).toEqual([...plan.validation]);
-      for (const { time, coefficients, dropped, rows } of mine) {
-        expect(time).toBe((bin + 0.5) / 8);
-        expect(readCoefficient(coefficients, 0, 'b')).toBe(Math.fround(time));
-        expect(readCoefficient(coefficients, 0, 'timestep')).toBe(Math.fround(1000 * time));
+      for (const { scale, coefficients, dropped, rows } of mine) {
+        const t = readCoefficient(coefficients, 0, 'b');
+        if (i < 8) {
+          expect(name).toBe(`t=${((i + 0.5) / 8).toFixed(4)}`);
+          expect([t, scale]).toEqual([Math.fround((i + 0.5) / 8), 1]);
+        } else {
+          expect(name).toBe(`log_snr=${1.5 * (i - 8) - 5.25}`);
+          expect(2 * Math.log((1 - t) / t)).toBeCloseTo(1.5 * (i - 8) - 5.25, 5);
+          // The velocity's error is that of eps over 1 - t.
+          expect(scale).toBeCloseTo((1 - t) ** 2, 6);
+        }
+        expect(readCoefficient(coefficients, 0, 'timestep')).toBeCloseTo(1000 * t, 3);
         expect(new Set(dropped)).toEqual(new Set([0]));
         expect(rows.length).toBe(16);
       }
     }
     const ids = all.flatMap(({ sampleIds, count }) => [...sampleIds.slice(0, count)]);
     expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test('has the same noise at a log-SNR for every formulation, and any number of bins', () => {
+    const noises = (formulation: string, bins: number) =>
+      new SlotBatches(
+        { ...config, validation: { ...config.validation, bins } },
+        objectiveOf({ formulation, shift: 1 }),
+        plan,
+        true,
+      )
+        .validation()
+        .filter(({ name }) => isEpsilonError(name))
+        .map(({ name, sampleIds }) => [name, ...sampleIds]);
+    expect(noises('edm(0,0.6)', 5)).toEqual(noises('rf', 8));
+    expect(noises('eps/linear', 5)).toEqual(noises('rf', 8));
   });
 
   test('is the same at every time, and empty without held-out rows', () => {

@@ -121,12 +121,13 @@ describe('the terminal', () => {
       text += line;
     });
     const bins = [{ name: 't=0.25', loss: 0.4 }];
+    const epsilon = [{ name: 'log_snr=-2.25', loss: 0.2 }];
     sink.validation({
       step: 200,
       seconds: 15.74,
       results: [
-        { weights: 'ema', mean: 0.5, bins },
-        { weights: 'master', mean: 0.75, bins },
+        { weights: 'ema', mean: 0.5, bins, epsilon },
+        { weights: 'master', mean: 0.75, bins, epsilon },
       ],
     });
     sink.checkpoint({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002 });
@@ -134,6 +135,8 @@ describe('the terminal', () => {
     expect(text.split('\n')).toEqual([
       'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
       'validation at step 200 | master 0.7500 | t=0.25 0.4000 | 15.7 s',
+      'noise error at step 200 | ema | log_snr=-2.25 0.2000',
+      'noise error at step 200 | master | log_snr=-2.25 0.2000',
       'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
       'warn look',
       '',
@@ -218,7 +221,14 @@ describe('the metrics server', () => {
     server.validation?.({
       step: 120,
       seconds: 15.5,
-      results: [{ weights: 'ema', mean: 1, bins: [{ name: 't=0.5', loss: 0.25 }] }],
+      results: [
+        {
+          weights: 'ema',
+          mean: 1,
+          bins: [{ name: 't=0.5', loss: 0.25 }],
+          epsilon: [{ name: 'log_snr=-2.25', loss: 0.5 }],
+        },
+      ],
     });
     const { text: scraped } = await get('/metrics');
     expect(scraped).toContain('orchestrator_loss 0.42134\n');
@@ -227,6 +237,7 @@ describe('the metrics server', () => {
     expect(scraped).not.toContain('phase="JOINING"');
     expect(scraped).toContain('orchestrator_worker_compute_seconds_total{rank="1"} 0.29\n');
     expect(scraped).toContain('orchestrator_validation_loss{weights="ema",bin="t=0.5"} 0.25\n');
+    expect(scraped).toContain('orchestrator_validation_epsilon_error{weights="ema",log_snr="-2.25"} 0.5\n');
     expect(scraped).toContain('orchestrator_validation_seconds 15.5\n');
     expect(scraped).toContain('orchestrator_attention_max_abs_logit{attention="block 1"} 9.31\n');
     expect(scraped).toContain('orchestrator_step_seconds_bucket{le="0.3"} 0\n');
