@@ -195,6 +195,12 @@ const checkpoint = z.strictObject({
     .describe(
       'Checkpoints of steps that are multiples of this are never removed, whatever `keep` says; 0 = none. A multiple of `every`.',
     ),
+  keep_best: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether the checkpoint of the step with the lowest validation loss of the EMA is never removed, until another step has a lower one.',
+    ),
 });
 
 export const configSchema = z.strictObject({

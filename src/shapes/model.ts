@@ -30,7 +30,8 @@ export interface ShapesModel {
   notes: string[];
   /** Training steps of the checkpoint. */
   step: number;
-  /** Resolution shift of the training. */
+  /** Formulation and resolution shift of the training. */
+  formulation: string;
   shift: number;
   /** Draws one picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before computing anything. */
   sample(prompts: string[], settings: ShapesSettings): Promise<Uint8Array[]>;
@@ -84,6 +85,7 @@ function withEncoders(model: InferenceModel): ShapesModel {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
     step: manifest.step,
+    formulation: objective.formulation,
     shift: objective.shift,
     close: model.close,
     async sample(prompts, settings) {

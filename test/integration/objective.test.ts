@@ -36,7 +36,7 @@ describe('objective', () => {
     const chart = join(temporaryFolder(), 'out.svg');
     const page = succeeds(orchestrator('objective', 'show', 'edm/rf', '--steps', '3', '--plot', chart));
     expect(page).toMatch(/^edm\/rf, shift 1\nt +z +log-SNR/);
-    expect(page).toMatch(/^0 +999 +-13\.81\d* +1726\.\d* +0\.002\d* x0 \+ 1 eps$/m);
+    expect(page).toMatch(/^0 +999 +-13\.81\d* +1726\.\d* +0\.001\d* x0 \+ 1 eps$/m);
     expect(readFileSync(chart, 'utf8')).toContain('edm/rf: log-SNR');
   });
 

@@ -102,6 +102,31 @@ describe('sample', () => {
     );
   });
 
+  test('draws by every solver, whatever the formulation of the training', () => {
+    const other = join(folder, 'edm');
+    const keys = [
+      'objective.formulation=edm(0, 0.60)',
+      'schedule.steps=2',
+      'schedule.warmup=1',
+      `data.path=${data}`,
+    ];
+    const sets = keys.flatMap((key) => ['--set', key]);
+    succeeds(orchestrator('launch', 'configs/shapes-tiny.yaml', '--run-dir', other, ...sets));
+    const drawn = [
+      ['euler', 'uniform'],
+      ['heun', 'karras'],
+      ['dpmpp-2m', 'reference'],
+    ].map(([solver, schedule]) => {
+      const out = join(folder, `${solver}.png`);
+      const how = ['--solver', solver!, '--schedule', schedule!, '--steps', '3', '--prompt', 'red circle'];
+      const done = orchestrator('sample', '--checkpoint', other, '--out', out, ...how);
+      expect(succeeds(done)).toContain('1 picture');
+      expect(done.stderr).toContain('| step 2 | edm(0,0.6) | shift 1');
+      return readFileSync(out).toString('base64');
+    });
+    expect(new Set(drawn).size).toBe(3);
+  });
+
   test('writes the format of the name', async () => {
     const out = join(folder, 'grid.jpg');
     succeeds(sample(out, '--prompt', 'red circle'));

@@ -285,6 +285,14 @@ describe('rules between keys', () => {
       'checkpoint.keep_every: expected a multiple of checkpoint.every (200), received 300',
     ],
     [
+      'checkpoint: {every: 200, keep_best: true}\nvalidation: {every: 300}',
+      'checkpoint.keep_best: expected false, or a validation.every (300) that is a multiple of checkpoint.every (200), so that every validated step has a checkpoint, received true',
+    ],
+    [
+      'checkpoint: {keep_best: true}\nema: null',
+      'checkpoint.keep_best: expected false, because the EMA is not validated (ema, validation.every, validation.weights, data.validation_rows), received true',
+    ],
+    [
       'checkpoint: {every: 0, keep_every: 300}',
       'checkpoint.keep_every: expected 0, because checkpoint.every is 0, received 300',
     ],
