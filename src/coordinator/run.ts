@@ -387,7 +387,7 @@ export class Run {
     this.#recorder.missedCheckpoint(missed);
     if (missed.reason === 'skipped') {
       this.#skipped++;
-      if (!Number.isInteger(Math.log10(this.#skipped))) return;
+      if (!/^10*$/.test(String(this.#skipped))) return;
       if (this.#skipped > 1) this.#recorder.note('warn', `${this.#skipped} checkpoints were left out so far`);
     }
     this.#tell('warn', faultLines(missed.fault));

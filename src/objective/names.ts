@@ -37,7 +37,7 @@ export function canonicalName(name: string): string {
   return `${parsed.stem}(${parsed.values.map(String).join(',')})`;
 }
 
-/** The expected range of a parameter that is out of range, or null; null also for a name of no formulation. */
+/** The expected range of a parameter that is out of range; null also for a name of no formulation. */
 export function formulationProblem(name: string): string | null {
   const parsed = parse(name);
   for (const [i, parameter] of (parsed?.parameters ?? []).entries()) {

@@ -6,9 +6,9 @@ import { formulationOf, nameWithDensity } from './names.js';
 import type { GridKind } from './paths.js';
 
 /**
- * The log-SNRs at which the error of the noise estimate is validated. At a given log-SNR every formulation has
- * the same problem, whatever it is trained on, so this error compares across formulations; their losses do
- * not. All lie within the LDM table.
+ * The log-SNRs at which the error of the noise estimate is validated. At a given log-SNR every formulation
+ * has the same problem, whatever it is trained on, so this error compares across formulations; their losses
+ * do not. All lie within the LDM table.
  */
 export const EPSILON_LOG_SNRS = [-5.25, -3.75, -2.25, -0.75, 0.75, 2.25, 3.75, 5.25] as const;
 
