@@ -61,7 +61,7 @@ export class BenchTrainer {
       batch: { global: shape.globalBatch, micro: shape.microBatch },
       validation: { every: 0, bins: 8, weights: [] },
     };
-    const objective = objectiveOf({ formulation: 'rf', density: 'lognorm(0, 1)', shift: 1 });
+    const objective = objectiveOf({ formulation: 'rf/lognorm(0,1)', shift: 1 });
     const plan = new SamplePlan('0'.repeat(64), rowsOf(shape), 0, 0);
     this.#batches = new SlotBatches(config, objective, plan, false);
   }

@@ -29,18 +29,36 @@ export interface Retention {
   keep: number;
   /** Checkpoints whose step is a multiple of this are kept, too; 0 = none. */
   keepEvery: number;
+  /** Whether the checkpoint of the lowest validation loss is kept, too. */
+  keepBest: boolean;
+}
+
+/** The step of the lowest loss among `steps`, the earliest of several; null without a loss. */
+export function bestStep(steps: readonly number[], losses: ReadonlyMap<number, number>): number | null {
+  const validated = steps.filter((step) => losses.has(step)).sort((a, b) => a - b);
+  if (validated.length === 0) return null;
+  return validated.reduce((best, step) => (losses.get(step)! < losses.get(best)! ? step : best));
 }
 
 /**
  * Removes the checkpoints that are not to be kept any longer. Those of later steps than the newest, which a
  * run meets that was resumed from an earlier step, are not touched.
  *
- * @param newest step of the checkpoint just published.
+ * @param newest step of the checkpoint just published. It is validated only later.
+ * @param losses of the validations so far, by step.
  */
-export async function retainCheckpoints(root: string, { keep, keepEvery }: Retention, newest: number) {
+export async function retainCheckpoints(
+  root: string,
+  { keep, keepEvery, keepBest }: Retention,
+  newest: number,
+  losses: ReadonlyMap<number, number>,
+) {
   const older = (await listCheckpoints(root)).filter(({ step }) => step < newest);
+  const steps = older.map(({ step }) => step);
+  const best = keepBest ? bestStep(steps, losses) : null;
   for (const { step, path } of older.slice(keep - 1)) {
-    if (keepEvery === 0 || step % keepEvery !== 0) await removeCheckpoint(root, path);
+    const milestone = keepEvery > 0 && step % keepEvery === 0;
+    if (!milestone && step !== best) await removeCheckpoint(root, path);
   }
 }
 

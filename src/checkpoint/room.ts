@@ -56,8 +56,8 @@ export async function checkRoom(root: string, need: CheckpointNeed): Promise<Roo
 }
 
 /** The largest number of checkpoints at one time: while one is written, those that are kept are still there. */
-function mostAtOnce({ steps, every, retention: { keep, keepEvery } }: CheckpointNeed): number {
+function mostAtOnce({ steps, every, retention: { keep, keepEvery, keepBest } }: CheckpointNeed): number {
   const written = every === 0 ? 1 : Math.ceil(steps / every);
   const milestones = keepEvery === 0 ? 0 : Math.floor(steps / keepEvery);
-  return Math.min(written, keep + milestones + 1);
+  return Math.min(written, keep + milestones + (keepBest ? 1 : 0) + 1);
 }

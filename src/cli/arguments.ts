@@ -60,6 +60,19 @@ export function picturePath(text: string): string {
   throw new InvalidArgumentError('Expected a name that ends in .png, .jpg, .jpeg or .webp.');
 }
 
+/** The name of a chart; its ending says the format. */
+export function chartPath(text: string): string {
+  if (/\.(svg|png|jpe?g|webp)$/i.test(text)) return text;
+  throw new InvalidArgumentError('Expected a name that ends in .svg, .png, .jpg, .jpeg or .webp.');
+}
+
+/** Times in [0, 1], separated by commas. */
+export function times(text: string): number[] {
+  const values = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
+  if (values.every((t) => t >= 0 && t <= 1)) return values;
+  throw new InvalidArgumentError('Expected numbers from 0 to 1, separated by commas, such as 0.1,0.5.');
+}
+
 export function finite(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value)) return value;

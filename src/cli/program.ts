@@ -10,6 +10,7 @@ interface CommandFile {
 const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   doctor: () => import('./commands/doctor.js'),
   config: () => import('./commands/config.js'),
+  objective: () => import('./commands/objective.js'),
   estimate: () => import('./commands/estimate.js'),
   profile: () => import('./commands/profile.js'),
   dataset: () => import('./commands/dataset.js'),

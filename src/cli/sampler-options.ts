@@ -1,7 +1,7 @@
 /** What `sample` and `evaluate` share: their options, and opening the model. */
 import { type Command, Option } from 'commander';
 import type { WeightsName } from '../native/contract.js';
-import { SCHEDULE_KINDS } from '../sampling/schedule.js';
+import { GRID_KINDS } from '../objective/paths.js';
 import { SOLVERS } from '../sampling/solvers.js';
 import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
@@ -33,15 +33,15 @@ export function samplerOptions(command: Command, seed: string): Command {
     .addOption(
       choiceOption(
         '--solver <name>',
-        'method of integration; on curved paths, euler is DDIM',
+        'method of integration: euler (on curved paths DDIM), heun (two predictions a step), dpmpp-2m (DPM-Solver++)',
         Object.keys(SOLVERS),
       ),
     )
     .addOption(
       choiceOption(
         '--schedule <kind>',
-        "times of the steps: the paper's, or the reference code's",
-        SCHEDULE_KINDS,
+        "noise levels of the steps: the paper's equal steps, the reference code's, or EDM's from sigma = 80",
+        GRID_KINDS,
       ),
     )
     .option('--shift <alpha>', "resolution shift (default: the training run's)", positive)

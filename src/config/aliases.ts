@@ -2,6 +2,8 @@
  * Names and values that other trainers use, with ours. They are told in errors; nothing is renamed silently,
  * because the meanings differ.
  */
+import { FORMULATION_PATTERN, nameWithDensity } from '../objective/names.js';
+
 interface Alias {
   /** A key of the configuration, or an option of `orchestrator launch`. */
   ours: string;
@@ -57,7 +59,16 @@ export const ALIASES: readonly Alias[] = [
   alias('model.context_dim', 'joint_attention_dim cross_attention_dim'),
   alias('model.pooled_dim', 'pooled_projection_dim'),
   alias('model.dual_attention', 'dual_attention_layers'),
-  alias('objective.density', 'weighting_scheme timestep_sampling logit_mean logit_std mode_scale'),
+  alias(
+    'objective.formulation',
+    'weighting_scheme timestep_sampling logit_mean logit_std mode_scale',
+    'the density of t is part of the name: rf/lognorm(m,s), rf/mode(s), rf/cosmap',
+  ),
+  alias(
+    'objective.formulation',
+    'prediction_type parameterization',
+    'the path is part of the name: eps/linear',
+  ),
   alias('objective.shift', 'flow_shift timestep_shift discrete_flow_shift'),
   alias(
     'batch.global',
@@ -147,7 +158,10 @@ export const ALIASES: readonly Alias[] = [
 /** Our values for those of other trainers, by key; texts of YAML in lower case. */
 export const VALUE_ALIASES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   device: { gpu: 'cuda', 'cuda:0': 'cuda', nvidia: 'cuda' },
-  'objective.formulation': { flow: 'rf', flow_matching: 'rf', 'flow-matching': 'rf', rectified_flow: 'rf' },
+  'objective.formulation': {
+    ...{ flow: 'rf', flow_matching: 'rf', 'flow-matching': 'rf', rectified_flow: 'rf' },
+    ...{ epsilon: 'eps/linear', v_prediction: 'v/linear' },
+  },
   'optimizer.name': { adam: 'adamw', adamw_torch: 'adamw', adamw_8bit: 'adamw' },
   'schedule.decay': { none: 'constant', constant_with_warmup: 'constant', cosine_with_warmup: 'cosine' },
   'precision.compute': {
@@ -158,6 +172,17 @@ export const VALUE_ALIASES: Readonly<Record<string, Readonly<Record<string, stri
   activation_checkpointing: { true: 'block', full: 'block', false: 'nothing', none: 'nothing' },
   'model.qk_norm': { rms_norm: 'rms', rmsnorm: 'rms', true: 'rms', false: 'none' },
   exchange: { gloo: 'grpc', mpi: 'grpc' },
+};
+
+/** What to write instead of keys of earlier versions, from their values. */
+export const REMOVED: Readonly<Record<string, (value: unknown) => string>> = {
+  'objective.density': (value) => {
+    const name = nameWithDensity(String(value));
+    const line = FORMULATION_PATTERN.test(name)
+      ? `formulation: "${name}"`
+      : 'such as formulation: "rf/mode(1.29)"';
+    return `the density is part of objective.formulation; write instead of both: ${line}`;
+  },
 };
 
 /** "here it is optimizer.lr", with how it differs; null for a name that is none of another trainer's. */

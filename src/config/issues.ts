@@ -1,7 +1,7 @@
 /** Turns zod's issues into problems: `key: expected X, received Y; did you mean Z`. */
 import type { z } from 'zod';
 import { nearest } from '../text/nearest.js';
-import { aliasOf, VALUE_ALIASES } from './aliases.js';
+import { aliasOf, REMOVED, VALUE_ALIASES } from './aliases.js';
 import {
   expectation,
   formatPath,
@@ -28,13 +28,18 @@ export function problemsOf(issues: readonly Issue[], sources: Sources): Problem[
 function unknownKey(parent: Path, key: string, sources: Sources): Problem {
   const names = namesAt(parent);
   const path = [...parent, key];
+  const dotted = formatPath(path);
+  if (Object.hasOwn(REMOVED, dotted)) {
+    const text = REMOVED[dotted]!(valueAt(sources.merged, path));
+    return { place: sources.placeFor(path, true), key: dotted, text };
+  }
   const near = nearest(key, names);
   const other = near === null ? aliasOf(key) : null;
   const text =
     other === null
       ? `unknown key; expected one of ${names.join(', ')}${suggestion(near ?? elsewhere(key))}`
       : `unknown key; ${other}`;
-  return { place: sources.placeFor(path, true), key: formatPath(path), text };
+  return { place: sources.placeFor(path, true), key: dotted, text };
 }
 
 function wrongValue(path: Path, sources: Sources): Problem {
@@ -52,11 +57,10 @@ function wrongValue(path: Path, sources: Sources): Problem {
 /** What to write instead of a value of another type or choice, where that can be guessed. */
 function adviceOn(value: unknown, { type, enum: choices }: SchemaNode, path: Path, place: string): string {
   const text = String(value).toLowerCase();
+  const ours = VALUE_ALIASES[formatPath(path)]?.[text];
+  if (ours !== undefined) return suggestion(ours);
   if (choices !== undefined) {
-    const names = choices.map(String);
-    return suggestion(
-      VALUE_ALIASES[formatPath(path)]?.[text] ?? (typeof value === 'string' ? nearest(value, names) : null),
-    );
+    return suggestion(typeof value === 'string' ? nearest(value, choices.map(String)) : null);
   }
   if (type === 'string' && (typeof value === 'number' || typeof value === 'boolean')) {
     const inShell = place.startsWith('--set')

@@ -4,6 +4,7 @@
  * this table.
  */
 import { isMapping, type Mapping } from '../files/json.js';
+import { storedObjective } from '../objective/objective.js';
 import { keyPaths } from './describe.js';
 import { type LoadedConfig, parseConfig, withDefaults } from './load.js';
 import type { Config } from './schema.js';
@@ -69,8 +70,7 @@ export const RESUME_RULES: Readonly<Record<string, ResumeRule>> = {
   'model.latent_channels': WIDTH,
   'model.context_dim': WIDTH,
   'model.pooled_dim': WIDTH,
-  'objective.formulation': refused('the network has learned the target of the other formulation'),
-  'objective.density': applies(RATE),
+  'objective.formulation': refused('the network has learned the other formulation'),
   'objective.shift': applies(RATE),
   'batch.global': refused(ORDER),
   'batch.micro': applies('gradients are summed in other groups, so the bits of the result are others'),
@@ -155,6 +155,7 @@ export function storedConfig(stored: unknown, name: string): Config {
 }
 
 function fillOlder(config: Mapping): void {
+  if (isMapping(config.objective)) config.objective = storedObjective(config.objective);
   for (const [key, { before }] of Object.entries(RESUME_RULES)) {
     const path = key.split('.');
     const parent = valueAt(config, path.slice(0, -1));

@@ -4,7 +4,7 @@
  */
 import { freezeProblem } from '../model/freeze.js';
 import { native } from '../native/load.js';
-import { densityProblem } from '../objective/density.js';
+import { formulationProblem } from '../objective/names.js';
 import { validatedWeights } from './derived.js';
 import { modelOf } from './model.js';
 import { type Config, JOINED_COLUMNS, TEXT_COLUMNS } from './schema.js';
@@ -37,6 +37,19 @@ export const RULES: readonly Rule[] = [
       every === 0 ? '0, because checkpoint.every is 0' : `a multiple of checkpoint.every (${every})`;
     return `expected ${expected}, received ${keep_every}`;
   }),
+  rule(
+    'checkpoint.keep_best',
+    ['checkpoint.every', 'validation.every', 'validation.weights', 'data.validation_rows', 'ema'],
+    (config) => {
+      const { every, keep_best } = config.checkpoint;
+      if (!keep_best) return null;
+      if (!validatedWeights(config).includes('ema')) {
+        return 'expected false, because the EMA is not validated (ema, validation.every, validation.weights, data.validation_rows), received true';
+      }
+      if (every > 0 && config.validation.every % every === 0) return null;
+      return `expected false, or a validation.every (${config.validation.every}) that is a multiple of checkpoint.every (${every}), so that every validated step has a checkpoint, received true`;
+    },
+  ),
   rule('model.dual_attention', ['model.depth'], ({ model }) => {
     const tooLarge = model.dual_attention.find((block) => block >= model.depth);
     if (tooLarge !== undefined) {
@@ -62,9 +75,9 @@ export const RULES: readonly Rule[] = [
     ['model.backbone', 'model.depth', 'model.hidden', 'model.qk_norm', 'model.dual_attention'],
     ({ freeze, model }) => (freeze.length === 0 ? null : freezeProblem(parameterNames(model), freeze)),
   ),
-  rule('objective.density', [], ({ objective }) => {
-    const expected = densityProblem(objective.density);
-    return expected === null ? null : `expected ${expected}, received ${objective.density}`;
+  rule('objective.formulation', [], ({ objective: { formulation } }) => {
+    const expected = formulationProblem(formulation);
+    return expected === null ? null : `expected ${expected}, received ${formulation}`;
   }),
   rule('model.latent_channels', ['data.latent_shape'], ({ data, model }) =>
     data.latent_shape === null ||

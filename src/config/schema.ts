@@ -5,8 +5,7 @@
 import { z } from 'zod';
 import { BACKBONES } from '../model/backbones.js';
 import { HEAD_DIM, OPTIMIZERS, type OptimizerName } from '../native/specs.js';
-import { DENSITY_FORMS, DENSITY_PATTERN } from '../objective/density.js';
-import { FORMULATIONS, type FormulationName } from '../objective/formulations.js';
+import { canonicalName, FORMULATION_FORMS, FORMULATION_PATTERN } from '../objective/names.js';
 
 const integer = (low: number, high = Number.MAX_SAFE_INTEGER) => z.int().min(low).max(high);
 const fraction = () => z.number().min(0).max(1);
@@ -122,17 +121,20 @@ const model = z.strictObject({
 });
 
 const objective = z.strictObject({
-  formulation: choice(Object.keys(FORMULATIONS) as FormulationName[], 'rf').describe(
-    'Path, target and weighting: rf = rectified flow.',
-  ),
-  density: z
+  formulation: z
     .string()
-    .regex(DENSITY_PATTERN)
-    .default('lognorm(0, 1)')
-    .meta({ title: DENSITY_FORMS, description: `Density from which t is drawn: ${DENSITY_FORMS}.` }),
+    .regex(FORMULATION_PATTERN)
+    .overwrite(canonicalName)
+    .default('rf/lognorm(0,1)')
+    .meta({
+      title: FORMULATION_FORMS,
+      description: `Path, target, weighting and density of t, by the name of the SD3 paper: ${FORMULATION_FORMS}. \`orchestrator objective show NAME\` prints what a name means.`,
+    }),
   shift: positive()
     .default(1)
-    .describe('Resolution shift alpha, in t_m = alpha t / (1 + (alpha - 1) t); 1 = none.'),
+    .describe(
+      'Resolution shift alpha: sigma (noise / data) becomes alpha sigma, for rf t_m = alpha t / (1 + (alpha - 1) t); 1 = none.',
+    ),
 });
 
 const batch = z.strictObject({
@@ -189,9 +191,13 @@ const precision = z.strictObject({
 
 const validation = z.strictObject({
   every: integer(0).default(200).describe('Steps between two validations; 0 = never.'),
-  bins: integer(1, 1000).default(8).describe('The loss is measured at t = (i + 0.5) / bins, for each i.'),
+  bins: integer(1, 1000)
+    .default(8)
+    .describe(
+      'The loss is measured at t = (i + 0.5) / bins, for each i; the error of the estimated noise also at eight fixed log-SNRs.',
+    ),
   weights: optional(z.array(z.enum(['ema', 'master'])).min(1)).describe(
-    'Which weights are validated; null = [ema, master], or [master] if ema is null. Each costs validation_rows x bins forward passes.',
+    'Which weights are validated; null = [ema, master], or [master] if ema is null. Each costs validation_rows x (bins + 8) forward passes.',
   ),
 });
 
@@ -219,6 +225,12 @@ const checkpoint = z.strictObject({
     .default(0)
     .describe(
       'Checkpoints of steps that are multiples of this are never removed, whatever `keep` says; 0 = none. A multiple of `every`.',
+    ),
+  keep_best: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether the checkpoint of the step with the lowest validation loss of the EMA is never removed, until another step has a lower one.',
     ),
 });
 

@@ -1,5 +1,6 @@
 /** Numbers of a whole step from those of its slots, in an order that does not depend on the workers. */
 import type { Prepared, Validated } from '../rpc/proto.js';
+import { isEpsilonError } from '../step/slot.js';
 import { timeName } from '../telemetry/metrics.js';
 import type { AttentionSummary, TimeBin, ValidationSummary } from '../telemetry/record.js';
 
@@ -67,9 +68,10 @@ export function attentionSummary(prepared: readonly Prepared[]): AttentionSummar
 }
 
 /**
- * Mean loss of every bin of t and of all bins, for each kind of weights. Slots are summed in ascending order.
+ * Mean loss of every bin of t and of all bins, and the error of eps at fixed log-SNRs, for each kind of
+ * weights. Slots are summed in ascending order.
  *
- * @param names Bin of each validation slot, in slot order.
+ * @param names Bin or log-SNR of each validation slot, in slot order.
  */
 export function validationSummary(
   parts: readonly Validated[],
@@ -87,7 +89,13 @@ export function validationSummary(
       bin.count += loss.losses.length;
       bins.set(name, bin);
     }
-    const means = [...bins].map(([name, { sum, count }]) => ({ name, loss: sum / count }));
-    return { weights, mean: means.reduce((sum, { loss }) => sum + loss, 0) / means.length, bins: means };
+    const all = [...bins].map(([name, { sum, count }]) => ({ name, loss: sum / count }));
+    const means = all.filter(({ name }) => !isEpsilonError(name));
+    return {
+      weights,
+      mean: means.reduce((sum, { loss }) => sum + loss, 0) / means.length,
+      bins: means,
+      epsilon: all.filter(({ name }) => isEpsilonError(name)),
+    };
   });
 }

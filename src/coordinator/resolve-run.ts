@@ -142,9 +142,21 @@ export async function startFresh(loaded: LoadedConfig, shapes: DatasetShapes, th
       config: { ...config, init: source.path, model: modelKeys(model) },
       model,
       start: `fresh, ${text}`,
-      notes: [...source.notes, `starting from the ${text}: ${describeModel(weights.spec)}`],
+      notes: [
+        ...source.notes,
+        `starting from the ${text}: ${describeModel(weights.spec)}`,
+        ...otherFormulation(source, config),
+      ],
     };
   });
+}
+
+/** Weights of another formulation are a start like any other, but at first they answer another question. */
+function otherFormulation({ manifest }: WeightsSource, { objective }: Config): string[] {
+  if (manifest === null) return [];
+  const { formulation } = storedConfig(manifest.config, 'the config of init').objective;
+  if (formulation === objective.formulation) return [];
+  return [`the weights of init were trained on ${formulation}; this run trains ${objective.formulation}`];
 }
 
 /** What weights give to a configuration that leaves it open. Widths are those of the data. */

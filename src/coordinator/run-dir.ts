@@ -32,7 +32,7 @@ import {
   textOrNull,
   writeFailure,
 } from '../files/io.js';
-import type { Mapping } from '../files/json.js';
+import { isMapping, type Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
 import { lockFile, lockHeld, lockOwner } from '../files/lock.js';
 import type { ResolvedRun } from './resolve-run.js';
@@ -60,6 +60,8 @@ interface Records {
 interface Begun {
   notes: string[];
   warnings: string[];
+  /** Validation losses of the EMA up to the step from which the run goes on, by step. */
+  losses: Map<number, number>;
 }
 
 /**
@@ -197,14 +199,21 @@ export class RunDir {
         `${ledger.path} ends at step ${lastStep}, before the checkpoint: the rows of the steps up to ${recorded} are not in it. Training is not affected`,
       );
     }
+    const losses = new Map<number, number>();
+    const metrics = open('metrics.jsonl', (line) => {
+      if (!upTo(line)) return false;
+      const mean = line.type === 'validation' && isMapping(line.ema) ? line.ema.mean : null;
+      if (typeof mean === 'number') losses.set(line.step as number, mean);
+      return true;
+    });
     this.#records = {
       ledger,
-      metrics: open('metrics.jsonl', upTo),
+      metrics,
       journal: open(JOURNAL, () => true),
     };
     this.#writeConfig(stringify(config));
     syncFolderNow(this.path);
-    return { notes: renamed.map((other) => `later checkpoint renamed: ${other}`), warnings };
+    return { notes: renamed.map((other) => `later checkpoint renamed: ${other}`), warnings, losses };
   }
 
   /** The configuration of an earlier generation G stays as config.G.yaml. */

@@ -1,7 +1,7 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { recoverStore, retainCheckpoints } from '../checkpoint/retention.js';
+import { bestStep, recoverStore, retainCheckpoints } from '../checkpoint/retention.js';
 import { publishCheckpoint } from '../checkpoint/store.js';
 import { validatedWeights, validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
@@ -112,6 +112,8 @@ export class Run {
   #lastCommit = 0;
   /** Seconds from the commit before the last to the last one, without a validation in between. */
   #stepSeconds = 0;
+  /** Validation losses of the EMA by step. */
+  #losses = new Map<number, number>();
   /** Seconds of validation since the last commit. */
   #validationSeconds = 0;
   /** The last committed step. */
@@ -275,7 +277,8 @@ export class Run {
 
   /** All workers are ready: from now on the run folder is changed. */
   #begin(): void {
-    const { notes, warnings } = this.#dir.begin(this.#resolved);
+    const { notes, warnings, losses } = this.#dir.begin(this.#resolved);
+    this.#losses = losses;
     const { journal } = this.#dir.records;
     journal.append(this.#generation);
     journal.sync();
@@ -378,6 +381,13 @@ export class Run {
     const results = validationSummary(parts, this.#ready[0]?.validation ?? []);
     const emaDistance = this.#resolved.config.ema === null ? null : parts[0]!.emaDistance;
     this.#recorder.validation({ step, seconds, results, emaDistance });
+    const loss = results.find(({ weights }) => weights === 'ema')?.mean;
+    if (loss === undefined) return;
+    this.#losses.set(step, loss);
+    const isBest = bestStep([...this.#losses.keys()], this.#losses) === step;
+    if (isBest && this.#resolved.config.checkpoint.keep_best) {
+      this.#recorder.note('info', `step ${step} has the lowest validation loss of the EMA so far`);
+    }
   }
 
   #syncRecords(step: number): void {
@@ -390,7 +400,7 @@ export class Run {
 
   /** Publishes a staged checkpoint after those before it, and removes what is not to be kept any longer. */
   #publish({ step, folder, seconds, stallSeconds, bytes }: Saved): void {
-    const { keep, keep_every: keepEvery } = this.#resolved.config.checkpoint;
+    const { keep, keep_every: keepEvery, keep_best: keepBest } = this.#resolved.config.checkpoint;
     const root = join(this.#dir.path, CHECKPOINTS);
     const publish = async (): Promise<Event> => {
       let path: string;
@@ -399,7 +409,7 @@ export class Run {
       } catch (error) {
         return { type: 'notPublished', step, fault: faultOf(error) };
       }
-      await retainCheckpoints(root, { keep, keepEvery }, step).catch((error) => {
+      await retainCheckpoints(root, { keep, keepEvery, keepBest }, step, this.#losses).catch((error) => {
         const message = `Old checkpoints in ${root} could not be removed: ${reasonOf(error)}`;
         this.#recorder.note('warn', message);
       });

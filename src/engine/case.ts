@@ -4,7 +4,7 @@ import { Safetensors } from '../formats/safetensors/file.js';
 import type { TensorSource } from '../formats/safetensors/write.js';
 import { officialName } from '../model/tensors.js';
 import type { CaseResult, EngineLayout, ModelSpec, RawBatch } from '../native/contract.js';
-import { FORMULATIONS } from '../objective/formulations.js';
+import { objectiveOf } from '../objective/objective.js';
 
 export type Case = Awaited<ReturnType<typeof readCase>>;
 
@@ -61,7 +61,7 @@ export async function readCase(path: string, spec: ModelSpec) {
     const target = mix(x0, eps, t, 'p', 'q');
     const batch: RawBatch = {
       z,
-      timestep: t.map((value) => FORMULATIONS.rf(value).timestep),
+      timestep: t.map((value) => rectifiedFlow().at(value).timestep),
       context,
       pooled,
     };
@@ -71,9 +71,12 @@ export async function readCase(path: string, spec: ModelSpec) {
   }
 }
 
+const rectifiedFlow = () => objectiveOf({ formulation: 'rf', shift: 1 });
+
 /** The network's input (a, b) or its target (p, q) at the samples' times, in rectified flow. */
 function mix(x0: Float32Array, eps: Float32Array, t: Float32Array, u: 'a' | 'p', v: 'b' | 'q'): Float32Array {
-  const coefficients = Array.from(t, FORMULATIONS.rf);
+  const flow = rectifiedFlow();
+  const coefficients = Array.from(t, (value) => flow.at(value));
   const perSample = x0.length / t.length;
   return x0.map((value, i) => {
     const { [u]: ofData, [v]: ofNoise } = coefficients[Math.floor(i / perSample)]!;

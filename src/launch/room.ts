@@ -10,10 +10,10 @@ export function roomOf(
   { checkpointBytes }: Estimate,
   runDir: string,
 ): Promise<Room> {
-  const { every, keep, keep_every: keepEvery } = checkpoint;
+  const { every, keep, keep_every: keepEvery, keep_best: keepBest } = checkpoint;
   return checkRoom(join(runDir, CHECKPOINTS), {
     bytes: checkpointBytes,
-    retention: { keep, keepEvery },
+    retention: { keep, keepEvery, keepBest },
     steps: schedule.steps,
     every,
   });

@@ -100,7 +100,7 @@ export interface SlotBatch {
   dropped: Uint8Array;
   /**
    * Six floats per sample: a, b (network input z = a x0 + b eps), p, q (target = p x0 + q eps), the weight of
-   * the sample's mean squared error, and the conditioning timestep, in [0, 1000].
+   * the sample's mean squared error, and the conditioning timestep (see src/objective/paths.ts).
    */
   coefficients: Float32Array;
   /** Sample ids for the noise counter; usually the row numbers. */

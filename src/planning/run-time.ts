@@ -2,6 +2,7 @@
 import { validatedWeights, validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import type { NativeAddon } from '../native/contract.js';
+import { EPSILON_LOG_SNRS } from '../objective/objective.js';
 import { type Estimate, leastTime, type Rates } from './estimate.js';
 import { copyBandwidth } from './profile.js';
 
@@ -65,9 +66,9 @@ export function runSeconds(
   const step = perWorker * operations(true);
   const every = validationEvery(config);
   const steps = Math.max(0, config.schedule.steps - doneSteps);
-  const { bins } = config.validation;
+  const points = config.validation.bins + EPSILON_LOG_SNRS.length;
   const slots =
-    bins * Math.ceil(config.data.validation_rows / spec.microBatch) * validatedWeights(config).length;
+    points * Math.ceil(config.data.validation_rows / spec.microBatch) * validatedWeights(config).length;
   const validation = every === 0 ? null : Math.ceil(slots / workers) * operations(false);
   const { steps: last } = config.schedule;
   // The last step is validated in any case.

@@ -1,10 +1,10 @@
 /** Sampling: draws latents for prompts. */
 import type { RawBatch } from '../native/contract.js';
-import { type Coefficients, denoise } from '../objective/formulations.js';
+import { type Coefficients, denoise } from '../objective/coefficients.js';
 import type { Objective } from '../objective/objective.js';
+import type { GridKind } from '../objective/paths.js';
 import type { Conditioning } from './conditioning.js';
 import { initialNoise } from './noise.js';
-import { type ScheduleKind, schedule } from './schedule.js';
 import { SOLVERS, type SolverName } from './solvers.js';
 
 /** The network: its output [B, C, H, W] for a batch. */
@@ -16,7 +16,7 @@ export interface SampleOptions {
   /** What the network was trained on. */
   objective: Objective;
   solver: SolverName;
-  schedule: ScheduleKind;
+  schedule: GridKind;
   steps: number;
   /** Guidance scale w; w = 1 needs one prediction per step instead of two. */
   guidance: number;
@@ -35,7 +35,7 @@ export async function sampleLatents(
 ): Promise<Float32Array> {
   const { batch, guidance, objective, seed, steps } = options;
   const size = options.latent.reduce((product, n) => product * n, 1);
-  const path = schedule(options.schedule, steps, objective).map((t) => objective.at(t));
+  const path = objective.grid(options.schedule, steps).map((level) => objective.at(level));
   const first = path[0]!;
   // The deviation of z where data and noise have deviation 1: 1 on every variance-preserving path.
   const deviation = Math.sqrt(first.a * first.a + first.b * first.b);

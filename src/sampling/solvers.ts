@@ -1,6 +1,8 @@
 /** The solvers that sampling can follow a path with. */
-import type { Coefficients, Denoised } from '../objective/formulations.js';
+import type { Coefficients, Denoised } from '../objective/coefficients.js';
+import { dpmpp2m } from './dpmpp-2m.js';
 import { euler } from './euler.js';
+import { heun } from './heun.js';
 
 /** Estimates data and noise from z at a point of the path. */
 export type Model = (z: Float32Array, at: Coefficients) => Promise<Denoised>;
@@ -17,6 +19,6 @@ export type Solver = (
 ) => Promise<Float32Array>;
 
 /** One entry for each solver. */
-export const SOLVERS = { euler } as const satisfies Record<string, Solver>;
+export const SOLVERS = { euler, heun, 'dpmpp-2m': dpmpp2m } as const satisfies Record<string, Solver>;
 
 export type SolverName = keyof typeof SOLVERS;

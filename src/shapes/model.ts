@@ -2,7 +2,7 @@
 import { type InferenceModel, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
 import type { WeightsName } from '../native/contract.js';
-import { type ObjectiveConfig, objectiveOf } from '../objective/objective.js';
+import { type ObjectiveConfig, objectiveOf, storedObjective } from '../objective/objective.js';
 import { assemble } from '../sampling/conditioning.js';
 import { type Network, type SampleOptions, sampleLatents } from '../sampling/sampler.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
@@ -30,7 +30,8 @@ export interface ShapesModel {
   notes: string[];
   /** Training steps of the checkpoint. */
   step: number;
-  /** Resolution shift of the training. */
+  /** Formulation and resolution shift of the training. */
+  formulation: string;
   shift: number;
   /** Draws one picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before computing anything. */
   sample(prompts: string[], settings: ShapesSettings): Promise<Uint8Array[]>;
@@ -78,11 +79,13 @@ function withEncoders(model: InferenceModel): ShapesModel {
     throw foreign(path, 'its pooled vectors have other widths than its token features');
   }
   const encoders = new TextEncoders(text);
-  const { objective } = manifest.config as { objective: ObjectiveConfig };
+  const stored = manifest.config as { objective: ObjectiveConfig & Record<string, unknown> };
+  const objective = storedObjective(stored.objective);
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
     step: manifest.step,
+    formulation: objective.formulation,
     shift: objective.shift,
     close: model.close,
     async sample(prompts, settings) {

@@ -1,8 +1,8 @@
 /** Grids of labelled pictures. */
 import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import sharp, { type OutputInfo, type OverlayOptions } from 'sharp';
 import { makeFolders, writeFailure } from '../files/io.js';
+import { FONT_FAMILY, FONT_FILE } from '../plots/font.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
 /** A picture [64, 64, 3], and the text below it. */
@@ -18,12 +18,9 @@ const PAPER = '#ffffff';
 const INK = '#202428';
 const FRAME = '#c8ccd0';
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/font/${name}`, import.meta.url));
-const FONT = { font: 'DejaVu Sans 12', fontfile: asset('labels.ttf') };
+const FONT = { font: `${FONT_FAMILY} 12`, fontfile: FONT_FILE };
 /** Distance between the baselines of a label in this font, in pixels. */
 const LINE = 15;
-// Before the first text is set: machines without fonts may lack fontconfig's settings, too.
-process.env.FONTCONFIG_FILE = asset('fonts.conf');
 
 /**
  * Writes a grid of pictures, each enlarged three times and with its label below, in the format of the name's

@@ -1,8 +1,8 @@
 /** The batches of slots in training and validation, as a pure function of the counters. */
 import type { Config } from '../config/schema.js';
 import type { EvaluateBatch, SlotBatch } from '../native/contract.js';
-import { COEFFICIENTS, writeCoefficients } from '../objective/formulations.js';
-import type { Objective } from '../objective/objective.js';
+import { COEFFICIENTS, epsilonErrorPerError, writeCoefficients } from '../objective/coefficients.js';
+import { EPSILON_LOG_SNRS, type Objective } from '../objective/objective.js';
 import { drawUniforms, STREAM } from '../random/philox.js';
 import { SAMPLE_ID_STRIDE, type SamplePlan } from './plan.js';
 
@@ -17,16 +17,25 @@ export const DROP = { clip_l: 1, clip_g: 2, t5: 4, row: 8 } as const;
 /** Step number in the counters of validation draws; training steps count from 1. */
 export const VALIDATION_STEP = 0;
 
+/** Different draws of noise that a row can have in a validation: ids stay below 2^52 (SAMPLE_ID_STRIDE). */
+const DRAWS = 256;
+
+const LOG_SNR = 'log_snr=';
+const logSnrName = (lambda: number) => `${LOG_SNR}${lambda}`;
+
+/** Whether the name of a validation slot says that its losses are errors of eps at a fixed log-SNR. */
+export const isEpsilonError = (name: string) => name.startsWith(LOG_SNR);
+
 export interface TrainingSlot extends SlotBatch {
-  /** t of each sample, after the resolution shift. */
-  times: Float64Array;
+  /** Level of each sample (t, index or sigma; see Path), after the resolution shift. */
+  levels: Float64Array;
 }
 
 export interface ValidationSlot extends EvaluateBatch {
-  /** Bin number, the same for all samples of a slot. */
-  bin: number;
-  /** (bin + 0.5) / bins. */
-  time: number;
+  /** Where on the path its samples are: `t=0.0625` for a bin of t, `log_snr=-5.25` for a fixed log-SNR. */
+  name: string;
+  /** By which the error of the network's output is multiplied: 1 for bins, otherwise what makes it that of eps. */
+  scale: number;
   /** Number of samples that count; the rest only fill the slot and are to be ignored. */
   count: number;
 }
@@ -54,12 +63,12 @@ export class SlotBatches {
     const { drop } = this.#config.data;
     const { rows, sampleIds } = this.#plan.samples(step, global, slot * micro, micro);
     const batch = emptyBatch(rows, sampleIds);
-    const times = new Float64Array(micro);
+    const levels = new Float64Array(micro);
     for (let i = 0; i < micro; i++) {
       const draw = (stream: number) => this.#draw(stream, step, sampleIds[i]!);
       const [u1, u2] = draw(STREAM.time);
-      times[i] = this.#objective.drawTime(u1!, u2!);
-      writeCoefficients(batch.coefficients, i, this.#objective.at(times[i]!));
+      levels[i] = this.#objective.drawLevel(u1!, u2!);
+      writeCoefficients(batch.coefficients, i, this.#objective.at(levels[i]!));
       batch.synthetic[i] = this.#caption(step, sampleIds[i]!);
       const u = draw(STREAM.drop);
       batch.dropped[i] =
@@ -67,31 +76,48 @@ export class SlotBatches {
         (u[1]! < drop.clip_g ? DROP.clip_g : 0) |
         (u[2]! < drop.t5 ? DROP.t5 : 0);
     }
-    return { slot, ...batch, times };
+    return { slot, ...batch, levels };
   }
 
   /**
-   * The slots of a validation: each held-out row at the middle of every bin of t, without dropping encoders;
-   * noise and captions are the same in every validation. Slots have batch.micro samples and are ordered by
-   * bin. They must be evaluated at step VALIDATION_STEP.
+   * The slots of a validation: each held-out row at the middle of every bin of t, and at EPSILON_LOG_SNRS,
+   * without dropping encoders; noise and captions are the same in every validation. At a fixed log-SNR the
+   * noise is also the same for every formulation. Slots have batch.micro samples and are ordered by point.
+   * They must be evaluated at step VALIDATION_STEP.
    */
   validation(): ValidationSlot[] {
     const { micro } = this.#config.batch;
     const { bins } = this.#config.validation;
+    const objective = this.#objective;
+    const times = Array.from({ length: bins }, (_, bin) => (bin + 0.5) / bins);
+    const points = [
+      ...times.map((t, bin) => ({
+        name: `t=${t.toFixed(4)}`,
+        coefficients: objective.at(objective.level(t)),
+        isEpsilon: false,
+        draws: bin % DRAWS,
+      })),
+      ...EPSILON_LOG_SNRS.map((lambda, i) => ({
+        name: logSnrName(lambda),
+        coefficients: objective.at(objective.levelOfLogSnr(lambda)),
+        isEpsilon: true,
+        draws: DRAWS - 1 - i,
+      })),
+    ];
     const held = this.#plan.validation;
     const slots: ValidationSlot[] = [];
-    for (let bin = 0; bin < bins; bin++) {
-      const time = (bin + 0.5) / bins;
+    for (const { name, coefficients, isEpsilon, draws } of points) {
+      const scale = isEpsilon ? epsilonErrorPerError(coefficients) : 1;
       for (let first = 0; first < held.length; first += micro) {
         const count = Math.min(micro, held.length - first);
         const rows = Float64Array.from({ length: micro }, (_, i) => held[first + (i % count)]!);
-        const sampleIds = rows.map((row) => row + (bin % 256) * SAMPLE_ID_STRIDE);
+        const sampleIds = rows.map((row) => row + draws * SAMPLE_ID_STRIDE);
         const batch = emptyBatch(rows, sampleIds);
         for (let i = 0; i < micro; i++) {
-          writeCoefficients(batch.coefficients, i, this.#objective.at(time));
+          writeCoefficients(batch.coefficients, i, coefficients);
           batch.synthetic[i] = this.#caption(VALIDATION_STEP, rows[i]!);
         }
-        slots.push({ ...batch, bin, time, count });
+        slots.push({ ...batch, name, scale, count });
       }
     }
     return slots;

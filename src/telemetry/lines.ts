@@ -1,6 +1,6 @@
 /** Steps and validations as lines of text. */
 import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
-import type { StepRecord, ValidationRecord, WorkerReport } from './record.js';
+import type { StepRecord, ValidationRecord, ValidationSummary, WorkerReport } from './record.js';
 
 /** GPU memory if the worker uses a GPU, otherwise its resident memory. */
 export function memoryOf({ device, numbers }: WorkerReport): number {
@@ -31,13 +31,21 @@ export function stepLine(record: StepRecord): string {
 }
 
 /**
- * One line for each kind of weights: "validation at step 200 | ema 0.4312 | t=0.0625 0.91 | ...", the last with
- * the time of the whole validation: " | 15.7 s".
+ * For each kind of weights "validation at step 200 | ema 0.4312 | t=0.0625 0.91 | ...", the last with the time
+ * of the whole validation: " | 15.7 s"; then for each "noise error at step 200 | ema | log_snr=-5.25 0.12 |
+ * ...".
  */
 export function validationLines({ step, seconds, results }: ValidationRecord): string[] {
-  return results.map(({ weights, mean, bins }, i) => {
-    const each = bins.map(({ name, loss }) => `${name} ${quantity(loss)}`);
+  const each = (losses: ValidationSummary['bins']) =>
+    losses.map(({ name, loss }) => `${name} ${quantity(loss)}`);
+  const losses = results.map(({ weights, mean, bins }, i) => {
     const time = i === results.length - 1 ? [duration(seconds)] : [];
-    return [`validation at step ${step}`, `${weights} ${quantity(mean)}`, ...each, ...time].join(' | ');
+    return [`validation at step ${step}`, `${weights} ${quantity(mean)}`, ...each(bins), ...time];
   });
+  const errors = results.map(({ weights, epsilon }) => [
+    `noise error at step ${step}`,
+    weights,
+    ...each(epsilon),
+  ]);
+  return [...losses, ...errors].map((line) => line.join(' | '));
 }

@@ -1,7 +1,7 @@
 /** metrics.jsonl: one object per step, validation, checkpoint and missed checkpoint. Names are snake_case, with the unit. */
 import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
-import type { AttentionSummary, Sink, StepRecord, WorkerReport } from './record.js';
+import type { AttentionSummary, Sink, StepRecord, ValidationSummary, WorkerReport } from './record.js';
 
 /** @param open gives the file when the first step is about to begin. */
 export function metricsFile(open: () => JsonlFile): Sink {
@@ -12,9 +12,11 @@ export function metricsFile(open: () => JsonlFile): Sink {
     },
     step: (record) => file?.append(stepObject(record)),
     validation: ({ step, seconds, results, emaDistance }) => {
-      const weights = results.map(({ weights, mean, bins }) => [
+      const byName = (losses: ValidationSummary['bins']) =>
+        Object.fromEntries(losses.map(({ name, loss }) => [name, loss]));
+      const weights = results.map(({ weights, mean, bins, epsilon }) => [
         weights,
-        { mean, bins: Object.fromEntries(bins.map(({ name, loss }) => [name, loss])) },
+        { mean, bins: byName(bins), epsilon_error: byName(epsilon) },
       ]);
       const distance = emaDistance === null ? {} : { ema_distance: emaDistance };
       file?.append({ type: 'validation', step, seconds, ...Object.fromEntries(weights), ...distance });

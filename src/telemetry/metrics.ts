@@ -276,6 +276,15 @@ export const METRICS: {
       'weights',
       'bin',
     ),
+    metric(
+      gauge('validation_epsilon_error', 'Squared error of the noise estimate on held-out rows by log-SNR.'),
+      (r) =>
+        r.results.flatMap(({ weights, epsilon }) =>
+          epsilon.map(({ name, loss }): Sample => [loss, weights, name.replace('log_snr=', '')]),
+        ),
+      'weights',
+      'log_snr',
+    ),
     metric(gauge('validation_seconds', 'Seconds that the last validation took.'), (r) => r.seconds),
     metric(
       gauge('validation_mean_loss', 'Loss on held-out rows, mean over the bins of t.'),

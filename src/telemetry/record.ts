@@ -63,6 +63,8 @@ export interface ValidationSummary {
   mean: number;
   /** Bins of t in ascending order. */
   bins: { name: string; loss: number }[];
+  /** Mean squared error of the noise estimate at fixed log-SNRs, ascending: comparable across formulations. */
+  epsilon: { name: string; loss: number }[];
 }
 
 /** A checkpoint that can be resumed from. */

@@ -24,7 +24,11 @@ export async function calibrationBatch(setup: CalibrationSetup): Promise<RawBatc
   const z = new Float32Array(count * size);
   const timestep = new Float32Array(count);
   for (let i = 0; i < count; i++) {
-    const { a, b, timestep: conditioning } = objective.at(objective.shift((i + 0.5) / count));
+    const {
+      a,
+      b,
+      timestep: conditioning,
+    } = objective.at(objective.shift(objective.level((i + 0.5) / count)));
     const x0 = rows.row('latent', chosen[i]!);
     const eps = initialNoise(BigInt(config.seed), i, size);
     for (let j = 0; j < size; j++)

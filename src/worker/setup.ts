@@ -17,7 +17,6 @@ import { objectiveOf } from '../objective/objective.js';
 import type { Form, Welcome } from '../rpc/proto.js';
 import { type PlanState, SamplePlan } from '../step/plan.js';
 import { SlotBatches } from '../step/slot.js';
-import { timeName } from '../telemetry/metrics.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
 import type { CoordinatorSession } from './session.js';
@@ -125,7 +124,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
     precision: `${training.precision.compute} (${training.precision.reason})`,
-    validation: validation.map(({ time }) => timeName(time)),
+    validation: validation.map(({ name }) => name),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
     matmulPeak,
   };

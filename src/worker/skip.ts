@@ -1,6 +1,6 @@
 /** `data.on_non_finite: skip`: rows with a stored value that is not finite count for nothing. */
 import type { Dataset, EvaluateBatch } from '../native/contract.js';
-import { writeCoefficient } from '../objective/formulations.js';
+import { writeCoefficient } from '../objective/coefficients.js';
 import { DROP } from '../step/slot.js';
 
 /**

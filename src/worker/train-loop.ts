@@ -1,6 +1,6 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
-import { readCoefficient } from '../objective/formulations.js';
+import { readCoefficient } from '../objective/coefficients.js';
 import { emaDecay } from '../step/ema.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
@@ -118,14 +118,20 @@ export async function train(generation: Generation, firstStep: number): Promise<
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {
-  return slots.map(({ slot, rows, coefficients, dropped, times }, i) => {
+  return slots.map(({ slot, rows, coefficients, dropped }, i) => {
     const losses = computed.slots[i]!.losses;
     return {
       slot,
       losses: Array.from(losses, (loss, i) => loss * readCoefficient(coefficients, i, 'weight')),
       samples: [...rows],
       skipped: [...rows].filter((_, i) => isSkipped(dropped, i)),
-      times: [...times],
+      times: Array.from(rows, (_, i) => timeOf(coefficients, i)),
     };
   });
+}
+
+/** b / (a + b): t of rectified flow, and on another path the t at which rectified flow has as much noise. */
+function timeOf(coefficients: Float32Array, i: number): number {
+  const [a, b] = [readCoefficient(coefficients, i, 'a'), readCoefficient(coefficients, i, 'b')];
+  return b / (a + b);
 }

@@ -2,7 +2,7 @@
 import { validatedWeights } from '../config/derived.js';
 import type { EvaluateBatch } from '../native/contract.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
-import { VALIDATION_STEP, type ValidationSlot } from '../step/slot.js';
+import { VALIDATION_STEP } from '../step/slot.js';
 import type { Generation } from './setup.js';
 import { isSkipped, skipNonFinite } from './skip.js';
 
@@ -34,11 +34,8 @@ export async function validate({
       let at = 0;
       for (const [i, slot] of some.entries()) {
         const own = values.subarray(at, at + slot.count);
-        losses.push({
-          weights,
-          slot: first + i,
-          losses: [...own.filter((_, j) => !isSkipped(slot.dropped, j))],
-        });
+        const counted = own.filter((_, j) => !isSkipped(slot.dropped, j));
+        losses.push({ weights, slot: first + i, losses: Array.from(counted, (loss) => slot.scale * loss) });
         at += slot.rows.length;
       }
     }
@@ -46,7 +43,7 @@ export async function validate({
   return losses;
 }
 
-function concatenate(slots: readonly ValidationSlot[]): EvaluateBatch {
+function concatenate(slots: readonly EvaluateBatch[]): EvaluateBatch {
   const all = (key: keyof EvaluateBatch) => slots.flatMap((slot) => [...slot[key]]);
   return {
     rows: Float64Array.from(all('rows')),

@@ -105,6 +105,8 @@ test.skipIf(noFaultyDisk)(because(killed, noFaultyDisk), async () => {
   const run = new Launched(runDir, 1, ...FP32, ...CUDA);
   vi.unstubAllEnvs();
   await run.says('checkpoint of step 2 in');
+  // Which comes after the checkpoint, and would not be repeated.
+  await run.says('noise error at step 2');
   const pids = [run.process.pid as number, run.coordinator(), ...run.workers()];
   process.kill(run.workers()[0] as number, 'SIGKILL');
   expect((await run.outcome).code).not.toBe(0);

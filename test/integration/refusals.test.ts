@@ -217,7 +217,6 @@ describe('what may change at resume', () => {
       ['data.path', data],
       ['data.synthetic_captions', 0],
       ['data.drop.clip_l', 0.1],
-      ['objective.density', 'uniform'],
       ['objective.shift', 3],
       ['batch.micro', 5],
       ['optimizer.lr', 0.0001],

@@ -102,6 +102,31 @@ describe('sample', () => {
     );
   });
 
+  test('draws by every solver, whatever the formulation of the training', () => {
+    const other = join(folder, 'edm');
+    const keys = [
+      'objective.formulation=edm(0, 0.60)',
+      'schedule.steps=2',
+      'schedule.warmup=1',
+      `data.path=${data}`,
+    ];
+    const sets = keys.flatMap((key) => ['--set', key]);
+    succeeds(orchestrator('launch', 'configs/shapes-tiny.yaml', '--run-dir', other, ...sets));
+    const drawn = [
+      ['euler', 'uniform'],
+      ['heun', 'karras'],
+      ['dpmpp-2m', 'reference'],
+    ].map(([solver, schedule]) => {
+      const out = join(folder, `${solver}.png`);
+      const how = ['--solver', solver!, '--schedule', schedule!, '--steps', '3', '--prompt', 'red circle'];
+      const done = orchestrator('sample', '--checkpoint', other, '--out', out, ...how);
+      expect(succeeds(done)).toContain('1 picture');
+      expect(done.stderr).toContain('| step 2 | edm(0,0.6) | shift 1');
+      return readFileSync(out).toString('base64');
+    });
+    expect(new Set(drawn).size).toBe(3);
+  });
+
   test('writes the format of the name', async () => {
     const out = join(folder, 'grid.jpg');
     succeeds(sample(out, '--prompt', 'red circle'));
@@ -113,7 +138,7 @@ describe('sample', () => {
     ['no prompts', [], 2, /ERR_USAGE: .*--prompt/],
     ['a missing file of prompts', ['--prompts', 'no-such-file'], 1, /ERR_FILE_OPEN: .*no-such-file/],
     ['a bad number of steps', ['--prompt', 'cross', '--steps', '0'], 2, /ERR_USAGE: .*--steps/],
-    ['a solver it does not know', ['--prompt', 'cross', '--solver', 'heun'], 2, /ERR_USAGE: .*--solver/],
+    ['a solver it does not know', ['--prompt', 'cross', '--solver', 'rk4'], 2, /ERR_USAGE: .*--solver/],
     ['a format it cannot write', ['--prompt', 'cross', '--out', 'grid.gif'], 2, /ERR_USAGE: .*\.png, \.jpg/],
     ['a bad guidance scale', ['--prompt', 'cross', '--guidance', 'much'], 2, /ERR_USAGE: .*--guidance/],
   ])('refuses %s', (_, more, status, message) => {

@@ -103,6 +103,15 @@ export const training: Board = {
           description:
             'The same by bin. Bins near t = 0 show details, those near t = 1 composition; look for the bin that stopped falling.',
         },
+        {
+          title: 'Error of the noise estimate by log-SNR',
+          kind: 'line',
+          unit: 'short',
+          width: 24,
+          queries: [q.validationEpsilonError],
+          description:
+            'Held-out rows at eight fixed log-SNRs: the one loss that compares runs of different formulations. A run that is worse at every log-SNR learns less; worse at some only, its formulation weights them less.',
+        },
       ],
     },
     {

@@ -32,6 +32,10 @@ export const training = {
     expr: 'max by (run, weights, bin) (orchestrator_validation_loss{run=~"$run"})',
     legend: '{{run}} {{weights}} {{bin}}',
   },
+  validationEpsilonError: {
+    expr: 'max by (run, weights, log_snr) (orchestrator_validation_epsilon_error{run=~"$run"})',
+    legend: '{{run}} {{weights}} {{log_snr}}',
+  },
   validationSeconds: {
     expr: 'max by (run) (orchestrator_validation_seconds{run=~"$run"})',
     legend: '{{run}}',

@@ -38,7 +38,9 @@ async function sample(options: Options): Promise<void> {
   }
   const repeated = prompts.flatMap((prompt) => Array.from({ length: options.repeat }, () => prompt));
   await withShapesModel(options, async (model, settings) => {
-    process.stderr.write(`${model.path} | step ${model.step} | shift ${settings.shift}\n`);
+    process.stderr.write(
+      `${model.path} | step ${model.step} | ${model.formulation} | shift ${settings.shift}\n`,
+    );
     const pixels = await model.sample(repeated, settings);
     const pictures = repeated.map((label, i) => ({ label, pixels: pixels[i]! }));
     const { width, height } = await writeGrid(pictures, options.out, options.columns ?? null);

@@ -13,7 +13,7 @@ import { temporaryFolder } from '../../support/folders.js';
 /** A run whose checkpoints each take this share of the free space. */
 async function needOf(root: string, share: number, changes: Partial<CheckpointNeed> = {}) {
   const bytes = ((await freeBytes(root)) ?? 0) * share;
-  return { bytes, retention: { keep: 3, keepEvery: 0 }, steps: 1000, every: 10, ...changes };
+  return { bytes, retention: { keep: 3, keepEvery: 0, keepBest: false }, steps: 1000, every: 10, ...changes };
 }
 
 test('what does not fit once is refused, with the bytes, the free ones, and where', async () => {
@@ -41,9 +41,14 @@ test('those that are kept are warned of together with the one that is being writ
   expect(await warningOf({})).toMatch(
     /^A checkpoint of this run needs .*, and 4 more of them will be in .* at once: .*free some space, or lower checkpoint\.keep$/,
   );
-  expect(await warningOf({ retention: { keep: 2, keepEvery: 0 } })).toBeNull();
+  expect(await warningOf({ retention: { keep: 2, keepEvery: 0, keepBest: false } })).toBeNull();
   // Milestones stay, and a short run writes fewer than it might keep.
-  expect(await warningOf({ retention: { keep: 1, keepEvery: 500 } })).toContain('and 4 more of them');
+  expect(await warningOf({ retention: { keep: 2, keepEvery: 0, keepBest: true } })).toContain(
+    'and 4 more of them',
+  );
+  expect(await warningOf({ retention: { keep: 1, keepEvery: 500, keepBest: false } })).toContain(
+    'and 4 more of them',
+  );
   expect(await warningOf({ steps: 15 })).toBeNull();
   expect(await warningOf({ every: 0 })).toBeNull();
   // Those of a run that is resumed are on the disk already.

@@ -365,10 +365,12 @@ describe('resuming', () => {
 describe('retention', () => {
   const steps = async (root: string) => (await listCheckpoints(root)).map(({ step }) => step).reverse();
 
+  const keeping = (keep: number) => ({ keep, keepEvery: 0, keepBest: false });
+
   test('keeps the latest, and removes the rest', async () => {
     const { root } = await run();
     for (const step of [10, 20, 30, 40]) await saveCheckpoint(root, contentOf(step, step));
-    await retainCheckpoints(root, { keep: 2, keepEvery: 0 }, 40);
+    await retainCheckpoints(root, keeping(2), 40, new Map());
     expect(await readdir(root)).toEqual(['step-00000030', 'step-00000040']);
   });
 
@@ -376,15 +378,42 @@ describe('retention', () => {
     const { root } = await run();
     for (let step = 10; step <= 90; step += 10) {
       await mkdir(join(root, checkpointName(step)), { recursive: true });
-      await retainCheckpoints(root, { keep: 2, keepEvery: 30 }, step);
+      await retainCheckpoints(root, { ...keeping(2), keepEvery: 30 }, step, new Map());
     }
     expect(await steps(root)).toEqual([30, 60, 80, 90]);
+  });
+
+  test('keeps the one of the lowest validation loss, until another has a lower one', async () => {
+    const { root } = await run();
+    const losses = new Map<number, number>();
+    const kept: number[][] = [];
+    for (const [i, loss] of [0.9, 0.5, 0.7, 0.5, 0.8, 0.3, 0.6, 0.4].entries()) {
+      const step = 10 * (i + 1);
+      // The checkpoint of step 60 could not be written, so its loss does not count.
+      if (step !== 60) {
+        await saveCheckpoint(root, contentOf(step, step));
+        await retainCheckpoints(root, { ...keeping(2), keepBest: true }, step, losses);
+      }
+      losses.set(step, loss);
+      kept.push(await steps(root));
+    }
+    expect(kept.slice(2)).toEqual([
+      [20, 30],
+      [20, 30, 40],
+      [20, 40, 50],
+      [20, 40, 50],
+      [20, 50, 70],
+      [20, 70, 80],
+    ]);
+    await saveCheckpoint(root, contentOf(90, 90));
+    await retainCheckpoints(root, { ...keeping(1), keepBest: true }, 90, losses);
+    expect(await steps(root)).toEqual([80, 90]);
   });
 
   test('leaves checkpoints of later steps alone', async () => {
     const { root } = await run();
     for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
-    await retainCheckpoints(root, { keep: 1, keepEvery: 0 }, 20);
+    await retainCheckpoints(root, keeping(1), 20, new Map());
     expect(await steps(root)).toEqual([20, 30]);
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
+import { FORMULATION_FORMS } from '../../../src/objective/names.js';
 import { MINIMAL, problems, yaml } from '../../support/config.js';
 
 describe('errors of a configuration', () => {
@@ -27,8 +28,20 @@ describe('errors of a configuration', () => {
     ],
     ['objective: {shift: 0}', 'objective.shift: expected a number greater than 0, received 0'],
     [
+      'objective: {formulation: rf, density: "lognorm(0.50, 1)"}',
+      'objective.density: the density is part of objective.formulation; write instead of both: formulation: "rf/lognorm(0.5,1)"',
+    ],
+    [
+      'objective: {density: uniform}',
+      'objective.density: the density is part of objective.formulation; write instead of both: formulation: "rf"',
+    ],
+    [
       'objective: {density: normal}',
-      'objective.density: expected uniform, lognorm(m, s), mode(s) or cosmap, received "normal"',
+      'objective.density: the density is part of objective.formulation; write instead of both: such as formulation: "rf/mode(1.29)"',
+    ],
+    [
+      'objective: {formulation: v_prediction}',
+      `objective.formulation: expected ${FORMULATION_FORMS}, received "v_prediction"; did you mean v/linear`,
     ],
     ['ema: yes please', 'ema: expected a mapping with decay, every, warmup, or null, received "yes please"'],
     [
@@ -227,12 +240,12 @@ describe('rules between keys', () => {
       'model.dual_attention: expected each index once, received 1 twice',
     ],
     [
-      'objective: {density: "lognorm(0, 0)"}',
-      'objective.density: expected s of lognorm(m, s) to be greater than 0, received lognorm(0, 0)',
+      'objective: {formulation: "rf/lognorm(0, 0)"}',
+      'objective.formulation: expected s of rf/lognorm(m,s) to be greater than 0, received rf/lognorm(0,0)',
     ],
     [
-      'objective: {density: mode(1.76)}',
-      'objective.density: expected s of mode(s) to be from -1 to 1.7519, received mode(1.76)',
+      'objective: {formulation: rf/mode(1.76)}',
+      'objective.formulation: expected s of rf/mode(s) to be from -1 to 1.7519, received rf/mode(1.76)',
     ],
     [
       'data: {path: d, latent_shape: [4, 8, 8]}\nmodel: {latent_channels: 16}',
@@ -286,6 +299,14 @@ describe('rules between keys', () => {
     [
       'checkpoint: {every: 200, keep_every: 300}',
       'checkpoint.keep_every: expected a multiple of checkpoint.every (200), received 300',
+    ],
+    [
+      'checkpoint: {every: 200, keep_best: true}\nvalidation: {every: 300}',
+      'checkpoint.keep_best: expected false, or a validation.every (300) that is a multiple of checkpoint.every (200), so that every validated step has a checkpoint, received true',
+    ],
+    [
+      'checkpoint: {keep_best: true}\nema: null',
+      'checkpoint.keep_best: expected false, because the EMA is not validated (ema, validation.every, validation.weights, data.validation_rows), received true',
     ],
     [
       'checkpoint: {every: 0, keep_every: 300}',

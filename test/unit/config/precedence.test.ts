@@ -29,13 +29,13 @@ describe('precedence', () => {
   test('reads flags and variables as YAML', () => {
     const { model, ema, init, objective } = loadConfig(
       path,
-      ['model.dual_attention=[0, 1]', 'ema.decay=0.5', 'objective.density=lognorm(0.5, 1)'],
+      ['model.dual_attention=[0, 1]', 'ema.decay=0.5', 'objective.formulation=rf/lognorm(0.50, 1)'],
       { ORCHESTRATOR_INIT: 'null' },
     );
     expect(model.dual_attention).toEqual([0, 1]);
     expect(ema).toEqual({ decay: 0.5, every: 1, warmup: true });
     expect(init).toBeNull();
-    expect(objective.density).toBe('lognorm(0.5, 1)');
+    expect(objective.formulation).toBe('rf/lognorm(0.5,1)');
   });
 
   test('sets keys under a mapping that the file had switched off', () => {

@@ -169,8 +169,12 @@ describe('combining', () => {
   });
 
   test('the training loss by bins of t, of whom ever computed the slots', () => {
-    const slot = (n: number, losses: number[], times: number[]) => ({ slot: n, losses, times });
-    const slots = [slot(0, [1, 2], [0, 0.124]), slot(1, [4, 8], [0.125, 1])];
+    const slot = (n: number, losses: number[], times: number[], skipped: number[] = []) => ({
+      ...{ slot: n, losses, times, skipped },
+      samples: losses.map((_, i) => 10 * n + i),
+    });
+    // Row 12 is skipped: its loss of 0 is in no bin.
+    const slots = [slot(0, [1, 2], [0, 0.124]), slot(1, [4, 8, 0], [0.125, 1, 0.5], [12])];
     const bins = [
       { name: 't=0.0625', sum: 3, samples: 2 },
       { name: 't=0.1875', sum: 4, samples: 1 },
@@ -185,7 +189,7 @@ describe('combining', () => {
   test('validation by bins, for each kind of weights', () => {
     const loss = (weights: string, slot: number, losses: number[]) => ({ weights, slot, losses });
     const parts = [
-      { step: 1, losses: [loss('master', 2, [4]), loss('ema', 2, [40])] },
+      { step: 1, losses: [loss('master', 2, [4]), loss('ema', 2, [40]), loss('ema', 3, [7, 8])] },
       {
         step: 1,
         losses: [
@@ -193,10 +197,11 @@ describe('combining', () => {
           loss('ema', 1, [30]),
           loss('master', 0, [1, 2]),
           loss('master', 1, [3]),
+          loss('master', 3, [9]),
         ],
       },
     ] as Validated[];
-    expect(validationSummary(parts, ['low', 'low', 'high'])).toEqual([
+    expect(validationSummary(parts, ['low', 'low', 'high', 'log_snr=0.75'])).toEqual([
       {
         weights: 'ema',
         mean: 30,
@@ -204,6 +209,7 @@ describe('combining', () => {
           { name: 'low', loss: 20 },
           { name: 'high', loss: 40 },
         ],
+        epsilon: [{ name: 'log_snr=0.75', loss: 7.5 }],
       },
       {
         weights: 'master',
@@ -212,6 +218,7 @@ describe('combining', () => {
           { name: 'low', loss: 2 },
           { name: 'high', loss: 4 },
         ],
+        epsilon: [{ name: 'log_snr=0.75', loss: 9 }],
       },
     ]);
   });

@@ -49,10 +49,32 @@ describe('begin', () => {
     expect(readdirSync(path)).not.toContain('lock');
   });
 
+  test('tells the validation losses of the EMA that the run goes on from', async () => {
+    const path = trained();
+    const validations = [
+      { type: 'validation', step: 1, ema: { mean: 0.5 }, master: { mean: 0.4 } },
+      { type: 'step', step: 2 },
+      { type: 'validation', step: 2, master: { mean: 0.3 } },
+      { type: 'validation', step: 4, ema: { mean: 0.2 } },
+      { type: 'validation', step: 5, ema: { mean: 0.1 } },
+    ];
+    writeFileSync(
+      join(path, 'metrics.jsonl'),
+      validations.map((line) => `${JSON.stringify(line)}\n`).join(''),
+    );
+    const dir = await RunDir.open(path);
+    const { losses } = dir.begin({ config, own: true, step: 4 });
+    dir.release();
+    expect([...losses]).toEqual([
+      [1, 0.5],
+      [4, 0.2],
+    ]);
+  });
+
   test('with a checkpoint of another run, nothing of what the folder recorded stays', async () => {
     const path = trained();
     const dir = await RunDir.open(path);
-    dir.begin({ config, own: false, step: 4 });
+    expect(dir.begin({ config, own: false, step: 4 }).losses.size).toBe(0);
     dir.release();
     expect(readFileSync(join(path, 'ledger.jsonl'), 'utf8')).toBe('');
   });

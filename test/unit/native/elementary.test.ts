@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.js';
 import type { Elementary } from '../../../src/native/contract.js';
 import { elementary } from '../../../src/native/elementary.js';
-import { densityOf } from '../../../src/objective/density.js';
+import { formulationOf, nameWithDensity } from '../../../src/objective/names.js';
 import { drawUniforms, normalPair, STREAM } from '../../../src/random/philox.js';
 import { initialNoise } from '../../../src/sampling/noise.js';
 import { learningRate } from '../../../src/step/learning-rate.js';
@@ -100,7 +100,8 @@ describe('what a run makes of them', () => {
       kinds.add(words[0]!.replace(/\(.*/, ''));
       const [seed, step, sampleId] = words.slice(1).map(fromBits) as [number, number, number];
       const [u1, u2] = drawUniforms({ seed: BigInt(seed), stream: STREAM.time, step, sampleId });
-      expect(bits(densityOf(words[0]!)(u1!, u2!)), words.join(' ')).toBe(results[0]);
+      const { density } = formulationOf(nameWithDensity(words[0]!));
+      expect(bits(density.draw(u1!, u2!)), words.join(' ')).toBe(results[0]);
     }
     expect([...kinds]).toEqual(['uniform', 'lognorm', 'mode', 'cosmap']);
   });

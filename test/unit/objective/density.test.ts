@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { DENSITY_FORMS, densityOf, densityProblem, MODE_LIMIT } from '../../../src/objective/density.js';
+import { cosmap, type Density, lognorm, MODE_LIMIT, mode, uniform } from '../../../src/objective/density.js';
+import { normalQuantile } from '../../../src/objective/normal.js';
 import { drawUniforms, STREAM } from '../../../src/random/philox.js';
 
 const N = 20_000;
@@ -9,12 +10,11 @@ const N = 20_000;
  */
 const BOUND = 1.95 / Math.sqrt(N);
 
-function draws(text: string): Float64Array {
-  const density = densityOf(text);
+function draws(density: Density): Float64Array {
   const times = new Float64Array(N);
   for (let i = 0; i < N; i++) {
     const [u1, u2] = drawUniforms({ seed: 11n, stream: STREAM.time, step: 3, sampleId: i });
-    times[i] = density(u1!, u2!);
+    times[i] = density.draw(u1!, u2!);
   }
   return times.sort();
 }
@@ -55,68 +55,81 @@ function modeCdf(s: number): (x: number) => number {
   };
 }
 
+/** Draws and density beside distribution functions that were computed in another way. */
+const DISTRIBUTIONS: [name: string, density: Density, cdf: (t: number) => number][] = [
+  ['uniform', uniform, (t) => t],
+  ['lognorm(0,1)', lognorm(0, 1), lognormCdf(0, 1)],
+  ['lognorm(0.5,0.6)', lognorm(0.5, 0.6), lognormCdf(0.5, 0.6)],
+  ['lognorm(-1,2.2)', lognorm(-1, 2.2), lognormCdf(-1, 2.2)],
+  ['mode(1.29)', mode(1.29), modeCdf(1.29)],
+  ['mode(-1)', mode(-1), modeCdf(-1)],
+  ['mode(0)', mode(0), (t) => t],
+  ['mode(2/(pi-2))', mode(MODE_LIMIT), modeCdf(MODE_LIMIT)],
+  ['cosmap', cosmap, (t) => integrate(cosmapPdf, 0, t)],
+];
+
 describe('densities of t', () => {
-  test.each([
-    ['uniform', (t: number) => t],
-    ['lognorm(0, 1)', lognormCdf(0, 1)],
-    ['lognorm(0.5,0.6)', lognormCdf(0.5, 0.6)],
-    ['lognorm(-1, 2.2)', lognormCdf(-1, 2.2)],
-    ['mode(1.29)', modeCdf(1.29)],
-    ['mode(-1)', modeCdf(-1)],
-    ['mode(0)', (t: number) => t],
-    [`mode(${MODE_LIMIT})`, modeCdf(MODE_LIMIT)],
-    ['cosmap', (t: number) => integrate(cosmapPdf, 0, t)],
-  ])('%s follows its distribution', (text, cdf) => {
-    const times = draws(text);
+  test.each(DISTRIBUTIONS)('%s follows its distribution', (_, density, cdf) => {
+    const times = draws(density);
     expect(times[0]).toBeGreaterThanOrEqual(0);
     expect(times[N - 1]).toBeLessThanOrEqual(1);
     expect(distance(times, cdf)).toBeLessThan(BOUND);
   });
 
-  test.each(['lognorm(0, 1)', 'lognorm(1, 0.6)', 'mode(1.29)', 'cosmap'])(
-    '%s is told from uniform',
-    (text) => {
-      expect(distance(draws(text), (t) => t)).toBeGreaterThan(2 * BOUND);
-    },
-  );
+  test.each(DISTRIBUTIONS)('%s has the density of its distribution', (_, density, cdf) => {
+    for (const [from, to] of [
+      [0.02, 0.2],
+      [0.3, 0.45],
+      [0.6, 0.97],
+    ] as const) {
+      const share = integrate((t) => density.pdf(t), from, to);
+      expect(Math.abs(share - (cdf(to) - cdf(from)))).toBeLessThan(1e-6);
+    }
+  });
+
+  test('the mode density is the arcsine law at s = -1, and 904 in the middle at s = 1.75', () => {
+    for (const t of [1e-6, 0.1, 0.5, 1 - 1e-6]) {
+      expect(mode(-1).pdf(t) * Math.PI * Math.sqrt(t * (1 - t))).toBeCloseTo(1, 6);
+    }
+    expect(Math.round(mode(1.75).pdf(0.5))).toBe(904);
+    expect(mode(0).pdf(0.3)).toBe(1);
+  });
+
+  test.each([
+    ['lognorm(0,1)', lognorm(0, 1)],
+    ['lognorm(1,0.6)', lognorm(1, 0.6)],
+    ['mode(1.29)', mode(1.29)],
+    ['cosmap', cosmap],
+  ])('%s is told from uniform', (_, density) => {
+    expect(distance(draws(density), (t) => t)).toBeGreaterThan(2 * BOUND);
+  });
 
   test('leans to noise for positive m, not to data (a mistake of public trainers)', () => {
-    const times = draws('lognorm(1, 0.6)');
+    const times = draws(lognorm(1, 0.6));
     expect(times[N / 2]).toBeCloseTo(1 / (1 + Math.exp(-1)), 2);
     expect(distance(times, lognormCdf(-1, 0.6))).toBeGreaterThan(0.5);
   });
 
   test('favours the middle for positive s of mode, the ends for negative', () => {
-    const inMiddle = (text: string) => draws(text).filter((t) => t > 0.25 && t < 0.75).length / N;
-    expect(inMiddle('mode(1.29)')).toBeGreaterThan(0.55);
-    expect(inMiddle('mode(-1)')).toBeLessThan(0.45);
+    const inMiddle = (s: number) => draws(mode(s)).filter((t) => t > 0.25 && t < 0.75).length / N;
+    expect(inMiddle(1.29)).toBeGreaterThan(0.55);
+    expect(inMiddle(-1)).toBeLessThan(0.45);
   });
 });
 
-describe('written densities', () => {
-  test('may have spaces and exponents', () => {
-    const drawn = densityOf('lognorm(0.5,1)')(0.3, 0.6);
-    expect(densityOf('lognorm( +.5 , 10e-1 )')(0.3, 0.6)).toBe(drawn);
+describe('the normal quantile', () => {
+  test('inverts the distribution function', () => {
+    for (const z of [-4.5, -3.1, -1, -0.2, 0, 0.7, 2.4, 4.5]) {
+      expect(normalQuantile(normalCdf(z))).toBeCloseTo(z, 4);
+    }
   });
 
-  test.each(['lognorm', 'lognorm(1)', 'mode(1, 2)', 'uniform()', 'toString', 'mode(x)', ''])(
-    '"%s" is refused',
-    (text) => {
-      expect(() => densityOf(text)).toThrow(
-        expect.objectContaining({
-          code: 'ERR_CONFIG',
-          message: `objective.density: expected uniform, lognorm(m, s), mode(s) or cosmap, received "${text}"`,
-        }),
-      );
-    },
-  );
-
-  test('have parameters in their range', () => {
-    expect(DENSITY_FORMS).toBe('uniform, lognorm(m, s), mode(s) or cosmap');
-    expect(densityProblem('lognorm(-3, 0)')).toBe('s of lognorm(m, s) to be greater than 0');
-    expect(densityProblem('mode(-1.01)')).toBe('s of mode(s) to be from -1 to 1.7519');
-    for (const right of ['uniform', 'cosmap', 'lognorm(-3, 0.1)', 'mode(-1)', `mode(${MODE_LIMIT})`]) {
-      expect(densityProblem(right)).toBeNull();
-    }
+  test('is right in the tails', () => {
+    // Published quantiles.
+    expect(normalQuantile(0.975)).toBeCloseTo(1.959963984540054, 13);
+    expect(normalQuantile(0.001)).toBeCloseTo(-3.090232306167813, 13);
+    expect(normalQuantile(1e-9)).toBeCloseTo(-5.997807015007687, 12);
+    expect(normalQuantile(1e-20)).toBeCloseTo(-9.262340089798409, 12);
+    expect([normalQuantile(0), normalQuantile(1)]).toEqual([-Infinity, Infinity]);
   });
 });

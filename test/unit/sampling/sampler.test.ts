@@ -3,11 +3,11 @@ import type { RawBatch } from '../../../src/native/contract.js';
 import { assemble } from '../../../src/sampling/conditioning.js';
 import { initialNoise } from '../../../src/sampling/noise.js';
 import { type SampleOptions, sampleLatents } from '../../../src/sampling/sampler.js';
-import { PATHS, uniformObjective } from '../../support/formulations.js';
+import { objectiveNamed } from '../../support/formulations.js';
 
 const options: SampleOptions = {
   latent: [1, 2, 2],
-  objective: uniformObjective(PATHS.rf),
+  objective: objectiveNamed('rf'),
   solver: 'euler',
   schedule: 'uniform',
   steps: 3,
@@ -66,9 +66,9 @@ describe('sampleLatents', () => {
       told.push(...batch.timestep);
       return predict(batch);
     };
-    const objective = uniformObjective((t) => ({ ...PATHS.rf(t), timestep: 250 * t }));
+    const objective = objectiveNamed('eps/linear');
     await sampleLatents(listening, prompts, { ...options, objective, steps: 2, batch: 3, guidance: 1 });
-    expect(told).toEqual([250, 250, 250, 125, 125, 125]);
+    expect(told).toEqual([999, 999, 999, 499, 499, 499]);
   });
 
   test('does without the unconditional prediction at a scale of 1', async () => {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { readCoefficient } from '../../../src/objective/formulations.js';
+import { readCoefficient } from '../../../src/objective/coefficients.js';
 import { objectiveOf } from '../../../src/objective/objective.js';
 import { SamplePlan } from '../../../src/step/plan.js';
-import { DROP, SlotBatches, type SlotConfig } from '../../../src/step/slot.js';
+import { DROP, isEpsilonError, SlotBatches, type SlotConfig } from '../../../src/step/slot.js';
 
 const HASH = '7'.repeat(64);
 const plan = new SamplePlan(HASH, 5000, 50, 3);
@@ -18,7 +18,7 @@ const config: SlotConfig = {
 };
 
 const batches = (c = config, hasSynthetic = true, shift = 1, p = plan) =>
-  new SlotBatches(c, objectiveOf({ formulation: 'rf', density: 'lognorm(0, 1)', shift }), p, hasSynthetic);
+  new SlotBatches(c, objectiveOf({ formulation: 'rf/lognorm(0,1)', shift }), p, hasSynthetic);
 const slots = (steps: number, hasSynthetic = true, c = config) =>
   Array.from({ length: steps * 4 }, (_, i) =>
     batches(c, hasSynthetic).training(1 + Math.floor(i / 4), i % 4),
@@ -33,24 +33,24 @@ describe('training', () => {
   });
 
   test('draws differ for each step, sample and seed', () => {
-    const times = slots(50).flatMap(({ times }) => [...times]);
+    const times = slots(50).flatMap(({ levels }) => [...levels]);
     expect(new Set(times).size).toBe(times.length);
     const other = batches({ ...config, seed: 4 }).training(1, 0);
     expect(other.rows).toEqual(batches().training(1, 0).rows);
-    expect(other.times).not.toEqual(batches().training(1, 0).times);
+    expect(other.levels).not.toEqual(batches().training(1, 0).levels);
   });
 
   test('gives a row the same draws in whichever slot it stands', () => {
     const wide = batches({ ...config, batch: { global: 64, micro: 64 } }).training(5, 0);
     const narrow = [0, 1, 2, 3].map((slot) => batches().training(5, slot));
-    expect([...wide.times]).toEqual(narrow.flatMap(({ times }) => [...times]));
+    expect([...wide.levels]).toEqual(narrow.flatMap(({ levels }) => [...levels]));
     expect([...wide.dropped]).toEqual(narrow.flatMap(({ dropped }) => [...dropped]));
     expect([...wide.synthetic]).toEqual(narrow.flatMap(({ synthetic }) => [...synthetic]));
     expect([...wide.coefficients]).toEqual(narrow.flatMap(({ coefficients }) => [...coefficients]));
   });
 
   test('writes the coefficients of rectified flow, the timestep unrounded', () => {
-    const { times, coefficients } = batches().training(9, 1);
+    const { levels: times, coefficients } = batches().training(9, 1);
     times.forEach((t, i) => {
       expect([...coefficients.slice(6 * i, 6 * i + 6)]).toEqual(
         [1 - t, t, -1, 1, 1, 1000 * t].map(Math.fround),
@@ -60,8 +60,8 @@ describe('training', () => {
   });
 
   test('shifts t', () => {
-    const plain = batches().training(1, 0).times;
-    const shifted = batches(config, true, 3).training(1, 0).times;
+    const plain = batches().training(1, 0).levels;
+    const shifted = batches(config, true, 3).training(1, 0).levels;
     plain.forEach((t, i) => {
       expect(shifted[i]).toBeCloseTo((3 * t) / (1 + 2 * t), 12);
     });
@@ -103,7 +103,7 @@ describe('training', () => {
 
   test('draws t, captions and drop-out independently', () => {
     const all = slots(200);
-    const times = all.flatMap((s) => [...s.times]);
+    const times = all.flatMap((s) => [...s.levels]);
     const synthetic = all.flatMap((s) => [...s.synthetic]);
     const dropL = all.flatMap((s) => [...s.dropped].map((d) => d & 1));
     const correlation = (a: number[], b: number[]) => {
@@ -121,22 +121,48 @@ describe('training', () => {
 });
 
 describe('validation', () => {
-  test('shows each held-out row once in each bin, with nothing dropped', () => {
+  test('shows each held-out row once in each bin and at each log-SNR, with nothing dropped', () => {
     const all = batches().validation();
-    expect(all.length).toBe(8 * Math.ceil(50 / 16));
-    for (let bin = 0; bin < 8; bin++) {
-      const mine = all.filter((slot) => slot.bin === bin);
+    expect(all.length).toBe((8 + 8) * Math.ceil(50 / 16));
+    const names = [...new Set(all.map(({ name }) => name))];
+    expect(names).toHaveLength(16);
+    expect(names.map(isEpsilonError)).toEqual([...Array(8).fill(false), ...Array(8).fill(true)]);
+    for (const [i, name] of names.entries()) {
+      const mine = all.filter((slot) => slot.name === name);
       expect(mine.flatMap(({ rows, count }) => [...rows.slice(0, count)])).toEqual([...plan.validation]);
-      for (const { time, coefficients, dropped, rows } of mine) {
-        expect(time).toBe((bin + 0.5) / 8);
-        expect(readCoefficient(coefficients, 0, 'b')).toBe(Math.fround(time));
-        expect(readCoefficient(coefficients, 0, 'timestep')).toBe(Math.fround(1000 * time));
+      for (const { scale, coefficients, dropped, rows } of mine) {
+        const t = readCoefficient(coefficients, 0, 'b');
+        if (i < 8) {
+          expect(name).toBe(`t=${((i + 0.5) / 8).toFixed(4)}`);
+          expect([t, scale]).toEqual([Math.fround((i + 0.5) / 8), 1]);
+        } else {
+          expect(name).toBe(`log_snr=${1.5 * (i - 8) - 5.25}`);
+          expect(2 * Math.log((1 - t) / t)).toBeCloseTo(1.5 * (i - 8) - 5.25, 5);
+          // The velocity's error is that of eps over 1 - t.
+          expect(scale).toBeCloseTo((1 - t) ** 2, 6);
+        }
+        expect(readCoefficient(coefficients, 0, 'timestep')).toBeCloseTo(1000 * t, 3);
         expect(new Set(dropped)).toEqual(new Set([0]));
         expect(rows.length).toBe(16);
       }
     }
     const ids = all.flatMap(({ sampleIds, count }) => [...sampleIds.slice(0, count)]);
     expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test('has the same noise at a log-SNR for every formulation, and any number of bins', () => {
+    const noises = (formulation: string, bins: number) =>
+      new SlotBatches(
+        { ...config, validation: { ...config.validation, bins } },
+        objectiveOf({ formulation, shift: 1 }),
+        plan,
+        true,
+      )
+        .validation()
+        .filter(({ name }) => isEpsilonError(name))
+        .map(({ name, sampleIds }) => [name, ...sampleIds]);
+    expect(noises('edm(0,0.6)', 5)).toEqual(noises('rf', 8));
+    expect(noises('eps/linear', 5)).toEqual(noises('rf', 8));
   });
 
   test('is the same at every time, and empty without held-out rows', () => {

@@ -143,12 +143,13 @@ describe('the terminal', () => {
       text += line;
     });
     const bins = [{ name: 't=0.25', loss: 0.4 }];
+    const epsilon = [{ name: 'log_snr=-2.25', loss: 0.2 }];
     sink.validation({
       step: 200,
       seconds: 15.74,
       results: [
-        { weights: 'ema', mean: 0.5, bins },
-        { weights: 'master', mean: 0.75, bins },
+        { weights: 'ema', mean: 0.5, bins, epsilon },
+        { weights: 'master', mean: 0.75, bins, epsilon },
       ],
       emaDistance: 0.01,
     });
@@ -157,6 +158,8 @@ describe('the terminal', () => {
     expect(text.split('\n')).toEqual([
       'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
       'validation at step 200 | master 0.7500 | t=0.25 0.4000 | 15.7 s',
+      'noise error at step 200 | ema | log_snr=-2.25 0.2000',
+      'noise error at step 200 | master | log_snr=-2.25 0.2000',
       'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
       'warn look',
       '',
@@ -261,7 +264,14 @@ describe('the metrics server', () => {
     server.validation?.({
       step: 120,
       seconds: 15.5,
-      results: [{ weights: 'ema', mean: 1, bins: [{ name: 't=0.5', loss: 0.25 }] }],
+      results: [
+        {
+          weights: 'ema',
+          mean: 1,
+          bins: [{ name: 't=0.5', loss: 0.25 }],
+          epsilon: [{ name: 'log_snr=-2.25', loss: 0.5 }],
+        },
+      ],
       emaDistance: 0.125,
     });
     server.generation?.(3);
@@ -280,6 +290,7 @@ describe('the metrics server', () => {
       'worker_slow_steps_total{1}': 0,
       'validation_loss{ema,t=0.5}': 0.25,
       'validation_mean_loss{ema}': 1,
+      'validation_epsilon_error{ema,-2.25}': 0.5,
       validation_seconds: 15.5,
       ema_distance_ratio: 0.125,
       'attention_max_abs_logit{00,attn,text}': 4,
