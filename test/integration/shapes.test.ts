@@ -5,6 +5,8 @@ import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type CheckpointManifest, encodeManifest, readManifest } from '../../src/checkpoint/manifest.js';
 import { listCheckpoints } from '../../src/checkpoint/retention.js';
+import { openSource } from '../../src/data/formats.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { temporaryFolder } from '../support/folders.js';
 import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
@@ -100,6 +102,31 @@ describe('sample', () => {
     expect(done.stderr).toMatch(
       /^note: Weights: EMA of step 20 \(decay 0\.9 with warm-up\): mean age about 2\.\d steps; /m,
     );
+  });
+
+  test('draws for a row of the data set what it draws for its caption', async () => {
+    const caption = openSource(data).label('original.caption', 3);
+    const drawn = (name: string) => join(folder, name);
+    succeeds(sample(drawn('prompt.safetensors'), '--prompt', caption));
+    succeeds(sample(drawn('row.safetensors'), '--rows', '3', '--preview', drawn('row.png')));
+    const [prompt, row] = await Promise.all(
+      ['prompt.safetensors', 'row.safetensors'].map(async (name) => {
+        const file = await Safetensors.open(drawn(name));
+        const latents = await file.read('latents');
+        await file.close();
+        return latents;
+      }),
+    );
+    // Stored features are float16.
+    expect(Math.max(...row!.map((value, i) => Math.abs(value - prompt![i]!)))).toBeLessThan(0.02);
+    succeeds(sample(drawn('prompt.png'), '--prompt', caption));
+    const [a, b] = await Promise.all(
+      ['prompt.png', 'row.png'].map((name) =>
+        sharp(drawn(name)).extract({ left: 16, top: 16, width: 192, height: 192 }).raw().toBuffer(),
+      ),
+    );
+    // Decoded by the shapes world's decoder, too.
+    expect(a!.findIndex((value, i) => Math.abs(value - b![i]!) >= 16)).toBe(-1);
   });
 
   test('writes the format of the name', async () => {
