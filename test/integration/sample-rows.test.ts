@@ -82,6 +82,17 @@ test('gives the same latents from exported weights, whose files state the shift'
   expect((await latentsIn('b.safetensors')).values).toEqual((await latentsIn('a.safetensors')).values);
 });
 
+test('the guide loads with diffusers what the export has', () => {
+  const page = readFileSync('docs/guide/diffusers.md', 'utf8');
+  const loads = [...page.matchAll(/(\w+)\.from_pretrained\(\s*MODEL, subfolder="(\w+)"/g)];
+  expect(loads.map(([, , part]) => part)).toEqual(['transformer', 'scheduler']);
+  for (const [, name, part] of loads) {
+    const file = part === 'transformer' ? 'config.json' : 'scheduler_config.json';
+    const config = JSON.parse(readFileSync(join(folder, 'my-model', part!, file), 'utf8'));
+    expect(config._class_name).toBe(name);
+  }
+});
+
 test('draws latents of another size, and pictures of the format of the name', async () => {
   succeeds(sample('wide.jpg', '--checkpoint', run, '--size', '4x12'));
   const { format, width, height } = await sharp(join(folder, 'wide.jpg')).metadata();

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readCase } from '../../src/engine/case.js';
+import { drawLatents } from '../../src/engine/draw.js';
 import { loadWeights } from '../../src/engine/load.js';
 import { inferenceSpec } from '../../src/engine/spec.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
@@ -30,6 +31,34 @@ async function open(path: string) {
   await file.close();
   return tensors;
 }
+
+test("draws the latents that diffusers' pipeline draws with its scheduler and zeros as negative prompt", async () => {
+  const file = await Safetensors.open(join(FIXTURES, 'plain.sampled.safetensors'));
+  const { steps, guidance, shift } = Object.fromEntries(file.metadata);
+  const expected = await file.read('latents');
+  await file.close();
+  await withWeights(join(FIXTURES, 'plain'), async (weights) => {
+    const { spec: model } = weights;
+    const { batch, ...input } = await readCase(join(FIXTURES, 'plain.case.safetensors'), model);
+    const { latentHeight, latentWidth, contextTokens, samples } = input;
+    const spec = inferenceSpec({ model, latentHeight, latentWidth, contextTokens, microBatch: samples });
+    const engine = await native().createEngine(spec);
+    await loadWeights(engine, weights);
+    const { context, pooled } = batch;
+    const latents = await drawLatents(
+      { engine, spec },
+      { count: samples, context, pooled },
+      { formulation: 'rf', density: 'uniform' },
+      {
+        ...{ solver: 'euler', schedule: 'reference', seed: 0n, onProgress: () => {} },
+        ...{ steps: Number(steps), guidance: Number(guidance), shift: Number(shift) },
+      },
+      samples,
+    );
+    expect(norm(latents.map((value, i) => value - expected[i]!)) / norm(expected)).toBeLessThan(3e-6);
+    await engine.close();
+  });
+});
 
 describe.each(['plain', 'qk_norm', 'dual_attention'])('%s', (name) => {
   const theirs = join(FIXTURES, name);

@@ -1,5 +1,6 @@
 /** `orchestrator model`: inspects and converts files of weights, and evaluates a model on a given case. */
 import { type Command, Option } from 'commander';
+import { modelKeys } from '../../config/model.js';
 import { readCase, resultTensors } from '../../engine/case.js';
 import { objectiveIn } from '../../engine/draw.js';
 import { locateWeights, type WeightsSource } from '../../engine/inference.js';
@@ -17,7 +18,7 @@ import { statedTraining, type Training, writeScheduler } from '../../model/sched
 import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { type Weights, withWeights } from '../../model/weights.js';
-import type { WeightsName } from '../../native/contract.js';
+import type { ModelSpec, WeightsName } from '../../native/contract.js';
 import { hostOf } from '../../native/host.js';
 import { native } from '../../native/load.js';
 import { namedRows } from '../../text/columns.js';
@@ -160,9 +161,19 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
         names: `${format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
         files: `${files.length}, ${bytes(size)}`,
       };
-      return `${[...namedRows(facts), ...notes, ...tensorLines(found)].join('\n')}\n`;
+      const lines = [...namedRows(facts), ...notes, ...modelLines(spec), ...tensorLines(found)];
+      return `${lines.join('\n')}\n`;
     });
   });
+}
+
+/** The model as a configuration has it. */
+function modelLines(spec: ModelSpec): string[] {
+  const keys = Object.entries(modelKeys(spec)).map(([key, value]) => {
+    const text = Array.isArray(value) ? `[${value.join(', ')}]` : value;
+    return `  ${key}: ${text}`;
+  });
+  return ['model:', ...keys, 'tensors:'];
 }
 
 /** The types of the model's tensors: "488 F16, 3 F32". */
