@@ -5,6 +5,7 @@ import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../chec
 import { resolveCheckpoint } from '../checkpoint/resume.js';
 import { type openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
+import { withHome } from '../files/home.js';
 import { weightsFolder } from '../model/files.js';
 import { withWeights } from '../model/weights.js';
 import type { EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
@@ -61,17 +62,18 @@ async function isWeights(path: string): Promise<boolean> {
 }
 
 /**
- * Finds the weights at a path: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
+ * Finds the weights at a path, which may begin with `~`: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
  * weights alone (see openFiles).
  *
  * @param weights which of a checkpoint's; null = the EMA, or the master weights of a run without.
  * @param check see resolveCheckpoint.
  */
 export async function locateWeights(
-  path: string,
+  given: string,
   weights: WeightsName | null,
   check: typeof openCheckpoint = verifyCheckpoint,
 ): Promise<WeightsSource> {
+  const path = withHome(given);
   if (await isWeights(path)) {
     return { path, manifest: null, stored: await storedAt(path), byDefault: false, notes: [] };
   }

@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { locateWeights } from '../../src/engine/inference.js';
 import type { Dtype } from '../../src/formats/safetensors/dtype.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { type TensorSource, writeSafetensors } from '../../src/formats/safetensors/write.js';
@@ -232,6 +233,18 @@ describe('a folder', () => {
     await writeFile(join(folder, 'model_index.json'), '{}');
     await expect(openFiles(folder)).rejects.toMatchObject({ hint: expect.stringContaining('a folder unet') });
   });
+});
+
+test('a path may begin with the home folder', async () => {
+  await write('mine.safetensors', [tiny('a')]);
+  const { HOME } = process.env;
+  process.env.HOME = folder;
+  try {
+    const { path } = await locateWeights('~/mine.safetensors', null);
+    expect(path).toBe(join(folder, 'mine.safetensors'));
+  } finally {
+    process.env.HOME = HOME;
+  }
 });
 
 test.each([
