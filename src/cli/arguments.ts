@@ -54,9 +54,11 @@ export function parseSeed(text: string): bigint {
   throw new InvalidArgumentError('Expected a whole number from 0 to 2^64 - 1.');
 }
 
+const PICTURE = /\.(png|jpe?g|webp)$/i;
+
 /** The name of a picture; its ending says the format. */
 export function picturePath(text: string): string {
-  if (/\.(png|jpe?g|webp)$/i.test(text)) return text;
+  if (PICTURE.test(text)) return text;
   throw new InvalidArgumentError('Expected a name that ends in .png, .jpg, .jpeg or .webp.');
 }
 
@@ -71,6 +73,38 @@ export function times(text: string): number[] {
   const values = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
   if (values.every((t) => t >= 0 && t <= 1)) return values;
   throw new InvalidArgumentError('Expected numbers from 0 to 1, separated by commas, such as 0.1,0.5.');
+}
+
+/** The name of a picture, or of a file of latents. */
+export function samplesPath(text: string): string {
+  if (PICTURE.test(text) || isLatentsPath(text)) return text;
+  throw new InvalidArgumentError('Expected a name that ends in .png, .jpg, .jpeg, .webp or .safetensors.');
+}
+
+/** Whether a name that `samplesPath` accepts is one of a file of latents. */
+export function isLatentsPath(path: string): boolean {
+  return /\.safetensors$/i.test(path);
+}
+
+/** Row numbers and ranges: "0,1,2" or "0-2,7". */
+export function rowNumbers(text: string): number[] {
+  const rows = text.split(',').flatMap((part) => {
+    const [, first, last = first] = /^\s*(\d{1,15})(?:-(\d{1,15}))?\s*$/.exec(part) ?? [];
+    const count = Number(last) - Number(first) + 1;
+    if (!(count >= 1 && count <= MOST_ROWS)) return [Number.NaN];
+    return Array.from({ length: count }, (_, i) => Number(first) + i);
+  });
+  if (rows.length <= MOST_ROWS && rows.every(Number.isSafeInteger)) return rows;
+  throw new InvalidArgumentError(`Expected at most ${MOST_ROWS} row numbers, such as 0,1,2 or 0-7.`);
+}
+
+const MOST_ROWS = 10_000;
+
+/** [height, width] of "64x96". */
+export function latentSides(text: string): [number, number] {
+  const [, height, width] = /^(\d{1,5})x(\d{1,5})$/.exec(text) ?? [];
+  if (Number(height) > 0 && Number(width) > 0) return [Number(height), Number(width)];
+  throw new InvalidArgumentError('Expected height and width of the latents, such as 64x64.');
 }
 
 export function finite(text: string): number {

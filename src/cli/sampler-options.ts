@@ -1,16 +1,17 @@
-/** What `sample` and `evaluate` share: their options, and opening the model. */
+/** What `sample` and `evaluate` share: their options, and opening a model. */
 import { type Command, Option } from 'commander';
+import type { DrawSettings } from '../engine/draw.js';
 import type { WeightsName } from '../native/contract.js';
 import { GRID_KINDS } from '../objective/paths.js';
 import { SOLVERS } from '../sampling/solvers.js';
-import { type OpenOptions, openShapesModel, type ShapesModel, type ShapesSettings } from '../shapes/model.js';
+import { type OpenOptions, openShapesModel, type ShapesModel } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
 import { choiceOption } from './options.js';
 import { countOf, Progress } from './progress.js';
 
 export interface SamplerOptions
   extends Omit<OpenOptions, 'threads' | 'weights'>,
-    Omit<ShapesSettings, 'shift' | 'onProgress'> {
+    Omit<DrawSettings, 'shift' | 'onProgress'> {
   checkpoint: string;
   shift?: number;
   weights?: WeightsName;
@@ -59,17 +60,29 @@ export function samplerOptions(command: Command, seed: string): Command {
 /** Opens the model, prints its notes, calls `work` with it and the settings of sampling, and closes it. */
 export async function withShapesModel(
   options: SamplerOptions,
-  work: (model: ShapesModel, settings: ShapesSettings) => Promise<void>,
+  work: (model: ShapesModel, settings: DrawSettings) => Promise<void>,
 ): Promise<void> {
   const { checkpoint, weights = null, threads = null } = options;
   const model = await openShapesModel(checkpoint, { ...options, weights, threads });
+  await withModel(model, () => work(model, drawSettings(options, model.shift)));
+}
+
+/** Prints the notes on an open model, works with it, and closes it. */
+export async function withModel(
+  { notes, close }: { notes: readonly string[]; close(): Promise<void> },
+  work: () => Promise<void>,
+): Promise<void> {
   try {
-    for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
-    const progress = new Progress('sampling', countOf('step'));
-    const shift = options.shift ?? model.shift;
-    const onProgress = (done: number, total: number) => progress.update(done, total);
-    await work(model, { ...options, shift, onProgress });
+    for (const note of notes) process.stderr.write(`note: ${note}\n`);
+    await work();
   } finally {
-    await model.close();
+    await close();
   }
+}
+
+/** The settings of sampling, with progress on stderr. */
+export function drawSettings(options: SamplerOptions, trainedShift: number): DrawSettings {
+  const progress = new Progress('sampling', countOf('step'));
+  const onProgress = (done: number, total: number) => progress.update(done, total);
+  return { ...options, shift: options.shift ?? trainedShift, onProgress };
 }

@@ -271,7 +271,7 @@ export const configSchema = z.strictObject({
     'How workers sum their gradients (all-reduce): shared = in memory that all workers map (only on one machine and on the CPU; workers hold one copy of the weights and share the update); nccl = from GPU to GPU (each worker needs its own); grpc = over the network; auto = shared or nccl where possible, otherwise grpc. Changes time and memory, but no bit of the result.',
   ),
   init: optional(text()).describe(
-    "Weights to start from: a safetensors file, *.safetensors.index.json, diffusers' folder, or a checkpoint's or run's folder (the master weights of the latest checkpoint); null = initialise from the seed. The weights may lack QK-norm and have a smaller position grid.",
+    "Weights to start from: a safetensors file, *.safetensors.index.json, diffusers' folder, or a checkpoint's or run's folder (the master weights of the latest checkpoint); relative to the working directory, and `~` is your home folder; null = initialise from the seed. The weights may lack QK-norm and have a smaller position grid.",
   ),
   freeze: z
     .array(text())

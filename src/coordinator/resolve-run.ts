@@ -17,6 +17,7 @@ import { locateWeights, type WeightsSource } from '../engine/inference.js';
 import { type DatasetShapes, modelFromData, modelSpec } from '../engine/spec.js';
 import { requireReachable } from '../engine/start.js';
 import { OrchestratorError, refuse } from '../errors.js';
+import { withHome } from '../files/home.js';
 import { describeModel } from '../model/tensors.js';
 import { withWeights } from '../model/weights.js';
 import type { ModelSpec } from '../native/contract.js';
@@ -173,8 +174,8 @@ async function locateInit(init: string, place: string, thorough: boolean): Promi
     return await locateWeights(init, 'master', thorough ? verifyCheckpoint : openCheckpoint);
   } catch (error) {
     if (!(error instanceof OrchestratorError) || error.code !== 'ERR_CHECKPOINT_MISSING') throw error;
-    const missing = `there is nothing at ${resolve(init)}`;
-    const message = existsSync(init) ? `${error.message}, and it holds no weights` : missing;
+    const missing = `there is nothing at ${resolve(withHome(init))}`;
+    const message = existsSync(withHome(init)) ? `${error.message}, and it holds no weights` : missing;
     throw new OrchestratorError('ERR_FILE_OPEN', `init${place}: ${message}`, {
       hint: 'A safetensors file, an index of several, a diffusers folder, or the folder of a run; relative to the working directory',
       cause: error,
@@ -223,7 +224,9 @@ async function resumed(
 
 /** `init` names a run, and the configuration of the run's checkpoints the weights that were taken from it. */
 function sameInit(then: string | null, now: string | null): string | null {
-  return then !== null && now !== null && resolve(then).startsWith(`${resolve(now)}/`) ? then : now;
+  if (then === null || now === null) return now;
+  const [before, after] = [resolve(then), resolve(withHome(now))];
+  return before === after || before.startsWith(`${after}/`) ? then : now;
 }
 
 function note(change: ChangedKey, step: number, place: string): string {

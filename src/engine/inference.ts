@@ -5,6 +5,7 @@ import { type CheckpointManifest, EMA_FILE, MANIFEST, MODEL_FILE } from '../chec
 import { resolveCheckpoint } from '../checkpoint/resume.js';
 import { type openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
+import { withHome } from '../files/home.js';
 import { weightsFolder } from '../model/files.js';
 import { withWeights } from '../model/weights.js';
 import type { EngineSpec, ModelSpec, WeightsName } from '../native/contract.js';
@@ -18,15 +19,15 @@ import { GPU, resolvePrecision } from './precision.js';
 import { inferenceSpec } from './spec.js';
 import { notesOn, type StoredWeights, storedAt, storedWeights } from './stored-weights.js';
 
-interface InferenceOptions {
-  /** Which weights of a checkpoint to use; null = the EMA if there is one. */
-  weights: WeightsName | null;
+export interface InferenceOptions {
   /** Latent [height, width] to run at; null = that of the training. */
   latentSize: [number, number] | null;
   /** Context tokens M; null = those of the training. */
   contextTokens: number | null;
   /** Samples that a thread computes at once. */
   microBatch: number;
+  /** Micro-batches of a prediction, where known: threads beyond these share them, which changes no bit. */
+  slots?: number;
   /** Compute threads; null = one per processor. */
   threads: number | null;
   precision: 'auto' | 'fp32' | 'bf16';
@@ -61,17 +62,18 @@ async function isWeights(path: string): Promise<boolean> {
 }
 
 /**
- * Finds the weights at a path: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
+ * Finds the weights at a path, which may begin with `~`: a checkpoint's folder, a run's folder (its latest valid checkpoint), or
  * weights alone (see openFiles).
  *
  * @param weights which of a checkpoint's; null = the EMA, or the master weights of a run without.
  * @param check see resolveCheckpoint.
  */
 export async function locateWeights(
-  path: string,
+  given: string,
   weights: WeightsName | null,
   check: typeof openCheckpoint = verifyCheckpoint,
 ): Promise<WeightsSource> {
+  const path = withHome(given);
   if (await isWeights(path)) {
     return { path, manifest: null, stored: await storedAt(path), byDefault: false, notes: [] };
   }
@@ -102,11 +104,16 @@ export async function locateWeights(
  *
  * @param path a checkpoint's folder, a run's folder (its latest valid checkpoint), or weights alone, under
  *   the official names or diffusers'.
- * @throws OrchestratorError like locateWeights and Weights.open; ERR_OUT_OF_MEMORY, ERR_CUDA; ERR_USAGE:
- *   weights alone, without the sizes of what they were trained on.
  */
-export async function openForInference(path: string, options: InferenceOptions) {
-  const source = await locateWeights(path, options.weights);
+export async function openForInference(
+  path: string,
+  options: InferenceOptions & { weights: WeightsName | null },
+) {
+  return await openLocated(await locateWeights(path, options.weights), options);
+}
+
+/** Opens weights that were located. ERR_USAGE: weights alone, without the sizes of what they were trained on. */
+export async function openLocated(source: WeightsSource, options: InferenceOptions) {
   return await withWeights(source.path, async (weights) => {
     const spec = await specFor(weights.spec, source, options);
     requireMemory(native(), spec);
@@ -137,10 +144,21 @@ async function specFor(
     );
   }
   const [latentHeight, latentWidth] = latentSize as [number, number];
+  const { patch, posEmbedMaxSize } = model;
+  const fits = (side: number) => side % patch === 0 && side <= patch * posEmbedMaxSize;
+  if (!fits(latentHeight) || !fits(latentWidth)) {
+    throw new OrchestratorError(
+      'ERR_TENSOR_SHAPE',
+      `${path}: latents of ${latentHeight} x ${latentWidth} do not fit the model: expected multiples of ${patch} (its patch) up to ${patch * posEmbedMaxSize} (its grid of positions)`,
+    );
+  }
   const device = options.device === 'cuda' ? (await findGpu(native())).ordinal : null;
   const { compute } = resolvePrecision(options.precision, device === null ? native().host() : GPU);
+  const threads = options.threads ?? hostOf(native()).processors;
+  const { microBatch, slots = threads } = options;
+  const threadsPerSlot = device === null ? Math.max(1, Math.floor(threads / slots)) : 1;
   return inferenceSpec(
-    { model, latentHeight, latentWidth, contextTokens: tokens, microBatch: options.microBatch },
-    { precision: compute, threads: options.threads ?? hostOf(native()).processors, device },
+    { model, latentHeight, latentWidth, contextTokens: tokens, microBatch },
+    { precision: compute, threads, threadsPerSlot, device },
   );
 }

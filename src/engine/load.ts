@@ -26,7 +26,7 @@ export async function loadParameters(engine: Engine, weights: Weights): Promise<
 }
 
 /**
- * Loads master weights and position table, converting from F16, BF16 and F64. An EMA is not touched.
+ * Loads master weights and position table, converting from the other types of floats. An EMA is not touched.
  *
  * @param weights those of the engine's model.
  */

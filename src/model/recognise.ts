@@ -8,13 +8,9 @@ import type { ModelSpec } from '../native/contract.js';
 import { HEAD_DIM } from '../native/specs.js';
 import { shortened } from '../text/shortened.js';
 import { BACKBONES, type Format, fileTensors } from './backbones.js';
-import { describeModel, type NamedTensor, OFFICIAL_PREFIX, POS_EMBED } from './tensors.js';
+import { kindOf, OTHER_PARTS, otherPart, scaleOf, unwrapped } from './file-names.js';
+import { describeModel, type NamedTensor, POS_EMBED } from './tensors.js';
 
-/** Parts other than the diffusion model that released files contain. */
-const OTHER_PARTS: Record<string, string> = {
-  'first_stage_model.': 'VAE',
-  'text_encoders.': 'text encoders',
-};
 /** Tensors listed in an error. */
 const LISTED = 20;
 
@@ -32,6 +28,8 @@ export interface ModelTensors {
   names: Map<string, string>;
   /** The shape for each name of the format without prefix. */
   shapes: Map<string, readonly number[]>;
+  /** The names in the file of a quantised tensor's scales, by its name in the file. */
+  scales: Map<string, string>;
   /** Other parts of the file, which are skipped, with their number of tensors. */
   skipped: { part: string; prefix: string; tensors: number }[];
 }
@@ -40,18 +38,27 @@ function failure(path: string, what: string): OrchestratorError {
   return new OrchestratorError('ERR_MODEL_TENSORS', `${path}: ${what}`);
 }
 
-/** Separates the diffusion model's tensors from other parts of a file, and removes the official prefix. */
+/**
+ * Separates the diffusion model's tensors from other parts of a file, and removes the prefixes of wrappers from
+ * their names.
+ */
 export function modelTensors(tensors: Shapes, path: string): ModelTensors {
   const names = new Map<string, string>();
   const shapes = new Map<string, readonly number[]>();
+  const scales = new Map<string, string>();
   const skipped = new Map<string, number>();
   for (const [fileName, { shape }] of tensors) {
-    const other = Object.keys(OTHER_PARTS).find((prefix) => fileName.startsWith(prefix));
-    if (other !== undefined) {
+    const other = otherPart(fileName);
+    if (other !== null) {
       skipped.set(other, (skipped.get(other) ?? 0) + 1);
       continue;
     }
-    const name = fileName.startsWith(OFFICIAL_PREFIX) ? fileName.slice(OFFICIAL_PREFIX.length) : fileName;
+    const scale = scaleOf(fileName);
+    if (scale !== null) {
+      if (scale.of !== null) scales.set(scale.of, fileName);
+      continue;
+    }
+    const name = unwrapped(fileName);
     const twin = names.get(name);
     if (twin !== undefined)
       throw failure(path, `${quoted(fileName)} and ${quoted(twin)} name the same tensor`);
@@ -61,6 +68,9 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
   const [isOfficial, isDiffusers] = [shapes.has(PROJECTION.official), shapes.has(PROJECTION.diffusers)];
   const official = `a tensor "${PROJECTION.official}" (official names)`;
   const diffusers = `"${PROJECTION.diffusers}" (diffusers' names)`;
+  const kind = kindOf([...tensors.keys()]);
+  const wrong = kind && new OrchestratorError('ERR_MODEL_TENSORS', `${path} holds ${kind.what}`, kind.hint);
+  if (wrong && (kind.always || (!isOfficial && !isDiffusers))) throw wrong;
   if (isOfficial && isDiffusers) throw failure(path, `there is both ${official} and ${diffusers}`);
   if (!isOfficial && !isDiffusers)
     throw failure(path, `there is neither ${official} nor ${diffusers}, so this is not an MM-DiT`);
@@ -68,6 +78,7 @@ export function modelTensors(tensors: Shapes, path: string): ModelTensors {
     format: isOfficial ? 'official' : 'diffusers',
     names,
     shapes,
+    scales,
     skipped: [...skipped].map(([prefix, count]) => ({ part: OTHER_PARTS[prefix]!, prefix, tensors: count })),
   };
 }

@@ -14,6 +14,7 @@ import { sourceBytes, type TensorSource, writeSafetensors } from '../formats/saf
 import type { Assembly } from './assembly.js';
 import { diffusersLayout, type Format, fileTensors } from './backbones.js';
 import { CONFIG_FILE, DIFFUSERS_STEM } from './files.js';
+import { metadataOf, type Training } from './scheduler.js';
 import { OFFICIAL_PREFIX } from './tensors.js';
 import type { Weights } from './weights.js';
 
@@ -25,10 +26,10 @@ export interface TransferOptions {
   shardBytes: number | null;
   /** Side of the latents that the model was trained on, for diffusers' config.json. */
   sampleSize: number;
+  /** Null where it is not known. */
+  training: Training | null;
 }
 
-/** Metadata that other loaders expect. */
-const METADATA = { format: 'pt' };
 /** Number of elements converted at a time. */
 const CHUNK = 1 << 18;
 
@@ -39,10 +40,12 @@ const CHUNK = 1 << 18;
  * @returns the number of tensors, the size of all files, and the SHA-256 of each file by its name.
  */
 export async function writeWeights(weights: Weights, path: string, options: TransferOptions) {
-  if (options.dtype !== null) weights.requireFloats();
+  if (options.dtype !== null || weights.tensors.scales.size > 0) weights.requireFloats();
   const sources = tensorSources(weights, options);
   if (options.format === 'diffusers') return await writeFolder(weights, path, sources, options);
-  const { bytes, sha256 } = await replaceFile(path, (file) => writeSafetensors(file, sources, METADATA));
+  const { bytes, sha256 } = await replaceFile(path, (file) =>
+    writeSafetensors(file, sources, metadataOf(options.training)),
+  );
   return { tensors: sources.length, bytes, sha256: new Map([[path, sha256]]) };
 }
 
@@ -80,10 +83,15 @@ function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
       const from = Math.max(firstRow, row);
       const to = Math.min(firstRow + rows, row + part.rows);
       if (from < to) {
-        const { shape, elements, dtype } = weights.files.tensors.get(part.tensor)!;
+        const { shape, elements } = weights.files.tensors.get(part.tensor)!;
         const size = elements / shape[0]!;
         const first = (part.firstRow + from - row) * size;
-        pieces.push({ tensor: part.tensor, first, count: (to - from) * size, type: dtype });
+        pieces.push({
+          tensor: part.tensor,
+          first,
+          count: (to - from) * size,
+          type: weights.typeOf(part.tensor),
+        });
       }
       row += part.rows;
     }
@@ -92,10 +100,11 @@ function filePieces(weights: Weights, assembly: Assembly): FilePiece[] {
 }
 
 async function* stream(
-  { files }: Weights,
+  weights: Weights,
   pieces: readonly FilePiece[],
   type: Dtype,
 ): AsyncGenerator<Uint8Array> {
+  const { files } = weights;
   const values = new Float32Array(CHUNK);
   const bytes = new Uint8Array(CHUNK * 8);
   for (const piece of pieces) {
@@ -103,11 +112,11 @@ async function* stream(
     for (let at = 0; at < piece.count; at += CHUNK) {
       const count = Math.min(CHUNK, piece.count - at);
       const out = bytes.subarray(0, count * DTYPE_BYTES[type]);
-      if (piece.type === type) {
+      if (piece.type === type && !weights.tensors.scales.has(piece.tensor)) {
         await files.readBytes(piece.tensor, (piece.first + at) * width, out);
       } else {
         const chunk = values.subarray(0, count);
-        await files.readElements(piece.tensor, piece.first + at, chunk);
+        await weights.readElements(piece.tensor, piece.first + at, chunk);
         const overflows = convertFromFloat32(type as OutputDtype, chunk, out);
         if (overflows > 0) {
           throw new OrchestratorError(
@@ -131,7 +140,8 @@ async function writeFolder(
   await requireEmpty(path);
   const temporary = `${resolve(path)}.tmp-${uniqueSuffix()}`;
   return createFolder(path, temporary, async () => {
-    const result = await writeShards(temporary, shardsOf(sources, options.shardBytes));
+    const shards = shardsOf(sources, options.shardBytes);
+    const result = await writeShards(temporary, shards, metadataOf(options.training));
     const config = { ...diffusersLayout(weights.spec).config(weights.spec), sample_size: options.sampleSize };
     await writeDurably(join(temporary, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
     return result;
@@ -170,7 +180,11 @@ function shardsOf(sources: readonly TensorSource[], limit: number | null): Tenso
   return shards;
 }
 
-async function writeShards(folder: string, shards: readonly TensorSource[][]) {
+async function writeShards(
+  folder: string,
+  shards: readonly TensorSource[][],
+  metadata: Readonly<Record<string, string>>,
+) {
   const number = (n: number) => String(n).padStart(5, '0');
   const sha256 = new Map<string, string>();
   const weightMap: Record<string, string> = {};
@@ -178,7 +192,7 @@ async function writeShards(folder: string, shards: readonly TensorSource[][]) {
   for (const [i, tensors] of shards.entries()) {
     const suffix = shards.length === 1 ? '' : `-${number(i + 1)}-of-${number(shards.length)}`;
     const file = `${DIFFUSERS_STEM}${suffix}.safetensors`;
-    const written = await writeSafetensors(join(folder, file), tensors, METADATA);
+    const written = await writeSafetensors(join(folder, file), tensors, metadata);
     sha256.set(file, written.sha256);
     bytes += written.bytes;
     for (const { name } of tensors) weightMap[name] = file;

@@ -1,8 +1,9 @@
 /** Open weights of a model, read under the official names. */
 import { OrchestratorError } from '../errors.js';
 import { isMapping } from '../files/json.js';
+import type { Dtype } from '../formats/safetensors/dtype.js';
 import type { Safetensors } from '../formats/safetensors/file.js';
-import { requireFloat } from '../formats/safetensors/header.js';
+import { quoted, requireFloat } from '../formats/safetensors/header.js';
 import type { ModelSpec } from '../native/contract.js';
 import { invert, type Piece } from './assembly.js';
 import { diffusersLayout, fileTensors, officialTensors } from './backbones.js';
@@ -52,14 +53,45 @@ export class Weights {
     for (const { tensor, firstRow, rows } of this.pieces.get(name)!) {
       const { shape, elements } = this.files.tensors.get(tensor)!;
       const row = elements / shape[0]!;
-      await this.files.readElements(tensor, firstRow * row, into.subarray(at, at + rows * row));
+      await this.readElements(tensor, firstRow * row, into.subarray(at, at + rows * row));
       at += rows * row;
     }
   }
 
+  /** Reads a range of the elements of a file's tensor as fp32, multiplied by the tensor's scale if it has one. */
+  async readElements(tensor: string, first: number, into: Float32Array): Promise<void> {
+    await this.files.readElements(tensor, first, into);
+    const scaledBy = this.tensors.scales.get(tensor);
+    if (scaledBy === undefined) return;
+    const scale = await this.files.read(scaledBy);
+    const { shape, elements } = this.files.entry(tensor);
+    const elementsPerScale = scale.length === 1 ? elements : elements / shape[0]!;
+    for (let i = 0; i < into.length; i++) into[i]! *= scale[Math.floor((first + i) / elementsPerScale)]!;
+  }
+
+  /** The type that holds the values of a file's tensor: its own, or fp32 if it is scaled. */
+  typeOf(tensor: string): Dtype {
+    return this.tensors.scales.has(tensor) ? 'F32' : this.files.entry(tensor).dtype;
+  }
+
   /** Checks that every tensor can be converted, before anything is changed. */
   requireFloats(): void {
-    for (const tensor of this.tensors.names.values()) requireFloat(this.files.entry(tensor), this.files.path);
+    const { path } = this.files;
+    for (const tensor of this.tensors.names.values()) {
+      const entry = this.files.entry(tensor);
+      requireFloat(entry, path);
+      const scaledBy = this.tensors.scales.get(tensor);
+      if (scaledBy === undefined) continue;
+      const scale = this.files.entry(scaledBy);
+      requireFloat(scale, path);
+      if (scale.elements === 1 || (scale.elements === entry.shape[0] && scale.shape[0] === scale.elements))
+        continue;
+      throw new OrchestratorError(
+        'ERR_MODEL_TENSORS',
+        `${path}: ${quoted(scaledBy)} has the shape [${scale.shape.join(', ')}]; expected one scale, or one for each of ${entry.shape[0]} rows`,
+        'Scales of blocks are not supported: take weights in F16 or BF16',
+      );
+    }
   }
 
   async close(): Promise<void> {

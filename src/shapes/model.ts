@@ -1,25 +1,16 @@
 /** A trained model of the shapes world, ready to draw pictures. */
-import { type InferenceModel, openForInference } from '../engine/inference.js';
+import type { CheckpointManifest } from '../checkpoint/manifest.js';
+import { type DrawSettings, drawLatents, objectiveIn } from '../engine/draw.js';
+import { type InferenceModel, type InferenceOptions, openForInference } from '../engine/inference.js';
 import { OrchestratorError } from '../errors.js';
 import type { WeightsName } from '../native/contract.js';
-import { type ObjectiveConfig, objectiveOf, storedObjective } from '../objective/objective.js';
 import { assemble } from '../sampling/conditioning.js';
-import { type Network, type SampleOptions, sampleLatents } from '../sampling/sampler.js';
 import { decodeLatent, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
 import { ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
-export interface OpenOptions {
+export interface OpenOptions extends Pick<InferenceOptions, 'threads' | 'precision' | 'device'> {
+  /** Which weights of the checkpoint; null = the EMA if there is one. */
   weights: WeightsName | null;
-  /** Compute threads; null = one per processor. */
-  threads: number | null;
-  precision: 'auto' | 'fp32' | 'bf16';
-  device: 'cpu' | 'cuda';
-}
-
-/** Settings for sampling that the caller chooses. */
-export interface ShapesSettings extends Omit<SampleOptions, 'latent' | 'objective' | 'batch'> {
-  /** Resolution shift alpha. */
-  shift: number;
 }
 
 /** A trained model of the shapes world, with its text encoders and its decoder. */
@@ -33,18 +24,40 @@ export interface ShapesModel {
   /** Formulation and resolution shift of the training. */
   formulation: string;
   shift: number;
-  /** Draws one picture [64, 64, 3] for each prompt. Throws ERR_PROMPT before computing anything. */
-  sample(prompts: string[], settings: ShapesSettings): Promise<Uint8Array[]>;
+  /** Draws one latent [16, 8, 8] for each prompt. Throws ERR_PROMPT before computing anything. */
+  latents(prompts: string[], settings: DrawSettings): Promise<Float32Array>;
+  /** Draws one picture [64, 64, 3] for each prompt, like `latents`. */
+  sample(prompts: string[], settings: DrawSettings): Promise<Uint8Array[]>;
   close(): Promise<void>;
 }
 
-const LATENT = [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE] as const;
+/** [channels, height, width] */
+export const LATENT = [LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE] as const;
 /**
  * Samples that a thread computes at once, and pictures in a batch (each is predicted with and without its
  * prompt).
  */
 const MICRO_BATCH = 16;
 const BATCH = 32;
+
+/** Whether data or a checkpoint are of the shapes world, whose latents decodeLatent decodes. */
+export function isShapesWorld({
+  latent,
+  encoders,
+}: Pick<CheckpointManifest, 'latent' | 'encoders'>): boolean {
+  return latent.join() === LATENT.join() && encoders !== null && otherEncoder(encoders) === null;
+}
+
+/** The first encoder that is not the shapes world's. */
+function otherEncoder(names: NonNullable<CheckpointManifest['encoders']>): string | null {
+  return Object.values(names).find((name, i) => name !== Object.values(ENCODER_NAMES)[i]) ?? null;
+}
+
+/** The pictures of latents [count, 16, 8, 8]. */
+export function decodeLatents(latents: Float32Array): Uint8Array[] {
+  const size = LATENT.reduce((product, n) => product * n, 1);
+  return Array.from({ length: latents.length / size }, (_, i) => decodeLatent(latents, i * size));
+}
 
 const UNNAMED_ENCODERS =
   "the checkpoint does not name its text encoders; prompts are encoded by the shapes world's";
@@ -66,41 +79,34 @@ export async function openShapesModel(path: string, options: OpenOptions): Promi
 }
 
 function withEncoders(model: InferenceModel): ShapesModel {
-  const { engine, manifest, path, spec } = model;
+  const { manifest, path, spec } = model;
   if (manifest === null)
     throw foreign(path, 'it is a file of weights, which does not state what they were trained on');
   const { latent, text, encoders: names } = manifest;
   if (latent.some((n, i) => n !== LATENT[i])) {
     throw foreign(path, `its latents are ${latent.join(' x ')} instead of ${LATENT.join(' x ')}`);
   }
-  const other = names && Object.values(names).find((name, i) => name !== Object.values(ENCODER_NAMES)[i]);
+  const other = names && otherEncoder(names);
   if (other) throw foreign(path, `its texts were encoded by ${other}`);
   if (text.clipLPooledDim !== text.clipLDim || text.clipGPooledDim !== text.clipGDim) {
     throw foreign(path, 'its pooled vectors have other widths than its token features');
   }
   const encoders = new TextEncoders(text);
-  const stored = manifest.config as { objective: ObjectiveConfig & Record<string, unknown> };
-  const objective = storedObjective(stored.objective);
+  const objective = objectiveIn(manifest);
+  const latents = async (prompts: string[], settings: DrawSettings) => {
+    const features = prompts.map((prompt) => encoders.encode(prompt));
+    const conditioning = assemble(features, text, spec.model.contextDim);
+    return await drawLatents(model, conditioning, objective, settings, BATCH);
+  };
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
     step: manifest.step,
     formulation: objective.formulation,
     shift: objective.shift,
+    latents,
+    sample: async (prompts, settings) => decodeLatents(await latents(prompts, settings)),
     close: model.close,
-    async sample(prompts, settings) {
-      const features = prompts.map((prompt) => encoders.encode(prompt));
-      const conditioning = assemble(features, text, spec.model.contextDim);
-      const network: Network = (batch) => engine.predict(batch, 'master');
-      const latents = await sampleLatents(network, conditioning, {
-        ...settings,
-        latent: LATENT,
-        objective: objectiveOf({ ...objective, shift: settings.shift }),
-        batch: BATCH,
-      });
-      const size = latents.length / prompts.length;
-      return prompts.map((_, i) => decodeLatent(latents, i * size));
-    },
   };
 }
 

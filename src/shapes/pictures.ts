@@ -5,13 +5,14 @@ import { makeFolders, writeFailure } from '../files/io.js';
 import { FONT_FAMILY, FONT_FILE } from '../plots/font.js';
 import { PICTURE_SIZE } from './vocabulary.js';
 
-/** A picture [64, 64, 3], and the text below it. */
+/** A picture [height, width, 3], and the text below it. */
 interface LabelledPicture {
   pixels: Uint8Array;
   label: string;
 }
 
-const TILE = 192;
+/** Pictures are enlarged by the least whole factor that makes their longer side at least this long. */
+const LEAST_SIDE = 192;
 const GAP = 16;
 const LABEL_GAP = 8;
 const PAPER = '#ffffff';
@@ -22,34 +23,44 @@ const FONT = { font: `${FONT_FAMILY} 12`, fontfile: FONT_FILE };
 /** Distance between the baselines of a label in this font, in pixels. */
 const LINE = 15;
 
+interface GridOptions {
+  /** Pictures per row; null chooses a grid that is about as wide as high. */
+  columns?: number | null;
+  /** Size of every picture. */
+  size?: { width: number; height: number };
+}
+
 /**
- * Writes a grid of pictures, each enlarged three times and with its label below, in the format of the name's
- * ending: .png, .jpg or .webp.
+ * Writes a grid of pictures, each enlarged and with its label below, in the format of the name's ending:
+ * .png, .jpg or .webp.
  *
- * @param columns pictures per row; null chooses a grid that is about as wide as high.
  * @throws OrchestratorError ERR_FILE_WRITE.
  */
 export async function writeGrid(
   pictures: LabelledPicture[],
   path: string,
-  columns: number | null = null,
+  { columns = null, size = { width: PICTURE_SIZE, height: PICTURE_SIZE } }: GridOptions = {},
 ): Promise<{ width: number; height: number }> {
   const perRow = Math.min(columns ?? Math.ceil(Math.sqrt(pictures.length)), pictures.length);
-  const width = GAP + perRow * (TILE + GAP);
+  const factor = Math.ceil(LEAST_SIDE / Math.max(size.width, size.height));
+  const tile = { width: factor * size.width, height: factor * size.height };
+  // A label has at least the width of a picture of the usual size.
+  const column = Math.max(tile.width, LEAST_SIDE);
+  const width = GAP + perRow * (column + GAP);
   const layers: OverlayOptions[] = [];
   let top = GAP;
   for (let first = 0; first < pictures.length; first += perRow) {
     let lines = 0;
-    for (const [column, { pixels, label }] of pictures.slice(first, first + perRow).entries()) {
-      const left = GAP + column * (TILE + GAP);
-      layers.push({ input: await framed(pixels), left: left - 1, top: top - 1 });
-      const text = await typeset(label);
+    for (const [i, { pixels, label }] of pictures.slice(first, first + perRow).entries()) {
+      const left = GAP + i * (column + GAP);
+      const middle = (inner: number) => left + Math.round((column - inner) / 2);
+      layers.push({ input: await framed(pixels, size, tile), left: middle(tile.width) - 1, top: top - 1 });
+      const text = await typeset(label, column);
       if (text === null) continue;
-      const indent = Math.round((TILE - text.info.width) / 2);
-      layers.push({ input: text.data, left: left + indent, top: top + TILE + LABEL_GAP });
+      layers.push({ input: text.data, left: middle(text.info.width), top: top + tile.height + LABEL_GAP });
       lines = Math.max(lines, Math.ceil(text.info.height / LINE));
     }
-    top += TILE + LABEL_GAP + lines * LINE + GAP;
+    top += tile.height + LABEL_GAP + lines * LINE + GAP;
   }
   try {
     await makeFolders(dirname(path));
@@ -63,26 +74,29 @@ export async function writeGrid(
 }
 
 /** An enlarged picture with a thin frame around it. */
-function framed(pixels: Uint8Array): Promise<Buffer> {
-  const raw = { width: PICTURE_SIZE, height: PICTURE_SIZE, channels: 3 as const };
-  return sharp(pixels, { raw })
-    .resize(TILE, TILE, { kernel: 'cubic' })
+function framed(
+  pixels: Uint8Array,
+  size: { width: number; height: number },
+  tile: { width: number; height: number },
+): Promise<Buffer> {
+  return sharp(pixels, { raw: { ...size, channels: 3 } })
+    .resize(tile.width, tile.height, { kernel: 'cubic' })
     .extend({ top: 1, bottom: 1, left: 1, right: 1, background: FRAME })
     .png()
     .toBuffer();
 }
 
 /**
- * A label as a picture, with lines that are broken to a tile's width and centred; null if it is empty. Its
+ * A label as a picture, with lines that are broken to a width in pixels and centred; null if it is empty. Its
  * upper edge is that of the tallest letters, whichever letters the label has.
  */
-async function typeset(label: string): Promise<{ data: Buffer; info: OutputInfo } | null> {
+async function typeset(label: string, width: number): Promise<{ data: Buffer; info: OutputInfo } | null> {
   const markup = label.replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
   // The result is cut to its ink. A tall character on a line of its own, which is removed afterwards, makes
   // it begin at a known height.
   const text = `<span foreground="${INK}">|\n${markup}</span>`;
   const { data, info } = await sharp({
-    text: { ...FONT, text, width: TILE, align: 'centre', wrap: 'word-char', rgba: true },
+    text: { ...FONT, text, width, align: 'centre', wrap: 'word-char', rgba: true },
   })
     .png()
     .toBuffer({ resolveWithObject: true });

@@ -2,8 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { parseConfig } from '../../src/config/load.js';
+import { modelKeys } from '../../src/config/model.js';
 import { temporaryFolder } from '../support/folders.js';
-import { orchestrator } from '../support/program.js';
+import { TRAINING } from '../support/launched.js';
+import { orchestrator, succeeds } from '../support/program.js';
 
 const WEIGHTS = 'test/fixtures/mmdit/sd35-medium-like.weights.safetensors';
 const folder = temporaryFolder();
@@ -29,6 +32,49 @@ test('exports to diffusers, inspects that, and imports it again to the same byte
 
   expect(model('import', theirs, '--out', second)).toMatchObject({ status: 0 });
   expect(readFileSync(second).equals(readFileSync(first))).toBe(true);
+});
+
+test('inspect prints a model that can be pasted', () => {
+  const printed = succeeds(model('inspect', WEIGHTS));
+  const keys = /^model:\n(?: {2}.*\n)+?(?=tensors:)/m.exec(printed)![0];
+  const { model: pasted } = parseConfig(`name: x\ndata: {path: d}\n${keys}`, 'pasted');
+  const { model: spec } = JSON.parse(succeeds(model('inspect', WEIGHTS, '--json')));
+  expect(pasted).toEqual(modelKeys(spec));
+});
+
+test('config new begins a run on a data set, from weights, that passes a dry run', {
+  timeout: 60_000,
+}, () => {
+  const [data, out] = ['test/fixtures/huggingface/nested', join(folder, 'new.yaml')];
+  const weights = join(folder, 'start.safetensors');
+  // Weights as wide as the features of the set.
+  const run = join(folder, 'run');
+  const short = ['--set', 'schedule={steps: 1, warmup: 0}', '--set', 'validation={every: 0}'];
+  succeeds(orchestrator('launch', TRAINING, '--run-dir', run, ...short));
+  succeeds(model('export', run, '--weights', 'master', '--out', weights));
+  const made = orchestrator(
+    'config',
+    'new',
+    '--data',
+    data,
+    '--init',
+    weights,
+    '--out',
+    out,
+    '--name',
+    'mine',
+  );
+  expect(succeeds(made)).toContain(`launch ${out} --dry-run`);
+  expect(made.stderr).toMatch(/note: The model is that of .*depth 2, hidden 128/);
+  const fits = ['--set', 'batch={global: 8, micro: 4}'];
+  const planned = succeeds(
+    orchestrator('launch', out, '--dry-run', '--run-dir', join(folder, 'new'), ...fits),
+  );
+  expect(planned).toContain('depth 2, hidden 128');
+  expect(orchestrator('config', 'new', '--data', data, '--out', out)).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('ERR_FILE_WRITE'),
+  });
 });
 
 test('says what is wrong', { timeout: 60_000 }, () => {

@@ -5,6 +5,8 @@ import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type CheckpointManifest, encodeManifest, readManifest } from '../../src/checkpoint/manifest.js';
 import { listCheckpoints } from '../../src/checkpoint/retention.js';
+import { openSource } from '../../src/data/formats.js';
+import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { temporaryFolder } from '../support/folders.js';
 import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
@@ -20,6 +22,8 @@ beforeAll(() => {
     ...['launch', 'configs/shapes-tiny.yaml', '--nodes', '2', '--run-dir', run, '--set', `data.path=${data}`],
   );
   expect(launched, launched.stderr).toMatchObject({ status: 0 });
+  // Its latents are scaled as its models need them.
+  expect(launched.stdout + launched.stderr).not.toContain('standard deviation');
 });
 
 describe('dataset shapes', () => {
@@ -125,6 +129,31 @@ describe('sample', () => {
       return readFileSync(out).toString('base64');
     });
     expect(new Set(drawn).size).toBe(3);
+  });
+
+  test('draws for a row of the data set what it draws for its caption', async () => {
+    const caption = openSource(data).label('original.caption', 3);
+    const drawn = (name: string) => join(folder, name);
+    succeeds(sample(drawn('prompt.safetensors'), '--prompt', caption));
+    succeeds(sample(drawn('row.safetensors'), '--rows', '3', '--preview', drawn('row.png')));
+    const [prompt, row] = await Promise.all(
+      ['prompt.safetensors', 'row.safetensors'].map(async (name) => {
+        const file = await Safetensors.open(drawn(name));
+        const latents = await file.read('latents');
+        await file.close();
+        return latents;
+      }),
+    );
+    // Stored features are float16.
+    expect(Math.max(...row!.map((value, i) => Math.abs(value - prompt![i]!)))).toBeLessThan(0.02);
+    succeeds(sample(drawn('prompt.png'), '--prompt', caption));
+    const [a, b] = await Promise.all(
+      ['prompt.png', 'row.png'].map((name) =>
+        sharp(drawn(name)).extract({ left: 16, top: 16, width: 192, height: 192 }).raw().toBuffer(),
+      ),
+    );
+    // Decoded by the shapes world's decoder, too.
+    expect(a!.findIndex((value, i) => Math.abs(value - b![i]!) >= 16)).toBe(-1);
   });
 
   test('writes the format of the name', async () => {

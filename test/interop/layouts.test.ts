@@ -20,7 +20,13 @@ import { temporaryFolder } from '../support/folders.js';
 const FIXTURES = new URL('../fixtures/mmdit/', import.meta.url).pathname;
 const MODELS = ['sd3-medium-like', 'sd35-medium-like', 'sd35-large-like'];
 const weightsOf = (name: string) => join(FIXTURES, `${name}.weights.safetensors`);
-const SAME: TransferOptions = { format: 'official', dtype: null, shardBytes: null, sampleSize: 16 };
+const SAME: TransferOptions = {
+  format: 'official',
+  dtype: null,
+  shardBytes: null,
+  sampleSize: 16,
+  training: null,
+};
 const DIFFUSERS: TransferOptions = { ...SAME, format: 'diffusers' };
 
 let folder: string;

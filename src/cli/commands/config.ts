@@ -1,4 +1,6 @@
-/** `orchestrator config`: the effective value of every key, and its origin. */
+/** `orchestrator config`: the effective value of every key, and its origin; a first configuration. */
+import { writeFile } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { aliasOf } from '../../config/aliases.js';
@@ -11,12 +13,20 @@ import {
   schemaAt,
   unwrapNull,
 } from '../../config/describe.js';
-import { explain, type LoadedConfig, loadConfigWithSources } from '../../config/load.js';
+import { explain, type LoadedConfig, loadConfigWithSources, parseConfig } from '../../config/load.js';
 import { show } from '../../config/value.js';
+import { describeDataset } from '../../data/dataset.js';
+import { openSource } from '../../data/formats.js';
+import { newDataSection } from '../../data/new-config.js';
+import { locateWeights } from '../../engine/inference.js';
 import { OrchestratorError } from '../../errors.js';
+import { writeFailure } from '../../files/io.js';
 import { canonicalJson } from '../../files/json.js';
+import { describeModel } from '../../model/tensors.js';
+import { withWeights } from '../../model/weights.js';
 import { alignedRows, wrapped } from '../../text/columns.js';
 import { nearest } from '../../text/nearest.js';
+import { shellText } from '../../text/shell.js';
 import { configArgument } from '../options.js';
 
 interface ShowFlags {
@@ -26,7 +36,7 @@ interface ShowFlags {
 }
 
 export function register(program: Command): void {
-  const config = program.command('config').description('inspect a configuration');
+  const config = program.command('config').description('inspect a configuration, or begin one');
   configArgument(config.command('show').description('print the effective value of every key and its origin'))
     .option('--json', 'print the canonical JSON of the effective configuration instead')
     .option('--yaml', 'print the effective configuration as YAML instead')
@@ -34,12 +44,78 @@ export function register(program: Command): void {
       process.stdout.write(render(loadConfigWithSources(path, flags.set), flags));
     });
   config
+    .command('new')
+    .description('print a first configuration for a data set: which column is for what, and the model')
+    .requiredOption('--data <dir>', 'folder of the data set')
+    .option('--init <path>', 'weights to start from, which give the model')
+    .option('--name <name>', "name of the run (default: the folder's)", runName)
+    .option('--out <file>', 'write it to a new file')
+    .action(writeNewConfig);
+  config
     .command('keys')
     .description('print what keys of a configuration mean, what they expect, and their defaults')
     .argument('[key]', 'a key, a mapping such as batch, or a part of a name (default: all keys)')
     .action((key: string | undefined) => {
       process.stdout.write(renderKeys(key ?? null));
     });
+}
+
+/** Names of runs, as the schema has them. */
+function runName(text: string): string {
+  return basename(resolve(text)).replace(/[^A-Za-z0-9._-]+|^[._-]+/g, '') || 'my-run';
+}
+
+/** The first configuration for a data set: what to train, on which columns, for how long. */
+async function newConfig({ data, init, name }: { data: string; init?: string; name?: string }) {
+  const { lines, notes } = newDataSection(openSource(data));
+  let model = 'model: {depth: 4, hidden: 192}';
+  if (init !== undefined) {
+    const source = await locateWeights(init, 'master');
+    await withWeights(source.path, async (weights) => {
+      notes.push(`The model is that of ${init}: ${describeModel(weights.spec)}`);
+    });
+    model = `init: ${JSON.stringify(init)}`;
+  }
+  const text = [
+    `name: ${name ?? runName(data)}`,
+    ...lines,
+    model,
+    'batch: {global: 64, micro: 16}',
+    `optimizer: {lr: ${init === undefined ? '0.001' : '0.0001'}}`,
+    'schedule: {steps: 10000, warmup: 500}',
+    '',
+  ].join('\n');
+  const problem = problemOf(text);
+  if (problem !== null) notes.push(`Before it can be used: ${problem}`);
+  return { text, notes };
+}
+
+/** What keeps a configuration's data set from being read; null if nothing does. */
+function problemOf(text: string): string | null {
+  try {
+    describeDataset(parseConfig(text, 'the configuration').data);
+    return null;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return [error.message, error.hint].filter(Boolean).join('. ');
+    throw error;
+  }
+}
+
+async function writeNewConfig(flags: { data: string; init?: string; name?: string; out?: string }) {
+  const { text, notes } = await newConfig(flags);
+  for (const note of notes) process.stderr.write(`note: ${note}\n`);
+  if (flags.out === undefined) {
+    process.stdout.write(text);
+    return;
+  }
+  try {
+    await writeFile(flags.out, text, { flag: 'wx' });
+  } catch (cause) {
+    throw writeFailure(flags.out, cause);
+  }
+  process.stdout.write(
+    `${flags.out}: next, ${shellText(['orchestrator', 'dataset', 'verify', '--config', flags.out])} and ${shellText(['orchestrator', 'launch', flags.out, '--dry-run'])}\n`,
+  );
 }
 
 /** Every key that a name means: the key and those below it, otherwise those with the name in theirs. */

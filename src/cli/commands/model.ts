@@ -1,6 +1,8 @@
 /** `orchestrator model`: inspects and converts files of weights, and evaluates a model on a given case. */
 import { type Command, Option } from 'commander';
+import { modelKeys } from '../../config/model.js';
 import { readCase, resultTensors } from '../../engine/case.js';
+import { objectiveIn } from '../../engine/draw.js';
 import { locateWeights, type WeightsSource } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
 import { requireMemory } from '../../engine/memory.js';
@@ -12,10 +14,11 @@ import type { OutputDtype } from '../../formats/safetensors/dtype.js';
 import { writeSafetensors } from '../../formats/safetensors/write.js';
 import type { Format } from '../../model/backbones.js';
 import { releasedName } from '../../model/released.js';
+import { statedTraining, type Training, writeScheduler } from '../../model/scheduler.js';
 import { describeModel } from '../../model/tensors.js';
 import { type TransferOptions, writeWeights } from '../../model/transfer.js';
 import { type Weights, withWeights } from '../../model/weights.js';
-import type { WeightsName } from '../../native/contract.js';
+import type { ModelSpec, WeightsName } from '../../native/contract.js';
 import { hostOf } from '../../native/host.js';
 import { native } from '../../native/load.js';
 import { namedRows } from '../../text/columns.js';
@@ -158,9 +161,19 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
         names: `${format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
         files: `${files.length}, ${bytes(size)}`,
       };
-      return `${[...namedRows(facts), ...notes, ...tensorLines(found)].join('\n')}\n`;
+      const lines = [...namedRows(facts), ...notes, ...modelLines(spec), ...tensorLines(found)];
+      return `${lines.join('\n')}\n`;
     });
   });
+}
+
+/** The model as a configuration has it. */
+function modelLines(spec: ModelSpec): string[] {
+  const keys = Object.entries(modelKeys(spec)).map(([key, value]) => {
+    const text = Array.isArray(value) ? `[${value.join(', ')}]` : value;
+    return `  ${key}: ${text}`;
+  });
+  return ['model:', ...keys, 'tensors:'];
 }
 
 /** The types of the model's tensors: "488 F16, 3 F32". */
@@ -208,10 +221,10 @@ async function exportWeights(path: string, flags: ExportFlags): Promise<void> {
 }
 
 async function transfer(
-  { path, notes, stored, byDefault }: WeightsSource,
+  { path, notes, stored, byDefault, manifest }: WeightsSource,
   out: string,
   expected: Format | 'auto',
-  options: TransferOptions,
+  options: Omit<TransferOptions, 'training'>,
 ): Promise<void> {
   if (byDefault && stored?.untrained) {
     throw new OrchestratorError(
@@ -230,15 +243,37 @@ async function transfer(
     }
     const advice = stored === null ? [] : adviceOn(stored);
     for (const line of [...advice, ...notes, ...weights.notes]) process.stderr.write(`${line}\n`);
-    const written = await writeWeights(weights, out, options);
+    const training = manifest === null ? await statedTraining(weights, path) : objectiveIn(manifest);
+    const written = await writeWeights(weights, out, { ...options, training });
     const size = `${written.tensors} tensors, ${bytes(written.bytes)} in ${counted(written.sha256.size, 'file')}`;
     const lines = namedRows({
       read: `${weights.files.path} (${tensors.format} names)`,
       ...(stored === null ? {} : { weights: stored.text }),
       model: describeModel(spec),
       wrote: `${out} (${options.format} names): ${size}`,
+      ...(await samplingFacts(training, options.format === 'diffusers' ? out : null)),
     });
     const hashes = [...written.sha256].map(([file, hash]) => `sha256 ${hash}  ${file}`);
     process.stdout.write(`${[...lines, ...hashes].join('\n')}\n`);
   });
+}
+
+/** How to sample from exported weights. For diffusers' folder, the scheduler is written, too. */
+async function samplingFacts(
+  training: Training | null,
+  folder: string | null,
+): Promise<Record<string, string>> {
+  if (training === null) return {};
+  const { formulation, shift } = training;
+  const facts = {
+    sampling: `${formulation}, shift ${shift}; unconditional = zeros in place of all text features`,
+  };
+  if (folder === null) return facts;
+  if (formulation !== 'rf') {
+    const none = `none: diffusers' FlowMatchEulerDiscreteScheduler is for rf, not for ${formulation}`;
+    return { ...facts, scheduler: none };
+  }
+  const { path, shift: stated } = await writeScheduler(folder, shift);
+  const kept = stated === shift ? '' : ` (was there before: shift ${JSON.stringify(stated)}, not ${shift})`;
+  return { ...facts, scheduler: `${path}${kept}` };
 }

@@ -1,51 +1,261 @@
-/** `orchestrator sample`: draws pictures of prompts with a trained model. */
+/** `orchestrator sample`: draws pictures of prompts, or latents for rows of a data set. */
 import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
+import { loadConfig } from '../../config/load.js';
+import { storedConfig } from '../../config/resume.js';
+import { describeDataset } from '../../data/dataset.js';
+import { conditioningOf } from '../../data/features.js';
+import { CAPTION_KINDS, type CaptionKind } from '../../data/manifest.js';
+import type { DataConfig } from '../../data/roles.js';
+import { drawLatents, objectiveIn } from '../../engine/draw.js';
+import { locateWeights, openLocated, type WeightsSource } from '../../engine/inference.js';
+import { falseColours } from '../../engine/preview.js';
 import { OrchestratorError } from '../../errors.js';
-import { readFailure } from '../../files/io.js';
+import { makeFolders, readFailure, replaceFile } from '../../files/io.js';
+import { writeSafetensors } from '../../formats/safetensors/write.js';
+import { statedTraining } from '../../model/scheduler.js';
+import { withWeights } from '../../model/weights.js';
+import type { ObjectiveConfig } from '../../objective/objective.js';
+import type { Conditioning } from '../../sampling/conditioning.js';
+import { decodeLatents, isShapesWorld, LATENT } from '../../shapes/model.js';
 import { writeGrid } from '../../shapes/pictures.js';
 import { counted } from '../../text/quantities.js';
-import { picturePath, positiveInteger } from '../arguments.js';
-import { type SamplerOptions, samplerOptions, withShapesModel } from '../sampler-options.js';
+import {
+  isLatentsPath,
+  latentSides,
+  picturePath,
+  positiveInteger,
+  rowNumbers,
+  samplesPath,
+} from '../arguments.js';
+import { choiceOption } from '../options.js';
+import {
+  drawSettings,
+  type SamplerOptions,
+  samplerOptions,
+  withModel,
+  withShapesModel,
+} from '../sampler-options.js';
 
 interface Options extends SamplerOptions {
   prompt: string[];
   prompts?: string;
+  rows?: number[];
+  data?: string;
+  config?: string;
+  caption: CaptionKind;
+  size?: [number, number];
   repeat: number;
   columns?: number;
   out: string;
+  preview?: string;
+}
+
+/** Latents [count, C, H, W], as the model sees them. */
+interface Drawn {
+  latents: Float32Array;
+  shape: readonly [number, number, number];
+  labels: string[];
+  /** Whether they are of the shapes world, whose decoder gives true colours. */
+  isShapes: boolean;
+  /** About the latents, for a file of them. */
+  facts: Record<string, string | number>;
 }
 
 export function register(program: Command): void {
   const command = program
     .command('sample')
-    .description('draw pictures of prompts with a trained model of the shapes world')
-    .addOption(new Option('--prompt <text...>', 'what to draw; accepts several').default([], 'none'))
+    .description(
+      'draw pictures of prompts with a model of the shapes world, or latents for rows of any data set',
+    )
+    .addOption(
+      new Option('--prompt <text...>', 'what to draw (shapes world); accepts several').default([], 'none'),
+    )
     .option(
       '--prompts <file>',
       'text file with one prompt per line; empty lines and lines that start with # are skipped',
     )
-    .option('--repeat <n>', 'pictures per prompt', positiveInteger, 1)
-    .option('--columns <n>', 'pictures per row', positiveInteger)
-    .requiredOption('--out <file>', 'picture to write: .png, .jpg or .webp', picturePath);
+    .option('--rows <list>', 'draw for the text features of these rows, such as 0,1,2 or 0-7', rowNumbers)
+    .option('--data <dir>', "data set of the rows (default: the training run's)")
+    .option(
+      '--config <file>',
+      "configuration that names the data set's columns (default: the training run's)",
+    )
+    .addOption(choiceOption('--caption <which>', 'caption of the rows', CAPTION_KINDS))
+    .option(
+      '--size <height>x<width>',
+      "sides of the latents (default: the training run's, or the data set's)",
+      latentSides,
+    )
+    .option('--repeat <n>', 'pictures per prompt or row', positiveInteger, 1)
+    .option('--columns <n>', 'pictures per row of the grid', positiveInteger)
+    .requiredOption(
+      '--out <file>',
+      'what to write: a grid of pictures (.png, .jpg or .webp), or the latents (.safetensors)',
+      samplesPath,
+    )
+    .option('--preview <file>', 'also write a grid of pictures, where --out takes the latents', picturePath);
   samplerOptions(command, 'seed of the initial noise').action(sample);
 }
 
 async function sample(options: Options): Promise<void> {
   const prompts = [...options.prompt, ...(options.prompts === undefined ? [] : readPrompts(options.prompts))];
-  if (prompts.length === 0) {
-    throw new OrchestratorError('ERR_USAGE', 'Nothing to draw: give --prompt TEXT or --prompts FILE');
+  const { rows } = options;
+  if (rows !== undefined && prompts.length > 0) {
+    throw new OrchestratorError('ERR_USAGE', 'Give either prompts or --rows');
   }
-  const repeated = prompts.flatMap((prompt) => Array.from({ length: options.repeat }, () => prompt));
-  await withShapesModel(options, async (model, settings) => {
-    process.stderr.write(
-      `${model.path} | step ${model.step} | ${model.formulation} | shift ${settings.shift}\n`,
+  if (rows !== undefined) return await sampleRows(rows, options);
+  const forRows = (['data', 'config', 'size'] as const).find((name) => options[name] !== undefined);
+  if (forRows !== undefined) {
+    throw new OrchestratorError('ERR_USAGE', `--${forRows} needs the rows to draw for: --rows 0,1,2`);
+  }
+  if (prompts.length === 0) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      'Nothing to draw: give --prompt TEXT or --prompts FILE; for a model that is not of the shapes world, --rows',
     );
-    const pixels = await model.sample(repeated, settings);
-    const pictures = repeated.map((label, i) => ({ label, pixels: pixels[i]! }));
-    const { width, height } = await writeGrid(pictures, options.out, options.columns ?? null);
-    process.stdout.write(`${options.out} | ${counted(pictures.length, 'picture')} | ${width} x ${height}\n`);
+  }
+  await withShapesModel(options, async (model, settings) => {
+    const { shift, steps, guidance } = settings;
+    process.stderr.write(`${model.path} | step ${model.step} | ${model.formulation} | shift ${shift}\n`);
+    const labels = repeated(prompts, options);
+    const latents = await model.latents(labels, settings);
+    const facts = { weights: model.path, step: model.step, shift, steps, guidance, seed: `${settings.seed}` };
+    await write({ latents, shape: LATENT, labels, isShapes: true, facts }, options);
   });
+}
+
+/** Draws latents for the text features of rows, with any model; unconditional means zeros. */
+async function sampleRows(rows: readonly number[], options: Options): Promise<void> {
+  const { weights = null, threads = null, guidance } = options;
+  const source = await locateWeights(options.checkpoint, weights);
+  const data = dataConfig(source, options);
+  const dataset = describeDataset(data);
+  const drawn = repeated(rows, options);
+  const conditioning = await conditioningOf(dataset, drawn, options.caption);
+  const objective =
+    source.manifest === null ? await objectiveFor(source, options) : objectiveIn(source.manifest);
+  const batch = Math.min(MOST_AT_ONCE, drawn.length);
+  const model = await openLocated(source, {
+    latentSize: options.size ?? (source.manifest === null ? [dataset.latent[1], dataset.latent[2]] : null),
+    contextTokens: conditioning.context.length / conditioning.count / dataset.text.t5Dim,
+    microBatch: 1,
+    slots: guidance === 1 ? batch : 2 * batch,
+    threads,
+    precision: options.precision,
+    device: options.device,
+  });
+  await withModel(model, async () => {
+    const { latentChannels, contextDim, pooledDim } = model.spec.model;
+    requireFeatures(conditioning, dataset.text.t5Dim, { contextDim, pooledDim }, data.path);
+    const shape = [latentChannels, model.spec.latentHeight, model.spec.latentWidth] as const;
+    const settings = drawSettings(options, objective.shift);
+    const { shift, steps, seed } = settings;
+    process.stderr.write(`${model.path} | ${shape.join(' x ')} | shift ${shift}\n`);
+    const latents = await drawLatents(model, conditioning, objective, settings, batch);
+    const ids = dataset.ids(drawn);
+    await write(
+      {
+        latents,
+        shape,
+        labels: drawn.map((row, i) => (ids[i] === String(row) ? `row ${row}` : `row ${row}: ${ids[i]}`)),
+        isShapes: isShapesWorld({ latent: [...shape], encoders: dataset.encoders }),
+        facts: {
+          ...{ weights: model.path, ...(model.manifest && { step: model.manifest.step }) },
+          ...{ data: data.path, rows: drawn.join(','), caption: options.caption },
+          ...{ shift, steps, guidance, seed: `${seed}` },
+          ...{ latent_shift: dataset.spec.latentShift, latent_scale: dataset.spec.latentScale },
+        },
+      },
+      options,
+    );
+  });
+}
+
+/** Latents computed together. */
+const MOST_AT_ONCE = 16;
+
+/** The rows or prompts, each as often as it is drawn. */
+function repeated<T>(list: readonly T[], { repeat }: Pick<Options, 'repeat'>): T[] {
+  return list.flatMap((one) => Array.from({ length: repeat }, () => one));
+}
+
+/** Where the rows are, and what their columns are for. */
+function dataConfig({ manifest }: WeightsSource, { data, config }: Options): DataConfig {
+  const configured =
+    config !== undefined
+      ? loadConfig(config).data
+      : manifest && storedConfig(manifest.config, 'the config in the checkpoint').data;
+  const path = data ?? configured?.path;
+  if (path === undefined) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      'Weights alone do not say which data they were trained on: give --data DIR',
+      "--config FILE names the columns of another program's data set",
+    );
+  }
+  return { columns: null, latent_shape: null, text_shape: null, ...configured, path };
+}
+
+/** What weights alone learned: as they state it, otherwise rectified flow with --shift. */
+async function objectiveFor({ path }: WeightsSource, { shift }: Options): Promise<ObjectiveConfig> {
+  const stated = await withWeights(path, (weights) => statedTraining(weights, path));
+  const found = stated ?? (shift === undefined ? null : { formulation: 'rf', shift });
+  if (found === null) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      `${path} does not state the resolution shift that it was trained with: give --shift`,
+      '1 means none; the released SD3 models use 3',
+    );
+  }
+  return found;
+}
+
+function requireFeatures(
+  { pooled, count }: Conditioning,
+  contextDim: number,
+  model: { contextDim: number; pooledDim: number },
+  path: string,
+): void {
+  const pooledDim = pooled.length / count;
+  if (contextDim === model.contextDim && pooledDim === model.pooledDim) return;
+  throw new OrchestratorError(
+    'ERR_DATA_SHAPE',
+    `${path}: the text features are ${contextDim} wide, and the pooled ones ${pooledDim}; the model expects ${model.contextDim} and ${model.pooledDim}`,
+  );
+}
+
+async function write(drawn: Drawn, { out, preview, columns }: Options): Promise<void> {
+  const { latents, shape, labels, facts } = drawn;
+  const picture = isLatentsPath(out) ? preview : out;
+  const lines: string[] = [];
+  if (isLatentsPath(out)) {
+    const metadata = Object.fromEntries(Object.entries(facts).map(([key, value]) => [key, String(value)]));
+    await makeFolders(dirname(out));
+    const tensor = {
+      name: 'latents',
+      dtype: 'F32' as const,
+      shape: [labels.length, ...shape],
+      data: latents,
+    };
+    await replaceFile(out, (path) => writeSafetensors(path, [tensor], metadata));
+    lines.push(`${out} | ${counted(labels.length, 'latent')} | ${shape.join(' x ')}`);
+  }
+  if (picture !== undefined) {
+    const size = drawn.isShapes ? {} : { size: { width: shape[2], height: shape[1] } };
+    const pixels = drawn.isShapes ? decodeLatents(latents) : previews(drawn);
+    const grid = pixels.map((one, i) => ({ pixels: one, label: labels[i]! }));
+    const { width, height } = await writeGrid(grid, picture, { columns: columns ?? null, ...size });
+    const colours = drawn.isShapes ? '' : ' | a preview in false colours, not decoded';
+    lines.push(`${picture} | ${counted(grid.length, 'picture')} | ${width} x ${height}${colours}`);
+  }
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function previews({ latents, shape, labels }: Drawn): Uint8Array[] {
+  const size = latents.length / labels.length;
+  return labels.map((_, i) => falseColours(latents, shape, i * size));
 }
 
 function readPrompts(path: string): string[] {

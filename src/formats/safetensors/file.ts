@@ -8,7 +8,7 @@ import { readFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, isFloat } from './dtype.js';
 import { malformed, quoted, requireFloat, type TensorEntry } from './header.js';
 import { type OpenFile, openFile } from './open.js';
-import { INDEX_SUFFIX, openIndex } from './shard-index.js';
+import { isIndex, openIndex } from './shard-index.js';
 
 /** The tensors of one file, or of the files of an index. */
 export class Safetensors {
@@ -30,7 +30,7 @@ export class Safetensors {
 
   /** Opens a file, or an index and all its files, and checks the headers. */
   static async open(path: string): Promise<Safetensors> {
-    if (path.endsWith(INDEX_SUFFIX)) {
+    if (isIndex(path)) {
       const places = await openIndex(path);
       return new Safetensors(path, places.values(), places);
     }
@@ -59,7 +59,7 @@ export class Safetensors {
     return entry;
   }
 
-  /** Reads a tensor as fp32, converting from F16, BF16 and F64. */
+  /** Reads a tensor as fp32, converting from the other types of floats. */
   async read(name: string): Promise<Float32Array> {
     const into = new Float32Array(this.entry(name).elements);
     await this.readElements(name, 0, into);

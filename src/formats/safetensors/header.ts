@@ -42,7 +42,10 @@ export function quoted(name: string): string {
 /** Refuses a tensor of a type that cannot be converted to fp32. */
 export function requireFloat({ name, dtype }: TensorEntry, path: string): void {
   if (isFloat(dtype)) return;
-  throw malformed(path, `tensor ${quoted(name)} is of type ${dtype}; expected F32, F16, BF16 or F64`);
+  throw malformed(
+    path,
+    `tensor ${quoted(name)} is of type ${dtype}; expected F32, F16, BF16, F64 or an F8 type`,
+  );
 }
 
 /** The product of a shape, or null where it exceeds 2^53 - 1. */
@@ -120,6 +123,10 @@ function parseEntry(name: string, value: unknown, path: string): TensorEntry {
   if (!isDtype(dtype)) throw malformed(path, `${label} has the unknown dtype ${quoted(dtype)}`);
   const elements = elementsOf(shape);
   const bytes = elements === null ? null : elementsOf([elements, DTYPE_BYTES[dtype]]);
+  if (bytes !== null && !Number.isInteger(bytes)) {
+    const what = `of ${elements} elements of type ${dtype} does not fill whole bytes`;
+    throw malformed(path, `the shape [${shape.join(', ')}] of ${label} ${what}`);
+  }
   if (elements === null || bytes === null) {
     throw malformed(path, `the shape [${shape.join(', ')}] of ${label} overflows`);
   }

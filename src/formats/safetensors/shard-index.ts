@@ -8,6 +8,11 @@ import { type OpenFile, openFile } from './open.js';
 
 export const INDEX_SUFFIX = '.safetensors.index.json';
 
+/** Whether a name is that of an index; diffusers puts the name of a variant before the last dot. */
+export function isIndex(name: string): boolean {
+  return /\.safetensors\.index(?:\.[\w-]+)?\.json$/.test(name);
+}
+
 /** Limit for the index, the same as for a header. */
 const MAX_INDEX_BYTES = 100_000_000;
 const MAX_FILES = 10_000;

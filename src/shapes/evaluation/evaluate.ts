@@ -1,11 +1,12 @@
 /** Evaluates a model of the shapes world. */
-import type { ShapesModel, ShapesSettings } from '../model.js';
+import type { DrawSettings } from '../../engine/draw.js';
+import type { ShapesModel } from '../model.js';
 import { writeGrid } from '../pictures.js';
 import { detect } from './detector.js';
 import { CATEGORIES, drawCases } from './prompts.js';
 import { type Score, score } from './score.js';
 
-interface EvaluateOptions extends ShapesSettings {
+interface EvaluateOptions extends DrawSettings {
   /** Number of pictures in each category. */
   count: number;
   /** Path for a grid with the first pictures of each category, or null. */
@@ -16,7 +17,7 @@ export interface EvaluationResult {
   checkpoint: string;
   /** Training steps of the checkpoint. */
   step: number;
-  settings: Pick<ShapesSettings, 'steps' | 'guidance' | 'shift' | 'solver' | 'schedule'> & { seed: string };
+  settings: Pick<DrawSettings, 'steps' | 'guidance' | 'shift' | 'solver' | 'schedule'> & { seed: string };
   score: Score;
 }
 
@@ -37,7 +38,7 @@ export async function evaluateModel(
     const shown = cases.flatMap(({ prompt }, i) =>
       i % options.count < GRID_COLUMNS ? [{ label: prompt, pixels: pictures[i]! }] : [],
     );
-    await writeGrid(shown, options.grid, Math.min(GRID_COLUMNS, options.count));
+    await writeGrid(shown, options.grid, { columns: Math.min(GRID_COLUMNS, options.count) });
   }
   const { steps, guidance, shift, solver, schedule, seed } = options;
   return {

@@ -42,3 +42,28 @@ describe.each([
     expect(out[1]).toBe(infinity | 0x8000);
   });
 });
+
+// Values of torch.float8_*: one, the largest, the smallest subnormal, a negative, and what is special.
+describe.each([
+  ['F8_E4M3', { 56: 1, 126: 448, 1: 2 ** -9, 196: -3, 127: Number.NaN, 255: Number.NaN, 128: -0 }],
+  ['F8_E5M2', { 60: 1, 123: 57344, 1: 2 ** -16, 194: -3, 124: Infinity, 252: -Infinity, 125: NaN }],
+  ['F8_E4M3FNUZ', { 64: 1, 127: 240, 1: 2 ** -10, 204: -3, 128: Number.NaN, 0: 0 }],
+  ['F8_E5M2FNUZ', { 64: 1, 127: 57344, 1: 2 ** -17, 198: -3, 128: Number.NaN, 0: 0 }],
+] as const)('%s', (dtype, values) => {
+  test('is converted exactly', () => {
+    const bytes = Uint8Array.from(Object.keys(values), Number);
+    const out = new Float32Array(bytes.length);
+    convertToFloat32(dtype, bytes, out);
+    expect([...out]).toEqual([...bytes].map((byte) => (values as Record<number, number>)[byte]));
+  });
+
+  test('grows with its bits', () => {
+    const out = new Float32Array(0x7c);
+    convertToFloat32(
+      dtype,
+      Uint8Array.from(out, (_, byte) => byte),
+      out,
+    );
+    expect([...out]).toEqual([...new Set(out)].sort((a, b) => a - b));
+  });
+});

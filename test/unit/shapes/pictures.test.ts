@@ -22,7 +22,7 @@ describe('writeGrid', () => {
       { pixels: plain(0, 255, 0), label: 'green' },
       { pixels: plain(0, 0, 255), label: '' },
     ];
-    const size = await writeGrid(pictures, path, 2);
+    const size = await writeGrid(pictures, path, { columns: 2 });
     const { data, info } = await sharp(path).removeAlpha().raw().toBuffer({ resolveWithObject: true });
     expect({ width: info.width, height: info.height }).toEqual(size);
     const at = (x: number, y: number) => [

@@ -1,0 +1,23 @@
+import { describe, expect, test } from 'vitest';
+import { latentSides, rowNumbers } from '../../../src/cli/arguments.js';
+
+describe('rowNumbers', () => {
+  test.each([
+    ['7', [7]],
+    ['0,1, 2', [0, 1, 2]],
+    ['5-7,2', [5, 6, 7, 2]],
+    ['3-3', [3]],
+  ])('%s', (text, rows) => {
+    expect(rowNumbers(text)).toEqual(rows);
+  });
+
+  test.each(['', '1,', 'a', '-1', '3-1', '1.5', '0-1000000000000', '0-9999,0'])('refuses "%s"', (text) => {
+    expect(() => rowNumbers(text)).toThrow(/such as 0,1,2 or 0-7/);
+  });
+});
+
+test('latentSides', () => {
+  expect(latentSides('64x96')).toEqual([64, 96]);
+  for (const text of ['64', '0x64', '64x', '64 x 64', '1e3x2'])
+    expect(() => latentSides(text)).toThrow(/64x64/);
+});
