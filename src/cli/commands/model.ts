@@ -269,7 +269,7 @@ async function samplingFacts(
     sampling: `${formulation}, shift ${shift}; unconditional = zeros in place of all text features`,
   };
   if (folder === null) return facts;
-  if (formulation !== 'rf') {
+  if (!/^rf(\/|$)/.test(formulation)) {
     const none = `none: diffusers' FlowMatchEulerDiscreteScheduler is for rf, not for ${formulation}`;
     return { ...facts, scheduler: none };
   }
