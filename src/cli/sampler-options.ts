@@ -1,5 +1,6 @@
 /** What `sample` and `evaluate` share: their options, and opening the model. */
 import { type Command, Option } from 'commander';
+import { UNTRAINED } from '../engine/stored-weights.js';
 import type { WeightsName } from '../native/contract.js';
 import { SCHEDULE_KINDS } from '../sampling/schedule.js';
 import { SOLVERS } from '../sampling/solvers.js';
@@ -27,7 +28,10 @@ export function samplerOptions(command: Command, seed: string): Command {
   const seedOption = new Option('--seed <n>', seed).argParser(parseSeed).default(0n, '0');
   return command
     .addOption(seedOption)
-    .requiredOption('--checkpoint <path>', "a checkpoint's folder, or a run's (its latest checkpoint)")
+    .requiredOption(
+      '--checkpoint <path>',
+      "a checkpoint's folder, or a run's folder or name (its latest checkpoint)",
+    )
     .option('--steps <n>', 'steps of the solver', positiveInteger, 20)
     .option('--guidance <w>', 'guidance scale; 1 = none', finite, 2.5)
     .addOption(
@@ -65,6 +69,7 @@ export async function withShapesModel(
   const model = await openShapesModel(checkpoint, { ...options, weights, threads });
   try {
     for (const note of model.notes) process.stderr.write(`note: ${note}\n`);
+    if (model.untrained) process.stderr.write(`warn ${UNTRAINED}; --weights master uses them\n`);
     const progress = new Progress('sampling', countOf('step'));
     const shift = options.shift ?? model.shift;
     const onProgress = (done: number, total: number) => progress.update(done, total);

@@ -28,6 +28,8 @@ export interface ShapesModel {
   path: string;
   /** Sentences for the user. */
   notes: string[];
+  /** Whether the weights are an average that shows little of the training. */
+  untrained: boolean;
   /** Training steps of the checkpoint. */
   step: number;
   /** Resolution shift of the training. */
@@ -82,6 +84,7 @@ function withEncoders(model: InferenceModel): ShapesModel {
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
+    untrained: model.stored?.untrained === true,
     step: manifest.step,
     shift: objective.shift,
     close: model.close,

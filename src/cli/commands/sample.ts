@@ -1,5 +1,5 @@
 /** `orchestrator sample`: draws pictures of prompts with a trained model. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { OrchestratorError } from '../../errors.js';
 import { readFailure } from '../../files/io.js';
@@ -41,8 +41,11 @@ async function sample(options: Options): Promise<void> {
     process.stderr.write(`${model.path} | step ${model.step} | shift ${settings.shift}\n`);
     const pixels = await model.sample(repeated, settings);
     const pictures = repeated.map((label, i) => ({ label, pixels: pixels[i]! }));
+    const replaced = existsSync(options.out) ? ' | replaces the file of this name' : '';
     const { width, height } = await writeGrid(pictures, options.out, options.columns ?? null);
-    process.stdout.write(`${options.out} | ${counted(pictures.length, 'picture')} | ${width} x ${height}\n`);
+    process.stdout.write(
+      `${options.out} | ${counted(pictures.length, 'picture')} | ${width} x ${height}${replaced}\n`,
+    );
   });
 }
 
