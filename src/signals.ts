@@ -51,3 +51,8 @@ export function stopCodeOf({ code, signal }: ProcessEnd): number | null {
 export function isStopCode(code: number | null): code is number {
   return (Object.values(SIGNAL_EXIT) as (number | null)[]).includes(code);
 }
+
+/** The name of the signal to which an exit code of SIGNAL_EXIT belongs. */
+export function signalOfCode(code: number): string {
+  return Object.entries(SIGNAL_EXIT).find(([, exit]) => exit === code)?.[0] ?? 'a signal to stop';
+}

@@ -1,6 +1,6 @@
 /** The error for a path at which there is no checkpoint: what is there instead. */
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { parse } from 'yaml';
 import { OrchestratorError } from '../errors.js';
 import { textOrNull } from '../files/io.js';
@@ -11,6 +11,9 @@ export function noCheckpoint(path: string): OrchestratorError {
   const failure = (message: string, hint: string | null = null) =>
     new OrchestratorError('ERR_CHECKPOINT_MISSING', message, hint);
   if (!existsSync(path)) return failure(`${path} does not exist`);
+  if (statSync(path).isFile()) {
+    return failure(`${path} is a file`, `Give the folder of the checkpoint, such as ${dirname(path)}`);
+  }
   const config = join(path, 'config.yaml');
   const ledger = join(path, 'ledger.jsonl');
   if (!existsSync(config) || !existsSync(ledger)) {

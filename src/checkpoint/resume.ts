@@ -1,5 +1,5 @@
 /** Finds the checkpoint from which a run resumes, and checks that it belongs to the run. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { nearest } from '../text/nearest.js';
@@ -40,16 +40,24 @@ async function findIn(root: string, check: typeof openCheckpoint): Promise<Found
   );
 }
 
+/** A path, or where nothing is there, the folder of the run of this name in runs/, if there is one. */
+export function underRuns(path: string): string {
+  const named = join('runs', path);
+  return !existsSync(path) && existsSync(named) ? named : path;
+}
+
 /**
  * The checkpoint at a path, which may be a checkpoint's folder, or a run's folder or its `checkpoints` folder
- * (then the latest valid checkpoint).
+ * (then the latest valid checkpoint), or a run's name (underRuns).
  *
  * @param check `openCheckpoint` reads manifests alone, `verifyCheckpoint` every byte.
  */
 export async function resolveCheckpoint(
-  path: string,
+  given: string,
   check: typeof openCheckpoint = verifyCheckpoint,
 ): Promise<FoundCheckpoint> {
+  const path = underRuns(given);
+  if (existsSync(path) && statSync(path).isFile()) throw noCheckpoint(path);
   if (existsSync(join(path, MANIFEST))) return { path, manifest: await check(path), damaged: [] };
   const root = existsSync(join(path, CHECKPOINTS)) ? join(path, CHECKPOINTS) : path;
   const found = /^step-\d+$/.test(basename(path)) ? null : await findIn(root, check);

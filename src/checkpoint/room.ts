@@ -18,6 +18,8 @@ export interface CheckpointNeed {
 export interface Room {
   /** Bytes of one checkpoint. */
   bytes: number;
+  /** The largest number of checkpoints of the run at one time. */
+  most: number;
   /** Free bytes on the disk; null = unknown. */
   free: number | null;
   /** Not even one checkpoint can be written. */
@@ -31,9 +33,10 @@ export interface Room {
  * there already are not counted again.
  */
 export async function checkRoom(root: string, need: CheckpointNeed): Promise<Room> {
-  const { bytes } = need;
+  const { bytes, retention } = need;
+  const most = mostAtOnce(need);
   const free = await freeBytes(root);
-  const room: Room = { bytes, free, refusal: null, warning: null };
+  const room: Room = { bytes, most, free, refusal: null, warning: null };
   if (free === null) return room;
   const one = `A checkpoint of this run needs ${byteCount(bytes)}`;
   if (bytes + LEFT_FREE > free) {
@@ -46,13 +49,22 @@ export async function checkRoom(root: string, need: CheckpointNeed): Promise<Roo
   }
   // A path where no folder can be is refused elsewhere, with the reason.
   const present = (await listCheckpoints(root).catch(() => [])).length;
-  const count = Math.max(1, mostAtOnce(need) - present);
+  const count = Math.max(1, most - present);
   if (count * bytes + LEFT_FREE > free) {
     room.warning =
-      `${one}, and ${count} more of them will be in ${root} at once: ${byteCount(count * bytes)}, ` +
-      `of which ${byteCount(free)} are free. When the disk is full, checkpoints are left out; free some space, or lower checkpoint.keep`;
+      `${one}, and ${root} will hold up to ${most} at once${present === 0 ? '' : `, of which ${present} are there`}: ` +
+      `${byteCount(count * bytes)} more, of which ${byteCount(free)} are free. When the disk is full, checkpoints are left out; ${savingOf(retention)}`;
   }
   return room;
+}
+
+/** How a run keeps fewer checkpoints. */
+function savingOf({ keep, keepEvery }: Retention): string {
+  const keys = [
+    ...(keepEvery === 0 ? [] : ['raise checkpoint.keep_every (0 = none)']),
+    ...(keep === 1 ? [] : ['lower checkpoint.keep']),
+  ];
+  return ['free some space', ...keys].join(', or ');
 }
 
 /** The largest number of checkpoints at one time: while one is written, those that are kept are still there. */

@@ -1,6 +1,7 @@
 /** The command line's table of contents: one file per command, loaded when it is used. */
 import { Command, Help, type Option } from 'commander';
 import { version } from '../version.js';
+import { usageAdvice } from './usage-advice.js';
 
 interface CommandFile {
   register(program: Command): void;
@@ -40,7 +41,11 @@ export async function buildProgram(name: string | null = null): Promise<Command>
     .showHelpAfterError('(--help shows the usage)')
     .showSuggestionAfterError()
     .configureOutput({
-      outputError: (text, write) => write(text.replace(/^error: /, 'error ERR_USAGE: ')),
+      outputError: (text, write) => {
+        write(text.replace(/^error: /, 'error ERR_USAGE: '));
+        const advice = usageAdvice(text, process.argv.slice(2));
+        if (advice !== null) write(`hint: ${advice}\n`);
+      },
     })
     .configureHelp({ showGlobalOptions: true, optionDescription });
   const known = name !== null && Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);

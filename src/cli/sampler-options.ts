@@ -1,6 +1,7 @@
 /** What `sample` and `evaluate` share: their options, and opening a model. */
 import { type Command, Option } from 'commander';
 import type { DrawSettings } from '../engine/draw.js';
+import { UNTRAINED } from '../engine/stored-weights.js';
 import type { WeightsName } from '../native/contract.js';
 import { GRID_KINDS } from '../objective/paths.js';
 import { SOLVERS } from '../sampling/solvers.js';
@@ -28,7 +29,10 @@ export function samplerOptions(command: Command, seed: string): Command {
   const seedOption = new Option('--seed <n>', seed).argParser(parseSeed).default(0n, '0');
   return command
     .addOption(seedOption)
-    .requiredOption('--checkpoint <path>', "a checkpoint's folder, or a run's (its latest checkpoint)")
+    .requiredOption(
+      '--checkpoint <path>',
+      "a checkpoint's folder, or a run's folder or name (its latest checkpoint)",
+    )
     .option('--steps <n>', 'steps of the solver', positiveInteger, 20)
     .option('--guidance <w>', 'guidance scale; 1 = none', finite, 2.5)
     .addOption(
@@ -69,11 +73,12 @@ export async function withShapesModel(
 
 /** Prints the notes on an open model, works with it, and closes it. */
 export async function withModel(
-  { notes, close }: { notes: readonly string[]; close(): Promise<void> },
+  { notes, untrained, close }: { notes: readonly string[]; untrained: boolean; close(): Promise<void> },
   work: () => Promise<void>,
 ): Promise<void> {
   try {
     for (const note of notes) process.stderr.write(`note: ${note}\n`);
+    if (untrained) process.stderr.write(`warn ${UNTRAINED}; --weights master uses them\n`);
     await work();
   } finally {
     await close();

@@ -89,8 +89,8 @@ export const RESUME_RULES: Readonly<Record<string, ResumeRule>> = {
   freeze: applies(
     'what is frozen now keeps its weights; what no longer is starts with moments of zero, so its first updates are up to about three times as large',
   ),
-  validation: applies('validations from now on are of the new kind'),
-  telemetry: applies('records from now on are of the new kind'),
+  validation: applies('validations from now on follow it'),
+  telemetry: applies('records from now on follow it'),
   checkpoint: applies('checkpoints from now on follow it'),
 };
 

@@ -29,7 +29,7 @@ export const RULES: readonly Rule[] = [
   rule('schedule.warmup', ['schedule.steps'], ({ schedule }) =>
     schedule.warmup <= schedule.steps
       ? null
-      : `expected at most schedule.steps (${schedule.steps}), received ${schedule.warmup}`,
+      : `expected at most schedule.steps (${schedule.steps}), received ${schedule.warmup}; lower schedule.warmup, or train for more steps`,
   ),
   rule('checkpoint.keep_every', ['checkpoint.every'], ({ checkpoint: { every, keep_every } }) => {
     if (keep_every === 0 || (every > 0 && keep_every % every === 0)) return null;

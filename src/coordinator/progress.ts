@@ -21,7 +21,7 @@ export async function progressOf(runDir: string): Promise<Progress> {
 }
 
 /** The step of the last complete line, of which only the end of the file is read; 0 if there is none. */
-function lastStep(ledger: string): number {
+export function lastStep(ledger: string): number {
   if (!existsSync(ledger)) return 0;
   return FileReader.using(ledger, (reader) => {
     for (let length = TAIL_BYTES; ; length *= 2) {

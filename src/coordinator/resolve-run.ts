@@ -10,7 +10,14 @@ import { listCheckpoints } from '../checkpoint/retention.js';
 import { openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
 import { type LoadedConfig, withDefaults } from '../config/load.js';
 import { modelKeys } from '../config/model.js';
-import { type ChangedKey, changedKeys, describeChange, keepUnset, storedConfig } from '../config/resume.js';
+import {
+  type ChangedKey,
+  changedKeys,
+  describeChange,
+  EMA_OFF,
+  keepUnset,
+  storedConfig,
+} from '../config/resume.js';
 import type { Config } from '../config/schema.js';
 import { type DescribedDataset, describeDataset, type Identification } from '../data/dataset.js';
 import { locateWeights, type WeightsSource } from '../engine/inference.js';
@@ -21,7 +28,9 @@ import { withHome } from '../files/home.js';
 import { describeModel } from '../model/tensors.js';
 import { withWeights } from '../model/weights.js';
 import type { ModelSpec } from '../native/contract.js';
+import { learningRate } from '../step/learning-rate.js';
 import { checkRows, planVersionOf } from '../step/plan.js';
+import { quantity } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 
 interface ResolveOptions {
@@ -48,7 +57,7 @@ export interface ResolvedRun {
   start: string;
   /** Messages about what was found: changed keys, the weights to start from. */
   notes: string[];
-  /** About damaged checkpoints, which are not used. */
+  /** About damaged checkpoints, and later ones that --resume PATH leaves out; what the run gives up. */
   warnings: string[];
 }
 
@@ -103,10 +112,29 @@ export async function resolveRun(
       : await resumed(loaded, shapes, dataset, found, options);
   const { batch, data } = resolved.config;
   if (dataset !== null) checkRows(dataset.rows, data.validation_rows, batch.global, placesOf(loaded));
-  const warnings = (found?.damaged ?? []).map(
+  const damaged = (found?.damaged ?? []).map(
     ({ reason }) => `damaged checkpoint, not used: ${reason}; ${found!.path} is used instead`,
   );
-  return { ...resolved, checkpoint: found, own, step: found?.manifest.step ?? 0, warnings };
+  const warnings = [...resolved.warnings, ...damaged];
+  const step = found?.manifest.step ?? 0;
+  if (own && resume !== 'auto') warnings.push(...(await abandoned(checkpoints, step)));
+  return { ...resolved, checkpoint: found, own, step, warnings };
+}
+
+/** What there is to say of a run without a step left; null for others. */
+export function completion({ config, step }: Pick<ResolvedRun, 'config' | 'step'>): string | null {
+  const { steps } = config.schedule;
+  if (step < steps) return null;
+  return `already at step ${step} of ${steps}: nothing to do; raise schedule.steps to go on`;
+}
+
+/** A warning of later checkpoints of the run, which `--resume PATH` does not take. */
+async function abandoned(checkpoints: string, step: number): Promise<string[]> {
+  const [latest] = await listCheckpoints(checkpoints);
+  if (latest === undefined || latest.step <= step) return [];
+  return [
+    `${latest.path} is later than step ${step}, from which --resume says to go on: the steps after ${step} are trained again, and later checkpoints are renamed to superseded-*; --resume auto takes the latest`,
+  ];
 }
 
 /**
@@ -129,7 +157,7 @@ export async function startFresh(loaded: LoadedConfig, shapes: DatasetShapes, th
   if (init === null) {
     const model = modelSpec(loaded.config, shapes, placeOf);
     const config = { ...loaded.config, model: modelKeys(model) };
-    return { config, model, start: `fresh, weights from seed ${seed}`, notes: [] };
+    return { config, model, start: `fresh, weights from seed ${seed}`, notes: [], warnings: [] };
   }
   const source = await locateInit(init, placeOf('init'), thorough);
   return await withWeights(source.path, async (weights) => {
@@ -148,6 +176,7 @@ export async function startFresh(loaded: LoadedConfig, shapes: DatasetShapes, th
         `starting from the ${text}: ${describeModel(weights.spec)}`,
         ...otherFormulation(source, config),
       ],
+      warnings: [],
     };
   });
 }
@@ -210,6 +239,8 @@ async function resumed(
       .filter(({ rule }) => rule.change === 'refused')
       .map((change) => refusal(change, found, placeOf(change.key))),
   );
+  const told = (change: ChangedKey) => note(change, config, step, placeOf(change.key));
+  const givesUp = ({ rule }: ChangedKey) => rule === EMA_OFF;
   return {
     // What did not count is not in effect.
     config: { ...config, init: then.init },
@@ -217,8 +248,10 @@ async function resumed(
     start: `resumed from ${path} (step ${step})`,
     notes: [
       `resuming from ${path} (step ${step})`,
-      ...changes.map((change) => note(change, step, placeOf(change.key))),
+      ...changes.filter((change) => !givesUp(change)).map(told),
     ],
+    // Unlike other changes, this one cannot be taken back.
+    warnings: changes.filter(givesUp).map(told),
   };
 }
 
@@ -229,11 +262,16 @@ function sameInit(then: string | null, now: string | null): string | null {
   return before === after || before.startsWith(`${after}/`) ? then : now;
 }
 
-function note(change: ChangedKey, step: number, place: string): string {
+function note(change: ChangedKey, config: Config, step: number, place: string): string {
   const { change: kind, why } = change.rule;
   const effect =
     kind === 'ignored' ? `ignored, because ${why}` : kind === 'same data' ? 'it must be the same data' : why;
-  return `${describeChange(change, step, place)}: ${effect}`;
+  const next = step + 1;
+  const rate =
+    change.key.startsWith('schedule.') && next <= config.schedule.steps
+      ? `, ${quantity(learningRate(config, next))} at step ${next}`
+      : '';
+  return `${describeChange(change, step, place)}: ${effect}${rate}`;
 }
 
 function refusal(change: ChangedKey, { path, manifest }: FoundCheckpoint, place: string): OrchestratorError {

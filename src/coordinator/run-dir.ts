@@ -16,6 +16,7 @@ import {
   readdirSync,
   renameSync,
   rmdirSync,
+  statfsSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -35,18 +36,23 @@ import {
 import { isMapping, type Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
 import { lockFile, lockHeld, lockOwner } from '../files/lock.js';
+import { lastStep as lastRecorded } from './progress.js';
 import type { ResolvedRun } from './resolve-run.js';
 
 const CONFIG = 'config.yaml';
 const JOURNAL = 'journal.jsonl';
+const LEDGER = 'ledger.jsonl';
 const LOCK = 'lock';
 export const LOG = 'run.log';
 /** What a folder of a run has. */
 const OF_RUNS = [CONFIG, JOURNAL, CHECKPOINTS];
-const WRITTEN = ['ledger.jsonl', 'metrics.jsonl', JOURNAL, CONFIG, LOG];
+const WRITTEN = [LEDGER, 'metrics.jsonl', JOURNAL, CONFIG, LOG];
 /** What a folder of data or weights has. */
 const FOREIGN =
   /^(manifest|state|dataset_info|dataset_dict|model_index)\.json$|\.safetensors(\.index\.json)?$/;
+
+/** Types of /proc and /sys (statfs(2)), which root seems to be allowed to write in. */
+const OF_KERNEL: ReadonlySet<number> = new Set([0x9fa0, 0x62656572]);
 
 /** The records of a run, which grow with it. */
 interface Records {
@@ -76,6 +82,9 @@ export function checkRunDir(path: string): void {
       throw new Error(`${existing === resolve(path) ? 'it' : existing} is a file, not a folder`);
     }
     accessSync(existing, constants.W_OK | constants.X_OK);
+    if (OF_KERNEL.has(statfsSync(existing).type)) {
+      throw new Error(`${existing} belongs to the kernel, and nobody can make folders there`);
+    }
     if (existing === resolve(path) && isOpenToAll(statSync(path))) {
       throw new Error('it is the folder of another user, and everybody may write in it');
     }
@@ -177,6 +186,7 @@ export class RunDir {
     const renamed = setAsideLater(join(this.path, CHECKPOINTS), step);
     // Records of a run that ended before its first checkpoint are not of this one.
     const recorded = own ? step : 0;
+    const before = lastRecorded(join(this.path, LEDGER));
     const warnings: string[] = [];
     const open = (name: string, keep: (line: Mapping) => boolean) => {
       const file = join(this.path, name);
@@ -189,7 +199,7 @@ export class RunDir {
     };
     let lastStep = 0;
     const upTo = (line: Mapping) => typeof line.step === 'number' && line.step <= recorded;
-    const ledger = open('ledger.jsonl', (line) => {
+    const ledger = open(LEDGER, (line) => {
       if (!upTo(line)) return false;
       lastStep = line.step as number;
       return true;
@@ -213,7 +223,14 @@ export class RunDir {
     };
     this.#writeConfig(stringify(config));
     syncFolderNow(this.path);
-    return { notes: renamed.map((other) => `later checkpoint renamed: ${other}`), warnings, losses };
+    return {
+      notes: [
+        ...renamed.map((other) => `later checkpoint renamed: ${other}`),
+        ...replacedRecords(before, recorded),
+      ],
+      warnings,
+      losses,
+    };
   }
 
   /** The configuration of an earlier generation G stays as config.G.yaml. */
@@ -239,6 +256,16 @@ export class RunDir {
     if (this.#records === null) removeEmpty(this.#made);
     else for (const file of Object.values(this.#records)) file.close();
   }
+}
+
+/** What becomes of records of later steps than the one from which the run goes on. */
+function replacedRecords(last: number, recorded: number): string[] {
+  if (last <= recorded) return [];
+  return [
+    recorded === 0
+      ? `steps 1 to ${last}, which this folder recorded, are in no checkpoint of this run: it begins at its first step, and their records are replaced`
+      : `steps ${recorded + 1} to ${last}, which this folder recorded, came after the checkpoint: they are trained again, and their records are replaced`,
+  ];
 }
 
 /** Removes folders from the innermost on, as long as they are empty. */

@@ -18,7 +18,7 @@ import { learningRate } from '../step/learning-rate.js';
 import { planVersionOf } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
-import { timeSpan } from '../text/quantities.js';
+import { counted, timeSpan } from '../text/quantities.js';
 import {
   attentionSummary,
   lossByTime,
@@ -29,7 +29,7 @@ import {
 } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
-import { describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
+import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
 import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
@@ -72,11 +72,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       resume,
       thorough: true,
     });
-    const { steps } = resolved.config.schedule;
-    if (resolved.step >= steps) {
-      process.stdout.write(
-        `already at step ${resolved.step} of ${steps}: nothing to do; raise schedule.steps to go on\n`,
-      );
+    const complete = completion(resolved);
+    if (complete !== null) {
+      process.stdout.write(`${complete}\n`);
       dir.release();
       return null;
     }
@@ -187,7 +185,7 @@ export class Run {
     this.#handle({ type: 'stop', exitCode: SIGNAL_EXIT[signal], reason });
     const { phase } = this.#state;
     if (signal === 'SIGINT' && (phase === 'DRAINING' || phase === 'CHECKPOINTING')) {
-      this.#recorder.note('info', 'press Ctrl-C again to stop without saving');
+      this.#recorder.note('info', 'press Ctrl-C again, a second or more from now, to stop without saving');
     }
   }
 
@@ -310,7 +308,7 @@ export class Run {
     this.#recorder.note(
       'info',
       `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
-        `${slotCount(config)} slots x ${config.batch.micro}; ${workers}`,
+        `${counted(slotCount(config), 'slot')} x ${config.batch.micro}; ${workers}`,
     );
     const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
     if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
@@ -462,8 +460,15 @@ export class Run {
     if (exitCode !== EXIT.done) {
       return this.#step === 0
         ? `${reason}: stopped before the first step; there is nothing to save`
-        : `${reason}: stopped after step ${this.#step}; run the same command to resume`;
+        : `${reason}: stopped after step ${this.#step}; ${howToResume(this.#options.resume)}`;
     }
     return `${reason}, in ${timeSpan((performance.now() - this.#startedAt) / 1000)}`;
   }
+}
+
+/** Only `--resume auto` takes the checkpoint that was written last; a path or `never` would not. */
+function howToResume(resume: string): string {
+  return resume === 'auto'
+    ? 'run the same command to resume'
+    : `to resume, run the command with --resume auto, not --resume ${resume}`;
 }

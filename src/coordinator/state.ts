@@ -6,7 +6,7 @@
 import { type ErrorCode, EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
 import type { DeviceRendezvous, FromCoordinator, Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
-import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
+import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
 import { type Answer, judgePrepared, judgeReady } from './judge.js';
@@ -161,12 +161,13 @@ export class RunState {
       }
       case 'stopRequest': {
         const { exitCode } = event.stopRequest;
-        return this.#onStop(isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM, this.#stoppedBy(event.id));
+        const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
+        return this.#onStop(code, this.#stoppedBy(event.id, code));
       }
       case 'stop':
         return this.#onStop(event.exitCode, event.reason);
       case 'actionFailed':
-        return this.#failBy(event.fault);
+        return this.#failBy(this.#resumable(event.fault));
       case 'tick':
         return this.#tick(now);
     }
@@ -326,6 +327,12 @@ export class RunState {
     return [{ type: 'notSaved', missed: { step, reason: 'failed', fault: told } }, ...this.#endIfDone()];
   }
 
+  /** The same fault, with from where the run goes on. */
+  #resumable(fault: Fault): Fault {
+    const { hint } = fault;
+    return { ...fault, hint: hint === null ? this.#resumption() : `${hint}. ${this.#resumption()}` };
+  }
+
   /** From where the same command goes on after a failure. */
   #resumption(): string {
     const { resumePath, resumeStep } = this.#settings;
@@ -366,7 +373,7 @@ export class RunState {
     if (!isMember && this.#phase !== 'JOINING') return [];
     // Before the first step there is nothing to save.
     const stopCode = this.#step === 0 ? stopCodeOf(exit) : null;
-    if (stopCode !== null) return this.#end({ exitCode: stopCode, reason: this.#stoppedBy(id) });
+    if (stopCode !== null) return this.#end({ exitCode: stopCode, reason: this.#stoppedBy(id, stopCode) });
     const where = isMember ? this.#where() : ' before it joined';
     return this.#leave(id, `${this.#name(id)} ${describeExit(exit, where)}`);
   }
@@ -516,8 +523,9 @@ export class RunState {
     return `${rank} (pid ${worker.pid} on ${worker.host})`;
   }
 
-  #stoppedBy(id: string): string {
-    return `${this.#name(id)} received a signal to stop`;
+  /** Named first is the signal: it may have been sent to all processes, of which a worker is the first heard. */
+  #stoppedBy(id: string, exitCode: number): string {
+    return `received ${signalOfCode(exitCode)} (first heard from ${this.#name(id)})`;
   }
 
   #where(): string {

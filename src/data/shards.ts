@@ -36,7 +36,8 @@ export const shards: DataFormat = {
         if (!configured) return rolesOf(new Set(names));
         throw new OrchestratorError(
           'ERR_CONFIG',
-          `data.columns must be null for ${path}, whose manifest names the columns`,
+          `data.columns: expected null, because the manifest of ${path} names the columns`,
+          'Remove data.columns; it is for data sets of other programs',
         );
       },
       firstIdentity: async () => ({ columns, content: files.map(({ rows, sha256 }) => ({ rows, sha256 })) }),

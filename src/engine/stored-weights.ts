@@ -52,14 +52,11 @@ export async function storedAt(path: string): Promise<StoredWeights | null> {
 
 /** Sentences for whoever uses the weights; none for null. */
 export function notesOn(stored: StoredWeights | null): string[] {
-  return stored === null ? [] : [`Weights: ${stored.text}`, ...adviceOn(stored)];
+  return stored === null ? [] : [`Weights: ${stored.text}`];
 }
 
-export function adviceOn({ untrained }: StoredWeights): string[] {
-  return untrained
-    ? ['This average shows little of the training; the master weights are the trained ones']
-    : [];
-}
+/** The warning of whoever uses untrained weights. */
+export const UNTRAINED = 'this average shows little of the training; the master weights are the trained ones';
 
 /**
  * The configuration of a checkpoint; null if it is none for this version, which is no reason not to use its

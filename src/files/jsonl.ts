@@ -129,8 +129,7 @@ export class JsonlFile {
     try {
       return act();
     } catch (error) {
-      const remedy = REMEDIES[errnoOf(error) ?? ''];
-      const hint = remedy === undefined ? null : `${remedy}, and resume the run; nothing committed is lost`;
+      const hint = REMEDIES[errnoOf(error) ?? ''] ?? null;
       throw systemFailure('ERR_FILE_WRITE', what, this.path, error, hint);
     }
   }

@@ -1,5 +1,6 @@
 /** A lock file, so that only one run at a time uses a run folder. */
 import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, systemFailure, textOrNull } from './io.js';
 
@@ -44,7 +45,7 @@ export function lockHeld(path: string, { pid }: Owner): OrchestratorError {
   return new OrchestratorError(
     'ERR_RUN_LOCKED',
     `${path} is held by process ${pid}`,
-    'Wait for that run, stop it, or use another --run-dir',
+    `Wait for that run, end it with \`orchestrator stop ${dirname(path)}\`, or use another --run-dir`,
   );
 }
 

@@ -12,7 +12,7 @@ import { COORDINATION_BYTES } from '../planning/memory.js';
 import { PEAK_SHARE, type RunTime } from '../planning/run-time.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
 import { namedRows } from '../text/columns.js';
-import { byteCount, counted, flopCount, flopRate, timeSpent } from '../text/quantities.js';
+import { byteCount, counted, duration, flopCount, flopRate, timeSpan } from '../text/quantities.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import { heldOutShare, type Preflight } from './preflight.js';
@@ -50,7 +50,7 @@ export function renderDryRun(
     machine: `${host.processors} processors, ${host.isa}`,
     data: describeData(config, found),
     model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}; ${describeModel(model)}`,
-    batch: `${batch.global} samples = ${slots} slots x ${batch.micro}`,
+    batch: `${batch.global} samples = ${counted(slots, 'slot')} x ${batch.micro}`,
     steps: describeSteps(found),
     work: `${flopCount(figures.flopsPerStep)} of the model a step`,
     time: describeTime(time),
@@ -63,18 +63,29 @@ export function renderDryRun(
     `  ${by.shellLine(spec, secrets)}`,
   ];
   const ranges = assignSlots(slots, workersOf(run));
+  const commands = [
+    '',
+    'commands (each run draws a new token; the coordinator prints its port; --inspect-port keeps SIGUSR1 from opening a debugger)',
+    ...started(coordinatorProcess(run), local),
+    ...ranges.flatMap((_, rank) => started(workerProcess(run, rank, '127.0.0.1:PORT'), launcher)),
+  ];
   return `${[
     ...namedRows(facts),
+    ...listed('', resolved.notes),
+    ...listed('warn ', found.warnings),
     '',
     ...ranges.map((range, rank) => {
       const samples = (range.hi - range.lo) * batch.micro;
       return `rank ${rank}   ${describeSlots(range)} (${samples} samples), ${describeRank(found, rank)}`;
     }),
-    '',
-    'commands (each run draws a new token; the coordinator prints its port)',
-    ...started(coordinatorProcess(run), local),
-    ...ranges.flatMap((_, rank) => started(workerProcess(run, rank, '127.0.0.1:PORT'), launcher)),
+    // A run that is refused is not started; what refuses it is printed next.
+    ...(found.problems.length === 0 ? commands : []),
   ].join('\n')}\n`;
+}
+
+/** Lines below an empty one; none if there is nothing to tell. */
+function listed(level: string, texts: readonly string[]): string[] {
+  return texts.length === 0 ? [] : ['', ...texts.map((text) => `${level}${text}`)];
 }
 
 function describeData({ data }: Config, { rows, noData }: Preflight): string {
@@ -97,15 +108,14 @@ function describeTime(time: RunTime | null): string {
     return 'unknown for another machine or a GPU; `orchestrator estimate` computes it with --flops and --bandwidth';
   }
   const { step, validation, run, peak } = time;
-  const validations = validation === null ? '' : `, ${timeSpent(validation)} a validation`;
+  const validations = validation === null ? '' : `, ${duration(validation)} a validation`;
   const basis = `at ${(100 * PEAK_SHARE).toFixed(0)} % of the ${flopRate(peak)} that matmuls reach here now`;
-  return `about ${timeSpent(step)} a step${validations}, ${timeSpent(run)} the run (${basis})`;
+  return `about ${duration(step)} a step${validations}, ${timeSpan(run)} the run (${basis})`;
 }
 
-function describeDisk({ resolved: { config }, room }: Preflight): string {
-  const { keep } = config.checkpoint;
-  const free = room.free === null ? '' : `; ${byteCount(room.free)} are free`;
-  return `${byteCount(room.bytes)} a checkpoint; ${keep} are kept and one is being written: up to ${byteCount(room.bytes * (keep + 1))}${free}`;
+function describeDisk({ room: { bytes, most, free } }: Preflight): string {
+  const left = free === null ? '' : `; ${byteCount(free)} are free`;
+  return `${byteCount(bytes)} a checkpoint, up to ${most} at once: ${byteCount(bytes * most)}${left}`;
 }
 
 /** Where a rank computes, and the least memory that it needs there. */

@@ -38,7 +38,7 @@ export interface PreflightOptions {
   identify?: Identification;
 }
 
-/** The default of data.validation_rows should not hold out more than this share of the rows. */
+/** More of the rows should not be held out, by default or by choice: they are not trained on. */
 const LARGE_SHARE = 0.2;
 
 /**
@@ -100,6 +100,8 @@ export async function preflight(
     ],
     /** What the user should know before the run begins. */
     warnings: [
+      // In a run the coordinator says them.
+      ...(dry ? resolved.warnings : []),
       ...tight,
       ...more,
       ...ofData,
@@ -155,13 +157,16 @@ async function addressProblems({ telemetry }: Config): Promise<OrchestratorError
   }
 }
 
-/** A warning where the default holds out a large part of a small data set. */
+/** A warning where a large part of the data set is held out, from which the model learns nothing. */
 function heldOut({ config, sources }: LoadedConfig, dataset: DescribedDataset | null): string[] {
   const { validation_rows: held } = config.data;
-  const chosen = sources.originOf(['data', 'validation_rows']).source !== 'default';
-  if (dataset === null || chosen || held <= LARGE_SHARE * dataset.rows) return [];
+  if (dataset === null || held <= LARGE_SHARE * dataset.rows) return [];
+  const { source, place } = sources.originOf(['data', 'validation_rows']);
+  const by = source === 'default' ? 'its default' : `set at ${place}`;
   const share = heldOutShare(held, dataset.rows);
-  return [`${share} are held out for validation, which is the default; data.validation_rows sets the number`];
+  return [
+    `${share} are held out for validation and are not trained on: data.validation_rows is ${held}, ${by}; lower it if more of them should be`,
+  ];
 }
 
 /** "256 of 600 rows (43 %)" */

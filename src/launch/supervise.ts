@@ -27,6 +27,8 @@ import {
 const SHUTDOWN_MS = 3_000;
 /** A second SIGINT stops without saving if it comes at least this long after the first. */
 const AGAIN_MS = 1_000;
+const TOO_SOON =
+  'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
 /** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice {
@@ -84,7 +86,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     throw new OrchestratorError(
       'ERR_COORDINATOR_LOST',
       `The coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(outcome))}`,
-      'Run the same command again to resume from the last checkpoint',
+      'Run the command again to resume from the last checkpoint (--resume auto, the default)',
     );
   } finally {
     killAll();
@@ -104,12 +106,18 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
 function stopOnSignals(children: readonly Child[]): Promise<null> {
   return new Promise((resolve) => {
     let interruptedAt: number | null = null;
+    let told = false;
     onStopSignals((signal) => {
       const [coordinator] = children;
       if (coordinator === undefined) process.exit(SIGNAL_EXIT[signal]);
       if (!isRunning(coordinator)) return;
       if (signal === 'SIGINT' && interruptedAt !== null) {
         if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
+        else if (!told) {
+          told = true;
+          const notice: LauncherNotice = { output: TOO_SOON };
+          sendMessage(coordinator, notice);
+        }
         return;
       }
       if (signal === 'SIGINT') interruptedAt = performance.now();

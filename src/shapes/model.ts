@@ -19,6 +19,8 @@ export interface ShapesModel {
   path: string;
   /** Sentences for the user. */
   notes: string[];
+  /** Whether the weights are an average that shows little of the training. */
+  untrained: boolean;
   /** Training steps of the checkpoint. */
   step: number;
   /** Formulation and resolution shift of the training. */
@@ -101,6 +103,7 @@ function withEncoders(model: InferenceModel): ShapesModel {
   return {
     path,
     notes: names ? model.notes : [...model.notes, UNNAMED_ENCODERS],
+    untrained: model.stored?.untrained === true,
     step: manifest.step,
     formulation: objective.formulation,
     shift: objective.shift,

@@ -96,7 +96,7 @@ describe('of a run that is too short for it', () => {
     for (const path of [[runDir, '--weights', 'ema'], [checkpoint(runDir, 4, 'ema.safetensors')]]) {
       const asked = orchestrator('model', 'export', ...path, '--out', out);
       expect(succeeds(asked)).toContain(text);
-      expect(asked.stderr).toContain('This average shows little of the training');
+      expect(asked.stderr).toContain('warn this average shows little of the training');
     }
   });
 

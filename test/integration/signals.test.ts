@@ -136,7 +136,7 @@ describe('an orderly end', () => {
     send(pids.coordinator, 'SIGCONT');
     const { output } = await ends(run.outcome, 130);
     expect(output).toContain(
-      'interrupted: finishing the step and writing a checkpoint\npress Ctrl-C again to stop without saving',
+      'interrupted: finishing the step and writing a checkpoint\npress Ctrl-C again, a second or more from now, to stop without saving',
     );
     expectSaved(runDir, output);
   });

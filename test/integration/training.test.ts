@@ -293,7 +293,7 @@ test('a record that cannot be written ends the run, and the coordinator says wha
   expect(status).toBe(1);
   const refused = `error ERR_FILE_WRITE: Cannot write to ${join(runDir, 'metrics.jsonl')}: .* \\(EFBIG\\)`;
   const hint =
-    'hint: Raise the limit \\(ulimit -f unlimited\\), and resume the run; nothing committed is lost';
+    'hint: Raise the limit \\(ulimit -f unlimited\\)\\. There is no checkpoint yet: the same command starts from the beginning';
   expect(stdout).toMatch(new RegExp(`^${refused}\n${hint}$`, 'm'));
 });
 

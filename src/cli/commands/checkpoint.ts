@@ -1,9 +1,10 @@
 /** `orchestrator checkpoint`: what a checkpoint contains, and whether it is complete. */
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type CheckpointManifest, EMA_FILE, readManifest } from '../../checkpoint/manifest.js';
 import { noCheckpoint } from '../../checkpoint/missing.js';
-import { CHECKPOINTS, resolveCheckpoint } from '../../checkpoint/resume.js';
+import { CHECKPOINTS, resolveCheckpoint, underRuns } from '../../checkpoint/resume.js';
 import { listCheckpoints } from '../../checkpoint/retention.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
 import { storedWeights } from '../../engine/stored-weights.js';
@@ -21,7 +22,7 @@ export function register(program: Command): void {
   checkpoint
     .command('inspect')
     .description('print the step, plan state, model, files and hashes of a checkpoint')
-    .argument('<path>', "a checkpoint's folder, or a run's folder for its latest valid one")
+    .argument('<path>', "a checkpoint's folder, or a run's folder or name for its latest valid one")
     .option('--tensors', 'also print the type and shape of every tensor')
     .option('--json', 'print JSON, with every tensor')
     .action(async (path: string, { tensors, json }: { tensors?: true; json?: true }) => {
@@ -30,7 +31,7 @@ export function register(program: Command): void {
   checkpoint
     .command('verify')
     .description('hash every file of a checkpoint, or of all checkpoints of a run')
-    .argument('<path>', "a checkpoint's folder, or a run's folder")
+    .argument('<path>', "a checkpoint's folder, or a run's folder or name")
     .option('--json', 'print JSON')
     .action(async (path: string, { json }: { json?: true }) => {
       const results = await verifyAll(path, json ? null : process.stdout);
@@ -39,7 +40,8 @@ export function register(program: Command): void {
     });
 }
 
-async function describe(path: string) {
+async function describe(given: string) {
+  const path = underRuns(given);
   const folder = (await isCheckpoint(path)) ? path : (await resolveCheckpoint(path)).path;
   const manifest = await readManifest(folder);
   const tensors: Record<string, TensorList> = {};
@@ -131,8 +133,10 @@ async function verifyOne(path: string, out: NodeJS.WritableStream | null) {
   }
 }
 
-async function verifyAll(path: string, out: NodeJS.WritableStream | null) {
+async function verifyAll(given: string, out: NodeJS.WritableStream | null) {
+  const path = underRuns(given);
   if (await isCheckpoint(path)) return [await verifyOne(path, out)];
+  if (existsSync(path) && statSync(path).isFile()) throw noCheckpoint(path);
   const inRun = await listCheckpoints(join(path, CHECKPOINTS));
   const found = inRun.length > 0 ? inRun : await listCheckpoints(path);
   if (found.length === 0) throw noCheckpoint(path);

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
+import { completion } from '../../coordinator/resolve-run.js';
 import { refuse } from '../../errors.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
@@ -73,12 +74,16 @@ export function register(program: Command): void {
       };
       const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, identify });
       if (dry) {
+        const complete = completion(found.resolved);
+        if (complete !== null) {
+          process.stdout.write(`${complete}\n`);
+          return;
+        }
         const { config: effective, step } = found.resolved;
         const here = memory === null && effective.device === 'cpu';
         const time = here ? await forecastRunTime(native(), effective, found.figures, step) : null;
         process.stdout.write(renderDryRun(options, LAUNCHERS.local, found, time));
-      }
-      for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
+      } else for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();

@@ -1,5 +1,6 @@
 /** `orchestrator model`: inspects and converts files of weights, and evaluates a model on a given case. */
 import { type Command, Option } from 'commander';
+import { EMA_FILE } from '../../checkpoint/manifest.js';
 import { modelKeys } from '../../config/model.js';
 import { readCase, resultTensors } from '../../engine/case.js';
 import { objectiveIn } from '../../engine/draw.js';
@@ -7,7 +8,7 @@ import { locateWeights, type WeightsSource } from '../../engine/inference.js';
 import { loadWeights } from '../../engine/load.js';
 import { requireMemory } from '../../engine/memory.js';
 import { inferenceSpec } from '../../engine/spec.js';
-import { adviceOn, notesOn } from '../../engine/stored-weights.js';
+import { notesOn, UNTRAINED } from '../../engine/stored-weights.js';
 import { OrchestratorError } from '../../errors.js';
 import { replaceFile } from '../../files/io.js';
 import type { OutputDtype } from '../../formats/safetensors/dtype.js';
@@ -119,7 +120,8 @@ async function evaluate(options: EvalOptions): Promise<void> {
     try {
       await loadWeights(engine, weights);
       for (const note of [...notesOn(source.stored), ...source.notes, ...weights.notes])
-        process.stderr.write(`${note}\n`);
+        process.stderr.write(`note: ${note}\n`);
+      if (source.stored?.untrained) process.stderr.write(`warn ${UNTRAINED}\n`);
       const result = await engine.evaluateCase(input.batch, input.target, training);
       const tensors = resultTensors(engine.layout(), input, result);
       await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
@@ -155,7 +157,7 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
     };
     printResult(description, json, ({ released, format, parameters, tensors: found }) => {
       const facts = {
-        ...(source.stored === null ? {} : { weights: source.stored.text }),
+        ...(source.stored === null ? {} : { weights: `${source.stored.text}${alsoAverage(source)}` }),
         model: `${describeModel(spec)}${released === null ? '' : ` (${released})`}`,
         parameters: parameters.toLocaleString('en-US'),
         names: `${format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
@@ -174,6 +176,13 @@ function modelLines(spec: ModelSpec): string[] {
     return `  ${key}: ${text}`;
   });
   return ['model:', ...keys, 'tensors:'];
+}
+
+/** Of a checkpoint with an average, that the export takes that one. */
+function alsoAverage({ manifest }: WeightsSource): string {
+  return manifest?.files[EMA_FILE] === undefined
+    ? ''
+    : '; the checkpoint also holds the EMA, which `model export` takes by default';
 }
 
 /** The types of the model's tensors: "488 F16, 3 F32". */
@@ -241,8 +250,13 @@ async function transfer(
         `${weights.files.path}: expected ${expected} names, found ${tensors.format} names`,
       );
     }
-    const advice = stored === null ? [] : adviceOn(stored);
-    for (const line of [...advice, ...notes, ...weights.notes]) process.stderr.write(`${line}\n`);
+    if (stored?.untrained) process.stderr.write(`warn ${UNTRAINED}\n`);
+    for (const note of [...notes, ...weights.notes]) process.stderr.write(`note: ${note}\n`);
+    if (options.format === 'official' && !out.endsWith('.safetensors')) {
+      process.stderr.write(
+        `warn ${out} does not end in .safetensors, by which programs recognise the format\n`,
+      );
+    }
     const training = manifest === null ? await statedTraining(weights, path) : objectiveIn(manifest);
     const written = await writeWeights(weights, out, { ...options, training });
     const size = `${written.tensors} tensors, ${bytes(written.bytes)} in ${counted(written.sha256.size, 'file')}`;

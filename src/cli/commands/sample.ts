@@ -1,5 +1,5 @@
 /** `orchestrator sample`: draws pictures of prompts, or latents for rows of a data set. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
@@ -146,7 +146,7 @@ async function sampleRows(rows: readonly number[], options: Options): Promise<vo
     precision: options.precision,
     device: options.device,
   });
-  await withModel(model, async () => {
+  await withModel({ ...model, untrained: model.stored?.untrained === true }, async () => {
     const { latentChannels, contextDim, pooledDim } = model.spec.model;
     requireFeatures(conditioning, dataset.text.t5Dim, { contextDim, pooledDim }, data.path);
     const shape = [latentChannels, model.spec.latentHeight, model.spec.latentWidth] as const;
@@ -230,7 +230,9 @@ async function write(drawn: Drawn, { out, preview, columns }: Options): Promise<
   const { latents, shape, labels, facts } = drawn;
   const picture = isLatentsPath(out) ? preview : out;
   const lines: string[] = [];
+  const replacing = (path: string) => (existsSync(path) ? ' | replaces the file of this name' : '');
   if (isLatentsPath(out)) {
+    const replaced = replacing(out);
     const metadata = Object.fromEntries(Object.entries(facts).map(([key, value]) => [key, String(value)]));
     await makeFolders(dirname(out));
     const tensor = {
@@ -240,15 +242,16 @@ async function write(drawn: Drawn, { out, preview, columns }: Options): Promise<
       data: latents,
     };
     await replaceFile(out, (path) => writeSafetensors(path, [tensor], metadata));
-    lines.push(`${out} | ${counted(labels.length, 'latent')} | ${shape.join(' x ')}`);
+    lines.push(`${out} | ${counted(labels.length, 'latent')} | ${shape.join(' x ')}${replaced}`);
   }
   if (picture !== undefined) {
+    const replaced = replacing(picture);
     const size = drawn.isShapes ? {} : { size: { width: shape[2], height: shape[1] } };
     const pixels = drawn.isShapes ? decodeLatents(latents) : previews(drawn);
     const grid = pixels.map((one, i) => ({ pixels: one, label: labels[i]! }));
     const { width, height } = await writeGrid(grid, picture, { columns: columns ?? null, ...size });
     const colours = drawn.isShapes ? '' : ' | a preview in false colours, not decoded';
-    lines.push(`${picture} | ${counted(grid.length, 'picture')} | ${width} x ${height}${colours}`);
+    lines.push(`${picture} | ${counted(grid.length, 'picture')} | ${width} x ${height}${colours}${replaced}`);
   }
   process.stdout.write(`${lines.join('\n')}\n`);
 }

@@ -4,6 +4,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { underRuns } from '../../checkpoint/resume.js';
 import { lossOf, progressOf } from '../../coordinator/progress.js';
 import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
@@ -53,12 +54,11 @@ export function register(program: Command): void {
 
 /** The folder itself, or the one of this name under runs/. */
 function runFolder(run: string): string {
-  const candidates = [run, join('runs', run)];
-  const found = candidates.find((path) => existsSync(path) && statSync(path).isDirectory());
-  if (found !== undefined) return found;
+  const found = underRuns(run);
+  if (existsSync(found) && statSync(found).isDirectory()) return found;
   throw new OrchestratorError(
     'ERR_RUN_DIR',
-    `There is no run folder ${candidates.join(' or ')}`,
+    `There is no run folder ${run} or ${join('runs', run)}`,
     'Paths are relative to the working directory; `launch` prints the run folder when it starts',
   );
 }
@@ -97,5 +97,5 @@ async function result(runDir: string): Promise<string> {
   }
   return checkpoint === null
     ? `the run in ${runDir} ended before its first step\n`
-    : `stopped after step ${step}, saved in ${checkpoint.path}; the command that started the run resumes it\n`;
+    : `stopped after step ${step}, saved in ${checkpoint.path}; the command that started the run resumes it, with --resume auto (the default)\n`;
 }

@@ -39,22 +39,22 @@ test('those that are kept are warned of together with the one that is being writ
   const warningOf = async (changes: Partial<CheckpointNeed>, share = 0.3) =>
     (await checkRoom(root, await needOf(root, share, changes))).warning;
   expect(await warningOf({})).toMatch(
-    /^A checkpoint of this run needs .*, and 4 more of them will be in .* at once: .*free some space, or lower checkpoint\.keep$/,
+    /^A checkpoint of this run needs .*, and .* will hold up to 4 at once: .* more, of which .* are free\. .*free some space, or lower checkpoint\.keep$/,
   );
   expect(await warningOf({ retention: { keep: 2, keepEvery: 0, keepBest: false } })).toBeNull();
   // Milestones stay, and a short run writes fewer than it might keep.
   expect(await warningOf({ retention: { keep: 2, keepEvery: 0, keepBest: true } })).toContain(
-    'and 4 more of them',
+    'up to 4 at once',
   );
-  expect(await warningOf({ retention: { keep: 1, keepEvery: 500, keepBest: false } })).toContain(
-    'and 4 more of them',
+  expect(await warningOf({ retention: { keep: 1, keepEvery: 500, keepBest: false } })).toMatch(
+    /up to 4 at once: .*free some space, or raise checkpoint\.keep_every \(0 = none\)$/,
   );
   expect(await warningOf({ steps: 15 })).toBeNull();
   expect(await warningOf({ every: 0 })).toBeNull();
   // Those of a run that is resumed are on the disk already.
   for (const step of [10, 20]) mkdirSync(join(root, checkpointName(step)));
   expect(await warningOf({})).toBeNull();
-  expect(await warningOf({}, 0.6)).toContain('and 2 more of them');
+  expect(await warningOf({}, 0.6)).toContain('will hold up to 4 at once, of which 2 are there: ');
 });
 
 test('a path where no folder can be is left to those who make folders', async () => {

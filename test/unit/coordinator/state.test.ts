@@ -800,7 +800,7 @@ describe('failures', () => {
     script.checkpoint(1);
     expect(end(script.finish())).toMatchObject({
       exitCode: 138,
-      reason: 'rank 1 (pid 101 on h) received a signal to stop',
+      reason: 'received SIGUSR1 (first heard from rank 1 (pid 101 on h))',
     });
   });
 
@@ -817,7 +817,9 @@ describe('failures', () => {
     const script = new Script().running();
     const fault = { code: 'ERR_FILE_WRITE', message: 'full', hint: 'Free some space' } as const;
     const actions = script.event({ type: 'actionFailed', fault });
-    expect(end(actions)?.fault).toEqual(fault);
+    // What is on the disk is what the user can go on from.
+    const hint = 'Free some space. There is no checkpoint yet: the same command starts from the beginning';
+    expect(end(actions)?.fault).toEqual({ ...fault, hint });
     expect(actions.some(({ type }) => type === 'commit')).toBe(false);
   });
 });
