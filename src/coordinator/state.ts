@@ -167,7 +167,7 @@ export class RunState {
       case 'stop':
         return this.#onStop(event.exitCode, event.reason);
       case 'actionFailed':
-        return this.#failBy(this.#resumable(event.fault));
+        return this.#failBy(withHint(event.fault, this.#resumption()));
       case 'tick':
         return this.#tick(now);
     }
@@ -325,12 +325,6 @@ export class RunState {
     }
     const told = withHint(fault, `Training goes on. ${this.#resumption()}`);
     return [{ type: 'notSaved', missed: { step, reason: 'failed', fault: told } }, ...this.#endIfDone()];
-  }
-
-  /** The same fault, with from where the run goes on. */
-  #resumable(fault: Fault): Fault {
-    const { hint } = fault;
-    return { ...fault, hint: hint === null ? this.#resumption() : `${hint}. ${this.#resumption()}` };
   }
 
   /** From where the same command goes on after a failure. */

@@ -271,7 +271,7 @@ describe('what may change at resume', () => {
     ]);
     // The same command without the changes refuses nothing but goes back to the file's values.
     const { output: dry } = await ends(launch(runDir, 1, '--dry-run'), 0);
-    expect(dry).toMatch(/^start +resumed from .*step-00000027 \(step 27\)$/m);
+    expect(dry).toContain('already at step 27 of 24: nothing to do');
   });
 
   test('the average may be given up, not begun', async () => {

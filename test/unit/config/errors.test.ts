@@ -216,7 +216,7 @@ describe('rules between keys', () => {
     ['batch: {global: 65, micro: 32}', 'batch.global: expected a multiple of batch.micro (32), received 65'],
     [
       'schedule: {steps: 10, warmup: 11}',
-      'schedule.warmup: expected at most schedule.steps (10), received 11',
+      'schedule.warmup: expected at most schedule.steps (10), received 11; lower schedule.warmup, or train for more steps',
     ],
     [
       'model: {depth: 2, dual_attention: [0, 2]}',

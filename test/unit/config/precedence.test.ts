@@ -65,7 +65,7 @@ describe('precedence', () => {
 
   test('points a broken rule out at the key that the user set last', () => {
     expect(problems(MINIMAL, ['schedule.warmup=2000'])).toEqual([
-      '--set schedule.warmup=2000: schedule.warmup: expected at most schedule.steps (1000), received 2000',
+      '--set schedule.warmup=2000: schedule.warmup: expected at most schedule.steps (1000), received 2000; lower schedule.warmup, or train for more steps',
     ]);
     const text = 'batch.global: expected a multiple of batch.micro (24), received 64';
     expect(problems(MINIMAL, ['batch.micro=24'])).toEqual([

@@ -127,7 +127,7 @@ describe('the lock of a run folder', () => {
 
 const answer = (slots: { slot: number; losses: number[] }[], attention: Prepared['attention'] = []) =>
   ({
-    slots: slots.map((slot) => ({ ...slot, samples: [slot.slot] })),
+    slots: slots.map((slot) => ({ samples: [slot.slot], ...slot })),
     attention,
   }) as unknown as Prepared;
 
@@ -169,8 +169,12 @@ describe('combining', () => {
   });
 
   test('the training loss by bins of t, of whom ever computed the slots', () => {
-    const slot = (n: number, losses: number[], times: number[]) => ({ slot: n, losses, times });
-    const slots = [slot(0, [1, 2], [0, 0.124]), slot(1, [4, 8], [0.125, 1])];
+    const slot = (n: number, losses: number[], times: number[], skipped: number[] = []) => ({
+      ...{ slot: n, losses, times, skipped },
+      samples: losses.map((_, i) => 10 * n + i),
+    });
+    // Row 12 is skipped: its loss of 0 is in no bin.
+    const slots = [slot(0, [1, 2], [0, 0.124]), slot(1, [4, 8, 0], [0.125, 1, 0.5], [12])];
     const bins = [
       { name: 't=0.0625', sum: 3, samples: 2 },
       { name: 't=0.1875', sum: 4, samples: 1 },
