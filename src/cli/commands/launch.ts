@@ -73,7 +73,8 @@ export function register(program: Command): void {
         },
       };
       const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, identify });
-      const complete = completion(found.resolved);
+      // In a launch the coordinator says so, after it has read every byte of the checkpoint.
+      const complete = dry ? completion(found.resolved) : null;
       if (complete !== null) {
         refuse(found.problems);
         process.stdout.write(`${complete}\n`);
