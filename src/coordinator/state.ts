@@ -102,7 +102,7 @@ export class RunState {
   handle(event: Event, now: number): Action[] {
     if (this.#phase === 'DONE' || this.#phase === 'STOPPED' || this.#phase === 'FAILED') return [];
     if (event.type === 'exited') return this.#exited(event.id, event.exit);
-    if (this.#loss !== null && event.type !== 'saved' && event.type !== 'actionFailed') {
+    if (this.#loss !== null && !['saved', 'published', 'actionFailed'].includes(event.type)) {
       const { id, reason, at } = this.#loss;
       return now - at > LAUNCHERS_WORD_MS ? this.#lost(id, reason) : [];
     }

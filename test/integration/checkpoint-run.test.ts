@@ -100,7 +100,7 @@ describe.skipIf(unmountable)(because('a disk without room', unmountable), () => 
       for (const dry of [[], ['--dry-run']]) {
         const { output } = await ends(launch(runDir, 1, ...dry), 1);
         expect(output).toMatch(
-          /^error ERR_CHECKPOINT_WRITE: A checkpoint of this run needs 20\.\d MB, and the disk of .* has 16\.\d MB free: there is no room for one checkpoint\nhint: /m,
+          /^error ERR_CHECKPOINT_WRITE: A checkpoint of this run needs 20\.\d MB and 4\.19 MB for its records, and the disk of .* has 16\.\d MB free: there is no room for one checkpoint\nhint: /m,
         );
       }
       expect(existsSync(runDir)).toBe(false);

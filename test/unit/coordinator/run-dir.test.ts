@@ -57,6 +57,22 @@ describe('begin', () => {
     expect(readFileSync(join(path, 'ledger.jsonl'), 'utf8')).toBe('');
   });
 
+  test.each(['config.yaml.new', 'config.3.yaml', 'config.3.yaml.new'])(
+    'does not write through %s, a symbolic link',
+    async (name) => {
+      const path = trained();
+      const other = join(temporaryFolder(), 'other');
+      writeFileSync(other, 'untouched');
+      symlinkSync(other, join(path, name));
+      const dir = await RunDir.open(path);
+      dir.begin({ config, own: true, step: 2 });
+      dir.release();
+      expect(readFileSync(other, 'utf8')).toBe('untouched');
+      expect(readFileSync(join(path, 'config.3.yaml'), 'utf8')).toBe('name: former\n');
+      expect(parse(readFileSync(join(path, 'config.yaml'), 'utf8'))).toEqual(config);
+    },
+  );
+
   test.each([
     ['ledger.jsonl', [2], 'former'],
     ['config.yaml.new', [2], 'former'],
