@@ -148,6 +148,9 @@ export const ALIASES: readonly Alias[] = [
 export const VALUE_ALIASES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   device: { gpu: 'cuda', 'cuda:0': 'cuda', nvidia: 'cuda' },
   'objective.formulation': { flow: 'rf', flow_matching: 'rf', 'flow-matching': 'rf', rectified_flow: 'rf' },
+  'objective.density': {
+    ...{ lognorm: 'lognorm(0, 1)', logit_normal: 'lognorm(0, 1)', mode: 'mode(1.29)', none: 'uniform' },
+  },
   'optimizer.name': { adam: 'adamw', adamw_torch: 'adamw', adamw_8bit: 'adamw' },
   'schedule.decay': { none: 'constant', constant_with_warmup: 'constant', cosine_with_warmup: 'cosine' },
   'precision.compute': {

@@ -69,7 +69,7 @@ describe('precedence', () => {
     ]);
     const text = 'batch.global: expected a multiple of batch.micro (24), received 64';
     expect(problems(MINIMAL, ['batch.micro=24'])).toEqual([
-      `--set batch.micro=24: ${text} (batch.global has its default)`,
+      `--set batch.micro=24: ${text} (batch.global has its default; set it too)`,
     ]);
     const inFile = `${MINIMAL}batch: {global: 64, micro: 24}\n`;
     expect(problems(inFile)).toEqual([`FILE:3:17: ${text}`]);
