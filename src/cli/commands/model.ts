@@ -165,7 +165,7 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
   });
 }
 
-/** Of a checkpoint with an average, that the export takes that one. */
+/** A note for checkpoints with an average: the export takes that one. */
 function alsoAverage({ manifest }: WeightsSource): string {
   return manifest?.files[EMA_FILE] === undefined
     ? ''
