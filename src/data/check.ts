@@ -64,7 +64,7 @@ export async function checkColumns(
       else check.warnings.push(`${found.message} (${isJudged ? 'skipped: data.on_non_finite' : 'not used'})`);
     }
     const latent = roles?.find(({ name, table }) => name === 'latent' && table === column);
-    const advice = latent && scalingAdvice(statistics, latent.shape[0]!, scaling);
+    const advice = source.encoders === null && latent && scalingAdvice(statistics, latent.shape[0]!, scaling);
     if (advice) check.warnings.push(`${source.path}: ${advice}`);
   }
   return check;

@@ -20,6 +20,8 @@ beforeAll(() => {
     ...['launch', 'configs/shapes-tiny.yaml', '--nodes', '2', '--run-dir', run, '--set', `data.path=${data}`],
   );
   expect(launched, launched.stderr).toMatchObject({ status: 0 });
+  // Its latents are scaled as its models need them.
+  expect(launched.stdout + launched.stderr).not.toContain('standard deviation');
 });
 
 describe('dataset shapes', () => {
