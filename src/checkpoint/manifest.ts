@@ -115,6 +115,9 @@ function decodeManifest(text: string, path: string): CheckpointManifest {
   }
   if (!isMapping(json)) throw damaged(path, 'is not an object');
   const { checksum, ...body } = json;
+  if (checksum === undefined && body.format !== FORMAT) {
+    throw new OrchestratorError('ERR_CHECKPOINT_MISSING', `${path} is not the manifest of a checkpoint`);
+  }
   if (checksummed(body) !== text) {
     throw damaged(path, `the contents do not match the checksum ${JSON.stringify(checksum)?.slice(0, 80)}`);
   }

@@ -42,7 +42,7 @@ export async function checkRoom(root: string, need: CheckpointNeed): Promise<Roo
   if (bytes + LEFT_FREE > free) {
     room.refusal = new OrchestratorError(
       'ERR_CHECKPOINT_WRITE',
-      `${one}, and the disk of ${root} has ${byteCount(free)} free: there is no room for one checkpoint`,
+      `${one} and ${byteCount(LEFT_FREE)} for its records, and the disk of ${root} has ${byteCount(free)} free: there is no room for one checkpoint`,
       'Free some space, or use a --run-dir on another disk',
     );
     return room;

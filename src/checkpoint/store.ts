@@ -186,7 +186,7 @@ async function checkSpace(root: string, name: string, bytes: number): Promise<vo
   if (free === null || bytes + LEFT_FREE <= free) return;
   throw new OrchestratorError(
     'ERR_FILE_WRITE',
-    `${join(root, name)} needs ${byteCount(bytes)}, and ${byteCount(free)} are free (ENOSPC)`,
+    `${join(root, name)} needs ${byteCount(bytes)} and ${byteCount(LEFT_FREE)} for the run's records, and ${byteCount(free)} are free (ENOSPC)`,
     'Free some space, or lower checkpoint.keep',
   );
 }

@@ -39,7 +39,7 @@ export function usageAdvice(message: string, args: readonly string[]): string | 
 function adviceOnOption(option: string): string | null {
   const other = aliasOf(option);
   if (other === null) return null;
-  const key = /^here it is ([a-z_.]+)/.exec(other)?.[1];
+  const key = /^here it is (?!the option)([a-z_.]+)/.exec(other)?.[1];
   const set = key === undefined ? '' : `: --set ${key}=VALUE`;
   return `${other.replace('here', 'Here')}${set}`;
 }

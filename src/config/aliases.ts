@@ -179,9 +179,9 @@ export const REMOVED: Readonly<Record<string, (value: unknown) => string>> = {
   'objective.density': (value) => {
     const name = nameWithDensity(String(value));
     const line = FORMULATION_PATTERN.test(name)
-      ? `formulation: "${name}"`
-      : 'such as formulation: "rf/mode(1.29)"';
-    return `the density is part of objective.formulation; write instead of both: ${line}`;
+      ? `: formulation: "${name}"`
+      : ', for example: formulation: "rf/lognorm(0,1)"';
+    return `the density is part of objective.formulation; write instead of both${line}`;
   },
 };
 

@@ -50,17 +50,28 @@ function wrongValue(path: Path, sources: Sources): Problem {
   const limit = tooLarge ? `, and at most ${Number.MAX_SAFE_INTEGER}` : '';
   const text = `expected ${expected}${limit}, received ${show(value)}`;
   const place = sources.placeFor(path);
-  const advice = schema === null ? '' : adviceOn(value, unwrapNull(schema).node, path, place);
+  const advice = schema === null ? '' : adviceOn(value, unwrapNull(schema), path, place);
   return { place, key: formatPath(path), text: text + advice };
 }
 
 /** What to write instead of a value of another type or choice, where that can be guessed. */
-function adviceOn(value: unknown, { type, enum: choices }: SchemaNode, path: Path, place: string): string {
+function adviceOn(
+  value: unknown,
+  { node, nullable }: ReturnType<typeof unwrapNull>,
+  path: Path,
+  place: string,
+): string {
+  const { type, enum: choices } = node;
   const text = String(value).toLowerCase();
+  if (type === 'object') return adviceOnMapping(value, node, nullable, path);
   const ours = VALUE_ALIASES[formatPath(path)]?.[text];
   if (ours !== undefined) return suggestion(ours);
   if (choices !== undefined) {
     return suggestion(typeof value === 'string' ? nearest(value, choices.map(String)) : null);
+  }
+  if (typeof value === 'number') {
+    const near = nearestMultiple(value, node);
+    if (near !== null) return suggestion(String(near));
   }
   if (type === 'string' && (typeof value === 'number' || typeof value === 'boolean')) {
     const inShell = place.startsWith('--set')
@@ -75,6 +86,30 @@ function adviceOn(value: unknown, { type, enum: choices }: SchemaNode, path: Pat
     return `; write ${['yes', 'on', 'true'].includes(text)}`;
   }
   return '';
+}
+
+/** The same for a key that holds others: the one that was meant, none of them, or a colon without a space. */
+function adviceOnMapping(value: unknown, { properties = {} }: SchemaNode, nullable: boolean, path: Path) {
+  const text = String(value).toLowerCase();
+  if (nullable && ['false', 'no', 'off', 'none', '0'].includes(text)) return '; write null';
+  const [, key, rest] = /^(\w+):(\S+)$/.exec(String(value)) ?? [];
+  if (key !== undefined && Object.hasOwn(properties, key)) {
+    return `; write "${key}: ${rest}", with a space after the colon`;
+  }
+  for (const [name, child] of Object.entries(properties)) {
+    const inner = formatPath([...path, name]);
+    const choices = (unwrapNull(child).node.enum ?? []).map(String);
+    const chosen = choices.includes(text) ? text : VALUE_ALIASES[inner]?.[text];
+    if (chosen !== undefined) return `; did you mean ${inner}: ${chosen}`;
+  }
+  return '';
+}
+
+/** The nearest number of the right size that a step divides, where that is what is wrong; otherwise null. */
+function nearestMultiple(value: number, { multipleOf, minimum, maximum }: SchemaNode): number | null {
+  if (multipleOf === undefined || multipleOf <= 1 || value % multipleOf === 0) return null;
+  const near = Math.max(1, Math.round(value / multipleOf)) * multipleOf;
+  return near >= (minimum ?? near) && near <= (maximum ?? near) ? near : null;
 }
 
 function suggestion(name: string | null): string {

@@ -95,21 +95,23 @@ function validate(sources: Sources): Config {
     }
   }
   if (parsed.success && problems.length === 0) return parsed.data;
-  throw configError(problems);
+  throw configError(problems, sources.readable);
 }
 
 function formatProblem({ place, key, text }: Problem): string {
   return key === '' ? `${place}: ${text}` : `${place}: ${key}: ${text}`;
 }
 
-function configError(problems: readonly Problem[]): OrchestratorError {
+/** @param readable whether there is a configuration to show. */
+function configError(problems: readonly Problem[], readable = true): OrchestratorError {
   const lines = [...new Set(problems.map(formatProblem))];
   lines.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
   const message = lines.length === 1 ? lines[0]! : `${lines.length} problems\n${lines.join('\n')}`;
   return new OrchestratorError(
     'ERR_CONFIG',
     message,
-    '`orchestrator config keys` lists every key; `orchestrator config show CONFIG` shows what is in effect',
+    // `config show` is refused with the same words; without a problem in it, it shows what is in effect.
+    `\`orchestrator config keys\` lists every key${readable ? '; `orchestrator config show CONFIG` shows what is in effect' : ''}`,
   );
 }
 
@@ -140,10 +142,10 @@ function brokenRules(
   });
 }
 
-/** "batch.global is set at run.yaml:3:5", "batch.global has its default" */
+/** "batch.global is set at run.yaml:3:5", "batch.global has its default; set it too" */
 function originText(key: string, sources: Sources): string {
   const { source, place } = sources.originOf(key.split('.'));
-  return source === 'default' ? `${key} has its default` : `${key} is set at ${place}`;
+  return source === 'default' ? `${key} has its default; set it too` : `${key} is set at ${place}`;
 }
 
 function overlaps(a: string, b: string): boolean {

@@ -10,12 +10,12 @@ import {
   accessSync,
   closeSync,
   constants,
-  copyFileSync,
   existsSync,
   openSync,
   readdirSync,
   renameSync,
   rmdirSync,
+  rmSync,
   statfsSync,
   statSync,
   writeFileSync,
@@ -240,10 +240,9 @@ export class RunDir {
     if (former === text) return;
     try {
       if (former !== null && this.lastGeneration > 0) {
-        copyFileSync(file, join(this.path, `config.${this.lastGeneration}.yaml`));
+        replaceFile(join(this.path, `config.${this.lastGeneration}.yaml`), former);
       }
-      writeFileSync(`${file}.new`, text);
-      renameSync(`${file}.new`, file);
+      replaceFile(file, text);
       syncFolderNow(this.path);
     } catch (error) {
       throw writeFailure(file, error);
@@ -266,6 +265,15 @@ function replacedRecords(last: number, recorded: number): string[] {
       ? `steps 1 to ${last}, which this folder recorded, are in no checkpoint of this run: it begins at its first step, and their records are replaced`
       : `steps ${recorded + 1} to ${last}, which this folder recorded, came after the checkpoint: they are trained again, and their records are replaced`,
   ];
+}
+
+/** Writes a file under another name first, so that a kill leaves the old one or the new one. */
+function replaceFile(path: string, text: string): void {
+  const next = `${path}.new`;
+  rmSync(next, { force: true });
+  // What has come in between, such as a symbolic link, is not written through.
+  writeFileSync(next, text, { flag: 'wx' });
+  renameSync(next, path);
 }
 
 /** Removes folders from the innermost on, as long as they are empty. */

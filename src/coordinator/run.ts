@@ -1,17 +1,13 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
-import { join } from 'node:path';
-import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { bestStep, recoverStore, retainCheckpoints } from '../checkpoint/retention.js';
-import { publishCheckpoint } from '../checkpoint/store.js';
+import { bestStep } from '../checkpoint/retention.js';
 import { validatedWeights, validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
 import { slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
-import { reasonOf } from '../files/io.js';
 import { canonicalJson } from '../files/json.js';
-import type { Prepared, Ready, Saved, Validated } from '../rpc/proto.js';
+import type { Prepared, Ready, Validated } from '../rpc/proto.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal } from '../signals.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
@@ -29,6 +25,7 @@ import {
 } from './combine.js';
 import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
+import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
 import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
@@ -111,7 +108,7 @@ export class Run {
   /** Seconds from the commit before the last to the last one, without a validation in between. */
   #stepSeconds = 0;
   /** Validation losses of the EMA by step. */
-  #losses = new Map<number, number>();
+  readonly #losses = new Map<number, number>();
   /** Seconds of validation since the last commit. */
   #validationSeconds = 0;
   /** The last committed step. */
@@ -121,8 +118,7 @@ export class Run {
   #pace: Pace | null = null;
   /** Checkpoints left out because another one was still being written. */
   #leftOut = 0;
-  /** Resolves when no checkpoint is being published. */
-  #publishing: Promise<void> = Promise.resolve();
+  readonly #publisher: Publisher;
   /** Rows with values that are not finite, which were named. */
   readonly #skipped = new Set<number>();
   /** Generations after the first, those before a resume included. */
@@ -135,6 +131,9 @@ export class Run {
     this.#resolved = resolved;
     this.#dir = dir;
     this.#recorder = recorder;
+    const { keep, keep_every: keepEvery, keep_best: keepBest } = config.checkpoint;
+    const warn = (message: string) => recorder.note('warn', message);
+    this.#publisher = new Publisher(dir.path, { keep, keepEvery, keepBest }, this.#losses, warn);
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -256,7 +255,7 @@ export class Run {
         this.#validation(action.step, action.parts);
         break;
       case 'publish':
-        this.#publish(action.saved);
+        this.#publisher.publish(action.saved, (event) => this.#handle(event));
         break;
       case 'saved':
         this.#recorder.checkpoint(action.checkpoint);
@@ -276,7 +275,7 @@ export class Run {
   /** All workers are ready: from now on the run folder is changed. */
   #begin(): void {
     const { notes, warnings, losses } = this.#dir.begin(this.#resolved);
-    this.#losses = losses;
+    for (const [step, loss] of losses) this.#losses.set(step, loss);
     const { journal } = this.#dir.records;
     journal.append(this.#generation);
     journal.sync();
@@ -396,26 +395,6 @@ export class Run {
     journal.sync();
   }
 
-  /** Publishes a staged checkpoint after those before it, and removes what is not to be kept any longer. */
-  #publish({ step, folder, seconds, stallSeconds, bytes }: Saved): void {
-    const { keep, keep_every: keepEvery, keep_best: keepBest } = this.#resolved.config.checkpoint;
-    const root = join(this.#dir.path, CHECKPOINTS);
-    const publish = async (): Promise<Event> => {
-      let path: string;
-      try {
-        path = await publishCheckpoint(root, folder);
-      } catch (error) {
-        return { type: 'notPublished', step, fault: faultOf(error) };
-      }
-      await retainCheckpoints(root, { keep, keepEvery, keepBest }, step, this.#losses).catch((error) => {
-        const message = `Old checkpoints in ${root} could not be removed: ${reasonOf(error)}`;
-        this.#recorder.note('warn', message);
-      });
-      return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
-    };
-    this.#publishing = this.#publishing.then(publish).then((event) => this.#handle(event));
-  }
-
   /** Where the disk is always slower than training, the user is told of the 1st, 10th, 100th, ... left out. */
   #missed(missed: MissedCheckpoint): void {
     this.#recorder.missedCheckpoint(missed);
@@ -441,9 +420,7 @@ export class Run {
     this.#over = true;
     const close = async () => {
       await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);
-      await this.#publishing;
-      // What nobody will publish. If it cannot be removed, or is still being written, the next start removes it.
-      if (this.#step > 0) await recoverStore(join(this.#dir.path, CHECKPOINTS)).catch(() => []);
+      if (this.#step > 0) await this.#publisher.close();
       await this.#recorder.close();
       this.#dir.release();
     };

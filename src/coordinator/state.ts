@@ -10,6 +10,7 @@ import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCod
 import { assignSlots } from '../step/assignment.js';
 import type { Action, Event, Phase, Settings, Worker } from './events.js';
 import { type Answer, judgePrepared, judgeReady } from './judge.js';
+import { PendingCheckpoints } from './pending-checkpoints.js';
 
 /** A worker silent for this long counts as dead. Building a large model may block its event loop. */
 const SILENT_MS = { training: 3_000, building: 60_000 };
@@ -35,13 +36,6 @@ const LAUNCHERS_WORD_MS = 3_000;
 
 /** Fails the run if the wait has taken longer than this. */
 type Limit = (ms: number, code: ErrorCode, message: string) => Action[];
-/** A requested checkpoint that is not published yet. */
-interface Pending {
-  /** All workers have applied the step with the same state. */
-  agreed: boolean;
-  /** What rank 0 has staged; null while it writes. */
-  staged: Saved | null;
-}
 
 /** One run, from joining to its end. */
 export class RunState {
@@ -61,12 +55,9 @@ export class RunState {
   #applied = new Map<string, string>();
   #validated = new Map<string, Validated>();
   #finished = new Set<string>();
-  /** By step. There are two at the end of a run whose checkpoint before the last is still being written. */
-  readonly #pending = new Map<number, Pending>();
+  readonly #checkpoints: PendingCheckpoints;
   /** Why the checkpoint of the last step was not written; null: it was, or is being written. */
   #lastFailure: Fault | null = null;
-  /** Step of the last checkpoint that this process has published; null = none. */
-  #published: number | null = null;
   /** The step that is being computed; 0 before the first. */
   #step = 0;
   /** When the phase began, or while training the step. */
@@ -81,6 +72,7 @@ export class RunState {
 
   constructor(settings: Settings) {
     this.#settings = settings;
+    this.#checkpoints = new PendingCheckpoints(settings);
     this.#generation = settings.lastGeneration;
     this.#ending = { exitCode: EXIT.done, reason: `All ${settings.steps} steps are done` };
   }
@@ -102,7 +94,7 @@ export class RunState {
   handle(event: Event, now: number): Action[] {
     if (this.#phase === 'DONE' || this.#phase === 'STOPPED' || this.#phase === 'FAILED') return [];
     if (event.type === 'exited') return this.#exited(event.id, event.exit);
-    if (this.#loss !== null && event.type !== 'saved' && event.type !== 'actionFailed') {
+    if (this.#loss !== null && !['saved', 'published', 'actionFailed'].includes(event.type)) {
       const { id, reason, at } = this.#loss;
       return now - at > LAUNCHERS_WORD_MS ? this.#lost(id, reason) : [];
     }
@@ -133,15 +125,14 @@ export class RunState {
         return this.#onSaved(event.id, event.saved);
       case 'notSaved': {
         const { step, failure } = event.notSaved;
-        if (!this.#pending.has(step)) return this.#outOfOrder(event.id, `NotSaved of step ${step}`);
+        if (!this.#checkpoints.has(step)) return this.#outOfOrder(event.id, `NotSaved of step ${step}`);
         return this.#notSaved(step, faultFrom(failure ?? { code: '', message: '', hint: '' }));
       }
       case 'saving':
         if (this.#phase === 'CHECKPOINTING') this.#since = now;
         return [];
       case 'published':
-        this.#pending.delete(event.checkpoint.step);
-        this.#published = event.checkpoint.step;
+        this.#checkpoints.published(event.checkpoint.step);
         return [{ type: 'saved', checkpoint: event.checkpoint }, ...this.#endIfDone()];
       case 'notPublished':
         return this.#notSaved(event.step, event.fault);
@@ -167,7 +158,7 @@ export class RunState {
       case 'stop':
         return this.#onStop(event.exitCode, event.reason);
       case 'actionFailed':
-        return this.#failBy(this.#resumable(event.fault));
+        return this.#failBy(this.#checkpoints.resumable(event.fault));
       case 'tick':
         return this.#tick(now);
     }
@@ -254,8 +245,8 @@ export class RunState {
     const due = (every: number) => every > 0 && step % every === 0;
     const stop = last || stopped;
     // A disk that is slower than `checkpoint.every` must not hold up training; only the last checkpoint waits.
-    const [writing] = this.#pending.keys();
-    const checkpoint = stop || (due(checkpointEvery) && writing === undefined);
+    const { writing } = this.#checkpoints;
+    const checkpoint = stop || (due(checkpointEvery) && writing === null);
     const skipped = due(checkpointEvery) && !checkpoint ? this.#skipped(step, writing!) : [];
     // A run that is asked to stop may have seconds left.
     const validate = validateEvery > 0 && (last || due(validateEvery)) && !stopped;
@@ -266,7 +257,7 @@ export class RunState {
     this.#validated.clear();
     this.#enter(stop ? 'CHECKPOINTING' : this.#phase, now);
     if (!stop) this.#step++;
-    if (checkpoint) this.#pending.set(step, { agreed: false, staged: null });
+    if (checkpoint) this.#checkpoints.request(step);
     const commit: Action = { type: 'commit', step, prepared };
     const record: Action = { type: 'record', step, prepared };
     const send = this.#send(null, { commit: { validate, checkpoint, stop } });
@@ -294,53 +285,28 @@ export class RunState {
       return this.#fail(
         'ERR_STATE_MISMATCH',
         `The state of ${this.#name(id)} and of ${this.#name(firstId)} differ after step ${step}; its checkpoint is discarded`,
-        `${this.#resumption()}. One of the machines may have faulty memory or a faulty processor`,
+        `${this.#checkpoints.resumption()}. One of the machines may have faulty memory or a faulty processor`,
       );
     }
-    const pending = this.#pending.get(step);
-    if (answers === null || pending === undefined) return [];
-    pending.agreed = true;
-    return this.#publishIfReady(pending);
+    return answers === null ? [] : this.#checkpoints.agree(step);
   }
 
   #onSaved(id: string, saved: Saved): Action[] {
-    const pending = this.#pending.get(saved.step);
-    if (pending === undefined || this.#workers.get(id)?.rank !== 0) {
+    if (!this.#checkpoints.has(saved.step) || this.#workers.get(id)?.rank !== 0) {
       return this.#outOfOrder(id, `Saved of step ${saved.step}`);
     }
-    pending.staged = saved;
-    return this.#publishIfReady(pending);
-  }
-
-  #publishIfReady({ agreed, staged }: Pending): Action[] {
-    return agreed && staged !== null ? [{ type: 'publish', saved: staged }] : [];
+    return this.#checkpoints.stage(saved);
   }
 
   /** Without the last checkpoint the run has failed; without another one it goes on. */
   #notSaved(step: number, fault: Fault): Action[] {
-    this.#pending.delete(step);
+    this.#checkpoints.failed(step);
     if (this.#phase === 'CHECKPOINTING' && step === this.#step) {
       this.#lastFailure = fault;
       return this.#endIfDone();
     }
-    const told = withHint(fault, `Training goes on. ${this.#resumption()}`);
+    const told = this.#checkpoints.resumable(fault, 'Training goes on. ');
     return [{ type: 'notSaved', missed: { step, reason: 'failed', fault: told } }, ...this.#endIfDone()];
-  }
-
-  /** The same fault, with from where the run goes on. */
-  #resumable(fault: Fault): Fault {
-    const { hint } = fault;
-    return { ...fault, hint: hint === null ? this.#resumption() : `${hint}. ${this.#resumption()}` };
-  }
-
-  /** From where the same command goes on after a failure. */
-  #resumption(): string {
-    const { resumePath, resumeStep } = this.#settings;
-    if (this.#published !== null) {
-      return `The last checkpoint is that of step ${this.#published}: --resume auto, the default, goes on from there`;
-    }
-    if (resumePath === '') return 'There is no checkpoint yet: the same command starts from the beginning';
-    return `No checkpoint was written since the run was resumed: the same command resumes from ${resumePath} (step ${resumeStep})`;
   }
 
   #onValidated(id: string, validated: Validated): Action[] {
@@ -359,8 +325,8 @@ export class RunState {
    * fails as soon as those before it are published, because one of them is what the run resumes from.
    */
   #endIfDone(): Action[] {
-    if (this.#pending.size > 0) return [];
-    if (this.#lastFailure !== null) return this.#failBy(withHint(this.#lastFailure, this.#resumption()));
+    if (this.#checkpoints.writing !== null) return [];
+    if (this.#lastFailure !== null) return this.#failBy(this.#checkpoints.resumable(this.#lastFailure));
     return this.#finished.size === this.#settings.workers ? this.#end(this.#ending) : [];
   }
 
@@ -382,7 +348,7 @@ export class RunState {
   #leave(id: string, message: string): Action[] {
     this.#workers.delete(id);
     if (this.#finished.has(id)) return [];
-    return this.#fail('ERR_WORKER_LOST', message, this.#resumption());
+    return this.#fail('ERR_WORKER_LOST', message, this.#checkpoints.resumption());
   }
 
   #onStop(exitCode: number, reason: string): Action[] {
@@ -536,9 +502,4 @@ export class RunState {
 /** A worker's Failure. */
 function faultFrom({ code, message, hint }: { code: string; message: string; hint: string }): Fault {
   return { code: isErrorCode(code) ? code : 'ERR_INTERNAL', message, hint: hint === '' ? null : hint };
-}
-
-/** The fault with a sentence after its hint. */
-function withHint({ code, message, hint }: Fault, sentence: string): Fault {
-  return { code, message, hint: hint === null ? sentence : `${hint}. ${sentence}` };
 }

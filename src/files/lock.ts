@@ -3,6 +3,7 @@ import { readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, systemFailure, textOrNull } from './io.js';
+import { isMapping } from './json.js';
 
 export interface Owner {
   pid: number;
@@ -55,10 +56,15 @@ export function lockOwner(path: string): Owner | null {
   return owner !== null && isAlive(owner) ? owner : null;
 }
 
-/** The owner of a lock, or null if there is none, or if it was killed while writing the lock. */
+/**
+ * The owner of a lock, or null if there is none, or if it was killed while writing the lock. A signal to a process
+ * id below 1 would reach many processes.
+ */
 function readOwner(path: string): Owner | null {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Owner;
+    const found: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (!isMapping(found) || !Number.isSafeInteger(found.pid) || (found.pid as number) < 1) return null;
+    return { pid: found.pid as number, started: typeof found.started === 'string' ? found.started : null };
   } catch {
     return null;
   }

@@ -10,6 +10,7 @@ import {
   onStopSignals,
   type ProcessEnd,
   SIGNAL_EXIT,
+  type StopSignal,
   stopCodeOf,
 } from '../signals.js';
 import { type Child, isRunning, killGroup, prefixLines, sendMessage } from './children.js';
@@ -54,12 +55,15 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   };
   process.on('exit', killAll);
   const killsBefore = outOfMemoryKills();
-  const unsaved = stopOnSignals(children);
+  const { unsaved, first } = stopOnSignals(children);
   try {
     const streams = ['ignore', 'inherit', 'inherit', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
     children.push(coordinator);
     const address = await Promise.race([listening(coordinator), unsaved]);
+    // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
+    const early = first();
+    if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
     for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
@@ -99,12 +103,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
 }
 
 /**
- * Passes signals on to the coordinator, the first of the processes, which stops the run in order. The promise
+ * Passes signals on to the coordinator, the first of the processes, which stops the run in order. `unsaved`
  * resolves with null when Ctrl-C is pressed again, to stop at once. Nothing else shortens an orderly end: not
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
+ * `first` is the first signal that was passed on.
  */
-function stopOnSignals(children: readonly Child[]): Promise<null> {
-  return new Promise((resolve) => {
+function stopOnSignals(children: readonly Child[]) {
+  let first: StopSignal | null = null;
+  const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;
     let told = false;
     onStopSignals((signal) => {
@@ -121,9 +127,11 @@ function stopOnSignals(children: readonly Child[]): Promise<null> {
         return;
       }
       if (signal === 'SIGINT') interruptedAt = performance.now();
+      first ??= signal;
       coordinator.process.kill(signal);
     });
   });
+  return { unsaved, first: () => first };
 }
 
 /** The coordinator's address, or null if it ended first (it has printed why). */

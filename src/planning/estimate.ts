@@ -72,7 +72,7 @@ export function estimateFor(
     shapes,
     workers,
     parameters: training.parameters,
-    /** Of one checkpoint; the weights and the EMA are stored with the position table. */
+    /** Bytes of one checkpoint; the weights and the EMA are stored with the position table. */
     checkpointBytes:
       4 * (weights * (training.parameters + positions) + training.moments.length * training.parameters),
     /** Elements of the position table, which is stored but not trained. */

@@ -46,7 +46,7 @@ export interface TimeBin {
   samples: number;
 }
 
-/** Of the queries of one stream in one attention: the largest logit, and the mean entropy in nats. */
+/** The largest logit and the mean entropy in nats of one attention, over the queries of one stream. */
 export type AttentionSummary = Prepared['attention'][number];
 
 export interface ValidationRecord {

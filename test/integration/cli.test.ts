@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { leafCommands } from '../../src/reference/cli-page.js';
 import { temporaryFolder } from '../support/folders.js';
-import { orchestrator } from '../support/program.js';
+import { orchestrator, orchestratorIn } from '../support/program.js';
 
 const folder = temporaryFolder();
 const config = join(folder, 'run.yaml');
@@ -36,6 +36,34 @@ describe('exit codes and output', () => {
     });
     expect(status).toBe(0);
     expect(stdout).toContain('run.yaml:1:7');
+  });
+
+  test('a run is named by its folder or by its name under runs/, and a file is no checkpoint', () => {
+    const run = join(folder, 'runs', 'demo');
+    mkdirSync(run, { recursive: true });
+    for (const file of ['config.yaml', 'ledger.jsonl']) writeFileSync(join(run, file), '');
+    for (const command of [
+      ['checkpoint', 'inspect'],
+      ['checkpoint', 'verify'],
+      ['sample', '--prompt', 'a red circle', '--out', 'x.png', '--checkpoint'],
+      ['model', 'inspect'],
+    ]) {
+      const named = orchestratorIn({ cwd: folder }, ...command, 'demo');
+      expect(named.stderr).toMatch(/ERR_CHECKPOINT_MISSING: runs\/demo is a run that has not saved/);
+    }
+    for (const command of ['inspect', 'verify']) {
+      const { stderr } = orchestrator('checkpoint', command, config);
+      expect(stderr).toContain(
+        `${config} is a file\nhint: Give the folder of the checkpoint, such as ${folder}\n`,
+      );
+    }
+  });
+
+  test('what other trainers have is answered with what to type', () => {
+    expect(orchestrator('train', 'x.yaml')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('hint: Here it is `orchestrator launch`\n'),
+    });
   });
 
   test('2 for what the command line does not know', () => {

@@ -140,10 +140,10 @@ describe('a prepared set', () => {
     const file = configOf('launched-unscaled', PREPARED, { latent_shift: 0, latent_scale: 1 });
     expect(orchestrator('launch', file, '--dry-run')).toMatchObject({
       status: 0,
-      stderr: expect.stringMatching(/^warn .*the latents have .*set data\.latent_shift to/m),
+      stdout: expect.stringMatching(/warn .*the latents have .*set data\.latent_shift to/m),
     });
     const scaled = configOf('launched-scaled', PREPARED);
-    expect(orchestrator('launch', scaled, '--dry-run').stderr).not.toContain('data.latent_shift');
+    expect(orchestrator('launch', scaled, '--dry-run').stdout).not.toContain('data.latent_shift');
   });
 
   test('is digested once, unless --no-cache says otherwise', () => {
@@ -185,8 +185,8 @@ describe('rows that are not finite', () => {
     expect(failed.stdout + failed.stderr).toContain('ERR_NON_FINITE');
 
     const file = configOf('skips', dir, { on_non_finite: 'skip' });
-    expect(orchestrator('launch', file, '--dry-run').stderr).toMatch(
-      /^warn .*: 1 row will be skipped, because values are not finite: 3$/m,
+    expect(orchestrator('launch', file, '--dry-run').stdout).toMatch(
+      /warn .*: 1 row will be skipped, because values are not finite: 3$/m,
     );
     const runs = ['skip-1', 'skip-2'].map((name, i) => {
       const runDir = join(folder, name);

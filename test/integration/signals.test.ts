@@ -196,6 +196,19 @@ describe('before the first step', () => {
     return outcome;
   }
 
+  test.each([0, 10, 20, 40])(
+    'one SIGUSR1, which the launcher passes on %i ms after the start of its coordinator',
+    async (after) => {
+      const run = new Launched(join(folder, `passed${after}`), 2, ...LONG);
+      const launcher = run.process.pid!;
+      while (isAlive(launcher) && childrenOf(launcher).length === 0) await sleep(1);
+      await sleep(after);
+      send(launcher, 'SIGUSR1');
+      const outcome = await run.outcome;
+      expect(exitCodeOf(outcome), outcome.output).toBe(138);
+    },
+  );
+
   test('the launcher has no coordinator yet', async () => {
     const outcome = await early('lone', ({ launcher }) => {
       send(launcher, 'SIGTERM');

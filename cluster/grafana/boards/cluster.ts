@@ -43,7 +43,8 @@ export const cluster: Board = {
           unit: 'none',
           width: 3,
           queries: [q.generation],
-          description: 'It rises whenever the workers are formed anew; journal.jsonl lists them.',
+          description:
+            'A number that rises whenever the workers form a new group, at a start, a resume or a restart; journal.jsonl lists all generations.',
         },
         {
           title: 'Restarts',

@@ -6,7 +6,7 @@ import type { Answers } from './answers.js';
 import { heat, lines, stat } from './charts.js';
 import { FRAME, INK, rectangle, TITLE_SIZE, text } from './svg.js';
 
-/** Of one unit of Grafana's grid, in pixels. */
+/** Width and height of one unit of Grafana's grid, in pixels. */
 const COLUMN = 52;
 const HEIGHT = 27;
 const GAP = 6;
@@ -40,7 +40,7 @@ export function drawBoard(board: Board, answers: Answers): string {
     parts.push(rectangle(box.x, box.y, box.width, box.height, `fill="#ffffff" stroke="${FRAME}" rx="3"`));
     const inner = { ...box, y: box.y + TITLE, height: box.height - TITLE };
     const all = panel.queries.flatMap((query) => answers.lines.get(query) ?? []);
-    // Of a panel for each run, the first is drawn.
+    // A panel that is repeated for each run is drawn once, for the first run.
     const series = panel.byRun ? all.filter(({ run }) => run === all[0]?.run) : all;
     const title = panel.title.replace('$run', series[0]?.run ?? '');
     parts.push(text(box.x + 10, box.y + 17, title, { size: TITLE_SIZE, colour: INK }));

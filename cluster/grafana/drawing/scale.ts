@@ -26,7 +26,7 @@ export function widened([low, high]: readonly [number, number]): [number, number
 }
 
 /**
- * Of [low, high] onto [from, to].
+ * A linear scale that maps values in [low, high] to pixels in [from, to].
  *
  * @param unit The ticks are round in multiples of it.
  */

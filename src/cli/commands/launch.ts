@@ -73,12 +73,14 @@ export function register(program: Command): void {
         },
       };
       const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, identify });
+      // In a launch the coordinator says so, after it has read every byte of the checkpoint.
+      const complete = dry ? completion(found.resolved) : null;
+      if (complete !== null) {
+        refuse(found.problems);
+        process.stdout.write(`${complete}\n`);
+        return;
+      }
       if (dry) {
-        const complete = completion(found.resolved);
-        if (complete !== null) {
-          process.stdout.write(`${complete}\n`);
-          return;
-        }
         const { config: effective, step } = found.resolved;
         const here = memory === null && effective.device === 'cpu';
         const time = here ? await forecastRunTime(native(), effective, found.figures, step) : null;

@@ -178,7 +178,7 @@ function modelLines(spec: ModelSpec): string[] {
   return ['model:', ...keys, 'tensors:'];
 }
 
-/** Of a checkpoint with an average, that the export takes that one. */
+/** A note for checkpoints with an average: the export takes that one. */
 function alsoAverage({ manifest }: WeightsSource): string {
   return manifest?.files[EMA_FILE] === undefined
     ? ''

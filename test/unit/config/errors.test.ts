@@ -14,7 +14,7 @@ describe('errors of a configuration', () => {
     ['threads: 0', 'threads: expected an integer from 1 to 4096, or null, received 0'],
     [
       'model: {hidden: 100}',
-      'model.hidden: expected an integer, a multiple of 64, from 64 to 65536, received 100',
+      'model.hidden: expected an integer, a multiple of 64, from 64 to 65536, received 100; did you mean 128',
     ],
     ['model: {qk_norm: [rms]}', 'model.qk_norm: expected one of none, rms, received ["rms"]'],
     ['model: {qk_norm: rmss}', 'model.qk_norm: expected one of none, rms, received "rmss"; did you mean rms'],
@@ -37,7 +37,7 @@ describe('errors of a configuration', () => {
     ],
     [
       'objective: {density: normal}',
-      'objective.density: the density is part of objective.formulation; write instead of both: such as formulation: "rf/mode(1.29)"',
+      'objective.density: the density is part of objective.formulation; write instead of both, for example: formulation: "rf/lognorm(0,1)"',
     ],
     [
       'objective: {formulation: v_prediction}',
@@ -152,6 +152,22 @@ describe('errors of a configuration', () => {
 
   describe('say what to write', () => {
     test.each([
+      [
+        'objective: {density: lognorm}',
+        'objective.density: the density is part of objective.formulation; write instead of both, for example: formulation: "rf/lognorm(0,1)"',
+      ],
+      [
+        'ema: false',
+        'ema: expected a mapping with decay, every, warmup, or null, received false; write null',
+      ],
+      [
+        'precision: bf16',
+        'precision: expected a mapping with compute, residual, received "bf16"; did you mean precision.compute: bf16',
+      ],
+      [
+        'schedule: steps:10',
+        'schedule: expected a mapping with steps, warmup, decay, final, received "steps:10"; write "steps: 10", with a space after the colon',
+      ],
       ['device: gpu', 'device: expected one of cpu, cuda, received "gpu"; did you mean cuda'],
       [
         'activation_checkpointing: true',
@@ -229,7 +245,7 @@ describe('rules between keys', () => {
     ['batch: {global: 65, micro: 32}', 'batch.global: expected a multiple of batch.micro (32), received 65'],
     [
       'schedule: {steps: 10, warmup: 11}',
-      'schedule.warmup: expected at most schedule.steps (10), received 11',
+      'schedule.warmup: expected at most schedule.steps (10), received 11; lower schedule.warmup, or train for more steps',
     ],
     [
       'model: {depth: 2, dual_attention: [0, 2]}',

@@ -65,11 +65,11 @@ describe('precedence', () => {
 
   test('points a broken rule out at the key that the user set last', () => {
     expect(problems(MINIMAL, ['schedule.warmup=2000'])).toEqual([
-      '--set schedule.warmup=2000: schedule.warmup: expected at most schedule.steps (1000), received 2000',
+      '--set schedule.warmup=2000: schedule.warmup: expected at most schedule.steps (1000), received 2000; lower schedule.warmup, or train for more steps',
     ]);
     const text = 'batch.global: expected a multiple of batch.micro (24), received 64';
     expect(problems(MINIMAL, ['batch.micro=24'])).toEqual([
-      `--set batch.micro=24: ${text} (batch.global has its default)`,
+      `--set batch.micro=24: ${text} (batch.global has its default; set it too)`,
     ]);
     const inFile = `${MINIMAL}batch: {global: 64, micro: 24}\n`;
     expect(problems(inFile)).toEqual([`FILE:3:17: ${text}`]);

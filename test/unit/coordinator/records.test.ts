@@ -127,7 +127,7 @@ describe('the lock of a run folder', () => {
 
 const answer = (slots: { slot: number; losses: number[] }[], attention: Prepared['attention'] = []) =>
   ({
-    slots: slots.map((slot) => ({ ...slot, samples: [slot.slot] })),
+    slots: slots.map((slot) => ({ samples: [slot.slot], ...slot })),
     attention,
   }) as unknown as Prepared;
 

@@ -71,6 +71,20 @@ describe('begin', () => {
     ]);
   });
 
+  test.each([
+    [0, 'steps 1 to 6, which this folder recorded, are in no checkpoint of this run'],
+    [4, 'steps 5 to 6, which this folder recorded, came after the checkpoint'],
+  ])('says which records are replaced: from step %i', async (step, words) => {
+    const path = trained();
+    rmSync(join(path, 'checkpoints', 'step-00000006'), { recursive: true });
+    const records = [1, 2, 3, 4, 5, 6].map((at) => `{"step":${at},"slots":[]}\n`).join('');
+    writeFileSync(join(path, 'ledger.jsonl'), records);
+    const dir = await RunDir.open(path);
+    const { notes } = dir.begin({ config, own: true, step });
+    dir.release();
+    expect(notes.filter((note) => note.startsWith('steps '))).toEqual([expect.stringContaining(words)]);
+  });
+
   test('with a checkpoint of another run, nothing of what the folder recorded stays', async () => {
     const path = trained();
     const dir = await RunDir.open(path);
@@ -78,6 +92,22 @@ describe('begin', () => {
     dir.release();
     expect(readFileSync(join(path, 'ledger.jsonl'), 'utf8')).toBe('');
   });
+
+  test.each(['config.yaml.new', 'config.3.yaml', 'config.3.yaml.new'])(
+    'does not write through %s, a symbolic link',
+    async (name) => {
+      const path = trained();
+      const other = join(temporaryFolder(), 'other');
+      writeFileSync(other, 'untouched');
+      symlinkSync(other, join(path, name));
+      const dir = await RunDir.open(path);
+      dir.begin({ config, own: true, step: 2 });
+      dir.release();
+      expect(readFileSync(other, 'utf8')).toBe('untouched');
+      expect(readFileSync(join(path, 'config.3.yaml'), 'utf8')).toBe('name: former\n');
+      expect(parse(readFileSync(join(path, 'config.yaml'), 'utf8'))).toEqual(config);
+    },
+  );
 
   test.each([
     ['ledger.jsonl', [2], 'former'],
@@ -160,6 +190,8 @@ describe('a folder that no run can use is refused', () => {
     writeFileSync(join(root, 'file'), '');
     const refused = expect.objectContaining({ code: 'ERR_RUN_DIR' });
     for (const path of ['file', 'file/run']) expect(() => checkRunDir(join(root, path))).toThrow(refused);
+    // Where root may write, and nothing can be made.
+    for (const path of ['/proc/run', '/sys/run']) expect(() => checkRunDir(path)).toThrow(refused);
     symlinkSync(root, join(root, 'link'));
     for (const path of ['link', '.', 'new/run']) expect(() => checkRunDir(join(root, path))).not.toThrow();
   });

@@ -687,6 +687,18 @@ describe('failures', () => {
     });
   });
 
+  test('a checkpoint that is published while the word is awaited is what the run resumes from', () => {
+    const script = new Script({ supervised: true }).running();
+    script.step(1);
+    script.step(2);
+    script.event({ type: 'lost', id: 'b', reason: 'its connection was reset' });
+    const checkpoint = { step: 2, path: 'x', bytes: 1, seconds: 1, stallSeconds: 0 };
+    expect(script.event({ type: 'published', checkpoint })).toEqual([{ type: 'saved', checkpoint }]);
+    expect(end(script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL') }))?.fault?.hint).toContain(
+      'The last checkpoint is that of step 2',
+    );
+  });
+
   test('if the launcher says nothing, the lost session is the reason', () => {
     const script = new Script({ supervised: true, resumePath: 'runs/x/c', resumeStep: 3 }).running(3);
     script.event({ type: 'lost', id: 'b', reason: 'its connection was reset' });

@@ -149,7 +149,7 @@ describe('before a run', () => {
     expect(given.shortages[0]?.message).toContain('--memory says 32.0 GiB');
   });
 
-  test('what is small or crowded is warned of: rows held out by default, threads beyond the processors', async () => {
+  test('what is small or crowded is warned of: rows held out, threads beyond the processors', async () => {
     const warningsOf = async (text: string, ...sets: string[]) => {
       const loaded = loadConfigWithSources(yaml(text), ['telemetry.metrics_port=null', ...sets], {});
       return (await preflight(native(), loaded, { ...REAL, workers: 1 })).warnings.join('\n');
@@ -157,6 +157,10 @@ describe('before a run', () => {
     const training = readFileSync(TRAINING, 'utf8');
     const chosen = await warningsOf(training);
     expect(chosen).not.toContain('held out');
+    // Also by choice: nobody learns from these rows.
+    expect(await warningsOf(training, 'data.validation_rows=20')).toMatch(
+      /^20 of 48 rows \(42 %\) are held out .*: data\.validation_rows is 20, set at --set data\.validation_rows=20; lower it/m,
+    );
     const threads = native().host().processors + 1;
     expect(await warningsOf(training, `threads=${threads}`)).toContain(`1 worker of ${threads} threads on`);
     // By default 256 rows would be held out, more than there are.
