@@ -9,8 +9,8 @@ export interface DrawnPicture {
 }
 
 /**
- * scenes: one to three objects, with a terse and a complete caption. photos: one object, with both captions "a
- * photo of a red circle", as the SD3 paper captions the classes of ImageNet (appendix B.3).
+ * scenes: one to three objects, with a terse and a complete caption. photos: one object in the centre, with both
+ * captions "a photo of a red circle", as the SD3 paper captions the classes of ImageNet (appendix B.3).
  */
 const KINDS = {
   scenes: (draws: Draws): DrawnPicture => {
@@ -18,7 +18,8 @@ const KINDS = {
     return { scene, captions: caption(scene, draws) };
   },
   photos: (draws: Draws): DrawnPicture => {
-    const scene = drawScene(draws, 'single');
+    let scene = drawScene(draws, 'single');
+    while (!scene.usual) scene = drawScene(draws, 'single');
     const { shape, color } = scene.objects[0]!;
     const text = `a photo of ${color === 'orange' ? 'an' : 'a'} ${color} ${shape}`;
     const stated = { objects: [{ shape, color, place: null }], relation: null };

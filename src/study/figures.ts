@@ -5,7 +5,7 @@ import { writeDrawing } from '../plots/drawing.js';
 import { intervalsSvg } from '../plots/intervals.js';
 import { writeGrid } from '../shapes/pictures.js';
 import { drawPrompts, picturesOf } from './prompts.js';
-import type { FoundRun, Results, SettingResult, VariantResult } from './results.js';
+import type { FoundRun, Results, SettingResult, VariantResult } from './result-types.js';
 import { keptPictures, PICTURES_SHOWN } from './score.js';
 import { mean } from './statistics.js';
 
@@ -96,7 +96,7 @@ function stepsFigure(results: Results): Figure | null {
     svg: chartSvg(
       data.flatMap((set) => [
         panel(set, 'prompts followed', '%', ({ followed }) => 100 * followed.mean),
-        panel(set, 'Fréchet distance', 'distance', ({ frechet }) => frechet.mean),
+        panel(set, 'Frechet distance', 'distance', ({ frechet }) => frechet.mean),
       ]),
     ),
   };
@@ -135,7 +135,7 @@ function scatterFigure(results: Results): Figure | null {
     svg: chartSvg(
       data.flatMap((set) => [
         panel(set, 'prompts followed', '%', ({ followed }) => 100 * followed.mean),
-        panel(set, 'Fréchet distance', 'distance', ({ frechet }) => frechet.mean),
+        panel(set, 'Frechet distance', 'distance', ({ frechet }) => frechet.mean),
       ]),
     ),
   };

@@ -3,7 +3,7 @@ import { FEATURES } from '../shapes/evaluation/frechet.js';
 import { counted, quantity, timeSpan } from '../text/quantities.js';
 import { type Figure, inOrder, shownSetting } from './figures.js';
 import type { Occasion } from './report.js';
-import type { Group, Measured, Results, VariantResult } from './results.js';
+import type { Group, Measured, Results, VariantResult } from './result-types.js';
 import { COVERAGE } from './statistics.js';
 
 /** Shares of resamples from which on a claim is said to show, or not to. */
@@ -52,7 +52,7 @@ function whatWasRun(results: Results, date: string, hardware: string): string {
     const how = samplers.map(({ steps, guidance }) => `${steps} steps at guidance ${guidance}`).join(', ');
     lines.push(
       `- Each run is scored at the step of the lowest validation loss of its EMA, with weights ${weights.join(' and ')}, in ${counted(samplers.length, 'way')}: ${how}. Each setting has ${pictures} pictures, of captions that are in no data set.`,
-      `- *Followed*: the share of pictures that show exactly what the caption says of the objects, by the exact detector. *Fréchet distance*: over ${FEATURES} (mean and deviation of each latent channel), against ${reference} new pictures of the data set. It is neither FID nor CLIP, and its scale is its own.`,
+      `- *Followed*: the share of pictures that show exactly what the caption says of the objects, by the exact detector. *Frechet distance*: over ${FEATURES} (mean and deviation of each latent channel), against ${reference} new pictures of the data set. It is neither FID nor CLIP, and its scale is its own.`,
       `- Intervals hold ${100 * COVERAGE} % of ${replicates} resamples of the pictures${seeds.length > 1 ? ' and of the seeds' : ', with one seed: what another seed would give is not in them'}.`,
     );
     for (const [name, { count, followed, frechet }] of Object.entries(real)) {

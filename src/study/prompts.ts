@@ -8,9 +8,8 @@ import { replaceFile, writeDurably } from '../files/io.js';
 import { readJson } from '../files/json.js';
 import { decodeLatent, encodePicture } from '../shapes/autoencoder.js';
 import type { Stated } from '../shapes/captions.js';
-import { detect } from '../shapes/evaluation/detector.js';
 import { FrechetReference, latentMoments, type Normal, normalOf } from '../shapes/evaluation/frechet.js';
-import { shows } from '../shapes/evaluation/judge.js';
+import { showsWhat } from '../shapes/evaluation/judge.js';
 import { generatorOf } from '../shapes/generate.js';
 import { drawPicture, type PictureKind } from '../shapes/kinds.js';
 import { render } from '../shapes/render.js';
@@ -100,7 +99,7 @@ export async function referenceFor(
     covariance: [...normal.covariance],
     real: {
       count: prompts,
-      followed: mean(drawn.map((pixels, i) => Number(shows(detect(pixels), stated[i]!)))),
+      followed: mean(drawn.map((pixels, i) => Number(showsWhat(pixels, stated[i]!)))),
       frechet: distance.distance(drawn.map((pixels) => distance.standardised(latentMoments(pixels)))),
     },
   };

@@ -58,7 +58,7 @@ export const PUBLISHED_SCORES: Readonly<Record<string, PublishedScores>> = {
 export interface Claimed {
   /** Average rank over all settings. */
   rank(formulation: string): number;
-  /** Fréchet distance with the fewest steps, over that with the most, averaged over data sets and weights. */
+  /** Frechet distance with the fewest steps, over that with the most, averaged over data sets and weights. */
   degradation(formulation: string): number;
 }
 

@@ -1,113 +1,23 @@
-/** What the runs of a study have come to, as numbers: the report's JSON. */
+/** Reads the folder of a study, and computes what its report says. */
 import { join } from 'node:path';
 import { canonicalName } from '../objective/names.js';
+import { type JournalLine, journalOf, type RunState, readStudy, runState, type StudyFile } from './folder.js';
+import { readReference } from './prompts.js';
+import { PUBLISHED_RANKS, PUBLISHED_SCORES } from './published.js';
+import { type Compared, correlationOf, estimateOf, extremes, judge, measured, rank } from './ranking.js';
 import {
-  type JournalLine,
-  journalOf,
-  type ListedRun,
-  type RunState,
-  readStudy,
-  runState,
-  type StudyFile,
-} from './folder.js';
-import { averageRanks, type Point, rankCorrelation } from './pareto.js';
-import { type Reference, readReference } from './prompts.js';
-import {
-  CLAIMS,
-  type Claimed,
-  PUBLISHED_RANKS,
-  PUBLISHED_SCORES,
-  type PublishedRanks,
-  type PublishedScores,
-} from './published.js';
-import type { Evaluation } from './schema.js';
-import { type Scores, scoresHash, scoresOf } from './score.js';
-import { centred, deviation, type Interval, interval, mean, RESAMPLED, resample } from './statistics.js';
+  type FoundRun,
+  GROUPS,
+  type Group,
+  type Measured,
+  type Results,
+  type RunResult,
+  type Setting,
+  type VariantResult,
+} from './result-types.js';
+import { scoresHash, scoresOf } from './score.js';
+import { mean } from './statistics.js';
 import { type Validation, validationsOf } from './validations.js';
-
-/** A number of several seeds. */
-export interface Measured {
-  mean: number;
-  /** Over seeds; null for one. */
-  deviation: number | null;
-  /** Of the mean, from resampled pictures and seeds; null without resamples. */
-  interval: Interval | null;
-}
-
-export interface Setting {
-  data: string;
-  weights: 'ema' | 'master';
-  /** Index in `evaluation.samplers`. */
-  sampler: number;
-}
-
-export interface SettingResult extends Setting {
-  followed: Measured;
-  frechet: Measured;
-}
-
-export interface RunResult {
-  name: string;
-  data: string;
-  seed: number;
-  state: RunState | 'failed';
-  error: string | null;
-  /** The step of the lowest validation loss of the EMA, and the losses there; null before a validation. */
-  best: { step: number; loss: number; epsilonError: number | null } | null;
-  trainingSeconds: number;
-  scoringSeconds: number;
-}
-
-/** Average ranks over groups of settings. */
-export const GROUPS = ['all', 'fewest', 'most'] as const;
-export type Group = (typeof GROUPS)[number];
-
-export interface VariantResult {
-  name: string;
-  formulation: string;
-  /** What it is drawn and compared as: the form of its formulation, where these differ within the study. */
-  family: string;
-  runs: RunResult[];
-  /** By data set, at the best step: the validation loss, and the error of the noise estimate. */
-  losses: Record<string, { loss: Measured; epsilonError: Measured | null }>;
-  /** Empty unless there are scores of every data set. */
-  settings: SettingResult[];
-  ranks: Record<Group, Measured> | null;
-  published: { ranks: PublishedRanks | null; scores: PublishedScores | null };
-}
-
-export interface Judgement {
-  claim: string;
-  /** Share of resamples in which it holds; null if a formulation is missing. */
-  share: number | null;
-}
-
-export interface Results {
-  name: string;
-  command: string;
-  evaluation: Evaluation | null;
-  data: string[];
-  seeds: number[];
-  variants: VariantResult[];
-  /** Scores of real pictures, by data set. */
-  real: Record<string, Reference['real']>;
-  /** Arithmetic and instruction sets of the runs. */
-  versions: string[];
-  /** Steps of the groups `fewest` and `most`. */
-  steps: { fewest: number; most: number } | null;
-  /** Spearman's correlation of the ranks with the published ones, over the variants that have both. */
-  correlation: (Measured & { variants: number }) | null;
-  claims: Judgement[];
-  /** Core seconds of all runs. */
-  coreSeconds: number;
-}
-
-/** Everything that is known of a run, for results and figures. */
-export interface FoundRun {
-  listed: ListedRun;
-  validations: Validation[];
-  scores: Scores | null;
-}
 
 /** Reads the folder of a study. */
 export async function resultsOf(dir: string): Promise<{ results: Results; runs: FoundRun[] }> {
@@ -197,137 +107,6 @@ function compare(
     claims: several ? judge(ranked, ranks, settings, evaluation, steps) : [],
     coreSeconds: journal.reduce((sum, { seconds, threads }) => sum + seconds * threads, 0),
   };
-}
-
-/** A variant, and its scores at each setting with those of resamples. */
-interface Compared {
-  result: VariantResult;
-  estimates: Estimate[];
-}
-
-interface Estimate {
-  followed: Measured;
-  frechet: Measured;
-  replicates: Point[];
-}
-
-function measured(value: number, replicates: readonly number[], seeds: readonly number[] = []): Measured {
-  return { mean: value, deviation: deviation(seeds), interval: interval(replicates) };
-}
-
-/** A variant's scores at a setting: the mean over seeds, and over resampled seeds of resampled pictures. */
-function estimateOf(runs: readonly FoundRun[], { data, weights, sampler }: Setting): Estimate {
-  const seeds = runs.flatMap(({ listed, scores }) => {
-    const found = scores?.settings.find((one) => one.weights === weights && one.sampler === sampler);
-    return listed.data === data && found !== undefined ? [found] : [];
-  });
-  const count = Math.min(...seeds.map(({ replicates }) => replicates.length));
-  const of = (key: keyof Point) => {
-    const values = seeds.map((seed) => seed[key]);
-    const moved = seeds.map((seed) =>
-      centred(
-        seed.replicates.map((one) => one[key]),
-        seed[key],
-      ),
-    );
-    const replicates = Array.from({ length: count }, (_, r) =>
-      mean(resample(seeds.length, r, RESAMPLED.seeds).map((i) => moved[i]![r]!)),
-    );
-    return { value: measured(mean(values), replicates, values), replicates };
-  };
-  const [followed, frechet] = [of('followed'), of('frechet')];
-  return {
-    followed: followed.value,
-    frechet: frechet.value,
-    replicates: followed.replicates.map((value, r) => ({ followed: value, frechet: frechet.replicates[r]! })),
-  };
-}
-
-function extremes({ samplers }: Evaluation): NonNullable<Results['steps']> {
-  const steps = samplers.map((sampler) => sampler.steps);
-  return { fewest: Math.min(...steps), most: Math.max(...steps) };
-}
-
-type Ranks = Record<Group, number[]>;
-
-/** Average ranks of the variants that have scores, and the same for every resample. */
-function rank(
-  variants: readonly Compared[],
-  settings: readonly Setting[],
-  evaluation: Evaluation | null,
-  steps: Results['steps'],
-): { value: Ranks; replicates: Ranks[] } {
-  const within = (group: Group) =>
-    settings.flatMap(({ sampler }, i) =>
-      group === 'all' || evaluation!.samplers[sampler]!.steps === steps![group] ? [i] : [],
-    );
-  const chosen = GROUPS.map((group) => [group, within(group)] as const);
-  const ranksOf = (point: (estimate: Estimate) => Point) =>
-    Object.fromEntries(
-      chosen.map(([group, indices]) => [
-        group,
-        averageRanks(indices.map((i) => variants.map(({ estimates }) => point(estimates[i]!)))),
-      ]),
-    ) as Ranks;
-  const counts = variants.flatMap(({ estimates }) => estimates.map(({ replicates }) => replicates.length));
-  const count = counts.length === 0 ? 0 : Math.min(...counts);
-  return {
-    value: ranksOf(({ followed, frechet }) => ({ followed: followed.mean, frechet: frechet.mean })),
-    replicates: Array.from({ length: count }, (_, r) => ranksOf(({ replicates }) => replicates[r]!)),
-  };
-}
-
-function correlationOf(
-  variants: readonly Compared[],
-  ranks: ReturnType<typeof rank>,
-): Results['correlation'] {
-  const both = variants.flatMap(({ result }, i) => {
-    const published = result.published.ranks?.all;
-    return published === undefined ? [] : [{ i, published }];
-  });
-  if (both.length < 3) return null;
-  const of = ({ all }: Ranks) =>
-    rankCorrelation(
-      both.map(({ i }) => all[i]!),
-      both.map(({ published }) => published),
-    );
-  const value = of(ranks.value);
-  const replicates = ranks.replicates.flatMap((one) => of(one) ?? []);
-  return value === null ? null : { ...measured(value, replicates), variants: both.length };
-}
-
-/** In how many resamples each claim of the paper holds. */
-function judge(
-  variants: readonly Compared[],
-  ranks: ReturnType<typeof rank>,
-  settings: readonly Setting[],
-  evaluation: Evaluation | null,
-  steps: Results['steps'],
-): Judgement[] {
-  const placeOf = (formulation: string) =>
-    variants.findIndex(({ result }) => canonicalName(result.formulation) === formulation);
-  const highest = Math.max(...(evaluation?.samplers ?? []).map(({ guidance }) => guidance));
-  const indices = (wanted: number) =>
-    settings.flatMap(({ sampler }, i) => {
-      const { steps: own, guidance } = evaluation!.samplers[sampler]!;
-      return own === wanted && guidance === highest ? [i] : [];
-    });
-  return CLAIMS.map(({ text, needs, holds }) => {
-    if (steps === null || needs.some((name) => placeOf(name) < 0)) return { claim: text, share: null };
-    const held = ranks.replicates.map((one, r) => {
-      const found: Claimed = {
-        rank: (name) => one.all[placeOf(name)]!,
-        degradation: (name) => {
-          const { estimates } = variants[placeOf(name)]!;
-          const distance = (wanted: number) =>
-            mean(indices(wanted).map((i) => estimates[i]!.replicates[r]!.frechet));
-          return distance(steps.fewest) / distance(steps.most);
-        },
-      };
-      return Number(holds(found));
-    });
-    return { claim: text, share: held.length === 0 ? null : mean(held) };
-  });
 }
 
 function runResult(

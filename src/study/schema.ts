@@ -23,7 +23,7 @@ const dataSet = z.strictObject({
         .enum(PICTURE_KINDS)
         .default('scenes')
         .describe(
-          'scenes = one to three objects, as `dataset shapes` makes them; photos = one, captioned "a photo of a red circle".',
+          'scenes = one to three objects, as `dataset shapes` makes them; photos = one in the centre, captioned "a photo of a red circle".',
         ),
       count: whole(1).describe('Number of pictures.'),
       seed: whole(0).default(0).describe('Seed of the pictures.'),
@@ -49,7 +49,7 @@ const evaluation = z.strictObject({
     .describe('Pictures at each setting: of the captions of as many new pictures of the data set.'),
   reference: whole(2, 1_000_000)
     .default(2000)
-    .describe('New pictures of the data set that the Fréchet distance compares with.'),
+    .describe('New pictures of the data set that the Frechet distance compares with.'),
   weights: z
     .array(z.enum(['ema', 'master']))
     .min(1)
@@ -77,14 +77,19 @@ export const studySchema = z.strictObject({
   name: word().describe('Name of the study; its folder is runs/NAME unless --dir says otherwise.'),
   config: text().describe('Configuration that all runs begin with, relative to this file.'),
   ...changes,
-  data: z.record(word(), dataSet).describe('Data sets by name; each variant is trained on each.'),
+  data: z
+    .record(word(), dataSet)
+    .meta({ title: 'a mapping of names to data sets' })
+    .describe('Data sets by name; each variant is trained on each.'),
   vary: z
     .record(z.string(), z.array(z.unknown()).min(1))
     .default({})
+    .meta({ title: 'a mapping of configuration keys to lists' })
     .describe('Values of configuration keys; every combination is a variant, named by its values.'),
   variants: z
     .record(text(), keys())
     .default({})
+    .meta({ title: 'a mapping of names to mappings of configuration keys' })
     .describe('Further variants by name: the configuration keys that make each.'),
   evaluation: evaluation
     .nullable()

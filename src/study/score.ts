@@ -8,9 +8,8 @@ import { OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
 import { replaceFile, writeDurably } from '../files/io.js';
 import { readJson } from '../files/json.js';
-import { detect } from '../shapes/evaluation/detector.js';
 import { FrechetReference, latentMoments } from '../shapes/evaluation/frechet.js';
-import { shows } from '../shapes/evaluation/judge.js';
+import { showsWhat } from '../shapes/evaluation/judge.js';
 import { openShapesModel } from '../shapes/model.js';
 import { PICTURE_SIZE } from '../shapes/vocabulary.js';
 import { distributionOf, drawPrompts, type Pictures, type Reference } from './prompts.js';
@@ -142,7 +141,7 @@ function judged(
   reference: FrechetReference,
   replicates: number,
 ) {
-  const hits = pictures.map((pixels, i) => Number(shows(detect(pixels), prompts[i]!.stated)));
+  const hits = pictures.map((pixels, i) => Number(showsWhat(pixels, prompts[i]!.stated)));
   const features = pictures.map((pixels) => reference.standardised(latentMoments(pixels)));
   const pointOf = (indices: readonly number[]) => ({
     followed: mean(indices.map((i) => hits[i]!)),

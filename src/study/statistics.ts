@@ -54,7 +54,7 @@ export function interval(replicates: readonly number[]): Interval | null {
 }
 
 /**
- * Replicates moved so that their mean is the value itself. A Fréchet distance is biased upwards for fewer
+ * Replicates moved so that their mean is the value itself. A Frechet distance is biased upwards for fewer
  * different pictures, and a resample has fewer.
  */
 export function centred(replicates: readonly number[], value: number): number[] {

@@ -88,7 +88,7 @@ export function register(program: Command): void {
     .addOption(
       choiceOption(
         '--pictures <kind>',
-        'scenes = one to three objects; photos = one, captioned "a photo of a red circle"',
+        'scenes = one to three objects; photos = one in the centre, captioned "a photo of a red circle"',
         PICTURE_KINDS,
       ),
     )

@@ -1,6 +1,6 @@
-/** The Fréchet distance between two sets of pictures, over features that are computed without a network. */
+/** The Frechet distance between two sets of pictures, over features that are computed without a network. */
 import { encodePicture, LATENT_CHANNELS, LATENT_SIDE } from '../autoencoder.js';
-import { eigenOf, product, squareRoot } from './symmetric.js';
+import { eigenvaluesOf, product, squareRoot } from './symmetric.js';
 
 /**
  * The features' name in reports. They are not those of FID (Inception) nor of CLIP, so neither these numbers
@@ -94,7 +94,7 @@ export class FrechetReference {
     const n = this.#mean.length;
     const { mean, covariance } = normalOf(rows);
     // R S has the eigenvalues of the symmetric R^(1/2) S R^(1/2).
-    const { values } = eigenOf(product(product(this.#root, covariance, n), this.#root, n), n);
+    const values = eigenvaluesOf(product(product(this.#root, covariance, n), this.#root, n), n);
     const common = values.reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0);
     let traces = 0;
     for (let i = 0; i < n; i++) {

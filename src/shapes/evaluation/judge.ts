@@ -1,7 +1,7 @@
 /** Compares the objects that were found with those that a prompt asks for. */
 import type { Stated, StatedObject } from '../captions.js';
 import { placeOf, relates } from '../vocabulary.js';
-import type { DetectedObject } from './detector.js';
+import { type DetectedObject, detectExactly } from './detector.js';
 import type { PromptCase } from './prompts.js';
 
 /** Smallest difference of centres, in pixels, that counts as "left of" and the like. */
@@ -36,6 +36,12 @@ export function shows(found: readonly DetectedObject[], { objects, relation }: S
     }
     return found.some((one) => !taken.includes(one) && fits(one, next) && assigned([...taken, one]));
   }
+}
+
+/** Whether a picture [64, 64, 3] shows the objects that are stated, and nothing else. */
+export function showsWhat(pixels: Uint8Array, stated: Stated): boolean {
+  const found = detectExactly(pixels, stated.objects.length);
+  return found !== null && shows(found, stated);
 }
 
 function fits({ shape, color, x, y }: DetectedObject, wanted: StatedObject): boolean {

@@ -52,7 +52,7 @@ describe('symmetric matrices', () => {
   });
 });
 
-describe('Fréchet distance', () => {
+describe('Frechet distance', () => {
   const random = generator(5);
   const rows = (count: number, ...scales: number[]) =>
     Array.from({ length: count }, () => Float64Array.from(scales, (scale) => scale * (random() - 0.5)));
