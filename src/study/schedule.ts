@@ -30,12 +30,9 @@ export async function runJobs(
       await Promise.race([...running].map(({ done }) => done));
     }
     if (stopped()) break;
-    const waiting = jobs.length - i;
-    const places = Math.min(
-      waiting,
-      Math.max(1, Math.floor(free() / least)),
-      (most ?? waiting) - running.size,
-    );
+    const fitting = Math.max(1, Math.floor(free() / least));
+    const allowed = most === null ? fitting : most - running.size;
+    const places = Math.min(jobs.length - i, fitting, allowed);
     const one: Running = { threads: Math.max(least, Math.floor(free() / places)), done: Promise.resolve() };
     one.done = job.run(one.threads).finally(() => running.delete(one));
     running.add(one);
