@@ -1,5 +1,5 @@
 /** The runs of a study: every variant on every data set with every seed. */
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { validatedWeights } from '../config/derived.js';
 import { loadConfigWithSources } from '../config/load.js';
 import type { Config } from '../config/schema.js';
@@ -74,6 +74,7 @@ export function withoutExecution({ threads, threads_per_slot, exchange, telemetr
  */
 export function expand(study: LoadedStudy, variants: readonly Variant[]): StudyRun[] {
   const { spec, path } = study;
+  const base = isAbsolute(spec.config) ? spec.config : join(dirname(path), spec.config);
   const runs = variants.flatMap(({ name: variant, keys }) =>
     Object.entries(spec.data).flatMap(([data, { path: dataPath }]) =>
       spec.seeds.map((seed) => {
@@ -86,7 +87,7 @@ export function expand(study: LoadedStudy, variants: readonly Variant[]): StudyR
           ...(spec.evaluation === null ? {} : { 'checkpoint.keep_best': true }),
         };
         const overrides = Object.entries(set).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-        const config = configOf(join(dirname(path), spec.config), overrides, `${path}: variant "${variant}"`);
+        const config = configOf(base, overrides, `${path}: variant "${variant}"`);
         return { name, variant, data, seed, config, hash: canonicalHash(withoutExecution(config)) };
       }),
     ),
