@@ -4,7 +4,7 @@ import { chartSvg, type Panel, type Series } from '../plots/chart.js';
 import { writeDrawing } from '../plots/drawing.js';
 import { intervalsSvg } from '../plots/intervals.js';
 import { writeGrid } from '../shapes/pictures.js';
-import { drawPrompts, picturesOf } from './prompts.js';
+import { drawPrompts, picturesIn, readReference } from './prompts.js';
 import type { FoundRun, Results, SettingResult, VariantResult } from './result-types.js';
 import { keptPictures, PICTURES_SHOWN } from './score.js';
 import { mean } from './statistics.js';
@@ -207,13 +207,15 @@ export async function writePictures(
   const chosen = (inTable.length > 1 ? inTable : ordered).slice(0, MOST_PICTURED);
   const written: { name: string; data: string }[] = [];
   for (const data of results.data) {
+    const reference = readReference(dir, data);
+    if (reference === null) continue;
+    const prompts = drawPrompts(picturesIn(reference), PICTURES_SHOWN);
     const rows: { pixels: Uint8Array; label: string }[] = [];
     for (const { name } of chosen) {
       const run = runs.find(
         ({ listed, scores }) => listed.variant === name && listed.data === data && scores,
       );
       if (run === undefined) continue;
-      const prompts = drawPrompts(picturesOf(run.listed.path), PICTURES_SHOWN);
       const pictures = await keptPictures(join(dir, run.listed.name));
       rows.push(
         ...pictures.map((pixels, i) => ({

@@ -19,7 +19,7 @@ import { JsonlFile, leadingLines } from '../files/jsonl.js';
 import { lockFile } from '../files/lock.js';
 import { type StudyRun, withoutExecution } from './expand.js';
 import { evaluationSchema } from './schema.js';
-import { scoresHash, scoresOf } from './score.js';
+import { storedScores } from './score.js';
 
 const STUDY_FILE = 'study.json';
 
@@ -174,16 +174,20 @@ export class StudyFolder {
   }
 }
 
-/** How far a run of a study is. Without an evaluation a trained run needs no scores. */
+/**
+ * How far a run of a study is. Without an evaluation a trained run needs no scores. With one, only the checkpoint
+ * that was scored is kept, and the scores tell that the run was trained.
+ */
 export async function runState(
   dir: string,
   { name, hash, steps }: ListedRun,
   evaluation: StudyFile['evaluation'],
 ): Promise<RunState> {
   const runDir = join(dir, name);
+  const stored = evaluation === null ? null : storedScores(runDir, { config: hash, evaluation });
+  if (stored !== null) return stored.current ? 'scored' : 'trained';
   const [latest] = await listCheckpoints(join(runDir, CHECKPOINTS));
   if (latest === undefined) return existsSync(runDir) ? 'begun' : 'new';
   if (latest.step < steps) return 'begun';
-  if (evaluation === null) return 'scored';
-  return scoresOf(runDir, scoresHash(hash, evaluation)) === null ? 'trained' : 'scored';
+  return evaluation === null ? 'scored' : 'trained';
 }

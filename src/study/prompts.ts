@@ -11,7 +11,7 @@ import type { Stated } from '../shapes/captions.js';
 import { FrechetReference, latentMoments, type Normal, normalOf } from '../shapes/evaluation/frechet.js';
 import { showsWhat } from '../shapes/evaluation/judge.js';
 import { generatorOf } from '../shapes/generate.js';
-import { drawPicture, type PictureKind } from '../shapes/kinds.js';
+import { drawPicture, PICTURE_KINDS, type PictureKind } from '../shapes/kinds.js';
 import { render } from '../shapes/render.js';
 import { mean } from './statistics.js';
 
@@ -56,7 +56,7 @@ function realPicture({ kind, seed }: Pictures, id: number): Uint8Array {
 
 const numbers = () => z.array(z.number());
 const referenceSchema = z.strictObject({
-  pictures: z.strictObject({ kind: z.string(), seed: z.string() }),
+  pictures: z.strictObject({ kind: z.enum(PICTURE_KINDS), seed: z.string().regex(/^\d{1,20}$/) }),
   count: z.int(),
   mean: numbers(),
   covariance: numbers(),
@@ -114,6 +114,11 @@ function storedReference(file: string): Reference | null {
     if (error instanceof OrchestratorError) return null;
     throw error;
   }
+}
+
+/** The kind and the seed of the pictures of a reference. */
+export function picturesIn({ pictures: { kind, seed } }: Reference): Pictures {
+  return { kind, seed: BigInt(seed) };
 }
 
 export function distributionOf({ mean: centre, covariance }: Reference): Normal {

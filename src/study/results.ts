@@ -15,7 +15,7 @@ import {
   type Setting,
   type VariantResult,
 } from './result-types.js';
-import { scoresHash, scoresOf } from './score.js';
+import { scoresOf } from './score.js';
 import { mean } from './statistics.js';
 import { type Validation, validationsOf } from './validations.js';
 
@@ -26,7 +26,7 @@ export async function resultsOf(dir: string): Promise<{ results: Results; runs: 
   const journal = journalOf(dir);
   const runs = study.runs.map((listed): FoundRun => {
     const runDir = join(dir, listed.name);
-    const scores = evaluation === null ? null : scoresOf(runDir, scoresHash(listed.hash, evaluation));
+    const scores = evaluation === null ? null : scoresOf(runDir, { config: listed.hash, evaluation });
     return { listed, validations: validationsOf(runDir), scores };
   });
   const states = new Map<string, RunState>();

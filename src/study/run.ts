@@ -1,6 +1,8 @@
 /** Runs a study: makes its data sets, then trains and scores its runs side by side. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { CHECKPOINTS } from '../checkpoint/resume.js';
+import { keepOnly } from '../checkpoint/retention.js';
 import { lastStep } from '../coordinator/progress.js';
 import { MANIFEST_FILE } from '../data/manifest.js';
 import { OrchestratorError } from '../errors.js';
@@ -11,6 +13,7 @@ import { chosenVariants, expand, variantsOf } from './expand.js';
 import { listed, type RunState, StudyFolder } from './folder.js';
 import { picturesOf, referenceFile, referenceFor } from './prompts.js';
 import { remainingSeconds, runJobs } from './schedule.js';
+import { bestCheckpoint } from './score.js';
 import type { LoadedStudy } from './spec.js';
 
 export interface StudyOptions {
@@ -199,6 +202,8 @@ export class Study {
     folder.note({ event: ended ? 'scored' : 'stopped', run: name, part: 'scoring', seconds, threads });
     if (!ended) return;
     states.set(name, 'scored');
+    const { step } = await bestCheckpoint(folder.runDir(name));
+    await keepOnly(join(folder.runDir(name), CHECKPOINTS), step);
     if (trainedIn !== null) share.add(trainedIn, seconds);
   }
 

@@ -21,8 +21,9 @@ const point = z.strictObject({ followed: z.number(), frechet: z.number() });
 const scoresSchema = z.strictObject({
   format: z.literal('orchestrator-study-scores'),
   version: z.literal(1),
-  /** Of the configuration and of the evaluation that led to the scores. */
-  hash: z.string(),
+  /** Hashes of the configuration and of the evaluation that led to the scores. */
+  config: z.string(),
+  evaluation: z.string(),
   /** The step of the lowest validation loss of the EMA among the checkpoints. */
   step: z.int(),
   seconds: z.number(),
@@ -48,20 +49,36 @@ const SCORES_FILE = 'scores.json';
 export const PICTURES_FILE = 'pictures.png';
 export const PICTURES_SHOWN = 8;
 
-/** What scores depend on beside the weights. */
-export function scoresHash(configHash: string, evaluation: Evaluation): string {
-  return canonicalHash({ config: configHash, evaluation });
+/** What the scores of a folder are of. */
+interface ScoredBy {
+  /** Hash of the run's configuration. */
+  config: string;
+  evaluation: Evaluation;
 }
 
-/** The scores of a run; null if it has none, or of another evaluation. */
-export function scoresOf(runDir: string, hash: string): Scores | null {
+/**
+ * The scores in a run's folder, and whether they are of this evaluation; null if there are none of its
+ * configuration.
+ */
+export function storedScores(
+  runDir: string,
+  { config, evaluation }: ScoredBy,
+): { scores: Scores; current: boolean } | null {
+  let scores: Scores;
   try {
-    const scores = readJson(join(runDir, SCORES_FILE), scoresSchema);
-    return scores.hash === hash ? scores : null;
+    scores = readJson(join(runDir, SCORES_FILE), scoresSchema);
   } catch (error) {
     if (error instanceof OrchestratorError) return null;
     throw error;
   }
+  if (scores.config !== config) return null;
+  return { scores, current: scores.evaluation === canonicalHash(evaluation) };
+}
+
+/** The scores of a run; null if it has none, or of another evaluation. */
+export function scoresOf(runDir: string, by: ScoredBy): Scores | null {
+  const stored = storedScores(runDir, by);
+  return stored?.current ? stored.scores : null;
 }
 
 /** The checkpoint of the lowest validation loss of the EMA; the last one of a run without. */
@@ -82,8 +99,8 @@ interface ScoreOptions {
   pictures: Pictures;
   reference: Reference;
   evaluation: Evaluation;
-  /** See scoresHash. */
-  hash: string;
+  /** Hash of the run's configuration. */
+  config: string;
   threads: number | null;
   device: 'cpu' | 'cuda';
   onProgress: (done: number, total: number) => void;
@@ -125,7 +142,8 @@ export async function scoreRun(options: ScoreOptions): Promise<Scores> {
     }
   }
   const scores: Scores = {
-    ...{ format: 'orchestrator-study-scores', version: 1, hash: options.hash, step },
+    ...{ format: 'orchestrator-study-scores', version: 1, step },
+    ...{ config: options.config, evaluation: canonicalHash(evaluation) },
     ...{ seconds: (performance.now() - started) / 1000, versions, settings },
   };
   await replaceFile(join(runDir, SCORES_FILE), (temporary) =>

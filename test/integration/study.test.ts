@@ -109,7 +109,10 @@ describe('study', () => {
     }
     for (const run of runs) {
       expect(readLines(join(folder, 'whole', run, 'metrics.jsonl')).length).toBeGreaterThan(12);
-      expect(existsSync(join(folder, 'whole', run, 'checkpoints', 'step-00000012'))).toBe(true);
+      // Of its checkpoints, the one that was scored stays.
+      const { step } = JSON.parse(readFileSync(join(folder, 'whole', run, 'scores.json'), 'utf8'));
+      const kept = `step-${String(step).padStart(8, '0')}`;
+      expect(readdirSync(join(folder, 'whole', run, 'checkpoints'))).toEqual([kept]);
     }
     const report = readFileSync(join(folder, 'whole/report/report.md'), 'utf8');
     const images = [...report.matchAll(/!\[[^\]]*\]\(([^)]+)\)/g)].map(([, name]) => name!);
@@ -176,7 +179,8 @@ describe('a study whose file has changed', () => {
       expect(again.stderr).toContain(`${runs[1]}: schedule.steps was 12 and is 8; it runs anew`);
       const aside = readdirSync(join(folder, 'changed')).filter((name) => name.startsWith('superseded-'));
       expect(aside).toHaveLength(1);
-      expect(existsSync(join(folder, 'changed', runs[1]!, 'checkpoints', 'step-00000008'))).toBe(true);
+      const steps = readLines(join(folder, 'changed', runs[1]!, 'ledger.jsonl')).map(({ step }) => step);
+      expect(steps.at(-1)).toBe(8);
     } finally {
       writeFileSync(file, text());
     }

@@ -14,7 +14,7 @@ import { picturesOf, referenceFile, referenceFor } from '../../study/prompts.js'
 import { quickened } from '../../study/quick.js';
 import { writeReport } from '../../study/report.js';
 import { Study, type StudyOutcome, type StudyProgress } from '../../study/run.js';
-import { scoreRun, scoresHash } from '../../study/score.js';
+import { scoreRun } from '../../study/score.js';
 import { loadStudy } from '../../study/spec.js';
 import { nearest } from '../../text/nearest.js';
 import { counted, eta } from '../../text/quantities.js';
@@ -191,7 +191,7 @@ async function score(
   const progress = new Progress('scoring', (done, total) => `${((100 * done) / total).toFixed(0)} %`);
   const { step, seconds } = await scoreRun({
     ...{ runDir: join(dir, name), pictures, reference, evaluation, threads, device: found.device },
-    hash: scoresHash(found.hash, evaluation),
+    config: found.hash,
     onProgress: (done, total) => {
       progress.update(done, total);
       const notice: ShareNotice = { share: done / total };

@@ -57,6 +57,29 @@ describe('charts', () => {
     expect(textsOf(chartSvg([panel(points)]))).not.toContain('one');
   });
 
+  test('one label has one colour in all panels, and is named once', () => {
+    const points = [0, 1].map((x) => ({ x, y: x }));
+    const of = (...labels: string[]) => ({
+      ...panel(points),
+      series: labels.map((label) => ({ label, points })),
+    });
+    const svg = chartSvg([of('a', 'b'), of('b', 'c')]);
+    const colours = [...svg.matchAll(/<path [^>]*stroke="([^"]*)"/g)].map(([, colour]) => colour);
+    expect(colours[1]).toBe(colours[2]);
+    expect(new Set(colours).size).toBe(3);
+    expect(textsOf(svg).filter((text) => text === 'b')).toHaveLength(1);
+  });
+
+  test('points are not joined; a single point of a line is seen', () => {
+    const points = [0, 1, 2].map((x) => ({ x, y: x }));
+    const svg = chartSvg([{ ...panel(points), style: 'points', yLabel: 'score' }]);
+    expect(linesOf(svg)).toEqual([]);
+    expect(svg.match(/<circle/g)).toHaveLength(3);
+    expect(textsOf(svg)).toContain('score');
+    expect(chartSvg([panel([{ x: 1, y: 1 }])]).match(/<circle/g)).toHaveLength(1);
+    expect(chartSvg([panel(points)])).not.toContain('<circle');
+  });
+
   test('are written as SVG and as a picture, over what was there', async () => {
     const folder = temporaryFolder();
     const panels = Array.from({ length: 3 }, () => panel([0, 1].map((x) => ({ x, y: x }))));
