@@ -15,6 +15,8 @@ export interface Panel {
   yLabel?: string;
   /** Lines by default; points are not joined. */
   style?: 'lines' | 'points';
+  /** Values that the axis of y reaches at least. */
+  within?: readonly [number, number];
   /** Whether y is drawn by its logarithm; then only values above 0 are drawn. */
   logarithmic: boolean;
   series: readonly Series[];
@@ -24,6 +26,8 @@ const WIDTH = 420;
 const HEIGHT = 300;
 const MARGIN = { left: 64, right: 16, top: 40, bottom: 44 };
 const COLUMNS = 2;
+/** Of a line of so few points each is marked. */
+const MOST_MARKED = 12;
 /** Width of the list of labels, and the distance of its lines. */
 const LEGEND = 150;
 const LEGEND_LINE = 16;
@@ -40,15 +44,29 @@ export function ticks(low: number, high: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * width).toPrecision(12)));
 }
 
-/** The marks of an axis: where they lie on it, and what they say. Powers of ten on a logarithmic axis. */
+/** Powers of ten that a logarithmic axis spans, up to which 1, 2 and 5 times each are marked, too. */
+const CLOSE_MARKS = 2.5;
+
+const log10 = (y: number) => elementary().log(y) / Math.LN10;
+
+/** The marks of an axis: where they lie on it, and what they say. */
 function marks(low: number, high: number, logarithmic: boolean): { at: number; label: string }[] {
   if (!logarithmic) return ticks(low, high).map((at) => ({ at, label: String(at) }));
-  const whole = ticks(low, high).filter((power) => Number.isInteger(power));
-  return whole.map((at) => ({ at, label: `1e${at}` }));
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, i) => Math.floor(low) + i);
+  const factors = high - low <= CLOSE_MARKS ? [1, 2, 5] : [1];
+  return powers.flatMap((power) =>
+    factors
+      .map((factor) => ({ at: power + log10(factor), label: `${factor}e${power}` }))
+      .map(({ at, label }) => ({
+        at,
+        label: Math.abs(power) <= 3 && factors.length > 1 ? String(Number(label)) : label,
+      }))
+      .filter(({ at }) => at >= low - 1e-9 && at <= high + 1e-9),
+  );
 }
 
-function drawPanel({ title, xLabel, yLabel, style, logarithmic, series }: Panel, labels: string[]): string {
-  const log10 = (y: number) => elementary().log(y) / Math.LN10;
+function drawPanel(panel: Panel, labels: readonly string[]): string {
+  const { title, xLabel, yLabel, style, within = [], logarithmic, series } = panel;
   const lines = series.map(({ label, points }) => ({
     label,
     points: points.map(({ x, y }) => {
@@ -58,15 +76,17 @@ function drawPanel({ title, xLabel, yLabel, style, logarithmic, series }: Panel,
   }));
   const all = lines.flatMap(({ points }) => points);
   const xs = all.map(({ x }) => x);
-  const ys = all.flatMap(({ y }) => y ?? []);
+  const ys = [...all.flatMap(({ y }) => y ?? []), ...within];
   const range = (values: number[], least: number): [number, number] => {
     const [low, high] = values.length === 0 ? [0, 1] : [Math.min(...values), Math.max(...values)];
-    const missing = Math.max(0, least - (high - low)) / 2;
+    // Points on the edge would be half outside.
+    const edge = style === 'points' ? (high - low) * 0.04 : 0;
+    const missing = edge + Math.max(0, least - (high - low)) / 2;
     return [low - missing, high + missing];
   };
   const [x0, x1] = range(xs, 1e-9);
-  // A constant gets an axis, too; a logarithmic axis is at least two powers of ten long.
-  const [y0, y1] = range(ys, logarithmic ? 2 : 1e-3);
+  // A constant gets an axis, too; a logarithmic axis spans at least a power of ten.
+  const [y0, y1] = range(ys, logarithmic ? 1 : 1e-3);
   const { left, right, top, bottom } = MARGIN;
   const at = {
     x: (x: number) => left + ((x - x0) / (x1 - x0)) * (WIDTH - left - right),
@@ -95,8 +115,7 @@ function drawPanel({ title, xLabel, yLabel, style, logarithmic, series }: Panel,
       if (y === null) continue;
       const joined = k > 0 && points[k - 1]!.y !== null;
       path += `${joined ? 'L' : 'M'}${at.x(x).toFixed(2)} ${at.y(y).toFixed(2)}`;
-      const alone = !joined && (points[k + 1]?.y ?? null) === null;
-      if (style === 'points' || alone) {
+      if (style === 'points' || points.length <= MOST_MARKED) {
         parts.push(`<circle cx="${at.x(x).toFixed(2)}" cy="${at.y(y).toFixed(2)}" r="3" fill="${colour}"/>`);
       }
     }

@@ -1,5 +1,6 @@
 /** The figures of a study's report. */
 import { join } from 'node:path';
+import { STUDY } from '../objective/study.js';
 import { chartSvg, type Panel, type Series } from '../plots/chart.js';
 import { writeDrawing } from '../plots/drawing.js';
 import { intervalsSvg } from '../plots/intervals.js';
@@ -43,10 +44,12 @@ export function figuresOf(results: Results, runs: readonly FoundRun[]): Figure[]
 }
 
 function ranksFigure(results: Results): Figure | null {
-  const rows = inOrder(results).flatMap(({ name, ranks, published }) => {
-    if (ranks === null) return [];
-    const { mean: value, interval } = ranks.all;
-    return [{ label: name, value, interval, other: published.ranks?.all ?? null }];
+  const ranked = inOrder(results).filter(({ ranks }) => ranks !== null);
+  // A rank among fewer variants is another quantity than one among the paper's.
+  const comparable = ranked.length >= STUDY.length;
+  const rows = ranked.map(({ name, ranks, published }) => {
+    const { mean: value, interval } = ranks!.all;
+    return { label: name, value, interval, other: comparable ? (published.ranks?.all ?? null) : null };
   });
   if (rows.length < 2) return null;
   const rings = rows.some(({ other }) => other !== null);
@@ -61,6 +64,36 @@ function ranksFigure(results: Results): Figure | null {
   };
 }
 
+/** A score as an axis has it. */
+type Scored = Pick<Panel, 'title' | 'yLabel' | 'within' | 'logarithmic'> & {
+  value(setting: SettingResult): number;
+};
+
+const SCORES: readonly Scored[] = [
+  {
+    ...{ title: 'prompts followed', yLabel: '%', within: [0, 10], logarithmic: false },
+    value: ({ followed }) => 100 * followed.mean,
+  },
+  {
+    ...{ title: 'Frechet distance', yLabel: 'distance', logarithmic: true },
+    value: ({ frechet }) => frechet.mean,
+  },
+];
+
+/** A panel for each score of each data set. */
+function scoreChart(
+  data: readonly string[],
+  { series, ...rest }: Pick<Panel, 'xLabel' | 'style'> & { series(set: string, score: Scored): Series[] },
+): string {
+  const panels = data.flatMap((set) =>
+    SCORES.map((score) => {
+      const { value, title, ...axis } = score;
+      return { ...rest, ...axis, title: `${set}: ${title}`, series: series(set, score) };
+    }),
+  );
+  return chartSvg(panels);
+}
+
 /** Figure 3 of the paper: scores over the number of steps at the largest guidance scale, with the EMA. */
 function stepsFigure(results: Results): Figure | null {
   const { evaluation, data } = results;
@@ -73,14 +106,8 @@ function stepsFigure(results: Results): Figure | null {
     .filter(({ own }) => own === guidance)
     .sort((a, b) => a.steps - b.steps);
   if (chosen.length < 2) return null;
-  const panel = (
-    set: string,
-    title: string,
-    yLabel: string,
-    value: (one: SettingResult) => number,
-  ): Panel => ({
-    ...{ title: `${set}: ${title}`, xLabel: 'steps', yLabel, logarithmic: false },
-    series: families.map(({ name, settings }) => ({
+  const series = (set: string, { value }: Scored) =>
+    families.map(({ name, settings }) => ({
       label: name,
       points: chosen.map(({ steps, index }) => {
         const found = settings.find(
@@ -88,17 +115,11 @@ function stepsFigure(results: Results): Figure | null {
         );
         return { x: steps, y: found === undefined ? null : value(found) };
       }),
-    })),
-  });
+    }));
   return {
     name: 'steps',
-    caption: `The best of each family over the number of steps, at guidance ${guidance}, weights ${weights[0]} (the paper's Figure 3).`,
-    svg: chartSvg(
-      data.flatMap((set) => [
-        panel(set, 'prompts followed', '%', ({ followed }) => 100 * followed.mean),
-        panel(set, 'Frechet distance', 'distance', ({ frechet }) => frechet.mean),
-      ]),
-    ),
+    caption: `The best of each family over the number of steps, at guidance ${guidance}, weights ${weights[0]}${results.claims.length > 0 ? " (the paper's Figure 3)" : ''}.`,
+    svg: scoreChart(data, { xLabel: 'steps', series }),
   };
 }
 
@@ -108,36 +129,21 @@ function scatterFigure(results: Results): Figure | null {
   const scored = inOrder(results).filter(({ settings }) => settings.length > 0);
   if (evaluation === null || scored.length < 2) return null;
   const families = [...new Set(scored.map(({ family }) => family))];
-  const panel = (
-    set: string,
-    title: string,
-    yLabel: string,
-    value: (one: SettingResult) => number,
-  ): Panel => ({
-    ...{ title: `${set}: ${title}`, xLabel: 'squared error of the noise estimate', yLabel },
-    ...{ logarithmic: false, style: 'points' as const },
-    series: families.map(
-      (family): Series => ({
-        label: family,
-        points: scored.flatMap((variant) => {
-          const setting = shownSetting(results, variant, set);
-          const error = variant.losses[set]?.epsilonError;
-          if (variant.family !== family || setting === null || !error) return [];
-          return [{ x: error.mean, y: value(setting) }];
-        }),
+  const series = (set: string, { value }: Scored) =>
+    families.map((family) => ({
+      label: family,
+      points: scored.flatMap((variant) => {
+        const setting = shownSetting(results, variant, set);
+        const error = variant.losses[set]?.epsilonError;
+        if (variant.family !== family || setting === null || !error) return [];
+        return [{ x: error.mean, y: value(setting) }];
       }),
-    ),
-  });
+    }));
   return {
     name: 'scatter',
     caption:
       'The validation error that compares across formulations, against the scores of the shown setting.',
-    svg: chartSvg(
-      data.flatMap((set) => [
-        panel(set, 'prompts followed', '%', ({ followed }) => 100 * followed.mean),
-        panel(set, 'Frechet distance', 'distance', ({ frechet }) => frechet.mean),
-      ]),
-    ),
+    svg: scoreChart(data, { xLabel: 'squared error of the noise estimate', style: 'points', series }),
   };
 }
 

@@ -121,7 +121,7 @@ function ranks(results: Results): string {
   const note = published
     ? ` The paper's ranks are among its 61 formulations; these are among ${ranked.length}, so compare their order.`
     : '';
-  return `## Ranks (the paper's Table 1)
+  return `## Ranks${published ? " (the paper's Table 1)" : ''}
 
 At each setting, variants are ranked by peeling Pareto fronts of (followed, distance); ranks are averaged over settings.${note}
 
@@ -147,7 +147,7 @@ function scores(results: Results): string {
     }),
     ...(published ? paperScores(variant) : []),
   ]);
-  return `## Scores (the paper's Table 2)
+  return `## Scores${published ? " (the paper's Table 2)" : ''}
 
 At ${steps} steps and guidance ${guidance}, weights ${evaluation.weights[0]}: the mean${results.seeds.length > 1 ? ' ± the deviation over seeds' : ''}, and its interval.${published ? " The paper's numbers are of other data and other measures: compare their order." : ''}
 

@@ -1,17 +1,13 @@
 /** Runs a study: makes its data sets, then trains and scores its runs side by side. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { keepOnly } from '../checkpoint/retention.js';
 import { lastStep } from '../coordinator/progress.js';
-import { MANIFEST_FILE } from '../data/manifest.js';
 import { OrchestratorError } from '../errors.js';
-import { generateShapes, type ShapesOptions, staleReason } from '../shapes/generate.js';
+import { prepareData } from './data.js';
 import { Processes, untilFree } from './execute.js';
-import type { StudyRun, Variant } from './expand.js';
-import { chosenVariants, expand, variantsOf } from './expand.js';
+import { expand, type StudyRun, type Variant } from './expand.js';
 import { listed, type RunState, StudyFolder } from './folder.js';
-import { picturesOf, referenceFile, referenceFor } from './prompts.js';
 import { remainingSeconds, runJobs } from './schedule.js';
 import { bestCheckpoint } from './score.js';
 import type { LoadedStudy } from './spec.js';
@@ -19,8 +15,9 @@ import type { LoadedStudy } from './spec.js';
 export interface StudyOptions {
   study: LoadedStudy;
   dir: string;
-  /** Variants to run; none = all. */
-  only: readonly string[];
+  /** The variants of the study, and those of them to run now. */
+  variants: readonly Variant[];
+  chosen: readonly Variant[];
   /** Workers of each run. */
   nodes: number;
   cores: number;
@@ -90,13 +87,12 @@ export class Study {
   }
 
   async run(): Promise<StudyOutcome> {
-    const { study, dir, only, budget } = this.#options;
-    const all = variantsOf(study);
-    const chosen = chosenVariants(all, only);
+    const { study, dir, variants, budget } = this.#options;
+    const runs = expand(study, variants);
     const folder = await StudyFolder.open(dir);
     const timer = budget === null ? null : setTimeout(() => this.stop('budget'), budget * 1000);
     try {
-      return await this.#runAll(folder, expand(study, all), chosen);
+      return await this.#runAll(folder, runs);
     } finally {
       if (timer !== null) clearTimeout(timer);
       this.#processes.close();
@@ -104,15 +100,17 @@ export class Study {
     }
   }
 
-  async #runAll(folder: StudyFolder, all: StudyRun[], chosen: Variant[]): Promise<StudyOutcome> {
-    const { study, command, nodes, cores, jobs } = this.#options;
+  async #runAll(folder: StudyFolder, all: StudyRun[]): Promise<StudyOutcome> {
+    const { study, chosen, command, nodes, cores, jobs } = this.#options;
     const { spec } = study;
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1000;
     const names = new Set(chosen.map(({ name }) => name));
     const runs = all.filter(({ variant }) => names.has(variant));
     this.#refuseChanged(folder, runs);
-    for (const data of Object.keys(spec.data)) await this.#prepareData(data);
+    for (const data of Object.keys(spec.data)) {
+      await prepareData(spec, data, folder.path, (text) => this.#listener.line(text));
+    }
     await folder.writeStudy({ name: spec.name, command, evaluation: spec.evaluation, runs: listed(all) });
     const states = new Map<string, RunState>();
     const list = listed(runs);
@@ -246,38 +244,6 @@ export class Study {
       'ERR_STUDY',
       `${changed.length === 1 ? 'A run was' : `${changed.length} runs were`} trained with another configuration:\n${lines.join('\n')}`,
       '--rerun-changed moves them aside and trains them again; --dir begins another study',
-    );
-  }
-
-  /** Makes a data set if it is missing, and what its models are compared with. */
-  async #prepareData(name: string): Promise<void> {
-    const { data, evaluation } = this.#options.study.spec;
-    const { path, generate } = data[name]!;
-    if (generate !== null) {
-      const { pictures: kind, count, seed } = generate;
-      const wanted: ShapesOptions = { out: path, kind, count, seed: BigInt(seed), onProgress: null };
-      if (!existsSync(join(path, MANIFEST_FILE))) {
-        this.#listener.line(`generating ${count} pictures: ${path}`);
-        await generateShapes(wanted);
-      } else {
-        const reason = staleReason(wanted);
-        if (reason !== null) {
-          const what = `data.${name}: ${path} is not the data set of this study: ${reason}`;
-          throw new OrchestratorError('ERR_STUDY', what, 'Give another data path, or remove that folder');
-        }
-      }
-    }
-    if (evaluation === null) return;
-    const { reference, pictures } = evaluation;
-    const { real } = await referenceFor(
-      referenceFile(this.#options.dir, name),
-      picturesOf(path),
-      reference,
-      pictures,
-    );
-    const follow = `${(100 * real.followed).toFixed(1)} % of ${real.count} prompts`;
-    this.#listener.line(
-      `${name}: real pictures follow ${follow}, at a distance of ${real.frechet.toFixed(2)}`,
     );
   }
 }

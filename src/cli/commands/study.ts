@@ -9,6 +9,7 @@ import { native } from '../../native/load.js';
 import { onStopSignals, SIGNAL_EXIT, type StopSignal } from '../../signals.js';
 import { childSeconds } from '../../study/busy.js';
 import type { ShareNotice } from '../../study/execute.js';
+import { chosenVariants, variantsOf } from '../../study/expand.js';
 import { readStudy } from '../../study/folder.js';
 import { picturesOf, referenceFile, referenceFor } from '../../study/prompts.js';
 import { quickened } from '../../study/quick.js';
@@ -74,10 +75,12 @@ async function run(file: string, flags: RunFlags): Promise<void> {
   const command = shellText(['orchestrator', ...process.argv.slice(2)]);
   const { processors: cores } = hostOf(native());
   const screen = new Screen(study.spec.name);
+  const variants = chosenVariants(variantsOf(study), some);
   const options = {
     study,
     dir,
-    only: only.length === 0 ? some : only,
+    variants,
+    chosen: chosenVariants(variants, only),
     nodes,
     cores,
     jobs,

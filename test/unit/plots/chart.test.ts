@@ -70,14 +70,27 @@ describe('charts', () => {
     expect(textsOf(svg).filter((text) => text === 'b')).toHaveLength(1);
   });
 
-  test('points are not joined; a single point of a line is seen', () => {
-    const points = [0, 1, 2].map((x) => ({ x, y: x }));
-    const svg = chartSvg([{ ...panel(points), style: 'points', yLabel: 'score' }]);
+  test('points are not joined; those of a line are marked where they are few', () => {
+    const points = (count: number) => Array.from({ length: count }, (_, x) => ({ x, y: x }));
+    const svg = chartSvg([{ ...panel(points(3)), style: 'points', yLabel: 'score' }]);
     expect(linesOf(svg)).toEqual([]);
     expect(svg.match(/<circle/g)).toHaveLength(3);
     expect(textsOf(svg)).toContain('score');
-    expect(chartSvg([panel([{ x: 1, y: 1 }])]).match(/<circle/g)).toHaveLength(1);
-    expect(chartSvg([panel(points)])).not.toContain('<circle');
+    const few = chartSvg([panel(points(4))]);
+    expect([few.match(/<circle/g), linesOf(few)]).toEqual([
+      expect.objectContaining({ length: 4 }),
+      [expect.any(String)],
+    ]);
+    expect(chartSvg([panel(points(40))])).not.toContain('<circle');
+  });
+
+  test('an axis reaches what it has to, and a short logarithmic one is marked at 1, 2 and 5', () => {
+    const points = [0, 1].map((x) => ({ x, y: 0 }));
+    expect(textsOf(chartSvg([{ ...panel(points), within: [0, 100] }]))).toContain('100');
+    const close = [30, 200].map((y, x) => ({ x, y }));
+    const texts = textsOf(chartSvg([panel(close, true)]));
+    expect(texts).toEqual(expect.arrayContaining(['50', '100', '200']));
+    expect(texts).not.toContain('1e2');
   });
 
   test('are written as SVG and as a picture, over what was there', async () => {

@@ -109,7 +109,7 @@ describe('variants and runs', () => {
 
   test('each is trained on each data set with each seed, those of a variant one after the other', () => {
     const several = study(
-      VARIED.replace('{scenes: {path: data}}', '{a: {path: x}, b: {path: y}}') + 'seeds: [3, 4]\n',
+      `${VARIED.replace('{scenes: {path: data}}', '{a: {path: x}, b: {path: y}}')}seeds: [3, 4]\n`,
     );
     const runs = expand(several, variantsOf(several));
     expect(
