@@ -5,8 +5,9 @@ import { chartSvg, type Panel, type Series } from '../plots/chart.js';
 import { writeDrawing } from '../plots/drawing.js';
 import { intervalsSvg } from '../plots/intervals.js';
 import { writeGrid } from '../shapes/pictures.js';
+import { bestOfFamilies, inOrder, shownSetting } from './order.js';
 import { drawPrompts, picturesIn, readReference } from './prompts.js';
-import type { FoundRun, Results, SettingResult, VariantResult } from './result-types.js';
+import type { FoundRun, Results, SettingResult } from './result-types.js';
 import { keptPictures, PICTURES_SHOWN } from './score.js';
 import { mean } from './statistics.js';
 
@@ -15,22 +16,6 @@ export interface Figure {
   name: string;
   caption: string;
   svg: string;
-}
-
-/** The order of the report: by rank, or where there is none, by the error of the noise estimate. */
-export function inOrder(results: Results): VariantResult[] {
-  const key = ({ ranks, losses }: VariantResult) => {
-    if (ranks !== null) return ranks.all.mean;
-    const errors = Object.values(losses).map(({ loss, epsilonError }) => (epsilonError ?? loss).mean);
-    return errors.length === 0 ? Number.POSITIVE_INFINITY : 1e6 + mean(errors);
-  };
-  return [...results.variants].sort((a, b) => key(a) - key(b));
-}
-
-/** The best of each family, in the order of the report. */
-function bestOfFamilies(results: Results): VariantResult[] {
-  const started = inOrder(results).filter(({ runs }) => runs.some(({ best }) => best !== null));
-  return started.filter((one, i) => started.findIndex(({ family }) => family === one.family) === i);
 }
 
 /** All figures that the results allow. */
@@ -147,19 +132,6 @@ function scatterFigure(results: Results): Figure | null {
   };
 }
 
-/** The scores of a variant at the setting that the report shows. */
-export function shownSetting(
-  results: Results,
-  { settings }: VariantResult,
-  data: string,
-): SettingResult | null {
-  const { evaluation } = results;
-  const found = settings.find(
-    (one) => one.data === data && one.weights === evaluation?.weights[0] && one.sampler === evaluation.shown,
-  );
-  return found ?? null;
-}
-
 /** The error of the noise estimate over the steps of training, averaged over seeds. */
 function curvesFigure(results: Results, runs: readonly FoundRun[]): Figure | null {
   const families = bestOfFamilies(results);
@@ -231,7 +203,7 @@ export async function writePictures(
       );
     }
     if (rows.length === 0) continue;
-    const name = `pictures-${data}.png`;
+    const name = `pictures-${data}.jpg`;
     await writeGrid(rows, join(folder, name), { columns: PICTURES_SHOWN });
     written.push({ name, data });
   }

@@ -1,9 +1,9 @@
 /** The report of a study as Markdown. */
 import { FEATURES } from '../shapes/evaluation/frechet.js';
 import { counted, quantity, timeSpan } from '../text/quantities.js';
-import { type Figure, inOrder, shownSetting } from './figures.js';
-import type { Occasion } from './report.js';
-import type { Group, Measured, Results, VariantResult } from './result-types.js';
+import type { Figure } from './figures.js';
+import { inOrder, shownSetting } from './order.js';
+import type { Group, Measured, Occasion, Results, VariantResult } from './result-types.js';
 import { COVERAGE } from './statistics.js';
 
 /** Shares of resamples from which on a claim is said to show, or not to. */

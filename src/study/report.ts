@@ -5,14 +5,14 @@ import { makeFolders, replaceFile, writeDurably } from '../files/io.js';
 import { native } from '../native/load.js';
 import { figuresOf, writeFigure, writePictures } from './figures.js';
 import { renderReport } from './markdown.js';
+import type { Occasion } from './result-types.js';
 import { resultsOf } from './results.js';
 
-/** What the report was written on, and when. */
-export interface Occasion {
-  /** "2026-11-26" */
-  date: string;
-  /** "AMD EPYC, 2 processors, avx512bf16" */
-  hardware: string;
+/** Digits of a number in report.json. */
+const DIGITS = 6;
+
+function rounded(_: string, value: unknown): unknown {
+  return typeof value === 'number' ? Number(value.toPrecision(DIGITS)) : value;
 }
 
 /** Of this machine. */
@@ -40,7 +40,7 @@ export async function writeReport(dir: string, out: string, when = occasion()) {
   const write = async (name: string, text: string) => {
     await replaceFile(join(out, name), (temporary) => writeDurably(temporary, text));
   };
-  await write('report.json', `${JSON.stringify({ ...when, ...results }, null, 1)}\n`);
+  await write('report.json', `${JSON.stringify({ ...when, ...results }, rounded, 1)}\n`);
   await write('report.md', renderReport(results, when, figures, pictures));
   const all = results.variants.flatMap((variant) => variant.runs);
   return { runs: all.length, complete: all.filter(({ state }) => state === 'scored').length };

@@ -90,3 +90,11 @@ export interface FoundRun {
   validations: Validation[];
   scores: Scores | null;
 }
+
+/** What the report was written on, and when. */
+export interface Occasion {
+  /** "2026-11-26" */
+  date: string;
+  /** "AMD EPYC, 2 processors, avx512bf16" */
+  hardware: string;
+}

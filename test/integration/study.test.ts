@@ -116,7 +116,7 @@ describe('study', () => {
     }
     const report = readFileSync(join(folder, 'whole/report/report.md'), 'utf8');
     const images = [...report.matchAll(/!\[[^\]]*\]\(([^)]+)\)/g)].map(([, name]) => name!);
-    expect(images).toEqual(['ranks.svg', 'steps.svg', 'scatter.svg', 'curves.svg', 'pictures-photos.png']);
+    expect(images).toEqual(['ranks.svg', 'steps.svg', 'scatter.svg', 'curves.svg', 'pictures-photos.jpg']);
     for (const name of [...images, 'curves.png']) {
       expect(statSync(join(folder, 'whole/report', name)).size).toBeGreaterThan(500);
     }

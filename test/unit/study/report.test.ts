@@ -95,7 +95,7 @@ describe('the report of a recorded study', () => {
           );
         return total + depth(followed.mean, frechet.mean);
       }, 0);
-      expect(variant.ranks!.all.mean).toBeCloseTo(sum / settings, 10);
+      expect(variant.ranks!.all.mean).toBeCloseTo(sum / settings, 4);
       const cells = ranks.get(variant.name)!;
       expect(cells[0]).toContain((sum / settings).toFixed(2));
       expect(cells.slice(3)).toEqual(
@@ -149,6 +149,17 @@ describe('the report of a recorded study', () => {
     expect(counts).toEqual({ runs: 8, complete: 0 });
     expect(markdown).not.toContain('## Ranks');
     expect(markdown).not.toContain('![');
+  });
+
+  test('of variants of one formulation says nothing of the paper', async () => {
+    const dir = folderOf();
+    const { study } = recorded;
+    const runs = study.runs.map((run: object) => ({ ...run, formulation: 'rf' }));
+    writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...study, runs }));
+    const { markdown, results } = await reported(dir);
+    expect(markdown).not.toMatch(/paper|CC12M/);
+    expect([results.claims, results.correlation]).toEqual([[], null]);
+    expect(tableAfter(markdown, '## Ranks').size).toBe(4);
   });
 
   test('names the features of its distance, and no other', async () => {
