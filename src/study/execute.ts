@@ -27,6 +27,7 @@ export interface ShareNotice {
 /** The processes that a study has started; all of them end with it. */
 export class Processes {
   readonly #running = new Set<Child>();
+  #stopping = false;
   readonly #killAll = () => {
     for (const child of this.#running) if (isRunning(child)) killGroup(child);
   };
@@ -35,8 +36,9 @@ export class Processes {
     process.on('exit', this.#killAll);
   }
 
-  /** Asks every process to stop in order: trainings write a checkpoint. */
+  /** Asks every process to stop in order: trainings write a checkpoint. None is started any more. */
   stop(): void {
+    this.#stopping = true;
     for (const child of this.#running) if (isRunning(child)) child.process.kill('SIGTERM');
   }
 
@@ -58,6 +60,7 @@ export class Processes {
     log: string,
     onShare: (share: number) => void = () => {},
   ): Promise<boolean> {
+    if (this.#stopping) return false;
     const fd = openLog(log);
     let child: Child;
     try {
@@ -66,6 +69,8 @@ export class Processes {
       closeSync(fd);
     }
     this.#running.add(child);
+    // It may have been asked for while the process was starting.
+    if (this.#stopping) child.process.kill('SIGTERM');
     child.process.on('message', (message: ShareNotice) => onShare(message.share));
     const end = await child.exited.finally(() => this.#running.delete(child));
     if (end.code === 0) return true;

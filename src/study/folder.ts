@@ -165,10 +165,6 @@ export class StudyFolder {
     return path;
   }
 
-  async stateOf(run: ListedRun, evaluation: StudyFile['evaluation']): Promise<RunState> {
-    return await runState(this.path, run, evaluation);
-  }
-
   async #write(path: string, text: string): Promise<void> {
     await replaceFile(path, (temporary) => writeDurably(temporary, text));
   }
