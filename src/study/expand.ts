@@ -104,6 +104,9 @@ export function expand(study: LoadedStudy, variants: readonly Variant[]): StudyR
   return runs;
 }
 
+/** For a name that a comma has cut in two. */
+const QUOTES = "In a list in brackets, put names with a comma in quotes: ['rf/lognorm(0,1)', rf]";
+
 function configOf(path: string, overrides: readonly string[], what: string): Config {
   try {
     // Variables of this process would change what the study's file says.
@@ -112,7 +115,8 @@ function configOf(path: string, overrides: readonly string[], what: string): Con
     throw new OrchestratorError('ERR_CONFIG', 'expected a validation, because losses are compared');
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    const { code, hint } = error;
+    const { code } = error;
+    const hint = what.includes('(') && !what.includes(')') ? QUOTES : error.hint;
     throw new OrchestratorError(code, `${what}: ${error.message}`, { hint, cause: error });
   }
 }

@@ -83,6 +83,13 @@ describe('the file of a study', () => {
   ])('refuses %s', (_, text, message) => expect(refused(text)).toMatch(message));
 });
 
+test('a name that a comma has cut is told to be put in quotes', () => {
+  const loaded = study(`${BASE}vary: {objective.formulation: [rf/lognorm(0,1), rf]}\n`);
+  expect(() => expand(loaded, variantsOf(loaded))).toThrow(
+    expect.objectContaining({ code: 'ERR_CONFIG', hint: expect.stringContaining('in quotes') }),
+  );
+});
+
 describe('variants and runs', () => {
   test('are every combination of values, and those that are named', () => {
     const two = study(
