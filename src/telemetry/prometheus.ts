@@ -22,7 +22,10 @@ const MAX_REQUESTS_PER_CONNECTION = 1_000;
 const SILENT_MS = 10_000;
 /** Time for which rendered metrics are sent again, so that a flood of requests costs the run nothing. */
 const RENDERED_MS = 100;
-const SECONDS_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
+/** Up to 700 s, close enough that quantiles are within some 20 % of their true values. */
+const SECONDS_BUCKETS = [-2, -1, 0, 1, 2].flatMap((power) =>
+  [1, 1.5, 2, 3, 5, 7].map((multiple) => Number((multiple * 10 ** power).toPrecision(2))),
+);
 
 export interface MetricsServer extends Sink {
   /** "http://127.0.0.1:9464" */
@@ -71,6 +74,9 @@ export async function serveMetrics(
       rendered = null;
     };
   };
+  const count = setter(METRICS.count);
+  // Before the first scrape: a later jump from 0 would look like that many restarts at once.
+  count({ restarts: header.restarts });
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     const path = pathOf(request.url ?? '');
     if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -96,7 +102,6 @@ export async function serveMetrics(
   server.on('connection', (socket) => connections.add(socket));
   await listen(server, host, port);
   const setPhase = setter(METRICS.phase);
-  const count = setter(METRICS.count);
   const { port: actual } = server.address() as AddressInfo;
   return {
     step: setter(METRICS.step),
