@@ -26,12 +26,14 @@ interface PanelJson {
   title: string;
   description?: string;
   gridPos: Grid;
+  repeat?: string;
   datasource?: { uid: string };
   targets?: { refId: string; expr: string; legendFormat: string; datasource: { uid: string } }[];
   fieldConfig?: { defaults: { unit: string } };
 }
 
 interface DashboardJson {
+  schemaVersion: number;
   uid: string;
   title: string;
   panels: PanelJson[];
@@ -75,7 +77,7 @@ describe.each(dashboards.map((dashboard) => [dashboard.title, dashboard] as cons
       ['datasource', 'datasource'],
       ['run', 'query'],
     ]);
-    expect(list[1]).toMatchObject({ multi: true, includeAll: true });
+    expect(list[1]).toMatchObject({ multi: true, includeAll: true, allValue: '.+' });
     const sources = [
       list[1]!.datasource,
       ...dashboard.annotations.list.map(({ datasource }) => datasource),
@@ -94,6 +96,17 @@ describe.each(dashboards.map((dashboard) => [dashboard.title, dashboard] as cons
         expect(Object.keys(UNITS)).toContain(fieldConfig.defaults.unit);
     }
   });
+});
+
+test('every Grafana from 10.0 on knows the version of the schema', () => {
+  for (const { schemaVersion } of dashboards) expect(schemaVersion).toBeLessThanOrEqual(38);
+});
+
+test('what is repeated for each run has the whole width, which Grafana divides', () => {
+  const repeated = dashboards.flatMap(({ panels }) => panels.filter(({ repeat }) => repeat !== undefined));
+  expect(repeated.map(({ title, gridPos: { x, w } }) => [title, x, w])).toEqual([
+    ['Step time by phase: $run', 0, 24],
+  ]);
 });
 
 test('units are those of Grafana', () => {
@@ -135,7 +148,8 @@ test('every metric of a run is shown', () => {
     .flat()
     .map(({ name }) => `orchestrator_${name}`)
     .filter((name) => ![...shown].some((other) => other === name || other.startsWith(`${name}_`)));
-  expect(names).toEqual(['orchestrator_run_info']);
+  // Of the choice of runs, and of the alert StepStalled.
+  expect(names).toEqual(['orchestrator_run_info', 'orchestrator_validating']);
 });
 
 describe('what deploys them', () => {
