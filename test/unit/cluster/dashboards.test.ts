@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, normalize } from 'node:path';
 import * as units from '@grafana/grafana-foundation-sdk/units';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -182,13 +182,18 @@ describe('what deploys them', () => {
 
   test('the compose file mounts folders that exist, where Grafana and Prometheus look for them', () => {
     const { services } = parse(read('compose.yaml')) as {
-      services: Record<string, { command?: string[]; volumes: string[] }>;
+      services: Record<
+        string,
+        { image: string; command?: string[]; environment?: Record<string, string>; volumes: string[] }
+      >;
     };
     const mounts = new Map<string, string>();
-    for (const { volumes } of Object.values(services)) {
+    for (const { image, volumes } of Object.values(services)) {
+      expect(image).toMatch(/:v?\d+\.\d+\.\d+$/);
       for (const volume of volumes) {
-        const [from, to] = volume.split(':');
+        const [from, to, mode] = volume.split(':');
         if (!from!.startsWith('./')) continue;
+        expect(mode, volume).toBe('ro');
         expect(existsSync(join('cluster', from!)), from).toBe(true);
         mounts.set(to!, join('cluster', from!));
       }
@@ -196,10 +201,15 @@ describe('what deploys them', () => {
     const provider = parse(read('grafana/provisioning/dashboards/orchestrator.yaml')) as {
       providers: { options: { path: string } }[];
     };
-    expect(mounts.get(provider.providers[0]!.options.path)).toBe('cluster/grafana/dashboards');
+    const provisioning = services.grafana!.environment!.GF_PATHS_PROVISIONING!;
+    const { path } = provider.providers[0]!.options;
+    const shown = (folder: string) => normalize(path.replace('$GF_PATHS_PROVISIONING', folder));
+    expect(mounts.get(shown(provisioning))).toBe('cluster/grafana/dashboards');
+    // Without containers, from the folder that the guide names.
+    expect(shown('cluster/grafana/provisioning')).toBe('cluster/grafana/dashboards');
     const [, config] = services.prometheus!.command!.join(' ').match(/--config\.file=(\S+)/)!;
     const [folder] = [...mounts.keys()].filter((path) => config!.startsWith(path));
     expect(existsSync(config!.replace(folder!, mounts.get(folder!)!))).toBe(true);
-    expect(mounts.has('/etc/grafana/provisioning')).toBe(true);
+    expect(mounts.get(provisioning)).toBe('cluster/grafana/provisioning');
   });
 });
