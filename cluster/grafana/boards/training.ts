@@ -108,6 +108,7 @@ export const training: Board = {
           kind: 'line',
           unit: 'short',
           width: 24,
+          logarithmic: true,
           queries: [q.validationEpsilonError],
           description:
             'Held-out rows at eight fixed log-SNRs: the one loss that compares runs of different formulations. A run that is worse at every log-SNR learns less; worse at some only, its formulation weights them less.',
