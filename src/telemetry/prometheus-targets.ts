@@ -8,37 +8,37 @@ import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { errnoOf, makeFolders, readFailure, replaceFile, writeDurably, writeFailure } from '../files/io.js';
 import { isMapping } from '../files/json.js';
+import { RUN_LABEL } from './metrics.js';
 import type { Sink } from './record.js';
 
 /** Addresses that mean every interface, under which nobody else reaches this machine. */
 const EVERY_INTERFACE = new Set(['0.0.0.0', '[::]']);
 
-/** The label that says whose entry it is. Prometheus drops labels with this prefix, so no series has it. */
-const RUN = '__meta_orchestrator_run';
-
 /** How long to wait for other runs to change the file, which they do in milliseconds. */
 const LOCK_MS = 3_000;
 
+/** `__param_run` becomes a parameter of the request, which only this run answers; `run` is a label of `up`. */
 interface Entry {
   targets: string[];
-  labels: { [RUN]: string };
+  labels: { [RUN_LABEL]: string; __param_run: string };
 }
 
 /**
  * Adds the run's entry to the file, which several runs may share. The entry goes when the run ends, and the
- * file with the last one, unless the run failed: then Prometheus goes on asking, and reports it as down.
+ * file with the last one, unless the run failed: then Prometheus goes on asking, and reports it as down, until
+ * the run is resumed.
  *
  * @param address "http://127.0.0.1:9464"
  */
 export async function prometheusTargets(path: string, address: string, run: string): Promise<Sink> {
   const url = new URL(address);
   if (EVERY_INTERFACE.has(url.hostname)) url.hostname = hostname();
-  const entry: Entry = { targets: [url.host], labels: { [RUN]: run } };
+  const entry: Entry = { targets: [url.host], labels: { [RUN_LABEL]: run, __param_run: run } };
+  const isOwn = (other: Entry) => other.labels.__param_run === run;
   await makeFolders(dirname(resolve(path))).catch((error: unknown) => {
     throw writeFailure(path, error);
   });
-  // A failed run may have left an entry: this run itself, or another one that had the address.
-  await change(path, (other) => other.labels[RUN] === run || other.targets.includes(url.host), [entry]);
+  await change(path, isOwn, [entry]);
   let failed = false;
   return {
     phase: (phase) => {
@@ -47,7 +47,7 @@ export async function prometheusTargets(path: string, address: string, run: stri
     close: async () => {
       if (failed || !existsSync(path)) return;
       try {
-        await change(path, (other) => other.labels[RUN] === run, []);
+        await change(path, isOwn, []);
       } catch (error) {
         // No reason to call a run failed that has ended well.
         const what = 'remove the run from it, or Prometheus reports the run as down';
@@ -78,7 +78,7 @@ async function change(path: string, goes: (entry: Entry) => boolean, added: Entr
 }
 
 function isEntry(group: unknown): group is Entry {
-  return isMapping(group) && Array.isArray(group.targets) && isMapping(group.labels) && RUN in group.labels;
+  return isMapping(group) && isMapping(group.labels) && '__param_run' in group.labels;
 }
 
 /** Takes the lock of the file; one that was left by a process that was killed is replaced after a while. */
@@ -107,7 +107,7 @@ async function groupsOf(path: string): Promise<unknown[]> {
   const groups = parsed(content);
   if (Array.isArray(groups) && groups.every(isMapping)) return groups;
   throw new OrchestratorError('ERR_FILE_WRITE', `${path} holds something else than targets of Prometheus`, {
-    hint: 'Name another file, such as cluster/prometheus/targets/NAME.json; this one was left as it is',
+    hint: 'Name another file, such as cluster/prometheus/targets/runs.json; this one was left as it is',
   });
 }
 

@@ -78,9 +78,13 @@ export async function serveMetrics(
   // Before the first scrape: a later jump from 0 would look like that many restarts at once.
   count({ restarts: header.restarts });
   const answer = (request: IncomingMessage, response: ServerResponse) => {
-    const path = pathOf(request.url ?? '');
+    const [path, parameters] = partsOf(request.url ?? '');
+    const asked = parameters.get(RUN_LABEL);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
+    } else if (path === '/metrics' && asked !== null && asked !== header.run) {
+      // Prometheus still asks for a run that failed and had this address.
+      response.writeHead(404, TEXT).end(`this is ${header.run}\n`);
     } else if (path === '/metrics') {
       metrics().then(
         (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
@@ -122,9 +126,10 @@ export async function serveMetrics(
   };
 }
 
-/** The path of a request's target: "/metrics" of "/metrics?name" and of "http://host/metrics". */
-function pathOf(target: string): string {
-  return target.replace(/^https?:\/\/[^/?]*/i, '').split('?')[0]!;
+/** The path and the parameters of a request's target: "/metrics" of "/metrics?name" and of "http://host/metrics". */
+function partsOf(target: string): [path: string, parameters: URLSearchParams] {
+  const [path = '', query = ''] = target.replace(/^https?:\/\/[^/?]*/i, '').split('?');
+  return [path, new URLSearchParams(query)];
 }
 
 /** Refuses an address on which serveMetrics could not listen now, on no port that it would try. */

@@ -120,9 +120,16 @@ test.skipIf(missing !== null)(
       [metric.run, `127.0.0.1:${port}`],
     ]);
 
+    // It still is when another run has its address.
+    const next = start('next', 1, '--set', `telemetry.metrics_port=${port}`);
+    await next.says(`metrics at http://127.0.0.1:${port}/metrics`);
+    while ((await server.query(`up{instance="127.0.0.1:${port}"} == 1`)).length === 0) await sleep(200);
+    expect((await server.query(down)).map((of) => of.metric.run)).toEqual([metric.run]);
+
     // One that ended as it should is not.
-    onGpu.process.kill('SIGINT');
+    for (const { process: launched } of [onGpu, next]) launched.kill('SIGINT');
     await ends(onGpu.outcome, 130);
+    await ends(next.outcome, 130);
     expect(targets()).toEqual([`127.0.0.1:${port}`]);
   },
 );

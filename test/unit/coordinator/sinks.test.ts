@@ -44,8 +44,11 @@ test.each([
   expect(JSON.parse(readFileSync(targets, 'utf8'))).toEqual([
     {
       targets: [`127.0.0.1:${port}`],
-      // A label that Prometheus drops, so that series have none but their own `run`.
-      labels: { __meta_orchestrator_run: expect.stringMatching(/^x@\d{8}-\d{6}\.\d{3}$/) },
+      labels: {
+        run: expect.stringMatching(/^x@\d{8}-\d{6}\.\d{3}$/),
+        // A parameter of Prometheus' requests.
+        __param_run: expect.stringMatching(/^x@\d{8}-\d{6}\.\d{3}$/),
+      },
     },
   ]);
   expect(await (await fetch(`${address}/metrics`)).text()).toMatch(/^orchestrator_resumed_step\{.*\} 3$/m);

@@ -28,7 +28,7 @@ test('runs share a file; each takes its own entry with it, and the last one the 
   expect(readdirSync(dirname(path))).toEqual([]);
 });
 
-test('an entry that was left goes when its run is resumed, or when another run has its address', async () => {
+test('the entry of a run that failed stays until it is resumed, though another run has its address', async () => {
   for (const [run, port] of [
     ['a', 9464],
     ['b', 9465],
@@ -41,10 +41,12 @@ test('an entry that was left goes when its run is resumed, or when another run h
   const resumed = await start('a', 9466);
   expect(addresses()).toEqual(['127.0.0.1:9465', '127.0.0.1:9466']);
   const other = await start('c', 9465);
-  expect(addresses()).toEqual(['127.0.0.1:9465', '127.0.0.1:9466']);
+  expect(addresses()).toEqual(['127.0.0.1:9465', '127.0.0.1:9465', '127.0.0.1:9466']);
   await resumed.close?.();
   await other.close?.();
-  expect(existsSync(path)).toBe(false);
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual([
+    { targets: ['127.0.0.1:9465'], labels: { run: 'b', __param_run: 'b' } },
+  ]);
 });
 
 test("the user's own targets stay as they are", async () => {

@@ -435,6 +435,11 @@ describe('the metrics server', () => {
     ['*', '', '404'],
     ['http://x:1/metrics?name', '', '200'],
     ['/metrics', 'host: y\r\n', '200'],
+    ['/metrics?run=x%4020261126-094430', '', '200'],
+    // Of a run that had the address before.
+    ['/metrics?run=y%4020261126-094430', '', '404'],
+    ['/metrics?run=', '', '404'],
+    ['/metrics?run=%', '', '404'],
     ['/metrics', `x: ${'y'.repeat(9_000)}\r\n`, '431'],
     ['/metrics', 'expect: 200-maybe\r\n', '417'],
     ['/metrics', 'upgrade: h2c\r\n', '200'],
