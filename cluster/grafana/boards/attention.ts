@@ -36,7 +36,7 @@ export const attention: Board = {
         {
           title: 'Smallest mean entropy',
           kind: 'line',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 8,
           queries: [q.smallestEntropy],
           description:
@@ -67,7 +67,7 @@ export const attention: Board = {
         {
           title: 'Image: mean entropy',
           kind: 'heat',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 8,
           queries: [q.imageEntropy],
           description: COLLAPSE,
@@ -96,7 +96,7 @@ export const attention: Board = {
         {
           title: 'Text: mean entropy',
           kind: 'heat',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 8,
           queries: [q.textEntropy],
           description: COLLAPSE,
@@ -117,7 +117,7 @@ export const attention: Board = {
         {
           title: 'Second attention: mean entropy',
           kind: 'heat',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 12,
           queries: [q.secondEntropy],
           description: `Empty without model.dual_attention. ${COLLAPSE}`,

@@ -38,7 +38,7 @@ export const training: Board = {
         {
           title: 'Samples per second',
           kind: 'stat',
-          unit: 'suffix: img/s',
+          unit: 'suffix:img/s',
           width: 4,
           queries: [q.samplesPerSecond],
           description: 'Over the whole run, all workers together. If it drops, see the phases on Cluster.',
@@ -162,7 +162,7 @@ export const training: Board = {
         {
           title: 'Samples per second over time',
           kind: 'line',
-          unit: 'suffix: img/s',
+          unit: 'suffix:img/s',
           width: 12,
           queries: [q.samplesPerSecond],
           description: 'Regular dips are validations and checkpoints; others: see the phases on Cluster.',

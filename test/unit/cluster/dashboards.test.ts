@@ -92,8 +92,7 @@ describe.each(dashboards.map((dashboard) => [dashboard.title, dashboard] as cons
     const known = new Set(Object.values(queries).map(({ expr }) => expr as string));
     for (const { title, targets = [], fieldConfig } of dashboard.panels) {
       for (const { expr } of targets) expect(known.has(expr), `${title}: ${expr}`).toBe(true);
-      if (fieldConfig !== undefined && targets.length > 0)
-        expect(Object.keys(UNITS)).toContain(fieldConfig.defaults.unit);
+      if (fieldConfig !== undefined && targets.length > 0) expect(UNITS).toContain(fieldConfig.defaults.unit);
     }
   });
 });
@@ -111,8 +110,8 @@ test('what is repeated for each run has the whole width, which Grafana divides',
 
 test('units are those of Grafana', () => {
   const known = new Set<unknown>(Object.values(units));
-  for (const unit of Object.keys(UNITS)) {
-    expect(known.has(unit) || unit.startsWith('suffix: '), unit).toBe(true);
+  for (const unit of UNITS) {
+    expect(known.has(unit) || unit.startsWith('suffix:'), unit).toBe(true);
   }
 });
 

@@ -38,7 +38,7 @@ describe('axes', () => {
       withUnit(4000, 's'),
       withUnit(12_345, 'none'),
       withUnit(0.00012, 'short'),
-      withUnit(2.5, 'suffix: nats'),
+      withUnit(2.5, 'suffix:nats'),
     ]).toEqual(['12.3 %', '21.3 ms', '4.26 s', '1 h 7 min', '12,345', '1.2e-4', '2.5 nats']);
   });
 });
