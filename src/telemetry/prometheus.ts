@@ -23,8 +23,8 @@ const SILENT_MS = 10_000;
 /** Time for which rendered metrics are sent again, so that a flood of requests costs the run nothing. */
 const RENDERED_MS = 100;
 /** Up to 700 s, close enough that quantiles are within some 20 % of their true values. */
-const SECONDS_BUCKETS = [-2, -1, 0, 1, 2].flatMap((power) =>
-  [1, 1.5, 2, 3, 5, 7].map((multiple) => Number((multiple * 10 ** power).toPrecision(2))),
+const SECONDS_BUCKETS = [0.01, 0.1, 1, 10, 100].flatMap((decade) =>
+  [1, 1.5, 2, 3, 5, 7].map((multiple) => Number((multiple * decade).toPrecision(2))),
 );
 
 export interface MetricsServer extends Sink {
