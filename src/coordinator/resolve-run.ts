@@ -78,13 +78,16 @@ function placesOf({ sources }: LoadedConfig): (key: string) => string {
 
 /** The data set of a configuration, by its metadata. */
 export function describeData(loaded: LoadedConfig): DescribedDataset {
-  const { path } = loaded.config.data;
+  const { path, columns } = loaded.config.data;
+  const placeOf = placesOf(loaded);
   try {
-    return describeDataset(loaded.config.data);
+    return describeDataset(loaded.config.data, placeOf);
   } catch (error) {
-    if (!(error instanceof OrchestratorError) || existsSync(path)) throw error;
-    const where = `data.path${placesOf(loaded)('data.path')}: ${error.message}`;
-    throw new OrchestratorError(error.code, where, { hint: error.hint, cause: error });
+    // Otherwise the message names the key of the column.
+    const isAboutPath = !existsSync(path) || columns === null;
+    if (!(error instanceof OrchestratorError) || !isAboutPath) throw error;
+    const where = `data.path${placeOf('data.path')}: ${error.message}`;
+    throw new OrchestratorError(error.code, where, { hint: error.hint, cause: error, also: error.also });
   }
 }
 

@@ -16,6 +16,9 @@ const LIMITS = {
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 8_192,
 };
+const METHODS = 'GET, HEAD';
+/** The answer to CONNECT, which has no response object. */
+const NOT_ALLOWED = `HTTP/1.1 405 Method Not Allowed\r\nallow: ${METHODS}\r\nconnection: close\r\n\r\n`;
 const MAX_CONNECTIONS = 64;
 const MAX_REQUESTS_PER_CONNECTION = 1_000;
 /** A connection on which nothing moves for this long ends, even if its client does not read the response. */
@@ -74,7 +77,7 @@ export async function serveMetrics(
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     const path = pathOf(request.url ?? '');
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      response.writeHead(405, { allow: 'GET, HEAD' }).end();
+      response.writeHead(405, { allow: METHODS }).end();
     } else if (path === '/metrics') {
       metrics().then(
         (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
@@ -90,6 +93,8 @@ export async function serveMetrics(
     }
   };
   const server = createServer(LIMITS, answer);
+  // Without a listener, Node.js ends such a connection without an answer.
+  server.on('connect', (_, socket) => socket.end(NOT_ALLOWED));
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.setTimeout(SILENT_MS);
   const connections = new NewestSockets(MAX_CONNECTIONS);

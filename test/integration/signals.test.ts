@@ -15,6 +15,7 @@ import {
   exitCodeOf,
   fingerprint,
   isAlive,
+  isSuspended,
   Launched,
   launch,
   readLines,
@@ -178,6 +179,54 @@ test('a second Ctrl-C, a second after the first, ends at once and says what is l
   expect(all.filter(isAlive)).toEqual([]);
 });
 
+test('where the coordinator hangs, the launcher says what a second Ctrl-C does', async () => {
+  const { run, pids } = await training('hung');
+  send(pids.coordinator, 'SIGSTOP');
+  send(pids.launcher, 'SIGINT');
+  await run.says(
+    `the coordinator (pid ${pids.coordinator}) does not answer; press Ctrl-C again to stop without saving\n`,
+  );
+  send(pids.launcher, 'SIGINT');
+  await ends(run.outcome, 3);
+});
+
+describe('Ctrl-Z', () => {
+  const STEPS = ['--set', 'schedule.steps=60', '--set', 'schedule.warmup=4', '--set', 'exchange=grpc'];
+
+  test('suspends all processes, for longer than a silent worker may be, and the run goes on bit for bit', async () => {
+    const reference = join(folder, 'undisturbed');
+    await ends(launch(reference, 1, ...STEPS), 0);
+    const run = new Launched(join(folder, 'suspended'), 2, ...STEPS);
+    await run.says('step 3/');
+    const launcher = run.process.pid!;
+    const all = [launcher, run.coordinator(), ...run.workers()];
+    send(launcher, 'SIGTSTP');
+    await expect.poll(() => all.every(isSuspended)).toBe(true);
+    const ledger = readFileSync(join(run.runDir, 'ledger.jsonl'), 'utf8');
+    await sleep(6_000);
+    expect(readFileSync(join(run.runDir, 'ledger.jsonl'), 'utf8')).toBe(ledger);
+    send(launcher, 'SIGCONT');
+    const { output } = await ends(run.outcome, 0);
+    expect(output).toContain('the run is suspended; fg or bg goes on with it\n');
+    expect(output).toMatch(/^the run stood still for \d+ s, suspended$/m);
+    expect(fingerprint(run.runDir, 60)).toEqual(fingerprint(reference, 60));
+    // The suspension is in no step's time.
+    const steps = readLines(join(run.runDir, 'metrics.jsonl')).filter(({ type }) => type === 'step');
+    for (const { seconds } of steps) expect(seconds).toBeLessThan(6);
+  });
+
+  test('and then a signal or `stop` ends the run in order', async () => {
+    const { run, runDir, all, pids } = await training('suspended-stopped');
+    send(pids.launcher, 'SIGTSTP');
+    await expect.poll(() => all.every(isSuspended)).toBe(true);
+    expect(orchestrator('stop', runDir)).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^stopped after step \d+, saved in /),
+    });
+    expectSaved(runDir, (await ends(run.outcome, 143)).output);
+  });
+});
+
 describe('before the first step', () => {
   /** Calls `act` with the pids of the run's processes until it says that it is done or the run has ended. */
   async function early(
@@ -196,6 +245,8 @@ describe('before the first step', () => {
     return outcome;
   }
 
+  const NOTHING = 'stopped before the first step; there is nothing to save\n';
+
   test.each([0, 10, 20, 40])(
     'one SIGUSR1, which the launcher passes on %i ms after the start of its coordinator',
     async (after) => {
@@ -206,8 +257,20 @@ describe('before the first step', () => {
       send(launcher, 'SIGUSR1');
       const outcome = await run.outcome;
       expect(exitCodeOf(outcome), outcome.output).toBe(138);
+      expect(outcome.output).toContain(`received SIGUSR1: ${NOTHING}`);
     },
   );
+
+  test.each([0, 20, 100, 300])('Ctrl-C %i ms after the start of the coordinator says so', async (after) => {
+    const run = new Launched(join(folder, `interrupted${after}`), 2, ...LONG);
+    const launcher = run.process.pid!;
+    while (isAlive(launcher) && childrenOf(launcher).length === 0) await sleep(1);
+    await sleep(after);
+    send(launcher, 'SIGINT');
+    const { output } = await ends(run.outcome, 130);
+    expect(output.split(NOTHING).length - 1, output).toBe(1);
+    expect(output).toContain(`interrupted: ${NOTHING}`);
+  });
 
   test('the launcher has no coordinator yet', async () => {
     const outcome = await early('lone', ({ launcher }) => {
