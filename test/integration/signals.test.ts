@@ -45,6 +45,8 @@ const send = (pid: number, signal: NodeJS.Signals) => {
   if (isAlive(pid)) process.kill(pid, signal);
 };
 
+const status = (pid: number) => readFileSync(`/proc/${pid}/status`, 'utf8');
+
 const phases = (runDir: string) =>
   readLines(join(runDir, 'run.log')).flatMap(({ phase }) => (phase === undefined ? [] : [phase]));
 
@@ -390,7 +392,10 @@ describe('orchestrator stop', () => {
     const { status, stdout, stderr } = orchestrator('stop', runDir);
     const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
     expect(stderr).toBe('');
-    expect(stdout).toContain(`stopped after step ${step}, saved in ${runDir}/checkpoints/step-`);
+    expect(stdout).toBe(
+      `stopped after step ${step}, saved in ${runDir}/checkpoints/step-${String(step).padStart(8, '0')}; ` +
+        'the command that started the run resumes it, with --resume auto (the default)\n',
+    );
     expect(status).toBe(0);
     expectSaved(runDir, (await ends(run.outcome, 143)).output);
     expect(orchestrator('stop', runDir)).toMatchObject({
@@ -414,6 +419,27 @@ describe('orchestrator stop', () => {
     });
     send(pids.coordinator, 'SIGCONT');
     await ends(run.outcome, 143);
+  });
+
+  test('says what is lost where the run ends without a checkpoint', async () => {
+    const { run, runDir, pids } = await training('told-killed');
+    send(pids.coordinator, 'SIGSTOP');
+    const told = spawn(process.execPath, [MAIN, 'stop', runDir], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let stderr = '';
+    told.stderr.on('data', (text) => {
+      stderr += String(text);
+    });
+    const ended = new Promise((resolve) => told.once('close', resolve));
+    // SIGTERM waits for the coordinator to go on, which it does not.
+    await expect
+      .poll(() => /^SigPnd:.*[1-9a-f]|^ShdPnd:.*[1-9a-f]/m.test(status(pids.coordinator)))
+      .toBe(true);
+    send(pids.coordinator, 'SIGKILL');
+    expect(await ended).toBe(1);
+    expect(stderr).toMatch(
+      /^error ERR_STOP: The run in .* ended after step (\d+): there is no checkpoint yet: \1 steps are lost\nhint: .*run\.log says why it ended/,
+    );
+    await ends(run.outcome, 1);
   });
 
   test("of another user's run says whose it is", async ({ skip }) => {

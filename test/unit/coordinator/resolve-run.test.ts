@@ -100,6 +100,52 @@ describe('weights to start from', () => {
 });
 
 describe('the data set', () => {
+  const described = (...sets: string[]) => describeData(loadConfigWithSources(TRAINING, sets, {}));
+
+  test('whose columns are not those of the configuration: each key, its place, and what there is', () => {
+    expect(() => described('data.columns.original.t5=t6', 'data.columns.original.clip_l=id')).toThrow(
+      expect.objectContaining({
+        code: 'ERR_DATA_TYPE',
+        message: expect.stringMatching(
+          /^data\.columns\.original\.clip_l \(--set data\.columns\.original\.clip_l=id\): .*arrow, column "id": expected lists of/,
+        ),
+        also: [
+          expect.objectContaining({
+            message: expect.stringMatching(
+              /^data\.columns\.original\.t5 \(--set .*\): .*arrow has no column "t6"; it has "id", "caption"/,
+            ),
+          }),
+        ],
+      }),
+    );
+    const columns =
+      '{latent: latents, original: {clip_l: clip_l, clip_l_pooled: clip_l_pooled, clip_g: clip_g, clip_g_pooled: clip_g_pooled, t5: t5}}';
+    const file = yaml(
+      `name: x\ndata:\n  path: ${FIXTURE}\n  latent_shape: [16, 8, 8]\n  text_shape: {clip_l: [8, 48], clip_g: [8, 80], t5: [8, 160]}\n  columns: ${columns}\n`,
+    );
+    expect(() => describeData(loadConfigWithSources(file, [], {}))).toThrow(
+      /^data\.columns\.latent \(.*\.yaml:6:21\): .*arrow has no column "latents"/,
+    );
+  });
+
+  test('whose ids cannot be read, which a report of a row would find out too late', () => {
+    expect(() => described('data.columns.id=nope')).toThrow(
+      /^data\.columns\.id \(--set data\.columns\.id=nope\): .*has no column "nope"/,
+    );
+    expect(() => described('data.columns.id=latent')).toThrow(/expected utf8, large_utf8 or an integer/);
+  });
+
+  test('without roles: the key of the folder, and its columns', () => {
+    expect(() => described('data.columns=null')).toThrow(
+      expect.objectContaining({
+        message: expect.stringMatching(
+          /^data\.path \(test\/integration\/training\.yaml:6:9\): .* data\.columns must give the role of each column$/,
+        ),
+        hint: expect.stringContaining('It has the columns id, caption'),
+      }),
+    );
+  });
+
   test('that is not there: the key, its place and the whole path', () => {
     const path = yaml('name: x\ndata:\n  path: no/data\n');
     expect(() => describeData(loadConfigWithSources(path, [], {}))).toThrow(

@@ -439,7 +439,7 @@ describe('the metrics server', () => {
       server = await serveMetrics('127.0.0.1', 0, header, measure);
       const answer = await raw(`${start} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
       expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
-      if (start.startsWith('CONNECT')) expect(answer).toMatch(/^HTTP\/1\.1 405 [^]*allow: GET, HEAD/);
+      if (start.startsWith('CONNECT')) expect(answer).toMatch(/^HTTP\/1\.1 405 .*\r\nallow: GET, HEAD\r\n/);
       expect(await raw(request('/metrics'))).toMatch(/^HTTP\/1\.1 200 /);
     },
   );
