@@ -47,7 +47,7 @@ export function renderDryRun(
   const facts = {
     run: `${config.name} in ${run.runDir}, resume ${run.resume}`,
     start: resolved.start,
-    machine: `${host.processors} processors, ${host.isa}`,
+    machine: `${counted(host.processors, 'processor')}, ${host.isa}`,
     data: describeData(config, found),
     model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}; ${describeModel(model)}`,
     batch: `${batch.global} samples = ${counted(slots, 'slot')} x ${batch.micro}`,

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadConfigWithSources } from '../../../src/config/load.js';
 import { describeData, resolveRun } from '../../../src/coordinator/resolve-run.js';
+import { Safetensors } from '../../../src/formats/safetensors/file.js';
+import { writeSafetensors } from '../../../src/formats/safetensors/write.js';
 import { withWeights } from '../../../src/model/weights.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
@@ -68,6 +70,24 @@ describe('weights to start from', () => {
     expect(grown.config.model).toMatchObject({ depth: 2, qk_norm: 'rms', pos_embed_max_size: 32 });
   });
 
+  test('keep a grid that is smaller than the default and large enough', async () => {
+    const small = join(folder, 'grid-of-6.safetensors');
+    const file = await Safetensors.open(WEIGHTS);
+    const tensors = [];
+    for (const [name, { shape }] of file.tensors) {
+      const isGrid = name.endsWith('pos_embed');
+      const data = await file.read(name);
+      tensors.push({
+        ...{ name, dtype: 'F32' as const },
+        ...(isGrid ? { shape: [1, 36, 128], data: data.slice(0, 36 * 128) } : { shape, data }),
+      });
+    }
+    await file.close();
+    await writeSafetensors(small, tensors, {});
+    expect((await resolveWith(8, [`init=${small}`])).config.model).toMatchObject({ pos_embed_max_size: 6 });
+    expect((await resolveWith(24, [`init=${small}`])).config.model).toMatchObject({ pos_embed_max_size: 12 });
+  });
+
   test('of another model than the keys say are refused: what differs, and the lines to set', async () => {
     const sets = [`init=${WEIGHTS}`, 'model.depth=5', 'model.hidden=128'];
     await expect(resolveWith(8, sets)).rejects.toMatchObject({
@@ -86,6 +106,16 @@ describe('weights to start from', () => {
     await expect(resolveWith(8, ['init=no/such'])).rejects.toMatchObject({
       code: 'ERR_FILE_OPEN',
       message: expect.stringMatching(/^init \(--set init=no\/such\): there is nothing at \/.*\/no\/such$/),
+    });
+  });
+
+  test('that are no weights: the key and its place, too', async () => {
+    await expect(resolveWith(8, ['init=package.json'])).rejects.toMatchObject({
+      code: 'ERR_SAFETENSORS',
+      message: 'init (--set init=package.json): package.json is a JSON file; expected a safetensors file',
+    });
+    await expect(resolveWith(8, ['init=/dev/null'])).rejects.toMatchObject({
+      message: expect.stringMatching(/^init \(--set init=\/dev\/null\): .*\/dev\/null/),
     });
   });
 
