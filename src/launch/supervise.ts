@@ -99,10 +99,12 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       process.stderr.write(`${stoppedEarly(stopReason(outcome.signal as StopSignal))}\n`);
       return stopCode;
     }
+    const { checkpoint } = await progressOf(run.runDir);
+    const from = checkpoint === null ? 'the first step' : `the checkpoint of step ${checkpoint.step}`;
     throw new OrchestratorError(
       'ERR_COORDINATOR_LOST',
       `The coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(outcome))}`,
-      'Run the command again to resume from the last checkpoint (--resume auto, the default)',
+      `The same command goes on from ${from} (--resume auto, the default)`,
     );
   } finally {
     killAll();

@@ -19,7 +19,7 @@ test('a dry run prints who gets what, and starts nothing', async () => {
   expect(output).toMatch(
     /^time {5}\S+ m?s to \S+ m?s a step, \S+ m?s to \S+ m?s a validation, .* the run \(if nothing else computes here; large matmuls reach .*F\/s\)/m,
   );
-  expect(output).toMatch(/^disk {5}\S+ MB a checkpoint, up to \d at once: \S+ MB; .* are free$/m);
+  expect(output).toMatch(/^disk {5}\S+ MiB a checkpoint, up to \d at once: \S+ MiB; .* are free$/m);
   expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 thread, memory at least \d+ MiB$/m);
   expect(output).toMatch(
     /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --workers 2 /m,
