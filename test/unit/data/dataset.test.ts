@@ -9,7 +9,7 @@ import { inspectDataset } from '../../../src/data/inspect.js';
 import { verifyFiles } from '../../../src/data/verify.js';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
 import { native } from '../../../src/native/load.js';
-import { SamplePlan } from '../../../src/step/plan.js';
+import { firstSegment, SamplePlan } from '../../../src/step/plan.js';
 import {
   arrowBytes,
   copyFixture,
@@ -194,7 +194,7 @@ describe('a Hugging Face folder', () => {
       ),
     );
     const { hash, rows } = await fixed();
-    expect(() => new SamplePlan(hash, rows, 16, 0).checkBatch(64)).toThrow(
+    expect(() => new SamplePlan([firstSegment(hash, rows, 16, 0)]).checkBatch(64)).toThrow(
       failure(
         'ERR_DATA_EMPTY',
         /48 rows, and data\.validation_rows holds out 16 of them\. .*: 32, fewer than one batch/,
