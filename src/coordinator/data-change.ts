@@ -31,7 +31,9 @@ type Kind =
   /** There are as many rows or more, with other values or columns. */
   | 'other'
   /** There are fewer rows. */
-  | 'fewer';
+  | 'fewer'
+  /** The run had them before. */
+  | 'former';
 
 /**
  * @param then the configuration of the checkpoint; `now` the run's.
@@ -58,30 +60,34 @@ export async function planOnResume(
   }
   checkShapes(found, dataset);
   const datasetHash = await dataset.identify(identify);
-  const kind = await kindOf(last, dataset, identify);
-  const differences = [describeRows(last, dataset, kind), ...changedColumns(then, now, manifest.step)];
+  const former = segments.findLast((segment) => segment.datasetHash === datasetHash);
+  const kind = former === undefined ? await kindOf(last, dataset, identify) : 'former';
+  const differences = [
+    describeRows(last, dataset, kind, former),
+    ...changedColumns(then, now, manifest.step),
+  ];
   const what = differences.join('; ');
   if (!allowDataChange) throw refusal(found, what, last, datasetHash);
   const { seed, data } = now;
   const firstStep = manifest.step + 1;
+  const drawn = { heldOutHash: datasetHash, heldOutRows: dataset.rows };
   // Row numbers mean the same rows only where none has gone.
-  const isKept = dataset.rows >= last.heldOutRows && kind !== 'fewer';
-  const heldOut = isKept
-    ? { heldOutHash: last.heldOutHash, heldOutRows: last.heldOutRows }
-    : { heldOutHash: datasetHash, heldOutRows: dataset.rows };
+  const { heldOutHash, heldOutRows } = former ?? (kind === 'fewer' ? drawn : last);
   const segment: Segment = {
     ...{ firstStep, version: PLAN_VERSION, datasetHash, seed, rows: dataset.rows },
-    ...{ validationRows: data.validation_rows, ...heldOut },
+    ...{ validationRows: data.validation_rows, heldOutHash, heldOutRows },
   };
+  const isKept = heldOutHash === last.heldOutHash;
+  const isSure = data.validation_rows === 0 || (isKept && kind !== 'other');
   return {
     segments: [...segments, segment],
     notes: [
       `the data set has changed: ${what}. A new segment of the sample plan begins at step ${firstStep}, and with it an epoch; rows that the former epoch had not reached are not made up for`,
       ...(kind === 'grown' && data.validation_rows > 0
-        ? [`the rows held out for validation stay the same, all among the first ${last.heldOutRows}`]
+        ? [`the rows held out for validation stay the same, all among the first ${heldOutRows}`]
         : []),
     ],
-    warnings: kind === 'grown' || data.validation_rows === 0 ? [] : [heldOutWarning(isKept, data, firstStep)],
+    warnings: isSure ? [] : [heldOutWarning(isKept, data, firstStep)],
   };
 }
 
@@ -91,7 +97,13 @@ async function kindOf(last: Segment, dataset: DescribedDataset, identify?: Ident
   return (await dataset.identify({ ...identify, rows: last.rows })) === last.datasetHash ? 'grown' : 'other';
 }
 
-function describeRows({ rows, version }: Segment, dataset: DescribedDataset, kind: Kind): string {
+function describeRows(
+  { rows, version }: Segment,
+  dataset: DescribedDataset,
+  kind: Kind,
+  former: Segment | undefined,
+): string {
+  if (former !== undefined) return `it is that of step ${former.firstStep} again, with ${dataset.rows} rows`;
   if (kind === 'grown')
     return `it has grown from ${rows} to ${dataset.rows} rows, and the first ${rows} are the same`;
   if (dataset.rows === rows) return `it has ${rows} rows as before, with other values or element types`;
@@ -113,7 +125,7 @@ function heldOutWarning(
 ): string {
   return isKept
     ? `the ${held} rows held out for validation keep their numbers: if rows have changed places in the data set, some were trained on before step ${firstStep}, and losses on them are too good`
-    : `the ${held} rows held out for validation are drawn anew, because rows have gone: some of them were trained on before step ${firstStep}, so losses on them are too good, and do not compare with those before`;
+    : `the ${held} rows held out for validation are drawn anew, because rows have gone: some were trained on before step ${firstStep}, so losses on them are too good, and do not compare with those before`;
 }
 
 /** What the model was made for cannot change within a run. */
