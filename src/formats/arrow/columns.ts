@@ -48,7 +48,7 @@ export function numericColumn(file: ArrowFile, name: string, reading: Reading = 
       const chunk = column.chunk(batch);
       const run = runOf(reader, chunk, reading);
       first ??= run;
-      if (run.shape.join() !== first.shape.join()) {
+      if (run.shape.length !== first.shape.length || run.shape.some((side, i) => side !== first!.shape[i])) {
         const before = `${first.shape.join(' x ')} elements as in the rows before`;
         throw chunk.wrong('ERR_DATA_SHAPE', 0, `expected ${before}, received ${run.shape.join(' x ')}`);
       }
