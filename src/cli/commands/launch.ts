@@ -22,7 +22,7 @@ const LONG_READING_BYTES = 2 ** 30;
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
-  allowDataChange: boolean;
+  allowDataChange?: true;
   runDir?: string;
   set: string[];
   memory?: number;
@@ -40,7 +40,6 @@ export function register(program: Command): void {
     .option(
       '--allow-data-change',
       'go on with a data set that was mended or has grown since the checkpoint, in a new segment of the sample plan',
-      false,
     )
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .option(
@@ -64,7 +63,7 @@ export function register(program: Command): void {
         configPath,
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
-        allowDataChange: flags.allowDataChange,
+        allowDataChange: flags.allowDataChange === true,
         overrides: flags.set,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
