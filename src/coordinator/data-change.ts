@@ -60,7 +60,7 @@ export async function planOnResume(
   }
   checkShapes(found, dataset);
   const datasetHash = await dataset.identify(identify);
-  const former = segments.findLast((segment) => segment.datasetHash === datasetHash);
+  const former = await formerSegment(segments, dataset, datasetHash);
   const kind = former === undefined ? await kindOf(last, dataset, identify) : 'former';
   const differences = [
     describeRows(last, dataset, kind, former),
@@ -89,6 +89,16 @@ export async function planOnResume(
     ],
     warnings: isSure ? [] : [heldOutWarning(isKept, data, firstStep)],
   };
+}
+
+/** The last segment that had this data set. */
+async function formerSegment(segments: readonly Segment[], dataset: DescribedDataset, datasetHash: string) {
+  const mayBeFirst = segments.some(({ version, rows }) => version === 1 && rows === dataset.rows);
+  // A selection of rows has no identity of version 1.
+  const first = mayBeFirst ? await dataset.identify({ planVersion: 1 }).catch(() => null) : null;
+  return segments.findLast(
+    (segment) => segment.datasetHash === (segment.version === 1 ? first : datasetHash),
+  );
 }
 
 async function kindOf(last: Segment, dataset: DescribedDataset, identify?: Identification): Promise<Kind> {
