@@ -23,6 +23,7 @@ const LONG_READING_BYTES = 2 ** 30;
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
+  allowDataChange?: true;
   runDir?: string;
   set: string[];
   memory?: number;
@@ -37,6 +38,10 @@ export function register(program: Command): void {
     .description('train on this machine: start a coordinator and its workers, one process each');
   workersOptions(configArgument(command))
     .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
+    .option(
+      '--allow-data-change',
+      'go on with a data set that was mended or has grown since the checkpoint, in a new segment of the sample plan',
+    )
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .option(
       '--memory <size>',
@@ -60,6 +65,7 @@ export function register(program: Command): void {
         configPath,
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
+        allowDataChange: flags.allowDataChange === true,
         overrides: flags.set,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
@@ -67,7 +73,7 @@ export function register(program: Command): void {
       if (!dry) onStopSignals(stopEarly);
       const workers = workersOf(options);
       checkWorkers(config, workers);
-      const { runDir, resume } = options;
+      const { runDir, resume, allowDataChange = false } = options;
       const reading = new Progress('reading the data set', bytesOf);
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
@@ -75,7 +81,10 @@ export function register(program: Command): void {
           if (total >= LONG_READING_BYTES) reading.update(done, total);
         },
       };
-      const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, identify });
+      const found = await preflight(native(), loaded, {
+        ...{ workers, runDir, resume, allowDataChange },
+        ...{ memory, dry, identify },
+      });
       // In a launch the coordinator says so, after it has read every byte of the checkpoint.
       const complete = dry ? completion(found.resolved) : null;
       if (complete !== null) {
