@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import { completion } from '../../coordinator/resolve-run.js';
 import { refuse } from '../../errors.js';
+import { stopWithParent } from '../../launch/children.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
@@ -101,6 +102,7 @@ export function register(program: Command): void {
       refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();
+      stopWithParent();
       process.exitCode = await superviseRun(options, LAUNCHERS.local);
     });
 }
