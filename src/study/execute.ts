@@ -9,7 +9,7 @@ import { OrchestratorError } from '../errors.js';
 import { writeFailure } from '../files/io.js';
 import { lockHeld, lockOwner } from '../files/lock.js';
 import { FileReader } from '../files/reader.js';
-import { type Child, isRunning, killGroup, startChild } from '../launch/children.js';
+import { type Child, isRunning, signalGroup, startChild } from '../launch/children.js';
 import { program } from '../launch/processes.js';
 import { describeExit, stopCodeOf } from '../signals.js';
 
@@ -29,7 +29,7 @@ export class Processes {
   readonly #running = new Set<Child>();
   #stopping = false;
   readonly #killAll = () => {
-    for (const child of this.#running) if (isRunning(child)) killGroup(child);
+    for (const child of this.#running) if (isRunning(child)) signalGroup(child, 'SIGKILL');
   };
 
   constructor() {
