@@ -109,7 +109,7 @@ export function workerProcess(run: LaunchOptions, index: number, address: string
 }
 
 /** The command of this program: the same Node.js, options and entry file. */
-function program(nodeOptions: readonly string[] = []): string[] {
+export function program(nodeOptions: readonly string[] = []): string[] {
   const options = [
     ...process.execArgv.filter((option) => option !== NO_DEBUGGER),
     NO_DEBUGGER,

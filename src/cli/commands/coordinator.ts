@@ -5,7 +5,7 @@ import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
-import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
+import { onStopSignals, stopEarly } from '../../signals.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { configArgument } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
@@ -36,8 +36,9 @@ export function register(program: Command): void {
       let run: Run | null = null;
       onStopSignals((signal) => {
         // Until there is a run, there is nothing to save.
-        if (run === null) process.exit(SIGNAL_EXIT[signal]);
+        if (run === null) stopEarly(signal);
         run.stop(signal);
+        tell({ stopping: true });
       });
       const { startCoordinator } = await import('../../coordinator/run.js');
       run = await startCoordinator({
@@ -47,8 +48,7 @@ export function register(program: Command): void {
         token: requireVariable(ENVIRONMENT.token),
         supervised: process.send !== undefined,
         onListening: (address) => {
-          // If the launcher has ended, this is not an error, because "disconnect" follows.
-          if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
+          if (process.send) tell({ listening: address });
           else process.stdout.write(`listening on ${address}\n`);
         },
       });
@@ -63,4 +63,9 @@ export function register(program: Command): void {
       else process.once('disconnect', abandoned);
       process.exit(await started.done);
     });
+}
+
+/** Tells the launcher. If it has ended, this is not an error, because "disconnect" follows. */
+function tell(notice: CoordinatorNotice): void {
+  process.send?.(notice, () => {});
 }

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import { completion } from '../../coordinator/resolve-run.js';
 import { refuse } from '../../errors.js';
+import { stopWithParent } from '../../launch/children.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
@@ -11,6 +12,7 @@ import { type LaunchOptions, workersOf } from '../../launch/processes.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
+import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize, targetsFile } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
@@ -68,9 +70,10 @@ export function register(program: Command): void {
         overrides: flags.set,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
+      const { memory = null, dryRun: dry = false } = flags;
+      if (!dry) onStopSignals(stopEarly);
       const workers = workersOf(options);
       checkWorkers(config, workers);
-      const { memory = null, dryRun: dry = false } = flags;
       const { runDir, resume, allowDataChange = false } = options;
       const reading = new Progress('reading the data set', bytesOf);
       const identify = {
@@ -99,6 +102,7 @@ export function register(program: Command): void {
       refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();
+      stopWithParent();
       process.exitCode = await superviseRun(options, LAUNCHERS.local);
     });
 }
