@@ -1,4 +1,4 @@
-/** Events of a run and the actions that follow from them: the types of state.ts. */
+/** Events of a run and the actions that follow from them: the types of rule.ts. */
 import type { Fault } from '../fault.js';
 import type {
   FromCoordinator,
@@ -51,16 +51,18 @@ export interface Settings {
 }
 
 /** A worker that has joined. */
-export interface Worker {
+export interface Member {
   id: string;
   host: string;
   pid: number;
   dataAddress: string;
   /** Address of its shared memory for other workers of the same machine; '' = none. */
   sharedMemory: string;
-  /** -1 until the generation is formed. */
+}
+
+/** What a member is in a generation: its rank, and its slots [firstSlot, endSlot). */
+export interface Place extends Member {
   rank: number;
-  /** Slots [firstSlot, endSlot). */
   firstSlot: number;
   endSlot: number;
 }
@@ -75,7 +77,7 @@ type MessageEvent = {
 export type Event =
   | MessageEvent
   | { type: 'listening' }
-  | ({ type: 'joined' } & Omit<Worker, 'rank' | 'firstSlot' | 'endSlot'>)
+  | ({ type: 'joined' } & Member)
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** The launcher reports that the worker's process has ended, perhaps before it joined. */
@@ -98,7 +100,7 @@ export type Action =
   /** Tell the user. */
   | { type: 'note'; message: string }
   /** Write the new generation to the journal. */
-  | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
+  | { type: 'journal'; generation: number; workers: readonly Place[]; step: number }
   /** All workers have the same state; the first step begins. */
   | { type: 'started'; firstStep: number; ready: readonly Ready[] }
   /** The step is committed: write it to the ledger. */

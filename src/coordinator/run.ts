@@ -1,4 +1,4 @@
-/** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
+/** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
 import { bestStep } from '../checkpoint/retention.js';
 import { validatedWeights, validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
@@ -27,10 +27,10 @@ import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
+import { RunState } from './rule.js';
 import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
-import { RunState } from './state.js';
 
 const TICK_MS = 250;
 /** Time limits for workers to end their sessions, after success and after a failure. */
@@ -298,7 +298,7 @@ export class Run {
       // It is a forward pass; a training step costs as much as three.
       validationCost: (ready.validation.length * validatedWeights(config).length) / (3 * slotCount(config)),
     });
-    const workers = this.#state.workers
+    const workers = this.#state.places
       .map(
         ({ rank, pid, firstSlot, endSlot }) =>
           `rank ${rank} (pid ${pid}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`,
@@ -355,7 +355,7 @@ export class Run {
       times: lossByTime(prepared),
       attention: attentionSummary(prepared),
       gradientNorms: prepared[0]!.gradientNorms,
-      workers: this.#state.workers.map((worker, rank) => ({
+      workers: this.#state.places.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',
         numbers: workerNumbers(prepared[rank]!.numbers),

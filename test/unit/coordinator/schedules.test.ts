@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
-import { RunState } from '../../../src/coordinator/state.js';
+import { RunState } from '../../../src/coordinator/rule.js';
 import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 import { generator } from '../../support/random.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
-import { RunState } from '../../../src/coordinator/state.js';
+import { RunState } from '../../../src/coordinator/rule.js';
 import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 
 const SETTINGS: Settings = {
@@ -155,7 +155,7 @@ describe('from joining to running', () => {
     const actions = script.standby('b');
     expect(actions.map(({ type }) => type)).toEqual(['journal', 'send', 'send']);
     expect(script.state.generation).toBe(5);
-    expect(script.state.workers).toMatchObject([
+    expect(script.state.places).toMatchObject([
       { id: 'a', rank: 0, firstSlot: 0, endSlot: 1 },
       { id: 'b', rank: 1, firstSlot: 1, endSlot: 3 },
     ]);
