@@ -1,12 +1,13 @@
 /** One formation of a run: who computes which slots, what they have answered, and how far they are. */
 import type { ErrorCode } from '../errors.js';
 import type { Fault } from '../fault.js';
-import type { DeviceRendezvous, Prepared, Ready, Validated } from '../rpc/proto.js';
+import type { Formed, FromCoordinator, Orders, Prepared, Ready, Validated } from '../rpc/proto.js';
 import { assignSlots } from '../step/assignment.js';
-import type { Member, Phase, Place } from './events.js';
+import { Answers } from './answers.js';
+import type { Action, Member, Phase, Place } from './events.js';
 import type { Answer } from './judge.js';
 import { nameOf } from './members.js';
-import type { Orders } from './orders.js';
+import type { Source } from './source.js';
 
 const FORM_MS = 90_000;
 const PREPARE_STATE_MS = 1_800_000;
@@ -16,50 +17,23 @@ const SLOW_STEP_MS = 1_800_000;
 const STEP_MS = 120_000;
 const STEP_MULTIPLE = 30;
 
-/** The phases of a run in which there is a generation. */
-type Stage = Extract<Phase, 'FORMING' | 'SYNCING' | 'RUNNING' | 'CHECKPOINTING'>;
-
-/** The answers of all members of a generation to one question. */
-class Answers<T> {
-  readonly #places: readonly Place[];
-  readonly #answers = new Map<string, T>();
-
-  constructor(places: readonly Place[]) {
-    this.#places = places;
-  }
-
-  /** Those that have not answered. */
-  get missing(): Place[] {
-    return this.#places.filter(({ id }) => !this.#answers.has(id));
-  }
-
-  has(id: string): boolean {
-    return this.#answers.has(id);
-  }
-
-  /** Keeps an answer. Returns all in the order of ranks once every member has answered, until then null. */
-  add(id: string, answer: T): T[] | null {
-    this.#answers.set(id, answer);
-    return this.missing.length > 0 ? null : this.#places.map(({ id }) => this.#answers.get(id)!);
-  }
-
-  /** A member whose answer is another than this; null: there is none. */
-  dissenter(answer: T): Place | null {
-    return this.#places.find(({ id }) => this.has(id) && this.#answers.get(id) !== answer) ?? null;
-  }
-}
+/** The stages in their order. */
+const STAGES = ['FORMING', 'SYNCING', 'RUNNING', 'CHECKPOINTING'] as const satisfies readonly Phase[];
+type Stage = (typeof STAGES)[number];
 
 export class Generation {
   readonly number: number;
   /** By rank. */
   readonly places: readonly Place[];
-  readonly formed: Answers<DeviceRendezvous | null>;
+  readonly formed: Answers<Formed>;
   readonly ready: Answers<Ready>;
   readonly finished: Answers<true>;
-  /** The answers to the step that is being computed, and to the orders of the step before. */
+  /** The answers to the step that is being computed. */
   prepared: Answers<Prepared>;
-  applied: Answers<string>;
-  validated: Answers<Validated>;
+  /** The answers to orders, by step, until they are complete. */
+  readonly applied = new Map<number, Answers<string>>();
+  readonly validated = new Map<number, Answers<Validated>>();
+  #source: Source | null = null;
   #stage: Stage = 'FORMING';
   #step = 0;
   /** When the stage or the step began. */
@@ -78,8 +52,6 @@ export class Generation {
     this.ready = new Answers(this.places);
     this.finished = new Answers(this.places);
     this.prepared = new Answers(this.places);
-    this.applied = new Answers(this.places);
-    this.validated = new Answers(this.places);
     this.#since = now;
   }
 
@@ -100,26 +72,58 @@ export class Generation {
     return this.places.map((place, rank) => ({ name: nameOf(place), answer: answers[rank]! }));
   }
 
-  /** All have reached their peers. */
-  sync(now: number): void {
+  /** The step after which the members hold the state when they are ready. */
+  get from(): number {
+    return this.#source!.step;
+  }
+
+  /** Sends to all members, or to one. */
+  send(message: FromCoordinator, to = this.places.map(({ id }) => id)): Action {
+    return { type: 'send', to, message: { generation: this.number, ...message } };
+  }
+
+  /** Whether the generation is in this stage, before it, or after it: then an answer is late or doubled. */
+  at(stage: Stage): 'now' | 'later' | 'past' {
+    const difference = STAGES.indexOf(this.#stage) - STAGES.indexOf(stage);
+    if (difference === 0) return 'now';
+    return difference < 0 ? 'later' : 'past';
+  }
+
+  /** Whether the member still owes the run anything. */
+  owes(id: string): boolean {
+    const open = [...this.applied.values(), ...this.validated.values()];
+    return !this.finished.has(id) || open.some((answers) => !answers.has(id));
+  }
+
+  /** Whether all members have done everything. */
+  get settled(): boolean {
+    return this.finished.missing.length + this.applied.size + this.validated.size === 0;
+  }
+
+  /** All have reached their peers, and are told where the state comes from. */
+  sync(source: Source, now: number): void {
     this.#enter('SYNCING', now);
+    this.#source = source;
   }
 
-  /** All hold the same state; they compute this step next. */
-  start(step: number, now: number): void {
-    this.#enter('RUNNING', now);
-    this.#step = step;
+  /** All hold the state. They follow the orders, and then compute the next step unless they stop. */
+  start(orders: Orders, now: number): void {
+    this.#order(orders, now);
   }
 
-  /** The step is committed. The members follow the orders, and then compute the next one unless they stop. */
+  /** The step that was computed is committed, and the same follows. */
   commit(orders: Orders, now: number): void {
     this.#longestStep = Math.max(this.#longestStep, this.#slowStep ? 0 : now - this.#since);
     this.#slowStep = orders.validate;
     this.prepared = new Answers(this.places);
-    this.applied = new Answers(this.places);
-    this.validated = new Answers(this.places);
-    this.#enter(orders.stop ? 'CHECKPOINTING' : 'RUNNING', now);
-    if (!orders.stop) this.#step++;
+    this.#order(orders, now);
+  }
+
+  #order({ step, validate, checkpoint, stop }: Orders, now: number): void {
+    if (checkpoint) this.applied.set(step, new Answers(this.places));
+    if (validate) this.validated.set(step, new Answers(this.places));
+    this.#enter(stop ? 'CHECKPOINTING' : 'RUNNING', now);
+    this.#step = stop ? step : step + 1;
   }
 
   /** The last checkpoint is being written. */

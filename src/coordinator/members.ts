@@ -1,10 +1,14 @@
-/** The workers that have joined a run: who they are, who has built its engine, and when each was last heard. */
+/** The workers that have joined a run: who they are, what may be asked of them, and when each was last heard. */
 import type { Member } from './events.js';
 
 interface Joined {
-  member: Member;
+  readonly member: Member;
   /** It has built its engine, and may be given a place. */
   standby: boolean;
+  /** It was ready in a generation, and so it holds the state. */
+  holds: boolean;
+  /** The exit code with which it asked to leave; null: it stays. */
+  leaving: number | null;
   /** When it was last heard. */
   seen: number;
 }
@@ -14,6 +18,9 @@ export function nameOf({ id, pid, host, rank }: Member & { rank?: number }): str
   return `${rank === undefined ? `worker ${id}` : `rank ${rank}`} (pid ${pid} on ${host})`;
 }
 
+/** The order of ids in which ranks are given: local-2 before local-10. */
+const { compare } = new Intl.Collator('en', { numeric: true });
+
 export class Members {
   readonly #joined = new Map<string, Joined>();
 
@@ -21,15 +28,30 @@ export class Members {
     return this.#joined.size;
   }
 
-  /** Those that may be given a place, in the order of their ids, in which ranks are given. */
+  /** Those that are on standby or in a generation, and stay. */
   get standby(): Member[] {
-    const byId = (a: Member, b: Member) => a.id.localeCompare(b.id, 'en', { numeric: true });
-    return this.#all(({ standby }) => standby).sort(byId);
+    return this.#all()
+      .filter(({ standby, leaving }) => standby && leaving === null)
+      .map(({ member }) => member);
   }
 
   /** Those that have joined and are still building. */
   get building(): Member[] {
-    return this.#all(({ standby }) => !standby);
+    return this.#all()
+      .filter(({ standby }) => !standby)
+      .map(({ member }) => member);
+  }
+
+  /** Those that have asked to leave. */
+  get leaving(): { id: string; exitCode: number; holds: boolean }[] {
+    return this.#all().flatMap(({ member, leaving, holds }) =>
+      leaving === null ? [] : [{ id: member.id, exitCode: leaving, holds }],
+    );
+  }
+
+  /** The number of those that stay. */
+  get staying(): number {
+    return this.#all().filter(({ leaving }) => leaving === null).length;
   }
 
   has(id: string): boolean {
@@ -40,16 +62,36 @@ export class Members {
     return this.#joined.get(id)?.member ?? null;
   }
 
-  join(member: Member, now: number): void {
-    this.#joined.set(member.id, { member, standby: false, seen: now });
+  /**
+   * The members of the next generation, in the order of their ids. Those that hold the state come first if there
+   * are more than `most`. One that wants to leave is needed as long as nobody else holds it.
+   */
+  choose(most: number): Member[] {
+    const ready = this.#all().filter(({ standby }) => standby);
+    const staying = ready.filter(({ leaving }) => leaving === null);
+    const suffices = staying.some(({ holds }) => holds) || !ready.some(({ holds }) => holds);
+    const candidates = suffices ? staying : ready;
+    const holders = candidates.filter(({ holds }) => holds);
+    const others = candidates.filter(({ holds }) => !holds);
+    const chosen = [...holders, ...others].slice(0, most).map(({ member }) => member);
+    return chosen.sort((a, b) => compare(a.id, b.id));
   }
 
-  /** False if it stood by already. */
-  standBy(id: string): boolean {
-    const joined = this.#joined.get(id)!;
-    const first = !joined.standby;
-    joined.standby = true;
-    return first;
+  join(member: Member, now: number): void {
+    this.#joined.set(member.id, { member, standby: false, holds: false, leaving: null, seen: now });
+  }
+
+  standBy(id: string): void {
+    this.#joined.get(id)!.standby = true;
+  }
+
+  /** These hold the state from now on. */
+  hold(members: readonly Member[]): void {
+    for (const { id } of members) this.#joined.get(id)!.holds = true;
+  }
+
+  wantsToLeave(id: string, exitCode: number): void {
+    this.#joined.get(id)!.leaving = exitCode;
   }
 
   leave(id: string): void {
@@ -71,7 +113,7 @@ export class Members {
     return null;
   }
 
-  #all(wanted: (joined: Joined) => boolean): Member[] {
-    return [...this.#joined.values()].filter(wanted).map(({ member }) => member);
+  #all(): Joined[] {
+    return [...this.#joined.values()];
   }
 }

@@ -139,6 +139,9 @@ export class Run {
     });
     this.#state = new RunState({
       workers,
+      minWorkers: workers,
+      maxWorkers: workers,
+      patienceMs: 0,
       welcome: {
         configJson: canonicalJson(config),
         workers,
@@ -221,6 +224,9 @@ export class Run {
       case 'refuse':
         this.#recorder.note('warn', `refused worker ${action.id}: ${action.message}`);
         this.#sessions.refuse(action.id, action.message);
+        break;
+      case 'cut':
+        this.#sessions.refuse(action.id, action.reason);
         break;
       case 'note':
         this.#recorder.note('info', action.message);
