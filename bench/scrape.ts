@@ -16,6 +16,7 @@ export const LARGE_HEADER: RunHeader = {
   workers: WORKERS,
   checkpointEvery: 1000,
   resumedStep: 0,
+  restarts: 0,
 };
 
 /** A step with every metric, and as many digits as measured numbers have. */
@@ -58,6 +59,7 @@ export function largeStep(): StepRecord {
       device: 'NVIDIA H100 80GB HBM3, GPU 0 of 8',
       numbers: workerNumbers(numbers),
     })),
+    validating: false,
     etaSeconds: null,
   };
 }

@@ -35,7 +35,7 @@ export class Ledger {
     );
   }
 
-  /** There is a checkpoint of the step, so that neither it nor a step before it is run again. */
+  /** Neither this step nor one before it is run again. */
   settle(step: number): void {
     for (const earlier of this.#digests.keys()) if (earlier <= step) this.#digests.delete(earlier);
   }

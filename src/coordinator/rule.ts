@@ -122,7 +122,7 @@ export class RunState {
         this.#generation?.writing(now);
         return [];
       case 'published':
-        return [...this.#steps.published(event.checkpoint), ...this.#endIfDone()];
+        return [...this.#steps.published(event.checkpoint, this.#generation), ...this.#endIfDone()];
       case 'notPublished':
         return this.#notSaved(event.step, event.fault);
       case 'finished':
@@ -239,8 +239,7 @@ export class RunState {
     this.#generation = null;
     this.#rendezvous.resume({ code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() }, now);
     const { minWorkers, patienceMs } = this.#settings;
-    const wait = `waiting up to ${patienceMs / 1000} s until there are ${counted(minWorkers, 'worker')}`;
-    return tell(`; ${wait}`);
+    return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
   }
 
   /** Whether the member has something to do for the run that is not done. */

@@ -26,6 +26,8 @@ export async function openRecorder(
     workers,
     checkpointEvery: config.checkpoint.every,
     resumedStep: step,
+    // Without a journal no generation was formed; else the first one was no restart.
+    restarts: Math.max(0, dir.lastGeneration - 1),
   };
   const metrics = await serve(config.telemetry, header, dir.path, targets);
   const { stdout } = process;
@@ -69,7 +71,7 @@ async function serve(
   const notes = [['info', `metrics at ${server.address}/metrics${elsewhere(port, server.address)}`] as const];
   if (targets === null) return { sinks: [server], notes };
   try {
-    return { sinks: [server, await prometheusTargets(targets, server.address)], notes };
+    return { sinks: [server, await prometheusTargets(targets, server.address, header.run)], notes };
   } catch (error) {
     // The server would keep the process from ending.
     await server.close?.();
@@ -82,7 +84,7 @@ function elsewhere(port: number | null, address: string): string {
   return port === 0 || address.endsWith(`:${port}`) ? '' : ` (telemetry.metrics_port ${port} is in use)`;
 }
 
-/** "20261126-094430", in UTC. */
+/** "20261126-094430.512", in UTC; in milliseconds, because a sweep starts several runs of a name in a second. */
 function compactTime(seconds: number): string {
-  return new Date(1000 * seconds).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
+  return new Date(1000 * seconds).toISOString().slice(0, 23).replaceAll(/[-:]/g, '').replace('T', '-');
 }

