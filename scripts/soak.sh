@@ -7,5 +7,5 @@ if [ "${1:-}" != --simulated ]; then
   echo "usage: npm run soak -- --simulated [SCHEDULES] [FIRST]" >&2
   exit 2
 fi
-export ORCHESTRATOR_SCHEDULES=${2:-1000000} ORCHESTRATOR_FIRST_SCHEDULE=${3:-1}
+export SOAK_SCHEDULES=${2:-1000000} SOAK_FIRST=${3:-1}
 exec npx vitest run --project unit test/unit/coordinator/schedules.test.ts

@@ -7,8 +7,8 @@ import { expect, test } from 'vitest';
 import { World } from '../../support/simulation/world.js';
 
 /** `npm run soak -- --simulated` runs more, from another first seed. */
-const SCHEDULES = Number(process.env.ORCHESTRATOR_SCHEDULES ?? 10_000);
-const FIRST = Number(process.env.ORCHESTRATOR_FIRST_SCHEDULE ?? 1);
+const SCHEDULES = Number(process.env.SOAK_SCHEDULES ?? 10_000);
+const FIRST = Number(process.env.SOAK_FIRST ?? 1);
 
 /**
  * Time from the last fault to the end of a run that has started: 3 s of silence, building, and the rest of the
@@ -73,7 +73,7 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     count('steps run again', world.again);
     for (const { reason } of world.missed) count(`checkpoint ${reason}`);
   }
-  if (process.env.ORCHESTRATOR_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
+  if (process.env.SOAK_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
   if (SCHEDULES < 10_000) return;
   // All of them are tried often enough to find what is wrong with them.
   expect(counts.size).toBe(12);
