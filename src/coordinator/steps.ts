@@ -102,7 +102,7 @@ export class Steps {
     const parts = generation.validated.get(step)?.add(id, part) ?? null;
     if (parts === null) return [];
     generation.validated.delete(step);
-    this.#validated = step;
+    this.#validated = Math.max(this.#validated, step);
     return [{ type: 'validation', step, parts }];
   }
 
