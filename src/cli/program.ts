@@ -19,6 +19,7 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   stop: () => import('./commands/stop.js'),
   sample: () => import('./commands/sample.js'),
   evaluate: () => import('./commands/evaluate.js'),
+  study: () => import('./commands/study.js'),
   checkpoint: () => import('./commands/checkpoint.js'),
   model: () => import('./commands/model.js'),
   coordinator: () => import('./commands/coordinator.js'),

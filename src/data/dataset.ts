@@ -8,7 +8,7 @@ import { datasetSpec } from './column.js';
 import { firstIdentity } from './first-identity.js';
 import { openSource } from './formats.js';
 import { type CacheUse, identityOf } from './identity.js';
-import { type DataConfig, roleColumns, textSpec } from './roles.js';
+import { checkIds, type DataConfig, roleColumns, textSpec } from './roles.js';
 import { verifyFiles } from './verify.js';
 
 export type { DataConfig } from './roles.js';
@@ -29,16 +29,23 @@ const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 export interface Identification {
   /** The version of the sample plan, which a run keeps from its start: version 1 hashed whole files. */
   planVersion?: number;
+  /** The identity of a set of the first rows alone. */
+  rows?: number;
   cache?: CacheUse;
   /** Called with bytes read, and all that are to be read. */
   progress?: ((done: number, total: number) => void) | null;
 }
 
-/** Reads the metadata of a data set of any format. ERR_FILE_* and ERR_DATA_* name file, column and row. */
-export function describeDataset(config: DataConfig) {
+/**
+ * Reads the metadata of a data set of any format. ERR_FILE_* and ERR_DATA_* name file, column and row.
+ *
+ * @param placeOf where a key of the configuration was set, for messages: " (run.yaml:3:5)", or "".
+ */
+export function describeDataset(config: DataConfig, placeOf: (key: string) => string = () => '') {
   const source = openSource(config.path);
-  const columns = source.roles(config.columns);
-  const roles = roleColumns(source, columns, config);
+  const columns = source.roles(config.columns, placeOf('data.columns'));
+  const roles = roleColumns(source, columns, config, placeOf);
+  checkIds(source, columns, config, placeOf);
   const text = textSpec(source, roles, config);
   const table = roles.map(({ table }) => table);
   const spec: DatasetSpec = {
@@ -50,8 +57,11 @@ export function describeDataset(config: DataConfig) {
   return {
     spec,
     /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
-    identify: ({ planVersion = 2, cache = 'use', progress = null }: Identification = {}): Promise<string> =>
-      planVersion === 1 ? firstIdentity(source, columns, roles) : identityOf(source, roles, cache, progress),
+    identify: (identification: Identification = {}): Promise<string> => {
+      const { planVersion = 2, rows = source.rows, cache = 'use', progress = null } = identification;
+      if (planVersion === 1) return firstIdentity(source, columns, roles);
+      return identityOf(source, roles, rows, cache, progress);
+    },
     /** Compares the files of a small data set with their recorded hashes. */
     verify: async () => {
       if (bytes <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
@@ -73,6 +83,5 @@ export function describeDataset(config: DataConfig) {
 export async function openDataset(config: DataConfig, identification: Identification = {}) {
   const described = describeDataset(config);
   await described.verify();
-  const { planVersion = 2 } = identification;
-  return { ...described, hash: await described.identify(identification), planVersion };
+  return { ...described, hash: await described.identify(identification) };
 }

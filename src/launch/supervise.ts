@@ -9,11 +9,13 @@ import {
   type Exit,
   onStopSignals,
   type ProcessEnd,
-  SIGNAL_EXIT,
   type StopSignal,
   stopCodeOf,
+  stopEarly,
+  stoppedEarly,
+  stopReason,
 } from '../signals.js';
-import { type Child, isRunning, killGroup, prefixLines, sendMessage } from './children.js';
+import { type Child, isRunning, prefixLines, sendMessage, signalGroup } from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import {
@@ -26,14 +28,20 @@ import {
 
 /** Time limit for the workers to exit after the coordinator has exited. */
 const SHUTDOWN_MS = 3_000;
-/** A second SIGINT stops without saving if it comes at least this long after the first. */
+/**
+ * A second SIGINT stops without saving if it comes at least this long after the first. A coordinator that has not
+ * taken the first one until then may hang.
+ */
 const AGAIN_MS = 1_000;
 const TOO_SOON =
   'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
 /** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice {
-  listening: string;
+  /** The address at which workers may join. */
+  listening?: string;
+  /** It has taken a signal to stop, and tells the user what follows. */
+  stopping?: true;
 }
 
 /** A message from the launcher to the coordinator. */
@@ -51,11 +59,12 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   const secrets = { [ENVIRONMENT.token]: randomBytes(24).toString('hex') };
   const children: Child[] = [];
   const killAll = () => {
-    for (const child of children) if (isRunning(child)) killGroup(child);
+    for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
   };
   process.on('exit', killAll);
   const killsBefore = outOfMemoryKills();
   const { unsaved, first } = stopOnSignals(children);
+  suspendTogether(children);
   try {
     const streams = ['ignore', 'inherit', 'inherit', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
@@ -86,11 +95,16 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     if (outcome.code !== null) return outcome.code;
     // A signal ends a coordinator that does not handle it yet; no training had begun.
     const stopCode = stopCodeOf(outcome);
-    if (stopCode !== null) return stopCode;
+    if (stopCode !== null) {
+      process.stderr.write(`${stoppedEarly(stopReason(outcome.signal as StopSignal))}\n`);
+      return stopCode;
+    }
+    const { checkpoint } = await progressOf(run.runDir);
+    const from = checkpoint === null ? 'the first step' : `the checkpoint of step ${checkpoint.step}`;
     throw new OrchestratorError(
       'ERR_COORDINATOR_LOST',
       `The coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(outcome))}`,
-      'Run the command again to resume from the last checkpoint (--resume auto, the default)',
+      `The same command goes on from ${from} (--resume auto, the default)`,
     );
   } finally {
     killAll();
@@ -115,7 +129,7 @@ function stopOnSignals(children: readonly Child[]) {
     let told = false;
     onStopSignals((signal) => {
       const [coordinator] = children;
-      if (coordinator === undefined) process.exit(SIGNAL_EXIT[signal]);
+      if (coordinator === undefined) stopEarly(signal);
       if (!isRunning(coordinator)) return;
       if (signal === 'SIGINT' && interruptedAt !== null) {
         if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
@@ -126,7 +140,10 @@ function stopOnSignals(children: readonly Child[]) {
         }
         return;
       }
-      if (signal === 'SIGINT') interruptedAt = performance.now();
+      if (signal === 'SIGINT') {
+        interruptedAt = performance.now();
+        hintUnlessTaken(coordinator);
+      }
       first ??= signal;
       coordinator.process.kill(signal);
     });
@@ -134,10 +151,41 @@ function stopOnSignals(children: readonly Child[]) {
   return { unsaved, first: () => first };
 }
 
+/** A coordinator says itself what a second Ctrl-C does, unless it hangs. */
+function hintUnlessTaken(coordinator: Child): void {
+  const timer = setTimeout(() => {
+    const hint = `the coordinator (pid ${coordinator.pid}) does not answer; press Ctrl-C again to stop without saving`;
+    if (isRunning(coordinator)) process.stderr.write(`${hint}\n`);
+  }, AGAIN_MS).unref();
+  coordinator.process.on('message', ({ stopping }: CoordinatorNotice) => {
+    if (stopping) clearTimeout(timer);
+  });
+}
+
+/**
+ * Ctrl-Z suspends the run, with all its processes, and `fg`, `bg` or SIGCONT goes on with it. The children are
+ * in sessions of their own, so the terminal's signals do not reach them. A coordinator that stood still forgives
+ * the silence of its workers.
+ */
+function suspendTogether(children: readonly Child[]): void {
+  const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
+    for (const child of children) if (isRunning(child)) signalGroup(child, signal);
+  };
+  process.on('SIGTSTP', () => {
+    process.stderr.write('the run is suspended; fg or bg goes on with it\n');
+    signalAll('SIGSTOP');
+    // Unlike SIGTSTP, it also stops a process that has no shell above it, whose children would stay suspended.
+    process.kill(process.pid, 'SIGSTOP');
+  });
+  process.on('SIGCONT', () => signalAll('SIGCONT'));
+}
+
 /** The coordinator's address, or null if it ended first (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
-    coordinator.process.once('message', (notice: CoordinatorNotice) => resolve(notice.listening));
+    coordinator.process.on('message', ({ listening }: CoordinatorNotice) => {
+      if (listening !== undefined) resolve(listening);
+    });
     coordinator.process.once('exit', () => resolve(null));
   });
 }

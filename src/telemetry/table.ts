@@ -71,7 +71,7 @@ function tableLines(
   validation: ValidationRecord | null,
 ): string[] {
   const paint = painter(colour);
-  const step = record?.step ?? 0;
+  const step = record?.step ?? header.resumedStep;
   const filled = Math.round((BAR_WIDTH * step) / header.steps);
   const bar = `${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}`;
   const over = ['DONE', 'STOPPED', 'FAILED'].includes(phase);

@@ -46,7 +46,7 @@ export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
-/** "61.2 GiB" */
+/** "61.2 GiB": the size of memory or of files. */
 export function bytes(count: number): string {
   const { value, unit } = inUnits(count, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']);
   return `${value.toFixed(unit === 'B' || value >= 100 ? 0 : 1)} ${unit}`;
@@ -72,7 +72,7 @@ export function flopCount(flops: number): string {
   return decimal(flops, 'FLOP');
 }
 
-/** "52.3 GB", in decimal units, as is usual for bandwidths. */
+/** "52.3 GB", in decimal units: bytes that are moved, which are compared with bandwidths. */
 export function byteCount(bytes: number): string {
   return decimal(bytes, 'B');
 }

@@ -66,10 +66,7 @@ test('config new begins a run on a data set, from weights, that passes a dry run
   );
   expect(succeeds(made)).toContain(`launch ${out} --dry-run`);
   expect(made.stderr).toMatch(/note: The model is that of .*depth 2, hidden 128/);
-  const fits = ['--set', 'batch={global: 8, micro: 4}'];
-  const planned = succeeds(
-    orchestrator('launch', out, '--dry-run', '--run-dir', join(folder, 'new'), ...fits),
-  );
+  const planned = succeeds(orchestrator('launch', out, '--dry-run', '--run-dir', join(folder, 'new')));
   expect(planned).toContain('depth 2, hidden 128');
   expect(orchestrator('config', 'new', '--data', data, '--out', out)).toMatchObject({
     status: 1,
@@ -86,6 +83,11 @@ test('says what is wrong', { timeout: 60_000 }, () => {
   const nowhere = model('inspect', join(folder, 'nowhere.safetensors'));
   expect(nowhere.status).toBe(1);
   expect(nowhere.stderr).toMatch(/^error ERR_/);
+  const unusual = model('export', WEIGHTS, '--out', join(folder, 'weights.bin'));
+  expect(unusual.status).toBe(0);
+  expect(unusual.stderr).toMatch(
+    /^warn .*weights\.bin does not end in \.safetensors, by which programs recognise the format$/m,
+  );
   const size = model('export', WEIGHTS, '--out', join(folder, 'x'), '--shard-size', 'big');
   expect(size.status).toBe(2);
 });

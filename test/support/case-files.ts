@@ -35,7 +35,7 @@ function settingsOf(text: string): Settings {
     minWorkers: numbers.min ?? 1,
     maxWorkers: 99,
     patienceMs: 60_000,
-    welcome: { configJson: '{}', workers, runDir: 'runs/x', planVersion: 2 },
+    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
     totalSlots: numbers.slots ?? workers,
     steps: numbers.steps ?? 9,
     checkpointEvery: numbers['checkpoint every'] ?? 0,

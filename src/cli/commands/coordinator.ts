@@ -5,7 +5,7 @@ import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
-import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
+import { onStopSignals, stopEarly } from '../../signals.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { configArgument } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
@@ -14,6 +14,7 @@ interface CoordinatorCommandOptions {
   workers: number;
   runDir: string;
   resume: string;
+  allowDataChange: boolean;
   listen: string;
   prometheusTargets?: string;
   set: string[];
@@ -27,6 +28,7 @@ export function register(program: Command): void {
     .requiredOption('--workers <n>', 'number of workers', workerCount)
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
+    .option('--allow-data-change', 'go on with data that were mended or grown', false)
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
     .option('--prometheus-targets <file>', "file for Prometheus' file-based discovery")
     .action(async (configPath: string, { set, prometheusTargets, ...options }: CoordinatorCommandOptions) => {
@@ -34,8 +36,9 @@ export function register(program: Command): void {
       let run: Run | null = null;
       onStopSignals((signal) => {
         // Until there is a run, there is nothing to save.
-        if (run === null) process.exit(SIGNAL_EXIT[signal]);
+        if (run === null) stopEarly(signal);
         run.stop(signal);
+        tell({ stopping: true });
       });
       const { startCoordinator } = await import('../../coordinator/run.js');
       run = await startCoordinator({
@@ -45,8 +48,7 @@ export function register(program: Command): void {
         token: requireVariable(ENVIRONMENT.token),
         supervised: process.send !== undefined,
         onListening: (address) => {
-          // If the launcher has ended, this is not an error, because "disconnect" follows.
-          if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
+          if (process.send) tell({ listening: address });
           else process.stdout.write(`listening on ${address}\n`);
         },
       });
@@ -61,4 +63,9 @@ export function register(program: Command): void {
       else process.once('disconnect', abandoned);
       process.exit(await started.done);
     });
+}
+
+/** Tells the launcher. If it has ended, this is not an error, because "disconnect" follows. */
+function tell(notice: CoordinatorNotice): void {
+  process.send?.(notice, () => {});
 }

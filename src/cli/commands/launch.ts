@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import { completion } from '../../coordinator/resolve-run.js';
 import { refuse } from '../../errors.js';
+import { stopWithParent } from '../../launch/children.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
@@ -11,6 +12,7 @@ import { type LaunchOptions, workersOf } from '../../launch/processes.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
+import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize, targetsFile } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
@@ -22,6 +24,7 @@ const LONG_READING_BYTES = 2 ** 30;
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
+  allowDataChange?: true;
   runDir?: string;
   set: string[];
   memory?: number;
@@ -36,6 +39,10 @@ export function register(program: Command): void {
     .description('train on this machine: start a coordinator and its workers, one process each');
   workersOptions(configArgument(command))
     .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
+    .option(
+      '--allow-data-change',
+      'go on with a data set that was mended or has grown since the checkpoint, in a new segment of the sample plan',
+    )
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .option(
       '--memory <size>',
@@ -59,13 +66,15 @@ export function register(program: Command): void {
         configPath,
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
+        allowDataChange: flags.allowDataChange === true,
         overrides: flags.set,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
+      const { memory = null, dryRun: dry = false } = flags;
+      if (!dry) onStopSignals(stopEarly);
       const workers = workersOf(options);
       checkWorkers(config, workers);
-      const { memory = null, dryRun: dry = false } = flags;
-      const { runDir, resume } = options;
+      const { runDir, resume, allowDataChange = false } = options;
       const reading = new Progress('reading the data set', bytesOf);
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
@@ -73,7 +82,10 @@ export function register(program: Command): void {
           if (total >= LONG_READING_BYTES) reading.update(done, total);
         },
       };
-      const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, identify });
+      const found = await preflight(native(), loaded, {
+        ...{ workers, runDir, resume, allowDataChange },
+        ...{ memory, dry, identify },
+      });
       // In a launch the coordinator says so, after it has read every byte of the checkpoint.
       const complete = dry ? completion(found.resolved) : null;
       if (complete !== null) {
@@ -90,6 +102,7 @@ export function register(program: Command): void {
       refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();
+      stopWithParent();
       process.exitCode = await superviseRun(options, LAUNCHERS.local);
     });
 }

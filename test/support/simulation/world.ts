@@ -74,7 +74,7 @@ export class World {
       minWorkers: min,
       maxWorkers: this.#elastic ? workers + 3 : workers,
       patienceMs: this.#elastic ? 15_000 : 0,
-      welcome: { configJson: '{}', workers, runDir: 'runs/x', planVersion: 2 },
+      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
       totalSlots: workers + this.below(4),
       steps: 1 + this.below(12),
       checkpointEvery: this.below(4),

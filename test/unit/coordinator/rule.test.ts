@@ -8,7 +8,7 @@ const SETTINGS: Settings = {
   minWorkers: 2,
   maxWorkers: 2,
   patienceMs: 0,
-  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planVersion: 2 },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]' },
   totalSlots: 3,
   steps: 6,
   checkpointEvery: 2,

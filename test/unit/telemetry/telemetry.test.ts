@@ -189,7 +189,7 @@ describe('the terminal', () => {
     table.step(record);
     table.note('info', 'again');
     expect(writes.at(-1)).toMatch(/rank +pid +slots +total +compute +exchange +data +up/);
-    expect(writes[0]).toMatch(/^hello\nx {2}RUNNING {2}\.{24} {2}step 0\/50000\n$/);
+    expect(writes[0]).toMatch(/^hello\nx {2}RUNNING {2}\.{24} {2}step 50\/50000\n$/);
     expect(writes[1]).toMatch(new RegExp(`^${'\u001b'}\\[1A\\r${'\u001b'}\\[Jagain\nx  RUNNING`));
     const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
     expect(lines).toHaveLength(5);
@@ -449,6 +449,17 @@ describe('the metrics server', () => {
     server = await serveMetrics('127.0.0.1', 0, header, measure);
     expect(await raw(request(target, more))).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
   });
+
+  test.each(['CONNECT x:1', 'CONNECT /metrics', 'DELETE /metrics', 'TRACE /', 'PURGE /metrics', 'PRI *'])(
+    '%s is refused in words of HTTP, and the server goes on',
+    async (start) => {
+      server = await serveMetrics('127.0.0.1', 0, header, measure);
+      const answer = await raw(`${start} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
+      if (start.startsWith('CONNECT')) expect(answer).toMatch(/^HTTP\/1\.1 405 .*\r\nallow: GET, HEAD\r\n/);
+      expect(await raw(request('/metrics'))).toMatch(/^HTTP\/1\.1 200 /);
+    },
+  );
 
   test('what is no request of HTTP/1 is answered, too', async () => {
     server = await serveMetrics('127.0.0.1', 0, header, measure);
