@@ -42,15 +42,17 @@ async function trained(
   await loadState(setup, '', true, () => {});
   await setup.engine.stateLoaded();
   const messages: FromWorker[] = [];
+  let step = 0;
   const session = {
     send: (message: FromWorker) => {
       if (!message.prepared) messages.push(message);
     },
-    next: async () => ({ validate: false, ...(await commit(messages)) }),
+    next: async () => ({ step: ++step, validate: false, ...(await commit(messages)) }),
   } as unknown as CoordinatorSession;
   const member = { dataAddress: '', firstSlot: 0, endSlot: slotCount(config), sharedMemory: '' };
   const form = { members: [member], rank: 0 };
-  await train({ ...setup, session, form, collective: engineCollective(setup.engine, false) }, 1);
+  const start = { step: 0, validate: false, checkpoint: false, stop: false };
+  await train({ ...setup, session, form, collective: engineCollective(setup.engine, false) }, start);
   return messages;
 }
 
