@@ -164,7 +164,7 @@ describe.skipIf(unmountable)(because('a small file system of its own', unmountab
       hint: expect.stringContaining('Free some space'),
     });
     expect(failure.message).toMatch(
-      /step 2 was not written: .*needs \d\S* MB and \d\S* MB for the run's records, and 1\.\d+ MB are free/,
+      /step 2 was not written: .*needs \d\S* MiB and \d\S* MiB for the run's records, and 1\.\d+ MiB are free/,
     );
     expect(names()).toEqual(['step-00000001']);
     expect(await checkLatest()).toBe(1);

@@ -155,7 +155,7 @@ test.skipIf(unmountable)(
       writeFileSync(join(runDir, 'filler'), new Uint8Array(free() - 30e6));
       const { output } = await ends(launch(runDir, 2), 1);
       expect(output).toMatch(
-        /ERR_CHECKPOINT_WRITE: .*step 24 was not written: .*needs \d.* MB are free \(ENOSPC\)/,
+        /ERR_CHECKPOINT_WRITE: .*step 24 was not written: .*needs \d.* MiB are free \(ENOSPC\)/,
       );
       expect(checkpoints(runDir)).toEqual(['step-00000021']);
       rmSync(join(runDir, 'filler'));
