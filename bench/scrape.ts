@@ -16,6 +16,10 @@ export const LARGE_HEADER: RunHeader = {
   workers: WORKERS,
   checkpointEvery: 1000,
   resumedStep: 0,
+  runDir: 'runs/a-name-of-a-run',
+  checkpoint: null,
+  validateEvery: 1000,
+  validatedWeights: 'ema',
 };
 
 /** A step with every metric, and as many digits as measured numbers have. */
@@ -27,6 +31,8 @@ export function largeStep(): StepRecord {
   return {
     step: 123_456,
     steps: LARGE_HEADER.steps,
+    epoch: measured(),
+    logged: true,
     loss: measured(),
     gradientNorm: measured(),
     learningRate: measured(),

@@ -25,3 +25,11 @@ export function wantedExchange(
   if (exchange !== 'auto') return exchange;
   return device === 'cuda' ? 'nccl' : 'shared';
 }
+
+/** A run has at most about this many lines of steps, unless telemetry.log_every says otherwise. */
+const LOGGED_STEPS = 10_000;
+
+/** Steps between two lines of steps in the plain log and in run.log. */
+export function logEvery({ telemetry, schedule }: Pick<Config, 'telemetry' | 'schedule'>): number {
+  return telemetry.log_every ?? Math.ceil(schedule.steps / LOGGED_STEPS);
+}

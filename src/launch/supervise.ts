@@ -13,7 +13,9 @@ import {
   type StopSignal,
   stopCodeOf,
 } from '../signals.js';
-import { type Child, isRunning, killGroup, prefixLines, sendMessage } from './children.js';
+import type { RelayMessage } from '../telemetry/relay.js';
+import { Screen } from '../telemetry/screen.js';
+import { type Child, isRunning, killGroup, passLines, prefixLines, sendMessage } from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import {
@@ -32,17 +34,16 @@ const TOO_SOON =
   'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
 /** A message from the coordinator to the launcher. */
-export interface CoordinatorNotice {
-  listening: string;
+export interface CoordinatorNotice extends RelayMessage {
+  /** Its address, when workers may join. */
+  listening?: string;
 }
 
 /** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
   /** A worker's process has ended. */
   exited?: { workerId: string; exit: Exit };
-  /**
-   * A line that a worker printed. The coordinator prints it, because it owns the terminal and its live table.
-   */
+  /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
   output?: string;
 }
 
@@ -56,10 +57,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   process.on('exit', killAll);
   const killsBefore = outOfMemoryKills();
   const { unsaved, first } = stopOnSignals(children);
+  // The terminal is the launcher's alone: no other process waits where it stands still.
+  const screen = new Screen(process.stdout, process.stderr, process.env);
   try {
-    const streams = ['ignore', 'inherit', 'inherit', 'ipc'] as const;
+    const streams = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
     children.push(coordinator);
+    coordinator.process.on('message', (notice: CoordinatorNotice) => screen.receive(notice));
+    passLines(coordinator, (line) => screen.print(line));
     const address = await Promise.race([listening(coordinator), unsaved]);
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
@@ -68,13 +73,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
-      reportTo(coordinator, worker, spec.environment[ENVIRONMENT.workerId]!, exitOf);
+      const workerId = spec.environment[ENVIRONMENT.workerId]!;
+      reportTo(coordinator, worker, workerId, exitOf, (line) => screen.print(line));
     }
     const outcome = await Promise.race([coordinator.exited, unsaved]);
     if (outcome === null) {
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
-      process.stderr.write(`stopped without saving: ${loss}\n`);
+      screen.print(`stopped without saving: ${loss}`);
       return EXIT.unsaved;
     }
     // Those that have not joined yet would wait for a coordinator.
@@ -94,7 +100,13 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     );
   } finally {
     killAll();
+    // What a process wrote at its end is shown, too.
+    await Promise.race([
+      Promise.all(children.map(({ exited }) => exited)),
+      sleep(SHUTDOWN_MS, null, { ref: false }),
+    ]);
     process.off('exit', killAll);
+    await screen.close();
   }
 
   function exitOf(ended: ProcessEnd): Exit {
@@ -137,7 +149,9 @@ function stopOnSignals(children: readonly Child[]) {
 /** The coordinator's address, or null if it ended first (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
-    coordinator.process.once('message', (notice: CoordinatorNotice) => resolve(notice.listening));
+    coordinator.process.on('message', ({ listening }: CoordinatorNotice) => {
+      if (listening !== undefined) resolve(listening);
+    });
     coordinator.process.once('exit', () => resolve(null));
   });
 }
@@ -148,10 +162,11 @@ function reportTo(
   worker: Child,
   workerId: string,
   exitOf: (ended: ProcessEnd) => Exit,
+  print: (line: string) => void,
 ): void {
   prefixLines(worker, (output) => {
     const notice: LauncherNotice = { output };
-    sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));
+    sendMessage(coordinator, notice, () => print(output));
   });
   worker.process.once('exit', (code, signal) => {
     // The coordinator knows the rank, and whether the run was over.

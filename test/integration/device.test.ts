@@ -85,7 +85,7 @@ test("losses, gradient norms and validation are the CPU's", () => {
   const means = (runDir: string) =>
     readLines(join(runDir, 'metrics.jsonl'))
       .filter(({ type }) => type === 'validation')
-      .map(({ ema, master }) => [ema, master].map((weights) => (weights as { mean: number }).mean));
+      .map(({ val_ema, val_master }) => [val_ema as number, val_master as number]);
   expect(means(one).length).toBe(2);
   expectClose(means(one), means(host));
 });

@@ -6,6 +6,7 @@ import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
 import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
+import type { Send } from '../../telemetry/relay.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { configArgument } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
@@ -44,6 +45,7 @@ export function register(program: Command): void {
         prometheusTargets: prometheusTargets ?? null,
         token: requireVariable(ENVIRONMENT.token),
         supervised: process.send !== undefined,
+        launcher: process.send === undefined ? null : toLauncher,
         onListening: (address) => {
           // If the launcher has ended, this is not an error, because "disconnect" follows.
           if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
@@ -62,3 +64,7 @@ export function register(program: Command): void {
       process.exit(await started.done);
     });
 }
+
+/** A launcher that has ended takes nothing, which is no error: "disconnect" follows. */
+const toLauncher: Send = (message, taken) =>
+  process.send!(message satisfies CoordinatorNotice, undefined, {}, taken);

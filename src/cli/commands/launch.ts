@@ -89,6 +89,7 @@ export function register(program: Command): void {
       refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();
-      process.exitCode = await superviseRun(options, LAUNCHERS.local);
+      // What a reader has not taken by now does not keep the process.
+      process.exit(await superviseRun(options, LAUNCHERS.local));
     });
 }

@@ -1,0 +1,62 @@
+/** What a run shows on terminals and pipes, and that it never waits for them. */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { constants, existsSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { fingerprint, readLines, TRAINING } from '../support/launched.js';
+import { because, needs } from '../support/needs.js';
+import { MAIN, orchestrator, succeeds } from '../support/program.js';
+import { OnTerminal } from '../support/terminal.js';
+
+const folder = temporaryFolder();
+const noScript = needs('script');
+
+const command = (runDir: string, ...more: string[]) => [
+  ...[process.execPath, MAIN, 'launch', TRAINING, '--nodes', '2', '--run-dir', runDir],
+  ...more,
+];
+
+/** Waits until the run has ended and given its folder back. */
+async function runEnded(runDir: string): Promise<void> {
+  const checkpoint = join(runDir, 'checkpoints/step-00000024/manifest.json');
+  while (!existsSync(checkpoint) || existsSync(join(runDir, 'lock'))) await sleep(20);
+}
+
+test.skipIf(noScript)(
+  because('a run goes on, to the same bits, on a terminal that stands still', noScript),
+  async () => {
+    const runDir = join(folder, 'stalled');
+    const terminal = new OnTerminal(command(runDir));
+    await terminal.shows('RUNNING');
+    terminal.type('\x13');
+    await runEnded(runDir);
+    const before = terminal.output;
+    expect(before).not.toContain('All 24 steps are done');
+    terminal.type('\x11');
+    expect(await terminal.ended).toBe(0);
+    expect(terminal.output).toContain('All 24 steps are done');
+    succeeds(orchestrator(...command(join(folder, 'watched')).slice(2)));
+    expect(fingerprint(runDir, 24)).toEqual(fingerprint(join(folder, 'watched'), 24));
+  },
+);
+
+test('a run ends, though a pipe is full and nobody reads from it', async () => {
+  const runDir = join(folder, 'unread');
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const { O_RDWR, O_NONBLOCK } = constants;
+  const ours = openSync(pipe, O_RDWR | O_NONBLOCK);
+  const full = () => {
+    for (;;) writeSync(ours, 'x'.repeat(4096));
+  };
+  expect(full).toThrow('EAGAIN');
+  const [file, ...parameters] = command(runDir);
+  // As a shell would, the run opens it without O_NONBLOCK.
+  const child = spawn(file!, parameters, { stdio: ['ignore', openSync(pipe, O_RDWR), 'inherit'] });
+  const [code] = await once(child, 'exit');
+  expect(code).toBe(0);
+  expect(readLines(join(runDir, 'ledger.jsonl'))).toHaveLength(24);
+});
