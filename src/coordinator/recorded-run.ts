@@ -14,7 +14,7 @@ import { isMapping, type Mapping } from '../files/json.js';
 import { completeLines, parseLine } from '../files/jsonl.js';
 import { lockOwner } from '../files/lock.js';
 import { phaseOf } from '../telemetry/events.js';
-import { validationResults } from '../telemetry/metrics-reader.js';
+import { type ValidationResult, validationResults } from '../telemetry/metrics-reader.js';
 import type { StepRecord } from '../telemetry/record.js';
 import {
   comparedLoss,
@@ -184,4 +184,20 @@ export function recordedLosses(runDir: string): LossSeries {
     if (compared !== undefined) series.validations.push({ step, loss: compared.mean });
   }
   return series;
+}
+
+/** The loss of a step, and of the validation after it, as far as a folder has records of them. */
+export function recordedAt(runDir: string, step: number) {
+  const found: { loss: number | null; validation: ValidationResult | null } = {
+    loss: null,
+    validation: null,
+  };
+  const ofStep = new RegExp(`"step":${step}[,}]`);
+  for (const { line } of completeLines(join(runDir, METRICS))) {
+    const record = ofStep.test(line) ? parseLine(line) : null;
+    if (record?.step !== step) continue;
+    if (record.type === 'step' && typeof record.loss === 'number') found.loss = record.loss;
+    found.validation = comparedLoss(validationResults(record)) ?? found.validation;
+  }
+  return found;
 }

@@ -1,6 +1,6 @@
 /** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
 import { bestStep } from '../checkpoint/retention.js';
-import { logEvery, validatedWeights, validationEvery } from '../config/derived.js';
+import { isLogged, validatedWeights, validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
 import { slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
@@ -371,7 +371,7 @@ export class Run {
       step,
       steps,
       epoch: (step * config.batch.global) / this.#trainedRows,
-      logged: step === this.#firstStep || step === steps || step % logEvery(config) === 0,
+      logged: isLogged(config, step, this.#firstStep),
       loss: stepLoss(prepared),
       gradientNorm: prepared[0]!.gradientNorm,
       learningRate: learningRate(config, step),

@@ -145,7 +145,7 @@ test('what a run records of its device: name and memory, as estimated', () => {
   expect(worker.device).toBe(`${NAME}, GPU 0 of 1`);
   const estimate = JSON.parse(run('estimate', TRAINING, '--json', ...FP32, ...CUDA));
   // The emulator multiplies without a workspace.
-  const parts = (estimate.gpuMemory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
+  const parts = (estimate.gpu_memory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
   const estimated = parts.reduce((sum, { bytes }) => sum + bytes, 0);
   expect(estimated / (worker.device_bytes as number)).toBeGreaterThan(0.9);
   expect(estimated / (worker.device_bytes as number)).toBeLessThan(1.1);

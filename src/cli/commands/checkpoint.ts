@@ -1,19 +1,23 @@
 /** `orchestrator checkpoint`: what a checkpoint contains, and whether it is complete. */
 import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type CheckpointManifest, EMA_FILE, readManifest } from '../../checkpoint/manifest.js';
+import { type CheckpointManifest, EMA_FILE, MANIFEST, readManifest } from '../../checkpoint/manifest.js';
 import { noCheckpoint } from '../../checkpoint/missing.js';
 import { CHECKPOINTS, resolveCheckpoint, underRuns } from '../../checkpoint/resume.js';
 import { listCheckpoints } from '../../checkpoint/retention.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
+import { modelKeys } from '../../config/model.js';
+import { recordedAt } from '../../coordinator/recorded-run.js';
 import { storedWeights } from '../../engine/stored-weights.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { Safetensors } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
+import { timeOfDay } from '../../telemetry/console.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
-import { bytes } from '../../text/quantities.js';
+import { bytes, quantity } from '../../text/quantities.js';
+import { shellText } from '../../text/shell.js';
 import { printResult } from '../output.js';
 import { type TensorList, tensorLines, tensorsOf } from '../tensor-table.js';
 
@@ -21,7 +25,7 @@ export function register(program: Command): void {
   const checkpoint = program.command('checkpoint').description('inspect and verify checkpoints');
   checkpoint
     .command('inspect')
-    .description('print the step, plan state, model, files and hashes of a checkpoint')
+    .description('print the step, date, loss, size, model, files and hashes of a checkpoint')
     .argument('<path>', "a checkpoint's folder, or a run's folder or name for its latest valid one")
     .option('--tensors', 'also print the type and shape of every tensor')
     .option('--json', 'print JSON, with every tensor')
@@ -50,7 +54,18 @@ async function describe(given: string) {
     tensors[name] = tensorsOf(file);
     await file.close();
   }
-  return { path: folder, manifest, tensors };
+  const { mtimeMs } = statSync(join(folder, MANIFEST));
+  const size = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
+  // A checkpoint that was copied elsewhere has no records beside it.
+  const recorded = recordedAt(dirname(dirname(resolve(folder))), manifest.step);
+  const written = { written_unix_seconds: mtimeMs / 1000, bytes: size, ...recorded };
+  return {
+    path: folder,
+    ...written,
+    manifest: { ...manifest, modelSpec: modelKeys(manifest.modelSpec) },
+    model: manifest.modelSpec,
+    tensors,
+  };
 }
 
 /** Whether a folder has a manifest, even a damaged one. */
@@ -89,14 +104,18 @@ function describeAverage(manifest: CheckpointManifest): string {
 
 type Description = Awaited<ReturnType<typeof describe>>;
 
-function render({ path, manifest, tensors }: Description, withTensors: boolean): string {
+function render(described: Description, withTensors: boolean): string {
+  const { path, manifest, model, loss, validation, tensors } = described;
   const facts = {
     checkpoint: path,
     step: String(manifest.step),
+    written: `${timeOfDay(new Date(1000 * described.written_unix_seconds))}, ${bytes(described.bytes)}`,
+    ...(loss === null ? {} : { loss: quantity(loss) }),
+    ...(validation === null ? {} : { validation: `${quantity(validation.mean)} (${validation.weights})` }),
     plan: describePlan(manifest.planState),
-    EMA: describeAverage(manifest),
+    EMA: describeAverage({ ...manifest, modelSpec: model }),
     'data set': manifest.datasetHash,
-    model: describeModel(manifest.modelSpec),
+    model: describeModel(model),
     parameters: manifest.parameters.toLocaleString('en-US'),
     latent: manifest.latent.join(' x '),
     text: describeText(manifest.text),
@@ -113,7 +132,8 @@ function render({ path, manifest, tensors }: Description, withTensors: boolean):
   const lines = alignedRows(rows, 'left').flatMap((line, i) =>
     withTensors ? [line, ...tensorLines(tensors[files[i]![0]]!)] : [line],
   );
-  return `${[...namedRows(facts), '', ...lines].join('\n')}\n`;
+  const next = ['orchestrator', 'sample', '--checkpoint', path, '--rows', '0-7', '--out', 'preview.png'];
+  return `${[...namedRows(facts), '', ...lines, '', `next: ${shellText(next)}`].join('\n')}\n`;
 }
 
 async function verifyOne(path: string, out: NodeJS.WritableStream | null) {
