@@ -20,7 +20,7 @@ export class Screen {
     // On one terminal all text goes one way, so that no line breaks into the table.
     this.#errors = stdout.isTTY && stderr.isTTY ? this.#output : standardOutput(stderr);
     this.#environment = environment;
-    this.#isTerminal = stdout.isTTY === true && environment.TERM !== 'dumb';
+    this.#isTerminal = stdout.isTTY === true && environment.TERM !== 'dumb' && !inCi(environment);
   }
 
   /** Shows a message of the coordinator. */
@@ -57,4 +57,9 @@ export class Screen {
     this.#stdout.on('resize', table.resized);
     return table;
   }
+}
+
+/** Whether a continuous integration keeps the output as a log, though some give a terminal. */
+function inCi({ CI }: NodeJS.ProcessEnv): boolean {
+  return CI !== undefined && CI !== '' && CI !== 'false';
 }

@@ -1,12 +1,13 @@
 /** What a run shows on terminals and pipes, and that it never waits for them. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { constants, existsSync, openSync, writeSync } from 'node:fs';
+import { constants, existsSync, openSync, readlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { stripVTControlCharacters } from 'node:util';
+import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
-import { fingerprint, readLines, TRAINING } from '../support/launched.js';
+import { childrenOf, fingerprint, readLines, TRAINING } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
 import { MAIN, orchestrator, succeeds } from '../support/program.js';
 import { OnTerminal } from '../support/terminal.js';
@@ -59,4 +60,50 @@ test('a run ends, though a pipe is full and nobody reads from it', async () => {
   const [code] = await once(child, 'exit');
   expect(code).toBe(0);
   expect(readLines(join(runDir, 'ledger.jsonl'))).toHaveLength(24);
+});
+
+describe.skipIf(noScript)(because('on a terminal', noScript), () => {
+  const quick = ['--set', 'schedule.steps=5', '--set', 'schedule.warmup=0', '--set', 'validation.every=0'];
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: what draws the table
+  const [redraws, colours] = [/\x1b\[\d+A/, /\x1b\[\d+m/];
+
+  test.each<[string, NodeJS.ProcessEnv, boolean, boolean]>([
+    ['a table in colours', {}, true, true],
+    ['NO_COLOR: without them', { NO_COLOR: '1' }, true, false],
+    ['TERM=dumb: lines', { TERM: 'dumb' }, false, false],
+    ['CI=true: lines', { CI: 'true' }, false, false],
+  ])('%s', async (name, env, table, coloured) => {
+    const terminal = new OnTerminal(command(join(folder, name.replaceAll(/\W/g, '')), ...quick), { env });
+    expect(await terminal.ended).toBe(0);
+    const { output } = terminal;
+    expect([redraws.test(output), colours.test(output)], output).toEqual([table, coloured]);
+    expect(output).toMatch(/\d\d:\d\d:\d\d All 5 steps are done/);
+    // As grep finds it.
+    expect(output).toContain('step 5/5');
+  });
+
+  test('the table follows the size of the terminal', async () => {
+    const long = [
+      '--set',
+      'schedule.steps=1000000',
+      '--set',
+      'validation.every=0',
+      '--set',
+      'checkpoint.every=0',
+    ];
+    const terminal = new OnTerminal(command(join(folder, 'resized'), ...long), { columns: 160 });
+    await terminal.shows(/loop p99/);
+    const [shell] = childrenOf(terminal.process.pid!);
+    const from = terminal.output.length;
+    execFileSync('stty', ['-F', readlinkSync(`/proc/${shell}/fd/0`), 'cols', '60']);
+    await expect
+      .poll(() => stripVTControlCharacters(terminal.output.slice(from)).split('rank ').length)
+      .toBeGreaterThan(9);
+    const lines = stripVTControlCharacters(terminal.output.slice(from))
+      .split(/\r?\n|\r/)
+      .slice(-20);
+    for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(60);
+    terminal.type('\x03');
+    expect(await terminal.ended).toBe(130);
+  });
 });
