@@ -57,7 +57,7 @@ test.each([
   ['profile', TRAINING, '--repeats', '1'],
   ['runs', folder],
   ['status', runDir],
-])('%s %s %s --json', (...parameters) => {
+])('--json of %s %s', (...parameters) => {
   const printed = JSON.parse(succeeds(orchestrator(...parameters, '--json'))) as unknown;
   const keys = [...new Set(keysIn(printed))];
   expect(keys.length).toBeGreaterThan(0);
