@@ -18,8 +18,8 @@ export const LARGE_HEADER: RunHeader = {
   resumedStep: 0,
   runDir: 'runs/a-name-of-a-run',
   checkpoint: null,
-  validateEvery: 1000,
   validatedWeights: 'ema',
+  restarts: 0,
 };
 
 /** A step with every metric, and as many digits as measured numbers have. */
@@ -64,6 +64,7 @@ export function largeStep(): StepRecord {
       device: 'NVIDIA H100 80GB HBM3, GPU 0 of 8',
       numbers: workerNumbers(numbers),
     })),
+    validating: false,
     etaSeconds: null,
   };
 }

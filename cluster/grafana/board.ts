@@ -26,20 +26,20 @@ export interface Panel {
   names?: true;
 }
 
-/** Grafana's names of units, and how this project's own drawings write them. */
-export const UNITS = {
-  short: '',
-  none: '',
-  percentunit: '%',
-  s: 's',
-  bytes: 'B',
-  binBps: 'B/s',
-  flops: 'FLOP/s',
-  'suffix: img/s': 'img/s',
-  'suffix: nats': 'nats',
-} as const;
+/** Grafana's names of units; what follows "suffix:" is written behind a number as it is. */
+export const UNITS = [
+  'short',
+  'none',
+  'percentunit',
+  's',
+  'bytes',
+  'binBps',
+  'flops',
+  'suffix:img/s',
+  'suffix:nats',
+] as const;
 
-export type Unit = keyof typeof UNITS;
+export type Unit = (typeof UNITS)[number];
 
 export interface Row {
   title: string;

@@ -9,6 +9,12 @@ import type { Board, Panel } from './board.js';
 import { COLUMNS, placePanels, ROW_HEIGHT } from './layout.js';
 import { annotations } from './queries/annotations.js';
 
+/**
+ * The version that Grafana 10.0 writes; every later one brings it up to its own. A higher one than its own is
+ * an error for the server of Grafana 12.
+ */
+const SCHEMA_VERSION = 38;
+
 /** The data source that the reader chose. */
 const SOURCE = { type: 'prometheus', uid: '$datasource' };
 
@@ -34,6 +40,7 @@ export function renderBoard(board: Board): dashboard.Dashboard {
         .query({ query: 'label_values(orchestrator_run_info, run)', refId: 'run' })
         .multi(true)
         .includeAll(true)
+        .allValue('.+')
         .current({ text: 'All', value: '$__all' })
         .refresh(dashboard.VariableRefresh.OnTimeRangeChanged)
         .sort(dashboard.VariableSort.AlphabeticalDesc),
@@ -66,7 +73,13 @@ export function renderBoard(board: Board): dashboard.Dashboard {
       builder.withPanel(renderPanel(panel).id(id++).gridPos({ x, y: top, w, h }));
     }
   }
-  return builder.build();
+  return withDefaultPlaces({ ...builder.build(), schemaVersion: SCHEMA_VERSION });
+}
+
+/** The SDK hides the switches of annotations and the links in a menu; by default, Grafana shows them above. */
+function withDefaultPlaces(board: dashboard.Dashboard): dashboard.Dashboard {
+  for (const shown of [...(board.annotations.list ?? []), ...(board.links ?? [])]) delete shown.placement;
+  return board;
 }
 
 function renderPanel(panel: Panel): PanelBuilder {

@@ -36,6 +36,12 @@ export function shardSize(text: string): number | null {
   throw new InvalidArgumentError('Expected a size such as 10GB, 500MB or 2GiB; 0 = one file.');
 }
 
+/** A file of targets; Prometheus refuses to read others than these. */
+export function targetsFile(text: string): string {
+  if (/\.(json|yml|yaml)$/.test(text)) return text;
+  throw new InvalidArgumentError('Prometheus reads only files whose names end in .json, .yml or .yaml.');
+}
+
 function wholeNumbers(from: number, to: number, range = `from ${from} to ${to}`): (text: string) => number {
   return (text) => {
     const value = Number(text);

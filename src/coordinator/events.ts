@@ -104,7 +104,7 @@ export type Action =
   /** The step is committed: write it to the ledger. */
   | { type: 'commit'; step: number; prepared: readonly Prepared[] }
   /** Record the step's metrics. */
-  | { type: 'record'; step: number; prepared: readonly Prepared[] }
+  | { type: 'record'; step: number; prepared: readonly Prepared[]; validate: boolean }
   /** Sync ledger, metrics and journal to disk, because a checkpoint follows. */
   | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }

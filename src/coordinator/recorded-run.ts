@@ -5,7 +5,7 @@ import { parse } from 'yaml';
 import { MANIFEST } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
-import { validatedWeights, validationEvery } from '../config/derived.js';
+import { validatedWeights } from '../config/derived.js';
 import { storedConfig } from '../config/resume.js';
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
@@ -62,7 +62,7 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
       resumedStep: 0,
       runDir,
       checkpoint: null,
-      validateEvery: validationEvery(config),
+      restarts: Math.max(0, generations(runDir) - 1),
       validatedWeights:
         comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     },
@@ -102,12 +102,11 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
     clock = statSync(join(checkpoint.path, MANIFEST)).mtimeMs;
     progress.checkpoint(checkpoint);
   }
-  progress.count('restarts', Math.max(0, generations(runDir) - 1));
   progress.phase(phaseIn(runDir));
   clock = Date.now();
   const view = progress.view();
   const step = Math.max(view.step, checkpoint?.step ?? 0);
-  return { config, view: { ...view, step, elapsed_seconds: seconds, validating_seconds: null }, lastWritten };
+  return { config, view: { ...view, step, elapsed_seconds: seconds }, lastWritten };
 }
 
 /** The last phase in the log; KILLED if the run is not there any more, and did not say that it ended. */
@@ -163,6 +162,7 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     ),
     gradientNorms: {},
     workers: [],
+    validating: false,
     etaSeconds: null,
   };
 }

@@ -150,7 +150,7 @@ export class RunDir {
     this.notes = notes;
     const { lastGeneration, started } = journalOf(join(path, JOURNAL));
     this.lastGeneration = lastGeneration;
-    this.started = started ?? Math.floor(Date.now() / 1000);
+    this.started = started ?? Date.now() / 1000;
     this.#made = made;
     this.#unlock = unlock;
   }

@@ -7,7 +7,7 @@ import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
-import type { Prepared, Ready, Validated } from '../rpc/proto.js';
+import type { Ready, Validated } from '../rpc/proto.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal } from '../signals.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
@@ -128,8 +128,6 @@ export class Run {
   readonly #publisher: Publisher;
   /** Rows with values that are not finite, which were named. */
   readonly #skipped = new Set<number>();
-  /** Generations after the first, those before a resume included. */
-  #restarts = 0;
 
   constructor(
     options: CoordinatorOptions,
@@ -242,8 +240,7 @@ export class Run {
         break;
       case 'journal':
         this.#recorder.generation(action.generation);
-        this.#recorder.count('restarts', action.generation - 1 - this.#restarts);
-        this.#restarts = action.generation - 1;
+        if (action.generation > 1) this.#recorder.count('restarts', 1);
         this.#generation = {
           generation: action.generation,
           step: action.step,
@@ -261,7 +258,7 @@ export class Run {
         this.#dir.records.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
         break;
       case 'record':
-        this.#record(action.step, action.prepared);
+        this.#record(action);
         break;
       case 'syncRecords':
         this.#syncRecords(action.step);
@@ -360,7 +357,7 @@ export class Run {
     this.#recorder.note('warn', `row ${named}: ${what}`);
   }
 
-  #record(step: number, prepared: readonly Prepared[]): void {
+  #record({ step, prepared, validate }: Extract<Action, { type: 'record' }>): void {
     this.#step = step;
     const seconds = this.#stepSeconds;
     this.#pace?.add(step, seconds, forwardShare(prepared));
@@ -387,6 +384,7 @@ export class Run {
         device: this.#ready[rank]?.device ?? '',
         numbers: workerNumbers(prepared[rank]!.numbers),
       })),
+      validating: validate,
       etaSeconds: this.#pace?.remaining(step) ?? null,
     });
     const forecast = this.#pace?.forecast() ?? null;

@@ -1,6 +1,6 @@
 /** Opens all sinks of a run's records. */
 import { join } from 'node:path';
-import { validatedWeights, validationEvery } from '../config/derived.js';
+import { validatedWeights } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
 import { freeBytes } from '../files/io.js';
 import { plainConsole } from '../telemetry/console.js';
@@ -36,8 +36,9 @@ export async function openRecorder(
     resumedStep: step,
     runDir: dir.path,
     checkpoint: own && checkpoint !== null ? { step, path: checkpoint.path } : null,
-    validateEvery: validationEvery(config),
     validatedWeights: comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
+    // Without a journal no generation was formed; else the first one was no restart.
+    restarts: Math.max(0, dir.lastGeneration - 1),
   };
   const progress = new RunProgress(header);
   const metrics = await serve(config.telemetry, header, dir.path, targets);
@@ -83,7 +84,7 @@ async function serve(
   const notes = [['info', `metrics at ${server.address}/metrics${elsewhere(port, server.address)}`] as const];
   if (targets === null) return { sinks: [server], notes };
   try {
-    return { sinks: [server, await prometheusTargets(targets, server.address)], notes };
+    return { sinks: [server, await prometheusTargets(targets, server.address, header.run)], notes };
   } catch (error) {
     // The server would keep the process from ending.
     await server.close?.();
@@ -96,7 +97,7 @@ function elsewhere(port: number | null, address: string): string {
   return port === 0 || address.endsWith(`:${port}`) ? '' : ` (telemetry.metrics_port ${port} is in use)`;
 }
 
-/** "20261126-094430", in UTC. */
+/** "20261126-094430.512", in UTC; in milliseconds, because a sweep starts several runs of a name in a second. */
 function compactTime(seconds: number): string {
-  return new Date(1000 * seconds).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
+  return new Date(1000 * seconds).toISOString().slice(0, 23).replaceAll(/[-:]/g, '').replace('T', '-');
 }

@@ -259,7 +259,7 @@ export class RunState {
     if (!stop) this.#step++;
     if (checkpoint) this.#checkpoints.request(step);
     const commit: Action = { type: 'commit', step, prepared };
-    const record: Action = { type: 'record', step, prepared };
+    const record: Action = { type: 'record', step, prepared, validate };
     const send = this.#send(null, { commit: { validate, checkpoint, stop } });
     // The workers wait for this message; metrics are recorded while they update.
     if (checkpoint) return [commit, record, { type: 'syncRecords', step }, send];

@@ -208,6 +208,13 @@ export const METRICS: {
       definition ? [metric(definition, value)] : [],
     ),
     metric(gauge('last_step_timestamp_seconds', 'When the last step was committed.'), now),
+    metric(
+      gauge(
+        'validating',
+        '1 from the commit of a step that a validation follows to the next commit, else 0.',
+      ),
+      (r) => (r.validating ? 1 : 0),
+    ),
     metric(gauge('matmul_peak_flops_per_second', 'FLOP/s of large matmuls, measured at the start.'), (r) =>
       r.matmulPeak > 0 ? [[r.matmulPeak]] : [],
     ),

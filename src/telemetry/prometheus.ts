@@ -22,7 +22,10 @@ const MAX_REQUESTS_PER_CONNECTION = 1_000;
 const SILENT_MS = 10_000;
 /** Time for which rendered metrics are sent again, so that a flood of requests costs the run nothing. */
 const RENDERED_MS = 100;
-const SECONDS_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
+/** Up to 700 s, close enough that quantiles are within some 20 % of their true values. */
+const SECONDS_BUCKETS = [0.01, 0.1, 1, 10, 100].flatMap((decade) =>
+  [1, 1.5, 2, 3, 5, 7].map((multiple) => Number((multiple * decade).toPrecision(2))),
+);
 
 export interface MetricsServer extends Sink {
   /** "http://127.0.0.1:9464" */
@@ -71,10 +74,17 @@ export async function serveMetrics(
       rendered = null;
     };
   };
+  const count = setter(METRICS.count);
+  // Before the first scrape: a later jump from 0 would look like that many restarts at once.
+  count({ restarts: header.restarts });
   const answer = (request: IncomingMessage, response: ServerResponse) => {
-    const path = pathOf(request.url ?? '');
+    const [path, parameters] = partsOf(request.url ?? '');
+    const asked = parameters.get(RUN_LABEL);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
+    } else if (path === '/metrics' && asked !== null && asked !== header.run) {
+      // Prometheus still asks for a run that failed and had this address.
+      response.writeHead(404, TEXT).end(`this is ${header.run}\n`);
     } else if (path === '/metrics') {
       metrics().then(
         (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
@@ -96,7 +106,6 @@ export async function serveMetrics(
   server.on('connection', (socket) => connections.add(socket));
   await listen(server, host, port);
   const setPhase = setter(METRICS.phase);
-  const count = setter(METRICS.count);
   const { port: actual } = server.address() as AddressInfo;
   return {
     step: setter(METRICS.step),
@@ -117,9 +126,10 @@ export async function serveMetrics(
   };
 }
 
-/** The path of a request's target: "/metrics" of "/metrics?name" and of "http://host/metrics". */
-function pathOf(target: string): string {
-  return target.replace(/^https?:\/\/[^/?]*/i, '').split('?')[0]!;
+/** The path and the parameters of a request's target: "/metrics" of "/metrics?name" and of "http://host/metrics". */
+function partsOf(target: string): [path: string, parameters: URLSearchParams] {
+  const [path = '', query = ''] = target.replace(/^https?:\/\/[^/?]*/i, '').split('?');
+  return [path, new URLSearchParams(query)];
 }
 
 /** Refuses an address on which serveMetrics could not listen now, on no port that it would try. */

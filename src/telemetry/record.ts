@@ -39,6 +39,8 @@ export interface StepRecord {
   /** By block; empty if the step was not sampled. Their squares add up to that of gradientNorm. */
   gradientNorms: Record<string, number>;
   workers: WorkerReport[];
+  /** A validation follows: the next commit waits for it. */
+  validating: boolean;
   /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
   etaSeconds: number | null;
 }
@@ -95,7 +97,7 @@ export interface MissedCheckpoint {
 
 export interface RunHeader {
   name: string;
-  /** The name and when the run was started for the first time: "tiny@20261126-094430". */
+  /** The name and when the run was started for the first time: "tiny@20261126-094430.512". */
   run: string;
   steps: number;
   workers: number;
@@ -106,10 +108,10 @@ export interface RunHeader {
   runDir: string;
   /** The checkpoint that the run was resumed from, if it is the run's own. */
   checkpoint: { step: number; path: string } | null;
-  /** Steps between two validations; 0: none. */
-  validateEvery: number;
   /** The weights by whose loss validations are compared; null: none are validated. */
   validatedWeights: string | null;
+  /** Generations that were formed after the first one before this start of the run. */
+  restarts: number;
 }
 
 /** The first step is about to begin. */

@@ -109,7 +109,7 @@ export class RunProgress implements Sink {
   }
 
   step(record: StepRecord): void {
-    const { seconds, samples, flops, loss, step, steps, attention } = record;
+    const { seconds, samples, flops, loss, attention, validating } = record;
     this.#step = record;
     this.#stepAt = this.#now();
     this.#window.push({ seconds, samples, flops, loss });
@@ -117,8 +117,7 @@ export class RunProgress implements Sink {
     this.#totals.samples += samples;
     if (this.#window.length > WINDOW) this.#window.shift();
     if (attention.length > 0) this.#logit = maxLogit(attention);
-    const { validateEvery } = this.header;
-    this.#validating = validateEvery > 0 && (step % validateEvery === 0 || step === steps);
+    this.#validating = validating;
   }
 
   validation({ step, seconds, results }: ValidationRecord): void {
@@ -187,7 +186,7 @@ export class RunProgress implements Sink {
               age_seconds: checkpoint.at === null ? null : (now - checkpoint.at) / 1000,
             },
       missed_checkpoints: this.#missed,
-      restarts: this.#restarts,
+      restarts: header.restarts + this.#restarts,
       workers: header.workers,
       unix_seconds: now / 1000,
     };

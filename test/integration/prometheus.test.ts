@@ -1,16 +1,18 @@
 /**
- * A real Prometheus scrapes real runs, one on two nodes and one on an emulated GPU: every query of the
- * dashboards and every recording rule has an answer of numbers, and no alert fires.
+ * A real Prometheus scrapes real runs, one on two nodes and one on an emulated GPU, which share a file of
+ * targets: every query of the dashboards and every recording rule has an answer of numbers, and no alert fires
+ * before a run is killed.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect, test } from 'vitest';
 import { BOARDS } from '../../cluster/grafana/boards/all.js';
+import { annotations } from '../../cluster/grafana/queries/annotations.js';
 import { temporaryFolder } from '../support/folders.js';
 import { ends, Launched } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
-import { Prometheus } from '../support/prometheus.js';
+import { Prometheus, type Series } from '../support/prometheus.js';
 import { sent } from '../support/promql.js';
 
 const folder = temporaryFolder();
@@ -32,9 +34,12 @@ const GPU = ['device=cuda', 'model.hidden=64', 'model.depth=1', 'batch.global=1'
   (set) => ['--set', set],
 );
 
+const TARGETS = join(folder, 'targets', 'runs.json');
+const targets = () =>
+  (JSON.parse(readFileSync(TARGETS, 'utf8')) as { targets: string[] }[]).flatMap((group) => group.targets);
+
 function start(name: string, nodes: number, ...more: string[]): Launched {
-  const targets = join(folder, 'targets', `${name}.json`);
-  const run = new Launched(join(folder, name), nodes, '--prometheus-targets', targets, ...LONG, ...more);
+  const run = new Launched(join(folder, name), nodes, '--prometheus-targets', TARGETS, ...LONG, ...more);
   started.push(run);
   return run;
 }
@@ -59,6 +64,10 @@ test.skipIf(missing !== null)(
         ),
       ),
     );
+    // No alert fires, so that their marks have no answer.
+    for (const { name, expr } of annotations) {
+      if (name !== 'Alerts') queries.push({ title: name, expr: sent(expr, '15s') });
+    }
     const rules = await server.rules();
     for (const { name, type } of rules) {
       if (type === 'recording') queries.push({ title: name, expr: name });
@@ -92,11 +101,35 @@ test.skipIf(missing !== null)(
     expect(new Set(ranks.map(({ metric }) => metric.rank))).toEqual(new Set(['0', '1']));
 
     expect(onGpu.output).toContain(`/metrics (telemetry.metrics_port ${port} is in use)`);
-    expect(readdirSync(join(folder, 'targets')).sort()).toEqual(['gpu.json', 'nodes.json']);
-    for (const { process: launched } of [run, onGpu]) launched.kill('SIGINT');
-    await ends(run.outcome, 130);
+    expect(targets()).toHaveLength(2);
+
+    // A run that was killed is reported as down, by its name.
+    const down = rules.find(({ name }) => name === 'RunDown')!.query;
+    expect(await server.query(down)).toEqual([]);
+    const [{ metric }] = (await server.query(`orchestrator_run_info{instance="127.0.0.1:${port}"}`)) as [
+      Series,
+    ];
+    process.kill(run.coordinator(), 'SIGKILL');
+    await run.outcome;
+    let gone: Series[] = [];
+    while (gone.length === 0) {
+      await sleep(200);
+      gone = await server.query(down);
+    }
+    expect(gone.map((of) => [of.metric.run, of.metric.instance])).toEqual([
+      [metric.run, `127.0.0.1:${port}`],
+    ]);
+
+    // It still is when another run has its address.
+    const next = start('next', 1, '--set', `telemetry.metrics_port=${port}`);
+    await next.says(`metrics at http://127.0.0.1:${port}/metrics`);
+    while ((await server.query(`up{instance="127.0.0.1:${port}"} == 1`)).length === 0) await sleep(200);
+    expect((await server.query(down)).map((of) => of.metric.run)).toEqual([metric.run]);
+
+    // One that ended as it should is not.
+    for (const { process: launched } of [onGpu, next]) launched.kill('SIGINT');
     await ends(onGpu.outcome, 130);
-    // A run that ended as it should is not reported as down.
-    expect(existsSync(join(folder, 'targets', 'nodes.json'))).toBe(false);
+    await ends(next.outcome, 130);
+    expect(targets()).toEqual([`127.0.0.1:${port}`]);
   },
 );

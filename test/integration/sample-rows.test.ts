@@ -70,7 +70,7 @@ test('takes data and settings from the run, and says how to read the file', asyn
 test('gives the same latents from exported weights, whose files state the shift', async () => {
   const exported = join(folder, 'my-model', 'transformer');
   const printed = succeeds(orchestrator('model', 'export', run, '--format', 'diffusers', '--out', exported));
-  expect(printed).toMatch(/sampling +rf, shift 1\.7; unconditional = zeros/);
+  expect(printed).toMatch(/sampling +rf\/lognorm\(0,1\), shift 1\.7; unconditional = zeros/);
   const scheduler = readFileSync(join(folder, 'my-model', 'scheduler', 'scheduler_config.json'), 'utf8');
   expect(JSON.parse(scheduler)).toEqual({
     _class_name: 'FlowMatchEulerDiscreteScheduler',

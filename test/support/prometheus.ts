@@ -42,6 +42,7 @@ export class Prometheus {
       scrape_configs: [
         {
           job_name: 'orchestrator',
+          honor_labels: true,
           file_sd_configs: [{ files: [join(folder, 'targets/*.json')], refresh_interval: '1s' }],
         },
       ],

@@ -55,6 +55,7 @@ export const record: StepRecord = {
   ],
   gradientNorms: { final_layer: 0.5, 'block 1': 0.6, 'block 0': 0.3 },
   workers: [worker, { ...worker, rank: 1, pid: 4243, firstSlot: 2, endSlot: 4 }],
+  validating: true,
   etaSeconds: 15_000,
 };
 
@@ -65,8 +66,8 @@ export const header: RunHeader = {
   workers: 2,
   checkpointEvery: 100,
   resumedStep: 50,
+  restarts: 4,
   runDir: 'runs/x',
   checkpoint: { step: 50, path: 'runs/x/checkpoints/step-00000050' },
-  validateEvery: 100,
   validatedWeights: 'ema',
 };

@@ -10,7 +10,7 @@ export const attention: Board = {
   uid: 'orchestrator-attention',
   title: 'Orchestrator: Attention',
   description:
-    'Logits and entropies by block and stream of the queries, every telemetry.attention_every steps.',
+    'Logits and entropies by block and stream of the queries, every telemetry.attention_every steps; empty where that is 0.',
   rows: [
     {
       title: 'All blocks',
@@ -22,7 +22,7 @@ export const attention: Board = {
           width: 8,
           queries: [q.largest, q.bound],
           description:
-            'The largest |logit| by stream, and what QK-norm allows: 8 max |gamma_q gamma_k|. If it doubles within an hour, find the block below and lower the learning rate.',
+            'The largest |logit| by stream, and what QK-norm allows: 8 max |gamma_q gamma_k| (no line without model.qk_norm). If it doubles within an hour, find the block below and lower the learning rate.',
         },
         {
           title: 'Largest logit over its bound',
@@ -31,12 +31,12 @@ export const attention: Board = {
           width: 8,
           queries: [q.ofBound],
           description:
-            'By block and stream. Near 100 % queries and keys are parallel and the entropy collapses: then watch whether the bound grows, too.',
+            'By block and stream; empty without model.qk_norm. Near 100 % queries and keys are parallel and the entropy collapses: then watch whether the bound grows, too.',
         },
         {
           title: 'Smallest mean entropy',
           kind: 'line',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 8,
           queries: [q.smallestEntropy],
           description:
@@ -62,12 +62,12 @@ export const attention: Board = {
           width: 8,
           queries: [q.imageBound],
           description:
-            'What the gammas allow. It starts at 8; where it grows without end, weight decay on the gammas or a lower learning rate holds it.',
+            'What the gammas allow; empty without model.qk_norm. It starts at 8; where it grows without end, weight decay on the gammas or a lower learning rate holds it.',
         },
         {
           title: 'Image: mean entropy',
           kind: 'heat',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 8,
           queries: [q.imageEntropy],
           description: COLLAPSE,
@@ -96,7 +96,7 @@ export const attention: Board = {
         {
           title: 'Text: mean entropy',
           kind: 'heat',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 8,
           queries: [q.textEntropy],
           description: COLLAPSE,
@@ -117,7 +117,7 @@ export const attention: Board = {
         {
           title: 'Second attention: mean entropy',
           kind: 'heat',
-          unit: 'suffix: nats',
+          unit: 'suffix:nats',
           width: 12,
           queries: [q.secondEntropy],
           description: `Empty without model.dual_attention. ${COLLAPSE}`,

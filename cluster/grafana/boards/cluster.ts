@@ -18,7 +18,7 @@ export const cluster: Board = {
           names: true,
           queries: [training.phase],
           description:
-            'The phase of the run. DONE and STOPPED (by a signal, with a checkpoint) are as they should be. FAILED: the end of run.log says why.',
+            'The phase of the run. Nothing is shown of a run that has ended, well or not: if it failed, the alert RunDown fires, and the end of run.log says why.',
         },
         {
           title: 'Workers',
@@ -34,8 +34,12 @@ export const cluster: Board = {
           unit: 's',
           width: 4,
           queries: [q.sinceStep],
-          thresholds: [{ from: 300, colour: 'red' }],
-          description: 'Minutes where steps take seconds: run.log names the worker that is waited for.',
+          thresholds: [
+            { from: 60, colour: 'orange' },
+            { from: 300, colour: 'red' },
+          ],
+          description:
+            'Minutes where steps take seconds: a validation (see its time on Training), or a worker that is waited for, which run.log names.',
         },
         {
           title: 'Generation',
@@ -82,7 +86,7 @@ export const cluster: Board = {
           title: 'Step time by phase: $run',
           kind: 'stack',
           unit: 's',
-          width: 12,
+          width: 24,
           byRun: true,
           queries: [q.data, q.forward, q.backward, q.gpuCompute, q.exchange, q.commit, q.update],
           description:
@@ -92,7 +96,7 @@ export const cluster: Board = {
           title: 'Step time',
           kind: 'line',
           unit: 's',
-          width: 12,
+          width: 8,
           queries: [q.stepSeconds, q.stepSecondsHigh],
           description:
             'From one commit to the next, without a validation. If the two lines part, some steps are much slower: compare the workers below.',
@@ -101,7 +105,7 @@ export const cluster: Board = {
           title: 'Gathering and computing by worker',
           kind: 'line',
           unit: 's',
-          width: 12,
+          width: 8,
           queries: [q.compute],
           description:
             'Seconds per step. All wait for the slowest: on its machine look for other processes, heat, or a slow disk.',
@@ -110,7 +114,7 @@ export const cluster: Board = {
           title: 'Slow steps by worker',
           kind: 'line',
           unit: 'percentunit',
-          width: 12,
+          width: 8,
           queries: [q.slow],
           thresholds: [{ from: 0.5, colour: 'orange' }],
           description:

@@ -38,7 +38,7 @@ export const training: Board = {
         {
           title: 'Samples per second',
           kind: 'stat',
-          unit: 'suffix: img/s',
+          unit: 'suffix:img/s',
           width: 4,
           queries: [q.samplesPerSecond],
           description: 'Over the whole run, all workers together. If it drops, see the phases on Cluster.',
@@ -92,7 +92,7 @@ export const training: Board = {
           width: 12,
           queries: [q.validationMean],
           description:
-            'Held-out rows with fixed noise, mean over the bins of t: comparable between runs. Rising while the training loss falls is overfitting: stop, or use more data.',
+            'Held-out rows with fixed noise, mean over the bins of t: comparable between runs of one formulation; empty without data.validation_rows. Rising while the training loss falls is overfitting: stop, or use more data.',
         },
         {
           title: 'Validation loss by bin of t',
@@ -108,6 +108,7 @@ export const training: Board = {
           kind: 'line',
           unit: 'short',
           width: 24,
+          logarithmic: true,
           queries: [q.validationEpsilonError],
           description:
             'Held-out rows at eight fixed log-SNRs: the one loss that compares runs of different formulations. A run that is worse at every log-SNR learns less; worse at some only, its formulation weights them less.',
@@ -151,7 +152,7 @@ export const training: Board = {
           width: 12,
           queries: [q.emaDistance],
           description:
-            '|EMA - weights| / |weights| at validations. Large and growing: ema.decay averages over too many steps for this learning rate.',
+            '|EMA - weights| / |weights| at validations; empty without them or without `ema`. Large and growing: ema.decay averages over too many steps for this learning rate.',
         },
       ],
     },
@@ -161,7 +162,7 @@ export const training: Board = {
         {
           title: 'Samples per second over time',
           kind: 'line',
-          unit: 'suffix: img/s',
+          unit: 'suffix:img/s',
           width: 12,
           queries: [q.samplesPerSecond],
           description: 'Regular dips are validations and checkpoints; others: see the phases on Cluster.',
@@ -171,6 +172,7 @@ export const training: Board = {
           kind: 'line',
           unit: 'flops',
           width: 12,
+          logarithmic: true,
           queries: [q.flops, q.peak],
           description:
             'Without credit for recomputation. If it falls though nothing changed, look for a throttled or shared machine.',
@@ -185,13 +187,13 @@ export const training: Board = {
             'Of the last one; training stands still for it. If it is a large part of the time between two, raise validation.every, or lower data.validation_rows.',
         },
         {
-          title: 'Samples seen',
+          title: 'Samples since the start',
           kind: 'line',
           unit: 'short',
           width: 12,
           queries: [q.samples],
           description:
-            "Samples of the steps that this start of the run committed. It starts again at 0 with every start of the run's command.",
+            "Samples of the steps that were committed since the run's command was started. It begins at 0 again when the run is resumed; if it rises more slowly than before, see the phases on Cluster.",
         },
       ],
     },

@@ -15,7 +15,8 @@ const LEFT = 66;
 const AXIS = 18;
 const LEGEND_LINE = 15;
 const LEGEND_LINES = 2;
-const BAR = 70;
+/** The bar of a heat map's colours, what is left and right of it, and the size of its labels. */
+const BAR = { width: 10, left: 10, right: 4, label: 9 };
 
 export function stat(panel: Panel, lines: readonly Line[], { span }: Answers, box: Box): string {
   const last = lines.flatMap(({ name, run, points }) => {
@@ -103,10 +104,15 @@ export function heat(panel: Panel, series: readonly Line[], { span }: Answers, b
   const [low, high] = [values[0]!, values[Math.floor(0.99 * (values.length - 1))]!];
   const names = series.map(({ name }) => name);
   const left = Math.min(0.35 * box.width, 12 + Math.max(...names.map((name) => widthOf(name, 9))));
+  const ends = [
+    `${high < values.at(-1)! ? '> ' : ''}${withUnit(high, panel.unit)}`,
+    withUnit(low, panel.unit),
+  ];
+  const right = Math.max(...ends.map((end) => widthOf(end, BAR.label)));
   const plot = {
     x: box.x + left,
     y: box.y + 4,
-    width: box.width - left - BAR,
+    width: box.width - left - BAR.left - BAR.width - BAR.right - right - 8,
     height: box.height - AXIS - 8,
   };
   const across = linear([span.from, span.to], plot.x, plot.x + plot.width, 5);
@@ -130,7 +136,8 @@ export function heat(panel: Panel, series: readonly Line[], { span }: Answers, b
       i % every > 0 ? '' : text(plot.x - 5, y + rowHeight / 2 + 3, name, { size: 9, anchor: 'end' });
     return label + cells.join('');
   });
-  const bar = { x: plot.x + plot.width + 10, y: plot.y, width: 10, height: plot.height };
+  const bar = { x: plot.x + plot.width + BAR.left, y: plot.y, width: BAR.width, height: plot.height };
+  const label = (end: string, y: number) => text(bar.x + bar.width + BAR.right, y, end, { size: BAR.label });
   const shades = Array.from({ length: 32 }, (_, i) =>
     rectangle(
       bar.x,
@@ -144,10 +151,8 @@ export function heat(panel: Panel, series: readonly Line[], { span }: Answers, b
     ...rows,
     timeAxis(span, across, plot),
     ...shades,
-    text(bar.x + 14, bar.y + 9, `${high < values.at(-1)! ? '> ' : ''}${withUnit(high, panel.unit)}`, {
-      size: 9,
-    }),
-    text(bar.x + 14, bar.y + bar.height, withUnit(low, panel.unit), { size: 9 }),
+    label(ends[0]!, bar.y + 9),
+    label(ends[1]!, bar.y + bar.height),
   ].join('');
 }
 

@@ -1,9 +1,9 @@
 /** A dashboard drawn from the answers to its queries, for the guide: SVG, in the layout of Grafana's JSON. */
-import type { Board } from '../board.js';
+import type { Board, Panel } from '../board.js';
 import { placePanels } from '../layout.js';
 import { annotations } from '../queries/annotations.js';
-import type { Answers } from './answers.js';
-import { heat, lines, stat } from './charts.js';
+import type { Answers, Line } from './answers.js';
+import { type Box, heat, lines, stat } from './charts.js';
 import { FRAME, INK, rectangle, TITLE_SIZE, text } from './svg.js';
 
 /** Width and height of one unit of Grafana's grid, in pixels. */
@@ -35,18 +35,26 @@ export function drawBoard(board: Board, answers: Answers): string {
     parts.push(text(left + 2, top + 19, row.title, { size: 13, colour: INK }));
   }
   for (const { panel, x, y, w, h } of panels) {
-    const [left, top] = at(x, y);
-    const box = { x: left, y: top, width: w * COLUMN - GAP, height: h * HEIGHT - GAP };
-    parts.push(rectangle(box.x, box.y, box.width, box.height, `fill="#ffffff" stroke="${FRAME}" rx="3"`));
-    const inner = { ...box, y: box.y + TITLE, height: box.height - TITLE };
     const all = panel.queries.flatMap((query) => answers.lines.get(query) ?? []);
-    // A panel that is repeated for each run is drawn once, for the first run.
-    const series = panel.byRun ? all.filter(({ run }) => run === all[0]?.run) : all;
-    const title = panel.title.replace('$run', series[0]?.run ?? '');
-    parts.push(text(box.x + 10, box.y + 17, title, { size: TITLE_SIZE, colour: INK }));
-    if (panel.kind === 'stat') parts.push(stat(panel, series, answers, inner));
-    else if (panel.kind === 'heat') parts.push(heat(panel, series, answers, inner));
-    else parts.push(lines(panel, series, answers, inner));
+    // Grafana repeats such a panel for each run, with two beside each other.
+    const runs = panel.byRun ? [...new Set(all.map(({ run }) => run))].slice(0, 2) : [];
+    const each = runs.length === 0 ? [all] : runs.map((run) => all.filter((of) => of.run === run));
+    for (const [i, series] of each.entries()) {
+      const [left, top] = at(x + (i * w) / each.length, y);
+      const box = { x: left, y: top, width: (w / each.length) * COLUMN - GAP, height: h * HEIGHT - GAP };
+      const title = panel.title.replace('$run', series[0]?.run ?? '');
+      parts.push(
+        rectangle(box.x, box.y, box.width, box.height, `fill="#ffffff" stroke="${FRAME}" rx="3"`),
+        text(box.x + 10, box.y + 17, title, { size: TITLE_SIZE, colour: INK }),
+        drawPanel(panel, series, answers, { ...box, y: box.y + TITLE, height: box.height - TITLE }),
+      );
+    }
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${tall}" font-family="DejaVu Sans">${parts.join('')}</svg>`;
+}
+
+function drawPanel(panel: Panel, series: readonly Line[], answers: Answers, box: Box): string {
+  if (panel.kind === 'stat') return stat(panel, series, answers, box);
+  if (panel.kind === 'heat') return heat(panel, series, answers, box);
+  return lines(panel, series, answers, box);
 }

@@ -1,6 +1,6 @@
 /** Axes of charts: round ticks, and numbers as people read them. */
 import { bytes, flopRate, timeSpan } from '../../../src/text/quantities.js';
-import { UNITS, type Unit } from '../board.js';
+import type { Unit } from '../board.js';
 
 /** A mapping of values to places, and the values that are marked. */
 export interface Scale {
@@ -79,7 +79,7 @@ export function withUnit(value: number, unit: Unit): string {
       if (value < 1) return `${compact(1000 * value)} ms`;
       return value < 60 ? `${compact(value)} s` : timeSpan(value);
     default:
-      return `${compact(value)}${UNITS[unit] === '' ? '' : ` ${UNITS[unit]}`}`;
+      return [compact(value), ...unit.split('suffix:').slice(1)].join(' ');
   }
 }
 

@@ -17,7 +17,8 @@ export const cluster = {
   replayed: { expr: 'sum by (run) (orchestrator_replayed_steps_total{run=~"$run"})', legend: '{{run}}' },
   mismatches: { expr: 'sum by (run) (orchestrator_state_mismatches_total{run=~"$run"})', legend: '{{run}}' },
   sinceStep: {
-    expr: 'time() - max by (run) (orchestrator_last_step_timestamp_seconds{run=~"$run"})',
+    // At the time of the scrape: now, it would be up to a scrape interval more.
+    expr: 'min by (run) (timestamp(orchestrator_last_step_timestamp_seconds{run=~"$run"}) - orchestrator_last_step_timestamp_seconds{run=~"$run"})',
     legend: '{{run}}',
   },
   stepSeconds: {

@@ -13,7 +13,7 @@ import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
 import { checkWorkers } from '../../step/assignment.js';
-import { memorySize } from '../arguments.js';
+import { memorySize, targetsFile } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
@@ -47,7 +47,8 @@ export function register(program: Command): void {
     .option('--no-cache', 'compute the identity of the data set anew, whatever the cache holds')
     .option(
       '--prometheus-targets <file>',
-      "write the address of /metrics into this file, for Prometheus' file-based discovery",
+      "write the address of /metrics into this file, for Prometheus' file-based discovery; runs may share it",
+      targetsFile,
     )
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .option('--json', 'with --dry-run: print JSON')

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { latentSides, rowNumbers } from '../../../src/cli/arguments.js';
+import { latentSides, rowNumbers, targetsFile } from '../../../src/cli/arguments.js';
 
 describe('rowNumbers', () => {
   test.each([
@@ -14,6 +14,12 @@ describe('rowNumbers', () => {
   test.each(['', '1,', 'a', '-1', '3-1', '1.5', '0-1000000000000', '0-9999,0'])('refuses "%s"', (text) => {
     expect(() => rowNumbers(text)).toThrow(/such as 0,1,2 or 0-7/);
   });
+});
+
+test('targetsFile', () => {
+  for (const path of ['targets/one.json', 'a.yml', 'a.yaml']) expect(targetsFile(path)).toBe(path);
+  for (const path of ['targets/one', 'a.jsonl', 'a.json.tmp', ''])
+    expect(() => targetsFile(path)).toThrow(/end in \.json/);
 });
 
 test('latentSides', () => {

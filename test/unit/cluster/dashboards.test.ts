@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, normalize } from 'node:path';
 import * as units from '@grafana/grafana-foundation-sdk/units';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -26,12 +26,14 @@ interface PanelJson {
   title: string;
   description?: string;
   gridPos: Grid;
+  repeat?: string;
   datasource?: { uid: string };
   targets?: { refId: string; expr: string; legendFormat: string; datasource: { uid: string } }[];
   fieldConfig?: { defaults: { unit: string } };
 }
 
 interface DashboardJson {
+  schemaVersion: number;
   uid: string;
   title: string;
   panels: PanelJson[];
@@ -75,7 +77,7 @@ describe.each(dashboards.map((dashboard) => [dashboard.title, dashboard] as cons
       ['datasource', 'datasource'],
       ['run', 'query'],
     ]);
-    expect(list[1]).toMatchObject({ multi: true, includeAll: true });
+    expect(list[1]).toMatchObject({ multi: true, includeAll: true, allValue: '.+' });
     const sources = [
       list[1]!.datasource,
       ...dashboard.annotations.list.map(({ datasource }) => datasource),
@@ -90,16 +92,26 @@ describe.each(dashboards.map((dashboard) => [dashboard.title, dashboard] as cons
     const known = new Set(Object.values(queries).map(({ expr }) => expr as string));
     for (const { title, targets = [], fieldConfig } of dashboard.panels) {
       for (const { expr } of targets) expect(known.has(expr), `${title}: ${expr}`).toBe(true);
-      if (fieldConfig !== undefined && targets.length > 0)
-        expect(Object.keys(UNITS)).toContain(fieldConfig.defaults.unit);
+      if (fieldConfig !== undefined && targets.length > 0) expect(UNITS).toContain(fieldConfig.defaults.unit);
     }
   });
 });
 
+test('every Grafana from 10.0 on knows the version of the schema', () => {
+  for (const { schemaVersion } of dashboards) expect(schemaVersion).toBeLessThanOrEqual(38);
+});
+
+test('what is repeated for each run has the whole width, which Grafana divides', () => {
+  const repeated = dashboards.flatMap(({ panels }) => panels.filter(({ repeat }) => repeat !== undefined));
+  expect(repeated.map(({ title, gridPos: { x, w } }) => [title, x, w])).toEqual([
+    ['Step time by phase: $run', 0, 24],
+  ]);
+});
+
 test('units are those of Grafana', () => {
   const known = new Set<unknown>(Object.values(units));
-  for (const unit of Object.keys(UNITS)) {
-    expect(known.has(unit) || unit.startsWith('suffix: '), unit).toBe(true);
+  for (const unit of UNITS) {
+    expect(known.has(unit) || unit.startsWith('suffix:'), unit).toBe(true);
   }
 });
 
@@ -135,7 +147,8 @@ test('every metric of a run is shown', () => {
     .flat()
     .map(({ name }) => `orchestrator_${name}`)
     .filter((name) => ![...shown].some((other) => other === name || other.startsWith(`${name}_`)));
-  expect(names).toEqual(['orchestrator_run_info']);
+  // Of the choice of runs, and of the alert StepStalled.
+  expect(names).toEqual(['orchestrator_run_info', 'orchestrator_validating']);
 });
 
 describe('what deploys them', () => {
@@ -168,13 +181,18 @@ describe('what deploys them', () => {
 
   test('the compose file mounts folders that exist, where Grafana and Prometheus look for them', () => {
     const { services } = parse(read('compose.yaml')) as {
-      services: Record<string, { command?: string[]; volumes: string[] }>;
+      services: Record<
+        string,
+        { image: string; command?: string[]; environment?: Record<string, string>; volumes: string[] }
+      >;
     };
     const mounts = new Map<string, string>();
-    for (const { volumes } of Object.values(services)) {
+    for (const { image, volumes } of Object.values(services)) {
+      expect(image).toMatch(/:v?\d+\.\d+\.\d+$/);
       for (const volume of volumes) {
-        const [from, to] = volume.split(':');
+        const [from, to, mode] = volume.split(':');
         if (!from!.startsWith('./')) continue;
+        expect(mode, volume).toBe('ro');
         expect(existsSync(join('cluster', from!)), from).toBe(true);
         mounts.set(to!, join('cluster', from!));
       }
@@ -182,10 +200,15 @@ describe('what deploys them', () => {
     const provider = parse(read('grafana/provisioning/dashboards/orchestrator.yaml')) as {
       providers: { options: { path: string } }[];
     };
-    expect(mounts.get(provider.providers[0]!.options.path)).toBe('cluster/grafana/dashboards');
+    const provisioning = services.grafana!.environment!.GF_PATHS_PROVISIONING!;
+    const { path } = provider.providers[0]!.options;
+    const shown = (folder: string) => normalize(path.replace('$GF_PATHS_PROVISIONING', folder));
+    expect(mounts.get(shown(provisioning))).toBe('cluster/grafana/dashboards');
+    // Without containers, from the folder that the guide names.
+    expect(shown('cluster/grafana/provisioning')).toBe('cluster/grafana/dashboards');
     const [, config] = services.prometheus!.command!.join(' ').match(/--config\.file=(\S+)/)!;
     const [folder] = [...mounts.keys()].filter((path) => config!.startsWith(path));
     expect(existsSync(config!.replace(folder!, mounts.get(folder!)!))).toBe(true);
-    expect(mounts.has('/etc/grafana/provisioning')).toBe(true);
+    expect(mounts.get(provisioning)).toBe('cluster/grafana/provisioning');
   });
 });

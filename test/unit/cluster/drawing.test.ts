@@ -4,6 +4,7 @@ import { BOARDS } from '../../../cluster/grafana/boards/all.js';
 import type { Answers, Line } from '../../../cluster/grafana/drawing/answers.js';
 import { CAPTION, drawBoard } from '../../../cluster/grafana/drawing/page.js';
 import { linear, logarithmic, unitOf, widened, withUnit } from '../../../cluster/grafana/drawing/scale.js';
+import { widthOf } from '../../../cluster/grafana/drawing/svg.js';
 import { annotations } from '../../../cluster/grafana/queries/annotations.js';
 
 describe('axes', () => {
@@ -37,7 +38,7 @@ describe('axes', () => {
       withUnit(4000, 's'),
       withUnit(12_345, 'none'),
       withUnit(0.00012, 'short'),
-      withUnit(2.5, 'suffix: nats'),
+      withUnit(2.5, 'suffix:nats'),
     ]).toEqual(['12.3 %', '21.3 ms', '4.26 s', '1 h 7 min', '12,345', '1.2e-4', '2.5 nats']);
   });
 });
@@ -83,9 +84,32 @@ describe.each(BOARDS.map((board) => [board.title, board] as const))('%s', (_, bo
     expect(svg).toContain(CAPTION);
     expect(svg).not.toMatch(/NaN|Infinity|undefined|no data/);
     expect(svg).not.toContain('1 < 2');
-    for (const { panels } of board.rows) {
-      for (const { title } of panels) expect(svg).toContain(title.replace('$run', 'a'));
+    for (const { title, byRun } of board.rows.flatMap(({ panels }) => panels)) {
+      expect(svg).toContain(title.replace('$run', 'a'));
+      if (byRun) expect(svg).toContain(title.replace('$run', 'b'));
     }
+  });
+
+  test('nothing reaches beyond the right edge of its panel', () => {
+    // Large values, in the widest form of each unit.
+    const svg = draw(() => [
+      {
+        name: 'a 00',
+        run: 'a',
+        points: [1000, 1010, 1020, 1600].map((time, i) => [time, 2.9412345 * (i + 1)]),
+      },
+      { name: 'a 01', run: 'a', points: [[1000, 1234.5678]] },
+    ]);
+    let edge = 0;
+    for (const [, shape, attributes] of svg.matchAll(/<(rect|text) ([^>]*>[^<]*)/g)) {
+      const number = (name: string) => Number(new RegExp(`(?:^| )${name}="([\\d.]+)"`).exec(attributes!)![1]);
+      if (attributes!.includes('rx="3"')) edge = number('x') + number('width');
+      else if (shape === 'text' && /font-size="(9|10)".*"start"/.test(attributes!) && edge > 0) {
+        const content = attributes!.slice(attributes!.indexOf('>') + 1);
+        expect(number('x') + widthOf(content, number('font-size')), content).toBeLessThanOrEqual(edge);
+      }
+    }
+    expect(edge).toBeGreaterThan(0);
   });
 
   test('a panel without an answer says so', () => {

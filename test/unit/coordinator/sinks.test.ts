@@ -45,7 +45,16 @@ test.each([
   const recorder = await open(0);
   recorder.phase('RUNNING');
   const [, address, port] = served();
-  expect(JSON.parse(readFileSync(targets, 'utf8'))).toEqual([{ targets: [`127.0.0.1:${port}`] }]);
+  expect(JSON.parse(readFileSync(targets, 'utf8'))).toEqual([
+    {
+      targets: [`127.0.0.1:${port}`],
+      labels: {
+        run: expect.stringMatching(/^x@\d{8}-\d{6}\.\d{3}$/),
+        // A parameter of Prometheus' requests.
+        __param_run: expect.stringMatching(/^x@\d{8}-\d{6}\.\d{3}$/),
+      },
+    },
+  ]);
   expect(await (await fetch(`${address}/metrics`)).text()).toMatch(/^orchestrator_resumed_step\{.*\} 3$/m);
   recorder.phase(phase);
   await recorder.close();

@@ -285,7 +285,10 @@ describe('the step rule', () => {
   test('validations, checkpoints and the end come when they are due', () => {
     const script = new Script().running();
     const commits = [1, 2, 3, 4, 5, 6].map((step) => {
-      const commit = sent(script.step(step))[0]?.message.commit;
+      const actions = script.step(step);
+      const commit = sent(actions)[0]?.message.commit;
+      // What is recorded says it, too: alerts allow a validation its time.
+      expect(actions).toContainEqual(expect.objectContaining({ type: 'record', validate: commit?.validate }));
       if (commit?.checkpoint && !commit.stop) script.checkpoint(step);
       return commit;
     });

@@ -35,7 +35,7 @@ test('a wide terminal has everything that one watches for days', () => {
   expect(viewLines(progress().view(), 200, plain)).toEqual([
     `x  RUNNING  ${'.'.repeat(40)}  0 %  step 120/50000  eta 4h06m`,
     'loss 0.4213 | mean 0.4607 | norm 0.87 | lr 1.0e-4 | logit 9.3',
-    '821 img/s | 312 ms a step | elapsed 3m05s | epoch 3.07 | 2 restarts | 196 GF/s',
+    '821 img/s | 312 ms a step | elapsed 3m05s | epoch 3.07 | 6 restarts | 196 GF/s',
     'validation 0.8125 | at step 100 | best 0.7500 at 50 | ema | took 15.7 s',
     'checkpoint of step 100 | 3m05s ago',
   ]);
@@ -104,8 +104,8 @@ test('the table is redrawn in place, and events scroll above it', () => {
   expect(first).toMatch(/^2026-11-26 \S+ hello\nx {2}RUNNING {2}\.+ {2}0 % {2}step 50\/50000\n$/);
   expect(second).toMatch(new RegExp(`^${ESCAPE}\\[1A\\r${ESCAPE}\\[J2026-11-26 \\S+ again\\nx  RUNNING`));
   void table.close?.();
-  // Title, loss, speed, checkpoint, head and two workers.
-  expect(terminal.writes[2]).toContain(`${ESCAPE}[7A`);
+  // Title, loss, speed, validation, checkpoint, head and two workers.
+  expect(terminal.writes[2]).toContain(`${ESCAPE}[8A`);
 });
 
 test('a terminal that became narrower has broken the lines, which are all replaced', () => {

@@ -263,9 +263,11 @@ describe('the metrics server', () => {
       matmul_peak_flops_per_second: 391e9,
       matmul_peak_ratio: expect.closeTo(0.5, 2),
       'step_seconds_bucket{0.3}': 0,
-      'step_seconds_bucket{1}': 1,
+      'step_seconds_bucket{0.5}': 1,
       generation: 3,
-      restarts_total: 2,
+      // Those before this start of the run, and two since: a resume must not look like many restarts.
+      restarts_total: 6,
+      validating: 1,
       // Counted from the start, so that the first one is an increase.
       replayed_steps_total: 0,
       skipped_rows_total: 0,
@@ -287,13 +289,21 @@ describe('the metrics server', () => {
     const numbers = { ...onGpu.numbers, accumulate_seconds: 0.6 };
     const slow = { ...onGpu, rank: 1, firstSlot: 2, endSlot: 4, numbers };
     const larger = { ...onGpu, rank: 2, firstSlot: 4, endSlot: 8, numbers };
-    server.step?.({ ...record, step: 121, attention: [], gradientNorms: {}, workers: [onGpu, slow, larger] });
+    server.step?.({
+      ...record,
+      step: 121,
+      attention: [],
+      gradientNorms: {},
+      workers: [onGpu, slow, larger],
+      validating: false,
+    });
     server.count?.('non_finite_steps', 1);
     const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'm', hint: null } as const;
     for (const reason of ['failed', 'skipped', 'skipped'] as const)
       server.missedCheckpoint?.({ step: 121, reason, fault });
     expect(series((await get('/metrics')).text)).toMatchObject({
       committed_steps: 121,
+      validating: 0,
       samples_total: 512,
       'worker_phase_seconds_total{0,compute}': expect.closeTo(0.29),
       'worker_slow_steps_total{0}': 0,
@@ -360,9 +370,9 @@ describe('the metrics server', () => {
     expect(await scrape()).not.toHaveProperty('disk_free_bytes');
     diskFree = 5e9;
     server.generation?.(1);
-    expect(await scrape()).toMatchObject({ disk_free_bytes: 5e9, generation: 1, restarts_total: 0 });
+    expect(await scrape()).toMatchObject({ disk_free_bytes: 5e9, generation: 1, restarts_total: 4 });
     server.count?.('restarts', 1);
-    expect(await scrape()).toMatchObject({ restarts_total: 1 });
+    expect(await scrape()).toMatchObject({ restarts_total: 5 });
   });
 
   /** What the server answers to these bytes, up to its end of the connection. */
@@ -382,6 +392,11 @@ describe('the metrics server', () => {
     ['*', '', '404'],
     ['http://x:1/metrics?name', '', '200'],
     ['/metrics', 'host: y\r\n', '200'],
+    ['/metrics?run=x%4020261126-094430', '', '200'],
+    // Of a run that had the address before.
+    ['/metrics?run=y%4020261126-094430', '', '404'],
+    ['/metrics?run=', '', '404'],
+    ['/metrics?run=%', '', '404'],
     ['/metrics', `x: ${'y'.repeat(9_000)}\r\n`, '431'],
     ['/metrics', 'expect: 200-maybe\r\n', '417'],
     ['/metrics', 'upgrade: h2c\r\n', '200'],

@@ -1,0 +1,102 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { prometheusTargets } from '../../../src/telemetry/prometheus-targets.js';
+import { temporaryFolder } from '../../support/folders.js';
+
+let path: string;
+beforeEach(() => {
+  path = join(temporaryFolder(), 'targets', 'all.json');
+});
+afterEach(() => vi.restoreAllMocks());
+
+const addresses = () =>
+  (JSON.parse(readFileSync(path, 'utf8')) as { targets: string[] }[])
+    .flatMap(({ targets }) => targets)
+    .sort();
+const start = (run: string, port: number) => prometheusTargets(path, `http://127.0.0.1:${port}`, run);
+
+test('runs share a file; each takes its own entry with it, and the last one the file', async () => {
+  const ports = Array.from({ length: 12 }, (_, i) => 9464 + i);
+  const sinks = await Promise.all(ports.map((port) => start(`run@${port}`, port)));
+  expect(addresses()).toEqual(ports.map((port) => `127.0.0.1:${port}`).sort());
+  const last = sinks.pop()!;
+  await Promise.all(sinks.map((sink) => sink.close?.()));
+  expect(addresses()).toEqual(['127.0.0.1:9475']);
+  await last.close?.();
+  expect(existsSync(path)).toBe(false);
+  expect(readdirSync(dirname(path))).toEqual([]);
+});
+
+test('the entry of a run that failed stays until it is resumed, though another run has its address', async () => {
+  for (const [run, port] of [
+    ['a', 9464],
+    ['b', 9465],
+  ] as const) {
+    const failed = await start(run, port);
+    failed.phase?.('FAILED');
+    await failed.close?.();
+  }
+  expect(addresses()).toEqual(['127.0.0.1:9464', '127.0.0.1:9465']);
+  const resumed = await start('a', 9466);
+  expect(addresses()).toEqual(['127.0.0.1:9465', '127.0.0.1:9466']);
+  const other = await start('c', 9465);
+  expect(addresses()).toEqual(['127.0.0.1:9465', '127.0.0.1:9465', '127.0.0.1:9466']);
+  await resumed.close?.();
+  await other.close?.();
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual([
+    { targets: ['127.0.0.1:9465'], labels: { run: 'b', __param_run: 'b' } },
+  ]);
+});
+
+test("the user's own targets stay as they are", async () => {
+  mkdirSync(dirname(path));
+  const own = [{ targets: ['127.0.0.1:9464'], labels: { job: 'node' } }];
+  writeFileSync(path, JSON.stringify(own));
+  const run = await start('a', 9464);
+  expect(addresses()).toEqual(['127.0.0.1:9464', '127.0.0.1:9464']);
+  await run.close?.();
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(own);
+});
+
+test.each(['scrape_configs: []\n', '{"targets": []}', '[1]', '[{'])(
+  'a file with something else is refused, and left as it is: %j',
+  async (content) => {
+    mkdirSync(dirname(path));
+    writeFileSync(path, content);
+    await expect(start('a', 9464)).rejects.toMatchObject({
+      code: 'ERR_FILE_WRITE',
+      message: `${path} holds something else than targets of Prometheus`,
+    });
+    expect(readFileSync(path, 'utf8')).toBe(content);
+    expect(readdirSync(dirname(path))).toEqual(['all.json']);
+  },
+);
+
+test('an empty file, and one that was removed during the run, are as none', async () => {
+  mkdirSync(dirname(path));
+  writeFileSync(path, '');
+  const run = await start('a', 9464);
+  expect(addresses()).toEqual(['127.0.0.1:9464']);
+  rmSync(dirname(path), { recursive: true });
+  await run.close?.();
+  expect(existsSync(path)).toBe(false);
+});
+
+test('where the entry cannot be removed, the run has ended well all the same, and says what to do', async () => {
+  const run = await start('a', 9464);
+  const told = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  writeFileSync(path, 'something else');
+  await run.close?.();
+  expect(told.mock.calls.join('')).toMatch(
+    /^warn .*all\.json holds something else .*; remove the run from it/,
+  );
+});
+
+test('the lock of a process that was killed is replaced', { timeout: 30_000 }, async () => {
+  mkdirSync(dirname(path));
+  writeFileSync(`${path}.lock`, '');
+  await start('a', 9464);
+  expect(addresses()).toEqual(['127.0.0.1:9464']);
+  expect(existsSync(`${path}.lock`)).toBe(false);
+});
