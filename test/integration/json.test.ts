@@ -39,6 +39,7 @@ function* keysIn(value: unknown): Generator<string> {
 
 test.each([
   ['config', 'show', TRAINING],
+  ['config', 'keys', 'batch'],
   ['checkpoint', 'inspect', runDir],
   ['checkpoint', 'verify', runDir],
   ['compare', runDir, runDir],
