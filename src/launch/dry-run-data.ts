@@ -2,6 +2,7 @@
 import { slotCount } from '../config/schema.js';
 import type { OrchestratorError } from '../errors.js';
 import { totalBytes } from '../memory/parts.js';
+import { recordBytes } from '../planning/records.js';
 import type { RunTime } from '../planning/run-time.js';
 import { assignSlots } from '../step/assignment.js';
 import type { Launcher } from './launcher.js';
@@ -49,6 +50,7 @@ export function dryRunData(run: LaunchOptions, launcher: Launcher, found: Prefli
     checkpoint_bytes: room.bytes,
     checkpoints_at_once: room.most,
     disk_free_bytes: room.free,
+    record_bytes: rows === null ? null : recordBytes(config, rows, workersOf(run)),
     ranks: ranges.map(({ lo, hi }, rank) => ({
       rank,
       first_slot: lo,

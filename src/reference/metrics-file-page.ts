@@ -10,7 +10,8 @@ are replaced. [\`configs/metrics.schema.json\`](../../configs/metrics.schema.jso
 \`\`\`python
 import pandas as pd
 df = pd.read_json('runs/my-run/metrics.jsonl', lines=True)
-df[df.type == 'step'].plot('step', 'loss'); df[df.type == 'validation'].plot('step', 'val_ema')
+axes = df[df.type == 'step'].plot(x='step', y='loss')
+df[df.type == 'validation'].plot(x='step', y='val_ema', ax=axes)
 \`\`\`
 
 Earlier versions wrote the results of a validation as objects (\`ema.mean\`, \`ema.bins\`, \`ema.epsilon_error\`), and no \`unix_seconds\` beside
