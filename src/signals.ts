@@ -20,6 +20,22 @@ export function onStopSignals(stop: (signal: StopSignal) => void): void {
   }
 }
 
+/** Why a run stops: "interrupted", "received SIGTERM". */
+export function stopReason(signal: StopSignal): string {
+  return signal === 'SIGINT' ? 'interrupted' : `received ${signal}`;
+}
+
+/** What a run says that stopped before its first step. */
+export function stoppedEarly(reason: string): string {
+  return `${reason}: stopped before the first step; there is nothing to save`;
+}
+
+/** Ends this process of a run that has not begun. */
+export function stopEarly(signal: StopSignal): never {
+  process.stderr.write(`${stoppedEarly(stopReason(signal))}\n`);
+  process.exit(SIGNAL_EXIT[signal]);
+}
+
 /** The end of a process, as Node.js reports it. */
 export interface ProcessEnd {
   code: number | null;

@@ -73,7 +73,7 @@ Napi::Value drop_cached_pages(const Napi::CallbackInfo& info) {
 Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
   const DType t = precision(info[0], "precision");
   const int64_t m = integer(info[1], "m"), n = integer(info[2], "n"), k = integer(info[3], "k");
-  const int threads = static_cast<int>(integer(info[4], "threads", 1, 1024));
+  const int threads = static_cast<int>(integer(info[4], "threads", 1, kMostThreads));
   const double seconds = info[5].ToNumber().DoubleValue();
   return promise(
       info.Env(), on_own_thread, nullptr, [=] { return orch::matmul_peak(t, m, n, k, threads, seconds); },

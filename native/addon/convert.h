@@ -50,6 +50,8 @@ inline std::string string(const Napi::Object& o, const char* name) {
   if (!v.IsString()) wrong(o.Env(), name, "a string");
   return v.As<Napi::String>().Utf8Value();
 }
+/// The most threads of an engine, as in the schema of configurations.
+constexpr int64_t kMostThreads = 4096;
 /// The value of the alternative that a string names.
 template <class T>
 T one_of(const Napi::Value& v, const char* name,

@@ -39,7 +39,8 @@ DatasetSpec spec_of(const Napi::Object& o) {
                                       {"float64", Stored::F64}});
     ColumnSpec column{string(c, "role"), type, integer(c, "width"), integer(c, "rowBytes"), {}};
     const auto numbers = copy_integers<int64_t>(c, "segments");
-    for (size_t at = 0; at + 4 <= numbers.size(); at += 4)
+    if (numbers.size() % 4 != 0) wrong(o.Env(), "segments", "four numbers each");
+    for (size_t at = 0; at < numbers.size(); at += 4)
       column.segments.push_back({numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]});
     spec.columns.push_back(std::move(column));
   }

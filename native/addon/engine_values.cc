@@ -49,8 +49,8 @@ EngineSpec spec_of(const Napi::Object& o) {
                                    {"mlp", Recompute::Mlp},
                                    {"block", Recompute::Block}});
   s.residual = precision(o.Get("residual"), "residual") == DType::BF16 ? s.compute : DType::F32;
-  s.threads = static_cast<int>(integer(o, "threads", 1, 1024));
-  s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, 1024));
+  s.threads = static_cast<int>(integer(o, "threads", 1, kMostThreads));
+  s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, kMostThreads));
   s.training = boolean(o, "training");
   s.ema = boolean(o, "ema");
   s.optimizer = string(o, "optimizer");

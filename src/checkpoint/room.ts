@@ -1,7 +1,7 @@
 /** Whether a disk has room for the checkpoints of a run. */
 import { OrchestratorError } from '../errors.js';
 import { freeBytes } from '../files/io.js';
-import { byteCount } from '../text/quantities.js';
+import { bytes } from '../text/quantities.js';
 import { listCheckpoints, type Retention } from './retention.js';
 import { LEFT_FREE } from './store.js';
 
@@ -33,16 +33,16 @@ export interface Room {
  * there already are not counted again.
  */
 export async function checkRoom(root: string, need: CheckpointNeed): Promise<Room> {
-  const { bytes, retention } = need;
+  const { bytes: size, retention } = need;
   const most = mostAtOnce(need);
   const free = await freeBytes(root);
-  const room: Room = { bytes, most, free, refusal: null, warning: null };
+  const room: Room = { bytes: size, most, free, refusal: null, warning: null };
   if (free === null) return room;
-  const one = `A checkpoint of this run needs ${byteCount(bytes)}`;
-  if (bytes + LEFT_FREE > free) {
+  const one = `A checkpoint of this run needs ${bytes(size)}`;
+  if (size + LEFT_FREE > free) {
     room.refusal = new OrchestratorError(
       'ERR_CHECKPOINT_WRITE',
-      `${one} and ${byteCount(LEFT_FREE)} for its records, and the disk of ${root} has ${byteCount(free)} free: there is no room for one checkpoint`,
+      `${one} and ${bytes(LEFT_FREE)} for its records, and the disk of ${root} has ${bytes(free)} free: there is no room for one checkpoint`,
       'Free some space, or use a --run-dir on another disk',
     );
     return room;
@@ -50,10 +50,10 @@ export async function checkRoom(root: string, need: CheckpointNeed): Promise<Roo
   // A path where no folder can be is refused elsewhere, with the reason.
   const present = (await listCheckpoints(root).catch(() => [])).length;
   const count = Math.max(1, most - present);
-  if (count * bytes + LEFT_FREE > free) {
+  if (count * size + LEFT_FREE > free) {
     room.warning =
       `${one}, and ${root} will hold up to ${most} at once${present === 0 ? '' : `, of which ${present} are there`}: ` +
-      `${byteCount(count * bytes)} more, of which ${byteCount(free)} are free. When the disk is full, checkpoints are left out; ${savingOf(retention)}`;
+      `${bytes(count * size)} more, of which ${bytes(free)} are free. When the disk is full, checkpoints are left out; ${savingOf(retention)}`;
   }
   return room;
 }

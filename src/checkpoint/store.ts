@@ -24,7 +24,7 @@ import { type TensorSource, writeSafetensors } from '../formats/safetensors/writ
 import { describeModel, OFFICIAL_PREFIX, officialName, POS_EMBED } from '../model/tensors.js';
 import type { EngineLayout, StateName, StateTensors } from '../native/contract.js';
 import { native } from '../native/load.js';
-import { byteCount } from '../text/quantities.js';
+import { bytes } from '../text/quantities.js';
 import {
   type CheckpointFile,
   type CheckpointManifest,
@@ -181,12 +181,12 @@ function checkpointBytes(files: readonly [CheckpointFile, StoredTensor[]][]): nu
 export const LEFT_FREE = 4 << 20;
 
 /** Refuses in advance to write what does not fit, because a full disk also stops the ledger and the run. */
-async function checkSpace(root: string, name: string, bytes: number): Promise<void> {
+async function checkSpace(root: string, name: string, needed: number): Promise<void> {
   const free = await freeBytes(root);
-  if (free === null || bytes + LEFT_FREE <= free) return;
+  if (free === null || needed + LEFT_FREE <= free) return;
   throw new OrchestratorError(
     'ERR_FILE_WRITE',
-    `${join(root, name)} needs ${byteCount(bytes)} and ${byteCount(LEFT_FREE)} for the run's records, and ${byteCount(free)} are free (ENOSPC)`,
+    `${join(root, name)} needs ${bytes(needed)} and ${bytes(LEFT_FREE)} for the run's records, and ${bytes(free)} are free (ENOSPC)`,
     'Free some space, or lower checkpoint.keep',
   );
 }

@@ -21,7 +21,7 @@ import {
 import type { Config } from '../config/schema.js';
 import { type DescribedDataset, describeDataset, type Identification } from '../data/dataset.js';
 import { locateWeights, type WeightsSource } from '../engine/inference.js';
-import { type DatasetShapes, modelFromData, modelSpec } from '../engine/spec.js';
+import { type DatasetShapes, gridOf, modelSpec } from '../engine/spec.js';
 import { requireReachable } from '../engine/start.js';
 import { OrchestratorError, refuse } from '../errors.js';
 import { withHome } from '../files/home.js';
@@ -78,13 +78,16 @@ function placesOf({ sources }: LoadedConfig): (key: string) => string {
 
 /** The data set of a configuration, by its metadata. */
 export function describeData(loaded: LoadedConfig): DescribedDataset {
-  const { path } = loaded.config.data;
+  const { path, columns } = loaded.config.data;
+  const placeOf = placesOf(loaded);
   try {
-    return describeDataset(loaded.config.data);
+    return describeDataset(loaded.config.data, placeOf);
   } catch (error) {
-    if (!(error instanceof OrchestratorError) || existsSync(path)) throw error;
-    const where = `data.path${placesOf(loaded)('data.path')}: ${error.message}`;
-    throw new OrchestratorError(error.code, where, { hint: error.hint, cause: error });
+    // Otherwise the message names the key of the column.
+    const isAboutPath = !existsSync(path) || columns === null;
+    if (!(error instanceof OrchestratorError) || !isAboutPath) throw error;
+    const where = `data.path${placeOf('data.path')}: ${error.message}`;
+    throw new OrchestratorError(error.code, where, { hint: error.hint, cause: error, also: error.also });
   }
 }
 
@@ -160,8 +163,10 @@ export async function startFresh(loaded: LoadedConfig, shapes: DatasetShapes, th
     return { config, model, start: `fresh, weights from seed ${seed}`, notes: [], warnings: [] };
   }
   const source = await locateInit(init, placeOf('init'), thorough);
-  return await withWeights(source.path, async (weights) => {
+  let isReadable = false;
+  const resolved = withWeights(source.path, async (weights) => {
     weights.requireFloats();
+    isReadable = true;
     const { config } = withDefaults(loaded, valuesOf(weights.spec, shapes));
     const model = modelSpec(config, shapes, placeOf);
     requireReachable(weights.spec, model, source.path, placeOf);
@@ -179,6 +184,16 @@ export async function startFresh(loaded: LoadedConfig, shapes: DatasetShapes, th
       warnings: [],
     };
   });
+  return await resolved.catch((error) => {
+    throw isReadable ? error : aboutInit(error, placeOf('init'));
+  });
+}
+
+/** The same error, which names the key. */
+function aboutInit(error: unknown, place: string): unknown {
+  if (!(error instanceof OrchestratorError)) return error;
+  const { code, message, hint, also } = error;
+  return new OrchestratorError(code, `init${place}: ${message}`, { hint, also, cause: error });
 }
 
 /** Weights of another formulation are a start like any other, but at first they answer another question. */
@@ -192,8 +207,8 @@ function otherFormulation({ manifest }: WeightsSource, { objective }: Config): s
 /** What weights give to a configuration that leaves it open. Widths are those of the data. */
 function valuesOf(spec: ModelSpec, shapes: DatasetShapes) {
   const { latent_channels, context_dim, pooled_dim, ...rest } = modelKeys(spec);
-  const needed = modelFromData(shapes, spec.patch).posEmbedMaxSize;
-  const keys = { ...rest, pos_embed_max_size: Math.max(spec.posEmbedMaxSize, needed) };
+  const grid = Math.max(spec.posEmbedMaxSize, gridOf(shapes.latent, spec.patch));
+  const keys = { ...rest, pos_embed_max_size: grid };
   return Object.entries(keys).map(([key, value]) => ({ path: ['model', key], value }));
 }
 
@@ -202,7 +217,9 @@ async function locateInit(init: string, place: string, thorough: boolean): Promi
   try {
     return await locateWeights(init, 'master', thorough ? verifyCheckpoint : openCheckpoint);
   } catch (error) {
-    if (!(error instanceof OrchestratorError) || error.code !== 'ERR_CHECKPOINT_MISSING') throw error;
+    if (!(error instanceof OrchestratorError) || error.code !== 'ERR_CHECKPOINT_MISSING') {
+      throw aboutInit(error, place);
+    }
     const missing = `there is nothing at ${resolve(withHome(init))}`;
     const message = existsSync(withHome(init)) ? `${error.message}, and it holds no weights` : missing;
     throw new OrchestratorError('ERR_FILE_OPEN', `init${place}: ${message}`, {

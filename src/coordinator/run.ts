@@ -8,7 +8,7 @@ import { type Fault, faultLines, faultOf } from '../fault.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import type { Ready, Validated } from '../rpc/proto.js';
-import { type Exit, SIGNAL_EXIT, type StopSignal } from '../signals.js';
+import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { planVersionOf } from '../step/plan.js';
@@ -37,6 +37,8 @@ import { openRecorder } from './sinks.js';
 import { RunState } from './state.js';
 
 const TICK_MS = 250;
+/** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
+const SUSPENDED_MS = 5_000;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -108,7 +110,10 @@ export class Run {
   /** The line of the generation that formed, for the journal. */
   #generation: object = {};
   #lastCommit = 0;
-  /** Seconds from the commit before the last to the last one, without a validation in between. */
+  #lastEvent = performance.now();
+  /** Seconds of suspension since the last commit. */
+  #suspendedSeconds = 0;
+  /** Seconds from the commit before the last to the last one, without a validation or suspension in between. */
   #stepSeconds = 0;
   /** Validation losses of the EMA by step. */
   readonly #losses = new Map<number, number>();
@@ -193,7 +198,7 @@ export class Run {
   }
 
   /** Stops the run; while it trains, after the step and a checkpoint. */
-  stop(signal: StopSignal, reason = signal === 'SIGINT' ? 'interrupted' : `received ${signal}`): void {
+  stop(signal: StopSignal, reason = stopReason(signal)): void {
     this.#handle({ type: 'stop', exitCode: SIGNAL_EXIT[signal], reason });
     const { phase } = this.#state;
     if (signal === 'SIGINT' && (phase === 'DRAINING' || phase === 'CHECKPOINTING')) {
@@ -213,7 +218,10 @@ export class Run {
   }
 
   #handle(event: Event): void {
-    const actions = this.#state.handle(event, performance.now());
+    const now = performance.now();
+    this.#noticeSuspension(now - this.#lastEvent);
+    this.#lastEvent = now;
+    const actions = this.#state.handle(event, now);
     if (this.#state.phase !== this.#phase) {
       this.#phase = this.#state.phase;
       this.#recorder.phase(this.#phase);
@@ -224,6 +232,13 @@ export class Run {
       // A step that could not be recorded is not announced to the workers, and the run ends.
       this.#handle({ type: 'actionFailed', fault: faultOf(error) });
     }
+  }
+
+  /** The step goes on where it was, so the time is not its own. */
+  #noticeSuspension(ms: number): void {
+    if (ms < SUSPENDED_MS) return;
+    this.#suspendedSeconds += ms / 1000;
+    this.#recorder.note('info', `the run stood still for ${timeSpan(ms / 1000)}, suspended`);
   }
 
   #act(action: Action): void {
@@ -340,9 +355,11 @@ export class Run {
   /** Called before the workers hear of the commit, so that a validation lies between two calls. */
   #timeStep(): void {
     const now = performance.now();
-    this.#stepSeconds = (now - this.#lastCommit) / 1000 - this.#validationSeconds;
+    const elsewhere = this.#validationSeconds + this.#suspendedSeconds;
+    this.#stepSeconds = (now - this.#lastCommit) / 1000 - elsewhere;
     this.#lastCommit = now;
     this.#validationSeconds = 0;
+    this.#suspendedSeconds = 0;
   }
 
   /** Counts skipped rows, and warns of those that are skipped for the first time in this process. */
@@ -393,7 +410,8 @@ export class Run {
 
   #validation(step: number, parts: readonly Validated[]): void {
     // The workers that are done first wait for the slowest in the exchange of the next step.
-    const seconds = Math.max(...parts.map((part) => part.seconds));
+    const slowest = Math.max(...parts.map((part) => part.seconds));
+    const seconds = Math.max(0, slowest - this.#suspendedSeconds);
     this.#validationSeconds = seconds;
     if (parts.some(({ abandoned }) => abandoned)) {
       this.#recorder.note('info', `validation at step ${step} abandoned`);
@@ -464,7 +482,7 @@ export class Run {
   #outcome(exitCode: number, reason: string): string {
     if (exitCode !== EXIT.done) {
       return this.#step === 0
-        ? `${reason}: stopped before the first step; there is nothing to save`
+        ? stoppedEarly(reason)
         : `${reason}: stopped after step ${this.#step}; ${howToResume(this.#options.resume)}`;
     }
     return `${reason}, in ${timeSpan((performance.now() - this.#startedAt) / 1000)}`;

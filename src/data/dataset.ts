@@ -8,7 +8,7 @@ import { datasetSpec } from './column.js';
 import { firstIdentity } from './first-identity.js';
 import { openSource } from './formats.js';
 import { type CacheUse, identityOf } from './identity.js';
-import { type DataConfig, roleColumns, textSpec } from './roles.js';
+import { checkIds, type DataConfig, roleColumns, textSpec } from './roles.js';
 import { verifyFiles } from './verify.js';
 
 export type { DataConfig } from './roles.js';
@@ -34,11 +34,16 @@ export interface Identification {
   progress?: ((done: number, total: number) => void) | null;
 }
 
-/** Reads the metadata of a data set of any format. ERR_FILE_* and ERR_DATA_* name file, column and row. */
-export function describeDataset(config: DataConfig) {
+/**
+ * Reads the metadata of a data set of any format. ERR_FILE_* and ERR_DATA_* name file, column and row.
+ *
+ * @param placeOf where a key of the configuration was set, for messages: " (run.yaml:3:5)", or "".
+ */
+export function describeDataset(config: DataConfig, placeOf: (key: string) => string = () => '') {
   const source = openSource(config.path);
-  const columns = source.roles(config.columns);
-  const roles = roleColumns(source, columns, config);
+  const columns = source.roles(config.columns, placeOf('data.columns'));
+  const roles = roleColumns(source, columns, config, placeOf);
+  checkIds(source, columns, config, placeOf);
   const text = textSpec(source, roles, config);
   const table = roles.map(({ table }) => table);
   const spec: DatasetSpec = {

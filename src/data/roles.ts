@@ -40,13 +40,27 @@ const SHAPE_KEYS: Readonly<Record<number, string>> = { 2: 'data.text_shape', 3: 
 /** The widths of SD3's encoders, which split joined features where the configuration does not. */
 const RELEASED = { clipTokens: 77, clipLDim: 768, clipGDim: 1280, t5Dim: 4096 };
 
-/** The columns of all roles, each read and with its shape; every one without is reported. ERR_DATA_*. */
-export function roleColumns(source: DataSource, columns: Columns, config: DataConfig): RoleColumn[] {
+/**
+ * The columns of all roles, each read and with its shape; every one that cannot be read or has no shape is
+ * reported. ERR_DATA_*.
+ */
+export function roleColumns(
+  source: DataSource,
+  columns: Columns,
+  config: DataConfig,
+  placeOf: (key: string) => string = () => '',
+): RoleColumn[] {
   const problems: OrchestratorError[] = [];
   const found = rolesOf(columns, config).flatMap((role): RoleColumn[] => {
     const { name, column, configured, elements } = role;
     const bfloat16 = config.bfloat16?.includes(column) === true;
-    const table = joinColumn(source, name, column, configured, { bfloat16, elements });
+    let table: TableColumn;
+    try {
+      table = joinColumn(source, name, column, configured, { bfloat16, elements });
+    } catch (error) {
+      problems.push(atColumn(error, name, config, placeOf));
+      return [];
+    }
     const shape = table.shapes
       .map((stated) => trimmed(stated, role.rank))
       .find((s) => s.length === role.rank);
@@ -57,6 +71,35 @@ export function roleColumns(source: DataSource, columns: Columns, config: DataCo
   refuse(problems);
   const isJoint = config.latent_form === 'mean_logvar' && columns.latent_logvar === null;
   return isJoint ? found.flatMap((role) => (role.name === 'latent' ? halves(source, role) : [role])) : found;
+}
+
+/** Refuses an id column whose values have no text. ERR_DATA_*. */
+export function checkIds(
+  source: DataSource,
+  { id }: Columns,
+  config: DataConfig,
+  placeOf: (key: string) => string,
+): void {
+  if (id === null || source.rows === 0) return;
+  try {
+    source.label(id, 0);
+  } catch (error) {
+    throw atColumn(error, 'id', config, placeOf);
+  }
+}
+
+/** The same error with the key of the configuration that names the column, if one does. */
+function atColumn(
+  error: unknown,
+  role: string,
+  { columns }: DataConfig,
+  placeOf: (key: string) => string,
+): OrchestratorError {
+  if (!(error instanceof OrchestratorError)) throw error;
+  if (columns === null) return error;
+  const key = `data.columns.${role}`;
+  const message = `${key}${placeOf(key)}: ${error.message}`;
+  return new OrchestratorError(error.code, message, { hint: error.hint, cause: error });
 }
 
 /** The latent, then the text columns of each caption. */

@@ -30,13 +30,13 @@ export const shards: DataFormat = {
         clip_g: encoders.clip_g.name,
         t5: encoders.t5.name,
       },
-      roles(configured) {
+      roles(configured, place = '') {
         const names = columns.map(({ name }) => name);
         if (encoders === null) return configured ?? needColumns(path, names);
         if (!configured) return rolesOf(new Set(names));
         throw new OrchestratorError(
           'ERR_CONFIG',
-          `data.columns: expected null, because the manifest of ${path} names the columns`,
+          `data.columns${place}: expected null, because the manifest of ${path} names the columns`,
           'Remove data.columns; it is for data sets of other programs',
         );
       },

@@ -59,8 +59,12 @@ export interface DataSource {
   columns: { name: string; type: string }[];
   /** Shapes of rows that the metadata states, by column. */
   shapes: ReadonlyMap<string, readonly number[]>;
-  /** The column of each role, from the metadata or from the configuration. */
-  roles(configured: Columns | null): Columns;
+  /**
+   * The column of each role, from the metadata or from the configuration.
+   *
+   * @param place where the configuration was set, for messages: " (run.yaml:3:5)"; default "".
+   */
+  roles(configured: Columns | null, place?: string): Columns;
   /** Names of the text encoders; null if the data set does not name them. */
   encoders: Record<'clip_l' | 'clip_g' | 't5', string> | null;
   /** The parts of a column of numbers, file by file; ERR_DATA_* for any other column. */

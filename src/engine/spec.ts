@@ -12,10 +12,15 @@ export type DatasetShapes = Pick<OpenDataset, 'latent' | 'text'>;
 /** The side of the position grid where nothing larger is needed, in patches. */
 const LEAST_GRID = 16;
 
+/** The side of the position grid that latents need, in patches. */
+export function gridOf([, height, width]: DatasetShapes['latent'], patch: number): number {
+  return Math.ceil(Math.max(height, width) / patch);
+}
+
 /** What the data gives to a model: its widths, and a position grid that is large enough. */
 export function modelFromData({ latent, text }: DatasetShapes, patch: number): FromData {
-  const [latentChannels, height, width] = latent;
-  const posEmbedMaxSize = Math.max(LEAST_GRID, Math.ceil(Math.max(height, width) / patch));
+  const [latentChannels] = latent;
+  const posEmbedMaxSize = Math.max(LEAST_GRID, gridOf(latent, patch));
   const pooledDim = text.clipLPooledDim + text.clipGPooledDim;
   return { latentChannels, contextDim: text.t5Dim, pooledDim, posEmbedMaxSize };
 }
@@ -49,7 +54,7 @@ export function modelSpec(
   if (height % patch !== 0 || width % patch !== 0) {
     expect(false, 'model.patch', `a divisor of the height and width of the data set's ${latents}`, patch);
   } else {
-    const side = Math.max(height, width) / patch;
+    const side = gridOf(shapes.latent, patch);
     const grid = `at least ${side}, which ${latents} need in patches of ${patch}, or null`;
     expect(spec.posEmbedMaxSize >= side, 'model.pos_embed_max_size', grid, spec.posEmbedMaxSize);
   }

@@ -87,11 +87,23 @@ export function isAlive(owner: Owner): boolean {
 }
 
 /**
- * Field 22 of /proc/PID/stat, or null where there is no such file; '' for a zombie, which holds no lock,
- * because it differs from every start time.
+ * When a process started, or null where that is unknown; '' for a zombie, which holds no lock, because it
+ * differs from every start time.
  */
 function startOf(pid: number): string | null {
+  const { state, started } = statOf(pid);
+  return state === 'Z' ? '' : (started ?? null);
+}
+
+/** The process that started the owner of a lock, if it is suspended, as by Ctrl-Z; otherwise null. */
+export function suspendedParent({ pid }: Owner): number | null {
+  const parent = Number(statOf(pid).parent ?? 0);
+  return parent > 1 && statOf(parent).state === 'T' ? parent : null;
+}
+
+/** Fields 3, 4 and 22 of /proc/PID/stat, where there is such a file. */
+function statOf(pid: number) {
   const stat = textOrNull(`/proc/${pid}/stat`);
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
-  return fields[0] === 'Z' ? '' : (fields[19] ?? null);
+  return { state: fields[0], parent: fields[1], started: fields[19] };
 }

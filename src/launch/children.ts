@@ -45,10 +45,10 @@ export function sendMessage({ process: child }: Child, message: object, otherwis
   });
 }
 
-/** Sends SIGKILL to the whole group, and does nothing if it no longer exists. */
-export function killGroup(child: Child): void {
+/** Sends a signal to the whole group, and does nothing if it no longer exists. */
+export function signalGroup(child: Child, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void {
   try {
-    process.kill(-child.pid, 'SIGKILL');
+    process.kill(-child.pid, signal);
   } catch {
     // The group no longer exists.
   }

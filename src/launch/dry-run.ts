@@ -10,10 +10,10 @@ import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
 import { recordBytes } from '../planning/records.js';
-import { PEAK_SHARE, type RunTime } from '../planning/run-time.js';
+import { type RunTime, SPREAD } from '../planning/run-time.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
 import { namedRows } from '../text/columns.js';
-import { byteCount, counted, duration, flopCount, flopRate, timeSpan } from '../text/quantities.js';
+import { bytes, counted, duration, flopCount, flopRate, timeSpan } from '../text/quantities.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import { heldOutShare, type Preflight } from './preflight.js';
@@ -48,7 +48,7 @@ export function renderDryRun(
   const facts = {
     run: `${config.name} in ${run.runDir}, resume ${run.resume}`,
     start: resolved.start,
-    machine: `${host.processors} processors, ${host.isa}`,
+    machine: `${counted(host.processors, 'processor')}, ${host.isa}`,
     data: describeData(config, found),
     model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}; ${describeModel(model)}`,
     batch: `${batch.global} samples = ${counted(slots, 'slot')} x ${batch.micro}`,
@@ -59,7 +59,7 @@ export function renderDryRun(
     disk: describeDisk(found),
     ...(found.rows === null
       ? {}
-      : { records: `about ${byteCount(recordBytes(config, found.rows, workersOf(run)))} by the last step` }),
+      : { records: `about ${bytes(recordBytes(config, found.rows, workersOf(run)))} by the last step` }),
   };
   const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
   const started = (spec: ProcessSpec, by: Launcher) => [
@@ -111,15 +111,23 @@ function describeTime(time: RunTime | null): string {
   if (time === null) {
     return 'unknown for another machine or a GPU; `orchestrator estimate` computes it with --flops and --bandwidth';
   }
-  const { step, validation, run, peak } = time;
-  const validations = validation === null ? '' : `, ${duration(validation)} a validation`;
-  const basis = `at ${(100 * PEAK_SHARE).toFixed(0)} % of the ${flopRate(peak)} that matmuls reach here now`;
-  return `about ${duration(step)} a step${validations}, ${timeSpan(run)} the run (${basis})`;
+  const { step, validation, run, peak, busy } = time;
+  const range = (seconds: number, text: (seconds: number) => string) => {
+    const [least, most] = [text(SPREAD.least * seconds), text(SPREAD.most * seconds)];
+    return least === most ? least : `${least} to ${most}`;
+  };
+  const validations = validation === null ? '' : `, ${range(validation, duration)} a validation`;
+  const times = `${range(step, duration)} a step${validations}, ${range(run, timeSpan)} the run`;
+  const idle = `if nothing else computes here; large matmuls reach ${flopRate(peak)}`;
+  if (busy === null) return `${times} (${idle})`;
+  const load = `load average ${busy.load.toFixed(1)}, ${counted(busy.processors, 'processor')}`;
+  return `${times} (${idle}); other processes do now (${load}): up to ${busy.factor.toFixed(1)} times as long`;
 }
 
-function describeDisk({ room: { bytes, most, free } }: Preflight): string {
-  const left = free === null ? '' : `; ${byteCount(free)} are free`;
-  return `${byteCount(bytes)} a checkpoint, up to ${most} at once: ${byteCount(bytes * most)}${left}`;
+function describeDisk({ room }: Preflight): string {
+  const { most, free } = room;
+  const left = free === null ? '' : `; ${bytes(free)} are free`;
+  return `${bytes(room.bytes)} a checkpoint, up to ${most} at once: ${bytes(room.bytes * most)}${left}`;
 }
 
 /** Where a rank computes, and the least memory that it needs there. */

@@ -38,6 +38,11 @@ export interface PreflightOptions {
   identify?: Identification;
 }
 
+/**
+ * More compute threads of a worker than this for each processor are refused: they gain nothing, and thousands of
+ * them starve the machine. A configuration that was written for a larger machine is warned of.
+ */
+const MOST_THREADS_PER_PROCESSOR = 16;
 /** More of the rows should not be held out, by default or by choice: they are not trained on. */
 const LARGE_SHARE = 0.2;
 
@@ -80,8 +85,9 @@ export async function preflight(
   const elsewhere = dry && memory !== null;
   const missing = elsewhere ? [] : [noGpu, noData];
   const room = await roomOf(config, figures, runDir);
-  // A dry run for another machine is for its disk.
-  const disk = elsewhere || (dry && noGpu !== null) ? null : room;
+  // A dry run for another machine is for its disk and its processors.
+  const isHere = !elsewhere && !(dry && noGpu !== null);
+  const disk = isHere ? room : null;
   const more = [averageWarning(config), disk?.warning ?? null].filter((warning) => warning !== null);
   return {
     ...{ resolved, figures, rows: dataset?.rows ?? null, noData, gpus, noGpu },
@@ -96,6 +102,7 @@ export async function preflight(
       ...shortages,
       ...[...missing, disk?.refusal ?? null].filter((problem) => problem !== null),
       ...exchangeProblems(config, workers, gpus),
+      ...(isHere ? threadsProblems(loaded, hostOf(addon)) : []),
       ...(elsewhere ? [] : await addressProblems(config)),
     ],
     /** What the user should know before the run begins. */
@@ -174,10 +181,24 @@ export function heldOutShare(held: number, rows: number): string {
   return `${held} of ${rows} rows (${((100 * held) / rows).toFixed(0)} %)`;
 }
 
-/** A warning where workers have more threads than there are processors. */
+function threadsProblems({ config, sources }: LoadedConfig, { processors }: HostInfo): OrchestratorError[] {
+  const { threads } = config;
+  const most = MOST_THREADS_PER_PROCESSOR * processors;
+  if (threads === null || threads <= most) return [];
+  const { place } = sources.originOf(['threads']);
+  return [
+    new OrchestratorError(
+      'ERR_CONFIG',
+      `threads (${place}): expected at most ${most}, ${MOST_THREADS_PER_PROCESSOR} for each of the ${counted(processors, 'processor')} that this process may use, received ${threads}`,
+      'Set threads to null: the workers then share the processors',
+    ),
+  ];
+}
+
+/** A warning where workers have more threads than there are processors, though not so many that they are refused. */
 function crowded({ threads }: Config, { processors }: HostInfo, workers: number): string[] {
   const all = (threads ?? 1) * workers;
-  if (threads === null || all <= processors) return [];
+  if (threads === null || all <= processors || threads > MOST_THREADS_PER_PROCESSOR * processors) return [];
   return [
     `${counted(workers, 'worker')} of ${counted(threads, 'thread')} on ${counted(processors, 'processor')}: the run is slower than with threads: null, which shares them out`,
   ];

@@ -9,13 +9,15 @@ import {
   type Exit,
   onStopSignals,
   type ProcessEnd,
-  SIGNAL_EXIT,
   type StopSignal,
   stopCodeOf,
+  stopEarly,
+  stoppedEarly,
+  stopReason,
 } from '../signals.js';
 import type { RelayMessage } from '../telemetry/relay.js';
 import { Screen } from '../telemetry/screen.js';
-import { type Child, isRunning, killGroup, passLines, prefixLines, sendMessage } from './children.js';
+import { type Child, isRunning, passLines, prefixLines, sendMessage, signalGroup } from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import {
@@ -28,15 +30,20 @@ import {
 
 /** Time limit for the workers to exit after the coordinator has exited. */
 const SHUTDOWN_MS = 3_000;
-/** A second SIGINT stops without saving if it comes at least this long after the first. */
+/**
+ * A second SIGINT stops without saving if it comes at least this long after the first. A coordinator that has not
+ * taken the first one until then may hang.
+ */
 const AGAIN_MS = 1_000;
 const TOO_SOON =
   'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
 /** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice extends RelayMessage {
-  /** Its address, when workers may join. */
+  /** The address at which workers may join. */
   listening?: string;
+  /** It has taken a signal to stop, and tells the user what follows. */
+  stopping?: true;
 }
 
 /** A message from the launcher to the coordinator. */
@@ -52,19 +59,21 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   const secrets = { [ENVIRONMENT.token]: randomBytes(24).toString('hex') };
   const children: Child[] = [];
   const killAll = () => {
-    for (const child of children) if (isRunning(child)) killGroup(child);
+    for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
   };
   process.on('exit', killAll);
   const killsBefore = outOfMemoryKills();
-  const { unsaved, first } = stopOnSignals(children);
   // The terminal is the launcher's alone: no other process waits where it stands still.
   const screen = new Screen(process.stdout, process.stderr, process.env);
+  const print = (line: string) => screen.print(line);
+  const { unsaved, first } = stopOnSignals(children, print);
+  suspendTogether(children, print);
   try {
     const streams = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
     children.push(coordinator);
     coordinator.process.on('message', (notice: CoordinatorNotice) => screen.receive(notice));
-    passLines(coordinator, (line) => screen.print(line));
+    passLines(coordinator, print);
     const address = await Promise.race([listening(coordinator), unsaved]);
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
@@ -74,13 +83,13 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
-      reportTo(coordinator, worker, workerId, exitOf, (line) => screen.print(line));
+      reportTo(coordinator, worker, workerId, exitOf, print);
     }
     const outcome = await Promise.race([coordinator.exited, unsaved]);
     if (outcome === null) {
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
-      screen.print(`stopped without saving: ${loss}`);
+      print(`stopped without saving: ${loss}`);
       return EXIT.unsaved;
     }
     // Those that have not joined yet would wait for a coordinator.
@@ -92,11 +101,16 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     if (outcome.code !== null) return outcome.code;
     // A signal ends a coordinator that does not handle it yet; no training had begun.
     const stopCode = stopCodeOf(outcome);
-    if (stopCode !== null) return stopCode;
+    if (stopCode !== null) {
+      print(stoppedEarly(stopReason(outcome.signal as StopSignal)));
+      return stopCode;
+    }
+    const { checkpoint } = await progressOf(run.runDir);
+    const from = checkpoint === null ? 'the first step' : `the checkpoint of step ${checkpoint.step}`;
     throw new OrchestratorError(
       'ERR_COORDINATOR_LOST',
       `The coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(outcome))}`,
-      'Run the command again to resume from the last checkpoint (--resume auto, the default)',
+      `The same command goes on from ${from} (--resume auto, the default)`,
     );
   } finally {
     killAll();
@@ -120,14 +134,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
  * `first` is the first signal that was passed on.
  */
-function stopOnSignals(children: readonly Child[]) {
+function stopOnSignals(children: readonly Child[], print: (line: string) => void) {
   let first: StopSignal | null = null;
   const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;
     let told = false;
     onStopSignals((signal) => {
       const [coordinator] = children;
-      if (coordinator === undefined) process.exit(SIGNAL_EXIT[signal]);
+      if (coordinator === undefined) stopEarly(signal);
       if (!isRunning(coordinator)) return;
       if (signal === 'SIGINT' && interruptedAt !== null) {
         if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
@@ -138,12 +152,44 @@ function stopOnSignals(children: readonly Child[]) {
         }
         return;
       }
-      if (signal === 'SIGINT') interruptedAt = performance.now();
+      if (signal === 'SIGINT') {
+        interruptedAt = performance.now();
+        hintUnlessTaken(coordinator, print);
+      }
       first ??= signal;
       coordinator.process.kill(signal);
     });
   });
   return { unsaved, first: () => first };
+}
+
+/** A coordinator says itself what a second Ctrl-C does, unless it hangs. */
+function hintUnlessTaken(coordinator: Child, print: (line: string) => void): void {
+  const timer = setTimeout(() => {
+    const hint = `the coordinator (pid ${coordinator.pid}) does not answer; press Ctrl-C again to stop without saving`;
+    if (isRunning(coordinator)) print(hint);
+  }, AGAIN_MS).unref();
+  coordinator.process.on('message', ({ stopping }: CoordinatorNotice) => {
+    if (stopping) clearTimeout(timer);
+  });
+}
+
+/**
+ * Ctrl-Z suspends the run, with all its processes, and `fg`, `bg` or SIGCONT goes on with it. The children are
+ * in sessions of their own, so the terminal's signals do not reach them. A coordinator that stood still forgives
+ * the silence of its workers.
+ */
+function suspendTogether(children: readonly Child[], print: (line: string) => void): void {
+  const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
+    for (const child of children) if (isRunning(child)) signalGroup(child, signal);
+  };
+  process.on('SIGTSTP', () => {
+    print('the run is suspended; fg or bg goes on with it');
+    signalAll('SIGSTOP');
+    // Unlike SIGTSTP, it also stops a process that has no shell above it, whose children would stay suspended.
+    process.kill(process.pid, 'SIGSTOP');
+  });
+  process.on('SIGCONT', () => signalAll('SIGCONT'));
 }
 
 /** The coordinator's address, or null if it ended first (it has printed why). */

@@ -1,16 +1,25 @@
 /** How long a run will take on this machine, from its work and a short measurement of the processor. */
+import { cpus, loadavg } from 'node:os';
 import { validatedWeights, validationEvery } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
 import type { NativeAddon } from '../native/contract.js';
+import { hostOf } from '../native/host.js';
 import { EPSILON_LOG_SNRS } from '../objective/objective.js';
 import { type Estimate, leastTime, type Rates } from './estimate.js';
 import { copyBandwidth } from './profile.js';
 
 /**
  * The part of a large matmul's FLOP/s that the matmuls and attention of a step reach: about that of small
- * models on an idle machine. The forecast is for orders of magnitude; a run measures its own pace.
+ * models on an idle machine.
  */
-export const PEAK_SHARE = 0.75;
+const PEAK_SHARE = 0.75;
+/**
+ * A run on an idle machine takes this many times the forecast, at least and at most: the caches may hold what
+ * is counted as read from memory, and the exchange between workers is not counted. A run measures its own pace.
+ */
+export const SPREAD = { least: 0.6, most: 1.5 };
+/** Less than this many times slower is not worth telling. */
+const BUSY = 1.25;
 
 const PEAK_SIDE = 512;
 const PEAK_SECONDS = 0.2;
@@ -23,6 +32,23 @@ export interface RunTime {
   step: number;
   validation: number | null;
   run: number;
+  /** Other processes that compute; null: few, or none. */
+  busy: Busy | null;
+}
+
+export interface Busy {
+  /** Processes that computed or waited for a processor in the last minute, on average. */
+  load: number;
+  /** Processors of the machine. */
+  processors: number;
+  /** How many times slower the run is among them, if each thread gets the same share. */
+  factor: number;
+}
+
+/** Whether `threads` more threads find the machine busy. */
+export function busyness(threads: number, load = loadavg()[0]!, processors = cpus().length): Busy | null {
+  const factor = (load + threads) / processors;
+  return factor < BUSY ? null : { load, processors, factor };
 }
 
 /**
@@ -37,7 +63,8 @@ export async function forecastRunTime(
   doneSteps: number,
 ): Promise<RunTime> {
   const { spec, workers } = figures;
-  const threads = Math.min(addon.host().processors, spec.threads * workers);
+  const threads = Math.min(hostOf(addon).processors, spec.threads * workers);
+  const busy = busyness(threads);
   const { precision } = spec;
   const peak = await addon.matmulPeak(precision, PEAK_SIDE, PEAK_SIDE, PEAK_SIDE, threads, PEAK_SECONDS);
   // The workers of a machine share its processors and its memory's bandwidth.
@@ -46,7 +73,7 @@ export async function forecastRunTime(
     bandwidth: copyBandwidth(COPIES) / workers,
   };
   const times = runSeconds(addon, config, figures, rates, doneSteps);
-  return { peak, ...times };
+  return { peak, busy, ...times };
 }
 
 /** Seconds at the given rates of a worker. */
@@ -56,7 +83,7 @@ export function runSeconds(
   figures: Estimate,
   rates: Rates,
   doneSteps: number,
-): Omit<RunTime, 'peak'> {
+): Omit<RunTime, 'peak' | 'busy'> {
   const { spec, workers } = figures;
   const operations = (training: boolean) =>
     addon

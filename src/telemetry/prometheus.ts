@@ -16,6 +16,9 @@ const LIMITS = {
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 8_192,
 };
+const METHODS = 'GET, HEAD';
+/** The answer to CONNECT, which has no response object. */
+const NOT_ALLOWED = `HTTP/1.1 405 Method Not Allowed\r\nallow: ${METHODS}\r\nconnection: close\r\n\r\n`;
 const MAX_CONNECTIONS = 64;
 const MAX_REQUESTS_PER_CONNECTION = 1_000;
 /** A connection on which nothing moves for this long ends, even if its client does not read the response. */
@@ -81,7 +84,7 @@ export async function serveMetrics(
     const [path, parameters] = partsOf(request.url ?? '');
     const asked = parameters.get(RUN_LABEL);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      response.writeHead(405, { allow: 'GET, HEAD' }).end();
+      response.writeHead(405, { allow: METHODS }).end();
     } else if (path === '/metrics' && asked !== null && asked !== header.run) {
       // Prometheus still asks for a run that failed and had this address.
       response.writeHead(404, TEXT).end(`this is ${header.run}\n`);
@@ -100,6 +103,8 @@ export async function serveMetrics(
     }
   };
   const server = createServer(LIMITS, answer);
+  // Without a listener, Node.js ends such a connection without an answer.
+  server.on('connect', (_, socket) => socket.end(NOT_ALLOWED));
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.setTimeout(SILENT_MS);
   const connections = new NewestSockets(MAX_CONNECTIONS);

@@ -48,7 +48,7 @@ export function counted(count: number, what: string): string {
 
 const BINARY = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
-/** "61.2 GiB" */
+/** "61.2 GiB": the size of memory or of files. */
 export function bytes(count: number): string {
   const { value, unit } = inUnits(count, 1024, BINARY);
   return `${value.toFixed(unit === 'B' || value >= 100 ? 0 : 1)} ${unit}`;
@@ -81,7 +81,7 @@ export function flopCount(flops: number): string {
   return decimal(flops, 'FLOP');
 }
 
-/** "52.3 GB", in decimal units, as is usual for bandwidths. */
+/** "52.3 GB", in decimal units: bytes that are moved, which are compared with bandwidths. */
 export function byteCount(bytes: number): string {
   return decimal(bytes, 'B');
 }

@@ -100,14 +100,14 @@ describe.skipIf(unmountable)(because('a disk without room', unmountable), () => 
       for (const dry of [[], ['--dry-run']]) {
         const { output } = await ends(launch(runDir, 1, ...dry), 1);
         expect(output).toMatch(
-          /^error ERR_CHECKPOINT_WRITE: A checkpoint of this run needs 20\.\d MB and 4\.19 MB for its records, and the disk of .* has 16\.\d MB free: there is no room for one checkpoint\nhint: /m,
+          /^error ERR_CHECKPOINT_WRITE: A checkpoint of this run needs 19\.\d MiB and 4\.0 MiB for its records, and the disk of .* has 1[56]\.\d MiB free: there is no room for one checkpoint\nhint: /m,
         );
       }
       expect(existsSync(runDir)).toBe(false);
       execFileSync('mount', ['-o', 'remount,size=40m', disk]);
       const { output } = await ends(launch(runDir, 1, '--dry-run'), 0);
       expect(output).toMatch(
-        /^disk {5}20\.\d MB a checkpoint, up to \d at once: \S+ MB; .*41\.9 MB are free$/m,
+        /^disk {5}19\.\d MiB a checkpoint, up to \d at once: \S+ MiB; .*(40\.0|39\.9) MiB are free$/m,
       );
       expect(output).toMatch(/^warn A checkpoint of this run needs .*, and .* will hold up to 2 at once: /m);
     } finally {

@@ -100,7 +100,13 @@ describe('of a run that is too short for it', () => {
     }
   });
 
-  test('is described by checkpoint inspect', () => {
+  test('is described by checkpoint inspect and model inspect', () => {
     expect(succeeds(orchestrator('checkpoint', 'inspect', runDir))).toContain(text);
+    const average = checkpoint(runDir, 4, 'ema.safetensors');
+    expect(succeeds(orchestrator('model', 'inspect', average))).toContain(text);
+    // Of a run it takes the master weights, and says so.
+    expect(succeeds(orchestrator('model', 'inspect', runDir))).toMatch(
+      /^weights +master weights of step 4; the checkpoint also holds the EMA, which `model export` takes by default$/m,
+    );
   });
 });

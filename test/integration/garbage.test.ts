@@ -79,6 +79,7 @@ test('a run under fire: every sender gets an answer, scrapes are served, and the
     const at = (address: string) => open(address).then((socket) => answerTo(socket, bytes));
     const [scraped, ...gated] = await Promise.all([at(metrics), ...[control!, ...data].map(at)]);
     expect(scraped, name).toMatch(/^(HTTP\/1\.1 [2345]\d\d |$)/);
+    if (name === 'HTTP/1: CONNECT') expect(scraped).toMatch(/^HTTP\/1\.1 405 /);
     for (const answer of gated) expect(answer, name).toMatch(/^(HTTP\/1\.1 403 |$)/);
     // Those who have the token reach HTTP/2 and gRPC. Not all of them are sent away.
     for (const address of [control!, data[0]!]) {

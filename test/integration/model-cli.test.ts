@@ -84,6 +84,11 @@ test('says what is wrong', { timeout: 60_000 }, () => {
   const nowhere = model('inspect', join(folder, 'nowhere.safetensors'));
   expect(nowhere.status).toBe(1);
   expect(nowhere.stderr).toMatch(/^error ERR_/);
+  const unusual = model('export', WEIGHTS, '--out', join(folder, 'weights.bin'));
+  expect(unusual.status).toBe(0);
+  expect(unusual.stderr).toMatch(
+    /^warn .*weights\.bin does not end in \.safetensors, by which programs recognise the format$/m,
+  );
   const size = model('export', WEIGHTS, '--out', join(folder, 'x'), '--shard-size', 'big');
   expect(size.status).toBe(2);
 });

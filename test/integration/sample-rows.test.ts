@@ -47,6 +47,10 @@ test('takes data and settings from the run, and says how to read the file', asyn
     guidance: '2.5',
   });
   expect((await sharp(join(folder, 'a.png')).metadata()).format).toBe('png');
+  expect(printed).not.toContain('replaces');
+  const again = succeeds(sample('a.safetensors', '--checkpoint', run, '--preview', join(folder, 'a.png')));
+  expect(again).toMatch(/a\.safetensors \| .* \| replaces the file of this name$/m);
+  expect(again).toMatch(/a\.png \| .* \| replaces the file of this name$/m);
   // Another number of threads, and of rows at once.
   const row = join(folder, 'row.safetensors');
   succeeds(

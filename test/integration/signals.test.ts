@@ -15,6 +15,7 @@ import {
   exitCodeOf,
   fingerprint,
   isAlive,
+  isSuspended,
   Launched,
   launch,
   readLines,
@@ -43,6 +44,8 @@ async function training(name: string, ...more: string[]) {
 const send = (pid: number, signal: NodeJS.Signals) => {
   if (isAlive(pid)) process.kill(pid, signal);
 };
+
+const status = (pid: number) => readFileSync(`/proc/${pid}/status`, 'utf8');
 
 const phases = (runDir: string) =>
   readLines(join(runDir, 'run.log')).flatMap(({ phase }) => (phase === undefined ? [] : [phase]));
@@ -178,6 +181,54 @@ test('a second Ctrl-C, a second after the first, ends at once and says what is l
   expect(all.filter(isAlive)).toEqual([]);
 });
 
+test('where the coordinator hangs, the launcher says what a second Ctrl-C does', async () => {
+  const { run, pids } = await training('hung');
+  send(pids.coordinator, 'SIGSTOP');
+  send(pids.launcher, 'SIGINT');
+  await run.says(
+    `the coordinator (pid ${pids.coordinator}) does not answer; press Ctrl-C again to stop without saving\n`,
+  );
+  send(pids.launcher, 'SIGINT');
+  await ends(run.outcome, 3);
+});
+
+describe('Ctrl-Z', () => {
+  const STEPS = ['--set', 'schedule.steps=60', '--set', 'schedule.warmup=4', '--set', 'exchange=grpc'];
+
+  test('suspends all processes, for longer than a silent worker may be, and the run goes on bit for bit', async () => {
+    const reference = join(folder, 'undisturbed');
+    await ends(launch(reference, 1, ...STEPS), 0);
+    const run = new Launched(join(folder, 'suspended'), 2, ...STEPS);
+    await run.says('step 3/');
+    const launcher = run.process.pid!;
+    const all = [launcher, run.coordinator(), ...run.workers()];
+    send(launcher, 'SIGTSTP');
+    await expect.poll(() => all.every(isSuspended)).toBe(true);
+    const ledger = readFileSync(join(run.runDir, 'ledger.jsonl'), 'utf8');
+    await sleep(6_000);
+    expect(readFileSync(join(run.runDir, 'ledger.jsonl'), 'utf8')).toBe(ledger);
+    send(launcher, 'SIGCONT');
+    const { output } = await ends(run.outcome, 0);
+    expect(output).toContain('the run is suspended; fg or bg goes on with it\n');
+    expect(output).toMatch(/^the run stood still for \d+ s, suspended$/m);
+    expect(fingerprint(run.runDir, 60)).toEqual(fingerprint(reference, 60));
+    // The suspension is in no step's time.
+    const steps = readLines(join(run.runDir, 'metrics.jsonl')).filter(({ type }) => type === 'step');
+    for (const { seconds } of steps) expect(seconds).toBeLessThan(6);
+  });
+
+  test('and then a signal or `stop` ends the run in order', async () => {
+    const { run, runDir, all, pids } = await training('suspended-stopped');
+    send(pids.launcher, 'SIGTSTP');
+    await expect.poll(() => all.every(isSuspended)).toBe(true);
+    expect(orchestrator('stop', runDir)).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^stopped after step \d+, saved in /),
+    });
+    expectSaved(runDir, (await ends(run.outcome, 143)).output);
+  });
+});
+
 describe('before the first step', () => {
   /** Calls `act` with the pids of the run's processes until it says that it is done or the run has ended. */
   async function early(
@@ -196,6 +247,8 @@ describe('before the first step', () => {
     return outcome;
   }
 
+  const NOTHING = 'stopped before the first step; there is nothing to save\n';
+
   test.each([0, 10, 20, 40])(
     'one SIGUSR1, which the launcher passes on %i ms after the start of its coordinator',
     async (after) => {
@@ -206,8 +259,20 @@ describe('before the first step', () => {
       send(launcher, 'SIGUSR1');
       const outcome = await run.outcome;
       expect(exitCodeOf(outcome), outcome.output).toBe(138);
+      expect(outcome.output).toContain(`received SIGUSR1: ${NOTHING}`);
     },
   );
+
+  test.each([0, 20, 100, 300])('Ctrl-C %i ms after the start of the coordinator says so', async (after) => {
+    const run = new Launched(join(folder, `interrupted${after}`), 2, ...LONG);
+    const launcher = run.process.pid!;
+    while (isAlive(launcher) && childrenOf(launcher).length === 0) await sleep(1);
+    await sleep(after);
+    send(launcher, 'SIGINT');
+    const { output } = await ends(run.outcome, 130);
+    expect(output.split(NOTHING).length - 1, output).toBe(1);
+    expect(output).toContain(`interrupted: ${NOTHING}`);
+  });
 
   test('the launcher has no coordinator yet', async () => {
     const outcome = await early('lone', ({ launcher }) => {
@@ -327,7 +392,10 @@ describe('orchestrator stop', () => {
     const { status, stdout, stderr } = orchestrator('stop', runDir);
     const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
     expect(stderr).toBe('');
-    expect(stdout).toContain(`stopped after step ${step}, saved in ${runDir}/checkpoints/step-`);
+    expect(stdout).toBe(
+      `stopped after step ${step}, saved in ${runDir}/checkpoints/step-${String(step).padStart(8, '0')}; ` +
+        'the command that started the run resumes it, with --resume auto (the default)\n',
+    );
     expect(status).toBe(0);
     expectSaved(runDir, (await ends(run.outcome, 143)).output);
     expect(orchestrator('stop', runDir)).toMatchObject({
@@ -351,6 +419,27 @@ describe('orchestrator stop', () => {
     });
     send(pids.coordinator, 'SIGCONT');
     await ends(run.outcome, 143);
+  });
+
+  test('says what is lost where the run ends without a checkpoint', async () => {
+    const { run, runDir, pids } = await training('told-killed');
+    send(pids.coordinator, 'SIGSTOP');
+    const told = spawn(process.execPath, [MAIN, 'stop', runDir], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let stderr = '';
+    told.stderr.on('data', (text) => {
+      stderr += String(text);
+    });
+    const ended = new Promise((resolve) => told.once('close', resolve));
+    // SIGTERM waits for the coordinator to go on, which it does not.
+    await expect
+      .poll(() => /^SigPnd:.*[1-9a-f]|^ShdPnd:.*[1-9a-f]/m.test(status(pids.coordinator)))
+      .toBe(true);
+    send(pids.coordinator, 'SIGKILL');
+    expect(await ended).toBe(1);
+    expect(stderr).toMatch(
+      /^error ERR_STOP: The run in .* ended after step (\d+): there is no checkpoint yet: \1 steps are lost\nhint: .*run\.log says why it ended/,
+    );
+    await ends(run.outcome, 1);
   });
 
   test("of another user's run says whose it is", async ({ skip }) => {

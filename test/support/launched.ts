@@ -121,6 +121,11 @@ export function isAlive(pid: number): boolean {
   return !/\) Z /.test(stat);
 }
 
+/** Whether a process is stopped, as by SIGSTOP. */
+export function isSuspended(pid: number): boolean {
+  return /\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+}
+
 export async function allDead(pids: readonly number[], withinMs: number): Promise<boolean> {
   const end = Date.now() + withinMs;
   while (pids.some(isAlive) && Date.now() < end) await sleep(10);

@@ -5,7 +5,7 @@ import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
-import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
+import { onStopSignals, stopEarly } from '../../signals.js';
 import type { Send } from '../../telemetry/relay.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { configArgument } from '../options.js';
@@ -35,8 +35,9 @@ export function register(program: Command): void {
       let run: Run | null = null;
       onStopSignals((signal) => {
         // Until there is a run, there is nothing to save.
-        if (run === null) process.exit(SIGNAL_EXIT[signal]);
+        if (run === null) stopEarly(signal);
         run.stop(signal);
+        tell({ stopping: true });
       });
       const { startCoordinator } = await import('../../coordinator/run.js');
       run = await startCoordinator({
@@ -47,8 +48,7 @@ export function register(program: Command): void {
         supervised: process.send !== undefined,
         launcher: process.send === undefined ? null : toLauncher,
         onListening: (address) => {
-          // If the launcher has ended, this is not an error, because "disconnect" follows.
-          if (process.send) process.send({ listening: address } satisfies CoordinatorNotice, () => {});
+          if (process.send) tell({ listening: address });
           else process.stdout.write(`listening on ${address}\n`);
         },
       });
@@ -68,3 +68,8 @@ export function register(program: Command): void {
 /** A launcher that has ended takes nothing, which is no error: "disconnect" follows. */
 const toLauncher: Send = (message, taken) =>
   process.send!(message satisfies CoordinatorNotice, undefined, {}, taken);
+
+/** Tells the launcher. If it has ended, this is not an error, because "disconnect" follows. */
+function tell(notice: CoordinatorNotice): void {
+  process.send?.(notice, () => {});
+}

@@ -12,6 +12,7 @@ import { type LaunchOptions, workersOf } from '../../launch/processes.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
+import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize, targetsFile } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
@@ -70,9 +71,10 @@ export function register(program: Command): void {
         overrides: flags.set,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
+      const { memory = null, dryRun: dry = false } = flags;
+      if (!dry) onStopSignals(stopEarly);
       const workers = workersOf(options);
       checkWorkers(config, workers);
-      const { memory = null, dryRun: dry = false } = flags;
       const { runDir, resume } = options;
       const reading = new Progress('reading the data set', bytesOf);
       const identify = {

@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { lossOf, progressOf } from '../../coordinator/progress.js';
 import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
-import { isAlive, lockOwner, type Owner } from '../../files/lock.js';
+import { isAlive, lockOwner, type Owner, suspendedParent } from '../../files/lock.js';
 import { positive } from '../arguments.js';
 import { RUN, runFolder } from '../run-folder.js';
 
@@ -52,10 +52,16 @@ export function register(program: Command): void {
     });
 }
 
-/** The coordinator takes SIGTERM for a request to end in order, once for all its processes. */
-function signal({ pid }: Owner, runDir: string): void {
+/**
+ * The coordinator takes SIGTERM for a request to end in order, once for all its processes. A launcher that was
+ * suspended goes on, and lets the others go on.
+ */
+function signal(owner: Owner, runDir: string): void {
+  const { pid } = owner;
   try {
     process.kill(pid, 'SIGTERM');
+    const launcher = suspendedParent(owner);
+    if (launcher !== null) process.kill(launcher, 'SIGCONT');
   } catch (error) {
     if (errnoOf(error) === 'ESRCH') return; // it has just ended
     throw new OrchestratorError(

@@ -22,7 +22,7 @@ test('what does not fit once is refused, with the bytes, the free ones, and wher
   expect(refusal).toMatchObject({
     code: 'ERR_CHECKPOINT_WRITE',
     message: expect.stringMatching(
-      /^A checkpoint of this run needs [\d.]+ [KMGT]B and 4\.19 MB for its records, and the disk of .*run\/checkpoints has [\d.]+ [KMGT]B free: there is no room for one checkpoint$/,
+      /^A checkpoint of this run needs [\d.]+ [KMGT]iB and 4\.0 MiB for its records, and the disk of .*run\/checkpoints has [\d.]+ [KMGT]iB free: there is no room for one checkpoint$/,
     ),
     hint: expect.stringContaining('--run-dir'),
   });

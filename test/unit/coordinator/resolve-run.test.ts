@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadConfigWithSources } from '../../../src/config/load.js';
 import { describeData, resolveRun } from '../../../src/coordinator/resolve-run.js';
+import { Safetensors } from '../../../src/formats/safetensors/file.js';
+import { writeSafetensors } from '../../../src/formats/safetensors/write.js';
 import { withWeights } from '../../../src/model/weights.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
@@ -68,6 +70,24 @@ describe('weights to start from', () => {
     expect(grown.config.model).toMatchObject({ depth: 2, qk_norm: 'rms', pos_embed_max_size: 32 });
   });
 
+  test('keep a grid that is smaller than the default and large enough', async () => {
+    const small = join(folder, 'grid-of-6.safetensors');
+    const file = await Safetensors.open(WEIGHTS);
+    const tensors = [];
+    for (const [name, { shape }] of file.tensors) {
+      const isGrid = name.endsWith('pos_embed');
+      const data = await file.read(name);
+      tensors.push({
+        ...{ name, dtype: 'F32' as const },
+        ...(isGrid ? { shape: [1, 36, 128], data: data.slice(0, 36 * 128) } : { shape, data }),
+      });
+    }
+    await file.close();
+    await writeSafetensors(small, tensors, {});
+    expect((await resolveWith(8, [`init=${small}`])).config.model).toMatchObject({ pos_embed_max_size: 6 });
+    expect((await resolveWith(24, [`init=${small}`])).config.model).toMatchObject({ pos_embed_max_size: 12 });
+  });
+
   test('of another model than the keys say are refused: what differs, and the lines to set', async () => {
     const sets = [`init=${WEIGHTS}`, 'model.depth=5', 'model.hidden=128'];
     await expect(resolveWith(8, sets)).rejects.toMatchObject({
@@ -89,6 +109,16 @@ describe('weights to start from', () => {
     });
   });
 
+  test('that are no weights: the key and its place, too', async () => {
+    await expect(resolveWith(8, ['init=package.json'])).rejects.toMatchObject({
+      code: 'ERR_SAFETENSORS',
+      message: 'init (--set init=package.json): package.json is a JSON file; expected a safetensors file',
+    });
+    await expect(resolveWith(8, ['init=/dev/null'])).rejects.toMatchObject({
+      message: expect.stringMatching(/^init \(--set init=\/dev\/null\): .*\/dev\/null/),
+    });
+  });
+
   test('rules that waited for them hold', async () => {
     const freeze = (block: number) => `freeze=["joint_blocks.${block}.*"]`;
     expect((await resolveWith(8, [`init=${WEIGHTS}`, freeze(1)])).config.freeze).toHaveLength(1);
@@ -100,6 +130,52 @@ describe('weights to start from', () => {
 });
 
 describe('the data set', () => {
+  const described = (...sets: string[]) => describeData(loadConfigWithSources(TRAINING, sets, {}));
+
+  test('whose columns are not those of the configuration: each key, its place, and what there is', () => {
+    expect(() => described('data.columns.original.t5=t6', 'data.columns.original.clip_l=id')).toThrow(
+      expect.objectContaining({
+        code: 'ERR_DATA_TYPE',
+        message: expect.stringMatching(
+          /^data\.columns\.original\.clip_l \(--set data\.columns\.original\.clip_l=id\): .*arrow, column "id": expected lists of/,
+        ),
+        also: [
+          expect.objectContaining({
+            message: expect.stringMatching(
+              /^data\.columns\.original\.t5 \(--set .*\): .*arrow has no column "t6"; it has "id", "caption"/,
+            ),
+          }),
+        ],
+      }),
+    );
+    const columns =
+      '{latent: latents, original: {clip_l: clip_l, clip_l_pooled: clip_l_pooled, clip_g: clip_g, clip_g_pooled: clip_g_pooled, t5: t5}}';
+    const file = yaml(
+      `name: x\ndata:\n  path: ${FIXTURE}\n  latent_shape: [16, 8, 8]\n  text_shape: {clip_l: [8, 48], clip_g: [8, 80], t5: [8, 160]}\n  columns: ${columns}\n`,
+    );
+    expect(() => describeData(loadConfigWithSources(file, [], {}))).toThrow(
+      /^data\.columns\.latent \(.*\.yaml:6:21\): .*arrow has no column "latents"/,
+    );
+  });
+
+  test('whose ids cannot be read, which a report of a row would find out too late', () => {
+    expect(() => described('data.columns.id=nope')).toThrow(
+      /^data\.columns\.id \(--set data\.columns\.id=nope\): .*has no column "nope"/,
+    );
+    expect(() => described('data.columns.id=latent')).toThrow(/expected utf8, large_utf8 or an integer/);
+  });
+
+  test('without roles: the key of the folder, and its columns', () => {
+    expect(() => described('data.columns=null')).toThrow(
+      expect.objectContaining({
+        message: expect.stringMatching(
+          /^data\.path \(test\/integration\/training\.yaml:6:9\): .* data\.columns must give the role of each column$/,
+        ),
+        hint: expect.stringContaining('It has the columns id, caption'),
+      }),
+    );
+  });
+
   test('that is not there: the key, its place and the whole path', () => {
     const path = yaml('name: x\ndata:\n  path: no/data\n');
     expect(() => describeData(loadConfigWithSources(path, [], {}))).toThrow(

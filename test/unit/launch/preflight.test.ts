@@ -7,6 +7,7 @@ import { OrchestratorError, refuse } from '../../../src/errors.js';
 import { type Preflight, preflight } from '../../../src/launch/preflight.js';
 import { totalBytes } from '../../../src/memory/parts.js';
 import type { CudaDevice, NativeAddon } from '../../../src/native/contract.js';
+import { hostOf } from '../../../src/native/host.js';
 import { native } from '../../../src/native/load.js';
 import { estimate, estimateFor } from '../../../src/planning/estimate.js';
 import { findSavings, type Run } from '../../../src/planning/savings.js';
@@ -166,6 +167,26 @@ describe('before a run', () => {
     // By default 256 rows would be held out, more than there are.
     const byDefault = training.replace(/^ {2}validation_rows: .*$/m, '');
     await expect(warningsOf(byDefault)).rejects.toMatchObject({ code: 'ERR_DATA_EMPTY' });
+  });
+
+  test('threads that would starve the machine are refused, except for another machine', async () => {
+    const most = 16 * hostOf(native()).processors;
+    const loaded = (threads: number) =>
+      loadConfigWithSources(TRAINING, ['telemetry.metrics_port=null', `threads=${threads}`], {});
+    const config = loaded(most + 1);
+    const { problems, warnings } = await preflight(native(), config, REAL);
+    expect(problems).toMatchObject([
+      {
+        code: 'ERR_CONFIG',
+        message: expect.stringMatching(
+          `^threads \\(--set threads=${most + 1}\\): expected at most ${most}, 16 for each of the .*, received ${most + 1}$`,
+        ),
+      },
+    ]);
+    expect(warnings.join()).not.toContain('threads');
+    expect((await preflight(native(), loaded(most), REAL)).problems).toEqual([]);
+    const elsewhere = await preflight(native(), config, { ...REAL, memory: 64 * GIB, dry: true });
+    expect(elsewhere.problems).toEqual([]);
   });
 
   test('workers that share a GPU cannot use NCCL', async () => {

@@ -3,7 +3,7 @@ import { loadConfig } from '../../../src/config/load.js';
 import type { Config } from '../../../src/config/schema.js';
 import { native } from '../../../src/native/load.js';
 import { estimate } from '../../../src/planning/estimate.js';
-import { forecastRunTime, runSeconds } from '../../../src/planning/run-time.js';
+import { busyness, forecastRunTime, runSeconds } from '../../../src/planning/run-time.js';
 import { TRAINING } from '../../support/launched.js';
 
 const RATES = { flops: 1e11, bandwidth: 1e10 };
@@ -44,6 +44,14 @@ describe('the time of a run', () => {
     const { step } = await secondsOf(load());
     // 5 slots: the worker with the most has 3.
     expect((await secondsOf(load(), 0, 2)).step).toBeCloseTo((3 / 5) * step, 9);
+  });
+
+  test('is longer among other processes, which share the processors', () => {
+    expect(busyness(2, 8, 2)).toEqual({ load: 8, processors: 2, factor: 5 });
+    // The run itself may use all processors, and half of a machine may be busy.
+    expect(busyness(8, 0.5, 8)).toBeNull();
+    expect(busyness(4, 4, 8)).toBeNull();
+    expect(busyness(8, 4, 8)).toMatchObject({ factor: 1.5 });
   });
 
   test('is measured on this machine', async () => {

@@ -407,6 +407,17 @@ describe('the metrics server', () => {
     expect(await raw(request(target, more))).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
   });
 
+  test.each(['CONNECT x:1', 'CONNECT /metrics', 'DELETE /metrics', 'TRACE /', 'PURGE /metrics', 'PRI *'])(
+    '%s is refused in words of HTTP, and the server goes on',
+    async (start) => {
+      server = await serveMetrics('127.0.0.1', 0, header, measure);
+      const answer = await raw(`${start} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
+      if (start.startsWith('CONNECT')) expect(answer).toMatch(/^HTTP\/1\.1 405 .*\r\nallow: GET, HEAD\r\n/);
+      expect(await raw(request('/metrics'))).toMatch(/^HTTP\/1\.1 200 /);
+    },
+  );
+
   test('what is no request of HTTP/1 is answered, too', async () => {
     server = await serveMetrics('127.0.0.1', 0, header, measure);
     for (const bytes of [
