@@ -37,3 +37,6 @@ export function stepGoal(
   if (precision === 'bf16' && !fastBf16) return null;
   return STEPS[precision === 'fp32' && fastBf16 ? 'avx512' : isa]?.[shape.size] ?? null;
 }
+
+/** Opening and converting data sets. */
+export const DATA = { openSeconds: 3, convertRate: 50 };

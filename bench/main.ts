@@ -1,11 +1,12 @@
 /**
- * npm run bench -- [--only steps,nodes,scaling,exchange,scrape] [--shapes PART] [--rounds N] [--seconds S]
+ * npm run bench -- [--only steps,nodes,scaling,exchange,scrape,data] [--shapes PART] [--rounds N] [--seconds S]
  * [--precision fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench --
  * --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
  *
  * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same
  * rounds, interleaved with PyTorch's if it can be imported. nodes: whole runs on one and on two workers.
- * scaling: one sample on one and on two threads. scrape: /metrics of a large run. large: a model of SD3-medium's size, without training, which
+ * scaling: one sample on one and on two threads. scrape: /metrics of a large run. data:
+ * opening many record batches, and converting the Parquet files of --parquet. large: a model of SD3-medium's size, without training, which
  * needs 17 GB in FOLDER meanwhile. --against: whole steps compared with those of another build.
  */
 import { existsSync } from 'node:fs';
@@ -15,6 +16,7 @@ import { parseArgs } from 'node:util';
 import { resolvePrecision } from '../src/engine/precision.js';
 import { native } from '../src/native/load.js';
 import { addonOf, compareBuilds } from './compare.js';
+import { benchData } from './data.js';
 import type { Precision } from './engine.js';
 import { benchExchange } from './exchange.js';
 import { heldTo } from './instruction-set.js';
@@ -27,12 +29,13 @@ import { benchScrape } from './scrape.js';
 import { SHAPES } from './shapes.js';
 import { benchSteps } from './steps.js';
 
-const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'scrape', 'large'];
+const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'scrape', 'data', 'large'];
 
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string', default: 'steps,nodes,scaling' },
     folder: { type: 'string', default: tmpdir() },
+    parquet: { type: 'string' },
     shapes: { type: 'string', default: '' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
@@ -80,6 +83,7 @@ if (options.against !== undefined) {
   if (parts.includes('nodes')) benchNodes(rounds, asked);
   if (parts.includes('exchange')) await benchExchange();
   if (parts.includes('scrape')) await benchScrape();
+  if (parts.includes('data')) await benchData(options.parquet ?? null);
   if (parts.includes('large')) await benchLarge(options.folder, threads);
   if (parts.includes('scaling')) await benchScaling(rounds, seconds, asked === 'auto' ? 'fp32' : asked);
 }

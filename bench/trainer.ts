@@ -4,7 +4,7 @@ import type { Engine } from '../src/native/contract.js';
 import { native } from '../src/native/load.js';
 import { contextTokens } from '../src/native/specs.js';
 import { objectiveOf } from '../src/objective/objective.js';
-import { SamplePlan } from '../src/step/plan.js';
+import { firstSegment, SamplePlan } from '../src/step/plan.js';
 import { SlotBatches } from '../src/step/slot.js';
 import type { EngineChoice } from './engine.js';
 import type { BenchShape } from './shapes.js';
@@ -62,7 +62,7 @@ export class BenchTrainer {
       validation: { every: 0, bins: 8, weights: [] },
     };
     const objective = objectiveOf({ formulation: 'rf/lognorm(0,1)', shift: 1 });
-    const plan = new SamplePlan('0'.repeat(64), rowsOf(shape), 0, 0);
+    const plan = new SamplePlan([firstSegment('0'.repeat(64), rowsOf(shape), 0, 0)]);
     this.#batches = new SlotBatches(config, objective, plan, false);
   }
 

@@ -57,6 +57,7 @@ export const ERRORS = {
   ERR_EMA_UNTRAINED: 'The EMA to export is to a large part the weights with which the run started.',
   ERR_NATIVE_ARGUMENT: 'A native function was called with a value of another type or out of range.',
   ERR_EMULATED: 'The emulated GPU, which is for tests, met what a real GPU forbids.',
+  ERR_STUDY: 'A run of a study failed, or was trained with another configuration.',
   ERR_INTERNAL: 'A condition that should always hold does not; this is a bug in orchestrator.',
 } as const;
 

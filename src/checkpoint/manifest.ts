@@ -24,6 +24,7 @@ const MAX_BYTES = 16 << 20;
 
 const count = () => z.int().min(0);
 const positive = () => z.int().min(1);
+const name = () => z.union([z.string(), z.number()]);
 const sha256 = () => z.string().regex(/^[0-9a-f]{64}$/);
 
 export type CheckpointFile = typeof MODEL_FILE | typeof EMA_FILE | typeof OPTIMIZER_FILE;
@@ -45,8 +46,8 @@ const manifestSchema = z.strictObject({
     .strictObject({ clip_l: z.string(), clip_g: z.string(), t5: z.string() })
     .nullable()
     .default(null),
-  /** State of the sample plan: a few numbers, and the names of what they belong to. */
-  plan: z.record(z.string(), z.union([z.string(), z.number()])),
+  /** State of the sample plan: a few numbers, the names of what they belong to, and its segments. */
+  plan: z.record(z.string(), z.union([name(), z.array(z.record(z.string(), name()))])),
   /** Whose moments the optimizer's file holds. Files written before there were names hold AdamW's. */
   optimizer: z.string().default('adamw'),
   /** The effective config. */
@@ -68,7 +69,7 @@ export interface CheckpointMetadata
     ManifestFile,
     'step' | 'latent' | 'text' | 'datasetHash' | 'encoders' | 'optimizer' | 'versions' | 'config'
   > {
-  planState: ManifestFile['plan'];
+  planState: Readonly<Record<string, unknown>>;
   modelSpec: ModelSpec;
 }
 

@@ -87,26 +87,20 @@ export async function resolveResume(
   });
 }
 
-/** Refuses a checkpoint of another data set. Encoders that one of the two does not name are not compared. */
-export function checkData(
+/** Refuses a checkpoint of other text encoders. Those that one of the two does not name are not compared. */
+export function checkEncoders(
   { path, manifest }: Pick<FoundCheckpoint, 'path' | 'manifest'>,
-  run: Pick<CheckpointManifest, 'datasetHash' | 'encoders'>,
+  encoders: CheckpointManifest['encoders'],
 ): void {
-  const refuse = (what: string) =>
-    new OrchestratorError(
+  for (const encoder of ['clip_l', 'clip_g', 't5'] as const) {
+    const [then, now] = [manifest.encoders?.[encoder], encoders?.[encoder]];
+    if (then === undefined || now === undefined || then === now) continue;
+    throw new OrchestratorError(
       'ERR_CHECKPOINT_MISMATCH',
-      `${path} belongs to ${what}`,
+      `${path} belongs to another text encoder: its ${encoder} is ${then}; that of data.path is ${now}`,
       'Point data.path at the data set of the run that wrote it, or start a new run from its weights (init) in another --run-dir',
     );
-  for (const encoder of ['clip_l', 'clip_g', 't5'] as const) {
-    const [then, now] = [manifest.encoders?.[encoder], run.encoders?.[encoder]];
-    if (then === undefined || now === undefined || then === now) continue;
-    throw refuse(`another text encoder: its ${encoder} is ${then}; that of data.path is ${now}`);
   }
-  if (manifest.datasetHash === run.datasetHash) return;
-  throw refuse(
-    `another data set: its hash is ${manifest.datasetHash}; that of the data set of data.path is ${run.datasetHash}`,
-  );
 }
 
 /**

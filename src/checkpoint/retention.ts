@@ -62,6 +62,12 @@ export async function retainCheckpoints(
   }
 }
 
+/** Removes all checkpoints of a run that has ended, but that of one step. */
+export async function keepOnly(root: string, step: number): Promise<void> {
+  const others = (await listCheckpoints(root)).filter((one) => one.step !== step);
+  for (const { path } of others) await removeCheckpoint(root, path);
+}
+
 /** Renames the folder first, so that a folder with a final name is always complete. */
 async function removeCheckpoint(root: string, path: string): Promise<void> {
   const doomed = join(root, `${PARTIAL}${basename(path)}-${uniqueSuffix()}`);

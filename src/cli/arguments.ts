@@ -55,6 +55,15 @@ export const wholeNumber = wholeNumbers(0, Number.MAX_SAFE_INTEGER, 'from 0 to 2
 export const workerCount = wholeNumbers(1, 4096);
 export const repeatCount = wholeNumbers(1, 10_000);
 
+/** Seconds of a time such as "90m", "2h", "1h30m" or "45s". */
+export function timeLimit(text: string): number {
+  const [, hours, minutes, seconds] =
+    /^(?:(\d{1,6}(?:\.\d+)?)h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?$/.exec(text) ?? [];
+  const value = 3600 * Number(hours ?? 0) + 60 * Number(minutes ?? 0) + Number(seconds ?? 0);
+  if (value > 0) return value;
+  throw new InvalidArgumentError('Expected a time such as 90m, 2h, 1h30m or 45s.');
+}
+
 export function parseSeed(text: string): bigint {
   if (/^\d{1,20}$/.test(text) && BigInt(text) < 1n << 64n) return BigInt(text);
   throw new InvalidArgumentError('Expected a whole number from 0 to 2^64 - 1.');

@@ -23,6 +23,7 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   compare: () => import('./commands/compare.js'),
   sample: () => import('./commands/sample.js'),
   evaluate: () => import('./commands/evaluate.js'),
+  study: () => import('./commands/study.js'),
   checkpoint: () => import('./commands/checkpoint.js'),
   model: () => import('./commands/model.js'),
   completion: () => import('./commands/completion.js'),

@@ -1,5 +1,6 @@
 /** Runs one command of the command line, and turns an error into text and an exit code. */
 import { EXIT } from '../errors.js';
+import { argumentWithHome } from '../files/home.js';
 import { buildProgram } from './program.js';
 import { reportError } from './report.js';
 
@@ -11,7 +12,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 const name = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? null;
 const program = await buildProgram(name);
 try {
-  await program.parseAsync(process.argv);
+  await program.parseAsync(process.argv.map(argumentWithHome));
 } catch (error) {
   const { text, exitCode } = reportError(error, program.opts<{ debug?: boolean }>().debug === true);
   process.stderr.write(text);

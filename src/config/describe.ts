@@ -20,6 +20,8 @@ export interface SchemaNode {
   minItems?: number;
   properties?: Record<string, SchemaNode>;
   required?: string[];
+  /** What a mapping of any names holds. */
+  additionalProperties?: SchemaNode | false;
   items?: SchemaNode | false;
   prefixItems?: SchemaNode[];
   anyOf?: SchemaNode[];
@@ -55,11 +57,11 @@ export function unwrapNull(node: SchemaNode): { node: SchemaNode; nullable: bool
 }
 
 /** The schema of a key, or null if there is no such key. */
-export function schemaAt(path: Path): SchemaNode | null {
-  let current: SchemaNode = jsonSchema();
+export function schemaAt(path: Path, root = jsonSchema()): SchemaNode | null {
+  let current = root;
   for (const part of path) {
-    const { prefixItems, items, properties = {} } = unwrapNull(current).node;
-    const child = Object.hasOwn(properties, part) ? properties[part] : undefined;
+    const { prefixItems, items, properties = {}, additionalProperties } = unwrapNull(current).node;
+    const child = Object.hasOwn(properties, part) ? properties[part] : additionalProperties || undefined;
     const next = typeof part === 'number' ? (prefixItems?.[part] ?? items) : child;
     if (!next) return null;
     current = next;

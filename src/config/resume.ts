@@ -15,7 +15,7 @@ export type Change =
   | 'applies'
   /** The new value has no effect on a run that is resumed. */
   | 'ignored'
-  /** Another value is allowed if it leads to the same data set. */
+  /** Another value is allowed if it leads to the same data set, or with --allow-data-change to a changed one. */
   | 'same data'
   /** The run is refused. */
   | 'refused';
@@ -37,7 +37,7 @@ const refused = (why: string): ResumeRule => ({ change: 'refused', why });
 
 const SAME_DATA: ResumeRule = {
   change: 'same data',
-  why: 'the data set that it leads to must be that of the run, wherever it lies',
+  why: 'the data set that it leads to must be that of the run, wherever it lies, or with --allow-data-change a mended or grown one',
   instead: 'Point data.path at the data set of the run',
 };
 const SCALED = refused('the model has learned latents of the other scale');

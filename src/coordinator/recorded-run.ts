@@ -94,7 +94,12 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
     if (record.type !== 'validation') continue;
     const duration = typeof record.seconds === 'number' ? record.seconds : 0;
     seconds += duration;
-    const results = validationResults(record).map((result) => ({ ...result, bins: [], epsilon: [] }));
+    const results = validationResults(record).map(({ weights, mean }) => ({
+      weights,
+      mean,
+      bins: [],
+      epsilon: [],
+    }));
     progress.validation({ step: record.step as number, seconds: duration, results, emaDistance: null });
   }
   const [checkpoint] = await listCheckpoints(join(runDir, CHECKPOINTS));

@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { CHECKPOINTS, checkData, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
+import { CHECKPOINTS, type FoundCheckpoint, resolveResume } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
 import { openCheckpoint, verifyCheckpoint } from '../checkpoint/store.js';
 import { type LoadedConfig, withDefaults } from '../config/load.js';
@@ -29,15 +29,19 @@ import { describeModel } from '../model/tensors.js';
 import { withWeights } from '../model/weights.js';
 import type { ModelSpec } from '../native/contract.js';
 import { learningRate } from '../step/learning-rate.js';
-import { checkRows, planVersionOf } from '../step/plan.js';
+import { firstSegment } from '../step/plan.js';
+import { checkRows, type Segment } from '../step/segment.js';
 import { quantity } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
+import { planOnResume } from './data-change.js';
 
 interface ResolveOptions {
   /** Folder of the run; it may be missing. */
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
+  /** Whether the run may go on with data that were mended or grown. */
+  allowDataChange?: boolean;
   /** Whether to read every byte of checkpoints; otherwise the coordinator does so. */
   thorough: boolean;
   identify?: Identification;
@@ -47,6 +51,8 @@ export interface ResolvedRun {
   /** The effective configuration: `model` and `init` are complete. */
   config: Config;
   model: ModelSpec;
+  /** The segments of the sample plan; none for a new run whose data set is not on this machine. */
+  segments: Segment[];
   /** The checkpoint to resume from; null = start at step 1. */
   checkpoint: FoundCheckpoint | null;
   /** Whether the checkpoint is one of this run's folder, so that its records go on. */
@@ -60,9 +66,6 @@ export interface ResolvedRun {
   /** About damaged checkpoints, and later ones that --resume PATH leaves out; what the run gives up. */
   warnings: string[];
 }
-
-/** The identity of plan version 1 reads much of a data set; up to this size it takes about two seconds. */
-const QUICK_BYTES = 2 * 2 ** 30;
 
 /** Where the values of these keys come from if they are not set. */
 const FROM_DATA = ['model.latent_channels', 'model.context_dim', 'model.pooled_dim'];
@@ -101,17 +104,15 @@ export async function resolveRun(
   dataset: DescribedDataset | null,
   options: ResolveOptions,
 ): Promise<ResolvedRun> {
-  const { runDir, resume, thorough, identify } = options;
+  const { runDir, resume, thorough } = options;
   const checkpoints = join(runDir, CHECKPOINTS);
   const found = await resolveResume(resume, runDir, thorough ? verifyCheckpoint : openCheckpoint);
-  // Once for this machine: the workers then find it in the cache.
-  if (found === null) await dataset?.identify(identify);
   // With a checkpoint from another folder, this is a new run.
   const own = found !== null && dirname(resolve(found.path)) === resolve(checkpoints);
   if (!own) await refuseToOverwrite(runDir, checkpoints);
   const resolved =
     found === null
-      ? await startFresh(loaded, shapes, thorough)
+      ? await newRun(loaded, shapes, dataset, options)
       : await resumed(loaded, shapes, dataset, found, options);
   const { batch, data } = resolved.config;
   if (dataset !== null) checkRows(dataset.rows, data.validation_rows, batch.global, placesOf(loaded));
@@ -151,6 +152,20 @@ async function refuseToOverwrite(path: string, checkpoints: string): Promise<voi
     `${path} holds checkpoints up to step ${latest.step} already`,
     'Resume from them with --resume auto, start in another --run-dir, or remove the folder',
   );
+}
+
+async function newRun(
+  loaded: LoadedConfig,
+  shapes: DatasetShapes,
+  dataset: DescribedDataset | null,
+  { thorough, identify }: ResolveOptions,
+) {
+  // Once for this machine: the workers then find it in the cache.
+  const hash = await dataset?.identify(identify);
+  const started = await startFresh(loaded, shapes, thorough);
+  const { data, seed } = started.config;
+  const segments = dataset === null ? [] : [firstSegment(hash!, dataset.rows, data.validation_rows, seed)];
+  return { ...started, segments };
 }
 
 /** A run that begins at step 1: its configuration and model, and where its weights come from. */
@@ -234,7 +249,7 @@ async function resumed(
   shapes: DatasetShapes,
   dataset: DescribedDataset | null,
   found: FoundCheckpoint,
-  { identify }: ResolveOptions,
+  options: ResolveOptions,
 ) {
   const { path, manifest } = found;
   const { step } = manifest;
@@ -242,12 +257,7 @@ async function resumed(
   const stored = storedConfig(manifest.config, `the config in ${path}`);
   const then = { ...stored, model: modelKeys(manifest.modelSpec) };
   const kept = keepUnset(loaded, then);
-  const planVersion = planVersionOf(manifest);
-  // With plan version 1 the workers compare a large data set, before anything is changed.
-  if (dataset !== null && (planVersion > 1 || dataset.bytes <= QUICK_BYTES)) {
-    const datasetHash = await dataset.identify({ ...identify, planVersion });
-    checkData(found, { datasetHash, encoders: dataset.encoders });
-  }
+  const plan = await planOnResume(found, then, kept.config, dataset, options);
   const model = modelSpec(kept.config, shapes, placeOf);
   const config = { ...kept.config, model: modelKeys(model) };
   const changes = changedKeys(then, { ...config, init: sameInit(then.init, config.init) });
@@ -262,13 +272,15 @@ async function resumed(
     // What did not count is not in effect.
     config: { ...config, init: then.init },
     model,
+    segments: plan.segments,
     start: `resumed from ${path} (step ${step})`,
     notes: [
       `resuming from ${path} (step ${step})`,
+      ...plan.notes,
       ...changes.filter((change) => !givesUp(change)).map(told),
     ],
     // Unlike other changes, this one cannot be taken back.
-    warnings: changes.filter(givesUp).map(told),
+    warnings: [...plan.warnings, ...changes.filter(givesUp).map(told)],
   };
 }
 
@@ -282,7 +294,11 @@ function sameInit(then: string | null, now: string | null): string | null {
 function note(change: ChangedKey, config: Config, step: number, place: string): string {
   const { change: kind, why } = change.rule;
   const effect =
-    kind === 'ignored' ? `ignored, because ${why}` : kind === 'same data' ? 'it must be the same data' : why;
+    kind === 'ignored'
+      ? `ignored, because ${why}`
+      : kind === 'same data'
+        ? 'it must lead to the same data, or to mended or grown ones'
+        : why;
   const next = step + 1;
   const rate =
     change.key.startsWith('schedule.') && next <= config.schedule.steps

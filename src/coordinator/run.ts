@@ -11,7 +11,7 @@ import type { Ready, Validated } from '../rpc/proto.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
-import { planVersionOf } from '../step/plan.js';
+import { comparableFrom } from '../step/plan.js';
 import { summaryLines } from '../telemetry/lines.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
@@ -48,6 +48,8 @@ interface CoordinatorOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
+  /** Whether the run may go on with data that were mended or grown. */
+  allowDataChange?: boolean;
   /** host:port to listen on; port 0 takes any free port. */
   listen: string;
   /** The token that workers must present. */
@@ -67,12 +69,17 @@ interface CoordinatorOptions {
  * a message on the terminal, if no step is left.
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
-  const { loaded, workers, runDir, resume } = options;
+  const { loaded, workers, runDir, resume, allowDataChange = false } = options;
   checkWorkers(loaded.config, workers);
   const dir = await RunDir.open(runDir);
   try {
     const data = describeData(loaded);
-    const resolved = await resolveRun(loaded, data, data, { runDir, resume, thorough: true });
+    const resolved = await resolveRun(loaded, data, data, {
+      runDir,
+      resume,
+      allowDataChange,
+      thorough: true,
+    });
     const complete = completion(resolved);
     if (complete !== null) {
       process.stdout.write(`${complete}\n`);
@@ -161,7 +168,7 @@ export class Run {
         configJson: canonicalJson(config),
         workers,
         runDir: dir.path,
-        planVersion: planVersionOf(resolved.checkpoint?.manifest),
+        planJson: canonicalJson(resolved.segments),
       },
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
@@ -260,6 +267,7 @@ export class Run {
           generation: action.generation,
           step: action.step,
           checkpoint: this.#resolved.checkpoint?.path ?? null,
+          segments: this.#resolved.segments,
           started_unix_seconds: this.#dir.started,
           workers: action.workers,
           unix_seconds: Date.now() / 1000,
@@ -303,12 +311,14 @@ export class Run {
   /** All workers are ready: from now on the run folder is changed. */
   #begin(firstStep: number): void {
     const { notes, warnings, losses, validations } = this.#dir.begin(this.#resolved);
-    for (const [step, loss] of losses) this.#losses.set(step, loss);
+    const from = comparableFrom(this.#resolved.segments);
+    for (const [step, loss] of losses) if (step >= from) this.#losses.set(step, loss);
     const { journal } = this.#dir.records;
     journal.append(this.#generation);
     journal.sync();
     this.#recorder.begin();
-    this.#recorder.start({ firstStep, validations });
+    const comparable = validations.filter(({ step }) => step >= from);
+    this.#recorder.start({ firstStep, validations: comparable });
     for (const note of notes) this.#recorder.note('info', note);
     for (const warning of warnings) this.#recorder.note('warn', warning);
   }

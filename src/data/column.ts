@@ -96,19 +96,27 @@ export function valueBytes({ type, width }: ColumnSpec): number {
 }
 
 /**
- * A flat list may have any shape with as many elements; a nested one states its shape, where sides of 1 in
- * front do not count.
+ * Two shapes fit where one only joins neighbouring sides of the other: a flat list fits any shape with as many
+ * elements, and 16 x 1024 fits 16 x 32 x 32. Sides of 1 do not count.
  */
 function requireShape(where: string, actual: readonly number[], wanted: readonly number[]): void {
-  if (product(actual) === product(wanted)) {
-    if (actual.length === 1 || wanted.length === 1) return;
-    const rank = Math.min(actual.length, wanted.length);
-    if (trimmed(actual, rank).join() === trimmed(wanted, rank).join()) return;
-  }
+  if (product(actual) === product(wanted) && (joins(actual, wanted) || joins(wanted, actual))) return;
   throw new OrchestratorError(
     'ERR_DATA_SHAPE',
     `${where}: expected ${wanted.join(' x ')} elements, received ${actual.join(' x ')}`,
+    'The expected shape is that of the configuration (data.latent_shape, data.text_shape) or of dataset_info.json',
   );
+}
+
+/** Whether each side of `joined` is the product of some neighbouring sides of `sides`, in their order. */
+function joins(joined: readonly number[], sides: readonly number[]): boolean {
+  const rest = sides.filter((side) => side !== 1);
+  for (const side of joined) {
+    let all = 1;
+    while (all < side && rest.length > 0) all *= rest.shift()!;
+    if (all !== side) return false;
+  }
+  return rest.length === 0;
 }
 
 /** The shape without the sides of 1 that it has in front beyond `rank` dimensions. */

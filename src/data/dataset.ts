@@ -29,6 +29,8 @@ const VERIFY_AT_OPENING_BYTES = 2 * 2 ** 30;
 export interface Identification {
   /** The version of the sample plan, which a run keeps from its start: version 1 hashed whole files. */
   planVersion?: number;
+  /** The identity of a set of the first rows alone. */
+  rows?: number;
   cache?: CacheUse;
   /** Called with bytes read, and all that are to be read. */
   progress?: ((done: number, total: number) => void) | null;
@@ -55,8 +57,11 @@ export function describeDataset(config: DataConfig, placeOf: (key: string) => st
   return {
     spec,
     /** Identity of the data, 64 hexadecimal digits; equal for equal data. */
-    identify: ({ planVersion = 2, cache = 'use', progress = null }: Identification = {}): Promise<string> =>
-      planVersion === 1 ? firstIdentity(source, columns, roles) : identityOf(source, roles, cache, progress),
+    identify: (identification: Identification = {}): Promise<string> => {
+      const { planVersion = 2, rows = source.rows, cache = 'use', progress = null } = identification;
+      if (planVersion === 1) return firstIdentity(source, columns, roles);
+      return identityOf(source, roles, rows, cache, progress);
+    },
     /** Compares the files of a small data set with their recorded hashes. */
     verify: async () => {
       if (bytes <= VERIFY_AT_OPENING_BYTES) await verifyFiles(source, null);
@@ -78,6 +83,5 @@ export function describeDataset(config: DataConfig, placeOf: (key: string) => st
 export async function openDataset(config: DataConfig, identification: Identification = {}) {
   const described = describeDataset(config);
   await described.verify();
-  const { planVersion = 2 } = identification;
-  return { ...described, hash: await described.identify(identification), planVersion };
+  return { ...described, hash: await described.identify(identification) };
 }

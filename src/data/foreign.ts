@@ -21,7 +21,7 @@ export function needColumns(path: string, names: readonly string[]): never {
   throw new OrchestratorError(
     'ERR_DATA_COLUMN',
     `The columns of ${path} have names of another program: data.columns must give the role of each column`,
-    `It has the columns ${names.join(', ')}`,
+    `It has the columns ${names.join(', ')}. \`orchestrator config new --data ${path}\` writes a configuration with those that it can tell; commands take it with --config`,
   );
 }
 

@@ -31,19 +31,26 @@ const READ_BYTES = 2 ** 20;
 /** Files that are open at once. */
 const OPEN_FILES = 64;
 
-/** The identity, in 64 hexadecimal digits. `progress` is called with bytes read, and all there are. */
+/**
+ * The identity, in 64 hexadecimal digits.
+ *
+ * @param rows that of a set of the first rows alone.
+ * @param progress called with bytes read, and all there are.
+ */
 export async function identityOf(
   source: DataSource,
   roles: readonly RoleColumn[],
+  rows: number,
   cache: CacheUse,
   progress: Progress,
 ): Promise<string> {
   const described = {
-    rows: source.rows,
+    rows,
     roles: roles.map(({ name, shape, table }) => ({ name, shape, type: table.spec.type })),
   };
-  const digest = () => digestOf(source, roles, progress);
-  return canonicalHash({ ...described, digest: await remembered(source, roles, cache, digest) });
+  const digest = () => digestOf(source, roles, rows, progress);
+  const key = () => cacheKey(source, roles, rows);
+  return canonicalHash({ ...described, digest: await remembered(key, cache, digest) });
 }
 
 /** One row of each of 4,096 equal ranges, ascending; all rows where there are no more. */
@@ -67,9 +74,10 @@ interface FileRange {
 async function digestOf(
   source: DataSource,
   roles: readonly RoleColumn[],
+  count: number,
   progress: Progress,
 ): Promise<string> {
-  const rows = digestedRows(source.rows);
+  const rows = digestedRows(count);
   const hash = createHash('sha256');
   const files = new OpenFiles(source);
   const total = roles.reduce((sum, { table }) => sum + rows.length * valueBytes(table.spec), 0);
@@ -144,13 +152,12 @@ const entrySchema = z.object({ digest: z.string().regex(/^[0-9a-f]{64}$/) });
  * it was computed, and the values lie where they did.
  */
 async function remembered(
-  source: DataSource,
-  roles: readonly RoleColumn[],
+  key: () => string,
   cache: CacheUse,
   compute: () => Promise<string>,
 ): Promise<string> {
   if (cache === 'none') return compute();
-  const path = join(cacheFolder(), 'data-sets', `${cacheKey(source, roles)}.json`);
+  const path = join(cacheFolder(), 'data-sets', `${key()}.json`);
   if (cache === 'use') {
     try {
       return readJson(path, entrySchema).digest;
@@ -169,13 +176,14 @@ async function remembered(
   return digest;
 }
 
-function cacheKey({ files, order }: DataSource, roles: readonly RoleColumn[]): string {
+function cacheKey({ files, order }: DataSource, roles: readonly RoleColumn[], rows: number): string {
   const bytesOf = (values: Float64Array) =>
     new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const places = createHash('sha256');
   if (order !== null) places.update(bytesOf(order));
   for (const { table } of roles) places.update(bytesOf(table.spec.segments));
   return canonicalHash({
+    rows,
     files: files.map(({ path }) => {
       const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true });
       return [path, dev, ino, size, mtimeNs].map(String);

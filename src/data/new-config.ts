@@ -34,14 +34,14 @@ const VALIDATION_SHARE = 1 / 10;
 /** What remains for the user to say. */
 const UNKNOWN = 'COLUMN';
 
-/** The lines of `data:`, and sentences about what could not be told. */
-export function newDataSection(source: DataSource): { lines: string[]; notes: string[] } {
+/** The lines of `data:`, sentences about what could not be told, and the rows that are left to train on. */
+export function newDataSection(source: DataSource) {
   const notes: string[] = [];
   const lines = [`path: ${text(source.path)}`];
   if (!statesRoles(source)) lines.push(...columnLines(source, notes));
   const held = Math.min(MOST_VALIDATION_ROWS, Math.floor(VALIDATION_SHARE * source.rows));
   if (held < MOST_VALIDATION_ROWS) lines.push(`validation_rows: ${held}`);
-  return { lines: ['data:', ...lines.map((line) => `  ${line}`)], notes };
+  return { lines: ['data:', ...lines.map((line) => `  ${line}`)], notes, trainingRows: source.rows - held };
 }
 
 /** Whether the metadata says what the columns are for. */

@@ -52,7 +52,12 @@ export function modelSpec(
   same('pooledDim', 'model.pooled_dim', 'width of both pooled vectors together');
   const latents = `latents of ${height} x ${width}`;
   if (height % patch !== 0 || width % patch !== 0) {
-    expect(false, 'model.patch', `a divisor of the height and width of the data set's ${latents}`, patch);
+    expect(
+      false,
+      'model.patch',
+      `a divisor of the height and width of the ${latents} in ${config.data.path}`,
+      patch,
+    );
   } else {
     const side = gridOf(shapes.latent, patch);
     const grid = `at least ${side}, which ${latents} need in patches of ${patch}, or null`;

@@ -33,6 +33,20 @@ export class FileReader {
     closeSync(this.#fd);
   }
 
+  /** As read, for many small pieces that follow each other: `window` bytes are read at once. */
+  windowed(window: number): (position: number, length: number, what: string) => Buffer {
+    let held: Buffer = Buffer.alloc(0);
+    let start = 0;
+    return (position, length, what) => {
+      if (position < start || position + length > start + held.length) {
+        const wanted = Math.max(length, Math.min(window, this.bytes - position));
+        held = this.read(position, wanted, what);
+        start = position;
+      }
+      return held.subarray(position - start, position - start + length);
+    };
+  }
+
   /** Calls `use` with a reader of the file, which is closed afterwards. */
   static using<T>(path: string, use: (reader: FileReader) => T): T {
     const reader = new FileReader(path);

@@ -38,6 +38,18 @@ export function isRunning({ process: child }: Child): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
+/**
+ * From now on a process that another one started with a channel (`ipc`) stops in order when that one has ended,
+ * as if it had been sent SIGTERM. Others are not affected.
+ */
+export function stopWithParent(): void {
+  const { channel } = process;
+  if (channel === undefined) return;
+  process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
+  // The channel alone does not keep the process running.
+  channel.unref();
+}
+
 /** Sends a message, or calls `otherwise` if the child has ended, noticed or not (EPIPE). */
 export function sendMessage({ process: child }: Child, message: object, otherwise = () => {}): void {
   child.send(message, (error) => {

@@ -98,13 +98,18 @@ function describeData({ data }: Config, { rows, noData }: Preflight): string {
 }
 
 /** The steps that remain, and the samples and epochs of the whole run. */
-function describeSteps({ resolved: { config, step }, rows }: Preflight): string {
+function describeSteps({ resolved: { config, step, segments }, rows }: Preflight): string {
   const { batch, schedule, data } = config;
-  const samples = schedule.steps * batch.global;
-  const epochs = rows === null ? '' : ` = ${(samples / (rows - data.validation_rows)).toFixed(2)} epochs`;
-  const all = `${schedule.steps} = ${samples} samples${epochs}`;
+  const epochs = (steps: number) =>
+    rows === null ? '' : `${((steps * batch.global) / (rows - data.validation_rows)).toFixed(2)} epochs`;
+  const { steps } = schedule;
+  const changed = segments.length > 1 ? segments.at(-1)!.firstStep : null;
+  const whole = changed === null && rows !== null ? ` = ${epochs(steps)}` : '';
+  const all = `${steps} = ${steps * batch.global} samples${whole}`;
   if (step === 0) return all;
-  return step < schedule.steps ? `${all}; ${step + 1} to ${schedule.steps} remain` : `${all}; none remains`;
+  if (step >= steps) return `${all}; none remains`;
+  const since = changed === null ? '' : `, ${epochs(steps - changed + 1)} of the changed data`;
+  return `${all}; ${step + 1} to ${steps} remain${since}`;
 }
 
 function describeTime(time: RunTime | null): string {

@@ -30,6 +30,8 @@ export interface PreflightOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
+  /** Whether the run may go on with data that were mended or grown. */
+  allowDataChange?: boolean;
   /** Bytes that replace this machine's memory in the check; null = this machine's. */
   memory: number | null;
   /** Dry run, which may be for another machine: with `memory`, this machine's free memory does not matter. */

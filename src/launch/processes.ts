@@ -13,6 +13,8 @@ export interface LaunchOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
+  /** Whether the run may go on with data that were mended or grown. */
+  allowDataChange?: boolean;
   /** Values of --set. */
   overrides: readonly string[];
   /** File for Prometheus' discovery; null: none. */
@@ -67,7 +69,7 @@ export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
 }
 
 export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
-  const { configPath, runDir, resume, overrides, prometheusTargets } = run;
+  const { configPath, runDir, resume, allowDataChange = false, overrides, prometheusTargets } = run;
   const options = {
     '--workers': String(workersOf(run)),
     '--run-dir': runDir,
@@ -75,11 +77,12 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
     '--listen': LOOPBACK,
     ...(prometheusTargets === null ? {} : { '--prometheus-targets': prometheusTargets }),
   };
+  const flags = allowDataChange ? ['--allow-data-change'] : [];
   const sets = overrides.flatMap((override) => ['--set', override]);
   return {
     name: 'coordinator',
     host: 'localhost',
-    command: [...program(), 'coordinator', configPath, ...Object.entries(options).flat(), ...sets],
+    command: [...program(), 'coordinator', configPath, ...Object.entries(options).flat(), ...flags, ...sets],
     environment: {},
   };
 }
@@ -106,7 +109,7 @@ export function workerProcess(run: LaunchOptions, index: number, address: string
 }
 
 /** The command of this program: the same Node.js, options and entry file. */
-function program(nodeOptions: readonly string[] = []): string[] {
+export function program(nodeOptions: readonly string[] = []): string[] {
   const options = [
     ...process.execArgv.filter((option) => option !== NO_DEBUGGER),
     NO_DEBUGGER,

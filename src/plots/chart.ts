@@ -1,20 +1,22 @@
-/** Line charts: panels side by side, as SVG or as a picture. */
-import { writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import sharp from 'sharp';
-import { makeFolders, writeFailure } from '../files/io.js';
+/** Charts of lines and of points: panels side by side, as SVG or as a picture. */
 import { elementary } from '../native/elementary.js';
-import { FONT_FAMILY } from './font.js';
+import { COLOURS, GRID, line, svg, text, writeDrawing } from './drawing.js';
 
 export interface Series {
+  /** Series of one label have one colour in all panels. */
   label: string;
-  /** In ascending order of x; the line is interrupted where y is null. */
+  /** In ascending order of x; a line is interrupted where y is null. */
   points: readonly { x: number; y: number | null }[];
 }
 
 export interface Panel {
   title: string;
   xLabel: string;
+  yLabel?: string;
+  /** Lines by default; points are not joined. */
+  style?: 'lines' | 'points';
+  /** Values that the axis of y reaches at least. */
+  within?: readonly [number, number];
   /** Whether y is drawn by its logarithm; then only values above 0 are drawn. */
   logarithmic: boolean;
   series: readonly Series[];
@@ -24,9 +26,11 @@ const WIDTH = 420;
 const HEIGHT = 300;
 const MARGIN = { left: 64, right: 16, top: 40, bottom: 44 };
 const COLUMNS = 2;
-const COLOURS = ['#1f5fa8', '#c8502d', '#2f8f4e', '#7a4fa3', '#8a6d1b', '#4a4f55'];
-const INK = '#202428';
-const GRID = '#d8dce0';
+/** Of a line of so few points each is marked. */
+const MOST_MARKED = 12;
+/** Width of the list of labels, and the distance of its lines. */
+const LEGEND = 150;
+const LEGEND_LINE = 16;
 
 /** Marks at 1, 2 or 5 times a power of ten, about five of them, within [low, high]. */
 export function ticks(low: number, high: number): number[] {
@@ -40,21 +44,29 @@ export function ticks(low: number, high: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * width).toPrecision(12)));
 }
 
-const escaped = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+/** Powers of ten that a logarithmic axis spans, up to which 1, 2 and 5 times each are marked, too. */
+const CLOSE_MARKS = 2.5;
 
-function text(x: number, y: number, content: string, more = ''): string {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escaped(content)}</text>`;
-}
+const log10 = (y: number) => elementary().log(y) / Math.LN10;
 
-/** The marks of an axis: where they lie on it, and what they say. Powers of ten on a logarithmic axis. */
+/** The marks of an axis: where they lie on it, and what they say. */
 function marks(low: number, high: number, logarithmic: boolean): { at: number; label: string }[] {
   if (!logarithmic) return ticks(low, high).map((at) => ({ at, label: String(at) }));
-  const whole = ticks(low, high).filter((power) => Number.isInteger(power));
-  return whole.map((at) => ({ at, label: `1e${at}` }));
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, i) => Math.floor(low) + i);
+  const factors = high - low <= CLOSE_MARKS ? [1, 2, 5] : [1];
+  return powers.flatMap((power) =>
+    factors
+      .map((factor) => ({ at: power + log10(factor), label: `${factor}e${power}` }))
+      .map(({ at, label }) => ({
+        at,
+        label: Math.abs(power) <= 3 && factors.length > 1 ? String(Number(label)) : label,
+      }))
+      .filter(({ at }) => at >= low - 1e-9 && at <= high + 1e-9),
+  );
 }
 
-function drawPanel({ title, xLabel, logarithmic, series }: Panel): string {
-  const log10 = (y: number) => elementary().log(y) / Math.LN10;
+function drawPanel(panel: Panel, labels: readonly string[]): string {
+  const { title, xLabel, yLabel, style, within = [], logarithmic, series } = panel;
   const lines = series.map(({ label, points }) => ({
     label,
     points: points.map(({ x, y }) => {
@@ -64,15 +76,17 @@ function drawPanel({ title, xLabel, logarithmic, series }: Panel): string {
   }));
   const all = lines.flatMap(({ points }) => points);
   const xs = all.map(({ x }) => x);
-  const ys = all.flatMap(({ y }) => y ?? []);
+  const ys = [...all.flatMap(({ y }) => y ?? []), ...within];
   const range = (values: number[], least: number): [number, number] => {
     const [low, high] = values.length === 0 ? [0, 1] : [Math.min(...values), Math.max(...values)];
-    const missing = Math.max(0, least - (high - low)) / 2;
+    // Points on the edge would be half outside.
+    const edge = style === 'points' ? (high - low) * 0.04 : 0;
+    const missing = edge + Math.max(0, least - (high - low)) / 2;
     return [low - missing, high + missing];
   };
   const [x0, x1] = range(xs, 1e-9);
-  // A constant gets an axis, too; a logarithmic axis is at least two powers of ten long.
-  const [y0, y1] = range(ys, logarithmic ? 2 : 1e-3);
+  // A constant gets an axis, too; a logarithmic axis spans at least a power of ten.
+  const [y0, y1] = range(ys, logarithmic ? 1 : 1e-3);
   const { left, right, top, bottom } = MARGIN;
   const at = {
     x: (x: number) => left + ((x - x0) / (x1 - x0)) * (WIDTH - left - right),
@@ -82,7 +96,7 @@ function drawPanel({ title, xLabel, logarithmic, series }: Panel): string {
   for (const { at: value, label } of marks(y0, y1, logarithmic)) {
     const y = at.y(value);
     parts.push(
-      `<line x1="${left}" x2="${WIDTH - right}" y1="${y.toFixed(1)}" y2="${y.toFixed(1)}" stroke="${GRID}"/>`,
+      line({ x: left, y }, { x: WIDTH - right, y }, GRID),
       text(left - 6, y + 4, label, 'text-anchor="end"'),
     );
   }
@@ -90,32 +104,52 @@ function drawPanel({ title, xLabel, logarithmic, series }: Panel): string {
     parts.push(text(at.x(value), HEIGHT - bottom + 16, label, 'text-anchor="middle"'));
   }
   parts.push(text(WIDTH / 2, HEIGHT - 8, xLabel, 'text-anchor="middle"'));
-  for (const [i, { label, points }] of lines.entries()) {
-    const colour = COLOURS[i % COLOURS.length];
+  if (yLabel !== undefined) {
+    const middle = top + (HEIGHT - top - bottom) / 2;
+    parts.push(text(14, middle, yLabel, `text-anchor="middle" transform="rotate(-90 14 ${middle})"`));
+  }
+  for (const { label, points } of lines) {
+    const colour = COLOURS[labels.indexOf(label) % COLOURS.length];
     let path = '';
     for (const [k, { x, y }] of points.entries()) {
+      if (y === null) continue;
       const joined = k > 0 && points[k - 1]!.y !== null;
-      if (y !== null) path += `${joined ? 'L' : 'M'}${at.x(x).toFixed(2)} ${at.y(y).toFixed(2)}`;
+      path += `${joined ? 'L' : 'M'}${at.x(x).toFixed(2)} ${at.y(y).toFixed(2)}`;
+      if (style === 'points' || points.length <= MOST_MARKED) {
+        parts.push(`<circle cx="${at.x(x).toFixed(2)}" cy="${at.y(y).toFixed(2)}" r="3" fill="${colour}"/>`);
+      }
     }
+    if (style === 'points') continue;
     parts.push(`<path d="${path}" fill="none" stroke="${colour}" stroke-width="1.5"/>`);
-    if (lines.length > 1) parts.push(text(left + 8, top + 14 * i, label, `fill="${colour}"`));
   }
   return parts.join('\n');
+}
+
+/** The labels of several series beside their colours, right of the panels. */
+function drawLegend(labels: readonly string[], left: number): string {
+  return labels
+    .map((label, i) => {
+      const y = MARGIN.top + LEGEND_LINE * i;
+      const colour = COLOURS[i % COLOURS.length]!;
+      return `${line({ x: left, y }, { x: left + 14, y }, colour, 3)}\n${text(left + 20, y + 4, label)}`;
+    })
+    .join('\n');
 }
 
 /** The panels as SVG, two in a row. */
 export function chartSvg(panels: readonly Panel[]): string {
   const columns = Math.min(COLUMNS, panels.length);
-  const [width, height] = [columns * WIDTH, Math.ceil(panels.length / columns) * HEIGHT];
-  const drawn = panels.map(
-    (panel, i) =>
-      `<g transform="translate(${(i % columns) * WIDTH} ${Math.floor(i / columns) * HEIGHT})">\n${drawPanel(panel)}\n</g>`,
-  );
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="${FONT_FAMILY}, sans-serif" font-size="11" fill="${INK}">
-<rect width="${width}" height="${height}" fill="#ffffff"/>
-${drawn.join('\n')}
-</svg>
-`;
+  const labels = [...new Set(panels.flatMap(({ series }) => series.map(({ label }) => label)))];
+  const named = labels.length > 1;
+  const rows = Math.ceil(panels.length / columns);
+  const legend = named ? MARGIN.top + LEGEND_LINE * labels.length : 0;
+  const width = columns * WIDTH + (named ? LEGEND : 0);
+  const drawn = panels.map((panel, i) => {
+    const place = `${(i % columns) * WIDTH} ${Math.floor(i / columns) * HEIGHT}`;
+    return `<g transform="translate(${place})">\n${drawPanel(panel, labels)}\n</g>`;
+  });
+  if (named) drawn.push(drawLegend(labels, columns * WIDTH + 4));
+  return svg(width, Math.max(rows * HEIGHT, legend), drawn);
 }
 
 /**
@@ -124,12 +158,5 @@ ${drawn.join('\n')}
  * @throws OrchestratorError ERR_FILE_WRITE.
  */
 export async function writeChart(path: string, panels: readonly Panel[]): Promise<void> {
-  const svg = chartSvg(panels);
-  try {
-    await makeFolders(dirname(path));
-    if (/\.svg$/i.test(path)) await writeFile(path, svg);
-    else await sharp(Buffer.from(svg), { density: 144 }).toFile(path);
-  } catch (cause) {
-    throw writeFailure(path, cause);
-  }
+  await writeDrawing(path, chartSvg(panels));
 }

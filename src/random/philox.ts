@@ -27,6 +27,8 @@ export const STREAM = {
   posterior: 8,
   /** Which rows of a data set are digested. */
   identity: 9,
+  /** Bootstrap resamples of a study's report. */
+  bootstrap: 10,
 } as const;
 
 /** The key of a draw; mirrors the native DrawKey. */

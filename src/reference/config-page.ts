@@ -1,5 +1,6 @@
-/** Generates docs/reference/config.md and configs/schema.json from the schema. */
+/** Generates the pages of the files that users write, and their JSON Schemas, from the schemas. */
 import { defaultOf, expectation, jsonSchema, type SchemaNode, unwrapNull } from '../config/describe.js';
+import { studyJsonSchema } from '../study/spec.js';
 import { code, page, table } from './markdown.js';
 
 const INTRODUCTION = `A run is described by one YAML file. A value is taken from the first of these that sets it: the flag \`--set key=value\` (the value is YAML; repeatable),
@@ -18,6 +19,19 @@ export function configPage(): string {
   return page('Configuration', 'src/config/schema.ts', INTRODUCTION, keys);
 }
 
+export function studySchemaJson(): string {
+  return `${JSON.stringify({ title: 'A study of orchestrator', ...studyJsonSchema() }, null, 2)}\n`;
+}
+
+const STUDY_INTRODUCTION = `A study is described by one YAML file, which \`orchestrator study run FILE\` reads ([Studies](../guide/studies.md)). An unknown key is an error.
+
+With \`# yaml-language-server: $schema=schema.json\` as its first line, editors complete and check a file under \`configs/studies/\`.`;
+
+export function studyPage(): string {
+  const keys = table(['key', 'expects', 'default', 'meaning'], rowsOf(studyJsonSchema(), ''));
+  return page('Studies', 'src/study/schema.ts', STUDY_INTRODUCTION, keys);
+}
+
 function rowsOf(mapping: SchemaNode, prefix: string): string[][] {
   return Object.entries(mapping.properties ?? {}).flatMap(([name, child]) => {
     const { node, nullable } = unwrapNull(child);
@@ -26,6 +40,8 @@ function rowsOf(mapping: SchemaNode, prefix: string): string[][] {
     const text = defaultOf(child);
     const given = mapping.required?.includes(name) ? 'required' : text === null ? 'see below' : code(text);
     const row = [code(prefix + name), expects, given, child.description ?? ''];
-    return [row, ...rowsOf(isMapping ? node : {}, `${prefix}${name}.`)];
+    const inner = isMapping ? node : node.items || node.additionalProperties || {};
+    const below = isMapping ? '.' : node.items ? '[].' : '.NAME.';
+    return [row, ...rowsOf(inner, `${prefix}${name}${below}`)];
   });
 }

@@ -1,7 +1,7 @@
 /** All generated pages and files, by path in the repository. */
 import { buildProgram } from '../cli/program.js';
 import { cliPage } from './cli-page.js';
-import { configPage, configSchemaJson } from './config-page.js';
+import { configPage, configSchemaJson, studyPage, studySchemaJson } from './config-page.js';
 import { errorsPage } from './errors-page.js';
 import { eventsPage } from './events-page.js';
 import { metricsFilePage, metricsSchemaJson } from './metrics-file-page.js';
@@ -11,6 +11,7 @@ import { resumePage } from './resume-page.js';
 export async function generatedFiles(): Promise<Map<string, string>> {
   return new Map([
     ['configs/schema.json', configSchemaJson()],
+    ['configs/studies/schema.json', studySchemaJson()],
     ['docs/reference/cli.md', cliPage(await buildProgram())],
     ['docs/reference/config.md', configPage()],
     ['docs/reference/errors.md', errorsPage()],
@@ -19,5 +20,6 @@ export async function generatedFiles(): Promise<Map<string, string>> {
     ['docs/reference/metrics.md', metricsPage()],
     ['docs/reference/metrics-file.md', metricsFilePage()],
     ['docs/reference/resume.md', resumePage()],
+    ['docs/reference/study.md', studyPage()],
   ]);
 }

@@ -1,15 +1,24 @@
 /** The captions of a scene. */
 import type { Draws } from './draws.js';
 import type { Scene, SceneObject } from './scene.js';
-import { placeOf, USUAL_BACKGROUND } from './vocabulary.js';
+import {
+  type Color,
+  type Place,
+  placeOf,
+  type Relation,
+  type Shape,
+  USUAL_BACKGROUND,
+} from './vocabulary.js';
 
 /**
  * The two captions of a picture: `original` in the style of people who tag pictures, `synthetic` in that of a
  * captioning model.
  */
-interface Captions {
+export interface Captions {
   original: string;
   synthetic: string;
+  /** What the original caption says of the objects. */
+  stated: Stated;
 }
 
 /**
@@ -18,7 +27,22 @@ interface Captions {
  * everything.
  */
 export function caption(scene: Scene, draws: Draws): Captions {
-  return { original: original(scene, draws), synthetic: synthetic(scene, draws) };
+  const stated = statedOf(scene, draws);
+  return { original: original(scene, stated), synthetic: synthetic(scene, draws), stated };
+}
+
+/** An object as a caption names it; what it leaves open is null. */
+export interface StatedObject {
+  shape: Shape;
+  color: Color | null;
+  place: Place | null;
+}
+
+/** What a caption says of the objects of a picture. */
+export interface Stated {
+  objects: StatedObject[];
+  /** The relation of the first object to the second, or null. */
+  relation: Relation | null;
 }
 
 /**
@@ -28,13 +52,24 @@ export function caption(scene: Scene, draws: Draws): Captions {
 const COLOR_SHARE = 0.75;
 const RELATION_SHARE = 0.5;
 
-function original({ kind, objects, relation, usual, background }: Scene, draws: Draws): string {
-  const ground = background === USUAL_BACKGROUND ? '' : ` on ${background}`;
+function statedOf({ kind, objects, relation, usual }: Scene, draws: Draws): Stated {
   const alike = kind !== 'count' && new Set(objects.map((o) => o.shape)).size < objects.length;
   const colored = draws.uniform() < COLOR_SHARE || alike;
-  const names = objects.map((o) => (colored ? `${o.color} ${o.shape}` : o.shape));
+  const stated = objects.map(({ shape, color, x, y }) => ({
+    shape,
+    color: colored ? color : null,
+    place: usual ? null : placeOf(x, y),
+  }));
+  return { objects: stated, relation };
+}
+
+function original({ kind, background }: Scene, { objects, relation }: Stated): string {
+  const ground = background === USUAL_BACKGROUND ? '' : ` on ${background}`;
+  const names = objects.map(({ shape, color, place }) => {
+    const name = color === null ? shape : `${color} ${shape}`;
+    return place === null ? name : `${name} at the ${place}`;
+  });
   if (kind === 'count') return `${countWord(objects.length)} ${plural(names[0]!)}${ground}`;
-  if (!usual) return `${list(names.map((name, i) => placed(name, objects[i]!)))}${ground}`;
   return `${relation === null ? list(names) : names.join(` ${relation} `)}${ground}`;
 }
 

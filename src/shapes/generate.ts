@@ -14,15 +14,14 @@ import { checksumsOf, type Row, type ShardSchema, writeShards } from '../data/wr
 import { OrchestratorError } from '../errors.js';
 import type { TextFeatures } from '../sampling/conditioning.js';
 import { encodePicture, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
-import { caption } from './captions.js';
-import { Draws, PURPOSE } from './draws.js';
+import { drawPicture, PICTURE_KINDS, type PictureKind } from './kinds.js';
 import { render } from './render.js';
-import { drawScene } from './scene.js';
 import { DEFAULT_TEXT_ENCODERS, ENCODER_NAMES, TextEncoders } from './text-encoders.js';
 
 export interface ShapesOptions {
   /** Folder to create; if it exists, it must be empty. */
   out: string;
+  kind: PictureKind;
   /** Number of pictures. */
   count: number;
   /** In [0, 2^64). */
@@ -114,16 +113,26 @@ function schemaOf(options: ShapesOptions): ShardSchema {
       t5: { name: ENCODER_NAMES.t5, tokens: t5Tokens, dim: t5Dim, pooled_dim: null },
     },
     latents: { autoencoder: 'dct', channels: LATENT_CHANNELS, downsampling: 8 },
-    generator: { name: 'shapes', version: 1, seed: String(options.seed) },
+    // Manifests of earlier versions, which had scenes alone, do not name them.
+    generator: {
+      ...{ name: 'shapes', version: 1, seed: String(options.seed) },
+      ...(options.kind === 'scenes' ? {} : { pictures: options.kind }),
+    },
   };
 }
 
-function* rows({ seed }: ShapesOptions, count: number): Generator<Row> {
+/** The kind and the seed of a data set of the shapes world; null for any other. */
+export function generatorOf({ generator }: Manifest): { kind: PictureKind; seed: bigint } | null {
+  const { name, seed, pictures = 'scenes' } = generator;
+  const kind = PICTURE_KINDS.find((one) => one === pictures);
+  if (name !== 'shapes' || kind === undefined || !/^\d{1,20}$/.test(String(seed))) return null;
+  return { kind, seed: BigInt(String(seed)) };
+}
+
+function* rows({ kind, seed }: ShapesOptions, count: number): Generator<Row> {
   const encoders = new TextEncoders();
   for (let id = 0; id < count; id++) {
-    const draws = new Draws(seed, PURPOSE.scene, id);
-    const scene = drawScene(draws);
-    const captions = caption(scene, draws);
+    const { scene, captions } = drawPicture(kind, seed, id);
     yield {
       id: BigInt(id),
       latent: encodePicture(render(scene)),

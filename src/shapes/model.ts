@@ -26,6 +26,8 @@ export interface ShapesModel {
   /** Formulation and resolution shift of the training. */
   formulation: string;
   shift: number;
+  /** What computed the weights: programs, instruction set, precision. */
+  versions: CheckpointManifest['versions'];
   /** Draws one latent [16, 8, 8] for each prompt. Throws ERR_PROMPT before computing anything. */
   latents(prompts: string[], settings: DrawSettings): Promise<Float32Array>;
   /** Draws one picture [64, 64, 3] for each prompt, like `latents`. */
@@ -107,6 +109,7 @@ function withEncoders(model: InferenceModel): ShapesModel {
     step: manifest.step,
     formulation: objective.formulation,
     shift: objective.shift,
+    versions: manifest.versions,
     latents,
     sample: async (prompts, settings) => decodeLatents(await latents(prompts, settings)),
     close: model.close,

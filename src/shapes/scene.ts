@@ -81,9 +81,8 @@ const STANDS: Record<Relation, readonly [Cell, Cell]> = {
   below: [7, 1],
 };
 
-/** Draws a scene. */
-export function drawScene(draws: Draws): Scene {
-  const kind = drawKind(draws);
+/** Draws a scene of a kind; as a rule that is drawn, too. */
+export function drawScene(draws: Draws, kind = drawKind(draws)): Scene {
   const background =
     draws.uniform() < USUAL_BACKGROUND_SHARE ? USUAL_BACKGROUND : draws.pick(OTHER_BACKGROUNDS);
   // Large objects at neighbouring places would touch; then everything except the kind is drawn again.

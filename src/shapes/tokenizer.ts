@@ -8,7 +8,7 @@ import { BACKGROUND_NAMES, COLOR_NAMES, COUNT_WORDS, RELATIONS, SHAPES, SIZE_NAM
 export type Phrase = string[];
 
 /** Words that are ignored. */
-const SILENT: ReadonlySet<string> = new Set(['a', 'an', 'the', 'at', 'in', 'of', 'background']);
+const SILENT: ReadonlySet<string> = new Set(['a', 'an', 'the', 'at', 'in', 'of', 'photo', 'background']);
 /** Words that only begin a new phrase. */
 const SEPARATORS: ReadonlySet<string> = new Set(['and', 'on']);
 const RELATION_PIECES: ReadonlySet<string> = new Set(RELATIONS.map((relation) => relation.replace(' ', '-')));

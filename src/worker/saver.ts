@@ -67,7 +67,7 @@ export class CheckpointSaver {
     const { config, dataset, plan, gpu, training } = this.#generation;
     return {
       step,
-      planState: { ...plan.state(step, config.batch.global) },
+      planState: plan.state(step, config.batch.global),
       datasetHash: dataset.hash,
       config,
       modelSpec: training.spec.model,

@@ -1,13 +1,15 @@
 /** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
-import { checkData, otherArithmetic } from '../checkpoint/resume.js';
+import { checkEncoders, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
+import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import { requirePatches } from '../data/fit.js';
 import { loadInto } from '../engine/load.js';
 import { type TrainingEngine, trainingEngine } from '../engine/spec.js';
 import { startFrom } from '../engine/start.js';
+import { OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
 import { frozenBounds } from '../model/freeze.js';
 import { findGpu, type Gpu } from '../native/cuda.js';
@@ -15,7 +17,8 @@ import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { objectiveOf } from '../objective/objective.js';
 import type { Form, Welcome } from '../rpc/proto.js';
-import { type PlanState, SamplePlan } from '../step/plan.js';
+import { planStateOf, SamplePlan } from '../step/plan.js';
+import { type Segment, segmentsSchema } from '../step/segment.js';
 import { SlotBatches } from '../step/slot.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
@@ -34,10 +37,10 @@ export interface Generation extends WorkerSetup {
 /** Opens the data set and builds the engine, which stay across generations. The state is loaded later. */
 export async function buildSetup(welcome: Welcome) {
   const config = parseConfig(welcome.configJson, "the coordinator's config");
-  const dataset = await openDataset(config.data, { planVersion: welcome.planVersion });
+  const segments = segmentsSchema.parse(JSON.parse(welcome.planJson));
+  const dataset = await openRunData(config.data, segments.at(-1)!);
   requirePatches(dataset, config);
-  const { validation_rows } = config.data;
-  const plan = new SamplePlan(dataset.hash, dataset.rows, validation_rows, config.seed, dataset.planVersion);
+  const plan = new SamplePlan(segments);
   plan.checkBatch(config.batch.global);
   /** Null on the CPU. */
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
@@ -66,6 +69,17 @@ export async function buildSetup(welcome: Welcome) {
   };
 }
 
+/** Opens the data set, which must be that of the plan's last segment. */
+async function openRunData(data: Config['data'], { version, datasetHash }: Segment) {
+  const dataset = await openDataset(data, { planVersion: version });
+  if (dataset.hash === datasetHash) return dataset;
+  throw new OrchestratorError(
+    'ERR_PLAN',
+    `data.path (${data.path}) leads to another data set than that of the run: its hash is ${dataset.hash}, that of the run's is ${datasetHash}`,
+    'Point data.path at the data set of the run. If it was mended or grown since the checkpoint, resume with --allow-data-change',
+  );
+}
+
 /** FLOP/s of large matmuls on this worker's threads or GPU, against which its rate is reported. */
 async function measureMatmulPeak({ spec: { device, precision, threads } }: TrainingEngine): Promise<number> {
   if (device !== null) return (await native().deviceCeilings(device, precision)).flops;
@@ -90,10 +104,10 @@ export async function loadState(
   const { config, engine, plan, dataset, gpu, training } = setup;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
-    checkData({ path: checkpoint, manifest }, { datasetHash: dataset.hash, encoders: dataset.encoders });
+    checkEncoders({ path: checkpoint, manifest }, dataset.encoders);
     const other = otherArithmetic(manifest, arithmetic(training, gpu));
     if (other !== null) log(`warn ${other}`);
-    plan.check(manifest.planState as unknown as PlanState, manifest.step, config.batch.global);
+    plan.check(planStateOf(checkpoint, manifest.planState), manifest.step, config.batch.global);
     if (writesState) await loadInto(engine, checkpoint, config.ema !== null);
     return manifest.step;
   }

@@ -92,4 +92,24 @@ describe.each(versions)('%s', (version) => {
       .map(({ step }) => step);
     expect(steps).toEqual([1, 2, 3, 4, 5, 6]);
   });
+
+  test('its run goes on with other data, whose identity is that of today, and with the former ones', () => {
+    const [launch, steps] = [
+      ['launch', 'config.yaml', '--run-dir', 'run', '--set'],
+      (last: number) => `schedule.steps=${last}`,
+    ];
+    run('dataset', 'shapes', '--out', 'more', '--count', '20', '--seed', '3');
+    const more = ['--set', 'data.path=more'];
+    expect(run(...launch, steps(8), ...more, '--allow-data-change')).toMatch(
+      /the data set has changed: it had 12 rows and has 20\. A new segment .* begins at step 7/,
+    );
+    run(...launch, steps(9), ...more);
+    const plan = run('checkpoint', 'inspect', 'run');
+    expect(plan).toMatch(
+      /^plan +version 2, .*\nsegment 1 +steps 1 to 6, 12 rows.*\nsegment 2 +steps 7 to 9, 20 rows/m,
+    );
+    expect(run(...launch, steps(10), '--allow-data-change', '--dry-run')).toContain(
+      'the data set has changed: it is that of step 1 again, with 12 rows',
+    );
+  });
 });

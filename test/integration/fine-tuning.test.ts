@@ -17,7 +17,7 @@ import { Weights, withWeights } from '../../src/model/weights.js';
 import type { Engine, EngineSpec, ModelSpec, RawBatch } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 import { objectiveOf } from '../../src/objective/objective.js';
-import { SamplePlan } from '../../src/step/plan.js';
+import { firstSegment, SamplePlan } from '../../src/step/plan.js';
 import { SlotBatches } from '../../src/step/slot.js';
 import { calibrationBatch } from '../../src/worker/calibration.js';
 import { engineSpec } from '../support/engines.js';
@@ -146,7 +146,9 @@ describe('frozen parameters', () => {
   test('stay bit by bit, and do not count in the norm', async () => {
     const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
-    const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
+    const plan = new SamplePlan([
+      firstSegment(dataset.hash, dataset.rows, config.data.validation_rows, config.seed),
+    ]);
     const rows = await native().mapDataset(dataset.spec);
     const { spec } = trainingEngine(config, dataset, native().host(), 1);
     const patterns = ['*.attn.*', 'x_embedder.proj.bias'];
@@ -276,7 +278,9 @@ describe('the calibration batch', () => {
   test('is a function of the configuration', async () => {
     const config = loadConfig(TRAINING, [], {});
     const dataset = await openDataset(config.data);
-    const plan = new SamplePlan(dataset.hash, dataset.rows, config.data.validation_rows, config.seed);
+    const plan = new SamplePlan([
+      firstSegment(dataset.hash, dataset.rows, config.data.validation_rows, config.seed),
+    ]);
     const rows = await native().mapDataset(dataset.spec);
     const objective = objectiveOf(config.objective);
     const batch = await calibrationBatch({ config, objective, plan, dataset, rows });

@@ -64,10 +64,7 @@ test('config new begins a run on a data set, from weights, that passes a dry run
   );
   expect(succeeds(made)).toContain(`launch ${out} --dry-run`);
   expect(made.stderr).toMatch(/note: The model is that of .*depth 2, hidden 128/);
-  const fits = ['--set', 'batch={global: 8, micro: 4}'];
-  const planned = succeeds(
-    orchestrator('launch', out, '--dry-run', '--run-dir', join(folder, 'new'), ...fits),
-  );
+  const planned = succeeds(orchestrator('launch', out, '--dry-run', '--run-dir', join(folder, 'new')));
   expect(planned).toContain('depth 2, hidden 128');
   expect(orchestrator('config', 'new', '--data', data, '--out', out)).toMatchObject({
     status: 1,

@@ -6,8 +6,10 @@ import { resolveResume } from '../../src/checkpoint/resume.js';
 import { publishCheckpoint } from '../../src/checkpoint/store.js';
 import { loadConfig } from '../../src/config/load.js';
 import { slotCount } from '../../src/config/schema.js';
+import { openDataset } from '../../src/data/dataset.js';
 import { canonicalJson } from '../../src/files/json.js';
 import type { FromWorker } from '../../src/rpc/proto.js';
+import { firstSegment } from '../../src/step/plan.js';
 import { engineCollective } from '../../src/worker/collective/collective.js';
 import type { CoordinatorSession } from '../../src/worker/session.js';
 import { buildSetup, loadState } from '../../src/worker/setup.js';
@@ -27,7 +29,9 @@ async function trained(
 ) {
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
-  const setup = await buildSetup({ configJson, workers: 1, runDir, planVersion: 2 });
+  const { hash, rows } = await openDataset(config.data);
+  const planJson = JSON.stringify([firstSegment(hash, rows, config.data.validation_rows, config.seed)]);
+  const setup = await buildSetup({ configJson, workers: 1, runDir, planJson });
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, () => {});
   await setup.engine.stateLoaded();

@@ -14,6 +14,7 @@ import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { Safetensors } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
+import { planStateOf } from '../../step/plan.js';
 import { timeOfDay } from '../../telemetry/console.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
 import { bytes, quantity } from '../../text/quantities.js';
@@ -83,9 +84,25 @@ function pairs(record: Readonly<Record<string, string | number>>): string {
 }
 
 /** The state of the sample plan, under the names of the configuration; the data set has a row of its own. */
-function describePlan({ datasetHash: _, ...plan }: CheckpointManifest['planState']): string {
+function describePlan({ datasetHash: _, segments: __, ...plan }: CheckpointManifest['planState']): string {
   const names: Record<string, string> = { validationRows: 'data.validation_rows', samples: 'samples drawn' };
-  return pairs(Object.fromEntries(Object.entries(plan).map(([key, value]) => [names[key] ?? key, value])));
+  return pairs(
+    Object.fromEntries(Object.entries(plan).map(([key, value]) => [names[key] ?? key, String(value)])),
+  );
+}
+
+/** The states of a data set that was changed during the run, with the steps that used them. */
+function describeSegments(
+  path: string,
+  planState: CheckpointManifest['planState'],
+  step: number,
+): Record<string, string> {
+  const { segments = [] } = planState.segments === undefined ? {} : planStateOf(path, planState);
+  const lines = segments.map(({ firstStep, rows, datasetHash }, i): [string, string] => {
+    const end = (segments[i + 1]?.firstStep ?? step + 1) - 1;
+    return [`segment ${i + 1}`, `steps ${firstStep} to ${end}, ${rows} rows, data set ${datasetHash}`];
+  });
+  return Object.fromEntries(lines);
 }
 
 function describeText(text: CheckpointManifest['text']): string {
@@ -113,6 +130,7 @@ function render(described: Description, withTensors: boolean): string {
     ...(loss === null ? {} : { loss: quantity(loss) }),
     ...(validation === null ? {} : { validation: `${quantity(validation.mean)} (${validation.weights})` }),
     plan: describePlan(manifest.planState),
+    ...describeSegments(path, manifest.planState, manifest.step),
     EMA: describeAverage({ ...manifest, modelSpec: model }),
     'data set': manifest.datasetHash,
     model: describeModel(model),

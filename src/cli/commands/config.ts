@@ -16,6 +16,7 @@ import {
 import { explain, type LoadedConfig, loadConfigWithSources, parseConfig } from '../../config/load.js';
 import { show } from '../../config/value.js';
 import { describeDataset } from '../../data/dataset.js';
+import { requirePatches } from '../../data/fit.js';
 import { openSource } from '../../data/formats.js';
 import { newDataSection } from '../../data/new-config.js';
 import { locateWeights } from '../../engine/inference.js';
@@ -67,9 +68,15 @@ function runName(text: string): string {
   return basename(resolve(text)).replace(/[^A-Za-z0-9._-]+|^[._-]+/g, '') || 'my-run';
 }
 
+/** The batch of a first configuration, where the data set has as many rows. */
+const [LARGEST_BATCH, MICRO_BATCH] = [64, 16];
+
 /** The first configuration for a data set: what to train, on which columns, for how long. */
 async function newConfig({ data, init, name }: { data: string; init?: string; name?: string }) {
-  const { lines, notes } = newDataSection(openSource(data));
+  const { lines, notes, trainingRows } = newDataSection(openSource(data));
+  // The largest power of two that the data set has rows for.
+  let batch = LARGEST_BATCH;
+  while (batch > 1 && batch > trainingRows) batch /= 2;
   let model = 'model: {depth: 4, hidden: 192}';
   if (init !== undefined) {
     const source = await locateWeights(init, 'master');
@@ -82,7 +89,7 @@ async function newConfig({ data, init, name }: { data: string; init?: string; na
     `name: ${name ?? runName(data)}`,
     ...lines,
     model,
-    'batch: {global: 64, micro: 16}',
+    `batch: {global: ${batch}, micro: ${Math.min(MICRO_BATCH, batch)}}`,
     `optimizer: {lr: ${init === undefined ? '0.001' : '0.0001'}}`,
     'schedule: {steps: 10000, warmup: 500}',
     '',
@@ -92,10 +99,11 @@ async function newConfig({ data, init, name }: { data: string; init?: string; na
   return { text, notes };
 }
 
-/** What keeps a configuration's data set from being read; null if nothing does. */
+/** What keeps a configuration's data set from being trained on; null if nothing does. */
 function problemOf(text: string): string | null {
   try {
-    describeDataset(parseConfig(text, 'the configuration').data);
+    const config = parseConfig(text, 'the configuration');
+    requirePatches(describeDataset(config.data), config);
     return null;
   } catch (error) {
     if (error instanceof OrchestratorError) return [error.message, error.hint].filter(Boolean).join('. ');

@@ -19,9 +19,11 @@ import { OrchestratorError, refuse } from '../../errors.js';
 import { withHome } from '../../files/home.js';
 import { totalBytes } from '../../memory/parts.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
+import { PICTURE_KINDS, type PictureKind } from '../../shapes/kinds.js';
 import { alignedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
 import { positiveInteger, wholeNumber } from '../arguments.js';
+import { choiceOption } from '../options.js';
 import { printResult } from '../output.js';
 import { bytesOf, countOf, Progress } from '../progress.js';
 
@@ -87,6 +89,13 @@ export function register(program: Command): void {
     .requiredOption('--out <dir>', 'folder to create')
     .requiredOption('--count <n>', 'number of pictures', positiveInteger)
     .option('--seed <n>', 'seed of everything random', wholeNumber, 0)
+    .addOption(
+      choiceOption(
+        '--pictures <kind>',
+        'scenes = one to three objects; photos = one in the centre, captioned "a photo of a red circle"',
+        PICTURE_KINDS,
+      ),
+    )
     .option(
       '--refresh',
       'keep a folder that holds exactly this data set; replace any other data set of the shapes world',
@@ -118,11 +127,18 @@ async function convert(
   }
 }
 
-async function shapes(options: { out: string; count: number; seed: number; refresh?: true }): Promise<void> {
-  const { out, count } = options;
+async function shapes(options: {
+  out: string;
+  count: number;
+  seed: number;
+  pictures: PictureKind;
+  refresh?: true;
+}): Promise<void> {
+  const { out, count, pictures: kind } = options;
   const progress = new Progress('generating', countOf('picture'));
   const wanted: ShapesOptions = {
     out,
+    kind,
     count,
     seed: BigInt(options.seed),
     onProgress: (rows) => progress.update(rows, count),

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import { completion } from '../../coordinator/resolve-run.js';
 import { OrchestratorError, refuse } from '../../errors.js';
+import { stopWithParent } from '../../launch/children.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { dryRunData } from '../../launch/dry-run-data.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
@@ -24,6 +25,7 @@ const LONG_READING_BYTES = 2 ** 30;
 
 interface LaunchFlags extends WorkersFlags {
   resume: string;
+  allowDataChange?: true;
   runDir?: string;
   set: string[];
   memory?: number;
@@ -39,6 +41,10 @@ export function register(program: Command): void {
     .description('train on this machine: start a coordinator and its workers, one process each');
   workersOptions(configArgument(command))
     .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
+    .option(
+      '--allow-data-change',
+      'go on with a data set that was mended or has grown since the checkpoint, in a new segment of the sample plan',
+    )
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .option(
       '--memory <size>',
@@ -68,6 +74,7 @@ export function register(program: Command): void {
         configPath,
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
+        allowDataChange: flags.allowDataChange === true,
         overrides: flags.set,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
@@ -75,7 +82,7 @@ export function register(program: Command): void {
       if (!dry) onStopSignals(stopEarly);
       const workers = workersOf(options);
       checkWorkers(config, workers);
-      const { runDir, resume } = options;
+      const { runDir, resume, allowDataChange = false } = options;
       const reading = new Progress('reading the data set', bytesOf);
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
@@ -83,7 +90,10 @@ export function register(program: Command): void {
           if (total >= LONG_READING_BYTES) reading.update(done, total);
         },
       };
-      const found = await preflight(native(), loaded, { workers, runDir, resume, memory, dry, identify });
+      const found = await preflight(native(), loaded, {
+        ...{ workers, runDir, resume, allowDataChange },
+        ...{ memory, dry, identify },
+      });
       // In a launch the coordinator says so, after it has read every byte of the checkpoint.
       const complete = dry ? completion(found.resolved) : null;
       if (complete !== null) {
@@ -102,6 +112,7 @@ export function register(program: Command): void {
       refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();
+      stopWithParent();
       // What a reader has not taken by now does not keep the process.
       process.exit(await superviseRun(options, LAUNCHERS.local));
     });

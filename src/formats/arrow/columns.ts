@@ -46,9 +46,9 @@ export function numericColumn(file: ArrowFile, name: string, reading: Reading = 
   return FileReader.using(file.path, (reader) => {
     for (const batch of file.batches) {
       const chunk = column.chunk(batch);
-      const run = runOf(reader, chunk, reading);
+      const run = runOf(reader, chunk, reading, first?.shape ?? []);
       first ??= run;
-      if (run.shape.join() !== first.shape.join()) {
+      if (run.shape.length !== first.shape.length || run.shape.some((side, i) => side !== first!.shape[i])) {
         const before = `${first.shape.join(' x ')} elements as in the rows before`;
         throw chunk.wrong('ERR_DATA_SHAPE', 0, `expected ${before}, received ${run.shape.join(' x ')}`);
       }
@@ -85,6 +85,7 @@ function numericPath(file: ArrowFile, name: string, bfloat16: boolean): ArrowFie
     }
     if (BYTES.includes(type) && lists === 0) return path;
     if (LISTS.includes(type)) lists += 1;
+    else if (type === 'binary_view') refuse(`Cast it: table["${name}"].cast(pyarrow.large_binary())`);
     else if (type === 'struct' && children.length === 1) lists += 0;
     else if (type === 'struct') {
       refuse(`Name one of its fields: ${children.map((child) => `"${name}.${child.name}"`).join(', ')}`);
@@ -98,8 +99,8 @@ function castOf(name: string): string {
   return `save it as float16 or float32, for example: dataset.cast_column("${name}", datasets.List(datasets.Value("float32")))`;
 }
 
-/** The first row of a batch, and what is the same for all of its rows. */
-function runOf(reader: FileReader, chunk: Chunk, reading: Reading): Run {
+/** The first row of a batch, and what is the same for all of its rows. `before` is the shape of rows before. */
+function runOf(reader: FileReader, chunk: Chunk, reading: Reading, before: readonly number[]): Run {
   const { rows } = chunk.batch;
   let shape: number[] = [];
   /** The elements of the current level that the batch's rows take, and the first of them. */
@@ -129,7 +130,7 @@ function runOf(reader: FileReader, chunk: Chunk, reading: Reading): Run {
     let width = field.listSize;
     if (type.startsWith('fixed_size_')) first *= width;
     else if (type.endsWith('_view')) ({ first, width } = readListViews(reader, chunk, level, first, count));
-    else ({ first, width } = readLists(reader, chunk, level, first, count));
+    else ({ first, width } = readLists(reader, chunk, level, first, count, before[shape.length]));
     if (width < 1) throw chunk.wrong('ERR_DATA_SHAPE', 0, 'the list is empty');
     if (BYTES.includes(type)) return bytesRun(reader, chunk, level, first, width, reading);
     shape = [...shape, width];
@@ -236,6 +237,8 @@ const LISTS_PER_READ = 2 ** 16;
 /**
  * Reads the offsets of `count` lists from list `from` on, which must have one length: the first element of
  * the first list, and the length.
+ *
+ * @param before the length of lists in batches before.
  */
 function readLists(
   reader: FileReader,
@@ -243,6 +246,7 @@ function readLists(
   { field, buffer }: Level,
   from: number,
   count: number,
+  before: number | undefined,
 ): { first: number; width: number } {
   const words = field.type.startsWith('large_') ? 2 : 1;
   const size = 4 * words;
@@ -262,22 +266,28 @@ function readLists(
       if (first < 0 || width < 0 || !Number.isSafeInteger(first + width)) {
         throw chunk.malformed('list offsets do not rise');
       }
+      if (before !== undefined && width !== before && !BYTES.includes(field.type))
+        throw ragged(chunk, 0, before);
     }
     let expected = first + done * width;
     for (let i = 1; i <= lists; i++) {
       expected += width;
       if (offsetAt(view, words, i) === expected) continue;
       const row = Math.floor((done + i - 1) / (count / chunk.batch.rows));
-      const hint = 'All rows need one shape: pad or cut them before they are saved';
-      throw chunk.wrong(
-        'ERR_DATA_SHAPE',
-        row,
-        `expected a list of ${width} elements, like those before it`,
-        hint,
-      );
+      throw ragged(chunk, row, width);
     }
   }
   return { first, width };
+}
+
+function ragged(chunk: Chunk, row: number, width: number): OrchestratorError {
+  const hint = 'All rows need one shape: pad or cut them before they are saved';
+  return chunk.wrong(
+    'ERR_DATA_SHAPE',
+    row,
+    `expected a list of ${width} elements, like those before it`,
+    hint,
+  );
 }
 
 /** Like readLists, of lists that have their own offsets and sizes: they must follow each other. */

@@ -48,6 +48,11 @@ const MAGIC = 'ARROW1';
 /** Largest metadata that is read. Headers take kilobytes, and even large descriptions are far below this. */
 const MAX_METADATA_BYTES = 64 * 2 ** 20;
 
+/** Bytes read at once: the metadata of a message, and where messages are small, that of the next ones. */
+const WINDOW_BYTES = 2 ** 14;
+
+type Read = ReturnType<FileReader['windowed']>;
+
 /** Reads the metadata of an Arrow IPC file, or of a stream if the file does not begin with Arrow's magic. */
 export function readArrow(path: string): ArrowFile {
   return FileReader.using(path, (reader) => {
@@ -65,9 +70,9 @@ export function readArrow(path: string): ArrowFile {
  * Reads the message at `position`, and checks that its metadata and its body, which ends at `end`, are within
  * the file; null at the end-of-stream marker.
  */
-function readMessage(reader: FileReader, position: number, what: string) {
+function readMessage(reader: FileReader, read: Read, position: number, what: string) {
   let prefix = 4;
-  const start = reader.read(position, Math.max(4, Math.min(8, reader.bytes - position)), what);
+  const start = read(position, Math.max(4, Math.min(8, reader.bytes - position)), what);
   let length = start.readUInt32LE(0);
   if (length === CONTINUATION) {
     if (start.length < 8) throw reader.lacks(what);
@@ -80,14 +85,15 @@ function readMessage(reader: FileReader, position: number, what: string) {
   if (length > MAX_METADATA_BYTES) {
     throw malformed(where, `the metadata has ${length} bytes; is it an Arrow IPC stream?`);
   }
-  const table = FlatTable.root(reader.read(position + prefix, length, `${what}'s metadata`), where);
+  const table = FlatTable.root(read(position + prefix, length, `${what}'s metadata`), where);
   const bodyBytes = table.size64(3);
   if (bodyBytes > reader.bytes - body) throw reader.lacks(`${what}'s body (${bodyBytes} bytes at ${body})`);
   return { type: table.int(1, 1), header: table.table(2), body, bodyBytes, end: body + bodyBytes };
 }
 
 function readStreamFormat(reader: FileReader, file: ArrowFile): void {
-  let message = readMessage(reader, 0, 'the schema');
+  const read = reader.windowed(WINDOW_BYTES);
+  let message = readMessage(reader, read, 0, 'the schema');
   if (message?.type !== SCHEMA || !message.header) {
     throw new OrchestratorError(
       'ERR_DATA_FORMAT',
@@ -98,13 +104,14 @@ function readStreamFormat(reader: FileReader, file: ArrowFile): void {
   file.fields = decodeSchema(message.header, file.path);
   for (let number = 1; message !== null; number++) {
     if (message.end === reader.bytes) throw reader.lacks('the end-of-stream marker');
-    message = readMessage(reader, message.end, `message ${number}`);
+    message = readMessage(reader, read, message.end, `message ${number}`);
     if (message?.type === DICTIONARY_BATCH) addDictionary(file, message);
     if (message?.type === RECORD_BATCH) addBatch(file, message);
   }
 }
 
 function readFileFormat(reader: FileReader, file: ArrowFile): void {
+  const read = reader.windowed(WINDOW_BYTES);
   const { path, bytes } = reader;
   if (bytes < 22) throw reader.lacks('the footer');
   const tail = reader.read(bytes - 10, 10, 'the footer');
@@ -118,7 +125,7 @@ function readFileFormat(reader: FileReader, file: ArrowFile): void {
   if (!schema) throw malformed(path, 'the footer has no schema');
   file.fields = decodeSchema(schema, path);
   for (const [i, offset] of footer.structs(2, 24, (size64) => size64(0)).entries()) {
-    const message = readMessage(reader, offset, `dictionary ${i}`);
+    const message = readMessage(reader, read, offset, `dictionary ${i}`);
     if (message?.type !== DICTIONARY_BATCH) {
       throw malformed(path, `the footer claims a dictionary at ${offset}, but there is none`);
     }
@@ -128,7 +135,7 @@ function readFileFormat(reader: FileReader, file: ArrowFile): void {
   for (const [i, offset] of footer.structs(3, 24, (size64) => size64(0)).entries()) {
     // This also prevents a footer that names one large batch a million times.
     if (offset < end) throw malformed(`${path}, footer`, `record batch ${i} overlaps what precedes it`);
-    const message = readMessage(reader, offset, `record batch ${i}`);
+    const message = readMessage(reader, read, offset, `record batch ${i}`);
     if (message?.type !== RECORD_BATCH) {
       throw malformed(path, `the footer claims a record batch at ${offset}, but there is none`);
     }

@@ -61,9 +61,10 @@ export class FlatTable {
   }
 
   /** A vector of structs of two 64-bit lengths or offsets, one after the other. */
-  pairs(number: number): Float64Array {
+  pairs(number: number): number[] {
     const { start, length } = this.#vector(number, 16);
-    const values = new Float64Array(2 * length);
+    // Plain, because a file may have a batch per row, and typed arrays take several times as long to make.
+    const values = new Array<number>(2 * length);
     for (let i = 0; i < values.length; i++) values[i] = this.#size64At(start + 8 * i);
     return values;
   }

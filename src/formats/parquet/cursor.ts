@@ -7,9 +7,11 @@ import type { ColumnMetaData, PageHeader } from 'hyparquet';
 import { parquetHeader } from 'hyparquet/src/column.js';
 import { decompressPage } from 'hyparquet/src/datapage.js';
 import { readRleBitPackedHybrid } from 'hyparquet/src/encoding.js';
+import { readVarInt } from 'hyparquet/src/thrift.js';
 import { compressors } from 'hyparquet-compressors';
 import { type ErrorCode, OrchestratorError } from '../../errors.js';
 import type { FileReader } from '../../files/reader.js';
+import { dictionaryIndices, GATHER } from './dictionary.js';
 import { type ParquetColumn, readingParquet } from './file.js';
 import { listShape } from './levels.js';
 
@@ -138,14 +140,14 @@ export class ColumnCursor {
       const page = decompressPage(stored, size, codec, compressors);
       const reader = readerOf(page);
       const repetition = levels(reader, maxRepetition, v1.num_values);
-      const definition = levels(reader, maxDefinition, v1.num_values);
+      const definition = definitionLevels(reader, maxDefinition, v1.num_values);
       this.#take(repetition, definition, v1.num_values, v1.encoding, page.subarray(reader.offset));
     } else if (v2) {
       const [repeated, defined] = [v2.repetition_levels_byte_length, v2.definition_levels_byte_length];
       const reader = readerOf(stored);
       const repetition = levels(reader, maxRepetition, v2.num_values, repeated);
       reader.offset = repeated;
-      const definition = levels(reader, maxDefinition, v2.num_values, defined);
+      const definition = definitionLevels(reader, maxDefinition, v2.num_values, defined);
       const rest = stored.subarray(repeated + defined);
       const values = v2.is_compressed
         ? decompressPage(rest, size - repeated - defined, codec, compressors)
@@ -162,8 +164,8 @@ export class ColumnCursor {
     bytes: Uint8Array,
   ): void {
     if (repetition !== null) this.#compare(repetition);
-    const { type, maxDefinition } = this.#column;
-    const nulls = definition !== null && smallest(definition) < maxDefinition ? definition : null;
+    const { type } = this.#column;
+    const nulls = definition;
     if (nulls !== null && type !== 'utf8' && type !== 'int64') {
       throw this.#wrong('ERR_DATA_NULL', 'a value is null, or a list is empty');
     }
@@ -233,11 +235,7 @@ export class ColumnCursor {
     if (dictionary === null) throw new Error('the column has no dictionary');
     const isThere = (i: number) => nulls === null || nulls[i] === this.#column.maxDefinition;
     const present = nulls === null ? count : nulls.filter((_, i) => isThere(i)).length;
-    const indices = new Uint32Array(present);
-    const bits = bytes[0] ?? 0;
-    const reader = { ...readerOf(bytes), offset: 1 };
-    if (bits > 0) readRleBitPackedHybrid(reader, bits, indices, bytes.length - 1);
-    if (largest(indices) >= dictionary.count) throw new Error('an index is outside of the dictionary');
+    const indices = dictionaryIndices(bytes, present, dictionary.count);
     if (dictionary.various.length > 0) {
       let next = 0;
       const various = Array.from({ length: count }, (_, i) =>
@@ -245,12 +243,8 @@ export class ColumnCursor {
       );
       return { count, fixed: new Uint8Array(), various };
     }
-    // As unsigned words of the values' size, whose bits are copied.
-    const Words = WORDS[this.#column.storedBytes as keyof typeof WORDS];
-    const from = new Words(new Uint8Array(dictionary.fixed).buffer);
-    const to = new Words(count);
-    for (let i = 0; i < count; i++) to[i] = from[indices[i]!]!;
-    return { count, fixed: new Uint8Array(to.buffer), various: [] };
+    const gather = GATHER[this.#column.storedBytes as keyof typeof GATHER];
+    return { count, fixed: gather(new Uint8Array(dictionary.fixed).buffer, indices), various: [] };
   }
 
   /** Values whose first bytes come first, then all second ones, and so on. */
@@ -269,14 +263,6 @@ export class ColumnCursor {
   }
 }
 
-const WORDS = { 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array } as const;
-
-function largest(values: Uint32Array): number {
-  let most = 0;
-  for (const value of values) if (value > most) most = value;
-  return most;
-}
-
 function smallest(values: Uint8Array): number {
   let least = 255;
   for (const value of values) if (value < least) least = value;
@@ -285,6 +271,27 @@ function smallest(values: Uint8Array): number {
 
 function readerOf(bytes: Uint8Array): { view: DataView; offset: number } {
   return { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset: 0 };
+}
+
+/** Definition levels, where some are below `max`; null where all values are there. */
+function definitionLevels(
+  reader: { view: DataView; offset: number },
+  max: number,
+  count: number,
+  bytes?: number,
+): Uint8Array | null {
+  // Where all values are there, writers store the levels as one run.
+  const run = { view: reader.view, offset: reader.offset + (bytes === undefined ? 4 : 0) };
+  if (max > 0 && run.offset < run.view.byteLength) {
+    const header = readVarInt(run);
+    const isRun = (header & 1) === 0 && header >>> 1 >= count && run.offset < run.view.byteLength;
+    if (isRun && run.view.getUint8(run.offset) === max) {
+      reader.offset += bytes ?? 4 + reader.view.getUint32(reader.offset, true);
+      return null;
+    }
+  }
+  const all = levels(reader, max, count, bytes);
+  return all !== null && smallest(all) < max ? all : null;
 }
 
 /** Repetition or definition levels up to `max`, below 256; null where there is only level 0. */

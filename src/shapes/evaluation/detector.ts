@@ -32,7 +32,17 @@ const LEAST_FIT = 0.6;
  */
 export function detect(pixels: Uint8Array): DetectedObject[] {
   const ground = contrast(pixels);
+  return describeAll(pixels, ground, segment(ground));
+}
+
+/** The same, if the picture has this many objects; null for any other number, which is told soon. */
+export function detectExactly(pixels: Uint8Array, count: number): DetectedObject[] | null {
+  const ground = contrast(pixels);
   const regions = segment(ground);
+  return regions.length === count ? describeAll(pixels, ground, regions) : null;
+}
+
+function describeAll(pixels: Uint8Array, ground: Contrast, regions: Region[]): DetectedObject[] {
   return regions.map((region) => describe(pixels, ground, region, surroundings(region, regions)));
 }
 

@@ -1,6 +1,7 @@
 /** Compares the objects that were found with those that a prompt asks for. */
+import type { Stated, StatedObject } from '../captions.js';
 import { placeOf, relates } from '../vocabulary.js';
-import type { DetectedObject } from './detector.js';
+import { type DetectedObject, detectExactly } from './detector.js';
 import type { PromptCase } from './prompts.js';
 
 /** Smallest difference of centres, in pixels, that counts as "left of" and the like. */
@@ -16,16 +17,39 @@ export interface Judged {
  * Whether a picture shows exactly what a case asks for: the wanted objects and nothing else, in the wanted
  * relation or place. (GenEval itself tolerates additional objects, except when counting.)
  */
-export function satisfies(objects: DetectedObject[], wanted: PromptCase): boolean {
-  const total = wanted.wanted.reduce((sum, { count }) => sum + count, 0);
-  if (objects.length !== total) return false;
-  const groups = wanted.wanted.map(({ shape, color }) =>
-    objects.filter((o) => o.shape === shape && (color === null || o.color === color)),
+export function satisfies(found: DetectedObject[], { wanted, relation, place }: PromptCase): boolean {
+  const objects = wanted.flatMap(({ shape, color, count }) =>
+    Array.from({ length: count }, () => ({ shape, color, place })),
   );
-  if (groups.some((group, i) => group.length !== wanted.wanted[i]!.count)) return false;
-  const [first, second] = groups.map((group) => group[0]!) as [DetectedObject, DetectedObject?];
-  if (wanted.place !== null && placeOf(first.x, first.y) !== wanted.place) return false;
-  return wanted.relation === null || relates(wanted.relation, first, second!, RELATION_MARGIN);
+  return shows(found, { objects, relation });
+}
+
+/** Whether a picture shows the objects that are stated, each one of those found, and nothing else. */
+export function shows(found: readonly DetectedObject[], { objects, relation }: Stated): boolean {
+  return found.length === objects.length && assigned([]);
+
+  /** Whether the objects after the first can be found when these are taken for the first. */
+  function assigned(taken: readonly DetectedObject[]): boolean {
+    const next = objects[taken.length];
+    if (next === undefined) {
+      return relation === null || relates(relation, taken[0]!, taken[1]!, RELATION_MARGIN);
+    }
+    return found.some((one) => !taken.includes(one) && fits(one, next) && assigned([...taken, one]));
+  }
+}
+
+/** Whether a picture [64, 64, 3] shows the objects that are stated, and nothing else. */
+export function showsWhat(pixels: Uint8Array, stated: Stated): boolean {
+  const found = detectExactly(pixels, stated.objects.length);
+  return found !== null && shows(found, stated);
+}
+
+function fits({ shape, color, x, y }: DetectedObject, wanted: StatedObject): boolean {
+  return (
+    shape === wanted.shape &&
+    (wanted.color === null || color === wanted.color) &&
+    (wanted.place === null || placeOf(x, y) === wanted.place)
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { latentSides, rowNumbers, targetsFile } from '../../../src/cli/arguments.js';
+import { latentSides, rowNumbers, targetsFile, timeLimit } from '../../../src/cli/arguments.js';
 
 describe('rowNumbers', () => {
   test.each([
@@ -26,4 +26,20 @@ test('latentSides', () => {
   expect(latentSides('64x96')).toEqual([64, 96]);
   for (const text of ['64', '0x64', '64x', '64 x 64', '1e3x2'])
     expect(() => latentSides(text)).toThrow(/64x64/);
+});
+
+describe('timeLimit', () => {
+  test.each([
+    ['2h', 7200],
+    ['90m', 5400],
+    ['1h30m', 5400],
+    ['1.5h', 5400],
+    ['1h30m15s', 5415],
+    ['45s', 45],
+    ['45', 45],
+  ])('%s', (text, seconds) => expect(timeLimit(text)).toBe(seconds));
+
+  test.each(['', '0', '0h', '-1h', 'soon', '1d', '30m1h', '1 h'])('refuses "%s"', (text) => {
+    expect(() => timeLimit(text)).toThrow(/such as 90m, 2h/);
+  });
 });

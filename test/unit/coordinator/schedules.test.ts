@@ -41,7 +41,7 @@ function simulate(seed: number): { trace: Trace; settings: Settings; fates: Fate
   const workers = 1 + below(5);
   const settings: Settings = {
     workers,
-    welcome: { configJson: '{}', workers, runDir: 'runs/x', planVersion: 2 },
+    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
     totalSlots: workers + below(4),
     steps: 1 + below(8),
     checkpointEvery: below(4),

@@ -5,7 +5,7 @@ import type { Prepared, Ready } from '../../../src/rpc/proto.js';
 
 const SETTINGS: Settings = {
   workers: 2,
-  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planVersion: 2 },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]' },
   totalSlots: 3,
   steps: 6,
   checkpointEvery: 2,

@@ -3,13 +3,14 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { joinColumn } from '../../../src/data/column.js';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
 import { openSource } from '../../../src/data/formats.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
 import { verifyFiles } from '../../../src/data/verify.js';
 import { type Row, type ShardSchema, writeShards } from '../../../src/data/writer.js';
 import { native } from '../../../src/native/load.js';
-import { SamplePlan } from '../../../src/step/plan.js';
+import { firstSegment, SamplePlan } from '../../../src/step/plan.js';
 import {
   arrowBytes,
   copyFixture,
@@ -174,6 +175,47 @@ describe('a Hugging Face folder', () => {
     expect((await nested({ path: dir })).text.t5Dim).toBe(160);
   });
 
+  test.each([
+    [
+      [4, 16],
+      [4, 4, 4],
+    ],
+    [
+      [16, 4],
+      [4, 4, 4],
+    ],
+    [
+      [1, 4, 16, 1],
+      [4, 4, 4],
+    ],
+    [[64], [4, 4, 4]],
+    [
+      [4, 4, 4, 1],
+      [4, 4, 4],
+    ],
+    [
+      [2, 32],
+      [4, 4, 4],
+    ],
+    [
+      [8, 2, 4],
+      [4, 4, 4],
+    ],
+  ])('a shape of %j fits the configured %j if it only joins neighbouring sides', (sides, latent) => {
+    const levels = sides.map((size) => ({ kind: 'fixed' as const, size }));
+    const column = numericData({ element: 'float16', levels, skipped: 0 }, 3);
+    const path = huggingFaceFolder([arrowBytes([{ latent: column }], { format: 'stream' })]);
+    const source = openSource(path);
+    const join = () => joinColumn(source, 'latent', 'latent', latent);
+    const fits = !['2,32', '8,2,4'].includes(sides.join());
+    if (fits) expect(join().spec).toMatchObject({ width: 64, rowBytes: 128 });
+    else {
+      const expected = expect.stringContaining(`expected 4 x 4 x 4 elements, received ${sides.join(' x ')}`);
+      const hint = expect.stringContaining('data.latent_shape');
+      expect(join).toThrow(expect.objectContaining({ code: 'ERR_DATA_SHAPE', message: expected, hint }));
+    }
+  });
+
   test('is refused when empty, when files differ, and when it has fewer rows than a batch', async () => {
     const column = (rows: number, element: 'float16' | 'float32', size = 4) => ({
       latent: numericData({ element, levels: [{ kind: 'fixed', size }], skipped: 0 }, rows),
@@ -194,7 +236,7 @@ describe('a Hugging Face folder', () => {
       ),
     );
     const { hash, rows } = await fixed();
-    expect(() => new SamplePlan(hash, rows, 16, 0).checkBatch(64)).toThrow(
+    expect(() => new SamplePlan([firstSegment(hash, rows, 16, 0)]).checkBatch(64)).toThrow(
       failure(
         'ERR_DATA_EMPTY',
         /48 rows, and data\.validation_rows holds out 16 of them\. .*: 32, fewer than one batch/,

@@ -182,7 +182,10 @@ describe.each(['file', 'stream'] as const)('the %s format', (format) => {
     );
     const between = readArrow(fileOf(arrowBytes([batch([4, 4]), batch([5, 5])], { format })));
     expect(() => numericColumn(between, 'ragged')).toThrow(
-      failure('ERR_DATA_SHAPE', /column "ragged", row 2: expected 4 elements .* received 5/),
+      failure(
+        'ERR_DATA_SHAPE',
+        /column "ragged", row 2: expected a list of 4 elements, like those before it/,
+      ),
     );
   });
 

@@ -57,6 +57,42 @@ describe('charts', () => {
     expect(textsOf(chartSvg([panel(points)]))).not.toContain('one');
   });
 
+  test('one label has one colour in all panels, and is named once', () => {
+    const points = [0, 1].map((x) => ({ x, y: x }));
+    const of = (...labels: string[]) => ({
+      ...panel(points),
+      series: labels.map((label) => ({ label, points })),
+    });
+    const svg = chartSvg([of('a', 'b'), of('b', 'c')]);
+    const colours = [...svg.matchAll(/<path [^>]*stroke="([^"]*)"/g)].map(([, colour]) => colour);
+    expect(colours[1]).toBe(colours[2]);
+    expect(new Set(colours).size).toBe(3);
+    expect(textsOf(svg).filter((text) => text === 'b')).toHaveLength(1);
+  });
+
+  test('points are not joined; those of a line are marked where they are few', () => {
+    const points = (count: number) => Array.from({ length: count }, (_, x) => ({ x, y: x }));
+    const svg = chartSvg([{ ...panel(points(3)), style: 'points', yLabel: 'score' }]);
+    expect(linesOf(svg)).toEqual([]);
+    expect(svg.match(/<circle/g)).toHaveLength(3);
+    expect(textsOf(svg)).toContain('score');
+    const few = chartSvg([panel(points(4))]);
+    expect([few.match(/<circle/g), linesOf(few)]).toEqual([
+      expect.objectContaining({ length: 4 }),
+      [expect.any(String)],
+    ]);
+    expect(chartSvg([panel(points(40))])).not.toContain('<circle');
+  });
+
+  test('an axis reaches what it has to, and a short logarithmic one is marked at 1, 2 and 5', () => {
+    const points = [0, 1].map((x) => ({ x, y: 0 }));
+    expect(textsOf(chartSvg([{ ...panel(points), within: [0, 100] }]))).toContain('100');
+    const close = [30, 200].map((y, x) => ({ x, y }));
+    const texts = textsOf(chartSvg([panel(close, true)]));
+    expect(texts).toEqual(expect.arrayContaining(['50', '100', '200']));
+    expect(texts).not.toContain('1e2');
+  });
+
   test('are written as SVG and as a picture, over what was there', async () => {
     const folder = temporaryFolder();
     const panels = Array.from({ length: 3 }, () => panel([0, 1].map((x) => ({ x, y: x }))));

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { readCoefficient } from '../../../src/objective/coefficients.js';
 import { objectiveOf } from '../../../src/objective/objective.js';
-import { SamplePlan } from '../../../src/step/plan.js';
+import { firstSegment, SamplePlan } from '../../../src/step/plan.js';
 import { DROP, isEpsilonError, SlotBatches, type SlotConfig } from '../../../src/step/slot.js';
 
 const HASH = '7'.repeat(64);
-const plan = new SamplePlan(HASH, 5000, 50, 3);
+const plan = new SamplePlan([firstSegment(HASH, 5000, 50, 3)]);
 
 const config: SlotConfig = {
   seed: 3,
@@ -27,7 +27,10 @@ const slots = (steps: number, hasSynthetic = true, c = config) =>
 describe('training', () => {
   test('is a function of the counters: any order, any process, the same draws', () => {
     const all = slots(3);
-    const again = batches({ ...config }, true, 1, new SamplePlan(HASH, 5000, 50, 3)).training(2, 3);
+    const again = batches({ ...config }, true, 1, new SamplePlan([firstSegment(HASH, 5000, 50, 3)])).training(
+      2,
+      3,
+    );
     expect(again).toEqual(all[7]);
     expect([...again.rows]).toEqual([...plan.samples(2, 64, 48, 16).rows]);
   });
@@ -167,6 +170,8 @@ describe('validation', () => {
 
   test('is the same at every time, and empty without held-out rows', () => {
     expect(batches().validation()).toEqual(batches().validation());
-    expect(batches(config, true, 1, new SamplePlan(HASH, 100, 0, 3)).validation()).toEqual([]);
+    expect(batches(config, true, 1, new SamplePlan([firstSegment(HASH, 100, 0, 3)])).validation()).toEqual(
+      [],
+    );
   });
 });

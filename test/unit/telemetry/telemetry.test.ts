@@ -172,11 +172,16 @@ test('lines of metrics.jsonl are as their schema says, with a time on each', () 
     ema_distance: 0.01,
     unix_seconds: expect.any(Number),
   });
-  for (const line of [lines[3], { type: 'validation', ema: { mean: 0.5 }, master: { mean: 0.75 } }])
-    expect(validationResults(line as Mapping)).toEqual([
-      { weights: 'ema', mean: 0.5 },
-      { weights: 'master', mean: 0.75 },
+  const before = { mean: 0.5, bins: { 't=0.0625': 0.4 }, epsilon_error: { 'log_snr=-5.25': 0.2 } };
+  const written = { type: 'validation', ema: before, master: { ...before, mean: 0.75 } };
+  for (const line of [lines[3] as Mapping, written])
+    expect(validationResults(line)).toEqual([
+      { weights: 'ema', mean: 0.5, epsilon: { 'log_snr=-5.25': 0.2 } },
+      { weights: 'master', mean: 0.75, epsilon: { 'log_snr=-5.25': 0.2 } },
     ]);
+  expect(validationResults({ type: 'validation', master: { mean: 1 } })).toEqual([
+    { weights: 'master', mean: 1, epsilon: {} },
+  ]);
 });
 
 test('metrics.jsonl has the keys that it had before there was a table of them', () => {

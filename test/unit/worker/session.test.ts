@@ -7,7 +7,7 @@ import { socketAddress } from '../../../src/rpc/transport.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 
-const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planVersion: 2 };
+const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]' };
 
 let sessions: Sessions;
 let address: string;

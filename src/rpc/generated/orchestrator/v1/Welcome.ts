@@ -9,9 +9,9 @@ export interface Welcome {
   'workers'?: (number);
   'runDir'?: (string);
   /**
-   * version of the sample plan, which a run keeps from its start
+   * the segments of the sample plan, JSON (src/step/segment.ts)
    */
-  'planVersion'?: (number);
+  'planJson'?: (string);
 }
 
 export interface Welcome__Output {
@@ -22,7 +22,7 @@ export interface Welcome__Output {
   'workers': (number);
   'runDir': (string);
   /**
-   * version of the sample plan, which a run keeps from its start
+   * the segments of the sample plan, JSON (src/step/segment.ts)
    */
-  'planVersion': (number);
+  'planJson': (string);
 }

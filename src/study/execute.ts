@@ -1,0 +1,111 @@
+/**
+ * One run of a study, trained and scored by the commands of this program in processes of their own: a run is
+ * resumed as any other is, what it takes is given back when it ends, and its failure is its own.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OrchestratorError } from '../errors.js';
+import { writeFailure } from '../files/io.js';
+import { lockHeld, lockOwner } from '../files/lock.js';
+import { FileReader } from '../files/reader.js';
+import { type Child, isRunning, signalGroup, startChild } from '../launch/children.js';
+import { program } from '../launch/processes.js';
+import { describeExit, stopCodeOf } from '../signals.js';
+
+/** How long the processes of a study that was killed may take to save. */
+const ORPHANS_MS = 120_000;
+/** Of a log, where the error of a failed run is looked for. */
+const TAIL_BYTES = 16_384;
+
+/** What a command tells the study that has started it. */
+export interface ShareNotice {
+  /** How much of its work is done, from 0 to 1. */
+  share: number;
+}
+
+/** The processes that a study has started; all of them end with it. */
+export class Processes {
+  readonly #running = new Set<Child>();
+  #stopping = false;
+  readonly #killAll = () => {
+    for (const child of this.#running) if (isRunning(child)) signalGroup(child, 'SIGKILL');
+  };
+
+  constructor() {
+    process.on('exit', this.#killAll);
+  }
+
+  /** Asks every process to stop in order: trainings write a checkpoint. None is started any more. */
+  stop(): void {
+    this.#stopping = true;
+    for (const child of this.#running) if (isRunning(child)) child.process.kill('SIGTERM');
+  }
+
+  close(): void {
+    this.#killAll();
+    process.off('exit', this.#killAll);
+  }
+
+  /**
+   * Runs a command of this program, whose output goes to the end of a file.
+   *
+   * @param onShare hears how much of its work the command has done, from 0 to 1, if it tells.
+   * @returns whether it ended by itself; false if it was stopped.
+   * @throws OrchestratorError with the error that it printed, if it failed.
+   */
+  async run(
+    name: string,
+    parameters: readonly string[],
+    log: string,
+    onShare: (share: number) => void = () => {},
+  ): Promise<boolean> {
+    if (this.#stopping) return false;
+    const fd = openLog(log);
+    let child: Child;
+    try {
+      child = await startChild(name, [...program(), ...parameters], {}, ['ignore', fd, fd, 'ipc']);
+    } finally {
+      closeSync(fd);
+    }
+    this.#running.add(child);
+    // It may have been asked for while the process was starting.
+    if (this.#stopping) child.process.kill('SIGTERM');
+    child.process.on('message', (message: ShareNotice) => onShare(message.share));
+    const end = await child.exited.finally(() => this.#running.delete(child));
+    if (end.code === 0) return true;
+    if (stopCodeOf(end) !== null) return false;
+    const exit = describeExit({ ...end, outOfMemory: false });
+    throw new OrchestratorError('ERR_STUDY', `${name}: ${errorIn(log) ?? exit}`, `Its output is in ${log}`);
+  }
+}
+
+function openLog(path: string): number {
+  try {
+    return openSync(path, 'a', 0o644);
+  } catch (error) {
+    throw writeFailure(path, error);
+  }
+}
+
+/** The last error that a command printed into a file; null if there is none. */
+function errorIn(log: string): string | null {
+  const text = FileReader.using(log, (reader) => {
+    const length = Math.min(TAIL_BYTES, reader.bytes);
+    return reader.read(reader.bytes - length, length, 'its end').toString('utf8');
+  });
+  return [...text.matchAll(/^error (ERR_[A-Z_]+: .*)$/gm)].at(-1)?.[1] ?? null;
+}
+
+/**
+ * Waits until nobody uses a run's folder. The study's own lock is held, so if somebody does, it is what a
+ * killed study had started, and is about to stop; or a person.
+ */
+export async function untilFree(runDir: string): Promise<void> {
+  const lock = join(runDir, 'lock');
+  const end = performance.now() + ORPHANS_MS;
+  for (let owner = lockOwner(lock); owner !== null; owner = lockOwner(lock)) {
+    if (performance.now() > end) throw lockHeld(lock, owner);
+    await sleep(100);
+  }
+}

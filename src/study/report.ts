@@ -1,0 +1,47 @@
+/** Writes the report of a study: report.md, report.json and the figures. */
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { makeFolders, replaceFile, writeDurably } from '../files/io.js';
+import { native } from '../native/load.js';
+import { figuresOf, writeFigure, writePictures } from './figures.js';
+import { renderReport } from './markdown.js';
+import type { Occasion } from './result-types.js';
+import { resultsOf } from './results.js';
+
+/** Digits of a number in report.json. */
+const DIGITS = 6;
+
+function rounded(_: string, value: unknown): unknown {
+  return typeof value === 'number' ? Number(value.toPrecision(DIGITS)) : value;
+}
+
+/** Of this machine. */
+function occasion(): Occasion {
+  const { isa } = native().host();
+  const [first] = cpus();
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    hardware: `${first?.model.trim() ?? 'unknown processor'}, ${cpus().length} processors, ${isa}`,
+  };
+}
+
+/**
+ * Writes the report of what a study has so far.
+ *
+ * @param out folder of the report; its files of these names are replaced.
+ * @returns how many runs the study has, and how many are complete.
+ */
+export async function writeReport(dir: string, out: string, when = occasion()) {
+  const { results, runs } = await resultsOf(dir);
+  await makeFolders(out);
+  const figures = figuresOf(results, runs);
+  for (const figure of figures) await writeFigure(out, figure);
+  const pictures = await writePictures(dir, out, results, runs);
+  const write = async (name: string, text: string) => {
+    await replaceFile(join(out, name), (temporary) => writeDurably(temporary, text));
+  };
+  await write('report.json', `${JSON.stringify({ ...when, ...results }, rounded, 1)}\n`);
+  await write('report.md', renderReport(results, when, figures, pictures));
+  const all = results.variants.flatMap((variant) => variant.runs);
+  return { runs: all.length, complete: all.filter(({ state }) => state === 'scored').length };
+}
