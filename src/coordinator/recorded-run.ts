@@ -193,7 +193,7 @@ export function recordedLosses(runDir: string): LossSeries {
 
 /** The loss of a step, and of the validation after it, as far as a folder has records of them. */
 export function recordedAt(runDir: string, step: number) {
-  const found: { loss: number | null; validation: ValidationResult | null } = {
+  const found: { loss: number | null; validation: Pick<ValidationResult, 'weights' | 'mean'> | null } = {
     loss: null,
     validation: null,
   };
@@ -202,7 +202,8 @@ export function recordedAt(runDir: string, step: number) {
     const record = ofStep.test(line) ? parseLine(line) : null;
     if (record?.step !== step) continue;
     if (record.type === 'step' && typeof record.loss === 'number') found.loss = record.loss;
-    found.validation = comparedLoss(validationResults(record)) ?? found.validation;
+    const compared = comparedLoss(validationResults(record));
+    if (compared !== undefined) found.validation = { weights: compared.weights, mean: compared.mean };
   }
   return found;
 }
