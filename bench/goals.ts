@@ -39,4 +39,4 @@ export function stepGoal(
 }
 
 /** Opening and converting data sets. */
-export const DATA = { openSeconds: 3, convertRate: 50 };
+export const DATA = { openSeconds: 2, convertRate: 50 };

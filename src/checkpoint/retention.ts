@@ -62,10 +62,11 @@ export async function retainCheckpoints(
   }
 }
 
-/** Removes all checkpoints of a run that has ended, but that of one step. */
-export async function keepOnly(root: string, step: number): Promise<void> {
-  const others = (await listCheckpoints(root)).filter((one) => one.step !== step);
-  for (const { path } of others) await removeCheckpoint(root, path);
+/** Removes checkpoints of a run that nobody runs, by their steps. */
+export async function removeCheckpoints(root: string, removes: (step: number) => boolean): Promise<void> {
+  for (const { step, path } of await listCheckpoints(root)) {
+    if (removes(step)) await removeCheckpoint(root, path);
+  }
 }
 
 /** Renames the folder first, so that a folder with a final name is always complete. */

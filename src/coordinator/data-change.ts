@@ -7,6 +7,7 @@ import { changedKeys, describeChange } from '../config/resume.js';
 import type { Config } from '../config/schema.js';
 import type { DescribedDataset, Identification } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
+import type { TextSpec } from '../native/contract.js';
 import { PLAN_VERSION, planStateOf, segmentsOf } from '../step/plan.js';
 import type { Segment } from '../step/segment.js';
 
@@ -124,7 +125,7 @@ function describeRows(
 /** The keys of `data` that say how columns are read, where they have changed. */
 function changedColumns(then: Config, now: Config, step: number): string[] {
   return changedKeys(then, { ...then, data: { ...now.data, path: then.data.path } })
-    .filter(({ rule }) => rule.change === 'same data')
+    .filter(({ key, rule }) => rule.change === 'same data' && key !== 'data.columns.id')
     .map((change) => describeChange(change, step));
 }
 
@@ -138,19 +139,27 @@ function heldOutWarning(
     : `the ${held} rows held out for validation are drawn anew, because rows have gone: some were trained on before step ${firstStep}, so losses on them are too good, and do not compare with those before`;
 }
 
-/** What the model was made for cannot change within a run. */
+/** What a model is made for, in words. */
+const SHAPE_NAMES: Record<keyof TextSpec, string> = {
+  clipTokens: 'tokens of CLIP',
+  t5Tokens: 'tokens of T5',
+  clipLDim: 'width of CLIP-L',
+  clipGDim: 'width of CLIP-G',
+  t5Dim: 'width of T5',
+  clipLPooledDim: "width of CLIP-L's pooled vector",
+  clipGPooledDim: "width of CLIP-G's pooled vector",
+};
+
+/** Refuses latents and features of other shapes, which cannot change within a run. */
 function checkShapes({ path, manifest }: FoundCheckpoint, { latent, text }: DescribedDataset): void {
-  const shapes = {
-    ...Object.fromEntries(latent.map((side, i) => [['channels', 'height', 'width'][i], side])),
-    ...text,
-  };
-  const before: Record<string, number> = {
-    ...Object.fromEntries(manifest.latent.map((side, i) => [['channels', 'height', 'width'][i], side])),
-    ...manifest.text,
-  };
-  const differing = Object.entries(shapes).filter(([key, value]) => before[key] !== value);
+  const keys = Object.keys(SHAPE_NAMES) as (keyof TextSpec)[];
+  const shapes: [string, string | number, string | number][] = [
+    ['shape of the latents', manifest.latent.join(' x '), latent.join(' x ')],
+    ...keys.map((key): [string, number, number] => [SHAPE_NAMES[key], manifest.text[key], text[key]]),
+  ];
+  const differing = shapes.filter(([, before, now]) => before !== now);
   if (differing.length === 0) return;
-  const what = differing.map(([key, value]) => `${key} ${before[key]}, now ${value}`).join('; ');
+  const what = differing.map(([name, before, now]) => `${name} ${before}, now ${now}`).join('; ');
   throw new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
     `${path} belongs to another data set, of other shapes: ${what}`,

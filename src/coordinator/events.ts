@@ -1,4 +1,4 @@
-/** Events of a run and the actions that follow from them: the types of state.ts. */
+/** Events of a run and the actions that follow from them: the types of rule.ts. */
 import type { Fault } from '../fault.js';
 import type {
   FromCoordinator,
@@ -28,7 +28,14 @@ export const PHASES = [
 export type Phase = (typeof PHASES)[number];
 
 export interface Settings {
+  /** The workers that the first generation waits for. */
   workers: number;
+  /** A generation has at least so many workers. */
+  minWorkers: number;
+  /** More do not join. Those without a slot stay on standby. */
+  maxWorkers: number;
+  /** How long the run waits for others when fewer than `minWorkers` are left; 0 = it fails at once. */
+  patienceMs: number;
   /** Sent to every worker that joins. */
   welcome: Welcome;
   /** Slots of a step. */
@@ -51,16 +58,18 @@ export interface Settings {
 }
 
 /** A worker that has joined. */
-export interface Worker {
+export interface Member {
   id: string;
   host: string;
   pid: number;
   dataAddress: string;
   /** Address of its shared memory for other workers of the same machine; '' = none. */
   sharedMemory: string;
-  /** -1 until the generation is formed. */
+}
+
+/** What a member is in a generation: its rank, and its slots [firstSlot, endSlot). */
+export interface Place extends Member {
   rank: number;
-  /** Slots [firstSlot, endSlot). */
   firstSlot: number;
   endSlot: number;
 }
@@ -68,14 +77,25 @@ export interface Worker {
 type WorkerMessageKind = Exclude<NonNullable<WorkerMessage['message']>, 'join'>;
 
 /** A message of a worker that has joined: `{ type: 'prepared', id, prepared }`. */
-type MessageEvent = {
+export type MessageEvent = {
   [K in WorkerMessageKind]: { type: K; id: string } & Record<K, NonNullable<WorkerMessage[K]>>;
 }[WorkerMessageKind];
+
+/** Messages that belong to the run: they count in whichever generation they were sent. */
+const OF_THE_RUN: ReadonlySet<WorkerMessageKind> = new Set([
+  ...(['standby', 'heartbeat', 'leave', 'failure'] as const),
+  ...(['saved', 'notSaved', 'saving'] as const),
+]);
+
+/** Whether a message of a generation counts in the current one. */
+export function isCurrent({ type }: MessageEvent, generation: number, current: number): boolean {
+  return generation === current || OF_THE_RUN.has(type);
+}
 
 export type Event =
   | MessageEvent
   | { type: 'listening' }
-  | ({ type: 'joined' } & Omit<Worker, 'rank' | 'firstSlot' | 'endSlot'>)
+  | ({ type: 'joined' } & Member)
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** The launcher reports that the worker's process has ended, perhaps before it joined. */
@@ -91,15 +111,17 @@ export type Event =
   | { type: 'tick' };
 
 export type Action =
-  /** Send to one worker, or to all (null). */
-  | { type: 'send'; to: string | null; message: FromCoordinator }
+  /** Send to these workers, or to all (null). */
+  | { type: 'send'; to: readonly string[] | null; message: FromCoordinator }
   /** Refuse the worker and end its session. */
   | { type: 'refuse'; id: string; message: string }
+  /** The worker is not a member any more: end its session, if there is one. */
+  | { type: 'cut'; id: string; reason: string }
   /** Tell the user. */
   | { type: 'note'; message: string }
   /** Write the new generation to the journal. */
-  | { type: 'journal'; generation: number; workers: readonly Worker[]; step: number }
-  /** All workers have the same state; the first step begins. */
+  | { type: 'journal'; generation: number; workers: readonly Place[]; step: number }
+  /** All workers of the generation have the same state; its first step begins. */
   | { type: 'started'; firstStep: number; ready: readonly Ready[] }
   /** The step is committed: write it to the ledger. */
   | { type: 'commit'; step: number; prepared: readonly Prepared[] }

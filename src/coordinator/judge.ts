@@ -17,12 +17,12 @@ export interface Answer<T> {
 /** All workers must have the same state of the same run. */
 export function judgeReady(
   answers: readonly Answer<Ready>[],
-  expected: { configHash: string; resumeStep: number },
+  expected: { configHash: string; step: number },
 ): Fault | null {
   const first = answers[0]!;
   const checks: { what: string; value: (ready: Ready) => string | number; expected?: string | number }[] = [
     { what: 'config', value: (ready) => ready.configHash, expected: expected.configHash },
-    { what: 'step of the loaded state', value: (ready) => ready.step, expected: expected.resumeStep },
+    { what: 'step of the loaded state', value: (ready) => ready.step, expected: expected.step },
     { what: 'data set', value: (ready) => ready.datasetHash },
     { what: 'precision', value: (ready) => ready.precision },
     { what: 'state', value: (ready) => ready.stateHash },

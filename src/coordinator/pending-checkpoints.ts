@@ -1,24 +1,40 @@
-/** The checkpoints of a run that were requested and are not published yet, and from which one the run resumes. */
+/** The checkpoints of a run that were ordered and are not published yet, and from which one the run resumes. */
 import type { Fault } from '../fault.js';
 import type { Saved } from '../rpc/proto.js';
+import type { MissedCheckpoint } from '../telemetry/record.js';
 import type { Action, Settings } from './events.js';
+import type { Beginning } from './source.js';
 
 interface Pending {
+  /** The worker that writes it. */
+  writer: string;
   /** All workers have applied the step with the same state. */
   agreed: boolean;
-  /** What rank 0 has staged; null while it writes. */
+  /** What the writer has staged; null while it writes. */
   staged: Saved | null;
 }
 
 export class PendingCheckpoints {
-  readonly #settings: Pick<Settings, 'resumePath' | 'resumeStep'>;
   /** By step. There are two at the end of a run whose checkpoint before the last is still being written. */
   readonly #pending = new Map<number, Pending>();
-  /** Step of the last checkpoint that this process has published; null = none. */
-  #published: number | null = null;
+  /** The last checkpoint; at first that from which the run was resumed. */
+  #last: Beginning;
+  /** Whether this process has published it. */
+  #own = false;
+  #missed = 0;
 
-  constructor(settings: Pick<Settings, 'resumePath' | 'resumeStep'>) {
-    this.#settings = settings;
+  constructor({ resumePath, resumeStep }: Pick<Settings, 'resumePath' | 'resumeStep'>) {
+    this.#last = { step: resumeStep, path: resumePath };
+  }
+
+  /** The last checkpoint, from which a generation begins whose members hold no state. */
+  get last(): Beginning {
+    return this.#last;
+  }
+
+  /** The last step whose checkpoint was given up. */
+  get missed(): number {
+    return this.#missed;
   }
 
   /** The earliest step whose checkpoint is not published yet; null = none. */
@@ -31,8 +47,19 @@ export class PendingCheckpoints {
     return this.#pending.has(step);
   }
 
-  request(step: number): void {
-    this.#pending.set(step, { agreed: false, staged: null });
+  /** Whether the worker writes a checkpoint. */
+  isWriter(id: string): boolean {
+    return [...this.#pending.values()].some(({ writer, staged }) => writer === id && staged === null);
+  }
+
+  /** Whether the worker writes that of this step. */
+  awaits(step: number, id: string): boolean {
+    const pending = this.#pending.get(step);
+    return pending?.writer === id && pending.staged === null;
+  }
+
+  request(step: number, writer: string): void {
+    this.#pending.set(step, { writer, agreed: false, staged: null });
   }
 
   /** All workers hold the same state after the step. */
@@ -40,7 +67,7 @@ export class PendingCheckpoints {
     return this.#publishOnce(step, { agreed: true });
   }
 
-  /** Rank 0 has staged the checkpoint of the step. */
+  /** The writer has staged the checkpoint of the step. */
   stage(saved: Saved): Action[] {
     return this.#publishOnce(saved.step, { staged: saved });
   }
@@ -49,27 +76,79 @@ export class PendingCheckpoints {
     const pending = this.#pending.get(step);
     if (pending === undefined) return [];
     const { agreed, staged } = Object.assign(pending, change);
-    return agreed && staged !== null ? [{ type: 'publish', saved: staged }] : [];
+    if (!agreed || staged === null) return [];
+    const later = [...this.#pending].find(
+      ([other, its]) => other > step && its.agreed && its.staged !== null,
+    );
+    const newer = later?.[0] ?? (this.#last.step > step ? this.#last.step : null);
+    return newer === null
+      ? [{ type: 'publish', saved: staged }]
+      : [this.#lose(step, `that of step ${newer} is there already`)];
   }
 
-  published(step: number): void {
+  published({ step, path }: Beginning): void {
     this.#pending.delete(step);
-    this.#published = step;
+    this.#last = { step, path };
+    this.#own = true;
   }
 
-  /** It was not written, or could not be published. */
-  failed(step: number): void {
+  /** It was not written, or could not be published; the run goes on. */
+  miss(step: number, fault: Fault, reason: MissedCheckpoint['reason'] = 'failed'): Action {
+    this.drop(step);
+    this.#missed = Math.max(this.#missed, step);
+    const told = reason === 'failed' ? this.resumable(fault, 'Training goes on. ') : fault;
+    return { type: 'notSaved', missed: { step, reason, fault: told } };
+  }
+
+  /** It is left out, because that of an earlier step is still being written. */
+  skip(step: number, writing: number): Action {
+    const message = `No checkpoint of step ${step}: that of step ${writing} is still being written; training goes on`;
+    const hint = 'If the disk cannot be faster, raise checkpoint.every';
+    return this.miss(step, { code: 'ERR_CHECKPOINT_WRITE', message, hint }, 'skipped');
+  }
+
+  drop(step: number): void {
     this.#pending.delete(step);
+  }
+
+  /**
+   * The worker is gone. What it was writing is lost; only that of the last committed step can be ordered again,
+   * because a generation ends with its writer.
+   */
+  leave(id: string, committed: number): Action[] {
+    const lost = [...this.#pending].filter(([, { writer, staged }]) => writer === id && staged === null);
+    return lost.flatMap(([step]) =>
+      step === committed ? [] : [this.#lose(step, 'the worker that wrote it is gone')],
+    );
+  }
+
+  /**
+   * A generation has ended. The checkpoint of the last committed step goes on if it is staged and all have the
+   * same state, otherwise it may not have been begun, and is ordered again. Earlier ones go on, unless some of
+   * the members did not say which state they had.
+   */
+  regroup(committed: number): Action[] {
+    return [...this.#pending].flatMap(([step, { agreed, staged }]) => {
+      if (agreed && (step < committed || staged !== null)) return [];
+      if (step < committed) return [this.#lose(step, 'not all workers have said which state they had')];
+      this.drop(step);
+      return [];
+    });
+  }
+
+  #lose(step: number, why: string): Action {
+    const message = `No checkpoint of step ${step}: ${why}`;
+    return this.miss(step, { code: 'ERR_CHECKPOINT_WRITE', message, hint: null });
   }
 
   /** From where the run goes on after a failure: a sentence. */
   resumption(): string {
-    const { resumePath, resumeStep } = this.#settings;
-    if (this.#published !== null) {
-      return `The last checkpoint is that of step ${this.#published}: --resume auto, the default, goes on from there`;
+    const { step, path } = this.#last;
+    if (this.#own) {
+      return `The last checkpoint is that of step ${step}: --resume auto, the default, goes on from there`;
     }
-    if (resumePath === '') return 'There is no checkpoint yet: the same command starts from the beginning';
-    return `No checkpoint was written since the run was resumed: the same command resumes from ${resumePath} (step ${resumeStep})`;
+    if (path === '') return 'There is no checkpoint yet: the same command starts from the beginning';
+    return `No checkpoint was written since the run was resumed: the same command resumes from ${path} (step ${step})`;
   }
 
   /** The fault, with from where the run goes on after its hint. */

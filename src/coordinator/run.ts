@@ -1,4 +1,4 @@
-/** The coordinator process: carries out the actions that the run's state machine (state.ts) decides. */
+/** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
 import { bestStep } from '../checkpoint/retention.js';
 import { isLogged, validatedWeights, validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
@@ -31,10 +31,10 @@ import type { Action, Event } from './events.js';
 import { Pace } from './pace.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
+import { RunState } from './rule.js';
 import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
-import { RunState } from './state.js';
 
 const TICK_MS = 250;
 /** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
@@ -164,6 +164,9 @@ export class Run {
     });
     this.#state = new RunState({
       workers,
+      minWorkers: workers,
+      maxWorkers: workers,
+      patienceMs: 0,
       welcome: {
         configJson: canonicalJson(config),
         workers,
@@ -257,6 +260,9 @@ export class Run {
         this.#recorder.note('warn', `refused worker ${action.id}: ${action.message}`);
         this.#sessions.refuse(action.id, action.message);
         break;
+      case 'cut':
+        this.#sessions.refuse(action.id, action.reason);
+        break;
       case 'note':
         this.#recorder.note('info', action.message);
         break;
@@ -339,7 +345,7 @@ export class Run {
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
-    const workers = this.#state.workers
+    const workers = this.#state.places
       .map(
         ({ rank, pid, firstSlot, endSlot }) =>
           `rank ${rank} (pid ${pid}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`,
@@ -406,7 +412,7 @@ export class Run {
       times: lossByTime(prepared),
       attention: attentionSummary(prepared),
       gradientNorms: prepared[0]!.gradientNorms,
-      workers: this.#state.workers.map((worker, rank) => ({
+      workers: this.#state.places.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',
         numbers: workerNumbers(prepared[rank]!.numbers),

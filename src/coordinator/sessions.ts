@@ -7,7 +7,7 @@ import { Gate } from '../rpc/gate.js';
 import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
 import { controlOptions } from '../rpc/transport.js';
 import { allPrintable } from '../text/printable.js';
-import type { Event } from './events.js';
+import { type Event, isCurrent, type MessageEvent } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 
@@ -55,9 +55,9 @@ export class Sessions {
     return this.#gate.listen(address);
   }
 
-  /** Sends to one worker, or to all (null). */
-  send(to: string | null, message: FromCoordinator): void {
-    for (const [id, session] of this.#sessions) if (to === null || to === id) session.write(message);
+  /** Sends to these workers, or to all (null). */
+  send(to: readonly string[] | null, message: FromCoordinator): void {
+    for (const id of to ?? this.#sessions.keys()) this.#sessions.get(id)?.write(message);
   }
 
   refuse(id: string, message: string): void {
@@ -130,23 +130,21 @@ export class Sessions {
   }
 
   #receive(id: string, message: WorkerMessage): void {
-    // A worker may send these before it knows its generation.
-    const early = message.heartbeat ?? message.failure ?? message.stopRequest;
-    const current = early || message.generation === this.#options.generation();
     const event = eventOf(id, message);
-    if (current && event !== null) this.#options.onEvent(event);
+    const current = event !== null && isCurrent(event, message.generation, this.#options.generation());
+    if (current) this.#options.onEvent(event);
     else this.#gate.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
 }
 
 /** Null for a message that does not belong here. */
-function eventOf(id: string, message: WorkerMessage): Event | null {
+function eventOf(id: string, message: WorkerMessage): MessageEvent | null {
   const { message: type, formed } = message;
   if (type === undefined || type === 'join') return null;
   // The texts of a Formed go to all workers.
   for (const [key, text] of Object.entries(formed?.device ?? {}))
     Object.assign(formed!.device!, { [key]: text.slice(0, MAX_DEVICE) });
-  return { type, id, [type]: message[type] } as unknown as Event;
+  return { type, id, [type]: message[type] } as unknown as MessageEvent;
 }
 
 function refuse(session: Session, code: status, details: string): void {

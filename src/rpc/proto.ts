@@ -7,7 +7,7 @@ import { loadSync } from '@grpc/proto-loader';
 import type { ProtoGrpcType } from './generated/cluster.js';
 
 /** Version of the protocol. The coordinator refuses workers with another version. */
-export const PROTOCOL = 3;
+export const PROTOCOL = 4;
 
 const path = fileURLToPath(new URL('../../proto/cluster.proto', import.meta.url));
 const loaded = loadPackageDefinition(
@@ -19,6 +19,7 @@ export const { Coordinator, Peer } = loaded.orchestrator.v1;
 export type { CoordinatorClient } from './generated/orchestrator/v1/Coordinator.js';
 export type { DeviceRendezvous__Output as DeviceRendezvous } from './generated/orchestrator/v1/DeviceRendezvous.js';
 export type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
+export type { Formed__Output as Formed } from './generated/orchestrator/v1/Formed.js';
 export type {
   FromCoordinator,
   FromCoordinator__Output as CoordinatorMessage,
@@ -28,9 +29,11 @@ export type {
   FromWorker__Output as WorkerMessage,
 } from './generated/orchestrator/v1/FromWorker.js';
 export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';
+export type { Orders__Output as Orders } from './generated/orchestrator/v1/Orders.js';
 export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/Prepared.js';
 export type { PullRequest__Output as PullRequest } from './generated/orchestrator/v1/PullRequest.js';
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';
 export type { Saved__Output as Saved } from './generated/orchestrator/v1/Saved.js';
+export type { Sync } from './generated/orchestrator/v1/Sync.js';
 export type { Validated__Output as Validated } from './generated/orchestrator/v1/Validated.js';
 export type { Welcome__Output as Welcome } from './generated/orchestrator/v1/Welcome.js';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { listCheckpoints } from '../checkpoint/retention.js';
+import { listCheckpoints, removeCheckpoints } from '../checkpoint/retention.js';
 import { parseConfig } from '../config/load.js';
 import { leaves, show, valueAt } from '../config/value.js';
 import { OrchestratorError } from '../errors.js';
@@ -20,6 +20,7 @@ import { lockFile } from '../files/lock.js';
 import { type StudyRun, withoutExecution } from './expand.js';
 import { evaluationSchema } from './schema.js';
 import { storedScores } from './score.js';
+import { missingValidation } from './validations.js';
 
 const STUDY_FILE = 'study.json';
 
@@ -39,6 +40,8 @@ const studyFileSchema = z.strictObject({
       hash: z.string(),
       formulation: z.string(),
       steps: z.int(),
+      /** Steps between two validations. */
+      every: z.int(),
       /** Path of the data set. */
       path: z.string(),
       device: z.enum(['cpu', 'cuda']),
@@ -62,7 +65,11 @@ export function readStudy(dir: string): StudyFile {
 export function listed(runs: readonly StudyRun[]): ListedRun[] {
   return runs.map(({ name, variant, data, seed, hash, config }) => ({
     ...{ name, variant, data, seed, hash },
-    ...{ formulation: config.objective.formulation, steps: config.schedule.steps },
+    ...{
+      formulation: config.objective.formulation,
+      steps: config.schedule.steps,
+      every: config.validation.every,
+    },
     ...{ path: config.data.path, device: config.device },
   }));
 }
@@ -171,12 +178,23 @@ export class StudyFolder {
 }
 
 /**
+ * Makes a run that is resumed do a validation that it was stopped in: it goes on from the checkpoint before. Its
+ * bits are the same, so the step that is scored does not depend on when the run was stopped.
+ */
+export async function rewindToValidation(runDir: string, every: number): Promise<void> {
+  const root = join(runDir, CHECKPOINTS);
+  const [latest] = await listCheckpoints(root);
+  const missing = latest === undefined ? null : missingValidation(runDir, every, latest.step);
+  if (missing !== null) await removeCheckpoints(root, (step) => step >= missing);
+}
+
+/**
  * How far a run of a study is. Without an evaluation a trained run needs no scores. With one, only the checkpoint
  * that was scored is kept, and the scores tell that the run was trained.
  */
 export async function runState(
   dir: string,
-  { name, hash, steps }: ListedRun,
+  { name, hash, steps, every }: ListedRun,
   evaluation: StudyFile['evaluation'],
 ): Promise<RunState> {
   const runDir = join(dir, name);
@@ -184,6 +202,6 @@ export async function runState(
   if (stored !== null) return stored.current ? 'scored' : 'trained';
   const [latest] = await listCheckpoints(join(runDir, CHECKPOINTS));
   if (latest === undefined) return existsSync(runDir) ? 'begun' : 'new';
-  if (latest.step < steps) return 'begun';
+  if (latest.step < steps || missingValidation(runDir, every, steps) !== null) return 'begun';
   return evaluation === null ? 'scored' : 'trained';
 }

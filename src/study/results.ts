@@ -137,8 +137,7 @@ function bestOf(validations: readonly Validation[], step: number | null): RunRes
     const errors = Object.values(found.epsilon_error);
     return [{ step: one.step, loss: found.mean, epsilonError: errors.length === 0 ? null : mean(errors) }];
   });
-  const scored = losses.find((one) => one.step === step);
-  if (scored !== undefined) return scored;
+  if (step !== null) return losses.find((one) => one.step === step) ?? null;
   return losses.length === 0 ? null : losses.reduce((best, one) => (one.loss < best.loss ? one : best));
 }
 

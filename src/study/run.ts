@@ -1,12 +1,12 @@
 /** Runs a study: makes its data sets, then trains and scores its runs side by side. */
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { keepOnly } from '../checkpoint/retention.js';
+import { removeCheckpoints } from '../checkpoint/retention.js';
 import { OrchestratorError } from '../errors.js';
 import { prepareData } from './data.js';
 import { Processes, untilFree } from './execute.js';
 import { expand, type StudyRun, type Variant } from './expand.js';
-import { listed, type RunState, runState, StudyFolder } from './folder.js';
+import { listed, type RunState, rewindToValidation, runState, StudyFolder } from './folder.js';
 import { runJobs } from './schedule.js';
 import { bestCheckpoint } from './score.js';
 import type { LoadedStudy } from './spec.js';
@@ -135,6 +135,7 @@ export class Study {
     let trainedIn: number | null = null;
     if (tally.state(name) !== 'trained') {
       await folder.writeConfig(current.run);
+      await rewindToValidation(runDir, current.run.config.validation.every);
       const perWorker = Math.max(1, Math.floor(threads / nodes));
       const flags = ['--run-dir', runDir, '--nodes', String(nodes), '--set', `threads=${perWorker}`];
       const seconds = await this.#command(folder, current, threads, [
@@ -153,7 +154,7 @@ export class Study {
     if (seconds === null) return;
     tally.scored(name, trainedIn, seconds);
     const { step } = await bestCheckpoint(runDir);
-    await keepOnly(join(runDir, CHECKPOINTS), step);
+    await removeCheckpoints(join(runDir, CHECKPOINTS), (other) => other !== step);
   }
 
   /** Runs a part of a run, and returns the seconds that it took; null if it was stopped. */

@@ -28,3 +28,15 @@ export function validationsOf(runDir: string): Validation[] {
   });
   return found;
 }
+
+/**
+ * The first validation up to a step that a run has not recorded; null if none is missing. A run that is stopped
+ * while it validates leaves that validation out for good.
+ *
+ * @param every steps between two validations.
+ */
+export function missingValidation(runDir: string, every: number, upTo: number): number | null {
+  const found = new Set(validationsOf(runDir).map(({ step }) => step));
+  for (let step = every; step <= upTo; step += every) if (!found.has(step)) return step;
+  return null;
+}

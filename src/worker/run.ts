@@ -51,8 +51,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       sharedMemory: group?.address ?? '',
     });
     peers.expect(welcome.workers);
-    // A signal to a worker stops the whole run, in order. Until now it ended this process.
-    onStopSignals((signal) => session.send({ stopRequest: { exitCode: SIGNAL_EXIT[signal] } }));
+    // The coordinator decides whether this worker or the whole run stops. Until now a signal ended this process.
+    onStopSignals((signal) => session.send({ leave: { exitCode: SIGNAL_EXIT[signal] } }));
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {
@@ -71,7 +71,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
           ? engineCollective(engine, false)
           : await connectPeers(setup, session, form, peers, token);
       session.send({ formed: wanted === 'nccl' ? { device: await deviceRendezvous(engine, form) } : {} });
-      const { checkpoint, devices } = await session.next('sync');
+      const { checkpoint = '', devices } = await session.next('sync');
       if (wanted === 'nccl' && canConnectDevices(config.exchange, devices, log)) {
         collective.close();
         collective = await connectDevices(engine, devices);
@@ -80,8 +80,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const step = await loadState(setup, checkpoint, writesState, log);
       await engine.stateLoaded();
       session.send({ ready: await readiness(setup, step) });
-      const { firstStep } = await session.next('start');
-      await train({ ...setup, session, form, collective }, firstStep);
+      const orders = await session.next('start');
+      await train({ ...setup, session, form, collective }, orders);
       session.send({ finished: {} });
       return await session.over;
     }

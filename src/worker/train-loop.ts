@@ -1,6 +1,7 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
 import type { AccumulateResult } from '../native/contract.js';
 import { readCoefficient } from '../objective/coefficients.js';
+import type { Orders } from '../rpc/proto.js';
 import { emaDecay } from '../step/ema.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
@@ -13,8 +14,12 @@ import { isSkipped, skipNonFinite } from './skip.js';
 import { attentionReport, gradientNorms } from './statistics.js';
 import { validate } from './validation.js';
 
-/** Trains from `firstStep` until the coordinator stops the run and all checkpoints are written. */
-export async function train(generation: Generation, firstStep: number): Promise<void> {
+/**
+ * Trains until the coordinator stops the run and all checkpoints are written.
+ *
+ * @param start What is to be done with the state as it is, before the first step.
+ */
+export async function train(generation: Generation, start: Orders): Promise<void> {
   const { config, engine, rows, batches, session, form, collective } = generation;
   const { firstSlot, endSlot } = form.members[form.rank]!;
   const saver = new CheckpointSaver(generation);
@@ -25,7 +30,11 @@ export async function train(generation: Generation, firstStep: number): Promise<
   let commitSeconds = 0;
   let updateSeconds = 0;
 
-  for (let step = firstStep; ; step++) {
+  for (let orders = start; ; ) {
+    // Orders: what is due with the state as it is after the last step.
+    await carryOut(orders, generation, saver);
+    if (orders.stop) return saver.settled();
+    const step = orders.step + 1;
     const started = performance.now();
 
     // Prepare: rows and random draws of this worker's slots, which depend on the step number alone.
@@ -81,7 +90,7 @@ export async function train(generation: Generation, firstStep: number): Promise<
       },
     });
     const prepared = performance.now();
-    const commit = await session.next('commit');
+    orders = await session.next('commit');
     commitSeconds = (performance.now() - prepared) / 1000;
 
     // Update: the optimizer and the EMA, the same on every worker. Workers that share memory share the work.
@@ -98,23 +107,29 @@ export async function train(generation: Generation, firstStep: number): Promise<
       emaDecay: emaDecay(config, step),
     });
     updateSeconds = (performance.now() - updateStarted) / 1000;
-
-    // Whatever the coordinator requested. It publishes a checkpoint only if the digests of all workers' state
-    // are equal. The checkpoint comes last: who resumes from it does not validate the step again.
-    if (commit.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
-    if (commit.validate) {
-      const validationStarted = performance.now();
-      const losses = await validate(generation);
-      const measures = losses !== null && isFirst && config.ema !== null;
-      const emaDistance = measures ? await engine.emaDistance() : 0;
-      const seconds = (performance.now() - validationStarted) / 1000;
-      session.send({
-        validated: { step, losses: losses ?? [], seconds, abandoned: losses === null, emaDistance },
-      });
-    }
-    if (commit.checkpoint && isFirst) await saver.save(step);
-    if (commit.stop) return saver.settled();
   }
+}
+
+/**
+ * The coordinator publishes a checkpoint only if the digests of all workers' state are equal. The checkpoint
+ * comes last: who resumes from it does not validate the step again.
+ */
+async function carryOut(orders: Orders, generation: Generation, saver: CheckpointSaver): Promise<void> {
+  const { config, engine, session, form } = generation;
+  const { step } = orders;
+  const isFirst = form.rank === 0;
+  if (orders.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
+  if (orders.validate) {
+    const started = performance.now();
+    const losses = await validate(generation);
+    const measures = losses !== null && isFirst && config.ema !== null;
+    const emaDistance = measures ? await engine.emaDistance() : 0;
+    const seconds = (performance.now() - started) / 1000;
+    session.send({
+      validated: { step, losses: losses ?? [], seconds, abandoned: losses === null, emaDistance },
+    });
+  }
+  if (orders.checkpoint && isFirst) await saver.save(step);
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {

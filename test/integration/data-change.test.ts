@@ -167,6 +167,6 @@ test('other shapes are refused even so', async () => {
   const other = set('data.latent_shape=[4, 16, 16]');
   const { output } = await ends(launch(undisturbed, 1, ...flags(data.grown, 20), ALLOW, ...other), 1);
   expect(output).toMatch(
-    /ERR_CHECKPOINT_MISMATCH: .* another data set, of other shapes: channels 16, now 4; height 8, now 16/,
+    /ERR_CHECKPOINT_MISMATCH: .* another data set, of other shapes: shape of the latents 16 x 8 x 8, now 4 x 16 x 16/,
   );
 });

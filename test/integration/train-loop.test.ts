@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { resolveResume } from '../../src/checkpoint/resume.js';
 import { publishCheckpoint } from '../../src/checkpoint/store.js';
 import { loadConfig } from '../../src/config/load.js';
+import type { Config } from '../../src/config/schema.js';
 import { slotCount } from '../../src/config/schema.js';
 import { openDataset } from '../../src/data/dataset.js';
 import { canonicalJson } from '../../src/files/json.js';
@@ -18,6 +19,12 @@ import { closedAfterTest } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
 import { TRAINING } from '../support/launched.js';
 
+/** The plan of a new run, as the coordinator sends it. */
+async function planFor({ data, seed }: Config): Promise<string> {
+  const { hash, rows } = await openDataset(data);
+  return JSON.stringify([firstSegment(hash, rows, data.validation_rows, seed)]);
+}
+
 /**
  * Trains until a commit says stop, and returns what the worker sent besides Prepared.
  *
@@ -29,22 +36,23 @@ async function trained(
 ) {
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
-  const { hash, rows } = await openDataset(config.data);
-  const planJson = JSON.stringify([firstSegment(hash, rows, config.data.validation_rows, config.seed)]);
+  const planJson = await planFor(config);
   const setup = await buildSetup({ configJson, workers: 1, runDir, planJson });
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, () => {});
   await setup.engine.stateLoaded();
   const messages: FromWorker[] = [];
+  let step = 0;
   const session = {
     send: (message: FromWorker) => {
       if (!message.prepared) messages.push(message);
     },
-    next: async () => ({ validate: false, ...(await commit(messages)) }),
+    next: async () => ({ step: ++step, validate: false, ...(await commit(messages)) }),
   } as unknown as CoordinatorSession;
   const member = { dataAddress: '', firstSlot: 0, endSlot: slotCount(config), sharedMemory: '' };
   const form = { members: [member], rank: 0 };
-  await train({ ...setup, session, form, collective: engineCollective(setup.engine, false) }, 1);
+  const start = { step: 0, validate: false, checkpoint: false, stop: false };
+  await train({ ...setup, session, form, collective: engineCollective(setup.engine, false) }, start);
   return messages;
 }
 
@@ -82,4 +90,16 @@ test('what cannot be written is reported with its reason, and the loop goes on t
     },
   });
   expect(messages.at(-1)?.saved?.step).toBe(3);
+});
+
+test('a data set that is not that of the plan is refused before anything is built', async () => {
+  const config = loadConfig(TRAINING, []);
+  const [segment] = JSON.parse(await planFor(config));
+  const planJson = JSON.stringify([{ ...segment, datasetHash: '0'.repeat(64) }]);
+  const built = buildSetup({ configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson });
+  await expect(built).rejects.toMatchObject({
+    code: 'ERR_PLAN',
+    message: expect.stringContaining(`its hash is ${segment.datasetHash}, that of the run's is 000`),
+    hint: expect.stringContaining('--allow-data-change'),
+  });
 });

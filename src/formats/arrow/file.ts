@@ -150,10 +150,12 @@ type Message = NonNullable<ReturnType<typeof readMessage>>;
 function addBatch(file: ArrowFile, { header, body, bodyBytes }: Message): void {
   const index = file.batches.length;
   const where = `${file.path}, record batch ${index} (from row ${file.rows})`;
-  const decoded = batchOf(header, bodyBytes, where);
-  if (decoded.rows === 0) return;
-  file.batches.push({ ...decoded, index, firstRow: file.rows, body, bodyBytes });
-  file.rows += decoded.rows;
+  const { rows, nodes, buffers, compression, variadicCounts } = batchOf(header, bodyBytes, where);
+  if (rows === 0) return;
+  // Named one by one: objects with spread properties take twice as long to read, and there may be 100,000.
+  const firstRow = file.rows;
+  file.batches.push({ rows, nodes, buffers, compression, variadicCounts, index, firstRow, body, bodyBytes });
+  file.rows += rows;
   if (!Number.isSafeInteger(file.rows)) throw malformed(where, 'too many rows');
 }
 

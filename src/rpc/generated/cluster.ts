@@ -4,7 +4,6 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 import type { Applied as _orchestrator_v1_Applied, Applied__Output as _orchestrator_v1_Applied__Output } from './orchestrator/v1/Applied.js';
 import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from './orchestrator/v1/AttentionStatistic.js';
 import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from './orchestrator/v1/Chunk.js';
-import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from './orchestrator/v1/Commit.js';
 import type { CoordinatorClient as _orchestrator_v1_CoordinatorClient, CoordinatorDefinition as _orchestrator_v1_CoordinatorDefinition } from './orchestrator/v1/Coordinator.js';
 import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from './orchestrator/v1/DeviceRendezvous.js';
 import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from './orchestrator/v1/Drain.js';
@@ -15,10 +14,16 @@ import type { Formed as _orchestrator_v1_Formed, Formed__Output as _orchestrator
 import type { FromCoordinator as _orchestrator_v1_FromCoordinator, FromCoordinator__Output as _orchestrator_v1_FromCoordinator__Output } from './orchestrator/v1/FromCoordinator.js';
 import type { FromWorker as _orchestrator_v1_FromWorker, FromWorker__Output as _orchestrator_v1_FromWorker__Output } from './orchestrator/v1/FromWorker.js';
 import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from './orchestrator/v1/Heartbeat.js';
+import type { Held as _orchestrator_v1_Held, Held__Output as _orchestrator_v1_Held__Output } from './orchestrator/v1/Held.js';
+import type { Holders as _orchestrator_v1_Holders, Holders__Output as _orchestrator_v1_Holders__Output } from './orchestrator/v1/Holders.js';
+import type { Initialise as _orchestrator_v1_Initialise, Initialise__Output as _orchestrator_v1_Initialise__Output } from './orchestrator/v1/Initialise.js';
 import type { Join as _orchestrator_v1_Join, Join__Output as _orchestrator_v1_Join__Output } from './orchestrator/v1/Join.js';
+import type { Keep as _orchestrator_v1_Keep, Keep__Output as _orchestrator_v1_Keep__Output } from './orchestrator/v1/Keep.js';
+import type { Leave as _orchestrator_v1_Leave, Leave__Output as _orchestrator_v1_Leave__Output } from './orchestrator/v1/Leave.js';
 import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from './orchestrator/v1/Member.js';
 import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from './orchestrator/v1/NonFinite.js';
 import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from './orchestrator/v1/NotSaved.js';
+import type { Orders as _orchestrator_v1_Orders, Orders__Output as _orchestrator_v1_Orders__Output } from './orchestrator/v1/Orders.js';
 import type { PeerClient as _orchestrator_v1_PeerClient, PeerDefinition as _orchestrator_v1_PeerDefinition } from './orchestrator/v1/Peer.js';
 import type { Prepared as _orchestrator_v1_Prepared, Prepared__Output as _orchestrator_v1_Prepared__Output } from './orchestrator/v1/Prepared.js';
 import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output as _orchestrator_v1_PullRequest__Output } from './orchestrator/v1/PullRequest.js';
@@ -27,9 +32,7 @@ import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1
 import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from './orchestrator/v1/Saving.js';
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './orchestrator/v1/SlotReport.js';
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from './orchestrator/v1/Standby.js';
-import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from './orchestrator/v1/Start.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from './orchestrator/v1/Stop.js';
-import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from './orchestrator/v1/StopRequest.js';
 import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from './orchestrator/v1/Sync.js';
 import type { Validated as _orchestrator_v1_Validated, Validated__Output as _orchestrator_v1_Validated__Output } from './orchestrator/v1/Validated.js';
 import type { ValidationLoss as _orchestrator_v1_ValidationLoss, ValidationLoss__Output as _orchestrator_v1_ValidationLoss__Output } from './orchestrator/v1/ValidationLoss.js';
@@ -45,7 +48,6 @@ export interface ProtoGrpcType {
       Applied: MessageTypeDefinition<_orchestrator_v1_Applied, _orchestrator_v1_Applied__Output>
       AttentionStatistic: MessageTypeDefinition<_orchestrator_v1_AttentionStatistic, _orchestrator_v1_AttentionStatistic__Output>
       Chunk: MessageTypeDefinition<_orchestrator_v1_Chunk, _orchestrator_v1_Chunk__Output>
-      Commit: MessageTypeDefinition<_orchestrator_v1_Commit, _orchestrator_v1_Commit__Output>
       Coordinator: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_CoordinatorClient> & { service: _orchestrator_v1_CoordinatorDefinition }
       DeviceRendezvous: MessageTypeDefinition<_orchestrator_v1_DeviceRendezvous, _orchestrator_v1_DeviceRendezvous__Output>
       Drain: MessageTypeDefinition<_orchestrator_v1_Drain, _orchestrator_v1_Drain__Output>
@@ -56,10 +58,16 @@ export interface ProtoGrpcType {
       FromCoordinator: MessageTypeDefinition<_orchestrator_v1_FromCoordinator, _orchestrator_v1_FromCoordinator__Output>
       FromWorker: MessageTypeDefinition<_orchestrator_v1_FromWorker, _orchestrator_v1_FromWorker__Output>
       Heartbeat: MessageTypeDefinition<_orchestrator_v1_Heartbeat, _orchestrator_v1_Heartbeat__Output>
+      Held: MessageTypeDefinition<_orchestrator_v1_Held, _orchestrator_v1_Held__Output>
+      Holders: MessageTypeDefinition<_orchestrator_v1_Holders, _orchestrator_v1_Holders__Output>
+      Initialise: MessageTypeDefinition<_orchestrator_v1_Initialise, _orchestrator_v1_Initialise__Output>
       Join: MessageTypeDefinition<_orchestrator_v1_Join, _orchestrator_v1_Join__Output>
+      Keep: MessageTypeDefinition<_orchestrator_v1_Keep, _orchestrator_v1_Keep__Output>
+      Leave: MessageTypeDefinition<_orchestrator_v1_Leave, _orchestrator_v1_Leave__Output>
       Member: MessageTypeDefinition<_orchestrator_v1_Member, _orchestrator_v1_Member__Output>
       NonFinite: MessageTypeDefinition<_orchestrator_v1_NonFinite, _orchestrator_v1_NonFinite__Output>
       NotSaved: MessageTypeDefinition<_orchestrator_v1_NotSaved, _orchestrator_v1_NotSaved__Output>
+      Orders: MessageTypeDefinition<_orchestrator_v1_Orders, _orchestrator_v1_Orders__Output>
       /**
        * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
        * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
@@ -74,9 +82,7 @@ export interface ProtoGrpcType {
       Saving: MessageTypeDefinition<_orchestrator_v1_Saving, _orchestrator_v1_Saving__Output>
       SlotReport: MessageTypeDefinition<_orchestrator_v1_SlotReport, _orchestrator_v1_SlotReport__Output>
       Standby: MessageTypeDefinition<_orchestrator_v1_Standby, _orchestrator_v1_Standby__Output>
-      Start: MessageTypeDefinition<_orchestrator_v1_Start, _orchestrator_v1_Start__Output>
       Stop: MessageTypeDefinition<_orchestrator_v1_Stop, _orchestrator_v1_Stop__Output>
-      StopRequest: MessageTypeDefinition<_orchestrator_v1_StopRequest, _orchestrator_v1_StopRequest__Output>
       Sync: MessageTypeDefinition<_orchestrator_v1_Sync, _orchestrator_v1_Sync__Output>
       Validated: MessageTypeDefinition<_orchestrator_v1_Validated, _orchestrator_v1_Validated__Output>
       ValidationLoss: MessageTypeDefinition<_orchestrator_v1_ValidationLoss, _orchestrator_v1_ValidationLoss__Output>

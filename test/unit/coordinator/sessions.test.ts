@@ -75,12 +75,12 @@ test('messages of other generations are refused, but not those that may come at 
   const { stream } = connect({ join: JOIN });
   for (const generation of [2, 3]) stream.write({ generation, prepared: { step: generation } });
   stream.write({ generation: 0, heartbeat: {} });
-  stream.write({ generation: 0, stopRequest: { exitCode: 143 } });
+  stream.write({ generation: 0, leave: { exitCode: 143 } });
   await eventually(4);
   expect(events.slice(1)).toMatchObject([
     { type: 'prepared', id: 'a', prepared: { step: 3 } },
     { type: 'heartbeat' },
-    { type: 'stopRequest', stopRequest: { exitCode: 143 } },
+    { type: 'leave', leave: { exitCode: 143 } },
   ]);
   expect(refused).toEqual(['prepared of generation 2 from worker a']);
 });

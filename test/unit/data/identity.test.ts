@@ -82,6 +82,12 @@ describe('the identity', () => {
     expect(await hashOf({ ...config, columns: { ...config.columns, id: null } })).toBe(hash);
   });
 
+  test('of the first rows is that of a set of these rows alone', async () => {
+    const { hash, identify } = await openDataset(saved({ files: [4, 5] }));
+    expect(await identify({ rows: 4 })).toBe(await hashOf(saved({ files: [4] })));
+    expect(await identify({ rows: 9 })).toBe(hash);
+  });
+
   test("is the same in the project's own format", async () => {
     const config = saved({ files: [3, 6] });
     const columns = Object.entries(WIDTHS).map(([name, width]) => {

@@ -199,6 +199,7 @@ describe('a plan with segments', () => {
   const random = generator(14);
   const below = (n: number) => Math.floor(random() * n);
   const hashOf = (i: number) => `${i}${HASH.slice(1)}`;
+  const idsOf = (plan: SamplePlan, step: number) => plan.samples(step, BATCH, 0, BATCH).sampleIds.join();
 
   /** Segments as runs make them: rows are added, mended or taken away, at steps of the checkpoints. */
   function someSegments(): Segment[] {
@@ -215,7 +216,7 @@ describe('a plan with segments', () => {
     return all;
   }
 
-  const cases = Array.from({ length: 40 }, someSegments);
+  const cases = Array.from({ length: 15 }, someSegments);
 
   test('draws every training row of a segment once an epoch, from its first step on, and no held-out row', () => {
     for (const segments of cases) {
@@ -243,7 +244,7 @@ describe('a plan with segments', () => {
       for (const [i, { firstStep }] of segments.entries()) {
         const before = new SamplePlan(segments.slice(0, Math.max(1, i)));
         for (let step = 1; step < firstStep; step++) {
-          expect(plan.samples(step, BATCH, 0, BATCH)).toEqual(before.samples(step, BATCH, 0, BATCH));
+          expect(idsOf(plan, step)).toBe(idsOf(before, step));
         }
         // A checkpoint of the segment, and one of the step before it, from which it began.
         for (const step of [firstStep, firstStep + 3, ...(i > 0 ? [firstStep - 1] : [])]) {
@@ -256,7 +257,7 @@ describe('a plan with segments', () => {
           plan.check(state, step, BATCH);
           const resumed = new SamplePlan([...segmentsOf(state), ...segments.slice(until.length)]);
           for (let later = step + 1; later < step + 8; later++) {
-            expect(resumed.samples(later, BATCH, 0, BATCH)).toEqual(plan.samples(later, BATCH, 0, BATCH));
+            expect(idsOf(resumed, later)).toBe(idsOf(plan, later));
           }
         }
       }

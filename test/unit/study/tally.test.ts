@@ -1,8 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { listCheckpoints } from '../../../src/checkpoint/retention.js';
 import type { StudyRun } from '../../../src/study/expand.js';
-import { type RunState, StudyFolder } from '../../../src/study/folder.js';
+import { type RunState, rewindToValidation, runState, StudyFolder } from '../../../src/study/folder.js';
 import { bestCheckpoint } from '../../../src/study/score.js';
 import { Tally } from '../../../src/study/tally.js';
 import { validationsOf } from '../../../src/study/validations.js';
@@ -84,6 +85,23 @@ describe('the checkpoint that is scored', () => {
     await expect(bestCheckpoint(withCheckpoints({ 10: 1 }, []))).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_MISSING',
     });
+  });
+
+  test('a validation that a run was stopped in is done when it goes on', async () => {
+    const remaining = async (losses: Record<number, number>, steps: number[]) => {
+      const dir = withCheckpoints(losses, steps);
+      await rewindToValidation(dir, 10);
+      return (await listCheckpoints(join(dir, 'checkpoints'))).map(({ step }) => step).reverse();
+    };
+    expect(await remaining({ 10: 1, 20: 1 }, [10, 20])).toEqual([10, 20]);
+    expect(await remaining({ 10: 1, 20: 1 }, [10, 20, 25])).toEqual([10, 20, 25]);
+    expect(await remaining({ 10: 1 }, [10, 18, 20])).toEqual([10, 18]);
+    expect(await remaining({ 20: 1 }, [5, 10, 20])).toEqual([5]);
+    expect(await remaining({}, [10])).toEqual([]);
+    expect(await remaining({}, [])).toEqual([]);
+    const trained = { name: '.', hash: '', steps: 20, every: 10 } as never;
+    expect(await runState(withCheckpoints({ 10: 1, 20: 1 }, [20]), trained, null)).toBe('scored');
+    expect(await runState(withCheckpoints({ 10: 1 }, [20]), trained, null)).toBe('begun');
   });
 
   test('validations without the error of the noise estimate are read, too', () => {

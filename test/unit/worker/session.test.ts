@@ -32,12 +32,12 @@ afterEach(async () => {
 
 test('messages that came before the end are handed on in order, then the end', async () => {
   expect(await session.join(JOIN)).toEqual(WELCOME);
-  sessions.send(null, { generation: 1, start: { firstStep: 5 } });
+  sessions.send(null, { generation: 1, start: { step: 4 } });
   sessions.send(null, { generation: 1, commit: { stop: true } });
   sessions.send(null, { generation: 1, stop: { exitCode: 143 } });
   await expect(session.over).rejects.toMatchObject({ exitCode: 143 });
-  expect(await session.next('start')).toEqual({ firstStep: 5 });
-  expect(await session.next('commit')).toEqual({ validate: false, checkpoint: false, stop: true });
+  expect(await session.next('start')).toMatchObject({ step: 4 });
+  expect(await session.next('commit')).toMatchObject({ checkpoint: false, stop: true });
   await expect(session.next('commit')).rejects.toMatchObject({ exitCode: 143 });
 });
 
@@ -60,11 +60,11 @@ test('a coordinator that goes away is named by its address', async () => {
 test('a request to stop is known at once, before the messages that came earlier are read', async () => {
   await session.join(JOIN);
   expect(session.draining).toBe(false);
-  sessions.send(null, { generation: 1, start: { firstStep: 5 } });
+  sessions.send(null, { generation: 1, start: { step: 4 } });
   sessions.send(null, { generation: 1, drain: {} });
   sessions.send(null, { generation: 1, commit: { stop: true } });
   while (!session.draining) await new Promise((resolve) => setImmediate(resolve));
-  expect(await session.next('start')).toEqual({ firstStep: 5 });
+  expect(await session.next('start')).toMatchObject({ step: 4 });
   expect(await session.next('commit')).toMatchObject({ stop: true });
 });
 
@@ -72,7 +72,7 @@ test('messages of an older generation are left out, and one of another kind is a
   await session.join(JOIN);
   sessions.send(null, { generation: 2, form: { rank: 1 } });
   sessions.send(null, { generation: 1, form: { rank: 0 } });
-  sessions.send(null, { generation: 2, start: { firstStep: 1 } });
+  sessions.send(null, { generation: 2, start: { step: 0 } });
   expect(await session.next('form')).toMatchObject({ rank: 1 });
   await expect(session.next('sync')).rejects.toThrow('The coordinator sent start where sync was expected');
 });

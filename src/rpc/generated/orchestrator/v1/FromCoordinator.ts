@@ -3,8 +3,7 @@
 import type { Welcome as _orchestrator_v1_Welcome, Welcome__Output as _orchestrator_v1_Welcome__Output } from '../../orchestrator/v1/Welcome.js';
 import type { Form as _orchestrator_v1_Form, Form__Output as _orchestrator_v1_Form__Output } from '../../orchestrator/v1/Form.js';
 import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from '../../orchestrator/v1/Sync.js';
-import type { Start as _orchestrator_v1_Start, Start__Output as _orchestrator_v1_Start__Output } from '../../orchestrator/v1/Start.js';
-import type { Commit as _orchestrator_v1_Commit, Commit__Output as _orchestrator_v1_Commit__Output } from '../../orchestrator/v1/Commit.js';
+import type { Orders as _orchestrator_v1_Orders, Orders__Output as _orchestrator_v1_Orders__Output } from '../../orchestrator/v1/Orders.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from '../../orchestrator/v1/Stop.js';
 import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from '../../orchestrator/v1/Drain.js';
 import type { Long } from '@grpc/proto-loader';
@@ -14,8 +13,8 @@ export interface FromCoordinator {
   'welcome'?: (_orchestrator_v1_Welcome | null);
   'form'?: (_orchestrator_v1_Form | null);
   'sync'?: (_orchestrator_v1_Sync | null);
-  'start'?: (_orchestrator_v1_Start | null);
-  'commit'?: (_orchestrator_v1_Commit | null);
+  'start'?: (_orchestrator_v1_Orders | null);
+  'commit'?: (_orchestrator_v1_Orders | null);
   'stop'?: (_orchestrator_v1_Stop | null);
   'drain'?: (_orchestrator_v1_Drain | null);
   'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain";
@@ -26,8 +25,8 @@ export interface FromCoordinator__Output {
   'welcome'?: (_orchestrator_v1_Welcome__Output | null);
   'form'?: (_orchestrator_v1_Form__Output | null);
   'sync'?: (_orchestrator_v1_Sync__Output | null);
-  'start'?: (_orchestrator_v1_Start__Output | null);
-  'commit'?: (_orchestrator_v1_Commit__Output | null);
+  'start'?: (_orchestrator_v1_Orders__Output | null);
+  'commit'?: (_orchestrator_v1_Orders__Output | null);
   'stop'?: (_orchestrator_v1_Stop__Output | null);
   'drain'?: (_orchestrator_v1_Drain__Output | null);
   'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain";

@@ -9,7 +9,7 @@ import type { Validated as _orchestrator_v1_Validated, Validated__Output as _orc
 import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from '../../orchestrator/v1/Saved.js';
 import type { Finished as _orchestrator_v1_Finished, Finished__Output as _orchestrator_v1_Finished__Output } from '../../orchestrator/v1/Finished.js';
 import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orchestrator_v1_Heartbeat__Output } from '../../orchestrator/v1/Heartbeat.js';
-import type { StopRequest as _orchestrator_v1_StopRequest, StopRequest__Output as _orchestrator_v1_StopRequest__Output } from '../../orchestrator/v1/StopRequest.js';
+import type { Leave as _orchestrator_v1_Leave, Leave__Output as _orchestrator_v1_Leave__Output } from '../../orchestrator/v1/Leave.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from '../../orchestrator/v1/Failure.js';
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from '../../orchestrator/v1/Standby.js';
 import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from '../../orchestrator/v1/NotSaved.js';
@@ -27,12 +27,12 @@ export interface FromWorker {
   'saved'?: (_orchestrator_v1_Saved | null);
   'finished'?: (_orchestrator_v1_Finished | null);
   'heartbeat'?: (_orchestrator_v1_Heartbeat | null);
-  'stopRequest'?: (_orchestrator_v1_StopRequest | null);
+  'leave'?: (_orchestrator_v1_Leave | null);
   'failure'?: (_orchestrator_v1_Failure | null);
   'standby'?: (_orchestrator_v1_Standby | null);
   'notSaved'?: (_orchestrator_v1_NotSaved | null);
   'saving'?: (_orchestrator_v1_Saving | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby"|"notSaved"|"saving";
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving";
 }
 
 export interface FromWorker__Output {
@@ -46,10 +46,10 @@ export interface FromWorker__Output {
   'saved'?: (_orchestrator_v1_Saved__Output | null);
   'finished'?: (_orchestrator_v1_Finished__Output | null);
   'heartbeat'?: (_orchestrator_v1_Heartbeat__Output | null);
-  'stopRequest'?: (_orchestrator_v1_StopRequest__Output | null);
+  'leave'?: (_orchestrator_v1_Leave__Output | null);
   'failure'?: (_orchestrator_v1_Failure__Output | null);
   'standby'?: (_orchestrator_v1_Standby__Output | null);
   'notSaved'?: (_orchestrator_v1_NotSaved__Output | null);
   'saving'?: (_orchestrator_v1_Saving__Output | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"stopRequest"|"failure"|"standby"|"notSaved"|"saving";
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving";
 }

@@ -1,31 +1,42 @@
 // Original file: proto/cluster.proto
 
 import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from '../../orchestrator/v1/DeviceRendezvous.js';
+import type { Initialise as _orchestrator_v1_Initialise, Initialise__Output as _orchestrator_v1_Initialise__Output } from '../../orchestrator/v1/Initialise.js';
+import type { Keep as _orchestrator_v1_Keep, Keep__Output as _orchestrator_v1_Keep__Output } from '../../orchestrator/v1/Keep.js';
+import type { Holders as _orchestrator_v1_Holders, Holders__Output as _orchestrator_v1_Holders__Output } from '../../orchestrator/v1/Holders.js';
 
 /**
- * The source of the state.
+ * The source of the state for the receiver.
  */
 export interface Sync {
   /**
-   * its folder; empty: initialise
+   * its folder
    */
   'checkpoint'?: (string);
   /**
    * Formed.device of every worker, by rank
    */
   'devices'?: (_orchestrator_v1_DeviceRendezvous)[];
+  'initialise'?: (_orchestrator_v1_Initialise | null);
+  'keep'?: (_orchestrator_v1_Keep | null);
+  'holders'?: (_orchestrator_v1_Holders | null);
+  'source'?: "initialise"|"checkpoint"|"keep"|"holders";
 }
 
 /**
- * The source of the state.
+ * The source of the state for the receiver.
  */
 export interface Sync__Output {
   /**
-   * its folder; empty: initialise
+   * its folder
    */
-  'checkpoint': (string);
+  'checkpoint'?: (string);
   /**
    * Formed.device of every worker, by rank
    */
   'devices': (_orchestrator_v1_DeviceRendezvous__Output)[];
+  'initialise'?: (_orchestrator_v1_Initialise__Output | null);
+  'keep'?: (_orchestrator_v1_Keep__Output | null);
+  'holders'?: (_orchestrator_v1_Holders__Output | null);
+  'source'?: "initialise"|"checkpoint"|"keep"|"holders";
 }

@@ -1,0 +1,182 @@
+/** One formation of a run: who computes which slots, what they have answered, and how far they are. */
+import type { ErrorCode } from '../errors.js';
+import type { Fault } from '../fault.js';
+import type { Formed, FromCoordinator, Orders, Prepared, Ready, Validated } from '../rpc/proto.js';
+import { assignSlots } from '../step/assignment.js';
+import { Answers } from './answers.js';
+import type { Action, Member, Phase, Place } from './events.js';
+import type { Answer } from './judge.js';
+import { nameOf } from './members.js';
+import type { Source } from './source.js';
+
+const FORM_MS = 90_000;
+const PREPARE_STATE_MS = 1_800_000;
+/** Time limit of the first step and of those after a validation. */
+const SLOW_STEP_MS = 1_800_000;
+/** Time limit of the other steps: at least this, or this multiple of the longest step so far. */
+const STEP_MS = 120_000;
+const STEP_MULTIPLE = 30;
+
+/** The stages in their order. */
+const STAGES = ['FORMING', 'SYNCING', 'RUNNING', 'CHECKPOINTING'] as const satisfies readonly Phase[];
+type Stage = (typeof STAGES)[number];
+
+export class Generation {
+  readonly number: number;
+  /** By rank. */
+  readonly places: readonly Place[];
+  readonly formed: Answers<Formed>;
+  readonly ready: Answers<Ready>;
+  readonly finished: Answers<true>;
+  /** The answers to the step that is being computed. */
+  prepared: Answers<Prepared>;
+  /** The answers to orders, by step, until they are complete. */
+  readonly applied = new Map<number, Answers<string>>();
+  readonly validated = new Map<number, Answers<Validated>>();
+  #source: Source | null = null;
+  #stage: Stage = 'FORMING';
+  #step = 0;
+  /** When the stage or the step began. */
+  #since: number;
+  #longestStep = 0;
+  #slowStep = true;
+
+  constructor(number: number, members: readonly Member[], totalSlots: number, now: number) {
+    const slots = assignSlots(totalSlots, members.length);
+    this.number = number;
+    this.places = members.map((member, rank) => {
+      const { lo, hi } = slots[rank]!;
+      return { ...member, rank, firstSlot: lo, endSlot: hi };
+    });
+    this.formed = new Answers(this.places);
+    this.ready = new Answers(this.places);
+    this.finished = new Answers(this.places);
+    this.prepared = new Answers(this.places);
+    this.#since = now;
+  }
+
+  get stage(): Stage {
+    return this.#stage;
+  }
+
+  /** The step that is being computed, or was computed last; 0 before the first. */
+  get step(): number {
+    return this.#step;
+  }
+
+  place(id: string): Place | null {
+    return this.places.find((place) => place.id === id) ?? null;
+  }
+
+  named<T>(answers: readonly T[]): Answer<T>[] {
+    return this.places.map((place, rank) => ({ name: nameOf(place), answer: answers[rank]! }));
+  }
+
+  /** The step after which the members hold the state when they are ready. */
+  get from(): number {
+    return this.#source!.step;
+  }
+
+  /** Sends to all members, or to one. */
+  send(message: FromCoordinator, to = this.places.map(({ id }) => id)): Action {
+    return { type: 'send', to, message: { generation: this.number, ...message } };
+  }
+
+  /** Whether the generation is in this stage, before it, or after it: then an answer is late or doubled. */
+  at(stage: Stage): 'now' | 'later' | 'past' {
+    const difference = STAGES.indexOf(this.#stage) - STAGES.indexOf(stage);
+    if (difference === 0) return 'now';
+    return difference < 0 ? 'later' : 'past';
+  }
+
+  /** Whether the member still owes the run anything. */
+  owes(id: string): boolean {
+    const open = [...this.applied.values(), ...this.validated.values()];
+    return !this.finished.has(id) || open.some((answers) => !answers.has(id));
+  }
+
+  /** Whether all members have done everything. */
+  get settled(): boolean {
+    return this.finished.missing.length + this.applied.size + this.validated.size === 0;
+  }
+
+  /** All have reached their peers, and are told where the state comes from. */
+  sync(source: Source, now: number): void {
+    this.#enter('SYNCING', now);
+    this.#source = source;
+  }
+
+  /** All hold the state. They follow the orders, and then compute the next step unless they stop. */
+  start(orders: Orders, now: number): void {
+    this.#order(orders, now);
+  }
+
+  /** The step that was computed is committed, and the same follows. */
+  commit(orders: Orders, now: number): void {
+    this.#longestStep = Math.max(this.#longestStep, this.#slowStep ? 0 : now - this.#since);
+    this.#slowStep = orders.validate;
+    this.prepared = new Answers(this.places);
+    this.#order(orders, now);
+  }
+
+  #order({ step, validate, checkpoint, stop }: Orders, now: number): void {
+    if (checkpoint) this.applied.set(step, new Answers(this.places));
+    if (validate) this.validated.set(step, new Answers(this.places));
+    this.#enter(stop ? 'CHECKPOINTING' : 'RUNNING', now);
+    this.#step = stop ? step : step + 1;
+  }
+
+  /** The last checkpoint is being written. */
+  writing(now: number): void {
+    if (this.#stage === 'CHECKPOINTING') this.#since = now;
+  }
+
+  /** This process was paused for a time, which does not count. */
+  paused(ms: number): void {
+    this.#since += ms;
+  }
+
+  /** Why the stage or the step has taken too long; null if it has not. */
+  overdue(now: number): Fault | null {
+    const waited = now - this.#since;
+    const limit = (ms: number, code: ErrorCode, message: () => string) =>
+      waited > ms ? { code, message: message(), hint: null } : null;
+    const missing = ({ missing }: Answers<unknown>) => missing.map(nameOf).join(', ');
+    switch (this.#stage) {
+      case 'FORMING':
+        return limit(
+          FORM_MS,
+          'ERR_JOIN_TIMEOUT',
+          () => `These workers could not connect to their peers in time: ${missing(this.formed)}`,
+        );
+      case 'SYNCING':
+        return limit(
+          PREPARE_STATE_MS,
+          'ERR_JOIN_TIMEOUT',
+          () => `These workers were not ready in time: ${missing(this.ready)}`,
+        );
+      case 'RUNNING': {
+        const ms = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
+        const seconds = (waited / 1000).toFixed(0);
+        return limit(
+          ms,
+          'ERR_PROGRESS',
+          () => `Step ${this.#step} is still waiting for ${missing(this.prepared)} after ${seconds} s`,
+        );
+      }
+      case 'CHECKPOINTING': {
+        const who = missing(this.finished);
+        return limit(SLOW_STEP_MS, 'ERR_PROGRESS', () =>
+          who
+            ? `These workers did not finish after the last step: ${who}`
+            : 'The last checkpoint is still not published',
+        );
+      }
+    }
+  }
+
+  #enter(stage: Stage, now: number): void {
+    this.#stage = stage;
+    this.#since = now;
+  }
+}

@@ -1,0 +1,119 @@
+/** The workers that have joined a run: who they are, what may be asked of them, and when each was last heard. */
+import type { Member } from './events.js';
+
+interface Joined {
+  readonly member: Member;
+  /** It has built its engine, and may be given a place. */
+  standby: boolean;
+  /** It was ready in a generation, and so it holds the state. */
+  holds: boolean;
+  /** The exit code with which it asked to leave; null: it stays. */
+  leaving: number | null;
+  /** When it was last heard. */
+  seen: number;
+}
+
+/** "worker local-1 (pid 4242 on host)"; of a place in a generation "rank 1 (pid 4242 on host)". */
+export function nameOf({ id, pid, host, rank }: Member & { rank?: number }): string {
+  return `${rank === undefined ? `worker ${id}` : `rank ${rank}`} (pid ${pid} on ${host})`;
+}
+
+/** The order of ids in which ranks are given: local-2 before local-10. */
+const { compare } = new Intl.Collator('en', { numeric: true });
+
+export class Members {
+  readonly #joined = new Map<string, Joined>();
+
+  get size(): number {
+    return this.#joined.size;
+  }
+
+  /** Those that are on standby or in a generation, and stay. */
+  get standby(): Member[] {
+    return this.#all()
+      .filter(({ standby, leaving }) => standby && leaving === null)
+      .map(({ member }) => member);
+  }
+
+  /** Those that have joined and are still building. */
+  get building(): Member[] {
+    return this.#all()
+      .filter(({ standby }) => !standby)
+      .map(({ member }) => member);
+  }
+
+  /** Those that have asked to leave. */
+  get leaving(): { id: string; exitCode: number; holds: boolean }[] {
+    return this.#all().flatMap(({ member, leaving, holds }) =>
+      leaving === null ? [] : [{ id: member.id, exitCode: leaving, holds }],
+    );
+  }
+
+  /** The number of those that stay. */
+  get staying(): number {
+    return this.#all().filter(({ leaving }) => leaving === null).length;
+  }
+
+  has(id: string): boolean {
+    return this.#joined.has(id);
+  }
+
+  get(id: string): Member | null {
+    return this.#joined.get(id)?.member ?? null;
+  }
+
+  /**
+   * The members of the next generation, in the order of their ids. Those that hold the state come first if there
+   * are more than `most`. One that wants to leave is needed as long as nobody else holds it.
+   */
+  choose(most: number): Member[] {
+    const ready = this.#all().filter(({ standby }) => standby);
+    const staying = ready.filter(({ leaving }) => leaving === null);
+    const suffices = staying.some(({ holds }) => holds) || !ready.some(({ holds }) => holds);
+    const candidates = suffices ? staying : ready;
+    const holders = candidates.filter(({ holds }) => holds);
+    const others = candidates.filter(({ holds }) => !holds);
+    const chosen = [...holders, ...others].slice(0, most).map(({ member }) => member);
+    return chosen.sort((a, b) => compare(a.id, b.id));
+  }
+
+  join(member: Member, now: number): void {
+    this.#joined.set(member.id, { member, standby: false, holds: false, leaving: null, seen: now });
+  }
+
+  standBy(id: string): void {
+    this.#joined.get(id)!.standby = true;
+  }
+
+  /** These hold the state from now on. */
+  hold(members: readonly Member[]): void {
+    for (const { id } of members) this.#joined.get(id)!.holds = true;
+  }
+
+  wantsToLeave(id: string, exitCode: number): void {
+    this.#joined.get(id)!.leaving = exitCode;
+  }
+
+  leave(id: string): void {
+    this.#joined.delete(id);
+  }
+
+  heard(id: string, now: number): void {
+    this.#joined.get(id)!.seen = now;
+  }
+
+  /** This process was paused for a time, in which it could hear nobody. */
+  paused(ms: number): void {
+    for (const joined of this.#joined.values()) joined.seen += ms;
+  }
+
+  /** A member that was not heard for longer than this, and for how long. */
+  silent(now: number, limitMs: number): { id: string; ms: number } | null {
+    for (const [id, { seen }] of this.#joined) if (now - seen > limitMs) return { id, ms: now - seen };
+    return null;
+  }
+
+  #all(): Joined[] {
+    return [...this.#joined.values()];
+  }
+}

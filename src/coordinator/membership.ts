@@ -1,0 +1,179 @@
+/** The workers of a run and its generations: who has a place, who waits for one, and what follows when one is gone. */
+import type { Fault } from '../fault.js';
+import type { Formed, FromCoordinator, Ready } from '../rpc/proto.js';
+import { counted } from '../text/quantities.js';
+import type { Action, Member, Settings } from './events.js';
+import { Generation } from './generation.js';
+import { judgeReady } from './judge.js';
+import { type Members, nameOf } from './members.js';
+import { Rendezvous } from './rendezvous.js';
+import { sourceOf } from './source.js';
+import type { Steps } from './steps.js';
+
+export class Membership {
+  readonly rendezvous: Rendezvous;
+  readonly members: Members;
+  /** The run was asked to stop while it trains. */
+  stopping = false;
+  readonly #settings: Settings;
+  readonly #steps: Steps;
+  /** The number of the last generation. */
+  #number: number;
+  #generation: Generation | null = null;
+
+  constructor(settings: Settings, steps: Steps) {
+    this.#settings = settings;
+    this.#steps = steps;
+    this.#number = settings.lastGeneration;
+    this.rendezvous = new Rendezvous(settings);
+    this.members = this.rendezvous.members;
+  }
+
+  get number(): number {
+    return this.#number;
+  }
+
+  get generation(): Generation | null {
+    return this.#generation;
+  }
+
+  /** The fewest workers of a generation. */
+  get least(): number {
+    return this.rendezvous.least(this.stopping);
+  }
+
+  /** "rank 1 (pid 4242 on host)", also after it is gone; "worker local-1 (...)" of one without a place. */
+  name(id: string): string {
+    const known = this.#generation?.place(id) ?? this.members.get(id);
+    return known === null ? `worker ${id}` : nameOf(known);
+  }
+
+  /** Sends to these workers, or to all (null). */
+  send(to: readonly string[] | null, message: FromCoordinator): Action {
+    return { type: 'send', to, message: { generation: this.#number, ...message } };
+  }
+
+  join(member: Member, now: number): Action[] {
+    const { id } = member;
+    const { workers, maxWorkers, welcome } = this.#settings;
+    if (this.members.size >= maxWorkers) {
+      const message = `worker ${id} is one too many: all ${maxWorkers} workers have joined`;
+      return [{ type: 'refuse', id, message }];
+    }
+    this.members.join(member, now);
+    if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
+    return [this.send([id], { welcome })];
+  }
+
+  standBy(id: string, now: number): Action[] {
+    this.members.standBy(id);
+    const generation = this.#generation;
+    if (generation === null) return this.formIfFull(now);
+    if (generation.place(id) !== null) return [];
+    if (this.rendezvous.standBy(generation.places, now)) return [];
+    const slots = counted(this.#settings.totalSlots, 'slot');
+    return [{ type: 'note', message: `${this.name(id)} stays on standby: all ${slots} have a worker` }];
+  }
+
+  /**
+   * A worker is gone. The others form the next generation at once; if they are too few, others are waited for.
+   *
+   * @param message What has happened to it.
+   * @returns a fault if the run does not go on without it.
+   */
+  depart(id: string, message: string, now: number): Action[] | Fault {
+    const generation = this.#generation;
+    const place = generation?.place(id) ?? null;
+    const goesOn = this.goesOnWithout(id);
+    const isNeeded = this.#isNeeded(id);
+    this.members.leave(id);
+    const { checkpoints, committed } = this.#steps;
+    const lost = checkpoints.leave(id, committed);
+    if (place !== null && !isNeeded) return [];
+    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() };
+    if (!goesOn) return fault;
+    const tell = (what: string): Action[] => [{ type: 'note', message: `${message}${what}` }, ...lost];
+    if (generation === null) return [...tell(''), ...this.formIfFull(now)];
+    if (place === null) return tell('');
+    const { length } = this.rendezvous.next;
+    if (length >= this.least) {
+      const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
+      return [...tell(`; ${others}`), ...this.form(now)];
+    }
+    this.#generation = null;
+    this.rendezvous.resume(fault, now);
+    const { minWorkers, patienceMs } = this.#settings;
+    return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
+  }
+
+  /** Whether the run goes on when this worker is gone. */
+  goesOnWithout(id: string): boolean {
+    if (this.#settings.patienceMs > 0) return true;
+    if (this.#generation === null) return false;
+    if (this.#generation.place(id) === null || !this.#isNeeded(id)) return true;
+    return this.members.standby.filter((other) => other.id !== id).length >= this.least;
+  }
+
+  /** Whether the member has something to do for the run that is not done. */
+  #isNeeded(id: string): boolean {
+    return (this.#generation?.owes(id) ?? true) || this.#steps.checkpoints.isWriter(id);
+  }
+
+  /** Lets those go that have asked to leave and are not needed: for a step, for their state, for a checkpoint. */
+  release(): Action[] {
+    const generation = this.#generation;
+    const isFree = ({ id, holds }: { id: string; holds: boolean }) =>
+      (generation === null ? !holds : generation.place(id) === null) && !this.#steps.checkpoints.isWriter(id);
+    return this.members.leaving.filter(isFree).map(({ id, exitCode }) => {
+      this.members.leave(id);
+      return this.send([id], { stop: { exitCode } });
+    });
+  }
+
+  formIfFull(now: number): Action[] {
+    return this.rendezvous.isFull(now) ? this.form(now) : [];
+  }
+
+  /** Begins the next generation, which ends the one before. */
+  form(now: number): Action[] {
+    const { committed, checkpoints } = this.#steps;
+    const { totalSlots } = this.#settings;
+    const lost = checkpoints.regroup(committed);
+    const generation = new Generation(++this.#number, this.rendezvous.next, totalSlots, now);
+    this.#generation = generation;
+    this.rendezvous.formed();
+    const { number, places } = generation;
+    return [
+      ...lost,
+      { type: 'journal', generation: number, workers: places, step: committed },
+      ...places.map(({ id, rank }) => generation.send({ form: { members: [...places], rank } }, [id])),
+      ...this.release(),
+    ];
+  }
+
+  /** When all members have reached their peers, they are told where their state comes from. */
+  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] {
+    const answers = generation.formed.add(id, formed);
+    if (answers === null) return [];
+    const held = answers.map((answer) => answer.held?.step ?? null);
+    const source = sourceOf(held, this.#steps.committed, this.#steps.checkpoints.last);
+    generation.sync(source, now);
+    const devices = answers.flatMap(({ device }) => device ?? []);
+    return generation.places.map(({ id, rank }) =>
+      generation.send({ sync: { ...source.syncs[rank], devices } }, [id]),
+    );
+  }
+
+  /** When all members have the same state, they start; a fault if they do not. */
+  ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
+    const answers = generation.ready.add(id, ready);
+    if (answers === null) return [];
+    const { from } = generation;
+    const { configHash } = this.#settings;
+    const fault = judgeReady(generation.named(answers), { configHash, step: from });
+    if (fault !== null) return fault;
+    this.members.hold(generation.places);
+    const start = this.#steps.start(generation, this.stopping, now);
+    return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Who forms the next generation, and when. Where there is none, at the start of a run and when too few workers
+ * are left, others are waited for.
+ */
+import type { Fault } from '../fault.js';
+import type { Member, Place, Settings } from './events.js';
+import { Members, nameOf } from './members.js';
+
+/** Time for the workers of the run to join; after that, enough of them will do. */
+const JOIN_MS = 60_000;
+/** Time limit for opening the data and building the engines. Heartbeats tell meanwhile who is alive. */
+const BUILD_MS = 1_800_000;
+/** From here on the user is told who is still building, at doubling times. */
+const SLOW_BUILD_MS = 30_000;
+/** Workers on standby wait so long for others that are about to stand by. */
+export const DEBOUNCE_MS = 2_000;
+
+export class Rendezvous {
+  readonly members = new Members();
+  readonly #settings: Settings;
+  #since = 0;
+  /** Since when a worker waits for a place in the next generation; null: nobody does. */
+  #joinerSince: number | null = null;
+  /** When to tell the user next who is still building, in milliseconds since then. */
+  #nextNote = SLOW_BUILD_MS;
+  /** Why too few workers were left; null before the first generation. */
+  #loss: Fault | null = null;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  /** Workers may join from now on; or all have joined, and from now on they have the time to build. */
+  begin(now: number): void {
+    this.#since = now;
+  }
+
+  /** Too few workers are left. */
+  resume(loss: Fault, now: number): void {
+    this.#loss = loss;
+    this.#since = now;
+    this.#nextNote = SLOW_BUILD_MS;
+  }
+
+  /** This process was paused for a time, which does not count. */
+  paused(ms: number): void {
+    this.members.paused(ms);
+    this.#since += ms;
+  }
+
+  /** The members of the next generation. */
+  get next(): Member[] {
+    return this.members.choose(this.#settings.totalSlots);
+  }
+
+  /** A worker stands by while there is a generation; false if there is no slot for it. */
+  standBy(places: readonly Place[], now: number): boolean {
+    if (places.length >= this.#settings.totalSlots) return false;
+    this.#joinerSince ??= now;
+    return true;
+  }
+
+  formed(): void {
+    this.#joinerSince = null;
+  }
+
+  /** The fewest workers of a generation. Who is asked to stop makes do with any, where others could be waited for. */
+  least(stopping: boolean): number {
+    const { minWorkers, patienceMs } = this.#settings;
+    return stopping && patienceMs > 0 ? 1 : minWorkers;
+  }
+
+  /**
+   * Whether the next generation forms after this step: at once if somebody leaves; if somebody joins, together
+   * with others that are about to.
+   */
+  regroups(places: readonly Place[], now: number): boolean {
+    const next = new Set(this.next.map(({ id }) => id));
+    if (next.size < this.#settings.minWorkers) return false;
+    const stay = places.filter(({ id }) => next.has(id)).length;
+    if (stay < places.length) return true;
+    const waited = now - (this.#joinerSince ?? now);
+    return next.size > stay && (this.members.building.length === 0 || waited > DEBOUNCE_MS);
+  }
+
+  /** Whether those on standby form a generation now, without one before. */
+  isFull(now: number): boolean {
+    const { workers, minWorkers } = this.#settings;
+    const waited = now - this.#since;
+    const ready = this.members.standby.length;
+    if (this.#loss === null && waited <= JOIN_MS) return ready >= workers;
+    const expected = this.members.building.length > 0 && (this.#loss === null || waited <= DEBOUNCE_MS);
+    return ready >= minWorkers && !expected;
+  }
+
+  /** Why the wait has taken too long, or what the user should know of it. */
+  check(now: number): { fault: Fault } | { note: string } | null {
+    const { workers, minWorkers, patienceMs } = this.#settings;
+    const waited = now - this.#since;
+    const joined = this.#loss === null && waited <= JOIN_MS ? workers : minWorkers;
+    const { staying, building } = this.members;
+    if (staying < joined) {
+      if (this.#loss !== null) return waited <= patienceMs ? null : { fault: this.#loss };
+      if (waited <= JOIN_MS) return null;
+      const message = `${staying} of ${workers} workers joined within ${JOIN_MS / 1000} s`;
+      return { fault: { code: 'ERR_JOIN_TIMEOUT', message, hint: null } };
+    }
+    const time = `${(waited / 1000).toFixed(0)} s`;
+    const builders = building.map(nameOf).join(', ');
+    if (waited > BUILD_MS) {
+      const message = `These workers were still opening the data or building the model after ${time}: ${builders}`;
+      return { fault: { code: 'ERR_JOIN_TIMEOUT', message, hint: null } };
+    }
+    if (waited < this.#nextNote || builders === '') return null;
+    this.#nextNote *= 2;
+    return { note: `after ${time} still opening the data or building the model: ${builders}` };
+  }
+}

@@ -1,0 +1,344 @@
+/**
+ * The rule of a run, without processes, sockets, files and clocks: it takes events and returns actions. The
+ * caller carries out the actions in order, and completes each before the next, so that a step is recorded
+ * before the workers hear of it.
+ *
+ * Steps and what is ordered after them belong to the run (steps.ts). Everything else belongs to a generation.
+ */
+import { EXIT } from '../errors.js';
+import { type Fault, isErrorCode } from '../fault.js';
+import type { Prepared } from '../rpc/proto.js';
+import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
+import type { Action, Event, Phase, Place, Settings } from './events.js';
+import type { Generation } from './generation.js';
+import { judgePrepared } from './judge.js';
+import { Membership } from './membership.js';
+import { Steps } from './steps.js';
+
+/** A worker silent for this long counts as dead. Building a large model may block its event loop. */
+const SILENT_MS = { training: 3_000, building: 60_000 };
+/** A longer gap between ticks means that this process was paused, not the workers. */
+const PAUSED_MS = 1_000;
+/**
+ * When a worker's session has ended, the launcher may know why, and says so within moments. It says nothing if
+ * the process is alive.
+ */
+const LAUNCHERS_WORD_MS = 3_000;
+
+/** How a run ends unless it fails. */
+interface Ending {
+  exitCode: number;
+  reason: string;
+}
+
+/** One run, from joining to its end. */
+export class RunState {
+  readonly #settings: Settings;
+  readonly #steps: Steps;
+  readonly #membership: Membership;
+  #listening = false;
+  /** The run was asked to stop while it trains. */
+  #stop: Ending | null = null;
+  #lastTick = 0;
+  /** A worker whose session has ended, while the launcher's word is awaited. */
+  #loss: { id: string; reason: string; at: number } | null = null;
+  #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    this.#steps = new Steps(settings);
+    this.#membership = new Membership(settings, this.#steps);
+  }
+
+  get phase(): Phase {
+    if (this.#over !== null) return this.#over;
+    if (!this.#listening) return 'INIT';
+    if (this.#generation === null) return 'JOINING';
+    const { stage } = this.#generation;
+    return stage === 'RUNNING' && this.#stop !== null ? 'DRAINING' : stage;
+  }
+
+  /** The number of the last generation. */
+  get generation(): number {
+    return this.#membership.number;
+  }
+
+  /** The members of the generation by rank; none before the first. */
+  get places(): readonly Place[] {
+    return this.#generation?.places ?? [];
+  }
+
+  get #generation(): Generation | null {
+    return this.#membership.generation;
+  }
+
+  /** @param now Milliseconds of any monotonic clock. */
+  handle(event: Event, now: number): Action[] {
+    if (this.#over !== null) return [];
+    if (event.type === 'exited') return this.#exited(event.id, event.exit, now);
+    if (this.#loss !== null && !['saved', 'published', 'actionFailed'].includes(event.type)) {
+      const { id, reason, at } = this.#loss;
+      return now - at > LAUNCHERS_WORD_MS ? this.#lost(id, reason, now) : [];
+    }
+    const { members } = this.#membership;
+    if ('id' in event && event.type !== 'joined') {
+      if (!members.has(event.id)) return [];
+      members.heard(event.id, now);
+    }
+    switch (event.type) {
+      case 'listening':
+        this.#listening = true;
+        this.#membership.rendezvous.begin(now);
+        this.#lastTick = now;
+        return [];
+      case 'joined':
+        return this.#joined(event, now);
+      case 'standby':
+        return this.#membership.standBy(event.id, now);
+      case 'leave':
+        return this.#onLeave(event.id, event.leave.exitCode, now);
+      case 'lost':
+        return this.#onLost(event.id, event.reason, now);
+      case 'failure': {
+        const { code, message, hint } = faultFrom(event.failure);
+        return this.#fail({ code, message: `${this.#membership.name(event.id)}: ${message}`, hint });
+      }
+      case 'heartbeat':
+        return [];
+      case 'saving':
+        this.#generation?.writing(now);
+        return [];
+      case 'saved':
+        return this.#settled(this.#steps.saved(event.id, event.saved));
+      case 'notSaved': {
+        const { step, failure } = event.notSaved;
+        if (!this.#steps.checkpoints.awaits(step, event.id)) return [];
+        const fault = faultFrom(failure ?? { code: '', message: '', hint: '' });
+        return this.#settled(this.#steps.notSaved(step, fault));
+      }
+      case 'published':
+        return this.#settled(this.#steps.published(event.checkpoint, this.#generation));
+      case 'notPublished':
+        return this.#settled(this.#steps.notSaved(event.step, event.fault));
+      case 'stop':
+        return this.#onStop(event.exitCode, event.reason, now);
+      case 'actionFailed':
+        return this.#fail(this.#steps.checkpoints.resumable(event.fault));
+      case 'tick':
+        return this.#tick(now);
+      default:
+        return this.#generation === null ? [] : this.#onAnswer(event, this.#generation, now);
+    }
+  }
+
+  /** An answer of a member of the generation. */
+  #onAnswer(
+    event: Extract<Event, { type: 'formed' | 'ready' | 'prepared' | 'applied' | 'validated' | 'finished' }>,
+    generation: Generation,
+    now: number,
+  ): Action[] {
+    const { id } = event;
+    switch (event.type) {
+      case 'formed':
+        return (
+          this.#late(id, generation, 'FORMING', 'Formed') ??
+          this.#membership.formed(generation, id, event.formed, now)
+        );
+      case 'ready':
+        return (
+          this.#late(id, generation, 'SYNCING', 'Ready') ??
+          this.#orFail(this.#membership.ready(generation, id, event.ready, now))
+        );
+      case 'prepared':
+        return this.#onPrepared(id, generation, event.prepared, now);
+      case 'applied': {
+        const { step, stateHash } = event.applied;
+        return this.#settled(this.#steps.applied(generation, id, step, stateHash));
+      }
+      case 'validated':
+        return this.#settled(this.#steps.validated(generation, id, event.validated));
+      case 'finished': {
+        const late = this.#late(id, generation, 'CHECKPOINTING', 'Finished');
+        if (late !== null) return late;
+        generation.finished.add(id, true);
+        return this.#endIfDone();
+      }
+    }
+  }
+
+  /** A message that came too late or twice changes nothing. One that nobody could send yet is a fault. */
+  #late(id: string, generation: Generation, stage: Generation['stage'], what: string): Action[] | null {
+    const at = generation.at(stage);
+    if (at === 'now') return null;
+    return at === 'past' ? [] : this.#outOfOrder(id, what);
+  }
+
+  #outOfOrder(id: string, what: string): Action[] {
+    const message = `${this.#membership.name(id)} sent ${what} while the run is ${this.phase}${this.#where}`;
+    return this.#fail({ code: 'ERR_PROTOCOL', message, hint: null });
+  }
+
+  #onPrepared(id: string, generation: Generation, prepared: Prepared, now: number): Action[] {
+    const { step } = prepared;
+    const late = this.#late(id, generation, 'RUNNING', `Prepared of step ${step}`);
+    if (late !== null) return late;
+    if (step > generation.step) return this.#outOfOrder(id, `Prepared of step ${step}`);
+    const answers = step === generation.step ? generation.prepared.add(id, prepared) : null;
+    if (answers === null) return [];
+    const fault = judgePrepared(generation.named(answers), this.#settings.totalSlots);
+    return fault === null ? this.#commit(generation, answers, now) : this.#fail(fault);
+  }
+
+  /** All workers have computed the step with the same result, so it is committed. */
+  #commit(generation: Generation, prepared: Prepared[], now: number): Action[] {
+    const stopping = this.#stop !== null;
+    const goesOn = !stopping && generation.step < this.#settings.steps;
+    const regroups = goesOn && this.#membership.rendezvous.regroups(generation.places, now);
+    const actions = this.#orFail(this.#steps.commit(generation, prepared, { stopping, regroups }, now));
+    return regroups && this.#over === null ? [...actions, ...this.#membership.form(now)] : actions;
+  }
+
+  #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
+    const { type: _, ...member } = event;
+    const { id } = member;
+    const former = this.#membership.members.has(id) ? this.#lost(id, 'it has joined again', now) : [];
+    return this.#over === null ? [...former, ...this.#membership.join(member, now)] : former;
+  }
+
+  /** It stays until it is released, so that a signal to all workers still ends with a checkpoint. */
+  #onLeave(id: string, exitCode: number, now: number): Action[] {
+    const { members, least } = this.#membership;
+    const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
+    members.wantsToLeave(id, code);
+    if (this.#stop !== null || members.staying < least) {
+      return this.#onStop(code, this.#stoppedBy(id, code), now);
+    }
+    const released = this.#membership.release();
+    if (released.length > 0) return released;
+    return [{ type: 'note', message: `${this.#membership.name(id)} leaves after the step` }];
+  }
+
+  #onLost(id: string, reason: string, now: number): Action[] {
+    if (!this.#settings.supervised || this.#membership.goesOnWithout(id)) return this.#lost(id, reason, now);
+    this.#loss = { id, reason, at: now };
+    return [];
+  }
+
+  #lost(id: string, reason: string, now: number): Action[] {
+    return this.#departed(id, `Lost ${this.#membership.name(id)}${this.#where}: ${reason}`, now);
+  }
+
+  #exited(id: string, exit: Exit, now: number): Action[] {
+    const isMember = this.#membership.members.has(id);
+    const name = this.#membership.name(id);
+    // The end of its session was noticed before.
+    if (!isMember && this.#generation !== null) {
+      return [{ type: 'note', message: `${name} ${describeExit(exit)}` }];
+    }
+    // Before the first step there is nothing to save.
+    const stopCode = this.#begun ? null : stopCodeOf(exit);
+    if (stopCode !== null) return this.#end({ exitCode: stopCode, reason: this.#stoppedBy(id, stopCode) });
+    const where = isMember ? this.#where : ' before it joined';
+    return this.#departed(id, `${name} ${describeExit(exit, where)}`, now);
+  }
+
+  #departed(id: string, message: string, now: number): Action[] {
+    return this.#settled(this.#membership.depart(id, message, now));
+  }
+
+  #onStop(exitCode: number, reason: string, now: number): Action[] {
+    // The workers abandon a validation, also the one that follows the last step.
+    const drain = this.#membership.send(null, { drain: {} });
+    const { phase } = this;
+    // The last step is committed: the run ends as it would have.
+    if (phase === 'CHECKPOINTING') return [drain];
+    if (this.#stop !== null) {
+      // systemd sends SIGTERM and SIGHUP together, and the order in which they arrive is not that of sending.
+      if (exitCode === SIGNAL_EXIT.SIGTERM) this.#stop = { exitCode, reason };
+      return [];
+    }
+    const saves = this.#steps.unsaved && this.#membership.rendezvous.next.length > 0;
+    if (phase !== 'RUNNING' && !saves) return this.#end({ exitCode, reason });
+    this.#stop = { exitCode, reason };
+    this.#membership.stopping = true;
+    const forms = this.#generation === null ? this.#membership.form(now) : [];
+    return [{ type: 'stopping', reason }, drain, ...forms];
+  }
+
+  #tick(now: number): Action[] {
+    const { rendezvous, members } = this.#membership;
+    if (now - this.#lastTick > PAUSED_MS) {
+      const gap = now - this.#lastTick;
+      rendezvous.paused(gap);
+      this.#generation?.paused(gap);
+    }
+    this.#lastTick = now;
+    const silent = members.silent(now, this.#begun ? SILENT_MS.training : SILENT_MS.building);
+    if (silent !== null) {
+      const { id, ms } = silent;
+      const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s`;
+      return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
+    }
+    if (this.#generation !== null) {
+      const fault = this.#generation.overdue(now);
+      return fault === null ? [] : this.#fail(fault);
+    }
+    if (!this.#listening) return [];
+    const forms = this.#membership.formIfFull(now);
+    const wait = forms.length > 0 ? null : rendezvous.check(now);
+    if (wait === null) return forms;
+    return 'fault' in wait ? this.#fail(wait.fault) : [{ type: 'note', message: wait.note }];
+  }
+
+  /** Something that was ordered is done, or its worker is gone: others may be free to leave, and the run to end. */
+  #settled(result: Action[] | Fault): Action[] {
+    const actions = this.#orFail(result);
+    if (this.#over !== null) return actions;
+    return [...actions, ...this.#membership.release(), ...this.#endIfDone()];
+  }
+
+  /** Ends the run when all workers have finished and the last checkpoint is published. */
+  #endIfDone(): Action[] {
+    const { outcome } = this.#steps;
+    if (outcome === 'open') return [];
+    if (outcome !== 'done') return this.#fail(outcome);
+    const done = { exitCode: EXIT.done, reason: `All ${this.#settings.steps} steps are done` };
+    const ends = this.#generation?.stage === 'CHECKPOINTING' && this.#generation.settled;
+    return ends ? this.#end(this.#stop ?? done) : [];
+  }
+
+  #orFail(result: Action[] | Fault): Action[] {
+    return Array.isArray(result) ? result : this.#fail(result);
+  }
+
+  #fail(fault: Fault): Action[] {
+    return this.#end({ exitCode: EXIT.failed, reason: fault.message }, fault);
+  }
+
+  #end(ending: Ending, fault: Fault | null = null): Action[] {
+    if (fault !== null) this.#over = 'FAILED';
+    else this.#over = ending.exitCode === EXIT.done ? 'DONE' : 'STOPPED';
+    const stop = this.#membership.send(null, { stop: { exitCode: ending.exitCode } });
+    return [stop, { type: 'end', ...ending, fault }];
+  }
+
+  /** The first step has begun. */
+  get #begun(): boolean {
+    return this.#steps.committed > this.#settings.resumeStep || (this.#generation?.step ?? 0) > 0;
+  }
+
+  /** " at step 9"; empty before the first step. */
+  get #where(): string {
+    return this.#begun ? ` at step ${this.#generation?.step || this.#steps.committed + 1}` : '';
+  }
+
+  /** Named first is the signal: it may have been sent to all processes, of which a worker is the first heard. */
+  #stoppedBy(id: string, exitCode: number): string {
+    return `received ${signalOfCode(exitCode)} (first heard from ${this.#membership.name(id)})`;
+  }
+}
+
+/** A worker's Failure. */
+function faultFrom({ code, message, hint }: { code: string; message: string; hint: string }): Fault {
+  return { code: isErrorCode(code) ? code : 'ERR_INTERNAL', message, hint: hint === '' ? null : hint };
+}

@@ -1,0 +1,36 @@
+/** Where the members of a generation take their state from. */
+import type { Sync } from '../rpc/proto.js';
+
+/** A checkpoint, or the beginning of the run: step 0 and no path. */
+export interface Beginning {
+  step: number;
+  path: string;
+}
+
+export interface Source {
+  /** The step after which all members will hold the state. */
+  step: number;
+  /** What each member is told, by rank. */
+  syncs: Omit<Sync, 'devices'>[];
+}
+
+/**
+ * The newest committed state in memory: who holds it keeps it, and serves it to the others. Where nobody does,
+ * the last checkpoint. A state that is older than that is of no use.
+ *
+ * @param held The step of the state that each member holds, by rank; null: it holds none.
+ * @param committed The last committed step.
+ */
+export function sourceOf(held: readonly (number | null)[], committed: number, beginning: Beginning): Source {
+  const { step: first, path } = beginning;
+  const useful = held.filter((step) => step !== null && step <= committed && step >= first) as number[];
+  if (useful.length === 0) {
+    return { step: first, syncs: held.map(() => (path === '' ? { initialise: {} } : { checkpoint: path })) };
+  }
+  const step = Math.max(...useful);
+  const ranks = [...held.keys()].filter((rank) => held[rank] === step);
+  return {
+    step,
+    syncs: held.map((own) => (own === step ? { keep: {} } : { holders: { step, ranks } })),
+  };
+}

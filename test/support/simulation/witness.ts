@@ -1,0 +1,92 @@
+/** The invariants of a run, checked at every moment of a simulation. */
+import type { Prepared } from '../../../src/rpc/proto.js';
+
+/** What a worker has in its memory. */
+export interface State {
+  step: number;
+  value: number;
+}
+
+export const INITIAL: State = { step: 0, value: 1 };
+
+/** The state after the next step, a function of the state before it. */
+export function next({ step, value }: State): State {
+  return { step: step + 1, value: Math.imul(value ^ (step + 0x9e3779b9), 0x85ebca6b) >>> 0 };
+}
+
+/** What each member held when a generation formed, and what it holds when it starts. */
+interface Started {
+  before: number | null;
+  state: State | null;
+}
+
+export class Witness {
+  /** The last committed step. */
+  committed = 0;
+  readonly published: number[] = [];
+  readonly validated: number[] = [];
+  /** How many generations have started. */
+  generations = 0;
+  #generation = 0;
+  readonly #truth: State[] = [INITIAL];
+
+  /** A step is committed once, in order, and computed by the members of the generation that started last. */
+  commits(step: number, prepared: readonly Prepared[], slots: number): void {
+    this.#must(step === this.committed + 1, `step ${step} was committed after step ${this.committed}`);
+    this.committed = step;
+    const computed = prepared.flatMap((of) => of.slots.map(({ slot }) => slot));
+    this.#must(
+      computed.length === slots && computed.every((slot, i) => slot === i),
+      `step ${step} has the slots ${computed}`,
+    );
+    for (const { numbers } of prepared) {
+      this.#must(numbers.generation === this.#generation, `step ${step} mixes generations`);
+    }
+  }
+
+  /** The gradient of a step is that of the true state before it, at the first time and again. */
+  computes(step: number, held: State | null): void {
+    this.#must(held?.step === step - 1, `step ${step} was computed from step ${held?.step}`);
+    this.#must(held?.value === this.truth(step - 1), `step ${step} was computed from a wrong state`);
+  }
+
+  /** Nobody applies a step before it is committed, or to another state than that after the step before. */
+  applies(step: number, held: State | null): void {
+    this.#must(held?.step === step - 1, `step ${step} was applied to step ${held?.step}`);
+    this.#must(step <= this.committed, `step ${step} was applied before it was committed`);
+  }
+
+  /** All that are ready hold one state, and no committed step that one of them held is lost. */
+  starts(generation: number, from: number, members: readonly Started[]): void {
+    this.generations++;
+    this.#generation = generation;
+    for (const { before, state } of members) {
+      this.#must(state?.step === from, `generation ${generation} starts from ${from}, not ${state?.step}`);
+      this.#must(state?.value === this.truth(from), `generation ${generation} starts from a wrong state`);
+      this.#must((before ?? 0) <= from, `generation ${generation} starts from ${from} and loses ${before}`);
+    }
+  }
+
+  /** A checkpoint is that of a committed step, later than those before it, and of the true state. */
+  publishes({ step, value }: State): void {
+    this.#must(step <= this.committed, `the checkpoint of step ${step} is not of a committed step`);
+    this.#must(step > (this.published.at(-1) ?? 0), `the checkpoint of step ${step} follows later ones`);
+    this.#must(value === this.truth(step), `the checkpoint of step ${step} holds a wrong state`);
+    this.published.push(step);
+  }
+
+  /** A validation is reported once. */
+  validates(step: number): void {
+    this.#must(!this.validated.includes(step), `the validation of step ${step} was reported twice`);
+    this.validated.push(step);
+  }
+
+  truth(step: number): number {
+    while (this.#truth.length <= step) this.#truth.push(next(this.#truth.at(-1)!));
+    return this.#truth[step]!.value;
+  }
+
+  #must(holds: boolean, otherwise: string): void {
+    if (!holds) throw new Error(otherwise);
+  }
+}

@@ -1,0 +1,197 @@
+/** A worker as the coordinator sees it: it holds a state, follows the protocol, takes its time, and may die. */
+import type { Form } from '../../../src/rpc/generated/orchestrator/v1/Form.js';
+import type { FromCoordinator, Orders, Prepared, Ready, Sync } from '../../../src/rpc/proto.js';
+import { INITIAL, next, type State } from './witness.js';
+import type { World } from './world.js';
+
+/** A message of a worker: `{ type: 'prepared', body: {...} }`. */
+export interface Said {
+  type: string;
+  body: object;
+}
+
+export class Worker {
+  readonly id: string;
+  /** What it holds; null while it is being loaded, too. */
+  held: State | null = null;
+  /** What it held when its generation formed. */
+  before: number | null = null;
+  generation = 0;
+  rank = -1;
+  alive = true;
+  /** It has asked to leave. */
+  leaving = false;
+  /** When the coordinator heard that it stands by, and that it wants to leave. */
+  heard: { standby: number | null; leave: number | null } = { standby: null, leave: null };
+  /** It does nothing until then. */
+  frozenUntil = 0;
+  readonly #world: World;
+  readonly #speed: number;
+  #slots: number[] = [];
+  #addresses: string[] = [];
+  /** The message that it waits for. */
+  #expects: 'sync' | 'start' | 'commit' | null = null;
+  #draining = false;
+  /** When an update that has begun is over: it is never interrupted. */
+  #updatedAt = 0;
+  /** The step whose checkpoint it is writing; 0 = none. */
+  #writing = 0;
+
+  constructor(world: World, id: string) {
+    this.id = id;
+    this.#world = world;
+    this.#speed = 1 + world.below(100);
+  }
+
+  receive(message: FromCoordinator): void {
+    const generation = Number(message.generation);
+    if (message.stop) this.#world.exits(this, Number(message.stop.exitCode));
+    else if (message.drain) this.#draining = true;
+    else if (message.welcome) this.#after(this.#world.below(2_000), () => this.say('standby', {}));
+    else if (message.form && generation > this.generation) this.#form(message.form, generation);
+    else if (generation === this.generation) this.#take(message);
+  }
+
+  /** Only what it waits for: the rest is doubled. */
+  #take({ sync, start, commit }: FromCoordinator): void {
+    const expects = this.#expects;
+    if (sync && expects === 'sync') this.#sync(sync);
+    else if (start && expects === 'start') this.#follow(start as Orders);
+    else if (expects === 'commit' && commit?.step === this.held!.step + 1) this.#apply(commit as Orders);
+  }
+
+  /** Leaves the generation before, and says what it holds. */
+  #form({ rank, members = [] }: Form, generation: number): void {
+    this.generation = generation;
+    this.rank = Number(rank);
+    const { firstSlot = 0, endSlot = 0 } = members[this.rank]!;
+    this.#slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);
+    this.#addresses = members.map(({ dataAddress }) => dataAddress!);
+    this.#expects = null;
+    const updating = Math.max(0, this.#updatedAt - this.#world.clock.now);
+    this.#during(updating + this.#world.below(50), () => {
+      this.before = this.held?.step ?? null;
+      this.#expects = 'sync';
+      this.say('formed', { device: null, held: this.held === null ? null : { step: this.held.step } });
+    });
+  }
+
+  say(type: string, body: object): void {
+    this.#world.say(this, { type, body });
+  }
+
+  /** Runs later unless the process has ended. */
+  #after(delay: number, run: () => void): void {
+    this.#world.clock.later(delay, () => {
+      if (!this.alive) return;
+      const frozen = this.frozenUntil - this.#world.clock.now;
+      if (frozen > 0) this.#after(frozen, run);
+      else run();
+    });
+  }
+
+  /** Runs later unless the generation has ended. */
+  #during(delay: number, run: () => void): void {
+    const { generation } = this;
+    this.#after(delay, () => {
+      if (this.generation === generation) run();
+    });
+  }
+
+  #sync({ keep, holders, checkpoint }: Sync): void {
+    this.#expects = null;
+    if (keep) this.#ready();
+    else if (holders) this.#pull(holders.ranks!.map((rank) => this.#addresses[rank]!));
+    else {
+      // What it held is overwritten.
+      this.held = null;
+      this.#during(this.#world.below(200), () => {
+        this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
+        this.#ready();
+      });
+    }
+  }
+
+  /** Takes the state from the memory of others. Where one of them is gone, that never ends: the generation does. */
+  #pull(ids: readonly string[]): void {
+    this.held = null;
+    this.#during(this.#world.below(200), () => {
+      const states = ids.map((id) => this.#world.memoryOf(id));
+      if (states.includes(null)) return;
+      this.held = states[0]!;
+      this.#world.transfers++;
+      this.#ready();
+    });
+  }
+
+  #ready(): void {
+    const { step, value } = this.held!;
+    this.#expects = 'start';
+    this.say('ready', { step, configHash: 'c', stateHash: String(value) } satisfies Partial<Ready>);
+  }
+
+  #follow({ step, validate, checkpoint, stop }: Orders): void {
+    this.#expects = null;
+    if (checkpoint) this.say('applied', { step, stateHash: this.#world.stateHash(this) });
+    const validating = validate ? this.#world.below(400) : 0;
+    this.#during(validating, () => {
+      if (validate) this.say('validated', { step, losses: [], seconds: 1, abandoned: this.#draining });
+      if (checkpoint && this.rank === 0) this.#save(step);
+      if (stop) this.#finish();
+      else this.#compute(step + 1);
+    });
+  }
+
+  #compute(step: number): void {
+    this.#during(this.#speed + this.#world.below(50), () => {
+      this.#world.witness.computes(step, this.held);
+      const { value } = this.held!;
+      const slots = this.#slots.map((slot) => ({
+        slot,
+        losses: [value + slot],
+        samples: [slot],
+        skipped: [],
+      }));
+      const numbers = { generation: this.generation };
+      this.#expects = 'commit';
+      this.say('prepared', {
+        step,
+        slots,
+        gradientNorm: value,
+        nonFinite: [],
+        numbers,
+      } as object as Prepared);
+    });
+  }
+
+  #apply(orders: Orders): void {
+    this.#expects = null;
+    const update = this.#world.below(30);
+    this.#updatedAt = this.#world.clock.now + update;
+    const { generation } = this;
+    this.#after(update, () => {
+      this.#world.witness.applies(orders.step, this.held);
+      this.held = next(this.held!);
+      if (this.generation === generation) this.#follow(orders);
+    });
+  }
+
+  /** The writing goes on beside training, and through the end of the generation. */
+  #save(step: number): void {
+    if (this.#writing === step) return;
+    const state = this.held!;
+    const { done, refused } = this.#world.disk();
+    this.#writing = step;
+    this.#after(done, () => {
+      if (this.#writing === step) this.#writing = 0;
+      const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: '' };
+      if (refused) this.say('notSaved', { step, failure });
+      else this.say('saved', { step, folder: String(state.value), seconds: 1, stallSeconds: 0, bytes: 1 });
+    });
+  }
+
+  #finish(): void {
+    if (this.#writing === 0) this.say('finished', {});
+    else this.#during(20, () => this.#finish());
+  }
+}

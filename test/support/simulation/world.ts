@@ -1,0 +1,383 @@
+/** A run in a world of its own: a clock, a network, a disk, a launcher, and faults, all drawn from a seed. */
+import {
+  type Action,
+  type Event,
+  isCurrent,
+  type MessageEvent,
+  type Settings,
+} from '../../../src/coordinator/events.js';
+import { DEBOUNCE_MS } from '../../../src/coordinator/rendezvous.js';
+import { RunState } from '../../../src/coordinator/rule.js';
+import type { Saved } from '../../../src/rpc/proto.js';
+import { generator } from '../random.js';
+import { Clock } from './clock.js';
+import { type State, Witness } from './witness.js';
+import { type Said, Worker } from './worker.js';
+
+const TICK_MS = 250;
+const HEARTBEAT_MS = 500;
+/** Nothing runs longer than this. */
+const END_MS = 300_000;
+
+export type End = Extract<Action, { type: 'end' }>;
+
+/** The connection of one process with the coordinator. */
+interface Session {
+  worker: Worker;
+  open: boolean;
+  /** When the last message arrives in each direction: none overtakes it, except where messages are reordered. */
+  arrived: { up: number; down: number };
+}
+
+export class World {
+  readonly clock = new Clock();
+  readonly witness = new Witness();
+  readonly settings: Settings;
+  readonly below: (n: number) => number;
+  readonly #random: () => number;
+  readonly #tell: ((line: string) => void) | null;
+  readonly #state: RunState;
+  /** The newest session of every id. */
+  readonly #sessions = new Map<string, Session>();
+  readonly missed: { step: number; reason: string }[] = [];
+  /** How often a member took the state from the memory of others, and a step was run again. */
+  transfers = 0;
+  again = 0;
+  end: End | null = null;
+  /** When something last went wrong, and when the first generation started. */
+  lastFault = 0;
+  firstStart = 0;
+  #diskFree = 0;
+  #publisherFree = 0;
+  readonly #elastic: boolean;
+  readonly #network: { doubles: number; reorders: number; longest: number };
+  readonly #disk: { ms: number; refuses: number };
+  /** The step from which on one worker's state is another one. */
+  readonly #differs: number;
+  #restarts: number;
+  stopped = false;
+  /** How many processes live, or will be started. */
+  #living = 0;
+  /** Whether at some time no member held the state. */
+  deserted = false;
+
+  /** @param tell Gets the story, line by line. */
+  constructor(seed: number, tell: ((line: string) => void) | null = null) {
+    this.#tell = tell;
+    this.#random = generator(seed);
+    this.below = (n) => Math.floor(this.#random() * n);
+    const workers = 1 + this.below(5);
+    this.#elastic = this.chance(0.75);
+    const min = this.#elastic ? 1 + (this.chance(0.3) ? this.below(workers) : 0) : workers;
+    this.settings = {
+      workers,
+      minWorkers: min,
+      maxWorkers: this.#elastic ? workers + 3 : workers,
+      patienceMs: this.#elastic ? 15_000 : 0,
+      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
+      totalSlots: workers + this.below(4),
+      steps: 1 + this.below(12),
+      checkpointEvery: this.below(4),
+      validateEvery: this.below(3),
+      configHash: 'c',
+      lastGeneration: this.below(3),
+      resumePath: '',
+      resumeStep: 0,
+      supervised: this.chance(0.5),
+    };
+    this.#network = {
+      doubles: this.chance(0.3) ? 0.1 : 0,
+      reorders: this.chance(0.3) ? 0.2 : 0,
+      longest: 1 + this.below(100),
+    };
+    this.#disk = { ms: this.below(2) * 3_000, refuses: this.chance(0.2) ? 0.3 : 0 };
+    this.#differs = workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
+    this.#restarts = this.#elastic && this.chance(0.7) ? 6 : 0;
+    this.#state = new RunState(this.settings);
+  }
+
+  get elastic(): boolean {
+    return this.#elastic;
+  }
+
+  /** How many processes live, or will be started, and want to stay. */
+  get staying(): number {
+    const leaving = [...this.#sessions.values()].filter(({ worker }) => worker.alive && worker.leaving);
+    return this.#living - leaving.length;
+  }
+
+  get differs(): boolean {
+    return this.#differs !== Number.POSITIVE_INFINITY;
+  }
+
+  get refuses(): boolean {
+    return this.#disk.refuses > 0;
+  }
+
+  chance(probability: number): boolean {
+    return this.#random() < probability;
+  }
+
+  /** Runs to the end, or for as long as a run may take. */
+  run(): void {
+    const { workers } = this.settings;
+    this.#happens({ type: 'listening' });
+    for (let i = 0; i < workers; i++) this.#starts(`w${i}`, this.below(500));
+    this.#everyTick();
+    const faults = this.chance(0.25) ? 0 : 1 + this.below(this.#elastic ? 5 : 2);
+    for (let i = 0; i < faults; i++) this.clock.later(this.below(6_000), () => this.#fault());
+    if (this.chance(0.15)) {
+      this.clock.later(this.below(5_000), () => {
+        this.stopped = true;
+        this.#happens({ type: 'stop', exitCode: 143, reason: 'told' });
+      });
+    }
+    this.clock.run(() => this.end !== null || this.clock.now > END_MS);
+  }
+
+  // What workers see of the world.
+
+  say(worker: Worker, { type, body }: Said): void {
+    const session = this.#sessions.get(worker.id)!;
+    const event = { type, id: worker.id, [type]: body } as unknown as MessageEvent;
+    const { generation } = worker;
+    const deliver = () => {
+      if (this.#sessions.get(worker.id) !== session || !session.open) return;
+      if (event.type === 'standby' || event.type === 'leave') worker.heard[event.type] ??= this.clock.now;
+      if (isCurrent(event, generation, this.#state.generation)) this.#happens(event);
+    };
+    this.#transmit(session, 'up', deliver);
+  }
+
+  exits(worker: Worker, code: number): void {
+    this.#ends(worker, { code, signal: null }, false);
+  }
+
+  /** The state that a process holds and can serve; null: it is gone, or holds none. */
+  memoryOf(id: string): State | null {
+    const worker = this.#sessions.get(id)?.worker;
+    return worker?.alive ? worker.held : null;
+  }
+
+  checkpoint(path: string): State {
+    const [step, value] = path.split(':').map(Number);
+    return { step: step!, value: value! };
+  }
+
+  stateHash({ id, held }: Worker): string {
+    return id === 'w0' && held!.step >= this.#differs ? 'other' : String(held!.value);
+  }
+
+  /** How long a disk takes for a checkpoint, one after another, and whether it refuses it. */
+  disk(): { done: number; refused: boolean } {
+    this.#diskFree = Math.max(this.#diskFree, this.clock.now) + this.below(this.#disk.ms + 1);
+    return { done: this.#diskFree - this.clock.now, refused: this.chance(this.#disk.refuses) };
+  }
+
+  // The coordinator.
+
+  #happens(event: Event): void {
+    if (this.end !== null) return;
+    if (event.type !== 'heartbeat' && event.type !== 'tick') this.#say('->', event);
+    for (const action of this.#state.handle(event, this.clock.now)) {
+      this.#say('  ', action);
+      this.#act(action);
+    }
+  }
+
+  #say(arrow: string, what: object): void {
+    this.#tell?.(`${this.clock.now} ${this.#state.phase} ${arrow} ${JSON.stringify(what).slice(0, 240)}`);
+  }
+
+  #act(action: Action): void {
+    const { witness } = this;
+    switch (action.type) {
+      case 'send': {
+        const { commit } = action.message;
+        if (commit && Number(commit.step) < witness.committed) this.again++;
+        const to = action.to ?? [...this.#sessions.keys()];
+        for (const id of to) this.#send(id, action.message);
+        break;
+      }
+      case 'cut':
+      case 'refuse':
+        this.#cut(action.id);
+        break;
+      case 'commit':
+        witness.commits(action.step, action.prepared, this.settings.totalSlots);
+        if (this.#state.phase === 'RUNNING' || this.#state.phase === 'FORMING') this.#serves();
+        break;
+      case 'started': {
+        if (this.firstStart === 0) this.firstStart = this.clock.now;
+        const members = this.#state.places.map(({ id }) => this.#sessions.get(id)!.worker);
+        const held = members.map(({ before, held }) => ({ before, state: held }));
+        witness.starts(this.#state.generation, action.firstStep - 1, held);
+        break;
+      }
+      case 'validation':
+        witness.validates(action.step);
+        break;
+      case 'publish':
+        this.#publish(action.saved);
+        break;
+      case 'notSaved':
+        this.missed.push(action.missed);
+        break;
+      case 'end':
+        this.end = action;
+        break;
+    }
+  }
+
+  /** After a step, whoever has waited long enough for a place has one, and who wants to leave has none. */
+  #serves(): void {
+    const { places } = this.#state;
+    const { totalSlots, minWorkers } = this.settings;
+    const members = [...this.#sessions.values()].filter(({ open }) => open).map(({ worker }) => worker);
+    const staying = members.filter(({ heard }) => heard.standby !== null && heard.leave === null);
+    for (const { id, heard, generation } of members) {
+      const isPlaced = places.some((place) => place.id === id);
+      const waited = this.clock.now - (heard.standby ?? this.clock.now);
+      if (staying.length >= minWorkers && heard.leave !== null && isPlaced) {
+        const others = staying.filter((other) => other.generation === generation && other.before !== null);
+        if (others.length > 0) throw new Error(`${id} cannot leave`);
+      } else if (heard.leave === null && waited > DEBOUNCE_MS && !isPlaced && places.length < totalSlots) {
+        throw new Error(`${id} has waited ${waited} ms for a place`);
+      }
+    }
+  }
+
+  #send(id: string, message: Extract<Action, { type: 'send' }>['message']): void {
+    const session = this.#sessions.get(id);
+    if (!session?.open) return;
+    const deliver = () => {
+      const { worker } = session;
+      if (!session.open || !worker.alive) return;
+      const frozen = worker.frozenUntil - this.clock.now;
+      if (frozen > 0) this.clock.later(frozen, deliver);
+      else worker.receive(message);
+    };
+    this.#transmit(session, 'down', deliver);
+  }
+
+  #publish({ step, folder }: Saved): void {
+    this.#publisherFree = Math.max(this.#publisherFree, this.clock.now) + 1 + this.below(100);
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
+    const refused = this.chance(this.#disk.refuses);
+    this.clock.later(this.#publisherFree - this.clock.now, () => {
+      if (refused) {
+        this.#happens({ type: 'notPublished', step, fault });
+        return;
+      }
+      const state = { step, value: Number(folder) };
+      this.witness.publishes(state);
+      const path = `${step}:${folder}`;
+      this.#happens({ type: 'published', checkpoint: { step, path, seconds: 1, stallSeconds: 0, bytes: 1 } });
+    });
+  }
+
+  #everyTick(): void {
+    this.clock.later(TICK_MS, () => {
+      this.#happens({ type: 'tick' });
+      this.#everyTick();
+    });
+  }
+
+  // The network.
+
+  /** A message arrives once and in order, as TCP has it; or doubled, late, and out of order. */
+  #transmit({ arrived }: Session, way: 'up' | 'down', deliver: () => void): void {
+    const { doubles, reorders, longest } = this.#network;
+    const at = this.clock.now + 1 + this.below(longest);
+    if (this.chance(reorders)) {
+      this.clock.later(at - this.clock.now + this.below(3 * longest), deliver);
+    } else {
+      arrived[way] = Math.max(at, arrived[way]);
+      this.clock.later(arrived[way] - this.clock.now, deliver);
+    }
+    if (this.chance(doubles)) this.clock.later(at - this.clock.now + this.below(1_000), deliver);
+  }
+
+  /** The coordinator has ended the session; the process notices, and ends. */
+  #cut(id: string): void {
+    const session = this.#sessions.get(id);
+    if (!session?.open) return;
+    session.open = false;
+    this.#countHolders();
+    const { worker } = session;
+    const notice = () => {
+      const frozen = worker.frozenUntil - this.clock.now;
+      if (frozen > 0) this.clock.later(frozen, notice);
+      else if (worker.alive) this.#ends(worker, { code: 1, signal: null }, true);
+    };
+    this.clock.later(1 + this.below(50), notice);
+  }
+
+  // Processes and what happens to them.
+
+  #starts(id: string, delay: number): void {
+    this.#living++;
+    this.clock.later(delay, () => {
+      const worker = new Worker(this, id);
+      this.#sessions.set(id, { worker, open: true, arrived: { up: 0, down: 0 } });
+      this.#happens({ type: 'joined', id, host: 'h', pid: 1, dataAddress: id, sharedMemory: '' });
+      const beat = () => {
+        if (!worker.alive) return;
+        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', {});
+        this.clock.later(HEARTBEAT_MS, beat);
+      };
+      beat();
+    });
+  }
+
+  #ends(worker: Worker, exit: { code: number | null; signal: 'SIGKILL' | null }, restarts: boolean): void {
+    if (!worker.alive) return;
+    worker.alive = false;
+    this.#living--;
+    const session = this.#sessions.get(worker.id)!;
+    const { id } = worker;
+    // What was sent before may arrive, or be lost with the connection.
+    const lost = this.chance(0.5) ? 0 : this.below(100);
+    this.clock.later(Math.max(lost, 1), () => {
+      if (this.#sessions.get(id) !== session || !session.open) return;
+      session.open = false;
+      this.#happens({ type: 'lost', id, reason: 'reset' });
+    });
+    if (restarts && this.#restarts > 0) {
+      this.#restarts--;
+      this.#starts(id, 100 + this.below(2_000));
+    } else if (this.settings.supervised && this.chance(0.9)) {
+      this.clock.later(this.below(500), () =>
+        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false } }),
+      );
+    }
+    this.#countHolders();
+  }
+
+  #countHolders(): void {
+    const holds = ({ worker, open }: Session) => open && worker.alive && worker.held !== null;
+    if (![...this.#sessions.values()].some(holds)) this.deserted = true;
+  }
+
+  /** One process dies, freezes, or wants to leave, or another one comes. */
+  #fault(): void {
+    this.lastFault = this.clock.now;
+    const kinds = ['dies', 'dies', 'dies', 'freezes', ...(this.#elastic ? ['leaves', 'comes'] : [])];
+    const kind = kinds[this.below(kinds.length)];
+    const living = [...this.#sessions.values()].filter(({ worker, open }) => worker.alive && open);
+    const victim = living[this.below(living.length)]?.worker;
+    if (kind === 'comes') {
+      this.#starts(`x${this.below(3)}${this.clock.now}`, 0);
+    } else if (victim === undefined) {
+      return;
+    } else if (kind === 'leaves') {
+      victim.leaving = true;
+      victim.say('leave', { exitCode: 143 });
+    } else if (kind === 'freezes') {
+      victim.frozenUntil = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);
+      this.lastFault = victim.frozenUntil;
+    } else {
+      this.#ends(victim, { code: null, signal: 'SIGKILL' }, true);
+    }
+  }
+}
