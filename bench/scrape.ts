@@ -16,6 +16,9 @@ export const LARGE_HEADER: RunHeader = {
   workers: WORKERS,
   checkpointEvery: 1000,
   resumedStep: 0,
+  runDir: 'runs/a-name-of-a-run',
+  checkpoint: null,
+  validatedWeights: 'ema',
   restarts: 0,
 };
 
@@ -28,6 +31,8 @@ export function largeStep(): StepRecord {
   return {
     step: 123_456,
     steps: LARGE_HEADER.steps,
+    epoch: measured(),
+    logged: true,
     loss: measured(),
     gradientNorm: measured(),
     learningRate: measured(),

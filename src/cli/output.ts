@@ -2,7 +2,37 @@
 
 /** Prints a result as JSON where --json asks for it, otherwise as the page that `render` makes of it. */
 export function printResult<T>(result: T, json: true | undefined, render: (result: T) => string): void {
-  process.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : render(result));
+  process.stdout.write(json ? `${JSON.stringify(dialect(result), null, 2)}\n` : render(result));
+}
+
+/** Names that the configuration or files have for what the code calls otherwise. */
+const RENAMED: Readonly<Record<string, string>> = {
+  planState: 'plan',
+  modelSpec: 'model',
+  recompute: 'activation_checkpointing',
+  level: 'activation_checkpointing',
+};
+
+/**
+ * A value as all JSON of the command line has it: keys in snake_case, large numbers as text. Keys that are data,
+ * such as names of files, are not in camelCase.
+ */
+export function dialect(value: unknown): unknown {
+  if (typeof value === 'bigint') return value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
+  if (Array.isArray(value)) return value.map(dialect);
+  if (value === null || typeof value !== 'object') return value;
+  if (ArrayBuffer.isView(value)) return Array.from(value as Float64Array);
+  const entries = Object.entries(value).map(([key, inner]) => [
+    RENAMED[key] ?? snakeCase(key),
+    dialect(inner),
+  ]);
+  return Object.fromEntries(entries);
+}
+
+/** "firstNonFiniteRows" is "first_non_finite_rows"; other texts stay as they are. */
+function snakeCase(key: string): string {
+  if (!/^[a-z][A-Za-z0-9]*$/.test(key)) return key;
+  return key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /**

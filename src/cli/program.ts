@@ -17,14 +17,22 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   dataset: () => import('./commands/dataset.js'),
   launch: () => import('./commands/launch.js'),
   stop: () => import('./commands/stop.js'),
+  status: () => import('./commands/status.js'),
+  logs: () => import('./commands/logs.js'),
+  runs: () => import('./commands/runs.js'),
+  compare: () => import('./commands/compare.js'),
   sample: () => import('./commands/sample.js'),
   evaluate: () => import('./commands/evaluate.js'),
   study: () => import('./commands/study.js'),
   checkpoint: () => import('./commands/checkpoint.js'),
   model: () => import('./commands/model.js'),
+  completion: () => import('./commands/completion.js'),
   coordinator: () => import('./commands/coordinator.js'),
   worker: () => import('./commands/worker.js'),
 };
+
+/** A command that is about all commands. */
+const OF_ALL = 'completion';
 
 /**
  * Builds the command line.
@@ -49,7 +57,8 @@ export async function buildProgram(name: string | null = null): Promise<Command>
       },
     })
     .configureHelp({ showGlobalOptions: true, optionDescription });
-  const known = name !== null && Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
+  const isOne = name !== null && name !== OF_ALL && Object.hasOwn(COMMANDS, name);
+  const known = isOne ? [COMMANDS[name]!] : Object.values(COMMANDS);
   for (const file of await Promise.all(known.map((load) => load()))) file.register(program);
   return program;
 }

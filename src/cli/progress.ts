@@ -1,14 +1,16 @@
-import { bytes, counted } from '../text/quantities.js';
+import { bytesOfWhole, counted, timeSpan } from '../text/quantities.js';
+
+/** The remaining time is that of the pace over about this long, and is told after a part of it. */
+const WINDOW_MS = 20_000;
+const TOLD_AFTER_MS = 3_000;
 
 /** "3/20 steps", "1/1 picture" */
 export function countOf(unit: string) {
   return (done: number, total: number) => `${done}/${counted(total, unit)}`;
 }
 
-/** "8.3 MiB of 1.2 GiB" */
-export function bytesOf(done: number, total: number): string {
-  return `${bytes(done)} of ${bytes(total)}`;
-}
+/** "8.3 of 61.2 GiB" */
+export const bytesOf = bytesOfWhole;
 
 /** Progress of long work on stderr: one rewritten line on a terminal, otherwise a plain line at times. */
 export class Progress {
@@ -16,6 +18,8 @@ export class Progress {
   readonly #amount: (done: number, total: number) => string;
   readonly #started = performance.now();
   #lastLine = Number.NEGATIVE_INFINITY;
+  /** What was done when a line was shown, the oldest first. */
+  readonly #paces = [{ now: performance.now(), done: 0 }];
   #lastDone = -1;
   #open = false;
 
@@ -35,12 +39,21 @@ export class Progress {
     const interval = process.stderr.isTTY ? 100 : 5000;
     if (done < total && now - this.#lastLine < interval) return;
     this.#lastLine = now;
-    const seconds = (now - this.#started) / 1000;
-    const eta = done === total ? '' : ` | eta ${((seconds / done) * (total - done)).toFixed(0)} s`;
-    const line = `${this.#what} | ${this.#amount(done, total)} | ${seconds.toFixed(1)} s${eta}`;
+    const span = timeSpan((now - this.#started) / 1000);
+    const line = `${this.#what} | ${this.#amount(done, total)} | ${span}${this.#remaining(now, done, total)}`;
     if (!process.stderr.isTTY) process.stderr.write(`${line}\n`);
     else process.stderr.write(`\r\x1b[K${line}${done === total ? '\n' : ''}`);
     this.#open = done < total;
+  }
+
+  /** " | 2 min 5 s left", by the pace of the last seconds; nothing before the pace is known. */
+  #remaining(now: number, done: number, total: number): string {
+    this.#paces.push({ now, done });
+    while (this.#paces.length > 2 && now - this.#paces[1]!.now > WINDOW_MS) this.#paces.shift();
+    const first = this.#paces[0]!;
+    if (done === total || done <= first.done || now - this.#started < TOLD_AFTER_MS) return '';
+    const seconds = (((now - first.now) / (done - first.done)) * (total - done)) / 1000;
+    return ` | ${timeSpan(seconds)} left`;
   }
 
   /** Ends the line when work stops early, so that the next output begins on a new one. */

@@ -25,3 +25,18 @@ export function wantedExchange(
   if (exchange !== 'auto') return exchange;
   return device === 'cuda' ? 'nccl' : 'shared';
 }
+
+/** Without telemetry.log_every, a run has about this many lines of steps, and those of its first steps. */
+const LOGGED_STEPS = 10_000;
+const FIRST_STEPS = 100;
+
+/** Whether the plain log and run.log have a line of a step of a process that began at `firstStep`. */
+export function isLogged(
+  { telemetry, schedule: { steps } }: Pick<Config, 'telemetry' | 'schedule'>,
+  step: number,
+  firstStep: number,
+): boolean {
+  const every = telemetry.log_every ?? Math.ceil(steps / LOGGED_STEPS);
+  const isFirst = step < firstStep + (telemetry.log_every === null ? FIRST_STEPS : 1);
+  return isFirst || step === steps || step % every === 0;
+}

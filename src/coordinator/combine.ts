@@ -24,6 +24,13 @@ export function skippedRows(prepared: readonly Prepared[]): number[] {
   return slotsOf(prepared).flatMap((slot) => slot.skipped);
 }
 
+/** The share of the workers' time that forward passes took; null where they are not timed apart. */
+export function forwardShare(prepared: readonly Prepared[]): number | null {
+  const total = (name: string) => prepared.reduce((sum, { numbers }) => sum + (numbers[name] ?? 0), 0);
+  const [forward, all] = [total('forward_seconds'), total('compute_seconds')];
+  return forward > 0 && all > 0 ? forward / all : null;
+}
+
 /** Bins of t in which the training loss is counted. */
 const TIME_BINS = 8;
 

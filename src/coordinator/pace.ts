@@ -1,14 +1,16 @@
-/** The pace of a run, and the time that remains. */
+/** The pace of a run, and the time that remains: steps, validations and checkpoints, each measured apart. */
 import { duration, timeSpan } from '../text/quantities.js';
 
-/** Weight of the newest step in the moving average that estimates the remaining time. */
-const NEWEST = 0.1;
+/** Steps whose mean is the pace. */
+const WINDOW = 50;
 /**
  * Steps at the start of a process that are not timed: memory is touched and code compiled for the first time.
  */
 const WARM_UP = 2;
 /** The forecast needs timed steps of this many seconds or this share of all steps, and at least this many. */
 const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
+/** Bytes per second that a disk takes, before the first checkpoint has shown it. */
+const DISK_BYTES_PER_SECOND = 500e6;
 
 export interface PaceOptions {
   /** The first step of this process; larger than 1 in a resumed run. */
@@ -16,8 +18,11 @@ export interface PaceOptions {
   steps: number;
   /** Steps between two validations; 0 = never. The last step is always followed by one. */
   validateEvery: number;
-  /** Estimated duration of a validation, in steps; the first validation replaces it by a measured one. */
-  validationCost: number;
+  /** Forward passes of a validation over those of a step; the first validation replaces the estimate. */
+  validationPasses: number;
+  /** Steps between two checkpoints; 0 = only after the last step. */
+  checkpointEvery: number;
+  checkpointBytes: number;
 }
 
 export class Pace {
@@ -25,23 +30,40 @@ export class Pace {
   /** Number of timed steps. */
   #timed = 0;
   #seconds = 0;
-  /** Moving average of the seconds of a step; null before any was timed. */
-  #recent: number | null = null;
+  /** Seconds of the last steps during which no checkpoint was written. */
+  readonly #steps: number[] = [];
+  /** Seconds of the steps during which the checkpoint that is being written was; null: none is. */
+  #writing: number[] | null = null;
+  /** For each of the last checkpoints, how much longer than others the steps were during which it was written. */
+  readonly #extras: number[] = [];
+  /** Seconds that the last checkpoint took to write. */
+  #write: number;
+  /** The share of a step that is its forward passes. */
+  #forward = 1 / 3;
   /** Seconds of the last validation; null before the first. */
   #validation: number | null = null;
   #reported = false;
 
   constructor(options: PaceOptions) {
     this.#options = options;
+    this.#write = options.checkpointBytes / DISK_BYTES_PER_SECOND;
   }
 
-  /** @param seconds Time from the previous commit to this one, without a validation in between. */
-  add(step: number, seconds: number): void {
-    if (step < this.#options.firstStep + WARM_UP) return;
-    this.#timed++;
-    this.#seconds += seconds;
-    const before = this.#recent ?? seconds;
-    this.#recent = before + Math.max(NEWEST, 1 / this.#timed) * (seconds - before);
+  /**
+   * @param seconds Time from the previous commit to this one, without a validation in between.
+   * @param forward The share of it that forward passes took; null: not measured.
+   */
+  add(step: number, seconds: number, forward: number | null = null): void {
+    const { firstStep, steps, checkpointEvery } = this.#options;
+    if (step >= firstStep + WARM_UP) {
+      this.#timed++;
+      this.#seconds += seconds;
+      if (forward !== null) this.#forward = forward;
+      const into = this.#writing ?? this.#steps;
+      into.push(seconds);
+      if (into.length > WINDOW) into.shift();
+    }
+    if (checkpointEvery > 0 && step % checkpointEvery === 0 && step < steps) this.#writing ??= [];
   }
 
   /** @param seconds Time of a whole validation. */
@@ -49,9 +71,39 @@ export class Pace {
     this.#validation = seconds;
   }
 
+  /** A checkpoint was written, or given up. @param seconds Time that it took; null: it was given up. */
+  saved(seconds: number | null): void {
+    const during = this.#writing ?? [];
+    this.#writing = null;
+    if (seconds !== null) this.#write = seconds;
+    const usual = this.#step;
+    if (usual === null) return;
+    if (this.#steps.length === 0) {
+      // Checkpoints follow each other so closely that every step has its part of one.
+      this.#steps.push(...during);
+      return;
+    }
+    this.#extras.push(sum(during) - during.length * usual);
+    if (this.#extras.length > WINDOW) this.#extras.shift();
+  }
+
+  /** What a checkpoint costs beside the steps; of the one that is being written, as far as it is known. */
+  get #checkpointExtra(): number {
+    const usual = this.#step ?? 0;
+    const now = this.#writing === null ? 0 : sum(this.#writing) - this.#writing.length * usual;
+    return Math.max(0, this.#extras.length === 0 ? now : sum(this.#extras) / this.#extras.length);
+  }
+
+  /** Seconds of a usual step; null before one was timed. */
+  get #step(): number | null {
+    const steps = this.#steps.length > 0 ? this.#steps : (this.#writing ?? []);
+    return steps.length === 0 ? null : sum(steps) / steps.length;
+  }
+
   /** Seconds from the commit of `step` to the end of the run; null before any step was timed. */
   remaining(step: number): number | null {
-    return this.#recent === null ? null : this.#total(this.#recent, step);
+    const seconds = this.#step;
+    return seconds === null ? null : this.#total(seconds, step);
   }
 
   /** A sentence that says how long the run takes: once, when enough steps have been timed; otherwise null. */
@@ -73,17 +125,32 @@ export class Pace {
 
   /** Seconds from the commit of step `after` to the end of the run. */
   #total(step: number, after: number): number {
-    const { steps, validationCost } = this.#options;
-    const validation = this.#validation ?? step * validationCost;
-    return step * (steps - after) + validation * this.#validations(after);
+    const { steps, validationPasses, checkpointEvery } = this.#options;
+    const validation = this.#validation ?? step * validationPasses * this.#forward;
+    // The last checkpoint is waited for; those before are written beside the steps.
+    const checkpoints = checkpointEvery === 0 ? 0 : between(after, steps - 1, checkpointEvery);
+    return (
+      step * (steps - after) +
+      validation * this.#validations(after) +
+      this.#checkpointExtra * checkpoints +
+      this.#write
+    );
   }
 
   /** Number of validations from the commit of step `from` on. */
   #validations(from: number): number {
     const { firstStep, steps, validateEvery } = this.#options;
     if (validateEvery === 0) return 0;
-    const first = Math.max(from, firstStep);
-    const regular = Math.floor(steps / validateEvery) - Math.floor((first - 1) / validateEvery);
+    const regular = between(Math.max(from, firstStep) - 1, steps, validateEvery);
     return regular + (steps % validateEvery === 0 ? 0 : 1);
   }
+}
+
+/** Multiples of `every` in (after, last]. */
+function between(after: number, last: number, every: number): number {
+  return Math.max(0, Math.floor(last / every) - Math.floor(after / every));
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

@@ -33,20 +33,23 @@ import {
   textOrNull,
   writeFailure,
 } from '../files/io.js';
-import { isMapping, type Mapping } from '../files/json.js';
+import type { Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
 import { lockFile, lockHeld, lockOwner } from '../files/lock.js';
+import { validationResults } from '../telemetry/metrics-reader.js';
+import { comparedLoss, type ValidationLoss } from '../telemetry/run-progress.js';
 import { lastStep as lastRecorded } from './progress.js';
 import type { ResolvedRun } from './resolve-run.js';
 
-const CONFIG = 'config.yaml';
-const JOURNAL = 'journal.jsonl';
+export const CONFIG = 'config.yaml';
+export const JOURNAL = 'journal.jsonl';
 const LEDGER = 'ledger.jsonl';
-const LOCK = 'lock';
+export const LOCK = 'lock';
 export const LOG = 'run.log';
+export const METRICS = 'metrics.jsonl';
 /** What a folder of a run has. */
 const OF_RUNS = [CONFIG, JOURNAL, CHECKPOINTS];
-const WRITTEN = [LEDGER, 'metrics.jsonl', JOURNAL, CONFIG, LOG];
+const WRITTEN = [LEDGER, METRICS, JOURNAL, CONFIG, LOG];
 /** What a folder of data or weights has. */
 const FOREIGN =
   /^(manifest|state|dataset_info|dataset_dict|model_index)\.json$|\.safetensors(\.index\.json)?$/;
@@ -68,6 +71,8 @@ interface Begun {
   warnings: string[];
   /** Validation losses of the EMA up to the step from which the run goes on, by step. */
   losses: Map<number, number>;
+  /** The losses by which validations are compared, up to the same step. */
+  validations: ValidationLoss[];
 }
 
 /**
@@ -210,10 +215,14 @@ export class RunDir {
       );
     }
     const losses = new Map<number, number>();
-    const metrics = open('metrics.jsonl', (line) => {
+    const validations: ValidationLoss[] = [];
+    const metrics = open(METRICS, (line) => {
       if (!upTo(line)) return false;
-      const mean = line.type === 'validation' && isMapping(line.ema) ? line.ema.mean : null;
-      if (typeof mean === 'number') losses.set(line.step as number, mean);
+      const step = line.step as number;
+      const results = validationResults(line);
+      const compared = comparedLoss(results);
+      if (compared !== undefined) validations.push({ step, loss: compared.mean });
+      if (compared?.weights === 'ema') losses.set(step, compared.mean);
       return true;
     });
     this.#records = {
@@ -230,6 +239,7 @@ export class RunDir {
       ],
       warnings,
       losses,
+      validations,
     };
   }
 

@@ -1,6 +1,6 @@
 /** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
 import { bestStep } from '../checkpoint/retention.js';
-import { validatedWeights, validationEvery } from '../config/derived.js';
+import { isLogged, validatedWeights, validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
 import { slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
@@ -12,11 +12,15 @@ import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } fro
 import { checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { comparableFrom } from '../step/plan.js';
+import { summaryLines } from '../telemetry/lines.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { MissedCheckpoint, Recorder } from '../telemetry/record.js';
+import type { Send } from '../telemetry/relay.js';
+import type { RunProgress } from '../telemetry/run-progress.js';
 import { counted, timeSpan } from '../text/quantities.js';
 import {
   attentionSummary,
+  forwardShare,
   lossByTime,
   skippedRows,
   slotSamples,
@@ -54,6 +58,8 @@ interface CoordinatorOptions {
   supervised: boolean;
   /** File for Prometheus' discovery; null: none. */
   prometheusTargets: string | null;
+  /** Gives the launcher what is to be shown; null: there is none. */
+  launcher: Send | null;
   /** Called when workers may join. */
   onListening: (address: string) => void;
 }
@@ -80,9 +86,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
-    const { prometheusTargets } = options;
-    const recorder = await openRecorder(resolved, workers, dir, prometheusTargets);
-    const run = new Run(options, resolved, dir, recorder);
+    const { prometheusTargets, launcher } = options;
+    const { recorder, progress } = await openRecorder(resolved, workers, dir, prometheusTargets, launcher);
+    const run = new Run(options, { ...resolved, rows: data.rows }, dir, recorder, progress);
     await run.listen();
     return run;
   } catch (error) {
@@ -98,6 +104,7 @@ export class Run {
   readonly #resolved: ResolvedRun;
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
+  readonly #progress: RunProgress;
   readonly #state: RunState;
   readonly #sessions: Sessions;
   readonly #ticker: NodeJS.Timeout;
@@ -121,6 +128,10 @@ export class Run {
   #validationSeconds = 0;
   /** The last committed step. */
   #step = 0;
+  /** The first step of this process. */
+  #firstStep = 0;
+  /** Rows that are trained on. */
+  readonly #trainedRows: number;
   /** When the first step began. */
   #startedAt = 0;
   #pace: Pace | null = null;
@@ -130,9 +141,17 @@ export class Run {
   /** Rows with values that are not finite, which were named. */
   readonly #skipped = new Set<number>();
 
-  constructor(options: CoordinatorOptions, resolved: ResolvedRun, dir: RunDir, recorder: Recorder) {
+  constructor(
+    options: CoordinatorOptions,
+    resolved: ResolvedRun & { rows: number },
+    dir: RunDir,
+    recorder: Recorder,
+    progress: RunProgress,
+  ) {
     const { workers } = options;
     const { config } = resolved;
+    this.#progress = progress;
+    this.#trainedRows = resolved.rows - config.data.validation_rows;
     this.#options = options;
     this.#resolved = resolved;
     this.#dir = dir;
@@ -280,6 +299,7 @@ export class Run {
         this.#publisher.publish(action.saved, (event) => this.#handle(event));
         break;
       case 'saved':
+        this.#pace?.saved(action.checkpoint.seconds);
         this.#recorder.checkpoint(action.checkpoint);
         break;
       case 'notSaved':
@@ -295,14 +315,16 @@ export class Run {
   }
 
   /** All workers are ready: from now on the run folder is changed. */
-  #begin(): void {
-    const { notes, warnings, losses } = this.#dir.begin(this.#resolved);
+  #begin(firstStep: number): void {
+    const { notes, warnings, losses, validations } = this.#dir.begin(this.#resolved);
     const from = comparableFrom(this.#resolved.segments);
     for (const [step, loss] of losses) if (step >= from) this.#losses.set(step, loss);
     const { journal } = this.#dir.records;
     journal.append(this.#generation);
     journal.sync();
     this.#recorder.begin();
+    const comparable = validations.filter(({ step }) => step >= from);
+    this.#recorder.start({ firstStep, validations: comparable });
     for (const note of notes) this.#recorder.note('info', note);
     for (const warning of warnings) this.#recorder.note('warn', warning);
   }
@@ -311,15 +333,17 @@ export class Run {
     this.#ready = all;
     const ready = all[0]!;
     const { config } = this.#resolved;
-    this.#begin();
+    this.#firstStep = firstStep;
+    this.#begin(firstStep);
     this.#startedAt = performance.now();
     this.#lastCommit = this.#startedAt;
     this.#pace = new Pace({
       firstStep,
       steps: config.schedule.steps,
       validateEvery: validationEvery(config),
-      // It is a forward pass; a training step costs as much as three.
-      validationCost: (ready.validation.length * validatedWeights(config).length) / (3 * slotCount(config)),
+      validationPasses: (ready.validation.length * validatedWeights(config).length) / slotCount(config),
+      checkpointEvery: config.checkpoint.every,
+      checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
     const workers = this.#state.places
       .map(
@@ -335,7 +359,13 @@ export class Run {
     const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
     if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
     const { steps } = config.schedule;
-    this.#recorder.note('info', `steps ${firstStep} to ${steps}, run folder ${this.#dir.path}`);
+    const held = config.data.validation_rows;
+    const data = `data ${config.data.path}: ${counted(this.#trainedRows, 'row')} to train on, ${held} held out`;
+    // Other starts are in the notes of how the run was found.
+    const { checkpoint } = this.#resolved;
+    const weights = checkpoint === null && config.init === null ? [`weights from seed ${config.seed}`] : [];
+    for (const line of [...weights, data, `steps ${firstStep} to ${steps}, run folder ${this.#dir.path}`])
+      this.#recorder.note('info', line);
   }
 
   /** Called before the workers hear of the commit, so that a validation lies between two calls. */
@@ -363,13 +393,15 @@ export class Run {
   #record({ step, prepared, validate }: Extract<Action, { type: 'record' }>): void {
     this.#step = step;
     const seconds = this.#stepSeconds;
-    this.#pace?.add(step, seconds);
+    this.#pace?.add(step, seconds, forwardShare(prepared));
     this.#countSkipped(skippedRows(prepared));
     const { config } = this.#resolved;
     const { steps } = config.schedule;
     this.#recorder.step({
       step,
       steps,
+      epoch: (step * config.batch.global) / this.#trainedRows,
+      logged: isLogged(config, step, this.#firstStep),
       loss: stepLoss(prepared),
       gradientNorm: prepared[0]!.gradientNorm,
       learningRate: learningRate(config, step),
@@ -424,6 +456,8 @@ export class Run {
 
   /** Where the disk is always slower than training, the user is told of the 1st, 10th, 100th, ... left out. */
   #missed(missed: MissedCheckpoint): void {
+    // Of one that is left out, another is still being written.
+    if (missed.reason === 'failed') this.#pace?.saved(null);
     this.#recorder.missedCheckpoint(missed);
     if (missed.reason === 'skipped') {
       this.#leftOut++;
@@ -444,6 +478,7 @@ export class Run {
     if (fault?.code === 'ERR_STATE_MISMATCH') this.#recorder.count('state_mismatches', 1);
     if (fault === null) this.#recorder.note('info', this.#outcome(exitCode, reason));
     else this.#tell('error', faultLines(fault));
+    for (const line of summaryLines(this.#progress)) this.#recorder.note('info', line);
     this.#over = true;
     const close = async () => {
       await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);

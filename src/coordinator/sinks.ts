@@ -1,24 +1,32 @@
 /** Opens all sinks of a run's records. */
 import { join } from 'node:path';
+import { validatedWeights } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
 import { freeBytes } from '../files/io.js';
-import { plainConsole, wantsColour } from '../telemetry/console.js';
+import { plainConsole } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
+import { standardOutput } from '../telemetry/output.js';
 import { serveMetrics } from '../telemetry/prometheus.js';
 import { prometheusTargets } from '../telemetry/prometheus-targets.js';
 import { type Recorder, type RunHeader, recorderOf, type Sink } from '../telemetry/record.js';
-import { liveTable } from '../telemetry/table.js';
+import { relay, type Send } from '../telemetry/relay.js';
+import { comparedLoss, RunProgress } from '../telemetry/run-progress.js';
 import type { ResolvedRun } from './resolve-run.js';
 import { LOG, type RunDir } from './run-dir.js';
+import { serveStatus } from './status-socket.js';
 
-/** @param targets file for Prometheus' discovery, with the address of the metrics; null: none. */
+/**
+ * @param targets file for Prometheus' discovery, with the address of the metrics; null: none.
+ * @param launcher gives the launcher the records, which shows them; null: there is none, and they are printed.
+ */
 export async function openRecorder(
-  { config, step }: Pick<ResolvedRun, 'config' | 'step'>,
+  { config, step, own, checkpoint }: Pick<ResolvedRun, 'config' | 'step' | 'own' | 'checkpoint'>,
   workers: number,
   dir: RunDir,
   targets: string | null,
-): Promise<Recorder> {
+  launcher: Send | null,
+): Promise<{ recorder: Recorder; progress: RunProgress }> {
   const header: RunHeader = {
     name: config.name,
     run: `${config.name}@${compactTime(dir.started)}`,
@@ -26,27 +34,32 @@ export async function openRecorder(
     workers,
     checkpointEvery: config.checkpoint.every,
     resumedStep: step,
+    runDir: dir.path,
+    checkpoint: own && checkpoint !== null ? { step, path: checkpoint.path } : null,
+    validatedWeights: comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     // Without a journal no generation was formed; else the first one was no restart.
     restarts: Math.max(0, dir.lastGeneration - 1),
   };
+  const progress = new RunProgress(header);
   const metrics = await serve(config.telemetry, header, dir.path, targets);
-  const { stdout } = process;
-  const write = (text: string) => void stdout.write(text);
+  const status = await serveStatus(progress, dir.path);
   const recorder = recorderOf([
+    progress,
     metricsFile(() => dir.records.metrics),
     logFile(join(dir.path, LOG)),
     ...metrics.sinks,
-    stdout.isTTY && process.env.TERM !== 'dumb'
-      ? liveTable({
-          header,
-          colour: wantsColour(stdout, process.env),
-          columns: () => stdout.columns ?? 80,
-          write,
-        })
-      : plainConsole(write),
+    ...(typeof status === 'string' ? [] : [status]),
+    launcher === null ? printed() : relay(header, launcher),
   ]);
+  if (typeof status === 'string') recorder.note('info', status);
   for (const [level, message] of metrics.notes) recorder.note(level, message);
-  return recorder;
+  return { recorder, progress };
+}
+
+/** Plain lines on the standard output of a coordinator without a launcher. */
+function printed(): Sink {
+  const output = standardOutput(process.stdout);
+  return { ...plainConsole((text) => output.write(text)), close: () => output.close() };
 }
 
 interface Served {

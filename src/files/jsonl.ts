@@ -41,7 +41,7 @@ export function leadingLines(path: string, keep: (line: Mapping) => boolean): Le
   let number = 0;
   for (const { line, end } of completeLines(path)) {
     number++;
-    const object = parse(line);
+    const object = parseLine(line);
     if (object === null) {
       leading.damaged.push(number);
       continue;
@@ -60,8 +60,8 @@ export function damageOf(path: string, { damaged }: Leading): string | null {
   return `${path}: not a JSON object in line ${numbers}; what was recorded there is lost, training is not affected`;
 }
 
-/** Complete lines, each with the file offset after it. */
-function* completeLines(path: string): Generator<{ line: string; end: number }> {
+/** Complete lines from an offset on, each with the offset after it; none of a file that is missing. */
+export function* completeLines(path: string, from = 0): Generator<{ line: string; end: number }> {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -72,8 +72,8 @@ function* completeLines(path: string): Generator<{ line: string; end: number }> 
   try {
     const chunk = Buffer.alloc(READ_BYTES);
     let rest = Buffer.alloc(0);
-    let offset = 0;
-    for (let at = 0; ; ) {
+    let offset = from;
+    for (let at = from; ; ) {
       const got = readSync(fd, chunk, 0, chunk.length, at);
       if (got === 0) return;
       at += got;
@@ -135,7 +135,8 @@ export class JsonlFile {
   }
 }
 
-function parse(line: string): Mapping | null {
+/** The object of a line; null if it is none. */
+export function parseLine(line: string): Mapping | null {
   try {
     const value: unknown = JSON.parse(line);
     return isMapping(value) ? value : null;

@@ -26,7 +26,9 @@ export async function startChild(
   environment: Readonly<Record<string, string>>,
   stdio: StdioOptions,
 ): Promise<Child> {
-  const child = spawn(file!, parameters, { detached: true, env: { ...process.env, ...environment }, stdio });
+  const env = { ...process.env, ...environment };
+  // Messages keep numbers that JSON does not have, such as infinity.
+  const child = spawn(file!, parameters, { detached: true, env, stdio, serialization: 'advanced' });
   await once(child, 'spawn');
   const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   return { name, pid: child.pid!, process: child, exited };
@@ -65,8 +67,13 @@ export function signalGroup(child: Child, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCO
 }
 
 /** Passes on a child's output line by line, with its name before each line and without control characters. */
-export function prefixLines({ name, process: child }: Child, write: (line: string) => void): void {
-  const pass = (line: string) => write(`[${name}] ${printable(line, Number.POSITIVE_INFINITY)}`);
+export function prefixLines(child: Child, write: (line: string) => void): void {
+  passLines(child, (line) => write(`[${child.name}] ${line}`));
+}
+
+/** Passes on a child's output line by line, without control characters. */
+export function passLines({ process: child }: Child, write: (line: string) => void): void {
+  const pass = (line: string) => write(printable(line, Number.POSITIVE_INFINITY));
   for (const input of [child.stdout, child.stderr]) {
     let rest = '';
     input?.setEncoding('utf8');

@@ -9,6 +9,7 @@ import { describeDevice } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
+import { recordBytes } from '../planning/records.js';
 import { type RunTime, SPREAD } from '../planning/run-time.js';
 import { assignSlots, describeSlots } from '../step/assignment.js';
 import { namedRows } from '../text/columns.js';
@@ -56,6 +57,9 @@ export function renderDryRun(
     time: describeTime(time),
     memory: `${least} of the coordinator and the launcher${has}`,
     disk: describeDisk(found),
+    ...(found.rows === null
+      ? {}
+      : { records: `about ${bytes(recordBytes(config, found.rows, workersOf(run)))} by the last step` }),
   };
   const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
   const started = (spec: ProcessSpec, by: Launcher) => [

@@ -15,7 +15,9 @@ import {
   stoppedEarly,
   stopReason,
 } from '../signals.js';
-import { type Child, isRunning, prefixLines, sendMessage, signalGroup } from './children.js';
+import type { RelayMessage } from '../telemetry/relay.js';
+import { Screen } from '../telemetry/screen.js';
+import { type Child, isRunning, passLines, prefixLines, sendMessage, signalGroup } from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import {
@@ -37,7 +39,7 @@ const TOO_SOON =
   'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
 /** A message from the coordinator to the launcher. */
-export interface CoordinatorNotice {
+export interface CoordinatorNotice extends RelayMessage {
   /** The address at which workers may join. */
   listening?: string;
   /** It has taken a signal to stop, and tells the user what follows. */
@@ -48,9 +50,7 @@ export interface CoordinatorNotice {
 export interface LauncherNotice {
   /** A worker's process has ended. */
   exited?: { workerId: string; exit: Exit };
-  /**
-   * A line that a worker printed. The coordinator prints it, because it owns the terminal and its live table.
-   */
+  /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
   output?: string;
 }
 
@@ -63,12 +63,17 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   };
   process.on('exit', killAll);
   const killsBefore = outOfMemoryKills();
-  const { unsaved, first } = stopOnSignals(children);
-  suspendTogether(children);
+  // The terminal is the launcher's alone: no other process waits where it stands still.
+  const screen = new Screen(process.stdout, process.stderr, process.env);
+  const print = (line: string) => screen.print(line);
+  const { unsaved, first } = stopOnSignals(children, print);
+  suspendTogether(children, print);
   try {
-    const streams = ['ignore', 'inherit', 'inherit', 'ipc'] as const;
+    const streams = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
     children.push(coordinator);
+    coordinator.process.on('message', (notice: CoordinatorNotice) => screen.receive(notice));
+    passLines(coordinator, print);
     const address = await Promise.race([listening(coordinator), unsaved]);
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
@@ -77,13 +82,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
-      reportTo(coordinator, worker, spec.environment[ENVIRONMENT.workerId]!, exitOf);
+      const workerId = spec.environment[ENVIRONMENT.workerId]!;
+      reportTo(coordinator, worker, workerId, exitOf, print);
     }
     const outcome = await Promise.race([coordinator.exited, unsaved]);
     if (outcome === null) {
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
-      process.stderr.write(`stopped without saving: ${loss}\n`);
+      print(`stopped without saving: ${loss}`);
       return EXIT.unsaved;
     }
     // Those that have not joined yet would wait for a coordinator.
@@ -96,7 +102,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     // A signal ends a coordinator that does not handle it yet; no training had begun.
     const stopCode = stopCodeOf(outcome);
     if (stopCode !== null) {
-      process.stderr.write(`${stoppedEarly(stopReason(outcome.signal as StopSignal))}\n`);
+      print(stoppedEarly(stopReason(outcome.signal as StopSignal)));
       return stopCode;
     }
     const { checkpoint } = await progressOf(run.runDir);
@@ -108,7 +114,13 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     );
   } finally {
     killAll();
+    // What a process wrote at its end is shown, too.
+    await Promise.race([
+      Promise.all(children.map(({ exited }) => exited)),
+      sleep(SHUTDOWN_MS, null, { ref: false }),
+    ]);
     process.off('exit', killAll);
+    await screen.close();
   }
 
   function exitOf(ended: ProcessEnd): Exit {
@@ -122,7 +134,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
  * `first` is the first signal that was passed on.
  */
-function stopOnSignals(children: readonly Child[]) {
+function stopOnSignals(children: readonly Child[], print: (line: string) => void) {
   let first: StopSignal | null = null;
   const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;
@@ -142,7 +154,7 @@ function stopOnSignals(children: readonly Child[]) {
       }
       if (signal === 'SIGINT') {
         interruptedAt = performance.now();
-        hintUnlessTaken(coordinator);
+        hintUnlessTaken(coordinator, print);
       }
       first ??= signal;
       coordinator.process.kill(signal);
@@ -152,10 +164,10 @@ function stopOnSignals(children: readonly Child[]) {
 }
 
 /** A coordinator says itself what a second Ctrl-C does, unless it hangs. */
-function hintUnlessTaken(coordinator: Child): void {
+function hintUnlessTaken(coordinator: Child, print: (line: string) => void): void {
   const timer = setTimeout(() => {
     const hint = `the coordinator (pid ${coordinator.pid}) does not answer; press Ctrl-C again to stop without saving`;
-    if (isRunning(coordinator)) process.stderr.write(`${hint}\n`);
+    if (isRunning(coordinator)) print(hint);
   }, AGAIN_MS).unref();
   coordinator.process.on('message', ({ stopping }: CoordinatorNotice) => {
     if (stopping) clearTimeout(timer);
@@ -167,12 +179,12 @@ function hintUnlessTaken(coordinator: Child): void {
  * in sessions of their own, so the terminal's signals do not reach them. A coordinator that stood still forgives
  * the silence of its workers.
  */
-function suspendTogether(children: readonly Child[]): void {
+function suspendTogether(children: readonly Child[], print: (line: string) => void): void {
   const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
     for (const child of children) if (isRunning(child)) signalGroup(child, signal);
   };
   process.on('SIGTSTP', () => {
-    process.stderr.write('the run is suspended; fg or bg goes on with it\n');
+    print('the run is suspended; fg or bg goes on with it');
     signalAll('SIGSTOP');
     // Unlike SIGTSTP, it also stops a process that has no shell above it, whose children would stay suspended.
     process.kill(process.pid, 'SIGSTOP');
@@ -196,10 +208,11 @@ function reportTo(
   worker: Child,
   workerId: string,
   exitOf: (ended: ProcessEnd) => Exit,
+  print: (line: string) => void,
 ): void {
   prefixLines(worker, (output) => {
     const notice: LauncherNotice = { output };
-    sendMessage(coordinator, notice, () => process.stderr.write(`${output}\n`));
+    sendMessage(coordinator, notice, () => print(output));
   });
   worker.process.once('exit', (code, signal) => {
     // The coordinator knows the rank, and whether the run was over.

@@ -1,29 +1,29 @@
 /** The validations that a run has recorded. */
 import { join } from 'node:path';
-import { z } from 'zod';
 import { leadingLines } from '../files/jsonl.js';
+import { validationResults } from '../telemetry/metrics-reader.js';
 
-const losses = z.object({
-  mean: z.number(),
-  /** By log-SNR; absent in runs of earlier versions. */
-  epsilon_error: z.record(z.string(), z.number()).default({}),
-});
+interface Losses {
+  mean: number;
+  /** By log-SNR; empty in runs of earlier versions. */
+  epsilon_error: Record<string, number>;
+}
 
-const validation = z.object({
-  type: z.literal('validation'),
-  step: z.number(),
-  ema: losses.optional(),
-  master: losses.optional(),
-});
-
-export type Validation = z.infer<typeof validation>;
+export interface Validation {
+  type: 'validation';
+  step: number;
+  ema?: Losses;
+  master?: Losses;
+}
 
 /** In ascending order of steps; none if the run has not validated. */
 export function validationsOf(runDir: string): Validation[] {
   const found: Validation[] = [];
   leadingLines(join(runDir, 'metrics.jsonl'), (line) => {
-    const parsed = validation.safeParse(line);
-    if (parsed.success) found.push(parsed.data);
+    const results = validationResults(line);
+    if (typeof line.step !== 'number' || results.length === 0) return true;
+    const losses = results.map(({ weights, mean, epsilon }) => [weights, { mean, epsilon_error: epsilon }]);
+    found.push({ type: 'validation', step: line.step, ...Object.fromEntries(losses) });
     return true;
   });
   return found;

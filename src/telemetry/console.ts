@@ -4,20 +4,30 @@ import { duration } from '../text/quantities.js';
 import { stepLine, validationLines } from './lines.js';
 import type { Sink } from './record.js';
 
-/** Plain lines, for people and for grep. */
+/** Plain lines with the time of day before each, for people and for grep. */
 export function plainConsole(write: (text: string) => void) {
+  const say = (line: string) => write(`${timeOfDay(new Date())} ${line}\n`);
   return {
-    step: (record) => write(`${stepLine(record)}\n`),
+    step: (record) => {
+      if (record.logged) say(stepLine(record));
+    },
     validation: (record) => {
-      for (const line of validationLines(record)) write(`${line}\n`);
+      for (const line of validationLines(record)) say(line);
     },
     checkpoint: ({ step, path, seconds, stallSeconds }) =>
-      write(
-        `checkpoint of step ${step} in ${path} | ${duration(seconds)}, of which training waited ${duration(stallSeconds)}\n`,
+      say(
+        `checkpoint of step ${step} in ${path} | ${duration(seconds)}, of which training waited ${duration(stallSeconds)}`,
       ),
     // The same form in which the command line prints errors: "error ERR_CODE: message".
-    note: (level, message) => write(`${level === 'info' ? '' : `${level} `}${message}\n`),
+    note: (level, message) => say(`${level === 'info' ? '' : `${level} `}${message}`),
   } satisfies Sink;
+}
+
+/** "2026-11-26 13:40:12", in the zone of this process. */
+export function timeOfDay(time: Date): string {
+  const two = (n: number) => String(n).padStart(2, '0');
+  const day = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join('-');
+  return `${day} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(':')}`;
 }
 
 type Style = Parameters<typeof styleText>[0];

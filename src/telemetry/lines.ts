@@ -1,24 +1,29 @@
 /** Steps and validations as lines of text. */
-import { bytes, duration, eta, flopRate, quantity } from '../text/quantities.js';
+import { bytes, counted, duration, eta, flopRate, quantity, timeSpan } from '../text/quantities.js';
+import { shellText } from '../text/shell.js';
 import type { StepRecord, ValidationRecord, ValidationSummary, WorkerReport } from './record.js';
+import { maxLogit, type RunProgress } from './run-progress.js';
 
 /** GPU memory if the worker uses a GPU, otherwise its resident memory. */
 export function memoryOf({ device, numbers }: WorkerReport): number {
   return device === '' ? numbers.rss_bytes : numbers.device_bytes;
 }
 
+/** "820 img/s" */
+export function imageRate(perSecond: number): string {
+  return `${perSecond >= 10 ? perSecond.toFixed(0) : perSecond.toFixed(1)} img/s`;
+}
+
 /** A step's "loss 0.4213", "norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
 export function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
-  const perSecond = record.samples / record.seconds;
-  const logits = record.attention.map(({ maxAbsLogit }) => maxAbsLogit);
   return [
     `loss ${quantity(record.loss)}`,
     `norm ${record.gradientNorm.toPrecision(2)}`,
     `lr ${record.learningRate.toExponential(1)}`,
     duration(record.seconds),
-    `${perSecond >= 10 ? perSecond.toFixed(0) : perSecond.toFixed(1)} img/s`,
+    imageRate(record.samples / record.seconds),
     flopRate(record.flops / record.seconds),
-    ...(logits.length > 0 ? [`logit ${Math.max(...logits).toFixed(1)}`] : []),
+    ...(record.attention.length > 0 ? [`logit ${maxLogit(record.attention).toFixed(1)}`] : []),
   ];
 }
 
@@ -48,4 +53,34 @@ export function validationLines({ step, seconds, results }: ValidationRecord): s
     ...each(epsilon),
   ]);
   return [...losses, ...errors].map((line) => line.join(' | '));
+}
+
+/** What a process of a run has done, at its end; nothing if it made no step. */
+export function summaryLines(progress: RunProgress): string[] {
+  const { steps, samples } = progress.totals;
+  if (steps === 0) return [];
+  const view = progress.view();
+  const { best, weights } = { best: null, weights: '', ...view.validation };
+  const facts = [
+    `summary | ${counted(steps, 'step')} in ${timeSpan(view.elapsed_seconds)}`,
+    `${imageRate(samples / view.elapsed_seconds)} on average`,
+    `loss ${quantity(view.loss!)}`,
+    ...(best === null ? [] : [`best validation ${quantity(best.loss)} (${weights}) at step ${best.step}`]),
+  ];
+  const { checkpoint } = view;
+  const next = [
+    'orchestrator',
+    'sample',
+    '--checkpoint',
+    view.run_dir,
+    '--rows',
+    '0-7',
+    '--out',
+    'preview.png',
+  ];
+  return [
+    facts.join(' | '),
+    ...(checkpoint === null ? [] : [`checkpoint of step ${checkpoint.step}: ${checkpoint.path}`]),
+    ...(view.phase === 'DONE' ? [`next: ${shellText(next)}`] : []),
+  ];
 }

@@ -1,40 +1,56 @@
-/** run.log: the events of a run, written by pino. Metrics are in metrics.jsonl. */
-import { pino } from 'pino';
+/** run.log: the events of a run, as JSON lines. Metrics are in metrics.jsonl. */
+import { closeSync, writeSync } from 'node:fs';
 import { openForAppending, writeFailure } from '../files/io.js';
-import { quantity } from '../text/quantities.js';
+import { type EventName, eventObject } from './events.js';
 import type { Sink } from './record.js';
 
 /** Events before the first step are written when it begins; a run that never begins leaves no log. */
 export function logFile(path: string): Sink {
   const early: string[] = [];
-  let file: ReturnType<typeof openLog> | null = null;
-  const write = (line: string) => void (file === null ? early.push(line) : file.write(line));
-  const log = pino({ level: 'debug', base: { pid: process.pid } }, { write });
+  let fd: number | null = null;
+  const write = (line: string) => {
+    if (fd === null) {
+      early.push(line);
+      return;
+    }
+    try {
+      writeSync(fd, line);
+    } catch {
+      // A full disk must not end the run through its log. The ledger and metrics.jsonl report it.
+    }
+  };
+  const log = (event: EventName, fields: object, level: 'info' | 'warn' | 'error' = 'info') =>
+    write(`${JSON.stringify(eventObject(event, level, fields))}\n`);
   return {
     begin: () => {
-      file = openLog(path);
-      // A full disk must not end the run through its log. The ledger and metrics.jsonl report it.
-      file.on('error', () => {});
-      for (const line of early.splice(0)) file.write(line);
-    },
-    phase: (phase) => log.info({ phase }, `the run is ${phase}`),
-    note: (level, message) => log[level](message),
-    step: (record) =>
-      log.debug({ step: record.step, loss: record.loss, seconds: record.seconds }, 'step committed'),
-    validation: ({ step, seconds, results }) => {
-      for (const { weights, mean } of results) {
-        log.info({ step, seconds, weights, mean }, `validation ${quantity(mean)} with ${weights} weights`);
+      try {
+        fd = openForAppending(path);
+      } catch (error) {
+        throw writeFailure(path, error);
       }
+      for (const line of early.splice(0)) write(line);
     },
-    checkpoint: (record) => log.info(record, 'checkpoint written'),
-    close: () => file?.end(),
+    start: ({ firstStep }) => log('start', { first_step: firstStep }),
+    phase: (phase) => log('phase', { phase }),
+    generation: (generation) => log('generation', { generation }),
+    count: (what, by) => {
+      if (by > 0) log('count', { what, by });
+    },
+    note: (level, message) => log('message', { message }, level),
+    step: ({ step, steps, loss, seconds, logged }) => {
+      if (logged) log('step', { step, steps, loss, seconds });
+    },
+    validation: ({ step, seconds, results }) => {
+      const losses = results.map(({ weights, mean }) => [`val_${weights}`, mean]);
+      log('validation', { step, seconds, ...Object.fromEntries(losses) });
+    },
+    checkpoint: ({ step, path: folder, seconds, stallSeconds, bytes }) =>
+      log('checkpoint', { step, path: folder, seconds, stall_seconds: stallSeconds, bytes }),
+    missedCheckpoint: ({ step, reason, fault: { code, message } }) =>
+      log('missed_checkpoint', { step, reason, code, message }, 'warn'),
+    close: () => {
+      if (fd !== null) closeSync(fd);
+      fd = null;
+    },
   };
-}
-
-function openLog(path: string) {
-  try {
-    return pino.destination({ dest: openForAppending(path), sync: true });
-  } catch (error) {
-    throw writeFailure(path, error);
-  }
 }

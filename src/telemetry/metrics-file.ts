@@ -1,30 +1,25 @@
-/** metrics.jsonl: one object per step, validation, checkpoint and missed checkpoint. Names are snake_case, with the unit. */
+/**
+ * metrics.jsonl: one object per step, validation, checkpoint and missed checkpoint. Names are snake_case, with
+ * the unit. `metrics-schema.ts` describes them.
+ */
 import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
-import type { AttentionSummary, Sink, StepRecord, ValidationSummary, WorkerReport } from './record.js';
+import type { AttentionSummary, Sink, StepRecord, ValidationRecord, WorkerReport } from './record.js';
 
 /** @param open gives the file when the first step is about to begin. */
 export function metricsFile(open: () => JsonlFile): Sink {
   let file: JsonlFile | null = null;
+  const append = (line: object) => file?.append({ ...line, unix_seconds: Date.now() / 1000 });
   return {
     begin: () => {
       file = open();
     },
-    step: (record) => file?.append(stepObject(record)),
-    validation: ({ step, seconds, results, emaDistance }) => {
-      const byName = (losses: ValidationSummary['bins']) =>
-        Object.fromEntries(losses.map(({ name, loss }) => [name, loss]));
-      const weights = results.map(({ weights, mean, bins, epsilon }) => [
-        weights,
-        { mean, bins: byName(bins), epsilon_error: byName(epsilon) },
-      ]);
-      const distance = emaDistance === null ? {} : { ema_distance: emaDistance };
-      file?.append({ type: 'validation', step, seconds, ...Object.fromEntries(weights), ...distance });
-    },
+    step: (record) => append(stepObject(record)),
+    validation: (record) => append(validationObject(record)),
     checkpoint: ({ step, path, seconds, stallSeconds, bytes }) =>
-      file?.append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds, bytes }),
+      append({ type: 'checkpoint', step, path, seconds, stall_seconds: stallSeconds, bytes }),
     missedCheckpoint: ({ step, reason, fault: { code, message } }) =>
-      file?.append({ type: 'missed_checkpoint', step, reason, code, message }),
+      append({ type: 'missed_checkpoint', step, reason, code, message }),
   };
 }
 
@@ -35,9 +30,18 @@ export function stepObject(record: StepRecord): object {
     ...Object.fromEntries(numbers),
     ...(record.attention.length > 0 && { attention: attentionObject(record.attention) }),
     ...(Object.keys(record.gradientNorms).length > 0 && { gradient_norms: record.gradientNorms }),
-    workers: record.workers.map(workerObject),
-    unix_seconds: Date.now() / 1000,
+    ...(record.logged && { workers: record.workers.map(workerObject) }),
   };
+}
+
+/** Flat, so that every number is a column: "val_ema", "val_ema_t_0.0625", "val_ema_log_snr_-5.25". */
+export function validationObject({ step, seconds, results, emaDistance }: ValidationRecord): object {
+  const numbers = results.flatMap(({ weights, mean, bins, epsilon }) => [
+    [`val_${weights}`, mean],
+    ...[...bins, ...epsilon].map(({ name, loss }) => [`val_${weights}_${name.replace('=', '_')}`, loss]),
+  ]);
+  const distance = emaDistance === null ? {} : { ema_distance: emaDistance };
+  return { type: 'validation', step, seconds, ...Object.fromEntries(numbers), ...distance };
 }
 
 /** By attention: the numbers of all its queries, and those of each stream. */

@@ -117,6 +117,7 @@ export const STEP_NUMBERS: Record<string, [Definition | null, (record: StepRecor
     histogram('step_seconds', 'Seconds from one commit to the next, without a validation.'),
     (r) => r.seconds,
   ],
+  epoch: [null, (r) => r.epoch],
   samples_per_second: [null, (r) => r.samples / r.seconds],
   flops_per_second: [
     gauge('model_flops_per_second', 'Model FLOP/s of the last step.'),

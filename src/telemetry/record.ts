@@ -18,6 +18,10 @@ export interface WorkerReport {
 export interface StepRecord {
   step: number;
   steps: number;
+  /** How often the rows that are trained on have been drawn so far. */
+  epoch: number;
+  /** Whether the plain log and run.log have a line of it; see telemetry.log_every. */
+  logged: boolean;
   loss: number;
   gradientNorm: number;
   learningRate: number;
@@ -101,14 +105,27 @@ export interface RunHeader {
   checkpointEvery: number;
   /** Step of the checkpoint that the run was resumed from; 0: none. */
   resumedStep: number;
+  runDir: string;
+  /** The checkpoint that the run was resumed from, if it is the run's own. */
+  checkpoint: { step: number; path: string } | null;
+  /** The weights by whose loss validations are compared; null: none are validated. */
+  validatedWeights: string | null;
   /** Generations that were formed after the first one before this start of the run. */
   restarts: number;
+}
+
+/** The first step is about to begin. */
+export interface StartRecord {
+  firstStep: number;
+  /** The validations that the folder has recorded, in the order of their steps. */
+  validations: { step: number; loss: number }[];
 }
 
 /** A sink handles the records that it needs. */
 export interface Sink {
   /** The first step is about to begin. Before, nothing may be written into the run folder. */
   begin?(): void;
+  start?(record: StartRecord): void;
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
   checkpoint?(record: CheckpointRecord): void;
@@ -133,6 +150,7 @@ export function recorderOf(sinks: readonly Sink[]): Recorder {
   };
   return {
     begin: () => each((sink) => sink.begin?.()),
+    start: (record) => each((sink) => sink.start?.(record)),
     step: (record) => each((sink) => sink.step?.(record)),
     validation: (record) => each((sink) => sink.validation?.(record)),
     checkpoint: (record) => each((sink) => sink.checkpoint?.(record)),

@@ -1,116 +1,114 @@
 /** The live table on a terminal: redrawn in place, with events scrolling above it. */
-import { alignedRows } from '../text/columns.js';
-import { bytes, duration, eta, quantity } from '../text/quantities.js';
+import { stripVTControlCharacters } from 'node:util';
 import { painter, plainConsole } from './console.js';
-import { memoryOf, stepNumbers } from './lines.js';
-import type { WorkerNumbers } from './metrics.js';
-import type { RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
+import { droppedLines } from './output.js';
+import type { RunHeader, Sink } from './record.js';
+import { RunProgress } from './run-progress.js';
+import { viewLines, workerLines } from './view-lines.js';
 
 const REDRAW_MS = 100;
-const BAR_WIDTH = 24;
-/** Columns of seconds, with their titles. */
-const SECONDS: readonly (readonly [title: string, number: keyof WorkerNumbers])[] = [
-  ['total', 'total_seconds'],
-  ['compute', 'compute_seconds'],
-  ['exchange', 'exchange_seconds'],
-  ['data', 'gather_seconds'],
-  ['update', 'update_seconds'],
-];
+/** Times and ages go on where nothing else happens. */
+const TICK_MS = 1_000;
+/** Events that are kept for a terminal that stands still. */
+const MAX_ABOVE = 1_000;
 
 interface TableOptions {
   header: RunHeader;
   colour: boolean;
-  /** Columns of the terminal, read at every redraw. */
-  columns: () => number;
+  /** The terminal's size, read at every redraw. */
+  size: () => { columns: number; rows: number };
+  /** Whether the terminal has taken everything; otherwise nothing is drawn. */
+  ready: () => boolean;
   write: (text: string) => void;
 }
 
-export function liveTable(options: TableOptions) {
-  let phase = 'INIT';
-  let record: StepRecord | null = null;
-  let validation: ValidationRecord | null = null;
-  /** Number of lines on the screen that the next redraw replaces. */
-  let drawn = 0;
+export interface LiveTable extends Sink {
+  /** The terminal's size has changed. */
+  resized(): void;
+}
+
+export function liveTable({ header, colour, size, ready, write }: TableOptions): LiveTable {
+  const progress = new RunProgress(header);
+  const paint = painter(colour);
+  /** Widths of the lines on the screen that the next redraw replaces. */
+  let drawn: number[] = [];
+  /** Lines that are to scroll above the table. */
+  let above: string[] = [];
+  let lost = 0;
   let timer: NodeJS.Timeout | undefined;
-  const draw = (above: string) => {
+  const draw = () => {
     clearTimeout(timer);
     timer = undefined;
-    const width = options.columns();
-    const lines = tableLines(options, phase, record, validation).map((line) => clip(line, width));
-    const up = drawn > 0 ? `\u001b[${drawn}A\r\u001b[J` : '';
-    drawn = lines.length;
-    options.write(`${up}${above}${lines.map((line) => `${line}\n`).join('')}`);
+    if (!ready()) {
+      // The terminal stands still. It gets the newest state when it moves again.
+      lost += Math.max(0, above.length - MAX_ABOVE);
+      above = above.slice(-MAX_ABOVE);
+      drawSoon();
+      return;
+    }
+    const { columns, rows } = size();
+    // A terminal that has become narrower has broken the lines that are on it.
+    const height = drawn.reduce((sum, width) => sum + Math.max(1, Math.ceil(width / columns)), 0);
+    const up = height > 0 ? `\u001b[${Math.min(height, rows - 1)}A\r\u001b[J` : '';
+    const top = viewLines(progress.view(), columns, paint);
+    const workers = progress.lastStep?.workers ?? [];
+    // One line is the cursor's.
+    const lines = [...top, ...workerLines(workers, columns, rows - top.length - 1, paint)].slice(0, rows - 1);
+    const missing = lost > 0 ? [droppedLines(lost)] : [];
+    const events = above.flatMap((line) => parted(line, columns));
+    write(`${up}${[...missing, ...events, ...lines].map((line) => `${line}\n`).join('')}`);
+    drawn = lines.map((line) => stripVTControlCharacters(line).length);
+    above = [];
+    lost = 0;
   };
   const drawSoon = () => {
-    timer ??= setTimeout(draw, REDRAW_MS, '');
+    timer ??= setTimeout(draw, REDRAW_MS);
   };
-  const { validation: printValidation, checkpoint, note } = plainConsole(draw);
+  const ticker = setInterval(drawSoon, TICK_MS).unref();
+  const printed = plainConsole((text) => {
+    above.push(text.replace(/\n$/, ''));
+    draw();
+  });
   return {
-    checkpoint,
-    note,
-    step: (next) => {
-      record = next;
+    start: (record) => {
+      progress.start(record);
       drawSoon();
     },
-    validation: (next) => {
-      validation = next;
-      printValidation(next);
-    },
-    phase: (next) => {
-      phase = next;
+    step: (record) => {
+      progress.step(record);
       drawSoon();
     },
-    close: () => draw(''),
-  } satisfies Sink;
+    validation: (record) => {
+      progress.validation(record);
+      printed.validation(record);
+    },
+    checkpoint: (record) => {
+      progress.checkpoint(record);
+      printed.checkpoint(record);
+    },
+    missedCheckpoint: () => progress.missedCheckpoint(),
+    count: (what, by) => progress.count(what, by),
+    phase: (phase) => {
+      progress.phase(phase);
+      drawSoon();
+    },
+    note: printed.note,
+    resized: draw,
+    close: () => {
+      clearInterval(ticker);
+      draw();
+      clearTimeout(timer);
+    },
+  };
 }
 
-function tableLines(
-  { header, colour }: TableOptions,
-  phase: string,
-  record: StepRecord | null,
-  validation: ValidationRecord | null,
-): string[] {
-  const paint = painter(colour);
-  const step = record?.step ?? header.resumedStep;
-  const filled = Math.round((BAR_WIDTH * step) / header.steps);
-  const bar = `${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}`;
-  const over = ['DONE', 'STOPPED', 'FAILED'].includes(phase);
-  const seconds = over ? null : (record?.etaSeconds ?? null);
-  const remaining = seconds === null ? '' : `  eta ${eta(seconds)}`;
-  const title = `${paint('bold', header.name)}  ${phase}  ${paint('cyan', bar)}  step ${step}/${header.steps}${remaining}`;
-  if (record === null) return [title];
-  const [loss, ...others] = stepNumbers(record);
-  const numbers = [
-    paint('bold', loss),
-    ...others,
-    ...(validation?.results ?? []).map(
-      ({ weights, mean }) => `${weights}@${validation?.step} ${quantity(mean)}`,
-    ),
-  ].join(' | ');
-  const rows = record.workers.map((worker) => [
-    String(worker.rank),
-    String(worker.pid),
-    `${worker.firstSlot}-${worker.endSlot - 1}`,
-    ...SECONDS.map(([, name]) => duration(worker.numbers[name])),
-    bytes(memoryOf(worker)),
-    duration(worker.numbers.event_loop_p99_seconds),
-  ]);
-  const memory = record.workers.some(({ device }) => device !== '') ? 'GPU memory' : 'memory';
-  const heads = ['rank', 'pid', 'slots', ...SECONDS.map(([title]) => title), memory, 'loop p99'];
-  const [head = '', ...body] = alignedRows([heads, ...rows]);
-  return [title, numbers, paint('dim', head), ...body];
-}
-
-/**
- * Cuts a line to the terminal's width, so that it does not wrap and the number of drawn lines stays correct.
- */
-function clip(line: string, width: number): string {
-  let visible = 0;
-  let out = '';
-  // Escape sequences have no width.
-  for (const piece of line.match(/\p{Cc}\[[0-9;]*m|./gu) ?? []) {
-    if (!piece.startsWith('\u001b') && ++visible > width) continue;
-    out += piece;
+/** A long line of numbers in several, so that the terminal does not break it within a number. */
+function parted(line: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const part of line.split(/(?<= \|) /)) {
+    const longer = `${lines.at(-1)} ${part}`;
+    if (lines.length > 0 && longer.length <= columns) lines[lines.length - 1] = longer;
+    else lines.push(lines.length === 0 ? part : `  ${part}`);
   }
-  return out;
+  return lines;
 }

@@ -19,6 +19,15 @@ export function alignedRows(
   return rows.map((row) => row.map(pad).join('  ').trimEnd());
 }
 
+/** Rows as lines of at most `width` characters; columns that do not fit are left out, from the right. */
+export function fittedRows(rows: readonly (readonly string[])[], width: number): string[] {
+  for (let count = rows[0]?.length ?? 0; count > 0; count--) {
+    const lines = alignedRows(rows.map((row) => row.slice(0, count)));
+    if (lines.every((line) => line.length <= width)) return lines;
+  }
+  return [];
+}
+
 /** A text in lines of at most `width` columns, broken at spaces, each after `indent`. */
 export function wrapped(text: string, width: number, indent = ''): string[] {
   const lines: string[] = [];

@@ -46,10 +46,19 @@ export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
+const BINARY = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+
 /** "61.2 GiB": the size of memory or of files. */
 export function bytes(count: number): string {
-  const { value, unit } = inUnits(count, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']);
+  const { value, unit } = inUnits(count, 1024, BINARY);
   return `${value.toFixed(unit === 'B' || value >= 100 ? 0 : 1)} ${unit}`;
+}
+
+/** "8.3 of 61.2 GiB", both in the unit of the whole */
+export function bytesOfWhole(done: number, whole: number): string {
+  const { value, unit } = inUnits(whole, 1024, BINARY);
+  const digits = unit === 'B' || value >= 100 ? 0 : 1;
+  return `${((done * value) / Math.max(1, whole)).toFixed(digits)} of ${value.toFixed(digits)} ${unit}`;
 }
 
 /** "196 GF/s" */

@@ -131,7 +131,7 @@ describe('dataset verify', () => {
     spawnSync('cp', ['-r', NESTED, dir]);
     spawnSync('chmod', ['-R', 'u+w', dir]);
     const report = JSON.parse(orchestrator('dataset', 'inspect', NESTED, '--json').stdout);
-    expect(report.columns.find((c: { name: string }) => c.name === 'latent').statistics.nonFinite).toBe(0);
+    expect(report.columns.find((c: { name: string }) => c.name === 'latent').statistics.non_finite).toBe(0);
     const path = join(dir, 'data-00001-of-00002.arrow');
     const bytes = readFileSync(path);
     // The latents' values begin here (the column is the first of numbers); row 3 of this file is row 13.

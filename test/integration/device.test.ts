@@ -85,7 +85,7 @@ test("losses, gradient norms and validation are the CPU's", () => {
   const means = (runDir: string) =>
     readLines(join(runDir, 'metrics.jsonl'))
       .filter(({ type }) => type === 'validation')
-      .map(({ ema, master }) => [ema, master].map((weights) => (weights as { mean: number }).mean));
+      .map(({ val_ema, val_master }) => [val_ema as number, val_master as number]);
   expect(means(one).length).toBe(2);
   expectClose(means(one), means(host));
 });
@@ -145,7 +145,7 @@ test('what a run records of its device: name and memory, as estimated', () => {
   expect(worker.device).toBe(`${NAME}, GPU 0 of 1`);
   const estimate = JSON.parse(run('estimate', TRAINING, '--json', ...FP32, ...CUDA));
   // The emulator multiplies without a workspace.
-  const parts = (estimate.gpuMemory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
+  const parts = (estimate.gpu_memory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
   const estimated = parts.reduce((sum, { bytes }) => sum + bytes, 0);
   expect(estimated / (worker.device_bytes as number)).toBeGreaterThan(0.9);
   expect(estimated / (worker.device_bytes as number)).toBeLessThan(1.1);

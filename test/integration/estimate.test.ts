@@ -28,8 +28,8 @@ function peakOf(pid: number): number | null {
 test('is within 10 % of a worker at its peak', { timeout: 60_000 }, async () => {
   const folder = temporaryFolder();
   const page = succeeds(orchestrator('estimate', TRAINING, '--json', ...FLAGS));
-  const { rankBytes, machine } = JSON.parse(page) as {
-    rankBytes: [number];
+  const { rank_bytes: rankBytes, machine } = JSON.parse(page) as {
+    rank_bytes: [number];
     machine: { bytes: number }[];
   };
   const runDir = join(folder, 'run');

@@ -244,7 +244,7 @@ describe('evaluate', () => {
       shift: expect.any(Number),
       solver: 'euler',
       schedule: 'uniform',
-      seed: '0',
+      seed: 0,
     });
     expect([step, score.categories.length]).toEqual([20, 7]);
   });

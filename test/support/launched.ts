@@ -6,7 +6,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
-import { MAIN } from './program.js';
+import { MAIN, withoutTimes } from './program.js';
 
 /** The configuration of the runs. */
 export const TRAINING = 'test/integration/training.yaml';
@@ -21,7 +21,8 @@ export class Launched {
   readonly process: ChildProcess;
   readonly outcome: Promise<Outcome>;
   readonly runDir: string;
-  output = '';
+  /** As it was printed, with the time before each line. */
+  printed = '';
 
   constructor(runDir: string, nodes: number, ...more: string[]) {
     this.runDir = runDir;
@@ -30,12 +31,17 @@ export class Launched {
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8');
       stream?.on('data', (text: string) => {
-        this.output += text;
+        this.printed += text;
       });
     }
     this.outcome = new Promise((resolve) => {
       this.process.once('close', (code, signal) => resolve({ code, signal, output: this.output }));
     });
+  }
+
+  /** Without the times. */
+  get output(): string {
+    return withoutTimes(this.printed);
   }
 
   /** Resolves when the output has this text. */
@@ -149,7 +155,8 @@ export function fingerprint(runDir: string, step: number): Record<string, unknow
     ),
     validation: metrics
       .filter(({ type }) => type === 'validation')
-      .map(({ seconds, ...losses }) => {
+      .map(({ seconds, unix_seconds, ...losses }) => {
+        expect(unix_seconds).toBeGreaterThan(1.7e9);
         expect(seconds).toBeGreaterThan(0);
         return losses;
       }),

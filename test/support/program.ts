@@ -34,7 +34,12 @@ export function orchestratorIn(
     // A program that does not end fails its test.
     timeout: 300_000,
   });
-  return { status, stdout, stderr };
+  return { status, stdout: withoutTimes(stdout), stderr };
+}
+
+/** What a run prints, without the time before each line. */
+export function withoutTimes(text: string): string {
+  return text.replaceAll(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d /gm, '');
 }
 
 /** What it prints; its exit code must be 0. */

@@ -1,20 +1,24 @@
 /** `orchestrator checkpoint`: what a checkpoint contains, and whether it is complete. */
 import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type CheckpointManifest, EMA_FILE, readManifest } from '../../checkpoint/manifest.js';
+import { type CheckpointManifest, EMA_FILE, MANIFEST, readManifest } from '../../checkpoint/manifest.js';
 import { noCheckpoint } from '../../checkpoint/missing.js';
 import { CHECKPOINTS, resolveCheckpoint, underRuns } from '../../checkpoint/resume.js';
 import { listCheckpoints } from '../../checkpoint/retention.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
+import { modelKeys } from '../../config/model.js';
+import { recordedAt } from '../../coordinator/recorded-run.js';
 import { storedWeights } from '../../engine/stored-weights.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { Safetensors } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
 import { planStateOf } from '../../step/plan.js';
+import { timeOfDay } from '../../telemetry/console.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
-import { bytes } from '../../text/quantities.js';
+import { bytes, quantity } from '../../text/quantities.js';
+import { shellText } from '../../text/shell.js';
 import { printResult } from '../output.js';
 import { type TensorList, tensorLines, tensorsOf } from '../tensor-table.js';
 
@@ -22,7 +26,7 @@ export function register(program: Command): void {
   const checkpoint = program.command('checkpoint').description('inspect and verify checkpoints');
   checkpoint
     .command('inspect')
-    .description('print the step, plan state, model, files and hashes of a checkpoint')
+    .description('print the step, date, loss, size, model, files and hashes of a checkpoint')
     .argument('<path>', "a checkpoint's folder, or a run's folder or name for its latest valid one")
     .option('--tensors', 'also print the type and shape of every tensor')
     .option('--json', 'print JSON, with every tensor')
@@ -51,7 +55,18 @@ async function describe(given: string) {
     tensors[name] = tensorsOf(file);
     await file.close();
   }
-  return { path: folder, manifest, tensors };
+  const { mtimeMs } = statSync(join(folder, MANIFEST));
+  const size = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
+  // A checkpoint that was copied elsewhere has no records beside it.
+  const recorded = recordedAt(dirname(dirname(resolve(folder))), manifest.step);
+  const written = { written_unix_seconds: mtimeMs / 1000, bytes: size, ...recorded };
+  return {
+    path: folder,
+    ...written,
+    manifest: { ...manifest, modelSpec: modelKeys(manifest.modelSpec) },
+    model: manifest.modelSpec,
+    tensors,
+  };
 }
 
 /** Whether a folder has a manifest, even a damaged one. */
@@ -77,7 +92,11 @@ function describePlan({ datasetHash: _, segments: __, ...plan }: CheckpointManif
 }
 
 /** The states of a data set that was changed during the run, with the steps that used them. */
-function describeSegments(path: string, { planState, step }: CheckpointManifest): Record<string, string> {
+function describeSegments(
+  path: string,
+  planState: CheckpointManifest['planState'],
+  step: number,
+): Record<string, string> {
   const { segments = [] } = planState.segments === undefined ? {} : planStateOf(path, planState);
   const lines = segments.map(({ firstStep, rows, datasetHash }, i): [string, string] => {
     const end = (segments[i + 1]?.firstStep ?? step + 1) - 1;
@@ -102,15 +121,19 @@ function describeAverage(manifest: CheckpointManifest): string {
 
 type Description = Awaited<ReturnType<typeof describe>>;
 
-function render({ path, manifest, tensors }: Description, withTensors: boolean): string {
+function render(described: Description, withTensors: boolean): string {
+  const { path, manifest, model, loss, validation, tensors } = described;
   const facts = {
     checkpoint: path,
     step: String(manifest.step),
+    written: `${timeOfDay(new Date(1000 * described.written_unix_seconds))}, ${bytes(described.bytes)}`,
+    ...(loss === null ? {} : { loss: quantity(loss) }),
+    ...(validation === null ? {} : { validation: `${quantity(validation.mean)} (${validation.weights})` }),
     plan: describePlan(manifest.planState),
-    ...describeSegments(path, manifest),
-    EMA: describeAverage(manifest),
+    ...describeSegments(path, manifest.planState, manifest.step),
+    EMA: describeAverage({ ...manifest, modelSpec: model }),
     'data set': manifest.datasetHash,
-    model: describeModel(manifest.modelSpec),
+    model: describeModel(model),
     parameters: manifest.parameters.toLocaleString('en-US'),
     latent: manifest.latent.join(' x '),
     text: describeText(manifest.text),
@@ -127,7 +150,8 @@ function render({ path, manifest, tensors }: Description, withTensors: boolean):
   const lines = alignedRows(rows, 'left').flatMap((line, i) =>
     withTensors ? [line, ...tensorLines(tensors[files[i]![0]]!)] : [line],
   );
-  return `${[...namedRows(facts), '', ...lines].join('\n')}\n`;
+  const next = ['orchestrator', 'sample', '--checkpoint', path, '--rows', '0-7', '--out', 'preview.png'];
+  return `${[...namedRows(facts), '', ...lines, '', `next: ${shellText(next)}`].join('\n')}\n`;
 }
 
 async function verifyOne(path: string, out: NodeJS.WritableStream | null) {

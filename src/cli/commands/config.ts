@@ -29,6 +29,7 @@ import { alignedRows, wrapped } from '../../text/columns.js';
 import { nearest } from '../../text/nearest.js';
 import { shellText } from '../../text/shell.js';
 import { configArgument } from '../options.js';
+import { printResult } from '../output.js';
 
 interface ShowFlags {
   set: string[];
@@ -56,9 +57,10 @@ export function register(program: Command): void {
     .command('keys')
     .description('print what keys of a configuration mean, what they expect, and their defaults')
     .argument('[key]', 'a key, a mapping such as batch, or a part of a name (default: all keys)')
-    .action((key: string | undefined) => {
-      process.stdout.write(renderKeys(key ?? null));
-    });
+    .option('--json', 'print JSON')
+    .action((key: string | undefined, { json }: { json?: true }) =>
+      printResult(keysLike(key ?? null), json, renderKeys),
+    );
 }
 
 /** Names of runs, as the schema has them. */
@@ -127,7 +129,7 @@ async function writeNewConfig(flags: { data: string; init?: string; name?: strin
 }
 
 /** Every key that a name means: the key and those below it, otherwise those with the name in theirs. */
-function renderKeys(wanted: string | null): string {
+function keysLike(wanted: string | null) {
   const paths = keyPaths();
   const names = paths.map(formatPath);
   const below = names.filter((name) => name === wanted || name.startsWith(`${wanted}.`));
@@ -141,22 +143,27 @@ function renderKeys(wanted: string | null): string {
       `There is no key ${wanted}${suggestion === null ? '' : `; ${suggestion}`}`,
     );
   }
-  const lines = paths
+  return paths
     .filter((path) => shown.includes(formatPath(path)))
-    .flatMap((path) => {
+    .map((path) => {
       const node = schemaAt(path)!;
       const parent = path.length === 1 ? jsonSchema() : unwrapNull(schemaAt(path.slice(0, -1))!).node;
-      const text = defaultOf(node);
-      const given = parent.required?.includes(path.at(-1)!)
-        ? '; required'
-        : text === null
-          ? ''
-          : `; default ${text}`;
-      return [
-        `${formatPath(path)}: ${expectation(node)}${given}`,
-        ...wrapped(node.description ?? '', 100, '    '),
-      ];
+      return {
+        key: formatPath(path),
+        expects: expectation(node),
+        required: parent.required?.includes(path.at(-1)!) === true,
+        /** As YAML; null: there is none. */
+        default: defaultOf(node),
+        meaning: node.description ?? '',
+      };
     });
+}
+
+function renderKeys(keys: ReturnType<typeof keysLike>): string {
+  const lines = keys.flatMap(({ key, expects, required, default: text, meaning }) => {
+    const given = required ? '; required' : text === null ? '' : `; default ${text}`;
+    return [`${key}: ${expects}${given}`, ...wrapped(meaning, 100, '    ')];
+  });
   return `${lines.join('\n')}\n`;
 }
 

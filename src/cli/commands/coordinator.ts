@@ -6,6 +6,7 @@ import { EXIT } from '../../errors.js';
 import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
+import type { Send } from '../../telemetry/relay.js';
 import { requireVariable, workerCount } from '../arguments.js';
 import { configArgument } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
@@ -47,6 +48,7 @@ export function register(program: Command): void {
         prometheusTargets: prometheusTargets ?? null,
         token: requireVariable(ENVIRONMENT.token),
         supervised: process.send !== undefined,
+        launcher: process.send === undefined ? null : toLauncher,
         onListening: (address) => {
           if (process.send) tell({ listening: address });
           else process.stdout.write(`listening on ${address}\n`);
@@ -64,6 +66,10 @@ export function register(program: Command): void {
       process.exit(await started.done);
     });
 }
+
+/** A launcher that has ended takes nothing, which is no error: "disconnect" follows. */
+const toLauncher: Send = (message, taken) =>
+  process.send!(message satisfies CoordinatorNotice, undefined, {}, taken);
 
 /** Tells the launcher. If it has ended, this is not an error, because "disconnect" follows. */
 function tell(notice: CoordinatorNotice): void {

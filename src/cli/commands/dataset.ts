@@ -52,15 +52,19 @@ export function register(program: Command): void {
     .argument('[path]', "folder of a data set (default: the configuration's data.path)")
     .option('--config <file>', 'judge what a run with this configuration reads, and warn of the rest')
     .option('--record', `record the hashes of a foreign folder in its ${SUMS_FILE}, for later checks`)
+    .option('--json', 'print JSON')
     .action(
-      async (given: string | undefined, { record, config: file }: { record?: true; config?: string }) => {
+      async (
+        given: string | undefined,
+        { record, config: file, json }: { record?: true; config?: string; json?: true },
+      ) => {
         const config =
           file === undefined ? null : loadConfig(file, given === undefined ? [] : [`data.path=${given}`]);
         const path = given ?? config?.data.path;
         if (path === undefined) {
           throw new OrchestratorError('ERR_USAGE', 'expected the folder of a data set, or --config');
         }
-        process.stdout.write(await verify(openSource(path), record === true, config));
+        printResult(await verify(openSource(path), record === true, config), json, renderVerified);
       },
     );
   dataset
@@ -160,10 +164,10 @@ function describeFiles(rows: number, files: readonly { bytes: number }[]): strin
 }
 
 /**
- * Throws the problems that a run would meet; returns a summary. Hashes are recorded last, once everything that
+ * Throws the problems that a run would meet. Hashes are recorded last, once everything that
  * a run reads is correct.
  */
-async function verify(source: DataSource, record: boolean, config: Config | null): Promise<string> {
+async function verify(source: DataSource, record: boolean, config: Config | null) {
   const { files, rows } = source;
   const size = totalBytes(files);
   const hashed = await hashing(size, (progress) => verifyFiles(source, progress));
@@ -178,24 +182,46 @@ async function verify(source: DataSource, record: boolean, config: Config | null
   refuse(check.problems);
   if (config !== null) requirePatches(await describeDataset(config.data), config);
   if (record && !hashed) await hashing(size, (progress) => writeSums(source, progress));
-  const hashes = hashed
-    ? 'every SHA-256 matches'
-    : record
-      ? `hashes recorded in ${SUMS_FILE}`
-      : 'no hashes to compare with (--record creates them)';
-  const columns = counted(check.judged.length, 'numeric column');
-  const finite = check.skipsRows ? 'with rows to skip' : 'all finite';
-  return (
-    `${source.path}: ${describeFiles(rows, files)}; ${hashes}; ${columns}, ${finite}\n` +
-    `${check.hasRoles ? '' : shapesNote(check.judged)}`
-  );
+  return {
+    path: source.path,
+    rows,
+    files,
+    /** compared = with those that were recorded; absent = there are none to compare with. */
+    hashes: hashed ? ('compared' as const) : record ? ('recorded' as const) : ('absent' as const),
+    columns: check.judged.map(({ spec, shapes }) => ({ name: spec.role, shape: shapes[0] ?? null })),
+    /** Whether data.on_non_finite skips rows. */
+    skipsRows: check.skipsRows,
+    warnings: check.warnings,
+    note: check.hasRoles ? null : shapesNote(check.judged),
+  };
+}
+
+const HASHES = {
+  compared: 'every SHA-256 matches',
+  recorded: `hashes recorded in ${SUMS_FILE}`,
+  absent: 'no hashes to compare with (--record creates them)',
+};
+
+function renderVerified({
+  path,
+  rows,
+  files,
+  hashes,
+  columns,
+  skipsRows,
+  note,
+}: Awaited<ReturnType<typeof verify>>) {
+  const judged = counted(columns.length, 'numeric column');
+  const finite = skipsRows ? 'with rows to skip' : 'all finite';
+  const said = `${path}: ${describeFiles(rows, files)}; ${HASHES[hashes]}; ${judged}, ${finite}\n`;
+  return note === null ? said : `${said}note: ${note}\n`;
 }
 
 /**
  * Training takes latents of three dimensions and three text features of two; says which flat lists lack
  * them.
  */
-function shapesNote(columns: readonly TableColumn[]): string {
+function shapesNote(columns: readonly TableColumn[]): string | null {
   const ofRank = (rank: number) =>
     columns.filter(({ shapes }) => shapes.some(({ length }) => length === rank)).length;
   const keys = [
@@ -203,9 +229,9 @@ function shapesNote(columns: readonly TableColumn[]): string {
     ...(ofRank(2) < 3 ? ['data.text_shape'] : []),
   ];
   const flat = columns.filter(({ shapes }) => shapes.every(({ length }) => length === 1));
-  if (keys.length === 0 || flat.length === 0) return '';
+  if (keys.length === 0 || flat.length === 0) return null;
   const names = flat.map(({ spec }) => spec.role).join(', ');
-  return `note: flat lists have no shape (${names}): to train, set ${keys.join(' and ')} in the configuration\n`;
+  return `flat lists have no shape (${names}): to train, set ${keys.join(' and ')} in the configuration`;
 }
 
 /** Shows the progress of work that reads `size` bytes. */

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import { completion } from '../../coordinator/resolve-run.js';
-import { refuse } from '../../errors.js';
+import { OrchestratorError, refuse } from '../../errors.js';
 import { stopWithParent } from '../../launch/children.js';
 import { renderDryRun } from '../../launch/dry-run.js';
+import { dryRunData } from '../../launch/dry-run-data.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
 import { type LaunchOptions, workersOf } from '../../launch/processes.js';
@@ -16,7 +17,7 @@ import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkWorkers } from '../../step/assignment.js';
 import { memorySize, targetsFile } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
-import { ignoreOutputErrors } from '../output.js';
+import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
@@ -29,6 +30,7 @@ interface LaunchFlags extends WorkersFlags {
   set: string[];
   memory?: number;
   dryRun?: true;
+  json?: true;
   cache: boolean;
   prometheusTargets?: string;
 }
@@ -56,7 +58,13 @@ export function register(program: Command): void {
       targetsFile,
     )
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
+    .option('--json', 'with --dry-run: print JSON')
     .action(async (configPath: string, flags: LaunchFlags) => {
+      if (flags.json && !flags.dryRun) {
+        const hint =
+          'A run writes its numbers into metrics.jsonl; `orchestrator status RUN --json` prints its state';
+        throw new OrchestratorError('ERR_USAGE', '--json needs --dry-run', hint);
+      }
       const loaded = loadConfigWithSources(configPath, flags.set);
       const { config } = loaded;
       const options: LaunchOptions = {
@@ -90,19 +98,22 @@ export function register(program: Command): void {
       const complete = dry ? completion(found.resolved) : null;
       if (complete !== null) {
         refuse(found.problems);
-        process.stdout.write(`${complete}\n`);
+        printResult({ complete }, flags.json, () => `${complete}\n`);
         return;
       }
       if (dry) {
         const { config: effective, step } = found.resolved;
         const here = memory === null && effective.device === 'cpu';
         const time = here ? await forecastRunTime(native(), effective, found.figures, step) : null;
-        process.stdout.write(renderDryRun(options, LAUNCHERS.local, found, time));
+        printResult(dryRunData(options, LAUNCHERS.local, found, time), flags.json, () =>
+          renderDryRun(options, LAUNCHERS.local, found, time),
+        );
       } else for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       refuse(found.problems);
       if (dry) return;
       ignoreOutputErrors();
       stopWithParent();
-      process.exitCode = await superviseRun(options, LAUNCHERS.local);
+      // What a reader has not taken by now does not keep the process.
+      process.exit(await superviseRun(options, LAUNCHERS.local));
     });
 }

@@ -52,9 +52,10 @@ export function register(program: Command): void {
     .action(evaluate);
   model
     .command('inspect')
-    .description('print the model in a file of weights, and its tensors')
+    .description('print the model in a file of weights, as a configuration has it')
     .argument('<path>', PLACES)
-    .option('--json', 'print JSON')
+    .option('--tensors', 'also print the type and shape of every tensor')
+    .option('--json', 'print JSON, with every tensor')
     .action(inspect);
   model
     .command('import')
@@ -138,14 +139,17 @@ async function evaluate(options: EvalOptions): Promise<void> {
   });
 }
 
-async function inspect(path: string, { json }: { json?: true }): Promise<void> {
+async function inspect(
+  path: string,
+  { json, tensors: withTensors }: { json?: true; tensors?: true },
+): Promise<void> {
   const source = await locateWeights(path, 'master');
   await withWeights(source.path, async (weights) => {
     const { spec, notes, tensors } = weights;
     const { files, bytes: size } = weights.files;
     const description = {
       path: source.path,
-      model: spec,
+      model: modelKeys(spec),
       released: releasedName(spec),
       format: tensors.format,
       parameters: native().parameters(spec).parameters,
@@ -163,7 +167,8 @@ async function inspect(path: string, { json }: { json?: true }): Promise<void> {
         names: `${format}, ${tensors.names.size} tensors: ${typesOf(weights)}`,
         files: `${files.length}, ${bytes(size)}`,
       };
-      const lines = [...namedRows(facts), ...notes, ...modelLines(spec), ...tensorLines(found)];
+      const listed = withTensors ? ['tensors:', ...tensorLines(found)] : [];
+      const lines = [...namedRows(facts), ...notes, ...modelLines(spec), ...listed];
       return `${lines.join('\n')}\n`;
     });
   });
@@ -175,7 +180,7 @@ function modelLines(spec: ModelSpec): string[] {
     const text = Array.isArray(value) ? `[${value.join(', ')}]` : value;
     return `  ${key}: ${text}`;
   });
-  return ['model:', ...keys, 'tensors:'];
+  return ['model:', ...keys];
 }
 
 /** A note for checkpoints with an average: the export takes that one. */

@@ -1,15 +1,15 @@
 /** `orchestrator stop`: stops a run in order, from anywhere on its machine. */
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { underRuns } from '../../checkpoint/resume.js';
 import { lossOf, progressOf } from '../../coordinator/progress.js';
 import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
 import { isAlive, lockOwner, type Owner, suspendedParent } from '../../files/lock.js';
 import { positive } from '../arguments.js';
+import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;
 
@@ -22,7 +22,7 @@ export function register(program: Command): void {
   program
     .command('stop')
     .description('stop a run of this machine: it finishes its step, writes a checkpoint and ends with 143')
-    .argument('<run>', 'folder of the run, or its name under runs/')
+    .argument('<run>', RUN)
     .option('--no-wait', 'return at once, without waiting until the run has ended')
     .option('--timeout <seconds>', 'wait at most this long; the run still ends (default: no limit)', positive)
     .action(async (run: string, { wait, timeout }: StopFlags) => {
@@ -50,17 +50,6 @@ export function register(program: Command): void {
       }
       process.stdout.write(await result(runDir));
     });
-}
-
-/** The folder itself, or the one of this name under runs/. */
-function runFolder(run: string): string {
-  const found = underRuns(run);
-  if (existsSync(found) && statSync(found).isDirectory()) return found;
-  throw new OrchestratorError(
-    'ERR_RUN_DIR',
-    `There is no run folder ${run} or ${join('runs', run)}`,
-    'Paths are relative to the working directory; `launch` prints the run folder when it starts',
-  );
 }
 
 /**

@@ -17,7 +17,7 @@ export interface EvaluationResult {
   checkpoint: string;
   /** Training steps of the checkpoint. */
   step: number;
-  settings: Pick<DrawSettings, 'steps' | 'guidance' | 'shift' | 'solver' | 'schedule'> & { seed: string };
+  settings: Pick<DrawSettings, 'steps' | 'guidance' | 'shift' | 'solver' | 'schedule'> & { seed: bigint };
   score: Score;
 }
 
@@ -44,7 +44,7 @@ export async function evaluateModel(
   return {
     checkpoint: model.path,
     step: model.step,
-    settings: { steps, guidance, shift, solver, schedule, seed: String(seed) },
+    settings: { steps, guidance, shift, solver, schedule, seed },
     score: score(judged),
   };
 }

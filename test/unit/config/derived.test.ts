@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { validationEvery, wantedExchange } from '../../../src/config/derived.js';
+import { isLogged, validationEvery, wantedExchange } from '../../../src/config/derived.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 
@@ -27,4 +27,18 @@ test.each([
 ])('%i held-out rows and validation.every %i: a validation every %i steps', (rows, every, expected) => {
   const flags = [`data.validation_rows=${rows}`, `validation.every=${every}`];
   expect(validationEvery(loadConfig(yaml(MINIMAL), flags))).toBe(expected);
+});
+
+test('which steps have a line in the logs: all of short runs, a bounded number of long ones', () => {
+  const logged = (steps: number, logEvery: number | null, firstStep = 1) => {
+    const config = loadConfig(yaml(MINIMAL), [`schedule.steps=${steps}`, `telemetry.log_every=${logEvery}`]);
+    const all = Array.from({ length: steps - firstStep + 1 }, (_, i) => firstStep + i);
+    return all.filter((step) => isLogged(config, step, firstStep));
+  };
+  expect(logged(10_000, null)).toHaveLength(10_000);
+  const long = logged(500_000, null);
+  expect(long.length).toBeLessThan(10_200);
+  expect(long.slice(98, 103)).toEqual([99, 100, 150, 200, 250]);
+  expect(logged(95, 10)).toEqual([1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95]);
+  expect(logged(95, 10, 42)).toEqual([42, 50, 60, 70, 80, 90, 95]);
 });

@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { Pace, type PaceOptions } from '../../../src/coordinator/pace.js';
 
-const plain: PaceOptions = { firstStep: 1, steps: 2600, validateEvery: 0, validationCost: 0 };
+const plain: PaceOptions = {
+  firstStep: 1,
+  steps: 2600,
+  validateEvery: 0,
+  validationPasses: 0,
+  checkpointEvery: 0,
+  checkpointBytes: 0,
+};
 
 /** Adds steps and returns what was forecast, by step. */
 function run(pace: Pace, from: number, to: number, seconds: (step: number) => number): Map<number, string> {
@@ -26,7 +33,7 @@ describe('the forecast of a run', () => {
   });
 
   test('counts the remaining steps and validations of a resumed run', () => {
-    const pace = new Pace({ firstStep: 1301, steps: 2600, validateEvery: 650, validationCost: 10 });
+    const pace = new Pace({ ...plain, firstStep: 1301, validateEvery: 650, validationPasses: 30 });
     const told = run(pace, 1301, 1400, () => 0.1);
     expect([...told.values()]).toEqual([
       'The rest of the training will take about 2 min 12 s: 1300 steps of 100 ms and 2 validations',
@@ -42,7 +49,7 @@ describe('the forecast of a run', () => {
   test('counts one validation after the last step, where that is not due anyway', () => {
     const at = (steps: number) =>
       [
-        ...run(new Pace({ ...plain, steps, validateEvery: 10, validationCost: 1 }), 1, 9, () => 1).values(),
+        ...run(new Pace({ ...plain, steps, validateEvery: 10, validationPasses: 3 }), 1, 9, () => 1).values(),
       ][0];
     expect(at(30)).toMatch(/30 steps of 1000 ms and 3 validations$/);
     expect(at(31)).toMatch(/31 steps of 1000 ms and 4 validations$/);
@@ -60,7 +67,7 @@ describe('the remaining time', () => {
   });
 
   test('takes the time of a validation from the last one, before the first from an estimate', () => {
-    const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationCost: 5 });
+    const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationPasses: 15 });
     run(pace, 1, 10, () => 1);
     // Ten validations are ahead, one of them of step 10.
     expect(pace.remaining(10)).toBeCloseTo(90 + 10 * 5, 6);
@@ -77,8 +84,64 @@ describe('the remaining time', () => {
   });
 
   test('times steps that are each followed by a validation, too', () => {
-    const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationCost: 5 });
+    const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationPasses: 15 });
     run(pace, 1, 5, () => 2);
     expect(pace.remaining(5)).toBeCloseTo(5 * 2 + 6 * 10, 6);
   });
+
+  test('counts what checkpoints cost, apart from the pace of the other steps', () => {
+    const pace = new Pace({ ...plain, steps: 1000, checkpointEvery: 100, checkpointBytes: 5e9 });
+    const usual = () => 1;
+    run(pace, 1, 100, usual);
+    // Before the first checkpoint, the last one is estimated by its size.
+    expect(pace.remaining(100)).toBeCloseTo(900 + 10, 6);
+    // While a checkpoint is written, four steps take twice as long.
+    run(pace, 101, 104, () => 2);
+    expect(pace.remaining(104)).toBeCloseTo(896 + 8 * 4 + 10, 6);
+    pace.saved(8);
+    run(pace, 105, 150, usual);
+    // Eight more, each with four seconds more, and then the last, which is waited for.
+    expect(pace.remaining(150)).toBeCloseTo(850 + 8 * 4 + 8, 6);
+  });
+
+  test('of steps that are all beside the writing of a checkpoint, the mean counts', () => {
+    const pace = new Pace({ ...plain, steps: 100, checkpointEvery: 1 });
+    for (let step = 1; step <= 10; step++) {
+      pace.add(step, step % 2 === 0 ? 3 : 1);
+      pace.saved(0.5);
+    }
+    expect(pace.remaining(10)).toBeCloseTo(90 * 2 + 0.5, 6);
+  });
+
+  test.each([0, 7, 50])(
+    'is right within a tenth from the tenth step on, checkpoints every %i steps',
+    (every) => {
+      const steps = 200;
+      const validateEvery = 20;
+      const pace = new Pace({
+        ...plain,
+        ...{ steps, validateEvery, validationPasses: 9, checkpointEvery: every, checkpointBytes: 2e9 },
+      });
+      // A validation of nine times the forward passes of a step; steps vary, and are slower beside a checkpoint.
+      const secondsOf = (step: number) => (step <= 2 ? 4 : 1 + 0.2 * ((step * 7) % 5) - 0.4);
+      const forecasts: { at: number; remaining: number }[] = [];
+      let clock = 0;
+      let writing = 0;
+      for (let step = 1; step <= steps; step++) {
+        const seconds = secondsOf(step) + (writing > 0 ? 0.5 : 0);
+        clock += seconds;
+        pace.add(step, seconds, 0.3);
+        if (step >= 10) forecasts.push({ at: clock, remaining: pace.remaining(step)! });
+        if (step % validateEvery === 0) {
+          clock += 2.7;
+          pace.validated(2.7);
+        }
+        if (writing > 0 && --writing === 0) pace.saved(3.8);
+        if (every > 0 && step % every === 0 && step < steps) writing = 3;
+      }
+      clock += 3.8;
+      const wrong = forecasts.map(({ at, remaining }) => Math.abs(at + remaining - clock) / (clock - at));
+      expect(Math.max(...wrong.slice(0, -5))).toBeLessThan(0.1);
+    },
+  );
 });

@@ -45,6 +45,7 @@ async function training() {
     token: TOKEN,
     supervised: false,
     prometheusTargets: null,
+    launcher: null,
   };
   let address = '';
   const run = await startCoordinator({ ...options, onListening: (found) => (address = found) });

@@ -29,7 +29,11 @@ afterEach(() => {
 
 const open = async (port: number | null) => {
   const config = loadConfig(yaml(MINIMAL), [`telemetry.metrics_port=${port}`]);
-  return await openRecorder({ config, step: 3 }, 2, dir, targets);
+  const { recorder } = await openRecorder(
+    { config, step: 3, own: false, checkpoint: null },
+    ...([2, dir, targets, null] as const),
+  );
+  return recorder;
 };
 const served = () => /metrics at (http:\/\/127\.0\.0\.1:(\d+))\/metrics(.*)/.exec(printed)!;
 
@@ -71,7 +75,7 @@ test('a run tells that it serves at another port than wanted', async () => {
 test('without a port, the file is not written, and a warning says why', async () => {
   const recorder = await open(null);
   await recorder.close();
-  expect(printed).toContain(`warn ${targets} is not written, because telemetry.metrics_port is null\n`);
+  expect(printed).toContain(` warn ${targets} is not written, because telemetry.metrics_port is null\n`);
   expect(existsSync(targets)).toBe(false);
 });
 

@@ -5,80 +5,18 @@ import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SCRAPE } from '../../../bench/goals.js';
 import { LARGE_HEADER, largeStep } from '../../../bench/scrape.js';
+import type { Mapping } from '../../../src/files/json.js';
+import type { JsonlFile } from '../../../src/files/jsonl.js';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
 import { stepLine } from '../../../src/telemetry/lines.js';
 import { workerNumbers } from '../../../src/telemetry/metrics.js';
-import { stepObject } from '../../../src/telemetry/metrics-file.js';
+import { metricsFile, stepObject } from '../../../src/telemetry/metrics-file.js';
+import { validationResults } from '../../../src/telemetry/metrics-reader.js';
+import { metricsLine } from '../../../src/telemetry/metrics-schema.js';
 import { checkMetricsAddress, type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
-import type { RunHeader, StepRecord, WorkerReport } from '../../../src/telemetry/record.js';
-import { liveTable } from '../../../src/telemetry/table.js';
 import { bytes, duration, eta, flopRate, quantity, timeSpan } from '../../../src/text/quantities.js';
+import { header, onGpu, record, worker } from '../../support/records.js';
 
-const worker: WorkerReport = {
-  rank: 0,
-  pid: 4242,
-  firstSlot: 0,
-  endSlot: 2,
-  device: '',
-  numbers: {
-    total_seconds: 0.31,
-    gather_seconds: 0.02,
-    gather_wait_seconds: 0.02,
-    forward_seconds: 0.18,
-    compute_seconds: 0.58,
-    accumulate_seconds: 0.3,
-    exchange_seconds: 0.012,
-    commit_seconds: 0.002,
-    update_seconds: 0.0081,
-    exchange_bytes: 20e6,
-    native_bytes: 2 ** 29,
-    rss_bytes: 600 * 2 ** 20,
-    device_bytes: 0,
-    event_loop_p99_seconds: 0.002,
-  },
-};
-/** The same with a GPU. */
-const onGpu: WorkerReport = {
-  ...worker,
-  device: 'H100, GPU 0 of 2',
-  numbers: { ...worker.numbers, device_bytes: 2 ** 30 },
-};
-
-const record: StepRecord = {
-  step: 120,
-  steps: 50_000,
-  loss: 0.42134,
-  gradientNorm: 0.871,
-  learningRate: 1e-4,
-  seconds: 0.312,
-  samples: 256,
-  flops: 61e9,
-  matmulPeak: 391e9,
-  times: [
-    { name: 't=0.0625', sum: 1.5, samples: 3 },
-    { name: 't=0.9375', sum: 4, samples: 5 },
-  ],
-  attention: [
-    { name: 'block 0', stream: 'text', maxAbsLogit: 4, meanEntropy: 2, rows: 10, logitBound: 8 },
-    { name: 'block 0', stream: 'image', maxAbsLogit: 5, meanEntropy: 4, rows: 30, logitBound: 16 },
-    { name: 'block 1', stream: 'image', maxAbsLogit: 9.31, meanEntropy: 1, rows: 30, logitBound: 0 },
-    { name: 'block 1 attn2', stream: 'image', maxAbsLogit: 2, meanEntropy: 3, rows: 30, logitBound: 0 },
-  ],
-  gradientNorms: { final_layer: 0.5, 'block 1': 0.6, 'block 0': 0.3 },
-  workers: [worker, { ...worker, rank: 1, pid: 4243, firstSlot: 2, endSlot: 4 }],
-  validating: true,
-  etaSeconds: 15_000,
-};
-
-const header: RunHeader = {
-  name: 'x',
-  run: 'x@20261126-094430',
-  steps: 50_000,
-  workers: 2,
-  checkpointEvery: 100,
-  resumedStep: 50,
-  restarts: 4,
-};
 const measure = async () => ({ diskFree: 2 ** 34 });
 
 describe('numbers as people read them', () => {
@@ -157,7 +95,9 @@ describe('the terminal', () => {
     });
     sink.checkpoint({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002, bytes: 3e9 });
     sink.note('warn', 'look');
-    expect(text.split('\n')).toEqual([
+    const lines = text.split('\n');
+    for (const line of lines.slice(0, -1)) expect(line).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d /);
+    expect(lines.map((line) => line.slice('2026-11-26 13:40:12 '.length))).toEqual([
       'validation at step 200 | ema 0.5000 | t=0.25 0.4000',
       'validation at step 200 | master 0.7500 | t=0.25 0.4000 | 15.7 s',
       'noise error at step 200 | ema | log_snr=-2.25 0.2000',
@@ -174,29 +114,6 @@ describe('the terminal', () => {
     expect(wantsColour({ isTTY: true }, { TERM: 'dumb' })).toBe(false);
     expect(wantsColour({}, {})).toBe(false);
     expect(painter(false)('red', 'x')).toBe('x');
-  });
-
-  test('the table is redrawn in place, events scroll above it, nothing is wider than the terminal', () => {
-    const writes: string[] = [];
-    const table = liveTable({
-      header,
-      colour: false,
-      columns: () => 60,
-      write: (text) => writes.push(text),
-    });
-    table.phase('RUNNING');
-    table.note('info', 'hello');
-    table.step(record);
-    table.note('info', 'again');
-    expect(writes.at(-1)).toMatch(/rank +pid +slots +total +compute +exchange +data +up/);
-    expect(writes[0]).toMatch(/^hello\nx {2}RUNNING {2}\.{24} {2}step 50\/50000\n$/);
-    expect(writes[1]).toMatch(new RegExp(`^${'\u001b'}\\[1A\\r${'\u001b'}\\[Jagain\nx  RUNNING`));
-    const lines = (writes[1] as string).trimEnd().split('\n').slice(1);
-    expect(lines).toHaveLength(5);
-    for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
-    expect(lines[3]).toMatch(/^0 +4242 +0-1 +310 ms +580 ms/);
-    table.close();
-    expect(writes[2]).toContain('\u001b[5A');
   });
 });
 
@@ -222,12 +139,57 @@ test('metrics.jsonl names units and keeps what was measured', () => {
   for (const key of ['attention', 'gradient_norms']) expect(plain).not.toHaveProperty(key);
 });
 
+test('lines of metrics.jsonl are as their schema says, with a time on each', () => {
+  const lines: object[] = [];
+  const file = { append: (line: object) => void lines.push(JSON.parse(JSON.stringify(line))) };
+  const sink = metricsFile(() => file as JsonlFile);
+  sink.begin?.();
+  sink.step?.(record);
+  sink.step?.({ ...record, attention: [], gradientNorms: {}, workers: [onGpu] });
+  sink.step?.({ ...record, logged: false });
+  const bins = [{ name: 't=0.0625', loss: 0.4 }];
+  const epsilon = [{ name: 'log_snr=-5.25', loss: 0.2 }];
+  const results = [
+    { weights: 'ema', mean: 0.5, bins, epsilon },
+    { weights: 'master', mean: 0.75, bins, epsilon },
+  ];
+  sink.validation?.({ step: 200, seconds: 15.7, results, emaDistance: 0.01 });
+  sink.checkpoint?.({ step: 200, path: 'p', seconds: 1.5, stallSeconds: 0.002, bytes: 3e9 });
+  const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'm', hint: null } as const;
+  sink.missedCheckpoint?.({ step: 300, reason: 'skipped', fault });
+  expect(lines.map((line) => metricsLine.safeParse(line).error)).toEqual(lines.map(() => undefined));
+  expect(lines[2]).not.toHaveProperty('workers');
+  expect(lines[3]).toEqual({
+    type: 'validation',
+    step: 200,
+    seconds: 15.7,
+    val_ema: 0.5,
+    'val_ema_t_0.0625': 0.4,
+    'val_ema_log_snr_-5.25': 0.2,
+    val_master: 0.75,
+    'val_master_t_0.0625': 0.4,
+    'val_master_log_snr_-5.25': 0.2,
+    ema_distance: 0.01,
+    unix_seconds: expect.any(Number),
+  });
+  const before = { mean: 0.5, bins: { 't=0.0625': 0.4 }, epsilon_error: { 'log_snr=-5.25': 0.2 } };
+  const written = { type: 'validation', ema: before, master: { ...before, mean: 0.75 } };
+  for (const line of [lines[3] as Mapping, written])
+    expect(validationResults(line)).toEqual([
+      { weights: 'ema', mean: 0.5, epsilon: { 'log_snr=-5.25': 0.2 } },
+      { weights: 'master', mean: 0.75, epsilon: { 'log_snr=-5.25': 0.2 } },
+    ]);
+  expect(validationResults({ type: 'validation', master: { mean: 1 } })).toEqual([
+    { weights: 'master', mean: 1, epsilon: {} },
+  ]);
+});
+
 test('metrics.jsonl has the keys that it had before there was a table of them', () => {
   const keys = (of: object) => Object.keys(of).sort();
   const [first] = readFileSync('test/fixtures/runs/f61e27f/run/metrics.jsonl', 'utf8').split('\n');
   const before = JSON.parse(first!) as { workers: object[] };
   const now = stepObject({ ...record, attention: [], gradientNorms: {} }) as { workers: object[] };
-  expect(keys(now)).toEqual(keys(before));
+  expect(keys({ ...now, unix_seconds: 0 })).toEqual([...keys(before), 'epoch'].sort());
   expect(keys(now.workers[0]!)).toEqual(expect.arrayContaining(keys(before.workers[0]!)));
   const { workers } = stepObject({ ...record, workers: [onGpu] }) as { workers: object[] };
   expect(workers[0]).toMatchObject({ device: 'H100, GPU 0 of 2', device_bytes: 2 ** 30 });

@@ -1,0 +1,140 @@
+/** `orchestrator compare`: what differs between runs, and how they do. */
+import { basename } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { keyPaths } from '../../config/describe.js';
+import type { Config } from '../../config/schema.js';
+import { type LossSeries, recordedLosses, recordedRun } from '../../coordinator/recorded-run.js';
+import { type Panel, writeChart } from '../../plots/chart.js';
+import { WINDOW } from '../../telemetry/run-progress.js';
+import { alignedRows } from '../../text/columns.js';
+import { eta, quantity } from '../../text/quantities.js';
+import { chartPath } from '../arguments.js';
+import { printResult } from '../output.js';
+import { RUN, runFolder } from '../run-folder.js';
+
+/** Points of a curve in the picture. */
+const POINTS = 400;
+
+export function register(program: Command): void {
+  program
+    .command('compare')
+    .description('print the differences of two or more runs: configuration first, then losses and speed')
+    .argument('<runs...>', `two or more runs, each a ${RUN}`)
+    .option('--plot <file>', 'also draw their losses and validations: .svg, .png, .jpg or .webp', chartPath)
+    .option('--json', 'print JSON')
+    .action(async (runs: string[], { plot, json }: { plot?: string; json?: true }) => {
+      if (runs.length < 2) throw new InvalidArgumentError('Expected two or more runs.');
+      const found = await Promise.all(
+        runs.map(async (run) => {
+          const runDir = runFolder(run);
+          return { label: basename(runDir), ...(await recordedRun(runDir)), series: recordedLosses(runDir) };
+        }),
+      );
+      if (plot !== undefined) await writeChart(plot, panelsOf(found));
+      const step = Math.min(...found.map(({ series }) => series.losses.at(-1)?.step ?? 0));
+      const result = {
+        differences: differences(found.map(({ config }) => config)),
+        common_step: step,
+        runs: found.map(({ view, series }) => ({
+          ...view,
+          mean_loss_at_common_step: meanBefore(series, step),
+          validation_at_common_step: series.validations.findLast((each) => each.step <= step) ?? null,
+        })),
+      };
+      printResult(result, json, () =>
+        render(
+          result,
+          found.map(({ label }) => label),
+        ),
+      );
+    });
+}
+
+/** The keys whose values are not the same in all configurations, with the value in each. */
+function differences(configs: readonly Config[]): Record<string, unknown[]> {
+  const valueAt = (config: Config, path: readonly string[]) =>
+    path.reduce<unknown>(
+      (value, key) => (value as Record<string, unknown> | null | undefined)?.[key],
+      config,
+    );
+  const rows = keyPaths().map(
+    (path) => [path.join('.'), configs.map((config) => valueAt(config, path) ?? null)] as const,
+  );
+  const differ = rows.filter(([, values]) => new Set(values.map((value) => JSON.stringify(value))).size > 1);
+  // A mapping differs where one of its keys does, which has its own row.
+  return Object.fromEntries(differ.filter(([key]) => !differ.some(([other]) => other.startsWith(`${key}.`))));
+}
+
+/** The mean loss of the last steps up to a step; null if there are none. */
+function meanBefore({ losses }: LossSeries, step: number): number | null {
+  const last = losses.filter((each) => each.step <= step).slice(-WINDOW);
+  return last.length === 0 ? null : last.reduce((sum, { loss }) => sum + loss, 0) / last.length;
+}
+
+interface Comparison {
+  differences: Record<string, unknown[]>;
+  common_step: number;
+  runs: (Awaited<ReturnType<typeof recordedRun>>['view'] & {
+    mean_loss_at_common_step: number | null;
+    validation_at_common_step: { loss: number } | null;
+  })[];
+}
+
+function render(
+  { differences: differ, common_step: step, runs }: Comparison,
+  labels: readonly string[],
+): string {
+  const number = (value: number | null | undefined) =>
+    value === null || value === undefined ? '-' : quantity(value);
+  const row = (name: string, value: (run: Comparison['runs'][number]) => string) => [
+    name,
+    ...runs.map(value),
+  ];
+  const configuration = Object.entries(differ).map(([key, values]) => [
+    key,
+    ...values.map((value) => (typeof value === 'string' ? value : JSON.stringify(value))),
+  ]);
+  const same = configuration.length === 0 ? [['no key differs', ...runs.map(() => '')]] : configuration;
+  const numbers = [
+    row('state', ({ phase }) => phase),
+    row('step', (run) => `${run.step}/${run.steps}`),
+    row(`loss at step ${step}`, (run) => number(run.mean_loss_at_common_step)),
+    row(`validation at step ${step}`, (run) => number(run.validation_at_common_step?.loss)),
+    row('loss', (run) => number(run.mean_loss)),
+    row('best validation', ({ validation }) =>
+      validation?.best ? `${quantity(validation.best.loss)} at ${validation.best.step}` : '-',
+    ),
+    row('img/s', (run) => run.samples_per_second?.toPrecision(3) ?? '-'),
+    row('trained for', (run) => eta(run.elapsed_seconds)),
+    row('workers', (run) => String(run.workers)),
+  ];
+  const lines = alignedRows(
+    [['configuration', ...labels], ...same, ['numbers', ...labels], ...numbers],
+    'left',
+  );
+  lines.splice(1 + same.length, 0, '');
+  return `${lines.join('\n')}\n(losses: mean of the last ${WINDOW} steps)\n`;
+}
+
+/** Curves of at most so many points: means of neighbouring steps. */
+function panelsOf(runs: readonly { label: string; series: LossSeries }[]): Panel[] {
+  const means = (losses: LossSeries['losses']) => {
+    const size = Math.max(1, Math.ceil(losses.length / POINTS));
+    return Array.from({ length: Math.ceil(losses.length / size) }, (_, i) => {
+      const group = losses.slice(i * size, (i + 1) * size);
+      return { x: group.at(-1)!.step, y: group.reduce((sum, { loss }) => sum + loss, 0) / group.length };
+    });
+  };
+  const panel = (title: string, pointsOf: (series: LossSeries) => { x: number; y: number }[]): Panel => ({
+    title,
+    xLabel: 'step',
+    logarithmic: false,
+    series: runs.map(({ label, series }) => ({ label, points: pointsOf(series) })),
+  });
+  return [
+    panel('training loss', ({ losses }) => means(losses)),
+    panel('validation loss', ({ validations }) =>
+      validations.map(({ step, loss }) => ({ x: step, y: loss })),
+    ),
+  ].filter(({ series }) => series.some(({ points }) => points.length > 0));
+}

@@ -1,0 +1,47 @@
+/** `orchestrator logs`: the events of a run, for people. */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { LOCK, LOG } from '../../coordinator/run-dir.js';
+import { OrchestratorError } from '../../errors.js';
+import { completeLines, parseLine } from '../../files/jsonl.js';
+import { lockOwner } from '../../files/lock.js';
+import { eventLine } from '../../telemetry/events.js';
+import { printable } from '../../text/printable.js';
+import { RUN, runFolder } from '../run-folder.js';
+
+const POLL_MS = 200;
+
+export function register(program: Command): void {
+  program
+    .command('logs')
+    .description('print what happened in a run: the events of its run.log, with their times')
+    .argument('<run>', RUN)
+    .option('-f, --follow', 'go on printing until the run ends')
+    .option('--json', 'print the lines of run.log as they are')
+    .action(async (run: string, { follow, json }: { follow?: true; json?: true }) => {
+      const runDir = runFolder(run);
+      const path = join(runDir, LOG);
+      const isRunning = () => lockOwner(join(runDir, LOCK)) !== null;
+      const print = (line: string) => {
+        const event = parseLine(line);
+        const text = json || event === null ? line : (eventLine(event) ?? line);
+        process.stdout.write(`${printable(text, Number.POSITIVE_INFINITY)}\n`);
+      };
+      let printed = 0;
+      for (;;) {
+        // Asked before reading, so that what an ending run writes last is printed.
+        const more = follow === true && isRunning();
+        for (const { line, end } of completeLines(path, printed)) {
+          print(line);
+          printed = end;
+        }
+        if (!more) break;
+        await sleep(POLL_MS);
+      }
+      if (printed === 0) {
+        const when = isRunning() ? 'it is written from the first step on' : 'no step was begun';
+        throw new OrchestratorError('ERR_RUN_DIR', `${runDir} has no ${LOG} yet: ${when}`);
+      }
+    });
+}

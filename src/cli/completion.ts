@@ -1,0 +1,98 @@
+/** Scripts that complete the command line in shells, made from commander's definitions. */
+import type { Command, Option } from 'commander';
+
+interface Completed {
+  /** "", "checkpoint", "checkpoint inspect" */
+  path: string;
+  commands: { name: string; description: string }[];
+  options: readonly Option[];
+  /** Whether an argument is a run, so that names under runs/ are completed beside files. */
+  takesRun: boolean;
+}
+
+/** The command and those below it that are shown in its help. */
+function* completed(command: Command, path: readonly string[]): Generator<Completed> {
+  const help = command.createHelp();
+  const children = help.visibleCommands(command).filter((child) => child.name() !== 'help');
+  yield {
+    path: path.join(' '),
+    commands: children.map((child) => ({ name: child.name(), description: child.description() })),
+    options: help.visibleOptions(command),
+    takesRun: help.visibleArguments(command).some((argument) => /\brun/.test(argument.description)),
+  };
+  for (const child of children) yield* completed(child, [...path, child.name()]);
+}
+
+const flagsOf = (options: readonly Option[]) =>
+  options.flatMap(({ short, long }) => [short, long].filter((flag) => flag !== undefined));
+const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** For bash, and for zsh by its bashcompinit. */
+function bash(program: Command): string {
+  const all = [...completed(program, [])];
+  const groups = all.filter(({ commands }) => commands.length > 0);
+  const cases = all.map(({ path, commands, options, takesRun }) => {
+    const words = [...commands.map(({ name }) => name), ...flagsOf(options)].join(' ');
+    return `    ${quoted(path)}) words=${quoted(words)}; runs=${takesRun ? 1 : 0} ;;`;
+  });
+  const choices = all.flatMap(({ path, options }) =>
+    options.flatMap(({ long, argChoices }) =>
+      argChoices === undefined
+        ? []
+        : [
+            `    ${quoted(`${path} ${long}`)}) COMPREPLY=($(compgen -W ${quoted(argChoices.join(' '))} -- "$word")); return ;;`,
+          ],
+    ),
+  );
+  return `_orchestrator() {
+  local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} path='' words='' runs=0 i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case "$path" in
+    ${groups.map(({ path }) => quoted(path)).join('|')}) [[ \${COMP_WORDS[i]} == -* ]] || path="\${path:+$path }\${COMP_WORDS[i]}" ;;
+    esac
+  done
+  case "$path $before" in
+${choices.join('\n')}
+  esac
+  case "$path" in
+${cases.join('\n')}
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
+  ((runs)) && [ -d runs ] && COMPREPLY+=($(compgen -W "$(ls runs)" -- "$word"))
+  [[ $word == -* ]] || [ -z "$path" ] || COMPREPLY+=($(compgen -f -- "$word"))
+}
+complete -o filenames -F _orchestrator orchestrator ./orchestrator
+`;
+}
+
+function fish(program: Command): string {
+  const lines = [...completed(program, [])].flatMap(({ path, commands, options, takesRun }) => {
+    const words = path === '' ? [] : path.split(' ');
+    const within = words.map((word) => `__fish_seen_subcommand_from ${word}`);
+    const names = commands.map(({ name }) => name).join(' ');
+    const none = commands.length === 0 ? [] : [`not __fish_seen_subcommand_from ${names}`];
+    const when = (conditions: string[]) =>
+      conditions.length === 0 ? '' : ` -n ${quoted(conditions.join('; and '))}`;
+    return [
+      ...commands.map(
+        ({ name, description }) =>
+          `complete -c orchestrator -f${when([...within, ...none])} -a ${name} -d ${quoted(description)}`,
+      ),
+      ...(path === '' ? [] : options).map(({ short, long, description, argChoices, required }) => {
+        const flags = [short && `-s ${short.slice(1)}`, long && `-l ${long.slice(2)}`]
+          .filter(Boolean)
+          .join(' ');
+        const values = argChoices ? ` -x -a ${quoted(argChoices.join(' '))}` : required ? ' -r' : '';
+        return `complete -c orchestrator${when(within)} ${flags}${values} -d ${quoted(description)}`;
+      }),
+      ...(takesRun ? [`complete -c orchestrator${when(within)} -a '(ls runs 2>/dev/null)'`] : []),
+    ];
+  });
+  return `${lines.join('\n')}\n`;
+}
+
+export const SHELLS = {
+  bash,
+  zsh: (program: Command) => `autoload -U +X bashcompinit && bashcompinit\n${bash(program)}`,
+  fish,
+} satisfies Record<string, (program: Command) => string>;

@@ -1,0 +1,76 @@
+/**
+ * The socket in a run's folder at which `orchestrator status` asks. Only the user may open it. It works only on
+ * the machine of the coordinator; elsewhere, and where no socket can be made, the files of the run are read.
+ */
+import { closeSync, constants, openSync, rmSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { reasonOf } from '../files/io.js';
+import type { Sink } from '../telemetry/record.js';
+import type { RunProgress, RunView } from '../telemetry/run-progress.js';
+
+const SOCKET = 'status.sock';
+const MAX_CONNECTIONS = 16;
+/** A client that has not read the answer by then is cut off. */
+const CLIENT_MS = 5_000;
+const ANSWER_MS = 2_000;
+
+/**
+ * The socket's name by an open folder: the path of a socket may have 107 bytes, that of a run folder any number.
+ */
+const inFolder = (fd: number) => join(`/proc/self/fd/${fd}`, SOCKET);
+const openFolder = (path: string) => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+
+/** Serves the state until the sink is closed; a text says why it cannot. */
+export async function serveStatus(progress: RunProgress, runDir: string): Promise<Sink | string> {
+  const folder = openFolder(runDir);
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.setTimeout(CLIENT_MS, () => socket.destroy());
+    socket.end(`${JSON.stringify(progress.view())}\n`);
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  // A killed run leaves its socket.
+  rmSync(inFolder(folder), { force: true });
+  const listening = new Promise<void>((resolve, reject) => {
+    server.once('error', reject).once('listening', resolve);
+  });
+  // The socket is made within listen(), with the permissions that the mask leaves: the user's alone.
+  const mask = process.umask(0o177);
+  try {
+    server.listen(inFolder(folder));
+  } finally {
+    process.umask(mask);
+  }
+  try {
+    await listening;
+  } catch (error) {
+    closeSync(folder);
+    return `no socket for \`orchestrator status\` in ${runDir} (${reasonOf(error)}): it reads the run's files`;
+  }
+  server.on('error', () => {});
+  return {
+    close: () => {
+      server.close();
+      rmSync(inFolder(folder), { force: true });
+      closeSync(folder);
+    },
+  };
+}
+
+/** The state of a run, from its coordinator; null if none answers. */
+export async function askStatus(runDir: string): Promise<RunView | null> {
+  const folder = openFolder(runDir);
+  const socket = connect(inFolder(folder));
+  socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')));
+  try {
+    return JSON.parse(await text(socket)) as RunView;
+  } catch {
+    // Nobody listens, on this machine, or the coordinator stands still.
+    return null;
+  } finally {
+    socket.destroy();
+    closeSync(folder);
+  }
+}

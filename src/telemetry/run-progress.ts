@@ -1,0 +1,198 @@
+/**
+ * What a run is doing, gathered from its records: the table, `orchestrator status` and the summary at the end
+ * show the same numbers.
+ */
+import type { AttentionSummary, RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
+
+/** Steps over which loss and speed are averaged. */
+export const WINDOW = 50;
+
+/** A validation's mean loss. */
+export interface ValidationLoss {
+  step: number;
+  loss: number;
+}
+
+/** As `status --json` prints it; numbers that are not known yet are null. */
+export interface RunView {
+  name: string;
+  run_dir: string;
+  phase: string;
+  /** Committed steps, including those before a resume. */
+  step: number;
+  steps: number;
+  epoch: number | null;
+  /** Since the first step of this process; before it, since its start. */
+  elapsed_seconds: number;
+  remaining_seconds: number | null;
+  loss: number | null;
+  /** Means over the last 50 steps of this process, validations left out. */
+  mean_loss: number | null;
+  step_seconds: number | null;
+  samples_per_second: number | null;
+  flops_per_second: number | null;
+  gradient_norm: number | null;
+  learning_rate: number | null;
+  /** Largest attention logit of the last step that was sampled. */
+  max_abs_logit: number | null;
+  /** Seconds for which a validation has been running; null: none is. */
+  validating_seconds: number | null;
+  /** Of the EMA, or of the master weights where those alone are validated. */
+  validation: {
+    weights: string;
+    last: ValidationLoss | null;
+    best: ValidationLoss | null;
+    /** Of the last validation of this process. */
+    seconds: number | null;
+  } | null;
+  checkpoint: { step: number; path: string; age_seconds: number | null } | null;
+  missed_checkpoints: number;
+  restarts: number;
+  workers: number;
+  unix_seconds: number;
+}
+
+/** The loss by which validations are compared: that of the EMA, where it is validated. */
+export function comparedLoss<T extends { weights: string }>(results: readonly T[]): T | undefined {
+  return results.find(({ weights }) => weights === 'ema') ?? results[0];
+}
+
+interface Mean {
+  seconds: number;
+  samples: number;
+  flops: number;
+  loss: number;
+}
+
+/** @param now Milliseconds since 1970. */
+export class RunProgress implements Sink {
+  readonly header: RunHeader;
+  readonly #now: () => number;
+  #phase = 'INIT';
+  #since: number;
+  #step: StepRecord | null = null;
+  #stepAt = 0;
+  /** The last steps, the newest at the end. */
+  readonly #window: Mean[] = [];
+  readonly #totals = { steps: 0, samples: 0 };
+  #logit: number | null = null;
+  #validating = false;
+  #validation: NonNullable<RunView['validation']> | null = null;
+  #checkpoint: { step: number; path: string; at: number | null } | null = null;
+  #missed = 0;
+  #restarts = 0;
+
+  constructor(header: RunHeader, now: () => number = Date.now) {
+    this.header = header;
+    this.#now = now;
+    this.#since = now();
+    const { checkpoint } = header;
+    if (checkpoint !== null) this.#checkpoint = { ...checkpoint, at: null };
+  }
+
+  /** Of all steps of this process. */
+  get totals(): { steps: number; samples: number } {
+    return this.#totals;
+  }
+
+  /** The last committed step, with the workers' parts. */
+  get lastStep(): StepRecord | null {
+    return this.#step;
+  }
+
+  start({ validations }: Parameters<NonNullable<Sink['start']>>[0]): void {
+    this.#since = this.#now();
+    const last = validations.at(-1);
+    if (last === undefined) return;
+    const best = validations.reduce((least, each) => (each.loss < least.loss ? each : least));
+    this.#validation = { weights: this.header.validatedWeights ?? 'ema', last, best, seconds: null };
+  }
+
+  step(record: StepRecord): void {
+    const { seconds, samples, flops, loss, attention, validating } = record;
+    this.#step = record;
+    this.#stepAt = this.#now();
+    this.#window.push({ seconds, samples, flops, loss });
+    this.#totals.steps++;
+    this.#totals.samples += samples;
+    if (this.#window.length > WINDOW) this.#window.shift();
+    if (attention.length > 0) this.#logit = maxLogit(attention);
+    this.#validating = validating;
+  }
+
+  validation({ step, seconds, results }: ValidationRecord): void {
+    this.#validating = false;
+    const compared = comparedLoss(results);
+    if (compared === undefined) return;
+    const last = { step, loss: compared.mean };
+    const before = this.#validation?.best ?? null;
+    const best = before !== null && before.loss <= last.loss ? before : last;
+    this.#validation = { weights: compared.weights, last, best, seconds };
+  }
+
+  checkpoint({ step, path }: { step: number; path: string }): void {
+    this.#checkpoint = { step, path, at: this.#now() };
+  }
+
+  missedCheckpoint(): void {
+    this.#missed++;
+  }
+
+  count(what: string, by: number): void {
+    if (what === 'restarts') this.#restarts += by;
+  }
+
+  phase(phase: string): void {
+    this.#phase = phase;
+    if (phase !== 'RUNNING') this.#validating = false;
+  }
+
+  view(): RunView {
+    const { header } = this;
+    const record = this.#step;
+    const now = this.#now();
+    const sum = (name: keyof Mean) => this.#window.reduce((total, each) => total + each[name], 0);
+    const seconds = sum('seconds');
+    const perSecond = (name: keyof Mean) => (record === null ? null : sum(name) / seconds);
+    const sinceStep = (now - this.#stepAt) / 1000;
+    const over = ['DONE', 'STOPPED', 'FAILED'].includes(this.#phase);
+    const eta = record?.etaSeconds ?? null;
+    const checkpoint = this.#checkpoint;
+    return {
+      name: header.name,
+      run_dir: header.runDir,
+      phase: this.#phase,
+      step: record?.step ?? header.resumedStep,
+      steps: header.steps,
+      epoch: record?.epoch ?? null,
+      elapsed_seconds: (now - this.#since) / 1000,
+      remaining_seconds: over || eta === null ? null : Math.max(0, eta - sinceStep),
+      loss: record?.loss ?? null,
+      mean_loss: record === null ? null : sum('loss') / this.#window.length,
+      step_seconds: record === null ? null : seconds / this.#window.length,
+      samples_per_second: perSecond('samples'),
+      flops_per_second: perSecond('flops'),
+      gradient_norm: record?.gradientNorm ?? null,
+      learning_rate: record?.learningRate ?? null,
+      max_abs_logit: this.#logit,
+      validating_seconds: this.#validating ? sinceStep : null,
+      validation: this.#validation,
+      checkpoint:
+        checkpoint === null
+          ? null
+          : {
+              step: checkpoint.step,
+              path: checkpoint.path,
+              age_seconds: checkpoint.at === null ? null : (now - checkpoint.at) / 1000,
+            },
+      missed_checkpoints: this.#missed,
+      restarts: header.restarts + this.#restarts,
+      workers: header.workers,
+      unix_seconds: now / 1000,
+    };
+  }
+}
+
+export function maxLogit(attention: readonly Pick<AttentionSummary, 'maxAbsLogit'>[]): number {
+  return Math.max(...attention.map(({ maxAbsLogit }) => maxAbsLogit));
+}

@@ -1,0 +1,65 @@
+/** What the launcher shows of a run: the coordinator's records, and lines of its processes. */
+import { plainConsole, wantsColour } from './console.js';
+import { droppedLines, type Output, type StandardStream, standardOutput } from './output.js';
+import type { RunHeader, Sink } from './record.js';
+import { type RelayMessage, replay } from './relay.js';
+import { liveTable } from './table.js';
+
+export class Screen {
+  readonly #stdout: StandardStream;
+  readonly #output: Output;
+  readonly #errors: Output;
+  readonly #environment: NodeJS.ProcessEnv;
+  readonly #isTerminal: boolean;
+  /** Null before the first message. */
+  #sink: Sink | null = null;
+
+  constructor(stdout: StandardStream, stderr: StandardStream, environment: NodeJS.ProcessEnv) {
+    this.#stdout = stdout;
+    this.#output = standardOutput(stdout);
+    // On one terminal all text goes one way, so that no line breaks into the table.
+    this.#errors = stdout.isTTY && stderr.isTTY ? this.#output : standardOutput(stderr);
+    this.#environment = environment;
+    this.#isTerminal = stdout.isTTY === true && environment.TERM !== 'dumb' && !inCi(environment);
+  }
+
+  /** Shows a message of the coordinator. */
+  receive({ header, record, dropped }: RelayMessage): void {
+    if (header !== undefined) this.#sink = this.#open(header);
+    if (dropped !== undefined) this.#sink?.note?.('warn', droppedLines(dropped));
+    if (record !== undefined && this.#sink !== null) replay(this.#sink, record);
+  }
+
+  /** Shows a line that is not one of the coordinator's records: on standard error, or above the table. */
+  print(line: string): void {
+    if (this.#errors === this.#output && this.#sink !== null) this.#sink.note?.('info', line);
+    else this.#errors.write(`${line}\n`);
+  }
+
+  /** Shows what is still to be shown; does not wait for a terminal that takes nothing. */
+  async close(): Promise<void> {
+    await this.#sink?.close?.();
+    await this.#output.close();
+    if (this.#errors !== this.#output) await this.#errors.close();
+  }
+
+  #open(header: RunHeader): Sink {
+    const write = (text: string) => this.#output.write(text);
+    if (!this.#isTerminal) return plainConsole(write);
+    const table = liveTable({
+      header,
+      colour: wantsColour(this.#stdout, this.#environment),
+      // A terminal that does not know its size says 0.
+      size: () => ({ columns: this.#stdout.columns || 80, rows: this.#stdout.rows || 24 }),
+      ready: () => this.#output.idle,
+      write,
+    });
+    this.#stdout.on('resize', table.resized);
+    return table;
+  }
+}
+
+/** Whether a continuous integration keeps the output as a log, though some give a terminal. */
+function inCi({ CI }: NodeJS.ProcessEnv): boolean {
+  return CI !== undefined && CI !== '' && CI !== 'false';
+}

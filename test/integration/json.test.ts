@@ -1,0 +1,100 @@
+/** Every command that reads has --json, and all of it is in one dialect: snake_case, the configuration's names. */
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { TRAINING } from '../support/launched.js';
+import { orchestrator, succeeds } from '../support/program.js';
+
+const folder = temporaryFolder();
+const runDir = join(folder, 'run');
+const DATA = 'test/fixtures/huggingface/fixed';
+const KEY = /^[a-z0-9]+(_[a-z0-9]+)*$/;
+/** Keys that are data: keys of the configuration, names of files, and what is measured at a t or a log-SNR. */
+const OF_DATA = /^([a-z0-9_]+\.)+[a-z0-9_]+$/;
+
+beforeAll(() => {
+  succeeds(
+    orchestrator(
+      'launch',
+      TRAINING,
+      '--run-dir',
+      runDir,
+      '--set',
+      'schedule.steps=5',
+      '--set',
+      'schedule.warmup=0',
+    ),
+  );
+});
+
+function* keysIn(value: unknown): Generator<string> {
+  if (Array.isArray(value)) for (const inner of value) yield* keysIn(inner);
+  else if (value !== null && typeof value === 'object') {
+    for (const [key, inner] of Object.entries(value)) {
+      yield key;
+      yield* keysIn(inner);
+    }
+  }
+}
+
+test.each([
+  ['config', 'show', TRAINING],
+  ['config', 'keys', 'batch'],
+  ['checkpoint', 'inspect', runDir],
+  ['checkpoint', 'verify', runDir],
+  ['compare', runDir, runDir],
+  ['dataset', 'inspect', DATA],
+  ['dataset', 'verify', DATA],
+  ['dataset', 'verify', '--config', TRAINING],
+  ['doctor'],
+  ['estimate', TRAINING],
+  ['estimate', TRAINING, '--flops', '100G', '--bandwidth', '10G'],
+  ['launch', TRAINING, '--dry-run', '--nodes', '2', '--run-dir', join(folder, 'new')],
+  ['launch', TRAINING, '--dry-run', '--run-dir', runDir, '--set', 'schedule.steps=5'],
+  ['model', 'inspect', runDir],
+  ['objective', 'list'],
+  ['objective', 'show', 'rf', '--steps', '4'],
+  ['profile', TRAINING, '--dry'],
+  ['profile', TRAINING, '--repeats', '1'],
+  ['runs', folder],
+  ['status', runDir],
+])('--json of %s %s', (...parameters) => {
+  const printed = JSON.parse(succeeds(orchestrator(...parameters, '--json'))) as unknown;
+  const keys = [...new Set(keysIn(printed))];
+  expect(keys.length).toBeGreaterThan(0);
+  expect(keys.filter((key) => !KEY.test(key) && !OF_DATA.test(key))).toEqual([]);
+});
+
+test('a checkpoint fits a screen: date, loss, size, hashes and what to do next', () => {
+  const page = succeeds(orchestrator('checkpoint', 'inspect', runDir));
+  expect(page.split('\n').length).toBeLessThan(24);
+  expect(page).toMatch(/^written +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, [\d.]+ MiB$/m);
+  expect(page).toMatch(/^loss +[\d.]+$/m);
+  expect(page).toMatch(/^validation +[\d.]+ \(ema\)$/m);
+  expect(page).toMatch(/^model\.safetensors .* sha256 [0-9a-f]{64}$/m);
+  expect(page).toMatch(/^next: orchestrator sample --checkpoint /m);
+  expect(succeeds(orchestrator('model', 'inspect', runDir)).split('\n').length).toBeLessThan(24);
+});
+
+test('dataset verify and --dry-run say as data what their pages say', () => {
+  const verified = JSON.parse(succeeds(orchestrator('dataset', 'verify', DATA, '--json')));
+  expect(verified).toMatchObject({ path: DATA, rows: 48, hashes: 'absent', skips_rows: false });
+  const dry = ['launch', TRAINING, '--dry-run', '--nodes', '2', '--run-dir', join(folder, 'new')];
+  const planned = JSON.parse(succeeds(orchestrator(...dry, '--json')));
+  expect(planned).toMatchObject({
+    config: { batch: { global: 20, micro: 4 } },
+    epochs: 12,
+    slots: 5,
+    problems: [],
+    ranks: [
+      { first_slot: 0, end_slot: 2 },
+      { first_slot: 2, end_slot: 5, samples: 12 },
+    ],
+  });
+  expect(planned.processes).toHaveLength(3);
+  expect(planned.parameters).toBeGreaterThan(1e6);
+  expect(orchestrator('launch', TRAINING, '--json')).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining('--json needs --dry-run'),
+  });
+});

@@ -1,0 +1,128 @@
+/** Commands that say what runs do and did: status, logs, runs, compare, completion. */
+import { execFile, execFileSync } from 'node:child_process';
+import { cpSync, existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { ends, Launched, launch } from '../support/launched.js';
+import { MAIN, orchestrator, orchestratorIn, succeeds } from '../support/program.js';
+
+const folder = temporaryFolder();
+const runs = join(folder, 'runs');
+const set = (...keys: string[]) => keys.flatMap((key) => ['--set', key]);
+const json = (...parameters: string[]) => JSON.parse(succeeds(orchestrator(...parameters, '--json')));
+
+test('of a run that trains: its state from its coordinator, by a socket that only the user can open', async () => {
+  const runDir = join(folder, 'long');
+  const run = new Launched(
+    runDir,
+    1,
+    ...set('schedule.steps=1000000', 'checkpoint.every=0', 'validation.every=5'),
+  );
+  await run.says('step 12/');
+  const status = json('status', runDir);
+  expect(status).toMatchObject({
+    live: true,
+    phase: 'RUNNING',
+    steps: 1_000_000,
+    run_dir: runDir,
+    workers: 1,
+  });
+  expect(status.step).toBeGreaterThanOrEqual(12);
+  for (const known of [
+    'loss',
+    'mean_loss',
+    'samples_per_second',
+    'remaining_seconds',
+    'epoch',
+    'max_abs_logit',
+  ])
+    expect(status[known], known).toBeGreaterThan(0);
+  expect(status.validation).toMatchObject({ weights: 'ema', last: { loss: expect.any(Number) } });
+  const socket = statSync(join(runDir, 'status.sock'));
+  expect([socket.isSocket(), socket.mode & 0o777]).toEqual([true, 0o600]);
+  expect(succeeds(orchestrator('status', runDir))).toMatch(/RUNNING.* step \d+\/1000000/);
+  const followed = promisify(execFile)(process.execPath, [MAIN, 'logs', runDir, '--follow']);
+  run.process.kill('SIGTERM');
+  await ends(run.outcome, 143);
+  // It ends with the run, with all that was written.
+  expect((await followed).stdout).toMatch(/\d\d:\d\d:\d\d step 12\/1000000 \|[\s\S]*stopped after step \d+/);
+  expect(existsSync(join(runDir, 'status.sock'))).toBe(false);
+  expect(json('status', runDir)).toMatchObject({ live: false, phase: 'STOPPED', remaining_seconds: null });
+});
+
+describe('of runs that are over', () => {
+  beforeAll(async () => {
+    await ends(launch(join(runs, 'one'), 1), 0);
+    await ends(launch(join(runs, 'two'), 1, ...set('optimizer.lr=0.01', 'schedule.steps=12')), 0);
+    cpSync('test/fixtures/runs/f61e27f/run', join(runs, 'before'), { recursive: true });
+  });
+
+  test('runs: a table, those of earlier versions too', () => {
+    const found = json('runs', runs) as Record<string, unknown>[];
+    expect(found).toHaveLength(3);
+    const [latest] = found;
+    expect(latest).toMatchObject({ run_dir: join(runs, 'two'), phase: 'DONE', step: 12, problem: null });
+    const before = found.find(({ run_dir: dir }) => dir === join(runs, 'before'));
+    expect(before).toMatchObject({ problem: null, validation: { best: { loss: expect.any(Number) } } });
+    const table = succeeds(orchestratorIn({ cwd: folder }, 'runs'));
+    expect(table).toMatch(/^run +state +step +last +loss +best validation/);
+    expect(table).toMatch(/^runs\/one +DONE +24\/24 /m);
+  });
+
+  test('compare: first what differs in the configuration, then numbers, and a picture', () => {
+    const picture = join(folder, 'compare.png');
+    const page = succeeds(orchestratorIn({ cwd: folder }, 'compare', 'one', 'two', '--plot', picture));
+    expect(page).toMatch(
+      /^configuration +one +two\noptimizer\.lr +0\.001 +0\.01\nschedule\.steps +24 +12\n\nnumbers/,
+    );
+    expect(page).toMatch(/^loss at step 12 +[\d.]+ +[\d.]+$/m);
+    expect(readFileSync(picture).subarray(1, 4).toString()).toBe('PNG');
+    const { differences, runs: both } = json('compare', join(runs, 'one'), join(runs, 'two'));
+    expect(differences).toEqual({ 'optimizer.lr': [0.001, 0.01], 'schedule.steps': [24, 12] });
+    expect(both).toHaveLength(2);
+  });
+
+  test('logs: for people and as it is written', () => {
+    const page = succeeds(orchestrator('logs', join(runs, 'one')));
+    expect(page).toMatch(/^step 24\/24 \| loss [\d.]+ \| /m);
+    expect(page).toMatch(/^All 24 steps are done, in /m);
+    const lines = succeeds(orchestrator('logs', join(runs, 'one'), '--json'));
+    expect(lines).toBe(readFileSync(join(runs, 'one/run.log'), 'utf8'));
+    const old = succeeds(orchestrator('logs', join(runs, 'before')));
+    expect(old).toMatch(/the run is DONE/);
+  });
+
+  test('a folder that is no run is refused', () => {
+    for (const command of ['status', 'logs'])
+      expect(orchestrator(command, folder)).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining('ERR_RUN_DIR'),
+      });
+    expect(orchestrator('compare', join(runs, 'one'))).toMatchObject({ status: 2 });
+  });
+});
+
+test.each(['bash', 'zsh', 'fish'])('completion %s names every command', (shell) => {
+  const script = succeeds(orchestrator('completion', shell));
+  for (const name of ['launch', 'status', 'inspect', 'dry-run', 'karras']) expect(script).toContain(name);
+  if (shell !== 'bash') return;
+  const complete = (...words: string[]) =>
+    execFileSync(
+      'bash',
+      [
+        '-c',
+        `${script}\nCOMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')})
+COMP_CWORD=${words.length - 1}; _orchestrator; printf '%s\\n' "\${COMPREPLY[@]}"`,
+      ],
+      { cwd: folder, encoding: 'utf8' },
+    )
+      .trim()
+      .split('\n');
+  expect(complete('orchestrator', 'sta')).toEqual(['status']);
+  expect(complete('orchestrator', 'checkpoint', 'ins')).toEqual(['inspect']);
+  expect(complete('orchestrator', 'launch', 'x.yaml', '--dry')).toEqual(['--dry-run']);
+  expect(complete('orchestrator', 'sample', '--solver', 'h')).toEqual(['heun']);
+  expect(complete('orchestrator', 'status', 'tw')).toEqual(['two']);
+});

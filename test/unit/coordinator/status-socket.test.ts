@@ -1,0 +1,54 @@
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { askStatus, serveStatus } from '../../../src/coordinator/status-socket.js';
+import type { Sink } from '../../../src/telemetry/record.js';
+import { RunProgress } from '../../../src/telemetry/run-progress.js';
+import { temporaryFolder } from '../../support/folders.js';
+import { header, record } from '../../support/records.js';
+
+test('answers in a folder of any length, to its user alone, and leaves nothing behind', async () => {
+  // The path of a socket may have 107 bytes.
+  const runDir = join(temporaryFolder(), 'a'.repeat(100), 'b'.repeat(100));
+  mkdirSync(runDir, { recursive: true });
+  const progress = new RunProgress(header);
+  expect(await askStatus(runDir)).toBeNull();
+  // What a killed run leaves: a socket on which nobody listens.
+  writeFileSync(join(runDir, 'status.sock'), '');
+  const mask = process.umask(0o000);
+  const served = (await serveStatus(progress, runDir)) as Sink;
+  process.umask(mask);
+  expect(statSync(join(runDir, 'status.sock')).mode & 0o777).toBe(0o600);
+  expect(process.umask()).toBe(mask);
+  progress.phase('RUNNING');
+  progress.step(record);
+  expect(await askStatus(runDir)).toMatchObject({
+    phase: 'RUNNING',
+    step: 120,
+    loss: record.loss,
+    max_abs_logit: 9.31,
+  });
+  await served.close?.();
+  expect(readdirSync(runDir)).toEqual([]);
+  expect(await askStatus(runDir)).toBeNull();
+});
+
+test('clients that do not read, write or end do not keep it from answering', async () => {
+  const runDir = temporaryFolder();
+  const served = (await serveStatus(new RunProgress(header), runDir)) as Sink;
+  const idle = Array.from({ length: 8 }, () => connect(join(runDir, 'status.sock')).on('error', () => {}));
+  for (const socket of idle) socket.pause().write('x'.repeat(100_000));
+  expect(await askStatus(runDir)).toMatchObject({ phase: 'INIT' });
+  for (const socket of idle) socket.destroy();
+  await served.close?.();
+  expect(existsSync(join(runDir, 'status.sock'))).toBe(false);
+});
+
+test('a coordinator that does not answer is as good as none', { timeout: 20_000 }, async () => {
+  const runDir = temporaryFolder();
+  const silent = createServer(() => {});
+  await new Promise<void>((resolve) => silent.listen(join(runDir, 'status.sock'), resolve));
+  expect(await askStatus(runDir)).toBeNull();
+  silent.close();
+});

@@ -1,0 +1,167 @@
+import { stripVTControlCharacters } from 'node:util';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { painter } from '../../../src/telemetry/console.js';
+import { RunProgress } from '../../../src/telemetry/run-progress.js';
+import { liveTable } from '../../../src/telemetry/table.js';
+import { viewLines, workerLines } from '../../../src/telemetry/view-lines.js';
+import { header, record } from '../../support/records.js';
+
+const ESCAPE = '\u001b';
+const plain = painter(false);
+
+beforeEach(() => void vi.useFakeTimers({ now: Date.UTC(2026, 10, 26, 12) }));
+afterEach(() => void vi.useRealTimers());
+
+/** A run with everything that can be shown. */
+function progress() {
+  const shown = new RunProgress(header);
+  shown.phase('RUNNING');
+  shown.start({ firstStep: 51, validations: [{ step: 50, loss: 0.75 }] });
+  shown.step({ ...record, step: 119, loss: 0.5, attention: record.attention });
+  shown.step({ ...record, attention: [] });
+  const bins = [{ name: 't=0.5', loss: 0.4 }];
+  const results = [
+    { weights: 'ema', mean: 0.8125, bins, epsilon: [] },
+    { weights: 'master', mean: 0.9, bins, epsilon: [] },
+  ];
+  shown.validation({ step: 100, seconds: 15.7, results, emaDistance: 0.1 });
+  shown.checkpoint({ step: 100, path: 'runs/x/checkpoints/step-00000100' });
+  shown.count('restarts', 2);
+  vi.advanceTimersByTime(185_000);
+  return shown;
+}
+
+test('a wide terminal has everything that one watches for days', () => {
+  expect(viewLines(progress().view(), 200, plain)).toEqual([
+    `x  RUNNING  ${'.'.repeat(40)}  0 %  step 120/50000  eta 4h06m`,
+    'loss 0.4213 | mean 0.4607 | norm 0.87 | lr 1.0e-4 | logit 9.3',
+    '821 img/s | 312 ms a step | elapsed 3m05s | epoch 3.07 | 6 restarts | 196 GF/s',
+    'validation 0.8125 | at step 100 | best 0.7500 at 50 | ema | took 15.7 s',
+    'checkpoint of step 100 | 3m05s ago',
+  ]);
+});
+
+test('at every width a number is whole or absent, and no line is longer', () => {
+  const shown = progress();
+  const workers = shown.lastStep!.workers;
+  const all = (width: number) => [
+    ...viewLines(shown.view(), width, plain),
+    ...workerLines(workers, width, 20, plain),
+  ];
+  const numbers = (lines: readonly string[]) => lines.join('\n').match(/[\d.]+(e-\d+)?/g) ?? [];
+  const whole = new Set(numbers(all(300)));
+  expect(whole.size).toBeGreaterThan(25);
+  for (let width = 1; width <= 220; width++) {
+    const lines = all(width);
+    for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(width);
+    // The bar is as long as there is room for it, and a name is no number.
+    const odd = numbers(lines.map((line) => line.replace(/ {2}[#.]+ {2}/, '  '))).filter(
+      (n) => !whole.has(n),
+    );
+    expect(odd, String(width)).toEqual([]);
+  }
+  expect(all(60)[0]).toMatch(/^x {2}RUNNING {2}\.{16} {2}0 % {2}step 120\/50000 {2}eta 4h06m$/);
+  expect(all(80).at(-1)).toMatch(/^1 +2-3 +310 ms +580 ms +12 ms +600 MiB/);
+});
+
+test('of many workers, as many are shown as the terminal has lines for', () => {
+  const workers = Array.from({ length: 64 }, (_, rank) => ({ ...record.workers[0]!, rank }));
+  const lines = workerLines(workers, 80, 10, plain);
+  expect(lines).toHaveLength(10);
+  expect(lines.at(-1)).toBe('and 56 more workers');
+});
+
+test('a validation that is being made is shown, and never part of a step', () => {
+  const shown = progress();
+  shown.step({ ...record, step: 200 });
+  vi.advanceTimersByTime(16_000);
+  const [title, , speeds, validation] = viewLines(shown.view(), 200, plain);
+  expect(title).toMatch(/RUNNING, validating/);
+  expect(validation).toContain('validating for 16s');
+  expect(speeds).toContain('821 img/s | 312 ms a step');
+});
+
+/** A terminal of a given size, which takes nothing while `ready` is false. */
+function screen(columns: number, rows = 24) {
+  const terminal = { columns, rows, ready: true, writes: [] as string[] };
+  const table = liveTable({
+    header,
+    colour: false,
+    size: () => terminal,
+    ready: () => terminal.ready,
+    write: (text) => terminal.writes.push(text),
+  });
+  return { terminal, table };
+}
+
+test('the table is redrawn in place, and events scroll above it', () => {
+  const { terminal, table } = screen(60);
+  table.phase?.('RUNNING');
+  table.note?.('info', 'hello');
+  table.step?.(record);
+  table.note?.('info', 'again');
+  const [first, second] = terminal.writes;
+  expect(first).toMatch(/^2026-11-26 \S+ hello\nx {2}RUNNING {2}\.+ {2}0 % {2}step 50\/50000\n$/);
+  expect(second).toMatch(new RegExp(`^${ESCAPE}\\[1A\\r${ESCAPE}\\[J2026-11-26 \\S+ again\\nx  RUNNING`));
+  void table.close?.();
+  // Title, loss, speed, validation, checkpoint, head and two workers.
+  expect(terminal.writes[2]).toContain(`${ESCAPE}[8A`);
+});
+
+test('a terminal that became narrower has broken the lines, which are all replaced', () => {
+  const { terminal, table } = screen(160);
+  table.step?.(record);
+  table.note?.('info', 'wide');
+  const widths = stripVTControlCharacters(terminal.writes[0]!).trimEnd().split('\n').slice(1);
+  terminal.columns = 60;
+  table.resized();
+  const broken = widths.reduce((sum, line) => sum + Math.ceil(line.length / 60), 0);
+  expect(broken).toBeGreaterThan(widths.length);
+  expect(terminal.writes[1]).toContain(`${ESCAPE}[${broken}A`);
+  void table.close?.();
+});
+
+test('a terminal that stands still is not written to; then it gets the newest state, and what it missed', () => {
+  const { terminal, table } = screen(80);
+  table.note?.('info', 'before');
+  terminal.ready = false;
+  for (let i = 0; i < 1500; i++) table.note?.('info', `event ${i}`);
+  table.step?.(record);
+  vi.advanceTimersByTime(5_000);
+  expect(terminal.writes).toHaveLength(1);
+  terminal.ready = true;
+  vi.advanceTimersByTime(200);
+  const text = terminal.writes[1]!;
+  expect(text).toContain('500 lines could not be shown in time');
+  expect(text.match(/event \d+/g)).toHaveLength(1000);
+  expect(text).toContain('step 120/50000');
+  void table.close?.();
+});
+
+test('long events are parted between their numbers, and a text without any is left to the terminal', () => {
+  const { terminal, table } = screen(60);
+  const bins = Array.from({ length: 8 }, (_, i) => ({ name: `t=0.${i}`, loss: 0.1234 + i }));
+  table.validation?.({
+    step: 100,
+    seconds: 15.7,
+    results: [{ weights: 'ema', mean: 0.5, bins, epsilon: [] }],
+    emaDistance: null,
+  });
+  const path = `wrote ${'long/'.repeat(30)}`;
+  table.note?.('info', path);
+  const [validation, , note] = terminal.writes;
+  const lines = stripVTControlCharacters(validation!).trimEnd().split('\n').slice(0, -1);
+  for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
+  expect(lines.length).toBeGreaterThan(2);
+  expect(lines.slice(0, 4).join('').replaceAll(/ +/g, ' ')).toContain('t=0.7 7.1234 | 15.7 s');
+  expect(note).toContain(path);
+  void table.close?.();
+});
+
+test('each second, times and ages go on', () => {
+  const { terminal, table } = screen(80);
+  table.step?.(record);
+  vi.advanceTimersByTime(60_000);
+  expect(terminal.writes.at(-1)).toMatch(/elapsed (59s|1m00s)/);
+  void table.close?.();
+});
