@@ -1,5 +1,5 @@
 /** Steps and validations as lines of text. */
-import { bytes, counted, duration, eta, flopRate, quantity, timeSpan } from '../text/quantities.js';
+import { bytes, counted, duration, eta, flopRate, quantity, rough, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import type { StepRecord, ValidationRecord, ValidationSummary, WorkerReport } from './record.js';
 import { maxLogit, type RunProgress } from './run-progress.js';
@@ -11,14 +11,14 @@ export function memoryOf({ device, numbers }: WorkerReport): number {
 
 /** "820 img/s" */
 export function imageRate(perSecond: number): string {
-  return `${perSecond >= 10 ? perSecond.toFixed(0) : perSecond.toFixed(1)} img/s`;
+  return `${rough(perSecond)} img/s`;
 }
 
 /** A step's "loss 0.4213", "norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
 export function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
   return [
     `loss ${quantity(record.loss)}`,
-    `norm ${record.gradientNorm.toPrecision(2)}`,
+    `norm ${rough(record.gradientNorm)}`,
     `lr ${record.learningRate.toExponential(1)}`,
     duration(record.seconds),
     imageRate(record.samples / record.seconds),

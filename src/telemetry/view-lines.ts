@@ -3,7 +3,7 @@
  * left out, the least important first.
  */
 import { fittedRows } from '../text/columns.js';
-import { bytes, counted, duration, eta, flopRate, quantity } from '../text/quantities.js';
+import { bytes, counted, duration, eta, flopRate, quantity, rough } from '../text/quantities.js';
 import type { painter } from './console.js';
 import { imageRate, memoryOf } from './lines.js';
 import type { WorkerReport } from './record.js';
@@ -70,7 +70,7 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
   const losses: Item[] = [
     view.loss === null ? null : [`loss ${quantity(view.loss)}`, 'bold'],
     known(view.mean_loss, (loss) => `mean ${quantity(loss)}`),
-    known(view.gradient_norm, (norm) => `norm ${norm.toPrecision(2)}`),
+    known(view.gradient_norm, (norm) => `norm ${rough(norm)}`),
     known(view.learning_rate, (rate) => `lr ${rate.toExponential(1)}`),
     known(view.max_abs_logit, (logit) => `logit ${logit.toFixed(1)}`),
   ];

@@ -76,6 +76,11 @@ export function quantity(value: number): string {
   return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 4);
 }
 
+/** "820", "9.3", "0.021": two digits of a number that changes with every step, all of those before the point. */
+export function rough(value: number): string {
+  return value >= 10 ? value.toFixed(0) : value.toPrecision(2);
+}
+
 /** "52.3 TFLOP" */
 export function flopCount(flops: number): string {
   return decimal(flops, 'FLOP');

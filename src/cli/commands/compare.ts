@@ -7,7 +7,7 @@ import { type LossSeries, recordedLosses, recordedRun } from '../../coordinator/
 import { type Panel, writeChart } from '../../plots/chart.js';
 import { WINDOW } from '../../telemetry/run-progress.js';
 import { alignedRows } from '../../text/columns.js';
-import { eta, quantity } from '../../text/quantities.js';
+import { eta, quantity, rough } from '../../text/quantities.js';
 import { chartPath } from '../arguments.js';
 import { printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
@@ -104,7 +104,7 @@ function render(
     row('best validation', ({ validation }) =>
       validation?.best ? `${quantity(validation.best.loss)} at ${validation.best.step}` : '-',
     ),
-    row('img/s', (run) => run.samples_per_second?.toPrecision(3) ?? '-'),
+    row('img/s', (run) => (run.samples_per_second ? rough(run.samples_per_second) : '-')),
     row('trained for', (run) => eta(run.elapsed_seconds)),
     row('workers', (run) => String(run.workers)),
   ];

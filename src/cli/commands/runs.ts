@@ -6,7 +6,7 @@ import { type RecordedRun, recordedRun } from '../../coordinator/recorded-run.js
 import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { fittedRows } from '../../text/columns.js';
-import { eta, quantity } from '../../text/quantities.js';
+import { eta, quantity, rough } from '../../text/quantities.js';
 import { printResult } from '../output.js';
 
 const PAGE_COLUMNS = 160;
@@ -62,7 +62,7 @@ function render(dir: string, rows: readonly Row[]): string {
     number(row.mean_loss),
     number(row.validation?.best?.loss),
     row.checkpoint ? String(row.checkpoint.step) : '-',
-    row.samples_per_second ? row.samples_per_second.toPrecision(3) : '-',
+    row.samples_per_second ? rough(row.samples_per_second) : '-',
   ]);
   const heads = ['run', 'state', 'step', 'last', 'loss', 'best validation', 'checkpoint', 'img/s'];
   const problems = rows.flatMap(({ problem }) => problem ?? []);

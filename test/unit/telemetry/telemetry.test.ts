@@ -14,7 +14,7 @@ import { metricsFile, stepObject } from '../../../src/telemetry/metrics-file.js'
 import { validationResults } from '../../../src/telemetry/metrics-reader.js';
 import { metricsLine } from '../../../src/telemetry/metrics-schema.js';
 import { checkMetricsAddress, type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
-import { bytes, duration, eta, flopRate, quantity, timeSpan } from '../../../src/text/quantities.js';
+import { bytes, duration, eta, flopRate, quantity, rough, timeSpan } from '../../../src/text/quantities.js';
 import { header, onGpu, record, worker } from '../../support/records.js';
 
 const measure = async () => ({ diskFree: 2 ** 34 });
@@ -65,6 +65,7 @@ describe('numbers as people read them', () => {
       '1.5 TF/s',
       '312 TF/s',
     ]);
+    expect([0.0214, 9.34, 12.6, 2680.4].map(rough)).toEqual(['0.021', '9.3', '13', '2680']);
     expect([0.42134, 12.345, 123.45, 12_345, 0.00012, Number.NaN].map(quantity)).toEqual([
       '0.4213',
       '12.35',
