@@ -25,6 +25,8 @@ const layout = Array.from({ length: BUCKETS }, (_, i) => ({ offset: (BUCKETS - 1
 const slots = assignSlots(workers, workers);
 const sum = layout.map(() => new Float32Array(length).fill(1));
 const collective = await GrpcCollective.connect({
+  state: () => null,
+  signal: new AbortController().signal,
   // It stands for an engine that has gradients alone. The norm is not part of the exchange.
   gradients: {
     gradientParts: () => [{ ...slots[rank]!, buckets: sum }],

@@ -126,7 +126,14 @@ export type Action =
   /** The step is committed: write it to the ledger. */
   | { type: 'commit'; step: number; prepared: readonly Prepared[] }
   /** Record the step's metrics. */
-  | { type: 'record'; step: number; prepared: readonly Prepared[]; validate: boolean }
+  | {
+      type: 'record';
+      step: number;
+      prepared: readonly Prepared[];
+      /** The members that computed it, by rank. */
+      places: readonly Place[];
+      validate: boolean;
+    }
   /** Sync ledger, metrics and journal to disk, because a checkpoint follows. */
   | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }

@@ -10,6 +10,8 @@ import { nameOf } from './members.js';
 import type { Source } from './source.js';
 
 const FORM_MS = 90_000;
+/** The same where workers may have to finish what they compute for the generation before: a slow step. */
+const REFORM_MS = 1_800_000;
 const PREPARE_STATE_MS = 1_800_000;
 /** Time limit of the first step and of those after a validation. */
 const SLOW_STEP_MS = 1_800_000;
@@ -33,6 +35,7 @@ export class Generation {
   /** The answers to orders, by step, until they are complete. */
   readonly applied = new Map<number, Answers<string>>();
   readonly validated = new Map<number, Answers<Validated>>();
+  readonly #follows: boolean;
   #source: Source | null = null;
   #stage: Stage = 'FORMING';
   #step = 0;
@@ -41,9 +44,11 @@ export class Generation {
   #longestStep = 0;
   #slowStep = true;
 
-  constructor(number: number, members: readonly Member[], totalSlots: number, now: number) {
+  /** @param follows Whether there was a generation before. */
+  constructor(number: number, members: readonly Member[], totalSlots: number, follows: boolean, now: number) {
     const slots = assignSlots(totalSlots, members.length);
     this.number = number;
+    this.#follows = follows;
     this.places = members.map((member, rank) => {
       const { lo, hi } = slots[rank]!;
       return { ...member, rank, firstSlot: lo, endSlot: hi };
@@ -145,7 +150,7 @@ export class Generation {
     switch (this.#stage) {
       case 'FORMING':
         return limit(
-          FORM_MS,
+          this.#follows ? REFORM_MS : FORM_MS,
           'ERR_JOIN_TIMEOUT',
           () => `These workers could not connect to their peers in time: ${missing(this.formed)}`,
         );

@@ -139,7 +139,8 @@ export class Membership {
     const { committed, checkpoints } = this.#steps;
     const { totalSlots } = this.#settings;
     const lost = checkpoints.regroup(committed);
-    const generation = new Generation(++this.#number, this.rendezvous.next, totalSlots, now);
+    const follows = this.#number > this.#settings.lastGeneration;
+    const generation = new Generation(++this.#number, this.rendezvous.next, totalSlots, follows, now);
     this.#generation = generation;
     this.rendezvous.formed();
     const { number, places } = generation;

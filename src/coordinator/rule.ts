@@ -101,6 +101,10 @@ export class RunState {
         return this.#onLost(event.id, event.reason, now);
       case 'failure': {
         const { code, message, hint } = faultFrom(event.failure);
+        if (!event.failure.fatal && this.#membership.goesOnWithout(event.id)) {
+          const cut: Action = { type: 'cut', id: event.id, reason: message };
+          return [cut, ...this.#lost(event.id, message, now)];
+        }
         return this.#fail({ code, message: `${this.#membership.name(event.id)}: ${message}`, hint });
       }
       case 'heartbeat':
@@ -273,7 +277,8 @@ export class RunState {
       this.#generation?.paused(gap);
     }
     this.#lastTick = now;
-    const silent = members.silent(now, this.#begun ? SILENT_MS.training : SILENT_MS.building);
+    const { training, building } = SILENT_MS;
+    const silent = members.silent(now, { building, standby: this.#begun ? training : building });
     if (silent !== null) {
       const { id, ms } = silent;
       const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s`;

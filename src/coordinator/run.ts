@@ -9,7 +9,7 @@ import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import type { Ready, Validated } from '../rpc/proto.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
-import { checkWorkers, describeSlots } from '../step/assignment.js';
+import { checkFewest, checkWorkers, describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { comparableFrom } from '../step/plan.js';
 import { summaryLines } from '../telemetry/lines.js';
@@ -27,7 +27,7 @@ import {
   stepLoss,
   validationSummary,
 } from './combine.js';
-import type { Action, Event } from './events.js';
+import type { Action, Event, Place } from './events.js';
 import { Pace } from './pace.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
@@ -39,12 +39,16 @@ import { openRecorder } from './sinks.js';
 const TICK_MS = 250;
 /** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
 const SUSPENDED_MS = 5_000;
+/** How long a run waits for workers when fewer than its fewest are left. */
+const PATIENCE_MS = 600_000;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
 interface CoordinatorOptions {
   loaded: LoadedConfig;
   workers: number;
+  /** The run goes on with so many: fewer than `workers` where it outlives some of them. */
+  minWorkers: number;
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
@@ -69,8 +73,9 @@ interface CoordinatorOptions {
  * a message on the terminal, if no step is left.
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
-  const { loaded, workers, runDir, resume, allowDataChange = false } = options;
+  const { loaded, workers, minWorkers, runDir, resume, allowDataChange = false } = options;
   checkWorkers(loaded.config, workers);
+  checkFewest(loaded.config, workers, minWorkers);
   const dir = await RunDir.open(runDir);
   try {
     const data = describeData(loaded);
@@ -148,7 +153,8 @@ export class Run {
     recorder: Recorder,
     progress: RunProgress,
   ) {
-    const { workers } = options;
+    const { workers, minWorkers } = options;
+    const outlives = minWorkers < workers;
     const { config } = resolved;
     this.#progress = progress;
     this.#trainedRows = resolved.rows - config.data.validation_rows;
@@ -164,9 +170,9 @@ export class Run {
     });
     this.#state = new RunState({
       workers,
-      minWorkers: workers,
+      minWorkers,
       maxWorkers: workers,
-      patienceMs: 0,
+      patienceMs: outlives ? PATIENCE_MS : 0,
       welcome: {
         configJson: canonicalJson(config),
         workers,
@@ -186,6 +192,7 @@ export class Run {
     this.#sessions = new Sessions({
       token: options.token,
       workers,
+      rejoin: outlives,
       generation: () => this.#state.generation,
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
@@ -314,14 +321,12 @@ export class Run {
     }
   }
 
-  /** All workers are ready: from now on the run folder is changed. */
+  /** All workers of the first generation are ready: from now on the run folder is changed. */
   #begin(firstStep: number): void {
     const { notes, warnings, losses, validations } = this.#dir.begin(this.#resolved);
     const from = comparableFrom(this.#resolved.segments);
     for (const [step, loss] of losses) if (step >= from) this.#losses.set(step, loss);
-    const { journal } = this.#dir.records;
-    journal.append(this.#generation);
-    journal.sync();
+    this.#journalGeneration();
     this.#recorder.begin();
     const comparable = validations.filter(({ step }) => step >= from);
     this.#recorder.start({ firstStep, validations: comparable });
@@ -329,14 +334,27 @@ export class Run {
     for (const warning of warnings) this.#recorder.note('warn', warning);
   }
 
+  #journalGeneration(): void {
+    const { journal } = this.#dir.records;
+    journal.append(this.#generation);
+    journal.sync();
+  }
+
   #started(firstStep: number, all: readonly Ready[]): void {
+    const begins = this.#ready.length === 0;
     this.#ready = all;
     const ready = all[0]!;
     const { config } = this.#resolved;
+    if (begins) this.#begin(firstStep);
+    else this.#journalGeneration();
+    this.#lastCommit = performance.now();
+    if (!begins) {
+      const who = this.#state.places.map(describePlace).join(', ');
+      this.#recorder.note('info', `goes on from step ${firstStep - 1} with ${who}`);
+      return;
+    }
     this.#firstStep = firstStep;
-    this.#begin(firstStep);
-    this.#startedAt = performance.now();
-    this.#lastCommit = this.#startedAt;
+    this.#startedAt = this.#lastCommit;
     this.#pace = new Pace({
       firstStep,
       steps: config.schedule.steps,
@@ -345,12 +363,7 @@ export class Run {
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
-    const workers = this.#state.places
-      .map(
-        ({ rank, pid, firstSlot, endSlot }) =>
-          `rank ${rank} (pid ${pid}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`,
-      )
-      .join(', ');
+    const workers = this.#state.places.map(describePlace).join(', ');
     this.#recorder.note(
       'info',
       `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
@@ -390,7 +403,7 @@ export class Run {
     this.#recorder.note('warn', `row ${named}: ${what}`);
   }
 
-  #record({ step, prepared, validate }: Extract<Action, { type: 'record' }>): void {
+  #record({ step, prepared, places, validate }: Extract<Action, { type: 'record' }>): void {
     this.#step = step;
     const seconds = this.#stepSeconds;
     this.#pace?.add(step, seconds, forwardShare(prepared));
@@ -412,7 +425,7 @@ export class Run {
       times: lossByTime(prepared),
       attention: attentionSummary(prepared),
       gradientNorms: prepared[0]!.gradientNorms,
-      workers: this.#state.places.map((worker, rank) => ({
+      workers: places.map((worker, rank) => ({
         ...worker,
         device: this.#ready[rank]?.device ?? '',
         numbers: workerNumbers(prepared[rank]!.numbers),
@@ -503,6 +516,10 @@ export class Run {
     }
     return `${reason}, in ${timeSpan((performance.now() - this.#startedAt) / 1000)}`;
   }
+}
+
+function describePlace({ rank, pid, firstSlot, endSlot }: Place): string {
+  return `rank ${rank} (pid ${pid}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`;
 }
 
 /** Only `--resume auto` takes the checkpoint that was written last; a path or `never` would not. */

@@ -22,8 +22,10 @@ const MAX_DEVICE = 1024;
 interface SessionsOptions {
   /** The token that every connection must begin with. */
   token: string;
-  /** The workers of the run. */
+  /** The most workers of the run. */
   workers: number;
+  /** Whether a worker that joins again takes the place of its former process; otherwise it is refused. */
+  rejoin: boolean;
   /** The current generation; messages of others are refused. */
   generation: () => number;
   /** Called for every event. */
@@ -89,7 +91,10 @@ export class Sessions {
     };
     session.on('data', (received: WorkerMessage) => {
       const message = allPrintable(received);
-      if (id !== null) return this.#receive(id, message);
+      if (id !== null) {
+        if (this.#sessions.get(id) === session) this.#receive(id, message);
+        return;
+      }
       clearTimeout(timer);
       id = this.#join(session, message);
     });
@@ -111,7 +116,9 @@ export class Sessions {
       return null;
     }
     const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join!;
+    const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
+    if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
     this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress, sharedMemory });
     return id;
   }
@@ -125,15 +132,17 @@ export class Sessions {
     }
     const tooLong = [workerId, host, dataAddress, sharedMemory].some((text) => text.length > MAX_TEXT);
     if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
-    if (!this.#sessions.has(workerId)) return null;
+    if (this.#options.rejoin || !this.#sessions.has(workerId)) return null;
     return [status.ALREADY_EXISTS, `a worker with the id ${workerId} has joined already`];
   }
 
   #receive(id: string, message: WorkerMessage): void {
     const event = eventOf(id, message);
-    const current = event !== null && isCurrent(event, message.generation, this.#options.generation());
-    if (current) this.#options.onEvent(event);
-    else this.#gate.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
+    const generation = this.#options.generation();
+    if (event !== null && isCurrent(event, message.generation, generation)) this.#options.onEvent(event);
+    // What was sent before the worker heard of the next generation is nobody's fault.
+    else if (event === null || message.generation > generation)
+      this.#gate.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
 }
 

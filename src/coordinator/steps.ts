@@ -70,7 +70,8 @@ export class Steps {
     const { validate } = this.#ordersAfter(step, stopping);
     const isNew = entered === 'new';
     const commit: Action[] = isNew ? [{ type: 'commit', step, prepared }] : [];
-    const record: Action[] = isNew ? [{ type: 'record', step, prepared, validate }] : [];
+    const { places } = generation;
+    const record: Action[] = isNew ? [{ type: 'record', step, prepared, places, validate }] : [];
     const none = { step, validate: false, checkpoint: false, stop: false };
     const { orders, skipped } = regroups ? { orders: none, skipped: [] } : this.#due(step, stopping);
     generation.commit(orders, now);

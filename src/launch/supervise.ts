@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lossOf, progressOf } from '../coordinator/progress.js';
 import { EXIT, OrchestratorError } from '../errors.js';
+import { faultLines, faultOf } from '../fault.js';
 import { outOfMemoryKills } from '../memory/machine.js';
 import {
   describeExit,
@@ -27,6 +28,7 @@ import {
   workerProcess,
   workersOf,
 } from './processes.js';
+import { Restarts } from './restarts.js';
 
 /** Time limit for the workers to exit after the coordinator has exited. */
 const SHUTDOWN_MS = 3_000;
@@ -78,12 +80,35 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
-    for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
+    const startWorker = async (index: number, address: string): Promise<Child> => {
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
       reportTo(coordinator, worker, workerId, exitOf, print);
+      return worker;
+    };
+    /** Starts a worker again when it has died, while the run goes on. */
+    const keep = async (index: number, address: string, first: Child): Promise<void> => {
+      const restarts = new Restarts(run.maxRestarts);
+      for (let worker = first; ; worker = await startWorker(index, address)) {
+        const ended = await worker.exited;
+        if (!goesOn() || !hasDied(ended)) return;
+        const restart = restarts.next(performance.now());
+        const told = (text: string) => tell(coordinator, `${worker.name} ${text}`, print);
+        if (restart === null) return told('is not started again: it died too often (--max-restarts)');
+        const { delayMs, count } = restart;
+        const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
+        told(`is started again in ${delayMs / 1000} s (${of})`);
+        await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
+        if (!goesOn()) return;
+      }
+    };
+    const goesOn = () => isRunning(coordinator) && first() === null;
+    for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
+      const worker = await startWorker(index, address);
+      if (run.minWorkers < workersOf(run))
+        keep(index, address, worker).catch((error) => print(faultLines(faultOf(error)).join('\n')));
     }
     const outcome = await Promise.race([coordinator.exited, unsaved]);
     if (outcome === null) {
@@ -202,6 +227,17 @@ function listening(coordinator: Child): Promise<string | null> {
   });
 }
 
+/** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end is not. */
+function hasDied(ended: ProcessEnd): boolean {
+  return ended.code !== EXIT.done && stopCodeOf(ended) === null;
+}
+
+/** Tells the user, through the coordinator while it lives. */
+function tell(coordinator: Child, output: string, print: (line: string) => void): void {
+  const notice: LauncherNotice = { output };
+  sendMessage(coordinator, notice, () => print(output));
+}
+
 /** Tells the coordinator what a worker prints, and that it has ended. */
 function reportTo(
   coordinator: Child,
@@ -210,10 +246,7 @@ function reportTo(
   exitOf: (ended: ProcessEnd) => Exit,
   print: (line: string) => void,
 ): void {
-  prefixLines(worker, (output) => {
-    const notice: LauncherNotice = { output };
-    sendMessage(coordinator, notice, () => print(output));
-  });
+  prefixLines(worker, (output) => tell(coordinator, output, print));
   worker.process.once('exit', (code, signal) => {
     // The coordinator knows the rank, and whether the run was over.
     const notice: LauncherNotice = { exited: { workerId, exit: exitOf({ code, signal }) } };

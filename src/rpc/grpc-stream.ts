@@ -282,11 +282,18 @@ export class PulledCall {
 export type StreamClient = Awaited<ReturnType<typeof connectStreams>>;
 
 /**
- * Connects to a StreamServer and presents the token; rejects if the server does not answer within
- * `timeoutMs`, which may be long: its event loop may be busy.
+ * Connects to a StreamServer and presents the token; rejects if the server does not answer within `timeoutMs`,
+ * which may be long, because its event loop may be busy, or when `abandoned` is aborted.
  */
-export async function connectStreams(address: string, path: string, token: string, timeoutMs: number) {
-  const signal = AbortSignal.timeout(timeoutMs);
+export async function connectStreams(
+  address: string,
+  path: string,
+  token: string,
+  timeoutMs: number,
+  abandoned: AbortSignal | null = null,
+) {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const signal = abandoned === null ? timeout : AbortSignal.any([timeout, abandoned]);
   const socket = await connectAdmitted(address, token, signal);
   const session = connect('http://localhost', {
     createConnection: () => socket,
@@ -322,6 +329,7 @@ export async function connectStreams(address: string, path: string, token: strin
  */
 async function connectAdmitted(address: string, token: string, signal: AbortSignal): Promise<Socket> {
   for (;;) {
+    signal.throwIfAborted();
     const socket = connectSocket({ ...socketAddress(address), noDelay: true });
     const abort = () => socket.destroy(signal.reason as Error);
     signal.addEventListener('abort', abort);

@@ -1,24 +1,25 @@
-/** The worker process: join, form a generation, load the state, train, finish. */
+/** The worker process: it joins, builds its engine, and takes part in one generation after another. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { wantedExchange } from '../config/derived.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
-import { native } from '../native/load.js';
-import { type Form, PROTOCOL } from '../rpc/proto.js';
+import { PROTOCOL } from '../rpc/proto.js';
 import { localAddress } from '../rpc/transport.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
-import { type Collective, engineCollective } from './collective/collective.js';
-import { exchangeLayout } from './collective/exchange.js';
-import { GrpcCollective, PeerServer } from './collective/grpc.js';
-import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
-import { canShareMemory, offerSharedMemory, shareMemory } from './collective/shared.js';
-import { CoordinatorSession, Stopped } from './session.js';
-import { buildSetup, loadState, readiness, type WorkerSetup } from './setup.js';
-import { train } from './train-loop.js';
+import { PeerServer } from './collective/grpc.js';
+import { offerSharedMemory } from './collective/shared.js';
+import { takePart } from './place.js';
+import { CheckpointSaver } from './saver.js';
+import { aborted, CoordinatorSession, Stopped } from './session.js';
+import { buildSetup } from './setup.js';
 
-/** After losing a peer, a worker waits this long for the coordinator to report which one failed. */
-const PEER_FAILURE_GRACE_MS = 2_000;
+/**
+ * A broken exchange usually means that a peer was lost. The coordinator knows it at once, or when that peer has
+ * been silent for too long (rule.ts), and either ends the run or forms the next generation.
+ */
+const PEER_LOST_MS = 5_000;
+/** Time for the coordinator to end the session of a worker that has failed. */
+const REPORT_MS = 2_000;
 
 interface WorkerOptions {
   /** host:port of the coordinator. */
@@ -57,33 +58,20 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 
     async function work(): Promise<never> {
       const setup = await buildSetup(welcome);
-      const { config, engine } = setup;
-      abortDevices = () => engine.abortDevices();
+      abortDevices = () => setup.engine.abortDevices();
+      const saver = new CheckpointSaver(setup, session);
+      const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
       session.send({ standby: {} });
-      const form = await session.next('form');
-      const isFirst = form.rank === 0;
-      const log = isFirst ? note : () => {};
-      const wanted = wantedExchange(config, form.members.length);
-      const shares = wanted === 'shared' && canShareMemory(config.exchange, form.members);
-      let collective: Collective = shares
-        ? await shareMemory(engine, group!, form)
-        : wanted === 'none'
-          ? engineCollective(engine, false)
-          : await connectPeers(setup, session, form, peers, token);
-      session.send({ formed: wanted === 'nccl' ? { device: await deviceRendezvous(engine, form) } : {} });
-      const { checkpoint = '', devices } = await session.next('sync');
-      if (wanted === 'nccl' && canConnectDevices(config.exchange, devices, log)) {
-        collective.close();
-        collective = await connectDevices(engine, devices);
+      for (;;) {
+        const form = await session.formation();
+        const { regrouped } = session;
+        regrouped.addEventListener('abort', abortDevices, { once: true });
+        try {
+          await takePart(worker, { token, peers, group }, form, note);
+        } catch (error) {
+          await regroupedAfter(error as Error, session);
+        }
       }
-      const writesState = isFirst || !collective.sharesState;
-      const step = await loadState(setup, checkpoint, writesState, log);
-      await engine.stateLoaded();
-      session.send({ ready: await readiness(setup, step) });
-      const orders = await session.next('start');
-      await train({ ...setup, session, form, collective }, orders);
-      session.send({ finished: {} });
-      return await session.over;
     }
   } catch (error) {
     if (error instanceof Stopped) return error.exitCode;
@@ -96,33 +84,22 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   }
 }
 
-function connectPeers(
-  { engine }: WorkerSetup,
-  session: CoordinatorSession,
-  form: Form,
-  server: PeerServer,
-  token: string,
-): Promise<GrpcCollective> {
-  const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
-  return GrpcCollective.connect({
-    gradients: engine,
-    layout: exchangeLayout(form.rank, slots, engine.layout().buckets, native().addInto),
-    generation: session.generation,
-    token,
-    server,
-    addresses: form.members.map(({ dataAddress }) => dataAddress),
-  });
+/** Resolves if the next generation forms, and so the error is none. A peer that was lost is known in moments. */
+async function regroupedAfter(error: Error, session: CoordinatorSession): Promise<void> {
+  const { regrouped, over } = session;
+  if (!regrouped.aborted && faultOf(error).code === 'ERR_EXCHANGE') {
+    await Promise.race([over, aborted(regrouped).catch(() => {}), sleep(PEER_LOST_MS, null, { ref: false })]);
+  }
+  if (!regrouped.aborted) throw error;
 }
 
-/** Reports an error to the coordinator, which prints it and ends the run. */
+/** Reports an error to the coordinator, which prints it. Where an exchange broke, others may go on. */
 async function report(session: CoordinatorSession, error: Error): Promise<number> {
   const { code } = faultOf(error);
   if (code === 'ERR_COORDINATOR_LOST' || code === 'ERR_TOKEN' || code === 'ERR_PROTOCOL') throw error;
   try {
-    // A broken exchange usually means that a peer died, and the coordinator reports that better.
-    if (code === 'ERR_EXCHANGE') await Promise.race([session.over, sleep(PEER_FAILURE_GRACE_MS)]);
-    session.fail(error);
-    return await Promise.race([session.over, sleep(PEER_FAILURE_GRACE_MS, EXIT.failed)]);
+    session.fail(error, code !== 'ERR_EXCHANGE');
+    return await Promise.race([session.over, sleep(REPORT_MS, EXIT.failed)]);
   } catch (end) {
     return end instanceof Stopped ? end.exitCode : EXIT.failed;
   }

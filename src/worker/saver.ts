@@ -6,36 +6,54 @@ import { stageCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
 import type { StateTensors } from '../native/contract.js';
 import { version } from '../version.js';
-import { arithmetic, type Generation } from './setup.js';
+import type { CoordinatorSession } from './session.js';
+import { arithmetic, type WorkerSetup } from './setup.js';
 
 /** Time between two signs that the writing goes on. */
 const SIGN_MS = 1_000;
 
 /** Writes what the coordinator publishes, or reports why it could not be written: the run goes on. */
 export class CheckpointSaver {
-  readonly #generation: Generation;
+  readonly #setup: WorkerSetup;
+  readonly #session: CoordinatorSession;
   #writing: Promise<void> = Promise.resolve();
+  /** The step whose checkpoint is being written; null: none is. */
+  #step: number | null = null;
+  #copied: Promise<unknown> = Promise.resolve();
 
-  constructor(generation: Generation) {
-    this.#generation = generation;
+  constructor(setup: WorkerSetup, session: CoordinatorSession) {
+    this.#setup = setup;
+    this.#session = session;
   }
 
   /**
    * Returns when the next update may begin. While one checkpoint is written, the coordinator requests no other
-   * except that of the last step, which waits.
+   * except that of the last step, which waits. One that a generation before has begun goes on.
    */
   async save(step: number): Promise<void> {
-    const { engine, gpu, session } = this.#generation;
+    if (this.#step === step) return;
+    const { engine, gpu } = this.#setup;
     const started = performance.now();
     await this.#writing;
+    this.#step = step;
     const snapshot = engine.snapshot();
+    this.#copied = snapshot.catch(() => {});
     // A GPU has one queue, so copying the state blocks computing.
-    if (gpu !== null) await snapshot.catch(() => {});
+    if (gpu !== null) await this.#copied;
     const stallSeconds = (performance.now() - started) / 1000;
-    this.#writing = this.#write(step, snapshot, stallSeconds).catch((error) => {
-      const { code, message, hint } = faultOf(error);
-      session.send({ notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
-    });
+    this.#writing = this.#write(step, snapshot, stallSeconds)
+      .catch((error) => {
+        const { code, message, hint } = faultOf(error);
+        this.#session.send({ notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
+      })
+      .finally(() => {
+        this.#step = null;
+      });
+  }
+
+  /** Resolves when the state is not being copied, and may be replaced. */
+  async copied(): Promise<void> {
+    await this.#copied;
   }
 
   /** Resolves when no checkpoint is being written. */
@@ -44,12 +62,12 @@ export class CheckpointSaver {
   }
 
   async #write(step: number, snapshot: Promise<StateTensors>, stallSeconds: number): Promise<void> {
-    const { engine, session, welcome } = this.#generation;
+    const { engine, welcome } = this.#setup;
     let signed = performance.now();
     const sign = () => {
       if (performance.now() - signed < SIGN_MS) return;
       signed = performance.now();
-      session.send({ saving: {} });
+      this.#session.send({ saving: {} });
     };
     const content = {
       layout: engine.layout(),
@@ -60,11 +78,11 @@ export class CheckpointSaver {
     const root = join(welcome.runDir, CHECKPOINTS);
     const { folder, manifest, seconds } = await stageCheckpoint(root, content, sign);
     const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
-    session.send({ saved: { step, folder, seconds, stallSeconds, bytes } });
+    this.#session.send({ saved: { step, folder, seconds, stallSeconds, bytes } });
   }
 
   #metadata(step: number): CheckpointMetadata {
-    const { config, dataset, plan, gpu, training } = this.#generation;
+    const { config, dataset, plan, gpu, training } = this.#setup;
     return {
       step,
       planState: plan.state(step, config.batch.global),

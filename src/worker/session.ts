@@ -6,6 +6,7 @@ import {
   Coordinator,
   type CoordinatorClient,
   type CoordinatorMessage,
+  type Form,
   type FromWorker,
   type Welcome,
 } from '../rpc/proto.js';
@@ -28,7 +29,7 @@ const channelOptions = {
   'grpc.max_reconnect_backoff_ms': 1_000,
 };
 
-type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'stop' | 'drain'>;
+type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'form' | 'stop' | 'drain'>;
 
 /** The coordinator ended the run, and has printed the reason. */
 export class Stopped extends Error {
@@ -38,6 +39,21 @@ export class Stopped extends Error {
     super('the coordinator ended the run');
     this.exitCode = exitCode;
   }
+}
+
+/** The next generation forms: what this one was doing is abandoned. */
+export class Regrouped extends Error {
+  constructor() {
+    super('the next generation forms');
+  }
+}
+
+/** Rejects with the reason when the signal is aborted. */
+export function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    else signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
 }
 
 export class CoordinatorSession {
@@ -51,7 +67,11 @@ export class CoordinatorSession {
   #draining = false;
   #ended = false;
   #end: (error: Error) => void = () => {};
+  /** The generation in which this worker is; 0 before the first. */
   #generation = 0;
+  /** The newest generation that it has heard of. */
+  #newest = 0;
+  #regrouping = new AbortController();
   #connecting: NodeJS.Timeout | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
 
@@ -73,6 +93,11 @@ export class CoordinatorSession {
 
   get generation(): number {
     return this.#generation;
+  }
+
+  /** Aborted with Regrouped as soon as a newer generation than this worker's forms. */
+  get regrouped(): AbortSignal {
+    return this.#regrouping.signal;
   }
 
   /** Whether the run was asked to stop: what can be repeated is abandoned. */
@@ -97,20 +122,37 @@ export class CoordinatorSession {
     if (this.#stream.writable) this.#stream.write({ generation: this.#generation, ...message });
   }
 
-  /** Reports an error to the coordinator, which ends the run. */
-  fail(error: Error): void {
+  /**
+   * Reports an error to the coordinator, which ends the run if it is fatal, and otherwise goes on without this
+   * worker.
+   */
+  fail(error: Error, fatal: boolean): void {
     const { code, message, hint } = faultOf(error);
-    this.send({ failure: { code, message, hint: hint ?? '' } });
+    this.send({ failure: { code, message, hint: hint ?? '', fatal } });
   }
 
-  /** The next message, which must be of this kind. Rejects with Stopped, or when the session was lost. */
-  async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
-    while (this.#inbox.length === 0) {
-      if (this.#ended) return await this.over;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+  /** Waits for the next generation and enters it. What is left of those before it is dropped. */
+  async formation(): Promise<Form> {
+    for (;;) {
+      const last = this.#inbox.findLastIndex(({ form }) => form);
+      if (last >= 0) {
+        const { generation, form } = this.#inbox.splice(0, last + 1).at(-1)!;
+        this.#generation = generation;
+        this.#regrouping = new AbortController();
+        return form!;
+      }
+      this.#inbox.length = 0;
+      await this.#arrival();
     }
+  }
+
+  /**
+   * The next message, which must be of this kind. Rejects with Regrouped if the next generation forms instead,
+   * with Stopped at the end, or when the session was lost.
+   */
+  async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
+    while (this.#inbox.length === 0) await this.#arrival();
+    if (this.#inbox[0]!.form) throw new Regrouped();
     const message = this.#inbox.shift()!;
     const body = message[kind];
     if (body) return body;
@@ -118,6 +160,14 @@ export class CoordinatorSession {
       'ERR_PROTOCOL',
       `The coordinator sent ${message.message} where ${kind} was expected`,
     );
+  }
+
+  /** Resolves when a message arrives; rejects at the end. */
+  async #arrival(): Promise<void> {
+    if (this.#ended) await this.over;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   close(): void {
@@ -136,10 +186,11 @@ export class CoordinatorSession {
       return;
     }
     // Generations only increase; an older message belongs to a generation that no longer exists.
-    if (message.generation < this.#generation) return;
-    this.#generation = message.generation;
+    if (message.generation < this.#newest) return;
+    this.#newest = message.generation;
     this.#inbox.push(message);
     this.#wake();
+    if (message.form) this.#regrouping.abort(new Regrouped());
   }
 
   #clearTimers(): void {

@@ -22,14 +22,29 @@ import { type Segment, segmentsSchema } from '../step/segment.js';
 import { SlotBatches } from '../step/slot.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
+import type { CheckpointSaver } from './saver.js';
 import type { CoordinatorSession } from './session.js';
 
 const PEAK_SIDE = 1024;
 const PEAK_SECONDS = 0.3;
 
-/** The setup of a worker, its place in a generation, and what sums its gradients with those of its peers. */
-export interface Generation extends WorkerSetup {
+/** The state in this worker's memory, which stays with it from generation to generation. */
+export interface Held {
+  /** The step after which it is; null: none, or it is being replaced or updated. */
+  step: number | null;
+  /** Whether any state was ever written there. */
+  isUsed: boolean;
+}
+
+/** What stays with a worker: its setup, its session, the state that it holds, and what saves it. */
+export interface WorkerRun extends WorkerSetup {
   session: CoordinatorSession;
+  held: Held;
+  saver: CheckpointSaver;
+}
+
+/** A worker's place in a generation, and what sums its gradients with those of its peers. */
+export interface Generation extends WorkerRun {
   form: Form;
   collective: Collective;
 }
@@ -93,12 +108,14 @@ export type WorkerSetup = Awaited<ReturnType<typeof buildSetup>>;
  * completed steps.
  *
  * @param writesState Whether to write the state: where workers share it, only rank 0 does.
+ * @param isUsed Whether another state was in the engine's memory before.
  * @param log Gets notes for the user.
  */
 export async function loadState(
   setup: WorkerSetup,
   checkpoint: string,
   writesState: boolean,
+  isUsed: boolean,
   log: (note: string) => void,
 ): Promise<number> {
   const { config, engine, plan, dataset, gpu, training } = setup;
@@ -112,6 +129,12 @@ export async function loadState(
     return manifest.step;
   }
   if (!writesState) return 0;
+  if (isUsed) {
+    for (const moment of engine.layout().moments) {
+      for (const { name } of engine.layout().tensors) (await engine.state(moment, name)).fill(0);
+    }
+    await engine.parametersChanged();
+  }
   await engine.initialize(BigInt(config.seed));
   if (config.init !== null) {
     const notes = await startFrom(engine, training.spec, config.init, () => calibrationBatch(setup));

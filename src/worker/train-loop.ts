@@ -8,21 +8,21 @@ import type { TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
 import { findNonFinite } from './non-finite.js';
 import { measureProcess } from './process-metrics.js';
-import { CheckpointSaver } from './saver.js';
+import { aborted } from './session.js';
 import type { Generation } from './setup.js';
 import { isSkipped, skipNonFinite } from './skip.js';
 import { attentionReport, gradientNorms } from './statistics.js';
 import { validate } from './validation.js';
 
 /**
- * Trains until the coordinator stops the run and all checkpoints are written.
+ * Trains until the coordinator stops the run and all checkpoints are written, or until the next generation
+ * forms, which is told by an error, when the engine is idle.
  *
  * @param start What is to be done with the state as it is, before the first step.
  */
 export async function train(generation: Generation, start: Orders): Promise<void> {
-  const { config, engine, rows, batches, session, form, collective } = generation;
+  const { config, engine, rows, batches, session, form, collective, saver, held } = generation;
   const { firstSlot, endSlot } = form.members[form.rank]!;
-  const saver = new CheckpointSaver(generation);
   const processNumbers = measureProcess(engine);
   const seed = BigInt(config.seed);
   const sampleEvery = config.telemetry.attention_every;
@@ -32,8 +32,9 @@ export async function train(generation: Generation, start: Orders): Promise<void
 
   for (let orders = start; ; ) {
     // Orders: what is due with the state as it is after the last step.
-    await carryOut(orders, generation, saver);
-    if (orders.stop) return saver.settled();
+    await carryOut(orders, generation);
+    if (orders.stop) return await Promise.race([saver.settled(), aborted(session.regrouped)]);
+    session.regrouped.throwIfAborted();
     const step = orders.step + 1;
     const started = performance.now();
 
@@ -96,6 +97,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
     // Update: the optimizer and the EMA, the same on every worker. Workers that share memory share the work.
     const updateStarted = performance.now();
     const { optimizer } = config;
+    held.step = null;
     await engine.update({
       step,
       lr: learningRate(config, step),
@@ -106,6 +108,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
       gradScale: norm > optimizer.clip_norm ? optimizer.clip_norm / norm : 1,
       emaDecay: emaDecay(config, step),
     });
+    held.step = step;
     updateSeconds = (performance.now() - updateStarted) / 1000;
   }
 }
@@ -114,8 +117,8 @@ export async function train(generation: Generation, start: Orders): Promise<void
  * The coordinator publishes a checkpoint only if the digests of all workers' state are equal. The checkpoint
  * comes last: who resumes from it does not validate the step again.
  */
-async function carryOut(orders: Orders, generation: Generation, saver: CheckpointSaver): Promise<void> {
-  const { config, engine, session, form } = generation;
+async function carryOut(orders: Orders, generation: Generation): Promise<void> {
+  const { config, engine, session, form, saver } = generation;
   const { step } = orders;
   const isFirst = form.rank === 0;
   if (orders.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });

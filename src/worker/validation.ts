@@ -28,6 +28,7 @@ export async function validate({
   for (const weights of validatedWeights(config)) {
     for (let first = bound(rank); first < end; first += group) {
       if (session.draining) return null;
+      session.regrouped.throwIfAborted();
       const some = slots.slice(first, Math.min(first + group, end));
       if (config.data.on_non_finite === 'skip') await skipNonFinite(rows, some);
       const values = await engine.evaluate(concatenate(some), { weights, seed, step: VALIDATION_STEP });

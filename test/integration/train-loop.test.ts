@@ -12,6 +12,7 @@ import { canonicalJson } from '../../src/files/json.js';
 import type { FromWorker } from '../../src/rpc/proto.js';
 import { firstSegment } from '../../src/step/plan.js';
 import { engineCollective } from '../../src/worker/collective/collective.js';
+import { CheckpointSaver } from '../../src/worker/saver.js';
 import type { CoordinatorSession } from '../../src/worker/session.js';
 import { buildSetup, loadState } from '../../src/worker/setup.js';
 import { train } from '../../src/worker/train-loop.js';
@@ -39,7 +40,7 @@ async function trained(
   const planJson = await planFor(config);
   const setup = await buildSetup({ configJson, workers: 1, runDir, planJson });
   closedAfterTest(setup.engine);
-  await loadState(setup, '', true, () => {});
+  await loadState(setup, '', true, false, () => {});
   await setup.engine.stateLoaded();
   const messages: FromWorker[] = [];
   let step = 0;
@@ -47,12 +48,17 @@ async function trained(
     send: (message: FromWorker) => {
       if (!message.prepared) messages.push(message);
     },
+    regrouped: new AbortController().signal,
     next: async () => ({ step: ++step, validate: false, ...(await commit(messages)) }),
   } as unknown as CoordinatorSession;
   const member = { dataAddress: '', firstSlot: 0, endSlot: slotCount(config), sharedMemory: '' };
   const form = { members: [member], rank: 0 };
   const start = { step: 0, validate: false, checkpoint: false, stop: false };
-  await train({ ...setup, session, form, collective: engineCollective(setup.engine, false) }, start);
+  const collective = engineCollective(setup.engine, false);
+  const saver = new CheckpointSaver(setup, session);
+  const held = { step: 0, isUsed: true };
+  await train({ ...setup, session, form, collective, saver, held }, start);
+  expect(held.step).toBe(step);
   return messages;
 }
 

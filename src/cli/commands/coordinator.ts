@@ -13,6 +13,7 @@ import { ignoreOutputErrors } from '../output.js';
 
 interface CoordinatorCommandOptions {
   workers: number;
+  minWorkers?: number;
   runDir: string;
   resume: string;
   allowDataChange: boolean;
@@ -27,6 +28,7 @@ export function register(program: Command): void {
     .description('the coordinator of a run; started by launch');
   configArgument(command)
     .requiredOption('--workers <n>', 'number of workers', workerCount)
+    .option('--min-workers <n>', 'go on when so many are left (default: all)', workerCount)
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--allow-data-change', 'go on with data that were mended or grown', false)
@@ -44,6 +46,7 @@ export function register(program: Command): void {
       const { startCoordinator } = await import('../../coordinator/run.js');
       run = await startCoordinator({
         ...options,
+        minWorkers: options.minWorkers ?? options.workers,
         loaded: loadConfigWithSources(configPath, set),
         prometheusTargets: prometheusTargets ?? null,
         token: requireVariable(ENVIRONMENT.token),

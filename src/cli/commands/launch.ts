@@ -9,13 +9,13 @@ import { renderDryRun } from '../../launch/dry-run.js';
 import { dryRunData } from '../../launch/dry-run-data.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
-import { type LaunchOptions, workersOf } from '../../launch/processes.js';
+import type { LaunchOptions } from '../../launch/processes.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
-import { checkWorkers } from '../../step/assignment.js';
-import { memorySize, targetsFile } from '../arguments.js';
+import { checkFewest, checkWorkers } from '../../step/assignment.js';
+import { memorySize, targetsFile, wholeNumber, workerCount } from '../arguments.js';
 import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
@@ -24,6 +24,8 @@ import { bytesOf, Progress } from '../progress.js';
 const LONG_READING_BYTES = 2 ** 30;
 
 interface LaunchFlags extends WorkersFlags {
+  minWorkers?: number;
+  maxRestarts: number;
   resume: string;
   allowDataChange?: true;
   runDir?: string;
@@ -40,6 +42,17 @@ export function register(program: Command): void {
     .command('launch')
     .description('train on this machine: start a coordinator and its workers, one process each');
   workersOptions(configArgument(command))
+    .option(
+      '--min-workers <n>',
+      'go on when workers die, as long as so many are left (default: all of them)',
+      workerCount,
+    )
+    .option(
+      '--max-restarts <n>',
+      'with --min-workers: how often each worker that has died is started again within 10 minutes',
+      wholeNumber,
+      3,
+    )
     .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
     .option(
       '--allow-data-change',
@@ -65,22 +78,31 @@ export function register(program: Command): void {
           'A run writes its numbers into metrics.jsonl; `orchestrator status RUN --json` prints its state';
         throw new OrchestratorError('ERR_USAGE', '--json needs --dry-run', hint);
       }
-      const loaded = loadConfigWithSources(configPath, flags.set);
+      const given = loadConfigWithSources(configPath, flags.set);
+      const perNode = await workersPerNode(native(), given.config, flags);
+      const workers = flags.nodes * perNode;
+      const { minWorkers = workers, maxRestarts } = flags;
+      // Who outlives others holds the whole state.
+      const isGrpc = minWorkers < workers && given.config.exchange === 'auto';
+      const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
+      const loaded = isGrpc ? loadConfigWithSources(configPath, overrides) : given;
       const { config } = loaded;
+      checkFewest(config, workers, minWorkers);
       const options: LaunchOptions = {
         nodes: flags.nodes,
-        workersPerNode: await workersPerNode(native(), config, flags),
+        workersPerNode: perNode,
+        minWorkers,
+        maxRestarts,
         device: config.device,
         configPath,
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
         allowDataChange: flags.allowDataChange === true,
-        overrides: flags.set,
+        overrides,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
       const { memory = null, dryRun: dry = false } = flags;
       if (!dry) onStopSignals(stopEarly);
-      const workers = workersOf(options);
       checkWorkers(config, workers);
       const { runDir, resume, allowDataChange = false } = options;
       const reading = new Progress('reading the data set', bytesOf);

@@ -17,6 +17,7 @@ import {
   StreamServer,
 } from '../../rpc/grpc-stream.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
+import type { PullShare } from '../state-transfer.js';
 import type { Collective, Gradients } from './collective.js';
 import { type ExchangeLayout, StepExchange } from './exchange.js';
 
@@ -56,6 +57,13 @@ interface GrpcCollectiveOptions {
   server: PeerServer;
   /** Data addresses of all workers by rank; this worker's own is not used. */
   addresses: readonly string[];
+  /**
+   * A share of the state that this worker holds after a step; null if it holds another one. It must not change
+   * before the first step of the generation.
+   */
+  state: (step: number, share: number, shares: number) => Promise<readonly Float32Array[]> | null;
+  /** Ends connecting, and everything else. */
+  signal: AbortSignal;
 }
 
 export class GrpcCollective implements Collective {
@@ -64,6 +72,7 @@ export class GrpcCollective implements Collective {
   readonly #clients: { rank: number; client: StreamClient }[] = [];
   #current: StepExchange | null = null;
   #calls: PulledCall[] = [];
+  #closed = false;
   /** Requests of peers that are one step ahead. */
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
@@ -74,15 +83,26 @@ export class GrpcCollective implements Collective {
   /** Connects to the data addresses of all peers. */
   static async connect(options: GrpcCollectiveOptions): Promise<GrpcCollective> {
     const collective = new GrpcCollective(options);
-    options.server.attach((request, call) => collective.#serve(request, call));
+    const { server, addresses, signal } = options;
+    server.attach((request, call) => collective.#serve(request, call));
+    signal.addEventListener('abort', () => collective.close(), { once: true });
     try {
-      await Promise.all(options.addresses.map((address, rank) => collective.#connect(address, rank)));
+      await Promise.all(addresses.map((address, rank) => collective.#connect(address, rank)));
+      signal.throwIfAborted();
     } catch (error) {
       collective.close();
       throw error;
     }
     return collective;
   }
+
+  /** Starts receiving a share of the state that a peer holds. */
+  readonly pullShare: PullShare = ({ rank, step, share, shares }, receiver) => {
+    const { generation, layout } = this.#options;
+    const { client } = this.#clients.find((peer) => peer.rank === rank)!;
+    const request = { generation, step, kind: 'STATE', rank: layout.rank, share, shares } as const;
+    this.#calls.push(client.pull(requestSerialize(request), receiver));
+  };
 
   begin(step: number): (bucket: number) => void {
     const exchange = new StepExchange(this.#options.layout, step, this.#options.gradients);
@@ -106,6 +126,8 @@ export class GrpcCollective implements Collective {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#options.server.attach(null);
     for (const call of this.#calls) call.cancel();
     for (const { client } of this.#clients) client.close();
@@ -116,9 +138,11 @@ export class GrpcCollective implements Collective {
 
   async #connect(address: string, rank: number): Promise<void> {
     if (rank === this.#options.layout.rank) return;
+    const { token, signal } = this.#options;
     try {
-      const client = await connectStreams(address, path, this.#options.token, CONNECT_TIMEOUT_MS);
+      const client = await connectStreams(address, path, token, CONNECT_TIMEOUT_MS, signal);
       this.#clients.push({ rank, client });
+      if (this.#closed) client.close();
     } catch (cause) {
       const message = `Cannot reach rank ${rank} at ${address}: ${(cause as Error).message}`;
       throw new OrchestratorError('ERR_EXCHANGE', message, { cause });
@@ -174,6 +198,7 @@ export class GrpcCollective implements Collective {
     if (request.rank >= layout.nodes.length || request.rank === layout.rank) {
       return call.end(status.INVALID_ARGUMENT, `rank ${request.rank} is not a peer`);
     }
+    if (request.kind === 'STATE') return await this.#serveState(request, call);
     const exchange = await this.#at(request.step);
     void call.over.then(() => exchange.delivered());
     const chunks = request.kind === 'PART' ? exchange.partsFor(request.rank) : exchange.results();
@@ -182,6 +207,18 @@ export class GrpcCollective implements Collective {
       // The memory does not change until the peer has it: parts until their sum returns, sums until the next
       // commit.
       await call.write(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    }
+    call.end();
+  }
+
+  async #serveState({ step, share, shares }: PullRequest, call: ServedCall): Promise<void> {
+    if (share >= shares) return call.end(status.INVALID_ARGUMENT, `share ${share} of ${shares}`);
+    const pieces = await this.#options.state(step, share, shares);
+    if (pieces === null)
+      return call.end(status.FAILED_PRECONDITION, `the state after step ${step} is not here`);
+    for (const { buffer, byteOffset, byteLength } of pieces) {
+      if (!call.open) return;
+      await call.write(new Uint8Array(buffer, byteOffset, byteLength));
     }
     call.end();
   }

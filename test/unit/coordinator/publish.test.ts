@@ -39,6 +39,7 @@ async function training() {
   const options = {
     loaded,
     workers: 2,
+    minWorkers: 2,
     runDir,
     resume: 'auto',
     listen: '127.0.0.1:0',
@@ -55,7 +56,7 @@ async function training() {
     workers.map(async (worker, rank) => {
       const { configJson } = await worker.join({ ...JOIN, workerId: `w${rank}` });
       worker.send({ standby: {} });
-      await worker.next('form');
+      await worker.formation();
       worker.send({ formed: {} });
       await worker.next('sync');
       worker.send({

@@ -110,7 +110,7 @@ class Script {
   }
 
   notSaved(step: number): Action[] {
-    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'full', hint: 'Free some space' };
+    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'full', hint: 'Free some space', fatal: true };
     return this.event({ type: 'notSaved', id: 'a', notSaved: { step, failure } });
   }
 
@@ -697,7 +697,7 @@ describe('failures', () => {
     script.step(1);
     expect(script.event({ type: 'lost', id: 'b', reason: 'it ended its session' })).toEqual([]);
     // The others say that they lost a peer.
-    const failure = { code: 'ERR_EXCHANGE', message: 'reset', hint: '' };
+    const failure = { code: 'ERR_EXCHANGE', message: 'reset', hint: '', fatal: true };
     expect(script.event({ type: 'failure', id: 'a', failure })).toEqual([]);
     const actions = script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL') });
     expect(end(actions)?.fault).toMatchObject({
@@ -825,7 +825,9 @@ describe('failures', () => {
   test('an error of a worker keeps its code and hint, and names the worker', () => {
     const failure = (code: string, hint: string) =>
       end(
-        new Script().running().event({ type: 'failure', id: 'b', failure: { code, message: 'off', hint } }),
+        new Script()
+          .running()
+          .event({ type: 'failure', id: 'b', failure: { code, message: 'off', hint, fatal: true } }),
       );
     const message = 'rank 1 (pid 101 on h): off';
     expect(failure('ERR_CUDA', 'turn it on')).toMatchObject({
@@ -854,6 +856,56 @@ describe('failures', () => {
       const actions = script.event({ type: 'leave', id: 'a', leave: { exitCode } });
       expect(end(actions)).toMatchObject({ exitCode: 143 });
     }
+  });
+
+  describe('in a run that outlives its workers', () => {
+    const OUTLIVES = { minWorkers: 1, patienceMs: 60_000 };
+    const failure = { code: 'ERR_EXCHANGE', message: 'reset', hint: '', fatal: false };
+
+    test('an error that only one worker has ends that worker, and the others go on', () => {
+      const script = new Script(OUTLIVES).running();
+      const actions = script.event({ type: 'failure', id: 'b', failure });
+      expect(actions).toContainEqual({ type: 'cut', id: 'b', reason: 'reset' });
+      expect(script.state).toMatchObject({ phase: 'FORMING', generation: 6, places: [{ id: 'a' }] });
+    });
+
+    test('an error that any worker would have ends the run', () => {
+      const script = new Script(OUTLIVES).running();
+      const fatal = { ...failure, code: 'ERR_PLAN', fatal: true };
+      expect(end(script.event({ type: 'failure', id: 'b', failure: fatal }))?.fault?.code).toBe('ERR_PLAN');
+    });
+
+    test('who builds while others train may be silent for as long as before the first step', () => {
+      const script = new Script({ ...OUTLIVES, maxWorkers: 3 }).running();
+      script.join('c');
+      const silentFor = (seconds: number) => {
+        for (let i = 0; i < 4 * seconds; i++) {
+          script.now += 250;
+          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+          const cut = script.event({ type: 'tick' }).find(({ type }) => type === 'cut');
+          if (cut) return cut;
+        }
+        return null;
+      };
+      expect(silentFor(59)).toBeNull();
+      expect(silentFor(2)).toMatchObject({ type: 'cut', id: 'c' });
+      expect(script.state.phase).toBe('RUNNING');
+    });
+
+    test('the next generation has the time to finish a step that it computes', () => {
+      const script = new Script(OUTLIVES).running();
+      script.event({ type: 'lost', id: 'b', reason: 'reset' });
+      const after = (seconds: number) => {
+        for (let i = 0; i < 4 * seconds; i++) {
+          script.now += 250;
+          script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+          script.event({ type: 'tick' });
+        }
+        return script.state.phase;
+      };
+      expect(after(1_790)).toBe('FORMING');
+      expect(after(20)).toBe('FAILED');
+    });
   });
 
   test('a record that cannot be written ends the run without a commit', () => {

@@ -18,6 +18,7 @@ test('stopped before training, it says why once, and leaves no folder: there is 
     const run = await startCoordinator({
       loaded: loadConfigWithSources(TRAINING, [], {}),
       workers: 1,
+      minWorkers: 1,
       runDir,
       resume: 'auto',
       listen: '127.0.0.1:0',

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { type ServiceError, status } from '@grpc/grpc-js';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
 import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
@@ -13,11 +13,13 @@ let address: string;
 let events: Event[];
 let refused: string[];
 let clients: InstanceType<typeof Coordinator>[];
+let rejoins = false;
 beforeEach(async () => {
   [events, refused, clients] = [[], [], []];
   sessions = new Sessions({
     token: 'secret',
     workers: 2,
+    rejoin: rejoins,
     generation: () => 3,
     onEvent: (event) => events.push(event),
     onRefused: (message) => refused.push(message),
@@ -71,9 +73,35 @@ test('a second worker with an id is refused, and the first stays', async () => {
   ]);
 });
 
-test('messages of other generations are refused, but not those that may come at any time', async () => {
+describe('in a run that outlives its workers', () => {
+  beforeAll(() => {
+    rejoins = true;
+  });
+  afterAll(() => {
+    rejoins = false;
+  });
+
+  test('a worker that joins again takes the place of its former process', async () => {
+    const former = connect({ join: JOIN });
+    await eventually(1);
+    const { stream } = connect({ join: { ...JOIN, pid: 8 } });
+    expect(await former.end).toMatchObject({
+      code: status.ALREADY_EXISTS,
+      details: 'worker a has joined again',
+    });
+    stream.write({ heartbeat: {} });
+    await eventually(3);
+    expect(events).toMatchObject([
+      { type: 'joined', id: 'a', pid: 7 },
+      { type: 'joined', id: 'a', pid: 8 },
+      { type: 'heartbeat', id: 'a' },
+    ]);
+  });
+});
+
+test('messages of earlier generations are left out and those of later ones refused, but not those that may come at any time', async () => {
   const { stream } = connect({ join: JOIN });
-  for (const generation of [2, 3]) stream.write({ generation, prepared: { step: generation } });
+  for (const generation of [2, 3, 4]) stream.write({ generation, prepared: { step: generation } });
   stream.write({ generation: 0, heartbeat: {} });
   stream.write({ generation: 0, leave: { exitCode: 143 } });
   await eventually(4);
@@ -82,7 +110,7 @@ test('messages of other generations are refused, but not those that may come at 
     { type: 'heartbeat' },
     { type: 'leave', leave: { exitCode: 143 } },
   ]);
-  expect(refused).toEqual(['prepared of generation 2 from worker a']);
+  expect(refused).toEqual(['prepared of generation 4 from worker a']);
 });
 
 test('no text of a worker controls a terminal', async () => {

@@ -108,6 +108,8 @@ async function connectAll(slots: number, ranks: number): Promise<Connected[]> {
     servers.map(async ({ peer }, rank) => {
       const worker = new Worker(ranges[rank]!, slots);
       const collective = await GrpcCollective.connect({
+        state: () => null,
+        signal: new AbortController().signal,
         gradients: worker,
         layout: exchangeLayout(rank, ranges, BUCKETS, addInto),
         generation: 1,
@@ -230,6 +232,8 @@ test('a sum that is not finite is kept until every peer has read it', async () =
     call.end();
   });
   const collective = await GrpcCollective.connect({
+    state: () => null,
+    signal: new AbortController().signal,
     gradients: gradients(0),
     layout: layouts[0]!,
     generation: 1,

@@ -16,6 +16,7 @@ beforeEach(async () => {
   sessions = new Sessions({
     token: 'secret',
     workers: 1,
+    rejoin: false,
     generation: () => 1,
     onEvent: ({ type }) => {
       if (type === 'joined') sessions.send(null, { welcome: WELCOME });
@@ -43,14 +44,14 @@ test('messages that came before the end are handed on in order, then the end', a
 
 test('whoever waits for a message gets the end', async () => {
   await session.join(JOIN);
-  const waits = session.next('form');
+  const waits = session.formation();
   sessions.send(null, { generation: 1, stop: { exitCode: 1 } });
   await expect(waits).rejects.toMatchObject({ exitCode: 1 });
 });
 
 test('a coordinator that goes away is named by its address', async () => {
   await session.join(JOIN);
-  const lost = expect(session.next('form')).rejects.toThrow(
+  const lost = expect(session.formation()).rejects.toThrow(
     /^Lost the coordinator at 127\.0\.0\.1:\d+: it ended the session$/,
   );
   await sessions.close(1_000);
@@ -73,8 +74,38 @@ test('messages of an older generation are left out, and one of another kind is a
   sessions.send(null, { generation: 2, form: { rank: 1 } });
   sessions.send(null, { generation: 1, form: { rank: 0 } });
   sessions.send(null, { generation: 2, start: { step: 0 } });
-  expect(await session.next('form')).toMatchObject({ rank: 1 });
+  expect(await session.formation()).toMatchObject({ rank: 1 });
   await expect(session.next('sync')).rejects.toThrow('The coordinator sent start where sync was expected');
+});
+
+test('the next generation is told at once, and comes after what was sent before it', async () => {
+  await session.join(JOIN);
+  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  expect(await session.formation()).toMatchObject({ rank: 0 });
+  expect(session.generation).toBe(1);
+  const { regrouped } = session;
+  sessions.send(null, { generation: 1, commit: { step: 1 } });
+  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  await expect.poll(() => regrouped.aborted).toBe(true);
+  // The step is applied, and what it gives is still of the first generation.
+  expect(await session.next('commit')).toMatchObject({ step: 1 });
+  expect(session.generation).toBe(1);
+  await expect(session.next('commit')).rejects.toThrow('the next generation forms');
+  expect(await session.formation()).toMatchObject({ rank: 1 });
+  expect(session.generation).toBe(2);
+  expect(session.regrouped.aborted).toBe(false);
+});
+
+test('of several generations that have formed meanwhile, the last counts', async () => {
+  await session.join(JOIN);
+  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 1, sync: {} });
+  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  sessions.send(null, { generation: 2, sync: { keep: {} } });
+  while (!session.regrouped.aborted) await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(await session.formation()).toMatchObject({ rank: 1 });
+  expect(await session.next('sync')).toMatchObject({ source: 'keep' });
 });
 
 test('a connection that the coordinator drops before the token is tried again', async () => {

@@ -13,6 +13,10 @@ export const _orchestrator_v1_PullRequest_Kind = {
    * the global sums over the slices that the peer owns
    */
   RESULT: 'RESULT',
+  /**
+   * a share of the state after the step, while no worker computes
+   */
+  STATE: 'STATE',
 } as const;
 
 export type _orchestrator_v1_PullRequest_Kind =
@@ -26,6 +30,11 @@ export type _orchestrator_v1_PullRequest_Kind =
    */
   | 'RESULT'
   | 1
+  /**
+   * a share of the state after the step, while no worker computes
+   */
+  | 'STATE'
+  | 2
 
 export type _orchestrator_v1_PullRequest_Kind__Output = typeof _orchestrator_v1_PullRequest_Kind[keyof typeof _orchestrator_v1_PullRequest_Kind]
 
@@ -37,6 +46,11 @@ export interface PullRequest {
    * rank of the receiver
    */
   'rank'?: (number);
+  /**
+   * of STATE: which of `shares` equal shares
+   */
+  'share'?: (number);
+  'shares'?: (number);
 }
 
 export interface PullRequest__Output {
@@ -47,4 +61,9 @@ export interface PullRequest__Output {
    * rank of the receiver
    */
   'rank': (number);
+  /**
+   * of STATE: which of `shares` equal shares
+   */
+  'share': (number);
+  'shares': (number);
 }

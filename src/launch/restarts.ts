@@ -1,0 +1,30 @@
+/** When a worker that has died is started again. */
+
+/** Restarts are counted over this time. */
+const WINDOW_MS = 600_000;
+const FIRST_DELAY_MS = 1_000;
+const LONGEST_DELAY_MS = 30_000;
+
+export class Restarts {
+  readonly #most: number;
+  #recent: number[] = [];
+
+  /** @param most in ten minutes. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /**
+   * The worker has died: how long to wait until it is started again, twice as long as the time before, and the
+   * how manieth start in ten minutes that is; null if it is not.
+   *
+   * @param now Milliseconds of any monotonic clock.
+   */
+  next(now: number): { delayMs: number; count: number } | null {
+    this.#recent = this.#recent.filter((at) => now - at < WINDOW_MS);
+    const before = this.#recent.length;
+    if (before >= this.#most) return null;
+    this.#recent.push(now);
+    return { delayMs: Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** before), count: before + 1 };
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * The state of a run from the memory of those that hold it to a worker that does not. It is divided into as many
+ * shares as there are holders, and each holder sends one. Nobody computes meanwhile, so it is sent from where
+ * it is, and received where it belongs.
+ */
+import { OrchestratorError } from '../errors.js';
+import type { Engine } from '../native/contract.js';
+import type { Receiver } from '../rpc/grpc-stream.js';
+import { CHUNK_ELEMENTS } from './collective/slices.js';
+
+/** What the transfer needs of an engine. */
+export type StateMemory = Pick<Engine, 'layout' | 'state' | 'posEmbed' | 'parametersChanged'>;
+
+/** Starts receiving one share of the state after `step` from the member with this rank. */
+export type PullShare = (
+  from: { rank: number; step: number; share: number; shares: number },
+  receiver: Receiver,
+) => void;
+
+/** Views of one share of the state, in pieces of at most CHUNK_ELEMENTS, the same for sender and receiver. */
+export async function stateShare(
+  engine: StateMemory,
+  ema: boolean,
+  share: number,
+  shares: number,
+): Promise<Float32Array[]> {
+  const { tensors, moments } = engine.layout();
+  const lengths = new Map(tensors.map(({ name, length }) => [name, length]));
+  const arrays = ['master', ...(ema ? ['ema'] : []), ...moments];
+  const positions = engine.posEmbed();
+  const parts = [
+    ...piecesOf(positions.length).map((piece) => ({ ...piece, view: () => positions })),
+    ...arrays.flatMap((array) =>
+      tensors.flatMap(({ name }) =>
+        piecesOf(lengths.get(name)!).map((piece) => ({ ...piece, view: () => engine.state(array, name) })),
+      ),
+    ),
+  ];
+  const bound = (index: number) => Math.floor((index * parts.length) / shares);
+  const own = parts.slice(bound(share), bound(share + 1));
+  return await Promise.all(own.map(async ({ from, to, view }) => (await view()).subarray(from, to)));
+}
+
+function piecesOf(length: number): { from: number; to: number }[] {
+  return Array.from({ length: Math.ceil(length / CHUNK_ELEMENTS) }, (_, i) => ({
+    from: i * CHUNK_ELEMENTS,
+    to: Math.min(length, (i + 1) * CHUNK_ELEMENTS),
+  }));
+}
+
+/**
+ * Receives the state after `step` into the engine.
+ *
+ * @param ranks Of its holders.
+ * @throws OrchestratorError ERR_EXCHANGE if one of them is lost; what was held before is overwritten by then.
+ */
+export async function receiveState(
+  engine: StateMemory,
+  ema: boolean,
+  { step, ranks }: { step: number; ranks: readonly number[] },
+  pull: PullShare,
+): Promise<void> {
+  await Promise.all(
+    ranks.map(async (rank, share) => {
+      const pieces = await stateShare(engine, ema, share, ranks.length);
+      await new Promise<void>((resolve, reject) => {
+        const receiver = shareReceiver(pieces, rank, (error) => (error === null ? resolve() : reject(error)));
+        try {
+          pull({ rank, step, share, shares: ranks.length }, receiver);
+        } catch (error) {
+          receiver.ended(error as Error);
+        }
+      });
+    }),
+  );
+  await engine.parametersChanged();
+}
+
+function shareReceiver(
+  pieces: readonly Float32Array[],
+  rank: number,
+  over: (error: Error | null) => void,
+): Receiver {
+  let received = 0;
+  const broke = (details: string, cause: Error | null = null) =>
+    new OrchestratorError('ERR_EXCHANGE', `The state from rank ${rank} did not come: ${details}`, { cause });
+  return {
+    open: (bytes) => {
+      const piece = pieces[received];
+      if (piece?.byteLength !== bytes) {
+        throw broke(`${bytes} bytes where ${piece?.byteLength ?? 'its end'} was expected`);
+      }
+      return new Uint8Array(piece.buffer, piece.byteOffset, bytes);
+    },
+    close: () => {
+      received++;
+      return true;
+    },
+    ended: (error) => {
+      if (received === pieces.length) over(null);
+      else over(broke(error?.message ?? 'the stream ended early', error));
+    },
+  };
+}

@@ -1,0 +1,137 @@
+/** Runs that outlive their workers: whichever die, and whenever, the bits are those of a run that nothing disturbed. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+
+const folder = temporaryFolder();
+const settings = (...all: string[]) => all.flatMap((set) => ['--set', set]);
+/** Checkpoints every 40 steps, and without end. */
+const TRAINING = settings(
+  'checkpoint.every=40',
+  'validation.every=8',
+  'schedule.steps=1000000',
+  'schedule.decay=constant',
+);
+
+/** The pids of every generation that has started, by rank. */
+function generations(runDir: string): number[][] {
+  const lines = readLines(join(runDir, 'journal.jsonl'));
+  return lines.flatMap(({ workers }) =>
+    Array.isArray(workers) ? [workers.map(({ pid }: { pid: number }) => pid)] : [],
+  );
+}
+
+/** Resolves when a generation of so many workers has started after the first `earlier`. */
+async function generationOf(run: Launched, workers: number, earlier: number): Promise<void> {
+  const isThere = () => {
+    if (run.process.exitCode !== null) throw new Error(`ended without ${workers} workers:\n${run.output}`);
+    return generations(run.runDir)
+      .slice(earlier)
+      .some(({ length }) => length === workers);
+  };
+  await expect.poll(isThere, { timeout: 60_000, interval: 10 }).toBe(true);
+}
+
+/**
+ * Ends the run in order. What it has trained is what a run that nothing disturbs trains in as many steps, bit for
+ * bit, and nothing is left over.
+ */
+async function expectUndisturbed(run: Launched): Promise<void> {
+  await run.steps(run.stepsDone() + 2);
+  run.process.kill('SIGTERM');
+  await ends(run.outcome, 143);
+  const { runDir } = run;
+  const ledger = readLines(join(runDir, 'ledger.jsonl')).map(({ step }) => step as number);
+  const steps = ledger.at(-1)!;
+  expect(ledger).toEqual(Array.from({ length: steps }, (_, i) => i + 1));
+  await ends(launch(`${runDir}-undisturbed`, 2, ...TRAINING, ...settings(`schedule.steps=${steps}`)), 0);
+  // Who is asked to stop abandons a validation, and does not begin that of the last step.
+  const bits = (dir: string) => {
+    const { validation, ...others } = fingerprint(dir, steps);
+    return {
+      ...others,
+      validation: (validation as { step: number }[]).filter(({ step }) => step < steps - 1),
+    };
+  };
+  expect(bits(runDir)).toEqual(bits(`${runDir}-undisturbed`));
+  expect(generations(runDir).flat().filter(isAlive)).toEqual([]);
+  expect(existsSync(join(runDir, 'lock'))).toBe(false);
+  const checkpoints = readdirSync(join(runDir, 'checkpoints'));
+  expect(checkpoints.filter((name) => !/^step-\d{8}$/.test(name))).toEqual([]);
+}
+
+describe('a worker that is killed', () => {
+  test('is started again and takes the state from the others: 4, 3 and 4 workers', async () => {
+    const run = new Launched(join(folder, '4-3-4'), 4, ...TRAINING, '--min-workers', '1');
+    await run.steps(3);
+    process.kill(run.workers()[1]!, 'SIGKILL');
+    await generationOf(run, 3, 1);
+    await generationOf(run, 4, 2);
+    await expectUndisturbed(run);
+    expect(run.output).toContain('worker 1 is started again in 1 s (start 1 of 3 in 10 minutes)');
+  });
+
+  test('with two others, of which one writes the checkpoints: the last one goes on alone', async () => {
+    const run = new Launched(join(folder, '4-1-4'), 4, ...TRAINING, '--min-workers', '1');
+    await run.steps(3);
+    for (const pid of run.workers().slice(0, 3)) process.kill(pid, 'SIGKILL');
+    await generationOf(run, 1, 1);
+    await generationOf(run, 4, 2);
+    await expectUndisturbed(run);
+  });
+
+  test('with all others: they are started again, and go on from the last checkpoint', async () => {
+    const run = new Launched(join(folder, '2-0-2'), 2, ...TRAINING, '--min-workers', '1');
+    await run.says('checkpoint of step 40 in');
+    for (const pid of run.workers()) process.kill(pid, 'SIGKILL');
+    await run.says('goes on from step');
+    const [, from] = /goes on from step (\d+) with/.exec(run.output)!;
+    expect(Number(from) % 40).toBe(0);
+    await expectUndisturbed(run);
+  });
+
+  test('is not started again where that is not wanted', async () => {
+    const options = ['--min-workers', '1', '--max-restarts', '0'];
+    const run = new Launched(join(folder, '2-1'), 2, ...TRAINING, ...options);
+    await run.steps(3);
+    process.kill(run.workers()[0]!, 'SIGKILL');
+    await generationOf(run, 1, 1);
+    await expectUndisturbed(run);
+    expect(generations(run.runDir).map(({ length }) => length)).toEqual([2, 1]);
+  });
+});
+
+test('a worker that is stopped for longer than it may be silent is left out, and comes back as another process', async () => {
+  const run = new Launched(join(folder, 'frozen'), 3, ...TRAINING, '--min-workers', '1');
+  await run.steps(3);
+  const frozen = run.workers()[1]!;
+  process.kill(frozen, 'SIGSTOP');
+  await generationOf(run, 2, 1);
+  process.kill(frozen, 'SIGCONT');
+  await expectUndisturbed(run);
+  expect(run.output).toMatch(
+    /Lost rank 1 \(pid \d+ on .*\) at step \d+: no sign of life for 3\.\d s; 2 workers go on/,
+  );
+});
+
+test('a worker that gets SIGTERM leaves after the step, and is not started again', async () => {
+  const run = new Launched(join(folder, 'leaves'), 3, ...TRAINING, '--min-workers', '2');
+  await run.steps(3);
+  const leaver = run.workers()[0]!;
+  process.kill(leaver, 'SIGTERM');
+  await generationOf(run, 2, 1);
+  await expectUndisturbed(run);
+  expect(generations(run.runDir).map(({ length }) => length)).toEqual([3, 2]);
+  expect(run.output).not.toContain('started again');
+});
+
+test('a run that all of its workers are needed for ends when one dies', async () => {
+  const run = new Launched(join(folder, 'fixed'), 2, ...TRAINING);
+  await run.steps(3);
+  process.kill(run.workers()[1]!, 'SIGKILL');
+  const { output } = await ends(run.outcome, 1);
+  expect(output).toContain('was killed by SIGKILL');
+  expect(output).not.toContain('started again');
+});
