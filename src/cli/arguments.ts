@@ -53,6 +53,21 @@ function wholeNumbers(from: number, to: number, range = `from ${from} to ${to}`)
 export const positiveInteger = wholeNumbers(1, 999_999_999, 'from 1');
 export const wholeNumber = wholeNumbers(0, Number.MAX_SAFE_INTEGER, 'from 0 to 2^53 - 1');
 export const workerCount = wholeNumbers(1, 4096);
+
+/** Nodes of a run, as torchrun writes them: "4", or "1:4", of which 4 are started and 1 is enough to go on. */
+export interface NodeRange {
+  min: number;
+  max: number;
+}
+
+export function nodeRange(text: string): NodeRange {
+  const [first = '', second = first, ...more] = text.split(':');
+  const [min, max] = [workerCount(first), workerCount(second)];
+  if (more.length === 0 && min <= max) return { min, max };
+  throw new InvalidArgumentError(
+    'Expected a number of nodes, such as 4, or the fewest and the most, such as 1:4.',
+  );
+}
 export const repeatCount = wholeNumbers(1, 10_000);
 
 /** Seconds of a time such as "90m", "2h", "1h30m" or "45s". */

@@ -26,13 +26,14 @@ export function configArgument(command: Command): Command {
 
 /** Adds `--nodes N --nproc-per-node M`, named as in torchrun. */
 export function workersOptions(command: Command): Command {
-  return command
-    .option('--nodes <n>', 'number of nodes; all of them are this machine', workerCount, 1)
-    .option(
-      '--nproc-per-node <n>',
-      'workers per node (default: one per GPU with device: cuda, otherwise one)',
-      workerCount,
-    );
+  const nodes = 'number of nodes; all of them are this machine';
+  return workersPerNodeOption(command.option('--nodes <n>', nodes, workerCount, 1));
+}
+
+/** Adds `--nproc-per-node M`. */
+export function workersPerNodeOption(command: Command): Command {
+  const description = 'workers per node (default: one per GPU with device: cuda, otherwise one)';
+  return command.option('--nproc-per-node <n>', description, workerCount);
 }
 
 export interface WorkersFlags {

@@ -99,7 +99,13 @@ export type Event =
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** The launcher reports that the worker's process has ended, perhaps before it joined. */
-  | { type: 'exited'; id: string; exit: Exit }
+  | {
+      type: 'exited';
+      id: string;
+      exit: Exit;
+      /** Whether the launcher will start the worker again. */
+      again: boolean;
+    }
   /** A signal reached the coordinator, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** The staged checkpoint of the step has its final name. */

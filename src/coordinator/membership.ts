@@ -61,6 +61,7 @@ export class Membership {
       return [{ type: 'refuse', id, message }];
     }
     this.members.join(member, now);
+    this.rendezvous.came(id);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
     return [this.send([id], { welcome })];
   }

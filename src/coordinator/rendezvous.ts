@@ -25,6 +25,8 @@ export class Rendezvous {
   #nextNote = SLOW_BUILD_MS;
   /** Why too few workers were left; null before the first generation. */
   #loss: Fault | null = null;
+  /** Workers that have ended and will not be started again. */
+  readonly #gone = new Set<string>();
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -40,6 +42,16 @@ export class Rendezvous {
     this.#loss = loss;
     this.#since = now;
     this.#nextNote = SLOW_BUILD_MS;
+  }
+
+  /** The worker's process has ended, and no other will take its place. */
+  gone(id: string): void {
+    this.#gone.add(id);
+  }
+
+  /** A worker has joined. */
+  came(id: string): void {
+    this.#gone.delete(id);
   }
 
   /** This process was paused for a time, which does not count. */
@@ -100,7 +112,8 @@ export class Rendezvous {
     const joined = this.#loss === null && waited <= JOIN_MS ? workers : minWorkers;
     const { staying, building } = this.members;
     if (staying < joined) {
-      if (this.#loss !== null) return waited <= patienceMs ? null : { fault: this.#loss };
+      const mayCome = workers - this.#gone.size >= minWorkers;
+      if (this.#loss !== null) return mayCome && waited <= patienceMs ? null : { fault: this.#loss };
       if (waited <= JOIN_MS) return null;
       const message = `${staying} of ${workers} workers joined within ${JOIN_MS / 1000} s`;
       return { fault: { code: 'ERR_JOIN_TIMEOUT', message, hint: null } };

@@ -25,10 +25,12 @@ const PAUSED_MS = 1_000;
  */
 const LAUNCHERS_WORD_MS = 3_000;
 
-/** How a run ends unless it fails. */
+/** How a run ends. */
 interface Ending {
   exitCode: number;
   reason: string;
+  /** Why it has failed; null: it has not. */
+  fault: Fault | null;
 }
 
 /** One run, from joining to its end. */
@@ -75,7 +77,10 @@ export class RunState {
   /** @param now Milliseconds of any monotonic clock. */
   handle(event: Event, now: number): Action[] {
     if (this.#over !== null) return [];
-    if (event.type === 'exited') return this.#exited(event.id, event.exit, now);
+    if (event.type === 'exited') {
+      if (!event.again) this.#membership.rendezvous.gone(event.id);
+      return this.#exited(event.id, event.exit, now);
+    }
     if (this.#loss !== null && !['saved', 'published', 'actionFailed'].includes(event.type)) {
       const { id, reason, at } = this.#loss;
       return now - at > LAUNCHERS_WORD_MS ? this.#lost(id, reason, now) : [];
@@ -241,7 +246,7 @@ export class RunState {
     }
     // Before the first step there is nothing to save.
     const stopCode = this.#begun ? null : stopCodeOf(exit);
-    if (stopCode !== null) return this.#end({ exitCode: stopCode, reason: this.#stoppedBy(id, stopCode) });
+    if (stopCode !== null) return this.#stopped(stopCode, this.#stoppedBy(id, stopCode));
     const where = isMember ? this.#where : ' before it joined';
     return this.#departed(id, `${name} ${describeExit(exit, where)}`, now);
   }
@@ -251,22 +256,41 @@ export class RunState {
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
-    // The workers abandon a validation, also the one that follows the last step.
-    const drain = this.#membership.send(null, { drain: {} });
     const { phase } = this;
     // The last step is committed: the run ends as it would have.
-    if (phase === 'CHECKPOINTING') return [drain];
+    if (phase === 'CHECKPOINTING') return [this.#drain()];
     if (this.#stop !== null) {
       // systemd sends SIGTERM and SIGHUP together, and the order in which they arrive is not that of sending.
-      if (exitCode === SIGNAL_EXIT.SIGTERM) this.#stop = { exitCode, reason };
+      if (exitCode === SIGNAL_EXIT.SIGTERM) Object.assign(this.#stop, { exitCode, reason });
       return [];
     }
-    const saves = this.#steps.unsaved && this.#membership.rendezvous.next.length > 0;
-    if (phase !== 'RUNNING' && !saves) return this.#end({ exitCode, reason });
-    this.#stop = { exitCode, reason };
+    if (phase !== 'RUNNING' && !this.#canSave) return this.#stopped(exitCode, reason);
+    return this.#save({ exitCode, reason, fault: null }, now);
+  }
+
+  /** Whether there is a state that is newer than the last checkpoint, and somebody who may hold it. */
+  get #canSave(): boolean {
+    return this.#steps.unsaved && this.#membership.rendezvous.next.length > 0;
+  }
+
+  /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
+  #save(ending: Ending, now: number): Action[] {
+    this.#stop = ending;
     this.#membership.stopping = true;
+    const drain = this.#drain();
     const forms = this.#generation === null ? this.#membership.form(now) : [];
-    return [{ type: 'stopping', reason }, drain, ...forms];
+    return [{ type: 'stopping', reason: ending.reason }, drain, ...forms];
+  }
+
+  /** The workers abandon a validation, also the one that follows the last step. */
+  #drain(): Action {
+    return this.#membership.send(null, { drain: {} });
+  }
+
+  /** Too few workers are left, and no others come: what those that are left hold is saved. */
+  #giveUp(fault: Fault, now: number): Action[] {
+    if (this.#stop !== null || !this.#canSave) return this.#fail(fault);
+    return this.#save({ exitCode: EXIT.failed, reason: `${fault.message}; no others have come`, fault }, now);
   }
 
   #tick(now: number): Action[] {
@@ -292,7 +316,7 @@ export class RunState {
     const forms = this.#membership.formIfFull(now);
     const wait = forms.length > 0 ? null : rendezvous.check(now);
     if (wait === null) return forms;
-    return 'fault' in wait ? this.#fail(wait.fault) : [{ type: 'note', message: wait.note }];
+    return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
   }
 
   /** Something that was ordered is done, or its worker is gone: others may be free to leave, and the run to end. */
@@ -307,9 +331,10 @@ export class RunState {
     const { outcome } = this.#steps;
     if (outcome === 'open') return [];
     if (outcome !== 'done') return this.#fail(outcome);
-    const done = { exitCode: EXIT.done, reason: `All ${this.#settings.steps} steps are done` };
-    const ends = this.#generation?.stage === 'CHECKPOINTING' && this.#generation.settled;
-    return ends ? this.#end(this.#stop ?? done) : [];
+    if (this.#generation?.stage !== 'CHECKPOINTING' || !this.#generation.settled) return [];
+    if (this.#stop !== null) return this.#end(this.#stop);
+    const reason = `All ${this.#settings.steps} steps are done`;
+    return this.#end({ exitCode: EXIT.done, reason, fault: null });
   }
 
   #orFail(result: Action[] | Fault): Action[] {
@@ -317,14 +342,21 @@ export class RunState {
   }
 
   #fail(fault: Fault): Action[] {
-    return this.#end({ exitCode: EXIT.failed, reason: fault.message }, fault);
+    return this.#end({ exitCode: EXIT.failed, reason: fault.message, fault });
   }
 
-  #end(ending: Ending, fault: Fault | null = null): Action[] {
+  #stopped(exitCode: number, reason: string): Action[] {
+    return this.#end({ exitCode, reason, fault: null });
+  }
+
+  #end({ exitCode, reason, fault }: Ending): Action[] {
     if (fault !== null) this.#over = 'FAILED';
-    else this.#over = ending.exitCode === EXIT.done ? 'DONE' : 'STOPPED';
-    const stop = this.#membership.send(null, { stop: { exitCode: ending.exitCode } });
-    return [stop, { type: 'end', ...ending, fault }];
+    else this.#over = exitCode === EXIT.done ? 'DONE' : 'STOPPED';
+    const stop = this.#membership.send(null, { stop: { exitCode } });
+    // What it goes on from may be newer than when it failed.
+    const told =
+      fault?.code === 'ERR_WORKER_LOST' ? this.#steps.checkpoints.resumable({ ...fault, hint: null }) : fault;
+    return [stop, { type: 'end', exitCode, reason, fault: told }];
   }
 
   /** The first step has begun. */

@@ -223,9 +223,9 @@ export class Run {
     }
   }
 
-  /** The launcher reports that this worker's process has ended. */
-  workerExited(id: string, exit: Exit): void {
-    this.#handle({ type: 'exited', id, exit });
+  /** The launcher reports that this worker's process has ended, and whether it will start it again. */
+  workerExited(id: string, exit: Exit, again: boolean): void {
+    this.#handle({ type: 'exited', id, exit, again });
   }
 
   /** The launcher forwards a line that a worker printed. */

@@ -50,8 +50,8 @@ export interface CoordinatorNotice extends RelayMessage {
 
 /** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
-  /** A worker's process has ended. */
-  exited?: { workerId: string; exit: Exit };
+  /** A worker's process has ended, and is started again or not. */
+  exited?: { workerId: string; exit: Exit; again: boolean };
   /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
   output?: string;
 }
@@ -80,35 +80,34 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
-    const startWorker = async (index: number, address: string): Promise<Child> => {
+    const goesOn = () => isRunning(coordinator) && first() === null;
+    /** Starts a worker, and again when it has died while the run goes on. */
+    const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
-      const workerId = spec.environment[ENVIRONMENT.workerId]!;
-      reportTo(coordinator, worker, workerId, exitOf, print);
-      return worker;
-    };
-    /** Starts a worker again when it has died, while the run goes on. */
-    const keep = async (index: number, address: string, first: Child): Promise<void> => {
-      const restarts = new Restarts(run.maxRestarts);
-      for (let worker = first; ; worker = await startWorker(index, address)) {
-        const ended = await worker.exited;
-        if (!goesOn() || !hasDied(ended)) return;
-        const restart = restarts.next(performance.now());
-        const told = (text: string) => tell(coordinator, `${worker.name} ${text}`, print);
-        if (restart === null) return told('is not started again: it died too often (--max-restarts)');
+      prefixLines(worker, (output) => tell(coordinator, output, print));
+      worker.process.once('exit', (code, signal) => {
+        const ended = { code, signal };
+        const restart = goesOn() && hasDied(ended) ? restarts.next(performance.now()) : null;
+        const workerId = spec.environment[ENVIRONMENT.workerId]!;
+        // The coordinator knows the rank, and whether the run was over.
+        const notice: LauncherNotice = { exited: { workerId, exit: exitOf(ended), again: restart !== null } };
+        sendMessage(coordinator, notice);
+        if (restart === null) return;
         const { delayMs, count } = restart;
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
-        told(`is started again in ${delayMs / 1000} s (${of})`);
-        await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
-        if (!goesOn()) return;
-      }
+        tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
+        const again = async () => {
+          await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
+          if (goesOn()) await startWorker(index, address, restarts);
+        };
+        again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
+      });
     };
-    const goesOn = () => isRunning(coordinator) && first() === null;
+    const mostRestarts = run.minWorkers < workersOf(run) ? run.maxRestarts : 0;
     for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
-      const worker = await startWorker(index, address);
-      if (run.minWorkers < workersOf(run))
-        keep(index, address, worker).catch((error) => print(faultLines(faultOf(error)).join('\n')));
+      await startWorker(index, address, new Restarts(mostRestarts));
     }
     const outcome = await Promise.race([coordinator.exited, unsaved]);
     if (outcome === null) {
@@ -236,20 +235,4 @@ function hasDied(ended: ProcessEnd): boolean {
 function tell(coordinator: Child, output: string, print: (line: string) => void): void {
   const notice: LauncherNotice = { output };
   sendMessage(coordinator, notice, () => print(output));
-}
-
-/** Tells the coordinator what a worker prints, and that it has ended. */
-function reportTo(
-  coordinator: Child,
-  worker: Child,
-  workerId: string,
-  exitOf: (ended: ProcessEnd) => Exit,
-  print: (line: string) => void,
-): void {
-  prefixLines(worker, (output) => tell(coordinator, output, print));
-  worker.process.once('exit', (code, signal) => {
-    // The coordinator knows the rank, and whether the run was over.
-    const notice: LauncherNotice = { exited: { workerId, exit: exitOf({ code, signal }) } };
-    sendMessage(coordinator, notice);
-  });
 }

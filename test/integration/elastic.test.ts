@@ -64,7 +64,7 @@ async function expectUndisturbed(run: Launched): Promise<void> {
 
 describe('a worker that is killed', () => {
   test('is started again and takes the state from the others: 4, 3 and 4 workers', async () => {
-    const run = new Launched(join(folder, '4-3-4'), 4, ...TRAINING, '--min-workers', '1');
+    const run = new Launched(join(folder, '4-3-4'), '1:4', ...TRAINING);
     await run.steps(3);
     process.kill(run.workers()[1]!, 'SIGKILL');
     await generationOf(run, 3, 1);
@@ -101,6 +101,20 @@ describe('a worker that is killed', () => {
     await expectUndisturbed(run);
     expect(generations(run.runDir).map(({ length }) => length)).toEqual([2, 1]);
   });
+});
+
+test('if too few are left, they save what they hold: nothing is lost when the run has failed', async () => {
+  const options = ['--min-workers', '2', '--max-restarts', '0'];
+  const run = new Launched(join(folder, 'too-few'), 3, ...TRAINING, ...options);
+  await run.steps(3);
+  const workers = run.workers();
+  for (const pid of workers.slice(0, 2)) process.kill(pid, 'SIGKILL');
+  const { output } = await ends(run.outcome, 1);
+  const { step } = readLines(join(run.runDir, 'ledger.jsonl')).at(-1) as { step: number };
+  expect(output).toMatch(/ERR_WORKER_LOST: .*Lost rank [01] /);
+  expect(output).toContain(`The last checkpoint is that of step ${step}: --resume auto`);
+  fingerprint(run.runDir, step); // reads its checkpoint
+  expect(workers.filter(isAlive)).toEqual([]);
 });
 
 test('a worker that is stopped for longer than it may be silent is left out, and comes back as another process', async () => {

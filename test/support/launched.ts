@@ -24,7 +24,8 @@ export class Launched {
   /** As it was printed, with the time before each line. */
   printed = '';
 
-  constructor(runDir: string, nodes: number, ...more: string[]) {
+  /** @param nodes Their number, or MIN:MAX. */
+  constructor(runDir: string, nodes: number | string, ...more: string[]) {
     this.runDir = runDir;
     const command = [MAIN, 'launch', TRAINING, '--nodes', String(nodes), '--run-dir', runDir, ...more];
     this.process = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -60,7 +60,7 @@ export function register(program: Command): void {
       if (run === null) process.exit(EXIT.done);
       const started = run;
       process.on('message', ({ exited, output }: LauncherNotice) => {
-        if (exited) started.workerExited(exited.workerId, exited.exit);
+        if (exited) started.workerExited(exited.workerId, exited.exit, exited.again);
         if (output !== undefined) started.workerOutput(output);
       });
       const abandoned = () => started.stop('SIGTERM', 'the launcher has ended');

@@ -1,6 +1,6 @@
 /** `orchestrator launch`: trains on this machine. */
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import { completion } from '../../coordinator/resolve-run.js';
 import { OrchestratorError, refuse } from '../../errors.js';
@@ -15,15 +15,23 @@ import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkFewest, checkWorkers } from '../../step/assignment.js';
-import { memorySize, targetsFile, wholeNumber, workerCount } from '../arguments.js';
-import { configArgument, type WorkersFlags, workersOptions, workersPerNode } from '../options.js';
+import {
+  memorySize,
+  type NodeRange,
+  nodeRange,
+  targetsFile,
+  wholeNumber,
+  workerCount,
+} from '../arguments.js';
+import { configArgument, type WorkersFlags, workersPerNode, workersPerNodeOption } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
 const LONG_READING_BYTES = 2 ** 30;
 
-interface LaunchFlags extends WorkersFlags {
+interface LaunchFlags extends Pick<WorkersFlags, 'nprocPerNode'> {
+  nodes: NodeRange;
   minWorkers?: number;
   maxRestarts: number;
   resume: string;
@@ -41,15 +49,24 @@ export function register(program: Command): void {
   const command = program
     .command('launch')
     .description('train on this machine: start a coordinator and its workers, one process each');
-  workersOptions(configArgument(command))
+  workersPerNodeOption(
+    configArgument(command).addOption(
+      new Option(
+        '--nodes <n|min:max>',
+        'number of nodes; all of them are this machine. With MIN:MAX, MAX are started, and the run goes on with MIN',
+      )
+        .argParser(nodeRange)
+        .default({ min: 1, max: 1 }, '1'),
+    ),
+  )
     .option(
       '--min-workers <n>',
-      'go on when workers die, as long as so many are left (default: all of them)',
+      'go on when workers die, as long as so many are left (default: those of MIN nodes)',
       workerCount,
     )
     .option(
       '--max-restarts <n>',
-      'with --min-workers: how often each worker that has died is started again within 10 minutes',
+      'in a run that goes on when workers die: how often each worker that has died is started again within 10 minutes',
       wholeNumber,
       3,
     )
@@ -79,9 +96,13 @@ export function register(program: Command): void {
         throw new OrchestratorError('ERR_USAGE', '--json needs --dry-run', hint);
       }
       const given = loadConfigWithSources(configPath, flags.set);
-      const perNode = await workersPerNode(native(), given.config, flags);
-      const workers = flags.nodes * perNode;
-      const { minWorkers = workers, maxRestarts } = flags;
+      const { nodes, nprocPerNode, maxRestarts } = flags;
+      const perNode = await workersPerNode(native(), given.config, {
+        nodes: nodes.max,
+        ...(nprocPerNode === undefined ? {} : { nprocPerNode }),
+      });
+      const workers = nodes.max * perNode;
+      const { minWorkers = nodes.min * perNode } = flags;
       // Who outlives others holds the whole state.
       const isGrpc = minWorkers < workers && given.config.exchange === 'auto';
       const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
@@ -89,7 +110,7 @@ export function register(program: Command): void {
       const { config } = loaded;
       checkFewest(config, workers, minWorkers);
       const options: LaunchOptions = {
-        nodes: flags.nodes,
+        nodes: nodes.max,
         workersPerNode: perNode,
         minWorkers,
         maxRestarts,

@@ -348,7 +348,7 @@ export class World {
       this.#starts(id, 100 + this.below(2_000));
     } else if (this.settings.supervised && this.chance(0.9)) {
       this.clock.later(this.below(500), () =>
-        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false } }),
+        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again: true }),
       );
     }
     this.#countHolders();

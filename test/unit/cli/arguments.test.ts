@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { latentSides, rowNumbers, targetsFile, timeLimit } from '../../../src/cli/arguments.js';
+import { latentSides, nodeRange, rowNumbers, targetsFile, timeLimit } from '../../../src/cli/arguments.js';
 
 describe('rowNumbers', () => {
   test.each([
@@ -14,6 +14,13 @@ describe('rowNumbers', () => {
   test.each(['', '1,', 'a', '-1', '3-1', '1.5', '0-1000000000000', '0-9999,0'])('refuses "%s"', (text) => {
     expect(() => rowNumbers(text)).toThrow(/such as 0,1,2 or 0-7/);
   });
+});
+
+test('nodeRange', () => {
+  expect(nodeRange('4')).toEqual({ min: 4, max: 4 });
+  expect(nodeRange('1:4')).toEqual({ min: 1, max: 4 });
+  for (const text of ['4:1', '1:2:3', '0:2', ':', '1:', 'a'])
+    expect(() => nodeRange(text)).toThrow(/^Expected a (whole )?number/);
 });
 
 test('targetsFile', () => {

@@ -699,7 +699,7 @@ describe('failures', () => {
     // The others say that they lost a peer.
     const failure = { code: 'ERR_EXCHANGE', message: 'reset', hint: '', fatal: true };
     expect(script.event({ type: 'failure', id: 'a', failure })).toEqual([]);
-    const actions = script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL') });
+    const actions = script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false });
     expect(end(actions)?.fault).toMatchObject({
       code: 'ERR_WORKER_LOST',
       message: 'rank 1 (pid 101 on h) was killed by SIGKILL at step 2 (out of memory?)',
@@ -711,7 +711,7 @@ describe('failures', () => {
     const script = new Script({ supervised: true }).running();
     for (const step of [1, 2]) script.step(step);
     script.checkpoint(2);
-    const actions = script.event({ type: 'exited', id: 'b', exit: killed('SIGSEGV') });
+    const actions = script.event({ type: 'exited', id: 'b', exit: killed('SIGSEGV'), again: false });
     expect(end(actions)?.fault).toMatchObject({
       message: 'rank 1 (pid 101 on h) crashed with SIGSEGV at step 3',
       hint: 'The last checkpoint is that of step 2: --resume auto, the default, goes on from there',
@@ -725,9 +725,9 @@ describe('failures', () => {
     script.event({ type: 'lost', id: 'b', reason: 'its connection was reset' });
     const checkpoint = { step: 2, path: 'x', bytes: 1, seconds: 1, stallSeconds: 0 };
     expect(script.event({ type: 'published', checkpoint })).toEqual([{ type: 'saved', checkpoint }]);
-    expect(end(script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL') }))?.fault?.hint).toContain(
-      'The last checkpoint is that of step 2',
-    );
+    expect(
+      end(script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false }))?.fault?.hint,
+    ).toContain('The last checkpoint is that of step 2');
   });
 
   test('if the launcher says nothing, the lost session is the reason', () => {
@@ -744,7 +744,7 @@ describe('failures', () => {
 
   test('a process that ends before it joined', () => {
     const script = new Script();
-    expect(reason(script.event({ type: 'exited', id: 'a', exit: ended(1) }))).toBe(
+    expect(reason(script.event({ type: 'exited', id: 'a', exit: ended(1), again: false }))).toBe(
       'ERR_WORKER_LOST: worker a ended with exit code 1 before it joined',
     );
   });
@@ -757,7 +757,10 @@ describe('failures', () => {
     for (const joined of [false, true]) {
       const script = new Script();
       if (joined) script.join('a');
-      expect(end(script.event({ type: 'exited', id: 'a', exit }))).toMatchObject({ exitCode, fault: null });
+      expect(end(script.event({ type: 'exited', id: 'a', exit, again: false }))).toMatchObject({
+        exitCode,
+        fault: null,
+      });
       expect(script.state.phase).toBe('STOPPED');
     }
   });
@@ -875,6 +878,37 @@ describe('failures', () => {
       expect(end(script.event({ type: 'failure', id: 'b', failure: fatal }))?.fault?.code).toBe('ERR_PLAN');
     });
 
+    test('if too few are left and no others come, those that are left save what they hold, and the run has failed', () => {
+      const script = new Script({ ...OUTLIVES, minWorkers: 2, supervised: true }).running();
+      script.step(1);
+      script.event({ type: 'lost', id: 'b', reason: 'reset' });
+      expect(script.state.phase).toBe('JOINING');
+      // Another process may still take its place.
+      script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+      script.now += 250;
+      expect(script.event({ type: 'tick' })).toEqual([]);
+      script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false });
+      script.now += 250;
+      script.event({ type: 'tick' });
+      expect(script.state).toMatchObject({ phase: 'FORMING', places: [{ id: 'a' }] });
+      const device = null;
+      script.event({ type: 'formed', id: 'a', formed: { device, held: { step: 1 } } });
+      const [start] = script.event({ type: 'ready', id: 'a', ready: ready({ step: 1 }) }).slice(-1);
+      expect(start).toMatchObject({ message: { start: { step: 1, checkpoint: true, stop: true } } });
+      script.event({ type: 'finished', id: 'a', finished: {} });
+      script.applied('a', 1);
+      script.saved(1);
+      const published = { step: 1, path: 'step-1', seconds: 1, stallSeconds: 0, bytes: 1 };
+      expect(end(script.event({ type: 'published', checkpoint: published }))).toMatchObject({
+        exitCode: 1,
+        fault: {
+          code: 'ERR_WORKER_LOST',
+          message: 'Lost rank 1 (pid 101 on h) at step 2: reset',
+          hint: 'The last checkpoint is that of step 1: --resume auto, the default, goes on from there',
+        },
+      });
+    });
+
     test('who builds while others train may be silent for as long as before the first step', () => {
       const script = new Script({ ...OUTLIVES, maxWorkers: 3 }).running();
       script.join('c');
@@ -895,7 +929,7 @@ describe('failures', () => {
     test('the next generation has the time to finish a step that it computes', () => {
       const script = new Script(OUTLIVES).running();
       script.event({ type: 'lost', id: 'b', reason: 'reset' });
-      const after = (seconds: number) => {
+      const phaseAfter = (seconds: number) => {
         for (let i = 0; i < 4 * seconds; i++) {
           script.now += 250;
           script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
@@ -903,8 +937,8 @@ describe('failures', () => {
         }
         return script.state.phase;
       };
-      expect(after(1_790)).toBe('FORMING');
-      expect(after(20)).toBe('FAILED');
+      expect(phaseAfter(1_790)).toBe('FORMING');
+      expect(phaseAfter(20)).toBe('FAILED');
     });
   });
 
