@@ -139,8 +139,22 @@ function generations(runDir: string): number {
 }
 
 function lastWorkers(runDir: string): number {
+  return lastFormed(runDir).places.length;
+}
+
+/** A worker of a generation, as the journal has it. */
+export interface RecordedPlace {
+  id: string;
+  pid: number;
+  host: string;
+}
+
+/** The workers of the last generation, by rank, and with how many the run goes on. */
+export function lastFormed(runDir: string): { places: RecordedPlace[]; minWorkers: number } {
   const formed = [...journal(runDir)].findLast(({ workers }) => Array.isArray(workers));
-  return (formed?.workers as unknown[] | undefined)?.length ?? 0;
+  const places = (formed?.workers as RecordedPlace[] | undefined) ?? [];
+  const { min_workers: least } = formed ?? {};
+  return { places, minWorkers: typeof least === 'number' ? least : places.length };
 }
 
 function stepRecord(line: Mapping, steps: number): StepRecord {

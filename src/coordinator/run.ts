@@ -283,6 +283,7 @@ export class Run {
           segments: this.#resolved.segments,
           started_unix_seconds: this.#dir.started,
           workers: action.workers,
+          min_workers: this.#options.minWorkers,
           unix_seconds: Date.now() / 1000,
         };
         break;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import { orchestrator, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
 const settings = (...all: string[]) => all.flatMap((set) => ['--set', set]);
@@ -130,14 +131,23 @@ test('a worker that is stopped for longer than it may be silent is left out, and
   );
 });
 
-test('a worker that gets SIGTERM leaves after the step, and is not started again', async () => {
+test('a worker that is drained leaves after the step, and is not started again', async () => {
   const run = new Launched(join(folder, 'leaves'), 3, ...TRAINING, '--min-workers', '2');
   await run.steps(3);
-  const leaver = run.workers()[0]!;
-  process.kill(leaver, 'SIGTERM');
+  const { runDir } = run;
+  const [leaver] = run.workers();
+  expect(succeeds(orchestrator('drain', runDir, 'local-0'))).toBe(
+    `worker local-0 (pid ${leaver}) has left the run in ${runDir}\n`,
+  );
   await generationOf(run, 2, 1);
+  const { stderr } = orchestrator('drain', runDir, 'local-1');
+  expect(stderr).toContain(`The run in ${runDir} needs all of its 2 workers (--min-workers)`);
+  expect(orchestrator('drain', runDir, 'local-0').stderr).toContain(
+    'has no worker local-0; it has local-1, local-2',
+  );
   await expectUndisturbed(run);
-  expect(generations(run.runDir).map(({ length }) => length)).toEqual([3, 2]);
+  expect(generations(runDir).map(({ length }) => length)).toEqual([3, 2]);
+  expect(orchestrator('drain', runDir, 'local-1').stderr).toContain(`Nothing runs in ${runDir}`);
   expect(run.output).not.toContain('started again');
 });
 
