@@ -114,6 +114,12 @@ describe('of runs that are over', () => {
     expect(page).toMatch(/^All 24 steps are done, in /m);
     const lines = succeeds(orchestrator('logs', join(runs, 'one'), '--json'));
     expect(lines).toBe(readFileSync(join(runs, 'one/run.log'), 'utf8'));
+    const whole = lines.trimEnd().split('\n');
+    const last = (count: number) =>
+      succeeds(orchestrator('logs', join(runs, 'one'), '--json', '-n', `${count}`));
+    expect(last(2)).toBe(`${whole.slice(-2).join('\n')}\n`);
+    expect(last(0)).toBe('');
+    expect(last(whole.length + 1)).toBe(lines);
     const old = succeeds(orchestrator('logs', join(runs, 'before')));
     expect(old).toMatch(/the run is DONE/);
   });
