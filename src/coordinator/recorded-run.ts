@@ -45,7 +45,15 @@ export function recordedConfig(runDir: string): Config {
       `${runDir} has no ${CONFIG}: its run has not begun, or it is not of a run`,
     );
   }
-  return storedConfig(parse(text), path);
+  return storedConfig(parsed(text, path), path);
+}
+
+function parsed(text: string, path: string): unknown {
+  try {
+    return parse(text, { prettyErrors: false });
+  } catch (error) {
+    throw new OrchestratorError('ERR_CONFIG', `${path} is no YAML: ${(error as Error).message}`);
+  }
 }
 
 export async function recordedRun(runDir: string): Promise<RecordedRun> {

@@ -6,7 +6,7 @@ import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { reasonOf } from '../files/io.js';
+import { readFailure, reasonOf } from '../files/io.js';
 import type { Sink } from '../telemetry/record.js';
 import type { RunProgress, RunView } from '../telemetry/run-progress.js';
 
@@ -20,7 +20,13 @@ const ANSWER_MS = 2_000;
  * The socket's name by an open folder: the path of a socket may have 107 bytes, that of a run folder any number.
  */
 const inFolder = (fd: number) => join(`/proc/self/fd/${fd}`, SOCKET);
-const openFolder = (path: string) => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+const openFolder = (path: string) => {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw readFailure('open', path, error);
+  }
+};
 
 /** Serves the state until the sink is closed; a text says why it cannot. */
 export async function serveStatus(progress: RunProgress, runDir: string): Promise<Sink | string> {

@@ -34,6 +34,13 @@ test('answers in a folder of any length, to its user alone, and leaves nothing b
   expect(await askStatus(runDir)).toBeNull();
 });
 
+test('a folder that cannot be opened is an error with its path', async () => {
+  await expect(askStatus(join(temporaryFolder(), 'none'))).rejects.toMatchObject({
+    code: 'ERR_FILE_OPEN',
+    message: expect.stringContaining('none'),
+  });
+});
+
 test('clients that do not read, write or end do not keep it from answering', async () => {
   const runDir = temporaryFolder();
   const served = (await serveStatus(new RunProgress(header), runDir)) as Sink;
