@@ -107,9 +107,12 @@ export class Members {
     for (const joined of this.#joined.values()) joined.seen += ms;
   }
 
-  /** A member that was not heard for longer than this, and for how long. */
-  silent(now: number, limitMs: number): { id: string; ms: number } | null {
-    for (const [id, { seen }] of this.#joined) if (now - seen > limitMs) return { id, ms: now - seen };
+  /** A member that was not heard for longer than its limit, and for how long; null: there is none. */
+  silent(now: number, limitMs: { building: number; built: number }): { id: string; ms: number } | null {
+    for (const [id, { seen, standby }] of this.#joined) {
+      const ms = now - seen;
+      if (ms > (standby ? limitMs.built : limitMs.building)) return { id, ms };
+    }
     return null;
   }
 

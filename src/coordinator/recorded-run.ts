@@ -23,7 +23,7 @@ import {
   type ValidationLoss,
   WINDOW,
 } from '../telemetry/run-progress.js';
-import { CONFIG, JOURNAL, LOCK, LOG, METRICS } from './run-dir.js';
+import { CONFIG, journalOf, LOCK, LOG, METRICS } from './run-dir.js';
 
 /** The phases in which a run has ended. A run that was killed could not say so. */
 const ENDED: ReadonlySet<string> = new Set(['DONE', 'STOPPED', 'FAILED']);
@@ -59,18 +59,19 @@ function parsed(text: string, path: string): unknown {
 export async function recordedRun(runDir: string): Promise<RecordedRun> {
   const config = recordedConfig(runDir);
   const { steps } = config.schedule;
+  const { lastGeneration, workers } = journalOf(runDir);
   let clock = Date.now();
   const progress = new RunProgress(
     {
       name: config.name,
       run: config.name,
       steps,
-      workers: lastWorkers(runDir),
+      workers,
       checkpointEvery: config.checkpoint.every,
       resumedStep: 0,
       runDir,
       checkpoint: null,
-      restarts: Math.max(0, generations(runDir) - 1),
+      restarts: Math.max(0, lastGeneration - 1),
       validatedWeights:
         comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     },
@@ -133,22 +134,6 @@ function phaseIn(runDir: string): string {
   const isAlive = lockOwner(join(runDir, LOCK)) !== null;
   if (isAlive) return phase === null || ENDED.has(phase) ? 'STARTING' : phase;
   return phase !== null && ENDED.has(phase) ? phase : 'KILLED';
-}
-
-function* journal(runDir: string): Generator<Mapping> {
-  for (const { line } of completeLines(join(runDir, JOURNAL))) {
-    const record = parseLine(line);
-    if (record !== null) yield record;
-  }
-}
-
-function generations(runDir: string): number {
-  return [...journal(runDir)].reduce((most, { generation }) => Math.max(most, Number(generation) || 0), 0);
-}
-
-function lastWorkers(runDir: string): number {
-  const formed = [...journal(runDir)].findLast(({ workers }) => Array.isArray(workers));
-  return (formed?.workers as unknown[] | undefined)?.length ?? 0;
 }
 
 function stepRecord(line: Mapping, steps: number): StepRecord {

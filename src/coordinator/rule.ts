@@ -126,8 +126,11 @@ export class RunState {
         return this.#fail(this.#steps.checkpoints.resumable(event.fault));
       case 'tick':
         return this.#tick(now);
-      default:
-        return this.#generation === null ? [] : this.#onAnswer(event, this.#generation, now);
+      default: {
+        const generation = this.#generation;
+        // Who has no place in the generation was asked nothing.
+        return generation?.place(event.id) ? this.#onAnswer(event, generation, now) : [];
+      }
     }
   }
 
@@ -273,7 +276,8 @@ export class RunState {
       this.#generation?.paused(gap);
     }
     this.#lastTick = now;
-    const silent = members.silent(now, this.#begun ? SILENT_MS.training : SILENT_MS.building);
+    const { training, building } = SILENT_MS;
+    const silent = members.silent(now, { building, built: this.#begun ? training : building });
     if (silent !== null) {
       const { id, ms } = silent;
       const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s`;

@@ -42,7 +42,7 @@ import { lastStep as lastRecorded } from './progress.js';
 import type { ResolvedRun } from './resolve-run.js';
 
 export const CONFIG = 'config.yaml';
-export const JOURNAL = 'journal.jsonl';
+const JOURNAL = 'journal.jsonl';
 const LEDGER = 'ledger.jsonl';
 export const LOCK = 'lock';
 export const LOG = 'run.log';
@@ -148,7 +148,7 @@ export class RunDir {
   private constructor(path: string, made: readonly string[], unlock: () => void, notes: readonly string[]) {
     this.path = path;
     this.notes = notes;
-    const { lastGeneration, started } = journalOf(join(path, JOURNAL));
+    const { lastGeneration, started } = journalOf(path);
     this.lastGeneration = lastGeneration;
     this.started = started ?? Date.now() / 1000;
     this.#made = made;
@@ -295,17 +295,26 @@ function removeEmpty(folders: readonly string[]): void {
   }
 }
 
-/** The last generation in a journal (0: none), and when the run was first started (null: not known). */
-function journalOf(path: string): { lastGeneration: number; started: number | null } {
+/**
+ * What a run's journal says: the last generation (0: none), the workers of the one that formed last (0: none),
+ * and when the run was first started (null: not known).
+ */
+export function journalOf(runDir: string): {
+  lastGeneration: number;
+  workers: number;
+  started: number | null;
+} {
   let lastGeneration = 0;
+  let workers = 0;
   let started: number | null = null;
-  leadingLines(path, (line) => {
-    const { generation, started_unix_seconds: first, unix_seconds: written } = line;
+  leadingLines(join(runDir, JOURNAL), (line) => {
+    const { generation, workers: members, started_unix_seconds: first, unix_seconds: written } = line;
     if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
+    if (Array.isArray(members)) workers = members.length;
     // Journals of earlier versions do not say it; their first line was written when the workers were ready.
     const at = first ?? written;
     if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return { lastGeneration, started };
+  return { lastGeneration, workers, started };
 }

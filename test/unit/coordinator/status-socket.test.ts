@@ -41,6 +41,14 @@ test('a folder that cannot be opened is an error with its path', async () => {
   });
 });
 
+test('where its name is taken, the run goes on without it', async () => {
+  const runDir = temporaryFolder();
+  mkdirSync(join(runDir, 'status.sock'));
+  expect(await serveStatus(new RunProgress(header), runDir)).toMatch(
+    /^no socket for `orchestrator status` in /,
+  );
+});
+
 test('clients that do not read, write or end do not keep it from answering', async () => {
   const runDir = temporaryFolder();
   const served = (await serveStatus(new RunProgress(header), runDir)) as Sink;
