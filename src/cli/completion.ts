@@ -27,7 +27,10 @@ const flagsOf = (options: readonly Option[]) =>
   options.flatMap(({ short, long }) => [short, long].filter((flag) => flag !== undefined));
 const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** For bash, and for zsh by its bashcompinit. */
+/**
+ * For bash, and for zsh by its bashcompinit. Names of folders are no words of `compgen -W`, which would carry out
+ * what they have in `$(...)`.
+ */
 function bash(program: Command): string {
   const all = [...completed(program, [])];
   const groups = all.filter(({ commands }) => commands.length > 0);
@@ -45,7 +48,7 @@ function bash(program: Command): string {
     ),
   );
   return `_orchestrator() {
-  local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} path='' words='' runs=0 i
+  local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} path='' words='' runs=0 i name
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "$path" in
     ${groups.map(({ path }) => quoted(path)).join('|')}) [[ \${COMP_WORDS[i]} == -* ]] || path="\${path:+$path }\${COMP_WORDS[i]}" ;;
@@ -58,7 +61,10 @@ ${choices.join('\n')}
 ${cases.join('\n')}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
-  ((runs)) && [ -d runs ] && COMPREPLY+=($(compgen -W "$(ls runs)" -- "$word"))
+  ((runs)) && for name in runs/"$word"*/; do
+    [ -d "$name" ] && name=\${name%/} && COMPREPLY+=("\${name#runs/}")
+  done
+  local IFS=$'\\n'
   [[ $word == -* ]] || [ -z "$path" ] || COMPREPLY+=($(compgen -f -- "$word"))
 }
 complete -o filenames -F _orchestrator orchestrator ./orchestrator

@@ -107,11 +107,11 @@ export class Members {
     for (const joined of this.#joined.values()) joined.seen += ms;
   }
 
-  /** A member that was not heard for longer than such a member may be silent, and for how long. */
-  silent(now: number, limitMs: { building: number; standby: number }): { id: string; ms: number } | null {
+  /** A member that was not heard for longer than its limit, and for how long; null: there is none. */
+  silent(now: number, limitMs: { building: number; built: number }): { id: string; ms: number } | null {
     for (const [id, { seen, standby }] of this.#joined) {
       const ms = now - seen;
-      if (ms > (standby ? limitMs.standby : limitMs.building)) return { id, ms };
+      if (ms > (standby ? limitMs.built : limitMs.building)) return { id, ms };
     }
     return null;
   }

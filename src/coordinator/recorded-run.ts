@@ -23,7 +23,7 @@ import {
   type ValidationLoss,
   WINDOW,
 } from '../telemetry/run-progress.js';
-import { CONFIG, JOURNAL, LOCK, LOG, METRICS } from './run-dir.js';
+import { CONFIG, journalOf, LOCK, LOG, METRICS } from './run-dir.js';
 
 /** The phases in which a run has ended. A run that was killed could not say so. */
 const ENDED: ReadonlySet<string> = new Set(['DONE', 'STOPPED', 'FAILED']);
@@ -45,24 +45,33 @@ export function recordedConfig(runDir: string): Config {
       `${runDir} has no ${CONFIG}: its run has not begun, or it is not of a run`,
     );
   }
-  return storedConfig(parse(text), path);
+  return storedConfig(parsed(text, path), path);
+}
+
+function parsed(text: string, path: string): unknown {
+  try {
+    return parse(text, { prettyErrors: false });
+  } catch (error) {
+    throw new OrchestratorError('ERR_CONFIG', `${path} is no YAML: ${(error as Error).message}`);
+  }
 }
 
 export async function recordedRun(runDir: string): Promise<RecordedRun> {
   const config = recordedConfig(runDir);
   const { steps } = config.schedule;
+  const { lastGeneration, workers } = journalOf(runDir);
   let clock = Date.now();
   const progress = new RunProgress(
     {
       name: config.name,
       run: config.name,
       steps,
-      workers: lastWorkers(runDir),
+      workers: workers.length,
       checkpointEvery: config.checkpoint.every,
       resumedStep: 0,
       runDir,
       checkpoint: null,
-      restarts: Math.max(0, generations(runDir) - 1),
+      restarts: Math.max(0, lastGeneration - 1),
       validatedWeights:
         comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     },
@@ -125,36 +134,6 @@ function phaseIn(runDir: string): string {
   const isAlive = lockOwner(join(runDir, LOCK)) !== null;
   if (isAlive) return phase === null || ENDED.has(phase) ? 'STARTING' : phase;
   return phase !== null && ENDED.has(phase) ? phase : 'KILLED';
-}
-
-function* journal(runDir: string): Generator<Mapping> {
-  for (const { line } of completeLines(join(runDir, JOURNAL))) {
-    const record = parseLine(line);
-    if (record !== null) yield record;
-  }
-}
-
-function generations(runDir: string): number {
-  return [...journal(runDir)].reduce((most, { generation }) => Math.max(most, Number(generation) || 0), 0);
-}
-
-function lastWorkers(runDir: string): number {
-  return lastFormed(runDir).places.length;
-}
-
-/** A worker of a generation, as the journal has it. */
-export interface RecordedPlace {
-  id: string;
-  pid: number;
-  host: string;
-}
-
-/** The workers of the last generation, by rank, and with how many the run goes on. */
-export function lastFormed(runDir: string): { places: RecordedPlace[]; minWorkers: number } {
-  const formed = [...journal(runDir)].findLast(({ workers }) => Array.isArray(workers));
-  const places = (formed?.workers as RecordedPlace[] | undefined) ?? [];
-  const { min_workers: least } = formed ?? {};
-  return { places, minWorkers: typeof least === 'number' ? least : places.length };
 }
 
 function stepRecord(line: Mapping, steps: number): StepRecord {

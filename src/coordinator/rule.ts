@@ -135,8 +135,11 @@ export class RunState {
         return this.#fail(this.#steps.checkpoints.resumable(event.fault));
       case 'tick':
         return this.#tick(now);
-      default:
-        return this.#generation === null ? [] : this.#onAnswer(event, this.#generation, now);
+      default: {
+        const generation = this.#generation;
+        // Who has no place in the generation was asked nothing.
+        return generation?.place(event.id) ? this.#onAnswer(event, generation, now) : [];
+      }
     }
   }
 
@@ -302,7 +305,7 @@ export class RunState {
     }
     this.#lastTick = now;
     const { training, building } = SILENT_MS;
-    const silent = members.silent(now, { building, standby: this.#begun ? training : building });
+    const silent = members.silent(now, { building, built: this.#begun ? training : building });
     if (silent !== null) {
       const { id, ms } = silent;
       const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s`;

@@ -42,7 +42,7 @@ import { lastStep as lastRecorded } from './progress.js';
 import type { ResolvedRun } from './resolve-run.js';
 
 export const CONFIG = 'config.yaml';
-export const JOURNAL = 'journal.jsonl';
+const JOURNAL = 'journal.jsonl';
 const LEDGER = 'ledger.jsonl';
 export const LOCK = 'lock';
 export const LOG = 'run.log';
@@ -148,7 +148,7 @@ export class RunDir {
   private constructor(path: string, made: readonly string[], unlock: () => void, notes: readonly string[]) {
     this.path = path;
     this.notes = notes;
-    const { lastGeneration, started } = journalOf(join(path, JOURNAL));
+    const { lastGeneration, started } = journalOf(path);
     this.lastGeneration = lastGeneration;
     this.started = started ?? Date.now() / 1000;
     this.#made = made;
@@ -295,17 +295,42 @@ function removeEmpty(folders: readonly string[]): void {
   }
 }
 
-/** The last generation in a journal (0: none), and when the run was first started (null: not known). */
-function journalOf(path: string): { lastGeneration: number; started: number | null } {
+/** A worker of a generation, as the journal has it. */
+export interface RecordedPlace {
+  id: string;
+  pid: number;
+  host: string;
+}
+
+interface JournalRecord {
+  /** 0: none. */
+  lastGeneration: number;
+  /** The workers of the generation that formed last, by rank; empty: none did. */
+  workers: readonly RecordedPlace[];
+  /** With how many of them the run goes on. */
+  minWorkers: number;
+  /** When the run was first started; null: not known. */
+  started: number | null;
+}
+
+/** What a run's journal says. */
+export function journalOf(runDir: string): JournalRecord {
   let lastGeneration = 0;
+  let workers: readonly RecordedPlace[] = [];
+  let minWorkers = 0;
   let started: number | null = null;
-  leadingLines(path, (line) => {
-    const { generation, started_unix_seconds: first, unix_seconds: written } = line;
+  leadingLines(join(runDir, JOURNAL), (line) => {
+    const { generation, workers: members, started_unix_seconds: first, unix_seconds: written } = line;
     if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
+    if (Array.isArray(members)) {
+      workers = members as RecordedPlace[];
+      // Journals of earlier versions do not say it: all were needed.
+      minWorkers = typeof line.min_workers === 'number' ? line.min_workers : members.length;
+    }
     // Journals of earlier versions do not say it; their first line was written when the workers were ready.
     const at = first ?? written;
     if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return { lastGeneration, started };
+  return { lastGeneration, workers, minWorkers, started };
 }

@@ -3,10 +3,10 @@
  * the machine of the coordinator; elsewhere, and where no socket can be made, the files of the run are read.
  */
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { reasonOf } from '../files/io.js';
+import { readFailure, reasonOf } from '../files/io.js';
 import type { Sink } from '../telemetry/record.js';
 import type { RunProgress, RunView } from '../telemetry/run-progress.js';
 
@@ -20,7 +20,13 @@ const ANSWER_MS = 2_000;
  * The socket's name by an open folder: the path of a socket may have 107 bytes, that of a run folder any number.
  */
 const inFolder = (fd: number) => join(`/proc/self/fd/${fd}`, SOCKET);
-const openFolder = (path: string) => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+const openFolder = (path: string) => {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw readFailure('open', path, error);
+  }
+};
 
 /** Serves the state until the sink is closed; a text says why it cannot. */
 export async function serveStatus(progress: RunProgress, runDir: string): Promise<Sink | string> {
@@ -31,20 +37,10 @@ export async function serveStatus(progress: RunProgress, runDir: string): Promis
     socket.end(`${JSON.stringify(progress.view())}\n`);
   });
   server.maxConnections = MAX_CONNECTIONS;
-  // A killed run leaves its socket.
-  rmSync(inFolder(folder), { force: true });
-  const listening = new Promise<void>((resolve, reject) => {
-    server.once('error', reject).once('listening', resolve);
-  });
-  // The socket is made within listen(), with the permissions that the mask leaves: the user's alone.
-  const mask = process.umask(0o177);
   try {
-    server.listen(inFolder(folder));
-  } finally {
-    process.umask(mask);
-  }
-  try {
-    await listening;
+    // A killed run leaves its socket.
+    rmSync(inFolder(folder), { force: true });
+    await listenAt(server, inFolder(folder));
   } catch (error) {
     closeSync(folder);
     return `no socket for \`orchestrator status\` in ${runDir} (${reasonOf(error)}): it reads the run's files`;
@@ -57,6 +53,20 @@ export async function serveStatus(progress: RunProgress, runDir: string): Promis
       closeSync(folder);
     },
   };
+}
+
+/** The socket is made within listen(), with the permissions that the mask leaves: the user's alone. */
+function listenAt(server: Server, path: string): Promise<void> {
+  const listening = new Promise<void>((resolve, reject) => {
+    server.once('error', reject).once('listening', resolve);
+  });
+  const mask = process.umask(0o177);
+  try {
+    server.listen(path);
+  } finally {
+    process.umask(mask);
+  }
+  return listening;
 }
 
 /** The state of a run, from its coordinator; null if none answers. */

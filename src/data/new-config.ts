@@ -1,4 +1,5 @@
 /** A configuration for a data set: what its columns are probably for, by their names and shapes. */
+import { parse } from 'yaml';
 import { JOINED_COLUMNS, TEXT_COLUMNS } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import { joinColumn, product, type TableColumn } from './column.js';
@@ -164,10 +165,13 @@ function normalised(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]+/g, '_');
 }
 
-/** A name or path as YAML, quoted where it must be. */
 function text(name: string | null): string {
-  if (name === null) return UNKNOWN;
-  return /^[A-Za-z0-9_./~][\w./~-]*$/.test(name) && !/^[\d.]+$/.test(name) ? name : JSON.stringify(name);
+  return name === null ? UNKNOWN : yamlText(name);
+}
+
+/** A name or path as YAML, quoted where it would not be read as this text: "1e5", "null", "a, b". */
+export function yamlText(name: string): string {
+  return /^[\w./~][\w./~-]*$/.test(name) && parse(name) === name ? name : JSON.stringify(name);
 }
 
 function mapping(columns: ReadonlyMap<string, string | null>): string {

@@ -15,8 +15,8 @@ export class Restarts {
   }
 
   /**
-   * The worker has died: how long to wait until it is started again, twice as long as the time before, and the
-   * how manieth start in ten minutes that is; null if it is not.
+   * The worker has died: how long to wait until it is started again, twice as long as the time before, and how
+   * many starts in ten minutes it is; null if it is not started again.
    *
    * @param now Milliseconds of any monotonic clock.
    */
@@ -25,6 +25,8 @@ export class Restarts {
     const before = this.#recent.length;
     if (before >= this.#most) return null;
     this.#recent.push(now);
-    return { delayMs: Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** before), count: before + 1 };
+    // 2^5 seconds are longer than the longest.
+    const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS << Math.min(before, 5));
+    return { delayMs, count: before + 1 };
   }
 }

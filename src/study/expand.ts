@@ -5,7 +5,9 @@ import { loadConfigWithSources } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
+import { objectiveOf } from '../objective/objective.js';
 import { nearest } from '../text/nearest.js';
+import type { Evaluation } from './schema.js';
 import type { LoadedStudy } from './spec.js';
 
 export interface StudyRun {
@@ -87,7 +89,7 @@ export function expand(study: LoadedStudy, variants: readonly Variant[]): StudyR
           ...(spec.evaluation === null ? {} : { 'checkpoint.keep_best': true }),
         };
         const overrides = Object.entries(set).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-        const config = configOf(base, overrides, `${path}: variant "${variant}"`);
+        const config = configOf(base, overrides, spec.evaluation, `${path}: variant "${variant}"`);
         return { name, variant, data, seed, config, hash: canonicalHash(withoutExecution(config)) };
       }),
     ),
@@ -107,12 +109,22 @@ export function expand(study: LoadedStudy, variants: readonly Variant[]): StudyR
 /** For a name that a comma has cut in two. */
 const QUOTES = "In a list in brackets, put names with a comma in quotes: ['rf/lognorm(0,1)', rf]";
 
-function configOf(path: string, overrides: readonly string[], what: string): Config {
+function configOf(
+  path: string,
+  overrides: readonly string[],
+  evaluation: Evaluation | null,
+  what: string,
+): Config {
   try {
     // Variables of this process would change what the study's file says.
     const { config } = loadConfigWithSources(path, overrides, {});
-    if (validatedWeights(config).length > 0) return config;
-    throw new OrchestratorError('ERR_CONFIG', 'expected a validation, because losses are compared');
+    if (validatedWeights(config).length === 0) {
+      throw new OrchestratorError('ERR_CONFIG', 'expected a validation, because losses are compared');
+    }
+    // Some formulations do not have every schedule: that is refused before they are trained.
+    const objective = objectiveOf(config.objective);
+    for (const { schedule, steps } of evaluation?.samplers ?? []) objective.grid(schedule, steps);
+    return config;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
     const { code } = error;

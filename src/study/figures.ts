@@ -9,7 +9,7 @@ import { bestOfFamilies, inOrder, shownSetting } from './order.js';
 import { drawPrompts, picturesIn, readReference } from './prompts.js';
 import type { FoundRun, Results, SettingResult } from './result-types.js';
 import { keptPictures, PICTURES_SHOWN } from './score.js';
-import { mean } from './statistics.js';
+import { COVERAGE, mean } from './statistics.js';
 
 export interface Figure {
   /** Name of the file without its ending. */
@@ -40,7 +40,7 @@ function ranksFigure(results: Results): Figure | null {
   const rings = rows.some(({ other }) => other !== null);
   return {
     name: 'ranks',
-    caption: `Average ranks over all settings, with 90 % intervals${rings ? "; rings are the paper's, among its 61" : ''}.`,
+    caption: `Average ranks over all settings, with ${100 * COVERAGE} % intervals${rings ? "; rings are the paper's, among its 61" : ''}.`,
     svg: intervalsSvg(
       'Average rank over all settings',
       'rank (1 = on the Pareto front of every setting)',

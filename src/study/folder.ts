@@ -20,7 +20,7 @@ import { lockFile } from '../files/lock.js';
 import { type StudyRun, withoutExecution } from './expand.js';
 import { evaluationSchema } from './schema.js';
 import { storedScores } from './score.js';
-import { missingValidation } from './validations.js';
+import { missingValidation, type ValidatedSteps } from './validations.js';
 
 const STUDY_FILE = 'study.json';
 
@@ -39,9 +39,9 @@ const studyFileSchema = z.strictObject({
       seed: z.int(),
       hash: z.string(),
       formulation: z.string(),
-      steps: z.int(),
+      steps: z.int().positive(),
       /** Steps between two validations. */
-      every: z.int(),
+      every: z.int().positive(),
       /** Path of the data set. */
       path: z.string(),
       device: z.enum(['cpu', 'cuda']),
@@ -181,10 +181,10 @@ export class StudyFolder {
  * Makes a run that is resumed do a validation that it was stopped in: it goes on from the checkpoint before. Its
  * bits are the same, so the step that is scored does not depend on when the run was stopped.
  */
-export async function rewindToValidation(runDir: string, every: number): Promise<void> {
+export async function rewindToValidation(runDir: string, validated: ValidatedSteps): Promise<void> {
   const root = join(runDir, CHECKPOINTS);
   const [latest] = await listCheckpoints(root);
-  const missing = latest === undefined ? null : missingValidation(runDir, every, latest.step);
+  const missing = latest === undefined ? null : missingValidation(runDir, validated, latest.step);
   if (missing !== null) await removeCheckpoints(root, (step) => step >= missing);
 }
 
@@ -202,6 +202,6 @@ export async function runState(
   if (stored !== null) return stored.current ? 'scored' : 'trained';
   const [latest] = await listCheckpoints(join(runDir, CHECKPOINTS));
   if (latest === undefined) return existsSync(runDir) ? 'begun' : 'new';
-  if (latest.step < steps || missingValidation(runDir, every, steps) !== null) return 'begun';
+  if (latest.step < steps || missingValidation(runDir, { every, steps }, steps) !== null) return 'begun';
   return evaluation === null ? 'scored' : 'trained';
 }

@@ -66,6 +66,10 @@ export class Study {
     this.#processes.stop();
   }
 
+  get #isStopped(): boolean {
+    return this.#stopped !== null;
+  }
+
   async run(): Promise<StudyOutcome> {
     const { study, dir, variants, budget } = this.#options;
     const runs = expand(study, variants);
@@ -85,8 +89,9 @@ export class Study {
     const { spec } = study;
     const names = new Set(chosen.map(({ name }) => name));
     const runs = all.filter(({ variant }) => names.has(variant));
-    this.#refuseChanged(folder, runs);
+    await this.#refuseChanged(folder, runs);
     for (const data of Object.keys(spec.data)) {
+      if (this.#isStopped) break;
       await prepareData(spec, data, folder.path, (text) => this.#listener.line(text));
     }
     const { name, evaluation } = spec;
@@ -101,7 +106,7 @@ export class Study {
       }));
       // A GPU computes one run at a time.
       const most = runs.some(({ config }) => config.device === 'cuda') ? 1 : jobs;
-      await runJobs(work, { cores, least: Math.min(nodes, cores), most }, () => this.#stopped !== null);
+      await runJobs(work, { cores, least: Math.min(nodes, cores), most }, () => this.#isStopped);
     } finally {
       clearInterval(ticker);
     }
@@ -131,11 +136,13 @@ export class Study {
     const { nodes, study } = this.#options;
     const { name } = current.run;
     const runDir = folder.runDir(name);
-    await untilFree(runDir);
+    await untilFree(runDir, () => this.#isStopped);
+    if (this.#isStopped) return;
     let trainedIn: number | null = null;
     if (tally.state(name) !== 'trained') {
       await folder.writeConfig(current.run);
-      await rewindToValidation(runDir, current.run.config.validation.every);
+      const { validation, schedule } = current.run.config;
+      await rewindToValidation(runDir, { every: validation.every, steps: schedule.steps });
       const perWorker = Math.max(1, Math.floor(threads / nodes));
       const flags = ['--run-dir', runDir, '--nodes', String(nodes), '--set', `threads=${perWorker}`];
       const seconds = await this.#command(folder, current, threads, [
@@ -177,7 +184,7 @@ export class Study {
   }
 
   /** Refuses runs that were trained with another configuration, or moves them aside. */
-  #refuseChanged(folder: StudyFolder, runs: readonly StudyRun[]): void {
+  async #refuseChanged(folder: StudyFolder, runs: readonly StudyRun[]): Promise<void> {
     const changed = runs.flatMap((run) => {
       const change = folder.changeOf(run);
       return change === null ? [] : [{ name: run.name, change }];
@@ -185,6 +192,9 @@ export class Study {
     if (changed.length === 0) return;
     if (this.#options.rerun) {
       for (const { name, change } of changed) {
+        // What a killed study had started may be writing there.
+        await untilFree(folder.runDir(name), () => this.#isStopped);
+        if (this.#isStopped) return;
         this.#listener.line(`${name}: ${change}; it runs anew, and the former is ${folder.setAside(name)}`);
       }
       return;

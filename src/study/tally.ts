@@ -34,7 +34,8 @@ export class Tally {
   readonly #evaluated: boolean;
   readonly #current = new Set<Current>();
   readonly #started = performance.now();
-  readonly #before: number;
+  /** What was done of each run at the start, as a part of it. */
+  readonly #before: ReadonlyMap<string, number>;
   /** Seconds of the runs that were trained and scored in one go. */
   readonly #measured = { training: 0, scoring: 0 };
 
@@ -52,7 +53,7 @@ export class Tally {
     this.#runs = runs;
     this.#states = new Map(states);
     this.#evaluated = evaluated;
-    this.#before = this.#work();
+    this.#before = new Map(runs.map((run) => [run.name, this.#work(run)]));
   }
 
   get seconds(): number {
@@ -95,11 +96,15 @@ export class Tally {
 
   progress(): StudyProgress {
     const { seconds, done } = this;
-    const total = this.#runs.length;
+    // What a failed run has done is not waited for, and brings nobody nearer to the end.
+    const awaited = this.#runs.filter(({ name }) => !this.failed.includes(name));
+    const sum = (work: (run: StudyRun) => number) => awaited.reduce((total, run) => total + work(run), 0);
+    const before = sum(({ name }) => this.#before.get(name)!);
+    const now = sum((run) => this.#work(run));
     return {
-      ...{ done, total, seconds },
+      ...{ done, total: this.#runs.length, seconds },
       running: [...this.#current].map((current) => this.#describe(current)),
-      remaining: remainingSeconds(seconds, this.#before, this.#work(), total - this.failed.length),
+      remaining: remainingSeconds(seconds, before, now, awaited.length),
     };
   }
 
@@ -112,17 +117,15 @@ export class Tally {
     return lastStep(join(this.#folder.runDir(name), 'ledger.jsonl'));
   }
 
-  /** What is done, in runs and their parts. */
-  #work(): number {
+  /** What is done of a run, from 0 to 1. */
+  #work({ name, config }: StudyRun): number {
     const { training, scoring } = this.#measured;
     const measured = training === 0 ? TRAINING_SHARE : training / (training + scoring);
     const share = this.#evaluated ? measured : 1;
-    return this.#runs.reduce((sum, { name, config }) => {
-      const state = this.state(name);
-      if (state === 'scored') return sum + 1;
-      if (state !== 'trained') return sum + share * Math.min(1, this.#step(name) / config.schedule.steps);
-      const current = [...this.#current].find(({ run }) => run.name === name);
-      return sum + share + (1 - share) * (current?.scored ?? 0);
-    }, 0);
+    const state = this.state(name);
+    if (state === 'scored') return 1;
+    if (state !== 'trained') return share * Math.min(1, this.#step(name) / config.schedule.steps);
+    const current = [...this.#current].find(({ run }) => run.name === name);
+    return share + (1 - share) * (current?.scored ?? 0);
   }
 }

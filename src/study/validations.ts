@@ -1,5 +1,6 @@
 /** The validations that a run has recorded. */
 import { join } from 'node:path';
+import { METRICS } from '../coordinator/run-dir.js';
 import { leadingLines } from '../files/jsonl.js';
 import { validationResults } from '../telemetry/metrics-reader.js';
 
@@ -10,7 +11,6 @@ interface Losses {
 }
 
 export interface Validation {
-  type: 'validation';
   step: number;
   ema?: Losses;
   master?: Losses;
@@ -19,24 +19,38 @@ export interface Validation {
 /** In ascending order of steps; none if the run has not validated. */
 export function validationsOf(runDir: string): Validation[] {
   const found: Validation[] = [];
-  leadingLines(join(runDir, 'metrics.jsonl'), (line) => {
+  leadingLines(join(runDir, METRICS), (line) => {
     const results = validationResults(line);
     if (typeof line.step !== 'number' || results.length === 0) return true;
     const losses = results.map(({ weights, mean, epsilon }) => [weights, { mean, epsilon_error: epsilon }]);
-    found.push({ type: 'validation', step: line.step, ...Object.fromEntries(losses) });
+    found.push({ step: line.step, ...Object.fromEntries(losses) });
     return true;
   });
   return found;
 }
 
+/** The steps after which a run validates: every so many, and the last one. */
+export interface ValidatedSteps {
+  every: number;
+  /** Steps of the whole run. */
+  steps: number;
+}
+
 /**
  * The first validation up to a step that a run has not recorded; null if none is missing. A run that is stopped
  * while it validates leaves that validation out for good.
- *
- * @param every steps between two validations.
  */
-export function missingValidation(runDir: string, every: number, upTo: number): number | null {
-  const found = new Set(validationsOf(runDir).map(({ step }) => step));
+export function missingValidation(
+  runDir: string,
+  { every, steps }: ValidatedSteps,
+  upTo: number,
+): number | null {
+  const found = new Set<unknown>();
+  leadingLines(join(runDir, METRICS), ({ type, step }) => {
+    // Also one whose loss was not finite: JSON has no such number, but it was done.
+    if (type === 'validation') found.add(step);
+    return true;
+  });
   for (let step = every; step <= upTo; step += every) if (!found.has(step)) return step;
-  return null;
+  return upTo === steps && !found.has(steps) ? steps : null;
 }

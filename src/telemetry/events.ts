@@ -1,5 +1,5 @@
 /** run.log: one JSON object per line, each an event of this vocabulary. docs/reference/events.md is made of it. */
-import { isMapping, type Mapping } from '../files/json.js';
+import type { Mapping } from '../files/json.js';
 import { duration, quantity } from '../text/quantities.js';
 import { timeOfDay } from './console.js';
 import { validationResults } from './metrics-reader.js';
@@ -97,5 +97,5 @@ export function eventLine(event: Mapping): string | null {
 
 /** The phase that an event, of whichever version, says that the run entered; otherwise null. */
 export function phaseOf(event: Mapping): string | null {
-  return isMapping(event) && typeof event.phase === 'string' ? event.phase : null;
+  return typeof event.phase === 'string' ? event.phase : null;
 }

@@ -68,19 +68,19 @@ export function summaryLines(progress: RunProgress): string[] {
     ...(best === null ? [] : [`best validation ${quantity(best.loss)} (${weights}) at step ${best.step}`]),
   ];
   const { checkpoint } = view;
-  const next = [
-    'orchestrator',
-    'sample',
-    '--checkpoint',
-    view.run_dir,
-    '--rows',
-    '0-7',
-    '--out',
-    'preview.png',
-  ];
   return [
     facts.join(' | '),
     ...(checkpoint === null ? [] : [`checkpoint of step ${checkpoint.step}: ${checkpoint.path}`]),
-    ...(view.phase === 'DONE' ? [`next: ${shellText(next)}`] : []),
+    ...(view.phase === 'DONE' ? [nextLine(view.run_dir)] : []),
   ];
+}
+
+/**
+ * "next: orchestrator sample ...", by which one sees what was trained.
+ *
+ * @param from The folder of a run or of a checkpoint.
+ */
+export function nextLine(from: string): string {
+  const command = ['orchestrator', 'sample', '--checkpoint', from, '--rows', '0-7', '--out', 'preview.png'];
+  return `next: ${shellText(command)}`;
 }

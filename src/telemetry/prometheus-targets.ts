@@ -1,6 +1,6 @@
 /** A file for Prometheus' file-based discovery (file_sd_configs), which says where runs serve their metrics. */
 import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +14,7 @@ import type { Sink } from './record.js';
 /** Addresses that mean every interface, under which nobody else reaches this machine. */
 const EVERY_INTERFACE = new Set(['0.0.0.0', '[::]']);
 
-/** How long to wait for other runs to change the file, which they do in milliseconds. */
+/** How long a lock may stay the same: other runs change the file in milliseconds. */
 const LOCK_MS = 3_000;
 
 /** `__param_run` becomes a parameter of the request, which only this run answers; `run` is a label of `up`. */
@@ -81,17 +81,27 @@ function isEntry(group: unknown): group is Entry {
   return isMapping(group) && isMapping(group.labels) && '__param_run' in group.labels;
 }
 
-/** Takes the lock of the file; one that was left by a process that was killed is replaced after a while. */
+/**
+ * Takes the lock of the file. One that a killed process left is replaced after a while; those of many runs that
+ * take turns are not, however long that takes.
+ */
 async function lock(path: string): Promise<() => Promise<void>> {
   const file = `${path}.lock`;
-  for (const started = performance.now(); ; await sleep(10)) {
+  let seen = { held: '', since: 0 };
+  for (;;) {
     try {
       await writeFile(file, '', { flag: 'wx' });
       return async () => await rm(file, { force: true });
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error;
     }
-    if (performance.now() - started > LOCK_MS) await rm(file, { force: true });
+    const held = await stat(file).then(
+      ({ ino, mtimeMs }) => `${ino} ${mtimeMs}`,
+      () => '',
+    );
+    if (held !== seen.held) seen = { held, since: performance.now() };
+    else if (performance.now() - seen.since > LOCK_MS) await rm(file, { force: true });
+    await sleep(10);
   }
 }
 

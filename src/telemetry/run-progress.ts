@@ -57,6 +57,11 @@ export function comparedLoss<T extends { weights: string }>(results: readonly T[
   return results.find(({ weights }) => weights === 'ema') ?? results[0];
 }
 
+/** The better of two validations, the earlier of equal ones. One that is not a number is no better than any. */
+function lower(before: ValidationLoss, after: ValidationLoss): ValidationLoss {
+  return after.loss < before.loss || Number.isNaN(before.loss) ? after : before;
+}
+
 interface Mean {
   seconds: number;
   samples: number;
@@ -104,7 +109,7 @@ export class RunProgress implements Sink {
     this.#since = this.#now();
     const last = validations.at(-1);
     if (last === undefined) return;
-    const best = validations.reduce((least, each) => (each.loss < least.loss ? each : least));
+    const best = validations.reduce(lower);
     this.#validation = { weights: this.header.validatedWeights ?? 'ema', last, best, seconds: null };
   }
 
@@ -125,8 +130,7 @@ export class RunProgress implements Sink {
     const compared = comparedLoss(results);
     if (compared === undefined) return;
     const last = { step, loss: compared.mean };
-    const before = this.#validation?.best ?? null;
-    const best = before !== null && before.loss <= last.loss ? before : last;
+    const best = lower(this.#validation?.best ?? last, last);
     this.#validation = { weights: compared.weights, last, best, seconds };
   }
 

@@ -17,7 +17,7 @@ interface TableOptions {
   colour: boolean;
   /** The terminal's size, read at every redraw. */
   size: () => { columns: number; rows: number };
-  /** Whether the terminal has taken everything; otherwise nothing is drawn. */
+  /** Whether the terminal has taken everything; otherwise nothing is drawn before the end. */
   ready: () => boolean;
   write: (text: string) => void;
 }
@@ -36,10 +36,10 @@ export function liveTable({ header, colour, size, ready, write }: TableOptions):
   let above: string[] = [];
   let lost = 0;
   let timer: NodeJS.Timeout | undefined;
-  const draw = () => {
+  const draw = (last = false) => {
     clearTimeout(timer);
     timer = undefined;
-    if (!ready()) {
+    if (!last && !ready()) {
       // The terminal stands still. It gets the newest state when it moves again.
       lost += Math.max(0, above.length - MAX_ABOVE);
       above = above.slice(-MAX_ABOVE);
@@ -62,7 +62,7 @@ export function liveTable({ header, colour, size, ready, write }: TableOptions):
     lost = 0;
   };
   const drawSoon = () => {
-    timer ??= setTimeout(draw, REDRAW_MS);
+    timer ??= setTimeout(() => draw(), REDRAW_MS);
   };
   const ticker = setInterval(drawSoon, TICK_MS).unref();
   const printed = plainConsole((text) => {
@@ -93,11 +93,11 @@ export function liveTable({ header, colour, size, ready, write }: TableOptions):
       drawSoon();
     },
     note: printed.note,
-    resized: draw,
+    resized: () => draw(),
     close: () => {
       clearInterval(ticker);
-      draw();
-      clearTimeout(timer);
+      // How the run ended waits in the output for a terminal that is slow.
+      draw(true);
     },
   };
 }

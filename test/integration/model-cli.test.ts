@@ -66,6 +66,9 @@ test('config new begins a run on a data set, from weights, that passes a dry run
   expect(made.stderr).toMatch(/note: The model is that of .*depth 2, hidden 128/);
   const planned = succeeds(orchestrator('launch', out, '--dry-run', '--run-dir', join(folder, 'new')));
   expect(planned).toContain('depth 2, hidden 128');
+  const named = (name: string) => orchestrator('config', 'new', '--data', data, '--name', name);
+  expect(succeeds(named('2024'))).toMatch(/^name: "2024"$/m);
+  expect(named('my run')).toMatchObject({ status: 2, stderr: expect.stringContaining('Expected a name of') });
   expect(orchestrator('config', 'new', '--data', data, '--out', out)).toMatchObject({
     status: 1,
     stderr: expect.stringContaining('ERR_FILE_WRITE'),

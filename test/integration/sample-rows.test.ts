@@ -107,6 +107,7 @@ test('draws latents of another size, and pictures of the format of the name', as
 test.each([
   ['rows that are not there', ['--rows', '48'], 1, /ERR_DATA_ROW: .*there is no row 48/],
   ['prompts beside rows', ['--prompt', 'cross'], 2, /ERR_USAGE: .*either prompts or --rows/],
+  ['a second picture', ['--preview', 'b.png'], 2, /ERR_USAGE: --preview needs the latents in --out/],
   [
     'a caption that rows do not have',
     ['--caption', 'synthetic'],

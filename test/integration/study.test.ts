@@ -214,6 +214,17 @@ test('a run that fails is reported, and the others go on', () => {
   expect(report).toContain(`- ${runs[0]} failed: ${runs[0]}: ERR_RUN_DIR: `);
 });
 
+test('a run that somebody stops is not complete, and the others go on', async () => {
+  const { code, output } = await interrupted('stopped', async () => {
+    const lock = join(folder, 'stopped', runs[0]!, 'lock');
+    await until(() => lockOwner(lock) !== null);
+    process.kill(lockOwner(lock)!.pid, 'SIGTERM');
+  });
+  expect(output).toContain(`failed: ${runs[0]}: was stopped by SIGTERM, and not by the study`);
+  expect(output).toContain('1/2 runs complete');
+  expect(code).toBe(1);
+});
+
 test.each([
   ['a folder that is no study', ['study', 'report', '.'], 1, /ERR_RUN_DIR: \. is not the folder of a study/],
   [

@@ -105,7 +105,7 @@ test('a data set that is not that of the plan is refused before anything is buil
   const built = buildSetup({ configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson });
   await expect(built).rejects.toMatchObject({
     code: 'ERR_PLAN',
-    message: expect.stringContaining(`its hash is ${segment.datasetHash}, that of the run's is 000`),
+    message: expect.stringContaining(`its hash is ${segment.datasetHash}, the run's is 000`),
     hint: expect.stringContaining('--allow-data-change'),
   });
 });

@@ -1,6 +1,6 @@
 /** Commands that say what runs do and did: status, logs, runs, compare, completion. */
 import { execFile, execFileSync } from 'node:child_process';
-import { cpSync, existsSync, readFileSync, statSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -69,6 +69,25 @@ describe('of runs that are over', () => {
     const table = succeeds(orchestratorIn({ cwd: folder }, 'runs'));
     expect(table).toMatch(/^run +state +step +last +loss +best validation/);
     expect(table).toMatch(/^runs\/one +DONE +24\/24 /m);
+    // A configuration that is damaged does not keep the others from being shown.
+    const mixed = join(folder, 'mixed');
+    cpSync(join(runs, 'two'), join(mixed, 'two'), { recursive: true });
+    for (const [name, text] of [
+      ['damaged', 'name: ['],
+      ['empty', ''],
+    ] as const) {
+      mkdirSync(join(mixed, name));
+      writeFileSync(join(mixed, name, 'config.yaml'), text);
+    }
+    const page = succeeds(orchestratorIn({ cwd: folder }, 'runs', 'mixed'));
+    for (const name of ['damaged', 'empty'])
+      expect(page).toMatch(new RegExp(`^mixed/${name} +UNREADABLE `, 'm'));
+    expect(page).toMatch(/^mixed\/two +DONE +12\/12 /m);
+    expect(page).toMatch(/^ERR_CONFIG: .*damaged\/config\.yaml is no YAML: /m);
+    // Of long paths, which leave no room for more.
+    const deep = join(folder, 'deep'.repeat(40));
+    cpSync(join(runs, 'two'), join(deep, 'two'), { recursive: true });
+    expect(succeeds(orchestrator('runs', deep))).toBe(`run\n${join(deep, 'two')}\n`);
   });
 
   test('compare: first what differs in the configuration, then numbers, and a picture', () => {
@@ -79,6 +98,11 @@ describe('of runs that are over', () => {
     );
     expect(page).toMatch(/^loss at step 12 +[\d.]+ +[\d.]+$/m);
     expect(readFileSync(picture).subarray(1, 4).toString()).toBe('PNG');
+    expect(page).toMatch(/^validation up to step 12 +[\d.]+ +[\d.]+$/m);
+    // Folders of one name are told apart.
+    cpSync(join(runs, 'two'), join(folder, 'other/two'), { recursive: true });
+    const same = succeeds(orchestratorIn({ cwd: folder }, 'compare', 'two', 'other/two'));
+    expect(same).toMatch(/^configuration +runs\/two +other\/two\nno key differs/);
     const { differences, runs: both } = json('compare', join(runs, 'one'), join(runs, 'two'));
     expect(differences).toEqual({ 'optimizer.lr': [0.001, 0.01], 'schedule.steps': [24, 12] });
     expect(both).toHaveLength(2);
@@ -90,6 +114,12 @@ describe('of runs that are over', () => {
     expect(page).toMatch(/^All 24 steps are done, in /m);
     const lines = succeeds(orchestrator('logs', join(runs, 'one'), '--json'));
     expect(lines).toBe(readFileSync(join(runs, 'one/run.log'), 'utf8'));
+    const whole = lines.trimEnd().split('\n');
+    const last = (count: number) =>
+      succeeds(orchestrator('logs', join(runs, 'one'), '--json', '-n', `${count}`));
+    expect(last(2)).toBe(`${whole.slice(-2).join('\n')}\n`);
+    expect(last(0)).toBe('');
+    expect(last(whole.length + 1)).toBe(lines);
     const old = succeeds(orchestrator('logs', join(runs, 'before')));
     expect(old).toMatch(/the run is DONE/);
   });
@@ -100,7 +130,10 @@ describe('of runs that are over', () => {
         status: 1,
         stderr: expect.stringContaining('ERR_RUN_DIR'),
       });
-    expect(orchestrator('compare', join(runs, 'one'))).toMatchObject({ status: 2 });
+    expect(orchestrator('compare', join(runs, 'one'))).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/^error ERR_USAGE: expected two or more runs, received .*one alone$/m),
+    });
   });
 });
 
@@ -108,6 +141,8 @@ test.each(['bash', 'zsh', 'fish'])('completion %s names every command', (shell) 
   const script = succeeds(orchestrator('completion', shell));
   for (const name of ['launch', 'status', 'inspect', 'dry-run', 'karras']) expect(script).toContain(name);
   if (shell !== 'bash') return;
+  for (const name of ['twin runs', '$(touch carried-out)']) mkdirSync(join(runs, name), { recursive: true });
+  mkdirSync(join(runs, 'two'), { recursive: true });
   const complete = (...words: string[]) =>
     execFileSync(
       'bash',
@@ -124,5 +159,7 @@ COMP_CWORD=${words.length - 1}; _orchestrator; printf '%s\\n' "\${COMPREPLY[@]}"
   expect(complete('orchestrator', 'checkpoint', 'ins')).toEqual(['inspect']);
   expect(complete('orchestrator', 'launch', 'x.yaml', '--dry')).toEqual(['--dry-run']);
   expect(complete('orchestrator', 'sample', '--solver', 'h')).toEqual(['heun']);
-  expect(complete('orchestrator', 'status', 'tw')).toEqual(['two']);
+  expect(complete('orchestrator', 'status', 'tw').sort()).toEqual(['twin runs', 'two']);
+  expect(complete('orchestrator', 'status', '')).toContain('$(touch carried-out)');
+  expect(existsSync(join(folder, 'carried-out'))).toBe(false);
 });

@@ -16,9 +16,9 @@ import { Safetensors } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
 import { planStateOf } from '../../step/plan.js';
 import { timeOfDay } from '../../telemetry/console.js';
+import { nextLine } from '../../telemetry/lines.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
 import { bytes, quantity } from '../../text/quantities.js';
-import { shellText } from '../../text/shell.js';
 import { printResult } from '../output.js';
 import { type TensorList, tensorLines, tensorsOf } from '../tensor-table.js';
 
@@ -31,7 +31,8 @@ export function register(program: Command): void {
     .option('--tensors', 'also print the type and shape of every tensor')
     .option('--json', 'print JSON, with every tensor')
     .action(async (path: string, { tensors, json }: { tensors?: true; json?: true }) => {
-      printResult(await describe(path), json, (found) => render(found, tensors === true));
+      const { spec, ...described } = await describe(path);
+      printResult(described, json, (found) => render({ ...found, spec }, tensors === true));
     });
   checkpoint
     .command('verify')
@@ -64,8 +65,9 @@ async function describe(given: string) {
     path: folder,
     ...written,
     manifest: { ...manifest, modelSpec: modelKeys(manifest.modelSpec) },
-    model: manifest.modelSpec,
     tensors,
+    /** The model as the rest of the program has it; the manifest above has it as a configuration does. */
+    spec: manifest.modelSpec,
   };
 }
 
@@ -122,7 +124,7 @@ function describeAverage(manifest: CheckpointManifest): string {
 type Description = Awaited<ReturnType<typeof describe>>;
 
 function render(described: Description, withTensors: boolean): string {
-  const { path, manifest, model, loss, validation, tensors } = described;
+  const { path, manifest, spec, loss, validation, tensors } = described;
   const facts = {
     checkpoint: path,
     step: String(manifest.step),
@@ -131,9 +133,9 @@ function render(described: Description, withTensors: boolean): string {
     ...(validation === null ? {} : { validation: `${quantity(validation.mean)} (${validation.weights})` }),
     plan: describePlan(manifest.planState),
     ...describeSegments(path, manifest.planState, manifest.step),
-    EMA: describeAverage({ ...manifest, modelSpec: model }),
+    EMA: describeAverage({ ...manifest, modelSpec: spec }),
     'data set': manifest.datasetHash,
-    model: describeModel(model),
+    model: describeModel(spec),
     parameters: manifest.parameters.toLocaleString('en-US'),
     latent: manifest.latent.join(' x '),
     text: describeText(manifest.text),
@@ -150,8 +152,7 @@ function render(described: Description, withTensors: boolean): string {
   const lines = alignedRows(rows, 'left').flatMap((line, i) =>
     withTensors ? [line, ...tensorLines(tensors[files[i]![0]]!)] : [line],
   );
-  const next = ['orchestrator', 'sample', '--checkpoint', path, '--rows', '0-7', '--out', 'preview.png'];
-  return `${[...namedRows(facts), '', ...lines, '', `next: ${shellText(next)}`].join('\n')}\n`;
+  return `${[...namedRows(facts), '', ...lines, '', nextLine(path)].join('\n')}\n`;
 }
 
 async function verifyOne(path: string, out: NodeJS.WritableStream | null) {

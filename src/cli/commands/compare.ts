@@ -1,9 +1,10 @@
 /** `orchestrator compare`: what differs between runs, and how they do. */
-import { basename } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { basename, resolve } from 'node:path';
+import type { Command } from 'commander';
 import { keyPaths } from '../../config/describe.js';
 import type { Config } from '../../config/schema.js';
 import { type LossSeries, recordedLosses, recordedRun } from '../../coordinator/recorded-run.js';
+import { OrchestratorError } from '../../errors.js';
 import { type Panel, writeChart } from '../../plots/chart.js';
 import { WINDOW } from '../../telemetry/run-progress.js';
 import { alignedRows } from '../../text/columns.js';
@@ -23,11 +24,14 @@ export function register(program: Command): void {
     .option('--plot <file>', 'also draw their losses and validations: .svg, .png, .jpg or .webp', chartPath)
     .option('--json', 'print JSON')
     .action(async (runs: string[], { plot, json }: { plot?: string; json?: true }) => {
-      if (runs.length < 2) throw new InvalidArgumentError('Expected two or more runs.');
+      if (runs.length < 2) {
+        throw new OrchestratorError('ERR_USAGE', `expected two or more runs, received ${runs[0]} alone`);
+      }
+      const folders = runs.map(runFolder);
+      const labels = labelsOf(folders);
       const found = await Promise.all(
-        runs.map(async (run) => {
-          const runDir = runFolder(run);
-          return { label: basename(runDir), ...(await recordedRun(runDir)), series: recordedLosses(runDir) };
+        folders.map(async (runDir, i) => {
+          return { label: labels[i]!, ...(await recordedRun(runDir)), series: recordedLosses(runDir) };
         }),
       );
       if (plot !== undefined) await writeChart(plot, panelsOf(found));
@@ -41,13 +45,14 @@ export function register(program: Command): void {
           validation_at_common_step: series.validations.findLast((each) => each.step <= step) ?? null,
         })),
       };
-      printResult(result, json, () =>
-        render(
-          result,
-          found.map(({ label }) => label),
-        ),
-      );
+      printResult(result, json, () => render(result, labels));
     });
+}
+
+/** The names of the folders; their paths where two have the same name. */
+function labelsOf(folders: readonly string[]): string[] {
+  const names = folders.map((folder) => basename(resolve(folder)));
+  return new Set(names).size === names.length ? names : [...folders];
 }
 
 /** The keys whose values are not the same in all configurations, with the value in each. */
@@ -99,7 +104,7 @@ function render(
     row('state', ({ phase }) => phase),
     row('step', (run) => `${run.step}/${run.steps}`),
     row(`loss at step ${step}`, (run) => number(run.mean_loss_at_common_step)),
-    row(`validation at step ${step}`, (run) => number(run.validation_at_common_step?.loss)),
+    row(`validation up to step ${step}`, (run) => number(run.validation_at_common_step?.loss)),
     row('loss', (run) => number(run.mean_loss)),
     row('best validation', ({ validation }) =>
       validation?.best ? `${quantity(validation.best.loss)} at ${validation.best.step}` : '-',

@@ -1,7 +1,7 @@
 /** `orchestrator config`: the effective value of every key, and its origin; a first configuration. */
 import { writeFile } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { stringify } from 'yaml';
 import { aliasOf } from '../../config/aliases.js';
 import {
@@ -18,7 +18,7 @@ import { show } from '../../config/value.js';
 import { describeDataset } from '../../data/dataset.js';
 import { requirePatches } from '../../data/fit.js';
 import { openSource } from '../../data/formats.js';
-import { newDataSection } from '../../data/new-config.js';
+import { newDataSection, yamlText } from '../../data/new-config.js';
 import { locateWeights } from '../../engine/inference.js';
 import { OrchestratorError } from '../../errors.js';
 import { writeFailure } from '../../files/io.js';
@@ -50,7 +50,7 @@ export function register(program: Command): void {
     .description('print a first configuration for a data set: which column is for what, and the model')
     .requiredOption('--data <dir>', 'folder of the data set')
     .option('--init <path>', 'weights to start from, which give the model')
-    .option('--name <name>', "name of the run (default: the folder's)", runName)
+    .option('--name <name>', "name of the run (default: the folder's)", givenName)
     .option('--out <file>', 'write it to a new file')
     .action(writeNewConfig);
   config
@@ -63,9 +63,14 @@ export function register(program: Command): void {
     );
 }
 
-/** Names of runs, as the schema has them. */
-function runName(text: string): string {
-  return basename(resolve(text)).replace(/[^A-Za-z0-9._-]+|^[._-]+/g, '') || 'my-run';
+/** A name for the run of a data set: the folder's, with the characters that the schema allows. */
+function runName(folder: string): string {
+  return basename(resolve(folder)).replace(/[^A-Za-z0-9._-]+|^[._-]+/g, '') || 'my-run';
+}
+
+function givenName(text: string): string {
+  if (runName(text) === text) return text;
+  throw new InvalidArgumentError('Expected a name of letters, digits, ".", "_" and "-".');
 }
 
 /** The batch of a first configuration, where the data set has as many rows. */
@@ -86,7 +91,7 @@ async function newConfig({ data, init, name }: { data: string; init?: string; na
     model = `init: ${JSON.stringify(init)}`;
   }
   const text = [
-    `name: ${name ?? runName(data)}`,
+    `name: ${yamlText(name ?? runName(data))}`,
     ...lines,
     model,
     `batch: {global: ${batch}, micro: ${Math.min(MICRO_BATCH, batch)}}`,

@@ -1,9 +1,9 @@
 /** `orchestrator doctor`: what this machine has, and how to fix what is missing. */
-import { styleText } from 'node:util';
 import type { Command } from 'commander';
 import type { Check } from '../../doctor/check.js';
 import { examine } from '../../doctor/examine.js';
 import { EXIT } from '../../errors.js';
+import { painter, wantsColour } from '../../telemetry/console.js';
 import { alignedRows } from '../../text/columns.js';
 import { printResult } from '../output.js';
 
@@ -22,14 +22,14 @@ export function register(program: Command): void {
 }
 
 function render(checks: readonly Check[]): string {
-  const coloured = process.stdout.isTTY && process.env.NO_COLOR === undefined;
+  const paint = painter(wantsColour(process.stdout, process.env));
   const rows = checks.flatMap(({ name, status, detail, fix }) => [
     [status, name, detail],
     ...(fix === null ? [] : [['', '', `-> ${fix}`]]),
   ]);
   const lines = alignedRows(rows, 'left').map((line, i) => {
     const status = rows[i]![0] as Check['status'] | '';
-    return coloured && status !== '' ? line.replace(status, styleText(COLOURS[status], status)) : line;
+    return status === '' ? line : line.replace(status, paint(COLOURS[status], status));
   });
   const failures = checks.filter(({ status }) => status === 'failed').length;
   const problems = failures === 1 ? '1 problem' : `${failures} problems`;

@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { lastFormed, type RecordedPlace } from '../../coordinator/recorded-run.js';
+import { journalOf, type RecordedPlace } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { reasonOf } from '../../files/io.js';
 import { isAlive, lockOwner } from '../../files/lock.js';
@@ -25,13 +25,13 @@ export function register(program: Command): void {
       const runDir = runFolder(run);
       const owner = lockOwner(join(runDir, 'lock'));
       if (owner === null) throw new OrchestratorError('ERR_NOT_RUNNING', `Nothing runs in ${runDir}`);
-      const { places, minWorkers } = lastFormed(runDir);
-      const worker = places.find((place) => place.id === id);
+      const { workers, minWorkers } = journalOf(runDir);
+      const worker = workers.find((other) => other.id === id);
       if (worker === undefined) {
-        const known = places.map((place) => place.id).join(', ') || 'none yet';
+        const known = workers.map(({ id }) => id).join(', ') || 'none yet';
         throw new OrchestratorError('ERR_USAGE', `The run in ${runDir} has no worker ${id}; it has ${known}`);
       }
-      if (places.length <= minWorkers) {
+      if (workers.length <= minWorkers) {
         const needs =
           minWorkers === 1 ? 'its last worker' : `all of its ${minWorkers} workers (--min-workers)`;
         const hint = `\`orchestrator stop ${run}\` ends the run with a checkpoint`;

@@ -8,9 +8,16 @@ import { completeLines, parseLine } from '../../files/jsonl.js';
 import { lockOwner } from '../../files/lock.js';
 import { eventLine } from '../../telemetry/events.js';
 import { printable } from '../../text/printable.js';
+import { wholeNumber } from '../arguments.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 200;
+
+interface LogsFlags {
+  follow?: true;
+  lines?: number;
+  json?: true;
+}
 
 export function register(program: Command): void {
   program
@@ -18,8 +25,13 @@ export function register(program: Command): void {
     .description('print what happened in a run: the events of its run.log, with their times')
     .argument('<run>', RUN)
     .option('-f, --follow', 'go on printing until the run ends')
+    .option(
+      '-n, --lines <n>',
+      'print only so many of the last lines, and with --follow what comes then',
+      wholeNumber,
+    )
     .option('--json', 'print the lines of run.log as they are')
-    .action(async (run: string, { follow, json }: { follow?: true; json?: true }) => {
+    .action(async (run: string, { follow, lines = Number.POSITIVE_INFINITY, json }: LogsFlags) => {
       const runDir = runFolder(run);
       const path = join(runDir, LOG);
       const isRunning = () => lockOwner(join(runDir, LOCK)) !== null;
@@ -29,13 +41,19 @@ export function register(program: Command): void {
         process.stdout.write(`${printable(text, Number.POSITIVE_INFINITY)}\n`);
       };
       let printed = 0;
+      let most = lines;
       for (;;) {
         // Asked before reading, so that what an ending run writes last is printed.
         const more = follow === true && isRunning();
+        const last: string[] = [];
         for (const { line, end } of completeLines(path, printed)) {
-          print(line);
           printed = end;
+          if (most === Number.POSITIVE_INFINITY) print(line);
+          else last.push(line);
+          if (last.length > most) last.shift();
         }
+        for (const line of last) print(line);
+        most = Number.POSITIVE_INFINITY;
         if (!more) break;
         await sleep(POLL_MS);
       }

@@ -66,5 +66,7 @@ function render(dir: string, rows: readonly Row[]): string {
   ]);
   const heads = ['run', 'state', 'step', 'last', 'loss', 'best validation', 'checkpoint', 'img/s'];
   const problems = rows.flatMap(({ problem }) => problem ?? []);
-  return `${[...fittedRows([heads, ...lines], process.stdout.columns || PAGE_COLUMNS), ...problems].join('\n')}\n`;
+  // Which runs there are is printed on any terminal.
+  const width = Math.max(process.stdout.columns || PAGE_COLUMNS, ...rows.map((row) => row.run_dir.length));
+  return `${[...fittedRows([heads, ...lines], width), ...problems].join('\n')}\n`;
 }

@@ -101,7 +101,10 @@ export function register(program: Command): void {
 
 async function sample(options: Options): Promise<void> {
   const prompts = [...options.prompt, ...(options.prompts === undefined ? [] : readPrompts(options.prompts))];
-  const { rows } = options;
+  const { rows, out, preview } = options;
+  if (preview !== undefined && !isLatentsPath(out)) {
+    throw new OrchestratorError('ERR_USAGE', `--preview needs the latents in --out, and ${out} is a picture`);
+  }
   if (rows !== undefined && prompts.length > 0) {
     throw new OrchestratorError('ERR_USAGE', 'Give either prompts or --rows');
   }

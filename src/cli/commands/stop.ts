@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { lossOf, progressOf } from '../../coordinator/progress.js';
+import { LOCK, LOG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
 import { isAlive, lockOwner, type Owner, suspendedParent } from '../../files/lock.js';
@@ -27,7 +28,7 @@ export function register(program: Command): void {
     .option('--timeout <seconds>', 'wait at most this long; the run still ends (default: no limit)', positive)
     .action(async (run: string, { wait, timeout }: StopFlags) => {
       const runDir = runFolder(run);
-      const owner = lockOwner(join(runDir, 'lock'));
+      const owner = lockOwner(join(runDir, LOCK));
       if (owner === null) {
         const { checkpoint } = await progressOf(runDir);
         const last =
@@ -87,7 +88,7 @@ async function result(runDir: string): Promise<string> {
   const { step, checkpoint } = progress;
   const loss = lossOf(progress);
   if (loss !== null) {
-    const hint = `${join(runDir, 'run.log')} says why it ended`;
+    const hint = `${join(runDir, LOG)} says why it ended`;
     throw new OrchestratorError('ERR_STOP', `The run in ${runDir} ended after step ${step}: ${loss}`, hint);
   }
   return checkpoint === null

@@ -783,6 +783,36 @@ describe('failures', () => {
     expect(reason(pass(250))).toMatch(/Lost rank 1 .* at step 1: no sign of life for 3\.3 s/);
   });
 
+  test('a worker that joins a run that trains has the time to build that the others had', () => {
+    const script = new Script({ maxWorkers: 3 }).running();
+    script.join('c');
+    const pass = (ms: number) => {
+      let actions: Action[] = [];
+      for (const stop = script.now + ms; script.now < stop && actions.length === 0; ) {
+        script.now += 250;
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        actions = script.event({ type: 'tick' });
+      }
+      return actions;
+    };
+    expect(pass(60_000)).toEqual([]);
+    expect(pass(250)).toMatchObject([{ type: 'cut', id: 'c' }, { type: 'note' }]);
+    script.join('c');
+    script.standby('c');
+    expect(pass(3_000)).toEqual([]);
+    expect(pass(250)).toMatchObject([{ type: 'cut', id: 'c' }, { type: 'note' }]);
+  });
+
+  test('an answer of a worker without a place in the generation changes nothing', () => {
+    const script = new Script({ maxWorkers: 3, checkpointEvery: 1 }).running();
+    script.join('c');
+    script.step(1);
+    script.applied('a', 1);
+    expect(script.applied('c', 1, 'other')).toEqual([]);
+    script.applied('b', 1);
+    expect(script.saved(1)).toEqual([{ type: 'publish', saved: staged(1) }]);
+  });
+
   test('a pause of the coordinator itself kills nobody', () => {
     const script = new Script().running();
     script.now += 60_000;

@@ -34,6 +34,21 @@ test('answers in a folder of any length, to its user alone, and leaves nothing b
   expect(await askStatus(runDir)).toBeNull();
 });
 
+test('a folder that cannot be opened is an error with its path', async () => {
+  await expect(askStatus(join(temporaryFolder(), 'none'))).rejects.toMatchObject({
+    code: 'ERR_FILE_OPEN',
+    message: expect.stringContaining('none'),
+  });
+});
+
+test('where its name is taken, the run goes on without it', async () => {
+  const runDir = temporaryFolder();
+  mkdirSync(join(runDir, 'status.sock'));
+  expect(await serveStatus(new RunProgress(header), runDir)).toMatch(
+    /^no socket for `orchestrator status` in /,
+  );
+});
+
 test('clients that do not read, write or end do not keep it from answering', async () => {
   const runDir = temporaryFolder();
   const served = (await serveStatus(new RunProgress(header), runDir)) as Sink;

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { parseConfig } from '../../../src/config/load.js';
 import { describeDataset } from '../../../src/data/dataset.js';
 import { openSource } from '../../../src/data/formats.js';
-import { newDataSection } from '../../../src/data/new-config.js';
+import { newDataSection, yamlText } from '../../../src/data/new-config.js';
 
 function configFor(path: string, replacements: Record<string, string> = {}) {
   const { lines, notes } = newDataSection(openSource(path));
@@ -60,3 +61,10 @@ describe('newDataSection', () => {
     expect(notes[0]).toMatch(/^Some columns could not be told: put one of id, .*, third where COLUMN is$/);
   });
 });
+
+test.each(['2024', '1e5', '0x10', '.5', 'null', 'true', '~', 'a b', 'a: b', '-x', '[x]', 'latent', '~/data'])(
+  'a name as YAML is read as this name: %s',
+  (name) => {
+    expect(parse(`{key: ${yamlText(name)}, list: [${yamlText(name)}]}`)).toEqual({ key: name, list: [name] });
+  },
+);

@@ -76,6 +76,11 @@ describe('the file of a study', () => {
       /checkpoint\.keep_best: expected false, because the EMA is not validated/,
     ],
     [
+      'a sampler that a variant does not have',
+      `${BASE}vary: {objective.formulation: [edm/rf, rf]}\nevaluation: {samplers: [{steps: 5, guidance: 1, schedule: karras}]}\n`,
+      /^configs\/small\.yaml: variant "rf": --schedule karras: this formulation has no path in sigma/,
+    ],
+    [
       'two variants of one folder',
       `${BASE}variants: {a/b: {seed: 1}, a-b: {seed: 2}}\n`,
       /would have one folder, scenes\.a-b\.seed-0$/,

@@ -57,6 +57,16 @@ describe('how far a study is', () => {
     expect(tally.progress().remaining).toBe(0);
     folder.close();
   });
+
+  test('what a failed run has done does not bring the end nearer', async () => {
+    const { folder, steps, tally } = await tallyOf({ a: 'new', b: 'new' }, false);
+    steps('a', 90);
+    tally.failed.push('a');
+    steps('b', 50);
+    const { remaining, seconds } = tally.progress();
+    expect(remaining! / seconds).toBeCloseTo(1, 6);
+    folder.close();
+  });
 });
 
 describe('the checkpoint that is scored', () => {
@@ -88,9 +98,9 @@ describe('the checkpoint that is scored', () => {
   });
 
   test('a validation that a run was stopped in is done when it goes on', async () => {
-    const remaining = async (losses: Record<number, number>, steps: number[]) => {
+    const remaining = async (losses: Record<number, number>, steps: number[], last = 100) => {
       const dir = withCheckpoints(losses, steps);
-      await rewindToValidation(dir, 10);
+      await rewindToValidation(dir, { every: 10, steps: last });
       return (await listCheckpoints(join(dir, 'checkpoints'))).map(({ step }) => step).reverse();
     };
     expect(await remaining({ 10: 1, 20: 1 }, [10, 20])).toEqual([10, 20]);
@@ -99,6 +109,13 @@ describe('the checkpoint that is scored', () => {
     expect(await remaining({ 20: 1 }, [5, 10, 20])).toEqual([5]);
     expect(await remaining({}, [10])).toEqual([]);
     expect(await remaining({}, [])).toEqual([]);
+    expect(await remaining({ 10: Number.NaN }, [10])).toEqual([10]);
+    // The last step is validated whatever its number.
+    expect(await remaining({ 10: 1 }, [10, 15], 15)).toEqual([10]);
+    expect(await remaining({ 10: 1, 15: 1 }, [10, 15], 15)).toEqual([10, 15]);
+    const odd = { name: '.', hash: '', steps: 15, every: 10 } as never;
+    expect(await runState(withCheckpoints({ 10: 1, 15: 1 }, [15]), odd, null)).toBe('scored');
+    expect(await runState(withCheckpoints({ 10: 1 }, [15]), odd, null)).toBe('begun');
     const trained = { name: '.', hash: '', steps: 20, every: 10 } as never;
     expect(await runState(withCheckpoints({ 10: 1, 20: 1 }, [20]), trained, null)).toBe('scored');
     expect(await runState(withCheckpoints({ 10: 1 }, [20]), trained, null)).toBe('begun');
@@ -106,7 +123,7 @@ describe('the checkpoint that is scored', () => {
 
   test('validations without the error of the noise estimate are read, too', () => {
     expect(validationsOf(withCheckpoints({ 10: 0.5 }, []))).toEqual([
-      { type: 'validation', step: 10, ema: { mean: 0.5, epsilon_error: {} } },
+      { step: 10, ema: { mean: 0.5, epsilon_error: {} } },
     ]);
   });
 });

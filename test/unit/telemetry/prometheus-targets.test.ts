@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { prometheusTargets } from '../../../src/telemetry/prometheus-targets.js';
 import { temporaryFolder } from '../../support/folders.js';
@@ -99,4 +100,24 @@ test('the lock of a process that was killed is replaced', { timeout: 30_000 }, a
   await start('a', 9464);
   expect(addresses()).toEqual(['127.0.0.1:9464']);
   expect(existsSync(`${path}.lock`)).toBe(false);
+});
+
+test('the locks of runs that take turns are not replaced, however long that takes', async () => {
+  mkdirSync(dirname(path));
+  const lock = `${path}.lock`;
+  let now = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => now);
+  writeFileSync(lock, '');
+  const started = start('a', 9464);
+  for (let turn = 0; turn < 6; turn++) {
+    await sleep(30);
+    now += 2_000;
+    writeFileSync(`${lock}.next`, '');
+    renameSync(`${lock}.next`, lock);
+  }
+  await sleep(30);
+  expect(existsSync(path)).toBe(false);
+  rmSync(lock);
+  await started;
+  expect(addresses()).toEqual(['127.0.0.1:9464']);
 });

@@ -71,6 +71,31 @@ test('of many workers, as many are shown as the terminal has lines for', () => {
   expect(lines.at(-1)).toBe('and 56 more workers');
 });
 
+test('a validation whose loss is not a number is the last one, never the best', () => {
+  const shown = progress();
+  const validate = (step: number, mean: number) =>
+    shown.validation({
+      step,
+      seconds: 1,
+      results: [{ weights: 'ema', mean, bins: [], epsilon: [] }],
+      emaDistance: null,
+    });
+  validate(200, Number.NaN);
+  expect(shown.view().validation).toMatchObject({
+    last: { step: 200, loss: Number.NaN },
+    best: { step: 50, loss: 0.75 },
+  });
+  const diverged = new RunProgress(header);
+  diverged.start({ firstStep: 1, validations: [{ step: 1, loss: Number.NaN }] });
+  diverged.validation({
+    step: 2,
+    seconds: 1,
+    results: [{ weights: 'ema', mean: 2, bins: [], epsilon: [] }],
+    emaDistance: null,
+  });
+  expect(diverged.view().validation?.best).toEqual({ step: 2, loss: 2 });
+});
+
 test('a validation that is being made is shown, and never part of a step', () => {
   const shown = progress();
   shown.step({ ...record, step: 200 });
@@ -136,6 +161,18 @@ test('a terminal that stands still is not written to; then it gets the newest st
   expect(text.match(/event \d+/g)).toHaveLength(1000);
   expect(text).toContain('step 120/50000');
   void table.close?.();
+});
+
+test('how a run ended is written to a terminal that has not taken everything yet', () => {
+  const { terminal, table } = screen(80);
+  terminal.ready = false;
+  table.phase?.('DONE');
+  table.note?.('info', 'All 24 steps are done');
+  expect(terminal.writes).toEqual([]);
+  void table.close?.();
+  expect(terminal.writes).toHaveLength(1);
+  expect(terminal.writes[0]).toMatch(/All 24 steps are done\nx {2}DONE/);
+  expect(vi.getTimerCount()).toBe(0);
 });
 
 test('long events are parted between their numbers, and a text without any is left to the terminal', () => {
