@@ -37,7 +37,7 @@ const refused = (why: string): ResumeRule => ({ change: 'refused', why });
 
 const SAME_DATA: ResumeRule = {
   change: 'same data',
-  why: 'the data set that it leads to must be that of the run, wherever it lies, or with --allow-data-change a mended or grown one',
+  why: 'the data set that it leads to must be that of the run, wherever it lies, or with --allow-data-change that data set after it was corrected or extended',
   instead: 'Point data.path at the data set of the run',
 };
 const SCALED = refused('the model has learned latents of the other scale');

@@ -28,7 +28,7 @@ const QUICK_BYTES = 2 * 2 ** 30;
 /** How the rows of a data set differ from those that a segment had, as far as identities tell. */
 type Kind =
   /** There are more rows, and the first ones are the same. */
-  | 'grown'
+  | 'extended'
   /** There are as many rows or more, with other values or columns. */
   | 'other'
   /** There are fewer rows. */
@@ -84,7 +84,7 @@ export async function planOnResume(
     segments: [...segments, segment],
     notes: [
       `the data set has changed: ${what}. A new segment of the sample plan begins at step ${firstStep}, and with it an epoch; rows that the former epoch had not reached are not made up for`,
-      ...(kind === 'grown' && data.validation_rows > 0
+      ...(kind === 'extended' && data.validation_rows > 0
         ? [`the rows held out for validation stay the same, all among the first ${heldOutRows}`]
         : []),
     ],
@@ -105,7 +105,9 @@ async function formerSegment(segments: readonly Segment[], dataset: DescribedDat
 async function kindOf(last: Segment, dataset: DescribedDataset, identify?: Identification): Promise<Kind> {
   if (dataset.rows < last.rows) return 'fewer';
   if (dataset.rows === last.rows || last.version === 1) return 'other';
-  return (await dataset.identify({ ...identify, rows: last.rows })) === last.datasetHash ? 'grown' : 'other';
+  return (await dataset.identify({ ...identify, rows: last.rows })) === last.datasetHash
+    ? 'extended'
+    : 'other';
 }
 
 function describeRows(
@@ -115,8 +117,8 @@ function describeRows(
   former: Segment | undefined,
 ): string {
   if (former !== undefined) return `it is that of step ${former.firstStep} again, with ${dataset.rows} rows`;
-  if (kind === 'grown')
-    return `it has grown from ${rows} to ${dataset.rows} rows, and the first ${rows} are the same`;
+  if (kind === 'extended')
+    return `it was extended from ${rows} to ${dataset.rows} rows, and the first ${rows} are the same`;
   if (dataset.rows === rows) return `it has ${rows} rows as before, with other values or element types`;
   const first = kind === 'other' && version > 1 ? `, and the first ${rows} are not the same` : '';
   return `it had ${rows} rows and has ${dataset.rows}${first}`;
@@ -171,6 +173,6 @@ function refusal({ path, manifest }: FoundCheckpoint, what: string, last: Segmen
   return new OrchestratorError(
     'ERR_CHECKPOINT_MISMATCH',
     `${path} belongs to another data set than that of data.path: ${what} (hash ${last.datasetHash.slice(0, 12)}, now ${hash.slice(0, 12)})`,
-    `Point data.path at the data set of the run. If it was mended or has grown, go on with --allow-data-change: a new segment of the sample plan then begins at step ${manifest.step + 1}. Or start a new run from these weights (init) in another --run-dir`,
+    `Point data.path at the data set of the run. If its values were corrected, or rows were added, go on with --allow-data-change: a new segment of the sample plan then begins at step ${manifest.step + 1}. Or start a new run from these weights (init) in another --run-dir`,
   );
 }

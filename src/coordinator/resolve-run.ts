@@ -40,7 +40,7 @@ interface ResolveOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
-  /** Whether the run may go on with data that were mended or grown. */
+  /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
   /** Whether to read every byte of checkpoints; otherwise the coordinator does so. */
   thorough: boolean;
@@ -297,7 +297,7 @@ function note(change: ChangedKey, config: Config, step: number, place: string): 
     kind === 'ignored'
       ? `ignored, because ${why}`
       : kind === 'same data'
-        ? 'it must lead to the same data, or to mended or grown ones'
+        ? 'it must lead to the same data set, or to one that was corrected or extended'
         : why;
   const next = step + 1;
   const rate =

@@ -52,7 +52,7 @@ interface CoordinatorOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
-  /** Whether the run may go on with data that were mended or grown. */
+  /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
   /** host:port to listen on; port 0 takes any free port. */
   listen: string;

@@ -1,4 +1,4 @@
-/** What `launch --dry-run --json` prints: the page of dry-run.ts as data. */
+/** What `launch --dry-run --json` prints, and what the page of dry-run.ts is made from. */
 import { slotCount } from '../config/schema.js';
 import type { OrchestratorError } from '../errors.js';
 import { totalBytes } from '../memory/parts.js';
@@ -16,6 +16,8 @@ import {
   workerProcess,
   workersOf,
 } from './processes.js';
+
+export type DryRun = ReturnType<typeof dryRunData>;
 
 /** @param time null where it is unknown: on a GPU, and on another machine. */
 export function dryRunData(run: LaunchOptions, launcher: Launcher, found: Preflight, time: RunTime | null) {

@@ -1,7 +1,7 @@
 /**
  * The page of `launch --dry-run`: arithmetic, ranks, memory and commands of a run, without starting anything.
  */
-import { type Config, slotCount } from '../config/schema.js';
+import type { Config } from '../config/schema.js';
 import { gib } from '../memory/fit.js';
 import { totalBytes } from '../memory/parts.js';
 import { describeModel } from '../model/tensors.js';
@@ -9,22 +9,14 @@ import { describeDevice } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { COORDINATION_BYTES } from '../planning/memory.js';
-import { recordBytes } from '../planning/records.js';
 import { type RunTime, SPREAD } from '../planning/run-time.js';
-import { assignSlots, describeSlots } from '../step/assignment.js';
+import { describeSlots } from '../step/assignment.js';
 import { namedRows } from '../text/columns.js';
 import { bytes, counted, duration, flopCount, flopRate, timeSpan } from '../text/quantities.js';
+import { type DryRun, dryRunData } from './dry-run-data.js';
 import type { Launcher } from './launcher.js';
-import { local } from './local.js';
 import { heldOutShare, type Preflight } from './preflight.js';
-import {
-  coordinatorProcess,
-  ENVIRONMENT,
-  type LaunchOptions,
-  type ProcessSpec,
-  workerProcess,
-  workersOf,
-} from './processes.js';
+import type { LaunchOptions } from './processes.js';
 
 /**
  * The page as text. A run may be planned on another machine, so neither the data set (if the configuration
@@ -42,7 +34,7 @@ export function renderDryRun(
   const { config, model } = resolved;
   const { batch } = config;
   const host = hostOf(native());
-  const slots = slotCount(config);
+  const planned = dryRunData(run, launcher, found, time);
   const least = `at least ${gib(totalBytes(figures.machine))}, that of the ranks and ${gib(COORDINATION_BYTES)}`;
   const has = place === null ? '' : `; ${place.source} ${gib(place.bytes)}`;
   const facts = {
@@ -51,36 +43,29 @@ export function renderDryRun(
     machine: `${counted(host.processors, 'processor')}, ${host.isa}`,
     data: describeData(config, found),
     model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}; ${describeModel(model)}`,
-    batch: `${batch.global} samples = ${counted(slots, 'slot')} x ${batch.micro}`,
+    batch: `${batch.global} samples = ${counted(planned.slots, 'slot')} x ${batch.micro}`,
     steps: describeSteps(found),
     work: `${flopCount(figures.flopsPerStep)} of the model a step`,
     time: describeTime(time),
     memory: `${least} of the coordinator and the launcher${has}`,
     disk: describeDisk(found),
-    ...(found.rows === null
+    ...(planned.record_bytes === null
       ? {}
-      : { records: `about ${bytes(recordBytes(config, found.rows, workersOf(run)))} by the last step` }),
+      : { records: `about ${bytes(planned.record_bytes)} by the last step` }),
   };
-  const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
-  const started = (spec: ProcessSpec, by: Launcher) => [
-    `  # ${spec.name}, on ${spec.host}`,
-    `  ${by.shellLine(spec, secrets)}`,
-  ];
-  const ranges = assignSlots(slots, workersOf(run));
   const commands = [
     '',
     'commands (each run draws a new token; the coordinator prints its port; --inspect-port keeps SIGUSR1 from opening a debugger)',
-    ...started(coordinatorProcess(run), local),
-    ...ranges.flatMap((_, rank) => started(workerProcess(run, rank, '127.0.0.1:PORT'), launcher)),
+    ...planned.processes.flatMap(({ name, host, command }) => [`  # ${name}, on ${host}`, `  ${command}`]),
   ];
   return `${[
     ...namedRows(facts),
     ...listed('', resolved.notes),
     ...listed('warn ', found.warnings),
     '',
-    ...ranges.map((range, rank) => {
-      const samples = (range.hi - range.lo) * batch.micro;
-      return `rank ${rank}   ${describeSlots(range)} (${samples} samples), ${describeRank(found, rank)}`;
+    ...planned.ranks.map((one) => {
+      const slots = describeSlots({ lo: one.first_slot, hi: one.end_slot });
+      return `rank ${one.rank}   ${slots} (${one.samples} samples), ${describeRank(found, one)}`;
     }),
     // A run that is refused is not started; what refuses it is printed next.
     ...(found.problems.length === 0 ? commands : []),
@@ -136,14 +121,16 @@ function describeDisk({ room }: Preflight): string {
 }
 
 /** Where a rank computes, and the least memory that it needs there. */
-function describeRank({ figures, gpus, noGpu }: Preflight, rank: number): string {
-  const { threads } = figures.spec;
+function describeRank(
+  { gpus, noGpu }: Preflight,
+  { rank, threads, memory_bytes: host, device_bytes: onDevice }: DryRun['ranks'][number],
+): string {
   const compute = counted(threads, 'thread');
-  const memory = `memory at least ${gib(figures.rankLeast[rank]!)}`;
-  if (figures.rankGpu === null) return `${compute}, ${memory}`;
+  const memory = `memory at least ${gib(host)}`;
+  if (onDevice === null) return `${compute}, ${memory}`;
   const gpu = gpus?.[rank];
   const reason = (noGpu?.cause as Error | undefined)?.message ?? noGpu?.message;
   const device =
     gpu === undefined ? `a GPU (none here: ${reason})` : `GPU ${gpu.ordinal} (${describeDevice(gpu)})`;
-  return `${device}, ${compute}, ${memory}, and ${gib(totalBytes(figures.rankGpu[rank]!))} of the GPU`;
+  return `${device}, ${compute}, ${memory}, and ${gib(onDevice)} of the GPU`;
 }

@@ -30,7 +30,7 @@ export interface PreflightOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
-  /** Whether the run may go on with data that were mended or grown. */
+  /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
   /** Bytes that replace this machine's memory in the check; null = this machine's. */
   memory: number | null;

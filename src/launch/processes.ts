@@ -17,7 +17,7 @@ export interface LaunchOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
-  /** Whether the run may go on with data that were mended or grown. */
+  /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
   /** Values of --set. */
   overrides: readonly string[];

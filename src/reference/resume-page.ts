@@ -7,7 +7,7 @@ compared key by key; every difference is printed. A refused run changes nothing 
 
 - *applies*: the new value counts from the next step on.
 - *same data*: the value may change if it leads to the same data set, which is compared by its hash; with \`--allow-data-change\` also to one that
-  was mended or has grown ([how](../guide/data.md#data-that-change)).
+  was corrected or extended ([how](../guide/data.md#data-that-change)).
 - *ignored*: the value has no effect on a run that is resumed.
 - *refused*: the run does not begin. Go on with the value of the run, or start a new run from its weights with \`--set init=CHECKPOINT\` in another
   \`--run-dir\`.

@@ -1,6 +1,6 @@
 /**
  * The sample plan: which rows are used when, as a function of the data set's hash, the seed and the step,
- * without state. A run whose data set was mended or grown goes on with a new segment of the plan
+ * without state. A run whose data set was corrected or extended goes on with a new segment of the plan
  * (`--allow-data-change`); all others have one segment.
  */
 import { z } from 'zod';

@@ -91,7 +91,7 @@ async function openRunData(data: Config['data'], { version, datasetHash }: Segme
   throw new OrchestratorError(
     'ERR_PLAN',
     `data.path (${data.path}) leads to another data set than that of the run: its hash is ${dataset.hash}, the run's is ${datasetHash}`,
-    'Point data.path at the data set of the run. If it was mended or grown since the checkpoint, resume with --allow-data-change',
+    'Point data.path at the data set of the run. If it was corrected or extended since the checkpoint, resume with --allow-data-change',
   );
 }
 

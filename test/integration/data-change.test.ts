@@ -1,5 +1,5 @@
 /**
- * A data set that is mended and grows while a run stands still: the run goes on with new segments of the sample
+ * A data set that is corrected and extended while a run stands still: the run goes on with new segments of the sample
  * plan if it may, with the same bits on any number of workers and after a kill.
  */
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
@@ -16,14 +16,14 @@ import { orchestrator, succeeds } from '../support/program.js';
 const folder = temporaryFolder();
 const FIXTURE = 'test/fixtures/huggingface/fixed';
 const FILES = ['data-00000-of-00002.arrow', 'data-00001-of-00002.arrow'];
-/** Rows of the fixture, and of its first file, which the grown set has twice. */
+/** Rows of the fixture, and of its first file, which the extended set has twice. */
 const [ROWS, ADDED] = [48, 24];
-/** Steps of the run with the data as they were, after they were mended, and after they have grown. */
-const [FIRST, MENDED, LAST] = [4, 8, 13];
+/** Steps of the run with the data as they were, after they were corrected, and after they were extended. */
+const [FIRST, CORRECTED, LAST] = [4, 8, 13];
 const ALLOW = '--allow-data-change';
 
 /** Folders of the same data set over time. */
-const data = { damaged: FIXTURE, mended: FIXTURE, grown: FIXTURE, fewer: FIXTURE };
+const data = { damaged: FIXTURE, corrected: FIXTURE, extended: FIXTURE, fewer: FIXTURE };
 
 function listing(name: string, files: readonly string[]): string {
   const path = join(folder, name);
@@ -43,8 +43,8 @@ beforeAll(async () => {
   // A NaN as float16, in row 3.
   bytes.writeUInt16LE(0x7e00, segments[3]! + 3 * rowBytes);
   writeFileSync(file, bytes);
-  data.grown = listing('grown', [...FILES, 'more.arrow']);
-  cpSync(join(FIXTURE, FILES[0]!), join(data.grown, 'more.arrow'));
+  data.extended = listing('extended', [...FILES, 'more.arrow']);
+  cpSync(join(FIXTURE, FILES[0]!), join(data.extended, 'more.arrow'));
   data.fewer = listing('fewer', [FILES[1]!, FILES[0]!]);
 });
 
@@ -64,33 +64,33 @@ test('refused without the option, with what differs; goes on with it, and says w
   await ends(launch(runDir, 1, ...flags(data.damaged, FIRST)), 0);
 
   for (const more of [[], ['--dry-run']]) {
-    const { output } = await ends(launch(runDir, 1, ...flags(data.mended, MENDED), ...more), 1);
+    const { output } = await ends(launch(runDir, 1, ...flags(data.corrected, CORRECTED), ...more), 1);
     expect(output).toMatch(
       /^error ERR_CHECKPOINT_MISMATCH: .*step-00000004 belongs to another data set than that of data\.path: it has 48 rows as before, with other values or element types \(hash [0-9a-f]{12}, now [0-9a-f]{12}\)\nhint: .*go on with --allow-data-change: a new segment of the sample plan then begins at step 5/m,
     );
   }
-  const dry = await ends(launch(runDir, 1, ...flags(data.mended, MENDED), ALLOW, '--dry-run'), 0);
+  const dry = await ends(launch(runDir, 1, ...flags(data.corrected, CORRECTED), ALLOW, '--dry-run'), 0);
   expect(dry.output).toMatch(/^steps +8 = 160 samples; 5 to 8 remain, 2\.00 epochs of the changed data$/m);
   expect(dry.output).toContain('coordinator test/integration/training.yaml');
   expect(dry.output).toContain(` ${ALLOW} `);
-  const mended = await ends(launch(runDir, 1, ...flags(data.mended, MENDED), ALLOW), 0);
-  for (const { output } of [dry, mended]) {
+  const corrected = await ends(launch(runDir, 1, ...flags(data.corrected, CORRECTED), ALLOW), 0);
+  for (const { output } of [dry, corrected]) {
     expect(output).toMatch(/^.*the data set has changed: it has 48 rows as before.*begins at step 5/m);
     expect(output).toMatch(
       /^warn the 8 rows held out for validation keep their numbers: if rows have changed/m,
     );
   }
 
-  const refused = await ends(launch(runDir, 1, ...flags(data.grown, LAST)), 1);
+  const refused = await ends(launch(runDir, 1, ...flags(data.extended, LAST)), 1);
   expect(refused.output).toContain(
-    `: it has grown from ${ROWS} to ${ROWS + ADDED} rows, and the first ${ROWS} are the same (hash `,
+    `: it was extended from ${ROWS} to ${ROWS + ADDED} rows, and the first ${ROWS} are the same (hash `,
   );
-  const grown = await ends(launch(runDir, 1, ...flags(data.grown, LAST), ALLOW), 0);
-  expect(grown.output).toContain('the rows held out for validation stay the same, all among the first 48');
-  expect(grown.output).not.toMatch(/^warn the 8 rows held out/m);
+  const extended = await ends(launch(runDir, 1, ...flags(data.extended, LAST), ALLOW), 0);
+  expect(extended.output).toContain('the rows held out for validation stay the same, all among the first 48');
+  expect(extended.output).not.toMatch(/^warn the 8 rows held out/m);
 
   // Nothing has changed since: the option means nothing, and the plan goes on.
-  const same = await ends(launch(runDir, 1, ...flags(data.grown, LAST + 1), ALLOW, '--dry-run'), 0);
+  const same = await ends(launch(runDir, 1, ...flags(data.extended, LAST + 1), ALLOW, '--dry-run'), 0);
   expect(same.output).toContain(`${ALLOW}: the data set is that of step ${LAST}; the plan goes on`);
   reference = fingerprint(runDir, LAST);
 });
@@ -101,7 +101,7 @@ test('the ledger of earlier steps stays, and every step has the rows of its segm
   expect(segments.map(({ firstStep, rows, seed }) => [firstStep, rows, seed])).toEqual([
     [1, ROWS, 7],
     [FIRST + 1, ROWS, 7],
-    [MENDED + 1, ROWS + ADDED, 7],
+    [CORRECTED + 1, ROWS + ADDED, 7],
   ]);
   const ledger = readLines(join(undisturbed, 'ledger.jsonl')) as { step: number; slots: number[][] }[];
   expect(ledger.map(({ step }) => step)).toEqual(Array.from({ length: LAST }, (_, i) => i + 1));
@@ -124,14 +124,14 @@ test('resumed and killed at other numbers of workers: the same bits', async () =
   const runDir = join(folder, 'disturbed');
   await ends(launch(runDir, 2, ...flags(data.damaged, FIRST)), 0);
   // Within the second segment the option is no longer needed.
-  await ends(launch(runDir, 3, ...flags(data.mended, 6), ALLOW), 0);
-  await ends(launch(runDir, 1, ...flags(data.mended, MENDED)), 0);
+  await ends(launch(runDir, 3, ...flags(data.corrected, 6), ALLOW), 0);
+  await ends(launch(runDir, 1, ...flags(data.corrected, CORRECTED)), 0);
   // Killed within the third.
-  const killed = new Launched(runDir, 3, ...flags(data.grown, 100), ALLOW);
+  const killed = new Launched(runDir, 3, ...flags(data.extended, 100), ALLOW);
   await killed.says('checkpoint of step 10');
   process.kill(killed.coordinator(), 'SIGKILL');
   await killed.outcome;
-  await ends(launch(runDir, 2, ...flags(data.grown, LAST)), 0);
+  await ends(launch(runDir, 2, ...flags(data.extended, LAST)), 0);
   // It was validated at step 6, too, where it ended for a while.
   const { validation, ...bits } = fingerprint(runDir, LAST);
   const others = (validation as { step: number }[]).filter(({ step }) => step !== 6);
@@ -156,7 +156,7 @@ test('with fewer rows others are held out, with a warning; with former data the 
   expect(fewer.output).toMatch(
     /^warn the 8 rows held out for validation are drawn anew, because rows have gone: some were trained on before step 14/m,
   );
-  const former = await ends(launch(undisturbed, 1, ...flags(data.mended, 20), ALLOW, '--dry-run'), 0);
+  const former = await ends(launch(undisturbed, 1, ...flags(data.corrected, 20), ALLOW, '--dry-run'), 0);
   expect(former.output).toContain(
     `the data set has changed: it is that of step 5 again, with ${ROWS} rows. A new`,
   );
@@ -165,7 +165,7 @@ test('with fewer rows others are held out, with a warning; with former data the 
 
 test('other shapes are refused even so', async () => {
   const other = set('data.latent_shape=[4, 16, 16]');
-  const { output } = await ends(launch(undisturbed, 1, ...flags(data.grown, 20), ALLOW, ...other), 1);
+  const { output } = await ends(launch(undisturbed, 1, ...flags(data.extended, 20), ALLOW, ...other), 1);
   expect(output).toMatch(
     /ERR_CHECKPOINT_MISMATCH: .* another data set, of other shapes: shape of the latents 16 x 8 x 8, now 4 x 16 x 16/,
   );

@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -46,6 +47,13 @@ const send = (pid: number, signal: NodeJS.Signals) => {
 };
 
 const status = (pid: number) => readFileSync(`/proc/${pid}/status`, 'utf8');
+
+const isPending = (pid: number, signal: NodeJS.Signals) => {
+  const masks = [...status(pid).matchAll(/^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)$/gm)].map(([, mask]) =>
+    BigInt(`0x${mask}`),
+  );
+  return masks.some((mask) => ((mask >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n);
+};
 
 const phases = (runDir: string) =>
   readLines(join(runDir, 'run.log')).flatMap(({ phase }) => (phase === undefined ? [] : [phase]));
@@ -249,6 +257,16 @@ describe('before the first step', () => {
 
   const NOTHING = 'stopped before the first step; there is nothing to save\n';
 
+  /** It says once that nothing is to be saved. On a fast machine the first step may have been done by then. */
+  function expectEarly(runDir: string, output: string, said: string): void {
+    if (/^step 1\//m.test(output)) {
+      expectSaved(runDir, output);
+    } else {
+      expect(output.split(NOTHING).length - 1, output).toBe(1);
+      expect(output).toContain(said);
+    }
+  }
+
   test.each([0, 10, 20, 40])(
     'one SIGUSR1, which the launcher passes on %i ms after the start of its coordinator',
     async (after) => {
@@ -259,7 +277,7 @@ describe('before the first step', () => {
       send(launcher, 'SIGUSR1');
       const outcome = await run.outcome;
       expect(exitCodeOf(outcome), outcome.output).toBe(138);
-      expect(outcome.output).toContain(`received SIGUSR1: ${NOTHING}`);
+      expectEarly(join(folder, `passed${after}`), outcome.output, `received SIGUSR1: ${NOTHING}`);
     },
   );
 
@@ -270,8 +288,7 @@ describe('before the first step', () => {
     await sleep(after);
     send(launcher, 'SIGINT');
     const { output } = await ends(run.outcome, 130);
-    expect(output.split(NOTHING).length - 1, output).toBe(1);
-    expect(output).toContain(`interrupted: ${NOTHING}`);
+    expectEarly(join(folder, `interrupted${after}`), output, `interrupted: ${NOTHING}`);
   });
 
   test('the launcher has no coordinator yet', async () => {
@@ -431,9 +448,7 @@ describe('orchestrator stop', () => {
     });
     const ended = new Promise((resolve) => told.once('close', resolve));
     // SIGTERM waits for the coordinator to go on, which it does not.
-    await expect
-      .poll(() => /^SigPnd:.*[1-9a-f]|^ShdPnd:.*[1-9a-f]/m.test(status(pids.coordinator)))
-      .toBe(true);
+    await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
     send(pids.coordinator, 'SIGKILL');
     expect(await ended).toBe(1);
     expect(stderr).toMatch(

@@ -31,7 +31,7 @@ export function register(program: Command): void {
     .option('--min-workers <n>', 'go on when so many are left (default: all)', workerCount)
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
-    .option('--allow-data-change', 'go on with data that were mended or grown', false)
+    .option('--allow-data-change', 'go on with a data set that was corrected or extended', false)
     .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
     .option('--prometheus-targets <file>', "file for Prometheus' file-based discovery")
     .action(async (configPath: string, { set, prometheusTargets, ...options }: CoordinatorCommandOptions) => {

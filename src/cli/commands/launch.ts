@@ -73,7 +73,7 @@ export function register(program: Command): void {
     .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
     .option(
       '--allow-data-change',
-      'go on with a data set that was mended or has grown since the checkpoint, in a new segment of the sample plan',
+      'go on with a data set that was corrected or extended since the checkpoint, in a new segment of the sample plan',
     )
     .option('--run-dir <dir>', 'folder of the run (default: runs/NAME)')
     .option(

@@ -201,7 +201,7 @@ describe('a plan with segments', () => {
   const hashOf = (i: number) => `${i}${HASH.slice(1)}`;
   const idsOf = (plan: SamplePlan, step: number) => plan.samples(step, BATCH, 0, BATCH).sampleIds.join();
 
-  /** Segments as runs make them: rows are added, mended or taken away, at steps of the checkpoints. */
+  /** Segments as runs make them: rows are added, corrected or taken away, at steps of the checkpoints. */
   function someSegments(): Segment[] {
     const held = below(40);
     const all = [firstSegment(hashOf(0), 64 + held + below(400), held, 3)];
@@ -266,22 +266,22 @@ describe('a plan with segments', () => {
 
   test('has another order when it goes back to former data, and holds the same rows out', () => {
     const first = firstSegment(HASH, 500, 20, 7);
-    const grown = { ...first, firstStep: 11, datasetHash: OTHER_HASH, rows: 600 };
-    const plan = new SamplePlan([first, grown, { ...first, firstStep: 21 }]);
+    const extended = { ...first, firstStep: 11, datasetHash: OTHER_HASH, rows: 600 };
+    const plan = new SamplePlan([first, extended, { ...first, firstStep: 21 }]);
     expect([...rowsOf(plan, 21, BATCH)]).not.toEqual([...rowsOf(plan, 1, BATCH)]);
     expect(plan.validation).toEqual(new SamplePlan([first]).validation);
   });
 
   test('refuses a checkpoint of other segments', () => {
     const first = firstSegment(HASH, 500, 20, 7);
-    const grown = { ...first, firstStep: 11, datasetHash: OTHER_HASH, rows: 600 };
-    const state = new SamplePlan([first, grown]).state(15, BATCH);
+    const extended = { ...first, firstStep: 11, datasetHash: OTHER_HASH, rows: 600 };
+    const state = new SamplePlan([first, extended]).state(15, BATCH);
     expect(() => new SamplePlan([first]).check(state, 15, BATCH)).toThrow(
       /first step of a segment 11, .* none/,
     );
-    const later = new SamplePlan([first, { ...grown, firstStep: 12 }]);
+    const later = new SamplePlan([first, { ...extended, firstStep: 12 }]);
     expect(() => later.check(state, 15, BATCH)).toThrow(/first step of a segment 11, this run has 12/);
-    const other = new SamplePlan([first, { ...grown, rows: 601 }]);
+    const other = new SamplePlan([first, { ...extended, rows: 601 }]);
     expect(() => other.check(state, 15, BATCH)).toThrow(/number of rows 600, this run has 601/);
   });
 
@@ -298,9 +298,9 @@ describe('a plan with segments', () => {
 
   test('compares validations as long as the same rows are held out', () => {
     const first = firstSegment(HASH, 500, 20, 7);
-    const grown = { ...first, firstStep: 11, datasetHash: OTHER_HASH, rows: 600 };
-    const drawn = { ...grown, firstStep: 21, rows: 400, heldOutHash: OTHER_HASH, heldOutRows: 400 };
-    expect([[first], [first, grown], [first, grown, drawn]].map(comparableFrom)).toEqual([1, 1, 21]);
-    expect(comparableFrom([first, grown, drawn, { ...drawn, firstStep: 31 }])).toBe(21);
+    const extended = { ...first, firstStep: 11, datasetHash: OTHER_HASH, rows: 600 };
+    const drawn = { ...extended, firstStep: 21, rows: 400, heldOutHash: OTHER_HASH, heldOutRows: 400 };
+    expect([[first], [first, extended], [first, extended, drawn]].map(comparableFrom)).toEqual([1, 1, 21]);
+    expect(comparableFrom([first, extended, drawn, { ...drawn, firstStep: 31 }])).toBe(21);
   });
 });
