@@ -66,8 +66,8 @@ export class Membership {
     return [this.send([id], { welcome })];
   }
 
-  standBy(id: string, now: number): Action[] {
-    this.members.standBy(id);
+  standBy(id: string, seesFolder: boolean, now: number): Action[] {
+    this.members.standBy(id, seesFolder);
     const generation = this.#generation;
     if (generation === null) return this.formIfFull(now);
     if (generation.place(id) !== null) return [];
@@ -153,12 +153,17 @@ export class Membership {
     ];
   }
 
-  /** When all members have reached their peers, they are told where their state comes from. */
-  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] {
+  /**
+   * When all members have reached their peers, they are told where their state comes from; a fault if none of them
+   * could write a checkpoint.
+   */
+  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
     const answers = generation.formed.add(id, formed);
     if (answers === null) return [];
     const held = answers.map((answer) => answer.held?.step ?? null);
-    const source = sourceOf(held, this.#steps.committed, this.#steps.checkpoints.last);
+    const see = generation.places.map(({ id }) => this.members.seesFolder(id));
+    if (!see[0]) return noFolder(this.#settings.welcome.runDir!);
+    const source = sourceOf(held, see, this.#steps.committed, this.#steps.checkpoints.last);
     generation.sync(source, now);
     const devices = answers.flatMap(({ device }) => device ?? []);
     return generation.places.map(({ id, rank }) =>
@@ -178,4 +183,12 @@ export class Membership {
     const start = this.#steps.start(generation, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
   }
+}
+
+function noFolder(runDir: string): Fault {
+  return {
+    code: 'ERR_RUN_DIR',
+    message: `No worker sees the run folder ${runDir}, so none can write checkpoints`,
+    hint: 'Start a worker on the machine of the coordinator, or choose a --run-dir on a file system that the machines share, for the same user',
+  };
 }

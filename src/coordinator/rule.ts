@@ -99,7 +99,7 @@ export class RunState {
       case 'joined':
         return this.#joined(event, now);
       case 'standby':
-        return this.#membership.standBy(event.id, now);
+        return this.#membership.standBy(event.id, !event.standby.withoutRunFolder, now);
       case 'leave':
         return this.#onLeave(event.id, event.leave.exitCode, now);
       case 'lost':
@@ -154,7 +154,7 @@ export class RunState {
       case 'formed':
         return (
           this.#late(id, generation, 'FORMING', 'Formed') ??
-          this.#membership.formed(generation, id, event.formed, now)
+          this.#orFail(this.#membership.formed(generation, id, event.formed, now))
         );
       case 'ready':
         return (

@@ -132,6 +132,11 @@ export interface NativeAddon {
     seconds: number,
   ): Promise<number>;
   /**
+   * The process at the other end of a Unix socket, by its descriptor, as the kernel saw it when it connected or
+   * began to listen. The pid is 0 if this process cannot see that one, in another PID namespace. Throws ERR_TOKEN.
+   */
+  socketPeer(descriptor: number): { pid: number; user: number };
+  /**
    * Ends the process at once, while engines compute: without the destructors of process.exit(), which wait for
    * the engines' threads or run beside them.
    */

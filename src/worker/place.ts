@@ -2,7 +2,9 @@
 import { wantedExchange } from '../config/derived.js';
 import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
+import type { Link } from '../rpc/links.js';
 import type { CoordinatorMessage, Form } from '../rpc/proto.js';
+import type { Certified } from '../security/identity.js';
 import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, type PeerServer } from './collective/grpc.js';
@@ -13,9 +15,12 @@ import { loadState, readiness, type WorkerRun } from './setup.js';
 import { receiveState, stateShare } from './state-transfer.js';
 import { train } from './train-loop.js';
 
-/** How a worker is reached by its peers. */
+/** How a worker and its peers reach each other. */
 export interface Reachable {
-  token: string;
+  /** On this machine, workers reach each other without certificates. */
+  machine: string;
+  /** By what it proves its identity to workers of other machines; null: the run has none. */
+  own: Certified | null;
   peers: PeerServer;
   /** Its shared memory; null: there is none. */
   group: Group | null;
@@ -37,7 +42,11 @@ export async function takePart(
   const isFirst = form.rank === 0;
   const log = isFirst ? note : () => {};
   const wanted = wantedExchange(config, form.members.length);
-  let collective = await connect(worker, reachable, form, wanted);
+  let loaded = () => {};
+  const isLoaded = new Promise<void>((resolve) => {
+    loaded = resolve;
+  });
+  let collective = await connect(worker, reachable, form, wanted, isLoaded);
   try {
     session.send({
       formed: {
@@ -51,6 +60,7 @@ export async function takePart(
       collective = await connectDevices(engine, sync.devices);
     }
     await takeState(worker, collective, sync, isFirst || !collective.sharesState, log);
+    loaded();
     await engine.stateLoaded();
     session.send({ ready: await readiness(worker, held.step!) });
     await train({ ...worker, form, collective }, await session.next('start'));
@@ -60,11 +70,13 @@ export async function takePart(
   }
 }
 
+/** @param isLoaded Resolves when this worker has its state. */
 async function connect(
   { config, engine, held, session }: WorkerRun,
-  { token, peers, group }: Reachable,
+  { machine, own, peers, group }: Reachable,
   form: Form,
   wanted: ReturnType<typeof wantedExchange>,
+  isLoaded: Promise<void>,
 ): Promise<Collective> {
   if (wanted === 'none') return engineCollective(engine, false);
   if (wanted === 'shared' && canShareMemory(config.exchange, form.members)) {
@@ -75,13 +87,25 @@ async function connect(
     gradients: engine,
     layout: exchangeLayout(form.rank, slots, engine.layout().buckets, native().addInto),
     generation: session.generation,
-    token,
     server: peers,
-    addresses: form.members.map(({ dataAddress }) => dataAddress),
-    state: (step, share, shares) =>
-      held.step === step ? stateShare(engine, config.ema !== null, share, shares) : null,
+    links: form.members.map((member) => linkTo(member, machine, own)),
+    state: async (step, share, shares) => {
+      // A peer that cannot read the checkpoint gets what this worker reads from it.
+      await Promise.race([isLoaded, aborted(session.regrouped)]);
+      return held.step === step ? await stateShare(engine, config.ema !== null, share, shares) : null;
+    },
     signal: session.regrouped,
   });
+}
+
+function linkTo(
+  { id, machine, localAddress, dataAddress }: Form['members'][number],
+  here: string,
+  own: Certified | null,
+): Link {
+  if (own === null || machine === here) return { address: localAddress, proof: null };
+  const { run } = own.identity;
+  return { address: dataAddress, proof: { own, expected: { run, role: 'worker', id } } };
 }
 
 /** Gets the state from where the coordinator says: it is here, in the memory of peers, or in a checkpoint. */

@@ -1,13 +1,18 @@
 /** The worker process: it joins, builds its engine, and takes part in one generation after another. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { seesRunFolder } from '../coordinator/secrets.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { hostInAddress } from '../rpc/address.js';
+import { machineName } from '../rpc/local.js';
 import { PROTOCOL } from '../rpc/proto.js';
-import { localAddress } from '../rpc/transport.js';
+import type { Credential } from '../security/credential.js';
+import type { Identity } from '../security/identity.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { PeerServer } from './collective/grpc.js';
 import { offerSharedMemory } from './collective/shared.js';
+import { becomeMember } from './enrol.js';
 import { takePart } from './place.js';
 import { CheckpointSaver } from './saver.js';
 import { aborted, CoordinatorSession, Stopped } from './session.js';
@@ -21,11 +26,16 @@ const PEER_LOST_MS = 5_000;
 /** Time for the coordinator to end the session of a worker that has failed. */
 const REPORT_MS = 2_000;
 
-interface WorkerOptions {
-  /** host:port of the coordinator. */
-  coordinator: string;
-  token: string;
+export interface WorkerOptions {
+  credential: Credential;
+  /** The id that it wants; a token that is another's has its own. */
   workerId: string;
+  /** The port on which workers of other machines reach it; 0: any free one. */
+  port: number;
+  /** How many workers of a run on a network share this machine. */
+  localWorkers: number;
+  /** The host under which they reach it; null: the address from which it has reached the coordinator. */
+  advertise: string | null;
 }
 
 /**
@@ -33,22 +43,35 @@ interface WorkerOptions {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
-  const { token } = options;
   /** The launcher forwards notes to the coordinator. */
   const note = (text: string) => void process.stderr.write(`${text}\n`);
-  // The session comes first: if its address is refused, no server may listen yet and keep this process alive.
-  const session = new CoordinatorSession(options.coordinator, token);
-  const peers = new PeerServer(token, (message) => note(`warn refused ${message}`));
-  const dataAddress = await peers.listen(localAddress());
+  const { port, advertise } = options;
+  const { id, address, enrolled } = await becomeMember(options);
+  const own = enrolled?.own ?? null;
+  const peers = new PeerServer((message) => note(`warn refused ${message}`));
+  const localAddress = await peers.listenLocally();
+  const machine = machineName();
+  let dataAddress = '';
+  if (enrolled !== null) {
+    const host = hostInAddress(enrolled.localHost);
+    const bound = await peers.listen({
+      ...{ listen: `${host}:${port}`, own: enrolled.own, roles: ['worker'], enrolments: null },
+    });
+    dataAddress = `${advertise ?? host}:${bound}`;
+  }
+  const coordinator: Identity = { run: own?.identity.run ?? '', role: 'coordinator', id: '' };
+  const session = new CoordinatorSession({ address, proof: own && { own, expected: coordinator } });
   const group = offerSharedMemory();
   let abortDevices = () => {};
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
-      workerId: options.workerId,
+      workerId: id,
       host: hostname(),
       pid: process.pid,
       dataAddress,
+      localAddress,
+      machine,
       sharedMemory: group?.address ?? '',
     });
     peers.expect(welcome.workers);
@@ -57,17 +80,20 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {
-      const setup = await buildSetup(welcome);
+      // Workers of other machines have processors of their own.
+      const sharing = own === null ? welcome.workers : options.localWorkers;
+      const setup = await buildSetup(welcome, sharing);
       abortDevices = () => setup.engine.abortDevices();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
-      session.send({ standby: {} });
+      const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
+      session.send({ standby: { withoutRunFolder } });
       for (;;) {
         const form = await session.formation();
         const { regrouped } = session;
         regrouped.addEventListener('abort', abortDevices, { once: true });
         try {
-          await takePart(worker, { token, peers, group }, form, note);
+          await takePart(worker, { machine, own, peers, group }, form, note);
         } catch (error) {
           await regroupedAfter(error as Error, session);
         }

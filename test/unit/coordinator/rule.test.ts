@@ -68,12 +68,12 @@ class Script {
   }
 
   join(id: string): Action[] {
-    const addresses = { dataAddress: `${id}:1`, sharedMemory: `m/${id}` };
+    const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: `m/${id}` };
     return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses });
   }
 
-  standby(id: string): Action[] {
-    return this.event({ type: 'standby', id, standby: {} });
+  standby(id: string, withoutRunFolder = false): Action[] {
+    return this.event({ type: 'standby', id, standby: { withoutRunFolder } });
   }
 
   /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */
@@ -158,6 +158,33 @@ const staged = (step: number) => ({
 const end = (actions: Action[]) => actions.find((action) => action.type === 'end');
 const sent = (actions: Action[]) => actions.flatMap((action) => (action.type === 'send' ? [action] : []));
 const reason = (actions: Action[]) => `${end(actions)?.fault?.code}: ${end(actions)?.fault?.message}`;
+
+describe('workers of machines that do not see the run folder', () => {
+  const formed = { device: null, held: null };
+
+  test('come behind those that do, and get the checkpoint from them', () => {
+    const script = new Script({ resumePath: 'step-2', resumeStep: 2 });
+    for (const id of ['a', 'b']) script.join(id);
+    script.standby('a', true);
+    script.standby('b');
+    expect(script.state.places.map(({ id }) => id)).toEqual(['b', 'a']);
+    script.event({ type: 'formed', id: 'a', formed });
+    expect(sent(script.event({ type: 'formed', id: 'b', formed }))).toMatchObject([
+      { to: ['b'], message: { sync: { checkpoint: 'step-2' } } },
+      { to: ['a'], message: { sync: { holders: { step: 2, ranks: [0] } } } },
+    ]);
+  });
+
+  test('cannot be alone: nobody would write checkpoints', () => {
+    const script = new Script();
+    for (const id of ['a', 'b']) script.join(id);
+    for (const id of ['a', 'b']) script.standby(id, true);
+    script.event({ type: 'formed', id: 'a', formed });
+    expect(reason(script.event({ type: 'formed', id: 'b', formed }))).toBe(
+      'ERR_RUN_DIR: No worker sees the run folder runs/x, so none can write checkpoints',
+    );
+  });
+});
 
 describe('from joining to running', () => {
   test('a generation is journalled before it is announced; ranks follow the ids, slots are contiguous', () => {
