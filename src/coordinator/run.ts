@@ -44,6 +44,8 @@ const TICK_MS = 250;
 const SUSPENDED_MS = 5_000;
 /** How long a run waits for workers when fewer than its fewest are left. */
 const PATIENCE_MS = 600_000;
+/** Of a run that workers of other machines may join. */
+const MOST_WORKERS = 4096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -175,7 +177,7 @@ export class Run {
     this.#state = new RunState({
       workers,
       minWorkers,
-      maxWorkers: workers,
+      maxWorkers: options.network === null ? workers : MOST_WORKERS,
       patienceMs: outlives ? PATIENCE_MS : 0,
       welcome: {
         configJson: canonicalJson(config),
