@@ -117,7 +117,8 @@ Napi::Value socket_peer(const Napi::CallbackInfo& info) {
   socklen_t size = sizeof peer;
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
     throw Error("ERR_TOKEN", "The process at the other end of a local socket is unknown");
-  return record(info.Env(), {{"pid", static_cast<double>(peer.pid)}, {"user", static_cast<double>(peer.uid)}});
+  return record(info.Env(),
+                {{"pid", static_cast<double>(peer.pid)}, {"user", static_cast<double>(peer.uid)}});
 }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {

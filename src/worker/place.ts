@@ -7,22 +7,17 @@ import type { CoordinatorMessage, Form } from '../rpc/proto.js';
 import type { Certified } from '../security/identity.js';
 import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
-import { GrpcCollective, type PeerServer } from './collective/grpc.js';
+import { GrpcCollective } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { canShareMemory, shareMemory } from './collective/shared.js';
+import type { Reachable } from './reachable.js';
 import { aborted } from './session.js';
 import { loadState, readiness, type WorkerRun } from './setup.js';
 import { receiveState, stateShare } from './state-transfer.js';
 import { train } from './train-loop.js';
 
-/** How a worker and its peers reach each other. */
-export interface Reachable {
-  /** On this machine, workers reach each other without certificates. */
-  machine: string;
-  /** By what it proves its identity to workers of other machines; null: the run has none. */
-  own: Certified | null;
-  peers: PeerServer;
-  /** Its shared memory; null: there is none. */
+interface Connections extends Reachable {
+  /** The worker's shared memory; null: there is none. */
   group: Group | null;
 }
 
@@ -34,7 +29,7 @@ export interface Reachable {
  */
 export async function takePart(
   worker: WorkerRun,
-  reachable: Reachable,
+  connections: Connections,
   form: Form,
   note: (text: string) => void,
 ): Promise<void> {
@@ -46,7 +41,7 @@ export async function takePart(
   const isLoaded = new Promise<void>((resolve) => {
     loaded = resolve;
   });
-  let collective = await connect(worker, reachable, form, wanted, isLoaded);
+  let collective = await connect(worker, connections, form, wanted, isLoaded);
   try {
     session.send({
       formed: {
@@ -73,7 +68,7 @@ export async function takePart(
 /** @param isLoaded Resolves when this worker has its state. */
 async function connect(
   { config, engine, held, session }: WorkerRun,
-  { machine, own, peers, group }: Reachable,
+  { addresses, own, peers, group }: Connections,
   form: Form,
   wanted: ReturnType<typeof wantedExchange>,
   isLoaded: Promise<void>,
@@ -88,7 +83,7 @@ async function connect(
     layout: exchangeLayout(form.rank, slots, engine.layout().buckets, native().addInto),
     generation: session.generation,
     server: peers,
-    links: form.members.map((member) => linkTo(member, machine, own)),
+    links: form.members.map((member) => linkTo(member, addresses.machine, own)),
     state: async (step, share, shares) => {
       // A peer that cannot read the checkpoint gets what this worker reads from it.
       await Promise.race([isLoaded, aborted(session.regrouped)]);

@@ -4,16 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { seesRunFolder } from '../coordinator/secrets.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
-import { hostInAddress } from '../rpc/address.js';
-import { machineName } from '../rpc/local.js';
 import { PROTOCOL } from '../rpc/proto.js';
-import type { Credential } from '../security/credential.js';
-import type { Identity } from '../security/identity.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
-import { PeerServer } from './collective/grpc.js';
 import { offerSharedMemory } from './collective/shared.js';
-import { becomeMember } from './enrol.js';
 import { takePart } from './place.js';
+import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
 import { aborted, CoordinatorSession, Stopped } from './session.js';
 import { buildSetup } from './setup.js';
@@ -26,16 +21,9 @@ const PEER_LOST_MS = 5_000;
 /** Time for the coordinator to end the session of a worker that has failed. */
 const REPORT_MS = 2_000;
 
-export interface WorkerOptions {
-  credential: Credential;
-  /** The id that it wants; a token that is another's has its own. */
-  workerId: string;
-  /** The port on which workers of other machines reach it; 0: any free one. */
-  port: number;
+interface WorkerOptions extends Connecting {
   /** How many workers of a run on a network share this machine. */
   localWorkers: number;
-  /** The host under which they reach it; null: the address from which it has reached the coordinator. */
-  advertise: string | null;
 }
 
 /**
@@ -45,22 +33,9 @@ export interface WorkerOptions {
 export async function runWorker(options: WorkerOptions): Promise<number> {
   /** The launcher forwards notes to the coordinator. */
   const note = (text: string) => void process.stderr.write(`${text}\n`);
-  const { port, advertise } = options;
-  const { id, address, enrolled } = await becomeMember(options);
-  const own = enrolled?.own ?? null;
-  const peers = new PeerServer((message) => note(`warn refused ${message}`));
-  const localAddress = await peers.listenLocally();
-  const machine = machineName();
-  let dataAddress = '';
-  if (enrolled !== null) {
-    const host = hostInAddress(enrolled.localHost);
-    const bound = await peers.listen({
-      ...{ listen: `${host}:${port}`, own: enrolled.own, roles: ['worker'], enrolments: null },
-    });
-    dataAddress = `${advertise ?? host}:${bound}`;
-  }
-  const coordinator: Identity = { run: own?.identity.run ?? '', role: 'coordinator', id: '' };
-  const session = new CoordinatorSession({ address, proof: own && { own, expected: coordinator } });
+  const reachable = await becomeReachable(options, note);
+  const { id, coordinator, own, peers, addresses } = reachable;
+  const session = new CoordinatorSession(coordinator);
   const group = offerSharedMemory();
   let abortDevices = () => {};
   try {
@@ -69,9 +44,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       workerId: id,
       host: hostname(),
       pid: process.pid,
-      dataAddress,
-      localAddress,
-      machine,
+      ...addresses,
       sharedMemory: group?.address ?? '',
     });
     peers.expect(welcome.workers);
@@ -93,7 +66,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
         const { regrouped } = session;
         regrouped.addEventListener('abort', abortDevices, { once: true });
         try {
-          await takePart(worker, { machine, own, peers, group }, form, note);
+          await takePart(worker, { ...reachable, group }, form, note);
         } catch (error) {
           await regroupedAfter(error as Error, session);
         }
