@@ -80,6 +80,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   checkWorkers(loaded.config, workers);
   checkFewest(loaded.config, workers, minWorkers);
   const dir = await RunDir.open(runDir);
+  let secrets: Secrets | null = null;
   try {
     const data = describeData(loaded);
     const resolved = await resolveRun(loaded, data, data, {
@@ -94,12 +95,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
+    secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
     const { recorder, progress } = await openRecorder(resolved, workers, dir, prometheusTargets, launcher);
-    const run = new Run(options, { ...resolved, rows: data.rows }, dir, recorder, progress);
+    const run = new Run(options, { ...resolved, rows: data.rows }, dir, secrets, recorder, progress);
     await run.listen();
     return run;
   } catch (error) {
+    secrets?.close(false);
     dir.release();
     throw error;
   }
@@ -155,6 +158,7 @@ export class Run {
     options: CoordinatorOptions,
     resolved: ResolvedRun & { rows: number },
     dir: RunDir,
+    secrets: Secrets,
     recorder: Recorder,
     progress: RunProgress,
   ) {
@@ -166,7 +170,7 @@ export class Run {
     this.#options = options;
     this.#resolved = resolved;
     this.#dir = dir;
-    this.#secrets = new Secrets(dir.path);
+    this.#secrets = secrets;
     this.#recorder = recorder;
     const { keep, keep_every: keepEvery, keep_best: keepBest } = config.checkpoint;
     const warn = (message: string) => recorder.note('warn', message);
@@ -224,7 +228,6 @@ export class Run {
       clearInterval(this.#ticker);
       await this.#sessions.close(0);
       await this.#recorder.close();
-      this.#secrets.close(false);
       throw error;
     }
   }

@@ -28,6 +28,7 @@ export function seesRunFolder(runDir: string, authority: string): boolean {
 
 export class Secrets {
   readonly #folder: string;
+  readonly #isNew: boolean = true;
   #tokens: Tokens | null = null;
 
   /** Makes the folder. */
@@ -37,6 +38,12 @@ export class Secrets {
       mkdirSync(this.#folder, { mode: 0o700 });
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw writeFailure(this.#folder, error);
+      this.#isNew = false;
+      // Others may have put something else there, to have files somewhere else written.
+      const stat = lstatSync(this.#folder);
+      if (!stat.isDirectory() || stat.uid !== process.geteuid!()) {
+        throw this.#unusable('it is not a folder of this user');
+      }
     }
   }
 
@@ -61,10 +68,11 @@ export class Secrets {
     return { authority, tokens: this.#tokens };
   }
 
-  /** @param begun Whether there is a run to go on with; otherwise nothing is left. */
+  /** @param begun Whether there is a run to go on with; otherwise nothing is left that was not there before. */
   close(begun: boolean): void {
     this.#tokens?.close();
-    rmSync(begun ? join(this.#folder, CREDENTIAL) : this.#folder, { recursive: true, force: true });
+    const all = this.#isNew && !begun;
+    rmSync(all ? this.#folder : join(this.#folder, CREDENTIAL), { recursive: true, force: true });
     try {
       rmdirSync(this.#folder);
     } catch {
@@ -79,18 +87,20 @@ export class Secrets {
 
   /** The authority's key must not be where others read it: on a file system without permissions, for example. */
   #checkPrivate(): void {
-    let reason = 'it is not a folder of this user';
+    let mode: number;
     try {
       chmodSync(this.#folder, 0o700);
-      const stat = lstatSync(this.#folder);
-      if (stat.isDirectory() && stat.uid === process.geteuid!()) {
-        if ((stat.mode & 0o077) === 0) return;
-        reason = 'others can read it, and its file system does not let that be changed';
-      }
+      ({ mode } = lstatSync(this.#folder));
     } catch (error) {
       throw writeFailure(this.#folder, error);
     }
-    throw new OrchestratorError(
+    if ((mode & 0o077) !== 0) {
+      throw this.#unusable('others can read it, and its file system does not let that be changed');
+    }
+  }
+
+  #unusable(reason: string): OrchestratorError {
+    return new OrchestratorError(
       'ERR_RUN_DIR',
       `${this.#folder} cannot keep the secrets of the run: ${reason}`,
       'Choose another --run-dir, or remove that folder',

@@ -32,12 +32,14 @@ export function channelTarget(address: string): string {
 
 /** The error for an address that cannot be bound. */
 export function listenFailure(address: string, error: Error): OrchestratorError {
-  const taken = /EADDRINUSE/.test(error.message);
-  return new OrchestratorError(
-    'ERR_PORT',
-    taken
+  const [, code = ''] = /\b(EADDRINUSE|EADDRNOTAVAIL)\b/.exec(error.message) ?? [];
+  const hints: Record<string, string> = {
+    EADDRINUSE: 'Choose another port; port 0 takes any free one',
+    EADDRNOTAVAIL: 'The host must be an address of this machine; `ip addr` lists them',
+  };
+  const message =
+    code === 'EADDRINUSE'
       ? `Address ${address} is in use by another process`
-      : `Cannot listen on ${address}: ${error.message}`,
-    { hint: 'Choose another port; port 0 takes any free one', cause: error },
-  );
+      : `Cannot listen on ${address}: ${error.message}`;
+  return new OrchestratorError('ERR_PORT', message, { hint: hints[code] ?? null, cause: error });
 }
