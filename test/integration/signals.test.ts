@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import {
   childrenOf,
   ends,
@@ -85,45 +86,52 @@ describe('an orderly end', () => {
   });
 
   // SIGTERM decides the exit code, otherwise the first signal does; rows with several say which may be first.
-  test.each<[string, [Role, NodeJS.Signals][], number[]]>([
-    ['Ctrl-C', [['launcher', 'SIGINT']], [130]],
-    ['SIGUSR1 to the launcher', [['launcher', 'SIGUSR1']], [138]],
-    ['SIGUSR2 to a worker alone', [['worker', 'SIGUSR2']], [140]],
-    [
-      'a closed terminal',
+  type Row = [name: string, signals: [Role, NodeJS.Signals][], codes: number[]];
+  test.each(
+    rows<Row>(
       [
-        ['launcher', 'SIGHUP'],
-        ['launcher', 'SIGHUP'],
+        [
+          'SIGINT to all but the launcher, and again',
+          [
+            ['coordinator', 'SIGINT'],
+            ['worker', 'SIGINT'],
+            ['coordinator', 'SIGINT'],
+            ['worker', 'SIGINT'],
+          ],
+          [130],
+        ],
+        [
+          'everything to everybody, SIGTERM last',
+          [
+            ['worker', 'SIGUSR1'],
+            ['coordinator', 'SIGUSR2'],
+            ['launcher', 'SIGHUP'],
+            ['launcher', 'SIGUSR1'],
+            ['worker', 'SIGINT'],
+            ['coordinator', 'SIGUSR1'],
+            ['launcher', 'SIGTERM'],
+            ['worker', 'SIGTERM'],
+            ['coordinator', 'SIGHUP'],
+            ['launcher', 'SIGTERM'],
+          ],
+          [143],
+        ],
+        ['SIGUSR2 to a worker alone', [['worker', 'SIGUSR2']], [140]],
       ],
-      [129],
-    ],
-    [
-      'SIGINT to all but the launcher, and again',
       [
-        ['coordinator', 'SIGINT'],
-        ['worker', 'SIGINT'],
-        ['coordinator', 'SIGINT'],
-        ['worker', 'SIGINT'],
+        ['Ctrl-C', [['launcher', 'SIGINT']], [130]],
+        ['SIGUSR1 to the launcher', [['launcher', 'SIGUSR1']], [138]],
+        [
+          'a closed terminal',
+          [
+            ['launcher', 'SIGHUP'],
+            ['launcher', 'SIGHUP'],
+          ],
+          [129],
+        ],
       ],
-      [130],
-    ],
-    [
-      'everything to everybody, SIGTERM last',
-      [
-        ['worker', 'SIGUSR1'],
-        ['coordinator', 'SIGUSR2'],
-        ['launcher', 'SIGHUP'],
-        ['launcher', 'SIGUSR1'],
-        ['worker', 'SIGINT'],
-        ['coordinator', 'SIGUSR1'],
-        ['launcher', 'SIGTERM'],
-        ['worker', 'SIGTERM'],
-        ['coordinator', 'SIGHUP'],
-        ['launcher', 'SIGTERM'],
-      ],
-      [143],
-    ],
-  ])('%s', async (name, signals, codes) => {
+    ),
+  )('%s', async (name, signals, codes) => {
     const { run, runDir, pids } = await training(name.replaceAll(/\W/g, ''));
     // The coordinator waits, so that all signals have come before the run can end.
     send(pids.coordinator, 'SIGSTOP');
@@ -267,7 +275,7 @@ describe('before the first step', () => {
     }
   }
 
-  test.each([0, 10, 20, 40])(
+  test.each(rows([0, 20], [10, 40]))(
     'one SIGUSR1, which the launcher passes on %i ms after the start of its coordinator',
     async (after) => {
       const run = new Launched(join(folder, `passed${after}`), 2, ...LONG);
@@ -281,15 +289,18 @@ describe('before the first step', () => {
     },
   );
 
-  test.each([0, 20, 100, 300])('Ctrl-C %i ms after the start of the coordinator says so', async (after) => {
-    const run = new Launched(join(folder, `interrupted${after}`), 2, ...LONG);
-    const launcher = run.process.pid!;
-    while (isAlive(launcher) && childrenOf(launcher).length === 0) await sleep(1);
-    await sleep(after);
-    send(launcher, 'SIGINT');
-    const { output } = await ends(run.outcome, 130);
-    expectEarly(join(folder, `interrupted${after}`), output, `interrupted: ${NOTHING}`);
-  });
+  test.each(rows([0, 100], [20, 300]))(
+    'Ctrl-C %i ms after the start of the coordinator says so',
+    async (after) => {
+      const run = new Launched(join(folder, `interrupted${after}`), 2, ...LONG);
+      const launcher = run.process.pid!;
+      while (isAlive(launcher) && childrenOf(launcher).length === 0) await sleep(1);
+      await sleep(after);
+      send(launcher, 'SIGINT');
+      const { output } = await ends(run.outcome, 130);
+      expectEarly(join(folder, `interrupted${after}`), output, `interrupted: ${NOTHING}`);
+    },
+  );
 
   test('the launcher has no coordinator yet', async () => {
     const outcome = await early('lone', ({ launcher }) => {
@@ -299,7 +310,7 @@ describe('before the first step', () => {
     expect(exitCodeOf(outcome)).toBe(143);
   });
 
-  test.each(['SIGTERM', 'SIGUSR1'] as const)(
+  test.each(rows<'SIGTERM' | 'SIGUSR1'>(['SIGUSR1'], ['SIGTERM']))(
     '%s to a coordinator as soon as it is started',
     async (signal) => {
       const outcome = await early(`coordinator${signal}`, ({ coordinator }) => {
@@ -312,7 +323,7 @@ describe('before the first step', () => {
     },
   );
 
-  test.each(['SIGTERM', 'SIGUSR1', 'SIGINT'] as const)(
+  test.each(rows<'SIGTERM' | 'SIGUSR1' | 'SIGINT'>(['SIGUSR1'], ['SIGTERM', 'SIGINT']))(
     '%s to a worker as soon as it is started',
     async (signal) => {
       const outcome = await early(`worker${signal}`, ({ worker }) => {
@@ -481,20 +492,4 @@ describe('orchestrator stop', () => {
       stderr: expect.stringContaining('ERR_RUN_DIR: There is no run folder'),
     });
   });
-});
-
-test('a run that is at or beyond its last step has nothing to do, and its records stay as they are', async () => {
-  const runDir = join(folder, 'done');
-  const steps = (count: number) => ['--set', `schedule.steps=${count}`, '--set', 'schedule.warmup=0'];
-  await ends(launch(runDir, 1, ...steps(6)), 0);
-  const before = readFileSync(join(runDir, 'run.log'), 'utf8');
-  const prints = fingerprint(runDir, 6);
-  expect(await launch(runDir, 2, ...steps(3))).toMatchObject({
-    code: 0,
-    output: expect.stringMatching(
-      /^(warn .*\n)*already at step 6 of 3: nothing to do; raise schedule\.steps to go on\n$/,
-    ),
-  });
-  expect(fingerprint(runDir, 6)).toEqual(prints);
-  expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toBe(before);
 });
