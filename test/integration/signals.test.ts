@@ -5,7 +5,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -17,6 +16,7 @@ import {
   exitCodeOf,
   fingerprint,
   isAlive,
+  isPending,
   isSuspended,
   Launched,
   launch,
@@ -45,15 +45,6 @@ async function training(name: string, ...more: string[]) {
 
 const send = (pid: number, signal: NodeJS.Signals) => {
   if (isAlive(pid)) process.kill(pid, signal);
-};
-
-const status = (pid: number) => readFileSync(`/proc/${pid}/status`, 'utf8');
-
-const isPending = (pid: number, signal: NodeJS.Signals) => {
-  const masks = [...status(pid).matchAll(/^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)$/gm)].map(([, mask]) =>
-    BigInt(`0x${mask}`),
-  );
-  return masks.some((mask) => ((mask >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n);
 };
 
 const phases = (runDir: string) =>

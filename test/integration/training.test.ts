@@ -145,11 +145,11 @@ describe('the promise', () => {
 
   test.each(
     rows(
+      [[2, 2]],
       [
         [3, 1],
-        [2, 2],
+        [1, 3],
       ],
-      [[1, 3]],
     ),
   )(
     'a checkpoint of another run folder, gone on from in a new one by %i workers with %i threads for a slot: the same',
