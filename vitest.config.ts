@@ -14,6 +14,7 @@ export default defineConfig({
     pool: 'forks',
     // Vitest would leave one processor to itself, which has little to do.
     maxWorkers: PROCESSORS,
+    setupFiles: ['test/support/setup.ts'],
     // What tests cache is not the user's.
     env: { XDG_CACHE_HOME: resolve('build/test-cache') },
     reporters: ['default', './scripts/summary.mjs'],
@@ -22,7 +23,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 },
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          // To start a process and import src/ takes longer than most of these files.
+          isolate: false,
+          testTimeout: 20_000,
+        },
       },
       {
         extends: true,

@@ -123,7 +123,7 @@ describe('the promise', () => {
     const victims = [third.process.pid as number, third.coordinator(), ...third.workers()];
     for (const pid of victims) process.kill(pid, 'SIGKILL');
     await third.outcome;
-    expect(await allDead(victims, 2_000)).toBe(true);
+    expect(await allDead(victims)).toBe(true);
 
     await ends(launch(runDir, 1, ...long), 0);
     expect(fingerprint(runDir, steps)).toEqual(fingerprint(join(folder, 'unstopped'), steps));
@@ -285,7 +285,7 @@ describe('deaths', () => {
     await run.says('step 5/');
     const pids = [run.coordinator(), ...run.workers()];
     run.process.kill('SIGKILL');
-    expect(await allDead(pids, 10_000)).toBe(true);
+    expect(await allDead(pids)).toBe(true);
     expect(readdirSync(join(runDir, 'checkpoints'))).toHaveLength(1);
   });
 });

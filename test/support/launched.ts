@@ -143,8 +143,9 @@ export function isPending(pid: number, signal: NodeJS.Signals): boolean {
   return [...masks].some(([, mask]) => (BigInt(`0x${mask}`) & bit) !== 0n);
 }
 
-export async function allDead(pids: readonly number[], withinMs: number): Promise<boolean> {
-  const end = Date.now() + withinMs;
+/** Waits until the processes are gone; false if they stay. */
+export async function allDead(pids: readonly number[]): Promise<boolean> {
+  const end = Date.now() + 60_000;
   while (pids.some(isAlive) && Date.now() < end) await sleep(10);
   return !pids.some(isAlive);
 }

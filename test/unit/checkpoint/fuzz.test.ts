@@ -137,7 +137,7 @@ describe('mutants', () => {
     // Changes within names, metadata and the padding leave a valid header.
     expect(accepted).toBeGreaterThan(200);
     expect(accepted).toBeLessThan(10_000);
-    expect(slowest).toBeLessThan(500);
+    expect(slowest).toBeLessThan(10_000);
   });
 
   test('3,000 headers of real weights give a model or are refused in words', () => {
