@@ -27,7 +27,6 @@ const NAME = 'emulated GPU (runs on the CPU, for tests)';
 const STEPS = 4;
 /** Three slots, which two workers do not divide. The emulator is slow. */
 const TINY = [
-  'model.depth=1',
   'model.hidden=64',
   'model.dual_attention=[]',
   'batch.global=3',
