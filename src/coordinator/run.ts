@@ -23,11 +23,12 @@ import {
   forwardShare,
   lossByTime,
   skippedRows,
-  slotSamples,
   stepLoss,
+  stepRows,
   validationSummary,
 } from './combine.js';
 import type { Action, Event, Place } from './events.js';
+import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
@@ -41,6 +42,8 @@ const TICK_MS = 250;
 const SUSPENDED_MS = 5_000;
 /** How long a run waits for workers when fewer than its fewest are left. */
 const PATIENCE_MS = 600_000;
+/** Without checkpoints the records are synced after so many steps, so that readers need not read all of them. */
+const SYNC_STEPS = 10_000;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -133,6 +136,8 @@ export class Run {
   #validationSeconds = 0;
   /** The last committed step. */
   #step = 0;
+  /** The last step that the journal says is on disk. */
+  #synced = 0;
   /** The first step of this process. */
   #firstStep = 0;
   /** Rows that are trained on. */
@@ -292,7 +297,9 @@ export class Run {
         break;
       case 'commit':
         this.#timeStep();
-        this.#dir.records.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
+        this.#dir.records.ledger.append(
+          ledgerLine(action.step, this.#resolved.config.batch.micro, stepRows(action.prepared)),
+        );
         break;
       case 'record':
         this.#record(action);
@@ -336,8 +343,8 @@ export class Run {
   }
 
   #journalGeneration(): void {
-    const { journal } = this.#dir.records;
-    journal.append(this.#generation);
+    const { journal, metrics } = this.#dir.records;
+    journal.append({ ...this.#generation, metrics: metrics.recorded });
     journal.sync();
   }
 
@@ -355,6 +362,7 @@ export class Run {
       return;
     }
     this.#firstStep = firstStep;
+    this.#synced = firstStep - 1;
     this.#startedAt = this.#lastCommit;
     this.#pace = new Pace({
       firstStep,
@@ -434,6 +442,7 @@ export class Run {
       validating: validate,
       etaSeconds: this.#pace?.remaining(step) ?? null,
     });
+    if (step >= this.#synced + SYNC_STEPS) this.#syncRecords(step);
     const forecast = this.#pace?.forecast() ?? null;
     if (forecast !== null) this.#recorder.note('info', forecast);
   }
@@ -464,8 +473,10 @@ export class Run {
     const { ledger, metrics, journal } = this.#dir.records;
     ledger.sync();
     metrics.sync();
-    journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
+    const { generation } = this.#state;
+    journal.append({ generation, step, unix_seconds: Date.now() / 1000, metrics: metrics.recorded });
     journal.sync();
+    this.#synced = step;
   }
 
   /** Where the disk is always slower than training, the user is told of the 1st, 10th, 100th, ... left out. */

@@ -58,7 +58,7 @@ export function comparedLoss<T extends { weights: string }>(results: readonly T[
 }
 
 /** The better of two validations, the earlier of equal ones. One that is not a number is no better than any. */
-function lower(before: ValidationLoss, after: ValidationLoss): ValidationLoss {
+export function lower(before: ValidationLoss, after: ValidationLoss): ValidationLoss {
   return after.loss < before.loss || Number.isNaN(before.loss) ? after : before;
 }
 
