@@ -36,6 +36,7 @@ import { RunState } from './rule.js';
 import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
+import { ValidationProgress } from './validation-progress.js';
 
 const TICK_MS = 250;
 /** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
@@ -132,6 +133,7 @@ export class Run {
   #stepSeconds = 0;
   /** Validation losses of the EMA by step. */
   readonly #losses = new Map<number, number>();
+  readonly #validationProgress = new ValidationProgress();
   /** Seconds of validation since the last commit. */
   #validationSeconds = 0;
   /** The last committed step. */
@@ -243,6 +245,11 @@ export class Run {
     const now = performance.now();
     this.#noticeSuspension(now - this.#lastEvent);
     this.#lastEvent = now;
+    if (event.type === 'heartbeat') {
+      const { id, heartbeat } = event;
+      const slots = this.#validationProgress.heard(id, heartbeat.validated, this.#validationSlots);
+      if (slots !== null) this.#recorder.validating(slots);
+    }
     const actions = this.#state.handle(event, now);
     if (this.#state.phase !== this.#phase) {
       this.#phase = this.#state.phase;
@@ -368,7 +375,7 @@ export class Run {
       firstStep,
       steps: config.schedule.steps,
       validateEvery: validationEvery(config),
-      validationPasses: (ready.validation.length * validatedWeights(config).length) / slotCount(config),
+      validationPasses: this.#validationSlots / slotCount(config),
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
@@ -414,6 +421,7 @@ export class Run {
 
   #record({ step, prepared, places, validate }: Extract<Action, { type: 'record' }>): void {
     this.#step = step;
+    this.#validationProgress.committed(validate);
     const seconds = this.#stepSeconds;
     this.#pace?.add(step, seconds, forwardShare(prepared));
     this.#countSkipped(skippedRows(prepared));
@@ -447,11 +455,17 @@ export class Run {
     if (forecast !== null) this.#recorder.note('info', forecast);
   }
 
+  /** Slots of a validation, with all its weights. */
+  get #validationSlots(): number {
+    return (this.#ready[0]?.validation.length ?? 0) * validatedWeights(this.#resolved.config).length;
+  }
+
   #validation(step: number, parts: readonly Validated[]): void {
     // The workers that are done first wait for the slowest in the exchange of the next step.
     const slowest = Math.max(...parts.map((part) => part.seconds));
     const seconds = Math.max(0, slowest - this.#suspendedSeconds);
     this.#validationSeconds = seconds;
+    this.#validationProgress.over();
     if (parts.some(({ abandoned }) => abandoned)) {
       this.#recorder.note('info', `validation at step ${step} abandoned`);
       return;

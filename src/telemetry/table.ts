@@ -84,6 +84,10 @@ export function liveTable({ header, colour, size, foreground, ready, write }: Ta
       progress.step(record);
       drawSoon();
     },
+    validating: (record) => {
+      progress.validating(record);
+      drawSoon();
+    },
     validation: (record) => {
       progress.validation(record);
       printed.validation(record);

@@ -103,6 +103,11 @@ test('a validation that is being made is shown, and never part of a step', () =>
   const [title, , speeds, validation] = viewLines(shown.view(), 200, plain);
   expect(title).toMatch(/RUNNING, validating/);
   expect(validation).toContain('validating for 16s');
+  expect(validation).not.toContain('slots');
+  shown.validating({ done: 12, total: 64 });
+  expect(viewLines(shown.view(), 200, plain)[3]).toContain('validating for 16s | 12 of 64 slots');
+  shown.step({ ...record, step: 201, validating: false });
+  expect(shown.view().validating_slots).toBeNull();
   expect(speeds).toContain('821 img/s | 312 ms a step');
 });
 
