@@ -324,7 +324,7 @@ export class World {
       this.#happens({ type: 'joined', id, host: 'h', pid: 1, ...addresses });
       const beat = () => {
         if (!worker.alive) return;
-        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', {});
+        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', { validated: 0 });
         this.clock.later(HEARTBEAT_MS, beat);
       };
       beat();
