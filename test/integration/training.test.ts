@@ -340,7 +340,7 @@ describe('refusals', () => {
       status: 1,
       stderr: expect.stringMatching(/^error ERR_TOKEN: standard input holds no credential/),
     });
-    const alone = new Launched(join(folder, 'alone'), 1, '--set', 'schedule.steps=100000');
+    const alone = new Launched(join(folder, 'uninvited'), 1, '--set', 'schedule.steps=100000');
     await alone.says('step 2/');
     expect(orchestrator('invite', alone.runDir)).toMatchObject({
       status: 2,
