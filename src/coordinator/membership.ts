@@ -80,21 +80,21 @@ export class Membership {
    * A worker is gone. The others form the next generation at once; if they are too few, others are waited for.
    *
    * @param message What has happened to it.
-   * @returns a fault if the run does not go on without it.
    */
-  depart(id: string, message: string, now: number): Action[] | Fault {
+  depart(id: string, message: string, now: number): Action[] {
     const generation = this.#generation;
     const place = generation?.place(id) ?? null;
-    const goesOn = this.goesOnWithout(id);
     const isNeeded = this.#isNeeded(id);
     this.members.leave(id);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
-    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() };
-    if (!goesOn) return fault;
     const tell = (what: string): Action[] => [{ type: 'note', message: `${message}${what}` }, ...lost];
-    if (generation === null) return [...tell(''), ...this.formIfFull(now)];
+    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() };
+    if (generation === null) {
+      this.rendezvous.lose(id, fault);
+      return [...tell(''), ...this.formIfFull(now)];
+    }
     if (place === null) return tell('');
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
@@ -102,17 +102,11 @@ export class Membership {
       return [...tell(`; ${others}`), ...this.form(now)];
     }
     this.#generation = null;
-    this.rendezvous.resume(fault, now);
+    this.rendezvous.lose(id, fault);
+    this.rendezvous.resume(now);
+    if (this.stopping) return tell('; nobody is left who could save');
     const { minWorkers, patienceMs } = this.#settings;
     return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
-  }
-
-  /** Whether the run goes on when this worker is gone. */
-  goesOnWithout(id: string): boolean {
-    if (this.#settings.patienceMs > 0) return true;
-    if (this.#generation === null) return false;
-    if (this.#generation.place(id) === null || !this.#isNeeded(id)) return true;
-    return this.members.standby.filter((other) => other.id !== id).length >= this.least;
   }
 
   /** Whether the member has something to do for the run that is not done. */

@@ -47,7 +47,7 @@ const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 interface CoordinatorOptions {
   loaded: LoadedConfig;
   workers: number;
-  /** The run goes on with so many: fewer than `workers` where it outlives some of them. */
+  /** The run goes on with so many. */
   minWorkers: number;
   runDir: string;
   /** "auto", "never" or a path. */
@@ -58,8 +58,6 @@ interface CoordinatorOptions {
   listen: string;
   /** The token that workers must present. */
   token: string;
-  /** Whether a launcher reports how the workers' processes end. */
-  supervised: boolean;
   /** File for Prometheus' discovery; null: none. */
   prometheusTargets: string | null;
   /** Gives the launcher what is to be shown; null: there is none. */
@@ -75,7 +73,7 @@ interface CoordinatorOptions {
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
   const { loaded, workers, minWorkers, runDir, resume, allowDataChange = false } = options;
   checkWorkers(loaded.config, workers);
-  checkFewest(loaded.config, workers, minWorkers);
+  checkFewest(workers, minWorkers);
   const dir = await RunDir.open(runDir);
   try {
     const data = describeData(loaded);
@@ -154,7 +152,6 @@ export class Run {
     progress: RunProgress,
   ) {
     const { workers, minWorkers } = options;
-    const outlives = minWorkers < workers;
     const { config } = resolved;
     this.#progress = progress;
     this.#trainedRows = resolved.rows - config.data.validation_rows;
@@ -172,7 +169,7 @@ export class Run {
       workers,
       minWorkers,
       maxWorkers: workers,
-      patienceMs: outlives ? PATIENCE_MS : 0,
+      patienceMs: PATIENCE_MS,
       welcome: {
         configJson: canonicalJson(config),
         workers,
@@ -187,12 +184,10 @@ export class Run {
       lastGeneration: dir.lastGeneration,
       resumePath: resolved.checkpoint?.path ?? '',
       resumeStep: resolved.step,
-      supervised: options.supervised,
     });
     this.#sessions = new Sessions({
       token: options.token,
       workers,
-      rejoin: outlives,
       generation: () => this.#state.generation,
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),

@@ -44,7 +44,6 @@ function settingsOf(text: string): Settings {
     lastGeneration: 0,
     resumePath: '',
     resumeStep: 0,
-    supervised: false,
   };
 }
 

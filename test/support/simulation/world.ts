@@ -49,12 +49,13 @@ export class World {
   firstStart = 0;
   #diskFree = 0;
   #publisherFree = 0;
-  readonly #elastic: boolean;
   readonly #network: { doubles: number; reorders: number; longest: number };
   readonly #disk: { ms: number; refuses: number };
   /** The step from which on one worker's state is another one. */
   readonly #differs: number;
   #restarts: number;
+  /** Whether a launcher says how processes end. */
+  readonly #supervised: boolean;
   stopped = false;
   /** How many processes live, or will be started. */
   #living = 0;
@@ -67,13 +68,12 @@ export class World {
     this.#random = generator(seed);
     this.below = (n) => Math.floor(this.#random() * n);
     const workers = 1 + this.below(5);
-    this.#elastic = this.chance(0.75);
-    const min = this.#elastic ? 1 + (this.chance(0.3) ? this.below(workers) : 0) : workers;
+    const min = 1 + (this.chance(0.3) ? this.below(workers) : 0);
     this.settings = {
       workers,
       minWorkers: min,
-      maxWorkers: this.#elastic ? workers + 3 : workers,
-      patienceMs: this.#elastic ? 15_000 : 0,
+      maxWorkers: workers + 3,
+      patienceMs: 15_000,
       welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
       totalSlots: workers + this.below(4),
       steps: 1 + this.below(12),
@@ -83,7 +83,6 @@ export class World {
       lastGeneration: this.below(3),
       resumePath: '',
       resumeStep: 0,
-      supervised: this.chance(0.5),
     };
     this.#network = {
       doubles: this.chance(0.3) ? 0.1 : 0,
@@ -92,18 +91,17 @@ export class World {
     };
     this.#disk = { ms: this.below(2) * 3_000, refuses: this.chance(0.2) ? 0.3 : 0 };
     this.#differs = workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
-    this.#restarts = this.#elastic && this.chance(0.7) ? 6 : 0;
+    this.#restarts = this.chance(0.7) ? 6 : 0;
+    this.#supervised = this.chance(0.5);
     this.#state = new RunState(this.settings);
   }
 
-  get elastic(): boolean {
-    return this.#elastic;
-  }
+  /** Whether at some time too few processes lived, or would be started, that wanted to stay. */
+  wasShort = false;
 
-  /** How many processes live, or will be started, and want to stay. */
-  get staying(): number {
+  #countStaying(): void {
     const leaving = [...this.#sessions.values()].filter(({ worker }) => worker.alive && worker.leaving);
-    return this.#living - leaving.length;
+    if (this.#living - leaving.length < this.settings.minWorkers) this.wasShort = true;
   }
 
   get differs(): boolean {
@@ -124,7 +122,7 @@ export class World {
     this.#happens({ type: 'listening' });
     for (let i = 0; i < workers; i++) this.#starts(`w${i}`, this.below(500));
     this.#everyTick();
-    const faults = this.chance(0.25) ? 0 : 1 + this.below(this.#elastic ? 5 : 2);
+    const faults = this.chance(0.25) ? 0 : 1 + this.below(5);
     for (let i = 0; i < faults; i++) this.clock.later(this.below(6_000), () => this.#fault());
     if (this.chance(0.15)) {
       this.clock.later(this.below(5_000), () => {
@@ -343,14 +341,19 @@ export class World {
       session.open = false;
       this.#happens({ type: 'lost', id, reason: 'reset' });
     });
-    if (restarts && this.#restarts > 0) {
-      this.#restarts--;
-      this.#starts(id, 100 + this.below(2_000));
-    } else if (this.settings.supervised && this.chance(0.9)) {
-      this.clock.later(this.below(500), () =>
-        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again: true }),
+    // Those that have come by themselves are not the launcher's.
+    const again = restarts && this.#restarts > 0;
+    const told = this.below(100);
+    if (this.#supervised && id.startsWith('w')) {
+      this.clock.later(told, () =>
+        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again }),
       );
     }
+    if (again) {
+      this.#restarts--;
+      this.#starts(id, told + 1 + this.below(2_000));
+    }
+    this.#countStaying();
     this.#countHolders();
   }
 
@@ -362,7 +365,7 @@ export class World {
   /** One process dies, freezes, or wants to leave, or another one comes. */
   #fault(): void {
     this.lastFault = this.clock.now;
-    const kinds = ['dies', 'dies', 'dies', 'freezes', ...(this.#elastic ? ['leaves', 'comes'] : [])];
+    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes'];
     const kind = kinds[this.below(kinds.length)];
     const living = [...this.#sessions.values()].filter(({ worker, open }) => worker.alive && open);
     const victim = living[this.below(living.length)]?.worker;
@@ -372,6 +375,7 @@ export class World {
       return;
     } else if (kind === 'leaves') {
       victim.leaving = true;
+      this.#countStaying();
       victim.say('leave', { exitCode: 143 });
     } else if (kind === 'freezes') {
       victim.frozenUntil = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);
