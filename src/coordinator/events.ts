@@ -38,6 +38,8 @@ export interface Settings {
   patienceMs: number;
   /** Sent to every worker that joins. */
   welcome: Welcome;
+  /** Whether the workers must share memory: exchange is `shared`. */
+  mustShare: boolean;
   /** Slots of a step. */
   totalSlots: number;
   /** Steps of the whole run. */

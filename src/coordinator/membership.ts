@@ -7,7 +7,8 @@ import { Generation } from './generation.js';
 import { judgeReady } from './judge.js';
 import { type Members, nameOf } from './members.js';
 import { Rendezvous } from './rendezvous.js';
-import { sourceOf } from './source.js';
+import { Sharing } from './sharing.js';
+import { loaded, sourceOf } from './source.js';
 import type { Steps } from './steps.js';
 
 export class Membership {
@@ -17,6 +18,7 @@ export class Membership {
   stopping = false;
   readonly #settings: Settings;
   readonly #steps: Steps;
+  readonly #sharing: Sharing;
   /** The number of the last generation. */
   #number: number;
   #generation: Generation | null = null;
@@ -25,6 +27,7 @@ export class Membership {
     this.#settings = settings;
     this.#steps = steps;
     this.#number = settings.lastGeneration;
+    this.#sharing = new Sharing(settings.mustShare);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }
@@ -86,6 +89,7 @@ export class Membership {
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     this.members.leave(id);
+    this.rendezvous.lost(id);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
@@ -147,29 +151,46 @@ export class Membership {
     ];
   }
 
-  /** When all members have reached their peers, they are told where their state comes from. */
-  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] {
+  /**
+   * When all members have reached their peers, they are told where their state comes from; a fault if they must
+   * share memory and cannot.
+   */
+  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
     const answers = generation.formed.add(id, formed);
     if (answers === null) return [];
-    const held = answers.map((answer) => answer.held?.step ?? null);
-    const source = sourceOf(held, this.#steps.committed, this.#steps.checkpoints.last);
-    generation.sync(source, now);
+    const { places } = generation;
+    const verdict = this.#sharing.judge(places, answers, (id) => this.members.holds(id));
+    if ('fault' in verdict) return verdict.fault;
+    if ('unable' in verdict) {
+      return verdict.unable.flatMap(({ place, problem }) => {
+        const message = `${nameOf(place)} cannot share memory with the others: ${problem}`;
+        return [{ type: 'cut', id: place.id, reason: problem }, ...this.depart(place.id, message, now)];
+      });
+    }
+    const { shared, note } = verdict;
     const devices = answers.flatMap(({ device }) => device ?? []);
-    return generation.places.map(({ id, rank }) =>
-      generation.send({ sync: { ...source.syncs[rank], devices } }, [id]),
-    );
+    const { committed, checkpoints } = this.#steps;
+    const held = answers.map((answer) => answer.held?.step ?? null);
+    const { step, syncs } = shared
+      ? { step: null, syncs: places.map(() => loaded(checkpoints.last)) }
+      : sourceOf(held, committed, checkpoints.last);
+    generation.sync(step, now);
+    return [
+      ...(note === null ? [] : [{ type: 'note' as const, message: note }]),
+      ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
+    ];
   }
 
   /** When all members have the same state, they start; a fault if they do not. */
   ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
     const answers = generation.ready.add(id, ready);
     if (answers === null) return [];
-    const { from } = generation;
+    const from = generation.from ?? answers[0]!.step;
     const { configHash } = this.#settings;
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
     this.members.hold(generation.places);
-    const start = this.#steps.start(generation, this.stopping, now);
+    const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
   }
 }

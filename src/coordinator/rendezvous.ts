@@ -27,8 +27,10 @@ export class Rendezvous {
   #loss: { id: string; fault: Fault } | null = null;
   /** Whether there was a generation. */
   #formed = false;
-  /** Workers that have ended and will not be started again. */
+  /** Workers of the launcher that have ended and will not be started again. */
   readonly #gone = new Set<string>();
+  /** Workers that were lost, and may come again as far as anybody knows. */
+  readonly #away = new Set<string>();
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -60,11 +62,18 @@ export class Rendezvous {
   /** The worker's process has ended, and no other will take its place. */
   gone(id: string): void {
     this.#gone.add(id);
+    this.#away.delete(id);
+  }
+
+  /** A worker is lost. */
+  lost(id: string): void {
+    if (!this.#gone.has(id)) this.#away.add(id);
   }
 
   /** A worker has joined. */
   came(id: string): void {
     this.#gone.delete(id);
+    this.#away.delete(id);
   }
 
   /** This process was paused for a time, which does not count. */
@@ -140,8 +149,8 @@ export class Rendezvous {
         message: `${staying} of ${workers} workers joined within ${JOIN_MS / 1000} s`,
         hint: loss?.message ?? null,
       };
-      const mayCome = this.#expected >= minWorkers && waited <= (this.#formed ? patienceMs : JOIN_MS);
-      if (mayCome) return null;
+      const mayCome = this.#expected >= minWorkers || staying + this.#away.size >= minWorkers;
+      if (mayCome && waited <= (this.#formed ? patienceMs : JOIN_MS)) return null;
       return { fault: loss !== null && (this.#formed || waited <= JOIN_MS) ? loss : timeout };
     }
     if (this.#isStarting(now) && staying < this.#expected) return null;

@@ -145,7 +145,7 @@ export class RunState {
       case 'formed':
         return (
           this.#late(id, generation, 'FORMING', 'Formed') ??
-          this.#membership.formed(generation, id, event.formed, now)
+          this.#orFail(this.#membership.formed(generation, id, event.formed, now))
         );
       case 'ready':
         return (

@@ -176,6 +176,7 @@ export class Run {
         runDir: dir.path,
         planJson: canonicalJson(resolved.segments),
       },
+      mustShare: config.exchange === 'shared',
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
       checkpointEvery: config.checkpoint.every,

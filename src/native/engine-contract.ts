@@ -197,17 +197,20 @@ export interface GradientNorm {
 }
 
 /**
- * Workers of one machine that share memory. A group is created before a worker joins a run; the coordinator
- * distributes the addresses.
+ * A worker among those of one machine that share memory. A group is created before the worker joins a run; the
+ * coordinator distributes the addresses.
  */
 export interface Group {
   /**
    * The address at which other processes of this machine find this one's memory: machine/pid/descriptor/key.
    */
   readonly address: string;
-  /** Joins the members at these addresses as `rank`. Throws ERR_SHARED_MEMORY. */
-  form(addresses: string[], rank: number): void;
-  /** Aborts every wait for other members with ERR_EXCHANGE. */
+  /**
+   * Opens the memory of the members of a generation, of which this is `rank`. Generations increase. Throws
+   * ERR_SHARED_MEMORY if they cannot share memory, and ERR_EXCHANGE if one of them has ended.
+   */
+  form(addresses: string[], rank: number, generation: number): void;
+  /** Leaves the generations so far: every wait in them, in progress or later, ends with ERR_EXCHANGE. */
   abort(): void;
 }
 
@@ -313,12 +316,16 @@ export interface Engine {
   /** |EMA - weights| / |weights| over all trained parameters. Rejects with ERR_NO_EMA. */
   emaDistance(): Promise<number>;
   /**
-   * Joins the engine to a group: from now on all members share one copy of the state, and reduce() and
-   * update() are collective, called by every member in the same order. join() itself is collective, and comes
-   * before the state is written or viewed. The leader (rank 0) writes the state. Rejects with
-   * ERR_SHARED_MEMORY on a device.
+   * Joins the engine to a group, or to the next generation of it: from now on all members share one copy of the
+   * state, and reduce() and update() are collective, called by every member in the same order. join() itself is
+   * collective; the first comes before the state is written or viewed. Resolves with the step after which the
+   * state is, or null if there is none, which the leader (rank 0) then writes; and with how many pieces of the last
+   * update were completed, which members that were killed had left. Rejects with ERR_SHARED_MEMORY, also on a
+   * device, and with ERR_EXCHANGE if the group is aborted.
    */
-  join(group: Group): Promise<void>;
+  join(group: Group): Promise<{ step: number | null; completed: number }>;
+  /** Called by the leader before it writes another state: until stateLoaded(), there is none. */
+  replaceState(): Promise<void>;
   /**
    * Rendezvous: prepares to sum gradients with the devices of other workers, as `rank` of those with the slot ranges in
    * `bounds` (from and to of rank 0, of rank 1, ...). Resolves with what the others must know:
@@ -333,8 +340,11 @@ export interface Engine {
   connectDevices(leader: string): Promise<void>;
   /** Aborts every wait for other devices with ERR_EXCHANGE, now and until the next rendezvous(). */
   abortDevices(): void;
-  /** Collective: called by all members of the group after the leader has written the state. */
-  stateLoaded(): Promise<void>;
+  /**
+   * Collective: called by all members of the group after the leader has written the state after this step, or
+   * where it stays.
+   */
+  stateLoaded(step: number): Promise<void>;
   /**
    * Sums the gradients of all workers that joined or connected. Rejects with ERR_EXCHANGE if it is aborted.
    */

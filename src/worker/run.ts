@@ -41,7 +41,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const peers = new PeerServer(token, (message) => note(`warn refused ${message}`));
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
-  let abortDevices = () => {};
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
@@ -58,14 +57,12 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 
     async function work(): Promise<never> {
       const setup = await buildSetup(welcome);
-      abortDevices = () => setup.engine.abortDevices();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
       session.send({ standby: {} });
       for (;;) {
         const form = await session.formation();
-        const { regrouped } = session;
-        regrouped.addEventListener('abort', abortDevices, { once: true });
+        session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });
         try {
           await takePart(worker, { token, peers, group }, form, note);
         } catch (error) {
@@ -77,8 +74,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     if (error instanceof Stopped) return error.exitCode;
     return await report(session, error as Error);
   } finally {
-    group?.abort();
-    abortDevices();
     session.close();
     peers.close();
   }

@@ -10,6 +10,7 @@ export const SETTINGS: Settings = {
   maxWorkers: 2,
   patienceMs: 60_000,
   welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]' },
+  mustShare: false,
   totalSlots: 3,
   steps: 6,
   checkpointEvery: 2,
@@ -87,7 +88,8 @@ export class Script {
   /** Joined, formed and ready. */
   running(step = 0): this {
     this.forming();
-    for (const id of ['a', 'b']) this.event({ type: 'formed', id, formed: { device: null, held: null } });
+    for (const id of ['a', 'b'])
+      this.event({ type: 'formed', id, formed: { device: null, sharing: null, held: null } });
     for (const id of ['a', 'b']) this.event({ type: 'ready', id, ready: ready({ step }) });
     return this;
   }

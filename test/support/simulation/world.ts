@@ -11,6 +11,7 @@ import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
 import { generator } from '../random.js';
 import { Clock } from './clock.js';
+import { Meeting } from './memory.js';
 import { type State, Witness } from './witness.js';
 import { type Said, Worker } from './worker.js';
 
@@ -40,8 +41,9 @@ export class World {
   /** The newest session of every id. */
   readonly #sessions = new Map<string, Session>();
   readonly missed: { step: number; reason: string }[] = [];
-  /** How often a member took the state from the memory of others, and a step was run again. */
+  /** How often a member took the state from the memory of others, all came to share one, and a step was run again. */
   transfers = 0;
+  joins = 0;
   again = 0;
   end: End | null = null;
   /** When something last went wrong, and when the first generation started. */
@@ -51,6 +53,10 @@ export class World {
   #publisherFree = 0;
   readonly #network: { doubles: number; reorders: number; longest: number };
   readonly #disk: { ms: number; refuses: number };
+  /** Whether workers offer to share memory, and whether some of them cannot. */
+  readonly shares: boolean;
+  readonly unable: boolean;
+  readonly #meetings = new Map<number, Meeting>();
   /** The step from which on one worker's state is another one. */
   readonly #differs: number;
   #restarts: number;
@@ -75,6 +81,7 @@ export class World {
       maxWorkers: workers + 3,
       patienceMs: 15_000,
       welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
+      mustShare: false,
       totalSlots: workers + this.below(4),
       steps: 1 + this.below(12),
       checkpointEvery: this.below(4),
@@ -93,6 +100,8 @@ export class World {
     this.#differs = workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
     this.#restarts = this.chance(0.7) ? 6 : 0;
     this.#supervised = this.chance(0.5);
+    this.shares = this.chance(0.5);
+    this.unable = this.chance(0.1);
     this.#state = new RunState(this.settings);
   }
 
@@ -155,6 +164,22 @@ export class World {
   memoryOf(id: string): State | null {
     const worker = this.#sessions.get(id)?.worker;
     return worker?.alive ? worker.held : null;
+  }
+
+  /** A member comes to a generation that shares memory: all of them when the last one has come, else none. */
+  meet(worker: Worker, members: readonly string[]): readonly Worker[] {
+    const { generation } = worker;
+    const meeting = this.#meetings.get(generation) ?? new Meeting();
+    this.#meetings.set(generation, meeting);
+    const all = meeting.come(worker, members.length, this.witness);
+    if (all.length > 0) this.joins++;
+    // Nobody else may write there.
+    const { shared } = worker;
+    for (const { worker: other } of this.#sessions.values()) {
+      if (all.length === 0 || other.shared !== shared || all.includes(other)) continue;
+      this.#ends(other, { code: null, signal: 'SIGKILL' }, true);
+    }
+    return all;
   }
 
   checkpoint(path: string): State {
@@ -316,7 +341,7 @@ export class World {
   #starts(id: string, delay: number): void {
     this.#living++;
     this.clock.later(delay, () => {
-      const worker = new Worker(this, id);
+      const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
       this.#sessions.set(id, { worker, open: true, arrived: { up: 0, down: 0 } });
       this.#happens({ type: 'joined', id, host: 'h', pid: 1, dataAddress: id, sharedMemory: '' });
       const beat = () => {

@@ -63,7 +63,8 @@ describe('checkpoints', () => {
     resumed.join('a');
     resumed.join('b');
     for (const id of ['a', 'b']) resumed.standby(id);
-    for (const id of ['a', 'b']) resumed.event({ type: 'formed', id, formed: { device: null, held: null } });
+    for (const id of ['a', 'b'])
+      resumed.event({ type: 'formed', id, formed: { device: null, sharing: null, held: null } });
     for (const id of ['a', 'b']) resumed.event({ type: 'ready', id, ready: ready({ step: 3 }) });
     resumed.step(4);
     expect(hintOf(resumed, 4)).toContain('resumes from runs/x/checkpoints/step-00000003 (step 3)');

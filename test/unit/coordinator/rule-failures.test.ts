@@ -259,7 +259,7 @@ describe('failures', () => {
       script.event({ type: 'tick' });
       expect(script.state).toMatchObject({ phase: 'FORMING', places: [{ id: 'a' }] });
       const device = null;
-      script.event({ type: 'formed', id: 'a', formed: { device, held: { step: 1 } } });
+      script.event({ type: 'formed', id: 'a', formed: { device, sharing: null, held: { step: 1 } } });
       const [start] = script.event({ type: 'ready', id: 'a', ready: ready({ step: 1 }) }).slice(-1);
       expect(start).toMatchObject({ message: { start: { step: 1, checkpoint: true, stop: true } } });
       script.event({ type: 'finished', id: 'a', finished: {} });

@@ -26,10 +26,16 @@ describe('from joining to running', () => {
     const script = new Script();
     script.forming();
     const [one, other] = ['a', 'b'].map((gpu) => ({ gpu, library: 'NCCL', uniqueId: '', problem: '' }));
-    expect(script.event({ type: 'formed', id: 'a', formed: { device: one!, held: null } })).toEqual([]);
+    expect(
+      script.event({ type: 'formed', id: 'a', formed: { device: one!, sharing: null, held: null } }),
+    ).toEqual([]);
     expect(script.state.phase).toBe('FORMING');
-    const formed: Event = { type: 'formed', id: 'b', formed: { device: other!, held: null } };
-    expect(sent(script.event(formed))[0]?.message.sync).toEqual({ initialise: {}, devices: [one, other] });
+    const formed: Event = { type: 'formed', id: 'b', formed: { device: other!, sharing: null, held: null } };
+    expect(sent(script.event(formed))[0]?.message.sync).toEqual({
+      initialise: {},
+      devices: [one, other],
+      shared: false,
+    });
     expect(script.state.phase).toBe('SYNCING');
     expect(script.event({ type: 'ready', id: 'a', ready: ready() })).toEqual([]);
     const actions = script.event({ type: 'ready', id: 'b', ready: ready() });
@@ -62,7 +68,8 @@ describe('from joining to running', () => {
   ])('another %s refuses the run', (_, changes, message) => {
     const script = new Script();
     script.forming();
-    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null, held: null } });
+    for (const id of ['a', 'b'])
+      script.event({ type: 'formed', id, formed: { device: null, sharing: null, held: null } });
     script.event({ type: 'ready', id: 'a', ready: ready() });
     const actions = script.event({ type: 'ready', id: 'b', ready: ready(changes) });
     expect(reason(actions)).toContain(`ERR_STATE_MISMATCH: ${message}`);
@@ -72,7 +79,8 @@ describe('from joining to running', () => {
   test('a resumed run goes on after its step', () => {
     const script = new Script({ resumePath: 'p', resumeStep: 4 });
     script.forming();
-    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed: { device: null, held: null } });
+    for (const id of ['a', 'b'])
+      script.event({ type: 'formed', id, formed: { device: null, sharing: null, held: null } });
     script.event({ type: 'ready', id: 'a', ready: ready({ step: 4 }) });
     const actions = script.event({ type: 'ready', id: 'b', ready: ready({ step: 4 }) });
     expect(sent(actions)[0]?.message.start).toMatchObject({ step: 4, stop: false });

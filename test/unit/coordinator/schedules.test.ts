@@ -23,6 +23,8 @@ function outcomeOf(world: World): string {
   const code = end.fault?.code;
   if (code === 'ERR_JOIN_TIMEOUT' && world.wasShort) return 'never complete';
   if (code === 'ERR_WORKER_LOST' && world.wasShort) return 'too few';
+  // Those are left that cannot share memory with the ones that are gone.
+  if (code === 'ERR_SHARED_MEMORY' && world.unable && world.shares) return 'too few';
   if (code === 'ERR_STATE_MISMATCH' && world.differs) return 'mismatch';
   if (code === 'ERR_CHECKPOINT_WRITE' && world.refuses) return 'unsaved';
   if (code !== undefined) throw new Error(`the run failed: ${code} ${end.reason}`);
@@ -68,12 +70,13 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     }
     count('generations', world.witness.generations);
     count('transfers', world.transfers);
+    count('shared generations', world.joins);
     count('steps run again', world.again);
     for (const { reason } of world.missed) count(`checkpoint ${reason}`);
   }
   if (process.env.SOAK_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
   if (SCHEDULES < 10_000) return;
   // All of them are tried often enough to find what is wrong with them.
-  expect(counts.size).toBe(11);
+  expect(counts.size).toBe(12);
   for (const [what, times] of counts) expect(times, what).toBeGreaterThan(SCHEDULES / 200);
 }, 7_200_000);
