@@ -51,7 +51,7 @@ export async function takePart(
       collective = await connectDevices(engine, sync.devices);
     }
     await takeState(worker, collective, sync, isFirst || !collective.sharesState, log);
-    await engine.stateLoaded();
+    await engine.stateLoaded(held.step!);
     session.send({ ready: await readiness(worker, held.step!) });
     await train({ ...worker, form, collective }, await session.next('start'));
     session.send({ finished: {} });
@@ -68,7 +68,7 @@ async function connect(
 ): Promise<Collective> {
   if (wanted === 'none') return engineCollective(engine, false);
   if (wanted === 'shared' && canShareMemory(config.exchange, form.members)) {
-    return await shareMemory(engine, group!, form);
+    return await shareMemory(engine, group!, form, session.generation);
   }
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
   return await GrpcCollective.connect({

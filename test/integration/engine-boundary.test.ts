@@ -392,7 +392,7 @@ describe('what cannot be is refused', () => {
   test('a group, once the state was looked at; frozen parameters, once there is a group', async () => {
     const group = () => {
       const made = native().createGroup();
-      made.form([made.address], 0);
+      made.form([made.address], 0, 1);
       return made;
     };
     const seen = await openEngine();

@@ -43,10 +43,12 @@ export async function shareMemory(
   engine: Engine,
   group: Group,
   { rank, members }: Form,
+  generation: number,
 ): Promise<Collective> {
   group.form(
     members.map(({ sharedMemory }) => sharedMemory),
     rank,
+    generation,
   );
   await engine.join(group);
   return engineCollective(engine, true);
