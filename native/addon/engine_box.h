@@ -1,5 +1,6 @@
 // What an engine object holds, for how long, and what JavaScript may see of its memory.
 #pragma once
+#include <atomic>
 #include <map>
 
 #include "../engine/engine.h"
@@ -24,7 +25,8 @@ struct EngineBox {
   /// close() does not find it.
   int64_t reachable = 0;
   bool viewed = false;   ///< a view was given, or asked for
-  bool joining = false;  ///< the state's memory is being exchanged for the group's
+  std::atomic<bool> joining = false;  ///< the state's memory is being exchanged for the group's
+  std::atomic<bool> joined = false;   ///< it was, and stays where it is
   Job release;           ///< waits until nothing is reachable
   Napi::Reference<Napi::Promise> closing;
 

@@ -206,7 +206,11 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
   if (!device_.is_cpu()) return done(copy());
   await_snapshot();
   if (snapshot_thread_.joinable()) snapshot_thread_.join();
-  if (group_) group_->hold();
+  if (group_) try {
+      group_->hold();
+    } catch (const Error&) {  // this worker has left the group
+      return done(std::current_exception());
+    }
   {
     std::lock_guard lock(snapshot_mutex_);
     snapshot_running_ = true;

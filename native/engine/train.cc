@@ -255,8 +255,9 @@ Engine::Norm Engine::reduce() {
     result.received = received;
     return result;
   }
+  const auto presence = group_->presence();
   group_->exchange(sums_->parts(), sums_->total_slots(), flat_bytes());
-  group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+  group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
     group_->sum_parts(trained_[i].first, trained_[i].second);
     sum_squares(group_squares_.as<double>() + i, group_->sum(), trained_[i]);
   });
@@ -331,30 +332,6 @@ double Engine::ema_distance() {
 
 // --- other workers
 
-void Engine::join(std::shared_ptr<Group> group) {
-  if (!device_.is_cpu())
-    throw Error("ERR_SHARED_MEMORY", "Workers on GPUs cannot share memory; they exchange over gRPC");
-  if (group_) throw Error("ERR_INTERNAL", "join: this engine has joined a group already");
-  if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
-  if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
-  // The memory allocated before the engine joined was never touched, and is freed.
-  for (State s : states_) array(s).memory = group->shared(flat_bytes());
-  if (weights16_) weights16_ = group->shared(weights16_.bytes());
-  positions_ = group->shared(positions_.bytes());
-  group_squares_ = group->shared(squares_.bytes());
-  sums_->allocate_with([g = group.get()](size_t bytes) { return g->allocate(bytes); });
-  group_ = std::move(group);
-  if (group_->leads()) position_table(spec_.model, positions());
-  state_loaded();
-}
-
-void Engine::state_loaded() {
-  if (group_) group_->barrier();
-  crop();
-  ema16_stale_ = true;
-  if (group_) group_->barrier();
-}
-
 std::string Engine::rendezvous(int rank, const std::vector<SlotRange>& slots) {
   auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
   std::string address = exchange->rendezvous();
@@ -377,32 +354,52 @@ void Engine::abort_devices() {
 
 void Engine::update(const UpdateRequest& u) {
   await_snapshot();
-  if (group_) group_->wait_released();
-  device_.await_event(update_uploaded_);
-  const float* gradient = this->gradient();  // of this engine, so that there is one
-  if (group_) gradient = group_->sum();
-  *update_host_.as<optim::Update>() = optimizer_.update(u);
-  device_.upload(update_.data(), update_host_.data(), update_.bytes());
-  update_uploaded_ = device_.record_event();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
-  const auto update_piece = [this, gradient, ema](int64_t i) {
-    const auto [from, to] = trained_[i];
-    std::vector<float*> moments;
-    for (size_t m = 0; m < optimizer_.moments.size(); ++m) moments.push_back(flat(moment(m)) + from);
-    kernels().raw.update[optimizer_.index](flat(State::Master) + from, moments.data(),
-                                           ema ? flat(State::Ema) + from : nullptr,
-                                           weights16_ ? weights16_.as<bf16>() + from : nullptr,
-                                           gradient + from, to - from, update_.as<optim::Update>());
-  };
-  updates_[{gradient, ema}](device_, [this, update_piece] {
-    const auto count = static_cast<int64_t>(trained_.size());
-    if (group_)
-      group_->parallel_for(pool_, count, update_piece);
-    else
-      parallel_for(count, update_piece);
-  });
+  if (group_) {
+    update_shared(u.step, ema, optimizer_.update(u));
+  } else {
+    device_.await_event(update_uploaded_);
+    const float* const gradient = this->gradient();
+    *update_host_.as<optim::Update>() = optimizer_.update(u);
+    device_.upload(update_.data(), update_host_.data(), update_.bytes());
+    update_uploaded_ = device_.record_event();
+    updates_[{gradient, ema}](device_, [this, gradient, ema] {
+      parallel_for(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+        const auto [from, to] = trained_[i];
+        updated_at(from, ema).apply(gradient + from, to - from, update_.as<optim::Update>());
+      });
+    });
+  }
   if (ema) ema16_stale_ = true;
   mark_copies_stale();
+}
+
+Engine::Updated Engine::updated_at(int64_t from, bool ema) {
+  Updated at{kernels().raw.update[optimizer_.index],
+             flat(State::Master) + from,
+             {},
+             ema ? flat(State::Ema) + from : nullptr,
+             weights16_ ? weights16_.as<bf16>() + from : nullptr};
+  for (size_t m = 0; m < optimizer_.moments.size(); ++m) at.moments.push_back(flat(moment(m)) + from);
+  return at;
+}
+
+void Engine::Updated::apply(const float* gradient, int64_t n, const optim::Update* factors) {
+  kernel(weights, moments.data(), ema, weights16, gradient, n, factors);
+}
+
+std::vector<float*> Engine::Updated::arrays() const {
+  std::vector<float*> all = moments;
+  all.push_back(weights);
+  if (ema) all.push_back(ema);
+  return all;
+}
+
+void Engine::Updated::advance(int64_t n) {
+  weights += n;
+  for (float*& m : moments) m += n;
+  if (ema) ema += n;
+  if (weights16) weights16 += n;
 }
 
 }  // namespace orch
