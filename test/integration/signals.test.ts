@@ -88,7 +88,6 @@ describe('an orderly end', () => {
   test.each<[string, [Role, NodeJS.Signals][], number[]]>([
     ['Ctrl-C', [['launcher', 'SIGINT']], [130]],
     ['SIGUSR1 to the launcher', [['launcher', 'SIGUSR1']], [138]],
-    ['SIGUSR2 to a worker alone', [['worker', 'SIGUSR2']], [140]],
     [
       'a closed terminal',
       [

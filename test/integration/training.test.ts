@@ -200,52 +200,17 @@ describe('deaths', () => {
     'checkpoint.every=0',
   ];
 
-  test.each(['shared', 'grpc'])(
-    'a killed worker ends the run, with its rank and pid and without orphans: %s',
-    async (exchange) => {
-      const run = new Launched(
-        join(folder, `killed-${exchange}`),
-        3,
-        ...long,
-        '--set',
-        `exchange=${exchange}`,
-      );
-      await run.says('step 5/');
-      const pids = [run.coordinator(), ...run.workers()];
-      const victim = pids[2] as number;
-      const started = Date.now();
-      process.kill(victim, 'SIGKILL');
-      const { code, output } = await run.outcome;
-      expect(Date.now() - started).toBeLessThan(30_000);
-      expect(code).toBe(1);
-      expect(output).toMatch(
-        new RegExp(
-          `ERR_WORKER_LOST: rank 1 \\(pid ${victim} on .*\\) was killed by SIGKILL at step \\d+ \\(out of memory\\?\\)`,
-        ),
-      );
-      expect(output).toContain(
-        'hint: There is no checkpoint yet: the same command starts from the beginning',
-      );
-      expect(pids.filter(isAlive)).toEqual([]);
-    },
-  );
-
-  test('a frozen worker is found dead by its silence; a short pause is not death', async () => {
-    const run = new Launched(join(folder, 'frozen'), 2, ...long);
+  test('a short pause of a worker is not its death', async () => {
+    const run = new Launched(join(folder, 'paused'), 2, ...long);
     await run.says('step 5/');
-    const pids = [run.coordinator(), ...run.workers()];
-    const victim = pids[1] as number;
+    const [, victim] = run.workers() as [number, number];
     process.kill(victim, 'SIGSTOP');
     await sleep(1_500);
     process.kill(victim, 'SIGCONT');
     await run.steps(run.stepsDone() + 3);
-    process.kill(victim, 'SIGSTOP');
-    const started = Date.now();
-    const { code, output } = await run.outcome;
-    expect(Date.now() - started).toBeLessThan(8_000);
-    expect(code).toBe(1);
-    expect(output).toMatch(/Lost rank 0 .*no sign of life for \d\.\d s/);
-    expect(pids.filter(isAlive)).toEqual([]);
+    expect(run.workers()).toContain(victim);
+    run.process.kill('SIGTERM');
+    await ends(run.outcome, 143);
   });
 
   test('a killed coordinator ends everything', async () => {
