@@ -2,9 +2,9 @@
 import type { Fault } from '../fault.js';
 import type { Formed, FromCoordinator, Ready } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
-import type { Action, Member, Settings } from './events.js';
+import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
-import { judgeReady } from './judge.js';
+import { judgeReady, oddOnes } from './judge.js';
 import { type Members, nameOf } from './members.js';
 import { Rendezvous } from './rendezvous.js';
 import { Sharing } from './sharing.js';
@@ -118,6 +118,17 @@ export class Membership {
     return (this.#generation?.owes(id) ?? true) || this.#steps.checkpoints.isWriter(id);
   }
 
+  /** These members cannot go on with the others, who form the next generation. */
+  fence(places: readonly Place[], why: (place: Place) => string, now: number): Action[] {
+    return places.flatMap((place) => {
+      const reason = why(place);
+      return [
+        { type: 'cut', id: place.id, reason },
+        ...this.depart(place.id, `${nameOf(place)} ${reason}`, now),
+      ];
+    });
+  }
+
   /** Lets those go that have asked to leave and are not needed: for a step, for their state, for a checkpoint. */
   release(): Action[] {
     const generation = this.#generation;
@@ -162,10 +173,9 @@ export class Membership {
     const verdict = this.#sharing.judge(places, answers, (id) => this.members.holds(id));
     if ('fault' in verdict) return verdict.fault;
     if ('unable' in verdict) {
-      return verdict.unable.flatMap(({ place, problem }) => {
-        const message = `${nameOf(place)} cannot share memory with the others: ${problem}`;
-        return [{ type: 'cut', id: place.id, reason: problem }, ...this.depart(place.id, message, now)];
-      });
+      const why = (place: Place) => verdict.unable.find((one) => one.place === place)!.problem;
+      const places = verdict.unable.map(({ place }) => place);
+      return this.fence(places, (place) => `cannot share memory with the others: ${why(place)}`, now);
     }
     const { shared, note } = verdict;
     const devices = answers.flatMap(({ device }) => device ?? []);
@@ -187,6 +197,11 @@ export class Membership {
     if (answers === null) return [];
     const from = generation.from ?? answers[0]!.step;
     const { configHash } = this.#settings;
+    const odd = oddOnes(
+      generation.places,
+      answers.map(({ stateHash }) => stateHash),
+    );
+    if (odd.length > 0) return this.fence(odd, () => 'has another state than the others', now);
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
     this.members.hold(generation.places);

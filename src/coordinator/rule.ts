@@ -11,7 +11,7 @@ import type { Prepared } from '../rpc/proto.js';
 import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
 import type { Generation } from './generation.js';
-import { judgePrepared } from './judge.js';
+import { judgePrepared, oddOnes } from './judge.js';
 import { Membership } from './membership.js';
 import { Steps } from './steps.js';
 
@@ -188,6 +188,18 @@ export class RunState {
     if (step > generation.step) return this.#outOfOrder(id, `Prepared of step ${step}`);
     const answers = step === generation.step ? generation.prepared.add(id, prepared) : null;
     if (answers === null) return [];
+    // The step is run again without those whose sum is not that of the others.
+    const odd = oddOnes(
+      generation.places,
+      answers.map(({ gradientNorm }) => gradientNorm),
+    );
+    const differs = (place: Place) => {
+      const [own, others] = [place, generation.places.find((other) => !odd.includes(other))!].map(
+        ({ rank }) => answers[rank]!.gradientNorm,
+      );
+      return `has the gradient's norm ${own} at step ${step}, but the others ${others}`;
+    };
+    if (odd.length > 0) return this.#settled(this.#membership.fence(odd, differs, now));
     const fault = judgePrepared(generation.named(answers), this.#settings.totalSlots);
     return fault === null ? this.#commit(generation, answers, now) : this.#fail(fault);
   }

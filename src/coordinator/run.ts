@@ -41,6 +41,8 @@ const TICK_MS = 250;
 const SUSPENDED_MS = 5_000;
 /** How long a run waits for workers when fewer than its fewest are left. */
 const PATIENCE_MS = 600_000;
+/** More do not join a run. */
+const MOST_WORKERS = 4_096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -168,7 +170,7 @@ export class Run {
     this.#state = new RunState({
       workers,
       minWorkers,
-      maxWorkers: workers,
+      maxWorkers: MOST_WORKERS,
       patienceMs: PATIENCE_MS,
       welcome: {
         configJson: canonicalJson(config),

@@ -8,6 +8,7 @@ import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, type PeerServer } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { reachMemory } from './collective/shared.js';
+import { faultPoint } from './fault-points.js';
 import { aborted } from './session.js';
 import { loadState, readiness, type WorkerRun } from './setup.js';
 import { receiveState, stateShare } from './state-transfer.js';
@@ -57,6 +58,7 @@ export async function takePart(
         ...(held.step === null ? {} : { held: { step: held.step } }),
       },
     });
+    faultPoint('formed', generation);
     const sync = await session.next('sync');
     if (sync.shared) {
       // A copy of the state for a checkpoint is of that after the last step.
@@ -73,6 +75,7 @@ export async function takePart(
         collective = await connectDevices(engine, sync.devices);
       }
     }
+    faultPoint('synced', generation);
     await engine.stateLoaded(held.step!);
     session.send({ ready: await readiness(worker, held.step!) });
     await train({ ...worker, form, collective }, await session.next('start'));

@@ -8,6 +8,7 @@ import { localAddress } from '../rpc/transport.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { PeerServer } from './collective/grpc.js';
 import { offerSharedMemory } from './collective/shared.js';
+import { planFault } from './fault-points.js';
 import { takePart } from './place.js';
 import { CheckpointSaver } from './saver.js';
 import { aborted, CoordinatorSession, Stopped } from './session.js';
@@ -34,6 +35,7 @@ interface WorkerOptions {
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const { token } = options;
+  planFault(options.workerId);
   /** The launcher forwards notes to the coordinator. */
   const note = (text: string) => void process.stderr.write(`${text}\n`);
   // The session comes first: if its address is refused, no server may listen yet and keep this process alive.

@@ -22,6 +22,8 @@ const END_MS = 300_000;
 
 export type End = Extract<Action, { type: 'end' }>;
 
+const isLaunched = (id: string) => id.startsWith('w');
+
 /** The connection of one process with the coordinator. */
 interface Session {
   worker: Worker;
@@ -63,8 +65,9 @@ export class World {
   /** Whether a launcher says how processes end. */
   readonly #supervised: boolean;
   stopped = false;
-  /** How many processes live, or will be started. */
+  /** How many processes live, or will be started, and how many of them the launcher has started. */
   #living = 0;
+  #launched = 0;
   /** Whether at some time no member held the state. */
   deserted = false;
 
@@ -110,7 +113,9 @@ export class World {
 
   #countStaying(): void {
     const leaving = [...this.#sessions.values()].filter(({ worker }) => worker.alive && worker.leaving);
-    if (this.#living - leaving.length < this.settings.minWorkers) this.wasShort = true;
+    // A run does not wait for strangers when too few of its own workers will come.
+    if (Math.min(this.#living - leaving.length, this.#launched) < this.settings.minWorkers)
+      this.wasShort = true;
   }
 
   get differs(): boolean {
@@ -340,6 +345,7 @@ export class World {
 
   #starts(id: string, delay: number): void {
     this.#living++;
+    if (isLaunched(id)) this.#launched++;
     this.clock.later(delay, () => {
       const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
       this.#sessions.set(id, { worker, open: true, arrived: { up: 0, down: 0 } });
@@ -357,6 +363,7 @@ export class World {
     if (!worker.alive) return;
     worker.alive = false;
     this.#living--;
+    if (isLaunched(worker.id)) this.#launched--;
     const session = this.#sessions.get(worker.id)!;
     const { id } = worker;
     // What was sent before may arrive, or be lost with the connection.
@@ -369,7 +376,7 @@ export class World {
     // Those that have come by themselves are not the launcher's.
     const again = restarts && this.#restarts > 0;
     const told = this.below(100);
-    if (this.#supervised && id.startsWith('w')) {
+    if (this.#supervised && isLaunched(id)) {
       this.clock.later(told, () =>
         this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again }),
       );

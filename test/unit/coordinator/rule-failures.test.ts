@@ -309,6 +309,25 @@ describe('failures', () => {
     });
   });
 
+  test('of three, one whose sum differs is left out, and the step is run again', () => {
+    const script = new Script({ workers: 3, maxWorkers: 3 });
+    for (const id of ['a', 'b', 'c']) script.join(id);
+    for (const id of ['a', 'b', 'c']) script.standby(id);
+    for (const id of ['a', 'b', 'c']) {
+      script.event({ type: 'formed', id, formed: { device: null, sharing: null, held: null } });
+    }
+    for (const id of ['a', 'b', 'c']) script.event({ type: 'ready', id, ready: ready() });
+    script.event({ type: 'prepared', id: 'a', prepared: prepared(1, [0]) });
+    script.event({ type: 'prepared', id: 'b', prepared: prepared(1, [1], { gradientNorm: 1.25 }) });
+    const actions = script.event({ type: 'prepared', id: 'c', prepared: prepared(1, [2]) });
+    const reason = "has the gradient's norm 1.25 at step 1, but the others 1.5";
+    expect(actions.slice(0, 2)).toEqual([
+      { type: 'cut', id: 'b', reason },
+      { type: 'note', message: `rank 1 (pid 101 on h) ${reason}; 2 workers go on` },
+    ]);
+    expect(script.state).toMatchObject({ phase: 'FORMING', places: [{ id: 'a' }, { id: 'c' }] });
+  });
+
   test('a record that cannot be written ends the run without a commit', () => {
     const script = new Script().running();
     const fault = { code: 'ERR_FILE_WRITE', message: 'full', hint: 'Free some space' } as const;
