@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { FAULT_POINTS } from '../../src/worker/fault-points.js';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
 
 const STEPS = 6;
@@ -30,7 +31,6 @@ const SOME: Case[] = [
   ['local-0', 'saving', 'kill', 'grpc'],
   ['local-1', 'prepared', 'stop', 'grpc'],
 ];
-const CASES = process.env.EVERY_FAULT === undefined ? SOME : [...EVERY, ...SOME];
 
 const folder = temporaryFolder();
 const undisturbed = join(folder, 'undisturbed');
@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 afterEach(() => vi.unstubAllEnvs());
 
-test.each(CASES)('%s at %s: %s, %s', async (worker, point, how, exchange) => {
+test.each(rows(SOME, EVERY))('%s at %s: %s, %s', async (worker, point, how, exchange) => {
   const isOfGeneration = point === 'formed' || point === 'synced';
   vi.stubEnv('ORCHESTRATOR_FAULT', `${worker}:${point}:${isOfGeneration ? 1 : AT}:${how}`);
   const runDir = join(folder, `${worker}-${point}-${how}-${exchange}`);

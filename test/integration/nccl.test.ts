@@ -13,6 +13,7 @@ const STEPS = 3;
 const SETTINGS = [
   'device=cuda',
   'precision.compute=fp32',
+  'model.depth=1',
   'model.hidden=64',
   'model.dual_attention=[]',
   'batch.global=5',

@@ -176,7 +176,7 @@ describe('checkpoints', () => {
     const wait = (ms: number, writing: boolean) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 1_000;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
         if (writing) script.event({ type: 'saving', id: 'a', saving: {} });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;

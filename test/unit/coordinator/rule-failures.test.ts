@@ -63,7 +63,7 @@ describe('failures', () => {
     const wait = (ms: number) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 250;
-        script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;
       }
@@ -105,14 +105,14 @@ describe('failures', () => {
       let actions: Action[] = [];
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 250;
-        script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
         actions = script.event({ type: 'tick' });
         if (actions.length > 0) break;
       }
       return actions;
     };
     expect(pass(3_000)).toEqual([]);
-    script.event({ type: 'heartbeat', id: 'b', heartbeat: {} });
+    script.event({ type: 'heartbeat', id: 'b', heartbeat: { validated: 0 } });
     expect(pass(3_000)).toEqual([]);
     expect(pass(250)).toMatchObject([
       { type: 'cut', id: 'b' },
@@ -128,7 +128,7 @@ describe('failures', () => {
       let actions: Action[] = [];
       for (const stop = script.now + ms; script.now < stop && actions.length === 0; ) {
         script.now += 250;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
         actions = script.event({ type: 'tick' });
       }
       return actions;
@@ -165,7 +165,7 @@ describe('failures', () => {
     const wait = (ms: number) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 500;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;
       }
@@ -187,7 +187,7 @@ describe('failures', () => {
     let actions: Action[] = [];
     while (actions.length === 0 && script.now < 100_000) {
       script.now += 500;
-      script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+      script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
       actions = script.event({ type: 'tick' });
     }
     expect(reason(actions)).toBe('ERR_JOIN_TIMEOUT: 1 of 2 workers joined within 60 s');
@@ -282,7 +282,7 @@ describe('failures', () => {
       const silentFor = (seconds: number) => {
         for (let i = 0; i < 4 * seconds; i++) {
           script.now += 250;
-          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
           const cut = script.event({ type: 'tick' }).find(({ type }) => type === 'cut');
           if (cut) return cut;
         }
@@ -299,7 +299,7 @@ describe('failures', () => {
       const phaseAfter = (seconds: number) => {
         for (let i = 0; i < 4 * seconds; i++) {
           script.now += 250;
-          script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+          script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
           script.event({ type: 'tick' });
         }
         return script.state.phase;

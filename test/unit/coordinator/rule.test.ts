@@ -112,7 +112,7 @@ describe('from joining to running', () => {
     let actions: Action[] = [];
     while (end(actions) === undefined && script.now < began + 2_000_000) {
       script.now += 500;
-      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
       actions = script.event({ type: 'tick' });
       for (const action of actions) if (action.type === 'note') notes.push(action.message);
     }
