@@ -82,7 +82,7 @@ test('a worker that is killed is left out, and the others connect their GPUs ane
   await run.steps(run.stepsDone() + 1);
   run.process.kill('SIGTERM');
   await ends(run.outcome, 143);
-  expect(await allDead(pids, 5_000), pids.filter(isAlive).join(' ')).toBe(true);
+  expect(await allDead(pids), pids.filter(isAlive).join(' ')).toBe(true);
   for (const bytes of received(runDir)) expect(bytes).toBeGreaterThan(0);
   const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
   const same = join(folder, 'undisturbed');
