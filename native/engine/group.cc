@@ -43,8 +43,8 @@ Error aborted() { return Error("ERR_EXCHANGE", "The exchange was closed"); }
 /// The first page of every member's file.
 struct Group::Header {
   uint64_t key;
-  std::atomic<uint64_t> generation;    // the last one that it leads
-  std::atomic<int> control, state;     // descriptors of that one's control words, and of the state; 0: none
+  std::atomic<uint64_t> generation;  // the last one that it leads
+  std::atomic<int> control, state;   // descriptors of that one's control words, and of the state; 0: none
   std::atomic<uint64_t> state_key;
 };
 
@@ -99,8 +99,7 @@ struct Group::Formation {
   std::vector<float*> data;                          // parts of all members, ascending
   std::vector<std::pair<size_t, size_t>> additions;  // along the tree: (into, from)
   uint64_t summed = 0;                               // the exchange of which these are
-  std::vector<Buffer> undo;
-  std::vector<UndoLog> undo_logs;
+  std::vector<Buffer> undo;                          // by rank
 
   size_t members() const { return addresses.size(); }
   Header& header(int r) const { return *peers[r].page.as<Header>(); }
@@ -116,8 +115,8 @@ struct Group::Formation {
 class Group::Presence {
  public:
   explicit Presence(std::shared_ptr<Formation> formation) : formation_(std::move(formation)) {
-    // abort() sets the flag, and then says that this member leaves: whoever has read that, and then finds nobody
-    // present, finds nobody later.
+    // abort() sets the flag, and then says that this member leaves: whoever has read that, and then finds
+    // nobody present, finds nobody later.
     formation_->me().present.fetch_add(1);
     if (!formation_->aborted) return;
     formation_->me().present.fetch_sub(1);
@@ -151,7 +150,8 @@ Group::~Group() = default;
 void Group::form(const std::vector<std::string>& addresses, int rank, uint64_t generation) {
   if (addresses.empty() || addresses.size() > kMaxMembers || rank < 0 ||
       rank >= static_cast<int>(addresses.size()) || addresses[rank] != address_ || generation == 0)
-    throw Error("ERR_SHARED_MEMORY", "A group needs 1 to ", kMaxMembers, " members, their addresses, and a number");
+    throw Error("ERR_SHARED_MEMORY", "A group needs 1 to ", kMaxMembers,
+                " members, their addresses, and a number");
   auto formation = std::make_shared<Formation>();
   formation->generation = generation;
   formation->rank = rank;
@@ -169,7 +169,8 @@ void Group::form(const std::vector<std::string>& addresses, int rank, uint64_t g
     peer.file = std::make_unique<SharedFile>(peer.pid, descriptor);
     peer.page = peer.file->map(0, sizeof(Header));
     if (formation->header(r).key != key)
-      throw Error("ERR_EXCHANGE", "The process of rank ", r, " has ended, and its number belongs to another one");
+      throw Error("ERR_EXCHANGE", "The process of rank ", r,
+                  " has ended, and its number belongs to another one");
   }
   std::lock_guard lock(mutex_);
   formed_ = std::move(formation);
@@ -194,7 +195,7 @@ uint64_t Group::formed() {
   return formed_ ? formed_->generation : 0;
 }
 
-void Group::enter(uint64_t generation, const Buffer& undo, size_t arrays) {
+void Group::enter(uint64_t generation, const Buffer& undo) {
   std::shared_ptr<Formation> formation;
   {
     std::lock_guard lock(mutex_);
@@ -210,14 +211,14 @@ void Group::enter(uint64_t generation, const Buffer& undo, size_t arrays) {
     if (formation->aborted) formation->me().left = 1;
   }
   expel_others(*formation);
-  UndoLog(undo, arrays).clear();
+  const size_t logs = undo.bytes() / sizeof(optim::UndoLog);
+  for (size_t i = 0; i < logs; ++i) undo.as<optim::UndoLog>()[i].clear();
   formation->me().undo = offsets_.at(undo.data());
   formation->me().undo_bytes = undo.bytes();
   barrier();
   for (int r = 0; r < static_cast<int>(formation->members()); ++r) {
     const Member& member = formation->member(r);
-    formation->undo_logs.emplace_back(
-        formation->undo.emplace_back(formation->peers[r].file->map(member.undo, member.undo_bytes)), arrays);
+    formation->undo.push_back(formation->peers[r].file->map(member.undo, member.undo_bytes));
   }
 }
 
@@ -295,14 +296,17 @@ void Group::settled() {
 
 float* Group::sum_of(const SharedState::Sum& sum) const {
   for (const auto& formation : entered_)
-    if (SharedState::Sum{formation->control.load()->key, formation->summed} == sum) return formation->data.front();
+    if (SharedState::Sum{formation->control.load()->key, formation->summed} == sum)
+      return formation->data.front();
   return nullptr;
 }
 
-std::vector<UndoLog*> Group::undo_logs() const {
-  std::vector<UndoLog*> logs;
+std::vector<const optim::UndoLog*> Group::undo_logs() const {
+  std::vector<const optim::UndoLog*> logs;
   for (const auto& formation : entered_)
-    for (UndoLog& log : formation->undo_logs) logs.push_back(&log);
+    for (const Buffer& undo : formation->undo)
+      for (size_t i = 0; i < undo.bytes() / sizeof(optim::UndoLog); ++i)
+        logs.push_back(undo.as<optim::UndoLog>() + i);
   return logs;
 }
 
@@ -372,8 +376,7 @@ void Group::exchange(const std::vector<GradientPart>& own, int64_t total_slots, 
   const uint64_t exchange = ++f.exchanges;
   if (own.size() > kMaxParts) throw Error("ERR_INTERNAL", "Too many parts for the control page");
   f.me().parts = static_cast<int32_t>(own.size());
-  for (size_t i = 0; i < own.size(); ++i)
-    f.me().part[i] = {own[i].lo, own[i].hi, offsets_.at(own[i].data)};
+  for (size_t i = 0; i < own.size(); ++i) f.me().part[i] = {own[i].lo, own[i].hi, offsets_.at(own[i].data)};
   f.me().exchanges.store(exchange);
   f.announce();
 
