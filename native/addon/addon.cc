@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "../core/file_lock.h"
 #include "../data/mapped_file.h"
 #include "../engine/ceilings.h"
 #include "../kernels/kernels.h"
@@ -104,6 +105,16 @@ Napi::Value plan_operations(const Napi::CallbackInfo& info) {
   return to_value(info.Env(), orch::plan_operations(spec_of(object(info[0], "the engine's options"))));
 }
 
+Napi::Value lock_file(const Napi::CallbackInfo& info) {
+  return to_value(info.Env(),
+                  orch::lock_file(static_cast<int>(integer(info[0], "the descriptor", 0, INT32_MAX))));
+}
+
+Napi::Value is_locked(const Napi::CallbackInfo& info) {
+  return to_value(info.Env(),
+                  orch::is_locked(static_cast<int>(integer(info[0], "the descriptor", 0, INT32_MAX))));
+}
+
 Napi::Value exit_process(const Napi::CallbackInfo& info) {
   _exit(static_cast<int>(integer(info[0], "the exit code", 0, 255)));
 }
@@ -126,6 +137,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "addInto", add_into);
   method(exports, "dropCachedPages", drop_cached_pages);
   method(exports, "matmulPeak", matmul_peak);
+  method(exports, "lockFile", lock_file);
+  method(exports, "isLocked", is_locked);
   method(exports, "exitProcess", exit_process);
   exports.Set("elementary", elementary_functions(env));
   return exports;

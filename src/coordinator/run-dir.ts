@@ -35,7 +35,7 @@ import {
 } from '../files/io.js';
 import type { Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
-import { lockFile, lockHeld, lockOwner } from '../files/lock.js';
+import { lockFile, lockHeld, lockOwner } from '../native/lock.js';
 import { validationResults } from '../telemetry/metrics-reader.js';
 import { comparedLoss, type ValidationLoss } from '../telemetry/run-progress.js';
 import { lastStep as lastRecorded } from './progress.js';

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
 import { makeFolders, replaceFile, syncFolder, writeDurably, writeFailure } from '../files/io.js';
 import { canonicalJson, readJson } from '../files/json.js';
-import { lockFile } from '../files/lock.js';
+import { lockFile } from '../native/lock.js';
 import { FileReader } from '../files/reader.js';
 import { ColumnCursor } from '../formats/parquet/cursor.js';
 import { keyOf, type ParquetColumn, type ParquetFile, readParquet } from '../formats/parquet/file.js';

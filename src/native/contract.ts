@@ -132,6 +132,14 @@ export interface NativeAddon {
     seconds: number,
   ): Promise<number>;
   /**
+   * Takes the kernel's lock of a file, by its descriptor, which must be open for writing; false: another process
+   * holds it, or this one by another descriptor. It ends when the file is closed. Throws ERR_SYSTEM where the
+   * file system has no locks.
+   */
+  lockFile(descriptor: number): boolean;
+  /** Whether somebody holds it. */
+  isLocked(descriptor: number): boolean;
+  /**
    * Ends the process at once, while engines compute: without the destructors of process.exit(), which wait for
    * the engines' threads or run beside them.
    */
