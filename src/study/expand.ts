@@ -70,16 +70,17 @@ export function withoutExecution({ threads, threads_per_slot, exchange, telemetr
 }
 
 /**
- * The runs of the variants, those of the first variant first. Each run's configuration is validated.
+ * The runs of the variants. Those with the first seed come first, so that a study that is stopped has compared
+ * all variants. Each run's configuration is validated.
  *
  * @throws OrchestratorError ERR_CONFIG.
  */
 export function expand(study: LoadedStudy, variants: readonly Variant[]): StudyRun[] {
   const { spec, path } = study;
   const base = isAbsolute(spec.config) ? spec.config : join(dirname(path), spec.config);
-  const runs = variants.flatMap(({ name: variant, keys }) =>
-    Object.entries(spec.data).flatMap(([data, { path: dataPath }]) =>
-      spec.seeds.map((seed) => {
+  const runs = spec.seeds.flatMap((seed) =>
+    variants.flatMap(({ name: variant, keys }) =>
+      Object.entries(spec.data).map(([data, { path: dataPath }]) => {
         const name = `${data}.${inFileNames(variant)}.seed-${seed}`;
         const set = {
           ...{ name, seed, 'data.path': dataPath },

@@ -44,12 +44,11 @@ export function estimateOf(runs: readonly FoundRun[], { data, weights, sampler }
   const count = Math.min(...seeds.map(({ replicates }) => replicates.length));
   const of = (key: keyof Point) => {
     const values = seeds.map((seed) => seed[key]);
-    const moved = seeds.map((seed) =>
-      centred(
-        seed.replicates.map((one) => one[key]),
-        seed[key],
-      ),
-    );
+    const moved = seeds.map((seed) => {
+      const drawn = seed.replicates.map((one) => one[key]);
+      // A share has no bias, and moved it could leave 0 to 1.
+      return key === 'frechet' ? centred(drawn, seed[key]) : drawn;
+    });
     const replicates = Array.from({ length: count }, (_, r) =>
       mean(resample(seeds.length, r, RESAMPLED.seeds).map((i) => moved[i]![r]!)),
     );

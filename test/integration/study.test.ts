@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { lockOwner } from '../../src/native/lock.js';
 import { temporaryFolder } from '../support/folders.js';
-import { allDead, type Outcome, readLines } from '../support/launched.js';
+import { allDead, childrenOf, commandOf, isPending, type Outcome, readLines } from '../support/launched.js';
 import { MAIN, orchestratorIn, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
@@ -137,14 +137,22 @@ describe('study', () => {
       const coordinator = lockOwner(join(runDir, 'lock'))?.pid;
       process.kill(pid, 'SIGKILL');
       // What it had started ends by itself.
-      expect(await allDead(coordinator === undefined ? [] : [coordinator], 60_000)).toBe(true);
+      expect(await allDead(coordinator === undefined ? [] : [coordinator])).toBe(true);
     });
     expect(killed.signal).toBe('SIGKILL');
     const stopped = await interrupted('parts', async (pid) => {
-      await until(() => existsSync(join(folder, 'parts', runs[1]!)));
+      const scoring = () => childrenOf(pid).find((child) => commandOf(child).includes('score'));
+      await until(() => scoring() !== undefined);
+      const child = scoring()!;
+      // So that it cannot end before it is told to.
+      process.kill(child, 'SIGSTOP');
       process.kill(pid, 'SIGTERM');
+      await until(() => isPending(child, 'SIGTERM'));
+      process.kill(child, 'SIGCONT');
     });
     expect(stopped).toMatchObject({ code: 143 });
+    const { run, event, part } = readLines(join(folder, 'parts/journal.jsonl')).at(-1)!;
+    expect([run, event, part]).toEqual([runs[0], 'stopped', 'scoring']);
     expect(stopped.output).toContain('stopped; the same command goes on');
     succeeds(study('parts'));
     succeeds(program('study', 'report', 'parts'));

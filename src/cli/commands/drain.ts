@@ -8,8 +8,8 @@ import { journalOf, type RecordedPlace } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { reasonOf } from '../../files/io.js';
 import { isAlive } from '../../files/processes.js';
-import { lockOwner } from '../../native/lock.js';
 import { ENVIRONMENT } from '../../launch/processes.js';
+import { lockOwner } from '../../native/lock.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;

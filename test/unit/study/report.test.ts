@@ -201,3 +201,11 @@ test('several seeds have a mean and a deviation, and an interval that holds both
     followed.interval!.high - followed.interval!.low,
   );
 });
+
+test('the interval of a share lies between 0 and 1, though its resamples are not around it', () => {
+  const replicates = Array.from({ length: 40 }, (_, r) => ({ followed: r < 30 ? 0 : 0.1, frechet: 10 }));
+  const settings = [{ weights: 'ema', sampler: 0, followed: 0.01, frechet: 10, replicates }];
+  const run = { listed: { data: 'scenes', seed: 0 }, scores: { settings } } as unknown as FoundRun;
+  const { followed } = estimateOf([run], { data: 'scenes', weights: 'ema', sampler: 0 });
+  expect(followed.interval).toEqual({ low: 0, high: 0.1 });
+});
