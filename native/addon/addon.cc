@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "../core/file_lock.h"
+#include "../core/watchdog.h"
 #include "../data/mapped_file.h"
 #include "../engine/ceilings.h"
 #include "../kernels/kernels.h"
@@ -115,6 +116,24 @@ Napi::Value is_locked(const Napi::CallbackInfo& info) {
                   orch::is_locked(static_cast<int>(integer(info[0], "the descriptor", 0, INT32_MAX))));
 }
 
+Napi::Value progress(const Napi::CallbackInfo& info) {
+  constexpr const char* kNames[] = {"idle", "compute", "exchange", "update", "wait"};
+  const Progress now = orch::progress();
+  return record(info.Env(), {{"stage", kNames[static_cast<int>(now.stage)]}, {"ticks", now.ticks}});
+}
+
+Napi::Value start_watchdog(const Napi::CallbackInfo& info) {
+  auto o = object(info[0], "the options");
+  orch::start_watchdog({integer(o, "leastMs", 1, 1 << 30), integer(o, "times", 1, 1 << 20)},
+                       static_cast<int>(integer(o, "exitCode", 1, 255)));
+  return info.Env().Undefined();
+}
+
+Napi::Value beat(const Napi::CallbackInfo& info) {
+  orch::beat();
+  return info.Env().Undefined();
+}
+
 Napi::Value exit_process(const Napi::CallbackInfo& info) {
   _exit(static_cast<int>(integer(info[0], "the exit code", 0, 255)));
 }
@@ -139,6 +158,9 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "matmulPeak", matmul_peak);
   method(exports, "lockFile", lock_file);
   method(exports, "isLocked", is_locked);
+  method(exports, "progress", progress);
+  method(exports, "startWatchdog", start_watchdog);
+  method(exports, "beat", beat);
   method(exports, "exitProcess", exit_process);
   exports.Set("elementary", elementary_functions(env));
   return exports;

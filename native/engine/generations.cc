@@ -5,6 +5,7 @@
 #include <random>
 
 #include "../core/clock.h"
+#include "../core/watchdog.h"
 #include "formation.h"
 
 namespace orch {
@@ -99,6 +100,7 @@ void Group::enter(uint64_t generation, const Buffer& undo) {
   }
   if (generation == 0) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
   if (!formation || formation->generation != generation) throw aborted();
+  const InStage now_at(Stage::Wait);
   await_control(*formation);
   {
     std::lock_guard lock(mutex_);

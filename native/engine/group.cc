@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "../core/watchdog.h"
 #include "../kernels/kernels.h"
 #include "formation.h"
 
@@ -23,6 +24,7 @@ void Group::wait(Ready ready) {
     __builtin_ia32_pause();
 #endif
   }
+  const InStage now_at(Stage::Wait);
   const timespec timeout{0, kCheckNanoseconds};
   for (;;) {
     const uint32_t seen = control().signal.load();
@@ -140,6 +142,7 @@ void Group::parallel_for(Pool& pool, int64_t count, const std::function<void(int
   const auto share = [&](int64_t, int thread) {
     for (int64_t index = 0; take(phase, count, index);) {
       piece(index, thread);
+      tick();
       uint64_t now = control().done.load();
       while (!control().done.compare_exchange_weak(now, std::max(now, phase) + 1)) {
       }

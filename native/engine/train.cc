@@ -4,6 +4,7 @@
 
 #include "../core/clock.h"
 #include "../core/error.h"
+#include "../core/watchdog.h"
 #include "lane.h"
 
 namespace orch {
@@ -35,6 +36,8 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   check(request);
   const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
   const bool cpu = device_.is_cpu();
+  // While a GPU computes, the host learns nothing.
+  const InStage now_at(cpu ? Stage::Compute : Stage::Wait);
   {
     std::lock_guard lock(parts_mutex_);
     parts_.clear();
@@ -248,6 +251,7 @@ Engine::Norm Engine::gradient_norm() {
 }
 
 Engine::Norm Engine::reduce() {
+  const InStage now_at(connected() ? Stage::Wait : Stage::Exchange);
   gradient();
   if (!group_) {
     const int64_t received = connected() ? exchange_->sum(sums_->parts()) : 0;
@@ -353,6 +357,7 @@ void Engine::abort_devices() {
 // --- the update
 
 void Engine::update(const UpdateRequest& u) {
+  const InStage now_at(Stage::Update);
   await_snapshot();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   if (group_) {

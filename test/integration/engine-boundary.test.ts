@@ -418,6 +418,18 @@ describe('what cannot be is refused', () => {
     });
   });
 
+  test('a process whose event loop stands, by its watchdog', () => {
+    const script = `const addon = require(${JSON.stringify(ADDON)});
+      console.log(JSON.stringify(addon.progress()));
+      addon.startWatchdog({ leastMs: 100, times: 1, exitCode: 70 });
+      addon.beat();
+      for (;;);`;
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
+    expect(JSON.parse(stdout)).toEqual({ stage: 'idle', ticks: 0 });
+    expect(stderr).toMatch(/^warn this worker hangs and is ended: its event loop has stood for \d+\.\d s$/m);
+    expect(status).toBe(70);
+  });
+
   test('who has left a group, and a state that is being replaced', async () => {
     const groups = [native().createGroup(), native().createGroup()];
     const engines = [await openEngine(), await openEngine()] as const;
