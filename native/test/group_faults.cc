@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <iterator>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -157,7 +158,6 @@ Process start(DType compute, int threads, const TrainingSet& set, const std::vec
 
 /// What the members of a generation began with.
 struct Begun {
-  uint64_t generation;
   int64_t step, completed;
   std::string digest;
   bool operator==(const Begun&) const = default;
@@ -166,7 +166,7 @@ struct Begun {
 /// The generations of a training, and how its members come and go.
 struct Training {
   std::vector<Process> members;
-  std::vector<Begun> begun;
+  std::map<uint64_t, Begun> begun;  // by generation
   uint64_t generation = 0;
 
   void ask() {
@@ -189,14 +189,14 @@ struct Training {
         if (answer.empty()) return;
         std::istringstream words(answer);
         Begun now;
+        uint64_t of = 0;
         std::string word;
-        words >> now.generation >> word;
+        words >> of >> word;
         if (word == "begins" && words >> now.step >> now.completed >> now.digest) {
-          for (const Begun& b : begun) CHECK(b.generation != now.generation || b == now, answer);
-          if (begun.empty() || begun.back().generation < now.generation) begun.push_back(now);
+          CHECK(begun.try_emplace(of, now).first->second == now, answer);
         } else {
-          CHECK(word == "updates" || now.generation < generation, answer);
-          updates = now.generation == generation;
+          CHECK(word == "updates" || of < generation, answer);
+          updates = of == generation;
         }
       }
   }
@@ -239,7 +239,8 @@ void disturbed(DType compute, int threads, Fault fault) {
   fill();
   training.ask();
   training.await();
-  for (int torn = 0; torn<wanted_faults(); torn += training.begun.back().completed> 0) {
+  int torn = 0;
+  while (torn < wanted_faults()) {
     sleep(draw(4'000));
     const Process gone =
         training.lose(static_cast<size_t>(draw(3)), fault == Fault::Kill ? SIGKILL : SIGSTOP);
@@ -264,6 +265,7 @@ void disturbed(DType compute, int threads, Fault fault) {
     training.await();
     if (waking.joinable()) waking.join();
     bury(gone);
+    if (training.begun.rbegin()->second.completed > 0) ++torn;
   }
   while (!members.empty()) bury(training.lose(0, SIGKILL));
 
@@ -272,9 +274,10 @@ void disturbed(DType compute, int threads, Fault fault) {
   on_driver(alone, [&] {
     random_start(alone);
     int64_t step = 0;
-    for (const Begun& begun : training.begun) {
+    for (const auto& [generation, begun] : training.begun) {
       while (step < begun.step) update(alone, ++step);
-      CHECK(step == begun.step && alone.digest() == begun.digest, "step ", begun.step, " after ", step);
+      CHECK(step == begun.step && alone.digest() == begun.digest, "generation ", generation, ", step ",
+            begun.step, " after ", step);
       accumulate(alone, 0, kSlots);
       alone.reduce();
     }
