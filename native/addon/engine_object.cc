@@ -222,8 +222,8 @@ Napi::Value join(const EngineHandle& h, const Napi::CallbackInfo& info) {
       },
       [](Napi::Env env, const Engine::Joined& joined) {
         const bool none = joined.step == SharedState::kNoStep;
-        return record(env, {{"step", none ? env.Null() : to_value(env, joined.step)},
-                            {"completed", joined.completed}});
+        return record(
+            env, {{"step", none ? env.Null() : to_value(env, joined.step)}, {"completed", joined.completed}});
       });
 }
 

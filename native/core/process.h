@@ -6,8 +6,8 @@ namespace orch {
 
 class Process {
  public:
-  /// Throws Error(ERR_EXCHANGE) if there is no such process, and Error(ERR_SHARED_MEMORY) if the system cannot
-  /// hold one (Linux before 5.3, or a sandbox).
+  /// Throws Error(ERR_EXCHANGE) if there is no such process, and Error(ERR_SHARED_MEMORY) if the system
+  /// cannot hold one (Linux before 5.3, or a sandbox).
   explicit Process(int pid);
   Process(const Process&) = delete;
   ~Process();

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "../core/error.h"
+#include "../core/watchdog.h"
 #include "../kernels/digest.h"
 #include "../kernels/open_cuda.h"
 #include "lane.h"
@@ -189,6 +190,7 @@ bf16* Engine::prepare(State weights) {
 }
 
 void Engine::await_snapshot() {
+  const InStage now_at(Stage::Wait);
   std::unique_lock lock(snapshot_mutex_);
   snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
 }

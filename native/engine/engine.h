@@ -217,10 +217,10 @@ class Engine {
     int64_t step;       ///< after which the state is; SharedState::kNoStep: there is none
     int64_t completed;  ///< pieces of the last update that members of former generations had left out
   };
-  /// Joins a generation of a group, which was formed: from now on this engine's state is the group's, and reduce()
-  /// and update() are collective. join() is collective itself; the first time, call it before accumulate() and
-  /// before anything is written into the state. If members were killed in the middle of an update, the others
-  /// complete it. Throws Error(ERR_SHARED_MEMORY), also on a GPU, and Error(ERR_EXCHANGE).
+  /// Joins a generation of a group, which was formed: from now on this engine's state is the group's, and
+  /// reduce() and update() are collective. join() is collective itself; the first time, call it before
+  /// accumulate() and before anything is written into the state. If members were killed in the middle of an
+  /// update, the others complete it. Throws Error(ERR_SHARED_MEMORY), also on a GPU, and Error(ERR_EXCHANGE).
   Joined join(std::shared_ptr<Group> group, uint64_t generation);
   bool has_joined() const { return group_ != nullptr; }
   /// Rendezvous: prepares to all-reduce gradients with other devices, as `rank` of the workers with these
@@ -236,8 +236,8 @@ class Engine {
   void abort_devices();
   /// Called by the leader before it writes another state: until state_loaded(), there is none.
   void replace_state();
-  /// Collective. Called after the leader wrote the state, or where it stays: makes it visible to all members as
-  /// that after this step.
+  /// Collective. Called after the leader wrote the state, or where it stays: makes it visible to all members
+  /// as that after this step.
   void state_loaded(int64_t step);
   /// Collective. All-reduces the gradients of all workers that joined or connected, and returns the norm of
   /// the sum. Throws Error(ERR_EXCHANGE).
@@ -342,27 +342,21 @@ class Engine {
   // --- updates
   /// What an update changes, from one element on.
   struct Updated {
-    optim::UpdateKernel kernel;
     float* weights;
     std::vector<float*> moments;
     float* ema;  ///< null: it stays
     bf16* weights16;
-    /// Updates n elements; `factors` are in the memory of the device.
-    void apply(const float* gradient, int64_t n, const optim::Update* factors);
-    void advance(int64_t n);
-    /// What cannot be computed from the others.
-    std::vector<float*> arrays() const;
   };
-  Updated updated_at(int64_t from, bool ema);
+  Updated updated_at(int64_t from, bool ema) const;
   void update_shared(int64_t step, bool ema, const optim::Update& factors);
-  /// Updates a piece of trained_ from a block on, so that others can complete it.
-  void update_piece(int thread, int64_t piece, int64_t block, const SharedState::Update& update,
+  /// Updates a piece of trained_ from one of its elements on, so that others can complete it.
+  void update_piece(int thread, int64_t piece, int64_t first, const SharedState::Update& update,
                     const float* sum);
-  /// Collective. Completes the last update, if a member that knows its gradients is left; if none is, there is
-  /// no state. Returns how many pieces were completed.
+  /// Collective. Completes the last update, if a member that knows its gradients is left; if none is, there
+  /// is no state. Returns how many pieces were completed.
   int64_t complete_update();
-  /// Undoes the block of a piece in whose middle a thread was killed. Returns the block with which the update of
-  /// the piece goes on.
+  /// Undoes the part of a piece in whose middle a thread was killed. Returns the element of the piece at
+  /// which its update goes on.
   int64_t undo_piece(int64_t piece, const SharedState::Update& update);
 
   // --- the state

@@ -1,10 +1,10 @@
 // Workers of one machine that act as one: they share the model's state, read each other's gradients in place
 // (shared memory), and divide the summation and the update among them. No gradient is copied.
 //
-// Every worker creates a shared-memory file before it joins the run; the addresses travel in the coordinator's
-// messages. It allocates its gradients there. In every generation of the run, the members map each other's
-// files, and the leader (rank 0) makes a file of control words. The state is in a file of its own, which goes
-// from generation to generation as long as one member lives that has it.
+// Every worker creates a shared-memory file before it joins the run; the addresses travel in the
+// coordinator's messages. It allocates its gradients there. In every generation of the run, the members map
+// each other's files, and the leader (rank 0) makes a file of control words. The state is in a file of its
+// own, which goes from generation to generation as long as one member lives that has it.
 //
 // All members call the same collective functions in the same order; a call returns when its work is done, by
 // whichever members had time. The result of a chunk does not depend on who computed it, so the bits are those
@@ -23,14 +23,14 @@
 
 #include "../core/pool.h"
 #include "../core/shared_file.h"
+#include "../optim/undo_log.h"
 #include "gradient_sums.h"
 #include "shared_state.h"
-#include "undo_log.h"
 
 namespace orch {
 
-/// How long members wait for one who is none any more: to say that it leaves, then to finish what it is in the
-/// middle of, such as a copy of the state for a checkpoint. Then they kill it.
+/// How long members wait for one who is none any more: to say that it leaves, then to finish what it is in
+/// the middle of, such as a copy of the state for a checkpoint. Then they kill it.
 struct GroupPatience {
   int leave_ms = 1'000, finish_ms = 30'000;
 };
@@ -45,9 +45,9 @@ class Group {
   /// The address at which other processes of this machine find this one's memory.
   const std::string& address() const { return address_; }
 
-  /// Names the members of a generation by their addresses, of which this is `rank`, and opens their memory; does
-  /// not wait for them. Generations increase. May be called from any thread. Throws Error(ERR_SHARED_MEMORY) if
-  /// they cannot share memory, and Error(ERR_EXCHANGE) if one has ended.
+  /// Names the members of a generation by their addresses, of which this is `rank`, and opens their memory;
+  /// does not wait for them. Generations increase. May be called from any thread. Throws
+  /// Error(ERR_SHARED_MEMORY) if they cannot share memory, and Error(ERR_EXCHANGE) if one has ended.
   void form(const std::vector<std::string>& addresses, int rank, uint64_t generation);
   /// This process leaves the generations that were formed so far: every wait in them, in progress or later,
   /// throws Error(ERR_EXCHANGE). May be called from any thread.
@@ -57,8 +57,8 @@ class Group {
   uint64_t formed();
   /// Collective: enters a generation. Before it returns, nobody who is no member can write into the members'
   /// memory any more. Throws Error(ERR_EXCHANGE), also if another generation was formed meanwhile.
-  /// @param undo undo logs of this member's threads, allocated here
-  void enter(uint64_t generation, const Buffer& undo, size_t arrays);
+  /// @param undo an array of optim::UndoLog, one for each of this member's threads, allocated here
+  void enter(uint64_t generation, const Buffer& undo);
   bool entered() const { return !entered_.empty(); }
   bool leads() const;
   /// Collective: the state that the members share, in so many pieces. If none has one, the leader makes it.
@@ -67,9 +67,9 @@ class Group {
   bool share_state(int64_t pieces, const std::function<void(SharedState&)>& map);
   SharedState& state() const { return *state_; }
 
-  /// As long as it lives, others wait before they kill this member for having left. Everything that writes into
-  /// the memory of others, or that relies on the state not changing, needs one. Throws Error(ERR_EXCHANGE) after
-  /// abort().
+  /// As long as it lives, others wait before they kill this member for having left. Everything that writes
+  /// into the memory of others, or that relies on the state not changing, needs one. Throws
+  /// Error(ERR_EXCHANGE) after abort().
   class Presence;
   std::shared_ptr<Presence> presence();
 
@@ -102,7 +102,7 @@ class Group {
   /// A sum of this generation, or of those before since settled(); null: it is not known here.
   float* sum_of(const SharedState::Sum& sum) const;
   /// The undo logs of all threads of all members of the same generations.
-  std::vector<UndoLog*> undo_logs() const;
+  std::vector<const optim::UndoLog*> undo_logs() const;
   /// The update of the state is complete: former generations are forgotten.
   void settled();
 
@@ -127,9 +127,10 @@ class Group {
   size_t next_ = SharedFile::kAlignment;     // first free byte of the own file
   std::map<const void*, uint64_t> offsets_;  // offsets of what was allocated
 
-  std::mutex mutex_;                                 // guards the pointers to formations against other threads
-  std::shared_ptr<Formation> formed_;                // to be entered
-  std::vector<std::shared_ptr<Formation>> entered_;  // since the state was settled; the last is the current one
+  std::mutex mutex_;                   // guards the pointers to formations against other threads
+  std::shared_ptr<Formation> formed_;  // to be entered
+  std::vector<std::shared_ptr<Formation>>
+      entered_;  // since the state was settled; the last is the current one
   std::shared_ptr<Presence> holding_;
   std::unique_ptr<SharedState> state_;
 };

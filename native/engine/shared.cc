@@ -11,8 +11,8 @@ Engine::Joined Engine::join(std::shared_ptr<Group> group, uint64_t generation) {
   if (group_ && group_ != group) throw Error("ERR_INTERNAL", "join: this engine has joined another group");
   if (!group_ && sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
   await_snapshot();
-  if (!undo_) undo_ = group->allocate(UndoLog::bytes(states_.size()) * static_cast<size_t>(pool_.threads()));
-  group->enter(generation, undo_, states_.size());
+  if (!undo_) undo_ = group->allocate(static_cast<size_t>(pool_.threads()) * sizeof(optim::UndoLog));
+  group->enter(generation, undo_);
   const auto presence = group->presence();
   const bool fresh = group->share_state(static_cast<int64_t>(trained_.size()), [&](SharedState& state) {
     // The memory allocated before was never touched, and is freed.
@@ -58,18 +58,15 @@ void Engine::update_shared(int64_t step, bool ema, const optim::Update& factors)
                        [&](int64_t i, int thread) { update_piece(thread, i, 0, update, group_->sum()); });
 }
 
-void Engine::update_piece(int thread, int64_t piece, int64_t block, const SharedState::Update& update,
+void Engine::update_piece(int thread, int64_t piece, int64_t first, const SharedState::Update& update,
                           const float* sum) {
-  const auto [from, to] = trained_[piece];
-  Updated at = updated_at(from, update.ema);
-  const std::vector<float*> arrays = at.arrays();
-  at.advance(block * UndoLog::kBlock);
-  UndoLog(undo_, states_.size())
-      .update(thread, static_cast<uint32_t>(update.step), piece, block, to - from, arrays,
-              [&, from = from](int64_t offset, int64_t n) {
-                at.apply(sum + from + offset, n, &update.factors);
-                at.advance(n);
-              });
+  const auto [begin, to] = trained_[piece];
+  const int64_t from = begin + first;
+  optim::UndoLog& log = undo_.as<optim::UndoLog>()[thread];
+  log.claim(static_cast<uint32_t>(update.step), static_cast<uint32_t>(piece), first);
+  const Updated at = updated_at(from, update.ema);
+  kernels().raw.logged_update[optimizer_.index](at.weights, at.moments.data(), at.ema, at.weights16,
+                                                sum + from, to - from, &update.factors, &log);
   group_->state().stamp(piece, update.step);
 }
 
@@ -96,24 +93,20 @@ int64_t Engine::complete_update() {
 }
 
 int64_t Engine::undo_piece(int64_t piece, const SharedState::Update& update) {
-  // If one who completed the piece was killed, too, the claim that came farthest is the last one.
-  UndoLog* found = nullptr;
-  int found_thread = 0;
-  std::pair<int64_t, bool> farthest{0, false};
-  for (UndoLog* log : group_->undo_logs())
-    for (int thread = 0; thread < log->threads(); ++thread) {
-      const UndoLog::Claim claim = log->claim(thread);
-      const std::pair<int64_t, bool> at{claim.block, claim.writing};
-      if (claim.step != static_cast<uint32_t>(update.step) || claim.piece != piece || (found && at <= farthest))
-        continue;
-      found = log;
-      found_thread = thread;
-      farthest = at;
-    }
-  if (!found) return 0;
+  // If one who completed the piece was killed, too, the log that came farthest is the last one.
+  const optim::UndoLog* last = nullptr;
+  for (const optim::UndoLog* log : group_->undo_logs())
+    if (log->is_of(static_cast<uint32_t>(update.step), static_cast<uint32_t>(piece)) &&
+        (!last || log->reached() > last->reached()))
+      last = log;
+  if (!last) return 0;
   const auto [from, to] = trained_[piece];
-  found->undo(found_thread, to - from, updated_at(from, update.ema).arrays());
-  return farthest.first;
+  const Updated at = updated_at(from, update.ema);
+  std::vector<float*> arrays{at.weights};
+  arrays.insert(arrays.end(), at.moments.begin(), at.moments.end());
+  if (at.ema) arrays.push_back(at.ema);
+  last->undo(to - from, arrays);
+  return last->reached();
 }
 
 }  // namespace orch

@@ -24,7 +24,8 @@ SharedState::SharedState(int64_t pieces)
 SharedState::SharedState(int64_t pieces, int pid, int descriptor)
     : file_(pid, descriptor), page_(map(sizeof(Header))) {
   if (header().pieces != pieces)
-    throw Error("ERR_SHARED_MEMORY", "The state that is shared has ", header().pieces, " pieces, not ", pieces);
+    throw Error("ERR_SHARED_MEMORY", "The state that is shared has ", header().pieces, " pieces, not ",
+                pieces);
   stamps_ = map(static_cast<size_t>(pieces) * sizeof(uint32_t));
 }
 

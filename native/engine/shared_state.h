@@ -1,5 +1,5 @@
-// The state of a model in memory that workers share. It is updated in place, by whichever of them has time, and
-// holds what is needed to finish an update in whose middle one of them was killed: the last step of every
+// The state of a model in memory that workers share. It is updated in place, by whichever of them has time,
+// and holds what is needed to finish an update in whose middle one of them was killed: the last step of every
 // piece, and the update itself. What the one that was killed had begun is in its undo log (undo_log.h).
 #pragma once
 #include <atomic>

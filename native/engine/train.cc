@@ -4,6 +4,7 @@
 
 #include "../core/clock.h"
 #include "../core/error.h"
+#include "../core/watchdog.h"
 #include "lane.h"
 
 namespace orch {
@@ -35,6 +36,8 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   check(request);
   const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
   const bool cpu = device_.is_cpu();
+  // While a GPU computes, the host learns nothing.
+  const InStage now_at(cpu ? Stage::Compute : Stage::Wait);
   {
     std::lock_guard lock(parts_mutex_);
     parts_.clear();
@@ -248,6 +251,7 @@ Engine::Norm Engine::gradient_norm() {
 }
 
 Engine::Norm Engine::reduce() {
+  const InStage now_at(connected() ? Stage::Wait : Stage::Exchange);
   gradient();
   if (!group_) {
     const int64_t received = connected() ? exchange_->sum(sums_->parts()) : 0;
@@ -353,6 +357,7 @@ void Engine::abort_devices() {
 // --- the update
 
 void Engine::update(const UpdateRequest& u) {
+  const InStage now_at(Stage::Update);
   await_snapshot();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   if (group_) {
@@ -366,7 +371,9 @@ void Engine::update(const UpdateRequest& u) {
     updates_[{gradient, ema}](device_, [this, gradient, ema] {
       parallel_for(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
         const auto [from, to] = trained_[i];
-        updated_at(from, ema).apply(gradient + from, to - from, update_.as<optim::Update>());
+        const Updated at = updated_at(from, ema);
+        kernels().raw.update[optimizer_.index](at.weights, at.moments.data(), at.ema, at.weights16,
+                                               gradient + from, to - from, update_.as<optim::Update>());
       });
     });
   }
@@ -374,32 +381,13 @@ void Engine::update(const UpdateRequest& u) {
   mark_copies_stale();
 }
 
-Engine::Updated Engine::updated_at(int64_t from, bool ema) {
-  Updated at{kernels().raw.update[optimizer_.index],
-             flat(State::Master) + from,
+Engine::Updated Engine::updated_at(int64_t from, bool ema) const {
+  Updated at{flat(State::Master) + from,
              {},
              ema ? flat(State::Ema) + from : nullptr,
              weights16_ ? weights16_.as<bf16>() + from : nullptr};
   for (size_t m = 0; m < optimizer_.moments.size(); ++m) at.moments.push_back(flat(moment(m)) + from);
   return at;
-}
-
-void Engine::Updated::apply(const float* gradient, int64_t n, const optim::Update* factors) {
-  kernel(weights, moments.data(), ema, weights16, gradient, n, factors);
-}
-
-std::vector<float*> Engine::Updated::arrays() const {
-  std::vector<float*> all = moments;
-  all.push_back(weights);
-  if (ema) all.push_back(ema);
-  return all;
-}
-
-void Engine::Updated::advance(int64_t n) {
-  weights += n;
-  for (float*& m : moments) m += n;
-  if (ema) ema += n;
-  if (weights16) weights16 += n;
 }
 
 }  // namespace orch

@@ -37,8 +37,7 @@ void each_member(int members, F f) {
   for (auto& t : threads) t.join();
 }
 
-/// Enters the generation; the undo log is for a state of one array.
-void enter(Group& group) { group.enter(1, group.allocate(UndoLog::bytes(1)), 1); }
+void enter(Group& group) { group.enter(1, group.allocate(sizeof(optim::UndoLog))); }
 
 TEST("group: sums along the tree, runs every piece once, and shares memory") {
   std::mt19937 random(9);
@@ -124,7 +123,8 @@ TEST("group: abort ends every wait, and an unrelated process is rejected") {
   CHECK(refused("") == "ERR_SHARED_MEMORY", "no address");
   // As if the peer were lost: it was there when it said its address.
   CHECK(refused(address.substr(0, key) + "/0123456789abcdef") == "ERR_EXCHANGE", "another key");
-  CHECK(refused(address.substr(0, address.find('/')) + "/999999999/3/1") == "ERR_EXCHANGE", "no such process");
+  CHECK(refused(address.substr(0, address.find('/')) + "/999999999/3/1") == "ERR_EXCHANGE",
+        "no such process");
 }
 
 TEST("group: members wait while the leader holds") {

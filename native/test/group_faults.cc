@@ -1,5 +1,5 @@
-// Members of a group that are killed, or stopped and woken, at random moments of a training with a shared state:
-// the others go on from the step that was begun, with the bits of an undisturbed training. Members are
+// Members of a group that are killed, or stopped and woken, at random moments of a training with a shared
+// state: the others go on from the step that was begun, with the bits of an undisturbed training. Members are
 // processes of their own. This one does what the coordinator of a run does.
 #include <signal.h>
 #include <sys/wait.h>
@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <iterator>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -26,9 +27,11 @@ EngineSpec spec(DType compute, int threads) {
   return {kModel, {2, 4, 4, 5}, compute, compute, threads, true, true};
 }
 
-int rounds() {
-  const char* wanted = std::getenv("ORCHESTRATOR_TEST_FAULTS");
-  return wanted ? std::atoi(wanted) : 40;
+/// How many updates are to be torn in each training: in .ci/run 1,000 by members that are killed, and 500 by
+/// members that are stopped.
+int wanted_faults() {
+  const char* full = std::getenv("ORCHESTRATOR_TEST_FULL");
+  return full && std::string(full) == "1" ? 500 : 4;
 }
 
 /// The gradients of slots [first, end) of kSlots.
@@ -45,9 +48,10 @@ void update(Engine& e, int64_t step) {
 
 // --- a member: lines of commands come from the coordinator, and lines of answers go to it
 
-/// "generation rank address..." lets the member leave the generation before, and enter this one; it answers with
-/// the generation, the step after which it found the state, how many pieces had to be completed, and the digest.
-/// Then it makes a gradient, says that it updates with it, and does so until the next command. "" ends it.
+/// "generation rank address..." lets the member leave the generation before, and enter this one; it answers
+/// with the generation, the step after which it found the state, how many pieces had to be completed, and the
+/// digest. Then it makes a gradient, says that it updates with it, and does so until the next command. ""
+/// ends it.
 class Member {
  public:
   Member(DType compute, int threads, const TrainingSet& set, int commands, int answers)
@@ -154,7 +158,6 @@ Process start(DType compute, int threads, const TrainingSet& set, const std::vec
 
 /// What the members of a generation began with.
 struct Begun {
-  uint64_t generation;
   int64_t step, completed;
   std::string digest;
   bool operator==(const Begun&) const = default;
@@ -163,7 +166,7 @@ struct Begun {
 /// The generations of a training, and how its members come and go.
 struct Training {
   std::vector<Process> members;
-  std::vector<Begun> begun;
+  std::map<uint64_t, Begun> begun;  // by generation
   uint64_t generation = 0;
 
   void ask() {
@@ -186,14 +189,14 @@ struct Training {
         if (answer.empty()) return;
         std::istringstream words(answer);
         Begun now;
+        uint64_t of = 0;
         std::string word;
-        words >> now.generation >> word;
+        words >> of >> word;
         if (word == "begins" && words >> now.step >> now.completed >> now.digest) {
-          for (const Begun& b : begun) CHECK(b.generation != now.generation || b == now, answer);
-          if (begun.empty() || begun.back().generation < now.generation) begun.push_back(now);
+          CHECK(begun.try_emplace(of, now).first->second == now, answer);
         } else {
-          CHECK(word == "updates" || now.generation < generation, answer);
-          updates = now.generation == generation;
+          CHECK(word == "updates" || of < generation, answer);
+          updates = of == generation;
         }
       }
   }
@@ -217,13 +220,15 @@ void bury(const Process& p) {
 
 enum class Fault { Kill, StopAndContinue };
 
-/// Runs a training in which one member after the other is lost and replaced, and compares the state at each loss
-/// with that of an undisturbed engine.
-void disturbed(DType compute, int threads, Fault fault, int faults) {
+/// Runs a training in which one member after the other is lost and replaced, until it has come in the middle
+/// of an update so many times, and compares the state at each loss with that of an undisturbed engine.
+void disturbed(DType compute, int threads, Fault fault) {
   const TrainingSet set(4 * 4 * 4);
-  std::mt19937 random(static_cast<unsigned>(faults) + static_cast<unsigned>(threads));
+  std::mt19937 random(static_cast<unsigned>(threads));
   const auto draw = [&](int below) { return std::uniform_int_distribution<>(0, below - 1)(random); };
-  const auto sleep = [](int microseconds) { std::this_thread::sleep_for(std::chrono::microseconds(microseconds)); };
+  const auto sleep = [](int microseconds) {
+    std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
+  };
   Training training;
   auto& members = training.members;
   const auto fill = [&] {
@@ -234,9 +239,11 @@ void disturbed(DType compute, int threads, Fault fault, int faults) {
   fill();
   training.ask();
   training.await();
-  for (int i = 0; i < faults; ++i) {
+  int torn = 0;
+  while (torn < wanted_faults()) {
     sleep(draw(4'000));
-    const Process gone = training.lose(static_cast<size_t>(draw(3)), fault == Fault::Kill ? SIGKILL : SIGSTOP);
+    const Process gone =
+        training.lose(static_cast<size_t>(draw(3)), fault == Fault::Kill ? SIGKILL : SIGSTOP);
     std::thread waking;
     if (fault == Fault::StopAndContinue)
       waking = std::thread([=, after = draw(30'000)] {
@@ -258,36 +265,36 @@ void disturbed(DType compute, int threads, Fault fault, int faults) {
     training.await();
     if (waking.joinable()) waking.join();
     bury(gone);
+    if (training.begun.rbegin()->second.completed > 0) ++torn;
   }
   while (!members.empty()) bury(training.lose(0, SIGKILL));
 
   Engine alone(spec(compute, 2));
   alone.attach(set.data, kText);
-  int torn = 0;
   on_driver(alone, [&] {
     random_start(alone);
     int64_t step = 0;
-    for (const Begun& begun : training.begun) {
+    for (const auto& [generation, begun] : training.begun) {
       while (step < begun.step) update(alone, ++step);
-      CHECK(step == begun.step && alone.digest() == begun.digest, "step ", begun.step, " after ", step);
-      torn += begun.completed > 0;
+      CHECK(step == begun.step && alone.digest() == begun.digest, "generation ", generation, ", step ",
+            begun.step, " after ", step);
       accumulate(alone, 0, kSlots);
       alone.reduce();
     }
     return 0;
   });
-  std::printf("  %d of %d faults came in the middle of an update, of which there were %d\n", torn, faults,
-              static_cast<int>(training.begun.back().step));
-  CHECK(torn * 10 >= faults);
 }
 
-TEST("group faults: members killed in the middle of updates change no bit") {
-  disturbed(DType::F32, 1, Fault::Kill, rounds());
-  disturbed(DType::BF16, 2, Fault::Kill, rounds());
+TEST("group faults: members killed in the middle of updates change no bit, in fp32") {
+  disturbed(DType::F32, 1, Fault::Kill);
+}
+
+TEST("group faults: members killed in the middle of updates change no bit, in bf16") {
+  disturbed(DType::BF16, 2, Fault::Kill);
 }
 
 TEST("group faults: members that are stopped, and wake up, change no bit") {
-  disturbed(DType::F32, 2, Fault::StopAndContinue, rounds());
+  disturbed(DType::F32, 2, Fault::StopAndContinue);
 }
 
 }  // namespace
