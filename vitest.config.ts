@@ -62,8 +62,8 @@ export default defineConfig({
           // A run mostly waits for one of its processes, and some tests for a time.
           maxWorkers: PROCESSORS + 1,
           sequence: { groupOrder: 2 },
-          testTimeout: 180_000,
-          hookTimeout: 180_000,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
         },
       },
     ],
