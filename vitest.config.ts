@@ -47,7 +47,7 @@ export default defineConfig({
           include: ['test/native/**/*.test.ts'],
           globalSetup: ['test/support/build-native.ts'],
           // Each is a process, most of them of one thread.
-          sequence: { groupOrder: 1, concurrent: true },
+          sequence: { groupOrder: 1 },
           maxConcurrency: PROCESSORS,
           // They are emulated where .ci/run says so.
           testTimeout: 900_000,
