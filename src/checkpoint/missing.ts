@@ -3,8 +3,8 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parse } from 'yaml';
 import { OrchestratorError } from '../errors.js';
-import { textOrNull } from '../files/io.js';
 import { isMapping } from '../files/json.js';
+import { lastStep } from '../files/jsonl-seek.js';
 import { MANIFEST } from './manifest.js';
 
 export function noCheckpoint(path: string): OrchestratorError {
@@ -23,7 +23,7 @@ export function noCheckpoint(path: string): OrchestratorError {
   const first = every === null || every === 0 ? '' : `at step ${every}, or `;
   const step = lastStep(ledger);
   return failure(
-    `${path} is a run${step === null ? '' : ` at step ${step}`} that has not saved a checkpoint yet`,
+    `${path} is a run${step === 0 ? '' : ` at step ${step}`} that has not saved a checkpoint yet`,
     `The first one is written ${first}when the run ends or is stopped`,
   );
 }
@@ -36,10 +36,4 @@ function checkpointEvery(path: string): number | null {
   } catch {
     return null;
   }
-}
-
-/** The last step that a run's ledger records; null if there is none. */
-function lastStep(ledger: string): string | null {
-  const steps = (textOrNull(ledger) ?? '').matchAll(/^\{"step":(\d+),.*\}$/gm);
-  return [...steps].at(-1)?.[1] ?? null;
 }

@@ -20,6 +20,7 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   drain: () => import('./commands/drain.js'),
   status: () => import('./commands/status.js'),
   logs: () => import('./commands/logs.js'),
+  rows: () => import('./commands/rows.js'),
   runs: () => import('./commands/runs.js'),
   compare: () => import('./commands/compare.js'),
   sample: () => import('./commands/sample.js'),

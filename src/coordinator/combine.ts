@@ -14,9 +14,9 @@ export function stepLoss(prepared: readonly Prepared[]): number {
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
 }
 
-/** Row numbers of every slot, in ascending order of slots. */
-export function slotSamples(prepared: readonly Prepared[]): number[][] {
-  return slotsOf(prepared).map((slot) => slot.samples);
+/** The rows of the step in the order of the sample plan: slots ascending. */
+export function stepRows(prepared: readonly Prepared[]): number[] {
+  return slotsOf(prepared).flatMap((slot) => slot.samples);
 }
 
 /** Rows of the step with the weight 0, because a stored value is not finite. */

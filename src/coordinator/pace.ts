@@ -1,8 +1,18 @@
 /** The pace of a run, and the time that remains: steps, validations and checkpoints, each measured apart. */
 import { duration, timeSpan } from '../text/quantities.js';
 
-/** Steps whose mean is the pace. */
+/** The pace is the mean of so many steps, and of up to HISTORY where the earlier ones had the same. */
 const WINDOW = 50;
+const HISTORY = 400;
+/** Means that differ by less than this share are of the same pace. */
+const SAME = 0.3;
+/**
+ * A step counts as so many medians at most: one that stood still, as in a suspension or while another program
+ * took the machine, would otherwise be part of the forecast of all later ones.
+ */
+const MOST_MEDIANS = 4;
+/** Validations whose mean is the time of one. */
+const VALIDATIONS = 10;
 /**
  * Steps at the start of a process that are not timed: memory is touched and code compiled for the first time.
  */
@@ -27,7 +37,7 @@ export interface PaceOptions {
 
 export class Pace {
   readonly #options: PaceOptions;
-  /** Number of timed steps. */
+  /** Number of timed steps, and their seconds. */
   #timed = 0;
   #seconds = 0;
   /** Seconds of the last steps during which no checkpoint was written. */
@@ -40,8 +50,8 @@ export class Pace {
   #write: number;
   /** The share of a step that is its forward passes. */
   #forward = 1 / 3;
-  /** Seconds of the last validation; null before the first. */
-  #validation: number | null = null;
+  /** Seconds of the last validations. */
+  readonly #validationSeconds: number[] = [];
   #reported = false;
 
   constructor(options: PaceOptions) {
@@ -61,14 +71,15 @@ export class Pace {
       if (forward !== null) this.#forward = forward;
       const into = this.#writing ?? this.#steps;
       into.push(seconds);
-      if (into.length > WINDOW) into.shift();
+      if (into.length > HISTORY) into.shift();
     }
     if (checkpointEvery > 0 && step % checkpointEvery === 0 && step < steps) this.#writing ??= [];
   }
 
   /** @param seconds Time of a whole validation. */
   validated(seconds: number): void {
-    this.#validation = seconds;
+    this.#validationSeconds.push(seconds);
+    if (this.#validationSeconds.length > VALIDATIONS) this.#validationSeconds.shift();
   }
 
   /** A checkpoint was written, or given up. @param seconds Time that it took; null: it was given up. */
@@ -91,13 +102,13 @@ export class Pace {
   get #checkpointExtra(): number {
     const usual = this.#step ?? 0;
     const now = this.#writing === null ? 0 : sum(this.#writing) - this.#writing.length * usual;
-    return Math.max(0, this.#extras.length === 0 ? now : sum(this.#extras) / this.#extras.length);
+    return Math.max(0, this.#extras.length === 0 ? now : mean(this.#extras));
   }
 
   /** Seconds of a usual step; null before one was timed. */
   get #step(): number | null {
     const steps = this.#steps.length > 0 ? this.#steps : (this.#writing ?? []);
-    return steps.length === 0 ? null : sum(steps) / steps.length;
+    return steps.length === 0 ? null : paceOf(steps);
   }
 
   /** Seconds from the commit of `step` to the end of the run; null before any step was timed. */
@@ -113,7 +124,7 @@ export class Pace {
     const enough = this.#seconds >= FORECAST.seconds || this.#timed >= FORECAST.share * count;
     if (this.#reported || this.#timed < FORECAST.steps || !enough) return null;
     this.#reported = true;
-    const step = this.#seconds / this.#timed;
+    const step = this.#step!;
     const validations = this.#validations(firstStep);
     const parts = [
       `${count} steps of ${duration(step)}`,
@@ -126,7 +137,8 @@ export class Pace {
   /** Seconds from the commit of step `after` to the end of the run. */
   #total(step: number, after: number): number {
     const { steps, validationPasses, checkpointEvery } = this.#options;
-    const validation = this.#validation ?? step * validationPasses * this.#forward;
+    const measured = this.#validationSeconds;
+    const validation = measured.length > 0 ? mean(measured) : step * validationPasses * this.#forward;
     // The last checkpoint is waited for; those before are written beside the steps.
     const checkpoints = checkpointEvery === 0 ? 0 : between(after, steps - 1, checkpointEvery);
     return (
@@ -149,6 +161,22 @@ export class Pace {
 /** Multiples of `every` in (after, last]. */
 function between(after: number, last: number, every: number): number {
   return Math.max(0, Math.floor(last / every) - Math.floor(after / every));
+}
+
+/** Seconds of a step, from those of the last ones. */
+function paceOf(seconds: readonly number[]): number {
+  const median = seconds.toSorted((a, b) => a - b)[Math.floor(seconds.length / 2)]!;
+  const limited = seconds.map((value) => Math.min(value, MOST_MEDIANS * median));
+  let window = WINDOW;
+  for (; window < limited.length; window *= 2) {
+    const earlier = mean(limited.slice(-2 * window, -window));
+    if (Math.abs(mean(limited.slice(-window)) / earlier - 1) > SAME) break;
+  }
+  return mean(limited.slice(-window));
+}
+
+function mean(values: readonly number[]): number {
+  return sum(values) / values.length;
 }
 
 function sum(values: readonly number[]): number {

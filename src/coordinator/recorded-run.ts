@@ -1,5 +1,5 @@
 /** What the files of a run folder say about the run, whether it is running or not. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { MANIFEST } from '../checkpoint/manifest.js';
@@ -12,6 +12,7 @@ import { OrchestratorError } from '../errors.js';
 import { textOrNull } from '../files/io.js';
 import { isMapping, type Mapping } from '../files/json.js';
 import { completeLines, parseLine } from '../files/jsonl.js';
+import { linesFromEnd, offsetOfStep } from '../files/jsonl-seek.js';
 import { lockOwner } from '../files/lock.js';
 import { phaseOf } from '../telemetry/events.js';
 import { type ValidationResult, validationResults } from '../telemetry/metrics-reader.js';
@@ -23,6 +24,7 @@ import {
   type ValidationLoss,
   WINDOW,
 } from '../telemetry/run-progress.js';
+import { MetricsTotals } from './metrics-totals.js';
 import { CONFIG, journalOf, LOCK, LOG, METRICS } from './run-dir.js';
 
 /** The phases in which a run has ended. A run that was killed could not say so. */
@@ -31,6 +33,8 @@ const ENDED: ReadonlySet<string> = new Set(['DONE', 'STOPPED', 'FAILED']);
 export interface RecordedRun {
   config: Config;
   view: RunView;
+  /** The last step in metrics.jsonl; 0: none. */
+  lastLoss: number;
   /** When the last line was written to metrics.jsonl, in seconds since 1970; null if there is none. */
   lastWritten: number | null;
 }
@@ -59,7 +63,8 @@ function parsed(text: string, path: string): unknown {
 export async function recordedRun(runDir: string): Promise<RecordedRun> {
   const config = recordedConfig(runDir);
   const { steps } = config.schedule;
-  const { lastGeneration, workers } = journalOf(runDir);
+  const { lastGeneration, workers, metrics } = journalOf(runDir);
+  const path = join(runDir, METRICS);
   let clock = Date.now();
   const progress = new RunProgress(
     {
@@ -77,40 +82,17 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
     },
     () => clock,
   );
-  // Of the steps only the last are parsed, because there may be a million.
-  const tail: string[] = [];
-  let seconds = 0;
-  const others: Mapping[] = [];
-  for (const { line } of completeLines(join(runDir, METRICS))) {
-    if (/^{"type":"step"/.test(line)) {
-      tail.push(line);
-      if (tail.length > WINDOW) tail.shift();
-      seconds += Number(/"seconds":([^,}]+)/.exec(line)?.[1] ?? 0);
-    } else {
-      const other = parseLine(line);
-      if (other !== null) others.push(other);
-    }
-  }
+  // The file was cut since, if it is shorter; then the totals are not its own.
+  const isOf = metrics !== null && existsSync(path) && statSync(path).size >= metrics.bytes;
+  const totals = MetricsTotals.of(path, isOf ? metrics : null);
   let lastWritten: number | null = null;
-  const last = tail.map(parseLine).filter((record) => record !== null);
-  for (const record of [...others, ...last]) {
-    if (typeof record.unix_seconds === 'number') {
-      lastWritten = Math.max(lastWritten ?? 0, record.unix_seconds);
-      clock = 1000 * record.unix_seconds;
-    }
-    if (record.type === 'step') progress.step(stepRecord(record, steps));
-    if (record.type === 'missed_checkpoint') progress.missedCheckpoint();
-    if (record.type !== 'validation') continue;
-    const duration = typeof record.seconds === 'number' ? record.seconds : 0;
-    seconds += duration;
-    const results = validationResults(record).map(({ weights, mean }) => ({
-      weights,
-      mean,
-      bins: [],
-      epsilon: [],
-    }));
-    progress.validation({ step: record.step as number, seconds: duration, results, emaDistance: null });
+  const tail: Mapping[] = [];
+  for (const { line } of linesFromEnd(path)) {
+    const record = parseLine(line);
+    if (typeof record?.unix_seconds === 'number') lastWritten ??= record.unix_seconds;
+    if (record?.type === 'step' && tail.push(record) === WINDOW) break;
   }
+  for (const record of tail.reverse()) progress.step(stepRecord(record, steps));
   const [checkpoint] = await listCheckpoints(join(runDir, CHECKPOINTS));
   if (checkpoint !== undefined) {
     clock = statSync(join(checkpoint.path, MANIFEST)).mtimeMs;
@@ -118,18 +100,23 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
   }
   progress.phase(phaseIn(runDir));
   clock = Date.now();
-  const view = progress.view();
+  const view = {
+    ...progress.view(),
+    elapsed_seconds: totals.seconds,
+    validation: totals.validation,
+    missed_checkpoints: totals.missedCheckpoints,
+  };
   const step = Math.max(view.step, checkpoint?.step ?? 0);
-  return { config, view: { ...view, step, elapsed_seconds: seconds }, lastWritten };
+  return { config, view: { ...view, step }, lastLoss: progress.lastStep?.step ?? 0, lastWritten };
 }
 
 /** The last phase in the log; KILLED if the run is not there any more, and did not say that it ended. */
 function phaseIn(runDir: string): string {
   let phase: string | null = null;
-  for (const { line } of completeLines(join(runDir, LOG))) {
-    if (!line.includes('"phase"')) continue;
-    const event = parseLine(line);
-    phase = (event === null ? null : phaseOf(event)) ?? phase;
+  for (const { line } of linesFromEnd(join(runDir, LOG))) {
+    const event = line.includes('"phase"') ? parseLine(line) : null;
+    phase = event === null ? null : phaseOf(event);
+    if (phase !== null) break;
   }
   const isAlive = lockOwner(join(runDir, LOCK)) !== null;
   if (isAlive) return phase === null || ENDED.has(phase) ? 'STARTING' : phase;
@@ -170,18 +157,40 @@ export interface LossSeries {
   validations: ValidationLoss[];
 }
 
-/** The losses of all steps and validations of a run. */
+/** The losses of all steps and validations of a run, for which the whole file is read. */
 export function recordedLosses(runDir: string): LossSeries {
   const series: LossSeries = { losses: [], validations: [] };
-  for (const { line } of completeLines(join(runDir, METRICS))) {
-    const record = parseLine(line);
-    const { step, loss } = record ?? {};
-    if (record === null || typeof step !== 'number') continue;
-    if (record.type === 'step' && typeof loss === 'number') series.losses.push({ step, loss });
-    const compared = comparedLoss(validationResults(record));
-    if (compared !== undefined) series.validations.push({ step, loss: compared.mean });
-  }
+  for (const { line } of completeLines(join(runDir, METRICS))) addLosses(series, line);
   return series;
+}
+
+function addLosses(series: LossSeries, line: string): void {
+  const record = parseLine(line);
+  const { step, loss } = record ?? {};
+  if (record === null || typeof step !== 'number') return;
+  if (record.type === 'step' && typeof loss === 'number') series.losses.push({ step, loss });
+  const compared = comparedLoss(validationResults(record));
+  if (compared !== undefined) series.validations.push({ step, loss: compared.mean });
+}
+
+const STEP_LINE = /^{"type":"step","step":(\d+),/;
+
+/**
+ * The mean loss of the last steps up to a step, and the last validation up to it; null if there are none.
+ *
+ * @param validated Whether the run has recorded a validation; otherwise none is searched for.
+ */
+export function recordedUpTo(runDir: string, step: number, validated: boolean) {
+  const path = join(runDir, METRICS);
+  const series: LossSeries = { losses: [], validations: [] };
+  for (const { line } of linesFromEnd(path, offsetOfStep(path, step + 1, STEP_LINE))) {
+    const isEnough = series.losses.length === WINDOW;
+    if (!isEnough || line.startsWith('{"type":"validation"')) addLosses(series, line);
+    if (isEnough && (series.validations.length > 0 || !validated)) break;
+  }
+  const { losses, validations } = series;
+  const sum = losses.reduce((total, { loss }) => total + loss, 0);
+  return { loss: losses.length === 0 ? null : sum / losses.length, validation: validations[0] ?? null };
 }
 
 /** The loss of a step, and of the validation after it, as far as a folder has records of them. */
@@ -190,9 +199,10 @@ export function recordedAt(runDir: string, step: number) {
     loss: null,
     validation: null,
   };
-  const ofStep = new RegExp(`"step":${step}[,}]`);
-  for (const { line } of completeLines(join(runDir, METRICS))) {
-    const record = ofStep.test(line) ? parseLine(line) : null;
+  const path = join(runDir, METRICS);
+  for (const { line } of completeLines(path, offsetOfStep(path, step, STEP_LINE))) {
+    if (Number(STEP_LINE.exec(line)?.[1] ?? step) > step) break;
+    const record = parseLine(line);
     if (record?.step !== step) continue;
     if (record.type === 'step' && typeof record.loss === 'number') found.loss = record.loss;
     const compared = comparedLoss(validationResults(record));

@@ -35,15 +35,17 @@ import {
 } from '../files/io.js';
 import type { Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
+import { lastStep as lastRecorded } from '../files/jsonl-seek.js';
 import { lockFile, lockHeld, lockOwner } from '../files/lock.js';
+import { type Segment, segmentsSchema } from '../step/segment.js';
 import { validationResults } from '../telemetry/metrics-reader.js';
 import { comparedLoss, type ValidationLoss } from '../telemetry/run-progress.js';
-import { lastStep as lastRecorded } from './progress.js';
+import { MetricsFile, MetricsTotals, type RecordedTotals, totalsIn } from './metrics-totals.js';
 import type { ResolvedRun } from './resolve-run.js';
 
 export const CONFIG = 'config.yaml';
 const JOURNAL = 'journal.jsonl';
-const LEDGER = 'ledger.jsonl';
+export const LEDGER = 'ledger.jsonl';
 export const LOCK = 'lock';
 export const LOG = 'run.log';
 export const METRICS = 'metrics.jsonl';
@@ -59,9 +61,9 @@ const OF_KERNEL: ReadonlySet<number> = new Set([0x9fa0, 0x62656572]);
 
 /** The records of a run, which grow with it. */
 interface Records {
-  /** The row numbers of every slot of each committed step. */
+  /** A digest of the row numbers of each committed step; see ledger-file.ts. */
   ledger: JsonlFile;
-  metrics: JsonlFile;
+  metrics: MetricsFile;
   /** Generations and durable steps. */
   journal: JsonlFile;
 }
@@ -193,42 +195,50 @@ export class RunDir {
     const recorded = own ? step : 0;
     const before = lastRecorded(join(this.path, LEDGER));
     const warnings: string[] = [];
-    const open = (name: string, keep: (line: Mapping) => boolean) => {
+    const open = <T extends JsonlFile>(
+      name: string,
+      keep: (line: Mapping) => boolean,
+      make: (path: string) => T,
+    ): T => {
       const file = join(this.path, name);
       const leading = leadingLines(file, keep);
       const damage = damageOf(file, leading);
       if (damage !== null) warnings.push(damage);
-      const opened = new JsonlFile(file);
+      const opened = make(file);
       opened.cutTo(leading.bytes);
       return opened;
     };
+    const plain = (file: string) => new JsonlFile(file);
     let lastStep = 0;
     const upTo = (line: Mapping) => typeof line.step === 'number' && line.step <= recorded;
-    const ledger = open(LEDGER, (line) => {
+    const keepLedger = (line: Mapping) => {
       if (!upTo(line)) return false;
       lastStep = line.step as number;
       return true;
-    });
+    };
+    const ledger = open(LEDGER, keepLedger, plain);
     if (lastStep < recorded) {
       warnings.push(
-        `${ledger.path} ends at step ${lastStep}, before the checkpoint: the rows of the steps up to ${recorded} are not in it. Training is not affected`,
+        `${ledger.path} ends at step ${lastStep}, before the checkpoint: the steps up to ${recorded} are not in it. Training is not affected`,
       );
     }
     const losses = new Map<number, number>();
     const validations: ValidationLoss[] = [];
-    const metrics = open(METRICS, (line) => {
+    const totals = new MetricsTotals();
+    const keepMetrics = (line: Mapping) => {
       if (!upTo(line)) return false;
+      totals.add(line);
       const step = line.step as number;
       const results = validationResults(line);
       const compared = comparedLoss(results);
       if (compared !== undefined) validations.push({ step, loss: compared.mean });
       if (compared?.weights === 'ema') losses.set(step, compared.mean);
       return true;
-    });
+    };
     this.#records = {
       ledger,
-      metrics,
-      journal: open(JOURNAL, () => true),
+      metrics: open(METRICS, keepMetrics, (file) => new MetricsFile(file, totals)),
+      journal: open(JOURNAL, () => true, plain),
     };
     this.#writeConfig(stringify(config));
     syncFolderNow(this.path);
@@ -311,6 +321,10 @@ interface JournalRecord {
   minWorkers: number;
   /** When the run was first started; null: not known. */
   started: number | null;
+  /** The segments of the sample plan; null: an earlier version wrote the journal. */
+  segments: readonly Segment[] | null;
+  /** What metrics.jsonl added up to when the journal had its last line of it; null: it has none. */
+  metrics: RecordedTotals | null;
 }
 
 /** What a run's journal says. */
@@ -319,6 +333,8 @@ export function journalOf(runDir: string): JournalRecord {
   let workers: readonly RecordedPlace[] = [];
   let minWorkers = 0;
   let started: number | null = null;
+  let segments: JournalRecord['segments'] = null;
+  let metrics: RecordedTotals | null = null;
   leadingLines(join(runDir, JOURNAL), (line) => {
     const { generation, workers: members, started_unix_seconds: first, unix_seconds: written } = line;
     if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
@@ -327,10 +343,12 @@ export function journalOf(runDir: string): JournalRecord {
       // Journals of earlier versions do not say it: all were needed.
       minWorkers = typeof line.min_workers === 'number' ? line.min_workers : members.length;
     }
+    if (line.segments !== undefined) segments = segmentsSchema.safeParse(line.segments).data ?? null;
+    metrics = totalsIn(line) ?? metrics;
     // Journals of earlier versions do not say it; their first line was written when the workers were ready.
     const at = first ?? written;
     if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return { lastGeneration, workers, minWorkers, started };
+  return { lastGeneration, workers, minWorkers, started, segments, metrics };
 }

@@ -23,11 +23,12 @@ import {
   forwardShare,
   lossByTime,
   skippedRows,
-  slotSamples,
   stepLoss,
+  stepRows,
   validationSummary,
 } from './combine.js';
 import type { Action, Event, Place } from './events.js';
+import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
@@ -35,12 +36,15 @@ import { RunState } from './rule.js';
 import { RunDir } from './run-dir.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
+import { ValidationProgress } from './validation-progress.js';
 
 const TICK_MS = 250;
 /** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
 const SUSPENDED_MS = 5_000;
 /** How long a run waits for workers when fewer than its fewest are left. */
 const PATIENCE_MS = 600_000;
+/** Without checkpoints the records are synced after so many steps, so that readers need not read all of them. */
+const SYNC_STEPS = 10_000;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -129,10 +133,13 @@ export class Run {
   #stepSeconds = 0;
   /** Validation losses of the EMA by step. */
   readonly #losses = new Map<number, number>();
+  readonly #validationProgress = new ValidationProgress();
   /** Seconds of validation since the last commit. */
   #validationSeconds = 0;
   /** The last committed step. */
   #step = 0;
+  /** The last step that the journal says is on disk. */
+  #synced = 0;
   /** The first step of this process. */
   #firstStep = 0;
   /** Rows that are trained on. */
@@ -238,6 +245,11 @@ export class Run {
     const now = performance.now();
     this.#noticeSuspension(now - this.#lastEvent);
     this.#lastEvent = now;
+    if (event.type === 'heartbeat') {
+      const { id, heartbeat } = event;
+      const slots = this.#validationProgress.heard(id, heartbeat.validated, this.#validationSlots);
+      if (slots !== null) this.#recorder.validating(slots);
+    }
     const actions = this.#state.handle(event, now);
     if (this.#state.phase !== this.#phase) {
       this.#phase = this.#state.phase;
@@ -292,7 +304,9 @@ export class Run {
         break;
       case 'commit':
         this.#timeStep();
-        this.#dir.records.ledger.append({ step: action.step, slots: slotSamples(action.prepared) });
+        this.#dir.records.ledger.append(
+          ledgerLine(action.step, this.#resolved.config.batch.micro, stepRows(action.prepared)),
+        );
         break;
       case 'record':
         this.#record(action);
@@ -336,8 +350,8 @@ export class Run {
   }
 
   #journalGeneration(): void {
-    const { journal } = this.#dir.records;
-    journal.append(this.#generation);
+    const { journal, metrics } = this.#dir.records;
+    journal.append({ ...this.#generation, metrics: metrics.recorded });
     journal.sync();
   }
 
@@ -355,12 +369,13 @@ export class Run {
       return;
     }
     this.#firstStep = firstStep;
+    this.#synced = firstStep - 1;
     this.#startedAt = this.#lastCommit;
     this.#pace = new Pace({
       firstStep,
       steps: config.schedule.steps,
       validateEvery: validationEvery(config),
-      validationPasses: (ready.validation.length * validatedWeights(config).length) / slotCount(config),
+      validationPasses: this.#validationSlots / slotCount(config),
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
@@ -406,6 +421,7 @@ export class Run {
 
   #record({ step, prepared, places, validate }: Extract<Action, { type: 'record' }>): void {
     this.#step = step;
+    this.#validationProgress.committed(validate);
     const seconds = this.#stepSeconds;
     this.#pace?.add(step, seconds, forwardShare(prepared));
     this.#countSkipped(skippedRows(prepared));
@@ -434,8 +450,14 @@ export class Run {
       validating: validate,
       etaSeconds: this.#pace?.remaining(step) ?? null,
     });
+    if (step >= this.#synced + SYNC_STEPS) this.#syncRecords(step);
     const forecast = this.#pace?.forecast() ?? null;
     if (forecast !== null) this.#recorder.note('info', forecast);
+  }
+
+  /** Slots of a validation, with all its weights. */
+  get #validationSlots(): number {
+    return (this.#ready[0]?.validation.length ?? 0) * validatedWeights(this.#resolved.config).length;
   }
 
   #validation(step: number, parts: readonly Validated[]): void {
@@ -443,6 +465,7 @@ export class Run {
     const slowest = Math.max(...parts.map((part) => part.seconds));
     const seconds = Math.max(0, slowest - this.#suspendedSeconds);
     this.#validationSeconds = seconds;
+    this.#validationProgress.over();
     if (parts.some(({ abandoned }) => abandoned)) {
       this.#recorder.note('info', `validation at step ${step} abandoned`);
       return;
@@ -464,8 +487,10 @@ export class Run {
     const { ledger, metrics, journal } = this.#dir.records;
     ledger.sync();
     metrics.sync();
-    journal.append({ generation: this.#state.generation, step, unix_seconds: Date.now() / 1000 });
+    const { generation } = this.#state;
+    journal.append({ generation, step, unix_seconds: Date.now() / 1000, metrics: metrics.recorded });
     journal.sync();
+    this.#synced = step;
   }
 
   /** Where the disk is always slower than training, the user is told of the 1st, 10th, 100th, ... left out. */

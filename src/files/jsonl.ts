@@ -101,10 +101,14 @@ export class JsonlFile {
     this.#fd = this.#guard('open', () => openForAppending(path));
   }
 
+  get bytes(): number {
+    return fstatSync(this.#fd).size;
+  }
+
   /** Cuts the file to its first `bytes` bytes; see leadingLines. */
   cutTo(bytes: number): void {
     this.#guard('cut', () => {
-      if (fstatSync(this.#fd).size > bytes) ftruncateSync(this.#fd, bytes);
+      if (this.bytes > bytes) ftruncateSync(this.#fd, bytes);
     });
   }
 

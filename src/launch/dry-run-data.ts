@@ -52,7 +52,7 @@ export function dryRunData(run: LaunchOptions, launcher: Launcher, found: Prefli
     checkpoint_bytes: room.bytes,
     checkpoints_at_once: room.most,
     disk_free_bytes: room.free,
-    record_bytes: rows === null ? null : recordBytes(config, rows, workersOf(run)),
+    record_bytes: recordBytes(config, workersOf(run)),
     ranks: ranges.map(({ lo, hi }, rank) => ({
       rank,
       first_slot: lo,

@@ -69,7 +69,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   const screen = new Screen(process.stdout, process.stderr, process.env);
   const print = (line: string) => screen.print(line);
   const { unsaved, first } = stopOnSignals(children, print);
-  suspendTogether(children, print);
+  suspendTogether(children, screen);
   try {
     const streams = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
@@ -203,17 +203,20 @@ function hintUnlessTaken(coordinator: Child, print: (line: string) => void): voi
  * in sessions of their own, so the terminal's signals do not reach them. A coordinator that stood still forgives
  * the silence of its workers.
  */
-function suspendTogether(children: readonly Child[], print: (line: string) => void): void {
+function suspendTogether(children: readonly Child[], screen: Screen): void {
   const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
     for (const child of children) if (isRunning(child)) signalGroup(child, signal);
   };
   process.on('SIGTSTP', () => {
-    print('the run is suspended; fg or bg goes on with it');
+    screen.print('the run is suspended; fg or bg goes on with it');
     signalAll('SIGSTOP');
     // Unlike SIGTSTP, it also stops a process that has no shell above it, whose children would stay suspended.
     process.kill(process.pid, 'SIGSTOP');
   });
-  process.on('SIGCONT', () => signalAll('SIGCONT'));
+  process.on('SIGCONT', () => {
+    signalAll('SIGCONT');
+    screen.continued();
+  });
 }
 
 /** The coordinator's address, or null if it ended first (it has printed why). */

@@ -2,22 +2,16 @@
 import { isLogged } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
 
-/** Bytes of a line of the ledger without its rows, and of a step in metrics.jsonl without the parts below. */
-const STEP_BYTES = 30 + 270;
+/** Bytes of a line of the ledger, and of a step in metrics.jsonl without the parts below. */
+const STEP_BYTES = 106 + 270;
 /** Bytes of a worker in metrics.jsonl, and of a step in run.log. */
 const WORKER_BYTES = 490;
 const LOG_BYTES = 150;
 
-/**
- * Bytes of the ledger, metrics.jsonl and run.log after the last step, without attention and validations.
- *
- * @param rows Rows of the data set.
- */
-export function recordBytes(config: Config, rows: number, workers: number): number {
-  const { batch, schedule } = config;
-  const digits = String(rows).length;
+/** Bytes of the ledger, metrics.jsonl and run.log after the last step, without attention and validations. */
+export function recordBytes(config: Config, workers: number): number {
+  const { steps } = config.schedule;
   let logged = 0;
-  for (let step = 1; step <= schedule.steps; step++) if (isLogged(config, step, 1)) logged++;
-  const perStep = STEP_BYTES + batch.global * (digits + 1);
-  return schedule.steps * perStep + logged * (workers * WORKER_BYTES + LOG_BYTES);
+  for (let step = 1; step <= steps; step++) if (isLogged(config, step, 1)) logged++;
+  return steps * STEP_BYTES + logged * (workers * WORKER_BYTES + LOG_BYTES);
 }

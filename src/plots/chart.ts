@@ -28,9 +28,13 @@ const MARGIN = { left: 64, right: 16, top: 40, bottom: 44 };
 const COLUMNS = 2;
 /** Of a line of so few points each is marked. */
 const MOST_MARKED = 12;
-/** Width of the list of labels, and the distance of its lines. */
+/** The least width of the list of labels, that of a character (few are wider), and the distance of its lines. */
 const LEGEND = 150;
+const LEGEND_CHARACTER = 7;
 const LEGEND_LINE = 16;
+/** A label stands this far right of the beginning of its mark, and has so many characters at most. */
+const LABEL_LEFT = 20;
+const LONGEST_LABEL = 60;
 
 /** Marks at 1, 2 or 5 times a power of ten, about five of them, within [low, high]. */
 export function ticks(low: number, high: number): number[] {
@@ -131,9 +135,14 @@ function drawLegend(labels: readonly string[], left: number): string {
     .map((label, i) => {
       const y = MARGIN.top + LEGEND_LINE * i;
       const colour = COLOURS[i % COLOURS.length]!;
-      return `${line({ x: left, y }, { x: left + 14, y }, colour, 3)}\n${text(left + 20, y + 4, label)}`;
+      return `${line({ x: left, y }, { x: left + 14, y }, colour, 3)}\n${text(left + LABEL_LEFT, y + 4, shortLabel(label))}`;
     })
     .join('\n');
+}
+
+/** Of a long label its end stays, which tells paths and names of runs apart. */
+function shortLabel(label: string): string {
+  return label.length <= LONGEST_LABEL ? label : `...${label.slice(3 - LONGEST_LABEL)}`;
 }
 
 /** The panels as SVG, two in a row. */
@@ -143,7 +152,9 @@ export function chartSvg(panels: readonly Panel[]): string {
   const named = labels.length > 1;
   const rows = Math.ceil(panels.length / columns);
   const legend = named ? MARGIN.top + LEGEND_LINE * labels.length : 0;
-  const width = columns * WIDTH + (named ? LEGEND : 0);
+  const longest = Math.min(LONGEST_LABEL, Math.max(0, ...labels.map((label) => label.length)));
+  const beside = Math.max(LEGEND, LABEL_LEFT + LEGEND_CHARACTER * (longest + 1));
+  const width = columns * WIDTH + (named ? beside : 0);
   const drawn = panels.map((panel, i) => {
     const place = `${(i % columns) * WIDTH} ${Math.floor(i / columns) * HEIGHT}`;
     return `<g transform="translate(${place})">\n${drawPanel(panel, labels)}\n</g>`;

@@ -1,6 +1,6 @@
 /** How far the runs of a study are, and how long the rest takes. */
 import { join } from 'node:path';
-import { lastStep } from '../coordinator/progress.js';
+import { lastStep } from '../files/jsonl-seek.js';
 import type { StudyRun } from './expand.js';
 import type { RunState, StudyFolder } from './folder.js';
 import { remainingSeconds } from './schedule.js';

@@ -64,6 +64,12 @@ export interface ValidationRecord {
   emaDistance: number | null;
 }
 
+/** How far a validation is, with all workers and weights together. */
+export interface ValidatedSlots {
+  done: number;
+  total: number;
+}
+
 export interface ValidationSummary {
   weights: string;
   mean: number;
@@ -128,6 +134,8 @@ export interface Sink {
   start?(record: StartRecord): void;
   step?(record: StepRecord): void;
   validation?(record: ValidationRecord): void;
+  /** A validation is in progress: so many of its slots are computed. */
+  validating?(record: ValidatedSlots): void;
   checkpoint?(record: CheckpointRecord): void;
   missedCheckpoint?(record: MissedCheckpoint): void;
   /** The workers formed a generation. */
@@ -153,6 +161,7 @@ export function recorderOf(sinks: readonly Sink[]): Recorder {
     start: (record) => each((sink) => sink.start?.(record)),
     step: (record) => each((sink) => sink.step?.(record)),
     validation: (record) => each((sink) => sink.validation?.(record)),
+    validating: (record) => each((sink) => sink.validating?.(record)),
     checkpoint: (record) => each((sink) => sink.checkpoint?.(record)),
     missedCheckpoint: (record) => each((sink) => sink.missedCheckpoint?.(record)),
     generation: (generation) => each((sink) => sink.generation?.(generation)),

@@ -55,6 +55,7 @@ export function relay(header: RunHeader, send: Send): Sink {
     start: (record) => pass('start', record),
     step: (record) => pass('step', record),
     validation: (record) => pass('validation', record),
+    validating: (record) => pass('validating', record),
     checkpoint: (record) => pass('checkpoint', record),
     missedCheckpoint: (record) => pass('missedCheckpoint', record),
     generation: (generation) => pass('generation', generation),

@@ -2,7 +2,14 @@
  * What a run is doing, gathered from its records: the table, `orchestrator status` and the summary at the end
  * show the same numbers.
  */
-import type { AttentionSummary, RunHeader, Sink, StepRecord, ValidationRecord } from './record.js';
+import type {
+  AttentionSummary,
+  RunHeader,
+  Sink,
+  StepRecord,
+  ValidatedSlots,
+  ValidationRecord,
+} from './record.js';
 
 /** Steps over which loss and speed are averaged. */
 export const WINDOW = 50;
@@ -37,6 +44,8 @@ export interface RunView {
   max_abs_logit: number | null;
   /** Seconds for which a validation has been running; null: none is. */
   validating_seconds: number | null;
+  /** How far it is; null: not known yet, or none is. */
+  validating_slots: ValidatedSlots | null;
   /** Of the EMA, or of the master weights where those alone are validated. */
   validation: {
     weights: string;
@@ -58,7 +67,7 @@ export function comparedLoss<T extends { weights: string }>(results: readonly T[
 }
 
 /** The better of two validations, the earlier of equal ones. One that is not a number is no better than any. */
-function lower(before: ValidationLoss, after: ValidationLoss): ValidationLoss {
+export function lower(before: ValidationLoss, after: ValidationLoss): ValidationLoss {
   return after.loss < before.loss || Number.isNaN(before.loss) ? after : before;
 }
 
@@ -82,6 +91,7 @@ export class RunProgress implements Sink {
   readonly #totals = { steps: 0, samples: 0 };
   #logit: number | null = null;
   #validating = false;
+  #validatedSlots: ValidatedSlots | null = null;
   #validation: NonNullable<RunView['validation']> | null = null;
   #checkpoint: { step: number; path: string; at: number | null } | null = null;
   #missed = 0;
@@ -123,6 +133,11 @@ export class RunProgress implements Sink {
     if (this.#window.length > WINDOW) this.#window.shift();
     if (attention.length > 0) this.#logit = maxLogit(attention);
     this.#validating = validating;
+    this.#validatedSlots = null;
+  }
+
+  validating(slots: ValidatedSlots): void {
+    this.#validatedSlots = slots;
   }
 
   validation({ step, seconds, results }: ValidationRecord): void {
@@ -180,6 +195,7 @@ export class RunProgress implements Sink {
       learning_rate: record?.learningRate ?? null,
       max_abs_logit: this.#logit,
       validating_seconds: this.#validating ? sinceStep : null,
+      validating_slots: this.#validating ? this.#validatedSlots : null,
       validation: this.#validation,
       checkpoint:
         checkpoint === null

@@ -1,9 +1,10 @@
 /** What the launcher shows of a run: the coordinator's records, and lines of its processes. */
+import { readFileSync } from 'node:fs';
 import { plainConsole, wantsColour } from './console.js';
 import { droppedLines, type Output, type StandardStream, standardOutput } from './output.js';
 import type { RunHeader, Sink } from './record.js';
 import { type RelayMessage, replay } from './relay.js';
-import { liveTable } from './table.js';
+import { type LiveTable, liveTable } from './table.js';
 
 export class Screen {
   readonly #stdout: StandardStream;
@@ -13,6 +14,8 @@ export class Screen {
   readonly #isTerminal: boolean;
   /** Null before the first message. */
   #sink: Sink | null = null;
+  /** Null where lines are printed. */
+  #table: LiveTable | null = null;
 
   constructor(stdout: StandardStream, stderr: StandardStream, environment: NodeJS.ProcessEnv) {
     this.#stdout = stdout;
@@ -36,6 +39,11 @@ export class Screen {
     else this.#errors.write(`${line}\n`);
   }
 
+  /** The run goes on after it was suspended. */
+  continued(): void {
+    this.#table?.continued();
+  }
+
   /** Shows what is still to be shown; does not wait for a terminal that takes nothing. */
   async close(): Promise<void> {
     await this.#sink?.close?.();
@@ -51,12 +59,20 @@ export class Screen {
       colour: wantsColour(this.#stdout, this.#environment),
       // A terminal that does not know its size says 0.
       size: () => ({ columns: this.#stdout.columns || 80, rows: this.#stdout.rows || 24 }),
+      foreground: isForeground,
       ready: () => this.#output.idle,
       write,
     });
     this.#stdout.on('resize', table.resized);
+    this.#table = table;
     return table;
   }
+}
+
+/** Whether this process is of the group that its terminal belongs to, as proc(5) has them: pgrp and tpgid. */
+function isForeground(): boolean {
+  const [, , group, , , owner] = readFileSync('/proc/self/stat', 'latin1').split(') ')[1]!.split(' ');
+  return owner === group || owner === '-1';
 }
 
 /** Whether a continuous integration keeps the output as a log, though some give a terminal. */

@@ -17,6 +17,8 @@ interface TableOptions {
   colour: boolean;
   /** The terminal's size, read at every redraw. */
   size: () => { columns: number; rows: number };
+  /** Whether the run has the terminal; after `bg` a shell has it, and a table would be drawn over its lines. */
+  foreground: () => boolean;
   /** Whether the terminal has taken everything; otherwise nothing is drawn before the end. */
   ready: () => boolean;
   write: (text: string) => void;
@@ -25,9 +27,11 @@ interface TableOptions {
 export interface LiveTable extends Sink {
   /** The terminal's size has changed. */
   resized(): void;
+  /** The run goes on after Ctrl-Z: the shell has written below the table, which is drawn anew below that. */
+  continued(): void;
 }
 
-export function liveTable({ header, colour, size, ready, write }: TableOptions): LiveTable {
+export function liveTable({ header, colour, size, foreground, ready, write }: TableOptions): LiveTable {
   const progress = new RunProgress(header);
   const paint = painter(colour);
   /** Widths of the lines on the screen that the next redraw replaces. */
@@ -53,10 +57,12 @@ export function liveTable({ header, colour, size, ready, write }: TableOptions):
     const top = viewLines(progress.view(), columns, paint);
     const workers = progress.lastStep?.workers ?? [];
     // One line is the cursor's.
-    const lines = [...top, ...workerLines(workers, columns, rows - top.length - 1, paint)].slice(0, rows - 1);
+    const table = [...top, ...workerLines(workers, columns, rows - top.length - 1, paint)].slice(0, rows - 1);
+    const lines = foreground() ? table : [];
     const missing = lost > 0 ? [droppedLines(lost)] : [];
     const events = above.flatMap((line) => parted(line, columns));
-    write(`${up}${[...missing, ...events, ...lines].map((line) => `${line}\n`).join('')}`);
+    const text = `${lines.length > 0 ? up : ''}${[...missing, ...events, ...lines].map((line) => `${line}\n`).join('')}`;
+    if (text !== '') write(text);
     drawn = lines.map((line) => stripVTControlCharacters(line).length);
     above = [];
     lost = 0;
@@ -78,6 +84,10 @@ export function liveTable({ header, colour, size, ready, write }: TableOptions):
       progress.step(record);
       drawSoon();
     },
+    validating: (record) => {
+      progress.validating(record);
+      drawSoon();
+    },
     validation: (record) => {
       progress.validation(record);
       printed.validation(record);
@@ -94,6 +104,10 @@ export function liveTable({ header, colour, size, ready, write }: TableOptions):
     },
     note: printed.note,
     resized: () => draw(),
+    continued: () => {
+      drawn = [];
+      drawSoon();
+    },
     close: () => {
       clearInterval(ticker);
       // How the run ended waits in the output for a terminal that is slow.

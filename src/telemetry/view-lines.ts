@@ -66,7 +66,7 @@ const known = (value: number | null, text: (value: number) => string): Item =>
   value === null ? null : [text(value)];
 
 export function viewLines(view: RunView, width: number, paint: Paint): string[] {
-  const { validation, checkpoint } = view;
+  const { validation, checkpoint, validating_slots: slots } = view;
   const losses: Item[] = [
     view.loss === null ? null : [`loss ${quantity(view.loss)}`, 'bold'],
     known(view.mean_loss, (loss) => `mean ${quantity(loss)}`),
@@ -88,6 +88,7 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
     known(validation?.best?.loss ?? null, (loss) => `best ${quantity(loss)} at ${validation?.best?.step}`),
     validation === null ? null : [validation.weights],
     known(view.validating_seconds, (seconds) => `validating for ${eta(seconds)}`),
+    slots === null ? null : [`${slots.done} of ${slots.total} slots`],
     known(validation?.seconds ?? null, (seconds) => `took ${duration(seconds)}`),
   ];
   const checkpoints: Item[] = [

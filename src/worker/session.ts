@@ -57,6 +57,8 @@ export function aborted(signal: AbortSignal): Promise<never> {
 }
 
 export class CoordinatorSession {
+  /** Slots of the validation in progress that are computed; the heartbeat tells the coordinator. */
+  validated = 0;
   /** Rejects with Stopped or an error when the session ends. */
   readonly over: Promise<never>;
   readonly #address: string;
@@ -114,7 +116,10 @@ export class CoordinatorSession {
     this.send({ join });
     const welcome = await this.next('welcome');
     clearTimeout(this.#connecting);
-    this.#heartbeat = setInterval(() => this.send({ heartbeat: {} }), HEARTBEAT_MS);
+    this.#heartbeat = setInterval(
+      () => this.send({ heartbeat: { validated: this.validated } }),
+      HEARTBEAT_MS,
+    );
     return welcome;
   }
 

@@ -37,6 +37,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
     session.regrouped.throwIfAborted();
     const step = orders.step + 1;
     const started = performance.now();
+    session.validated = 0;
 
     // Prepare: rows and random draws of this worker's slots, which depend on the step number alone.
     const slots = Array.from({ length: endSlot - firstSlot }, (_, i) =>

@@ -20,6 +20,7 @@ export async function validate({
   session,
 }: Generation): Promise<ValidationLoss[] | null> {
   const losses: ValidationLoss[] = [];
+  session.validated = 0;
   const seed = BigInt(config.seed);
   // Several slots at once keep all threads busy.
   const group = 2 * training.spec.threads;
@@ -39,6 +40,7 @@ export async function validate({
         losses.push({ weights, slot: first + i, losses: Array.from(counted, (loss) => slot.scale * loss) });
         at += slot.rows.length;
       }
+      session.validated = losses.length;
     }
   }
   return losses;

@@ -103,10 +103,12 @@ test('the ledger of earlier steps stays, and every step has the rows of its segm
     [FIRST + 1, ROWS, 7],
     [CORRECTED + 1, ROWS + ADDED, 7],
   ]);
-  const ledger = readLines(join(undisturbed, 'ledger.jsonl')) as { step: number; slots: number[][] }[];
+  const rows = succeeds(orchestrator('rows', undisturbed, `1-${LAST}`, '--json'));
+  const ledger = JSON.parse(rows) as { step: number; slots: number[][]; recorded: boolean }[];
   expect(ledger.map(({ step }) => step)).toEqual(Array.from({ length: LAST }, (_, i) => i + 1));
   const samples = new SamplePlan(segments);
-  for (const { step, slots } of ledger) {
+  for (const { step, slots, recorded } of ledger) {
+    expect(recorded, `step ${step} has the digest in the ledger`).toBe(true);
     expect(slots.flat()).toEqual([...samples.samples(step, 20, 0, 20).rows]);
   }
   // What was held out at first was never trained on, and of the new rows some were.

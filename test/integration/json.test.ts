@@ -56,6 +56,7 @@ test.each([
   ['objective', 'show', 'rf', '--steps', '4'],
   ['profile', TRAINING, '--dry'],
   ['profile', TRAINING, '--repeats', '1'],
+  ['rows', runDir, '2-3'],
   ['runs', folder],
   ['status', runDir],
 ])('--json of %s %s', (...parameters) => {

@@ -8,6 +8,9 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { askStatus } from '../../src/coordinator/status-socket.js';
+import { EPSILON_LOG_SNRS } from '../../src/objective/objective.js';
+import type { ValidatedSlots } from '../../src/telemetry/record.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import {
@@ -160,6 +163,11 @@ describe('an orderly end', () => {
       ...['--set', 'validation.every=1', '--set', 'validation.bins=1000', '--set', 'schedule.steps=1000'],
     );
     await run.says('step 1/');
+    let slots: ValidatedSlots | null = null;
+    while (slots === null) slots = (await askStatus(runDir))?.validating_slots ?? null;
+    // Eight rows are two slots at each point, with two kinds of weights.
+    expect(slots.total).toBe(2 * (1000 + EPSILON_LOG_SNRS.length) * 2);
+    expect(slots.done).toBeGreaterThan(0);
     run.process.kill('SIGTERM');
     const { output } = await ends(run.outcome, 143);
     expect(output).toContain('validation at step 1 abandoned');

@@ -116,7 +116,7 @@ class Script {
     for (const end = this.#now + ms; this.#now < end; ) {
       this.#now += 250;
       const heard = [...this.#held.keys(), ...this.#joined].filter((id) => !silent.includes(id));
-      for (const id of heard) this.#happen({ type: 'heartbeat', id, heartbeat: {} });
+      for (const id of heard) this.#happen({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
       actions.push(...this.#happen({ type: 'tick' }));
     }
     return actions;

@@ -3,7 +3,12 @@ import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { keyPaths } from '../../config/describe.js';
 import type { Config } from '../../config/schema.js';
-import { type LossSeries, recordedLosses, recordedRun } from '../../coordinator/recorded-run.js';
+import {
+  type LossSeries,
+  recordedLosses,
+  recordedRun,
+  recordedUpTo,
+} from '../../coordinator/recorded-run.js';
 import { OrchestratorError } from '../../errors.js';
 import { type Panel, writeChart } from '../../plots/chart.js';
 import { WINDOW } from '../../telemetry/run-progress.js';
@@ -29,21 +34,19 @@ export function register(program: Command): void {
       }
       const folders = runs.map(runFolder);
       const labels = labelsOf(folders);
-      const found = await Promise.all(
-        folders.map(async (runDir, i) => {
-          return { label: labels[i]!, ...(await recordedRun(runDir)), series: recordedLosses(runDir) };
-        }),
-      );
-      if (plot !== undefined) await writeChart(plot, panelsOf(found));
-      const step = Math.min(...found.map(({ series }) => series.losses.at(-1)?.step ?? 0));
+      const found = await Promise.all(folders.map(recordedRun));
+      if (plot !== undefined) {
+        const series = folders.map((runDir, i) => ({ label: labels[i]!, series: recordedLosses(runDir) }));
+        await writeChart(plot, panelsOf(series));
+      }
+      const step = Math.min(...found.map(({ lastLoss }) => lastLoss));
       const result = {
         differences: differences(found.map(({ config }) => config)),
         common_step: step,
-        runs: found.map(({ view, series }) => ({
-          ...view,
-          mean_loss_at_common_step: meanBefore(series, step),
-          validation_at_common_step: series.validations.findLast((each) => each.step <= step) ?? null,
-        })),
+        runs: found.map(({ view }, i) => {
+          const { loss, validation } = recordedUpTo(folders[i]!, step, view.validation !== null);
+          return { ...view, mean_loss_at_common_step: loss, validation_at_common_step: validation };
+        }),
       };
       printResult(result, json, () => render(result, labels));
     });
@@ -68,12 +71,6 @@ function differences(configs: readonly Config[]): Record<string, unknown[]> {
   const differ = rows.filter(([, values]) => new Set(values.map((value) => JSON.stringify(value))).size > 1);
   // A mapping differs where one of its keys does, which has its own row.
   return Object.fromEntries(differ.filter(([key]) => !differ.some(([other]) => other.startsWith(`${key}.`))));
-}
-
-/** The mean loss of the last steps up to a step; null if there are none. */
-function meanBefore({ losses }: LossSeries, step: number): number | null {
-  const last = losses.filter((each) => each.step <= step).slice(-WINDOW);
-  return last.length === 0 ? null : last.reduce((sum, { loss }) => sum + loss, 0) / last.length;
 }
 
 interface Comparison {

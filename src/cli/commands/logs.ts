@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { LOCK, LOG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { completeLines, parseLine } from '../../files/jsonl.js';
+import { linesFromEnd } from '../../files/jsonl-seek.js';
 import { lockOwner } from '../../files/lock.js';
 import { eventLine } from '../../telemetry/events.js';
 import { printable } from '../../text/printable.js';
@@ -31,7 +32,7 @@ export function register(program: Command): void {
       wholeNumber,
     )
     .option('--json', 'print the lines of run.log as they are')
-    .action(async (run: string, { follow, lines = Number.POSITIVE_INFINITY, json }: LogsFlags) => {
+    .action(async (run: string, { follow, lines, json }: LogsFlags) => {
       const runDir = runFolder(run);
       const path = join(runDir, LOG);
       const isRunning = () => lockOwner(join(runDir, LOCK)) !== null;
@@ -40,20 +41,14 @@ export function register(program: Command): void {
         const text = json || event === null ? line : (eventLine(event) ?? line);
         process.stdout.write(`${printable(text, Number.POSITIVE_INFINITY)}\n`);
       };
-      let printed = 0;
-      let most = lines;
+      let printed = lines === undefined ? 0 : offsetOfLast(path, lines);
       for (;;) {
         // Asked before reading, so that what an ending run writes last is printed.
         const more = follow === true && isRunning();
-        const last: string[] = [];
         for (const { line, end } of completeLines(path, printed)) {
           printed = end;
-          if (most === Number.POSITIVE_INFINITY) print(line);
-          else last.push(line);
-          if (last.length > most) last.shift();
+          print(line);
         }
-        for (const line of last) print(line);
-        most = Number.POSITIVE_INFINITY;
         if (!more) break;
         await sleep(POLL_MS);
       }
@@ -62,4 +57,16 @@ export function register(program: Command): void {
         throw new OrchestratorError('ERR_RUN_DIR', `${runDir} has no ${LOG} yet: ${when}`);
       }
     });
+}
+
+/** Where the last lines of a file begin; the end of its complete lines if `count` is 0. */
+function offsetOfLast(path: string, count: number): number {
+  let offset = 0;
+  let left = count;
+  for (const { start, end } of linesFromEnd(path)) {
+    if (left === 0) return end;
+    offset = start;
+    left--;
+  }
+  return offset;
 }

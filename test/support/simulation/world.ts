@@ -323,7 +323,7 @@ export class World {
       this.#happens({ type: 'joined', id, host: 'h', pid: 1, dataAddress: id, sharedMemory: '' });
       const beat = () => {
         if (!worker.alive) return;
-        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', {});
+        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', { validated: 0 });
         this.clock.later(HEARTBEAT_MS, beat);
       };
       beat();

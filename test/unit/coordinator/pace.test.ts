@@ -1,5 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { Pace, type PaceOptions } from '../../../src/coordinator/pace.js';
+import { generator } from '../../support/random.js';
+
+/**
+ * Milliseconds of steps 101 to 160 of a run of test/integration/training.yaml (batch.global 32) on two cores at a
+ * load of 14 (2026-11-26): they vary by 44 %.
+ */
+const ON_BUSY_MACHINE = [
+  ...[1097, 623, 543, 375, 588, 571, 364, 242, 253, 245, 286, 339, 349, 242, 399, 500, 460, 307, 391, 332],
+  ...[291, 202, 203, 356, 352, 215, 218, 240, 240, 239, 251, 218, 233, 213, 284, 201, 314, 488, 291, 311],
+  ...[223, 257, 281, 315, 305, 264, 199, 223, 298, 219, 432, 421, 371, 255, 358, 288, 233, 390, 295, 249],
+];
 
 const plain: PaceOptions = {
   firstStep: 1,
@@ -81,6 +92,39 @@ describe('the remaining time', () => {
     run(pace, 1, 100, () => 1);
     run(pace, 101, 150, () => 2);
     expect(pace.remaining(150)! / (2600 - 150)).toBeGreaterThan(1.98);
+  });
+
+  test('goes by many steps while they vary about the same pace', () => {
+    const random = generator(5);
+    const seconds = Array.from(
+      { length: 2600 },
+      () => ON_BUSY_MACHINE[Math.floor(random() * ON_BUSY_MACHINE.length)]! / 1000,
+    );
+    const pace = new Pace(plain);
+    let left = seconds.reduce((sum, each) => sum + each, 0);
+    const wrong: number[] = [];
+    for (const [i, each] of seconds.entries()) {
+      left -= each;
+      pace.add(i + 1, each);
+      if (i >= 400 && i < 2300) wrong.push(Math.abs(pace.remaining(i + 1)! / left - 1));
+    }
+    expect(Math.max(...wrong)).toBeLessThan(0.1);
+  });
+
+  test('a step that stood still is not expected again', () => {
+    const pace = new Pace(plain);
+    run(pace, 1, 10, (step) => (step === 6 ? 60 : 1));
+    expect(pace.remaining(10)! / 2590).toBeLessThan(1.4);
+    run(pace, 11, 40, () => 1);
+    expect(pace.remaining(40)! / 2560).toBeLessThan(1.1);
+  });
+
+  test('takes the mean of the validations, which vary', () => {
+    const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationPasses: 15 });
+    run(pace, 1, 20, () => 1);
+    for (const seconds of [16, 11, 18]) pace.validated(seconds);
+    pace.add(31, 1);
+    expect(pace.remaining(31)).toBeCloseTo(69 + 7 * 15, 6);
   });
 
   test('times steps that are each followed by a validation, too', () => {

@@ -4,8 +4,8 @@ import { describe, expect, test } from 'vitest';
 import {
   attentionSummary,
   lossByTime,
-  slotSamples,
   stepLoss,
+  stepRows,
   validationSummary,
 } from '../../../src/coordinator/combine.js';
 import { damageOf, JsonlFile, leadingLines } from '../../../src/files/jsonl.js';
@@ -141,15 +141,7 @@ describe('combining', () => {
     for (let cut = 1; cut < 7; cut++) {
       expect(stepLoss([answer(slots.slice(cut)), answer(slots.slice(0, cut))])).toBe(one);
     }
-    expect(slotSamples([answer(slots.slice(3)), answer(slots.slice(0, 3))])).toEqual([
-      [0],
-      [1],
-      [2],
-      [3],
-      [4],
-      [5],
-      [6],
-    ]);
+    expect(stepRows([answer(slots.slice(3)), answer(slots.slice(0, 3))])).toEqual([0, 1, 2, 3, 4, 5, 6]);
   });
 
   test('attention: of each stream the largest logit of all, the mean entropy by rows, the bound of rank 0', () => {

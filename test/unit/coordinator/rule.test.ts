@@ -260,7 +260,7 @@ describe('from joining to running', () => {
     let actions: Action[] = [];
     while (end(actions) === undefined && script.now < began + 2_000_000) {
       script.now += 500;
-      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
       actions = script.event({ type: 'tick' });
       for (const action of actions) if (action.type === 'note') notes.push(action.message);
     }
@@ -585,7 +585,7 @@ describe('checkpoints', () => {
     const wait = (ms: number, writing: boolean) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 1_000;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
         if (writing) script.event({ type: 'saving', id: 'a', saving: {} });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;
@@ -771,14 +771,14 @@ describe('failures', () => {
       let actions: Action[] = [];
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 250;
-        script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
         actions = script.event({ type: 'tick' });
         if (actions.length > 0) break;
       }
       return actions;
     };
     expect(pass(3_000)).toEqual([]);
-    script.event({ type: 'heartbeat', id: 'b', heartbeat: {} });
+    script.event({ type: 'heartbeat', id: 'b', heartbeat: { validated: 0 } });
     expect(pass(3_000)).toEqual([]);
     expect(reason(pass(250))).toMatch(/Lost rank 1 .* at step 1: no sign of life for 3\.3 s/);
   });
@@ -790,7 +790,7 @@ describe('failures', () => {
       let actions: Action[] = [];
       for (const stop = script.now + ms; script.now < stop && actions.length === 0; ) {
         script.now += 250;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
         actions = script.event({ type: 'tick' });
       }
       return actions;
@@ -827,7 +827,7 @@ describe('failures', () => {
     const wait = (ms: number) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 500;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;
       }
@@ -849,7 +849,7 @@ describe('failures', () => {
     let actions: Action[] = [];
     while (actions.length === 0 && script.now < 100_000) {
       script.now += 500;
-      script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+      script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
       actions = script.event({ type: 'tick' });
     }
     expect(reason(actions)).toBe('ERR_JOIN_TIMEOUT: 1 of 2 workers joined within 60 s');
@@ -945,7 +945,7 @@ describe('failures', () => {
       const silentFor = (seconds: number) => {
         for (let i = 0; i < 4 * seconds; i++) {
           script.now += 250;
-          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: {} });
+          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
           const cut = script.event({ type: 'tick' }).find(({ type }) => type === 'cut');
           if (cut) return cut;
         }
@@ -962,7 +962,7 @@ describe('failures', () => {
       const phaseAfter = (seconds: number) => {
         for (let i = 0; i < 4 * seconds; i++) {
           script.now += 250;
-          script.event({ type: 'heartbeat', id: 'a', heartbeat: {} });
+          script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
           script.event({ type: 'tick' });
         }
         return script.state.phase;

@@ -57,6 +57,19 @@ describe('charts', () => {
     expect(textsOf(chartSvg([panel(points)]))).not.toContain('one');
   });
 
+  test('labels beside the panels have room, and of one that is too long the end stays', () => {
+    const points = [0, 1].map((x) => ({ x, y: x }));
+    const svgOf = (...labels: string[]) =>
+      chartSvg([{ ...panel(points), series: labels.map((label) => ({ label, points })) }]);
+    const widthOf = (svg: string) => Number(/width="(\d+)"/.exec(svg)![1]);
+    const long = `runs/${'x'.repeat(40)}/lr-0.003`;
+    // DejaVu Sans has digits of 7 units at this size.
+    expect(widthOf(svgOf('one', long)) - widthOf(svgOf('one', 'two'))).toBe(7 * (long.length + 1) + 20 - 150);
+    const shown = textsOf(svgOf('one', `${'y'.repeat(80)}-end`)).at(-1)!;
+    expect(shown).toMatch(/^\.\.\.y+-end$/);
+    expect(shown).toHaveLength(60);
+  });
+
   test('one label has one colour in all panels, and is named once', () => {
     const points = [0, 1].map((x) => ({ x, y: x }));
     const of = (...labels: string[]) => ({

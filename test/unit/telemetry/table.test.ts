@@ -103,16 +103,22 @@ test('a validation that is being made is shown, and never part of a step', () =>
   const [title, , speeds, validation] = viewLines(shown.view(), 200, plain);
   expect(title).toMatch(/RUNNING, validating/);
   expect(validation).toContain('validating for 16s');
+  expect(validation).not.toContain('slots');
+  shown.validating({ done: 12, total: 64 });
+  expect(viewLines(shown.view(), 200, plain)[3]).toContain('validating for 16s | 12 of 64 slots');
+  shown.step({ ...record, step: 201, validating: false });
+  expect(shown.view().validating_slots).toBeNull();
   expect(speeds).toContain('821 img/s | 312 ms a step');
 });
 
 /** A terminal of a given size, which takes nothing while `ready` is false. */
 function screen(columns: number, rows = 24) {
-  const terminal = { columns, rows, ready: true, writes: [] as string[] };
+  const terminal = { columns, rows, ready: true, foreground: true, writes: [] as string[] };
   const table = liveTable({
     header,
     colour: false,
     size: () => terminal,
+    foreground: () => terminal.foreground,
     ready: () => terminal.ready,
     write: (text) => terminal.writes.push(text),
   });
@@ -143,6 +149,36 @@ test('a terminal that became narrower has broken the lines, which are all replac
   const broken = widths.reduce((sum, line) => sum + Math.ceil(line.length / 60), 0);
   expect(broken).toBeGreaterThan(widths.length);
   expect(terminal.writes[1]).toContain(`${ESCAPE}[${broken}A`);
+  void table.close?.();
+});
+
+test('after Ctrl-Z and fg the table is drawn below what the shell has written', () => {
+  const { terminal, table } = screen(80);
+  table.step?.(record);
+  table.note?.('info', 'the run is suspended');
+  table.continued();
+  vi.advanceTimersByTime(200);
+  expect(terminal.writes).toHaveLength(2);
+  expect(terminal.writes[1]).toMatch(/^x {2}INIT, validating .*step 120\/50000/);
+  table.note?.('info', 'goes on');
+  expect(terminal.writes[2]).toContain(`${ESCAPE}[8A`);
+  void table.close?.();
+});
+
+test('in the background events are printed, and the table is drawn when the run has the terminal again', () => {
+  const { terminal, table } = screen(80);
+  table.step?.(record);
+  table.note?.('info', 'before');
+  terminal.foreground = false;
+  table.continued();
+  vi.advanceTimersByTime(5_000);
+  expect(terminal.writes).toHaveLength(1);
+  table.note?.('info', 'event');
+  expect(terminal.writes[1]).toMatch(/^2026-11-26 \S+ event\n$/);
+  terminal.foreground = true;
+  vi.advanceTimersByTime(1_200);
+  expect(terminal.writes).toHaveLength(3);
+  expect(terminal.writes[2]).toMatch(/^x {2}INIT, validating /);
   void table.close?.();
 });
 
