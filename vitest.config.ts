@@ -28,7 +28,7 @@ export default defineConfig({
           include: ['test/unit/**/*.test.ts'],
           // To start a process and import src/ takes longer than most of these files.
           isolate: false,
-          testTimeout: 60_000,
+          testTimeout: 120_000,
         },
       },
       {
