@@ -42,8 +42,6 @@ const MAX_DEVICE = 1024;
 interface SessionsOptions {
   /** The most workers of the run. */
   workers: number;
-  /** Whether a worker that joins again takes the place of its former process; otherwise it is refused. */
-  rejoin: boolean;
   /** The current generation; messages of others are refused. */
   generation: () => number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
@@ -185,8 +183,7 @@ export class Sessions {
     if (certified !== null && workerId !== certified) {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }
-    if (this.#options.rejoin || !this.#sessions.has(workerId)) return null;
-    return [status.ALREADY_EXISTS, `a worker with the id ${workerId} has joined already`];
+    return null;
   }
 
   #receive(id: string, message: WorkerMessage): void {

@@ -11,7 +11,12 @@ export interface Source {
   /** The step after which all members will hold the state. */
   step: number;
   /** What each member is told, by rank. */
-  syncs: Omit<Sync, 'devices'>[];
+  syncs: Omit<Sync, 'devices' | 'shared'>[];
+}
+
+/** Where rank 0 loads the state from if no member has that which they share. */
+export function loaded({ path }: Beginning): Omit<Sync, 'devices' | 'shared'> {
+  return path === '' ? { initialise: {} } : { checkpoint: path };
 }
 
 /**
@@ -32,10 +37,12 @@ export function sourceOf(
   const { step: first, path } = beginning;
   const useful = held.filter((step) => step !== null && step <= committed && step >= first) as number[];
   if (useful.length === 0) {
-    if (path === '') return { step: first, syncs: held.map(() => ({ initialise: {} })) };
     const readers = [...see.keys()].filter((rank) => see[rank]);
     const received = { holders: { step: first, ranks: readers } };
-    return { step: first, syncs: see.map((sees) => (sees ? { checkpoint: path } : received)) };
+    return {
+      step: first,
+      syncs: see.map((sees) => (sees || path === '' ? loaded(beginning) : received)),
+    };
   }
   const step = Math.max(...useful);
   const ranks = [...held.keys()].filter((rank) => held[rank] === step);

@@ -6,7 +6,7 @@ export interface LaunchOptions {
   /** Nodes of the run; all of them are this machine. */
   nodes: number;
   workersPerNode: number;
-  /** The run goes on with so many workers: all of them, or fewer. */
+  /** The run goes on with so many workers. */
   minWorkers: number;
   /** How often each worker that has died is started again within ten minutes. */
   maxRestarts: number;
@@ -74,7 +74,7 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
     '--run-dir': runDir,
     '--resume': resume,
     ...(network === null ? {} : { '--listen': network.listen, '--advertise': network.advertise }),
-    ...(run.minWorkers === workersOf(run) ? {} : { '--min-workers': String(run.minWorkers) }),
+    ...(run.minWorkers === 1 ? {} : { '--min-workers': String(run.minWorkers) }),
     ...(prometheusTargets === null ? {} : { '--prometheus-targets': prometheusTargets }),
   };
   const flags = allowDataChange ? ['--allow-data-change'] : [];

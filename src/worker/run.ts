@@ -7,6 +7,7 @@ import { faultOf } from '../fault.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { offerSharedMemory } from './collective/shared.js';
+import { planFault } from './fault-points.js';
 import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
@@ -31,13 +32,13 @@ interface WorkerOptions extends Connecting {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
+  planFault(options.workerId);
   /** The launcher forwards notes to the coordinator. */
   const note = (text: string) => void process.stderr.write(`${text}\n`);
   const reachable = await becomeReachable(options, note);
   const { id, coordinator, own, peers, addresses } = reachable;
   const session = new CoordinatorSession(coordinator);
   const group = offerSharedMemory();
-  let abortDevices = () => {};
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
@@ -56,15 +57,13 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       // Workers of other machines have processors of their own.
       const sharing = own === null ? welcome.workers : options.localWorkers;
       const setup = await buildSetup(welcome, sharing);
-      abortDevices = () => setup.engine.abortDevices();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
       session.send({ standby: { withoutRunFolder } });
       for (;;) {
         const form = await session.formation();
-        const { regrouped } = session;
-        regrouped.addEventListener('abort', abortDevices, { once: true });
+        session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });
         try {
           await takePart(worker, { ...reachable, group }, form, note);
         } catch (error) {
@@ -76,8 +75,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     if (error instanceof Stopped) return error.exitCode;
     return await report(session, error as Error);
   } finally {
-    group?.abort();
-    abortDevices();
     session.close();
     peers.close();
   }

@@ -104,7 +104,7 @@ export class CoordinatorSession {
     return this.#generation;
   }
 
-  /** Aborted with Regrouped as soon as a newer generation than this worker's forms. */
+  /** Aborted with Regrouped as soon as a newer generation than this worker's forms, or with why the session ends. */
   get regrouped(): AbortSignal {
     return this.#regrouping.signal;
   }
@@ -215,6 +215,7 @@ export class CoordinatorSession {
     this.#end(error);
     this.#ended = true;
     this.#wake();
+    this.#regrouping.abort(error);
   }
 
   #stranger(why: string): OrchestratorError {

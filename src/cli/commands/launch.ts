@@ -67,17 +67,17 @@ export function register(program: Command): void {
         'number of nodes; all of them are this machine. With MIN:MAX, MAX are started, and the run goes on with MIN',
       )
         .argParser(nodeRange)
-        .default({ min: 1, max: 1 }, '1'),
+        .default({ min: null, max: 1 }, '1'),
     ),
   )
     .option(
       '--min-workers <n>',
-      'go on when workers die, as long as so many are left (default: those of MIN nodes)',
+      'go on when workers die, as long as so many are left (default: those of MIN nodes, or 1)',
       workerCount,
     )
     .option(
       '--max-restarts <n>',
-      'in a run that goes on when workers die: how often each worker that has died is started again within 10 minutes',
+      'how often each worker that has died is started again within 10 minutes; 0 = never',
       wholeNumber,
       3,
     )
@@ -116,15 +116,21 @@ export function register(program: Command): void {
           'A run writes its numbers into metrics.jsonl; `orchestrator status RUN --json` prints its state';
         throw new OrchestratorError('ERR_USAGE', '--json needs --dry-run', hint);
       }
+      const network = networkOf(flags.listen, flags.advertise);
       const given = loadConfigWithSources(configPath, flags.set);
+      // Workers of other machines hold the whole state, too.
+      const isGrpc = network !== null && given.config.exchange === 'auto';
+      const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
+      const loaded = isGrpc ? loadConfigWithSources(configPath, overrides) : given;
+      const { config } = loaded;
       const { nodes, nprocPerNode, maxRestarts } = flags;
-      const perNode = await workersPerNode(native(), given.config, {
+      const perNode = await workersPerNode(native(), config, {
         nodes: nodes.max,
         ...(nprocPerNode === undefined ? {} : { nprocPerNode }),
       });
       const workers = nodes.max * perNode;
-      const { minWorkers = nodes.min * perNode } = flags;
-      const network = networkOf(flags.listen, flags.advertise);
+      const { minWorkers = nodes.min === null ? 1 : nodes.min * perNode } = flags;
+      checkFewest(workers, minWorkers);
       if (network !== null && nodes.max > 1) {
         throw new OrchestratorError(
           'ERR_USAGE',
@@ -132,12 +138,6 @@ export function register(program: Command): void {
           'Use --nproc-per-node for the workers of this machine; those of others join with what `invite` prints',
         );
       }
-      // Who outlives others, or may be joined by other machines, holds the whole state.
-      const isGrpc = (minWorkers < workers || network !== null) && given.config.exchange === 'auto';
-      const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
-      const loaded = isGrpc ? loadConfigWithSources(configPath, overrides) : given;
-      const { config } = loaded;
-      checkFewest(config, workers, minWorkers);
       const options: LaunchOptions = {
         nodes: nodes.max,
         workersPerNode: perNode,

@@ -22,7 +22,6 @@ test('stopped before training, it says why once, and leaves no folder: there is 
       runDir,
       resume: 'auto',
       network: null,
-      supervised: false,
       prometheusTargets: null,
       launcher: null,
       onListening: () => {},

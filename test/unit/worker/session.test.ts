@@ -17,7 +17,6 @@ let session: CoordinatorSession;
 beforeEach(async () => {
   sessions = new Sessions({
     workers: 1,
-    rejoin: false,
     generation: () => 1,
     onEvent: ({ type }) => {
       if (type === 'joined') sessions.send(null, { welcome: WELCOME });
