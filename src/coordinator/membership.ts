@@ -1,6 +1,6 @@
 /** The workers of a run and its generations: who has a place, who waits for one, and what follows when one is gone. */
 import type { Fault } from '../fault.js';
-import type { Formed, FromCoordinator, Ready } from '../rpc/proto.js';
+import type { Formed, FromCoordinator, Ready, Standby } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
 import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
@@ -21,6 +21,8 @@ export class Membership {
   readonly #sharing: Sharing;
   /** The number of the last generation. */
   #number: number;
+  /** What the bits of the run depend on besides its configuration: that of the first worker that stood by. */
+  #arithmetic: string | null = null;
   #generation: Generation | null = null;
 
   constructor(settings: Settings, steps: Steps) {
@@ -69,14 +71,27 @@ export class Membership {
     return [this.send([id], { welcome })];
   }
 
-  standBy(id: string, seesFolder: boolean, now: number): Action[] {
-    this.members.standBy(id, seesFolder);
+  standBy(id: string, { withoutRunFolder, arithmetic }: Standby, now: number): Action[] {
+    if (this.#number === this.#settings.lastGeneration && this.members.standby.length === 0) {
+      this.#arithmetic = null;
+    }
+    const others = this.#arithmetic ?? arithmetic;
+    this.#arithmetic = others;
+    if (arithmetic !== others) return this.#refuse(id, otherArithmetic(arithmetic, others), now);
+    this.members.standBy(id, !withoutRunFolder);
     const generation = this.#generation;
     if (generation === null) return this.formIfFull(now);
     if (generation.place(id) !== null) return [];
     if (this.rendezvous.standBy(generation.places, now)) return [];
     const slots = counted(this.#settings.totalSlots, 'slot');
     return [{ type: 'note', message: `${this.name(id)} stays on standby: all ${slots} have a worker` }];
+  }
+
+  /** A worker that has joined cannot take part, nor can another process in its place. */
+  #refuse(id: string, message: string, now: number): Action[] {
+    this.members.leave(id);
+    this.rendezvous.gone(id);
+    return [{ type: 'refuse', id, message }, ...(this.#generation === null ? this.formIfFull(now) : [])];
   }
 
   /**
@@ -210,6 +225,14 @@ export class Membership {
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
   }
+}
+
+function otherArithmetic(own: string, others: string): string {
+  return (
+    `it computes with ${own}, and the others with ${others}, so the result would depend on who computes what. ` +
+    'Start the run and all of its workers with the same ORCHESTRATOR_ISA, one that each of their processors has ' +
+    '(orchestrator doctor prints the highest), and a precision.compute that is not auto'
+  );
 }
 
 function noFolder(runDir: string): Fault {

@@ -36,6 +36,7 @@ export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/P
 export type { PullRequest__Output as PullRequest } from './generated/orchestrator/v1/PullRequest.js';
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';
 export type { Saved__Output as Saved } from './generated/orchestrator/v1/Saved.js';
+export type { Standby__Output as Standby } from './generated/orchestrator/v1/Standby.js';
 export type { Sync } from './generated/orchestrator/v1/Sync.js';
 export type { Validated__Output as Validated } from './generated/orchestrator/v1/Validated.js';
 export type { Welcome__Output as Welcome } from './generated/orchestrator/v1/Welcome.js';

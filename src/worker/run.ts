@@ -12,7 +12,7 @@ import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
 import { aborted, CoordinatorSession, Stopped } from './session.js';
-import { buildSetup } from './setup.js';
+import { buildSetup, describeArithmetic } from './setup.js';
 
 /**
  * A broken exchange usually means that a peer was lost. The coordinator knows it at once, or when that peer has
@@ -60,7 +60,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
-      session.send({ standby: { withoutRunFolder } });
+      session.send({ standby: { withoutRunFolder, arithmetic: describeArithmetic(setup) } });
       for (;;) {
         const form = await session.formation();
         session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });

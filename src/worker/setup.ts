@@ -178,3 +178,9 @@ export function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Reco
     gpu === null ? { device: 'cpu', isa, kernels } : { device: gpu.name, libraries: gpu.libraries };
   return { ...device, precision: precision.compute };
 }
+
+/** "device cpu, isa avx512bf16, kernels 3, precision bf16": what must be equal for all workers of a run. */
+export function describeArithmetic({ training, gpu }: WorkerSetup): string {
+  const parts = Object.entries(arithmetic(training, gpu));
+  return parts.map(([name, value]) => `${name} ${value}`).join(', ');
+}

@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { noHosts, TestHosts } from '../support/hosts.js';
-import { ends, fingerprint, launch, readLines, TRAINING } from '../support/launched.js';
+import { ends, fingerprint, Launched, launch, readLines, TRAINING } from '../support/launched.js';
 import { because } from '../support/needs.js';
 import { MAIN } from '../support/program.js';
 
@@ -72,4 +72,24 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
       expect.stringMatching(/^10\.77\.0\.2:\d+$/),
     ]);
   });
+});
+
+test('a worker with other instructions is refused, and the run goes on', async () => {
+  const runDir = temporaryFolder();
+  const listen = ['--listen', '127.0.0.1:0', '--set', 'schedule.steps=100000'];
+  const launched = new Launched(runDir, 1, ...listen);
+  try {
+    await launched.steps(1);
+    const { output: credential } = await run([], ['invite', runDir]).ended;
+    const other = ['env', 'ORCHESTRATOR_ISA=generic'];
+    const { code, output } = await run(other, ['worker', '--credential', '-'], credential).ended;
+    expect(code, output).toBe(1);
+    expect(output).toMatch(/it computes with .*isa generic, .* and the others with /);
+    const done = launched.stepsDone();
+    await launched.steps(done + 2);
+    expect(launched.output).not.toContain('goes on from step');
+  } finally {
+    launched.process.kill('SIGTERM');
+  }
+  await ends(launched.outcome, 143);
 });

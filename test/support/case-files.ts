@@ -145,7 +145,7 @@ class Script {
           sharedMemory: '',
         };
       case 'standby':
-        return { type: 'standby', id, standby: { withoutRunFolder: false } };
+        return { type: 'standby', id, standby: { withoutRunFolder: false, arithmetic: '' } };
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
         const holds = what !== 'nothing' && held !== null;

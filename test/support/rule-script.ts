@@ -73,8 +73,8 @@ export class Script {
     return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses });
   }
 
-  standby(id: string, withoutRunFolder = false): Action[] {
-    return this.event({ type: 'standby', id, standby: { withoutRunFolder } });
+  standby(id: string, withoutRunFolder = false, arithmetic = 'isa avx2'): Action[] {
+    return this.event({ type: 'standby', id, standby: { withoutRunFolder, arithmetic } });
   }
 
   /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */

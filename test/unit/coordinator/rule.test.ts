@@ -30,6 +30,43 @@ describe('workers of machines that do not see the run folder', () => {
   });
 });
 
+describe('a worker that computes with other instructions', () => {
+  const refusals = (actions: Action[]) =>
+    actions.flatMap((action) => (action.type === 'refuse' ? [[action.id, action.message]] : []));
+
+  test('is refused, and the others begin without it', () => {
+    const script = new Script({ minWorkers: 1 });
+    for (const id of ['a', 'b']) script.join(id);
+    script.standby('a');
+    const actions = script.standby('b', false, 'isa avx512');
+    expect(refusals(actions)).toEqual([
+      ['b', expect.stringContaining('it computes with isa avx512, and the others with isa avx2')],
+    ]);
+    expect(refusals(actions)[0]![1]).toContain('ORCHESTRATOR_ISA');
+    expect(script.state.places.map(({ id }) => id)).toEqual(['a']);
+  });
+
+  test('is refused while the run trains, which is not disturbed', () => {
+    const script = new Script({ maxWorkers: 3 }).running();
+    const { generation } = script.state;
+    script.join('c');
+    expect(refusals(script.standby('c', false, 'isa avx512'))).toHaveLength(1);
+    expect(script.event({ type: 'lost', id: 'c', reason: 'it ended its session' })).toEqual([]);
+    expect(script.state).toMatchObject({ generation, phase: 'RUNNING' });
+    expect(refusals(script.join('c'))).toEqual([]);
+    expect(refusals(script.standby('c'))).toEqual([]);
+  });
+
+  test('sets what others compute with if nobody waits any more who came before', () => {
+    const script = new Script({ minWorkers: 1, workers: 2 });
+    script.join('a');
+    script.standby('a', false, 'isa avx512');
+    script.event({ type: 'lost', id: 'a', reason: 'it ended its session' });
+    script.join('b');
+    expect(refusals(script.standby('b'))).toEqual([]);
+  });
+});
+
 describe('from joining to running', () => {
   test('a generation is journalled before it is announced; ranks follow the ids, slots are contiguous', () => {
     const script = new Script();

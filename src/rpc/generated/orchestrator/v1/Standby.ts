@@ -9,6 +9,10 @@ export interface Standby {
    * It is on a machine that does not see the run's folder: it cannot read or write checkpoints.
    */
   'withoutRunFolder'?: (boolean);
+  /**
+   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
+   */
+  'arithmetic'?: (string);
 }
 
 /**
@@ -19,4 +23,8 @@ export interface Standby__Output {
    * It is on a machine that does not see the run's folder: it cannot read or write checkpoints.
    */
   'withoutRunFolder': (boolean);
+  /**
+   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
+   */
+  'arithmetic': (string);
 }
