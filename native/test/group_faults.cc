@@ -31,7 +31,7 @@ EngineSpec spec(DType compute, int threads) {
 int wanted_faults() {
   if (const char* wanted = std::getenv("ORCHESTRATOR_TEST_FAULTS")) return std::atoi(wanted);
   const char* full = std::getenv("ORCHESTRATOR_TEST_FULL");
-  return full && std::string(full) == "1" ? 60 : 4;
+  return full && std::string(full) == "1" ? 12 : 4;
 }
 
 /// The gradients of slots [first, end) of kSlots.

@@ -27,6 +27,9 @@ export const PHASES = [
 ] as const;
 export type Phase = (typeof PHASES)[number];
 
+/** The phases in which a run is over. */
+export const ENDED: ReadonlySet<string> = new Set<Phase>(['DONE', 'STOPPED', 'FAILED']);
+
 export interface Settings {
   /** The workers that the first generation waits for. */
   workers: number;

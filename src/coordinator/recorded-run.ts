@@ -24,11 +24,9 @@ import {
   type ValidationLoss,
   WINDOW,
 } from '../telemetry/run-progress.js';
+import { ENDED } from './events.js';
 import { MetricsTotals } from './metrics-totals.js';
 import { CONFIG, journalOf, LOCK, LOG, METRICS } from './run-dir.js';
-
-/** The phases in which a run has ended. A run that was killed could not say so. */
-const ENDED: ReadonlySet<string> = new Set(['DONE', 'STOPPED', 'FAILED']);
 
 export interface RecordedRun {
   config: Config;

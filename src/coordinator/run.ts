@@ -376,7 +376,7 @@ export class Run {
     const { config } = this.#resolved;
     if (begins) this.#begin(firstStep);
     else this.#journalGeneration();
-    this.#lastCommit = performance.now();
+    this.#restartClock();
     if (!begins) {
       const who = this.#state.places.map(describePlace).join(', ');
       this.#recorder.note('info', `goes on from step ${firstStep - 1} with ${who}`);
@@ -413,10 +413,14 @@ export class Run {
 
   /** Called before the workers hear of the commit, so that a validation lies between two calls. */
   #timeStep(): void {
-    const now = performance.now();
     const elsewhere = this.#validationSeconds + this.#suspendedSeconds;
-    this.#stepSeconds = (now - this.#lastCommit) / 1000 - elsewhere;
-    this.#lastCommit = now;
+    this.#stepSeconds = (performance.now() - this.#lastCommit) / 1000 - elsewhere;
+    this.#restartClock();
+  }
+
+  /** The next step begins, after a commit or in a new generation: what was before is not part of its time. */
+  #restartClock(): void {
+    this.#lastCommit = performance.now();
     this.#validationSeconds = 0;
     this.#suspendedSeconds = 0;
   }

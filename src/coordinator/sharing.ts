@@ -47,7 +47,7 @@ export class Sharing {
       return { shared: true, note: null };
     }
     const why = `${nameOf(unable[0]!.place)}: ${unable[0]!.problem}`;
-    if (this.#must || (this.#shared && unable.length === places.length)) {
+    if (this.#shared ? unable.length === places.length : this.#must) {
       return {
         fault: new OrchestratorError(
           'ERR_SHARED_MEMORY',

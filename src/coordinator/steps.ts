@@ -42,8 +42,9 @@ export class Steps {
   }
 
   /**
-   * The members of a generation hold the same state, that after step `from`. What is due with it is ordered. A run that is asked to stop
-   * computes the last committed step again where nobody had applied it, so that it is in the checkpoint.
+   * The members of a generation hold the same state, that after step `from`. What is due with it is ordered. A run
+   * that is asked to stop computes the last committed step again where nobody had applied it, so that it is in the
+   * checkpoint.
    */
   start(generation: Generation, from: number, stopping: boolean, now: number): Action[] {
     const { orders, skipped } = this.#due(from, stopping && from !== this.committed - 1);

@@ -1,5 +1,6 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ENDED } from '../coordinator/events.js';
 import { lossOf, progressOf } from '../coordinator/progress.js';
 import { EXIT, OrchestratorError } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
@@ -71,7 +72,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
   };
   process.on('exit', killAll);
-  const killsBefore = outOfMemoryKills();
+  /** Processes of the control group that were killed for lack of memory, without those of which a worker's end told. */
+  let killsKnown = outOfMemoryKills();
   // The terminal is the launcher's alone: no other process waits where it stands still.
   const screen = new Screen(process.stdout, process.stderr, process.env);
   const print = (line: string) => screen.print(line);
@@ -87,7 +89,11 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
-    const goesOn = () => isRunning(coordinator) && first() === null;
+    let isOver = false;
+    coordinator.process.on('message', ({ record }: CoordinatorNotice) => {
+      if (record?.[0] === 'phase') isOver = ENDED.has(record[1]);
+    });
+    const goesOn = () => isRunning(coordinator) && first() === null && !isOver;
     /** Starts a worker, and again when it has died while the run goes on. */
     const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
       const spec = workerProcess(run, index);
@@ -97,11 +103,16 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       prefixLines(worker, (output) => tell(coordinator, output, print));
       worker.process.once('exit', (code, signal) => {
         const ended = { code, signal };
-        const restart = goesOn() && hasDied(ended) ? restarts.next(performance.now()) : null;
+        const isMissed = goesOn() && hasDied(ended);
+        const restart = isMissed ? restarts.next(performance.now()) : null;
         // The coordinator knows the rank, and whether the run was over.
         const notice: LauncherNotice = { exited: { workerId, exit: exitOf(ended), again: restart !== null } };
         sendMessage(coordinator, notice);
-        if (restart === null) return;
+        if (restart === null) {
+          const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
+          if (isMissed) tell(coordinator, `${worker.name} is not started again: ${why}`, print);
+          return;
+        }
         const { delayMs, count } = restart;
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
         tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
@@ -154,7 +165,11 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   }
 
   function exitOf(ended: ProcessEnd): Exit {
-    return { ...ended, outOfMemory: killsBefore !== null && (outOfMemoryKills() ?? 0) > killsBefore };
+    const outOfMemory =
+      ended.signal === 'SIGKILL' && killsKnown !== null && (outOfMemoryKills() ?? 0) > killsKnown;
+    // Each explains one end, so that a later kill by somebody else is not taken for another.
+    if (outOfMemory) killsKnown = killsKnown! + 1;
+    return { ...ended, outOfMemory };
   }
 }
 

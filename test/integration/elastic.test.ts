@@ -103,6 +103,7 @@ describe('a worker that is killed', () => {
     await generationOf(run, 1, 1);
     await expectUndisturbed(run);
     expect(generations(run.runDir).map(({ length }) => length)).toEqual([2, 1]);
+    expect(run.output).toContain('worker 0 is not started again: --max-restarts allows 0 in 10 minutes');
   });
 });
 

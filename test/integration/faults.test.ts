@@ -60,3 +60,13 @@ test.each(rows(SOME, OTHERS))('%s at %s: %s, %s', async (worker, point, how, exc
   expect(existsSync(join(runDir, 'lock'))).toBe(false);
   expect(readdirSync(join(runDir, 'checkpoints')).filter((name) => !/^step-\d{8}$/.test(name))).toEqual([]);
 });
+
+test('where the run has failed, no worker is started again, also while one still holds its session', async () => {
+  vi.stubEnv('ORCHESTRATOR_FAULT', 'local-2:prepared:2:stop');
+  const diverges = ['optimizer.lr=1e30', 'optimizer.clip_norm=1e30', 'exchange=grpc'];
+  const sets = diverges.flatMap((set) => ['--set', set]);
+  const run = new Launched(join(folder, 'diverges'), 3, ...SETTINGS, ...sets);
+  const { output } = await ends(run.outcome, 1);
+  expect(output).toContain('ERR_NON_FINITE');
+  expect(output).not.toContain('started again');
+});

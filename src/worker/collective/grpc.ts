@@ -33,20 +33,24 @@ type Serve = (request: PullRequest, call: ServedCall) => Promise<void>;
 /** The serving side. It exists before the first generation, because its address is sent when joining. */
 export class PeerServer extends StreamServer {
   #serve: Serve | null = null;
+  /** Requests of peers that have reached their next generation before this worker. */
+  #early: (() => void)[] = [];
 
   /** @param onRefused Gets what was refused and why, at a limited rate. */
   constructor(onRefused: (message: string) => void) {
     const serve = (bytes: Buffer, call: ServedCall) => {
-      if (this.#serve === null) return call.end(status.FAILED_PRECONDITION, 'no generation is formed');
-      this.#serve(requestDeserialize(bytes), call).catch((error: Error) =>
-        call.end(status.ABORTED, error.message),
-      );
+      const request = requestDeserialize(bytes);
+      const answer = () =>
+        this.#serve!(request, call).catch((error: Error) => call.end(status.ABORTED, error.message));
+      if (this.#serve === null) this.#early.push(answer);
+      else void answer();
     };
     super({ path, serve, onRefused });
   }
 
   attach(serve: Serve | null): void {
     this.#serve = serve;
+    if (serve !== null) for (const answer of this.#early.splice(0)) answer();
   }
 }
 

@@ -29,7 +29,10 @@ export function cannotShare(): OrchestratorError {
   );
 }
 
-/** Opens the memory of the members of a generation. Returns why this worker cannot share memory with them; '' if it can. */
+/**
+ * Opens the memory of the members of a generation. Returns why this worker cannot share memory with them; '' if it
+ * can.
+ */
 export function reachMemory(group: Group | null, { rank, members }: Form, generation: number): string {
   const addresses = members.map(({ sharedMemory }) => sharedMemory);
   if (group === null || addresses.includes('')) return 'the system of a worker provides no shared memory';

@@ -10,16 +10,17 @@ import { CoordinatorSession } from '../../../src/worker/session.js';
 import { contentOf } from '../../support/checkpoints.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { JOIN } from '../../support/join.js';
-import { TRAINING } from '../../support/launched.js';
+import { readLines, TRAINING } from '../../support/launched.js';
 
 const SETS = ['telemetry.metrics_port=null', 'schedule.steps=2', 'schedule.warmup=0', 'checkpoint.every=1'];
-const loaded = loadConfigWithSources(TRAINING, [
-  ...SETS,
-  'batch.global=2',
-  'batch.micro=1',
-  'validation.every=0',
-  'checkpoint.keep=1',
-]);
+const load = (validateEvery: number) =>
+  loadConfigWithSources(TRAINING, [
+    ...SETS,
+    'batch.global=2',
+    'batch.micro=1',
+    `validation.every=${validateEvery}`,
+    'checkpoint.keep=1',
+  ]);
 
 let runDir: string;
 let root: string;
@@ -34,11 +35,11 @@ afterEach(() => {
 });
 
 /** A coordinator whose two workers, by rank, train. */
-async function training() {
+async function training(validateEvery = 0, minWorkers = 2) {
   const options = {
-    loaded,
+    loaded: load(validateEvery),
     workers: 2,
-    minWorkers: 2,
+    minWorkers,
     runDir,
     resume: 'auto',
     network: null,
@@ -49,20 +50,25 @@ async function training() {
   const run = await startCoordinator({ ...options, onListening: (found) => (address = found) });
   const workers = ['a', 'b'].map(() => new CoordinatorSession({ address, proof: null }));
   sessions.push(...workers);
-  await Promise.all(
+  const hashes = await Promise.all(
     workers.map(async (worker, rank) => {
       const { configJson } = await worker.join({ ...JOIN, workerId: `w${rank}` });
+      const configHash = canonicalHash(JSON.parse(configJson));
       worker.send({ standby: {} });
-      await worker.formation();
-      worker.send({ formed: {} });
-      await worker.next('sync');
-      worker.send({
-        ready: { configHash: canonicalHash(JSON.parse(configJson)), datasetHash: 'd', stateHash: 's' },
-      });
-      await worker.next('start');
+      await start(worker, configHash, 0);
+      return configHash;
     }),
   );
-  return { run: run!, workers };
+  return { run: run!, workers, configHash: hashes[0]! };
+}
+
+/** Takes part in the next generation with the state after a step. */
+async function start(worker: CoordinatorSession, configHash: string, step: number): Promise<void> {
+  await worker.formation();
+  worker.send({ formed: step === 0 ? {} : { held: { step } } });
+  await worker.next('sync');
+  worker.send({ ready: { step, configHash, datasetHash: 'd', stateHash: 's' } });
+  await worker.next('start');
 }
 
 /** All prepare a step and get its commit. */
@@ -127,4 +133,29 @@ test('a folder that was not staged is not published, wherever it points', async 
   run.stop('SIGINT');
   for (const worker of workers) worker.close();
   expect(await run.done).toBe(130);
+});
+
+test('the time of a validation is not taken off the step of the generation that follows', async () => {
+  const { run, workers, configHash } = await training(1, 1);
+  await step(workers, 1);
+  for (const worker of workers) {
+    worker.send({ validated: { step: 1, losses: [], seconds: 3600, abandoned: true, emaDistance: 0 } });
+  }
+  const says = (text: string) =>
+    expect.poll(() => readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(text);
+  await says('validation at step 1 abandoned');
+  const [left, lost] = workers as [CoordinatorSession, CoordinatorSession];
+  lost.close();
+  await start(left, configHash, 1);
+  const slots = [0, 1].map((slot) => ({ slot, losses: [1], samples: [slot] }));
+  left.send({ prepared: { step: 2, slots, gradientNorm: 1, nonFinite: [] } });
+  await left.next('commit');
+  const steps = () => readLines(join(runDir, 'metrics.jsonl')).filter(({ type }) => type === 'step');
+  await expect.poll(() => steps().length).toBe(2);
+  expect(steps()[1]!.seconds).toBeGreaterThan(0);
+  left.close();
+  for (const id of ['w0', 'w1']) {
+    run.workerExited(id, { code: null, signal: 'SIGKILL', outOfMemory: false }, false);
+  }
+  expect(await run.done).toBe(1);
 });

@@ -49,8 +49,11 @@ test('where there is no other way, the run ends', () => {
   });
 });
 
-test('who comes to workers that share memory and cannot does not stay, whichever side says so', () => {
-  const sharing = new Sharing(false);
+test.each([
+  ['', false],
+  [', also where there is no other way', true],
+])('who comes to workers that share memory and cannot does not stay, whichever side says so%s', (_, must) => {
+  const sharing = new Sharing(must);
   judge(sharing, [able, able]);
   const holds = (id: string) => id !== 'c';
   expect(judge(sharing, [able, able, unable], holds)).toMatchObject({ unable: [{ place: { id: 'c' } }] });

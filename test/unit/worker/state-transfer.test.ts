@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { TensorInfo } from '../../../src/native/contract.js';
 import { exchangeLayout } from '../../../src/worker/collective/exchange.js';
@@ -47,8 +48,16 @@ afterEach(() => {
   for (const close of closers.splice(0)) close();
 });
 
-/** Collectives of workers that hold the state after `held`, by rank; null: none. */
-async function connected(held: readonly (number | null)[], memories: readonly Memory[]) {
+/**
+ * Collectives of workers that hold the state after `held`, by rank; null: none. Each connects as soon as it may.
+ *
+ * @param may by rank
+ */
+async function connected(
+  held: readonly (number | null)[],
+  memories: readonly Memory[],
+  may: readonly Promise<void>[] = [],
+) {
   const slots = held.map((_, rank) => ({ lo: rank, hi: rank + 1 }));
   const servers = await Promise.all(
     held.map(async () => {
@@ -60,20 +69,19 @@ async function connected(held: readonly (number | null)[], memories: readonly Me
   const gradients = { gradientParts: () => [], gradient: () => [], reduce: () => Promise.reject() };
   const over = new AbortController();
   closers.push(() => over.abort(new Error('over')));
-  return await Promise.all(
-    servers.map(({ server }, rank) =>
-      GrpcCollective.connect({
-        gradients,
-        layout: exchangeLayout(rank, slots, [], () => {}),
-        generation: 1,
-        server,
-        links: servers.map(({ address }) => ({ address, proof: null })),
-        state: (step, share, shares) =>
-          held[rank] === step ? stateShare(memories[rank]!, true, share, shares) : null,
-        signal: over.signal,
-      }),
-    ),
-  );
+  return servers.map(async ({ server }, rank) => {
+    await may[rank];
+    return await GrpcCollective.connect({
+      gradients,
+      layout: exchangeLayout(rank, slots, [], () => {}),
+      generation: 1,
+      server,
+      links: servers.map(({ address }) => ({ address, proof: null })),
+      state: (step, share, shares) =>
+        held[rank] === step ? stateShare(memories[rank]!, true, share, shares) : null,
+      signal: over.signal,
+    });
+  });
 }
 
 test.each([1, 2, 5, 30])('%i shares are all of the state, each element once', async (shares) => {
@@ -89,7 +97,7 @@ test.each([1, 2, 5, 30])('%i shares are all of the state, each element once', as
 describe('over loopback', () => {
   test('a worker without a state gets it from all that hold it', async () => {
     const memories = [new Memory(false), new Memory(true), new Memory(false)];
-    const collectives = await connected([7, null, 7], memories);
+    const collectives = await Promise.all(await connected([7, null, 7], memories));
     const receiver = memories[1]!;
     await receiveState(receiver, true, { step: 7, ranks: [0, 2] }, collectives[1]!.pullShare);
     expect(receiver.arrays).toEqual(memories[0]!.arrays);
@@ -97,9 +105,25 @@ describe('over loopback', () => {
     expect(receiver.changed).toBe(1);
   });
 
+  test('a holder that has not connected yet answers when it has', async () => {
+    const memories = [new Memory(false), new Memory(true)];
+    let resolve = () => {};
+    const promise = new Promise<void>((done) => {
+      resolve = done;
+    });
+    const collectives = await connected([7, null], memories, [promise]);
+    const { pullShare } = await collectives[1]!;
+    const received = receiveState(memories[1]!, true, { step: 7, ranks: [0] }, pullShare);
+    // Long enough for the request to arrive; where it is not, the test says less.
+    await sleep(50);
+    resolve();
+    await received;
+    expect(memories[1]!.arrays).toEqual(memories[0]!.arrays);
+  });
+
   test('who holds another step says so', async () => {
     const memories = [new Memory(false), new Memory(true)];
-    const collectives = await connected([6, null], memories);
+    const collectives = await Promise.all(await connected([6, null], memories));
     const received = receiveState(memories[1]!, true, { step: 7, ranks: [0] }, collectives[1]!.pullShare);
     await expect(received).rejects.toMatchObject({
       code: 'ERR_EXCHANGE',
@@ -110,7 +134,7 @@ describe('over loopback', () => {
 
   test('a holder that is lost is told', async () => {
     const memories = [new Memory(false), new Memory(true)];
-    const collectives = await connected([7, null], memories);
+    const collectives = await Promise.all(await connected([7, null], memories));
     const pull = collectives[1]!.pullShare;
     // The server of rank 0.
     closers[0]!();
