@@ -64,8 +64,8 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS;
 
-/** Exit codes of the command line; those of signals are in signals.ts. */
-export const EXIT = { done: 0, failed: 1, usage: 2, unsaved: 3 } as const;
+/** Exit codes of the command line; those of signals are in signals.ts. `hung`: ended by its watchdog. */
+export const EXIT = { done: 0, failed: 1, usage: 2, unsaved: 3, hung: 70 } as const;
 
 interface ErrorOptions {
   hint?: string | null;

@@ -1,4 +1,5 @@
 /** The signals that stop a run, their exit codes, and how a process ended. */
+import { EXIT } from './errors.js';
 
 /** The exit code of a run that a signal stopped: 128 + the number of the signal, as in shells. */
 export const SIGNAL_EXIT = { SIGHUP: 129, SIGINT: 130, SIGUSR1: 138, SIGUSR2: 140, SIGTERM: 143 } as const;
@@ -52,6 +53,10 @@ const CRASHES: ReadonlySet<string> = new Set(['SIGSEGV', 'SIGBUS', 'SIGABRT', 'S
 
 /** "was killed by SIGKILL at step 9 (out of memory?)"; `where` is "" or " at step 9". */
 export function describeExit({ code, signal, outOfMemory }: Exit, where = ''): string {
+  if (code === EXIT.hung) {
+    const why = 'a kernel or the event loop stood still';
+    return `hung${where} and was ended by its watchdog: ${why} (exit code ${code})`;
+  }
   if (signal === null) return `ended with exit code ${code}${where}`;
   if (CRASHES.has(signal)) return `crashed with ${signal}${where}`;
   const memory = outOfMemory ? ' (out of memory)' : ' (out of memory?)';

@@ -2,12 +2,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../core/watchdog.h"
 #include "lane.h"
 
 namespace orch {
 
 void Engine::forward(int64_t count, State weights,
                      const std::function<void(Lane&, bf16*, int64_t, int64_t)>& pass) {
+  // While a GPU computes, the host learns nothing.
+  const InStage now_at(device_.is_cpu() ? Stage::Compute : Stage::Wait);
   bf16* const weights16 = prepare(weights);
   if (!forward_graph_)
     forward_graph_ = build_model(spec_.model, table_, spec_.shape,

@@ -345,6 +345,7 @@ std::string Engine::rendezvous(int rank, const std::vector<SlotRange>& slots) {
 }
 
 void Engine::connect_devices(const std::string& leader) {
+  const InStage now_at(Stage::Wait);
   if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: rendezvous was not called");
   exchange_->connect(leader);
 }

@@ -65,6 +65,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'TEST_SMALL',
   'TEST_VERBOSE',
   'TOKEN',
+  'WATCHDOG',
   'WORKER_ID',
 ].map((name) => PREFIX + name);
 

@@ -140,8 +140,13 @@ export class Generation {
     this.#since += ms;
   }
 
-  /** Why the stage or the step has taken too long; null if it has not. */
-  overdue(now: number): Fault | null {
+  /**
+   * Why the stage or the step has taken too long; null if it has not. A step may take any time as long as a member
+   * that it waits for gets on.
+   *
+   * @param gotOn When the member's threads last got on.
+   */
+  overdue(now: number, gotOn: (id: string) => number): Fault | null {
     const waited = now - this.#since;
     const limit = (ms: number, code: ErrorCode, message: () => string) =>
       waited > ms ? { code, message: message(), hint: null } : null;
@@ -162,6 +167,7 @@ export class Generation {
       case 'RUNNING': {
         const ms = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
         const seconds = (waited / 1000).toFixed(0);
+        if (this.prepared.missing.some(({ id }) => now - gotOn(id) <= ms)) return null;
         return limit(
           ms,
           'ERR_PROGRESS',

@@ -1,5 +1,25 @@
 /** The workers that have joined a run: who they are, what may be asked of them, and when each was last heard. */
+import type { Heartbeat } from '../rpc/proto.js';
 import type { Member } from './events.js';
+
+/** A worker that is at something hangs, or is slow, if its ticks stand for this long: the user is told. */
+const STANDING_MS = 10_000;
+/** What a worker is at, in words. One that waits, for others or for a GPU, and one without work have no ticks. */
+const WORK: Partial<Record<Heartbeat['stage'], string>> = {
+  COMPUTE: 'computing',
+  EXCHANGE: 'the exchange of gradients',
+  UPDATE: 'the update',
+};
+
+/** What a worker was at when it last got on. */
+interface Progress {
+  stage: Heartbeat['stage'];
+  ticks: number;
+  /** Since when the ticks stand. */
+  since: number;
+  /** The user knows that they stand. */
+  told: boolean;
+}
 
 interface Joined {
   readonly member: Member;
@@ -13,6 +33,7 @@ interface Joined {
   leaving: number | null;
   /** When it was last heard. */
   seen: number;
+  progress: Progress;
 }
 
 /** "worker local-1 (pid 4242 on host)"; of a place in a generation "rank 1 (pid 4242 on host)". */
@@ -90,6 +111,7 @@ export class Members {
       holds: false,
       leaving: null,
       seen: now,
+      progress: { stage: 'IDLE', ticks: 0, since: now, told: false },
     });
   }
 
@@ -123,9 +145,42 @@ export class Members {
     this.#joined.get(id)!.seen = now;
   }
 
+  /** What its threads are at, and how much they have done. */
+  beats(id: string, { stage, ticks }: Heartbeat, now: number): void {
+    const joined = this.#joined.get(id)!;
+    const { progress } = joined;
+    if (stage !== progress.stage || ticks !== progress.ticks) {
+      joined.progress = { stage, ticks, since: now, told: false };
+    }
+  }
+
+  /** When its threads last got on, as far as its heartbeats tell. */
+  gotOn(id: string): number {
+    return this.#joined.get(id)?.progress.since ?? 0;
+  }
+
+  /** What it was at when it was last heard: "computing"; null if it waited, or had nothing to do. */
+  workOf(id: string): string | null {
+    return WORK[this.#joined.get(id)!.progress.stage] ?? null;
+  }
+
+  /** Those that are heard, and whose work has begun to stand for too long: each is returned once. */
+  standing(now: number): { id: string; work: string; ms: number }[] {
+    return this.#all().flatMap(({ member: { id }, progress }) => {
+      const work = this.workOf(id);
+      const ms = now - progress.since;
+      if (work === null || progress.told || ms <= STANDING_MS) return [];
+      progress.told = true;
+      return [{ id, work, ms }];
+    });
+  }
+
   /** This process was paused for a time, in which it could hear nobody. */
   paused(ms: number): void {
-    for (const joined of this.#joined.values()) joined.seen += ms;
+    for (const joined of this.#joined.values()) {
+      joined.seen += ms;
+      joined.progress.since += ms;
+    }
   }
 
   /** A member that was not heard for longer than its limit, and for how long; null: there is none. */

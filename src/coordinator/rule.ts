@@ -104,6 +104,7 @@ export class RunState {
         return this.#fail({ code, message: `${this.#membership.name(event.id)}: ${message}`, hint });
       }
       case 'heartbeat':
+        members.beats(event.id, event.heartbeat, now);
         return [];
       case 'saving':
         this.#generation?.writing(now);
@@ -317,18 +318,28 @@ export class RunState {
     const silent = members.silent(now, { building, built: this.#begun ? training : building });
     if (silent !== null) {
       const { id, ms } = silent;
-      const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s`;
+      const work = members.workOf(id);
+      const last = work === null ? '' : ` (it was last at ${work})`;
+      const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
       return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
     }
     if (this.#generation !== null) {
-      const fault = this.#generation.overdue(now);
-      return fault === null ? [] : this.#fail(fault);
+      const fault = this.#generation.overdue(now, (id) => members.gotOn(id));
+      return fault === null ? this.#standing(now) : this.#fail(fault);
     }
     if (!this.#listening) return [];
     const forms = this.#membership.formIfFull(now);
     const wait = forms.length > 0 ? null : rendezvous.check(now);
     if (wait === null) return forms;
     return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
+  }
+
+  /** Workers that hang, or are slow: their watchdog knows which, and ends those that hang. */
+  #standing(now: number): Action[] {
+    return this.#membership.members.standing(now).map(({ id, work, ms }) => {
+      const message = `${this.#membership.name(id)} has not got on with ${work} for ${(ms / 1000).toFixed(0)} s; if it hangs, its watchdog ends it`;
+      return { type: 'note', message };
+    });
   }
 
   /** Something that was ordered is done, or its worker is gone: others may be free to leave, and the run to end. */

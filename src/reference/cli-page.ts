@@ -12,6 +12,10 @@ ${table(
     ['1', 'failed'],
     ['2', 'wrong command line or configuration'],
     ['3', '`launch`: stopped at once by a second Ctrl-C, without saving'],
+    [
+      '70',
+      '`worker`: a kernel or the event loop stood still, and its watchdog ended it; `launch` starts it again',
+    ],
     ...Object.entries(SIGNAL_EXIT).map(([signal, code]) => [
       String(code),
       `\`launch\`: stopped by ${signal === 'SIGINT' ? 'Ctrl-C (SIGINT)' : signal}, with the state saved; before the first step there is none`,

@@ -29,6 +29,7 @@ export type {
   FromWorker,
   FromWorker__Output as WorkerMessage,
 } from './generated/orchestrator/v1/FromWorker.js';
+export type { Heartbeat__Output as Heartbeat } from './generated/orchestrator/v1/Heartbeat.js';
 export type { Invitation__Output as Invitation } from './generated/orchestrator/v1/Invitation.js';
 export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';
 export type { Orders__Output as Orders } from './generated/orchestrator/v1/Orders.js';

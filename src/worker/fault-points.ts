@@ -1,6 +1,7 @@
 /**
  * Faults for tests: a worker that is started with ORCHESTRATOR_FAULT=WORKER:POINT:STEP:kill dies at this point of its
- * loop, and with `stop` in the place of `kill` it is stopped there. Other workers, and others' variables, do nothing.
+ * loop. With `stop` in the place of `kill` it is stopped there, and with `hang` its event loop stands. Other workers,
+ * and others' variables, do nothing.
  */
 
 /** The points in the order in which a worker comes to them; those of a generation have its number for a step. */
@@ -21,23 +22,27 @@ type FaultPoint = (typeof FAULT_POINTS)[number];
 interface Fault {
   point: string;
   step: number;
-  signal: 'SIGKILL' | 'SIGSTOP';
+  how: How;
 }
+
+/** What the worker says that it will do. */
+const EFFECTS = { kill: 'is sent SIGKILL', stop: 'is sent SIGSTOP', hang: 'hangs' };
+type How = keyof typeof EFFECTS;
 
 let planned: Fault | null = null;
 
 /** Takes what the environment asks of this worker, and says so. */
 export function planFault(workerId: string, text = process.env.ORCHESTRATOR_FAULT): void {
-  const [, worker, point = '', step, how] = /^([^:]+):(\w+):(\d+):(kill|stop)$/.exec(text ?? '') ?? [];
+  const [, worker, point = '', step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang)$/.exec(text ?? '') ?? [];
   planned = null;
   if (worker !== workerId) return;
-  planned = { point, step: Number(step), signal: how === 'kill' ? 'SIGKILL' : 'SIGSTOP' };
-  process.stderr.write(
-    `warn ORCHESTRATOR_FAULT: this worker is sent ${planned.signal} at ${point} ${step}\n`,
-  );
+  planned = { point, step: Number(step), how: how as How };
+  process.stderr.write(`warn ORCHESTRATOR_FAULT: this worker ${EFFECTS[planned.how]} at ${point} ${step}\n`);
 }
 
 /** The worker has come to this point of this step. */
 export function faultPoint(point: FaultPoint, step: number): void {
-  if (planned?.point === point && planned.step === step) process.kill(process.pid, planned.signal);
+  if (planned?.point !== point || planned.step !== step) return;
+  if (planned.how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  else process.kill(process.pid, planned.how === 'kill' ? 'SIGKILL' : 'SIGSTOP');
 }

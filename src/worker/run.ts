@@ -13,6 +13,7 @@ import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
 import { aborted, CoordinatorSession, Stopped } from './session.js';
 import { buildSetup, describeArithmetic } from './setup.js';
+import { startWatchdog } from './watchdog.js';
 
 /**
  * A broken exchange usually means that a peer was lost. The coordinator knows it at once, or when that peer has
@@ -57,6 +58,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       // Workers of other machines have processors of their own.
       const sharing = own === null ? welcome.workers : options.localWorkers;
       const setup = await buildSetup(welcome, sharing);
+      startWatchdog();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);

@@ -2,6 +2,7 @@
 import { type ClientDuplexStream, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { native } from '../native/load.js';
 import { channelTarget } from '../rpc/address.js';
 import { type Link, LinkCredentials } from '../rpc/links.js';
 import {
@@ -15,6 +16,13 @@ import {
 import { controlOptions } from '../rpc/transport.js';
 
 const HEARTBEAT_MS = 250;
+const STAGES = {
+  idle: 'IDLE',
+  compute: 'COMPUTE',
+  exchange: 'EXCHANGE',
+  update: 'UPDATE',
+  wait: 'WAIT',
+} as const;
 const CONNECT_MS = 30_000;
 /**
  * The coordinator learns from heartbeats that a worker is gone. A worker learns from pings that the
@@ -123,10 +131,10 @@ export class CoordinatorSession {
     this.send({ join });
     const welcome = await this.next('welcome');
     clearTimeout(this.#connecting);
-    this.#heartbeat = setInterval(
-      () => this.send({ heartbeat: { validated: this.validated } }),
-      HEARTBEAT_MS,
-    );
+    this.#heartbeat = setInterval(() => {
+      const { stage, ticks } = native().progress();
+      this.send({ heartbeat: { validated: this.validated, stage: STAGES[stage], ticks } });
+    }, HEARTBEAT_MS);
     return welcome;
   }
 

@@ -18,12 +18,13 @@ const SETTINGS = [`schedule.steps=${STEPS}`, 'checkpoint.every=3', 'validation.e
 /** Both have a state after step 3, which is validated and saved. */
 const AT = 3;
 
-type Case = [worker: string, point: string, how: 'kill' | 'stop', exchange: string];
+type Case = [worker: string, point: string, how: 'kill' | 'stop' | 'hang', exchange: string];
 const SOME: Case[] = [
   ['local-1', 'synced', 'kill', 'shared'],
   ['local-0', 'reduce', 'kill', 'shared'],
   ['local-1', 'commit', 'kill', 'shared'],
   ['local-0', 'saving', 'kill', 'grpc'],
+  ['local-1', 'reduce', 'hang', 'grpc'],
 ];
 const OTHERS: Case[] = [
   ...FAULT_POINTS.flatMap((point) =>
@@ -33,6 +34,7 @@ const OTHERS: Case[] = [
   ).filter((one) => !SOME.some((other) => one.join() === other.join())),
   ['local-1', 'prepared', 'stop', 'grpc'],
   ['local-0', 'commit', 'stop', 'shared'],
+  ['local-0', 'commit', 'hang', 'shared'],
 ];
 
 const folder = temporaryFolder();
@@ -45,12 +47,17 @@ afterEach(() => vi.unstubAllEnvs());
 test.each(rows(SOME, OTHERS))('%s at %s: %s, %s', async (worker, point, how, exchange) => {
   const isOfGeneration = point === 'formed' || point === 'synced';
   vi.stubEnv('ORCHESTRATOR_FAULT', `${worker}:${point}:${isOfGeneration ? 1 : AT}:${how}`);
+  // The coordinator would notice after 3 seconds.
+  if (how === 'hang') vi.stubEnv('ORCHESTRATOR_WATCHDOG', '1000:1');
   const runDir = join(folder, `${worker}-${point}-${how}-${exchange}`);
   const run = new Launched(runDir, 2, ...SETTINGS, '--set', `exchange=${exchange}`);
   const { output } = await ends(run.outcome, 0);
-  expect(output).toContain(
-    `warn ORCHESTRATOR_FAULT: this worker is sent SIG${how.toUpperCase()} at ${point}`,
-  );
+  const effect = how === 'hang' ? 'hangs' : `is sent SIG${how.toUpperCase()}`;
+  expect(output).toContain(`warn ORCHESTRATOR_FAULT: this worker ${effect} at ${point}`);
+  if (how === 'hang') {
+    expect(output).toMatch(/warn this worker hangs and is ended: its event loop has stood for 1\.\d s/);
+    expect(output).toMatch(/rank [01] .* hung at step [34] and was ended by its watchdog/);
+  }
   expect(output).toMatch(/rank [01] .*; 1 worker goes on/);
   expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
   const workers = readLines(join(runDir, 'journal.jsonl')).flatMap(

@@ -7,7 +7,7 @@ import { chmodSync, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { askStatus } from '../../src/coordinator/status-socket.js';
 import { EPSILON_LOG_SNRS } from '../../src/objective/objective.js';
 import type { ValidatedSlots } from '../../src/telemetry/record.js';
@@ -212,6 +212,9 @@ describe('Ctrl-Z', () => {
   test('suspends all processes, for longer than a silent worker may be, and the run goes on bit for bit', async () => {
     const reference = join(folder, 'undisturbed');
     await ends(launch(reference, 1, ...STEPS), 0);
+    // Shorter than the suspension.
+    vi.stubEnv('ORCHESTRATOR_WATCHDOG', '3000:1');
+    onTestFinished(() => void vi.unstubAllEnvs());
     const run = new Launched(join(folder, 'suspended'), 2, ...STEPS);
     await run.says('step 3/');
     const launcher = run.process.pid!;
@@ -225,6 +228,7 @@ describe('Ctrl-Z', () => {
     const { output } = await ends(run.outcome, 0);
     expect(output).toContain('the run is suspended; fg or bg goes on with it\n');
     expect(output).toMatch(/^the run stood still for \d+ s, suspended$/m);
+    expect(output).not.toMatch(/hangs|Lost/);
     expect(fingerprint(run.runDir, 60)).toEqual(fingerprint(reference, 60));
     // The suspension is in no step's time.
     const steps = readLines(join(run.runDir, 'metrics.jsonl')).filter(({ type }) => type === 'step');

@@ -10,6 +10,7 @@
 import type { Action, Event, Settings } from '../../src/coordinator/events.js';
 import { RunState } from '../../src/coordinator/rule.js';
 import type { FromCoordinator, Orders, Prepared, Ready } from '../../src/rpc/proto.js';
+import { HEARTBEAT } from './rule-script.js';
 
 /** The file with what the coordinator does in place of what it says. */
 export function replay(text: string): string {
@@ -116,7 +117,7 @@ class Script {
     for (const end = this.#now + ms; this.#now < end; ) {
       this.#now += 250;
       const heard = [...this.#held.keys(), ...this.#joined].filter((id) => !silent.includes(id));
-      for (const id of heard) this.#happen({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+      for (const id of heard) this.#happen({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
       actions.push(...this.#happen({ type: 'tick' }));
     }
     return actions;

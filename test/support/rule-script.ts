@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import type { Action, Event, Settings } from '../../src/coordinator/events.js';
 import { RunState } from '../../src/coordinator/rule.js';
-import type { Prepared, Ready } from '../../src/rpc/proto.js';
+import type { Heartbeat, Prepared, Ready } from '../../src/rpc/proto.js';
 
 export const SETTINGS: Settings = {
   workers: 2,
@@ -20,6 +20,9 @@ export const SETTINGS: Settings = {
   resumePath: '',
   resumeStep: 0,
 };
+
+/** Of a worker that has nothing to do. */
+export const HEARTBEAT: Heartbeat = { validated: 0, stage: 'IDLE', ticks: 0 };
 
 export const ready = (changes: Partial<Ready> = {}): Ready => ({
   step: 0,

@@ -5,6 +5,10 @@ import { describeExit, onStopSignals, SIGNAL_EXIT, stopCodeOf } from '../../src/
 
 test.each([
   [{ code: 1, signal: null, outOfMemory: false }, 'ended with exit code 1 at step 9'],
+  [
+    { code: 70, signal: null, outOfMemory: false },
+    'hung at step 9 and was ended by its watchdog: a kernel or the event loop stood still (exit code 70)',
+  ],
   [{ code: null, signal: 'SIGKILL', outOfMemory: false }, 'was killed by SIGKILL at step 9 (out of memory?)'],
   [{ code: null, signal: 'SIGKILL', outOfMemory: true }, 'was killed by SIGKILL at step 9 (out of memory)'],
   [{ code: null, signal: 'SIGSEGV', outOfMemory: false }, 'crashed with SIGSEGV at step 9'],
@@ -19,7 +23,7 @@ test('a signal that stops runs and its exit code mean the same, other ends mean 
     expect(stopCodeOf({ code, signal: null })).toBe(code);
   }
   expect(stopCodeOf({ code: null, signal: 'SIGKILL' })).toBeNull();
-  for (const code of [0, 1, 137]) expect(stopCodeOf({ code, signal: null })).toBeNull();
+  for (const code of [0, 1, 70, 137]) expect(stopCodeOf({ code, signal: null })).toBeNull();
 });
 
 test('the newest listener takes every signal every time, in place of the one before', async () => {

@@ -10,6 +10,7 @@ import { DEBOUNCE_MS } from '../../../src/coordinator/rendezvous.js';
 import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
 import { generator } from '../random.js';
+import { HEARTBEAT } from '../rule-script.js';
 import { Clock } from './clock.js';
 import { Meeting } from './memory.js';
 import { type State, Witness } from './witness.js';
@@ -353,7 +354,7 @@ export class World {
       this.#happens({ type: 'joined', id, host: 'h', pid: 1, ...addresses });
       const beat = () => {
         if (!worker.alive) return;
-        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', { validated: 0 });
+        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', HEARTBEAT);
         this.clock.later(HEARTBEAT_MS, beat);
       };
       beat();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
-import { end, ready, reason, Script, sent, staged } from '../../support/rule-script.js';
+import { end, HEARTBEAT, ready, reason, Script, sent, staged } from '../../support/rule-script.js';
 
 describe('checkpoints', () => {
   const missed = (actions: Action[]) =>
@@ -176,7 +176,7 @@ describe('checkpoints', () => {
     const wait = (ms: number, writing: boolean) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 1_000;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
         if (writing) script.event({ type: 'saving', id: 'a', saving: {} });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;

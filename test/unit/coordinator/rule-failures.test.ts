@@ -1,6 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import type { Action, Event } from '../../../src/coordinator/events.js';
-import { end, ended, killed, prepared, ready, reason, Script, staged } from '../../support/rule-script.js';
+import type { Heartbeat } from '../../../src/rpc/proto.js';
+import {
+  end,
+  ended,
+  HEARTBEAT,
+  killed,
+  prepared,
+  ready,
+  reason,
+  Script,
+  staged,
+} from '../../support/rule-script.js';
 
 describe('failures', () => {
   test('a lost worker is named, and the others go on', () => {
@@ -63,7 +74,7 @@ describe('failures', () => {
     const wait = (ms: number) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 250;
-        script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: HEARTBEAT });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;
       }
@@ -105,14 +116,14 @@ describe('failures', () => {
       let actions: Action[] = [];
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 250;
-        script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: HEARTBEAT });
         actions = script.event({ type: 'tick' });
         if (actions.length > 0) break;
       }
       return actions;
     };
     expect(pass(3_000)).toEqual([]);
-    script.event({ type: 'heartbeat', id: 'b', heartbeat: { validated: 0 } });
+    script.event({ type: 'heartbeat', id: 'b', heartbeat: HEARTBEAT });
     expect(pass(3_000)).toEqual([]);
     expect(pass(250)).toMatchObject([
       { type: 'cut', id: 'b' },
@@ -128,7 +139,7 @@ describe('failures', () => {
       let actions: Action[] = [];
       for (const stop = script.now + ms; script.now < stop && actions.length === 0; ) {
         script.now += 250;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
         actions = script.event({ type: 'tick' });
       }
       return actions;
@@ -165,7 +176,7 @@ describe('failures', () => {
     const wait = (ms: number) => {
       for (const stop = script.now + ms; script.now < stop; ) {
         script.now += 500;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
         const actions = script.event({ type: 'tick' });
         if (actions.length > 0) return actions;
       }
@@ -181,13 +192,81 @@ describe('failures', () => {
     );
   });
 
+  describe('what workers are at', () => {
+    /** Half seconds in which both are heard, and a tick follows; ends early when something happens. */
+    const pass = (script: Script, ms: number, a: () => Heartbeat, b: () => Heartbeat) => {
+      for (const stop = script.now + ms; script.now < stop; ) {
+        script.now += 500;
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: a() });
+        script.event({ type: 'heartbeat', id: 'b', heartbeat: b() });
+        const actions = script.event({ type: 'tick' });
+        if (actions.length > 0) return actions;
+      }
+      return [];
+    };
+    const at = (stage: Heartbeat['stage'], ticks: number) => () => ({ ...HEARTBEAT, stage, ticks });
+    let done = 0;
+    const works = () => ({ ...HEARTBEAT, stage: 'COMPUTE' as const, ticks: ++done });
+
+    test('one whose work stands is named once, and lives; others that work or wait are not', () => {
+      const script = new Script().running();
+      expect(pass(script, 10_000, works, at('UPDATE', 7))).toEqual([]);
+      expect(pass(script, 1_000, works, at('UPDATE', 7))).toEqual([
+        {
+          type: 'note',
+          message:
+            'rank 1 (pid 101 on h) has not got on with the update for 11 s; if it hangs, its watchdog ends it',
+        },
+      ]);
+      expect(pass(script, 60_000, works, at('UPDATE', 7))).toEqual([]);
+      expect(pass(script, 60_000, at('IDLE', 8), at('WAIT', 8))).toEqual([]);
+      // The next time it is named again, but not where this process was paused.
+      script.now += 60_000;
+      expect(script.event({ type: 'tick' })).toEqual([]);
+      expect(pass(script, 10_000, works, at('EXCHANGE', 9))).toEqual([]);
+      script.now += 60_000;
+      expect(script.event({ type: 'tick' })).toEqual([]);
+      expect(pass(script, 1_000, works, at('EXCHANGE', 9))).toMatchObject([
+        { message: expect.stringContaining('got on with the exchange of gradients for 11 s') },
+      ]);
+    });
+
+    test('a step lasts as long as a worker that it waits for gets on', () => {
+      const script = new Script().running();
+      script.step(1);
+      script.event({ type: 'prepared', id: 'a', prepared: prepared(2, [0]) });
+      expect(pass(script, 600_000, at('IDLE', 1), works)).toEqual([]);
+      expect(pass(script, 119_000, works, at('IDLE', 1))).toEqual([]);
+      expect(reason(pass(script, 5_000, works, at('IDLE', 1)))).toMatch(
+        /ERR_PROGRESS: Step 2 is still waiting for rank 1 \(pid 101 on h\) after 7\d\d s$/,
+      );
+    });
+
+    test('of one that is silent the last work is told', () => {
+      const script = new Script().running();
+      pass(script, 500, works, works);
+      for (const stop = script.now + 3_000; script.now < stop; ) {
+        script.now += 500;
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: works() });
+        expect(script.event({ type: 'tick' })).toEqual([]);
+      }
+      script.now += 500;
+      script.event({ type: 'heartbeat', id: 'a', heartbeat: works() });
+      expect(script.event({ type: 'tick' })[0]).toEqual({
+        type: 'cut',
+        id: 'b',
+        reason: 'no sign of life for 3.5 s (it was last at computing)',
+      });
+    });
+  });
+
   test('workers that do not come', () => {
     const script = new Script({ minWorkers: 2 });
     script.join('a');
     let actions: Action[] = [];
     while (actions.length === 0 && script.now < 100_000) {
       script.now += 500;
-      script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+      script.event({ type: 'heartbeat', id: 'a', heartbeat: HEARTBEAT });
       actions = script.event({ type: 'tick' });
     }
     expect(reason(actions)).toBe('ERR_JOIN_TIMEOUT: 1 of 2 workers joined within 60 s');
@@ -282,7 +361,7 @@ describe('failures', () => {
       const silentFor = (seconds: number) => {
         for (let i = 0; i < 4 * seconds; i++) {
           script.now += 250;
-          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
           const cut = script.event({ type: 'tick' }).find(({ type }) => type === 'cut');
           if (cut) return cut;
         }
@@ -299,7 +378,7 @@ describe('failures', () => {
       const phaseAfter = (seconds: number) => {
         for (let i = 0; i < 4 * seconds; i++) {
           script.now += 250;
-          script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+          script.event({ type: 'heartbeat', id: 'a', heartbeat: HEARTBEAT });
           script.event({ type: 'tick' });
         }
         return script.state.phase;

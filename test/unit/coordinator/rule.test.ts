@@ -1,7 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import type { Action, Event } from '../../../src/coordinator/events.js';
 import type { Prepared } from '../../../src/rpc/proto.js';
-import { end, ended, prepared, ready, reason, Script, SETTINGS, sent } from '../../support/rule-script.js';
+import {
+  end,
+  ended,
+  HEARTBEAT,
+  prepared,
+  ready,
+  reason,
+  Script,
+  SETTINGS,
+  sent,
+} from '../../support/rule-script.js';
 
 describe('workers of machines that do not see the run folder', () => {
   const formed = { device: null, sharing: null, held: null };
@@ -176,7 +186,7 @@ describe('from joining to running', () => {
     let actions: Action[] = [];
     while (end(actions) === undefined && script.now < began + 2_000_000) {
       script.now += 500;
-      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
       actions = script.event({ type: 'tick' });
       for (const action of actions) if (action.type === 'note') notes.push(action.message);
     }

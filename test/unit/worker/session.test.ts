@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { pipeline } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Sessions } from '../../../src/coordinator/sessions.js';
-import type { Welcome } from '../../../src/rpc/proto.js';
+import type { Heartbeat, Welcome } from '../../../src/rpc/proto.js';
 import type { Certified, Identity } from '../../../src/security/identity.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
@@ -14,12 +14,15 @@ const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]'
 let sessions: Sessions;
 let address: string;
 let session: CoordinatorSession;
+let heard: Heartbeat[];
 beforeEach(async () => {
+  heard = [];
   sessions = new Sessions({
     workers: 1,
     generation: () => 1,
-    onEvent: ({ type }) => {
-      if (type === 'joined') sessions.send(null, { welcome: WELCOME });
+    onEvent: (event) => {
+      if (event.type === 'joined') sessions.send(null, { welcome: WELCOME });
+      if (event.type === 'heartbeat') heard.push(event.heartbeat);
     },
     invite: () => null,
     onRefused: () => {},
@@ -41,6 +44,14 @@ test('messages that came before the end are handed on in order, then the end', a
   expect(await session.next('start')).toMatchObject({ step: 4 });
   expect(await session.next('commit')).toMatchObject({ checkpoint: false, stop: true });
   await expect(session.next('commit')).rejects.toMatchObject({ exitCode: 143 });
+});
+
+test('heartbeats say what the threads of the process are at', async () => {
+  await session.join(JOIN);
+  session.validated = 3;
+  await expect.poll(() => heard).not.toEqual([]);
+  // Other tests of this process may have computed.
+  expect(heard[0]).toEqual({ validated: 3, stage: 'IDLE', ticks: expect.any(Number) });
 });
 
 test('whoever waits for a message gets the end', async () => {
