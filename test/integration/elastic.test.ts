@@ -4,7 +4,16 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
-import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import {
+  allDead,
+  endLaunched,
+  ends,
+  fingerprint,
+  isAlive,
+  Launched,
+  launch,
+  readLines,
+} from '../support/launched.js';
 import { MAIN, orchestrator, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
@@ -180,6 +189,15 @@ test('workers that nobody has launched join; one without a slot waits until anot
   expect(generations(run.runDir)[2]).toEqual([first.pid, second.pid].sort((a, b) => a - b));
   expect(await Promise.all([first.code, second.code])).toEqual([143, 143]);
   expect(run.output).toContain('stays on standby: all 2 slots have a worker');
+});
+
+test('a test that fails leaves no process of its run', async () => {
+  const run = new Launched(join(folder, 'left'), 2, ...TRAINING);
+  await run.steps(1);
+  const all = [run.process.pid!, run.coordinator(), ...run.workers()];
+  endLaunched();
+  expect(await allDead(all)).toBe(true);
+  expect(run.workers()).toHaveLength(2);
 });
 
 test('a worker that is drained leaves after the step, and is not started again', async () => {
