@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { underRuns } from '../checkpoint/resume.js';
+import { localCredential } from '../coordinator/secrets.js';
 import { OrchestratorError } from '../errors.js';
 
 /** What the argument of a command that takes a run means. */
@@ -16,4 +17,12 @@ export function runFolder(run: string): string {
     `There is no run folder ${run} or ${join('runs', run)}`,
     'Paths are relative to the working directory; `launch` prints the run folder when it starts',
   );
+}
+
+/** The address of the run's coordinator, for processes of its machine and user; `what` names what needs it. */
+export function coordinatorOf(runDir: string, what: string): string {
+  const address = localCredential(runDir);
+  if (address !== null) return address;
+  const hint = `\`${what}\` works on the machine of the coordinator, as the user of the run`;
+  throw new OrchestratorError('ERR_NOT_RUNNING', `Nothing that can be joined runs in ${runDir}`, hint);
 }

@@ -72,6 +72,8 @@ export interface Member {
   machine: string;
   /** Address of its shared memory for other workers of the same machine; '' = none. */
   sharedMemory: string;
+  /** Whether no launcher has started it, so that none tells of its end or starts it again. */
+  ownAccord?: boolean;
 }
 
 /** What a member is in a generation: its rank, and its slots [firstSlot, endSlot). */

@@ -24,6 +24,8 @@ export class Membership {
   /** What the bits of the run depend on besides its configuration: that of the first worker that stood by. */
   #arithmetic: string | null = null;
   #generation: Generation | null = null;
+  /** Workers that were told that there is no slot for them. */
+  readonly #waiting = new Set<string>();
 
   constructor(settings: Settings, steps: Steps) {
     this.#settings = settings;
@@ -83,8 +85,18 @@ export class Membership {
     if (generation === null) return this.formIfFull(now);
     if (generation.place(id) !== null) return [];
     if (this.rendezvous.standBy(generation.places, now)) return [];
-    const slots = counted(this.#settings.totalSlots, 'slot');
-    return [{ type: 'note', message: `${this.name(id)} stays on standby: all ${slots} have a worker` }];
+    return this.#waits(id);
+  }
+
+  /** Tells the worker and the user of the run that there is no slot for it. */
+  #waits(id: string): Action[] {
+    if (this.#waiting.has(id)) return [];
+    this.#waiting.add(id);
+    const reason = `all ${counted(this.#settings.totalSlots, 'slot')} have a worker`;
+    return [
+      { type: 'note', message: `${this.name(id)} stays on standby: ${reason}` },
+      this.send([id], { waiting: { reason } }),
+    ];
   }
 
   /** A worker that has joined cannot take part, nor can another process in its place. */
@@ -103,8 +115,10 @@ export class Membership {
     const generation = this.#generation;
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
+    const member = this.members.get(id) ?? { id };
     this.members.leave(id);
-    this.rendezvous.lost(id);
+    this.#waiting.delete(id);
+    this.rendezvous.lost(member);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
@@ -151,6 +165,7 @@ export class Membership {
       (generation === null ? !holds : generation.place(id) === null) && !this.#steps.checkpoints.isWriter(id);
     return this.members.leaving.filter(isFree).map(({ id, exitCode }) => {
       this.members.leave(id);
+      this.#waiting.delete(id);
       return this.send([id], { stop: { exitCode } });
     });
   }
@@ -169,10 +184,13 @@ export class Membership {
     this.#generation = generation;
     this.rendezvous.formed();
     const { number, places } = generation;
+    for (const { id } of places) this.#waiting.delete(id);
+    const without = this.members.standby.filter(({ id }) => generation.place(id) === null);
     return [
       ...lost,
       { type: 'journal', generation: number, workers: places, step: committed },
       ...places.map(({ id, rank }) => generation.send({ form: { members: [...places], rank } }, [id])),
+      ...without.flatMap(({ id }) => this.#waits(id)),
       ...this.release(),
     ];
   }

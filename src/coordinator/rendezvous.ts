@@ -65,9 +65,9 @@ export class Rendezvous {
     this.#away.delete(id);
   }
 
-  /** A worker is lost. */
-  lost(id: string): void {
-    if (!this.#gone.has(id)) this.#away.add(id);
+  /** A worker is lost. Nobody is known to start one again that no launcher has started. */
+  lost({ id, ownAccord = false }: Pick<Member, 'id' | 'ownAccord'>): void {
+    if (!ownAccord && !this.#gone.has(id)) this.#away.add(id);
   }
 
   /** A worker has joined. */

@@ -173,7 +173,7 @@ export class Sessions {
   /** @param certified The id in the worker's certificate; null within the machine. */
   #joinFault({ join }: WorkerMessage, certified: string | null): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
-    const { protocol, workerId, pid: _, ...texts } = join;
+    const { protocol, workerId, pid: _, ownAccord: __, ...texts } = join;
     if (protocol !== PROTOCOL) {
       const details = `protocol ${protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
       return [status.FAILED_PRECONDITION, details];

@@ -13,14 +13,38 @@ const ANSWER_MS = 10_000;
  * @param address The coordinator's on this machine.
  * @throws OrchestratorError ERR_USAGE if the run is for this machine alone, ERR_COORDINATOR_LOST if nobody answers.
  */
-export async function invite(address: string, { worker, ...rules }: TokenRules): Promise<string> {
+export async function invite(address: string, rules: TokenRules): Promise<string> {
+  try {
+    return await ask(address, rules);
+  } catch (error) {
+    throw refusal(error as ServiceError);
+  }
+}
+
+/**
+ * What one more worker of the coordinator's machine needs to join: in a run on a network, where members know each
+ * other by certificates, a credential; otherwise the address itself.
+ *
+ * @throws OrchestratorError ERR_COORDINATOR_LOST if nobody answers.
+ */
+export async function credentialHere(address: string, seconds: number): Promise<string> {
+  try {
+    return await ask(address, { uses: 1, seconds, worker: null });
+  } catch (error) {
+    if ((error as ServiceError).code === status.FAILED_PRECONDITION) return address;
+    throw refusal(error as ServiceError);
+  }
+}
+
+/** Rejects with a ServiceError. */
+async function ask(address: string, { worker, ...rules }: TokenRules): Promise<string> {
   const client = new Coordinator(channelTarget(address), new LinkCredentials(null, () => {}), controlOptions);
   try {
     return await new Promise((resolve, reject) => {
       const deadline = Date.now() + ANSWER_MS;
       const answered = (error: ServiceError | null, answer: Credential | undefined) => {
         if (error === null) resolve(answer!.line!);
-        else reject(refusal(error));
+        else reject(error);
       };
       client.Invite({ ...rules, worker: worker ?? '' }, { deadline }, answered);
     });

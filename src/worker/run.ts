@@ -24,8 +24,10 @@ const PEER_LOST_MS = 5_000;
 const REPORT_MS = 2_000;
 
 interface WorkerOptions extends Connecting {
-  /** How many workers of a run on a network share this machine. */
-  localWorkers: number;
+  /** How many workers of a run on a network share this machine; null: as many as the launcher has started. */
+  localWorkers: number | null;
+  /** Whether a person or another program has started it, not the run's launcher. */
+  ownAccord: boolean;
 }
 
 /**
@@ -38,7 +40,9 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const note = (text: string) => void process.stderr.write(`${text}\n`);
   const reachable = await becomeReachable(options, note);
   const { id, coordinator, own, peers, addresses } = reachable;
-  const session = new CoordinatorSession(coordinator);
+  const session = new CoordinatorSession(coordinator, (reason) => {
+    note(`on standby: ${reason}; this worker takes part when one of them is free`);
+  });
   const group = offerSharedMemory();
   try {
     const welcome = await session.join({
@@ -48,7 +52,9 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       pid: process.pid,
       ...addresses,
       sharedMemory: group?.address ?? '',
+      ownAccord: options.ownAccord,
     });
+    if (options.ownAccord) note(`worker ${id} has joined the run in ${welcome.runDir}`);
     peers.expect(welcome.workers);
     // The coordinator decides whether this worker or the whole run stops. Until now a signal ended this process.
     onStopSignals((signal) => session.send({ leave: { exitCode: SIGNAL_EXIT[signal] } }));
@@ -56,7 +62,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 
     async function work(): Promise<never> {
       // Workers of other machines have processors of their own.
-      const sharing = own === null ? welcome.workers : options.localWorkers;
+      const sharing = (own === null ? null : options.localWorkers) ?? welcome.workers;
       const setup = await buildSetup(welcome, sharing);
       startWatchdog();
       const saver = new CheckpointSaver(setup, session);

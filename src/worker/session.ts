@@ -45,7 +45,7 @@ const REFUSALS: ReadonlySet<status> = new Set([
   status.PERMISSION_DENIED,
 ]);
 
-type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'form' | 'stop' | 'drain'>;
+type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'form' | 'stop' | 'drain' | 'waiting'>;
 
 /** The coordinator ended the run, and has printed the reason. */
 export class Stopped extends Error {
@@ -81,6 +81,7 @@ export class CoordinatorSession {
   readonly #client: CoordinatorClient;
   readonly #stream: ClientDuplexStream<FromWorker, CoordinatorMessage>;
   readonly #inbox: CoordinatorMessage[] = [];
+  readonly #onWaiting: (reason: string) => void;
   #wake = () => {};
   #draining = false;
   #ended = false;
@@ -93,8 +94,10 @@ export class CoordinatorSession {
   #connecting: NodeJS.Timeout | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
 
-  constructor({ address, proof }: Link) {
+  /** @param onWaiting Called with the reason when the worker gets no place for now. */
+  constructor({ address, proof }: Link, onWaiting: (reason: string) => void = () => {}) {
     this.#address = address;
+    this.#onWaiting = onWaiting;
     const credentials = new LinkCredentials(proof, (why) => this.#close(this.#stranger(why)));
     this.#client = new Coordinator(channelTarget(address), credentials, channelOptions);
     this.over = new Promise((_, reject) => {
@@ -203,6 +206,10 @@ export class CoordinatorSession {
     }
     if (message.drain) {
       this.#draining = true;
+      return;
+    }
+    if (message.waiting) {
+      this.#onWaiting(message.waiting.reason);
       return;
     }
     // Generations only increase; an older message belongs to a generation that no longer exists.

@@ -1,10 +1,20 @@
 /** Runs that outlive their workers: whichever die, and whenever, the bits are those of a run that nothing disturbed. */
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
-import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
-import { orchestrator, succeeds } from '../support/program.js';
+import {
+  allDead,
+  endLaunched,
+  ends,
+  fingerprint,
+  isAlive,
+  Launched,
+  launch,
+  readLines,
+} from '../support/launched.js';
+import { MAIN, orchestrator, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
 const settings = (...all: string[]) => all.flatMap((set) => ['--set', set]);
@@ -35,11 +45,24 @@ async function generationOf(run: Launched, workers: number, earlier: number): Pr
   await expect.poll(isThere, { timeout: 60_000, interval: 10 }).toBe(true);
 }
 
+/** Starts a worker as a person does. */
+function joins(runDir: string): { pid: number; code: Promise<number | null>; printed: () => string } {
+  const child = spawn(process.execPath, [MAIN, 'worker', '--join', runDir], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let text = '';
+  child.stderr.setEncoding('utf8').on('data', (more: string) => {
+    text += more;
+  });
+  const code = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  return { pid: child.pid!, code, printed: () => text };
+}
+
 /**
  * Ends the run in order. What it has trained is what a run that nothing disturbs trains in as many steps, bit for
  * bit, and nothing is left over.
  */
-async function expectUndisturbed(run: Launched): Promise<void> {
+async function expectUndisturbed(run: Launched, ...more: string[]): Promise<void> {
   await run.steps(run.stepsDone() + 2);
   run.process.kill('SIGTERM');
   await ends(run.outcome, 143);
@@ -47,7 +70,10 @@ async function expectUndisturbed(run: Launched): Promise<void> {
   const ledger = readLines(join(runDir, 'ledger.jsonl')).map(({ step }) => step as number);
   const steps = ledger.at(-1)!;
   expect(ledger).toEqual(Array.from({ length: steps }, (_, i) => i + 1));
-  await ends(launch(`${runDir}-undisturbed`, 2, ...TRAINING, ...settings(`schedule.steps=${steps}`)), 0);
+  await ends(
+    launch(`${runDir}-undisturbed`, 2, ...TRAINING, ...more, ...settings(`schedule.steps=${steps}`)),
+    0,
+  );
   // Who is asked to stop abandons a validation, and does not begin that of the last step.
   const bits = (dir: string) => {
     const { validation, ...others } = fingerprint(dir, steps);
@@ -146,6 +172,34 @@ test.each(['shared', 'grpc'])(
     );
   },
 );
+
+test('workers that nobody has launched join; one without a slot waits until another leaves', async () => {
+  const more = settings('batch.global=8');
+  const run = new Launched(join(folder, 'joined'), 1, ...TRAINING, ...more);
+  await run.steps(3);
+  const [launched] = run.workers();
+  const first = joins(run.runDir);
+  await generationOf(run, 2, 1);
+  const second = joins(run.runDir);
+  await expect
+    .poll(() => second.printed(), { timeout: 60_000 })
+    .toContain('on standby: all 2 slots have a worker');
+  process.kill(launched!, 'SIGTERM');
+  await generationOf(run, 2, 2);
+  await expectUndisturbed(run, ...more);
+  expect(generations(run.runDir)[2]).toEqual([first.pid, second.pid].sort((a, b) => a - b));
+  expect(await Promise.all([first.code, second.code])).toEqual([143, 143]);
+  expect(run.output).toContain('stays on standby: all 2 slots have a worker');
+});
+
+test('a test that fails leaves no process of its run', async () => {
+  const run = new Launched(join(folder, 'left'), 2, ...TRAINING);
+  await run.steps(1);
+  const all = [run.process.pid!, run.coordinator(), ...run.workers()];
+  endLaunched();
+  expect(await allDead(all)).toBe(true);
+  expect(run.workers()).toHaveLength(2);
+});
 
 test('a worker that is drained leaves after the step, and is not started again', async () => {
   const run = new Launched(join(folder, 'leaves'), 3, ...TRAINING, '--min-workers', '2');

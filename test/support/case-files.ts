@@ -239,8 +239,9 @@ function describe(action: Action): string {
   }
 }
 
-function describeMessage({ welcome, form, sync, start, commit, stop }: FromCoordinator): string {
+function describeMessage({ welcome, waiting, form, sync, start, commit, stop }: FromCoordinator): string {
   if (welcome) return 'welcome';
+  if (waiting) return `wait: ${waiting.reason}`;
   if (form) return `form, as rank ${form.rank}`;
   if (sync?.keep) return 'keep the state';
   if (sync?.holders)

@@ -17,6 +17,15 @@ export interface Outcome {
   output: string;
 }
 
+/** Those whose processes may still run. */
+const launched = new Set<Launched>();
+
+/** A test that fails before its run has ended leaves processes: none outlives its test. */
+export function endLaunched(): void {
+  for (const run of launched) run.kill();
+  launched.clear();
+}
+
 export class Launched {
   readonly process: ChildProcess;
   readonly outcome: Promise<Outcome>;
@@ -29,6 +38,7 @@ export class Launched {
     this.runDir = runDir;
     const command = [MAIN, 'launch', TRAINING, '--nodes', String(nodes), '--run-dir', runDir, ...more];
     this.process = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+    launched.add(this);
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8');
       stream?.on('data', (text: string) => {
@@ -74,6 +84,18 @@ export class Launched {
       workers: { pid: number }[];
     }[];
     return (formed?.workers ?? []).map(({ pid }) => pid);
+  }
+
+  /** Kills all its processes: the launcher first, which would start workers again. */
+  kill(): void {
+    const { pid, exitCode, signalCode } = this.process;
+    const runs = pid !== undefined && exitCode === null && signalCode === null;
+    if (runs) this.process.kill('SIGSTOP');
+    const own = runs ? [pid, ...childrenOf(pid)] : [];
+    // Without a launcher they have lost their parent.
+    const known = existsSync(join(this.runDir, 'lock')) ? [this.coordinator(), ...this.workers()] : [];
+    // The number of a process that has ended may be another's by now.
+    for (const one of [...own, ...known]) if (commandOf(one).includes(MAIN)) process.kill(one, 'SIGKILL');
   }
 
   coordinator(): number {

@@ -71,9 +71,9 @@ export class Script {
     return this.state.handle(event, this.now);
   }
 
-  join(id: string): Action[] {
+  join(id: string, ownAccord = false): Action[] {
     const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: `m/${id}` };
-    return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses });
+    return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses, ownAccord });
   }
 
   standby(id: string, withoutRunFolder = false, arithmetic = 'isa avx2'): Action[] {

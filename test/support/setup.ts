@@ -1,5 +1,7 @@
 /** Runs before every test file, also where files share what they import. */
-import { afterAll } from 'vitest';
+import { afterAll, afterEach } from 'vitest';
 import { removeFolders } from './folders.js';
+import { endLaunched } from './launched.js';
 
+afterEach(endLaunched);
 afterAll(removeFolders);

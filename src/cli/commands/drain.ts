@@ -66,8 +66,11 @@ function signal(worker: RecordedPlace, runDir: string): void {
 }
 
 /** Whether the process is that of the worker: a process id is reused. */
-function runs({ id, pid }: RecordedPlace): boolean {
+function runs({ id, pid, host }: RecordedPlace): boolean {
   try {
+    // One that no launcher has started is named after its process.
+    if (id === `${host}-${pid}`)
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes('worker');
     const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
     return variables.includes(`${ENVIRONMENT.workerId}=${id}`);
   } catch {

@@ -4,24 +4,44 @@ import type { Command } from 'commander';
 import { OrchestratorError } from '../../errors.js';
 import { ENVIRONMENT } from '../../launch/processes.js';
 import { native } from '../../native/load.js';
-import { readCredential } from '../../security/credential.js';
+import { type Credential, parseCredential, readCredential } from '../../security/credential.js';
 import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { advertisedHost, portNumber } from '../arguments.js';
 import { ignoreOutputErrors } from '../output.js';
+import { coordinatorOf, RUN, runFolder } from '../run-folder.js';
+
+/** How long a worker of the coordinator's machine has to use its token. */
+const JOIN_SECONDS = 60;
 
 interface WorkerFlags {
-  credential: string;
+  credential?: string;
+  join?: string;
   port: number;
   advertise?: string;
 }
 
-/** The number of workers on this machine, named as in torchrun; one unless the launcher says otherwise. */
-function localWorldSize({ [ENVIRONMENT.localWorldSize]: given = '1' }: NodeJS.ProcessEnv): number {
+/** The number of workers on this machine, named as in torchrun; null: nobody says it. */
+function localWorldSize({ [ENVIRONMENT.localWorldSize]: given }: NodeJS.ProcessEnv): number | null {
+  if (given === undefined) return null;
   if (/^[1-9]\d{0,3}$/.test(given)) return Number(given);
   throw new OrchestratorError(
     'ERR_USAGE',
     `${ENVIRONMENT.localWorldSize}: expected the number of workers on this machine, received ${given}`,
   );
+}
+
+async function credentialFrom({ credential, join }: WorkerFlags): Promise<Credential> {
+  if ((credential === undefined) === (join === undefined)) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      'Expected either --join RUN or --credential FILE',
+      '--join is for the machine of the coordinator; for others `orchestrator invite RUN` prints a credential',
+    );
+  }
+  if (credential !== undefined) return readCredential(credential);
+  const runDir = runFolder(join!);
+  const { credentialHere } = await import('../../rpc/invite.js');
+  return parseCredential(await credentialHere(coordinatorOf(runDir, 'worker --join'), JOIN_SECONDS), runDir);
 }
 
 export function register(program: Command): void {
@@ -30,26 +50,30 @@ export function register(program: Command): void {
     .description(
       'join a run as a worker; `launch` starts those of its machine, and `invite` prints the credential',
     )
-    .requiredOption('--credential <file|->', 'file with the credential; - = standard input')
+    .option('--join <run>', `a run of this machine and user: ${RUN}`)
+    .option('--credential <file|->', 'file with the credential of a run elsewhere; - = standard input')
     .option('--port <n>', 'port on which workers of other machines reach this one; 0 = any', portNumber, 0)
     .option(
       '--advertise <host>',
       'host under which they reach it (default: the address from which it reaches the coordinator)',
       advertisedHost,
     )
-    .action(async ({ credential, port, advertise }: WorkerFlags) => {
+    .action(async (flags: WorkerFlags) => {
       ignoreOutputErrors();
       // Who types it may still interrupt it.
-      const given = readCredential(credential);
+      const credential = await credentialFrom(flags);
       // Until it has joined, there is nothing to save.
       onStopSignals((signal) => process.exit(SIGNAL_EXIT[signal]));
       const { runWorker } = await import('../../worker/run.js');
+      const { [ENVIRONMENT.workerId]: started } = process.env;
       const exitCode = await runWorker({
-        credential: given,
-        workerId: process.env[ENVIRONMENT.workerId] ?? `${hostname()}-${process.pid}`,
-        port,
-        advertise: advertise ?? null,
-        localWorkers: localWorldSize(process.env),
+        credential,
+        ownAccord: started === undefined,
+        workerId: started ?? `${hostname()}-${process.pid}`,
+        port: flags.port,
+        advertise: flags.advertise ?? null,
+        // On another machine it is alone unless somebody says otherwise.
+        localWorkers: localWorldSize(process.env) ?? (flags.join === undefined ? 1 : null),
       });
       // A run that failed or was stopped may end in the middle of a step.
       native().exitProcess(exitCode);

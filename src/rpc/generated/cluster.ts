@@ -39,6 +39,7 @@ import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_St
 import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from './orchestrator/v1/Sync.js';
 import type { Validated as _orchestrator_v1_Validated, Validated__Output as _orchestrator_v1_Validated__Output } from './orchestrator/v1/Validated.js';
 import type { ValidationLoss as _orchestrator_v1_ValidationLoss, ValidationLoss__Output as _orchestrator_v1_ValidationLoss__Output } from './orchestrator/v1/ValidationLoss.js';
+import type { Waiting as _orchestrator_v1_Waiting, Waiting__Output as _orchestrator_v1_Waiting__Output } from './orchestrator/v1/Waiting.js';
 import type { Welcome as _orchestrator_v1_Welcome, Welcome__Output as _orchestrator_v1_Welcome__Output } from './orchestrator/v1/Welcome.js';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
@@ -92,6 +93,7 @@ export interface ProtoGrpcType {
       Sync: MessageTypeDefinition<_orchestrator_v1_Sync, _orchestrator_v1_Sync__Output>
       Validated: MessageTypeDefinition<_orchestrator_v1_Validated, _orchestrator_v1_Validated__Output>
       ValidationLoss: MessageTypeDefinition<_orchestrator_v1_ValidationLoss, _orchestrator_v1_ValidationLoss__Output>
+      Waiting: MessageTypeDefinition<_orchestrator_v1_Waiting, _orchestrator_v1_Waiting__Output>
       Welcome: MessageTypeDefinition<_orchestrator_v1_Welcome, _orchestrator_v1_Welcome__Output>
     }
   }

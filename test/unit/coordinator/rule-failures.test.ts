@@ -84,6 +84,22 @@ describe('failures', () => {
     expect(reason(wait(250))).toBe('ERR_WORKER_LOST: Lost rank 1 (pid 101 on h) at step 1: reset');
   });
 
+  test.each([false, true])(
+    'whether the last worker is waited for that was lost, if it came by itself: %s',
+    (came) => {
+      const script = new Script({ workers: 1 });
+      script.join('a');
+      script.standby('a');
+      script.join('b', came);
+      script.standby('b');
+      script.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: false });
+      expect(script.state.places).toMatchObject([{ id: 'b' }]);
+      script.event({ type: 'lost', id: 'b', reason: 'its connection was reset' });
+      script.event({ type: 'tick' });
+      expect(script.state.phase).toBe(came ? 'FAILED' : 'JOINING');
+    },
+  );
+
   test('processes that end before they join, and are not started again', () => {
     const script = new Script();
     script.event({ type: 'exited', id: 'a', exit: ended(1), again: false });

@@ -6,6 +6,7 @@ import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sy
 import type { Orders as _orchestrator_v1_Orders, Orders__Output as _orchestrator_v1_Orders__Output } from '../../orchestrator/v1/Orders.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from '../../orchestrator/v1/Stop.js';
 import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from '../../orchestrator/v1/Drain.js';
+import type { Waiting as _orchestrator_v1_Waiting, Waiting__Output as _orchestrator_v1_Waiting__Output } from '../../orchestrator/v1/Waiting.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromCoordinator {
@@ -17,7 +18,8 @@ export interface FromCoordinator {
   'commit'?: (_orchestrator_v1_Orders | null);
   'stop'?: (_orchestrator_v1_Stop | null);
   'drain'?: (_orchestrator_v1_Drain | null);
-  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain";
+  'waiting'?: (_orchestrator_v1_Waiting | null);
+  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain"|"waiting";
 }
 
 export interface FromCoordinator__Output {
@@ -29,5 +31,6 @@ export interface FromCoordinator__Output {
   'commit'?: (_orchestrator_v1_Orders__Output | null);
   'stop'?: (_orchestrator_v1_Stop__Output | null);
   'drain'?: (_orchestrator_v1_Drain__Output | null);
-  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain";
+  'waiting'?: (_orchestrator_v1_Waiting__Output | null);
+  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain"|"waiting";
 }

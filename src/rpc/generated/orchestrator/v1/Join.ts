@@ -28,6 +28,10 @@ export interface Join {
    * where local_address means something
    */
   'machine'?: (string);
+  /**
+   * no launcher has started it, so none will start it again
+   */
+  'ownAccord'?: (boolean);
 }
 
 export interface Join__Output {
@@ -57,4 +61,8 @@ export interface Join__Output {
    * where local_address means something
    */
   'machine': (string);
+  /**
+   * no launcher has started it, so none will start it again
+   */
+  'ownAccord': (boolean);
 }
