@@ -158,7 +158,7 @@ test('doctor, launch --dry-run, estimate and profile know the device', () => {
   expect(run('doctor')).toContain(`on: GPU 0: ${NAME}, 4.0 GiB; no CUDA, no cuBLASLt`);
   const plan = run('launch', TRAINING, '--nodes', '2', '--dry-run', ...FP32, ...CUDA);
   expect(plan).toMatch(/^rank 1 +slots 1-2 \(2 samples\), GPU 0 \(emulated GPU/m);
-  expect(plan).toMatch(/LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 ORCHESTRATOR_GPU=1 .* worker$/m);
+  expect(plan).toMatch(/LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 ORCHESTRATOR_GPU=1 .* worker --credential -$/m);
   const page = run('estimate', TRAINING, ...FP32, ...CUDA);
   expect(page).toMatch(/^GPU memory of a worker \(rank 0\) with activation_checkpointing: nothing\n/m);
   expect(page).toContain('1 worker with a GPU each');
