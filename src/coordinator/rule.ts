@@ -225,12 +225,13 @@ export class RunState {
   #onLeave(id: string, exitCode: number, now: number): Action[] {
     const { members, least } = this.#membership;
     const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
+    const isKnown = members.leaving.some((one) => one.id === id);
     members.wantsToLeave(id, code);
     if (this.#stop !== null || members.staying < least) {
       return this.#onStop(code, this.#stoppedBy(id, code), now);
     }
     const released = this.#membership.release();
-    if (released.length > 0) return released;
+    if (released.length > 0 || isKnown) return released;
     return [{ type: 'note', message: `${this.#membership.name(id)} leaves after the step` }];
   }
 

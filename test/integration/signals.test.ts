@@ -55,7 +55,8 @@ const phases = (runDir: string) =>
 
 /** The run has ended in order: stopped, and with a checkpoint of the last step in its records. */
 function expectSaved(runDir: string, output: string): void {
-  expect(phases(runDir).slice(-3), output).toEqual(['DRAINING', 'CHECKPOINTING', 'STOPPED']);
+  // Before it, those that are left form a generation where a worker left first.
+  expect(phases(runDir).slice(-2), output).toEqual(['CHECKPOINTING', 'STOPPED']);
   const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
   expect(output).toContain(`stopped after step ${step}; run the same command to resume`);
   fingerprint(runDir, step); // reads its checkpoint
