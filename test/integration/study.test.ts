@@ -15,7 +15,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { lockOwner } from '../../src/native/lock.js';
 import { temporaryFolder } from '../support/folders.js';
-import { allDead, childrenOf, commandOf, isPending, type Outcome, readLines } from '../support/launched.js';
+import {
+  allDead,
+  childrenOf,
+  commandOf,
+  isPending,
+  isSuspended,
+  type Outcome,
+  readLines,
+} from '../support/launched.js';
 import { MAIN, orchestratorIn, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
@@ -146,6 +154,7 @@ describe('study', () => {
       const child = scoring()!;
       // So that it cannot end before it is told to.
       process.kill(child, 'SIGSTOP');
+      await until(() => isSuspended(child)); // two signals at once may be taken in either order
       process.kill(pid, 'SIGTERM');
       await until(() => isPending(child, 'SIGTERM'));
       process.kill(child, 'SIGCONT');
