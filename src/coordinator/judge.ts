@@ -9,8 +9,8 @@ import type { Place } from './events.js';
 const LISTED = 3;
 
 /**
- * Of three members or more, those whose value is not that of most of the members: the fault is theirs. None where
- * most do not agree.
+ * The members whose value differs from that of the majority, so that the fault is theirs. There are none if there are
+ * fewer than three members, or no value has a majority.
  */
 export function oddOnes(places: readonly Place[], values: readonly unknown[]): Place[] {
   const most = values.find(

@@ -11,7 +11,7 @@ import { comparedLoss, lower, type RunView } from '../telemetry/run-progress.js'
 const validationLoss = z.object({ step: z.number(), loss: z.number() });
 
 const totalsSchema = z.object({
-  /** Of all steps and validations. */
+  /** The time of all steps and validations. */
   seconds: z.number().min(0),
   missed_checkpoints: z.int().min(0),
   validation: z

@@ -26,7 +26,7 @@ const WIDTH = 420;
 const HEIGHT = 300;
 const MARGIN = { left: 64, right: 16, top: 40, bottom: 44 };
 const COLUMNS = 2;
-/** Of a line of so few points each is marked. */
+/** The points of a line are marked if there are at most so many. */
 const MOST_MARKED = 12;
 /** The least width of the list of labels, that of a character (few are wider), and the distance of its lines. */
 const LEGEND = 150;
@@ -140,7 +140,7 @@ function drawLegend(labels: readonly string[], left: number): string {
     .join('\n');
 }
 
-/** Of a long label its end stays, which tells paths and names of runs apart. */
+/** Shortens a long label at its beginning, because the ends of paths and names of runs tell them apart. */
 function shortLabel(label: string): string {
   return label.length <= LONGEST_LABEL ? label : `...${label.slice(3 - LONGEST_LABEL)}`;
 }

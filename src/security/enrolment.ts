@@ -17,7 +17,7 @@ import type { Tokens } from './tokens.js';
 
 /** The protocol (ALPN) of enrolment. */
 export const ENROLMENT_PROTOCOL = 'orchestrator-enrolment';
-/** Of a request or an answer, in bytes. */
+/** The longest request or answer, in bytes. */
 const MAX_LINE = 4_096;
 const DEADLINE_MS = 5_000;
 const MAX_ID = 128;

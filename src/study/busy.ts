@@ -1,7 +1,7 @@
 /** The processor time of the processes that this one has started. */
 import { textOrNull } from '../files/io.js';
 
-/** Of times in /proc, whatever the kernel's own clock. */
+/** Ticks per second of the times in /proc; it does not depend on the kernel's own clock. */
 const TICKS_PER_SECOND = 100;
 
 /**

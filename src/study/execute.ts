@@ -16,7 +16,7 @@ import { describeExit, signalOfCode, stopCodeOf } from '../signals.js';
 
 /** How long the processes of a study that was killed may take to save. */
 const ORPHANS_MS = 120_000;
-/** Of a log, where the error of a failed run is looked for. */
+/** How much of the end of a log is searched for the error of a failed run. */
 const TAIL_BYTES = 16_384;
 
 /** What a command tells the study that has started it. */

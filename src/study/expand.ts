@@ -17,7 +17,7 @@ export interface StudyRun {
   data: string;
   seed: number;
   config: Config;
-  /** Of the configuration, without what changes no result. */
+  /** Hash of the configuration without the keys that change no result. */
   hash: string;
 }
 

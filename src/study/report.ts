@@ -15,7 +15,7 @@ function rounded(_: string, value: unknown): unknown {
   return typeof value === 'number' ? Number(value.toPrecision(DIGITS)) : value;
 }
 
-/** Of this machine. */
+/** The hardware of this machine. */
 function occasion(): Occasion {
   const { isa } = native().host();
   const [first] = cpus();

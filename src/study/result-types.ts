@@ -12,7 +12,7 @@ export interface Measured {
   mean: number;
   /** Over seeds; null for one. */
   deviation: number | null;
-  /** Of the mean, from resampled pictures and seeds; null without resamples. */
+  /** The interval of the mean, from resampled pictures and seeds; null without resamples. */
   interval: Interval | null;
 }
 

@@ -46,12 +46,12 @@ export interface RunView {
   validating_seconds: number | null;
   /** How far it is; null: not known yet, or none is. */
   validating_slots: ValidatedSlots | null;
-  /** Of the EMA, or of the master weights where those alone are validated. */
+  /** The losses of the EMA, or of the master weights if only those are validated. */
   validation: {
     weights: string;
     last: ValidationLoss | null;
     best: ValidationLoss | null;
-    /** Of the last validation of this process. */
+    /** The duration of the last validation of this process. */
     seconds: number | null;
   } | null;
   checkpoint: { step: number; path: string; age_seconds: number | null } | null;
@@ -105,7 +105,7 @@ export class RunProgress implements Sink {
     if (checkpoint !== null) this.#checkpoint = { ...checkpoint, at: null };
   }
 
-  /** Of all steps of this process. */
+  /** The sum over all steps of this process. */
   get totals(): { steps: number; samples: number } {
     return this.#totals;
   }

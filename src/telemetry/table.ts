@@ -27,7 +27,7 @@ interface TableOptions {
 export interface LiveTable extends Sink {
   /** The terminal's size has changed. */
   resized(): void;
-  /** The run goes on after Ctrl-Z: the shell has written below the table, which is drawn anew below that. */
+  /** The run continues after Ctrl-Z. The shell has written below the table, so the next table is drawn below that. */
   continued(): void;
 }
 

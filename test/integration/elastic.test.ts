@@ -116,8 +116,8 @@ describe('a worker that is killed', () => {
     const run = new Launched(join(folder, '2-0-2'), 2, ...TRAINING);
     await run.says('checkpoint of step 40 in');
     for (const pid of run.workers()) process.kill(pid, 'SIGKILL');
-    await run.says('goes on from step');
-    const [, from] = /goes on from step (\d+) with/.exec(run.output)!;
+    await run.says('the run continues after step');
+    const [, from] = /the run continues after step (\d+) with/.exec(run.output)!;
     expect(Number(from) % 40).toBe(0);
     await expectUndisturbed(run);
   });

@@ -104,7 +104,7 @@ describe('of a run that is too short for it', () => {
     expect(succeeds(orchestrator('checkpoint', 'inspect', runDir))).toContain(text);
     const average = checkpoint(runDir, 4, 'ema.safetensors');
     expect(succeeds(orchestrator('model', 'inspect', average))).toContain(text);
-    // Of a run it takes the master weights, and says so.
+    // It takes the master weights of a run, and says so.
     expect(succeeds(orchestrator('model', 'inspect', runDir))).toMatch(
       /^weights +master weights of step 4; the checkpoint also holds the EMA, which `model export` takes by default$/m,
     );

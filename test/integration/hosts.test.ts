@@ -87,7 +87,7 @@ test('a worker with other instructions is refused, and the run goes on', async (
     expect(output).toMatch(/it computes with .*isa generic, .* and the others with /);
     const done = launched.stepsDone();
     await launched.steps(done + 2);
-    expect(launched.output).not.toContain('goes on from step');
+    expect(launched.output).not.toContain('the run continues after step');
   } finally {
     launched.process.kill('SIGTERM');
   }

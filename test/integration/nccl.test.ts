@@ -70,7 +70,7 @@ test('four workers on three GPUs: auto takes gRPC and says why, to the same bits
   expect(refused.output).toMatch(/^hint: exchange: auto uses gRPC when GPUs cannot be connected$/m);
 });
 
-test('a worker that is killed is left out, and the others connect their GPUs anew', async () => {
+test('a worker that is killed is left out, and the others connect their GPUs again', async () => {
   const runDir = join(folder, 'killed');
   const options = [...SETTINGS, '--set', 'schedule.steps=1000', '--set', 'schedule.decay=constant'];
   const run = new Launched(runDir, 3, ...options, ...exchange('nccl'), '--max-restarts', '0');
@@ -78,7 +78,7 @@ test('a worker that is killed is left out, and the others connect their GPUs ane
   const pids = [run.process.pid as number, run.coordinator(), ...run.workers()];
   process.kill(run.workers()[1] as number, 'SIGKILL');
   await run.says('2 workers go on');
-  await run.says('goes on from step');
+  await run.says('the run continues after step');
   await run.steps(run.stepsDone() + 1);
   run.process.kill('SIGTERM');
   await ends(run.outcome, 143);

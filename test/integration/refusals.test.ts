@@ -129,7 +129,7 @@ describe('refused with a run in the folder', () => {
   });
 
   test('metrics on an address of another machine', async () => {
-    // Of TEST-NET-1, which no machine has.
+    // An address of TEST-NET-1, which no machine has.
     const there = ['metrics_port=9464', 'metrics_host=192.0.2.1'].flatMap((value) =>
       set(`telemetry.${value}`),
     );

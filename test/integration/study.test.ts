@@ -117,7 +117,7 @@ describe('study', () => {
     }
     for (const run of runs) {
       expect(readLines(join(folder, 'whole', run, 'metrics.jsonl')).length).toBeGreaterThan(12);
-      // Of its checkpoints, the one that was scored stays.
+      // Only the checkpoint that was scored is kept.
       const { step } = JSON.parse(readFileSync(join(folder, 'whole', run, 'scores.json'), 'utf8'));
       const kept = `step-${String(step).padStart(8, '0')}`;
       expect(readdirSync(join(folder, 'whole', run, 'checkpoints'))).toEqual([kept]);

@@ -298,7 +298,7 @@ describe('refusals', () => {
     await run.says('step 2/');
     const invited = orchestrator('invite', run.runDir).stdout;
     const worker = (input: string) => orchestratorIn({ input }, 'worker', '--credential', '-');
-    // Of the same length.
+    // The token has the same length.
     expect(worker(invited.replace(/\.[^.]+\./, `.${'A'.repeat(43)}.`))).toMatchObject({
       status: 1,
       stderr: expect.stringMatching(

@@ -84,7 +84,7 @@ describe('of runs that are over', () => {
       expect(page).toMatch(new RegExp(`^mixed/${name} +UNREADABLE `, 'm'));
     expect(page).toMatch(/^mixed\/two +DONE +12\/12 /m);
     expect(page).toMatch(/^ERR_CONFIG: .*damaged\/config\.yaml is no YAML: /m);
-    // Of long paths, which leave no room for more.
+    // The paths are long, and leave no room for more.
     const deep = join(folder, 'deep'.repeat(40));
     cpSync(join(runs, 'two'), join(deep, 'two'), { recursive: true });
     expect(succeeds(orchestrator('runs', deep))).toBe(`run\n${join(deep, 'two')}\n`);

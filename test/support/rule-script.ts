@@ -21,7 +21,7 @@ export const SETTINGS: Settings = {
   resumeStep: 0,
 };
 
-/** Of a worker that has nothing to do. */
+/** The heartbeat of a worker that has nothing to do. */
 export const HEARTBEAT: Heartbeat = { validated: 0, stage: 'IDLE', ticks: 0 };
 
 export const ready = (changes: Partial<Ready> = {}): Ready => ({

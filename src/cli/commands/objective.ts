@@ -69,7 +69,7 @@ async function show(name: string, options: Options): Promise<void> {
   printResult(shown, options.json, (result) => render(result, options.t === undefined));
 }
 
-/** Of the many rows that nobody asked for one by one, a page shows eleven. */
+/** How many rows a page shows unless the user asks for certain ones. */
 const PAGE_ROWS = 11;
 
 function render({ name, shift, rows, grid }: Shown, shorten: boolean): string {

@@ -147,7 +147,7 @@ test('every metric of a run is shown', () => {
     .flat()
     .map(({ name }) => `orchestrator_${name}`)
     .filter((name) => ![...shown].some((other) => other === name || other.startsWith(`${name}_`)));
-  // Of the choice of runs, and of the alert StepStalled.
+  // Metrics of the run selector, and of the alert StepStalled.
   expect(names).toEqual(['orchestrator_run_info', 'orchestrator_validating']);
 });
 

@@ -19,7 +19,7 @@ describe('the time of a run', () => {
     const { step, validation, run } = await secondsOf(load());
     expect(step).toBeGreaterThan(0);
     expect(run).toBeCloseTo(24 * step + 3 * validation!, 9);
-    // Of a resumed run, what remains.
+    // For a resumed run: what remains.
     expect((await secondsOf(load(), 16)).run).toBeCloseTo(8 * step + validation!, 9);
     expect((await secondsOf(load(), 15)).run).toBeCloseTo(9 * step + 2 * validation!, 9);
     expect((await secondsOf(load(), 24)).run).toBe(0);

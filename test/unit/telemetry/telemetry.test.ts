@@ -348,7 +348,7 @@ describe('the metrics server', () => {
     ['http://x:1/metrics?name', '', '200'],
     ['/metrics', 'host: y\r\n', '200'],
     ['/metrics?run=x%4020261126-094430', '', '200'],
-    // Of a run that had the address before.
+    // A run that had the address before.
     ['/metrics?run=y%4020261126-094430', '', '404'],
     ['/metrics?run=', '', '404'],
     ['/metrics?run=%', '', '404'],

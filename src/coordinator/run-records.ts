@@ -1,0 +1,304 @@
+/** What the records of a run say of its steps, validations and checkpoints, and how long each of them took. */
+import { bestStep } from '../checkpoint/retention.js';
+import { isLogged, validatedWeights, validationEvery } from '../config/derived.js';
+import { slotCount } from '../config/schema.js';
+import { type Fault, faultLines } from '../fault.js';
+import type { Ready } from '../rpc/proto.js';
+import { describeSlots } from '../step/assignment.js';
+import { learningRate } from '../step/learning-rate.js';
+import { comparableFrom } from '../step/plan.js';
+import { workerNumbers } from '../telemetry/metrics.js';
+import type { CheckpointRecord, MissedCheckpoint, Recorder } from '../telemetry/record.js';
+import { counted, timeSpan } from '../text/quantities.js';
+import {
+  attentionSummary,
+  forwardShare,
+  lossByTime,
+  skippedRows,
+  stepLoss,
+  stepRows,
+  validationSummary,
+} from './combine.js';
+import type { Action, Event, Place } from './events.js';
+import { ledgerLine } from './ledger-file.js';
+import { Pace } from './pace.js';
+import type { ResolvedRun } from './resolve-run.js';
+import type { RunDir } from './run-dir.js';
+import { ValidationProgress } from './validation-progress.js';
+
+/** Without checkpoints the records are synced after so many steps, so that readers need not read all of them. */
+const SYNC_STEPS = 10_000;
+
+type ActionOf<T extends Action['type']> = Extract<Action, { type: T }>;
+
+export class RunRecords {
+  readonly #resolved: ResolvedRun;
+  readonly #dir: RunDir;
+  readonly #recorder: Recorder;
+  /** Rows that are trained on. */
+  readonly #trainedRows: number;
+  /** Validation losses of the EMA by step. */
+  readonly losses = new Map<number, number>();
+  /** The workers' Ready messages by rank; empty before the first step. */
+  #ready: readonly Ready[] = [];
+  /** The journal's line of the generation that formed. */
+  #generation: { generation: number; [key: string]: unknown } = { generation: 0 };
+  #lastCommit = 0;
+  /** Seconds of suspension, and of a validation, since the last commit. */
+  #suspendedSeconds = 0;
+  #validationSeconds = 0;
+  /** Seconds from the commit before the last to the last one, without a validation or suspension in between. */
+  #stepSeconds = 0;
+  readonly #validationProgress = new ValidationProgress();
+  #lastStep = 0;
+  /** The last step that the journal says is on disk. */
+  #synced = 0;
+  /** The first step of this process. */
+  #firstStep = 0;
+  /** When the first step began. */
+  #startedAt = 0;
+  #pace: Pace | null = null;
+  /** Checkpoints left out because another one was still being written. */
+  #leftOut = 0;
+  /** Rows with values that are not finite, which were named. */
+  readonly #skipped = new Set<number>();
+
+  constructor(resolved: ResolvedRun & { rows: number }, dir: RunDir, recorder: Recorder) {
+    this.#resolved = resolved;
+    this.#dir = dir;
+    this.#recorder = recorder;
+    this.#trainedRows = resolved.rows - resolved.config.data.validation_rows;
+  }
+
+  /** The last committed step of this process; 0 before the first. */
+  get lastStep(): number {
+    return this.#lastStep;
+  }
+
+  /** Seconds since the first step began. */
+  get seconds(): number {
+    return (performance.now() - this.#startedAt) / 1000;
+  }
+
+  /** The step goes on where it was, so the time is not its own. */
+  suspended(seconds: number): void {
+    this.#suspendedSeconds += seconds;
+    this.#recorder.note('info', `the run stood still for ${timeSpan(seconds)}, suspended`);
+  }
+
+  heartbeat({ id, heartbeat }: Extract<Event, { type: 'heartbeat' }>): void {
+    const slots = this.#validationProgress.heard(id, heartbeat.validated, this.#validationSlots);
+    if (slots !== null) this.#recorder.validating(slots);
+  }
+
+  /** A generation forms. It is in the journal once it has started: until then the run folder is not changed. */
+  generation({ generation, step, workers }: ActionOf<'journal'>, minWorkers: number): void {
+    this.#recorder.generation(generation);
+    if (generation > 1) this.#recorder.count('restarts', 1);
+    this.#generation = {
+      generation,
+      step,
+      checkpoint: this.#resolved.checkpoint?.path ?? null,
+      segments: this.#resolved.segments,
+      started_unix_seconds: this.#dir.started,
+      workers,
+      min_workers: minWorkers,
+      unix_seconds: Date.now() / 1000,
+    };
+  }
+
+  /** All workers of the first generation are ready: from now on the run folder is changed. */
+  #begin(firstStep: number): void {
+    const { notes, warnings, losses, validations } = this.#dir.begin(this.#resolved);
+    const from = comparableFrom(this.#resolved.segments);
+    for (const [step, loss] of losses) if (step >= from) this.losses.set(step, loss);
+    this.#journalGeneration();
+    this.#recorder.begin();
+    const comparable = validations.filter(({ step }) => step >= from);
+    this.#recorder.start({ firstStep, validations: comparable });
+    for (const note of notes) this.#recorder.note('info', note);
+    for (const warning of warnings) this.#recorder.note('warn', warning);
+  }
+
+  #journalGeneration(): void {
+    const { journal, metrics } = this.#dir.records;
+    journal.append({ ...this.#generation, metrics: metrics.recorded });
+    journal.sync();
+  }
+
+  /** All workers of a generation are ready. */
+  started({ firstStep, ready: all }: ActionOf<'started'>, places: readonly Place[]): void {
+    const begins = this.#ready.length === 0;
+    this.#ready = all;
+    const ready = all[0]!;
+    const { config } = this.#resolved;
+    if (begins) this.#begin(firstStep);
+    else this.#journalGeneration();
+    this.#restartClock();
+    if (!begins) {
+      const who = places.map(describePlace).join(', ');
+      this.#recorder.note('info', `the run continues after step ${firstStep - 1} with ${who}`);
+      return;
+    }
+    this.#firstStep = firstStep;
+    this.#synced = firstStep - 1;
+    this.#startedAt = this.#lastCommit;
+    this.#pace = new Pace({
+      firstStep,
+      steps: config.schedule.steps,
+      validateEvery: validationEvery(config),
+      validationPasses: this.#validationSlots / slotCount(config),
+      checkpointEvery: config.checkpoint.every,
+      checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
+    });
+    const workers = places.map(describePlace).join(', ');
+    this.#recorder.note(
+      'info',
+      `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
+        `${counted(slotCount(config), 'slot')} x ${config.batch.micro}; ${workers}`,
+    );
+    const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
+    if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
+    const { steps } = config.schedule;
+    const held = config.data.validation_rows;
+    const data = `data ${config.data.path}: ${counted(this.#trainedRows, 'row')} to train on, ${held} held out`;
+    // Other starts are in the notes of how the run was found.
+    const { checkpoint } = this.#resolved;
+    const weights = checkpoint === null && config.init === null ? [`weights from seed ${config.seed}`] : [];
+    for (const line of [...weights, data, `steps ${firstStep} to ${steps}, run folder ${this.#dir.path}`])
+      this.#recorder.note('info', line);
+  }
+
+  /** Called before the workers hear of the commit, so that a validation lies between two calls. */
+  commit({ step, prepared }: ActionOf<'commit'>): void {
+    const elsewhere = this.#validationSeconds + this.#suspendedSeconds;
+    this.#stepSeconds = (performance.now() - this.#lastCommit) / 1000 - elsewhere;
+    this.#restartClock();
+    const { micro } = this.#resolved.config.batch;
+    this.#dir.records.ledger.append(ledgerLine(step, micro, stepRows(prepared)));
+  }
+
+  /** The next step begins, after a commit or in a new generation: what was before is not part of its time. */
+  #restartClock(): void {
+    this.#lastCommit = performance.now();
+    this.#validationSeconds = 0;
+    this.#suspendedSeconds = 0;
+  }
+
+  /** Counts skipped rows, and warns of those that are skipped for the first time in this process. */
+  #countSkipped(rows: readonly number[]): void {
+    this.#recorder.count('skipped_rows', rows.length);
+    const fresh = [...new Set(rows)].filter((row) => !this.#skipped.has(row)).sort((a, b) => a - b);
+    if (fresh.length === 0) return;
+    for (const row of fresh) this.#skipped.add(row);
+    const named =
+      fresh.slice(0, 10).join(', ') + (fresh.length > 10 ? `, and ${fresh.length - 10} more` : '');
+    const what = 'a stored value is not finite: weight 0 whenever it is drawn (data.on_non_finite is skip)';
+    this.#recorder.note('warn', `row ${named}: ${what}`);
+  }
+
+  /** Records the numbers of a committed step. */
+  step({ step, prepared, places, validate }: ActionOf<'record'>): void {
+    this.#lastStep = step;
+    this.#validationProgress.committed(validate);
+    const seconds = this.#stepSeconds;
+    this.#pace?.add(step, seconds, forwardShare(prepared));
+    this.#countSkipped(skippedRows(prepared));
+    const { config } = this.#resolved;
+    const { steps } = config.schedule;
+    this.#recorder.step({
+      step,
+      steps,
+      epoch: (step * config.batch.global) / this.#trainedRows,
+      logged: isLogged(config, step, this.#firstStep),
+      loss: stepLoss(prepared),
+      gradientNorm: prepared[0]!.gradientNorm,
+      learningRate: learningRate(config, step),
+      seconds,
+      samples: config.batch.global,
+      flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
+      matmulPeak: this.#ready.reduce((sum, { matmulPeak }) => sum + matmulPeak, 0),
+      times: lossByTime(prepared),
+      attention: attentionSummary(prepared),
+      gradientNorms: prepared[0]!.gradientNorms,
+      workers: places.map((worker, rank) => ({
+        ...worker,
+        device: this.#ready[rank]?.device ?? '',
+        numbers: workerNumbers(prepared[rank]!.numbers),
+      })),
+      validating: validate,
+      etaSeconds: this.#pace?.remaining(step) ?? null,
+    });
+    if (step >= this.#synced + SYNC_STEPS) this.sync(step);
+    const forecast = this.#pace?.forecast() ?? null;
+    if (forecast !== null) this.#recorder.note('info', forecast);
+  }
+
+  /** Slots of a validation, with all its weights. */
+  get #validationSlots(): number {
+    return (this.#ready[0]?.validation.length ?? 0) * validatedWeights(this.#resolved.config).length;
+  }
+
+  validation({ step, parts }: ActionOf<'validation'>): void {
+    // The workers that are done first wait for the slowest in the exchange of the next step.
+    const slowest = Math.max(...parts.map((part) => part.seconds));
+    const seconds = Math.max(0, slowest - this.#suspendedSeconds);
+    this.#validationSeconds = seconds;
+    this.#validationProgress.over();
+    if (parts.some(({ abandoned }) => abandoned)) {
+      this.#recorder.note('info', `validation at step ${step} abandoned`);
+      return;
+    }
+    this.#pace?.validated(seconds);
+    const results = validationSummary(parts, this.#ready[0]?.validation ?? []);
+    const emaDistance = this.#resolved.config.ema === null ? null : parts[0]!.emaDistance;
+    this.#recorder.validation({ step, seconds, results, emaDistance });
+    const loss = results.find(({ weights }) => weights === 'ema')?.mean;
+    if (loss === undefined) return;
+    this.losses.set(step, loss);
+    const isBest = bestStep([...this.losses.keys()], this.losses) === step;
+    if (isBest && this.#resolved.config.checkpoint.keep_best) {
+      this.#recorder.note('info', `step ${step} has the lowest validation loss of the EMA so far`);
+    }
+  }
+
+  /** Brings ledger and metrics to the disk, and says so in the journal. */
+  sync(step: number): void {
+    const { ledger, metrics, journal } = this.#dir.records;
+    ledger.sync();
+    metrics.sync();
+    const { generation } = this.#generation;
+    journal.append({ generation, step, unix_seconds: Date.now() / 1000, metrics: metrics.recorded });
+    journal.sync();
+    this.#synced = step;
+  }
+
+  checkpoint(checkpoint: CheckpointRecord): void {
+    this.#pace?.saved(checkpoint.seconds);
+    this.#recorder.checkpoint(checkpoint);
+  }
+
+  /** Where the disk is always slower than training, the user is told of the 1st, 10th, 100th, ... left out. */
+  missedCheckpoint(missed: MissedCheckpoint): void {
+    // When a checkpoint is left out, another one is still being written.
+    if (missed.reason === 'failed') this.#pace?.saved(null);
+    this.#recorder.missedCheckpoint(missed);
+    if (missed.reason === 'skipped') {
+      this.#leftOut++;
+      if (!/^10*$/.test(String(this.#leftOut))) return;
+      if (this.#leftOut > 1) this.#recorder.note('warn', `${this.#leftOut} checkpoints were left out so far`);
+    }
+    this.fault('warn', missed.fault);
+  }
+
+  /** Notes what went wrong, and what to do. */
+  fault(level: 'warn' | 'error', fault: Fault): void {
+    const [what, ...hints] = faultLines(fault);
+    this.#recorder.note(level, what);
+    for (const hint of hints) this.#recorder.note('info', hint);
+  }
+}
+
+function describePlace({ rank, pid, firstSlot, endSlot }: Place): string {
+  return `rank ${rank} (pid ${pid}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`;
+}
