@@ -405,10 +405,14 @@ describe('what cannot be is refused', () => {
     expect(await view).toHaveLength(tensor!.length);
     const alone = await openEngine();
     await expect(alone.join(native().createGroup())).rejects.toMatchObject({ code: 'ERR_SHARED_MEMORY' });
-    const busy = await openEngine();
-    const joined = busy.join(group());
+    // It waits for its peer, so that it is busy.
+    const [busy, peer] = [await openEngine(), await openEngine()];
+    const two = [native().createGroup(), native().createGroup()];
+    const addresses = two.map(({ address }) => address);
+    for (const [rank, made] of two.entries()) made.form(addresses, rank, 1);
+    const joined = busy.join(two[0]!);
     expect(() => busy.posEmbed()).toThrowError(expect.objectContaining({ code: 'ERR_INTERNAL' }));
-    await joined;
+    await Promise.all([joined, peer.join(two[1]!)]);
     expect(busy.posEmbed().length).toBeGreaterThan(0);
     const member = await openEngine();
     await member.join(group());
