@@ -68,6 +68,10 @@ interface Records {
   journal: JsonlFile;
 }
 
+interface Beginning extends Pick<ResolvedRun, 'config' | 'own' | 'step'> {
+  again?: number | null;
+}
+
 interface Begun {
   notes: string[];
   warnings: string[];
@@ -166,7 +170,7 @@ export class RunDir {
     let unlock = () => {};
     try {
       unlock = lockFile(join(path, LOCK));
-      return new RunDir(path, made, unlock, await recoverStore(join(path, CHECKPOINTS)));
+      return new RunDir(path, made, unlock, await recoverStore(join(path, CHECKPOINTS), true));
     } catch (error) {
       unlock();
       removeEmpty(made);
@@ -187,9 +191,11 @@ export class RunDir {
   /**
    * Makes the folder that of a run which goes on from a step; see above for the order.
    *
+   * @param again How many steps after it are run again and compared, after the death of a coordinator; null: the run
+   *   goes on from a checkpoint, or begins.
    * @returns messages about what was done, and about damage that does not affect training.
    */
-  begin({ config, own, step }: Pick<ResolvedRun, 'config' | 'own' | 'step'>): Begun {
+  begin({ config, own, step, again = null }: Beginning): Begun {
     const renamed = setAsideLater(join(this.path, CHECKPOINTS), step);
     // Records of a run that ended before its first checkpoint are not of this one.
     const recorded = own ? step : 0;
@@ -245,7 +251,7 @@ export class RunDir {
     return {
       notes: [
         ...renamed.map((other) => `later checkpoint renamed: ${other}`),
-        ...replacedRecords(before, recorded),
+        ...(again === null ? replacedRecords(before, recorded) : []),
       ],
       warnings,
       losses,

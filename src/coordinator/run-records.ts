@@ -91,7 +91,10 @@ export class RunRecords {
     if (slots !== null) this.#recorder.validating(slots);
   }
 
-  /** A generation forms. It is in the journal once it has started: until then the run folder is not changed. */
+  /**
+   * A generation forms. Its line is in the journal once it has started: until the first one has, the run folder is
+   * not changed. The number of a later one is there before any worker hears of it, so that it is not used twice.
+   */
   generation({ generation, step, workers }: ActionOf<'journal'>, minWorkers: number): void {
     this.#recorder.generation(generation);
     if (generation > 1) this.#recorder.count('restarts', 1);
@@ -105,11 +108,18 @@ export class RunRecords {
       min_workers: minWorkers,
       unix_seconds: Date.now() / 1000,
     };
+    if (!this.#dir.begun) return;
+    const { journal } = this.#dir.records;
+    journal.append({ generation, unix_seconds: Date.now() / 1000 });
+    journal.sync();
   }
 
   /** All workers of the first generation are ready: from now on the run folder is changed. */
-  #begin(firstStep: number): void {
-    const { notes, warnings, losses, validations } = this.#dir.begin(this.#resolved);
+  #begin(firstStep: number, again: number | null): void {
+    const { config, own, step } = this.#resolved;
+    const start = again === null ? { own, step } : { own: own || firstStep - 1 > step, step: firstStep - 1 };
+    const { notes, warnings, losses, validations } = this.#dir.begin({ config, ...start, again });
+    if (again !== null) this.#recorder.count('replayed_steps', again);
     const from = comparableFrom(this.#resolved.segments);
     for (const [step, loss] of losses) if (step >= from) this.losses.set(step, loss);
     this.#journalGeneration();
@@ -127,12 +137,12 @@ export class RunRecords {
   }
 
   /** All workers of a generation are ready. */
-  started({ firstStep, ready: all }: ActionOf<'started'>, places: readonly Place[]): void {
+  started({ firstStep, ready: all, again }: ActionOf<'started'>, places: readonly Place[]): void {
     const begins = this.#ready.length === 0;
     this.#ready = all;
     const ready = all[0]!;
     const { config } = this.#resolved;
-    if (begins) this.#begin(firstStep);
+    if (begins) this.#begin(firstStep, again);
     else this.#journalGeneration();
     this.#restartClock();
     if (!begins) {
@@ -152,6 +162,11 @@ export class RunRecords {
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
     const workers = places.map(describePlace).join(', ');
+    if (again !== null) {
+      const compared = again === 0 ? '' : `; ${counted(again, 'step')} of the former coordinator ${again === 1 ? 'is' : 'are'} run again and compared`;
+      this.#recorder.note('info', `the run continues after step ${firstStep - 1}, whose state its workers have kept, with ${workers}${compared}`);
+      return;
+    }
     this.#recorder.note(
       'info',
       `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
@@ -170,12 +185,12 @@ export class RunRecords {
   }
 
   /** Called before the workers hear of the commit, so that a validation lies between two calls. */
-  commit({ step, prepared }: ActionOf<'commit'>): void {
+  commit({ step, prepared, digest }: ActionOf<'commit'>): void {
     const elsewhere = this.#validationSeconds + this.#suspendedSeconds;
     this.#stepSeconds = (performance.now() - this.#lastCommit) / 1000 - elsewhere;
     this.#restartClock();
     const { micro } = this.#resolved.config.batch;
-    this.#dir.records.ledger.append(ledgerLine(step, micro, stepRows(prepared)));
+    this.#dir.records.ledger.append(ledgerLine(step, micro, stepRows(prepared), digest));
   }
 
   /** The next step begins, after a commit or in a new generation: what was before is not part of its time. */

@@ -61,6 +61,8 @@ export interface CoordinatorNotice extends RelayMessage {
 export interface LauncherNotice {
   /** A worker's process has ended, and is started again or not. */
   exited?: { workerId: string; exit: Exit; again: boolean };
+  /** To a coordinator that was started again: this worker had ended for good before. */
+  gone?: string;
   /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
   output?: string;
 }
@@ -77,25 +79,66 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   // The terminal is the launcher's alone: no other process waits where it stands still.
   const screen = new Screen(process.stdout, process.stderr, process.env);
   const print = (line: string) => screen.print(line);
-  const { unsaved, first } = stopOnSignals(children, print);
+  let mayReturn = () => false;
+  const { unsaved, first } = stopOnSignals(children, () => mayReturn(), print);
   suspendTogether(children, screen);
   try {
-    const { name, command, environment } = coordinatorProcess(run);
-    const coordinator = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
-    children.push(coordinator);
-    coordinator.process.on('message', (notice: CoordinatorNotice) => screen.receive(notice));
-    passLines(coordinator, print);
-    const address = await Promise.race([listening(coordinator), unsaved]);
+    let isOver = false;
+    const startCoordinator = async (again: boolean): Promise<Child> => {
+      const { name, command, environment } = coordinatorProcess(run, again);
+      const started = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
+      children[0] = started;
+      started.process.on('message', (notice: CoordinatorNotice) => {
+        if (notice.record?.[0] === 'phase') isOver = ENDED.has(notice.record[1]);
+        screen.receive(notice);
+      });
+      passLines(started, print);
+      return started;
+    };
+    let coordinator = await startCoordinator(false);
+    /** Resolves with the credential of workers of this machine when the coordinator is there; null: it has ended. */
+    let present = listening(coordinator);
+    const isListening = (await Promise.race([present, unsaved])) !== null;
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
-    let isOver = false;
-    coordinator.process.on('message', ({ record }: CoordinatorNotice) => {
-      if (record?.[0] === 'phase') isOver = ENDED.has(record[1]);
-    });
-    const goesOn = () => isRunning(coordinator) && first() === null && !isOver;
+    /** The coordinator has ended, and is not started again. */
+    let hasEnded = false;
+    const goesOn = () => !hasEnded && first() === null && !isOver;
+    mayReturn = () => isListening && !hasEnded && !isOver;
+    /** Workers that have ended for good, and those of which a coordinator was not told that they have ended. */
+    const gone = new Set<string>();
+    const untold: LauncherNotice[] = [];
+    /** Starts the coordinator again when it has died, and returns how the last one has ended. */
+    const keepCoordinator = async (): Promise<ProcessEnd> => {
+      const restarts = new Restarts(run.maxRestarts);
+      for (;;) {
+        const ended = await coordinator.exited;
+        const isMissed = ended.code === null && stopCodeOf(ended) === null && goesOn();
+        const restart = isMissed ? restarts.next(performance.now()) : null;
+        hasEnded = restart === null;
+        if (restart === null) return ended;
+        const why = `the coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(ended))}`;
+        const of = `start ${restart.count} of ${run.maxRestarts} in 10 minutes`;
+        print(`${why}; it is started again in ${restart.delayMs / 1000} s (${of}), and the workers keep what they hold`);
+        let isBack = (_: string | null) => {};
+        present = new Promise((resolve) => {
+          isBack = resolve;
+        });
+        await sleep(restart.delayMs);
+        coordinator = await startCoordinator(true);
+        const address = await listening(coordinator);
+        isBack(address);
+        for (const worker of gone) sendMessage(coordinator, { gone: worker } satisfies LauncherNotice);
+        for (const notice of untold.splice(0)) sendMessage(coordinator, notice);
+        const signal = first();
+        if (signal !== null && isRunning(coordinator)) coordinator.process.kill(signal);
+      }
+    };
     /** Starts a worker, and again when it has died while the run goes on. */
-    const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
+    const startWorker = async (index: number, restarts: Restarts): Promise<void> => {
+      const address = await present;
+      if (address === null) return;
       const spec = workerProcess(run, index);
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
@@ -107,7 +150,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         const restart = isMissed ? restarts.next(performance.now()) : null;
         // The coordinator knows the rank, and whether the run was over.
         const notice: LauncherNotice = { exited: { workerId, exit: exitOf(ended), again: restart !== null } };
-        sendMessage(coordinator, notice);
+        if (restart === null) gone.add(workerId);
+        sendMessage(coordinator, notice, () => untold.push(notice));
         if (restart === null) {
           const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
           if (isMissed) tell(coordinator, `${worker.name} is not started again: ${why}`, print);
@@ -117,16 +161,17 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
         tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
         const again = async () => {
-          await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
-          if (goesOn()) await startWorker(index, address, restarts);
+          await Promise.race([sleep(delayMs, null, { ref: false }), kept]);
+          if (goesOn()) await startWorker(index, restarts);
         };
         again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
       });
     };
-    for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
-      await startWorker(index, address, new Restarts(run.maxRestarts));
+    const kept = isListening ? keepCoordinator() : coordinator.exited;
+    for (let index = 0; isListening && index < workersOf(run) && !hasEnded; index++) {
+      await startWorker(index, new Restarts(run.maxRestarts));
     }
-    const outcome = await Promise.race([coordinator.exited, unsaved]);
+    const outcome = await Promise.race([kept, unsaved]);
     if (outcome === null) {
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
@@ -177,9 +222,13 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
  * Passes signals on to the coordinator, the first of the processes, which stops the run in order. `unsaved`
  * resolves with null when Ctrl-C is pressed again, to stop at once. Nothing else shortens an orderly end: not
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
- * `first` is the first signal that was passed on.
+ * `first` is the first signal that was passed on, or will be to a coordinator that is being started again.
  */
-function stopOnSignals(children: readonly Child[], print: (line: string) => void) {
+function stopOnSignals(
+  children: readonly Child[],
+  mayReturn: () => boolean,
+  print: (line: string) => void,
+) {
   let first: StopSignal | null = null;
   const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;
@@ -187,7 +236,7 @@ function stopOnSignals(children: readonly Child[], print: (line: string) => void
     onStopSignals((signal) => {
       const [coordinator] = children;
       if (coordinator === undefined) stopEarly(signal);
-      if (!isRunning(coordinator)) return;
+      if (!isRunning(coordinator) && !mayReturn()) return;
       if (signal === 'SIGINT' && interruptedAt !== null) {
         if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
         else if (!told) {
@@ -199,10 +248,11 @@ function stopOnSignals(children: readonly Child[], print: (line: string) => void
       }
       if (signal === 'SIGINT') {
         interruptedAt = performance.now();
-        hintUnlessTaken(coordinator, print);
+        if (isRunning(coordinator)) hintUnlessTaken(coordinator, print);
       }
       first ??= signal;
-      coordinator.process.kill(signal);
+      if (isRunning(coordinator)) coordinator.process.kill(signal);
+      else print(`${stopReason(signal)}: the run stops when its coordinator is back`);
     });
   });
   return { unsaved, first: () => first };

@@ -6,7 +6,7 @@ import { emaDecay } from '../step/ema.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
-import { faultPoint } from './fault-points.js';
+import { faultPoint } from '../fault-points.js';
 import { findNonFinite } from './non-finite.js';
 import { measureProcess } from './process-metrics.js';
 import { aborted } from './session.js';

@@ -28,6 +28,7 @@ import {
 import {
   configArgument,
   networkOf,
+  patienceOption,
   seenFrom,
   type WorkersFlags,
   workersPerNode,
@@ -43,6 +44,7 @@ interface LaunchFlags extends Pick<WorkersFlags, 'nprocPerNode'> {
   nodes: NodeRange;
   minWorkers?: number;
   maxRestarts: number;
+  patience: number;
   resume: string;
   allowDataChange?: true;
   runDir?: string;
@@ -61,7 +63,7 @@ export function register(program: Command): void {
     .command('launch')
     .description('train on this machine: start a coordinator and its workers, one process each');
   workersPerNodeOption(
-    configArgument(command).addOption(
+    patienceOption(configArgument(command)).addOption(
       new Option(
         '--nodes <n|min:max>',
         'number of nodes; all of them are this machine. With MIN:MAX, MAX are started, and the run goes on with MIN',
@@ -77,7 +79,7 @@ export function register(program: Command): void {
     )
     .option(
       '--max-restarts <n>',
-      'how often each worker that has died is started again within 10 minutes; 0 = never',
+      'how often each process of the run that has died is started again within 10 minutes; 0 = never',
       wholeNumber,
       3,
     )
@@ -143,6 +145,7 @@ export function register(program: Command): void {
         workersPerNode: perNode,
         minWorkers,
         maxRestarts,
+        patienceSeconds: flags.patience,
         device: config.device,
         configPath,
         runDir: seenFrom(network, flags.runDir ?? join('runs', config.name)),

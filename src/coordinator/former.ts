@@ -1,0 +1,32 @@
+/** What a coordinator that has died has left in its records, for the one that is started in its place. */
+import { join } from 'node:path';
+import { linesFromEnd, lastStep } from '../files/jsonl-seek.js';
+import { parseLine } from '../files/jsonl.js';
+import type { Former } from './events.js';
+import { recordedResult } from './ledger-file.js';
+import { journalOf, LEDGER, METRICS } from './run-dir.js';
+
+/**
+ * Reads the records from their end, however long they are.
+ *
+ * @param again Whether its workers are known to wait for another coordinator.
+ */
+export function formerOf(runDir: string, resumeStep: number, again: boolean): Former {
+  return {
+    members: again ? journalOf(runDir).workers.map(({ id }) => id) : [],
+    committed: Math.max(resumeStep, lastStep(join(runDir, LEDGER))),
+    validated: lastValidated(join(runDir, METRICS), resumeStep),
+    digestOf: (step) => recordedResult(runDir, step),
+  };
+}
+
+/** The last step after `since` whose validation is recorded; `since` if there is none. */
+function lastValidated(metrics: string, since: number): number {
+  for (const { line } of linesFromEnd(metrics)) {
+    const [, type, step] = /^{"type":"(step|validation)","step":(\d+),/.exec(line) ?? [];
+    if (type === undefined || parseLine(line) === null) continue;
+    if (Number(step) <= since) return since;
+    if (type === 'validation') return Number(step);
+  }
+  return since;
+}
