@@ -1,6 +1,6 @@
 /** What a coordinator that has died has left in its records, for the one that is started in its place. */
 import { join } from 'node:path';
-import { linesFromEnd, lastStep } from '../files/jsonl-seek.js';
+import { linesFromEnd } from '../files/jsonl-seek.js';
 import { parseLine } from '../files/jsonl.js';
 import type { Former } from './events.js';
 import { recordedResult } from './ledger-file.js';
@@ -14,10 +14,19 @@ import { journalOf, LEDGER, METRICS } from './run-dir.js';
 export function formerOf(runDir: string, resumeStep: number, again: boolean): Former {
   return {
     members: again ? journalOf(runDir).workers.map(({ id }) => id) : [],
-    committed: Math.max(resumeStep, lastStep(join(runDir, LEDGER))),
+    committed: Math.max(resumeStep, lastCommitted(join(runDir, LEDGER))),
     validated: lastValidated(join(runDir, METRICS), resumeStep),
     digestOf: (step) => recordedResult(runDir, step),
   };
+}
+
+/** The step of the last line of a ledger that is not damaged; 0 if there is none. */
+function lastCommitted(ledger: string): number {
+  for (const { line } of linesFromEnd(ledger)) {
+    const step = parseLine(line)?.step;
+    if (typeof step === 'number') return step;
+  }
+  return 0;
 }
 
 /** The last step after `since` whose validation is recorded; `since` if there is none. */

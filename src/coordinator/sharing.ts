@@ -36,7 +36,7 @@ export class Sharing {
     // A coordinator before this one has decided it: whoever shares memory holds no state of its own.
     const holders = places.filter(({ id }) => holds(id));
     if (this.#shared === null && holders.length > 0) {
-      this.#shared = holders.every(({ rank }) => formed[rank]!.held === null);
+      this.#shared = holders.every(({ rank }) => !formed[rank]!.held);
     }
     const isWanted = formed.every(({ sharing }) => sharing !== null);
     if (!isWanted || this.#shared === false) {

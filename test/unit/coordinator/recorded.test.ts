@@ -32,7 +32,7 @@ describe('the rows of a step', () => {
     const sha256 = createHash('sha256')
       .update(JSON.stringify(rowsOf(2)))
       .digest('hex');
-    expect(ledger[1]).toEqual({ step: 2, micro: 4, rows_sha256: sha256 });
+    expect(ledger[1]).toEqual({ step: 2, micro: 4, rows_sha256: sha256, result_sha256: 'r' });
     const runDir = runWith({ 'ledger.jsonl': jsonl(ledger), 'journal.jsonl': journal });
     const slots = (step: number, micro = 4) =>
       Array.from({ length: 8 / micro }, (_, i) => rowsOf(step).slice(i * micro, (i + 1) * micro));
