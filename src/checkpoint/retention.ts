@@ -24,6 +24,11 @@ export async function listCheckpoints(root: string): Promise<{ step: number; pat
     .sort((a, b) => b.step - a.step);
 }
 
+/** The steps of the checkpoints of a folder by name. */
+export function checkpointSteps(root: string): number[] {
+  return (existsSync(root) ? readdirSync(root) : []).flatMap((name) => stepOfName(name) ?? []);
+}
+
 /** Which checkpoints a run keeps. */
 export interface Retention {
   /** Number of the latest checkpoints to keep; at least 1. */

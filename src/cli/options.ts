@@ -5,10 +5,10 @@ import { type Command, Option } from 'commander';
 import { type Config, slotCount } from '../config/schema.js';
 import { advertisable, type NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError } from '../errors.js';
+import { PATIENCE_SECONDS } from '../launch/processes.js';
 import type { NativeAddon } from '../native/contract.js';
 import { defaultWorkersPerNode } from '../native/cuda.js';
 import type { Rates } from '../planning/estimate.js';
-import { PATIENCE_SECONDS } from '../launch/processes.js';
 import { rate, timeLimit, workerCount } from './arguments.js';
 
 /** An option with a fixed set of values; the first is the default. */

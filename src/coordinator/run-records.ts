@@ -20,6 +20,7 @@ import {
   validationSummary,
 } from './combine.js';
 import type { Action, Event, Place } from './events.js';
+import { keptRecords } from './former.js';
 import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import type { ResolvedRun } from './resolve-run.js';
@@ -35,6 +36,7 @@ export class RunRecords {
   readonly #resolved: ResolvedRun;
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
+  readonly #coordinatorRestarts: number;
   /** Rows that are trained on. */
   readonly #trainedRows: number;
   /** Validation losses of the EMA by step. */
@@ -63,7 +65,14 @@ export class RunRecords {
   /** Rows with values that are not finite, which were named. */
   readonly #skipped = new Set<number>();
 
-  constructor(resolved: ResolvedRun & { rows: number }, dir: RunDir, recorder: Recorder) {
+  /** @param coordinatorRestarts How often a coordinator of the run has taken the place of another. */
+  constructor(
+    resolved: ResolvedRun & { rows: number },
+    dir: RunDir,
+    recorder: Recorder,
+    coordinatorRestarts: number,
+  ) {
+    this.#coordinatorRestarts = coordinatorRestarts;
     this.#resolved = resolved;
     this.#dir = dir;
     this.#recorder = recorder;
@@ -106,6 +115,7 @@ export class RunRecords {
       started_unix_seconds: this.#dir.started,
       workers,
       min_workers: minWorkers,
+      coordinator_restarts: this.#coordinatorRestarts,
       unix_seconds: Date.now() / 1000,
     };
     if (!this.#dir.begun) return;
@@ -116,9 +126,10 @@ export class RunRecords {
 
   /** All workers of the first generation are ready: from now on the run folder is changed. */
   #begin(firstStep: number, again: number | null): void {
-    const { config, own, step } = this.#resolved;
-    const start = again === null ? { own, step } : { own: own || firstStep - 1 > step, step: firstStep - 1 };
-    const { notes, warnings, losses, validations } = this.#dir.begin({ config, ...start, again });
+    const { notes, warnings, losses, validations } =
+      again === null
+        ? this.#dir.begin(this.#resolved)
+        : this.#dir.continue(this.#resolved, keptRecords(this.#dir.path, firstStep - 1));
     if (again !== null) this.#recorder.count('replayed_steps', again);
     const from = comparableFrom(this.#resolved.segments);
     for (const [step, loss] of losses) if (step >= from) this.losses.set(step, loss);
@@ -163,8 +174,14 @@ export class RunRecords {
     });
     const workers = places.map(describePlace).join(', ');
     if (again !== null) {
-      const compared = again === 0 ? '' : `; ${counted(again, 'step')} of the former coordinator ${again === 1 ? 'is' : 'are'} run again and compared`;
-      this.#recorder.note('info', `the run continues after step ${firstStep - 1}, whose state its workers have kept, with ${workers}${compared}`);
+      const compared =
+        again === 0
+          ? ''
+          : `; ${counted(again, 'step')} of the former coordinator ${again === 1 ? 'is' : 'are'} run again and compared`;
+      this.#recorder.note(
+        'info',
+        `the run continues after step ${firstStep - 1}, whose state its workers have kept, with ${workers}${compared}`,
+      );
       return;
     }
     this.#recorder.note(

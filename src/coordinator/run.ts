@@ -93,7 +93,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     }
     secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
-    const { recorder, progress } = await openRecorder(resolved, workers, dir, prometheusTargets, launcher);
+    const restarts = dir.coordinatorRestarts + (again ? 1 : 0);
+    const { recorder, progress } = await openRecorder(
+      resolved,
+      workers,
+      dir,
+      prometheusTargets,
+      launcher,
+      restarts,
+    );
     const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, again) : null;
     const run = new Run(options, { ...resolved, rows: data.rows }, former, dir, secrets, recorder, progress);
     await run.listen();
@@ -143,7 +151,7 @@ export class Run {
     this.#dir = dir;
     this.#secrets = secrets;
     this.#recorder = recorder;
-    this.#records = new RunRecords(resolved, dir, recorder);
+    this.#records = new RunRecords(resolved, dir, recorder, progress.header.coordinatorRestarts);
     const { keep, keep_every: keepEvery, keep_best: keepBest } = config.checkpoint;
     const warn = (message: string) => recorder.note('warn', message);
     this.#publisher = new Publisher(dir.path, { keep, keepEvery, keepBest }, this.#records.losses, warn);

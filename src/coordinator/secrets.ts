@@ -80,7 +80,9 @@ export class Secrets {
   formerPort(listen: string): string {
     const { host, port } = splitAddress(listen);
     const former = Number(textOrNull(join(this.#folder, PORT)) ?? 0);
-    return port === 0 && Number.isInteger(former) && former > 0 && former < 65536 ? `${host}:${former}` : listen;
+    return port === 0 && Number.isInteger(former) && former > 0 && former < 65536
+      ? `${host}:${former}`
+      : listen;
   }
 
   keepPort(port: number): void {

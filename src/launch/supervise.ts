@@ -120,7 +120,9 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         if (restart === null) return ended;
         const why = `the coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(ended))}`;
         const of = `start ${restart.count} of ${run.maxRestarts} in 10 minutes`;
-        print(`${why}; it is started again in ${restart.delayMs / 1000} s (${of}), and the workers keep what they hold`);
+        print(
+          `${why}; it is started again in ${restart.delayMs / 1000} s (${of}), and the workers keep what they hold`,
+        );
         let isBack = (_: string | null) => {};
         present = new Promise((resolve) => {
           isBack = resolve;
@@ -224,11 +226,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
  * `first` is the first signal that was passed on, or will be to a coordinator that is being started again.
  */
-function stopOnSignals(
-  children: readonly Child[],
-  mayReturn: () => boolean,
-  print: (line: string) => void,
-) {
+function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, print: (line: string) => void) {
   let first: StopSignal | null = null;
   const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;

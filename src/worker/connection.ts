@@ -3,7 +3,12 @@ import { type ClientDuplexStream, Metadata, type ServiceError, status } from '@g
 import { OrchestratorError } from '../errors.js';
 import { channelTarget } from '../rpc/address.js';
 import { type Link, LinkCredentials } from '../rpc/links.js';
-import { Coordinator, type CoordinatorClient, type CoordinatorMessage, type FromWorker } from '../rpc/proto.js';
+import {
+  Coordinator,
+  type CoordinatorClient,
+  type CoordinatorMessage,
+  type FromWorker,
+} from '../rpc/proto.js';
 import { controlOptions } from '../rpc/transport.js';
 
 /**
@@ -53,10 +58,7 @@ export class Connection {
     this.#onLost = onLost;
     const stranger = (why: string) =>
       this.#lost(
-        new OrchestratorError(
-          'ERR_TOKEN',
-          `Whoever listens at ${address} is not the coordinator: ${why}`,
-        ),
+        new OrchestratorError('ERR_TOKEN', `Whoever listens at ${address} is not the coordinator: ${why}`),
         false,
       );
     this.#client = new Coordinator(

@@ -1,5 +1,6 @@
 /** A worker's part in one generation: it connects to its peers, gets the state, and trains. */
 import { wantedExchange } from '../config/derived.js';
+import { faultPoint } from '../fault-points.js';
 import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
 import type { Link } from '../rpc/links.js';
@@ -10,7 +11,6 @@ import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { reachMemory } from './collective/shared.js';
-import { faultPoint } from '../fault-points.js';
 import type { Reachable } from './reachable.js';
 import { aborted } from './session.js';
 import { loadState, readiness, type WorkerRun } from './setup.js';

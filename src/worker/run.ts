@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { planFault } from '../fault-points.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { offerSharedMemory } from './collective/shared.js';
-import { planFault } from '../fault-points.js';
 import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
@@ -41,8 +41,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const reachable = await becomeReachable(options, note);
   const { id, coordinator, own, peers, addresses } = reachable;
   const session = new CoordinatorSession(coordinator, {
-    onWaiting: (reason) =>
-      note(`on standby: ${reason}; this worker takes part when one of them is free`),
+    onWaiting: (reason) => note(`on standby: ${reason}; this worker takes part when one of them is free`),
     note,
     addressOf: ({ runDir }) => localCredential(runDir),
   });
@@ -98,7 +97,11 @@ async function regroupedAfter(error: Error, session: CoordinatorSession): Promis
   if (!regrouped.aborted && faultOf(error).code === 'ERR_EXCHANGE') {
     // Without a coordinator nobody forms the next generation: this worker waits for its return.
     do {
-      await Promise.race([over, aborted(regrouped).catch(() => {}), sleep(PEER_LOST_MS, null, { ref: false })]);
+      await Promise.race([
+        over,
+        aborted(regrouped).catch(() => {}),
+        sleep(PEER_LOST_MS, null, { ref: false }),
+      ]);
     } while (!regrouped.aborted && session.unsettled);
   }
   if (!regrouped.aborted) throw error;

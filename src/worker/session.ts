@@ -81,6 +81,7 @@ export class CoordinatorSession {
   readonly #inbox: CoordinatorMessage[] = [];
   #join: NonNullable<FromWorker['join']> | null = null;
   #standby: (() => NonNullable<FromWorker['standby']>) | null = null;
+  /** The exit code with which it has asked to leave; null: it stays. */
   #leaving: number | null = null;
   #welcome: Welcome | null = null;
   #welcomed: (welcome: Welcome) => void = () => {};
@@ -168,8 +169,10 @@ export class CoordinatorSession {
     this.#present = false;
     // Somebody else may listen at the address while the coordinator is gone.
     const isStranger = why.code === 'ERR_TOKEN' && this.#welcome !== null;
-    if (this.#ended || !(mayReturn || isStranger)) return this.#close(why);
-    if (this.#leaving !== null) return this.#close(new Stopped(this.#leaving));
+    if (this.#ended || !(mayReturn || isStranger)) {
+      this.#close(why);
+      return;
+    }
     if (wasPresent) {
       this.#delay = FIRST_DELAY_MS;
       const seconds = this.#welcome!.patienceSeconds;
@@ -177,9 +180,12 @@ export class CoordinatorSession {
       const { code, message } = why;
       const hint = 'Start the run again with the same command: it goes on from the last checkpoint';
       const waited = `${message}; no other has come within ${timeSpan(seconds)}`;
-      this.#patience = setTimeout(() => {
-        this.#close(new OrchestratorError(code, waited, hint));
-      }, Math.min(1000 * seconds, LONGEST_MS));
+      this.#patience = setTimeout(
+        () => {
+          this.#close(new OrchestratorError(code, waited, hint));
+        },
+        Math.min(1000 * seconds, LONGEST_MS),
+      );
     }
     this.#connecting = setTimeout(() => this.#connect(), this.#delay);
     this.#delay = Math.min(2 * this.#delay, LONGEST_DELAY_MS);
@@ -209,8 +215,11 @@ export class CoordinatorSession {
       this.#close(new OrchestratorError('ERR_STATE_MISMATCH', message, hint));
       return;
     }
+    // A coordinator that is to stop says so itself.
+    this.#draining = false;
     this.#events.note?.('the coordinator is back; this worker has joined it with what it holds');
     if (this.#standby !== null) this.send({ standby: this.#standby() });
+    if (this.#leaving !== null) this.send({ leave: { exitCode: this.#leaving } });
   }
 
   /**

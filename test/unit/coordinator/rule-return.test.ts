@@ -68,7 +68,12 @@ test('when all have returned they form the next generation that none has heard o
   const actions = run.ready(5, 'a', 'b');
   expect(started(actions)).toMatchObject({ firstStep: 6, again: 0 });
   // The validation of step 3 was recorded, and there is no checkpoint of step 4 yet that could be written now.
-  expect(sent(actions)[0]!.message.start).toEqual({ step: 5, validate: false, checkpoint: false, stop: false });
+  expect(sent(actions)[0]!.message.start).toEqual({
+    step: 5,
+    validate: false,
+    checkpoint: false,
+    stop: false,
+  });
 });
 
 test('a step that nobody has applied is run again, and compared', () => {

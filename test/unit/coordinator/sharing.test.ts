@@ -67,5 +67,7 @@ test('after the death of a coordinator, memory is shared if those that hold the 
   const own = { sharing: { problem: '' }, held: { step: 4 } };
   expect(judge(new Sharing(false), [own, own], both)).toEqual({ shared: false, note: null });
   const holds = (id: string) => id === 'a';
-  expect(judge(new Sharing(false), [able, unable], holds)).toMatchObject({ unable: [{ place: { id: 'b' } }] });
+  expect(judge(new Sharing(false), [able, unable], holds)).toMatchObject({
+    unable: [{ place: { id: 'b' } }],
+  });
 });

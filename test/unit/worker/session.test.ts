@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { pipeline } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
 import type { Heartbeat, Welcome } from '../../../src/rpc/proto.js';
-import type { Event } from '../../../src/coordinator/events.js';
 import type { Certified, Identity } from '../../../src/security/identity.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
@@ -24,7 +24,8 @@ beforeEach(async () => {
     workers: 1,
     generation: () => 1,
     onEvent: (event) => {
-      if (event.type === 'joined') sessions.send(null, { welcome: { ...WELCOME, patienceSeconds: patience } });
+      if (event.type === 'joined')
+        sessions.send(null, { welcome: { ...WELCOME, patienceSeconds: patience } });
       if (event.type === 'heartbeat') heard.push(event.heartbeat);
     },
     invite: () => null,
