@@ -5,7 +5,7 @@ import { lowestCommonIsa } from '../native/isa.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
-import { bytes, timeSpan } from '../text/quantities.js';
+import { bytes, counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import { version } from '../version.js';
 import { signalGroup, startChild } from './children.js';
@@ -175,7 +175,7 @@ function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds
   const need = workers * workerBytes;
   if (host.ssh !== null && need > answer.memoryBytes) {
     const has = `and it has ${bytes(answer.memoryBytes)}`;
-    found.push(problem(`its ${workers} workers need at least ${bytes(need)} of memory, ${has}`));
+    found.push(problem(`its ${counted(workers, 'worker')} need at least ${bytes(need)} of memory, ${has}`));
   }
   return found;
 }

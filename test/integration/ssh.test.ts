@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { shellText } from '../../src/text/shell.js';
 import { temporaryFolder } from '../support/folders.js';
 import { noHosts, TestHosts } from '../support/hosts.js';
 import {
@@ -45,10 +46,15 @@ describe.skipIf(reason)(because('hosts that ssh reaches', reason), () => {
   test('a worker outlives its connection, and is started again when it dies', async () => {
     const reference = join(folder, 'reference');
     const undisturbed = launch(reference, 1);
-    const run = new Launched(runDir, here, '--hosts', `localhost,${B}`, '--set', 'exchange=grpc');
+    const options = ['--hosts', `localhost,${B}`];
+    const { output: page } = await ends(launch(runDir, here, ...options, '--dry-run'), 0);
+    const run = new Launched(runDir, here, ...options);
     await run.steps(1);
     const [connection] = childrenOf(run.process.pid!).filter((pid) => commandOf(pid)[0]?.endsWith('ssh'));
-    for (const text of [...commandOf(connection!), ...Object.values(environmentOf(connection!))])
+    // Before them is the configuration of the tests.
+    const words = commandOf(connection!).slice(3);
+    expect(page).toContain(`\n  ${shellText(['ssh', ...words])}\n`);
+    for (const text of [...words, ...Object.values(environmentOf(connection!))])
       expect(text).not.toContain('orch1.');
     const before = run.stepsDone();
     process.kill(connection!, 'SIGKILL');
@@ -56,11 +62,11 @@ describe.skipIf(reason)(because('hosts that ssh reaches', reason), () => {
     await run.steps(before + 2);
     expect(run.output).not.toContain('the run continues after step');
     const worker = run.workers()[1]!;
-    expect(Object.keys(environmentOf(worker))).not.toContain('ORCHESTRATOR_CREDENTIAL');
+    for (const text of [...commandOf(worker), ...Object.values(environmentOf(worker))])
+      expect(text).not.toContain('orch1.');
     process.kill(worker, 'SIGKILL');
     await run.says(`worker 1 on ${B} is started again in 1 s`);
     await ends(run.outcome, 0);
-    console.log(run.printed);
     await ends(undisturbed, 0);
     expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
   });

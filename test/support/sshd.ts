@@ -47,7 +47,7 @@ export class TestSshd {
    * @param before What runs a command on its host.
    * @param environment Variables of the processes that are started by it.
    */
-  async serve(before: readonly [string, ...string[]], port: number, environment: Record<string, string> = {}) {
+  async serve(before: readonly string[], port: number, environment: Record<string, string> = {}) {
     const config = join(this.#folder, `sshd_config-${port}`);
     const variables = Object.entries(environment).map((pair) => pair.join('='));
     const settings = {
@@ -63,8 +63,8 @@ export class TestSshd {
       ...(variables.length === 0 ? {} : { SetEnv: variables.join(' ') }),
     };
     writeFileSync(config, lines(settings));
-    const [file, ...words] = [...before, pathOf('sshd')!, '-D', '-e', '-f', config];
-    const server = spawn(file, words, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const [file, ...words] = [...before, pathOf('sshd')!, '-D', '-e', '-f', config] as string[];
+    const server = spawn(file!, words, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#servers.push(server);
     let log = '';
     server.stderr.setEncoding('utf8').on('data', (text: string) => {
