@@ -46,6 +46,9 @@ export async function hostsOf(
   if (hosts !== undefined && hostfile !== undefined) throw usage('Either --hosts or --hostfile, not both');
   if (nodes.max > 1) throw usage('--nodes with --hosts: the hosts are the nodes of the run');
   const entries = hosts === undefined ? readHostfile(hostfile!) : parseHosts(hosts);
+  const here = entries.filter((entry) => isHere(entry)).map(nameOf);
+  if (here.length > 1)
+    throw usage(`${here.join(' and ')} are both this machine; say how many workers it has`);
   const unknown = entries.find(({ workers }) => workers === null);
   if (config.device === 'cuda' && nprocPerNode === undefined && unknown !== undefined) {
     throw usage(`How many GPUs ${nameOf(unknown)} has is not said: add :N or slots=N, or --nproc-per-node N`);
