@@ -35,6 +35,7 @@ import {
   workerProcess,
   workersOf,
 } from './processes.js';
+import { Members } from './members.js';
 import { Restarts } from './restarts.js';
 
 /** Time in which a worker that is started must have joined. */
@@ -55,6 +56,8 @@ export interface CoordinatorNotice extends RelayMessage {
   listening?: string;
   /** It has taken a signal to stop, and tells the user what follows. */
   stopping?: true;
+  /** A worker has joined, or has left or was lost. */
+  member?: { workerId: string; isHere: boolean };
 }
 
 /** A message from the launcher to the coordinator. */
@@ -70,6 +73,7 @@ export interface LauncherNotice {
 /** Runs to the end, and returns the exit code. */
 export async function superviseRun(run: LaunchOptions, launcher: Launcher): Promise<number> {
   const children: Child[] = [];
+  const local: Child[] = [];
   const killAll = () => {
     for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
   };
@@ -128,7 +132,9 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
           isBack = resolve;
         });
         await sleep(restart.delayMs);
+        if (hasEnded) return ended;
         coordinator = await startCoordinator(true);
+        members.follow(coordinator);
         const address = await listening(coordinator);
         isBack(address);
         for (const worker of gone) sendMessage(coordinator, { gone: worker } satisfies LauncherNotice);
@@ -137,6 +143,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         if (signal !== null && isRunning(coordinator)) coordinator.process.kill(signal);
       }
     };
+    const members = new Members();
+    members.follow(coordinator);
     /** Starts a worker, and again when it has died while the run goes on. */
     const startWorker = async (index: number, restarts: Restarts): Promise<void> => {
       const address = await present;
@@ -145,9 +153,17 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
       children.push(worker);
+      if (spec.host.ssh === null) local.push(worker);
       prefixLines(worker, (output) => tell(coordinator, output, print));
-      worker.process.once('exit', (code, signal) => {
-        const ended = { code, signal };
+      const endOf = async (ended: ProcessEnd): Promise<ProcessEnd> => {
+        if (launcher.hasEnded(spec, ended)) return ended;
+        if (members.has(workerId) && goesOn()) {
+          tell(coordinator, `the connection to ${worker.name} is lost; the worker goes on without it`, print);
+          await Promise.race([members.gone(workerId), kept]);
+        }
+        return { code: null, signal: null };
+      };
+      const onEnd = (ended: ProcessEnd) => {
         const isMissed = goesOn() && hasDied(ended);
         const restart = isMissed ? restarts.next(performance.now()) : null;
         // The coordinator knows the rank, and whether the run was over.
@@ -167,7 +183,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
           if (goesOn()) await startWorker(index, restarts);
         };
         again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
-      });
+      };
+      worker.process.once('exit', (code, signal) => void endOf({ code, signal }).then(onEnd));
     };
     const kept = isListening ? keepCoordinator() : coordinator.exited;
     for (let index = 0; isListening && index < workersOf(run) && !hasEnded; index++) {
@@ -175,13 +192,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     }
     const outcome = await Promise.race([kept, unsaved]);
     if (outcome === null) {
+      hasEnded = true;
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
       print(`stopped without saving: ${loss}`);
       return EXIT.unsaved;
     }
-    // Those that have not joined yet would wait for a coordinator.
-    for (const worker of children.slice(1)) worker.process.kill('SIGTERM');
+    // Those that have not joined yet would wait for a coordinator. What stands for a worker elsewhere ends with it.
+    for (const worker of local) worker.process.kill('SIGTERM');
     await Promise.race([
       Promise.all(children.map(({ exited }) => exited)),
       sleep(SHUTDOWN_MS, null, { ref: false }),
