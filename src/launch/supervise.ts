@@ -28,6 +28,7 @@ import {
   startChild,
 } from './children.js';
 import type { Launcher } from './launcher.js';
+import { Members } from './members.js';
 import {
   coordinatorProcess,
   ENVIRONMENT,
@@ -35,7 +36,6 @@ import {
   workerProcess,
   workersOf,
 } from './processes.js';
-import { Members } from './members.js';
 import { Restarts } from './restarts.js';
 
 /** Time in which a worker that is started must have joined. */
