@@ -150,21 +150,40 @@ export class CoordinatorSession {
   }
 
   #connect(): void {
-    const { addressOf } = this.#events;
-    // A coordinator whose former address is another's by now has said so in the run folder.
-    const address = this.#welcome && this.#link.proof === null ? addressOf?.(this.#welcome) : null;
-    if (address) this.#link = { address, proof: null };
+    const address = this.#movedTo();
+    if (address !== null) this.#link = { address, proof: null };
     this.#connection = new Connection({
       link: this.#link,
       join: { generation: this.#newest, join: this.#join },
       onMessage: (message) => this.#receive(message),
       onLost: (why, mayReturn) => this.#lost(why, mayReturn),
     });
+    if (this.#welcome !== null) this.#watchAddress();
+  }
+
+  /** Where the coordinator listens now, if the run folder says another address than before; otherwise null. */
+  #movedTo(): string | null {
+    if (this.#welcome === null || this.#link.proof !== null) return null;
+    const address = this.#events.addressOf?.(this.#welcome) ?? null;
+    return address === this.#link.address ? null : address;
+  }
+
+  /** A connection that is being made tries one address again and again. */
+  #watchAddress(): void {
+    this.#connecting = setTimeout(() => {
+      if (this.#movedTo() === null) {
+        this.#watchAddress();
+        return;
+      }
+      this.#connection?.abort();
+      this.#connect();
+    }, LONGEST_DELAY_MS);
   }
 
   /** The connection has ended. A coordinator that has welcomed this worker may come back. */
   #lost(why: OrchestratorError, mayReturn: boolean): void {
     clearInterval(this.#heartbeat);
+    clearTimeout(this.#connecting);
     const wasPresent = this.#present;
     this.#present = false;
     // Somebody else may listen at the address while the coordinator is gone.
@@ -193,6 +212,7 @@ export class CoordinatorSession {
 
   #onWelcome(welcome: Welcome): void {
     clearTimeout(this.#patience);
+    clearTimeout(this.#connecting);
     this.#present = true;
     this.#presentSince = performance.now();
     clearInterval(this.#heartbeat);

@@ -1,9 +1,12 @@
 /** What a coordinator that has died has left, as its records tell, whole or damaged. */
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { formerOf } from '../../../src/coordinator/former.js';
+import { loadConfig } from '../../../src/config/load.js';
+import { formerOf, keptRecords } from '../../../src/coordinator/former.js';
 import { ledgerLine } from '../../../src/coordinator/ledger-file.js';
+import { RunDir } from '../../../src/coordinator/run-dir.js';
+import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 const lines = (...objects: object[]) => objects.map((line) => `${JSON.stringify(line)}\n`).join('');
@@ -66,4 +69,28 @@ test('what is before the checkpoint does not count, and workers only where they 
   const files = { 'ledger.jsonl': ledger, 'metrics.jsonl': metrics, 'journal.jsonl': journal };
   for (const [name, text] of Object.entries(files)) writeFileSync(join(runDir, name), text);
   expect(formerOf(runDir, 8, false)).toMatchObject({ members: [], committed: 8, validated: 8 });
+});
+
+test('a run that continues after a step keeps its records up to it, and nothing of a later one', async () => {
+  const runDir = temporaryFolder();
+  const recorded = metrics + lines({ type: 'step', step: 4, loss: 1 }, { type: 'checkpoint', step: 2 });
+  const committed = ledger + lines(ledgerLine(4, 2, [4, 8], 'result 4'));
+  const torn = '{"type":"st';
+  writeFileSync(join(runDir, 'ledger.jsonl'), committed + torn);
+  writeFileSync(join(runDir, 'metrics.jsonl'), recorded + torn);
+  writeFileSync(join(runDir, 'journal.jsonl'), journal + torn);
+  mkdirSync(join(runDir, 'checkpoints', 'step-00000002'), { recursive: true });
+  const kept = keptRecords(runDir, 3);
+  expect(kept.losses).toEqual(new Map([[2, 1]]));
+  expect(kept.validations).toEqual([
+    { step: 2, loss: 1 },
+    { step: 2, loss: 1 },
+  ]);
+  const dir = await RunDir.open(runDir);
+  dir.continue({ config: loadConfig(yaml(MINIMAL), []) }, kept);
+  dir.release();
+  const text = (name: string) => readFileSync(join(runDir, name), 'utf8');
+  expect(text('ledger.jsonl')).toBe(ledger);
+  expect(text('metrics.jsonl')).toBe(metrics);
+  expect(text('journal.jsonl')).toBe(journal);
 });

@@ -75,11 +75,18 @@ describe('a coordinator that goes away', () => {
     told.length = 0;
     said.length = 0;
     next = null;
-    session = new CoordinatorSession({ address, proof: null }, { note: (text) => said.push(text) });
+    moved = null;
+    session = new CoordinatorSession(
+      { address, proof: null },
+      { note: (text) => said.push(text), addressOf: () => moved },
+    );
   });
   afterEach(() => next?.close(1_000));
 
-  async function comesBack(welcome: Welcome = WELCOME): Promise<Sessions> {
+  /** Where the run folder says that the coordinator listens. */
+  let moved: string | null = null;
+
+  async function comesBack(welcome: Welcome = WELCOME, elsewhere = false): Promise<Sessions> {
     next = new Sessions({
       workers: 1,
       generation: () => 4,
@@ -90,7 +97,9 @@ describe('a coordinator that goes away', () => {
       invite: () => null,
       onRefused: () => {},
     });
-    expect(await next.listenLocally(address)).toBe(address);
+    const at = await next.listenLocally(elsewhere ? null : address);
+    expect(at === address).toBe(!elsewhere);
+    moved = at;
     return next;
   }
 
@@ -126,6 +135,14 @@ describe('a coordinator that goes away', () => {
     expect(await session.formation()).toMatchObject({ rank: 1 });
     expect(session.present).toBe(true);
     expect(said.at(-1)).toBe('the coordinator is back; this worker has joined it with what it holds');
+  });
+
+  test('comes back at another address, because the former one is taken: the run folder says so', async () => {
+    await session.join(JOIN);
+    await sessions.close(1_000);
+    await expect.poll(() => session.present).toBe(false);
+    await comesBack(WELCOME, true);
+    await expect.poll(() => session.present, { timeout: 30_000 }).toBe(true);
   });
 
   test.each([
