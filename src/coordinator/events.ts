@@ -158,7 +158,10 @@ export type Action =
       type: 'started';
       firstStep: number;
       ready: readonly Ready[];
-      /** How many steps are run again that the former coordinator had committed; null: there was none, or no worker has kept its state. */
+      /**
+       * How many steps are run again that the former coordinator had committed; null: there was none, or no worker
+       * has kept its state.
+       */
       again: number | null;
     }
   /** The step is committed: write it to the ledger. */

@@ -1,7 +1,7 @@
 /**
- * ledger.jsonl: for each committed step, a digest of the rows that the workers trained on, and one of what they gave. The rows themselves
- * are a function of the sample plan, whose segments the journal has, so they can be computed again and compared
- * with the digest. Ledgers of earlier versions have the rows in the place of the digest.
+ * ledger.jsonl: for each committed step, a digest of the rows that the workers trained on, and one of what they
+ * gave. The rows themselves are a function of the sample plan, whose segments the journal has, so they can be
+ * computed again and compared with the digest. Ledgers of earlier versions have the rows in the place of the digest.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';

@@ -47,7 +47,7 @@ export class Publisher {
     await retainCheckpoints(this.#root, this.#retention, step, this.#losses).catch((error) => {
       this.#warn(`Old checkpoints in ${this.#root} could not be removed: ${reasonOf(error)}`);
     });
-    // Of those that an earlier coordinator has ordered, nobody else knows.
+    // Nobody else knows of those that an earlier coordinator has ordered.
     await removeStaged(this.#root, step).catch(() => []);
     return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
   }

@@ -90,6 +90,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     const complete = completion(resolved);
     if (complete !== null) {
       process.stdout.write(`${complete}\n`);
+      // A coordinator that has died may have left its address.
+      new Secrets(dir.path).close(false);
       dir.release();
       return null;
     }

@@ -4,7 +4,7 @@ import { loadConfigWithSources } from '../../config/load.js';
 import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
-import { onStopSignals, stopEarly } from '../../signals.js';
+import { onStopSignals, type StopSignal, stopEarly } from '../../signals.js';
 import type { Send } from '../../telemetry/relay.js';
 import { advertisedHost, listenAddress, workerCount } from '../arguments.js';
 import { configArgument, networkOf, patienceOption, seenFrom } from '../options.js';
@@ -49,9 +49,14 @@ export function register(program: Command): void {
       ) => {
         ignoreOutputErrors();
         let run: Run | null = null;
+        let early: StopSignal | null = null;
         onStopSignals((signal) => {
-          // Until there is a run, there is nothing to save.
-          if (run === null) stopEarly(signal);
+          if (run === null) {
+            // Until there is a run, there is nothing to save, unless workers wait for this process.
+            if (!options.again) stopEarly(signal);
+            early ??= signal;
+            return;
+          }
           run.stop(signal);
           tell({ stopping: true });
         });
@@ -74,6 +79,7 @@ export function register(program: Command): void {
         });
         if (run === null) process.exit(EXIT.done);
         const started = run;
+        if (early !== null) started.stop(early);
         process.on('message', ({ exited, gone, output }: LauncherNotice) => {
           if (gone) started.workerGone(gone);
           if (exited) started.workerExited(exited.workerId, exited.exit, exited.again);
