@@ -46,7 +46,7 @@ async function trained(
   let step = 0;
   const session = {
     send: (message: FromWorker) => {
-      if (!message.prepared) messages.push(message);
+      if (!message.prepared && !message.saving) messages.push(message);
     },
     regrouped: new AbortController().signal,
     next: async () => ({ step: ++step, validate: false, ...(await commit(messages)) }),
