@@ -3,7 +3,7 @@ import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, readFailure, syncFolder, syncFolderNow, uniqueSuffix } from '../files/io.js';
-import { PARTIAL, REPLACED, stepOfName } from './store.js';
+import { isStaged, PARTIAL, REPLACED, stepOfName } from './store.js';
 
 /** Names in a run's `checkpoints` folder; none if there is no such folder. */
 async function entries(root: string): Promise<string[]> {
@@ -60,6 +60,12 @@ export async function retainCheckpoints(
     const milestone = keepEvery > 0 && step % keepEvery === 0;
     if (!milestone && step !== best) await removeCheckpoint(root, path);
   }
+}
+
+/** Removes checkpoints that were staged and will not be published. */
+export async function removeStaged(root: string, keep: readonly string[]): Promise<void> {
+  const left = (await entries(root)).filter((name) => isStaged(name) && !keep.includes(name));
+  for (const name of left) await rm(join(root, name), { recursive: true, force: true });
 }
 
 /** Removes checkpoints of a run that nobody runs, by their steps. */

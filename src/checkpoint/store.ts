@@ -44,6 +44,11 @@ export const REPLACED = '.replaced-';
 /** The name of a staged checkpoint's folder; its group is the final name. */
 const STAGED = /^\.partial-(step-\d{8,15})-\d+-[0-9a-f]{8}$/;
 
+/** Whether it is the name of a folder that stageCheckpoint makes. */
+export function isStaged(name: string): boolean {
+  return STAGED.test(name);
+}
+
 /** The arrays of a checkpoint, which are written, or filled from its files. */
 interface CheckpointArrays {
   layout: EngineLayout;

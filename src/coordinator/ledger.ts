@@ -5,12 +5,14 @@ import type { Fault } from '../fault.js';
 import type { Prepared } from '../rpc/proto.js';
 
 export class Ledger {
-  /** Digests of the steps that may be run again. */
-  readonly #digests = new Map<number, string>();
+  /** Digests of the steps after `#settled` that may be run again: all of them in a run without checkpoints. */
+  #digests = new BigUint64Array(1_024);
+  #settled: number;
   #committed: number;
 
   /** @param committed The last step that was committed before. */
   constructor(committed: number) {
+    this.#settled = committed;
     this.#committed = committed;
   }
 
@@ -22,12 +24,14 @@ export class Ledger {
   /** Commits the step after the last, or compares one that is run again: the promise checks itself. */
   enter(step: number, prepared: readonly Prepared[]): 'new' | 'again' | Fault {
     const digest = digestOf(prepared);
+    const index = step - this.#settled - 1;
     if (step > this.#committed) {
       this.#committed = step;
-      this.#digests.set(step, digest);
+      if (index === this.#digests.length) this.#resize(2 * index);
+      this.#digests[index] = digest;
       return 'new';
     }
-    if (this.#digests.get(step) === digest) return 'again';
+    if (this.#digests[index] === digest) return 'again';
     return new OrchestratorError(
       'ERR_STATE_MISMATCH',
       `Step ${step} was run again, and its rows, losses or gradient differ from those that were committed`,
@@ -37,14 +41,23 @@ export class Ledger {
 
   /** Neither this step nor one before it is run again. */
   settle(step: number): void {
-    for (const earlier of this.#digests.keys()) if (earlier <= step) this.#digests.delete(earlier);
+    if (step <= this.#settled) return;
+    this.#digests = this.#digests.slice(step - this.#settled);
+    this.#settled = step;
+    if (this.#digests.length < 1_024) this.#resize(1_024);
+  }
+
+  #resize(length: number): void {
+    const former = this.#digests;
+    this.#digests = new BigUint64Array(length);
+    this.#digests.set(former);
   }
 }
 
 /** What a step gave, whoever computed which slots. */
-function digestOf(prepared: readonly Prepared[]): string {
+function digestOf(prepared: readonly Prepared[]): bigint {
   const slots = prepared.flatMap(({ slots }) => slots).sort((a, b) => a.slot - b.slot);
   const numbers = slots.flatMap(({ slot, samples, losses }) => [slot, ...samples, ...losses]);
   const bytes = Float64Array.from([prepared[0]!.gradientNorm, ...numbers]);
-  return createHash('sha256').update(bytes).digest('base64');
+  return createHash('sha256').update(bytes).digest().readBigUInt64LE();
 }

@@ -1,7 +1,7 @@
 /** Gives staged checkpoints their final names, one after another, and removes those that are no longer kept. */
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { type Retention, recoverStore, retainCheckpoints } from '../checkpoint/retention.js';
+import { type Retention, recoverStore, removeStaged, retainCheckpoints } from '../checkpoint/retention.js';
 import { publishCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
 import { reasonOf } from '../files/io.js';
@@ -45,6 +45,13 @@ export class Publisher {
       this.#warn(`Old checkpoints in ${this.#root} could not be removed: ${reasonOf(error)}`);
     });
     return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
+  }
+
+  /** Removes what workers had staged that are gone. What cannot be removed is removed when the run ends. */
+  sweep(keep: readonly string[]): void {
+    removeStaged(this.#root, keep).catch((error) => {
+      this.#warn(`What was left of a checkpoint in ${this.#root} could not be removed: ${reasonOf(error)}`);
+    });
   }
 
   /**

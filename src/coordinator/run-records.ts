@@ -92,9 +92,9 @@ export class RunRecords {
   }
 
   /** A generation forms. It is in the journal once it has started: until then the run folder is not changed. */
-  generation({ generation, step, workers }: ActionOf<'journal'>, minWorkers: number): void {
+  generation({ generation, step, workers, isRestart }: ActionOf<'journal'>, minWorkers: number): void {
     this.#recorder.generation(generation);
-    if (generation > 1) this.#recorder.count('restarts', 1);
+    if (isRestart) this.#recorder.count('restarts', 1);
     this.#generation = {
       generation,
       step,
@@ -102,6 +102,7 @@ export class RunRecords {
       segments: this.#resolved.segments,
       started_unix_seconds: this.#dir.started,
       workers,
+      restart: isRestart,
       min_workers: minWorkers,
       unix_seconds: Date.now() / 1000,
     };

@@ -66,7 +66,7 @@ export class Steps {
   ): Action[] | Fault {
     const { step } = generation;
     const entered = this.#ledger.enter(step, prepared);
-    if (typeof entered === 'object') return this.checkpoints.resumable(entered);
+    if (typeof entered === 'object') return entered;
     const { validate } = this.#ordersAfter(step, stopping);
     const isNew = entered === 'new';
     const commit: Action[] = isNew ? [{ type: 'commit', step, prepared }] : [];
@@ -90,7 +90,7 @@ export class Steps {
       return new OrchestratorError(
         'ERR_STATE_MISMATCH',
         `The state of ${nameOf(generation.place(id)!)} and of ${nameOf(other)} differ after step ${step}; its checkpoint is discarded`,
-        `${this.checkpoints.resumption()}. One of the machines may have faulty memory or a faulty processor`,
+        'One of the machines may have faulty memory or a faulty processor',
       );
     }
     if (applied.add(id, stateHash) === null) return [];
@@ -135,7 +135,7 @@ export class Steps {
    */
   get outcome(): 'open' | 'done' | Fault {
     if (this.checkpoints.writing !== null) return 'open';
-    return this.#lastFailure === null ? 'done' : this.checkpoints.resumable(this.#lastFailure);
+    return this.#lastFailure ?? 'done';
   }
 
   #ordersAfter(step: number, stopping: boolean): Orders {

@@ -101,8 +101,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
       children.push(worker);
       prefixLines(worker, (output) => tell(coordinator, output, print));
-      worker.process.once('exit', (code, signal) => {
-        const ended = { code, signal };
+      const hasEnded = (ended: ProcessEnd) => {
         const isMissed = goesOn() && hasDied(ended);
         const restart = isMissed ? restarts.next(performance.now()) : null;
         // The coordinator knows the rank, and whether the run was over.
@@ -120,8 +119,13 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
           await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
           if (goesOn()) await startWorker(index, address, restarts);
         };
-        again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
-      });
+        again().catch((error) => {
+          // It could not be started, which counts as a start.
+          tell(coordinator, `${worker.name}: ${faultLines(faultOf(error)).join('\n')}`, print);
+          hasEnded({ code: EXIT.failed, signal: null });
+        });
+      };
+      worker.process.once('exit', (code, signal) => hasEnded({ code, signal }));
     };
     for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
       await startWorker(index, address, new Restarts(run.maxRestarts));

@@ -4,6 +4,8 @@
  * and others' variables, do nothing.
  */
 
+import { OrchestratorError } from '../errors.js';
+
 /** The points in the order in which a worker comes to them; those of a generation have its number for a step. */
 export const FAULT_POINTS = [
   'formed',
@@ -20,7 +22,7 @@ export const FAULT_POINTS = [
 type FaultPoint = (typeof FAULT_POINTS)[number];
 
 interface Fault {
-  point: string;
+  point: FaultPoint;
   step: number;
   how: How;
 }
@@ -33,10 +35,18 @@ let planned: Fault | null = null;
 
 /** Takes what the environment asks of this worker, and says so. */
 export function planFault(workerId: string, text = process.env.ORCHESTRATOR_FAULT): void {
-  const [, worker, point = '', step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang)$/.exec(text ?? '') ?? [];
   planned = null;
+  if (text === undefined || text === '') return;
+  const [, worker, point, step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang)$/.exec(text) ?? [];
+  if (!FAULT_POINTS.some((known) => known === point)) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      `ORCHESTRATOR_FAULT is ${JSON.stringify(text)}, which is not WORKER:POINT:STEP:kill, stop or hang`,
+      `Unset it: it is for tests. The points are ${FAULT_POINTS.join(', ')}`,
+    );
+  }
   if (worker !== workerId) return;
-  planned = { point, step: Number(step), how: how as How };
+  planned = { point: point as FaultPoint, step: Number(step), how: how as How };
   process.stderr.write(`warn ORCHESTRATOR_FAULT: this worker ${EFFECTS[planned.how]} at ${point} ${step}\n`);
 }
 

@@ -9,7 +9,7 @@ import {
   Coordinator,
   type CoordinatorClient,
   type CoordinatorMessage,
-  type Form,
+  type Formation,
   type FromWorker,
   type Welcome,
 } from '../rpc/proto.js';
@@ -82,6 +82,8 @@ export class CoordinatorSession {
   readonly #stream: ClientDuplexStream<FromWorker, CoordinatorMessage>;
   readonly #inbox: CoordinatorMessage[] = [];
   readonly #onWaiting: (reason: string) => void;
+  /** That of this worker. */
+  #id = '';
   #wake = () => {};
   #draining = false;
   #ended = false;
@@ -130,6 +132,7 @@ export class CoordinatorSession {
       const message = `No coordinator at ${this.#address}: nobody answered within ${CONNECT_MS / 1000} s`;
       this.#close(new OrchestratorError('ERR_COORDINATOR_LOST', message));
     }, CONNECT_MS);
+    this.#id = join.workerId ?? '';
     // It is sent as soon as there is a connection.
     this.send({ join });
     const welcome = await this.next('welcome');
@@ -146,23 +149,24 @@ export class CoordinatorSession {
   }
 
   /**
-   * Reports an error to the coordinator, which ends the run if it is fatal, and otherwise goes on without this
-   * worker.
+   * Reports an error to the coordinator, which ends the run if others would meet it, too, and otherwise goes on
+   * without this worker.
    */
-  fail(error: Error, fatal: boolean): void {
+  fail(error: Error): void {
     const { code, message, hint } = faultOf(error);
-    this.send({ failure: { code, message, hint: hint ?? '', fatal } });
+    this.send({ failure: { code, message, hint: hint ?? '' } });
   }
 
   /** Waits for the next generation and enters it. What is left of those before it is dropped. */
-  async formation(): Promise<Form> {
+  async formation(): Promise<Formation> {
     for (;;) {
       const last = this.#inbox.findLastIndex(({ form }) => form);
       if (last >= 0) {
         const { generation, form } = this.#inbox.splice(0, last + 1).at(-1)!;
         this.#generation = generation;
         this.#regrouping = new AbortController();
-        return form!;
+        const rank = form!.members.findIndex(({ id }) => id === this.#id);
+        return { ...form!, rank };
       }
       this.#inbox.length = 0;
       await this.#arrival();
@@ -245,6 +249,12 @@ export class CoordinatorSession {
       return new OrchestratorError(
         'ERR_PROTOCOL',
         `The coordinator at ${this.#address} refused this worker: ${error.details}`,
+      );
+    }
+    if (error?.code === status.ABORTED) {
+      return new OrchestratorError(
+        'ERR_WORKER_LOST',
+        `The run goes on without this worker: ${error.details}`,
       );
     }
     const details = error === null ? 'it ended the session' : error.details;

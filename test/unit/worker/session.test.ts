@@ -11,6 +11,11 @@ import { type TestRun, testRun } from '../../support/members.js';
 
 const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]' };
 
+/** A Form in which this worker has the rank. */
+const formOf = (rank: number) => ({
+  members: Array.from({ length: rank + 1 }, (_, r) => ({ id: r === rank ? JOIN.workerId : `other-${r}` })),
+});
+
 let sessions: Sessions;
 let address: string;
 let session: CoordinatorSession;
@@ -83,8 +88,8 @@ test('a request to stop is known at once, before the messages that came earlier 
 
 test('messages of an older generation are left out, and one of another kind is an error', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   sessions.send(null, { generation: 2, start: { step: 0 } });
   expect(await session.formation()).toMatchObject({ rank: 1 });
   await expect(session.next('sync')).rejects.toThrow('The coordinator sent start where sync was expected');
@@ -92,12 +97,12 @@ test('messages of an older generation are left out, and one of another kind is a
 
 test('the next generation is told at once, and comes after what was sent before it', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   expect(await session.formation()).toMatchObject({ rank: 0 });
   expect(session.generation).toBe(1);
   const { regrouped } = session;
   sessions.send(null, { generation: 1, commit: { step: 1 } });
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
   await expect.poll(() => regrouped.aborted).toBe(true);
   // The step is applied, and what it gives is still of the first generation.
   expect(await session.next('commit')).toMatchObject({ step: 1 });
@@ -110,9 +115,9 @@ test('the next generation is told at once, and comes after what was sent before 
 
 test('of several generations that have formed meanwhile, the last counts', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   sessions.send(null, { generation: 1, sync: {} });
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
   sessions.send(null, { generation: 2, sync: { keep: {} } });
   while (!session.regrouped.aborted) await new Promise((resolve) => setImmediate(resolve));
   await new Promise((resolve) => setTimeout(resolve, 20));
