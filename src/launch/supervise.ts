@@ -266,9 +266,9 @@ function listening(coordinator: Child): Promise<string | null> {
   });
 }
 
-/** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end is not. */
+/** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end, or cannot start, is not. */
 function hasDied(ended: ProcessEnd): boolean {
-  return ended.code !== EXIT.done && stopCodeOf(ended) === null;
+  return ended.code !== EXIT.done && ended.code !== EXIT.usage && stopCodeOf(ended) === null;
 }
 
 /** Tells the user, through the coordinator while it lives. */

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, createServer, performServerHandshake } from 'node:http2';
-import { type AddressInfo, createServer as createRelay, type Socket, connect as dial } from 'node:net';
+import { type AddressInfo, createServer as createRelay, connect as dial, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
