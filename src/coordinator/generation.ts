@@ -46,6 +46,7 @@ export class Generation {
   readonly applied = new Map<number, Answers<string>>();
   readonly validated = new Map<number, Answers<Validated>>();
   readonly suspicions = new Suspicions();
+  readonly #byId: ReadonlyMap<string, Place>;
   readonly #follows: boolean;
   #from: number | null = null;
   #stage: Stage = 'FORMING';
@@ -64,6 +65,7 @@ export class Generation {
       const { lo, hi } = slots[rank]!;
       return { ...member, rank, firstSlot: lo, endSlot: hi };
     });
+    this.#byId = new Map(this.places.map((place) => [place.id, place]));
     this.formed = new Answers(this.places);
     this.ready = new Answers(this.places);
     this.finished = new Answers(this.places);
@@ -81,7 +83,7 @@ export class Generation {
   }
 
   place(id: string): Place | null {
-    return this.places.find((place) => place.id === id) ?? null;
+    return this.#byId.get(id) ?? null;
   }
 
   named<T>(answers: readonly T[]): Answer<T>[] {
