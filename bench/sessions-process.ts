@@ -98,7 +98,7 @@ class Worker {
     this.#id = `local-${index}`;
     const client = new Client(channelTarget(address), new LinkCredentials(null, () => {}), controlOptions);
     this.#stream = client.Session!() as ClientDuplexStream<FromWorker, CoordinatorMessage>;
-    this.over = new Promise((resolve) => {
+    this.over = new Promise<void>((resolve) => {
       for (const end of ['error', 'end']) this.#stream.once(end, () => resolve());
     }).then(() => {
       clearInterval(this.#heartbeat);
@@ -147,9 +147,23 @@ class Worker {
       begins();
       void this.#compute(start.step);
     } else if (commit) {
-      steps.get(commit.step)!.committed = performance.now();
-      void this.#compute(commit.step);
+      const times = steps.get(commit.step);
+      if (times !== undefined) times.committed = performance.now();
+      if (commit.stop) this.#finish(commit.step);
+      else void this.#compute(commit.step);
     }
+  }
+
+  /** There is no state to save. */
+  #finish(step: number): void {
+    this.#send({ applied: { step, stateHash: 's' } });
+    const failure = {
+      code: 'ERR_CHECKPOINT_WRITE',
+      message: 'workers without engines have no state',
+      hint: '',
+    };
+    if (this.#members[0]!.id === this.#id) this.#send({ notSaved: { step, failure } });
+    this.#send({ finished: {} });
   }
 
   async #compute(held: number): Promise<void> {

@@ -40,6 +40,7 @@ export const ENDS: Readonly<Record<ErrorCode, 'worker' | 'run'>> = {
   ERR_PROMPT: 'run',
   ERR_PORT: 'worker',
   ERR_RUN_DIR: 'worker',
+  ERR_HOST: 'worker',
   ERR_RUN_LOCKED: 'worker',
   ERR_NOT_RUNNING: 'worker',
   ERR_STOP: 'worker',

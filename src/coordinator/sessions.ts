@@ -48,6 +48,8 @@ interface SessionsOptions {
   generation: () => number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
   invite: (rules: TokenRules) => string | null;
+  /** Called when a worker has joined, and when its session has ended. */
+  onMember?: (id: string, isHere: boolean) => void;
   /** Called for every event. */
   onEvent: (event: Event) => void;
   /** Called with a description of what was refused, for the log, at a limited rate. */
@@ -102,7 +104,7 @@ export class Sessions {
 
   #end(id: string, code: status, details: string): void {
     const session = this.#sessions.get(id);
-    this.#sessions.delete(id);
+    this.#leave(id);
     if (session !== undefined) refuse(session, code, details);
   }
 
@@ -145,7 +147,7 @@ export class Sessions {
     const lost = (reason: string) => {
       clearTimeout(timer);
       if (id === null || this.#sessions.get(id) !== session) return;
-      this.#sessions.delete(id);
+      this.#leave(id);
       this.#options.onEvent({ type: 'lost', id, reason });
     };
     session.on('data', (received: WorkerMessage) => {
@@ -177,6 +179,7 @@ export class Sessions {
     const { workerId: id, protocol: _, ...join } = message.join!;
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
+    this.#options.onMember?.(id, true);
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
     this.#options.onEvent({ type: 'joined', id, ...join });
     return id;
@@ -196,6 +199,10 @@ export class Sessions {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }
     return null;
+  }
+
+  #leave(id: string): void {
+    if (this.#sessions.delete(id)) this.#options.onMember?.(id, false);
   }
 
   #receive(id: string, message: WorkerMessage): void {
