@@ -83,8 +83,6 @@ export async function benchSessions(): Promise<void> {
     });
     const steady = await part(null);
     const changing = await part(2_000);
-    run.stop('SIGTERM');
-    await run.done;
     const row = (name: string, { wall, processor, delay, times }: Measured & { times?: SessionsTimes }) => [
       name,
       percent(processor / wall),
@@ -107,6 +105,8 @@ export async function benchSessions(): Promise<void> {
       `under ${percent(SESSIONS.share)} of a core, and ${SESSIONS.milliseconds} ms at p99`,
       steady.processor / steady.wall < SESSIONS.share && steady.delay.p99 * 1e3 < SESSIONS.milliseconds,
     );
+    run.stop('SIGTERM');
+    await run.done;
   } finally {
     workers.kill();
     rmSync(runDir, { recursive: true });

@@ -6,7 +6,7 @@ import { native } from '../native/load.js';
 import type { Link } from '../rpc/links.js';
 import type { CoordinatorMessage, Formation } from '../rpc/proto.js';
 import type { Certified } from '../security/identity.js';
-import { type Collective, engineCollective, ExchangeBroken } from './collective/collective.js';
+import { type Collective, ExchangeBroken, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seesRunFolder } from '../coordinator/secrets.js';
-import { EXIT, type ErrorCode } from '../errors.js';
+import { type ErrorCode, EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
