@@ -151,7 +151,8 @@ export class Sessions {
       this.#options.onEvent({ type: 'lost', id, reason });
     };
     session.on('data', (received: WorkerMessage) => {
-      const message = allPrintable(received);
+      // Heartbeats come often, and have no text.
+      const message = received.heartbeat ? received : allPrintable(received);
       if (id !== null) {
         if (this.#sessions.get(id) === session) this.#receive(id, message);
         return;
