@@ -24,7 +24,7 @@ import {
 import { controlOptions } from '../rpc/transport.js';
 import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
-import { allPrintable } from '../text/printable.js';
+import { allPrintable, printableLine } from '../text/printable.js';
 import { type Event, isCurrent, type MessageEvent } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
@@ -153,6 +153,7 @@ export class Sessions {
     };
     session.on('data', (received: WorkerMessage) => {
       const message = allPrintable(received);
+      if (message.join) message.join = namesOf(message.join);
       if (id !== null) {
         if (this.#sessions.get(id) === session) this.#receive(id, message);
         return;
@@ -209,6 +210,15 @@ export class Sessions {
     else if (event === null || message.generation > generation)
       this.#listener.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
+}
+
+/** The texts of a Join are names, which stand in the middle of lines. */
+function namesOf<T extends object>(join: T): T {
+  const fields = Object.entries(join).map(([key, value]) => [
+    key,
+    typeof value === 'string' ? printableLine(value) : value,
+  ]);
+  return Object.fromEntries(fields) as T;
 }
 
 /** Null for a message that does not belong here. */

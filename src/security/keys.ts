@@ -26,7 +26,8 @@ const POINT_BYTES = 65;
  * key and no curve by parameters to parse.
  */
 export function isPublicKey(der: Buffer): boolean {
-  if (der.length !== PREFIX.length + POINT_BYTES || !der.subarray(0, PREFIX.length).equals(PREFIX)) return false;
+  if (der.length !== PREFIX.length + POINT_BYTES || !der.subarray(0, PREFIX.length).equals(PREFIX))
+    return false;
   try {
     // It refuses a point that is not on the curve.
     createPublicKey({ key: der, type: 'spki', format: 'der' });

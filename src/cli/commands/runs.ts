@@ -7,6 +7,7 @@ import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { fittedRows } from '../../text/columns.js';
 import { eta, quantity, rough } from '../../text/quantities.js';
+import { allPrintable } from '../../text/printable.js';
 import { printResult } from '../output.js';
 
 const PAGE_COLUMNS = 160;
@@ -29,7 +30,7 @@ export function register(program: Command): void {
       const names = readdirSync(dir).filter((name) => existsSync(join(dir, name, CONFIG)));
       for (const name of names) found.push(await rowOf(join(dir, name)));
       found.sort((a, b) => (b.last_written_unix_seconds ?? 0) - (a.last_written_unix_seconds ?? 0));
-      printResult(found, json, (rows) => render(dir, rows));
+      printResult(allPrintable(found), json, (rows) => render(dir, rows));
     });
 }
 

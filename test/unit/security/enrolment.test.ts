@@ -191,7 +191,11 @@ test.each<[string, () => string | Buffer, RegExp]>([
   ['no key', () => request({ key: 'AAAA' }), /without a P-256 key/],
   ['a key of another kind', () => request({ key: otherKey() }), /without a P-256 key/],
   ['a point that is not on the curve', () => request({ key: offCurve() }), /without a P-256 key/],
-  ['a line that is too long', () => `${request({}).trim()}${' '.repeat(5_000)}\n`, /a line of more than 4096/],
+  [
+    'a line that is too long',
+    () => `${request({}).trim()}${' '.repeat(5_000)}\n`,
+    /a line of more than 4096/,
+  ],
   ['more than a line', () => Buffer.alloc(100_000, 0x20), /a line of more than 4096 characters/],
 ])('a request with %s gets no answer, and uses no token', async (_, line, why) => {
   expect(await ask(line())).toBe('');

@@ -26,7 +26,9 @@ test('a token lets as many processes join as it says, each as often as it asks, 
   expect(tokens.use(token, key('b'), 'b')).toBe('b');
   tokens.close();
   tokens = open();
-  expect(() => tokens.use(token, key('c'), 'c')).toThrow('the token has been used 2 times, as often as it may be');
+  expect(() => tokens.use(token, key('c'), 'c')).toThrow(
+    'the token has been used 2 times, as often as it may be',
+  );
   expect(tokens.use(token, key('b'), 'b')).toBe('b');
 });
 
