@@ -199,6 +199,7 @@ export class Worker {
         slots,
         gradientNorm: value,
         nonFinite: [],
+        attention: [],
         numbers,
       } as object as Prepared);
     });
