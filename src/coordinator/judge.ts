@@ -63,7 +63,7 @@ export function judgePrepared(answers: readonly Answer<Prepared>[], totalSlots: 
 
 /** Every slot has as many rows, each with a loss, and every worker that looked at attention looked at the same. */
 function judgeReports(answers: readonly Answer<Prepared>[]): Fault | null {
-  const count = answers.find(({ answer }) => answer.slots.length > 0)?.answer.slots[0]!.samples.length ?? 0;
+  const count = answers.flatMap(({ answer }) => answer.slots)[0]?.samples.length ?? 0;
   const isRow = (row: number) => Number.isSafeInteger(row) && row >= 0;
   const kinds = ({ attention }: Prepared) =>
     JSON.stringify(attention.map(({ name, stream }) => [name, stream]));
