@@ -60,6 +60,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'RESULTS',
   'RUN',
   'TEST_CUDA',
+  'FUZZ_SECONDS',
   'TEST_FAULTS',
   'TEST_FULL',
   'TEST_SMALL',

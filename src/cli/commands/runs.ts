@@ -6,8 +6,8 @@ import { type RecordedRun, recordedRun } from '../../coordinator/recorded-run.js
 import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { fittedRows } from '../../text/columns.js';
-import { eta, quantity, rough } from '../../text/quantities.js';
 import { allPrintable } from '../../text/printable.js';
+import { eta, quantity, rough } from '../../text/quantities.js';
 import { printResult } from '../output.js';
 
 const PAGE_COLUMNS = 160;
