@@ -52,7 +52,7 @@ export function recordedConfig(runDir: string): Config {
 
 function parsed(text: string, path: string): unknown {
   try {
-    return parse(text, { prettyErrors: false });
+    return parse(text, { prettyErrors: false, logLevel: 'error' });
   } catch (error) {
     throw new OrchestratorError('ERR_CONFIG', `${path} is no YAML: ${(error as Error).message}`);
   }

@@ -4,6 +4,7 @@
 import { X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  type handleUnaryCall,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
@@ -23,7 +24,7 @@ import {
 import { controlOptions } from '../rpc/transport.js';
 import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
-import { allPrintable } from '../text/printable.js';
+import { allPrintable, printableLine } from '../text/printable.js';
 import { type Event, isCurrent, type MessageEvent } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
@@ -40,6 +41,9 @@ const MAX_TEXT = 256;
 const MAX_DEVICE = 1024;
 /** Longest text of what has failed. */
 const MAX_MESSAGE = 4_096;
+
+/** The service, with messages that are encoded once however many workers get them. */
+const SERVICE = encodedOnce(Coordinator.service);
 
 interface SessionsOptions {
   /** The most workers of the run. */
@@ -59,21 +63,32 @@ interface SessionsOptions {
 export class Sessions {
   readonly #options: SessionsOptions;
   readonly #listener: Listener;
-  readonly #server: Server;
+  /** One for connections within the machine, and one for those that are known by their certificate. */
+  readonly #servers: readonly Server[];
   readonly #sessions = new Map<string, Session>();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
     const { workers, onRefused } = options;
-    const limits = { 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION };
-    this.#server = new Server({ ...controlOptions, ...limits });
-    this.#server.addService(encodedOnce(Coordinator.service), {
-      Session: (session: Session) => this.#open(session),
-      Invite: (call: InviteCall, answer: sendUnaryData<Credential>) => this.#invite(call, answer),
+    const within = this.#serve(
+      (session) => this.#open(session, null),
+      (call, answer) => this.#invite(call, answer),
+    );
+    const network = this.#serve(
+      (session) => {
+        const id = certifiedId(session);
+        // A connection that has ended meanwhile has none any more, and is not taken for one within the machine.
+        if (id === null) refuse(session, status.UNAUTHENTICATED, 'the connection has no certificate');
+        else this.#open(session, id);
+      },
+      (_, answer) =>
+        answer({ code: status.PERMISSION_DENIED, details: 'only the user of the run may invite workers' }),
+    );
+    this.#servers = [within.server, network.server];
+    this.#listener = new Listener({
+      admit: (socket, peer) => (peer === null ? within : network).injector.injectConnection(socket),
+      onRefused,
     });
-    const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
-    const admit = injector.injectConnection.bind(injector);
-    this.#listener = new Listener({ admit, onRefused });
     this.#listener.expect(workers);
   }
 
@@ -116,16 +131,18 @@ export class Sessions {
   async close(timeoutMs: number): Promise<void> {
     const closed = this.#listener.close();
     for (const session of this.#sessions.values()) session.end();
-    this.#server.tryShutdown(() => {});
+    for (const server of this.#servers) server.tryShutdown(() => {});
     await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
-    this.#server.forceShutdown();
+    for (const server of this.#servers) server.forceShutdown();
+  }
+
+  #serve(Session: (session: Session) => void, Invite: handleUnaryCall<Invitation, Credential>) {
+    const server = new Server({ ...controlOptions, 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION });
+    server.addService(SERVICE, { Session, Invite });
+    return { server, injector: server.createConnectionInjector(ServerCredentials.createInsecure()) };
   }
 
   #invite(call: InviteCall, answer: sendUnaryData<Credential>): void {
-    if (certifiedId(call) !== null) {
-      answer({ code: status.PERMISSION_DENIED, details: 'only the user of the run may invite workers' });
-      return;
-    }
     const { worker, uses, seconds } = call.request;
     if (uses < 1 || !(seconds > 0 && seconds <= MOST_SECONDS)) {
       const details = `expected at least one use within ${MOST_SECONDS / 86_400} days`;
@@ -142,7 +159,8 @@ export class Sessions {
     }
   }
 
-  #open(session: Session): void {
+  /** @param certified The id in the worker's certificate; null within the machine. */
+  #open(session: Session, certified: string | null): void {
     let id: string | null = null;
     const timer = setTimeout(() => {
       this.#listener.refused(`a connection from ${session.getPeer()} that did not join`);
@@ -157,12 +175,13 @@ export class Sessions {
     session.on('data', (received: WorkerMessage) => {
       // Heartbeats come often, and have no text.
       const message = received.heartbeat ? received : allPrintable(received);
+      if (message.join) message.join = namesOf(message.join);
       if (id !== null) {
         if (this.#sessions.get(id) === session) this.#receive(id, message);
         return;
       }
       clearTimeout(timer);
-      id = this.#join(session, message);
+      id = this.#join(session, message, certified);
     });
     session.on('error', (error: Error) => lost(error.message));
     session.on('cancelled', () => lost('its connection was reset'));
@@ -173,8 +192,8 @@ export class Sessions {
   }
 
   /** The worker's id, or null if it was refused. */
-  #join(session: Session, message: WorkerMessage): string | null {
-    const fault = this.#joinFault(message, certifiedId(session));
+  #join(session: Session, message: WorkerMessage, certified: string | null): string | null {
+    const fault = this.#joinFault(message, certified);
     if (fault !== null) {
       const [code, details] = fault;
       this.#listener.refused(`a connection from ${session.getPeer()}: ${details}`);
@@ -221,6 +240,15 @@ export class Sessions {
   }
 }
 
+/** The texts of a Join are names, which stand in the middle of lines. */
+function namesOf<T extends object>(join: T): T {
+  const fields = Object.entries(join).map(([key, value]) => [
+    key,
+    typeof value === 'string' ? printableLine(value) : value,
+  ]);
+  return Object.fromEntries(fields) as T;
+}
+
 /** Null for a message that does not belong here. */
 function eventOf(id: string, message: WorkerMessage): MessageEvent | null {
   const { message: type, formed, failure, notSaved, suspect } = message;
@@ -238,24 +266,22 @@ function shorten(message: object, most: number): void {
   }
 }
 
-/** The worker's id in the certificate with which it has connected; null within the machine, where there is none. */
-function certifiedId(call: Pick<Session, 'getAuthContext'>): string | null {
-  const raw = call.getAuthContext().sslPeerCertificate?.raw;
-  return raw === undefined ? null : identityOf(new X509Certificate(raw))!.id;
+/** The worker's id in the certificate with which it has connected; null if the connection has ended. */
+function certifiedId(session: Session): string | null {
+  const raw = session.getAuthContext().sslPeerCertificate?.raw;
+  return raw === undefined ? null : (identityOf(new X509Certificate(raw))?.id ?? null);
 }
 
-/** The service, with messages that are encoded once however many workers get them. */
-function encodedOnce(service: typeof Coordinator.service): typeof Coordinator.service {
-  const { Session } = service;
+function refuse(session: Session, code: status, details: string): void {
+  session.emit('error', { code, details });
+}
+
+function encodedOnce({ Session, ...others }: typeof Coordinator.service): typeof Coordinator.service {
   const encoded = new WeakMap<FromCoordinator, Buffer>();
   const responseSerialize = (message: FromCoordinator) => {
     const bytes = encoded.get(message) ?? Session.responseSerialize(message);
     encoded.set(message, bytes);
     return bytes;
   };
-  return { ...service, Session: { ...Session, responseSerialize } };
-}
-
-function refuse(session: Session, code: status, details: string): void {
-  session.emit('error', { code, details });
+  return { ...others, Session: { ...Session, responseSerialize } };
 }

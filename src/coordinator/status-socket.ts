@@ -5,7 +5,6 @@
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { readFailure, reasonOf } from '../files/io.js';
 import type { Sink } from '../telemetry/record.js';
 import type { RunProgress, RunView } from '../telemetry/run-progress.js';
@@ -15,6 +14,8 @@ const MAX_CONNECTIONS = 16;
 /** A client that has not read the answer by then is cut off. */
 const CLIENT_MS = 5_000;
 const ANSWER_MS = 2_000;
+/** Characters. */
+const MAX_ANSWER = 1 << 20;
 
 /**
  * The socket's name by an open folder: the path of a socket may have 107 bytes, that of a run folder any number.
@@ -75,7 +76,13 @@ export async function askStatus(runDir: string): Promise<RunView | null> {
   const socket = connect(inFolder(folder));
   socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')));
   try {
-    return JSON.parse(await text(socket)) as RunView;
+    let text = '';
+    for await (const piece of socket.setEncoding('utf8')) {
+      text += piece;
+      // Whoever may write in the folder may have put another socket there.
+      if (text.length > MAX_ANSWER) return null;
+    }
+    return JSON.parse(text) as RunView;
   } catch {
     // Nobody listens, on this machine, or the coordinator stands still.
     return null;

@@ -20,6 +20,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { WrongPeer } from '../security/identity.js';
+import { printable } from '../text/printable.js';
 import { connectLink, type Link } from './links.js';
 import { Listener, type NetworkSocket } from './listener.js';
 
@@ -94,7 +95,8 @@ export class ServedCall {
 
   end(code: status = status.OK, details = ''): void {
     this.#code = code;
-    this.#details = details.slice(0, MAX_DETAILS);
+    // Half a character, which the cut may leave, cannot be encoded.
+    this.#details = printable(details, MAX_DETAILS);
     if (this.open) this.#stream.end();
   }
 }
@@ -194,12 +196,12 @@ export interface Receiver {
   ended(error: Error | null): void;
 }
 
-/** The text of a grpc-message, as it was sent if it is not encoded correctly. */
+/** The text of a grpc-message, as it was sent if it is not encoded correctly, but never with control characters. */
 function decoded(text: string): string {
   try {
-    return decodeURIComponent(text);
+    return printable(decodeURIComponent(text));
   } catch {
-    return text;
+    return printable(text);
   }
 }
 

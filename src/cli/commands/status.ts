@@ -4,6 +4,7 @@ import { recordedRun } from '../../coordinator/recorded-run.js';
 import { askStatus } from '../../coordinator/status-socket.js';
 import { painter, wantsColour } from '../../telemetry/console.js';
 import { viewLines } from '../../telemetry/view-lines.js';
+import { allPrintable } from '../../text/printable.js';
 import { printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
@@ -20,7 +21,8 @@ export function register(program: Command): void {
       const runDir = runFolder(run);
       const asked = await askStatus(runDir);
       const { view } = asked === null ? await recordedRun(runDir) : { view: asked };
-      printResult({ ...view, live: asked !== null }, json, (status) => {
+      // Whoever may write in the folder may have put anything there.
+      printResult(allPrintable({ ...view, live: asked !== null }), json, (status) => {
         const { stdout } = process;
         const paint = painter(wantsColour(stdout, process.env));
         const lines = viewLines(status, stdout.columns || PAGE_COLUMNS, paint);

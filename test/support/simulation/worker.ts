@@ -201,6 +201,7 @@ export class Worker {
         slots,
         gradientNorm: value,
         nonFinite: [],
+        attention: [],
         numbers,
       } as object as Prepared);
     });
