@@ -45,8 +45,12 @@ endif()
 
 # ORCH_CUDA_ARCHITECTURES (also in the environment): compute capabilities such as "86;90", "all", or "native",
 # which is the default: those of the GPUs here, and PTX, which every GPU from 8.0 on compiles for itself.
-set(ORCH_CUDA_ARCHITECTURES "$ENV{ORCH_CUDA_ARCHITECTURES}" CACHE STRING "compute capabilities, all or native")
-string(REPLACE "," ";" architectures "${ORCH_CUDA_ARCHITECTURES}")
+set(ORCH_CUDA_ARCHITECTURES "" CACHE STRING "compute capabilities, all or native")
+set(architectures "$ENV{ORCH_CUDA_ARCHITECTURES}")
+if(architectures STREQUAL "")
+  set(architectures "${ORCH_CUDA_ARCHITECTURES}")
+endif()
+string(REPLACE "," ";" architectures "${architectures}")
 set(virtual "")
 if(architectures STREQUAL "" OR architectures STREQUAL "native")
   set(virtual 80)
