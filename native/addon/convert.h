@@ -116,8 +116,8 @@ std::vector<T> copy_integers(const Napi::Object& o, const char* name) {
   return integers<T>(typed_array<double>(o.Get(name), name), name);
 }
 
-// Results as JavaScript values: booleans, numbers, strings, values that may be absent (null), typed arrays of float and double, arrays of
-// anything else.
+// Results as JavaScript values: booleans, numbers, strings, values that may be absent (null), typed arrays of
+// float and double, arrays of anything else.
 
 template <class T>
 requires std::is_arithmetic_v<T> Napi::Value to_value(Napi::Env env, T v) {

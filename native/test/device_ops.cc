@@ -342,10 +342,9 @@ TEST("device: a library without a plan, or whose results are not right, does not
   CHECK(device.attention_by(d, true) == own("no library is emulated"));
   const OpCase c = attentions()[1];
   const auto want = run(c, &device);
-  for (auto [fault, why] :
-       {std::pair{emulate::Library::NoPlan, "no engine supports this graph"},
-        {emulate::Library::Wrong, "its results differ from those of the own kernels"},
-        {emulate::Library::Unsteady, "its bits differ from run to run"}}) {
+  for (auto [fault, why] : {std::pair{emulate::Library::NoPlan, "no engine supports this graph"},
+                            {emulate::Library::Wrong, "its results differ from those of the own kernels"},
+                            {emulate::Library::Unsteady, "its bits differ from run to run"}}) {
     const Emulated library(fault);
     check_same(run(c, &device), want, text("with a library that is refused: ", why));
     for (bool backward : {false, true}) {

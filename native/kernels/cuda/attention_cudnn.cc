@@ -161,8 +161,8 @@ void backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* out, c
 }
 
 const LibraryAttention* opened() {
-  static const auto& library = *new LibraryAttention{cudnn_version(), wanted() == "cudnn-any", workspace_bytes,
-                                                     forward, backward};
+  static const auto& library =
+      *new LibraryAttention{cudnn_version(), wanted() == "cudnn-any", workspace_bytes, forward, backward};
   return &library;
 }
 #else

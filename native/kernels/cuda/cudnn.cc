@@ -44,12 +44,13 @@ Library open() {
     l.missing = dlerror();
     return l;
   }
-#define ORCH_FIND(name)                                                         \
+#define ORCH_FIND(name)                                                        \
   l.name = reinterpret_cast<decltype(&cudnn##name)>(dlsym(so, "cudnn" #name)); \
   if (!l.name) l.missing = "cudnn" #name " is missing in libcudnn.so.9";
   ORCH_CUDNN(ORCH_FIND)
   if (l.missing.empty() && l.GetVersion() < kOldest)
-    l.missing = "libcudnn.so.9 is " + version_text(l.GetVersion()) + "; " + version_text(kOldest) + " is needed";
+    l.missing =
+        "libcudnn.so.9 is " + version_text(l.GetVersion()) + "; " + version_text(kOldest) + " is needed";
   return l;
 }
 
@@ -68,7 +69,8 @@ void require(cudnnStatus_t status, const char* what) {
   if (status == CUDNN_STATUS_SUCCESS) return;
   char details[256] = "";
   library().GetLastErrorString(details, sizeof details);
-  throw Error("ERR_CUDA", "cuDNN, ", what, ": ", library().GetErrorString(status), *details ? ", " : "", details);
+  throw Error("ERR_CUDA", "cuDNN, ", what, ": ", library().GetErrorString(status), *details ? ", " : "",
+              details);
 }
 
 /// Of this process's GPU.
@@ -101,8 +103,8 @@ void Descriptor::finalize(const char* what) { require(library().BackendFinalize(
 namespace {
 constexpr cudnnDataType_t kCompute = CUDNN_DATA_FLOAT;
 
-std::unique_ptr<Descriptor> make_tensor(int64_t id, cudnnDataType_t type, const Sizes& dims, const Sizes& strides,
-                                        bool by_value, bool is_virtual) {
+std::unique_ptr<Descriptor> make_tensor(int64_t id, cudnnDataType_t type, const Sizes& dims,
+                                        const Sizes& strides, bool by_value, bool is_virtual) {
   auto d = std::make_unique<Descriptor>(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   d->set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
   d->set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims.data());
@@ -128,7 +130,7 @@ Graph::Tensor Graph::between(const Sizes& dims, const Sizes& strides, cudnnDataT
 }
 
 void Graph::operation(cudnnBackendDescriptorType_t type,
-                      const std::vector<std::pair<cudnnBackendAttributeName_t, Tensor>>& tensors) {
+                      const std::vector<std::pair<cudnnBackendAttributeName_t, Tensor> >& tensors) {
   Descriptor op(type);
   for (const auto& [name, tensor] : tensors) op.set(name, *tensor);
   op.finalize("operation");
@@ -140,7 +142,7 @@ void Graph::pointwise(cudnnPointwiseMode_t mode, Tensor x, Tensor b, Tensor y) {
   how.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
   how.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &kCompute);
   how.finalize("pointwise");
-  std::vector<std::pair<cudnnBackendAttributeName_t, Tensor>> tensors{
+  std::vector<std::pair<cudnnBackendAttributeName_t, Tensor> > tensors{
       {CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, &how},
       {CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x},
       {CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y}};

@@ -81,8 +81,8 @@ struct Plan {
   int64_t bytes;  ///< of workspace
 };
 
-/// The first plan in the order of the library's heuristics that is supported and, unless `any`, deterministic.
-/// Throws if there is none, saying why.
+/// The first plan in the order of the library's heuristics that is supported and, unless `any`,
+/// deterministic. Throws if there is none, saying why.
 Plan plan_of(const Graph& graph, bool any);
 
 /// Enqueues the plan's work. `pointers` are those of the tensors with these ids.

@@ -7,7 +7,8 @@
 namespace orch::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 4, kThreads = kWarps * kWarp;  ///< of the forward pass
+// Of the forward pass:
+constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 constexpr int64_t kForwardRows = 16;  ///< rows per block: adjacent rows share shift and scale
 constexpr float kEps = 1e-6f;
 

@@ -254,8 +254,7 @@ void* workspace_bytes(size_t bytes) {
 }
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
   std::lock_guard lock(counting);
-  return count_launch(launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared,
-                      kHopperShared);
+  return count_launch(launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared, kHopperShared);
 }
 
 graph::Device& emulated_device() {

@@ -92,7 +92,8 @@ void backward_now(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* ou
 template <Library L>
 void spoil(bf16* results) {
   static int calls = 0;
-  if (L == Library::Wrong) for (int64_t i = 0; i < kHeadDim; ++i) results[i] = to_bf16(100);
+  if (L == Library::Wrong)
+    for (int64_t i = 0; i < kHeadDim; ++i) results[i] = to_bf16(100);
   if (L == Library::Unsteady) results[0] = to_bf16(to_float(results[0]) * (++calls % 2 ? 1 : 1.01f));
 }
 
@@ -129,11 +130,16 @@ const LibraryAttention* emulated() {
 const LibraryAttention* library_attention(std::string* why) {
   const char* given = std::getenv("ORCHESTRATOR_CUDA_ATTENTION");
   switch (emulate::library) {
-    case Library::Right: return emulated<Library::Right>();
-    case Library::Wrong: return emulated<Library::Wrong>();
-    case Library::Unsteady: return emulated<Library::Unsteady>();
-    case Library::NoPlan: return emulated<Library::NoPlan>();
-    case Library::None: break;
+    case Library::Right:
+      return emulated<Library::Right>();
+    case Library::Wrong:
+      return emulated<Library::Wrong>();
+    case Library::Unsteady:
+      return emulated<Library::Unsteady>();
+    case Library::NoPlan:
+      return emulated<Library::NoPlan>();
+    case Library::None:
+      break;
   }
   if (given && std::string(given) == "cudnn") return emulated<Library::Right>();
   if (why) *why = "no library is emulated";
