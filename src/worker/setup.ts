@@ -162,6 +162,8 @@ export async function loadState(
 export async function readiness(setup: WorkerSetup, step: number) {
   const { config, dataset, engine, gpu, training, validation, matmulPeak } = setup;
   const layout = engine.layout();
+  const attention = await engine.attentionBy();
+  const precision = `${training.precision.compute} (${training.precision.reason})`;
   return {
     step,
     configHash: canonicalHash(config),
@@ -169,7 +171,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     stateHash: await engine.digest(),
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
-    precision: `${training.precision.compute} (${training.precision.reason})`,
+    precision: attention === null ? precision : `${precision}, attention by ${attention}`,
     validation: validation.map(({ name }) => name),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
     matmulPeak,
