@@ -28,6 +28,7 @@ import {
   startChild,
 } from './children.js';
 import type { Launcher } from './launcher.js';
+import { Members } from './members.js';
 import {
   coordinatorProcess,
   ENVIRONMENT,
@@ -55,12 +56,16 @@ export interface CoordinatorNotice extends RelayMessage {
   listening?: string;
   /** It has taken a signal to stop, and tells the user what follows. */
   stopping?: true;
+  /** A worker has joined, or has left or was lost. */
+  member?: { workerId: string; isHere: boolean };
 }
 
 /** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
   /** A worker's process has ended, and is started again or not. */
   exited?: { workerId: string; exit: Exit; again: boolean };
+  /** To a coordinator that was started again: this worker had ended for good before. */
+  gone?: string;
   /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
   output?: string;
 }
@@ -68,6 +73,7 @@ export interface LauncherNotice {
 /** Runs to the end, and returns the exit code. */
 export async function superviseRun(run: LaunchOptions, launcher: Launcher): Promise<number> {
   const children: Child[] = [];
+  const local: Child[] = [];
   const killAll = () => {
     for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
   };
@@ -77,37 +83,93 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   // The terminal is the launcher's alone: no other process waits where it stands still.
   const screen = new Screen(process.stdout, process.stderr, process.env);
   const print = (line: string) => screen.print(line);
-  const { unsaved, first } = stopOnSignals(children, print);
+  let mayReturn = () => false;
+  const { unsaved, first } = stopOnSignals(children, () => mayReturn(), print);
   suspendTogether(children, screen);
   try {
-    const { name, command, environment } = coordinatorProcess(run);
-    const coordinator = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
-    children.push(coordinator);
-    coordinator.process.on('message', (notice: CoordinatorNotice) => screen.receive(notice));
-    passLines(coordinator, print);
-    const address = await Promise.race([listening(coordinator), unsaved]);
+    let isOver = false;
+    const startCoordinator = async (again: boolean): Promise<Child> => {
+      const { name, command, environment } = coordinatorProcess(run, again);
+      const started = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
+      children[0] = started;
+      started.process.on('message', (notice: CoordinatorNotice) => {
+        if (notice.record?.[0] === 'phase') isOver = ENDED.has(notice.record[1]);
+        screen.receive(notice);
+      });
+      passLines(started, print);
+      return started;
+    };
+    let coordinator = await startCoordinator(false);
+    /** Resolves with the credential of workers of this machine when the coordinator is there; null: it has ended. */
+    let present = listening(coordinator);
+    const isListening = (await Promise.race([present, unsaved])) !== null;
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
-    let isOver = false;
-    coordinator.process.on('message', ({ record }: CoordinatorNotice) => {
-      if (record?.[0] === 'phase') isOver = ENDED.has(record[1]);
-    });
-    const goesOn = () => isRunning(coordinator) && first() === null && !isOver;
+    /** The coordinator has ended, and is not started again. */
+    let hasEnded = false;
+    const goesOn = () => !hasEnded && first() === null && !isOver;
+    mayReturn = () => isListening && !hasEnded && !isOver;
+    /** Workers that have ended for good, and those of which a coordinator was not told that they have ended. */
+    const gone = new Set<string>();
+    const untold: LauncherNotice[] = [];
+    /** Starts the coordinator again when it has died, and returns how the last one has ended. */
+    const keepCoordinator = async (): Promise<ProcessEnd> => {
+      const restarts = new Restarts(run.maxRestarts);
+      for (;;) {
+        const ended = await coordinator.exited;
+        const isMissed = ended.code === null && stopCodeOf(ended) === null && goesOn();
+        const restart = isMissed ? restarts.next(performance.now()) : null;
+        hasEnded = restart === null;
+        if (restart === null) return ended;
+        const why = `the coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(ended))}`;
+        const of = `start ${restart.count} of ${run.maxRestarts} in 10 minutes`;
+        print(
+          `${why}; it is started again in ${restart.delayMs / 1000} s (${of}), and the workers keep what they hold`,
+        );
+        let isBack = (_: string | null) => {};
+        present = new Promise((resolve) => {
+          isBack = resolve;
+        });
+        await sleep(restart.delayMs);
+        if (hasEnded) return ended;
+        coordinator = await startCoordinator(true);
+        members.follow(coordinator);
+        const address = await listening(coordinator);
+        isBack(address);
+        for (const worker of gone) sendMessage(coordinator, { gone: worker } satisfies LauncherNotice);
+        for (const notice of untold.splice(0)) sendMessage(coordinator, notice);
+        const signal = first();
+        if (signal !== null && isRunning(coordinator)) coordinator.process.kill(signal);
+      }
+    };
+    const members = new Members();
+    members.follow(coordinator);
     /** Starts a worker, and again when it has died while the run goes on. */
-    const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
+    const startWorker = async (index: number, restarts: Restarts): Promise<void> => {
+      const address = await present;
+      if (address === null) return;
       const spec = workerProcess(run, index);
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
       children.push(worker);
+      if (spec.host.ssh === null) local.push(worker);
       prefixLines(worker, (output) => tell(coordinator, output, print));
-      worker.process.once('exit', (code, signal) => {
-        const ended = { code, signal };
+      const endOf = async (ended: ProcessEnd): Promise<ProcessEnd> => {
+        if (launcher.hasEnded(spec, ended)) return ended;
+        if (members.has(workerId) && goesOn()) {
+          tell(coordinator, `the connection to ${worker.name} is lost; the worker goes on without it`, print);
+          await Promise.race([members.gone(workerId), kept]);
+        }
+        return { code: null, signal: null };
+      };
+      const onEnd = (ended: ProcessEnd) => {
         const isMissed = goesOn() && hasDied(ended);
         const restart = isMissed ? restarts.next(performance.now()) : null;
         // The coordinator knows the rank, and whether the run was over.
         const notice: LauncherNotice = { exited: { workerId, exit: exitOf(ended), again: restart !== null } };
-        sendMessage(coordinator, notice);
+        if (restart === null) gone.add(workerId);
+        sendMessage(coordinator, notice, () => untold.push(notice));
         if (restart === null) {
           const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
           if (isMissed) tell(coordinator, `${worker.name} is not started again: ${why}`, print);
@@ -117,24 +179,27 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
         tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
         const again = async () => {
-          await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
-          if (goesOn()) await startWorker(index, address, restarts);
+          await Promise.race([sleep(delayMs, null, { ref: false }), kept]);
+          if (goesOn()) await startWorker(index, restarts);
         };
         again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
-      });
+      };
+      worker.process.once('exit', (code, signal) => void endOf({ code, signal }).then(onEnd));
     };
-    for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
-      await startWorker(index, address, new Restarts(run.maxRestarts));
+    const kept = isListening ? keepCoordinator() : coordinator.exited;
+    for (let index = 0; isListening && index < workersOf(run) && !hasEnded; index++) {
+      await startWorker(index, new Restarts(run.maxRestarts));
     }
-    const outcome = await Promise.race([coordinator.exited, unsaved]);
+    const outcome = await Promise.race([kept, unsaved]);
     if (outcome === null) {
+      hasEnded = true;
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
       print(`stopped without saving: ${loss}`);
       return EXIT.unsaved;
     }
-    // Those that have not joined yet would wait for a coordinator.
-    for (const worker of children.slice(1)) worker.process.kill('SIGTERM');
+    // Those that have not joined yet would wait for a coordinator. What stands for a worker elsewhere ends with it.
+    for (const worker of local) worker.process.kill('SIGTERM');
     await Promise.race([
       Promise.all(children.map(({ exited }) => exited)),
       sleep(SHUTDOWN_MS, null, { ref: false }),
@@ -177,9 +242,9 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
  * Passes signals on to the coordinator, the first of the processes, which stops the run in order. `unsaved`
  * resolves with null when Ctrl-C is pressed again, to stop at once. Nothing else shortens an orderly end: not
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
- * `first` is the first signal that was passed on.
+ * `first` is the first signal that was passed on, or will be to a coordinator that is being started again.
  */
-function stopOnSignals(children: readonly Child[], print: (line: string) => void) {
+function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, print: (line: string) => void) {
   let first: StopSignal | null = null;
   const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;
@@ -187,7 +252,7 @@ function stopOnSignals(children: readonly Child[], print: (line: string) => void
     onStopSignals((signal) => {
       const [coordinator] = children;
       if (coordinator === undefined) stopEarly(signal);
-      if (!isRunning(coordinator)) return;
+      if (!isRunning(coordinator) && !mayReturn()) return;
       if (signal === 'SIGINT' && interruptedAt !== null) {
         if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
         else if (!told) {
@@ -199,10 +264,11 @@ function stopOnSignals(children: readonly Child[], print: (line: string) => void
       }
       if (signal === 'SIGINT') {
         interruptedAt = performance.now();
-        hintUnlessTaken(coordinator, print);
+        if (isRunning(coordinator)) hintUnlessTaken(coordinator, print);
       }
       first ??= signal;
-      coordinator.process.kill(signal);
+      if (isRunning(coordinator)) coordinator.process.kill(signal);
+      else print(`${stopReason(signal)}: the run stops when its coordinator is back`);
     });
   });
   return { unsaved, first: () => first };
