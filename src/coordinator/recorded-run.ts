@@ -61,7 +61,7 @@ function parsed(text: string, path: string): unknown {
 export async function recordedRun(runDir: string): Promise<RecordedRun> {
   const config = recordedConfig(runDir);
   const { steps } = config.schedule;
-  const { lastGeneration, workers, metrics, coordinatorRestarts } = journalOf(runDir);
+  const { restarts, workers, metrics, coordinatorRestarts } = journalOf(runDir);
   const path = join(runDir, METRICS);
   let clock = Date.now();
   const progress = new RunProgress(
@@ -74,7 +74,7 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
       resumedStep: 0,
       runDir,
       checkpoint: null,
-      restarts: Math.max(0, lastGeneration - 1),
+      restarts,
       coordinatorRestarts,
       validatedWeights:
         comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,

@@ -39,7 +39,7 @@ export async function openRecorder(
     checkpoint: own && checkpoint !== null ? { step, path: checkpoint.path } : null,
     validatedWeights: comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     // Without a journal no generation was formed; else the first one was no restart.
-    restarts: Math.max(0, dir.lastGeneration - 1),
+    restarts: dir.restarts,
     coordinatorRestarts,
   };
   const progress = new RunProgress(header);

@@ -16,7 +16,7 @@ import { findGpu, type Gpu } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { objectiveOf } from '../objective/objective.js';
-import type { Form, Welcome } from '../rpc/proto.js';
+import type { Formation, Welcome } from '../rpc/proto.js';
 import { planStateOf, SamplePlan } from '../step/plan.js';
 import { type Segment, segmentsSchema } from '../step/segment.js';
 import { SlotBatches } from '../step/slot.js';
@@ -47,7 +47,7 @@ export interface WorkerRun extends WorkerSetup {
 
 /** A worker's place in a generation, and what sums its gradients with those of its peers. */
 export interface Generation extends WorkerRun {
-  form: Form;
+  form: Formation;
   collective: Collective;
 }
 
