@@ -64,7 +64,7 @@ export const ERRORS = {
 export type ErrorCode = keyof typeof ERRORS;
 
 /** Exit codes of the command line; those of signals are in signals.ts. */
-export const EXIT = { done: 0, failed: 1, usage: 2, unsaved: 3 } as const;
+export const EXIT = { done: 0, failed: 1, usage: 2, unsaved: 3, unfinished: 4 } as const;
 
 interface ErrorOptions {
   hint?: string | null;

@@ -18,7 +18,16 @@ import {
 } from '../signals.js';
 import type { RelayMessage } from '../telemetry/relay.js';
 import { Screen } from '../telemetry/screen.js';
-import { type Child, isRunning, passLines, prefixLines, sendMessage, signalGroup } from './children.js';
+import {
+  type Child,
+  isRunning,
+  lineSender,
+  passLines,
+  prefixLines,
+  sendMessage,
+  signalGroup,
+  suspendTogether,
+} from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
 import {
@@ -69,7 +78,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   const screen = new Screen(process.stdout, process.stderr, process.env);
   const print = (line: string) => screen.print(line);
   const { unsaved, first } = stopOnSignals(children, print);
-  suspendTogether(children, screen);
+  // A coordinator that stood still forgives the silence of its workers.
+  suspendTogether((signal) => {
+    if (signal === 'suspend') print('the run is suspended; fg or bg goes on with it');
+    for (const child of children) {
+      if (isRunning(child)) signalGroup(child, signal === 'suspend' ? 'SIGSTOP' : 'SIGCONT');
+    }
+    if (signal === 'continue') screen.continued();
+  });
   try {
     const streams = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
@@ -80,13 +96,16 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
+    // The coordinator logs what workers print, and sends it back to be shown in its place.
+    const messageOf = (output: string): LauncherNotice => ({ output });
+    const tell = lineSender(coordinator, messageOf, print);
     const goesOn = () => isRunning(coordinator) && first() === null;
     /** Starts a worker, and again when it has died while the run goes on. */
     const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
       const spec = workerProcess(run, index, address);
       const worker = await launcher.start(spec, secrets);
       children.push(worker);
-      prefixLines(worker, (output) => tell(coordinator, output, print));
+      prefixLines(worker, tell);
       worker.process.once('exit', (code, signal) => {
         const ended = { code, signal };
         const restart = goesOn() && hasDied(ended) ? restarts.next(performance.now()) : null;
@@ -97,7 +116,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         if (restart === null) return;
         const { delayMs, count } = restart;
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
-        tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
+        tell(`${worker.name} is started again in ${delayMs / 1000} s (${of})`);
         const again = async () => {
           await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
           if (goesOn()) await startWorker(index, address, restarts);
@@ -198,27 +217,6 @@ function hintUnlessTaken(coordinator: Child, print: (line: string) => void): voi
   });
 }
 
-/**
- * Ctrl-Z suspends the run, with all its processes, and `fg`, `bg` or SIGCONT goes on with it. The children are
- * in sessions of their own, so the terminal's signals do not reach them. A coordinator that stood still forgives
- * the silence of its workers.
- */
-function suspendTogether(children: readonly Child[], screen: Screen): void {
-  const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
-    for (const child of children) if (isRunning(child)) signalGroup(child, signal);
-  };
-  process.on('SIGTSTP', () => {
-    screen.print('the run is suspended; fg or bg goes on with it');
-    signalAll('SIGSTOP');
-    // Unlike SIGTSTP, it also stops a process that has no shell above it, whose children would stay suspended.
-    process.kill(process.pid, 'SIGSTOP');
-  });
-  process.on('SIGCONT', () => {
-    signalAll('SIGCONT');
-    screen.continued();
-  });
-}
-
 /** The coordinator's address, or null if it ended first (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
@@ -232,10 +230,4 @@ function listening(coordinator: Child): Promise<string | null> {
 /** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end is not. */
 function hasDied(ended: ProcessEnd): boolean {
   return ended.code !== EXIT.done && stopCodeOf(ended) === null;
-}
-
-/** Tells the user, through the coordinator while it lives. */
-function tell(coordinator: Child, output: string, print: (line: string) => void): void {
-  const notice: LauncherNotice = { output };
-  sendMessage(coordinator, notice, () => print(output));
 }

@@ -66,6 +66,11 @@ export class Study {
     this.#processes.stop();
   }
 
+  /** Ctrl-Z, and what goes on after it. */
+  suspend(signal: 'SIGTSTP' | 'SIGCONT'): void {
+    this.#processes.suspend(signal);
+  }
+
   get #isStopped(): boolean {
     return this.#stopped !== null;
   }
@@ -117,6 +122,7 @@ export class Study {
   /** Completes a run; its failure is told, and ends nothing else. */
   async #runOne(folder: StudyFolder, tally: Tally, run: StudyRun, threads: number): Promise<void> {
     const current = tally.begin(run);
+    const started = performance.now();
     try {
       await this.#complete(folder, tally, current, threads);
     } catch (error) {
@@ -125,7 +131,8 @@ export class Study {
       tally.failed.push(run.name);
       this.#listener.line(`failed: ${message}${hint === null ? '' : `\n  ${hint}`}`);
       const { part } = current;
-      folder.note({ event: 'failed', run: run.name, part, seconds: 0, threads, error: message });
+      const seconds = (performance.now() - started) / 1000;
+      folder.note({ event: 'failed', run: run.name, part, seconds, threads, error: message });
     } finally {
       tally.end(current);
     }

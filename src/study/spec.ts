@@ -10,7 +10,7 @@ import {
   schemaAt,
   unwrapNull,
 } from '../config/describe.js';
-import { show, valueAt } from '../config/value.js';
+import { leaves, show, valueAt } from '../config/value.js';
 import { textProblems } from '../config/yaml-problems.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
@@ -86,6 +86,13 @@ export function parseStudy(text: string, name: string): StudySpec {
   );
 }
 
+/** Keys of the configuration that a study sets for each run, and what from; runs would not be what they are called. */
+const OWN_KEYS: Readonly<Record<string, string>> = {
+  name: 'the names of data set, variant and seed',
+  seed: 'its list of seeds',
+  'data.path': 'its data sets',
+};
+
 /** What the schema cannot say. */
 function checked(spec: StudySpec, name: string): StudySpec {
   const { evaluation, vary, variants, data } = spec;
@@ -99,6 +106,11 @@ function checked(spec: StudySpec, name: string): StudySpec {
     problems.push(
       `${name}: evaluation.shown: expected a sampler from 0 to ${last}, received ${evaluation.shown}`,
     );
+  }
+  const nested = [spec.set, ...Object.values(variants)].flatMap((keys) => [...leaves(keys)]);
+  const set = [...Object.keys(vary), ...nested.map(({ path }) => path.join('.'))];
+  for (const [key, instead] of Object.entries(OWN_KEYS)) {
+    if (set.includes(key)) problems.push(`${name}: ${key} is set by the study, from ${instead}`);
   }
   if (problems.length > 0) throw invalid(problems);
   return spec;
