@@ -1,5 +1,9 @@
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
+
+/** At most 8, because a test may need a GiB. */
+const PROCESSORS = Math.min(8, availableParallelism());
 
 /**
  * native: the C++ tests. unit: pure and fast. interop: files that other programs wrote. integration:
@@ -8,6 +12,9 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     pool: 'forks',
+    // Vitest would leave one processor to itself, which has little to do.
+    maxWorkers: PROCESSORS,
+    setupFiles: ['test/support/setup.ts'],
     // What tests cache is not the user's.
     env: { XDG_CACHE_HOME: resolve('build/test-cache') },
     reporters: ['default', './scripts/summary.mjs'],
@@ -16,7 +23,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 },
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          // To start a process and import src/ takes longer than most of these files.
+          isolate: false,
+          testTimeout: 60_000,
+        },
       },
       {
         extends: true,
@@ -33,8 +46,10 @@ export default defineConfig({
           name: 'native',
           include: ['test/native/**/*.test.ts'],
           globalSetup: ['test/support/build-native.ts'],
-          // They use all processors, and are emulated where .ci/run says so.
-          sequence: { groupOrder: 1 },
+          // Each is a process, most of them of one thread.
+          sequence: { groupOrder: 1, concurrent: true },
+          maxConcurrency: PROCESSORS,
+          // They are emulated where .ci/run says so.
           testTimeout: 900_000,
         },
       },
@@ -44,8 +59,8 @@ export default defineConfig({
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           globalSetup: ['test/support/build-program.ts', 'test/support/build-native.ts'],
-          // Each test starts processes of its own, which use all processors.
-          fileParallelism: false,
+          // A run mostly waits for one of its processes, and some tests for a time.
+          maxWorkers: PROCESSORS + 1,
           sequence: { groupOrder: 2 },
           testTimeout: 180_000,
           hookTimeout: 180_000,

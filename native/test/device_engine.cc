@@ -85,15 +85,19 @@ TEST("device: an engine trains like the CPU's, with the same bits twice") {
       const EngineSpec spec{model, {2, 8, 6, 5}, t, residual, 1, true, true, Recompute::Norms};
       Engine cpu(spec);
       const Series want = train(cpu, set);
-      Series runs[2];
-      for (Series& s : runs) {
+      const auto run = [&] {
         Engine e(spec, d.device);
-        s = train(e, set);
-      }
-      const Series& got = runs[0];
+        return train(e, set);
+      };
+      const Series got = run();
       const std::string at = text(d.name, ", residual ", name_of(residual), ", ", name_of(t));
-      CHECK(got.weights == runs[1].weights && got.losses == runs[1].losses && got.norms == runs[1].norms, at,
-            ": two runs differ");
+      // The emulator, which is slow, runs threads in one order; there, warm steps (below) have the bits of
+      // first.
+      if (d.real) {
+        const Series again = run();
+        CHECK(got.weights == again.weights && got.losses == again.losses && got.norms == again.norms, at,
+              ": two runs differ");
+      }
       CHECK(got.buckets == want.buckets, at);
       const auto compare = [&](const auto& a, const auto& b, double bound, const char* what) {
         CHECK(a.size() == b.size() && !a.empty(), at, ", ", what);

@@ -59,6 +59,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'RESULTS',
   'RUN',
   'TEST_CUDA',
+  'TEST_FULL',
   'TEST_SMALL',
   'TEST_VERBOSE',
   'TOKEN',

@@ -7,7 +7,6 @@ import { plainConsole } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
 import { standardOutput } from '../telemetry/output.js';
-import { serveMetrics } from '../telemetry/prometheus.js';
 import { prometheusTargets } from '../telemetry/prometheus-targets.js';
 import { type Recorder, type RunHeader, recorderOf, type Sink } from '../telemetry/record.js';
 import { relay, type Send } from '../telemetry/relay.js';
@@ -80,6 +79,8 @@ async function serve(
   }
   // A disk that does not answer must not look like a run that is gone.
   const measure = async () => ({ diskFree: await freeBytes(runDir).catch(() => null) });
+  // Its libraries are loaded only where it is wanted.
+  const { serveMetrics } = await import('../telemetry/prometheus.js');
   const server = await serveMetrics(host, port, header, measure);
   const notes = [['info', `metrics at ${server.address}/metrics${elsewhere(port, server.address)}`] as const];
   if (targets === null) return { sinks: [server], notes };

@@ -22,6 +22,7 @@ import {
   type Shard,
   shardSchema,
 } from './manifest.js';
+import { parquetFiles } from './parquet-files.js';
 import { type ColumnBuffer, checksums, shardBytes } from './writer.js';
 
 /** Values of a shard; it is built in memory. */
@@ -46,19 +47,6 @@ const stateSchema = z.object({
   shards: z.array(shardSchema),
 });
 type State = z.infer<typeof stateSchema>;
-
-/** Whether a path is, or holds, Parquet files. */
-export function isParquet(path: string): boolean {
-  return parquetFiles(path).length > 0;
-}
-
-function parquetFiles(path: string): string[] {
-  const status = statSync(path, { throwIfNoEntry: false });
-  if (status?.isFile()) return path.endsWith('.parquet') ? [path] : [];
-  if (!status?.isDirectory()) return [];
-  const names = readdirSync(path).filter((name) => name.endsWith('.parquet'));
-  return names.sort().map((name) => join(path, name));
-}
 
 /** Converts; returns the manifest, and the columns of other types, which are not kept. */
 export async function convertParquet(conversion: Conversion) {

@@ -4,8 +4,8 @@ import { basename, isAbsolute, join, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { withHome } from '../files/home.js';
 import { shellText } from '../text/shell.js';
-import { isParquet } from './convert.js';
 import { huggingFace } from './huggingface.js';
+import { parquetFiles } from './parquet-files.js';
 import { shards } from './shards.js';
 import type { DataFormat, DataSource } from './source.js';
 
@@ -18,7 +18,7 @@ function shapesCommand(path: string): string {
 
 /** Parquet is compressed and has its rows in pages, so it cannot be mapped. */
 function parquetHint(path: string): string | null {
-  if (!isParquet(path)) return null;
+  if (parquetFiles(path).length === 0) return null;
   const command = shellText([
     'orchestrator',
     'dataset',

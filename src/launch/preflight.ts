@@ -16,7 +16,7 @@ import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
 import { averageWarning } from '../step/ema.js';
-import { checkMetricsAddress } from '../telemetry/prometheus.js';
+import { checkMetricsAddress } from '../telemetry/metrics-address.js';
 import { counted } from '../text/quantities.js';
 import { cannotConnect, sharedGpu } from '../worker/collective/nccl.js';
 import { cannotShare, MAX_MEMBERS } from '../worker/collective/shared.js';

@@ -10,7 +10,7 @@ import {
   type ManifestColumn,
   readManifest,
 } from '../data/manifest.js';
-import { checksumsOf, type Row, type ShardSchema, writeShards } from '../data/writer.js';
+import type { Row, ShardSchema } from '../data/writer.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextFeatures } from '../sampling/conditioning.js';
 import { encodePicture, LATENT_CHANNELS, LATENT_SIDE } from './autoencoder.js';
@@ -32,6 +32,9 @@ export interface ShapesOptions {
 
 const ROWS_PER_SHARD = 4096;
 
+/** What uses Arrow's library is loaded only when it is needed. */
+const writer = () => import('../data/writer.js');
+
 /**
  * Generates a data set of the shapes world: latents, both captions, and the features of the three encoders
  * for each. Row i is a function of (seed, i) and the options alone, so the same call writes the same bytes,
@@ -39,7 +42,8 @@ const ROWS_PER_SHARD = 4096;
  */
 export async function generateShapes(options: ShapesOptions): Promise<Manifest> {
   const { out, count, onProgress } = options;
-  return writeShards(out, schemaOf(options), rows(options, count), ROWS_PER_SHARD, onProgress);
+  const { writeShards } = await writer();
+  return await writeShards(out, schemaOf(options), rows(options, count), ROWS_PER_SHARD, onProgress);
 }
 
 /**
@@ -47,7 +51,7 @@ export async function generateShapes(options: ShapesOptions): Promise<Manifest> 
  * not: other numbers, or another generator, which the first rows reveal whether or not its version changed.
  * Throws ERR_FILE_WRITE if the folder holds another kind of data set.
  */
-export function staleReason(options: ShapesOptions): string | null {
+export async function staleReason(options: ShapesOptions): Promise<string | null> {
   const manifest = readManifest(options.out);
   const schema = schemaOf(options);
   if (manifest.generator.name !== schema.generator.name) {
@@ -61,6 +65,7 @@ export function staleReason(options: ShapesOptions): string | null {
   for (const key of ['generator', 'encoders', 'latents', 'columns'] as const) {
     if (!isDeepStrictEqual(manifest[key], schema[key])) return `other ${key}`;
   }
+  const { checksumsOf } = await writer();
   const first = checksumsOf(schema.columns, [...rows(options, Math.min(options.count, CHECKSUM_ROWS))]);
   const changed = Object.keys(first).find(
     (name) => manifest.shards[0]?.crc32[name]?.[0] !== first[name]?.[0],

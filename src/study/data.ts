@@ -28,7 +28,7 @@ export async function prepareData(
       tell(`generating ${count} pictures: ${path}`);
       await generateShapes(wanted);
     } else {
-      const reason = staleReason(wanted);
+      const reason = await staleReason(wanted);
       if (reason !== null) {
         const what = `data.${name}: ${path} is not the data set of this study: ${reason}`;
         throw new OrchestratorError('ERR_STUDY', what, 'Give another data path, or remove that folder');

@@ -1,11 +1,10 @@
 /** The coordinator's /metrics, /healthz and /readyz. */
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { OrchestratorError } from '../errors.js';
 import { NewestSockets } from '../rpc/newest-sockets.js';
 import { METRICS, type Metric, PREFIX, RUN_LABEL, type Surroundings } from './metrics.js';
+import { listen } from './metrics-address.js';
 import type { RunHeader, Sink } from './record.js';
 
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
@@ -34,9 +33,6 @@ export interface MetricsServer extends Sink {
   /** "http://127.0.0.1:9464" */
   readonly address: string;
 }
-
-/** Ports after a given one that are tried where it is in use. */
-const MORE_PORTS = 100;
 
 /**
  * Starts the server, which runs until it is closed. Port 0 takes any free port; where another port is in use,
@@ -135,38 +131,6 @@ export async function serveMetrics(
 function partsOf(target: string): [path: string, parameters: URLSearchParams] {
   const [path = '', query = ''] = target.replace(/^https?:\/\/[^/?]*/i, '').split('?');
   return [path, new URLSearchParams(query)];
-}
-
-/** Refuses an address on which serveMetrics could not listen now, on no port that it would try. */
-export async function checkMetricsAddress(host: string, port: number): Promise<void> {
-  const server = createServer();
-  await listen(server, host, port);
-  server.close();
-}
-
-async function listen(server: Server, host: string, first: number): Promise<void> {
-  const last = first === 0 ? 0 : Math.min(65_535, first + MORE_PORTS);
-  for (let port = first; ; port++) {
-    try {
-      await once(server.listen(port, host), 'listening');
-      // A connection that cannot be accepted must not end the run.
-      server.on('error', () => {});
-      return;
-    } catch (cause) {
-      const { code, message } = cause as NodeJS.ErrnoException;
-      if (code === 'EADDRINUSE' && port < last) continue;
-      const ports = port === first ? `port ${port}` : `ports ${first} to ${port}`;
-      const why = code === 'EADDRINUSE' ? 'in use by other processes' : message;
-      const hint =
-        code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
-          ? 'Set telemetry.metrics_host to an address of this machine: 127.0.0.1, or 0.0.0.0 for all of its addresses'
-          : 'Set telemetry.metrics_port to another port, to 0 (any free one) or to null (off)';
-      throw new OrchestratorError('ERR_PORT', `Cannot serve metrics on ${host}, ${ports}: ${why}`, {
-        hint,
-        cause,
-      });
-    }
-  }
 }
 
 /** Registers metrics, and returns what sets them to the values of a record. */

@@ -9,6 +9,7 @@ import { recoverStore } from '../../src/checkpoint/retention.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { contentOf } from '../support/checkpoints.js';
 import { temporaryFolder } from '../support/folders.js';
+import { FULL } from '../support/full.js';
 import { unmountable } from '../support/mountable.js';
 import { because } from '../support/needs.js';
 
@@ -21,7 +22,7 @@ const writer = (runDir: string, count: number) => [
   `${count}`,
   JSON.stringify({ layout, metadata }),
 ];
-const KILLS = Number(process.env.CHECKPOINT_KILLS ?? 100);
+const KILLS = Number(process.env.CHECKPOINT_KILLS ?? (FULL ? 100 : 24));
 
 let dir: string;
 beforeEach(() => {

@@ -5,13 +5,15 @@ import { describe, expect, test } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { leafCommands } from '../../src/reference/cli-page.js';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import { orchestrator, orchestratorIn } from '../support/program.js';
 
 const folder = temporaryFolder();
 const config = join(folder, 'run.yaml');
 writeFileSync(config, 'name: x\ndata: {path: d}\n');
 
-const leaves = [...leafCommands(await buildProgram(), [])];
+const commands = [...leafCommands(await buildProgram(), [])].map(({ path }) => path.slice(1).join(' '));
+const STANDING = ['launch', 'dataset inspect', 'study run'];
 
 describe('exit codes and output', () => {
   test('0 and the version', () => {
@@ -21,8 +23,13 @@ describe('exit codes and output', () => {
     });
   });
 
-  test.each(leaves.map(({ path }) => path.slice(1)))('0 and the help of %s %s', (...names) => {
-    const { status, stdout } = orchestrator(...names.filter((name) => name !== undefined), '--help');
+  test.each(
+    rows(
+      STANDING,
+      commands.filter((name) => !STANDING.includes(name)),
+    ),
+  )('0 and the help of %s', (name) => {
+    const { status, stdout } = orchestrator(...name.split(' '), '--help');
     expect(status).toBe(0);
     expect(stdout).toMatch(/^Usage: orchestrator /);
   });

@@ -6,12 +6,13 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { socketAddress } from '../../src/rpc/transport.js';
 import { temporaryFolder } from '../support/folders.js';
+import { FULL } from '../support/full.js';
 import { GARBAGE, noise } from '../support/garbage.js';
 import { ends, environmentOf, fingerprint, Launched, launch, readLines } from '../support/launched.js';
 
 /** Several times as many as are done while garbage is thrown. */
-const STEPS = 150;
-const NOISE = 40;
+const STEPS = FULL ? 150 : 80;
+const NOISE = FULL ? 40 : 8;
 /** A run that waits for nothing but its steps. */
 const SETS = [
   `schedule.steps=${STEPS}`,

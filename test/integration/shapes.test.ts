@@ -26,20 +26,6 @@ beforeAll(() => {
   expect(launched.stdout + launched.stderr).not.toContain('standard deviation');
 });
 
-describe('dataset shapes', () => {
-  test('writes the same bytes for the same seed, and passes dataset verify', () => {
-    const again = join(folder, 'again');
-    orchestrator('dataset', 'shapes', '--out', again, '--count', '512', '--seed', '3');
-    const manifest = readFileSync(join(data, 'manifest.json'), 'utf8');
-    expect(readFileSync(join(again, 'manifest.json'), 'utf8')).toBe(manifest);
-    const other = join(folder, 'other');
-    orchestrator('dataset', 'shapes', '--out', other, '--count', '512', '--seed', '4');
-    const hashes = (text: string) => JSON.parse(text).shards.map(({ sha256 }: { sha256: string }) => sha256);
-    expect(hashes(readFileSync(join(other, 'manifest.json'), 'utf8'))).not.toEqual(hashes(manifest));
-    expect(orchestrator('dataset', 'verify', data)).toMatchObject({ status: 0 });
-  });
-});
-
 describe('dataset shapes --refresh', () => {
   const dir = join(folder, 'refreshed');
   const path = join(dir, 'manifest.json');

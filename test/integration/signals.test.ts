@@ -5,7 +5,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -13,12 +12,14 @@ import { askStatus } from '../../src/coordinator/status-socket.js';
 import { EPSILON_LOG_SNRS } from '../../src/objective/objective.js';
 import type { ValidatedSlots } from '../../src/telemetry/record.js';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import {
   childrenOf,
   ends,
   exitCodeOf,
   fingerprint,
   isAlive,
+  isPending,
   isSuspended,
   Launched,
   launch,
@@ -47,15 +48,6 @@ async function training(name: string, ...more: string[]) {
 
 const send = (pid: number, signal: NodeJS.Signals) => {
   if (isAlive(pid)) process.kill(pid, signal);
-};
-
-const status = (pid: number) => readFileSync(`/proc/${pid}/status`, 'utf8');
-
-const isPending = (pid: number, signal: NodeJS.Signals) => {
-  const masks = [...status(pid).matchAll(/^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)$/gm)].map(([, mask]) =>
-    BigInt(`0x${mask}`),
-  );
-  return masks.some((mask) => ((mask >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n);
 };
 
 const phases = (runDir: string) =>
@@ -88,45 +80,52 @@ describe('an orderly end', () => {
   });
 
   // SIGTERM decides the exit code, otherwise the first signal does; rows with several say which may be first.
-  test.each<[string, [Role, NodeJS.Signals][], number[]]>([
-    ['Ctrl-C', [['launcher', 'SIGINT']], [130]],
-    ['SIGUSR1 to the launcher', [['launcher', 'SIGUSR1']], [138]],
-    ['SIGUSR2 to a worker alone', [['worker', 'SIGUSR2']], [140]],
-    [
-      'a closed terminal',
+  type Row = [name: string, signals: [Role, NodeJS.Signals][], codes: number[]];
+  test.each(
+    rows<Row>(
       [
-        ['launcher', 'SIGHUP'],
-        ['launcher', 'SIGHUP'],
+        [
+          'SIGINT to all but the launcher, and again',
+          [
+            ['coordinator', 'SIGINT'],
+            ['worker', 'SIGINT'],
+            ['coordinator', 'SIGINT'],
+            ['worker', 'SIGINT'],
+          ],
+          [130],
+        ],
+        [
+          'everything to everybody, SIGTERM last',
+          [
+            ['worker', 'SIGUSR1'],
+            ['coordinator', 'SIGUSR2'],
+            ['launcher', 'SIGHUP'],
+            ['launcher', 'SIGUSR1'],
+            ['worker', 'SIGINT'],
+            ['coordinator', 'SIGUSR1'],
+            ['launcher', 'SIGTERM'],
+            ['worker', 'SIGTERM'],
+            ['coordinator', 'SIGHUP'],
+            ['launcher', 'SIGTERM'],
+          ],
+          [143],
+        ],
+        ['SIGUSR2 to a worker alone', [['worker', 'SIGUSR2']], [140]],
       ],
-      [129],
-    ],
-    [
-      'SIGINT to all but the launcher, and again',
       [
-        ['coordinator', 'SIGINT'],
-        ['worker', 'SIGINT'],
-        ['coordinator', 'SIGINT'],
-        ['worker', 'SIGINT'],
+        ['Ctrl-C', [['launcher', 'SIGINT']], [130]],
+        ['SIGUSR1 to the launcher', [['launcher', 'SIGUSR1']], [138]],
+        [
+          'a closed terminal',
+          [
+            ['launcher', 'SIGHUP'],
+            ['launcher', 'SIGHUP'],
+          ],
+          [129],
+        ],
       ],
-      [130],
-    ],
-    [
-      'everything to everybody, SIGTERM last',
-      [
-        ['worker', 'SIGUSR1'],
-        ['coordinator', 'SIGUSR2'],
-        ['launcher', 'SIGHUP'],
-        ['launcher', 'SIGUSR1'],
-        ['worker', 'SIGINT'],
-        ['coordinator', 'SIGUSR1'],
-        ['launcher', 'SIGTERM'],
-        ['worker', 'SIGTERM'],
-        ['coordinator', 'SIGHUP'],
-        ['launcher', 'SIGTERM'],
-      ],
-      [143],
-    ],
-  ])('%s', async (name, signals, codes) => {
+    ),
+  )('%s', async (name, signals, codes) => {
     const { run, runDir, pids } = await training(name.replaceAll(/\W/g, ''));
     // The coordinator waits, so that all signals have come before the run can end.
     send(pids.coordinator, 'SIGSTOP');
@@ -278,7 +277,7 @@ describe('before the first step', () => {
     }
   }
 
-  test.each([0, 10, 20, 40])(
+  test.each(rows([0, 20], [10, 40]))(
     'one SIGUSR1, which the launcher passes on %i ms after the start of its coordinator',
     async (after) => {
       const run = new Launched(join(folder, `passed${after}`), 2, ...LONG);
@@ -292,15 +291,18 @@ describe('before the first step', () => {
     },
   );
 
-  test.each([0, 20, 100, 300])('Ctrl-C %i ms after the start of the coordinator says so', async (after) => {
-    const run = new Launched(join(folder, `interrupted${after}`), 2, ...LONG);
-    const launcher = run.process.pid!;
-    while (isAlive(launcher) && childrenOf(launcher).length === 0) await sleep(1);
-    await sleep(after);
-    send(launcher, 'SIGINT');
-    const { output } = await ends(run.outcome, 130);
-    expectEarly(join(folder, `interrupted${after}`), output, `interrupted: ${NOTHING}`);
-  });
+  test.each(rows([0, 100], [20, 300]))(
+    'Ctrl-C %i ms after the start of the coordinator says so',
+    async (after) => {
+      const run = new Launched(join(folder, `interrupted${after}`), 2, ...LONG);
+      const launcher = run.process.pid!;
+      while (isAlive(launcher) && childrenOf(launcher).length === 0) await sleep(1);
+      await sleep(after);
+      send(launcher, 'SIGINT');
+      const { output } = await ends(run.outcome, 130);
+      expectEarly(join(folder, `interrupted${after}`), output, `interrupted: ${NOTHING}`);
+    },
+  );
 
   test('the launcher has no coordinator yet', async () => {
     const outcome = await early('lone', ({ launcher }) => {
@@ -310,7 +312,7 @@ describe('before the first step', () => {
     expect(exitCodeOf(outcome)).toBe(143);
   });
 
-  test.each(['SIGTERM', 'SIGUSR1'] as const)(
+  test.each(rows<'SIGTERM' | 'SIGUSR1'>(['SIGUSR1'], ['SIGTERM']))(
     '%s to a coordinator as soon as it is started',
     async (signal) => {
       const outcome = await early(`coordinator${signal}`, ({ coordinator }) => {
@@ -323,7 +325,7 @@ describe('before the first step', () => {
     },
   );
 
-  test.each(['SIGTERM', 'SIGUSR1', 'SIGINT'] as const)(
+  test.each(rows<'SIGTERM' | 'SIGUSR1' | 'SIGINT'>(['SIGUSR1'], ['SIGTERM', 'SIGINT']))(
     '%s to a worker as soon as it is started',
     async (signal) => {
       const outcome = await early(`worker${signal}`, ({ worker }) => {
@@ -492,20 +494,4 @@ describe('orchestrator stop', () => {
       stderr: expect.stringContaining('ERR_RUN_DIR: There is no run folder'),
     });
   });
-});
-
-test('a run that is at or beyond its last step has nothing to do, and its records stay as they are', async () => {
-  const runDir = join(folder, 'done');
-  const steps = (count: number) => ['--set', `schedule.steps=${count}`, '--set', 'schedule.warmup=0'];
-  await ends(launch(runDir, 1, ...steps(6)), 0);
-  const before = readFileSync(join(runDir, 'run.log'), 'utf8');
-  const prints = fingerprint(runDir, 6);
-  expect(await launch(runDir, 2, ...steps(3))).toMatchObject({
-    code: 0,
-    output: expect.stringMatching(
-      /^(warn .*\n)*already at step 6 of 3: nothing to do; raise schedule\.steps to go on\n$/,
-    ),
-  });
-  expect(fingerprint(runDir, 6)).toEqual(prints);
-  expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toBe(before);
 });

@@ -15,7 +15,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { lockOwner } from '../../src/files/lock.js';
 import { temporaryFolder } from '../support/folders.js';
-import { allDead, childrenOf, isAlive, isSuspended, type Outcome, readLines } from '../support/launched.js';
+import {
+  allDead,
+  childrenOf,
+  commandOf,
+  isAlive,
+  isPending,
+  isSuspended,
+  type Outcome,
+  readLines,
+} from '../support/launched.js';
 import { MAIN, orchestratorIn, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
@@ -143,14 +152,22 @@ describe('study', () => {
       await until(() => !processes.some((one) => isAlive(one) && isSuspended(one)));
       process.kill(pid, 'SIGKILL');
       // What it had started ends by itself.
-      expect(await allDead(processes.slice(1), 60_000)).toBe(true);
+      expect(await allDead(processes.slice(1))).toBe(true);
     });
     expect(killed.signal).toBe('SIGKILL');
     const stopped = await interrupted('parts', async (pid) => {
-      await until(() => existsSync(join(folder, 'parts', runs[1]!)));
+      const scoring = () => childrenOf(pid).find((child) => commandOf(child).includes('score'));
+      await until(() => scoring() !== undefined);
+      const child = scoring()!;
+      // So that it cannot end before it is told to.
+      process.kill(child, 'SIGSTOP');
       process.kill(pid, 'SIGTERM');
+      await until(() => isPending(child, 'SIGTERM'));
+      process.kill(child, 'SIGCONT');
     });
     expect(stopped).toMatchObject({ code: 143 });
+    const { run, event, part } = readLines(join(folder, 'parts/journal.jsonl')).at(-1)!;
+    expect([run, event, part]).toEqual([runs[0], 'stopped', 'scoring']);
     expect(stopped.output).toContain('stopped; the same command goes on');
     succeeds(study('parts'));
     succeeds(program('study', 'report', 'parts'));

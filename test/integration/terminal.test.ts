@@ -1,13 +1,13 @@
 /** What a run shows on terminals and pipes, and that it never waits for them. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { constants, existsSync, openSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
+import { constants, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
-import { childrenOf, fingerprint, readLines, TRAINING } from '../support/launched.js';
+import { fingerprint, readLines, TRAINING } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
 import { MAIN, orchestrator, succeeds } from '../support/program.js';
 import { OnTerminal } from '../support/terminal.js';
@@ -35,8 +35,7 @@ test.skipIf(noScript)(
     // The run waits until the key has come.
     const { pid } = JSON.parse(readFileSync(join(runDir, 'lock'), 'utf8')) as { pid: number };
     process.kill(pid, 'SIGSTOP');
-    terminal.type('\x13');
-    await sleep(500);
+    await terminal.stop();
     process.kill(pid, 'SIGCONT');
     await runEnded(runDir);
     expect(terminal.output).not.toContain('All 24 steps are done');
@@ -96,9 +95,8 @@ describe.skipIf(noScript)(because('on a terminal', noScript), () => {
     ];
     const terminal = new OnTerminal(command(join(folder, 'resized'), ...long), { columns: 160 });
     await terminal.shows(/loop p99/);
-    const [shell] = childrenOf(terminal.process.pid!);
     const from = terminal.output.length;
-    execFileSync('stty', ['-F', readlinkSync(`/proc/${shell}/fd/0`), 'cols', '60']);
+    execFileSync('stty', ['-F', terminal.path, 'cols', '60']);
     await expect
       .poll(() => stripVTControlCharacters(terminal.output.slice(from)).split('rank ').length)
       .toBeGreaterThan(9);

@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import {
   allDead,
   ends,
@@ -61,26 +62,23 @@ test('sampled steps: norms of blocks add up to the norm, and logits are within t
 });
 
 describe('the promise', () => {
-  test.each([
-    [2, 'auto'],
-    [3, 'shared'],
-    [4, 'shared'],
-    [2, 'grpc'],
-    [3, 'grpc'],
-    [4, 'grpc'],
-  ])('%i workers, exchange: %s: the losses, the ledger and the weights of one', async (nodes, exchange) => {
+  // Which worker sums what with whom is proven in test/unit/worker/collective.test.ts, for every number of workers.
+  test.each(
+    rows<[number, string]>(
+      [
+        [2, 'auto'],
+        [3, 'grpc'],
+      ],
+      [
+        [3, 'shared'],
+        [4, 'shared'],
+        [2, 'grpc'],
+        [4, 'grpc'],
+      ],
+    ),
+  )('%i workers, exchange: %s: the losses, the ledger and the weights of one', async (nodes, exchange) => {
     const runDir = join(folder, `of-${nodes}${exchange}`);
     await ends(launch(runDir, nodes, '--set', `exchange=${exchange}`), 0);
-    expect(fingerprint(runDir, STEPS)).toEqual(reference);
-  });
-
-  test.each([
-    [1, 3],
-    [2, 2],
-  ])('%i workers whose slots have %i threads each: the same', async (nodes, threads) => {
-    const runDir = join(folder, `threads-${nodes}`);
-    const sets = [`threads=${threads}`, `threads_per_slot=${threads}`].flatMap((set) => ['--set', set]);
-    expect(await launch(runDir, nodes, ...sets)).toMatchObject({ code: 0 });
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });
 
@@ -93,9 +91,11 @@ describe('the promise', () => {
 
   test('another seed is another run', async () => {
     const runDir = join(folder, 'seed');
-    await launch(runDir, 2, '--set', 'seed=8');
-    const other = fingerprint(runDir, STEPS);
-    for (const key of ['losses', 'ledger', 'model']) expect(other[key]).not.toEqual(reference[key]);
+    const sets = ['seed=8', 'schedule.steps=4', 'validation.every=0'].flatMap((set) => ['--set', set]);
+    await ends(launch(runDir, 1, ...sets), 0);
+    const other = fingerprint(runDir, 4);
+    for (const key of ['losses', 'ledger'])
+      expect(other[key]).not.toEqual((reference[key] as unknown[]).slice(0, 4));
   });
 
   test('stopped by SIGINT, by SIGTERM and by kill -9 of all, and resumed with other numbers of workers', async () => {
@@ -123,7 +123,7 @@ describe('the promise', () => {
     const victims = [third.process.pid as number, third.coordinator(), ...third.workers()];
     for (const pid of victims) process.kill(pid, 'SIGKILL');
     await third.outcome;
-    expect(await allDead(victims, 2_000)).toBe(true);
+    expect(await allDead(victims)).toBe(true);
 
     await ends(launch(runDir, 1, ...long), 0);
     expect(fingerprint(runDir, steps)).toEqual(fingerprint(join(folder, 'unstopped'), steps));
@@ -143,21 +143,38 @@ describe('the promise', () => {
     expect(generations.map(({ generation }) => generation)).toEqual([1, 2, 3, 4]);
   });
 
-  test('a checkpoint of another run folder is gone on from in a new one', async () => {
-    const runDir = join(folder, 'branch');
-    const checkpoint = join(folder, 'of-2auto', 'checkpoints', 'step-00000021');
-    await ends(launch(runDir, 3, '--resume', checkpoint), 0);
-    const branch = fingerprint(runDir, STEPS);
-    expect(branch.losses).toEqual((reference.losses as unknown[]).slice(21));
-    for (const file of ['model', 'ema', 'optimizer']) expect(branch[file]).toBe(reference[file]);
-  });
+  test.each(
+    rows(
+      [[2, 2]],
+      [
+        [3, 1],
+        [1, 3],
+      ],
+    ),
+  )(
+    'a checkpoint of another run folder, gone on from in a new one by %i workers with %i threads for a slot: the same',
+    async (nodes, threads) => {
+      const runDir = join(folder, `branch-${nodes}`);
+      const checkpoint = join(folder, 'of-2auto', 'checkpoints', 'step-00000021');
+      const sets = [`threads=${threads}`, `threads_per_slot=${threads}`].flatMap((set) => ['--set', set]);
+      await ends(launch(runDir, nodes, '--resume', checkpoint, ...sets), 0);
+      const branch = fingerprint(runDir, STEPS);
+      expect(branch.losses).toEqual((reference.losses as unknown[]).slice(21));
+      for (const file of ['model', 'ema', 'optimizer']) expect(branch[file]).toBe(reference[file]);
+    },
+  );
 
-  test('a run that is done does nothing more', async () => {
-    expect(await launch(join(folder, 'one'), 2)).toMatchObject({
+  test.each([STEPS, STEPS - 4])('a run that is done has nothing to do up to step %i', async (steps) => {
+    const runDir = join(folder, 'one');
+    const before = readFileSync(join(runDir, 'run.log'), 'utf8');
+    expect(await launch(runDir, 2, '--set', `schedule.steps=${steps}`)).toMatchObject({
       code: 0,
-      output: `already at step ${STEPS} of ${STEPS}: nothing to do; raise schedule.steps to go on\n`,
+      output: expect.stringMatching(
+        `^(warn .*\n)*already at step ${STEPS} of ${steps}: nothing to do; raise schedule\\.steps to go on\n$`,
+      ),
     });
-    expect(fingerprint(join(folder, 'one'), STEPS)).toEqual(reference);
+    expect(fingerprint(runDir, STEPS)).toEqual(reference);
+    expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toBe(before);
   });
 });
 
@@ -170,7 +187,7 @@ test('says once and early how long it will take, a resumed run how long the rest
   expect(output).toMatch(/^All 24 steps are done, in .+ s$/m);
   const checkpoint = join(folder, 'one', 'checkpoints', 'step-00000021');
   const more = ['--resume', checkpoint, '--set', 'schedule.steps=60'];
-  const { output: resumed } = await ends(launch(join(folder, 'rest'), 2, ...more), 0);
+  const { output: resumed } = await ends(launch(join(folder, 'rest'), 1, ...more), 0);
   expect(forecasts(resumed)).toEqual([
     expect.stringMatching(
       /^The rest of the training will take about .+: 39 steps of [\d.]+ m?s and 6 validations$/,
@@ -180,13 +197,18 @@ test('says once and early how long it will take, a resumed run how long the rest
 
 test('the time of a validation is its own, and not that of the step after it', async () => {
   const runDir = join(folder, 'validated');
-  const sets = ['schedule.steps=2', 'schedule.warmup=0', 'validation.every=1', 'validation.bins=200'];
+  const sets = ['schedule.steps=2', 'schedule.warmup=0', 'validation.every=1', 'validation.bins=50'];
   const { output } = await ends(launch(runDir, 2, ...sets.flatMap((set) => ['--set', set])), 0);
-  const lines = readLines(join(runDir, 'metrics.jsonl'));
-  const seconds = (type: string, step: number) =>
-    lines.find((line) => line.type === type && line.step === step)!.seconds as number;
-  // 3,200 forward passes, and a step of 5 slots.
-  expect(seconds('step', 2)).toBeLessThan(seconds('validation', 1) / 2);
+  const lines = readLines(join(runDir, 'metrics.jsonl')) as {
+    type: string;
+    step: number;
+    seconds: number;
+    unix_seconds: number;
+  }[];
+  const of = (type: string, step: number) => lines.find((line) => line.type === type && line.step === step)!;
+  const between = of('step', 2).unix_seconds - of('step', 1).unix_seconds;
+  // The records are written a little after what they tell of.
+  expect(of('validation', 1).seconds + of('step', 2).seconds).toBeLessThan(between + 0.05);
   expect(output).toMatch(/^validation at step 1 \| master .* \| [\d.]+ m?s$/m);
 });
 
@@ -213,10 +235,8 @@ describe('deaths', () => {
       await run.says('step 5/');
       const pids = [run.coordinator(), ...run.workers()];
       const victim = pids[2] as number;
-      const started = Date.now();
       process.kill(victim, 'SIGKILL');
       const { code, output } = await run.outcome;
-      expect(Date.now() - started).toBeLessThan(30_000);
       expect(code).toBe(1);
       expect(output).toMatch(
         new RegExp(
@@ -240,9 +260,7 @@ describe('deaths', () => {
     process.kill(victim, 'SIGCONT');
     await run.steps(run.stepsDone() + 3);
     process.kill(victim, 'SIGSTOP');
-    const started = Date.now();
     const { code, output } = await run.outcome;
-    expect(Date.now() - started).toBeLessThan(8_000);
     expect(code).toBe(1);
     expect(output).toMatch(/Lost rank 0 .*no sign of life for \d\.\d s/);
     expect(pids.filter(isAlive)).toEqual([]);
@@ -253,9 +271,7 @@ describe('deaths', () => {
     await run.says('step 5/');
     const pids = [run.coordinator(), ...run.workers()];
     process.kill(pids[0] as number, 'SIGKILL');
-    const started = Date.now();
     const { code, output } = await run.outcome;
-    expect(Date.now() - started).toBeLessThan(30_000);
     expect(code).toBe(1);
     expect(output).toMatch(
       /^error ERR_COORDINATOR_LOST: The coordinator \(pid \d+\) was killed by SIGKILL \(out of memory\?\)\nhint: The same command goes on from (the first step|the checkpoint of step \d+) \(/m,
@@ -269,7 +285,7 @@ describe('deaths', () => {
     await run.says('step 5/');
     const pids = [run.coordinator(), ...run.workers()];
     run.process.kill('SIGKILL');
-    expect(await allDead(pids, 10_000)).toBe(true);
+    expect(await allDead(pids)).toBe(true);
     expect(readdirSync(join(runDir, 'checkpoints'))).toHaveLength(1);
   });
 });
@@ -300,8 +316,9 @@ test('a record that cannot be written ends the run, and the coordinator says wha
 });
 
 describe('refusals', () => {
-  test('a worker with a wrong token', async () => {
-    const run = new Launched(join(folder, 'token'), 2, '--set', 'schedule.steps=100000');
+  test('a worker with a wrong token, and a second run in the same folder', async () => {
+    const runDir = join(folder, 'joined');
+    const run = new Launched(runDir, 1, '--set', 'schedule.steps=100000');
     await run.says('step 2/');
     const { ORCHESTRATOR_COORDINATOR } = environmentOf(run.workers()[0]!);
     const env = { ORCHESTRATOR_COORDINATOR, ORCHESTRATOR_TOKEN: 'guess' };
@@ -309,6 +326,10 @@ describe('refusals', () => {
     expect(status).toBe(1);
     expect(stderr).toMatch(/^error ERR_TOKEN: The coordinator at 127\.0\.0\.1:\d+ refused the join token/);
     await run.says('wrong token');
+    expect(await launch(runDir, 1)).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('ERR_RUN_LOCKED'),
+    });
     run.process.kill('SIGTERM');
     await ends(run.outcome, 143);
   });
@@ -318,18 +339,6 @@ describe('refusals', () => {
     const { status, stderr } = orchestratorIn({ env }, 'worker');
     expect(stderr).toContain('error ERR_USAGE: Address 192.0.2.1:5000 is not on loopback');
     expect(status).toBe(2);
-  });
-
-  test('a second run in the same folder', async () => {
-    const runDir = join(folder, 'shared');
-    const run = new Launched(runDir, 1, '--set', 'schedule.steps=100000');
-    await run.says('step 2/');
-    expect(await launch(runDir, 1)).toMatchObject({
-      code: 1,
-      output: expect.stringContaining('ERR_RUN_LOCKED'),
-    });
-    run.process.kill('SIGTERM');
-    await ends(run.outcome, 143);
   });
 
   test('a new run where checkpoints lie', async () => {

@@ -5,12 +5,9 @@ import { loadConfig } from '../../src/config/load.js';
 import { OrchestratorError } from '../../src/errors.js';
 import { temporaryFolder } from './folders.js';
 
-const folder = temporaryFolder();
-let files = 0;
-
 /** Writes a configuration file of its own and returns its path. */
 export function yaml(text: string): string {
-  const path = join(folder, `${files++}.yaml`);
+  const path = join(temporaryFolder(), 'config.yaml');
   writeFileSync(path, text);
   return path;
 }

@@ -1,4 +1,4 @@
-import { afterEach } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { inferenceSpec } from '../../src/engine/spec.js';
 import type { Engine, EngineSpec, ModelSpec } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
@@ -22,13 +22,8 @@ export function engineSpec(other: Partial<EngineSpec> = {}): EngineSpec {
   return inferenceSpec(shape, { training: true, ...other });
 }
 
-const opened: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const engine of opened.splice(0)) await engine.close().catch(() => {}); // a test may have closed it
-});
-
 export function closedAfterTest<T extends { close(): Promise<void> }>(engine: T): T {
-  opened.push(engine);
+  onTestFinished(() => engine.close().catch(() => {})); // the test may have closed it
   return engine;
 }
 

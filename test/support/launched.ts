@@ -105,6 +105,15 @@ export function childrenOf(pid: number): number[] {
   return text.split(' ').filter(Boolean).map(Number);
 }
 
+/** The command line of a process; empty if it has ended. */
+export function commandOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+  } catch {
+    return [];
+  }
+}
+
 /** The environment that a process was started with. */
 export function environmentOf(pid: number): Record<string, string> {
   const lines = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').slice(0, -1);
@@ -127,8 +136,16 @@ export function isSuspended(pid: number): boolean {
   return /\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 }
 
-export async function allDead(pids: readonly number[], withinMs: number): Promise<boolean> {
-  const end = Date.now() + withinMs;
+/** Whether a signal has been sent to a process that has not taken it, because it is stopped. */
+export function isPending(pid: number, signal: NodeJS.Signals): boolean {
+  const masks = readFileSync(`/proc/${pid}/status`, 'utf8').matchAll(/^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)$/gm);
+  const bit = 1n << BigInt(constants.signals[signal] - 1);
+  return [...masks].some(([, mask]) => (BigInt(`0x${mask}`) & bit) !== 0n);
+}
+
+/** Waits until the processes are gone; false if they stay. */
+export async function allDead(pids: readonly number[]): Promise<boolean> {
+  const end = Date.now() + 60_000;
   while (pids.some(isAlive) && Date.now() < end) await sleep(10);
   return !pids.some(isAlive);
 }

@@ -1,7 +1,9 @@
 /** A program on a terminal of its own, as `script` of util-linux opens one. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, constants, openSync, readlinkSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { shellText } from '../../src/text/shell.js';
+import { childrenOf } from './launched.js';
 
 export interface TerminalOptions {
   columns?: number;
@@ -31,9 +33,32 @@ export class OnTerminal {
     });
   }
 
-  /** Presses keys: '\x13' is Ctrl-S, '\x11' Ctrl-Q. */
+  /** The file of the terminal. */
+  get path(): string {
+    const [shell] = childrenOf(this.process.pid!);
+    return readlinkSync(`/proc/${shell}/fd/0`);
+  }
+
+  /** Presses keys: '\x11' is Ctrl-Q. */
   type(keys: string): void {
     this.process.stdin!.write(keys);
+  }
+
+  /** Presses Ctrl-S, and resolves when the terminal takes nothing more. */
+  async stop(): Promise<void> {
+    this.type('\x13');
+    const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
+    const terminal = openSync(this.path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+    try {
+      for (;;) {
+        writeSync(terminal, '\0'); // which shows nothing
+        await sleep(5);
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    } finally {
+      closeSync(terminal);
+    }
   }
 
   /** Resolves when the terminal has got this text. */

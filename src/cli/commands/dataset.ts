@@ -6,7 +6,6 @@ import { loadConfig } from '../../config/load.js';
 import type { Config } from '../../config/schema.js';
 import { type Check, checkColumns } from '../../data/check.js';
 import type { TableColumn } from '../../data/column.js';
-import { convertParquet } from '../../data/convert.js';
 import { describeDataset } from '../../data/dataset.js';
 import { requirePatches } from '../../data/fit.js';
 import { openSource } from '../../data/formats.js';
@@ -109,6 +108,7 @@ async function convert(
 ): Promise<void> {
   const shown = new Progress('converting', countOf('row'));
   const progress = (rows: number, total: number) => shown.update(rows, total);
+  const { convertParquet } = await import('../../data/convert.js');
   try {
     const { manifest, others } = await convertParquet({
       source: withHome(source),
@@ -144,7 +144,7 @@ async function shapes(options: {
     onProgress: (rows) => progress.update(rows, count),
   };
   if (options.refresh && existsSync(join(out, MANIFEST_FILE))) {
-    const reason = staleReason(wanted);
+    const reason = await staleReason(wanted);
     if (reason === null) {
       process.stdout.write(`${out}: up to date\n`);
       return;

@@ -27,9 +27,10 @@ import {
   stringData,
 } from '../../support/arrow-files.js';
 import { temporaryFolder } from '../../support/folders.js';
+import { FULL } from '../../support/full.js';
 
 /** Mutants of each kind. Set the variables for longer runs, or to repeat one. */
-const MUTANTS = Number(process.env.ORCHESTRATOR_FUZZ_MUTANTS ?? 600);
+const MUTANTS = Number(process.env.ORCHESTRATOR_FUZZ_MUTANTS ?? (FULL ? 600 : 200));
 const SEED = BigInt(process.env.ORCHESTRATOR_FUZZ_SEED ?? 1);
 const SLOWEST_MS = 10_000;
 

@@ -72,7 +72,7 @@ describe('files that do not fit', () => {
     shapes.set('joint_blocks.999999999.x_block.attn.qkv.bias', [3]);
     const started = performance.now();
     expect(() => modelSpecFromTensors(shapes, 'w')).toThrow(/joint_blocks\.999999999/);
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(performance.now() - started).toBeLessThan(10_000);
   });
 
   test('names the file where its sizes are beyond what the program can compute', () => {

@@ -4,8 +4,11 @@ import { Draws, PURPOSE } from '../../../src/shapes/draws.js';
 import { detect } from '../../../src/shapes/evaluation/detector.js';
 import { render } from '../../../src/shapes/render.js';
 import { drawScene, type Scene } from '../../../src/shapes/scene.js';
+import { FULL } from '../../support/full.js';
 
-const SCENES = Array.from({ length: 400 }, (_, i) => drawScene(new Draws(11n, PURPOSE.scene, i)));
+const SCENES = Array.from({ length: FULL ? 400 : 100 }, (_, i) =>
+  drawScene(new Draws(11n, PURPOSE.scene, i)),
+);
 
 /** Scenes whose picture is not described exactly: number, shapes, colours, centres within a tolerance. */
 function misread(picture: (scene: Scene) => Uint8Array, tolerance: number): Scene[] {

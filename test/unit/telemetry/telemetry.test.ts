@@ -10,10 +10,11 @@ import type { JsonlFile } from '../../../src/files/jsonl.js';
 import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
 import { stepLine } from '../../../src/telemetry/lines.js';
 import { workerNumbers } from '../../../src/telemetry/metrics.js';
+import { checkMetricsAddress } from '../../../src/telemetry/metrics-address.js';
 import { metricsFile, stepObject } from '../../../src/telemetry/metrics-file.js';
 import { validationResults } from '../../../src/telemetry/metrics-reader.js';
 import { metricsLine } from '../../../src/telemetry/metrics-schema.js';
-import { checkMetricsAddress, type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
+import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import { header, onGpu, record, worker } from '../../support/records.js';
 
 const measure = async () => ({ diskFree: 2 ** 34 });

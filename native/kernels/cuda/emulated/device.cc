@@ -61,9 +61,18 @@ std::vector<float> widen(const void* from, DType t, int64_t n) {
   return x;
 }
 
+std::vector<float> transposed(const std::vector<float>& from, int64_t rows, int64_t columns) {
+  std::vector<float> x(from.size());
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) x[j * rows + i] = from[i * columns + j];
+  return x;
+}
+
 void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const float* bias, void* c,
               float* sums) {
-  const auto a = widen(a_, s.a, s.m * s.k), b = widen(b_, s.b, s.k * s.n);
+  const auto a = widen(a_, s.a, s.m * s.k);
+  auto b = widen(b_, s.b, s.k * s.n);
+  if (s.transpose_b) b = transposed(b, s.n, s.k);
   std::vector<float> row(s.n);
   for (int64_t i = 0; s.sums && i < s.m; ++i) {
     sums[i] = 0;
@@ -73,10 +82,7 @@ void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const 
     std::fill(row.begin(), row.end(), 0.0f);
     for (int64_t p = 0; p < s.k; ++p) {
       const float x = a[s.transpose_a ? p * s.m + i : i * s.k + p];
-      if (s.transpose_b)
-        for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[j * s.k + p];
-      else
-        for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[p * s.n + j];
+      for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[p * s.n + j];
     }
     for (int64_t j = 0; j < s.n; ++j) {
       const float y = row[j] + (s.bias ? bias[j] : 0.0f);

@@ -20,7 +20,8 @@ bool backwards = false;
 
 namespace {
 
-constexpr size_t kStack = 128 << 10;
+/// Not a power of two: the tops of the stacks, where threads work, would share a few sets of the caches.
+constexpr size_t kStack = (128 << 10) + 17 * 64;
 constexpr int kLanes = 32;
 
 /// Pushes the callee-saved registers, stores the stack pointer in *from, and continues at `to`.
@@ -96,6 +97,7 @@ struct Fiber {
   dim3 thread;
   enum { Ready, AtBlock, AtWarp, Done } state;
   void* argument;  ///< argument of the warp operation in which it waits
+  int arrived;     ///< of a warp's first lane: lanes that wait in a warp operation
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> closed;
 };
@@ -137,13 +139,8 @@ void together(Argument& mine, void (*work)(Argument* const* lanes)) {
   me->argument = &mine;
   const size_t first = index_of(me) / kLanes * kLanes;
   if (first + kLanes > fibers.size()) throw Error("ERR_EMULATED", "A warp operation in a part of a warp");
-  me->state = Fiber::AtWarp;
-  bool all = true;
-  for (int i = 0; i < kLanes; ++i) all = all && fibers[first + i].state == Fiber::AtWarp;
-  if (!all) {
-    orch_emulate_switch(&me->stack_pointer, scheduler);
-    return;
-  }
+  if (++fibers[first].arrived < kLanes) return yield(Fiber::AtWarp);
+  fibers[first].arrived = 0;
   Argument* lanes[kLanes];
   for (int i = 0; i < kLanes; ++i) {
     lanes[i] = static_cast<Argument*>(fibers[first + i].argument);
@@ -169,6 +166,7 @@ void run_block(dim3 size) {
     const unsigned n = static_cast<unsigned>(i);
     f.thread = {n % size.x, n / size.x % size.y, n / (size.x * size.y)};
     f.state = Fiber::Ready;
+    f.arrived = 0;
     f.open.clear();
     f.closed.clear();
     // The layout that orch_emulate_switch leaves.
@@ -280,13 +278,13 @@ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
         right[t + 8 + j][g] = half(lanes[i]->b[1], j);
       }
     }
+    // By rows, which compilers vectorize; each sum is in the order of k.
+    float product[16][8] = {};
+    for (int row = 0; row < 16; ++row)
+      for (int k = 0; k < 16; ++k)
+        for (int column = 0; column < 8; ++column) product[row][column] += left[row][k] * right[k][column];
     for (int i = 0; i < kLanes; ++i)
-      for (int j = 0; j < 4; ++j) {
-        const int row = i / 4 + 8 * (j / 2), column = 2 * (i % 4) + j % 2;
-        float sum = 0;
-        for (int k = 0; k < 16; ++k) sum += left[row][k] * right[k][column];
-        lanes[i]->c[j] += sum;
-      }
+      for (int j = 0; j < 4; ++j) lanes[i]->c[j] += product[i / 4 + 8 * (j / 2)][2 * (i % 4) + j % 2];
   });
 }
 
