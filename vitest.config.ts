@@ -28,7 +28,7 @@ export default defineConfig({
           include: ['test/unit/**/*.test.ts'],
           // To start a process and import src/ takes longer than most of these files.
           isolate: false,
-          testTimeout: 60_000,
+          testTimeout: 120_000,
         },
       },
       {
@@ -47,7 +47,7 @@ export default defineConfig({
           include: ['test/native/**/*.test.ts'],
           globalSetup: ['test/support/build-native.ts'],
           // Each is a process, most of them of one thread.
-          sequence: { groupOrder: 1, concurrent: true },
+          sequence: { groupOrder: 1 },
           maxConcurrency: PROCESSORS,
           // They are emulated where .ci/run says so.
           testTimeout: 900_000,
@@ -62,8 +62,8 @@ export default defineConfig({
           // A run mostly waits for one of its processes, and some tests for a time.
           maxWorkers: PROCESSORS + 1,
           sequence: { groupOrder: 2 },
-          testTimeout: 180_000,
-          hookTimeout: 180_000,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
         },
       },
     ],

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "../core/file_lock.h"
+#include "../core/watchdog.h"
 #include "../data/mapped_file.h"
 #include "../engine/ceilings.h"
 #include "../kernels/kernels.h"
@@ -104,6 +106,34 @@ Napi::Value plan_operations(const Napi::CallbackInfo& info) {
   return to_value(info.Env(), orch::plan_operations(spec_of(object(info[0], "the engine's options"))));
 }
 
+Napi::Value lock_file(const Napi::CallbackInfo& info) {
+  return to_value(info.Env(),
+                  orch::lock_file(static_cast<int>(integer(info[0], "the descriptor", 0, INT32_MAX))));
+}
+
+Napi::Value is_locked(const Napi::CallbackInfo& info) {
+  return to_value(info.Env(),
+                  orch::is_locked(static_cast<int>(integer(info[0], "the descriptor", 0, INT32_MAX))));
+}
+
+Napi::Value progress(const Napi::CallbackInfo& info) {
+  constexpr const char* kNames[] = {"idle", "compute", "exchange", "update", "wait"};
+  const Progress now = orch::progress();
+  return record(info.Env(), {{"stage", kNames[static_cast<int>(now.stage)]}, {"ticks", now.ticks}});
+}
+
+Napi::Value start_watchdog(const Napi::CallbackInfo& info) {
+  auto o = object(info[0], "the options");
+  orch::start_watchdog({integer(o, "leastMs", 1, 1 << 30), integer(o, "times", 1, 1 << 20)},
+                       static_cast<int>(integer(o, "exitCode", 1, 255)));
+  return info.Env().Undefined();
+}
+
+Napi::Value beat(const Napi::CallbackInfo& info) {
+  orch::beat();
+  return info.Env().Undefined();
+}
+
 Napi::Value exit_process(const Napi::CallbackInfo& info) {
   _exit(static_cast<int>(integer(info[0], "the exit code", 0, 255)));
 }
@@ -126,6 +156,11 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "addInto", add_into);
   method(exports, "dropCachedPages", drop_cached_pages);
   method(exports, "matmulPeak", matmul_peak);
+  method(exports, "lockFile", lock_file);
+  method(exports, "isLocked", is_locked);
+  method(exports, "progress", progress);
+  method(exports, "startWatchdog", start_watchdog);
+  method(exports, "beat", beat);
   method(exports, "exitProcess", exit_process);
   exports.Set("elementary", elementary_functions(env));
   return exports;

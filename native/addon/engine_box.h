@@ -1,5 +1,6 @@
 // What an engine object holds, for how long, and what JavaScript may see of its memory.
 #pragma once
+#include <atomic>
 #include <map>
 
 #include "../engine/engine.h"
@@ -23,9 +24,10 @@ struct EngineBox {
   /// Memory that JavaScript may still reach: a buffer may have been transferred out of its view, where
   /// close() does not find it.
   int64_t reachable = 0;
-  bool viewed = false;   ///< a view was given, or asked for
-  bool joining = false;  ///< the state's memory is being exchanged for the group's
-  Job release;           ///< waits until nothing is reachable
+  bool viewed = false;                ///< a view was given, or asked for
+  std::atomic<bool> joining = false;  ///< the state's memory is being exchanged for the group's
+  std::atomic<bool> joined = false;   ///< it was, and stays where it is
+  Job release;                        ///< waits until nothing is reachable
   Napi::Reference<Napi::Promise> closing;
 
   void let_go() {

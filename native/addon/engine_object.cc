@@ -199,14 +199,31 @@ Napi::Value evaluate_case(const EngineHandle& h, const Napi::CallbackInfo& info)
 Napi::Value join(const EngineHandle& h, const Napi::CallbackInfo& info) {
   auto group = group_of(info[0]);
   engine_of(h);
-  // join() frees the memory that the views refer to.
-  if (h->viewed || h->joining) throw Error("ERR_INTERNAL", "join: the state was viewed before");
-  h->joining = true;
+  // The first join() frees the memory that the views refer to.
+  if (h->joining || (h->viewed && !h->joined))
+    throw Error("ERR_INTERNAL", "join: the state was viewed before");
+  h->joining = !h->joined;
   return run(
-      info, h, [group](Engine& e) { e.join(group); },
-      [h](Napi::Env env, Nothing&) {
-        h->joining = false;
-        return env.Undefined();
+      info, h,
+      [group, generation = group->formed(), h](Engine& e) {
+        // Also where the group broke, and the next generation of it is joined.
+        const auto ended = [&] {
+          h->joined = e.has_joined();
+          h->joining = false;
+        };
+        try {
+          const Engine::Joined joined = e.join(group, generation);
+          ended();
+          return joined;
+        } catch (...) {
+          ended();
+          throw;
+        }
+      },
+      [](Napi::Env env, const Engine::Joined& joined) {
+        const bool none = joined.step == SharedState::kNoStep;
+        return record(
+            env, {{"step", none ? env.Null() : to_value(env, joined.step)}, {"completed", joined.completed}});
       });
 }
 
@@ -293,7 +310,11 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
     engine_of(h).abort_devices();
     return i.Env().Undefined();
   });
-  add_run("stateLoaded", &Engine::state_loaded);
+  add_run("replaceState", &Engine::replace_state);
+  add("stateLoaded", [](const EngineHandle& h, Info i) {
+    const int64_t step = integer(i[0], "the step", 0, UINT32_MAX);
+    return run(i, h, [step](Engine& e) { e.state_loaded(step); });
+  });
   add_run("reduce", &Engine::reduce);
   add("update", update);
   add("snapshot", snapshot);

@@ -17,7 +17,8 @@ Napi::Value create_group(const Napi::CallbackInfo& info) {
     auto list = info[0].As<Napi::Array>();
     std::vector<std::string> addresses;
     for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
-    group->form(addresses, info[1].ToNumber().Int32Value());
+    const int64_t generation = integer(info[2], "the generation", 1, int64_t{1} << 53);
+    group->form(addresses, info[1].ToNumber().Int32Value(), static_cast<uint64_t>(generation));
     return info.Env().Undefined();
   });
   method(o, "abort", [group](const Napi::CallbackInfo& info) -> Napi::Value {

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "watchdog.h"
+
 namespace orch {
 
 namespace {
@@ -58,6 +60,7 @@ void Pool::drive() {
       job = std::move(jobs_.front());
       jobs_.pop_front();
     }
+    const InStage now_at(Stage::Compute);
     job();
   }
 }
@@ -93,6 +96,7 @@ void Pool::take_pieces(int thread) {
     }
     try {
       (*piece_)(index, thread);
+      tick();
     } catch (...) {
       std::lock_guard lock(mutex_);
       if (!failure_) failure_ = std::current_exception();

@@ -32,6 +32,8 @@ SharedFile::SharedFile(int pid, int descriptor)
     : fd_(open(("/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor)).c_str(),
                O_RDWR | O_CLOEXEC)),
       own_(false) {
+  if (fd_ < 0 && errno == ENOENT)
+    throw Error("ERR_EXCHANGE", "Process ", pid, ", whose memory was to be shared, has ended");
   if (fd_ < 0) fail("Cannot open the shared memory of process " + std::to_string(pid));
 }
 

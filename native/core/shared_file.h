@@ -9,7 +9,8 @@ class SharedFile {
  public:
   /// Creates an empty file, owned by this process. Throws Error(ERR_SHARED_MEMORY).
   SharedFile();
-  /// Opens the file that process `pid` holds as `descriptor`. Throws Error(ERR_SHARED_MEMORY).
+  /// Opens the file that process `pid` holds as `descriptor`. Throws Error(ERR_EXCHANGE) if that has ended,
+  /// and Error(ERR_SHARED_MEMORY) if the system refuses it.
   SharedFile(int pid, int descriptor);
   SharedFile(const SharedFile&) = delete;
   ~SharedFile();
@@ -22,6 +23,8 @@ class SharedFile {
 
   /// The size of a huge page. With 4 KiB pages a step of the demo takes 3 to 5 % longer (measured on Zen 5).
   static constexpr size_t kAlignment = size_t{1} << 21;
+  /// The next multiple of it.
+  static constexpr size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
  private:
   const int fd_;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "../core/error.h"
+#include "../core/watchdog.h"
 #include "../kernels/digest.h"
 #include "../kernels/open_cuda.h"
 #include "lane.h"
@@ -189,6 +190,7 @@ bf16* Engine::prepare(State weights) {
 }
 
 void Engine::await_snapshot() {
+  const InStage now_at(Stage::Wait);
   std::unique_lock lock(snapshot_mutex_);
   snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
 }
@@ -206,7 +208,11 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
   if (!device_.is_cpu()) return done(copy());
   await_snapshot();
   if (snapshot_thread_.joinable()) snapshot_thread_.join();
-  if (group_) group_->hold();
+  if (group_) try {
+      group_->hold();
+    } catch (const Error&) {  // this worker has left the group
+      return done(std::current_exception());
+    }
   {
     std::lock_guard lock(snapshot_mutex_);
     snapshot_running_ = true;

@@ -213,10 +213,16 @@ class Engine {
   /// |EMA - weights| / |weights| over the parameters that are trained. Not collective. Throws
   /// Error(ERR_NO_EMA).
   double ema_distance();
-  /// Joins a group: from now on this engine's state is the group's, and reduce() and update() are collective.
-  /// join() is collective itself; call it before the first accumulate and before anything is written into the
-  /// state. Throws Error(ERR_SHARED_MEMORY) on a GPU.
-  void join(std::shared_ptr<Group> group);
+  struct Joined {
+    int64_t step;       ///< after which the state is; SharedState::kNoStep: there is none
+    int64_t completed;  ///< pieces of the last update that members of former generations had left out
+  };
+  /// Joins a generation of a group, which was formed: from now on this engine's state is the group's, and
+  /// reduce() and update() are collective. join() is collective itself; the first time, call it before
+  /// accumulate() and before anything is written into the state. If members were killed in the middle of an
+  /// update, the others complete it. Throws Error(ERR_SHARED_MEMORY), also on a GPU, and Error(ERR_EXCHANGE).
+  Joined join(std::shared_ptr<Group> group, uint64_t generation);
+  bool has_joined() const { return group_ != nullptr; }
   /// Rendezvous: prepares to all-reduce gradients with other devices, as `rank` of the workers with these
   /// slots. Returns the string that the other ranks need (graph::Device::rendezvous). Throws Error(ERR_CUDA)
   /// if that is impossible, saying why; always on the CPU.
@@ -228,8 +234,11 @@ class Engine {
   /// Aborts every wait for other devices, in progress or later, until the next rendezvous(). May be called
   /// from any thread.
   void abort_devices();
-  /// Collective. Called after the leader wrote the state: makes it visible to all members.
-  void state_loaded();
+  /// Called by the leader before it writes another state: until state_loaded(), there is none.
+  void replace_state();
+  /// Collective. Called after the leader wrote the state, or where it stays: makes it visible to all members
+  /// as that after this step.
+  void state_loaded(int64_t step);
   /// Collective. All-reduces the gradients of all workers that joined or connected, and returns the norm of
   /// the sum. Throws Error(ERR_EXCHANGE).
   Norm reduce();
@@ -330,6 +339,26 @@ class Engine {
   void copy_state();
   void await_snapshot();
 
+  // --- updates
+  /// What an update changes, from one element on.
+  struct Updated {
+    float* weights;
+    std::vector<float*> moments;
+    float* ema;  ///< null: it stays
+    bf16* weights16;
+  };
+  Updated updated_at(int64_t from, bool ema) const;
+  void update_shared(int64_t step, bool ema, const optim::Update& factors);
+  /// Updates a piece of trained_ from one of its elements on, so that others can complete it.
+  void update_piece(int thread, int64_t piece, int64_t first, const SharedState::Update& update,
+                    const float* sum);
+  /// Collective. Completes the last update, if a member that knows its gradients is left; if none is, there
+  /// is no state. Returns how many pieces were completed.
+  int64_t complete_update();
+  /// Undoes the part of a piece in whose middle a thread was killed. Returns the element of the piece at
+  /// which its update goes on.
+  int64_t undo_piece(int64_t piece, const SharedState::Update& update);
+
   // --- the state
   /// A flat array of the state.
   struct Array {
@@ -393,7 +422,8 @@ class Engine {
   std::map<std::pair<const float*, bool>, graph::Repeated> updates_;
 
   std::shared_ptr<Group> group_;  // null: not in a group
-  Buffer group_squares_;          // the same for the group's sum
+  Buffer group_squares_;          // the same as squares_ for the group's sum
+  Buffer undo_;                   // undo logs of this engine's threads
   std::mutex exchange_mutex_;     // guards the pointer
   // if not connected, the step is alone or exchanges through host memory
   std::unique_ptr<DeviceExchange> exchange_;

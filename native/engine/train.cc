@@ -4,6 +4,7 @@
 
 #include "../core/clock.h"
 #include "../core/error.h"
+#include "../core/watchdog.h"
 #include "lane.h"
 
 namespace orch {
@@ -35,6 +36,8 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   check(request);
   const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
   const bool cpu = device_.is_cpu();
+  // While a GPU computes, the host learns nothing.
+  const InStage now_at(cpu ? Stage::Compute : Stage::Wait);
   {
     std::lock_guard lock(parts_mutex_);
     parts_.clear();
@@ -248,6 +251,7 @@ Engine::Norm Engine::gradient_norm() {
 }
 
 Engine::Norm Engine::reduce() {
+  const InStage now_at(connected() ? Stage::Wait : Stage::Exchange);
   gradient();
   if (!group_) {
     const int64_t received = connected() ? exchange_->sum(sums_->parts()) : 0;
@@ -255,8 +259,9 @@ Engine::Norm Engine::reduce() {
     result.received = received;
     return result;
   }
+  const auto presence = group_->presence();
   group_->exchange(sums_->parts(), sums_->total_slots(), flat_bytes());
-  group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+  group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
     group_->sum_parts(trained_[i].first, trained_[i].second);
     sum_squares(group_squares_.as<double>() + i, group_->sum(), trained_[i]);
   });
@@ -331,30 +336,6 @@ double Engine::ema_distance() {
 
 // --- other workers
 
-void Engine::join(std::shared_ptr<Group> group) {
-  if (!device_.is_cpu())
-    throw Error("ERR_SHARED_MEMORY", "Workers on GPUs cannot share memory; they exchange over gRPC");
-  if (group_) throw Error("ERR_INTERNAL", "join: this engine has joined a group already");
-  if (sums_ && sums_->total_slots() > 0) throw Error("ERR_INTERNAL", "join: after accumulate");
-  if (!group->formed()) throw Error("ERR_SHARED_MEMORY", "The group is not formed yet");
-  // The memory allocated before the engine joined was never touched, and is freed.
-  for (State s : states_) array(s).memory = group->shared(flat_bytes());
-  if (weights16_) weights16_ = group->shared(weights16_.bytes());
-  positions_ = group->shared(positions_.bytes());
-  group_squares_ = group->shared(squares_.bytes());
-  sums_->allocate_with([g = group.get()](size_t bytes) { return g->allocate(bytes); });
-  group_ = std::move(group);
-  if (group_->leads()) position_table(spec_.model, positions());
-  state_loaded();
-}
-
-void Engine::state_loaded() {
-  if (group_) group_->barrier();
-  crop();
-  ema16_stale_ = true;
-  if (group_) group_->barrier();
-}
-
 std::string Engine::rendezvous(int rank, const std::vector<SlotRange>& slots) {
   auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
   std::string address = exchange->rendezvous();
@@ -376,33 +357,37 @@ void Engine::abort_devices() {
 // --- the update
 
 void Engine::update(const UpdateRequest& u) {
+  const InStage now_at(Stage::Update);
   await_snapshot();
-  if (group_) group_->wait_released();
-  device_.await_event(update_uploaded_);
-  const float* gradient = this->gradient();  // of this engine, so that there is one
-  if (group_) gradient = group_->sum();
-  *update_host_.as<optim::Update>() = optimizer_.update(u);
-  device_.upload(update_.data(), update_host_.data(), update_.bytes());
-  update_uploaded_ = device_.record_event();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
-  const auto update_piece = [this, gradient, ema](int64_t i) {
-    const auto [from, to] = trained_[i];
-    std::vector<float*> moments;
-    for (size_t m = 0; m < optimizer_.moments.size(); ++m) moments.push_back(flat(moment(m)) + from);
-    kernels().raw.update[optimizer_.index](flat(State::Master) + from, moments.data(),
-                                           ema ? flat(State::Ema) + from : nullptr,
-                                           weights16_ ? weights16_.as<bf16>() + from : nullptr,
-                                           gradient + from, to - from, update_.as<optim::Update>());
-  };
-  updates_[{gradient, ema}](device_, [this, update_piece] {
-    const auto count = static_cast<int64_t>(trained_.size());
-    if (group_)
-      group_->parallel_for(pool_, count, update_piece);
-    else
-      parallel_for(count, update_piece);
-  });
+  if (group_) {
+    update_shared(u.step, ema, optimizer_.update(u));
+  } else {
+    device_.await_event(update_uploaded_);
+    const float* const gradient = this->gradient();
+    *update_host_.as<optim::Update>() = optimizer_.update(u);
+    device_.upload(update_.data(), update_host_.data(), update_.bytes());
+    update_uploaded_ = device_.record_event();
+    updates_[{gradient, ema}](device_, [this, gradient, ema] {
+      parallel_for(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+        const auto [from, to] = trained_[i];
+        const Updated at = updated_at(from, ema);
+        kernels().raw.update[optimizer_.index](at.weights, at.moments.data(), at.ema, at.weights16,
+                                               gradient + from, to - from, update_.as<optim::Update>());
+      });
+    });
+  }
   if (ema) ema16_stale_ = true;
   mark_copies_stale();
+}
+
+Engine::Updated Engine::updated_at(int64_t from, bool ema) const {
+  Updated at{flat(State::Master) + from,
+             {},
+             ema ? flat(State::Ema) + from : nullptr,
+             weights16_ ? weights16_.as<bf16>() + from : nullptr};
+  for (size_t m = 0; m < optimizer_.moments.size(); ++m) at.moments.push_back(flat(moment(m)) + from);
+  return at;
 }
 
 }  // namespace orch

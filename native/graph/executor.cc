@@ -1,6 +1,7 @@
 #include "executor.h"
 
 #include "../core/pool.h"
+#include "../core/watchdog.h"
 
 namespace orch::graph {
 namespace {
@@ -121,6 +122,7 @@ void Executor::run(kernels::AttentionStats* statistics, const std::function<void
         spins < kSpins ? pause() : std::this_thread::yield();
       if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
+    tick();
     if (after) (*after)(static_cast<int64_t>(i));
   }
 }

@@ -228,7 +228,8 @@ struct Untyped {
   int64_t (*first_non_finite)(const float* x, int64_t n);  ///< its index, or -1
   /// kDigestLanes numbers for every piece of kDigestPiece elements (digest.h); n is even.
   void (*digest)(uint64_t* lanes, const float* x, int64_t n);
-  optim::UpdateKernel update[optim::All::kCount];  ///< by Optimizer::index
+  optim::UpdateKernel update[optim::All::kCount];               ///< by Optimizer::index
+  optim::LoggedUpdateKernel logged_update[optim::All::kCount];  ///< null on devices
 };
 
 struct Table {

@@ -28,4 +28,9 @@ struct Update {
 using UpdateKernel = void (*)(float* w, float* const* moments, float* ema, bf16* w16, const float* grad,
                               int64_t n, const Update* update);
 
+class UndoLog;
+/// The same on the CPU, but another process can finish it where this one is killed (undo_log.h).
+using LoggedUpdateKernel = void (*)(float* w, float* const* moments, float* ema, bf16* w16, const float* grad,
+                                    int64_t n, const Update* update, UndoLog* log);
+
 }  // namespace orch::optim

@@ -166,7 +166,7 @@ TEST("device: host copies of the state are current, snapshots are kept, and writ
     CHECK(e.device_bytes() > static_cast<size_t>(5 * n) * sizeof(float), "weights, EMA, m, v, a gradient");
     bool refused = false;
     try {
-      e.join(nullptr);
+      e.join(nullptr, 0);
     } catch (const Error& error) {
       refused = std::string(error.code()) == "ERR_SHARED_MEMORY";
     }

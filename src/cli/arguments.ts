@@ -56,14 +56,15 @@ export const workerCount = wholeNumbers(1, 4096);
 
 /** Nodes of a run, as torchrun writes them: "4", or "1:4", of which 4 are started and 1 is enough to go on. */
 export interface NodeRange {
-  min: number;
+  /** null: not given. */
+  min: number | null;
   max: number;
 }
 
 export function nodeRange(text: string): NodeRange {
-  const [first = '', second = first, ...more] = text.split(':');
-  const [min, max] = [workerCount(first), workerCount(second)];
-  if (more.length === 0 && min <= max) return { min, max };
+  const [first = '', second, ...more] = text.split(':');
+  const [min, max] = [workerCount(first), workerCount(second ?? first)];
+  if (more.length === 0 && min <= max) return { min: second === undefined ? null : min, max };
   throw new InvalidArgumentError(
     'Expected a number of nodes, such as 4, or the fewest and the most, such as 1:4.',
   );

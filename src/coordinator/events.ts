@@ -34,10 +34,12 @@ export interface Settings {
   minWorkers: number;
   /** More do not join. Those without a slot stay on standby. */
   maxWorkers: number;
-  /** How long the run waits for others when fewer than `minWorkers` are left; 0 = it fails at once. */
+  /** How long the run waits for others when fewer than `minWorkers` are left. */
   patienceMs: number;
   /** Sent to every worker that joins. */
   welcome: Welcome;
+  /** Whether the workers must share memory: exchange is `shared`. */
+  mustShare: boolean;
   /** Slots of a step. */
   totalSlots: number;
   /** Steps of the whole run. */
@@ -53,8 +55,6 @@ export interface Settings {
   resumePath: string;
   /** Step of that checkpoint; 0 = none. Below `steps`. */
   resumeStep: number;
-  /** Whether a launcher reports how the workers' processes end. */
-  supervised: boolean;
 }
 
 /** A worker that has joined. */
@@ -98,7 +98,7 @@ export type Event =
   | ({ type: 'joined' } & Member)
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
-  /** The launcher reports that the worker's process has ended, perhaps before it joined. */
+  /** A launcher reports that the worker's process has ended, perhaps before it joined. */
   | {
       type: 'exited';
       id: string;

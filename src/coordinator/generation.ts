@@ -7,7 +7,6 @@ import { Answers } from './answers.js';
 import type { Action, Member, Phase, Place } from './events.js';
 import type { Answer } from './judge.js';
 import { nameOf } from './members.js';
-import type { Source } from './source.js';
 
 const FORM_MS = 90_000;
 /** The same where workers may have to finish what they compute for the generation before: a slow step. */
@@ -36,7 +35,7 @@ export class Generation {
   readonly applied = new Map<number, Answers<string>>();
   readonly validated = new Map<number, Answers<Validated>>();
   readonly #follows: boolean;
-  #source: Source | null = null;
+  #from: number | null = null;
   #stage: Stage = 'FORMING';
   #step = 0;
   /** When the stage or the step began. */
@@ -77,9 +76,9 @@ export class Generation {
     return this.places.map((place, rank) => ({ name: nameOf(place), answer: answers[rank]! }));
   }
 
-  /** The step after which the members hold the state when they are ready. */
-  get from(): number {
-    return this.#source!.step;
+  /** The step after which the members hold the state; null: those that share it will tell. */
+  get from(): number | null {
+    return this.#from;
   }
 
   /** Sends to all members, or to one. */
@@ -105,10 +104,10 @@ export class Generation {
     return this.finished.missing.length + this.applied.size + this.validated.size === 0;
   }
 
-  /** All have reached their peers, and are told where the state comes from. */
-  sync(source: Source, now: number): void {
+  /** All have reached their peers, and are told where the state comes from: that after a step, if it is known. */
+  sync(from: number | null, now: number): void {
     this.#enter('SYNCING', now);
-    this.#source = source;
+    this.#from = from;
   }
 
   /** All hold the state. They follow the orders, and then compute the next step unless they stop. */

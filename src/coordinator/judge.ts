@@ -3,9 +3,22 @@ import { OrchestratorError } from '../errors.js';
 import type { Fault } from '../fault.js';
 import type { Prepared, Ready } from '../rpc/proto.js';
 import { shortened } from '../text/shortened.js';
+import type { Place } from './events.js';
 
 /** Rows of a slot, and slots, that an error names. */
 const LISTED = 3;
+
+/**
+ * Of three members or more, those whose value is not that of most of the members: the fault is theirs. None where
+ * most do not agree.
+ */
+export function oddOnes(places: readonly Place[], values: readonly unknown[]): Place[] {
+  const most = values.find(
+    (value) => 2 * values.filter((other) => Object.is(other, value)).length > values.length,
+  );
+  if (places.length < 3 || most === undefined) return [];
+  return places.filter((_, rank) => !Object.is(values[rank], most));
+}
 
 /** A worker's answer of one kind. */
 export interface Answer<T> {

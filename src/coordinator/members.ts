@@ -85,6 +85,11 @@ export class Members {
     this.#joined.get(id)!.standby = true;
   }
 
+  /** Whether it was ready in a generation. */
+  holds(id: string): boolean {
+    return this.#joined.get(id)?.holds ?? false;
+  }
+
   /** These hold the state from now on. */
   hold(members: readonly Member[]): void {
     for (const { id } of members) this.#joined.get(id)!.holds = true;

@@ -2,12 +2,13 @@
 import type { Fault } from '../fault.js';
 import type { Formed, FromCoordinator, Ready } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
-import type { Action, Member, Settings } from './events.js';
+import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
-import { judgeReady } from './judge.js';
+import { judgeReady, oddOnes } from './judge.js';
 import { type Members, nameOf } from './members.js';
 import { Rendezvous } from './rendezvous.js';
-import { sourceOf } from './source.js';
+import { Sharing } from './sharing.js';
+import { loaded, sourceOf } from './source.js';
 import type { Steps } from './steps.js';
 
 export class Membership {
@@ -17,6 +18,7 @@ export class Membership {
   stopping = false;
   readonly #settings: Settings;
   readonly #steps: Steps;
+  readonly #sharing: Sharing;
   /** The number of the last generation. */
   #number: number;
   #generation: Generation | null = null;
@@ -25,6 +27,7 @@ export class Membership {
     this.#settings = settings;
     this.#steps = steps;
     this.#number = settings.lastGeneration;
+    this.#sharing = new Sharing(settings.mustShare);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }
@@ -80,21 +83,22 @@ export class Membership {
    * A worker is gone. The others form the next generation at once; if they are too few, others are waited for.
    *
    * @param message What has happened to it.
-   * @returns a fault if the run does not go on without it.
    */
-  depart(id: string, message: string, now: number): Action[] | Fault {
+  depart(id: string, message: string, now: number): Action[] {
     const generation = this.#generation;
     const place = generation?.place(id) ?? null;
-    const goesOn = this.goesOnWithout(id);
     const isNeeded = this.#isNeeded(id);
     this.members.leave(id);
+    this.rendezvous.lost(id);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
-    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() };
-    if (!goesOn) return fault;
     const tell = (what: string): Action[] => [{ type: 'note', message: `${message}${what}` }, ...lost];
-    if (generation === null) return [...tell(''), ...this.formIfFull(now)];
+    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() };
+    if (generation === null) {
+      this.rendezvous.lose(id, fault);
+      return [...tell(''), ...this.formIfFull(now)];
+    }
     if (place === null) return tell('');
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
@@ -102,22 +106,27 @@ export class Membership {
       return [...tell(`; ${others}`), ...this.form(now)];
     }
     this.#generation = null;
-    this.rendezvous.resume(fault, now);
+    this.rendezvous.lose(id, fault);
+    this.rendezvous.resume(now);
+    if (this.stopping) return tell('; nobody is left who could save');
     const { minWorkers, patienceMs } = this.#settings;
     return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
-  }
-
-  /** Whether the run goes on when this worker is gone. */
-  goesOnWithout(id: string): boolean {
-    if (this.#settings.patienceMs > 0) return true;
-    if (this.#generation === null) return false;
-    if (this.#generation.place(id) === null || !this.#isNeeded(id)) return true;
-    return this.members.standby.filter((other) => other.id !== id).length >= this.least;
   }
 
   /** Whether the member has something to do for the run that is not done. */
   #isNeeded(id: string): boolean {
     return (this.#generation?.owes(id) ?? true) || this.#steps.checkpoints.isWriter(id);
+  }
+
+  /** These members cannot go on with the others, who form the next generation. */
+  fence(places: readonly Place[], why: (place: Place) => string, now: number): Action[] {
+    return places.flatMap((place) => {
+      const reason = why(place);
+      return [
+        { type: 'cut', id: place.id, reason },
+        ...this.depart(place.id, `${nameOf(place)} ${reason}`, now),
+      ];
+    });
   }
 
   /** Lets those go that have asked to leave and are not needed: for a step, for their state, for a checkpoint. */
@@ -153,29 +162,50 @@ export class Membership {
     ];
   }
 
-  /** When all members have reached their peers, they are told where their state comes from. */
-  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] {
+  /**
+   * When all members have reached their peers, they are told where their state comes from; a fault if they must
+   * share memory and cannot.
+   */
+  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
     const answers = generation.formed.add(id, formed);
     if (answers === null) return [];
-    const held = answers.map((answer) => answer.held?.step ?? null);
-    const source = sourceOf(held, this.#steps.committed, this.#steps.checkpoints.last);
-    generation.sync(source, now);
+    const { places } = generation;
+    const verdict = this.#sharing.judge(places, answers, (id) => this.members.holds(id));
+    if ('fault' in verdict) return verdict.fault;
+    if ('unable' in verdict) {
+      const why = (place: Place) => verdict.unable.find((one) => one.place === place)!.problem;
+      const places = verdict.unable.map(({ place }) => place);
+      return this.fence(places, (place) => `cannot share memory with the others: ${why(place)}`, now);
+    }
+    const { shared, note } = verdict;
     const devices = answers.flatMap(({ device }) => device ?? []);
-    return generation.places.map(({ id, rank }) =>
-      generation.send({ sync: { ...source.syncs[rank], devices } }, [id]),
-    );
+    const { committed, checkpoints } = this.#steps;
+    const held = answers.map((answer) => answer.held?.step ?? null);
+    const { step, syncs } = shared
+      ? { step: null, syncs: places.map(() => loaded(checkpoints.last)) }
+      : sourceOf(held, committed, checkpoints.last);
+    generation.sync(step, now);
+    return [
+      ...(note === null ? [] : [{ type: 'note' as const, message: note }]),
+      ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
+    ];
   }
 
   /** When all members have the same state, they start; a fault if they do not. */
   ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
     const answers = generation.ready.add(id, ready);
     if (answers === null) return [];
-    const { from } = generation;
+    const from = generation.from ?? answers[0]!.step;
     const { configHash } = this.#settings;
+    const odd = oddOnes(
+      generation.places,
+      answers.map(({ stateHash }) => stateHash),
+    );
+    if (odd.length > 0) return this.fence(odd, () => 'has another state than the others', now);
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
     this.members.hold(generation.places);
-    const start = this.#steps.start(generation, this.stopping, now);
+    const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
   }
 }

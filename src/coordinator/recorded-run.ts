@@ -13,7 +13,7 @@ import { textOrNull } from '../files/io.js';
 import { isMapping, type Mapping } from '../files/json.js';
 import { completeLines, parseLine } from '../files/jsonl.js';
 import { linesFromEnd, offsetOfStep } from '../files/jsonl-seek.js';
-import { lockOwner } from '../files/lock.js';
+import { lockOwner } from '../native/lock.js';
 import { phaseOf } from '../telemetry/events.js';
 import { type ValidationResult, validationResults } from '../telemetry/metrics-reader.js';
 import type { StepRecord } from '../telemetry/record.js';

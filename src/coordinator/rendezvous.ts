@@ -23,10 +23,14 @@ export class Rendezvous {
   #joinerSince: number | null = null;
   /** When to tell the user next who is still building, in milliseconds since then. */
   #nextNote = SLOW_BUILD_MS;
-  /** Why too few workers were left; null before the first generation. */
-  #loss: Fault | null = null;
-  /** Workers that have ended and will not be started again. */
+  /** The last worker that was lost while others were waited for, or so that they are. */
+  #loss: { id: string; fault: Fault } | null = null;
+  /** Whether there was a generation. */
+  #formed = false;
+  /** Workers of the launcher that have ended and will not be started again. */
   readonly #gone = new Set<string>();
+  /** Workers that were lost, and may come again as far as anybody knows. */
+  readonly #away = new Set<string>();
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -37,21 +41,39 @@ export class Rendezvous {
     this.#since = now;
   }
 
-  /** Too few workers are left. */
-  resume(loss: Fault, now: number): void {
-    this.#loss = loss;
+  /** Too few workers are left: others are waited for. */
+  resume(now: number): void {
     this.#since = now;
     this.#nextNote = SLOW_BUILD_MS;
+  }
+
+  /** A worker is lost while others are waited for, or so that they are. */
+  lose(id: string, fault: Fault): void {
+    this.#loss = { id, fault };
+  }
+
+  /** The launcher knows why that worker was lost; false if another one was. */
+  explain(id: string, message: string): boolean {
+    if (this.#loss?.id !== id) return false;
+    this.#loss = { id, fault: { ...this.#loss.fault, message } };
+    return true;
   }
 
   /** The worker's process has ended, and no other will take its place. */
   gone(id: string): void {
     this.#gone.add(id);
+    this.#away.delete(id);
+  }
+
+  /** A worker is lost. */
+  lost(id: string): void {
+    if (!this.#gone.has(id)) this.#away.add(id);
   }
 
   /** A worker has joined. */
   came(id: string): void {
     this.#gone.delete(id);
+    this.#away.delete(id);
   }
 
   /** This process was paused for a time, which does not count. */
@@ -74,12 +96,13 @@ export class Rendezvous {
 
   formed(): void {
     this.#joinerSince = null;
+    this.#formed = true;
+    this.#loss = null;
   }
 
-  /** The fewest workers of a generation. Who is asked to stop makes do with any, where others could be waited for. */
+  /** The fewest workers of a generation. Who is asked to stop makes do with any. */
   least(stopping: boolean): number {
-    const { minWorkers, patienceMs } = this.#settings;
-    return stopping && patienceMs > 0 ? 1 : minWorkers;
+    return stopping ? 1 : this.#settings.minWorkers;
   }
 
   /**
@@ -95,29 +118,42 @@ export class Rendezvous {
     return next.size > stay && (this.members.building.length === 0 || waited > DEBOUNCE_MS);
   }
 
+  /** How many of the run's workers have not ended for good. */
+  get #expected(): number {
+    return this.#settings.workers - this.#gone.size;
+  }
+
+  /** Whether the workers of the run still have the time to join for the first time. */
+  #isStarting(now: number): boolean {
+    return !this.#formed && now - this.#since <= JOIN_MS;
+  }
+
   /** Whether those on standby form a generation now, without one before. */
   isFull(now: number): boolean {
-    const { workers, minWorkers } = this.#settings;
-    const waited = now - this.#since;
     const ready = this.members.standby.length;
-    if (this.#loss === null && waited <= JOIN_MS) return ready >= workers;
-    const expected = this.members.building.length > 0 && (this.#loss === null || waited <= DEBOUNCE_MS);
-    return ready >= minWorkers && !expected;
+    if (ready < this.#settings.minWorkers) return false;
+    if (this.#isStarting(now)) return ready >= this.#expected;
+    const waits = !this.#formed || now - this.#since <= DEBOUNCE_MS;
+    return this.members.building.length === 0 || !waits;
   }
 
   /** Why the wait has taken too long, or what the user should know of it. */
   check(now: number): { fault: Fault } | { note: string } | null {
     const { workers, minWorkers, patienceMs } = this.#settings;
     const waited = now - this.#since;
-    const joined = this.#loss === null && waited <= JOIN_MS ? workers : minWorkers;
     const { staying, building } = this.members;
-    if (staying < joined) {
-      const mayCome = workers - this.#gone.size >= minWorkers;
-      if (this.#loss !== null) return mayCome && waited <= patienceMs ? null : { fault: this.#loss };
-      if (waited <= JOIN_MS) return null;
-      const message = `${staying} of ${workers} workers joined within ${JOIN_MS / 1000} s`;
-      return { fault: { code: 'ERR_JOIN_TIMEOUT', message, hint: null } };
+    const loss = this.#loss?.fault ?? null;
+    if (staying < minWorkers) {
+      const timeout: Fault = {
+        code: 'ERR_JOIN_TIMEOUT',
+        message: `${staying} of ${workers} workers joined within ${JOIN_MS / 1000} s`,
+        hint: loss?.message ?? null,
+      };
+      const mayCome = this.#expected >= minWorkers || staying + this.#away.size >= minWorkers;
+      if (mayCome && waited <= (this.#formed ? patienceMs : JOIN_MS)) return null;
+      return { fault: loss !== null && (this.#formed || waited <= JOIN_MS) ? loss : timeout };
     }
+    if (this.#isStarting(now) && staying < this.#expected) return null;
     const time = `${(waited / 1000).toFixed(0)} s`;
     const builders = building.map(nameOf).join(', ');
     if (waited > BUILD_MS) {

@@ -11,7 +11,7 @@ import type { Prepared } from '../rpc/proto.js';
 import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
 import type { Generation } from './generation.js';
-import { judgePrepared } from './judge.js';
+import { judgePrepared, oddOnes } from './judge.js';
 import { Membership } from './membership.js';
 import { Steps } from './steps.js';
 
@@ -19,11 +19,6 @@ import { Steps } from './steps.js';
 const SILENT_MS = { training: 3_000, building: 60_000 };
 /** A longer gap between ticks means that this process was paused, not the workers. */
 const PAUSED_MS = 1_000;
-/**
- * When a worker's session has ended, the launcher may know why, and says so within moments. It says nothing if
- * the process is alive.
- */
-const LAUNCHERS_WORD_MS = 3_000;
 
 /** How a run ends. */
 interface Ending {
@@ -42,8 +37,8 @@ export class RunState {
   /** The run was asked to stop while it trains. */
   #stop: Ending | null = null;
   #lastTick = 0;
-  /** A worker whose session has ended, while the launcher's word is awaited. */
-  #loss: { id: string; reason: string; at: number } | null = null;
+  /** The names of workers that were lost, and at which step: the launcher may know why, and says so later. */
+  readonly #lostOnes = new Map<string, { name: string; where: string }>();
   #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
 
   constructor(settings: Settings) {
@@ -81,10 +76,6 @@ export class RunState {
       if (!event.again) this.#membership.rendezvous.gone(event.id);
       return this.#exited(event.id, event.exit, now);
     }
-    if (this.#loss !== null && !['saved', 'published', 'actionFailed'].includes(event.type)) {
-      const { id, reason, at } = this.#loss;
-      return now - at > LAUNCHERS_WORD_MS ? this.#lost(id, reason, now) : [];
-    }
     const { members } = this.#membership;
     if ('id' in event && event.type !== 'joined') {
       if (!members.has(event.id)) return [];
@@ -103,10 +94,10 @@ export class RunState {
       case 'leave':
         return this.#onLeave(event.id, event.leave.exitCode, now);
       case 'lost':
-        return this.#onLost(event.id, event.reason, now);
+        return this.#lost(event.id, event.reason, now);
       case 'failure': {
         const { code, message, hint } = faultFrom(event.failure);
-        if (!event.failure.fatal && this.#membership.goesOnWithout(event.id)) {
+        if (!event.failure.fatal) {
           const cut: Action = { type: 'cut', id: event.id, reason: message };
           return [cut, ...this.#lost(event.id, message, now)];
         }
@@ -154,7 +145,7 @@ export class RunState {
       case 'formed':
         return (
           this.#late(id, generation, 'FORMING', 'Formed') ??
-          this.#membership.formed(generation, id, event.formed, now)
+          this.#orFail(this.#membership.formed(generation, id, event.formed, now))
         );
       case 'ready':
         return (
@@ -197,6 +188,18 @@ export class RunState {
     if (step > generation.step) return this.#outOfOrder(id, `Prepared of step ${step}`);
     const answers = step === generation.step ? generation.prepared.add(id, prepared) : null;
     if (answers === null) return [];
+    // The step is run again without those whose sum is not that of the others.
+    const odd = oddOnes(
+      generation.places,
+      answers.map(({ gradientNorm }) => gradientNorm),
+    );
+    const differs = (place: Place) => {
+      const [own, others] = [place, generation.places.find((other) => !odd.includes(other))!].map(
+        ({ rank }) => answers[rank]!.gradientNorm,
+      );
+      return `has the gradient's norm ${own} at step ${step}, but the others ${others}`;
+    };
+    if (odd.length > 0) return this.#settled(this.#membership.fence(odd, differs, now));
     const fault = judgePrepared(generation.named(answers), this.#settings.totalSlots);
     return fault === null ? this.#commit(generation, answers, now) : this.#fail(fault);
   }
@@ -230,20 +233,23 @@ export class RunState {
     return [{ type: 'note', message: `${this.#membership.name(id)} leaves after the step` }];
   }
 
-  #onLost(id: string, reason: string, now: number): Action[] {
-    if (!this.#settings.supervised || this.#membership.goesOnWithout(id)) return this.#lost(id, reason, now);
-    this.#loss = { id, reason, at: now };
-    return [];
-  }
-
   #lost(id: string, reason: string, now: number): Action[] {
-    return this.#departed(id, `Lost ${this.#membership.name(id)}${this.#where}: ${reason}`, now);
+    const name = this.#membership.name(id);
+    this.#lostOnes.set(id, { name, where: this.#where });
+    return this.#departed(id, `Lost ${name}${this.#where}: ${reason}`, now);
   }
 
   #exited(id: string, exit: Exit, now: number): Action[] {
     const isMember = this.#membership.members.has(id);
-    const name = this.#membership.name(id);
+    const lost = this.#lostOnes.get(id);
+    this.#lostOnes.delete(id);
     // The end of its session was noticed before.
+    if (!isMember && lost !== undefined) {
+      const message = `${lost.name} ${describeExit(exit, lost.where)}`;
+      this.#membership.rendezvous.explain(id, message);
+      return [{ type: 'note', message }];
+    }
+    const name = this.#membership.name(id);
     if (!isMember && this.#generation !== null) {
       return [{ type: 'note', message: `${name} ${describeExit(exit)}` }];
     }
@@ -255,7 +261,10 @@ export class RunState {
   }
 
   #departed(id: string, message: string, now: number): Action[] {
-    return this.#settled(this.#membership.depart(id, message, now));
+    const actions = this.#settled(this.#membership.depart(id, message, now));
+    if (this.#stop === null || this.#over !== null || this.#generation !== null) return actions;
+    // Nobody is left who could save.
+    return this.#membership.rendezvous.next.length > 0 ? actions : [...actions, ...this.#end(this.#stop)];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {

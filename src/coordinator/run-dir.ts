@@ -36,7 +36,7 @@ import {
 import type { Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
 import { lastStep as lastRecorded } from '../files/jsonl-seek.js';
-import { lockFile, lockHeld, lockOwner } from '../files/lock.js';
+import { lockFile, lockHeld, lockOwner } from '../native/lock.js';
 import { type Segment, segmentsSchema } from '../step/segment.js';
 import { validationResults } from '../telemetry/metrics-reader.js';
 import { comparedLoss, type ValidationLoss } from '../telemetry/run-progress.js';

@@ -43,6 +43,8 @@ const TICK_MS = 250;
 const SUSPENDED_MS = 5_000;
 /** How long a run waits for workers when fewer than its fewest are left. */
 const PATIENCE_MS = 600_000;
+/** More do not join a run. */
+const MOST_WORKERS = 4_096;
 /** Without checkpoints the records are synced after so many steps, so that readers need not read all of them. */
 const SYNC_STEPS = 10_000;
 /** Time limits for workers to end their sessions, after success and after a failure. */
@@ -51,7 +53,7 @@ const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 interface CoordinatorOptions {
   loaded: LoadedConfig;
   workers: number;
-  /** The run goes on with so many: fewer than `workers` where it outlives some of them. */
+  /** The run goes on with so many. */
   minWorkers: number;
   runDir: string;
   /** "auto", "never" or a path. */
@@ -62,8 +64,6 @@ interface CoordinatorOptions {
   listen: string;
   /** The token that workers must present. */
   token: string;
-  /** Whether a launcher reports how the workers' processes end. */
-  supervised: boolean;
   /** File for Prometheus' discovery; null: none. */
   prometheusTargets: string | null;
   /** Gives the launcher what is to be shown; null: there is none. */
@@ -79,7 +79,7 @@ interface CoordinatorOptions {
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
   const { loaded, workers, minWorkers, runDir, resume, allowDataChange = false } = options;
   checkWorkers(loaded.config, workers);
-  checkFewest(loaded.config, workers, minWorkers);
+  checkFewest(workers, minWorkers);
   const dir = await RunDir.open(runDir);
   try {
     const data = describeData(loaded);
@@ -161,7 +161,6 @@ export class Run {
     progress: RunProgress,
   ) {
     const { workers, minWorkers } = options;
-    const outlives = minWorkers < workers;
     const { config } = resolved;
     this.#progress = progress;
     this.#trainedRows = resolved.rows - config.data.validation_rows;
@@ -178,14 +177,15 @@ export class Run {
     this.#state = new RunState({
       workers,
       minWorkers,
-      maxWorkers: workers,
-      patienceMs: outlives ? PATIENCE_MS : 0,
+      maxWorkers: MOST_WORKERS,
+      patienceMs: PATIENCE_MS,
       welcome: {
         configJson: canonicalJson(config),
         workers,
         runDir: dir.path,
         planJson: canonicalJson(resolved.segments),
       },
+      mustShare: config.exchange === 'shared',
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
       checkpointEvery: config.checkpoint.every,
@@ -194,12 +194,10 @@ export class Run {
       lastGeneration: dir.lastGeneration,
       resumePath: resolved.checkpoint?.path ?? '',
       resumeStep: resolved.step,
-      supervised: options.supervised,
     });
     this.#sessions = new Sessions({
       token: options.token,
       workers,
-      rejoin: outlives,
       generation: () => this.#state.generation,
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),

@@ -24,8 +24,6 @@ interface SessionsOptions {
   token: string;
   /** The most workers of the run. */
   workers: number;
-  /** Whether a worker that joins again takes the place of its former process; otherwise it is refused. */
-  rejoin: boolean;
   /** The current generation; messages of others are refused. */
   generation: () => number;
   /** Called for every event. */
@@ -132,8 +130,7 @@ export class Sessions {
     }
     const tooLong = [workerId, host, dataAddress, sharedMemory].some((text) => text.length > MAX_TEXT);
     if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
-    if (this.#options.rejoin || !this.#sessions.has(workerId)) return null;
-    return [status.ALREADY_EXISTS, `a worker with the id ${workerId} has joined already`];
+    return null;
   }
 
   #receive(id: string, message: WorkerMessage): void {

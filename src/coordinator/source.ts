@@ -11,7 +11,12 @@ export interface Source {
   /** The step after which all members will hold the state. */
   step: number;
   /** What each member is told, by rank. */
-  syncs: Omit<Sync, 'devices'>[];
+  syncs: Omit<Sync, 'devices' | 'shared'>[];
+}
+
+/** Where rank 0 loads the state from if no member has that which they share. */
+export function loaded({ path }: Beginning): Omit<Sync, 'devices' | 'shared'> {
+  return path === '' ? { initialise: {} } : { checkpoint: path };
 }
 
 /**
@@ -22,10 +27,10 @@ export interface Source {
  * @param committed The last committed step.
  */
 export function sourceOf(held: readonly (number | null)[], committed: number, beginning: Beginning): Source {
-  const { step: first, path } = beginning;
+  const { step: first } = beginning;
   const useful = held.filter((step) => step !== null && step <= committed && step >= first) as number[];
   if (useful.length === 0) {
-    return { step: first, syncs: held.map(() => (path === '' ? { initialise: {} } : { checkpoint: path })) };
+    return { step: first, syncs: held.map(() => loaded(beginning)) };
   }
   const step = Math.max(...useful);
   const ranks = [...held.keys()].filter((rank) => held[rank] === step);

@@ -42,11 +42,10 @@ export class Steps {
   }
 
   /**
-   * The members of a generation hold the same state. What is due with it is ordered. A run that is asked to stop
+   * The members of a generation hold the same state, that after step `from`. What is due with it is ordered. A run that is asked to stop
    * computes the last committed step again where nobody had applied it, so that it is in the checkpoint.
    */
-  start(generation: Generation, stopping: boolean, now: number): Action[] {
-    const { from } = generation;
+  start(generation: Generation, from: number, stopping: boolean, now: number): Action[] {
     const { orders, skipped } = this.#due(from, stopping && from !== this.committed - 1);
     generation.start(orders, now);
     return [...this.#order('start', orders, generation), ...skipped];

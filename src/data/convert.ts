@@ -10,10 +10,10 @@ import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
 import { makeFolders, replaceFile, syncFolder, writeDurably, writeFailure } from '../files/io.js';
 import { canonicalJson, readJson } from '../files/json.js';
-import { lockFile } from '../files/lock.js';
 import { FileReader } from '../files/reader.js';
 import { ColumnCursor } from '../formats/parquet/cursor.js';
 import { keyOf, type ParquetColumn, type ParquetFile, readParquet } from '../formats/parquet/file.js';
+import { lockFile } from '../native/lock.js';
 import {
   columnSchema,
   MANIFEST_FILE,

@@ -29,7 +29,7 @@ import {
 } from 'apache-arrow';
 import { OrchestratorError } from '../errors.js';
 import { createFolder, writeDurably } from '../files/io.js';
-import { processExists } from '../files/lock.js';
+import { processExists } from '../files/processes.js';
 import { toFloat16Bits } from '../formats/float16.js';
 import { product } from './column.js';
 import { CHECKSUM_ROWS, MANIFEST_FILE, type Manifest, type ManifestColumn } from './manifest.js';

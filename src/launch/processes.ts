@@ -8,7 +8,7 @@ export interface LaunchOptions {
   /** Nodes of the run; all of them are this machine. */
   nodes: number;
   workersPerNode: number;
-  /** The run goes on with so many workers: all of them, or fewer. */
+  /** The run goes on with so many workers. */
   minWorkers: number;
   /** How often each worker that has died is started again within ten minutes. */
   maxRestarts: number;
@@ -79,7 +79,7 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
     '--run-dir': runDir,
     '--resume': resume,
     '--listen': LOOPBACK,
-    ...(run.minWorkers === workersOf(run) ? {} : { '--min-workers': String(run.minWorkers) }),
+    ...(run.minWorkers === 1 ? {} : { '--min-workers': String(run.minWorkers) }),
     ...(prometheusTargets === null ? {} : { '--prometheus-targets': prometheusTargets }),
   };
   const flags = allowDataChange ? ['--allow-data-change'] : [];

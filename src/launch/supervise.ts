@@ -124,9 +124,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
       });
     };
-    const mostRestarts = run.minWorkers < workersOf(run) ? run.maxRestarts : 0;
     for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
-      await startWorker(index, address, new Restarts(mostRestarts));
+      await startWorker(index, address, new Restarts(run.maxRestarts));
     }
     const outcome = await Promise.race([coordinator.exited, unsaved]);
     if (outcome === null) {

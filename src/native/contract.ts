@@ -132,6 +132,27 @@ export interface NativeAddon {
     seconds: number,
   ): Promise<number>;
   /**
+   * Takes the kernel's lock of a file, by its descriptor, which must be open for writing; false: another process
+   * holds it, or this one by another descriptor. It ends when the file is closed. Throws ERR_SYSTEM where the
+   * file system has no locks.
+   */
+  lockFile(descriptor: number): boolean;
+  /** Whether somebody holds it. */
+  isLocked(descriptor: number): boolean;
+  /**
+   * What the engine's driver is at, and how many pieces of work its threads have done. While it waits for other
+   * workers, or for a GPU, the ticks may stand.
+   */
+  progress(): { stage: 'idle' | 'compute' | 'exchange' | 'update' | 'wait'; ticks: number };
+  /**
+   * Starts the watchdog, once in a process. It says why on standard error, and ends the process with the exit
+   * code, if ticks stand while the engine is at something, or no beat() comes, for longer than `leastMs`, and
+   * than `times` the longest that they stood before. Time in which the process was stopped does not count.
+   */
+  startWatchdog(options: { leastMs: number; times: number; exitCode: number }): void;
+  /** The event loop gets on. */
+  beat(): void;
+  /**
    * Ends the process at once, while engines compute: without the destructors of process.exit(), which wait for
    * the engines' threads or run beside them.
    */

@@ -197,18 +197,32 @@ export interface GradientNorm {
 }
 
 /**
- * Workers of one machine that share memory. A group is created before a worker joins a run; the coordinator
- * distributes the addresses.
+ * This worker's part in workers of one machine that share memory. It is created before the worker joins a run;
+ * the coordinator distributes the addresses. The same object serves for all generations.
  */
 export interface Group {
   /**
    * The address at which other processes of this machine find this one's memory: machine/pid/descriptor/key.
    */
   readonly address: string;
-  /** Joins the members at these addresses as `rank`. Throws ERR_SHARED_MEMORY. */
-  form(addresses: string[], rank: number): void;
-  /** Aborts every wait for other members with ERR_EXCHANGE. */
+  /**
+   * Names the members of a generation, of which this one is `rank`; Engine.join() enters it. Throws
+   * ERR_SHARED_MEMORY if they cannot share memory, and ERR_EXCHANGE if one of them has ended.
+   */
+  form(addresses: string[], rank: number, generation: number): void;
+  /**
+   * Leaves the generations that were formed so far: aborts every wait for other members with ERR_EXCHANGE. Who
+   * does not call this, and is no member of the next generation, is killed by its members.
+   */
   abort(): void;
+}
+
+/** The state that an engine finds when it joins a group. */
+export interface Joined {
+  /** The step after which it is; null: there is none, and one must be loaded. */
+  step: number | null;
+  /** Pieces of the update of that step that killed members had left out, and the others completed now. */
+  completed: number;
 }
 
 export type EvaluateBatch = Omit<SlotBatch, 'slot'>;
@@ -313,12 +327,14 @@ export interface Engine {
   /** |EMA - weights| / |weights| over all trained parameters. Rejects with ERR_NO_EMA. */
   emaDistance(): Promise<number>;
   /**
-   * Joins the engine to a group: from now on all members share one copy of the state, and reduce() and
-   * update() are collective, called by every member in the same order. join() itself is collective, and comes
-   * before the state is written or viewed. The leader (rank 0) writes the state. Rejects with
-   * ERR_SHARED_MEMORY on a device.
+   * Joins the engine to a group, or to its next generation: from now on all members share one copy of the
+   * state, and reduce() and update() are collective, called by every member in the same order. join() itself is
+   * collective. The first time, it comes before the state is written or viewed. The state stays as long as one
+   * of those lives who have it; if members were killed in the middle of an update, the others complete it here.
+   * The leader (rank 0) writes the state if there is none. Rejects with ERR_SHARED_MEMORY, also on a device, and
+   * with ERR_EXCHANGE if a member was lost.
    */
-  join(group: Group): Promise<void>;
+  join(group: Group): Promise<Joined>;
   /**
    * Rendezvous: prepares to sum gradients with the devices of other workers, as `rank` of those with the slot ranges in
    * `bounds` (from and to of rank 0, of rank 1, ...). Resolves with what the others must know:
@@ -333,8 +349,13 @@ export interface Engine {
   connectDevices(leader: string): Promise<void>;
   /** Aborts every wait for other devices with ERR_EXCHANGE, now and until the next rendezvous(). */
   abortDevices(): void;
-  /** Collective: called by all members of the group after the leader has written the state. */
-  stateLoaded(): Promise<void>;
+  /** Called by the leader of a group before it writes another state: until stateLoaded(), there is none. */
+  replaceState(): Promise<void>;
+  /**
+   * Collective: called by all members of the group after the leader has written the state, or where it stays,
+   * with the step after which it is.
+   */
+  stateLoaded(step: number): Promise<void>;
   /**
    * Sums the gradients of all workers that joined or connected. Rejects with ERR_EXCHANGE if it is aborted.
    */

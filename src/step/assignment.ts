@@ -15,17 +15,10 @@ export function checkWorkers(config: Config, workers: number): void {
   );
 }
 
-/** A run that goes on with fewer workers must be able to: each of them holds the whole state. */
-export function checkFewest({ exchange }: Pick<Config, 'exchange'>, workers: number, fewest: number): void {
-  if (fewest > workers) {
-    throw new OrchestratorError('ERR_USAGE', `At least ${fewest} workers cannot be left of ${workers}`);
-  }
-  if (fewest === workers || exchange === 'grpc') return;
-  throw new OrchestratorError(
-    'ERR_USAGE',
-    `exchange: ${exchange} does not work in a run that goes on without some of its workers`,
-    'Leave exchange at auto, which is then grpc',
-  );
+/** Refuses more workers that must be left than there are. */
+export function checkFewest(workers: number, fewest: number): void {
+  if (fewest <= workers) return;
+  throw new OrchestratorError('ERR_USAGE', `At least ${fewest} workers cannot be left of ${workers}`);
 }
 
 /**

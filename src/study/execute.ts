@@ -8,10 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LOCK } from '../coordinator/run-dir.js';
 import { OrchestratorError } from '../errors.js';
 import { openForAppending, writeFailure } from '../files/io.js';
-import { lockHeld, lockOwner } from '../files/lock.js';
 import { FileReader } from '../files/reader.js';
 import { type Child, isRunning, signalGroup, startChild } from '../launch/children.js';
 import { program } from '../launch/processes.js';
+import { lockHeld, lockOwner } from '../native/lock.js';
 import { describeExit, signalOfCode, stopCodeOf } from '../signals.js';
 
 /** How long the processes of a study that was killed may take to save. */

@@ -16,7 +16,7 @@ import { canonicalHash } from '../files/hash.js';
 import { makeFolders, replaceFile, textOrNull, uniqueSuffix, writeDurably } from '../files/io.js';
 import { readJson } from '../files/json.js';
 import { JsonlFile, leadingLines } from '../files/jsonl.js';
-import { lockFile } from '../files/lock.js';
+import { lockFile } from '../native/lock.js';
 import { type StudyRun, withoutExecution } from './expand.js';
 import { evaluationSchema } from './schema.js';
 import { storedScores } from './score.js';

@@ -7,7 +7,8 @@ import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective, type PeerServer } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
-import { canShareMemory, shareMemory } from './collective/shared.js';
+import { reachMemory } from './collective/shared.js';
+import { faultPoint } from './fault-points.js';
 import { aborted } from './session.js';
 import { loadState, readiness, type WorkerRun } from './setup.js';
 import { receiveState, stateShare } from './state-transfer.js';
@@ -21,6 +22,8 @@ export interface Reachable {
   group: Group | null;
 }
 
+type Sync = NonNullable<CoordinatorMessage['sync']>;
+
 /**
  * Takes part in a generation until everything is done that was ordered, or until the next one forms or a peer is
  * lost, which are told by errors. The engine is idle then.
@@ -33,43 +36,62 @@ export async function takePart(
   form: Form,
   note: (text: string) => void,
 ): Promise<void> {
-  const { config, engine, session, held } = worker;
+  const { config, welcome, engine, session, held, saver } = worker;
+  const { regrouped, generation } = session;
+  const { group } = reachable;
   const isFirst = form.rank === 0;
   const log = isFirst ? note : () => {};
-  const wanted = wantedExchange(config, form.members.length);
-  let collective = await connect(worker, reachable, form, wanted);
+  const isAlone = form.members.length === 1;
+  // That of the run, however many of its workers are left.
+  const wanted = wantedExchange(config, welcome.workers);
+  regrouped.addEventListener('abort', () => group?.abort(), { once: true });
+  let collective: Collective = engineCollective(engine, false);
+  const connect = async () => {
+    if (!isAlone) collective = await connectPeers(worker, reachable, form);
+  };
   try {
+    if (wanted !== 'shared') await connect();
     session.send({
       formed: {
         ...(wanted === 'nccl' ? { device: await deviceRendezvous(engine, form) } : {}),
+        ...(wanted === 'shared' ? { sharing: { problem: reachMemory(group, form, generation) } } : {}),
         ...(held.step === null ? {} : { held: { step: held.step } }),
       },
     });
+    faultPoint('formed', generation);
     const sync = await session.next('sync');
-    if (wanted === 'nccl' && canConnectDevices(config.exchange, sync.devices, log)) {
-      collective.close();
-      collective = await connectDevices(engine, sync.devices);
+    if (sync.shared) {
+      // A copy of the state for a checkpoint is of that after the last step.
+      await saver.copied();
+      const { step } = await engine.join(group!);
+      collective = engineCollective(engine, true);
+      if (step === null) await load(worker, sync, isFirst, log);
+      else held.step = step;
+    } else {
+      if (wanted === 'shared') await connect();
+      await takeState(worker, collective, sync, log);
+      if (wanted === 'nccl' && !isAlone && canConnectDevices(config.exchange, sync.devices, log)) {
+        collective.close();
+        collective = await connectDevices(engine, sync.devices);
+      }
     }
-    await takeState(worker, collective, sync, isFirst || !collective.sharesState, log);
-    await engine.stateLoaded();
+    faultPoint('synced', generation);
+    await engine.stateLoaded(held.step!);
     session.send({ ready: await readiness(worker, held.step!) });
     await train({ ...worker, form, collective }, await session.next('start'));
     session.send({ finished: {} });
   } finally {
     collective.close();
+    // What is shared says itself of which step it is.
+    if (collective.sharesState) held.step = null;
   }
 }
 
-async function connect(
+async function connectPeers(
   { config, engine, held, session }: WorkerRun,
-  { token, peers, group }: Reachable,
+  { token, peers }: Reachable,
   form: Form,
-  wanted: ReturnType<typeof wantedExchange>,
 ): Promise<Collective> {
-  if (wanted === 'none') return engineCollective(engine, false);
-  if (wanted === 'shared' && canShareMemory(config.exchange, form.members)) {
-    return await shareMemory(engine, group!, form);
-  }
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
   return await GrpcCollective.connect({
     gradients: engine,
@@ -88,21 +110,31 @@ async function connect(
 async function takeState(
   worker: WorkerRun,
   collective: Collective,
-  { keep, holders, checkpoint = '' }: NonNullable<CoordinatorMessage['sync']>,
-  writesState: boolean,
+  sync: Sync,
   log: (note: string) => void,
 ): Promise<void> {
+  const { keep, holders } = sync;
   if (keep) return;
   const { config, engine, held, saver, session } = worker;
   await saver.copied();
+  if (!holders || !(collective instanceof GrpcCollective)) return await load(worker, sync, true, log);
+  held.step = null;
+  held.isUsed = true;
+  const received = receiveState(engine, config.ema !== null, holders, collective.pullShare);
+  await Promise.race([received, aborted(session.regrouped)]);
+  held.step = holders.step;
+}
+
+/** @param writes Whether this worker writes the state; where it is shared, rank 0 does. */
+async function load(
+  worker: WorkerRun,
+  { checkpoint = '' }: Sync,
+  writes: boolean,
+  log: (note: string) => void,
+): Promise<void> {
+  const { held } = worker;
   held.step = null;
   const { isUsed } = held;
   held.isUsed = true;
-  if (holders && collective instanceof GrpcCollective) {
-    const received = receiveState(engine, config.ema !== null, holders, collective.pullShare);
-    await Promise.race([received, aborted(session.regrouped)]);
-    held.step = holders.step;
-  } else {
-    held.step = await loadState(worker, checkpoint, writesState, isUsed, log);
-  }
+  held.step = await loadState(worker, checkpoint, writes, isUsed, log);
 }

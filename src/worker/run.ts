@@ -8,6 +8,7 @@ import { localAddress } from '../rpc/transport.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { PeerServer } from './collective/grpc.js';
 import { offerSharedMemory } from './collective/shared.js';
+import { planFault } from './fault-points.js';
 import { takePart } from './place.js';
 import { CheckpointSaver } from './saver.js';
 import { aborted, CoordinatorSession, Stopped } from './session.js';
@@ -34,6 +35,7 @@ interface WorkerOptions {
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const { token } = options;
+  planFault(options.workerId);
   /** The launcher forwards notes to the coordinator. */
   const note = (text: string) => void process.stderr.write(`${text}\n`);
   // The session comes first: if its address is refused, no server may listen yet and keep this process alive.
@@ -41,7 +43,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const peers = new PeerServer(token, (message) => note(`warn refused ${message}`));
   const dataAddress = await peers.listen(localAddress());
   const group = offerSharedMemory();
-  let abortDevices = () => {};
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
@@ -58,14 +59,12 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 
     async function work(): Promise<never> {
       const setup = await buildSetup(welcome);
-      abortDevices = () => setup.engine.abortDevices();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
       session.send({ standby: {} });
       for (;;) {
         const form = await session.formation();
-        const { regrouped } = session;
-        regrouped.addEventListener('abort', abortDevices, { once: true });
+        session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });
         try {
           await takePart(worker, { token, peers, group }, form, note);
         } catch (error) {
@@ -77,8 +76,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     if (error instanceof Stopped) return error.exitCode;
     return await report(session, error as Error);
   } finally {
-    group?.abort();
-    abortDevices();
     session.close();
     peers.close();
   }

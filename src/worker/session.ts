@@ -97,7 +97,7 @@ export class CoordinatorSession {
     return this.#generation;
   }
 
-  /** Aborted with Regrouped as soon as a newer generation than this worker's forms. */
+  /** Aborted with Regrouped as soon as a newer generation than this worker's forms, or with why the session ends. */
   get regrouped(): AbortSignal {
     return this.#regrouping.signal;
   }
@@ -208,6 +208,7 @@ export class CoordinatorSession {
     this.#end(error);
     this.#ended = true;
     this.#wake();
+    this.#regrouping.abort(error);
   }
 
   #tokenRefused(): OrchestratorError {

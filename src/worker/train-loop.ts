@@ -6,6 +6,7 @@ import { emaDecay } from '../step/ema.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
+import { faultPoint } from './fault-points.js';
 import { findNonFinite } from './non-finite.js';
 import { measureProcess } from './process-metrics.js';
 import { aborted } from './session.js';
@@ -44,6 +45,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
       batches.training(step, firstSlot + i),
     );
 
+    faultPoint('prepare', step);
     const sampled = sampleEvery > 0 && step % sampleEvery === 0;
     const next = batches.training(step + 1, firstSlot);
     if (config.data.on_non_finite === 'skip') await skipNonFinite(rows, [...slots, next]);
@@ -65,6 +67,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
 
     // Exchange: the all-reduce, or the rest of it.
     const exchangeStarted = performance.now();
+    faultPoint('reduce', step);
     const { norm, firstNonFinite, receivedBytes } = await collective.reduce();
     const exchangeSeconds = (performance.now() - exchangeStarted) / 1000;
 
@@ -92,7 +95,9 @@ export async function train(generation: Generation, start: Orders): Promise<void
       },
     });
     const prepared = performance.now();
+    faultPoint('prepared', step);
     orders = await session.next('commit');
+    faultPoint('commit', step);
     commitSeconds = (performance.now() - prepared) / 1000;
 
     // Update: the optimizer and the EMA, the same on every worker. Workers that share memory share the work.
@@ -110,6 +115,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
       emaDecay: emaDecay(config, step),
     });
     held.step = step;
+    faultPoint('updated', step);
     updateSeconds = (performance.now() - updateStarted) / 1000;
   }
 }
@@ -123,6 +129,7 @@ async function carryOut(orders: Orders, generation: Generation): Promise<void> {
   const { step } = orders;
   const isFirst = form.rank === 0;
   if (orders.checkpoint) session.send({ applied: { step, stateHash: await engine.digest() } });
+  faultPoint('applied', step);
   if (orders.validate) {
     const started = performance.now();
     const losses = await validate(generation);
@@ -133,7 +140,9 @@ async function carryOut(orders: Orders, generation: Generation): Promise<void> {
       validated: { step, losses: losses ?? [], seconds, abandoned: losses === null, emaDistance },
     });
   }
+  faultPoint('validated', step);
   if (orders.checkpoint && isFirst) await saver.save(step);
+  faultPoint('saving', step);
 }
 
 function slotReports(slots: readonly TrainingSlot[], computed: AccumulateResult) {

@@ -127,7 +127,8 @@ test(`rank 0 or the coordinator killed at ${KILLS} moments around a checkpoint: 
   let leftovers = 0;
   for (let kill = 0; kill < KILLS; kill++) {
     const before = existsSync(runDir) ? checkpoints(runDir).filter((name) => name.startsWith('.')) : [];
-    const run = new Launched(runDir, 2, ...sets);
+    const fixed = ['--min-workers', '2', '--max-restarts', '0'];
+    const run = new Launched(runDir, 2, ...sets, ...fixed);
     await run.says('\ncheckpoint of step');
     // The next one is being written, verified, published, or old ones are being removed.
     await sleep(Math.random() * 300);

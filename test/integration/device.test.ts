@@ -102,7 +102,7 @@ test.skipIf(noFaultyDisk)(because(killed, noFaultyDisk), async () => {
   const runDir = join(folder, 'killed');
   // The last checkpoint cannot be completed, so the run does not end before it is killed.
   faultyDisk('.partial-step-00000004', 'slow', join(folder, 'never'));
-  const run = new Launched(runDir, 1, ...FP32, ...CUDA);
+  const run = new Launched(runDir, 1, ...FP32, ...CUDA, '--max-restarts', '0');
   vi.unstubAllEnvs();
   await run.says('checkpoint of step 2 in');
   // Which comes after the checkpoint, and would not be repeated.

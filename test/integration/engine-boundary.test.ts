@@ -392,7 +392,7 @@ describe('what cannot be is refused', () => {
   test('a group, once the state was looked at; frozen parameters, once there is a group', async () => {
     const group = () => {
       const made = native().createGroup();
-      made.form([made.address], 0);
+      made.form([made.address], 0, 1);
       return made;
     };
     const seen = await openEngine();
@@ -416,6 +416,46 @@ describe('what cannot be is refused', () => {
       code: 'ERR_INTERNAL',
       message: expect.stringContaining('after join'),
     });
+  });
+
+  test('a process whose event loop stands, by its watchdog', () => {
+    const script = `const addon = require(${JSON.stringify(ADDON)});
+      console.log(JSON.stringify(addon.progress()));
+      addon.startWatchdog({ leastMs: 100, times: 1, exitCode: 70 });
+      addon.beat();
+      for (;;);`;
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
+    expect(JSON.parse(stdout)).toEqual({ stage: 'idle', ticks: 0 });
+    expect(stderr).toMatch(/^warn this worker hangs and is ended: its event loop has stood for \d+\.\d s$/m);
+    expect(status).toBe(70);
+  });
+
+  test('who has left a group, and a state that is being replaced', async () => {
+    const groups = [native().createGroup(), native().createGroup()];
+    const engines = [await openEngine(), await openEngine()] as const;
+    const join = (ranks: number[], generation: number) => {
+      const addresses = ranks.map((member) => groups[member]!.address);
+      for (const [rank, member] of ranks.entries()) groups[member]!.form(addresses, rank, generation);
+      return Promise.all(ranks.map((member) => engines[member]!.join(groups[member]!)));
+    };
+    expect(await join([0, 1], 1)).toEqual(Array(2).fill({ step: null, completed: 0 }));
+    await engines[0].initialize(3n);
+    await Promise.all(engines.map((engine) => engine.stateLoaded(7)));
+    const digest = await engines[0].digest();
+    const positions = engines[1].posEmbed();
+    // Otherwise the other one would have to end it.
+    groups[0]!.abort();
+    await expect(engines[0].stateLoaded(8)).rejects.toMatchObject({ code: 'ERR_EXCHANGE' });
+    expect(await join([1], 2)).toEqual([{ step: 7, completed: 0 }]);
+    // The one that left comes back, and leads.
+    expect(await join([0, 1], 3)).toEqual(Array(2).fill({ step: 7, completed: 0 }));
+    expect([await engines[0].digest(), await engines[1].digest()]).toEqual([digest, digest]);
+    expect(positions).toEqual(engines[0].posEmbed());
+    await engines[0].replaceState();
+    expect(await join([0, 1], 4)).toEqual(Array(2).fill({ step: null, completed: 0 }));
+    expect(() => groups[0]!.form([groups[0]!.address], 0, 0)).toThrowError(
+      expect.objectContaining({ code: 'ERR_NATIVE_ARGUMENT' }),
+    );
   });
 
   test('more threads than there are to be had', () => {

@@ -2,13 +2,17 @@
  * What is refused before the first step leaves the run folder as it was, byte for byte, and a new one does not
  * stay behind; the dry run says the same. What may change at resume takes effect.
  */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
+import { lockFile } from '../../src/native/lock.js';
 import { temporaryFolder } from '../support/folders.js';
 import { ends, fingerprint, launch, type Outcome, readLines } from '../support/launched.js';
+import { because, needs } from '../support/needs.js';
+import { MAIN } from '../support/program.js';
 
 const STEPS = 24;
 const FIXTURE = 'test/fixtures/huggingface/fixed';
@@ -33,6 +37,13 @@ function contentsOf(root: string): Record<string, string> {
 function both(runDir: string, flags: string[]): Promise<[Outcome, Outcome]> {
   return Promise.all([launch(runDir, 1, ...flags), launch(runDir, 1, ...flags, '--dry-run')]);
 }
+
+const NAMESPACES = ['--pid', '--mount', '--net', '--fork', '--mount-proc'];
+
+/** Why there can be no other namespaces; null where there can. */
+const noNamespaces =
+  needs('unshare') ??
+  (spawnSync('unshare', [...NAMESPACES, 'true']).status === 0 ? null : 'needs the right to make namespaces');
 
 const errorLines = (output: string) => output.match(/^error .*$/gm) ?? [];
 
@@ -138,6 +149,24 @@ describe('refused with a run in the folder', () => {
       expect({ code, output }).toMatchObject({ code: 1, output: expect.stringContaining('ERR_RUN_LOCKED') });
     }
     expect(contentsOf(runDir)).toEqual(locked);
+  });
+
+  // As from another container: process ids, mounts and networks are its own.
+  test.skipIf(noNamespaces)(because('a lock that is held elsewhere', noNamespaces), () => {
+    const runDir = join(folder, 'locked-elsewhere');
+    cpSync(one, runDir, { recursive: true });
+    const unlock = lockFile(join(runDir, 'lock'));
+    const locked = contentsOf(runDir);
+    const from = [...NAMESPACES, process.execPath, MAIN];
+    const inside = (...words: string[]) => spawnSync('unshare', [...from, ...words], { encoding: 'utf8' });
+    const { status, stderr } = inside('launch', 'test/integration/training.yaml', '--run-dir', runDir);
+    expect(stderr).toContain(
+      `${runDir}/lock is held by process ${process.pid} of another container or machine`,
+    );
+    expect(status).toBe(1);
+    expect(inside('stop', runDir).stderr).toContain('Stop it from there');
+    expect(contentsOf(runDir)).toEqual(locked);
+    unlock();
   });
 
   test('by the workers, before the first step: an earlier checkpoint on data that is damaged', async () => {

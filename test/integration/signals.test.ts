@@ -110,7 +110,6 @@ describe('an orderly end', () => {
           ],
           [143],
         ],
-        ['SIGUSR2 to a worker alone', [['worker', 'SIGUSR2']], [140]],
       ],
       [
         ['Ctrl-C', [['launcher', 'SIGINT']], [130]],

@@ -13,7 +13,7 @@ import {
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { lockOwner } from '../../src/files/lock.js';
+import { lockOwner } from '../../src/native/lock.js';
 import { temporaryFolder } from '../support/folders.js';
 import {
   allDead,

@@ -41,7 +41,7 @@ async function trained(
   const setup = await buildSetup({ configJson, workers: 1, runDir, planJson });
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, false, () => {});
-  await setup.engine.stateLoaded();
+  await setup.engine.stateLoaded(0);
   const messages: FromWorker[] = [];
   let step = 0;
   const session = {

@@ -145,16 +145,17 @@ describe('the promise', () => {
 
   test.each(
     rows(
-      [[2, 2]],
+      [[1, 2]],
       [
         [3, 1],
+        [2, 2],
         [1, 3],
       ],
     ),
   )(
     'a checkpoint of another run folder, gone on from in a new one by %i workers with %i threads for a slot: the same',
     async (nodes, threads) => {
-      const runDir = join(folder, `branch-${nodes}`);
+      const runDir = join(folder, `branch-${nodes}-${threads}`);
       const checkpoint = join(folder, 'of-2auto', 'checkpoints', 'step-00000021');
       const sets = [`threads=${threads}`, `threads_per_slot=${threads}`].flatMap((set) => ['--set', set]);
       await ends(launch(runDir, nodes, '--resume', checkpoint, ...sets), 0);
@@ -207,8 +208,8 @@ test('the time of a validation is its own, and not that of the step after it', a
   }[];
   const of = (type: string, step: number) => lines.find((line) => line.type === type && line.step === step)!;
   const between = of('step', 2).unix_seconds - of('step', 1).unix_seconds;
-  // The records are written a little after what they tell of.
-  expect(of('validation', 1).seconds + of('step', 2).seconds).toBeLessThan(between + 0.05);
+  // Together they are the time between; half of the validation, because records are written a little later.
+  expect(of('step', 2).seconds + of('validation', 1).seconds / 2).toBeLessThan(between);
   expect(output).toMatch(/^validation at step 1 \| master .* \| [\d.]+ m?s$/m);
 });
 
@@ -222,48 +223,17 @@ describe('deaths', () => {
     'checkpoint.every=0',
   ];
 
-  test.each(['shared', 'grpc'])(
-    'a killed worker ends the run, with its rank and pid and without orphans: %s',
-    async (exchange) => {
-      const run = new Launched(
-        join(folder, `killed-${exchange}`),
-        3,
-        ...long,
-        '--set',
-        `exchange=${exchange}`,
-      );
-      await run.says('step 5/');
-      const pids = [run.coordinator(), ...run.workers()];
-      const victim = pids[2] as number;
-      process.kill(victim, 'SIGKILL');
-      const { code, output } = await run.outcome;
-      expect(code).toBe(1);
-      expect(output).toMatch(
-        new RegExp(
-          `ERR_WORKER_LOST: rank 1 \\(pid ${victim} on .*\\) was killed by SIGKILL at step \\d+ \\(out of memory\\?\\)`,
-        ),
-      );
-      expect(output).toContain(
-        'hint: There is no checkpoint yet: the same command starts from the beginning',
-      );
-      expect(pids.filter(isAlive)).toEqual([]);
-    },
-  );
-
-  test('a frozen worker is found dead by its silence; a short pause is not death', async () => {
-    const run = new Launched(join(folder, 'frozen'), 2, ...long);
+  test('a short pause of a worker is not its death', async () => {
+    const run = new Launched(join(folder, 'paused'), 2, ...long);
     await run.says('step 5/');
-    const pids = [run.coordinator(), ...run.workers()];
-    const victim = pids[1] as number;
+    const [, victim] = run.workers() as [number, number];
     process.kill(victim, 'SIGSTOP');
     await sleep(1_500);
     process.kill(victim, 'SIGCONT');
     await run.steps(run.stepsDone() + 3);
-    process.kill(victim, 'SIGSTOP');
-    const { code, output } = await run.outcome;
-    expect(code).toBe(1);
-    expect(output).toMatch(/Lost rank 0 .*no sign of life for \d\.\d s/);
-    expect(pids.filter(isAlive)).toEqual([]);
+    expect(run.workers()).toContain(victim);
+    run.process.kill('SIGTERM');
+    await ends(run.outcome, 143);
   });
 
   test('a killed coordinator ends everything', async () => {

@@ -4,7 +4,7 @@
  * it, where that is of another architecture.
  */
 import { type ExecFileException, execFile, execFileSync } from 'node:child_process';
-import { expect, test } from 'vitest';
+import { test } from 'vitest';
 
 const [program, ...before] = (process.env.ORCHESTRATOR_ORCH_TEST ?? 'build/orch_test').split(' ') as [
   string,
@@ -25,7 +25,7 @@ const names = execFileSync(program, [...before, '--list'], { encoding: 'utf8' })
   .split('\n');
 
 for (const name of names) {
-  test(name, async ({ signal, skip }) => {
+  test.concurrent(name, async ({ expect, signal, skip }) => {
     const { failure, output } = await run(name, signal);
     expect(failure, output).toBeNull();
     const reason = /^skip .* \[(.*)\]$/m.exec(output)?.[1];

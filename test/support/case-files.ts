@@ -36,6 +36,7 @@ function settingsOf(text: string): Settings {
     maxWorkers: 99,
     patienceMs: 60_000,
     welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
+    mustShare: false,
     totalSlots: numbers.slots ?? workers,
     steps: numbers.steps ?? 9,
     checkpointEvery: numbers['checkpoint every'] ?? 0,
@@ -44,7 +45,6 @@ function settingsOf(text: string): Settings {
     lastGeneration: 0,
     resumePath: '',
     resumeStep: 0,
-    supervised: false,
   };
 }
 
@@ -140,7 +140,11 @@ class Script {
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
         const holds = what !== 'nothing' && held !== null;
-        return { type: 'formed', id, formed: { device: null, held: holds ? { step: held } : null } };
+        return {
+          type: 'formed',
+          id,
+          formed: { device: null, sharing: null, held: holds ? { step: held } : null },
+        };
       }
       case 'ready': {
         const ready = {

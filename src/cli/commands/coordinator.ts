@@ -28,7 +28,7 @@ export function register(program: Command): void {
     .description('the coordinator of a run; started by launch');
   configArgument(command)
     .requiredOption('--workers <n>', 'number of workers', workerCount)
-    .option('--min-workers <n>', 'go on when so many are left (default: all)', workerCount)
+    .option('--min-workers <n>', 'go on when so many are left (default: 1)', workerCount)
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--allow-data-change', 'go on with a data set that was corrected or extended', false)
@@ -46,11 +46,10 @@ export function register(program: Command): void {
       const { startCoordinator } = await import('../../coordinator/run.js');
       run = await startCoordinator({
         ...options,
-        minWorkers: options.minWorkers ?? options.workers,
+        minWorkers: options.minWorkers ?? 1,
         loaded: loadConfigWithSources(configPath, set),
         prometheusTargets: prometheusTargets ?? null,
         token: requireVariable(ENVIRONMENT.token),
-        supervised: process.send !== undefined,
         launcher: process.send === undefined ? null : toLauncher,
         onListening: (address) => {
           if (process.send) tell({ listening: address });

@@ -7,8 +7,9 @@ import type { Command } from 'commander';
 import { journalOf, type RecordedPlace } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { reasonOf } from '../../files/io.js';
-import { isAlive, lockOwner } from '../../files/lock.js';
+import { isAlive } from '../../files/processes.js';
 import { ENVIRONMENT } from '../../launch/processes.js';
+import { lockOwner } from '../../native/lock.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;
@@ -25,6 +26,10 @@ export function register(program: Command): void {
       const runDir = runFolder(run);
       const owner = lockOwner(join(runDir, 'lock'));
       if (owner === null) throw new OrchestratorError('ERR_NOT_RUNNING', `Nothing runs in ${runDir}`);
+      if (owner.elsewhere !== null) {
+        const message = `The run in ${runDir} is of another container or machine (${owner.elsewhere})`;
+        throw new OrchestratorError('ERR_STOP', message, 'Drain it from there');
+      }
       const { workers, minWorkers } = journalOf(runDir);
       const worker = workers.find((other) => other.id === id);
       if (worker === undefined) {

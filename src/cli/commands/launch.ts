@@ -56,17 +56,17 @@ export function register(program: Command): void {
         'number of nodes; all of them are this machine. With MIN:MAX, MAX are started, and the run goes on with MIN',
       )
         .argParser(nodeRange)
-        .default({ min: 1, max: 1 }, '1'),
+        .default({ min: null, max: 1 }, '1'),
     ),
   )
     .option(
       '--min-workers <n>',
-      'go on when workers die, as long as so many are left (default: those of MIN nodes)',
+      'go on when workers die, as long as so many are left (default: those of MIN nodes, or 1)',
       workerCount,
     )
     .option(
       '--max-restarts <n>',
-      'in a run that goes on when workers die: how often each worker that has died is started again within 10 minutes',
+      'how often each worker that has died is started again within 10 minutes; 0 = never',
       wholeNumber,
       3,
     )
@@ -95,20 +95,16 @@ export function register(program: Command): void {
           'A run writes its numbers into metrics.jsonl; `orchestrator status RUN --json` prints its state';
         throw new OrchestratorError('ERR_USAGE', '--json needs --dry-run', hint);
       }
-      const given = loadConfigWithSources(configPath, flags.set);
+      const loaded = loadConfigWithSources(configPath, flags.set);
+      const { config } = loaded;
       const { nodes, nprocPerNode, maxRestarts } = flags;
-      const perNode = await workersPerNode(native(), given.config, {
+      const perNode = await workersPerNode(native(), config, {
         nodes: nodes.max,
         ...(nprocPerNode === undefined ? {} : { nprocPerNode }),
       });
       const workers = nodes.max * perNode;
-      const { minWorkers = nodes.min * perNode } = flags;
-      // Who outlives others holds the whole state.
-      const isGrpc = minWorkers < workers && given.config.exchange === 'auto';
-      const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
-      const loaded = isGrpc ? loadConfigWithSources(configPath, overrides) : given;
-      const { config } = loaded;
-      checkFewest(config, workers, minWorkers);
+      const { minWorkers = nodes.min === null ? 1 : nodes.min * perNode } = flags;
+      checkFewest(workers, minWorkers);
       const options: LaunchOptions = {
         nodes: nodes.max,
         workersPerNode: perNode,
@@ -119,7 +115,7 @@ export function register(program: Command): void {
         runDir: flags.runDir ?? join('runs', config.name),
         resume: flags.resume,
         allowDataChange: flags.allowDataChange === true,
-        overrides,
+        overrides: flags.set,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
       const { memory = null, dryRun: dry = false } = flags;

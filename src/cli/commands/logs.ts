@@ -6,7 +6,7 @@ import { LOCK, LOG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { completeLines, parseLine } from '../../files/jsonl.js';
 import { linesFromEnd } from '../../files/jsonl-seek.js';
-import { lockOwner } from '../../files/lock.js';
+import { lockOwner } from '../../native/lock.js';
 import { eventLine } from '../../telemetry/events.js';
 import { printable } from '../../text/printable.js';
 import { wholeNumber } from '../arguments.js';

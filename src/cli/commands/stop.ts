@@ -8,7 +8,8 @@ import { lossOf, progressOf } from '../../coordinator/progress.js';
 import { LOCK, LOG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
-import { isAlive, lockOwner, type Owner, suspendedParent } from '../../files/lock.js';
+import { isAlive, suspendedParent } from '../../files/processes.js';
+import { lockOwner, type Owner } from '../../native/lock.js';
 import { positive } from '../arguments.js';
 import { RUN, runFolder } from '../run-folder.js';
 
@@ -58,7 +59,11 @@ export function register(program: Command): void {
  * suspended goes on, and lets the others go on.
  */
 function signal(owner: Owner, runDir: string): void {
-  const { pid } = owner;
+  const { pid, elsewhere } = owner;
+  if (elsewhere !== null) {
+    const message = `The run in ${runDir} is of another container or machine (${elsewhere})`;
+    throw new OrchestratorError('ERR_STOP', message, 'Stop it from there');
+  }
   try {
     process.kill(pid, 'SIGTERM');
     const launcher = suspendedParent(owner);

@@ -30,6 +30,7 @@ import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output a
 import type { Ready as _orchestrator_v1_Ready, Ready__Output as _orchestrator_v1_Ready__Output } from './orchestrator/v1/Ready.js';
 import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from './orchestrator/v1/Saved.js';
 import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from './orchestrator/v1/Saving.js';
+import type { Sharing as _orchestrator_v1_Sharing, Sharing__Output as _orchestrator_v1_Sharing__Output } from './orchestrator/v1/Sharing.js';
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './orchestrator/v1/SlotReport.js';
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from './orchestrator/v1/Standby.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from './orchestrator/v1/Stop.js';
@@ -80,6 +81,7 @@ export interface ProtoGrpcType {
       Ready: MessageTypeDefinition<_orchestrator_v1_Ready, _orchestrator_v1_Ready__Output>
       Saved: MessageTypeDefinition<_orchestrator_v1_Saved, _orchestrator_v1_Saved__Output>
       Saving: MessageTypeDefinition<_orchestrator_v1_Saving, _orchestrator_v1_Saving__Output>
+      Sharing: MessageTypeDefinition<_orchestrator_v1_Sharing, _orchestrator_v1_Sharing__Output>
       SlotReport: MessageTypeDefinition<_orchestrator_v1_SlotReport, _orchestrator_v1_SlotReport__Output>
       Standby: MessageTypeDefinition<_orchestrator_v1_Standby, _orchestrator_v1_Standby__Output>
       Stop: MessageTypeDefinition<_orchestrator_v1_Stop, _orchestrator_v1_Stop__Output>

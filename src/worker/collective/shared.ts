@@ -3,12 +3,11 @@
  * the weights there, each piece by whichever worker has time (native/engine/group.h). Membership goes over
  * gRPC.
  */
-import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
-import type { Engine, Group } from '../../native/contract.js';
+import { faultOf } from '../../fault.js';
+import type { Group } from '../../native/contract.js';
 import { native } from '../../native/load.js';
 import type { Form } from '../../rpc/proto.js';
-import { type Collective, engineCollective } from './collective.js';
 
 /** Maximum number of workers in a group. */
 export const MAX_MEMBERS = 64;
@@ -22,14 +21,6 @@ export function offerSharedMemory(): Group | null {
   }
 }
 
-/** Whether the workers of this generation can share memory. Every worker comes to the same answer. */
-export function canShareMemory(exchange: Config['exchange'], members: Form['members']): boolean {
-  const machines = new Set(members.map(({ sharedMemory }) => sharedMemory.split('/')[0]));
-  const can = machines.size === 1 && !machines.has('') && members.length <= MAX_MEMBERS;
-  if (exchange === 'shared' && !can) throw cannotShare();
-  return can;
-}
-
 export function cannotShare(): OrchestratorError {
   return new OrchestratorError(
     'ERR_SHARED_MEMORY',
@@ -38,16 +29,16 @@ export function cannotShare(): OrchestratorError {
   );
 }
 
-/** Joins the group of this machine's workers. From then on they have one copy of the state. */
-export async function shareMemory(
-  engine: Engine,
-  group: Group,
-  { rank, members }: Form,
-): Promise<Collective> {
-  group.form(
-    members.map(({ sharedMemory }) => sharedMemory),
-    rank,
-  );
-  await engine.join(group);
-  return engineCollective(engine, true);
+/** Opens the memory of the members of a generation. Returns why this worker cannot share memory with them; '' if it can. */
+export function reachMemory(group: Group | null, { rank, members }: Form, generation: number): string {
+  const addresses = members.map(({ sharedMemory }) => sharedMemory);
+  if (group === null || addresses.includes('')) return 'the system of a worker provides no shared memory';
+  try {
+    group.form(addresses, rank, generation);
+    return '';
+  } catch (error) {
+    const { code, message } = faultOf(error);
+    if (code === 'ERR_SHARED_MEMORY') return message;
+    throw error;
+  }
 }

@@ -1,6 +1,7 @@
 /** A worker as the coordinator sees it: it holds a state, follows the protocol, takes its time, and may die. */
 import type { Form } from '../../../src/rpc/generated/orchestrator/v1/Form.js';
 import type { FromCoordinator, Orders, Prepared, Ready, Sync } from '../../../src/rpc/proto.js';
+import type { SharedMemory } from './memory.js';
 import { INITIAL, next, type State } from './witness.js';
 import type { World } from './world.js';
 
@@ -12,8 +13,11 @@ export interface Said {
 
 export class Worker {
   readonly id: string;
-  /** What it holds; null while it is being loaded, too. */
-  held: State | null = null;
+  /** The state that it shares with others; null: it has one of its own. */
+  shared: SharedMemory | null = null;
+  /** Why it cannot share memory; '' if it can. */
+  readonly problem: string;
+  #own: State | null = null;
   /** What it held when its generation formed. */
   before: number | null = null;
   generation = 0;
@@ -31,16 +35,29 @@ export class Worker {
   #addresses: string[] = [];
   /** The message that it waits for. */
   #expects: 'sync' | 'start' | 'commit' | null = null;
+  /** The step that it has computed last. */
+  #computed = 0;
   #draining = false;
   /** When an update that has begun is over: it is never interrupted. */
   #updatedAt = 0;
   /** The step whose checkpoint it is writing; 0 = none. */
   #writing = 0;
 
-  constructor(world: World, id: string) {
+  constructor(world: World, id: string, problem: string) {
     this.id = id;
+    this.problem = problem;
     this.#world = world;
     this.#speed = 1 + world.below(100);
+  }
+
+  /** What it holds; null while it is being loaded, too. */
+  get held(): State | null {
+    return this.shared === null ? this.#own : this.shared.state;
+  }
+
+  set held(state: State | null) {
+    if (this.shared === null) this.#own = state;
+    else this.shared.state = state;
   }
 
   receive(message: FromCoordinator): void {
@@ -57,7 +74,7 @@ export class Worker {
     const expects = this.#expects;
     if (sync && expects === 'sync') this.#sync(sync);
     else if (start && expects === 'start') this.#follow(start as Orders);
-    else if (expects === 'commit' && commit?.step === this.held!.step + 1) this.#apply(commit as Orders);
+    else if (expects === 'commit' && commit?.step === this.#computed) this.#apply(commit as Orders);
   }
 
   /** Leaves the generation before, and says what it holds. */
@@ -72,7 +89,9 @@ export class Worker {
     this.#during(updating + this.#world.below(50), () => {
       this.before = this.held?.step ?? null;
       this.#expects = 'sync';
-      this.say('formed', { device: null, held: this.held === null ? null : { step: this.held.step } });
+      const sharing = this.#world.shares ? { problem: this.problem } : null;
+      const held = this.shared !== null || this.held === null ? null : { step: this.held.step };
+      this.say('formed', { device: null, sharing, held });
     });
   }
 
@@ -98,9 +117,11 @@ export class Worker {
     });
   }
 
-  #sync({ keep, holders, checkpoint }: Sync): void {
+  #sync({ keep, holders, checkpoint, shared }: Sync): void {
     this.#expects = null;
-    if (keep) this.#ready();
+    if (shared) {
+      for (const present of this.#world.meet(this, this.#addresses)) present.join(checkpoint);
+    } else if (keep) this.#ready();
     else if (holders) this.#pull(holders.ranks!.map((rank) => this.#addresses[rank]!));
     else {
       // What it held is overwritten.
@@ -110,6 +131,24 @@ export class Worker {
         this.#ready();
       });
     }
+  }
+
+  /** All members share the state. If there is none, rank 0 loads it, and all are ready after that. */
+  join(checkpoint: string | undefined): void {
+    if (this.held !== null) this.#ready();
+    else if (this.rank === 0) {
+      this.#during(this.#world.below(200), () => {
+        this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
+        this.#ready();
+      });
+    } else this.#waitForState();
+  }
+
+  #waitForState(): void {
+    this.#during(20, () => {
+      if (this.held === null) this.#waitForState();
+      else this.#ready();
+    });
   }
 
   /** Takes the state from the memory of others. Where one of them is gone, that never ends: the generation does. */
@@ -154,6 +193,7 @@ export class Worker {
       }));
       const numbers = { generation: this.generation };
       this.#expects = 'commit';
+      this.#computed = step;
       this.say('prepared', {
         step,
         slots,
@@ -168,10 +208,14 @@ export class Worker {
     this.#expects = null;
     const update = this.#world.below(30);
     this.#updatedAt = this.#world.clock.now + update;
-    const { generation } = this;
+    const { generation, shared } = this;
+    shared?.begin(orders.step);
     this.#after(update, () => {
-      this.#world.witness.applies(orders.step, this.held);
-      this.held = next(this.held!);
+      if (shared !== null) shared.finish(orders.step, this.#world.witness);
+      else {
+        this.#world.witness.applies(orders.step, this.held);
+        this.held = next(this.held!);
+      }
       if (this.generation === generation) this.#follow(orders);
     });
   }

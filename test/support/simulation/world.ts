@@ -11,6 +11,7 @@ import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
 import { generator } from '../random.js';
 import { Clock } from './clock.js';
+import { Meeting } from './memory.js';
 import { type State, Witness } from './witness.js';
 import { type Said, Worker } from './worker.js';
 
@@ -20,6 +21,8 @@ const HEARTBEAT_MS = 500;
 const END_MS = 300_000;
 
 export type End = Extract<Action, { type: 'end' }>;
+
+const isLaunched = (id: string) => id.startsWith('w');
 
 /** The connection of one process with the coordinator. */
 interface Session {
@@ -40,8 +43,9 @@ export class World {
   /** The newest session of every id. */
   readonly #sessions = new Map<string, Session>();
   readonly missed: { step: number; reason: string }[] = [];
-  /** How often a member took the state from the memory of others, and a step was run again. */
+  /** How often a member took the state from the memory of others, all came to share one, and a step was run again. */
   transfers = 0;
+  joins = 0;
   again = 0;
   end: End | null = null;
   /** When something last went wrong, and when the first generation started. */
@@ -49,15 +53,21 @@ export class World {
   firstStart = 0;
   #diskFree = 0;
   #publisherFree = 0;
-  readonly #elastic: boolean;
   readonly #network: { doubles: number; reorders: number; longest: number };
   readonly #disk: { ms: number; refuses: number };
+  /** Whether workers offer to share memory, and whether some of them cannot. */
+  readonly shares: boolean;
+  readonly unable: boolean;
+  readonly #meetings = new Map<number, Meeting>();
   /** The step from which on one worker's state is another one. */
   readonly #differs: number;
   #restarts: number;
+  /** Whether a launcher says how processes end. */
+  readonly #supervised: boolean;
   stopped = false;
-  /** How many processes live, or will be started. */
+  /** How many processes live, or will be started, and how many of them the launcher has started. */
   #living = 0;
+  #launched = 0;
   /** Whether at some time no member held the state. */
   deserted = false;
 
@@ -67,14 +77,14 @@ export class World {
     this.#random = generator(seed);
     this.below = (n) => Math.floor(this.#random() * n);
     const workers = 1 + this.below(5);
-    this.#elastic = this.chance(0.75);
-    const min = this.#elastic ? 1 + (this.chance(0.3) ? this.below(workers) : 0) : workers;
+    const min = 1 + (this.chance(0.3) ? this.below(workers) : 0);
     this.settings = {
       workers,
       minWorkers: min,
-      maxWorkers: this.#elastic ? workers + 3 : workers,
-      patienceMs: this.#elastic ? 15_000 : 0,
+      maxWorkers: workers + 3,
+      patienceMs: 15_000,
       welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
+      mustShare: false,
       totalSlots: workers + this.below(4),
       steps: 1 + this.below(12),
       checkpointEvery: this.below(4),
@@ -83,7 +93,6 @@ export class World {
       lastGeneration: this.below(3),
       resumePath: '',
       resumeStep: 0,
-      supervised: this.chance(0.5),
     };
     this.#network = {
       doubles: this.chance(0.3) ? 0.1 : 0,
@@ -92,18 +101,21 @@ export class World {
     };
     this.#disk = { ms: this.below(2) * 3_000, refuses: this.chance(0.2) ? 0.3 : 0 };
     this.#differs = workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
-    this.#restarts = this.#elastic && this.chance(0.7) ? 6 : 0;
+    this.#restarts = this.chance(0.7) ? 6 : 0;
+    this.#supervised = this.chance(0.5);
+    this.shares = this.chance(0.5);
+    this.unable = this.chance(0.1);
     this.#state = new RunState(this.settings);
   }
 
-  get elastic(): boolean {
-    return this.#elastic;
-  }
+  /** Whether at some time too few processes lived, or would be started, that wanted to stay. */
+  wasShort = false;
 
-  /** How many processes live, or will be started, and want to stay. */
-  get staying(): number {
+  #countStaying(): void {
     const leaving = [...this.#sessions.values()].filter(({ worker }) => worker.alive && worker.leaving);
-    return this.#living - leaving.length;
+    // A run does not wait for strangers when too few of its own workers will come.
+    if (Math.min(this.#living - leaving.length, this.#launched) < this.settings.minWorkers)
+      this.wasShort = true;
   }
 
   get differs(): boolean {
@@ -124,7 +136,7 @@ export class World {
     this.#happens({ type: 'listening' });
     for (let i = 0; i < workers; i++) this.#starts(`w${i}`, this.below(500));
     this.#everyTick();
-    const faults = this.chance(0.25) ? 0 : 1 + this.below(this.#elastic ? 5 : 2);
+    const faults = this.chance(0.25) ? 0 : 1 + this.below(5);
     for (let i = 0; i < faults; i++) this.clock.later(this.below(6_000), () => this.#fault());
     if (this.chance(0.15)) {
       this.clock.later(this.below(5_000), () => {
@@ -157,6 +169,22 @@ export class World {
   memoryOf(id: string): State | null {
     const worker = this.#sessions.get(id)?.worker;
     return worker?.alive ? worker.held : null;
+  }
+
+  /** A member comes to a generation that shares memory: all of them when the last one has come, else none. */
+  meet(worker: Worker, members: readonly string[]): readonly Worker[] {
+    const { generation } = worker;
+    const meeting = this.#meetings.get(generation) ?? new Meeting();
+    this.#meetings.set(generation, meeting);
+    const all = meeting.come(worker, members.length, this.witness);
+    if (all.length > 0) this.joins++;
+    // Nobody else may write there.
+    const { shared } = worker;
+    for (const { worker: other } of this.#sessions.values()) {
+      if (all.length === 0 || other.shared !== shared || all.includes(other)) continue;
+      this.#ends(other, { code: null, signal: 'SIGKILL' }, true);
+    }
+    return all;
   }
 
   checkpoint(path: string): State {
@@ -317,8 +345,9 @@ export class World {
 
   #starts(id: string, delay: number): void {
     this.#living++;
+    if (isLaunched(id)) this.#launched++;
     this.clock.later(delay, () => {
-      const worker = new Worker(this, id);
+      const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
       this.#sessions.set(id, { worker, open: true, arrived: { up: 0, down: 0 } });
       this.#happens({ type: 'joined', id, host: 'h', pid: 1, dataAddress: id, sharedMemory: '' });
       const beat = () => {
@@ -334,6 +363,7 @@ export class World {
     if (!worker.alive) return;
     worker.alive = false;
     this.#living--;
+    if (isLaunched(worker.id)) this.#launched--;
     const session = this.#sessions.get(worker.id)!;
     const { id } = worker;
     // What was sent before may arrive, or be lost with the connection.
@@ -343,14 +373,19 @@ export class World {
       session.open = false;
       this.#happens({ type: 'lost', id, reason: 'reset' });
     });
-    if (restarts && this.#restarts > 0) {
-      this.#restarts--;
-      this.#starts(id, 100 + this.below(2_000));
-    } else if (this.settings.supervised && this.chance(0.9)) {
-      this.clock.later(this.below(500), () =>
-        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again: true }),
+    // Those that have come by themselves are not the launcher's.
+    const again = restarts && this.#restarts > 0;
+    const told = this.below(100);
+    if (this.#supervised && isLaunched(id)) {
+      this.clock.later(told, () =>
+        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again }),
       );
     }
+    if (again) {
+      this.#restarts--;
+      this.#starts(id, told + 1 + this.below(2_000));
+    }
+    this.#countStaying();
     this.#countHolders();
   }
 
@@ -362,7 +397,7 @@ export class World {
   /** One process dies, freezes, or wants to leave, or another one comes. */
   #fault(): void {
     this.lastFault = this.clock.now;
-    const kinds = ['dies', 'dies', 'dies', 'freezes', ...(this.#elastic ? ['leaves', 'comes'] : [])];
+    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes'];
     const kind = kinds[this.below(kinds.length)];
     const living = [...this.#sessions.values()].filter(({ worker, open }) => worker.alive && open);
     const victim = living[this.below(living.length)]?.worker;
@@ -372,6 +407,7 @@ export class World {
       return;
     } else if (kind === 'leaves') {
       victim.leaving = true;
+      this.#countStaying();
       victim.say('leave', { exitCode: 143 });
     } else if (kind === 'freezes') {
       victim.frozenUntil = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);

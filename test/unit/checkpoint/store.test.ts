@@ -28,6 +28,7 @@ import type { StateName } from '../../../src/native/contract.js';
 import { contentOf, sameBytes, saveCheckpoint, stateOf } from '../../support/checkpoints.js';
 import { SMALL } from '../../support/engines.js';
 import { temporaryFolder } from '../../support/folders.js';
+import { FULL } from '../../support/full.js';
 import { generator } from '../../support/random.js';
 
 /** A run's folder and its folder of checkpoints. */
@@ -196,8 +197,8 @@ describe('damage', () => {
       const headerBytes = name === 'manifest.json' ? good.length : 8 + good.readUInt32LE(0);
       // Every bit of the first and the last bytes, and a sample of header and data.
       const places = [0, 1, 7, good.length - 1, headerBytes - 1];
-      for (let i = 0; i < 25; i++) places.push(Math.floor(random() * headerBytes));
-      for (let i = 0; i < 10; i++) places.push(Math.floor(random() * good.length));
+      for (let i = 0; i < (FULL ? 25 : 6); i++) places.push(Math.floor(random() * headerBytes));
+      for (let i = 0; i < (FULL ? 10 : 4); i++) places.push(Math.floor(random() * good.length));
       for (const at of places) {
         const bad = Buffer.from(good);
         bad[at]! ^= 1 << Math.floor(random() * 8);

@@ -17,7 +17,7 @@ describe('rowNumbers', () => {
 });
 
 test('nodeRange', () => {
-  expect(nodeRange('4')).toEqual({ min: 4, max: 4 });
+  expect(nodeRange('4')).toEqual({ min: null, max: 4 });
   expect(nodeRange('1:4')).toEqual({ min: 1, max: 4 });
   for (const text of ['4:1', '1:2:3', '0:2', ':', '1:', 'a'])
     expect(() => nodeRange(text)).toThrow(/^Expected a (whole )?number/);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { judgePrepared } from '../../../src/coordinator/judge.js';
+import type { Place } from '../../../src/coordinator/events.js';
+import { judgePrepared, oddOnes } from '../../../src/coordinator/judge.js';
 import type { Prepared } from '../../../src/rpc/proto.js';
 
 test('of many rows and slots that are not finite a few are named, with what to do', () => {
@@ -30,4 +31,17 @@ test('of many rows and slots that are not finite a few are named, with what to d
     ].join('; ')}`,
     hint: expect.stringMatching(/dataset verify.*optimizer\.lr.*qk_norm/),
   });
+});
+
+test('of three or more, those are odd whose value is not that of most', () => {
+  const places = ['a', 'b', 'c', 'd'].map((id, rank) => ({ id, rank }) as Place);
+  const odd = (...values: number[]) => oddOnes(places.slice(0, values.length), values).map(({ id }) => id);
+  expect(odd(1, 1, 1)).toEqual([]);
+  expect(odd(1, 2, 1)).toEqual(['b']);
+  expect(odd(1, Number.NaN, 1, 1)).toEqual(['b']);
+  expect(odd(1, 2)).toEqual([]);
+  expect(odd(1, 2, 3)).toEqual([]);
+  expect(odd(1, 1, 2, 2)).toEqual([]);
+  // A gradient that is not finite is not that of one worker.
+  expect(odd(Number.NaN, Number.NaN, Number.NaN)).toEqual([]);
 });

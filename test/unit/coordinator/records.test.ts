@@ -9,7 +9,7 @@ import {
   validationSummary,
 } from '../../../src/coordinator/combine.js';
 import { damageOf, JsonlFile, leadingLines } from '../../../src/files/jsonl.js';
-import { lockFile } from '../../../src/files/lock.js';
+import { lockFile } from '../../../src/native/lock.js';
 import type { Prepared, Validated } from '../../../src/rpc/proto.js';
 import { logFile } from '../../../src/telemetry/log.js';
 import { temporaryFolder } from '../../support/folders.js';

@@ -23,7 +23,6 @@ test('stopped before training, it says why once, and leaves no folder: there is 
       resume: 'auto',
       listen: '127.0.0.1:0',
       token: 'secret',
-      supervised: false,
       prometheusTargets: null,
       launcher: null,
       onListening: () => {},

@@ -21,10 +21,10 @@ function outcomeOf(world: World): string {
   const { witness, settings, end } = world;
   if (end === null) throw new Error('the run did not end');
   const code = end.fault?.code;
-  const isShort = world.staying < settings.minWorkers;
-  if (code === 'ERR_JOIN_TIMEOUT' && isShort) return 'never complete';
-  if (code === 'ERR_WORKER_LOST' && world.elastic && isShort) return 'too few';
-  if (code === 'ERR_WORKER_LOST' && !world.elastic) return 'lost';
+  if (code === 'ERR_JOIN_TIMEOUT' && world.wasShort) return 'never complete';
+  if (code === 'ERR_WORKER_LOST' && world.wasShort) return 'too few';
+  // Those are left that cannot share memory with the ones that are gone.
+  if (code === 'ERR_SHARED_MEMORY' && world.unable && world.shares) return 'too few';
   if (code === 'ERR_STATE_MISMATCH' && world.differs) return 'mismatch';
   if (code === 'ERR_CHECKPOINT_WRITE' && world.refuses) return 'unsaved';
   if (code !== undefined) throw new Error(`the run failed: ${code} ${end.reason}`);
@@ -70,6 +70,7 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     }
     count('generations', world.witness.generations);
     count('transfers', world.transfers);
+    count('shared generations', world.joins);
     count('steps run again', world.again);
     for (const { reason } of world.missed) count(`checkpoint ${reason}`);
   }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { type ServiceError, status } from '@grpc/grpc-js';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
 import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
@@ -13,13 +13,11 @@ let address: string;
 let events: Event[];
 let refused: string[];
 let clients: InstanceType<typeof Coordinator>[];
-let rejoins = false;
 beforeEach(async () => {
   [events, refused, clients] = [[], [], []];
   sessions = new Sessions({
     token: 'secret',
     workers: 2,
-    rejoin: rejoins,
     generation: () => 3,
     onEvent: (event) => events.push(event),
     onRefused: (message) => refused.push(message),
@@ -58,45 +56,21 @@ test.each<[string, FromWorker, status]>([
   expect(events).toEqual([]);
 });
 
-test('a second worker with an id is refused, and the first stays', async () => {
-  const first = connect({ join: JOIN });
+test('a worker that joins again takes the place of its former process', async () => {
+  const former = connect({ join: JOIN });
   await eventually(1);
-  expect(await connect({ join: JOIN }).end).toMatchObject({
+  const { stream } = connect({ join: { ...JOIN, pid: 8 } });
+  expect(await former.end).toMatchObject({
     code: status.ALREADY_EXISTS,
-    details: 'a worker with the id a has joined already',
+    details: 'worker a has joined again',
   });
-  first.stream.write({ generation: 3, finished: {} });
-  await eventually(2);
+  stream.write({ heartbeat: {} });
+  await eventually(3);
   expect(events).toMatchObject([
     { type: 'joined', id: 'a', pid: 7 },
-    { type: 'finished', id: 'a' },
+    { type: 'joined', id: 'a', pid: 8 },
+    { type: 'heartbeat', id: 'a' },
   ]);
-});
-
-describe('in a run that outlives its workers', () => {
-  beforeAll(() => {
-    rejoins = true;
-  });
-  afterAll(() => {
-    rejoins = false;
-  });
-
-  test('a worker that joins again takes the place of its former process', async () => {
-    const former = connect({ join: JOIN });
-    await eventually(1);
-    const { stream } = connect({ join: { ...JOIN, pid: 8 } });
-    expect(await former.end).toMatchObject({
-      code: status.ALREADY_EXISTS,
-      details: 'worker a has joined again',
-    });
-    stream.write({ heartbeat: {} });
-    await eventually(3);
-    expect(events).toMatchObject([
-      { type: 'joined', id: 'a', pid: 7 },
-      { type: 'joined', id: 'a', pid: 8 },
-      { type: 'heartbeat', id: 'a' },
-    ]);
-  });
 });
 
 test('messages of earlier generations are left out and those of later ones refused, but not those that may come at any time', async () => {

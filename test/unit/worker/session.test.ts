@@ -16,7 +16,6 @@ beforeEach(async () => {
   sessions = new Sessions({
     token: 'secret',
     workers: 1,
-    rejoin: false,
     generation: () => 1,
     onEvent: ({ type }) => {
       if (type === 'joined') sessions.send(null, { welcome: WELCOME });

@@ -2,10 +2,11 @@
 
 import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from '../../orchestrator/v1/DeviceRendezvous.js';
 import type { Held as _orchestrator_v1_Held, Held__Output as _orchestrator_v1_Held__Output } from '../../orchestrator/v1/Held.js';
+import type { Sharing as _orchestrator_v1_Sharing, Sharing__Output as _orchestrator_v1_Sharing__Output } from '../../orchestrator/v1/Sharing.js';
 
 /**
- * The worker has left the generation before, if it was in one, and has reached the data addresses of all its
- * peers.
+ * The worker has left the generation before, if it was in one, and has reached its peers: their data addresses,
+ * or their memory where that is to be shared.
  */
 export interface Formed {
   /**
@@ -13,14 +14,18 @@ export interface Formed {
    */
   'device'?: (_orchestrator_v1_DeviceRendezvous | null);
   /**
-   * absent: it holds no state
+   * absent: it holds no state of its own
    */
   'held'?: (_orchestrator_v1_Held | null);
+  /**
+   * absent where memory is not to be shared
+   */
+  'sharing'?: (_orchestrator_v1_Sharing | null);
 }
 
 /**
- * The worker has left the generation before, if it was in one, and has reached the data addresses of all its
- * peers.
+ * The worker has left the generation before, if it was in one, and has reached its peers: their data addresses,
+ * or their memory where that is to be shared.
  */
 export interface Formed__Output {
   /**
@@ -28,7 +33,11 @@ export interface Formed__Output {
    */
   'device': (_orchestrator_v1_DeviceRendezvous__Output | null);
   /**
-   * absent: it holds no state
+   * absent: it holds no state of its own
    */
   'held': (_orchestrator_v1_Held__Output | null);
+  /**
+   * absent where memory is not to be shared
+   */
+  'sharing': (_orchestrator_v1_Sharing__Output | null);
 }

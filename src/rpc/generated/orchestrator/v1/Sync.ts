@@ -20,6 +20,11 @@ export interface Sync {
   'initialise'?: (_orchestrator_v1_Initialise | null);
   'keep'?: (_orchestrator_v1_Keep | null);
   'holders'?: (_orchestrator_v1_Holders | null);
+  /**
+   * All members share one state. Where one of them has it in its memory, that counts; otherwise rank 0 loads it
+   * from the source.
+   */
+  'shared'?: (boolean);
   'source'?: "initialise"|"checkpoint"|"keep"|"holders";
 }
 
@@ -38,5 +43,10 @@ export interface Sync__Output {
   'initialise'?: (_orchestrator_v1_Initialise__Output | null);
   'keep'?: (_orchestrator_v1_Keep__Output | null);
   'holders'?: (_orchestrator_v1_Holders__Output | null);
+  /**
+   * All members share one state. Where one of them has it in its memory, that counts; otherwise rank 0 loads it
+   * from the source.
+   */
+  'shared': (boolean);
   'source'?: "initialise"|"checkpoint"|"keep"|"holders";
 }

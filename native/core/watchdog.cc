@@ -1,0 +1,89 @@
+#include "watchdog.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+namespace orch {
+namespace {
+
+std::atomic<Stage> g_stage{Stage::Idle};
+std::atomic<uint64_t> g_ticks{0}, g_beats{0};
+
+/// How long a count stands.
+class Standing {
+ public:
+  /// @param passed since the last call
+  /// @param counts whether it should change: if not, it does not stand
+  /// Returns whether it has stood for too long.
+  bool too_long(uint64_t count, bool counts, int64_t passed_ms, const Patience& patience) {
+    if (count != last_ || !counts) {
+      if (counts) longest_ms_ = std::max(longest_ms_, stood_ms_);
+      last_ = count;
+      stood_ms_ = 0;
+      return false;
+    }
+    stood_ms_ += passed_ms;
+    return stood_ms_ > std::max(patience.least_ms, patience.times * longest_ms_);
+  }
+  int64_t stood_ms() const { return stood_ms_; }
+
+ private:
+  uint64_t last_ = 0;
+  int64_t stood_ms_ = 0, longest_ms_ = 0;
+};
+
+[[noreturn]] void end(const char* what, int64_t milliseconds, int exit_code) {
+  char text[200];
+  const int length = std::snprintf(text, sizeof text, "warn this worker hangs and is ended: %s for %.1f s\n",
+                                   what, static_cast<double>(milliseconds) * 1e-3);
+  // The exit code says it, too.
+  if (write(STDERR_FILENO, text, static_cast<size_t>(length)) < 0) _exit(exit_code);
+  _exit(exit_code);
+}
+
+const char* standing_in(Stage stage) {
+  if (stage == Stage::Exchange) return "the exchange of gradients has stood";
+  return stage == Stage::Update ? "the update has stood" : "nothing was computed";
+}
+
+void watch(const Patience& patience, int exit_code) {
+  const int64_t interval_ms = std::clamp<int64_t>(patience.least_ms / 30, 1, 1'000);
+  Standing ticks, beats;
+  for (;;) {
+    // Where the process was stopped meanwhile, this takes longer, and counts no more.
+    std::this_thread::sleep_for(std::chrono::milliseconds(interval_ms));
+    const Progress now = progress();
+    const bool works = now.stage != Stage::Idle && now.stage != Stage::Wait;
+    if (ticks.too_long(now.ticks, works, interval_ms, patience))
+      end(standing_in(now.stage), ticks.stood_ms(), exit_code);
+    if (beats.too_long(g_beats, true, interval_ms, patience))
+      end("its event loop has stood", beats.stood_ms(), exit_code);
+  }
+}
+
+}  // namespace
+
+Progress progress() { return {g_stage, g_ticks}; }
+
+void tick() { g_ticks.fetch_add(1, std::memory_order_relaxed); }
+
+InStage::InStage(Stage stage) : before_(g_stage.exchange(stage)) { tick(); }
+
+InStage::~InStage() {
+  g_stage = before_;
+  tick();
+}
+
+void start_watchdog(const Patience& patience, int exit_code) {
+  static std::atomic<bool> started{false};
+  if (!started.exchange(true)) std::thread(watch, patience, exit_code).detach();
+}
+
+void beat() { g_beats.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace orch

@@ -1,0 +1,43 @@
+// Whether this process gets on: what its computing threads are at, how many pieces of work they have done,
+// and a thread that ends the process if they, or the event loop, stand for too long.
+#pragma once
+#include <cstdint>
+
+namespace orch {
+
+/// What the driver of an engine is at. While it waits for other processes, they may hang, but not this one.
+enum class Stage { Idle, Compute, Exchange, Update, Wait };
+
+struct Progress {
+  Stage stage;
+  uint64_t ticks;
+};
+Progress progress();
+
+/// A piece of work is done: a node of the graph, a piece of an array.
+void tick();
+
+/// Sets the stage as long as it lives, then that before.
+class InStage {
+ public:
+  explicit InStage(Stage stage);
+  ~InStage();
+  InStage(const InStage&) = delete;
+
+ private:
+  const Stage before_;
+};
+
+/// How long ticks, or beats of the event loop, may stand: `least_ms`, or so many times the longest that they
+/// stood before, if that is more.
+struct Patience {
+  int64_t least_ms = 30'000, times = 30;
+};
+
+/// Starts the watchdog, once in a process. It ends the process with this exit code, and says why. Time in
+/// which the process itself was stopped does not count: the watchdog counts the time in which it ran itself.
+void start_watchdog(const Patience& patience, int exit_code);
+/// The event loop gets on.
+void beat();
+
+}  // namespace orch

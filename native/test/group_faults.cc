@@ -1,0 +1,301 @@
+// Members of a group that are killed, or stopped and woken, at random moments of a training with a shared
+// state: the others go on from the step that was begun, with the bits of an undisturbed training. Members are
+// processes of their own. This one does what the coordinator of a run does.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iterator>
+#include <map>
+#include <sstream>
+#include <thread>
+
+#include "../core/error.h"
+#include "driver.h"
+#include "harness.h"
+#include "training_set.h"
+
+namespace orch::test {
+namespace {
+
+constexpr int64_t kSlots = 4;
+// Several pieces: 64 Ki elements are one.
+const ModelSpec kModel{2, 2, 2, 4, 48, 32, 8, true, {0}};
+EngineSpec spec(DType compute, int threads) {
+  return {kModel, {2, 4, 4, 5}, compute, compute, threads, true, true};
+}
+
+/// How many updates are to be torn in each training: in .ci/run 1,000 by members that are killed, and 500 by
+/// members that are stopped.
+int wanted_faults() {
+  const char* full = std::getenv("ORCHESTRATOR_TEST_FULL");
+  return full && std::string(full) == "1" ? 500 : 4;
+}
+
+/// The gradients of slots [first, end) of kSlots.
+void accumulate(Engine& e, int64_t first, int64_t end) {
+  AccumulateRequest r{{}, kSlots, 1.0f / (2 * kSlots), 99, 1, false};
+  for (int64_t slot = first; slot < end; ++slot) r.slots.push_back({slot, batch(2 * slot)});
+  e.accumulate(r, [](int) {});
+}
+
+/// The EMA is left as it is in every fourth step.
+void update(Engine& e, int64_t step) {
+  e.update({step, 1e-3, 0.9, 0.99, 1e-8, 0.01, 0.5, step % 4 == 0 ? 1 : 0.9});
+}
+
+// --- a member: lines of commands come from the coordinator, and lines of answers go to it
+
+/// "generation rank address..." lets the member leave the generation before, and enter this one; it answers
+/// with the generation, the step after which it found the state, how many pieces had to be completed, and the
+/// digest. Then it makes a gradient, says that it updates with it, and does so until the next command. ""
+/// ends it.
+class Member {
+ public:
+  Member(DType compute, int threads, const TrainingSet& set, int commands, int answers)
+      : engine_(spec(compute, threads)), group_(std::make_shared<Group>(GroupPatience{20, 20})) {
+    engine_.attach(set.data, kText);
+    commands_ = fdopen(commands, "r");
+    answers_ = fdopen(answers, "w");
+    say(group_->address());
+  }
+
+  void run() {
+    char* line = nullptr;
+    size_t size = 0;
+    while (getline(&line, &size, commands_) > 1) {
+      group_->abort();
+      std::istringstream words(line);
+      uint64_t generation;
+      int rank;
+      words >> generation >> rank;
+      wanted_ = generation;
+      const std::vector<std::string> addresses{std::istream_iterator<std::string>(words), {}};
+      const auto failed = [=, this](const Error& error) { say(text(generation, " failed ", error.what())); };
+      try {
+        group_->form(addresses, rank, generation);
+      } catch (const Error& error) {  // a member has ended
+        failed(error);
+        continue;
+      }
+      engine_.pool().post([=, this, size = static_cast<int64_t>(addresses.size())] {
+        try {
+          train(generation, rank, size);
+        } catch (const Error& error) {
+          if (error.code() != "ERR_EXCHANGE" || wanted_ == generation) failed(error);
+        }
+      });
+    }
+  }
+
+ private:
+  void train(uint64_t generation, int64_t rank, int64_t size) {
+    const Engine::Joined joined = engine_.join(group_, generation);
+    int64_t step = joined.step;
+    if (step == SharedState::kNoStep) {
+      if (rank == 0) random_start(engine_);
+      step = 0;
+    }
+    engine_.state_loaded(step);
+    say(text(generation, " begins ", step, " ", joined.completed, " ", engine_.digest()));
+    accumulate(engine_, rank * kSlots / size, (rank + 1) * kSlots / size);
+    engine_.reduce();
+    say(text(generation, " updates"));
+    while (wanted_ == generation) update(engine_, ++step);
+  }
+
+  void say(const std::string& line) {
+    std::fprintf(answers_, "%s\n", line.c_str());
+    std::fflush(answers_);
+  }
+
+  Engine engine_;
+  std::shared_ptr<Group> group_;
+  FILE *commands_, *answers_;
+  std::atomic<uint64_t> wanted_{0};
+};
+
+/// The coordinator's side of a member.
+struct Process {
+  pid_t pid;
+  FILE *commands, *answers;
+  std::string address;
+
+  std::string answer() const {
+    char* line = nullptr;
+    size_t size = 0;
+    const ssize_t length = getline(&line, &size, answers);
+    const std::string text = length > 0 ? std::string(line, static_cast<size_t>(length) - 1) : "";
+    std::free(line);
+    return text;
+  }
+};
+
+Process start(DType compute, int threads, const TrainingSet& set, const std::vector<Process>& others) {
+  int commands[2], answers[2];
+  if (pipe(commands) != 0 || pipe(answers) != 0) throw std::runtime_error("no pipe");
+  const pid_t pid = fork();
+  if (pid < 0) throw std::runtime_error("no process");
+  if (pid == 0) {
+    // The ends of pipes of others would keep those alive.
+    for (const Process& p : others) {
+      close(fileno(p.commands));
+      close(fileno(p.answers));
+    }
+    close(commands[1]);
+    close(answers[0]);
+    Member(compute, threads, set, commands[0], answers[1]).run();
+    _exit(0);
+  }
+  close(commands[0]);
+  close(answers[1]);
+  Process p{pid, fdopen(commands[1], "w"), fdopen(answers[0], "r"), ""};
+  p.address = p.answer();
+  return p;
+}
+
+/// What the members of a generation began with.
+struct Begun {
+  int64_t step, completed;
+  std::string digest;
+  bool operator==(const Begun&) const = default;
+};
+
+/// The generations of a training, and how its members come and go.
+struct Training {
+  std::vector<Process> members;
+  std::map<uint64_t, Begun> begun;  // by generation
+  uint64_t generation = 0;
+
+  void ask() {
+    ++generation;
+    for (size_t r = 0; r < members.size(); ++r) {
+      FILE* const to = members[r].commands;
+      std::fprintf(to, "%d %zu", static_cast<int>(generation), r);
+      for (const Process& p : members) std::fprintf(to, " %s", p.address.c_str());
+      std::fprintf(to, "\n");
+      std::fflush(to);
+    }
+  }
+
+  /// Waits until all update in this generation. Some may have begun those before, which others could not.
+  void await() {
+    for (const Process& p : members)
+      for (bool updates = false; !updates;) {
+        const std::string answer = p.answer();
+        CHECK(!answer.empty(), "a member has ended by itself");
+        if (answer.empty()) return;
+        std::istringstream words(answer);
+        Begun now;
+        uint64_t of = 0;
+        std::string word;
+        words >> of >> word;
+        if (word == "begins" && words >> now.step >> now.completed >> now.digest) {
+          CHECK(begun.try_emplace(of, now).first->second == now, answer);
+        } else {
+          CHECK(word == "updates" || of < generation, answer);
+          updates = of == generation;
+        }
+      }
+  }
+
+  Process lose(size_t rank, int signal) {
+    const Process gone = members[rank];
+    kill(gone.pid, signal);
+    members.erase(members.begin() + static_cast<long>(rank));
+    return gone;
+  }
+};
+
+/// Waits for the end of a member that was killed, by the coordinator or by the others.
+void bury(const Process& p) {
+  int status = 0;
+  waitpid(p.pid, &status, 0);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status ", status);
+  std::fclose(p.commands);
+  std::fclose(p.answers);
+}
+
+enum class Fault { Kill, StopAndContinue };
+
+/// Runs a training in which one member after the other is lost and replaced, until it has come in the middle
+/// of an update so many times, and compares the state at each loss with that of an undisturbed engine.
+void disturbed(DType compute, int threads, Fault fault) {
+  const TrainingSet set(4 * 4 * 4);
+  std::mt19937 random(static_cast<unsigned>(threads));
+  const auto draw = [&](int below) { return std::uniform_int_distribution<>(0, below - 1)(random); };
+  const auto sleep = [](int microseconds) {
+    std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
+  };
+  Training training;
+  auto& members = training.members;
+  const auto fill = [&] {
+    // Before or behind those that live: a rank is no property of a process.
+    while (members.size() < 3)
+      members.insert(draw(2) == 0 ? members.begin() : members.end(), start(compute, threads, set, members));
+  };
+  fill();
+  training.ask();
+  training.await();
+  int torn = 0;
+  while (torn < wanted_faults()) {
+    sleep(draw(4'000));
+    const Process gone =
+        training.lose(static_cast<size_t>(draw(3)), fault == Fault::Kill ? SIGKILL : SIGSTOP);
+    std::thread waking;
+    if (fault == Fault::StopAndContinue)
+      waking = std::thread([=, after = draw(30'000)] {
+        sleep(after);
+        kill(gone.pid, SIGCONT);
+      });
+    // Sometimes another one is killed while the others complete what the first one has left.
+    if (draw(4) == 0) {
+      const pid_t other = members[static_cast<size_t>(draw(2))].pid;
+      fill();
+      training.ask();
+      sleep(draw(6'000));
+      size_t rank = 0;
+      while (members[rank].pid != other) ++rank;
+      bury(training.lose(rank, SIGKILL));
+    }
+    fill();
+    training.ask();
+    training.await();
+    if (waking.joinable()) waking.join();
+    bury(gone);
+    if (training.begun.rbegin()->second.completed > 0) ++torn;
+  }
+  while (!members.empty()) bury(training.lose(0, SIGKILL));
+
+  Engine alone(spec(compute, 2));
+  alone.attach(set.data, kText);
+  on_driver(alone, [&] {
+    random_start(alone);
+    int64_t step = 0;
+    for (const auto& [generation, begun] : training.begun) {
+      while (step < begun.step) update(alone, ++step);
+      CHECK(step == begun.step && alone.digest() == begun.digest, "generation ", generation, ", step ",
+            begun.step, " after ", step);
+      accumulate(alone, 0, kSlots);
+      alone.reduce();
+    }
+    return 0;
+  });
+}
+
+TEST("group faults: members killed in the middle of updates change no bit, in fp32") {
+  disturbed(DType::F32, 1, Fault::Kill);
+}
+
+TEST("group faults: members killed in the middle of updates change no bit, in bf16") {
+  disturbed(DType::BF16, 2, Fault::Kill);
+}
+
+TEST("group faults: members that are stopped, and wake up, change no bit") {
+  disturbed(DType::F32, 2, Fault::StopAndContinue);
+}
+
+}  // namespace
+}  // namespace orch::test

@@ -1,0 +1,83 @@
+// The watchdog ends who hangs, and neither who waits nor who was stopped.
+#include "../core/watchdog.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "../core/pool.h"
+#include "harness.h"
+
+namespace {
+
+using namespace orch;
+
+constexpr int kExitCode = 70, kLeastMs = 300;
+
+void sleep_ms(int64_t milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
+
+/// A process with a watchdog, a driver that runs the job, and an event loop that beats, or does not.
+pid_t start(const std::function<void()>& job, bool beats) {
+  const pid_t pid = fork();
+  if (pid != 0) return pid;
+  // What it says is not of this test.
+  close(STDERR_FILENO);
+  start_watchdog({kLeastMs, 1}, kExitCode);
+  Pool pool(1);
+  pool.post(job);
+  for (;; sleep_ms(5))
+    if (beats) beat();
+}
+
+void hangs() {
+  for (;; sleep_ms(1'000)) continue;
+}
+
+void works() {
+  for (;; sleep_ms(5)) tick();
+}
+
+void waits() {
+  const InStage now_at(Stage::Wait);
+  hangs();
+}
+
+/// The exit code, once it has ended.
+int ended(pid_t pid) {
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/// Whether it lives. It is ended then.
+bool lives(pid_t pid) {
+  const bool lives = waitpid(pid, nullptr, WNOHANG) == 0;
+  if (lives) kill(pid, SIGKILL);
+  return lives && ended(pid) == -1;
+}
+
+TEST("watchdog: ends who hangs in a job or in its event loop, and not who works or waits") {
+  const pid_t working = start(works, true), waiting = start(waits, true);
+  const pid_t hanging = start(hangs, true), blocked = start(works, false);
+  CHECK(ended(hanging) == kExitCode);
+  CHECK(ended(blocked) == kExitCode);
+  CHECK(lives(working), "it worked all the time");
+  CHECK(lives(waiting), "it waited all the time");
+}
+
+TEST("watchdog: time in which the process is stopped does not count") {
+  const pid_t stopped = start(works, true);
+  sleep_ms(50);
+  kill(stopped, SIGSTOP);
+  // Twice as long as the watchdog has patience, by the watchdog of another process.
+  for (int i = 0; i < 2; ++i) CHECK(ended(start(hangs, true)) == kExitCode);
+  kill(stopped, SIGCONT);
+  sleep_ms(100);
+  CHECK(lives(stopped));
+}
+
+}  // namespace

@@ -1,0 +1,67 @@
+/**
+ * Whether the workers of a run share memory. The first generation in which all have reached their peers decides it
+ * for the run, because then they have one copy of the state, or one each.
+ */
+import { OrchestratorError } from '../errors.js';
+import type { Fault } from '../fault.js';
+import type { Formed } from '../rpc/proto.js';
+import type { Place } from './events.js';
+import { nameOf } from './members.js';
+
+interface Unable {
+  place: Place;
+  problem: string;
+}
+
+export type Verdict =
+  | { shared: boolean; note: string | null }
+  /** These cannot share memory with the others, who do already. */
+  | { unable: readonly Unable[] }
+  | { fault: Fault };
+
+export class Sharing {
+  readonly #must: boolean;
+  #shared: boolean | null = null;
+
+  /** @param must `exchange` is `shared`: there is no other way. */
+  constructor(must: boolean) {
+    this.#must = must;
+  }
+
+  /**
+   * @param formed The answers of the members, by rank.
+   * @param holds Whether a member has the state.
+   */
+  judge(places: readonly Place[], formed: readonly Formed[], holds: (id: string) => boolean): Verdict {
+    const isWanted = formed.every(({ sharing }) => sharing !== null);
+    if (!isWanted || this.#shared === false) {
+      this.#shared = false;
+      return { shared: false, note: null };
+    }
+    const unable = places.flatMap((place, rank) => {
+      const { problem } = formed[rank]!.sharing!;
+      return problem === '' ? [] : [{ place, problem }];
+    });
+    if (unable.length === 0) {
+      this.#shared = true;
+      return { shared: true, note: null };
+    }
+    const why = `${nameOf(unable[0]!.place)}: ${unable[0]!.problem}`;
+    if (this.#must || (this.#shared && unable.length === places.length)) {
+      return {
+        fault: new OrchestratorError(
+          'ERR_SHARED_MEMORY',
+          `The workers cannot share memory. ${why}`,
+          'exchange: auto uses gRPC when memory cannot be shared',
+        ),
+      };
+    }
+    if (this.#shared) {
+      // Both sides say so; who has come last is the one that differs.
+      const strangers = unable.filter(({ place }) => !holds(place.id));
+      return { unable: strangers.length > 0 ? strangers : unable };
+    }
+    this.#shared = false;
+    return { shared: false, note: `exchange over gRPC, because memory cannot be shared. ${why}` };
+  }
+}

@@ -1,0 +1,50 @@
+/** Whether a process still is the one that it was. */
+import { errnoOf, textOrNull } from './io.js';
+
+export interface ProcessId {
+  pid: number;
+  /** Start of the process in clock ticks since boot, because a process id is reused. */
+  started: string | null;
+}
+
+export function thisProcess(): ProcessId {
+  return { pid: process.pid, started: startOf(process.pid) };
+}
+
+/** Whether a process with this id exists, also another user's. */
+export function processExists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== 'ESRCH';
+  }
+}
+
+export function isAlive({ pid, started }: ProcessId): boolean {
+  if (!processExists(pid)) return false;
+  const now = startOf(pid);
+  return now === null || started === null || now === started;
+}
+
+/**
+ * When a process started, or null where that is unknown; '' for a zombie, which holds nothing, because it
+ * differs from every start time.
+ */
+function startOf(pid: number): string | null {
+  const { state, started } = statOf(pid);
+  return state === 'Z' ? '' : (started ?? null);
+}
+
+/** The process that started another, if it is suspended, as by Ctrl-Z; otherwise null. */
+export function suspendedParent({ pid }: ProcessId): number | null {
+  const parent = Number(statOf(pid).parent ?? 0);
+  return parent > 1 && statOf(parent).state === 'T' ? parent : null;
+}
+
+/** Fields 3, 4 and 22 of /proc/PID/stat, where there is such a file. */
+function statOf(pid: number) {
+  const stat = textOrNull(`/proc/${pid}/stat`);
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  return { state: fields[0], parent: fields[1], started: fields[19] };
+}

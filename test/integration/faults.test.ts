@@ -1,0 +1,62 @@
+/**
+ * Faults at named points of a worker's loop: whatever dies or is stopped where, the run ends in the bits of one that
+ * nothing disturbs, and nothing is left over. `.ci/run` tries every point with every exchange and rank.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { FAULT_POINTS } from '../../src/worker/fault-points.js';
+import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
+import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+
+const STEPS = 6;
+const SETTINGS = [`schedule.steps=${STEPS}`, 'checkpoint.every=3', 'validation.every=3'].flatMap((set) => [
+  '--set',
+  set,
+]);
+/** Both have a state after step 3, which is validated and saved. */
+const AT = 3;
+
+type Case = [worker: string, point: string, how: 'kill' | 'stop', exchange: string];
+const SOME: Case[] = [
+  ['local-1', 'synced', 'kill', 'shared'],
+  ['local-0', 'reduce', 'kill', 'shared'],
+  ['local-1', 'commit', 'kill', 'shared'],
+  ['local-0', 'saving', 'kill', 'grpc'],
+];
+const OTHERS: Case[] = [
+  ...FAULT_POINTS.flatMap((point) =>
+    ['shared', 'grpc'].flatMap((exchange) =>
+      ['local-0', 'local-1'].map((worker): Case => [worker, point, 'kill', exchange]),
+    ),
+  ).filter((one) => !SOME.some((other) => one.join() === other.join())),
+  ['local-1', 'prepared', 'stop', 'grpc'],
+  ['local-0', 'commit', 'stop', 'shared'],
+];
+
+const folder = temporaryFolder();
+const undisturbed = join(folder, 'undisturbed');
+beforeAll(async () => {
+  await ends(launch(undisturbed, 1, ...SETTINGS), 0);
+});
+afterEach(() => vi.unstubAllEnvs());
+
+test.each(rows(SOME, OTHERS))('%s at %s: %s, %s', async (worker, point, how, exchange) => {
+  const isOfGeneration = point === 'formed' || point === 'synced';
+  vi.stubEnv('ORCHESTRATOR_FAULT', `${worker}:${point}:${isOfGeneration ? 1 : AT}:${how}`);
+  const runDir = join(folder, `${worker}-${point}-${how}-${exchange}`);
+  const run = new Launched(runDir, 2, ...SETTINGS, '--set', `exchange=${exchange}`);
+  const { output } = await ends(run.outcome, 0);
+  expect(output).toContain(
+    `warn ORCHESTRATOR_FAULT: this worker is sent SIG${how.toUpperCase()} at ${point}`,
+  );
+  expect(output).toMatch(/rank [01] .*; 1 worker goes on/);
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
+  const workers = readLines(join(runDir, 'journal.jsonl')).flatMap(
+    (line) => (line.workers as { pid: number }[] | undefined) ?? [],
+  );
+  expect(workers.map(({ pid }) => pid).filter(isAlive)).toEqual([]);
+  expect(existsSync(join(runDir, 'lock'))).toBe(false);
+  expect(readdirSync(join(runDir, 'checkpoints')).filter((name) => !/^step-\d{8}$/.test(name))).toEqual([]);
+});

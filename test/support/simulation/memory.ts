@@ -1,0 +1,41 @@
+/** Memory of one machine with a state that workers share, which is there as long as one of them lives. */
+import { next, type State, type Witness } from './witness.js';
+import type { Worker } from './worker.js';
+
+export class SharedMemory {
+  state: State | null = null;
+  /** The last step to which an update has begun. */
+  #begun = 0;
+
+  begin(step: number): void {
+    this.#begun = step;
+  }
+
+  /** The update is done, by whichever of its users. */
+  finish(step: number, witness: Witness): void {
+    if (this.state?.step === step) return;
+    witness.applies(step, this.state);
+    this.state = next(this.state!);
+  }
+
+  /** Completes an update that somebody has left. */
+  mend(witness: Witness): void {
+    if (this.state !== null && this.#begun > this.state.step) this.finish(this.#begun, witness);
+  }
+}
+
+/** The members of a generation, until all have come to it. */
+export class Meeting {
+  readonly #present: Worker[] = [];
+
+  /** With the last one, all share the memory that one of them had, or new memory. */
+  come(worker: Worker, members: number, witness: Witness): readonly Worker[] {
+    this.#present.push(worker);
+    const isHere = ({ alive, generation }: Worker) => alive && generation === worker.generation;
+    if (this.#present.filter(isHere).length < members) return [];
+    const memory = this.#present.find(({ shared }) => shared !== null)?.shared ?? new SharedMemory();
+    memory.mend(witness);
+    for (const present of this.#present) present.shared = memory;
+    return this.#present;
+  }
+}

@@ -1,0 +1,340 @@
+import { describe, expect, test } from 'vitest';
+import type { Action, Event } from '../../../src/coordinator/events.js';
+import { end, ended, killed, prepared, ready, reason, Script, staged } from '../../support/rule-script.js';
+
+describe('failures', () => {
+  test('a lost worker is named, and the others go on', () => {
+    const script = new Script().running();
+    script.step(1);
+    const actions = script.event({ type: 'lost', id: 'b', reason: 'its connection was reset' });
+    const message = 'Lost rank 1 (pid 101 on h) at step 2: its connection was reset; 1 worker goes on';
+    expect(actions[0]).toEqual({ type: 'note', message });
+    expect(script.state).toMatchObject({ phase: 'FORMING', generation: 6, places: [{ id: 'a' }] });
+  });
+
+  test('a worker that has finished may go', () => {
+    const script = new Script().running();
+    for (const step of [1, 2, 3, 4, 5, 6]) script.step(step);
+    for (const id of ['a', 'b']) script.applied(id, 2);
+    script.saved(2);
+    script.finished('a', 6);
+    script.saved(6);
+    expect(script.event({ type: 'lost', id: 'a', reason: 'exited' })).toEqual([]);
+  });
+
+  describe('the word of the launcher', () => {
+    const lost: Event = { type: 'lost', id: 'b', reason: 'its connection was reset' };
+    const exited = (again: boolean): Event => ({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again });
+
+    test('tells what the end of a session has meant, and who it was', () => {
+      const script = new Script().running();
+      script.step(1);
+      script.event(lost);
+      const message = 'rank 1 (pid 101 on h) was killed by SIGKILL at step 2 (out of memory?)';
+      expect(script.event(exited(true))).toEqual([{ type: 'note', message }]);
+    });
+
+    test('may come first', () => {
+      const script = new Script().running();
+      for (const step of [1, 2]) script.step(step);
+      const [note] = script.event({ type: 'exited', id: 'b', exit: killed('SIGSEGV'), again: true });
+      const message = 'rank 1 (pid 101 on h) crashed with SIGSEGV at step 3; 1 worker goes on';
+      expect(note).toEqual({ type: 'note', message });
+      expect(script.event(lost)).toEqual([]);
+    });
+
+    test('is why a run ends that needs the worker, and has nothing to save', () => {
+      const script = new Script({ minWorkers: 2, resumePath: 'runs/x/c', resumeStep: 3 }).running(3);
+      script.event(lost);
+      expect(script.state.phase).toBe('JOINING');
+      script.event(exited(false));
+      script.now += 250;
+      expect(end(script.event({ type: 'tick' }))?.fault).toMatchObject({
+        code: 'ERR_WORKER_LOST',
+        message: 'rank 1 (pid 101 on h) was killed by SIGKILL at step 4 (out of memory?)',
+        hint: 'No checkpoint was written since the run was resumed: the same command resumes from runs/x/c (step 3)',
+      });
+    });
+  });
+
+  test('a worker that is needed and does not come again is waited for as long as may be', () => {
+    const script = new Script({ minWorkers: 2 }).running();
+    script.event({ type: 'lost', id: 'b', reason: 'reset' });
+    const wait = (ms: number) => {
+      for (const stop = script.now + ms; script.now < stop; ) {
+        script.now += 250;
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+        const actions = script.event({ type: 'tick' });
+        if (actions.length > 0) return actions;
+      }
+      return [];
+    };
+    expect(wait(60_000)).toEqual([]);
+    expect(reason(wait(250))).toBe('ERR_WORKER_LOST: Lost rank 1 (pid 101 on h) at step 1: reset');
+  });
+
+  test('processes that end before they join, and are not started again', () => {
+    const script = new Script();
+    script.event({ type: 'exited', id: 'a', exit: ended(1), again: false });
+    script.event({ type: 'exited', id: 'b', exit: ended(1), again: false });
+    script.now += 250;
+    expect(reason(script.event({ type: 'tick' }))).toBe(
+      'ERR_WORKER_LOST: worker b ended with exit code 1 before it joined',
+    );
+  });
+
+  test.each([
+    [ended(143), 143],
+    [killed('SIGTERM'), 143],
+    [killed('SIGUSR1'), 138],
+  ])('a worker that a signal stops before the first step stops the run: %o', (exit, exitCode) => {
+    for (const joined of [false, true]) {
+      const script = new Script();
+      if (joined) script.join('a');
+      expect(end(script.event({ type: 'exited', id: 'a', exit, again: false }))).toMatchObject({
+        exitCode,
+        fault: null,
+      });
+      expect(script.state.phase).toBe('STOPPED');
+    }
+  });
+
+  test('silence is death after 3 s; any message is a sign of life', () => {
+    const script = new Script().running();
+    const pass = (ms: number) => {
+      let actions: Action[] = [];
+      for (const stop = script.now + ms; script.now < stop; ) {
+        script.now += 250;
+        script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+        actions = script.event({ type: 'tick' });
+        if (actions.length > 0) break;
+      }
+      return actions;
+    };
+    expect(pass(3_000)).toEqual([]);
+    script.event({ type: 'heartbeat', id: 'b', heartbeat: { validated: 0 } });
+    expect(pass(3_000)).toEqual([]);
+    expect(pass(250)).toMatchObject([
+      { type: 'cut', id: 'b' },
+      { message: expect.stringMatching(/Lost rank 1 .* at step 1: no sign of life for 3\.3 s; 1 worker/) },
+      ...Array(2).fill({}),
+    ]);
+  });
+
+  test('a worker that joins a run that trains has the time to build that the others had', () => {
+    const script = new Script({ maxWorkers: 3 }).running();
+    script.join('c');
+    const pass = (ms: number) => {
+      let actions: Action[] = [];
+      for (const stop = script.now + ms; script.now < stop && actions.length === 0; ) {
+        script.now += 250;
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+        actions = script.event({ type: 'tick' });
+      }
+      return actions;
+    };
+    expect(pass(60_000)).toEqual([]);
+    expect(pass(250)).toMatchObject([{ type: 'cut', id: 'c' }, { type: 'note' }]);
+    script.join('c');
+    script.standby('c');
+    expect(pass(3_000)).toEqual([]);
+    expect(pass(250)).toMatchObject([{ type: 'cut', id: 'c' }, { type: 'note' }]);
+  });
+
+  test('an answer of a worker without a place in the generation changes nothing', () => {
+    const script = new Script({ maxWorkers: 3, checkpointEvery: 1 }).running();
+    script.join('c');
+    script.step(1);
+    script.applied('a', 1);
+    expect(script.applied('c', 1, 'other')).toEqual([]);
+    script.applied('b', 1);
+    expect(script.saved(1)).toEqual([{ type: 'publish', saved: staged(1) }]);
+  });
+
+  test('a pause of the coordinator itself kills nobody', () => {
+    const script = new Script().running();
+    script.now += 60_000;
+    expect(script.event({ type: 'tick' })).toEqual([]);
+    // Nor does the pause count as time of the step, whose limit is half an hour.
+    script.now += 3_600_000;
+    expect(script.event({ type: 'tick' })).toEqual([]);
+  });
+
+  test('heartbeats alone are no progress', () => {
+    const script = new Script().running();
+    const wait = (ms: number) => {
+      for (const stop = script.now + ms; script.now < stop; ) {
+        script.now += 500;
+        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+        const actions = script.event({ type: 'tick' });
+        if (actions.length > 0) return actions;
+      }
+      return [];
+    };
+    // The first step may take long; the second has a limit.
+    expect(wait(600_000)).toEqual([]);
+    script.step(1);
+    script.event({ type: 'prepared', id: 'a', prepared: prepared(2, [0]) });
+    expect(wait(119_000)).toEqual([]);
+    expect(reason(wait(5_000))).toMatch(
+      /ERR_PROGRESS: Step 2 is still waiting for rank 1 \(pid 101 on h\) after 12\d s$/,
+    );
+  });
+
+  test('workers that do not come', () => {
+    const script = new Script({ minWorkers: 2 });
+    script.join('a');
+    let actions: Action[] = [];
+    while (actions.length === 0 && script.now < 100_000) {
+      script.now += 500;
+      script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+      actions = script.event({ type: 'tick' });
+    }
+    expect(reason(actions)).toBe('ERR_JOIN_TIMEOUT: 1 of 2 workers joined within 60 s');
+  });
+
+  test('an error of a worker keeps its code and hint, and names the worker', () => {
+    const failure = (code: string, hint: string) =>
+      end(
+        new Script()
+          .running()
+          .event({ type: 'failure', id: 'b', failure: { code, message: 'off', hint, fatal: true } }),
+      );
+    const message = 'rank 1 (pid 101 on h): off';
+    expect(failure('ERR_CUDA', 'turn it on')).toMatchObject({
+      exitCode: 1,
+      fault: { code: 'ERR_CUDA', message, hint: 'turn it on' },
+    });
+    expect(failure('ERR_CUDA', '')?.fault).toEqual({ code: 'ERR_CUDA', message, hint: null });
+    expect(failure('ERR_OF_NOBODY', '')?.fault?.code).toBe('ERR_INTERNAL');
+  });
+
+  test('a signal to a worker that is needed stops the run', () => {
+    const script = new Script({ minWorkers: 2 }).running();
+    script.event({ type: 'leave', id: 'b', leave: { exitCode: 138 } });
+    script.step(1);
+    script.checkpoint(1);
+    expect(end(script.finish(1))).toMatchObject({
+      exitCode: 138,
+      reason: 'received SIGUSR1 (first heard from rank 1 (pid 101 on h))',
+    });
+  });
+
+  test('the exit code that a worker asks for is believed only if a signal leads to it', () => {
+    for (const exitCode of [0, 1, 256, -1]) {
+      const script = new Script();
+      script.join('a');
+      const actions = script.event({ type: 'leave', id: 'a', leave: { exitCode } });
+      expect(end(actions)).toMatchObject({ exitCode: 143 });
+    }
+  });
+
+  describe('in a run that outlives its workers', () => {
+    const failure = { code: 'ERR_EXCHANGE', message: 'reset', hint: '', fatal: false };
+
+    test('an error that only one worker has ends that worker, and the others go on', () => {
+      const script = new Script().running();
+      const actions = script.event({ type: 'failure', id: 'b', failure });
+      expect(actions).toContainEqual({ type: 'cut', id: 'b', reason: 'reset' });
+      expect(script.state).toMatchObject({ phase: 'FORMING', generation: 6, places: [{ id: 'a' }] });
+    });
+
+    test('an error that any worker would have ends the run', () => {
+      const script = new Script().running();
+      const fatal = { ...failure, code: 'ERR_PLAN', fatal: true };
+      expect(end(script.event({ type: 'failure', id: 'b', failure: fatal }))?.fault?.code).toBe('ERR_PLAN');
+    });
+
+    test('if too few are left and no others come, those that are left save what they hold, and the run has failed', () => {
+      const script = new Script({ minWorkers: 2 }).running();
+      script.step(1);
+      script.event({ type: 'lost', id: 'b', reason: 'reset' });
+      expect(script.state.phase).toBe('JOINING');
+      // Another process may still take its place.
+      script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+      script.now += 250;
+      expect(script.event({ type: 'tick' })).toEqual([]);
+      script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false });
+      script.now += 250;
+      script.event({ type: 'tick' });
+      expect(script.state).toMatchObject({ phase: 'FORMING', places: [{ id: 'a' }] });
+      const device = null;
+      script.event({ type: 'formed', id: 'a', formed: { device, sharing: null, held: { step: 1 } } });
+      const [start] = script.event({ type: 'ready', id: 'a', ready: ready({ step: 1 }) }).slice(-1);
+      expect(start).toMatchObject({ message: { start: { step: 1, checkpoint: true, stop: true } } });
+      script.event({ type: 'finished', id: 'a', finished: {} });
+      script.applied('a', 1);
+      script.saved(1);
+      const published = { step: 1, path: 'step-1', seconds: 1, stallSeconds: 0, bytes: 1 };
+      expect(end(script.event({ type: 'published', checkpoint: published }))).toMatchObject({
+        exitCode: 1,
+        fault: {
+          code: 'ERR_WORKER_LOST',
+          message: 'worker b was killed by SIGKILL before it joined (out of memory?)',
+          hint: 'The last checkpoint is that of step 1: --resume auto, the default, goes on from there',
+        },
+      });
+    });
+
+    test('who builds while others train may be silent for as long as before the first step', () => {
+      const script = new Script({ maxWorkers: 3 }).running();
+      script.join('c');
+      const silentFor = (seconds: number) => {
+        for (let i = 0; i < 4 * seconds; i++) {
+          script.now += 250;
+          for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: { validated: 0 } });
+          const cut = script.event({ type: 'tick' }).find(({ type }) => type === 'cut');
+          if (cut) return cut;
+        }
+        return null;
+      };
+      expect(silentFor(59)).toBeNull();
+      expect(silentFor(2)).toMatchObject({ type: 'cut', id: 'c' });
+      expect(script.state.phase).toBe('RUNNING');
+    });
+
+    test('the next generation has the time to finish a step that it computes', () => {
+      const script = new Script().running();
+      script.event({ type: 'lost', id: 'b', reason: 'reset' });
+      const phaseAfter = (seconds: number) => {
+        for (let i = 0; i < 4 * seconds; i++) {
+          script.now += 250;
+          script.event({ type: 'heartbeat', id: 'a', heartbeat: { validated: 0 } });
+          script.event({ type: 'tick' });
+        }
+        return script.state.phase;
+      };
+      expect(phaseAfter(1_790)).toBe('FORMING');
+      expect(phaseAfter(20)).toBe('FAILED');
+    });
+  });
+
+  test('of three, one whose sum differs is left out, and the step is run again', () => {
+    const script = new Script({ workers: 3, maxWorkers: 3 });
+    for (const id of ['a', 'b', 'c']) script.join(id);
+    for (const id of ['a', 'b', 'c']) script.standby(id);
+    for (const id of ['a', 'b', 'c']) {
+      script.event({ type: 'formed', id, formed: { device: null, sharing: null, held: null } });
+    }
+    for (const id of ['a', 'b', 'c']) script.event({ type: 'ready', id, ready: ready() });
+    script.event({ type: 'prepared', id: 'a', prepared: prepared(1, [0]) });
+    script.event({ type: 'prepared', id: 'b', prepared: prepared(1, [1], { gradientNorm: 1.25 }) });
+    const actions = script.event({ type: 'prepared', id: 'c', prepared: prepared(1, [2]) });
+    const reason = "has the gradient's norm 1.25 at step 1, but the others 1.5";
+    expect(actions.slice(0, 2)).toEqual([
+      { type: 'cut', id: 'b', reason },
+      { type: 'note', message: `rank 1 (pid 101 on h) ${reason}; 2 workers go on` },
+    ]);
+    expect(script.state).toMatchObject({ phase: 'FORMING', places: [{ id: 'a' }, { id: 'c' }] });
+  });
+
+  test('a record that cannot be written ends the run without a commit', () => {
+    const script = new Script().running();
+    const fault = { code: 'ERR_FILE_WRITE', message: 'full', hint: 'Free some space' } as const;
+    const actions = script.event({ type: 'actionFailed', fault });
+    // What is on the disk is what the user can go on from.
+    const hint = 'Free some space. There is no checkpoint yet: the same command starts from the beginning';
+    expect(end(actions)?.fault).toEqual({ ...fault, hint });
+    expect(actions.some(({ type }) => type === 'commit')).toBe(false);
+  });
+});

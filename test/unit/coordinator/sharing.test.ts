@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest';
+import { Sharing } from '../../../src/coordinator/sharing.js';
+import type { Formed } from '../../../src/rpc/generated/orchestrator/v1/Formed.js';
+
+const PLACES = ['a', 'b', 'c'].map((id, rank) => ({
+  id,
+  host: 'h',
+  pid: rank,
+  dataAddress: '',
+  sharedMemory: '',
+  rank,
+  firstSlot: rank,
+  endSlot: rank + 1,
+}));
+const [able, unable, none] = [
+  { sharing: { problem: '' } },
+  { sharing: { problem: 'off' } },
+  { sharing: null },
+];
+const all = () => true;
+
+function judge(sharing: Sharing, formed: Formed[], holds: (id: string) => boolean = all) {
+  return sharing.judge(PLACES.slice(0, formed.length), formed as Parameters<Sharing['judge']>[1], holds);
+}
+
+test('memory is shared where all can, and not where it is not wanted', () => {
+  expect(judge(new Sharing(false), [able, able])).toEqual({ shared: true, note: null });
+  expect(judge(new Sharing(false), [none, none])).toEqual({ shared: false, note: null });
+});
+
+test('where one cannot, all use gRPC from then on, and the user is told why', () => {
+  const sharing = new Sharing(false);
+  expect(judge(sharing, [able, unable])).toEqual({
+    shared: false,
+    note: 'exchange over gRPC, because memory cannot be shared. rank 1 (pid 1 on h): off',
+  });
+  expect(judge(sharing, [able, able])).toEqual({ shared: false, note: null });
+});
+
+test('where there is no other way, the run ends', () => {
+  expect(judge(new Sharing(true), [able, unable])).toMatchObject({
+    fault: {
+      code: 'ERR_SHARED_MEMORY',
+      message: 'The workers cannot share memory. rank 1 (pid 1 on h): off',
+      hint: 'exchange: auto uses gRPC when memory cannot be shared',
+    },
+  });
+});
+
+test('who comes to workers that share memory and cannot does not stay, whichever side says so', () => {
+  const sharing = new Sharing(false);
+  judge(sharing, [able, able]);
+  const holds = (id: string) => id !== 'c';
+  expect(judge(sharing, [able, able, unable], holds)).toMatchObject({ unable: [{ place: { id: 'c' } }] });
+  expect(judge(sharing, [able, unable, unable], holds)).toMatchObject({ unable: [{ place: { id: 'c' } }] });
+  expect(judge(sharing, [able, unable])).toMatchObject({ unable: [{ place: { id: 'b' } }] });
+  expect(judge(sharing, [unable, unable])).toMatchObject({ fault: { code: 'ERR_SHARED_MEMORY' } });
+});
