@@ -63,7 +63,7 @@ const MOST_WAITING = 1_000;
 
 /**
  * Sends lines as messages. What a child that hangs does not take is dropped, and the number of lines is told
- * when it takes messages again.
+ * when it takes messages again, or has ended.
  *
  * @param otherwise gets the lines of a child that has ended.
  */
@@ -79,7 +79,7 @@ export function lineSender(
     child.process.send(messageOf(line), (error) => {
       waiting--;
       if (error !== null) otherwise(line);
-      else if (waiting === 0 && dropped > 0) {
+      if (waiting === 0 && dropped > 0) {
         const count = counted(dropped, 'line');
         dropped = 0;
         send(`${count} of workers could not be passed on, because the coordinator took none`);

@@ -12,6 +12,7 @@ ${table(
     ['1', 'failed'],
     ['2', 'wrong command line or configuration'],
     ['3', '`launch`: stopped at once by a second Ctrl-C, without saving'],
+    ['4', '`study run`: the budget ended before all runs were complete'],
     ...Object.entries(SIGNAL_EXIT).map(([signal, code]) => [
       String(code),
       `\`launch\`: stopped by ${signal === 'SIGINT' ? 'Ctrl-C (SIGINT)' : signal}, with the state saved; before the first step there is none`,

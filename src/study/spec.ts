@@ -86,7 +86,7 @@ export function parseStudy(text: string, name: string): StudySpec {
   );
 }
 
-/** Keys of the configuration that a study sets for each run, and what from; runs would not be what they are called. */
+/** Keys that a study sets for each run, and from what: with other values, runs would not be what they are called. */
 const OWN_KEYS: Readonly<Record<string, string>> = {
   name: 'the names of data set, variant and seed',
   seed: 'its list of seeds',
@@ -95,7 +95,7 @@ const OWN_KEYS: Readonly<Record<string, string>> = {
 
 /** What the schema cannot say. */
 function checked(spec: StudySpec, name: string): StudySpec {
-  const { evaluation, vary, variants, data } = spec;
+  const { evaluation, vary, variants, data, quick } = spec;
   const problems: string[] = [];
   if (Object.keys(vary).length + Object.keys(variants).length === 0) {
     problems.push(`${name}: variants: expected variants, or values in vary; received neither`);
@@ -107,8 +107,9 @@ function checked(spec: StudySpec, name: string): StudySpec {
       `${name}: evaluation.shown: expected a sampler from 0 to ${last}, received ${evaluation.shown}`,
     );
   }
-  const nested = [spec.set, ...Object.values(variants)].flatMap((keys) => [...leaves(keys)]);
-  const set = [...Object.keys(vary), ...nested.map(({ path }) => path.join('.'))];
+  const varied = Object.entries(vary).flatMap(([key, values]) => values.map((value) => ({ [key]: value })));
+  const changes = [spec.set, quick?.set, ...varied, ...Object.values(variants)];
+  const set = changes.flatMap((keys) => [...leaves(keys)].map(({ path }) => path.join('.')));
   for (const [key, instead] of Object.entries(OWN_KEYS)) {
     if (set.includes(key)) problems.push(`${name}: ${key} is set by the study, from ${instead}`);
   }

@@ -40,7 +40,7 @@ export function painter(colour: boolean): (style: Style, text: string) => string
 /** Whether a stream gets colours: it is a terminal, and NO_COLOR is not set; or FORCE_COLOR says so. */
 export function wantsColour(stream: { isTTY?: boolean }, environment: NodeJS.ProcessEnv): boolean {
   const { FORCE_COLOR: forced } = environment;
-  if (forced !== undefined) return forced !== '0' && forced !== 'false';
+  if (forced !== undefined && forced !== '') return forced !== '0' && forced !== 'false';
   const refused = environment.NO_COLOR !== undefined && environment.NO_COLOR !== '';
   return stream.isTTY === true && !refused && environment.TERM !== 'dumb';
 }

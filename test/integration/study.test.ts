@@ -246,6 +246,8 @@ test('a run that somebody stops is not complete, and the others go on', async ()
   expect(output).toContain(`failed: ${runs[0]}: was stopped by SIGTERM, and not by the study`);
   expect(output).toContain('1/2 runs complete');
   expect(code).toBe(1);
+  const events = readLines(join(folder, 'stopped/journal.jsonl'));
+  expect(events.find(({ event }) => event === 'failed')!.seconds).toBeGreaterThan(0);
 });
 
 test.each([

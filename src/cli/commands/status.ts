@@ -1,67 +1,69 @@
 /** `orchestrator status`: what a run is doing. */
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { recordedRun } from '../../coordinator/recorded-run.js';
+import { LOCK } from '../../coordinator/run-dir.js';
 import { askStatus } from '../../coordinator/status-socket.js';
 import { OrchestratorError } from '../../errors.js';
+import { lockOwner } from '../../native/lock.js';
 import { painter, wantsColour } from '../../telemetry/console.js';
+import type { RunView } from '../../telemetry/run-progress.js';
 import { viewLines } from '../../telemetry/view-lines.js';
-import { positive } from '../arguments.js';
 import { pageColumns, printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
+const WATCH_SECONDS = 2;
+
 interface StatusFlags {
-  /** Seconds. */
-  watch?: number | true;
+  watch?: true;
   json?: true;
 }
-
-const WATCH_SECONDS = 2;
 
 export function register(program: Command): void {
   program
     .command('status')
     .description('print what a run is doing: step, remaining time, loss, validation, checkpoint')
     .argument('<run>', RUN)
-    .option(
-      '-w, --watch [seconds]',
-      `print it anew every so many seconds until the run ends (default: ${WATCH_SECONDS})`,
-      positive,
-    )
+    .option('-w, --watch', `print it anew every ${WATCH_SECONDS} seconds until the run ends`)
     .option('--json', 'print JSON')
     .action(async (run: string, { watch, json }: StatusFlags) => {
       const runDir = runFolder(run);
-      if (watch === undefined) {
-        printResult(await stateOf(runDir), json, (state) => page(state, runDir));
+      if (!watch) {
+        const { state, note } = await stateOf(runDir);
+        printResult(state, json, () => page(state, note));
         return;
       }
       if (json) {
-        throw new OrchestratorError('ERR_USAGE', '--watch does not go with --json', 'Ask again instead');
+        throw new OrchestratorError(
+          'ERR_USAGE',
+          '--watch does not go with --json',
+          'Without --watch, the command can be called as often as its JSON is needed',
+        );
       }
-      const seconds = watch === true ? WATCH_SECONDS : watch;
       for (;;) {
-        const state = await stateOf(runDir);
+        // Asked before the state, so that the last page says how the run ended.
+        const isRunning = lockOwner(join(runDir, LOCK)) !== null;
+        const { state, note } = await stateOf(runDir);
         // The screen is cleared from its top, as `watch` does; a pipe gets one page after the other.
-        process.stdout.write(`${process.stdout.isTTY ? '\u001b[H\u001b[J' : ''}${page(state, runDir)}`);
-        if (!state.live) return;
-        await sleep(1000 * seconds);
+        process.stdout.write(`${process.stdout.isTTY ? '\u001b[H\u001b[J' : ''}${page(state, note)}`);
+        if (!isRunning) return;
+        await sleep(1000 * WATCH_SECONDS);
       }
     });
 }
 
+/** The state of a run, and a line that says where it is from, unless its coordinator has told it. */
 async function stateOf(runDir: string) {
   const asked = await askStatus(runDir);
-  if (asked === 'other version') {
-    process.stderr.write(
-      `warn the coordinator of ${runDir} is of another version, whose answer is not understood\n`,
-    );
-  }
-  const view = asked === null || asked === 'other version' ? (await recordedRun(runDir)).view : asked;
-  return { ...view, live: view === asked };
+  if (asked !== null && asked !== 'other version') return { state: { ...asked, live: true }, note: null };
+  const { view } = await recordedRun(runDir);
+  const why = asked === null ? '' : ', because its coordinator is of another version';
+  return { state: { ...view, live: false }, note: `from the files of ${runDir}${why}` };
 }
 
-function page(state: Awaited<ReturnType<typeof stateOf>>, runDir: string): string {
+function page(state: RunView, note: string | null): string {
   const paint = painter(wantsColour(process.stdout, process.env));
   const lines = viewLines(state, pageColumns(), paint);
-  return `${[...lines, ...(state.live ? [] : [`from the files of ${runDir}`])].join('\n')}\n`;
+  return `${[...lines, ...(note === null ? [] : [note])].join('\n')}\n`;
 }

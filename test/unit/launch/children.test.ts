@@ -38,4 +38,9 @@ test('lines for a child that has ended are given back', () => {
   send('one');
   take(new Error('EPIPE'));
   expect(back).toEqual(['one']);
+  for (let i = 0; i < 1_001; i++) send('more');
+  take(new Error('EPIPE'));
+  take(new Error('EPIPE'));
+  expect(back).toHaveLength(1_002);
+  expect(back.at(-1)).toMatch(/^1 line of workers could not be passed on/);
 });

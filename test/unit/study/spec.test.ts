@@ -97,6 +97,8 @@ test.each(['name: x', 'seed: 1', 'data.path: x'])(
     expect(refused(`${BASE}variants: {one: {${key}}}\n`)).toContain(message);
     expect(refused(`${VARIED}set: {data: {path: x}}\n`)).toContain('data.path is set by the study, from ');
     expect(refused(`${BASE}vary: {${name}: [1, 2]}\n`)).toContain(message);
+    expect(refused(`${VARIED}quick: {set: {${key}}}\n`)).toContain(message);
+    expect(refused(`${BASE}vary: {data: [{path: x}]}\n`)).toContain('data.path is set by the study, from ');
   },
 );
 

@@ -1,33 +1,41 @@
-import { readFileSync } from 'node:fs';
+import fs, { readFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { logFile } from '../../../src/telemetry/log.js';
 import { temporaryFolder } from '../../support/folders.js';
 
-/** Bytes for which the disk has room; null: it has room for all. */
-const disk = vi.hoisted(() => ({ room: null as number | null }));
-
-vi.mock('node:fs', async (original) => {
-  const fs = await original<typeof import('node:fs')>();
-  const writeSync = (fd: number, bytes: Buffer, at: number) => {
-    if (disk.room === null) return fs.writeSync(fd, bytes, at, Math.min(7, bytes.length - at));
-    if (disk.room === 0) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
-    const written = fs.writeSync(fd, bytes, at, Math.min(disk.room, bytes.length - at));
-    disk.room -= written;
-    return written;
-  };
-  return { ...fs, writeSync };
+afterEach(() => {
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
 });
+
+/** Bytes for which the disk has room; null: it has room for all. */
+let room: number | null = null;
+
+function limitDisk(): void {
+  const { writeSync } = fs;
+  vi.spyOn(fs, 'writeSync').mockImplementation((fd, bytes, at) => {
+    if (room === 0) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+    const data = bytes as unknown as Uint8Array;
+    const from = at as number;
+    const written = writeSync(fd, data, from, Math.min(room ?? 7, data.length - from));
+    if (room !== null) room -= written;
+    return written;
+  });
+  syncBuiltinESMExports();
+}
 
 test('a line for which a full disk has no room does not run into the next one', () => {
   const path = join(temporaryFolder(), 'run.log');
   const log = logFile(path);
   log.begin?.();
+  limitDisk();
   log.note?.('info', 'written in pieces');
-  disk.room = 10;
+  room = 10;
   log.note?.('info', 'cut off');
   log.note?.('info', 'lost');
-  disk.room = null;
+  room = null;
   log.note?.('info', 'there is room again');
   void log.close?.();
   const lines = readFileSync(path, 'utf8').split('\n');
