@@ -55,7 +55,7 @@ test('of a run that trains: its state from its coordinator, by a socket that onl
   // It ends with the run, with all that was written.
   expect((await followed).stdout).toMatch(/\d\d:\d\d:\d\d step 12\/1000000 \|[\s\S]*stopped after step \d+/);
   // Pages of the run, and a last one of its end.
-  expect(await watched).toMatch(/ RUNNING [\s\S]* STOPPED [\s\S]*\nfrom the files of .*\n$/);
+  expect(await watched).toMatch(/ RUNNING[\s\S]* STOPPED [\s\S]*\nfrom the files of .*\n$/);
   expect(existsSync(join(runDir, 'status.sock'))).toBe(false);
   expect(json('status', runDir)).toMatchObject({ live: false, phase: 'STOPPED', remaining_seconds: null });
 });
