@@ -92,21 +92,6 @@ export function lineSender(
   };
 }
 
-/**
- * Ctrl-Z suspends this process, and `fg`, `bg` or SIGCONT goes on with it. The children are in sessions of their
- * own, so the terminal's signals do not reach them.
- *
- * @param signalAll Passes it on to them.
- */
-export function suspendTogether(signalAll: (signal: 'suspend' | 'continue') => void): void {
-  process.on('SIGTSTP', () => {
-    signalAll('suspend');
-    // Unlike SIGTSTP, it also stops a process that has no shell above it, whose children would stay suspended.
-    process.kill(process.pid, 'SIGSTOP');
-  });
-  process.on('SIGCONT', () => signalAll('continue'));
-}
-
 /** Sends a signal to the whole group, and does nothing if it no longer exists. */
 export function signalGroup(child: Child, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void {
   try {

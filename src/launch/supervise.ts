@@ -26,7 +26,6 @@ import {
   prefixLines,
   sendMessage,
   signalGroup,
-  suspendTogether,
 } from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
@@ -78,14 +77,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   const screen = new Screen(process.stdout, process.stderr, process.env);
   const print = (line: string) => screen.print(line);
   const { unsaved, first } = stopOnSignals(children, print);
-  // A coordinator that stood still forgives the silence of its workers.
-  suspendTogether((signal) => {
-    if (signal === 'suspend') print('the run is suspended; fg or bg goes on with it');
-    for (const child of children) {
-      if (isRunning(child)) signalGroup(child, signal === 'suspend' ? 'SIGSTOP' : 'SIGCONT');
-    }
-    if (signal === 'continue') screen.continued();
-  });
+  suspendTogether(children, screen);
   try {
     const streams = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
     const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
@@ -213,6 +205,27 @@ function hintUnlessTaken(coordinator: Child, print: (line: string) => void): voi
   }, AGAIN_MS).unref();
   coordinator.process.on('message', ({ stopping }: CoordinatorNotice) => {
     if (stopping) clearTimeout(timer);
+  });
+}
+
+/**
+ * Ctrl-Z suspends the run, with all its processes, and `fg`, `bg` or SIGCONT goes on with it. The children are
+ * in sessions of their own, so the terminal's signals do not reach them. A coordinator that stood still forgives
+ * the silence of its workers.
+ */
+function suspendTogether(children: readonly Child[], screen: Screen): void {
+  const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
+    for (const child of children) if (isRunning(child)) signalGroup(child, signal);
+  };
+  process.on('SIGTSTP', () => {
+    screen.print('the run is suspended; fg or bg goes on with it');
+    signalAll('SIGSTOP');
+    // Unlike SIGTSTP, it also stops a process that has no shell above it, whose children would stay suspended.
+    process.kill(process.pid, 'SIGSTOP');
+  });
+  process.on('SIGCONT', () => {
+    signalAll('SIGCONT');
+    screen.continued();
   });
 }
 

@@ -43,11 +43,6 @@ export class Processes {
     for (const child of this.#running) if (isRunning(child)) child.process.kill('SIGTERM');
   }
 
-  /** Suspends every process, each with those that it has started, or goes on with them. */
-  suspend(signal: 'SIGTSTP' | 'SIGCONT'): void {
-    for (const child of this.#running) if (isRunning(child)) child.process.kill(signal);
-  }
-
   close(): void {
     this.#killAll();
     process.off('exit', this.#killAll);

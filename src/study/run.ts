@@ -66,11 +66,6 @@ export class Study {
     this.#processes.stop();
   }
 
-  /** Ctrl-Z, and what goes on after it. */
-  suspend(signal: 'SIGTSTP' | 'SIGCONT'): void {
-    this.#processes.suspend(signal);
-  }
-
   get #isStopped(): boolean {
     return this.#stopped !== null;
   }

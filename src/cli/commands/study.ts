@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { OWN_VARIABLES } from '../../config/sources.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
-import { stopWithParent, suspendTogether } from '../../launch/children.js';
+import { stopWithParent } from '../../launch/children.js';
 import { hostOf } from '../../native/host.js';
 import { native } from '../../native/load.js';
 import { onStopSignals, SIGNAL_EXIT, type StopSignal } from '../../signals.js';
@@ -92,10 +92,6 @@ async function run(file: string, flags: RunFlags): Promise<void> {
   const running = new Study(options, screen);
   ignoreOutputErrors();
   const stopped = stopOnSignals(running, screen);
-  suspendTogether((signal) => {
-    if (signal === 'suspend') screen.line('the study is suspended, with its runs; fg or bg goes on with it');
-    running.suspend(signal === 'suspend' ? 'SIGTSTP' : 'SIGCONT');
-  });
   const before = childSeconds();
   const outcome = await running.run();
   const after = childSeconds();
@@ -183,8 +179,6 @@ async function score(
   { threads = null }: { threads?: number | null },
 ): Promise<void> {
   stopWithParent();
-  // Without a shell above it, SIGTSTP alone would not stop this process when its study is suspended.
-  suspendTogether(() => {});
   const { evaluation, runs } = readStudy(dir);
   const found = runs.find((one) => one.name === name);
   if (found === undefined) {
