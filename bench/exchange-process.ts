@@ -1,7 +1,6 @@
 /** One worker of the exchange bench; see exchange.ts. */
 import { once } from 'node:events';
 import { native } from '../src/native/load.js';
-import { localAddress } from '../src/rpc/transport.js';
 import { assignSlots } from '../src/step/assignment.js';
 import { exchangeLayout } from '../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../src/worker/collective/grpc.js';
@@ -11,10 +10,8 @@ const WARM_UP = 3;
 /** Buckets of a model of a few blocks. */
 const BUCKETS = 8;
 
-const TOKEN = 't';
-
-const peers = new PeerServer(TOKEN, (message) => process.stderr.write(`${message}\n`));
-const address = await peers.listen(localAddress());
+const peers = new PeerServer((message) => process.stderr.write(`${message}\n`));
+const address = await peers.listenLocally();
 const start = once(process, 'message');
 process.send!(address);
 const [{ rank, addresses, bytes, rounds }] = (await start) as [ExchangeOrders];
@@ -35,9 +32,8 @@ const collective = await GrpcCollective.connect({
   },
   layout: exchangeLayout(rank, slots, layout, native().addInto),
   generation: 1,
-  token: TOKEN,
   server: peers,
-  addresses,
+  links: addresses.map((address) => ({ address, proof: null })),
 });
 const seconds: number[] = [];
 let before = process.cpuUsage();

@@ -41,7 +41,8 @@ export const ERRORS = {
   ERR_RUN_LOCKED: 'Another process is running in the same run folder.',
   ERR_NOT_RUNNING: 'No run is in progress in the run folder.',
   ERR_STOP: 'A run cannot be stopped: it belongs to another user, did not end in time, or saved nothing.',
-  ERR_TOKEN: 'A worker did not present the token of the run.',
+  ERR_TOKEN:
+    'A process could not prove that it belongs to the run: its credential, token or certificate is not valid.',
   ERR_PROTOCOL:
     'Two processes of a run use different versions of the protocol, or one sent an unexpected message.',
   ERR_JOIN_TIMEOUT: 'Not all workers joined or became ready in time.',

@@ -1,9 +1,11 @@
 // Registration of the addon, and the functions that need no handle.
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <thread>
 
 #include "../core/file_lock.h"
@@ -138,6 +140,17 @@ Napi::Value exit_process(const Napi::CallbackInfo& info) {
   _exit(static_cast<int>(integer(info[0], "the exit code", 0, 255)));
 }
 
+/// The process at the other end of a Unix socket, as the kernel saw it when it connected or began to listen.
+Napi::Value socket_peer(const Napi::CallbackInfo& info) {
+  const int fd = static_cast<int>(integer(info[0], "the descriptor", 0, INT_MAX));
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    throw Error("ERR_TOKEN", "The process at the other end of a local socket is unknown");
+  return record(info.Env(),
+                {{"pid", static_cast<double>(peer.pid)}, {"user", static_cast<double>(peer.uid)}});
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   // Engines' threads call back into the environment, whose end they would have to survive: a worker's may
   // come at any time, the main one's comes with the process.
@@ -156,6 +169,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "addInto", add_into);
   method(exports, "dropCachedPages", drop_cached_pages);
   method(exports, "matmulPeak", matmul_peak);
+  method(exports, "socketPeer", socket_peer);
   method(exports, "lockFile", lock_file);
   method(exports, "isLocked", is_locked);
   method(exports, "progress", progress);

@@ -50,7 +50,7 @@ class SharedState {
   /// The last update; only where a piece is torn.
   const Update& last() const;
 
-  /// Begins an update, when that before is complete. Every member does, with the same one.
+  /// Begins an update. Every member does, with the same one, after all have ended that before.
   void begin(const Update& update);
   /// The piece is completely that of this step.
   void stamp(int64_t piece, int64_t step);

@@ -103,7 +103,12 @@ class Member {
     accumulate(engine_, rank * kSlots / size, (rank + 1) * kSlots / size);
     engine_.reduce();
     say(text(generation, " updates"));
-    while (wanted_ == generation) update(engine_, ++step);
+    while (wanted_ == generation) {
+      update(engine_, ++step);
+      // As in a run, where the next step's gradients come between.
+      const auto presence = group_->presence();
+      group_->barrier();
+    }
   }
 
   void say(const std::string& line) {

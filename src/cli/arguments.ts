@@ -1,6 +1,7 @@
 /** Parsers for arguments of the command line. */
+import { isIP } from 'node:net';
 import { InvalidArgumentError } from 'commander';
-import { OrchestratorError } from '../errors.js';
+import { hostInAddress, splitAddress } from '../rpc/address.js';
 
 /**
  * The number of a text with a unit. The pattern's groups are the digits, and the unit that starts with one of
@@ -53,6 +54,27 @@ function wholeNumbers(from: number, to: number, range = `from ${from} to ${to}`)
 export const positiveInteger = wholeNumbers(1, 999_999_999, 'from 1');
 export const wholeNumber = wholeNumbers(0, Number.MAX_SAFE_INTEGER, 'from 0 to 2^53 - 1');
 export const workerCount = wholeNumbers(1, 4096);
+export const portNumber = wholeNumbers(0, 65_535);
+
+/** An address to listen on. */
+export function listenAddress(text: string): string {
+  try {
+    splitAddress(text);
+    return text;
+  } catch {
+    throw new InvalidArgumentError('Expected HOST:PORT, such as 10.0.0.1:29500; port 0 takes any free one.');
+  }
+}
+
+/** A host without a port; an IPv6 address may be in brackets. */
+export function advertisedHost(text: string): string {
+  const host = text.replace(/^\[|\]$/g, '');
+  const refuse = (why: string) =>
+    new InvalidArgumentError(`${why} Expected a host name or address, such as 10.0.0.1.`);
+  if (/^(0\.0\.0\.0|[0:]+)$/.test(host)) throw refuse('Nobody can connect to this address.');
+  if (isIP(host) || /^[\w-]+(\.[\w-]+)*$/.test(host)) return hostInAddress(host);
+  throw refuse('This is no host.');
+}
 
 /** Nodes of a run, as torchrun writes them: "4", or "1:4", of which 4 are started and 1 is enough to go on. */
 export interface NodeRange {
@@ -149,15 +171,4 @@ export function positive(text: string): number {
   const value = finite(text);
   if (value > 0) return value;
   throw new InvalidArgumentError('Expected a number above 0.');
-}
-
-/** The value of an environment variable, which must be set. */
-export function requireVariable(name: string): string {
-  const value = process.env[name];
-  if (value !== undefined && value !== '') return value;
-  throw new OrchestratorError(
-    'ERR_USAGE',
-    `The environment variable ${name} is not set`,
-    '`orchestrator launch` starts this command; launch --dry-run prints its environment',
-  );
 }

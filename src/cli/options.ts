@@ -1,6 +1,9 @@
 /** Options that several commands share. */
+import { networkInterfaces } from 'node:os';
+import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Config, slotCount } from '../config/schema.js';
+import { advertisable, type NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError } from '../errors.js';
 import type { NativeAddon } from '../native/contract.js';
 import { defaultWorkersPerNode } from '../native/cuda.js';
@@ -10,6 +13,34 @@ import { rate, workerCount } from './arguments.js';
 /** An option with a fixed set of values; the first is the default. */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, description).choices(choices).default(choices[0]);
+}
+
+/**
+ * Where a run listens on a network, from --listen and --advertise; null: it is for this machine alone.
+ *
+ * @throws OrchestratorError ERR_USAGE
+ */
+export function networkOf(listen: string | undefined, advertise: string | undefined): NetworkAddress | null {
+  if (listen === undefined) {
+    if (advertise === undefined) return null;
+    throw new OrchestratorError('ERR_USAGE', '--advertise needs --listen HOST:PORT');
+  }
+  const host = advertise ?? advertisable(listen);
+  if (host !== null) return { listen, advertise: host };
+  const own = Object.values(networkInterfaces()).flatMap((addresses) =>
+    (addresses ?? []).filter(({ internal }) => !internal).map(({ address }) => address),
+  );
+  const known = own.length === 0 ? '' : `; this machine has ${own.join(', ')}`;
+  throw new OrchestratorError(
+    'ERR_USAGE',
+    `--listen ${listen} stands for all addresses of this machine, and nobody can connect to it`,
+    `Say with --advertise HOST under which of them the others reach it${known}`,
+  );
+}
+
+/** The run folder under a name that means the same on other machines, if it is there. */
+export function seenFrom(network: NetworkAddress | null, runDir: string): string {
+  return network === null ? runDir : resolve(runDir);
 }
 
 /** Adds the argument `<config>`, and `--set key=value`, repeatable, whose value is a string[]. */

@@ -17,6 +17,7 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   dataset: () => import('./commands/dataset.js'),
   launch: () => import('./commands/launch.js'),
   stop: () => import('./commands/stop.js'),
+  invite: () => import('./commands/invite.js'),
   drain: () => import('./commands/drain.js'),
   status: () => import('./commands/status.js'),
   logs: () => import('./commands/logs.js'),

@@ -62,7 +62,11 @@ export interface Member {
   id: string;
   host: string;
   pid: number;
+  /** Its address for other machines; '' = none. */
   dataAddress: string;
+  /** Its address for workers of the same machine. */
+  localAddress: string;
+  machine: string;
   /** Address of its shared memory for other workers of the same machine; '' = none. */
   sharedMemory: string;
 }

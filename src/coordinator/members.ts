@@ -5,6 +5,8 @@ interface Joined {
   readonly member: Member;
   /** It has built its engine, and may be given a place. */
   standby: boolean;
+  /** It reads and writes the files of the run folder. */
+  seesFolder: boolean;
   /** It was ready in a generation, and so it holds the state. */
   holds: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
@@ -63,8 +65,8 @@ export class Members {
   }
 
   /**
-   * The members of the next generation, in the order of their ids. Those that hold the state come first if there
-   * are more than `most`. One that wants to leave is needed as long as nobody else holds it.
+   * The members of the next generation, in the order of their ids; those that see the run folder come first, because
+   * rank 0 writes checkpoints. Those that hold the state are taken if there are more than `most`. One that wants to leave is needed as long as nobody else holds it.
    */
   choose(most: number): Member[] {
     const ready = this.#all().filter(({ standby }) => standby);
@@ -73,16 +75,30 @@ export class Members {
     const candidates = suffices ? staying : ready;
     const holders = candidates.filter(({ holds }) => holds);
     const others = candidates.filter(({ holds }) => !holds);
-    const chosen = [...holders, ...others].slice(0, most).map(({ member }) => member);
-    return chosen.sort((a, b) => compare(a.id, b.id));
+    const chosen = [...holders, ...others].slice(0, most);
+    const inOrder = chosen.sort(
+      (a, b) => Number(b.seesFolder) - Number(a.seesFolder) || compare(a.member.id, b.member.id),
+    );
+    return inOrder.map(({ member }) => member);
   }
 
   join(member: Member, now: number): void {
-    this.#joined.set(member.id, { member, standby: false, holds: false, leaving: null, seen: now });
+    this.#joined.set(member.id, {
+      member,
+      standby: false,
+      seesFolder: true,
+      holds: false,
+      leaving: null,
+      seen: now,
+    });
   }
 
-  standBy(id: string): void {
-    this.#joined.get(id)!.standby = true;
+  standBy(id: string, seesFolder: boolean): void {
+    Object.assign(this.#joined.get(id)!, { standby: true, seesFolder });
+  }
+
+  seesFolder(id: string): boolean {
+    return this.#joined.get(id)!.seesFolder;
   }
 
   /** Whether it was ready in a generation. */

@@ -69,8 +69,8 @@ export class Membership {
     return [this.send([id], { welcome })];
   }
 
-  standBy(id: string, now: number): Action[] {
-    this.members.standBy(id);
+  standBy(id: string, seesFolder: boolean, now: number): Action[] {
+    this.members.standBy(id, seesFolder);
     const generation = this.#generation;
     if (generation === null) return this.formIfFull(now);
     if (generation.place(id) !== null) return [];
@@ -164,12 +164,14 @@ export class Membership {
 
   /**
    * When all members have reached their peers, they are told where their state comes from; a fault if they must
-   * share memory and cannot.
+   * share memory and cannot, or if none of them could write a checkpoint.
    */
   formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
     const answers = generation.formed.add(id, formed);
     if (answers === null) return [];
     const { places } = generation;
+    const see = places.map(({ id }) => this.members.seesFolder(id));
+    if (!see[0]) return noFolder(this.#settings.welcome.runDir!);
     const verdict = this.#sharing.judge(places, answers, (id) => this.members.holds(id));
     if ('fault' in verdict) return verdict.fault;
     if ('unable' in verdict) {
@@ -183,7 +185,7 @@ export class Membership {
     const held = answers.map((answer) => answer.held?.step ?? null);
     const { step, syncs } = shared
       ? { step: null, syncs: places.map(() => loaded(checkpoints.last)) }
-      : sourceOf(held, committed, checkpoints.last);
+      : sourceOf(held, see, committed, checkpoints.last);
     generation.sync(step, now);
     return [
       ...(note === null ? [] : [{ type: 'note' as const, message: note }]),
@@ -208,4 +210,12 @@ export class Membership {
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
   }
+}
+
+function noFolder(runDir: string): Fault {
+  return {
+    code: 'ERR_RUN_DIR',
+    message: `No worker sees the run folder ${runDir}, so none can write checkpoints`,
+    hint: 'Start a worker on the machine of the coordinator, or choose a --run-dir on a file system that the machines share, for the same user',
+  };
 }

@@ -90,7 +90,7 @@ export class RunState {
       case 'joined':
         return this.#joined(event, now);
       case 'standby':
-        return this.#membership.standBy(event.id, now);
+        return this.#membership.standBy(event.id, !event.standby.withoutRunFolder, now);
       case 'leave':
         return this.#onLeave(event.id, event.leave.exitCode, now);
       case 'lost':

@@ -29,11 +29,14 @@ import {
 } from './combine.js';
 import type { Action, Event, Place } from './events.js';
 import { ledgerLine } from './ledger-file.js';
+import { type Invite, listenOnNetwork } from './network.js';
+import type { NetworkAddress } from './network-address.js';
 import { Pace } from './pace.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
 import { RunState } from './rule.js';
 import { RunDir } from './run-dir.js';
+import { Secrets } from './secrets.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { ValidationProgress } from './validation-progress.js';
@@ -60,16 +63,14 @@ interface CoordinatorOptions {
   resume: string;
   /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
-  /** host:port to listen on; port 0 takes any free port. */
-  listen: string;
-  /** The token that workers must present. */
-  token: string;
+  /** Where workers of other machines may join; null: it is for this machine alone. */
+  network: NetworkAddress | null;
   /** File for Prometheus' discovery; null: none. */
   prometheusTargets: string | null;
   /** Gives the launcher what is to be shown; null: there is none. */
   launcher: Send | null;
-  /** Called when workers may join. */
-  onListening: (address: string) => void;
+  /** Called when workers may join, with the credential of those of this machine. */
+  onListening: (credential: string) => void;
 }
 
 /**
@@ -81,6 +82,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   checkWorkers(loaded.config, workers);
   checkFewest(workers, minWorkers);
   const dir = await RunDir.open(runDir);
+  let secrets: Secrets | null = null;
   try {
     const data = describeData(loaded);
     const resolved = await resolveRun(loaded, data, data, {
@@ -95,12 +97,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
+    secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
     const { recorder, progress } = await openRecorder(resolved, workers, dir, prometheusTargets, launcher);
-    const run = new Run(options, { ...resolved, rows: data.rows }, dir, recorder, progress);
+    const run = new Run(options, { ...resolved, rows: data.rows }, dir, secrets, recorder, progress);
     await run.listen();
     return run;
   } catch (error) {
+    secrets?.close(false);
     dir.release();
     throw error;
   }
@@ -116,6 +120,8 @@ export class Run {
   readonly #progress: RunProgress;
   readonly #state: RunState;
   readonly #sessions: Sessions;
+  readonly #secrets: Secrets;
+  #invite: Invite | null = null;
   readonly #ticker: NodeJS.Timeout;
   #finish: (exitCode: number) => void = () => {};
   #phase = '';
@@ -157,6 +163,7 @@ export class Run {
     options: CoordinatorOptions,
     resolved: ResolvedRun & { rows: number },
     dir: RunDir,
+    secrets: Secrets,
     recorder: Recorder,
     progress: RunProgress,
   ) {
@@ -167,6 +174,7 @@ export class Run {
     this.#options = options;
     this.#resolved = resolved;
     this.#dir = dir;
+    this.#secrets = secrets;
     this.#recorder = recorder;
     const { keep, keep_every: keepEvery, keep_best: keepBest } = config.checkpoint;
     const warn = (message: string) => recorder.note('warn', message);
@@ -196,9 +204,9 @@ export class Run {
       resumeStep: resolved.step,
     });
     this.#sessions = new Sessions({
-      token: options.token,
       workers,
       generation: () => this.#state.generation,
+      invite: (rules) => this.#invite?.(rules) ?? null,
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });
@@ -207,13 +215,21 @@ export class Run {
 
   async listen(): Promise<void> {
     try {
-      const address = await this.#sessions.listen(this.#options.listen);
+      const { network } = this.#options;
+      const address = await this.#sessions.listenLocally();
+      if (network !== null) {
+        const on = await listenOnNetwork(network, this.#sessions, this.#secrets);
+        this.#invite = on.invite;
+        this.#recorder.note('info', `workers of other machines join at ${on.address}`);
+      }
+      this.#secrets.publish(address);
       for (const note of [...this.#dir.notes, ...this.#resolved.notes]) this.#recorder.note('info', note);
       for (const warning of this.#resolved.warnings) this.#recorder.note('warn', warning);
       this.#handle({ type: 'listening' });
       this.#options.onListening(address);
     } catch (error) {
       clearInterval(this.#ticker);
+      await this.#sessions.close(0);
       await this.#recorder.close();
       throw error;
     }
@@ -521,6 +537,7 @@ export class Run {
       await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);
       if (this.#step > 0) await this.#publisher.close();
       await this.#recorder.close();
+      this.#secrets.close(this.#dir.begun);
       this.#dir.release();
     };
     close().then(

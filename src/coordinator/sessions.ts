@@ -1,31 +1,51 @@
 /**
  * The coordinator's gRPC server: turns the workers' messages into events, and sends messages to the workers.
  */
+import { X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
-import { Gate } from '../rpc/gate.js';
-import { Coordinator, type FromCoordinator, PROTOCOL, type WorkerMessage } from '../rpc/proto.js';
+import {
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  status,
+} from '@grpc/grpc-js';
+import { Listener, type NetworkSocket } from '../rpc/listener.js';
+import {
+  Coordinator,
+  type Credential,
+  type FromCoordinator,
+  type Invitation,
+  PROTOCOL,
+  type WorkerMessage,
+} from '../rpc/proto.js';
 import { controlOptions } from '../rpc/transport.js';
+import { identityOf } from '../security/identity.js';
+import type { TokenRules } from '../security/tokens.js';
 import { allPrintable } from '../text/printable.js';
 import { type Event, isCurrent, type MessageEvent } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
+type InviteCall = ServerUnaryCall<Invitation, Credential>;
 
 /** Time limit for the first message of a session. */
 const JOIN_MS = 10_000;
 /** A worker has one session. */
 const SESSIONS_PER_CONNECTION = 1;
+/** How long a credential may be valid. */
+const MOST_SECONDS = 30 * 86_400;
 const MAX_TEXT = 256;
 /** Longest text about a device; NCCL's unique id has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
 
 interface SessionsOptions {
-  /** The token that every connection must begin with. */
-  token: string;
   /** The most workers of the run. */
   workers: number;
   /** The current generation; messages of others are refused. */
   generation: () => number;
+  /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
+  invite: (rules: TokenRules) => string | null;
   /** Called for every event. */
   onEvent: (event: Event) => void;
   /** Called with a description of what was refused, for the log, at a limited rate. */
@@ -34,25 +54,33 @@ interface SessionsOptions {
 
 export class Sessions {
   readonly #options: SessionsOptions;
-  readonly #gate: Gate;
+  readonly #listener: Listener;
   readonly #server: Server;
   readonly #sessions = new Map<string, Session>();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    const { token, workers, onRefused } = options;
+    const { workers, onRefused } = options;
     const limits = { 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION };
     this.#server = new Server({ ...controlOptions, ...limits });
-    this.#server.addService(Coordinator.service, { Session: (session: Session) => this.#open(session) });
+    this.#server.addService(Coordinator.service, {
+      Session: (session: Session) => this.#open(session),
+      Invite: (call: InviteCall, answer: sendUnaryData<Credential>) => this.#invite(call, answer),
+    });
     const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     const admit = injector.injectConnection.bind(injector);
-    this.#gate = new Gate({ token, admit, onRefused });
-    this.#gate.expect(workers);
+    this.#listener = new Listener({ admit, onRefused });
+    this.#listener.expect(workers);
   }
 
-  /** Binds the server and returns its address. */
-  listen(address: string): Promise<string> {
-    return this.#gate.listen(address);
+  /** Listens within the machine and returns the address. */
+  listenLocally(): Promise<string> {
+    return this.#listener.listenLocally();
+  }
+
+  /** Listens on a network and returns the port. */
+  listen(socket: Omit<NetworkSocket, 'roles'>): Promise<number> {
+    return this.#listener.listen({ ...socket, roles: ['worker'] });
   }
 
   /** Sends to these workers, or to all (null). */
@@ -68,17 +96,38 @@ export class Sessions {
 
   /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
   async close(timeoutMs: number): Promise<void> {
-    const closed = this.#gate.close();
+    const closed = this.#listener.close();
     for (const session of this.#sessions.values()) session.end();
     this.#server.tryShutdown(() => {});
     await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
     this.#server.forceShutdown();
   }
 
+  #invite(call: InviteCall, answer: sendUnaryData<Credential>): void {
+    if (certifiedId(call) !== null) {
+      answer({ code: status.PERMISSION_DENIED, details: 'only the user of the run may invite workers' });
+      return;
+    }
+    const { worker, uses, seconds } = call.request;
+    if (uses < 1 || !(seconds > 0 && seconds <= MOST_SECONDS)) {
+      const details = `expected at least one use within ${MOST_SECONDS / 86_400} days`;
+      answer({ code: status.INVALID_ARGUMENT, details });
+      return;
+    }
+    try {
+      const line = this.#options.invite({ uses, seconds, worker: worker === '' ? null : worker });
+      if (line === null) {
+        answer({ code: status.FAILED_PRECONDITION, details: 'the run is for this machine alone' });
+      } else answer(null, { line });
+    } catch (error) {
+      answer({ code: status.RESOURCE_EXHAUSTED, details: (error as Error).message });
+    }
+  }
+
   #open(session: Session): void {
     let id: string | null = null;
     const timer = setTimeout(() => {
-      this.#gate.refused(`a connection from ${session.getPeer()} that did not join`);
+      this.#listener.refused(`a connection from ${session.getPeer()} that did not join`);
       refuse(session, status.DEADLINE_EXCEEDED, 'the first message did not come in time');
     }, JOIN_MS);
     const lost = (reason: string) => {
@@ -106,30 +155,34 @@ export class Sessions {
 
   /** The worker's id, or null if it was refused. */
   #join(session: Session, message: WorkerMessage): string | null {
-    const fault = this.#joinFault(message);
+    const fault = this.#joinFault(message, certifiedId(session));
     if (fault !== null) {
       const [code, details] = fault;
-      this.#gate.refused(`a connection from ${session.getPeer()}: ${details}`);
+      this.#listener.refused(`a connection from ${session.getPeer()}: ${details}`);
       refuse(session, code, details);
       return null;
     }
-    const { workerId: id, host, pid, dataAddress, sharedMemory } = message.join!;
+    const { workerId: id, protocol: _, ...join } = message.join!;
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
-    this.#options.onEvent({ type: 'joined', id, host, pid, dataAddress, sharedMemory });
+    this.#options.onEvent({ type: 'joined', id, ...join });
     return id;
   }
 
-  #joinFault({ join }: WorkerMessage): [code: status, details: string] | null {
+  /** @param certified The id in the worker's certificate; null within the machine. */
+  #joinFault({ join }: WorkerMessage, certified: string | null): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
-    const { protocol, workerId, host, dataAddress, sharedMemory } = join;
+    const { protocol, workerId, pid: _, ...texts } = join;
     if (protocol !== PROTOCOL) {
       const details = `protocol ${protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
       return [status.FAILED_PRECONDITION, details];
     }
-    const tooLong = [workerId, host, dataAddress, sharedMemory].some((text) => text.length > MAX_TEXT);
+    const tooLong = [workerId, ...Object.values(texts)].some((text) => text.length > MAX_TEXT);
     if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
+    if (certified !== null && workerId !== certified) {
+      return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
+    }
     return null;
   }
 
@@ -139,7 +192,7 @@ export class Sessions {
     if (event !== null && isCurrent(event, message.generation, generation)) this.#options.onEvent(event);
     // What was sent before the worker heard of the next generation is nobody's fault.
     else if (event === null || message.generation > generation)
-      this.#gate.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
+      this.#listener.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
 }
 
@@ -151,6 +204,12 @@ function eventOf(id: string, message: WorkerMessage): MessageEvent | null {
   for (const [key, text] of Object.entries(formed?.device ?? {}))
     Object.assign(formed!.device!, { [key]: text.slice(0, MAX_DEVICE) });
   return { type, id, [type]: message[type] } as unknown as MessageEvent;
+}
+
+/** The worker's id in the certificate with which it has connected; null within the machine, where there is none. */
+function certifiedId(call: Pick<Session, 'getAuthContext'>): string | null {
+  const raw = call.getAuthContext().sslPeerCertificate?.raw;
+  return raw === undefined ? null : identityOf(new X509Certificate(raw))!.id;
 }
 
 function refuse(session: Session, code: status, details: string): void {

@@ -21,16 +21,28 @@ export function loaded({ path }: Beginning): Omit<Sync, 'devices' | 'shared'> {
 
 /**
  * The newest committed state in memory: who holds it keeps it, and serves it to the others. Where nobody does,
- * the last checkpoint. A state that is older than that is of no use.
+ * the last checkpoint, from which those that see the run folder serve the others. A state that is older than that
+ * is of no use.
  *
  * @param held The step of the state that each member holds, by rank; null: it holds none.
+ * @param see Whether each member sees the run folder, by rank; one does at least.
  * @param committed The last committed step.
  */
-export function sourceOf(held: readonly (number | null)[], committed: number, beginning: Beginning): Source {
-  const { step: first } = beginning;
+export function sourceOf(
+  held: readonly (number | null)[],
+  see: readonly boolean[],
+  committed: number,
+  beginning: Beginning,
+): Source {
+  const { step: first, path } = beginning;
   const useful = held.filter((step) => step !== null && step <= committed && step >= first) as number[];
   if (useful.length === 0) {
-    return { step: first, syncs: held.map(() => loaded(beginning)) };
+    const readers = [...see.keys()].filter((rank) => see[rank]);
+    const received = { holders: { step: first, ranks: readers } };
+    return {
+      step: first,
+      syncs: see.map((sees) => (sees || path === '' ? loaded(beginning) : received)),
+    };
   }
   const step = Math.max(...useful);
   const ranks = [...held.keys()].filter((rank) => held[rank] === step);

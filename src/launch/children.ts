@@ -26,11 +26,14 @@ export async function startChild(
   [file, ...parameters]: readonly string[],
   environment: Readonly<Record<string, string>>,
   stdio: StdioOptions,
+  input = '',
 ): Promise<Child> {
   const env = { ...process.env, ...environment };
   // Messages keep numbers that JSON does not have, such as infinity.
   const child = spawn(file!, parameters, { detached: true, env, stdio, serialization: 'advanced' });
   await once(child, 'spawn');
+  // It may end before it has read anything.
+  child.stdin?.on('error', () => {}).end(input);
   const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   return { name, pid: child.pid!, process: child, exited };
 }

@@ -10,7 +10,6 @@ import { local } from './local.js';
 import type { Preflight } from './preflight.js';
 import {
   coordinatorProcess,
-  ENVIRONMENT,
   type LaunchOptions,
   type ProcessSpec,
   workerProcess,
@@ -25,11 +24,10 @@ export function dryRunData(run: LaunchOptions, launcher: Launcher, found: Prefli
   const { config, start, step, notes } = resolved;
   const { batch, schedule, data } = config;
   const samples = schedule.steps * batch.global;
-  const secrets = { [ENVIRONMENT.token]: 'TOKEN' };
   const processOf = (spec: ProcessSpec, by: Launcher) => ({
     name: spec.name,
     host: spec.host,
-    command: by.shellLine(spec, secrets),
+    command: by.shellLine(spec),
   });
   const ranges = assignSlots(slotCount(config), workersOf(run));
   return {
@@ -64,7 +62,7 @@ export function dryRunData(run: LaunchOptions, launcher: Launcher, found: Prefli
     })),
     processes: [
       processOf(coordinatorProcess(run), local),
-      ...ranges.map((_, rank) => processOf(workerProcess(run, rank, '127.0.0.1:PORT'), launcher)),
+      ...ranges.map((_, rank) => processOf(workerProcess(run, rank), launcher)),
     ],
     notes,
     warnings: found.warnings,

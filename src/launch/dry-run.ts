@@ -55,7 +55,7 @@ export function renderDryRun(
   };
   const commands = [
     '',
-    'commands (each run draws a new token; the coordinator prints its port; --inspect-port keeps SIGUSR1 from opening a debugger)',
+    'commands (the coordinator prints the credential, which the workers read from their input; --inspect-port keeps SIGUSR1 from opening a debugger)',
     ...planned.processes.flatMap(({ name, host, command }) => [`  # ${name}, on ${host}`, `  ${command}`]),
   ];
   return `${[

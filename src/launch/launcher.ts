@@ -1,14 +1,14 @@
 /** The ways in which a run's workers are started. The coordinator always runs beside `launch`. */
 import type { Child } from './children.js';
 import { local } from './local.js';
-import type { ProcessSpec, Secrets } from './processes.js';
+import type { ProcessSpec } from './processes.js';
 
 /** Starts processes; when, and what follows from their end, is decided in `supervise.ts`. */
 export interface Launcher {
-  /** Starts a process, or a local one that stands for it, with its output piped. */
-  start(spec: ProcessSpec, secrets: Secrets): Promise<Child>;
-  /** The same as a person would type it. */
-  shellLine(spec: ProcessSpec, secrets: Secrets): string;
+  /** Starts a process, or a local one that stands for it, with this as its input, and its output piped. */
+  start(spec: ProcessSpec, input: string): Promise<Child>;
+  /** The same as a person would type it, who then types the input. */
+  shellLine(spec: ProcessSpec): string;
 }
 
 export const LAUNCHERS = { local } satisfies Record<string, Launcher>;

@@ -1,7 +1,5 @@
 /** The processes of a run: what is started, where, and with which environment. */
-
-/** Any free port on loopback. */
-export const LOOPBACK = '127.0.0.1:0';
+import type { NetworkAddress } from '../coordinator/network-address.js';
 
 /** A run on this machine. */
 export interface LaunchOptions {
@@ -21,11 +19,13 @@ export interface LaunchOptions {
   allowDataChange?: boolean;
   /** Values of --set. */
   overrides: readonly string[];
+  /** Where workers of other machines may join; null: the run is for this machine alone. */
+  network: NetworkAddress | null;
   /** File for Prometheus' discovery; null: none. */
   prometheusTargets: string | null;
 }
 
-/** One process of a run. Secrets are not part of it. */
+/** One process of a run. What it reads from its standard input may be a secret, and is not part of it. */
 export interface ProcessSpec {
   /** "coordinator", "worker 1" */
   name: string;
@@ -35,10 +35,8 @@ export interface ProcessSpec {
   environment: Readonly<Record<string, string>>;
 }
 
-/** Environment variables that connect the processes of a run. Secrets are never on a command line. */
+/** Variables of the environment of a run's processes. Secrets are never there, nor on a command line. */
 export const ENVIRONMENT = {
-  token: 'ORCHESTRATOR_TOKEN',
-  coordinator: 'ORCHESTRATOR_COORDINATOR',
   /** The name under which a worker joins the run. */
   workerId: 'ORCHESTRATOR_WORKER_ID',
   /** The worker's rank on its node, named as in torchrun. */
@@ -48,9 +46,6 @@ export const ENVIRONMENT = {
   /** Where several nodes are one machine: the index of the worker on the machine, which selects its GPU. */
   gpu: 'ORCHESTRATOR_GPU',
 } as const;
-
-/** Secret variables, which every process of a run gets beside its own. */
-export type Secrets = Readonly<Record<typeof ENVIRONMENT.token, string>>;
 
 /**
  * V8 memory options of a process that receives gradients. With a small semi-space, short-lived received
@@ -73,12 +68,12 @@ export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
 }
 
 export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
-  const { configPath, runDir, resume, allowDataChange = false, overrides, prometheusTargets } = run;
+  const { configPath, runDir, resume, allowDataChange = false, overrides, network, prometheusTargets } = run;
   const options = {
     '--workers': String(workersOf(run)),
     '--run-dir': runDir,
     '--resume': resume,
-    '--listen': LOOPBACK,
+    ...(network === null ? {} : { '--listen': network.listen, '--advertise': network.advertise }),
     ...(run.minWorkers === 1 ? {} : { '--min-workers': String(run.minWorkers) }),
     ...(prometheusTargets === null ? {} : { '--prometheus-targets': prometheusTargets }),
   };
@@ -92,19 +87,14 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
   };
 }
 
-/**
- * The process of worker `index` of a run.
- *
- * @param address The coordinator's.
- */
-export function workerProcess(run: LaunchOptions, index: number, address: string): ProcessSpec {
+/** The process of worker `index` of a run. It reads its credential from its standard input. */
+export function workerProcess(run: LaunchOptions, index: number): ProcessSpec {
   const { nodes, workersPerNode, device } = run;
   return {
     name: `worker ${index}`,
     host: 'localhost',
-    command: [...program(WORKER_OPTIONS), 'worker'],
+    command: [...program(WORKER_OPTIONS), 'worker', '--credential', '-'],
     environment: {
-      [ENVIRONMENT.coordinator]: address,
       [ENVIRONMENT.workerId]: `local-${index}`,
       [ENVIRONMENT.localRank]: String(index % workersPerNode),
       [ENVIRONMENT.localWorldSize]: String(workersPerNode),

@@ -1,5 +1,4 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lossOf, progressOf } from '../coordinator/progress.js';
 import { EXIT, OrchestratorError } from '../errors.js';
@@ -26,9 +25,9 @@ import {
   prefixLines,
   sendMessage,
   signalGroup,
+  startChild,
 } from './children.js';
 import type { Launcher } from './launcher.js';
-import { local } from './local.js';
 import {
   coordinatorProcess,
   ENVIRONMENT,
@@ -38,6 +37,8 @@ import {
 } from './processes.js';
 import { Restarts } from './restarts.js';
 
+/** Time in which a worker that is started must have joined. */
+const START_SECONDS = 900;
 /** Time limit for the workers to exit after the coordinator has exited. */
 const SHUTDOWN_MS = 3_000;
 /**
@@ -50,7 +51,7 @@ const TOO_SOON =
 
 /** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice extends RelayMessage {
-  /** The address at which workers may join. */
+  /** Workers may join: the credential of those of this machine. */
   listening?: string;
   /** It has taken a signal to stop, and tells the user what follows. */
   stopping?: true;
@@ -66,7 +67,6 @@ export interface LauncherNotice {
 
 /** Runs to the end, and returns the exit code. */
 export async function superviseRun(run: LaunchOptions, launcher: Launcher): Promise<number> {
-  const secrets = { [ENVIRONMENT.token]: randomBytes(24).toString('hex') };
   const children: Child[] = [];
   const killAll = () => {
     for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
@@ -79,8 +79,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   const { unsaved, first } = stopOnSignals(children, print);
   suspendTogether(children, screen);
   try {
-    const streams = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
-    const coordinator = await local.start(coordinatorProcess(run), secrets, [...streams]);
+    const { name, command, environment } = coordinatorProcess(run);
+    const coordinator = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
     children.push(coordinator);
     coordinator.process.on('message', (notice: CoordinatorNotice) => screen.receive(notice));
     passLines(coordinator, print);
@@ -94,14 +94,14 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     const goesOn = () => isRunning(coordinator) && first() === null;
     /** Starts a worker, and again when it has died while the run goes on. */
     const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
-      const spec = workerProcess(run, index, address);
-      const worker = await launcher.start(spec, secrets);
+      const spec = workerProcess(run, index);
+      const workerId = spec.environment[ENVIRONMENT.workerId]!;
+      const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
       children.push(worker);
       prefixLines(worker, tell);
       worker.process.once('exit', (code, signal) => {
         const ended = { code, signal };
         const restart = goesOn() && hasDied(ended) ? restarts.next(performance.now()) : null;
-        const workerId = spec.environment[ENVIRONMENT.workerId]!;
         // The coordinator knows the rank, and whether the run was over.
         const notice: LauncherNotice = { exited: { workerId, exit: exitOf(ended), again: restart !== null } };
         sendMessage(coordinator, notice);
@@ -229,7 +229,19 @@ function suspendTogether(children: readonly Child[], screen: Screen): void {
   });
 }
 
-/** The coordinator's address, or null if it ended first (it has printed why). */
+/**
+ * The credential of a worker.
+ *
+ * @param local That of workers of the coordinator's machine.
+ */
+async function credentialOf({ network }: LaunchOptions, worker: string, local: string): Promise<string> {
+  if (network === null) return local;
+  // Members of other machines know it by a certificate.
+  const { invite } = await import('../rpc/invite.js');
+  return await invite(local, { uses: 1, seconds: START_SECONDS, worker });
+}
+
+/** The credential of workers of this machine, or null if the coordinator ended first (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
     coordinator.process.on('message', ({ listening }: CoordinatorNotice) => {

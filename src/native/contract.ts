@@ -132,6 +132,11 @@ export interface NativeAddon {
     seconds: number,
   ): Promise<number>;
   /**
+   * The process at the other end of a Unix socket, by its descriptor, as the kernel saw it when it connected or
+   * began to listen. The pid is 0 if this process cannot see that one, in another PID namespace. Throws ERR_TOKEN.
+   */
+  socketPeer(descriptor: number): { pid: number; user: number };
+  /**
    * Takes the kernel's lock of a file, by its descriptor, which must be open for writing; false: another process
    * holds it, or this one by another descriptor. It ends when the file is closed. Throws ERR_SYSTEM where the
    * file system has no locks.

@@ -15,11 +15,12 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
-import { connect as connectSocket, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
-import { Gate, presentToken, TokenRefused } from './gate.js';
-import { socketAddress } from './transport.js';
+import { WrongPeer } from '../security/identity.js';
+import { connectLink, type Link } from './links.js';
+import { Listener, type NetworkSocket } from './listener.js';
 
 /**
  * HTTP/2 window of the receiver, per stream and connection. With the default window of 64 KiB a stream drops
@@ -97,8 +98,6 @@ export class ServedCall {
 interface StreamServerOptions {
   /** "/package.Service/Method" */
   path: string;
-  /** The token that every connection must begin with. */
-  token: string;
   serve: (request: Buffer, call: ServedCall) => void;
   /** Gets what was refused and why, at a limited rate. */
   onRefused: (message: string) => void;
@@ -107,27 +106,32 @@ interface StreamServerOptions {
 /** Serves one server-streaming method. */
 export class StreamServer {
   readonly #options: StreamServerOptions;
-  readonly #gate: Gate;
+  readonly #listener: Listener;
   readonly #sessions = new Set<ServerHttp2Session>();
 
   constructor(options: StreamServerOptions) {
     this.#options = options;
-    const { token, onRefused } = options;
-    this.#gate = new Gate({ token, onRefused, admit: (socket) => this.#admit(socket) });
+    const { onRefused } = options;
+    this.#listener = new Listener({ onRefused, admit: (socket) => this.#admit(socket) });
   }
 
   /** Says how many clients may connect at the same time. */
   expect(clients: number): void {
-    this.#gate.expect(clients);
+    this.#listener.expect(clients);
   }
 
-  /** Binds to "host:port" or "unix-abstract:name" and returns the bound address. */
-  listen(address: string): Promise<string> {
-    return this.#gate.listen(address);
+  /** Listens within the machine and returns the address. */
+  listenLocally(): Promise<string> {
+    return this.#listener.listenLocally();
+  }
+
+  /** Listens on a network and returns the port. */
+  listen(socket: NetworkSocket): Promise<number> {
+    return this.#listener.listen(socket);
   }
 
   close(): void {
-    void this.#gate.close();
+    void this.#listener.close();
     for (const session of this.#sessions) session.destroy();
   }
 
@@ -282,19 +286,18 @@ export class PulledCall {
 export type StreamClient = Awaited<ReturnType<typeof connectStreams>>;
 
 /**
- * Connects to a StreamServer and presents the token; rejects if the server does not answer within `timeoutMs`,
- * which may be long, because its event loop may be busy, or when `abandoned` is aborted.
+ * Connects to a StreamServer; rejects if the server does not answer within `timeoutMs`, which may be long, because
+ * its event loop may be busy, or when `abandoned` is aborted.
  */
 export async function connectStreams(
-  address: string,
+  link: Link,
   path: string,
-  token: string,
   timeoutMs: number,
   abandoned: AbortSignal | null = null,
 ) {
   const timeout = AbortSignal.timeout(timeoutMs);
   const signal = abandoned === null ? timeout : AbortSignal.any([timeout, abandoned]);
-  const socket = await connectAdmitted(address, token, signal);
+  const socket = await connectAdmitted(link, signal);
   const session = connect('http://localhost', {
     createConnection: () => socket,
     maxSessionMemory: SESSION_MEGABYTES,
@@ -324,25 +327,17 @@ export async function connectStreams(
 }
 
 /**
- * A connection that has been admitted. A server that others flood with connections may drop this one, too, so
- * it is tried again, unless nobody listens or the token is wrong.
+ * A server that others flood with connections may drop this one, too, so it is tried again, unless nobody listens
+ * or somebody else does.
  */
-async function connectAdmitted(address: string, token: string, signal: AbortSignal): Promise<Socket> {
+async function connectAdmitted(link: Link, signal: AbortSignal): Promise<Socket> {
   for (;;) {
-    signal.throwIfAborted();
-    const socket = connectSocket({ ...socketAddress(address), noDelay: true });
-    const abort = () => socket.destroy(signal.reason as Error);
-    signal.addEventListener('abort', abort);
     try {
-      await once(socket, 'connect');
-      await presentToken(socket, token);
-      return socket;
+      return await connectLink(link, signal);
     } catch (error) {
-      const final = error instanceof TokenRefused || (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
+      const final = error instanceof WrongPeer || (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
       if (final || signal.aborted) throw error;
       await sleep(RETRY_MS, null, { signal });
-    } finally {
-      signal.removeEventListener('abort', abort);
     }
   }
 }

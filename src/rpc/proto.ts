@@ -17,6 +17,7 @@ const loaded = loadPackageDefinition(
 export const { Coordinator, Peer } = loaded.orchestrator.v1;
 
 export type { CoordinatorClient } from './generated/orchestrator/v1/Coordinator.js';
+export type { Credential } from './generated/orchestrator/v1/Credential.js';
 export type { DeviceRendezvous__Output as DeviceRendezvous } from './generated/orchestrator/v1/DeviceRendezvous.js';
 export type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
 export type { Formed__Output as Formed } from './generated/orchestrator/v1/Formed.js';
@@ -28,6 +29,7 @@ export type {
   FromWorker,
   FromWorker__Output as WorkerMessage,
 } from './generated/orchestrator/v1/FromWorker.js';
+export type { Invitation__Output as Invitation } from './generated/orchestrator/v1/Invitation.js';
 export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';
 export type { Orders__Output as Orders } from './generated/orchestrator/v1/Orders.js';
 export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/Prepared.js';

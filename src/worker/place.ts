@@ -2,23 +2,23 @@
 import { wantedExchange } from '../config/derived.js';
 import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
+import type { Link } from '../rpc/links.js';
 import type { CoordinatorMessage, Form } from '../rpc/proto.js';
+import type { Certified } from '../security/identity.js';
 import { type Collective, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
-import { GrpcCollective, type PeerServer } from './collective/grpc.js';
+import { GrpcCollective } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { reachMemory } from './collective/shared.js';
 import { faultPoint } from './fault-points.js';
+import type { Reachable } from './reachable.js';
 import { aborted } from './session.js';
 import { loadState, readiness, type WorkerRun } from './setup.js';
 import { receiveState, stateShare } from './state-transfer.js';
 import { train } from './train-loop.js';
 
-/** How a worker is reached by its peers. */
-export interface Reachable {
-  token: string;
-  peers: PeerServer;
-  /** Its shared memory; null: there is none. */
+interface Connections extends Reachable {
+  /** The worker's shared memory; null: there is none. */
   group: Group | null;
 }
 
@@ -32,13 +32,13 @@ type Sync = NonNullable<CoordinatorMessage['sync']>;
  */
 export async function takePart(
   worker: WorkerRun,
-  reachable: Reachable,
+  connections: Connections,
   form: Form,
   note: (text: string) => void,
 ): Promise<void> {
   const { config, welcome, engine, session, held, saver } = worker;
   const { regrouped, generation } = session;
-  const { group } = reachable;
+  const { group } = connections;
   const isFirst = form.rank === 0;
   const log = isFirst ? note : () => {};
   const isAlone = form.members.length === 1;
@@ -46,8 +46,12 @@ export async function takePart(
   const wanted = wantedExchange(config, welcome.workers);
   regrouped.addEventListener('abort', () => group?.abort(), { once: true });
   let collective: Collective = engineCollective(engine, false);
+  let hasState = () => {};
+  const isLoaded = new Promise<void>((resolve) => {
+    hasState = resolve;
+  });
   const connect = async () => {
-    if (!isAlone) collective = await connectPeers(worker, reachable, form);
+    if (!isAlone) collective = await connectPeers(worker, connections, form, isLoaded);
   };
   try {
     if (wanted !== 'shared') await connect();
@@ -75,6 +79,7 @@ export async function takePart(
         collective = await connectDevices(engine, sync.devices);
       }
     }
+    hasState();
     faultPoint('synced', generation);
     await engine.stateLoaded(held.step!);
     session.send({ ready: await readiness(worker, held.step!) });
@@ -87,23 +92,37 @@ export async function takePart(
   }
 }
 
+/** @param isLoaded Resolves when this worker has its state. */
 async function connectPeers(
   { config, engine, held, session }: WorkerRun,
-  { token, peers }: Reachable,
+  { addresses, own, peers }: Connections,
   form: Form,
+  isLoaded: Promise<void>,
 ): Promise<Collective> {
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
   return await GrpcCollective.connect({
     gradients: engine,
     layout: exchangeLayout(form.rank, slots, engine.layout().buckets, native().addInto),
     generation: session.generation,
-    token,
     server: peers,
-    addresses: form.members.map(({ dataAddress }) => dataAddress),
-    state: (step, share, shares) =>
-      held.step === step ? stateShare(engine, config.ema !== null, share, shares) : null,
+    links: form.members.map((member) => linkTo(member, addresses.machine, own)),
+    state: async (step, share, shares) => {
+      // A peer that cannot read the checkpoint gets what this worker reads from it.
+      await Promise.race([isLoaded, aborted(session.regrouped)]);
+      return held.step === step ? await stateShare(engine, config.ema !== null, share, shares) : null;
+    },
     signal: session.regrouped,
   });
+}
+
+function linkTo(
+  { id, machine, localAddress, dataAddress }: Form['members'][number],
+  here: string,
+  own: Certified | null,
+): Link {
+  if (own === null || machine === here) return { address: localAddress, proof: null };
+  const { run } = own.identity;
+  return { address: dataAddress, proof: { own, expected: { run, role: 'worker', id } } };
 }
 
 /** Gets the state from where the coordinator says: it is here, in the memory of peers, or in a checkpoint. */

@@ -1,15 +1,15 @@
 /** The worker process: it joins, builds its engine, and takes part in one generation after another. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { seesRunFolder } from '../coordinator/secrets.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { PROTOCOL } from '../rpc/proto.js';
-import { localAddress } from '../rpc/transport.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
-import { PeerServer } from './collective/grpc.js';
 import { offerSharedMemory } from './collective/shared.js';
 import { planFault } from './fault-points.js';
 import { takePart } from './place.js';
+import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
 import { aborted, CoordinatorSession, Stopped } from './session.js';
 import { buildSetup } from './setup.js';
@@ -22,11 +22,9 @@ const PEER_LOST_MS = 5_000;
 /** Time for the coordinator to end the session of a worker that has failed. */
 const REPORT_MS = 2_000;
 
-interface WorkerOptions {
-  /** host:port of the coordinator. */
-  coordinator: string;
-  token: string;
-  workerId: string;
+interface WorkerOptions extends Connecting {
+  /** How many workers of a run on a network share this machine. */
+  localWorkers: number;
 }
 
 /**
@@ -34,22 +32,20 @@ interface WorkerOptions {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
-  const { token } = options;
   planFault(options.workerId);
   /** The launcher forwards notes to the coordinator. */
   const note = (text: string) => void process.stderr.write(`${text}\n`);
-  // The session comes first: if its address is refused, no server may listen yet and keep this process alive.
-  const session = new CoordinatorSession(options.coordinator, token);
-  const peers = new PeerServer(token, (message) => note(`warn refused ${message}`));
-  const dataAddress = await peers.listen(localAddress());
+  const reachable = await becomeReachable(options, note);
+  const { id, coordinator, own, peers, addresses } = reachable;
+  const session = new CoordinatorSession(coordinator);
   const group = offerSharedMemory();
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
-      workerId: options.workerId,
+      workerId: id,
       host: hostname(),
       pid: process.pid,
-      dataAddress,
+      ...addresses,
       sharedMemory: group?.address ?? '',
     });
     peers.expect(welcome.workers);
@@ -58,15 +54,18 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {
-      const setup = await buildSetup(welcome);
+      // Workers of other machines have processors of their own.
+      const sharing = own === null ? welcome.workers : options.localWorkers;
+      const setup = await buildSetup(welcome, sharing);
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
-      session.send({ standby: {} });
+      const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
+      session.send({ standby: { withoutRunFolder } });
       for (;;) {
         const form = await session.formation();
         session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });
         try {
-          await takePart(worker, { token, peers, group }, form, note);
+          await takePart(worker, { ...reachable, group }, form, note);
         } catch (error) {
           await regroupedAfter(error as Error, session);
         }

@@ -2,6 +2,8 @@
 import { type ClientDuplexStream, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { channelTarget } from '../rpc/address.js';
+import { type Link, LinkCredentials } from '../rpc/links.js';
 import {
   Coordinator,
   type CoordinatorClient,
@@ -10,8 +12,7 @@ import {
   type FromWorker,
   type Welcome,
 } from '../rpc/proto.js';
-import { TokenCredentials } from '../rpc/token-credentials.js';
-import { controlOptions, splitLoopback } from '../rpc/transport.js';
+import { controlOptions } from '../rpc/transport.js';
 
 const HEARTBEAT_MS = 250;
 const CONNECT_MS = 30_000;
@@ -28,6 +29,13 @@ const channelOptions = {
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 1_000,
 };
+
+/** What the coordinator answers to a worker that it does not take. */
+const REFUSALS: ReadonlySet<status> = new Set([
+  status.FAILED_PRECONDITION,
+  status.ALREADY_EXISTS,
+  status.PERMISSION_DENIED,
+]);
 
 type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'form' | 'stop' | 'drain'>;
 
@@ -77,11 +85,10 @@ export class CoordinatorSession {
   #connecting: NodeJS.Timeout | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
 
-  constructor(address: string, token: string) {
-    splitLoopback(address);
+  constructor({ address, proof }: Link) {
     this.#address = address;
-    const credentials = new TokenCredentials(token, () => this.#close(this.#tokenRefused()));
-    this.#client = new Coordinator(address, credentials, channelOptions);
+    const credentials = new LinkCredentials(proof, (why) => this.#close(this.#stranger(why)));
+    this.#client = new Coordinator(channelTarget(address), credentials, channelOptions);
     this.over = new Promise((_, reject) => {
       this.#end = reject;
     });
@@ -211,16 +218,15 @@ export class CoordinatorSession {
     this.#regrouping.abort(error);
   }
 
-  #tokenRefused(): OrchestratorError {
+  #stranger(why: string): OrchestratorError {
     return new OrchestratorError(
       'ERR_TOKEN',
-      `The coordinator at ${this.#address} refused the join token`,
-      'ORCHESTRATOR_TOKEN must hold the token of this run',
+      `Whoever listens at ${this.#address} is not the coordinator: ${why}`,
     );
   }
 
   #lost(error: ServiceError | null): OrchestratorError {
-    if (error?.code === status.FAILED_PRECONDITION || error?.code === status.ALREADY_EXISTS) {
+    if (error !== null && REFUSALS.has(error.code)) {
       return new OrchestratorError(
         'ERR_PROTOCOL',
         `The coordinator at ${this.#address} refused this worker: ${error.details}`,

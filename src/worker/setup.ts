@@ -49,8 +49,12 @@ export interface Generation extends WorkerRun {
   collective: Collective;
 }
 
-/** Opens the data set and builds the engine, which stay across generations. The state is loaded later. */
-export async function buildSetup(welcome: Welcome) {
+/**
+ * Opens the data set and builds the engine, which stay across generations. The state is loaded later.
+ *
+ * @param sharing How many workers share the processors of this machine.
+ */
+export async function buildSetup(welcome: Welcome, sharing: number) {
   const config = parseConfig(welcome.configJson, "the coordinator's config");
   const segments = segmentsSchema.parse(JSON.parse(welcome.planJson));
   const dataset = await openRunData(config.data, segments.at(-1)!);
@@ -59,7 +63,7 @@ export async function buildSetup(welcome: Welcome) {
   plan.checkBatch(config.batch.global);
   /** Null on the CPU. */
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
-  const training = trainingEngine(config, dataset, hostOf(native()), welcome.workers, gpu?.ordinal ?? null);
+  const training = trainingEngine(config, dataset, hostOf(native()), sharing, gpu?.ordinal ?? null);
   const matmulPeak = config.telemetry.metrics_port === null ? 0 : await measureMatmulPeak(training);
   const engine = await native().createEngine(training.spec);
   const rows = await native().mapDataset(dataset.spec);

@@ -21,9 +21,7 @@ test('a dry run prints who gets what, and starts nothing', async () => {
   );
   expect(output).toMatch(/^disk {5}\S+ MiB a checkpoint, up to \d at once: \S+ MiB; .* are free$/m);
   expect(output).toMatch(/^rank 1 {3}slots 2-4 \(12 samples\), 1 thread, memory at least \d+ MiB$/m);
-  expect(output).toMatch(
-    /^ {2}ORCHESTRATOR_TOKEN=TOKEN \S+ .*coordinator test\/integration\/training.yaml --workers 2 /m,
-  );
+  expect(output).toMatch(/^ {2}\S+ .*coordinator test\/integration\/training.yaml --workers 2 /m);
   expect(existsSync(runDir)).toBe(false);
 });
 
@@ -59,11 +57,7 @@ test('a dry run prints the very commands and environments of the processes', asy
   const run = new Launched(runDir, 2, ...flags);
   await run.says('step 2/');
   const pids = [run.coordinator(), ...run.workers()];
-  const { ORCHESTRATOR_TOKEN, ORCHESTRATOR_COORDINATOR } = environmentOf(pids[1]!);
-  const printed = output
-    .replaceAll('ORCHESTRATOR_TOKEN=TOKEN', `ORCHESTRATOR_TOKEN=${ORCHESTRATOR_TOKEN}`)
-    .replaceAll('127.0.0.1:PORT', ORCHESTRATOR_COORDINATOR!)
-    .match(/(?<=^ {2})ORCHESTRATOR_TOKEN=.*$/gm);
+  const printed = output.match(/(?<=^ {2}# .* on localhost\n {2}).*$/gm);
   expect(pids.map(typed).sort()).toEqual(printed?.sort());
   expect(printed).toHaveLength(5);
   expect(output.match(/^ {2}# .*$/gm)).toEqual(

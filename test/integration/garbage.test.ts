@@ -1,14 +1,20 @@
 /** Any bytes on any port or socket of a run: an error to the sender, and the run goes on, bit for bit. */
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { socketAddress } from '../../src/rpc/transport.js';
+import { socketAddress } from '../../src/rpc/address.js';
+import { invite } from '../../src/rpc/invite.js';
+import { connectLink } from '../../src/rpc/links.js';
+import { PROTOCOL } from '../../src/rpc/proto.js';
+import { parseCredential, type RemoteCredential } from '../../src/security/credential.js';
+import { enrol } from '../../src/security/enrolment.js';
+import type { Certified, Identity } from '../../src/security/identity.js';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
 import { GARBAGE, noise } from '../support/garbage.js';
-import { ends, environmentOf, fingerprint, Launched, launch, readLines } from '../support/launched.js';
+import { ends, fingerprint, Launched, launch, readLines } from '../support/launched.js';
 
 /** Several times as many as are done while garbage is thrown. */
 const STEPS = FULL ? 150 : 80;
@@ -45,27 +51,44 @@ async function answerTo(socket: Socket, bytes: Buffer): Promise<string> {
   return answer;
 }
 
-/** A connection of somebody who has the token. */
-async function openWithToken(address: string, token: string): Promise<Socket> {
-  const socket = await open(address);
-  socket.write(`orchestrator ${createHash('sha256').update(token).digest('hex')}\n`);
-  await once(socket, 'readable');
-  expect(String(socket.read(3))).toBe('ok\n');
+/** Nothing, or a record of TLS that says why (RFC 8446, section 5.1). */
+const isAlert = (answer: string) => answer === '' || (answer.charCodeAt(0) === 21 && answer.length === 7);
+
+/** A connection of somebody who has a certificate of the run. */
+async function openWith(address: string, own: Certified, expected: Identity): Promise<Socket> {
+  const socket = await connectLink({ address, proof: { own, expected } }, AbortSignal.timeout(30_000));
+  socket.on('error', () => {});
   return socket;
+}
+
+/** The certificate of a process that was invited. */
+async function enrolAt(local: string): Promise<{ own: Certified; control: string }> {
+  const line = await invite(local, { uses: 1, seconds: 60, worker: null });
+  const credential = parseCredential(line, 'the answer') as RemoteCredential;
+  const socket = await open(credential.address);
+  const { own } = await enrol(credential, { worker: 'garbage', protocol: PROTOCOL, socket });
+  return { own, control: credential.address };
 }
 
 test('a run under fire: every sender gets an answer, scrapes are served, and the bits are the same', async () => {
   const reference = join(folder, 'undisturbed');
   expect(await launch(reference, 1, ...SETS)).toMatchObject({ code: 0 });
 
-  const run = new Launched(join(folder, 'disturbed'), 2, ...SETS);
+  const flags = ['--nproc-per-node', '2', '--listen', '127.0.0.1:0'];
+  const run = new Launched(join(folder, 'disturbed'), 1, ...SETS, ...flags);
   await run.says('step 2/');
-  const { ORCHESTRATOR_COORDINATOR: control, ORCHESTRATOR_TOKEN: token } = environmentOf(run.workers()[0]!);
+  const local = readFileSync(join(run.runDir, 'secrets', 'credential'), 'utf8');
+  const { own, control } = await enrolAt(local);
   const metrics = /metrics at http:\/\/(\S+)\/metrics/.exec(run.output)![1]!;
   const [generation] = readLines(join(run.runDir, 'journal.jsonl')) as {
-    workers: { dataAddress: string }[];
+    workers: { id: string; dataAddress: string; localAddress: string }[];
   }[];
-  const data = generation!.workers.map(({ dataAddress }) => dataAddress);
+  const { workers } = generation!;
+  const [{ id, dataAddress: data, localAddress }] = workers as [(typeof workers)[number]];
+  /** Within the machine, processes of the same user reach HTTP/2 and gRPC. */
+  const trusting = [local, localAddress];
+  /** So do workers of the run, over a network. */
+  const expected: Identity = { run: own.identity.run, role: 'worker', id };
 
   const scrape = async () => {
     const response = await fetch(`http://${metrics}/metrics`);
@@ -74,26 +97,27 @@ test('a run under fire: every sender gets an answer, scrapes are served, and the
   };
   const all = [...GARBAGE, ...Array.from({ length: NOISE }, (_, i) => [`noise ${i}`, noise(i)] as const)];
   // Some connections send something, or nothing, and stay.
-  const lingering = await Promise.all([metrics, control!, ...data].map(open));
+  const lingering = await Promise.all([metrics, control, data, ...trusting].map(open));
   for (const [i, socket] of lingering.entries()) if (i % 2 === 0) socket.write('o');
   for (const [name, bytes] of all) {
     const at = (address: string) => open(address).then((socket) => answerTo(socket, bytes));
-    const [scraped, ...gated] = await Promise.all([at(metrics), ...[control!, ...data].map(at)]);
+    const [scraped, ...gated] = await Promise.all([at(metrics), ...[control, data].map(at)]);
     expect(scraped, name).toMatch(/^(HTTP\/1\.1 [2345]\d\d |$)/);
     if (name === 'HTTP/1: CONNECT') expect(scraped).toMatch(/^HTTP\/1\.1 405 /);
-    for (const answer of gated) expect(answer, name).toMatch(/^(HTTP\/1\.1 403 |$)/);
-    // Those who have the token reach HTTP/2 and gRPC. Not all of them are sent away.
-    for (const address of [control!, data[0]!]) {
-      const socket = await openWithToken(address, token!);
+    // An alert of TLS at most.
+    for (const answer of gated) expect(answer, name).toSatisfy(isAlert);
+    const inside = [...trusting.map((address) => open(address)), openWith(data, own, expected)];
+    // Not all of them are sent away.
+    for (const socket of await Promise.all(inside)) {
       socket.resume();
       socket.end(bytes);
       lingering.push(socket);
     }
-    for (const address of [metrics, control!]) (await open(address)).resetAndDestroy();
+    for (const address of [metrics, control]) (await open(address)).resetAndDestroy();
     await scrape();
   }
   const crowd = await Promise.all(
-    Array.from({ length: 200 }, (_, i) => open([metrics, control!, ...data][i % 4]!)),
+    Array.from({ length: 200 }, (_, i) => open([metrics, control, data, local][i % 4]!)),
   );
   await scrape();
   for (const socket of [...lingering, ...crowd]) socket.destroy();

@@ -341,12 +341,10 @@ describe('before the first step', () => {
     await new Promise((resolve) => silent.once('listening', resolve));
     const { port } = silent.address() as { port: number };
     const connected = new Promise((resolve) => silent.once('connection', resolve));
-    const env = {
-      ...process.env,
-      ORCHESTRATOR_COORDINATOR: `127.0.0.1:${port}`,
-      ORCHESTRATOR_TOKEN: 'token',
-    };
-    const worker = spawn(process.execPath, [MAIN, 'worker'], { env, stdio: 'inherit' });
+    const worker = spawn(process.execPath, [MAIN, 'worker', '--credential', '-'], {
+      stdio: ['pipe', 'inherit', 'inherit'],
+    });
+    worker.stdin!.end(`orch1.${'A'.repeat(43)}.${'0'.repeat(64)}@127.0.0.1:${port}`);
     const ended = new Promise((resolve) => worker.once('exit', (code) => resolve(code)));
     await connected;
     worker.kill('SIGTERM');

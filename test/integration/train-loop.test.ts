@@ -38,7 +38,7 @@ async function trained(
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
   const planJson = await planFor(config);
-  const setup = await buildSetup({ configJson, workers: 1, runDir, planJson });
+  const setup = await buildSetup({ configJson, workers: 1, runDir, planJson }, 1);
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, false, () => {});
   await setup.engine.stateLoaded(0);
@@ -51,7 +51,8 @@ async function trained(
     regrouped: new AbortController().signal,
     next: async () => ({ step: ++step, validate: false, ...(await commit(messages)) }),
   } as unknown as CoordinatorSession;
-  const member = { dataAddress: '', firstSlot: 0, endSlot: slotCount(config), sharedMemory: '' };
+  const addresses = { dataAddress: '', localAddress: '', machine: '', sharedMemory: '' };
+  const member = { id: 'a', ...addresses, firstSlot: 0, endSlot: slotCount(config) };
   const form = { members: [member], rank: 0 };
   const start = { step: 0, validate: false, checkpoint: false, stop: false };
   const collective = engineCollective(setup.engine, false);
@@ -102,7 +103,7 @@ test('a data set that is not that of the plan is refused before anything is buil
   const config = loadConfig(TRAINING, []);
   const [segment] = JSON.parse(await planFor(config));
   const planJson = JSON.stringify([{ ...segment, datasetHash: '0'.repeat(64) }]);
-  const built = buildSetup({ configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson });
+  const built = buildSetup({ configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson }, 1);
   await expect(built).rejects.toMatchObject({
     code: 'ERR_PLAN',
     message: expect.stringContaining(`its hash is ${segment.datasetHash}, the run's is 000`),

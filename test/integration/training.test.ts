@@ -1,21 +1,21 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
-import {
-  allDead,
-  ends,
-  environmentOf,
-  fingerprint,
-  isAlive,
-  Launched,
-  launch,
-  readLines,
-} from '../support/launched.js';
-import { MAIN, orchestratorIn, withoutTimes } from '../support/program.js';
+import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import { MAIN, orchestrator, orchestratorIn, withoutTimes } from '../support/program.js';
 
 const STEPS = 24;
 const folder = temporaryFolder();
@@ -286,29 +286,60 @@ test('a record that cannot be written ends the run, and the coordinator says wha
 });
 
 describe('refusals', () => {
-  test('a worker with a wrong token, and a second run in the same folder', async () => {
-    const runDir = join(folder, 'joined');
-    const run = new Launched(runDir, 1, '--set', 'schedule.steps=100000');
+  test('a worker without a credential of the run, and a second run in the same folder', async () => {
+    const run = new Launched(
+      join(folder, 'token'),
+      1,
+      '--set',
+      'schedule.steps=100000',
+      '--listen',
+      '127.0.0.1:0',
+    );
     await run.says('step 2/');
-    const { ORCHESTRATOR_COORDINATOR } = environmentOf(run.workers()[0]!);
-    const env = { ORCHESTRATOR_COORDINATOR, ORCHESTRATOR_TOKEN: 'guess' };
-    const { status, stderr } = orchestratorIn({ env }, 'worker');
-    expect(status).toBe(1);
-    expect(stderr).toMatch(/^error ERR_TOKEN: The coordinator at 127\.0\.0\.1:\d+ refused the join token/);
-    await run.says('wrong token');
-    expect(await launch(runDir, 1)).toMatchObject({
+    const invited = orchestrator('invite', run.runDir).stdout;
+    const worker = (input: string) => orchestratorIn({ input }, 'worker', '--credential', '-');
+    // Of the same length.
+    expect(worker(invited.replace(/\.[^.]+\./, `.${'A'.repeat(43)}.`))).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(
+        /^error ERR_TOKEN: The coordinator at 127\.0\.0\.1:\d+ refused this worker: this run has issued no such token/,
+      ),
+    });
+    await run.says('no such token');
+    expect(worker('guess')).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^error ERR_TOKEN: standard input holds no credential/),
+    });
+    const alone = new Launched(join(folder, 'uninvited'), 1, '--set', 'schedule.steps=100000');
+    await alone.says('step 2/');
+    expect(orchestrator('invite', alone.runDir)).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('No worker can be invited: the run is for this machine alone'),
+    });
+    expect(await launch(alone.runDir, 1)).toMatchObject({
       code: 1,
       output: expect.stringContaining('ERR_RUN_LOCKED'),
     });
-    run.process.kill('SIGTERM');
+    // Secrets are in no place where others look.
+    const [, token] = invited.split('.');
+    for (const pid of [run.process.pid!, run.coordinator(), ...run.workers()]) {
+      for (const file of ['cmdline', 'environ']) {
+        expect(readFileSync(`/proc/${pid}/${file}`, 'latin1')).not.toContain(token);
+        expect(readFileSync(`/proc/${pid}/${file}`, 'latin1')).not.toContain('orch1.');
+      }
+    }
+    const secrets = join(run.runDir, 'secrets');
+    expect(statSync(secrets).mode & 0o777).toBe(0o700);
+    for (const name of readdirSync(secrets)) {
+      expect(statSync(join(secrets, name)).mode & 0o777, name).toBe(0o600);
+      expect(readFileSync(join(secrets, name), 'latin1')).not.toContain(token);
+    }
+    for (const one of [run, alone]) one.process.kill('SIGTERM');
     await ends(run.outcome, 143);
-  });
-
-  test('a worker for a coordinator on another machine', () => {
-    const env = { ORCHESTRATOR_COORDINATOR: '192.0.2.1:5000', ORCHESTRATOR_TOKEN: 'token' };
-    const { status, stderr } = orchestratorIn({ env }, 'worker');
-    expect(stderr).toContain('error ERR_USAGE: Address 192.0.2.1:5000 is not on loopback');
-    expect(status).toBe(2);
+    await ends(alone.outcome, 143);
+    expect(existsSync(join(alone.runDir, 'secrets'))).toBe(false);
+    expect(readFileSync(join(run.runDir, 'run.log'), 'utf8')).not.toMatch(/orch1\.|PRIVATE KEY/);
+    expect(readdirSync(secrets).sort()).toEqual(['authority.key', 'authority.pem', 'tokens.jsonl']);
   });
 
   test('a new run where checkpoints lie', async () => {

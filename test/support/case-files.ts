@@ -134,9 +134,18 @@ class Script {
     switch (command) {
       case 'join':
         this.#held.delete(id);
-        return { type: 'joined', id, host: id, pid: 1, dataAddress: id, sharedMemory: '' };
+        return {
+          type: 'joined',
+          id,
+          host: id,
+          pid: 1,
+          dataAddress: id,
+          localAddress: '',
+          machine: '',
+          sharedMemory: '',
+        };
       case 'standby':
-        return { type: 'standby', id, standby: {} };
+        return { type: 'standby', id, standby: { withoutRunFolder: false } };
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
         const holds = what !== 'nothing' && held !== null;

@@ -8,5 +8,7 @@ export const JOIN = {
   host: 'h',
   pid: 7,
   dataAddress: '127.0.0.1:1',
+  localAddress: 'unix-abstract:a',
+  machine: 'm',
   sharedMemory: '',
 } satisfies FromWorker['join'];

@@ -12,6 +12,8 @@ export interface Ended {
 }
 
 export interface Surroundings {
+  /** What it reads from its standard input. */
+  input?: string;
   cwd?: string;
   /** Beside the environment of the tests. */
   env?: NodeJS.ProcessEnv;
@@ -24,12 +26,13 @@ export function orchestrator(...parameters: string[]): Ended {
 }
 
 export function orchestratorIn(
-  { cwd, env, node = process.execPath }: Surroundings,
+  { cwd, env, input, node = process.execPath }: Surroundings,
   ...parameters: string[]
 ): Ended {
   const { status, stdout, stderr } = spawnSync(node, [MAIN, ...parameters], {
     encoding: 'utf8',
     ...(cwd === undefined ? {} : { cwd }),
+    ...(input === undefined ? {} : { input }),
     env: { ...process.env, ...env },
     // A program that does not end fails its test.
     timeout: 300_000,

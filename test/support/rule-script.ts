@@ -69,12 +69,12 @@ export class Script {
   }
 
   join(id: string): Action[] {
-    const addresses = { dataAddress: `${id}:1`, sharedMemory: `m/${id}` };
+    const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: `m/${id}` };
     return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses });
   }
 
-  standby(id: string): Action[] {
-    return this.event({ type: 'standby', id, standby: {} });
+  standby(id: string, withoutRunFolder = false): Action[] {
+    return this.event({ type: 'standby', id, standby: { withoutRunFolder } });
   }
 
   /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */

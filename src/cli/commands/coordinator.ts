@@ -3,12 +3,11 @@ import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
-import { ENVIRONMENT, LOOPBACK } from '../../launch/processes.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
 import type { Send } from '../../telemetry/relay.js';
-import { requireVariable, workerCount } from '../arguments.js';
-import { configArgument } from '../options.js';
+import { advertisedHost, listenAddress, workerCount } from '../arguments.js';
+import { configArgument, networkOf, seenFrom } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
 
 interface CoordinatorCommandOptions {
@@ -17,7 +16,8 @@ interface CoordinatorCommandOptions {
   runDir: string;
   resume: string;
   allowDataChange: boolean;
-  listen: string;
+  listen?: string;
+  advertise?: string;
   prometheusTargets?: string;
   set: string[];
 }
@@ -32,41 +32,53 @@ export function register(program: Command): void {
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--allow-data-change', 'go on with a data set that was corrected or extended', false)
-    .option('--listen <host:port>', 'address for the workers; on loopback', LOOPBACK)
+    .option('--listen <host:port>', 'address for workers of other machines (default: none)', listenAddress)
+    .option(
+      '--advertise <host>',
+      'host under which they reach it (default: that of --listen)',
+      advertisedHost,
+    )
     .option('--prometheus-targets <file>', "file for Prometheus' file-based discovery")
-    .action(async (configPath: string, { set, prometheusTargets, ...options }: CoordinatorCommandOptions) => {
-      ignoreOutputErrors();
-      let run: Run | null = null;
-      onStopSignals((signal) => {
-        // Until there is a run, there is nothing to save.
-        if (run === null) stopEarly(signal);
-        run.stop(signal);
-        tell({ stopping: true });
-      });
-      const { startCoordinator } = await import('../../coordinator/run.js');
-      run = await startCoordinator({
-        ...options,
-        minWorkers: options.minWorkers ?? 1,
-        loaded: loadConfigWithSources(configPath, set),
-        prometheusTargets: prometheusTargets ?? null,
-        token: requireVariable(ENVIRONMENT.token),
-        launcher: process.send === undefined ? null : toLauncher,
-        onListening: (address) => {
-          if (process.send) tell({ listening: address });
-          else process.stdout.write(`listening on ${address}\n`);
-        },
-      });
-      if (run === null) process.exit(EXIT.done);
-      const started = run;
-      process.on('message', ({ exited, output }: LauncherNotice) => {
-        if (exited) started.workerExited(exited.workerId, exited.exit, exited.again);
-        if (output !== undefined) started.workerOutput(output);
-      });
-      const abandoned = () => started.stop('SIGTERM', 'the launcher has ended');
-      if (process.connected === false) abandoned();
-      else process.once('disconnect', abandoned);
-      process.exit(await started.done);
-    });
+    .action(
+      async (
+        configPath: string,
+        { set, prometheusTargets, listen, advertise, ...options }: CoordinatorCommandOptions,
+      ) => {
+        ignoreOutputErrors();
+        let run: Run | null = null;
+        onStopSignals((signal) => {
+          // Until there is a run, there is nothing to save.
+          if (run === null) stopEarly(signal);
+          run.stop(signal);
+          tell({ stopping: true });
+        });
+        const network = networkOf(listen, advertise);
+        const { startCoordinator } = await import('../../coordinator/run.js');
+        run = await startCoordinator({
+          ...options,
+          runDir: seenFrom(network, options.runDir),
+          minWorkers: options.minWorkers ?? 1,
+          loaded: loadConfigWithSources(configPath, set),
+          prometheusTargets: prometheusTargets ?? null,
+          network,
+          launcher: process.send === undefined ? null : toLauncher,
+          onListening: (credential) => {
+            if (process.send) tell({ listening: credential });
+            else process.stdout.write(`credential of workers of this machine: ${credential}\n`);
+          },
+        });
+        if (run === null) process.exit(EXIT.done);
+        const started = run;
+        process.on('message', ({ exited, output }: LauncherNotice) => {
+          if (exited) started.workerExited(exited.workerId, exited.exit, exited.again);
+          if (output !== undefined) started.workerOutput(output);
+        });
+        const abandoned = () => started.stop('SIGTERM', 'the launcher has ended');
+        if (process.connected === false) abandoned();
+        else process.once('disconnect', abandoned);
+        process.exit(await started.done);
+      },
+    );
 }
 
 /** A launcher that has ended takes nothing, which is no error: "disconnect" follows. */

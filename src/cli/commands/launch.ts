@@ -16,6 +16,8 @@ import { forecastRunTime } from '../../planning/run-time.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkFewest, checkWorkers } from '../../step/assignment.js';
 import {
+  advertisedHost,
+  listenAddress,
   memorySize,
   type NodeRange,
   nodeRange,
@@ -23,7 +25,14 @@ import {
   wholeNumber,
   workerCount,
 } from '../arguments.js';
-import { configArgument, type WorkersFlags, workersPerNode, workersPerNodeOption } from '../options.js';
+import {
+  configArgument,
+  networkOf,
+  seenFrom,
+  type WorkersFlags,
+  workersPerNode,
+  workersPerNodeOption,
+} from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
@@ -42,6 +51,8 @@ interface LaunchFlags extends Pick<WorkersFlags, 'nprocPerNode'> {
   dryRun?: true;
   json?: true;
   cache: boolean;
+  listen?: string;
+  advertise?: string;
   prometheusTargets?: string;
 }
 
@@ -81,6 +92,16 @@ export function register(program: Command): void {
       'memory available to the run, such as 24GiB (default: that of this machine and its control group)',
       memorySize,
     )
+    .option(
+      '--listen <host:port>',
+      'let workers of other machines join, over TLS, at this address of this machine; `invite` prints what they need',
+      listenAddress,
+    )
+    .option(
+      '--advertise <host>',
+      'host under which they reach this machine (default: that of --listen)',
+      advertisedHost,
+    )
     .option('--no-cache', 'compute the identity of the data set anew, whatever the cache holds')
     .option(
       '--prometheus-targets <file>',
@@ -95,7 +116,12 @@ export function register(program: Command): void {
           'A run writes its numbers into metrics.jsonl; `orchestrator status RUN --json` prints its state';
         throw new OrchestratorError('ERR_USAGE', '--json needs --dry-run', hint);
       }
-      const loaded = loadConfigWithSources(configPath, flags.set);
+      const network = networkOf(flags.listen, flags.advertise);
+      const given = loadConfigWithSources(configPath, flags.set);
+      // Workers of other machines hold the whole state, too.
+      const isGrpc = network !== null && given.config.exchange === 'auto';
+      const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
+      const loaded = isGrpc ? loadConfigWithSources(configPath, overrides) : given;
       const { config } = loaded;
       const { nodes, nprocPerNode, maxRestarts } = flags;
       const perNode = await workersPerNode(native(), config, {
@@ -105,6 +131,13 @@ export function register(program: Command): void {
       const workers = nodes.max * perNode;
       const { minWorkers = nodes.min === null ? 1 : nodes.min * perNode } = flags;
       checkFewest(workers, minWorkers);
+      if (network !== null && nodes.max > 1) {
+        throw new OrchestratorError(
+          'ERR_USAGE',
+          '--nodes with --listen: the nodes that `launch` starts are all this machine',
+          'Use --nproc-per-node for the workers of this machine; those of others join with what `invite` prints',
+        );
+      }
       const options: LaunchOptions = {
         nodes: nodes.max,
         workersPerNode: perNode,
@@ -112,10 +145,11 @@ export function register(program: Command): void {
         maxRestarts,
         device: config.device,
         configPath,
-        runDir: flags.runDir ?? join('runs', config.name),
+        runDir: seenFrom(network, flags.runDir ?? join('runs', config.name)),
         resume: flags.resume,
         allowDataChange: flags.allowDataChange === true,
-        overrides: flags.set,
+        overrides,
+        network,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
       const { memory = null, dryRun: dry = false } = flags;

@@ -5,6 +5,7 @@ import type { Applied as _orchestrator_v1_Applied, Applied__Output as _orchestra
 import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, AttentionStatistic__Output as _orchestrator_v1_AttentionStatistic__Output } from './orchestrator/v1/AttentionStatistic.js';
 import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from './orchestrator/v1/Chunk.js';
 import type { CoordinatorClient as _orchestrator_v1_CoordinatorClient, CoordinatorDefinition as _orchestrator_v1_CoordinatorDefinition } from './orchestrator/v1/Coordinator.js';
+import type { Credential as _orchestrator_v1_Credential, Credential__Output as _orchestrator_v1_Credential__Output } from './orchestrator/v1/Credential.js';
 import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from './orchestrator/v1/DeviceRendezvous.js';
 import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from './orchestrator/v1/Drain.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from './orchestrator/v1/Failure.js';
@@ -17,6 +18,7 @@ import type { Heartbeat as _orchestrator_v1_Heartbeat, Heartbeat__Output as _orc
 import type { Held as _orchestrator_v1_Held, Held__Output as _orchestrator_v1_Held__Output } from './orchestrator/v1/Held.js';
 import type { Holders as _orchestrator_v1_Holders, Holders__Output as _orchestrator_v1_Holders__Output } from './orchestrator/v1/Holders.js';
 import type { Initialise as _orchestrator_v1_Initialise, Initialise__Output as _orchestrator_v1_Initialise__Output } from './orchestrator/v1/Initialise.js';
+import type { Invitation as _orchestrator_v1_Invitation, Invitation__Output as _orchestrator_v1_Invitation__Output } from './orchestrator/v1/Invitation.js';
 import type { Join as _orchestrator_v1_Join, Join__Output as _orchestrator_v1_Join__Output } from './orchestrator/v1/Join.js';
 import type { Keep as _orchestrator_v1_Keep, Keep__Output as _orchestrator_v1_Keep__Output } from './orchestrator/v1/Keep.js';
 import type { Leave as _orchestrator_v1_Leave, Leave__Output as _orchestrator_v1_Leave__Output } from './orchestrator/v1/Leave.js';
@@ -50,6 +52,7 @@ export interface ProtoGrpcType {
       AttentionStatistic: MessageTypeDefinition<_orchestrator_v1_AttentionStatistic, _orchestrator_v1_AttentionStatistic__Output>
       Chunk: MessageTypeDefinition<_orchestrator_v1_Chunk, _orchestrator_v1_Chunk__Output>
       Coordinator: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_CoordinatorClient> & { service: _orchestrator_v1_CoordinatorDefinition }
+      Credential: MessageTypeDefinition<_orchestrator_v1_Credential, _orchestrator_v1_Credential__Output>
       DeviceRendezvous: MessageTypeDefinition<_orchestrator_v1_DeviceRendezvous, _orchestrator_v1_DeviceRendezvous__Output>
       Drain: MessageTypeDefinition<_orchestrator_v1_Drain, _orchestrator_v1_Drain__Output>
       Failure: MessageTypeDefinition<_orchestrator_v1_Failure, _orchestrator_v1_Failure__Output>
@@ -62,6 +65,7 @@ export interface ProtoGrpcType {
       Held: MessageTypeDefinition<_orchestrator_v1_Held, _orchestrator_v1_Held__Output>
       Holders: MessageTypeDefinition<_orchestrator_v1_Holders, _orchestrator_v1_Holders__Output>
       Initialise: MessageTypeDefinition<_orchestrator_v1_Initialise, _orchestrator_v1_Initialise__Output>
+      Invitation: MessageTypeDefinition<_orchestrator_v1_Invitation, _orchestrator_v1_Invitation__Output>
       Join: MessageTypeDefinition<_orchestrator_v1_Join, _orchestrator_v1_Join__Output>
       Keep: MessageTypeDefinition<_orchestrator_v1_Keep, _orchestrator_v1_Keep__Output>
       Leave: MessageTypeDefinition<_orchestrator_v1_Leave, _orchestrator_v1_Leave__Output>

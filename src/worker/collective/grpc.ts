@@ -16,6 +16,7 @@ import {
   type StreamClient,
   StreamServer,
 } from '../../rpc/grpc-stream.js';
+import type { Link } from '../../rpc/links.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { PullShare } from '../state-transfer.js';
 import type { Collective, Gradients } from './collective.js';
@@ -34,14 +35,14 @@ export class PeerServer extends StreamServer {
   #serve: Serve | null = null;
 
   /** @param onRefused Gets what was refused and why, at a limited rate. */
-  constructor(token: string, onRefused: (message: string) => void) {
+  constructor(onRefused: (message: string) => void) {
     const serve = (bytes: Buffer, call: ServedCall) => {
       if (this.#serve === null) return call.end(status.FAILED_PRECONDITION, 'no generation is formed');
       this.#serve(requestDeserialize(bytes), call).catch((error: Error) =>
         call.end(status.ABORTED, error.message),
       );
     };
-    super({ path, token, serve, onRefused });
+    super({ path, serve, onRefused });
   }
 
   attach(serve: Serve | null): void {
@@ -53,15 +54,14 @@ interface GrpcCollectiveOptions {
   gradients: Gradients;
   layout: ExchangeLayout;
   generation: number;
-  token: string;
   server: PeerServer;
-  /** Data addresses of all workers by rank; this worker's own is not used. */
-  addresses: readonly string[];
+  /** How each worker is reached, by rank; this worker's own is not used. */
+  links: readonly Link[];
   /**
    * A share of the state that this worker holds after a step; null if it holds another one. It must not change
    * before the first step of the generation.
    */
-  state: (step: number, share: number, shares: number) => Promise<readonly Float32Array[]> | null;
+  state: (step: number, share: number, shares: number) => Promise<readonly Float32Array[] | null> | null;
   /** Ends connecting, and everything else. */
   signal: AbortSignal;
 }
@@ -80,14 +80,14 @@ export class GrpcCollective implements Collective {
     this.#options = options;
   }
 
-  /** Connects to the data addresses of all peers. */
+  /** Connects to all peers. */
   static async connect(options: GrpcCollectiveOptions): Promise<GrpcCollective> {
     const collective = new GrpcCollective(options);
-    const { server, addresses, signal } = options;
+    const { server, links, signal } = options;
     server.attach((request, call) => collective.#serve(request, call));
     signal.addEventListener('abort', () => collective.close(), { once: true });
     try {
-      await Promise.all(addresses.map((address, rank) => collective.#connect(address, rank)));
+      await Promise.all(links.map((link, rank) => collective.#connect(link, rank)));
       signal.throwIfAborted();
     } catch (error) {
       collective.close();
@@ -136,15 +136,15 @@ export class GrpcCollective implements Collective {
     for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
-  async #connect(address: string, rank: number): Promise<void> {
+  async #connect(link: Link, rank: number): Promise<void> {
     if (rank === this.#options.layout.rank) return;
-    const { token, signal } = this.#options;
+    const { signal } = this.#options;
     try {
-      const client = await connectStreams(address, path, token, CONNECT_TIMEOUT_MS, signal);
+      const client = await connectStreams(link, path, CONNECT_TIMEOUT_MS, signal);
       this.#clients.push({ rank, client });
       if (this.#closed) client.close();
     } catch (cause) {
-      const message = `Cannot reach rank ${rank} at ${address}: ${(cause as Error).message}`;
+      const message = `Cannot reach rank ${rank} at ${link.address}: ${(cause as Error).message}`;
       throw new OrchestratorError('ERR_EXCHANGE', message, { cause });
     }
   }

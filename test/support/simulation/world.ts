@@ -349,7 +349,8 @@ export class World {
     this.clock.later(delay, () => {
       const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
       this.#sessions.set(id, { worker, open: true, arrived: { up: 0, down: 0 } });
-      this.#happens({ type: 'joined', id, host: 'h', pid: 1, dataAddress: id, sharedMemory: '' });
+      const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
+      this.#happens({ type: 'joined', id, host: 'h', pid: 1, ...addresses });
       const beat = () => {
         if (!worker.alive) return;
         if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', { validated: 0 });

@@ -13,7 +13,6 @@ import { JOIN } from '../../support/join.js';
 import { TRAINING } from '../../support/launched.js';
 
 const SETS = ['telemetry.metrics_port=null', 'schedule.steps=2', 'schedule.warmup=0', 'checkpoint.every=1'];
-const TOKEN = 'secret';
 const loaded = loadConfigWithSources(TRAINING, [
   ...SETS,
   'batch.global=2',
@@ -42,14 +41,13 @@ async function training() {
     minWorkers: 2,
     runDir,
     resume: 'auto',
-    listen: '127.0.0.1:0',
-    token: TOKEN,
+    network: null,
     prometheusTargets: null,
     launcher: null,
   };
   let address = '';
   const run = await startCoordinator({ ...options, onListening: (found) => (address = found) });
-  const workers = ['a', 'b'].map(() => new CoordinatorSession(address, TOKEN));
+  const workers = ['a', 'b'].map(() => new CoordinatorSession({ address, proof: null }));
   sessions.push(...workers);
   await Promise.all(
     workers.map(async (worker, rank) => {

@@ -3,6 +3,33 @@ import type { Action, Event } from '../../../src/coordinator/events.js';
 import type { Prepared } from '../../../src/rpc/proto.js';
 import { end, ended, prepared, ready, reason, Script, SETTINGS, sent } from '../../support/rule-script.js';
 
+describe('workers of machines that do not see the run folder', () => {
+  const formed = { device: null, sharing: null, held: null };
+
+  test('come behind those that do, and get the checkpoint from them', () => {
+    const script = new Script({ resumePath: 'step-2', resumeStep: 2 });
+    for (const id of ['a', 'b']) script.join(id);
+    script.standby('a', true);
+    script.standby('b');
+    expect(script.state.places.map(({ id }) => id)).toEqual(['b', 'a']);
+    script.event({ type: 'formed', id: 'a', formed });
+    expect(sent(script.event({ type: 'formed', id: 'b', formed }))).toMatchObject([
+      { to: ['b'], message: { sync: { checkpoint: 'step-2' } } },
+      { to: ['a'], message: { sync: { holders: { step: 2, ranks: [0] } } } },
+    ]);
+  });
+
+  test('cannot be alone: nobody would write checkpoints', () => {
+    const script = new Script();
+    for (const id of ['a', 'b']) script.join(id);
+    for (const id of ['a', 'b']) script.standby(id, true);
+    script.event({ type: 'formed', id: 'a', formed });
+    expect(reason(script.event({ type: 'formed', id: 'b', formed }))).toBe(
+      'ERR_RUN_DIR: No worker sees the run folder runs/x, so none can write checkpoints',
+    );
+  });
+});
+
 describe('from joining to running', () => {
   test('a generation is journalled before it is announced; ranks follow the ids, slots are contiguous', () => {
     const script = new Script();

@@ -4,9 +4,12 @@ import { type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
+import { channelTarget, socketAddress } from '../../../src/rpc/address.js';
+import { invite } from '../../../src/rpc/invite.js';
+import { LinkCredentials } from '../../../src/rpc/links.js';
 import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
-import { TokenCredentials } from '../../../src/rpc/token-credentials.js';
 import { JOIN } from '../../support/join.js';
+import { testRun } from '../../support/members.js';
 
 let sessions: Sessions;
 let address: string;
@@ -16,13 +19,13 @@ let clients: InstanceType<typeof Coordinator>[];
 beforeEach(async () => {
   [events, refused, clients] = [[], [], []];
   sessions = new Sessions({
-    token: 'secret',
     workers: 2,
     generation: () => 3,
     onEvent: (event) => events.push(event),
+    invite: ({ uses, seconds, worker }) => (uses > 1 ? null : `${uses} ${seconds} ${worker}`),
     onRefused: (message) => refused.push(message),
   });
-  address = await sessions.listen('127.0.0.1:0');
+  address = await sessions.listenLocally();
 });
 afterEach(async () => {
   for (const client of clients) client.close();
@@ -31,7 +34,7 @@ afterEach(async () => {
 
 /** A connection that sends these messages; `end` resolves with the status by which it ends. */
 function connect(...messages: FromWorker[]) {
-  const client = new Coordinator(address, new TokenCredentials('secret', () => {}));
+  const client = new Coordinator(channelTarget(address), new LinkCredentials(null, () => {}));
   clients.push(client);
   const stream = client.Session();
   const end = new Promise<ServiceError>((resolve) => stream.on('error', resolve));
@@ -98,7 +101,7 @@ test('no text of a worker controls a terminal', async () => {
 });
 
 test('a worker has one session on its connection', async () => {
-  const client = new Coordinator(address, new TokenCredentials('secret', () => {}));
+  const client = new Coordinator(channelTarget(address), new LinkCredentials(null, () => {}));
   clients.push(client);
   const [first, second] = [client.Session(), client.Session()];
   for (const stream of [first, second]) stream.on('error', () => {});
@@ -126,7 +129,7 @@ test('texts about a device are cut, because they go to all workers', async () =>
 });
 
 test('a connection that says nothing does not hold up the end', async () => {
-  const socket = createConnection({ host: '127.0.0.1', port: Number(address.split(':')[1]) });
+  const socket = createConnection(socketAddress(address));
   socket.on('error', () => {});
   await once(socket, 'connect');
   await sessions.close(100);
@@ -139,4 +142,30 @@ test('a session that ends is a lost worker', async () => {
   stream.end();
   await eventually(2);
   expect(events[1]).toEqual({ type: 'lost', id: 'a', reason: 'it ended its session' });
+});
+
+test('a process of the machine gets a credential, if the run listens on a network', async () => {
+  expect(await invite(address, { uses: 1, seconds: 60, worker: 'local-1' })).toBe('1 60 local-1');
+  expect(await invite(address, { uses: 1, seconds: 0.5, worker: null })).toBe('1 0.5 null');
+  for (const rules of [
+    { uses: 0, seconds: 60 },
+    { uses: 1, seconds: -1 },
+    { uses: 1, seconds: 1e9 },
+  ]) {
+    await expect(invite(address, { ...rules, worker: null })).rejects.toMatchObject({ code: 'ERR_TOKEN' });
+  }
+  await expect(invite(address, { uses: 2, seconds: 60, worker: null })).rejects.toMatchObject({
+    code: 'ERR_USAGE',
+    message: 'No worker can be invited: the run is for this machine alone',
+  });
+});
+
+test('a worker of another machine cannot invite others', async () => {
+  const run = await testRun();
+  const port = await sessions.listen({ listen: '127.0.0.1:0', own: run.coordinator, enrolments: null });
+  const proof = { own: await run.worker('a'), expected: run.coordinator.identity };
+  const client = new Coordinator(`127.0.0.1:${port}`, new LinkCredentials(proof, () => {}));
+  clients.push(client);
+  const answer = new Promise((resolve) => client.Invite({ uses: 1, seconds: 60 }, resolve));
+  expect(await answer).toMatchObject({ code: status.PERMISSION_DENIED });
 });

@@ -7,6 +7,8 @@ const PLACES = ['a', 'b', 'c'].map((id, rank) => ({
   host: 'h',
   pid: rank,
   dataAddress: '',
+  localAddress: '',
+  machine: '',
   sharedMemory: '',
   rank,
   firstSlot: rank,

@@ -1,20 +1,20 @@
 import { performServerHandshake } from 'node:http2';
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
-import { afterEach, describe, expect, test } from 'vitest';
-import { Gate } from '../../../src/rpc/gate.js';
+import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { channelTarget } from '../../../src/rpc/address.js';
 import {
   connectStreams,
   type PulledCall,
   type ServedCall,
   StreamServer,
 } from '../../../src/rpc/grpc-stream.js';
-import { TokenCredentials } from '../../../src/rpc/token-credentials.js';
+import { type Link, LinkCredentials } from '../../../src/rpc/links.js';
+import { Listener } from '../../../src/rpc/listener.js';
+import { type TestRun, testRun } from '../../support/members.js';
 
 const PATH = '/test.Bulk/Pull';
-const TOKEN = 'secret';
-const credentials = new TokenCredentials(TOKEN, () => {});
 const onRefused = () => {};
 /** A test must not depend on the machine's speed. */
 const PATIENCE = { timeout: 15_000 };
@@ -30,6 +30,27 @@ const method = {
 };
 
 const closers: (() => void)[] = [];
+let run: TestRun;
+let proof: Link['proof'];
+beforeAll(async () => {
+  run = await testRun();
+  const server = await run.worker('server');
+  proof = { own: await run.worker('client'), expected: server.identity };
+  listenOnNetwork = async (listener) => {
+    const port = await listener.listen({
+      listen: '127.0.0.1:0',
+      own: server,
+      roles: ['worker'],
+      enrolments: null,
+    });
+    return { address: `127.0.0.1:${port}`, proof };
+  };
+});
+/** How the tests listen, and then reach the server. */
+type Listen = (listener: Pick<Listener, 'listen' | 'listenLocally'>) => Promise<Link>;
+const listenLocally: Listen = async (listener) => ({ address: await listener.listenLocally(), proof: null });
+let listenOnNetwork: Listen;
+let listen: Listen = listenLocally;
 afterEach(() => {
   for (const close of closers.splice(0)) close();
 });
@@ -41,10 +62,10 @@ function message(size: number): Buffer {
 /** Messages around every boundary: of frames, of socket reads, of the window. */
 const SIZES = [1, 0, 5, 16_383, 16_384, 16_385, 65_536, 1_048_576, 9_000_000, 3];
 
-async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<string> {
-  const server = new StreamServer({ path: PATH, token: TOKEN, serve: onCall, onRefused });
+async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<Link> {
+  const server = new StreamServer({ path: PATH, serve: onCall, onRefused });
   closers.push(() => server.close());
-  return await server.listen('127.0.0.1:0');
+  return await listen(server);
 }
 
 async function sendAll(call: ServedCall): Promise<void> {
@@ -57,13 +78,8 @@ interface Collected {
   error: Error | null;
 }
 
-async function collect(
-  address: string,
-  request: string,
-  path = PATH,
-  onMessage?: (call: PulledCall) => boolean,
-) {
-  const client = await connectStreams(address, path, TOKEN, 5_000);
+async function collect(link: Link, request: string, path = PATH, onMessage?: (call: PulledCall) => boolean) {
+  const client = await connectStreams(link, path, 5_000);
   closers.push(() => client.close());
   return await new Promise<Collected>((resolve) => {
     const messages: Buffer[] = [];
@@ -82,25 +98,32 @@ async function collect(
 const expected = SIZES.map((size) => message(size).toString('base64'));
 const text = (messages: Buffer[]) => messages.map((bytes) => bytes.toString('base64'));
 
-describe('bulk gRPC', () => {
+describe.each([
+  ['within a machine', () => listenLocally],
+  ['over TLS', () => listenOnNetwork],
+])('bulk gRPC %s', (_, how) => {
+  beforeAll(() => {
+    listen = how();
+  });
+
   test('its client understands its server', async () => {
     let received = '';
-    const address = await serve((request, call) => {
+    const link = await serve((request, call) => {
       received = request.toString();
       void sendAll(call);
     });
-    const { messages, error } = await collect(address, 'all of it');
+    const { messages, error } = await collect(link, 'all of it');
     expect(error).toBe(null);
     expect(received).toBe('all of it');
     expect(text(messages)).toEqual(expected);
   });
 
   test('a grpc-js client understands its server, statuses included', async () => {
-    const address = await serve((request, call) => {
+    const link = await serve((request, call) => {
       if (request.toString() === 'no') call.end(7, 'not für you');
       else void sendAll(call);
     });
-    const client = new Client(address, credentials, {
+    const client = new Client(channelTarget(link.address), new LinkCredentials(link.proof, () => {}), {
       'grpc.max_receive_message_length': -1,
     });
     closers.push(() => client.close());
@@ -141,26 +164,26 @@ describe('bulk gRPC', () => {
       },
     );
     const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure());
-    const gate = new Gate({ token: TOKEN, admit: injectConnection, onRefused });
+    const listener = new Listener({ admit: injectConnection, onRefused });
     closers.push(() => {
-      void gate.close();
+      void listener.close();
       server.forceShutdown();
     });
-    const address = await gate.listen('127.0.0.1:0');
-    const { messages, error } = await collect(address, 'yes');
+    const link = await listen(listener);
+    const { messages, error } = await collect(link, 'yes');
     expect(error).toBe(null);
     expect(text(messages)).toEqual(expected);
-    expect((await collect(address, 'no')).error?.message).toBe('not für you');
+    expect((await collect(link, 'no')).error?.message).toBe('not für you');
   });
 
   test('a paused call holds the sender back and goes on where it was', async () => {
     let sent = 0;
-    const address = await serve(async (_, call) => {
+    const link = await serve(async (_, call) => {
       for (; sent < 40; sent++) await call.write(message(1_048_576));
       call.end();
     });
     let paused = false;
-    const { messages, error } = await collect(address, '', PATH, (call) => {
+    const { messages, error } = await collect(link, '', PATH, (call) => {
       if (paused) return true;
       paused = true;
       setTimeout(() => {
@@ -175,8 +198,8 @@ describe('bulk gRPC', () => {
 
   test('a connection has at most eight calls at once; the others wait', async () => {
     const open: ServedCall[] = [];
-    const address = await serve((_, call) => void open.push(call));
-    const client = await connectStreams(address, PATH, TOKEN, 5_000);
+    const link = await serve((_, call) => void open.push(call));
+    const client = await connectStreams(link, PATH, 5_000);
     closers.push(() => client.close());
     const ended: (Error | null)[] = [];
     const receiver = {
@@ -198,19 +221,19 @@ describe('bulk gRPC', () => {
     ['%zz', '%zz'],
     ['f%C3%BCr', 'für'],
   ])('a status with the text %s is the error "%s"', async (sent, shown) => {
-    const admit = (socket: Socket) =>
+    const admit = (socket: Duplex) =>
       performServerHandshake(socket).on('stream', (stream) =>
         stream.respond({ ':status': 200, 'grpc-status': '9', 'grpc-message': sent }, { endStream: true }),
       );
-    const gate = new Gate({ token: TOKEN, admit, onRefused });
-    closers.push(() => gate.close());
-    expect((await collect(await gate.listen('127.0.0.1:0'), '')).error?.message).toBe(shown);
+    const listener = new Listener({ admit, onRefused });
+    closers.push(() => listener.close());
+    expect((await collect(await listen(listener), '')).error?.message).toBe(shown);
   });
 
   test('a cancelled call writes nothing more to its receiver', async () => {
-    const address = await serve((_, call) => void sendAll(call));
+    const link = await serve((_, call) => void sendAll(call));
     let opened = 0;
-    const client = await connectStreams(address, PATH, TOKEN, 5_000);
+    const client = await connectStreams(link, PATH, 5_000);
     closers.push(() => client.close());
     const receiver = {
       open: (bytes: number) => {
@@ -225,13 +248,13 @@ describe('bulk gRPC', () => {
     };
     const call: PulledCall = client.pull(Buffer.alloc(0), receiver);
     await expect.poll(() => opened, PATIENCE).toBe(1);
-    expect((await collect(address, '')).messages).toHaveLength(SIZES.length);
+    expect((await collect(link, '')).messages).toHaveLength(SIZES.length);
     expect(opened).toBe(1);
   });
 
   test('refusals of the receiver, lost connections and oversized requests are errors', async () => {
-    const address = await serve((_, call) => void sendAll(call));
-    const refusing = await connectStreams(address, PATH, TOKEN, 5_000);
+    const link = await serve((_, call) => void sendAll(call));
+    const refusing = await connectStreams(link, PATH, 5_000);
     closers.push(() => refusing.close());
     const refused = await new Promise<Error | null>((resolve) =>
       refusing.pull(Buffer.alloc(0), {
@@ -246,13 +269,25 @@ describe('bulk gRPC', () => {
 
     const dying = new StreamServer({
       path: PATH,
-      token: TOKEN,
       serve: (_, call) => void call.write(message(10)).then(() => dying.close()),
       onRefused,
     });
-    expect((await collect(await dying.listen('127.0.0.1:0'), '')).error).not.toBe(null);
+    expect((await collect(await listen(dying), '')).error).not.toBe(null);
 
-    expect((await collect(address, 'x'.repeat(5_000))).error?.message).toContain('more than 4096 bytes');
-    await expect(connectStreams('127.0.0.1:1', PATH, TOKEN, 1_000)).rejects.toThrow('ECONNREFUSED');
+    expect((await collect(link, 'x'.repeat(5_000))).error?.message).toContain('more than 4096 bytes');
+    const nobody = { address: '127.0.0.1:1', proof };
+    await expect(connectStreams(nobody, PATH, 1_000)).rejects.toThrow('ECONNREFUSED');
   });
+});
+
+test('a client takes nobody but the worker that it expects, and does not wait for another', async () => {
+  listen = listenOnNetwork;
+  const link = await serve((_, call) => call.end());
+  const expected = { ...proof!.expected, id: 'another' };
+  await expect(connectStreams({ ...link, proof: { ...proof!, expected } }, PATH, 60_000)).rejects.toThrow(
+    /worker\/server, not orchestrator:\/\/\w+\/worker\/another$/,
+  );
+  const strange = await testRun();
+  const stranger = { own: await strange.worker('client'), expected: proof!.expected };
+  await expect(connectStreams({ ...link, proof: stranger }, PATH, 60_000)).rejects.toThrow('certificate');
 });

@@ -1,18 +1,20 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { canonicalHash } from '../../../src/files/hash.js';
-import { isLoopback, socketAddress, splitAddress } from '../../../src/rpc/transport.js';
+import { channelTarget, hostInAddress, socketAddress, splitAddress } from '../../../src/rpc/address.js';
 
 describe('addresses', () => {
-  test('only loopback is plaintext', () => {
-    expect(['127.0.0.1', '127.8.9.1', 'localhost', '::1', '[::1]'].map(isLoopback)).toEqual(
-      Array(5).fill(true),
-    );
-    expect(['0.0.0.0', '10.0.0.1', '127.0.0.1.example.org', '::'].map(isLoopback)).toEqual(
-      Array(4).fill(false),
-    );
-    expect(() => socketAddress('0.0.0.0:0')).toThrow('not on loopback');
+  test('of hosts and of this machine, for node:net and for gRPC', () => {
     expect(socketAddress('[::1]:80')).toEqual({ host: '::1', port: 80 });
+    expect(socketAddress('unix-abstract:x')).toEqual({ path: '\0x' });
+    expect(channelTarget('unix-abstract:x')).toBe('unix:\0x');
+    expect(channelTarget('host:1')).toBe('host:1');
+    expect(['fe80::1', '[fe80::1]', '10.0.0.1', 'host'].map(hostInAddress)).toEqual([
+      '[fe80::1]',
+      '[fe80::1]',
+      '10.0.0.1',
+      'host',
+    ]);
   });
 
   test('host:port and nothing else', () => {

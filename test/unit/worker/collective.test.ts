@@ -3,7 +3,6 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { BucketInfo } from '../../../src/native/contract.js';
 import { connectStreams } from '../../../src/rpc/grpc-stream.js';
 import { Peer } from '../../../src/rpc/proto.js';
-import { localAddress } from '../../../src/rpc/transport.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { localSubtrees, sumTree } from '../../../src/step/tree.js';
 import { exchangeLayout, StepExchange } from '../../../src/worker/collective/exchange.js';
@@ -98,8 +97,8 @@ async function connectAll(slots: number, ranks: number): Promise<Connected[]> {
   const ranges = assignSlots(slots, ranks);
   const servers = await Promise.all(
     Array.from({ length: ranks }, async () => {
-      const peer = new PeerServer('secret', () => {});
-      const address = await peer.listen(localAddress());
+      const peer = new PeerServer(() => {});
+      const address = await peer.listenLocally();
       closers.push(() => peer.close());
       return { peer, address };
     }),
@@ -113,9 +112,8 @@ async function connectAll(slots: number, ranks: number): Promise<Connected[]> {
         gradients: worker,
         layout: exchangeLayout(rank, ranges, BUCKETS, addInto),
         generation: 1,
-        token: 'secret',
         server: peer,
-        addresses: servers.map(({ address }) => address),
+        links: servers.map(({ address }) => ({ address, proof: null })),
       });
       closers.push(() => collective.close());
       return { worker, collective };
@@ -176,15 +174,11 @@ describe('exchange over loopback', () => {
   });
 
   test('a request that is no message is refused, and the worker goes on', async () => {
-    const server = new PeerServer('secret', () => {});
+    const server = new PeerServer(() => {});
     closers.push(() => server.close());
     server.attach(() => Promise.resolve());
-    const client = await connectStreams(
-      await server.listen(localAddress()),
-      Peer.service.Pull.path,
-      'secret',
-      5_000,
-    );
+    const link = { address: await server.listenLocally(), proof: null };
+    const client = await connectStreams(link, Peer.service.Pull.path, 5_000);
     closers.push(() => client.close());
     const refused = await new Promise<Error | null>((ended) => {
       const none = { open: () => new Uint8Array(0), close: () => true, ended };
@@ -209,7 +203,7 @@ describe('exchange over loopback', () => {
 test('a sum that is not finite is kept until every peer has read it', async () => {
   // This worker's half is larger than what HTTP/2 and sockets hold, so a peer that pauses holds it up.
   const buckets: BucketInfo[] = [{ offset: 0, length: 16_000_000 }];
-  const [ranges, token] = [assignSlots(2, 2), 'secret'];
+  const ranges = assignSlots(2, 2);
   let summed = false;
   const gradients = (rank: number) => {
     const parts = [{ ...ranges[rank]!, buckets: [new Float32Array(16_000_000)] }];
@@ -220,9 +214,9 @@ test('a sum that is not finite is kept until every peer has read it', async () =
     return { gradientParts: () => parts, gradient: () => parts[0]!.buckets, reduce };
   };
   const layouts = [0, 1].map((rank) => exchangeLayout(rank, ranges, buckets, addInto));
-  const servers = [0, 1].map(() => new PeerServer(token, () => {}));
+  const servers = [0, 1].map(() => new PeerServer(() => {}));
   closers.push(() => servers.forEach((server) => void server.close()));
-  const addresses = await Promise.all(servers.map((server) => server.listen(localAddress())));
+  const addresses = await Promise.all(servers.map((server) => server.listenLocally()));
 
   // The peer, by hand: it serves its streams, and stops reading the result after one message.
   const peer = new StepExchange(layouts[1]!, 1, gradients(1));
@@ -237,16 +231,15 @@ test('a sum that is not finite is kept until every peer has read it', async () =
     gradients: gradients(0),
     layout: layouts[0]!,
     generation: 1,
-    token,
     server: servers[0]!,
-    addresses,
+    links: addresses.map((address) => ({ address, proof: null })),
   });
   closers.push(() => collective.close());
   const { path, requestSerialize } = Peer.service.Pull;
   let reading = false;
   const pull = async (kind: 'PART' | 'RESULT', close: () => boolean) => {
     // A connection each, because a paused stream may take up a connection's window.
-    const client = await connectStreams(addresses[0]!, path, token, 5_000);
+    const client = await connectStreams({ address: addresses[0]!, proof: null }, path, 5_000);
     closers.push(() => client.close());
     const incoming = kind === 'PART' ? peer.receiveParts(0) : peer.receiveResults(0);
     const receiver = {

@@ -11,7 +11,10 @@ import {
 const form = (ranks: number): Form => ({
   rank: 0,
   members: Array.from({ length: ranks }, (_, rank) => ({
+    id: `w${rank}`,
     dataAddress: '',
+    localAddress: '',
+    machine: '',
     sharedMemory: '',
     firstSlot: 3 * rank,
     endSlot: 3 * rank + 3,

@@ -1,11 +1,13 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { pipeline } from 'node:stream';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Sessions } from '../../../src/coordinator/sessions.js';
-import { socketAddress } from '../../../src/rpc/transport.js';
+import type { Welcome } from '../../../src/rpc/proto.js';
+import type { Certified, Identity } from '../../../src/security/identity.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
+import { type TestRun, testRun } from '../../support/members.js';
 
 const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]' };
 
@@ -14,16 +16,16 @@ let address: string;
 let session: CoordinatorSession;
 beforeEach(async () => {
   sessions = new Sessions({
-    token: 'secret',
     workers: 1,
     generation: () => 1,
     onEvent: ({ type }) => {
       if (type === 'joined') sessions.send(null, { welcome: WELCOME });
     },
+    invite: () => null,
     onRefused: () => {},
   });
-  address = await sessions.listen('127.0.0.1:0');
-  session = new CoordinatorSession(address, 'secret');
+  address = await sessions.listenLocally();
+  session = new CoordinatorSession({ address, proof: null });
 });
 afterEach(async () => {
   session.close();
@@ -51,7 +53,7 @@ test('whoever waits for a message gets the end', async () => {
 test('a coordinator that goes away is named by its address', async () => {
   await session.join(JOIN);
   const lost = expect(session.formation()).rejects.toThrow(
-    /^Lost the coordinator at 127\.0\.0\.1:\d+: it ended the session$/,
+    /^Lost the coordinator at unix-abstract:orchestrator-\w+: it ended the session$/,
   );
   await sessions.close(1_000);
   await lost;
@@ -107,24 +109,55 @@ test('of several generations that have formed meanwhile, the last counts', async
   expect(await session.next('sync')).toMatchObject({ source: 'keep' });
 });
 
-test('a connection that the coordinator drops before the token is tried again', async () => {
-  const { host, port } = socketAddress(address) as { host: string; port: number };
-  let dropped = 0;
-  const flooded = createServer((socket) => {
-    if (dropped++ < 2) return void socket.destroy();
-    const through = connect(port, host);
-    pipeline(socket, through, socket, () => {});
+describe('over a network', () => {
+  let run: TestRun;
+  let port: number;
+  beforeEach(async () => {
+    run = await testRun();
+    port = await sessions.listen({ listen: '127.0.0.1:0', own: run.coordinator, enrolments: null });
   });
-  await once(flooded.listen(0, '127.0.0.1'), 'listening');
-  const worker = new CoordinatorSession(`127.0.0.1:${(flooded.address() as AddressInfo).port}`, 'secret');
-  expect(await worker.join(JOIN)).toEqual(WELCOME);
-  expect(dropped).toBe(3);
-  worker.close();
-  flooded.close();
-});
 
-test('a refused token is an error of its own', async () => {
-  const stranger = new CoordinatorSession(address, 'guess');
-  await expect(stranger.join(JOIN)).rejects.toMatchObject({ code: 'ERR_TOKEN' });
-  stranger.close();
+  async function join(own: Certified, expected: Identity, through = port): Promise<Welcome> {
+    const worker = new CoordinatorSession({ address: `127.0.0.1:${through}`, proof: { own, expected } });
+    try {
+      return await worker.join(JOIN);
+    } finally {
+      worker.close();
+    }
+  }
+
+  test('a connection that the coordinator drops is tried again', async () => {
+    let dropped = 0;
+    const flooded = createServer((socket) => {
+      if (dropped++ < 2) return void socket.destroy();
+      pipeline(socket, connect(port, '127.0.0.1'), socket, () => {});
+    });
+    await once(flooded.listen(0, '127.0.0.1'), 'listening');
+    const through = (flooded.address() as AddressInfo).port;
+    expect(await join(await run.worker('a'), run.coordinator.identity, through)).toEqual(WELCOME);
+    expect(dropped).toBe(3);
+    flooded.close();
+  });
+
+  test('whoever listens in place of the coordinator is found out at once', async () => {
+    const own = await run.worker('a');
+    const other = { ...run.coordinator.identity, run: 'another' };
+    await expect(join(own, other)).rejects.toMatchObject({
+      code: 'ERR_TOKEN',
+      message: expect.stringMatching(
+        /is not the coordinator: its certificate is for orchestrator:\/\/\w+\/coordinator, not /,
+      ),
+    });
+    const stranger = await testRun();
+    await expect(join(await stranger.worker('a'), stranger.coordinator.identity)).rejects.toMatchObject({
+      code: 'ERR_TOKEN',
+    });
+  });
+
+  test("a worker cannot join with another's certificate", async () => {
+    await expect(join(await run.worker('b'), run.coordinator.identity)).rejects.toMatchObject({
+      code: 'ERR_PROTOCOL',
+      message: expect.stringContaining('worker a has the certificate of worker b'),
+    });
+  });
 });

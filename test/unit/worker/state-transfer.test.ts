@@ -1,6 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import type { TensorInfo } from '../../../src/native/contract.js';
-import { localAddress } from '../../../src/rpc/transport.js';
 import { exchangeLayout } from '../../../src/worker/collective/exchange.js';
 import { GrpcCollective, PeerServer } from '../../../src/worker/collective/grpc.js';
 import { CHUNK_ELEMENTS } from '../../../src/worker/collective/slices.js';
@@ -53,9 +52,9 @@ async function connected(held: readonly (number | null)[], memories: readonly Me
   const slots = held.map((_, rank) => ({ lo: rank, hi: rank + 1 }));
   const servers = await Promise.all(
     held.map(async () => {
-      const server = new PeerServer('secret', () => {});
+      const server = new PeerServer(() => {});
       closers.push(() => server.close());
-      return { server, address: await server.listen(localAddress()) };
+      return { server, address: await server.listenLocally() };
     }),
   );
   const gradients = { gradientParts: () => [], gradient: () => [], reduce: () => Promise.reject() };
@@ -67,9 +66,8 @@ async function connected(held: readonly (number | null)[], memories: readonly Me
         gradients,
         layout: exchangeLayout(rank, slots, [], () => {}),
         generation: 1,
-        token: 'secret',
         server,
-        addresses: servers.map(({ address }) => address),
+        links: servers.map(({ address }) => ({ address, proof: null })),
         state: (step, share, shares) =>
           held[rank] === step ? stateShare(memories[rank]!, true, share, shares) : null,
         signal: over.signal,

@@ -2,10 +2,27 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
+import type { Credential as _orchestrator_v1_Credential, Credential__Output as _orchestrator_v1_Credential__Output } from '../../orchestrator/v1/Credential.js';
 import type { FromCoordinator as _orchestrator_v1_FromCoordinator, FromCoordinator__Output as _orchestrator_v1_FromCoordinator__Output } from '../../orchestrator/v1/FromCoordinator.js';
 import type { FromWorker as _orchestrator_v1_FromWorker, FromWorker__Output as _orchestrator_v1_FromWorker__Output } from '../../orchestrator/v1/FromWorker.js';
+import type { Invitation as _orchestrator_v1_Invitation, Invitation__Output as _orchestrator_v1_Invitation__Output } from '../../orchestrator/v1/Invitation.js';
 
 export interface CoordinatorClient extends grpc.Client {
+  /**
+   * A credential for workers of other machines. Only processes of the coordinator's machine and user may ask.
+   */
+  Invite(argument: _orchestrator_v1_Invitation, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  Invite(argument: _orchestrator_v1_Invitation, metadata: grpc.Metadata, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  Invite(argument: _orchestrator_v1_Invitation, options: grpc.CallOptions, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  Invite(argument: _orchestrator_v1_Invitation, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  /**
+   * A credential for workers of other machines. Only processes of the coordinator's machine and user may ask.
+   */
+  invite(argument: _orchestrator_v1_Invitation, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  invite(argument: _orchestrator_v1_Invitation, metadata: grpc.Metadata, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  invite(argument: _orchestrator_v1_Invitation, options: grpc.CallOptions, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  invite(argument: _orchestrator_v1_Invitation, callback: grpc.requestCallback<_orchestrator_v1_Credential__Output>): grpc.ClientUnaryCall;
+  
   /**
    * A worker joins with its first message, and is a member for as long as the stream is open.
    */
@@ -21,6 +38,11 @@ export interface CoordinatorClient extends grpc.Client {
 
 export interface CoordinatorHandlers extends grpc.UntypedServiceImplementation {
   /**
+   * A credential for workers of other machines. Only processes of the coordinator's machine and user may ask.
+   */
+  Invite: grpc.handleUnaryCall<_orchestrator_v1_Invitation__Output, _orchestrator_v1_Credential>;
+  
+  /**
    * A worker joins with its first message, and is a member for as long as the stream is open.
    */
   Session: grpc.handleBidiStreamingCall<_orchestrator_v1_FromWorker__Output, _orchestrator_v1_FromCoordinator>;
@@ -28,5 +50,6 @@ export interface CoordinatorHandlers extends grpc.UntypedServiceImplementation {
 }
 
 export interface CoordinatorDefinition extends grpc.ServiceDefinition {
+  Invite: MethodDefinition<_orchestrator_v1_Invitation, _orchestrator_v1_Credential, _orchestrator_v1_Invitation__Output, _orchestrator_v1_Credential__Output>
   Session: MethodDefinition<_orchestrator_v1_FromWorker, _orchestrator_v1_FromCoordinator, _orchestrator_v1_FromWorker__Output, _orchestrator_v1_FromCoordinator__Output>
 }

@@ -13,13 +13,21 @@ export interface Join {
   'host'?: (string);
   'pid'?: (number);
   /**
-   * address of the worker's Peer service: host:port or unix-abstract:name
+   * host:port of the worker's Peer service for other machines; empty: none
    */
   'dataAddress'?: (string);
   /**
    * address of its shared memory, for workers of the same machine; empty: none
    */
   'sharedMemory'?: (string);
+  /**
+   * unix-abstract:name of its Peer service for workers of the same machine
+   */
+  'localAddress'?: (string);
+  /**
+   * where local_address means something
+   */
+  'machine'?: (string);
 }
 
 export interface Join__Output {
@@ -34,11 +42,19 @@ export interface Join__Output {
   'host': (string);
   'pid': (number);
   /**
-   * address of the worker's Peer service: host:port or unix-abstract:name
+   * host:port of the worker's Peer service for other machines; empty: none
    */
   'dataAddress': (string);
   /**
    * address of its shared memory, for workers of the same machine; empty: none
    */
   'sharedMemory': (string);
+  /**
+   * unix-abstract:name of its Peer service for workers of the same machine
+   */
+  'localAddress': (string);
+  /**
+   * where local_address means something
+   */
+  'machine': (string);
 }

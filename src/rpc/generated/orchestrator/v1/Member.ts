@@ -6,6 +6,12 @@ export interface Member {
   'firstSlot'?: (number);
   'endSlot'?: (number);
   'sharedMemory'?: (string);
+  /**
+   * worker_id of its Join
+   */
+  'id'?: (string);
+  'localAddress'?: (string);
+  'machine'?: (string);
 }
 
 export interface Member__Output {
@@ -13,4 +19,10 @@ export interface Member__Output {
   'firstSlot': (number);
   'endSlot': (number);
   'sharedMemory': (string);
+  /**
+   * worker_id of its Join
+   */
+  'id': (string);
+  'localAddress': (string);
+  'machine': (string);
 }

@@ -1,0 +1,32 @@
+/** `orchestrator invite`: prints what a worker of another machine needs to join a run. */
+import type { Command } from 'commander';
+import { localCredential } from '../../coordinator/secrets.js';
+import { OrchestratorError } from '../../errors.js';
+import { timeLimit, workerCount } from '../arguments.js';
+import { RUN, runFolder } from '../run-folder.js';
+
+export function register(program: Command): void {
+  program
+    .command('invite')
+    .description(
+      'print a credential with which workers of other machines join a run that listens on a network (launch --listen)',
+    )
+    .argument('<run>', RUN)
+    .option('--uses <n>', 'how many workers may join with it', workerCount, 1)
+    .option('--expires <time>', 'how long it is valid, such as 15m or 2h', timeLimit, 900)
+    .addHelpText(
+      'after',
+      '\nIt is a secret: whoever has it may join the run. Give it to a worker in a file that only its user can read,\nor on standard input: ssh HOST orchestrator worker --credential - < FILE',
+    )
+    .action(async (run: string, { uses, expires }: { uses: number; expires: number }) => {
+      const runDir = runFolder(run);
+      const address = localCredential(runDir);
+      if (address === null) {
+        const hint = '`invite` works on the machine of the coordinator, as the user of the run';
+        throw new OrchestratorError('ERR_NOT_RUNNING', `Nothing that can be joined runs in ${runDir}`, hint);
+      }
+      const { invite } = await import('../../rpc/invite.js');
+      const credential = await invite(address, { uses, seconds: expires, worker: null });
+      process.stdout.write(`${credential}\n`);
+    });
+}

@@ -1,0 +1,10 @@
+// Original file: proto/cluster.proto
+
+
+export interface Credential {
+  'line'?: (string);
+}
+
+export interface Credential__Output {
+  'line': (string);
+}

@@ -1,0 +1,63 @@
+/** What a worker needs to join a run: one line, which is given on standard input or in a file of its own. */
+import { readFileSync } from 'node:fs';
+import { OrchestratorError } from '../errors.js';
+import { readFailure } from '../files/io.js';
+
+/** On the coordinator's machine: its socket, which the kernel guards. There is no secret. */
+interface LocalCredential {
+  address: string;
+  enrolment: null;
+}
+
+/** Elsewhere: a token, and the fingerprint by which the coordinator is known. */
+export interface RemoteCredential {
+  /** host:port */
+  address: string;
+  enrolment: {
+    token: string;
+    /** SHA-256 of the certificate of the run's authority, in hexadecimal. */
+    fingerprint: string;
+  };
+}
+
+export type Credential = LocalCredential | RemoteCredential;
+
+const LOCAL = 'unix-abstract:';
+const MAX_BYTES = 4_096;
+/** The length of a token is that of 32 bytes. */
+const REMOTE = /^orch1\.([\w-]{43})\.([0-9a-f]{64})@((?:\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):\d{1,5})$/;
+
+export function formatCredential({ address, enrolment }: Credential): string {
+  return enrolment === null ? address : `orch1.${enrolment.token}.${enrolment.fingerprint}@${address}`;
+}
+
+/**
+ * @param place Where the text is from, for messages, which never show the text itself.
+ * @throws OrchestratorError ERR_TOKEN
+ */
+export function parseCredential(text: string, place: string): Credential {
+  const line = text.trim();
+  if (line.startsWith(LOCAL) && !/\s/.test(line)) return { address: line, enrolment: null };
+  const match = REMOTE.exec(line);
+  if (match === null) {
+    throw new OrchestratorError(
+      'ERR_TOKEN',
+      `${place} holds no credential: expected one line, orch1.TOKEN.FINGERPRINT@HOST:PORT`,
+      '`orchestrator invite RUN` prints one',
+    );
+  }
+  const [, token, fingerprint, address] = match;
+  return { address: address!, enrolment: { token: token!, fingerprint: fingerprint! } };
+}
+
+/** Reads a credential from a file, or from standard input ("-"). */
+export function readCredential(path: string): Credential {
+  const [file, place] = path === '-' ? [0, 'standard input'] : [path, path];
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw readFailure('read', place as string, error);
+  }
+  return parseCredential(text.length > MAX_BYTES ? '' : text, place as string);
+}

@@ -1,0 +1,75 @@
+/** A run on two hosts that share no files: over TLS, with the bits of a run on one. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { cpSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folders.js';
+import { noHosts, TestHosts } from '../support/hosts.js';
+import { ends, fingerprint, launch, readLines, TRAINING } from '../support/launched.js';
+import { because } from '../support/needs.js';
+import { MAIN } from '../support/program.js';
+
+const STEPS = 24;
+/** The checkpoint before the last. */
+const RESUMED = 21;
+const reason = noHosts();
+
+let hosts: TestHosts;
+beforeAll(() => {
+  if (reason === null) hosts = new TestHosts();
+});
+afterAll(() => hosts?.remove());
+
+interface Ended {
+  code: number | null;
+  output: string;
+}
+
+/** Runs a command on a host, with this as its input. */
+function run(
+  before: readonly string[],
+  words: readonly string[],
+  input = '',
+): { process: ChildProcess; ended: Promise<Ended> } {
+  const [file, ...parameters] = [...before, process.execPath, MAIN, ...words] as [string, ...string[]];
+  const child = spawn(file, parameters, { stdio: ['pipe', 'pipe', 'pipe'] });
+  child.stdin.end(input);
+  const code = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const ended = Promise.all([code, text(child.stdout), text(child.stderr)]).then(([code, out, err]) => ({
+    code,
+    output: out + err,
+  }));
+  return { process: child, ended };
+}
+
+describe.skipIf(reason)(because('two hosts', reason), () => {
+  test('go on from a checkpoint that only one of them sees', async () => {
+    const folder = temporaryFolder();
+    const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
+    await ends(launch(reference, 1), 0);
+    cpSync(reference, runDir, { recursive: true });
+    rmSync(join(runDir, 'checkpoints', `step-000000${STEPS}`), { recursive: true });
+
+    const listen = ['--listen', '0.0.0.0:29500', '--advertise', '10.77.0.1'];
+    const options = ['--workers', '2', '--run-dir', runDir, '--set', 'exchange=grpc', ...listen];
+    const coordinator = run(hosts.on(1), ['coordinator', TRAINING, ...options]);
+    await new Promise((resolve) => coordinator.process.stdout!.once('data', resolve));
+    const invited = await run(hosts.on(1), ['invite', runDir, '--uses', '2']).ended;
+    expect(invited.code, invited.output).toBe(0);
+    const joined = (before: string[]) => run(before, ['worker', '--credential', '-'], invited.output).ended;
+    const workers = await Promise.all([joined(hosts.on(1)), joined(hosts.on(2, runDir))]);
+    for (const { code, output } of workers) expect(code, output).toBe(0);
+    const { code, output } = await coordinator.ended;
+    expect(code, output).toBe(0);
+    expect(output).toContain(`steps ${RESUMED + 1} to ${STEPS}`);
+    expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
+
+    const generations = readLines(join(runDir, 'journal.jsonl')) as { workers?: { dataAddress: string }[] }[];
+    const { workers: places } = generations.findLast(({ workers }) => workers !== undefined)!;
+    expect(places!.map(({ dataAddress }) => dataAddress)).toEqual([
+      expect.stringMatching(/^10\.77\.0\.1:\d+$/),
+      expect.stringMatching(/^10\.77\.0\.2:\d+$/),
+    ]);
+  });
+});

@@ -1,0 +1,99 @@
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeEach, expect, test } from 'vitest';
+import { localCredential, Secrets, seesRunFolder } from '../../../src/coordinator/secrets.js';
+import { temporaryFolder } from '../../support/folders.js';
+
+let runDir: string;
+let folder: string;
+beforeEach(() => {
+  runDir = temporaryFolder();
+  folder = join(runDir, 'secrets');
+});
+const rules = { uses: 1, seconds: 60, worker: null };
+
+test('a run on one machine keeps its credential while it is in progress, and nothing else', () => {
+  expect(localCredential(runDir)).toBe(null);
+  const secrets = new Secrets(runDir);
+  secrets.publish('unix-abstract:x');
+  expect(localCredential(runDir)).toBe('unix-abstract:x');
+  expect(readdirSync(folder)).toEqual(['credential']);
+  expect(statSync(join(folder, 'credential')).mode & 0o777).toBe(0o600);
+  secrets.close(true);
+  expect(localCredential(runDir)).toBe(null);
+  expect(existsSync(folder)).toBe(false);
+});
+
+test('the authority and the tokens of a run that has begun are there the next time', async () => {
+  const first = new Secrets(runDir);
+  const { authority, tokens } = await first.network();
+  const token = tokens.issue(rules);
+  tokens.use(token, Buffer.from('key'));
+  first.close(true);
+  expect(readdirSync(folder).sort()).toEqual(['authority.key', 'authority.pem', 'tokens.jsonl']);
+  for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
+
+  // It does not begin this time, and still nothing is lost.
+  for (const begun of [false, true]) {
+    const next = new Secrets(runDir);
+    const found = await next.network();
+    expect(found.authority.fingerprint).toBe(authority.fingerprint);
+    expect(found.authority.run).toBe(authority.run);
+    expect(() => found.tokens.use(token, Buffer.from('other'))).toThrow('used already');
+    next.close(begun);
+  }
+  expect(seesRunFolder(runDir, authority.stored.certificate)).toBe(true);
+  expect(seesRunFolder(runDir, 'another')).toBe(false);
+  expect(seesRunFolder(temporaryFolder(), authority.stored.certificate)).toBe(false);
+});
+
+test('a run that never began leaves nothing', async () => {
+  const secrets = new Secrets(runDir);
+  await secrets.network();
+  secrets.publish('x');
+  secrets.close(false);
+  expect(readdirSync(runDir)).toEqual([]);
+});
+
+test('a folder that others can read is closed to them; one that is somewhere else is refused', async () => {
+  mkdirSync(folder);
+  chmodSync(folder, 0o755);
+  const secrets = new Secrets(runDir);
+  await secrets.network();
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
+  secrets.close(true);
+
+  const [other, elsewhere] = [temporaryFolder(), temporaryFolder()];
+  symlinkSync(elsewhere, join(other, 'secrets'));
+  chmodSync(elsewhere, 0o755);
+  expect(() => new Secrets(other)).toThrow(
+    expect.objectContaining({
+      code: 'ERR_RUN_DIR',
+      message: expect.stringContaining('it is not a folder of this user'),
+    }),
+  );
+  expect(statSync(elsewhere).mode & 0o777).toBe(0o755);
+  expect(readdirSync(elsewhere)).toEqual([]);
+});
+
+test('what was put in place of a file is not written through', () => {
+  const secrets = new Secrets(runDir);
+  const target = join(runDir, 'target');
+  writeFileSync(target, 'precious');
+  symlinkSync(target, join(folder, 'credential'));
+  secrets.publish('x');
+  expect(statSync(target).size).toBe('precious'.length);
+  secrets.close(true);
+});
+
+test('a damaged authority is named', async () => {
+  const secrets = new Secrets(runDir);
+  await secrets.network();
+  secrets.close(true);
+  writeFileSync(join(folder, 'authority.key'), 'garbage');
+  await expect(new Secrets(runDir).network()).rejects.toMatchObject({
+    code: 'ERR_TOKEN',
+    message: expect.stringMatching(/^The authority of the run is damaged: /),
+    hint: 'Remove the folder `secrets` of the run: it gets another one',
+  });
+});

@@ -1,0 +1,48 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { formatCredential, parseCredential, readCredential } from '../../../src/security/credential.js';
+import { temporaryFolder } from '../../support/folders.js';
+
+const TOKEN = 'a-_Z'.padEnd(43, '0');
+const enrolment = { token: TOKEN, fingerprint: 'f0'.repeat(32) };
+
+test.each(['10.0.0.1:29500', 'node-1.example.org:1', '[fe80::1]:65535', '[fe80::1%eth0]:1'])(
+  'a credential for %s is read as it was written',
+  (address) => {
+    const credential = { address, enrolment };
+    expect(parseCredential(`${formatCredential(credential)}\n`, 'x')).toEqual(credential);
+  },
+);
+
+test('that of the machine is an address alone', () => {
+  const credential = { address: 'unix-abstract:orchestrator-1', enrolment: null };
+  expect(parseCredential(formatCredential(credential), 'x')).toEqual(credential);
+});
+
+test.each([
+  '',
+  '127.0.0.1:29500',
+  `orch2.${TOKEN}.${'f0'.repeat(32)}@a:1`,
+  `orch1.${TOKEN}@a:1`,
+  `orch1.${TOKEN}.${'F0'.repeat(32)}@a:1`,
+  `orch1.${TOKEN}0.${'f0'.repeat(32)}@a:1`,
+  `orch1.${TOKEN}.${'f0'.repeat(32)}@a`,
+  `orch1.${TOKEN}.${'f0'.repeat(32)}@a:1 b`,
+  'unix-abstract:x y',
+])('"%s" is none, and is not repeated', (text) => {
+  const read = () => parseCredential(text, 'the file');
+  expect(read).toThrow(expect.objectContaining({ code: 'ERR_TOKEN' }));
+  expect(read).toThrow(
+    /^the file holds no credential: expected one line, orch1\.TOKEN\.FINGERPRINT@HOST:PORT$/,
+  );
+});
+
+test('a file that is missing is named, and of one that is too long nothing is taken', () => {
+  const path = join(temporaryFolder(), 'credential');
+  expect(() => readCredential(path)).toThrow(expect.objectContaining({ code: 'ERR_FILE_OPEN' }));
+  writeFileSync(path, `unix-abstract:${'x'.repeat(5_000)}`);
+  expect(() => readCredential(path)).toThrow(`${path} holds no credential`);
+  writeFileSync(path, 'unix-abstract:x\n');
+  expect(readCredential(path).address).toBe('unix-abstract:x');
+});
