@@ -21,6 +21,7 @@ import { Screen } from '../telemetry/screen.js';
 import {
   type Child,
   isRunning,
+  lineSender,
   passLines,
   prefixLines,
   sendMessage,
@@ -93,6 +94,9 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     coordinator.process.on('message', ({ record }: CoordinatorNotice) => {
       if (record?.[0] === 'phase') isOver = ENDED.has(record[1]);
     });
+    // The coordinator logs what workers print, and sends it back to be shown in its place.
+    const messageOf = (output: string): LauncherNotice => ({ output });
+    const tell = lineSender(coordinator, messageOf, print);
     const goesOn = () => isRunning(coordinator) && first() === null && !isOver;
     /** Starts a worker, and again when it has died while the run goes on. */
     const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
@@ -100,7 +104,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
       children.push(worker);
-      prefixLines(worker, (output) => tell(coordinator, output, print));
+      prefixLines(worker, tell);
       worker.process.once('exit', (code, signal) => {
         const ended = { code, signal };
         const isMissed = goesOn() && hasDied(ended);
@@ -110,12 +114,12 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         sendMessage(coordinator, notice);
         if (restart === null) {
           const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
-          if (isMissed) tell(coordinator, `${worker.name} is not started again: ${why}`, print);
+          if (isMissed) tell(`${worker.name} is not started again: ${why}`);
           return;
         }
         const { delayMs, count } = restart;
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
-        tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
+        tell(`${worker.name} is started again in ${delayMs / 1000} s (${of})`);
         const again = async () => {
           await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
           if (goesOn()) await startWorker(index, address, restarts);
@@ -265,10 +269,4 @@ function listening(coordinator: Child): Promise<string | null> {
 /** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end is not. */
 function hasDied(ended: ProcessEnd): boolean {
   return ended.code !== EXIT.done && stopCodeOf(ended) === null;
-}
-
-/** Tells the user, through the coordinator while it lives. */
-function tell(coordinator: Child, output: string, print: (line: string) => void): void {
-  const notice: LauncherNotice = { output };
-  sendMessage(coordinator, notice, () => print(output));
 }

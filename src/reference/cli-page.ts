@@ -12,6 +12,7 @@ ${table(
     ['1', 'failed'],
     ['2', 'wrong command line or configuration'],
     ['3', '`launch`: stopped at once by a second Ctrl-C, without saving'],
+    ['4', '`study run`: the budget ended before all runs were complete'],
     [
       '70',
       '`worker`: a kernel or the event loop stood still, and its watchdog ended it; `launch` starts it again',

@@ -15,7 +15,7 @@ import { WINDOW } from '../../telemetry/run-progress.js';
 import { alignedRows } from '../../text/columns.js';
 import { eta, quantity, rough } from '../../text/quantities.js';
 import { chartPath } from '../arguments.js';
-import { printResult } from '../output.js';
+import { knownQuantity, printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 /** Points of a curve in the picture. */
@@ -86,8 +86,6 @@ function render(
   { differences: differ, common_step: step, runs }: Comparison,
   labels: readonly string[],
 ): string {
-  const number = (value: number | null | undefined) =>
-    value === null || value === undefined ? '-' : quantity(value);
   const row = (name: string, value: (run: Comparison['runs'][number]) => string) => [
     name,
     ...runs.map(value),
@@ -100,9 +98,9 @@ function render(
   const numbers = [
     row('state', ({ phase }) => phase),
     row('step', (run) => `${run.step}/${run.steps}`),
-    row(`loss at step ${step}`, (run) => number(run.mean_loss_at_common_step)),
-    row(`validation up to step ${step}`, (run) => number(run.validation_at_common_step?.loss)),
-    row('loss', (run) => number(run.mean_loss)),
+    row(`loss at step ${step}`, (run) => knownQuantity(run.mean_loss_at_common_step)),
+    row(`validation up to step ${step}`, (run) => knownQuantity(run.validation_at_common_step?.loss)),
+    row('loss', (run) => knownQuantity(run.mean_loss)),
     row('best validation', ({ validation }) =>
       validation?.best ? `${quantity(validation.best.loss)} at ${validation.best.step}` : '-',
     ),

@@ -58,11 +58,14 @@ describe('the terminal', () => {
     ]);
   });
 
-  test('NO_COLOR, dumb terminals and pipes get no colours', () => {
+  test('NO_COLOR, dumb terminals and pipes get no colours, unless FORCE_COLOR says so', () => {
     expect(wantsColour({ isTTY: true }, {})).toBe(true);
     expect(wantsColour({ isTTY: true }, { NO_COLOR: '1' })).toBe(false);
     expect(wantsColour({ isTTY: true }, { TERM: 'dumb' })).toBe(false);
     expect(wantsColour({}, {})).toBe(false);
+    expect(wantsColour({}, { FORCE_COLOR: '1', NO_COLOR: '1', TERM: 'dumb' })).toBe(true);
+    expect(wantsColour({ isTTY: true }, { FORCE_COLOR: '0' })).toBe(false);
+    expect(wantsColour({}, { FORCE_COLOR: '' })).toBe(false);
     expect(painter(false)('red', 'x')).toBe('x');
   });
 });
