@@ -3,12 +3,7 @@ import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { keyPaths } from '../../config/describe.js';
 import type { Config } from '../../config/schema.js';
-import {
-  type LossSeries,
-  recordedLosses,
-  recordedRun,
-  recordedUpTo,
-} from '../../coordinator/recorded-run.js';
+import { recordedCurves, recordedRun, recordedUpTo } from '../../coordinator/recorded-run.js';
 import { OrchestratorError } from '../../errors.js';
 import { type Panel, writeChart } from '../../plots/chart.js';
 import { WINDOW } from '../../telemetry/run-progress.js';
@@ -18,7 +13,7 @@ import { chartPath } from '../arguments.js';
 import { knownQuantity, printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
-/** Points of a curve in the picture. */
+/** Points of a curve in the picture; an even number. */
 const POINTS = 400;
 
 export function register(program: Command): void {
@@ -36,8 +31,8 @@ export function register(program: Command): void {
       const labels = labelsOf(folders);
       const found = await Promise.all(folders.map(recordedRun));
       if (plot !== undefined) {
-        const series = folders.map((runDir, i) => ({ label: labels[i]!, series: recordedLosses(runDir) }));
-        await writeChart(plot, panelsOf(series));
+        const curves = folders.map((runDir, i) => ({ label: labels[i]!, ...recordedCurves(runDir, POINTS) }));
+        await writeChart(plot, panelsOf(curves));
       }
       const step = Math.min(...found.map(({ lastLoss }) => lastLoss));
       const result = {
@@ -116,25 +111,17 @@ function render(
   return `${lines.join('\n')}\n(losses: mean of the last ${WINDOW} steps)\n`;
 }
 
-/** Curves of at most so many points: means of neighbouring steps. */
-function panelsOf(runs: readonly { label: string; series: LossSeries }[]): Panel[] {
-  const means = (losses: LossSeries['losses']) => {
-    const size = Math.max(1, Math.ceil(losses.length / POINTS));
-    return Array.from({ length: Math.ceil(losses.length / size) }, (_, i) => {
-      const group = losses.slice(i * size, (i + 1) * size);
-      return { x: group.at(-1)!.step, y: group.reduce((sum, { loss }) => sum + loss, 0) / group.length };
-    });
-  };
-  const panel = (title: string, pointsOf: (series: LossSeries) => { x: number; y: number }[]): Panel => ({
+function panelsOf(runs: readonly ({ label: string } & ReturnType<typeof recordedCurves>)[]): Panel[] {
+  const panel = (title: string, curve: 'losses' | 'validations'): Panel => ({
     title,
     xLabel: 'step',
     logarithmic: false,
-    series: runs.map(({ label, series }) => ({ label, points: pointsOf(series) })),
+    series: runs.map((run) => ({
+      label: run.label,
+      points: run[curve].map(({ step, loss }) => ({ x: step, y: loss })),
+    })),
   });
-  return [
-    panel('training loss', ({ losses }) => means(losses)),
-    panel('validation loss', ({ validations }) =>
-      validations.map(({ step, loss }) => ({ x: step, y: loss })),
-    ),
-  ].filter(({ series }) => series.some(({ points }) => points.length > 0));
+  return [panel('training loss', 'losses'), panel('validation loss', 'validations')].filter(({ series }) =>
+    series.some(({ points }) => points.length > 0),
+  );
 }

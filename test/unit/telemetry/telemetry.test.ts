@@ -89,7 +89,10 @@ test('metrics.jsonl names units and keeps what was measured', () => {
     workers: [{ rank: 0, exchange_bytes: 20e6 }, { rank: 1 }],
   });
   const plain = stepObject({ ...record, attention: [], gradientNorms: {} });
-  for (const key of ['attention', 'gradient_norms']) expect(plain).not.toHaveProperty(key);
+  for (const key of ['attention', 'gradient_norms', 'max_abs_logit']) expect(plain).not.toHaveProperty(key);
+  const short = stepObject({ ...record, attentionLogged: false });
+  expect(short).toHaveProperty('max_abs_logit', 9.31);
+  for (const key of ['attention', 'gradient_norms']) expect(short).not.toHaveProperty(key);
 });
 
 test('lines of metrics.jsonl are as their schema says, with a time on each', () => {
@@ -99,7 +102,7 @@ test('lines of metrics.jsonl are as their schema says, with a time on each', () 
   sink.begin?.();
   sink.step?.(record);
   sink.step?.({ ...record, attention: [], gradientNorms: {}, workers: [onGpu] });
-  sink.step?.({ ...record, logged: false });
+  sink.step?.({ ...record, logged: false, attentionLogged: false });
   const bins = [{ name: 't=0.0625', loss: 0.4 }];
   const epsilon = [{ name: 'log_snr=-5.25', loss: 0.2 }];
   const results = [
