@@ -24,8 +24,8 @@ import {
   type ValidationLoss,
   WINDOW,
 } from '../telemetry/run-progress.js';
-import { ENDED } from './events.js';
 import { Curve } from './curve.js';
+import { ENDED } from './events.js';
 import { MetricsTotals } from './metrics-totals.js';
 import { CONFIG, journalOf, LOCK, LOG, METRICS } from './run-dir.js';
 
